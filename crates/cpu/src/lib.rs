@@ -1,0 +1,1 @@
+//! The CPU executor: runs a plan with engraft's kernels.

@@ -1,0 +1,1 @@
+//! Photos into tensors: folders, decoding, orientation, resizing, splits, batches.

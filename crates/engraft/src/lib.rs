@@ -1,0 +1,1 @@
+//! Transfer learning for image classifiers, in Rust.

@@ -1,0 +1,1 @@
+//! Model files: Keras archives and HDF5 weights, read and written.

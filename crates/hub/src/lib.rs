@@ -1,0 +1,1 @@
+//! Finds, downloads and verifies pretrained weight files.

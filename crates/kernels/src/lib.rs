@@ -1,0 +1,1 @@
+//! Numeric kernels of engraft: slices in, slices out.

@@ -1,0 +1,3 @@
+//! What a contributor runs: `cargo xtask assets`, `demo`, `test`.
+
+fn main() {}
