@@ -1,0 +1,1 @@
+"""One module per concern; each has a `write(directory)` that fills its folder."""

@@ -1,0 +1,47 @@
+"""Writes the golden values that the Rust tests compare with. See README.md."""
+
+import argparse
+import importlib
+import os
+import pathlib
+import shutil
+
+CONCERNS = ["layers", "augment", "losses", "metrics", "optimizers", "train", "models", "vgg16", "summary"]
+HERE = pathlib.Path(__file__).parent
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("concerns", nargs="*", default=CONCERNS, help=f"some of: {', '.join(CONCERNS)}")
+    parser.add_argument("--output", type=pathlib.Path, default=HERE, help="where the folders go")
+    parser.add_argument("--assets", type=pathlib.Path, default=HERE.parent / "assets", help="downloads, for vgg16")
+    arguments = parser.parse_args()
+    unknown = set(arguments.concerns) - set(CONCERNS)
+    if unknown:
+        parser.error(f"unknown concern {', '.join(sorted(unknown))}; expected some of {', '.join(CONCERNS)}")
+
+    os.environ["GOLDEN_ASSETS"] = str(arguments.assets)
+    make_reproducible()
+    for concern in arguments.concerns:
+        directory = arguments.output / concern
+        shutil.rmtree(directory, ignore_errors=True)
+        directory.mkdir(parents=True)
+        importlib.import_module(f"cases.{concern}").write(directory)
+        size = sum(file.stat().st_size for file in directory.iterdir())
+        print(f"{concern}: {len(list(directory.iterdir()))} files, {size / 1000:.0f} kB")
+
+
+def make_reproducible():
+    """One thread and TensorFlow's plain kernels: sums are always taken in the same order."""
+    os.environ.update(KERAS_BACKEND="tensorflow", TF_CPP_MIN_LOG_LEVEL="3", TF_ENABLE_ONEDNN_OPTS="0")
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    import keras
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    keras.utils.set_random_seed(0)
+
+
+if __name__ == "__main__":
+    main()
