@@ -1,0 +1,94 @@
+//! Numbers as files store them, converted to what weights are made of.
+
+use hdf5_pure::{Dataset, Datatype, DatatypeByteOrder, FloatingPointLayout};
+
+use super::H5Error;
+use super::read::translate;
+
+/// IEEE 754 binary16, and the bits bfloat16 would be confused with.
+const BINARY16: FloatingPointLayout = FloatingPointLayout {
+    bit_offset: 0,
+    bit_precision: 16,
+    exponent_location: 10,
+    exponent_size: 5,
+    mantissa_location: 0,
+    mantissa_size: 10,
+    exponent_bias: 15,
+};
+
+/// The values of a numeric dataset as f32.
+pub(super) fn read_f32(path: &str, dataset: &Dataset) -> Result<Vec<f32>, H5Error> {
+    let damaged = |error| translate(path, "dataset", error);
+    match dataset.datatype().map_err(damaged)? {
+        Datatype::FloatingPoint { size: 4, layout: FloatingPointLayout::IEEE754_BINARY32, .. }
+        | Datatype::FloatingPoint { size: 8, layout: FloatingPointLayout::IEEE754_BINARY64, .. }
+        | Datatype::FixedPoint { .. } => dataset.read_f32().map_err(damaged),
+        Datatype::FloatingPoint { size: 2, layout: BINARY16, byte_order } => {
+            Ok(decode_f16(&dataset.read_raw().map_err(damaged)?, &byte_order))
+        }
+        other => Err(H5Error::Type {
+            path: path.to_owned(),
+            expected: "integers or floats of 16, 32 or 64 bits",
+            received: other.to_string(),
+        }),
+    }
+}
+
+/// The values of an integer dataset.
+pub(super) fn read_i64(path: &str, dataset: &Dataset) -> Result<Vec<i64>, H5Error> {
+    let damaged = |error| translate(path, "dataset", error);
+    match dataset.datatype().map_err(damaged)? {
+        Datatype::FixedPoint { .. } => dataset.read_i64().map_err(damaged),
+        other => Err(H5Error::Type { path: path.to_owned(), expected: "integers", received: other.to_string() }),
+    }
+}
+
+fn decode_f16(bytes: &[u8], order: &DatatypeByteOrder) -> Vec<f32> {
+    let bits = |pair: &[u8]| match order {
+        DatatypeByteOrder::BigEndian => u16::from_be_bytes([pair[0], pair[1]]),
+        _ => u16::from_le_bytes([pair[0], pair[1]]),
+    };
+    bytes.chunks_exact(2).map(|pair| f16_to_f32(bits(pair))).collect()
+}
+
+/// Widens IEEE 754 binary16. Every value, subnormals included, is exact in f32.
+fn f16_to_f32(bits: u16) -> f32 {
+    let sign = if bits >> 15 == 1 { -1.0 } else { 1.0 };
+    let exponent = i32::from(bits >> 10 & 0x1f);
+    let fraction = f32::from(bits & 0x3ff);
+    sign * match exponent {
+        0 => fraction * 2f32.powi(-24),
+        31 if fraction == 0.0 => f32::INFINITY,
+        31 => f32::NAN,
+        _ => (1024.0 + fraction) * 2f32.powi(exponent - 25),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f16_values_of_every_kind_widen_exactly() {
+        let cases = [
+            (0x0000, 0.0),
+            (0x3c00, 1.0),
+            (0xc000, -2.0),
+            (0x7bff, 65504.0),
+            (0x0001, 5.960_464_5e-8),
+            (0x3555, 0.333_251_95),
+            (0x7c00, f32::INFINITY),
+        ];
+        for (bits, value) in cases {
+            assert_eq!(f16_to_f32(bits), value, "{bits:#06x}");
+        }
+        assert!(f16_to_f32(0x7e00).is_nan());
+        assert!(f16_to_f32(0x8000).is_sign_negative());
+    }
+
+    #[test]
+    fn f16_bytes_follow_the_declared_order() {
+        assert_eq!(decode_f16(&[0x00, 0x3c], &DatatypeByteOrder::LittleEndian), [1.0]);
+        assert_eq!(decode_f16(&[0x3c, 0x00], &DatatypeByteOrder::BigEndian), [1.0]);
+    }
+}

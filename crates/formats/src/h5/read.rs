@@ -1,0 +1,269 @@
+//! Reading: one open file, asked by path.
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::io::{Cursor, Read, Seek};
+use std::path::Path;
+
+use hdf5_pure::{AttrValue, Dataset, Error, File, FormatError, Group, Layout, ReadSeekSource};
+
+use super::{H5Error, MAX_DEPTH, number};
+
+/// The least budget of any file, so that small files of highly compressible values can be read.
+const BUDGET_FLOOR: u64 = 64 << 20;
+
+/// Values may take this many times the bytes of the file. Stored as f16 they double, and gzip
+/// shrinks trained weights by a fifth; the rest is room for runs of zeros, such as fresh
+/// optimizer slots. Deflate could reach 1032, which only a bomb needs.
+const BUDGET_RATIO: u64 = 16;
+
+/// A member of a group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct H5Entry {
+    /// Its name in the group.
+    pub name: String,
+    /// Whether it is a group; otherwise it is a dataset.
+    pub is_group: bool,
+}
+
+/// An HDF5 file open for reading.
+///
+/// Paths are separated by `/`; the empty path is the root. Before a dataset is read, the bytes
+/// its values take are counted against one budget that all reads of the file share: 16 times the
+/// file's length and at least 64 MiB, unless [`H5File::with_budget`] sets another.
+#[derive(Debug)]
+pub struct H5File {
+    file: File,
+    budget: Cell<u64>,
+}
+
+impl H5File {
+    /// Opens a file on disk. Values are read as they are asked for; the file is never held in
+    /// memory as a whole.
+    ///
+    /// # Errors
+    /// [`H5Error::Open`] when it can't be read or isn't HDF5.
+    pub fn open(path: &Path) -> Result<Self, H5Error> {
+        let file = std::fs::File::open(path).map_err(|error| H5Error::Open { reason: error.to_string() })?;
+        Self::from_reader(file)
+    }
+
+    /// Opens a file held in memory.
+    ///
+    /// # Errors
+    /// [`H5Error::Open`] when it isn't HDF5.
+    pub fn from_bytes(bytes: Vec<u8>) -> Result<Self, H5Error> {
+        Self::from_reader(Cursor::new(bytes))
+    }
+
+    /// Opens anything that can be read at any place, such as a stored entry of an archive.
+    ///
+    /// # Errors
+    /// [`H5Error::Open`] when it can't be read or isn't HDF5.
+    pub fn from_reader(reader: impl Read + Seek + Send + 'static) -> Result<Self, H5Error> {
+        let open_error = |error: Error| H5Error::Open { reason: error.to_string() };
+        let source = ReadSeekSource::new(reader).map_err(|error| open_error(error.into()))?;
+        let file = File::from_source(source).map_err(open_error)?;
+        let budget = file.file_size().saturating_mul(BUDGET_RATIO).max(BUDGET_FLOOR);
+        Ok(Self { file, budget: Cell::new(budget) })
+    }
+
+    /// Sets how many bytes all further reads may take together.
+    #[must_use]
+    pub fn with_budget(self, bytes: u64) -> Self {
+        self.budget.set(bytes);
+        self
+    }
+
+    /// The members of a group, by name in byte order, as h5py lists them.
+    ///
+    /// # Errors
+    /// [`H5Error::Missing`] when `group` isn't a group in this file, [`H5Error::Depth`] when it
+    /// stands too deep, [`H5Error::Damaged`].
+    pub fn children(&self, group: &str) -> Result<Vec<H5Entry>, H5Error> {
+        let node = self.group(group)?;
+        let damaged = |error| translate(group, "group", error);
+        let groups = node.groups().map_err(damaged)?.into_iter().map(|name| H5Entry { name, is_group: true });
+        let datasets = node.datasets().map_err(damaged)?.into_iter().map(|name| H5Entry { name, is_group: false });
+        let mut entries: Vec<_> = groups.chain(datasets).collect();
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(entries)
+    }
+
+    /// Whether a group or dataset stands at `path`.
+    ///
+    /// # Errors
+    /// [`H5Error::Depth`], [`H5Error::Damaged`].
+    pub fn contains(&self, path: &str) -> Result<bool, H5Error> {
+        match self.attributes(path) {
+            Ok(_) => Ok(true),
+            Err(H5Error::Missing { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The shape of a dataset; empty for a scalar.
+    ///
+    /// # Errors
+    /// [`H5Error::Missing`], [`H5Error::Depth`], [`H5Error::Damaged`].
+    pub fn dataset_shape(&self, path: &str) -> Result<Vec<usize>, H5Error> {
+        shape_of(path, &self.dataset(path)?)
+    }
+
+    /// Shape and values of a numeric dataset, row-major. 16- and 64-bit floats and all integers
+    /// are converted to the nearest f32.
+    ///
+    /// # Errors
+    /// [`H5Error::Missing`], [`H5Error::Depth`], [`H5Error::Type`] when it holds no numbers,
+    /// [`H5Error::Outside`] when its data isn't in this file, [`H5Error::Budget`],
+    /// [`H5Error::Damaged`].
+    pub fn read_f32(&self, path: &str) -> Result<(Vec<usize>, Vec<f32>), H5Error> {
+        let dataset = self.dataset(path)?;
+        let shape = self.admit(path, &dataset)?;
+        let values = number::read_f32(path, &dataset)?;
+        self.check_count(path, &shape, values.len())?;
+        Ok((shape, values))
+    }
+
+    /// Shape and values of an integer dataset, such as an optimizer's `iterations`.
+    ///
+    /// # Errors
+    /// As [`H5File::read_f32`]; [`H5Error::Type`] also for floats.
+    pub fn read_i64(&self, path: &str) -> Result<(Vec<usize>, Vec<i64>), H5Error> {
+        let dataset = self.dataset(path)?;
+        let shape = self.admit(path, &dataset)?;
+        let values = number::read_i64(path, &dataset)?;
+        self.check_count(path, &shape, values.len())?;
+        Ok((shape, values))
+    }
+
+    /// A string attribute of a group or dataset, or `None` when there is no attribute of this
+    /// name.
+    ///
+    /// # Errors
+    /// [`H5Error::Missing`] when nothing stands at `path`, [`H5Error::Type`] when the attribute
+    /// isn't one string, [`H5Error::Depth`], [`H5Error::Damaged`].
+    pub fn attr_string(&self, path: &str, name: &str) -> Result<Option<String>, H5Error> {
+        let attributes = self.attributes(path)?;
+        let Some(value) = attributes.get(name) else { return Ok(None) };
+        match value.as_str() {
+            Some(text) => Ok(Some(text.to_owned())),
+            None => Err(wrong_attribute(path, name, "a string", value)),
+        }
+    }
+
+    /// An attribute that lists strings, such as `layer_names`, or `None` when there is none of
+    /// this name. A list that Keras split into `layer_names0`, `layer_names1`, … comes back
+    /// whole.
+    ///
+    /// # Errors
+    /// As [`H5File::attr_string`].
+    pub fn attr_strings(&self, path: &str, name: &str) -> Result<Option<Vec<String>>, H5Error> {
+        let attributes = self.attributes(path)?;
+        let list = |name: &str| match attributes.get(name) {
+            None => Ok(None),
+            Some(value) => strings_of(value).ok_or_else(|| wrong_attribute(path, name, "strings", value)).map(Some),
+        };
+        if let Some(whole) = list(name)? {
+            return Ok(Some(whole));
+        }
+        let Some(mut joined) = list(&format!("{name}0"))? else { return Ok(None) };
+        for part in 1.. {
+            match list(&format!("{name}{part}"))? {
+                Some(more) => joined.extend(more),
+                None => break,
+            }
+        }
+        Ok(Some(joined))
+    }
+
+    fn group(&self, path: &str) -> Result<Group, H5Error> {
+        check_depth(path)?;
+        if path.split('/').all(str::is_empty) {
+            return Ok(self.file.root());
+        }
+        self.file.group(path).map_err(|error| translate(path, "group", error))
+    }
+
+    fn dataset(&self, path: &str) -> Result<Dataset, H5Error> {
+        check_depth(path)?;
+        self.file.dataset(path).map_err(|error| translate(path, "dataset", error))
+    }
+
+    fn attributes(&self, path: &str) -> Result<HashMap<String, AttrValue>, H5Error> {
+        let attributes = match self.group(path) {
+            Ok(group) => group.attrs(),
+            Err(H5Error::Missing { .. }) => self.dataset(path)?.attrs(),
+            Err(error) => return Err(error),
+        };
+        attributes.map_err(|error| translate(path, "group or dataset", error))
+    }
+
+    /// Refuses data outside the file, charges the budget, and returns the shape.
+    fn admit(&self, path: &str, dataset: &Dataset) -> Result<Vec<usize>, H5Error> {
+        let shape = shape_of(path, dataset)?;
+        let damaged = |error| translate(path, "dataset", error);
+        if dataset.layout().map_err(damaged)? == Layout::Virtual {
+            return Err(H5Error::Outside { path: path.to_owned(), what: "a virtual dataset" });
+        }
+        // Conversion delivers at most 8 bytes a value, whatever the stored width.
+        let width = dataset.element_size().map_err(damaged)?.max(8);
+        let bytes = |dims: &mut dyn Iterator<Item = u64>| dims.fold(width, u64::saturating_mul);
+        let values = bytes(&mut shape.iter().map(|&n| n as u64));
+        // A chunk is decompressed as a whole, even when the dataset is smaller.
+        let chunk = dataset.chunk_shape().map_err(damaged)?.map_or(0, |dims| bytes(&mut dims.into_iter()));
+        let (declared, left) = (values.max(chunk), self.budget.get());
+        if declared > left {
+            return Err(H5Error::Budget { path: path.to_owned(), declared, left });
+        }
+        self.budget.set(left - declared);
+        Ok(shape)
+    }
+
+    fn check_count(&self, path: &str, shape: &[usize], received: usize) -> Result<(), H5Error> {
+        let expected: usize = shape.iter().product();
+        if expected == received {
+            return Ok(());
+        }
+        Err(H5Error::Damaged { path: path.to_owned(), reason: format!("{received} values for shape {shape:?}") })
+    }
+}
+
+fn shape_of(path: &str, dataset: &Dataset) -> Result<Vec<usize>, H5Error> {
+    let dims = dataset.shape().map_err(|error| translate(path, "dataset", error))?;
+    let too_large = |_| H5Error::Damaged { path: path.to_owned(), reason: format!("shape {dims:?} is too large") };
+    dims.iter().map(|&n| usize::try_from(n).map_err(too_large)).collect()
+}
+
+/// The strings of an attribute. An empty list may carry any type: h5py writes `[]` as floats,
+/// and so do Keras' files for layers without weights.
+fn strings_of(value: &AttrValue) -> Option<Vec<String>> {
+    match value.as_strings() {
+        Some(strings) => Some(strings.to_vec()),
+        None => value.to_f64s().filter(Vec::is_empty).map(|_| Vec::new()),
+    }
+}
+
+fn check_depth(path: &str) -> Result<(), H5Error> {
+    if path.split('/').filter(|part| !part.is_empty()).count() > MAX_DEPTH {
+        return Err(H5Error::Depth { path: path.to_owned() });
+    }
+    Ok(())
+}
+
+fn wrong_attribute(path: &str, name: &str, expected: &'static str, value: &AttrValue) -> H5Error {
+    H5Error::Type { path: format!("{path}@{name}"), expected, received: value.type_name().to_owned() }
+}
+
+/// The reader's error in our words.
+pub(super) fn translate(path: &str, expected: &'static str, error: Error) -> H5Error {
+    let path = path.to_owned();
+    match error {
+        Error::NotADataset(_) | Error::NotAGroup(_) | Error::Format(FormatError::PathNotFound(_)) => {
+            H5Error::Missing { path, expected }
+        }
+        Error::Format(FormatError::UnsupportedExternalStorage) => H5Error::Outside { path, what: "external storage" },
+        Error::Format(FormatError::UnsupportedVirtualLayout) => H5Error::Outside { path, what: "a virtual dataset" },
+        other => H5Error::Damaged { path, reason: other.to_string() },
+    }
+}
