@@ -1,1 +1,59 @@
 //! Numeric kernels of engraft: slices in, slices out.
+//!
+//! Everything here works on plain `f32` slices; a kernel knows no tensors, no layers and no plan.
+//!
+//! - **Layout.** Images are NHWC (`[batch, height, width, channels]`, channels fastest), convolution kernels are HWIO
+//!   (`[height, width, in_channels / groups, out_channels]`), dense kernels `[inputs, units]`.
+//! - **Threads.** Kernels run on the ambient [rayon] pool; [`Threads`] is a pool to run them in. Work is cut into chunks whose
+//!   size does not depend on the number of threads, and no sum is split by thread, so results are **bit-identical for any
+//!   number of threads**.
+//! - **Numbers.** Definitions are those of Keras 3 on TensorFlow.
+//! - **Panics.** A slice of the wrong length is a programming error and panics with the kernel's and the slice's name. Batches
+//!   of size zero are allowed everywhere.
+//!
+//! ```
+//! use engraft_kernels::{Activation, dense};
+//! let mut y = [0.0; 2];
+//! dense(1, 3, 2, &[1.0, 2.0, 3.0], &[1.0, 0.0, 0.0, 1.0, 0.0, -2.0], Some(&[0.5, 0.5]), Activation::Relu, &mut y);
+//! assert_eq!(y, [1.5, 0.0]);
+//! ```
+
+mod activation;
+mod batch_norm;
+mod chunks;
+mod conv2d;
+mod dense;
+mod elementwise;
+mod gemm;
+mod layout;
+mod loss;
+mod pool;
+mod project;
+#[cfg(test)]
+mod reference;
+mod resize;
+mod softmax;
+mod threads;
+mod tiles;
+mod update;
+
+pub use activation::Activation;
+pub use batch_norm::{batch_norm, batch_norm_gradient_inference, batch_norm_gradient_training, moments};
+pub use conv2d::{Conv2d, Conv2dShape};
+pub use dense::{bias_gradient, dense, dense_input_gradient, dense_kernel_gradient, dense_kernel_gradient_rows};
+pub use elementwise::{add_assign, dropout, scale_gradient, scale_shift};
+pub use gemm::{Matrix, gemm};
+pub use layout::{copy_channels, flip, pad2d, pad2d_gradient, reverse_channels};
+pub use loss::{
+    binary_cross_entropy_from_probabilities, cross_entropy_from_probabilities, sigmoid_cross_entropy,
+    softmax_cross_entropy,
+};
+pub use pool::{
+    Pool2dShape, PoolKind, average_pool2d_gradient, global_average_pool_gradient, global_max_pool_gradient,
+    global_pool, max_pool2d_gradient, pool2d,
+};
+pub use project::{FillMode, Projection, project};
+pub use resize::{Interpolation, resize, resize_gradient};
+pub use softmax::{softmax, softmax_gradient};
+pub use threads::Threads;
+pub use update::{AdamStep, RmspropStep, decay, l1_l2_gradient, l1_l2_penalty, sgd};

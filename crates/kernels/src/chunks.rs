@@ -1,0 +1,69 @@
+//! How work is cut: by size alone, never by the number of threads.
+
+use rayon::prelude::*;
+
+/// Elements a task handles: 64 KiB of f32, large against rayon's overhead (about a microsecond), small against the work of a
+/// large layer.
+pub(crate) const CHUNK: usize = 16 * 1024;
+
+/// Rows summed in f32 before their sum goes into an f64 accumulator: keeps a sum over millions of rows as good as one of 32.
+const BLOCK_ROWS: usize = 32;
+
+/// Upper bound on the partial sums that [`column_sums`] keeps.
+const MAX_PARTIALS: usize = 64;
+
+/// Panics unless `slice` holds `expected` values.
+#[track_caller]
+pub(crate) fn check_len(name: &str, slice: &[f32], expected: usize) {
+    assert!(slice.len() == expected, "`{name}` must hold {expected} values, holds {}", slice.len());
+}
+
+/// Number of rows of `width` values in `slice`; panics unless they fill it.
+#[track_caller]
+pub(crate) fn count_rows(name: &str, slice: &[f32], width: usize) -> usize {
+    assert!(width > 0, "rows of `{name}` must hold at least one value");
+    assert!(slice.len().is_multiple_of(width), "`{name}` holds {} values, not a multiple of {width}", slice.len());
+    slice.len() / width
+}
+
+/// Elements in a chunk of whole rows of `width`: about [`CHUNK`], at least one row.
+pub(crate) fn row_chunk(width: usize) -> usize {
+    width.max(1) * (CHUNK / width.max(1)).max(1)
+}
+
+/// Calls `f` with chunks of `size` of `x` and `y` that belong together.
+pub(crate) fn zip_chunks(x: &[f32], y: &mut [f32], size: usize, f: impl Fn(&[f32], &mut [f32]) + Sync) {
+    y.par_chunks_mut(size).zip(x.par_chunks(size)).for_each(|(y, x)| f(x, y));
+}
+
+/// Column sums over `rows` rows of `sums` quantities per channel, as `[sums, channels]`.
+///
+/// `add(row, block)` adds one row's share into `block`, also `[sums, channels]`.
+pub(crate) fn column_sums(
+    channels: usize,
+    rows: usize,
+    sums: usize,
+    add: impl Fn(usize, &mut [f32]) + Sync,
+) -> Vec<f64> {
+    let width = sums * channels;
+    let chunk_rows = rows.div_ceil(MAX_PARTIALS).max(row_chunk(width) / width.max(1));
+    let partials: Vec<Vec<f64>> = (0..rows.div_ceil(chunk_rows))
+        .into_par_iter()
+        .map(|chunk| {
+            let mut partial = vec![0.0; width];
+            let mut block = vec![0.0; width];
+            let end = rows.min((chunk + 1) * chunk_rows);
+            for start in (chunk * chunk_rows..end).step_by(BLOCK_ROWS) {
+                block.fill(0.0);
+                (start..end.min(start + BLOCK_ROWS)).for_each(|row| add(row, &mut block));
+                partial.iter_mut().zip(&block).for_each(|(sum, &x)| *sum += f64::from(x));
+            }
+            partial
+        })
+        .collect();
+    let mut total = vec![0.0; width];
+    for partial in &partials {
+        total.iter_mut().zip(partial).for_each(|(sum, x)| *sum += x);
+    }
+    total
+}

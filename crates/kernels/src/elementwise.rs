@@ -1,0 +1,68 @@
+//! Kernels that treat every value, or every channel, by itself.
+
+use rayon::prelude::*;
+
+use crate::chunks::{CHUNK, check_len, count_rows, row_chunk, zip_chunks};
+
+/// `acc += x`.
+pub fn add_assign(acc: &mut [f32], x: &[f32]) {
+    check_len("x", x, acc.len());
+    zip_chunks(x, acc, CHUNK, |x, acc| acc.iter_mut().zip(x).for_each(|(acc, x)| *acc += x));
+}
+
+/// `y = x * scale[c] + shift[c]` for rows of `channels`.
+pub fn scale_shift(channels: usize, scale: &[f32], shift: &[f32], x: &[f32], y: &mut [f32]) {
+    count_rows("x", x, channels);
+    check_len("scale", scale, channels);
+    check_len("shift", shift, channels);
+    check_len("y", y, x.len());
+    zip_chunks(x, y, row_chunk(channels), |x, y| {
+        for (x, y) in x.chunks_exact(channels).zip(y.chunks_exact_mut(channels)) {
+            for (((y, x), scale), shift) in y.iter_mut().zip(x).zip(scale).zip(shift) {
+                *y = x * scale + shift;
+            }
+        }
+    });
+}
+
+/// The gradient of [`scale_shift`] with respect to `x`: `dx = dy * scale[c]`.
+pub fn scale_gradient(channels: usize, scale: &[f32], dy: &[f32], dx: &mut [f32]) {
+    count_rows("dy", dy, channels);
+    check_len("scale", scale, channels);
+    check_len("dx", dx, dy.len());
+    zip_chunks(dy, dx, row_chunk(channels), |dy, dx| {
+        for (dy, dx) in dy.chunks_exact(channels).zip(dx.chunks_exact_mut(channels)) {
+            dx.iter_mut().zip(dy).zip(scale).for_each(|((dx, dy), scale)| *dx = dy * scale);
+        }
+    });
+}
+
+/// Dropout with `rate` in 0..=1: each value is dropped with probability `rate`, the others are scaled by `1 / (1 - rate)`.
+///
+/// Which values are dropped depends on `seed` and the value's index alone, so the gradient is the same call on `dy`.
+pub fn dropout(x: &[f32], rate: f32, seed: u64, y: &mut [f32]) {
+    check_len("y", y, x.len());
+    assert!((0.0..=1.0).contains(&rate), "`rate` must lie in 0..=1, is {rate}");
+    if rate == 1.0 {
+        return y.fill(0.0);
+    }
+    let scale = 1.0 / (1.0 - rate);
+    y.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).enumerate().for_each(|(chunk, (y, x))| {
+        for (index, (y, x)) in (chunk * CHUNK..).zip(y.iter_mut().zip(x)) {
+            *y = if uniform(seed, index as u64) >= rate { x * scale } else { 0.0 };
+        }
+    });
+}
+
+/// A number uniform in 0..1 with 24 random bits: SplitMix64's finaliser (Steele, Lea and Flood 2014) over a counter.
+fn uniform(seed: u64, index: u64) -> f32 {
+    let mut z = mix(seed).wrapping_add(index.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    z = mix(z);
+    (z >> 40) as f32 / (1u64 << 24) as f32
+}
+
+fn mix(mut z: u64) -> u64 {
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}

@@ -1,0 +1,91 @@
+//! Kernels that only move values: borders, slices of channels, mirror images.
+
+use rayon::prelude::*;
+
+use crate::chunks::{check_len, count_rows, row_chunk, zip_chunks};
+
+/// Surrounds images by zeros: `x` `[batch, h, w, c]` -> `y` `[batch, top + h + bottom, left + w + right, c]` with
+/// `pad = [[top, bottom], [left, right]]` (Keras' `ZeroPadding2D`).
+pub fn pad2d(batch: usize, h: usize, w: usize, c: usize, pad: [[usize; 2]; 2], x: &[f32], y: &mut [f32]) {
+    let [[top, bottom], [left, right]] = pad;
+    let (out_h, out_row) = (top + h + bottom, (left + w + right) * c);
+    check_len("x", x, batch * h * w * c);
+    check_len("y", y, batch * out_h * out_row);
+    y.par_chunks_mut(out_row.max(1)).enumerate().for_each(|(row, y)| {
+        y.fill(0.0);
+        let (image, row) = (row / out_h, row % out_h);
+        if (top..top + h).contains(&row) {
+            y[left * c..][..w * c].copy_from_slice(&x[(image * h + row - top) * w * c..][..w * c]);
+        }
+    });
+}
+
+/// The gradient of [`pad2d`]: the middle of `dy`, without the border.
+pub fn pad2d_gradient(batch: usize, h: usize, w: usize, c: usize, pad: [[usize; 2]; 2], dy: &[f32], dx: &mut [f32]) {
+    let [[top, bottom], [left, right]] = pad;
+    let (out_h, out_row) = (top + h + bottom, (left + w + right) * c);
+    check_len("dy", dy, batch * out_h * out_row);
+    check_len("dx", dx, batch * h * w * c);
+    dx.par_chunks_mut((w * c).max(1)).enumerate().for_each(|(row, dx)| {
+        let (image, row) = (row / h, row % h);
+        dx.copy_from_slice(&dy[(image * out_h + top + row) * out_row + left * c..][..w * c]);
+    });
+}
+
+/// Copies `count` channels of each row: `y[row, to_offset + i] = x[row, from_offset + i]`.
+///
+/// Concatenation is one call for each input; its gradient is the same with the roles exchanged.
+#[expect(clippy::too_many_arguments, reason = "two strided views and the slices they look into")]
+pub fn copy_channels(
+    rows: usize,
+    from_channels: usize,
+    from_offset: usize,
+    to_channels: usize,
+    to_offset: usize,
+    count: usize,
+    x: &[f32],
+    y: &mut [f32],
+) {
+    check_len("x", x, rows * from_channels);
+    check_len("y", y, rows * to_channels);
+    assert!(from_offset + count <= from_channels, "channels {from_offset}..+{count} lie outside x's {from_channels}");
+    assert!(to_offset + count <= to_channels, "channels {to_offset}..+{count} lie outside y's {to_channels}");
+    if count == 0 {
+        return;
+    }
+    let chunk_rows = row_chunk(to_channels) / to_channels;
+    y.par_chunks_mut(chunk_rows * to_channels).zip(x.par_chunks(chunk_rows * from_channels)).for_each(|(y, x)| {
+        for (y, x) in y.chunks_exact_mut(to_channels).zip(x.chunks_exact(from_channels)) {
+            y[to_offset..][..count].copy_from_slice(&x[from_offset..][..count]);
+        }
+    });
+}
+
+/// Reverses the order of channels, RGB to BGR: `y[row, c] = x[row, channels - 1 - c]`.
+pub fn reverse_channels(channels: usize, x: &[f32], y: &mut [f32]) {
+    count_rows("x", x, channels);
+    check_len("y", y, x.len());
+    zip_chunks(x, y, row_chunk(channels), |x, y| {
+        for (x, y) in x.chunks_exact(channels).zip(y.chunks_exact_mut(channels)) {
+            y.iter_mut().zip(x.iter().rev()).for_each(|(y, x)| *y = *x);
+        }
+    });
+}
+
+/// Mirrors one image `[h, w, c]` left to right (`horizontal`), top to bottom (`vertical`), both or neither.
+pub fn flip(horizontal: bool, vertical: bool, h: usize, w: usize, c: usize, x: &[f32], y: &mut [f32]) {
+    check_len("x", x, h * w * c);
+    check_len("y", y, h * w * c);
+    if y.is_empty() {
+        return;
+    }
+    for (row, y) in y.chunks_exact_mut(w * c).enumerate() {
+        let row = if vertical { h - 1 - row } else { row };
+        let x = &x[row * w * c..][..w * c];
+        if horizontal {
+            y.chunks_exact_mut(c).zip(x.chunks_exact(c).rev()).for_each(|(y, x)| y.copy_from_slice(x));
+        } else {
+            y.copy_from_slice(x);
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Cross-entropy losses: for each sample its loss and, where asked for, the gradient of that loss.
+//!
+//! Gradients belong to each sample's own loss; dividing by the batch size and weighting are the caller's.
+
+use rayon::prelude::*;
+
+use crate::activation::sigmoid;
+use crate::chunks::{check_len, count_rows, row_chunk};
+
+/// Keras' `backend.epsilon()`: probabilities are kept this far from 0 and 1.
+const EPSILON: f32 = 1e-7;
+
+/// Categorical cross-entropy from logits (`tf.nn.softmax_cross_entropy_with_logits`), rows of `classes` values.
+///
+/// `losses[row] = sum(targets * (log(sum(exp(logits))) - logits))`, `gradient = softmax(logits) - targets`.
+pub fn softmax_cross_entropy(
+    classes: usize,
+    logits: &[f32],
+    targets: &[f32],
+    losses: &mut [f32],
+    gradient: Option<&mut [f32]>,
+) {
+    for_each_row(classes, logits, targets, losses, gradient, |logits, targets, gradient| {
+        let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let sum: f32 = logits.iter().map(|x| (x - max).exp()).sum();
+        for ((gradient, x), target) in gradient.iter_mut().zip(logits).zip(targets) {
+            *gradient = (x - max).exp() / sum - target;
+        }
+        let log_sum = sum.ln();
+        logits.iter().zip(targets).map(|(x, target)| target * (log_sum - (x - max))).sum()
+    });
+}
+
+/// Binary cross-entropy from logits (`tf.nn.sigmoid_cross_entropy_with_logits`), averaged over each row of `width` values.
+pub fn sigmoid_cross_entropy(
+    width: usize,
+    logits: &[f32],
+    targets: &[f32],
+    losses: &mut [f32],
+    gradient: Option<&mut [f32]>,
+) {
+    let count = width as f32;
+    for_each_row(width, logits, targets, losses, gradient, |logits, targets, gradient| {
+        for ((gradient, &x), target) in gradient.iter_mut().zip(logits).zip(targets) {
+            *gradient = (sigmoid(x) - target) / count;
+        }
+        let loss = |(&x, &target): (&f32, &f32)| x.max(0.0) - x * target + (-x.abs()).exp().ln_1p();
+        logits.iter().zip(targets).map(loss).sum::<f32>() / count
+    });
+}
+
+/// Categorical cross-entropy from probabilities, as Keras' TensorFlow backend computes it with `from_logits=False`: rows are
+/// divided by their sum, then clipped to 1e-7 ..= 1 - 1e-7. The gradient is zero where the clip holds.
+pub fn cross_entropy_from_probabilities(
+    classes: usize,
+    probs: &[f32],
+    targets: &[f32],
+    losses: &mut [f32],
+    gradient: Option<&mut [f32]>,
+) {
+    for_each_row(classes, probs, targets, losses, gradient, |probs, targets, gradient| {
+        let sum: f32 = probs.iter().sum();
+        for ((gradient, p), target) in gradient.iter_mut().zip(probs).zip(targets) {
+            *gradient = if is_clipped(p / sum) { 0.0 } else { -target / (p / sum) };
+        }
+        let through_sum: f32 = gradient.iter().zip(probs).map(|(gradient, p)| gradient * (p / sum)).sum();
+        gradient.iter_mut().for_each(|gradient| *gradient = (*gradient - through_sum) / sum);
+        -probs.iter().zip(targets).map(|(p, target)| target * clip(p / sum).ln()).sum::<f32>()
+    });
+}
+
+/// Binary cross-entropy from probabilities, as Keras' TensorFlow backend computes it with `from_logits=False`, averaged over
+/// each row of `width` values. The gradient is zero where the clip to 1e-7 ..= 1 - 1e-7 holds.
+pub fn binary_cross_entropy_from_probabilities(
+    width: usize,
+    probs: &[f32],
+    targets: &[f32],
+    losses: &mut [f32],
+    gradient: Option<&mut [f32]>,
+) {
+    let count = width as f32;
+    for_each_row(width, probs, targets, losses, gradient, |probs, targets, gradient| {
+        for ((gradient, &p), target) in gradient.iter_mut().zip(probs).zip(targets) {
+            let slope = (1.0 - target) / (1.0 - p) - target / p;
+            *gradient = if is_clipped(p) { 0.0 } else { slope / count };
+        }
+        let loss = |(&p, &target): (&f32, &f32)| target * clip(p).ln() + (1.0 - target) * (1.0 - clip(p)).ln();
+        -probs.iter().zip(targets).map(loss).sum::<f32>() / count
+    });
+}
+
+fn clip(p: f32) -> f32 {
+    p.clamp(EPSILON, 1.0 - EPSILON)
+}
+
+fn is_clipped(p: f32) -> bool {
+    !(EPSILON..=1.0 - EPSILON).contains(&p)
+}
+
+/// Calls `loss(x, targets, gradient)` for each row and stores what it returns; `gradient` is empty where none is asked for.
+fn for_each_row(
+    width: usize,
+    x: &[f32],
+    targets: &[f32],
+    losses: &mut [f32],
+    gradient: Option<&mut [f32]>,
+    loss: impl Fn(&[f32], &[f32], &mut [f32]) -> f32 + Sync,
+) {
+    let rows = count_rows("predictions", x, width);
+    check_len("targets", targets, x.len());
+    check_len("losses", losses, rows);
+    let chunk = row_chunk(width);
+    let inputs = x.par_chunks(chunk).zip(targets.par_chunks(chunk)).zip(losses.par_chunks_mut(chunk / width));
+    match gradient {
+        Some(gradient) => {
+            check_len("gradient", gradient, x.len());
+            inputs.zip(gradient.par_chunks_mut(chunk)).for_each(|(((x, targets), losses), gradient)| {
+                let rows = x.chunks_exact(width).zip(targets.chunks_exact(width)).zip(gradient.chunks_exact_mut(width));
+                losses.iter_mut().zip(rows).for_each(|(to, ((x, targets), gradient))| *to = loss(x, targets, gradient));
+            });
+        }
+        None => inputs.for_each(|((x, targets), losses)| {
+            let rows = x.chunks_exact(width).zip(targets.chunks_exact(width));
+            losses.iter_mut().zip(rows).for_each(|(to, (x, targets))| *to = loss(x, targets, &mut []));
+        }),
+    }
+}

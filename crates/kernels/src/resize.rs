@@ -1,0 +1,120 @@
+//! Resizing images as `tf.image.resize` does: half-pixel centres, no antialiasing.
+
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use crate::chunks::check_len;
+
+/// How a value between pixels is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Interpolation {
+    /// A mean of the four pixels around, weighted by distance.
+    Bilinear,
+    /// The nearest pixel.
+    Nearest,
+}
+
+/// Where one output coordinate reads: `lower` and `upper` input coordinates and the share of `upper`.
+#[derive(Clone, Copy)]
+struct Tap {
+    lower: usize,
+    upper: usize,
+    share: f32,
+}
+
+/// Resizes `x` `[batch, in_h, in_w, c]` to `y` `[batch, out_h, out_w, c]`.
+#[expect(clippy::too_many_arguments, reason = "two image shapes and the slices that hold them")]
+pub fn resize(
+    interpolation: Interpolation,
+    batch: usize,
+    in_h: usize,
+    in_w: usize,
+    c: usize,
+    out_h: usize,
+    out_w: usize,
+    x: &[f32],
+    y: &mut [f32],
+) {
+    check_sizes(batch, [in_h, in_w], [out_h, out_w], c, x, y);
+    let (rows, columns) = (taps(interpolation, in_h, out_h), taps(interpolation, in_w, out_w));
+    let row = in_w * c;
+    y.par_chunks_mut((out_w * c).max(1)).enumerate().for_each(|(index, y)| {
+        let image = &x[index / out_h * in_h * row..][..in_h * row];
+        let v = rows[index % out_h];
+        let (top, bottom) = (&image[v.lower * row..][..row], &image[v.upper * row..][..row]);
+        for (h, y) in columns.iter().zip(y.chunks_exact_mut(c)) {
+            let (left, right) = (h.lower * c, h.upper * c);
+            for (channel, y) in y.iter_mut().enumerate() {
+                let above = lerp(top[left + channel], top[right + channel], h.share);
+                let below = lerp(bottom[left + channel], bottom[right + channel], h.share);
+                *y = lerp(above, below, v.share);
+            }
+        }
+    });
+}
+
+/// The gradient of [`resize`] with the same sizes: `dy` `[batch, out_h, out_w, c]` -> `dx` `[batch, in_h, in_w, c]`.
+#[expect(clippy::too_many_arguments, reason = "two image shapes and the slices that hold them")]
+pub fn resize_gradient(
+    interpolation: Interpolation,
+    batch: usize,
+    in_h: usize,
+    in_w: usize,
+    c: usize,
+    out_h: usize,
+    out_w: usize,
+    dy: &[f32],
+    dx: &mut [f32],
+) {
+    check_sizes(batch, [in_h, in_w], [out_h, out_w], c, dx, dy);
+    let (rows, columns) = (taps(interpolation, in_h, out_h), taps(interpolation, in_w, out_w));
+    let (in_size, out_size) = (in_h * in_w * c, out_h * out_w * c);
+    dx.par_chunks_mut(in_size.max(1)).enumerate().for_each(|(image, dx)| {
+        dx.fill(0.0);
+        let dy = &dy[image * out_size..][..out_size];
+        for (row, v) in rows.iter().enumerate() {
+            for (column, h) in columns.iter().enumerate() {
+                let dy = &dy[(row * out_w + column) * c..][..c];
+                for (y, row_share) in [(v.lower, 1.0 - v.share), (v.upper, v.share)] {
+                    for (x, share) in [(h.lower, 1.0 - h.share), (h.upper, h.share)] {
+                        let share = share * row_share;
+                        let dx = &mut dx[(y * in_w + x) * c..][..c];
+                        dx.iter_mut().zip(dy).for_each(|(dx, dy)| *dx += share * dy);
+                    }
+                }
+            }
+        }
+    });
+}
+
+fn check_sizes(batch: usize, input: [usize; 2], output: [usize; 2], c: usize, x: &[f32], y: &[f32]) {
+    assert!(input[0] > 0 && input[1] > 0 && c > 0, "cannot resize empty images of {input:?} pixels, {c} channels");
+    check_len("input", x, batch * input[0] * input[1] * c);
+    check_len("output", y, batch * output[0] * output[1] * c);
+}
+
+fn lerp(a: f32, b: f32, share: f32) -> f32 {
+    a + (b - a) * share
+}
+
+/// The taps of every output coordinate along one axis. All in f32, as in TensorFlow's `ResizeBilinear` and
+/// `ResizeNearestNeighbor` with `half_pixel_centers`.
+fn taps(interpolation: Interpolation, input: usize, output: usize) -> Vec<Tap> {
+    let scale = input as f32 / output as f32;
+    let last = input - 1;
+    let bilinear = |i: usize| {
+        let position = (i as f32 + 0.5) * scale - 0.5;
+        let floor = position.floor();
+        // `as usize` saturates: positions left of the first pixel read the first pixel.
+        Tap { lower: (floor as usize).min(last), upper: (position.ceil() as usize).min(last), share: position - floor }
+    };
+    let nearest = |i: usize| {
+        let pixel = (((i as f32 + 0.5) * scale).floor() as usize).min(last);
+        Tap { lower: pixel, upper: pixel, share: 0.0 }
+    };
+    match interpolation {
+        Interpolation::Bilinear => (0..output).map(bilinear).collect(),
+        Interpolation::Nearest => (0..output).map(nearest).collect(),
+    }
+}

@@ -1,0 +1,180 @@
+//! Optimizers' updates of one variable, in place, as Keras 3 computes them.
+//!
+//! Hyper-parameters are f64, as Python's floats are: Keras takes `1 - beta` in double precision before it rounds to f32, and in
+//! f32 `1 - 0.999` would be off by 1e-5 of itself.
+
+use rayon::prelude::*;
+
+use crate::chunks::{CHUNK, check_len, zip_chunks};
+
+/// Stochastic gradient descent (`keras.optimizers.SGD`): `var -= learning_rate * grad`; with a momentum slot,
+/// `slot = momentum * slot - learning_rate * grad` and `var += slot`, or Nesterov's
+/// `var += momentum * slot - learning_rate * grad`.
+pub fn sgd(
+    var: &mut [f32],
+    grad: &[f32],
+    momentum_slot: Option<&mut [f32]>,
+    learning_rate: f64,
+    momentum: f64,
+    nesterov: bool,
+) {
+    check_len("grad", grad, var.len());
+    let (learning_rate, momentum) = (learning_rate as f32, momentum as f32);
+    let Some(slot) = momentum_slot else {
+        let descend = |(var, grad): (&mut f32, &f32)| *var -= grad * learning_rate;
+        return zip_chunks(grad, var, CHUNK, |grad, var| var.iter_mut().zip(grad).for_each(descend));
+    };
+    check_len("momentum_slot", slot, var.len());
+    let chunks = var.par_chunks_mut(CHUNK).zip(grad.par_chunks(CHUNK)).zip(slot.par_chunks_mut(CHUNK));
+    chunks.for_each(|((var, grad), slot)| {
+        for ((var, grad), slot) in var.iter_mut().zip(grad).zip(slot) {
+            *slot = *slot * momentum - grad * learning_rate;
+            *var += if nesterov { *slot * momentum - grad * learning_rate } else { *slot };
+        }
+    });
+}
+
+/// One step of Adam (Kingma and Ba 2015, `keras.optimizers.Adam`).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AdamStep {
+    /// Size of a step.
+    pub learning_rate: f64,
+    /// Decay of the first moment.
+    pub beta_1: f64,
+    /// Decay of the second moment.
+    pub beta_2: f64,
+    /// Added to the root of the second moment.
+    pub epsilon: f64,
+    /// Number of this step, from 1.
+    pub step: u64,
+}
+
+impl AdamStep {
+    /// Updates `var` and its moments `m` and `v` from `grad`, on the ambient pool.
+    pub fn apply(&self, var: &mut [f32], grad: &[f32], m: &mut [f32], v: &mut [f32]) {
+        self.check(var, grad, m, v);
+        let slots = m.par_chunks_mut(CHUNK).zip(v.par_chunks_mut(CHUNK));
+        let chunks = var.par_chunks_mut(CHUNK).zip(grad.par_chunks(CHUNK)).zip(slots);
+        chunks.for_each(|((var, grad), (m, v))| self.apply_serial(var, grad, m, v));
+    }
+
+    /// [`apply`](Self::apply) on the calling thread, with the same result.
+    pub fn apply_serial(&self, var: &mut [f32], grad: &[f32], m: &mut [f32], v: &mut [f32]) {
+        self.check(var, grad, m, v);
+        let power = |beta: f64| (beta as f32).powf(self.step as f32);
+        let alpha = self.learning_rate as f32 * (1.0 - power(self.beta_2)).sqrt() / (1.0 - power(self.beta_1));
+        let (rise_1, rise_2) = ((1.0 - self.beta_1) as f32, (1.0 - self.beta_2) as f32);
+        let epsilon = self.epsilon as f32;
+        for (((var, grad), m), v) in var.iter_mut().zip(grad).zip(m).zip(v) {
+            *m += (grad - *m) * rise_1;
+            *v += (grad * grad - *v) * rise_2;
+            *var -= *m * alpha / (v.sqrt() + epsilon);
+        }
+    }
+
+    fn check(&self, var: &[f32], grad: &[f32], m: &[f32], v: &[f32]) {
+        assert!(self.step > 0, "Adam counts its steps from 1");
+        check_len("grad", grad, var.len());
+        check_len("m", m, var.len());
+        check_len("v", v, var.len());
+    }
+}
+
+/// One step of RMSprop (`keras.optimizers.RMSprop`).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RmspropStep {
+    /// Size of a step.
+    pub learning_rate: f64,
+    /// Decay of the mean of squared gradients.
+    pub rho: f64,
+    /// Decay of the sum of past steps; used where a momentum slot is given.
+    pub momentum: f64,
+    /// Added to the mean of squared gradients.
+    pub epsilon: f64,
+    /// Whether gradients are normalised by their variance instead of their mean square; needs an average gradient.
+    pub centered: bool,
+}
+
+impl RmspropStep {
+    /// Updates `var` and its slots from `grad`, on the ambient pool. `average_gradient` must be given exactly when `centered`.
+    pub fn apply(
+        &self,
+        var: &mut [f32],
+        grad: &[f32],
+        velocity: &mut [f32],
+        momentum_slot: Option<&mut [f32]>,
+        average_gradient: Option<&mut [f32]>,
+    ) {
+        check_len("grad", grad, var.len());
+        check_len("velocity", velocity, var.len());
+        assert!(self.centered == average_gradient.is_some(), "centered RMSprop, and only it, needs `average_gradient`");
+        let (momentum, average) =
+            (slot_chunks("momentum_slot", momentum_slot, var), slot_chunks("average_gradient", average_gradient, var));
+        let chunks = var.par_chunks_mut(CHUNK).zip(grad.par_chunks(CHUNK)).zip(velocity.par_chunks_mut(CHUNK));
+        chunks.zip(momentum).zip(average).for_each(|((((var, grad), velocity), momentum), average)| {
+            self.apply_chunk(var, grad, velocity, momentum, average);
+        });
+    }
+
+    fn apply_chunk(
+        &self,
+        var: &mut [f32],
+        grad: &[f32],
+        velocity: &mut [f32],
+        mut momentum_slot: Option<&mut [f32]>,
+        mut average_gradient: Option<&mut [f32]>,
+    ) {
+        let (rho, rise, epsilon) = (self.rho as f32, (1.0 - self.rho) as f32, self.epsilon as f32);
+        let (learning_rate, momentum) = (self.learning_rate as f32, self.momentum as f32);
+        for (i, ((var, grad), velocity)) in var.iter_mut().zip(grad).zip(velocity).enumerate() {
+            *velocity = rho * *velocity + rise * (grad * grad);
+            let mut spread = *velocity;
+            if let Some(average) = &mut average_gradient {
+                average[i] = rho * average[i] + rise * grad;
+                spread -= average[i] * average[i];
+            }
+            let mut step = learning_rate * grad / (spread + epsilon).sqrt();
+            if let Some(slot) = &mut momentum_slot {
+                slot[i] = momentum * slot[i] + step;
+                step = slot[i];
+            }
+            *var -= step;
+        }
+    }
+}
+
+/// One chunk of an optional slot for each chunk of `var`.
+fn slot_chunks<'a>(name: &str, slot: Option<&'a mut [f32]>, var: &[f32]) -> Vec<Option<&'a mut [f32]>> {
+    match slot {
+        Some(slot) => {
+            check_len(name, slot, var.len());
+            slot.chunks_mut(CHUNK).map(Some).collect()
+        }
+        None => (0..var.len().div_ceil(CHUNK)).map(|_| None).collect(),
+    }
+}
+
+/// `var *= factor`: decoupled weight decay (Loshchilov and Hutter 2019) with `factor = 1 - weight_decay * learning_rate`.
+pub fn decay(var: &mut [f32], factor: f32) {
+    var.par_chunks_mut(CHUNK).for_each(|var| var.iter_mut().for_each(|var| *var *= factor));
+}
+
+/// Adds the gradient of [`l1_l2_penalty`] to `grad`: `grad += l1 * sign(var) + 2 * l2 * var`.
+pub fn l1_l2_gradient(var: &[f32], l1: f32, l2: f32, grad: &mut [f32]) {
+    check_len("grad", grad, var.len());
+    zip_chunks(var, grad, CHUNK, |var, grad| {
+        for (grad, &var) in grad.iter_mut().zip(var) {
+            // `signum` would take zero to one; TensorFlow's sign takes it to zero.
+            let sign = if var == 0.0 { 0.0 } else { var.signum() };
+            *grad += l1 * sign + 2.0 * l2 * var;
+        }
+    });
+}
+
+/// `l1 * sum(|var|) + l2 * sum(var^2)` (`keras.regularizers.L1L2`), summed in f64.
+pub fn l1_l2_penalty(var: &[f32], l1: f32, l2: f32) -> f64 {
+    let (l1, l2) = (f64::from(l1), f64::from(l2));
+    let penalty = |var: &f32| l1 * f64::from(var.abs()) + l2 * f64::from(*var) * f64::from(*var);
+    let partials: Vec<f64> = var.par_chunks(CHUNK).map(|var| var.iter().map(penalty).sum()).collect();
+    partials.iter().sum()
+}
