@@ -41,6 +41,7 @@ def make_reproducible():
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     keras.utils.set_random_seed(0)
+    tf.get_logger().setLevel("ERROR")
 
 
 if __name__ == "__main__":

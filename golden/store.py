@@ -1,9 +1,13 @@
 """How golden values are kept: npz archives and an index, byte for byte the same on every run."""
 
+import contextlib
+import datetime
 import io
 import json
+import time
 import zipfile
 import zlib
+from unittest import mock
 
 import numpy as np
 
@@ -60,3 +64,28 @@ def serialize(keras_object):
     description = keras.saving.serialize_keras_object(keras_object)
     description.pop("build_config", None)
     return description
+
+
+@contextlib.contextmanager
+def dateless():
+    """Within, files that Keras saves hold EPOCH as their date and differ in nothing else."""
+    from keras.src.saving import saving_lib
+
+    clock = mock.Mock()
+    clock.datetime.now.return_value = datetime.datetime(*EPOCH)
+    then = time.struct_time((*EPOCH, 1, 1, 0))
+    with mock.patch("time.localtime", return_value=then), mock.patch.object(saving_lib, "datetime", clock):
+        yield
+
+
+def randomize(model, random):
+    """Gives every weight a random value, biases and moving statistics too, so that none can be forgotten."""
+
+    def value(weight):
+        if weight.name in ["mean", "variance", "count"]:  # what a Normalization learned from data
+            return np.asarray(weight)
+        fan_in = max(1, int(np.prod(weight.shape[:-1])))
+        values = random.standard_normal(weight.shape) * (fan_in**-0.5 if len(weight.shape) > 1 else 0.2)
+        return np.abs(values) + 0.5 if "variance" in weight.path or "gamma" in weight.path else values
+
+    model.set_weights([value(weight) for weight in model.weights])

@@ -1,0 +1,198 @@
+"""Model files as Keras writes them, with what the model in them predicts."""
+
+import keras
+import numpy as np
+from keras import layers as L
+
+import store
+
+SHAPE = (12, 12, 3)
+
+
+def sequential():
+    layers = [
+        L.InputLayer(shape=SHAPE),
+        L.Conv2D(4, 3, activation="relu"),
+        L.MaxPooling2D(),
+        L.Flatten(),
+        L.Dense(3, activation="softmax"),
+    ]
+    model = keras.Sequential(layers)
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+
+def functional():
+    inputs = keras.Input(SHAPE)
+    x = L.Conv2D(4, 3, strides=2, padding="same", activation="relu")(inputs)
+    x = L.Conv2D(6, 3, padding="same", activation="relu")(x)
+    x = L.GlobalAveragePooling2D()(x)
+    model = keras.Model(inputs, L.Dense(3, activation="softmax")(x))
+    model.compile("sgd", "categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+
+def backbone():
+    inputs = keras.Input(SHAPE)
+    x = L.Conv2D(4, 3, padding="same", activation="relu", name="block1_conv1")(inputs)
+    x = L.MaxPooling2D(name="block1_pool")(x)
+    x = L.Conv2D(5, 3, padding="same", activation="relu", name="block2_conv1")(x)
+    return keras.Model(inputs, L.MaxPooling2D(name="block2_pool")(x), name="backbone")
+
+
+def functional_in_sequential():
+    base = backbone()
+    base.trainable = False
+    head = [L.Flatten(), L.Dense(8, activation="relu"), L.Dense(3, activation="softmax")]
+    model = keras.Sequential([base, *head])
+    model.compile(keras.optimizers.RMSprop(1e-4), "categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+
+def sequential_in_functional():
+    features = keras.Sequential([L.Conv2D(4, 3, activation="relu"), L.AveragePooling2D(2), L.Conv2D(5, 3)])
+    inputs = keras.Input(SHAPE)
+    x = L.GlobalMaxPooling2D()(features(inputs))
+    return keras.Model(inputs, L.Dense(3, activation="softmax")(x))
+
+
+def augmentation():
+    augment = keras.Sequential(
+        [L.RandomFlip("horizontal"), L.RandomRotation(0.1), L.RandomZoom(0.2, fill_mode="nearest")], name="augment"
+    )
+    inputs = keras.Input(SHAPE)
+    x = L.Rescaling(1 / 255)(augment(inputs))
+    x = backbone()(x, training=False)
+    x = L.Dropout(0.3)(L.Flatten()(x))
+    model = keras.Model(inputs, L.Dense(3, activation="softmax")(x))
+    model.compile(keras.optimizers.AdamW(1e-3, weight_decay=0.01), "categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+
+def batch_normalization():
+    layers = [
+        keras.Input(SHAPE),
+        L.Rescaling(1 / 127.5, offset=-1),
+        L.ZeroPadding2D(((0, 1), (0, 1))),
+        L.Conv2D(4, 3, strides=2, use_bias=False),
+        L.BatchNormalization(momentum=0.9),
+        L.ReLU(max_value=6),
+        L.Dropout(0.2),
+        L.Flatten(),
+        L.Dense(3),
+        L.Activation("softmax"),
+    ]
+    return keras.Sequential(layers)
+
+
+def residual():
+    inputs = keras.Input(SHAPE)
+    x = L.Conv2D(4, 3, padding="same", activation="relu")(inputs)
+    branch = L.Conv2D(4, 3, padding="same")(x)
+    branch = L.BatchNormalization()(branch)
+    x = L.Activation("relu")(L.Add()([x, branch]))
+    left = L.Conv2D(3, 1, strides=2, activation="relu")(x)
+    right = L.MaxPooling2D()(x)
+    x = L.GlobalAveragePooling2D()(L.Concatenate()([left, right]))
+    return keras.Model(inputs, L.Dense(3, activation="softmax")(x))
+
+
+def shared_layer():
+    inputs = keras.Input(SHAPE)
+    shared = L.Conv2D(4, 3, padding="same", activation="relu", name="shared")
+    near = shared(L.Conv2D(4, 1, name="near")(inputs))
+    far = shared(L.Conv2D(4, 3, padding="same", dilation_rate=2, name="far")(inputs))
+    x = L.GlobalAveragePooling2D()(L.add([near, far]))
+    return keras.Model(inputs, L.Dense(1, activation="sigmoid")(x))
+
+
+def adapted():
+    normalization = L.Normalization()
+    normalization.adapt(images(store.generator("adapted")))
+    layers = [keras.Input((None, None, 3)), L.Resizing(*SHAPE[:2]), normalization]
+    return keras.Sequential([*layers, L.Conv2D(4, 3, activation="relu"), L.GlobalAveragePooling2D(), L.Dense(3)])
+
+
+def trained():
+    model = functional()
+    model.compile(keras.optimizers.Adam(1e-3), "categorical_crossentropy", metrics=["accuracy"])
+    random = store.generator("trained")
+    model.fit(inputs_for(model, random), np.eye(3, dtype="float32"), epochs=1, verbose=0, shuffle=False)
+    return model
+
+
+BUILDERS = [
+    sequential,
+    functional,
+    functional_in_sequential,
+    sequential_in_functional,
+    augmentation,
+    batch_normalization,
+    residual,
+    shared_layer,
+    adapted,
+    trained,
+]
+# Also saved whole in Keras' older HDF5 format.
+LEGACY = [functional, functional_in_sequential, augmentation]
+
+
+def images(random):
+    """Three images of whole numbers 0..255."""
+    return random.integers(0, 256, (3, *SHAPE)).astype("float32")
+
+
+def inputs_for(model, random):
+    """Images in the range that the model expects: a saturated softmax would tell nothing."""
+    scaled = any(isinstance(layer, (L.Rescaling, L.Normalization)) for layer in model.layers)
+    return images(random) if scaled else images(random) / 255
+
+
+def build(builder):
+    """The model with automatic names that start afresh and weights of its own."""
+    keras.utils.clear_session()
+    keras.utils.set_random_seed(2)
+    model = builder()
+    if builder is not trained:
+        store.randomize(model, store.generator(builder.__name__))
+    return model
+
+
+def write(directory):
+    entries = []
+
+    def add(name, model, file, **more):
+        case = store.Case()
+        x = inputs_for(model, store.generator(name))
+        entry = {
+            "case": name,
+            "file": file,
+            **more,
+            "x": case.put("x", x),
+            "y": case.put("y", model.predict(x, verbose=0)),
+            "parameters": model.count_params(),
+            "trainable_parameters": sum(int(np.prod(w.shape)) for w in model.trainable_weights),
+        }
+        store.write_npz(directory / f"{name}.npz", case)
+        entries.append(entry)
+
+    for builder in BUILDERS:
+        name = builder.__name__
+        model = build(builder)
+        with store.dateless():
+            model.save(directory / f"{name}.keras")
+        add(name, model, f"{name}.keras", weights_file=None)
+    for builder in LEGACY:
+        name = builder.__name__
+        model = build(builder)
+        with store.dateless():
+            model.save(directory / f"{name}.h5")
+        add(f"{name}_h5", model, f"{name}.h5", weights_file=None)
+    for builder in [functional, augmentation]:
+        name = builder.__name__
+        model = build(builder)
+        # Other weights than those in the .keras file, so that loading them makes a difference.
+        store.randomize(model, store.generator(f"{name}_weights"))
+        model.save_weights(directory / f"{name}.weights.h5")
+        add(f"{name}_weights", model, f"{name}.keras", weights_file=f"{name}.weights.h5")
+    store.write_index(directory, entries)
