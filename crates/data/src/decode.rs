@@ -16,6 +16,7 @@ pub const MAX_PIXELS: u64 = 178_956_970;
 /// The largest file that is read as a photo, 1 GiB: [`MAX_PIXELS`] uncompressed, with room for metadata.
 pub const MAX_FILE_BYTES: u64 = 1 << 30;
 
+/// What a photo must be, in words.
 const FORMATS: &str = "a JPEG, PNG, GIF, BMP or WebP image";
 
 /// A photo decoded, turned upright, its transparency flattened on white.
@@ -86,7 +87,7 @@ pub(crate) fn unreadable(error: &io::Error) -> Problem {
 /// `bytes` decoded, upright and opaque.
 pub(crate) fn pixels(bytes: &[u8]) -> std::result::Result<Pixels, Problem> {
     let format = sniff(bytes)?;
-    let damaged = |error: ImageError| format!("damaged or cut short {}: {error}", name(format));
+    let damaged = |error: ImageError| format!("damaged {}: {error}", name(format));
     let mut decoder = ImageReader::with_format(Cursor::new(bytes), format);
     decoder.limits(limits());
     let mut decoder = decoder.into_decoder().map_err(damaged)?;
@@ -98,8 +99,8 @@ pub(crate) fn pixels(bytes: &[u8]) -> std::result::Result<Pixels, Problem> {
     if width == 0 || height == 0 {
         return Err(format!("expected at least 1 x 1 pixels, received {width} x {height}"));
     }
-    if format == ImageFormat::Jpeg && !jpeg_is_complete(bytes) {
-        return Err("cut short JPEG: its end-of-image marker is missing; copy the file again".to_owned());
+    if !is_complete(format, bytes) {
+        return Err(format!("{} cut short; copy the file again", name(format)));
     }
     // Damaged metadata doesn't make a photo useless.
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
@@ -133,8 +134,21 @@ fn limits() -> Limits {
     limits
 }
 
-/// Whether a JPEG's segments and scans lead to its end-of-image marker. The decoder fills what is missing with grey and
-/// says nothing, so it is asked here; a thumbnail's own end lies inside a segment and doesn't count.
+/// Whether the file reaches its end. Of these formats the decoders fill in what is missing without a word.
+fn is_complete(format: ImageFormat, bytes: &[u8]) -> bool {
+    match format {
+        ImageFormat::Jpeg => jpeg_is_complete(bytes),
+        ImageFormat::WebP => match bytes.get(4..8) {
+            // The size leaves out 8 bytes of header; the byte that pads to an even size may be missing.
+            Some(&[a, b, c, d]) => bytes.len() as u64 + 1 >= u64::from(u32::from_le_bytes([a, b, c, d])) + 8,
+            _ => false,
+        },
+        _ => true,
+    }
+}
+
+/// Whether a JPEG's segments and scans lead to its end-of-image marker. A thumbnail's own end lies inside a segment and
+/// doesn't count.
 fn jpeg_is_complete(bytes: &[u8]) -> bool {
     const END_OF_IMAGE: u8 = 0xD9;
     let mut at = 0;
@@ -178,5 +192,173 @@ fn opaque_rgb(image: DynamicImage) -> Vec<u8> {
             let image = other.into_rgba8();
             image.pixels().flat_map(|p| [p[0], p[1], p[2]].map(|value| on_white(value, p[3]))).collect()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A photo written by Pillow; see `testdata/generate.py`, which also prints the values expected below.
+    macro_rules! photo {
+        ($name:literal) => {
+            include_bytes!(concat!("../testdata/", $name)).as_slice()
+        };
+    }
+
+    const RED: [u8; 3] = [250, 10, 20];
+    const GREEN: [u8; 3] = [30, 200, 40];
+    const BLUE: [u8; 3] = [20, 60, 220];
+    const WHITE: [u8; 3] = [255, 255, 255];
+
+    fn corners(pixels: &Pixels) -> [[u8; 3]; 4] {
+        let (right, bottom) = (pixels.width - 1, pixels.height - 1);
+        [(0, 0), (right, 0), (0, bottom), (right, bottom)].map(|(x, y)| {
+            let at = (y * pixels.width + x) * 3;
+            [pixels.rgb[at], pixels.rgb[at + 1], pixels.rgb[at + 2]]
+        })
+    }
+
+    /// The 16 x 32 photo of four colours. JPEG's cosine transform and colour conversion round differently from decoder to
+    /// decoder, by one step each and in each channel: hence 3 of 255.
+    #[track_caller]
+    fn assert_corners(bytes: &[u8], expected: [[u8; 3]; 4], tolerance: u8) {
+        let pixels = pixels(bytes).unwrap();
+        assert_eq!((pixels.width, pixels.height, pixels.rgb.len()), (16, 32, 16 * 32 * 3));
+        let corners = corners(&pixels);
+        let close = corners.iter().flatten().zip(expected.iter().flatten()).all(|(&a, &b)| a.abs_diff(b) <= tolerance);
+        assert!(close, "expected {expected:?}, received {corners:?}");
+    }
+
+    #[test]
+    fn all_eight_orientations_come_out_upright() {
+        for bytes in [
+            photo!("orientation_1.jpg"),
+            photo!("orientation_2.jpg"),
+            photo!("orientation_3.jpg"),
+            photo!("orientation_4.jpg"),
+            photo!("orientation_5.jpg"),
+            photo!("orientation_6.jpg"),
+            photo!("orientation_7.jpg"),
+            photo!("orientation_8.jpg"),
+        ] {
+            assert_corners(bytes, [RED, GREEN, BLUE, WHITE], 3);
+        }
+    }
+
+    #[test]
+    fn png_and_webp_are_oriented_too() {
+        assert_corners(photo!("orientation_6.png"), [RED, GREEN, BLUE, WHITE], 0);
+        assert_corners(photo!("orientation_6.webp"), [RED, GREEN, BLUE, WHITE], 0);
+    }
+
+    #[test]
+    fn every_kind_of_jpeg_is_read() {
+        assert_corners(photo!("progressive.jpg"), [RED, GREEN, BLUE, WHITE], 3);
+        assert_corners(photo!("grey.jpg"), [[83; 3], [131; 3], [66; 3], WHITE], 3);
+        assert_corners(photo!("cmyk.jpg"), [[245, 55, 155], WHITE, [55, 55, 55], [125, 125, 33]], 3);
+        assert_corners(photo!("ycck.jpg"), [[55, 55, 55], [173, 155, 107], [0, 0, 0], [29, 70, 96]], 3);
+    }
+
+    #[test]
+    fn the_first_frame_stands_for_an_animation() {
+        assert_corners(photo!("animated.gif"), [RED, GREEN, BLUE, WHITE], 0);
+        assert_corners(photo!("animated.webp"), [RED, GREEN, BLUE, WHITE], 0);
+    }
+
+    #[test]
+    fn bmp_and_lossy_webp_are_read() {
+        assert_corners(photo!("photo.bmp"), [RED, GREEN, BLUE, WHITE], 0);
+        assert_corners(photo!("palette.bmp"), [[255, 0, 0], [51, 204, 51], [0, 51, 204], WHITE], 0);
+        assert_corners(photo!("lossy.webp"), [RED, GREEN, BLUE, WHITE], 3);
+    }
+
+    #[test]
+    fn of_sixteen_bits_the_upper_eight_are_kept() {
+        let values = [0, 0, 1, 127, 128, 156, 254, 255].iter().flat_map(|&grey: &u8| [grey; 3]);
+        let expected = Pixels { width: 4, height: 2, rgb: values.collect() };
+        assert_eq!(pixels(photo!("grey16.png")).unwrap(), expected);
+    }
+
+    #[test]
+    fn transparency_is_flattened_on_white() {
+        let rgb = |bytes| pixels(bytes).unwrap().rgb;
+        assert_eq!(rgb(photo!("palette.png")), [RED, WHITE, [161, 177, 241], WHITE].concat());
+        assert_eq!(rgb(photo!("rgba.png")), [RED, WHITE, [161, 177, 241], [254; 3]].concat());
+        assert_eq!(rgb(photo!("rgba.webp")), [RED, WHITE, [161, 177, 241], [254; 3]].concat());
+        assert_eq!(rgb(photo!("grey_alpha.png")), [[83; 3], WHITE, [179; 3], [254; 3]].concat());
+    }
+
+    #[test]
+    fn one_bit_and_one_pixel_will_do() {
+        let expected: Vec<u8> = [255, 0, 255, 0, 0, 255, 0, 255].iter().flat_map(|&grey: &u8| [grey; 3]).collect();
+        assert_eq!(pixels(photo!("one_bit.png")).unwrap().rgb, expected);
+        assert_eq!(pixels(photo!("one_pixel.png")).unwrap(), Pixels { width: 1, height: 1, rgb: RED.to_vec() });
+    }
+
+    #[test]
+    fn a_photo_cut_short_anywhere_is_an_error() {
+        for whole in [
+            photo!("orientation_6.jpg"),
+            photo!("progressive.jpg"),
+            photo!("cmyk.jpg"),
+            photo!("rgba.png"),
+            photo!("animated.gif"),
+            photo!("photo.bmp"),
+            photo!("rgba.webp"),
+            photo!("lossy.webp"),
+        ] {
+            // An animation's later frames and a PNG's closing chunk may go missing without harm to the picture.
+            let picture = match image::guess_format(whole).unwrap() {
+                ImageFormat::Gif => whole.len() / 2,
+                ImageFormat::Png => whole.len() - 16,
+                // The padding byte.
+                ImageFormat::WebP => whole.len() - 1,
+                _ => whole.len(),
+            };
+            for length in 0..picture {
+                assert!(pixels(&whole[..length]).is_err(), "{:?}: {length} of {} bytes", &whole[..4], whole.len());
+            }
+        }
+    }
+
+    #[test]
+    fn damage_never_panics() {
+        for whole in [photo!("orientation_6.jpg"), photo!("palette.png"), photo!("animated.gif"), photo!("lossy.webp")]
+        {
+            for at in 0..whole.len() {
+                let mut damaged = whole.to_vec();
+                damaged[at] ^= 0x55;
+                if let Ok(pixels) = pixels(&damaged) {
+                    assert_eq!(pixels.rgb.len(), pixels.width * pixels.height * 3);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn too_many_pixels_are_refused_by_the_header() {
+        let problem = pixels(photo!("bomb.png")).unwrap_err();
+        assert!(problem.contains("at most 178956970 pixels, received 60000 x 60000"), "{problem}");
+    }
+
+    #[test]
+    fn the_error_says_what_came_instead_of_a_photo() {
+        let problem = |bytes| decode_bytes(bytes, "cat.jpg").unwrap_err().to_string();
+        assert_eq!(problem(b""), "cat.jpg: expected a photo, received an empty file");
+        assert!(problem(b"just a note").contains("JPEG, PNG, GIF, BMP or WebP"));
+        assert!(problem(b"II*\0\x08\0\0\0").contains("received TIFF; convert it"));
+    }
+
+    #[test]
+    fn a_file_error_names_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cat.png");
+        assert_eq!(decode(&path).unwrap_err().to_string(), format!("{}: not found", path.display()));
+        assert!(decode(folder.path()).unwrap_err().to_string().contains("received a folder"));
+        // A JPEG inside: the extension isn't asked.
+        std::fs::write(&path, photo!("orientation_1.jpg")).unwrap();
+        assert_eq!(decode(&path).unwrap().width, 16);
+        assert!(unreadable(&io::ErrorKind::PermissionDenied.into()).contains("no permission"));
     }
 }

@@ -1,19 +1,14 @@
 //! A folder of photos, one subfolder per class.
 
-use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use engraft_nn::{Error, Result};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
-use crate::decode::{pixels, read, unreadable};
-
-/// The extensions by which files count as photos: Keras' and WebP, in any case.
-const EXTENSIONS: [&str; 6] = ["bmp", "gif", "jpeg", "jpg", "png", "webp"];
-
-/// Formats of photos that aren't read; named as skipped, for a folder of them would otherwise seem empty.
-const UNREAD_EXTENSIONS: [&str; 5] = ["avif", "heic", "heif", "tif", "tiff"];
+use crate::decode::{Problem, pixels, read, unreadable};
+use crate::listing::{Kind, entries, photos_below};
 
 /// A photo found to be readable.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,15 +54,240 @@ impl PhotoFolder {
     /// Where `dir` is missing, no folder, unreadable or empty, holds fewer than two class folders, or a class holds no
     /// readable photo. A bad photo is no error: it is listed in [`skipped`](Self::skipped).
     pub fn scan(dir: &Path, progress: &mut dyn FnMut(usize, usize)) -> Result<Self> {
-        todo!()
+        let (classes, _) = class_folders(dir)?;
+        if let [only] = classes.as_slice() {
+            let error = Error::new(dir.display(), "folders of two or more classes", format_args!("one, `{only}`"));
+            return Err(error.hint("put photos of another class into a folder of their own beside it"));
+        }
+        let folder = Self::scan_as(dir, &classes, progress)?;
+        let without = (0..classes.len()).find(|&class| !folder.photos.iter().any(|photo| photo.class == class));
+        match without {
+            Some(class) => Err(no_photos(&dir.join(&classes[class]), &folder.skipped)),
+            None => Ok(folder),
+        }
     }
 
     /// As [`scan`](Self::scan), with the classes and their numbers given: for photos that a trained model is to meet.
-    /// Classes may be missing from the folder.
+    /// Classes may be missing from the folder, or be without photos.
     ///
     /// # Errors
-    /// As [`scan`](Self::scan), but one class is enough; and where a subfolder is none of `classes`.
+    /// As [`scan`](Self::scan), but a single photo is enough; and where a subfolder is none of `classes`.
     pub fn scan_as(dir: &Path, classes: &[String], progress: &mut dyn FnMut(usize, usize)) -> Result<Self> {
-        todo!()
+        let (folders, loose) = class_folders(dir)?;
+        if let Some(unknown) = folders.iter().find(|folder| !classes.contains(folder)) {
+            let expected = format!("a folder named after one of the classes {}", classes.join(", "));
+            let error = Error::new(dir.join(unknown).display(), expected, format_args!("`{unknown}`"));
+            return Err(error.hint("rename the folder, or move it elsewhere"));
+        }
+        let outside = |path| Skipped { path, reason: "lies outside the class folders".to_owned() };
+        let mut skipped: Vec<Skipped> = loose.into_iter().map(outside).collect();
+        let mut found = Vec::new();
+        for (class, name) in classes.iter().enumerate().filter(|(_, name)| folders.contains(name)) {
+            let path = dir.join(name);
+            let photos = photos_below(&path, &mut skipped);
+            let photos = photos.map_err(|error| Error::because(path.display(), unreadable(&error)))?;
+            found.extend(photos.into_iter().map(|path| (path, class)));
+        }
+        let photos = readable(&found, &mut skipped, progress);
+        if photos.is_empty() {
+            return Err(no_photos(dir, &skipped));
+        }
+        Ok(Self { classes: classes.to_vec(), photos, skipped })
+    }
+}
+
+/// The names of the class folders in `dir`, sorted, and the photos that lie beside them.
+fn class_folders(dir: &Path) -> Result<(Vec<String>, Vec<PathBuf>)> {
+    let hint = "give a folder that holds one folder of photos per class";
+    let entries = entries(dir).map_err(|error| match error.kind() {
+        io::ErrorKind::NotADirectory => Error::new(dir.display(), "a folder", "a file").hint(hint),
+        io::ErrorKind::NotFound => Error::because(dir.display(), "no such folder").hint(hint),
+        _ => Error::because(dir.display(), unreadable(&error)),
+    })?;
+    let of = |wanted: fn(Kind) -> bool| entries.iter().filter(move |(_, kind)| wanted(*kind)).map(|(path, _)| path);
+    let loose: Vec<PathBuf> = of(|kind| kind == Kind::Photo).cloned().collect();
+    let mut folders = Vec::new();
+    for path in of(|kind| matches!(kind, Kind::Folder { .. })) {
+        let name = path.file_name().and_then(|name| name.to_str());
+        // It travels inside models, where text is UTF-8.
+        folders.push(name.ok_or_else(|| Error::because(path.display(), "expected a class name in UTF-8"))?.to_owned());
+    }
+    if !folders.is_empty() {
+        return Ok((folders, loose));
+    }
+    let received = match loose.len() {
+        0 if entries.is_empty() => "an empty folder".to_owned(),
+        0 => "no folder in it".to_owned(),
+        photos => format!("{photos} photos lying directly in it"),
+    };
+    Err(Error::new(dir.display(), "one folder per class", received)
+        .hint("make a folder for each class and put its photos there"))
+}
+
+/// Those of `found` that can be read, with the digest of their content; the others are added to `skipped`.
+fn readable(
+    found: &[(PathBuf, usize)],
+    skipped: &mut Vec<Skipped>,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Vec<Photo> {
+    let mut photos = Vec::new();
+    let mut done = 0;
+    progress(done, found.len());
+    // Portion by portion, so that progress is reported on the caller's own thread.
+    for portion in found.chunks(4 * rayon::current_num_threads()) {
+        let digests: Vec<_> = portion.par_iter().map(|(path, _)| digest_of_readable(path)).collect();
+        for ((path, class), digest) in portion.iter().zip(digests) {
+            match digest {
+                Ok(digest) => photos.push(Photo { path: path.clone(), class: *class, digest }),
+                Err(reason) => skipped.push(Skipped { path: path.clone(), reason }),
+            }
+        }
+        done += portion.len();
+        progress(done, found.len());
+    }
+    photos
+}
+
+/// The digest of a photo that decodes.
+fn digest_of_readable(path: &Path) -> std::result::Result<[u8; 32], Problem> {
+    let bytes = read(path)?;
+    pixels(&bytes)?;
+    Ok(Sha256::digest(&bytes).into())
+}
+
+/// The error that `folder` holds no photo, or only such as were `skipped`.
+fn no_photos(folder: &Path, skipped: &[Skipped]) -> Error {
+    let bad: Vec<&Skipped> = skipped.iter().filter(|skipped| skipped.path.starts_with(folder)).collect();
+    let received = match bad.first() {
+        None => "none".to_owned(),
+        Some(first) => format!("{} that can't be used, such as {}: {}", bad.len(), first.path.display(), first.reason),
+    };
+    Error::new(folder.display(), "at least one readable photo", received)
+        .hint("put photos there, as JPEG, PNG, GIF, BMP or WebP files; or remove the folder")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use tempfile::TempDir;
+
+    const PHOTO: &[u8] = include_bytes!("../testdata/orientation_1.jpg");
+    const OTHER_PHOTO: &[u8] = include_bytes!("../testdata/rgba.png");
+
+    fn folder(files: &[(&str, &[u8])]) -> TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, content) in files {
+            let path = folder.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, content).unwrap();
+        }
+        folder
+    }
+
+    fn scan(folder: &TempDir) -> Result<PhotoFolder> {
+        PhotoFolder::scan(folder.path(), &mut |_, _| {})
+    }
+
+    fn scan_as(folder: &TempDir, classes: &[&str]) -> Result<PhotoFolder> {
+        let classes: Vec<String> = classes.iter().map(|&class| class.to_owned()).collect();
+        PhotoFolder::scan_as(folder.path(), &classes, &mut |_, _| {})
+    }
+
+    fn names<'a>(folder: &TempDir, paths: impl Iterator<Item = &'a PathBuf>) -> Vec<String> {
+        paths.map(|path| path.strip_prefix(folder.path()).unwrap().to_str().unwrap().to_owned()).collect()
+    }
+
+    #[test]
+    fn classes_are_the_sorted_folders_and_equal_content_has_equal_digests() {
+        let dir = folder(&[
+            ("dog/1.jpg", PHOTO),
+            ("Cat/2.jpg", PHOTO),
+            ("dog/pups/3.png", OTHER_PHOTO),
+            (".git/4.jpg", PHOTO),
+        ]);
+        let PhotoFolder { classes, photos, skipped } = scan(&dir).unwrap();
+        assert_eq!(classes, ["Cat", "dog"]);
+        assert_eq!(names(&dir, photos.iter().map(|photo| &photo.path)), ["Cat/2.jpg", "dog/1.jpg", "dog/pups/3.png"]);
+        assert_eq!(photos.iter().map(|photo| photo.class).collect::<Vec<_>>(), [0, 1, 1]);
+        assert_eq!((photos[0].digest == photos[1].digest, photos[1].digest == photos[2].digest), (true, false));
+        assert_eq!(skipped, []);
+    }
+
+    #[test]
+    fn bad_photos_are_skipped_with_a_reason_and_left_alone() {
+        let bad: [(&str, &[u8], &str); 5] = [
+            ("b/cut.jpg", &PHOTO[..PHOTO.len() / 2], "damaged"),
+            ("b/empty.png", b"", "empty file"),
+            ("b/huge.png", include_bytes!("../testdata/bomb.png"), "60000 x 60000"),
+            ("b/note.jpg", b"just a note", "JPEG, PNG, GIF, BMP or WebP"),
+            ("stray.jpg", PHOTO, "outside the class folders"),
+        ];
+        let mut files = vec![("a/1.jpg", PHOTO), ("b/1.jpg", PHOTO)];
+        files.extend(bad.map(|(name, content, _)| (name, content)));
+        let dir = folder(&files);
+        let scanned = scan(&dir).unwrap();
+        assert_eq!(scanned.photos.len(), 2);
+        assert_eq!(scanned.skipped.len(), bad.len());
+        for (name, content, reason) in bad {
+            let path = dir.path().join(name);
+            let skipped = scanned.skipped.iter().find(|skipped| skipped.path == path).unwrap();
+            assert!(skipped.reason.contains(reason), "{name}: {}", skipped.reason);
+            assert_eq!(fs::read(path).unwrap(), content);
+        }
+    }
+
+    #[test]
+    fn progress_runs_from_nothing_to_everything() {
+        let dir = folder(&[("a/1.jpg", PHOTO), ("b/1.jpg", b"bad"), ("b/2.jpg", PHOTO)]);
+        let mut calls = Vec::new();
+        PhotoFolder::scan(dir.path(), &mut |done, total| calls.push((done, total))).unwrap();
+        assert_eq!((calls.first(), calls.last()), (Some(&(0, 3)), Some(&(3, 3))));
+        assert!(calls.is_sorted());
+    }
+
+    #[test]
+    fn what_is_no_folder_of_classes_is_an_error_that_says_so() {
+        let files = folder(&[("file.jpg", PHOTO)]);
+        let error = |path: &str| PhotoFolder::scan(&files.path().join(path), &mut |_, _| {}).unwrap_err().to_string();
+        assert!(error("missing").contains("missing: no such folder\nhint: give a folder"));
+        assert!(error("file.jpg").contains("expected a folder, received a file"));
+        assert!(
+            error("")
+                .contains("expected one folder per class, received 1 photos lying directly in it\nhint: make a folder")
+        );
+        let error = |files| scan(&folder(files)).unwrap_err().to_string();
+        assert!(error(&[]).contains("received an empty folder"));
+        assert!(error(&[("note.txt", b"")]).contains("received no folder in it"));
+        assert!(error(&[("a/1.jpg", PHOTO)]).contains("two or more classes, received one, `a`"));
+    }
+
+    #[test]
+    fn a_class_without_readable_photos_is_named() {
+        let error = |file| scan(&folder(&[("a/1.jpg", PHOTO), file])).unwrap_err().to_string();
+        let empty = error(("b/note.txt", b""));
+        assert!(empty.contains("b: expected at least one readable photo, received none\nhint: "), "{empty}");
+        let bad = error(("b/2.jpg", b""));
+        assert!(
+            bad.contains("received 1 that can't be used, such as ") && bad.contains("2.jpg: expected a photo"),
+            "{bad}"
+        );
+    }
+
+    #[test]
+    fn given_classes_keep_their_numbers_and_may_be_missing() {
+        let dir = folder(&[("cat/1.jpg", PHOTO), ("dog/2.jpg", PHOTO)]);
+        let scanned = scan_as(&dir, &["dog", "emu", "cat"]).unwrap();
+        assert_eq!(scanned.classes, ["dog", "emu", "cat"]);
+        assert_eq!(scanned.photos.iter().map(|photo| photo.class).collect::<Vec<_>>(), [0, 2]);
+    }
+
+    #[test]
+    fn a_folder_that_is_none_of_the_given_classes_is_an_error() {
+        let dir = folder(&[("cat/1.jpg", PHOTO), ("cow/2.jpg", PHOTO)]);
+        let error = scan_as(&dir, &["cat", "dog"]).unwrap_err().to_string();
+        assert!(error.contains("one of the classes cat, dog, received `cow`"), "{error}");
+        let error = scan_as(&folder(&[("cat/note.txt", b"")]), &["cat", "dog"]).unwrap_err().to_string();
+        assert!(error.contains("at least one readable photo, received none"), "{error}");
     }
 }

@@ -20,6 +20,7 @@
 mod dataset;
 mod decode;
 mod folder;
+mod listing;
 mod photos;
 mod resize;
 mod split;

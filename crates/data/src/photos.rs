@@ -27,7 +27,19 @@ impl PhotoDataset {
     /// # Errors
     /// Where a photo's class is not below `classes`, or the image size is 0 or beyond what memory can address.
     pub fn new(photos: Vec<Photo>, classes: usize, image_size: [usize; 2]) -> Result<Self> {
-        todo!()
+        let [height, width] = image_size;
+        if let Some(photo) = photos.iter().find(|photo| photo.class >= classes) {
+            return Err(Error::new(photo.path.display(), format_args!("a class below {classes}"), photo.class));
+        }
+        let values = height.checked_mul(width).and_then(|pixels| pixels.checked_mul(3));
+        if values.is_none_or(|values| values == 0 || values > isize::MAX as usize / size_of::<f32>()) {
+            return Err(Error::new(
+                "image size",
+                "a height and a width of 1 or more that fit into memory",
+                format_args!("{image_size:?}"),
+            ));
+        }
+        Ok(Self { photos, classes, height, width, kept: Vec::new() })
     }
 
     /// Keeps resized photos in memory, as many as fit into `bytes`; each takes height x width x 12 bytes.
@@ -35,12 +47,34 @@ impl PhotoDataset {
     /// Worth it over several epochs: a photo kept is decoded once instead of once per epoch.
     #[must_use]
     pub fn keep_in_memory(mut self, bytes: usize) -> Self {
-        todo!()
+        let fit = bytes / (self.values_each() * size_of::<f32>());
+        self.kept.resize_with(fit.min(self.photos.len()), OnceLock::new);
+        self
     }
 
     /// The photos, in the order of their numbers.
     pub fn photos(&self) -> &[Photo] {
         &self.photos
+    }
+
+    fn values_each(&self) -> usize {
+        self.height * self.width * 3
+    }
+
+    /// Writes photo `index`, resized, to `x: [height, width, 3]`.
+    fn read(&self, index: usize, x: &mut [f32]) -> Result<()> {
+        let kept = self.kept.get(index);
+        if let Some(resized) = kept.and_then(OnceLock::get) {
+            x.copy_from_slice(resized);
+            return Ok(());
+        }
+        let resized = decode(&self.photos[index].path)?.resize(self.height, self.width);
+        x.copy_from_slice(&resized);
+        if let Some(place) = kept {
+            // Another batch may have been faster; what it kept is the same.
+            let _ = place.set(resized);
+        }
+        Ok(())
     }
 }
 
@@ -50,6 +84,79 @@ impl Dataset for PhotoDataset {
     }
 
     fn batch(&self, indices: &[usize]) -> Result<Batch> {
-        todo!()
+        check_indices(indices, self.len())?;
+        let mut x = Tensor::zeros([indices.len(), self.height, self.width, 3]);
+        let mut y = Tensor::zeros([indices.len(), self.classes]);
+        let rows = x.data_mut().par_chunks_mut(self.values_each()).zip(y.data_mut().par_chunks_mut(self.classes));
+        rows.zip(indices).try_for_each(|((x, y), &index)| {
+            y[self.photos[index].class] = 1.0;
+            self.read(index, x)
+        })?;
+        Ok(Batch { x, y })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    /// Photos `0.png` to `2.png` in `folder`, 2 x 2, each of one grey, of the classes 1, 0 and 1.
+    fn greys(folder: &Path) -> Vec<Photo> {
+        let write = |(number, (grey, class))| {
+            let path = folder.join(format!("{number}.png"));
+            image::RgbImage::from_pixel(2, 2, image::Rgb([grey; 3])).save(&path).unwrap();
+            Photo { path, class, digest: [grey; 32] }
+        };
+        [(10, 1), (20, 0), (30, 1)].into_iter().enumerate().map(write).collect()
+    }
+
+    #[test]
+    fn a_batch_holds_resized_photos_and_one_hot_classes() {
+        let folder = tempfile::tempdir().unwrap();
+        let dataset = PhotoDataset::new(greys(folder.path()), 3, [4, 5]).unwrap();
+        let batch = dataset.batch(&[2, 1]).unwrap();
+        assert_eq!(batch.x.shape(), [2, 4, 5, 3]);
+        assert_eq!(batch.x.row(0), [30.0; 60]);
+        assert_eq!(batch.x.row(1), [20.0; 60]);
+        assert_eq!(batch.y, Tensor::new([2, 3], vec![0., 1., 0., 1., 0., 0.]).unwrap());
+    }
+
+    #[test]
+    fn photos_kept_in_memory_are_read_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let photos = greys(folder.path());
+        let each = 2 * 2 * 3 * size_of::<f32>();
+        let dataset = PhotoDataset::new(photos.clone(), 2, [2, 2]).unwrap().keep_in_memory(2 * each + each / 2);
+        let first = dataset.batch(&[0, 1, 2]).unwrap();
+
+        photos.iter().for_each(|photo| std::fs::remove_file(&photo.path).unwrap());
+        assert_eq!(dataset.batch(&[0, 1]).unwrap().x.data(), &first.x.data()[..24]);
+        // The third didn't fit.
+        let error = dataset.batch(&[0, 2]).unwrap_err().to_string();
+        assert!(error.contains("2.png: not found"), "{error}");
+    }
+
+    #[test]
+    fn a_photo_gone_bad_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let photos = greys(folder.path());
+        std::fs::write(&photos[1].path, "overwritten").unwrap();
+        let error = PhotoDataset::new(photos, 2, [2, 2]).unwrap().batch(&[0, 1]).unwrap_err().to_string();
+        assert!(error.contains("1.png: expected a JPEG"), "{error}");
+    }
+
+    #[test]
+    fn what_makes_no_dataset_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let error =
+            |classes, image_size| PhotoDataset::new(greys(folder.path()), classes, image_size).unwrap_err().to_string();
+        assert!(error(1, [2, 2]).contains("0.png: expected a class below 1, received 1"));
+        for image_size in [[0, 2], [2, 0], [usize::MAX, 2], [1 << 31, 1 << 30]] {
+            assert!(error(2, image_size).contains(&format!("received {image_size:?}")));
+        }
+        let dataset = PhotoDataset::new(greys(folder.path()), 2, [2, 2]).unwrap();
+        assert!(dataset.batch(&[3]).unwrap_err().to_string().contains("below 3, received 3"));
+        assert_eq!(dataset.batch(&[]).unwrap().x.shape(), [0, 2, 2, 3]);
     }
 }

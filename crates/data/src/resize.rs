@@ -55,3 +55,49 @@ fn taps(input: usize, output: usize) -> Vec<Tap> {
     };
     (0..output).map(tap).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 7 wide, 5 high, values spread over 0..=255.
+    fn photo() -> Pixels {
+        Pixels { width: 7, height: 5, rgb: (0..5 * 7 * 3).map(|i| (i * 37 % 256) as u8).collect() }
+    }
+
+    /// The first six values and the sum of all, from `tf.image.resize`; see `testdata/generate.py`. A value is rounded in
+    /// a few f32 operations on numbers below 256: 1e-4 each, and as much for each value in the sum.
+    #[track_caller]
+    fn assert_resized(height: usize, width: usize, first: &[f32], sum: f64) {
+        let resized = photo().resize(height, width);
+        assert_eq!(resized.len(), height * width * 3);
+        for (received, expected) in resized.iter().zip(first) {
+            assert!((received - expected).abs() < 1e-4, "{received} {expected}");
+        }
+        let received: f64 = resized.iter().map(|&value| f64::from(value)).sum();
+        assert!((received - sum).abs() < 1e-4 * resized.len() as f64, "{received} {sum}");
+    }
+
+    #[test]
+    fn smaller_as_tensorflow_does() {
+        assert_resized(3, 4, &[44.625, 81.625, 118.625, 206.875, 19.875, 56.875], 4346.666763305664);
+        assert_resized(1, 1, &[95.0, 132.0, 169.0], 396.0);
+    }
+
+    #[test]
+    fn larger_as_tensorflow_does() {
+        assert_resized(8, 9, &[0.0, 37.0, 74.0, 74.0, 111.0, 148.0], 27000.888916015625);
+    }
+
+    #[test]
+    fn the_same_size_changes_nothing() {
+        let same: Vec<f32> = photo().rgb.iter().map(|&byte| f32::from(byte)).collect();
+        assert_eq!(photo().resize(5, 7), same);
+    }
+
+    #[test]
+    fn one_pixel_fills_any_size() {
+        let pixel = Pixels { width: 1, height: 1, rgb: vec![7, 8, 9] };
+        assert_eq!(pixel.resize(2, 3), [7.0, 8.0, 9.0].repeat(6));
+    }
+}

@@ -1,0 +1,127 @@
+"""Writes the photos that the tests read, and prints what Pillow and TensorFlow make of them.
+
+Run in this folder with Pillow 13 and, for the 16-bit image and the resizing (`--tensorflow`), TensorFlow 2.21.
+"""
+import io
+import struct
+import sys
+import zlib
+
+import numpy as np
+from PIL import Image, ImageOps
+
+RED, GREEN, BLUE, WHITE = (250, 10, 20), (30, 200, 40), (20, 60, 220), (255, 255, 255)
+ORIENTATION = 0x0112
+# What a camera held so must store, for the photo to be upright once EXIF orientation 1..8 is applied.
+STORED = [
+    None,
+    Image.Transpose.FLIP_LEFT_RIGHT,
+    Image.Transpose.ROTATE_180,
+    Image.Transpose.FLIP_TOP_BOTTOM,
+    Image.Transpose.TRANSPOSE,
+    Image.Transpose.ROTATE_90,
+    Image.Transpose.TRANSVERSE,
+    Image.Transpose.ROTATE_270,
+]
+
+
+def quarters(colours=(RED, GREEN, BLUE, WHITE), mode="RGB"):
+    """16 wide, 32 high, one colour in each quarter: blocks of 8 x 8, which JPEG keeps nearly exactly."""
+    image = Image.new(mode, (16, 32))
+    for quarter, colour in enumerate(colours):
+        x, y = 8 * (quarter % 2), 16 * (quarter // 2)
+        image.paste(colour, (x, y, x + 8, y + 16))
+    return image
+
+
+def corners(name):
+    image = Image.open(name).convert("RGB")
+    w, h = image.size
+    print(name, image.size, [image.getpixel(at) for at in [(0, 0), (w - 1, 0), (0, h - 1), (w - 1, h - 1)]])
+
+
+def oriented():
+    upright = quarters()
+    for orientation, transpose in enumerate(STORED, 1):
+        stored = upright.transpose(transpose) if transpose is not None else upright
+        exif = Image.Exif()
+        exif[ORIENTATION] = orientation
+        stored.save(f"orientation_{orientation}.jpg", quality=100, subsampling=0, exif=exif)
+        if orientation == 6:
+            stored.save("orientation_6.png", exif=exif)
+            stored.save("orientation_6.webp", lossless=True, exif=exif)
+        turned = ImageOps.exif_transpose(Image.open(f"orientation_{orientation}.jpg"))
+        assert np.abs(np.asarray(turned, int) - np.asarray(upright, int)).max() <= 2
+
+
+def jpegs():
+    quarters().convert("L").save("grey.jpg", quality=100)
+    quarters().save("progressive.jpg", quality=100, subsampling=0, progressive=True)
+    inks = [(10, 200, 100, 0), (0, 0, 0, 0), (0, 0, 0, 200), (50, 50, 200, 100)]
+    quarters(inks, "CMYK").save("cmyk.jpg", quality=100, subsampling=0)
+    # Pillow writes no YCCK: the same four planes, with the Adobe marker saying that three of them are YCbCr.
+    content = io.BytesIO()
+    planes = [(55, 127, 127, 0), (155, 100, 140, 0), (0, 127, 127, 200), (100, 160, 90, 100)]
+    quarters(planes, "CMYK").save(content, "JPEG", quality=100, subsampling=0)
+    content = bytearray(content.getvalue())
+    transform = content.index(b"Adobe") + 11
+    assert content[transform] == 0
+    content[transform] = 2
+    open("ycck.jpg", "wb").write(content)
+
+
+def pngs():
+    sixteen = np.array([[0, 255, 256, 32767], [32768, 40000, 65279, 65535]], np.uint16)
+    Image.fromarray(sixteen).save("grey16.png")
+    palette = Image.new("P", (2, 2))
+    palette.putpalette([*RED, *GREEN, *BLUE])
+    palette.putdata([0, 1, 2, 1])
+    palette.save("palette.png", transparency=bytes([255, 0, 102]))
+    rgba = Image.new("RGBA", (2, 2))
+    rgba.putdata([(*RED, 255), (*GREEN, 0), (*BLUE, 102), (0, 0, 0, 1)])
+    rgba.save("rgba.png")
+    rgba.convert("LA").save("grey_alpha.png")
+    rgba.save("rgba.webp", lossless=True)
+    Image.frombytes("1", (8, 1), bytes([0b10100101])).save("one_bit.png")
+
+
+def moving():
+    first, second = quarters(), quarters((BLUE, BLUE, BLUE, BLUE))
+    first.save("animated.gif", save_all=True, append_images=[second], duration=100, loop=0)
+    first.save("animated.webp", save_all=True, append_images=[second], duration=100, loop=0, lossless=True)
+
+
+def others():
+    quarters().save("photo.bmp")
+    quarters().convert("P").save("palette.bmp")
+    quarters().save("lossy.webp", quality=100)
+    Image.new("RGB", (1, 1), RED).save("one_pixel.png")
+
+
+def bomb():
+    """A PNG header that declares 60000 x 60000 pixels, without them."""
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0)
+    content = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
+    open("bomb.png", "wb").write(b"\x89PNG\r\n\x1a\n" + content)
+
+
+if __name__ == "__main__":
+    for write in (oriented, jpegs, pngs, moving, others, bomb):
+        write()
+    for name in ["orientation_1.jpg", "grey.jpg", "progressive.jpg", "cmyk.jpg", "ycck.jpg", "animated.gif", "palette.bmp", "lossy.webp"]:
+        corners(name)
+    for name in ["palette.png", "rgba.png", "grey_alpha.png", "rgba.webp"]:
+        image = Image.open(name).convert("RGBA")
+        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        print(name, "on white", np.asarray(Image.alpha_composite(white, image).convert("RGB")).tolist())
+    if "--tensorflow" in sys.argv:
+        import tensorflow as tf
+
+        print("grey16.png", tf.io.decode_png(open("grey16.png", "rb").read(), channels=1).numpy().ravel().tolist())
+        photo = ((np.arange(5 * 7 * 3) * 37) % 256).astype(np.uint8).reshape(5, 7, 3)
+        for size in [(3, 4), (8, 9), (1, 1), (5, 7)]:
+            resized = tf.image.resize(photo, size).numpy()
+            print("resize", size, [float(value) for value in resized.ravel()[:6]], float(resized.sum(dtype=np.float64)))
