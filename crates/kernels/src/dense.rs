@@ -73,3 +73,88 @@ fn check_dense(batch: usize, inputs: usize, units: usize, x: &[f32], w: &[f32], 
     check_len("kernel", w, inputs * units);
     check_len("output", y, batch * units);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reference;
+    use crate::testing::{assert_same_for_any_threads, integers, to_f32, uniform};
+
+    const SIZES: [[usize; 3]; 4] = [[1, 1, 1], [3, 70, 5], [65, 20, 257], [130, 513, 9]];
+
+    #[test]
+    fn forward_adds_the_bias_and_applies_the_activation() {
+        for [batch, inputs, units] in SIZES {
+            let (x, w, bias) = (integers(batch * inputs, 1), integers(inputs * units, 2), integers(units, 3));
+            let mut expected = to_f32(&reference::gemm(
+                batch,
+                inputs,
+                units,
+                Matrix::row_major(&x, inputs),
+                Matrix::row_major(&w, units),
+            ));
+            expected.iter_mut().enumerate().for_each(|(i, y)| *y = (*y + bias[i % units]).max(0.0));
+            let mut y = vec![f32::NAN; batch * units];
+            dense(batch, inputs, units, &x, &w, Some(&bias), Activation::Relu, &mut y);
+            assert_eq!(y, expected);
+        }
+    }
+
+    #[test]
+    fn gradients_are_products_with_transposes() {
+        for [batch, inputs, units] in SIZES {
+            let (x, w, dy) = (integers(batch * inputs, 1), integers(inputs * units, 2), integers(batch * units, 3));
+            let (x_t, w_t) = (Matrix::transposed(&x, inputs), Matrix::transposed(&w, units));
+            let dy_rows = Matrix::row_major(&dy, units);
+            let mut dx = vec![f32::NAN; x.len()];
+            dense_input_gradient(batch, inputs, units, &dy, &w, &mut dx);
+            assert_eq!(dx, to_f32(&reference::gemm(batch, units, inputs, dy_rows, w_t)));
+            let mut dw = vec![f32::NAN; w.len()];
+            dense_kernel_gradient(batch, inputs, units, &x, &dy, &mut dw);
+            assert_eq!(dw, to_f32(&reference::gemm(inputs, batch, units, x_t, dy_rows)));
+        }
+    }
+
+    #[test]
+    fn rows_of_the_kernel_gradient_have_the_bits_of_the_whole() {
+        let [batch, inputs, units] = [5, 300, 33];
+        let (x, dy) = (uniform(batch * inputs, 1), uniform(batch * units, 2));
+        let (mut whole, mut parts) = (vec![0.0; inputs * units], vec![0.0; inputs * units]);
+        dense_kernel_gradient(batch, inputs, units, &x, &dy, &mut whole);
+        for (part, rows) in parts.chunks_mut(7 * units).enumerate() {
+            let start = part * 7;
+            let rows_here = start..start + rows.len() / units;
+            dense_kernel_gradient_rows(batch, inputs, units, &x, &dy, rows_here, rows);
+        }
+        assert_eq!(parts, whole);
+    }
+
+    #[test]
+    fn bias_gradient_sums_columns() {
+        for (rows, channels) in [(0, 3), (1, 1), (5000, 7), (3, 20_000)] {
+            let dy = integers(rows * channels, 1);
+            let mut db = vec![f32::NAN; channels];
+            bias_gradient(channels, &dy, &mut db);
+            let sum = |c: usize| (0..rows).map(|row| dy[row * channels + c]).sum::<f32>();
+            assert_eq!(db, (0..channels).map(sum).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn an_empty_batch_gives_zero_gradients() {
+        let mut dw = [f32::NAN; 6];
+        dense(0, 2, 3, &[], &[1.0; 6], None, Activation::Linear, &mut []);
+        dense_kernel_gradient(0, 2, 3, &[], &[], &mut dw);
+        assert_eq!(dw, [0.0; 6]);
+    }
+
+    #[test]
+    fn bias_gradient_has_the_same_bits_for_any_number_of_threads() {
+        let dy = uniform(100_000 * 3, 1);
+        assert_same_for_any_threads(|| {
+            let mut db = vec![0.0; 3];
+            bias_gradient(3, &dy, &mut db);
+            db
+        });
+    }
+}

@@ -121,3 +121,69 @@ pub(crate) fn finish_tile(bias: Option<&[f32]>, activation: Activation, tile: &m
         activation.apply_serial(row);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reference;
+    use crate::testing::{assert_same_for_any_threads, integers, to_f32, uniform};
+
+    /// Below, at and above the edges of tiles (64 and 128 rows; 256 and 512 columns) and of matrixmultiply's blocks (256 deep).
+    const SIZES: [[usize; 3]; 10] = [
+        [1, 1, 1],
+        [3, 5, 7],
+        [16, 255, 256],
+        [64, 256, 257],
+        [65, 257, 16],
+        [127, 8, 513],
+        [128, 16, 512],
+        [129, 3, 511],
+        [257, 64, 33],
+        [2, 600, 700],
+    ];
+
+    #[test]
+    fn agrees_with_the_reference_for_every_orientation() {
+        for [m, k, n] in SIZES {
+            let (a, b) = (integers(m * k, 1), integers(k * n, 2));
+            for a in [Matrix::row_major(&a, k), Matrix::transposed(&a, m)] {
+                for b in [Matrix::row_major(&b, n), Matrix::transposed(&b, k)] {
+                    let mut c = vec![f32::NAN; m * n];
+                    gemm(m, k, n, a, b, false, &mut c);
+                    assert_eq!(c, to_f32(&reference::gemm(m, k, n, a, b)), "{m} x {k} x {n}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn accumulate_adds_to_what_is_there() {
+        let mut c = [10.0, 20.0];
+        gemm(2, 1, 1, Matrix::row_major(&[1.0, 2.0], 1), Matrix::row_major(&[3.0], 1), true, &mut c);
+        assert_eq!(c, [13.0, 26.0]);
+    }
+
+    #[test]
+    fn empty_products() {
+        let mut c = [1.0; 4];
+        gemm(2, 0, 2, Matrix::row_major(&[], 0), Matrix::row_major(&[], 2), false, &mut c);
+        assert_eq!(c, [0.0; 4]);
+        gemm(0, 3, 2, Matrix::row_major(&[], 3), Matrix::row_major(&[1.0; 6], 2), false, &mut []);
+    }
+
+    #[test]
+    fn same_bits_for_any_number_of_threads() {
+        let (a, b) = (uniform(300 * 70, 1), uniform(70 * 600, 2));
+        assert_same_for_any_threads(|| {
+            let mut c = vec![0.0; 300 * 600];
+            gemm(300, 70, 600, Matrix::row_major(&a, 70), Matrix::row_major(&b, 600), false, &mut c);
+            c
+        });
+    }
+
+    #[test]
+    #[should_panic(expected = "`b`: 2 x 3 does not fit its 5 values")]
+    fn a_short_operand_is_refused() {
+        gemm(1, 2, 3, Matrix::row_major(&[1.0; 2], 2), Matrix::row_major(&[1.0; 5], 3), false, &mut [0.0; 3]);
+    }
+}

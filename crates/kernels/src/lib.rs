@@ -33,6 +33,8 @@ mod project;
 mod reference;
 mod resize;
 mod softmax;
+#[cfg(test)]
+mod testing;
 mod threads;
 mod tiles;
 mod update;

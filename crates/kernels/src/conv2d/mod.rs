@@ -147,3 +147,112 @@ impl Conv2d {
         check_len("output", y, self.shape.y_len());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reference;
+    use crate::testing::{assert_same_for_any_threads, integers, to_f32, uniform};
+
+    /// A convolution over `batch` images `[h, w, in_c]` whose output size follows from a total padding of `pad` per axis.
+    fn shape(
+        [batch, h, w, in_c]: [usize; 4],
+        out_c: usize,
+        kernel: [usize; 2],
+        stride: [usize; 2],
+        dilation: [usize; 2],
+        pad: [usize; 2],
+        groups: usize,
+    ) -> Conv2dShape {
+        let out =
+            |size: usize, axis: usize| (size + pad[axis] - dilation[axis] * (kernel[axis] - 1) - 1) / stride[axis] + 1;
+        let (out_h, out_w, pad) = (out(h, 0), out(w, 1), pad.map(|pad| pad / 2));
+        Conv2dShape { batch, in_h: h, in_w: w, in_c, out_c, kernel, stride, dilation, pad, out_h, out_w, groups }
+    }
+
+    fn shapes() -> Vec<Conv2dShape> {
+        let plain = [1, 1];
+        vec![
+            shape([1, 1, 1, 1], 1, plain, plain, plain, [0, 0], 1),
+            shape([2, 5, 6, 3], 4, [3, 3], plain, plain, [2, 2], 1),
+            // 273 pixels cross a tile of 256 rows; channels that are no multiple of a vector
+            shape([1, 13, 21, 17], 19, [3, 3], plain, plain, [2, 2], 1),
+            shape([3, 17, 16, 8], 70, plain, plain, plain, [0, 0], 1),
+            shape([2, 9, 8, 5], 6, plain, [2, 2], plain, [0, 0], 1),
+            // TensorFlow's "same" with stride 2 pads below and right only where the total is odd
+            shape([2, 8, 9, 3], 5, [3, 3], [2, 2], plain, [1, 2], 1),
+            shape([1, 12, 11, 4], 3, [5, 2], [3, 1], plain, [4, 1], 1),
+            shape([1, 12, 11, 4], 3, [3, 3], plain, [2, 3], [4, 6], 1),
+            shape([1, 9, 9, 2], 2, [3, 3], [2, 2], [2, 2], [0, 0], 1),
+            shape([2, 7, 7, 6], 4, [3, 3], plain, plain, [2, 2], 2),
+            shape([2, 7, 7, 6], 12, plain, plain, plain, [0, 0], 3),
+            // depthwise, with a multiplier of 2
+            shape([1, 6, 7, 5], 10, [3, 3], [2, 2], plain, [2, 2], 5),
+            // more columns than one gradient tile of 512 rows, few pixels
+            shape([1, 2, 2, 130], 33, [2, 2], plain, plain, [1, 1], 1),
+        ]
+    }
+
+    #[test]
+    fn forward_agrees_with_the_reference() {
+        for shape in shapes() {
+            let (x, w, bias) = (integers(shape.x_len(), 1), integers(shape.w_len(), 2), integers(shape.out_c, 3));
+            let mut expected = to_f32(&reference::conv2d(&shape, &x, &w));
+            expected.iter_mut().enumerate().for_each(|(i, y)| *y = (*y + bias[i % shape.out_c]).max(0.0));
+            let conv = Conv2d::new(shape);
+            let (mut y, mut scratch) = (vec![f32::NAN; shape.y_len()], vec![f32::NAN; conv.scratch_len()]);
+            conv.forward(&x, &w, Some(&bias), Activation::Relu, &mut y, &mut scratch);
+            assert_eq!(y, expected, "{shape:?}");
+        }
+    }
+
+    #[test]
+    fn gradients_agree_with_the_reference() {
+        for shape in shapes() {
+            let (x, w, dy) = (integers(shape.x_len(), 1), integers(shape.w_len(), 2), integers(shape.y_len(), 3));
+            let conv = Conv2d::new(shape);
+            let mut scratch = vec![f32::NAN; conv.scratch_len()];
+            let mut dx = vec![f32::NAN; shape.x_len()];
+            conv.input_gradient(&dy, &w, &mut dx, &mut scratch);
+            assert_eq!(dx, to_f32(&reference::conv2d_input_gradient(&shape, &dy, &w)), "dx of {shape:?}");
+            let mut dw = vec![f32::NAN; shape.w_len()];
+            conv.kernel_gradient(&x, &dy, &mut dw, &mut scratch);
+            assert_eq!(dw, to_f32(&reference::conv2d_kernel_gradient(&shape, &x, &dy)), "dw of {shape:?}");
+        }
+    }
+
+    #[test]
+    fn same_bits_for_any_number_of_threads() {
+        let shape = shape([2, 30, 20, 9], 12, [3, 3], [1, 1], [1, 1], [2, 2], 1);
+        let (x, w, dy) = (uniform(shape.x_len(), 1), uniform(shape.w_len(), 2), uniform(shape.y_len(), 3));
+        let conv = Conv2d::new(shape);
+        assert_same_for_any_threads(|| {
+            let mut scratch = vec![0.0; conv.scratch_len()];
+            let mut results = [vec![0.0; shape.y_len()], vec![0.0; shape.x_len()], vec![0.0; shape.w_len()]];
+            let [y, dx, dw] = &mut results;
+            conv.forward(&x, &w, None, Activation::Linear, y, &mut scratch);
+            conv.input_gradient(&dy, &w, dx, &mut scratch);
+            conv.kernel_gradient(&x, &dy, dw, &mut scratch);
+            results.concat()
+        });
+    }
+
+    #[test]
+    fn an_empty_batch_gives_a_zero_kernel_gradient() {
+        let shape = shape([0, 4, 4, 2], 3, [3, 3], [1, 1], [1, 1], [2, 2], 1);
+        let conv = Conv2d::new(shape);
+        let mut scratch = vec![0.0; conv.scratch_len()];
+        let w = vec![1.0; shape.w_len()];
+        let mut dw = vec![f32::NAN; shape.w_len()];
+        conv.forward(&[], &w, None, Activation::Linear, &mut [], &mut scratch);
+        conv.input_gradient(&[], &w, &mut [], &mut scratch);
+        conv.kernel_gradient(&[], &[], &mut dw, &mut scratch);
+        assert_eq!(dw, vec![0.0; shape.w_len()]);
+    }
+
+    #[test]
+    #[should_panic(expected = "groups must divide the channels")]
+    fn groups_must_divide_the_channels() {
+        Conv2d::new(shape([1, 4, 4, 3], 4, [3, 3], [1, 1], [1, 1], [2, 2], 2));
+    }
+}
