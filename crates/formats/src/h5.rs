@@ -23,6 +23,7 @@
 
 mod number;
 mod read;
+mod skeleton;
 mod write;
 
 pub use read::{H5Entry, H5File};

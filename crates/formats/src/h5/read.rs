@@ -119,7 +119,7 @@ impl H5File {
     /// [`H5Error::Damaged`].
     pub fn read_f32(&self, path: &str) -> Result<(Vec<usize>, Vec<f32>), H5Error> {
         let dataset = self.dataset(path)?;
-        let shape = self.admit(path, &dataset)?;
+        let shape = self.admit(path, &dataset, size_of::<f32>())?;
         let values = number::read_f32(path, &dataset)?;
         self.check_count(path, &shape, values.len())?;
         Ok((shape, values))
@@ -131,7 +131,7 @@ impl H5File {
     /// As [`H5File::read_f32`]; [`H5Error::Type`] also for floats.
     pub fn read_i64(&self, path: &str) -> Result<(Vec<usize>, Vec<i64>), H5Error> {
         let dataset = self.dataset(path)?;
-        let shape = self.admit(path, &dataset)?;
+        let shape = self.admit(path, &dataset, size_of::<i64>())?;
         let values = number::read_i64(path, &dataset)?;
         self.check_count(path, &shape, values.len())?;
         Ok((shape, values))
@@ -199,15 +199,15 @@ impl H5File {
         attributes.map_err(|error| translate(path, "group or dataset", error))
     }
 
-    /// Refuses data outside the file, charges the budget, and returns the shape.
-    fn admit(&self, path: &str, dataset: &Dataset) -> Result<Vec<usize>, H5Error> {
+    /// Refuses data outside the file, charges the budget for values of at least `width` bytes,
+    /// and returns the shape.
+    fn admit(&self, path: &str, dataset: &Dataset, width: usize) -> Result<Vec<usize>, H5Error> {
         let shape = shape_of(path, dataset)?;
         let damaged = |error| translate(path, "dataset", error);
         if dataset.layout().map_err(damaged)? == Layout::Virtual {
             return Err(H5Error::Outside { path: path.to_owned(), what: "a virtual dataset" });
         }
-        // Conversion delivers at most 8 bytes a value, whatever the stored width.
-        let width = dataset.element_size().map_err(damaged)?.max(8);
+        let width = dataset.element_size().map_err(damaged)?.max(width as u64);
         let bytes = |dims: &mut dyn Iterator<Item = u64>| dims.fold(width, u64::saturating_mul);
         let values = bytes(&mut shape.iter().map(|&n| n as u64));
         // A chunk is decompressed as a whole, even when the dataset is smaller.

@@ -4,9 +4,16 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::Write;
 
-use hdf5_pure::{AttrValue, DatasetBuilder, FileBuilder, FinishedGroup, GroupBuilder};
+use hdf5_pure::{
+    AttrValue, DatasetBuilder, File, FileBuilder, FinishedGroup, GroupBuilder, Layout, Source, make_f32_type,
+    make_i32_type, make_i64_type,
+};
 
+use super::skeleton::Skeleton;
 use super::{ATTRIBUTE_LIMIT, H5Error, MAX_DEPTH};
+
+/// Values converted and written at a time.
+const WRITE_BLOCK: usize = 16384;
 
 /// An HDF5 file to be written: groups, datasets and attributes by path.
 ///
@@ -100,11 +107,25 @@ impl<'a> H5Writer<'a> {
         Ok(())
     }
 
-    /// Lays the file down front to back.
+    /// Lays the file down front to back, without a second copy of the values.
     ///
     /// # Errors
     /// [`H5Error::Write`] when the output refuses the bytes.
-    pub fn write_to(&self, output: impl Write) -> Result<(), H5Error> {
+    pub fn write_to(&self, mut output: impl Write) -> Result<(), H5Error> {
+        let write_error = |error: std::io::Error| H5Error::Write { reason: error.to_string() };
+        let skeleton = self.lay_out()?;
+        let mut position = 0;
+        for (address, values) in self.places(&skeleton)? {
+            skeleton.copy(position..address, &mut output).map_err(write_error)?;
+            values.write_to(&mut output).map_err(write_error)?;
+            position = address + values.byte_len() as u64;
+        }
+        skeleton.copy(position..skeleton.len(), &mut output).map_err(write_error)?;
+        output.flush().map_err(write_error)
+    }
+
+    /// The whole file, with zeros for values that are [large](Values::is_large).
+    fn lay_out(&self) -> Result<Skeleton, H5Error> {
         let mut file = FileBuilder::new();
         for (name, value) in &self.root.attributes {
             file.set_attr(name, value.clone());
@@ -116,7 +137,27 @@ impl<'a> H5Writer<'a> {
             let group = file.create_group(name);
             file.add_group(node.stage(group));
         }
-        file.finish_to(output).map_err(|error| H5Error::Write { reason: error.to_string() })
+        let mut skeleton = Skeleton::default();
+        file.finish_to(&mut skeleton).map_err(layout_error)?;
+        Ok(skeleton)
+    }
+
+    /// The large values and the offsets at which the layout wants them, in file order.
+    fn places(&self, skeleton: &Skeleton) -> Result<Vec<(u64, &Values<'a>)>, H5Error> {
+        let file = File::from_source(skeleton.clone()).map_err(layout_error)?;
+        let mut large = Vec::new();
+        self.root.large_values("", &mut large);
+        let mut places = Vec::with_capacity(large.len());
+        for (path, values) in large {
+            match file.dataset(&path).and_then(|dataset| dataset.layout()).map_err(layout_error)? {
+                Layout::Contiguous { address: Some(address), size } if size == values.byte_len() as u64 => {
+                    places.push((address, values));
+                }
+                other => return Err(H5Error::Write { reason: format!("`{path}` was laid out as {other:?}") }),
+            }
+        }
+        places.sort_by_key(|&(address, _)| address);
+        Ok(places)
     }
 
     fn node(&mut self, path: &str) -> Result<&mut Node<'a>, H5Error> {
@@ -160,7 +201,7 @@ impl<'a> H5Writer<'a> {
     }
 }
 
-impl Node<'_> {
+impl<'a> Node<'a> {
     fn stage(&self, mut group: GroupBuilder) -> FinishedGroup {
         for (name, value) in &self.attributes {
             group.set_attr(name, value.clone());
@@ -174,6 +215,15 @@ impl Node<'_> {
         }
         group.finish()
     }
+
+    fn large_values<'n>(&'n self, path: &str, found: &mut Vec<(String, &'n Values<'a>)>) {
+        for (name, (_, values)) in self.datasets.iter().filter(|(_, (_, values))| values.is_large()) {
+            found.push((format!("{path}/{name}"), values));
+        }
+        for (name, node) in &self.groups {
+            node.large_values(&format!("{path}/{name}"), found);
+        }
+    }
 }
 
 impl Values<'_> {
@@ -185,12 +235,59 @@ impl Values<'_> {
         }
     }
 
-    fn stage(&self, dataset: &mut DatasetBuilder, shape: &[u64]) {
+    fn byte_len(&self) -> usize {
         match self {
-            Self::F32(values) => dataset.with_f32_data(values),
-            Self::I32(values) => dataset.with_i32_data(values),
-            Self::I64(values) => dataset.with_i64_data(values),
+            Self::F32(values) => size_of_val(values.as_ref()),
+            Self::I32(values) => size_of_val(values.as_ref()),
+            Self::I64(values) => size_of_val(values.as_ref()),
         }
-        .with_shape(shape);
     }
+
+    /// Whether a second copy would be worth avoiding.
+    fn is_large(&self) -> bool {
+        self.byte_len() >= 1 << 16
+    }
+
+    fn stage(&self, dataset: &mut DatasetBuilder, shape: &[u64]) {
+        let datatype = match self {
+            Self::F32(_) => make_f32_type(),
+            Self::I32(_) => make_i32_type(),
+            Self::I64(_) => make_i64_type(),
+        };
+        let mut bytes = Vec::new();
+        if self.is_large() {
+            // Fresh from the allocator: address space that is never written to.
+            bytes = vec![0; self.byte_len()];
+        } else {
+            self.write_to(&mut bytes).expect("a Vec takes every byte");
+        }
+        dataset.with_raw_data(datatype, bytes, self.len() as u64).with_shape(shape);
+    }
+
+    fn write_to(&self, output: &mut impl Write) -> std::io::Result<()> {
+        match self {
+            Self::F32(values) => write_values(values, f32::to_le_bytes, output),
+            Self::I32(values) => write_values(values, i32::to_le_bytes, output),
+            Self::I64(values) => write_values(values, i64::to_le_bytes, output),
+        }
+    }
+}
+
+/// Writes values as little-endian bytes, a block at a time.
+fn write_values<T: Copy, const N: usize>(
+    values: &[T],
+    to_bytes: fn(T) -> [u8; N],
+    output: &mut impl Write,
+) -> std::io::Result<()> {
+    let mut block = Vec::with_capacity(WRITE_BLOCK * N);
+    for part in values.chunks(WRITE_BLOCK) {
+        block.clear();
+        block.extend(part.iter().flat_map(|&value| to_bytes(value)));
+        output.write_all(&block)?;
+    }
+    Ok(())
+}
+
+fn layout_error(error: hdf5_pure::Error) -> H5Error {
+    H5Error::Write { reason: error.to_string() }
 }

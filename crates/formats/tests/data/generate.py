@@ -1,0 +1,103 @@
+"""Writes the HDF5 files that tests/h5.rs reads: `python generate.py`, with Keras 3.15 and h5py.
+
+Well-formed files come from Keras and h5py themselves; the hostile ones ask a reader to go to
+other places or to allocate more than the file could hold.
+"""
+
+import os
+import zipfile
+
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+here = os.path.dirname(os.path.abspath(__file__))
+
+import h5py
+import keras
+import numpy as np
+
+
+def at(name):
+    return os.path.join(here, name)
+
+
+def small_model():
+    """A model whose every weight is known: 0, 1, 2, ... over all weights in order."""
+    keras.backend.clear_session()
+    model = keras.Sequential(
+        [keras.layers.Input((4,)), keras.layers.Dense(3), keras.layers.Flatten(), keras.layers.Dense(2)]
+    )
+    model.compile(keras.optimizers.Adam(0.25), "mse")
+    model.optimizer.build(model.trainable_variables)
+    start = 0
+    weights = []
+    for shape in [w.shape for w in model.weights]:
+        size = int(np.prod(shape))
+        weights.append(np.arange(start, start + size, dtype="f4").reshape(shape))
+        start += size
+    model.set_weights(weights)
+    model.optimizer.iterations.assign(7)
+    return model
+
+
+def keras_files():
+    model = small_model()
+    model.save(at("small.keras"))
+    with zipfile.ZipFile(at("small.keras")) as archive:
+        archive.extract("model.weights.h5", here)
+    os.replace(at("model.weights.h5"), at("keras3.weights.h5"))
+    os.remove(at("small.keras"))
+    model.save(at("keras2_whole_model.h5"))
+
+
+def h5py_types():
+    with h5py.File(at("types.h5"), "w") as file:
+        values = np.array([[0.5, -2.0, 3.0], [0.25, 0.0, 1024.0]])
+        for name in ["<f2", "<f4", "<f8", ">f2", ">f4", ">f8"]:
+            file[f"floats/{name}"] = values.astype(name)
+        for name in ["i1", "<i2", "<i4", "<i8", ">i4", "u1", "<u2", "<u4", "<u8"]:
+            file[f"integers/{name}"] = np.array([1, 100], dtype=name)
+        file["scalar"] = np.float32(1.5)
+        file["empty"] = np.zeros((0, 3), "f4")
+        file["text"] = "not a number"
+        big = np.arange(3000, dtype="f4").reshape(100, 30)
+        file.create_dataset("chunked", data=big, chunks=(16, 16), compression="gzip", shuffle=True)
+        file.create_dataset("resizable", data=big[:, :2], chunks=(7, 2), maxshape=(None, 2))
+        group = file.create_group("attributes")
+        group.attrs["variable"] = "größe"
+        group.attrs["fixed"] = np.bytes_("plain")
+        group.attrs["list"] = np.array([b"conv2d", b"dense_1"])
+        group.attrs.create("variable_list", ["a", "bcd"], dtype=h5py.string_dtype())
+        group.attrs["nothing"] = []
+        group.attrs["number"] = 3
+        group.attrs["names0"] = [b"a", b"b"]
+        group.attrs["names1"] = [b"c"]
+    with h5py.File(at("latest.h5"), "w", libver="latest") as file:
+        file["a/b"] = np.array([1, 2, 3], "f4")
+        file["a"].attrs["name"] = "latest"
+        for index in range(20):
+            file[f"many/{index}"] = np.float32(index)
+
+
+def hostile():
+    with h5py.File(at("external_link.h5"), "w") as file:
+        file["inside"] = np.float32(1)
+        file["outside"] = h5py.ExternalLink("types.h5", "/scalar")
+    with h5py.File(at("external_storage.h5"), "w") as file:
+        file.create_dataset("outside", (4,), "f4", external=[("/etc/passwd", 0, 16)])
+    with h5py.File(at("virtual_dataset.h5"), "w") as file:
+        layout = h5py.VirtualLayout((2, 3), "<f4")
+        layout[:] = h5py.VirtualSource("types.h5", "floats/<f4", (2, 3))
+        file.create_virtual_dataset("outside", layout)
+    with h5py.File(at("shape_bomb.h5"), "w") as file:
+        file.create_dataset("unwritten", (1 << 20, 1 << 20), "f4")
+        file.create_dataset("overflowing", (1 << 40, 1 << 40), "f4", chunks=(1, 1))
+        file.create_dataset("zeros", data=np.zeros((1 << 25,), "f4"), chunks=(1 << 20,), compression="gzip")
+        file.create_dataset("one_huge_chunk", (1,), "f4", chunks=(1 << 29,), maxshape=(None,), compression="gzip")
+    with h5py.File(at("cycle.h5"), "w") as file:
+        group = file.create_group("again")
+        group["again"] = file["again"]
+
+
+if __name__ == "__main__":
+    keras_files()
+    h5py_types()
+    hostile()
