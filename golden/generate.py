@@ -26,6 +26,7 @@ def main():
         directory = arguments.output / concern
         shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir(parents=True)
+        start_afresh()
         importlib.import_module(f"cases.{concern}").write(directory)
         size = sum(file.stat().st_size for file in directory.iterdir())
         print(f"{concern}: {len(list(directory.iterdir()))} files, {size / 1000:.0f} kB")
@@ -35,13 +36,19 @@ def make_reproducible():
     """One thread and TensorFlow's plain kernels: sums are always taken in the same order."""
     os.environ.update(KERAS_BACKEND="tensorflow", TF_CPP_MIN_LOG_LEVEL="3", TF_ENABLE_ONEDNN_OPTS="0")
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
-    import keras
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
-    keras.utils.set_random_seed(0)
     tf.get_logger().setLevel("ERROR")
+
+
+def start_afresh():
+    """Seeds and automatic names do not hang on which concerns came before."""
+    import keras
+
+    keras.utils.clear_session()
+    keras.utils.set_random_seed(0)
 
 
 if __name__ == "__main__":

