@@ -74,9 +74,20 @@ pub(crate) fn gemm_then(
     });
 }
 
-/// How the output is cut. Each tile packs its own operands, so tiles are as large as keeps many threads busy.
-fn tile_size(m: usize, n: usize) -> [usize; 2] {
-    if m <= 64 { [m, 256] } else { [128, n.min(512)] }
+/// Rows and columns that one task computes of an output of m x n.
+///
+/// Each task reads and packs its own operands, which costs `1 / rows + 1 / columns` of the products: so tiles are large, and
+/// where more are needed to keep threads busy, their longer side is cut.
+pub(crate) fn tile_size(m: usize, n: usize) -> [usize; 2] {
+    const MAX: [usize; 2] = [256, 512];
+    const MIN_SIDE: usize = 64;
+    const ENOUGH_TILES: usize = 8;
+    let [mut rows, mut columns] = [m.min(MAX[0]), n.min(MAX[1])];
+    while m.div_ceil(rows.max(1)) * n.div_ceil(columns.max(1)) < ENOUGH_TILES && rows.max(columns) > MIN_SIDE {
+        let longer = if rows > columns { &mut rows } else { &mut columns };
+        *longer = longer.div_ceil(2).next_multiple_of(8);
+    }
+    [rows, columns]
 }
 
 /// `tile = a b` or `tile += a b` on the calling thread: `a` has the tile's rows and `k` columns, `b` its columns.

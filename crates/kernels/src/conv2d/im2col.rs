@@ -10,11 +10,12 @@ use super::Conv2dShape;
 use super::patches::Patches;
 use crate::Activation;
 use crate::chunks::CHUNK;
-use crate::gemm::{Matrix, finish_tile, gemm_tile};
-use crate::tiles::Tiles;
+use crate::gemm::{Matrix, finish_tile, gemm_tile, tile_size};
+use crate::tiles::{Tile, Tiles};
 
-/// Values of patches that one task gathers at a time.
-const PATCH_BUDGET: usize = 256 * 1024;
+/// Columns of patches that one task gathers at a time: with 256 rows half a megabyte, which stays in a core's L2 cache, and a
+/// multiple of the depth (256) in which matrixmultiply works.
+const PATCH_COLUMNS: usize = 512;
 
 /// Values that partial sums of the kernel gradient may take.
 const PARTIAL_BUDGET: usize = 4 * 1024 * 1024;
@@ -38,12 +39,9 @@ impl Im2col {
     }
 
     pub(super) fn scratch_len(&self, threads: usize) -> usize {
-        let shape = &self.shape;
-        let part = |patches: &Patches, tile: [usize; 2]| patches.buffer_len(tile[0], patches.columns());
-        let forward = threads * part(&self.input, self.forward_tile());
-        let input_gradient = shape.w_len() + threads * part(&self.output, self.input_gradient_tile());
-        let kernel_gradient =
-            self.partials_len() + threads * self.input.buffer_len(GRADIENT_ROWS, self.gradient_tile()[0]);
+        let forward = threads * buffer_len(&self.input, self.forward_tile()[0]);
+        let input_gradient = self.shape.w_len() + threads * buffer_len(&self.output, self.input_gradient_tile()[0]);
+        let kernel_gradient = self.partials_len() + threads * buffer_len(&self.input, GRADIENT_ROWS);
         forward.max(input_gradient).max(kernel_gradient)
     }
 
@@ -56,29 +54,26 @@ impl Im2col {
         y: &mut [f32],
         scratch: &mut [f32],
     ) {
-        let (patches, group_c, k) = (&self.input, self.shape.out_c / self.shape.groups, self.input.columns());
+        let group_c = self.shape.out_c / self.shape.groups;
         let (tile_size, w) = (self.forward_tile(), Matrix::row_major(w, self.shape.out_c));
         let tiles = Tiles::new(y, 1, [self.out_pixels(), self.shape.out_c], tile_size);
-        tiles.for_each_with(scratch, patches.buffer_len(tile_size[0], k), |mut tile, scratch| {
-            let group = tile.columns.start / group_c;
-            let patch = patches.read(x, group, tile.rows.clone(), 0..k, scratch);
-            gemm_tile(k, patch, w.skip(0, tile.columns.start), false, &mut tile);
+        tiles.for_each_with(scratch, buffer_len(&self.input, tile_size[0]), |mut tile, scratch| {
+            let kernel = w.skip(0, tile.columns.start);
+            multiply_patches(&self.input, x, tile.columns.start / group_c, kernel, &mut tile, scratch);
             finish_tile(bias, activation, &mut tile);
         });
     }
 
     pub(super) fn input_gradient(&self, dy: &[f32], w: &[f32], dx: &mut [f32], scratch: &mut [f32]) {
-        let shape = &self.shape;
-        let (patches, group_c, k) = (&self.output, shape.in_c / shape.groups, self.output.columns());
-        let (turned, scratch) = scratch.split_at_mut(shape.w_len());
+        let (group_c, k) = (self.shape.in_c / self.shape.groups, self.output.columns());
+        let (turned, scratch) = scratch.split_at_mut(self.shape.w_len());
         self.transpose_kernel(w, turned);
         let (tile_size, turned) = (self.input_gradient_tile(), &*turned);
-        let tiles = Tiles::new(dx, 1, [shape.batch * shape.in_h * shape.in_w, shape.in_c], tile_size);
-        tiles.for_each_with(scratch, patches.buffer_len(tile_size[0], k), |mut tile, scratch| {
+        let tiles = Tiles::new(dx, 1, [self.in_pixels(), self.shape.in_c], tile_size);
+        tiles.for_each_with(scratch, buffer_len(&self.output, tile_size[0]), |mut tile, scratch| {
             let (group, column) = (tile.columns.start / group_c, tile.columns.start % group_c);
-            let patch = patches.read(dy, group, tile.rows.clone(), 0..k, scratch);
             let kernel = Matrix::row_major(&turned[group * k * group_c..], group_c).skip(0, column);
-            gemm_tile(k, patch, kernel, false, &mut tile);
+            multiply_patches(&self.output, dy, group, kernel, &mut tile, scratch);
         });
     }
 
@@ -106,7 +101,7 @@ impl Im2col {
         let segment = pixels.div_ceil(segments);
         let dy = Matrix::row_major(dy, shape.out_c);
         let tiles = Tiles::new(sums, segments, [patches.columns(), shape.out_c], tile_size);
-        tiles.for_each_with(scratch, patches.buffer_len(GRADIENT_ROWS, tile_size[0]), |mut tile, scratch| {
+        tiles.for_each_with(scratch, buffer_len(patches, GRADIENT_ROWS), |mut tile, scratch| {
             (0..tile.rows.len()).for_each(|row| tile.row(row).fill(0.0));
             let group = tile.columns.start / group_c;
             let end = pixels.min((tile.layer + 1) * segment);
@@ -125,14 +120,23 @@ impl Im2col {
         let shape = &self.shape;
         let (in_c, out_c) = (shape.in_c / shape.groups, shape.out_c / shape.groups);
         let taps = shape.kernel[0] * shape.kernel[1];
+        const COLUMNS: usize = 8;
         turned.par_chunks_exact_mut(in_c * out_c).enumerate().for_each(|(block, turned)| {
             let (group, tap) = (block / taps, block % taps);
-            for (o, turned) in turned.chunks_exact_mut(in_c).enumerate() {
-                for (c, turned) in turned.iter_mut().enumerate() {
-                    *turned = w[(tap * in_c + c) * shape.out_c + group * out_c + o];
+            let rows = w.chunks_exact(shape.out_c).skip(tap * in_c).take(in_c);
+            // A few columns at a time: the lines that are written stay in the L1 cache while rows are read through.
+            for first in (0..out_c).step_by(COLUMNS) {
+                let columns = first..out_c.min(first + COLUMNS);
+                for (c, row) in rows.clone().enumerate() {
+                    let row = &row[group * out_c..][columns.clone()];
+                    columns.clone().zip(row).for_each(|(o, w)| turned[o * in_c + c] = *w);
                 }
             }
         });
+    }
+
+    fn in_pixels(&self) -> usize {
+        self.shape.batch * self.shape.in_h * self.shape.in_w
     }
 
     fn out_pixels(&self) -> usize {
@@ -140,16 +144,22 @@ impl Im2col {
     }
 
     fn forward_tile(&self) -> [usize; 2] {
-        pixel_tile(self.input.columns(), self.shape.out_c / self.shape.groups)
+        self.pixel_tile(self.out_pixels(), self.shape.out_c)
     }
 
     fn input_gradient_tile(&self) -> [usize; 2] {
-        pixel_tile(self.output.columns(), self.shape.in_c / self.shape.groups)
+        self.pixel_tile(self.in_pixels(), self.shape.in_c)
+    }
+
+    /// Pixels and channels of an image that one task computes; channels of one group only.
+    fn pixel_tile(&self, pixels: usize, channels: usize) -> [usize; 2] {
+        let tile = tile_size(pixels, channels / self.shape.groups);
+        if self.shape.groups == 1 { tile } else { [tile[0], channels / self.shape.groups] }
     }
 
     /// Rows and columns of the kernel gradient that one task computes.
     fn gradient_tile(&self) -> [usize; 2] {
-        [self.input.columns().min(512), self.shape.out_c / self.shape.groups]
+        [self.input.columns().min(PATCH_COLUMNS), self.shape.out_c / self.shape.groups]
     }
 
     fn partials(&self) -> usize {
@@ -161,7 +171,23 @@ impl Im2col {
     }
 }
 
-/// Pixels and channels of the output that one task computes, where patches hold `k` values and a group `channels`.
-fn pixel_tile(k: usize, channels: usize) -> [usize; 2] {
-    [(PATCH_BUDGET / k).clamp(32, 256), channels]
+/// Values of patches that a task with `rows` of them holds at a time.
+fn buffer_len(patches: &Patches, rows: usize) -> usize {
+    patches.buffer_len(rows, patches.columns().min(PATCH_COLUMNS))
+}
+
+/// `tile = patches kernel`, where the tile's rows are those of the patches and its columns those of the kernel.
+fn multiply_patches(
+    patches: &Patches,
+    images: &[f32],
+    group: usize,
+    kernel: Matrix,
+    tile: &mut Tile,
+    buffer: &mut [f32],
+) {
+    for start in (0..patches.columns()).step_by(PATCH_COLUMNS) {
+        let columns = start..patches.columns().min(start + PATCH_COLUMNS);
+        let patch = patches.read(images, group, tile.rows.clone(), columns.clone(), buffer);
+        gemm_tile(columns.len(), patch, kernel.skip(start, 0), start > 0, tile);
+    }
 }

@@ -186,6 +186,8 @@ mod tests {
             shape([1, 9, 9, 2], 2, [3, 3], [2, 2], [2, 2], [0, 0], 1),
             shape([2, 7, 7, 6], 4, [3, 3], plain, plain, [2, 2], 2),
             shape([2, 7, 7, 6], 12, plain, plain, plain, [0, 0], 3),
+            // groups wider than a tile's least side
+            shape([1, 5, 5, 140], 146, plain, plain, plain, [0, 0], 2),
             // depthwise, with a multiplier of 2
             shape([1, 6, 7, 5], 10, [3, 3], [2, 2], plain, [2, 2], 5),
             // more columns than one gradient tile of 512 rows, few pixels

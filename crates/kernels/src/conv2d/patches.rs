@@ -14,10 +14,14 @@ pub(super) struct Patches {
     image: [usize; 2],
     /// Channels of these images.
     image_channels: usize,
+    /// Values in one image.
+    image_len: usize,
     /// Channels in a patch: those of one group.
     channels: usize,
     /// For each output row and kernel row the image row, or `None` outside the image; likewise for columns.
     taps: [Vec<Option<usize>>; 2],
+    /// For each output column whether the taps of a kernel row lie side by side in memory, all channels of them.
+    contiguous: Vec<bool>,
     kernel: [usize; 2],
     output: [usize; 2],
     /// The matrix is the image itself.
@@ -50,16 +54,28 @@ impl Patches {
         output: [usize; 2],
         source: impl Fn(usize, usize, usize) -> Option<usize>,
     ) -> Self {
-        let taps = [0, 1].map(|axis| {
+        let taps: [Vec<Option<usize>>; 2] = [0, 1].map(|axis| {
             let inside = |position, tap| source(axis, position, tap).filter(|&at| at < image[axis]);
             (0..output[axis])
                 .flat_map(|i| (0..shape.kernel[axis]).map(move |tap| (i, tap)))
                 .map(|(i, tap)| inside(i, tap))
                 .collect()
         });
-        let channels = image_channels / shape.groups;
-        let (kernel, pointwise) = (shape.kernel, shape.is_pointwise());
-        Self { image, image_channels, channels, taps, kernel, output, pointwise }
+        let follows = |pair: &[Option<usize>]| pair[0].is_some() && pair[0].map(|at| at + 1) == pair[1];
+        let contiguous = taps[1]
+            .chunks_exact(shape.kernel[1])
+            .map(|taps| shape.groups == 1 && taps[0].is_some() && taps.windows(2).all(follows));
+        Self {
+            image,
+            image_channels,
+            image_len: image[0] * image[1] * image_channels,
+            channels: image_channels / shape.groups,
+            contiguous: contiguous.collect(),
+            taps,
+            kernel: shape.kernel,
+            output,
+            pointwise: shape.is_pointwise(),
+        }
     }
 
     /// Columns of the matrix.
@@ -86,32 +102,39 @@ impl Patches {
             return Matrix::row_major(images, self.image_channels).skip(rows.start, first_channel + columns.start);
         }
         let buffer = &mut buffer[..rows.len() * columns.len()];
-        for (row, patch) in rows.zip(buffer.chunks_exact_mut(columns.len())) {
-            self.gather(images, first_channel, row, columns.clone(), patch);
+        let [out_h, out_w] = self.output;
+        let (mut y, mut x) = (rows.start / out_w, rows.start % out_w);
+        for patch in buffer.chunks_exact_mut(columns.len()) {
+            let image = &images[y / out_h * self.image_len..][..self.image_len];
+            self.gather(&image[first_channel..], [y % out_h, x], columns.start, patch);
+            x += 1;
+            if x == out_w {
+                (y, x) = (y + 1, 0);
+            }
         }
         Matrix::row_major(buffer, columns.len())
     }
 
-    /// `columns` of one row.
-    fn gather(&self, images: &[f32], first_channel: usize, row: usize, columns: Range<usize>, mut patch: &mut [f32]) {
-        let [out_h, out_w] = self.output;
-        let (image, y, x) = (row / (out_h * out_w), row / out_w % out_h, row % out_w);
-        let mut column = columns.start;
-        while column < columns.end {
-            let (tap, channel) = (column / self.channels, column % self.channels);
-            let (ky, kx) = (tap / self.kernel[1], tap % self.kernel[1]);
-            let count = (self.channels - channel).min(columns.end - column);
-            let (target, rest) = patch.split_at_mut(count);
-            match (self.taps[0][y * self.kernel[0] + ky], self.taps[1][x * self.kernel[1] + kx]) {
+    /// The patch of output pixel (`y`, `x`) in one `image`, from `column` on.
+    fn gather(&self, image: &[f32], [y, x]: [usize; 2], column: usize, mut patch: &mut [f32]) {
+        let [kernel_h, kernel_w] = self.kernel;
+        let (rows, columns) = (&self.taps[0][y * kernel_h..], &self.taps[1][x * kernel_w..]);
+        let (tap, mut channel) = (column / self.channels, column % self.channels);
+        let (mut ky, mut kx) = (tap / kernel_w, tap % kernel_w);
+        while !patch.is_empty() {
+            let taps = if self.contiguous[x] { kernel_w - kx } else { 1 };
+            let (target, rest) = patch.split_at_mut((taps * self.channels - channel).min(patch.len()));
+            match (rows[ky], columns[kx]) {
                 (Some(y), Some(x)) => {
-                    let pixel = (image * self.image[0] + y) * self.image[1] + x;
-                    let start = pixel * self.image_channels + first_channel + channel;
-                    target.copy_from_slice(&images[start..][..count]);
+                    let start = (y * self.image[1] + x) * self.image_channels + channel;
+                    target.copy_from_slice(&image[start..][..target.len()]);
                 }
                 _ => target.fill(0.0),
             }
-            patch = rest;
-            column += count;
+            (patch, channel, kx) = (rest, 0, kx + taps);
+            if kx == kernel_w {
+                (ky, kx) = (ky + 1, 0);
+            }
         }
     }
 }
