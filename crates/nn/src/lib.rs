@@ -1,7 +1,56 @@
 //! Layers, graphs and models in Keras' vocabulary, and the planner that turns them into programs.
+//!
+//! Layers describe ([`layers`], [`Model`], [`Sequential`]), a planner decides ([`plan`]), an executor computes
+//! ([`Executor`]). This crate holds the first two and the door to the third: it computes nothing and touches no files.
 
+pub mod layers;
+pub mod plan;
+pub mod random;
+
+mod activation;
+mod compile;
 mod error;
+mod executor;
+mod graph;
+mod initializer;
+mod keras_object;
+mod layer;
+mod model;
+mod naming;
+mod regularizer;
+mod sequential;
+mod summary;
 mod tensor;
+mod weight;
 
+pub use activation::ActivationFn;
+pub use compile::{
+    Adam, Compiled, Head, Loss, LossKind, Metric, MetricState, Optimizer, OptimizerState, RmsProp, Sgd,
+};
+pub use engraft_kernels::{FillMode, Interpolation};
 pub use error::{Error, Result};
+pub use executor::{Executor, Gradients, LabelledBatch, Session, StepOutput};
+pub use graph::{Arguments, Graph, SymbolicTensor};
+pub use initializer::{Fan, Initializer};
+pub use layer::{IntoLayer, Layer, LayerDef, LayerDefExt, Shape};
+pub use model::{Functional, Model};
+pub use naming::{clear_session, set_random_seed};
+pub use regularizer::Regularizer;
+pub use sequential::{Sequential, SequentialDef};
+pub use summary::Summary;
 pub use tensor::Tensor;
+pub use weight::{ValuesMut, Weight, WeightSpec};
+
+/// What a program that describes models needs.
+pub mod prelude {
+    pub use crate::ActivationFn::{self, Relu, Sigmoid, Softmax, Tanh};
+    pub use crate::layers::{
+        Activation, Add, AveragePooling2D, BatchNormalization, Concatenate, Conv2D, Dense, Dropout, Flatten,
+        GlobalAveragePooling2D, GlobalMaxPooling2D, Input, MaxPooling2D, Normalization, Padding, RandomFlip,
+        RandomRotation, RandomZoom, Rescaling, Resizing, ZeroPadding2D,
+    };
+    pub use crate::{
+        Adam, Initializer, IntoLayer, Layer, Loss, LayerDefExt, Metric, Model, Optimizer, Regularizer, RmsProp, Sequential,
+        Sgd, SymbolicTensor, Tensor,
+    };
+}

@@ -1,0 +1,134 @@
+//! Activation functions by Keras' names.
+
+use engraft_kernels::Activation as Elementwise;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// An activation function, as in Keras' `keras.activations` with its default arguments.
+///
+/// ```
+/// use engraft_nn::ActivationFn;
+/// assert_eq!(ActivationFn::Relu.name(), "relu");
+/// assert_eq!(ActivationFn::from_name("softmax"), Some(ActivationFn::Softmax));
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ActivationFn {
+    /// x
+    #[default]
+    Linear,
+    /// max(x, 0)
+    Relu,
+    /// min(max(x, 0), 6)
+    Relu6,
+    /// x, or 0.2 x below zero
+    LeakyRelu,
+    /// x, or e^x - 1 below zero
+    Elu,
+    /// `Elu`, scaled so that activations keep their variance (Klambauer 2017)
+    Selu,
+    /// 1 / (1 + e^-x)
+    Sigmoid,
+    /// min(max(x / 6 + 1/2, 0), 1)
+    HardSigmoid,
+    /// tanh x
+    Tanh,
+    /// ln(1 + e^x)
+    Softplus,
+    /// x / (1 + |x|)
+    Softsign,
+    /// e^x
+    Exponential,
+    /// x sigmoid(x), also called swish
+    Silu,
+    /// x `hard_sigmoid`(x)
+    HardSilu,
+    /// x Φ(x), exact
+    Gelu,
+    /// x tanh(softplus x)
+    Mish,
+    /// e^x over the sum of e^x along the last axis
+    Softmax,
+}
+
+/// Each function, Keras' name for it, and its element-wise kernel (softmax works on whole rows and has none).
+const TABLE: &[(ActivationFn, &str, Option<Elementwise>)] = &[
+    (ActivationFn::Linear, "linear", Some(Elementwise::Linear)),
+    (ActivationFn::Relu, "relu", Some(Elementwise::Relu)),
+    (ActivationFn::Relu6, "relu6", Some(Elementwise::Relu6)),
+    (ActivationFn::LeakyRelu, "leaky_relu", Some(Elementwise::LeakyRelu { negative_slope: 0.2 })),
+    (ActivationFn::Elu, "elu", Some(Elementwise::Elu { alpha: 1.0 })),
+    (ActivationFn::Selu, "selu", Some(Elementwise::Selu)),
+    (ActivationFn::Sigmoid, "sigmoid", Some(Elementwise::Sigmoid)),
+    (ActivationFn::HardSigmoid, "hard_sigmoid", Some(Elementwise::HardSigmoid)),
+    (ActivationFn::Tanh, "tanh", Some(Elementwise::Tanh)),
+    (ActivationFn::Softplus, "softplus", Some(Elementwise::Softplus)),
+    (ActivationFn::Softsign, "softsign", Some(Elementwise::Softsign)),
+    (ActivationFn::Exponential, "exponential", Some(Elementwise::Exponential)),
+    (ActivationFn::Silu, "silu", Some(Elementwise::Silu)),
+    (ActivationFn::HardSilu, "hard_silu", Some(Elementwise::HardSilu)),
+    (ActivationFn::Gelu, "gelu", Some(Elementwise::Gelu { approximate: false })),
+    (ActivationFn::Mish, "mish", Some(Elementwise::Mish)),
+    (ActivationFn::Softmax, "softmax", None),
+];
+
+impl ActivationFn {
+    /// Keras' name of it.
+    pub fn name(self) -> &'static str {
+        self.row().1
+    }
+
+    /// The function of Keras' name, aliases `swish` and `hard_swish` included.
+    pub fn from_name(name: &str) -> Option<Self> {
+        let name = match name {
+            "swish" => "silu",
+            "hard_swish" => "hard_silu",
+            other => other,
+        };
+        TABLE.iter().find(|row| row.1 == name).map(|row| row.0)
+    }
+
+    /// The element-wise kernel; `None` for softmax.
+    pub fn elementwise(self) -> Option<Elementwise> {
+        self.row().2
+    }
+
+    fn row(self) -> &'static (ActivationFn, &'static str, Option<Elementwise>) {
+        TABLE.iter().find(|row| row.0 == self).expect("the table holds every function")
+    }
+}
+
+impl Serialize for ActivationFn {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(self.name())
+    }
+}
+
+impl<'de> Deserialize<'de> for ActivationFn {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let name: Option<String> = Option::deserialize(d)?;
+        let name = name.unwrap_or_else(|| "linear".into());
+        Self::from_name(&name).ok_or_else(|| {
+            let known: Vec<&str> = TABLE.iter().map(|row| row.1).collect();
+            D::Error::custom(format_args!("unknown activation `{name}`; known are {}", known.join(", ")))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_reads_back() {
+        for &(function, name, _) in TABLE {
+            assert_eq!(ActivationFn::from_name(name), Some(function));
+            assert_eq!(serde_json::from_str::<ActivationFn>(&format!("{name:?}")).unwrap(), function);
+        }
+    }
+
+    #[test]
+    fn an_unknown_name_is_told_with_the_known_ones() {
+        let error = serde_json::from_str::<ActivationFn>("\"relux\"").unwrap_err().to_string();
+        assert!(error.contains("unknown activation `relux`") && error.contains("hard_sigmoid"), "{error}");
+    }
+}

@@ -1,0 +1,257 @@
+//! Losses.
+
+use serde_json::{Map, Value, json};
+
+use crate::{Error, Result};
+
+/// Which loss.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LossKind {
+    /// Targets are rows of class probabilities, one-hot as a rule.
+    CategoricalCrossentropy,
+    /// Targets are class indices.
+    SparseCategoricalCrossentropy,
+    /// Every output is a yes or no of its own.
+    BinaryCrossentropy,
+}
+
+/// A loss with its options (Keras' `keras.losses`), averaged over the batch.
+///
+/// ```
+/// use engraft_nn::prelude::*;
+/// let loss = Loss::categorical_crossentropy().label_smoothing(0.1);
+/// assert_eq!(loss.name(), "categorical_crossentropy");
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Loss {
+    kind: LossKind,
+    from_logits: bool,
+    label_smoothing: f32,
+}
+
+/// What stands between a network's logits and its output.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Head {
+    /// Nothing.
+    #[default]
+    None,
+    /// Rows that sum to 1.
+    Softmax,
+    /// Each value apart.
+    Sigmoid,
+}
+
+impl Loss {
+    fn new(kind: LossKind) -> Self {
+        Self { kind, from_logits: false, label_smoothing: 0.0 }
+    }
+
+    /// For outputs that sum to 1 and targets of the same shape.
+    pub fn categorical_crossentropy() -> Self {
+        Self::new(LossKind::CategoricalCrossentropy)
+    }
+
+    /// For outputs that sum to 1 and targets that are class indices.
+    pub fn sparse_categorical_crossentropy() -> Self {
+        Self::new(LossKind::SparseCategoricalCrossentropy)
+    }
+
+    /// For outputs in 0..1, each for itself.
+    pub fn binary_crossentropy() -> Self {
+        Self::new(LossKind::BinaryCrossentropy)
+    }
+
+    /// Whether the model's outputs are logits, with no softmax or sigmoid applied; false by default.
+    #[must_use]
+    pub fn from_logits(mut self, from_logits: bool) -> Self {
+        self.from_logits = from_logits;
+        self
+    }
+
+    /// Share of each target spread over all classes, in `0.0..=1.0`; 0 by default.
+    #[must_use]
+    pub fn label_smoothing(mut self, smoothing: f32) -> Self {
+        self.label_smoothing = smoothing;
+        self
+    }
+
+    /// Which loss it is.
+    pub fn kind(&self) -> LossKind {
+        self.kind
+    }
+
+    /// Whether outputs are logits.
+    pub fn is_from_logits(&self) -> bool {
+        self.from_logits
+    }
+
+    /// Keras' name of it.
+    pub fn name(&self) -> &'static str {
+        self.names().0
+    }
+
+    fn names(&self) -> (&'static str, &'static str) {
+        NAMES.iter().find(|names| names.2 == self.kind).map(|n| (n.0, n.1)).expect("the table holds every loss")
+    }
+
+    /// The activation whose input this loss can be computed from.
+    pub(crate) fn head(&self) -> Head {
+        match self.kind {
+            _ if self.from_logits => Head::None,
+            LossKind::BinaryCrossentropy => Head::Sigmoid,
+            _ => Head::Softmax,
+        }
+    }
+
+    /// Checks that it suits outputs of this shape.
+    pub(crate) fn check(&self, output: &[usize]) -> Result<()> {
+        if !(0.0..=1.0).contains(&self.label_smoothing) {
+            return Err(Error::new("label_smoothing", "a share from 0 to 1", self.label_smoothing));
+        }
+        match (self.kind, output) {
+            (LossKind::BinaryCrossentropy, [units]) if *units >= 1 => Ok(()),
+            (LossKind::BinaryCrossentropy, _) => {
+                Err(Error::new("binary_crossentropy", "outputs of shape [units]", format_args!("{output:?}")))
+            }
+            (_, [classes]) if *classes >= 2 => Ok(()),
+            (_, [1]) => Err(Error::new(self.name(), "two or more outputs", 1)
+                .hint("for one output use binary_crossentropy with a sigmoid")),
+            _ => Err(Error::new(self.name(), "outputs of shape [classes]", format_args!("{output:?}"))
+                .hint("add Flatten or a pooling layer before the last Dense")),
+        }
+    }
+
+    /// Targets as rows of `width` numbers: indices made one-hot, smoothing applied.
+    pub fn dense_targets(&self, targets: &[f32], rows: usize, width: usize) -> Result<Vec<f32>> {
+        let place = format_args!("targets of {}", self.name()).to_string();
+        let mut dense = match self.kind {
+            LossKind::SparseCategoricalCrossentropy => {
+                if targets.len() != rows {
+                    return Err(Error::new(place, format_args!("{rows} class indices"), format_args!("{} numbers", targets.len()))
+                        .hint("for one-hot targets use categorical_crossentropy"));
+                }
+                let mut dense = vec![0.0; rows * width];
+                for (row, &class) in targets.iter().enumerate() {
+                    if class < 0.0 || class >= width as f32 || class.fract() != 0.0 {
+                        return Err(Error::new(place, format_args!("class indices from 0 to {}", width - 1), class));
+                    }
+                    dense[row * width + class as usize] = 1.0;
+                }
+                dense
+            }
+            _ if targets.len() == rows * width => targets.to_vec(),
+            _ => {
+                let received = format!("{} numbers", targets.len());
+                return Err(Error::new(place, format_args!("{rows} rows of {width} numbers"), received)
+                    .hint("for class indices use sparse_categorical_crossentropy"));
+            }
+        };
+        if self.label_smoothing > 0.0 {
+            let share = match self.kind {
+                LossKind::BinaryCrossentropy => 0.5,
+                _ => 1.0 / width as f32,
+            };
+            dense.iter_mut().for_each(|t| *t = *t * (1.0 - self.label_smoothing) + self.label_smoothing * share);
+        }
+        Ok(dense)
+    }
+
+    /// Keras' serialised form.
+    pub fn to_keras(&self) -> Value {
+        let (name, class_name) = self.names();
+        let mut config = json!({"name": name, "reduction": "sum_over_batch_size", "from_logits": self.from_logits});
+        match self.kind {
+            LossKind::SparseCategoricalCrossentropy => config["ignore_class"] = Value::Null,
+            _ => {
+                config["label_smoothing"] = json!(self.label_smoothing);
+                config["axis"] = json!(-1);
+            }
+        }
+        json!({"module": "keras.losses", "class_name": class_name, "config": config, "registered_name": null})
+    }
+
+    /// Reads Keras' serialised form: a name, or an object with a config.
+    pub fn from_keras(value: &Value) -> Result<Self> {
+        let unknown = |received: &dyn std::fmt::Display| {
+            let known: Vec<&str> = NAMES.iter().map(|names| names.0).collect();
+            Error::new("loss", format_args!("one of {}", known.join(", ")), received)
+        };
+        let (name, config) = match value {
+            Value::String(name) => (name.as_str(), None),
+            Value::Object(object) => {
+                let name = object.get("class_name").and_then(Value::as_str).ok_or_else(|| unknown(&value))?;
+                // A function of keras.losses is written with its name as the config.
+                match object.get("config") {
+                    Some(Value::String(function)) => (function.as_str(), None),
+                    config => (name, config.and_then(Value::as_object)),
+                }
+            }
+            other => return Err(unknown(other)),
+        };
+        let row = NAMES.iter().find(|names| names.0 == name || names.1 == name).ok_or_else(|| unknown(&name))?;
+        let mut loss = Self::new(row.2);
+        for (option, value) in config.into_iter().flatten() {
+            loss.set_option(option, value)?;
+        }
+        Ok(loss)
+    }
+
+    fn set_option(&mut self, option: &str, value: &Value) -> Result<()> {
+        let supported = match (option, value) {
+            ("name" | "dtype" | "fn", _) | ("ignore_class", Value::Null) => true,
+            ("from_logits", Value::Bool(from_logits)) => {
+                self.from_logits = *from_logits;
+                true
+            }
+            ("label_smoothing", Value::Number(smoothing)) => {
+                self.label_smoothing = smoothing.as_f64().unwrap_or(0.0) as f32;
+                true
+            }
+            ("axis", axis) => axis.as_i64() == Some(-1),
+            ("reduction", reduction) => reduction == "sum_over_batch_size",
+            _ => false,
+        };
+        if supported {
+            return Ok(());
+        }
+        let options: Map<String, Value> = [(option.to_owned(), value.clone())].into_iter().collect();
+        Err(Error::new(
+            format_args!("loss `{}`", self.name()),
+            "from_logits, label_smoothing, axis -1 and reduction sum_over_batch_size",
+            Value::Object(options),
+        ))
+    }
+}
+
+const NAMES: &[(&str, &str, LossKind)] = &[
+    ("categorical_crossentropy", "CategoricalCrossentropy", LossKind::CategoricalCrossentropy),
+    ("sparse_categorical_crossentropy", "SparseCategoricalCrossentropy", LossKind::SparseCategoricalCrossentropy),
+    ("binary_crossentropy", "BinaryCrossentropy", LossKind::BinaryCrossentropy),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keras_form_reads_back() {
+        for loss in [
+            Loss::categorical_crossentropy().label_smoothing(0.25),
+            Loss::sparse_categorical_crossentropy().from_logits(true),
+            Loss::binary_crossentropy(),
+        ] {
+            assert_eq!(Loss::from_keras(&loss.to_keras()).unwrap(), loss);
+            assert_eq!(Loss::from_keras(&loss.name().into()).unwrap().kind(), loss.kind());
+        }
+        assert!(Loss::from_keras(&"mse".into()).unwrap_err().to_string().contains("categorical_crossentropy"));
+    }
+
+    #[test]
+    fn indices_become_rows_and_smoothing_is_kept_apart() {
+        let sparse = Loss::sparse_categorical_crossentropy();
+        assert_eq!(sparse.dense_targets(&[2.0, 0.0], 2, 3).unwrap(), [0.0, 0.0, 1.0, 1.0, 0.0, 0.0]);
+        assert!(sparse.dense_targets(&[3.0], 1, 3).unwrap_err().to_string().contains("from 0 to 2"));
+        let smooth = Loss::categorical_crossentropy().label_smoothing(0.5);
+        assert_eq!(smooth.dense_targets(&[1.0, 0.0], 1, 2).unwrap(), [0.75, 0.25]);
+    }
+}

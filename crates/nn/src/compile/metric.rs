@@ -1,0 +1,120 @@
+//! Metrics: what training and evaluation report beside the loss.
+
+use serde_json::{Value, json};
+
+use super::LossKind;
+use crate::{Error, Result};
+
+/// A metric (Keras' `keras.metrics`), a mean over all samples seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Metric {
+    /// Share of samples whose largest output is the target's class; with `binary_crossentropy`, share of outputs on
+    /// the right side of 0.5.
+    Accuracy,
+    /// Share of samples whose class is among the `k` largest outputs.
+    TopKAccuracy(usize),
+}
+
+impl Metric {
+    /// Keras' name of it: `accuracy`, `top_k_categorical_accuracy`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Accuracy => "accuracy",
+            Self::TopKAccuracy(_) => "top_k_categorical_accuracy",
+        }
+    }
+
+    /// Keras' serialised form.
+    pub fn to_keras(self) -> Value {
+        match self {
+            Self::Accuracy => json!("accuracy"),
+            Self::TopKAccuracy(k) => json!({
+                "module": "keras.metrics",
+                "class_name": "TopKCategoricalAccuracy",
+                "config": {"name": self.name(), "dtype": "float32", "k": k},
+                "registered_name": null,
+            }),
+        }
+    }
+
+    /// Reads Keras' serialised form: a name, or an object with a config.
+    pub fn from_keras(value: &Value) -> Result<Self> {
+        let name = value.as_str().or_else(|| value.get("class_name").and_then(Value::as_str)).unwrap_or_default();
+        let k = || value.pointer("/config/k").and_then(Value::as_u64).unwrap_or(5) as usize;
+        match name {
+            "accuracy" | "acc" | "categorical_accuracy" | "CategoricalAccuracy" | "sparse_categorical_accuracy"
+            | "SparseCategoricalAccuracy" | "binary_accuracy" | "BinaryAccuracy" => Ok(Self::Accuracy),
+            "top_k_categorical_accuracy" | "TopKCategoricalAccuracy" | "sparse_top_k_categorical_accuracy"
+            | "SparseTopKCategoricalAccuracy" => Ok(Self::TopKAccuracy(k())),
+            _ => Err(Error::new("metric", "accuracy or top_k_categorical_accuracy", value)),
+        }
+    }
+}
+
+/// A metric's running mean.
+///
+/// ```
+/// use engraft_nn::{LossKind, Metric, MetricState};
+/// let mut accuracy = MetricState::new(Metric::Accuracy);
+/// accuracy.update(LossKind::SparseCategoricalCrossentropy, &[0.1, 0.9, 0.8, 0.2], &[1.0, 1.0], 2);
+/// assert_eq!(accuracy.result(), 0.5);
+/// ```
+#[derive(Clone, Debug)]
+pub struct MetricState {
+    metric: Metric,
+    hits: f64,
+    count: f64,
+}
+
+impl MetricState {
+    /// Nothing seen yet.
+    pub fn new(metric: Metric) -> Self {
+        Self { metric, hits: 0.0, count: 0.0 }
+    }
+
+    /// The metric it counts.
+    pub fn metric(&self) -> Metric {
+        self.metric
+    }
+
+    /// Counts a batch: rows of `width` outputs, and targets in the form of the loss `kind`.
+    pub fn update(&mut self, kind: LossKind, outputs: &[f32], targets: &[f32], width: usize) {
+        if kind == LossKind::BinaryCrossentropy && self.metric == Metric::Accuracy {
+            let right = outputs.iter().zip(targets).filter(|(y, t)| (**y > 0.5) == (**t > 0.5)).count();
+            self.hits += right as f64;
+            self.count += outputs.len() as f64;
+            return;
+        }
+        for (i, row) in outputs.chunks_exact(width).enumerate() {
+            let class = match kind {
+                LossKind::SparseCategoricalCrossentropy => targets[i] as usize,
+                _ => argmax(&targets[i * width..][..width]),
+            };
+            let hit = match self.metric {
+                Metric::Accuracy => argmax(row) == class,
+                // Ties count in favour, as in TensorFlow's in_top_k; a score that isn't finite never counts.
+                Metric::TopKAccuracy(k) => {
+                    row[class].is_finite() && row.iter().filter(|score| **score > row[class]).count() < k
+                }
+            };
+            self.hits += f64::from(u8::from(hit));
+            self.count += 1.0;
+        }
+    }
+
+    /// The mean so far; 0 before any sample.
+    pub fn result(&self) -> f64 {
+        if self.count > 0.0 { self.hits / self.count } else { 0.0 }
+    }
+}
+
+/// The first of the largest.
+fn argmax(row: &[f32]) -> usize {
+    let mut best = 0;
+    for (i, score) in row.iter().enumerate() {
+        if *score > row[best] {
+            best = i;
+        }
+    }
+    best
+}

@@ -1,0 +1,270 @@
+//! The symbolic graph: which layer was called on what.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::sync::Arc;
+
+use crate::layer::{Layer, Shape};
+use crate::layers::InputLayer;
+use crate::{Error, Result};
+
+/// The result of calling a layer: a shape and where it comes from, no values (Keras' `KerasTensor`).
+#[derive(Clone)]
+pub struct SymbolicTensor(Arc<Call>);
+
+struct Call {
+    layer: Layer,
+    inputs: Vec<SymbolicTensor>,
+    shape: Shape,
+}
+
+impl SymbolicTensor {
+    pub(crate) fn new(layer: Layer, inputs: Vec<SymbolicTensor>, shape: Shape) -> Self {
+        Self(Arc::new(Call { layer, inputs, shape }))
+    }
+
+    /// Sizes of one sample's axes.
+    pub fn shape(&self) -> &Shape {
+        &self.0.shape
+    }
+
+    /// The layer whose call made it.
+    pub fn layer(&self) -> &Layer {
+        &self.0.layer
+    }
+
+    /// What that layer was called on; empty for an input.
+    pub fn inputs(&self) -> &[SymbolicTensor] {
+        &self.0.inputs
+    }
+
+    /// A number that is the same for every handle of this call and no other.
+    pub fn id(&self) -> usize {
+        Arc::as_ptr(&self.0) as usize
+    }
+
+    /// The inputs that this tensor comes from, in the order of a depth-first walk.
+    pub fn sources(&self) -> Vec<SymbolicTensor> {
+        let mut walk = Walk::default();
+        walk.visit(self, &HashSet::new());
+        walk.calls.into_iter().filter(|call| call.inputs().is_empty()).collect()
+    }
+}
+
+impl fmt::Debug for SymbolicTensor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} -> {:?}", self.layer().name(), self.shape())
+    }
+}
+
+impl Drop for Call {
+    /// Unlinks long chains one by one: the compiler's recursive drop would exhaust the stack on a file with 100,000 layers.
+    fn drop(&mut self) {
+        let mut pending = std::mem::take(&mut self.inputs);
+        while let Some(tensor) = pending.pop() {
+            if let Some(mut call) = Arc::into_inner(tensor.0) {
+                pending.append(&mut call.inputs);
+            }
+        }
+    }
+}
+
+/// One symbolic input or several: `&x`, `[&a, &b]`, `&tensors`.
+pub trait Arguments<'a> {
+    /// The tensors, in order.
+    fn tensors(self) -> Vec<SymbolicTensor>;
+}
+
+impl<'a> Arguments<'a> for &'a SymbolicTensor {
+    fn tensors(self) -> Vec<SymbolicTensor> {
+        vec![self.clone()]
+    }
+}
+
+impl<'a, const N: usize> Arguments<'a> for [&'a SymbolicTensor; N] {
+    fn tensors(self) -> Vec<SymbolicTensor> {
+        self.into_iter().cloned().collect()
+    }
+}
+
+impl<'a> Arguments<'a> for &'a [SymbolicTensor] {
+    fn tensors(self) -> Vec<SymbolicTensor> {
+        self.to_vec()
+    }
+}
+
+impl<'a> Arguments<'a> for &'a Vec<SymbolicTensor> {
+    fn tensors(self) -> Vec<SymbolicTensor> {
+        self.clone()
+    }
+}
+
+/// The calls between some inputs and outputs, in an order in which they can be computed.
+#[derive(Clone, Debug)]
+pub struct Graph {
+    inputs: Vec<SymbolicTensor>,
+    outputs: Vec<SymbolicTensor>,
+    calls: Vec<SymbolicTensor>,
+    layers: Vec<Layer>,
+}
+
+impl Graph {
+    /// The graph from `inputs` to `outputs`; an error if an output needs anything else, or two layers share a name.
+    pub fn new(inputs: Vec<SymbolicTensor>, outputs: Vec<SymbolicTensor>) -> Result<Self> {
+        for input in &inputs {
+            if input.layer().def_as::<InputLayer>().is_none() {
+                let place = format!("input from {}", input.layer().place());
+                return Err(Error::new(place, "the result of Input::new", "the result of another layer")
+                    .hint("start the model at its Input, or build a new one on an Input of this shape"));
+            }
+        }
+        let declared: HashSet<usize> = inputs.iter().map(SymbolicTensor::id).collect();
+        let mut walk = Walk::default();
+        outputs.iter().for_each(|output| walk.visit(output, &declared));
+        if let Some(stray) = walk.calls.iter().find(|c| c.inputs().is_empty() && !declared.contains(&c.id())) {
+            return Err(Error::because(
+                stray.layer().place(),
+                "the outputs depend on this input, which is not among the model's inputs",
+            )
+            .hint("pass it to Model::new"));
+        }
+        let layers = ordered_layers(&walk);
+        let mut names = HashSet::new();
+        if let Some(twice) = layers.iter().find(|layer| !names.insert(layer.name().to_owned())) {
+            return Err(Error::because(
+                "model",
+                format_args!("expected layer names to be unique, received two layers called `{}`", twice.name()),
+            )
+            .hint("name one of them with `.named(..)`"));
+        }
+        Ok(Self { inputs, outputs, calls: walk.calls, layers })
+    }
+
+    /// Symbolic inputs.
+    pub fn inputs(&self) -> &[SymbolicTensor] {
+        &self.inputs
+    }
+
+    /// Symbolic outputs.
+    pub fn outputs(&self) -> &[SymbolicTensor] {
+        &self.outputs
+    }
+
+    /// Every call, each after those it reads.
+    pub fn calls(&self) -> &[SymbolicTensor] {
+        &self.calls
+    }
+
+    /// Every layer once, in Keras' order.
+    pub fn layers(&self) -> &[Layer] {
+        &self.layers
+    }
+
+    /// Whether it is a plain chain: each call reads only the one before it, and no layer is called twice.
+    pub fn is_chain(&self) -> bool {
+        self.layers.len() == self.calls.len()
+            && self.calls.windows(2).all(|pair| pair[1].inputs().len() == 1 && pair[1].inputs()[0].id() == pair[0].id())
+    }
+}
+
+/// A depth-first walk from outputs to inputs.
+#[derive(Default)]
+struct Walk {
+    calls: Vec<SymbolicTensor>,
+    finished: HashSet<usize>,
+    /// When each layer was first met, before what it reads: Keras breaks ties of depth by it.
+    met: HashMap<usize, usize>,
+}
+
+impl Walk {
+    fn visit(&mut self, output: &SymbolicTensor, stop: &HashSet<usize>) {
+        // A stack of (call, next input to look at) instead of recursion: files may hold very long chains.
+        let mut stack = Vec::new();
+        self.enter(output, &mut stack);
+        while let Some((call, next)) = stack.pop() {
+            let input = call.inputs().get(next).filter(|_| !stop.contains(&call.id())).cloned();
+            match input {
+                Some(input) => {
+                    stack.push((call, next + 1));
+                    self.enter(&input, &mut stack);
+                }
+                None => self.calls.push(call),
+            }
+        }
+    }
+
+    fn enter(&mut self, call: &SymbolicTensor, stack: &mut Vec<(SymbolicTensor, usize)>) {
+        if self.finished.insert(call.id()) {
+            let index = self.met.len();
+            self.met.entry(call.layer().id()).or_insert(index);
+            stack.push((call.clone(), 0));
+        }
+    }
+}
+
+/// Keras' order of layers (`map_graph`): by falling depth, the longest distance to an output; ties by first meeting.
+fn ordered_layers(walk: &Walk) -> Vec<Layer> {
+    let mut call_depth: HashMap<usize, usize> = HashMap::new();
+    let mut layer_depth: HashMap<usize, usize> = HashMap::new();
+    for call in walk.calls.iter().rev() {
+        let own = call_depth.get(&call.id()).copied().unwrap_or(0);
+        let of_layer = layer_depth.entry(call.layer().id()).or_insert(0);
+        *of_layer = own.max(*of_layer);
+        let depth = *of_layer;
+        call_depth.insert(call.id(), depth);
+        for input in call.inputs() {
+            let before = call_depth.entry(input.id()).or_insert(0);
+            *before = (*before).max(depth + 1);
+        }
+    }
+    let mut seen = HashSet::new();
+    let mut layers: Vec<Layer> =
+        walk.calls.iter().map(|call| call.layer().clone()).filter(|layer| seen.insert(layer.id())).collect();
+    layers.sort_by_key(|layer| (std::cmp::Reverse(layer_depth[&layer.id()]), walk.met[&layer.id()]));
+    layers
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::prelude::*;
+
+    #[test]
+    fn layers_come_by_depth_and_then_as_met() {
+        let x = Input::new([4]);
+        let left = Dense::new(4).named("left").call(&x).unwrap();
+        let right = Dense::new(4).named("right_1").call(&x).unwrap();
+        let right = Dense::new(4).named("right_2").call(&right).unwrap();
+        let y = Add::new().named("sum").call([&left, &right]).unwrap();
+        let names: Vec<String> =
+            Model::new(&x, &y).unwrap().layers().iter().map(|l| l.name().to_owned()).skip(1).collect();
+        // As Keras 3.15 prints them for this graph.
+        assert_eq!(names, ["right_1", "left", "right_2", "sum"]);
+    }
+
+    #[test]
+    fn an_input_left_out_is_named() {
+        let (a, b) = (Input::new([4]), Input::new([4]));
+        let y = Add::new().call([&a, &b]).unwrap();
+        let error = Model::new(&a, &y).unwrap_err().to_string();
+        assert!(error.contains(b.layer().name()), "{error}");
+    }
+
+    #[test]
+    fn two_layers_of_one_name_are_an_error() {
+        let x = Input::new([4]);
+        let y = Dense::new(4).named("same").call(&x).unwrap();
+        let y = Dense::new(4).named("same").call(&y).unwrap();
+        assert!(Model::new(&x, &y).unwrap_err().to_string().contains("two layers called `same`"));
+    }
+
+    #[test]
+    fn a_chain_of_a_hundred_thousand_calls_is_no_danger_to_the_stack() {
+        let x = Input::new([1]);
+        let layer = Flatten::new().into_layer();
+        let mut y = layer.call(&x).unwrap();
+        for _ in 0..100_000 {
+            y = layer.call(&y).unwrap();
+        }
+        assert_eq!(Model::new(&x, &y).unwrap().layers().len(), 2);
+    }
+}

@@ -1,0 +1,293 @@
+//! What a layer is: a shared handle around a description.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use serde_json::{Map, Value};
+
+use crate::graph::{Arguments, Graph, SymbolicTensor};
+use crate::plan::{Lowering, ValueId};
+use crate::weight::{Weight, WeightSpec};
+use crate::{Error, Result, naming};
+
+/// Sizes of one sample's axes, the batch axis left out: an RGB image of 256 by 256 pixels is `[256, 256, 3]`.
+pub type Shape = Vec<usize>;
+
+/// What a kind of layer says of itself. Layers describe; nothing here computes.
+///
+/// A description is Keras' `config` of that class: its fields serialise under Keras' names.
+pub trait LayerDef: fmt::Debug + Send + Sync + Any {
+    /// Keras' class name: `Conv2D`.
+    fn class_name(&self) -> &'static str;
+
+    /// Keras' module of the class: layers, or the operations that a functional model may hold beside them.
+    fn module(&self) -> &'static str {
+        "keras.layers"
+    }
+
+    /// Keras' `get_config`, without `name`, `trainable` and `dtype`, which every layer has.
+    fn config(&self) -> Map<String, Value>;
+
+    /// Shape of the output for inputs of these shapes; an error where they don't fit.
+    fn output_shape(&self, inputs: &[Shape]) -> Result<Shape>;
+
+    /// Weights to make at the first call, in Keras' order.
+    fn weights(&self, _inputs: &[Shape]) -> Result<Vec<WeightSpec>> {
+        Ok(Vec::new())
+    }
+
+    /// Adds the operations that compute this layer; returns where the result stands.
+    fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId>;
+
+    /// The layers inside, for a nested model.
+    fn graph(&self) -> Option<&Graph> {
+        None
+    }
+
+    /// Prepares what depends on the inputs' shapes, before anything else is asked. Called once.
+    fn build(&self, _inputs: &[Shape]) -> Result<()> {
+        Ok(())
+    }
+
+    /// The layers that `layers()` shows of a nested model.
+    fn sublayers(&self) -> Vec<Layer> {
+        self.graph().map(|graph| graph.layers().to_vec()).unwrap_or_default()
+    }
+}
+
+/// A layer of a model: a handle that shares its weights and its `trainable` flag with every clone.
+///
+/// ```
+/// use engraft_nn::prelude::*;
+/// let x = Input::new([8]);
+/// let shared = Dense::new(8).into_layer();
+/// let twice = shared.call(&shared.call(&x)?)?;
+/// assert_eq!(Model::new(&x, &twice)?.count_params(), 8 * 8 + 8);
+/// # Ok::<(), engraft_nn::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Layer(Arc<Inner>);
+
+struct Inner {
+    name: String,
+    trainable: AtomicBool,
+    def: Box<dyn LayerDef>,
+    built: OnceLock<Built>,
+    // Serialises the first call: two threads must not build the same layer twice.
+    building: Mutex<()>,
+}
+
+struct Built {
+    input_shapes: Vec<Shape>,
+    output_shape: Shape,
+    weights: Vec<Weight>,
+}
+
+impl Layer {
+    /// A layer of this description, with a name of Keras' automatic kind unless one is given.
+    pub fn new(def: impl LayerDef, name: Option<String>) -> Self {
+        let name = name.unwrap_or_else(|| naming::auto_name(def.class_name()));
+        Self(Arc::new(Inner {
+            name,
+            trainable: AtomicBool::new(true),
+            def: Box::new(def),
+            built: OnceLock::new(),
+            building: Mutex::new(()),
+        }))
+    }
+
+    /// Its name, unique in a model.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// Keras' class name: `Conv2D`, `Functional`, ….
+    pub fn class_name(&self) -> &'static str {
+        self.0.def.class_name()
+    }
+
+    /// The description.
+    pub fn def(&self) -> &dyn LayerDef {
+        &*self.0.def
+    }
+
+    /// The description, where it is of type `D`.
+    pub fn def_as<D: LayerDef>(&self) -> Option<&D> {
+        let def: &dyn Any = self.def();
+        def.downcast_ref()
+    }
+
+    /// Whether training may change it. A layer inside a frozen model is frozen whatever its own flag says.
+    pub fn trainable(&self) -> bool {
+        self.0.trainable.load(Ordering::Relaxed)
+    }
+
+    /// Freezes or unfreezes this layer and, for a nested model, every layer in it. Counts at once, compiled or not.
+    pub fn set_trainable(&self, trainable: bool) {
+        self.0.trainable.store(trainable, Ordering::Relaxed);
+        if let Some(graph) = self.0.def.graph() {
+            graph.layers().iter().for_each(|layer| layer.set_trainable(trainable));
+        } else {
+            self.layers().iter().for_each(|layer| layer.set_trainable(trainable));
+        }
+    }
+
+    /// The layers of a nested model; empty for any other layer.
+    pub fn layers(&self) -> Vec<Layer> {
+        self.0.def.sublayers()
+    }
+
+    /// Its weights, those of nested layers included, each once, in Keras' order. Empty before the first call.
+    pub fn weights(&self) -> Vec<Weight> {
+        let mut weights = Vec::new();
+        self.visit_weights(true, &mut |weight, _| weights.push(weight.clone()));
+        let mut seen = std::collections::HashSet::new();
+        weights.retain(|weight| seen.insert(weight.id()));
+        weights
+    }
+
+    /// The weights that training would change now.
+    pub fn trainable_weights(&self) -> Vec<Weight> {
+        let mut weights = Vec::new();
+        self.visit_weights(true, &mut |weight, trainable| {
+            if trainable && !weights.iter().any(|w: &Weight| w.id() == weight.id()) {
+                weights.push(weight.clone());
+            }
+        });
+        weights
+    }
+
+    /// How many numbers its weights hold.
+    pub fn count_params(&self) -> usize {
+        self.weights().iter().map(Weight::count).sum()
+    }
+
+    /// Shapes of the inputs it was first called with.
+    pub fn input_shapes(&self) -> Option<&[Shape]> {
+        self.0.built.get().map(|built| &*built.input_shapes)
+    }
+
+    /// Shape of the output of its first call.
+    pub fn output_shape(&self) -> Option<&Shape> {
+        self.0.built.get().map(|built| &built.output_shape)
+    }
+
+    /// Applies the layer to symbolic inputs: one `&tensor`, or `[&a, &b]`.
+    pub fn call<'a>(&self, inputs: impl Arguments<'a>) -> Result<SymbolicTensor> {
+        let inputs = inputs.tensors();
+        let shapes: Vec<Shape> = inputs.iter().map(|input| input.shape().clone()).collect();
+        self.build(&shapes)?;
+        let shape = self.0.def.output_shape(&shapes).map_err(|e| e.within(self.place()))?;
+        Ok(SymbolicTensor::new(self.clone(), inputs, shape))
+    }
+
+    /// Makes the weights for inputs of these shapes, as the first call does; a second build must agree with the first.
+    pub fn build(&self, shapes: &[Shape]) -> Result<()> {
+        let _guard = self.0.building.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = |e: Error| e.within(self.place());
+        if self.0.built.get().is_none() {
+            self.0.def.build(shapes).map_err(place)?;
+        }
+        let output_shape = self.0.def.output_shape(shapes).map_err(place)?;
+        let specs = self.0.def.weights(shapes).map_err(place)?;
+        match self.0.built.get() {
+            None => {
+                let weights = specs.into_iter().map(|spec| Weight::new(self.name(), spec)).collect();
+                let built = Built { input_shapes: shapes.to_vec(), output_shape, weights };
+                // The lock above is held: nobody else can have set it.
+                let _ = self.0.built.set(built);
+                Ok(())
+            }
+            Some(built) => specs.iter().zip(&built.weights).try_for_each(|(spec, weight)| {
+                if spec.shape == weight.shape() {
+                    return Ok(());
+                }
+                let (first, now) = (&built.input_shapes, shapes);
+                Err(Error::new(self.place(), format_args!("inputs like the first call's {first:?}"), format_args!("{now:?}"))
+                    .hint("a layer called twice shares its weights; make a second layer for inputs of another shape"))
+            }),
+        }
+    }
+
+    /// A number that is the same for every handle of this layer and no other.
+    pub fn id(&self) -> usize {
+        Arc::as_ptr(&self.0).cast::<()>() as usize
+    }
+
+    /// How errors name it.
+    pub(crate) fn place(&self) -> String {
+        format!("layer `{}` ({})", self.name(), self.class_name())
+    }
+
+    /// The weights it made itself, not those of nested layers.
+    pub fn own_weights(&self) -> &[Weight] {
+        self.0.built.get().map(|built| &*built.weights).unwrap_or_default()
+    }
+
+    /// Calls `visit` with every weight and whether training would change it, `enclosing` being the outer models' word.
+    pub(crate) fn visit_weights(&self, enclosing: bool, visit: &mut impl FnMut(&Weight, bool)) {
+        let trainable = enclosing && self.trainable();
+        self.own_weights().iter().for_each(|weight| visit(weight, trainable && weight.trainable()));
+        self.layers().iter().for_each(|layer| layer.visit_weights(trainable, visit));
+    }
+}
+
+impl PartialEq for Layer {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Layer {}
+
+impl fmt::Debug for Layer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.name(), self.class_name())
+    }
+}
+
+/// What can stand where a layer is wanted: a description such as `Dense::new(5)`, a [`Layer`], a [`Model`](crate::Model).
+pub trait IntoLayer {
+    /// The layer, named automatically where it has no name yet.
+    fn into_layer(self) -> Layer;
+}
+
+impl<D: LayerDef> IntoLayer for D {
+    fn into_layer(self) -> Layer {
+        Layer::new(self, None)
+    }
+}
+
+impl IntoLayer for Layer {
+    fn into_layer(self) -> Layer {
+        self
+    }
+}
+
+impl IntoLayer for &Layer {
+    fn into_layer(self) -> Layer {
+        self.clone()
+    }
+}
+
+/// From a description straight to a named layer or to its result.
+pub trait LayerDefExt: LayerDef + Sized {
+    /// The layer of this description, called `name`.
+    ///
+    /// ```
+    /// use engraft_nn::prelude::*;
+    /// assert_eq!(Dense::new(1000).named("predictions").name(), "predictions");
+    /// ```
+    fn named(self, name: impl Into<String>) -> Layer {
+        Layer::new(self, Some(name.into()))
+    }
+
+    /// Makes the layer and applies it: `Dense::new(5).call(&x)?`.
+    fn call<'a>(self, inputs: impl Arguments<'a>) -> Result<SymbolicTensor> {
+        self.into_layer().call(inputs)
+    }
+}
+
+impl<D: LayerDef> LayerDefExt for D {}

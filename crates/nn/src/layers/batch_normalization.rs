@@ -1,0 +1,197 @@
+//! Batch normalisation.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::options::{config_of, single, yes};
+use crate::keras_object::Unset;
+use crate::layer::{LayerDef, Shape};
+use crate::plan::{Lowering, Op, ValueId};
+use crate::weight::WeightSpec;
+use crate::{Error, Initializer, Regularizer, Result, initializer, regularizer};
+
+/// Normalises each channel to mean 0 and variance 1, then scales and shifts (Keras' `BatchNormalization`;
+/// Ioffe and Szegedy 2015).
+///
+/// In training by the batch's own statistics, which also move the stored ones; outside training, or frozen, by the
+/// stored ones, which then stay as they are bit for bit.
+///
+/// ```
+/// use engraft_nn::prelude::*;
+/// let y = BatchNormalization::new().call(&Input::new([8, 8, 16]))?;
+/// let names: Vec<String> = y.layer().weights().iter().map(|w| w.name().to_owned()).collect();
+/// assert_eq!(names, ["gamma", "beta", "moving_mean", "moving_variance"]);
+/// # Ok::<(), engraft_nn::Error>(())
+/// ```
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BatchNormalization {
+    #[serde(default = "last")]
+    axis: Axis,
+    #[serde(default = "momentum")]
+    momentum: f32,
+    #[serde(default = "epsilon")]
+    epsilon: f32,
+    #[serde(default = "yes")]
+    center: bool,
+    #[serde(default = "yes")]
+    scale: bool,
+    #[serde(default = "Initializer::zeros", with = "initializer::object")]
+    beta_initializer: Initializer,
+    #[serde(default = "Initializer::ones", with = "initializer::object")]
+    gamma_initializer: Initializer,
+    #[serde(default = "Initializer::zeros", with = "initializer::object")]
+    moving_mean_initializer: Initializer,
+    #[serde(default = "Initializer::ones", with = "initializer::object")]
+    moving_variance_initializer: Initializer,
+    #[serde(default, with = "regularizer::object")]
+    beta_regularizer: Option<Regularizer>,
+    #[serde(default, with = "regularizer::object")]
+    gamma_regularizer: Option<Regularizer>,
+    #[serde(default)]
+    beta_constraint: Unset,
+    #[serde(default)]
+    gamma_constraint: Unset,
+    #[serde(default)]
+    synchronized: bool,
+    #[serde(default, skip_serializing)]
+    renorm: bool,
+    #[serde(default, skip_serializing, rename = "renorm_clipping")]
+    _renorm_clipping: Unset,
+    #[serde(default, skip_serializing, rename = "renorm_momentum")]
+    _renorm_momentum: Option<f32>,
+}
+
+/// Keras writes the axis as a number; Keras 2 as a list of one.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(untagged, expecting = "one axis")]
+enum Axis {
+    One(i64),
+    List([i64; 1]),
+}
+
+fn last() -> Axis {
+    Axis::One(-1)
+}
+
+fn momentum() -> f32 {
+    0.99
+}
+
+fn epsilon() -> f32 {
+    0.001
+}
+
+impl Default for BatchNormalization {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl BatchNormalization {
+    /// Over the last axis, momentum 0.99, epsilon 0.001.
+    pub fn new() -> Self {
+        Self {
+            axis: last(),
+            momentum: momentum(),
+            epsilon: epsilon(),
+            center: true,
+            scale: true,
+            beta_initializer: Initializer::zeros(),
+            gamma_initializer: Initializer::ones(),
+            moving_mean_initializer: Initializer::zeros(),
+            moving_variance_initializer: Initializer::ones(),
+            beta_regularizer: None,
+            gamma_regularizer: None,
+            beta_constraint: Unset,
+            gamma_constraint: Unset,
+            synchronized: false,
+            renorm: false,
+            _renorm_clipping: Unset,
+            _renorm_momentum: None,
+        }
+    }
+
+    /// Share of the stored statistics that a training step keeps.
+    #[must_use]
+    pub fn momentum(mut self, momentum: f32) -> Self {
+        self.momentum = momentum;
+        self
+    }
+
+    /// Added to the variance before its square root.
+    #[must_use]
+    pub fn epsilon(mut self, epsilon: f32) -> Self {
+        self.epsilon = epsilon;
+        self
+    }
+
+    /// Whether a trained offset `beta` is added; true by default.
+    #[must_use]
+    pub fn center(mut self, center: bool) -> Self {
+        self.center = center;
+        self
+    }
+
+    /// Whether a trained factor `gamma` is applied; true by default.
+    #[must_use]
+    pub fn scale(mut self, scale: bool) -> Self {
+        self.scale = scale;
+        self
+    }
+}
+
+impl LayerDef for BatchNormalization {
+    fn class_name(&self) -> &'static str {
+        "BatchNormalization"
+    }
+
+    fn config(&self) -> Map<String, Value> {
+        config_of(self)
+    }
+
+    fn output_shape(&self, inputs: &[Shape]) -> Result<Shape> {
+        let shape = single(inputs)?;
+        let (Axis::One(axis) | Axis::List([axis])) = self.axis;
+        if axis != -1 && axis != shape.len() as i64 {
+            return Err(Error::new("axis", "the last axis (-1)", axis));
+        }
+        if self.renorm {
+            return Err(Error::new("renorm", "false", "true"));
+        }
+        Ok(shape.clone())
+    }
+
+    fn weights(&self, inputs: &[Shape]) -> Result<Vec<WeightSpec>> {
+        let channels = single(inputs)?.last().copied().unwrap_or(0);
+        let spec = |name, initializer: &Initializer, trainable, regularizer| WeightSpec {
+            name,
+            shape: vec![channels],
+            initializer: initializer.clone(),
+            trainable,
+            regularizer,
+        };
+        let mut weights = Vec::new();
+        if self.scale {
+            weights.push(spec("gamma", &self.gamma_initializer, true, self.gamma_regularizer));
+        }
+        if self.center {
+            weights.push(spec("beta", &self.beta_initializer, true, self.beta_regularizer));
+        }
+        weights.push(spec("moving_mean", &self.moving_mean_initializer, false, None));
+        weights.push(spec("moving_variance", &self.moving_variance_initializer, false, None));
+        Ok(weights)
+    }
+
+    fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {
+        let shape = to.shape(inputs[0]).clone();
+        let op = Op::BatchNorm {
+            epsilon: self.epsilon,
+            momentum: self.momentum,
+            scale: self.scale,
+            center: self.center,
+            batch_statistics: to.training() && to.layer_trainable(),
+        };
+        Ok(to.push(op, inputs, shape))
+    }
+}

@@ -1,0 +1,226 @@
+//! Convolution of images.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::options::{DataFormat, Padding, Size2d, config_of, image, yes};
+use crate::activation::ActivationFn;
+use crate::keras_object::Unset;
+use crate::layer::{LayerDef, Shape};
+use crate::plan::{Lowering, Op, ValueId};
+use crate::weight::WeightSpec;
+use crate::{Error, Initializer, Regularizer, Result, initializer, regularizer};
+
+/// 2D convolution (Keras' `Conv2D`).
+///
+/// `[h, w, c] -> [h', w', filters]`; kernel `[kh, kw, c / groups, filters]`, bias `[filters]`.
+///
+/// ```
+/// use engraft_nn::prelude::*;
+/// let y = Conv2D::new(64, 3).padding(Padding::Same).activation(Relu).call(&Input::new([32, 32, 3]))?;
+/// assert_eq!(y.shape(), &[32, 32, 64]);
+/// # Ok::<(), engraft_nn::Error>(())
+/// ```
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Conv2D {
+    filters: usize,
+    kernel_size: Size2d,
+    #[serde(default = "one")]
+    strides: Size2d,
+    #[serde(default)]
+    padding: Padding,
+    #[serde(default)]
+    data_format: DataFormat,
+    #[serde(default = "one")]
+    dilation_rate: Size2d,
+    #[serde(default = "one_group")]
+    groups: usize,
+    #[serde(default)]
+    activation: ActivationFn,
+    #[serde(default = "yes")]
+    use_bias: bool,
+    #[serde(default = "initializer::kernel_default", with = "initializer::object")]
+    kernel_initializer: Initializer,
+    #[serde(default = "Initializer::zeros", with = "initializer::object")]
+    bias_initializer: Initializer,
+    #[serde(default, with = "regularizer::object")]
+    kernel_regularizer: Option<Regularizer>,
+    #[serde(default, with = "regularizer::object")]
+    bias_regularizer: Option<Regularizer>,
+    #[serde(default)]
+    activity_regularizer: Unset,
+    #[serde(default)]
+    kernel_constraint: Unset,
+    #[serde(default)]
+    bias_constraint: Unset,
+}
+
+fn one() -> Size2d {
+    Size2d::from(1)
+}
+
+fn one_group() -> usize {
+    1
+}
+
+impl Conv2D {
+    /// `filters` outputs a pixel, each from a window of `kernel_size` (`3` or `[3, 5]`).
+    pub fn new(filters: usize, kernel_size: impl Into<Size2d>) -> Self {
+        Self {
+            filters,
+            kernel_size: kernel_size.into(),
+            strides: one(),
+            padding: Padding::Valid,
+            data_format: DataFormat::ChannelsLast,
+            dilation_rate: one(),
+            groups: 1,
+            activation: ActivationFn::Linear,
+            use_bias: true,
+            kernel_initializer: Initializer::glorot_uniform(),
+            bias_initializer: Initializer::zeros(),
+            kernel_regularizer: None,
+            bias_regularizer: None,
+            activity_regularizer: Unset,
+            kernel_constraint: Unset,
+            bias_constraint: Unset,
+        }
+    }
+
+    /// Pixels between windows; 1 by default.
+    #[must_use]
+    pub fn strides(mut self, strides: impl Into<Size2d>) -> Self {
+        self.strides = strides.into();
+        self
+    }
+
+    /// What stands beyond the edges; `valid` by default.
+    #[must_use]
+    pub fn padding(mut self, padding: Padding) -> Self {
+        self.padding = padding;
+        self
+    }
+
+    /// Pixels between the taps of a window; 1 by default.
+    #[must_use]
+    pub fn dilation_rate(mut self, rate: impl Into<Size2d>) -> Self {
+        self.dilation_rate = rate.into();
+        self
+    }
+
+    /// Groups of channels convolved apart; 1 by default.
+    #[must_use]
+    pub fn groups(mut self, groups: usize) -> Self {
+        self.groups = groups;
+        self
+    }
+
+    /// Applied to the result; linear by default.
+    #[must_use]
+    pub fn activation(mut self, activation: ActivationFn) -> Self {
+        self.activation = activation;
+        self
+    }
+
+    /// Whether a bias is added; true by default.
+    #[must_use]
+    pub fn use_bias(mut self, use_bias: bool) -> Self {
+        self.use_bias = use_bias;
+        self
+    }
+
+    /// First values of the kernel; Glorot uniform by default.
+    #[must_use]
+    pub fn kernel_initializer(mut self, initializer: Initializer) -> Self {
+        self.kernel_initializer = initializer;
+        self
+    }
+
+    /// First values of the bias; zeros by default.
+    #[must_use]
+    pub fn bias_initializer(mut self, initializer: Initializer) -> Self {
+        self.bias_initializer = initializer;
+        self
+    }
+
+    /// Penalty on the kernel; none by default.
+    #[must_use]
+    pub fn kernel_regularizer(mut self, regularizer: Regularizer) -> Self {
+        self.kernel_regularizer = Some(regularizer);
+        self
+    }
+
+    /// Penalty on the bias; none by default.
+    #[must_use]
+    pub fn bias_regularizer(mut self, regularizer: Regularizer) -> Self {
+        self.bias_regularizer = Some(regularizer);
+        self
+    }
+
+    /// Output size and leading pad of each axis.
+    fn window(&self, height: usize, width: usize) -> Result<[(usize, usize); 2]> {
+        let Size2d([kh, kw]) = self.kernel_size;
+        let (Size2d([sh, sw]), Size2d([dh, dw])) = (self.strides, self.dilation_rate);
+        if (sh > 1 || sw > 1) && (dh > 1 || dw > 1) {
+            return Err(Error::new("strides", "1 where dilation_rate is above 1, as in Keras", format_args!("{sh}x{sw}")));
+        }
+        Ok([self.padding.resolve(height, kh, sh, dh)?, self.padding.resolve(width, kw, sw, dw)?])
+    }
+}
+
+impl LayerDef for Conv2D {
+    fn class_name(&self) -> &'static str {
+        "Conv2D"
+    }
+
+    fn config(&self) -> Map<String, Value> {
+        config_of(self)
+    }
+
+    fn output_shape(&self, inputs: &[Shape]) -> Result<Shape> {
+        let [height, width, channels] = image(inputs)?;
+        if self.filters == 0 || self.groups == 0 || self.filters % self.groups != 0 || channels % self.groups != 0 {
+            return Err(Error::new(
+                "groups",
+                format_args!("a divisor of both {channels} channels and {} filters", self.filters),
+                self.groups,
+            ));
+        }
+        let [(out_h, _), (out_w, _)] = self.window(height, width)?;
+        Ok(vec![out_h, out_w, self.filters])
+    }
+
+    fn weights(&self, inputs: &[Shape]) -> Result<Vec<WeightSpec>> {
+        let [_, _, channels] = image(inputs)?;
+        let Size2d([kh, kw]) = self.kernel_size;
+        let kernel = WeightSpec {
+            name: "kernel",
+            shape: vec![kh, kw, channels / self.groups, self.filters],
+            initializer: self.kernel_initializer.clone(),
+            trainable: true,
+            regularizer: self.kernel_regularizer,
+        };
+        let bias = self.use_bias.then(|| WeightSpec {
+            name: "bias",
+            shape: vec![self.filters],
+            initializer: self.bias_initializer.clone(),
+            trainable: true,
+            regularizer: self.bias_regularizer,
+        });
+        Ok(std::iter::once(kernel).chain(bias).collect())
+    }
+
+    fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {
+        let [height, width, _] = image(std::slice::from_ref(to.shape(inputs[0])))?;
+        let [(out_h, top), (out_w, left)] = self.window(height, width)?;
+        let op = Op::Conv2d {
+            kernel: self.kernel_size.0,
+            stride: self.strides.0,
+            dilation: self.dilation_rate.0,
+            pad: [top, left],
+            groups: self.groups,
+        };
+        let y = to.push(op, inputs, vec![out_h, out_w, self.filters]);
+        Ok(to.activate(self.activation, y))
+    }
+}

@@ -1,0 +1,70 @@
+//! Dropout.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::options::{config_of, single};
+use crate::keras_object::Unset;
+use crate::layer::{LayerDef, Shape};
+use crate::plan::{Lowering, Op, ValueId};
+use crate::{Error, Result};
+
+/// Sets a random share of its inputs to zero in training and scales the others up (Keras' `Dropout`; Srivastava 2014).
+///
+/// Does nothing outside training.
+///
+/// ```
+/// use engraft_nn::prelude::*;
+/// assert_eq!(Dropout::new(0.5).call(&Input::new([10]))?.shape(), &[10]);
+/// assert!(Dropout::new(1.5).call(&Input::new([10])).is_err());
+/// # Ok::<(), engraft_nn::Error>(())
+/// ```
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Dropout {
+    rate: f32,
+    #[serde(default)]
+    seed: Option<u64>,
+    #[serde(default)]
+    noise_shape: Unset,
+}
+
+impl Dropout {
+    /// Drops a share of `rate`, in `0.0..1.0`.
+    pub fn new(rate: f32) -> Self {
+        Self { rate, seed: None, noise_shape: Unset }
+    }
+
+    /// Fixes what is dropped at each step, whatever the seed of `fit`.
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+}
+
+impl LayerDef for Dropout {
+    fn class_name(&self) -> &'static str {
+        "Dropout"
+    }
+
+    fn config(&self) -> Map<String, Value> {
+        config_of(self)
+    }
+
+    fn output_shape(&self, inputs: &[Shape]) -> Result<Shape> {
+        if !(0.0..1.0).contains(&self.rate) {
+            return Err(Error::new("rate", "a share from 0 to below 1", self.rate));
+        }
+        single(inputs).cloned()
+    }
+
+    fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {
+        if !to.training() || self.rate == 0.0 {
+            return Ok(inputs[0]);
+        }
+        let seed = to.random_seed(self.seed);
+        let shape = to.shape(inputs[0]).clone();
+        Ok(to.push(Op::Dropout { rate: self.rate, seed }, inputs, shape))
+    }
+}

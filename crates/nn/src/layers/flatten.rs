@@ -1,0 +1,54 @@
+//! Flatten: all axes into one.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::options::{DataFormat, config_of, single};
+use crate::layer::{LayerDef, Shape};
+use crate::plan::{Lowering, Op, ValueId};
+use crate::{Error, Result};
+
+/// `[h, w, c] -> [h * w * c]` in row-major order (Keras' `Flatten`).
+///
+/// ```
+/// use engraft_nn::prelude::*;
+/// assert_eq!(Flatten::new().call(&Input::new([8, 8, 512]))?.shape(), &[32768]);
+/// # Ok::<(), engraft_nn::Error>(())
+/// ```
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Flatten {
+    #[serde(default)]
+    data_format: DataFormat,
+}
+
+impl Flatten {
+    /// The only one there is.
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+impl LayerDef for Flatten {
+    fn class_name(&self) -> &'static str {
+        "Flatten"
+    }
+
+    fn config(&self) -> Map<String, Value> {
+        config_of(self)
+    }
+
+    fn output_shape(&self, inputs: &[Shape]) -> Result<Shape> {
+        let shape = single(inputs)?;
+        shape
+            .iter()
+            .try_fold(1usize, |size, &axis| size.checked_mul(axis))
+            .map(|size| vec![size])
+            .ok_or_else(|| Error::new("input", "a size that can be counted", format_args!("{shape:?}")))
+    }
+
+    fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {
+        let shape = vec![to.shape(inputs[0]).iter().product()];
+        Ok(to.push(Op::Reshape, inputs, shape))
+    }
+}

@@ -1,0 +1,61 @@
+//! Flip: an axis in reverse.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::options::{config_of, single};
+use crate::layer::{LayerDef, Shape};
+use crate::plan::{Lowering, Op, ValueId};
+use crate::{Error, Result};
+
+/// The channels in reverse order, RGB to BGR (`keras.ops.flip(x, axis=-1)` on a symbolic tensor).
+///
+/// Networks trained with Caffe, VGG16 among them, want BGR. Keras writes operations into a model's file beside its
+/// layers, so a model that begins with this one takes raw RGB pixels in Keras, too.
+///
+/// ```
+/// use engraft_nn::prelude::*;
+/// use engraft_nn::layers::Flip;
+/// assert_eq!(Flip::channels().call(&Input::new([4, 4, 3]))?.shape(), &[4, 4, 3]);
+/// # Ok::<(), engraft_nn::Error>(())
+/// ```
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Flip {
+    axis: i64,
+}
+
+impl Flip {
+    /// Along the last axis.
+    pub fn channels() -> Self {
+        Self { axis: -1 }
+    }
+}
+
+impl LayerDef for Flip {
+    fn class_name(&self) -> &'static str {
+        "Flip"
+    }
+
+    fn module(&self) -> &'static str {
+        "keras.src.ops.numpy"
+    }
+
+    fn config(&self) -> Map<String, Value> {
+        config_of(self)
+    }
+
+    fn output_shape(&self, inputs: &[Shape]) -> Result<Shape> {
+        let shape = single(inputs)?;
+        // Axis 0 is the batch.
+        if self.axis != -1 && self.axis != shape.len() as i64 {
+            return Err(Error::new("axis", "the last axis (-1)", self.axis));
+        }
+        Ok(shape.clone())
+    }
+
+    fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {
+        let shape = to.shape(inputs[0]).clone();
+        Ok(to.push(Op::ReverseChannels, inputs, shape))
+    }
+}

@@ -1,0 +1,81 @@
+//! Pooling over whole images.
+
+use engraft_kernels::PoolKind;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::options::{DataFormat, config_of, image};
+use crate::Result;
+use crate::layer::{LayerDef, Shape};
+use crate::plan::{Lowering, Op, ValueId};
+
+/// The two layers differ in what they take from an image, and in nothing else.
+macro_rules! global_pooling_layer {
+    ($(#[$doc:meta])* $name:ident, $kind:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub struct $name {
+            #[serde(default)]
+            data_format: DataFormat,
+            #[serde(default)]
+            keepdims: bool,
+        }
+
+        impl $name {
+            /// `[h, w, c] -> [c]`.
+            pub fn new() -> Self {
+                Self::default()
+            }
+
+            /// `[h, w, c] -> [1, 1, c]` where true; false by default.
+            #[must_use]
+            pub fn keepdims(mut self, keepdims: bool) -> Self {
+                self.keepdims = keepdims;
+                self
+            }
+        }
+
+        impl LayerDef for $name {
+            fn class_name(&self) -> &'static str {
+                stringify!($name)
+            }
+
+            fn config(&self) -> Map<String, Value> {
+                config_of(self)
+            }
+
+            fn output_shape(&self, inputs: &[Shape]) -> Result<Shape> {
+                let [_, _, channels] = image(inputs)?;
+                Ok(if self.keepdims { vec![1, 1, channels] } else { vec![channels] })
+            }
+
+            fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {
+                let shape = self.output_shape(std::slice::from_ref(to.shape(inputs[0])))?;
+                Ok(to.push(Op::GlobalPool { kind: $kind }, inputs, shape))
+            }
+        }
+    };
+}
+
+global_pooling_layer! {
+    /// The mean over all pixels of each channel (Keras' `GlobalAveragePooling2D`).
+    ///
+    /// ```
+    /// use engraft_nn::prelude::*;
+    /// assert_eq!(GlobalAveragePooling2D::new().call(&Input::new([8, 8, 512]))?.shape(), &[512]);
+    /// # Ok::<(), engraft_nn::Error>(())
+    /// ```
+    GlobalAveragePooling2D, PoolKind::Average
+}
+
+global_pooling_layer! {
+    /// The largest value over all pixels of each channel (Keras' `GlobalMaxPooling2D`).
+    ///
+    /// ```
+    /// use engraft_nn::prelude::*;
+    /// assert_eq!(GlobalMaxPooling2D::new().call(&Input::new([8, 8, 512]))?.shape(), &[512]);
+    /// # Ok::<(), engraft_nn::Error>(())
+    /// ```
+    GlobalMaxPooling2D, PoolKind::Max
+}

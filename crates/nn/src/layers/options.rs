@@ -1,0 +1,145 @@
+//! Options that several layers share.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::layer::Shape;
+use crate::{Error, Result};
+
+/// `3` or `[3, 5]`: height and width.
+///
+/// ```
+/// use engraft_nn::layers::Size2d;
+/// assert_eq!(Size2d::from(3), Size2d::from([3, 3]));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Size2d(pub [usize; 2]);
+
+impl From<usize> for Size2d {
+    fn from(size: usize) -> Self {
+        Self([size, size])
+    }
+}
+
+impl From<[usize; 2]> for Size2d {
+    fn from(size: [usize; 2]) -> Self {
+        Self(size)
+    }
+}
+
+impl<'de> Deserialize<'de> for Size2d {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> std::result::Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged, expecting = "an integer or two of them")]
+        enum Form {
+            One(usize),
+            Two([usize; 2]),
+        }
+        let size = match Form::deserialize(d)? {
+            Form::One(size) => [size, size],
+            Form::Two(sizes) => sizes,
+        };
+        Ok(Self(size))
+    }
+}
+
+/// What stands beyond the edge of an image.
+///
+/// ```
+/// use engraft_nn::prelude::*;
+/// let y = Conv2D::new(8, 3).padding(Padding::Same).call(&Input::new([5, 5, 3]))?;
+/// assert_eq!(y.shape(), &[5, 5, 8]);
+/// # Ok::<(), engraft_nn::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Padding {
+    /// Nothing: windows lie inside the image.
+    #[default]
+    Valid,
+    /// Enough zeros that a stride of 1 keeps the size; the odd one goes to the bottom and right.
+    Same,
+}
+
+impl Padding {
+    /// Output size and leading pad of one axis, as TensorFlow defines them.
+    pub(crate) fn resolve(self, input: usize, window: usize, stride: usize, dilation: usize) -> Result<(usize, usize)> {
+        if window == 0 || stride == 0 || dilation == 0 {
+            return Err(Error::new("window", "sizes, strides and dilations of at least 1", 0));
+        }
+        let reach = (window - 1)
+            .checked_mul(dilation)
+            .and_then(|reach| reach.checked_add(1))
+            .ok_or_else(|| Error::new("window", "a size that can be counted", format_args!("{window} x {dilation}")))?;
+        match self {
+            Self::Valid if input < reach => {
+                Err(Error::new("input", format_args!("at least {reach} pixels for this window"), input)
+                    .hint("use larger images, padding `same`, or fewer pooling layers"))
+            }
+            Self::Valid => Ok(((input - reach) / stride + 1, 0)),
+            Self::Same => {
+                let output = input.div_ceil(stride);
+                let total = ((output.max(1) - 1) * stride + reach).saturating_sub(input);
+                Ok((output, total / 2))
+            }
+        }
+    }
+}
+
+/// The axis order of images; ours is `channels_last`, the only one read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum DataFormat {
+    #[default]
+    ChannelsLast,
+}
+
+/// Serialises a description into Keras' config.
+pub(crate) fn config_of(def: &impl Serialize) -> Map<String, Value> {
+    match serde_json::to_value(def) {
+        Ok(Value::Object(map)) => map,
+        other => unreachable!("a layer's description is a struct of numbers and names, not {other:?}"),
+    }
+}
+
+/// The one input of a layer that takes one.
+pub(crate) fn single(inputs: &[Shape]) -> Result<&Shape> {
+    match inputs {
+        [input] => Ok(input),
+        several => Err(Error::new("inputs", "one", several.len())),
+    }
+}
+
+/// Height, width and channels of the one input of a layer for images.
+pub(crate) fn image(inputs: &[Shape]) -> Result<[usize; 3]> {
+    let shape = single(inputs)?;
+    <[usize; 3]>::try_from(shape.as_slice())
+        .map_err(|_| Error::new("input", "[height, width, channels]", format_args!("{shape:?}")))
+}
+
+pub(crate) fn yes() -> bool {
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn same_padding_as_tensorflow() {
+        // (input, window, stride, dilation) -> (output, leading pad)
+        for ((input, window, stride, dilation), expected) in [
+            ((5, 3, 1, 1), (5, 1)),
+            ((6, 3, 2, 1), (3, 0)),
+            ((7, 3, 2, 1), (4, 1)),
+            ((5, 2, 1, 1), (5, 0)),
+            ((9, 3, 1, 2), (9, 2)),
+            ((4, 1, 3, 1), (2, 0)),
+        ] {
+            assert_eq!(Padding::Same.resolve(input, window, stride, dilation).unwrap(), expected);
+        }
+        assert_eq!(Padding::Valid.resolve(7, 3, 2, 1).unwrap(), (3, 0));
+        assert!(Padding::Valid.resolve(4, 3, 1, 2).is_err());
+    }
+}

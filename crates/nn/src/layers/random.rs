@@ -1,0 +1,409 @@
+//! Random flips, rotations and zooms: augmentation that acts in training only.
+
+use engraft_kernels::{FillMode, Interpolation};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::options::{DataFormat, config_of, image};
+use crate::layer::{LayerDef, Shape};
+use crate::plan::{Lowering, Op, ValueId};
+use crate::random::Rng;
+use crate::{Error, Result};
+
+/// A distribution of transformations: one is drawn for each image at each step.
+#[derive(Clone, Debug, PartialEq)]
+#[expect(missing_docs, reason = "fields are the layers' options of the same names")]
+pub enum RandomTransform {
+    /// Each direction that is set, with probability 1/2 as in Keras: both at once or none.
+    Flip { horizontal: bool, vertical: bool },
+    /// An angle in radians, uniform.
+    Rotation { low: f32, high: f32, fill: Fill },
+    /// Factors on output coordinates, uniform: below 1 zooms in. Without `width`, that of the height.
+    Zoom { height: [f32; 2], width: Option<[f32; 2]>, fill: Fill },
+}
+
+/// What stands where a transformed image has no pixel, and how pixels are read between pixels.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Fill {
+    /// How the image goes on beyond its edges.
+    pub mode: FillMode,
+    /// For `FillMode::Constant`.
+    pub value: f32,
+    /// How values between pixels are found.
+    pub interpolation: Interpolation,
+}
+
+/// One transformation, fixed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[expect(missing_docs, reason = "fields say what they hold")]
+pub enum Transformation {
+    /// Mirrors.
+    Flip { horizontal: bool, vertical: bool },
+    /// Counter-clockwise about the centre.
+    Rotation { radians: f32, fill: Fill },
+    /// About the centre; below 1 zooms in.
+    Zoom { height: f32, width: f32, fill: Fill },
+}
+
+impl RandomTransform {
+    /// Draws a transformation.
+    ///
+    /// ```
+    /// use engraft_nn::layers::{RandomTransform, Transformation};
+    /// use engraft_nn::random::Rng;
+    /// let mirror = RandomTransform::Flip { horizontal: true, vertical: false };
+    /// let Transformation::Flip { vertical, .. } = mirror.draw(&mut Rng::new(1)) else { unreachable!() };
+    /// assert!(!vertical);
+    /// ```
+    pub fn draw(&self, rng: &mut Rng) -> Transformation {
+        match *self {
+            Self::Flip { horizontal, vertical } => {
+                let flip = rng.unit() <= 0.5;
+                Transformation::Flip { horizontal: horizontal && flip, vertical: vertical && flip }
+            }
+            Self::Rotation { low, high, fill } => Transformation::Rotation { radians: rng.uniform(low, high), fill },
+            Self::Zoom { height: [low, high], width, fill } => {
+                let height = rng.uniform(low, high);
+                let width = width.map_or(height, |[low, high]| rng.uniform(low, high));
+                Transformation::Zoom { height, width, fill }
+            }
+        }
+    }
+}
+
+/// A factor: `0.1` stands for -0.1 to 0.1.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged, expecting = "a number or two of them")]
+enum Factor {
+    Symmetric(f32),
+    Between([f32; 2]),
+}
+
+impl Factor {
+    fn bounds(self, place: &str, limits: std::ops::RangeInclusive<f32>) -> Result<[f32; 2]> {
+        let [low, high] = match self {
+            Self::Symmetric(factor) => [-factor.abs(), factor.abs()],
+            Self::Between([a, b]) => [a.min(b), a.max(b)],
+        };
+        if limits.contains(&low) && limits.contains(&high) {
+            return Ok([low, high]);
+        }
+        Err(Error::new(place, format_args!("factors from {} to {}", limits.start(), limits.end()), format_args!("{low} to {high}")))
+    }
+}
+
+fn reflect() -> FillMode {
+    FillMode::Reflect
+}
+
+fn bilinear() -> Interpolation {
+    Interpolation::Bilinear
+}
+
+/// Checks the input of a random layer; keeps its shape.
+fn same_image(inputs: &[Shape]) -> Result<Shape> {
+    image(inputs).map(|shape| shape.to_vec())
+}
+
+fn lower_random(
+    to: &mut Lowering<'_>,
+    inputs: &[ValueId],
+    seed: Option<u64>,
+    transform: RandomTransform,
+) -> Result<ValueId> {
+    if !to.training() {
+        return Ok(inputs[0]);
+    }
+    let seed = to.random_seed(seed);
+    let shape = to.shape(inputs[0]).clone();
+    Ok(to.push(Op::RandomTransform { transform, seed }, inputs, shape))
+}
+
+/// Mirrors images at random in training (Keras' `RandomFlip`): `[h, w, c] -> [h, w, c]`.
+///
+/// ```
+/// use engraft_nn::prelude::*;
+/// RandomFlip::horizontal().call(&Input::new([64, 64, 3]))?;
+/// # Ok::<(), engraft_nn::Error>(())
+/// ```
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RandomFlip {
+    #[serde(default = "both")]
+    mode: FlipMode,
+    #[serde(default)]
+    seed: Option<u64>,
+    #[serde(default)]
+    data_format: DataFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum FlipMode {
+    Horizontal,
+    Vertical,
+    HorizontalAndVertical,
+}
+
+fn both() -> FlipMode {
+    FlipMode::HorizontalAndVertical
+}
+
+impl RandomFlip {
+    /// Left and right exchanged.
+    pub fn horizontal() -> Self {
+        Self { mode: FlipMode::Horizontal, seed: None, data_format: DataFormat::ChannelsLast }
+    }
+
+    /// Top and bottom exchanged.
+    pub fn vertical() -> Self {
+        Self { mode: FlipMode::Vertical, ..Self::horizontal() }
+    }
+
+    /// Both at once.
+    pub fn horizontal_and_vertical() -> Self {
+        Self { mode: both(), ..Self::horizontal() }
+    }
+
+    /// Fixes what is drawn at each step, whatever the seed of `fit`.
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+}
+
+impl LayerDef for RandomFlip {
+    fn class_name(&self) -> &'static str {
+        "RandomFlip"
+    }
+
+    fn config(&self) -> Map<String, Value> {
+        config_of(self)
+    }
+
+    fn output_shape(&self, inputs: &[Shape]) -> Result<Shape> {
+        same_image(inputs)
+    }
+
+    fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {
+        let transform = RandomTransform::Flip {
+            horizontal: self.mode != FlipMode::Vertical,
+            vertical: self.mode != FlipMode::Horizontal,
+        };
+        lower_random(to, inputs, self.seed, transform)
+    }
+}
+
+/// Rotates images at random in training (Keras' `RandomRotation`): `[h, w, c] -> [h, w, c]`.
+///
+/// ```
+/// use engraft_nn::prelude::*;
+/// // Up to a tenth of a full turn either way.
+/// RandomRotation::new(0.1).call(&Input::new([64, 64, 3]))?;
+/// # Ok::<(), engraft_nn::Error>(())
+/// ```
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RandomRotation {
+    factor: Factor,
+    #[serde(default = "reflect")]
+    fill_mode: FillMode,
+    #[serde(default)]
+    fill_value: f32,
+    #[serde(default = "bilinear")]
+    interpolation: Interpolation,
+    #[serde(default)]
+    seed: Option<u64>,
+    #[serde(default)]
+    data_format: DataFormat,
+}
+
+impl RandomRotation {
+    /// Up to `factor` full turns either way.
+    pub fn new(factor: f32) -> Self {
+        Self::between(-factor.abs(), factor.abs())
+    }
+
+    /// From `low` to `high` full turns, positive counter-clockwise.
+    pub fn between(low: f32, high: f32) -> Self {
+        Self {
+            factor: Factor::Between([low, high]),
+            fill_mode: reflect(),
+            fill_value: 0.0,
+            interpolation: bilinear(),
+            seed: None,
+            data_format: DataFormat::ChannelsLast,
+        }
+    }
+}
+
+impl LayerDef for RandomRotation {
+    fn class_name(&self) -> &'static str {
+        "RandomRotation"
+    }
+
+    fn config(&self) -> Map<String, Value> {
+        config_of(self)
+    }
+
+    fn output_shape(&self, inputs: &[Shape]) -> Result<Shape> {
+        self.factor.bounds("factor", -1.0..=1.0)?;
+        same_image(inputs)
+    }
+
+    fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {
+        let [low, high] = self.factor.bounds("factor", -1.0..=1.0)?.map(|turns| turns * std::f32::consts::TAU);
+        lower_random(to, inputs, self.seed, RandomTransform::Rotation { low, high, fill: self.fill() })
+    }
+}
+
+/// Zooms into or out of images at random in training (Keras' `RandomZoom`): `[h, w, c] -> [h, w, c]`.
+///
+/// ```
+/// use engraft_nn::prelude::*;
+/// RandomZoom::new(0.2).call(&Input::new([64, 64, 3]))?;
+/// RandomZoom::between(-0.3, 0.0).width(-0.1, 0.1).call(&Input::new([64, 64, 3]))?;
+/// # Ok::<(), engraft_nn::Error>(())
+/// ```
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RandomZoom {
+    height_factor: Factor,
+    #[serde(default)]
+    width_factor: Option<Factor>,
+    #[serde(default = "reflect")]
+    fill_mode: FillMode,
+    #[serde(default = "bilinear")]
+    interpolation: Interpolation,
+    #[serde(default)]
+    seed: Option<u64>,
+    #[serde(default)]
+    fill_value: f32,
+    #[serde(default)]
+    data_format: DataFormat,
+}
+
+impl RandomZoom {
+    /// By up to `factor` either way, the aspect ratio kept.
+    pub fn new(factor: f32) -> Self {
+        Self { height_factor: Factor::Symmetric(factor), ..Self::between(0.0, 0.0) }
+    }
+
+    /// By factors from `low` to `high`; negative zooms in, positive out.
+    pub fn between(low: f32, high: f32) -> Self {
+        Self {
+            height_factor: Factor::Between([low, high]),
+            width_factor: None,
+            fill_mode: reflect(),
+            interpolation: bilinear(),
+            seed: None,
+            fill_value: 0.0,
+            data_format: DataFormat::ChannelsLast,
+        }
+    }
+
+    /// Draws a factor of its own for the width.
+    #[must_use]
+    pub fn width(mut self, low: f32, high: f32) -> Self {
+        self.width_factor = Some(Factor::Between([low, high]));
+        self
+    }
+
+    fn transform(&self) -> Result<RandomTransform> {
+        let bounds = |factor: Factor, place| factor.bounds(place, -0.999..=1.0).map(|b| b.map(|f| 1.0 + f));
+        Ok(RandomTransform::Zoom {
+            height: bounds(self.height_factor, "height_factor")?,
+            width: self.width_factor.map(|factor| bounds(factor, "width_factor")).transpose()?,
+            fill: self.fill(),
+        })
+    }
+}
+
+impl LayerDef for RandomZoom {
+    fn class_name(&self) -> &'static str {
+        "RandomZoom"
+    }
+
+    fn config(&self) -> Map<String, Value> {
+        config_of(self)
+    }
+
+    fn output_shape(&self, inputs: &[Shape]) -> Result<Shape> {
+        self.transform()?;
+        same_image(inputs)
+    }
+
+    fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {
+        lower_random(to, inputs, self.seed, self.transform()?)
+    }
+}
+
+/// The options that rotation and zoom share.
+macro_rules! fill_options {
+    ($name:ident) => {
+        impl $name {
+            /// How the image goes on beyond its edges; reflected by default.
+            #[must_use]
+            pub fn fill_mode(mut self, mode: FillMode) -> Self {
+                self.fill_mode = mode;
+                self
+            }
+
+            /// The value beyond the edges with [`FillMode::Constant`]; 0 by default.
+            #[must_use]
+            pub fn fill_value(mut self, value: f32) -> Self {
+                self.fill_value = value;
+                self
+            }
+
+            /// How values between pixels are found; bilinear by default.
+            #[must_use]
+            pub fn interpolation(mut self, interpolation: Interpolation) -> Self {
+                self.interpolation = interpolation;
+                self
+            }
+
+            /// Fixes what is drawn at each step, whatever the seed of `fit`.
+            #[must_use]
+            pub fn seed(mut self, seed: u64) -> Self {
+                self.seed = Some(seed);
+                self
+            }
+
+            fn fill(&self) -> Fill {
+                Fill { mode: self.fill_mode, value: self.fill_value, interpolation: self.interpolation }
+            }
+        }
+    };
+}
+
+fill_options!(RandomRotation);
+fill_options!(RandomZoom);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn draws_stay_within_their_bounds() {
+        let zoom = RandomZoom::between(-0.3, 0.1).width(0.0, 0.2).transform().unwrap();
+        let mut rng = Rng::new(9);
+        for _ in 0..1000 {
+            let Transformation::Zoom { height, width, .. } = zoom.draw(&mut rng) else { panic!("a zoom draws zooms") };
+            assert!((0.7..1.1).contains(&height) && (1.0..1.2).contains(&width), "{height} {width}");
+        }
+    }
+
+    #[test]
+    fn without_a_width_the_aspect_ratio_stays() {
+        let zoom = RandomZoom::new(0.2).transform().unwrap();
+        let Transformation::Zoom { height, width, .. } = zoom.draw(&mut Rng::new(2)) else { panic!("zoom") };
+        assert_eq!(height, width);
+    }
+
+    #[test]
+    fn a_zoom_of_minus_one_would_divide_by_nothing() {
+        assert!(RandomZoom::between(-1.0, 0.0).transform().is_err());
+    }
+}

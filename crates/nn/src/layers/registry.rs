@@ -1,0 +1,150 @@
+//! From Keras' class names and configs to layers.
+
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use super::*;
+use crate::layer::{Layer, LayerDef};
+use crate::{Error, Result};
+
+type Reader = fn(Value, String) -> std::result::Result<Layer, serde_json::Error>;
+
+fn read<D: LayerDef + DeserializeOwned>(config: Value, name: String) -> std::result::Result<Layer, serde_json::Error> {
+    serde_json::from_value::<D>(config).map(|def| Layer::new(def, Some(name)))
+}
+
+/// Every class that can be read, apart from models, which hold others.
+const CLASSES: &[(&str, Reader)] = &[
+    ("Activation", read::<Activation>),
+    ("Add", read::<Add>),
+    ("AveragePooling2D", read::<AveragePooling2D>),
+    ("BatchNormalization", read::<BatchNormalization>),
+    ("Concatenate", read::<Concatenate>),
+    ("Conv2D", read::<Conv2D>),
+    ("Dense", read::<Dense>),
+    ("Dropout", read::<Dropout>),
+    ("Flatten", read::<Flatten>),
+    ("Flip", read::<Flip>),
+    ("GlobalAveragePooling2D", read::<GlobalAveragePooling2D>),
+    ("GlobalMaxPooling2D", read::<GlobalMaxPooling2D>),
+    ("InputLayer", read::<InputLayer>),
+    ("MaxPooling2D", read::<MaxPooling2D>),
+    ("Normalization", read::<Normalization>),
+    ("RandomFlip", read::<RandomFlip>),
+    ("RandomRotation", read::<RandomRotation>),
+    ("RandomZoom", read::<RandomZoom>),
+    ("ReLU", read::<ReLU>),
+    ("Rescaling", read::<Rescaling>),
+    ("Resizing", read::<Resizing>),
+    ("Softmax", read::<Softmax>),
+    ("ZeroPadding2D", read::<ZeroPadding2D>),
+];
+
+/// The classes that [`from_config`] reads.
+///
+/// ```
+/// assert!(engraft_nn::layers::known_classes().any(|class| class == "Conv2D"));
+/// ```
+pub fn known_classes() -> impl Iterator<Item = &'static str> {
+    CLASSES.iter().map(|(class, _)| *class)
+}
+
+/// The layer of a Keras class with Keras' config.
+///
+/// An error names the layer and the option: an unknown class, an unknown option, or a value that isn't supported is
+/// never read as something else.
+///
+/// ```
+/// use engraft_nn::layers::from_config;
+/// let config = serde_json::json!({"name": "top", "trainable": false, "units": 5, "activation": "softmax"});
+/// let layer = from_config("Dense", config.as_object().unwrap().clone())?;
+/// assert_eq!((layer.name(), layer.trainable()), ("top", false));
+/// # Ok::<(), engraft_nn::Error>(())
+/// ```
+pub fn from_config(class_name: &str, mut config: Map<String, Value>) -> Result<Layer> {
+    let name = match config.remove("name") {
+        Some(Value::String(name)) => name,
+        other => return Err(Error::new(format_args!("{class_name} layer"), "a name", format_args!("{other:?}"))),
+    };
+    let place = format!("layer `{name}` ({class_name})");
+    let Some((_, reader)) = CLASSES.iter().find(|(class, _)| *class == class_name) else {
+        let known: Vec<&str> = known_classes().collect();
+        return Err(Error::because(place, "this class of layer is not known")
+            .hint(format_args!("known are {}", known.join(", "))));
+    };
+    let trainable = match config.remove("trainable") {
+        None => true,
+        Some(Value::Bool(trainable)) => trainable,
+        Some(other) => return Err(Error::new(place, "trainable to be true or false", other)),
+    };
+    if class_name != "InputLayer"
+        && let Some(dtype) = config.remove("dtype")
+    {
+        check_dtype(&dtype).map_err(|e| e.within(&place))?;
+    }
+    // Keras 2 wrote the input's shape into a first layer.
+    config.remove("batch_input_shape");
+    let layer = reader(Value::Object(config), name).map_err(|e| Error::because(&place, e))?;
+    layer.set_trainable(trainable);
+    Ok(layer)
+}
+
+fn check_dtype(dtype: &Value) -> Result<()> {
+    match dtype {
+        Value::Null => Ok(()),
+        Value::String(name) if name == "float32" => Ok(()),
+        Value::Object(policy) if policy.get("config").and_then(|c| c.get("name")) == Some(&Value::from("float32")) => Ok(()),
+        other => Err(Error::new("dtype", "float32", other)
+            .hint("save the model with the float32 policy: keras.config.set_dtype_policy(\"float32\")")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::layer::IntoLayer;
+
+    fn from_json(class: &str, config: Value) -> Result<Layer> {
+        from_config(class, config.as_object().unwrap().clone())
+    }
+
+    #[test]
+    fn what_is_written_reads_back_the_same() {
+        let layers = [
+            Conv2D::new(4, [3, 5]).strides(2).padding(Padding::Same).groups(2).into_layer(),
+            Dense::new(3).kernel_regularizer(crate::Regularizer::l2(0.1)).into_layer(),
+            MaxPooling2D::new(3).strides(1).into_layer(),
+            RandomZoom::new(0.2).width(-0.1, 0.0).into_layer(),
+            BatchNormalization::new().momentum(0.5).into_layer(),
+            Normalization::new([1.0, 2.0], [3.0, 4.0]).into_layer(),
+            Rescaling::new(2.0).offset([1.0, 2.0]).into_layer(),
+            ZeroPadding2D::new([[1, 2], [3, 4]]).into_layer(),
+            GlobalMaxPooling2D::new().keepdims(true).into_layer(),
+            Concatenate::new().axis(1).into_layer(),
+        ];
+        for layer in layers {
+            let mut config = layer.def().config();
+            config.insert("name".into(), "again".into());
+            let again = from_config(layer.class_name(), config).unwrap();
+            assert_eq!(again.def().config(), layer.def().config());
+        }
+    }
+
+    #[test]
+    fn unknown_classes_options_and_values_are_named() {
+        for (class, config, expected) in [
+            ("Lambda", json!({"name": "f"}), "layer `f` (Lambda): this class of layer is not known"),
+            ("Dense", json!({"name": "d", "units": 3, "spread": 1}), "unknown field `spread`"),
+            ("Dense", json!({"name": "d", "units": 3, "activation": "relux"}), "unknown activation `relux`"),
+            ("Dense", json!({"name": "d", "units": 3, "kernel_constraint": {"class_name": "NonNeg"}}), "NonNeg"),
+            ("Conv2D", json!({"name": "c", "filters": 1, "kernel_size": 3, "data_format": "channels_first"}), "channels_first"),
+            ("Dense", json!({"name": "d", "units": 3, "dtype": "mixed_bfloat16"}), "expected float32"),
+            ("Dense", json!({"units": 3}), "expected a name"),
+        ] {
+            let error = from_json(class, config).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+}

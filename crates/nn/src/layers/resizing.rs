@@ -1,0 +1,100 @@
+//! Images to another size.
+
+use engraft_kernels::Interpolation;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::options::{DataFormat, config_of, image};
+use crate::layer::{LayerDef, Shape};
+use crate::plan::{Lowering, Op, ValueId};
+use crate::{Error, Result};
+
+/// Resizes images, the aspect ratio not kept (Keras' `Resizing`): half-pixel centres, no antialiasing, as TensorFlow.
+///
+/// ```
+/// use engraft_nn::prelude::*;
+/// assert_eq!(Resizing::new(128, 96).call(&Input::new([200, 300, 3]))?.shape(), &[128, 96, 3]);
+/// # Ok::<(), engraft_nn::Error>(())
+/// ```
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Resizing {
+    height: usize,
+    width: usize,
+    #[serde(default = "bilinear")]
+    interpolation: Interpolation,
+    #[serde(default)]
+    crop_to_aspect_ratio: bool,
+    #[serde(default)]
+    pad_to_aspect_ratio: bool,
+    #[serde(default = "constant")]
+    fill_mode: String,
+    #[serde(default)]
+    fill_value: f32,
+    #[serde(default)]
+    antialias: bool,
+    #[serde(default)]
+    data_format: DataFormat,
+}
+
+fn bilinear() -> Interpolation {
+    Interpolation::Bilinear
+}
+
+fn constant() -> String {
+    "constant".into()
+}
+
+impl Resizing {
+    /// To `height` x `width` pixels, bilinear.
+    pub fn new(height: usize, width: usize) -> Self {
+        Self {
+            height,
+            width,
+            interpolation: bilinear(),
+            crop_to_aspect_ratio: false,
+            pad_to_aspect_ratio: false,
+            fill_mode: constant(),
+            fill_value: 0.0,
+            antialias: false,
+            data_format: DataFormat::ChannelsLast,
+        }
+    }
+
+    /// Bilinear by default.
+    #[must_use]
+    pub fn interpolation(mut self, interpolation: Interpolation) -> Self {
+        self.interpolation = interpolation;
+        self
+    }
+}
+
+impl LayerDef for Resizing {
+    fn class_name(&self) -> &'static str {
+        "Resizing"
+    }
+
+    fn config(&self) -> Map<String, Value> {
+        config_of(self)
+    }
+
+    fn output_shape(&self, inputs: &[Shape]) -> Result<Shape> {
+        let [height, width, channels] = image(inputs)?;
+        if self.crop_to_aspect_ratio || self.pad_to_aspect_ratio || self.antialias {
+            return Err(Error::new(
+                "options",
+                "crop_to_aspect_ratio, pad_to_aspect_ratio and antialias false",
+                "one of them true",
+            ));
+        }
+        if [height, width, self.height, self.width].contains(&0) {
+            return Err(Error::new("size", "at least 1x1", format_args!("{height}x{width} to {}x{}", self.height, self.width)));
+        }
+        Ok(vec![self.height, self.width, channels])
+    }
+
+    fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {
+        let shape = self.output_shape(std::slice::from_ref(to.shape(inputs[0])))?;
+        Ok(to.push(Op::Resize { interpolation: self.interpolation }, inputs, shape))
+    }
+}

@@ -1,0 +1,97 @@
+//! A border of zeros.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::options::{DataFormat, config_of, image};
+use crate::layer::{LayerDef, Shape};
+use crate::plan::{Lowering, Op, ValueId};
+use crate::{Error, Result};
+
+/// Rows and columns of zeros around an image (Keras' `ZeroPadding2D`).
+///
+/// ```
+/// use engraft_nn::prelude::*;
+/// assert_eq!(ZeroPadding2D::new([[0, 1], [2, 3]]).call(&Input::new([4, 4, 3]))?.shape(), &[5, 9, 3]);
+/// # Ok::<(), engraft_nn::Error>(())
+/// ```
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ZeroPadding2D {
+    padding: Border,
+    #[serde(default)]
+    data_format: DataFormat,
+}
+
+/// `[[top, bottom], [left, right]]`, in Keras' short forms as well: `1` everywhere, `[rows, columns]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Border([[usize; 2]; 2]);
+
+impl From<usize> for Border {
+    fn from(all: usize) -> Self {
+        Self([[all; 2]; 2])
+    }
+}
+
+impl From<[usize; 2]> for Border {
+    fn from([rows, columns]: [usize; 2]) -> Self {
+        Self([[rows; 2], [columns; 2]])
+    }
+}
+
+impl From<[[usize; 2]; 2]> for Border {
+    fn from(border: [[usize; 2]; 2]) -> Self {
+        Self(border)
+    }
+}
+
+impl<'de> Deserialize<'de> for Border {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> std::result::Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged, expecting = "an integer, [rows, columns] or [[top, bottom], [left, right]]")]
+        enum Form {
+            All(usize),
+            Symmetric([usize; 2]),
+            Each([[usize; 2]; 2]),
+        }
+        Ok(match Form::deserialize(d)? {
+            Form::All(all) => all.into(),
+            Form::Symmetric(pair) => pair.into(),
+            Form::Each(each) => each.into(),
+        })
+    }
+}
+
+impl ZeroPadding2D {
+    /// A border of `1`, `[rows, columns]` or `[[top, bottom], [left, right]]`.
+    pub fn new(padding: impl Into<Border>) -> Self {
+        Self { padding: padding.into(), data_format: DataFormat::ChannelsLast }
+    }
+}
+
+impl LayerDef for ZeroPadding2D {
+    fn class_name(&self) -> &'static str {
+        "ZeroPadding2D"
+    }
+
+    fn config(&self) -> Map<String, Value> {
+        config_of(self)
+    }
+
+    fn output_shape(&self, inputs: &[Shape]) -> Result<Shape> {
+        let [height, width, channels] = image(inputs)?;
+        let Border([[top, bottom], [left, right]]) = self.padding;
+        let grown = |size: usize, a: usize, b: usize| {
+            size.checked_add(a)
+                .and_then(|size| size.checked_add(b))
+                .ok_or_else(|| Error::new("padding", "a size that can be counted", format_args!("{a} and {b}")))
+        };
+        Ok(vec![grown(height, top, bottom)?, grown(width, left, right)?, channels])
+    }
+
+    fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {
+        let shape = self.output_shape(std::slice::from_ref(to.shape(inputs[0])))?;
+        Ok(to.push(Op::Pad2d { pad: self.padding.0 }, inputs, shape))
+    }
+}

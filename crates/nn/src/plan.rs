@@ -1,0 +1,278 @@
+//! From a model to a plan: what to compute, in which order, and where every value stands.
+//!
+//! Keras knows the whole graph at `compile` and then runs it layer by layer. Here the graph is [lowered](Program) to a
+//! flat list of operations, and a [`Plan`] decides before anything runs: which steps nothing is differentiated or saved
+//! for, which of those run a few samples at a time, which values share a buffer, and how much memory that takes.
+
+mod buffers;
+mod lowering;
+mod memory;
+mod op;
+mod program;
+
+pub use buffers::Slot;
+pub use lowering::Lowering;
+pub use memory::Memory;
+pub use op::Op;
+pub use program::{Param, Program, Step, ValueId};
+
+use std::ops::Range;
+
+use crate::compile::{Head, Loss, Optimizer};
+use crate::{Error, Model, Result};
+use buffers::Layout;
+
+/// What a plan is for.
+#[derive(Clone, Debug)]
+pub enum Purpose {
+    /// Outputs only.
+    Predict,
+    /// A loss, its gradients and the optimizer's update.
+    Train {
+        /// How updates are made.
+        optimizer: Optimizer,
+        /// What is minimised.
+        loss: Loss,
+    },
+    /// Outputs, and gradients of their weighted sum, kept for the caller.
+    Gradients,
+}
+
+/// A whole computation, decided: an executor needs nothing else to run it.
+///
+/// ```
+/// use engraft_nn::prelude::*;
+/// use engraft_nn::plan::Plan;
+/// let model = Sequential::new().add(Input::new([8, 8, 3])).add(Flatten::new()).add(Dense::new(2)).build()?;
+/// let plan = Plan::predict(&model, 16)?;
+/// assert_eq!(plan.memory().weights, 4 * (8 * 8 * 3 * 2 + 2));
+/// # Ok::<(), engraft_nn::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Plan {
+    program: Program,
+    purpose: Purpose,
+    head: Head,
+    batch: usize,
+    /// Steps at the front that run `chunk` samples at a time: nothing in them is differentiated.
+    prefix: usize,
+    chunk: usize,
+    differentiated: Vec<bool>,
+    layout: Layout,
+}
+
+/// What a chunk of the prefix may occupy: two 256-pixel images at VGG16's widest. Larger chunks only cost memory, as
+/// the kernels already split one image over the cores.
+const CHUNK_BYTES: usize = 64 << 20;
+
+impl Plan {
+    /// The plan of `predict` for up to `batch` samples at a time.
+    pub fn predict(model: &Model, batch: usize) -> Result<Self> {
+        Self::of(Program::of(model, false, 0)?, Purpose::Predict, batch)
+    }
+
+    /// The plan of the outputs of layer `layer`, of a nested model's too.
+    pub fn features(model: &Model, layer: &str, batch: usize) -> Result<Self> {
+        Self::of(Program::of(model, false, 0)?.until(layer)?, Purpose::Predict, batch)
+    }
+
+    /// The plan of a training step of up to `batch` samples, by what is trainable now.
+    ///
+    /// `seed` decides what the random layers without a seed of their own draw.
+    pub fn train(model: &Model, optimizer: Optimizer, loss: Loss, batch: usize, seed: u64) -> Result<Self> {
+        let program = Program::of(model, true, seed)?;
+        if program.outputs.len() != 1 {
+            return Err(Error::new(format_args!("model `{}`", model.name()), "one output to train", program.outputs.len()));
+        }
+        loss.check(program.shapes[program.outputs[0]].as_slice())?;
+        Self::of(program, Purpose::Train { optimizer, loss }, batch)
+    }
+
+    /// The plan of outputs and gradients by inputs and trainable weights, in training mode or not.
+    pub fn gradients(model: &Model, training: bool, batch: usize, seed: u64) -> Result<Self> {
+        Self::of(Program::of(model, training, seed)?, Purpose::Gradients, batch)
+    }
+
+    fn of(mut program: Program, purpose: Purpose, batch: usize) -> Result<Self> {
+        if batch == 0 {
+            return Err(Error::new("batch size", "at least 1", 0));
+        }
+        let head = match &purpose {
+            Purpose::Train { loss, .. } => program.split_head(loss),
+            _ => Head::None,
+        };
+        let differentiated = match purpose {
+            Purpose::Predict => vec![false; program.steps.len()],
+            Purpose::Train { .. } => program.differentiated(false),
+            Purpose::Gradients => program.differentiated(true),
+        };
+        let blocked = program.steps.iter().zip(&differentiated).find(|(step, d)| **d && !step.op.differentiable());
+        if let Some((step, _)) = blocked {
+            return Err(Error::because(format_args!("layer `{}`", step.layer), "a random layer can't be differentiated")
+                .hint("put augmentation before the first trainable layer"));
+        }
+        let prefix = program.prefix(&differentiated);
+        let chunk = (CHUNK_BYTES / program.widest_step_bytes(0..prefix).max(1)).clamp(1, batch);
+        let layout = Layout::new(&program, &purpose, &differentiated, prefix, chunk, batch)?;
+        Ok(Self { program, purpose, head, batch, prefix, chunk, differentiated, layout })
+    }
+
+    /// The operations.
+    pub fn program(&self) -> &Program {
+        &self.program
+    }
+
+    /// What the plan is for.
+    pub fn purpose(&self) -> &Purpose {
+        &self.purpose
+    }
+
+    /// The function between the program's last value and the model's output, split off so that the loss can be had
+    /// from logits, as Keras does in a compiled step.
+    pub fn head(&self) -> Head {
+        self.head
+    }
+
+    /// The largest number of samples a call may hold.
+    pub fn batch(&self) -> usize {
+        self.batch
+    }
+
+    /// The steps that run [`chunk`](Self::chunk) samples at a time, before all others.
+    pub fn prefix(&self) -> Range<usize> {
+        0..self.prefix
+    }
+
+    /// Samples a round of the prefix.
+    pub fn chunk(&self) -> usize {
+        self.chunk
+    }
+
+    /// Whether the backward pass goes through step `index`.
+    pub fn differentiates(&self, index: usize) -> bool {
+        self.differentiated[index]
+    }
+
+    /// Whether the gradient by this value is wanted.
+    pub fn wants_gradient(&self, value: ValueId) -> bool {
+        self.layout.gradient(value).is_some()
+    }
+
+    /// Where a value stands; `None` for an input, which is borrowed.
+    pub fn slot(&self, value: ValueId) -> Option<Slot> {
+        self.layout.value(value)
+    }
+
+    /// The value whose buffer this one shares: itself, unless it is a reshaped form.
+    pub fn root(&self, value: ValueId) -> ValueId {
+        self.layout.root(value)
+    }
+
+    /// Whether a value of the prefix is read after it; it then holds the whole batch, not a chunk.
+    pub fn leaves_prefix(&self, value: ValueId) -> bool {
+        self.layout.leaves_prefix(value)
+    }
+
+    /// Where the gradient by a value stands; `None` where it isn't wanted.
+    pub fn gradient_slot(&self, value: ValueId) -> Option<Slot> {
+        self.layout.gradient(value)
+    }
+
+    /// Where a second and later contribution to a gradient is computed before it is added, for step `index`.
+    pub fn contribution_slot(&self, index: usize) -> Option<Slot> {
+        self.layout.contribution(index)
+    }
+
+    /// Where the gradient by a weight is gathered; `None` where the update is made while the gradient is computed.
+    pub fn weight_gradient_slot(&self, weight: usize) -> Option<Slot> {
+        self.layout.weight_gradient(weight)
+    }
+
+    /// The backward step after which nothing more is added to the gradient by a weight.
+    pub fn last_use(&self, weight: usize) -> Option<usize> {
+        self.layout.last_use(weight)
+    }
+
+    /// Length in f32 of every buffer.
+    pub fn buffers(&self) -> &[usize] {
+        self.layout.slots()
+    }
+
+    /// What it takes to run, before an executor adds its working space.
+    pub fn memory(&self) -> Memory {
+        let trainable: usize = self.program.weights().iter().filter(|p| p.trainable).map(|p| p.weight.count()).sum();
+        let slots = match &self.purpose {
+            Purpose::Train { optimizer, .. } => optimizer.slots(),
+            _ => 0,
+        };
+        let floats = |shape: &Vec<usize>| 4 * self.batch * shape.iter().product::<usize>();
+        Memory {
+            weights: self.program.weights().iter().map(|p| 4 * p.weight.count()).sum(),
+            optimizer: 4 * trainable * slots,
+            buffers: 4 * self.layout.slots().iter().sum::<usize>(),
+            // A batch in use and the next being read.
+            photos: 2 * self.program.inputs.iter().map(|&v| floats(&self.program.shapes[v])).sum::<usize>(),
+            scratch: 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::prelude::*;
+
+    fn small() -> Model {
+        let x = Input::new([16, 16, 3]);
+        let y = RandomFlip::horizontal().call(&x).unwrap();
+        let y = Conv2D::new(8, 3).padding(Padding::Same).activation(Relu).named("conv1").call(&y).unwrap();
+        let y = MaxPooling2D::new(2).call(&y).unwrap();
+        let y = Conv2D::new(8, 3).padding(Padding::Same).activation(Relu).named("conv2").call(&y).unwrap();
+        let y = Flatten::new().call(&y).unwrap();
+        let y = Dense::new(10).activation(Relu).call(&y).unwrap();
+        let y = Dense::new(3).activation(Softmax).named("top").call(&y).unwrap();
+        Model::new(&x, &y).unwrap()
+    }
+
+    fn train(model: &Model) -> Plan {
+        Plan::train(model, Adam::new(1e-3).into(), Loss::categorical_crossentropy(), 4, 0).unwrap()
+    }
+
+    #[test]
+    fn nothing_below_the_lowest_trainable_layer_is_differentiated() {
+        let model = small();
+        let all = train(&model);
+        for name in ["conv1", "conv2"] {
+            model.get_layer(name).unwrap().set_trainable(false);
+        }
+        let head_only = train(&model);
+        let count = |plan: &Plan| plan.differentiated.iter().filter(|&&d| d).count();
+        // flip is below everything; softmax is the head; flatten carries a gradient only if something below wants it.
+        assert_eq!((count(&all), all.prefix), (6, 1));
+        assert_eq!((count(&head_only), head_only.prefix), (2, 5));
+        assert!(head_only.memory().buffers < all.memory().buffers);
+        assert!(head_only.memory().optimizer < all.memory().optimizer);
+    }
+
+    #[test]
+    fn prediction_needs_no_more_than_its_widest_places() {
+        let plan = Plan::predict(&small(), 4).unwrap();
+        // conv1's output and the pooled one, a chunk of 4; conv2's output takes the place of conv1's.
+        assert_eq!(plan.buffers().iter().sum::<usize>(), 4 * (16 * 16 * 8 + 8 * 8 * 8));
+    }
+
+    #[test]
+    fn features_end_at_the_layer() {
+        let plan = Plan::features(&small(), "conv2", 1).unwrap();
+        assert_eq!(plan.program().shapes[plan.program().outputs[0]], [8, 8, 8]);
+        let error = Plan::features(&small(), "conv9", 1).unwrap_err().to_string();
+        assert!(error.contains("no layer called `conv9`") && error.contains("conv2"), "{error}");
+    }
+
+    #[test]
+    fn the_softmax_before_a_cross_entropy_becomes_the_head() {
+        let plan = train(&small());
+        assert_eq!(plan.head(), Head::Softmax);
+        assert!(matches!(plan.program().steps.last().map(|s| &s.op), Some(Op::Dense)));
+    }
+}

@@ -1,0 +1,55 @@
+//! The operations that an executor computes.
+
+use engraft_kernels::{Activation, Interpolation, PoolKind};
+
+use crate::layers::RandomTransform;
+
+/// One operation on whole batches. Shapes stand in the program; weights in the step, in the layer's order.
+#[derive(Clone, Debug, PartialEq)]
+#[expect(missing_docs, reason = "fields are the layers' options of the same names, resolved")]
+pub enum Op {
+    /// Weights: kernel `[kh, kw, c / groups, filters]`, then bias `[filters]` if there is one. `pad` is top and left.
+    Conv2d { kernel: [usize; 2], stride: [usize; 2], dilation: [usize; 2], pad: [usize; 2], groups: usize },
+    /// Weights: kernel `[inputs, units]`, then bias `[units]` if there is one.
+    Dense,
+    /// Padding never counts as a value.
+    Pool2d { kind: PoolKind, size: [usize; 2], stride: [usize; 2], pad: [usize; 2] },
+    /// Over all pixels of each channel.
+    GlobalPool { kind: PoolKind },
+    /// Weights: gamma if `scale`, beta if `center`, moving mean, moving variance.
+    BatchNorm { epsilon: f32, momentum: f32, scale: bool, center: bool, batch_statistics: bool },
+    /// Element by element.
+    Activation(Activation),
+    /// Along the last axis.
+    Softmax,
+    /// Sum of all inputs.
+    Add,
+    /// Along this axis of a sample.
+    Concatenate { axis: usize },
+    /// `[[top, bottom], [left, right]]` zeros.
+    Pad2d { pad: [[usize; 2]; 2] },
+    /// The same numbers in another shape: the output is the input's buffer.
+    Reshape,
+    /// `x * scale[c] + shift[c]`.
+    ScaleShift { scale: Vec<f32>, shift: Vec<f32> },
+    /// The last axis backwards.
+    ReverseChannels,
+    /// To the output's height and width.
+    Resize { interpolation: Interpolation },
+    /// Drops by a hash of (seed, step, element).
+    Dropout { rate: f32, seed: u64 },
+    /// Draws a transformation an image from (seed, step, image).
+    RandomTransform { transform: RandomTransform, seed: u64 },
+}
+
+impl Op {
+    /// Whether a sample's result depends on the other samples of its batch.
+    pub fn couples_samples(&self) -> bool {
+        matches!(self, Self::BatchNorm { batch_statistics: true, .. })
+    }
+
+    /// Whether a gradient can be carried through it.
+    pub fn differentiable(&self) -> bool {
+        !matches!(self, Self::RandomTransform { .. })
+    }
+}

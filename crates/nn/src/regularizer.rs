@@ -1,0 +1,45 @@
+//! Penalties on weights.
+
+use serde::{Deserialize, Serialize};
+
+crate::keras_object::optional_object!(object, crate::Regularizer, "keras.regularizers");
+
+/// A penalty added to the loss (Keras' `keras.regularizers`): `l1 Σ|w| + l2 Σw²`.
+///
+/// ```
+/// use engraft_nn::Regularizer;
+/// assert_eq!(Regularizer::l2(0.01).factors(), (0.0, 0.01));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "class_name", content = "config", deny_unknown_fields)]
+#[expect(missing_docs, reason = "fields are Keras' arguments of the same names")]
+pub enum Regularizer {
+    /// `l1 Σ|w|`
+    L1 { l1: f32 },
+    /// `l2 Σw²`
+    L2 { l2: f32 },
+    /// both
+    #[serde(rename = "L1L2")]
+    L1L2 { l1: f32, l2: f32 },
+}
+
+impl Regularizer {
+    /// `l1 Σ|w|`
+    pub fn l1(l1: f32) -> Self {
+        Self::L1 { l1 }
+    }
+
+    /// `l2 Σw²`
+    pub fn l2(l2: f32) -> Self {
+        Self::L2 { l2 }
+    }
+
+    /// The factors `(l1, l2)`.
+    pub fn factors(self) -> (f32, f32) {
+        match self {
+            Self::L1 { l1 } => (l1, 0.0),
+            Self::L2 { l2 } => (0.0, l2),
+            Self::L1L2 { l1, l2 } => (l1, l2),
+        }
+    }
+}

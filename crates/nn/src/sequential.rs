@@ -1,0 +1,188 @@
+//! Sequential: layers one after the other.
+
+use std::sync::OnceLock;
+
+use serde_json::{Map, Value};
+
+use crate::graph::{Arguments, Graph, SymbolicTensor};
+use crate::layer::{IntoLayer, Layer, LayerDef, Shape};
+use crate::layers::InputLayer;
+use crate::model::{Model, graph_output_shape};
+use crate::plan::{Lowering, ValueId};
+use crate::{Error, Result, naming};
+
+/// Collects layers for a sequential model (Keras' `Sequential`).
+///
+/// It is a layer too: called on a tensor it takes that tensor's shape.
+///
+/// ```
+/// use engraft_nn::prelude::*;
+/// let augment = Sequential::new().add(RandomFlip::horizontal()).add(RandomRotation::new(0.1));
+/// let x = augment.call(&Input::new([64, 64, 3]))?;
+/// assert_eq!(x.shape(), &[64, 64, 3]);
+/// # Ok::<(), engraft_nn::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Sequential {
+    name: String,
+    layers: Vec<Layer>,
+}
+
+impl Sequential {
+    /// No layers yet, named automatically.
+    #[expect(clippy::new_without_default, reason = "each takes the next automatic name: no two are equal")]
+    pub fn new() -> Self {
+        Self::with_name(naming::auto_name("Sequential"))
+    }
+
+    /// No layers yet, called `name`.
+    pub fn with_name(name: impl Into<String>) -> Self {
+        Self { name: name.into(), layers: Vec::new() }
+    }
+
+    /// Appends a layer, a model, or (first) an input.
+    #[must_use]
+    #[expect(clippy::should_implement_trait, reason = "Keras' name of it")]
+    pub fn add(mut self, layer: impl IntoLayer) -> Self {
+        self.layers.push(layer.into_layer());
+        self
+    }
+
+    /// Applies the layers as one layer.
+    pub fn call<'a>(self, inputs: impl Arguments<'a>) -> Result<SymbolicTensor> {
+        self.into_layer().call(inputs)
+    }
+
+    /// The model, where the first layer knows its input: an [`Input`](crate::layers::Input) or another model.
+    pub fn build(self) -> Result<Model> {
+        let Some(first) = self.layers.first() else {
+            return Err(Error::because("Sequential", "expected at least one layer, received none").hint("add one"));
+        };
+        let Some(shape) = first.input_shapes().and_then(|shapes| shapes.first()).cloned() else {
+            return Err(Error::because("Sequential", format_args!("the input shape is unknown: {} has none", first.place()))
+                .hint("add(Input::new([height, width, channels])) first, or use build_for"));
+        };
+        self.build_for(shape)
+    }
+
+    /// The model for samples of this shape.
+    pub fn build_for(self, shape: impl Into<Shape>) -> Result<Model> {
+        let layer = self.into_layer();
+        layer.build(&[shape.into()])?;
+        Model::from_layer(layer)
+    }
+}
+
+impl IntoLayer for Sequential {
+    fn into_layer(self) -> Layer {
+        let mut layers = self.layers;
+        let input = layers.first().filter(|first| first.def_as::<InputLayer>().is_some()).cloned();
+        if input.is_some() {
+            layers.remove(0);
+        }
+        Layer::new(SequentialDef { input, layers, graph: OnceLock::new() }, Some(self.name))
+    }
+}
+
+/// The description of a sequential model.
+#[derive(Debug)]
+pub struct SequentialDef {
+    input: Option<Layer>,
+    layers: Vec<Layer>,
+    graph: OnceLock<Graph>,
+}
+
+impl SequentialDef {
+    /// The chain from an input of this shape through all layers.
+    fn chain(&self, shape: &Shape) -> Result<Graph> {
+        let input = match &self.input {
+            Some(layer) => SymbolicTensor::new(layer.clone(), Vec::new(), shape.clone()),
+            None => crate::layers::Input::new(shape.clone()),
+        };
+        let mut x = input.clone();
+        for layer in &self.layers {
+            x = layer.call(&x)?;
+        }
+        Graph::new(vec![input], vec![x])
+    }
+}
+
+impl LayerDef for SequentialDef {
+    fn class_name(&self) -> &'static str {
+        "Sequential"
+    }
+
+    /// Empty: the graph itself is written by who writes files.
+    fn config(&self) -> Map<String, Value> {
+        Map::new()
+    }
+
+    fn build(&self, inputs: &[Shape]) -> Result<()> {
+        let [shape] = inputs else {
+            return Err(Error::new("inputs", "one", inputs.len()));
+        };
+        if let Some(declared) = self.input.as_ref().and_then(|input| input.output_shape())
+            && declared != shape
+        {
+            return Err(Error::new("input", format_args!("{declared:?} as declared"), format_args!("{shape:?}")));
+        }
+        // A second build finds the graph in place; the layer checks its shape.
+        if self.graph.get().is_none() {
+            let _ = self.graph.set(self.chain(shape)?);
+        }
+        Ok(())
+    }
+
+    fn output_shape(&self, inputs: &[Shape]) -> Result<Shape> {
+        match self.graph.get() {
+            Some(graph) => graph_output_shape(graph, inputs),
+            None => Err(Error::because("Sequential", "not built yet").hint("call it on a tensor first")),
+        }
+    }
+
+    fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {
+        match self.graph.get() {
+            Some(graph) => to.graph(graph, inputs),
+            None => Err(Error::because("Sequential", "not built yet").hint("call it on a tensor first")),
+        }
+    }
+
+    fn graph(&self) -> Option<&Graph> {
+        self.graph.get()
+    }
+
+    /// Without the input, as Keras shows them.
+    fn sublayers(&self) -> Vec<Layer> {
+        self.layers.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::prelude::*;
+
+    #[test]
+    fn a_nested_model_gives_the_input_shape() {
+        let x = Input::new([6, 6, 3]);
+        let base = Model::named("base", &x, &Conv2D::new(2, 3).call(&x).unwrap()).unwrap();
+        let model = Sequential::new().add(&base).add(Flatten::new()).add(Dense::new(5)).build().unwrap();
+        assert_eq!((model.input_shape(), model.output_shape()), (&vec![6, 6, 3], &vec![5]));
+        assert_eq!(model.layers().len(), 3);
+        base.set_trainable(false);
+        assert_eq!(model.trainable_weights().len(), 2);
+    }
+
+    #[test]
+    fn an_unknown_input_shape_says_what_to_add() {
+        let error = Sequential::new().add(Dense::new(5)).build().unwrap_err().to_string();
+        assert!(error.contains("hint: add(Input::new("), "{error}");
+    }
+
+    #[test]
+    fn freezing_before_the_first_call_counts() {
+        let layer = Sequential::new().add(Dense::new(5)).into_layer();
+        layer.set_trainable(false);
+        layer.call(&Input::new([2])).unwrap();
+        assert!(layer.trainable_weights().is_empty());
+    }
+}
