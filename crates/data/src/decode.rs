@@ -9,6 +9,8 @@ use engraft_nn::{Error, Result};
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
 
+use crate::complete::is_complete;
+
 /// The most pixels a photo may declare, 178 megapixels: the size at which Pillow, too, takes an image for a
 /// decompression bomb.
 pub const MAX_PIXELS: u64 = 178_956_970;
@@ -132,41 +134,6 @@ fn limits() -> Limits {
     let mut limits = Limits::no_limits();
     limits.max_alloc = Some(MAX_PIXELS * 8);
     limits
-}
-
-/// Whether the file reaches its end. Of these formats the decoders fill in what is missing without a word.
-fn is_complete(format: ImageFormat, bytes: &[u8]) -> bool {
-    match format {
-        ImageFormat::Jpeg => jpeg_is_complete(bytes),
-        ImageFormat::WebP => match bytes.get(4..8) {
-            // The size leaves out 8 bytes of header; the byte that pads to an even size may be missing.
-            Some(&[a, b, c, d]) => bytes.len() as u64 + 1 >= u64::from(u32::from_le_bytes([a, b, c, d])) + 8,
-            _ => false,
-        },
-        _ => true,
-    }
-}
-
-/// Whether a JPEG's segments and scans lead to its end-of-image marker. A thumbnail's own end lies inside a segment and
-/// doesn't count.
-fn jpeg_is_complete(bytes: &[u8]) -> bool {
-    const END_OF_IMAGE: u8 = 0xD9;
-    let mut at = 0;
-    while let Some(offset) = bytes[at..].iter().position(|&byte| byte == 0xFF) {
-        at += offset + 1;
-        match bytes.get(at..) {
-            Some([END_OF_IMAGE, ..]) => return true,
-            // Fill bytes, a stuffed zero, and the markers that stand alone: restart, start of image, temporary.
-            Some([0xFF, ..]) => {}
-            Some([0x00 | 0x01 | 0xD0..=0xD8, ..]) => at += 1,
-            Some([_, high, low, ..]) => at += 1 + usize::from(u16::from_be_bytes([*high, *low])),
-            _ => return false,
-        }
-        if at > bytes.len() {
-            return false;
-        }
-    }
-    false
 }
 
 /// `image` in 8 bits on a white ground.
@@ -294,32 +261,6 @@ mod tests {
         let expected: Vec<u8> = [255, 0, 255, 0, 0, 255, 0, 255].iter().flat_map(|&grey: &u8| [grey; 3]).collect();
         assert_eq!(pixels(photo!("one_bit.png")).unwrap().rgb, expected);
         assert_eq!(pixels(photo!("one_pixel.png")).unwrap(), Pixels { width: 1, height: 1, rgb: RED.to_vec() });
-    }
-
-    #[test]
-    fn a_photo_cut_short_anywhere_is_an_error() {
-        for whole in [
-            photo!("orientation_6.jpg"),
-            photo!("progressive.jpg"),
-            photo!("cmyk.jpg"),
-            photo!("rgba.png"),
-            photo!("animated.gif"),
-            photo!("photo.bmp"),
-            photo!("rgba.webp"),
-            photo!("lossy.webp"),
-        ] {
-            // An animation's later frames and a PNG's closing chunk may go missing without harm to the picture.
-            let picture = match image::guess_format(whole).unwrap() {
-                ImageFormat::Gif => whole.len() / 2,
-                ImageFormat::Png => whole.len() - 16,
-                // The padding byte.
-                ImageFormat::WebP => whole.len() - 1,
-                _ => whole.len(),
-            };
-            for length in 0..picture {
-                assert!(pixels(&whole[..length]).is_err(), "{:?}: {length} of {} bytes", &whole[..4], whole.len());
-            }
-        }
     }
 
     #[test]

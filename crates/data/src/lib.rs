@@ -17,6 +17,7 @@
 //! # Ok::<(), engraft_data::Error>(())
 //! ```
 
+mod complete;
 mod dataset;
 mod decode;
 mod folder;

@@ -1,80 +1,63 @@
 //! Why a weight file can't be had, and which file to put where instead.
 
-use std::fmt;
-use std::io;
 use std::path::PathBuf;
+use std::{fmt, io};
 
-/// Why a weight file can't be had; every message about a file says where to put it by hand.
+/// Why a weight file can't be had. Every message about a download says which file to put where by hand.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HubError {
     /// No place to keep files: neither a home folder nor a variable that names one.
-    #[error("no home folder to keep weights in\nhint: set ENGRAFT_CACHE to a folder")]
+    #[error("there is no home folder to keep weights in\nhint: set ENGRAFT_CACHE to a folder")]
     NoCache,
     /// The server can't be reached.
-    #[error("{url}: can't be reached: {reason}{rescue}")]
+    #[error("{}: can't be reached: {reason}{wanted}", wanted.url)]
     Offline {
-        /// Address of the file.
-        url: String,
-        /// What the connection failed of.
+        /// The file that was wanted.
+        wanted: Box<Wanted>,
+        /// Why there was no connection.
         reason: String,
-        /// What to do instead.
-        rescue: Rescue,
     },
     /// The server answers, but not with the file.
-    #[error("{url}: expected the file, received HTTP status {status}{rescue}")]
+    #[error("{}: expected the file, received HTTP status {status}{wanted}", wanted.url)]
     Status {
-        /// Address of the file.
-        url: String,
+        /// The file that was wanted.
+        wanted: Box<Wanted>,
         /// The HTTP status.
         status: u16,
-        /// What to do instead.
-        rescue: Rescue,
     },
     /// The connection kept breaking before the end. What arrived is kept, and the next attempt goes on from there.
-    #[error(
-        "{url}: the connection broke after {received} of {expected} bytes: {reason}\nhint: try again, it goes on from there{rescue}"
-    )]
+    #[error("{}: cut short after {received} bytes: {reason}\nhint: try again, it goes on from there{wanted}", wanted.url)]
     Truncated {
-        /// Address of the file.
-        url: String,
+        /// The file that was wanted.
+        wanted: Box<Wanted>,
         /// Bytes that have arrived.
         received: u64,
-        /// Bytes that the server announced, or `unknown`.
-        expected: String,
         /// How the connection broke.
         reason: String,
-        /// What to do instead.
-        rescue: Rescue,
     },
-    /// The server sends more than any weight file holds.
-    #[error("{url}: expected at most {limit} bytes, received {received}{rescue}")]
+    /// The server sends more than any weight file holds. What arrived was deleted.
+    #[error("{}: expected at most {limit} bytes, received {received}{wanted}", wanted.url)]
     TooLarge {
-        /// Address of the file.
-        url: String,
-        /// The bound.
+        /// The file that was wanted.
+        wanted: Box<Wanted>,
+        /// The bound, in bytes.
         limit: u64,
         /// Bytes announced or received.
         received: u64,
-        /// What to do instead.
-        rescue: Rescue,
     },
-    /// The whole file arrived, and is another. It was deleted.
-    #[error("{url}: expected MD5 {expected}, received {received} ({reason}); the download was deleted{rescue}")]
+    /// All of a file arrived, but of another file. It was deleted.
+    #[error("{}: expected MD5 {}, received {received} ({reason}); the download was deleted{wanted}", wanted.url, wanted.md5)]
     WrongHash {
-        /// Address of the file.
-        url: String,
-        /// The MD5 that is pinned.
-        expected: String,
+        /// The file that was wanted.
+        wanted: Box<Wanted>,
         /// The MD5 of what arrived.
         received: String,
         /// Why its content wasn't accepted either.
         reason: String,
-        /// What to do instead.
-        rescue: Rescue,
     },
     /// The cache can't be read or written: no permission, a full disk.
-    #[error("{}: can't be {action}: {source}\nhint: make room or give write access there, or set ENGRAFT_CACHE to another folder", path.display())]
+    #[error("{}: can't be {action}: {source}\nhint: make room or give yourself access there, or set ENGRAFT_CACHE to another folder", path.display())]
     Disk {
         /// The file or folder.
         path: PathBuf,
@@ -85,9 +68,11 @@ pub enum HubError {
     },
 }
 
-/// What to do where a download fails: which file to put where.
+/// A file that was to be downloaded, shown as what to do where that fails.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rescue {
+pub struct Wanted {
+    /// Address it was asked from.
+    pub url: String,
     /// File name.
     pub name: &'static str,
     /// The MD5 that is pinned for it.
@@ -98,13 +83,35 @@ pub struct Rescue {
     pub rejected: Vec<(PathBuf, String)>,
 }
 
-impl fmt::Display for Rescue {
+impl fmt::Display for Wanted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (path, reason) in &self.rejected {
             write!(f, "\nnote: {} is not used: {reason}", path.display())?;
         }
-        let [cache, keras] = &self.folders;
-        write!(f, "\nhint: put {} (MD5 {}) into {} or {}", self.name, self.md5, cache.display(), keras.display())?;
+        let [cache, keras] = self.folders.each_ref().map(|folder| folder.display());
+        write!(f, "\nhint: put {} (MD5 {}) into {cache} or {keras}", self.name, self.md5)?;
         write!(f, ", or set ENGRAFT_WEIGHTS_URL to the address of a folder that holds it")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_message_says_what_happened_what_was_found_and_what_to_do() {
+        let wanted = Box::new(Wanted {
+            url: "https://host/weights.h5".to_owned(),
+            name: "weights.h5",
+            md5: "00ff",
+            folders: ["cache".into(), "keras".into()],
+            rejected: vec![("keras/weights.h5".into(), "its MD5 is 11".to_owned())],
+        });
+        let error = HubError::Status { wanted, status: 404 };
+        let expected = "https://host/weights.h5: expected the file, received HTTP status 404\n\
+                        note: keras/weights.h5 is not used: its MD5 is 11\n\
+                        hint: put weights.h5 (MD5 00ff) into cache or keras, \
+                        or set ENGRAFT_WEIGHTS_URL to the address of a folder that holds it";
+        assert_eq!(error.to_string(), expected);
     }
 }

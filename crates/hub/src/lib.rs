@@ -12,13 +12,15 @@
 //! ```
 
 mod download;
+mod environment;
 mod error;
+mod hash;
 mod hub;
-mod md5;
+mod part;
 #[cfg(test)]
 mod test_server;
 mod weights;
 
-pub use error::{HubError, Rescue};
+pub use error::{HubError, Wanted};
 pub use hub::Hub;
 pub use weights::{VGG16, VGG16_NOTOP, WeightFile};
