@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
-use crate::layer::{Layer, Shape};
+use crate::layer::{IntoLayer, Layer, Shape};
 use crate::layers::InputLayer;
 use crate::{Error, Result};
 
@@ -48,6 +48,13 @@ impl SymbolicTensor {
         let mut walk = Walk::default();
         walk.visit(self, &HashSet::new());
         walk.calls.into_iter().filter(|call| call.inputs().is_empty()).collect()
+    }
+}
+
+/// Stands for the layer behind it: `Sequential::new().add(Input::new([4]))`.
+impl IntoLayer for SymbolicTensor {
+    fn into_layer(self) -> Layer {
+        self.layer().clone()
     }
 }
 

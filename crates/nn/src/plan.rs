@@ -257,8 +257,9 @@ mod tests {
     #[test]
     fn prediction_needs_no_more_than_its_widest_places() {
         let plan = Plan::predict(&small(), 4).unwrap();
-        // conv1's output and the pooled one, a chunk of 4; conv2's output takes the place of conv1's.
-        assert_eq!(plan.buffers().iter().sum::<usize>(), 4 * (16 * 16 * 8 + 8 * 8 * 8));
+        // conv1's output and the pooled one, a chunk of 4; conv2's, which leaves the prefix and so has a place of its
+        // own. The outputs of both Dense fit where conv1's and the pooled one stood.
+        assert_eq!(plan.buffers().iter().sum::<usize>(), 4 * (16 * 16 * 8 + 8 * 8 * 8 + 8 * 8 * 8));
     }
 
     #[test]

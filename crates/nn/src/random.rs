@@ -32,8 +32,9 @@ impl Rng {
 
     /// 64 random bits.
     pub fn next_u64(&mut self) -> u64 {
+        let value = mix(0, self.0);
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        mix(0, self.0)
+        value
     }
 
     /// A number in `0.0..1.0` with 53 random bits.

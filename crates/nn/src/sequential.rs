@@ -58,7 +58,11 @@ impl Sequential {
         let Some(first) = self.layers.first() else {
             return Err(Error::because("Sequential", "expected at least one layer, received none").hint("add one"));
         };
-        let Some(shape) = first.input_shapes().and_then(|shapes| shapes.first()).cloned() else {
+        let declared = match first.def_as::<InputLayer>() {
+            Some(_) => first.output_shape(),
+            None => first.input_shapes().and_then(|shapes| shapes.first()),
+        };
+        let Some(shape) = declared.cloned() else {
             return Err(Error::because("Sequential", format_args!("the input shape is unknown: {} has none", first.place()))
                 .hint("add(Input::new([height, width, channels])) first, or use build_for"));
         };
