@@ -50,11 +50,15 @@ def imagenet_vgg16(assets):
 
 
 def photo(assets):
-    """The photo's bytes, its decoded pixels, and those resized as `image_dataset_from_directory` does."""
+    """The photo's bytes and its pixels as two decoders give them."""
     with tarfile.open(assets / PHOTOS) as archive:
         data = archive.extractfile(PHOTO).read()
-    decoded = tf.io.decode_image(data, channels=3, expand_animations=False)
-    return data, decoded.numpy(), tf.image.resize(decoded, (SIZE, SIZE), method="bilinear").numpy()
+    return data, {
+        # What `image_dataset_from_directory` calls; for JPEG it takes the fast, rough cosine transform.
+        "photo": tf.io.decode_image(data, channels=3, expand_animations=False),
+        # The exact one of libjpeg, which Pillow and so `keras.utils.load_img` take.
+        "photo_accurate": tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE"),
+    }
 
 
 def synthetic():
@@ -75,27 +79,32 @@ def activations(model, pixels, case):
     }
 
 
-def write(directory):
-    assets = pathlib.Path(os.environ["GOLDEN_ASSETS"])
-    model = imagenet_vgg16(assets)
-    data, decoded, resized = photo(assets)
-
-    case = store.Case()
-    photo_entry = {
-        "case": "photo",
+def photo_case(name, model, data, decoded, case):
+    resized = tf.image.resize(decoded, (SIZE, SIZE), method="bilinear").numpy()
+    return {
+        "case": name,
         "archive": PHOTOS,
         "file": PHOTO,
         "sha256": hashlib.sha256(data).hexdigest(),
         "decoded_shape": list(decoded.shape),
-        "decoded_sha256": hashlib.sha256(decoded.tobytes()).hexdigest(),
+        "decoded_sha256": hashlib.sha256(decoded.numpy().tobytes()).hexdigest(),
         # Profiles tell a difference in decoding or resizing from one in the network, without being the photo.
         "row_means": case.put("row_means", resized.mean(axis=1, dtype="float64")),
         "column_means": case.put("column_means", resized.mean(axis=0, dtype="float64")),
         "activations": activations(model, resized, case),
     }
-    store.write_npz(directory / "photo.npz", case)
 
+
+def write(directory):
+    assets = pathlib.Path(os.environ["GOLDEN_ASSETS"])
+    model = imagenet_vgg16(assets)
+    entries = []
+    data, decodings = photo(assets)
+    for name, decoded in decodings.items():
+        case = store.Case()
+        entries.append(photo_case(name, model, data, decoded, case))
+        store.write_npz(directory / f"{name}.npz", case)
     case = store.Case()
-    synthetic_entry = {"case": "synthetic", "formula": FORMULA, "activations": activations(model, synthetic(), case)}
+    entries.append({"case": "synthetic", "formula": FORMULA, "activations": activations(model, synthetic(), case)})
     store.write_npz(directory / "synthetic.npz", case)
-    store.write_index(directory, [photo_entry, synthetic_entry])
+    store.write_index(directory, entries)
