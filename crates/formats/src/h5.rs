@@ -21,6 +21,7 @@
 //! # Ok::<(), engraft_formats::h5::H5Error>(())
 //! ```
 
+mod budget;
 mod number;
 mod read;
 mod skeleton;

@@ -1,5 +1,7 @@
 //! HDF5 files written by Keras and h5py (`data/generate.py`), and what hostile ones get.
 
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
 use std::path::{Path, PathBuf};
 
 use engraft_formats::h5::{H5Error, H5File, H5Writer};
@@ -136,6 +138,19 @@ fn declared_sizes_are_counted_before_anything_is_allocated() {
         let error = file.read_f32(name).unwrap_err();
         assert!(matches!(error, H5Error::Budget { .. }), "{name}: {error:?}");
     }
+}
+
+#[test]
+fn a_stored_chunk_longer_than_the_file_makes_no_room_for_itself() {
+    let mut bytes = std::fs::read(data("types.h5")).unwrap();
+    // A node of the B-tree over chunks: signature, type 1, 22 bytes of header, then the first
+    // chunk's stored size.
+    let node = bytes.windows(5).position(|window| window == b"TREE\x01").unwrap();
+    bytes[node + 24..node + 28].copy_from_slice(&u32::MAX.to_le_bytes());
+    let file = H5File::from_bytes(bytes).unwrap();
+    let errors = ["chunked", "resizable"].map(|name| file.read_f32(name).err());
+    let told = errors.iter().flatten().any(|error| error.to_string().contains("a chunk of 4294967295 bytes"));
+    assert!(told, "{errors:?}");
 }
 
 #[test]

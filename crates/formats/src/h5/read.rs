@@ -1,21 +1,13 @@
 //! Reading: one open file, asked by path.
 
-use std::cell::Cell;
 use std::collections::HashMap;
 use std::io::{Cursor, Read, Seek};
 use std::path::Path;
 
-use hdf5_pure::{AttrValue, Dataset, Error, File, FormatError, Group, Layout, ReadSeekSource};
+use hdf5_pure::{AttrValue, Dataset, Error, File, FormatError, Group, ReadSeekSource};
 
+use super::budget::Budget;
 use super::{H5Error, MAX_DEPTH, number};
-
-/// The least budget of any file, so that small files of highly compressible values can be read.
-const BUDGET_FLOOR: u64 = 64 << 20;
-
-/// Values may take this many times the bytes of the file. Stored as f16 they double, and gzip
-/// shrinks trained weights by a fifth; the rest is room for runs of zeros, such as fresh
-/// optimizer slots. Deflate could reach 1032, which only a bomb needs.
-const BUDGET_RATIO: u64 = 16;
 
 /// A member of a group.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,7 +26,7 @@ pub struct H5Entry {
 #[derive(Debug)]
 pub struct H5File {
     file: File,
-    budget: Cell<u64>,
+    budget: Budget,
 }
 
 impl H5File {
@@ -64,15 +56,14 @@ impl H5File {
         let open_error = |error: Error| H5Error::Open { reason: error.to_string() };
         let source = ReadSeekSource::new(reader).map_err(|error| open_error(error.into()))?;
         let file = File::from_source(source).map_err(open_error)?;
-        let budget = file.file_size().saturating_mul(BUDGET_RATIO).max(BUDGET_FLOOR);
-        Ok(Self { file, budget: Cell::new(budget) })
+        let budget = Budget::for_file_of(file.file_size());
+        Ok(Self { file, budget })
     }
 
     /// Sets how many bytes all further reads may take together.
     #[must_use]
     pub fn with_budget(self, bytes: u64) -> Self {
-        self.budget.set(bytes);
-        self
+        Self { budget: Budget::new(bytes), ..self }
     }
 
     /// The members of a group, by name in byte order, as h5py lists them.
@@ -199,24 +190,11 @@ impl H5File {
         attributes.map_err(|error| translate(path, "group or dataset", error))
     }
 
-    /// Refuses data outside the file, charges the budget for values of at least `width` bytes,
-    /// and returns the shape.
+    /// Counts a dataset's values, of at least `width` bytes each, against the budget before they
+    /// are read, and returns its shape.
     fn admit(&self, path: &str, dataset: &Dataset, width: usize) -> Result<Vec<usize>, H5Error> {
         let shape = shape_of(path, dataset)?;
-        let damaged = |error| translate(path, "dataset", error);
-        if dataset.layout().map_err(damaged)? == Layout::Virtual {
-            return Err(H5Error::Outside { path: path.to_owned(), what: "a virtual dataset" });
-        }
-        let width = dataset.element_size().map_err(damaged)?.max(width as u64);
-        let bytes = |dims: &mut dyn Iterator<Item = u64>| dims.fold(width, u64::saturating_mul);
-        let values = bytes(&mut shape.iter().map(|&n| n as u64));
-        // A chunk is decompressed as a whole, even when the dataset is smaller.
-        let chunk = dataset.chunk_shape().map_err(damaged)?.map_or(0, |dims| bytes(&mut dims.into_iter()));
-        let (declared, left) = (values.max(chunk), self.budget.get());
-        if declared > left {
-            return Err(H5Error::Budget { path: path.to_owned(), declared, left });
-        }
-        self.budget.set(left - declared);
+        self.budget.admit(path, dataset, width as u64, self.file.file_size())?;
         Ok(shape)
     }
 

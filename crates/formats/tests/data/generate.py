@@ -1,4 +1,4 @@
-"""Writes the HDF5 files that tests/h5.rs reads: `python generate.py`, with Keras 3.15 and h5py.
+"""Writes the files that the tests read: `python generate.py`, with Keras 3.15, h5py and onnx.
 
 Well-formed files come from Keras and h5py themselves; the hostile ones ask a reader to go to
 other places or to allocate more than the file could hold.
@@ -13,6 +13,8 @@ here = os.path.dirname(os.path.abspath(__file__))
 import h5py
 import keras
 import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
 
 
 def at(name):
@@ -77,6 +79,29 @@ def h5py_types():
             file[f"many/{index}"] = np.float32(index)
 
 
+def onnx_graph(kernel):
+    bias = helper.make_tensor("bias", TensorProto.FLOAT, [3], [0.5, -1.0, 2.0])
+    shape = numpy_helper.from_array(np.array([-1, 3]), "shape")
+    nodes = [
+        helper.make_node("Gemm", ["x", "kernel", "bias"], ["y"]),
+        helper.make_node("Reshape", ["y", "shape"], ["z"]),
+    ]
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", n]) for name, n in [("x", 2), ("z", 3)]]
+    graph = helper.make_graph(nodes, "small", values[:1], values[1:], [kernel, bias, shape])
+    return helper.make_model(graph)
+
+
+def onnx_files():
+    kernel = numpy_helper.from_array(np.arange(6, dtype="f4").reshape(2, 3), "kernel")
+    model = onnx_graph(kernel)
+    onnx.checker.check_model(model)
+    onnx.save(model, at("small.onnx"))
+    onnx.external_data_helper.set_external_data(kernel, "/etc/passwd")
+    kernel.ClearField("raw_data")
+    with open(at("external.onnx"), "wb") as file:
+        file.write(onnx_graph(kernel).SerializeToString())
+
+
 def hostile():
     with h5py.File(at("external_link.h5"), "w") as file:
         file["inside"] = np.float32(1)
@@ -100,4 +125,5 @@ def hostile():
 if __name__ == "__main__":
     keras_files()
     h5py_types()
+    onnx_files()
     hostile()

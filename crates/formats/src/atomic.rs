@@ -1,0 +1,195 @@
+//! Files that are either the old or the new one, never half of each.
+
+use std::fs::{self, File, Permissions};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
+
+/// Why a file wasn't replaced. The old one, if any, is as it was.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write {}: {source}", path.display())]
+pub struct AtomicError {
+    /// The file that was to be written.
+    pub path: PathBuf,
+    /// What the system said, or the error of the function that wrote.
+    #[source]
+    pub source: io::Error,
+}
+
+/// Writes a file as a whole: into a temporary file beside it, which takes its place once every
+/// byte is on disk.
+///
+/// Readers see the old file or the new one, whenever this process or the machine stops. An
+/// existing file's permissions are kept; a link is replaced in the place it points to. On failure
+/// the temporary file is removed.
+///
+/// ```
+/// use engraft_formats::atomic;
+/// use std::io::Write;
+///
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("model.keras");
+/// atomic::write(&path, |file| file.write_all(b"weights"))?;
+/// assert_eq!(std::fs::read(&path)?, b"weights");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// [`AtomicError`] with the path, when the folder can't be written, the disk is full, or `write`
+/// fails. An error of another type travels through [`io::Error::other`].
+pub fn write(path: &Path, write: impl FnOnce(&mut BufWriter<&mut File>) -> io::Result<()>) -> Result<(), AtomicError> {
+    replace(path, write).map_err(|source| AtomicError { path: path.to_owned(), source })
+}
+
+fn replace(path: &Path, write: impl FnOnce(&mut BufWriter<&mut File>) -> io::Result<()>) -> io::Result<()> {
+    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let name = target.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "not a file name"))?;
+    let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+
+    let mut temporary = create_beside(folder, name)?;
+    let mut buffered = BufWriter::new(temporary.as_file_mut());
+    write(&mut buffered)?;
+    buffered.flush()?;
+    drop(buffered);
+    if let Ok(metadata) = fs::metadata(&target) {
+        temporary.as_file().set_permissions(metadata.permissions())?;
+    }
+    temporary.as_file().sync_all()?;
+    temporary.persist(&target).map_err(|error| error.error)?;
+    sync_folder(folder);
+    Ok(())
+}
+
+/// A temporary file named after the one it will replace, so that a leftover of a crash tells
+/// where it belongs.
+fn create_beside(folder: &Path, name: &std::ffi::OsStr) -> io::Result<NamedTempFile> {
+    let mut prefix = std::ffi::OsString::from(".");
+    prefix.push(name);
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(&prefix).suffix(".tmp");
+    if let Some(permissions) = new_file_permissions() {
+        builder.permissions(permissions);
+    }
+    builder.tempfile_in(folder)
+}
+
+/// Temporary files are private by default; a model is an ordinary file, subject to the umask.
+#[cfg(unix)]
+fn new_file_permissions() -> Option<Permissions> {
+    use std::os::unix::fs::PermissionsExt;
+    Some(Permissions::from_mode(0o666))
+}
+
+#[cfg(not(unix))]
+fn new_file_permissions() -> Option<Permissions> {
+    None
+}
+
+/// Makes the renaming itself durable, where the file system knows how: the file is in place
+/// already, so a refusal is no failure.
+fn sync_folder(folder: &Path) {
+    if let Ok(folder) = File::open(folder) {
+        let _ = folder.sync_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let mut names: Vec<_> =
+            fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn the_new_file_takes_the_place_of_the_old() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model");
+        for contents in ["first", "second, and longer"] {
+            write(&path, |file| file.write_all(contents.as_bytes())).unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), contents);
+        }
+        assert_eq!(names(folder.path()), ["model"]);
+    }
+
+    #[test]
+    fn a_failing_writer_leaves_the_old_file_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model");
+        fs::write(&path, "old").unwrap();
+        let error = write(&path, |file| {
+            file.write_all(&[0; 100_000])?;
+            Err(io::ErrorKind::StorageFull.into())
+        })
+        .unwrap_err();
+        assert_eq!(error.source.kind(), io::ErrorKind::StorageFull);
+        assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "old");
+        assert_eq!(names(folder.path()), ["model"]);
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_is_an_error_with_the_path() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("absent").join("model");
+        let error = write(&path, |_| panic!("nothing can be written")).unwrap_err();
+        assert_eq!(error.source.kind(), io::ErrorKind::NotFound);
+        assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
+    }
+
+    #[test]
+    fn a_folder_is_not_replaced_by_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model");
+        fs::create_dir(&path).unwrap();
+        write(&path, |file| file.write_all(b"new")).unwrap_err();
+        assert_eq!(names(folder.path()), ["model"]);
+        assert!(path.is_dir());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn permissions_and_links_stay() {
+        use std::os::unix::fs::{PermissionsExt, symlink};
+        let folder = tempfile::tempdir().unwrap();
+        let (path, link) = (folder.path().join("model"), folder.path().join("latest"));
+        fs::write(&path, "old").unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
+        symlink(&path, &link).unwrap();
+
+        write(&link, |file| file.write_all(b"new")).unwrap();
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(fs::read_to_string(&path).unwrap(), "new");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
+    }
+
+    /// Root may write anywhere, so there this folder has to be one that no one may write.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_folder_that_cannot_be_written_is_an_error_with_the_path() {
+        let path = Path::new("/proc/self/model");
+        let error = write(path, |_| panic!("nothing can be written")).unwrap_err();
+        assert!(error.to_string().contains("/proc/self/model"), "{error}");
+    }
+
+    /// `/dev/full` refuses every byte, as a full disk does, at the latest when the buffer is
+    /// flushed.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_full_disk_is_the_error_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model");
+        fs::write(&path, "old").unwrap();
+        let error = write(&path, |_| {
+            let mut full = File::options().write(true).open("/dev/full")?;
+            full.write_all(b"new")
+        })
+        .unwrap_err();
+        assert_eq!(error.source.kind(), io::ErrorKind::StorageFull);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "old");
+    }
+}
