@@ -80,7 +80,8 @@ impl Activation {
     pub(crate) fn apply_serial(self, x: &mut [f32]) {
         match self {
             Self::Linear => {}
-            Self::Relu => update(x, |x| x.max(0.0)),
+            // Not `max`, which would turn NaN into zero and hide that a model has diverged.
+            Self::Relu => update(x, |x| if x < 0.0 { 0.0 } else { x }),
             Self::Relu6 => update(x, |x| x.clamp(0.0, 6.0)),
             Self::LeakyRelu { negative_slope } => update(x, |x| if x > 0.0 { x } else { negative_slope * x }),
             Self::Elu { alpha } => update(x, |x| if x > 0.0 { x } else { alpha * x.exp_m1() }),
@@ -180,4 +181,117 @@ fn gelu_slope(x: f32, approximate: bool) -> f32 {
 fn mish_slope(x: f32) -> f32 {
     let tanh = softplus(x).tanh();
     tanh + x * (1.0 - tanh * tanh) * sigmoid(x)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::assert_close;
+
+    const X: [f32; 7] = [-5.0, -1.5, -0.25, 0.0, 0.75, 2.0, 4.0];
+
+    /// Each function, its values at `X` and its slopes there, from Keras 3 on TensorFlow.
+    #[rustfmt::skip]
+    const CASES: [(Activation, [f32; 7], [f32; 7]); 19] = [
+        (Activation::Linear, X, [1.0; 7]),
+        (Activation::Relu, [0.0, 0.0, 0.0, 0.0, 0.75, 2.0, 4.0], [0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0]),
+        (Activation::Relu6, [0.0, 0.0, 0.0, 0.0, 0.75, 2.0, 4.0], [0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0]),
+        (Activation::LeakyRelu { negative_slope: 0.2 },
+            [-1.0, -0.3, -0.05, 0.0, 0.75, 2.0, 4.0], [0.2, 0.2, 0.2, 0.2, 1.0, 1.0, 1.0]),
+        (Activation::LeakyRelu { negative_slope: -1.0 }, [5.0, 1.5, 0.25, 0.0, 0.75, 2.0, 4.0], [-1.0, -1.0, -1.0, -1.0, 1.0, 1.0, 1.0]),
+        (Activation::Elu { alpha: 1.0 },
+            [-0.99326205, -0.77686983, -0.22119921, 0.0, 0.75, 2.0, 4.0], [0.0067379475, 0.22313017, 0.7788008, 1.0, 1.0, 1.0, 1.0]),
+        (Activation::Elu { alpha: 0.5 },
+            [-0.49663103, -0.38843492, -0.11059961, 0.0, 0.75, 2.0, 4.0], [0.0033689737, 0.11156508, 0.3894004, 0.5, 1.0, 1.0, 1.0]),
+        (Activation::Elu { alpha: -1.0 },
+            [0.99326205, 0.77686983, 0.22119921, 0.0, 0.75, 2.0, 4.0], [-0.0067379475, -0.22313017, -0.7788008, -1.0, 1.0, 1.0, 1.0]),
+        (Activation::Selu,
+            [-1.7462534, -1.3658143, -0.38889018, 0.0, 0.788_025_74, 2.101402, 4.202804],
+            [0.011845946, 0.392285, 1.3692092, 1.050701, 1.050701, 1.050701, 1.050701]),
+        (Activation::Sigmoid,
+            [0.006692851, 0.18242551, 0.4378235, 0.5, 0.6791787, 0.8807971, 0.98201376],
+            [0.0066480567, 0.14914645, 0.24613407, 0.25, 0.21789499, 0.104993574, 0.017662734]),
+        (Activation::HardSigmoid,
+            [0.0, 0.25, 0.45833334, 0.5, 0.625, 0.8333333, 1.0],
+            [0.0, 0.16666667, 0.16666667, 0.16666667, 0.16666667, 0.16666667, 0.0]),
+        (Activation::Tanh,
+            [-0.99990916, -0.9051483, -0.24491866, 0.0, 0.63514894, 0.9640276, 0.99932927],
+            [0.00018167496, 0.1807065, 0.94001484, 1.0, 0.5965858, 0.070650816, 0.0013409853]),
+        (Activation::Softplus,
+            [0.0067153485, 0.20141329, 0.5759394, std::f32::consts::LN_2, 1.1368711, 2.126928, 4.01815],
+            [0.006692851, 0.18242551, 0.4378235, 0.5, 0.6791787, 0.8807971, 0.98201376]),
+        (Activation::Softsign,
+            [-0.8333333, -0.6, -0.2, 0.0, 0.42857143, 0.6666667, 0.8],
+            [0.027777778, 0.16, 0.64, 1.0, 0.3265306, 0.11111111, 0.04]),
+        (Activation::Exponential,
+            [0.006737947, 0.22313017, 0.7788008, 1.0, 2.117, 7.389056, 54.59815],
+            [0.006737947, 0.22313017, 0.7788008, 1.0, 2.117, 7.389056, 54.59815]),
+        (Activation::Silu,
+            [-0.033464253, -0.27363828, -0.109455876, 0.0, 0.50938404, 1.7615942, 3.928055],
+            [-0.026547434, -0.041294158, 0.37629, 0.5, 0.8425999, 1.0907842, 1.0526646]),
+        (Activation::HardSilu,
+            [0.0, -0.375, -0.114583336, 0.0, 0.46875, 1.6666666, 4.0], [0.0, 0.0, 0.4166667, 0.5, 0.75, 1.1666666, 1.0]),
+        (Activation::Gelu { approximate: true },
+            [0.0, -0.10042843, -0.100324646, 0.0, 0.5799606, 1.9545977, 3.99993],
+            [0.0, -0.12771079, 0.3046459, 0.5, 0.99893826, 1.086099, 1.000335]),
+        (Activation::Mish,
+            [-0.033576235, -0.29809976, -0.12992696, 0.0, 0.6100184, 1.943959, 3.9974124],
+            [-0.026747497, -0.06409779, 0.4398156, 0.6, 0.9857584, 1.0693178, 1.0044335]),
+    ];
+
+    /// exp and tanh differ by a few units in the last place between libraries, and `1 - tanh²` near 1 multiplies that by 10.
+    const TOLERANCE: f32 = 3e-6;
+
+    #[track_caller]
+    fn check(activation: Activation, values: [f32; 7], slopes: [f32; 7]) {
+        let mut y = X;
+        activation.apply(&mut y);
+        assert_close(&y, &values, TOLERANCE);
+        let mut dy = [2.0; 7];
+        activation.gradient(if activation.gradient_from_output() { &y } else { &X }, &mut dy);
+        assert_close(&dy.map(|dy| dy / 2.0), &slopes, TOLERANCE);
+    }
+
+    #[test]
+    fn values_and_slopes_are_those_of_keras() {
+        CASES.into_iter().for_each(|(activation, values, slopes)| check(activation, values, slopes));
+    }
+
+    #[test]
+    fn exact_gelu_keeps_its_small_tail() {
+        let values = [-1.4332578e-6, -0.10021083, -0.10032342, 0.0, 0.5800295, 1.9544997, 3.9998734];
+        let slopes = [-7.146_946_7e-6, -0.12746918, 0.30462664, 0.5, 0.99922574, 1.0852318, 1.0005037];
+        check(Activation::Gelu { approximate: false }, values, slopes);
+        let mut tail = [-5.0];
+        Activation::Gelu { approximate: false }.apply(&mut tail);
+        assert!(
+            (tail[0] / values[0] - 1.0).abs() < 1e-4,
+            "TensorFlow's own erfc is good to about 1e-5 here: {}",
+            tail[0]
+        );
+    }
+
+    #[test]
+    fn nan_stays_nan() {
+        for (activation, _, _) in CASES {
+            let mut y = [f32::NAN];
+            activation.apply(&mut y);
+            assert!(y[0].is_nan(), "{activation:?} gave {}", y[0]);
+        }
+    }
+
+    #[test]
+    fn far_from_zero_nothing_overflows() {
+        for (activation, [low, high]) in [
+            (Activation::Sigmoid, [0.0, 1.0]),
+            (Activation::Softplus, [0.0, 200.0]),
+            (Activation::Silu, [0.0, 200.0]),
+            (Activation::Mish, [0.0, 200.0]),
+            (Activation::Gelu { approximate: false }, [0.0, 200.0]),
+        ] {
+            let mut y = [-200.0, 200.0];
+            activation.apply(&mut y);
+            assert_eq!(y.map(f32::abs), [low, high], "{activation:?}");
+        }
+    }
 }

@@ -142,3 +142,123 @@ fn write_sums(sums: &[f64], dgamma: Option<&mut [f32]>, dbeta: Option<&mut [f32]
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{assert_close, assert_same_for_any_threads, numeric_gradient, uniform};
+
+    const EPSILON: f32 = 1e-3;
+
+    #[test]
+    fn values_are_those_of_keras() {
+        let x = [1.0, 2.0, 3.0, -1.0, 5.0, 0.5];
+        let (mut mean, mut variance, mut y) = ([0.0; 2], [0.0; 2], [0.0; 6]);
+        moments(2, &x, &mut mean, &mut variance);
+        assert_eq!((mean, variance), ([3.0, 0.5], [2.6666667, 1.5]));
+        batch_norm(2, &x, &mean, &variance, Some(&[2.0, -1.0]), Some(&[0.1, 0.2]), EPSILON, &mut y);
+        // TensorFlow's reciprocal root differs in the last place.
+        assert_close(&y, &[-2.3490305, -1.0243368, 0.1, 1.4243368, 2.5490308, 0.2], 4e-7);
+    }
+
+    #[test]
+    fn moments_far_from_zero_keep_their_digits() {
+        let x: Vec<f32> = (0..100_000).map(|i| 4096.0 + (i % 2) as f32).collect();
+        let (mut mean, mut variance) = ([0.0], [0.0]);
+        moments(1, &x, &mut mean, &mut variance);
+        assert_eq!((mean, variance), ([4096.5], [0.25]));
+    }
+
+    #[test]
+    fn moments_of_nothing_are_zero() {
+        let (mut mean, mut variance) = ([f32::NAN; 2], [f32::NAN; 2]);
+        moments(2, &[], &mut mean, &mut variance);
+        assert_eq!((mean, variance), ([0.0; 2], [0.0; 2]));
+    }
+
+    /// `sum(weights * batch_norm(x))` in f64, with the statistics of `x` itself or with fixed ones.
+    fn weighted_sum(x: &[f64], fixed: Option<[f64; 2]>, gamma: &[f64], beta: &[f64], weights: &[f32]) -> f64 {
+        let channel = |c: usize| {
+            let x: Vec<f64> = x.iter().skip(c).step_by(2).copied().collect();
+            let [mean, variance] = fixed.unwrap_or_else(|| {
+                let mean = x.iter().sum::<f64>() / x.len() as f64;
+                [mean, x.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / x.len() as f64]
+            });
+            let y = x.iter().map(|x| (x - mean) / (variance + f64::from(EPSILON)).sqrt() * gamma[c] + beta[c]);
+            y.zip(weights.iter().skip(c).step_by(2)).map(|(y, w)| y * f64::from(*w)).sum::<f64>()
+        };
+        channel(0) + channel(1)
+    }
+
+    #[test]
+    fn gradients_agree_with_differences() {
+        let (x, dy) = (uniform(14, 1), uniform(14, 2));
+        let (gamma, beta) = ([1.5f32, -0.5], [0.25f32, 1.0]);
+        let [x64, gamma64, beta64] =
+            [&x[..], &gamma, &beta].map(|x| x.iter().map(|&x| f64::from(x)).collect::<Vec<_>>());
+        for fixed in [None, Some([0.25, 0.75])] {
+            let (mut mean, mut variance) = ([0.25; 2], [0.75; 2]);
+            let mut gradient = batch_norm_gradient_inference as Gradient;
+            if fixed.is_none() {
+                moments(2, &x, &mut mean, &mut variance);
+                gradient = batch_norm_gradient_training;
+            }
+            let (mut dx, mut dgamma, mut dbeta) = ([0.0; 14], [0.0; 2], [0.0; 2]);
+            let outputs = (Some(&mut dx[..]), Some(&mut dgamma[..]), Some(&mut dbeta[..]));
+            gradient(2, &dy, &x, &mean, &variance, Some(&gamma), EPSILON, outputs.0, outputs.1, outputs.2);
+            let tolerance = 2e-6; // sums of ten terms near 1, each rounded to 6e-8
+            let by_x = numeric_gradient(&x, |x| weighted_sum(x, fixed, &gamma64, &beta64, &dy));
+            assert_close(&dx, &by_x, tolerance);
+            let by_gamma = numeric_gradient(&gamma, |gamma| weighted_sum(&x64, fixed, gamma, &beta64, &dy));
+            assert_close(&dgamma, &by_gamma, tolerance);
+            let by_beta = numeric_gradient(&beta, |beta| weighted_sum(&x64, fixed, &gamma64, beta, &dy));
+            assert_close(&dbeta, &by_beta, tolerance);
+        }
+    }
+
+    type Gradient = fn(
+        usize,
+        &[f32],
+        &[f32],
+        &[f32],
+        &[f32],
+        Option<&[f32]>,
+        f32,
+        Option<&mut [f32]>,
+        Option<&mut [f32]>,
+        Option<&mut [f32]>,
+    );
+
+    #[test]
+    fn outputs_not_asked_for_change_nothing_in_the_others() {
+        let (x, dy) = (uniform(20, 1), uniform(20, 2));
+        let (mut all, mut alone) = ([0.0; 20], [0.0; 20]);
+        let mut dbeta = [0.0; 2];
+        let (mean, variance) = ([0.1, 0.2], [1.0, 2.0]);
+        batch_norm_gradient_training(
+            2,
+            &dy,
+            &x,
+            &mean,
+            &variance,
+            None,
+            EPSILON,
+            Some(&mut all),
+            None,
+            Some(&mut dbeta),
+        );
+        batch_norm_gradient_training(2, &dy, &x, &mean, &variance, None, EPSILON, Some(&mut alone), None, None);
+        assert_eq!(all, alone);
+    }
+
+    #[test]
+    fn same_bits_for_any_number_of_threads() {
+        let x = uniform(50_000 * 3, 1);
+        assert_same_for_any_threads(|| {
+            let mut statistics = vec![0.0; 6];
+            let (mean, variance) = statistics.split_at_mut(3);
+            moments(3, &x, mean, variance);
+            statistics
+        });
+    }
+}

@@ -67,3 +67,23 @@ pub(crate) fn column_sums(
     }
     total
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn row_chunks_hold_whole_rows() {
+        assert_eq!(row_chunk(1), CHUNK);
+        assert_eq!(row_chunk(3), CHUNK / 3 * 3);
+        assert_eq!(row_chunk(CHUNK + 1), CHUNK + 1);
+        assert_eq!(row_chunk(0), CHUNK, "a chunk is never empty");
+    }
+
+    #[test]
+    fn column_sums_keep_the_small_beside_the_large() {
+        // In f32 alone the sum would stop growing at 2^24.
+        let sums = column_sums(1, 20_000_000, 1, |_, sum| sum[0] += 1.0);
+        assert_eq!(sums, [2e7]);
+    }
+}

@@ -66,3 +66,70 @@ fn mix(mut z: u64) -> u64 {
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ (z >> 31)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{assert_same_for_any_threads, uniform};
+
+    #[test]
+    fn add_assign_adds_across_chunks() {
+        let mut acc: Vec<f32> = (0..CHUNK + 3).map(|i| i as f32).collect();
+        add_assign(&mut acc, &vec![0.5; CHUNK + 3]);
+        assert_eq!((acc[0], acc[CHUNK + 2]), (0.5, CHUNK as f32 + 2.5));
+    }
+
+    #[test]
+    fn scale_shift_works_by_channel() {
+        let mut y = [0.0; 6];
+        scale_shift(3, &[1.0, 2.0, 0.0], &[0.0, -1.0, 5.0], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], &mut y);
+        assert_eq!(y, [1.0, 3.0, 5.0, 4.0, 9.0, 5.0]);
+        scale_gradient(3, &[1.0, 2.0, 0.0], &[1.0; 6], &mut y);
+        assert_eq!(y, [1.0, 2.0, 0.0, 1.0, 2.0, 0.0]);
+    }
+
+    #[test]
+    fn dropout_keeps_the_expected_share_and_the_mean() {
+        let mut y = vec![0.0; 100_000];
+        for rate in [0.1, 0.5, 0.9] {
+            dropout(&vec![1.0; 100_000], rate, 7, &mut y);
+            let dropped = y.iter().filter(|&&y| y == 0.0).count() as f32 / 1e5;
+            // The standard deviation is at most 0.0016.
+            assert!((dropped - rate).abs() < 0.008, "rate {rate}: dropped {dropped}");
+            assert!(y.iter().all(|&y| y == 0.0 || y == 1.0 / (1.0 - rate)));
+        }
+    }
+
+    #[test]
+    fn dropout_depends_on_the_seed_and_repeats() {
+        let x = vec![1.0; 4096];
+        let draw = |seed| {
+            let mut y = vec![0.0; 4096];
+            dropout(&x, 0.5, seed, &mut y);
+            y
+        };
+        assert_eq!(draw(1), draw(1));
+        let agreeing = draw(1).iter().zip(draw(2)).filter(|(a, b)| **a == *b).count();
+        // Independent masks agree on half of the values, with a standard deviation of 32.
+        assert!((1888..2208).contains(&agreeing), "masks of neighbouring seeds agree on {agreeing} of 4096");
+    }
+
+    #[test]
+    fn dropout_at_the_ends_of_its_range() {
+        let mut y = [0.0; 3];
+        dropout(&[1.0, 2.0, 3.0], 0.0, 1, &mut y);
+        assert_eq!(y, [1.0, 2.0, 3.0]);
+        dropout(&[1.0, 2.0, 3.0], 1.0, 1, &mut y);
+        assert_eq!(y, [0.0; 3]);
+    }
+
+    #[test]
+    fn dropout_has_the_same_bits_for_any_number_of_threads() {
+        let x = uniform(3 * CHUNK + 1, 1);
+        assert_same_for_any_threads(|| {
+            let mut y = vec![0.0; x.len()];
+            dropout(&x, 0.3, 5, &mut y);
+            y
+        });
+    }
+}

@@ -89,3 +89,77 @@ pub fn flip(horizontal: bool, vertical: bool, h: usize, w: usize, c: usize, x: &
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::integers;
+
+    #[test]
+    fn pad_surrounds_by_zeros_and_its_gradient_takes_them_off() {
+        let x = [1.0, 2.0, 3.0, 4.0];
+        let mut y = [f32::NAN; 12];
+        pad2d(1, 2, 2, 1, [[1, 0], [0, 2]], &x, &mut y);
+        assert_eq!(y, [0.0, 0.0, 0.0, 0.0, 1.0, 2.0, 0.0, 0.0, 3.0, 4.0, 0.0, 0.0]);
+        let mut dx = [f32::NAN; 4];
+        pad2d_gradient(1, 2, 2, 1, [[1, 0], [0, 2]], &y, &mut dx);
+        assert_eq!(dx, x);
+    }
+
+    #[test]
+    fn every_image_of_a_batch_is_padded() {
+        let x = integers(3 * 4 * 5 * 2, 1);
+        let (mut y, mut dx) = (vec![f32::NAN; 3 * 7 * 8 * 2], vec![f32::NAN; x.len()]);
+        pad2d(3, 4, 5, 2, [[1, 2], [3, 0]], &x, &mut y);
+        pad2d_gradient(3, 4, 5, 2, [[1, 2], [3, 0]], &y, &mut dx);
+        assert_eq!(dx, x);
+        assert_eq!(y.iter().sum::<f32>(), x.iter().sum::<f32>());
+    }
+
+    #[test]
+    fn copy_channels_concatenates_over_many_rows() {
+        let rows = 20_000;
+        let (a, b) = (integers(rows * 2, 1), integers(rows, 2));
+        let mut y = vec![f32::NAN; rows * 3];
+        copy_channels(rows, 2, 0, 3, 0, 2, &a, &mut y);
+        copy_channels(rows, 1, 0, 3, 2, 1, &b, &mut y);
+        for row in [0, 1, rows - 1] {
+            assert_eq!(y[row * 3..][..3], [a[row * 2], a[row * 2 + 1], b[row]]);
+        }
+        let mut db = vec![f32::NAN; rows];
+        copy_channels(rows, 3, 2, 1, 0, 1, &y, &mut db);
+        assert_eq!(db, b);
+    }
+
+    #[test]
+    fn reverse_channels_turns_rgb_to_bgr() {
+        let mut y = [0.0; 6];
+        reverse_channels(3, &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], &mut y);
+        assert_eq!(y, [3.0, 2.0, 1.0, 6.0, 5.0, 4.0]);
+    }
+
+    #[test]
+    fn flips() {
+        // two rows of two pixels of two channels
+        let x = [1.0, 10.0, 2.0, 20.0, 3.0, 30.0, 4.0, 40.0];
+        for (horizontal, vertical, expected) in [
+            (false, false, x),
+            (true, false, [2.0, 20.0, 1.0, 10.0, 4.0, 40.0, 3.0, 30.0]),
+            (false, true, [3.0, 30.0, 4.0, 40.0, 1.0, 10.0, 2.0, 20.0]),
+            (true, true, [4.0, 40.0, 3.0, 30.0, 2.0, 20.0, 1.0, 10.0]),
+        ] {
+            let mut y = [0.0; 8];
+            flip(horizontal, vertical, 2, 2, 2, &x, &mut y);
+            assert_eq!(y, expected);
+        }
+    }
+
+    #[test]
+    fn empty_inputs_are_fine() {
+        pad2d(0, 2, 2, 1, [[1, 1], [1, 1]], &[], &mut []);
+        pad2d_gradient(0, 2, 2, 1, [[1, 1], [1, 1]], &[], &mut []);
+        copy_channels(0, 2, 0, 3, 0, 2, &[], &mut []);
+        reverse_channels(3, &[], &mut []);
+        flip(true, true, 0, 0, 3, &[], &mut []);
+    }
+}

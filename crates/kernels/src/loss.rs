@@ -125,3 +125,93 @@ fn for_each_row(
         }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{assert_close, assert_same_for_any_threads, uniform};
+
+    type Loss = fn(usize, &[f32], &[f32], &mut [f32], Option<&mut [f32]>);
+
+    /// Compares with what Keras gives, and the losses without gradient with those with it.
+    #[track_caller]
+    fn check(loss: Loss, predictions: &[f32], targets: &[f32], losses: &[f32], gradient: &[f32]) {
+        let width = predictions.len() / losses.len();
+        let (mut received, mut slopes) = (vec![f32::NAN; losses.len()], vec![f32::NAN; gradient.len()]);
+        loss(width, predictions, targets, &mut received, Some(&mut slopes));
+        // exp and ln differ by a unit in the last place between libraries, and sums round a few times.
+        assert_close(&received, losses, 5e-7);
+        assert_close(&slopes, gradient, 5e-7);
+        let mut alone = vec![f32::NAN; losses.len()];
+        loss(width, predictions, targets, &mut alone, None);
+        assert_eq!(alone, received);
+    }
+
+    #[test]
+    fn categorical_from_logits() {
+        check(
+            softmax_cross_entropy,
+            &[1.0, 2.0, -1.0, 0.5, 0.0, 3.0],
+            &[0.0, 1.0, 0.0, 0.2, 0.3, 0.5],
+            &[0.34901217, 1.523873],
+            &[0.25949648, -0.29461545, 0.035119027, -0.12747855, -0.25601354, 0.38349205],
+        );
+    }
+
+    #[test]
+    fn categorical_from_probabilities_normalises_and_clips() {
+        check(
+            cross_entropy_from_probabilities,
+            &[0.2, 0.7, 0.3, 0.0, 0.4, 0.6, 1.0, 0.0, 0.0],
+            &[0.0, 1.0, 0.0, 0.2, 0.3, 0.5, 1.0, 0.0, 0.0],
+            &[0.5389966, 3.7539194, 1.192_093e-7],
+            &[0.8333332, -0.59523815, 0.8333332, 0.8, 0.05, -0.0333333, 0.0, 0.0, 0.0],
+        );
+    }
+
+    #[test]
+    fn binary_from_logits() {
+        check(
+            sigmoid_cross_entropy,
+            &[1.0, -2.0, 30.0, 0.5],
+            &[1.0, 0.0, 0.0, 0.3],
+            &[0.22009484, 15.412039],
+            &[-0.13447072, 0.059601456, 0.5, 0.16122966],
+        );
+    }
+
+    #[test]
+    fn binary_from_probabilities_clips() {
+        check(
+            binary_cross_entropy_from_probabilities,
+            &[0.8, 0.1, 1.0, 0.5],
+            &[1.0, 0.0, 0.0, 0.3],
+            &[0.16425204, 8.317766],
+            &[-0.625, 0.5555556, 0.0, 0.4],
+        );
+    }
+
+    #[test]
+    fn logits_that_overflow_exp_give_finite_losses() {
+        let mut losses = [0.0; 2];
+        softmax_cross_entropy(2, &[1000.0, 0.0, -1000.0, 0.0], &[0.0, 1.0, 0.0, 1.0], &mut losses, None);
+        assert_eq!(losses, [1000.0, 0.0]);
+        sigmoid_cross_entropy(1, &[1000.0, -1000.0], &[0.0, 0.0], &mut losses, None);
+        assert_eq!(losses, [1000.0, 0.0]);
+    }
+
+    #[test]
+    fn an_empty_batch_is_fine() {
+        softmax_cross_entropy(3, &[], &[], &mut [], Some(&mut []));
+    }
+
+    #[test]
+    fn same_bits_for_any_number_of_threads() {
+        let (logits, targets) = (uniform(30_000 * 3, 1), uniform(30_000 * 3, 2));
+        assert_same_for_any_threads(|| {
+            let (mut losses, mut gradient) = (vec![0.0; 30_000], vec![0.0; 90_000]);
+            softmax_cross_entropy(3, &logits, &targets, &mut losses, Some(&mut gradient));
+            [losses, gradient].concat()
+        });
+    }
+}

@@ -90,7 +90,9 @@ fn reduce<'a>(kind: PoolKind, pixels: impl Iterator<Item = &'a [f32]>, y: &mut [
     match kind {
         PoolKind::Max => {
             y.fill(f32::NEG_INFINITY);
-            pixels.for_each(|x| y.iter_mut().zip(x).for_each(|(y, x)| *y = if *x > *y { *x } else { *y }));
+            // Not `max`, which would drop NaN and hide that a model has diverged.
+            let greater = |(y, &x): (&mut f32, &f32)| *y = if x > *y || x.is_nan() { x } else { *y };
+            pixels.for_each(|x| y.iter_mut().zip(x).for_each(greater));
         }
         PoolKind::Average => {
             y.fill(0.0);
@@ -112,13 +114,16 @@ pub fn max_pool2d_gradient(shape: &Pool2dShape, x: &[f32], y: &[f32], dy: &[f32]
         let x = &x[image * shape.in_size()..][..shape.in_size()];
         let [y, dy] = [y, dy].map(|slice| &slice[image * shape.out_size()..][..shape.out_size()]);
         dx.fill(0.0);
+        let mut left = vec![0.0; shape.channels];
         for (pixel, (y, dy)) in y.chunks_exact(shape.channels).zip(dy.chunks_exact(shape.channels)).enumerate() {
             let (rows, columns) = shape.window(pixel / shape.out_w, pixel % shape.out_w);
-            for channel in 0..shape.channels {
-                let mut positions =
-                    rows.clone().flat_map(|row| columns.clone().map(move |column| shape.at(row, column) + channel));
-                if let Some(first) = positions.find(|&at| x[at] == y[channel]) {
-                    dx[first] += dy[channel];
+            left.copy_from_slice(dy);
+            for at in rows.flat_map(|row| columns.clone().map(move |column| shape.at(row, column))) {
+                let (x, dx) = (&x[at..][..shape.channels], &mut dx[at..][..shape.channels]);
+                for (((dx, x), y), left) in dx.iter_mut().zip(x).zip(y).zip(&mut left) {
+                    let taken = if x == y { *left } else { 0.0 };
+                    *dx += taken;
+                    *left -= taken;
                 }
             }
         }
@@ -190,4 +195,121 @@ fn check_global(batch: usize, pixels: usize, channels: usize, x: &[f32], y: &[f3
     assert!(pixels > 0 && channels > 0, "cannot pool {pixels} pixels of {channels} channels");
     check_len("input", x, batch * pixels * channels);
     check_len("output", y, batch * channels);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reference;
+    use crate::testing::{assert_close, integers, to_f32};
+
+    fn shapes() -> Vec<Pool2dShape> {
+        let base = Pool2dShape {
+            batch: 2,
+            in_h: 7,
+            in_w: 6,
+            channels: 3,
+            size: [2, 2],
+            stride: [2, 2],
+            pad: [0, 0],
+            out_h: 3,
+            out_w: 3,
+        };
+        vec![
+            base,
+            // "same": the last window hangs over the lower edge
+            Pool2dShape { out_h: 4, ..base },
+            // overlapping windows, padded all round
+            Pool2dShape { size: [3, 3], stride: [2, 1], pad: [1, 1], out_h: 4, out_w: 6, ..base },
+            // gaps between windows
+            Pool2dShape { size: [1, 2], stride: [3, 3], out_h: 3, out_w: 2, ..base },
+            Pool2dShape { batch: 1, channels: 70, size: [7, 6], stride: [1, 1], out_h: 1, out_w: 1, ..base },
+        ]
+    }
+
+    #[test]
+    fn pools_agree_with_the_reference() {
+        for shape in shapes() {
+            let x = integers(shape.batch * shape.in_size(), 1);
+            for kind in [PoolKind::Max, PoolKind::Average] {
+                let mut y = vec![f32::NAN; shape.batch * shape.out_size()];
+                pool2d(kind, &shape, &x, &mut y);
+                assert_eq!(y, to_f32(&reference::pool2d(kind, &shape, &x)), "{kind:?} {shape:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn gradients_agree_with_the_reference() {
+        for shape in shapes() {
+            // Whole numbers of a small range tie often.
+            let x = integers(shape.batch * shape.in_size(), 1);
+            let dy = integers(shape.batch * shape.out_size(), 2);
+            let (mut y, mut dx) = (vec![0.0; dy.len()], vec![f32::NAN; x.len()]);
+            pool2d(PoolKind::Max, &shape, &x, &mut y);
+            max_pool2d_gradient(&shape, &x, &y, &dy, &mut dx);
+            assert_eq!(dx, to_f32(&reference::pool2d_gradient(PoolKind::Max, &shape, &x, &dy)), "{shape:?}");
+            average_pool2d_gradient(&shape, &dy, &mut dx);
+            // A value is a sum of a few shares of at most 4, each rounded once.
+            assert_close(&dx, &to_f32(&reference::pool2d_gradient(PoolKind::Average, &shape, &x, &dy)), 1e-6);
+        }
+    }
+
+    #[test]
+    fn same_padding_is_that_of_tensorflow() {
+        let shape = Pool2dShape {
+            batch: 1,
+            in_h: 3,
+            in_w: 3,
+            channels: 1,
+            size: [2, 2],
+            stride: [2, 2],
+            pad: [0, 0],
+            out_h: 2,
+            out_w: 2,
+        };
+        let (x, dy) = ([1.0, 5.0, 5.0, 2.0, 5.0, 0.0, 7.0, 7.0, 3.0], [1.0, 2.0, 3.0, 4.0]);
+        let (mut y, mut dx) = ([0.0; 4], [0.0; 9]);
+        pool2d(PoolKind::Average, &shape, &x, &mut y);
+        assert_eq!(y, [3.25, 2.5, 7.0, 3.0]);
+        average_pool2d_gradient(&shape, &dy, &mut dx);
+        assert_eq!(dx, [0.25, 0.25, 1.0, 0.25, 0.25, 1.0, 1.5, 1.5, 4.0]);
+        pool2d(PoolKind::Max, &shape, &x, &mut y);
+        assert_eq!(y, [5.0, 5.0, 7.0, 3.0]);
+        max_pool2d_gradient(&shape, &x, &y, &dy, &mut dx);
+        assert_eq!(dx, [0.0, 1.0, 2.0, 0.0, 0.0, 0.0, 3.0, 0.0, 4.0]);
+    }
+
+    #[test]
+    fn global_pools_and_their_gradients() {
+        // two images of three pixels of two channels; channel 0 of the first image ties
+        let x = [5.0, 1.0, 5.0, 2.0, 2.0, 9.0, -1.0, -4.0, -2.0, -5.0, -3.0, -6.0];
+        let (mut y, mut dx) = ([0.0; 4], [f32::NAN; 12]);
+        global_pool(PoolKind::Average, 2, 3, 2, &x, &mut y);
+        assert_eq!(y, [4.0, 4.0, -2.0, -5.0]);
+        global_pool(PoolKind::Max, 2, 3, 2, &x, &mut y);
+        assert_eq!(y, [5.0, 9.0, -1.0, -4.0]);
+        global_max_pool_gradient(2, 3, 2, &x, &y, &[2.0, 3.0, 4.0, 5.0], &mut dx);
+        assert_eq!(dx, [1.0, 0.0, 1.0, 0.0, 0.0, 3.0, 4.0, 5.0, 0.0, 0.0, 0.0, 0.0]);
+        global_average_pool_gradient(2, 3, 2, &[3.0, 6.0, 9.0, 12.0], &mut dx);
+        assert_eq!(dx, [1.0, 2.0, 1.0, 2.0, 1.0, 2.0, 3.0, 4.0, 3.0, 4.0, 3.0, 4.0]);
+    }
+
+    #[test]
+    fn nan_stays_nan() {
+        for kind in [PoolKind::Max, PoolKind::Average] {
+            let mut y = [0.0];
+            global_pool(kind, 1, 3, 1, &[1.0, f32::NAN, 2.0], &mut y);
+            assert!(y[0].is_nan(), "{kind:?} gave {}", y[0]);
+        }
+    }
+
+    #[test]
+    fn empty_batches_are_fine() {
+        let shape = Pool2dShape { batch: 0, ..shapes()[0] };
+        pool2d(PoolKind::Max, &shape, &[], &mut []);
+        max_pool2d_gradient(&shape, &[], &[], &[], &mut []);
+        average_pool2d_gradient(&shape, &[], &mut []);
+        global_pool(PoolKind::Max, 0, 3, 2, &[], &mut []);
+    }
 }

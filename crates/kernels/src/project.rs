@@ -142,3 +142,80 @@ pub fn project(
         }
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{assert_close, integers};
+
+    const X: [f32; 12] = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 9.0, 10.0, 11.0, 13.0, 17.0];
+
+    #[test]
+    fn matrices_are_those_of_keras() {
+        let turn = Projection::rotation(30f32.to_radians(), 3, 4);
+        let expected = [0.8660254, -0.5, 0.70096195, 0.5, 0.8660254, -0.6160254, 0.0, 0.0];
+        assert_close(&turn.0, &expected, 2e-7); // two roundings
+        let zoom = Projection::zoom(1.25, 0.8, 3, 4);
+        assert_eq!(zoom.0, [0.8, 0.0, 0.29999998, 0.0, 1.25, -0.25, 0.0, 0.0]);
+    }
+
+    #[test]
+    #[rustfmt::skip]
+    fn pictures_are_those_of_tensorflow() {
+        let turn = Projection::rotation(30f32.to_radians(), 3, 4);
+        let zoom = Projection::zoom(1.25, 1.6, 3, 4);
+        use {FillMode as Fill, Interpolation as By};
+        for (transform, by, fill, expected) in [
+            (turn, By::Bilinear, Fill::Reflect, [1.700962, 2.5669873, 5.135177, 8.419873, 2.200962, 5.066987, 8.4162655, 14.296633, 5.5801272, 8.647115, 11.866026, 14.196152]),
+            (turn, By::Nearest, Fill::Reflect, [2.0, 3.0, 3.0, 9.0, 1.0, 6.0, 7.0, 17.0, 5.0, 11.0, 11.0, 13.0]),
+            (zoom, By::Bilinear, Fill::Reflect, [1.0, 1.7, 3.3, 4.0, 5.0, 5.7, 7.6000004, 9.0, 10.0, 10.7, 14.2, 17.0]),
+            (zoom, By::Nearest, Fill::Reflect, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 9.0, 10.0, 11.0, 13.0, 17.0]),
+            (turn, By::Bilinear, Fill::Wrap, [10.700962, 12.133974, 5.135177, 4.5358987, 2.200962, 5.066987, 8.4162655, 14.296633, 9.928204, 8.647115, 2.4330127, 3.299038]),
+            (turn, By::Nearest, Fill::Wrap, [11.0, 13.0, 3.0, 5.0, 1.0, 6.0, 7.0, 17.0, 9.0, 11.0, 2.0, 3.0]),
+            (zoom, By::Bilinear, Fill::Wrap, [17.0, 10.7, 14.2, 10.0, 9.0, 5.7, 7.6000004, 5.0, 4.0, 1.7, 3.3, 1.0]),
+            (zoom, By::Nearest, Fill::Wrap, [17.0, 11.0, 13.0, 10.0, 9.0, 6.0, 7.0, 5.0, 4.0, 2.0, 3.0, 1.0]),
+            (turn, By::Bilinear, Fill::Constant, [0.96113884, 2.3271644, 5.135177, 6.051531, 2.200962, 5.066987, 8.4162655, 14.296633, 4.060976, 8.647115, 10.547277, 5.758974]),
+            (turn, By::Nearest, Fill::Constant, [0.5, 3.0, 3.0, 9.0, 1.0, 6.0, 7.0, 17.0, 5.0, 11.0, 11.0, 0.5]),
+            (zoom, By::Bilinear, Fill::Constant, [0.53749996, 1.4000001, 2.6, 0.76249975, 0.9499998, 5.7, 7.6000004, 1.3499992, 1.2124997, 8.15, 10.775, 1.7374988]),
+            (zoom, By::Nearest, Fill::Constant, [0.5, 2.0, 3.0, 0.5, 0.5, 6.0, 7.0, 0.5, 0.5, 11.0, 13.0, 0.5]),
+            (turn, By::Bilinear, Fill::Nearest, [1.700962, 2.5669873, 5.135177, 8.419873, 2.200962, 5.066987, 8.4162655, 14.296633, 5.5801272, 8.647115, 11.866026, 14.196152]),
+            (turn, By::Nearest, Fill::Nearest, [2.0, 3.0, 3.0, 9.0, 1.0, 6.0, 7.0, 17.0, 5.0, 11.0, 11.0, 13.0]),
+            (zoom, By::Bilinear, Fill::Nearest, [1.0, 1.7, 3.3, 4.0, 5.0, 5.7, 7.6000004, 9.0, 10.0, 10.7, 14.2, 17.0]),
+            (zoom, By::Nearest, Fill::Nearest, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 9.0, 10.0, 11.0, 13.0, 17.0]),
+        ] {
+            let mut y = [f32::NAN; 12];
+            project(&transform, by, fill, 0.5, 3, 4, 1, &X, &mut y);
+            // Positions are rounded to 2e-7, and neighbours differ by up to 17.
+            assert_close(&y, &expected, 3e-6);
+        }
+    }
+
+    #[test]
+    fn identity_changes_nothing() {
+        let x = integers(5 * 6 * 3, 1);
+        for interpolation in [Interpolation::Bilinear, Interpolation::Nearest] {
+            for fill in [FillMode::Reflect, FillMode::Wrap, FillMode::Constant, FillMode::Nearest] {
+                let mut y = vec![f32::NAN; x.len()];
+                project(&Projection::identity(), interpolation, fill, 9.0, 5, 6, 3, &x, &mut y);
+                assert_eq!(y, x);
+            }
+        }
+    }
+
+    #[test]
+    fn coordinates_far_outside_are_mapped_as_tensorflow_does() {
+        let row = |fill: FillMode| [-9.0, -5.0, -4.5, -1.0, 2.0, 3.5, 4.0, 7.0, 8.0].map(|x| fill.map(x, 4));
+        assert_eq!(row(FillMode::Reflect), [0.0, 3.0, 3.0, 0.0, 2.0, 3.0, 3.0, 0.0, 0.0]);
+        assert_eq!(row(FillMode::Wrap), [3.0, 3.0, 3.0, 3.0, 2.0, 0.0, 0.0, 0.0, 0.0]);
+        assert_eq!(row(FillMode::Nearest), [0.0, 0.0, 0.0, 0.0, 2.0, 3.0, 3.0, 3.0, 3.0]);
+        assert_eq!(FillMode::Reflect.map(5.0, 1), 0.0);
+    }
+
+    #[test]
+    fn positions_at_infinity_read_the_fill_value() {
+        let transform = Projection([1.0, 0.0, 0.0, 0.0, 1.0, 0.0, -1.0, 0.0]);
+        let mut y = [0.0; 2];
+        project(&transform, Interpolation::Nearest, FillMode::Nearest, 7.0, 1, 2, 1, &[1.0, 2.0], &mut y);
+        assert_eq!(y, [1.0, 7.0]);
+    }
+}

@@ -118,3 +118,50 @@ fn taps(interpolation: Interpolation, input: usize, output: usize) -> Vec<Tap> {
         Interpolation::Nearest => (0..output).map(nearest).collect(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{assert_close, dot, uniform};
+
+    const X: [f32; 9] = [1.0, 2.0, 3.0, 4.0, 5.0, 7.0, 11.0, 13.0, 17.0];
+
+    #[test]
+    fn values_are_those_of_tensorflow() {
+        let mut y = [0.0; 10];
+        resize(Interpolation::Bilinear, 1, 3, 3, 1, 2, 5, &X, &mut y);
+        // One rounding of values below 16; TensorFlow's SIMD path may fuse a multiplication.
+        assert_close(&y, &[1.75, 2.15, 2.75, 3.5, 4.0, 9.25, 9.95, 11.0, 13.1, 14.5], 2e-7);
+        resize(Interpolation::Nearest, 1, 3, 3, 1, 2, 5, &X, &mut y);
+        assert_eq!(y, [1.0, 1.0, 2.0, 3.0, 3.0, 11.0, 11.0, 13.0, 17.0, 17.0]);
+    }
+
+    #[test]
+    fn the_same_size_changes_nothing() {
+        for interpolation in [Interpolation::Bilinear, Interpolation::Nearest] {
+            let mut y = [0.0; 9];
+            resize(interpolation, 1, 3, 3, 1, 3, 3, &X, &mut y);
+            assert_eq!(y, X);
+        }
+    }
+
+    #[test]
+    fn the_gradient_is_the_adjoint() {
+        for interpolation in [Interpolation::Bilinear, Interpolation::Nearest] {
+            for [in_h, in_w, out_h, out_w] in [[3, 4, 7, 9], [9, 8, 4, 3], [1, 5, 3, 1]] {
+                let (x, dy) = (uniform(2 * in_h * in_w * 3, 1), uniform(2 * out_h * out_w * 3, 2));
+                let (mut y, mut dx) = (vec![f32::NAN; dy.len()], vec![f32::NAN; x.len()]);
+                resize(interpolation, 2, in_h, in_w, 3, out_h, out_w, &x, &mut y);
+                resize_gradient(interpolation, 2, in_h, in_w, 3, out_h, out_w, &dy, &mut dx);
+                // Both sides sum fewer than 1000 products below 1 rounded to 6e-8.
+                assert!((dot(&y, &dy) - dot(&x, &dx)).abs() < 1e-5, "{in_h} x {in_w} to {out_h} x {out_w}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_empty_batch_is_fine() {
+        resize(Interpolation::Bilinear, 0, 3, 3, 1, 2, 5, &[], &mut []);
+        resize_gradient(Interpolation::Bilinear, 0, 3, 3, 1, 2, 5, &[], &mut []);
+    }
+}

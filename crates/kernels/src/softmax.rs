@@ -29,3 +29,46 @@ fn softmax_row(row: &mut [f32]) {
     let sum: f32 = row.iter().sum();
     row.iter_mut().for_each(|x| *x /= sum);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{assert_close, numeric_gradient, uniform};
+
+    fn softmax_f64(x: &[f64]) -> Vec<f64> {
+        let sum: f64 = x.iter().map(|x| x.exp()).sum();
+        x.iter().map(|x| x.exp() / sum).collect()
+    }
+
+    #[test]
+    fn rows_sum_to_one_even_where_exp_would_overflow() {
+        let mut x = [1000.0, 1000.0, 0.0, -1000.0, -1000.0, f32::NEG_INFINITY];
+        softmax(3, &mut x);
+        assert_eq!(x, [0.5, 0.5, 0.0, 0.5, 0.5, 0.0]);
+    }
+
+    #[test]
+    fn agrees_with_f64_over_many_rows() {
+        // 7 does not divide a chunk
+        let x = uniform(7 * 5000, 1);
+        let expected: Vec<f32> = x
+            .chunks_exact(7)
+            .flat_map(|row| softmax_f64(&row.iter().map(|&x| f64::from(x)).collect::<Vec<_>>()))
+            .map(|y| y as f32)
+            .collect();
+        let mut y = x.clone();
+        softmax(7, &mut y);
+        assert_close(&y, &expected, 3e-7); // a few roundings of values below 1
+    }
+
+    #[test]
+    fn gradient_agrees_with_differences() {
+        let (x, weights) = (uniform(6, 1), uniform(6, 2));
+        let expected =
+            numeric_gradient(&x, |x| softmax_f64(x).iter().zip(&weights).map(|(y, w)| y * f64::from(*w)).sum());
+        let (mut y, mut dy) = (x, weights.clone());
+        softmax(6, &mut y);
+        softmax_gradient(6, &y, &mut dy);
+        assert_close(&dy, &expected, 3e-7); // a few roundings of values below 1
+    }
+}

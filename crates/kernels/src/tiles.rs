@@ -119,3 +119,46 @@ impl<'a> Tile<'a> {
         (self.start, self.row_stride)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Threads;
+
+    #[test]
+    fn every_value_is_visited_once_with_its_place() {
+        let (layers, rows, columns) = (2, 5, 7);
+        let mut values = vec![-1.0; layers * rows * columns];
+        let threads = Threads::new(Some(3)).unwrap();
+        threads.run(|| {
+            Tiles::new(&mut values, layers, [rows, columns], [2, 3]).for_each(|mut tile| {
+                for row in 0..tile.rows.len() {
+                    let first = (tile.layer * rows + tile.rows.start + row) * columns + tile.columns.start;
+                    assert!(tile.row(row).iter().all(|&value| value == -1.0));
+                    (first..).zip(tile.row(row)).for_each(|(index, value)| *value = index as f32);
+                }
+            });
+        });
+        assert!(values.iter().enumerate().all(|(i, &value)| value == i as f32), "{values:?}");
+    }
+
+    #[test]
+    fn tiles_at_work_have_scratch_of_their_own() {
+        let mut values = vec![0.0; 64];
+        Threads::new(Some(3)).unwrap().run(|| {
+            Tiles::new(&mut values, 1, [64, 1], [1, 1]).for_each_with(&mut [0.0; 10], 4, |mut tile, scratch| {
+                let row = tile.rows.start as f32;
+                scratch.fill(row);
+                std::thread::yield_now();
+                tile.row(0)[0] = scratch.iter().sum();
+            });
+        });
+        assert!(values.iter().enumerate().all(|(i, &value)| value == 4.0 * i as f32), "{values:?}");
+    }
+
+    #[test]
+    #[should_panic(expected = "scratch must hold at least 4 values, holds 3")]
+    fn too_little_scratch_is_refused() {
+        Tiles::new(&mut [0.0], 1, [1, 1], [1, 1]).for_each_with(&mut [0.0; 3], 4, |_, _| {});
+    }
+}

@@ -178,3 +178,87 @@ pub fn l1_l2_penalty(var: &[f32], l1: f32, l2: f32) -> f64 {
     let partials: Vec<f64> = var.par_chunks(CHUNK).map(|var| var.iter().map(penalty).sum()).collect();
     partials.iter().sum()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{assert_close, assert_same_for_any_threads, uniform};
+
+    /// Three updates of one variable, the gradient growing with each, as they were run in Keras.
+    fn three_updates(mut update: impl FnMut(u64, &mut [f32], &[f32])) -> [f32; 3] {
+        let mut var = [1.0, -2.0, 0.5];
+        for step in 1..=3 {
+            update(step, &mut var, &[0.1, -0.3, 2.0].map(|grad: f32| grad * step as f32));
+        }
+        var
+    }
+
+    /// A few roundings of values near 1.
+    const TOLERANCE: f32 = 3e-7;
+
+    #[test]
+    fn sgd_is_that_of_keras() {
+        let plain = three_updates(|_, var, grad| sgd(var, grad, None, 0.1, 0.0, false));
+        assert_close(&plain, &[0.94000006, -1.82, -0.70000005], TOLERANCE);
+        for (nesterov, expected) in [(false, [0.9049, -1.7147, -1.402]), (true, [0.85441, -1.5632299, -2.4118])] {
+            let mut slot = [0.0; 3];
+            let var = three_updates(|_, var, grad| sgd(var, grad, Some(&mut slot), 0.1, 0.9, nesterov));
+            assert_close(&var, &expected, TOLERANCE);
+        }
+    }
+
+    fn adam(learning_rate: f64, step: u64) -> AdamStep {
+        AdamStep { learning_rate, beta_1: 0.9, beta_2: 0.999, epsilon: 1e-7, step }
+    }
+
+    #[test]
+    fn adam_is_that_of_keras() {
+        let (mut m, mut v) = ([0.0; 3], [0.0; 3]);
+        let var = three_updates(|step, var, grad| adam(0.01, step).apply(var, grad, &mut m, &mut v));
+        assert_close(&var, &[0.97076887, -1.9707686, 0.47076836], TOLERANCE);
+    }
+
+    #[test]
+    fn adam_on_one_thread_or_many_gives_the_same_bits() {
+        let len = 2 * CHUNK + 5;
+        let (var, grad) = (uniform(len, 1), uniform(len, 2));
+        let update = |serial: bool| {
+            let (mut var, mut m, mut v) = (var.clone(), vec![0.0; len], vec![0.0; len]);
+            let apply = if serial { AdamStep::apply_serial } else { AdamStep::apply };
+            apply(&adam(0.01, 1), &mut var, &grad, &mut m, &mut v);
+            [var, m, v].concat()
+        };
+        assert_eq!(update(true), update(false));
+        assert_same_for_any_threads(|| update(false));
+    }
+
+    #[test]
+    fn rmsprop_is_that_of_keras() {
+        let step =
+            |momentum, centered| RmspropStep { learning_rate: 0.01, rho: 0.9, momentum, epsilon: 1e-7, centered };
+        let (mut velocity, mut slot, mut average) = ([0.0; 3], [0.0; 3], [0.0; 3]);
+        let plain = three_updates(|_, var, grad| step(0.0, false).apply(var, grad, &mut velocity, None, None));
+        assert_close(&plain, &[0.9139014, -1.9138997, 0.41389942], TOLERANCE);
+        velocity = [0.0; 3];
+        let with_momentum =
+            three_updates(|_, var, grad| step(0.9, false).apply(var, grad, &mut velocity, Some(&mut slot), None));
+        assert_close(&with_momentum, &[0.8341151, -1.8341106, 0.3341102], TOLERANCE);
+        (velocity, slot) = ([0.0; 3], [0.0; 3]);
+        let centered = three_updates(|_, var, grad| {
+            step(0.5, true).apply(var, grad, &mut velocity, Some(&mut slot), Some(&mut average));
+        });
+        // The variance is a difference of two close numbers.
+        assert_close(&centered, &[0.86496913, -1.8649654, 0.36496508], 2e-6);
+    }
+
+    #[test]
+    fn decay_and_regularisation() {
+        let mut var = [1.0, -2.0, 0.0];
+        let mut grad = [0.5; 3];
+        l1_l2_gradient(&var, 0.1, 0.25, &mut grad);
+        assert_eq!(grad, [1.1, -0.6, 0.5]);
+        assert!((l1_l2_penalty(&var, 0.1, 0.25) - 1.55).abs() < 1e-8, "0.1 is rounded to f32");
+        decay(&mut var, 0.5);
+        assert_eq!(var, [0.5, -1.0, 0.0]);
+    }
+}
