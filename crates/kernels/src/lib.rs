@@ -25,6 +25,7 @@ mod conv2d;
 mod dense;
 mod elementwise;
 mod gemm;
+mod global_pool;
 mod layout;
 mod loss;
 mod pool;
@@ -45,15 +46,13 @@ pub use conv2d::{Conv2d, Conv2dShape};
 pub use dense::{bias_gradient, dense, dense_input_gradient, dense_kernel_gradient, dense_kernel_gradient_rows};
 pub use elementwise::{add_assign, dropout, scale_gradient, scale_shift};
 pub use gemm::{Matrix, gemm};
+pub use global_pool::{global_average_pool_gradient, global_max_pool_gradient, global_pool};
 pub use layout::{copy_channels, flip, pad2d, pad2d_gradient, reverse_channels};
 pub use loss::{
     binary_cross_entropy_from_probabilities, cross_entropy_from_probabilities, sigmoid_cross_entropy,
     softmax_cross_entropy,
 };
-pub use pool::{
-    Pool2dShape, PoolKind, average_pool2d_gradient, global_average_pool_gradient, global_max_pool_gradient,
-    global_pool, max_pool2d_gradient, pool2d,
-};
+pub use pool::{Pool2dShape, PoolKind, average_pool2d_gradient, max_pool2d_gradient, pool2d};
 pub use project::{FillMode, Projection, project};
 pub use resize::{Interpolation, resize, resize_gradient};
 pub use softmax::{softmax, softmax_gradient};

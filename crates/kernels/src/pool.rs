@@ -1,4 +1,4 @@
-//! Pooling: the maximum or mean of windows, or of whole images.
+//! Pooling: the maximum or mean of windows of pixels.
 
 use std::ops::Range;
 
@@ -86,7 +86,7 @@ pub fn pool2d(kind: PoolKind, shape: &Pool2dShape, x: &[f32], y: &mut [f32]) {
 }
 
 /// The maximum or mean of `pixels`, channel by channel.
-fn reduce<'a>(kind: PoolKind, pixels: impl Iterator<Item = &'a [f32]>, y: &mut [f32]) {
+pub(crate) fn reduce<'a>(kind: PoolKind, pixels: impl Iterator<Item = &'a [f32]>, y: &mut [f32]) {
     match kind {
         PoolKind::Max => {
             y.fill(f32::NEG_INFINITY);
@@ -144,57 +144,6 @@ pub fn average_pool2d_gradient(shape: &Pool2dShape, dy: &[f32], dx: &mut [f32]) 
             }
         }
     });
-}
-
-/// The maximum or mean of all pixels: `x` `[batch, pixels, channels]` -> `y` `[batch, channels]`.
-pub fn global_pool(kind: PoolKind, batch: usize, pixels: usize, channels: usize, x: &[f32], y: &mut [f32]) {
-    check_global(batch, pixels, channels, x, y);
-    let images = x.par_chunks_exact(pixels * channels);
-    y.par_chunks_exact_mut(channels).zip(images).for_each(|(y, x)| reduce(kind, x.chunks_exact(channels), y));
-}
-
-/// The gradient of global max pooling, shared equally among pixels that tie for the maximum (TensorFlow's `reduce_max`).
-pub fn global_max_pool_gradient(
-    batch: usize,
-    pixels: usize,
-    channels: usize,
-    x: &[f32],
-    y: &[f32],
-    dy: &[f32],
-    dx: &mut [f32],
-) {
-    check_global(batch, pixels, channels, x, y);
-    check_global(batch, pixels, channels, dx, dy);
-    let images =
-        x.par_chunks_exact(pixels * channels).zip(y.par_chunks_exact(channels)).zip(dy.par_chunks_exact(channels));
-    dx.par_chunks_exact_mut(pixels * channels).zip(images).for_each(|(dx, ((x, y), dy))| {
-        let mut ties = vec![0.0f32; channels];
-        for x in x.chunks_exact(channels) {
-            ties.iter_mut().zip(x).zip(y).for_each(|((ties, x), y)| *ties += if x == y { 1.0 } else { 0.0 });
-        }
-        for (dx, x) in dx.chunks_exact_mut(channels).zip(x.chunks_exact(channels)) {
-            for c in 0..channels {
-                dx[c] = if x[c] == y[c] { dy[c] / ties[c] } else { 0.0 };
-            }
-        }
-    });
-}
-
-/// The gradient of global average pooling: `dx = dy / pixels`.
-pub fn global_average_pool_gradient(batch: usize, pixels: usize, channels: usize, dy: &[f32], dx: &mut [f32]) {
-    check_global(batch, pixels, channels, dx, dy);
-    let images = dx.par_chunks_exact_mut(pixels * channels).zip(dy.par_chunks_exact(channels));
-    images.for_each(|(dx, dy)| {
-        for dx in dx.chunks_exact_mut(channels) {
-            dx.iter_mut().zip(dy).for_each(|(dx, dy)| *dx = dy / pixels as f32);
-        }
-    });
-}
-
-fn check_global(batch: usize, pixels: usize, channels: usize, x: &[f32], y: &[f32]) {
-    assert!(pixels > 0 && channels > 0, "cannot pool {pixels} pixels of {channels} channels");
-    check_len("input", x, batch * pixels * channels);
-    check_len("output", y, batch * channels);
 }
 
 #[cfg(test)]
@@ -281,35 +230,10 @@ mod tests {
     }
 
     #[test]
-    fn global_pools_and_their_gradients() {
-        // two images of three pixels of two channels; channel 0 of the first image ties
-        let x = [5.0, 1.0, 5.0, 2.0, 2.0, 9.0, -1.0, -4.0, -2.0, -5.0, -3.0, -6.0];
-        let (mut y, mut dx) = ([0.0; 4], [f32::NAN; 12]);
-        global_pool(PoolKind::Average, 2, 3, 2, &x, &mut y);
-        assert_eq!(y, [4.0, 4.0, -2.0, -5.0]);
-        global_pool(PoolKind::Max, 2, 3, 2, &x, &mut y);
-        assert_eq!(y, [5.0, 9.0, -1.0, -4.0]);
-        global_max_pool_gradient(2, 3, 2, &x, &y, &[2.0, 3.0, 4.0, 5.0], &mut dx);
-        assert_eq!(dx, [1.0, 0.0, 1.0, 0.0, 0.0, 3.0, 4.0, 5.0, 0.0, 0.0, 0.0, 0.0]);
-        global_average_pool_gradient(2, 3, 2, &[3.0, 6.0, 9.0, 12.0], &mut dx);
-        assert_eq!(dx, [1.0, 2.0, 1.0, 2.0, 1.0, 2.0, 3.0, 4.0, 3.0, 4.0, 3.0, 4.0]);
-    }
-
-    #[test]
-    fn nan_stays_nan() {
-        for kind in [PoolKind::Max, PoolKind::Average] {
-            let mut y = [0.0];
-            global_pool(kind, 1, 3, 1, &[1.0, f32::NAN, 2.0], &mut y);
-            assert!(y[0].is_nan(), "{kind:?} gave {}", y[0]);
-        }
-    }
-
-    #[test]
     fn empty_batches_are_fine() {
         let shape = Pool2dShape { batch: 0, ..shapes()[0] };
         pool2d(PoolKind::Max, &shape, &[], &mut []);
         max_pool2d_gradient(&shape, &[], &[], &[], &mut []);
         average_pool2d_gradient(&shape, &[], &mut []);
-        global_pool(PoolKind::Max, 0, 3, 2, &[], &mut []);
     }
 }
