@@ -70,6 +70,13 @@ impl Activation {
     }
 
     /// Applies the function to every value, in place.
+    ///
+    /// ```
+    /// use engraft_kernels::Activation;
+    /// let mut x = [-1.0, 2.0, 7.0];
+    /// Activation::Relu6.apply(&mut x);
+    /// assert_eq!(x, [0.0, 2.0, 6.0]);
+    /// ```
     pub fn apply(self, x: &mut [f32]) {
         if self != Self::Linear {
             x.par_chunks_mut(CHUNK).for_each(|x| self.apply_serial(x));

@@ -13,6 +13,14 @@ const EPSILON: f32 = 1e-7;
 /// Categorical cross-entropy from logits (`tf.nn.softmax_cross_entropy_with_logits`), rows of `classes` values.
 ///
 /// `losses[row] = sum(targets * (log(sum(exp(logits))) - logits))`, `gradient = softmax(logits) - targets`.
+///
+/// ```
+/// use engraft_kernels::softmax_cross_entropy;
+/// let (mut losses, mut gradient) = ([0.0], [0.0; 2]);
+/// softmax_cross_entropy(2, &[0.0, 0.0], &[1.0, 0.0], &mut losses, Some(&mut gradient));
+/// assert_eq!(losses, [std::f32::consts::LN_2]);
+/// assert_eq!(gradient, [-0.5, 0.5]);
+/// ```
 pub fn softmax_cross_entropy(
     classes: usize,
     logits: &[f32],

@@ -70,7 +70,17 @@ impl Pool2dShape {
     }
 }
 
-/// Pools `x` into `y`.
+/// Pools `x` into `y`. A window that holds no pixel gives minus infinity (maximum) or NaN (mean).
+///
+/// ```
+/// use engraft_kernels::{Pool2dShape, PoolKind, pool2d};
+/// let shape = Pool2dShape {
+///     batch: 1, in_h: 2, in_w: 2, channels: 1, size: [2, 2], stride: [2, 2], pad: [0, 0], out_h: 1, out_w: 1,
+/// };
+/// let mut y = [0.0];
+/// pool2d(PoolKind::Average, &shape, &[1.0, 2.0, 3.0, 6.0], &mut y);
+/// assert_eq!(y, [3.0]);
+/// ```
 pub fn pool2d(kind: PoolKind, shape: &Pool2dShape, x: &[f32], y: &mut [f32]) {
     shape.check(x, y);
     let row = shape.out_w * shape.channels;

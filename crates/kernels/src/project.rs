@@ -111,6 +111,15 @@ impl Source<'_> {
 /// Draws one image `x` `[h, w, c]` into `y` of the same shape through `transform`, as TensorFlow's
 /// `ImageProjectiveTransformV3` on the CPU. `fill_value` is read outside the image where `fill` is
 /// [`Constant`](FillMode::Constant).
+///
+/// ```
+/// use engraft_kernels::{FillMode, Interpolation, Projection, project};
+/// // A quarter turn of two rows of two pixels.
+/// let turn = Projection::rotation(std::f32::consts::FRAC_PI_2, 2, 2);
+/// let mut y = [0.0; 4];
+/// project(&turn, Interpolation::Nearest, FillMode::Reflect, 0.0, 2, 2, 1, &[1.0, 2.0, 3.0, 4.0], &mut y);
+/// assert_eq!(y, [2.0, 4.0, 1.0, 3.0]);
+/// ```
 #[expect(clippy::too_many_arguments, reason = "the parameters of ImageProjectiveTransformV3")]
 pub fn project(
     transform: &Projection,

@@ -24,6 +24,13 @@ struct Tap {
 }
 
 /// Resizes `x` `[batch, in_h, in_w, c]` to `y` `[batch, out_h, out_w, c]`.
+///
+/// ```
+/// use engraft_kernels::{Interpolation, resize};
+/// let mut y = [0.0; 4];
+/// resize(Interpolation::Bilinear, 1, 1, 2, 1, 1, 4, &[0.0, 4.0], &mut y);
+/// assert_eq!(y, [0.0, 1.0, 3.0, 4.0]);
+/// ```
 #[expect(clippy::too_many_arguments, reason = "two image shapes and the slices that hold them")]
 pub fn resize(
     interpolation: Interpolation,

@@ -35,6 +35,14 @@ pub fn sgd(
 }
 
 /// One step of Adam (Kingma and Ba 2015, `keras.optimizers.Adam`).
+///
+/// ```
+/// use engraft_kernels::AdamStep;
+/// let step = AdamStep { learning_rate: 0.1, beta_1: 0.9, beta_2: 0.999, epsilon: 1e-7, step: 1 };
+/// let (mut var, mut m, mut v) = ([1.0], [0.0], [0.0]);
+/// step.apply(&mut var, &[42.0], &mut m, &mut v);
+/// assert!((var[0] - 0.9f32).abs() < 1e-4, "the first step is one learning rate long, whatever the gradient");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AdamStep {
     /// Size of a step.

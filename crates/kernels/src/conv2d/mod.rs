@@ -74,6 +74,20 @@ impl Conv2dShape {
 ///
 /// All calls use a `scratch` of [`scratch_len`](Self::scratch_len) values, whose content does not matter before or after; one
 /// buffer may serve many layers.
+///
+/// ```
+/// use engraft_kernels::{Activation, Conv2d, Conv2dShape};
+/// // One 2x2 filter over one image of 2 x 3 pixels with one channel.
+/// let conv = Conv2d::new(Conv2dShape {
+///     batch: 1, in_h: 2, in_w: 3, in_c: 1, out_c: 1, kernel: [2, 2], stride: [1, 1], dilation: [1, 1], pad: [0, 0],
+///     out_h: 1, out_w: 2, groups: 1,
+/// });
+/// let (x, w) = ([1.0, 2.0, 3.0, 4.0, 5.0, 6.0], [1.0, 0.0, 0.0, -1.0]);
+/// let mut scratch = vec![0.0; conv.scratch_len()];
+/// let mut y = [0.0; 2];
+/// conv.forward(&x, &w, Some(&[10.0]), Activation::Relu, &mut y, &mut scratch);
+/// assert_eq!(y, [6.0, 6.0]);
+/// ```
 #[derive(Clone, Debug)]
 pub struct Conv2d {
     shape: Conv2dShape,
