@@ -1,0 +1,177 @@
+//! A table with box-drawing lines, laid out as Python's `rich`, which Keras prints with, does it.
+
+use std::fmt;
+
+/// Where text stands in its column.
+#[derive(Clone, Copy)]
+pub(super) enum Align {
+    Left,
+    Centre,
+    Right,
+}
+
+/// A column: its title, where its right edge stands as a share of the line, and how its text is aligned.
+pub(super) struct Column {
+    pub(super) title: &'static str,
+    pub(super) end: f64,
+    pub(super) align: Align,
+}
+
+/// Columns with rows of text; prints itself with a line break after every line.
+pub(super) struct Table {
+    columns: Vec<Column>,
+    line_length: usize,
+    rows: Vec<Vec<String>>,
+}
+
+/// Longest line: a table of blanks without bound would help nobody.
+const MAX_LINE_LENGTH: usize = 1000;
+
+impl Table {
+    /// No rows yet. A line too short for one character a column is made as long as that takes.
+    pub(super) fn new(columns: Vec<Column>, line_length: usize) -> Self {
+        Self { columns, line_length: line_length.min(MAX_LINE_LENGTH), rows: Vec::new() }
+    }
+
+    /// Adds a row, one text a column.
+    pub(super) fn push(&mut self, row: Vec<String>) {
+        self.rows.push(row);
+    }
+
+    /// Characters of text that fit in each column.
+    fn text_widths(&self) -> Vec<usize> {
+        let mut length = self.line_length;
+        loop {
+            let widths: Option<Vec<usize>> = (0..self.columns.len()).map(|i| self.text_width(i, length)).collect();
+            match widths {
+                Some(widths) => return widths,
+                None => length += 1,
+            }
+        }
+    }
+
+    /// Keras gives columns their shares of the line and forgets what stands between texts, 3 characters a column and 1
+    /// in all; rich takes that from all columns alike, and its rounding puts the odd one on the last but one.
+    fn text_width(&self, index: usize, length: usize) -> Option<usize> {
+        let edge = |column: &Column| (column.end * length as f64) as usize;
+        let start = index.checked_sub(1).map_or(0, |before| edge(&self.columns[before]));
+        let between = if index + 2 == self.columns.len() { 4 } else { 3 };
+        (edge(&self.columns[index]) - start).checked_sub(between).filter(|&width| width > 0)
+    }
+
+    /// The lines of one row, each cell wrapped on its own.
+    fn wrap_row<'a>(&self, cells: impl Iterator<Item = &'a str>, widths: &[usize]) -> Vec<Vec<String>> {
+        let aligns = self.columns.iter().map(|column| column.align);
+        cells.zip(aligns).zip(widths).map(|((cell, align), &width)| wrap(cell, width, align)).collect()
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let widths = self.text_widths();
+        rule(f, &widths, ["┏━", "━┳━", "━┓"], '━')?;
+        let mut header = self.wrap_row(self.columns.iter().map(|column| column.title), &widths);
+        let height = header.iter().map(Vec::len).max().unwrap_or(0);
+        // Titles stand at the bottom of their row, everything else at the top.
+        for (cell, &width) in header.iter_mut().zip(&widths) {
+            cell.splice(0..0, vec![" ".repeat(width); height - cell.len()]);
+        }
+        print_row(f, &header, &widths, '┃')?;
+        for (index, row) in self.rows.iter().enumerate() {
+            match index {
+                0 => rule(f, &widths, ["┡━", "━╇━", "━┩"], '━')?,
+                _ => rule(f, &widths, ["├─", "─┼─", "─┤"], '─')?,
+            }
+            print_row(f, &self.wrap_row(row.iter().map(String::as_str), &widths), &widths, '│')?;
+        }
+        rule(f, &widths, ["└─", "─┴─", "─┘"], '─')
+    }
+}
+
+fn rule(f: &mut fmt::Formatter<'_>, widths: &[usize], [left, cross, right]: [&str; 3], line: char) -> fmt::Result {
+    let pieces: Vec<String> = widths.iter().map(|&width| String::from(line).repeat(width)).collect();
+    writeln!(f, "{left}{}{right}", pieces.join(cross))
+}
+
+fn print_row(f: &mut fmt::Formatter<'_>, cells: &[Vec<String>], widths: &[usize], bar: char) -> fmt::Result {
+    let height = cells.iter().map(Vec::len).max().unwrap_or(0);
+    for line in 0..height {
+        for (cell, &width) in cells.iter().zip(widths) {
+            let text = cell.get(line).map_or("", String::as_str);
+            write!(f, "{bar} {text:width$} ")?;
+        }
+        writeln!(f, "{bar}")?;
+    }
+    Ok(())
+}
+
+/// Breaks text between words into lines of exactly `width` characters; a longer word ends in `…`.
+fn wrap(text: &str, width: usize, align: Align) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in words(text) {
+        match lines.last_mut() {
+            Some(line) if length(line) + length(word.trim_end()) <= width => line.push_str(word),
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines.iter().map(|line| fit(line.trim_end(), width, align)).collect()
+}
+
+/// Words with the blanks that follow them; the first keeps its indentation.
+fn words(text: &str) -> Vec<&str> {
+    let mut words = Vec::new();
+    let mut rest = text;
+    while !rest.is_empty() {
+        let start = rest.len() - rest.trim_start().len();
+        let end = rest[start..].find(char::is_whitespace).map_or(rest.len(), |end| start + end);
+        let next = rest[end..].find(|c: char| !c.is_whitespace()).map_or(rest.len(), |next| end + next);
+        let (word, more) = rest.split_at(next);
+        words.push(word);
+        rest = more;
+    }
+    words
+}
+
+fn fit(line: &str, width: usize, align: Align) -> String {
+    let line = match length(line) <= width {
+        true => line.to_owned(),
+        false => line.chars().take(width - 1).chain(['…']).collect(),
+    };
+    match align {
+        Align::Left => format!("{line:<width$}"),
+        Align::Centre => format!("{line:^width$}"),
+        Align::Right => format!("{line:>width$}"),
+    }
+}
+
+fn length(text: &str) -> usize {
+    text.chars().count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_breaks_between_words_and_long_words_are_cut() {
+        let wrapped = |text, width| wrap(text, width, Align::Left);
+        assert_eq!(wrapped("left (Conv2D)", 13), ["left (Conv2D)"]);
+        assert_eq!(wrapped("left (Conv2D)", 12), ["left        ", "(Conv2D)    "]);
+        assert_eq!(wrapped("   └ inner_dense (Dense)", 11), ["   └       ", "inner_dense", "(Dense)    "]);
+        assert_eq!(wrapped("134,221,824", 10), ["134,221,8…"]);
+        assert_eq!(wrap("Y", 4, Align::Centre), [" Y  "]);
+        assert_eq!(wrap("7", 3, Align::Right), ["  7"]);
+    }
+
+    #[test]
+    fn a_line_has_bounds() {
+        let table = |length| {
+            let column = |end| Column { title: "a", end, align: Align::Left };
+            Table::new(vec![column(0.5), column(1.0)], length).to_string()
+        };
+        // The shortest line with a character in both columns, and the longest.
+        assert_eq!(table(0).lines().next(), Some("┏━━━┳━━━━┓"));
+        let longest = table(usize::MAX);
+        assert_eq!(longest.lines().next().map(length), Some(MAX_LINE_LENGTH));
+    }
+}
