@@ -42,7 +42,7 @@ mod tests {
     use super::*;
     use crate::decode::pixels;
 
-    /// A photo written by Pillow; see `testdata/generate.py`, which also prints the values expected below.
+    /// A photo written by Pillow; see `testdata/generate.py`.
     macro_rules! photo {
         ($name:literal) => {
             include_bytes!(concat!("../testdata/", $name)).as_slice()

@@ -1,8 +1,7 @@
 //! A photo's file into upright RGB pixels.
 
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Cursor, Read};
+use std::io::Cursor;
 use std::path::Path;
 
 use engraft_nn::{Error, Result};
@@ -10,13 +9,11 @@ use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
 
 use crate::complete::is_complete;
+use crate::file::{Problem, read};
 
 /// The most pixels a photo may declare, 178 megapixels: the size at which Pillow, too, takes an image for a
 /// decompression bomb.
 pub const MAX_PIXELS: u64 = 178_956_970;
-
-/// The largest file that is read as a photo, 1 GiB: [`MAX_PIXELS`] uncompressed, with room for metadata.
-pub const MAX_FILE_BYTES: u64 = 1 << 30;
 
 /// What a photo must be, in words.
 const FORMATS: &str = "a JPEG, PNG, GIF, BMP or WebP image";
@@ -35,7 +32,7 @@ pub struct Pixels {
 /// Reads and decodes the photo at `path`, as [`decode_bytes`] does.
 ///
 /// # Errors
-/// Where the file can't be read, is no regular file, exceeds [`MAX_FILE_BYTES`], or fails to decode. The error names the
+/// Where the file can't be read, is no regular file, exceeds [`MAX_FILE_BYTES`](crate::MAX_FILE_BYTES), or fails to decode. The error names the
 /// file.
 pub fn decode(path: &Path) -> Result<Pixels> {
     let pixels = read(path).and_then(|bytes| pixels(&bytes));
@@ -48,42 +45,13 @@ pub fn decode(path: &Path) -> Result<Pixels> {
 /// format, whatever the file is called. The EXIF orientation is applied, transparency is flattened on white, and of 16
 /// bits the upper 8 are kept (as TensorFlow does).
 ///
+/// The pixels of a JPEG are within a few steps of 255 of what libjpeg's accurate transform gives, and with it Pillow.
+/// TensorFlow's default is the fast transform, which strays further from it, by up to 20 in a pixel.
+///
 /// # Errors
 /// Where the content is none of these formats, is damaged or cut short, or declares more than [`MAX_PIXELS`].
 pub fn decode_bytes(bytes: &[u8], place: impl fmt::Display) -> Result<Pixels> {
     pixels(bytes).map_err(|problem| Error::because(place, problem))
-}
-
-/// Why a photo is of no use, without its name.
-pub(crate) type Problem = String;
-
-/// The content of the photo's file at `path`.
-pub(crate) fn read(path: &Path) -> std::result::Result<Vec<u8>, Problem> {
-    // Asked before opening: a pipe would block there for ever.
-    let metadata = path.metadata().map_err(|error| unreadable(&error))?;
-    if !metadata.is_file() {
-        return Err(format!(
-            "expected a photo, received {}",
-            if metadata.is_dir() { "a folder" } else { "no regular file" }
-        ));
-    }
-    let too_large = || format!("expected at most {MAX_FILE_BYTES} bytes, received more");
-    if metadata.len() > MAX_FILE_BYTES {
-        return Err(too_large());
-    }
-    let mut bytes = Vec::new();
-    let file = File::open(path).map_err(|error| unreadable(&error))?;
-    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(|error| unreadable(&error))?;
-    if bytes.len() as u64 > MAX_FILE_BYTES { Err(too_large()) } else { Ok(bytes) }
-}
-
-/// What stopped a file or folder from being read, and what to do about it where that is plain.
-pub(crate) fn unreadable(error: &io::Error) -> Problem {
-    match error.kind() {
-        io::ErrorKind::PermissionDenied => "no permission to read it; give yourself read access".to_owned(),
-        io::ErrorKind::NotFound => "not found".to_owned(),
-        _ => format!("can't be read: {error}"),
-    }
 }
 
 /// `bytes` decoded, upright and opaque.
@@ -300,6 +268,5 @@ mod tests {
         // A JPEG inside: the extension isn't asked.
         std::fs::write(&path, photo!("orientation_1.jpg")).unwrap();
         assert_eq!(decode(&path).unwrap().width, 16);
-        assert!(unreadable(&io::ErrorKind::PermissionDenied.into()).contains("no permission"));
     }
 }

@@ -1,14 +1,14 @@
 //! A folder of photos, one subfolder per class.
 
+use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use engraft_nn::{Error, Result};
-use rayon::prelude::*;
-use sha2::{Digest, Sha256};
 
-use crate::decode::{Problem, pixels, read, unreadable};
+use crate::file::unreadable;
 use crate::listing::{Kind, entries, photos_below};
+use crate::screen::readable;
 
 /// A photo found to be readable.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,17 +54,17 @@ impl PhotoFolder {
     /// Where `dir` is missing, no folder, unreadable or empty, holds fewer than two class folders, or a class holds no
     /// readable photo. A bad photo is no error: it is listed in [`skipped`](Self::skipped).
     pub fn scan(dir: &Path, progress: &mut dyn FnMut(usize, usize)) -> Result<Self> {
-        let (classes, _) = class_folders(dir)?;
+        let (classes, mut skipped) = class_folders(dir)?;
         if let [only] = classes.as_slice() {
             let error = Error::new(dir.display(), "folders of two or more classes", format_args!("one, `{only}`"));
             return Err(error.hint("put photos of another class into a folder of their own beside it"));
         }
-        let folder = Self::scan_as(dir, &classes, progress)?;
-        let without = (0..classes.len()).find(|&class| !folder.photos.iter().any(|photo| photo.class == class));
-        match without {
-            Some(class) => Err(no_photos(&dir.join(&classes[class]), &folder.skipped)),
-            None => Ok(folder),
-        }
+        let found = photos_of(dir, &classes, &classes, &mut skipped)?;
+        // Asked before anything is read, too: the user needn't wait for it.
+        require_each(dir, &classes, found.iter().map(|(_, class)| *class), &skipped)?;
+        let photos = readable(&found, &mut skipped, progress);
+        require_each(dir, &classes, photos.iter().map(|photo| photo.class), &skipped)?;
+        Ok(Self { classes, photos, skipped })
     }
 
     /// As [`scan`](Self::scan), with the classes and their numbers given: for photos that a trained model is to meet.
@@ -73,21 +73,13 @@ impl PhotoFolder {
     /// # Errors
     /// As [`scan`](Self::scan), but a single photo is enough; and where a subfolder is none of `classes`.
     pub fn scan_as(dir: &Path, classes: &[String], progress: &mut dyn FnMut(usize, usize)) -> Result<Self> {
-        let (folders, loose) = class_folders(dir)?;
+        let (folders, mut skipped) = class_folders(dir)?;
         if let Some(unknown) = folders.iter().find(|folder| !classes.contains(folder)) {
             let expected = format!("a folder named after one of the classes {}", classes.join(", "));
             let error = Error::new(dir.join(unknown).display(), expected, format_args!("`{unknown}`"));
             return Err(error.hint("rename the folder, or move it elsewhere"));
         }
-        let outside = |path| Skipped { path, reason: "lies outside the class folders".to_owned() };
-        let mut skipped: Vec<Skipped> = loose.into_iter().map(outside).collect();
-        let mut found = Vec::new();
-        for (class, name) in classes.iter().enumerate().filter(|(_, name)| folders.contains(name)) {
-            let path = dir.join(name);
-            let photos = photos_below(&path, &mut skipped);
-            let photos = photos.map_err(|error| Error::because(path.display(), unreadable(&error)))?;
-            found.extend(photos.into_iter().map(|path| (path, class)));
-        }
+        let found = photos_of(dir, classes, &folders, &mut skipped)?;
         let photos = readable(&found, &mut skipped, progress);
         if photos.is_empty() {
             return Err(no_photos(dir, &skipped));
@@ -96,63 +88,63 @@ impl PhotoFolder {
     }
 }
 
-/// The names of the class folders in `dir`, sorted, and the photos that lie beside them.
-fn class_folders(dir: &Path) -> Result<(Vec<String>, Vec<PathBuf>)> {
+/// The names of the class folders in `dir`, sorted, and the photos that lie beside them as skipped.
+fn class_folders(dir: &Path) -> Result<(Vec<String>, Vec<Skipped>)> {
     let hint = "give a folder that holds one folder of photos per class";
     let entries = entries(dir).map_err(|error| match error.kind() {
         io::ErrorKind::NotADirectory => Error::new(dir.display(), "a folder", "a file").hint(hint),
         io::ErrorKind::NotFound => Error::because(dir.display(), "no such folder").hint(hint),
         _ => Error::because(dir.display(), unreadable(&error)),
     })?;
-    let of = |wanted: fn(Kind) -> bool| entries.iter().filter(move |(_, kind)| wanted(*kind)).map(|(path, _)| path);
-    let loose: Vec<PathBuf> = of(|kind| kind == Kind::Photo).cloned().collect();
-    let mut folders = Vec::new();
-    for path in of(|kind| matches!(kind, Kind::Folder { .. })) {
-        let name = path.file_name().and_then(|name| name.to_str());
-        // It travels inside models, where text is UTF-8.
-        folders.push(name.ok_or_else(|| Error::because(path.display(), "expected a class name in UTF-8"))?.to_owned());
+    let is_empty = entries.is_empty();
+    let (mut folders, mut loose) = (Vec::new(), Vec::new());
+    for (path, kind) in entries {
+        match (kind, path.file_name().and_then(|name| name.to_str())) {
+            (Kind::Folder { .. }, Some(name)) => folders.push(name.to_owned()),
+            // It would travel inside models, where text is UTF-8.
+            (Kind::Folder { .. }, None) => {
+                return Err(Error::because(path.display(), "expected a class name in UTF-8"));
+            }
+            (Kind::Photo, _) => loose.push(Skipped { path, reason: "lies outside the class folders".to_owned() }),
+            (Kind::UnreadPhoto | Kind::Other, _) => {}
+        }
     }
     if !folders.is_empty() {
         return Ok((folders, loose));
     }
     let received = match loose.len() {
-        0 if entries.is_empty() => "an empty folder".to_owned(),
+        0 if is_empty => "an empty folder".to_owned(),
         0 => "no folder in it".to_owned(),
-        photos => format!("{photos} photos lying directly in it"),
+        photos => format!("photos lying directly in it ({photos})"),
     };
     Err(Error::new(dir.display(), "one folder per class", received)
         .hint("make a folder for each class and put its photos there"))
 }
 
-/// Those of `found` that can be read, with the digest of their content; the others are added to `skipped`.
-fn readable(
-    found: &[(PathBuf, usize)],
+/// The photos of those `classes` that are among the `folders` of `dir`, each with the number of its class.
+fn photos_of(
+    dir: &Path,
+    classes: &[String],
+    folders: &[String],
     skipped: &mut Vec<Skipped>,
-    progress: &mut dyn FnMut(usize, usize),
-) -> Vec<Photo> {
-    let mut photos = Vec::new();
-    let mut done = 0;
-    progress(done, found.len());
-    // Portion by portion, so that progress is reported on the caller's own thread.
-    for portion in found.chunks(4 * rayon::current_num_threads()) {
-        let digests: Vec<_> = portion.par_iter().map(|(path, _)| digest_of_readable(path)).collect();
-        for ((path, class), digest) in portion.iter().zip(digests) {
-            match digest {
-                Ok(digest) => photos.push(Photo { path: path.clone(), class: *class, digest }),
-                Err(reason) => skipped.push(Skipped { path: path.clone(), reason }),
-            }
-        }
-        done += portion.len();
-        progress(done, found.len());
+) -> Result<Vec<(PathBuf, usize)>> {
+    let mut found = Vec::new();
+    for (class, name) in classes.iter().enumerate().filter(|(_, name)| folders.contains(name)) {
+        let path = dir.join(name);
+        let photos = photos_below(&path, skipped);
+        let photos = photos.map_err(|error| Error::because(path.display(), unreadable(&error)))?;
+        found.extend(photos.into_iter().map(|path| (path, class)));
     }
-    photos
+    Ok(found)
 }
 
-/// The digest of a photo that decodes.
-fn digest_of_readable(path: &Path) -> std::result::Result<[u8; 32], Problem> {
-    let bytes = read(path)?;
-    pixels(&bytes)?;
-    Ok(Sha256::digest(&bytes).into())
+/// An error unless every one of `classes` is among `found`, the classes of photos.
+fn require_each(dir: &Path, classes: &[String], found: impl Iterator<Item = usize>, skipped: &[Skipped]) -> Result<()> {
+    let found: HashSet<usize> = found.collect();
+    match (0..classes.len()).find(|class| !found.contains(class)) {
+        Some(class) => Err(no_photos(&dir.join(&classes[class]), skipped)),
+        None => Ok(()),
+    }
 }
 
 /// The error that `folder` holds no photo, or only such as were `skipped`.
@@ -238,23 +230,15 @@ mod tests {
     }
 
     #[test]
-    fn progress_runs_from_nothing_to_everything() {
-        let dir = folder(&[("a/1.jpg", PHOTO), ("b/1.jpg", b"bad"), ("b/2.jpg", PHOTO)]);
-        let mut calls = Vec::new();
-        PhotoFolder::scan(dir.path(), &mut |done, total| calls.push((done, total))).unwrap();
-        assert_eq!((calls.first(), calls.last()), (Some(&(0, 3)), Some(&(3, 3))));
-        assert!(calls.is_sorted());
-    }
-
-    #[test]
     fn what_is_no_folder_of_classes_is_an_error_that_says_so() {
         let files = folder(&[("file.jpg", PHOTO)]);
         let error = |path: &str| PhotoFolder::scan(&files.path().join(path), &mut |_, _| {}).unwrap_err().to_string();
         assert!(error("missing").contains("missing: no such folder\nhint: give a folder"));
         assert!(error("file.jpg").contains("expected a folder, received a file"));
         assert!(
-            error("")
-                .contains("expected one folder per class, received 1 photos lying directly in it\nhint: make a folder")
+            error("").contains(
+                "expected one folder per class, received photos lying directly in it (1)\nhint: make a folder"
+            )
         );
         let error = |files| scan(&folder(files)).unwrap_err().to_string();
         assert!(error(&[]).contains("received an empty folder"));
@@ -267,6 +251,8 @@ mod tests {
         let error = |file| scan(&folder(&[("a/1.jpg", PHOTO), file])).unwrap_err().to_string();
         let empty = error(("b/note.txt", b""));
         assert!(empty.contains("b: expected at least one readable photo, received none\nhint: "), "{empty}");
+        let folder = folder(&[("a/1.jpg", PHOTO), ("b/note.txt", b"")]);
+        PhotoFolder::scan(folder.path(), &mut |_, _| panic!("nothing is to be read before that")).unwrap_err();
         let bad = error(("b/2.jpg", b""));
         assert!(
             bad.contains("received 1 that can't be used, such as ") && bad.contains("2.jpg: expected a photo"),

@@ -20,15 +20,18 @@
 mod complete;
 mod dataset;
 mod decode;
+mod file;
 mod folder;
 mod listing;
 mod photos;
 mod resize;
+mod screen;
 mod split;
 
 pub use dataset::{Arrays, Batch, Dataset};
-pub use decode::{MAX_FILE_BYTES, MAX_PIXELS, Pixels, decode, decode_bytes};
+pub use decode::{MAX_PIXELS, Pixels, decode, decode_bytes};
 pub use engraft_nn::{Error, Result};
+pub use file::MAX_FILE_BYTES;
 pub use folder::{Photo, PhotoFolder, Skipped};
 pub use photos::PhotoDataset;
 pub use split::{Split, split};

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use crate::Skipped;
-use crate::decode::unreadable;
+use crate::file::unreadable;
 
 /// The extensions by which files count as photos: Keras' and WebP, in any case.
 const EXTENSIONS: [&str; 6] = ["bmp", "gif", "jpeg", "jpg", "png", "webp"];
@@ -75,11 +75,13 @@ fn kind(entry: &fs::DirEntry) -> io::Result<Kind> {
     let path = entry.path();
     let extension = path.extension().unwrap_or_default();
     let is_one_of = |extensions: &[&str]| extensions.iter().any(|known| extension.eq_ignore_ascii_case(known));
-    Ok(match () {
-        () if is_one_of(&EXTENSIONS) => Kind::Photo,
-        () if is_one_of(&UNREAD_EXTENSIONS) => Kind::UnreadPhoto,
-        () => Kind::Other,
-    })
+    if is_one_of(&EXTENSIONS) {
+        Ok(Kind::Photo)
+    } else if is_one_of(&UNREAD_EXTENSIONS) {
+        Ok(Kind::UnreadPhoto)
+    } else {
+        Ok(Kind::Other)
+    }
 }
 
 /// What Python sorts by: the folder's whole path, then the name, as strings. (`Path` compares part by part, and would put

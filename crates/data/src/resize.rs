@@ -59,6 +59,7 @@ fn taps(input: usize, output: usize) -> Vec<Tap> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use engraft_kernels::{Interpolation, resize};
 
     /// 7 wide, 5 high, values spread over 0..=255.
     fn photo() -> Pixels {
@@ -87,6 +88,19 @@ mod tests {
     #[test]
     fn larger_as_tensorflow_does() {
         assert_resized(8, 9, &[0.0, 37.0, 74.0, 74.0, 111.0, 148.0], 27000.888916015625);
+    }
+
+    /// What a Resizing layer computes, bit for bit: a model resizes as its photos were resized.
+    #[test]
+    fn the_same_as_the_kernel_on_floats() {
+        let photo = photo();
+        let floats: Vec<f32> = photo.rgb.iter().map(|&byte| f32::from(byte)).collect();
+        for (height, width) in [(1, 1), (2, 9), (3, 4), (5, 7), (13, 6), (16, 16)] {
+            let mut expected = vec![0.0; height * width * 3];
+            let (h, w) = (photo.height, photo.width);
+            resize(Interpolation::Bilinear, 1, h, w, 3, height, width, &floats, &mut expected);
+            assert_eq!(photo.resize(height, width), expected, "{height} x {width}");
+        }
     }
 
     #[test]

@@ -3,41 +3,13 @@
 use std::io::Read;
 use std::path::Path;
 use std::thread;
-use std::time::Duration;
 
 use ureq::http::{Response, StatusCode, header};
 use ureq::{Agent, Body};
 
+use crate::limits::Limits;
 use crate::part::Part;
 use crate::{HubError, Wanted};
-
-/// How much is borne from a server.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
-    /// The most bytes of a file.
-    pub(crate) bytes: u64,
-    /// Attempts in a row that bring less than `progress` bytes.
-    pub(crate) attempts: u32,
-    /// An attempt that brings so many bytes shows that the server is of use.
-    pub(crate) progress: u64,
-    /// Pause after the first of them; it doubles with each.
-    pub(crate) pause: Duration,
-    /// The longest silence: while connecting, before the answer, between two reads.
-    pub(crate) silence: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            // The largest of Keras' files that are pinned here, VGG16 with its top, has 553 MB.
-            bytes: 1 << 30,
-            attempts: 5,
-            progress: 1 << 20,
-            pause: Duration::from_millis(500),
-            silence: Duration::from_secs(30),
-        }
-    }
-}
 
 /// What became of an attempt that may be followed by another.
 enum Attempt {
@@ -54,7 +26,7 @@ pub(crate) fn download(
     limits: &Limits,
     progress: &mut dyn FnMut(u64, Option<u64>),
 ) -> Result<(), HubError> {
-    let mut download = Download { wanted, bytes, limits, agent: agent(limits), part: Part::open(part)? };
+    let mut download = Download { wanted, bytes, limits, agent: limits.agent(), part: Part::open(part)? };
     let already = download.part.length();
     let mut failures = 0;
     loop {
@@ -71,19 +43,6 @@ pub(crate) fn download(
         }
         thread::sleep(limits.pause * (1 << (failures - 1)));
     }
-}
-
-fn agent(limits: &Limits) -> Agent {
-    Agent::config_builder()
-        .http_status_as_error(false)
-        .timeout_connect(Some(limits.silence))
-        .timeout_recv_response(Some(limits.silence))
-        .timeout_per_read(Some(limits.silence))
-        .user_agent(concat!("engraft/", env!("CARGO_PKG_VERSION")))
-        // Ranges and lengths count the bytes of the file itself.
-        .accept_encoding("identity")
-        .build()
-        .into()
 }
 
 struct Download<'a> {
@@ -192,6 +151,7 @@ mod tests {
     use super::*;
     use crate::test_server::{Reply, Server};
     use std::fs;
+    use std::time::Duration;
     use tempfile::TempDir;
 
     /// Larger than any buffer on the way.

@@ -4,8 +4,9 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::download::{Limits, download};
+use crate::download::download;
 use crate::hash::md5_of;
+use crate::limits::Limits;
 use crate::{HubError, Wanted, WeightFile};
 
 /// Where weight files are found, and where they are kept.

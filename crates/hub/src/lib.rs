@@ -16,6 +16,7 @@ mod environment;
 mod error;
 mod hash;
 mod hub;
+mod limits;
 mod part;
 #[cfg(test)]
 mod test_server;

@@ -1,0 +1,76 @@
+//! The content of a photo's file, or why it can't be had.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+/// The largest file that is read as a photo, 1 GiB: [`MAX_PIXELS`](crate::MAX_PIXELS) uncompressed, with room for metadata.
+pub const MAX_FILE_BYTES: u64 = 1 << 30;
+
+/// Why a photo is of no use, without its name.
+pub(crate) type Problem = String;
+
+/// The content of the photo's file at `path`.
+pub(crate) fn read(path: &Path) -> std::result::Result<Vec<u8>, Problem> {
+    // Asked before opening: a pipe would block there for ever.
+    let metadata = path.metadata().map_err(|error| unreadable(&error))?;
+    if !metadata.is_file() {
+        return Err(format!(
+            "expected a photo, received {}",
+            if metadata.is_dir() { "a folder" } else { "no regular file" }
+        ));
+    }
+    let too_large = || format!("expected at most {MAX_FILE_BYTES} bytes, received more");
+    if metadata.len() > MAX_FILE_BYTES {
+        return Err(too_large());
+    }
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(|error| unreadable(&error))?;
+    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(|error| unreadable(&error))?;
+    if bytes.len() as u64 > MAX_FILE_BYTES { Err(too_large()) } else { Ok(bytes) }
+}
+
+/// What stopped a file or folder from being read, and what to do about it where that is plain.
+pub(crate) fn unreadable(error: &io::Error) -> Problem {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => "no permission to read it; give yourself read access".to_owned(),
+        io::ErrorKind::NotFound => "not found".to_owned(),
+        _ => format!("can't be read: {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn a_file_is_read_and_anything_else_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("photo");
+        assert_eq!(read(&path).unwrap_err(), "not found");
+        fs::write(&path, "content").unwrap();
+        assert_eq!(read(&path).unwrap(), b"content");
+        assert_eq!(read(folder.path()).unwrap_err(), "expected a photo, received a folder");
+    }
+
+    #[test]
+    fn a_huge_file_is_refused_unread() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("photo");
+        // A hole, which takes no room on the disk.
+        File::create(&path).unwrap().set_len(MAX_FILE_BYTES + 1).unwrap();
+        assert!(read(&path).unwrap_err().contains("at most 1073741824 bytes"));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_device_is_no_photo() {
+        assert_eq!(read(Path::new("/dev/zero")).unwrap_err(), "expected a photo, received no regular file");
+    }
+
+    #[test]
+    fn without_permission_the_reason_says_what_to_do() {
+        assert!(unreadable(&io::ErrorKind::PermissionDenied.into()).contains("give yourself read access"));
+    }
+}
