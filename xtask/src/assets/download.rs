@@ -1,0 +1,93 @@
+//! Packages, by the clients that people have.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use super::check;
+use crate::TaskError;
+
+/// A file of a package registry.
+pub(super) struct Package {
+    /// The file that the client leaves.
+    pub(super) file: &'static str,
+    /// Its hash.
+    pub(super) sha256: &'static str,
+    /// The client and its arguments; it runs in the folder of downloads.
+    pub(super) client: &'static [&'static str],
+    /// The client's own test of being there.
+    pub(super) probe: &'static [&'static str],
+    /// What to do when it isn't.
+    pub(super) install: &'static str,
+}
+
+/// The bytes of a package, downloaded unless a copy with the right hash is there.
+///
+/// # Errors
+/// [`TaskError::Failed`] without the client or with another hash, [`TaskError::Unreachable`] when
+/// the client fails.
+pub(super) fn package(package: &Package, downloads: &Path) -> Result<Vec<u8>, TaskError> {
+    let path = downloads.join(package.file);
+    if let Ok(bytes) = fs::read(&path)
+        && check(package.file, &bytes, package.sha256).is_ok()
+    {
+        return Ok(bytes);
+    }
+    eprintln!("downloading {} with {}", package.file, package.client[0]);
+    let probe = command(package.probe, downloads).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    if !probe.is_ok_and(|status| status.success()) {
+        return Err(TaskError::Failed(format!(
+            "`{}` doesn't run here, and {} comes by it; {}",
+            package.probe.join(" "),
+            package.file,
+            package.install
+        )));
+    }
+    let status = command(package.client, downloads).stdout(Stdio::null()).status();
+    if !status.is_ok_and(|status| status.success()) {
+        return Err(TaskError::Unreachable(format!(
+            "`{}` failed; is its registry reachable from here?",
+            package.client.join(" ")
+        )));
+    }
+    let bytes = fs::read(&path).map_err(|error| TaskError::at(path.display(), error))?;
+    check(package.file, &bytes, package.sha256)?;
+    Ok(bytes)
+}
+
+fn command(line: &[&str], folder: &Path) -> Command {
+    let mut command = Command::new(line[0]);
+    command.args(&line[1..]).current_dir(folder);
+    command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EMPTY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+    fn stand_in(client: &'static [&'static str], probe: &'static [&'static str]) -> Package {
+        Package { file: "package.tgz", sha256: EMPTY, client, probe, install: "install the client" }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_package_is_downloaded_once() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(package(&stand_in(&["touch", "package.tgz"], &["true"]), folder.path()).unwrap(), b"");
+        assert_eq!(package(&stand_in(&["false"], &["false"]), folder.path()).unwrap(), b"", "no client is asked");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn each_failure_says_which_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let missing = package(&stand_in(&["true"], &["no-such-client"]), folder.path()).unwrap_err();
+        assert!(matches!(&missing, TaskError::Failed(text) if text.contains("install the client")), "{missing}");
+        let unreachable = package(&stand_in(&["false"], &["true"]), folder.path()).unwrap_err();
+        assert!(matches!(unreachable, TaskError::Unreachable(_)), "{unreachable}");
+        let other = package(&stand_in(&["cp", "/bin/sh", "package.tgz"], &["true"]), folder.path()).unwrap_err();
+        assert!(matches!(&other, TaskError::Failed(text) if text.contains("expected sha256")), "{other}");
+    }
+}
