@@ -1,1 +1,15 @@
 //! The CPU executor: runs a plan with engraft's kernels.
+//!
+//! A [`CpuExecutor`] turns a [`Plan`](engraft_nn::plan::Plan) into a session that owns its buffers, allocated once. Its
+//! work is shared among the threads of one pool, and its results are the same bit for bit whatever their number.
+
+mod buffers;
+mod executor;
+mod loss;
+mod ops;
+mod pass;
+mod session;
+mod update;
+mod values;
+
+pub use executor::CpuExecutor;

@@ -27,7 +27,7 @@ pub trait Session: Send {
     fn test_step(&mut self, batch: &LabelledBatch<'_>) -> Result<StepOutput>;
 
     /// One step of training: forward, loss, backward, update. Nothing is changed where the loss is not finite.
-    fn train_step(&mut self, batch: &LabelledBatch<'_>, state: &mut OptimizerState, learning_rate: f32) -> Result<StepOutput>;
+    fn train_step(&mut self, batch: &LabelledBatch<'_>, state: &mut OptimizerState) -> Result<StepOutput>;
 
     /// Outputs, and the gradients of `sum(output * upstream)`, for a plan of gradients.
     fn gradients(&mut self, inputs: &[&Tensor], upstream: &[&Tensor], step: u64) -> Result<Gradients>;

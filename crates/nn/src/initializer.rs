@@ -25,11 +25,26 @@ pub enum Initializer {
     /// All `value`.
     Constant { value: f32 },
     /// Uniform in `minval..maxval`.
-    RandomUniform { minval: f32, maxval: f32, #[serde(default)] seed: Option<u64> },
+    RandomUniform {
+        minval: f32,
+        maxval: f32,
+        #[serde(default)]
+        seed: Option<u64>,
+    },
     /// Normal.
-    RandomNormal { mean: f32, stddev: f32, #[serde(default)] seed: Option<u64> },
+    RandomNormal {
+        mean: f32,
+        stddev: f32,
+        #[serde(default)]
+        seed: Option<u64>,
+    },
     /// Normal, values beyond two standard deviations drawn again.
-    TruncatedNormal { mean: f32, stddev: f32, #[serde(default)] seed: Option<u64> },
+    TruncatedNormal {
+        mean: f32,
+        stddev: f32,
+        #[serde(default)]
+        seed: Option<u64>,
+    },
     /// Uniform within ±sqrt(6 / (`fan_in` + `fan_out`)) (Glorot and Bengio 2010).
     GlorotUniform(Fan),
     /// Truncated normal of variance 2 / (`fan_in` + `fan_out`).

@@ -59,7 +59,9 @@ impl<'de> Deserialize<'de> for Unset {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
         match Value::deserialize(d)? {
             Value::Null => Ok(Self),
-            other => Err(de::Error::custom(format_args!("expected null (an option not supported here), received {other}"))),
+            other => {
+                Err(de::Error::custom(format_args!("expected null (an option not supported here), received {other}")))
+            }
         }
     }
 }

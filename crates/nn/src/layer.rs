@@ -205,8 +205,12 @@ impl Layer {
                     return Ok(());
                 }
                 let (first, now) = (&built.input_shapes, shapes);
-                Err(Error::new(self.place(), format_args!("inputs like the first call's {first:?}"), format_args!("{now:?}"))
-                    .hint("a layer called twice shares its weights; make a second layer for inputs of another shape"))
+                Err(Error::new(
+                    self.place(),
+                    format_args!("inputs like the first call's {first:?}"),
+                    format_args!("{now:?}"),
+                )
+                .hint("a layer called twice shares its weights; make a second layer for inputs of another shape"))
             }),
         }
     }

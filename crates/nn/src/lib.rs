@@ -24,9 +24,7 @@ mod tensor;
 mod weight;
 
 pub use activation::ActivationFn;
-pub use compile::{
-    Adam, Compiled, Head, Loss, LossKind, Metric, MetricState, Optimizer, OptimizerState, RmsProp, Sgd,
-};
+pub use compile::{Adam, Compiled, Head, Loss, LossKind, Metric, MetricState, Optimizer, OptimizerState, RmsProp, Sgd};
 pub use engraft_kernels::{FillMode, Interpolation};
 pub use error::{Error, Result};
 pub use executor::{Executor, Gradients, LabelledBatch, Session, StepOutput};
@@ -34,7 +32,7 @@ pub use graph::{Arguments, Graph, SymbolicTensor};
 pub use initializer::{Fan, Initializer};
 pub use layer::{IntoLayer, Layer, LayerDef, LayerDefExt, Shape};
 pub use model::{Functional, Model};
-pub use naming::{clear_session, set_random_seed};
+pub use naming::{clear_session, set_random_seed, snake_case};
 pub use regularizer::Regularizer;
 pub use sequential::{Sequential, SequentialDef};
 pub use summary::Summary;
@@ -50,7 +48,7 @@ pub mod prelude {
         RandomRotation, RandomZoom, Rescaling, Resizing, ZeroPadding2D,
     };
     pub use crate::{
-        Adam, Initializer, IntoLayer, Layer, Loss, LayerDefExt, Metric, Model, Optimizer, Regularizer, RmsProp, Sequential,
-        Sgd, SymbolicTensor, Tensor,
+        Adam, Initializer, IntoLayer, Layer, LayerDefExt, Loss, Metric, Model, Optimizer, Regularizer, RmsProp,
+        Sequential, Sgd, SymbolicTensor, Tensor,
     };
 }

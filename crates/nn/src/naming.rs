@@ -62,7 +62,11 @@ pub fn clear_session() {
 }
 
 /// `MaxPooling2D` is `max_pooling2d` (Keras' `to_snake_case`).
-fn snake_case(class: &str) -> String {
+///
+/// ```
+/// assert_eq!(engraft_nn::snake_case("MaxPooling2D"), "max_pooling2d");
+/// ```
+pub fn snake_case(class: &str) -> String {
     let letters: Vec<char> = class.chars().filter(|c| c.is_alphanumeric() || *c == '_').collect();
     let mut name = String::new();
     for (i, &letter) in letters.iter().enumerate() {

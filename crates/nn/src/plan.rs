@@ -27,6 +27,11 @@ use buffers::Layout;
 pub enum Purpose {
     /// Outputs only.
     Predict,
+    /// Outputs and their loss, outside training.
+    Evaluate {
+        /// What is measured.
+        loss: Loss,
+    },
     /// A loss, its gradients and the optimizer's update.
     Train {
         /// How updates are made.
@@ -76,15 +81,19 @@ impl Plan {
         Self::of(Program::of(model, false, 0)?.until(layer)?, Purpose::Predict, batch)
     }
 
+    /// The plan of outputs and loss of up to `batch` samples at a time, outside training.
+    pub fn evaluate(model: &Model, loss: Loss, batch: usize) -> Result<Self> {
+        let program = Program::of(model, false, 0)?;
+        single_output(model, &program, &loss)?;
+        Self::of(program, Purpose::Evaluate { loss }, batch)
+    }
+
     /// The plan of a training step of up to `batch` samples, by what is trainable now.
     ///
     /// `seed` decides what the random layers without a seed of their own draw.
     pub fn train(model: &Model, optimizer: Optimizer, loss: Loss, batch: usize, seed: u64) -> Result<Self> {
         let program = Program::of(model, true, seed)?;
-        if program.outputs.len() != 1 {
-            return Err(Error::new(format_args!("model `{}`", model.name()), "one output to train", program.outputs.len()));
-        }
-        loss.check(program.shapes[program.outputs[0]].as_slice())?;
+        single_output(model, &program, &loss)?;
         Self::of(program, Purpose::Train { optimizer, loss }, batch)
     }
 
@@ -98,18 +107,21 @@ impl Plan {
             return Err(Error::new("batch size", "at least 1", 0));
         }
         let head = match &purpose {
-            Purpose::Train { loss, .. } => program.split_head(loss),
-            _ => Head::None,
+            Purpose::Train { loss, .. } | Purpose::Evaluate { loss } => program.split_head(loss),
+            Purpose::Predict | Purpose::Gradients => Head::None,
         };
         let differentiated = match purpose {
-            Purpose::Predict => vec![false; program.steps.len()],
+            Purpose::Predict | Purpose::Evaluate { .. } => vec![false; program.steps.len()],
             Purpose::Train { .. } => program.differentiated(false),
             Purpose::Gradients => program.differentiated(true),
         };
         let blocked = program.steps.iter().zip(&differentiated).find(|(step, d)| **d && !step.op.differentiable());
         if let Some((step, _)) = blocked {
-            return Err(Error::because(format_args!("layer `{}`", step.layer), "a random layer can't be differentiated")
-                .hint("put augmentation before the first trainable layer"));
+            return Err(Error::because(
+                format_args!("layer `{}`", step.layer),
+                "a random layer can't be differentiated",
+            )
+            .hint("put augmentation before the first trainable layer"));
         }
         let prefix = program.prefix(&differentiated);
         let chunk = (CHUNK_BYTES / program.widest_step_bytes(0..prefix).max(1)).clamp(1, batch);
@@ -188,9 +200,14 @@ impl Plan {
         self.layout.weight_gradient(weight)
     }
 
-    /// The backward step after which nothing more is added to the gradient by a weight.
+    /// The step that contributes first to the gradient by a weight in the backward pass.
+    pub fn first_use(&self, weight: usize) -> Option<usize> {
+        self.layout.uses(weight).map(|(first, _)| first)
+    }
+
+    /// The step after which nothing more is added to the gradient by a weight in the backward pass.
     pub fn last_use(&self, weight: usize) -> Option<usize> {
-        self.layout.last_use(weight)
+        self.layout.uses(weight).map(|(_, last)| last)
     }
 
     /// Length in f32 of every buffer.
@@ -214,6 +231,13 @@ impl Plan {
             photos: 2 * self.program.inputs.iter().map(|&v| floats(&self.program.shapes[v])).sum::<usize>(),
             scratch: 0,
         }
+    }
+}
+
+fn single_output(model: &Model, program: &Program, loss: &Loss) -> Result<()> {
+    match program.outputs[..] {
+        [output] => loss.check(&program.shapes[output]),
+        _ => Err(Error::new(format_args!("model `{}`", model.name()), "one output with a loss", program.outputs.len())),
     }
 }
 

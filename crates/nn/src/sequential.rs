@@ -63,8 +63,11 @@ impl Sequential {
             None => first.input_shapes().and_then(|shapes| shapes.first()),
         };
         let Some(shape) = declared.cloned() else {
-            return Err(Error::because("Sequential", format_args!("the input shape is unknown: {} has none", first.place()))
-                .hint("add(Input::new([height, width, channels])) first, or use build_for"));
+            return Err(Error::because(
+                "Sequential",
+                format_args!("the input shape is unknown: {} has none", first.place()),
+            )
+            .hint("add(Input::new([height, width, channels])) first, or use build_for"));
         };
         self.build_for(shape)
     }
@@ -132,6 +135,8 @@ impl LayerDef for SequentialDef {
         }
         // A second build finds the graph in place; the layer checks its shape.
         if self.graph.get().is_none() {
+            // Keras builds a Functional inside, which takes a name: those that follow must count it.
+            naming::auto_name("Functional");
             let _ = self.graph.set(self.chain(shape)?);
         }
         Ok(())

@@ -25,7 +25,11 @@ impl Tensor {
         let shape = shape.into();
         let elements = shape.iter().try_fold(1usize, |size, &axis| size.checked_mul(axis));
         if elements != Some(data.len()) {
-            return Err(Error::new("Tensor::new", format_args!("values for shape {shape:?}"), format_args!("{} values", data.len())));
+            return Err(Error::new(
+                "Tensor::new",
+                format_args!("values for shape {shape:?}"),
+                format_args!("{} values", data.len()),
+            ));
         }
         Ok(Self { shape, data })
     }

@@ -168,7 +168,11 @@ mod tests {
 
     #[test]
     fn handles_share_values_and_versions() {
-        let (a, version) = { let w = weight(); let v = w.version(); (w, v) };
+        let (a, version) = {
+            let w = weight();
+            let v = w.version();
+            (w, v)
+        };
         let b = a.clone();
         b.set(vec![1.0; 6]).unwrap();
         assert_eq!(*a.values(), [1.0; 6]);

@@ -127,8 +127,12 @@ impl Loss {
         let mut dense = match self.kind {
             LossKind::SparseCategoricalCrossentropy => {
                 if targets.len() != rows {
-                    return Err(Error::new(place, format_args!("{rows} class indices"), format_args!("{} numbers", targets.len()))
-                        .hint("for one-hot targets use categorical_crossentropy"));
+                    return Err(Error::new(
+                        place,
+                        format_args!("{rows} class indices"),
+                        format_args!("{} numbers", targets.len()),
+                    )
+                    .hint("for one-hot targets use categorical_crossentropy"));
                 }
                 let mut dense = vec![0.0; rows * width];
                 for (row, &class) in targets.iter().enumerate() {

@@ -42,9 +42,17 @@ impl Metric {
         let name = value.as_str().or_else(|| value.get("class_name").and_then(Value::as_str)).unwrap_or_default();
         let k = || value.pointer("/config/k").and_then(Value::as_u64).unwrap_or(5) as usize;
         match name {
-            "accuracy" | "acc" | "categorical_accuracy" | "CategoricalAccuracy" | "sparse_categorical_accuracy"
-            | "SparseCategoricalAccuracy" | "binary_accuracy" | "BinaryAccuracy" => Ok(Self::Accuracy),
-            "top_k_categorical_accuracy" | "TopKCategoricalAccuracy" | "sparse_top_k_categorical_accuracy"
+            "accuracy"
+            | "acc"
+            | "categorical_accuracy"
+            | "CategoricalAccuracy"
+            | "sparse_categorical_accuracy"
+            | "SparseCategoricalAccuracy"
+            | "binary_accuracy"
+            | "BinaryAccuracy" => Ok(Self::Accuracy),
+            "top_k_categorical_accuracy"
+            | "TopKCategoricalAccuracy"
+            | "sparse_top_k_categorical_accuracy"
             | "SparseTopKCategoricalAccuracy" => Ok(Self::TopKAccuracy(k())),
             _ => Err(Error::new("metric", "accuracy or top_k_categorical_accuracy", value)),
         }

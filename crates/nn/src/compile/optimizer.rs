@@ -19,9 +19,9 @@ use crate::{Error, Result};
 #[serde(default, deny_unknown_fields)]
 #[expect(missing_docs, reason = "fields are Keras' arguments of the same names")]
 pub struct Sgd {
-    pub learning_rate: f32,
-    pub weight_decay: Option<f32>,
-    pub momentum: f32,
+    pub learning_rate: f64,
+    pub weight_decay: Option<f64>,
+    pub momentum: f64,
     pub nesterov: bool,
 }
 
@@ -33,13 +33,13 @@ impl Default for Sgd {
 
 impl Sgd {
     /// Plain descent.
-    pub fn new(learning_rate: f32) -> Self {
+    pub fn new(learning_rate: f64) -> Self {
         Self { learning_rate, ..Self::default() }
     }
 
     /// Share of the last step kept in the next; 0 by default.
     #[must_use]
-    pub fn momentum(mut self, momentum: f32) -> Self {
+    pub fn momentum(mut self, momentum: f64) -> Self {
         self.momentum = momentum;
         self
     }
@@ -63,11 +63,11 @@ impl Sgd {
 #[serde(default, deny_unknown_fields)]
 #[expect(missing_docs, reason = "fields are Keras' arguments of the same names")]
 pub struct Adam {
-    pub learning_rate: f32,
-    pub weight_decay: Option<f32>,
-    pub beta_1: f32,
-    pub beta_2: f32,
-    pub epsilon: f32,
+    pub learning_rate: f64,
+    pub weight_decay: Option<f64>,
+    pub beta_1: f64,
+    pub beta_2: f64,
+    pub epsilon: f64,
     #[serde(rename = "amsgrad")]
     amsgrad: bool,
 }
@@ -80,27 +80,27 @@ impl Default for Adam {
 
 impl Adam {
     /// With Keras' betas of 0.9 and 0.999 and epsilon of 1e-7.
-    pub fn new(learning_rate: f32) -> Self {
+    pub fn new(learning_rate: f64) -> Self {
         Self { learning_rate, ..Self::default() }
     }
 
     /// Share of every weight taken off each step, times the learning rate; none by default.
     #[must_use]
-    pub fn weight_decay(mut self, decay: f32) -> Self {
+    pub fn weight_decay(mut self, decay: f64) -> Self {
         self.weight_decay = Some(decay);
         self
     }
 
     /// Decay of both moments.
     #[must_use]
-    pub fn betas(mut self, beta_1: f32, beta_2: f32) -> Self {
+    pub fn betas(mut self, beta_1: f64, beta_2: f64) -> Self {
         (self.beta_1, self.beta_2) = (beta_1, beta_2);
         self
     }
 
     /// Added to the root of the second moment.
     #[must_use]
-    pub fn epsilon(mut self, epsilon: f32) -> Self {
+    pub fn epsilon(mut self, epsilon: f64) -> Self {
         self.epsilon = epsilon;
         self
     }
@@ -117,11 +117,11 @@ impl Adam {
 #[serde(default, deny_unknown_fields)]
 #[expect(missing_docs, reason = "fields are Keras' arguments of the same names")]
 pub struct RmsProp {
-    pub learning_rate: f32,
-    pub weight_decay: Option<f32>,
-    pub rho: f32,
-    pub momentum: f32,
-    pub epsilon: f32,
+    pub learning_rate: f64,
+    pub weight_decay: Option<f64>,
+    pub rho: f64,
+    pub momentum: f64,
+    pub epsilon: f64,
     pub centered: bool,
 }
 
@@ -133,13 +133,13 @@ impl Default for RmsProp {
 
 impl RmsProp {
     /// With Keras' rho of 0.9 and epsilon of 1e-7.
-    pub fn new(learning_rate: f32) -> Self {
+    pub fn new(learning_rate: f64) -> Self {
         Self { learning_rate, ..Self::default() }
     }
 
     /// Share of the last step kept in the next; 0 by default.
     #[must_use]
-    pub fn momentum(mut self, momentum: f32) -> Self {
+    pub fn momentum(mut self, momentum: f64) -> Self {
         self.momentum = momentum;
         self
     }
@@ -188,7 +188,7 @@ impl From<RmsProp> for Optimizer {
 
 impl Optimizer {
     /// `AdamW` with Keras' weight decay of 0.004.
-    pub fn adam_w(learning_rate: f32) -> Self {
+    pub fn adam_w(learning_rate: f64) -> Self {
         Self::AdamW(Adam::new(learning_rate).weight_decay(0.004))
     }
 
@@ -204,7 +204,7 @@ impl Optimizer {
     }
 
     /// Size of a step.
-    pub fn learning_rate(&self) -> f32 {
+    pub fn learning_rate(&self) -> f64 {
         match self {
             Self::Sgd(o) => o.learning_rate,
             Self::Adam(o) | Self::AdamW(o) => o.learning_rate,
@@ -213,7 +213,7 @@ impl Optimizer {
     }
 
     /// Changes the size of the steps to come.
-    pub fn set_learning_rate(&mut self, learning_rate: f32) {
+    pub fn set_learning_rate(&mut self, learning_rate: f64) {
         match self {
             Self::Sgd(o) => o.learning_rate = learning_rate,
             Self::Adam(o) | Self::AdamW(o) => o.learning_rate = learning_rate,
@@ -222,7 +222,7 @@ impl Optimizer {
     }
 
     /// Share of every weight taken off each step, times the learning rate.
-    pub fn weight_decay(&self) -> Option<f32> {
+    pub fn weight_decay(&self) -> Option<f64> {
         match self {
             Self::Sgd(o) => o.weight_decay,
             Self::Adam(o) | Self::AdamW(o) => o.weight_decay,

@@ -92,7 +92,11 @@ impl ReLU {
             (None, 0.0, 0.0) => Ok(Elementwise::Relu),
             (Some(6.0), 0.0, 0.0) => Ok(Elementwise::Relu6),
             (None, negative_slope, 0.0) => Ok(Elementwise::LeakyRelu { negative_slope }),
-            _ => Err(Error::new("options", "max_value 6 alone, negative_slope alone, or neither", format_args!("{self:?}"))),
+            _ => Err(Error::new(
+                "options",
+                "max_value 6 alone, negative_slope alone, or neither",
+                format_args!("{self:?}"),
+            )),
         }
     }
 }

@@ -162,7 +162,11 @@ impl Conv2D {
         let Size2d([kh, kw]) = self.kernel_size;
         let (Size2d([sh, sw]), Size2d([dh, dw])) = (self.strides, self.dilation_rate);
         if (sh > 1 || sw > 1) && (dh > 1 || dw > 1) {
-            return Err(Error::new("strides", "1 where dilation_rate is above 1, as in Keras", format_args!("{sh}x{sw}")));
+            return Err(Error::new(
+                "strides",
+                "1 where dilation_rate is above 1, as in Keras",
+                format_args!("{sh}x{sw}"),
+            ));
         }
         Ok([self.padding.resolve(height, kh, sh, dh)?, self.padding.resolve(width, kw, sw, dw)?])
     }

@@ -88,7 +88,11 @@ impl Factor {
         if limits.contains(&low) && limits.contains(&high) {
             return Ok([low, high]);
         }
-        Err(Error::new(place, format_args!("factors from {} to {}", limits.start(), limits.end()), format_args!("{low} to {high}")))
+        Err(Error::new(
+            place,
+            format_args!("factors from {} to {}", limits.start(), limits.end()),
+            format_args!("{low} to {high}"),
+        ))
     }
 }
 

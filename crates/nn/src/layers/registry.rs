@@ -93,7 +93,9 @@ fn check_dtype(dtype: &Value) -> Result<()> {
     match dtype {
         Value::Null => Ok(()),
         Value::String(name) if name == "float32" => Ok(()),
-        Value::Object(policy) if policy.get("config").and_then(|c| c.get("name")) == Some(&Value::from("float32")) => Ok(()),
+        Value::Object(policy) if policy.get("config").and_then(|c| c.get("name")) == Some(&Value::from("float32")) => {
+            Ok(())
+        }
         other => Err(Error::new("dtype", "float32", other)
             .hint("save the model with the float32 policy: keras.config.set_dtype_policy(\"float32\")")),
     }
@@ -139,7 +141,11 @@ mod tests {
             ("Dense", json!({"name": "d", "units": 3, "spread": 1}), "unknown field `spread`"),
             ("Dense", json!({"name": "d", "units": 3, "activation": "relux"}), "unknown activation `relux`"),
             ("Dense", json!({"name": "d", "units": 3, "kernel_constraint": {"class_name": "NonNeg"}}), "NonNeg"),
-            ("Conv2D", json!({"name": "c", "filters": 1, "kernel_size": 3, "data_format": "channels_first"}), "channels_first"),
+            (
+                "Conv2D",
+                json!({"name": "c", "filters": 1, "kernel_size": 3, "data_format": "channels_first"}),
+                "channels_first",
+            ),
             ("Dense", json!({"name": "d", "units": 3, "dtype": "mixed_bfloat16"}), "expected float32"),
             ("Dense", json!({"units": 3}), "expected a name"),
         ] {

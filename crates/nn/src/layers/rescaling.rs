@@ -6,7 +6,8 @@ use serde_json::{Map, Value};
 use super::options::{config_of, single};
 use crate::layer::{LayerDef, Shape};
 use crate::plan::{Lowering, Op, ValueId};
-use crate::{Error, Result};
+use crate::weight::{Weight, WeightSpec};
+use crate::{Error, Initializer, Result};
 
 /// One number, or one for each channel.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -103,7 +104,9 @@ impl LayerDef for Rescaling {
     }
 }
 
-/// `(x - mean) / sqrt(variance)` a channel, with given statistics (Keras' `Normalization`).
+/// `(x - mean) / sqrt(variance)` a channel (Keras' `Normalization`).
+///
+/// The statistics are given, or, in a model that Keras adapted to its data, weights that training never changes.
 ///
 /// ```
 /// use engraft_nn::prelude::*;
@@ -154,29 +157,45 @@ impl Normalization {
         self
     }
 
-    fn factors(&self, shape: &Shape) -> Result<(Vec<f32>, Vec<f32>)> {
-        let channels = shape.last().copied().unwrap_or(1);
+    /// Whether the statistics are weights, computed by Keras' `adapt`.
+    fn is_adapted(&self) -> bool {
+        self.mean.is_none() && self.variance.is_none()
+    }
+
+    fn check_axis(&self, shape: &Shape) -> Result<()> {
         let last = shape.len() as i64;
-        if let Some(axis) = self.axis.as_deref().filter(|axis| !matches!(axis, [-1] | []) && *axis != [last]) {
-            return Err(Error::new("axis", "the last axis (-1) or none", format_args!("{axis:?}")));
+        match self.axis.as_deref() {
+            None | Some([-1] | []) => Ok(()),
+            Some([axis]) if *axis == last => Ok(()),
+            Some(axis) => Err(Error::new("axis", "the last axis (-1) or none", format_args!("{axis:?}"))),
         }
+    }
+
+    /// How many means there are: one a channel, or one in all.
+    fn statistics(&self, shape: &Shape) -> usize {
+        match self.axis.as_deref() {
+            None | Some([]) => 1,
+            Some(_) => shape.last().copied().unwrap_or(1),
+        }
+    }
+
+    fn given(&self, channels: usize) -> Result<(Vec<f32>, Vec<f32>)> {
         let (Some(mean), Some(variance)) = (&self.mean, &self.variance) else {
-            return Err(Error::because("mean and variance", "expected given statistics, received none")
-                .hint("give mean and variance; statistics adapted from data are not supported"));
+            return Err(Error::new("mean and variance", "both or neither", "one of them"));
         };
         let mean = PerChannel::Each(mean.numbers()).values(channels, "mean")?;
-        let deviation: Vec<f32> = PerChannel::Each(variance.numbers())
-            .values(channels, "variance")?
-            .iter()
-            .map(|variance| variance.sqrt().max(EPSILON))
-            .collect();
-        Ok(if self.invert {
-            (deviation, mean)
-        } else {
-            let scale: Vec<f32> = deviation.iter().map(|deviation| 1.0 / deviation).collect();
-            let shift = mean.iter().zip(&scale).map(|(mean, scale)| -mean * scale).collect();
-            (scale, shift)
-        })
+        Ok((mean, PerChannel::Each(variance.numbers()).values(channels, "variance")?))
+    }
+
+    /// Scale and shift that do the same as subtracting the mean and dividing by the deviation.
+    fn factors(&self, mean: Vec<f32>, variance: &[f32]) -> (Vec<f32>, Vec<f32>) {
+        let deviation: Vec<f32> = variance.iter().map(|variance| variance.sqrt().max(EPSILON)).collect();
+        if self.invert {
+            return (deviation, mean);
+        }
+        let scale: Vec<f32> = deviation.iter().map(|deviation| 1.0 / deviation).collect();
+        let shift = mean.iter().zip(&scale).map(|(mean, scale)| -mean * scale).collect();
+        (scale, shift)
     }
 }
 
@@ -191,13 +210,41 @@ impl LayerDef for Normalization {
 
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape> {
         let shape = single(inputs)?;
-        self.factors(shape)?;
+        self.check_axis(shape)?;
+        if !self.is_adapted() {
+            self.given(shape.last().copied().unwrap_or(1))?;
+        }
         Ok(shape.clone())
+    }
+
+    fn weights(&self, inputs: &[Shape]) -> Result<Vec<WeightSpec>> {
+        if !self.is_adapted() {
+            return Ok(Vec::new());
+        }
+        let shape = match self.statistics(single(inputs)?) {
+            1 if self.axis.as_ref().is_none_or(Vec::is_empty) => Vec::new(),
+            channels => vec![channels],
+        };
+        let spec =
+            |name, shape, initializer| WeightSpec { name, shape, initializer, trainable: false, regularizer: None };
+        Ok(vec![
+            spec("mean", shape.clone(), Initializer::zeros()),
+            spec("variance", shape, Initializer::ones()),
+            spec("count", Vec::new(), Initializer::zeros()),
+        ])
     }
 
     fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {
         let shape = to.shape(inputs[0]).clone();
-        let (scale, shift) = self.factors(&shape)?;
+        let channels = shape.last().copied().unwrap_or(1);
+        let (mean, variance) = match to.own_weights() {
+            [mean, variance, _count] => {
+                let each = |weight: &Weight, name| PerChannel::Each(weight.values().clone()).values(channels, name);
+                (each(mean, "mean")?, each(variance, "variance")?)
+            }
+            _ => self.given(channels)?,
+        };
+        let (scale, shift) = self.factors(mean, &variance);
         Ok(to.push(Op::ScaleShift { scale, shift }, inputs, shape))
     }
 }

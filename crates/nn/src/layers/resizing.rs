@@ -88,7 +88,11 @@ impl LayerDef for Resizing {
             ));
         }
         if [height, width, self.height, self.width].contains(&0) {
-            return Err(Error::new("size", "at least 1x1", format_args!("{height}x{width} to {}x{}", self.height, self.width)));
+            return Err(Error::new(
+                "size",
+                "at least 1x1",
+                format_args!("{height}x{width} to {}x{}", self.height, self.width),
+            ));
         }
         Ok(vec![self.height, self.width, channels])
     }

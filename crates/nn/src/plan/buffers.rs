@@ -19,7 +19,8 @@ pub(super) struct Layout {
     gradients: HashMap<ValueId, Slot>,
     contributions: HashMap<usize, Slot>,
     weight_gradients: HashMap<usize, Slot>,
-    last_uses: HashMap<usize, usize>,
+    /// For each weight, the steps that use it: first and last in backward order.
+    uses: HashMap<usize, (usize, usize)>,
     roots: HashMap<ValueId, ValueId>,
     leaving_prefix: HashSet<ValueId>,
 }
@@ -104,8 +105,8 @@ impl Layout {
         self.weight_gradients.get(&weight).copied()
     }
 
-    pub(super) fn last_use(&self, weight: usize) -> Option<usize> {
-        self.last_uses.get(&weight).copied()
+    pub(super) fn uses(&self, weight: usize) -> Option<(usize, usize)> {
+        self.uses.get(&weight).copied()
     }
 
     /// Gathers the gradient by each trainable weight from its first contribution to its last; by a Dense kernel used
@@ -123,14 +124,19 @@ impl Layout {
         let mut requests = Vec::new();
         for (weight, (steps, length, folds)) in uses {
             let (first, last) = (steps[0], steps[steps.len() - 1]);
-            self.last_uses.insert(weight, first);
+            self.uses.insert(weight, (last, first));
             if folds && steps.len() == 1 && !keep {
                 continue;
             }
             let to = if keep { timeline.end() } else { timeline.backward(first) };
             // A slot twice as long for shared weights: a further contribution is computed beside the sum.
             let length = if steps.len() > 1 { 2 * length } else { length };
-            requests.push(Request { tenant: Tenant::WeightGradient(weight), length, from: timeline.backward(last), to });
+            requests.push(Request {
+                tenant: Tenant::WeightGradient(weight),
+                length,
+                from: timeline.backward(last),
+                to,
+            });
         }
         requests
     }
@@ -241,7 +247,8 @@ impl<'a> Timeline<'a> {
     }
 
     fn leaving_prefix(&self) -> HashSet<ValueId> {
-        let roots = self.program.steps[..self.prefix].iter().enumerate().filter(|(_, s)| !self.roots.contains_key(&s.output));
+        let roots =
+            self.program.steps[..self.prefix].iter().enumerate().filter(|(_, s)| !self.roots.contains_key(&s.output));
         roots
             .filter(|(maker, step)| {
                 let names = self.names(step.output);
@@ -263,13 +270,15 @@ impl<'a> Timeline<'a> {
             .filter(|&&r| self.differentiated[r] && reads_inputs_backward(&self.program.steps[r]))
             .map(|&r| self.backward(r));
         // Reshaped forms are made by steps that read nothing backward, so the maker is that of the root.
-        let by_maker = (self.differentiated[maker] && reads_output_backward(&self.program.steps[maker])).then(|| self.backward(maker));
+        let by_maker = (self.differentiated[maker] && reads_output_backward(&self.program.steps[maker]))
+            .then(|| self.backward(maker));
         by_readers.chain(by_maker).max().unwrap_or(0)
     }
 
     fn gradients(&self, batch: usize, by_inputs: bool) -> Vec<Request> {
         let mut requests = Vec::new();
-        let carrying: Vec<ValueId> = self.program.steps.iter().zip(self.differentiated).filter(|(_, d)| **d).map(|(s, _)| s.output).collect();
+        let carrying: Vec<ValueId> =
+            self.program.steps.iter().zip(self.differentiated).filter(|(_, d)| **d).map(|(s, _)| s.output).collect();
         let inputs: &[ValueId] = if by_inputs { &self.program.inputs } else { &[] };
         for &value in carrying.iter().chain(inputs).filter(|v| !self.roots.contains_key(v)) {
             let names = self.names(value);
@@ -296,7 +305,8 @@ impl<'a> Timeline<'a> {
 fn merge_contributions(requests: Vec<Request>) -> Vec<Request> {
     let mut merged: Vec<Request> = Vec::new();
     for request in requests {
-        let same = merged.iter_mut().find(|m| matches!(m.tenant, Tenant::Contribution(_)) && m.tenant == request.tenant);
+        let same =
+            merged.iter_mut().find(|m| matches!(m.tenant, Tenant::Contribution(_)) && m.tenant == request.tenant);
         match same {
             Some(earlier) => earlier.length = earlier.length.max(request.length),
             None => merged.push(request),

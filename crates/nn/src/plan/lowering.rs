@@ -9,6 +9,7 @@ use crate::activation::ActivationFn;
 use crate::graph::Graph;
 use crate::layer::{Layer, Shape};
 use crate::random::mix;
+use crate::weight::Weight;
 use crate::{Model, Result};
 
 /// What a layer writes its operations into.
@@ -31,7 +32,13 @@ impl Lowering<'_> {
             layer_outputs: Vec::new(),
         };
         let graph = model.graph();
-        let mut lowering = Lowering { training, seed, random_layers: 0, program: empty, layer: Some((model.layer(), model.trainable())) };
+        let mut lowering = Lowering {
+            training,
+            seed,
+            random_layers: 0,
+            program: empty,
+            layer: Some((model.layer(), model.trainable())),
+        };
         let inputs: Vec<ValueId> = graph.inputs().iter().map(|input| lowering.value(input.shape().clone())).collect();
         lowering.program.inputs.clone_from(&inputs);
         lowering.program.outputs = lowering.graph_outputs(graph, &inputs)?;
@@ -48,6 +55,11 @@ impl Lowering<'_> {
         self.layer.is_some_and(|(_, trainable)| trainable)
     }
 
+    /// The weights that the layer being lowered made itself.
+    pub fn own_weights(&self) -> &[Weight] {
+        self.layer.map(|(layer, _)| layer.own_weights()).unwrap_or_default()
+    }
+
     /// The seed of the random layer being lowered: its own, or one that follows from the run's.
     pub fn random_seed(&mut self, own: Option<u64>) -> u64 {
         self.random_layers += 1;
@@ -62,12 +74,21 @@ impl Lowering<'_> {
     /// Adds an operation with the weights of the layer being lowered; returns the value it makes.
     pub fn push(&mut self, op: Op, inputs: &[ValueId], shape: Shape) -> ValueId {
         let output = self.value(shape);
-        let weights = self.layer.map(|(layer, _)| layer.own_weights()).unwrap_or_default();
         let trainable = self.layer_trainable();
-        let weights =
-            weights.iter().map(|w| Param { weight: w.clone(), trainable: trainable && w.trainable() }).collect();
+        let weights = self
+            .own_weights()
+            .iter()
+            .map(|w| Param { weight: w.clone(), trainable: trainable && w.trainable() })
+            .collect();
         let layer = self.layer.map(|(layer, _)| layer.name().to_owned()).unwrap_or_default();
-        self.program.steps.push(Step { op, activation: Activation::Linear, inputs: inputs.to_vec(), output, weights, layer });
+        self.program.steps.push(Step {
+            op,
+            activation: Activation::Linear,
+            inputs: inputs.to_vec(),
+            output,
+            weights,
+            layer,
+        });
         output
     }
 

@@ -121,7 +121,8 @@ impl Program {
 
     /// Which steps the backward pass goes through: those with a trainable weight, and all that depend on one.
     pub(super) fn differentiated(&self, by_inputs: bool) -> Vec<bool> {
-        let mut carrying: HashSet<ValueId> = if by_inputs { self.inputs.iter().copied().collect() } else { HashSet::new() };
+        let mut carrying: HashSet<ValueId> =
+            if by_inputs { self.inputs.iter().copied().collect() } else { HashSet::new() };
         self.steps
             .iter()
             .map(|step| {

@@ -1,0 +1,64 @@
+//! The loss of a batch, and its gradient.
+
+use engraft_kernels::{
+    Activation, binary_cross_entropy_from_probabilities, cross_entropy_from_probabilities, l1_l2_penalty,
+    sigmoid_cross_entropy, softmax, softmax_cross_entropy,
+};
+use engraft_nn::plan::Program;
+use engraft_nn::{Head, LabelledBatch, Loss, LossKind, Result};
+
+/// Mean loss of a batch whose last value is `values`, rows of `width`. Writes the gradient where asked.
+///
+/// As Keras does in a compiled step, the loss is taken from the input of a last softmax or sigmoid, the head: then no
+/// probability can round to 0 and hide an error.
+pub(crate) fn mean_loss(
+    loss: &Loss,
+    head: Head,
+    width: usize,
+    values: &[f32],
+    batch: &LabelledBatch<'_>,
+    gradient: Option<&mut [f32]>,
+) -> Result<f64> {
+    let rows = values.len() / width;
+    let targets = loss.dense_targets(batch.targets.data(), rows, width)?;
+    let mut losses = vec![0.0; rows];
+    let mut gradient = gradient;
+    let from_logits = loss.is_from_logits() || head != Head::None;
+    let compute = match (loss.kind(), from_logits) {
+        (LossKind::BinaryCrossentropy, true) => sigmoid_cross_entropy,
+        (LossKind::BinaryCrossentropy, false) => binary_cross_entropy_from_probabilities,
+        (_, true) => softmax_cross_entropy,
+        (_, false) => cross_entropy_from_probabilities,
+    };
+    compute(width, values, &targets, &mut losses, gradient.as_deref_mut());
+    let weight = |row: usize| batch.sample_weights.map_or(1.0, |weights| weights[row]);
+    if let Some(gradient) = gradient {
+        for (row, gradient) in gradient.chunks_exact_mut(width).enumerate() {
+            let share = weight(row) / rows as f32;
+            gradient.iter_mut().for_each(|g| *g *= share);
+        }
+    }
+    let sum: f64 = losses.iter().enumerate().map(|(row, loss)| f64::from(loss * weight(row))).sum();
+    Ok(sum / rows.max(1) as f64)
+}
+
+/// The penalties of all regularised weights that are trainable.
+pub(crate) fn penalty(program: &Program) -> f64 {
+    let params = program.weights();
+    let regularised = params.iter().filter(|p| p.trainable).filter_map(|p| Some((p, p.weight.regularizer()?)));
+    regularised
+        .map(|(param, regularizer)| {
+            let (l1, l2) = regularizer.factors();
+            l1_l2_penalty(&param.weight.values(), l1, l2)
+        })
+        .sum()
+}
+
+/// Applies the head to the program's last value, in place.
+pub(crate) fn apply_head(head: Head, width: usize, values: &mut [f32]) {
+    match head {
+        Head::None => {}
+        Head::Softmax => softmax(width, values),
+        Head::Sigmoid => Activation::Sigmoid.apply(values),
+    }
+}

@@ -1,0 +1,142 @@
+//! What each operation computes, forward and backward.
+
+mod augment;
+mod conv2d;
+mod dense;
+mod elementwise;
+mod layout;
+mod normalization;
+mod pooling;
+
+use std::sync::Arc;
+
+use engraft_kernels::Activation;
+use engraft_nn::Shape;
+use engraft_nn::plan::{Op, Plan, Step};
+
+pub(crate) use normalization::Statistics;
+
+/// A step about to be computed for some samples.
+pub(crate) struct StepCall<'a> {
+    pub(crate) step: &'a Step,
+    /// Shapes of the inputs, the batch axis left out.
+    pub(crate) inputs: Vec<&'a Shape>,
+    /// Shape of the output, the batch axis left out.
+    pub(crate) output: &'a Shape,
+    /// How many samples.
+    pub(crate) samples: usize,
+    /// Which sample of the batch is the first: random layers draw by it.
+    pub(crate) first_sample: usize,
+    /// Which training step this is: random layers draw by it.
+    pub(crate) iteration: u64,
+    /// The batch's statistics, where the step normalises by them.
+    pub(crate) statistics: Option<Arc<Statistics>>,
+}
+
+impl<'a> StepCall<'a> {
+    pub(crate) fn new(plan: &'a Plan, step: &'a Step, samples: usize) -> Self {
+        let shapes = &plan.program().shapes;
+        let inputs = step.inputs.iter().map(|&value| &shapes[value]).collect();
+        Self { step, inputs, output: &shapes[step.output], samples, first_sample: 0, iteration: 0, statistics: None }
+    }
+
+    /// Numbers in the last axis.
+    fn channels(&self) -> usize {
+        self.inputs[0].last().copied().unwrap_or(1)
+    }
+
+    /// Height, width and channels of an image.
+    fn image(shape: &Shape) -> [usize; 3] {
+        match shape[..] {
+            [height, width, channels] => [height, width, channels],
+            _ => unreachable!("layers for images have checked that {shape:?} is one"),
+        }
+    }
+}
+
+/// Working space, in f32, that any call of this step needs.
+pub(crate) fn scratch_len(call: &StepCall<'_>) -> usize {
+    match call.step.op {
+        Op::Conv2d { .. } => conv2d::kernel(call).scratch_len(),
+        _ => 0,
+    }
+}
+
+/// `y` from `x`, the inputs in order.
+pub(crate) fn forward(call: &StepCall<'_>, x: &[&[f32]], y: &mut [f32], scratch: &mut [f32]) {
+    match &call.step.op {
+        Op::Conv2d { .. } => conv2d::forward(call, x[0], y, scratch),
+        Op::Dense => dense::forward(call, x[0], y),
+        Op::Pool2d { .. } | Op::GlobalPool { .. } => pooling::forward(call, x[0], y),
+        Op::BatchNorm { .. } => normalization::forward(call, x[0], y),
+        Op::Activation(_) | Op::Softmax | Op::Add | Op::ScaleShift { .. } | Op::Dropout { .. } => {
+            elementwise::forward(call, x, y);
+        }
+        Op::Concatenate { .. } | Op::Pad2d { .. } | Op::Reshape | Op::ReverseChannels | Op::Resize { .. } => {
+            layout::forward(call, x, y);
+        }
+        Op::RandomTransform { transform, seed } => augment::forward(call, transform, *seed, x[0], y),
+    }
+}
+
+/// Turns `dy`, the gradient by the step's output, into the gradient by what stood before its fused activation.
+pub(crate) fn activation_gradient(call: &StepCall<'_>, y: &[f32], dy: &mut [f32]) {
+    if call.step.activation != Activation::Linear {
+        call.step.activation.gradient(y, dy);
+    }
+}
+
+/// What the backward pass of a step may read. Values that the step doesn't need are empty.
+pub(crate) struct Backward<'a> {
+    pub(crate) x: &'a [&'a [f32]],
+    pub(crate) y: &'a [f32],
+    pub(crate) dy: &'a [f32],
+}
+
+/// `dx`, the gradient by input `index`, overwritten.
+pub(crate) fn input_gradient(call: &StepCall<'_>, index: usize, b: &Backward<'_>, dx: &mut [f32], scratch: &mut [f32]) {
+    match &call.step.op {
+        Op::Conv2d { .. } => conv2d::input_gradient(call, b, dx, scratch),
+        Op::Dense => dense::input_gradient(call, b, dx),
+        Op::Pool2d { .. } | Op::GlobalPool { .. } => pooling::input_gradient(call, b, dx),
+        Op::BatchNorm { .. } => normalization::input_gradient(call, b, dx),
+        Op::Activation(_) | Op::Softmax | Op::Add | Op::ScaleShift { .. } | Op::Dropout { .. } => {
+            elementwise::input_gradient(call, b, dx);
+        }
+        Op::Concatenate { .. } | Op::Pad2d { .. } | Op::Reshape | Op::ReverseChannels | Op::Resize { .. } => {
+            layout::input_gradient(call, index, b, dx);
+        }
+        Op::RandomTransform { .. } => unreachable!("the plan refuses to differentiate a random transformation"),
+    }
+}
+
+/// `dw`, the gradient by the step's weight at `position`, overwritten.
+pub(crate) fn weight_gradient(
+    call: &StepCall<'_>,
+    position: usize,
+    b: &Backward<'_>,
+    dw: &mut [f32],
+    scratch: &mut [f32],
+) {
+    match (&call.step.op, position) {
+        (Op::Conv2d { .. }, 0) => conv2d::kernel_gradient(call, b, dw, scratch),
+        (Op::Dense, 0) => dense::kernel_gradient(call, b, dw),
+        (Op::Conv2d { .. } | Op::Dense, _) => engraft_kernels::bias_gradient(dw.len(), b.dy, dw),
+        (Op::BatchNorm { .. }, _) => normalization::weight_gradient(call, position, b, dw),
+        (op, _) => unreachable!("{op:?} has no weights"),
+    }
+}
+
+/// Dense kernels' gradient a few rows at a time, for an update in the same pass.
+pub(crate) use dense::kernel_gradient_rows;
+
+/// The statistics of the batch that a step normalises by, if it does.
+pub(crate) fn batch_statistics(call: &StepCall<'_>, x: &[f32]) -> Option<Statistics> {
+    match call.step.op {
+        Op::BatchNorm { .. } => normalization::batch_statistics(call, x),
+        _ => None,
+    }
+}
+
+/// Moves a step's stored statistics towards a batch's.
+pub(crate) use normalization::move_statistics;

@@ -1,0 +1,55 @@
+//! Operations that treat each element, or each row, by itself.
+
+use engraft_kernels::{add_assign, dropout, scale_gradient, scale_shift, softmax, softmax_gradient};
+use engraft_nn::plan::Op;
+use engraft_nn::random::mix;
+
+use super::{Backward, StepCall};
+
+pub(super) fn forward(call: &StepCall<'_>, x: &[&[f32]], y: &mut [f32]) {
+    match &call.step.op {
+        Op::Activation(function) => {
+            y.copy_from_slice(x[0]);
+            function.apply(y);
+        }
+        Op::Softmax => {
+            y.copy_from_slice(x[0]);
+            softmax(call.channels(), y);
+        }
+        Op::Add => {
+            y.copy_from_slice(x[0]);
+            x[1..].iter().for_each(|x| add_assign(y, x));
+        }
+        Op::ScaleShift { scale, shift } => scale_shift(scale.len(), scale, shift, x[0], y),
+        Op::Dropout { rate, seed } => drop_some(call, *rate, *seed, x[0], y),
+        op => unreachable!("{op:?} is not element-wise"),
+    }
+}
+
+pub(super) fn input_gradient(call: &StepCall<'_>, b: &Backward<'_>, dx: &mut [f32]) {
+    match &call.step.op {
+        Op::Activation(function) => {
+            dx.copy_from_slice(b.dy);
+            function.gradient(if function.gradient_from_output() { b.y } else { b.x[0] }, dx);
+        }
+        Op::Softmax => {
+            dx.copy_from_slice(b.dy);
+            softmax_gradient(call.channels(), b.y, dx);
+        }
+        Op::Add => dx.copy_from_slice(b.dy),
+        Op::ScaleShift { scale, .. } => scale_gradient(scale.len(), scale, b.dy, dx),
+        Op::Dropout { rate, seed } => drop_some(call, *rate, *seed, b.dy, dx),
+        op => unreachable!("{op:?} is not element-wise"),
+    }
+}
+
+/// Each sample by a seed of its own, so that what is dropped doesn't depend on how a batch is cut.
+fn drop_some(call: &StepCall<'_>, rate: f32, seed: u64, x: &[f32], y: &mut [f32]) {
+    let size = x.len() / call.samples.max(1);
+    if size == 0 {
+        return;
+    }
+    for (sample, (x, y)) in x.chunks_exact(size).zip(y.chunks_exact_mut(size)).enumerate() {
+        dropout(x, rate, mix(mix(seed, call.iteration), (call.first_sample + sample) as u64), y);
+    }
+}

@@ -1,0 +1,75 @@
+//! Operations that only move values: joining, padding, reshaping, resizing.
+
+use engraft_kernels::{copy_channels, pad2d, pad2d_gradient, resize, resize_gradient, reverse_channels};
+use engraft_nn::plan::Op;
+
+use super::{Backward, StepCall};
+
+/// Concatenation seen as columns: rows, width of each input's row, width of the output's.
+struct Columns {
+    rows: usize,
+    inputs: Vec<usize>,
+    output: usize,
+}
+
+impl Columns {
+    fn of(call: &StepCall<'_>, axis: usize) -> Self {
+        let outer: usize = call.output[..axis].iter().product();
+        let width = |shape: &[usize]| shape[axis..].iter().product();
+        Self {
+            rows: call.samples * outer,
+            inputs: call.inputs.iter().map(|shape| width(shape)).collect(),
+            output: width(call.output),
+        }
+    }
+
+    fn offset(&self, index: usize) -> usize {
+        self.inputs[..index].iter().sum()
+    }
+}
+
+pub(super) fn forward(call: &StepCall<'_>, x: &[&[f32]], y: &mut [f32]) {
+    let n = call.samples;
+    match &call.step.op {
+        Op::Concatenate { axis } => {
+            let columns = Columns::of(call, *axis);
+            for (index, x) in x.iter().enumerate() {
+                let width = columns.inputs[index];
+                copy_channels(columns.rows, width, 0, columns.output, columns.offset(index), width, x, y);
+            }
+        }
+        Op::Pad2d { pad } => {
+            let [h, w, c] = StepCall::image(call.inputs[0]);
+            pad2d(n, h, w, c, *pad, x[0], y);
+        }
+        Op::Reshape => y.copy_from_slice(x[0]),
+        Op::ReverseChannels => reverse_channels(call.channels(), x[0], y),
+        Op::Resize { interpolation } => {
+            let ([in_h, in_w, c], [out_h, out_w, _]) = (StepCall::image(call.inputs[0]), StepCall::image(call.output));
+            resize(*interpolation, n, in_h, in_w, c, out_h, out_w, x[0], y);
+        }
+        op => unreachable!("{op:?} computes values"),
+    }
+}
+
+pub(super) fn input_gradient(call: &StepCall<'_>, index: usize, b: &Backward<'_>, dx: &mut [f32]) {
+    let n = call.samples;
+    match &call.step.op {
+        Op::Concatenate { axis } => {
+            let columns = Columns::of(call, *axis);
+            let width = columns.inputs[index];
+            copy_channels(columns.rows, columns.output, columns.offset(index), width, 0, width, b.dy, dx);
+        }
+        Op::Pad2d { pad } => {
+            let [h, w, c] = StepCall::image(call.inputs[0]);
+            pad2d_gradient(n, h, w, c, *pad, b.dy, dx);
+        }
+        Op::Reshape => dx.copy_from_slice(b.dy),
+        Op::ReverseChannels => reverse_channels(call.channels(), b.dy, dx),
+        Op::Resize { interpolation } => {
+            let ([in_h, in_w, c], [out_h, out_w, _]) = (StepCall::image(call.inputs[0]), StepCall::image(call.output));
+            resize_gradient(*interpolation, n, in_h, in_w, c, out_h, out_w, b.dy, dx);
+        }
+        op => unreachable!("{op:?} computes values"),
+    }
+}

@@ -1,0 +1,44 @@
+//! Pooling, over windows and over whole images.
+
+use engraft_kernels::{
+    Pool2dShape, PoolKind, average_pool2d_gradient, global_average_pool_gradient, global_max_pool_gradient,
+    global_pool, max_pool2d_gradient, pool2d,
+};
+use engraft_nn::plan::Op;
+
+use super::{Backward, StepCall};
+
+fn window(call: &StepCall<'_>) -> Option<(PoolKind, Pool2dShape)> {
+    let Op::Pool2d { kind, size, stride, pad } = call.step.op else { return None };
+    let [in_h, in_w, channels] = StepCall::image(call.inputs[0]);
+    let [out_h, out_w, _] = StepCall::image(call.output);
+    Some((kind, Pool2dShape { batch: call.samples, in_h, in_w, channels, size, stride, pad, out_h, out_w }))
+}
+
+/// Kind, samples, pixels and channels of a pooling over whole images.
+fn whole(call: &StepCall<'_>) -> (PoolKind, usize, usize, usize) {
+    let Op::GlobalPool { kind } = call.step.op else { unreachable!("called for pooling only") };
+    let [height, width, channels] = StepCall::image(call.inputs[0]);
+    (kind, call.samples, height * width, channels)
+}
+
+pub(super) fn forward(call: &StepCall<'_>, x: &[f32], y: &mut [f32]) {
+    match window(call) {
+        Some((kind, shape)) => pool2d(kind, &shape, x, y),
+        None => {
+            let (kind, samples, pixels, channels) = whole(call);
+            global_pool(kind, samples, pixels, channels, x, y);
+        }
+    }
+}
+
+pub(super) fn input_gradient(call: &StepCall<'_>, b: &Backward<'_>, dx: &mut [f32]) {
+    match window(call) {
+        Some((PoolKind::Max, shape)) => max_pool2d_gradient(&shape, b.x[0], b.y, b.dy, dx),
+        Some((PoolKind::Average, shape)) => average_pool2d_gradient(&shape, b.dy, dx),
+        None => match whole(call) {
+            (PoolKind::Max, n, pixels, c) => global_max_pool_gradient(n, pixels, c, b.x[0], b.y, b.dy, dx),
+            (PoolKind::Average, n, pixels, c) => global_average_pool_gradient(n, pixels, c, b.dy, dx),
+        },
+    }
+}

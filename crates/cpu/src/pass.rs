@@ -1,0 +1,178 @@
+//! One run of a plan over a batch, forward and back.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use engraft_kernels::add_assign;
+use engraft_nn::Result;
+use engraft_nn::plan::ValueId;
+
+use crate::ops::{self, Backward, Statistics, StepCall};
+use crate::update::Update;
+use crate::values::Values;
+
+/// Where the gradients by weights go.
+pub(crate) enum Sink<'a> {
+    /// Into the optimizer, as soon as each is complete.
+    Update(Update<'a>),
+    /// To the caller, under the weights' ids.
+    Keep(&'a mut HashMap<usize, Vec<f32>>),
+}
+
+/// One run over a batch.
+pub(crate) struct Pass<'a> {
+    pub(crate) values: Values<'a>,
+    scratch: &'a mut [f32],
+    iteration: u64,
+    /// By step, the batch's statistics that it normalised by.
+    statistics: HashMap<usize, Arc<Statistics>>,
+}
+
+impl<'a> Pass<'a> {
+    pub(crate) fn new(values: Values<'a>, scratch: &'a mut [f32], iteration: u64) -> Self {
+        Self { values, scratch, iteration, statistics: HashMap::new() }
+    }
+
+    /// The prefix a chunk at a time, then everything else.
+    pub(crate) fn forward(&mut self) {
+        let plan = self.values.plan;
+        let (prefix, chunk) = (plan.prefix(), plan.chunk());
+        if !prefix.is_empty() {
+            for first in (0..self.values.samples).step_by(chunk) {
+                let samples = chunk.min(self.values.samples - first);
+                prefix.clone().for_each(|index| self.forward_step(index, first, samples));
+            }
+        }
+        (prefix.end..plan.program().steps.len()).for_each(|index| self.forward_step(index, 0, self.values.samples));
+    }
+
+    fn forward_step(&mut self, index: usize, first: usize, samples: usize) {
+        let plan = self.values.plan;
+        let step = &plan.program().steps[index];
+        // A reshaped value stands where the original does: there is nothing to do.
+        if plan.root(step.output) != step.output {
+            return;
+        }
+        let x = self.values.inputs_of_samples(step, first, samples);
+        let mut call = StepCall { samples, first_sample: first, ..self.call(index) };
+        call.statistics = ops::batch_statistics(&call, x[0]).map(Arc::new);
+        self.statistics.extend(call.statistics.clone().map(|statistics| (index, statistics)));
+        let slot = plan.slot(step.output).expect("every value but an input has a slot");
+        let range = self.values.range(step.output, first, samples);
+        let mut buffer = self.values.buffers.take(slot);
+        let x = self.values.inputs_of_samples(step, first, samples);
+        ops::forward(&call, &x, &mut buffer[range], self.scratch);
+        self.values.buffers.put_back(slot, buffer);
+    }
+
+    /// Moves the stored statistics of every batch normalisation that used the batch's.
+    pub(crate) fn move_statistics(&self) {
+        for (&index, batch) in &self.statistics {
+            ops::move_statistics(&self.call(index), batch);
+        }
+    }
+
+    /// Back through all differentiated steps, the gradient by the outputs given.
+    pub(crate) fn backward(&mut self, sink: &mut Sink<'_>) -> Result<()> {
+        let plan = self.values.plan;
+        let steps = &plan.program().steps;
+        let mut begun: HashSet<ValueId> = plan.program().outputs.iter().map(|&output| plan.root(output)).collect();
+        for (index, step) in steps.iter().enumerate().rev() {
+            if plan.differentiates(index) && plan.root(step.output) == step.output {
+                self.backward_step(index, &mut begun, sink)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn backward_step(&mut self, index: usize, begun: &mut HashSet<ValueId>, sink: &mut Sink<'_>) -> Result<()> {
+        let plan = self.values.plan;
+        let call = self.call(index);
+        let output = call.step.output;
+        let slot = plan.gradient_slot(output).expect("a differentiated step's output has a gradient");
+        let mut buffer = self.values.buffers.take(slot);
+        let dy = &mut buffer[..self.values.length(output)];
+        ops::activation_gradient(&call, self.values.get(output), dy);
+        for position in 0..call.step.inputs.len() {
+            self.input_gradient(&call, index, position, dy, begun);
+        }
+        // After the gradients by the inputs: those need this step's weights as they were.
+        for position in 0..call.step.weights.len() {
+            if call.step.weights[position].trainable {
+                self.weight_gradient(&call, index, position, dy, sink)?;
+            }
+        }
+        self.values.buffers.put_back(slot, buffer);
+        Ok(())
+    }
+
+    fn input_gradient(
+        &mut self,
+        call: &StepCall<'_>,
+        index: usize,
+        position: usize,
+        dy: &[f32],
+        begun: &mut HashSet<ValueId>,
+    ) {
+        let plan = self.values.plan;
+        let input = call.step.inputs[position];
+        let Some(target) = plan.gradient_slot(input) else { return };
+        let first = begun.insert(plan.root(input));
+        let slot = if first { target } else { plan.contribution_slot(index).expect("planned for later contributions") };
+        let length = self.values.length(input);
+        let mut buffer = self.values.buffers.take(slot);
+        let b = Backward { x: &self.values.inputs_of(call.step), y: self.values.get(call.step.output), dy };
+        ops::input_gradient(call, position, &b, &mut buffer[..length], self.scratch);
+        if !first {
+            let mut sum = self.values.buffers.take(target);
+            add_assign(&mut sum[..length], &buffer[..length]);
+            self.values.buffers.put_back(target, sum);
+        }
+        self.values.buffers.put_back(slot, buffer);
+    }
+
+    fn weight_gradient(
+        &mut self,
+        call: &StepCall<'_>,
+        index: usize,
+        position: usize,
+        dy: &[f32],
+        sink: &mut Sink<'_>,
+    ) -> Result<()> {
+        let plan = self.values.plan;
+        let param = &call.step.weights[position];
+        let (id, count) = (param.weight.id(), param.weight.count());
+        let Some(slot) = plan.weight_gradient_slot(id) else {
+            let Sink::Update(update) = sink else { unreachable!("a plan of gradients gathers all of them") };
+            return update.apply_folded(call, &Backward { x: &self.values.inputs_of(call.step), y: &[], dy });
+        };
+        let mut buffer = self.values.buffers.take(slot);
+        let (sum, further) = buffer.split_at_mut(count);
+        let first = plan.first_use(id) == Some(index);
+        let target = if first { &mut *sum } else { &mut further[..count] };
+        let b = Backward { x: &self.values.inputs_of(call.step), y: self.values.get(call.step.output), dy };
+        ops::weight_gradient(call, position, &b, target, self.scratch);
+        if !first {
+            add_assign(sum, &further[..count]);
+        }
+        let result = match sink {
+            _ if plan.last_use(id) != Some(index) => Ok(()),
+            Sink::Update(update) => update.apply(param, sum),
+            Sink::Keep(weights) => {
+                weights.insert(id, sum.to_vec());
+                Ok(())
+            }
+        };
+        self.values.buffers.put_back(slot, buffer);
+        result
+    }
+
+    fn call(&self, index: usize) -> StepCall<'a> {
+        let plan = self.values.plan;
+        StepCall {
+            iteration: self.iteration,
+            statistics: self.statistics.get(&index).cloned(),
+            ..StepCall::new(plan, &plan.program().steps[index], self.values.samples)
+        }
+    }
+}

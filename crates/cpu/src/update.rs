@@ -1,0 +1,136 @@
+//! The optimizer's update of one weight.
+
+use engraft_kernels::{AdamStep, RmspropStep, decay, l1_l2_gradient, sgd};
+use engraft_nn::plan::Param;
+use engraft_nn::{Adam, Optimizer, OptimizerState, Result};
+use rayon::prelude::*;
+
+use crate::buffers::zeroed;
+use crate::ops::{self, Backward, StepCall};
+
+/// What one step of an optimizer does to every weight.
+pub(crate) struct Update<'a> {
+    optimizer: &'a Optimizer,
+    state: &'a mut OptimizerState,
+}
+
+/// f32 of a kernel's gradient that are computed and used up at a time: a quarter MiB stays in the second-level cache.
+const FOLDED_CHUNK: usize = 64 << 10;
+
+impl<'a> Update<'a> {
+    /// The step after `state.iterations` others.
+    pub(crate) fn new(optimizer: &'a Optimizer, state: &'a mut OptimizerState) -> Self {
+        Self { optimizer, state }
+    }
+
+    /// Changes a weight by its gradient; the regulariser's part is added to it here.
+    pub(crate) fn apply(&mut self, param: &Param, gradient: &mut [f32]) -> Result<()> {
+        let mut slots = self.take_slots(param)?;
+        {
+            let mut values = param.weight.values_mut();
+            let mut slots: Vec<&mut [f32]> = slots.iter_mut().map(Vec::as_mut_slice).collect();
+            self.rule().apply(param, &mut values, gradient, &mut slots);
+        }
+        self.state.slots.insert(param.weight.id(), slots);
+        Ok(())
+    }
+
+    /// Changes a Dense kernel as the rows of its gradient are computed: the gradient is never written out.
+    pub(crate) fn apply_folded(&mut self, call: &StepCall<'_>, b: &Backward<'_>) -> Result<()> {
+        let param = &call.step.weights[0];
+        let mut slots = self.take_slots(param)?;
+        {
+            let units = param.weight.shape().last().copied().unwrap_or(1).max(1);
+            let rows = (FOLDED_CHUNK / units).max(1);
+            let mut values = param.weight.values_mut();
+            let rule = self.rule();
+            let chunks = chunks_of(&mut values, &mut slots, rows * units);
+            chunks.into_par_iter().enumerate().for_each_init(Vec::new, |gradient, (chunk, (values, mut slots))| {
+                gradient.resize(values.len(), 0.0);
+                let first = chunk * rows;
+                ops::kernel_gradient_rows(call, b, first..first + values.len() / units, gradient);
+                rule.apply(param, values, gradient, &mut slots);
+            });
+        }
+        self.state.slots.insert(param.weight.id(), slots);
+        Ok(())
+    }
+
+    fn rule(&self) -> Rule<'_> {
+        Rule { optimizer: self.optimizer, step: self.state.iterations + 1 }
+    }
+
+    /// The optimizer's memory of this weight, zeros at first.
+    fn take_slots(&mut self, param: &Param) -> Result<Vec<Vec<f32>>> {
+        match self.state.slots.remove(&param.weight.id()) {
+            Some(slots) => Ok(slots),
+            None => (0..self.optimizer.slots()).map(|_| zeroed(param.weight.count())).collect(),
+        }
+    }
+}
+
+/// Values and slots cut into pieces of `length` that belong together.
+fn chunks_of<'a>(
+    values: &'a mut [f32],
+    slots: &'a mut [Vec<f32>],
+    length: usize,
+) -> Vec<(&'a mut [f32], Vec<&'a mut [f32]>)> {
+    let mut chunks: Vec<_> = values.chunks_mut(length).map(|values| (values, Vec::new())).collect();
+    for slot in slots {
+        chunks.iter_mut().zip(slot.chunks_mut(length)).for_each(|((_, slots), slot)| slots.push(slot));
+    }
+    chunks
+}
+
+/// The formula, for a weight or a piece of one.
+struct Rule<'a> {
+    optimizer: &'a Optimizer,
+    step: u64,
+}
+
+impl Rule<'_> {
+    fn apply(&self, param: &Param, values: &mut [f32], gradient: &mut [f32], slots: &mut [&mut [f32]]) {
+        if let Some(regularizer) = param.weight.regularizer() {
+            let (l1, l2) = regularizer.factors();
+            l1_l2_gradient(values, l1, l2, gradient);
+        }
+        let learning_rate = self.optimizer.learning_rate();
+        if let Some(weight_decay) = self.optimizer.weight_decay() {
+            decay(values, (1.0 - weight_decay * learning_rate) as f32);
+        }
+        match (self.optimizer, slots) {
+            (Optimizer::Sgd(o), slots) => {
+                let momentum = slots.first_mut().map(|slot| &mut **slot);
+                sgd(values, gradient, momentum, learning_rate, o.momentum, o.nesterov);
+            }
+            (Optimizer::Adam(adam) | Optimizer::AdamW(adam), [m, v]) => {
+                self.adam(adam).apply(values, gradient, m, v);
+            }
+            (Optimizer::RmsProp(o), [velocity, others @ ..]) => {
+                let step = RmspropStep {
+                    learning_rate,
+                    rho: o.rho,
+                    momentum: o.momentum,
+                    epsilon: o.epsilon,
+                    centered: o.centered,
+                };
+                // Keras' order of slots: velocity, momentum if any, average gradient if any.
+                let mut others = others.iter_mut().map(|slot| &mut **slot);
+                let momentum = if o.momentum > 0.0 { others.next() } else { None };
+                let average = if o.centered { others.next() } else { None };
+                step.apply(values, gradient, velocity, momentum, average);
+            }
+            (optimizer, slots) => unreachable!("{optimizer:?} keeps {} slots, not {}", optimizer.slots(), slots.len()),
+        }
+    }
+
+    fn adam(&self, adam: &Adam) -> AdamStep {
+        AdamStep {
+            learning_rate: adam.learning_rate,
+            beta_1: adam.beta_1,
+            beta_2: adam.beta_2,
+            epsilon: adam.epsilon,
+            step: self.step,
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! The values of one run: in buffers, or in the inputs that were given.
+
+use std::ops::Range;
+
+use engraft_nn::plan::{Plan, Step, ValueId};
+use engraft_nn::{Error, Result, Tensor};
+
+use crate::buffers::Buffers;
+
+/// Where the values of a run over `samples` samples stand.
+pub(crate) struct Values<'a> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) buffers: &'a mut Buffers,
+    pub(crate) samples: usize,
+    inputs: &'a [&'a Tensor],
+}
+
+impl<'a> Values<'a> {
+    /// Values that follow from `inputs`, once their shapes are found to be what the plan is for.
+    pub(crate) fn new(plan: &'a Plan, buffers: &'a mut Buffers, inputs: &'a [&'a Tensor]) -> Result<Self> {
+        let program = plan.program();
+        if inputs.len() != program.inputs.len() {
+            return Err(Error::new("inputs", format_args!("{} tensors", program.inputs.len()), inputs.len()));
+        }
+        let samples = inputs.first().map_or(0, |input| input.batch());
+        for (input, &value) in inputs.iter().zip(&program.inputs) {
+            let shape = &program.shapes[value];
+            if input.shape().get(1..) != Some(shape.as_slice()) || input.batch() != samples {
+                let expected: Vec<usize> = std::iter::once(samples).chain(shape.iter().copied()).collect();
+                return Err(Error::new("input", format_args!("{expected:?}"), format_args!("{:?}", input.shape()))
+                    .hint("resize the photos to the model's input size"));
+            }
+        }
+        if samples > plan.batch() {
+            return Err(Error::new("input", format_args!("at most {} samples", plan.batch()), samples));
+        }
+        Ok(Self { plan, buffers, samples, inputs })
+    }
+
+    /// A value of the whole batch. Empty while its buffer is taken out.
+    pub(crate) fn get(&self, value: ValueId) -> &[f32] {
+        self.get_samples(value, 0, self.samples)
+    }
+
+    /// A value of `samples` samples from the `first` on.
+    pub(crate) fn get_samples(&self, value: ValueId, first: usize, samples: usize) -> &[f32] {
+        let range = self.range(value, first, samples);
+        match self.plan.slot(value) {
+            Some(slot) => self.buffers.get(slot).get(range).unwrap_or_default(),
+            None => {
+                let input = self.plan.program().inputs.iter().position(|&input| input == value);
+                input.and_then(|input| self.inputs[input].data().get(range)).unwrap_or_default()
+            }
+        }
+    }
+
+    /// What a step reads, the whole batch.
+    pub(crate) fn inputs_of(&self, step: &Step) -> Vec<&[f32]> {
+        step.inputs.iter().map(|&value| self.get(value)).collect()
+    }
+
+    /// What a step reads, of some samples.
+    pub(crate) fn inputs_of_samples(&self, step: &Step, first: usize, samples: usize) -> Vec<&[f32]> {
+        step.inputs.iter().map(|&value| self.get_samples(value, first, samples)).collect()
+    }
+
+    /// Where samples of a value stand in its buffer: within the prefix, buffers hold one chunk.
+    pub(crate) fn range(&self, value: ValueId, first: usize, samples: usize) -> Range<usize> {
+        let size = self.plan.program().size(value);
+        let whole_batch = self.plan.slot(value).is_none() || self.plan.leaves_prefix(value);
+        let first = if whole_batch { first } else { 0 };
+        first * size..(first + samples) * size
+    }
+
+    /// How many numbers the whole batch of a value has.
+    pub(crate) fn length(&self, value: ValueId) -> usize {
+        self.samples * self.plan.program().size(value)
+    }
+
+    /// A copy of a value.
+    pub(crate) fn tensor(&self, value: ValueId) -> Tensor {
+        self.tensor_of(value, self.get(value))
+    }
+
+    /// A copy of the gradient by a value.
+    pub(crate) fn gradient(&self, value: ValueId) -> Tensor {
+        match self.plan.gradient_slot(value) {
+            Some(slot) => self.tensor_of(value, &self.buffers.get(slot)[..self.length(value)]),
+            None => Tensor::zeros(self.shape(value)),
+        }
+    }
+
+    fn tensor_of(&self, value: ValueId, data: &[f32]) -> Tensor {
+        Tensor::new(self.shape(value), data.to_vec()).expect("a value is as long as its shape says")
+    }
+
+    fn shape(&self, value: ValueId) -> Vec<usize> {
+        std::iter::once(self.samples).chain(self.plan.program().shapes[value].iter().copied()).collect()
+    }
+}

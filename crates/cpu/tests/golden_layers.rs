@@ -1,0 +1,78 @@
+//! Every layer, forward and backward, against Keras.
+
+use engraft_cpu::CpuExecutor;
+use engraft_golden::{Case, relative_error};
+use engraft_nn::layers::from_config;
+use engraft_nn::plan::Plan;
+use engraft_nn::prelude::*;
+use engraft_nn::{Error, Executor, Result};
+
+/// f32 sums of up to 135 products: Keras' own values, computed again in f64, move by up to 8e-7 of the largest.
+const TOLERANCE: f32 = 1e-5;
+
+/// What is not offered, with the word that says so.
+const REFUSED: &[(&str, &str)] = &[
+    ("relu_max_value", "max_value"),
+    ("relu_threshold", "threshold"),
+    ("relu_all", "threshold"),
+    ("softmax_axis1", "axis"),
+];
+
+#[test]
+fn layers_agree_with_keras() {
+    let executor = CpuExecutor::new(Some(2)).unwrap();
+    let mut failures = Vec::new();
+    let cases = engraft_golden::cases("layers");
+    assert!(cases.len() > 100, "only {} cases were found", cases.len());
+    for case in &cases {
+        if let Err(e) = check(case, &executor) {
+            failures.push(format!("{}: {e}", case.name()));
+        }
+    }
+    let refused =
+        |failure: &str| REFUSED.iter().any(|(case, word)| failure.starts_with(case) && failure.contains(word));
+    let unexpected: Vec<&String> = failures.iter().filter(|failure| !refused(failure)).collect();
+    assert!(unexpected.is_empty(), "{} of {} cases:\n{unexpected:#?}", unexpected.len(), cases.len());
+}
+
+fn check(case: &Case, executor: &CpuExecutor) -> Result<()> {
+    let arrays = case.arrays();
+    let layer = case.get("layer");
+    let config = layer["config"].as_object().unwrap().clone();
+    let layer = from_config(layer["class_name"].as_str().unwrap(), config)?;
+    let inputs: Vec<&Tensor> = case.names("inputs").into_iter().map(|name| arrays.get(name)).collect();
+    let symbols: Vec<SymbolicTensor> = inputs.iter().map(|input| Input::new(&input.shape()[1..])).collect();
+    let model = Model::new(&symbols, &layer.call(&symbols)?)?;
+    let weights = case.names("weights");
+    for (weight, name) in layer.weights().iter().zip(&weights) {
+        weight.set(arrays.get(name).data().to_vec())?;
+    }
+
+    let training = case.get("training").as_bool().unwrap();
+    let batch = inputs[0].batch();
+    let mut session = executor.prepare(Plan::gradients(&model, training, batch, 0)?)?;
+    let found = session.gradients(&inputs, &[arrays.get(case.get("upstream").as_str().unwrap())], 0)?;
+
+    compare("y", found.outputs[0].data(), arrays.get("y").data())?;
+    assert_eq!(found.outputs[0].shape(), arrays.get("y").shape());
+    for (found, name) in found.inputs.iter().zip(case.names("input_gradients")) {
+        compare(name, found.data(), arrays.get(name).data())?;
+    }
+    for (weight, name) in layer.weights().iter().zip(&weights) {
+        if let Some(gradient) = case.get("weight_gradients")[name].as_str() {
+            compare(gradient, &found.weights[&weight.id()], arrays.get(gradient).data())?;
+        }
+        let after = case.get("new_weights")[name].as_str().map_or(*name, |new| new);
+        compare(after, &weight.values(), arrays.get(after).data())?;
+    }
+    if !training {
+        let mut session = executor.prepare(Plan::predict(&model, batch)?)?;
+        compare("prediction", session.predict(&inputs)?[0].data(), arrays.get("y").data())?;
+    }
+    Ok(())
+}
+
+fn compare(what: &str, found: &[f32], expected: &[f32]) -> Result<()> {
+    let error = relative_error(found, expected);
+    if error <= TOLERANCE { Ok(()) } else { Err(Error::new(what, format_args!("within {TOLERANCE}"), error)) }
+}

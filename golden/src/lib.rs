@@ -1,0 +1,113 @@
+//! Reads the golden values in this folder, for tests.
+//!
+//! ```
+//! let cases = engraft_golden::cases("layers");
+//! let case = &cases[0];
+//! assert!(case.arrays().get("y").data().iter().all(|y| y.is_finite()));
+//! ```
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use engraft_nn::Tensor;
+use npyz::{DType, NpyFile, TypeChar};
+use serde_json::Value;
+
+/// One row of a folder's index.
+#[derive(Clone, Debug)]
+pub struct Case {
+    folder: PathBuf,
+    row: Value,
+}
+
+/// The cases of a folder such as `layers`.
+///
+/// # Panics
+/// Where the folder or its index is missing or malformed: the repository is broken then.
+pub fn cases(folder: &str) -> Vec<Case> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+    let text = std::fs::read_to_string(folder.join("index.json")).expect("every golden folder has an index");
+    let rows: Vec<Value> = serde_json::from_str(&text).expect("an index is a list");
+    rows.into_iter().map(|row| Case { folder: folder.clone(), row }).collect()
+}
+
+impl Case {
+    /// The case's name.
+    pub fn name(&self) -> &str {
+        self.row["case"].as_str().expect("every case has a name")
+    }
+
+    /// What the index says under `key`; null if nothing.
+    pub fn get(&self, key: &str) -> &Value {
+        &self.row[key]
+    }
+
+    /// The names that the index lists under `key`.
+    pub fn names(&self, key: &str) -> Vec<&str> {
+        self.row[key].as_array().into_iter().flatten().filter_map(Value::as_str).collect()
+    }
+
+    /// A file beside the index.
+    pub fn path(&self, file: &str) -> PathBuf {
+        self.folder.join(file)
+    }
+
+    /// The case's arrays.
+    pub fn arrays(&self) -> Arrays {
+        Arrays::open(&self.path(&format!("{}.npz", self.name())))
+    }
+}
+
+/// Arrays by name, from an `.npz` file.
+#[derive(Clone, Debug)]
+pub struct Arrays(HashMap<String, Tensor>);
+
+impl Arrays {
+    /// All arrays of a file; integers are read as f32.
+    ///
+    /// # Panics
+    /// Where the file is missing or malformed.
+    pub fn open(path: &Path) -> Self {
+        let file = File::open(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        let mut npz = npyz::npz::NpzArchive::new(BufReader::new(file)).expect("a readable npz");
+        let names: Vec<String> = npz.array_names().map(str::to_owned).collect();
+        let read = |name: String| {
+            let array = npz.by_name(&name).expect("a readable entry").expect("a listed entry exists");
+            (name, tensor(array))
+        };
+        Self(names.into_iter().map(read).collect())
+    }
+
+    /// The array called `name`.
+    ///
+    /// # Panics
+    /// Where there is none.
+    pub fn get(&self, name: &str) -> &Tensor {
+        self.0.get(name).unwrap_or_else(|| panic!("no array called {name}"))
+    }
+}
+
+fn tensor(array: NpyFile<impl Read>) -> Tensor {
+    let shape: Vec<usize> = array.shape().iter().map(|&axis| axis as usize).collect();
+    let integers = matches!(array.dtype(), DType::Plain(plain) if plain.type_char() == TypeChar::Int);
+    let data = if integers {
+        array.into_vec::<i64>().expect("i64").into_iter().map(|value| value as f32).collect()
+    } else {
+        array.into_vec::<f32>().expect("f32")
+    };
+    Tensor::new(shape, data).expect("an npy file's shape fits its data")
+}
+
+/// The largest difference, as a share of the largest expected magnitude.
+///
+/// # Panics
+/// Where the lengths differ, or a found value isn't finite.
+pub fn relative_error(found: &[f32], expected: &[f32]) -> f32 {
+    assert_eq!(found.len(), expected.len());
+    assert!(found.iter().all(|x| x.is_finite()), "a value is not finite");
+    let largest = expected.iter().fold(0.0f32, |m, x| m.max(x.abs()));
+    let difference = found.iter().zip(expected).fold(0.0f32, |m, (a, b)| m.max((a - b).abs()));
+    if largest > 0.0 { difference / largest } else { difference }
+}
