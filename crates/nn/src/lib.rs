@@ -31,7 +31,7 @@ pub use executor::{Executor, Gradients, LabelledBatch, Session, StepOutput};
 pub use graph::{Arguments, Graph, SymbolicTensor};
 pub use initializer::{Fan, Initializer};
 pub use layer::{IntoLayer, Layer, LayerDef, LayerDefExt, Shape};
-pub use model::{Functional, Model};
+pub use model::{Functional, Model, Prepared};
 pub use naming::{clear_session, set_random_seed, snake_case};
 pub use regularizer::Regularizer;
 pub use sequential::{Sequential, SequentialDef};

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde_json::{Map, Value};
 
 use crate::compile::Compiled;
+use crate::executor::Session;
 use crate::graph::{Arguments, Graph, SymbolicTensor};
 use crate::layer::{IntoLayer, Layer, LayerDef, Shape};
 use crate::plan::{Lowering, ValueId};
@@ -30,6 +31,15 @@ use crate::{Error, Result, naming};
 pub struct Model {
     layer: Layer,
     compiled: Arc<Mutex<Option<Compiled>>>,
+    prepared: Arc<Mutex<Option<Prepared>>>,
+}
+
+/// A session kept between calls, so that a loop of single batches plans and allocates once.
+pub struct Prepared {
+    /// What the session was planned for; another key asks for another session.
+    pub key: String,
+    /// The session.
+    pub session: Box<dyn Session>,
 }
 
 impl Model {
@@ -61,7 +71,7 @@ impl Model {
         if layer.def().graph().is_none() {
             return Err(Error::new(layer.place(), "a model (Functional or a built Sequential)", "a single layer"));
         }
-        Ok(Self { layer, compiled: Arc::default() })
+        Ok(Self { layer, compiled: Arc::default(), prepared: Arc::default() })
     }
 
     /// This model as a layer, to nest in another.
@@ -163,6 +173,11 @@ impl Model {
     /// Optimizer, loss, metrics and their state; `None` before `compile`.
     pub fn compiled(&self) -> MutexGuard<'_, Option<Compiled>> {
         self.compiled.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The session of the last call on a single batch, if any.
+    pub fn prepared(&self) -> MutexGuard<'_, Option<Prepared>> {
+        self.prepared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether this is a `Sequential`.

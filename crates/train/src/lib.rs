@@ -1,1 +1,18 @@
-//! compile, fit, evaluate and predict; callbacks and History.
+//! fit, evaluate and predict; callbacks and History.
+//!
+//! The [`Train`] trait gives every compiled [`Model`](engraft_nn::Model) Keras' methods.
+
+mod callback;
+mod evaluate;
+mod fit;
+mod history;
+mod memory;
+mod prefetch;
+mod train;
+
+pub use callback::{BatchEnd, Callback, EpochEnd, Flow, TrainBegin};
+pub use evaluate::Evaluation;
+pub use fit::Fit;
+pub use history::{Averages, History};
+pub use memory::{available_memory, ensure_fits};
+pub use train::{Train, set_threads};

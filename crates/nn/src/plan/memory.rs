@@ -28,6 +28,11 @@ impl Memory {
     pub fn total(&self) -> usize {
         self.weights + self.optimizer + self.buffers + self.photos + self.scratch
     }
+
+    /// All of it, as people read it: `1.5 GiB`.
+    pub fn total_readable(&self) -> String {
+        readable(self.total())
+    }
 }
 
 impl fmt::Display for Memory {

@@ -1,0 +1,70 @@
+//! How much memory there is, and whether a plan fits.
+
+use engraft_nn::plan::Memory;
+use engraft_nn::{Error, Result};
+
+/// Bytes this process may still come to use, its present ones included; `None` where the system doesn't say.
+///
+/// The smaller of what the machine has free and what its control group allows (Linux).
+///
+/// ```
+/// if let Some(bytes) = engraft_train::available_memory() {
+///     assert!(bytes > 0);
+/// }
+/// ```
+pub fn available_memory() -> Option<usize> {
+    let kilobytes = |file: &str, field: &str| {
+        let text = std::fs::read_to_string(file).ok()?;
+        let line = text.lines().find_map(|line| line.strip_prefix(field))?;
+        line.trim().trim_end_matches("kB").trim().parse::<usize>().ok()
+    };
+    let free = kilobytes("/proc/meminfo", "MemAvailable:")?;
+    let own = kilobytes("/proc/self/status", "VmRSS:").unwrap_or(0);
+    let machine = free.saturating_add(own).saturating_mul(1024);
+    let group = std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok().and_then(|text| text.trim().parse().ok());
+    Some(group.map_or(machine, |group: usize| group.min(machine)))
+}
+
+/// An error that says what would make it fit, unless `needed` fits into `available` bytes.
+///
+/// `with_batch` tells what a smaller batch would take.
+pub fn ensure_fits(
+    needed: &Memory,
+    available: usize,
+    batch: usize,
+    with_batch: impl Fn(usize) -> Result<usize>,
+) -> Result<()> {
+    if needed.total() <= available {
+        return Ok(());
+    }
+    let available_memory = Memory { buffers: available, ..Memory::default() }.total_readable();
+    let error = Error::because("memory", format_args!("the plan needs {needed}, but only {available_memory} are available"));
+    let mut smaller = batch / 2;
+    while smaller > 0 {
+        if with_batch(smaller)? <= available {
+            return Err(error.hint(format_args!("a batch size of {smaller} would fit")));
+        }
+        smaller /= 2;
+    }
+    Err(error.hint("no batch size would fit: use smaller images, a smaller head, or freeze more layers"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn memory(batch: usize) -> Memory {
+        Memory { weights: 100 << 20, buffers: batch * (10 << 20), ..Memory::default() }
+    }
+
+    #[test]
+    fn what_fits_passes_and_what_does_not_says_what_would() {
+        let by_batch = |batch| Ok(memory(batch).total());
+        assert!(ensure_fits(&memory(16), 300 << 20, 16, by_batch).is_ok());
+        let error = ensure_fits(&memory(16), 150 << 20, 16, by_batch).unwrap_err().to_string();
+        assert!(error.contains("260.0 MiB") && error.contains("150.0 MiB"), "{error}");
+        assert!(error.contains("hint: a batch size of 4 would fit"), "{error}");
+        let error = ensure_fits(&memory(16), 50 << 20, 16, by_batch).unwrap_err().to_string();
+        assert!(error.contains("smaller images"), "{error}");
+    }
+}

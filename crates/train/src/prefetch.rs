@@ -1,0 +1,70 @@
+//! Reading the next batch while the last one is computed.
+
+use std::sync::mpsc::sync_channel;
+
+use engraft_data::{Batch, Dataset};
+use engraft_nn::{Error, Result};
+
+/// Calls `work` with each batch of `order`, in order; a second thread reads one batch ahead.
+pub(crate) fn for_each_batch(
+    data: &dyn Dataset,
+    order: &[usize],
+    batch_size: usize,
+    mut work: impl FnMut(usize, &[usize], Batch) -> Result<bool>,
+) -> Result<()> {
+    std::thread::scope(|scope| {
+        // A rendezvous: one batch waits to be taken while the one before it is in use, no more.
+        let (sender, receiver) = sync_channel(0);
+        scope.spawn(move || {
+            for indices in order.chunks(batch_size) {
+                // A closed channel means that the other side has stopped.
+                if sender.send(data.batch(indices)).is_err() {
+                    return;
+                }
+            }
+        });
+        for (step, indices) in order.chunks(batch_size).enumerate() {
+            let batch = receiver.recv().map_err(|_| Error::because("dataset", "reading a batch ended unexpectedly"))??;
+            if !work(step, indices, batch)? {
+                return Ok(());
+            }
+        }
+        Ok(())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use engraft_data::Arrays;
+    use engraft_nn::Tensor;
+
+    use super::*;
+
+    fn numbers(n: usize) -> Arrays {
+        let x = Tensor::new([n, 1], (0..n).map(|i| i as f32).collect()).unwrap();
+        Arrays::new(x.clone(), x).unwrap()
+    }
+
+    #[test]
+    fn batches_come_in_order_and_the_last_may_be_short() {
+        let mut seen = Vec::new();
+        for_each_batch(&numbers(5), &[4, 2, 0, 1, 3], 2, |step, _, batch| {
+            seen.push((step, batch.x.data().to_vec()));
+            Ok(true)
+        })
+        .unwrap();
+        assert_eq!(seen, [(0, vec![4.0, 2.0]), (1, vec![0.0, 1.0]), (2, vec![3.0])]);
+    }
+
+    #[test]
+    fn stopping_and_errors_end_the_reader() {
+        let mut steps = 0;
+        for_each_batch(&numbers(100), &(0..100).collect::<Vec<_>>(), 1, |_, _, _| {
+            steps += 1;
+            Ok(steps < 3)
+        })
+        .unwrap();
+        assert_eq!(steps, 3);
+        assert!(for_each_batch(&numbers(2), &[0, 9], 1, |_, _, _| Ok(true)).is_err());
+    }
+}

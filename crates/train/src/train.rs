@@ -1,0 +1,148 @@
+//! Keras' methods on a model.
+
+use std::sync::OnceLock;
+
+use engraft_cpu::CpuExecutor;
+use engraft_data::Dataset;
+use engraft_nn::plan::Plan;
+use engraft_nn::{Error, Executor, LabelledBatch, Model, Prepared, Result, Session, StepOutput, Tensor};
+
+use crate::evaluate::{Evaluation, evaluate};
+use crate::fit::{Fit, compiled_of, put_state_back, take_state};
+use crate::history::History;
+
+static EXECUTOR: OnceLock<CpuExecutor> = OnceLock::new();
+
+/// Sets how many threads the shared executor works with; all cores unless called.
+///
+/// An error once the executor has been used.
+pub fn set_threads(threads: usize) -> Result<()> {
+    let executor = CpuExecutor::new(Some(threads))?;
+    EXECUTOR.set(executor).map_err(|_| {
+        Error::because("set_threads", "the executor is already in use").hint("call it before the first fit or predict")
+    })
+}
+
+/// The executor that is used unless another is given.
+pub(crate) fn default_executor() -> Result<&'static CpuExecutor> {
+    if let Some(executor) = EXECUTOR.get() {
+        return Ok(executor);
+    }
+    let executor = CpuExecutor::new(None)?;
+    Ok(EXECUTOR.get_or_init(|| executor))
+}
+
+/// Training, evaluation and prediction, under Keras' names.
+///
+/// ```
+/// use engraft_data::Arrays;
+/// use engraft_nn::prelude::*;
+/// use engraft_train::{Fit, Train};
+///
+/// let model = Sequential::new().add(Input::new([2])).add(Dense::new(2).activation(Softmax)).build()?;
+/// model.compile(Adam::new(0.1), Loss::categorical_crossentropy(), [Metric::Accuracy])?;
+/// let x = Tensor::new([4, 2], vec![0.0, 1.0, 1.0, 0.0, 0.1, 0.9, 0.8, 0.0])?;
+/// let y = Tensor::new([4, 2], vec![1.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 1.0])?;
+/// let history = model.fit(&Arrays::new(x.clone(), y)?, Fit::new().epochs(50))?;
+/// assert_eq!(history.last("accuracy"), Some(1.0));
+/// assert_eq!(model.predict(&x, 32)?.shape(), [4, 2]);
+/// # Ok::<(), engraft_nn::Error>(())
+/// ```
+pub trait Train {
+    /// Trains on a dataset (Keras' `fit`). Which layers learn is decided by their flags when it begins.
+    ///
+    /// # Errors
+    /// A model not compiled, shapes that don't fit, a plan larger than memory, a sample that can't be read, a loss that
+    /// is not finite. What was learned before stays in the model.
+    fn fit(&self, data: &dyn Dataset, options: Fit<'_>) -> Result<History>;
+
+    /// Loss and metrics on a dataset (Keras' `evaluate`).
+    fn evaluate(&self, data: &dyn Dataset, batch_size: usize) -> Result<Evaluation>;
+
+    /// The outputs for `x: [n, ..]` (Keras' `predict`), computed `batch_size` samples at a time.
+    fn predict(&self, x: &Tensor, batch_size: usize) -> Result<Tensor>;
+
+    /// One step of training on a batch (Keras' `train_on_batch`); tells loss and output as they were before the update.
+    fn train_on_batch(&self, x: &Tensor, y: &Tensor) -> Result<StepOutput>;
+
+    /// The output of a layer for `x: [n, ..]`, layers of nested models included.
+    fn features(&self, x: &Tensor, layer: &str) -> Result<Tensor>;
+}
+
+impl Train for Model {
+    fn fit(&self, data: &dyn Dataset, options: Fit<'_>) -> Result<History> {
+        options.run(self, data)
+    }
+
+    fn evaluate(&self, data: &dyn Dataset, batch_size: usize) -> Result<Evaluation> {
+        let compiled = compiled_of(self)?;
+        let plan = Plan::evaluate(self, compiled.loss, batch_size)?;
+        let mut session = default_executor()?.prepare(plan)?;
+        evaluate(&mut *session, data, batch_size, &compiled.loss, &compiled.metrics)
+    }
+
+    fn predict(&self, x: &Tensor, batch_size: usize) -> Result<Tensor> {
+        let batch = batch_size.min(x.batch().max(1));
+        with_session(self, format!("predict {batch}"), || Plan::predict(self, batch), |session| {
+            let mut output: Vec<f32> = Vec::new();
+            for first in (0..x.batch()).step_by(batch) {
+                output.extend(predict_some(session, &samples(x, first, batch)?)?.data());
+            }
+            let shape: Vec<usize> = std::iter::once(x.batch()).chain(self.output_shape().iter().copied()).collect();
+            Tensor::new(shape, output)
+        })
+    }
+
+    fn train_on_batch(&self, x: &Tensor, y: &Tensor) -> Result<StepOutput> {
+        let compiled = compiled_of(self)?;
+        let (batch, trainable) = (x.batch(), self.trainable_weights());
+        let ids: Vec<usize> = trainable.iter().map(engraft_nn::Weight::id).collect();
+        let key = format!("train {batch} {:?} {:?} {ids:?}", compiled.optimizer, compiled.loss);
+        let plan = || Plan::train(self, compiled.optimizer.clone(), compiled.loss, batch, 0);
+        with_session(self, key, plan, |session| {
+            let mut state = take_state(self);
+            let labelled = LabelledBatch { inputs: &[x], targets: y, sample_weights: None };
+            let step = session.train_step(&labelled, &mut state);
+            put_state_back(self, state);
+            step
+        })
+    }
+
+    fn features(&self, x: &Tensor, layer: &str) -> Result<Tensor> {
+        let mut session = default_executor()?.prepare(Plan::features(self, layer, x.batch())?)?;
+        predict_some(&mut *session, x)
+    }
+}
+
+/// Runs `work` with the model's kept session where it was made for `key`, else with a new one, kept from then on.
+fn with_session<R>(
+    model: &Model,
+    key: String,
+    plan: impl FnOnce() -> Result<Plan>,
+    work: impl FnOnce(&mut dyn Session) -> Result<R>,
+) -> Result<R> {
+    let kept = model.prepared().take().filter(|prepared| prepared.key == key);
+    let mut prepared = match kept {
+        Some(prepared) => prepared,
+        None => Prepared { key, session: default_executor()?.prepare(plan()?)? },
+    };
+    let result = work(&mut *prepared.session);
+    *model.prepared() = Some(prepared);
+    result
+}
+
+fn predict_some(session: &mut dyn Session, x: &Tensor) -> Result<Tensor> {
+    let mut outputs = session.predict(&[x])?;
+    match outputs.len() {
+        1 => Ok(outputs.remove(0)),
+        several => Err(Error::new("predict", "a model with one output", several)),
+    }
+}
+
+/// Samples `first..first + count` of `x`, fewer at the end.
+fn samples(x: &Tensor, first: usize, count: usize) -> Result<Tensor> {
+    let last = (first + count).min(x.batch());
+    let data: Vec<f32> = (first..last).flat_map(|sample| x.row(sample)).copied().collect();
+    let shape: Vec<usize> = std::iter::once(last - first).chain(x.shape().iter().skip(1).copied()).collect();
+    Tensor::new(shape, data)
+}
