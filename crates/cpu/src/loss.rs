@@ -27,6 +27,7 @@ pub(crate) fn mean_loss(
     let compute = match (loss.kind(), from_logits) {
         (LossKind::BinaryCrossentropy, true) => sigmoid_cross_entropy,
         (LossKind::BinaryCrossentropy, false) => binary_cross_entropy_from_probabilities,
+        (LossKind::SparseCategoricalCrossentropy, false) => sparse_cross_entropy_from_probabilities,
         (_, true) => softmax_cross_entropy,
         (_, false) => cross_entropy_from_probabilities,
     };
@@ -40,6 +41,29 @@ pub(crate) fn mean_loss(
     }
     let sum: f64 = losses.iter().enumerate().map(|(row, loss)| f64::from(loss * weight(row))).sum();
     Ok(sum / rows.max(1) as f64)
+}
+
+/// Sparse categorical cross-entropy from probabilities. Keras clips them and takes their logarithms for logits; the
+/// gradient is zero where the clip holds.
+fn sparse_cross_entropy_from_probabilities(
+    classes: usize,
+    probabilities: &[f32],
+    targets: &[f32],
+    losses: &mut [f32],
+    gradient: Option<&mut [f32]>,
+) {
+    /// Keras' `backend.epsilon()`.
+    const EPSILON: f32 = 1e-7;
+    let logits: Vec<f32> = probabilities.iter().map(|p| p.clamp(EPSILON, 1.0 - EPSILON).ln()).collect();
+    match gradient {
+        None => softmax_cross_entropy(classes, &logits, targets, losses, None),
+        Some(gradient) => {
+            softmax_cross_entropy(classes, &logits, targets, losses, Some(&mut *gradient));
+            for (gradient, p) in gradient.iter_mut().zip(probabilities) {
+                *gradient = if (EPSILON..=1.0 - EPSILON).contains(p) { *gradient / p } else { 0.0 };
+            }
+        }
+    }
 }
 
 /// The penalties of all regularised weights that are trainable.
@@ -60,5 +84,41 @@ pub(crate) fn apply_head(head: Head, width: usize, values: &mut [f32]) {
         Head::None => {}
         Head::Softmax => softmax(width, values),
         Head::Sigmoid => Activation::Sigmoid.apply(values),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use engraft_golden::relative_error;
+
+    use super::*;
+
+    #[test]
+    fn values_and_gradients_of_keras() {
+        let cases = engraft_golden::cases("losses");
+        assert!(cases.len() >= 30, "only {} cases were found", cases.len());
+        for case in &cases {
+            let arrays = case.arrays();
+            let array = |key: &str| case.get(key).as_str().map(|name| arrays.get(name));
+            let loss = Loss::from_keras(case.get("loss")).unwrap();
+            let (outputs, targets) = (array("y_pred").unwrap(), array("y_true").unwrap());
+            let batch = LabelledBatch {
+                inputs: &[],
+                targets,
+                sample_weights: array("sample_weight").map(|weights| weights.data()),
+            };
+            let width = outputs.shape().last().copied().unwrap();
+            let mut gradient = vec![f32::NAN; outputs.data().len()];
+            let value = mean_loss(&loss, Head::None, width, outputs.data(), &batch, Some(&mut gradient)).unwrap();
+            let expected = f64::from(array("value").unwrap().data()[0]);
+            // Logarithms and sums in f32.
+            assert!(
+                (value - expected).abs() <= 1e-5 * expected.abs().max(1e-3),
+                "{}: {value} for {expected}",
+                case.name()
+            );
+            let error = relative_error(&gradient, array("gradient").unwrap().data());
+            assert!(error <= 1e-5, "{}: gradient off by {error}", case.name());
+        }
     }
 }

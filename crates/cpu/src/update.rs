@@ -134,3 +134,55 @@ impl Rule<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use engraft_golden::relative_error;
+    use engraft_nn::plan::Program;
+    use engraft_nn::prelude::*;
+
+    use super::*;
+
+    /// A Dense kernel of these values, as a step uses it.
+    fn param(values: &[f32], regularizer: Option<Regularizer>) -> Param {
+        let mut dense = Dense::new(1).use_bias(false);
+        if let Some(regularizer) = regularizer {
+            dense = dense.kernel_regularizer(regularizer);
+        }
+        let input = Input::new([values.len()]);
+        let model = Model::new(&input, &dense.call(&input).unwrap()).unwrap();
+        model.weights()[0].set(values.to_vec()).unwrap();
+        Program::of(&model, true, 0).unwrap().steps[0].weights[0].clone()
+    }
+
+    #[test]
+    fn five_steps_as_keras_makes_them() {
+        let cases = engraft_golden::cases("optimizers");
+        assert!(cases.len() >= 15, "only {} cases were found", cases.len());
+        for case in &cases {
+            let arrays = case.arrays();
+            let optimizer = Optimizer::from_keras(case.get("optimizer")).unwrap();
+            let regularizer = case.get("regularizer");
+            let regularizer = match regularizer["class_name"].as_str() {
+                Some("L1") => Some(Regularizer::l1(regularizer["config"]["l1"].as_f64().unwrap() as f32)),
+                Some("L2") => Some(Regularizer::l2(regularizer["config"]["l2"].as_f64().unwrap() as f32)),
+                Some("L1L2") => Some(Regularizer::L1L2 {
+                    l1: regularizer["config"]["l1"].as_f64().unwrap() as f32,
+                    l2: regularizer["config"]["l2"].as_f64().unwrap() as f32,
+                }),
+                None => None,
+                Some(other) => panic!("{other}"),
+            };
+            let param = param(arrays.get(case.get("initial").as_str().unwrap()).data(), regularizer);
+            let mut state = OptimizerState::default();
+            for (gradient, after) in case.names("gradients").into_iter().zip(case.names("after")) {
+                let mut gradient = arrays.get(gradient).data().to_vec();
+                Update::new(&optimizer, &mut state).apply(&param, &mut gradient).unwrap();
+                state.iterations += 1;
+                let error = relative_error(&param.weight.values(), arrays.get(after).data());
+                // A few roundings of f32 a step.
+                assert!(error < 2e-6, "{} {after}: {error}", case.name());
+            }
+        }
+    }
+}

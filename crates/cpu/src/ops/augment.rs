@@ -28,3 +28,75 @@ fn apply(transformation: &Transformation, [h, w, c]: [usize; 3], x: &[f32], y: &
         Transformation::Zoom { height, width, fill } => projected(&Projection::zoom(*height, *width, h, w), fill, y),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use engraft_golden::Case;
+    use engraft_nn::layers::from_config;
+    use engraft_nn::plan::{Op, Program};
+    use engraft_nn::prelude::*;
+
+    use super::*;
+
+    /// The distribution that a golden case's layer draws from.
+    fn distribution(case: &Case, shape: &[usize]) -> RandomTransform {
+        let layer = case.get("layer");
+        let config = layer["config"].as_object().unwrap().clone();
+        let layer = from_config(layer["class_name"].as_str().unwrap(), config).unwrap();
+        let input = Input::new(shape);
+        let model = Model::new(&input, &layer.call(&input).unwrap()).unwrap();
+        match Program::of(&model, true, 0).unwrap().steps.remove(0).op {
+            Op::RandomTransform { transform, .. } => transform,
+            op => panic!("a random layer, not {op:?}"),
+        }
+    }
+
+    /// The case's transformation of image `index`.
+    fn fixed(case: &Case, distribution: &RandomTransform, index: usize) -> Transformation {
+        let arrays = case.arrays();
+        let number = |name: &str| arrays.get(case.get("transformation")[name].as_str().unwrap()).data()[index];
+        match *distribution {
+            RandomTransform::Flip { horizontal, vertical } => {
+                let flip = number("flips") != 0.0;
+                Transformation::Flip { horizontal: horizontal && flip, vertical: vertical && flip }
+            }
+            RandomTransform::Rotation { fill, .. } => {
+                Transformation::Rotation { radians: number("angle").to_radians(), fill }
+            }
+            RandomTransform::Zoom { fill, .. } => {
+                Transformation::Zoom { height: number("height_zoom"), width: number("width_zoom"), fill }
+            }
+        }
+    }
+
+    #[test]
+    fn fixed_transformations_give_the_pixels_of_keras() {
+        let cases = engraft_golden::cases("augment");
+        assert!(cases.len() >= 90, "only {} cases were found", cases.len());
+        for case in &cases {
+            let arrays = case.arrays();
+            let (images, expected) = (arrays.get("images"), arrays.get("y"));
+            let shape: [usize; 3] = images.shape()[1..].try_into().unwrap();
+            let distribution = distribution(case, &shape);
+            for image in 0..images.batch() {
+                let mut found = vec![f32::NAN; images.row(image).len()];
+                apply(&fixed(case, &distribution, image), shape, images.row(image), &mut found);
+                // A thousandth of the range of pixels: f32 rounds coordinates, and pixels change by up to 255 from one
+                // to the next.
+                for (found, expected) in found.iter().zip(expected.row(image)) {
+                    assert!((found - expected).abs() <= 0.255, "{}: {found} for {expected}", case.name());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn draws_follow_seed_step_and_image() {
+        let transform = RandomTransform::Flip { horizontal: true, vertical: false };
+        let draw = |seed, iteration, image: u64| transform.draw(&mut Rng::new(mix(mix(seed, iteration), image)));
+        let flips = |of: &dyn Fn(u64) -> Transformation| (0..64).map(of).collect::<Vec<_>>();
+        assert_eq!(flips(&|i| draw(1, 2, i)), flips(&|i| draw(1, 2, i)));
+        assert_ne!(flips(&|i| draw(1, 2, i)), flips(&|i| draw(1, 3, i)));
+        assert_ne!(flips(&|i| draw(1, 2, i)), flips(&|i| draw(2, 2, i)));
+    }
+}
