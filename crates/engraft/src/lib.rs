@@ -1,1 +1,45 @@
-//! Transfer learning for image classifiers, in Rust.
+//! Transfer learning for image classifiers, in Rust: Keras' vocabulary and Keras' numbers.
+//!
+//! A network trained on ImageNet, frozen, with a new head for classes of your own:
+//!
+//! ```
+//! use engraft::prelude::*;
+//!
+//! let inputs = Input::new([256, 256, 3]);
+//! let x = RandomFlip::horizontal().call(&inputs)?;
+//! // "imagenet" in earnest: the weights are then found or downloaded.
+//! let base = Vgg16::new().include_top(false).weights("none").input_tensor(&x).build()?;
+//! base.set_trainable(false);
+//!
+//! let x = GlobalAveragePooling2D::new().call(base.output())?;
+//! let outputs = Dense::new(5).activation(Softmax).call(&x)?;
+//! let model = Model::new(&inputs, &outputs)?;
+//!
+//! assert_eq!(model.count_params(), 14_714_688 + 512 * 5 + 5);
+//! println!("{}", model.summary().show_trainable(true));
+//! # Ok::<(), engraft::Error>(())
+//! ```
+//!
+//! | part | what it holds |
+//! |---|---|
+//! | [`layers`], [`Model`], [`Sequential`] | what a network is |
+//! | [`applications`] | networks with pretrained weights |
+//! | [`data`] | folders of photos as batches |
+//! | [`train`] | compile, fit, evaluate, predict |
+//! | [`formats`] | model files |
+//! | [`hub`] | pretrained weight files: found, downloaded, checked |
+
+pub mod applications;
+
+pub use engraft_data as data;
+pub use engraft_formats as formats;
+pub use engraft_hub as hub;
+pub use engraft_nn::*;
+pub use engraft_train as train;
+
+/// What a program that describes and trains models needs.
+pub mod prelude {
+    pub use engraft_nn::prelude::*;
+
+    pub use crate::applications::{Pooling, Vgg16, Weights};
+}

@@ -1,0 +1,25 @@
+//! The same classifier as a Sequential, the frozen VGG16 being one of its layers.
+
+use engraft::prelude::*;
+
+/// The model, and the VGG16 in it.
+pub(crate) fn model(weights: &str) -> engraft::Result<(Model, Model)> {
+    let base = Vgg16::new().include_top(false).weights(weights).input_shape([256, 256, 3]).build()?;
+    base.set_trainable(false);
+    let model = Sequential::new()
+        .add(&base)
+        .add(Flatten::new())
+        .add(Dense::new(4096).activation(Relu))
+        .add(Dense::new(4096).activation(Relu))
+        .add(Dense::new(5).activation(Softmax))
+        .build()?;
+    Ok((model, base))
+}
+
+fn main() -> engraft::Result<()> {
+    // Random weights, unless the first argument is `imagenet` or a file.
+    let weights = std::env::args().nth(1).unwrap_or("none".into());
+    let (model, _) = model(&weights)?;
+    println!("{}", model.summary());
+    Ok(())
+}

@@ -1,0 +1,290 @@
+//! VGG16: thirteen convolutions of 3x3 in five blocks.
+
+mod preprocess;
+
+pub use preprocess::{preprocess, preprocess_input};
+
+use super::imagenet::{CLASSES, Request, Sizes};
+use super::weights::{self, Published};
+use super::{Pooling, Weights};
+use crate::hub::{Hub, VGG16, VGG16_NOTOP};
+use crate::prelude::*;
+use crate::{ActivationFn, Error, Result, Shape};
+
+/// Convolutions and filters of each block; a pooling that halves the image ends it.
+const BLOCKS: [(usize, usize); 5] = [(2, 64), (2, 128), (3, 256), (3, 512), (3, 512)];
+
+/// Five poolings halve 32 pixels down to one.
+const SIZES: Sizes = Sizes { default: 224, min: 32 };
+
+const IMAGENET: Published = Published { file: &VGG16, fingerprint: None };
+const IMAGENET_NOTOP: Published = Published {
+    file: &VGG16_NOTOP,
+    fingerprint: Some("d9a27cc1fc7f975ef8cff49180e794ccd7c4bc868ebb49740803b3bbaa8dbefd"),
+};
+
+/// Builds VGG16 (Simonyan and Zisserman 2014, <https://arxiv.org/abs/1409.1556>; Keras' `applications.VGG16`).
+///
+/// Its layers are `block1_conv1` to `block5_pool` and, with the top, `flatten`, `fc1`, `fc2` and `predictions`. It wants
+/// photos as [`preprocess_input`] makes them.
+///
+/// ```
+/// use engraft::prelude::*;
+/// let base = Vgg16::new().include_top(false).weights("none").input_shape([128, 128, 3]).build()?;
+/// assert_eq!(base.output_shape(), &[4, 4, 512]);
+/// assert_eq!(base.count_params(), 14_714_688);
+/// # Ok::<(), engraft::Error>(())
+/// ```
+#[must_use = "describes a network until build() is called"]
+pub struct Vgg16 {
+    include_top: bool,
+    weights: Weights,
+    input_tensor: Option<SymbolicTensor>,
+    input_shape: Option<[usize; 3]>,
+    pooling: Option<Pooling>,
+    classes: usize,
+    classifier_activation: ActivationFn,
+    name: String,
+    hub: Option<Hub>,
+    progress: Box<dyn FnMut(u64, Option<u64>)>,
+}
+
+impl Default for Vgg16 {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Vgg16 {
+    /// With its top and the ImageNet weights, for 224 by 224 pixels.
+    pub fn new() -> Self {
+        Self {
+            include_top: true,
+            weights: Weights::Imagenet,
+            input_tensor: None,
+            input_shape: None,
+            pooling: None,
+            classes: CLASSES,
+            classifier_activation: Softmax,
+            name: "vgg16".into(),
+            hub: None,
+            progress: Box::new(|_, _| {}),
+        }
+    }
+
+    /// Whether the three Dense layers at the end are wanted; true by default.
+    pub fn include_top(mut self, include_top: bool) -> Self {
+        self.include_top = include_top;
+        self
+    }
+
+    /// First weights: `"imagenet"` (the default), `"none"` for random ones, or the path of a file; see [`Weights`].
+    pub fn weights(mut self, weights: impl Into<Weights>) -> Self {
+        self.weights = weights.into();
+        self
+    }
+
+    /// What it is called on, instead of an input of its own. The model then begins where this tensor comes from, so that
+    /// augmentation, say, is part of it.
+    pub fn input_tensor(mut self, tensor: &SymbolicTensor) -> Self {
+        self.input_tensor = Some(tensor.clone());
+        self
+    }
+
+    /// Height, width and channels of its input; 224, 224 and 3 by default.
+    ///
+    /// Keras leaves height and width open by default where there is no top; here every size is known before anything runs.
+    pub fn input_shape(mut self, shape: [usize; 3]) -> Self {
+        self.input_shape = Some(shape);
+        self
+    }
+
+    /// Ends a network without its top in 512 numbers instead of an image of them.
+    pub fn pooling(mut self, pooling: Pooling) -> Self {
+        self.pooling = Some(pooling);
+        self
+    }
+
+    /// How many classes the top tells apart; 1000 by default.
+    pub fn classes(mut self, classes: usize) -> Self {
+        self.classes = classes;
+        self
+    }
+
+    /// Function at the end of the top: `Softmax` by default, `ActivationFn::Linear` for logits.
+    pub fn classifier_activation(mut self, activation: ActivationFn) -> Self {
+        self.classifier_activation = activation;
+        self
+    }
+
+    /// The model's name; `vgg16` by default.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// Where the ImageNet weights are looked for and kept; [`Hub::from_env`] by default.
+    pub fn hub(mut self, hub: Hub) -> Self {
+        self.hub = Some(hub);
+        self
+    }
+
+    /// Called while weights are downloaded, with the bytes that have arrived and, where known, how many there are.
+    pub fn progress(mut self, progress: impl FnMut(u64, Option<u64>) + 'static) -> Self {
+        self.progress = Box::new(progress);
+        self
+    }
+
+    /// The model: `[height, width, channels]` to `[height / 32, width / 32, 512]`, to `[512]` with pooling, to `[classes]`
+    /// with the top.
+    ///
+    /// # Errors
+    /// Where the arguments don't fit each other, as in Keras: images below 32 pixels; with the ImageNet weights other
+    /// than 3 channels or, with the top, another shape than the default, another number of classes than 1000 or an
+    /// activation other than softmax or none. And where the weights can't be had or don't fit.
+    pub fn build(mut self) -> Result<Model> {
+        let shape = self.check()?;
+        let input = self.input_tensor.take().unwrap_or_else(|| Input::new(shape));
+        let layers = self.layers();
+        let output = layers.iter().try_fold(input.clone(), |x, layer| layer.call(&x))?;
+        let model = Model::named(&self.name, &input.sources(), &output)?;
+        self.load(&layers, &model)?;
+        Ok(model)
+    }
+
+    /// Checks everything; returns the shape of one image.
+    fn check(&self) -> Result<Shape> {
+        let request = Request {
+            place: "Vgg16",
+            include_top: self.include_top,
+            weights: &self.weights,
+            classes: self.classes,
+            classifier_activation: self.classifier_activation,
+        };
+        request.check()?;
+        let given = self.input_shape.as_ref().map(|shape| &shape[..]);
+        let called_on = self.input_tensor.as_ref().map(|tensor| tensor.shape().as_slice());
+        if let (Some(given), Some(called_on)) = (given, called_on)
+            && given != called_on
+        {
+            return Err(Error::new(
+                "Vgg16",
+                format_args!("input_tensor of input_shape {given:?}"),
+                format_args!("{called_on:?}"),
+            )
+            .hint("give only one of the two"));
+        }
+        request.input_shape(called_on.or(given), &SIZES)
+    }
+
+    fn layers(&self) -> Vec<Layer> {
+        let mut layers = Vec::new();
+        for (block, (convolutions, filters)) in (1..).zip(BLOCKS) {
+            for convolution in 1..=convolutions {
+                let layer = Conv2D::new(filters, 3).padding(Padding::Same).activation(Relu);
+                layers.push(layer.named(format!("block{block}_conv{convolution}")));
+            }
+            layers.push(MaxPooling2D::new(2).named(format!("block{block}_pool")));
+        }
+        match (self.include_top, self.pooling) {
+            (true, _) => layers.extend(self.top()),
+            (false, Some(Pooling::Avg)) => layers.push(GlobalAveragePooling2D::new().into_layer()),
+            (false, Some(Pooling::Max)) => layers.push(GlobalMaxPooling2D::new().into_layer()),
+            (false, None) => {}
+        }
+        layers
+    }
+
+    fn top(&self) -> [Layer; 4] {
+        [
+            Flatten::new().named("flatten"),
+            Dense::new(4096).activation(Relu).named("fc1"),
+            Dense::new(4096).activation(Relu).named("fc2"),
+            Dense::new(self.classes).activation(self.classifier_activation).named("predictions"),
+        ]
+    }
+
+    fn load(mut self, layers: &[Layer], model: &Model) -> Result<()> {
+        let published = if self.include_top { IMAGENET } else { IMAGENET_NOTOP };
+        match &self.weights {
+            Weights::None => Ok(()),
+            Weights::File(path) => weights::load_file(path, layers, model),
+            Weights::Imagenet => {
+                let hub = self.hub.map_or_else(Hub::from_env, Ok).map_err(|error| Error::because("Vgg16", error))?;
+                weights::load_published(&published, layers, &hub, &mut self.progress)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn untrained() -> Vgg16 {
+        Vgg16::new().weights("none")
+    }
+
+    fn names(model: &Model) -> Vec<String> {
+        model.layers().iter().map(|layer| layer.name().to_owned()).collect()
+    }
+
+    #[test]
+    fn with_its_top_it_has_the_published_size() {
+        let model = untrained().build().unwrap();
+        assert_eq!(model.count_params(), 138_357_544);
+        assert_eq!((model.name(), model.output_shape()), ("vgg16", &vec![1000]));
+        assert_eq!(names(&model)[18..], ["block5_pool", "flatten", "fc1", "fc2", "predictions"]);
+    }
+
+    #[test]
+    fn without_its_top_it_ends_in_an_image_or_is_pooled() {
+        let bare = || untrained().include_top(false).input_shape([64, 96, 3]);
+        assert_eq!(bare().build().unwrap().output_shape(), &[2, 3, 512]);
+        for (pooling, last) in [(Pooling::Avg, "global_average_pooling2d"), (Pooling::Max, "global_max_pooling2d")] {
+            let model = bare().pooling(pooling).build().unwrap();
+            assert_eq!(model.output_shape(), &[512]);
+            assert!(names(&model).last().unwrap().starts_with(last));
+        }
+        assert_eq!(untrained().include_top(false).build().unwrap().input_shape(), &[224, 224, 3]);
+    }
+
+    #[test]
+    fn called_on_a_tensor_it_begins_where_that_comes_from() {
+        let inputs = Input::named("photo", [64, 64, 3]);
+        let x = RandomFlip::horizontal().named("mirror").call(&inputs).unwrap();
+        let base = untrained().include_top(false).input_tensor(&x).build().unwrap();
+        assert_eq!(names(&base)[..3], ["photo", "mirror", "block1_conv1"]);
+    }
+
+    #[test]
+    fn arguments_that_do_not_fit_are_named() {
+        let trained = Vgg16::new;
+        let x = Input::new([64, 64, 3]);
+        for (network, expected) in [
+            (
+                trained().classes(5),
+                "expected 1000 classes with include_top and the ImageNet weights, received 5\nhint: ",
+            ),
+            (trained().input_shape([128, 128, 3]), "expected [224, 224, 3] with include_top and the ImageNet weights"),
+            (trained().classifier_activation(Relu), "expected classifier_activation Softmax or Linear"),
+            (trained().include_top(false).input_shape([64, 64, 1]), "expected 3 channels with the ImageNet weights"),
+            (untrained().include_top(false).input_shape([64, 31, 3]), "at least 32 by 32 pixels, received [64, 31, 3]"),
+            (untrained().input_tensor(&Input::new([7])), "expected images, [height, width, channels], received [7]"),
+            (untrained().input_tensor(&x).input_shape([32, 32, 3]), "expected input_tensor of input_shape [32, 32, 3]"),
+            (
+                untrained().weights("imagnet"),
+                "expected `imagenet`, `none` or the path of a weights file, received imagnet",
+            ),
+        ] {
+            let error = network.build().unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_random_network_takes_any_classes_channels_and_activation() {
+        let model = untrained().classes(7).input_shape([32, 32, 1]).classifier_activation(Sigmoid).build().unwrap();
+        assert_eq!((model.input_shape(), model.output_shape()), (&vec![32, 32, 1], &vec![7]));
+    }
+}

@@ -1,0 +1,181 @@
+//! Where a network's first weights come from.
+
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use crate::formats::keras::{self, legacy};
+use crate::hub::{Hub, WeightFile};
+use crate::{Error, Layer, Model, Result};
+
+/// Where a network's first weights come from. `"imagenet"`, `"none"` and paths turn into it.
+///
+/// ```
+/// use engraft::applications::Weights;
+/// assert_eq!(Weights::from("imagenet"), Weights::Imagenet);
+/// assert_eq!(Weights::from("none"), Weights::None);
+/// assert_eq!(Weights::from("my.h5"), Weights::File("my.h5".into()));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Weights {
+    /// As trained on ImageNet and published by Keras.
+    Imagenet,
+    /// Random, by the layers' initialisers.
+    None,
+    /// From a file with weights for the same architecture: `.weights.h5`, `.keras`, or Keras' older `.h5`.
+    File(PathBuf),
+}
+
+impl From<&str> for Weights {
+    fn from(name: &str) -> Self {
+        match name {
+            "imagenet" => Self::Imagenet,
+            "none" => Self::None,
+            path => Self::File(path.into()),
+        }
+    }
+}
+
+impl From<&String> for Weights {
+    fn from(name: &String) -> Self {
+        name.as_str().into()
+    }
+}
+
+impl From<&Path> for Weights {
+    fn from(path: &Path) -> Self {
+        Self::File(path.into())
+    }
+}
+
+impl From<PathBuf> for Weights {
+    fn from(path: PathBuf) -> Self {
+        Self::File(path)
+    }
+}
+
+/// A published file, and the fingerprint of the tensors in it where known: another file with the same tensors is as good.
+pub(super) struct Published {
+    pub(super) file: &'static WeightFile,
+    pub(super) fingerprint: Option<&'static str>,
+}
+
+/// Sets the weights of `layers` from the published file, found or downloaded by `hub`.
+pub(super) fn load_published(
+    published: &Published,
+    layers: &[Layer],
+    hub: &Hub,
+    progress: &mut dyn FnMut(u64, Option<u64>),
+) -> Result<()> {
+    let accept = |path: &Path| {
+        let Some(expected) = published.fingerprint else {
+            return Err("no other file is known to hold the same".to_owned());
+        };
+        legacy::load_weights(path, layers).map_err(|error| error.to_string())?;
+        match fingerprint(layers) {
+            received if received == expected => Ok(()),
+            received => Err(format!("the fingerprint of its tensors is {received}, expected {expected}")),
+        }
+    };
+    let path = hub
+        .fetch(published.file, &accept, progress)
+        .map_err(|error| Error::because(format_args!("weights `{}`", published.file.name), error))?;
+    legacy::load_weights(&path, layers)
+}
+
+/// Sets the weights of `layers`, or of the `model` that they are in, from a file of the user's.
+pub(super) fn load_file(path: &Path, layers: &[Layer], model: &Model) -> Result<()> {
+    if !path.is_file() {
+        return Err(Error::new("weights", "`imagenet`, `none` or the path of a weights file", path.display())
+            .hint("check the spelling; there is no such file"));
+    }
+    // As Keras tells its formats apart.
+    let name = path.to_string_lossy();
+    if name.ends_with(".weights.h5") || name.ends_with(".keras") {
+        return keras::load_weights(path, model);
+    }
+    legacy::load_weights(path, layers)
+}
+
+/// sha256 over all weights in order, as little-endian f32.
+fn fingerprint(layers: &[Layer]) -> String {
+    let mut hash = Sha256::new();
+    for weight in layers.iter().flat_map(Layer::weights) {
+        for values in weight.values().chunks(4096) {
+            let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+            hash.update(bytes);
+        }
+    }
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::VGG16_NOTOP;
+    use crate::prelude::*;
+
+    /// A dense layer holding 1, 2, 3, 4 and a bias of 5, 6.
+    fn dense() -> Layer {
+        let layer = Dense::new(2).named("d");
+        layer.call(&Input::new([2])).unwrap();
+        layer.weights()[0].set(vec![1.0, 2.0, 3.0, 4.0]).unwrap();
+        layer.weights()[1].set(vec![5.0, 6.0]).unwrap();
+        layer
+    }
+
+    /// `sha256(numpy.arange(1, 7, dtype="<f4"))`.
+    const FINGERPRINT: &str = "24ae2dfe8df57c1b80e54cef3d90ac3b417fd98973345a5f616bbc9a75dcc202";
+
+    #[test]
+    fn the_fingerprint_is_that_of_little_endian_floats() {
+        assert_eq!(fingerprint(&[dense()]), FINGERPRINT);
+    }
+
+    #[test]
+    fn another_file_with_the_same_tensors_is_as_good() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(VGG16_NOTOP.name);
+        legacy::save_weights(&path, &[dense()]).unwrap();
+        let mut hub = Hub::new(folder.path(), folder.path());
+        hub.mirror = Some("http://127.0.0.1:9".into());
+        let load = |fingerprint| {
+            let layer = Dense::new(2).named("other_name");
+            layer.call(&Input::new([2])).unwrap();
+            let published = Published { file: &VGG16_NOTOP, fingerprint };
+            load_published(&published, std::slice::from_ref(&layer), &hub, &mut |_, _| {}).map(|()| layer)
+        };
+        let layer = load(Some(FINGERPRINT)).unwrap();
+        assert_eq!(*layer.weights()[1].values(), [5.0, 6.0]);
+
+        let error = load(Some("d9a27cc1")).unwrap_err().to_string();
+        assert!(
+            error.contains(&format!("the fingerprint of its tensors is {FINGERPRINT}, expected d9a27cc1")),
+            "{error}"
+        );
+        assert!(load(None).unwrap_err().to_string().contains("no other file is known"));
+    }
+
+    #[test]
+    fn files_are_told_apart_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let model = || {
+            let x = Input::new([2]);
+            let layers = [Dense::new(2).into_layer(), Dense::new(3).into_layer()];
+            let y = layers.iter().try_fold(x.clone(), |x, layer| layer.call(&x)).unwrap();
+            (Model::new(&x, &y).unwrap(), layers)
+        };
+        let (written, layers) = model();
+        let path = |name| folder.path().join(name);
+        legacy::save_weights(&path("old.h5"), &layers).unwrap();
+        keras::save_weights(&written, &path("new.weights.h5")).unwrap();
+        keras::save(&written, &path("whole.keras"), &keras::SaveOptions::default()).unwrap();
+        for name in ["old.h5", "new.weights.h5", "whole.keras"] {
+            let (read, layers) = model();
+            load_file(&path(name), &layers, &read).unwrap();
+            for (written, read) in written.weights().iter().zip(read.weights()) {
+                assert_eq!(*written.values(), *read.values(), "{name}");
+            }
+        }
+    }
+}
