@@ -2,4 +2,5 @@
 
 pub mod atomic;
 pub mod h5;
+pub mod keras;
 pub mod onnx;

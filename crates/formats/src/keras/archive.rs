@@ -1,0 +1,161 @@
+//! The zip archive that a `.keras` file is: entries read within limits, never unpacked to disk.
+
+use std::fmt::Display;
+use std::fs::File;
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use engraft_nn::{Error, Result};
+use zip::read::ZipFile;
+use zip::{CompressionMethod, ZipArchive};
+
+use crate::h5::H5File;
+
+/// Entries of an archive. Keras writes three; layers with vocabularies add a few assets.
+const MAX_ENTRIES: usize = 1000;
+
+/// A deflated entry may be this many times its stored size, and always 64 MiB: room for weights
+/// of zeros, not for a bomb. Keras stores entries as they are.
+const MAX_EXPANSION: u64 = 16;
+const EXPANSION_FLOOR: u64 = 64 << 20;
+
+/// An archive open for reading.
+pub(super) struct Zip {
+    path: PathBuf,
+    entries: ZipArchive<BufReader<File>>,
+}
+
+impl Zip {
+    /// Opens the file and checks its directory.
+    pub(super) fn open(path: &Path) -> Result<Self> {
+        let file = File::open(path).map_err(|error| Error::because(path.display(), error))?;
+        let not_a_zip = |error| {
+            Error::new(path.display(), "a .keras file (a zip archive)", error).hint("is the file complete, and is it a model?")
+        };
+        let zip = Self { path: path.to_owned(), entries: ZipArchive::new(BufReader::new(file)).map_err(not_a_zip)? };
+        if zip.entries.len() > MAX_ENTRIES {
+            return Err(Error::new(path.display(), format_args!("at most {MAX_ENTRIES} entries"), zip.entries.len()));
+        }
+        if zip.entries.has_duplicate_names() {
+            return Err(Error::because(path.display(), "two entries of one name: which of them counts is unclear"));
+        }
+        Ok(zip)
+    }
+
+    /// An entry read into memory, at most `limit` bytes of it; `None` if there is no such entry.
+    pub(super) fn read(&mut self, name: &str, limit: u64) -> Result<Option<Vec<u8>>> {
+        let place = self.place(name);
+        if self.entries.index_for_name(name).is_none() {
+            return Ok(None);
+        }
+        let mut entry = self.entry(name)?;
+        check_size(&place, entry.size(), limit)?;
+        let mut bytes = Vec::new();
+        // What is declared and what is stored may differ: both are limited.
+        entry.by_ref().take(limit + 1).read_to_end(&mut bytes).map_err(|error| damaged(&place, error))?;
+        check_size(&place, bytes.len() as u64, limit)?;
+        Ok(Some(bytes))
+    }
+
+    /// Like [`read`](Self::read), for an entry that must be there.
+    pub(super) fn require(&mut self, name: &str, limit: u64) -> Result<Vec<u8>> {
+        self.read(name, limit)?.ok_or_else(|| self.missing(name))
+    }
+
+    /// The HDF5 file in an entry, after its checksum was found right. Stored as it is, it is read
+    /// in place; deflated, it is held in memory.
+    pub(super) fn into_h5(mut self, name: &str) -> Result<H5File> {
+        let place = self.place(name);
+        if self.entries.index_for_name(name).is_none() {
+            return Err(self.missing(name));
+        }
+        let mut entry = self.entry(name)?;
+        let hdf5 = |error| Error::because(&place, error);
+        if entry.compression() != CompressionMethod::Stored {
+            let limit = entry.compressed_size().saturating_mul(MAX_EXPANSION).max(EXPANSION_FLOOR);
+            drop(entry);
+            return H5File::from_bytes(self.require(name, limit)?).map_err(hdf5);
+        }
+        let start = entry.data_start().ok_or_else(|| damaged(&place, "no data"))?;
+        let len = io::copy(&mut entry, &mut io::sink()).map_err(|error| damaged(&place, error))?;
+        drop(entry);
+        H5File::from_reader(Section { inner: self.entries.into_inner(), start, len, position: 0 }).map_err(hdf5)
+    }
+
+    fn entry(&mut self, name: &str) -> Result<ZipFile<'_, BufReader<File>>> {
+        let place = self.place(name);
+        self.entries.by_name(name).map_err(|error| damaged(&place, error))
+    }
+
+    fn place(&self, name: &str) -> String {
+        format!("{}, entry `{name}`", self.path.display())
+    }
+
+    fn missing(&self, name: &str) -> Error {
+        let names: Vec<_> = self.entries.file_names().flatten().take(10).collect();
+        Error::new(self.path.display(), format_args!("an entry `{name}`"), format_args!("entries {names:?}"))
+            .hint("a .keras file holds config.json, metadata.json and model.weights.h5")
+    }
+}
+
+fn check_size(place: &str, size: u64, limit: u64) -> Result<()> {
+    if size > limit {
+        return Err(Error::new(place, format_args!("at most {limit} bytes"), format_args!("{size} or more")));
+    }
+    Ok(())
+}
+
+fn damaged(place: &str, error: impl Display) -> Error {
+    Error::because(place, format_args!("damaged or unsupported: {error}"))
+}
+
+/// A part of a reader, as a reader of its own.
+struct Section<R> {
+    inner: R,
+    start: u64,
+    len: u64,
+    position: u64,
+}
+
+impl<R: Read + Seek> Read for Section<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = self.len.saturating_sub(self.position);
+        let size = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        self.inner.seek(SeekFrom::Start(self.start + self.position))?;
+        let read = self.inner.read(&mut buffer[..size])?;
+        self.position += read as u64;
+        Ok(read)
+    }
+}
+
+impl<R: Seek> Seek for Section<R> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let position = match to {
+            SeekFrom::Start(position) => Some(position),
+            SeekFrom::Current(by) => self.position.checked_add_signed(by),
+            SeekFrom::End(by) => self.len.checked_add_signed(by),
+        };
+        self.position = position.ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(self.position)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_section_ends_where_its_entry_ends() {
+        let mut section = Section { inner: io::Cursor::new(b"before,entry,after"), start: 7, len: 5, position: 0 };
+        let mut text = String::new();
+        section.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "entry");
+        assert_eq!(section.seek(SeekFrom::End(-3)).unwrap(), 2);
+        text.clear();
+        section.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "try");
+        assert!(section.seek(SeekFrom::Current(-6)).is_err());
+        section.seek(SeekFrom::Start(99)).unwrap();
+        assert_eq!(section.read(&mut [0; 4]).unwrap(), 0);
+    }
+}

@@ -1,0 +1,162 @@
+//! Functional models out of Keras' config: layers, and calls that refer to each other.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+
+use engraft_nn::layers::InputLayer;
+use engraft_nn::{Error, Layer, Model, Result, SymbolicTensor};
+use serde_json::{Map, Value};
+
+use super::config::{Reader, excerpt, layer_objects, model_name};
+use super::nodes::{self, Reference};
+use super::open_size;
+
+/// The functional model of this config.
+pub(super) fn read(reader: &mut Reader, config: &Map<String, Value>, depth: usize) -> Result<Layer> {
+    let name = model_name(config, &["layers", "input_layers", "output_layers"])?;
+    build(reader, config, &name, depth).map_err(|error| error.within(format_args!("model `{name}`")))
+}
+
+fn build(reader: &mut Reader, config: &Map<String, Value>, name: &str, depth: usize) -> Result<Layer> {
+    let listings = layer_objects(config)?.iter().map(Listing::new).collect::<Result<Vec<_>>>()?;
+    let ends = |name| nodes::ends(config.get(name).unwrap_or(&Value::Null));
+    let (inputs, outputs) = (ends("input_layers")?, ends("output_layers")?);
+    let layers = read_layers(reader, &listings, depth)?;
+    let places = Places::new(&listings, &layers, &outputs)?;
+    let reads = listings
+        .iter()
+        .map(|listing| listing.calls.iter().map(|call| places.of_call(call)).collect::<Result<Vec<_>>>())
+        .collect::<Result<Vec<_>>>()?;
+    let made = make_calls(reader, &layers, &reads)?;
+    let tensors = |ends: &[Reference]| {
+        ends.iter().map(|end| places.of_end(end).map(|(layer, call)| made[layer][call].clone())).collect::<Result<Vec<_>>>()
+    };
+    let model = Model::named(name, &tensors(&inputs)?, &tensors(&outputs)?)?;
+    Ok(model.layer().clone())
+}
+
+/// A layer as the file lists it.
+struct Listing<'a> {
+    object: &'a Value,
+    name: &'a str,
+    /// What each of its calls reads.
+    calls: Vec<Vec<Reference>>,
+    legacy: bool,
+}
+
+impl<'a> Listing<'a> {
+    fn new(object: &'a Value) -> Result<Self> {
+        let name = object.get("name").or_else(|| object.pointer("/config/name")).and_then(Value::as_str);
+        let (Some(name), Some(nodes)) = (name, object.get("inbound_nodes").and_then(Value::as_array)) else {
+            return Err(Error::new("layers", "objects with a name and inbound_nodes", excerpt(object)));
+        };
+        let within = |error: Error| error.within(format_args!("layer `{name}`"));
+        let mut calls = nodes.iter().map(nodes::references).collect::<Result<Vec<_>>>().map_err(within)?;
+        if object["class_name"] == "InputLayer" {
+            if !calls.is_empty() {
+                return Err(within(Error::new("inbound_nodes", "none for an input", calls.len())));
+            }
+            calls.push(Vec::new());
+        }
+        Ok(Self { object, name, calls, legacy: nodes.iter().any(nodes::is_legacy) })
+    }
+}
+
+fn read_layers(reader: &mut Reader, listings: &[Listing], depth: usize) -> Result<Vec<Layer>> {
+    let mut readers: HashMap<&str, Vec<&Value>> = HashMap::new();
+    for listing in listings {
+        for reference in listing.calls.iter().flatten() {
+            readers.entry(&reference.layer).or_default().push(listing.object);
+        }
+    }
+    let mut layers = Vec::with_capacity(listings.len());
+    for listing in listings {
+        let fixed = open_size::fix(listing.object, readers.get(listing.name).into_iter().flatten().copied());
+        layers.push(reader.layer(fixed.as_ref().map_or(listing.object, |fixed| &fixed.object), depth + 1)?);
+        reader.warnings.extend(fixed.map(|fixed| fixed.warning));
+    }
+    Ok(layers)
+}
+
+/// Where references lead: to a layer and one of its calls, both by index.
+struct Places<'a> {
+    layers: HashMap<&'a str, Place>,
+}
+
+struct Place {
+    index: usize,
+    calls: usize,
+    /// The number of the first call, where layers read it and where it is an end of the model.
+    first_call: usize,
+    first_end: usize,
+}
+
+impl<'a> Places<'a> {
+    fn new(listings: &'a [Listing], layers: &[Layer], outputs: &[Reference]) -> Result<Self> {
+        let legacy = listings.iter().any(|listing| listing.legacy);
+        let referred = listings.iter().flat_map(|listing| listing.calls.iter().flatten()).chain(outputs);
+        let from_zero: HashSet<&str> = referred.filter(|r| r.call == 0).map(|r| r.layer.as_str()).collect();
+        let mut places = HashMap::new();
+        for (index, (listing, layer)) in listings.iter().zip(layers).enumerate() {
+            let model = matches!(layer.class_name(), "Functional" | "Sequential");
+            let in_legacy = usize::from(legacy && model && !from_zero.contains(listing.name));
+            // Keras 3 counts the making of a Functional as a call, but only where it is an end.
+            let in_ends = if legacy { in_legacy } else { usize::from(layer.class_name() == "Functional") };
+            let place = Place { index, calls: listing.calls.len(), first_call: in_legacy, first_end: in_ends };
+            if places.insert(listing.name, place).is_some() {
+                return Err(Error::because("layers", format_args!("two are called `{}`", listing.name)));
+            }
+        }
+        Ok(Self { layers: places })
+    }
+
+    fn of_call(&self, references: &Vec<Reference>) -> Result<Vec<(usize, usize)>> {
+        references.iter().map(|reference| self.find(reference, |place| place.first_call)).collect()
+    }
+
+    fn of_end(&self, reference: &Reference) -> Result<(usize, usize)> {
+        self.find(reference, |place| place.first_end)
+    }
+
+    fn find(&self, reference: &Reference, first: impl Fn(&Place) -> usize) -> Result<(usize, usize)> {
+        let received = || format!("call {} of `{}`", reference.call, reference.layer);
+        let Some(place) = self.layers.get(reference.layer.as_str()) else {
+            return Err(Error::new("inbound_nodes", "calls of layers of this model", received()));
+        };
+        let first = first(place);
+        match reference.call.checked_sub(first) {
+            // With one call there is no doubt which is meant.
+            _ if place.calls == 1 && reference.call <= first => Ok((place.index, 0)),
+            Some(call) if call < place.calls => Ok((place.index, call)),
+            _ => Err(Error::new("inbound_nodes", format_args!("one of {} calls", place.calls), received())),
+        }
+    }
+}
+
+/// Makes the calls, each after those it reads, and a layer's own in their order.
+fn make_calls(reader: &Reader, layers: &[Layer], reads: &[Vec<Vec<(usize, usize)>>]) -> Result<Vec<Vec<SymbolicTensor>>> {
+    let mut made: Vec<Vec<SymbolicTensor>> = vec![Vec::new(); layers.len()];
+    let mut waiting: HashMap<(usize, usize), Vec<usize>> = HashMap::new();
+    let mut ready: VecDeque<usize> = (0..layers.len()).collect();
+    while let Some(index) = ready.pop_front() {
+        while let Some(read) = reads[index].get(made[index].len()) {
+            if let Some(&missing) = read.iter().find(|&&(layer, call)| call >= made[layer].len()) {
+                waiting.entry(missing).or_default().push(index);
+                break;
+            }
+            let inputs: Vec<SymbolicTensor> = read.iter().map(|&(layer, call)| made[layer][call].clone()).collect();
+            if inputs.is_empty() && layers[index].def_as::<InputLayer>().is_none() {
+                return Err(Error::new(format_args!("layer `{}`", layers[index].name()), "an input", "none"));
+            }
+            let call = (index, made[index].len());
+            made[index].push(reader.call(&layers[index], &inputs)?);
+            ready.extend(waiting.remove(&call).into_iter().flatten());
+        }
+    }
+    match (0..layers.len()).find(|&index| made[index].len() < reads[index].len()) {
+        None => Ok(made),
+        Some(stuck) => Err(Error::because(
+            format_args!("layer `{}`", layers[stuck].name()),
+            "its inputs depend on its own output: the graph has a cycle",
+        )),
+    }
+}

@@ -1,0 +1,148 @@
+//! `inbound_nodes`: which calls a layer was called on.
+
+use engraft_nn::{Error, Result};
+use serde_json::Value;
+
+/// A reference to the result of a layer's call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Reference {
+    /// The layer called.
+    pub(super) layer: String,
+    /// Which of its calls, counted from 0 (but see [`is_legacy`]).
+    pub(super) call: usize,
+}
+
+/// Whether a node is written as Keras 2 wrote it: a list, `[["conv", 0, 0, {}]]`. There the calls
+/// of a nested model are counted from 1, since making the model counted as one.
+pub(super) fn is_legacy(node: &Value) -> bool {
+    node.is_array()
+}
+
+/// What a layer was called on, in order.
+pub(super) fn references(node: &Value) -> Result<Vec<Reference>> {
+    let mut found = Vec::new();
+    match node {
+        Value::Array(inputs) => {
+            for input in inputs {
+                found.push(history(input)?);
+                check_options(input.get(3).unwrap_or(&Value::Null))?;
+            }
+        }
+        Value::Object(node) => {
+            let no_arguments = Vec::new();
+            let arguments = node.get("args").and_then(Value::as_array).unwrap_or(&no_arguments);
+            for argument in arguments.iter().filter(|argument| !argument.is_null()) {
+                collect(argument, &mut found)?;
+            }
+            let options = node.get("kwargs").unwrap_or(&Value::Null);
+            if let Some(inputs) = options.get("inputs").filter(|_| arguments.is_empty()) {
+                collect(inputs, &mut found)?;
+            }
+            check_options(options)?;
+        }
+        other => return Err(Error::new("inbound_nodes", "objects with args and kwargs, or lists", other)),
+    }
+    if found.is_empty() {
+        return Err(Error::new("inbound_nodes", "at least one tensor a call", node));
+    }
+    Ok(found)
+}
+
+/// The references in `input_layers` or `output_layers`: one, a list, or a mapping of names.
+pub(super) fn ends(value: &Value) -> Result<Vec<Reference>> {
+    match value {
+        Value::Array(list) if list.first().is_some_and(Value::is_string) => Ok(vec![history(value)?]),
+        Value::Array(list) => Ok(list.iter().map(ends).collect::<Result<Vec<_>>>()?.concat()),
+        Value::Object(named) => {
+            // Keras flattens a mapping in the order of its keys.
+            let mut named: Vec<_> = named.iter().collect();
+            named.sort_by_key(|(name, _)| *name);
+            Ok(named.into_iter().map(|(_, value)| ends(value)).collect::<Result<Vec<_>>>()?.concat())
+        }
+        other => Err(Error::new("input_layers and output_layers", "[layer, call, 0]", other)),
+    }
+}
+
+/// A tensor, or lists of tensors.
+fn collect(argument: &Value, found: &mut Vec<Reference>) -> Result<()> {
+    if let Value::Array(list) = argument {
+        return list.iter().try_for_each(|argument| collect(argument, found));
+    }
+    match argument.pointer("/config/keras_history") {
+        Some(place) if argument["class_name"] == "__keras_tensor__" => found.push(history(place)?),
+        _ => return Err(Error::new("call", "symbolic tensors (`__keras_tensor__`) as arguments", argument)),
+    }
+    Ok(())
+}
+
+/// `[layer, call, output]`; a layer has one output here.
+fn history(value: &Value) -> Result<Reference> {
+    let call = value.get(1).and_then(Value::as_u64).and_then(|call| usize::try_from(call).ok());
+    match (value.get(0).and_then(Value::as_str), call, value.get(2).and_then(Value::as_u64)) {
+        (Some(layer), Some(call), Some(0)) => Ok(Reference { layer: layer.to_owned(), call }),
+        _ => Err(Error::new("call", "[layer, call, 0]", value)),
+    }
+}
+
+/// Options of a call. `training` as given at the call has no effect within a model: what the model
+/// is called with overrules it.
+fn check_options(options: &Value) -> Result<()> {
+    for (option, value) in options.as_object().into_iter().flatten() {
+        match option.as_str() {
+            "training" | "inputs" => {}
+            _ if value.is_null() => {}
+            _ => return Err(Error::new("call", "no options but `training`", format_args!("`{option}` = {value}"))),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn names(references: &[Reference]) -> Vec<(&str, usize)> {
+        references.iter().map(|reference| (reference.layer.as_str(), reference.call)).collect()
+    }
+
+    fn tensor(layer: &str, call: usize) -> Value {
+        json!({"class_name": "__keras_tensor__",
+               "config": {"shape": [null, 4], "dtype": "float32", "keras_history": [layer, call, 0]}})
+    }
+
+    #[test]
+    fn both_forms_of_a_node_are_read() {
+        let one = json!({"args": [tensor("a", 0)], "kwargs": {"training": false, "mask": null}});
+        assert_eq!(names(&references(&one).unwrap()), [("a", 0)]);
+        let several = json!({"args": [[tensor("a", 0), tensor("b", 2)]], "kwargs": {}});
+        assert_eq!(names(&references(&several).unwrap()), [("a", 0), ("b", 2)]);
+        let named = json!({"args": [], "kwargs": {"inputs": tensor("a", 1)}});
+        assert_eq!(names(&references(&named).unwrap()), [("a", 1)]);
+        let legacy = json!([["a", 0, 0, {}], ["b", 1, 0]]);
+        assert_eq!(names(&references(&legacy).unwrap()), [("a", 0), ("b", 1)]);
+    }
+
+    #[test]
+    fn ends_of_every_structure_are_read() {
+        assert_eq!(names(&ends(&json!(["x", 0, 0])).unwrap()), [("x", 0)]);
+        assert_eq!(names(&ends(&json!([["x", 0, 0], ["y", 1, 0]])).unwrap()), [("x", 0), ("y", 1)]);
+        assert_eq!(names(&ends(&json!({"b": ["y", 0, 0], "a": ["x", 0, 0]})).unwrap()), [("x", 0), ("y", 0)]);
+    }
+
+    #[test]
+    fn what_would_change_the_call_is_refused() {
+        for node in [
+            json!({"args": [tensor("a", 0)], "kwargs": {"axis": 1}}),
+            json!({"args": [tensor("a", 0), 2.0], "kwargs": {}}),
+            json!({"args": [], "kwargs": {}}),
+            json!([["a", 0, 1, {}]]),
+            json!([["a", -1, 0]]),
+            json!([["a", 0, 0, {"initial_state": 1}]]),
+            json!("a"),
+        ] {
+            assert!(references(&node).is_err(), "{node}");
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! Writing `.keras` archives and `.weights.h5` files.
+
+use std::io::{self, Seek, Write};
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use engraft_nn::{Error, Model, Result, Weight};
+use serde_json::json;
+use zip::ZipWriter;
+use zip::write::SimpleFileOptions;
+
+use super::{CONFIG, KERAS_VERSION, METADATA, WEIGHTS, optimizer, serialize, weights};
+use crate::atomic;
+use crate::h5::H5Writer;
+
+/// What [`save`] writes beside layers and weights.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SaveOptions<'a> {
+    /// The optimizer's memory, with which training goes on where it stopped; with Adam it triples
+    /// the file.
+    pub optimizer_state: bool,
+    /// Further entries by name, which Keras ignores.
+    pub extras: &'a [(String, Vec<u8>)],
+}
+
+/// Writes a model to a `.keras` file that Keras 3 opens: layers, weights, what `compile` set.
+///
+/// The file is written beside its place and then renamed, so that a failure leaves the old one.
+/// Weights are laid down as they are, without a second copy in memory.
+///
+/// # Errors
+/// The file can't be written, or an extra's name is one of Keras' own entries.
+pub fn save(model: &Model, path: &Path, options: &SaveOptions<'_>) -> Result<()> {
+    if let Some((name, _)) = options.extras.iter().find(|(name, _)| is_keras_entry(name)) {
+        return Err(Error::because(path.display(), format_args!("an extra entry can't be called `{name}`: Keras has a use for it")));
+    }
+    let config = serialize::model(model).to_string();
+    let metadata = json!({
+        "keras_version": KERAS_VERSION,
+        "date_saved": timestamp(SystemTime::now()),
+        "engraft_version": env!("CARGO_PKG_VERSION"),
+    });
+    let small = [(METADATA, metadata.to_string()), (CONFIG, config)];
+    with_weights(model, Some(options.optimizer_state), |writer, bytes| {
+        atomic::write(path, |file| {
+            let mut zip = ZipWriter::new(file);
+            for (name, text) in &small {
+                entry(&mut zip, name, text.as_bytes())?;
+            }
+            // Beyond 4 GiB an entry needs larger fields, which must be said before.
+            zip.start_file(WEIGHTS, SimpleFileOptions::default().compression_method(STORED).large_file(bytes >= 1 << 31))?;
+            writer.write_to(&mut zip).map_err(io::Error::other)?;
+            for (name, bytes) in options.extras {
+                entry(&mut zip, name, bytes)?;
+            }
+            zip.finish()?;
+            Ok(())
+        })
+        .map_err(|error| Error::because("model", error))
+    })
+}
+
+/// Writes a model's weights to a `.weights.h5` file, as Keras' `save_weights` does.
+///
+/// # Errors
+/// The file can't be written.
+pub fn save_weights(model: &Model, path: &Path) -> Result<()> {
+    with_weights(model, None, |writer, _| {
+        atomic::write(path, |file| writer.write_to(file).map_err(io::Error::other))
+            .map_err(|error| Error::because("weights", error))
+    })
+}
+
+/// As Keras stores entries: as they are.
+const STORED: zip::CompressionMethod = zip::CompressionMethod::Stored;
+
+fn is_keras_entry(name: &str) -> bool {
+    [CONFIG, METADATA, WEIGHTS, "model.weights.npz"].contains(&name) || name.starts_with("assets/")
+}
+
+fn entry(zip: &mut ZipWriter<impl Write + Seek>, name: &str, bytes: &[u8]) -> io::Result<()> {
+    zip.start_file(name, SimpleFileOptions::default().compression_method(STORED).large_file(bytes.len() >= 1 << 31))?;
+    zip.write_all(bytes)
+}
+
+/// Calls `then` with the HDF5 file to be written and its length, a little rounded up. An optimizer
+/// is part of it if `slots` says whether its slots are.
+fn with_weights(model: &Model, slots: Option<bool>, then: impl FnOnce(&H5Writer<'_>, usize) -> Result<()>) -> Result<()> {
+    let failed = |error| Error::because("weights", error);
+    let saved = weights::saved(model.layer());
+    let values = weights::values(&saved);
+    let trained = model.trainable_weights();
+    let compiled = model.compiled();
+    let mut writer = H5Writer::new();
+    weights::write(&saved, &values, &mut writer).map_err(failed)?;
+    let mut numbers = model.count_params();
+    if let (Some(slots), Some(compiled)) = (slots, compiled.as_ref()) {
+        optimizer::write(compiled, &trained, slots, &mut writer).map_err(failed)?;
+        numbers += usize::from(slots) * compiled.optimizer.slots() * trained.iter().map(Weight::count).sum::<usize>();
+    }
+    then(&writer, numbers * size_of::<f32>() + (1 << 20) + saved.len() * (1 << 12))
+}
+
+/// `2026-03-14@15:09:26` in UTC, as Keras writes dates.
+fn timestamp(now: SystemTime) -> String {
+    let seconds = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let (mut days, second) = (seconds / 86_400, seconds % 86_400);
+    let leap = |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+    let mut year = 1970;
+    while days >= 365 + u64::from(leap(year)) {
+        days -= 365 + u64::from(leap(year));
+        year += 1;
+    }
+    let february = 28 + u64::from(leap(year));
+    let mut month = 1;
+    for length in [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30] {
+        if days < length {
+            break;
+        }
+        days -= length;
+        month += 1;
+    }
+    let (day, hour, minute, second) = (days + 1, second / 3600, second / 60 % 60, second % 60);
+    format!("{year}-{month:02}-{day:02}@{hour:02}:{minute:02}:{second:02}")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn dates_are_those_of_the_calendar() {
+        for (seconds, date) in [
+            (0, "1970-01-01@00:00:00"),
+            (951_782_400, "2000-02-29@00:00:00"),
+            (1_735_689_599, "2024-12-31@23:59:59"),
+            (1_773_500_966, "2026-03-14@15:09:26"),
+            (4_107_542_400, "2100-03-01@00:00:00"),
+        ] {
+            assert_eq!(timestamp(UNIX_EPOCH + Duration::from_secs(seconds)), date);
+        }
+    }
+}

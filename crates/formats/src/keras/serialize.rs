@@ -1,0 +1,189 @@
+//! `config.json`: a model as Keras 3.15 writes it.
+
+use std::collections::{HashMap, HashSet};
+
+use engraft_nn::layers::InputLayer;
+use engraft_nn::{Graph, Layer, Model, Shape, SymbolicTensor};
+use serde_json::{Map, Value, json};
+
+use super::compile;
+use super::config::is_operation;
+
+/// The whole `config.json`.
+pub(super) fn model(model: &Model) -> Value {
+    let mut shared = Shared::default();
+    shared.count(model.layer(), &mut HashSet::new());
+    let mut object = shared.object(model.layer());
+    if let Some(compiled) = model.compiled().as_ref() {
+        object.insert("compile_config".into(), compile::write(compiled));
+    }
+    Value::Object(object)
+}
+
+/// The layers of a graph, with inputs that no layer reads.
+fn layers_of(graph: &Graph) -> Vec<Layer> {
+    let mut layers = graph.layers().to_vec();
+    let unread = graph.inputs().iter().map(SymbolicTensor::layer).filter(|input| !graph.layers().contains(input));
+    layers.extend(unread.cloned());
+    layers
+}
+
+/// In how many models each layer stands, by its id. Those in several are marked, so that a reader
+/// makes one layer of them.
+#[derive(Default)]
+struct Shared {
+    models: HashMap<usize, usize>,
+}
+
+impl Shared {
+    fn count(&mut self, model: &Layer, seen: &mut HashSet<usize>) {
+        let Some(graph) = model.def().graph().filter(|_| seen.insert(model.id())) else { return };
+        for layer in layers_of(graph) {
+            *self.models.entry(layer.id()).or_default() += 1;
+            self.count(&layer, seen);
+        }
+    }
+
+    fn object(&self, layer: &Layer) -> Map<String, Value> {
+        let mut object = match (layer.class_name(), layer.def().graph()) {
+            ("Functional", Some(graph)) => self.functional(layer, graph),
+            ("Sequential", Some(graph)) => self.sequential(layer, graph),
+            _ => leaf(layer),
+        };
+        if self.models.get(&layer.id()).is_some_and(|&models| models > 1) {
+            object.insert("shared_object_id".into(), json!(layer.id()));
+        }
+        object
+    }
+
+    fn functional(&self, layer: &Layer, graph: &Graph) -> Map<String, Value> {
+        let calls = Calls::of(graph);
+        let layers: Vec<Value> = layers_of(graph).iter().map(|inner| self.listing(inner, graph, &calls)).collect();
+        let config = json!({
+            "name": layer.name(),
+            "trainable": layer.trainable(),
+            "layers": layers,
+            "input_layers": calls.ends(graph.inputs()),
+            "output_layers": calls.ends(graph.outputs()),
+        });
+        let mut object = object("keras.src.models.functional", "Functional", config, json!("Functional"));
+        object.insert("build_config".into(), json!({"input_shape": null}));
+        object.insert("compile_config".into(), json!({}));
+        object
+    }
+
+    /// A layer of a functional model: what it is, and what it is called on.
+    fn listing(&self, layer: &Layer, graph: &Graph, calls: &Calls) -> Value {
+        let own = graph.calls().iter().filter(|call| call.layer() == layer && !call.inputs().is_empty());
+        let nodes: Vec<Value> = own
+            .map(|call| {
+                let tensors: Vec<Value> = call.inputs().iter().map(|input| calls.tensor(input)).collect();
+                let listed = tensors.len() > 1 || matches!(layer.class_name(), "Add" | "Concatenate");
+                let arguments = if listed { vec![Value::Array(tensors)] } else { tensors };
+                json!({"args": arguments, "kwargs": {}})
+            })
+            .collect();
+        let mut object = self.object(layer);
+        object.insert("name".into(), json!(layer.name()));
+        object.insert("inbound_nodes".into(), Value::Array(nodes));
+        Value::Object(object)
+    }
+
+    fn sequential(&self, layer: &Layer, graph: &Graph) -> Map<String, Value> {
+        let input = graph.inputs()[0].layer().clone();
+        let shape = batch_shape(graph.inputs()[0].shape());
+        let layers: Vec<_> = std::iter::once(input).chain(layer.layers()).map(|inner| self.object(&inner)).collect();
+        let mut config = common_config(layer);
+        config.insert("layers".into(), json!(layers));
+        config.insert("build_input_shape".into(), shape.clone());
+        let mut object = object("keras", "Sequential", Value::Object(config), Value::Null);
+        object.insert("build_config".into(), json!({"input_shape": shape}));
+        object.insert("compile_config".into(), json!({}));
+        object
+    }
+}
+
+/// A layer that holds no others.
+fn leaf(layer: &Layer) -> Map<String, Value> {
+    let (def, name) = (layer.def(), layer.name());
+    if is_operation(def.module()) || layer.def_as::<InputLayer>().is_some() {
+        let mut config = def.config();
+        config.insert("name".into(), json!(name));
+        let registered_name = if is_operation(def.module()) { json!(def.class_name()) } else { Value::Null };
+        return object(def.module(), def.class_name(), Value::Object(config), registered_name);
+    }
+    let mut config = common_config(layer);
+    config.extend(def.config());
+    let mut object = object(def.module(), def.class_name(), Value::Object(config), Value::Null);
+    let shapes: Vec<Value> = layer.input_shapes().unwrap_or_default().iter().map(batch_shape).collect();
+    let shape = if shapes.len() == 1 { shapes[0].clone() } else { Value::Array(shapes) };
+    object.insert("build_config".into(), json!({"input_shape": shape}));
+    object
+}
+
+fn object(module: &str, class_name: &str, config: Value, registered_name: Value) -> Map<String, Value> {
+    let members = [
+        ("module", json!(module)),
+        ("class_name", json!(class_name)),
+        ("config", config),
+        ("registered_name", registered_name),
+    ];
+    members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+fn common_config(layer: &Layer) -> Map<String, Value> {
+    let policy = object("keras", "DTypePolicy", json!({"name": "float32"}), Value::Null);
+    let members = [("name", json!(layer.name())), ("trainable", json!(layer.trainable())), ("dtype", json!(policy))];
+    members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// A sample's shape with an open batch axis before it.
+fn batch_shape(shape: &Shape) -> Value {
+    std::iter::once(Value::Null).chain(shape.iter().map(|&size| json!(size))).collect()
+}
+
+/// Which call of its layer each call of a graph is.
+struct Calls {
+    index: HashMap<usize, usize>,
+}
+
+impl Calls {
+    fn of(graph: &Graph) -> Self {
+        let mut made: HashMap<usize, usize> = HashMap::new();
+        let index = graph.calls().iter().map(|call| {
+            let next = made.entry(call.layer().id()).or_default();
+            *next += 1;
+            (call.id(), *next - 1)
+        });
+        Self { index: index.collect() }
+    }
+
+    fn of_call(&self, tensor: &SymbolicTensor) -> usize {
+        // An input that nothing reads is in no call's past: its own call is the first.
+        self.index.get(&tensor.id()).copied().unwrap_or(0)
+    }
+
+    fn tensor(&self, tensor: &SymbolicTensor) -> Value {
+        let history = json!([tensor.layer().name(), self.of_call(tensor), 0]);
+        json!({
+            "class_name": "__keras_tensor__",
+            "config": {"shape": batch_shape(tensor.shape()), "dtype": "float32", "keras_history": history},
+        })
+    }
+
+    /// One end alone, several as a list. Here, and only here, Keras counts the making of a
+    /// functional model as its first call.
+    fn ends(&self, tensors: &[SymbolicTensor]) -> Value {
+        let ends: Vec<Value> = tensors
+            .iter()
+            .map(|tensor| {
+                let first = usize::from(tensor.layer().class_name() == "Functional");
+                json!([tensor.layer().name(), self.of_call(tensor) + first, 0])
+            })
+            .collect();
+        match <[Value; 1]>::try_from(ends) {
+            Ok([end]) => end,
+            Err(several) => Value::Array(several),
+        }
+    }
+}
