@@ -1,3 +1,66 @@
-//! The engraft program.
+//! The engraft program: from a folder of photos to a trained classifier.
 
-fn main() {}
+mod destination;
+mod evaluate;
+mod failure;
+mod features;
+mod options;
+mod output;
+mod photos;
+mod predict;
+mod summary;
+mod targets;
+mod train;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::failure::Failure;
+use crate::options::Count;
+
+/// Transfer learning for image classifiers: a network trained on ImageNet learns to tell your own photos apart.
+///
+/// Exit codes: 0 when all went well, 1 when something failed, 2 for a mistake on the command line, 130 when Ctrl-C ended
+/// training early (the model is saved then).
+#[derive(Parser)]
+#[command(name = "engraft", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// Threads to work with [default: one for each core]
+    #[arg(long, global = true, value_name = "N")]
+    threads: Option<Count>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Summary(summary::Args),
+    Train(Box<train::Args>),
+    Evaluate(evaluate::Args),
+    Predict(predict::Args),
+    Features(features::Args),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+fn run(cli: Cli) -> Result<(), Failure> {
+    if let Some(Count(threads)) = cli.threads {
+        engraft::train::set_threads(threads)?;
+        // Photos are decoded by rayon's own threads. They can be set only once, and nothing has started them yet.
+        let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
+    }
+    match cli.command {
+        Command::Summary(args) => summary::run(&args),
+        Command::Train(args) => train::run(&args),
+        Command::Evaluate(args) => evaluate::run(&args),
+        Command::Predict(args) => predict::run(&args),
+        Command::Features(args) => features::run(&args),
+    }
+}

@@ -24,12 +24,14 @@
 //! |---|---|
 //! | [`layers`], [`Model`], [`Sequential`] | what a network is |
 //! | [`applications`] | networks with pretrained weights |
+//! | [`recipe`] | a classifier of photos in one step |
 //! | [`data`] | folders of photos as batches |
 //! | [`train`] | compile, fit, evaluate, predict |
 //! | [`formats`] | model files |
 //! | [`hub`] | pretrained weight files: found, downloaded, checked |
 
 pub mod applications;
+pub mod recipe;
 
 pub use engraft_data as data;
 pub use engraft_formats as formats;

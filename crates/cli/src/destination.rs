@@ -1,0 +1,82 @@
+//! Files that a command will write, tried before the long work.
+
+use std::path::{Path, PathBuf};
+
+use engraft::Error;
+
+use crate::failure::Failure;
+
+/// A file that can be written, as far as that can be known before.
+#[derive(Debug)]
+pub(crate) struct Destination(PathBuf);
+
+impl Destination {
+    /// Tries to make a file beside `path`, called `option` on the command line.
+    ///
+    /// # Errors
+    /// [`Failure::Usage`] for a path that no file can have; else the folder isn't there, or can't be written to.
+    pub(crate) fn check(option: &str, path: &Path) -> Result<Self, Failure> {
+        if path.file_name().is_none() || path.is_dir() {
+            let error = Error::new(option, "the name of a file to write", path.display());
+            return Err(Failure::Usage(error.hint("end it in a file's name")));
+        }
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        match tempfile::Builder::new().prefix(".engraft").tempfile_in(folder) {
+            // Gone again when dropped.
+            Ok(_) => Ok(Self(path.to_owned())),
+            Err(_) if !folder.is_dir() => Err(Error::because(folder.display(), "there is no such folder")
+                .hint(format_args!("make it first, for {} to be written there", path.display()))
+                .into()),
+            Err(error) => Err(Error::because(path.display(), format_args!("can't be written: {}", reason(&error)))
+                .hint("give yourself write access to its folder, make room there, or name another place")
+                .into()),
+        }
+    }
+
+    /// Where it will be.
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+/// Without the path of the trial file, which nobody asked for.
+fn reason(error: &std::io::Error) -> String {
+    error.raw_os_error().map_or(error.kind().to_string(), |code| std::io::Error::from_raw_os_error(code).to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failure(path: &Path) -> Failure {
+        Destination::check("--output", path).unwrap_err()
+    }
+
+    #[test]
+    fn a_good_place_is_left_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.keras");
+        assert_eq!(Destination::check("--output", &path).unwrap().path(), path);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_bad_place_is_known_before() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(matches!(failure(folder.path()), Failure::Usage(_)));
+        assert!(matches!(failure(Path::new("..")), Failure::Usage(_)));
+        let Failure::Failed(error) = failure(&folder.path().join("absent/model.keras")) else { panic!() };
+        assert!(error.to_string().contains("absent: there is no such folder\nhint: make it first"), "{error}");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_folder_that_cannot_be_written_is_known_before() {
+        let Failure::Failed(error) = failure(Path::new("/proc/self/model.keras")) else { panic!() };
+        let error = error.to_string();
+        assert!(
+            error.starts_with("/proc/self/model.keras: can't be written: ") && !error.contains(".engraft"),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,147 @@
+//! Options that several commands share, as checked values.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::Args;
+use engraft::Error;
+use engraft::applications::Weights;
+use engraft::recipe::{Augment, Backbone, Freeze};
+
+/// The largest size of a layer: what a model's file may hold.
+const MAX_UNITS: usize = 1 << 24;
+
+/// Fewest and most pixels a side: five poolings halve 32 down to 1, and 2048 squared fills 1 GiB in VGG16's first layer.
+const IMAGE_SIZES: std::ops::RangeInclusive<usize> = 32..=2048;
+
+/// A whole number from 1 up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Count(pub(crate) usize);
+
+impl FromStr for Count {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.parse() {
+            Ok(number @ 1..=MAX_UNITS) => Ok(Self(number)),
+            _ => Err(format!("expected a whole number from 1 to {MAX_UNITS}")),
+        }
+    }
+}
+
+/// Units of the hidden layers of a head: `4096,4096`, `none`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Head(pub(crate) Vec<usize>);
+
+impl FromStr for Head {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "none" {
+            return Ok(Self(Vec::new()));
+        }
+        let units = text.split(',').map(|part| part.trim().parse().map(|Count(units)| units));
+        let units: Result<Vec<usize>, String> = units.collect();
+        units.map(Self).map_err(|_| format!("expected `none` or numbers from 1 to {MAX_UNITS} such as 4096,4096"))
+    }
+}
+
+/// A learning rate: finite and above 0.
+pub(crate) fn learning_rate(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(rate) if rate > 0.0 && rate.is_finite() => Ok(rate),
+        _ => Err("expected a number above 0, such as 0.0001".to_owned()),
+    }
+}
+
+/// A share: at least 0 and below 1.
+pub(crate) fn share(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(share) if (0.0..1.0).contains(&share) => Ok(share),
+        _ => Err("expected a number of at least 0 and below 1, such as 0.2".to_owned()),
+    }
+}
+
+fn image_size(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(size) if IMAGE_SIZES.contains(&size) => Ok(size),
+        _ => Err(format!("expected a whole number from {} to {}", IMAGE_SIZES.start(), IMAGE_SIZES.end())),
+    }
+}
+
+/// Without the hint's line break: clap puts it into a sentence of its own.
+fn parsed<T: FromStr<Err = Error>>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|error: Error| error.to_string().replace("\nhint:", ";"))
+}
+
+pub(crate) fn freeze(text: &str) -> Result<Freeze, String> {
+    parsed(text)
+}
+
+/// `imagenet`, `none` or a file.
+pub(crate) fn weights(text: &str) -> Result<Weights, String> {
+    match text {
+        "" => Err("expected imagenet, none or a file".to_owned()),
+        text => Ok(Weights::from(text)),
+    }
+}
+
+/// What a new model is made of.
+#[derive(Args, Debug)]
+pub(crate) struct RecipeArgs {
+    /// Pixels a side of the photos that the model takes
+    #[arg(long, value_name = "PIXELS", value_parser = image_size, default_value = "256", conflicts_with = "model")]
+    pub(crate) image_size: usize,
+    /// Units of the hidden layers between the base and the classes, or `none`
+    #[arg(long, value_name = "UNITS,...", default_value = "4096,4096", conflicts_with = "model")]
+    pub(crate) head: Head,
+    /// Random changes of photos in training, in this order, or `none`
+    #[arg(
+        long,
+        value_name = "flip,rotate=F,zoom=F",
+        value_parser = parsed::<Augment>,
+        default_value = "flip,rotate=0.1,zoom=0.2",
+        conflicts_with = "model"
+    )]
+    pub(crate) augment: Augment,
+}
+
+/// The network below the head: for `#[arg(value_parser = backbone)]`.
+pub(crate) fn backbone(text: &str) -> Result<Backbone, String> {
+    parsed(text)
+}
+
+/// A folder of photos, one folder a class in it.
+#[derive(Args, Debug)]
+pub(crate) struct PhotosArg {
+    /// Folder that holds one folder of photos per class: JPEG, PNG, GIF, BMP or WebP
+    #[arg(value_name = "PHOTOS")]
+    pub(crate) photos: PathBuf,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_checked_where_they_are_read() {
+        assert_eq!("4096,16".parse(), Ok(Head(vec![4096, 16])));
+        assert_eq!("none".parse(), Ok(Head(Vec::new())));
+        for head in ["", "0", "12,", "a", "16777217"] {
+            assert!(head.parse::<Head>().is_err(), "{head}");
+        }
+        assert!(["0", "-1", "", "99999999999999999999"].iter().all(|text| text.parse::<Count>().is_err()));
+        assert_eq!(learning_rate("1e-4"), Ok(1e-4));
+        assert!(["0", "-1", "nan", "inf", "x"].iter().all(|text| learning_rate(text).is_err()));
+        assert_eq!([share("0"), share("0.2")], [Ok(0.0), Ok(0.2)]);
+        assert!(["1", "-0.1", "nan"].iter().all(|text| share(text).is_err()));
+        assert_eq!(image_size("32"), Ok(32));
+        assert!(["31", "2049", "x"].iter().all(|text| image_size(text).is_err()));
+    }
+
+    #[test]
+    fn a_reason_is_one_line() {
+        let reason = parsed::<Augment>("rotate").unwrap_err();
+        assert!(reason.ends_with("received ``; write rotate=0.1, for example"), "{reason}");
+    }
+}

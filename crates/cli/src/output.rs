@@ -1,0 +1,50 @@
+//! What the user reads: results on standard output, everything else on standard error.
+
+use std::fmt::Display;
+use std::io::{self, Write};
+
+use engraft::Error;
+
+use crate::failure::Failure;
+
+/// Writes a line of the result.
+///
+/// # Errors
+/// Where it can't be written: [`Failure::ClosedPipe`] if nobody listens.
+pub(crate) fn line(text: impl Display) -> Result<(), Failure> {
+    writeln!(io::stdout().lock(), "{}", printable(&text.to_string())).map_err(|error| match error.kind() {
+        io::ErrorKind::BrokenPipe => Failure::ClosedPipe,
+        _ => Failure::Failed(Error::because("standard output", error)),
+    })
+}
+
+/// Writes a line beside the result.
+pub(crate) fn note(text: impl Display) {
+    // Without a standard error there is no one to tell.
+    let _ = writeln!(io::stderr().lock(), "{}", printable(&text.to_string()));
+}
+
+/// Names come from files and folders: none of them may command the terminal.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
+}
+
+/// `1 photo`, `2 photos`.
+pub(crate) fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_cannot_command_the_terminal() {
+        assert_eq!(printable("cat\u{1b}[2J\r\nd\u{fc}g"), "cat\u{fffd}[2J\u{fffd}\nd\u{fc}g");
+    }
+
+    #[test]
+    fn one_is_not_many() {
+        assert_eq!([count(0, "photo"), count(1, "photo"), count(2, "photo")], ["0 photos", "1 photo", "2 photos"]);
+    }
+}

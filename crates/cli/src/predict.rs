@@ -1,0 +1,114 @@
+//! `engraft predict`: which class a photo belongs to.
+
+use std::path::{Path, PathBuf};
+
+use engraft::data::decode;
+use engraft::recipe::Classifier;
+use serde_json::{Map, Value, json};
+
+use crate::failure::Failure;
+use crate::options::Count;
+use crate::output::{self, line, note};
+
+/// Tell which class photos belong to
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {
+    /// A `.keras` file
+    #[arg(value_name = "MODEL")]
+    model: PathBuf,
+    /// Photos: JPEG, PNG, GIF, BMP or WebP
+    #[arg(value_name = "IMAGE", required = true)]
+    images: Vec<PathBuf>,
+    /// How many of the likeliest classes to show; with --json all are told
+    #[arg(long, value_name = "K", default_value = "3")]
+    top: Count,
+    /// One JSON object a line instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+/// Goes on past a photo that can't be read, and fails at the end.
+pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    let classifier = Classifier::load(&args.model)?;
+    warn(&classifier);
+    let mut bad = 0;
+    for image in &args.images {
+        match decode(image) {
+            Ok(photo) => {
+                let probabilities = classifier.classify(&photo)?;
+                let classes = classifier.classes();
+                match args.json {
+                    true => line(to_json(image, classes, &probabilities))?,
+                    false => line(to_text(image, classes, &probabilities, args.top.0))?,
+                }
+            }
+            Err(error) => {
+                bad += 1;
+                note(format_args!("error: {error}"));
+            }
+        }
+    }
+    match (bad, args.images.len()) {
+        (0, _) => Ok(()),
+        (_, 1) => Err(Failure::Reported),
+        (bad, all) => {
+            note(format_args!("{} of {} could not be read", bad, output::count(all, "image")));
+            Err(Failure::Reported)
+        }
+    }
+}
+
+/// Tells what could not be taken over from the model's file.
+pub(crate) fn warn(classifier: &Classifier) {
+    classifier.warnings().iter().for_each(|warning| note(format_args!("warning: {warning}")));
+}
+
+fn to_json(image: &Path, classes: &[String], probabilities: &[f32]) -> Value {
+    let number = |probability: f32| Value::from(f64::from(probability));
+    let best = ranked(probabilities).into_iter().next().unwrap_or(0);
+    let all = classes.iter().zip(probabilities).map(|(class, p)| (class.clone(), number(*p)));
+    json!({
+        "image": image.to_string_lossy(),
+        "class": classes[best],
+        "probability": number(probabilities[best]),
+        "probabilities": all.collect::<Map<_, _>>(),
+    })
+}
+
+fn to_text(image: &Path, classes: &[String], probabilities: &[f32], top: usize) -> String {
+    let mut text = image.display().to_string();
+    for class in ranked(probabilities).into_iter().take(top) {
+        text.push_str(&format!("\n  {:5.1} %  {}", 100.0 * probabilities[class], classes[class]));
+    }
+    text
+}
+
+/// Class numbers, likeliest first; of equals the first.
+fn ranked(probabilities: &[f32]) -> Vec<usize> {
+    let mut classes: Vec<usize> = (0..probabilities.len()).collect();
+    classes.sort_by(|&a, &b| probabilities[b].total_cmp(&probabilities[a]));
+    classes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn classes() -> Vec<String> {
+        ["cat", "ant", "bee"].map(str::to_owned).to_vec()
+    }
+
+    #[test]
+    fn json_keeps_the_order_of_classes() {
+        let json = to_json(Path::new("a b.jpg"), &classes(), &[0.25, 0.5, 0.25]).to_string();
+        let expected =
+            r#"{"image":"a b.jpg","class":"ant","probability":0.5,"probabilities":{"cat":0.25,"ant":0.5,"bee":0.25}}"#;
+        assert_eq!(json, expected);
+    }
+
+    #[test]
+    fn text_shows_the_likeliest_first() {
+        let text = to_text(Path::new("a.jpg"), &classes(), &[0.007, 0.9921, 0.0009], 2);
+        assert_eq!(text, "a.jpg\n   99.2 %  ant\n    0.7 %  cat");
+    }
+}

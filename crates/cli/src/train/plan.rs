@@ -1,0 +1,124 @@
+//! What is about to be done, shown before it begins.
+
+use std::path::Path;
+
+use engraft::applications::Weights;
+use engraft::data::{Dataset, PhotoFolder};
+use engraft::plan::Memory;
+use engraft::train::available_memory;
+use engraft::{Layer, Model, Optimizer, Weight};
+
+use super::job::Job;
+use super::settings::Phase;
+use crate::output::count;
+use crate::photos::{by_class, skipped_note};
+
+/// Layers that are named one by one.
+const NAMED: usize = 6;
+
+/// The plan, line by line.
+pub(super) fn lines(job: &Job<'_>, folder: &PhotoFolder, memory: &[Memory], output: &Path) -> Vec<String> {
+    let mut lines = photos(job, folder);
+    lines.push(titled("Model", model(job)));
+    let model = job.classifier.model();
+    for (number, phase) in job.phases.iter().enumerate() {
+        phase.trainable.restore();
+        lines.push(titled(if number == 0 { "Training" } else { "" }, training(job, phase)));
+        lines.push(titled("", learning(model)));
+    }
+    job.phases.iter().take(1).for_each(|phase| phase.trainable.restore());
+    let peak = memory.iter().max_by_key(|memory| memory.total()).copied().unwrap_or_default();
+    let available = available_memory().map(|bytes| Memory { buffers: bytes, ..Memory::default() }.total_readable());
+    lines.push(titled("Memory", format!("{peak}")));
+    lines.extend(available.map(|available| titled("", format!("at the peak; {available} are available"))));
+    lines.push(titled("Output", output.display().to_string()));
+    lines
+}
+
+fn titled(title: &str, text: String) -> String {
+    format!("{title:9} {text}")
+}
+
+fn photos(job: &Job<'_>, folder: &PhotoFolder) -> Vec<String> {
+    let (photos, classes) = (count(folder.photos.len(), "photo"), folder.classes.len());
+    let by_class: Vec<String> = by_class(folder).iter().map(|(class, photos)| format!("{class} {photos}")).collect();
+    let validation = match &job.validation {
+        Some(photos) => format!("{} to validate on", photos.len()),
+        None => "none to validate on".to_owned(),
+    };
+    vec![
+        titled("Photos", format!("{photos} of {classes} classes{}", skipped_note(folder))),
+        titled("", by_class.join(", ")),
+        titled("", format!("{} to learn from, {validation}", job.training.len())),
+    ]
+}
+
+fn model(job: &Job<'_>) -> String {
+    let [height, width] = job.classifier.image_size();
+    let args = job.args;
+    let Some(saved) = &args.model else {
+        let weights = match &args.weights {
+            Weights::Imagenet => "the ImageNet weights".to_owned(),
+            Weights::None => "random weights".to_owned(),
+            Weights::File(path) => format!("the weights in {}", path.display()),
+        };
+        let classes = job.classifier.classes().len();
+        let head: Vec<String> = args.recipe.head.0.iter().chain([&classes]).map(ToString::to_string).collect();
+        return format!(
+            "{} with {weights}, {height} x {width} pixels, augmentation {}, head {}",
+            args.backbone,
+            args.recipe.augment,
+            head.join("-")
+        );
+    };
+    format!("{}, {height} x {width} pixels", saved.display())
+}
+
+/// `10 epochs of 7 steps of 32 photos, Adam at a learning rate of 0.0001`.
+fn training(job: &Job<'_>, phase: &Phase) -> String {
+    let batch = job.batch().min(job.training.len());
+    let steps = count(job.training.len().div_ceil(job.batch()), "step");
+    let then = if phase.name.is_empty() { String::new() } else { format!("then {}: ", phase.name) };
+    let (epochs, batch) = (count(phase.epochs, "epoch"), count(batch, "photo"));
+    let (name, rate) = (name(&phase.optimizer), phase.optimizer.learning_rate());
+    format!("{then}{epochs} of {steps} of {batch}, {name} at a learning rate of {rate}")
+}
+
+fn name(optimizer: &Optimizer) -> String {
+    optimizer.to_keras()["class_name"].as_str().unwrap_or("optimizer").to_owned()
+}
+
+/// `119.6 of 134.3 million parameters learn: dense, dense_1, dense_2`.
+fn learning(model: &Model) -> String {
+    let millions = |weights: &[Weight]| weights.iter().map(Weight::count).sum::<usize>() as f64 / 1e6;
+    let (all, some) = (millions(&model.weights()), millions(&model.trainable_weights()));
+    format!("{some:.1} of {all:.1} million parameters learn: {}", named(&learners(&model.layers())))
+}
+
+/// The names of the layers that learn, nested models seen through.
+fn learners(layers: &[Layer]) -> Vec<String> {
+    let inside = |layer: &Layer| match layer.layers() {
+        none if none.is_empty() => vec![layer.name().to_owned()],
+        inner => learners(&inner),
+    };
+    layers.iter().filter(|layer| !layer.trainable_weights().is_empty()).flat_map(inside).collect()
+}
+
+fn named(names: &[String]) -> String {
+    match names {
+        [first, .., last] if names.len() > NAMED => format!("{first} to {last}, {} layers", names.len()),
+        few => few.join(", "),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_layers_are_named_by_the_first_and_the_last() {
+        let names = |count: usize| (0..count).map(|layer| format!("dense_{layer}")).collect::<Vec<_>>();
+        assert_eq!(named(&names(2)), "dense_0, dense_1");
+        assert_eq!(named(&names(13)), "dense_0 to dense_12, 13 layers");
+    }
+}

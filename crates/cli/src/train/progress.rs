@@ -1,0 +1,136 @@
+//! How training goes, step by step: a bar on a terminal, plain lines elsewhere.
+
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+
+use engraft::train::{Averages, BatchEnd, Callback, EpochEnd, Flow, History, TrainBegin};
+use indicatif::ProgressBar;
+
+use super::interrupt;
+use crate::output::note;
+use crate::photos::bar;
+
+/// Where there is no terminal, a step is told about this often.
+const PLAIN_EVERY: Duration = Duration::from_secs(30);
+
+/// Shows and records each epoch, and stops when the user wants it.
+pub(super) struct Progress {
+    phase: &'static str,
+    begin: Option<TrainBegin>,
+    bar: ProgressBar,
+    epoch_began: Instant,
+    shown: Instant,
+    rate: String,
+    /// Epochs so far, kept even where training fails.
+    pub(super) history: History,
+    /// Where the user stopped it.
+    pub(super) stopped: Option<String>,
+}
+
+impl Progress {
+    pub(super) fn new(phase: &'static str) -> Self {
+        Self {
+            phase,
+            begin: None,
+            bar: ProgressBar::hidden(),
+            epoch_began: Instant::now(),
+            shown: Instant::now(),
+            rate: String::new(),
+            history: History::default(),
+            stopped: None,
+        }
+    }
+
+    /// `Epoch 2/10`.
+    fn epoch_name(&self, epoch: usize) -> String {
+        let epochs = self.begin.map_or(0, |begin| begin.epochs);
+        match self.phase {
+            "" => format!("Epoch {}/{epochs}", epoch + 1),
+            phase => format!("Epoch {}/{epochs} of {phase}", epoch + 1),
+        }
+    }
+
+    fn stop_if_requested(&mut self, epoch: usize, step: usize) -> Flow {
+        if !interrupt::requested() {
+            return ControlFlow::Continue(());
+        }
+        let name = self.epoch_name(epoch).to_lowercase();
+        self.stopped = Some(format!("{name}, step {}", step + 1));
+        self.bar.abandon();
+        ControlFlow::Break(())
+    }
+}
+
+impl Callback for Progress {
+    fn on_train_begin(&mut self, begin: &TrainBegin) {
+        self.begin = Some(*begin);
+    }
+
+    fn on_epoch_begin(&mut self, epoch: usize) {
+        let steps = self.begin.map_or(0, |begin| begin.steps);
+        self.bar = bar("{pos:>5}/{len} {bar:24} {wide_msg}", steps as u64);
+        (self.epoch_began, self.shown) = (Instant::now(), Instant::now());
+        if !self.bar.is_hidden() {
+            note(self.epoch_name(epoch));
+        }
+    }
+
+    fn on_batch_end(&mut self, end: &BatchEnd<'_>) -> Flow {
+        let (done, elapsed) = (end.step + 1, self.epoch_began.elapsed());
+        self.rate = rate(end.averages, elapsed);
+        let left = elapsed.mul_f64((end.steps - done) as f64 / done as f64);
+        let text = format!("{}, {} left - {}", self.rate, clock(left), numbers(&end.averages.numbers()));
+        self.bar.set_position(done as u64);
+        if self.bar.is_hidden() && self.shown.elapsed() > PLAIN_EVERY {
+            self.shown = Instant::now();
+            note(format_args!("{}: {done}/{} - {text}", self.epoch_name(end.epoch), end.steps));
+        }
+        self.bar.set_message(text);
+        self.stop_if_requested(end.epoch, end.step)
+    }
+
+    fn on_epoch_end(&mut self, end: &EpochEnd<'_>) -> Flow {
+        self.history.push(end.numbers.iter().cloned());
+        let text = format!("{} - {} - {}", clock(self.epoch_began.elapsed()), self.rate, numbers(end.numbers));
+        match self.bar.is_hidden() {
+            true => note(format_args!("{}: {text}", self.epoch_name(end.epoch))),
+            false => self.bar.finish_with_message(text),
+        }
+        let last = self.begin.is_some_and(|begin| end.epoch + 1 == begin.epochs);
+        let steps = self.begin.map_or(1, |begin| begin.steps);
+        if last { ControlFlow::Continue(()) } else { self.stop_if_requested(end.epoch, steps - 1) }
+    }
+}
+
+/// `12.3 images/s`.
+fn rate(averages: &Averages, elapsed: Duration) -> String {
+    format!("{:.1} images/s", averages.samples() as f64 / elapsed.as_secs_f64().max(1e-9))
+}
+
+/// `loss: 0.1234 - accuracy: 0.9000`, as Keras shows them.
+fn numbers(numbers: &[(String, f64)]) -> String {
+    let each: Vec<String> = numbers.iter().map(|(name, value)| format!("{name}: {value:.4}")).collect();
+    each.join(" - ")
+}
+
+/// `0:08`, `1:02:03`.
+fn clock(time: Duration) -> String {
+    let seconds = time.as_secs_f64().round() as u64;
+    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
+        (0, minutes, seconds) => format!("{minutes}:{seconds:02}"),
+        (hours, minutes, seconds) => format!("{hours}:{minutes:02}:{seconds:02}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_and_numbers_read_as_people_write_them() {
+        let times = [0.4, 8.0, 62.0, 3723.0].map(|seconds| clock(Duration::from_secs_f64(seconds)));
+        assert_eq!(times, ["0:00", "0:08", "1:02", "1:02:03"]);
+        let text = numbers(&[("loss".to_owned(), 0.12345), ("accuracy".to_owned(), 0.9)]);
+        assert_eq!(text, "loss: 0.1235 - accuracy: 0.9000");
+    }
+}
