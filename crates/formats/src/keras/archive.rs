@@ -30,7 +30,8 @@ impl Zip {
     pub(super) fn open(path: &Path) -> Result<Self> {
         let file = File::open(path).map_err(|error| Error::because(path.display(), error))?;
         let not_a_zip = |error| {
-            Error::new(path.display(), "a .keras file (a zip archive)", error).hint("is the file complete, and is it a model?")
+            Error::new(path.display(), "a .keras file (a zip archive)", error)
+                .hint("is the file complete, and is it a model?")
         };
         let zip = Self { path: path.to_owned(), entries: ZipArchive::new(BufReader::new(file)).map_err(not_a_zip)? };
         if zip.entries.len() > MAX_ENTRIES {

@@ -43,7 +43,11 @@ impl Reader {
         let model = Model::from_layer(layer)?;
         let calls = count_calls(model.layer(), &mut HashMap::new());
         if calls > MAX_CALLS {
-            return Err(Error::new(place(&model), format_args!("at most {MAX_CALLS} calls, nested models included"), calls));
+            return Err(Error::new(
+                place(&model),
+                format_args!("at most {MAX_CALLS} calls, nested models included"),
+                calls,
+            ));
         }
         if let Some(weight) = model.weights().iter().find(|weight| values(weight.shape()).is_none()) {
             let place = format!("weight `{}`", weight.path());
@@ -95,7 +99,9 @@ impl Reader {
             let layer = self.layer(object, depth + 1).map_err(within)?;
             if index == 0 && layer.def_as::<InputLayer>().is_some() {
                 input = Some(self.call(&layer, &[]).map_err(within)?);
-            } else if index == 0 && let Some(shape) = layer.input_shapes().and_then(|shapes| shapes.first()) {
+            } else if index == 0
+                && let Some(shape) = layer.input_shapes().and_then(|shapes| shapes.first())
+            {
                 input = Some(Input::new(shape.clone()));
             }
             sequential = sequential.add(layer);
@@ -115,7 +121,9 @@ impl Reader {
 
     /// Calls a layer, refusing sizes that can't be those of a model.
     pub(super) fn call(&self, layer: &Layer, inputs: &[SymbolicTensor]) -> Result<SymbolicTensor> {
-        if layer.output_shape().is_none() && let [input] = inputs {
+        if layer.output_shape().is_none()
+            && let [input] = inputs
+        {
             // A Sequential is built by its first call. Its layers are called one by one before, so
             // that none sees an input of a size that was not checked.
             let mut x = input.clone();
@@ -128,7 +136,11 @@ impl Reader {
             Some(1..=MAX_VALUES) => Ok(output),
             _ => {
                 let expected = format!("an output of 1 to {MAX_VALUES} numbers");
-                Err(Error::new(format_args!("layer `{}`", layer.name()), expected, format_args!("{:?}", output.shape())))
+                Err(Error::new(
+                    format_args!("layer `{}`", layer.name()),
+                    expected,
+                    format_args!("{:?}", output.shape()),
+                ))
             }
         }
     }
@@ -184,7 +196,10 @@ fn check_numbers(value: &Value) -> Result<()> {
         Value::Array(list) => list.iter().try_for_each(check_numbers),
         Value::Object(object) => {
             let exempt = ["seed", "shared_object_id"];
-            object.iter().filter(|(name, _)| !exempt.contains(&name.as_str())).try_for_each(|(_, value)| check_numbers(value))
+            object
+                .iter()
+                .filter(|(name, _)| !exempt.contains(&name.as_str()))
+                .try_for_each(|(_, value)| check_numbers(value))
         }
         _ => Ok(()),
     }

@@ -28,7 +28,9 @@ fn build(reader: &mut Reader, config: &Map<String, Value>, name: &str, depth: us
         .collect::<Result<Vec<_>>>()?;
     let made = make_calls(reader, &layers, &reads)?;
     let tensors = |ends: &[Reference]| {
-        ends.iter().map(|end| places.of_end(end).map(|(layer, call)| made[layer][call].clone())).collect::<Result<Vec<_>>>()
+        ends.iter()
+            .map(|end| places.of_end(end).map(|(layer, call)| made[layer][call].clone()))
+            .collect::<Result<Vec<_>>>()
     };
     let model = Model::named(name, &tensors(&inputs)?, &tensors(&outputs)?)?;
     Ok(model.layer().clone())
@@ -109,7 +111,7 @@ impl<'a> Places<'a> {
         Ok(Self { layers: places })
     }
 
-    fn of_call(&self, references: &Vec<Reference>) -> Result<Vec<(usize, usize)>> {
+    fn of_call(&self, references: &[Reference]) -> Result<Vec<(usize, usize)>> {
         references.iter().map(|reference| self.find(reference, |place| place.first_call)).collect()
     }
 
@@ -133,7 +135,11 @@ impl<'a> Places<'a> {
 }
 
 /// Makes the calls, each after those it reads, and a layer's own in their order.
-fn make_calls(reader: &Reader, layers: &[Layer], reads: &[Vec<Vec<(usize, usize)>>]) -> Result<Vec<Vec<SymbolicTensor>>> {
+fn make_calls(
+    reader: &Reader,
+    layers: &[Layer],
+    reads: &[Vec<Vec<(usize, usize)>>],
+) -> Result<Vec<Vec<SymbolicTensor>>> {
     let mut made: Vec<Vec<SymbolicTensor>> = vec![Vec::new(); layers.len()];
     let mut waiting: HashMap<(usize, usize), Vec<usize>> = HashMap::new();
     let mut ready: VecDeque<usize> = (0..layers.len()).collect();
@@ -158,5 +164,72 @@ fn make_calls(reader: &Reader, layers: &[Layer], reads: &[Vec<Vec<(usize, usize)
             format_args!("layer `{}`", layers[stuck].name()),
             "its inputs depend on its own output: the graph has a cycle",
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn dense(name: &str, nodes: &Value) -> Value {
+        json!({"class_name": "Dense", "name": name, "config": {"name": name, "units": 4}, "inbound_nodes": nodes})
+    }
+
+    fn input() -> Value {
+        let config = json!({"name": "x", "batch_input_shape": [null, 4]});
+        json!({"class_name": "InputLayer", "name": "x", "config": config, "inbound_nodes": []})
+    }
+
+    fn functional(name: &str, layers: &[Value], output: &Value) -> Value {
+        let config = json!({"name": name, "layers": layers, "input_layers": [["x", 0, 0]], "output_layers": [output]});
+        json!({"class_name": "Functional", "name": name, "config": config})
+    }
+
+    fn model(object: &Value) -> Model {
+        Reader::default().model(object).unwrap().0
+    }
+
+    /// Every call, with the numbers of those it reads.
+    fn reads(model: &Model) -> Vec<String> {
+        let calls = model.graph().calls();
+        let number = |id| calls.iter().position(|call| call.id() == id).unwrap();
+        let text = |call: &SymbolicTensor| {
+            let inputs: Vec<usize> = call.inputs().iter().map(|input| number(input.id())).collect();
+            format!("{}{inputs:?}", call.layer().name())
+        };
+        calls.iter().map(text).collect()
+    }
+
+    #[test]
+    fn layers_called_in_turn_are_called_in_an_order_that_can_be() {
+        // a(b(a(b(x))))
+        let a = dense("a", &json!([[["b", 0, 0, {}]], [["b", 1, 0, {}]]]));
+        let b = dense("b", &json!([[["x", 0, 0, {}]], [["a", 0, 0, {}]]]));
+        let model = model(&functional("m", &[input(), a, b], &json!(["a", 1, 0])));
+        assert_eq!(reads(&model), ["x[]", "b[0]", "a[1]", "b[2]", "a[3]"]);
+    }
+
+    #[test]
+    fn keras_2_counts_calls_of_a_nested_model_from_one() {
+        let d = dense("d", &json!([[["x", 0, 0, {}]]]));
+        let mut inner = functional("inner", &[input(), d], &json!(["d", 0, 0]));
+        inner["inbound_nodes"] = json!([[["x", 0, 0, {}]], [["inner", 1, 0, {}]]]);
+        let outer = functional("outer", &[input(), inner], &json!(["inner", 2, 0]));
+        assert_eq!(reads(&model(&outer)), ["x[]", "inner[0]", "inner[1]"]);
+    }
+
+    #[test]
+    fn keras_3_counts_them_from_one_only_where_they_are_ends() {
+        let tensor =
+            |layer: &str| json!({"class_name": "__keras_tensor__", "config": {"keras_history": [layer, 0, 0]}});
+        let d = dense("d", &json!([{"args": [tensor("x")]}]));
+        let mut inner = functional("inner", &[input(), d], &json!(["d", 0, 0]));
+        inner["inbound_nodes"] = json!([{"args": [tensor("x")]}, {"args": [tensor("inner")]}]);
+        let outer = functional("outer", &[input(), inner.clone()], &json!(["inner", 2, 0]));
+        assert_eq!(reads(&model(&outer)), ["x[]", "inner[0]", "inner[1]"]);
+        let outer = functional("outer", &[input(), inner], &json!(["inner", 1, 0]));
+        assert_eq!(reads(&model(&outer)), ["x[]", "inner[0]"]);
     }
 }

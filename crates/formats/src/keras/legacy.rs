@@ -26,8 +26,7 @@ pub struct LegacyLayer {
 /// # Errors
 /// The file can't be read, isn't HDF5, or isn't laid out like this.
 pub fn layers(path: &Path) -> Result<Vec<LegacyLayer>> {
-    let listed = Listed::open(path)?;
-    Ok(listed.layers.into_iter().map(|(name, weights)| LegacyLayer { name, weights }).collect())
+    Ok(Listed::open(path)?.layers)
 }
 
 /// Sets the weights of `layers` **by order**, as Keras does: the first layer that has weights
@@ -40,10 +39,10 @@ pub fn layers(path: &Path) -> Result<Vec<LegacyLayer>> {
 /// Those of [`layers()`]; a layer or an array too many or too few, or of another shape, is named.
 pub fn load_weights(path: &Path, layers: &[Layer]) -> Result<()> {
     let listed = Listed::open(path)?;
-    let saved: Vec<_> = listed.layers.iter().filter(|(_, weights)| !weights.is_empty()).collect();
+    let saved: Vec<_> = listed.layers.iter().filter(|layer| !layer.weights.is_empty()).collect();
     let layers: Vec<&Layer> = layers.iter().filter(|layer| !layer.weights().is_empty()).collect();
     if saved.len() != layers.len() {
-        let first = saved.iter().zip(&layers).position(|(saved, layer)| !fits(&saved.1, &ordered(layer)));
+        let first = saved.iter().zip(&layers).position(|(saved, layer)| !fits(saved, &ordered(layer)));
         let at = first.unwrap_or(saved.len().min(layers.len()));
         let name_or_end = |name: Option<&str>| name.map_or("the end".to_owned(), |name| format!("`{name}`"));
         let expected = format!("{} layers with weights", layers.len());
@@ -51,23 +50,28 @@ pub fn load_weights(path: &Path, layers: &[Layer]) -> Result<()> {
             "{}; they differ from {} in the model and {} in the file on",
             saved.len(),
             name_or_end(layers.get(at).map(|layer| layer.name())),
-            name_or_end(saved.get(at).map(|(name, _)| name.as_str())),
+            name_or_end(saved.get(at).map(|saved| saved.name.as_str())),
         );
         return Err(within(path, Error::new("weights", expected, received))
             .hint("are these the weights of this architecture, with or without its top?"));
     }
-    for ((name, arrays), layer) in saved.iter().zip(&layers) {
-        if !fits(arrays, &ordered(layer)) {
+    for (saved, layer) in saved.iter().zip(&layers) {
+        if !fits(saved, &ordered(layer)) {
             let shapes = |shapes: Vec<&[usize]>| format!("weights of shapes {shapes:?}");
             let expected = shapes(ordered(layer).iter().map(Weight::shape).collect());
-            let received = shapes(arrays.iter().map(|(_, shape)| shape.as_slice()).collect());
-            let error = Error::new(format_args!("layer `{}`", layer.name()), expected, format_args!("{received} in `{name}`"));
+            let received = shapes(saved.weights.iter().map(|(_, shape)| shape.as_slice()).collect());
+            let error = Error::new(
+                format_args!("layer `{}`", layer.name()),
+                expected,
+                format_args!("{received} in `{}`", saved.name),
+            );
             return Err(within(path, error));
         }
     }
-    for ((name, arrays), layer) in saved.iter().zip(&layers) {
-        for ((array, _), weight) in arrays.iter().zip(ordered(layer)) {
-            let (_, values) = listed.file.read_f32(&listed.path(name, array)).map_err(|error| listed.failed(error))?;
+    for (saved, layer) in saved.iter().zip(&layers) {
+        for ((array, _), weight) in saved.weights.iter().zip(ordered(layer)) {
+            let (_, values) =
+                listed.file.read_f32(&listed.path(&saved.name, array)).map_err(|error| listed.failed(error))?;
             weight.set(values)?;
         }
     }
@@ -106,8 +110,8 @@ fn ordered(layer: &Layer) -> Vec<Weight> {
     weights
 }
 
-fn fits(arrays: &[(String, Vec<usize>)], weights: &[Weight]) -> bool {
-    arrays.iter().map(|(_, shape)| shape.as_slice()).eq(weights.iter().map(Weight::shape))
+fn fits(saved: &LegacyLayer, weights: &[Weight]) -> bool {
+    saved.weights.iter().map(|(_, shape)| shape.as_slice()).eq(weights.iter().map(Weight::shape))
 }
 
 /// A file with its layers listed: names, and each array's name and shape.
@@ -115,7 +119,7 @@ struct Listed<'a> {
     path: &'a Path,
     file: H5File,
     root: &'static str,
-    layers: Vec<(String, Vec<(String, Vec<usize>)>)>,
+    layers: Vec<LegacyLayer>,
 }
 
 impl<'a> Listed<'a> {
@@ -135,15 +139,19 @@ impl<'a> Listed<'a> {
         let mut listed = Self { path, file, root, layers: Vec::with_capacity(names.len()) };
         for name in names {
             let weights = listed.weights(&name)?;
-            listed.layers.push((name, weights));
+            listed.layers.push(LegacyLayer { name, weights });
         }
         Ok(listed)
     }
 
     fn weights(&self, layer: &str) -> Result<Vec<(String, Vec<usize>)>> {
-        let names = self.file.attr_strings(&self.path(layer, ""), "weight_names").map_err(|error| self.failed(error))?;
+        let names =
+            self.file.attr_strings(&self.path(layer, ""), "weight_names").map_err(|error| self.failed(error))?;
         let Some(names) = names else {
-            return Err(within(self.path, Error::new(format_args!("layer `{layer}`"), "an attribute `weight_names`", "none")));
+            return Err(within(
+                self.path,
+                Error::new(format_args!("layer `{layer}`"), "an attribute `weight_names`", "none"),
+            ));
         };
         names
             .into_iter()

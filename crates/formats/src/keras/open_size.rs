@@ -21,7 +21,8 @@ pub(super) fn of_sequential(objects: &[Value]) -> Option<Fixed> {
 /// The input with the size that its readers, all of them Resizing layers of one size, make of it:
 /// images resized to that size before they are fed pass through such a layer unchanged.
 pub(super) fn fix<'a>(input: &Value, readers: impl IntoIterator<Item = &'a Value>) -> Option<Fixed> {
-    let shape = input.pointer("/config/batch_shape").or_else(|| input.pointer("/config/batch_input_shape"))?.as_array()?;
+    let shape =
+        input.pointer("/config/batch_shape").or_else(|| input.pointer("/config/batch_input_shape"))?.as_array()?;
     let [_, Value::Null, Value::Null, channels] = shape.as_slice() else { return None };
     let sizes: Option<Vec<(&Value, &Value)>> = readers
         .into_iter()
@@ -40,7 +41,9 @@ pub(super) fn fix<'a>(input: &Value, readers: impl IntoIterator<Item = &'a Value
     config.remove("batch_input_shape");
     config.insert("batch_shape".into(), json!([null, height, width, channels]));
     let name = input.pointer("/config/name").and_then(Value::as_str).unwrap_or_default();
-    let warning = format!("input `{name}` takes images of any size; here it takes {height} by {width} pixels, to which the model resizes them");
+    let warning = format!(
+        "input `{name}` takes images of any size; here it takes {height} by {width} pixels, to which the model resizes them"
+    );
     Some(Fixed { object, warning })
 }
 

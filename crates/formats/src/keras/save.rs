@@ -32,7 +32,10 @@ pub struct SaveOptions<'a> {
 /// The file can't be written, or an extra's name is one of Keras' own entries.
 pub fn save(model: &Model, path: &Path, options: &SaveOptions<'_>) -> Result<()> {
     if let Some((name, _)) = options.extras.iter().find(|(name, _)| is_keras_entry(name)) {
-        return Err(Error::because(path.display(), format_args!("an extra entry can't be called `{name}`: Keras has a use for it")));
+        return Err(Error::because(
+            path.display(),
+            format_args!("an extra entry can't be called `{name}`: Keras has a use for it"),
+        ));
     }
     let config = serialize::model(model).to_string();
     let metadata = json!({
@@ -48,7 +51,10 @@ pub fn save(model: &Model, path: &Path, options: &SaveOptions<'_>) -> Result<()>
                 entry(&mut zip, name, text.as_bytes())?;
             }
             // Beyond 4 GiB an entry needs larger fields, which must be said before.
-            zip.start_file(WEIGHTS, SimpleFileOptions::default().compression_method(STORED).large_file(bytes >= 1 << 31))?;
+            zip.start_file(
+                WEIGHTS,
+                SimpleFileOptions::default().compression_method(STORED).large_file(bytes >= 1 << 31),
+            )?;
             writer.write_to(&mut zip).map_err(io::Error::other)?;
             for (name, bytes) in options.extras {
                 entry(&mut zip, name, bytes)?;
@@ -85,7 +91,11 @@ fn entry(zip: &mut ZipWriter<impl Write + Seek>, name: &str, bytes: &[u8]) -> io
 
 /// Calls `then` with the HDF5 file to be written and its length, a little rounded up. An optimizer
 /// is part of it if `slots` says whether its slots are.
-fn with_weights(model: &Model, slots: Option<bool>, then: impl FnOnce(&H5Writer<'_>, usize) -> Result<()>) -> Result<()> {
+fn with_weights(
+    model: &Model,
+    slots: Option<bool>,
+    then: impl FnOnce(&H5Writer<'_>, usize) -> Result<()>,
+) -> Result<()> {
     let failed = |error| Error::because("weights", error);
     let saved = weights::saved(model.layer());
     let values = weights::values(&saved);

@@ -59,7 +59,11 @@ fn visit(layer: &Layer, path: String, visited: &mut HashSet<usize>, found: &mut 
 }
 
 /// Adds the weights of all layers, borrowed from `values`, which [`values`] gives.
-pub(super) fn write<'a>(saved: &[Saved], values: &'a [Vec<Values>], to: &mut H5Writer<'a>) -> std::result::Result<(), H5Error> {
+pub(super) fn write<'a>(
+    saved: &[Saved],
+    values: &'a [Vec<Values>],
+    to: &mut H5Writer<'a>,
+) -> std::result::Result<(), H5Error> {
     for (place, values) in saved.iter().zip(values) {
         to.attr_string(&place.vars(), "name", place.layer.name())?;
         for (index, (weight, values)) in place.layer.own_weights().iter().zip(values).enumerate() {
@@ -96,7 +100,8 @@ pub(super) fn read(saved: &[Saved], file: &H5File, names: Names) -> Result<()> {
     }
     for place in saved {
         for (index, weight) in place.layer.own_weights().iter().enumerate() {
-            let (_, values) = file.read_f32(&check.path(&place.var(index))).map_err(|error| of_weight(weight, error))?;
+            let (_, values) =
+                file.read_f32(&check.path(&place.var(index))).map_err(|error| of_weight(weight, error))?;
             weight.set(values)?;
         }
     }
@@ -137,7 +142,11 @@ impl Check<'_> {
         for (index, weight) in weights.iter().enumerate() {
             let path = self.path(&place.var(index));
             if !found.contains(&index.to_string()) {
-                return Err(Error::new(name_of(weight), format_args!("an array `{path}` of {:?}", weight.shape()), "none"));
+                return Err(Error::new(
+                    name_of(weight),
+                    format_args!("an array `{path}` of {:?}", weight.shape()),
+                    "none",
+                ));
             }
             let shape = self.file.dataset_shape(&path).map_err(|error| of_weight(weight, error))?;
             if shape != weight.shape() {
@@ -157,9 +166,11 @@ impl Check<'_> {
             return Ok(());
         }
         match self.file.attr_string(vars, "name").map_err(in_h5)? {
-            Some(name) if name != place.layer.name() => {
-                Err(Error::new(place.name(), format_args!("its weights in `{vars}`"), format_args!("those of `{name}`")))
-            }
+            Some(name) if name != place.layer.name() => Err(Error::new(
+                place.name(),
+                format_args!("its weights in `{vars}`"),
+                format_args!("those of `{name}`"),
+            )),
             _ => Ok(()),
         }
     }
@@ -174,8 +185,12 @@ impl Check<'_> {
                 Ok(!children(self.file, &inside[0])?.is_empty() || !children(self.file, &inside[1])?.is_empty())
             };
             if !groups.contains(&group) && holds_weights()? {
-                return Err(Error::new(place.name(), "weights of its own layers alone", format_args!("others in `{group}`"))
-                    .hint("are these the weights of this model?"));
+                return Err(Error::new(
+                    place.name(),
+                    "weights of its own layers alone",
+                    format_args!("others in `{group}`"),
+                )
+                .hint("are these the weights of this model?"));
             }
         }
         Ok(())
@@ -201,4 +216,39 @@ fn of_weight(weight: &Weight, error: H5Error) -> Error {
 
 fn in_h5(error: impl std::fmt::Display) -> Error {
     Error::because("weights", error)
+}
+
+#[cfg(test)]
+mod tests {
+    use engraft_nn::layers::Flip;
+    use engraft_nn::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn groups_are_called_by_class_and_counted() {
+        let x = Input::new([8, 8, 3]);
+        let y = Flip::channels().call(&x).unwrap();
+        let y = Conv2D::new(2, 3).named("first").call(&y).unwrap();
+        let y = Conv2D::new(2, 3).named("second").call(&y).unwrap();
+        let shared = Dense::new(2).named("shared");
+        let inner = || Sequential::new().add(Flatten::new()).add(&shared);
+        let (a, b) = (inner().call(&y).unwrap(), inner().call(&y).unwrap());
+        let model = Model::new(&x, &Add::new().call([&a, &b]).unwrap()).unwrap();
+        let groups: Vec<String> = saved(model.layer()).into_iter().map(|place| place.path).collect();
+        // The operation has no group, and the shared layer one: where it is met first.
+        let expected = [
+            "",
+            "layers/input_layer",
+            "layers/conv2d",
+            "layers/conv2d_1",
+            "layers/sequential",
+            "layers/sequential/layers/flatten",
+            "layers/sequential/layers/dense",
+            "layers/sequential_1",
+            "layers/sequential_1/layers/flatten",
+            "layers/add",
+        ];
+        assert_eq!(groups, expected);
+    }
 }

@@ -77,13 +77,13 @@ pub fn from_config(class_name: &str, mut config: Map<String, Value>) -> Result<L
         Some(Value::Bool(trainable)) => trainable,
         Some(other) => return Err(Error::new(place, "trainable to be true or false", other)),
     };
-    if class_name != "InputLayer"
-        && let Some(dtype) = config.remove("dtype")
-    {
-        check_dtype(&dtype).map_err(|e| e.within(&place))?;
+    if class_name != "InputLayer" {
+        if let Some(dtype) = config.remove("dtype") {
+            check_dtype(&dtype).map_err(|e| e.within(&place))?;
+        }
+        // Keras 2 wrote the input's shape into a first layer.
+        config.remove("batch_input_shape");
     }
-    // Keras 2 wrote the input's shape into a first layer.
-    config.remove("batch_input_shape");
     let layer = reader(Value::Object(config), name).map_err(|e| Error::because(&place, e))?;
     layer.set_trainable(trainable);
     Ok(layer)

@@ -1,0 +1,285 @@
+//! Files that Keras wrote, and files that go there and back.
+
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use std::path::{Path, PathBuf};
+
+use engraft_formats::h5::H5File;
+use engraft_formats::keras::{self, SaveOptions, legacy};
+use engraft_nn::prelude::*;
+use engraft_nn::{Layer, Model};
+use serde_json::Value;
+
+fn golden(folder: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../golden").join(folder)
+}
+
+fn model_file(name: &str) -> PathBuf {
+    golden("models").join(name)
+}
+
+fn index(folder: &str) -> Vec<Value> {
+    serde_json::from_slice(&std::fs::read(golden(folder).join("index.json")).unwrap()).unwrap()
+}
+
+fn values(model: &Model) -> Vec<Vec<f32>> {
+    model.weights().iter().map(|weight| weight.values().clone()).collect()
+}
+
+fn parameters(weights: &[engraft_nn::Weight]) -> u64 {
+    weights.iter().map(|weight| weight.count() as u64).sum()
+}
+
+/// Names and flags of all layers, nested ones included. Inputs and operations have no flag in a
+/// file, and nothing to train.
+fn flags(layer: &Layer) -> Vec<(String, bool)> {
+    let flagged = !["InputLayer", "Flip"].contains(&layer.class_name());
+    let own = (layer.name().to_owned(), flagged && layer.trainable());
+    std::iter::once(own).chain(layer.layers().iter().flat_map(flags)).collect()
+}
+
+/// Saves and loads again, optimizer state included.
+fn there_and_back(model: &Model) -> keras::Archive {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.keras");
+    keras::save(model, &path, &SaveOptions { optimizer_state: true, extras: &[] }).unwrap();
+    keras::load(&path).unwrap()
+}
+
+fn assert_same(first: &Model, second: &Model) {
+    assert_eq!(values(first), values(second));
+    assert_eq!(flags(first.layer()), flags(second.layer()));
+    let (first, second) = (first.compiled(), second.compiled());
+    assert_eq!(first.is_some(), second.is_some());
+    if let (Some(first), Some(second)) = (first.as_ref(), second.as_ref()) {
+        assert_eq!((&first.optimizer, first.loss, &first.metrics), (&second.optimizer, second.loss, &second.metrics));
+        assert_eq!(first.state.iterations, second.state.iterations);
+    }
+}
+
+#[test]
+fn every_model_that_keras_wrote_is_read_and_survives_the_way_back() {
+    for case in index("models") {
+        let file = case["file"].as_str().unwrap();
+        if !file.ends_with(".keras") {
+            continue;
+        }
+        let archive = keras::load(&model_file(file)).unwrap();
+        let model = &archive.model;
+        assert_eq!(archive.keras_version.as_deref(), Some("3.15.1"), "{file}");
+        assert_eq!(parameters(&model.weights()), case["parameters"].as_u64().unwrap(), "{file}");
+        assert_eq!(parameters(&model.trainable_weights()), case["trainable_parameters"].as_u64().unwrap(), "{file}");
+        assert_same(model, &there_and_back(model).model);
+    }
+}
+
+#[test]
+fn what_was_frozen_and_compiled_is_read() {
+    for case in index("train") {
+        let archive = keras::load(&golden("train").join(case["model"].as_str().unwrap())).unwrap();
+        assert!(archive.warnings.is_empty(), "{:?}", archive.warnings);
+        let model = &archive.model;
+        let paths: Vec<String> = model.weights().iter().map(engraft_nn::Weight::path).collect();
+        let expected: Vec<&str> =
+            case["weight_paths"].as_array().unwrap().iter().map(|p| p.as_str().unwrap()).collect();
+        assert_eq!(paths, expected);
+        let first = case["frozen_before"].as_str().unwrap();
+        let position = model.layers().iter().position(|layer| layer.name() == first).unwrap();
+        assert!(
+            model.layers()[..position].iter().all(|layer| !layer.trainable() || layer.class_name() == "InputLayer")
+        );
+        assert!(model.layers()[position].trainable());
+        let optimizer = model.compiled().as_ref().unwrap().optimizer.clone();
+        let sgd = ["frozen_sgd", "fine_tuned_sgd", "all_sgd", "regularized_sgd", "batch_normalization_trainable"];
+        let expected = if sgd.contains(&case["case"].as_str().unwrap()) { 0.01_f32 } else { 0.001 };
+        assert_eq!((optimizer.slots() == 1, optimizer.learning_rate() as f32), (expected == 0.01, expected));
+        assert_same(model, &there_and_back(model).model);
+    }
+}
+
+#[test]
+fn weights_are_those_at_their_places() {
+    let folder = tempfile::tempdir().unwrap();
+    let hdf5 = folder.path().join("model.weights.h5");
+    std::fs::write(&hdf5, keras::read_extra(&model_file("augmentation.keras"), "model.weights.h5").unwrap().unwrap())
+        .unwrap();
+    let file = H5File::open(&hdf5).unwrap();
+    let model = keras::load_model(&model_file("augmentation.keras")).unwrap();
+    for (layer, path) in [
+        ("block1_conv1", "layers/functional/layers/conv2d"),
+        ("block2_conv1", "layers/functional/layers/conv2d_1"),
+        ("dense", "layers/dense"),
+    ] {
+        for (index, weight) in model.get_layer(layer).unwrap().weights().iter().enumerate() {
+            let (shape, values) = file.read_f32(&format!("{path}/vars/{index}")).unwrap();
+            assert_eq!((shape.as_slice(), &values), (weight.shape(), &*weight.values()));
+        }
+    }
+}
+
+#[test]
+fn an_optimizer_goes_on_where_it_was() {
+    let model = keras::load_model(&model_file("trained.keras")).unwrap();
+    let again = there_and_back(&model).model;
+    let (first, second) = (model.compiled(), again.compiled());
+    let (first, second) = (&first.as_ref().unwrap().state, &second.as_ref().unwrap().state);
+    assert_eq!((first.iterations, second.iterations), (1, 1));
+    assert_eq!(first.slots.len(), 6);
+    for (before, after) in model.weights().iter().zip(again.weights()) {
+        assert_eq!(first.slots[&before.id()], second.slots[&after.id()]);
+        // Adam's second moment is a mean of squares.
+        assert!(first.slots[&before.id()][1].iter().all(|&square| square >= 0.0));
+    }
+}
+
+#[test]
+fn state_that_does_not_fit_is_a_warning() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.keras");
+    let model = keras::load_model(&model_file("trained.keras")).unwrap();
+    keras::save(&model, &path, &SaveOptions { optimizer_state: true, extras: &[] }).unwrap();
+    let mut zip = zip::ZipArchive::new(std::fs::File::open(&path).unwrap()).unwrap();
+    let config = std::io::read_to_string(zip.by_name("config.json").unwrap()).unwrap();
+    // Frozen after it was trained: there are slots of weights that are not trained now.
+    let frozen = config.replacen(r#""name":"conv2d","trainable":true"#, r#""name":"conv2d","trainable":false"#, 1);
+    assert_ne!(frozen, config);
+    let weights = keras::read_extra(&path, "model.weights.h5").unwrap().unwrap();
+    let mut writer = zip::ZipWriter::new(std::fs::File::create(&path).unwrap());
+    for (name, bytes) in [("config.json", frozen.as_bytes()), ("model.weights.h5", &weights)] {
+        writer.start_file(name, zip::write::SimpleFileOptions::default()).unwrap();
+        std::io::Write::write_all(&mut writer, bytes).unwrap();
+    }
+    writer.finish().unwrap();
+
+    let archive = keras::load(&path).unwrap();
+    assert_eq!(archive.warnings.len(), 1);
+    assert!(archive.warnings[0].contains("the optimizer starts afresh"), "{:?}", archive.warnings);
+    assert_eq!(archive.model.compiled().as_ref().unwrap().state.iterations, 0);
+}
+
+#[test]
+fn weight_files_of_keras_3_are_read_and_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.weights.h5");
+    for name in ["functional", "augmentation"] {
+        let model = keras::load_model(&model_file(&format!("{name}.keras"))).unwrap();
+        let own = values(&model);
+        keras::load_weights(&model_file(&format!("{name}.weights.h5")), &model).unwrap();
+        let others = values(&model);
+        assert_ne!(own, others);
+        keras::save_weights(&model, &path).unwrap();
+        keras::load_weights(&model_file(&format!("{name}.keras")), &model).unwrap();
+        assert_eq!(values(&model), own);
+        keras::load_weights(&path, &model).unwrap();
+        assert_eq!(values(&model), others);
+    }
+}
+
+#[test]
+fn weight_files_of_keras_2_are_read_and_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.h5");
+    for name in ["functional", "functional_in_sequential", "augmentation"] {
+        let model = keras::load_model(&model_file(&format!("{name}.keras"))).unwrap();
+        let own = values(&model);
+        model.weights().iter().for_each(|weight| weight.values_mut().fill(0.0));
+        // The generator gave both files the same weights.
+        legacy::load_weights(&model_file(&format!("{name}.h5")), &model.layers()).unwrap();
+        assert_eq!(values(&model), own, "{name}");
+        legacy::save_weights(&path, &model.layers()).unwrap();
+        model.weights().iter().for_each(|weight| weight.values_mut().fill(0.0));
+        legacy::load_weights(&path, &model.layers()).unwrap();
+        assert_eq!(values(&model), own, "{name}");
+    }
+}
+
+#[test]
+fn legacy_files_list_their_layers() {
+    let layers = legacy::layers(&model_file("functional.h5")).unwrap();
+    let listed: Vec<(&str, Vec<&[usize]>)> = layers
+        .iter()
+        .map(|layer| (layer.name.as_str(), layer.weights.iter().map(|(_, shape)| shape.as_slice()).collect()))
+        .collect();
+    assert_eq!(listed[0], ("input_layer", vec![]));
+    assert_eq!(listed[1], ("conv2d", vec![&[3, 3, 3, 4][..], &[4]]));
+    assert_eq!(listed.last().unwrap(), &("dense", vec![&[6, 3][..], &[3]]));
+}
+
+#[test]
+fn legacy_weights_of_another_model_are_refused_by_name() {
+    let x = Input::new([12, 12, 3]);
+    let y = Conv2D::new(4, 3).named("first").call(&x).unwrap();
+    let shorter = Model::new(&x, &y).unwrap();
+    let error = legacy::load_weights(&model_file("functional.h5"), &shorter.layers()).unwrap_err().to_string();
+    assert!(error.contains("expected 1 layers with weights, received 3"), "{error}");
+    assert!(error.contains("the end in the model and `conv2d_1` in the file"), "{error}");
+
+    let y = Conv2D::new(7, 3).named("second").call(&y).unwrap();
+    let y = Dense::new(3).call(&GlobalAveragePooling2D::new().call(&y).unwrap()).unwrap();
+    let other = Model::new(&x, &y).unwrap();
+    let before = values(&other);
+    let error = legacy::load_weights(&model_file("functional.h5"), &other.layers()).unwrap_err().to_string();
+    assert!(error.contains("layer `second`: expected weights of shapes [[3, 3, 4, 7], [7]]"), "{error}");
+    assert_eq!(values(&other), before, "nothing is changed unless everything fits");
+    assert!(legacy::layers(&model_file("functional.weights.h5")).unwrap_err().to_string().contains("`layer_names`"));
+}
+
+#[test]
+fn models_of_every_structure_survive_the_way() {
+    let base = || {
+        let x = Input::new([8, 8, 3]);
+        let y = Conv2D::new(4, 3).activation(Relu).call(&x).unwrap();
+        let y = BatchNormalization::new().call(&y).unwrap();
+        Model::new(&x, &MaxPooling2D::new(2).call(&y).unwrap()).unwrap()
+    };
+    // A nested model called twice, an operation, and a nested model at the end.
+    let x = Input::new([8, 8, 3]);
+    let flipped = engraft_nn::layers::Flip::channels().call(&x).unwrap();
+    let twice = base();
+    twice.layers()[1].set_trainable(false);
+    let (left, right) = (twice.call(&flipped).unwrap(), twice.call(&x).unwrap());
+    let sum = Add::new().call([&left, &right]).unwrap();
+    let joined = Concatenate::new().call([&sum, &right, &left]).unwrap();
+    let head = Sequential::new().add(Flatten::new()).add(Dropout::new(0.5)).add(Dense::new(3).activation(Softmax));
+    let nested = Model::new(&x, &head.call(&joined).unwrap()).unwrap();
+    nested.compile(Sgd::new(0.1).momentum(0.9), Loss::categorical_crossentropy(), [Metric::Accuracy]).unwrap();
+
+    // Models in a Sequential, one of them frozen; and one layer in two models.
+    let frozen = base();
+    frozen.set_trainable(false);
+    let sequential = Sequential::new().add(&frozen).add(Flatten::new()).add(Dense::new(2)).build().unwrap();
+    let dense = Dense::new(4).named("everywhere");
+    let one = Sequential::new().add(Input::new([4])).add(&dense).build().unwrap();
+    let two = Sequential::new().add(Input::new([4])).add(&dense).add(Dense::new(4)).build().unwrap();
+    let x = Input::new([4]);
+    let shared = Model::new(&x, &two.call(&one.call(&x).unwrap()).unwrap()).unwrap();
+
+    // Two inputs, one of them unread.
+    let (a, b, unread) = (Input::new([4]), Input::new([4]), Input::new([9]));
+    let y = Add::new().call([&dense.call(&a).unwrap(), &dense.call(&b).unwrap()]).unwrap();
+    let several = Model::new([&b, &unread, &a], &y).unwrap();
+
+    for model in [nested, sequential, shared, several] {
+        let again = there_and_back(&model).model;
+        assert_eq!(again.count_params(), model.count_params());
+        assert_eq!(again.output_shape(), model.output_shape());
+        let inputs = |model: &Model| model.inputs().iter().map(|x| x.layer().name().to_owned()).collect::<Vec<_>>();
+        assert_eq!(inputs(&again), inputs(&model));
+        assert_same(&model, &again);
+    }
+}
+
+#[test]
+fn extras_travel_and_do_not_pass_for_keras_own_entries() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.keras");
+    let model = Sequential::new().add(Input::new([4])).add(Dense::new(2)).build().unwrap();
+    let extras = [("engraft.json".to_owned(), b"[1]".to_vec())];
+    keras::save(&model, &path, &SaveOptions { optimizer_state: false, extras: &extras }).unwrap();
+    assert_eq!(keras::read_extra(&path, "engraft.json").unwrap().unwrap(), b"[1]");
+    assert_eq!(keras::read_extra(&path, "other.json").unwrap(), None);
+    let extras = [("config.json".to_owned(), b"{}".to_vec())];
+    let error = keras::save(&model, &path, &SaveOptions { optimizer_state: false, extras: &extras }).unwrap_err();
+    assert!(error.to_string().contains("`config.json`"), "{error}");
+    assert!(keras::load(&path).is_ok(), "the old file is as it was");
+}

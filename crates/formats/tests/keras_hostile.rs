@@ -1,0 +1,266 @@
+//! `.keras` files that are damaged, or made to do harm: each gets an error that names the place.
+
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use std::io::Write;
+use std::path::Path;
+
+use engraft_formats::keras;
+use serde_json::{Value, json};
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, ZipWriter};
+
+const NAMES: [&str; 3] = ["metadata.json", "config.json", "model.weights.h5"];
+
+fn original(model: &str) -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../golden/models").join(format!("{model}.keras"))
+}
+
+fn entry(model: &str, name: &str) -> Vec<u8> {
+    keras::read_extra(&original(model), name).unwrap().unwrap()
+}
+
+fn config(model: &str) -> Value {
+    serde_json::from_slice(&entry(model, "config.json")).unwrap()
+}
+
+fn zip(entries: &[(&str, Vec<u8>)], method: CompressionMethod) -> Vec<u8> {
+    let mut zip = ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    for (name, bytes) in entries {
+        zip.start_file(*name, SimpleFileOptions::default().compression_method(method)).unwrap();
+        zip.write_all(bytes).unwrap();
+    }
+    zip.finish().unwrap().into_inner()
+}
+
+fn load(bytes: &[u8]) -> Result<keras::Archive, String> {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), bytes).unwrap();
+    keras::load(file.path()).map_err(|error| error.to_string())
+}
+
+fn refused(bytes: &[u8], expected: &str) {
+    let error = load(bytes).unwrap_err();
+    assert!(error.contains(expected), "expected `{expected}` in: {error}");
+}
+
+/// The weights of `model` under another config.
+fn with_config(model: &str, config: &Value) -> Vec<u8> {
+    let entries =
+        [("config.json", config.to_string().into_bytes()), ("model.weights.h5", entry(model, "model.weights.h5"))];
+    zip(&entries, CompressionMethod::Stored)
+}
+
+fn layer<'a>(config: &'a mut Value, name: &str) -> &'a mut Value {
+    let layers = config["config"]["layers"].as_array_mut().unwrap();
+    layers.iter_mut().find(|layer| layer["config"]["name"] == name).unwrap()
+}
+
+#[test]
+fn files_that_are_no_archives() {
+    refused(b"", "expected a .keras file");
+    refused(b"not a zip archive at all", "expected a .keras file");
+    refused(&[0; 100_000], "expected a .keras file");
+    let missing = keras::load(Path::new("absent.keras")).unwrap_err().to_string();
+    assert!(missing.starts_with("absent.keras: "), "{missing}");
+}
+
+#[test]
+fn truncated_archives() {
+    let whole = std::fs::read(original("functional")).unwrap();
+    assert!(load(&whole).is_ok());
+    for length in (0..whole.len()).step_by(499) {
+        assert!(load(&whole[..length]).is_err(), "{length} bytes");
+    }
+}
+
+#[test]
+fn damaged_bytes() {
+    let whole = std::fs::read(original("functional")).unwrap();
+    let weights = whole.windows(8).position(|bytes| bytes == b"\x89HDF\r\n\x1a\n").unwrap();
+    for at in (weights..whole.len() - 400).step_by(997) {
+        let mut damaged = whole.clone();
+        damaged[at] ^= 0x10;
+        refused(&damaged, "entry `model.weights.h5`: damaged");
+    }
+}
+
+#[test]
+fn missing_and_duplicate_entries() {
+    for missing in ["config.json", "model.weights.h5"] {
+        let entries: Vec<_> =
+            NAMES.iter().filter(|name| **name != missing).map(|name| (*name, entry("functional", name))).collect();
+        refused(&zip(&entries, CompressionMethod::Stored), &format!("an entry `{missing}`"));
+    }
+    let mut entries: Vec<_> = NAMES.iter().map(|name| (*name, entry("functional", name))).collect();
+    entries.push(("config+json", b"{}".to_vec()));
+    let mut archive = zip(&entries, CompressionMethod::Stored);
+    while let Some(at) = archive.windows(11).position(|name| name == b"config+json") {
+        archive[at..at + 11].copy_from_slice(b"config.json");
+    }
+    refused(&archive, "two entries of one name");
+}
+
+#[test]
+fn bombs() {
+    let zeros = |name| [(name, vec![0; 33 << 20]), ("model.weights.h5", entry("functional", "model.weights.h5"))];
+    refused(&zip(&zeros("config.json"), CompressionMethod::Deflated), "expected at most 33554432 bytes");
+    // Declared sizes alone: 4 GiB in an entry of some kilobytes.
+    let entries: Vec<_> = NAMES.iter().map(|name| (*name, entry("functional", name))).collect();
+    let mut archive = zip(&entries, CompressionMethod::Deflated);
+    let record = archive.windows(4).position(|bytes| bytes == b"PK\x01\x02").unwrap();
+    for (at, _) in archive.clone().windows(4).enumerate().filter(|(at, bytes)| *at >= record && *bytes == b"PK\x01\x02")
+    {
+        archive[at + 24..at + 28].copy_from_slice(&0xffff_fff0_u32.to_le_bytes());
+    }
+    refused(&archive, "expected at most");
+}
+
+#[test]
+fn deflated_archives_are_read() {
+    let entries: Vec<_> = NAMES.iter().map(|name| (*name, entry("functional", name))).collect();
+    let (stored, deflated) =
+        (load(&zip(&entries, CompressionMethod::Stored)), load(&zip(&entries, CompressionMethod::Deflated)));
+    assert_eq!(*stored.unwrap().model.weights()[0].values(), *deflated.unwrap().model.weights()[0].values());
+}
+
+#[test]
+fn classes_of_strangers() {
+    for (change, expected) in [
+        (json!({"class_name": "Lambda"}), "layer `conv2d` (Lambda): this class of layer is not known"),
+        (
+            json!({"module": "os", "class_name": "system"}),
+            "class `system` in config.json: expected a class of Keras itself",
+        ),
+        (json!({"module": "kerasx.layers"}), "module \"kerasx.layers\""),
+        (json!({"registered_name": "mine>Conv2D"}), "registered name \"mine>Conv2D\""),
+        (json!({"module": null}), "expected a class of Keras itself"),
+        (json!({"class_name": 5}), "an object with a class_name"),
+        (json!({"config": []}), "expected a config"),
+        (json!({"module": "keras.src.ops.numpy"}), "layer `conv2d`: expected keras.layers"),
+    ] {
+        let mut config = config("functional");
+        layer(&mut config, "conv2d").as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        refused(&with_config("functional", &config), expected);
+    }
+}
+
+#[test]
+fn options_that_are_not_known() {
+    for (place, expected) in [("", "model `functional`: unknown option `spy`"), ("conv2d", "unknown field `spy`")] {
+        let mut config = config("functional");
+        let object = if place.is_empty() { &mut config } else { layer(&mut config, place) };
+        object["config"]["spy"] = json!(1);
+        refused(&with_config("functional", &config), expected);
+    }
+}
+
+#[test]
+fn sizes_beyond_reason() {
+    for (name, option, value, expected) in [
+        ("conv2d", "filters", json!(1_u64 << 60), "option `filters`, number: expected at most"),
+        ("conv2d", "kernel_size", json!([u64::MAX, 3]), "option `kernel_size`"),
+        ("conv2d", "filters", json!(1 << 24), "an output of 1 to"),
+        ("dense", "units", json!(1 << 24), "weight `dense/kernel`: expected [6, 16777216]"),
+        (
+            "input_layer",
+            "batch_shape",
+            json!([null, 1 << 20, 1 << 20, 3]),
+            "layer `input_layer`: expected an output of 1 to",
+        ),
+        ("input_layer", "batch_shape", json!([null, 0, 12, 3]), "layer `input_layer`: expected an output of 1 to"),
+        ("input_layer", "batch_shape", json!([null, -1, 12, 3]), "invalid value"),
+    ] {
+        let mut config = config("functional");
+        layer(&mut config, name)["config"][option] = value;
+        refused(&with_config("functional", &config), expected);
+    }
+}
+
+#[test]
+fn graphs_that_cannot_be() {
+    let history = |layer: &str, call: i64| {
+        json!([{"args": [{"class_name": "__keras_tensor__", "config": {"shape": [null, 12, 12, 3], "dtype": "float32",
+                "keras_history": [layer, call, 0]}}], "kwargs": {}}])
+    };
+    for (nodes, expected) in [
+        (history("conv2d_1", 0), "the graph has a cycle"),
+        (history("conv2d", 0), "the graph has a cycle"),
+        (history("absent", 0), "call 0 of `absent`"),
+        (history("input_layer", 7), "call 7 of `input_layer`"),
+        (history("input_layer", -1), "expected [layer, call, 0]"),
+        (json!([]), "one of 0 calls"),
+        (json!([{"args": [], "kwargs": {}}]), "at least one tensor"),
+        (json!("conv2d"), "objects with a name and inbound_nodes"),
+    ] {
+        let mut config = config("functional");
+        layer(&mut config, "conv2d")["inbound_nodes"] = nodes;
+        refused(&with_config("functional", &config), expected);
+    }
+    let mut config = config("functional");
+    layer(&mut config, "conv2d_1")["name"] = json!("conv2d");
+    refused(&with_config("functional", &config), "two are called `conv2d`");
+}
+
+#[test]
+fn weights_of_another_model() {
+    let mut units = config("functional");
+    layer(&mut units, "dense")["config"]["units"] = json!(4);
+    let expected = "weight `dense/kernel`: expected [6, 4], received [6, 3] in `layers/dense/vars/0`";
+    refused(&with_config("functional", &units), expected);
+
+    let mut shape = config("functional");
+    layer(&mut shape, "dense")["config"]["use_bias"] = json!(false);
+    refused(
+        &with_config("functional", &shape),
+        "layer `dense` (Dense): expected 1 arrays in `layers/dense/vars`, received 2",
+    );
+
+    let text = config("functional").to_string().replace("\"dense\"", "\"renamed\"");
+    refused(
+        &with_config("functional", &serde_json::from_str(&text).unwrap()),
+        "layer `renamed` (Dense): expected its weights",
+    );
+
+    let mut shorter = config("functional_in_sequential");
+    shorter["config"]["layers"].as_array_mut().unwrap().pop();
+    refused(&with_config("functional_in_sequential", &shorter), "others in `layers/dense_1`");
+
+    let mut longer = config("sequential");
+    let mut last = longer["config"]["layers"][4].clone();
+    last["config"]["name"] = json!("more");
+    longer["config"]["layers"].as_array_mut().unwrap().push(last);
+    refused(
+        &with_config("sequential", &longer),
+        "weight `more/kernel`: expected an array `layers/dense_1/vars/0` of [3, 3], received none",
+    );
+}
+
+/// A model that calls the last one twice, `levels` times over.
+fn doubling(levels: usize) -> Value {
+    let tensor = |layer: &str, call: usize| json!({"class_name": "__keras_tensor__", "config": {"keras_history": [layer, call, 0]}});
+    let input = json!({"class_name": "InputLayer", "name": "x", "config": {"name": "x", "batch_shape": [null, 4]}, "inbound_nodes": []});
+    let mut model = json!({"class_name": "Dense", "config": {"name": "inner", "units": 4}});
+    for level in 0..levels {
+        model["name"] = json!("inner");
+        model["inbound_nodes"] = json!([{"args": [tensor("x", 0)]}, {"args": [tensor("inner", 0)]}]);
+        let first = usize::from(model["class_name"] == "Functional");
+        let name = if level + 1 == levels { "outer" } else { "inner" };
+        model = json!({"class_name": "Functional", "config": {"name": name, "layers": [input, model],
+                       "input_layers": ["x", 0, 0], "output_layers": ["inner", 1 + first, 0]}});
+    }
+    model
+}
+
+#[test]
+fn nesting_without_end() {
+    assert!(load(&with_config("functional", &doubling(30))).is_err(), "2^30 calls");
+    refused(&with_config("functional", &doubling(30)), "expected at most 100000 calls");
+    let mut deep = json!({"class_name": "Dense", "config": {"name": "d", "units": 4}});
+    for level in 0..34 {
+        deep = json!({"class_name": "Sequential", "config": {"name": format!("s{level}"), "layers": [deep]}});
+    }
+    refused(&with_config("functional", &deep), "nested more than 32 deep");
+    let brackets = [("config.json", "[".repeat(100_000).into_bytes())];
+    refused(&zip(&brackets, CompressionMethod::Stored), "recursion limit");
+}
