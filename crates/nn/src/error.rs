@@ -12,7 +12,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 /// let error = Error::new("layer `dense`", "2 dimensions", "[8, 8, 512]").hint("add Flatten before it");
 /// assert_eq!(error.to_string(), "layer `dense`: expected 2 dimensions, received [8, 8, 512]\nhint: add Flatten before it");
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Error {
     place: String,
     problem: String,
@@ -52,6 +52,13 @@ impl fmt::Display for Error {
             Some(hint) => write!(f, "\nhint: {hint}"),
             None => Ok(()),
         }
+    }
+}
+
+/// As displayed: what `fn main() -> Result<()>` prints is for people.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

@@ -95,7 +95,7 @@ pub(crate) mod object {
 }
 
 /// A normal truncated at two standard deviations keeps this share of its standard deviation.
-const TRUNCATED_STDDEV: f32 = 0.879_625_66;
+const TRUNCATED_STDDEV: f32 = 0.879_625_7;
 
 impl Initializer {
     /// Keras' default for kernels.

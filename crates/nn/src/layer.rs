@@ -15,6 +15,9 @@ use crate::{Error, Result, naming};
 /// Sizes of one sample's axes, the batch axis left out: an RGB image of 256 by 256 pixels is `[256, 256, 3]`.
 pub type Shape = Vec<usize>;
 
+/// Keras' module of layers proper.
+const LAYERS: &str = "keras.layers";
+
 /// What a kind of layer says of itself. Layers describe; nothing here computes.
 ///
 /// A description is Keras' `config` of that class: its fields serialise under Keras' names.
@@ -24,7 +27,7 @@ pub trait LayerDef: fmt::Debug + Send + Sync + Any {
 
     /// Keras' module of the class: layers, or the operations that a functional model may hold beside them.
     fn module(&self) -> &'static str {
-        "keras.layers"
+        LAYERS
     }
 
     /// Keras' `get_config`, without `name`, `trainable` and `dtype`, which every layer has.
@@ -51,9 +54,10 @@ pub trait LayerDef: fmt::Debug + Send + Sync + Any {
         Ok(())
     }
 
-    /// The layers that `layers()` shows of a nested model.
+    /// The layers that `layers()` shows of a nested model. Operations that stand among them aren't layers to Keras.
     fn sublayers(&self) -> Vec<Layer> {
-        self.graph().map(|graph| graph.layers().to_vec()).unwrap_or_default()
+        let layers = self.graph().map(Graph::layers).unwrap_or_default();
+        layers.iter().filter(|layer| layer.def().module() == LAYERS).cloned().collect()
     }
 }
 

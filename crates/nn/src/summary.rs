@@ -20,11 +20,11 @@ use table::{Align, Column, Table};
 /// let model = Sequential::with_name("head").add(Input::new([4])).add(Dense::new(2).named("top")).build()?;
 /// assert_eq!(model.summary().line_length(50).to_string(), "\
 /// Model: \"head\"
-/// ┏━━━━━━━━━━━━━━━━━━━━━┳━━━━━━━━━━━━━━━┳━━━━━━━━━┓
-/// ┃ Layer (type)        ┃ Output Shape  ┃ Param # ┃
-/// ┡━━━━━━━━━━━━━━━━━━━━━╇━━━━━━━━━━━━━━━╇━━━━━━━━━┩
-/// │ top (Dense)         │ (None, 2)     │      10 │
-/// └─────────────────────┴───────────────┴─────────┘
+/// ┏━━━━━━━━━━━━━━━━━━━━━┳━━━━━━━━━━━━━━━━┳━━━━━━━━━┓
+/// ┃ Layer (type)        ┃ Output Shape   ┃ Param # ┃
+/// ┡━━━━━━━━━━━━━━━━━━━━━╇━━━━━━━━━━━━━━━━╇━━━━━━━━━┩
+/// │ top (Dense)         │ (None, 2)      │      10 │
+/// └─────────────────────┴────────────────┴─────────┘
 ///  Total params: 10 (40.00 B)
 ///  Trainable params: 10 (40.00 B)
 ///  Non-trainable params: 0 (0.00 B)");
@@ -93,7 +93,9 @@ impl<'a> Summary<'a> {
         let mut table = self.empty_table(chain);
         let mut calls = Calls::new();
         graph.calls().iter().for_each(|call| calls.entry(call.layer().id()).or_default().push(call));
-        for layer in self.model.layers() {
+        // Of the outermost model Keras shows operations as well.
+        let layers = if self.model.is_sequential() { self.model.layers() } else { graph.layers().to_vec() };
+        for layer in layers {
             self.push_layer(&mut table, &layer, 0, (!chain).then_some(&calls));
         }
         table
@@ -110,9 +112,7 @@ impl<'a> Summary<'a> {
         }
         table.push(row);
         if self.expand_nested {
-            // To Keras an operation is no layer: it shows those of the outermost model only.
-            let nested = layer.layers().into_iter().filter(|layer| layer.def().module() == "keras.layers");
-            nested.for_each(|layer| self.push_layer(table, &layer, depth + 1, calls));
+            layer.layers().iter().for_each(|layer| self.push_layer(table, layer, depth + 1, calls));
         }
     }
 

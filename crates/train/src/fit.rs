@@ -177,7 +177,9 @@ impl<'a> Fit<'a> {
             return Err(Error::new("fit", "a batch size of at least 1", 0));
         }
         if model.trainable_weights().is_empty() {
-            return Err(Error::because("fit", "no layer is trainable").hint("unfreeze at least the head: set_trainable(true)"));
+            return Err(
+                Error::because("fit", "no layer is trainable").hint("unfreeze at least the head: set_trainable(true)")
+            );
         }
         let classes = model.output_shape().iter().product::<usize>();
         match self.class_weights {
@@ -198,7 +200,9 @@ pub(crate) fn compiled_of(model: &Model) -> Result<Compiled> {
             metrics: compiled.metrics.clone(),
             state: OptimizerState::default(),
         }),
-        None => Err(Error::because(format_args!("model `{}`", model.name()), "not compiled").hint("call compile first")),
+        None => {
+            Err(Error::because(format_args!("model `{}`", model.name()), "not compiled").hint("call compile first"))
+        }
     }
 }
 
@@ -261,8 +265,7 @@ impl Run<'_> {
         let (class_weights, callbacks) = (options.class_weights, &mut options.callbacks);
         for_each_batch(self.data, &order, options.batch_size, |step, _, batch| {
             let weights = class_weights.map(|weights| sample_weights(&batch.y, weights));
-            let labelled =
-                LabelledBatch { inputs: &[&batch.x], targets: &batch.y, sample_weights: weights.as_deref() };
+            let labelled = LabelledBatch { inputs: &[&batch.x], targets: &batch.y, sample_weights: weights.as_deref() };
             let found = training
                 .train_step(&labelled, &mut self.state)
                 .map_err(|e| e.within(format_args!("epoch {} of {}", epoch + 1, options.epochs)))?;

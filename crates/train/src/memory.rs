@@ -38,7 +38,8 @@ pub fn ensure_fits(
         return Ok(());
     }
     let available_memory = Memory { buffers: available, ..Memory::default() }.total_readable();
-    let error = Error::because("memory", format_args!("the plan needs {needed}, but only {available_memory} are available"));
+    let error =
+        Error::because("memory", format_args!("the plan needs {needed}, but only {available_memory} are available"));
     let mut smaller = batch / 2;
     while smaller > 0 {
         if with_batch(smaller)? <= available {

@@ -24,7 +24,8 @@ pub(crate) fn for_each_batch(
             }
         });
         for (step, indices) in order.chunks(batch_size).enumerate() {
-            let batch = receiver.recv().map_err(|_| Error::because("dataset", "reading a batch ended unexpectedly"))??;
+            let batch =
+                receiver.recv().map_err(|_| Error::because("dataset", "reading a batch ended unexpectedly"))??;
             if !work(step, indices, batch)? {
                 return Ok(());
             }

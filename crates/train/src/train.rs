@@ -83,14 +83,19 @@ impl Train for Model {
 
     fn predict(&self, x: &Tensor, batch_size: usize) -> Result<Tensor> {
         let batch = batch_size.min(x.batch().max(1));
-        with_session(self, format!("predict {batch}"), || Plan::predict(self, batch), |session| {
-            let mut output: Vec<f32> = Vec::new();
-            for first in (0..x.batch()).step_by(batch) {
-                output.extend(predict_some(session, &samples(x, first, batch)?)?.data());
-            }
-            let shape: Vec<usize> = std::iter::once(x.batch()).chain(self.output_shape().iter().copied()).collect();
-            Tensor::new(shape, output)
-        })
+        with_session(
+            self,
+            format!("predict {batch}"),
+            || Plan::predict(self, batch),
+            |session| {
+                let mut output: Vec<f32> = Vec::new();
+                for first in (0..x.batch()).step_by(batch) {
+                    output.extend(predict_some(session, &samples(x, first, batch)?)?.data());
+                }
+                let shape: Vec<usize> = std::iter::once(x.batch()).chain(self.output_shape().iter().copied()).collect();
+                Tensor::new(shape, output)
+            },
+        )
     }
 
     fn train_on_batch(&self, x: &Tensor, y: &Tensor) -> Result<StepOutput> {

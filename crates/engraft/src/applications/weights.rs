@@ -61,26 +61,37 @@ pub(super) struct Published {
 }
 
 /// Sets the weights of `layers` from the published file, found or downloaded by `hub`.
+///
+/// A file is taken for its MD5 or for the fingerprint of its tensors; the fingerprint, where known, must hold either way.
 pub(super) fn load_published(
     published: &Published,
     layers: &[Layer],
     hub: &Hub,
     progress: &mut dyn FnMut(u64, Option<u64>),
 ) -> Result<()> {
-    let accept = |path: &Path| {
-        let Some(expected) = published.fingerprint else {
-            return Err("no other file is known to hold the same".to_owned());
-        };
-        legacy::load_weights(path, layers).map_err(|error| error.to_string())?;
-        match fingerprint(layers) {
-            received if received == expected => Ok(()),
-            received => Err(format!("the fingerprint of its tensors is {received}, expected {expected}")),
+    let load = |path: &Path| {
+        legacy::load_weights(path, layers)?;
+        match published.fingerprint {
+            Some(expected) => check_fingerprint(layers, expected),
+            None => Ok(()),
         }
+    };
+    let accept = |path: &Path| match published.fingerprint {
+        Some(_) => load(path).map_err(|error| error.to_string()),
+        None => Err("no other file is known to hold the same".to_owned()),
     };
     let path = hub
         .fetch(published.file, &accept, progress)
         .map_err(|error| Error::because(format_args!("weights `{}`", published.file.name), error))?;
-    legacy::load_weights(&path, layers)
+    load(&path)
+}
+
+fn check_fingerprint(layers: &[Layer], expected: &str) -> Result<()> {
+    let received = fingerprint(layers);
+    if received == expected {
+        return Ok(());
+    }
+    Err(Error::new("the fingerprint of its tensors", expected, received))
 }
 
 /// Sets the weights of `layers`, or of the `model` that they are in, from a file of the user's.
@@ -149,10 +160,8 @@ mod tests {
         assert_eq!(*layer.weights()[1].values(), [5.0, 6.0]);
 
         let error = load(Some("d9a27cc1")).unwrap_err().to_string();
-        assert!(
-            error.contains(&format!("the fingerprint of its tensors is {FINGERPRINT}, expected d9a27cc1")),
-            "{error}"
-        );
+        let told = format!("the fingerprint of its tensors: expected d9a27cc1, received {FINGERPRINT}");
+        assert!(error.contains(&told), "{error}");
         assert!(load(None).unwrap_err().to_string().contains("no other file is known"));
     }
 

@@ -41,7 +41,11 @@ impl Metric {
     pub fn from_keras(value: &Value) -> Result<Self> {
         let name = value.as_str().or_else(|| value.get("class_name").and_then(Value::as_str)).unwrap_or_default();
         let k = || value.pointer("/config/k").and_then(Value::as_u64).unwrap_or(5) as usize;
+        let threshold = value.pointer("/config/threshold").and_then(Value::as_f64);
         match name {
+            _ if threshold.is_some_and(|threshold| threshold != 0.5) => {
+                Err(Error::new("metric", "a threshold of 0.5", value))
+            }
             "accuracy"
             | "acc"
             | "categorical_accuracy"

@@ -183,7 +183,11 @@ impl LayerDef for Conv2D {
 
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape> {
         let [height, width, channels] = image(inputs)?;
-        if self.filters == 0 || self.groups == 0 || self.filters % self.groups != 0 || channels % self.groups != 0 {
+        if self.filters == 0
+            || self.groups == 0
+            || !self.filters.is_multiple_of(self.groups)
+            || !channels.is_multiple_of(self.groups)
+        {
             return Err(Error::new(
                 "groups",
                 format_args!("a divisor of both {channels} channels and {} filters", self.filters),

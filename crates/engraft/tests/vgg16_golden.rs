@@ -1,0 +1,72 @@
+//! VGG16 with the real weights on a real photo and on a picture made by a formula, against Keras.
+
+use std::path::{Path, PathBuf};
+
+use engraft::data::decode;
+use engraft::prelude::*;
+use engraft::train::Train;
+use engraft_golden::{Case, relative_error};
+
+/// Of the largest activation. Keras' own values, computed again in f64, move by 3e-7.
+const TOLERANCE: f32 = 1e-3;
+
+/// A file that `cargo xtask assets` brings, or a loud word that the test is skipped.
+fn asset(file: &str) -> Option<PathBuf> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets").join(file);
+    if !path.exists() {
+        eprintln!("SKIPPED: assets/{file} is missing; `cargo xtask assets` brings it");
+    }
+    path.exists().then_some(path)
+}
+
+fn case(name: &str) -> Case {
+    engraft_golden::cases("vgg16").into_iter().find(|case| case.name() == name).unwrap()
+}
+
+/// Compares what the network makes of `pixels: [128, 128, 3]` with the case's activations.
+fn check(case: &Case, weights: &Path, pixels: Vec<f32>) {
+    let inputs = Input::new([128, 128, 3]);
+    let x = engraft::applications::vgg16::preprocess_input(&inputs).unwrap();
+    let base = Vgg16::new().include_top(false).weights(weights).input_tensor(&x).build().unwrap();
+    let photo = Tensor::new([1, 128, 128, 3], pixels).unwrap();
+    let arrays = case.arrays();
+    for (layer, activation) in case.get("activations").as_object().unwrap() {
+        let found = base.features(&photo, layer).unwrap();
+        let strides: Vec<usize> =
+            activation["strides"].as_array().unwrap().iter().map(|s| s.as_u64().unwrap() as usize).collect();
+        let [height, width, channels] = found.shape()[1..].try_into().unwrap();
+        let mut sampled = Vec::new();
+        for row in (0..height).step_by(strides[0]) {
+            for column in (0..width).step_by(strides[1]) {
+                let pixel = &found.data()[(row * width + column) * channels..][..channels];
+                sampled.extend(pixel.iter().step_by(strides[2]));
+            }
+        }
+        let error = relative_error(&sampled, arrays.get(activation["array"].as_str().unwrap()).data());
+        assert!(error <= TOLERANCE, "{} {layer}: off by {error}", case.name());
+        eprintln!("{} {layer}: within {error:.1e} of the largest", case.name());
+    }
+}
+
+fn weights() -> Option<PathBuf> {
+    asset("keras/vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5")
+}
+
+#[test]
+fn a_picture_made_by_a_formula() {
+    let Some(weights) = weights() else { return };
+    let pixel = |y: i32, x: i32, c: i32| {
+        let t = (5 * x + 3 * y * (c + 1) + ((x * y * (c + 2)) >> 5) + 90 * c) % 512;
+        if t < 256 { t as f32 } else { (511 - t) as f32 }
+    };
+    let pixels = (0..128 * 128 * 3).map(|i| pixel(i / 384, i / 3 % 128, i % 3)).collect();
+    check(&case("synthetic"), &weights, pixels);
+}
+
+#[test]
+fn a_real_photo() {
+    let case = case("photo_accurate");
+    let name = case.get("file").as_str().unwrap().rsplit('/').next().unwrap();
+    let (Some(weights), Some(photo)) = (weights(), asset(&format!("food5/fish/{name}"))) else { return };
+    check(&case, &weights, decode(&photo).unwrap().resize(128, 128));
+}
