@@ -34,6 +34,13 @@ pub(crate) fn count(number: usize, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
+/// `14,722,947`.
+pub(crate) fn thousands(number: usize) -> String {
+    let digits = number.to_string();
+    let groups = digits.as_bytes().rchunks(3).rev().map(String::from_utf8_lossy);
+    groups.collect::<Vec<_>>().join(",")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -46,5 +53,10 @@ mod tests {
     #[test]
     fn one_is_not_many() {
         assert_eq!([count(0, "photo"), count(1, "photo"), count(2, "photo")], ["0 photos", "1 photo", "2 photos"]);
+    }
+
+    #[test]
+    fn digits_stand_in_threes() {
+        assert_eq!([0, 999, 1000, 14_722_947].map(thousands), ["0", "999", "1,000", "14,722,947"]);
     }
 }

@@ -10,7 +10,7 @@ use engraft::{Layer, Model, Optimizer, Weight};
 
 use super::job::Job;
 use super::settings::Phase;
-use crate::output::count;
+use crate::output::{count, thousands};
 use crate::photos::{by_class, skipped_note};
 
 /// Layers that are named one by one.
@@ -80,7 +80,8 @@ fn training(job: &Job<'_>, phase: &Phase) -> String {
     let steps = count(job.training.len().div_ceil(job.batch()), "step");
     let then = if phase.name.is_empty() { String::new() } else { format!("then {}: ", phase.name) };
     let (epochs, batch) = (count(phase.epochs, "epoch"), count(batch, "photo"));
-    let (name, rate) = (name(&phase.optimizer), phase.optimizer.learning_rate());
+    // In f32, so that a tenth of 0.003 reads as 0.0003.
+    let (name, rate) = (name(&phase.optimizer), phase.optimizer.learning_rate() as f32);
     format!("{then}{epochs} of {steps} of {batch}, {name} at a learning rate of {rate}")
 }
 
@@ -88,11 +89,11 @@ fn name(optimizer: &Optimizer) -> String {
     optimizer.to_keras()["class_name"].as_str().unwrap_or("optimizer").to_owned()
 }
 
-/// `119.6 of 134.3 million parameters learn: dense, dense_1, dense_2`.
+/// `8,259 of 14,722,947 parameters learn: dense, dense_1`.
 fn learning(model: &Model) -> String {
-    let millions = |weights: &[Weight]| weights.iter().map(Weight::count).sum::<usize>() as f64 / 1e6;
-    let (all, some) = (millions(&model.weights()), millions(&model.trainable_weights()));
-    format!("{some:.1} of {all:.1} million parameters learn: {}", named(&learners(&model.layers())))
+    let count = |weights: &[Weight]| thousands(weights.iter().map(Weight::count).sum());
+    let (all, some) = (count(&model.weights()), count(&model.trainable_weights()));
+    format!("{some} of {all} parameters learn: {}", named(&learners(&model.layers())))
 }
 
 /// The names of the layers that learn, nested models seen through.

@@ -1,0 +1,93 @@
+//! Training that goes on with a saved model.
+
+mod support;
+
+use engraft::formats::keras;
+use engraft::prelude::*;
+use support::{Place, save, small_model};
+
+const GO_ON: &str = "train photos --model m.keras -o n.keras --validation-split 0 --batch-size 8";
+
+#[test]
+fn a_model_of_unknown_origin_learns_with_its_own_settings_and_gets_names() {
+    let place = Place::with_photos(8);
+    place.add_model("m.keras");
+    let run = place.run(&format!("{GO_ON} --epochs 15")).succeeds();
+    assert!(run.out.contains("Model     m.keras, 16 x 16 pixels\n"), "{run}");
+    assert!(run.out.contains("15 epochs of 3 steps of 8 photos, Adam at a learning rate of 0.02\n"), "{run}");
+    let before = place.run("predict m.keras photos/red/00.bmp --json").succeeds().json();
+    assert_eq!(before["probabilities"].as_object().unwrap().keys().collect::<Vec<_>>(), ["0", "1", "2"]);
+    let after = place.run("predict n.keras photos/red/00.bmp --json").succeeds().json();
+    assert_eq!(after["class"], "red");
+
+    // By name in one, by the order of folders in the other.
+    let accuracy = |model: &str| {
+        let found = place.run(&format!("evaluate {model} photos --json")).succeeds().json();
+        found["accuracy"].as_f64().unwrap()
+    };
+    assert!(accuracy("n.keras") > accuracy("m.keras") && accuracy("n.keras") > 0.9);
+    let model = keras::load_model(&place.path("n.keras")).unwrap();
+    let compiled = model.compiled();
+    assert_eq!(compiled.as_ref().map(|compiled| compiled.loss), Some(Loss::sparse_categorical_crossentropy()));
+}
+
+#[test]
+fn frozen_layers_stay_as_stored_unless_told_otherwise() {
+    let place = Place::with_photos(2);
+    let model = small_model(3);
+    model.get_layer("conv").unwrap().set_trainable(false);
+    save(&model, &place.path("m.keras"));
+    let kernel = |name: &str| {
+        let model = keras::load_model(&place.path(name)).unwrap();
+        let conv = model.get_layer("conv").unwrap();
+        conv.weights()[0].values().clone()
+    };
+    let run = place.run(&format!("{GO_ON} --epochs 1")).succeeds();
+    assert!(run.out.contains("27 of 251 parameters learn: top\n"), "{run}");
+    assert_eq!(kernel("m.keras"), kernel("n.keras"));
+    place.run(&format!("{GO_ON} --epochs 1 --freeze none --optimizer sgd --learning-rate 0.5")).succeeds();
+    assert_ne!(kernel("m.keras"), kernel("n.keras"));
+}
+
+#[test]
+fn without_shuffling_photos_come_in_the_order_of_keras() {
+    let place = Place::with_photos(4);
+    place.add_model("m.keras");
+    let losses = |options: &str| {
+        place.run(&format!("{GO_ON} --epochs 2 --history h.json {options}")).succeeds();
+        place.json("h.json")["loss"].clone()
+    };
+    let ordered = losses("--no-shuffle --seed 1");
+    assert_eq!(ordered, losses("--no-shuffle --seed 2"), "nothing is left to the seed");
+    assert_ne!(losses("--seed 1"), losses("--seed 2"));
+}
+
+#[test]
+fn the_model_and_the_folder_must_agree_on_classes() {
+    let place = Place::with_photos(2);
+    place.add_model("m.keras");
+    place.run(&format!("{GO_ON} --epochs 1")).succeeds();
+    std::fs::rename(place.path("photos/red"), place.path("photos/rot")).unwrap();
+    let go_on = "train photos --model n.keras -o o.keras --validation-split 0 --epochs 1";
+    let expected = "photos: expected folders of the model's classes blue, green, red, received blue, green, rot";
+    place.run(go_on).fails(1, &[expected, "hint: rename the folders"]);
+    place.run("evaluate n.keras photos").fails(1, &["rot: expected a folder named after one of the classes"]);
+    std::fs::remove_dir_all(place.path("photos/rot")).unwrap();
+    place.run("evaluate m.keras photos").fails(1, &["expected 3 folders, one for each class of the model, received 2"]);
+    // A class may be missing where classes have names.
+    let found = place.run("evaluate n.keras photos").succeeds();
+    assert!(found.out.contains("\n  red    no photos\n"), "{found}");
+}
+
+#[test]
+fn photos_to_validate_on_may_lie_elsewhere() {
+    let place = Place::with_photos(2);
+    place.add_photos("held_out", 1, 5);
+    place.add_model("m.keras");
+    let go_on = "train photos --model m.keras -o n.keras --epochs 1 --history h.json --validation";
+    let run = place.run(&format!("{go_on} held_out")).succeeds();
+    assert!(run.out.contains("6 to learn from, 3 to validate on\n"), "{run}");
+    assert_eq!(place.json("h.json").as_object().unwrap().len(), 4);
+    let run = place.run(&format!("{go_on} photos")).succeeds();
+    assert!(run.err.contains("warning: 6 of 6 photos to validate on are among those to learn from"), "{run}");
+}

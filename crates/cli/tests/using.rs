@@ -1,0 +1,127 @@
+//! Summaries, predictions, evaluations and features, as text and as files.
+
+mod support;
+
+use engraft::prelude::*;
+use support::{Place, save, small_model};
+
+#[track_caller]
+fn totals(arguments: &str) -> [usize; 3] {
+    let run = Place::new().run(&format!("summary {arguments}")).succeeds();
+    let total = |title: &str| {
+        let line = run.out.lines().find_map(|line| line.strip_prefix(title)).unwrap_or_else(|| panic!("{run}"));
+        line.split_whitespace().next().unwrap().replace(',', "").parse().unwrap()
+    };
+    [total(" Total params: "), total(" Trainable params: "), total(" Non-trainable params: ")]
+}
+
+#[test]
+fn summaries_count_what_learns() {
+    let vgg16 = "--backbone vgg16 --image-size 256 --classes 5 --head 4096,4096";
+    for (freeze, trainable) in [
+        ("", 151_023_621),
+        ("--freeze all", 151_023_621),
+        ("--freeze none", 165_738_309),
+        ("--freeze 15", 158_103_045),
+        ("--freeze 15 --augment none", 158_103_045),
+        ("--freeze block4_pool", 158_103_045),
+        ("--freeze dense_1", 16_781_312 + 20_485),
+    ] {
+        assert_eq!(totals(&format!("{vgg16} {freeze}")), [165_738_309, trainable, 165_738_309 - trainable], "{freeze}");
+    }
+}
+
+#[test]
+fn a_saved_model_has_a_summary_too() {
+    let place = Place::new();
+    place.add_model("m.keras");
+    let run = place.run("summary m.keras --show-trainable").succeeds();
+    for expected in ["Model: \"small\"", "conv (Conv2D)", "(None, 14, 14, 8)", " Total params: 251 (1004.00 B)"] {
+        assert!(run.out.contains(expected), "{run}");
+    }
+    let run = place.run("summary m.keras --freeze top").succeeds();
+    assert!(run.out.contains(" Trainable params: 27 "), "{run}");
+}
+
+#[test]
+fn predictions_read_as_a_list_of_the_likeliest() {
+    let place = Place::with_photos(1);
+    let model = small_model(3);
+    // Whatever the photo, the top's bias decides: odds of 1, 2 and 5.
+    let top = model.get_layer("top").unwrap();
+    top.weights()[0].set(vec![0.0; 24]).unwrap();
+    top.weights()[1].set([1.0_f32, 2.0, 5.0].map(f32::ln).to_vec()).unwrap();
+    save(&model, &place.path("m.keras"));
+    let run = place.run("predict m.keras photos/red/00.bmp photos/blue/00.bmp --top 2").succeeds();
+    let expected = "photos/red/00.bmp\n   62.5 %  2\n   25.0 %  1\nphotos/blue/00.bmp\n   62.5 %  2\n   25.0 %  1\n";
+    assert_eq!((run.out.as_str(), run.err.as_str()), (expected, ""));
+
+    let run = place.run("evaluate m.keras photos").succeeds();
+    let expected = "accuracy 33.3 %, loss 1.3119 on 3 photos\n
+  blue     0.0 %  0 of 1
+  green    0.0 %  0 of 1
+  red    100.0 %  1 of 1
+";
+    assert_eq!((run.out.as_str(), run.err.as_str()), (expected, ""));
+}
+
+#[test]
+fn one_output_is_a_yes_or_no() {
+    let place = Place::with_photos(2);
+    std::fs::remove_dir_all(place.path("photos/green")).unwrap();
+    let model = Sequential::new().add(Input::new([8, 8, 3])).add(Rescaling::new(1.0 / 255.0)).add(Flatten::new());
+    let model = model.add(Dense::new(1).activation(Sigmoid)).build().unwrap();
+    model.compile(Adam::new(0.01), Loss::binary_crossentropy(), [Metric::Accuracy]).unwrap();
+    save(&model, &place.path("m.keras"));
+    place.run("train photos --model m.keras -o n.keras --validation-split 0 --epochs 30 --batch-size 4").succeeds();
+    let found = place.run("evaluate n.keras photos --json").succeeds().json();
+    assert_eq!(found["accuracy"], 1.0);
+    let found = place.run("predict n.keras photos/red/00.bmp --json").succeeds().json();
+    assert_eq!(found["class"], "red");
+    let probabilities = &found["probabilities"];
+    // 1 - p in f32.
+    assert!((probabilities["red"].as_f64().unwrap() + probabilities["blue"].as_f64().unwrap() - 1.0).abs() < 1e-6);
+}
+
+#[test]
+fn a_model_saved_before_compile_can_be_used_as_well() {
+    let place = Place::with_photos(1);
+    let model = small_model(3);
+    *model.compiled() = None;
+    save(&model, &place.path("m.keras"));
+    let found = place.run("evaluate m.keras photos --json").succeeds().json();
+    assert_eq!(found["images"], 3);
+    let run = place.run("train photos --model m.keras -o n.keras --validation-split 0 --epochs 1").succeeds();
+    assert!(run.out.contains("Adam at a learning rate of 0.0001\n"), "{run}");
+}
+
+#[test]
+fn features_are_a_numpy_array() {
+    let place = Place::with_photos(2);
+    place.add_model("m.keras");
+    let images = "photos/red/00.bmp photos/red/01.bmp photos/blue/00.bmp";
+    let run = place.run(&format!("features m.keras {images} --layer conv -o f.npy")).succeeds();
+    assert_eq!(run.out, "f.npy: [3, 14, 14, 8] of float32\n");
+    let file = place.read("f.npy");
+    let npy = npyz::NpyFile::new(&file[..]).unwrap();
+    assert_eq!(npy.shape(), [3, 14, 14, 8]);
+    let values = npy.into_vec::<f32>().unwrap();
+    assert!(values.iter().all(|value| *value >= 0.0) && values.iter().any(|value| *value > 0.0), "after a ReLU");
+
+    place.run(&format!("features m.keras {images} --layer cov -o g.npy")).fails(1, &["no layer called `cov`", "conv"]);
+    place.run("features m.keras absent.jpg --layer conv -o g.npy").fails(1, &["absent.jpg: not found"]);
+    assert!(!place.path("g.npy").exists());
+}
+
+/// As with `| head`.
+#[cfg(unix)]
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let place = Place::new();
+    let run = place.run_with("summary --backbone vgg16", |command| {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        command.stdout(writer)
+    });
+    assert_eq!((run.code, run.err.as_str()), (Some(0), ""), "{run}");
+}
