@@ -1,7 +1,7 @@
 //! Other programs, run in the open.
 
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::Instant;
 
 use crate::TaskError;
@@ -21,10 +21,27 @@ pub(crate) fn step(name: &str, command: &mut Command) -> Result<(), TaskError> {
     let status = command.status().map_err(|error| TaskError::at(command.get_program().display(), error))?;
     let seconds = start.elapsed().as_secs_f64();
     if !status.success() {
-        // A process ended by a signal has no code; 1 says as much.
-        let code = status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
-        return Err(TaskError::Step { step: format!("{name} (after {seconds:.1} s)"), code });
+        return Err(TaskError::Step { step: format!("{name} (after {seconds:.1} s)"), code: code(status) });
     }
     eprintln!("<== {name}: {seconds:.1} s");
     Ok(())
+}
+
+/// Runs a command as a named step and gives what it prints.
+///
+/// # Errors
+/// [`TaskError::Step`] with the exit code of a command that fails.
+pub(crate) fn output_of(name: &str, command: &mut Command) -> Result<String, TaskError> {
+    eprintln!("==> {name}");
+    let output = command.stderr(Stdio::inherit()).output();
+    let output = output.map_err(|error| TaskError::at(command.get_program().display(), error))?;
+    match output.status.success() {
+        true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
+        false => Err(TaskError::Step { step: name.to_owned(), code: code(output.status) }),
+    }
+}
+
+/// A process ended by a signal has no code; 1 says as much.
+fn code(status: ExitStatus) -> u8 {
+    status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
 }

@@ -52,7 +52,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
 
 /// All rows must fit into memory.
 fn check_memory(row: &Tensor, rows: usize) -> Result<(), Error> {
-    let needed = (row.data().len() * size_of::<f32>()).saturating_mul(rows);
+    let needed = size_of_val(row.data()).saturating_mul(rows);
     match available_memory() {
         Some(available) if needed > available => Err(Error::new(
             "features",

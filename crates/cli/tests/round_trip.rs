@@ -26,7 +26,10 @@ fn a_model_is_trained_evaluated_and_used() {
         assert!(run.out.contains(expected), "expected {expected:?} in {run}");
     }
     assert!(run.err.contains("Epoch 14/14: 0:"), "{run}");
-    assert!(run.err.contains(" images/s - loss: ") && run.err.contains(" - val_accuracy: "), "{run}");
+    assert!(
+        run.err.contains(" - loss: ") && run.err.contains(" - val_accuracy: ") && run.err.contains(" images/s\n"),
+        "{run}"
+    );
     assert_eq!(place.snapshot("photos"), before, "photos are only read");
 
     let history = place.json("h.json");

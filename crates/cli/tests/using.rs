@@ -9,8 +9,8 @@ use support::{Place, save, small_model};
 fn totals(arguments: &str) -> [usize; 3] {
     let run = Place::new().run(&format!("summary {arguments}")).succeeds();
     let total = |title: &str| {
-        let line = run.out.lines().find_map(|line| line.strip_prefix(title)).unwrap_or_else(|| panic!("{run}"));
-        line.split_whitespace().next().unwrap().replace(',', "").parse().unwrap()
+        let number = run.out.lines().find_map(|line| line.strip_prefix(title)?.split_whitespace().next());
+        number.and_then(|number| number.replace(',', "").parse().ok()).unwrap_or_else(|| panic!("{title} in {run}"))
     };
     [total(" Total params: "), total(" Trainable params: "), total(" Non-trainable params: ")]
 }

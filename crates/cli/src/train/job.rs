@@ -103,10 +103,7 @@ impl Job<'_> {
             let fit = self.fit(self.batch()).epochs(phase.epochs).seed(phase.seed).callback(&mut progress);
             let fitted = model.fit(&self.training, fit);
             history.extend(&progress.history);
-            fitted.map_err(|error| {
-                note(what_is_left(output, number));
-                error
-            })?;
+            fitted.inspect_err(|_| note(what_is_left(output, number)))?;
             self.classifier.save(output.path())?;
             if let Some(place) = progress.stopped {
                 return Ok(Outcome::Stopped(place));

@@ -56,7 +56,7 @@ impl Progress {
         }
         let name = self.epoch_name(epoch).to_lowercase();
         self.stopped = Some(format!("{name}, step {}", step + 1));
-        self.bar.abandon();
+        self.bar.finish_and_clear();
         ControlFlow::Break(())
     }
 }
@@ -68,34 +68,31 @@ impl Callback for Progress {
 
     fn on_epoch_begin(&mut self, epoch: usize) {
         let steps = self.begin.map_or(0, |begin| begin.steps);
-        self.bar = bar("{pos:>5}/{len} {bar:24} {wide_msg}", steps as u64);
+        // Two lines, so that everything fits into 80 columns.
+        self.bar =
+            bar("{prefix}\n{pos:>3}/{len} {bar:12} {wide_msg}", steps as u64).with_prefix(self.epoch_name(epoch));
         (self.epoch_began, self.shown) = (Instant::now(), Instant::now());
-        if !self.bar.is_hidden() {
-            note(self.epoch_name(epoch));
-        }
     }
 
     fn on_batch_end(&mut self, end: &BatchEnd<'_>) -> Flow {
         let (done, elapsed) = (end.step + 1, self.epoch_began.elapsed());
         self.rate = rate(end.averages, elapsed);
         let left = elapsed.mul_f64((end.steps - done) as f64 / done as f64);
-        let text = format!("{}, {} left - {}", self.rate, clock(left), numbers(&end.averages.numbers()));
-        self.bar.set_position(done as u64);
+        let text = format!("{} left - {} - {}", clock(left), numbers(&end.averages.numbers()), self.rate);
         if self.bar.is_hidden() && self.shown.elapsed() > PLAIN_EVERY {
             self.shown = Instant::now();
             note(format_args!("{}: {done}/{} - {text}", self.epoch_name(end.epoch), end.steps));
         }
         self.bar.set_message(text);
+        self.bar.set_position(done as u64);
         self.stop_if_requested(end.epoch, end.step)
     }
 
     fn on_epoch_end(&mut self, end: &EpochEnd<'_>) -> Flow {
         self.history.push(end.numbers.iter().cloned());
-        let text = format!("{} - {} - {}", clock(self.epoch_began.elapsed()), self.rate, numbers(end.numbers));
-        match self.bar.is_hidden() {
-            true => note(format_args!("{}: {text}", self.epoch_name(end.epoch))),
-            false => self.bar.finish_with_message(text),
-        }
+        self.bar.finish_and_clear();
+        let (name, time) = (self.epoch_name(end.epoch), clock(self.epoch_began.elapsed()));
+        note(format_args!("{name}: {time} - {} - {}", numbers(end.numbers), self.rate));
         let last = self.begin.is_some_and(|begin| end.epoch + 1 == begin.epochs);
         let steps = self.begin.map_or(1, |begin| begin.steps);
         if last { ControlFlow::Continue(()) } else { self.stop_if_requested(end.epoch, steps - 1) }

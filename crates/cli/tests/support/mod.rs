@@ -1,6 +1,7 @@
 //! The program run as a user runs it, on photos and models made for the occasion.
 
 #![allow(dead_code, reason = "each file of tests uses some of it")]
+#![allow(clippy::unwrap_used, reason = "only tests use it")]
 
 use std::fs;
 use std::io::Read;
@@ -15,24 +16,25 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// What each class looks like: a patch of this colour somewhere in grey noise.
-pub const COLOURS: [(&str, [u8; 3]); 3] = [("blue", [30, 40, 230]), ("green", [20, 200, 40]), ("red", [220, 30, 20])];
+pub(crate) const COLOURS: [(&str, [u8; 3]); 3] =
+    [("blue", [30, 40, 230]), ("green", [20, 200, 40]), ("red", [220, 30, 20])];
 
 /// A folder to work in, gone afterwards.
-pub struct Place(TempDir);
+pub(crate) struct Place(TempDir);
 
 impl Place {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
 
     /// With `each` photos of each class of [`COLOURS`] in the folder `photos`.
-    pub fn with_photos(each: usize) -> Self {
+    pub(crate) fn with_photos(each: usize) -> Self {
         let place = Self::new();
         place.add_photos("photos", each, 1);
         place
     }
 
-    pub fn add_photos(&self, folder: &str, each: usize, seed: u64) {
+    pub(crate) fn add_photos(&self, folder: &str, each: usize, seed: u64) {
         let mut rng = Rng::new(seed);
         for (class, colour) in COLOURS {
             for number in 0..each {
@@ -41,30 +43,30 @@ impl Place {
         }
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 
-    pub fn write(&self, name: &str, content: &[u8]) {
+    pub(crate) fn write(&self, name: &str, content: &[u8]) {
         let path = self.path(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, content).unwrap();
     }
 
-    pub fn read(&self, name: &str) -> Vec<u8> {
+    pub(crate) fn read(&self, name: &str) -> Vec<u8> {
         fs::read(self.path(name)).unwrap()
     }
 
-    pub fn json(&self, name: &str) -> Value {
+    pub(crate) fn json(&self, name: &str) -> Value {
         serde_json::from_slice(&self.read(name)).unwrap()
     }
 
     /// Runs `engraft` in the folder with arguments separated by spaces.
-    pub fn run(&self, arguments: &str) -> Run {
+    pub(crate) fn run(&self, arguments: &str) -> Run {
         self.run_with(arguments, |command| command)
     }
 
-    pub fn run_with(&self, arguments: &str, change: impl FnOnce(&mut Command) -> &mut Command) -> Run {
+    pub(crate) fn run_with(&self, arguments: &str, change: impl FnOnce(&mut Command) -> &mut Command) -> Run {
         let mut command = Command::new(env!("CARGO_BIN_EXE_engraft"));
         command.args(arguments.split_whitespace()).current_dir(self.0.path()).env("ENGRAFT_CACHE", self.0.path());
         // Nothing may be downloaded here, and nothing found that happens to be on the machine.
@@ -73,12 +75,12 @@ impl Place {
     }
 
     /// Saves a small model of three classes on 16 by 16 pixels that learns colours within a few epochs.
-    pub fn add_model(&self, name: &str) {
+    pub(crate) fn add_model(&self, name: &str) {
         save(&small_model(3), &self.path(name));
     }
 
     /// The entries of a model's file, but for the date.
-    pub fn entries(&self, name: &str) -> Vec<(String, Vec<u8>)> {
+    pub(crate) fn entries(&self, name: &str) -> Vec<(String, Vec<u8>)> {
         let mut zip = zip::ZipArchive::new(fs::File::open(self.path(name)).unwrap()).unwrap();
         let mut entries = Vec::new();
         for index in 0..zip.len() {
@@ -93,7 +95,7 @@ impl Place {
     }
 
     /// Every file below the folder `name` with its content.
-    pub fn snapshot(&self, name: &str) -> Vec<(PathBuf, Vec<u8>)> {
+    pub(crate) fn snapshot(&self, name: &str) -> Vec<(PathBuf, Vec<u8>)> {
         let mut files = Vec::new();
         let mut pending = vec![self.path(name)];
         while let Some(folder) = pending.pop() {
@@ -111,11 +113,11 @@ impl Place {
 }
 
 /// What came of a run.
-pub struct Run {
+pub(crate) struct Run {
     arguments: String,
-    pub code: Option<i32>,
-    pub out: String,
-    pub err: String,
+    pub(crate) code: Option<i32>,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
 impl Run {
@@ -132,26 +134,26 @@ impl Run {
     }
 
     #[track_caller]
-    pub fn succeeds(self) -> Self {
+    pub(crate) fn succeeds(self) -> Self {
         self.ends_with(0)
     }
 
     #[track_caller]
-    pub fn ends_with(self, code: i32) -> Self {
+    pub(crate) fn ends_with(self, code: i32) -> Self {
         assert_eq!(self.code, Some(code), "{self}");
         self
     }
 
     /// Fails with this code and each of these in the error.
     #[track_caller]
-    pub fn fails(self, code: i32, expected: &[&str]) -> Self {
+    pub(crate) fn fails(self, code: i32, expected: &[&str]) -> Self {
         let run = self.ends_with(code);
         assert!(run.err.contains("error: "), "{run}");
         expected.iter().for_each(|expected| assert!(run.err.contains(expected), "expected {expected:?} in {run}"));
         run
     }
 
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self}"))
     }
 }
@@ -163,7 +165,7 @@ impl std::fmt::Display for Run {
     }
 }
 
-pub fn small_model(classes: usize) -> Model {
+pub(crate) fn small_model(classes: usize) -> Model {
     engraft::clear_session();
     let model = Sequential::with_name("small")
         .add(Input::new([16, 16, 3]))
@@ -177,12 +179,12 @@ pub fn small_model(classes: usize) -> Model {
     model
 }
 
-pub fn save(model: &Model, path: &Path) {
+pub(crate) fn save(model: &Model, path: &Path) {
     keras::save(model, path, &SaveOptions::default()).unwrap();
 }
 
 /// A file of the tests of photos.
-pub fn testdata(name: &str) -> Vec<u8> {
+pub(crate) fn testdata(name: &str) -> Vec<u8> {
     fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("../data/testdata").join(name)).unwrap()
 }
 
@@ -197,7 +199,7 @@ fn photo(colour: [u8; 3], rng: &mut Rng) -> Vec<u8> {
 }
 
 /// An uncompressed image of 24 bits; a row of `width` pixels must fill a multiple of 4 bytes.
-pub fn bmp(width: usize, height: usize, mut pixel: impl FnMut(usize, usize) -> [u8; 3]) -> Vec<u8> {
+pub(crate) fn bmp(width: usize, height: usize, mut pixel: impl FnMut(usize, usize) -> [u8; 3]) -> Vec<u8> {
     let size = 54 + 3 * width * height;
     let mut file = b"BM".to_vec();
     for number in [size as u32, 0, 54, 40, width as u32, height as u32, 1 | 24 << 16, 0, 0, 0, 0, 0, 0] {
