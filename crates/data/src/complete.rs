@@ -2,10 +2,12 @@
 
 use image::ImageFormat;
 
+use crate::jpeg;
+
 /// Whether the file reaches its end. Of these formats the decoders fill in what is missing without a word.
 pub(crate) fn is_complete(format: ImageFormat, bytes: &[u8]) -> bool {
     match format {
-        ImageFormat::Jpeg => jpeg_is_complete(bytes),
+        ImageFormat::Jpeg => jpeg::is_complete(bytes),
         ImageFormat::WebP => match bytes.get(4..8) {
             // The size leaves out 8 bytes of header; the byte that pads to an even size may be missing.
             Some(&[a, b, c, d]) => bytes.len() as u64 + 1 >= u64::from(u32::from_le_bytes([a, b, c, d])) + 8,
@@ -13,28 +15,6 @@ pub(crate) fn is_complete(format: ImageFormat, bytes: &[u8]) -> bool {
         },
         _ => true,
     }
-}
-
-/// Whether a JPEG's segments and scans lead to its end-of-image marker. A thumbnail's own end lies inside a segment and
-/// doesn't count.
-fn jpeg_is_complete(bytes: &[u8]) -> bool {
-    const END_OF_IMAGE: u8 = 0xD9;
-    let mut at = 0;
-    while let Some(offset) = bytes[at..].iter().position(|&byte| byte == 0xFF) {
-        at += offset + 1;
-        match bytes.get(at..) {
-            Some([END_OF_IMAGE, ..]) => return true,
-            // Fill bytes, a stuffed zero, and the markers that stand alone: restart, start of image, temporary.
-            Some([0xFF, ..]) => {}
-            Some([0x00 | 0x01 | 0xD0..=0xD8, ..]) => at += 1,
-            Some([_, high, low, ..]) => at += 1 + usize::from(u16::from_be_bytes([*high, *low])),
-            _ => return false,
-        }
-        if at > bytes.len() {
-            return false;
-        }
-    }
-    false
 }
 
 #[cfg(test)]

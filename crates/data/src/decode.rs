@@ -10,6 +10,7 @@ use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Li
 
 use crate::complete::is_complete;
 use crate::file::{Problem, read};
+use crate::jpeg;
 
 /// The most pixels a photo may declare, 178 megapixels: the size at which Pillow, too, takes an image for a
 /// decompression bomb.
@@ -45,8 +46,9 @@ pub fn decode(path: &Path) -> Result<Pixels> {
 /// format, whatever the file is called. The EXIF orientation is applied, transparency is flattened on white, and of 16
 /// bits the upper 8 are kept (as TensorFlow does).
 ///
-/// The pixels of a JPEG are within a few steps of 255 of what libjpeg's accurate transform gives, and with it Pillow.
-/// TensorFlow's default is the fast transform, which strays further from it, by up to 20 in a pixel.
+/// The pixels of a JPEG are those of libjpeg's accurate transform, bit for bit, as Pillow and with it Keras' `load_img` give
+/// them; of a CMYK or YCCK one they are within a few steps of 255. TensorFlow's default is the fast transform, which strays
+/// from it by up to 20 in a pixel.
 ///
 /// # Errors
 /// Where the content is none of these formats, is damaged or cut short, or declares more than [`MAX_PIXELS`].
@@ -57,6 +59,9 @@ pub fn decode_bytes(bytes: &[u8], place: impl fmt::Display) -> Result<Pixels> {
 /// `bytes` decoded, upright and opaque.
 pub(crate) fn pixels(bytes: &[u8]) -> std::result::Result<Pixels, Problem> {
     let format = sniff(bytes)?;
+    if format == ImageFormat::Jpeg {
+        jpeg::check_kind(bytes)?;
+    }
     let damaged = |error: ImageError| format!("damaged {}: {error}", name(format));
     let mut decoder = ImageReader::with_format(Cursor::new(bytes), format);
     decoder.limits(limits());
@@ -74,7 +79,11 @@ pub(crate) fn pixels(bytes: &[u8]) -> std::result::Result<Pixels, Problem> {
     }
     // Damaged metadata doesn't make a photo useless.
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-    let mut image = DynamicImage::from_decoder(decoder).map_err(damaged)?;
+    let through_libjpeg = if format == ImageFormat::Jpeg { jpeg::decode(bytes, (width, height))? } else { None };
+    let mut image = match through_libjpeg {
+        Some(image) => DynamicImage::ImageRgb8(image),
+        None => DynamicImage::from_decoder(decoder).map_err(damaged)?,
+    };
     image.apply_orientation(orientation);
     let (width, height) = (image.width() as usize, image.height() as usize);
     Ok(Pixels { width, height, rgb: opaque_rgb(image) })

@@ -22,6 +22,7 @@ mod dataset;
 mod decode;
 mod file;
 mod folder;
+mod jpeg;
 mod listing;
 mod photos;
 mod resize;

@@ -2,6 +2,7 @@
 
 Run in this folder with Pillow 13 and, for the 16-bit image and the resizing (`--tensorflow`), TensorFlow 2.21.
 """
+import hashlib
 import io
 import struct
 import sys
@@ -70,6 +71,19 @@ def jpegs():
     open("ycck.jpg", "wb").write(content)
 
 
+def exact():
+    """37 wide, 23 high, so that blocks are cut at both edges; colours change where a subsampled pixel doesn't end."""
+    y, x = np.mgrid[:23, :37]
+    stripes = np.stack([(x // 3 * 85 + y) % 256, (y // 5 * 60 + 2 * x) % 256, ((x + y) // 7 * 110) % 256], axis=-1)
+    image = Image.fromarray(stripes.astype(np.uint8))
+    image.save("exact_420.jpg", quality=80, subsampling="4:2:0")
+    image.save("exact_444.jpg", quality=80, subsampling="4:4:4")
+    image.save("exact_progressive.jpg", quality=80, subsampling="4:2:0", progressive=True)
+    image.convert("L").save("exact_grey.jpg", quality=80)
+    for name in ["exact_420.jpg", "exact_444.jpg", "exact_progressive.jpg", "exact_grey.jpg"]:
+        print(name, "sha256", hashlib.sha256(Image.open(name).convert("RGB").tobytes()).hexdigest())
+
+
 def pngs():
     sixteen = np.array([[0, 255, 256, 32767], [32768, 40000, 65279, 65535]], np.uint16)
     Image.fromarray(sixteen).save("grey16.png")
@@ -109,7 +123,7 @@ def bomb():
 
 
 if __name__ == "__main__":
-    for write in (oriented, jpegs, pngs, moving, others, bomb):
+    for write in (oriented, jpegs, exact, pngs, moving, others, bomb):
         write()
     for name in ["orientation_1.jpg", "grey.jpg", "progressive.jpg", "cmyk.jpg", "ycck.jpg", "animated.gif", "palette.bmp", "lossy.webp"]:
         corners(name)
