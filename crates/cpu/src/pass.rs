@@ -1,6 +1,6 @@
 //! One run of a plan over a batch, forward and back.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use engraft_kernels::add_assign;
@@ -24,13 +24,13 @@ pub(crate) struct Pass<'a> {
     pub(crate) values: Values<'a>,
     scratch: &'a mut [f32],
     iteration: u64,
-    /// By step, the batch's statistics that it normalised by.
-    statistics: HashMap<usize, Arc<Statistics>>,
+    /// By step, the batch's statistics that it normalised by. In order: a layer called twice moves its own twice.
+    statistics: BTreeMap<usize, Arc<Statistics>>,
 }
 
 impl<'a> Pass<'a> {
     pub(crate) fn new(values: Values<'a>, scratch: &'a mut [f32], iteration: u64) -> Self {
-        Self { values, scratch, iteration, statistics: HashMap::new() }
+        Self { values, scratch, iteration, statistics: BTreeMap::new() }
     }
 
     /// The prefix a chunk at a time, then everything else.

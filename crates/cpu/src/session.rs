@@ -1,10 +1,10 @@
 //! A plan with its buffers, ready to run.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use engraft_kernels::Threads;
-use engraft_nn::plan::{Plan, Purpose};
+use engraft_kernels::{Threads, add_assign};
+use engraft_nn::plan::{Plan, Purpose, ValueId};
 use engraft_nn::{Error, Gradients, LabelledBatch, OptimizerState, Result, Session, StepOutput, Tensor};
 
 use crate::buffers::{Buffers, zeroed};
@@ -41,9 +41,9 @@ impl CpuSession {
 
 impl Session for CpuSession {
     fn predict(&mut self, inputs: &[&Tensor]) -> Result<Vec<Tensor>> {
-        self.run(inputs, 0, |plan, pass| {
+        self.run(inputs, 0, |_, pass| {
             pass.forward();
-            Ok(plan.program().outputs.iter().map(|&output| pass.values.tensor(output)).collect())
+            Ok(outputs(&pass.values))
         })
     }
 
@@ -51,7 +51,7 @@ impl Session for CpuSession {
         self.run(batch.inputs, 0, |_, pass| {
             pass.forward();
             let loss = mean_loss(&pass.values, batch, None)?;
-            Ok(StepOutput { loss, output: head_output(&pass.values) })
+            Ok(StepOutput { loss, output: outputs(&pass.values).remove(0) })
         })
     }
 
@@ -69,7 +69,7 @@ impl Session for CpuSession {
             if let Some(slot) = slot {
                 pass.values.buffers.put_back(slot, gradient);
             }
-            let step = StepOutput { loss: loss?, output: head_output(&pass.values) };
+            let step = StepOutput { loss: loss?, output: outputs(&pass.values).remove(0) };
             if !step.loss.is_finite() {
                 return Err(not_finite(step.loss, state.iterations + 1));
             }
@@ -82,19 +82,12 @@ impl Session for CpuSession {
 
     fn gradients(&mut self, inputs: &[&Tensor], upstream: &[&Tensor], step: u64) -> Result<Gradients> {
         self.run(inputs, step, |plan, pass| {
-            pass.forward();
-            let outputs = plan.program().outputs.iter().map(|&output| pass.values.tensor(output)).collect();
-            for (&output, upstream) in plan.program().outputs.iter().zip(upstream) {
-                let length = pass.values.length(output);
-                if upstream.data().len() != length {
-                    return Err(Error::new("upstream", format_args!("{length} numbers"), upstream.data().len()));
-                }
-                if let Some(slot) = plan.gradient_slot(output) {
-                    let mut gradient = pass.values.buffers.take(slot);
-                    gradient[..length].copy_from_slice(upstream.data());
-                    pass.values.buffers.put_back(slot, gradient);
-                }
+            if !matches!(plan.purpose(), Purpose::Gradients) {
+                return Err(Error::new("gradients", "a plan of gradients", format_args!("{:?}", plan.purpose())));
             }
+            pass.forward();
+            begin_gradients(&mut pass.values, upstream)?;
+            let outputs = outputs(&pass.values);
             let mut weights = HashMap::new();
             pass.backward(&mut Sink::Keep(&mut weights))?;
             pass.move_statistics();
@@ -102,6 +95,29 @@ impl Session for CpuSession {
             Ok(Gradients { outputs, inputs, weights })
         })
     }
+}
+
+/// Writes the gradients by the outputs. A value that is an output twice, reshaped or not, has their sum.
+fn begin_gradients(values: &mut Values<'_>, upstream: &[&Tensor]) -> Result<()> {
+    let outputs = &values.plan.program().outputs;
+    if upstream.len() != outputs.len() {
+        return Err(Error::new("upstream", format_args!("{} tensors", outputs.len()), upstream.len()));
+    }
+    let mut begun = HashSet::new();
+    for (&output, upstream) in outputs.iter().zip(upstream) {
+        let length = values.length(output);
+        if upstream.data().len() != length {
+            return Err(Error::new("upstream", format_args!("{length} numbers"), upstream.data().len()));
+        }
+        let Some(slot) = values.plan.gradient_slot(output) else { continue };
+        let mut gradient = values.buffers.take(slot);
+        match begun.insert(values.plan.root(output)) {
+            true => gradient[..length].copy_from_slice(upstream.data()),
+            false => add_assign(&mut gradient[..length], upstream.data()),
+        }
+        values.buffers.put_back(slot, gradient);
+    }
+    Ok(())
 }
 
 /// Mean loss of a batch, penalties included. Writes the gradient by the program's last value where asked.
@@ -119,12 +135,15 @@ fn mean_loss(values: &Values<'_>, batch: &LabelledBatch<'_>, gradient: Option<&m
     Ok(mean + loss::penalty(plan.program()))
 }
 
-/// The model's output: the program's last value through the head.
-fn head_output(values: &Values<'_>) -> Tensor {
-    let output = values.plan.program().outputs[0];
-    let mut tensor = values.tensor(output);
-    loss::apply_head(values.plan.head(), values.plan.program().size(output), tensor.data_mut());
-    tensor
+/// The model's outputs: the program's, through the head where one was split off.
+fn outputs(values: &Values<'_>) -> Vec<Tensor> {
+    let (plan, program) = (values.plan, values.plan.program());
+    let output = |&output: &ValueId| {
+        let mut tensor = values.tensor(output);
+        loss::apply_head(plan.head(), program.size(output), tensor.data_mut());
+        tensor
+    };
+    program.outputs.iter().map(output).collect()
 }
 
 fn not_finite(loss: f64, step: u64) -> Error {

@@ -1,5 +1,7 @@
 //! Every layer, forward and backward, against Keras.
 
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
 use engraft_cpu::CpuExecutor;
 use engraft_golden::{Case, relative_error};
 use engraft_nn::layers::from_config;

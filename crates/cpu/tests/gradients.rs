@@ -1,5 +1,7 @@
 //! Gradients of whole models against finite differences: branches, shared layers, nested models.
 
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
 use engraft_cpu::CpuExecutor;
 use engraft_nn::plan::Plan;
 use engraft_nn::prelude::*;

@@ -118,6 +118,10 @@ pub struct Graph {
 impl Graph {
     /// The graph from `inputs` to `outputs`; an error if an output needs anything else, or two layers share a name.
     pub fn new(inputs: Vec<SymbolicTensor>, outputs: Vec<SymbolicTensor>) -> Result<Self> {
+        if inputs.is_empty() || outputs.is_empty() {
+            let received = format!("{} inputs and {} outputs", inputs.len(), outputs.len());
+            return Err(Error::new("model", "at least one input and one output", received));
+        }
         for input in &inputs {
             if input.layer().def_as::<InputLayer>().is_none() {
                 let place = format!("input from {}", input.layer().place());
@@ -254,6 +258,25 @@ mod tests {
         let y = Add::new().call([&a, &b]).unwrap();
         let error = Model::new(&a, &y).unwrap_err().to_string();
         assert!(error.contains(b.layer().name()), "{error}");
+    }
+
+    #[test]
+    fn a_model_of_nothing_is_an_error() {
+        let x = Input::new([4]);
+        for (inputs, outputs) in [(vec![], vec![x.clone()]), (vec![x.clone()], vec![]), (vec![], vec![])] {
+            let error = Model::new(&inputs, &outputs).unwrap_err().to_string();
+            assert!(error.contains("at least one input and one output"), "{error}");
+        }
+    }
+
+    #[test]
+    fn several_outputs_make_a_model_but_no_layer() {
+        let x = Input::new([4]);
+        let y = Dense::new(3).call(&x).unwrap();
+        let model = Model::new(&x, [&y, &x]).unwrap();
+        assert_eq!((model.outputs().len(), model.output_shape()), (2, &vec![3]));
+        let error = model.call(&x).unwrap_err().to_string();
+        assert!(error.contains("one output") && error.contains("hint"), "{error}");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What a layer is: a shared handle around a description.
 
 use std::any::Any;
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -145,18 +146,19 @@ impl Layer {
 
     /// Its weights, those of nested layers included, each once, in Keras' order. Empty before the first call.
     pub fn weights(&self) -> Vec<Weight> {
-        let mut weights = Vec::new();
-        self.visit_weights(true, &mut |weight, _| weights.push(weight.clone()));
-        let mut seen = std::collections::HashSet::new();
-        weights.retain(|weight| seen.insert(weight.id()));
-        weights
+        self.weights_where(|_| true)
     }
 
     /// The weights that training would change now.
     pub fn trainable_weights(&self) -> Vec<Weight> {
-        let mut weights = Vec::new();
+        self.weights_where(|trainable| trainable)
+    }
+
+    /// Each weight once that somewhere is as trainable as wanted.
+    fn weights_where(&self, wanted: impl Fn(bool) -> bool) -> Vec<Weight> {
+        let (mut weights, mut seen) = (Vec::new(), HashSet::new());
         self.visit_weights(true, &mut |weight, trainable| {
-            if trainable && !weights.iter().any(|w: &Weight| w.id() == weight.id()) {
+            if wanted(trainable) && seen.insert(weight.id()) {
                 weights.push(weight.clone());
             }
         });
@@ -179,10 +181,17 @@ impl Layer {
     }
 
     /// Applies the layer to symbolic inputs: one `&tensor`, or `[&a, &b]`.
+    ///
+    /// # Errors
+    /// Shapes that don't fit, and models of several outputs.
     pub fn call<'a>(&self, inputs: impl Arguments<'a>) -> Result<SymbolicTensor> {
         let inputs = inputs.tensors();
         let shapes: Vec<Shape> = inputs.iter().map(|input| input.shape().clone()).collect();
         self.build(&shapes)?;
+        if let Some(several) = self.0.def.graph().map(|graph| graph.outputs().len()).filter(|&outputs| outputs != 1) {
+            return Err(Error::new(self.place(), "one output, for a model called as a layer", several)
+                .hint("make a model of its inputs and the output that is wanted"));
+        }
         let shape = self.0.def.output_shape(&shapes).map_err(|e| e.within(self.place()))?;
         Ok(SymbolicTensor::new(self.clone(), inputs, shape))
     }
@@ -191,11 +200,17 @@ impl Layer {
     pub fn build(&self, shapes: &[Shape]) -> Result<()> {
         let _guard = self.0.building.lock().unwrap_or_else(PoisonError::into_inner);
         let place = |e: Error| e.within(self.place());
+        shapes.iter().try_for_each(|shape| check_size("input", shape)).map_err(place)?;
         if self.0.built.get().is_none() {
             self.0.def.build(shapes).map_err(place)?;
         }
         let output_shape = self.0.def.output_shape(shapes).map_err(place)?;
+        // An input is checked when it is used: making one can't fail.
+        if !shapes.is_empty() {
+            check_size("output", &output_shape).map_err(place)?;
+        }
         let specs = self.0.def.weights(shapes).map_err(place)?;
+        specs.iter().try_for_each(|spec| check_size(spec.name, &spec.shape)).map_err(place)?;
         match self.0.built.get() {
             None => {
                 let weights = specs.into_iter().map(|spec| Weight::new(self.name(), spec)).collect();
@@ -239,6 +254,18 @@ impl Layer {
         let trainable = enclosing && self.trainable();
         self.own_weights().iter().for_each(|weight| visit(weight, trainable && weight.trainable()));
         self.layers().iter().for_each(|layer| layer.visit_weights(trainable, visit));
+    }
+}
+
+/// More numbers than this, 4 TiB of them, are in no sample and no weight; sums of such sizes can't overflow.
+const MAX_SIZE: usize = 1 << 40;
+
+fn check_size(what: &str, shape: &[usize]) -> Result<()> {
+    let size = shape.iter().try_fold(1usize, |size, &axis| size.checked_mul(axis).filter(|&size| size <= MAX_SIZE));
+    match size {
+        Some(1..) => Ok(()),
+        Some(0) => Err(Error::new(what, "a size of at least 1 for every axis", format_args!("{shape:?}"))),
+        None => Err(Error::new(what, format_args!("at most {MAX_SIZE} numbers"), format_args!("{shape:?}"))),
     }
 }
 
@@ -299,3 +326,31 @@ pub trait LayerDefExt: LayerDef + Sized {
 }
 
 impl<D: LayerDef> LayerDefExt for D {}
+
+#[cfg(test)]
+mod tests {
+    use crate::prelude::*;
+
+    #[test]
+    fn sizes_of_nothing_and_beyond_all_bounds_are_named() {
+        let huge = usize::MAX;
+        let errors = [
+            (Flatten::new().call(&Input::new([0, 4])), "at least 1"),
+            (Flatten::new().call(&Input::new([huge, 2])), "at most"),
+            (Concatenate::new().call([&Input::new([huge]), &Input::new([huge])]), "at most"),
+            (Dense::new(huge).call(&Input::new([8])), "at most"),
+            (Dense::new(0).call(&Input::new([8])), "at least 1"),
+            (Dense::new(1 << 39).call(&Input::new([4])), "kernel: expected at most"),
+            (Conv2D::new(1, [1, huge]).padding(Padding::Same).call(&Input::new([4, 4, 1])), "can be counted"),
+            (ZeroPadding2D::new(huge).call(&Input::new([4, 4, 1])), "can be counted"),
+            (ZeroPadding2D::new(huge / 4).call(&Input::new([4, 4, 1])), "at most"),
+            (Resizing::new(huge, huge).call(&Input::new([4, 4, 1])), "at most"),
+        ];
+        for (result, expected) in errors {
+            let error = result.unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+        let x = Input::new([huge, huge]);
+        assert!(Model::new(&x, &x).is_err());
+    }
+}

@@ -5,6 +5,7 @@
 //! for, which of those run a few samples at a time, which values share a buffer, and how much memory that takes.
 
 mod buffers;
+mod lifetimes;
 mod lowering;
 mod memory;
 mod op;
@@ -106,6 +107,7 @@ impl Plan {
         if batch == 0 {
             return Err(Error::new("batch size", "at least 1", 0));
         }
+        check_countable(&program, batch)?;
         let head = match &purpose {
             Purpose::Train { loss, .. } | Purpose::Evaluate { loss } => program.split_head(loss),
             Purpose::Predict | Purpose::Gradients => Head::None,
@@ -125,7 +127,7 @@ impl Plan {
         }
         let prefix = program.prefix(&differentiated);
         let chunk = (CHUNK_BYTES / program.widest_step_bytes(0..prefix).max(1)).clamp(1, batch);
-        let layout = Layout::new(&program, &purpose, &differentiated, prefix, chunk, batch)?;
+        let layout = Layout::new(&program, &purpose, &differentiated, prefix, chunk, batch);
         Ok(Self { program, purpose, head, batch, prefix, chunk, differentiated, layout })
     }
 
@@ -163,11 +165,6 @@ impl Plan {
     /// Whether the backward pass goes through step `index`.
     pub fn differentiates(&self, index: usize) -> bool {
         self.differentiated[index]
-    }
-
-    /// Whether the gradient by this value is wanted.
-    pub fn wants_gradient(&self, value: ValueId) -> bool {
-        self.layout.gradient(value).is_some()
     }
 
     /// Where a value stands; `None` for an input, which is borrowed.
@@ -212,7 +209,7 @@ impl Plan {
 
     /// Length in f32 of every buffer.
     pub fn buffers(&self) -> &[usize] {
-        self.layout.slots()
+        self.layout.lengths()
     }
 
     /// What it takes to run, before an executor adds its working space.
@@ -226,12 +223,26 @@ impl Plan {
         Memory {
             weights: self.program.weights().iter().map(|p| 4 * p.weight.count()).sum(),
             optimizer: 4 * trainable * slots,
-            buffers: 4 * self.layout.slots().iter().sum::<usize>(),
+            buffers: 4 * self.layout.lengths().iter().sum::<usize>(),
             // A batch in use and the next being read.
             photos: 2 * self.program.inputs.iter().map(|&v| floats(&self.program.shapes[v])).sum::<usize>(),
             scratch: 0,
         }
     }
+}
+
+/// Refuses sizes that can't be counted in bytes, so that nothing after this needs to look out for overflow.
+fn check_countable(program: &Program, batch: usize) -> Result<()> {
+    // Values, their gradients, further contributions and what is fed take at most this many times the values; weights,
+    // gradients of shared ones and the optimizer's memory this many times the weights; 4 bytes each.
+    const COPIES: usize = 8 * 4;
+    let values = (0..program.shapes.len()).try_fold(0usize, |sum, value| sum.checked_add(program.size(value)));
+    let weights = program.weights().iter().try_fold(0usize, |sum, param| sum.checked_add(param.weight.count()));
+    let total = values.and_then(|values| values.checked_mul(batch)?.checked_add(weights?)?.checked_mul(COPIES));
+    total.map(|_| ()).ok_or_else(|| {
+        Error::because("plan", "this model and batch size need more memory than can be addressed")
+            .hint("use smaller images or a smaller batch")
+    })
 }
 
 fn single_output(model: &Model, program: &Program, loss: &Loss) -> Result<()> {
@@ -284,6 +295,14 @@ mod tests {
         // conv1's output and the pooled one, a chunk of 4; conv2's, which leaves the prefix and so has a place of its
         // own. The outputs of both Dense fit where conv1's and the pooled one stood.
         assert_eq!(plan.buffers().iter().sum::<usize>(), 4 * (16 * 16 * 8 + 8 * 8 * 8 + 8 * 8 * 8));
+    }
+
+    #[test]
+    fn sizes_beyond_counting_are_refused() {
+        for batch in [usize::MAX, usize::MAX / 1000, usize::MAX / (16 * 16 * 8 * 32)] {
+            let error = Plan::predict(&small(), batch).unwrap_err().to_string();
+            assert!(error.contains("more memory than can be addressed"), "{error}");
+        }
     }
 
     #[test]

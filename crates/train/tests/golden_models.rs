@@ -1,5 +1,7 @@
 //! Model files that Keras wrote predict here what they predict in Keras.
 
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
 use engraft_formats::keras::{self, SaveOptions, legacy};
 use engraft_golden::{Case, relative_error};
 use engraft_nn::Model;

@@ -1,5 +1,7 @@
 //! Ten steps of training, and metrics, against Keras.
 
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
 use engraft_data::{Arrays, Dataset};
 use engraft_formats::keras;
 use engraft_golden::{Case, relative_error};

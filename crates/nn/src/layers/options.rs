@@ -62,6 +62,9 @@ pub enum Padding {
     Same,
 }
 
+/// More pixels than this are not reached by any window: kernels may add such numbers without care.
+const MAX_REACH: usize = 1 << 40;
+
 impl Padding {
     /// Output size and leading pad of one axis, as TensorFlow defines them.
     pub(crate) fn resolve(self, input: usize, window: usize, stride: usize, dilation: usize) -> Result<(usize, usize)> {
@@ -71,6 +74,7 @@ impl Padding {
         let reach = (window - 1)
             .checked_mul(dilation)
             .and_then(|reach| reach.checked_add(1))
+            .filter(|&reach| reach <= MAX_REACH)
             .ok_or_else(|| Error::new("window", "a size that can be counted", format_args!("{window} x {dilation}")))?;
         match self {
             Self::Valid if input < reach => {

@@ -10,7 +10,10 @@ use crate::graph::Graph;
 use crate::layer::{Layer, Shape};
 use crate::random::mix;
 use crate::weight::Weight;
-use crate::{Model, Result};
+use crate::{Error, Model, Result};
+
+/// Models nested in each other may call each twice: a small file can ask for more steps than there are atoms.
+const MAX_CALLS: usize = 1 << 18;
 
 /// What a layer writes its operations into.
 pub struct Lowering<'a> {
@@ -18,30 +21,27 @@ pub struct Lowering<'a> {
     seed: u64,
     random_layers: u64,
     program: Program,
+    /// Where the steps of the layer being lowered begin.
+    first_step: usize,
     /// The layer being lowered, and whether it is trainable with all models around it.
     layer: Option<(&'a Layer, bool)>,
 }
 
 impl Lowering<'_> {
     pub(super) fn run(model: &Model, training: bool, seed: u64) -> Result<Program> {
-        let empty = Program {
-            steps: Vec::new(),
-            shapes: Vec::new(),
-            inputs: Vec::new(),
-            outputs: Vec::new(),
-            layer_outputs: Vec::new(),
-        };
         let graph = model.graph();
         let mut lowering = Lowering {
             training,
             seed,
             random_layers: 0,
-            program: empty,
+            program: Program::default(),
+            first_step: 0,
             layer: Some((model.layer(), model.trainable())),
         };
         let inputs: Vec<ValueId> = graph.inputs().iter().map(|input| lowering.value(input.shape().clone())).collect();
         lowering.program.inputs.clone_from(&inputs);
         lowering.program.outputs = lowering.graph_outputs(graph, &inputs)?;
+        lowering.program.train_shared_weights();
         Ok(lowering.program)
     }
 
@@ -102,10 +102,10 @@ impl Lowering<'_> {
         if function == Activation::Linear {
             return value;
         }
-        let own = self.layer.map(|(layer, _)| layer.name());
-        if let Some(last) = self.program.steps.last_mut()
+        let own = self.program.steps.len() > self.first_step;
+        if own
+            && let Some(last) = self.program.steps.last_mut()
             && last.output == value
-            && Some(last.layer.as_str()) == own
             && matches!(last.op, Op::Conv2d { .. } | Op::Dense)
             && function.gradient_from_output()
         {
@@ -145,19 +145,17 @@ impl Lowering<'_> {
     }
 
     fn call(&mut self, layer: &Layer, outer_trainable: bool, arguments: &[ValueId]) -> Result<ValueId> {
+        if self.program.layer_outputs.len() >= MAX_CALLS {
+            return Err(Error::new("model", format_args!("at most {MAX_CALLS} calls of layers"), "more")
+                .hint("nested models that are called several times multiply their layers"));
+        }
         // A lowering of its own for the inner layer: it borrows that layer, this one keeps borrowing the outer.
-        let empty = Program {
-            steps: Vec::new(),
-            shapes: Vec::new(),
-            inputs: Vec::new(),
-            outputs: Vec::new(),
-            layer_outputs: Vec::new(),
-        };
         let mut inner = Lowering {
             training: self.training,
             seed: self.seed,
             random_layers: self.random_layers,
-            program: std::mem::replace(&mut self.program, empty),
+            first_step: self.program.steps.len(),
+            program: std::mem::take(&mut self.program),
             layer: Some((layer, outer_trainable && layer.trainable())),
         };
         let value = layer.def().lower(&mut inner, arguments).map_err(|e| e.within(layer.place()));
@@ -171,5 +169,55 @@ impl Lowering<'_> {
     fn value(&mut self, shape: Shape) -> ValueId {
         self.program.shapes.push(shape);
         self.program.shapes.len() - 1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use engraft_kernels::Activation as Function;
+
+    use crate::plan::{Op, Program};
+    use crate::prelude::*;
+
+    #[test]
+    fn an_activation_joins_the_step_of_its_own_layer_only() {
+        let x = Input::new([3]);
+        // Names are unique in one model only: the nested layer and the outer one may share theirs.
+        let inner = Input::new([3]);
+        let nested = Dense::new(3).named("same").call(&inner).unwrap();
+        let nested = Model::new(&inner, &nested).unwrap().call(&x).unwrap();
+        let active = Activation::new(Relu).named("same").call(&nested).unwrap();
+        let sum = Add::new().call([&nested, &active]).unwrap();
+        let program = Program::of(&Model::new(&x, &sum).unwrap(), false, 0).unwrap();
+        let ops: Vec<&Op> = program.steps.iter().map(|step| &step.op).collect();
+        assert_eq!(ops, [&Op::Dense, &Op::Activation(Function::Relu), &Op::Add]);
+        assert_eq!(program.steps[0].activation, Function::Linear);
+    }
+
+    #[test]
+    fn models_that_multiply_their_layers_are_refused() {
+        let mut layer = Dropout::new(0.5).into_layer();
+        for _ in 0..40 {
+            let x = Input::new([1]);
+            let y = layer.call(&layer.call(&x).unwrap()).unwrap();
+            layer = Model::new(&x, &y).unwrap().into_layer();
+        }
+        let error = Program::of(&Model::from_layer(layer).unwrap(), false, 0).unwrap_err().to_string();
+        assert!(error.contains("at most 262144 calls"), "{error}");
+    }
+
+    #[test]
+    fn a_layer_shared_with_a_frozen_model_is_trained_in_both_places() {
+        let shared = Dense::new(2).into_layer();
+        let inner = Input::new([2]);
+        let frozen = Model::new(&inner, &shared.call(&inner).unwrap()).unwrap();
+        let x = Input::new([2]);
+        let y = shared.call(&frozen.call(&x).unwrap()).unwrap();
+        frozen.set_trainable(false);
+        shared.set_trainable(true);
+        let model = Model::new(&x, &y).unwrap();
+        assert_eq!(model.trainable_weights().len(), 2);
+        let program = Program::of(&model, true, 0).unwrap();
+        assert!(program.steps.iter().flat_map(|step| &step.weights).all(|param| param.trainable));
     }
 }

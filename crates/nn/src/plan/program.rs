@@ -1,6 +1,6 @@
 //! A model as a flat list of operations.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::ops::Range;
 
 use engraft_kernels::Activation;
@@ -42,7 +42,7 @@ pub struct Step {
 }
 
 /// Operations in an order in which they can run.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Program {
     /// The operations.
     pub steps: Vec<Step>,
@@ -60,6 +60,18 @@ impl Program {
     /// The program of a model, in training mode or not.
     pub fn of(model: &Model, training: bool, seed: u64) -> Result<Self> {
         Lowering::run(model, training, seed)
+    }
+
+    /// A weight is one variable wherever it is used: trained by one step, it is differentiated in all, as in Keras.
+    pub(super) fn train_shared_weights(&mut self) {
+        let trained: HashSet<usize> =
+            self.weights_of_steps().filter(|param| param.trainable).map(|param| param.weight.id()).collect();
+        let params = self.steps.iter_mut().flat_map(|step| &mut step.weights);
+        params.for_each(|param| param.trainable = trained.contains(&param.weight.id()));
+    }
+
+    fn weights_of_steps(&self) -> impl Iterator<Item = &Param> {
+        self.steps.iter().flat_map(|step| &step.weights)
     }
 
     /// The same program up to the output of layer `name`.
@@ -86,10 +98,10 @@ impl Program {
     /// Every weight once.
     pub fn weights(&self) -> Vec<&Param> {
         let mut seen = HashSet::new();
-        self.steps.iter().flat_map(|step| &step.weights).filter(|param| seen.insert(param.weight.id())).collect()
+        self.weights_of_steps().filter(|param| seen.insert(param.weight.id())).collect()
     }
 
-    /// How many samples' numbers a value holds.
+    /// How many numbers a value holds for each sample.
     pub fn size(&self, value: ValueId) -> usize {
         self.shapes[value].iter().product()
     }
@@ -152,16 +164,5 @@ impl Program {
     pub(super) fn widest_step_bytes(&self, steps: Range<usize>) -> usize {
         let floats = |step: &Step| step.inputs.iter().chain([&step.output]).map(|&v| self.size(v)).sum::<usize>();
         self.steps[steps].iter().map(|step| 4 * floats(step)).max().unwrap_or(0)
-    }
-
-    /// For every value, the steps that read it.
-    pub(super) fn readers(&self) -> HashMap<ValueId, Vec<usize>> {
-        let mut readers: HashMap<ValueId, Vec<usize>> = HashMap::new();
-        for (i, step) in self.steps.iter().enumerate() {
-            for &input in &step.inputs {
-                readers.entry(input).or_default().push(i);
-            }
-        }
-        readers
     }
 }

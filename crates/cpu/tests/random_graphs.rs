@@ -1,0 +1,102 @@
+//! Gradients of random models against finite differences.
+
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+#[path = "../../nn/tests/random_graphs/mod.rs"]
+mod random_graphs;
+
+use engraft_cpu::CpuExecutor;
+use engraft_nn::plan::Plan;
+use engraft_nn::prelude::*;
+use engraft_nn::random::Rng;
+use engraft_nn::{Executor, Session};
+use random_graphs::{Kinds, random_model};
+
+const BATCH: usize = 3;
+
+fn random(shape: &[usize], rng: &mut Rng) -> Tensor {
+    let shape = [&[BATCH], shape].concat();
+    let values = (0..shape.iter().product()).map(|_| rng.normal()).collect();
+    Tensor::new(shape, values).unwrap()
+}
+
+fn product(a: &[f32], b: &[f32]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
+}
+
+/// A point in the space of all inputs and trainable weights, and a direction from it.
+struct Line {
+    inputs: Vec<(Tensor, Tensor)>,
+    weights: Vec<(engraft_nn::Weight, Vec<f32>, Vec<f32>)>,
+}
+
+impl Line {
+    fn of(model: &Model, rng: &mut Rng) -> Self {
+        for weight in model.weights() {
+            let positive = weight.name() == "moving_variance";
+            let value = |v: f32| if positive { 0.5 + v.abs() } else { 0.5 * v };
+            weight.set((0..weight.count()).map(|_| value(rng.normal())).collect()).unwrap();
+        }
+        let inputs = model.inputs().iter().map(|x| (random(x.shape(), rng), random(x.shape(), rng))).collect();
+        let weights = model.trainable_weights().into_iter().map(|weight| {
+            let (start, direction) = (weight.values().clone(), (0..weight.count()).map(|_| rng.normal()).collect());
+            (weight, start, direction)
+        });
+        Self { inputs, weights: weights.collect() }
+    }
+
+    /// The sum of outputs times `upstream`, `step` along the line.
+    fn score(&self, session: &mut dyn Session, step: f32, upstream: &[&Tensor]) -> f64 {
+        let along = |start: &[f32], direction: &[f32]| -> Vec<f32> {
+            start.iter().zip(direction).map(|(start, direction)| start + step * direction).collect()
+        };
+        for (weight, start, direction) in &self.weights {
+            weight.set(along(start, direction)).unwrap();
+        }
+        let inputs: Vec<Tensor> =
+            self.inputs.iter().map(|(x, d)| Tensor::new(x.shape(), along(x.data(), d.data())).unwrap()).collect();
+        let outputs = session.predict(&inputs.iter().collect::<Vec<_>>()).unwrap();
+        outputs.iter().zip(upstream).map(|(y, upstream)| product(y.data(), upstream.data())).sum()
+    }
+}
+
+fn check(model: &Model, seed: u64) {
+    // Two step sizes cancel the truncation by the square of the step (Richardson 1911); what is left is its fourth power,
+    // and f32's rounding of 1e-7 divided by the step.
+    const STEP: f32 = 1e-2;
+    const TOLERANCE: f64 = 2e-3;
+    let rng = &mut Rng::new(seed);
+    let line = Line::of(model, rng);
+    let upstream: Vec<Tensor> = model.outputs().iter().map(|y| random(y.shape(), rng)).collect();
+    let upstream: Vec<&Tensor> = upstream.iter().collect();
+    let executor = CpuExecutor::new(Some(1)).unwrap();
+    let mut session = executor.prepare(Plan::gradients(model, false, BATCH, 0).unwrap()).unwrap();
+    // Twice: what the first run leaves in the buffers must not matter.
+    let inputs: Vec<&Tensor> = line.inputs.iter().map(|(x, _)| x).collect();
+    session.gradients(&inputs, &upstream, 0).unwrap();
+    let found = session.gradients(&inputs, &upstream, 0).unwrap();
+    let parts = found.inputs.iter().zip(&line.inputs).map(|(found, (_, d))| (found.data(), d.data()));
+    let parts = parts.chain(line.weights.iter().map(|(w, _, d)| (found.weights[&w.id()].as_slice(), d.as_slice())));
+    let (mut along, mut size) = (0.0, 1.0f64);
+    for (gradient, direction) in parts {
+        along += product(gradient, direction);
+        size += product(gradient, gradient);
+    }
+    let mut session = executor.prepare(Plan::predict(model, BATCH).unwrap()).unwrap();
+    let mut slope = |step: f32| {
+        let ends = [step, -step].map(|step| line.score(&mut *session, step, &upstream));
+        (ends[0] - ends[1]) / f64::from(2.0 * step)
+    };
+    let difference = (4.0 * slope(STEP / 2.0) - slope(STEP)) / 3.0;
+    assert!(
+        (along - difference).abs() < TOLERANCE * size.sqrt(),
+        "seed {seed}: {along} where differences say {difference}, of {size}"
+    );
+}
+
+#[test]
+fn gradients_of_random_models() {
+    for seed in 0..200 {
+        check(&random_model(seed, Kinds::Smooth), seed);
+    }
+}

@@ -1,0 +1,233 @@
+//! From when to when everything that a plan computes is needed.
+//!
+//! Time runs through the `n` forward steps, 1 to `n`, and back through them, `n + 1` to `2n`; at `2n + 1` the caller reads
+//! results.
+
+use std::collections::{BTreeMap, HashMap};
+
+use engraft_kernels::{Activation, PoolKind};
+
+use super::{Op, Program, Step, ValueId};
+
+/// What needs a place in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Tenant {
+    /// A value, under the name of its root.
+    Value(ValueId),
+    /// The gradient by a value, under the name of its root.
+    Gradient(ValueId),
+    /// What a step adds to a gradient that others have begun.
+    Contribution(usize),
+    /// The gradient by the weight of this id.
+    WeightGradient(usize),
+}
+
+/// A tenant, how many f32 it needs, and the first and last time it is needed.
+#[derive(Debug)]
+pub(super) struct Lifetime {
+    pub(super) tenant: Tenant,
+    pub(super) length: usize,
+    pub(super) from: usize,
+    pub(super) to: usize,
+}
+
+/// A value with its reshaped forms, which all stand in its buffer: who makes it and who reads it under any name.
+#[derive(Clone, Debug, Default)]
+struct Family {
+    maker: Option<usize>,
+    readers: Vec<usize>,
+    is_output: bool,
+}
+
+/// The steps that use a trainable weight.
+#[derive(Clone, Debug)]
+pub(super) struct Uses {
+    pub(super) weight: usize,
+    /// The step that adds to the gradient first in the backward pass.
+    pub(super) first: usize,
+    /// The step that adds to it last.
+    pub(super) last: usize,
+    length: usize,
+    /// Whether the update is made as the gradient's rows are computed: by a Dense kernel used once.
+    folded: bool,
+}
+
+/// Lifetimes in a program, of which some steps are differentiated and the first `prefix` run in chunks.
+pub(super) struct Lifetimes<'a> {
+    program: &'a Program,
+    differentiated: &'a [bool],
+    prefix: usize,
+    roots: Vec<ValueId>,
+    /// By root.
+    families: Vec<Family>,
+}
+
+impl<'a> Lifetimes<'a> {
+    pub(super) fn new(program: &'a Program, differentiated: &'a [bool], prefix: usize) -> Self {
+        let mut roots: Vec<ValueId> = (0..program.shapes.len()).collect();
+        let mut is_input = vec![false; roots.len()];
+        program.inputs.iter().for_each(|&input| is_input[input] = true);
+        let mut families = vec![Family::default(); roots.len()];
+        for (index, step) in program.steps.iter().enumerate() {
+            // An input is borrowed and has no buffer to share: its reshaped copy is a value of its own.
+            if matches!(step.op, Op::Reshape) && !is_input[step.inputs[0]] {
+                roots[step.output] = roots[step.inputs[0]];
+            } else {
+                families[step.output].maker = Some(index);
+                step.inputs.iter().for_each(|&input| families[roots[input]].readers.push(index));
+            }
+        }
+        program.outputs.iter().for_each(|&output| families[roots[output]].is_output = true);
+        Self { program, differentiated, prefix, roots, families }
+    }
+
+    /// For every value, the one whose buffer it stands in.
+    pub(super) fn roots(&self) -> &[ValueId] {
+        &self.roots
+    }
+
+    /// For every root, whether it is made in the prefix and read after it: it then holds the whole batch.
+    pub(super) fn leaving_prefix(&self) -> Vec<bool> {
+        self.families.iter().map(|family| self.leaves_prefix(family)).collect()
+    }
+
+    fn leaves_prefix(&self, family: &Family) -> bool {
+        let read_after = || family.is_output || family.readers.iter().any(|&reader| reader >= self.prefix);
+        family.maker.is_some_and(|maker| maker < self.prefix) && read_after()
+    }
+
+    fn forward(&self, step: usize) -> usize {
+        step + 1
+    }
+
+    fn backward(&self, step: usize) -> usize {
+        2 * self.program.steps.len() - step
+    }
+
+    /// When the loss is taken from the outputs.
+    fn turn(&self) -> usize {
+        self.program.steps.len() + 1
+    }
+
+    /// When the caller reads results.
+    fn end(&self) -> usize {
+        2 * self.program.steps.len() + 1
+    }
+
+    /// Every value from when it is made to when it is read last, forward or back.
+    pub(super) fn values(&self, chunk: usize, batch: usize) -> Vec<Lifetime> {
+        let made = self.families.iter().enumerate().filter_map(|(value, family)| Some((value, family, family.maker?)));
+        made.map(|(value, family, maker)| {
+            let leaves_prefix = self.leaves_prefix(family);
+            // The prefix runs once for each chunk: what leaves it must not be overwritten by its own first steps.
+            let from = if leaves_prefix { self.forward(0) } else { self.forward(maker) };
+            let read = family.readers.iter().map(|&reader| self.forward(reader)).max();
+            let result = family.is_output.then(|| self.end());
+            let times = [Some(self.forward(maker)), read, self.read_backward(family, maker), result];
+            let to = times.into_iter().flatten().max().unwrap_or(from);
+            let samples = if maker < self.prefix && !leaves_prefix { chunk } else { batch };
+            Lifetime { tenant: Tenant::Value(value), length: samples * self.program.size(value), from, to }
+        })
+        .collect()
+    }
+
+    /// The last backward step that reads a value.
+    fn read_backward(&self, family: &Family, maker: usize) -> Option<usize> {
+        let reads = |&&step: &&usize| self.differentiated[step] && reads_inputs_backward(&self.program.steps[step]);
+        let by_maker = self.differentiated[maker] && reads_output_backward(&self.program.steps[maker]);
+        let readers = family.readers.iter().filter(reads).copied();
+        readers.chain(by_maker.then_some(maker)).map(|step| self.backward(step)).max()
+    }
+
+    /// Every gradient from its first contribution to when the maker of its value has read it; those by inputs, where
+    /// wanted, to the end. Contributions but the first are computed beside the sum, then added.
+    pub(super) fn gradients(&self, batch: usize, by_inputs: bool) -> Vec<Lifetime> {
+        let mut lifetimes = Vec::new();
+        let mut contributions: BTreeMap<usize, usize> = BTreeMap::new();
+        let made = self
+            .families
+            .iter()
+            .enumerate()
+            .filter(|(_, family)| family.maker.is_some_and(|maker| self.differentiated[maker]));
+        let inputs = self.program.inputs.iter().filter(|_| by_inputs).map(|&input| (input, &self.families[input]));
+        for (value, family) in made.chain(inputs) {
+            let length = batch * self.program.size(value);
+            let mut readers = family.readers.iter().rev().copied().filter(|&reader| self.differentiated[reader]);
+            let from = if family.is_output { Some(self.turn()) } else { readers.next().map(|r| self.backward(r)) };
+            // By an input that nothing reads there is no gradient.
+            let Some(from) = from else { continue };
+            let to = family.maker.map_or(self.end(), |maker| self.backward(maker));
+            lifetimes.push(Lifetime { tenant: Tenant::Gradient(value), length, from, to });
+            for reader in readers {
+                let longest = contributions.entry(reader).or_default();
+                *longest = length.max(*longest);
+            }
+        }
+        lifetimes.extend(contributions.into_iter().map(|(step, length)| {
+            let at = self.backward(step);
+            Lifetime { tenant: Tenant::Contribution(step), length, from: at, to: at }
+        }));
+        lifetimes
+    }
+
+    /// The uses of every trainable weight; updates are folded where `fold` allows it.
+    pub(super) fn uses(&self, fold: bool) -> Vec<Uses> {
+        let mut all: Vec<Uses> = Vec::new();
+        let mut places: HashMap<usize, usize> = HashMap::new();
+        for (index, step) in self.program.steps.iter().enumerate() {
+            for (position, param) in step.weights.iter().enumerate().filter(|(_, param)| param.trainable) {
+                let weight = param.weight.id();
+                match places.get(&weight) {
+                    Some(&place) => {
+                        all[place].first = index;
+                        all[place].folded = false;
+                    }
+                    None => {
+                        places.insert(weight, all.len());
+                        let folded = fold && position == 0 && matches!(step.op, Op::Dense);
+                        let length = param.weight.count();
+                        all.push(Uses { weight, first: index, last: index, length, folded });
+                    }
+                }
+            }
+        }
+        all
+    }
+
+    /// The gradient by each weight from its first contribution to its last, or to the end where the caller wants it; a
+    /// folded one is never written out.
+    pub(super) fn weight_gradients(&self, uses: &[Uses], keep: bool) -> Vec<Lifetime> {
+        let gathered = uses.iter().filter(|uses| !uses.folded);
+        gathered
+            .map(|uses| Lifetime {
+                tenant: Tenant::WeightGradient(uses.weight),
+                // Twice as long for shared weights: a further contribution is computed beside the sum.
+                length: if uses.first == uses.last { uses.length } else { 2 * uses.length },
+                from: self.backward(uses.first),
+                to: if keep { self.end() } else { self.backward(uses.last) },
+            })
+            .collect()
+    }
+}
+
+/// Whether the backward pass of a step reads what the forward pass read.
+fn reads_inputs_backward(step: &Step) -> bool {
+    match &step.op {
+        Op::Conv2d { .. } | Op::Dense => step.weights.first().is_some_and(|kernel| kernel.trainable),
+        Op::Pool2d { kind, .. } | Op::GlobalPool { kind } => *kind == PoolKind::Max,
+        Op::BatchNorm { .. } => true,
+        Op::Activation(function) => !function.gradient_from_output(),
+        _ => false,
+    }
+}
+
+/// Whether the backward pass of a step reads what the forward pass made.
+fn reads_output_backward(step: &Step) -> bool {
+    match &step.op {
+        Op::Conv2d { .. } | Op::Dense => step.activation != Activation::Linear,
+        Op::Pool2d { kind, .. } | Op::GlobalPool { kind } => *kind == PoolKind::Max,
+        Op::Activation(function) => function.gradient_from_output(),
+        Op::Softmax => true,
+        _ => false,
+    }
+}

@@ -1,0 +1,173 @@
+//! Plans of random models, replayed: whatever a step reads must still stand where it was written.
+
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod random_graphs;
+
+use std::collections::{HashMap, HashSet};
+
+use engraft_nn::plan::{Op, Plan, Slot, ValueId};
+use engraft_nn::prelude::*;
+use random_graphs::{Kinds, random_classifier, random_model};
+
+/// What stands in a buffer.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Content {
+    Value(ValueId),
+    Gradient(ValueId),
+    WeightGradient(usize),
+    Contribution,
+}
+
+/// Buffers that remember what was written last, and an executor's walk over them.
+struct Replay<'a> {
+    plan: &'a Plan,
+    buffers: HashMap<Slot, Content>,
+    begun: HashSet<ValueId>,
+}
+
+impl Replay<'_> {
+    fn of(plan: &Plan) {
+        let outputs = &plan.program().outputs;
+        let begun = outputs.iter().map(|&output| plan.root(output)).collect();
+        let mut replay = Replay { plan, buffers: HashMap::new(), begun };
+        for first in (0..plan.batch()).step_by(plan.chunk()) {
+            plan.prefix().for_each(|step| replay.forward(step, first));
+        }
+        (plan.prefix().end..plan.program().steps.len()).for_each(|step| replay.forward(step, 0));
+        outputs.iter().for_each(|&output| replay.read_value(output));
+        for &output in outputs {
+            if let Some(slot) = plan.gradient_slot(output) {
+                replay.write(slot, Content::Gradient(plan.root(output)), plan.batch() * plan.program().size(output));
+            }
+        }
+        let differentiated = (0..plan.program().steps.len()).rev().filter(|&step| plan.differentiates(step));
+        differentiated.for_each(|step| replay.backward(step));
+        outputs.iter().for_each(|&output| replay.read_value(output));
+        replay.read_results();
+    }
+
+    fn write(&mut self, slot: Slot, content: Content, length: usize) {
+        assert!(self.plan.buffers()[slot] >= length, "{content:?} needs {length} of {}", self.plan.buffers()[slot]);
+        self.buffers.insert(slot, content);
+    }
+
+    fn read(&self, slot: Slot, content: Content) {
+        assert_eq!(self.buffers.get(&slot), Some(&content), "in {:#?}", self.plan.program().steps);
+    }
+
+    fn read_value(&self, value: ValueId) {
+        match self.plan.slot(value) {
+            Some(slot) => self.read(slot, Content::Value(self.plan.root(value))),
+            None => assert!(self.plan.program().inputs.contains(&value)),
+        }
+    }
+
+    fn forward(&mut self, index: usize, first: usize) {
+        let plan = self.plan;
+        let step = &plan.program().steps[index];
+        step.inputs.iter().for_each(|&input| self.read_value(input));
+        let slot = plan.slot(step.output).unwrap();
+        if plan.root(step.output) != step.output {
+            return;
+        }
+        assert!(step.inputs.iter().all(|&input| plan.slot(input) != Some(slot)), "{:?} in place", step.op);
+        // A value that gathers the chunks of a batch must not be lost between two of them.
+        if plan.leaves_prefix(step.output) && first > 0 {
+            self.read(slot, Content::Value(step.output));
+        }
+        let whole = !plan.prefix().contains(&index) || plan.leaves_prefix(step.output);
+        let samples = if whole { plan.batch() } else { plan.chunk() };
+        self.write(slot, Content::Value(step.output), samples * plan.program().size(step.output));
+    }
+
+    fn backward(&mut self, index: usize) {
+        let plan = self.plan;
+        let step = &plan.program().steps[index];
+        if plan.root(step.output) != step.output {
+            return;
+        }
+        let dy = plan.gradient_slot(step.output).unwrap();
+        self.read(dy, Content::Gradient(step.output));
+        if step.activation != engraft_kernels::Activation::Linear {
+            self.read_value(step.output);
+        }
+        for &input in &step.inputs {
+            self.read_saved(index);
+            self.input_gradient(index, input, dy);
+        }
+        for (position, param) in step.weights.iter().enumerate().filter(|(_, param)| param.trainable) {
+            if position == 0 || matches!(step.op, Op::BatchNorm { .. }) {
+                step.inputs.iter().for_each(|&input| self.read_value(input));
+            }
+            self.read(dy, Content::Gradient(step.output));
+            self.weight_gradient(index, param.weight.id(), param.weight.count());
+        }
+    }
+
+    /// What the gradient by a step's inputs is computed from.
+    fn read_saved(&self, index: usize) {
+        let step = &self.plan.program().steps[index];
+        match step.op {
+            Op::BatchNorm { .. } => self.read_value(step.inputs[0]),
+            Op::Pool2d { kind: engraft_kernels::PoolKind::Max, .. } => {
+                self.read_value(step.inputs[0]);
+                self.read_value(step.output);
+            }
+            Op::Activation(_) | Op::Softmax => self.read_value(step.output),
+            _ => {}
+        }
+    }
+
+    fn input_gradient(&mut self, index: usize, input: ValueId, dy: Slot) {
+        let plan = self.plan;
+        let Some(slot) = plan.gradient_slot(input) else { return };
+        let length = plan.batch() * plan.program().size(input);
+        let gradient = Content::Gradient(plan.root(input));
+        if self.begun.insert(plan.root(input)) {
+            self.write(slot, gradient, length);
+        } else {
+            let beside = plan.contribution_slot(index).unwrap();
+            self.write(beside, Content::Contribution, length);
+            self.read(slot, gradient);
+        }
+        self.read(dy, Content::Gradient(plan.program().steps[index].output));
+    }
+
+    fn weight_gradient(&mut self, index: usize, weight: usize, count: usize) {
+        let plan = self.plan;
+        let Some(slot) = plan.weight_gradient_slot(weight) else {
+            assert_eq!((plan.first_use(weight), plan.last_use(weight)), (Some(index), Some(index)));
+            return;
+        };
+        match plan.first_use(weight) == Some(index) {
+            true => self.write(slot, Content::WeightGradient(weight), count),
+            false => {
+                self.read(slot, Content::WeightGradient(weight));
+                self.write(slot, Content::WeightGradient(weight), 2 * count);
+            }
+        }
+    }
+
+    /// Gradients by inputs stand until the caller has read them.
+    fn read_results(&self) {
+        for &input in &self.plan.program().inputs {
+            if let Some(slot) = self.plan.gradient_slot(input) {
+                self.read(slot, Content::Gradient(input));
+            }
+        }
+    }
+}
+
+#[test]
+fn whatever_is_read_still_stands() {
+    for seed in 0..300 {
+        let model = random_model(seed, Kinds::All);
+        Replay::of(&Plan::predict(&model, 3).unwrap());
+        Replay::of(&Plan::gradients(&model, true, 3, 0).unwrap());
+        let classifier = random_classifier(seed);
+        let loss = Loss::categorical_crossentropy();
+        Replay::of(&Plan::evaluate(&classifier, loss, 3).unwrap());
+        Replay::of(&Plan::train(&classifier, Adam::new(1e-3).into(), loss, 3, 0).unwrap());
+    }
+}
