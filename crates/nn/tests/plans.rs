@@ -159,15 +159,55 @@ impl Replay<'_> {
     }
 }
 
+/// Nothing is allocated by a plan: a batch of millions has a prefix of several chunks.
+const BATCHES: [usize; 2] = [3, 4_000_000];
+
 #[test]
 fn whatever_is_read_still_stands() {
-    for seed in 0..300 {
-        let model = random_model(seed, Kinds::All);
-        Replay::of(&Plan::predict(&model, 3).unwrap());
-        Replay::of(&Plan::gradients(&model, true, 3, 0).unwrap());
-        let classifier = random_classifier(seed);
+    let mut chunked = 0;
+    for (seed, batch) in (0..300).flat_map(|seed| BATCHES.map(|batch| (seed, batch))) {
+        let (model, classifier) = (random_model(seed, Kinds::All), random_classifier(seed));
         let loss = Loss::categorical_crossentropy();
-        Replay::of(&Plan::evaluate(&classifier, loss, 3).unwrap());
-        Replay::of(&Plan::train(&classifier, Adam::new(1e-3).into(), loss, 3, 0).unwrap());
+        for plan in [
+            Plan::predict(&model, batch),
+            Plan::gradients(&model, true, batch, 0),
+            Plan::evaluate(&classifier, loss, batch),
+            Plan::train(&classifier, Adam::new(1e-3).into(), loss, batch, 0),
+        ] {
+            let plan = plan.unwrap();
+            chunked += usize::from(plan.chunk() < batch && plan.prefix().len() > 1);
+            Replay::of(&plan);
+        }
     }
+    assert!(chunked > 300, "only {chunked} plans had chunks");
+}
+
+#[test]
+fn the_same_model_has_the_same_plan() {
+    for seed in 0..20 {
+        let plans = [(); 2].map(|()| Plan::gradients(&random_model(seed, Kinds::All), true, 3, 0).unwrap());
+        assert_eq!(plans[0].buffers(), plans[1].buffers());
+    }
+}
+
+#[test]
+fn a_prediction_has_no_room_for_gradients() {
+    let x = Input::new([8, 8, 1]);
+    let y = Conv2D::new(1, 8).call(&x).unwrap();
+    let plan = Plan::predict(&Model::new(&x, &Flatten::new().call(&y).unwrap()).unwrap(), 1).unwrap();
+    assert_eq!(plan.buffers(), [1]);
+}
+
+#[test]
+fn plans_of_long_chains_take_no_square_of_their_length() {
+    // A square of this length would take minutes.
+    let x = Input::new([2]);
+    let (flat, tanh) = (Flatten::new().into_layer(), Activation::new(Tanh).into_layer());
+    let mut y = Dense::new(2).call(&x).unwrap();
+    for _ in 0..60_000 {
+        y = flat.call(&tanh.call(&y).unwrap()).unwrap();
+    }
+    let model = Model::new(&x, &y).unwrap();
+    let plan = Plan::gradients(&model, true, 1, 0).unwrap();
+    assert_eq!(plan.program().steps.len(), 120_001);
 }
