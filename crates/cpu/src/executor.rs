@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use engraft_kernels::Threads;
 use engraft_nn::plan::{Memory, Plan};
 use engraft_nn::{Error, Executor, Result, Session};
 
 use crate::ops::{self, StepCall};
 use crate::session::CpuSession;
+use crate::workers::Workers;
 
-/// Runs plans on the CPU.
+/// Runs plans on the CPU, one run after the other: several threads may train and predict with one model.
 ///
 /// ```
 /// use engraft_cpu::CpuExecutor;
@@ -25,24 +25,24 @@ use crate::session::CpuSession;
 /// ```
 #[derive(Clone, Debug)]
 pub struct CpuExecutor {
-    threads: Arc<Threads>,
+    workers: Arc<Workers>,
 }
 
 impl CpuExecutor {
     /// An executor of `threads` threads; of one for each core with `None`.
     pub fn new(threads: Option<usize>) -> Result<Self> {
-        let threads = Threads::new(threads).map_err(|e| Error::because("CPU executor", e))?;
-        Ok(Self { threads: Arc::new(threads) })
+        let workers = Workers::new(threads).map_err(|e| Error::because("CPU executor", e))?;
+        Ok(Self { workers: Arc::new(workers) })
     }
 
     /// How many threads it works with.
     pub fn threads(&self) -> usize {
-        self.threads.count()
+        self.workers.count()
     }
 
     /// The working space, in f32, of the step that needs the most.
     fn scratch_len(&self, plan: &Plan) -> usize {
-        self.threads.run(|| {
+        self.workers.run(|| {
             let samples = |index| if plan.prefix().contains(&index) { plan.chunk() } else { plan.batch() };
             let steps = plan.program().steps.iter().enumerate();
             steps.map(|(i, step)| ops::scratch_len(&StepCall::new(plan, step, samples(i)))).max().unwrap_or(0)
@@ -53,7 +53,7 @@ impl CpuExecutor {
 impl Executor for CpuExecutor {
     fn prepare(&self, plan: Plan) -> Result<Box<dyn Session>> {
         let scratch = self.scratch_len(&plan);
-        Ok(Box::new(CpuSession::new(plan, Arc::clone(&self.threads), scratch)?))
+        Ok(Box::new(CpuSession::new(plan, Arc::clone(&self.workers), scratch)?))
     }
 
     fn memory(&self, plan: &Plan) -> Memory {

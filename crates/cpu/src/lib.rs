@@ -11,5 +11,6 @@ mod pass;
 mod session;
 mod update;
 mod values;
+mod workers;
 
 pub use executor::CpuExecutor;

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use engraft_kernels::{Threads, add_assign};
+use engraft_kernels::add_assign;
 use engraft_nn::plan::{Plan, Purpose, ValueId};
 use engraft_nn::{Error, Gradients, LabelledBatch, OptimizerState, Result, Session, StepOutput, Tensor};
 
@@ -12,18 +12,19 @@ use crate::loss;
 use crate::pass::{Pass, Sink};
 use crate::update::Update;
 use crate::values::Values;
+use crate::workers::Workers;
 
 pub(crate) struct CpuSession {
     plan: Plan,
-    threads: Arc<Threads>,
+    workers: Arc<Workers>,
     buffers: Buffers,
     scratch: Vec<f32>,
 }
 
 impl CpuSession {
-    pub(crate) fn new(plan: Plan, threads: Arc<Threads>, scratch: usize) -> Result<Self> {
+    pub(crate) fn new(plan: Plan, workers: Arc<Workers>, scratch: usize) -> Result<Self> {
         let buffers = Buffers::new(plan.buffers())?;
-        Ok(Self { plan, threads, buffers, scratch: zeroed(scratch)? })
+        Ok(Self { plan, workers, buffers, scratch: zeroed(scratch)? })
     }
 
     /// Runs `work` over these inputs on this session's threads. Random layers draw by `iteration`.
@@ -33,9 +34,9 @@ impl CpuSession {
         iteration: u64,
         work: impl FnOnce(&Plan, &mut Pass<'_>) -> Result<R> + Send,
     ) -> Result<R> {
-        let Self { plan, threads, buffers, scratch } = self;
+        let Self { plan, workers, buffers, scratch } = self;
         let values = Values::new(plan, buffers, inputs)?;
-        threads.run(|| work(plan, &mut Pass::new(values, scratch, iteration)))
+        workers.run(|| work(plan, &mut Pass::new(values, scratch, iteration)))
     }
 }
 
