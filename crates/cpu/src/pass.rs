@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use engraft_kernels::add_assign;
-use engraft_nn::Result;
 use engraft_nn::plan::ValueId;
 
 use crate::ops::{self, Backward, Statistics, StepCall};
@@ -73,19 +72,18 @@ impl<'a> Pass<'a> {
     }
 
     /// Back through all differentiated steps, the gradient by the outputs given.
-    pub(crate) fn backward(&mut self, sink: &mut Sink<'_>) -> Result<()> {
+    pub(crate) fn backward(&mut self, sink: &mut Sink<'_>) {
         let plan = self.values.plan;
         let steps = &plan.program().steps;
         let mut begun: HashSet<ValueId> = plan.program().outputs.iter().map(|&output| plan.root(output)).collect();
         for (index, step) in steps.iter().enumerate().rev() {
             if plan.differentiates(index) && plan.root(step.output) == step.output {
-                self.backward_step(index, &mut begun, sink)?;
+                self.backward_step(index, &mut begun, sink);
             }
         }
-        Ok(())
     }
 
-    fn backward_step(&mut self, index: usize, begun: &mut HashSet<ValueId>, sink: &mut Sink<'_>) -> Result<()> {
+    fn backward_step(&mut self, index: usize, begun: &mut HashSet<ValueId>, sink: &mut Sink<'_>) {
         let plan = self.values.plan;
         let call = self.call(index);
         let output = call.step.output;
@@ -99,11 +97,10 @@ impl<'a> Pass<'a> {
         // After the gradients by the inputs: those need this step's weights as they were.
         for position in 0..call.step.weights.len() {
             if call.step.weights[position].trainable {
-                self.weight_gradient(&call, index, position, dy, sink)?;
+                self.weight_gradient(&call, index, position, dy, sink);
             }
         }
         self.values.buffers.put_back(slot, buffer);
-        Ok(())
     }
 
     fn input_gradient(
@@ -131,14 +128,7 @@ impl<'a> Pass<'a> {
         self.values.buffers.put_back(slot, buffer);
     }
 
-    fn weight_gradient(
-        &mut self,
-        call: &StepCall<'_>,
-        index: usize,
-        position: usize,
-        dy: &[f32],
-        sink: &mut Sink<'_>,
-    ) -> Result<()> {
+    fn weight_gradient(&mut self, call: &StepCall<'_>, index: usize, position: usize, dy: &[f32], sink: &mut Sink<'_>) {
         let plan = self.values.plan;
         let param = &call.step.weights[position];
         let (id, count) = (param.weight.id(), param.weight.count());
@@ -155,16 +145,15 @@ impl<'a> Pass<'a> {
         if !first {
             add_assign(sum, &further[..count]);
         }
-        let result = match sink {
-            _ if plan.last_use(id) != Some(index) => Ok(()),
-            Sink::Update(update) => update.apply(param, sum),
-            Sink::Keep(weights) => {
-                weights.insert(id, sum.to_vec());
-                Ok(())
+        if plan.last_use(id) == Some(index) {
+            match sink {
+                Sink::Update(update) => update.apply(param, sum),
+                Sink::Keep(weights) => {
+                    weights.insert(id, sum.to_vec());
+                }
             }
-        };
+        }
         self.values.buffers.put_back(slot, buffer);
-        result
     }
 
     fn call(&self, index: usize) -> StepCall<'a> {

@@ -74,7 +74,8 @@ impl Session for CpuSession {
             if !step.loss.is_finite() {
                 return Err(not_finite(step.loss, state.iterations + 1));
             }
-            pass.backward(&mut Sink::Update(Update::new(optimizer, state)))?;
+            let update = Update::new(optimizer, state, plan.program().weights())?;
+            pass.backward(&mut Sink::Update(update));
             pass.move_statistics();
             state.iterations += 1;
             Ok(step)
@@ -90,7 +91,7 @@ impl Session for CpuSession {
             begin_gradients(&mut pass.values, upstream)?;
             let outputs = outputs(&pass.values);
             let mut weights = HashMap::new();
-            pass.backward(&mut Sink::Keep(&mut weights))?;
+            pass.backward(&mut Sink::Keep(&mut weights));
             pass.move_statistics();
             let inputs = plan.program().inputs.iter().map(|&input| pass.values.gradient(input)).collect();
             Ok(Gradients { outputs, inputs, weights })

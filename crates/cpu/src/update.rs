@@ -2,7 +2,7 @@
 
 use engraft_kernels::{AdamStep, RmspropStep, decay, l1_l2_gradient, sgd};
 use engraft_nn::plan::Param;
-use engraft_nn::{Adam, Optimizer, OptimizerState, Result};
+use engraft_nn::{Adam, Error, Optimizer, OptimizerState, Result};
 use rayon::prelude::*;
 
 use crate::buffers::zeroed;
@@ -18,54 +18,65 @@ pub(crate) struct Update<'a> {
 const FOLDED_CHUNK: usize = 64 << 10;
 
 impl<'a> Update<'a> {
-    /// The step after `state.iterations` others.
-    pub(crate) fn new(optimizer: &'a Optimizer, state: &'a mut OptimizerState) -> Self {
-        Self { optimizer, state }
+    /// The step after `state.iterations` others, of these weights. Their slots are made here where they are new: once an
+    /// update has begun, nothing can fail.
+    pub(crate) fn new<'p>(
+        optimizer: &'a Optimizer,
+        state: &'a mut OptimizerState,
+        params: impl IntoIterator<Item = &'p Param>,
+    ) -> Result<Self> {
+        for Param { weight, .. } in params.into_iter().filter(|param| param.trainable) {
+            let (count, length) = (optimizer.slots(), weight.count());
+            match state.slots.get(&weight.id()) {
+                None => {
+                    let slots = (0..count).map(|_| zeroed(length)).collect::<Result<_>>()?;
+                    state.slots.insert(weight.id(), slots);
+                }
+                Some(slots) if slots.len() == count && slots.iter().all(|slot| slot.len() == length) => {}
+                Some(slots) => {
+                    let received = slots.iter().map(Vec::len).collect::<Vec<_>>();
+                    let expected = format!("{count} arrays of {length} numbers");
+                    let place = format!("the optimizer's memory of {}", weight.path());
+                    return Err(Error::new(place, expected, format_args!("arrays of {received:?}"))
+                        .hint("it belongs to another optimizer: compile the model again"));
+                }
+            }
+        }
+        Ok(Self { optimizer, state })
     }
 
     /// Changes a weight by its gradient; the regulariser's part is added to it here.
-    pub(crate) fn apply(&mut self, param: &Param, gradient: &mut [f32]) -> Result<()> {
-        let mut slots = self.take_slots(param)?;
-        {
-            let mut values = param.weight.values_mut();
-            let mut slots: Vec<&mut [f32]> = slots.iter_mut().map(Vec::as_mut_slice).collect();
-            self.rule().apply(param, &mut values, gradient, &mut slots);
-        }
+    pub(crate) fn apply(&mut self, param: &Param, gradient: &mut [f32]) {
+        let mut slots = self.take_slots(param);
+        let mut slices: Vec<&mut [f32]> = slots.iter_mut().map(Vec::as_mut_slice).collect();
+        self.rule().apply(param, &mut param.weight.values_mut(), gradient, &mut slices);
         self.state.slots.insert(param.weight.id(), slots);
-        Ok(())
     }
 
     /// Changes a Dense kernel as the rows of its gradient are computed: the gradient is never written out.
-    pub(crate) fn apply_folded(&mut self, call: &StepCall<'_>, b: &Backward<'_>) -> Result<()> {
+    pub(crate) fn apply_folded(&mut self, call: &StepCall<'_>, b: &Backward<'_>) {
         let param = &call.step.weights[0];
-        let mut slots = self.take_slots(param)?;
-        {
-            let units = param.weight.shape().last().copied().unwrap_or(1).max(1);
-            let rows = (FOLDED_CHUNK / units).max(1);
-            let mut values = param.weight.values_mut();
-            let rule = self.rule();
-            let chunks = chunks_of(&mut values, &mut slots, rows * units);
-            chunks.into_par_iter().enumerate().for_each_init(Vec::new, |gradient, (chunk, (values, mut slots))| {
-                gradient.resize(values.len(), 0.0);
-                let first = chunk * rows;
-                ops::kernel_gradient_rows(call, b, first..first + values.len() / units, gradient);
-                rule.apply(param, values, gradient, &mut slots);
-            });
-        }
+        let mut slots = self.take_slots(param);
+        let units = param.weight.shape().last().copied().unwrap_or(1).max(1);
+        let rows = (FOLDED_CHUNK / units).max(1);
+        let rule = self.rule();
+        let mut values = param.weight.values_mut();
+        let chunks = chunks_of(&mut values, &mut slots, rows * units);
+        chunks.into_par_iter().enumerate().for_each_init(Vec::new, |gradient, (chunk, (values, mut slots))| {
+            gradient.resize(values.len(), 0.0);
+            let first = chunk * rows;
+            ops::kernel_gradient_rows(call, b, first..first + values.len() / units, gradient);
+            rule.apply(param, values, gradient, &mut slots);
+        });
         self.state.slots.insert(param.weight.id(), slots);
-        Ok(())
     }
 
     fn rule(&self) -> Rule<'_> {
         Rule { optimizer: self.optimizer, step: self.state.iterations + 1 }
     }
 
-    /// The optimizer's memory of this weight, zeros at first.
-    fn take_slots(&mut self, param: &Param) -> Result<Vec<Vec<f32>>> {
-        match self.state.slots.remove(&param.weight.id()) {
-            Some(slots) => Ok(slots),
-            None => (0..self.optimizer.slots()).map(|_| zeroed(param.weight.count())).collect(),
-        }
+    fn take_slots(&mut self, param: &Param) -> Vec<Vec<f32>> {
+        self.state.slots.remove(&param.weight.id()).expect("made for every weight before the first update")
     }
 }
 
@@ -177,12 +188,21 @@ mod tests {
             let mut state = OptimizerState::default();
             for (gradient, after) in case.names("gradients").into_iter().zip(case.names("after")) {
                 let mut gradient = arrays.get(gradient).data().to_vec();
-                Update::new(&optimizer, &mut state).apply(&param, &mut gradient).unwrap();
+                Update::new(&optimizer, &mut state, [&param]).unwrap().apply(&param, &mut gradient);
                 state.iterations += 1;
                 let error = relative_error(&param.weight.values(), arrays.get(after).data());
                 // A few roundings of f32 a step.
                 assert!(error < 2e-6, "{} {after}: {error}", case.name());
             }
         }
+    }
+
+    #[test]
+    fn memory_of_another_optimizer_is_refused() {
+        let param = param(&[1.0, 2.0], None);
+        let mut state = OptimizerState::default();
+        Update::new(&Sgd::new(0.1).momentum(0.9).into(), &mut state, [&param]).unwrap();
+        let error = Update::new(&Adam::new(0.1).into(), &mut state, [&param]).err().unwrap().to_string();
+        assert!(error.contains("expected 2 arrays of 2 numbers, received arrays of [2]"), "{error}");
     }
 }
