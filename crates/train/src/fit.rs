@@ -3,7 +3,9 @@
 use engraft_data::Dataset;
 use engraft_nn::plan::{Memory, Plan};
 use engraft_nn::random::{Rng, mix};
-use engraft_nn::{Compiled, Error, Executor, LabelledBatch, Model, OptimizerState, Result, Session};
+use engraft_nn::{
+    Compiled, Error, Executor, LabelledBatch, Model, OptimizerState, Result, Session, StepOutput, Tensor,
+};
 
 use crate::callback::{BatchEnd, Callback, EpochEnd, Flow, TrainBegin};
 use crate::evaluate::evaluate;
@@ -88,7 +90,7 @@ impl<'a> Fit<'a> {
         self
     }
 
-    /// A weight for each class' loss.
+    /// A weight for each class' loss: as many as outputs, two for a single output.
     #[must_use]
     pub fn class_weights(mut self, weights: &'a [f32]) -> Self {
         self.class_weights = Some(weights);
@@ -145,6 +147,9 @@ impl<'a> Fit<'a> {
     pub(crate) fn run(mut self, model: &Model, data: &dyn Dataset) -> Result<History> {
         let compiled = compiled_of(model)?;
         self.check(model, data)?;
+        // A batch never holds more than there is, and buffers kept from a call before are in the way.
+        self.batch_size = self.batch_size.min(data.len());
+        model.prepared().take();
         let memory = self.memory_of_batch(model, &compiled, self.batch_size)?;
         if let Some(limit) = self.memory_limit.or_else(available_memory) {
             ensure_fits(&memory, limit, self.batch_size, |batch| {
@@ -158,13 +163,11 @@ impl<'a> Fit<'a> {
             Some(_) => Some(executor.prepare(Plan::evaluate(model, compiled.loss, self.batch_size)?)?),
             None => None,
         };
-        // The state is taken out while training runs and put back however it ends.
-        let mut run = Run { model, data, state: take_state(model), compiled };
+        let run = Run { model, data, compiled };
         let steps = data.len().div_ceil(self.batch_size);
         let begin = TrainBegin { epochs: self.epochs, steps, samples: data.len(), memory };
         self.callbacks.iter_mut().for_each(|callback| callback.on_train_begin(&begin));
         let result = run.epochs(&mut self, &mut *training, validation.as_deref_mut());
-        put_state_back(model, run.state);
         self.callbacks.iter_mut().for_each(|callback| callback.on_train_end());
         result
     }
@@ -181,7 +184,8 @@ impl<'a> Fit<'a> {
                 Error::because("fit", "no layer is trainable").hint("unfreeze at least the head: set_trainable(true)")
             );
         }
-        let classes = model.output_shape().iter().product::<usize>();
+        // One output tells two classes apart.
+        let classes = model.output_shape().iter().product::<usize>().max(2);
         match self.class_weights {
             Some(weights) if weights.len() != classes => {
                 Err(Error::new("class weights", format_args!("{classes} numbers"), weights.len()))
@@ -206,27 +210,28 @@ pub(crate) fn compiled_of(model: &Model) -> Result<Compiled> {
     }
 }
 
-pub(crate) fn take_state(model: &Model) -> OptimizerState {
-    model.compiled().as_mut().map(|compiled| std::mem::take(&mut compiled.state)).unwrap_or_default()
-}
-
-pub(crate) fn put_state_back(model: &Model, state: OptimizerState) {
+/// One step, with the optimizer's memory that the model keeps.
+///
+/// It is taken out for the step only: a callback that saves the model between two steps finds it in its place.
+pub(crate) fn train_step(model: &Model, session: &mut dyn Session, batch: &LabelledBatch<'_>) -> Result<StepOutput> {
+    let mut state = model.compiled().as_mut().map(|compiled| std::mem::take(&mut compiled.state)).unwrap_or_default();
+    let step = session.train_step(batch, &mut state);
     if let Some(compiled) = model.compiled().as_mut() {
         compiled.state = state;
     }
+    step
 }
 
-/// What stays the same through all epochs, and the optimizer's state.
+/// What stays the same through all epochs.
 struct Run<'a> {
     model: &'a Model,
     data: &'a dyn Dataset,
-    state: OptimizerState,
     compiled: Compiled,
 }
 
 impl Run<'_> {
     fn epochs(
-        &mut self,
+        &self,
         options: &mut Fit<'_>,
         training: &mut dyn Session,
         mut validation: Option<&mut (dyn Session + '_)>,
@@ -253,11 +258,12 @@ impl Run<'_> {
         Ok(history)
     }
 
-    fn epoch(&mut self, epoch: usize, options: &mut Fit<'_>, training: &mut dyn Session) -> Result<(Averages, Flow)> {
+    fn epoch(&self, epoch: usize, options: &mut Fit<'_>, training: &mut dyn Session) -> Result<(Averages, Flow)> {
         let mut order: Vec<usize> = (0..self.data.len()).collect();
         if options.shuffle {
             // By the step as well: training that goes on where an earlier run stopped must not see its order again.
-            Rng::new(mix(mix(options.seed, epoch as u64), self.state.iterations)).shuffle(&mut order);
+            let steps = self.model.compiled().as_ref().map_or(0, |compiled| compiled.state.iterations);
+            Rng::new(mix(mix(options.seed, epoch as u64), steps)).shuffle(&mut order);
         }
         let steps = order.len().div_ceil(options.batch_size);
         let mut averages = Averages::new(&self.compiled.metrics);
@@ -266,8 +272,7 @@ impl Run<'_> {
         for_each_batch(self.data, &order, options.batch_size, |step, _, batch| {
             let weights = class_weights.map(|weights| sample_weights(&batch.y, weights));
             let labelled = LabelledBatch { inputs: &[&batch.x], targets: &batch.y, sample_weights: weights.as_deref() };
-            let found = training
-                .train_step(&labelled, &mut self.state)
+            let found = train_step(self.model, training, &labelled)
                 .map_err(|e| e.within(format_args!("epoch {} of {}", epoch + 1, options.epochs)))?;
             averages.add(found.loss, self.compiled.loss.kind(), found.output.data(), batch.y.data(), batch.x.batch());
             let end = BatchEnd { epoch, step, steps, averages: &averages };
@@ -284,16 +289,94 @@ fn call_all(callbacks: &mut [&mut dyn Callback], mut call: impl FnMut(&mut dyn C
     if flows.iter().any(Flow::is_break) { Flow::Break(()) } else { Flow::Continue(()) }
 }
 
-/// The weight of each sample's class; targets are one-hot rows or class indices.
-pub(crate) fn sample_weights(targets: &engraft_nn::Tensor, class_weights: &[f32]) -> Vec<f32> {
-    let rows = targets.batch();
-    (0..rows)
-        .map(|row| match targets.row(row) {
-            [class] => class_weights.get(*class as usize).copied().unwrap_or(1.0),
-            one_hot => {
-                let class = one_hot.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map_or(0, |(class, _)| class);
-                class_weights.get(class).copied().unwrap_or(1.0)
+/// The weight of each sample's class; targets are one-hot rows or class indices. As in Keras, a class without a weight has
+/// 1, and of equal targets the first counts.
+fn sample_weights(targets: &Tensor, class_weights: &[f32]) -> Vec<f32> {
+    let class = |row: &[f32]| match row {
+        [class] => class.round() as usize,
+        one_hot => {
+            (1..one_hot.len()).fold(0, |first, class| if one_hot[class] > one_hot[first] { class } else { first })
+        }
+    };
+    let rows = (0..targets.batch()).map(|row| targets.row(row));
+    rows.map(|row| class_weights.get(class(row)).copied().unwrap_or(1.0)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use engraft_data::Arrays;
+    use engraft_nn::prelude::*;
+
+    use super::*;
+    use crate::Train;
+
+    fn model(units: usize, loss: Loss) -> Model {
+        let x = Input::new([2]);
+        let model = Model::new(&x, &Dense::new(units).call(&x).unwrap()).unwrap();
+        model.compile(Adam::new(0.1), loss.from_logits(true), []).unwrap();
+        model
+    }
+
+    fn six() -> Arrays {
+        let x = Tensor::new([6, 2], (0..12).map(|i| i as f32 / 10.0).collect()).unwrap();
+        Arrays::new(x, Tensor::new([6, 1], vec![0.0, 1.0, 1.0, 0.0, 1.0, 0.0]).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn weights_of_rows_indices_and_a_single_output() {
+        let rows = Tensor::new([3, 3], vec![0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0]).unwrap();
+        assert_eq!(sample_weights(&rows, &[2.0, 3.0, 4.0]), [3.0, 2.0, 4.0]);
+        let indices = Tensor::new([3, 1], vec![1.0, 0.0, 7.0]).unwrap();
+        assert_eq!(sample_weights(&indices, &[2.0, 3.0]), [3.0, 2.0, 1.0]);
+
+        let binary = model(1, Loss::binary_crossentropy());
+        assert!(binary.fit(&six(), Fit::new().class_weights(&[1.0, 5.0])).is_ok());
+        let error = binary.fit(&six(), Fit::new().class_weights(&[1.0])).unwrap_err().to_string();
+        assert!(error.contains("class weights: expected 2 numbers, received 1"), "{error}");
+    }
+
+    /// What a callback that saves the model would find of the optimizer's memory.
+    struct Saver(Vec<u64>);
+
+    impl Callback for Saver {
+        fn on_epoch_end(&mut self, end: &EpochEnd<'_>) -> Flow {
+            self.0.extend(end.model.compiled().as_ref().map(|compiled| compiled.state.iterations));
+            Flow::Continue(())
+        }
+    }
+
+    #[test]
+    fn a_callback_finds_the_optimizer_as_it_is() {
+        let mut saver = Saver(Vec::new());
+        let binary = model(1, Loss::binary_crossentropy());
+        binary.fit(&six(), Fit::new().epochs(2).batch_size(2).callback(&mut saver)).unwrap();
+        assert_eq!(saver.0, [3, 6]);
+    }
+
+    #[test]
+    fn a_batch_is_planned_for_no_more_than_there_is() {
+        let binary = model(1, Loss::binary_crossentropy());
+        binary.fit(&six(), Fit::new().batch_size(usize::MAX)).unwrap();
+        assert_eq!(binary.evaluate(&six(), usize::MAX).unwrap().samples, 6);
+    }
+
+    #[test]
+    fn a_failed_epoch_keeps_what_was_learned_and_tells_the_callbacks() {
+        struct Ends(usize);
+        impl Callback for Ends {
+            fn on_train_end(&mut self) {
+                self.0 += 1;
             }
-        })
-        .collect()
+        }
+        let mut ends = Ends(0);
+        let binary = model(1, Loss::binary_crossentropy());
+        let x = Tensor::new([3, 2], vec![0.1, 0.2, 0.3, 0.4, f32::NAN, 0.0]).unwrap();
+        let data = Arrays::new(x, Tensor::new([3, 1], vec![0.0, 1.0, 1.0]).unwrap()).unwrap();
+        let options = Fit::new().batch_size(1).shuffle(false).callback(&mut ends);
+        let error = binary.fit(&data, options).unwrap_err().to_string();
+        assert!(error.contains("epoch 1 of 1, training step 3"), "{error}");
+        assert_eq!(ends.0, 1);
+        assert_eq!(binary.compiled().as_ref().unwrap().state.iterations, 2);
+        assert!(binary.weights().iter().all(|weight| weight.values().iter().all(|w| w.is_finite())));
+    }
 }

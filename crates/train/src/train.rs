@@ -5,10 +5,10 @@ use std::sync::OnceLock;
 use engraft_cpu::CpuExecutor;
 use engraft_data::Dataset;
 use engraft_nn::plan::Plan;
-use engraft_nn::{Error, Executor, LabelledBatch, Model, Prepared, Result, Session, StepOutput, Tensor};
+use engraft_nn::{Error, Executor, LabelledBatch, Layer, Model, Prepared, Result, Session, StepOutput, Tensor};
 
 use crate::evaluate::{Evaluation, evaluate};
-use crate::fit::{Fit, compiled_of, put_state_back, take_state};
+use crate::fit::{Fit, compiled_of, train_step};
 use crate::history::History;
 
 static EXECUTOR: OnceLock<CpuExecutor> = OnceLock::new();
@@ -76,6 +76,7 @@ impl Train for Model {
 
     fn evaluate(&self, data: &dyn Dataset, batch_size: usize) -> Result<Evaluation> {
         let compiled = compiled_of(self)?;
+        let batch_size = batch_size.min(data.len().max(1));
         let plan = Plan::evaluate(self, compiled.loss, batch_size)?;
         let mut session = default_executor()?.prepare(plan)?;
         evaluate(&mut *session, data, batch_size, &compiled.loss, &compiled.metrics)
@@ -100,16 +101,13 @@ impl Train for Model {
 
     fn train_on_batch(&self, x: &Tensor, y: &Tensor) -> Result<StepOutput> {
         let compiled = compiled_of(self)?;
-        let (batch, trainable) = (x.batch(), self.trainable_weights());
-        let ids: Vec<usize> = trainable.iter().map(engraft_nn::Weight::id).collect();
-        let key = format!("train {batch} {:?} {:?} {ids:?}", compiled.optimizer, compiled.loss);
+        let batch = x.batch();
+        let mut flags = Vec::new();
+        trainable_flags(self.layer(), &mut flags);
+        let key = format!("train {batch} {:?} {:?} {flags:?}", compiled.optimizer, compiled.loss);
         let plan = || Plan::train(self, compiled.optimizer.clone(), compiled.loss, batch, 0);
         with_session(self, key, plan, |session| {
-            let mut state = take_state(self);
-            let labelled = LabelledBatch { inputs: &[x], targets: y, sample_weights: None };
-            let step = session.train_step(&labelled, &mut state);
-            put_state_back(self, state);
-            step
+            train_step(self, session, &LabelledBatch { inputs: &[x], targets: y, sample_weights: None })
         })
     }
 
@@ -136,6 +134,12 @@ fn with_session<R>(
     result
 }
 
+/// Whether each layer may be trained, for it and for all inside: what a plan of training depends on beside the graph.
+fn trainable_flags(layer: &Layer, flags: &mut Vec<bool>) {
+    flags.push(layer.trainable());
+    layer.layers().iter().for_each(|layer| trainable_flags(layer, flags));
+}
+
 fn predict_some(session: &mut dyn Session, x: &Tensor) -> Result<Tensor> {
     let mut outputs = session.predict(&[x])?;
     match outputs.len() {
@@ -150,4 +154,37 @@ fn samples(x: &Tensor, first: usize, count: usize) -> Result<Tensor> {
     let data: Vec<f32> = (first..last).flat_map(|sample| x.row(sample)).copied().collect();
     let shape: Vec<usize> = std::iter::once(last - first).chain(x.shape().iter().skip(1).copied()).collect();
     Tensor::new(shape, data)
+}
+
+#[cfg(test)]
+mod tests {
+    use engraft_nn::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn freezing_a_layer_without_trained_weights_counts_at_once() {
+        let x = Input::new([1]);
+        let normalise = BatchNormalization::new().center(false).scale(false).into_layer();
+        let y = Dense::new(2).activation(Softmax).call(&normalise.call(&x).unwrap()).unwrap();
+        let model = Model::new(&x, &y).unwrap();
+        model.compile(Sgd::new(0.1), Loss::sparse_categorical_crossentropy(), []).unwrap();
+        let (x, y) = (Tensor::new([2, 1], vec![4.0, 6.0]).unwrap(), Tensor::new([2, 1], vec![0.0, 1.0]).unwrap());
+        let mean = || normalise.weights()[0].values()[0];
+        model.train_on_batch(&x, &y).unwrap();
+        let moved = mean();
+        assert!(moved > 0.0);
+        normalise.set_trainable(false);
+        model.train_on_batch(&x, &y).unwrap();
+        assert_eq!(mean(), moved);
+    }
+
+    #[test]
+    fn batches_of_nothing() {
+        let x = Input::new([2]);
+        let model = Model::new(&x, &Dense::new(3).call(&x).unwrap()).unwrap();
+        assert_eq!(model.predict(&Tensor::zeros([0, 2]), 8).unwrap().shape(), [0, 3]);
+        assert!(model.predict(&Tensor::zeros([4, 2]), 0).unwrap_err().to_string().contains("batch size"));
+        assert!(model.predict(&Tensor::zeros([]), 1).is_err());
+    }
 }
