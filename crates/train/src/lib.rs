@@ -3,6 +3,7 @@
 //! The [`Train`] trait gives every compiled [`Model`](engraft_nn::Model) Keras' methods.
 
 mod callback;
+mod epochs;
 mod evaluate;
 mod fit;
 mod history;

@@ -7,8 +7,9 @@ use engraft_data::Dataset;
 use engraft_nn::plan::Plan;
 use engraft_nn::{Error, Executor, LabelledBatch, Layer, Model, Prepared, Result, Session, StepOutput, Tensor};
 
+use crate::epochs::train_step;
 use crate::evaluate::{Evaluation, evaluate};
-use crate::fit::{Fit, compiled_of, train_step};
+use crate::fit::{Fit, compiled_of};
 use crate::history::History;
 
 static EXECUTOR: OnceLock<CpuExecutor> = OnceLock::new();
