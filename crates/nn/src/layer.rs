@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use crate::graph::{Arguments, Graph, SymbolicTensor};
 use crate::plan::{Lowering, ValueId};
+use crate::size::check_size;
 use crate::weight::{Weight, WeightSpec};
 use crate::{Error, Result, naming};
 
@@ -257,18 +258,6 @@ impl Layer {
     }
 }
 
-/// More numbers than this, 4 TiB of them, are in no sample and no weight; sums of such sizes can't overflow.
-const MAX_SIZE: usize = 1 << 40;
-
-fn check_size(what: &str, shape: &[usize]) -> Result<()> {
-    let size = shape.iter().try_fold(1usize, |size, &axis| size.checked_mul(axis).filter(|&size| size <= MAX_SIZE));
-    match size {
-        Some(1..) => Ok(()),
-        Some(0) => Err(Error::new(what, "a size of at least 1 for every axis", format_args!("{shape:?}"))),
-        None => Err(Error::new(what, format_args!("at most {MAX_SIZE} numbers"), format_args!("{shape:?}"))),
-    }
-}
-
 impl PartialEq for Layer {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
@@ -326,31 +315,3 @@ pub trait LayerDefExt: LayerDef + Sized {
 }
 
 impl<D: LayerDef> LayerDefExt for D {}
-
-#[cfg(test)]
-mod tests {
-    use crate::prelude::*;
-
-    #[test]
-    fn sizes_of_nothing_and_beyond_all_bounds_are_named() {
-        let huge = usize::MAX;
-        let errors = [
-            (Flatten::new().call(&Input::new([0, 4])), "at least 1"),
-            (Flatten::new().call(&Input::new([huge, 2])), "at most"),
-            (Concatenate::new().call([&Input::new([huge]), &Input::new([huge])]), "at most"),
-            (Dense::new(huge).call(&Input::new([8])), "at most"),
-            (Dense::new(0).call(&Input::new([8])), "at least 1"),
-            (Dense::new(1 << 39).call(&Input::new([4])), "kernel: expected at most"),
-            (Conv2D::new(1, [1, huge]).padding(Padding::Same).call(&Input::new([4, 4, 1])), "can be counted"),
-            (ZeroPadding2D::new(huge).call(&Input::new([4, 4, 1])), "can be counted"),
-            (ZeroPadding2D::new(huge / 4).call(&Input::new([4, 4, 1])), "at most"),
-            (Resizing::new(huge, huge).call(&Input::new([4, 4, 1])), "at most"),
-        ];
-        for (result, expected) in errors {
-            let error = result.unwrap_err().to_string();
-            assert!(error.contains(expected), "{error}");
-        }
-        let x = Input::new([huge, huge]);
-        assert!(Model::new(&x, &x).is_err());
-    }
-}

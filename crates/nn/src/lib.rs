@@ -19,6 +19,7 @@ mod model;
 mod naming;
 mod regularizer;
 mod sequential;
+mod size;
 mod summary;
 mod tensor;
 mod weight;

@@ -231,3 +231,50 @@ fn reads_output_backward(step: &Step) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Lifetimes, Program, Tenant};
+    use crate::Model;
+    use crate::layers::{Activation, Concatenate, Dense, Flatten, Input};
+    use crate::{ActivationFn::Tanh, IntoLayer, LayerDefExt};
+
+    /// From when to when each value, gradient and weight gradient lives, as a training plan has it.
+    fn lives(model: &Model) -> Vec<(Tenant, usize, usize)> {
+        let program = Program::of(model, true, 0).unwrap();
+        let differentiated = program.differentiated(false);
+        let prefix = program.prefix(&differentiated);
+        let lifetimes = Lifetimes::new(&program, &differentiated, prefix);
+        let mut all = lifetimes.values(1, 1);
+        all.extend(lifetimes.gradients(1, false));
+        all.extend(lifetimes.weight_gradients(&lifetimes.uses(true), false));
+        all.into_iter().map(|life| (life.tenant, life.from, life.to)).collect()
+    }
+
+    #[test]
+    fn what_a_frozen_layer_reads_is_not_kept_for_the_way_back() {
+        let x = Input::new([4]);
+        let first = Dense::new(4).use_bias(false).into_layer();
+        let second = Dense::new(4).use_bias(false).into_layer();
+        let y = first.call(&x).unwrap();
+        let model = Model::new(&x, &second.call(&y).unwrap()).unwrap();
+        // Two steps, 1 and 2 forward, 3 (the second's) and 4 back; results are read at 5. Kernels' gradients are folded.
+        let gradients = [(Tenant::Gradient(1), 3, 4), (Tenant::Gradient(2), 3, 3)];
+        let expected = |kept| [&[(Tenant::Value(1), 1, kept), (Tenant::Value(2), 2, 5)], &gradients[..]].concat();
+        assert_eq!(lives(&model), expected(3));
+        second.set_trainable(false);
+        assert_eq!(lives(&model), expected(2));
+    }
+
+    #[test]
+    fn a_reshaped_form_extends_the_life_of_the_original() {
+        let x = Input::new([2, 2]);
+        let y = Activation::new(Tanh).call(&x).unwrap();
+        let flat = Flatten::new().call(&y).unwrap();
+        let z = Activation::new(Tanh).call(&y).unwrap();
+        let z = Concatenate::new().call([&flat, &Flatten::new().call(&z).unwrap()]).unwrap();
+        // tanh, flatten, tanh, flatten, concatenate: the first is read at 5 under its other name.
+        let values: Vec<_> = lives(&Model::new(&x, &z).unwrap()).into_iter().map(|(t, _, to)| (t, to)).collect();
+        assert_eq!(values, [(Tenant::Value(1), 5), (Tenant::Value(3), 5), (Tenant::Value(5), 11)]);
+    }
+}
