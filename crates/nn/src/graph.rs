@@ -129,7 +129,11 @@ impl Graph {
                     .hint("start the model at its Input, or build a new one on an Input of this shape"));
             }
         }
-        let declared: HashSet<usize> = inputs.iter().map(SymbolicTensor::id).collect();
+        let mut declared = HashSet::new();
+        if let Some(twice) = inputs.iter().find(|input| !declared.insert(input.id())) {
+            return Err(Error::because(twice.layer().place(), "this input is among the model's inputs twice")
+                .hint("make a second Input, or name this one once"));
+        }
         let mut walk = Walk::default();
         outputs.iter().for_each(|output| walk.visit(output, &declared));
         if let Some(stray) = walk.calls.iter().find(|c| c.inputs().is_empty() && !declared.contains(&c.id())) {
@@ -267,6 +271,13 @@ mod tests {
             let error = Model::new(&inputs, &outputs).unwrap_err().to_string();
             assert!(error.contains("at least one input and one output"), "{error}");
         }
+    }
+
+    #[test]
+    fn an_input_given_twice_is_an_error() {
+        let x = Input::new([4]);
+        let y = Dense::new(2).call(&x).unwrap();
+        assert!(Model::new([&x, &x], &y).unwrap_err().to_string().contains("twice"));
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub struct Model {
     prepared: Arc<Mutex<Option<Prepared>>>,
 }
 
-/// A session kept between calls, so that a loop of single batches plans and allocates once.
+/// A session kept between calls of `predict` or `train_on_batch`, so that a loop of them plans and allocates once.
 pub struct Prepared {
     /// What the session was planned for; another key asks for another session.
     pub key: String,
@@ -175,7 +175,7 @@ impl Model {
         self.compiled.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The session of the last call on a single batch, if any.
+    /// The session of the last `predict` or `train_on_batch`, kept for the next; `None` before, and while one runs.
     pub fn prepared(&self) -> MutexGuard<'_, Option<Prepared>> {
         self.prepared.lock().unwrap_or_else(PoisonError::into_inner)
     }
