@@ -1,5 +1,7 @@
 //! VGG16 with the real weights on a real photo and on a picture made by a formula, against Keras.
 
+#![expect(clippy::unwrap_used, reason = "a test fails where it unwraps")]
+
 use std::path::{Path, PathBuf};
 
 use engraft::data::decode;
