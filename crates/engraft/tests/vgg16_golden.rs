@@ -1,6 +1,6 @@
 //! VGG16 with the real weights on a real photo and on a picture made by a formula, against Keras.
 
-#![expect(clippy::unwrap_used, reason = "a test fails where it unwraps")]
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use std::path::{Path, PathBuf};
 
