@@ -40,8 +40,24 @@ pub use engraft_nn::*;
 pub use engraft_train as train;
 
 /// What a program that describes and trains models needs.
+///
+/// ```
+/// use engraft::prelude::*;
+///
+/// let model = Sequential::new().add(Input::new([2])).add(Dense::new(2).activation(Softmax)).build()?;
+/// model.compile(Adam::new(0.1), Loss::categorical_crossentropy(), [Metric::Accuracy])?;
+/// let x = Tensor::new([2, 2], vec![0.0, 1.0, 1.0, 0.0])?;
+/// let y = Tensor::new([2, 2], vec![1.0, 0.0, 0.0, 1.0])?;
+/// let data = Arrays::new(x, y)?;
+/// let history: History = model.fit(&data, Fit::new().epochs(50))?;
+/// assert_eq!(history.last("accuracy"), Some(1.0));
+/// assert_eq!(model.evaluate(&data, 32)?.get("accuracy"), Some(1.0));
+/// # Ok::<(), engraft::Error>(())
+/// ```
 pub mod prelude {
     pub use engraft_nn::prelude::*;
 
     pub use crate::applications::{Pooling, Vgg16, Weights};
+    pub use crate::data::{Arrays, Dataset};
+    pub use crate::train::{Callback, Evaluation, Fit, History, Train};
 }
