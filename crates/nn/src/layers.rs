@@ -9,6 +9,7 @@ mod flatten;
 mod flip;
 mod global_pooling;
 mod input;
+mod kernel_options;
 mod merge;
 mod options;
 mod pooling;

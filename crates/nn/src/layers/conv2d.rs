@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::kernel_options::kernel_options;
 use super::options::{DataFormat, Padding, Size2d, config_of, image, yes};
 use crate::activation::ActivationFn;
 use crate::keras_object::Unset;
@@ -115,48 +116,6 @@ impl Conv2D {
         self
     }
 
-    /// Applied to the result; linear by default.
-    #[must_use]
-    pub fn activation(mut self, activation: ActivationFn) -> Self {
-        self.activation = activation;
-        self
-    }
-
-    /// Whether a bias is added; true by default.
-    #[must_use]
-    pub fn use_bias(mut self, use_bias: bool) -> Self {
-        self.use_bias = use_bias;
-        self
-    }
-
-    /// First values of the kernel; Glorot uniform by default.
-    #[must_use]
-    pub fn kernel_initializer(mut self, initializer: Initializer) -> Self {
-        self.kernel_initializer = initializer;
-        self
-    }
-
-    /// First values of the bias; zeros by default.
-    #[must_use]
-    pub fn bias_initializer(mut self, initializer: Initializer) -> Self {
-        self.bias_initializer = initializer;
-        self
-    }
-
-    /// Penalty on the kernel; none by default.
-    #[must_use]
-    pub fn kernel_regularizer(mut self, regularizer: Regularizer) -> Self {
-        self.kernel_regularizer = Some(regularizer);
-        self
-    }
-
-    /// Penalty on the bias; none by default.
-    #[must_use]
-    pub fn bias_regularizer(mut self, regularizer: Regularizer) -> Self {
-        self.bias_regularizer = Some(regularizer);
-        self
-    }
-
     /// Output size and leading pad of each axis.
     fn window(&self, height: usize, width: usize) -> Result<[(usize, usize); 2]> {
         let Size2d([kh, kw]) = self.kernel_size;
@@ -171,6 +130,8 @@ impl Conv2D {
         Ok([self.padding.resolve(height, kh, sh, dh)?, self.padding.resolve(width, kw, sw, dw)?])
     }
 }
+
+kernel_options!(Conv2D);
 
 impl LayerDef for Conv2D {
     fn class_name(&self) -> &'static str {
@@ -201,21 +162,7 @@ impl LayerDef for Conv2D {
     fn weights(&self, inputs: &[Shape]) -> Result<Vec<WeightSpec>> {
         let [_, _, channels] = image(inputs)?;
         let Size2d([kh, kw]) = self.kernel_size;
-        let kernel = WeightSpec {
-            name: "kernel",
-            shape: vec![kh, kw, channels / self.groups, self.filters],
-            initializer: self.kernel_initializer.clone(),
-            trainable: true,
-            regularizer: self.kernel_regularizer,
-        };
-        let bias = self.use_bias.then(|| WeightSpec {
-            name: "bias",
-            shape: vec![self.filters],
-            initializer: self.bias_initializer.clone(),
-            trainable: true,
-            regularizer: self.bias_regularizer,
-        });
-        Ok(std::iter::once(kernel).chain(bias).collect())
+        Ok(self.kernel_and_bias(vec![kh, kw, channels / self.groups, self.filters]))
     }
 
     fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {

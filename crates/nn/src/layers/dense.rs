@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::kernel_options::kernel_options;
 use super::options::{config_of, single, yes};
 use crate::activation::ActivationFn;
 use crate::keras_object::Unset;
@@ -67,49 +68,9 @@ impl Dense {
             _quantization_config: Unset,
         }
     }
-
-    /// Applied to the result; linear by default.
-    #[must_use]
-    pub fn activation(mut self, activation: ActivationFn) -> Self {
-        self.activation = activation;
-        self
-    }
-
-    /// Whether a bias is added; true by default.
-    #[must_use]
-    pub fn use_bias(mut self, use_bias: bool) -> Self {
-        self.use_bias = use_bias;
-        self
-    }
-
-    /// First values of the kernel; Glorot uniform by default.
-    #[must_use]
-    pub fn kernel_initializer(mut self, initializer: Initializer) -> Self {
-        self.kernel_initializer = initializer;
-        self
-    }
-
-    /// First values of the bias; zeros by default.
-    #[must_use]
-    pub fn bias_initializer(mut self, initializer: Initializer) -> Self {
-        self.bias_initializer = initializer;
-        self
-    }
-
-    /// Penalty on the kernel; none by default.
-    #[must_use]
-    pub fn kernel_regularizer(mut self, regularizer: Regularizer) -> Self {
-        self.kernel_regularizer = Some(regularizer);
-        self
-    }
-
-    /// Penalty on the bias; none by default.
-    #[must_use]
-    pub fn bias_regularizer(mut self, regularizer: Regularizer) -> Self {
-        self.bias_regularizer = Some(regularizer);
-        self
-    }
 }
+
+kernel_options!(Dense);
 
 impl LayerDef for Dense {
     fn class_name(&self) -> &'static str {
@@ -134,21 +95,7 @@ impl LayerDef for Dense {
 
     fn weights(&self, inputs: &[Shape]) -> Result<Vec<WeightSpec>> {
         let features = single(inputs)?.last().copied().unwrap_or(0);
-        let kernel = WeightSpec {
-            name: "kernel",
-            shape: vec![features, self.units],
-            initializer: self.kernel_initializer.clone(),
-            trainable: true,
-            regularizer: self.kernel_regularizer,
-        };
-        let bias = self.use_bias.then(|| WeightSpec {
-            name: "bias",
-            shape: vec![self.units],
-            initializer: self.bias_initializer.clone(),
-            trainable: true,
-            regularizer: self.bias_regularizer,
-        });
-        Ok(std::iter::once(kernel).chain(bias).collect())
+        Ok(self.kernel_and_bias(vec![features, self.units]))
     }
 
     fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {

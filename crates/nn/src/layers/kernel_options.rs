@@ -1,0 +1,71 @@
+//! What layers with a kernel and a bias share.
+
+/// The builder methods for activation, initialisers and regularisers, and the weights they describe.
+macro_rules! kernel_options {
+    ($name:ident) => {
+        impl $name {
+            /// Applied to the result; linear by default.
+            #[must_use]
+            pub fn activation(mut self, activation: ActivationFn) -> Self {
+                self.activation = activation;
+                self
+            }
+
+            /// Whether a bias is added; true by default.
+            #[must_use]
+            pub fn use_bias(mut self, use_bias: bool) -> Self {
+                self.use_bias = use_bias;
+                self
+            }
+
+            /// First values of the kernel; Glorot uniform by default.
+            #[must_use]
+            pub fn kernel_initializer(mut self, initializer: Initializer) -> Self {
+                self.kernel_initializer = initializer;
+                self
+            }
+
+            /// First values of the bias; zeros by default.
+            #[must_use]
+            pub fn bias_initializer(mut self, initializer: Initializer) -> Self {
+                self.bias_initializer = initializer;
+                self
+            }
+
+            /// Penalty on the kernel; none by default.
+            #[must_use]
+            pub fn kernel_regularizer(mut self, regularizer: Regularizer) -> Self {
+                self.kernel_regularizer = Some(regularizer);
+                self
+            }
+
+            /// Penalty on the bias; none by default.
+            #[must_use]
+            pub fn bias_regularizer(mut self, regularizer: Regularizer) -> Self {
+                self.bias_regularizer = Some(regularizer);
+                self
+            }
+
+            /// The kernel of this shape and, where there is one, a bias as long as its last axis.
+            fn kernel_and_bias(&self, shape: Vec<usize>) -> Vec<WeightSpec> {
+                let outputs = shape.last().copied().unwrap_or(0);
+                let kernel = WeightSpec {
+                    name: "kernel",
+                    shape,
+                    initializer: self.kernel_initializer.clone(),
+                    trainable: true,
+                    regularizer: self.kernel_regularizer,
+                };
+                let bias = self.use_bias.then(|| WeightSpec {
+                    name: "bias",
+                    shape: vec![outputs],
+                    initializer: self.bias_initializer.clone(),
+                    trainable: true,
+                    regularizer: self.bias_regularizer,
+                });
+                std::iter::once(kernel).chain(bias).collect()
+            }
+        }
+    };
+}
+pub(super) use kernel_options;
