@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use engraft_nn::plan::{Memory, Plan};
+use engraft_kernels::Isa;
+use engraft_nn::plan::{Memory, Plan, Purpose};
 use engraft_nn::{Error, Executor, Result, Session};
 
 use crate::ops::{self, StepCall};
@@ -30,7 +31,11 @@ pub struct CpuExecutor {
 
 impl CpuExecutor {
     /// An executor of `threads` threads; of one for each core with `None`.
+    ///
+    /// # Errors
+    /// No such number of threads can be had, or `ENGRAFT_ISA` asks for an instruction set that this CPU lacks.
     pub fn new(threads: Option<usize>) -> Result<Self> {
+        Isa::chosen().map_err(|e| Error::because("CPU executor", e))?;
         let workers = Workers::new(threads).map_err(|e| Error::because("CPU executor", e))?;
         Ok(Self { workers: Arc::new(workers) })
     }
@@ -42,12 +47,21 @@ impl CpuExecutor {
 
     /// The working space, in f32, of the step that needs the most.
     fn scratch_len(&self, plan: &Plan) -> usize {
-        self.workers.run(|| {
-            let samples = |index| if plan.prefix().contains(&index) { plan.chunk() } else { plan.batch() };
-            let steps = plan.program().steps.iter().enumerate();
-            steps.map(|(i, step)| ops::scratch_len(&StepCall::new(plan, step, samples(i)))).max().unwrap_or(0)
-        })
+        self.workers.run(|| calls(plan).map(|call| ops::scratch_len(&call)).max().unwrap_or(0))
     }
+
+    /// What kernels that the plan does not train take, in f32, once they are prepared.
+    fn prepared_len(&self, plan: &Plan) -> usize {
+        let training = matches!(plan.purpose(), Purpose::Train { .. });
+        let lengths = calls(plan).filter(|call| !(training && call.step.weights.iter().any(|param| param.trainable)));
+        lengths.map(|call| ops::prepared_len(&call)).sum()
+    }
+}
+
+/// Every step, for as many samples as it is run for at a time.
+fn calls(plan: &Plan) -> impl Iterator<Item = StepCall<'_>> {
+    let samples = |index| if plan.prefix().contains(&index) { plan.chunk() } else { plan.batch() };
+    plan.program().steps.iter().enumerate().map(move |(i, step)| StepCall::new(plan, step, samples(i)))
 }
 
 impl Executor for CpuExecutor {
@@ -57,6 +71,6 @@ impl Executor for CpuExecutor {
     }
 
     fn memory(&self, plan: &Plan) -> Memory {
-        Memory { scratch: 4 * self.scratch_len(plan), ..plan.memory() }
+        Memory { scratch: 4 * (self.scratch_len(plan) + self.prepared_len(plan)), ..plan.memory() }
     }
 }

@@ -12,5 +12,6 @@ mod session;
 mod update;
 mod values;
 mod workers;
+mod workspace;
 
 pub use executor::CpuExecutor;

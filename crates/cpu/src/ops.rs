@@ -14,6 +14,8 @@ use engraft_kernels::Activation;
 use engraft_nn::Shape;
 use engraft_nn::plan::{Op, Plan, Step};
 
+use crate::workspace::Workspace;
+
 pub(crate) use normalization::Statistics;
 
 /// A step about to be computed for some samples.
@@ -62,10 +64,18 @@ pub(crate) fn scratch_len(call: &StepCall<'_>) -> usize {
     }
 }
 
+/// What a kernel that does not change takes, in f32, in the form that its algorithm wants.
+pub(crate) fn prepared_len(call: &StepCall<'_>) -> usize {
+    match call.step.op {
+        Op::Conv2d { .. } => conv2d::kernel(call).prepared_len(),
+        _ => 0,
+    }
+}
+
 /// `y` from `x`, the inputs in order.
-pub(crate) fn forward(call: &StepCall<'_>, x: &[&[f32]], y: &mut [f32], scratch: &mut [f32]) {
+pub(crate) fn forward(call: &StepCall<'_>, x: &[&[f32]], y: &mut [f32], workspace: &mut Workspace) {
     match &call.step.op {
-        Op::Conv2d { .. } => conv2d::forward(call, x[0], y, scratch),
+        Op::Conv2d { .. } => conv2d::forward(call, x[0], y, workspace),
         Op::Dense => dense::forward(call, x[0], y),
         Op::Pool2d { .. } | Op::GlobalPool { .. } => pooling::forward(call, x[0], y),
         Op::BatchNorm { .. } => normalization::forward(call, x[0], y),

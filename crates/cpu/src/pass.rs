@@ -9,6 +9,7 @@ use engraft_nn::plan::ValueId;
 use crate::ops::{self, Backward, Statistics, StepCall};
 use crate::update::Update;
 use crate::values::Values;
+use crate::workspace::Workspace;
 
 /// Where the gradients by weights go.
 pub(crate) enum Sink<'a> {
@@ -21,15 +22,15 @@ pub(crate) enum Sink<'a> {
 /// One run over a batch.
 pub(crate) struct Pass<'a> {
     pub(crate) values: Values<'a>,
-    scratch: &'a mut [f32],
+    workspace: &'a mut Workspace,
     iteration: u64,
     /// By step, the batch's statistics that it normalised by. In order: a layer called twice moves its own twice.
     statistics: BTreeMap<usize, Arc<Statistics>>,
 }
 
 impl<'a> Pass<'a> {
-    pub(crate) fn new(values: Values<'a>, scratch: &'a mut [f32], iteration: u64) -> Self {
-        Self { values, scratch, iteration, statistics: BTreeMap::new() }
+    pub(crate) fn new(values: Values<'a>, workspace: &'a mut Workspace, iteration: u64) -> Self {
+        Self { values, workspace, iteration, statistics: BTreeMap::new() }
     }
 
     /// The prefix a chunk at a time, then everything else.
@@ -60,7 +61,7 @@ impl<'a> Pass<'a> {
         let range = self.values.range(step.output, first, samples);
         let mut buffer = self.values.buffers.take(slot);
         let x = self.values.inputs_of_samples(step, first, samples);
-        ops::forward(&call, &x, &mut buffer[range], self.scratch);
+        ops::forward(&call, &x, &mut buffer[range], self.workspace);
         self.values.buffers.put_back(slot, buffer);
     }
 
@@ -119,7 +120,7 @@ impl<'a> Pass<'a> {
         let length = self.values.length(input);
         let mut buffer = self.values.buffers.take(slot);
         let b = Backward { x: &self.values.inputs_of(call.step), y: self.values.get(call.step.output), dy };
-        ops::input_gradient(call, position, &b, &mut buffer[..length], self.scratch);
+        ops::input_gradient(call, position, &b, &mut buffer[..length], &mut self.workspace.scratch);
         if !first {
             let mut sum = self.values.buffers.take(target);
             add_assign(&mut sum[..length], &buffer[..length]);
@@ -141,7 +142,7 @@ impl<'a> Pass<'a> {
         let first = plan.first_use(id) == Some(index);
         let target = if first { &mut *sum } else { &mut further[..count] };
         let b = Backward { x: &self.values.inputs_of(call.step), y: self.values.get(call.step.output), dy };
-        ops::weight_gradient(call, position, &b, target, self.scratch);
+        ops::weight_gradient(call, position, &b, target, &mut self.workspace.scratch);
         if !first {
             add_assign(sum, &further[..count]);
         }

@@ -7,24 +7,25 @@ use engraft_kernels::add_assign;
 use engraft_nn::plan::{Plan, Purpose, ValueId};
 use engraft_nn::{Error, Gradients, LabelledBatch, OptimizerState, Result, Session, StepOutput, Tensor};
 
-use crate::buffers::{Buffers, zeroed};
+use crate::buffers::Buffers;
 use crate::loss;
 use crate::pass::{Pass, Sink};
 use crate::update::Update;
 use crate::values::Values;
 use crate::workers::Workers;
+use crate::workspace::Workspace;
 
 pub(crate) struct CpuSession {
     plan: Plan,
     workers: Arc<Workers>,
     buffers: Buffers,
-    scratch: Vec<f32>,
+    workspace: Workspace,
 }
 
 impl CpuSession {
     pub(crate) fn new(plan: Plan, workers: Arc<Workers>, scratch: usize) -> Result<Self> {
         let buffers = Buffers::new(plan.buffers())?;
-        Ok(Self { plan, workers, buffers, scratch: zeroed(scratch)? })
+        Ok(Self { plan, workers, buffers, workspace: Workspace::new(scratch)? })
     }
 
     /// Runs `work` over these inputs on this session's threads. Random layers draw by `iteration`.
@@ -34,9 +35,9 @@ impl CpuSession {
         iteration: u64,
         work: impl FnOnce(&Plan, &mut Pass<'_>) -> Result<R> + Send,
     ) -> Result<R> {
-        let Self { plan, workers, buffers, scratch } = self;
+        let Self { plan, workers, buffers, workspace } = self;
         let values = Values::new(plan, buffers, inputs)?;
-        workers.run(|| work(plan, &mut Pass::new(values, scratch, iteration)))
+        workers.run(|| work(plan, &mut Pass::new(values, workspace, iteration)))
     }
 }
 

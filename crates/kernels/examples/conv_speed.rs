@@ -25,6 +25,7 @@ fn main() -> std::io::Result<()> {
     let threads = Threads::new(None)?;
     println!("{} threads, {side} x {side}, batch {batch}", threads.count());
     threads.run(|| {
+        println!("peak {:.0} GFLOP/s", engraft_kernels::peak_gflops());
         println!("gemm 2048: {:.0} GFLOP/s", square_gemm(2048));
         println!("{:>4} {:>4} {:>4}  forward  input gradient  kernel gradient", "side", "in", "out");
         for (scale, in_c, out_c) in LAYERS {

@@ -19,6 +19,7 @@
 //! ```
 
 mod activation;
+mod aligned;
 mod batch_norm;
 mod chunks;
 mod conv2d;
@@ -28,11 +29,14 @@ mod gemm;
 mod global_pool;
 mod layout;
 mod loss;
+mod microkernel;
 mod pool;
 mod project;
 #[cfg(test)]
 mod reference;
 mod resize;
+mod shared;
+mod simd;
 mod softmax;
 #[cfg(test)]
 mod testing;
@@ -42,7 +46,7 @@ mod update;
 
 pub use activation::Activation;
 pub use batch_norm::{batch_norm, batch_norm_gradient_inference, batch_norm_gradient_training, moments};
-pub use conv2d::{Conv2d, Conv2dShape};
+pub use conv2d::{Conv2d, Conv2dShape, PreparedKernel};
 pub use dense::{bias_gradient, dense, dense_input_gradient, dense_kernel_gradient, dense_kernel_gradient_rows};
 pub use elementwise::{add_assign, dropout, scale_gradient, scale_shift};
 pub use gemm::{Matrix, gemm};
@@ -55,6 +59,7 @@ pub use loss::{
 pub use pool::{Pool2dShape, PoolKind, average_pool2d_gradient, max_pool2d_gradient, pool2d};
 pub use project::{FillMode, Projection, project};
 pub use resize::{Interpolation, resize, resize_gradient};
+pub use simd::{Isa, IsaError, peak_gflops};
 pub use softmax::{softmax, softmax_gradient};
 pub use threads::Threads;
 pub use update::{AdamStep, RmspropStep, decay, l1_l2_gradient, l1_l2_penalty, sgd};

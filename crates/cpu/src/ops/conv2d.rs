@@ -4,6 +4,7 @@ use engraft_kernels::{Conv2d, Conv2dShape};
 use engraft_nn::plan::Op;
 
 use super::{Backward, StepCall};
+use crate::workspace::Workspace;
 
 /// The kernel for this call's shapes.
 pub(super) fn kernel(call: &StepCall<'_>) -> Conv2d {
@@ -28,11 +29,14 @@ pub(super) fn kernel(call: &StepCall<'_>) -> Conv2d {
     })
 }
 
-pub(super) fn forward(call: &StepCall<'_>, x: &[f32], y: &mut [f32], scratch: &mut [f32]) {
-    let weights = &call.step.weights;
-    let w = weights[0].weight.values();
+pub(super) fn forward(call: &StepCall<'_>, x: &[f32], y: &mut [f32], workspace: &mut Workspace) {
+    let (conv, weights, activation) = (kernel(call), &call.step.weights, call.step.activation);
     let bias = weights.get(1).map(|bias| bias.weight.values());
-    kernel(call).forward(x, &w, bias.as_deref().map(Vec::as_slice), call.step.activation, y, scratch);
+    let bias = bias.as_deref().map(Vec::as_slice);
+    match workspace.kernel(&conv, &weights[0]) {
+        (Some(prepared), scratch) => conv.forward_prepared(x, prepared, bias, activation, y, scratch),
+        (None, scratch) => conv.forward(x, &weights[0].weight.values(), bias, activation, y, scratch),
+    }
 }
 
 pub(super) fn input_gradient(call: &StepCall<'_>, b: &Backward<'_>, dx: &mut [f32], scratch: &mut [f32]) {

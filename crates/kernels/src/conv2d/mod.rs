@@ -2,10 +2,14 @@
 
 mod im2col;
 mod patches;
+mod winograd;
 
 use crate::Activation;
+use crate::aligned::AlignedVec;
 use crate::chunks::check_len;
+use crate::simd::Isa;
 use im2col::Im2col;
+use winograd::Winograd;
 
 /// Shapes of a 2-D convolution: `x` `[batch, in_h, in_w, in_c]`, kernel `[kernel[0], kernel[1], in_c / groups, out_c]`,
 /// `y` `[batch, out_h, out_w, out_c]`.
@@ -94,29 +98,42 @@ pub struct Conv2d {
     algorithm: Algorithm,
 }
 
-/// What computes a convolution. Another algorithm is another variant with the same four calls.
+/// A kernel as its convolution's algorithm wants it, for [`Conv2d::forward_prepared`]: worth its memory (four times the
+/// kernel's, for 3x3) where a kernel that does not change is used many times.
+#[derive(Debug)]
+pub struct PreparedKernel(AlignedVec);
+
+/// What computes a convolution. Another algorithm is another variant with the same calls.
 #[derive(Clone, Debug)]
 enum Algorithm {
     /// Patches of pixels times the kernel as a matrix, for every shape.
-    Im2col(Im2col),
+    Im2col(Box<Im2col>),
+    /// Products at the points of a transform, for 3x3 of stride 1.
+    Winograd(Winograd),
 }
 
 /// The one place that chooses between algorithms.
-fn choose(shape: Conv2dShape) -> Algorithm {
-    Algorithm::Im2col(Im2col::new(shape))
+fn choose(isa: Isa, shape: Conv2dShape) -> Algorithm {
+    // Below these, transforms cost more than the products they save.
+    const LEAST_CHANNELS: usize = 8;
+    if Winograd::can(&shape) && shape.in_c.min(shape.out_c) >= LEAST_CHANNELS {
+        return Algorithm::Winograd(Winograd::new(isa, shape));
+    }
+    Algorithm::Im2col(Box::new(Im2col::new(shape)))
 }
 
 impl Conv2d {
     /// Prepares a convolution of `shape`.
     pub fn new(shape: Conv2dShape) -> Self {
         shape.check();
-        Self { shape, algorithm: choose(shape) }
+        Self { shape, algorithm: choose(Isa::current(), shape) }
     }
 
     /// How many values of scratch each of the calls below needs in the ambient pool.
     pub fn scratch_len(&self) -> usize {
         match &self.algorithm {
             Algorithm::Im2col(im2col) => im2col.scratch_len(rayon::current_num_threads()),
+            Algorithm::Winograd(winograd) => winograd.scratch_len(rayon::current_num_threads()),
         }
     }
 
@@ -136,6 +153,63 @@ impl Conv2d {
         }
         match &self.algorithm {
             Algorithm::Im2col(im2col) => im2col.forward(x, w, bias, activation, y, scratch),
+            Algorithm::Winograd(winograd) => winograd.forward(x, w, bias, activation, y, scratch),
+        }
+    }
+
+    /// How many values [`prepare`](Self::prepare) makes of the kernel; 0 where the algorithm takes it as it is.
+    pub fn prepared_len(&self) -> usize {
+        match &self.algorithm {
+            Algorithm::Im2col(_) => 0,
+            Algorithm::Winograd(winograd) => winograd.prepared_len(),
+        }
+    }
+
+    /// The kernel as the algorithm wants it; nothing where it takes it as it is.
+    ///
+    /// ```
+    /// use engraft_kernels::{Activation, Conv2d, Conv2dShape};
+    /// let conv = Conv2d::new(Conv2dShape {
+    ///     batch: 1, in_h: 4, in_w: 4, in_c: 8, out_c: 8, kernel: [3, 3], stride: [1, 1], dilation: [1, 1], pad: [1, 1],
+    ///     out_h: 4, out_w: 4, groups: 1,
+    /// });
+    /// let (x, w, mut scratch) = (vec![1.0; 4 * 4 * 8], vec![0.5; 9 * 8 * 8], vec![0.0; conv.scratch_len()]);
+    /// let (mut y, mut again) = (vec![0.0; 4 * 4 * 8], vec![0.0; 4 * 4 * 8]);
+    /// conv.forward(&x, &w, None, Activation::Linear, &mut y, &mut scratch);
+    /// if let Some(kernel) = conv.prepare(&w) {
+    ///     conv.forward_prepared(&x, &kernel, None, Activation::Linear, &mut again, &mut scratch);
+    ///     assert_eq!(again, y);
+    /// }
+    /// ```
+    pub fn prepare(&self, w: &[f32]) -> Option<PreparedKernel> {
+        check_len("kernel", w, self.shape.w_len());
+        match &self.algorithm {
+            Algorithm::Im2col(_) => None,
+            Algorithm::Winograd(winograd) => Some(PreparedKernel(winograd.prepare(w))),
+        }
+    }
+
+    /// [`forward`](Self::forward), by a kernel that [`prepare`](Self::prepare) made for a convolution of this kernel, these
+    /// channels and any size of images: the same bits, without preparing it each time.
+    ///
+    /// # Panics
+    /// Where a slice has another length, or the kernel was prepared for other channels.
+    pub fn forward_prepared(
+        &self,
+        x: &[f32],
+        kernel: &PreparedKernel,
+        bias: Option<&[f32]>,
+        activation: Activation,
+        y: &mut [f32],
+        scratch: &mut [f32],
+    ) {
+        check_len("input", x, self.shape.x_len());
+        check_len("output", y, self.shape.y_len());
+        match &self.algorithm {
+            Algorithm::Im2col(_) => panic!("a kernel of {:?} is not prepared", self.shape),
+            Algorithm::Winograd(winograd) => {
+                winograd.forward_prepared(x, &kernel.0, bias, activation, y, scratch);
+            }
         }
     }
 
@@ -144,6 +218,7 @@ impl Conv2d {
         self.check(dx, w, dy);
         match &self.algorithm {
             Algorithm::Im2col(im2col) => im2col.input_gradient(dy, w, dx, scratch),
+            Algorithm::Winograd(winograd) => winograd.input_gradient(dy, w, dx, scratch),
         }
     }
 
@@ -152,6 +227,7 @@ impl Conv2d {
         self.check(x, dw, dy);
         match &self.algorithm {
             Algorithm::Im2col(im2col) => im2col.kernel_gradient(x, dy, dw, scratch),
+            Algorithm::Winograd(winograd) => winograd.kernel_gradient(x, dy, dw, scratch),
         }
     }
 
@@ -209,61 +285,141 @@ mod tests {
         ]
     }
 
+    /// Shapes around the edges of tiles of 4x4 outputs, of vectors and panels of channels, of depth, and of blocks of tiles.
+    fn shapes_of_3x3() -> Vec<Conv2dShape> {
+        let plain = [1, 1];
+        let sides = (1..=9).map(|side| ([1, side, 10 - side, 3], 5, [2, 2]));
+        let channels = [1, 4, 7, 8, 9, 16, 17, 31, 33].map(|channels| ([1, 5, 5, channels], 34 - channels, [2, 2]));
+        let pads = [[0, 0], [1, 0], [3, 4]].map(|pad| ([2, 6, 7, 3], 4, pad));
+        let deep = [([1, 4, 5, 257], 3, [2, 2]), ([1, 4, 5, 3], 300, [2, 2])];
+        // more tiles than one block, or one chunk of the kernel's gradient, has
+        let many = [([1, 70, 66, 2], 3, [2, 2]), ([5, 28, 29, 9], 8, [2, 2])];
+        let all = sides.chain(channels).chain(pads).chain(deep).chain(many);
+        all.map(|(image, out_c, pad)| shape(image, out_c, [3, 3], plain, plain, pad, 1)).collect()
+    }
+
+    /// A convolution by every algorithm that can do it, on every instruction set of this CPU.
+    fn every_way(shape: Conv2dShape) -> Vec<(String, Conv2d)> {
+        let mut ways =
+            vec![("im2col".into(), Conv2d { shape, algorithm: Algorithm::Im2col(Box::new(Im2col::new(shape))) })];
+        if Winograd::can(&shape) {
+            ways.extend(Isa::supported().map(|isa| {
+                let algorithm = Algorithm::Winograd(Winograd::new(isa, shape));
+                (format!("winograd {}", isa.name()), Conv2d { shape, algorithm })
+            }));
+        }
+        ways
+    }
+
+    /// Largest difference, relative to the largest value.
+    fn relative_error(received: &[f32], expected: &[f64]) -> f64 {
+        assert_eq!(received.len(), expected.len());
+        let largest = expected.iter().fold(f64::MIN_POSITIVE, |largest, x| largest.max(x.abs()));
+        let difference = |(&a, &b): (&f32, &f64)| (f64::from(a) - b).abs();
+        // Not `f64::max`, which passes over NaN.
+        let larger = |a: f64, b: f64| if b <= a { a } else { b };
+        received.iter().zip(expected).map(difference).fold(0.0, larger) / largest
+    }
+
+    /// Sums of small whole numbers are exact in f32; the points of a transform are no whole numbers, and lose two digits of seven
+    /// on single values at worst (the gradient by the kernel, whose sums are long, most).
+    const TOLERANCE: f64 = 2e-5;
+
     #[test]
-    fn forward_agrees_with_the_reference() {
-        for shape in shapes() {
+    fn every_way_forward_agrees_with_the_reference() {
+        for shape in shapes().into_iter().chain(shapes_of_3x3()) {
             let (x, w, bias) = (integers(shape.x_len(), 1), integers(shape.w_len(), 2), integers(shape.out_c, 3));
-            let mut expected = to_f32(&reference::conv2d(&shape, &x, &w));
-            expected.iter_mut().enumerate().for_each(|(i, y)| *y = (*y + bias[i % shape.out_c]).max(0.0));
-            let conv = Conv2d::new(shape);
-            let (mut y, mut scratch) = (vec![f32::NAN; shape.y_len()], vec![f32::NAN; conv.scratch_len()]);
-            conv.forward(&x, &w, Some(&bias), Activation::Relu, &mut y, &mut scratch);
-            assert_eq!(y, expected, "{shape:?}");
+            let mut expected = reference::conv2d(&shape, &x, &w);
+            expected.iter_mut().enumerate().for_each(|(i, y)| *y = (*y + f64::from(bias[i % shape.out_c])).max(0.0));
+            for (way, conv) in every_way(shape) {
+                let (mut y, mut scratch) = (vec![f32::NAN; shape.y_len()], vec![f32::NAN; conv.scratch_len()]);
+                conv.forward(&x, &w, Some(&bias), Activation::Relu, &mut y, &mut scratch);
+                match way.as_str() {
+                    "im2col" => assert!(y == to_f32(&expected), "{shape:?}"),
+                    _ => assert!(relative_error(&y, &expected) < TOLERANCE, "{way} {shape:?}"),
+                }
+                if let Some(prepared) = conv.prepare(&w) {
+                    let mut again = vec![f32::NAN; shape.y_len()];
+                    conv.forward_prepared(&x, &prepared, Some(&bias), Activation::Relu, &mut again, &mut scratch);
+                    assert!(again == y, "{way} {shape:?}: a prepared kernel gives other bits");
+                }
+            }
         }
     }
 
     #[test]
-    fn gradients_agree_with_the_reference() {
-        for shape in shapes() {
+    fn every_ways_gradients_agree_with_the_reference() {
+        for shape in shapes().into_iter().chain(shapes_of_3x3()) {
             let (x, w, dy) = (integers(shape.x_len(), 1), integers(shape.w_len(), 2), integers(shape.y_len(), 3));
-            let conv = Conv2d::new(shape);
-            let mut scratch = vec![f32::NAN; conv.scratch_len()];
-            let mut dx = vec![f32::NAN; shape.x_len()];
-            conv.input_gradient(&dy, &w, &mut dx, &mut scratch);
-            assert_eq!(dx, to_f32(&reference::conv2d_input_gradient(&shape, &dy, &w)), "dx of {shape:?}");
-            let mut dw = vec![f32::NAN; shape.w_len()];
-            conv.kernel_gradient(&x, &dy, &mut dw, &mut scratch);
-            assert_eq!(dw, to_f32(&reference::conv2d_kernel_gradient(&shape, &x, &dy)), "dw of {shape:?}");
+            let by_input = reference::conv2d_input_gradient(&shape, &dy, &w);
+            let by_kernel = reference::conv2d_kernel_gradient(&shape, &x, &dy);
+            for (way, conv) in every_way(shape) {
+                let mut scratch = vec![f32::NAN; conv.scratch_len()];
+                let (mut dx, mut dw) = (vec![f32::NAN; shape.x_len()], vec![f32::NAN; shape.w_len()]);
+                conv.input_gradient(&dy, &w, &mut dx, &mut scratch);
+                conv.kernel_gradient(&x, &dy, &mut dw, &mut scratch);
+                if way == "im2col" {
+                    assert!(dx == to_f32(&by_input), "dx of {shape:?}");
+                    assert!(dw == to_f32(&by_kernel), "dw of {shape:?}");
+                } else {
+                    assert!(relative_error(&dx, &by_input) < TOLERANCE, "{way}: dx of {shape:?}");
+                    assert!(relative_error(&dw, &by_kernel) < TOLERANCE, "{way}: dw of {shape:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_finite_or_hardly_a_number_is_not_hidden() {
+        let shape = shape([1, 9, 10, 9], 8, [3, 3], [1, 1], [1, 1], [2, 2], 1);
+        for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1e-40, f32::MIN_POSITIVE, 1e30] {
+            let (mut x, w) = (uniform(shape.x_len(), 1), uniform(shape.w_len(), 2));
+            x[200] = value;
+            let expected = reference::conv2d(&shape, &x, &w);
+            for (way, conv) in every_way(shape) {
+                let (mut y, mut scratch) = (vec![0.0; shape.y_len()], vec![0.0; conv.scratch_len()]);
+                conv.forward(&x, &w, None, Activation::Linear, &mut y, &mut scratch);
+                for (y, expected) in y.iter().zip(&expected) {
+                    assert!(expected.is_finite() || !y.is_finite(), "{way}, {value}: {y} instead of {expected}");
+                }
+                if value.is_finite() {
+                    assert!(relative_error(&y, &expected) < TOLERANCE, "{way}, {value}");
+                }
+            }
         }
     }
 
     #[test]
     fn same_bits_for_any_number_of_threads() {
-        let shape = shape([2, 30, 20, 9], 12, [3, 3], [1, 1], [1, 1], [2, 2], 1);
-        let (x, w, dy) = (uniform(shape.x_len(), 1), uniform(shape.w_len(), 2), uniform(shape.y_len(), 3));
-        let conv = Conv2d::new(shape);
-        assert_same_for_any_threads(|| {
-            let mut scratch = vec![0.0; conv.scratch_len()];
-            let mut results = [vec![0.0; shape.y_len()], vec![0.0; shape.x_len()], vec![0.0; shape.w_len()]];
-            let [y, dx, dw] = &mut results;
-            conv.forward(&x, &w, None, Activation::Linear, y, &mut scratch);
-            conv.input_gradient(&dy, &w, dx, &mut scratch);
-            conv.kernel_gradient(&x, &dy, dw, &mut scratch);
-            results.concat()
-        });
+        for (image, out_c) in [([2, 30, 20, 9], 12), ([2, 30, 20, 9], 5), ([1, 6, 6, 70], 200)] {
+            let shape = shape(image, out_c, [3, 3], [1, 1], [1, 1], [2, 2], 1);
+            let (x, w, dy) = (uniform(shape.x_len(), 1), uniform(shape.w_len(), 2), uniform(shape.y_len(), 3));
+            for (_, conv) in every_way(shape) {
+                assert_same_for_any_threads(|| {
+                    let mut scratch = vec![0.0; conv.scratch_len()];
+                    let mut results = [vec![0.0; shape.y_len()], vec![0.0; shape.x_len()], vec![0.0; shape.w_len()]];
+                    let [y, dx, dw] = &mut results;
+                    conv.forward(&x, &w, None, Activation::Linear, y, &mut scratch);
+                    conv.input_gradient(&dy, &w, dx, &mut scratch);
+                    conv.kernel_gradient(&x, &dy, dw, &mut scratch);
+                    results.concat()
+                });
+            }
+        }
     }
 
     #[test]
     fn an_empty_batch_gives_a_zero_kernel_gradient() {
         let shape = shape([0, 4, 4, 2], 3, [3, 3], [1, 1], [1, 1], [2, 2], 1);
-        let conv = Conv2d::new(shape);
-        let mut scratch = vec![0.0; conv.scratch_len()];
-        let w = vec![1.0; shape.w_len()];
-        let mut dw = vec![f32::NAN; shape.w_len()];
-        conv.forward(&[], &w, None, Activation::Linear, &mut [], &mut scratch);
-        conv.input_gradient(&[], &w, &mut [], &mut scratch);
-        conv.kernel_gradient(&[], &[], &mut dw, &mut scratch);
-        assert_eq!(dw, vec![0.0; shape.w_len()]);
+        for (_, conv) in every_way(shape) {
+            let mut scratch = vec![0.0; conv.scratch_len()];
+            let w = vec![1.0; shape.w_len()];
+            let mut dw = vec![f32::NAN; shape.w_len()];
+            conv.forward(&[], &w, None, Activation::Linear, &mut [], &mut scratch);
+            conv.input_gradient(&[], &w, &mut [], &mut scratch);
+            conv.kernel_gradient(&[], &[], &mut dw, &mut scratch);
+            assert_eq!(dw, vec![0.0; shape.w_len()]);
+        }
     }
 
     #[test]

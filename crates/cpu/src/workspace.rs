@@ -1,0 +1,85 @@
+//! What a session keeps beside its buffers: working space, and kernels in the form that their algorithm wants.
+
+use std::collections::HashMap;
+
+use engraft_kernels::{Conv2d, PreparedKernel};
+use engraft_nn::plan::Param;
+use engraft_nn::{Result, Weight};
+
+use crate::buffers::zeroed;
+
+/// Reused by every step of every run.
+pub(crate) struct Workspace {
+    /// As long as the step that needs the most wants it.
+    pub(crate) scratch: Vec<f32>,
+    /// By weight.
+    kernels: HashMap<usize, Kept>,
+}
+
+/// What is known of a kernel.
+struct Kept {
+    /// The weight's version when it was last used.
+    version: u64,
+    prepared: Option<PreparedKernel>,
+}
+
+impl Workspace {
+    pub(crate) fn new(scratch: usize) -> Result<Self> {
+        Ok(Self { scratch: zeroed(scratch)?, kernels: HashMap::new() })
+    }
+
+    /// The kernel as the algorithm wants it, and the scratch. Prepared when it is used a second time unchanged: what is used
+    /// once, as in training or for a single photo, is not worth the memory.
+    pub(crate) fn kernel(&mut self, conv: &Conv2d, param: &Param) -> (Option<&PreparedKernel>, &mut [f32]) {
+        let Self { scratch, kernels } = self;
+        if conv.prepared_len() == 0 {
+            return (None, scratch);
+        }
+        let weight: &Weight = &param.weight;
+        let version = weight.version();
+        let seen_before = kernels.get(&weight.id()).is_some_and(|kept| kept.version == version);
+        let kept = kernels.entry(weight.id()).or_insert(Kept { version, prepared: None });
+        if !seen_before {
+            *kept = Kept { version, prepared: None };
+        } else if kept.prepared.is_none() {
+            kept.prepared = conv.prepare(&weight.values());
+        }
+        (kept.prepared.as_ref(), scratch)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use engraft_kernels::Conv2dShape;
+    use engraft_nn::plan::Program;
+    use engraft_nn::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn kernels_are_prepared_when_they_are_used_again_unchanged() {
+        let input = Input::new([4, 4, 8]);
+        let model = Model::new(&input, &Conv2D::new(8, 3).call(&input).unwrap()).unwrap();
+        let param = Program::of(&model, true, 0).unwrap().steps[0].weights[0].clone();
+        let conv = Conv2d::new(Conv2dShape {
+            batch: 1,
+            in_h: 4,
+            in_w: 4,
+            in_c: 8,
+            out_c: 8,
+            kernel: [3, 3],
+            stride: [1, 1],
+            dilation: [1, 1],
+            pad: [0, 0],
+            out_h: 2,
+            out_w: 2,
+            groups: 1,
+        });
+        let mut workspace = Workspace::new(0).unwrap();
+        let mut prepared = || workspace.kernel(&conv, &param).0.is_some();
+        assert!(!prepared() && prepared() && prepared());
+        param.weight.values_mut()[0] += 1.0;
+        assert!(!prepared(), "a stale kernel was used");
+        assert!(prepared());
+    }
+}

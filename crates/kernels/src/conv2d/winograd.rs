@@ -1,0 +1,124 @@
+//! 3x3 convolutions of stride 1 by F(4x4, 3x3): a quarter of the products of the direct way.
+//!
+//! Images are cut into tiles of 4x4 outputs. A task takes a block of tiles and a range of output channels: it transforms what
+//! the tiles read, multiplies channels at each of the 36 points (36 small matrix products, where most of the time goes), and
+//! transforms products back, adding bias and activation in registers. Nothing but the task's own block is ever held.
+
+mod convolve;
+mod filters;
+mod kernel_gradient;
+mod tiles;
+mod transform;
+
+use self::convolve::{Convolution, Finish};
+use self::filters::{Direction, Layout};
+use self::tiles::Tiles;
+use self::transform::TAPS;
+use super::Conv2dShape;
+use crate::Activation;
+use crate::aligned::{AlignedVec, LINE, aligned};
+use crate::simd::Isa;
+
+#[derive(Clone, Debug)]
+pub(super) struct Winograd {
+    isa: Isa,
+    forward: Convolution,
+    backward: Convolution,
+}
+
+impl Winograd {
+    /// Whether this algorithm can do a convolution of this shape.
+    pub(super) fn can(shape: &Conv2dShape) -> bool {
+        shape.kernel == [TAPS, TAPS]
+            && shape.stride == [1, 1]
+            && shape.dilation == [1, 1]
+            && shape.groups == 1
+            && shape.pad.iter().all(|&pad| pad < TAPS)
+    }
+
+    pub(super) fn new(isa: Isa, shape: Conv2dShape) -> Self {
+        let (inputs, outputs) = ([shape.in_h, shape.in_w], [shape.out_h, shape.out_w]);
+        let forward = Convolution {
+            tiles: Tiles { images: shape.batch, size: outputs },
+            from_size: inputs,
+            pad: shape.pad,
+            filters: Layout::new(isa, shape.in_c, shape.out_c),
+        };
+        let backward = Convolution {
+            tiles: Tiles { images: shape.batch, size: inputs },
+            from_size: outputs,
+            pad: shape.pad.map(|pad| TAPS - 1 - pad),
+            filters: Layout::new(isa, shape.out_c, shape.in_c),
+        };
+        Self { isa, forward, backward }
+    }
+
+    pub(super) fn scratch_len(&self, threads: usize) -> usize {
+        let convolution = |c: &Convolution| LINE + c.filters.len() + c.scratch_len(threads);
+        let kernel_gradient = kernel_gradient::scratch_len(&self.forward, threads);
+        convolution(&self.forward).max(convolution(&self.backward)).max(kernel_gradient)
+    }
+
+    pub(super) fn prepared_len(&self) -> usize {
+        self.forward.filters.len()
+    }
+
+    /// Takes the kernel to the points.
+    pub(super) fn prepare(&self, w: &[f32]) -> AlignedVec {
+        let mut points = AlignedVec::zeros(self.forward.filters.len());
+        self.forward.filters.evaluate(self.isa, Direction::Forward, w, points.as_mut_slice());
+        points
+    }
+
+    /// The forward convolution, by a kernel that [`prepare`](Self::prepare) has taken to the points.
+    pub(super) fn forward_prepared(
+        &self,
+        x: &[f32],
+        points: &AlignedVec,
+        bias: Option<&[f32]>,
+        activation: Activation,
+        y: &mut [f32],
+        scratch: &mut [f32],
+    ) {
+        self.run_forward(x, points.as_slice(), bias, activation, y, scratch);
+    }
+
+    pub(super) fn forward(
+        &self,
+        x: &[f32],
+        w: &[f32],
+        bias: Option<&[f32]>,
+        activation: Activation,
+        y: &mut [f32],
+        scratch: &mut [f32],
+    ) {
+        let (points, scratch) = aligned(scratch).split_at_mut(self.forward.filters.len());
+        self.forward.filters.evaluate(self.isa, Direction::Forward, w, points);
+        self.run_forward(x, points, bias, activation, y, scratch);
+    }
+
+    fn run_forward(
+        &self,
+        x: &[f32],
+        points: &[f32],
+        bias: Option<&[f32]>,
+        activation: Activation,
+        y: &mut [f32],
+        scratch: &mut [f32],
+    ) {
+        self.forward.run(self.isa, x, points, Finish::new(bias, activation), y, scratch);
+        if activation != Activation::Relu {
+            activation.apply(y);
+        }
+    }
+
+    pub(super) fn input_gradient(&self, dy: &[f32], w: &[f32], dx: &mut [f32], scratch: &mut [f32]) {
+        let (points, scratch) = aligned(scratch).split_at_mut(self.backward.filters.len());
+        self.backward.filters.evaluate(self.isa, Direction::Backward, w, points);
+        self.backward.run(self.isa, dy, points, Finish::new(None, Activation::Linear), dx, scratch);
+    }
+
+    pub(super) fn kernel_gradient(&self, x: &[f32], dy: &[f32], dw: &mut [f32], scratch: &mut [f32]) {
+        kernel_gradient::kernel_gradient(&self.forward, self.isa, x, dy, dw, scratch);
+    }
+}

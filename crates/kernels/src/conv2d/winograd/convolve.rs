@@ -1,0 +1,271 @@
+//! A convolution of images with filters at the points, in either direction.
+
+#![expect(unsafe_code, reason = "tasks write interleaved pixels of one output")]
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rayon::prelude::*;
+
+use super::filters::Layout;
+use super::tiles::{Images, Place, Tiles};
+use super::transform::{self, INPUT, OUTPUT, POINTS};
+use crate::Activation;
+use crate::aligned::{LINE, aligned, odd_lines};
+use crate::microkernel::{Left, Product, Right, columns, multiply};
+use crate::shared::Shared;
+use crate::simd::{Isa, Kernel, Simd, VECTORS};
+
+/// Channels deep that a panel of filters is used at a time: with 16 columns half of the first-level cache.
+const DEPTH: usize = 256;
+
+/// Panels that are multiplied before products are transformed back: 64 channels with 256-bit vectors, so that outputs are
+/// written some cache lines at a time, and a block's products still fit the second-level cache.
+const GROUP: usize = 4;
+
+/// One convolution: its tiles, and what they read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Convolution {
+    pub(super) tiles: Tiles,
+    /// Height and width of the images that are read.
+    pub(super) from_size: [usize; 2],
+    /// Zeros above and to the left of them.
+    pub(super) pad: [usize; 2],
+    pub(super) filters: Layout,
+}
+
+/// What becomes of outputs before they are written.
+#[derive(Clone, Copy)]
+pub(super) struct Finish<'a> {
+    pub(super) bias: Option<&'a [f32]>,
+    pub(super) relu: bool,
+}
+
+/// How a convolution is cut into tasks, each a block of tiles and a range of panels.
+#[derive(Clone, Copy, Debug)]
+struct Tasks {
+    tiles: usize,
+    panels: usize,
+    /// From one tile's transformed input to the next's.
+    input: usize,
+    /// From one tile's products to the next's.
+    product: usize,
+}
+
+impl Tasks {
+    /// From one point of the transformed inputs to the next.
+    fn input_point(&self) -> usize {
+        odd_lines(self.tiles * self.input)
+    }
+
+    /// From one point of the products to the next.
+    fn product_point(&self) -> usize {
+        odd_lines(self.tiles * self.product)
+    }
+
+    /// What a task needs for itself: transformed inputs, products, and the pixels of one tile with a border.
+    fn scratch_len(&self) -> usize {
+        POINTS * (self.input_point() + self.product_point() + self.input) + LINE
+    }
+}
+
+impl Convolution {
+    /// Every task reads all its filters once, so blocks are the larger the more filters there are; and none so large that its
+    /// transformed inputs would not stay in the last-level cache. Where blocks are too few for the threads, panels are divided
+    /// too: transforming the same inputs again costs little where there are many panels.
+    fn tasks(&self, threads: usize) -> Tasks {
+        const TILES: [usize; 2] = [24, 72];
+        let count = self.tiles.count();
+        let blocks = count.div_ceil((self.filters.from / 8).clamp(TILES[0], TILES[1])).max(1);
+        let panels = self.filters.panels();
+        let ranges = if blocks >= 2 * threads { 1 } else { panels.min((2 * threads).div_ceil(blocks)) };
+        Tasks {
+            tiles: count.div_ceil(blocks).max(1),
+            panels: panels.div_ceil(ranges),
+            input: self.filters.from.next_multiple_of(LINE) + LINE,
+            product: GROUP * self.filters.columns,
+        }
+    }
+
+    pub(super) fn scratch_len(&self, threads: usize) -> usize {
+        threads * self.tasks(threads).scratch_len()
+    }
+
+    /// `y = finish(x * filters)`
+    pub(super) fn run(&self, isa: Isa, x: &[f32], points: &[f32], finish: Finish, y: &mut [f32], scratch: &mut [f32]) {
+        let tasks = self.tasks(rayon::current_num_threads());
+        let images = Images { values: x, size: self.from_size, channels: self.filters.from };
+        assert_eq!(x.len(), self.tiles.images * self.from_size.iter().product::<usize>() * self.filters.from);
+        assert_eq!(y.len(), self.tiles.images * self.tiles.size.iter().product::<usize>() * self.filters.to);
+        assert_eq!(points.len(), self.filters.len());
+        let y = Shared::new(y);
+        let blocks = self.tiles.count().div_ceil(tasks.tiles);
+        let count = blocks * self.filters.panels().div_ceil(tasks.panels);
+        let next = AtomicUsize::new(0);
+        scratch.par_chunks_exact_mut(tasks.scratch_len()).with_max_len(1).for_each(|scratch| {
+            let scratch = aligned(scratch);
+            loop {
+                let task = next.fetch_add(1, Ordering::Relaxed);
+                if task >= count {
+                    break;
+                }
+                let range = |index: usize, size: usize, end: usize| index * size..end.min((index + 1) * size);
+                let tiles = range(task % blocks, tasks.tiles, self.tiles.count());
+                let panels = range(task / blocks, tasks.panels, self.filters.panels());
+                isa.run(Task { convolution: self, tasks, images, points, finish, y: &y, tiles, panels, scratch });
+            }
+        });
+    }
+}
+
+struct Task<'a> {
+    convolution: &'a Convolution,
+    tasks: Tasks,
+    images: Images<'a>,
+    points: &'a [f32],
+    finish: Finish<'a>,
+    y: &'a Shared<'a>,
+    tiles: Range<usize>,
+    panels: Range<usize>,
+    scratch: &'a mut [f32],
+}
+
+impl Kernel for Task<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Self { convolution, tasks, images, points, finish, y, tiles, panels, scratch } = self;
+        let (inputs, rest) = scratch.split_at_mut(POINTS * tasks.input_point());
+        let (products, border) = rest.split_at_mut(POINTS * tasks.product_point());
+        for (index, tile) in tiles.clone().enumerate() {
+            let place = convolution.tiles.place(tile);
+            let square = images.square::<S, INPUT>(simd, place, convolution.pad, border);
+            let to = inputs[index * tasks.input..].as_mut_ptr();
+            // SAFETY: `square` lies within the images or the border; `to` is a row of whole vectors at every point.
+            unsafe {
+                transform::pixels(
+                    simd,
+                    images.channels,
+                    square,
+                    #[inline(always)]
+                    |d| transform::input(simd, d),
+                    to,
+                    tasks.input_point(),
+                );
+            }
+        }
+        let mut first = panels.start;
+        while first < panels.end {
+            let group = first..panels.end.min(first + GROUP);
+            multiply_points(simd, convolution.filters, &tasks, tiles.len(), inputs, points, group.clone(), products);
+            for (index, tile) in tiles.clone().enumerate() {
+                let products = &products[index * tasks.product..];
+                let output = Output { size: convolution.tiles.size, channels: convolution.filters.to, y, finish };
+                for vector in 0..group.len() * VECTORS {
+                    let channel = first * columns::<S>() + vector * S::LANES;
+                    if channel < output.channels {
+                        let products = &products[vector * S::LANES..];
+                        output.write(simd, convolution.tiles.place(tile), channel, products, tasks.product_point());
+                    }
+                }
+            }
+            first = group.end;
+        }
+    }
+}
+
+/// For each point the product of the transformed inputs of `tiles` tiles with a group of panels.
+#[inline(always)]
+#[expect(clippy::too_many_arguments, reason = "the parts of a task, borrowed apart")]
+fn multiply_points<S: Simd>(
+    simd: S,
+    filters: Layout,
+    tasks: &Tasks,
+    tiles: usize,
+    inputs: &[f32],
+    points: &[f32],
+    group: Range<usize>,
+    products: &mut [f32],
+) {
+    let width = columns::<S>();
+    for point in 0..POINTS {
+        let inputs = &inputs[point * tasks.input_point()..];
+        for (member, panel) in group.clone().enumerate() {
+            let filter = &points[panel * filters.panel() + point * filters.point()..][..filters.from * width];
+            let products = &mut products[point * tasks.product_point() + member * width..];
+            let next_point = match panel + 1 < group.end {
+                true => filter.as_ptr().wrapping_add(filters.panel()),
+                false => filter.as_ptr().wrapping_sub(member * filters.panel()).wrapping_add(filters.point()),
+            };
+            let mut depth = 0;
+            while depth < filters.from {
+                let count = DEPTH.min(filters.from - depth);
+                let last = depth + count == filters.from;
+                // SAFETY: every tile has a row of inputs, as deep as there are channels, and one of products; the filter is as
+                // deep.
+                unsafe {
+                    let a = Left { start: inputs.as_ptr().add(depth), outer: tasks.input, inner: 1 };
+                    let b = Right { start: filter.as_ptr().add(depth * width), inner: width };
+                    let c = Product { start: products.as_mut_ptr(), outer: tasks.product };
+                    let ahead = if last { next_point } else { b.start.add(count * width) };
+                    multiply(simd, tiles, count, a, b, c, depth > 0, ahead);
+                }
+                depth += count;
+            }
+        }
+    }
+}
+
+/// Where outputs go.
+struct Output<'a> {
+    size: [usize; 2],
+    channels: usize,
+    y: &'a Shared<'a>,
+    finish: Finish<'a>,
+}
+
+impl Output<'_> {
+    /// Transforms one vector of a tile's products to its outputs, from `channel` on.
+    #[inline(always)]
+    fn write<S: Simd>(&self, simd: S, place: Place, channel: usize, products: &[f32], point: usize) {
+        let ([height, width], count) = (self.size, S::LANES.min(self.channels - channel));
+        let (rows, columns) = (OUTPUT.min(height - place.top), OUTPUT.min(width - place.left));
+        assert!(products.len() >= (POINTS - 1) * point + S::LANES);
+        let bias = match self.finish.bias {
+            // SAFETY: there is a bias for every channel, and `count` channels from this one on.
+            Some(bias) => unsafe { simd.load_first(count, bias.as_ptr().add(channel)) },
+            None => simd.splat(0.0),
+        };
+        let whole = rows == OUTPUT && columns == OUTPUT && count == S::LANES;
+        let start = ((place.image * height + place.top) * width + place.left) * self.channels + channel;
+        transform::square(
+            simd,
+            #[inline(always)]
+            // SAFETY: the assertion above.
+            |i, j| unsafe { simd.load(products.as_ptr().add((i * INPUT + j) * point)) },
+            #[inline(always)]
+            |m| transform::output(simd, m),
+            #[inline(always)]
+            |i, j, x| {
+                let x = simd.add(x, bias);
+                let x = if self.finish.relu { simd.relu(x) } else { x };
+                let at = start + (i * width + j) * self.channels;
+                if whole {
+                    // SAFETY: the whole tile lies within the outputs; these tiles and channels are this task's alone.
+                    unsafe { simd.store(x, self.y.at(at, S::LANES)) }
+                } else if i < rows && j < columns {
+                    // SAFETY: as above, for the pixels and channels that exist.
+                    unsafe { simd.store_first(count, x, self.y.at(at, count)) }
+                }
+            },
+        );
+    }
+}
+
+impl<'a> Finish<'a> {
+    /// What can be done in registers; the caller applies any other activation to the outputs.
+    pub(super) fn new(bias: Option<&'a [f32]>, activation: Activation) -> Self {
+        Self { bias, relu: activation == Activation::Relu }
+    }
+}

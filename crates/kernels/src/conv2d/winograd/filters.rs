@@ -1,0 +1,163 @@
+//! Filters at the points of the transform, in the order in which products read them.
+
+#![expect(unsafe_code, reason = "vectors are read and written at computed addresses")]
+
+use rayon::prelude::*;
+
+use super::transform::{self, INPUT, POINTS, TAPS};
+use crate::aligned::odd_lines;
+use crate::microkernel::columns;
+use crate::shared::Shared;
+use crate::simd::{Isa, Kernel, MAX_LANES, Simd, VECTORS};
+
+/// Which of two convolutions filters are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Direction {
+    /// From inputs to outputs.
+    Forward,
+    /// Gradients from outputs to inputs: channels exchanged, taps turned by half.
+    Backward,
+}
+
+/// Filters at the points: `[panel][point][from][column]`, a panel being as many channels to which a convolution leads as a tile
+/// of products is wide, the last filled up with zeros.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Layout {
+    /// Channels that a convolution reads.
+    pub(super) from: usize,
+    /// Channels that it computes.
+    pub(super) to: usize,
+    /// Channels of a panel.
+    pub(super) columns: usize,
+}
+
+impl Layout {
+    pub(super) fn new(isa: Isa, from: usize, to: usize) -> Self {
+        Self { from, to, columns: VECTORS * isa.lanes() }
+    }
+
+    pub(super) fn panels(&self) -> usize {
+        self.to.div_ceil(self.columns)
+    }
+
+    /// From one point to the next.
+    pub(super) fn point(&self) -> usize {
+        odd_lines(self.from * self.columns)
+    }
+
+    /// From one panel to the next.
+    pub(super) fn panel(&self) -> usize {
+        POINTS * self.point()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.panels() * self.panel()
+    }
+
+    /// Evaluates the filters `w`, HWIO, at the points.
+    pub(super) fn evaluate(&self, isa: Isa, direction: Direction, w: &[f32], points: &mut [f32]) {
+        assert!(w.len() == TAPS * TAPS * self.from * self.to && points.len() == self.len());
+        points.par_chunks_exact_mut(self.panel()).enumerate().for_each(|(panel, points)| {
+            isa.run(Evaluate { layout: *self, direction, w, panel, points });
+        });
+    }
+
+    /// Takes gradients at the points back to filters, HWIO: the transpose of [`evaluate`](Self::evaluate), forward.
+    pub(super) fn interpolate(&self, isa: Isa, points: &[f32], dw: &mut [f32]) {
+        assert!(dw.len() == TAPS * TAPS * self.from * self.to && points.len() == self.len());
+        let dw = Shared::new(dw);
+        points.par_chunks_exact(self.panel()).enumerate().for_each(|(panel, points)| {
+            isa.run(Interpolate { layout: *self, points, panel, dw: &dw });
+        });
+    }
+}
+
+struct Evaluate<'a> {
+    layout: Layout,
+    direction: Direction,
+    w: &'a [f32],
+    panel: usize,
+    points: &'a mut [f32],
+}
+
+impl Kernel for Evaluate<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Layout { from, to, .. } = self.layout;
+        let mut taps = [0.0; TAPS * TAPS * MAX_LANES];
+        for c in 0..from {
+            for vector in 0..VECTORS {
+                let first = (self.panel * columns::<S>() + vector * S::LANES).min(to);
+                let count = (to - first).min(S::LANES);
+                for tap in 0..TAPS * TAPS {
+                    let lanes = &mut taps[tap * S::LANES..][..S::LANES];
+                    lanes.fill(0.0);
+                    match self.direction {
+                        _ if count == 0 => {}
+                        Direction::Forward => {
+                            lanes[..count].copy_from_slice(&self.w[(tap * from + c) * to + first..][..count]);
+                        }
+                        Direction::Backward => {
+                            let turned = TAPS * TAPS - 1 - tap;
+                            let rows = self.w[(turned * to + first) * from + c..].iter().step_by(from);
+                            lanes[..count].iter_mut().zip(rows).for_each(|(lane, w)| *lane = *w);
+                        }
+                    }
+                }
+                let point = self.layout.point();
+                let to = self.points[c * columns::<S>() + vector * S::LANES..].as_mut_ptr();
+                transform::square(
+                    simd,
+                    #[inline(always)]
+                    // SAFETY: `taps` holds a vector for every tap.
+                    |i: usize, j: usize| unsafe { simd.load(taps.as_ptr().add((i * TAPS + j) * S::LANES)) },
+                    #[inline(always)]
+                    |g| transform::filter(simd, g),
+                    #[inline(always)]
+                    // SAFETY: the panel holds a row of `columns` for this channel at every point (`evaluate` checked its length).
+                    |i: usize, j: usize, u| unsafe { simd.store(u, to.add((i * INPUT + j) * point)) },
+                );
+            }
+        }
+    }
+}
+
+struct Interpolate<'a> {
+    layout: Layout,
+    points: &'a [f32],
+    panel: usize,
+    dw: &'a Shared<'a>,
+}
+
+impl Kernel for Interpolate<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Layout { from, to, .. } = self.layout;
+        for c in 0..from {
+            for vector in 0..VECTORS {
+                let first = (self.panel * columns::<S>() + vector * S::LANES).min(to);
+                let count = (to - first).min(S::LANES);
+                let point = self.layout.point();
+                let u = self.points[c * columns::<S>() + vector * S::LANES..].as_ptr();
+                transform::square(
+                    simd,
+                    #[inline(always)]
+                    // SAFETY: as where they were written (`interpolate` checked the length).
+                    |i: usize, j: usize| unsafe { simd.load(u.add((i * INPUT + j) * point)) },
+                    #[inline(always)]
+                    |u| transform::filter_gradient(simd, u),
+                    #[inline(always)]
+                    |i: usize, j: usize, g| {
+                        let at = ((i * TAPS + j) * from + c) * to + first;
+                        // SAFETY: these channels are this panel's alone, and `count` of them exist.
+                        unsafe { simd.store_first(count, g, self.dw.at(at, count)) }
+                    },
+                );
+            }
+        }
+    }
+}

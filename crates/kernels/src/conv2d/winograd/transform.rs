@@ -1,0 +1,255 @@
+//! The transforms of F(4x4, 3x3): Toom and Cook's way to multiply polynomials, which Winograd (1980) applied to filters.
+//!
+//! A filter of three taps over six values gives four: with polynomials evaluated at six points, six products do what takes
+//! twelve directly, and in two dimensions 36 what takes 144. The points are 0, ±[`P`], ±[`Q`] and infinity. The usual 0, ±1, ±2
+//! cost the same, but lose more digits: with these, the largest and the smallest factors lie closer together.
+
+#![expect(unsafe_code, reason = "values are loaded from and stored to addresses that callers compute")]
+
+use crate::simd::Simd;
+
+/// Side of the square of values that a tile reads.
+pub(super) const INPUT: usize = 6;
+/// Side of the square of values that it computes.
+pub(super) const OUTPUT: usize = 4;
+/// Taps of the filter, along each axis.
+pub(super) const TAPS: usize = 3;
+/// Points, along both axes: products of a tile, for each pair of channels.
+pub(super) const POINTS: usize = INPUT * INPUT;
+
+const P: f32 = 0.625;
+const Q: f32 = 1.5;
+const PP: f32 = P * P;
+const QQ: f32 = Q * Q;
+/// What interpolation divides by, at the three kinds of points.
+const AT_ZERO: f32 = 1.0 / (PP * QQ);
+const AT_P: f32 = 1.0 / (2.0 * PP * (PP - QQ));
+const AT_Q: f32 = 1.0 / (2.0 * QQ * (QQ - PP));
+
+/// `Bᵀ d`: six values, as the coefficients of a polynomial, prepared for the six points.
+#[inline(always)]
+pub(super) fn input<S: Simd>(simd: S, d: [S::Vector; INPUT]) -> [S::Vector; INPUT] {
+    let fma = |factor: f32, x, y| simd.mul_add(simd.splat(factor), x, y);
+    let (even_p, odd_p) = (fma(-QQ, d[2], d[4]), fma(-QQ, d[1], d[3]));
+    let (even_q, odd_q) = (fma(-PP, d[2], d[4]), fma(-PP, d[1], d[3]));
+    [
+        fma(PP * QQ, d[0], fma(-(PP + QQ), d[2], d[4])),
+        fma(P, odd_p, even_p),
+        fma(-P, odd_p, even_p),
+        fma(Q, odd_q, even_q),
+        fma(-Q, odd_q, even_q),
+        fma(PP * QQ, d[1], fma(-(PP + QQ), d[3], d[5])),
+    ]
+}
+
+/// `G g`: a filter's three taps evaluated at the six points, divided by what interpolation divides by.
+#[inline(always)]
+pub(super) fn filter<S: Simd>(simd: S, g: [S::Vector; TAPS]) -> [S::Vector; INPUT] {
+    let scaled = |factor: f32, x| simd.mul(simd.splat(factor), x);
+    let fma = |factor: f32, x, y| simd.mul_add(simd.splat(factor), x, y);
+    let (even_p, odd_p) = (scaled(AT_P, fma(PP, g[2], g[0])), scaled(AT_P * P, g[1]));
+    let (even_q, odd_q) = (scaled(AT_Q, fma(QQ, g[2], g[0])), scaled(AT_Q * Q, g[1]));
+    [
+        scaled(AT_ZERO, g[0]),
+        simd.add(even_p, odd_p),
+        simd.sub(even_p, odd_p),
+        simd.add(even_q, odd_q),
+        simd.sub(even_q, odd_q),
+        g[2],
+    ]
+}
+
+/// `Aᵀ m`: four outputs from six products.
+#[inline(always)]
+pub(super) fn output<S: Simd>(simd: S, m: [S::Vector; INPUT]) -> [S::Vector; OUTPUT] {
+    let scaled = |factor: f32, x| simd.mul(simd.splat(factor), x);
+    let fma = |factor: f32, x, y| simd.mul_add(simd.splat(factor), x, y);
+    let (even_p, odd_p) = (simd.add(m[1], m[2]), simd.sub(m[1], m[2]));
+    let (even_q, odd_q) = (simd.add(m[3], m[4]), simd.sub(m[3], m[4]));
+    [
+        simd.add(m[0], simd.add(even_p, even_q)),
+        fma(P, odd_p, scaled(Q, odd_q)),
+        fma(PP, even_p, scaled(QQ, even_q)),
+        fma(P * PP, odd_p, fma(Q * QQ, odd_q, m[5])),
+    ]
+}
+
+/// `A y`: the transpose of [`output`], which takes gradients back to products.
+#[inline(always)]
+pub(super) fn output_gradient<S: Simd>(simd: S, y: [S::Vector; OUTPUT]) -> [S::Vector; INPUT] {
+    let scaled = |factor: f32, x| simd.mul(simd.splat(factor), x);
+    let fma = |factor: f32, x, y| simd.mul_add(simd.splat(factor), x, y);
+    let (even_p, odd_p) = (fma(PP, y[2], y[0]), fma(P * PP, y[3], scaled(P, y[1])));
+    let (even_q, odd_q) = (fma(QQ, y[2], y[0]), fma(Q * QQ, y[3], scaled(Q, y[1])));
+    [y[0], simd.add(even_p, odd_p), simd.sub(even_p, odd_p), simd.add(even_q, odd_q), simd.sub(even_q, odd_q), y[3]]
+}
+
+/// `Gᵀ u`: the transpose of [`filter`], which takes gradients back to taps.
+#[inline(always)]
+pub(super) fn filter_gradient<S: Simd>(simd: S, u: [S::Vector; INPUT]) -> [S::Vector; TAPS] {
+    let scaled = |factor: f32, x| simd.mul(simd.splat(factor), x);
+    let fma = |factor: f32, x, y| simd.mul_add(simd.splat(factor), x, y);
+    let (even_p, odd_p) = (simd.add(u[1], u[2]), simd.sub(u[1], u[2]));
+    let (even_q, odd_q) = (simd.add(u[3], u[4]), simd.sub(u[3], u[4]));
+    [
+        fma(AT_ZERO, u[0], fma(AT_P, even_p, scaled(AT_Q, even_q))),
+        fma(AT_P * P, odd_p, scaled(AT_Q * Q, odd_q)),
+        fma(AT_P * PP, even_p, fma(AT_Q * QQ, even_q, u[5])),
+    ]
+}
+
+/// A transform of columns, then of rows: `T x Tᵀ`, of a square of vectors. Each is loaded when it is needed and stored when it
+/// is known, so that few are alive at a time.
+///
+/// The functions given must be `inline(always)`, and there are plain loops where the standard library has iterators: whatever
+/// else the compiler does not inline would be compiled without the instruction set.
+#[inline(always)]
+pub(super) fn square<S: Simd, const N: usize, const M: usize>(
+    simd: S,
+    load: impl Fn(usize, usize) -> S::Vector,
+    transform: impl Fn([S::Vector; N]) -> [S::Vector; M],
+    mut store: impl FnMut(usize, usize, S::Vector),
+) {
+    let zero = simd.splat(0.0);
+    let mut rows = [[zero; N]; M];
+    #[expect(clippy::needless_range_loop, reason = "columns of an array of rows")]
+    for j in 0..N {
+        let mut column = [zero; N];
+        for (i, value) in column.iter_mut().enumerate() {
+            *value = load(i, j);
+        }
+        let transformed = transform(column);
+        for i in 0..M {
+            rows[i][j] = transformed[i];
+        }
+    }
+    for (i, row) in rows.into_iter().enumerate() {
+        for (j, value) in transform(row).into_iter().enumerate() {
+            store(i, j, value);
+        }
+    }
+}
+
+/// A square of pixels of an image: where pixel (i, j) starts is `start + i * row + j * pixel`.
+#[derive(Clone, Copy)]
+pub(super) struct Pixels {
+    pub(super) start: *const f32,
+    pub(super) row: usize,
+    pub(super) pixel: usize,
+}
+
+/// Transforms all `channels` of a square of `N` x `N` pixels to [`POINTS`] rows of channels, `point` apart, each filled up with
+/// zeros to whole vectors.
+///
+/// # Safety
+/// `channels` values must be readable at each pixel, and as many, rounded up to a whole vector, writable at each point.
+#[inline(always)]
+#[expect(
+    clippy::redundant_closure,
+    reason = "called through a reference, it would be compiled without the instruction set"
+)]
+pub(super) unsafe fn pixels<S: Simd, const N: usize>(
+    simd: S,
+    channels: usize,
+    from: Pixels,
+    transform: impl Fn([S::Vector; N]) -> [S::Vector; INPUT],
+    to: *mut f32,
+    point: usize,
+) {
+    let mut channel = 0;
+    while channel < channels {
+        let count = channels - channel;
+        let whole = count >= S::LANES;
+        // SAFETY: the caller's promise, here and below, for `count` channels from `channel` on.
+        let to = unsafe { to.add(channel) };
+        square(
+            simd,
+            #[inline(always)]
+            // SAFETY: as above.
+            |i, j| unsafe {
+                let from = from.start.add(i * from.row + j * from.pixel + channel);
+                if whole { simd.load(from) } else { simd.load_first(count, from) }
+            },
+            #[inline(always)]
+            |d| transform(d),
+            #[inline(always)]
+            // SAFETY: as above.
+            |i, j, x| unsafe { simd.store(x, to.add((i * INPUT + j) * point)) },
+        );
+        channel += S::LANES;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::simd::{Isa, Kernel};
+
+    /// One filter over one line of six values, through the points and directly.
+    struct OneLine;
+
+    impl Kernel for OneLine {
+        type Output = [[f32; OUTPUT]; 2];
+
+        #[inline(always)]
+        fn run<S: Simd>(self, simd: S) -> [[f32; OUTPUT]; 2] {
+            let (g, d) = ([0.5, -1.25, 2.0], [1.0, -2.0, 3.0, 0.25, -0.5, 1.5]);
+            let first = |x: S::Vector| {
+                let mut lanes = [0.0; crate::simd::MAX_LANES];
+                // SAFETY: the array holds a whole vector.
+                unsafe { simd.store(x, lanes.as_mut_ptr()) };
+                lanes[0]
+            };
+            let (u, v) = (filter(simd, g.map(|x| simd.splat(x))), input(simd, d.map(|x| simd.splat(x))));
+            let m = std::array::from_fn(|i| simd.mul(u[i], v[i]));
+            let direct = std::array::from_fn(|i| (0..TAPS).map(|tap| g[tap] * d[i + tap]).sum());
+            [output(simd, m).map(first), direct]
+        }
+    }
+
+    #[test]
+    fn products_at_the_points_are_a_correlation() {
+        for isa in Isa::supported() {
+            let [through_points, direct] = isa.run(OneLine);
+            for (a, b) in through_points.into_iter().zip(direct) {
+                // A few roundings of values below 20.
+                assert!((a - b).abs() < 1e-5, "{}: {through_points:?}, directly {direct:?}", isa.name());
+            }
+        }
+    }
+
+    /// `<T x, y> - <x, Tᵀ y>` for the two pairs of transposes.
+    struct Transposes;
+
+    impl Kernel for Transposes {
+        type Output = [f32; 2];
+
+        #[inline(always)]
+        fn run<S: Simd>(self, simd: S) -> [f32; 2] {
+            let splat = |x: f32| simd.splat(x);
+            let lane = |x: S::Vector| {
+                let mut lanes = [0.0; crate::simd::MAX_LANES];
+                // SAFETY: the array holds a whole vector.
+                unsafe { simd.store(x, lanes.as_mut_ptr()) };
+                lanes[0]
+            };
+            fn dot(a: &[f32], b: &[f32]) -> f32 {
+                a.iter().zip(b).map(|(a, b)| a * b).sum()
+            }
+            let (six, four, three) = ([1.0, -2.0, 0.5, 3.0, -1.0, 2.0], [0.25, 1.0, -3.0, 2.0], [1.5, -0.5, 2.0]);
+            let outputs = dot(&output(simd, six.map(splat)).map(lane), &four);
+            let products = dot(&output_gradient(simd, four.map(splat)).map(lane), &six);
+            let points = dot(&filter(simd, three.map(splat)).map(lane), &six);
+            let taps = dot(&filter_gradient(simd, six.map(splat)).map(lane), &three);
+            [outputs - products, points - taps]
+        }
+    }
+
+    #[test]
+    fn gradients_are_transposes() {
+        for isa in Isa::supported() {
+            // A few roundings of sums below 50.
+            assert!(isa.run(Transposes).iter().all(|difference| difference.abs() < 1e-5), "{}", isa.name());
+        }
+    }
+}
