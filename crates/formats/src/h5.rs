@@ -27,7 +27,7 @@ mod read;
 mod skeleton;
 mod write;
 
-pub use read::{H5Entry, H5File};
+pub use read::{H5Entry, H5File, is_hdf5};
 pub use write::H5Writer;
 
 /// A path inside a file may not be deeper than this. Keras needs two components per level of

@@ -1,9 +1,10 @@
-//! Keras' own files: `.keras` archives, `.weights.h5`, and the older `.h5` weights.
+//! Keras' own files: `.keras` archives, `.weights.h5`, and the older `.h5` of whole models and of weights.
 //!
 //! A `.keras` file is a zip archive of `config.json` (the layers), `metadata.json` and
-//! `model.weights.h5`. [`load`] makes a model of it, whoever wrote it; Keras' `load_model` opens
-//! what [`save`] writes, in its default safe mode. Facts of our own stand in entries that Keras
-//! ignores ([`SaveOptions::extras`], [`read_extra`]).
+//! `model.weights.h5`; a whole-model `.h5` holds the same in attributes and groups ([`legacy`]).
+//! [`load`] makes a model of either, whoever wrote it; Keras' `load_model` opens what [`save`]
+//! writes, in its default safe mode. Facts of our own stand in entries that Keras ignores
+//! ([`SaveOptions::extras`], [`read_extra`]).
 //!
 //! ```
 //! use engraft_formats::keras::{self, SaveOptions};
@@ -31,16 +32,19 @@ mod open_size;
 mod optimizer;
 mod save;
 mod serialize;
+mod version;
 mod weights;
 
+use std::fs::File;
+use std::io::{BufReader, Read, Seek};
 use std::path::Path;
 
 use engraft_nn::{Error, Model, Result};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use self::archive::Zip;
 use self::config::Reader;
-use crate::h5::H5File;
+use crate::h5::{self, H5File};
 
 pub use self::save::{SaveOptions, save, save_weights};
 
@@ -48,16 +52,13 @@ const CONFIG: &str = "config.json";
 const METADATA: &str = "metadata.json";
 const WEIGHTS: &str = "model.weights.h5";
 
-/// The version of Keras whose files these are.
-const KERAS_VERSION: &str = "3.15.1";
-
 /// A config of a thousand layers takes about 1 MiB.
 const MAX_CONFIG: u64 = 32 << 20;
 
 /// Metadata and extra entries are small.
 const MAX_EXTRA: u64 = 16 << 20;
 
-/// What a `.keras` file holds.
+/// What a file of a whole model holds.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Archive {
@@ -70,37 +71,63 @@ pub struct Archive {
     pub keras_version: Option<String>,
 }
 
-/// Reads a `.keras` file.
+/// Reads a `.keras` file or a whole-model `.h5`; which it is, its first bytes tell.
 ///
 /// No code in it is run, no other file is opened, and what it declares is checked before anything
 /// of that size is allocated. Weights are matched strictly: each array must be there, of its
 /// weight's shape, and no other.
 ///
 /// # Errors
-/// The file can't be read or isn't a `.keras` file; a class or option is not known, and named; a
-/// weight is missing, left over or of another shape.
+/// The file can't be read or holds no model; a class or option is not known, and named; a weight is
+/// missing, left over or of another shape; a later generation of Keras wrote it.
 pub fn load(path: &Path) -> Result<Archive> {
-    let mut zip = Zip::open(path)?;
-    let config = parse(path, CONFIG, &zip.require(CONFIG, MAX_CONFIG)?)?;
-    let metadata = zip.read(METADATA, MAX_EXTRA)?.map(|bytes| parse(path, METADATA, &bytes)).transpose()?;
-    let (model, mut warnings) = Reader::default().model(&config).map_err(|error| within(path, error))?;
-    let file = zip.into_h5(WEIGHTS)?;
-    weights::read(&weights::saved(model.layer()), &file, weights::Names::Same).map_err(|error| within(path, error))?;
-    if let Some(compiled) = config.get("compile_config").and_then(Value::as_object).filter(|c| !c.is_empty()) {
-        match compile::read(compiled, &model) {
-            Err(error) => warnings.push(format!("the model is not compiled: {error}")),
-            Ok(()) => {
-                if let Err(error) = optimizer::read(&model, &file) {
-                    warnings.push(format!("the optimizer starts afresh: {error}"));
-                }
-            }
-        }
+    read(open(path)?).map_err(|error| within(path, error))
+}
+
+/// Like [`load`], from anything that can be read at any place.
+///
+/// ```
+/// let archive = std::io::Cursor::new(b"no archive".to_vec());
+/// let error = engraft_formats::keras::read(archive).unwrap_err();
+/// assert!(error.to_string().contains("expected a .keras file"));
+/// ```
+///
+/// # Errors
+/// Those of [`load`].
+pub fn read(mut file: impl Read + Seek + Send + 'static) -> Result<Archive> {
+    if h5::is_hdf5(&mut file).map_err(in_file)? {
+        return legacy::read(&H5File::from_reader(file).map_err(in_file)?);
     }
+    let mut zip = Zip::new(file)?;
+    let metadata = zip.read(METADATA, MAX_EXTRA)?.map(|bytes| parse(METADATA, &bytes)).transpose()?;
     let keras_version = metadata.and_then(|m| m.get("keras_version")?.as_str().map(str::to_owned));
+    version::check(keras_version.as_deref())?;
+    let config = parse(CONFIG, &zip.require(CONFIG, MAX_CONFIG)?)?;
+    let model = Reader::default().model(&config);
+    let (model, mut warnings) = model.map_err(|error| version::hint(error, keras_version.as_deref()))?;
+    let file = zip.into_h5(WEIGHTS)?;
+    weights::read(&weights::saved(model.layer()), &file, weights::Names::Same)?;
+    if let Some(compiled) = config.get("compile_config").and_then(Value::as_object).filter(|c| !c.is_empty()) {
+        warnings.extend(recompile(&model, compiled, || optimizer::Saved::of_keras_3(&file)));
+    }
     Ok(Archive { model, warnings, keras_version })
 }
 
-/// The model in a `.keras` file; see [`load`], which also gives warnings.
+/// Compiles a model as its file says, and lets the optimizer go on where it was; gives a warning
+/// where that isn't possible.
+fn recompile<'a>(
+    model: &Model,
+    compiled: &Map<String, Value>,
+    state: impl FnOnce() -> Result<optimizer::Saved<'a>>,
+) -> Option<String> {
+    if let Err(error) = compile::read(compiled, model) {
+        return Some(format!("the model is not compiled: {error}"));
+    }
+    let error = state().and_then(|state| state.read(model)).err()?;
+    Some(format!("the optimizer starts afresh: {error}"))
+}
+
+/// The model in a file; see [`load`], which also gives warnings.
 ///
 /// # Errors
 /// Those of [`load`].
@@ -108,13 +135,22 @@ pub fn load_model(path: &Path) -> Result<Model> {
     load(path).map(|archive| archive.model)
 }
 
-/// An entry of a `.keras` file beside Keras' own, such as one of [`SaveOptions::extras`]; `None`
-/// if there is none of this name.
+/// An entry of a `.keras` file beside Keras' own, such as one of [`SaveOptions::extras`], or the
+/// attribute of this name in a whole-model `.h5`; `None` if there is none.
 ///
 /// # Errors
-/// The file can't be read or isn't a zip archive, or the entry is damaged or larger than 16 MiB.
+/// The file can't be read or is neither, or the entry is damaged or larger than 16 MiB.
 pub fn read_extra(path: &Path, name: &str) -> Result<Option<Vec<u8>>> {
-    Zip::open(path)?.read(name, MAX_EXTRA)
+    let mut file = open(path)?;
+    let extra = match h5::is_hdf5(&mut file).map_err(in_file) {
+        Ok(true) => H5File::from_reader(file)
+            .and_then(|file| file.attr_string("", name))
+            .map(|text| text.map(String::into_bytes))
+            .map_err(in_file),
+        Ok(false) => Zip::new(file).and_then(|mut zip| zip.read(name, MAX_EXTRA)),
+        Err(error) => Err(error),
+    };
+    extra.map_err(|error| within(path, error))
 }
 
 /// Loads a `.weights.h5` file of Keras 3, or the weights in a `.keras` file, into a model of the
@@ -124,16 +160,31 @@ pub fn read_extra(path: &Path, name: &str) -> Result<Option<Vec<u8>>> {
 /// The file can't be read or isn't one of these; a weight is missing, left over or of another
 /// shape. Nothing is changed then.
 pub fn load_weights(path: &Path, model: &Model) -> Result<()> {
-    let file = if path.extension().is_some_and(|extension| extension == "keras") {
-        Zip::open(path)?.into_h5(WEIGHTS)?
-    } else {
-        H5File::open(path).map_err(|error| within(path, Error::because("weights", error)))?
-    };
-    weights::read(&weights::saved(model.layer()), &file, weights::Names::Any).map_err(|error| within(path, error))
+    read_weights(open(path)?, model).map_err(|error| within(path, error))
 }
 
-fn parse(path: &Path, entry: &str, bytes: &[u8]) -> Result<Value> {
-    serde_json::from_slice(bytes).map_err(|error| within(path, Error::because(entry, error)))
+/// Like [`load_weights`], from anything that can be read at any place.
+///
+/// # Errors
+/// Those of [`load_weights`].
+pub fn read_weights(mut file: impl Read + Seek + Send + 'static, model: &Model) -> Result<()> {
+    let file = match h5::is_hdf5(&mut file).map_err(in_file)? {
+        true => H5File::from_reader(file).map_err(in_file)?,
+        false => Zip::new(file)?.into_h5(WEIGHTS)?,
+    };
+    weights::read(&weights::saved(model.layer()), &file, weights::Names::Any)
+}
+
+fn open(path: &Path) -> Result<BufReader<File>> {
+    File::open(path).map(BufReader::new).map_err(|error| Error::because(path.display(), error))
+}
+
+fn parse(entry: &str, bytes: &[u8]) -> Result<Value> {
+    serde_json::from_slice(bytes).map_err(|error| Error::because(entry, error))
+}
+
+fn in_file(error: impl std::fmt::Display) -> Error {
+    Error::because("weights", error)
 }
 
 fn within(path: &Path, error: Error) -> Error {

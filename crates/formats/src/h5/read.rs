@@ -18,6 +18,20 @@ pub struct H5Entry {
     pub is_group: bool,
 }
 
+/// The first bytes of every HDF5 file that Keras writes.
+const SIGNATURE: &[u8; 8] = b"\x89HDF\r\n\x1a\n";
+
+/// Whether a file begins as HDF5 does; it is left at its beginning.
+///
+/// # Errors
+/// The file can't be read.
+pub fn is_hdf5(file: &mut (impl Read + Seek)) -> std::io::Result<bool> {
+    let mut start = Vec::new();
+    file.by_ref().take(SIGNATURE.len() as u64).read_to_end(&mut start)?;
+    file.rewind()?;
+    Ok(start == SIGNATURE)
+}
+
 /// An HDF5 file open for reading.
 ///
 /// Paths are separated by `/`; the empty path is the root. Before a dataset is read, the bytes

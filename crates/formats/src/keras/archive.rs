@@ -1,9 +1,7 @@
 //! The zip archive that a `.keras` file is: entries read within limits, never unpacked to disk.
 
 use std::fmt::Display;
-use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
+use std::io::{self, Read, Seek, SeekFrom};
 
 use engraft_nn::{Error, Result};
 use zip::read::ZipFile;
@@ -19,33 +17,34 @@ const MAX_ENTRIES: usize = 1000;
 const MAX_EXPANSION: u64 = 16;
 const EXPANSION_FLOOR: u64 = 64 << 20;
 
+/// How errors name the archive as a whole.
+const PLACE: &str = "archive";
+
 /// An archive open for reading.
-pub(super) struct Zip {
-    path: PathBuf,
-    entries: ZipArchive<BufReader<File>>,
+pub(super) struct Zip<R> {
+    entries: ZipArchive<R>,
 }
 
-impl Zip {
-    /// Opens the file and checks its directory.
-    pub(super) fn open(path: &Path) -> Result<Self> {
-        let file = File::open(path).map_err(|error| Error::because(path.display(), error))?;
+impl<R: Read + Seek + Send + 'static> Zip<R> {
+    /// Opens the archive and checks its directory.
+    pub(super) fn new(file: R) -> Result<Self> {
         let not_a_zip = |error| {
-            Error::new(path.display(), "a .keras file (a zip archive)", error)
+            Error::new(PLACE, "a .keras file (a zip archive) or a whole-model .h5", error)
                 .hint("is the file complete, and is it a model?")
         };
-        let zip = Self { path: path.to_owned(), entries: ZipArchive::new(BufReader::new(file)).map_err(not_a_zip)? };
+        let zip = Self { entries: ZipArchive::new(file).map_err(not_a_zip)? };
         if zip.entries.len() > MAX_ENTRIES {
-            return Err(Error::new(path.display(), format_args!("at most {MAX_ENTRIES} entries"), zip.entries.len()));
+            return Err(Error::new(PLACE, format_args!("at most {MAX_ENTRIES} entries"), zip.entries.len()));
         }
         if zip.entries.has_duplicate_names() {
-            return Err(Error::because(path.display(), "two entries of one name: which of them counts is unclear"));
+            return Err(Error::because(PLACE, "two entries of one name: which of them counts is unclear"));
         }
         Ok(zip)
     }
 
     /// An entry read into memory, at most `limit` bytes of it; `None` if there is no such entry.
     pub(super) fn read(&mut self, name: &str, limit: u64) -> Result<Option<Vec<u8>>> {
-        let place = self.place(name);
+        let place = place(name);
         if self.entries.index_for_name(name).is_none() {
             return Ok(None);
         }
@@ -66,7 +65,7 @@ impl Zip {
     /// The HDF5 file in an entry, after its checksum was found right. Stored as it is, it is read
     /// in place; deflated, it is held in memory.
     pub(super) fn into_h5(mut self, name: &str) -> Result<H5File> {
-        let place = self.place(name);
+        let place = place(name);
         if self.entries.index_for_name(name).is_none() {
             return Err(self.missing(name));
         }
@@ -83,20 +82,20 @@ impl Zip {
         H5File::from_reader(Section { inner: self.entries.into_inner(), start, len, position: 0 }).map_err(hdf5)
     }
 
-    fn entry(&mut self, name: &str) -> Result<ZipFile<'_, BufReader<File>>> {
-        let place = self.place(name);
+    fn entry(&mut self, name: &str) -> Result<ZipFile<'_, R>> {
+        let place = place(name);
         self.entries.by_name(name).map_err(|error| damaged(&place, error))
-    }
-
-    fn place(&self, name: &str) -> String {
-        format!("{}, entry `{name}`", self.path.display())
     }
 
     fn missing(&self, name: &str) -> Error {
         let names: Vec<_> = self.entries.file_names().flatten().take(10).collect();
-        Error::new(self.path.display(), format_args!("an entry `{name}`"), format_args!("entries {names:?}"))
+        Error::new(PLACE, format_args!("an entry `{name}`"), format_args!("entries {names:?}"))
             .hint("a .keras file holds config.json, metadata.json and model.weights.h5")
     }
+}
+
+fn place(entry: &str) -> String {
+    format!("entry `{entry}`")
 }
 
 fn check_size(place: &str, size: u64, limit: u64) -> Result<()> {

@@ -1,104 +1,186 @@
-//! `optimizer/vars`: how far an optimizer has come.
+//! How far an optimizer has come: its variables, in the order in which Keras' optimizers make them.
 //!
-//! `vars/0` counts the steps, `vars/1` is the learning rate, and then come the slots of all trained
-//! weights, in the order in which Keras' optimizers make them.
+//! The first counts the steps, the second is the learning rate, and then come the slots of all
+//! trained weights. Keras 3 numbers them (`optimizer/vars/0`, …); an `.h5` lists their names.
+
+use std::borrow::Cow;
 
 use engraft_nn::{Compiled, Error, Model, Optimizer, OptimizerState, Result, Weight};
 
 use crate::h5::{H5Error, H5File, H5Writer};
 
 const VARS: &str = "optimizer/vars";
+const LEGACY: &str = "optimizer_weights";
+
+/// How errors name it.
+const STATE: &str = "optimizer state";
 
 /// Steps and learning rate stand before the slots.
 const BEFORE_SLOTS: usize = 2;
 
-/// Where `slot` of trained weight `index` of `count` stands.
-fn var(optimizer: &Optimizer, slot: usize, index: usize, count: usize) -> String {
-    let number = match optimizer {
-        // Both moments of a weight stand together.
-        Optimizer::Adam(_) | Optimizer::AdamW(_) => index * optimizer.slots() + slot,
-        Optimizer::Sgd(_) | Optimizer::RmsProp(_) => slot * count + index,
-    };
-    format!("{VARS}/{}", BEFORE_SLOTS + number)
+/// The number of `slot` of trained weight `index` of `count`.
+fn number(optimizer: &Optimizer, slot: usize, index: usize, count: usize) -> usize {
+    BEFORE_SLOTS
+        + match optimizer {
+            // Both moments of a weight stand together.
+            Optimizer::Adam(_) | Optimizer::AdamW(_) => index * optimizer.slots() + slot,
+            Optimizer::Sgd(_) | Optimizer::RmsProp(_) => slot * count + index,
+        }
 }
 
-/// Adds the optimizer's memory; without `slots` only how an optimizer begins, as Keras writes it
-/// of a model that was never trained.
+/// An optimizer's variable, as it is written.
+enum Variable<'a> {
+    Steps(i64),
+    Numbers(Vec<usize>, Cow<'a, [f32]>),
+}
+
+/// All variables in order; without `slots` only how an optimizer begins, as Keras writes it of a
+/// model that was never trained.
+fn variables<'a>(compiled: &'a Compiled, trained: &[Weight], slots: bool) -> Vec<Variable<'a>> {
+    let optimizer = &compiled.optimizer;
+    let steps = if slots { compiled.state.iterations } else { 0 };
+    let rate = Variable::Numbers(Vec::new(), vec![optimizer.learning_rate() as f32].into());
+    let mut variables = vec![Variable::Steps(i64::try_from(steps).unwrap_or(i64::MAX)), rate];
+    if !slots {
+        return variables;
+    }
+    let mut numbered = Vec::new();
+    for (index, weight) in trained.iter().enumerate() {
+        let memory = compiled.state.slots.get(&weight.id());
+        for slot in 0..optimizer.slots() {
+            let values = match memory.and_then(|slots| slots.get(slot)) {
+                Some(values) => values.as_slice().into(),
+                // Not trained yet: slots begin at zero.
+                None => vec![0.0; weight.count()].into(),
+            };
+            let number = number(optimizer, slot, index, trained.len());
+            numbered.push((number, Variable::Numbers(weight.shape().to_vec(), values)));
+        }
+    }
+    numbered.sort_by_key(|&(number, _)| number);
+    variables.extend(numbered.into_iter().map(|(_, variable)| variable));
+    variables
+}
+
+impl<'a> Variable<'a> {
+    fn write(self, path: &str, to: &mut H5Writer<'a>) -> std::result::Result<(), H5Error> {
+        match self {
+            Self::Steps(steps) => to.i64(path, &[], vec![steps]),
+            Self::Numbers(shape, values) => to.f32(path, &shape, values),
+        }
+    }
+}
+
+/// Adds the optimizer's memory as Keras 3 numbers it; see [`variables`].
 pub(super) fn write<'a>(
     compiled: &'a Compiled,
     trained: &[Weight],
     slots: bool,
     to: &mut H5Writer<'a>,
 ) -> std::result::Result<(), H5Error> {
-    let optimizer = &compiled.optimizer;
-    let steps = if slots { compiled.state.iterations } else { 0 };
-    to.attr_string(VARS, "name", optimizer.to_keras()["config"]["name"].as_str().unwrap_or_default())?;
-    to.i64(&format!("{VARS}/0"), &[], vec![i64::try_from(steps).unwrap_or(i64::MAX)])?;
-    to.f32(&format!("{VARS}/1"), &[], vec![optimizer.learning_rate() as f32])?;
-    if !slots {
-        return Ok(());
-    }
-    for (index, weight) in trained.iter().enumerate() {
-        let memory = compiled.state.slots.get(&weight.id());
-        for slot in 0..optimizer.slots() {
-            let path = var(optimizer, slot, index, trained.len());
-            match memory.and_then(|slots| slots.get(slot)) {
-                Some(values) => to.f32(&path, weight.shape(), &values[..])?,
-                // Not trained yet: slots begin at zero.
-                None => to.f32(&path, weight.shape(), vec![0.0; weight.count()])?,
-            }
-        }
+    to.attr_string(VARS, "name", &name(&compiled.optimizer))?;
+    for (number, variable) in variables(compiled, trained, slots).into_iter().enumerate() {
+        variable.write(&format!("{VARS}/{number}"), to)?;
     }
     Ok(())
 }
 
-/// Sets the compiled model's optimizer state; an error, and no change, if the file's doesn't fit
-/// the weights that are trained now.
-pub(super) fn read(model: &Model, file: &H5File) -> Result<()> {
-    let trained = model.trainable_weights();
-    let mut compiled = model.compiled();
-    let Some(compiled) = compiled.as_mut() else { return Ok(()) };
-    let failed = |error: H5Error| Error::because("optimizer state", error);
-    if !file.contains(VARS).map_err(failed)? {
-        return Ok(());
+/// Adds the optimizer's memory as an `.h5` lists it. Names tell nothing; the order does.
+pub(super) fn write_legacy<'a>(
+    compiled: &'a Compiled,
+    trained: &[Weight],
+    slots: bool,
+    to: &mut H5Writer<'a>,
+) -> std::result::Result<(), H5Error> {
+    let mut names = Vec::new();
+    for (number, variable) in variables(compiled, trained, slots).into_iter().enumerate() {
+        let name = format!("{}/{number}", name(&compiled.optimizer));
+        variable.write(&format!("{LEGACY}/{name}"), to)?;
+        names.push(name);
     }
-    let optimizer = &compiled.optimizer;
-    let found = file.children(VARS).map_err(failed)?.len();
-    if found == BEFORE_SLOTS {
-        // Never trained.
-        return Ok(());
+    to.attr_strings(LEGACY, "weight_names", &names)
+}
+
+/// Keras' name of an optimizer: `adam`.
+fn name(optimizer: &Optimizer) -> String {
+    optimizer.to_keras()["config"]["name"].as_str().unwrap_or_default().to_owned()
+}
+
+/// An optimizer's variables in a file: where each stands, in order. None, if none were saved.
+pub(super) struct Saved<'a> {
+    file: &'a H5File,
+    arrays: Vec<String>,
+}
+
+impl<'a> Saved<'a> {
+    /// Those of Keras 3's layout.
+    pub(super) fn of_keras_3(file: &'a H5File) -> Result<Self> {
+        let count = if file.contains(VARS).map_err(failed)? { file.children(VARS).map_err(failed)?.len() } else { 0 };
+        Ok(Self { file, arrays: (0..count).map(|number| format!("{VARS}/{number}")).collect() })
     }
-    let expected = BEFORE_SLOTS + optimizer.slots() * trained.len();
-    if found != expected {
-        return Err(Error::new("optimizer state", format_args!("{expected} arrays"), found));
+
+    /// Those of an `.h5`.
+    pub(super) fn of_legacy(file: &'a H5File) -> Result<Self> {
+        let names = match file.contains(LEGACY).map_err(failed)? {
+            true => file.attr_strings(LEGACY, "weight_names").map_err(failed)?.unwrap_or_default(),
+            false => Vec::new(),
+        };
+        Ok(Self { file, arrays: names.iter().map(|name| format!("{LEGACY}/{name}")).collect() })
     }
-    let steps = file.read_i64(&format!("{VARS}/0")).map_err(failed)?.1;
-    let learning_rate = file.read_f32(&format!("{VARS}/1")).map_err(failed)?.1;
-    let (&[steps], &[learning_rate]) = (&steps[..], &learning_rate[..]) else {
-        return Err(Error::new("optimizer state", "one count of steps and one learning rate", "several"));
-    };
-    let steps = u64::try_from(steps).map_err(|_| Error::new("optimizer state", "a count of steps", steps))?;
-    if !(learning_rate.is_finite() && learning_rate >= 0.0) {
-        return Err(Error::new("optimizer state", "a learning rate from 0 up", learning_rate));
-    }
-    let mut state = OptimizerState { iterations: steps, ..OptimizerState::default() };
-    for (index, weight) in trained.iter().enumerate() {
-        let mut slots = Vec::with_capacity(optimizer.slots());
-        for slot in 0..optimizer.slots() {
-            let path = var(optimizer, slot, index, trained.len());
-            let shape = file.dataset_shape(&path).map_err(failed)?;
-            if shape != weight.shape() {
-                let expected = format!("{:?} for `{}`", weight.shape(), weight.path());
-                return Err(Error::new("optimizer state", expected, format_args!("{shape:?} in `{path}`")));
-            }
-            slots.push(file.read_f32(&path).map_err(failed)?.1);
+
+    /// Sets the compiled model's optimizer state; an error, and no change, if the file's doesn't
+    /// fit the weights that are trained now.
+    pub(super) fn read(&self, model: &Model) -> Result<()> {
+        let trained = model.trainable_weights();
+        let mut compiled = model.compiled();
+        let Some(compiled) = compiled.as_mut() else { return Ok(()) };
+        let optimizer = &compiled.optimizer;
+        if [0, BEFORE_SLOTS].contains(&self.arrays.len()) {
+            // Not kept, or never trained.
+            return Ok(());
         }
-        state.slots.insert(weight.id(), slots);
+        let expected = BEFORE_SLOTS + optimizer.slots() * trained.len();
+        if self.arrays.len() != expected {
+            return Err(Error::new(STATE, format_args!("{expected} arrays"), self.arrays.len()));
+        }
+        let (steps, learning_rate) = self.beginning()?;
+        let mut state = OptimizerState { iterations: steps, ..OptimizerState::default() };
+        for (index, weight) in trained.iter().enumerate() {
+            let slot = |slot| self.slot(&self.arrays[number(optimizer, slot, index, trained.len())], weight);
+            state.slots.insert(weight.id(), (0..optimizer.slots()).map(slot).collect::<Result<_>>()?);
+        }
+        // The file's number is rounded to f32: only another one is news.
+        if compiled.optimizer.learning_rate() as f32 != learning_rate {
+            compiled.optimizer.set_learning_rate(learning_rate.into());
+        }
+        compiled.state = state;
+        Ok(())
     }
-    // The file's number is rounded to f32: only another one is news.
-    if compiled.optimizer.learning_rate() as f32 != learning_rate {
-        compiled.optimizer.set_learning_rate(learning_rate.into());
+
+    /// Steps and learning rate.
+    fn beginning(&self) -> Result<(u64, f32)> {
+        let steps = self.file.read_i64(&self.arrays[0]).map_err(failed)?.1;
+        let learning_rate = self.file.read_f32(&self.arrays[1]).map_err(failed)?.1;
+        let (&[steps], &[learning_rate]) = (&steps[..], &learning_rate[..]) else {
+            return Err(Error::new(STATE, "one count of steps and one learning rate", "several"));
+        };
+        let steps = u64::try_from(steps).map_err(|_| Error::new(STATE, "a count of steps", steps))?;
+        if !(learning_rate.is_finite() && learning_rate >= 0.0) {
+            return Err(Error::new(STATE, "a learning rate from 0 up", learning_rate));
+        }
+        Ok((steps, learning_rate))
     }
-    compiled.state = state;
-    Ok(())
+
+    fn slot(&self, path: &str, weight: &Weight) -> Result<Vec<f32>> {
+        let shape = self.file.dataset_shape(path).map_err(failed)?;
+        if shape != weight.shape() {
+            let expected = format!("{:?} for `{}`", weight.shape(), weight.path());
+            return Err(Error::new(STATE, expected, format_args!("{shape:?} in `{path}`")));
+        }
+        Ok(self.file.read_f32(path).map_err(failed)?.1)
+    }
+}
+
+fn failed(error: H5Error) -> Error {
+    Error::because(STATE, error)
 }

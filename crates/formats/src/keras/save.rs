@@ -9,7 +9,8 @@ use serde_json::json;
 use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
 
-use super::{CONFIG, KERAS_VERSION, METADATA, WEIGHTS, optimizer, serialize, weights};
+use super::version::KERAS_VERSION;
+use super::{CONFIG, METADATA, WEIGHTS, optimizer, serialize, weights};
 use crate::atomic;
 use crate::h5::H5Writer;
 

@@ -1,0 +1,50 @@
+//! Which Keras wrote a file, and what follows from it.
+
+use engraft_nn::{Error, Result};
+
+/// The version of Keras whose files these are.
+pub(super) const KERAS_VERSION: &str = "3.15.1";
+
+/// Refuses the files of a later generation, whose layers may do other things under the same names.
+pub(super) fn check(version: Option<&str>) -> Result<()> {
+    let (Some(version), Some(known)) = (version, parts(KERAS_VERSION)) else { return Ok(()) };
+    match parts(version) {
+        Some((major, _)) if major > known.0 => {
+            Err(Error::new("keras_version", format_args!("{}.x or older", known.0), version)
+                .hint("a later Keras wrote this file: update engraft, or save the model with Keras 3"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Adds to an error that the file is newer than what is known here, where it is.
+pub(super) fn hint(error: Error, version: Option<&str>) -> Error {
+    match version {
+        Some(version) if parts(version) > parts(KERAS_VERSION) => error
+            .hint(format_args!("Keras {version} wrote this file; files of up to Keras {KERAS_VERSION} are known here")),
+        _ => error,
+    }
+}
+
+/// Major and minor.
+fn parts(version: &str) -> Option<(u32, u32)> {
+    let mut numbers = version.split('.').map(|part| part.parse().ok());
+    Some((numbers.next()??, numbers.next()??))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_later_generation_is_refused_and_a_later_release_told() {
+        for version in [None, Some("2.4.0"), Some("3.15.1"), Some("3.99.0"), Some("2.13.1-tf"), Some("nightly")] {
+            assert!(check(version).is_ok(), "{version:?}");
+        }
+        let error = check(Some("4.0.0")).unwrap_err().to_string();
+        assert!(error.starts_with("keras_version: expected 3.x or older, received 4.0.0\nhint: "), "{error}");
+        let unknown = || Error::because("layer `x`", "not known");
+        assert_eq!(hint(unknown(), Some("3.15.9")), unknown());
+        assert!(hint(unknown(), Some("3.16.0")).to_string().contains("Keras 3.16.0 wrote"));
+    }
+}
