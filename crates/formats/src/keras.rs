@@ -22,7 +22,6 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod archive;
 mod compile;
 mod config;
 mod functional;
@@ -42,12 +41,13 @@ use std::path::Path;
 use engraft_nn::{Error, Model, Result};
 use serde_json::{Map, Value};
 
-use self::archive::Zip;
 use self::config::Reader;
+use crate::archive::Zip;
 use crate::h5::{self, H5File};
 
 pub use self::save::{SaveOptions, save, save_weights};
 
+const ARCHIVE: &str = "a .keras file (a zip archive) or an .h5 (HDF5)";
 const CONFIG: &str = "config.json";
 const METADATA: &str = "metadata.json";
 const WEIGHTS: &str = "model.weights.h5";
@@ -98,7 +98,7 @@ pub fn read(mut file: impl Read + Seek + Send + 'static) -> Result<Archive> {
     if h5::is_hdf5(&mut file).map_err(in_file)? {
         return legacy::read(&H5File::from_reader(file).map_err(in_file)?);
     }
-    let mut zip = Zip::new(file)?;
+    let mut zip = Zip::new(file, ARCHIVE)?;
     let metadata = zip.read(METADATA, MAX_EXTRA)?.map(|bytes| parse(METADATA, &bytes)).transpose()?;
     let keras_version = metadata.and_then(|m| m.get("keras_version")?.as_str().map(str::to_owned));
     version::check(keras_version.as_deref())?;
@@ -147,7 +147,7 @@ pub fn read_extra(path: &Path, name: &str) -> Result<Option<Vec<u8>>> {
             .and_then(|file| file.attr_string("", name))
             .map(|text| text.map(String::into_bytes))
             .map_err(in_file),
-        Ok(false) => Zip::new(file).and_then(|mut zip| zip.read(name, MAX_EXTRA)),
+        Ok(false) => Zip::new(file, ARCHIVE).and_then(|mut zip| zip.read(name, MAX_EXTRA)),
         Err(error) => Err(error),
     };
     extra.map_err(|error| within(path, error))
@@ -170,7 +170,7 @@ pub fn load_weights(path: &Path, model: &Model) -> Result<()> {
 pub fn read_weights(mut file: impl Read + Seek + Send + 'static, model: &Model) -> Result<()> {
     let file = match h5::is_hdf5(&mut file).map_err(in_file)? {
         true => H5File::from_reader(file).map_err(in_file)?,
-        false => Zip::new(file)?.into_h5(WEIGHTS)?,
+        false => Zip::new(file, ARCHIVE)?.into_h5(WEIGHTS)?,
     };
     weights::read(&weights::saved(model.layer()), &file, weights::Names::Any)
 }

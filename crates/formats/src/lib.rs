@@ -1,6 +1,14 @@
-//! Model files: Keras archives and HDF5 weights, read and written.
+//! Files of models and arrays: Keras archives and HDF5, safetensors, NumPy, and weights out of ONNX.
 
+mod archive;
 pub mod atomic;
 pub mod h5;
 pub mod keras;
+pub mod npy;
+mod numbers;
 pub mod onnx;
+mod paths;
+pub mod safetensors;
+mod transpose;
+
+pub use numbers::Precision;

@@ -6,6 +6,7 @@ use engraft_nn::{Error, Layer, Result, Weight};
 
 use super::{KERAS_VERSION, in_h5};
 use crate::h5::{H5Error, H5File, H5Writer};
+use crate::paths::unique_paths;
 
 /// A layer in such a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -187,16 +188,4 @@ impl<'a> Weights<'a> {
         }
         Ok(())
     }
-}
-
-/// The paths of weights; models in a nested model may hold layers of one name.
-fn unique_paths(weights: &[Weight]) -> Vec<String> {
-    let mut taken = HashSet::new();
-    let mut free = |weight: &Weight| {
-        let path = weight.path();
-        let numbered = (1..).map(|number| format!("{path}_{number}"));
-        let mut names = std::iter::once(path.clone()).chain(numbered);
-        names.find(|name| taken.insert(name.clone())).unwrap_or(path)
-    };
-    weights.iter().map(&mut free).collect()
 }

@@ -1,4 +1,4 @@
-//! The zip archive that a `.keras` file is: entries read within limits, never unpacked to disk.
+//! Zip archives, which `.keras` and `.npz` files are: entries read within limits, never unpacked to disk.
 
 use std::fmt::Display;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -21,17 +21,14 @@ const EXPANSION_FLOOR: u64 = 64 << 20;
 const PLACE: &str = "archive";
 
 /// An archive open for reading.
-pub(super) struct Zip<R> {
+pub(crate) struct Zip<R> {
     entries: ZipArchive<R>,
 }
 
 impl<R: Read + Seek + Send + 'static> Zip<R> {
-    /// Opens the archive and checks its directory.
-    pub(super) fn new(file: R) -> Result<Self> {
-        let not_a_zip = |error| {
-            Error::new(PLACE, "a .keras file (a zip archive) or a whole-model .h5", error)
-                .hint("is the file complete, and is it a model?")
-        };
+    /// Opens an archive that should be `what`, and checks its directory.
+    pub(crate) fn new(file: R, what: &str) -> Result<Self> {
+        let not_a_zip = |error| Error::new(PLACE, what, error).hint("is the file complete, and is it the right one?");
         let zip = Self { entries: ZipArchive::new(file).map_err(not_a_zip)? };
         if zip.entries.len() > MAX_ENTRIES {
             return Err(Error::new(PLACE, format_args!("at most {MAX_ENTRIES} entries"), zip.entries.len()));
@@ -42,8 +39,13 @@ impl<R: Read + Seek + Send + 'static> Zip<R> {
         Ok(zip)
     }
 
+    /// The names of all entries, in the archive's order.
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.entries.file_names().flatten().map(Into::into).collect()
+    }
+
     /// An entry read into memory, at most `limit` bytes of it; `None` if there is no such entry.
-    pub(super) fn read(&mut self, name: &str, limit: u64) -> Result<Option<Vec<u8>>> {
+    pub(crate) fn read(&mut self, name: &str, limit: u64) -> Result<Option<Vec<u8>>> {
         let place = place(name);
         if self.entries.index_for_name(name).is_none() {
             return Ok(None);
@@ -58,13 +60,13 @@ impl<R: Read + Seek + Send + 'static> Zip<R> {
     }
 
     /// Like [`read`](Self::read), for an entry that must be there.
-    pub(super) fn require(&mut self, name: &str, limit: u64) -> Result<Vec<u8>> {
+    pub(crate) fn require(&mut self, name: &str, limit: u64) -> Result<Vec<u8>> {
         self.read(name, limit)?.ok_or_else(|| self.missing(name))
     }
 
     /// The HDF5 file in an entry, after its checksum was found right. Stored as it is, it is read
     /// in place; deflated, it is held in memory.
-    pub(super) fn into_h5(mut self, name: &str) -> Result<H5File> {
+    pub(crate) fn into_h5(mut self, name: &str) -> Result<H5File> {
         let place = place(name);
         if self.entries.index_for_name(name).is_none() {
             return Err(self.missing(name));

@@ -1,0 +1,189 @@
+//! NumPy's files: one array (`.npy`), or several by name (`.npz`).
+//!
+//! ```
+//! use engraft_formats::npy;
+//! use engraft_nn::Tensor;
+//!
+//! let folder = tempfile::tempdir()?;
+//! let x = Tensor::new([2, 3], vec![0.0, 1.0, 2.0, 3.0, 4.0, 5.0])?;
+//! npy::save(&folder.path().join("x.npy"), &x)?;
+//! assert_eq!(npy::load(&folder.path().join("x.npy"))?, x);
+//!
+//! npy::save_npz(&folder.path().join("all.npz"), &[("x", &x)])?;
+//! assert_eq!(npy::load_npz(&folder.path().join("all.npz"))?, [("x".to_owned(), x)]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod header;
+
+use std::fs::File;
+use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
+use std::path::Path;
+
+use engraft_nn::{Error, Result, Tensor};
+use zip::ZipWriter;
+use zip::write::SimpleFileOptions;
+
+use self::header::Header;
+use crate::archive::Zip;
+use crate::atomic;
+use crate::numbers::Precision;
+use crate::transpose::transpose;
+
+/// Arrays of one `.npz` may take this many times the bytes of the file, and always 64 MiB.
+const BUDGET_RATIO: u64 = 16;
+const BUDGET_FLOOR: u64 = 64 << 20;
+
+/// The array in a `.npy` file; numbers of any width become f32.
+///
+/// # Errors
+/// The file can't be read, isn't a `.npy`, or holds anything but numbers in little-endian order.
+pub fn load(path: &Path) -> Result<Tensor> {
+    let bytes = std::fs::read(path).map_err(|error| Error::because(path.display(), error))?;
+    read(&bytes).map_err(|error| error.within(path.display()))
+}
+
+/// The array in a `.npy` file held in memory.
+///
+/// ```
+/// let error = engraft_formats::npy::read(b"no array").unwrap_err();
+/// assert!(error.to_string().starts_with("array: "));
+/// ```
+///
+/// # Errors
+/// Those of [`load`], but for reading.
+pub fn read(bytes: &[u8]) -> Result<Tensor> {
+    let (Header { number, fortran_order, shape }, data) = Header::read(bytes)?;
+    let count = shape.iter().try_fold(1usize, |count, &size| count.checked_mul(size));
+    let size = count.and_then(|count| count.checked_mul(number.size()));
+    if size != Some(data.len()) {
+        let received = format!("{} bytes of {number:?}", data.len());
+        return Err(Error::new(PLACE, format_args!("values for shape {shape:?}"), received));
+    }
+    let values = number.to_f32(data);
+    if !fortran_order {
+        return Tensor::new(shape, values);
+    }
+    // The first axis fastest: the rows of an array with its axes reversed.
+    let reversed: Vec<usize> = shape.iter().rev().copied().collect();
+    let axes: Vec<usize> = (0..shape.len()).rev().collect();
+    Tensor::new(shape, transpose(&values, &reversed, &axes))
+}
+
+/// How errors name it.
+const PLACE: &str = "array";
+
+/// The arrays of a `.npz` file by name, in its order.
+///
+/// # Errors
+/// The file can't be read or isn't a `.npz`; an array, which is named, is none of numbers; together they
+/// take far more room than the file.
+pub fn load_npz(path: &Path) -> Result<Vec<(String, Tensor)>> {
+    let file = File::open(path).map_err(|error| Error::because(path.display(), error))?;
+    read_npz(BufReader::new(file)).map_err(|error| error.within(path.display()))
+}
+
+/// Like [`load_npz`], from anything that can be read at any place.
+///
+/// # Errors
+/// Those of [`load_npz`].
+pub fn read_npz(mut file: impl Read + Seek + Send + 'static) -> Result<Vec<(String, Tensor)>> {
+    let failed = |error: io::Error| Error::because("archive", error);
+    let len = file.seek(SeekFrom::End(0)).map_err(failed)?;
+    file.rewind().map_err(failed)?;
+    let mut budget = len.saturating_mul(BUDGET_RATIO).max(BUDGET_FLOOR);
+    let mut zip = Zip::new(file, "a .npz file (a zip archive of .npy files)")?;
+    let mut arrays = Vec::new();
+    for entry in zip.names() {
+        let bytes = zip.read(&entry, budget)?.unwrap_or_default();
+        let name = entry.strip_suffix(".npy").unwrap_or(&entry);
+        let tensor = read(&bytes).map_err(|error| error.within(format_args!("`{name}`")))?;
+        budget = budget.saturating_sub(bytes.len() as u64);
+        arrays.push((name.to_owned(), tensor));
+    }
+    Ok(arrays)
+}
+
+/// Writes an array to a `.npy` file that NumPy loads as float32.
+///
+/// # Errors
+/// The file can't be written; the old one, if any, is as it was.
+pub fn save(path: &Path, tensor: &Tensor) -> Result<()> {
+    atomic::write(path, |file| write(tensor, file)).map_err(|error| Error::because("array", error))
+}
+
+/// Writes arrays by name to a `.npz` file, as `numpy.savez` does.
+///
+/// # Errors
+/// The file can't be written; two arrays have one name.
+pub fn save_npz(path: &Path, arrays: &[(&str, &Tensor)]) -> Result<()> {
+    atomic::write(path, |file| {
+        let mut zip = ZipWriter::new(file);
+        for (name, tensor) in arrays {
+            let options = SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+            zip.start_file(format!("{name}.npy"), options.large_file(tensor.data().len() >= 1 << 29))?;
+            write(tensor, &mut zip)?;
+        }
+        zip.finish().map(|_| ()).map_err(Into::into)
+    })
+    .map_err(|error| Error::because("arrays", error))
+}
+
+fn write(tensor: &Tensor, to: &mut impl Write) -> io::Result<()> {
+    to.write_all(&header::of_f32(tensor.shape()))?;
+    // A block at a time: no second copy of them all is made.
+    tensor.data().chunks(1 << 14).try_for_each(|values| to.write_all(&Precision::F32.bytes(values)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A `.npy` of version 1 with this header.
+    fn npy(header: &str, data: &[u8]) -> Vec<u8> {
+        let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+        bytes.extend(u16::try_from(header.len()).unwrap().to_le_bytes());
+        bytes.extend(header.as_bytes());
+        bytes.extend(data);
+        bytes
+    }
+
+    fn header(descr: &str, fortran: &str, shape: &str) -> String {
+        format!("{{'descr': '{descr}', 'fortran_order': {fortran}, 'shape': {shape}, }}\n")
+    }
+
+    #[test]
+    fn both_orders_and_other_widths_are_read() {
+        let fortran = npy(&header("|i1", "True", "(2, 3)"), &[0, 3, 1, 4, 2, 5]);
+        assert_eq!(read(&fortran).unwrap(), Tensor::new([2, 3], vec![0.0, 1.0, 2.0, 3.0, 4.0, 5.0]).unwrap());
+        let scalar = npy(&header("<f2", "False", "()"), &[0, 0x3c]);
+        assert_eq!(read(&scalar).unwrap(), Tensor::new([], vec![1.0]).unwrap());
+    }
+
+    #[test]
+    fn values_must_fill_the_shape() {
+        for shape in ["(2,)", "(4611686018427387904, 8)", "(0,)"] {
+            let error = read(&npy(&header("<f4", "False", shape), &[0; 7])).unwrap_err().to_string();
+            assert!(error.contains("array: expected values for shape ["), "{error}");
+        }
+    }
+
+    #[test]
+    fn truncated_anywhere_it_is_an_error() {
+        let whole = npy(&header("<f4", "False", "(2,)"), &[0; 8]);
+        assert!(read(&whole).is_ok());
+        assert!((0..whole.len()).all(|len| read(&whole[..len]).is_err()));
+    }
+
+    #[test]
+    fn arrays_beyond_the_budget_are_refused() {
+        let mut zip = ZipWriter::new(io::Cursor::new(Vec::new()));
+        let zeros = npy(&header("<f4", "False", "(10485760,)"), &vec![0; 40 << 20]);
+        for name in ["a.npy", "b.npy"] {
+            zip.start_file(name, SimpleFileOptions::default()).unwrap();
+            zip.write_all(&zeros).unwrap();
+        }
+        let error = read_npz(zip.finish().unwrap()).unwrap_err().to_string();
+        assert!(error.contains("entry `b.npy`: expected at most"), "{error}");
+    }
+}

@@ -1,0 +1,177 @@
+//! What stands before the values of a `.npy`: a Python dictionary of type, order and shape.
+
+use engraft_nn::{Error, Result};
+
+use super::PLACE;
+use crate::numbers::Number;
+
+/// A header takes some 100 bytes; NumPy itself reads no more than this.
+const MAX_HEADER: usize = 10_000;
+
+/// The values begin at a multiple of this, as NumPy writes them.
+const ALIGNMENT: usize = 64;
+
+/// How the values of an array are stored.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Header {
+    pub(super) number: Number,
+    /// The first axis fastest, not the last.
+    pub(super) fortran_order: bool,
+    pub(super) shape: Vec<usize>,
+}
+
+impl Header {
+    /// The header of a file, and the bytes after it.
+    pub(super) fn read(bytes: &[u8]) -> Result<(Self, &[u8])> {
+        let (len, start) = match bytes {
+            [0x93, b'N', b'U', b'M', b'P', b'Y', 1, _, a, b, ..] => (u16::from_le_bytes([*a, *b]).into(), 10),
+            [0x93, b'N', b'U', b'M', b'P', b'Y', 2 | 3, _, a, b, c, d, ..] => {
+                (u32::from_le_bytes([*a, *b, *c, *d]) as usize, 12)
+            }
+            _ => return Err(not_an_array("a file that doesn't begin like version 1 to 3")),
+        };
+        if len > MAX_HEADER || bytes.len() - start < len {
+            let received = format!("a header of {len} bytes in a file of {} (at most {MAX_HEADER})", bytes.len());
+            return Err(not_an_array(received));
+        }
+        let (text, values) = bytes[start..].split_at(len);
+        let text = std::str::from_utf8(text).map_err(not_an_array)?;
+        Ok((Self::parse(text)?, values))
+    }
+
+    /// `{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }`, in any order.
+    fn parse(text: &str) -> Result<Self> {
+        let unlike = || not_an_array(format_args!("a header of {:.200}", text.trim_end()));
+        let inside = text.trim().strip_prefix('{').and_then(|text| text.strip_suffix('}')).ok_or_else(unlike)?;
+        let (mut number, mut fortran_order, mut shape) = (None, None, None);
+        let mut rest = inside.trim();
+        while !rest.is_empty() {
+            let (key, value) = rest.split_once(':').ok_or_else(unlike)?;
+            let value = value.trim_start();
+            let end = match value.strip_prefix('(') {
+                Some(_) => value.find(')').ok_or_else(unlike)? + 1,
+                None => value.find(',').unwrap_or(value.len()),
+            };
+            let (value, after) = value.split_at(end);
+            rest = after.trim_start().trim_start_matches(',').trim_start();
+            match unquoted(key.trim()).ok_or_else(unlike)? {
+                "descr" => number = Some(number_of(value.trim())?),
+                "fortran_order" => fortran_order = Some(boolean(value.trim()).ok_or_else(unlike)?),
+                "shape" => shape = Some(sizes(value).ok_or_else(unlike)?),
+                _ => return Err(unlike()),
+            }
+        }
+        match (number, fortran_order, shape) {
+            (Some(number), Some(fortran_order), Some(shape)) => Ok(Self { number, fortran_order, shape }),
+            _ => Err(unlike()),
+        }
+    }
+}
+
+fn not_an_array(received: impl std::fmt::Display) -> Error {
+    Error::new(PLACE, "a .npy file", received)
+}
+
+fn unquoted(text: &str) -> Option<&str> {
+    ['\'', '"'].iter().find_map(|&quote| text.strip_prefix(quote)?.strip_suffix(quote))
+}
+
+fn boolean(text: &str) -> Option<bool> {
+    match text {
+        "True" => Some(true),
+        "False" => Some(false),
+        _ => None,
+    }
+}
+
+/// `(2, 3)`, `(2,)`, `()`.
+fn sizes(text: &str) -> Option<Vec<usize>> {
+    let inside = text.strip_prefix('(')?.strip_suffix(')')?;
+    let parts = inside.trim().trim_end_matches(',').split(',').map(str::trim);
+    parts.filter(|part| !part.is_empty()).map(|part| part.parse().ok()).collect()
+}
+
+fn number_of(descr: &str) -> Result<Number> {
+    match unquoted(descr).unwrap_or_default() {
+        "<f2" => Ok(Number::F16),
+        "<f4" => Ok(Number::F32),
+        "<f8" => Ok(Number::F64),
+        "|i1" => Ok(Number::I8),
+        "<i2" => Ok(Number::I16),
+        "<i4" => Ok(Number::I32),
+        "<i8" => Ok(Number::I64),
+        "|u1" | "|b1" => Ok(Number::U8),
+        "<u2" => Ok(Number::U16),
+        "<u4" => Ok(Number::U32),
+        "<u8" => Ok(Number::U64),
+        _ => Err(Error::new(PLACE, "integers or floats in little-endian order", format_args!("{descr:.100}"))
+            .hint("save it as array.astype(\"<f4\")")),
+    }
+}
+
+/// The header of an array of f32, as NumPy writes it.
+pub(super) fn of_f32(shape: &[usize]) -> Vec<u8> {
+    let sizes: String = shape.iter().map(|size| format!("{size}, ")).collect();
+    let sizes = if shape.len() == 1 { sizes.trim_end() } else { sizes.trim_end_matches(", ") };
+    let mut text = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({sizes}), }}");
+    let whole = (10 + text.len() + 1).next_multiple_of(ALIGNMENT);
+    text.extend(std::iter::repeat_n(' ', whole - 10 - text.len() - 1));
+    text.push('\n');
+    // An array has 64 axes at most in NumPy: this is far from 64 KiB.
+    let len = u16::try_from(text.len()).unwrap_or(u16::MAX);
+    [b"\x93NUMPY\x01\x00", &len.to_le_bytes()[..], text.as_bytes()].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(text: &str) -> Vec<u8> {
+        [b"\x93NUMPY\x01\x00", &u16::try_from(text.len()).unwrap().to_le_bytes()[..], text.as_bytes()].concat()
+    }
+
+    #[test]
+    fn what_is_written_is_numpys_and_reads_back() {
+        for (shape, text) in [(&[][..], "()"), (&[3], "(3,)"), (&[2, 3], "(2, 3)")] {
+            let header = of_f32(shape);
+            assert!(header.len().is_multiple_of(ALIGNMENT) && header.ends_with(b"\n"));
+            let expected = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': {text}, }}");
+            assert_eq!(std::str::from_utf8(&header[10..]).unwrap().trim_end(), expected);
+            let expected = Header { number: Number::F32, fortran_order: false, shape: shape.to_vec() };
+            assert_eq!(Header::read(&header).unwrap(), (expected, &[][..]));
+        }
+    }
+
+    #[test]
+    fn keys_come_in_any_order() {
+        let header = with("{'shape':(1, 2),\"fortran_order\":True,'descr':'<i8'}");
+        let expected = Header { number: Number::I64, fortran_order: true, shape: vec![1, 2] };
+        assert_eq!(Header::read(&header).unwrap().0, expected);
+    }
+
+    #[test]
+    fn what_is_no_array_of_numbers_is_refused() {
+        let header = |descr: &str, shape: &str| {
+            with(&format!("{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}, }}"))
+        };
+        for (bytes, expected) in [
+            (header("'>f4'", "(1,)"), "little-endian order, received '>f4'\nhint: "),
+            (header("'|O'", "(1,)"), "integers or floats"),
+            (header("[('a', '<f4')]", "(1,)"), "integers or floats"),
+            (header("'<f4'", "(-1,)"), "a header of {'descr'"),
+            (header("'<f4'", "(99999999999999999999,)"), "a header of"),
+            (header("'<f4'", "(1"), "a header of"),
+            (with(&format!("{{'descr': {}", "(".repeat(9000))), "a header of"),
+            (with("{}"), "a header of {}"),
+            (with("{:}"), "a header of {:}"),
+            (with("\u{fc}"), "a header of"),
+            (b"\x93NUMPY\x01\x00\x01\x00\xff".to_vec(), "invalid utf-8"),
+            (b"\x93NUMPY\x02\x00\xff\xff\xff\xff".to_vec(), "a header of 4294967295 bytes"),
+            (b"\x93NUMPY\x02\x00\xff\xff".to_vec(), "doesn't begin"),
+            (Vec::new(), "doesn't begin"),
+        ] {
+            let error = Header::read(&bytes).unwrap_err().to_string();
+            assert!(error.starts_with("array: expected ") && error.contains(expected), "{error}");
+        }
+    }
+}
