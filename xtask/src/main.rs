@@ -1,7 +1,8 @@
-//! What a contributor runs: `cargo xtask assets`, `demo`, `test`.
+//! What a contributor runs: `cargo xtask assets`, `demo`, `peers`, `test`.
 
 mod assets;
 mod demo;
+mod peers;
 mod process;
 mod test;
 
@@ -13,6 +14,7 @@ usage: cargo xtask <task>
 
   assets   fetch the real VGG16 weights and the food photos into assets/
   demo     train VGG16 on the food photos and evaluate it on photos it has not seen
+  peers    install the other programs that tests compare with, and print the path of their Python
   test     run what CI runs: formatting, lints, tests, documentation";
 
 /// Why a task ended early.
@@ -40,6 +42,9 @@ fn main() -> ExitCode {
     let result = match arguments[..] {
         ["assets"] => root().and_then(|root| assets::run(&root)),
         ["demo"] => root().and_then(|root| demo::run(&root)),
+        ["peers"] => root()
+            .and_then(|root| peers::prepare(&root))
+            .map(|python| println!("{}={}", peers::VARIABLE, python.display())),
         ["test"] => root().and_then(|root| test::run(&root)),
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::process::{cargo, step};
-use crate::{TaskError, assets};
+use crate::{TaskError, assets, peers};
 
 /// Name and cargo arguments of each step. Tests and doc tests are told apart so that each shows
 /// its own time.
@@ -15,19 +15,31 @@ const STEPS: &[(&str, &[&str])] = &[
     ("documentation", &["doc", "--workspace", "--no-deps"]),
 ];
 
-/// Runs every step, the assets first, so that tests on real weights and photos find them.
+/// Runs every step, after bringing the real weights and photos and the programs that files must agree with.
 ///
 /// # Errors
 /// The first step that fails, with its exit code.
 pub(crate) fn run(root: &Path) -> Result<(), TaskError> {
-    match assets::run(root) {
-        Err(TaskError::Unreachable(reason)) => eprintln!(
-            "\n!!! {reason}\n!!! SKIPPED: every test on the real weights and photos. The rest runs; this is not a full pass.\n"
-        ),
-        other => other?,
-    }
+    unless_unreachable(assets::run(root), "on the real weights and photos")?;
+    let python = unless_unreachable(peers::prepare(root), "that asks another program about our files")?;
     for (name, arguments) in STEPS {
-        step(name, cargo().args(*arguments).current_dir(root).env("RUSTDOCFLAGS", "-D warnings"))?;
+        let mut command = cargo();
+        command.args(*arguments).current_dir(root).env("RUSTDOCFLAGS", "-D warnings");
+        if let Some(python) = &python {
+            command.env(peers::VARIABLE, python);
+        }
+        step(name, &mut command)?;
     }
     Ok(())
+}
+
+/// What was brought; nothing, said loudly, where its registry can't be reached.
+fn unless_unreachable<T>(brought: Result<T, TaskError>, tests: &str) -> Result<Option<T>, TaskError> {
+    match brought {
+        Err(TaskError::Unreachable(reason)) => {
+            eprintln!("\n!!! {reason}\n!!! SKIPPED: every test {tests}. The rest runs; this is not a full pass.\n");
+            Ok(None)
+        }
+        other => other.map(Some),
+    }
 }

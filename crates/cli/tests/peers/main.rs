@@ -1,0 +1,7 @@
+//! Our files in the other programs, and theirs here. `cargo xtask peers` installs these.
+
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod arrays;
+mod keras;
+mod python;

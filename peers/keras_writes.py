@@ -1,0 +1,28 @@
+"""keras_writes.py FOLDER: models as Keras writes them today in every format, and what they predict."""
+
+import pathlib
+import sys
+
+import keras
+import numpy as np
+from keras import layers
+
+folder = pathlib.Path(sys.argv[1])
+keras.utils.set_random_seed(7)
+x = np.random.default_rng(7).uniform(0, 255, (4, 16, 16, 3)).astype("f4")
+labels = np.eye(3, dtype="f4")[[0, 1, 2, 0]]
+
+inputs = keras.Input((16, 16, 3))
+base = keras.Sequential([keras.Input((16, 16, 3)), layers.Conv2D(4, 3, activation="relu"), layers.MaxPooling2D()])
+y = base(layers.Rescaling(1 / 255)(inputs))
+y = layers.BatchNormalization()(layers.Flatten()(y))
+y = layers.Dense(3, activation="softmax")(layers.Dropout(0.0)(y))
+model = keras.Model(inputs, y)
+model.compile(keras.optimizers.Adam(0.01), "categorical_crossentropy", metrics=["accuracy"])
+model.fit(x, labels, batch_size=4, epochs=2, verbose=0)
+for name in ["model.keras", "model.h5"]:
+    model.save(folder / name)
+model.save_weights(folder / "model.weights.h5")
+arrays = {"x": x, "labels": labels, "y": model.predict(x, verbose=0)}
+arrays["losses"] = np.array(model.fit(x, labels, batch_size=4, epochs=3, shuffle=False, verbose=0).history["loss"])
+np.savez(folder / "arrays.npz", **arrays)
