@@ -1,5 +1,6 @@
 //! Numbers as files store them, little-endian, converted to what weights are made of.
 
+use engraft_nn::{Error, Result, Weight};
 use half::{bf16, f16};
 
 /// How numbers are stored.
@@ -65,11 +66,31 @@ pub enum Precision {
     /// As they are.
     #[default]
     F32,
-    /// IEEE 754 half precision: half the bytes, 11 significant bits, nothing beyond 65,504.
+    /// Kernels in IEEE 754 half precision: half the bytes, 11 significant bits, nothing beyond 65,504.
+    /// Biases and statistics stay as they are: a small part of a file, and variances leave that range.
     F16,
 }
 
 impl Precision {
+    /// What an array of this shape is written in.
+    pub(crate) fn of(self, shape: &[usize]) -> Self {
+        if shape.len() > 1 { self } else { Self::F32 }
+    }
+
+    /// An error that names the first of these weights that can't be written so.
+    pub(crate) fn check(self, weights: &[Weight]) -> Result<()> {
+        let beyond = |value: &&f32| value.is_finite() && f16::from_f32(**value).is_infinite();
+        for weight in weights.iter().filter(|weight| self.of(weight.shape()) == Self::F16) {
+            if let Some(value) = weight.values().iter().find(beyond) {
+                let expected = format!("values of at most {} for f16", f16::MAX);
+                return Err(
+                    Error::new(format_args!("weight `{}`", weight.path()), expected, value).hint("write it in f32")
+                );
+            }
+        }
+        Ok(())
+    }
+
     /// The nearest number of this precision, little-endian.
     pub(crate) fn bytes(self, values: &[f32]) -> Vec<u8> {
         match self {

@@ -94,16 +94,21 @@ pub fn read_weights(file: impl Read + Seek, layers: &[Layer], naming: Naming) ->
 /// Writes the weights of `layers`, one tensor at a time: no second copy of them all is made.
 ///
 /// # Errors
-/// The file can't be written (the old one, if any, is as it was); a layer has no name in this naming.
+/// The file can't be written (the old one, if any, is as it was); a layer has no name in this naming; a
+/// weight can't be written in this precision.
 pub fn save_weights(path: &Path, layers: &[Layer], options: &SaveOptions) -> Result<()> {
-    let named = options.naming.of(layers)?;
+    let mut named = options.naming.of(layers)?;
+    let weights: Vec<_> = named.iter().map(|named| named.weight.clone()).collect();
+    options.precision.check(&weights)?;
+    // Wider numbers first, so that each stands at a multiple of its size.
+    named.sort_by_key(|named| options.precision.of(named.weight.shape()) == Precision::F16);
     let failed = |error: &dyn std::fmt::Display| Error::because(path.display(), error);
     let header = header(&named, options).map_err(|error| failed(&error))?;
     atomic::write(path, |file| {
         file.write_all(&(header.len() as u64).to_le_bytes())?;
         file.write_all(&header)?;
         named.iter().try_for_each(|Named { weight, layout, .. }| {
-            file.write_all(&options.precision.bytes(&layout.store(&weight.values())))
+            file.write_all(&options.precision.of(weight.shape()).bytes(&layout.store(&weight.values())))
         })
     })
     .map_err(|error| Error::because("weights", error))
@@ -111,12 +116,12 @@ pub fn save_weights(path: &Path, layers: &[Layer], options: &SaveOptions) -> Res
 
 /// The header, with spaces at its end so that the values stand at a multiple of 8 bytes.
 fn header(named: &[Named], options: &SaveOptions) -> std::result::Result<Vec<u8>, ::safetensors::SafeTensorError> {
-    let (dtype, size) = match options.precision {
-        Precision::F32 => (Dtype::F32, 4),
-        Precision::F16 => (Dtype::F16, 2),
-    };
     let mut end = 0;
     let tensors = named.iter().map(|Named { name, weight, layout }| {
+        let (dtype, size) = match options.precision.of(weight.shape()) {
+            Precision::F32 => (Dtype::F32, 4),
+            Precision::F16 => (Dtype::F16, 2),
+        };
         let start = end;
         end += weight.count() * size;
         (name.clone(), TensorInfo { dtype, shape: layout.stored_shape().to_vec(), data_offsets: (start, end) })

@@ -4,6 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
+use engraft_formats::Precision;
 use engraft_formats::h5::H5File;
 use engraft_formats::keras::{self, SaveOptions, legacy};
 use engraft_nn::prelude::*;
@@ -41,7 +42,7 @@ fn flags(layer: &Layer) -> Vec<(String, bool)> {
 /// Saves and loads again as both kinds of file, optimizer state included.
 fn there_and_back(model: &Model) -> [keras::Archive; 2] {
     let folder = tempfile::tempdir().unwrap();
-    let options = SaveOptions { optimizer_state: true, extras: &[] };
+    let options = SaveOptions { optimizer_state: true, ..SaveOptions::default() };
     let [archive, hdf5] = ["model.keras", "model.h5"].map(|name| folder.path().join(name));
     keras::save(model, &archive, &options).unwrap();
     legacy::save(model, &hdf5, &options).unwrap();
@@ -137,7 +138,7 @@ fn state_that_does_not_fit_is_a_warning() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.keras");
     let model = keras::load_model(&model_file("trained.keras")).unwrap();
-    keras::save(&model, &path, &SaveOptions { optimizer_state: true, extras: &[] }).unwrap();
+    keras::save(&model, &path, &SaveOptions { optimizer_state: true, ..SaveOptions::default() }).unwrap();
     let mut zip = zip::ZipArchive::new(std::fs::File::open(&path).unwrap()).unwrap();
     let config = std::io::read_to_string(zip.by_name("config.json").unwrap()).unwrap();
     // Frozen after it was trained: there are slots of weights that are not trained now.
@@ -167,7 +168,7 @@ fn weight_files_of_keras_3_are_read_and_written() {
         keras::load_weights(&model_file(&format!("{name}.weights.h5")), &model).unwrap();
         let others = values(&model);
         assert_ne!(own, others);
-        keras::save_weights(&model, &path).unwrap();
+        keras::save_weights(&model, &path, Precision::F32).unwrap();
         keras::load_weights(&model_file(&format!("{name}.keras")), &model).unwrap();
         assert_eq!(values(&model), own);
         keras::load_weights(&path, &model).unwrap();
@@ -227,11 +228,40 @@ fn extras_travel_and_do_not_pass_for_keras_own_entries() {
     let path = folder.path().join("model.keras");
     let model = Sequential::new().add(Input::new([4])).add(Dense::new(2)).build().unwrap();
     let extras = [("engraft.json".to_owned(), b"[1]".to_vec())];
-    keras::save(&model, &path, &SaveOptions { optimizer_state: false, extras: &extras }).unwrap();
+    keras::save(&model, &path, &SaveOptions { extras: &extras, ..SaveOptions::default() }).unwrap();
     assert_eq!(keras::read_extra(&path, "engraft.json").unwrap().unwrap(), b"[1]");
     assert_eq!(keras::read_extra(&path, "other.json").unwrap(), None);
     let extras = [("config.json".to_owned(), b"{}".to_vec())];
-    let error = keras::save(&model, &path, &SaveOptions { optimizer_state: false, extras: &extras }).unwrap_err();
+    let error = keras::save(&model, &path, &SaveOptions { extras: &extras, ..SaveOptions::default() }).unwrap_err();
     assert!(error.to_string().contains("`config.json`"), "{error}");
     assert!(keras::load(&path).is_ok(), "the old file is as it was");
+}
+
+#[test]
+fn half_precision_is_the_nearest_and_refused_where_it_holds_no_number() {
+    let folder = tempfile::tempdir().unwrap();
+    let [archive, hdf5, weights] = ["a.keras", "b.h5", "c.weights.h5"].map(|name| folder.path().join(name));
+    // Large enough to be written in a pass of its own.
+    let model = || Sequential::new().add(Input::new([300])).add(Dense::new(200)).add(BatchNormalization::new());
+    let model = || model().build().unwrap();
+    let saved = model();
+    saved.weights()[5].values_mut().fill(1e9);
+    let options = SaveOptions { precision: Precision::F16, ..SaveOptions::default() };
+    keras::save(&saved, &archive, &options).unwrap();
+    legacy::save(&saved, &hdf5, &options).unwrap();
+    keras::save_weights(&saved, &weights, Precision::F16).unwrap();
+    let read = model();
+    keras::load_weights(&weights, &read).unwrap();
+    for read in [keras::load_model(&archive).unwrap(), keras::load_model(&hdf5).unwrap(), read] {
+        for (read, saved) in values(&read)[0].iter().zip(&values(&saved)[0]) {
+            // 11 significant bits.
+            assert!((read - saved).abs() <= saved.abs() / 2048.0 + 1e-7, "{read} {saved}");
+        }
+        assert_eq!(values(&read)[1..], values(&saved)[1..], "vectors stay as they are");
+    }
+    assert!(std::fs::metadata(&weights).unwrap().len() < 2 * 300 * 200 + 20_000, "two bytes a number");
+
+    saved.weights()[0].values_mut()[7] = 70_000.0;
+    let error = keras::save_weights(&saved, &weights, Precision::F16).unwrap_err().to_string();
+    assert!(error.contains("/kernel`: expected values of at most 65504 for f16, received 70000"), "{error}");
 }

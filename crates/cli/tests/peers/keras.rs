@@ -1,5 +1,6 @@
 //! Keras' own files.
 
+use engraft::formats::Precision;
 use engraft::formats::keras::{self, SaveOptions, legacy};
 use engraft::formats::npy;
 use engraft::prelude::*;
@@ -51,7 +52,7 @@ fn keras_opens_what_we_write_and_goes_on_training() {
     let options = SaveOptions { optimizer_state: true, ..SaveOptions::default() };
     keras::save(&model, &archive, &options).unwrap();
     legacy::save(&model, &hdf5, &options).unwrap();
-    keras::save_weights(&model, &weights).unwrap();
+    keras::save_weights(&model, &weights, Precision::F32).unwrap();
     legacy::save_weights(&old_weights, &model.layers()).unwrap();
 
     let photos = peers.array("x.npy", &x);

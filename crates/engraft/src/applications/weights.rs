@@ -123,6 +123,7 @@ fn fingerprint(layers: &[Layer]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::formats::Precision;
     use crate::hub::VGG16_NOTOP;
     use crate::prelude::*;
 
@@ -177,7 +178,7 @@ mod tests {
         let (written, layers) = model();
         let path = |name| folder.path().join(name);
         legacy::save_weights(&path("old.h5"), &layers).unwrap();
-        keras::save_weights(&written, &path("new.weights.h5")).unwrap();
+        keras::save_weights(&written, &path("new.weights.h5"), Precision::F32).unwrap();
         keras::save(&written, &path("whole.keras"), &keras::SaveOptions::default()).unwrap();
         for name in ["old.h5", "new.weights.h5", "whole.keras"] {
             let (read, layers) = model();

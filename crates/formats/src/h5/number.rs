@@ -17,6 +17,11 @@ const BINARY16: FloatingPointLayout = FloatingPointLayout {
     exponent_bias: 15,
 };
 
+/// The type of f16 as it is written.
+pub(super) fn binary16() -> Datatype {
+    Datatype::FloatingPoint { size: 2, byte_order: DatatypeByteOrder::LittleEndian, layout: BINARY16 }
+}
+
 /// The values of a numeric dataset as f32.
 pub(super) fn read_f32(path: &str, dataset: &Dataset) -> Result<Vec<f32>, H5Error> {
     let damaged = |error| translate(path, "dataset", error);

@@ -4,13 +4,16 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::Write;
 
+use half::f16;
 use hdf5_pure::{
     AttrValue, DatasetBuilder, File, FileBuilder, FinishedGroup, GroupBuilder, Layout, Source, make_f32_type,
     make_i32_type, make_i64_type,
 };
 
+use super::number::binary16;
 use super::skeleton::Skeleton;
 use super::{ATTRIBUTE_LIMIT, H5Error, MAX_DEPTH};
+use crate::numbers::Precision;
 
 /// Values converted and written at a time.
 const WRITE_BLOCK: usize = 16384;
@@ -35,6 +38,7 @@ struct Node<'a> {
 #[derive(Debug)]
 enum Values<'a> {
     F32(Cow<'a, [f32]>),
+    F16(Cow<'a, [f32]>),
     I32(Cow<'a, [i32]>),
     I64(Cow<'a, [i64]>),
 }
@@ -62,6 +66,24 @@ impl<'a> H5Writer<'a> {
     /// is taken, [`H5Error::Depth`].
     pub fn f32(&mut self, path: &str, shape: &[usize], values: impl Into<Cow<'a, [f32]>>) -> Result<(), H5Error> {
         self.dataset(path, shape, Values::F32(values.into()))
+    }
+
+    /// Adds a weight, in f32 or f16 by its [`Precision`].
+    ///
+    /// # Errors
+    /// As [`H5Writer::f32`].
+    pub fn weight(
+        &mut self,
+        path: &str,
+        shape: &[usize],
+        values: impl Into<Cow<'a, [f32]>>,
+        precision: Precision,
+    ) -> Result<(), H5Error> {
+        let values = match precision.of(shape) {
+            Precision::F32 => Values::F32(values.into()),
+            Precision::F16 => Values::F16(values.into()),
+        };
+        self.dataset(path, shape, values)
     }
 
     /// Adds a dataset of i32; an empty shape makes a scalar.
@@ -229,7 +251,7 @@ impl<'a> Node<'a> {
 impl Values<'_> {
     fn len(&self) -> usize {
         match self {
-            Self::F32(values) => values.len(),
+            Self::F32(values) | Self::F16(values) => values.len(),
             Self::I32(values) => values.len(),
             Self::I64(values) => values.len(),
         }
@@ -238,6 +260,7 @@ impl Values<'_> {
     fn byte_len(&self) -> usize {
         match self {
             Self::F32(values) => size_of_val(values.as_ref()),
+            Self::F16(values) => 2 * values.len(),
             Self::I32(values) => size_of_val(values.as_ref()),
             Self::I64(values) => size_of_val(values.as_ref()),
         }
@@ -251,6 +274,7 @@ impl Values<'_> {
     fn stage(&self, dataset: &mut DatasetBuilder, shape: &[u64]) {
         let datatype = match self {
             Self::F32(_) => make_f32_type(),
+            Self::F16(_) => binary16(),
             Self::I32(_) => make_i32_type(),
             Self::I64(_) => make_i64_type(),
         };
@@ -267,6 +291,7 @@ impl Values<'_> {
     fn write_to(&self, output: &mut impl Write) -> std::io::Result<()> {
         match self {
             Self::F32(values) => write_values(values, f32::to_le_bytes, output),
+            Self::F16(values) => write_values(values, |value| f16::from_f32(value).to_le_bytes(), output),
             Self::I32(values) => write_values(values, i32::to_le_bytes, output),
             Self::I64(values) => write_values(values, i64::to_le_bytes, output),
         }

@@ -31,6 +31,7 @@ use super::version::KERAS_VERSION;
 use super::within;
 use crate::atomic;
 use crate::h5::{H5Error, H5File, H5Writer};
+use crate::numbers::Precision;
 
 pub use self::listed::LegacyLayer;
 pub(super) use self::whole::read;
@@ -89,7 +90,7 @@ pub fn save_weights(path: &Path, layers: &[Layer]) -> Result<()> {
     let weights = Weights::of(layers);
     let values = weights.values();
     let mut writer = H5Writer::new();
-    weights.write("", &values, &mut writer).map_err(|error| within(path, in_h5(error)))?;
+    weights.write("", &values, Precision::F32, &mut writer).map_err(|error| within(path, in_h5(error)))?;
     write_file(path, &writer)
 }
 

@@ -13,6 +13,7 @@ use super::version::KERAS_VERSION;
 use super::{CONFIG, METADATA, WEIGHTS, optimizer, serialize, weights};
 use crate::atomic;
 use crate::h5::H5Writer;
+use crate::numbers::Precision;
 
 /// What [`save`] writes beside layers and weights.
 #[derive(Debug, Clone, Copy, Default)]
@@ -20,6 +21,8 @@ pub struct SaveOptions<'a> {
     /// The optimizer's memory, with which training goes on where it stopped; with Adam it triples
     /// the file.
     pub optimizer_state: bool,
+    /// How exactly weights are written; the optimizer's memory always is as it is.
+    pub precision: Precision,
     /// Further entries by name, which Keras ignores.
     pub extras: &'a [(String, Vec<u8>)],
 }
@@ -45,7 +48,7 @@ pub fn save(model: &Model, path: &Path, options: &SaveOptions<'_>) -> Result<()>
         "engraft_version": env!("CARGO_PKG_VERSION"),
     });
     let small = [(METADATA, metadata.to_string()), (CONFIG, config)];
-    with_weights(model, Some(options.optimizer_state), |writer, bytes| {
+    with_weights(model, Some(options.optimizer_state), options.precision, |writer, bytes| {
         atomic::write(path, |file| {
             let mut zip = ZipWriter::new(file);
             for (name, text) in &small {
@@ -70,9 +73,9 @@ pub fn save(model: &Model, path: &Path, options: &SaveOptions<'_>) -> Result<()>
 /// Writes a model's weights to a `.weights.h5` file, as Keras' `save_weights` does.
 ///
 /// # Errors
-/// The file can't be written.
-pub fn save_weights(model: &Model, path: &Path) -> Result<()> {
-    with_weights(model, None, |writer, _| {
+/// The file can't be written, or a weight not so.
+pub fn save_weights(model: &Model, path: &Path, precision: Precision) -> Result<()> {
+    with_weights(model, None, precision, |writer, _| {
         atomic::write(path, |file| writer.write_to(file).map_err(io::Error::other))
             .map_err(|error| Error::because("weights", error))
     })
@@ -95,15 +98,17 @@ fn entry(zip: &mut ZipWriter<impl Write + Seek>, name: &str, bytes: &[u8]) -> io
 fn with_weights(
     model: &Model,
     slots: Option<bool>,
+    precision: Precision,
     then: impl FnOnce(&H5Writer<'_>, usize) -> Result<()>,
 ) -> Result<()> {
+    precision.check(&model.weights())?;
     let failed = |error| Error::because("weights", error);
     let saved = weights::saved(model.layer());
     let values = weights::values(&saved);
     let trained = model.trainable_weights();
     let compiled = model.compiled();
     let mut writer = H5Writer::new();
-    weights::write(&saved, &values, &mut writer).map_err(failed)?;
+    weights::write(&saved, &values, precision, &mut writer).map_err(failed)?;
     let mut numbers = model.count_params();
     if let (Some(slots), Some(compiled)) = (slots, compiled.as_ref()) {
         optimizer::write(compiled, &trained, slots, &mut writer).map_err(failed)?;

@@ -8,6 +8,7 @@ use std::collections::{HashMap, HashSet};
 use engraft_nn::{Error, Layer, Result, Weight, snake_case};
 
 use super::config::is_operation;
+use crate::Precision;
 use crate::h5::{H5Error, H5File, H5Writer};
 
 /// A layer and its group in the file; the empty path is the root.
@@ -62,12 +63,13 @@ fn visit(layer: &Layer, path: String, visited: &mut HashSet<usize>, found: &mut 
 pub(super) fn write<'a>(
     saved: &[Saved],
     values: &'a [Vec<Values>],
+    precision: Precision,
     to: &mut H5Writer<'a>,
 ) -> std::result::Result<(), H5Error> {
     for (place, values) in saved.iter().zip(values) {
         to.attr_string(&place.vars(), "name", place.layer.name())?;
         for (index, (weight, values)) in place.layer.own_weights().iter().zip(values).enumerate() {
-            to.f32(&place.var(index), weight.shape(), &values[..])?;
+            to.weight(&place.var(index), weight.shape(), &values[..], precision)?;
         }
     }
     Ok(())

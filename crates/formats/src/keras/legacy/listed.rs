@@ -6,6 +6,7 @@ use engraft_nn::{Error, Layer, Result, Weight};
 
 use super::{KERAS_VERSION, in_h5};
 use crate::h5::{H5Error, H5File, H5Writer};
+use crate::numbers::Precision;
 use crate::paths::unique_paths;
 
 /// A layer in such a file.
@@ -173,6 +174,7 @@ impl<'a> Weights<'a> {
         &self,
         root: &str,
         values: &'v [Vec<Values<'_>>],
+        precision: Precision,
         to: &mut H5Writer<'v>,
     ) -> std::result::Result<(), H5Error> {
         let names: Vec<&str> = self.layers.iter().map(|(name, _)| *name).collect();
@@ -183,7 +185,7 @@ impl<'a> Weights<'a> {
             let paths = unique_paths(weights);
             to.attr_strings(&join([root, name, ""]), "weight_names", &paths)?;
             for ((path, weight), values) in paths.iter().zip(weights).zip(values) {
-                to.f32(&join([root, name, path]), weight.shape(), &values[..])?;
+                to.weight(&join([root, name, path]), weight.shape(), &values[..], precision)?;
             }
         }
         Ok(())

@@ -56,8 +56,9 @@ fn training_config(mut compiled: Map<String, Value>) -> Value {
 /// `compile` set. Extras become attributes of the root.
 ///
 /// # Errors
-/// The file can't be written, or an extra isn't text or is called as an attribute of Keras' own.
+/// The file can't be written, or a weight not so; an extra isn't text or is called as an attribute of Keras' own.
 pub fn save(model: &Model, path: &Path, options: &SaveOptions<'_>) -> Result<()> {
+    options.precision.check(&model.weights()).map_err(|error| within(path, error))?;
     let attributes = attributes(model, options).map_err(|error| within(path, error))?;
     let layers = model.layers();
     let weights = Weights::of(&layers);
@@ -67,7 +68,7 @@ pub fn save(model: &Model, path: &Path, options: &SaveOptions<'_>) -> Result<()>
     let mut writer = H5Writer::new();
     let mut lay_down = || {
         attributes.iter().try_for_each(|(name, text)| writer.attr_string("", name, text))?;
-        weights.write(WEIGHTS, &values, &mut writer)?;
+        weights.write(WEIGHTS, &values, options.precision, &mut writer)?;
         match compiled.as_ref() {
             Some(compiled) => optimizer::write_legacy(compiled, &trained, options.optimizer_state, &mut writer),
             None => Ok(()),
