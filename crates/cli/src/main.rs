@@ -2,6 +2,7 @@
 
 mod destination;
 mod evaluate;
+mod export;
 mod failure;
 mod features;
 mod options;
@@ -40,6 +41,7 @@ enum Command {
     Evaluate(evaluate::Args),
     Predict(predict::Args),
     Features(features::Args),
+    Export(export::Args),
 }
 
 fn main() -> ExitCode {
@@ -62,5 +64,6 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Evaluate(args) => evaluate::run(&args),
         Command::Predict(args) => predict::run(&args),
         Command::Features(args) => features::run(&args),
+        Command::Export(args) => export::run(&args),
     }
 }

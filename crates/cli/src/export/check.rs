@@ -1,0 +1,144 @@
+//! Two models compared on pictures.
+
+use std::fmt;
+
+use engraft::data::{Dataset, PhotoDataset, PhotoFolder};
+use engraft::formats::Precision;
+use engraft::random::Rng;
+use engraft::recipe::Classifier;
+use engraft::train::Train;
+use engraft::{Error, Model, Result, Tensor};
+
+use super::TOLERANCE;
+use crate::output;
+
+/// Pictures at a time, and made up ones in all.
+const BATCH: usize = 8;
+
+/// What both models predict from.
+pub(super) enum Samples {
+    Photos(PhotoDataset),
+    MadeUp(Tensor),
+}
+
+/// How far two models agree.
+#[derive(Debug, PartialEq)]
+pub(super) struct Agreement {
+    /// The largest difference of a number that they predict.
+    pub(super) difference: f32,
+    /// The share of photos that the first and the second get right; none where no classes are given.
+    pub(super) accuracy: Option<[f64; 2]>,
+}
+
+impl Samples {
+    pub(super) fn photos(folder: PhotoFolder, classifier: &Classifier) -> Result<Self> {
+        PhotoDataset::new(folder.photos, folder.classes.len(), classifier.image_size()).map(Self::Photos)
+    }
+
+    /// Slopes of light under noise, of all brightnesses.
+    pub(super) fn made_up(classifier: &Classifier) -> Result<Self> {
+        let [height, width] = classifier.image_size();
+        let mut rng = Rng::new(0);
+        let mut pixels = Vec::with_capacity(BATCH * height * width * 3);
+        for _ in 0..BATCH {
+            let ends: [f32; 6] = std::array::from_fn(|_| rng.uniform(0.0, 255.0));
+            for pixel in 0..height * width {
+                let across = (pixel % width) as f32 / width as f32;
+                for channel in 0..3 {
+                    let light = ends[channel] + (ends[channel + 3] - ends[channel]) * across;
+                    pixels.push((light + rng.uniform(-40.0, 40.0)).clamp(0.0, 255.0).round());
+                }
+            }
+        }
+        Tensor::new([BATCH, height, width, 3], pixels).map(Self::MadeUp)
+    }
+
+    /// What both models make of all pictures.
+    pub(super) fn compare(&self, first: &Model, second: &Model) -> Result<Agreement> {
+        let predict = |x: &Tensor| -> Result<[Tensor; 2]> { Ok([first.predict(x, BATCH)?, second.predict(x, BATCH)?]) };
+        let photos = match self {
+            Self::MadeUp(x) => {
+                let [a, b] = predict(x)?;
+                return Ok(Agreement { difference: difference(&a, &b), accuracy: None });
+            }
+            Self::Photos(photos) => photos,
+        };
+        let indices: Vec<usize> = (0..photos.len()).collect();
+        let (mut largest, mut right) = (0.0f32, [0; 2]);
+        for indices in indices.chunks(BATCH) {
+            let batch = photos.batch(indices)?;
+            let predicted = predict(&batch.x)?;
+            largest = maximum(largest, difference(&predicted[0], &predicted[1]));
+            for (right, predicted) in right.iter_mut().zip(&predicted) {
+                *right +=
+                    (0..indices.len()).filter(|&row| class(predicted.row(row)) == class(batch.y.row(row))).count();
+            }
+        }
+        let accuracy = right.map(|right| right as f64 / photos.len().max(1) as f64);
+        Ok(Agreement { difference: largest, accuracy: Some(accuracy) })
+    }
+}
+
+impl fmt::Display for Samples {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Photos(photos) => f.write_str(&output::count(photos.len(), "photo")),
+            Self::MadeUp(x) => f.write_str(&output::count(x.batch(), "made up picture")),
+        }
+    }
+}
+
+impl Agreement {
+    /// An error where a file in full precision gives other predictions, or one in half none at all.
+    pub(super) fn must_hold(&self, precision: Precision) -> Result<()> {
+        let (most, expected) = match precision {
+            Precision::F32 => (TOLERANCE, format!("predictions that differ from the model's by at most {TOLERANCE}")),
+            Precision::F16 => (f32::MAX, "predictions that are numbers".to_owned()),
+        };
+        if self.difference <= most {
+            return Ok(());
+        }
+        Err(Error::new("the file written", expected, self.difference)
+            .hint("nothing was kept; if the model predicts numbers at all, please report this"))
+    }
+}
+
+fn difference(a: &Tensor, b: &Tensor) -> f32 {
+    a.data().iter().zip(b.data()).fold(0.0, |largest, (a, b)| maximum(largest, (a - b).abs()))
+}
+
+/// The larger; what isn't a number counts as largest.
+fn maximum(a: f32, b: f32) -> f32 {
+    if a.is_nan() || b.is_nan() { f32::NAN } else { a.max(b) }
+}
+
+/// The likeliest class, the first of equals; of one number a yes or no.
+fn class(row: &[f32]) -> usize {
+    match row {
+        [yes] => usize::from(*yes >= 0.5),
+        _ => (0..row.len()).fold(0, |best, class| if row[class] > row[best] { class } else { best }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_a_number_never_agrees() {
+        let tensor = |values: [f32; 2]| Tensor::new([2], values.to_vec()).unwrap();
+        assert_eq!(difference(&tensor([0.25, 1.0]), &tensor([0.5, 1.0])), 0.25);
+        let nan = difference(&tensor([f32::NAN, 1.0]), &tensor([0.5, 1.0]));
+        for precision in [Precision::F32, Precision::F16] {
+            let error = Agreement { difference: nan, accuracy: None }.must_hold(precision).unwrap_err();
+            assert!(error.to_string().contains("received NaN"), "{error}");
+        }
+        let differing = Agreement { difference: 0.01, accuracy: None };
+        assert!(differing.must_hold(Precision::F32).is_err() && differing.must_hold(Precision::F16).is_ok());
+    }
+
+    #[test]
+    fn classes_are_the_likeliest() {
+        assert_eq!([class(&[0.2, 0.5, 0.5]), class(&[0.4]), class(&[0.5])], [1, 0, 1]);
+    }
+}
