@@ -5,6 +5,7 @@ mod evaluate;
 mod export;
 mod failure;
 mod features;
+mod inspect;
 mod options;
 mod output;
 mod photos;
@@ -42,6 +43,7 @@ enum Command {
     Predict(predict::Args),
     Features(features::Args),
     Export(export::Args),
+    Inspect(inspect::Args),
 }
 
 fn main() -> ExitCode {
@@ -65,5 +67,6 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Predict(args) => predict::run(&args),
         Command::Features(args) => features::run(&args),
         Command::Export(args) => export::run(&args),
+        Command::Inspect(args) => inspect::run(&args),
     }
 }

@@ -3,6 +3,7 @@
 mod archive;
 pub mod atomic;
 pub mod h5;
+pub mod inspect;
 pub mod keras;
 pub mod npy;
 mod numbers;

@@ -22,6 +22,15 @@ pub(super) fn binary16() -> Datatype {
     Datatype::FloatingPoint { size: 2, byte_order: DatatypeByteOrder::LittleEndian, layout: BINARY16 }
 }
 
+/// A type in a word, `F32` or `I64`; HDF5's own words for what is no such number.
+pub(super) fn kind(datatype: &Datatype) -> String {
+    match datatype {
+        Datatype::FloatingPoint { size, .. } => format!("F{}", 8 * size),
+        Datatype::FixedPoint { size, .. } => format!("I{}", 8 * size),
+        other => other.to_string(),
+    }
+}
+
 /// The values of a numeric dataset as f32.
 pub(super) fn read_f32(path: &str, dataset: &Dataset) -> Result<Vec<f32>, H5Error> {
     let damaged = |error| translate(path, "dataset", error);

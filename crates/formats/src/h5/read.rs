@@ -115,6 +115,15 @@ impl H5File {
         shape_of(path, &self.dataset(path)?)
     }
 
+    /// How a dataset's values are stored, in words: `F32`, ….
+    ///
+    /// # Errors
+    /// As [`H5File::dataset_shape`].
+    pub fn dataset_kind(&self, path: &str) -> Result<String, H5Error> {
+        let kind = self.dataset(path)?.datatype().map_err(|error| translate(path, "dataset", error))?;
+        Ok(number::kind(&kind))
+    }
+
     /// Shape and values of a numeric dataset, row-major. 16- and 64-bit floats and all integers
     /// are converted to the nearest f32.
     ///

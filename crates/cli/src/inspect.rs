@@ -1,0 +1,130 @@
+//! `engraft inspect`: what a file holds.
+
+use std::path::PathBuf;
+
+use engraft::formats::inspect::{ArrayInfo, Contents, LayerInfo, inspect};
+use engraft::formats::keras;
+use engraft::recipe::Facts;
+use serde_json::{Value, json};
+
+use crate::failure::Failure;
+use crate::output::{line, note, thousands};
+
+/// Longer texts of metadata are cut.
+const SHOWN: usize = 200;
+
+/// Show what a file holds: layers, arrays, classes, optimizer, who wrote it
+///
+/// For .keras, .h5, .weights.h5, .safetensors, .onnx, .npy and .npz files, whoever wrote them.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {
+    /// The file
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// One JSON object instead of tables
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    let mut contents = inspect(&args.file)?;
+    if !contents.layers.is_empty()
+        && let Some(facts) = keras::read_extra(&args.file, Facts::ENTRY)?
+    {
+        contents.texts.insert(Facts::ENTRY.to_owned(), String::from_utf8_lossy(&facts).into_owned());
+    }
+    let classes = classes(&contents);
+    if args.json {
+        return line(to_json(&contents, &classes));
+    }
+    line(to_text(&contents, &classes))?;
+    contents.problems.iter().for_each(|problem| note(format_args!("warning: {problem}")));
+    Ok(())
+}
+
+/// Class names, by engraft's facts or by the metadata of an ONNX file.
+fn classes(contents: &Contents) -> Vec<String> {
+    let facts = contents.texts.get(Facts::ENTRY).and_then(|json| Facts::from_json(json.as_bytes()).ok());
+    let names = contents.texts.get("class_names").and_then(|json| serde_json::from_str(json).ok());
+    facts.map(|facts| facts.classes).or(names).unwrap_or_default()
+}
+
+fn to_json(contents: &Contents, classes: &[String]) -> Value {
+    let layer = |layer: &LayerInfo| {
+        let LayerInfo { name, class, output_shape, parameters, .. } = layer;
+        json!({"name": name, "class": class, "output_shape": output_shape, "parameters": parameters})
+    };
+    let array = |array: &ArrayInfo| json!({"name": array.name, "shape": array.shape, "type": array.kind});
+    json!({
+        "format": contents.format,
+        "written_by": contents.written_by,
+        "classes": classes,
+        "optimizer": contents.optimizer,
+        "parameters": contents.parameters(),
+        "layers": contents.layers.iter().map(layer).collect::<Vec<_>>(),
+        "arrays": contents.arrays.iter().map(array).collect::<Vec<_>>(),
+        "metadata": contents.texts,
+        "problems": contents.problems,
+    })
+}
+
+fn to_text(contents: &Contents, classes: &[String]) -> String {
+    let mut lines = vec![match &contents.written_by {
+        Some(program) => format!("{}, written by {program}", contents.format),
+        None => contents.format.clone(),
+    }];
+    if !classes.is_empty() {
+        lines.push(format!("classes: {}", classes.join(", ")));
+    }
+    lines.extend(contents.optimizer.iter().map(|optimizer| format!("optimizer: {optimizer}")));
+    for (name, text) in contents.texts.iter().filter(|(name, _)| *name != Facts::ENTRY && *name != "class_names") {
+        lines.push(format!("{name}: {}", text.chars().take(SHOWN).collect::<String>()));
+    }
+    let shape = |shape: &[usize]| format!("{shape:?}");
+    let rows: Vec<[String; 4]> = match &contents.layers[..] {
+        [] => {
+            let row = |array: &ArrayInfo| {
+                let numbers = thousands(array.shape.iter().product());
+                [array.name.clone(), array.kind.clone(), shape(&array.shape), numbers]
+            };
+            contents.arrays.iter().map(row).collect()
+        }
+        layers => {
+            let row = |layer: &LayerInfo| {
+                let output = layer.output_shape.as_deref().map(shape).unwrap_or_default();
+                [layer.name.clone(), layer.class.clone(), output, layer.parameters.map(thousands).unwrap_or_default()]
+            };
+            layers.iter().map(row).collect()
+        }
+    };
+    let titles = if contents.layers.is_empty() {
+        ["array", "type", "shape", "numbers"]
+    } else {
+        ["layer", "class", "output", "parameters"]
+    };
+    lines.push(String::new());
+    lines.extend(table(&titles.map(str::to_owned), &rows));
+    lines.push(String::new());
+    lines.push(format!("{} parameters in {} arrays", thousands(contents.parameters()), contents.weights().count()));
+    lines.join("\n")
+}
+
+/// Columns as wide as their widest cell, the last to the right.
+fn table(titles: &[String; 4], rows: &[[String; 4]]) -> Vec<String> {
+    let all = || std::iter::once(titles).chain(rows);
+    let width = |column: usize| all().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let [a, b, c, d] = [width(0), width(1), width(2), width(3)];
+    all().map(|[name, kind, shape, number]| format!("  {name:a$}  {kind:b$}  {shape:c$}  {number:>d$}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_they_must_be() {
+        let titles = ["a", "bb", "c", "number"].map(str::to_owned);
+        let rows = [["long name", "b", "[1]", "1,000"].map(str::to_owned)];
+        assert_eq!(table(&titles, &rows), ["  a          bb  c    number", "  long name  b   [1]   1,000"]);
+    }
+}
