@@ -4,6 +4,7 @@
 //! is there already is left alone.
 
 mod download;
+mod hed;
 mod photos;
 mod vgg16;
 
@@ -24,6 +25,7 @@ pub(crate) fn run(root: &Path) -> Result<(), TaskError> {
     let downloads = assets.join("downloads");
     std::fs::create_dir_all(&downloads).map_err(|error| TaskError::at(downloads.display(), error))?;
     vgg16::prepare(&assets, &downloads)?;
+    hed::prepare(&assets, &downloads)?;
     photos::prepare(&assets, &downloads)
 }
 

@@ -22,6 +22,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod by_name;
 mod compile;
 mod config;
 mod functional;
@@ -45,6 +46,7 @@ use self::config::Reader;
 use crate::archive::Zip;
 use crate::h5::{self, H5File};
 
+pub use self::by_name::load_weights_by_name;
 pub use self::save::{SaveOptions, save, save_weights};
 
 const ARCHIVE: &str = "a .keras file (a zip archive) or an .h5 (HDF5)";

@@ -5,3 +5,4 @@
 mod arrays;
 mod keras;
 mod python;
+mod torchvision;

@@ -16,8 +16,13 @@ pub(crate) struct Peers {
 impl Peers {
     /// `None`, said loudly, where the programs aren't installed.
     pub(crate) fn find() -> Option<Self> {
-        let Some(python) = std::env::var_os("ENGRAFT_PEER_PYTHON") else {
-            eprintln!("SKIPPED: `cargo xtask peers` installs the other programs and says what to set");
+        Self::find_by("ENGRAFT_PEER_PYTHON")
+    }
+
+    /// Like [`find`](Self::find), for programs that another variable tells of.
+    pub(crate) fn find_by(variable: &str) -> Option<Self> {
+        let Some(python) = std::env::var_os(variable) else {
+            eprintln!("SKIPPED: {variable} isn't set; CONTRIBUTING.md says how to install the other programs");
             return None;
         };
         Some(Self { python: python.into(), folder: tempfile::tempdir().unwrap() })

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use crate::formats::keras::{self, legacy};
+use crate::formats::safetensors::{self, Naming};
 use crate::hub::{Hub, WeightFile};
 use crate::{Error, Layer, Model, Result};
 
@@ -22,7 +23,8 @@ pub enum Weights {
     Imagenet,
     /// Random, by the layers' initialisers.
     None,
-    /// From a file with weights for the same architecture: `.weights.h5`, `.keras`, or Keras' older `.h5`.
+    /// From a file with weights for the same architecture: `.weights.h5`, `.keras`, `.safetensors` under Keras' names, or
+    /// Keras' older `.h5`.
     File(PathBuf),
 }
 
@@ -102,8 +104,21 @@ pub(super) fn load_file(path: &Path, layers: &[Layer], model: &Model) -> Result<
     }
     // As Keras tells its formats apart.
     let name = path.to_string_lossy();
-    if name.ends_with(".weights.h5") || name.ends_with(".keras") {
+    if name.ends_with(".weights.h5") {
+        return keras::load_weights(path, model).or_else(|error| {
+            // Another model may hold the same layers; then it must hold all of them.
+            let wanted = layers.iter().filter(|layer| !layer.weights().is_empty()).count();
+            match keras::load_weights_by_name(path, layers) {
+                Ok(found) if found.len() == wanted => Ok(()),
+                _ => Err(error),
+            }
+        });
+    }
+    if name.ends_with(".keras") {
         return keras::load_weights(path, model);
+    }
+    if name.ends_with(".safetensors") {
+        return safetensors::load_weights(path, layers, Naming::Keras).map(|_| ());
     }
     legacy::load_weights(path, layers)
 }
@@ -171,7 +186,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let model = || {
             let x = Input::new([2]);
-            let layers = [Dense::new(2).into_layer(), Dense::new(3).into_layer()];
+            let layers = [Dense::new(2).named("a"), Dense::new(3).named("b")];
             let y = layers.iter().try_fold(x.clone(), |x, layer| layer.call(&x)).unwrap();
             (Model::new(&x, &y).unwrap(), layers)
         };
@@ -180,7 +195,8 @@ mod tests {
         legacy::save_weights(&path("old.h5"), &layers).unwrap();
         keras::save_weights(&written, &path("new.weights.h5"), Precision::F32).unwrap();
         keras::save(&written, &path("whole.keras"), &keras::SaveOptions::default()).unwrap();
-        for name in ["old.h5", "new.weights.h5", "whole.keras"] {
+        safetensors::save_weights(&path("some.safetensors"), &layers, &safetensors::SaveOptions::default()).unwrap();
+        for name in ["old.h5", "new.weights.h5", "whole.keras", "some.safetensors"] {
             let (read, layers) = model();
             load_file(&path(name), &layers, &read).unwrap();
             for (written, read) in written.weights().iter().zip(read.weights()) {

@@ -1,0 +1,39 @@
+//! torchvision's VGG16.
+
+use engraft::ActivationFn;
+use engraft::formats::npy;
+use engraft::formats::safetensors::{self, Naming, SaveOptions};
+use engraft::prelude::*;
+use engraft::random::Rng;
+
+use crate::python::Peers;
+
+/// Of the largest number: f32 sums through sixteen layers in another order.
+const TOLERANCE: f32 = 1e-4;
+
+#[test]
+fn vgg16_goes_there_and_comes_back() {
+    let Some(peers) = Peers::find_by("ENGRAFT_PEER_TORCH") else { return };
+    let model = || Vgg16::new().weights("none").classifier_activation(ActivationFn::Linear).build().unwrap();
+    let mut rng = Rng::new(1);
+    let x = (0..224 * 224 * 3).map(|_| rng.uniform(-2.0, 2.0)).collect();
+    let x = Tensor::new([1, 224, 224, 3], x).unwrap();
+    peers.array("x.npy", &x);
+    let ours = model();
+    // Biases that are zeros would agree anywhere.
+    let biases = ours.weights().into_iter().filter(|weight| weight.name() == "bias");
+    biases.for_each(|bias| bias.values_mut().iter_mut().for_each(|value| *value = rng.uniform(-0.1, 0.1)));
+    peers.array("ours.npy", &ours.predict(&x, 1).unwrap());
+    let options = SaveOptions { naming: Naming::Torchvision, ..SaveOptions::default() };
+    safetensors::save_weights(&peers.path("ours.safetensors"), &ours.layers(), &options).unwrap();
+    drop(ours);
+    peers.agree("torchvision_loads.py", &[&peers.path("")]);
+
+    let theirs = model();
+    let path = peers.path("theirs.safetensors");
+    assert!(safetensors::load_weights(&path, &theirs.layers(), Naming::Torchvision).unwrap().is_empty());
+    let (found, expected) = (theirs.predict(&x, 1).unwrap(), npy::load(&peers.path("theirs.npy")).unwrap());
+    let largest = expected.data().iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
+    let difference = found.data().iter().zip(expected.data()).fold(0.0f32, |most, (a, b)| most.max((a - b).abs()));
+    assert!(difference <= TOLERANCE * largest, "off by {difference}, of numbers up to {largest}");
+}

@@ -1,0 +1,106 @@
+//! Weights of a `.weights.h5` by the names of layers, however they are grouped there.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use engraft_nn::{Error, Layer, Result, Weight};
+
+use super::{in_file, within};
+use crate::h5::H5File;
+
+/// Groups that are looked at; those that hold each other would never end.
+const MAX_GROUPS: usize = 100_000;
+
+/// Sets the weights of those `layers`, and of layers in them, whose **names** are in a `.weights.h5` of Keras 3, and
+/// gives the names. All other layers, here and there, are passed over; so is how the layers are grouped, which in a
+/// model of a class of its own is up to its author. Nothing is changed unless all of these fit.
+///
+/// ```
+/// use engraft_formats::Precision;
+/// use engraft_formats::keras;
+/// use engraft_nn::prelude::*;
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("some.weights.h5");
+/// let model = |name: &str| Sequential::new().add(Input::new([4])).add(Dense::new(2).named(name)).build();
+/// keras::save_weights(&model("base")?, &path, Precision::F32)?;
+/// let other = Sequential::new().add(model("base")?).add(Dense::new(3).named("top")).build()?;
+/// assert_eq!(keras::load_weights_by_name(&path, &other.layers())?, ["base"]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// The file can't be read; no name agrees, or one stands twice in the file; a layer's arrays are too many, too few or
+/// of other shapes.
+pub fn load_weights_by_name(path: &Path, layers: &[Layer]) -> Result<Vec<String>> {
+    let read = || set(&H5File::open(path).map_err(in_file)?, layers);
+    read().map_err(|error| within(path, error))
+}
+
+fn set(file: &H5File, layers: &[Layer]) -> Result<Vec<String>> {
+    let groups = groups(file)?;
+    let mut found = Vec::new();
+    for layer in layers.iter().flat_map(with_inner).filter(|layer| !layer.own_weights().is_empty()) {
+        match groups.get(layer.name()).map(Vec::as_slice) {
+            None => {}
+            Some([group]) => found.push((layer, group)),
+            Some(several) => {
+                let received = format!("{} groups: {}", several.len(), several.join(", "));
+                return Err(Error::new(format_args!("layer `{}`", layer.name()), "one group of its name", received));
+            }
+        }
+    }
+    if found.is_empty() {
+        let names: Vec<&str> = layers.iter().map(Layer::name).collect();
+        return Err(Error::new("weights", format_args!("layers called {}", names.join(", ")), "others"));
+    }
+    for (layer, group) in &found {
+        check(file, layer, group)?;
+    }
+    for (layer, group) in &found {
+        for (index, weight) in layer.own_weights().iter().enumerate() {
+            weight.set(file.read_f32(&format!("{group}/{index}")).map_err(in_file)?.1)?;
+        }
+    }
+    Ok(found.iter().map(|(layer, _)| layer.name().to_owned()).collect())
+}
+
+/// A layer and those in it, each alone.
+fn with_inner(layer: &Layer) -> Vec<Layer> {
+    std::iter::once(layer.clone()).chain(layer.layers().iter().flat_map(with_inner)).collect()
+}
+
+/// The groups `vars` that hold arrays, by the layer's name in their attribute `name`.
+fn groups(file: &H5File) -> Result<HashMap<String, Vec<String>>> {
+    let mut named: HashMap<String, Vec<String>> = HashMap::new();
+    let (mut pending, mut seen) = (vec![String::new()], 0);
+    while let Some(group) = pending.pop() {
+        let entries = file.children(&group).map_err(in_file)?;
+        seen += 1 + entries.len();
+        if seen > MAX_GROUPS {
+            return Err(Error::new("groups", format_args!("at most {MAX_GROUPS}"), "more"));
+        }
+        let holds_arrays = entries.iter().any(|entry| !entry.is_group);
+        if (group == "vars" || group.ends_with("/vars")) && holds_arrays {
+            if let Some(name) = file.attr_string(&group, "name").map_err(in_file)? {
+                named.entry(name).or_default().push(group);
+            }
+            continue;
+        }
+        let inner = entries.into_iter().filter(|entry| entry.is_group);
+        pending
+            .extend(inner.map(|entry| if group.is_empty() { entry.name } else { format!("{group}/{}", entry.name) }));
+    }
+    Ok(named)
+}
+
+fn check(file: &H5File, layer: &Layer, group: &str) -> Result<()> {
+    let count = file.children(group).map_err(in_file)?.len();
+    let shape = |index| file.dataset_shape(&format!("{group}/{index}")).map_err(in_file);
+    let shapes = (0..count).map(shape).collect::<Result<Vec<_>>>()?;
+    let expected: Vec<&[usize]> = layer.own_weights().iter().map(Weight::shape).collect();
+    if shapes == expected {
+        return Ok(());
+    }
+    let received = format!("{shapes:?} in `{group}`");
+    Err(Error::new(format_args!("layer `{}`", layer.name()), format_args!("weights of shapes {expected:?}"), received))
+}

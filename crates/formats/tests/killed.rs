@@ -1,0 +1,85 @@
+//! A process killed while it saves leaves the old file or the new one, whole.
+
+#![cfg(unix)]
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use engraft_formats::Precision;
+use engraft_formats::keras::{self, SaveOptions, legacy};
+use engraft_formats::safetensors::{self, Naming};
+use engraft_nn::prelude::*;
+use engraft_nn::random::Rng;
+
+/// Where a process that does nothing but save finds the file's name.
+const VARIABLE: &str = "ENGRAFT_TEST_SAVES";
+
+/// Times that each format's process is killed.
+const KILLS: usize = 8;
+
+const FORMATS: [&str; 4] = ["model.keras", "model.h5", "model.weights.h5", "model.safetensors"];
+
+/// Large enough that a kill falls between two bytes of it.
+fn model() -> Model {
+    Sequential::new().add(Input::new([300])).add(Dense::new(400).named("a")).build().unwrap()
+}
+
+fn save(model: &Model, path: &Path) {
+    match path.file_name().unwrap().to_str().unwrap() {
+        "model.keras" => keras::save(model, path, &SaveOptions::default()).unwrap(),
+        "model.h5" => legacy::save(model, path, &SaveOptions::default()).unwrap(),
+        "model.weights.h5" => keras::save_weights(model, path, Precision::F32).unwrap(),
+        _ => safetensors::save_weights(path, &model.layers(), &safetensors::SaveOptions::default()).unwrap(),
+    }
+}
+
+fn load(path: &Path) -> Model {
+    let model = model();
+    match path.file_name().unwrap().to_str().unwrap() {
+        "model.keras" | "model.h5" => return keras::load_model(path).unwrap(),
+        "model.weights.h5" => keras::load_weights(path, &model).unwrap(),
+        _ => assert!(safetensors::load_weights(path, &model.layers(), Naming::Keras).unwrap().is_empty()),
+    }
+    model
+}
+
+/// Not a test of its own: the process that saves version after version, each of one number throughout.
+#[test]
+fn saves_until_it_is_killed() {
+    let Some(path) = std::env::var_os(VARIABLE) else { return };
+    let model = model();
+    for version in 1u32.. {
+        model.weights().iter().for_each(|weight| weight.values_mut().fill(version as f32));
+        save(&model, Path::new(&path));
+    }
+}
+
+#[test]
+fn the_file_is_always_one_of_the_versions() {
+    let mut rng = Rng::new(5);
+    for format in FORMATS {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(format);
+        let first = model();
+        first.weights().iter().for_each(|weight| weight.values_mut().fill(0.0));
+        save(&first, &path);
+        let mut latest = 0.0;
+        for _ in 0..KILLS {
+            let mut process = Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", "saves_until_it_is_killed"])
+                .env(VARIABLE, &path)
+                .stdout(Stdio::null())
+                .spawn()
+                .unwrap();
+            std::thread::sleep(Duration::from_micros(rng.uniform(5_000.0, 120_000.0) as u64));
+            process.kill().unwrap();
+            process.wait().unwrap();
+            let values: Vec<f32> = load(&path).weights().iter().flat_map(|weight| weight.values().clone()).collect();
+            assert!(values.iter().all(|&value| value == values[0]), "{format}: parts of two versions");
+            latest = values[0].max(latest);
+        }
+        assert!(latest > 0.0, "{format}: no process got as far as saving");
+    }
+}
