@@ -84,6 +84,9 @@ pub(crate) struct Args {
     /// Its learning rate [default: a tenth of the first]
     #[arg(long, value_name = "X", value_parser = options::learning_rate, requires = "fine_tune_from")]
     fine_tune_learning_rate: Option<f64>,
+    /// Save the optimizer's memory, too, so that training can go on where it stopped, here and in Keras
+    #[arg(long)]
+    save_optimizer: bool,
     /// Write loss and accuracy of each epoch, as Keras' History.history
     #[arg(long, value_name = "FILE.json")]
     history: Option<PathBuf>,

@@ -91,3 +91,21 @@ fn photos_to_validate_on_may_lie_elsewhere() {
     let run = place.run(&format!("{go_on} photos")).succeeds();
     assert!(run.err.contains("warning: 6 of 6 photos to validate on are among those to learn from"), "{run}");
 }
+
+#[test]
+fn with_the_optimizer_saved_two_trainings_are_one() {
+    let place = Place::with_photos(4);
+    place.add_model("m.keras");
+    place.run(&format!("{GO_ON} --no-shuffle --epochs 2")).succeeds();
+    let values = |name: &str| {
+        let model = keras::load_model(&place.path(name)).unwrap();
+        model.weights().iter().map(|weight| weight.values().clone()).collect::<Vec<_>>()
+    };
+    let at_once = values("n.keras");
+    for (save, same) in [("--save-optimizer", true), ("", false)] {
+        place.run(&format!("{GO_ON} --no-shuffle --epochs 1 {save}")).succeeds();
+        let go_on = GO_ON.replace("m.keras", "n.keras").replace("-o n.keras", "-o twice.keras");
+        place.run(&format!("{go_on} --no-shuffle --epochs 1")).succeeds();
+        assert_eq!(values("twice.keras") == at_once, same, "{save}");
+    }
+}

@@ -1,7 +1,5 @@
 //! `engraft inspect`: what files are said to hold.
 
-#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
 mod support;
 
 use engraft::recipe::{Classifier, Facts};

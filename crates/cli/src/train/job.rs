@@ -104,7 +104,7 @@ impl Job<'_> {
             let fitted = model.fit(&self.training, fit);
             history.extend(&progress.history);
             fitted.inspect_err(|_| note(what_is_left(output, number)))?;
-            self.classifier.save(output.path())?;
+            self.classifier.save_with(output.path(), self.args.save_optimizer)?;
             if let Some(place) = progress.stopped {
                 return Ok(Outcome::Stopped(place));
             }

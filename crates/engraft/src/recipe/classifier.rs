@@ -82,8 +82,17 @@ impl Classifier {
     /// # Errors
     /// Those of [`keras::save`].
     pub fn save(&self, path: &Path) -> Result<()> {
+        self.save_with(path, false)
+    }
+
+    /// Like [`save`](Self::save); with the optimizer's memory, if wanted, training goes on where it stopped. With Adam
+    /// that adds two numbers for each that is trained.
+    ///
+    /// # Errors
+    /// Those of [`keras::save`].
+    pub fn save_with(&self, path: &Path, optimizer_state: bool) -> Result<()> {
         let extras: Vec<_> = self.facts.iter().map(Facts::entry).collect();
-        keras::save(&self.model, path, &SaveOptions { extras: &extras, ..SaveOptions::default() })
+        keras::save(&self.model, path, &SaveOptions { optimizer_state, extras: &extras, ..SaveOptions::default() })
     }
 
     /// The model.
