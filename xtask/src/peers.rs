@@ -1,7 +1,7 @@
 //! `cargo xtask peers`: an environment with the other programs that our files must agree with.
 //!
-//! Keras, h5py, onnxruntime, safetensors and NumPy at pinned versions, in a Python environment of
-//! their own under the target folder. It is made once for each list of requirements.
+//! Keras, h5py, onnxruntime, safetensors, NumPy and torchvision at pinned versions, in a Python
+//! environment of their own under the target folder. It is made once for each list of requirements.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -37,6 +37,12 @@ pub(crate) fn prepare(root: &Path) -> Result<PathBuf, TaskError> {
     if !installed.is_ok_and(|status| status.success()) {
         return Err(TaskError::Unreachable(
             "`pip install --requirement peers/requirements.txt` failed; is its registry reachable from here?".into(),
+        ));
+    }
+    let without_gpu = Command::new(&python).arg(root.join("peers/without_gpu.py")).status();
+    if !without_gpu.is_ok_and(|status| status.success()) {
+        return Err(TaskError::Failed(
+            "peers/without_gpu.py failed; it needs gcc and binutils (Debian: apt-get install gcc binutils)".into(),
         ));
     }
     std::fs::write(&stamp, requirements).map_err(|error| TaskError::at(stamp.display(), error))?;

@@ -23,7 +23,7 @@ const BATCH: usize = 32;
 /// Measure loss and accuracy on a folder of photos
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
-    /// A `.keras` file
+    /// A `.keras` file or a whole-model `.h5`
     #[arg(value_name = "MODEL")]
     model: PathBuf,
     #[command(flatten)]

@@ -17,7 +17,7 @@ use crate::predict::warn;
 /// Write what a layer makes of photos to a NumPy file, [images, ...] of float32
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
-    /// A `.keras` file
+    /// A `.keras` file or a whole-model `.h5`
     #[arg(value_name = "MODEL")]
     model: PathBuf,
     /// Photos: JPEG, PNG, GIF, BMP or WebP

@@ -13,7 +13,7 @@ use crate::output::{self, line, note};
 /// Tell which class photos belong to
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
-    /// A `.keras` file
+    /// A `.keras` file or a whole-model `.h5`
     #[arg(value_name = "MODEL")]
     model: PathBuf,
     /// Photos: JPEG, PNG, GIF, BMP or WebP

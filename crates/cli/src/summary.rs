@@ -14,7 +14,7 @@ use crate::output::{line, note};
 /// Show the layers of a model, their shapes and how many parameters they have
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
-    /// A `.keras` file, or instead of it:
+    /// A `.keras` file or a whole-model `.h5`, or instead of it:
     #[arg(value_name = "MODEL", required_unless_present = "backbone", conflicts_with = "backbone")]
     model: Option<PathBuf>,
     /// The network to build on

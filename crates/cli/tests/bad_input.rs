@@ -126,9 +126,9 @@ fn files_that_are_no_models_are_told() {
                 _ => "photos/red/00.bmp",
             };
             let run = place.run(&format!("{command} {model} {argument}"));
-            run.fails(1, &[&format!("error: {model}: ")]);
+            run.fails(1, &[&format!("error: {model}")]);
         }
-        place.run(&format!("train photos --model {model} -o n.keras")).fails(1, &[&format!("error: {model}: ")]);
+        place.run(&format!("train photos --model {model} -o n.keras")).fails(1, &[&format!("error: {model}")]);
     }
 }
 

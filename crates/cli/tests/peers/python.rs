@@ -16,13 +16,8 @@ pub(crate) struct Peers {
 impl Peers {
     /// `None`, said loudly, where the programs aren't installed.
     pub(crate) fn find() -> Option<Self> {
-        Self::find_by("ENGRAFT_PEER_PYTHON")
-    }
-
-    /// Like [`find`](Self::find), for programs that another variable tells of.
-    pub(crate) fn find_by(variable: &str) -> Option<Self> {
-        let Some(python) = std::env::var_os(variable) else {
-            eprintln!("SKIPPED: {variable} isn't set; CONTRIBUTING.md says how to install the other programs");
+        let Some(python) = std::env::var_os("ENGRAFT_PEER_PYTHON") else {
+            eprintln!("SKIPPED: ENGRAFT_PEER_PYTHON isn't set; `cargo xtask peers` installs the other programs");
             return None;
         };
         Some(Self { python: python.into(), folder: tempfile::tempdir().unwrap() })

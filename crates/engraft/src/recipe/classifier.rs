@@ -67,7 +67,7 @@ impl Classifier {
         Ok(Self { model, classes, facts, warnings: Vec::new() })
     }
 
-    /// Opens a `.keras` file, whoever wrote it.
+    /// Opens a `.keras` file or a whole-model `.h5`, whoever wrote it.
     ///
     /// # Errors
     /// Those of [`keras::load`], [`Facts::read`] and [`new`](Self::new).
