@@ -2,8 +2,10 @@
 
 #![expect(unsafe_code, reason = "operands are addressed through strides")]
 
+use std::ops::Range;
+
 use crate::aligned::LINE;
-use crate::simd::{Simd, VECTORS};
+use crate::simd::{Kernel, Simd, VECTORS};
 
 /// Columns of a tile.
 #[inline(always)]
@@ -11,15 +13,57 @@ pub(crate) const fn columns<S: Simd>() -> usize {
     VECTORS * S::LANES
 }
 
-/// An operand of a product: element (i, k) of the left one is `start[i * outer + k * inner]`.
-#[derive(Clone, Copy)]
-pub(crate) struct Left {
-    pub(crate) start: *const f32,
+/// Most rows of a tile, on any instruction set.
+pub(crate) const MAX_ROWS: usize = 12;
+
+/// The left operand: element (i, k) is `start[i * outer + k * inner]`. Where one of the strides is known to be 1, addresses are
+/// computed once for several elements, which otherwise takes a quarter of the time.
+pub(crate) trait Left: Copy {
+    /// Element (0, 0).
+    fn start(self) -> *const f32;
     /// From one row to the next.
-    pub(crate) outer: usize,
+    fn outer(self) -> usize;
     /// From one step of the depth to the next.
+    fn inner(self) -> usize;
+}
+
+/// A left operand whose rows lie as they are: steps of the depth side by side.
+#[derive(Clone, Copy)]
+pub(crate) struct Rows {
+    pub(crate) start: *const f32,
+    pub(crate) outer: usize,
+}
+
+/// A left operand that lies transposed: rows side by side.
+#[derive(Clone, Copy)]
+pub(crate) struct Columns {
+    pub(crate) start: *const f32,
     pub(crate) inner: usize,
 }
+
+macro_rules! left {
+    ($name:ident, $outer:expr, $inner:expr) => {
+        impl Left for $name {
+            #[inline(always)]
+            fn start(self) -> *const f32 {
+                self.start
+            }
+
+            #[inline(always)]
+            fn outer(self) -> usize {
+                $outer(self)
+            }
+
+            #[inline(always)]
+            fn inner(self) -> usize {
+                $inner(self)
+            }
+        }
+    };
+}
+
+left!(Rows, |left: Self| left.outer, |_| 1);
+left!(Columns, |_| 1, |left: Self| left.inner);
 
 /// The right operand: [`columns`] values side by side for every step of the depth.
 #[derive(Clone, Copy)]
@@ -47,63 +91,108 @@ pub(crate) struct Product {
 /// readable as deep. `ahead` may be anything.
 #[inline(always)]
 #[expect(clippy::too_many_arguments, reason = "sizes, operands, and what to do with them")]
-pub(crate) unsafe fn multiply<S: Simd>(
+pub(crate) unsafe fn multiply<S: Simd, L: Left>(
     simd: S,
     rows: usize,
     depth: usize,
-    a: Left,
+    a: L,
     b: Right,
     c: Product,
     accumulate: bool,
     ahead: *const f32,
 ) {
     let share = (depth * columns::<S>()).div_ceil(rows.div_ceil(S::ROWS).max(1));
-    let mut row = 0;
-    while row < rows {
-        let count = (rows - row).min(S::ROWS);
-        let ahead = Ahead { next: ahead.wrapping_add(row / S::ROWS * share), left: share };
-        // SAFETY: the caller's promise, for rows from `row` on.
-        unsafe {
-            let a = Left { start: a.start.add(row * a.outer), ..a };
-            let c = Product { start: c.start.add(row * c.outer), ..c };
-            match count {
-                1 => tile::<S, 1>(simd, depth, a, b, c, accumulate, ahead),
-                2 => tile::<S, 2>(simd, depth, a, b, c, accumulate, ahead),
-                3 => tile::<S, 3>(simd, depth, a, b, c, accumulate, ahead),
-                4 => tile::<S, 4>(simd, depth, a, b, c, accumulate, ahead),
-                5 => tile::<S, 5>(simd, depth, a, b, c, accumulate, ahead),
-                6 => tile::<S, 6>(simd, depth, a, b, c, accumulate, ahead),
-                _ if S::ROWS <= 6 => unreachable!("a tile has at most ROWS rows"),
-                7 => tile::<S, 7>(simd, depth, a, b, c, accumulate, ahead),
-                8 => tile::<S, 8>(simd, depth, a, b, c, accumulate, ahead),
-                9 => tile::<S, 9>(simd, depth, a, b, c, accumulate, ahead),
-                10 => tile::<S, 10>(simd, depth, a, b, c, accumulate, ahead),
-                11 => tile::<S, 11>(simd, depth, a, b, c, accumulate, ahead),
-                _ => tile::<S, 12>(simd, depth, a, b, c, accumulate, ahead),
-            }
+    let whole = rows / S::ROWS * S::ROWS;
+    let tiles = Tiles { rows: 0..whole, depth, a, b, c, accumulate, ahead, share };
+    // SAFETY: the caller's promise, for these rows.
+    unsafe {
+        match S::ROWS {
+            6 => tiles.run::<S, 6>(simd),
+            _ => tiles.run::<S, MAX_ROWS>(simd),
         }
-        row += count;
+    }
+    let ahead = ahead.wrapping_add(whole / S::ROWS * share);
+    let rest = Tiles { rows: whole..rows, depth, a, b, c, accumulate, ahead, share };
+    // SAFETY: as above.
+    unsafe {
+        match rows - whole {
+            0 => {}
+            1 => rest.run::<S, 1>(simd),
+            2 => rest.run::<S, 2>(simd),
+            3 => rest.run::<S, 3>(simd),
+            4 => rest.run::<S, 4>(simd),
+            5 => rest.run::<S, 5>(simd),
+            _ if S::ROWS <= 6 => unreachable!("less than a whole tile is left"),
+            6 => rest.run::<S, 6>(simd),
+            7 => rest.run::<S, 7>(simd),
+            8 => rest.run::<S, 8>(simd),
+            9 => rest.run::<S, 9>(simd),
+            10 => rest.run::<S, 10>(simd),
+            _ => rest.run::<S, 11>(simd),
+        }
     }
 }
 
-/// Values that will be read soon.
-#[derive(Clone, Copy)]
-struct Ahead {
-    next: *const f32,
-    left: usize,
-}
-
-/// # Safety
-/// As [`multiply`], for `ROWS` rows.
-#[inline(always)]
-unsafe fn tile<S: Simd, const ROWS: usize>(
-    simd: S,
+/// Tiles one below the other, all of as many rows.
+struct Tiles<L> {
+    rows: Range<usize>,
     depth: usize,
-    a: Left,
+    a: L,
     b: Right,
     c: Product,
     accumulate: bool,
-    mut ahead: Ahead,
+    ahead: *const f32,
+    /// Values that are prefetched during a tile.
+    share: usize,
+}
+
+impl<L: Left> Tiles<L> {
+    /// # Safety
+    /// As [`multiply`], for tiles of `ROWS` rows.
+    #[inline(always)]
+    unsafe fn run<S: Simd, const ROWS: usize>(self, simd: S) {
+        // A function of its own, for all places that multiply: they would be very large with all sizes of tiles in each.
+        simd.run(TilesOf::<L, ROWS>(self));
+    }
+}
+
+/// Tiles of so many rows. Made by [`Tiles::run`] alone, whose caller promises that the operands are as large.
+struct TilesOf<L, const ROWS: usize>(Tiles<L>);
+
+impl<L: Left, const ROWS: usize> Kernel for TilesOf<L, ROWS> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Tiles { rows, depth, a, b, c, accumulate, mut ahead, share } = self.0;
+        let mut row = rows.start;
+        while row < rows.end {
+            let end = ahead.wrapping_add(share);
+            // SAFETY: the promise of `multiply`'s caller.
+            unsafe {
+                let product = Product { start: c.start.add(row * c.outer), ..c };
+                let left = a.start().add(row * a.outer());
+                tile::<S, L, ROWS>(simd, depth, a, left, b, product, accumulate, ahead..end);
+            }
+            ahead = end;
+            row += ROWS;
+        }
+    }
+}
+
+/// # Safety
+/// As [`multiply`], for `ROWS` rows of the left operand from `left` on.
+#[inline(always)]
+#[expect(clippy::too_many_arguments, reason = "as for `multiply`")]
+unsafe fn tile<S: Simd, L: Left, const ROWS: usize>(
+    simd: S,
+    depth: usize,
+    a: L,
+    mut left: *const f32,
+    b: Right,
+    c: Product,
+    accumulate: bool,
+    ahead: Range<*const f32>,
 ) {
     let mut sums = [[simd.splat(0.0); VECTORS]; ROWS];
     // SAFETY: the caller's promise.
@@ -115,21 +204,20 @@ unsafe fn tile<S: Simd, const ROWS: usize>(
                 }
             }
         }
-        // Four steps at a time, their addresses constants from the first's: else computing them takes a quarter of the time.
-        let (mut left, mut right) = (a.start, b.start);
+        let (mut right, mut next) = (b.start, ahead.start);
         for _ in 0..depth / 4 {
-            if ahead.left > 0 {
-                simd.prefetch(ahead.next);
-                ahead = Ahead { next: ahead.next.wrapping_add(LINE), left: ahead.left.saturating_sub(LINE) };
+            if next < ahead.end {
+                simd.prefetch(next);
+                next = next.wrapping_add(LINE);
             }
             for step in 0..4 {
-                add_products(simd, left.add(step * a.inner), a.outer, right.add(step * b.inner), &mut sums);
+                add_products(simd, left.add(step * a.inner()), a.outer(), right.add(step * b.inner), &mut sums);
             }
-            (left, right) = (left.add(4 * a.inner), right.add(4 * b.inner));
+            (left, right) = (left.add(4 * a.inner()), right.add(4 * b.inner));
         }
         for _ in 0..depth % 4 {
-            add_products(simd, left, a.outer, right, &mut sums);
-            (left, right) = (left.add(a.inner), right.add(b.inner));
+            add_products(simd, left, a.outer(), right, &mut sums);
+            (left, right) = (left.add(a.inner()), right.add(b.inner));
         }
         for (row, sums) in sums.iter().enumerate() {
             for (vector, sum) in sums.iter().enumerate() {
@@ -142,7 +230,7 @@ unsafe fn tile<S: Simd, const ROWS: usize>(
 /// One step of the depth.
 ///
 /// # Safety
-/// As [`multiply`], for `ROWS` rows and one step.
+/// `ROWS` values must be readable at `left`, `outer` apart, and a row of columns at `right`.
 #[inline(always)]
 unsafe fn add_products<S: Simd, const ROWS: usize>(
     simd: S,

@@ -409,6 +409,18 @@ mod tests {
     }
 
     #[test]
+    fn a_smaller_batch_never_needs_more_scratch() {
+        for channels in [8, 64, 512] {
+            let lengths = (0..40).map(|batch| {
+                let shape = shape([batch, 14, 15, channels], 16, [3, 3], [1, 1], [1, 1], [2, 2], 1);
+                every_way(shape).into_iter().map(|(_, conv)| conv.scratch_len()).collect::<Vec<_>>()
+            });
+            let lengths: Vec<_> = lengths.collect();
+            assert!(lengths.windows(2).all(|pair| pair[0].iter().zip(&pair[1]).all(|(a, b)| a <= b)), "{lengths:?}");
+        }
+    }
+
+    #[test]
     fn an_empty_batch_gives_a_zero_kernel_gradient() {
         let shape = shape([0, 4, 4, 2], 3, [3, 3], [1, 1], [1, 1], [2, 2], 1);
         for (_, conv) in every_way(shape) {

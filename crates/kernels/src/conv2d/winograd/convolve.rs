@@ -12,7 +12,7 @@ use super::tiles::{Images, Place, Tiles};
 use super::transform::{self, INPUT, OUTPUT, POINTS};
 use crate::Activation;
 use crate::aligned::{LINE, aligned, odd_lines};
-use crate::microkernel::{Left, Product, Right, columns, multiply};
+use crate::microkernel::{Product, Right, Rows, columns, multiply};
 use crate::shared::Shared;
 use crate::simd::{Isa, Kernel, Simd, VECTORS};
 
@@ -72,15 +72,16 @@ impl Tasks {
 impl Convolution {
     /// Every task reads all its filters once, so blocks are the larger the more filters there are; and none so large that its
     /// transformed inputs would not stay in the last-level cache. Where blocks are too few for the threads, panels are divided
-    /// too: transforming the same inputs again costs little where there are many panels.
+    /// too: transforming the same inputs again costs little where there are many panels. A smaller batch never needs more scratch.
     fn tasks(&self, threads: usize) -> Tasks {
         const TILES: [usize; 2] = [24, 72];
         let count = self.tiles.count();
-        let blocks = count.div_ceil((self.filters.from / 8).clamp(TILES[0], TILES[1])).max(1);
+        let tiles = (self.filters.from / 8).clamp(TILES[0], TILES[1]).min(count).max(1);
+        let blocks = count.div_ceil(tiles).max(1);
         let panels = self.filters.panels();
         let ranges = if blocks >= 2 * threads { 1 } else { panels.min((2 * threads).div_ceil(blocks)) };
         Tasks {
-            tiles: count.div_ceil(blocks).max(1),
+            tiles,
             panels: panels.div_ceil(ranges),
             input: self.filters.from.next_multiple_of(LINE) + LINE,
             product: GROUP * self.filters.columns,
@@ -98,6 +99,7 @@ impl Convolution {
         assert_eq!(x.len(), self.tiles.images * self.from_size.iter().product::<usize>() * self.filters.from);
         assert_eq!(y.len(), self.tiles.images * self.tiles.size.iter().product::<usize>() * self.filters.to);
         assert_eq!(points.len(), self.filters.len());
+        assert!(scratch.len() >= tasks.scratch_len(), "scratch of {} values is too short", scratch.len());
         let y = Shared::new(y);
         let blocks = self.tiles.count().div_ceil(tasks.tiles);
         let count = blocks * self.filters.panels().div_ceil(tasks.panels);
@@ -205,7 +207,7 @@ fn multiply_points<S: Simd>(
                 // SAFETY: every tile has a row of inputs, as deep as there are channels, and one of products; the filter is as
                 // deep.
                 unsafe {
-                    let a = Left { start: inputs.as_ptr().add(depth), outer: tasks.input, inner: 1 };
+                    let a = Rows { start: inputs.as_ptr().add(depth), outer: tasks.input };
                     let b = Right { start: filter.as_ptr().add(depth * width), inner: width };
                     let c = Product { start: products.as_mut_ptr(), outer: tasks.product };
                     let ahead = if last { next_point } else { b.start.add(count * width) };

@@ -12,7 +12,7 @@ use super::convolve::Convolution;
 use super::tiles::Images;
 use super::transform::{self, INPUT, OUTPUT, POINTS};
 use crate::aligned::{LINE, aligned, odd_lines};
-use crate::microkernel::{Left, Product, Right, columns, multiply};
+use crate::microkernel::{Columns, Product, Right, columns, multiply};
 use crate::shared::Shared;
 use crate::simd::{Isa, Kernel, Simd};
 
@@ -72,6 +72,7 @@ pub(super) fn kernel_gradient(
     let (sums, scratch) = aligned(scratch).split_at_mut(filters.len());
     let (inputs, scratch) = scratch.split_at_mut(room.parts()[0]);
     let (gradients, borders) = scratch.split_at_mut(room.parts()[1]);
+    assert!(borders.len() >= room.border, "scratch is too short");
     sums.fill(0.0);
     for first in (0..tiles.count()).step_by(CHUNK) {
         let count = CHUNK.min(tiles.count() - first);
@@ -175,7 +176,7 @@ impl Kernel for Add<'_> {
         let gradients = &gradients[point * room.point[1] + panel * width..];
         // SAFETY: both have a row for every tile, of all channels; the sums have a row for every channel.
         unsafe {
-            let a = Left { start: inputs.as_ptr(), outer: 1, inner: room.row[0] };
+            let a = Columns { start: inputs.as_ptr(), inner: room.row[0] };
             let b = Right { start: gradients.as_ptr(), inner: room.row[1] };
             let c = Product { start: sums.as_mut_ptr(), outer: width };
             multiply(simd, channels, tiles, a, b, c, true, std::ptr::null());
