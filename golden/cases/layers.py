@@ -41,6 +41,21 @@ def convolutions():
     yield "conv2d_8_channels", L.Conv2D(8, 3, padding="same", activation="relu"), [(3, 5, 7, 8)]
 
 
+def depthwise_convolutions():
+    yield "depthwise_conv2d_valid", L.DepthwiseConv2D(3, activation="relu"), [IMAGE]
+    yield "depthwise_conv2d_same", L.DepthwiseConv2D(3, padding="same", activation="relu6"), [IMAGE]
+    yield "depthwise_conv2d_stride2_valid", L.DepthwiseConv2D(3, strides=2, use_bias=False), [(2, 7, 9, 4)]
+    yield "depthwise_conv2d_stride2_same", L.DepthwiseConv2D(3, strides=2, padding="same"), [(2, 6, 9, 4)]
+    yield "depthwise_conv2d_kernel5x2", L.DepthwiseConv2D((5, 2), padding="same", activation="tanh"), [(2, 6, 9, 3)]
+    yield "depthwise_conv2d_dilation2", L.DepthwiseConv2D(3, dilation_rate=2, activation="sigmoid"), [(2, 6, 9, 3)]
+    yield "depthwise_conv2d_multiplier2", L.DepthwiseConv2D(3, depth_multiplier=2, activation="relu"), [IMAGE]
+    yield "depthwise_conv2d_multiplier3", L.DepthwiseConv2D(3, 2, "same", depth_multiplier=3), [(2, 6, 9, 2)]
+    yield "depthwise_conv2d_40_channels", L.DepthwiseConv2D(3, padding="same", activation="relu"), [(1, 4, 5, 40)]
+    yield "separable_conv2d_valid", L.SeparableConv2D(5, 3, activation="relu"), [IMAGE]
+    yield "separable_conv2d_same", L.SeparableConv2D(4, 3, 2, "same", use_bias=False), [(2, 6, 9, 3)]
+    yield "separable_conv2d_multiplier2", L.SeparableConv2D(4, 3, depth_multiplier=2, activation="softmax"), [IMAGE]
+
+
 def pooling():
     for name, layer in [("max", L.MaxPooling2D), ("average", L.AveragePooling2D)]:
         for padding in ["valid", "same"]:
@@ -78,9 +93,14 @@ def dense_and_activations():
     yield "relu_threshold", L.ReLU(threshold=0.5), [IMAGE]
     yield "relu_max_value_negative_slope", L.ReLU(max_value=1.0, negative_slope=0.1), [IMAGE]
     yield "relu_all", L.ReLU(max_value=1.0, negative_slope=0.1, threshold=0.5), [IMAGE]
+    yield "leaky_relu", L.LeakyReLU(), [IMAGE]
+    yield "leaky_relu_slope", L.LeakyReLU(negative_slope=0.05), [IMAGE]
+    yield "elu", L.ELU(), [IMAGE]
+    yield "elu_alpha", L.ELU(alpha=0.3), [IMAGE]
     yield "softmax", L.Softmax(), [(3, 6)]
     yield "softmax_images", L.Softmax(), [IMAGE]
     yield "softmax_axis1", L.Softmax(axis=1), [IMAGE]
+    yield "softmax_axis2", L.Softmax(axis=-2), [IMAGE]
 
 
 def normalizations():
@@ -115,6 +135,23 @@ def shapes_and_merging():
     yield "concatenate_axis1", L.Concatenate(axis=1), [(2, 5, 7, 3), (2, 2, 7, 3)]
     yield "concatenate_axis2", L.Concatenate(axis=2), [(2, 5, 7, 3), (2, 5, 4, 3)]
     yield "concatenate_features", L.Concatenate(), [(3, 5), (3, 2)]
+    yield "average_2", L.Average(), [IMAGE] * 2
+    yield "average_3", L.Average(), [IMAGE] * 3
+    yield "subtract", L.Subtract(), [IMAGE] * 2
+    yield "multiply_2", L.Multiply(), [IMAGE] * 2
+    yield "multiply_3", L.Multiply(), [IMAGE] * 3
+    yield "multiply_by_channel", L.Multiply(), [IMAGE, (2, 1, 1, 3)]
+    yield "multiply_by_pixel", L.Multiply(), [(2, 5, 7, 1), IMAGE]
+    yield "multiply_features", L.Multiply(), [(3, 5), (3, 5)]
+    yield "reshape", L.Reshape((7, -1)), [IMAGE]
+    yield "reshape_to_image", L.Reshape((1, 1, 6)), [(2, 6)]
+    yield "permute", L.Permute((3, 1, 2)), [IMAGE]
+    yield "permute_2d", L.Permute((2, 1)), [(2, 3, 5)]
+    yield "cropping2d_number", L.Cropping2D(1), [IMAGE]
+    yield "cropping2d_sides", L.Cropping2D(((1, 0), (2, 3))), [IMAGE]
+    yield "up_sampling2d", L.UpSampling2D(), [IMAGE]
+    yield "up_sampling2d_3x2", L.UpSampling2D((3, 2)), [IMAGE]
+    yield "up_sampling2d_bilinear", L.UpSampling2D((2, 3), interpolation="bilinear"), [IMAGE]
     yield "zero_padding2d_number", L.ZeroPadding2D(2), [IMAGE]
     yield "zero_padding2d_pair", L.ZeroPadding2D((1, 2)), [IMAGE]
     yield "zero_padding2d_sides", L.ZeroPadding2D(((1, 2), (3, 0))), [IMAGE]
@@ -182,7 +219,7 @@ def evaluate(name, layer, shapes):
 
 def write(directory):
     entries = []
-    for cases in [convolutions, pooling, dense_and_activations, normalizations, shapes_and_merging]:
+    for cases in [convolutions, depthwise_convolutions, pooling, dense_and_activations, normalizations, shapes_and_merging]:
         for name, layer, shapes in cases():
             entry, case = evaluate(name, layer, shapes)
             store.write_npz(directory / f"{name}.npz", case)

@@ -3,6 +3,7 @@
 mod augment;
 mod conv2d;
 mod dense;
+mod depthwise;
 mod elementwise;
 mod layout;
 mod normalization;
@@ -59,7 +60,7 @@ impl<'a> StepCall<'a> {
 /// Working space, in f32, that any call of this step needs.
 pub(crate) fn scratch_len(call: &StepCall<'_>) -> usize {
     match call.step.op {
-        Op::Conv2d { .. } => conv2d::kernel(call).scratch_len(),
+        Op::Conv2d { .. } if depthwise::kernel(call).is_none() => conv2d::kernel(call).scratch_len(),
         _ => 0,
     }
 }
@@ -75,16 +76,23 @@ pub(crate) fn prepared_len(call: &StepCall<'_>) -> usize {
 /// `y` from `x`, the inputs in order.
 pub(crate) fn forward(call: &StepCall<'_>, x: &[&[f32]], y: &mut [f32], workspace: &mut Workspace) {
     match &call.step.op {
-        Op::Conv2d { .. } => conv2d::forward(call, x[0], y, workspace),
+        Op::Conv2d { .. } => match depthwise::kernel(call) {
+            Some(direct) => depthwise::forward(&direct, call, x[0], y),
+            None => conv2d::forward(call, x[0], y, workspace),
+        },
         Op::Dense => dense::forward(call, x[0], y),
         Op::Pool2d { .. } | Op::GlobalPool { .. } => pooling::forward(call, x[0], y),
         Op::BatchNorm { .. } => normalization::forward(call, x[0], y),
-        Op::Activation(_) | Op::Softmax | Op::Add | Op::ScaleShift { .. } | Op::Dropout { .. } => {
-            elementwise::forward(call, x, y);
+        Op::Activation(_) | Op::Softmax | Op::Add | Op::Multiply | Op::ScaleShift { .. } | Op::Dropout { .. } => {
+            elementwise::forward(call, x, y)
         }
-        Op::Concatenate { .. } | Op::Pad2d { .. } | Op::Reshape | Op::ReverseChannels | Op::Resize { .. } => {
-            layout::forward(call, x, y);
-        }
+        Op::Concatenate { .. }
+        | Op::Pad2d { .. }
+        | Op::Reshape
+        | Op::ReverseChannels
+        | Op::Resize { .. }
+        | Op::Slice { .. }
+        | Op::Permute { .. } => layout::forward(call, x, y),
         Op::RandomTransform { transform, seed } => augment::forward(call, transform, *seed, x[0], y),
     }
 }
@@ -106,16 +114,23 @@ pub(crate) struct Backward<'a> {
 /// `dx`, the gradient by input `index`, overwritten.
 pub(crate) fn input_gradient(call: &StepCall<'_>, index: usize, b: &Backward<'_>, dx: &mut [f32], scratch: &mut [f32]) {
     match &call.step.op {
-        Op::Conv2d { .. } => conv2d::input_gradient(call, b, dx, scratch),
+        Op::Conv2d { .. } => match depthwise::kernel(call) {
+            Some(direct) => depthwise::input_gradient(&direct, call, b, dx),
+            None => conv2d::input_gradient(call, b, dx, scratch),
+        },
         Op::Dense => dense::input_gradient(call, b, dx),
         Op::Pool2d { .. } | Op::GlobalPool { .. } => pooling::input_gradient(call, b, dx),
         Op::BatchNorm { .. } => normalization::input_gradient(call, b, dx),
-        Op::Activation(_) | Op::Softmax | Op::Add | Op::ScaleShift { .. } | Op::Dropout { .. } => {
-            elementwise::input_gradient(call, b, dx);
+        Op::Activation(_) | Op::Softmax | Op::Add | Op::Multiply | Op::ScaleShift { .. } | Op::Dropout { .. } => {
+            elementwise::input_gradient(call, index, b, dx)
         }
-        Op::Concatenate { .. } | Op::Pad2d { .. } | Op::Reshape | Op::ReverseChannels | Op::Resize { .. } => {
-            layout::input_gradient(call, index, b, dx);
-        }
+        Op::Concatenate { .. }
+        | Op::Pad2d { .. }
+        | Op::Reshape
+        | Op::ReverseChannels
+        | Op::Resize { .. }
+        | Op::Slice { .. }
+        | Op::Permute { .. } => layout::input_gradient(call, index, b, dx),
         Op::RandomTransform { .. } => unreachable!("the plan refuses to differentiate a random transformation"),
     }
 }
@@ -129,7 +144,10 @@ pub(crate) fn weight_gradient(
     scratch: &mut [f32],
 ) {
     match (&call.step.op, position) {
-        (Op::Conv2d { .. }, 0) => conv2d::kernel_gradient(call, b, dw, scratch),
+        (Op::Conv2d { .. }, 0) => match depthwise::kernel(call) {
+            Some(direct) => depthwise::kernel_gradient(&direct, b, dw),
+            None => conv2d::kernel_gradient(call, b, dw, scratch),
+        },
         (Op::Dense, 0) => dense::kernel_gradient(call, b, dw),
         (Op::Conv2d { .. } | Op::Dense, _) => engraft_kernels::bias_gradient(dw.len(), b.dy, dw),
         (Op::BatchNorm { .. }, _) => normalization::weight_gradient(call, position, b, dw),

@@ -118,3 +118,23 @@ fn an_input_reshaped_and_used_as_it_is() {
     let y = Concatenate::new().call([&flat, &pooled]).unwrap();
     check(&Model::new(&x, &Dense::new(3).call(&y).unwrap()).unwrap());
 }
+
+#[test]
+fn a_block_that_weighs_its_channels() {
+    let x = Input::new([7, 6, 3]);
+    let y = SeparableConv2D::new(4, 3).depth_multiplier(2).padding(Padding::Same).activation(Tanh).call(&x).unwrap();
+    let y = DepthwiseConv2D::new(3).strides(2).padding(Padding::Same).activation(Sigmoid).call(&y).unwrap();
+    let weights = GlobalAveragePooling2D::new().call(&y).unwrap();
+    let weights = Dense::new(4).activation(Sigmoid).call(&weights).unwrap();
+    let weights = Reshape::new([1, 1, 4]).call(&weights).unwrap();
+    let weighed = Multiply::new().call([&weights, &y]).unwrap();
+    let squared = Multiply::new().call([&y, &y, &weighed]).unwrap();
+    let mean = Average::new().call([&squared, &weighed]).unwrap();
+    let difference = Subtract::new().call([&mean, &y]).unwrap();
+    let turned = Permute::new([2, 3, 1]).call(&difference).unwrap();
+    let soft = engraft_nn::layers::Softmax::new().axis(1).call(&turned).unwrap();
+    let cropped = Cropping2D::new([[1, 0], [0, 1]]).call(&soft).unwrap();
+    let larger = UpSampling2D::new(2).call(&cropped).unwrap();
+    let y = Dense::new(3).call(&Flatten::new().call(&larger).unwrap()).unwrap();
+    check(&Model::new(&x, &y).unwrap());
+}

@@ -20,6 +20,15 @@ pub enum Activation {
         /// Slope for negative `x`; Keras' default is 0.2.
         negative_slope: f32,
     },
+    /// `min(x, max_value)` above the threshold, else `negative_slope * (x - threshold)`: Keras' `ReLU` with all its options
+    ThresholdedRelu {
+        /// Ceiling; infinity for none.
+        max_value: f32,
+        /// Slope below the threshold.
+        negative_slope: f32,
+        /// Where the function breaks, at least 0.
+        threshold: f32,
+    },
     /// `x` where positive, else `alpha * (exp(x) - 1)`
     Elu {
         /// The limit at minus infinity, negated; Keras' default is 1.
@@ -64,6 +73,8 @@ impl Activation {
             // With a negative parameter the output's sign no longer tells the input's.
             Self::LeakyRelu { negative_slope } => negative_slope >= 0.0,
             Self::Elu { alpha } => alpha >= 0.0,
+            // Values below a threshold above 0 can come out above ones that pass it.
+            Self::ThresholdedRelu { .. } => false,
             // Softsign's could be, but `1 - |y|` has few digits left where |x| is large.
             Self::Softsign | Self::Silu | Self::HardSilu | Self::Gelu { .. } | Self::Mish => false,
         }
@@ -91,6 +102,10 @@ impl Activation {
             Self::Relu => update(x, |x| if x < 0.0 { 0.0 } else { x }),
             Self::Relu6 => update(x, |x| x.clamp(0.0, 6.0)),
             Self::LeakyRelu { negative_slope } => update(x, |x| if x > 0.0 { x } else { negative_slope * x }),
+            Self::ThresholdedRelu { max_value, negative_slope, threshold } => {
+                let below = |x: f32| negative_slope * (x - threshold);
+                update(x, |x| if x > threshold { x.min(max_value) } else { below(x) });
+            }
             Self::Elu { alpha } => update(x, |x| if x > 0.0 { x } else { alpha * x.exp_m1() }),
             Self::Selu => update(x, |x| if x < 0.0 { SELU_SCALE_ALPHA * x.exp_m1() } else { SELU_SCALE * x }),
             Self::Sigmoid => update(x, sigmoid),
@@ -117,6 +132,12 @@ impl Activation {
             Self::Relu => scale(x_or_y, dy, |y| if y > 0.0 { 1.0 } else { 0.0 }),
             Self::Relu6 => scale(x_or_y, dy, |y| if y > 0.0 && y < 6.0 { 1.0 } else { 0.0 }),
             Self::LeakyRelu { negative_slope } => scale(x_or_y, dy, |y| if y > 0.0 { 1.0 } else { negative_slope }),
+            Self::ThresholdedRelu { max_value, negative_slope, threshold } => scale(x_or_y, dy, |x| match x {
+                x if x > threshold => f32::from(x <= max_value),
+                // At the threshold itself Keras' gradient is 0.
+                x if x < threshold => negative_slope,
+                _ => 0.0,
+            }),
             Self::Elu { alpha } if alpha >= 0.0 => scale(x_or_y, dy, |y| if y > 0.0 { 1.0 } else { y + alpha }),
             Self::Elu { alpha } => scale(x_or_y, dy, |x| if x > 0.0 { 1.0 } else { alpha * x.exp() }),
             Self::Selu => scale(x_or_y, dy, |y| if y < 0.0 { y + SELU_SCALE_ALPHA } else { SELU_SCALE }),
@@ -199,13 +220,15 @@ mod tests {
 
     /// Each function, its values at `X` and its slopes there, from Keras 3 on TensorFlow.
     #[rustfmt::skip]
-    const CASES: [(Activation, [f32; 7], [f32; 7]); 19] = [
+    const CASES: [(Activation, [f32; 7], [f32; 7]); 20] = [
         (Activation::Linear, X, [1.0; 7]),
         (Activation::Relu, [0.0, 0.0, 0.0, 0.0, 0.75, 2.0, 4.0], [0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0]),
         (Activation::Relu6, [0.0, 0.0, 0.0, 0.0, 0.75, 2.0, 4.0], [0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0]),
         (Activation::LeakyRelu { negative_slope: 0.2 },
             [-1.0, -0.3, -0.05, 0.0, 0.75, 2.0, 4.0], [0.2, 0.2, 0.2, 0.2, 1.0, 1.0, 1.0]),
         (Activation::LeakyRelu { negative_slope: -1.0 }, [5.0, 1.5, 0.25, 0.0, 0.75, 2.0, 4.0], [-1.0, -1.0, -1.0, -1.0, 1.0, 1.0, 1.0]),
+        (Activation::ThresholdedRelu { max_value: 3.0, negative_slope: 0.5, threshold: 1.0 },
+            [-3.0, -1.25, -0.625, -0.5, -0.125, 2.0, 3.0], [0.5, 0.5, 0.5, 0.5, 0.5, 1.0, 0.0]),
         (Activation::Elu { alpha: 1.0 },
             [-0.99326205, -0.77686983, -0.22119921, 0.0, 0.75, 2.0, 4.0], [0.0067379475, 0.22313017, 0.7788008, 1.0, 1.0, 1.0, 1.0]),
         (Activation::Elu { alpha: 0.5 },

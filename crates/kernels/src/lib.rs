@@ -21,9 +21,11 @@
 mod activation;
 mod aligned;
 mod batch_norm;
+mod broadcast;
 mod chunks;
 mod conv2d;
 mod dense;
+mod depthwise;
 mod elementwise;
 mod gemm;
 mod global_pool;
@@ -38,6 +40,7 @@ mod resize;
 mod shared;
 mod simd;
 mod softmax;
+mod strided;
 #[cfg(test)]
 mod testing;
 mod threads;
@@ -46,8 +49,10 @@ mod update;
 
 pub use activation::Activation;
 pub use batch_norm::{batch_norm, batch_norm_gradient_inference, batch_norm_gradient_training, moments};
+pub use broadcast::{multiply, multiply_gradient};
 pub use conv2d::{Conv2d, Conv2dShape, PreparedKernel};
 pub use dense::{bias_gradient, dense, dense_input_gradient, dense_kernel_gradient, dense_kernel_gradient_rows};
+pub use depthwise::Depthwise;
 pub use elementwise::{add_assign, dropout, scale_gradient, scale_shift};
 pub use gemm::{Matrix, gemm};
 pub use global_pool::{global_average_pool_gradient, global_max_pool_gradient, global_pool};
@@ -61,5 +66,6 @@ pub use project::{FillMode, Projection, project};
 pub use resize::{Interpolation, resize, resize_gradient};
 pub use simd::{Isa, IsaError, peak_gflops};
 pub use softmax::{softmax, softmax_gradient};
+pub use strided::StridedView;
 pub use threads::Threads;
 pub use update::{AdamStep, RmspropStep, decay, l1_l2_gradient, l1_l2_penalty, sgd};

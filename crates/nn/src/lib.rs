@@ -44,9 +44,10 @@ pub use weight::{ValuesMut, Weight, WeightSpec};
 pub mod prelude {
     pub use crate::ActivationFn::{self, Relu, Sigmoid, Softmax, Tanh};
     pub use crate::layers::{
-        Activation, Add, AveragePooling2D, BatchNormalization, Concatenate, Conv2D, Dense, Dropout, Flatten,
-        GlobalAveragePooling2D, GlobalMaxPooling2D, Input, MaxPooling2D, Normalization, Padding, RandomFlip,
-        RandomRotation, RandomZoom, Rescaling, Resizing, ZeroPadding2D,
+        Activation, Add, Average, AveragePooling2D, BatchNormalization, Concatenate, Conv2D, Cropping2D, Dense,
+        DepthwiseConv2D, Dropout, ELU, Flatten, GlobalAveragePooling2D, GlobalMaxPooling2D, Input, LeakyReLU,
+        MaxPooling2D, Multiply, Normalization, Padding, Permute, RandomFlip, RandomRotation, RandomZoom, ReLU,
+        Rescaling, Reshape, Resizing, SeparableConv2D, Subtract, UpSampling2D, ZeroPadding2D,
     };
     pub use crate::{
         Adam, Initializer, IntoLayer, Layer, LayerDefExt, Loss, Metric, Model, Optimizer, Regularizer, RmsProp,

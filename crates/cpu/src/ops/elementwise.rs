@@ -1,6 +1,8 @@
 //! Operations that treat each element, or each row, by itself.
 
-use engraft_kernels::{add_assign, dropout, scale_gradient, scale_shift, softmax, softmax_gradient};
+use engraft_kernels::{
+    add_assign, dropout, multiply, multiply_gradient, scale_gradient, scale_shift, softmax, softmax_gradient,
+};
 use engraft_nn::plan::Op;
 use engraft_nn::random::mix;
 
@@ -20,13 +22,14 @@ pub(super) fn forward(call: &StepCall<'_>, x: &[&[f32]], y: &mut [f32]) {
             y.copy_from_slice(x[0]);
             x[1..].iter().for_each(|x| add_assign(y, x));
         }
+        Op::Multiply => multiply(call.inputs[0], call.inputs[1], x[0], x[1], y),
         Op::ScaleShift { scale, shift } => scale_shift(scale.len(), scale, shift, x[0], y),
         Op::Dropout { rate, seed } => drop_some(call, *rate, *seed, x[0], y),
         op => unreachable!("{op:?} is not element-wise"),
     }
 }
 
-pub(super) fn input_gradient(call: &StepCall<'_>, b: &Backward<'_>, dx: &mut [f32]) {
+pub(super) fn input_gradient(call: &StepCall<'_>, index: usize, b: &Backward<'_>, dx: &mut [f32]) {
     match &call.step.op {
         Op::Activation(function) => {
             dx.copy_from_slice(b.dy);
@@ -37,6 +40,8 @@ pub(super) fn input_gradient(call: &StepCall<'_>, b: &Backward<'_>, dx: &mut [f3
             softmax_gradient(call.channels(), b.y, dx);
         }
         Op::Add => dx.copy_from_slice(b.dy),
+        Op::Multiply if index == 0 => multiply(call.inputs[0], call.inputs[1], b.dy, b.x[1], dx),
+        Op::Multiply => multiply_gradient(call.inputs[0], call.inputs[1], b.x[0], b.dy, dx),
         Op::ScaleShift { scale, .. } => scale_gradient(scale.len(), scale, b.dy, dx),
         Op::Dropout { rate, seed } => drop_some(call, *rate, *seed, b.dy, dx),
         op => unreachable!("{op:?} is not element-wise"),

@@ -1,6 +1,6 @@
-//! Operations that only move values: joining, padding, reshaping, resizing.
+//! Operations that only move values: joining, cutting, padding, reordering, reshaping, resizing.
 
-use engraft_kernels::{copy_channels, pad2d, pad2d_gradient, resize, resize_gradient, reverse_channels};
+use engraft_kernels::{StridedView, copy_channels, pad2d, pad2d_gradient, resize, resize_gradient, reverse_channels};
 use engraft_nn::plan::Op;
 
 use super::{Backward, StepCall};
@@ -28,7 +28,21 @@ impl Columns {
     }
 }
 
+/// What a slice or a permutation of axes reads, and how many numbers each of its samples holds.
+fn view(call: &StepCall<'_>) -> Option<(StridedView, usize)> {
+    let from = call.inputs[0];
+    let view = match &call.step.op {
+        Op::Slice { start, step } => StridedView::slice(from, start, step, call.output),
+        Op::Permute { axes } => StridedView::permute(from, axes),
+        _ => return None,
+    };
+    Some((view, from.iter().product()))
+}
+
 pub(super) fn forward(call: &StepCall<'_>, x: &[&[f32]], y: &mut [f32]) {
+    if let Some((view, sample)) = view(call) {
+        return view.read(sample, x[0], y);
+    }
     let n = call.samples;
     match &call.step.op {
         Op::Concatenate { axis } => {
@@ -53,6 +67,9 @@ pub(super) fn forward(call: &StepCall<'_>, x: &[&[f32]], y: &mut [f32]) {
 }
 
 pub(super) fn input_gradient(call: &StepCall<'_>, index: usize, b: &Backward<'_>, dx: &mut [f32]) {
+    if let Some((view, sample)) = view(call) {
+        return view.scatter(sample, b.dy, dx);
+    }
     let n = call.samples;
     match &call.step.op {
         Op::Concatenate { axis } => {

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::kernel_options::kernel_options;
-use super::options::{DataFormat, Padding, Size2d, config_of, image, yes};
+use super::options::{DataFormat, Padding, Size2d, config_of, conv_windows, image, yes};
 use crate::activation::ActivationFn;
 use crate::keras_object::Unset;
 use crate::layer::{LayerDef, Shape};
@@ -116,18 +116,8 @@ impl Conv2D {
         self
     }
 
-    /// Output size and leading pad of each axis.
-    fn window(&self, height: usize, width: usize) -> Result<[(usize, usize); 2]> {
-        let Size2d([kh, kw]) = self.kernel_size;
-        let (Size2d([sh, sw]), Size2d([dh, dw])) = (self.strides, self.dilation_rate);
-        if (sh > 1 || sw > 1) && (dh > 1 || dw > 1) {
-            return Err(Error::new(
-                "strides",
-                "1 where dilation_rate is above 1, as in Keras",
-                format_args!("{sh}x{sw}"),
-            ));
-        }
-        Ok([self.padding.resolve(height, kh, sh, dh)?, self.padding.resolve(width, kw, sw, dw)?])
+    fn windows(&self, height: usize, width: usize) -> Result<[(usize, usize); 2]> {
+        conv_windows([height, width], self.kernel_size, self.strides, self.dilation_rate, self.padding)
     }
 }
 
@@ -155,7 +145,7 @@ impl LayerDef for Conv2D {
                 self.groups,
             ));
         }
-        let [(out_h, _), (out_w, _)] = self.window(height, width)?;
+        let [(out_h, _), (out_w, _)] = self.windows(height, width)?;
         Ok(vec![out_h, out_w, self.filters])
     }
 
@@ -167,7 +157,7 @@ impl LayerDef for Conv2D {
 
     fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {
         let [height, width, _] = image(std::slice::from_ref(to.shape(inputs[0])))?;
-        let [(out_h, top), (out_w, left)] = self.window(height, width)?;
+        let [(out_h, top), (out_w, left)] = self.windows(height, width)?;
         let op = Op::Conv2d {
             kernel: self.kernel_size.0,
             stride: self.strides.0,

@@ -91,6 +91,22 @@ impl Padding {
     }
 }
 
+/// Output size and leading pad of both axes for a convolution's windows.
+pub(crate) fn conv_windows(
+    input: [usize; 2],
+    kernel: Size2d,
+    strides: Size2d,
+    dilation: Size2d,
+    padding: Padding,
+) -> Result<[(usize, usize); 2]> {
+    let (Size2d(kernel), Size2d([sh, sw]), Size2d([dh, dw])) = (kernel, strides, dilation);
+    if (sh > 1 || sw > 1) && (dh > 1 || dw > 1) {
+        let received = format!("{sh}x{sw}");
+        return Err(Error::new("strides", "1 where dilation_rate is above 1, as in Keras", received));
+    }
+    Ok([padding.resolve(input[0], kernel[0], sh, dh)?, padding.resolve(input[1], kernel[1], sw, dw)?])
+}
+
 /// The axis order of images; ours is `channels_last`, the only one read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -120,6 +136,15 @@ pub(crate) fn image(inputs: &[Shape]) -> Result<[usize; 3]> {
     let shape = single(inputs)?;
     <[usize; 3]>::try_from(shape.as_slice())
         .map_err(|_| Error::new("input", "[height, width, channels]", format_args!("{shape:?}")))
+}
+
+/// An axis as Keras counts it, the batch being 0 and the last -1, among those of a sample.
+pub(crate) fn sample_axis(axis: i64, rank: usize) -> Result<usize> {
+    let place = if axis < 0 { axis.checked_add(rank as i64) } else { axis.checked_sub(1) };
+    place
+        .and_then(|place| usize::try_from(place).ok())
+        .filter(|&place| place < rank)
+        .ok_or_else(|| Error::new("axis", format_args!("1 to {rank} or -{rank} to -1 (0 is the batch)"), axis))
 }
 
 pub(crate) fn yes() -> bool {

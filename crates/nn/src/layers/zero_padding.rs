@@ -46,6 +46,13 @@ impl From<[[usize; 2]; 2]> for Border {
     }
 }
 
+impl Border {
+    /// `[[top, bottom], [left, right]]`.
+    pub(super) fn sides(self) -> [[usize; 2]; 2] {
+        self.0
+    }
+}
+
 impl<'de> Deserialize<'de> for Border {
     fn deserialize<D: serde::Deserializer<'de>>(d: D) -> std::result::Result<Self, D::Error> {
         #[derive(Deserialize)]

@@ -215,7 +215,7 @@ fn reads_inputs_backward(step: &Step) -> bool {
     match &step.op {
         Op::Conv2d { .. } | Op::Dense => step.weights.first().is_some_and(|kernel| kernel.trainable),
         Op::Pool2d { kind, .. } | Op::GlobalPool { kind } => *kind == PoolKind::Max,
-        Op::BatchNorm { .. } => true,
+        Op::BatchNorm { .. } | Op::Multiply => true,
         Op::Activation(function) => !function.gradient_from_output(),
         _ => false,
     }

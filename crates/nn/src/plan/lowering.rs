@@ -1,6 +1,7 @@
 //! From layers to operations.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use engraft_kernels::Activation;
 
@@ -73,10 +74,14 @@ impl Lowering<'_> {
 
     /// Adds an operation with the weights of the layer being lowered; returns the value it makes.
     pub fn push(&mut self, op: Op, inputs: &[ValueId], shape: Shape) -> ValueId {
+        self.push_with(op, inputs, shape, 0..self.own_weights().len())
+    }
+
+    /// Adds an operation with these of the weights of the layer being lowered; returns the value it makes.
+    pub fn push_with(&mut self, op: Op, inputs: &[ValueId], shape: Shape, weights: Range<usize>) -> ValueId {
         let output = self.value(shape);
         let trainable = self.layer_trainable();
-        let weights = self
-            .own_weights()
+        let weights = self.own_weights()[weights]
             .iter()
             .map(|w| Param { weight: w.clone(), trainable: trainable && w.trainable() })
             .collect();
@@ -117,11 +122,7 @@ impl Lowering<'_> {
 
     /// Adds an operation without weights.
     fn push_plain(&mut self, op: Op, input: ValueId, shape: Shape) -> ValueId {
-        let output = self.push(op, &[input], shape);
-        if let Some(step) = self.program.steps.last_mut() {
-            step.weights.clear();
-        }
-        output
+        self.push_with(op, &[input], shape, 0..0)
     }
 
     /// Adds a nested model with one output.

@@ -9,6 +9,7 @@ use crate::layers::RandomTransform;
 #[expect(missing_docs, reason = "fields are the layers' options of the same names, resolved")]
 pub enum Op {
     /// Weights: kernel `[kh, kw, c / groups, filters]`, then bias `[filters]` if there is one. `pad` is top and left.
+    /// A depthwise kernel `[kh, kw, c, m]` has `c` groups and `c * m` filters, and lies in memory as `[kh, kw, 1, c * m]`.
     Conv2d { kernel: [usize; 2], stride: [usize; 2], dilation: [usize; 2], pad: [usize; 2], groups: usize },
     /// Weights: kernel `[inputs, units]`, then bias `[units]` if there is one.
     Dense,
@@ -24,12 +25,18 @@ pub enum Op {
     Softmax,
     /// Sum of all inputs.
     Add,
+    /// Product of two inputs; the second is repeated along axes where its size is 1 and the first's is not.
+    Multiply,
     /// Along this axis of a sample.
     Concatenate { axis: usize },
     /// `[[top, bottom], [left, right]]` zeros.
     Pad2d { pad: [[usize; 2]; 2] },
     /// The same numbers in another shape: the output is the input's buffer.
     Reshape,
+    /// Along each axis, from `start` on every `step`th value (negative: backwards), as many as the output has.
+    Slice { start: Vec<usize>, step: Vec<isize> },
+    /// Axis `i` of the output is axis `axes[i]` of the input.
+    Permute { axes: Vec<usize> },
     /// `x * scale[c] + shift[c]`.
     ScaleShift { scale: Vec<f32>, shift: Vec<f32> },
     /// The last axis backwards.

@@ -1,0 +1,30 @@
+//! Depthwise convolution.
+
+use engraft_kernels::{Conv2dShape, Depthwise};
+use engraft_nn::plan::Op;
+
+use super::{Backward, StepCall};
+
+/// The kernel for this call's shapes, where it is a depthwise convolution.
+pub(super) fn kernel(call: &StepCall<'_>) -> Option<Depthwise> {
+    let Op::Conv2d { kernel, stride, dilation, pad, groups } = call.step.op else { return None };
+    let [in_h, in_w, in_c] = StepCall::image(call.inputs[0]);
+    let [out_h, out_w, out_c] = StepCall::image(call.output);
+    let batch = call.samples;
+    Depthwise::new(&Conv2dShape { batch, in_h, in_w, in_c, out_c, kernel, stride, dilation, pad, out_h, out_w, groups })
+}
+
+pub(super) fn forward(depthwise: &Depthwise, call: &StepCall<'_>, x: &[f32], y: &mut [f32]) {
+    let weights = &call.step.weights;
+    let w = weights[0].weight.values();
+    let bias = weights.get(1).map(|bias| bias.weight.values());
+    depthwise.forward(x, &w, bias.as_deref().map(Vec::as_slice), call.step.activation, y);
+}
+
+pub(super) fn input_gradient(depthwise: &Depthwise, call: &StepCall<'_>, b: &Backward<'_>, dx: &mut [f32]) {
+    depthwise.input_gradient(b.dy, &call.step.weights[0].weight.values(), dx);
+}
+
+pub(super) fn kernel_gradient(depthwise: &Depthwise, b: &Backward<'_>, dw: &mut [f32]) {
+    depthwise.kernel_gradient(b.x[0], b.dy, dw);
+}

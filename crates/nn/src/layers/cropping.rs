@@ -1,0 +1,58 @@
+//! Images without their border.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::options::{DataFormat, config_of, image};
+use super::zero_padding::Border;
+use crate::layer::{LayerDef, Shape};
+use crate::plan::{Lowering, Op, ValueId};
+use crate::{Error, Result};
+
+/// Takes rows and columns off an image's edges (Keras' `Cropping2D`).
+///
+/// ```
+/// use engraft_nn::prelude::*;
+/// assert_eq!(Cropping2D::new([[0, 1], [2, 3]]).call(&Input::new([5, 9, 3]))?.shape(), &[4, 4, 3]);
+/// # Ok::<(), engraft_nn::Error>(())
+/// ```
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cropping2D {
+    cropping: Border,
+    #[serde(default)]
+    data_format: DataFormat,
+}
+
+impl Cropping2D {
+    /// Without a border of `1`, `[rows, columns]` or `[[top, bottom], [left, right]]`.
+    pub fn new(cropping: impl Into<Border>) -> Self {
+        Self { cropping: cropping.into(), data_format: DataFormat::ChannelsLast }
+    }
+}
+
+impl LayerDef for Cropping2D {
+    fn class_name(&self) -> &'static str {
+        "Cropping2D"
+    }
+
+    fn config(&self) -> Map<String, Value> {
+        config_of(self)
+    }
+
+    fn output_shape(&self, inputs: &[Shape]) -> Result<Shape> {
+        let [height, width, channels] = image(inputs)?;
+        let [[top, bottom], [left, right]] = self.cropping.sides();
+        let left_of = |size: usize, a: usize, b: usize| {
+            let rest = size.checked_sub(a).and_then(|rest| rest.checked_sub(b)).filter(|&rest| rest > 0);
+            rest.ok_or_else(|| Error::new("cropping", format_args!("less than {size} pixels"), format!("{a} and {b}")))
+        };
+        Ok(vec![left_of(height, top, bottom)?, left_of(width, left, right)?, channels])
+    }
+
+    fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {
+        let shape = self.output_shape(std::slice::from_ref(to.shape(inputs[0])))?;
+        let [[top, _], [left, _]] = self.cropping.sides();
+        Ok(to.push(Op::Slice { start: vec![top, left, 0], step: vec![1; 3] }, inputs, shape))
+    }
+}

@@ -1,0 +1,212 @@
+//! Depthwise convolution of images.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::options::{DataFormat, Padding, Size2d, config_of, conv_windows, image, yes};
+use crate::activation::ActivationFn;
+use crate::keras_object::Unset;
+use crate::layer::{LayerDef, Shape};
+use crate::plan::{Lowering, Op, ValueId};
+use crate::weight::WeightSpec;
+use crate::{Error, Initializer, Regularizer, Result, initializer, regularizer};
+
+/// Every channel convolved by kernels of its own (Keras' `DepthwiseConv2D`; Howard et al. 2017).
+///
+/// `[h, w, c] -> [h', w', c * depth_multiplier]`; kernel `[kh, kw, c, depth_multiplier]`, bias `[c * depth_multiplier]`.
+///
+/// ```
+/// use engraft_nn::prelude::*;
+/// let y = DepthwiseConv2D::new(3).strides(2).padding(Padding::Same).call(&Input::new([32, 32, 24]))?;
+/// assert_eq!((y.shape(), y.layer().count_params()), (&vec![16, 16, 24], 3 * 3 * 24 + 24));
+/// # Ok::<(), engraft_nn::Error>(())
+/// ```
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DepthwiseConv2D {
+    kernel_size: Size2d,
+    #[serde(default = "one")]
+    strides: Size2d,
+    #[serde(default)]
+    padding: Padding,
+    #[serde(default = "one_output")]
+    depth_multiplier: usize,
+    #[serde(default)]
+    data_format: DataFormat,
+    #[serde(default = "one")]
+    dilation_rate: Size2d,
+    #[serde(default)]
+    activation: ActivationFn,
+    #[serde(default = "yes")]
+    use_bias: bool,
+    #[serde(default = "initializer::kernel_default", with = "initializer::object")]
+    depthwise_initializer: Initializer,
+    #[serde(default = "Initializer::zeros", with = "initializer::object")]
+    bias_initializer: Initializer,
+    #[serde(default, with = "regularizer::object")]
+    depthwise_regularizer: Option<Regularizer>,
+    #[serde(default, with = "regularizer::object")]
+    bias_regularizer: Option<Regularizer>,
+    #[serde(default)]
+    activity_regularizer: Unset,
+    #[serde(default)]
+    depthwise_constraint: Unset,
+    #[serde(default)]
+    bias_constraint: Unset,
+    /// Keras 2 wrote the groups of a `Conv2D` here; they mean nothing, and only 1 was ever written.
+    #[serde(default, skip_serializing, rename = "groups")]
+    _groups: One,
+}
+
+/// The number 1, written or not.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(try_from = "u64")]
+struct One;
+
+impl TryFrom<u64> for One {
+    type Error = String;
+
+    fn try_from(number: u64) -> std::result::Result<Self, String> {
+        if number == 1 { Ok(Self) } else { Err(format!("groups: expected 1, received {number}")) }
+    }
+}
+
+fn one() -> Size2d {
+    Size2d::from(1)
+}
+
+fn one_output() -> usize {
+    1
+}
+
+impl DepthwiseConv2D {
+    /// Kernels of `kernel_size` (`3` or `[3, 5]`), one for each channel.
+    pub fn new(kernel_size: impl Into<Size2d>) -> Self {
+        Self {
+            kernel_size: kernel_size.into(),
+            strides: one(),
+            padding: Padding::Valid,
+            depth_multiplier: 1,
+            data_format: DataFormat::ChannelsLast,
+            dilation_rate: one(),
+            activation: ActivationFn::Linear,
+            use_bias: true,
+            depthwise_initializer: Initializer::glorot_uniform(),
+            bias_initializer: Initializer::zeros(),
+            depthwise_regularizer: None,
+            bias_regularizer: None,
+            activity_regularizer: Unset,
+            depthwise_constraint: Unset,
+            bias_constraint: Unset,
+            _groups: One,
+        }
+    }
+
+    /// Pixels between windows; 1 by default.
+    #[must_use]
+    pub fn strides(mut self, strides: impl Into<Size2d>) -> Self {
+        self.strides = strides.into();
+        self
+    }
+
+    /// What stands beyond the edges; `valid` by default.
+    #[must_use]
+    pub fn padding(mut self, padding: Padding) -> Self {
+        self.padding = padding;
+        self
+    }
+
+    /// Outputs for each channel; 1 by default.
+    #[must_use]
+    pub fn depth_multiplier(mut self, outputs: usize) -> Self {
+        self.depth_multiplier = outputs;
+        self
+    }
+
+    /// Pixels between the taps of a window; 1 by default.
+    #[must_use]
+    pub fn dilation_rate(mut self, rate: impl Into<Size2d>) -> Self {
+        self.dilation_rate = rate.into();
+        self
+    }
+
+    /// Applied to the result; linear by default.
+    #[must_use]
+    pub fn activation(mut self, activation: ActivationFn) -> Self {
+        self.activation = activation;
+        self
+    }
+
+    /// Whether a bias is added; true by default.
+    #[must_use]
+    pub fn use_bias(mut self, use_bias: bool) -> Self {
+        self.use_bias = use_bias;
+        self
+    }
+
+    fn outputs(&self, channels: usize) -> Result<usize> {
+        if self.depth_multiplier == 0 {
+            return Err(Error::new("depth_multiplier", "at least 1", 0));
+        }
+        channels
+            .checked_mul(self.depth_multiplier)
+            .ok_or_else(|| Error::new("depth_multiplier", "a size that can be counted", self.depth_multiplier))
+    }
+
+    fn windows(&self, height: usize, width: usize) -> Result<[(usize, usize); 2]> {
+        conv_windows([height, width], self.kernel_size, self.strides, self.dilation_rate, self.padding)
+    }
+}
+
+impl LayerDef for DepthwiseConv2D {
+    fn class_name(&self) -> &'static str {
+        "DepthwiseConv2D"
+    }
+
+    fn config(&self) -> Map<String, Value> {
+        config_of(self)
+    }
+
+    fn output_shape(&self, inputs: &[Shape]) -> Result<Shape> {
+        let [height, width, channels] = image(inputs)?;
+        let [(out_h, _), (out_w, _)] = self.windows(height, width)?;
+        Ok(vec![out_h, out_w, self.outputs(channels)?])
+    }
+
+    fn weights(&self, inputs: &[Shape]) -> Result<Vec<WeightSpec>> {
+        let [_, _, channels] = image(inputs)?;
+        let Size2d([kh, kw]) = self.kernel_size;
+        let mut weights = vec![WeightSpec {
+            name: "kernel",
+            shape: vec![kh, kw, channels, self.depth_multiplier],
+            initializer: self.depthwise_initializer.clone(),
+            trainable: true,
+            regularizer: self.depthwise_regularizer,
+        }];
+        if self.use_bias {
+            weights.push(WeightSpec {
+                name: "bias",
+                shape: vec![self.outputs(channels)?],
+                initializer: self.bias_initializer.clone(),
+                trainable: true,
+                regularizer: self.bias_regularizer,
+            });
+        }
+        Ok(weights)
+    }
+
+    fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {
+        let [height, width, channels] = image(std::slice::from_ref(to.shape(inputs[0])))?;
+        let [(out_h, top), (out_w, left)] = self.windows(height, width)?;
+        // A group for each channel; `[kh, kw, c, m]` lies in memory as a grouped kernel `[kh, kw, 1, c * m]` does.
+        let op = Op::Conv2d {
+            kernel: self.kernel_size.0,
+            stride: self.strides.0,
+            dilation: self.dilation_rate.0,
+            pad: [top, left],
+            groups: channels,
+        };
+        let y = to.push(op, inputs, vec![out_h, out_w, self.outputs(channels)?]);
+        Ok(to.activate(self.activation, y))
+    }
+}

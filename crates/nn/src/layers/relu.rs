@@ -1,0 +1,218 @@
+//! Rectifiers as layers of their own.
+
+use engraft_kernels::Activation as Elementwise;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::options::{config_of, single};
+use crate::layer::{LayerDef, Shape};
+use crate::plan::{Lowering, Op, ValueId};
+use crate::{Error, Result};
+
+/// `min(x, max_value)` above the threshold, else `negative_slope * (x - threshold)` (Keras' `ReLU`); with its default
+/// options `max(x, 0)`.
+///
+/// ```
+/// use engraft_nn::prelude::*;
+/// assert_eq!(ReLU::new().max_value(6.0).call(&Input::new([10]))?.shape(), &[10]);
+/// # Ok::<(), engraft_nn::Error>(())
+/// ```
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReLU {
+    #[serde(default)]
+    max_value: Option<f32>,
+    #[serde(default)]
+    negative_slope: f32,
+    #[serde(default)]
+    threshold: f32,
+}
+
+impl ReLU {
+    /// `max(x, 0)`.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A ceiling, at least 0; none by default.
+    #[must_use]
+    pub fn max_value(mut self, max_value: f32) -> Self {
+        self.max_value = Some(max_value);
+        self
+    }
+
+    /// Slope below the threshold, at least 0; 0 by default.
+    #[must_use]
+    pub fn negative_slope(mut self, slope: f32) -> Self {
+        self.negative_slope = slope;
+        self
+    }
+
+    /// Where the function breaks, at least 0; 0 by default.
+    #[must_use]
+    pub fn threshold(mut self, threshold: f32) -> Self {
+        self.threshold = threshold;
+        self
+    }
+
+    fn kernel(&self) -> Result<Elementwise> {
+        // As Keras: the formula means something else below 0.
+        let options = [("max_value", self.max_value.unwrap_or(0.0)), ("negative_slope", self.negative_slope)];
+        for (option, value) in options.into_iter().chain([("threshold", self.threshold)]) {
+            at_least_zero(option, value)?;
+        }
+        Ok(match (self.max_value, self.negative_slope, self.threshold) {
+            (None, 0.0, 0.0) => Elementwise::Relu,
+            (Some(6.0), 0.0, 0.0) => Elementwise::Relu6,
+            (None, negative_slope, 0.0) => Elementwise::LeakyRelu { negative_slope },
+            (max_value, negative_slope, threshold) => Elementwise::ThresholdedRelu {
+                max_value: max_value.unwrap_or(f32::INFINITY),
+                negative_slope,
+                threshold,
+            },
+        })
+    }
+}
+
+fn at_least_zero(option: &str, value: f32) -> Result<()> {
+    if value >= 0.0 { Ok(()) } else { Err(Error::new(option, "at least 0", value)) }
+}
+
+impl LayerDef for ReLU {
+    fn class_name(&self) -> &'static str {
+        "ReLU"
+    }
+
+    fn config(&self) -> Map<String, Value> {
+        config_of(self)
+    }
+
+    fn output_shape(&self, inputs: &[Shape]) -> Result<Shape> {
+        self.kernel()?;
+        single(inputs).cloned()
+    }
+
+    fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {
+        let shape = to.shape(inputs[0]).clone();
+        Ok(to.push(Op::Activation(self.kernel()?), inputs, shape))
+    }
+}
+
+/// `x`, or `negative_slope * x` below zero (Keras' `LeakyReLU`; Maas et al. 2013).
+///
+/// ```
+/// use engraft_nn::prelude::*;
+/// assert_eq!(LeakyReLU::new(0.1).call(&Input::new([10]))?.shape(), &[10]);
+/// # Ok::<(), engraft_nn::Error>(())
+/// ```
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LeakyReLU {
+    /// Keras 2 called it `alpha`.
+    #[serde(default = "leaky", alias = "alpha")]
+    negative_slope: f32,
+}
+
+/// Keras' default.
+fn leaky() -> f32 {
+    0.3
+}
+
+impl LeakyReLU {
+    /// With this slope below zero, at least 0.
+    pub fn new(negative_slope: f32) -> Self {
+        Self { negative_slope }
+    }
+}
+
+impl LayerDef for LeakyReLU {
+    fn class_name(&self) -> &'static str {
+        "LeakyReLU"
+    }
+
+    fn config(&self) -> Map<String, Value> {
+        config_of(self)
+    }
+
+    fn output_shape(&self, inputs: &[Shape]) -> Result<Shape> {
+        at_least_zero("negative_slope", self.negative_slope)?;
+        single(inputs).cloned()
+    }
+
+    fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {
+        let shape = to.shape(inputs[0]).clone();
+        Ok(to.push(Op::Activation(Elementwise::LeakyRelu { negative_slope: self.negative_slope }), inputs, shape))
+    }
+}
+
+/// `x`, or `alpha * (e^x - 1)` below zero (Keras' `ELU`; Clevert et al. 2016).
+///
+/// ```
+/// use engraft_nn::prelude::*;
+/// assert_eq!(ELU::new(1.0).call(&Input::new([10]))?.shape(), &[10]);
+/// # Ok::<(), engraft_nn::Error>(())
+/// ```
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ELU {
+    #[serde(default = "whole")]
+    alpha: f32,
+}
+
+fn whole() -> f32 {
+    1.0
+}
+
+impl ELU {
+    /// With this limit at minus infinity, negated.
+    pub fn new(alpha: f32) -> Self {
+        Self { alpha }
+    }
+}
+
+impl LayerDef for ELU {
+    fn class_name(&self) -> &'static str {
+        "ELU"
+    }
+
+    fn config(&self) -> Map<String, Value> {
+        config_of(self)
+    }
+
+    fn output_shape(&self, inputs: &[Shape]) -> Result<Shape> {
+        single(inputs).cloned()
+    }
+
+    fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {
+        let shape = to.shape(inputs[0]).clone();
+        Ok(to.push(Op::Activation(Elementwise::Elu { alpha: self.alpha }), inputs, shape))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_choose_the_kernel() {
+        assert_eq!(ReLU::new().kernel().unwrap(), Elementwise::Relu);
+        assert_eq!(ReLU::new().max_value(6.0).kernel().unwrap(), Elementwise::Relu6);
+        let leaky = ReLU::new().negative_slope(0.1).kernel().unwrap();
+        assert_eq!(leaky, Elementwise::LeakyRelu { negative_slope: 0.1 });
+        let (max_value, negative_slope, threshold) = (f32::INFINITY, 0.0, 0.5);
+        let thresholded = ReLU::new().threshold(0.5).kernel().unwrap();
+        assert_eq!(thresholded, Elementwise::ThresholdedRelu { max_value, negative_slope, threshold });
+    }
+
+    #[test]
+    fn options_below_zero_are_refused_by_name() {
+        for (layer, option) in [
+            (ReLU::new().max_value(-1.0), "max_value"),
+            (ReLU::new().negative_slope(-1.0), "negative_slope"),
+            (ReLU::new().threshold(-1.0), "threshold"),
+        ] {
+            let error = layer.output_shape(&[vec![3]]).unwrap_err().to_string();
+            assert_eq!(error, format!("{option}: expected at least 0, received -1"));
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! The same numbers in another shape, or along other axes.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::options::{config_of, single};
+use crate::layer::{LayerDef, Shape};
+use crate::plan::{Lowering, Op, ValueId};
+use crate::{Error, Result};
+
+/// The same numbers, in row-major order, in another shape (Keras' `Reshape`).
+///
+/// ```
+/// use engraft_nn::prelude::*;
+/// assert_eq!(Reshape::new([-1, 6]).call(&Input::new([4, 3]))?.shape(), &[2, 6]);
+/// # Ok::<(), engraft_nn::Error>(())
+/// ```
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reshape {
+    target_shape: Vec<i64>,
+}
+
+impl Reshape {
+    /// To these sizes, of which one may be -1: whatever is left.
+    pub fn new(target_shape: impl Into<Vec<i64>>) -> Self {
+        Self { target_shape: target_shape.into() }
+    }
+}
+
+/// The sizes that `target` stands for, one of them -1 for what is left, for samples of shape `from`.
+pub(super) fn resolve(target: &[i64], from: &Shape) -> Result<Shape> {
+    let wrong = || {
+        let expected = format!("the {} numbers of {from:?}, with at most one size left open (-1)", count(from));
+        Error::new("target_shape", expected, format_args!("{target:?}"))
+    };
+    let open = target.iter().filter(|&&size| size == -1).count();
+    let known = target.iter().filter(|&&size| size != -1);
+    let known = known.map(|&size| usize::try_from(size).map_err(|_| wrong())).collect::<Result<Vec<_>>>()?;
+    let known = known.iter().try_fold(1usize, |product, &size| product.checked_mul(size)).ok_or_else(wrong)?;
+    let fits = match open {
+        0 => known == count(from),
+        1 => known > 0 && count(from).is_multiple_of(known),
+        _ => false,
+    };
+    if !fits {
+        return Err(wrong());
+    }
+    Ok(target.iter().map(|&size| usize::try_from(size).unwrap_or_else(|_| count(from) / known)).collect())
+}
+
+fn count(shape: &Shape) -> usize {
+    shape.iter().product()
+}
+
+impl LayerDef for Reshape {
+    fn class_name(&self) -> &'static str {
+        "Reshape"
+    }
+
+    fn config(&self) -> Map<String, Value> {
+        config_of(self)
+    }
+
+    fn output_shape(&self, inputs: &[Shape]) -> Result<Shape> {
+        resolve(&self.target_shape, single(inputs)?)
+    }
+
+    fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {
+        let shape = resolve(&self.target_shape, to.shape(inputs[0]))?;
+        Ok(to.push(Op::Reshape, inputs, shape))
+    }
+}
+
+/// The axes in another order (Keras' `Permute`): axes are counted from 1, the batch stays where it is.
+///
+/// ```
+/// use engraft_nn::prelude::*;
+/// assert_eq!(Permute::new([2, 3, 1]).call(&Input::new([4, 5, 3]))?.shape(), &[5, 3, 4]);
+/// # Ok::<(), engraft_nn::Error>(())
+/// ```
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Permute {
+    dims: Vec<usize>,
+}
+
+impl Permute {
+    /// Axis `i` of the result is axis `dims[i]` of the input.
+    pub fn new(dims: impl Into<Vec<usize>>) -> Self {
+        Self { dims: dims.into() }
+    }
+
+    /// The axes counted from 0.
+    fn axes(&self, rank: usize) -> Result<Vec<usize>> {
+        let mut sorted = self.dims.clone();
+        sorted.sort_unstable();
+        if sorted != (1..=rank).collect::<Vec<_>>() {
+            return Err(Error::new("dims", format_args!("each of 1 to {rank} once"), format_args!("{:?}", self.dims)));
+        }
+        Ok(self.dims.iter().map(|dim| dim - 1).collect())
+    }
+}
+
+impl LayerDef for Permute {
+    fn class_name(&self) -> &'static str {
+        "Permute"
+    }
+
+    fn config(&self) -> Map<String, Value> {
+        config_of(self)
+    }
+
+    fn output_shape(&self, inputs: &[Shape]) -> Result<Shape> {
+        let shape = single(inputs)?;
+        Ok(self.axes(shape.len())?.into_iter().map(|axis| shape[axis]).collect())
+    }
+
+    fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {
+        let shape = self.output_shape(std::slice::from_ref(to.shape(inputs[0])))?;
+        let axes = self.axes(shape.len())?;
+        Ok(to.push(Op::Permute { axes }, inputs, shape))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layer::LayerDefExt;
+    use crate::layers::Input;
+
+    #[test]
+    fn an_open_size_takes_what_is_left() {
+        assert_eq!(resolve(&[2, -1, 3], &vec![4, 6]).unwrap(), [2, 4, 3]);
+        assert_eq!(resolve(&[24], &vec![4, 6]).unwrap(), [24]);
+    }
+
+    #[test]
+    fn shapes_that_do_not_fit_are_refused() {
+        for target in [&[5, 5][..], &[-1, 7], &[-1, -1], &[-2, 12], &[0, -1], &[i64::MAX, i64::MAX, -1]] {
+            let error = resolve(target, &vec![4, 6]).unwrap_err().to_string();
+            assert!(error.contains("expected the 24 numbers of [4, 6]"), "{error}");
+        }
+        let error = Permute::new([1, 1]).call(&Input::new([4, 6])).unwrap_err().to_string();
+        assert!(error.contains("each of 1 to 2 once"), "{error}");
+    }
+}

@@ -1,0 +1,205 @@
+//! A depthwise convolution followed by one that mixes channels.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::options::{DataFormat, Padding, Size2d, config_of, conv_windows, image, yes};
+use crate::activation::ActivationFn;
+use crate::keras_object::Unset;
+use crate::layer::{LayerDef, Shape};
+use crate::plan::{Lowering, Op, ValueId};
+use crate::weight::WeightSpec;
+use crate::{Error, Initializer, Regularizer, Result, initializer, regularizer};
+
+/// Every channel convolved by itself, then all of them mixed pixel by pixel (Keras' `SeparableConv2D`; Chollet 2017).
+///
+/// `[h, w, c] -> [h', w', filters]`; depthwise kernel `[kh, kw, c, depth_multiplier]`, pointwise kernel
+/// `[1, 1, c * depth_multiplier, filters]`, bias `[filters]`.
+///
+/// ```
+/// use engraft_nn::prelude::*;
+/// let y = SeparableConv2D::new(8, 3).padding(Padding::Same).activation(Relu).call(&Input::new([32, 32, 3]))?;
+/// assert_eq!((y.shape(), y.layer().count_params()), (&vec![32, 32, 8], 3 * 3 * 3 + 3 * 8 + 8));
+/// # Ok::<(), engraft_nn::Error>(())
+/// ```
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SeparableConv2D {
+    filters: usize,
+    kernel_size: Size2d,
+    #[serde(default = "one")]
+    strides: Size2d,
+    #[serde(default)]
+    padding: Padding,
+    #[serde(default = "one_output")]
+    depth_multiplier: usize,
+    #[serde(default)]
+    data_format: DataFormat,
+    #[serde(default = "one")]
+    dilation_rate: Size2d,
+    #[serde(default)]
+    activation: ActivationFn,
+    #[serde(default = "yes")]
+    use_bias: bool,
+    #[serde(default = "initializer::kernel_default", with = "initializer::object")]
+    depthwise_initializer: Initializer,
+    #[serde(default = "initializer::kernel_default", with = "initializer::object")]
+    pointwise_initializer: Initializer,
+    #[serde(default = "Initializer::zeros", with = "initializer::object")]
+    bias_initializer: Initializer,
+    #[serde(default, with = "regularizer::object")]
+    depthwise_regularizer: Option<Regularizer>,
+    #[serde(default, with = "regularizer::object")]
+    pointwise_regularizer: Option<Regularizer>,
+    #[serde(default, with = "regularizer::object")]
+    bias_regularizer: Option<Regularizer>,
+    #[serde(default)]
+    activity_regularizer: Unset,
+    #[serde(default)]
+    depthwise_constraint: Unset,
+    #[serde(default)]
+    pointwise_constraint: Unset,
+    #[serde(default)]
+    bias_constraint: Unset,
+}
+
+fn one() -> Size2d {
+    Size2d::from(1)
+}
+
+fn one_output() -> usize {
+    1
+}
+
+impl SeparableConv2D {
+    /// `filters` outputs a pixel, mixed from channels that were convolved over windows of `kernel_size`.
+    pub fn new(filters: usize, kernel_size: impl Into<Size2d>) -> Self {
+        Self {
+            filters,
+            kernel_size: kernel_size.into(),
+            strides: one(),
+            padding: Padding::Valid,
+            depth_multiplier: 1,
+            data_format: DataFormat::ChannelsLast,
+            dilation_rate: one(),
+            activation: ActivationFn::Linear,
+            use_bias: true,
+            depthwise_initializer: Initializer::glorot_uniform(),
+            pointwise_initializer: Initializer::glorot_uniform(),
+            bias_initializer: Initializer::zeros(),
+            depthwise_regularizer: None,
+            pointwise_regularizer: None,
+            bias_regularizer: None,
+            activity_regularizer: Unset,
+            depthwise_constraint: Unset,
+            pointwise_constraint: Unset,
+            bias_constraint: Unset,
+        }
+    }
+
+    /// Pixels between windows; 1 by default.
+    #[must_use]
+    pub fn strides(mut self, strides: impl Into<Size2d>) -> Self {
+        self.strides = strides.into();
+        self
+    }
+
+    /// What stands beyond the edges; `valid` by default.
+    #[must_use]
+    pub fn padding(mut self, padding: Padding) -> Self {
+        self.padding = padding;
+        self
+    }
+
+    /// Outputs of the depthwise convolution for each channel; 1 by default.
+    #[must_use]
+    pub fn depth_multiplier(mut self, outputs: usize) -> Self {
+        self.depth_multiplier = outputs;
+        self
+    }
+
+    /// Applied to the result; linear by default.
+    #[must_use]
+    pub fn activation(mut self, activation: ActivationFn) -> Self {
+        self.activation = activation;
+        self
+    }
+
+    /// Whether a bias is added; true by default.
+    #[must_use]
+    pub fn use_bias(mut self, use_bias: bool) -> Self {
+        self.use_bias = use_bias;
+        self
+    }
+
+    /// Channels between the two convolutions.
+    fn middle(&self, channels: usize) -> Result<usize> {
+        if self.depth_multiplier == 0 || self.filters == 0 {
+            let received = format!("{} and {}", self.filters, self.depth_multiplier);
+            return Err(Error::new("filters and depth_multiplier", "at least 1", received));
+        }
+        channels
+            .checked_mul(self.depth_multiplier)
+            .ok_or_else(|| Error::new("depth_multiplier", "a size that can be counted", self.depth_multiplier))
+    }
+
+    fn windows(&self, height: usize, width: usize) -> Result<[(usize, usize); 2]> {
+        conv_windows([height, width], self.kernel_size, self.strides, self.dilation_rate, self.padding)
+    }
+}
+
+impl LayerDef for SeparableConv2D {
+    fn class_name(&self) -> &'static str {
+        "SeparableConv2D"
+    }
+
+    fn config(&self) -> Map<String, Value> {
+        config_of(self)
+    }
+
+    fn output_shape(&self, inputs: &[Shape]) -> Result<Shape> {
+        let [height, width, channels] = image(inputs)?;
+        self.middle(channels)?;
+        let [(out_h, _), (out_w, _)] = self.windows(height, width)?;
+        Ok(vec![out_h, out_w, self.filters])
+    }
+
+    fn weights(&self, inputs: &[Shape]) -> Result<Vec<WeightSpec>> {
+        let [_, _, channels] = image(inputs)?;
+        let Size2d([kh, kw]) = self.kernel_size;
+        let spec = |name, shape, initializer: &Initializer, regularizer| WeightSpec {
+            name,
+            shape,
+            initializer: initializer.clone(),
+            trainable: true,
+            regularizer,
+        };
+        let depthwise = vec![kh, kw, channels, self.depth_multiplier];
+        let pointwise = vec![1, 1, self.middle(channels)?, self.filters];
+        let mut weights = vec![
+            spec("depthwise_kernel", depthwise, &self.depthwise_initializer, self.depthwise_regularizer),
+            spec("pointwise_kernel", pointwise, &self.pointwise_initializer, self.pointwise_regularizer),
+        ];
+        if self.use_bias {
+            weights.push(spec("bias", vec![self.filters], &self.bias_initializer, self.bias_regularizer));
+        }
+        Ok(weights)
+    }
+
+    fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {
+        let [height, width, channels] = image(std::slice::from_ref(to.shape(inputs[0])))?;
+        let [(out_h, top), (out_w, left)] = self.windows(height, width)?;
+        let depthwise = Op::Conv2d {
+            kernel: self.kernel_size.0,
+            stride: self.strides.0,
+            dilation: self.dilation_rate.0,
+            pad: [top, left],
+            groups: channels,
+        };
+        let pointwise = Op::Conv2d { kernel: [1, 1], stride: [1, 1], dilation: [1, 1], pad: [0, 0], groups: 1 };
+        let middle = to.push_with(depthwise, inputs, vec![out_h, out_w, self.middle(channels)?], 0..1);
+        let rest = 1..to.own_weights().len();
+        let y = to.push_with(pointwise, &[middle], vec![out_h, out_w, self.filters], rest);
+        Ok(to.activate(self.activation, y))
+    }
+}

@@ -1,0 +1,79 @@
+//! Softmax as a layer of its own.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::options::{config_of, sample_axis, single};
+use crate::Result;
+use crate::activation::ActivationFn;
+use crate::layer::{LayerDef, Shape};
+use crate::plan::{Lowering, Op, ValueId};
+
+/// `e^x` over the sum of `e^x` along an axis (Keras' `Softmax`).
+///
+/// ```
+/// use engraft_nn::prelude::*;
+/// assert_eq!(engraft_nn::layers::Softmax::new().call(&Input::new([10]))?.shape(), &[10]);
+/// # Ok::<(), engraft_nn::Error>(())
+/// ```
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Softmax {
+    #[serde(default = "last")]
+    axis: i64,
+}
+
+fn last() -> i64 {
+    -1
+}
+
+impl Default for Softmax {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Softmax {
+    /// Along the last axis.
+    pub fn new() -> Self {
+        Self { axis: last() }
+    }
+
+    /// Along another axis: 1 is the first after the batch, -1 the last.
+    #[must_use]
+    pub fn axis(mut self, axis: i64) -> Self {
+        self.axis = axis;
+        self
+    }
+}
+
+impl LayerDef for Softmax {
+    fn class_name(&self) -> &'static str {
+        "Softmax"
+    }
+
+    fn config(&self) -> Map<String, Value> {
+        config_of(self)
+    }
+
+    fn output_shape(&self, inputs: &[Shape]) -> Result<Shape> {
+        let shape = single(inputs)?;
+        sample_axis(self.axis, shape.len())?;
+        Ok(shape.clone())
+    }
+
+    fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {
+        let shape = to.shape(inputs[0]).clone();
+        let (axis, last) = (sample_axis(self.axis, shape.len())?, shape.len() - 1);
+        if axis == last {
+            return Ok(to.activate(ActivationFn::Softmax, inputs[0]));
+        }
+        // Along the last axis, of a view in which that is the wanted one.
+        let mut axes: Vec<usize> = (0..shape.len()).collect();
+        axes.swap(axis, last);
+        let swapped: Shape = axes.iter().map(|&axis| shape[axis]).collect();
+        let x = to.push(Op::Permute { axes: axes.clone() }, inputs, swapped);
+        let y = to.activate(ActivationFn::Softmax, x);
+        Ok(to.push(Op::Permute { axes }, &[y], shape))
+    }
+}

@@ -1,0 +1,75 @@
+//! Images a whole number of times larger.
+
+use engraft_kernels::Interpolation;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::options::{DataFormat, Size2d, config_of, image};
+use crate::layer::{LayerDef, Shape};
+use crate::plan::{Lowering, Op, ValueId};
+use crate::{Error, Result};
+
+/// Repeats rows and columns, or interpolates between them (Keras' `UpSampling2D`).
+///
+/// ```
+/// use engraft_nn::prelude::*;
+/// assert_eq!(UpSampling2D::new([2, 3]).call(&Input::new([4, 4, 8]))?.shape(), &[8, 12, 8]);
+/// # Ok::<(), engraft_nn::Error>(())
+/// ```
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UpSampling2D {
+    #[serde(default = "two")]
+    size: Size2d,
+    #[serde(default = "nearest")]
+    interpolation: Interpolation,
+    #[serde(default)]
+    data_format: DataFormat,
+}
+
+fn two() -> Size2d {
+    Size2d::from(2)
+}
+
+fn nearest() -> Interpolation {
+    Interpolation::Nearest
+}
+
+impl UpSampling2D {
+    /// `size` times as large (`2` or `[2, 3]`), by repetition.
+    pub fn new(size: impl Into<Size2d>) -> Self {
+        Self { size: size.into(), interpolation: nearest(), data_format: DataFormat::ChannelsLast }
+    }
+
+    /// Nearest by default: repetition.
+    #[must_use]
+    pub fn interpolation(mut self, interpolation: Interpolation) -> Self {
+        self.interpolation = interpolation;
+        self
+    }
+}
+
+impl LayerDef for UpSampling2D {
+    fn class_name(&self) -> &'static str {
+        "UpSampling2D"
+    }
+
+    fn config(&self) -> Map<String, Value> {
+        config_of(self)
+    }
+
+    fn output_shape(&self, inputs: &[Shape]) -> Result<Shape> {
+        let [height, width, channels] = image(inputs)?;
+        let Size2d([rows, columns]) = self.size;
+        let times = |size: usize, factor: usize| {
+            let larger = size.checked_mul(factor).filter(|&larger| larger > 0);
+            larger.ok_or_else(|| Error::new("size", "a factor of at least 1 that can be counted", factor))
+        };
+        Ok(vec![times(height, rows)?, times(width, columns)?, channels])
+    }
+
+    fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {
+        let shape = self.output_shape(std::slice::from_ref(to.shape(inputs[0])))?;
+        Ok(to.push(Op::Resize { interpolation: self.interpolation }, inputs, shape))
+    }
+}
