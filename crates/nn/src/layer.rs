@@ -35,6 +35,11 @@ pub trait LayerDef: fmt::Debug + Send + Sync + Any {
     /// Keras' `get_config`, without `name`, `trainable` and `dtype`, which every layer has.
     fn config(&self) -> Map<String, Value>;
 
+    /// The arguments of a call on these tensors, as Keras writes them: one tensor alone, several as a list.
+    fn call_arguments(&self, tensors: Vec<Value>) -> Vec<Value> {
+        if tensors.len() == 1 { tensors } else { vec![Value::Array(tensors)] }
+    }
+
     /// Shape of the output for inputs of these shapes; an error where they don't fit.
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape>;
 

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use engraft_nn::layers::{Input, InputLayer, from_config};
+use engraft_nn::layers::{Input, InputLayer, from_config, operation_from_config};
 use engraft_nn::{Error, IntoLayer, Layer, Model, Result, Sequential, SymbolicTensor};
 use serde_json::{Map, Value};
 
@@ -24,6 +24,9 @@ const MAX_NUMBER: u64 = 1 << 24;
 
 /// Numbers in one tensor of one sample: 1 GiB, an image of 4096 by 4096 pixels and 16 channels.
 const MAX_VALUES: usize = 1 << 28;
+
+/// Where the arguments of an operation's call, which Keras writes into `inbound_nodes`, stand beside its config.
+pub(super) const ARGUMENTS: &str = "arguments";
 
 /// What is learned while the objects of one file are read.
 #[derive(Default)]
@@ -156,17 +159,16 @@ fn leaf(class_name: &str, object: &Value, config: &Map<String, Value>) -> Result
         // Says only that the layer is one: a frozen input is no different.
         config.remove("trainable");
     }
-    let layer = from_config(class_name, config)?;
-    let module = object.get("module").and_then(Value::as_str).unwrap_or("keras.layers");
-    if is_operation(module) != is_operation(layer.def().module()) {
-        return Err(Error::new(format_args!("layer `{}`", layer.name()), layer.def().module(), module));
+    if is_operation(object.get("module").and_then(Value::as_str).unwrap_or_default()) {
+        let arguments = object.get(ARGUMENTS).and_then(Value::as_array);
+        return operation_from_config(class_name, config, arguments.cloned().unwrap_or_default());
     }
-    Ok(layer)
+    from_config(class_name, config)
 }
 
 /// Whether a module holds operations: part of a graph, but no layers to Keras.
 pub(super) fn is_operation(module: &str) -> bool {
-    module.split('.').any(|part| part == "ops")
+    module.split('.').any(|part| part == "ops" || part == "activations")
 }
 
 /// Keras' own classes alone: one registered by somebody else may do anything under any name.

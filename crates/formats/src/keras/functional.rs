@@ -1,12 +1,13 @@
 //! Functional models out of Keras' config: layers, and calls that refer to each other.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use engraft_nn::layers::InputLayer;
 use engraft_nn::{Error, Layer, Model, Result, SymbolicTensor};
 use serde_json::{Map, Value};
 
-use super::config::{Reader, excerpt, layer_objects, model_name};
+use super::config::{ARGUMENTS, Reader, excerpt, is_operation, layer_objects, model_name};
 use super::nodes::{self, Reference};
 use super::open_size;
 
@@ -42,6 +43,8 @@ struct Listing<'a> {
     name: &'a str,
     /// What each of its calls reads.
     calls: Vec<Vec<Reference>>,
+    /// The arguments of an operation's call, constants included.
+    arguments: Option<Vec<Value>>,
     legacy: bool,
 }
 
@@ -52,15 +55,45 @@ impl<'a> Listing<'a> {
             return Err(Error::new("layers", "objects with a name and inbound_nodes", excerpt(object)));
         };
         let within = |error: Error| error.within(format_args!("layer `{name}`"));
-        let mut calls = nodes.iter().map(nodes::references).collect::<Result<Vec<_>>>().map_err(within)?;
+        let module = object.get("module").and_then(Value::as_str).unwrap_or_default();
+        let (mut calls, arguments) = if is_operation(module) {
+            operation_calls(nodes).map_err(within)?
+        } else {
+            (nodes.iter().map(nodes::references).collect::<Result<Vec<_>>>().map_err(within)?, None)
+        };
         if object["class_name"] == "InputLayer" {
             if !calls.is_empty() {
                 return Err(within(Error::new("inbound_nodes", "none for an input", calls.len())));
             }
             calls.push(Vec::new());
         }
-        Ok(Self { object, name, calls, legacy: nodes.iter().any(nodes::is_legacy) })
+        Ok(Self { object, name, calls, arguments, legacy: nodes.iter().any(nodes::is_legacy) })
     }
+
+    /// The object that describes the layer, with the arguments of an operation beside it.
+    fn described(&self) -> Cow<'a, Value> {
+        let Some(arguments) = &self.arguments else { return Cow::Borrowed(self.object) };
+        let mut object = self.object.clone();
+        object[ARGUMENTS] = Value::Array(arguments.clone());
+        Cow::Owned(object)
+    }
+}
+
+/// What each call of an operation reads, and the arguments that all of them were made with.
+#[expect(clippy::type_complexity, reason = "the two halves of a listing")]
+fn operation_calls(nodes: &[Value]) -> Result<(Vec<Vec<Reference>>, Option<Vec<Value>>)> {
+    let mut calls = Vec::with_capacity(nodes.len());
+    let mut arguments: Option<Vec<Value>> = None;
+    for node in nodes {
+        let (call, own) = nodes::operands(node)?;
+        if let Some(first) = arguments.as_ref().filter(|first| **first != own) {
+            let (expected, received) = (Value::from(first.clone()), Value::from(own));
+            return Err(Error::new("inbound_nodes", format_args!("the first call's arguments {expected}"), received));
+        }
+        calls.push(call);
+        arguments = Some(own);
+    }
+    Ok((calls, arguments))
 }
 
 fn read_layers(reader: &mut Reader, listings: &[Listing], depth: usize) -> Result<Vec<Layer>> {
@@ -73,7 +106,8 @@ fn read_layers(reader: &mut Reader, listings: &[Listing], depth: usize) -> Resul
     let mut layers = Vec::with_capacity(listings.len());
     for listing in listings {
         let fixed = open_size::fix(listing.object, readers.get(listing.name).into_iter().flatten().copied());
-        layers.push(reader.layer(fixed.as_ref().map_or(listing.object, |fixed| &fixed.object), depth + 1)?);
+        let object = fixed.as_ref().map_or(listing.described(), |fixed| Cow::Borrowed(&fixed.object));
+        layers.push(reader.layer(&object, depth + 1)?);
         reader.warnings.extend(fixed.map(|fixed| fixed.warning));
     }
     Ok(layers)

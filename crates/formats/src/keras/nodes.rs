@@ -1,5 +1,6 @@
 //! `inbound_nodes`: which calls a layer was called on.
 
+use engraft_nn::layers::tensor_argument;
 use engraft_nn::{Error, Result};
 use serde_json::Value;
 
@@ -46,6 +47,31 @@ pub(super) fn references(node: &Value) -> Result<Vec<Reference>> {
         return Err(Error::new("inbound_nodes", "at least one tensor a call", node));
     }
     Ok(found)
+}
+
+/// What an operation was called on: the tensors, and all arguments with a placeholder for each of them.
+pub(super) fn operands(node: &Value) -> Result<(Vec<Reference>, Vec<Value>)> {
+    let mut found = Vec::new();
+    let Some(arguments) = node.get("args").and_then(Value::as_array) else {
+        return Err(Error::new("inbound_nodes", "objects with args and kwargs", node));
+    };
+    let arguments = arguments.iter().map(|argument| operand(argument, &mut found)).collect::<Result<_>>()?;
+    check_options(node.get("kwargs").unwrap_or(&Value::Null))?;
+    if found.is_empty() {
+        return Err(Error::new("inbound_nodes", "at least one tensor a call", node));
+    }
+    Ok((found, arguments))
+}
+
+fn operand(argument: &Value, found: &mut Vec<Reference>) -> Result<Value> {
+    match argument {
+        Value::Array(list) => list.iter().map(|argument| operand(argument, found)).collect(),
+        tensor if tensor["class_name"] == "__keras_tensor__" => {
+            collect(tensor, found)?;
+            Ok(tensor_argument())
+        }
+        constant => Ok(constant.clone()),
+    }
 }
 
 /// The references in `input_layers` or `output_layers`: one, a list, or a mapping of names.
@@ -122,6 +148,17 @@ mod tests {
         assert_eq!(names(&references(&named).unwrap()), [("a", 1)]);
         let legacy = json!([["a", 0, 0, {}], ["b", 1, 0]]);
         assert_eq!(names(&references(&legacy).unwrap()), [("a", 0), ("b", 1)]);
+    }
+
+    #[test]
+    fn operations_have_constants_among_their_arguments() {
+        let (a, b) = (tensor("a", 0), tensor("b", 1));
+        let (found, arguments) = operands(&json!({"args": [[a, b], 2.5], "kwargs": {}})).unwrap();
+        assert_eq!(names(&found), [("a", 0), ("b", 1)]);
+        assert_eq!(arguments, [json!([tensor_argument(), tensor_argument()]), json!(2.5)]);
+        for node in [json!({"args": [2.5]}), json!({"args": [a], "kwargs": {"axis": 1}}), json!([["a", 0, 0, {}]])] {
+            assert!(operands(&node).is_err(), "{node}");
+        }
     }
 
     #[test]

@@ -78,9 +78,7 @@ impl Shared {
         let nodes: Vec<Value> = own
             .map(|call| {
                 let tensors: Vec<Value> = call.inputs().iter().map(|input| calls.tensor(input)).collect();
-                let listed = tensors.len() > 1 || matches!(layer.class_name(), "Add" | "Concatenate");
-                let arguments = if listed { vec![Value::Array(tensors)] } else { tensors };
-                json!({"args": arguments, "kwargs": {}})
+                json!({"args": layer.def().call_arguments(tensors), "kwargs": {}})
             })
             .collect();
         let mut object = self.object(layer);

@@ -3,12 +3,12 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::options::{config_of, single};
+use super::options::{config_of, sample_axis, single};
+use crate::Result;
 use crate::layer::{LayerDef, Shape};
 use crate::plan::{Lowering, Op, ValueId};
-use crate::{Error, Result};
 
-/// The channels in reverse order, RGB to BGR (`keras.ops.flip(x, axis=-1)` on a symbolic tensor).
+/// An axis in reverse order (`keras.ops.flip` on a symbolic tensor): of the channels, RGB to BGR.
 ///
 /// Networks trained with Caffe, VGG16 among them, want BGR. Keras writes operations into a model's file beside its
 /// layers, so a model that begins with this one takes raw RGB pixels in Keras, too.
@@ -47,15 +47,18 @@ impl LayerDef for Flip {
 
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape> {
         let shape = single(inputs)?;
-        // Axis 0 is the batch.
-        if self.axis != -1 && self.axis != shape.len() as i64 {
-            return Err(Error::new("axis", "the last axis (-1)", self.axis));
-        }
+        sample_axis(self.axis, shape.len())?;
         Ok(shape.clone())
     }
 
     fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {
         let shape = to.shape(inputs[0]).clone();
-        Ok(to.push(Op::ReverseChannels, inputs, shape))
+        let axis = sample_axis(self.axis, shape.len())?;
+        if axis == shape.len() - 1 {
+            return Ok(to.push(Op::ReverseChannels, inputs, shape));
+        }
+        let (mut start, mut step) = (vec![0; shape.len()], vec![1; shape.len()]);
+        (start[axis], step[axis]) = (shape[axis] - 1, -1);
+        Ok(to.push(Op::Slice { start, step }, inputs, shape))
     }
 }

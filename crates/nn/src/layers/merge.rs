@@ -207,6 +207,10 @@ impl LayerDef for Concatenate {
         config_of(self)
     }
 
+    fn call_arguments(&self, tensors: Vec<Value>) -> Vec<Value> {
+        vec![Value::Array(tensors)]
+    }
+
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape> {
         let Some(first) = inputs.first() else {
             return Err(Error::new("inputs", "at least one", "none"));

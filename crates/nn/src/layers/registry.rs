@@ -28,7 +28,6 @@ const CLASSES: &[(&str, Reader)] = &[
     ("Dropout", read::<Dropout>),
     ("ELU", read::<ELU>),
     ("Flatten", read::<Flatten>),
-    ("Flip", read::<Flip>),
     ("GlobalAveragePooling2D", read::<GlobalAveragePooling2D>),
     ("GlobalMaxPooling2D", read::<GlobalMaxPooling2D>),
     ("InputLayer", read::<InputLayer>),
@@ -79,6 +78,11 @@ pub fn from_config(class_name: &str, mut config: Map<String, Value>) -> Result<L
     };
     let place = format!("layer `{name}` ({class_name})");
     let Some((_, reader)) = CLASSES.iter().find(|(class, _)| *class == class_name) else {
+        if class_name == "Lambda" {
+            return Err(Error::because(place, "a Lambda layer holds Python code, which is never run here").hint(
+                "write it in Keras with layers (Rescaling, Resizing, …) or operations on the tensor (x / 255.0), and save the model again",
+            ));
+        }
         let known: Vec<&str> = known_classes().collect();
         return Err(Error::because(place, "this class of layer is not known")
             .hint(format_args!("known are {}", known.join(", "))));
@@ -156,7 +160,12 @@ mod tests {
     #[test]
     fn unknown_classes_options_and_values_are_named() {
         for (class, config, expected) in [
-            ("Lambda", json!({"name": "f"}), "layer `f` (Lambda): this class of layer is not known"),
+            (
+                "Lambda",
+                json!({"name": "f"}),
+                "layer `f` (Lambda): a Lambda layer holds Python code, which is never run here",
+            ),
+            ("Masking", json!({"name": "m"}), "layer `m` (Masking): this class of layer is not known"),
             ("Dense", json!({"name": "d", "units": 3, "spread": 1}), "unknown field `spread`"),
             ("Dense", json!({"name": "d", "units": 3, "activation": "relux"}), "unknown activation `relux`"),
             ("Dense", json!({"name": "d", "units": 3, "kernel_constraint": {"class_name": "NonNeg"}}), "NonNeg"),

@@ -1,0 +1,204 @@
+//! Keras' operations on symbolic tensors: part of a functional model's graph, but no layers to Keras.
+//!
+//! `x[..., 0]`, `x / 127.5`, `keras.ops.stack(…)` and their like. Each computes what some layer does, so an [`Operation`] is
+//! Keras' wording around that layer.
+
+mod arithmetic;
+mod axes;
+mod constant;
+mod functions;
+mod get_item;
+
+use serde_json::{Map, Value, json};
+
+use super::Flip;
+use crate::layer::{Layer, LayerDef, Shape};
+use crate::plan::{Lowering, ValueId};
+use crate::{Error, Result};
+
+const NUMPY: &str = "keras.src.ops.numpy";
+const NN: &str = "keras.src.ops.nn";
+
+/// What makes the layer behind an operation, from its config and the arguments of its call.
+type Maker = fn(&Map<String, Value>, &[Value]) -> Result<Box<dyn LayerDef>>;
+
+/// Every operation that can be read: Keras' class, its module, and what makes the layer that does the same.
+const OPERATIONS: &[(&str, &str, Maker)] = &[
+    ("Add", NUMPY, arithmetic::add),
+    ("Cast", "keras.src.ops.core", functions::cast),
+    ("Concatenate", NUMPY, axes::concatenate),
+    ("Divide", NUMPY, arithmetic::divide),
+    ("Elu", NN, functions::elu),
+    ("ExpandDims", NUMPY, axes::expand_dims),
+    ("Flip", NUMPY, axes::flip),
+    ("Gelu", NN, functions::gelu),
+    ("GetItem", NUMPY, get_item::get_item),
+    ("LeakyRelu", NN, functions::leaky_relu),
+    ("Max", NUMPY, functions::max),
+    ("Mean", NUMPY, functions::mean),
+    ("Multiply", NUMPY, arithmetic::multiply),
+    ("Negative", NUMPY, arithmetic::negative),
+    ("ReLU", "keras.src.activations.activations", functions::relu_with_options),
+    ("Relu", NN, functions::relu),
+    ("Relu6", NN, functions::relu6),
+    ("Reshape", NUMPY, axes::reshape),
+    ("Resize", "keras.src.ops.image", functions::resize),
+    ("Sigmoid", NN, functions::sigmoid),
+    ("Silu", NN, functions::silu),
+    ("Softmax", NN, functions::softmax),
+    ("Squeeze", NUMPY, axes::squeeze),
+    ("Stack", NUMPY, axes::stack),
+    ("Subtract", NUMPY, arithmetic::subtract),
+    ("Tanh", NUMPY, functions::tanh),
+    ("Transpose", NUMPY, axes::transpose),
+    ("TrueDivide", NUMPY, arithmetic::divide),
+];
+
+/// An operation of a functional model's graph: Keras' class and config, and the layer that computes the same.
+#[derive(Debug)]
+pub struct Operation {
+    class_name: &'static str,
+    module: &'static str,
+    config: Map<String, Value>,
+    arguments: Vec<Value>,
+    computes: Box<dyn LayerDef>,
+}
+
+/// What stands in an operation's arguments where a call has its next tensor.
+///
+/// ```
+/// use engraft_nn::layers::{operation_from_config, tensor_argument};
+/// // x / 127.5
+/// let config = serde_json::json!({"name": "true_divide"});
+/// let arguments = vec![tensor_argument(), 127.5.into()];
+/// let divide = operation_from_config("TrueDivide", config.as_object().unwrap().clone(), arguments)?;
+/// let x = engraft_nn::layers::Input::new([4, 4, 3]);
+/// assert_eq!(divide.call(&x)?.shape(), &[4, 4, 3]);
+/// # Ok::<(), engraft_nn::Error>(())
+/// ```
+pub fn tensor_argument() -> Value {
+    json!({"class_name": "__keras_tensor__"})
+}
+
+fn is_tensor(argument: &Value) -> bool {
+    argument.get("class_name").is_some_and(|class| class == "__keras_tensor__")
+}
+
+/// The operation of a Keras class, with its config and the arguments of its call: constants as Keras writes them, and
+/// [`tensor_argument`] for each tensor.
+///
+/// # Errors
+/// A class, an option or a constant that isn't supported is named, with the operation.
+pub fn operation_from_config(class_name: &str, mut config: Map<String, Value>, arguments: Vec<Value>) -> Result<Layer> {
+    let Some(Value::String(name)) = config.remove("name") else {
+        return Err(Error::new(format_args!("operation {class_name}"), "a name", "none"));
+    };
+    let place = format!("operation `{name}` ({class_name})");
+    let Some(&(class_name, module, make)) = OPERATIONS.iter().find(|(class, ..)| *class == class_name) else {
+        let known: Vec<&str> = OPERATIONS.iter().map(|(class, ..)| *class).collect();
+        return Err(Error::because(place, "this operation is not known")
+            .hint(format_args!("known are {}; a layer of the same effect may do instead", known.join(", "))));
+    };
+    let computes = make(&config, &arguments).map_err(|error| error.within(place))?;
+    Ok(Layer::new(Operation { class_name, module, config, arguments, computes }, Some(name)))
+}
+
+impl LayerDef for Operation {
+    fn class_name(&self) -> &'static str {
+        self.class_name
+    }
+
+    fn module(&self) -> &'static str {
+        self.module
+    }
+
+    fn config(&self) -> Map<String, Value> {
+        self.config.clone()
+    }
+
+    fn call_arguments(&self, tensors: Vec<Value>) -> Vec<Value> {
+        let mut tensors = tensors.into_iter();
+        self.arguments.iter().map(|argument| filled(argument, &mut tensors)).collect()
+    }
+
+    fn output_shape(&self, inputs: &[Shape]) -> Result<Shape> {
+        self.computes.output_shape(inputs)
+    }
+
+    fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {
+        self.computes.lower(to, inputs)
+    }
+}
+
+/// An argument with its placeholders replaced by the next tensors.
+fn filled(argument: &Value, tensors: &mut impl Iterator<Item = Value>) -> Value {
+    match argument {
+        Value::Array(list) => list.iter().map(|argument| filled(argument, tensors)).collect(),
+        placeholder if is_tensor(placeholder) => tensors.next().unwrap_or(Value::Null),
+        constant => constant.clone(),
+    }
+}
+
+/// Checks that a call has a tensor, and nothing else, as its argument.
+fn one_tensor(arguments: &[Value]) -> Result<()> {
+    match arguments {
+        [tensor] if is_tensor(tensor) => Ok(()),
+        _ => Err(Error::new("arguments", "one tensor", Value::from(arguments))),
+    }
+}
+
+/// Checks that a call has a list of tensors, and nothing else, as its argument.
+fn list_of_tensors(arguments: &[Value]) -> Result<()> {
+    match arguments {
+        [Value::Array(tensors)] if !tensors.is_empty() && tensors.iter().all(is_tensor) => Ok(()),
+        _ => Err(Error::new("arguments", "a list of tensors", Value::from(arguments))),
+    }
+}
+
+/// Reads an operation's config into a struct of its options.
+fn options<T: serde::de::DeserializeOwned>(config: &Map<String, Value>) -> Result<T> {
+    serde_json::from_value(Value::Object(config.clone())).map_err(|error| Error::because("config", error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layers::Input;
+
+    fn operation(class_name: &str, config: Value, arguments: Value) -> Result<Layer> {
+        let mut config = config.as_object().unwrap().clone();
+        config.insert("name".into(), json!("f"));
+        operation_from_config(class_name, config, arguments.as_array().unwrap().clone())
+    }
+
+    #[test]
+    fn a_call_is_written_with_its_constants() {
+        let x = tensor_argument();
+        let subtract = operation("Subtract", json!({}), json!([1.0, x])).unwrap();
+        assert_eq!(subtract.def().call_arguments(vec![json!("a")]), [json!(1.0), json!("a")]);
+        let stack = operation("Stack", json!({"axis": -1}), json!([[x, x]])).unwrap();
+        assert_eq!(stack.def().call_arguments(vec![json!("a"), json!("b")]), [json!(["a", "b"])]);
+        assert_eq!((stack.def().module(), stack.def().config().get("axis")), (NUMPY, Some(&json!(-1))));
+    }
+
+    #[test]
+    fn what_is_not_supported_is_named() {
+        let x = tensor_argument();
+        for (class, config, arguments, expected) in [
+            ("Einsum", json!({}), json!([x]), "operation `f` (Einsum): this operation is not known"),
+            ("Relu", json!({"slope": 1}), json!([x]), "unknown field `slope`"),
+            ("Relu", json!({}), json!([x, 2]), "expected one tensor"),
+            ("Stack", json!({"axis": 0}), json!([[x, x]]), "0 is the batch"),
+            ("TrueDivide", json!({}), json!([1.0, x]), "a tensor divided by a constant"),
+            ("Add", json!({}), json!([x, {"class_name": "Lambda"}]), "a number or an array"),
+            ("Mean", json!({"axis": [1], "keepdims": false}), json!([x]), "[1, 2]"),
+        ] {
+            let error = operation(class, config, arguments).and_then(|f| {
+                let x = Input::new([4, 4, 3]);
+                f.call([&x, &x])
+            });
+            let error = error.unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+}
