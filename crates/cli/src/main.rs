@@ -1,5 +1,6 @@
 //! The engraft program: from a folder of photos to a trained classifier.
 
+mod bench;
 mod destination;
 mod evaluate;
 mod export;
@@ -44,6 +45,7 @@ enum Command {
     Features(features::Args),
     Export(export::Args),
     Inspect(inspect::Args),
+    Bench(bench::Args),
 }
 
 fn main() -> ExitCode {
@@ -68,5 +70,6 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Features(args) => features::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Bench(args) => bench::run(&args),
     }
 }

@@ -62,7 +62,8 @@ pub(crate) fn share(text: &str) -> Result<f64, String> {
     }
 }
 
-fn image_size(text: &str) -> Result<usize, String> {
+/// Pixels a side.
+pub(crate) fn image_size(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(size) if IMAGE_SIZES.contains(&size) => Ok(size),
         _ => Err(format!("expected a whole number from {} to {}", IMAGE_SIZES.start(), IMAGE_SIZES.end())),

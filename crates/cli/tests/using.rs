@@ -125,3 +125,25 @@ fn a_reader_that_goes_away_is_no_error() {
     });
     assert_eq!((run.code, run.err.as_str()), (Some(0), ""), "{run}");
 }
+
+#[test]
+fn a_machine_is_measured() {
+    let bench = "bench --image-size 32 --head none --batch 2 --steps 2";
+    for mode in ["predict", "frozen", "fine-tune=15", "full"] {
+        let json = Place::new().run(&format!("{bench} --mode {mode} --threads 1 --json --layers")).succeeds().json();
+        let number = |name: &str| json[name].as_f64().unwrap_or_else(|| panic!("{name} in {json}"));
+        assert_eq!((json["mode"].as_str(), number("batch"), number("threads")), (Some(mode), 2.0, 1.0));
+        for name in ["seconds_per_step", "images_per_second", "gflops", "peak_bytes"] {
+            assert!(number(name) > 0.0, "{name} in {json}");
+        }
+        assert_eq!(json["seconds"].as_array().map(Vec::len), Some(2), "{json}");
+        // VGG16's 18 layers above the input, and below and above them preprocessing and head.
+        assert!(json["layers"].as_array().is_some_and(|layers| layers.len() >= 20), "{json}");
+    }
+    let run = Place::new().run(&format!("{bench} --layers")).succeeds();
+    for expected in ["vgg16 at 32 x 32 pixels, head 5, frozen, batch 2, f32", "images/s", "\nblock5_conv3 "] {
+        assert!(run.out.contains(expected), "{expected} in {run}");
+    }
+    Place::new().run(&format!("{bench} --precision bf16")).fails(2, &["--precision bf16: not supported"]);
+    Place::new().run("bench --mode fine-tune").fails(2, &["fine-tune=N"]);
+}

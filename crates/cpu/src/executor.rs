@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use engraft_kernels::Isa;
+use engraft_kernels::{Isa, peak_gflops};
 use engraft_nn::plan::{Memory, Plan, Purpose};
 use engraft_nn::{Error, Executor, Result, Session};
 
@@ -27,6 +27,7 @@ use crate::workers::Workers;
 #[derive(Clone, Debug)]
 pub struct CpuExecutor {
     workers: Arc<Workers>,
+    isa: Isa,
 }
 
 impl CpuExecutor {
@@ -35,14 +36,24 @@ impl CpuExecutor {
     /// # Errors
     /// No such number of threads can be had, or `ENGRAFT_ISA` asks for an instruction set that this CPU lacks.
     pub fn new(threads: Option<usize>) -> Result<Self> {
-        Isa::chosen().map_err(|e| Error::because("CPU executor", e))?;
+        let isa = Isa::chosen().map_err(|e| Error::because("CPU executor", e))?;
         let workers = Workers::new(threads).map_err(|e| Error::because("CPU executor", e))?;
-        Ok(Self { workers: Arc::new(workers) })
+        Ok(Self { workers: Arc::new(workers), isa })
     }
 
     /// How many threads it works with.
     pub fn threads(&self) -> usize {
         self.workers.count()
+    }
+
+    /// The instruction set that its kernels use, as `ENGRAFT_ISA` names it.
+    pub fn isa(&self) -> &'static str {
+        self.isa.name()
+    }
+
+    /// Billions of floating-point operations a second that its threads can do at most, as [measured](peak_gflops) now.
+    pub fn peak_gflops(&self) -> f64 {
+        self.workers.run(peak_gflops)
     }
 
     /// The working space, in f32, of the step that needs the most.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Instant;
 
 use engraft_kernels::add_assign;
 use engraft_nn::plan::ValueId;
@@ -53,6 +54,7 @@ impl<'a> Pass<'a> {
         if plan.root(step.output) != step.output {
             return;
         }
+        let began = Instant::now();
         let x = self.values.inputs_of_samples(step, first, samples);
         let mut call = StepCall { samples, first_sample: first, ..self.call(index) };
         call.statistics = ops::batch_statistics(&call, x[0]).map(Arc::new);
@@ -63,6 +65,7 @@ impl<'a> Pass<'a> {
         let x = self.values.inputs_of_samples(step, first, samples);
         ops::forward(&call, &x, &mut buffer[range], self.workspace);
         self.values.buffers.put_back(slot, buffer);
+        self.workspace.times[index].forward += began.elapsed();
     }
 
     /// Moves the stored statistics of every batch normalisation that used the batch's.
@@ -85,6 +88,7 @@ impl<'a> Pass<'a> {
     }
 
     fn backward_step(&mut self, index: usize, begun: &mut HashSet<ValueId>, sink: &mut Sink<'_>) {
+        let began = Instant::now();
         let plan = self.values.plan;
         let call = self.call(index);
         let output = call.step.output;
@@ -102,6 +106,7 @@ impl<'a> Pass<'a> {
             }
         }
         self.values.buffers.put_back(slot, buffer);
+        self.workspace.times[index].backward += began.elapsed();
     }
 
     fn input_gradient(

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use engraft_kernels::add_assign;
 use engraft_nn::plan::{Plan, Purpose, ValueId};
-use engraft_nn::{Error, Gradients, LabelledBatch, OptimizerState, Result, Session, StepOutput, Tensor};
+use engraft_nn::{Error, Gradients, LabelledBatch, OptimizerState, Result, Session, StepOutput, StepTime, Tensor};
 
 use crate::buffers::Buffers;
 use crate::loss;
@@ -37,6 +37,7 @@ impl CpuSession {
     ) -> Result<R> {
         let Self { plan, workers, buffers, workspace } = self;
         let values = Values::new(plan, buffers, inputs)?;
+        workspace.begin_run(plan.program().steps.len());
         workers.run(|| work(plan, &mut Pass::new(values, workspace, iteration)))
     }
 }
@@ -97,6 +98,10 @@ impl Session for CpuSession {
             let inputs = plan.program().inputs.iter().map(|&input| pass.values.gradient(input)).collect();
             Ok(Gradients { outputs, inputs, weights })
         })
+    }
+
+    fn step_times(&self) -> &[StepTime] {
+        &self.workspace.times
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use engraft_kernels::{Conv2d, PreparedKernel};
 use engraft_nn::plan::Param;
-use engraft_nn::{Result, Weight};
+use engraft_nn::{Result, StepTime, Weight};
 
 use crate::buffers::zeroed;
 
@@ -12,6 +12,8 @@ use crate::buffers::zeroed;
 pub(crate) struct Workspace {
     /// As long as the step that needs the most wants it.
     pub(crate) scratch: Vec<f32>,
+    /// By step, what it took in the last run.
+    pub(crate) times: Vec<StepTime>,
     /// By weight.
     kernels: HashMap<usize, Kept>,
 }
@@ -25,13 +27,19 @@ struct Kept {
 
 impl Workspace {
     pub(crate) fn new(scratch: usize) -> Result<Self> {
-        Ok(Self { scratch: zeroed(scratch)?, kernels: HashMap::new() })
+        Ok(Self { scratch: zeroed(scratch)?, times: Vec::new(), kernels: HashMap::new() })
+    }
+
+    /// Forgets the last run's times.
+    pub(crate) fn begin_run(&mut self, steps: usize) {
+        self.times.clear();
+        self.times.resize(steps, StepTime::default());
     }
 
     /// The kernel as the algorithm wants it, and the scratch. Prepared when it is used a second time unchanged: what is used
     /// once, as in training or for a single photo, is not worth the memory.
     pub(crate) fn kernel(&mut self, conv: &Conv2d, param: &Param) -> (Option<&PreparedKernel>, &mut [f32]) {
-        let Self { scratch, kernels } = self;
+        let Self { scratch, kernels, .. } = self;
         if conv.prepared_len() == 0 {
             return (None, scratch);
         }

@@ -1,6 +1,7 @@
 //! The door between plans and the machines that run them.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use crate::compile::OptimizerState;
 use crate::plan::{Memory, Plan};
@@ -31,6 +32,20 @@ pub trait Session: Send {
 
     /// Outputs, and the gradients of `sum(output * upstream)`, for a plan of gradients.
     fn gradients(&mut self, inputs: &[&Tensor], upstream: &[&Tensor], step: u64) -> Result<Gradients>;
+
+    /// What each step of the plan took in the last run; empty where that isn't measured.
+    fn step_times(&self) -> &[StepTime] {
+        &[]
+    }
+}
+
+/// What one step of a plan took in a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StepTime {
+    /// In the forward pass, all chunks of the batch together.
+    pub forward: Duration,
+    /// In the backward pass, updates of its weights included.
+    pub backward: Duration,
 }
 
 /// Samples with their targets.

@@ -28,7 +28,7 @@ pub use activation::ActivationFn;
 pub use compile::{Adam, Compiled, Head, Loss, LossKind, Metric, MetricState, Optimizer, OptimizerState, RmsProp, Sgd};
 pub use engraft_kernels::{FillMode, Interpolation};
 pub use error::{Error, Result};
-pub use executor::{Executor, Gradients, LabelledBatch, Session, StepOutput};
+pub use executor::{Executor, Gradients, LabelledBatch, Session, StepOutput, StepTime};
 pub use graph::{Arguments, Graph, SymbolicTensor};
 pub use initializer::{Fan, Initializer};
 pub use layer::{IntoLayer, Layer, LayerDef, LayerDefExt, Shape};

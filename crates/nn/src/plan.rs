@@ -10,12 +10,14 @@ mod lowering;
 mod memory;
 mod op;
 mod program;
+mod work;
 
 pub use buffers::Slot;
 pub use lowering::Lowering;
 pub use memory::Memory;
 pub use op::Op;
 pub use program::{Param, Program, Step, ValueId};
+pub use work::Work;
 
 use std::ops::Range;
 

@@ -9,11 +9,13 @@ mod fit;
 mod history;
 mod memory;
 mod prefetch;
+mod speed;
 mod train;
 
 pub use callback::{BatchEnd, Callback, EpochEnd, Flow, TrainBegin};
 pub use evaluate::Evaluation;
 pub use fit::Fit;
 pub use history::{Averages, History};
-pub use memory::{available_memory, ensure_fits};
-pub use train::{Train, set_threads};
+pub use memory::{available_memory, ensure_fits, peak_memory};
+pub use speed::{LayerSpeed, Speed, Task};
+pub use train::{Train, set_threads, threads};

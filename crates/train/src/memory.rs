@@ -13,16 +13,30 @@ use engraft_nn::{Error, Result};
 /// }
 /// ```
 pub fn available_memory() -> Option<usize> {
-    let kilobytes = |file: &str, field: &str| {
-        let text = std::fs::read_to_string(file).ok()?;
-        let line = text.lines().find_map(|line| line.strip_prefix(field))?;
-        line.trim().trim_end_matches("kB").trim().parse::<usize>().ok()
-    };
-    let free = kilobytes("/proc/meminfo", "MemAvailable:")?;
-    let own = kilobytes("/proc/self/status", "VmRSS:").unwrap_or(0);
-    let machine = free.saturating_add(own).saturating_mul(1024);
+    let free = kernel_counter("/proc/meminfo", "MemAvailable:")?;
+    let own = kernel_counter("/proc/self/status", "VmRSS:").unwrap_or(0);
+    let machine = free.saturating_add(own);
     let group = std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok().and_then(|text| text.trim().parse().ok());
     Some(group.map_or(machine, |group: usize| group.min(machine)))
+}
+
+/// The most bytes this process has had in memory so far; `None` where the system doesn't say (it does on Linux).
+///
+/// ```
+/// if let Some(bytes) = engraft_train::peak_memory() {
+///     assert!(bytes > 0);
+/// }
+/// ```
+pub fn peak_memory() -> Option<usize> {
+    kernel_counter("/proc/self/status", "VmHWM:")
+}
+
+/// A field of a file of the kernel's that holds `Name: 123 kB` a line, in bytes.
+fn kernel_counter(file: &str, field: &str) -> Option<usize> {
+    let text = std::fs::read_to_string(file).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(field))?;
+    let kilobytes: usize = line.trim().trim_end_matches("kB").trim().parse().ok()?;
+    Some(kilobytes.saturating_mul(1024))
 }
 
 /// An error that says what would make it fit, unless `needed` fits into `available` bytes.

@@ -24,6 +24,11 @@ pub fn set_threads(threads: usize) -> Result<()> {
     })
 }
 
+/// How many threads the shared executor works with.
+pub fn threads() -> Result<usize> {
+    Ok(default_executor()?.threads())
+}
+
 /// The executor that is used unless another is given.
 pub(crate) fn default_executor() -> Result<&'static CpuExecutor> {
     if let Some(executor) = EXECUTOR.get() {

@@ -1,0 +1,262 @@
+//! How fast a model runs on this machine.
+
+use std::time::{Duration, Instant};
+
+use engraft_nn::plan::{Memory, Plan, Work};
+use engraft_nn::random::Rng;
+use engraft_nn::{Error, Executor, LabelledBatch, LossKind, Model, Result, Session, StepTime, Tensor};
+
+use crate::epochs::train_step;
+use crate::fit::compiled_of;
+use crate::memory::{available_memory, ensure_fits};
+use crate::train::default_executor;
+
+/// Steps that aren't counted: the first finds memory untouched, and kernels are prepared when they are used again.
+const WARM_UP: usize = 2;
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Task {
+    /// Outputs of a batch.
+    Predict,
+    /// A step of training by what is trainable now.
+    Train,
+}
+
+/// What was measured of a [`Task`] on batches of noise.
+///
+/// ```
+/// use engraft_nn::prelude::*;
+/// use engraft_train::{Speed, Task};
+/// let model = Sequential::new().add(Input::new([8])).add(Dense::new(2).activation(Softmax)).build()?;
+/// model.compile(Sgd::new(0.1), Loss::categorical_crossentropy(), [])?;
+/// let speed = Speed::measure(&model, Task::Train, 4, 3, None)?;
+/// assert_eq!(speed.steps.len(), 3);
+/// // Forward, and the gradient by the kernel: 8 by 2 numbers, 4 samples.
+/// assert_eq!(speed.operations(), 2 * 4 * (2 * 8 * 2));
+/// # Ok::<(), engraft_nn::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Speed {
+    /// Samples a step.
+    pub batch: usize,
+    /// What each step took, in order, after two that aren't counted.
+    pub steps: Vec<Duration>,
+    /// What the plan says that it takes.
+    pub memory: Memory,
+    /// By layer, in the order of the forward pass; empty if the executor doesn't measure that.
+    pub layers: Vec<LayerSpeed>,
+    /// Billions of floating-point operations a second that the executor's threads were found to do at most.
+    pub peak_gflops: f64,
+    /// The instruction set that was used, as `ENGRAFT_ISA` names it.
+    pub isa: &'static str,
+    operations: usize,
+}
+
+/// What was measured of a layer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LayerSpeed {
+    /// The layer's name.
+    pub name: String,
+    /// What it took in the median step.
+    pub time: StepTime,
+    /// Its arithmetic in a step, the whole batch.
+    pub work: Work,
+}
+
+impl Speed {
+    /// Runs two steps that aren't counted, then `steps` that are, of `batch` samples each. Training changes the weights.
+    ///
+    /// # Errors
+    /// No steps, a model of several inputs, a model to train that isn't compiled, a plan that needs more than `limit`
+    /// bytes, or than the machine has free with `None`; what a step itself gives.
+    pub fn measure(model: &Model, task: Task, batch: usize, steps: usize, limit: Option<usize>) -> Result<Self> {
+        if steps == 0 {
+            return Err(Error::new("steps to measure", "at least 1", 0));
+        }
+        let executor = default_executor()?;
+        model.prepared().take();
+        let plan = plan(model, task, batch)?;
+        let memory = executor.memory(&plan);
+        if let Some(limit) = limit.or_else(available_memory) {
+            let with_batch = |batch| Ok(executor.memory(&self::plan(model, task, batch)?).total());
+            ensure_fits(&memory, limit, batch, with_batch)?;
+        }
+        let works: Vec<(String, Work)> = works(&plan, batch);
+        let (x, y) = noise(model, task, batch)?;
+        let mut session = executor.prepare(plan)?;
+        let mut measured = Vec::with_capacity(steps);
+        for _ in 0..WARM_UP {
+            run(model, task, &mut *session, &x, &y)?;
+        }
+        for _ in 0..steps {
+            let began = Instant::now();
+            run(model, task, &mut *session, &x, &y)?;
+            measured.push((began.elapsed(), session.step_times().to_vec()));
+        }
+        let operations = works.iter().map(|(_, work)| work.forward + work.backward).sum();
+        let steps = measured.iter().map(|(time, _)| *time).collect();
+        measured.sort_by_key(|(time, _)| *time);
+        let layers = by_layer(works, &measured[measured.len() / 2].1);
+        let (peak_gflops, isa) = (executor.peak_gflops(), executor.isa());
+        Ok(Self { batch, steps, memory, layers, peak_gflops, isa, operations })
+    }
+
+    /// The median step, in seconds.
+    pub fn seconds_per_step(&self) -> f64 {
+        let mut steps = self.steps.clone();
+        steps.sort();
+        let middle = |index: usize| steps[index].as_secs_f64();
+        // Of an even number the mean of the two in the middle.
+        (middle((steps.len() - 1) / 2) + middle(steps.len() / 2)) / 2.0
+    }
+
+    /// Samples a second, in the median step.
+    pub fn samples_per_second(&self) -> f64 {
+        self.batch as f64 / self.seconds_per_step()
+    }
+
+    /// Floating-point operations of a step, counted as [`Work`] does.
+    pub fn operations(&self) -> usize {
+        self.operations
+    }
+
+    /// Billions of such operations a second. An algorithm that saves some of them may exceed what the machine can do.
+    pub fn gflops(&self) -> f64 {
+        self.operations as f64 / self.seconds_per_step().max(1e-9) / 1e9
+    }
+}
+
+fn plan(model: &Model, task: Task, batch: usize) -> Result<Plan> {
+    match task {
+        Task::Predict => Plan::predict(model, batch),
+        Task::Train => {
+            let compiled = compiled_of(model)?;
+            Plan::train(model, compiled.optimizer, compiled.loss, batch, 0)
+        }
+    }
+}
+
+fn run(model: &Model, task: Task, session: &mut dyn Session, x: &Tensor, y: &Tensor) -> Result<()> {
+    match task {
+        Task::Predict => session.predict(&[x]).map(|_| ()),
+        Task::Train => {
+            let batch = LabelledBatch { inputs: &[x], targets: y, sample_weights: None };
+            train_step(model, session, &batch).map(|_| ())
+        }
+    }
+}
+
+/// Pixels of any brightness, and targets that take the classes in turn, as the loss wants them.
+fn noise(model: &Model, task: Task, batch: usize) -> Result<(Tensor, Tensor)> {
+    if model.inputs().len() != 1 {
+        return Err(Error::new(format_args!("model `{}`", model.name()), "one input", model.inputs().len()));
+    }
+    let shape = |sample: &[usize]| -> Vec<usize> { [&[batch], sample].concat() };
+    let x = shape(model.input_shape());
+    let mut rng = Rng::new(0);
+    let pixels = (0..x.iter().product()).map(|_| rng.uniform(0.0, 255.0)).collect();
+    let x = Tensor::new(x, pixels)?;
+    if task == Task::Predict {
+        return Ok((x, Tensor::zeros([0])));
+    }
+    let classes = model.output_shape().iter().product::<usize>();
+    let class = |sample: usize| sample % classes.max(2);
+    let y = match (compiled_of(model)?.loss.kind(), classes) {
+        (LossKind::CategoricalCrossentropy | LossKind::BinaryCrossentropy, 2..) => {
+            let row = |sample| (0..classes).map(move |unit| f32::from(u8::from(unit == class(sample))));
+            Tensor::new(shape(model.output_shape()), (0..batch).flat_map(row).collect())?
+        }
+        _ => Tensor::new([batch, 1], (0..batch).map(|sample| class(sample) as f32).collect())?,
+    };
+    Ok((x, y))
+}
+
+/// Each step's layer and its arithmetic for the whole batch.
+fn works(plan: &Plan, batch: usize) -> Vec<(String, Work)> {
+    let of_batch = |work: Work| Work { forward: batch * work.forward, backward: batch * work.backward };
+    let steps = plan.program().steps.iter().enumerate();
+    steps.map(|(index, step)| (step.layer.clone(), of_batch(plan.work(index)))).collect()
+}
+
+/// Steps of one layer that follow each other, together.
+fn by_layer(works: Vec<(String, Work)>, times: &[StepTime]) -> Vec<LayerSpeed> {
+    let mut layers: Vec<LayerSpeed> = Vec::new();
+    for ((name, work), time) in works.into_iter().zip(times) {
+        match layers.last_mut().filter(|last| last.name == name) {
+            Some(last) => {
+                last.time.forward += time.forward;
+                last.time.backward += time.backward;
+                last.work.forward += work.forward;
+                last.work.backward += work.backward;
+            }
+            None => layers.push(LayerSpeed { name, time: *time, work }),
+        }
+    }
+    layers
+}
+
+#[cfg(test)]
+mod tests {
+    use engraft_nn::prelude::*;
+
+    use super::*;
+
+    fn model(units: usize, loss: Loss) -> Model {
+        let layers = Sequential::new().add(Input::new([2, 2, 3])).add(Flatten::new());
+        let model = layers.add(Dense::new(4).activation(Relu).named("hidden")).add(Dense::new(units).named("top"));
+        let model = model.build().unwrap();
+        model.compile(Sgd::new(1e-6), loss.from_logits(true), []).unwrap();
+        model
+    }
+
+    #[test]
+    fn every_loss_has_targets() {
+        for (units, loss) in [
+            (3, Loss::categorical_crossentropy()),
+            (3, Loss::sparse_categorical_crossentropy()),
+            (1, Loss::binary_crossentropy()),
+        ] {
+            let speed = Speed::measure(&model(units, loss), Task::Train, 4, 2, None).unwrap();
+            assert_eq!((speed.batch, speed.steps.len()), (4, 2));
+        }
+    }
+
+    #[test]
+    fn layers_stand_in_order_with_their_arithmetic() {
+        let model = model(3, Loss::categorical_crossentropy());
+        model.get_layer("hidden").unwrap().set_trainable(false);
+        let speed = Speed::measure(&model, Task::Train, 2, 1, None).unwrap();
+        let names: Vec<&str> = speed.layers.iter().map(|layer| layer.name.as_str()).collect();
+        assert_eq!(names[names.len() - 2..], ["hidden", "top"]);
+        let [.., hidden, top] = &speed.layers[..] else { panic!("two layers") };
+        assert_eq!(hidden.work, Work { forward: 2 * 2 * 12 * 4, backward: 0 });
+        assert_eq!(hidden.time.backward, Duration::ZERO);
+        assert_eq!(top.work, Work { forward: 2 * 2 * 4 * 3, backward: 2 * 2 * 4 * 3 });
+    }
+
+    #[test]
+    fn the_median_is_in_the_middle() {
+        let steps = |millis: &[u64]| millis.iter().map(|&n| Duration::from_millis(n)).collect();
+        let speed = |millis| Speed {
+            batch: 8,
+            steps: steps(millis),
+            memory: Memory::default(),
+            layers: Vec::new(),
+            peak_gflops: 0.0,
+            isa: "portable",
+            operations: 0,
+        };
+        assert_eq!(speed(&[9000, 1000, 2000]).seconds_per_step(), 2.0);
+        assert_eq!(speed(&[4000, 1000, 2000, 9000]).seconds_per_step(), 3.0);
+        assert_eq!(speed(&[2000]).samples_per_second(), 4.0);
+    }
+
+    #[test]
+    fn what_cannot_be_measured_says_why() {
+        let model = model(3, Loss::categorical_crossentropy());
+        let error = |steps, limit| Speed::measure(&model, Task::Predict, 4, steps, limit).unwrap_err().to_string();
+        assert!(error(0, None).contains("at least 1"));
+        assert!(error(1, Some(16)).contains("memory"), "{}", error(1, Some(16)));
+    }
+}
