@@ -1,7 +1,5 @@
 //! What files are said to hold.
 
-#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
 use std::path::{Path, PathBuf};
 
 use engraft_formats::inspect::{Contents, inspect};
