@@ -1,4 +1,4 @@
-//! Files of models and arrays: Keras archives and HDF5, safetensors, NumPy, and weights out of ONNX.
+//! Files of models and arrays: Keras archives and HDF5, safetensors, NumPy, and ONNX.
 
 mod archive;
 pub mod atomic;

@@ -1,0 +1,86 @@
+//! Models and what they predict, on their way to onnxruntime.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use engraft::formats::onnx::{self, OnnxOptions};
+use engraft::prelude::*;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// A folder that `check.py` goes through.
+pub(crate) struct Bench {
+    folder: TempDir,
+    cases: Vec<Value>,
+    runs: usize,
+}
+
+/// A model in the bench, to which runs are added.
+pub(crate) struct BenchCase<'a> {
+    folder: PathBuf,
+    case: &'a mut Value,
+    runs: &'a mut usize,
+}
+
+impl Bench {
+    pub(crate) fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap(), cases: Vec::new(), runs: 0 }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.cases.len()
+    }
+
+    /// Exports a model; its outputs may differ by `tolerance` of their largest, or of 1.
+    pub(crate) fn case(
+        &mut self,
+        name: &str,
+        model: &Model,
+        options: &OnnxOptions<'_>,
+        tolerance: f32,
+    ) -> BenchCase<'_> {
+        let file = format!("{name}.onnx");
+        onnx::save(model, &self.folder.path().join(&file), options).unwrap();
+        self.cases.push(json!({"model": file, "metadata": {}, "tolerance": tolerance, "runs": []}));
+        let folder = self.folder.path().to_owned();
+        BenchCase { folder, case: self.cases.last_mut().unwrap(), runs: &mut self.runs }
+    }
+
+    /// Runs everything in onnxruntime.
+    pub(crate) fn check(self) {
+        let Some(python) = std::env::var_os("ENGRAFT_PEER_PYTHON") else {
+            eprintln!("SKIPPED: ENGRAFT_PEER_PYTHON names no Python with onnx and onnxruntime");
+            return;
+        };
+        std::fs::write(self.folder.path().join("cases.json"), json!(self.cases).to_string()).unwrap();
+        let program = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/onnxruntime/check.py");
+        let output =
+            Command::new(python).arg(program).arg(self.folder.path()).stderr(Stdio::inherit()).output().unwrap();
+        let agreed = String::from_utf8(output.stdout).unwrap();
+        assert_eq!((agreed.trim(), output.status.success()), (self.runs.to_string().as_str(), true));
+    }
+}
+
+impl BenchCase<'_> {
+    /// An entry that the file's metadata must hold.
+    pub(crate) fn metadata(&mut self, key: &str, value: &str) {
+        self.case["metadata"][key] = value.into();
+    }
+
+    /// What the model must answer to `inputs`.
+    pub(crate) fn run(&mut self, inputs: &[&Tensor], outputs: &[&Tensor]) {
+        *self.runs += 1;
+        let run = *self.runs;
+        let arrays = |kind: &str, tensors: &[&Tensor]| -> Vec<Value> {
+            let write = |(index, tensor): (usize, &&Tensor)| {
+                let file = format!("{run}_{kind}_{index}.f32");
+                let bytes: Vec<u8> = tensor.data().iter().flat_map(|value| value.to_le_bytes()).collect();
+                std::fs::write(self.folder.join(&file), bytes).unwrap();
+                json!({"file": file, "shape": tensor.shape()})
+            };
+            tensors.iter().enumerate().map(write).collect()
+        };
+        let described = json!({"inputs": arrays("x", inputs), "outputs": arrays("y", outputs)});
+        self.case["runs"].as_array_mut().unwrap().push(described);
+    }
+}

@@ -1,0 +1,54 @@
+"""Runs the ONNX files of a folder in onnxruntime and compares what they predict with what is written beside them.
+
+`cases.json` is a list of {"model", "metadata", "tolerance", "runs": [{"inputs", "outputs"}]}; an array there is
+{"file", "shape"}, little-endian f32. Prints how many runs agreed; the first that doesn't ends the program with an error.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+
+folder = Path(sys.argv[1])
+
+
+def array(described):
+    return np.fromfile(folder / described["file"], "<f4").reshape(described["shape"])
+
+
+def check(case):
+    path = str(folder / case["model"])
+    onnx.checker.check_model(path, full_check=True)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    for node in [*session.get_inputs(), *session.get_outputs()]:
+        assert node.shape[0] == "batch", f"{node.name}: the batch is not open: {node.shape}"
+    found = session.get_modelmeta().custom_metadata_map
+    assert case["metadata"].items() <= found.items(), f"metadata {found}"
+    for run in case["runs"]:
+        inputs = [array(input) for input in run["inputs"]]
+        names = [input.name for input in session.get_inputs()]
+        assert len(names) == len(inputs), f"inputs {names}"
+        outputs = session.run(None, dict(zip(names, inputs)))
+        assert len(outputs) == len(run["outputs"]), f"{len(outputs)} outputs"
+        for output, described in zip(outputs, run["outputs"]):
+            expected = array(described)
+            assert output.shape == expected.shape, f"shape {output.shape}, expected {expected.shape}"
+            error = np.abs(output - expected).max() / max(1.0, np.abs(expected).max())
+            assert error <= case["tolerance"], f"off by {error}"
+
+
+failed = runs = 0
+for case in json.loads((folder / "cases.json").read_text()):
+    try:
+        check(case)
+        runs += len(case["runs"])
+    except Exception as error:
+        print(f"{case['model']}: {error}", file=sys.stderr)
+        failed += 1
+print(runs)
+sys.exit(failed > 0)

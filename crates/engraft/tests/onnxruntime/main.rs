@@ -1,0 +1,110 @@
+//! ONNX files predict in onnxruntime what their models predict here and in Keras, and `onnx.checker` finds no fault.
+
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod bench;
+
+use std::path::{Path, PathBuf};
+
+use bench::Bench;
+use engraft::data::decode;
+use engraft::formats::onnx::OnnxOptions;
+use engraft::formats::{Precision, keras};
+use engraft::layers::from_config;
+use engraft::prelude::*;
+use engraft::recipe::Classifier;
+use engraft_golden::Case;
+
+/// What isn't offered at all, by the word that says so.
+const REFUSED: &[&str] = &["max_value", "threshold", "axis"];
+
+/// f32 sums in another order.
+const TOLERANCE: f32 = 1e-5;
+
+#[test]
+fn every_layer_of_the_golden_values() {
+    let mut bench = Bench::new();
+    for case in engraft_golden::cases("layers").iter().filter(|case| !case.get("training").as_bool().unwrap()) {
+        let Some(model) = layer_model(case) else { continue };
+        let arrays = case.arrays();
+        let inputs: Vec<&Tensor> = case.names("inputs").into_iter().map(|name| arrays.get(name)).collect();
+        bench.case(case.name(), &model, &OnnxOptions::default(), TOLERANCE).run(&inputs, &[arrays.get("y")]);
+    }
+    assert!(bench.len() > 130, "only {} layers", bench.len());
+    bench.check();
+}
+
+/// The layer of a case between inputs and output, with its weights.
+fn layer_model(case: &Case) -> Option<Model> {
+    let layer = case.get("layer");
+    let layer = from_config(layer["class_name"].as_str().unwrap(), layer["config"].as_object().unwrap().clone());
+    let arrays = case.arrays();
+    let symbols: Vec<SymbolicTensor> =
+        case.names("inputs").into_iter().map(|name| Input::new(&arrays.get(name).shape()[1..])).collect();
+    let made = layer.and_then(|layer| layer.call(&symbols));
+    let output = match made {
+        Ok(output) => output,
+        Err(error) if REFUSED.iter().any(|word| error.to_string().contains(word)) => return None,
+        Err(error) => panic!("{}: {error}", case.name()),
+    };
+    for (weight, name) in output.layer().weights().iter().zip(case.names("weights")) {
+        weight.set(arrays.get(name).data().to_vec()).unwrap();
+    }
+    Some(Model::new(&symbols, &output).unwrap())
+}
+
+#[test]
+fn every_model_of_the_golden_values() {
+    let mut bench = Bench::new();
+    for case in engraft_golden::cases("models") {
+        let file = case.get("file").as_str().unwrap();
+        if !file.ends_with(".keras") || !case.get("weights_file").is_null() {
+            continue;
+        }
+        let model = keras::load_model(&case.path(file)).unwrap();
+        let arrays = case.arrays();
+        let (x, y) = (arrays.get("x"), arrays.get("y"));
+        bench.case(case.name(), &model, &OnnxOptions::default(), TOLERANCE).run(&[x], &[y]);
+        // f16 keeps 11 bits of a weight: half a thousandth of it at most is lost.
+        let options = OnnxOptions { precision: Precision::F16, ..OnnxOptions::default() };
+        bench.case(&format!("{}_f16", case.name()), &model, &options, 2e-3).run(&[x], &[y]);
+    }
+    assert!(bench.len() >= 20, "only {} models", bench.len());
+    bench.check();
+}
+
+fn assets(path: &str) -> Option<PathBuf> {
+    let found = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets").join(path);
+    if !found.exists() {
+        eprintln!("SKIPPED: assets/{path} is missing; `cargo xtask assets` and `cargo xtask demo` bring it");
+        return None;
+    }
+    Some(found)
+}
+
+#[test]
+fn a_trained_vgg16_on_photos() {
+    let (Some(model), Some(folder)) = (assets("demo/imagenet.keras"), assets("food5-test/fish")) else { return };
+    let classifier = Classifier::load(&model).unwrap();
+    let &[height, width, _] = &classifier.model().input_shape()[..] else { panic!("no model for photos") };
+    let mut photos: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    photos.sort();
+    let batch = |photos: &[PathBuf]| {
+        let pixels = photos.iter().flat_map(|photo| decode(photo).unwrap().resize(height, width)).collect();
+        Tensor::new([photos.len(), height, width, 3], pixels).unwrap()
+    };
+    let (one, five) = (batch(&photos[..1]), batch(&photos[1..6]));
+
+    let mut bench = Bench::new();
+    let names = classifier.classes();
+    for (name, precision, tolerance) in [("f32", Precision::F32, 1e-5), ("f16", Precision::F16, 2e-3)] {
+        let options = OnnxOptions { precision, class_names: names, metadata: &[] };
+        let mut case = bench.case(name, classifier.model(), &options, tolerance);
+        case.metadata("class_names", &serde_json::to_string(names).unwrap());
+        case.metadata("input_size", &format!("[{height},{width}]"));
+        for x in [&one, &five] {
+            case.run(&[x], &[&classifier.model().predict(x, 8).unwrap()]);
+        }
+    }
+    bench.check();
+}

@@ -1,0 +1,67 @@
+//! Activation functions as ONNX operators.
+
+use std::f32::consts::{FRAC_1_SQRT_2, FRAC_2_PI};
+
+use engraft_kernels::Activation;
+
+use super::graph::GraphBuilder;
+use super::proto::AttributeProto;
+
+/// Applies a function to a tensor, element by element.
+pub(super) fn activation(g: &mut GraphBuilder<'_>, function: Activation, x: String) -> String {
+    let x = x.as_str();
+    let float = |name, value| vec![AttributeProto::float(name, value)];
+    match function {
+        Activation::Linear => x.into(),
+        Activation::Relu => g.node("Relu", &[x], vec![]),
+        Activation::Relu6 => {
+            let (low, high) = (g.scalar(0.0), g.scalar(6.0));
+            g.node("Clip", &[x, &low, &high], vec![])
+        }
+        Activation::LeakyRelu { negative_slope } => g.node("LeakyRelu", &[x], float("alpha", negative_slope)),
+        Activation::Elu { alpha } => g.node("Elu", &[x], float("alpha", alpha)),
+        // Its constants are the operator's defaults.
+        Activation::Selu => g.node("Selu", &[x], vec![]),
+        Activation::Sigmoid => g.node("Sigmoid", &[x], vec![]),
+        Activation::HardSigmoid => g.node("HardSigmoid", &[x], float("alpha", 1.0 / 6.0)),
+        Activation::Tanh => g.node("Tanh", &[x], vec![]),
+        Activation::Softplus => g.node("Softplus", &[x], vec![]),
+        Activation::Softsign => g.node("Softsign", &[x], vec![]),
+        Activation::Exponential => g.node("Exp", &[x], vec![]),
+        Activation::Silu => {
+            let gate = g.node("Sigmoid", &[x], vec![]);
+            g.node("Mul", &[x, &gate], vec![])
+        }
+        Activation::HardSilu => g.node("HardSwish", &[x], vec![]),
+        Activation::Gelu { approximate } => gelu(g, x, approximate),
+        Activation::Mish => {
+            let softplus = g.node("Softplus", &[x], vec![]);
+            let gate = g.node("Tanh", &[&softplus], vec![]);
+            g.node("Mul", &[x, &gate], vec![])
+        }
+    }
+}
+
+/// `x / 2 * (1 + erf(x / sqrt 2))`, or with `tanh(sqrt(2 / pi) * (x + 0.044715 x^3))` in place of `erf`: the operator of
+/// this name is younger than the rest.
+fn gelu(g: &mut GraphBuilder<'_>, x: &str, approximate: bool) -> String {
+    let half = g.scalar(0.5);
+    let one = g.scalar(1.0);
+    let sign = if approximate {
+        let square = g.node("Mul", &[x, x], vec![]);
+        let cube = g.node("Mul", &[&square, x], vec![]);
+        let share = g.scalar(0.044_715);
+        let cube = g.node("Mul", &[&cube, &share], vec![]);
+        let inner = g.node("Add", &[x, &cube], vec![]);
+        let scale = g.scalar(FRAC_2_PI.sqrt());
+        let inner = g.node("Mul", &[&inner, &scale], vec![]);
+        g.node("Tanh", &[&inner], vec![])
+    } else {
+        let scale = g.scalar(FRAC_1_SQRT_2);
+        let inner = g.node("Mul", &[x, &scale], vec![]);
+        g.node("Erf", &[&inner], vec![])
+    };
+    let share = g.node("Add", &[&sign, &one], vec![]);
+    let product = g.node("Mul", &[x, &share], vec![]);
+    g.node("Mul", &[&product, &half], vec![])
+}

@@ -1,0 +1,241 @@
+//! A program's operations as ONNX nodes.
+
+use engraft_kernels::{Interpolation, PoolKind};
+use engraft_nn::plan::{Op, Step, ValueId};
+use engraft_nn::{Error, Result};
+
+use super::activation::activation;
+use super::graph::Layout::{ChannelsFirst, ChannelsLast};
+use super::graph::{GraphBuilder, Layout, Made};
+use super::proto::AttributeProto;
+
+/// Adds what computes a step.
+///
+/// # Errors
+/// An operation of training.
+pub(super) fn operation(g: &mut GraphBuilder<'_>, step: &Step) -> Result<Made> {
+    let input = step.inputs[0];
+    let (tensor, layout) = match &step.op {
+        Op::Conv2d { .. } => convolution(g, step),
+        Op::Dense => dense(g, step),
+        Op::Pool2d { kind, size, stride, pad } => {
+            let x = g.read(input, ChannelsFirst);
+            let op_type = if *kind == PoolKind::Max { "MaxPool" } else { "AveragePool" };
+            let window = Window { reach: *size, stride: *stride, pad: *pad };
+            (g.node(op_type, &[&x], window.attributes(g, step, *size)), ChannelsFirst)
+        }
+        Op::GlobalPool { kind } => global_pool(g, *kind, step),
+        Op::BatchNorm { batch_statistics: false, .. } => batch_norm(g, step),
+        Op::Activation(function) => {
+            let (x, layout) = anyhow(g, input);
+            (activation(g, *function, x), layout)
+        }
+        Op::Softmax => {
+            let (x, layout) = anyhow(g, input);
+            let axis = channel_axis(g, input, layout);
+            (g.node("Softmax", &[&x], vec![AttributeProto::int("axis", axis as i64)]), layout)
+        }
+        Op::Add => {
+            let (terms, layout) = alike(g, &step.inputs);
+            let op_type = if terms.len() == 2 { "Add" } else { "Sum" };
+            (g.node(op_type, &terms.iter().map(String::as_str).collect::<Vec<_>>(), vec![]), layout)
+        }
+        Op::Concatenate { axis } => {
+            let (parts, layout) = alike(g, &step.inputs);
+            let axis = layout.axis(g.shape(input).len(), *axis) as i64;
+            let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+            (g.node("Concat", &parts, vec![AttributeProto::int("axis", axis)]), layout)
+        }
+        Op::Pad2d { pad: [[top, bottom], [left, right]] } => {
+            let x = g.read(input, ChannelsFirst);
+            let pads = g.ints("pads", [0, 0, *top, *left, 0, 0, *bottom, *right]);
+            (g.node("Pad", &[&x, &pads], vec![]), ChannelsFirst)
+        }
+        Op::Reshape => (reshape(g, step), ChannelsLast),
+        Op::ScaleShift { scale, shift } => scale_shift(g, input, scale, shift),
+        Op::ReverseChannels => {
+            // Whole planes change places where the channels come first.
+            let layout = if g.shape(input).len() < 2 { ChannelsLast } else { ChannelsFirst };
+            let x = g.read(input, layout);
+            let axis = channel_axis(g, input, layout);
+            let channels = g.shape(input).last().copied().unwrap_or(0);
+            let backwards = g.ints("channels", (0..channels).rev());
+            (g.node("Gather", &[&x, &backwards], vec![AttributeProto::int("axis", axis as i64)]), layout)
+        }
+        Op::Resize { interpolation } => (resize(g, *interpolation, step), ChannelsFirst),
+        op @ (Op::Dropout { .. } | Op::RandomTransform { .. } | Op::BatchNorm { batch_statistics: true, .. }) => {
+            let place = format_args!("layer `{}`", step.layer);
+            return Err(Error::new(place, "an operation of prediction", format_args!("{op:?}")));
+        }
+    };
+    Ok((activation(g, step.activation, tensor), layout))
+}
+
+/// A value in the layout it is in.
+fn anyhow(g: &mut GraphBuilder<'_>, value: ValueId) -> Made {
+    let layout = g.layout(&[value]);
+    (g.read(value, layout), layout)
+}
+
+/// Several values in one layout.
+fn alike(g: &mut GraphBuilder<'_>, values: &[ValueId]) -> (Vec<String>, Layout) {
+    let layout = g.layout(values);
+    (values.iter().map(|&value| g.read(value, layout)).collect(), layout)
+}
+
+fn channel_axis(g: &GraphBuilder<'_>, value: ValueId, layout: Layout) -> usize {
+    let rank = g.shape(value).len();
+    layout.axis(rank, rank.saturating_sub(1))
+}
+
+/// What windows over an image read.
+struct Window {
+    /// Pixels from the first tap to the last, both counted.
+    reach: [usize; 2],
+    stride: [usize; 2],
+    /// Top and left.
+    pad: [usize; 2],
+}
+
+impl Window {
+    /// Kernel, strides, and pads on all four sides: the last ones are what the windows reach beyond the image.
+    fn attributes(&self, g: &GraphBuilder<'_>, step: &Step, kernel: [usize; 2]) -> Vec<AttributeProto> {
+        let (input, output) = (g.shape(step.inputs[0]), g.shape(step.output));
+        let end = |axis: usize| {
+            let read = output[axis].saturating_sub(1) * self.stride[axis] + self.reach[axis];
+            read.saturating_sub(input[axis] + self.pad[axis])
+        };
+        vec![
+            AttributeProto::ints("kernel_shape", &kernel),
+            AttributeProto::ints("strides", &self.stride),
+            AttributeProto::ints("pads", &[self.pad[0], self.pad[1], end(0), end(1)]),
+        ]
+    }
+}
+
+fn convolution(g: &mut GraphBuilder<'_>, step: &Step) -> Made {
+    let Op::Conv2d { kernel, stride, dilation, pad, groups } = step.op else {
+        unreachable!("called for convolutions only");
+    };
+    let x = g.read(step.inputs[0], ChannelsFirst);
+    let mut inputs = vec![x];
+    for param in &step.weights {
+        inputs.push(match param.weight.shape() {
+            &[height, width, channels, filters] => {
+                g.weight(&param.weight, &[3, 2, 0, 1], vec![filters, channels, height, width])
+            }
+            bias => g.weight(&param.weight, &[0], bias.to_vec()),
+        });
+    }
+    let reach = [0, 1].map(|axis| (kernel[axis] - 1) * dilation[axis] + 1);
+    let mut attributes = Window { reach, stride, pad }.attributes(g, step, kernel);
+    attributes.push(AttributeProto::ints("dilations", &dilation));
+    attributes.push(AttributeProto::int("group", groups as i64));
+    let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
+    (g.node("Conv", &inputs, attributes), ChannelsFirst)
+}
+
+fn dense(g: &mut GraphBuilder<'_>, step: &Step) -> Made {
+    let input = step.inputs[0];
+    let x = g.read(input, ChannelsLast);
+    let mut weights = Vec::new();
+    for param in &step.weights {
+        let shape = param.weight.shape();
+        weights.push(g.weight(&param.weight, if shape.len() == 2 { &[0, 1] } else { &[0] }, shape.to_vec()));
+    }
+    // Gemm takes matrices only.
+    let product = match &weights[..] {
+        [kernel, bias] if g.shape(input).len() == 1 => g.node("Gemm", &[&x, kernel, bias], vec![]),
+        [kernel, bias] => {
+            let product = g.node("MatMul", &[&x, kernel], vec![]);
+            g.node("Add", &[&product, bias], vec![])
+        }
+        weights => g.node("MatMul", &[&x, &weights[0]], vec![]),
+    };
+    (product, ChannelsLast)
+}
+
+fn global_pool(g: &mut GraphBuilder<'_>, kind: PoolKind, step: &Step) -> Made {
+    let x = g.read(step.inputs[0], ChannelsFirst);
+    let op_type = if kind == PoolKind::Max { "GlobalMaxPool" } else { "GlobalAveragePool" };
+    let pooled = g.node(op_type, &[&x], vec![]);
+    if g.shape(step.output).len() == 1 {
+        return (g.node("Flatten", &[&pooled], vec![]), ChannelsLast);
+    }
+    (pooled, ChannelsFirst)
+}
+
+fn batch_norm(g: &mut GraphBuilder<'_>, step: &Step) -> Made {
+    let Op::BatchNorm { epsilon, scale, center, .. } = step.op else {
+        unreachable!("called for batch normalisation only");
+    };
+    let input = step.inputs[0];
+    let x = g.read(input, ChannelsFirst);
+    let channels = g.shape(input).last().copied().unwrap_or(1);
+    let mut weights = step.weights.iter();
+    let mut inputs = vec![x];
+    for (present, name, absent) in [(scale, "gamma", 1.0), (center, "beta", 0.0)] {
+        inputs.push(match if present { weights.next() } else { None } {
+            Some(param) => g.weight(&param.weight, &[0], vec![channels]),
+            None => g.floats(name, vec![channels], vec![absent; channels]),
+        });
+    }
+    for statistics in weights {
+        inputs.push(g.weight(&statistics.weight, &[0], vec![channels]));
+    }
+    let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
+    (g.node("BatchNormalization", &inputs, vec![AttributeProto::float("epsilon", epsilon)]), ChannelsFirst)
+}
+
+fn reshape(g: &mut GraphBuilder<'_>, step: &Step) -> String {
+    let x = g.read(step.inputs[0], ChannelsLast);
+    match &g.shape(step.output)[..] {
+        shape if shape == &g.shape(step.inputs[0])[..] => x,
+        [_] => g.node("Flatten", &[&x], vec![]),
+        shape => {
+            // A zero stands for the input's own size: here, of the batch.
+            let shape = g.ints("shape", std::iter::once(0).chain(shape.iter().copied()));
+            g.node("Reshape", &[&x, &shape], vec![])
+        }
+    }
+}
+
+fn scale_shift(g: &mut GraphBuilder<'_>, input: ValueId, scale: &[f32], shift: &[f32]) -> Made {
+    let (mut x, layout) = anyhow(g, input);
+    for (op_type, name, values, nothing) in [("Mul", "scale", scale, 1.0), ("Add", "shift", shift, 0.0)] {
+        if values.iter().all(|&value| value == nothing) {
+            continue;
+        }
+        let operand = if values.iter().all(|value| value == &values[0]) {
+            g.scalar(values[0])
+        } else {
+            // Axes after the channels' that the same number holds for.
+            let after = if layout == ChannelsFirst { g.shape(input).len() - 1 } else { 0 };
+            let dims = std::iter::once(values.len()).chain(std::iter::repeat_n(1, after)).collect();
+            g.floats(name, dims, values.to_vec())
+        };
+        x = g.node(op_type, &[&x, &operand], vec![]);
+    }
+    (x, layout)
+}
+
+/// TensorFlow's half-pixel centres are ONNX's; its nearest pixel rounds halves up.
+///
+/// Sizes are given for all four axes, the batch's and the channels' out of the input: onnxruntime 1.32 fails on a
+/// Resize of two axes that stands between transpositions.
+fn resize(g: &mut GraphBuilder<'_>, interpolation: Interpolation, step: &Step) -> String {
+    let x = g.read(step.inputs[0], ChannelsFirst);
+    let shape = g.shape(step.output);
+    let kept = g.node("Shape", &[&x], vec![AttributeProto::int("end", 2)]);
+    let size = g.ints("size", [shape[0], shape[1]]);
+    let sizes = g.node("Concat", &[&kept, &size], vec![AttributeProto::int("axis", 0)]);
+    let mut attributes = vec![AttributeProto::string("coordinate_transformation_mode", "half_pixel")];
+    match interpolation {
+        Interpolation::Bilinear => attributes.push(AttributeProto::string("mode", "linear")),
+        Interpolation::Nearest => {
+            attributes.push(AttributeProto::string("mode", "nearest"));
+            attributes.push(AttributeProto::string("nearest_mode", "round_prefer_ceil"));
+        }
+    }
+    g.node("Resize", &[&x, "", "", &sizes], attributes)
+}

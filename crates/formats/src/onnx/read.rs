@@ -1,0 +1,205 @@
+//! Weights out of ONNX files: the initializers of a graph, nothing of its operators.
+//!
+//! A model is a protobuf message that holds a graph, which holds tensors. The way down to them is
+//! walked over the bytes without decoding what stands beside it, so nothing in a file makes this
+//! reader recurse, and one tensor at a time is copied.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use super::MAX_FILE_LEN;
+use super::stored::{MAX_INITIALIZERS, stored};
+
+/// A named weight of a graph.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Initializer {
+    /// Its name in the graph.
+    pub name: String,
+    /// Its shape; empty for a scalar. Convolution kernels are `[out, in, height, width]`.
+    pub shape: Vec<usize>,
+    /// Its values, row-major.
+    pub values: Vec<f32>,
+}
+
+/// Why no weights came out of an ONNX file.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OnnxError {
+    /// The file can't be read.
+    #[error("cannot read: {0}")]
+    Read(#[from] std::io::Error),
+    /// The file is larger than a protobuf message can be.
+    #[error("{len} bytes, more than the {MAX_FILE_LEN} that an ONNX file can have")]
+    TooLarge {
+        /// Its length.
+        len: u64,
+    },
+    /// A protobuf number has no end, or more than 64 bits.
+    #[error("not an ONNX model, or a damaged one: a number has no end, or more than 64 bits")]
+    Number,
+    /// A protobuf field ends after the message it is in.
+    #[error("not an ONNX model, or a damaged one: field {field} is malformed or reaches beyond its message")]
+    Field {
+        /// The number of the field.
+        field: u64,
+    },
+    /// More initializers than any model has.
+    #[error("more than {MAX_INITIALIZERS} initializers")]
+    TooMany,
+    /// The model has no graph, as a random file that happens to decode.
+    #[error("not an ONNX model: it holds no graph")]
+    NoGraph,
+    /// The values of this initializer stand in another file.
+    #[error(
+        "initializer `{name}`: its values are in another file, which is never read; export the model into one file"
+    )]
+    External {
+        /// The initializer.
+        name: String,
+    },
+    /// The shape of this initializer isn't one, or its values don't fill it.
+    #[error("initializer `{name}`: shape {shape:?} doesn't hold {received} values")]
+    Shape {
+        /// The initializer.
+        name: String,
+        /// The shape as declared.
+        shape: Vec<i64>,
+        /// The number of values found.
+        received: usize,
+    },
+}
+
+/// The f32 and f16 initializers of the graph in an ONNX file, in its order. Those of other types, such
+/// as the shapes of reshapes, are left out.
+///
+/// # Errors
+/// [`OnnxError`], when the file isn't a readable ONNX model or keeps its weights elsewhere.
+pub fn initializers(path: &Path) -> Result<Vec<Initializer>, OnnxError> {
+    initializers_from_bytes(&read_file(path)?)
+}
+
+/// The initializers of the graph in an ONNX model held in memory. See [`initializers`].
+///
+/// # Errors
+/// As [`initializers`].
+pub fn initializers_from_bytes(bytes: &[u8]) -> Result<Vec<Initializer>, OnnxError> {
+    stored(bytes)?
+        .iter()
+        .filter(|tensor| tensor.is_float())
+        .map(|tensor| {
+            Ok(Initializer { name: tensor.name.to_owned(), values: tensor.values()?, shape: tensor.shape()? })
+        })
+        .collect()
+}
+
+/// A file of a length that a model can have.
+pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, OnnxError> {
+    let file = File::open(path)?;
+    let len = file.metadata()?.len();
+    if len >= MAX_FILE_LEN {
+        return Err(OnnxError::TooLarge { len });
+    }
+    let mut bytes = Vec::new();
+    file.take(MAX_FILE_LEN).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message;
+
+    use super::*;
+    use crate::onnx::proto::{FLOAT, FLOAT16, TensorProto};
+
+    fn tensor(name: &str, dims: &[i64]) -> TensorProto {
+        TensorProto { name: name.into(), dims: dims.into(), data_type: FLOAT, ..Default::default() }
+    }
+
+    /// A length-delimited field.
+    fn field(number: u8, contents: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![number << 3 | 2];
+        prost::encode_length_delimiter(contents.len(), &mut bytes).unwrap();
+        bytes.extend(contents);
+        bytes
+    }
+
+    fn model(initializers: &[TensorProto]) -> Vec<u8> {
+        let graph: Vec<u8> = initializers.iter().flat_map(|tensor| field(5, &tensor.encode_to_vec())).collect();
+        field(7, &graph)
+    }
+
+    #[test]
+    fn values_come_raw_or_as_floats() {
+        let raw = [1.5f32, -2.0].iter().flat_map(|value| value.to_le_bytes()).collect();
+        let bytes = model(&[
+            TensorProto { raw_data: raw, ..tensor("kernel", &[2, 1]) },
+            TensorProto { float_data: vec![3.0], ..tensor("scalar", &[]) },
+            TensorProto { data_type: 7, ..tensor("shape of a reshape", &[4]) },
+            tensor("empty", &[0, 3]),
+            TensorProto { data_type: FLOAT16, raw_data: vec![0x00, 0xbc], ..tensor("half", &[1]) },
+        ]);
+        let found = initializers_from_bytes(&bytes).unwrap();
+        let expected: [(&str, &[usize], &[f32]); 4] = [
+            ("kernel", &[2, 1], &[1.5, -2.0]),
+            ("scalar", &[], &[3.0]),
+            ("empty", &[0, 3], &[]),
+            ("half", &[1], &[-1.0]),
+        ];
+        assert_eq!(found.len(), expected.len());
+        for (found, (name, shape, values)) in found.iter().zip(expected) {
+            assert_eq!((found.name.as_str(), &found.shape[..], &found.values[..]), (name, shape, values));
+        }
+    }
+
+    /// The file is the `onnx` package's (`tests/data/generate.py`), with operators, an integer
+    /// initializer, inputs and outputs around the weights.
+    #[test]
+    fn a_file_of_the_onnx_package() {
+        let found = initializers_from_bytes(include_bytes!("../../tests/data/small.onnx")).unwrap();
+        let expected = [
+            Initializer { name: "kernel".into(), shape: vec![2, 3], values: vec![0.0, 1.0, 2.0, 3.0, 4.0, 5.0] },
+            Initializer { name: "bias".into(), shape: vec![3], values: vec![0.5, -1.0, 2.0] },
+        ];
+        assert_eq!(found, expected);
+        let error = initializers_from_bytes(include_bytes!("../../tests/data/external.onnx")).unwrap_err();
+        assert!(matches!(&error, OnnxError::External { name } if name == "kernel"), "{error:?}");
+    }
+
+    #[test]
+    fn shapes_that_hold_no_such_values_are_refused() {
+        for dims in [&[3][..], &[-2], &[i64::MAX, i64::MAX], &[2, 0]] {
+            let bytes = model(&[TensorProto { float_data: vec![1.0, 2.0], ..tensor("kernel", dims) }]);
+            let error = initializers_from_bytes(&bytes).unwrap_err();
+            assert!(matches!(error, OnnxError::Shape { received: 2, .. }), "{dims:?}: {error:?}");
+        }
+        let bytes = model(&[TensorProto { raw_data: vec![0; 5], ..tensor("kernel", &[1]) }]);
+        assert!(matches!(initializers_from_bytes(&bytes), Err(OnnxError::Shape { .. })));
+    }
+
+    #[test]
+    fn other_files_are_no_models() {
+        assert!(matches!(initializers_from_bytes(b""), Err(OnnxError::NoGraph)));
+        assert!(matches!(initializers_from_bytes(b"\x89PNG\r\n"), Err(OnnxError::Field { .. })));
+        assert!(matches!(initializers_from_bytes(&[0xff; 20]), Err(OnnxError::Number)));
+        assert!(matches!(initializers(Path::new("absent.onnx")), Err(OnnxError::Read(_))));
+    }
+
+    #[test]
+    fn nesting_and_numbers_have_limits() {
+        let groups = field(7, &field(5, &[0x7b; 5000]));
+        assert!(matches!(initializers_from_bytes(&groups), Err(OnnxError::Field { .. })), "start-group tags");
+        let axes = model(&[tensor("kernel", &[1; 1000])]);
+        assert!(matches!(initializers_from_bytes(&axes), Err(OnnxError::Shape { shape, .. }) if shape.len() < 10));
+        let many = model(&vec![tensor("", &[0]); MAX_INITIALIZERS + 1]);
+        assert!(matches!(initializers_from_bytes(&many), Err(OnnxError::TooMany)));
+    }
+
+    #[test]
+    fn truncated_anywhere_it_is_an_error() {
+        let whole = model(&[TensorProto { float_data: vec![1.0; 9], ..tensor("kernel", &[9]) }]);
+        for len in 0..whole.len() {
+            initializers_from_bytes(&whole[..len]).unwrap_err();
+        }
+    }
+}
