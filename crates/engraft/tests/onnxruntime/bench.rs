@@ -49,7 +49,7 @@ impl Bench {
     /// Runs everything in onnxruntime.
     pub(crate) fn check(self) {
         let Some(python) = std::env::var_os("ENGRAFT_PEER_PYTHON") else {
-            eprintln!("SKIPPED: ENGRAFT_PEER_PYTHON names no Python with onnx and onnxruntime");
+            eprintln!("SKIPPED: ENGRAFT_PEER_PYTHON isn't set; `cargo xtask peers` installs the other programs");
             return;
         };
         std::fs::write(self.folder.path().join("cases.json"), json!(self.cases).to_string()).unwrap();

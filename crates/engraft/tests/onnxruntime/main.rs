@@ -11,8 +11,11 @@ use engraft::data::decode;
 use engraft::formats::onnx::OnnxOptions;
 use engraft::formats::{Precision, keras};
 use engraft::layers::from_config;
+use engraft::plan::Plan;
 use engraft::prelude::*;
 use engraft::recipe::Classifier;
+use engraft::{Executor, Interpolation};
+use engraft_cpu::CpuExecutor;
 use engraft_golden::Case;
 
 /// What isn't offered at all, by the word that says so.
@@ -70,6 +73,52 @@ fn every_model_of_the_golden_values() {
         bench.case(&format!("{}_f16", case.name()), &model, &options, 2e-3).run(&[x], &[y]);
     }
     assert!(bench.len() >= 20, "only {} models", bench.len());
+    bench.check();
+}
+
+/// Layers that share, split and join, at odd sizes, and every place where a name or a layout could be taken twice.
+#[test]
+fn nested_shared_and_several() {
+    let mut bench = Bench::new();
+    let x = Input::named("x", [7, 5, 3]);
+    let shared = Conv2D::new(3, 2).padding(Padding::Same).strides(1).activation(ActivationFn::Silu).named("shared");
+    let inner = Input::new([7, 5, 3]);
+    let nested = Model::named("nested", &inner, &shared.call(&inner).unwrap()).unwrap();
+    let once = nested.call(&x).unwrap();
+    let twice = nested.call(&shared.call(&once).unwrap()).unwrap();
+    let y = Add::new().call([&x, &once, &twice]).unwrap();
+    let pooled = AveragePooling2D::new([3, 2]).strides(2).padding(Padding::Same).call(&y).unwrap();
+    let resized = Resizing::new(5, 9).call(&pooled).unwrap();
+    let features = GlobalMaxPooling2D::new().call(&resized).unwrap();
+    let top = Dense::new(2).activation(Sigmoid).named("top").call(&features).unwrap();
+    let model = Model::new(&x, [&top, &pooled, &x, &top, &resized]).unwrap();
+    let mut case = bench.case("several", &model, &OnnxOptions::default(), TOLERANCE);
+    for batch in [1, 5] {
+        let pixels = (0..batch * 7 * 5 * 3).map(|i| (i * 37 % 256) as f32 / 64.0).collect();
+        let x = Tensor::new([batch, 7, 5, 3], pixels).unwrap();
+        let mut session = CpuExecutor::new(None).unwrap().prepare(Plan::predict(&model, batch).unwrap()).unwrap();
+        let expected = session.predict(&[&x]).unwrap();
+        case.run(&[&x], &expected.iter().collect::<Vec<_>>());
+    }
+    bench.check();
+}
+
+/// Sizes up and down, odd and even, where a pixel more or less would show.
+#[test]
+fn resizing_to_many_sizes() {
+    let mut bench = Bench::new();
+    for interpolation in [Interpolation::Bilinear, Interpolation::Nearest] {
+        for (from, to) in [(6, 9), (9, 6), (7, 3), (3, 7), (10, 4), (5, 64), (64, 5), (13, 29), (150, 64)] {
+            let x = Input::new([from, to, 2]);
+            let y = Resizing::new(to, from).interpolation(interpolation).call(&x).unwrap();
+            let model = Model::new(&x, &y).unwrap();
+            let pixels = (0..from * to * 2).map(|i| (i * 37 % 256) as f32).collect();
+            let x = Tensor::new([1, from, to, 2], pixels).unwrap();
+            let y = model.predict(&x, 1).unwrap();
+            let name = format!("{interpolation:?}_{from}_{to}");
+            bench.case(&name, &model, &OnnxOptions::default(), TOLERANCE).run(&[&x], &[&y]);
+        }
+    }
     bench.check();
 }
 
