@@ -19,6 +19,14 @@ pub(super) fn activation(g: &mut GraphBuilder<'_>, function: Activation, x: Stri
             g.node("Clip", &[x, &low, &high], vec![])
         }
         Activation::LeakyRelu { negative_slope } => g.node("LeakyRelu", &[x], float("alpha", negative_slope)),
+        Activation::ThresholdedRelu { max_value, negative_slope, threshold } => {
+            let (threshold, slope, ceiling) = (g.scalar(threshold), g.scalar(negative_slope), g.scalar(max_value));
+            let is_above = g.node("Greater", &[x, &threshold], vec![]);
+            let distance = g.node("Sub", &[x, &threshold], vec![]);
+            let below = g.node("Mul", &[&distance, &slope], vec![]);
+            let above = g.node("Min", &[x, &ceiling], vec![]);
+            g.node("Where", &[&is_above, &above, &below], vec![])
+        }
         Activation::Elu { alpha } => g.node("Elu", &[x], float("alpha", alpha)),
         // Its constants are the operator's defaults.
         Activation::Selu => g.node("Selu", &[x], vec![]),

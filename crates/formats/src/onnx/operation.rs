@@ -63,6 +63,11 @@ pub(super) fn operation(g: &mut GraphBuilder<'_>, step: &Step) -> Result<Made> {
             (g.node("Gather", &[&x, &backwards], vec![AttributeProto::int("axis", axis as i64)]), layout)
         }
         Op::Resize { interpolation } => (resize(g, *interpolation, step), ChannelsFirst),
+        op @ (Op::Multiply | Op::Slice { .. } | Op::Permute { .. }) => {
+            let place = format_args!("layer `{}`", step.layer);
+            return Err(Error::new(place, "an operation that can be exported to ONNX", format_args!("{op:?}"))
+                .hint("save the model as .keras, which holds all of them"));
+        }
         op @ (Op::Dropout { .. } | Op::RandomTransform { .. } | Op::BatchNorm { batch_statistics: true, .. }) => {
             let place = format_args!("layer `{}`", step.layer);
             return Err(Error::new(place, "an operation of prediction", format_args!("{op:?}")));
@@ -117,10 +122,15 @@ fn convolution(g: &mut GraphBuilder<'_>, step: &Step) -> Made {
     let Op::Conv2d { kernel, stride, dilation, pad, groups } = step.op else {
         unreachable!("called for convolutions only");
     };
+    let image_channels = g.shape(step.inputs[0]).last().copied().unwrap_or(0);
     let x = g.read(step.inputs[0], ChannelsFirst);
     let mut inputs = vec![x];
     for param in &step.weights {
         inputs.push(match param.weight.shape() {
+            // A depthwise kernel: each channel has its own filters.
+            &[height, width, channels, filters] if groups > 1 && groups == channels && groups == image_channels => {
+                g.weight(&param.weight, &[2, 3, 0, 1], vec![channels * filters, 1, height, width])
+            }
             &[height, width, channels, filters] => {
                 g.weight(&param.weight, &[3, 2, 0, 1], vec![filters, channels, height, width])
             }
