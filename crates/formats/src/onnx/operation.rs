@@ -63,10 +63,15 @@ pub(super) fn operation(g: &mut GraphBuilder<'_>, step: &Step) -> Result<Made> {
             (g.node("Gather", &[&x, &backwards], vec![AttributeProto::int("axis", axis as i64)]), layout)
         }
         Op::Resize { interpolation } => (resize(g, *interpolation, step), ChannelsFirst),
-        op @ (Op::Multiply | Op::Slice { .. } | Op::Permute { .. }) => {
-            let place = format_args!("layer `{}`", step.layer);
-            return Err(Error::new(place, "an operation that can be exported to ONNX", format_args!("{op:?}"))
-                .hint("save the model as .keras, which holds all of them"));
+        Op::Multiply => {
+            let factors: Vec<String> = step.inputs.iter().map(|&value| g.read(value, ChannelsLast)).collect();
+            (g.node("Mul", &factors.iter().map(String::as_str).collect::<Vec<_>>(), vec![]), ChannelsLast)
+        }
+        Op::Slice { start, step: steps } => (slice(g, step, start, steps), ChannelsLast),
+        Op::Permute { axes } => {
+            let x = g.read(input, ChannelsLast);
+            let order: Vec<usize> = std::iter::once(0).chain(axes.iter().map(|axis| axis + 1)).collect();
+            (g.node("Transpose", &[&x], vec![AttributeProto::ints("perm", &order)]), ChannelsLast)
         }
         op @ (Op::Dropout { .. } | Op::RandomTransform { .. } | Op::BatchNorm { batch_statistics: true, .. }) => {
             let place = format_args!("layer `{}`", step.layer);
@@ -74,6 +79,20 @@ pub(super) fn operation(g: &mut GraphBuilder<'_>, step: &Step) -> Result<Made> {
         }
     };
     Ok((activation(g, step.activation, tensor), layout))
+}
+
+/// Every axis that is not taken whole, by the places of its values.
+fn slice(g: &mut GraphBuilder<'_>, step: &Step, start: &[usize], steps: &[isize]) -> String {
+    let (from, to) = (g.shape(step.inputs[0]), g.shape(step.output));
+    let mut x = g.read(step.inputs[0], ChannelsLast);
+    for axis in 0..to.len() {
+        if (start[axis], steps[axis], to[axis]) != (0, 1, from[axis]) {
+            let place = |index: usize| start[axis].wrapping_add_signed(steps[axis] * index as isize);
+            let places = g.ints("places", (0..to[axis]).map(place));
+            x = g.node("Gather", &[&x, &places], vec![AttributeProto::int("axis", axis as i64 + 1)]);
+        }
+    }
+    x
 }
 
 /// A value in the layout it is in.
