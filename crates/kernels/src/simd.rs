@@ -163,6 +163,6 @@ mod tests {
 
     #[test]
     fn every_instruction_set_of_this_cpu_computes_the_same() {
-        Isa::supported().for_each(|isa| isa.run(EveryOperation));
+        Isa::tested().for_each(|isa| isa.run(EveryOperation));
     }
 }

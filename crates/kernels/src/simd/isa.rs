@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::OnceLock;
 
+#[cfg(test)]
+use super::portable::Wide;
 use super::{Kernel, Simd, portable::Portable};
 #[cfg(target_arch = "x86_64")]
 use super::{avx2::Avx2, avx512::Avx512};
@@ -25,6 +27,8 @@ enum Proof {
     Avx2(Avx2),
     #[cfg(target_arch = "x86_64")]
     Avx512(Avx512),
+    #[cfg(test)]
+    Wide(Wide),
 }
 
 /// An instruction set that was asked for cannot be used.
@@ -53,7 +57,13 @@ impl Isa {
         let x86 = [Avx2::detect().map(Proof::Avx2), Avx512::detect().map(Proof::Avx512)];
         #[cfg(not(target_arch = "x86_64"))]
         let x86 = [];
-        std::iter::once(Proof::Portable(Portable)).chain(x86.into_iter().flatten()).map(Self)
+        std::iter::once(Proof::Portable(Portable {})).chain(x86.into_iter().flatten()).map(Self)
+    }
+
+    /// All that this CPU has, and vectors as wide as any in plain code.
+    #[cfg(test)]
+    pub(crate) fn tested() -> impl Iterator<Item = Self> {
+        Self::supported().chain([Self(Proof::Wide(Wide {}))])
     }
 
     /// The one that the environment asks for, or else the best. Read once.
@@ -81,7 +91,7 @@ impl Isa {
     }
 
     fn best() -> Self {
-        Self::supported().last().unwrap_or(Self(Proof::Portable(Portable)))
+        Self::supported().last().unwrap_or(Self(Proof::Portable(Portable {})))
     }
 
     /// As [`VARIABLE`](Self::VARIABLE) spells it.
@@ -92,6 +102,8 @@ impl Isa {
             Proof::Avx2(_) => "avx2",
             #[cfg(target_arch = "x86_64")]
             Proof::Avx512(_) => "avx512",
+            #[cfg(test)]
+            Proof::Wide(_) => "wide",
         }
     }
 
@@ -104,6 +116,8 @@ impl Isa {
             Proof::Avx2(simd) => simd.run(kernel),
             #[cfg(target_arch = "x86_64")]
             Proof::Avx512(simd) => simd.run(kernel),
+            #[cfg(test)]
+            Proof::Wide(simd) => simd.run(kernel),
         }
     }
 
@@ -115,6 +129,8 @@ impl Isa {
             Proof::Avx2(_) => Avx2::LANES,
             #[cfg(target_arch = "x86_64")]
             Proof::Avx512(_) => Avx512::LANES,
+            #[cfg(test)]
+            Proof::Wide(_) => Wide::LANES,
         }
     }
 }

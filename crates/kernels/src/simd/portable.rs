@@ -1,28 +1,39 @@
-//! Vectors of plain Rust, for any CPU: what the compiler makes of four f32 side by side.
+//! Vectors of plain Rust, for any CPU: what the compiler makes of f32 side by side.
 
 #![expect(unsafe_code, reason = "see the trait")]
 
 use super::{Kernel, Simd};
 
-/// Needs nothing of a CPU.
+/// `LANES` values side by side, and tiles of `ROWS` rows. Needs nothing of a CPU.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Portable;
+pub(crate) struct Plain<const LANES: usize, const ROWS: usize>;
 
-/// Four f32, aligned as the 128-bit vectors that nearly every CPU has.
+/// The 128-bit vectors that nearly every CPU has.
+pub(crate) type Portable = Plain<4, 6>;
+
+/// As wide as the widest instruction set, so that what is written for it is tested on every CPU.
+#[cfg(test)]
+pub(crate) type Wide = Plain<16, 12>;
+
+/// A vector.
 #[derive(Clone, Copy)]
 #[repr(align(16))]
-pub(crate) struct Four([f32; 4]);
+pub(crate) struct Values<const LANES: usize>([f32; LANES]);
 
 #[inline(always)]
-fn zip(a: Four, b: Four, f: impl Fn(f32, f32) -> f32) -> Four {
-    Four([f(a.0[0], b.0[0]), f(a.0[1], b.0[1]), f(a.0[2], b.0[2]), f(a.0[3], b.0[3])])
+fn zip<const LANES: usize>(a: Values<LANES>, b: Values<LANES>, f: impl Fn(f32, f32) -> f32) -> Values<LANES> {
+    let mut result = a;
+    for (x, y) in result.0.iter_mut().zip(b.0) {
+        *x = f(*x, y);
+    }
+    result
 }
 
-impl Simd for Portable {
-    type Vector = Four;
+impl<const LANES: usize, const ROWS: usize> Simd for Plain<LANES, ROWS> {
+    type Vector = Values<LANES>;
 
-    const LANES: usize = 4;
-    const ROWS: usize = 6;
+    const LANES: usize = LANES;
+    const ROWS: usize = ROWS;
 
     #[inline(always)]
     fn run<K: Kernel>(self, kernel: K) -> K::Output {
@@ -30,45 +41,45 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
-    fn splat(self, x: f32) -> Four {
-        Four([x; 4])
+    fn splat(self, x: f32) -> Self::Vector {
+        Values([x; LANES])
     }
 
     #[inline(always)]
-    unsafe fn load(self, from: *const f32) -> Four {
+    unsafe fn load(self, from: *const f32) -> Self::Vector {
         // SAFETY: the caller's promise; an array of f32 may be read unaligned.
-        Four(unsafe { from.cast::<[f32; 4]>().read_unaligned() })
+        Values(unsafe { from.cast::<[f32; LANES]>().read_unaligned() })
     }
 
     #[inline(always)]
-    unsafe fn store(self, x: Four, to: *mut f32) {
+    unsafe fn store(self, x: Self::Vector, to: *mut f32) {
         // SAFETY: the caller's promise.
-        unsafe { to.cast::<[f32; 4]>().write_unaligned(x.0) }
+        unsafe { to.cast::<[f32; LANES]>().write_unaligned(x.0) }
     }
 
     #[inline(always)]
-    fn add(self, a: Four, b: Four) -> Four {
+    fn add(self, a: Self::Vector, b: Self::Vector) -> Self::Vector {
         zip(a, b, |a, b| a + b)
     }
 
     #[inline(always)]
-    fn sub(self, a: Four, b: Four) -> Four {
+    fn sub(self, a: Self::Vector, b: Self::Vector) -> Self::Vector {
         zip(a, b, |a, b| a - b)
     }
 
     #[inline(always)]
-    fn mul(self, a: Four, b: Four) -> Four {
+    fn mul(self, a: Self::Vector, b: Self::Vector) -> Self::Vector {
         zip(a, b, |a, b| a * b)
     }
 
     /// Rounded twice: without an instruction for it, one rounding would take a call to the C library.
     #[inline(always)]
-    fn mul_add(self, a: Four, b: Four, c: Four) -> Four {
+    fn mul_add(self, a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector {
         self.add(self.mul(a, b), c)
     }
 
     #[inline(always)]
-    fn relu(self, x: Four) -> Four {
+    fn relu(self, x: Self::Vector) -> Self::Vector {
         zip(x, x, |x, _| if x < 0.0 { 0.0 } else { x })
     }
 }
