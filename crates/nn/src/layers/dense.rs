@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::kernel_options::kernel_options;
+use super::kernel_options::{kernel_options, output_options};
 use super::options::{config_of, single, yes};
 use crate::activation::ActivationFn;
 use crate::keras_object::Unset;

@@ -3,21 +3,9 @@
 /// The builder methods for activation, initialisers and regularisers, and the weights they describe.
 macro_rules! kernel_options {
     ($name:ident) => {
+        output_options!($name);
+
         impl $name {
-            /// Applied to the result; linear by default.
-            #[must_use]
-            pub fn activation(mut self, activation: ActivationFn) -> Self {
-                self.activation = activation;
-                self
-            }
-
-            /// Whether a bias is added; true by default.
-            #[must_use]
-            pub fn use_bias(mut self, use_bias: bool) -> Self {
-                self.use_bias = use_bias;
-                self
-            }
-
             /// First values of the kernel; Glorot uniform by default.
             #[must_use]
             pub fn kernel_initializer(mut self, initializer: Initializer) -> Self {
@@ -68,4 +56,46 @@ macro_rules! kernel_options {
         }
     };
 }
-pub(super) use kernel_options;
+
+/// The builder methods of every layer with a kernel for what is done to its result.
+macro_rules! output_options {
+    ($name:ident) => {
+        impl $name {
+            /// Applied to the result; linear by default.
+            #[must_use]
+            pub fn activation(mut self, activation: ActivationFn) -> Self {
+                self.activation = activation;
+                self
+            }
+
+            /// Whether a bias is added; true by default.
+            #[must_use]
+            pub fn use_bias(mut self, use_bias: bool) -> Self {
+                self.use_bias = use_bias;
+                self
+            }
+        }
+    };
+}
+
+/// The builder methods of every convolution for its windows.
+macro_rules! window_options {
+    ($name:ident) => {
+        impl $name {
+            /// Pixels between windows; 1 by default.
+            #[must_use]
+            pub fn strides(mut self, strides: impl Into<Size2d>) -> Self {
+                self.strides = strides.into();
+                self
+            }
+
+            /// What stands beyond the edges; `valid` by default.
+            #[must_use]
+            pub fn padding(mut self, padding: Padding) -> Self {
+                self.padding = padding;
+                self
+            }
+        }
+    };
+}
+pub(super) use {kernel_options, output_options, window_options};

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::kernel_options::{output_options, window_options};
 use super::options::{DataFormat, Padding, Size2d, config_of, conv_windows, image, yes};
 use crate::activation::ActivationFn;
 use crate::keras_object::Unset;
@@ -97,38 +98,10 @@ impl SeparableConv2D {
         }
     }
 
-    /// Pixels between windows; 1 by default.
-    #[must_use]
-    pub fn strides(mut self, strides: impl Into<Size2d>) -> Self {
-        self.strides = strides.into();
-        self
-    }
-
-    /// What stands beyond the edges; `valid` by default.
-    #[must_use]
-    pub fn padding(mut self, padding: Padding) -> Self {
-        self.padding = padding;
-        self
-    }
-
     /// Outputs of the depthwise convolution for each channel; 1 by default.
     #[must_use]
     pub fn depth_multiplier(mut self, outputs: usize) -> Self {
         self.depth_multiplier = outputs;
-        self
-    }
-
-    /// Applied to the result; linear by default.
-    #[must_use]
-    pub fn activation(mut self, activation: ActivationFn) -> Self {
-        self.activation = activation;
-        self
-    }
-
-    /// Whether a bias is added; true by default.
-    #[must_use]
-    pub fn use_bias(mut self, use_bias: bool) -> Self {
-        self.use_bias = use_bias;
         self
     }
 
@@ -147,6 +120,9 @@ impl SeparableConv2D {
         conv_windows([height, width], self.kernel_size, self.strides, self.dilation_rate, self.padding)
     }
 }
+
+window_options!(SeparableConv2D);
+output_options!(SeparableConv2D);
 
 impl LayerDef for SeparableConv2D {
     fn class_name(&self) -> &'static str {
