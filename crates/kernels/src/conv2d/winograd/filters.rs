@@ -62,12 +62,13 @@ impl Layout {
         });
     }
 
-    /// Takes gradients at the points back to filters, HWIO: the transpose of [`evaluate`](Self::evaluate), forward.
-    pub(super) fn interpolate(&self, isa: Isa, points: &[f32], dw: &mut [f32]) {
-        assert!(dw.len() == TAPS * TAPS * self.from * self.to && points.len() == self.len());
+    /// Takes gradients at the points, given as several parts to add up, back to filters, HWIO: the transpose of
+    /// [`evaluate`](Self::evaluate), forward.
+    pub(super) fn interpolate(&self, isa: Isa, parts: &[f32], dw: &mut [f32]) {
+        assert!(dw.len() == TAPS * TAPS * self.from * self.to && parts.len().is_multiple_of(self.len()));
         let dw = Shared::new(dw);
-        points.par_chunks_exact(self.panel()).enumerate().for_each(|(panel, points)| {
-            isa.run(Interpolate { layout: *self, points, panel, dw: &dw });
+        (0..self.panels()).into_par_iter().for_each(|panel| {
+            isa.run(Interpolate { layout: *self, parts, panel, dw: &dw });
         });
     }
 }
@@ -126,7 +127,7 @@ impl Kernel for Evaluate<'_> {
 
 struct Interpolate<'a> {
     layout: Layout,
-    points: &'a [f32],
+    parts: &'a [f32],
     panel: usize,
     dw: &'a Shared<'a>,
 }
@@ -142,12 +143,20 @@ impl Kernel for Interpolate<'_> {
                 let first = (self.panel * columns::<S>() + vector * S::LANES).min(to);
                 let count = (to - first).min(S::LANES);
                 let point = self.layout.point();
-                let u = self.points[c * columns::<S>() + vector * S::LANES..].as_ptr();
+                let first_part = self.panel * self.layout.panel() + c * columns::<S>() + vector * S::LANES;
                 transform::square(
                     simd,
                     #[inline(always)]
-                    // SAFETY: as where they were written (`interpolate` checked the length).
-                    |i: usize, j: usize| unsafe { simd.load(u.add((i * INPUT + j) * point)) },
+                    |i: usize, j: usize| {
+                        let mut sum = simd.splat(0.0);
+                        let mut at = first_part + (i * INPUT + j) * point;
+                        while at < self.parts.len() {
+                            // SAFETY: as where they were written (`interpolate` checked the length).
+                            sum = simd.add(sum, unsafe { simd.load(self.parts.as_ptr().add(at)) });
+                            at += self.layout.len();
+                        }
+                        sum
+                    },
                     #[inline(always)]
                     |u| transform::filter_gradient(simd, u),
                     #[inline(always)]

@@ -1,14 +1,20 @@
 //! The gradient by the filters, through the points: the exact transpose of the forward way.
 //!
 //! A chunk of tiles at a time: what they read and the gradients of what they computed are transformed, and their products added
-//! up for each point; at the end the sums are taken back to filters. Chunks, and the parts of a chunk's products, are cut by
-//! the shape alone, and every sum runs over tiles in order: results do not depend on the threads.
+//! up for each point; at the end the sums are taken back to filters. Where sums are small there are several, each over a
+//! segment of the tiles, so that threads need not wait for each other after every chunk. Segments are cut by the shape alone, and
+//! every sum runs over tiles in order: results do not depend on the threads.
 
 #![expect(unsafe_code, reason = "tasks write interleaved rows")]
+
+use std::ops::Range;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 
 use super::convolve::Convolution;
+use super::filters::Layout;
 use super::tiles::Images;
 use super::transform::{self, INPUT, OUTPUT, POINTS};
 use crate::aligned::{LINE, aligned, odd_lines};
@@ -16,16 +22,40 @@ use crate::microkernel::{Columns, Product, Right, columns, multiply};
 use crate::shared::Shared;
 use crate::simd::{Isa, Kernel, Simd};
 
-/// Tiles of a chunk: sums are read and written once a chunk, which costs 1 / (4 * tiles) of the products' time at most; and a
-/// chunk's inputs and gradients should stay in the last-level cache.
-const CHUNK: usize = 256;
+/// Most segments ...
+const SEGMENTS: usize = 16;
+
+/// ... and most values that the sums of all may have.
+const SUMS: usize = 8 << 20;
+
+/// Tiles of a chunk when a thread has a segment for itself. The sums are read and written once a chunk.
+const TILES: usize = 128;
+
+/// Tiles of a chunk when threads share it, and wait for each other twice: up to this many ...
+const SHARED_TILES: usize = 512;
+
+/// ... and as many that inputs at one point stay in the second-level cache while all panels are multiplied with them.
+const INPUTS: usize = 64 * 1024;
+
+/// Tiles that products run over at a time: a line of inputs and of gradients for each, which is half of the first-level cache.
+const DEPTH: usize = 128;
 
 /// Tiles that a task transforms.
 const TASK: usize = 8;
 
-/// How much room the parts of a chunk take.
+/// Panels that a task multiplies.
+const GROUP: usize = 8;
+
+/// How the tiles are cut, and how much room the parts of a chunk take. A smaller batch never takes more.
 #[derive(Clone, Copy)]
 struct Room {
+    /// Tiles of a segment.
+    segment: usize,
+    segments: usize,
+    /// Threads that work on a segment together.
+    workers: usize,
+    /// Tiles of a chunk.
+    tiles: usize,
     /// From one tile to the next, of inputs and of gradients.
     row: [usize; 2],
     /// From one point to the next.
@@ -35,23 +65,35 @@ struct Room {
 }
 
 impl Room {
-    fn of(convolution: &Convolution) -> Self {
-        let filters = convolution.filters;
-        let tiles = CHUNK.min(convolution.tiles.count()).max(1);
+    fn of(convolution: &Convolution, threads: usize) -> Self {
+        let (filters, count) = (convolution.filters, convolution.tiles.count().max(1));
+        let most = (SUMS / filters.len()).clamp(1, SEGMENTS);
+        let segment = count.div_ceil(most).next_multiple_of(TILES);
+        // Several segments for each thread, so that one that is held up does not hold up all.
+        let workers = if 4 * threads <= most { 1 } else { threads };
+        let tiles = if workers == 1 { TILES } else { (INPUTS / filters.from).clamp(TILES, SHARED_TILES) };
         let row =
             [filters.from, filters.panels() * filters.columns].map(|channels| channels.next_multiple_of(LINE) + LINE);
+        let tiles = tiles.min(count);
+        let point = row.map(|row| odd_lines(tiles * row));
         let border = INPUT * INPUT * filters.from.max(filters.to);
-        Self { row, point: row.map(|row| odd_lines(tiles * row)), border }
+        Self { segment, segments: count.div_ceil(segment), workers, tiles, row, point, border }
     }
 
+    /// Inputs and gradients of a chunk.
     fn parts(&self) -> [usize; 2] {
         self.point.map(|point| POINTS * point)
+    }
+
+    /// What those who work on a segment need.
+    fn len(&self) -> usize {
+        self.parts().iter().sum::<usize>() + self.workers * self.border + LINE
     }
 }
 
 pub(super) fn scratch_len(convolution: &Convolution, threads: usize) -> usize {
-    let room = Room::of(convolution);
-    LINE + convolution.filters.len() + room.parts().iter().sum::<usize>() + threads * room.border
+    let room = Room::of(convolution, threads);
+    LINE + room.segments * convolution.filters.len() + threads / room.workers * room.len()
 }
 
 /// `dw`, HWIO, from the images `x` and the gradients `dy` by the outputs.
@@ -63,40 +105,85 @@ pub(super) fn kernel_gradient(
     dw: &mut [f32],
     scratch: &mut [f32],
 ) {
-    let (room, filters, tiles) = (Room::of(convolution), convolution.filters, convolution.tiles);
+    let room = Room::of(convolution, rayon::current_num_threads());
+    let (filters, tiles) = (convolution.filters, convolution.tiles);
     let x = Images { values: x, size: convolution.from_size, channels: filters.from };
     let dy = Images { values: dy, size: tiles.size, channels: filters.to };
     for images in [&x, &dy] {
         assert_eq!(images.values.len(), tiles.images * images.size.iter().product::<usize>() * images.channels);
     }
-    let (sums, scratch) = aligned(scratch).split_at_mut(filters.len());
-    let (inputs, scratch) = scratch.split_at_mut(room.parts()[0]);
-    let (gradients, borders) = scratch.split_at_mut(room.parts()[1]);
-    assert!(borders.len() >= room.border, "scratch is too short");
-    sums.fill(0.0);
-    for first in (0..tiles.count()).step_by(CHUNK) {
-        let count = CHUNK.min(tiles.count() - first);
+    let gradient = Gradient { convolution, isa, room, x, dy };
+    let (sums, scratch) = aligned(scratch).split_at_mut(room.segments * filters.len());
+    assert!(scratch.len() >= room.len(), "scratch is too short");
+    let segments = Mutex::new(sums.chunks_exact_mut(filters.len()).enumerate());
+    let take = || segments.lock().expect("taking does not panic").next();
+    scratch.par_chunks_exact_mut(room.len()).with_max_len(1).for_each(|scratch| {
+        while let Some((segment, sums)) = take() {
+            let tiles = segment * room.segment..tiles.count().min((segment + 1) * room.segment);
+            gradient.add_up(tiles, sums, aligned(scratch));
+        }
+    });
+    filters.interpolate(isa, sums, dw);
+}
+
+/// A gradient about to be computed.
+struct Gradient<'a> {
+    convolution: &'a Convolution,
+    isa: Isa,
+    room: Room,
+    x: Images<'a>,
+    dy: Images<'a>,
+}
+
+impl Gradient<'_> {
+    /// The sums over some tiles, a chunk after another.
+    fn add_up(&self, tiles: Range<usize>, sums: &mut [f32], scratch: &mut [f32]) {
+        let (inputs, scratch) = scratch.split_at_mut(self.room.parts()[0]);
+        let (gradients, borders) = scratch.split_at_mut(self.room.parts()[1]);
+        sums.fill(0.0);
+        for first in tiles.clone().step_by(self.room.tiles) {
+            let chunk = first..tiles.end.min(first + self.room.tiles);
+            self.transform(chunk.clone(), inputs, gradients, borders);
+            self.multiply(chunk.len(), inputs, gradients, sums);
+        }
+    }
+
+    fn transform(&self, chunk: Range<usize>, inputs: &mut [f32], gradients: &mut [f32], borders: &mut [f32]) {
+        let Self { convolution, isa, room, x, dy } = *self;
         let to = [Shared::new(inputs), Shared::new(gradients)];
-        let borders = borders.par_chunks_exact_mut(room.border);
-        let tasks = std::sync::atomic::AtomicUsize::new(0);
-        borders.with_max_len(1).for_each(|border| {
-            loop {
-                let task = TASK * tasks.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                if task >= count {
-                    break;
-                }
-                let range = task..count.min(task + TASK);
-                isa.run(Transform { convolution, room, x, dy, first, range, to: &to, border });
-            }
-        });
-        let (inputs, gradients) = (&*inputs, &*gradients);
-        sums.par_chunks_exact_mut(filters.panel()).enumerate().for_each(|(panel, sums)| {
-            sums.par_chunks_exact_mut(filters.point()).enumerate().for_each(|(point, sums)| {
-                isa.run(Add { room, tiles: count, inputs, gradients, panel, point, channels: filters.from, sums });
+        let tasks = AtomicUsize::new(0);
+        borders.par_chunks_exact_mut(room.border).take(room.workers).with_max_len(1).for_each(|border| {
+            take_all(&tasks, chunk.len().div_ceil(TASK), |task| {
+                let range = task * TASK..chunk.len().min((task + 1) * TASK);
+                isa.run(Transform { convolution, room, x, dy, first: chunk.start, range, to: &to, border });
             });
         });
     }
-    filters.interpolate(isa, sums, dw);
+
+    fn multiply(&self, tiles: usize, inputs: &[f32], gradients: &[f32], sums: &mut [f32]) {
+        let Self { isa, room, .. } = *self;
+        let (filters, sums) = (self.convolution.filters, Shared::new(sums));
+        let groups = filters.panels().div_ceil(GROUP);
+        let tasks = AtomicUsize::new(0);
+        (0..room.workers).into_par_iter().with_max_len(1).for_each(|_| {
+            take_all(&tasks, POINTS * groups, |task| {
+                let (point, first) = (task / groups, task % groups * GROUP);
+                let panels = first..filters.panels().min(first + GROUP);
+                isa.run(Add { room, filters, tiles, inputs, gradients, point, panels, sums: &sums });
+            });
+        });
+    }
+}
+
+/// Calls `run` with one number below `count` after another, those that no other thread has taken.
+fn take_all(next: &AtomicUsize, count: usize, mut run: impl FnMut(usize)) {
+    loop {
+        let task = next.fetch_add(1, Ordering::Relaxed);
+        if task >= count {
+            return;
+        }
+        run(task);
+    }
 }
 
 /// The tiles of a task, taken to the points.
@@ -108,7 +195,7 @@ struct Transform<'a> {
     /// The chunk's first tile.
     first: usize,
     /// Tiles within the chunk.
-    range: std::ops::Range<usize>,
+    range: Range<usize>,
     to: &'a [Shared<'a>; 2],
     border: &'a mut [f32],
 }
@@ -153,16 +240,16 @@ impl Kernel for Transform<'_> {
     }
 }
 
-/// The products of a chunk at one point, for one panel, added to their sums.
+/// The products of a chunk at one point, for some panels, added to their sums.
 struct Add<'a> {
     room: Room,
+    filters: Layout,
     tiles: usize,
     inputs: &'a [f32],
     gradients: &'a [f32],
-    panel: usize,
     point: usize,
-    channels: usize,
-    sums: &'a mut [f32],
+    panels: Range<usize>,
+    sums: &'a Shared<'a>,
 }
 
 impl Kernel for Add<'_> {
@@ -170,16 +257,27 @@ impl Kernel for Add<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Self { room, tiles, inputs, gradients, panel, point, channels, sums } = self;
+        let Self { room, filters, tiles, inputs, gradients, point, panels, sums } = self;
         let width = columns::<S>();
-        let inputs = &inputs[point * room.point[0]..];
-        let gradients = &gradients[point * room.point[1] + panel * width..];
-        // SAFETY: both have a row for every tile, of all channels; the sums have a row for every channel.
-        unsafe {
-            let a = Columns { start: inputs.as_ptr(), inner: room.row[0] };
-            let b = Right { start: gradients.as_ptr(), inner: room.row[1] };
-            let c = Product { start: sums.as_mut_ptr(), outer: width };
-            multiply(simd, channels, tiles, a, b, c, true, std::ptr::null());
+        let mut first = 0;
+        while first < tiles {
+            let depth = DEPTH.min(tiles - first);
+            let inputs = &inputs[point * room.point[0] + first * room.row[0]..];
+            let gradients = &gradients[point * room.point[1] + first * room.row[1]..];
+            let mut panel = panels.start;
+            while panel < panels.end {
+                // SAFETY: both have a row for every tile, of all channels; the sums have a row for every channel, and those of a
+                // panel at a point are this task's alone.
+                unsafe {
+                    let a = Columns { start: inputs.as_ptr(), inner: room.row[0] };
+                    let b = Right { start: gradients[panel * width..].as_ptr(), inner: room.row[1] };
+                    let sums = sums.at(panel * filters.panel() + point * filters.point(), filters.from * width);
+                    let c = Product { start: sums, outer: width };
+                    multiply(simd, filters.from, depth, a, b, c, true, std::ptr::null());
+                }
+                panel += 1;
+            }
+            first += depth;
         }
     }
 }
