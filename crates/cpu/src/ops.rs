@@ -135,6 +135,16 @@ pub(crate) fn input_gradient(call: &StepCall<'_>, index: usize, b: &Backward<'_>
     }
 }
 
+/// The gradient by the only input, written over it: `x` goes in. With `relu`, it is what a ReLU gave, and the gradient is the one
+/// before that.
+pub(crate) fn replace_input(call: &StepCall<'_>, b: &Backward<'_>, relu: bool, x: &mut [f32], scratch: &mut [f32]) {
+    match &call.step.op {
+        Op::Conv2d { .. } => conv2d::replace_input(call, b.dy, relu, x, scratch),
+        Op::Pool2d { .. } => pooling::replace_input(call, b, relu, x),
+        op => unreachable!("the plan has no gradient written over the input of {op:?}"),
+    }
+}
+
 /// `dw`, the gradient by the step's weight at `position`, overwritten.
 pub(crate) fn weight_gradient(
     call: &StepCall<'_>,

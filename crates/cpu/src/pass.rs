@@ -95,15 +95,22 @@ impl<'a> Pass<'a> {
         let slot = plan.gradient_slot(output).expect("a differentiated step's output has a gradient");
         let mut buffer = self.values.buffers.take(slot);
         let dy = &mut buffer[..self.values.length(output)];
-        ops::activation_gradient(&call, self.values.get(output), dy);
-        for position in 0..call.step.inputs.len() {
-            self.input_gradient(&call, index, position, dy, begun);
+        if !plan.gradient_replaces(output) {
+            ops::activation_gradient(&call, self.values.get(output), dy);
         }
-        // After the gradients by the inputs: those need this step's weights as they were.
-        for position in 0..call.step.weights.len() {
-            if call.step.weights[position].trainable {
-                self.weight_gradient(&call, index, position, dy, sink);
+        let trainable = |position: &usize| call.step.weights[*position].trainable;
+        // Before the gradients by the inputs, which may be written over those; updates after, as they need the weights.
+        for position in (0..call.step.weights.len()).filter(trainable) {
+            self.weight_gradient(&call, index, position, dy);
+        }
+        for position in 0..call.step.inputs.len() {
+            match plan.gradient_replaces(call.step.inputs[position]) {
+                true => self.replace_input(&call, dy),
+                false => self.input_gradient(&call, index, position, dy, begun),
             }
+        }
+        for position in (0..call.step.weights.len()).filter(trainable) {
+            self.use_gradient(&call, index, position, dy, sink);
         }
         self.values.buffers.put_back(slot, buffer);
         self.workspace.times[index].backward += began.elapsed();
@@ -134,29 +141,53 @@ impl<'a> Pass<'a> {
         self.values.buffers.put_back(slot, buffer);
     }
 
-    fn weight_gradient(&mut self, call: &StepCall<'_>, index: usize, position: usize, dy: &[f32], sink: &mut Sink<'_>) {
+    fn replace_input(&mut self, call: &StepCall<'_>, dy: &[f32]) {
+        let plan = self.values.plan;
+        let input = call.step.inputs[0];
+        let slot = plan.slot(input).expect("a value that is replaced has a slot");
+        let relu = plan.made_by_relu(input);
+        let mut buffer = self.values.buffers.take(slot);
+        let b = Backward { x: &[], y: self.values.get(call.step.output), dy };
+        let x = &mut buffer[..self.values.length(input)];
+        ops::replace_input(call, &b, relu, x, &mut self.workspace.scratch);
+        self.values.buffers.put_back(slot, buffer);
+    }
+
+    /// Adds to the gradient by a weight, where it is gathered.
+    fn weight_gradient(&mut self, call: &StepCall<'_>, index: usize, position: usize, dy: &[f32]) {
+        let plan = self.values.plan;
+        let weight = &call.step.weights[position].weight;
+        let Some(slot) = plan.weight_gradient_slot(weight.id()) else { return };
+        let mut buffer = self.values.buffers.take(slot);
+        let (sum, further) = buffer.split_at_mut(weight.count());
+        let first = plan.first_use(weight.id()) == Some(index);
+        let target = if first { &mut *sum } else { &mut further[..weight.count()] };
+        let b = Backward { x: &self.values.inputs_of(call.step), y: self.values.get(call.step.output), dy };
+        ops::weight_gradient(call, position, &b, target, &mut self.workspace.scratch);
+        if !first {
+            add_assign(sum, &further[..weight.count()]);
+        }
+        self.values.buffers.put_back(slot, buffer);
+    }
+
+    /// Gives the gradient by a weight to the sink once it is complete. One that is not gathered is computed as it is used.
+    fn use_gradient(&mut self, call: &StepCall<'_>, index: usize, position: usize, dy: &[f32], sink: &mut Sink<'_>) {
         let plan = self.values.plan;
         let param = &call.step.weights[position];
-        let (id, count) = (param.weight.id(), param.weight.count());
+        let id = param.weight.id();
         let Some(slot) = plan.weight_gradient_slot(id) else {
             let Sink::Update(update) = sink else { unreachable!("a plan of gradients gathers all of them") };
             return update.apply_folded(call, &Backward { x: &self.values.inputs_of(call.step), y: &[], dy });
         };
-        let mut buffer = self.values.buffers.take(slot);
-        let (sum, further) = buffer.split_at_mut(count);
-        let first = plan.first_use(id) == Some(index);
-        let target = if first { &mut *sum } else { &mut further[..count] };
-        let b = Backward { x: &self.values.inputs_of(call.step), y: self.values.get(call.step.output), dy };
-        ops::weight_gradient(call, position, &b, target, &mut self.workspace.scratch);
-        if !first {
-            add_assign(sum, &further[..count]);
+        if plan.last_use(id) != Some(index) {
+            return;
         }
-        if plan.last_use(id) == Some(index) {
-            match sink {
-                Sink::Update(update) => update.apply(param, sum),
-                Sink::Keep(weights) => {
-                    weights.insert(id, sum.to_vec());
-                }
+        let mut buffer = self.values.buffers.take(slot);
+        let sum = &mut buffer[..param.weight.count()];
+        match sink {
+            Sink::Update(update) => update.apply(param, sum),
+            Sink::Keep(weights) => {
+                weights.insert(id, sum.to_vec());
             }
         }
         self.values.buffers.put_back(slot, buffer);

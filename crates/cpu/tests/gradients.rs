@@ -82,6 +82,49 @@ fn a_chain_with_every_kind_of_layer() {
     check(&Model::new(&x, &y).unwrap());
 }
 
+/// Gradients are written over the values that 3x3 convolutions and pools read, masked by the ReLU that made them; but not over
+/// outputs, so a model that gives all its values has the same gradients without.
+#[test]
+fn gradients_in_the_place_of_values() {
+    let x = Input::new([9, 8, 3]);
+    let conv = |filters| Conv2D::new(filters, 3).padding(Padding::Same);
+    let layers = [
+        conv(8).activation(Relu).into_layer(),
+        conv(9).activation(Relu).into_layer(),
+        MaxPooling2D::new(2).into_layer(),
+        conv(10).activation(Relu).into_layer(),
+        conv(8).into_layer(),
+        MaxPooling2D::new(2).into_layer(),
+        Flatten::new().into_layer(),
+    ];
+    let mut values = vec![x.clone()];
+    layers.iter().for_each(|layer| values.push(layer.call(values.last().unwrap()).unwrap()));
+    let (all, last) = (&values[1..], values.last().unwrap());
+    let gradients = |model: &Model, expected: [bool; 7]| {
+        let plan = Plan::gradients(model, true, 2, 0).unwrap();
+        let replaced: Vec<bool> = plan.program().steps.iter().map(|s| plan.gradient_replaces(s.output)).collect();
+        assert_eq!(replaced, expected);
+        let outputs = plan.program().outputs.iter().map(|&output| plan.program().size(output)).collect::<Vec<_>>();
+        let upstream: Vec<Tensor> = (0..outputs.len())
+            .map(|index| match index + 1 == outputs.len() {
+                true => random(&[2, outputs[index]], 2),
+                false => {
+                    Tensor::zeros([&[2], plan.program().shapes[plan.program().outputs[index]].as_slice()].concat())
+                }
+            })
+            .collect();
+        let mut session = CpuExecutor::new(Some(2)).unwrap().prepare(plan).unwrap();
+        let found = session.gradients(&[&random(&[2, 9, 8, 3], 1)], &upstream.iter().collect::<Vec<_>>(), 0).unwrap();
+        let weights = model.trainable_weights().iter().map(|weight| found.weights[&weight.id()].clone()).collect();
+        [vec![found.inputs[0].data().to_vec()], weights].concat()
+    };
+    // Not over what a pool gives, which its own gradient reads.
+    let over = gradients(&Model::new(&x, last).unwrap(), [true, true, false, true, true, false, false]);
+    let beside = gradients(&Model::new(&x, all).unwrap(), [false; 7]);
+    assert!(over.iter().all(|gradient| gradient.iter().any(|&g| g != 0.0)));
+    assert!(over == beside);
+}
+
 #[test]
 fn values_read_more_than_once() {
     let x = Input::new([6, 6, 3]);

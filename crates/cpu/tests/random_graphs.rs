@@ -9,7 +9,7 @@ use engraft_cpu::CpuExecutor;
 use engraft_nn::plan::Plan;
 use engraft_nn::prelude::*;
 use engraft_nn::random::Rng;
-use engraft_nn::{Executor, Session};
+use engraft_nn::{Executor, Session, Weight};
 use random_graphs::{Kinds, random_model};
 
 const BATCH: usize = 3;
@@ -27,19 +27,25 @@ fn product(a: &[f32], b: &[f32]) -> f64 {
 /// A point in the space of all inputs and trainable weights, and a direction from it.
 struct Line {
     inputs: Vec<(Tensor, Tensor)>,
-    weights: Vec<(engraft_nn::Weight, Vec<f32>, Vec<f32>)>,
+    weights: Vec<(Weight, Vec<f32>, Vec<f32>)>,
 }
 
 impl Line {
     fn of(model: &Model, rng: &mut Rng) -> Self {
+        // Values and their changes stay of order 1 where layers read many, so that differences have small truncation.
+        let scale = |weight: &Weight| {
+            let inputs = weight.count() / weight.shape().last().unwrap();
+            (18.0 / inputs as f32).sqrt().min(1.0)
+        };
         for weight in model.weights() {
-            let positive = weight.name() == "moving_variance";
-            let value = |v: f32| if positive { 0.5 + v.abs() } else { 0.5 * v };
+            let (positive, scale) = (weight.name() == "moving_variance", scale(&weight));
+            let value = |v: f32| if positive { 0.5 + v.abs() } else { 0.5 * scale * v };
             weight.set((0..weight.count()).map(|_| value(rng.normal())).collect()).unwrap();
         }
         let inputs = model.inputs().iter().map(|x| (random(x.shape(), rng), random(x.shape(), rng))).collect();
         let weights = model.trainable_weights().into_iter().map(|weight| {
-            let (start, direction) = (weight.values().clone(), (0..weight.count()).map(|_| rng.normal()).collect());
+            let direction = (0..weight.count()).map(|_| scale(&weight) * rng.normal()).collect();
+            let start = weight.values().clone();
             (weight, start, direction)
         });
         Self { inputs, weights: weights.collect() }

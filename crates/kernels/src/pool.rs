@@ -41,6 +41,16 @@ pub struct Pool2dShape {
 }
 
 impl Pool2dShape {
+    /// Whether the gradient of max pooling can be written over the input, [`replace_max_pool2d_input`]: windows stand side by
+    /// side within it.
+    pub fn gradient_replaces_input(&self) -> bool {
+        let inside = |axis: usize, out: usize, len: usize| out * self.stride[axis] <= len;
+        self.size == self.stride
+            && self.pad == [0, 0]
+            && inside(0, self.out_h, self.in_h)
+            && inside(1, self.out_w, self.in_w)
+    }
+
     fn in_size(&self) -> usize {
         self.in_h * self.in_w * self.channels
     }
@@ -140,6 +150,60 @@ pub fn max_pool2d_gradient(shape: &Pool2dShape, x: &[f32], y: &[f32], dy: &[f32]
     });
 }
 
+/// [`max_pool2d_gradient`] over what it is the gradient by: `x` goes in, the gradient comes out. With `relu`, `x` is what a ReLU
+/// gave, and the gradient is the one before it. For shapes that [can](Pool2dShape::gradient_replaces_input).
+///
+/// ```
+/// use engraft_kernels::{Pool2dShape, replace_max_pool2d_input};
+/// let shape = Pool2dShape {
+///     batch: 1, in_h: 2, in_w: 2, channels: 1, size: [2, 2], stride: [2, 2], pad: [0, 0], out_h: 1, out_w: 1,
+/// };
+/// let mut x = [1.0, 2.0, 3.0, 6.0];
+/// replace_max_pool2d_input(&shape, &[6.0], &[0.5], true, &mut x);
+/// assert_eq!(x, [0.0, 0.0, 0.0, 0.5]);
+/// ```
+///
+/// # Panics
+/// Where a slice has another length, or the shape can't.
+pub fn replace_max_pool2d_input(shape: &Pool2dShape, y: &[f32], dy: &[f32], relu: bool, x: &mut [f32]) {
+    shape.check(x, y);
+    shape.check(x, dy);
+    assert!(shape.gradient_replaces_input(), "windows of {shape:?} overlap or leave gaps");
+    let row = shape.out_w * shape.channels;
+    x.par_chunks_mut(shape.in_size().max(1)).enumerate().for_each(|(image, x)| {
+        let [y, dy] = [y, dy].map(|slice| &slice[image * shape.out_size()..][..shape.out_size()]);
+        let mut left = vec![0.0; row];
+        for (index, x) in x.chunks_mut(shape.size[0] * shape.in_w * shape.channels).enumerate() {
+            match y.get(index * row..(index + 1) * row) {
+                Some(y) => {
+                    left.copy_from_slice(&dy[index * row..][..row]);
+                    let rows = x.chunks_exact_mut(shape.in_w * shape.channels);
+                    rows.for_each(|x| replace_row(shape, y, &mut left, relu, x));
+                }
+                // Below the last row of windows.
+                None => x.fill(0.0),
+            }
+        }
+    });
+}
+
+/// One row of pixels; `left` of the gradients is what earlier rows of the same windows have not taken.
+fn replace_row(shape: &Pool2dShape, y: &[f32], left: &mut [f32], relu: bool, x: &mut [f32]) {
+    let channels = shape.channels;
+    let (windows, beside) = x.split_at_mut(shape.out_w * shape.size[1] * channels);
+    beside.fill(0.0);
+    let windows = windows.chunks_exact_mut(shape.size[1] * channels);
+    for ((x, y), left) in windows.zip(y.chunks_exact(channels)).zip(left.chunks_exact_mut(channels)) {
+        for x in x.chunks_exact_mut(channels) {
+            for ((x, y), left) in x.iter_mut().zip(y).zip(&mut *left) {
+                let taken = if *x == *y { *left } else { 0.0 };
+                *left -= taken;
+                *x = if relu && *x <= 0.0 { 0.0 } else { taken };
+            }
+        }
+    }
+}
+
 /// The gradient of average pooling: each `dy` is shared equally among the pixels of its window.
 pub fn average_pool2d_gradient(shape: &Pool2dShape, dy: &[f32], dx: &mut [f32]) {
     shape.check(dx, dy);
@@ -180,6 +244,8 @@ mod tests {
             Pool2dShape { out_h: 4, ..base },
             // overlapping windows, padded all round
             Pool2dShape { size: [3, 3], stride: [2, 1], pad: [1, 1], out_h: 4, out_w: 6, ..base },
+            // rows and a column that no window covers
+            Pool2dShape { in_h: 9, in_w: 7, ..base },
             // gaps between windows
             Pool2dShape { size: [1, 2], stride: [3, 3], out_h: 3, out_w: 2, ..base },
             Pool2dShape { batch: 1, channels: 70, size: [7, 6], stride: [1, 1], out_h: 1, out_w: 1, ..base },
@@ -208,6 +274,14 @@ mod tests {
             pool2d(PoolKind::Max, &shape, &x, &mut y);
             max_pool2d_gradient(&shape, &x, &y, &dy, &mut dx);
             assert_eq!(dx, to_f32(&reference::pool2d_gradient(PoolKind::Max, &shape, &x, &dy)), "{shape:?}");
+            if shape.gradient_replaces_input() {
+                for relu in [false, true] {
+                    let mut replaced = x.clone();
+                    replace_max_pool2d_input(&shape, &y, &dy, relu, &mut replaced);
+                    dx.iter_mut().zip(&x).filter(|(_, x)| relu && **x <= 0.0).for_each(|(dx, _)| *dx = 0.0);
+                    assert_eq!(replaced, dx, "{shape:?}");
+                }
+            }
             average_pool2d_gradient(&shape, &dy, &mut dx);
             // A value is a sum of a few shares of at most 4, each rounded once.
             assert_close(&dx, &to_f32(&reference::pool2d_gradient(PoolKind::Average, &shape, &x, &dy)), 1e-6);

@@ -66,6 +66,9 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// `max(x, 0)`; NaN stays NaN.
     fn relu(self, x: Self::Vector) -> Self::Vector;
 
+    /// `x` in the lanes where `condition` is above zero, zero in the others.
+    fn where_positive(self, condition: Self::Vector, x: Self::Vector) -> Self::Vector;
+
     /// The first `count` values at `from`, the other lanes zero.
     ///
     /// # Safety
@@ -147,6 +150,8 @@ mod tests {
             assert_eq!(lanes(simd.mul_add(x, three, x)), each(|x| x * 3.0 + x));
             assert_eq!(lanes(simd.relu(x)), each(|x| x.max(0.0)));
             assert!(lanes(simd.relu(simd.splat(f32::NAN))).iter().all(|x| x.is_nan()));
+            assert_eq!(lanes(simd.where_positive(x, three)), each(|x| if x > 0.0 { 3.0 } else { 0.0 }));
+            assert_eq!(lanes(simd.where_positive(simd.splat(f32::NAN), three)), each(|_| 0.0));
             for count in 0..=S::LANES {
                 // SAFETY: as above, and `count` of them are enough.
                 let first = lanes(unsafe { simd.load_first(count, values.as_ptr()) });

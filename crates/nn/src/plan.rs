@@ -21,6 +21,8 @@ pub use work::Work;
 
 use std::ops::Range;
 
+use engraft_kernels::Activation;
+
 use crate::compile::{Head, Loss, Optimizer};
 use crate::{Error, Model, Result};
 use buffers::Layout;
@@ -187,6 +189,18 @@ impl Plan {
     /// Where the gradient by a value stands; `None` where it isn't wanted.
     pub fn gradient_slot(&self, value: ValueId) -> Option<Slot> {
         self.layout.gradient(value)
+    }
+
+    /// Whether the gradient by a value is written over the value. The step that does it takes the gradient of the ReLU that
+    /// made the value too, if one did.
+    pub fn gradient_replaces(&self, value: ValueId) -> bool {
+        self.layout.replaced(value)
+    }
+
+    /// Whether a ReLU made a value, within the step of a convolution or a Dense.
+    pub fn made_by_relu(&self, value: ValueId) -> bool {
+        let (root, relu) = (self.root(value), Activation::Relu);
+        self.program.steps.iter().any(|step| step.output == root && step.activation == relu)
     }
 
     /// Where a second and later contribution to a gradient is computed before it is added, for step `index`.

@@ -1,32 +1,14 @@
 //! Convolution.
 
-use engraft_kernels::{Conv2d, Conv2dShape};
-use engraft_nn::plan::Op;
+use engraft_kernels::Conv2d;
 
 use super::{Backward, StepCall};
 use crate::workspace::Workspace;
 
 /// The kernel for this call's shapes.
 pub(super) fn kernel(call: &StepCall<'_>) -> Conv2d {
-    let Op::Conv2d { kernel, stride, dilation, pad, groups } = call.step.op else {
-        unreachable!("called for convolutions only");
-    };
-    let [in_h, in_w, in_c] = StepCall::image(call.inputs[0]);
-    let [out_h, out_w, out_c] = StepCall::image(call.output);
-    Conv2d::new(Conv2dShape {
-        batch: call.samples,
-        in_h,
-        in_w,
-        in_c,
-        out_c,
-        kernel,
-        stride,
-        dilation,
-        pad,
-        out_h,
-        out_w,
-        groups,
-    })
+    let shape = call.step.op.conv2d_shape(call.samples, call.inputs[0], call.output);
+    Conv2d::new(shape.expect("called for convolutions of images only"))
 }
 
 pub(super) fn forward(call: &StepCall<'_>, x: &[f32], y: &mut [f32], workspace: &mut Workspace) {
@@ -42,6 +24,10 @@ pub(super) fn forward(call: &StepCall<'_>, x: &[f32], y: &mut [f32], workspace: 
 pub(super) fn input_gradient(call: &StepCall<'_>, b: &Backward<'_>, dx: &mut [f32], scratch: &mut [f32]) {
     let w = call.step.weights[0].weight.values();
     kernel(call).input_gradient(b.dy, &w, dx, scratch);
+}
+
+pub(super) fn replace_input(call: &StepCall<'_>, dy: &[f32], relu: bool, x: &mut [f32], scratch: &mut [f32]) {
+    kernel(call).replace_input(dy, &call.step.weights[0].weight.values(), relu, x, scratch);
 }
 
 pub(super) fn kernel_gradient(call: &StepCall<'_>, b: &Backward<'_>, dw: &mut [f32], scratch: &mut [f32]) {

@@ -2,17 +2,14 @@
 
 use engraft_kernels::{
     Pool2dShape, PoolKind, average_pool2d_gradient, global_average_pool_gradient, global_max_pool_gradient,
-    global_pool, max_pool2d_gradient, pool2d,
+    global_pool, max_pool2d_gradient, pool2d, replace_max_pool2d_input,
 };
 use engraft_nn::plan::Op;
 
 use super::{Backward, StepCall};
 
 fn window(call: &StepCall<'_>) -> Option<(PoolKind, Pool2dShape)> {
-    let Op::Pool2d { kind, size, stride, pad } = call.step.op else { return None };
-    let [in_h, in_w, channels] = StepCall::image(call.inputs[0]);
-    let [out_h, out_w, _] = StepCall::image(call.output);
-    Some((kind, Pool2dShape { batch: call.samples, in_h, in_w, channels, size, stride, pad, out_h, out_w }))
+    call.step.op.pool2d_shape(call.samples, call.inputs[0], call.output)
 }
 
 /// Kind, samples, pixels and channels of a pooling over whole images.
@@ -41,4 +38,10 @@ pub(super) fn input_gradient(call: &StepCall<'_>, b: &Backward<'_>, dx: &mut [f3
             (PoolKind::Average, n, pixels, c) => global_average_pool_gradient(n, pixels, c, b.dy, dx),
         },
     }
+}
+
+/// The gradient by the input, over it.
+pub(super) fn replace_input(call: &StepCall<'_>, b: &Backward<'_>, relu: bool, x: &mut [f32]) {
+    let (_, shape) = window(call).expect("the plan does this for windows only");
+    replace_max_pool2d_input(&shape, b.y, b.dy, relu, x);
 }

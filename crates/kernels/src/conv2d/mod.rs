@@ -2,7 +2,10 @@
 
 mod im2col;
 mod patches;
+mod shape;
 mod winograd;
+
+pub use shape::Conv2dShape;
 
 use crate::Activation;
 use crate::aligned::AlignedVec;
@@ -10,69 +13,6 @@ use crate::chunks::check_len;
 use crate::simd::Isa;
 use im2col::Im2col;
 use winograd::Winograd;
-
-/// Shapes of a 2-D convolution: `x` `[batch, in_h, in_w, in_c]`, kernel `[kernel[0], kernel[1], in_c / groups, out_c]`,
-/// `y` `[batch, out_h, out_w, out_c]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Conv2dShape {
-    /// Images.
-    pub batch: usize,
-    /// Input height in pixels.
-    pub in_h: usize,
-    /// Input width in pixels.
-    pub in_w: usize,
-    /// Input channels, a multiple of `groups`.
-    pub in_c: usize,
-    /// Output channels (filters), a multiple of `groups`.
-    pub out_c: usize,
-    /// Height and width of the kernel.
-    pub kernel: [usize; 2],
-    /// Distance between windows, down and across.
-    pub stride: [usize; 2],
-    /// Distance between the kernel's taps, down and across; 1 for an ordinary convolution.
-    pub dilation: [usize; 2],
-    /// Zeros at the top and left; at the bottom and right they follow from the output size.
-    pub pad: [usize; 2],
-    /// Output height in pixels.
-    pub out_h: usize,
-    /// Output width in pixels.
-    pub out_w: usize,
-    /// Group g of the output channels sees group g of the input channels only; 1 for an ordinary convolution.
-    pub groups: usize,
-}
-
-impl Conv2dShape {
-    /// Values in the input.
-    fn x_len(&self) -> usize {
-        self.batch * self.in_h * self.in_w * self.in_c
-    }
-
-    /// Values in the kernel.
-    fn w_len(&self) -> usize {
-        self.kernel[0] * self.kernel[1] * self.in_c / self.groups * self.out_c
-    }
-
-    /// Values in the output.
-    fn y_len(&self) -> usize {
-        self.batch * self.out_h * self.out_w * self.out_c
-    }
-
-    /// Whether every output pixel is computed from the input pixel at the same place alone.
-    fn is_pointwise(&self) -> bool {
-        self.kernel == [1, 1]
-            && self.stride == [1, 1]
-            && self.pad == [0, 0]
-            && [self.in_h, self.in_w] == [self.out_h, self.out_w]
-    }
-
-    fn check(&self) {
-        let sizes = [self.kernel, self.stride, self.dilation, [self.in_c, self.out_c]];
-        assert!(!sizes.as_flattened().contains(&0), "sizes other than the batch's must not be zero: {self:?}");
-        let grouped =
-            self.groups > 0 && self.in_c.is_multiple_of(self.groups) && self.out_c.is_multiple_of(self.groups);
-        assert!(grouped, "groups must divide the channels: {self:?}");
-    }
-}
 
 /// A convolution of one shape, with the algorithm that suits it.
 ///
@@ -114,12 +54,16 @@ enum Algorithm {
 
 /// The one place that chooses between algorithms.
 fn choose(isa: Isa, shape: Conv2dShape) -> Algorithm {
+    match prefers_winograd(&shape) {
+        true => Algorithm::Winograd(Winograd::new(isa, shape)),
+        false => Algorithm::Im2col(Box::new(Im2col::new(shape))),
+    }
+}
+
+fn prefers_winograd(shape: &Conv2dShape) -> bool {
     // Below these, transforms cost more than the products they save.
     const LEAST_CHANNELS: usize = 8;
-    if Winograd::can(&shape) && shape.in_c.min(shape.out_c) >= LEAST_CHANNELS {
-        return Algorithm::Winograd(Winograd::new(isa, shape));
-    }
-    Algorithm::Im2col(Box::new(Im2col::new(shape)))
+    Winograd::can(shape) && shape.in_c.min(shape.out_c) >= LEAST_CHANNELS
 }
 
 impl Conv2d {
@@ -218,7 +162,36 @@ impl Conv2d {
         self.check(dx, w, dy);
         match &self.algorithm {
             Algorithm::Im2col(im2col) => im2col.input_gradient(dy, w, dx, scratch),
-            Algorithm::Winograd(winograd) => winograd.input_gradient(dy, w, dx, scratch),
+            Algorithm::Winograd(winograd) => winograd.input_gradient(dy, w, false, dx, scratch),
+        }
+    }
+
+    /// [`input_gradient`](Self::input_gradient) over what it is the gradient by: `x` goes in, the gradient comes out. With `relu`,
+    /// `x` is what a ReLU gave, and the gradient is the one before it. For shapes that
+    /// [can](Conv2dShape::gradient_replaces_input).
+    ///
+    /// ```
+    /// use engraft_kernels::{Conv2d, Conv2dShape};
+    /// let shape = Conv2dShape {
+    ///     batch: 1, in_h: 4, in_w: 4, in_c: 8, out_c: 8, kernel: [3, 3], stride: [1, 1], dilation: [1, 1], pad: [1, 1],
+    ///     out_h: 4, out_w: 4, groups: 1,
+    /// };
+    /// assert!(shape.gradient_replaces_input());
+    /// let conv = Conv2d::new(shape);
+    /// let (dy, w, mut scratch) = (vec![1.0; 4 * 4 * 8], vec![0.5; 9 * 8 * 8], vec![0.0; conv.scratch_len()]);
+    /// let mut x = vec![1.0; 4 * 4 * 8];
+    /// x[0] = 0.0;
+    /// conv.replace_input(&dy, &w, true, &mut x, &mut scratch);
+    /// assert!(x[0] == 0.0 && x[1] > 0.0);
+    /// ```
+    ///
+    /// # Panics
+    /// Where a slice has another length, or the shape can't.
+    pub fn replace_input(&self, dy: &[f32], w: &[f32], relu: bool, x: &mut [f32], scratch: &mut [f32]) {
+        self.check(x, w, dy);
+        match &self.algorithm {
+            Algorithm::Im2col(_) => panic!("a gradient by the input of {:?} can't replace it", self.shape),
+            Algorithm::Winograd(winograd) => winograd.input_gradient(dy, w, relu, x, scratch),
         }
     }
 
@@ -363,6 +336,10 @@ mod tests {
                     assert!(dw == to_f32(&by_kernel), "dw of {shape:?}");
                 } else {
                     assert!(relative_error(&dx, &by_input) < TOLERANCE, "{way}: dx of {shape:?}");
+                    let mut replaced = x.clone();
+                    conv.replace_input(&dy, &w, true, &mut replaced, &mut scratch);
+                    dx.iter_mut().zip(&x).filter(|(_, x)| **x <= 0.0).for_each(|(dx, _)| *dx = 0.0);
+                    assert!(replaced == dx, "{way}: dx over x of {shape:?}");
                     assert!(relative_error(&dw, &by_kernel) < TOLERANCE, "{way}: dw of {shape:?}");
                 }
             }
@@ -391,7 +368,7 @@ mod tests {
 
     #[test]
     fn same_bits_for_any_number_of_threads() {
-        for (image, out_c) in [([2, 30, 20, 9], 12), ([2, 30, 20, 9], 5), ([1, 6, 6, 70], 200)] {
+        for (image, out_c) in [([2, 62, 40, 9], 12), ([2, 30, 20, 9], 5), ([1, 6, 6, 70], 200)] {
             let shape = shape(image, out_c, [3, 3], [1, 1], [1, 1], [2, 2], 1);
             let (x, w, dy) = (uniform(shape.x_len(), 1), uniform(shape.w_len(), 2), uniform(shape.y_len(), 3));
             for (_, conv) in every_way(shape) {

@@ -112,10 +112,19 @@ impl Winograd {
         }
     }
 
-    pub(super) fn input_gradient(&self, dy: &[f32], w: &[f32], dx: &mut [f32], scratch: &mut [f32]) {
+    /// Where `where_positive`, zero wherever `dx` held no value above zero.
+    pub(super) fn input_gradient(
+        &self,
+        dy: &[f32],
+        w: &[f32],
+        where_positive: bool,
+        dx: &mut [f32],
+        scratch: &mut [f32],
+    ) {
         let (points, scratch) = aligned(scratch).split_at_mut(self.backward.filters.len());
         self.backward.filters.evaluate(self.isa, Direction::Backward, w, points);
-        self.backward.run(self.isa, dy, points, Finish::new(None, Activation::Linear), dx, scratch);
+        let finish = Finish { where_positive, ..Finish::new(None, Activation::Linear) };
+        self.backward.run(self.isa, dy, points, finish, dx, scratch);
     }
 
     pub(super) fn kernel_gradient(&self, x: &[f32], dy: &[f32], dw: &mut [f32], scratch: &mut [f32]) {

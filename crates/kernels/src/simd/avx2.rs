@@ -88,4 +88,10 @@ impl Simd for Avx2 {
         // SAFETY: as above.
         unsafe { _mm256_max_ps(_mm256_setzero_ps(), x) }
     }
+
+    #[inline(always)]
+    fn where_positive(self, condition: __m256, x: __m256) -> __m256 {
+        // SAFETY: as above.
+        unsafe { _mm256_and_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(condition, _mm256_setzero_ps()), x) }
+    }
 }

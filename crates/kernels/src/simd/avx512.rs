@@ -88,4 +88,10 @@ impl Simd for Avx512 {
         // SAFETY: as above.
         unsafe { _mm512_max_ps(_mm512_setzero_ps(), x) }
     }
+
+    #[inline(always)]
+    fn where_positive(self, condition: __m512, x: __m512) -> __m512 {
+        // SAFETY: as above.
+        unsafe { _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(condition, _mm512_setzero_ps()), x) }
+    }
 }

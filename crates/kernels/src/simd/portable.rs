@@ -82,4 +82,9 @@ impl<const LANES: usize, const ROWS: usize> Simd for Plain<LANES, ROWS> {
     fn relu(self, x: Self::Vector) -> Self::Vector {
         zip(x, x, |x, _| if x < 0.0 { 0.0 } else { x })
     }
+
+    #[inline(always)]
+    fn where_positive(self, condition: Self::Vector, x: Self::Vector) -> Self::Vector {
+        zip(condition, x, |condition, x| if condition > 0.0 { x } else { 0.0 })
+    }
 }

@@ -17,6 +17,8 @@ pub(super) struct Layout {
     /// For every value, the one whose buffer it stands in.
     roots: Vec<ValueId>,
     leaving_prefix: Vec<bool>,
+    /// For every root, whether the gradient by it is written over it.
+    replaced: Vec<bool>,
     /// For each trainable weight, the steps that use it: first and last in backward order.
     uses: HashMap<usize, (usize, usize)>,
 }
@@ -45,6 +47,7 @@ impl Layout {
             slots,
             roots: lifetimes.roots().to_vec(),
             leaving_prefix: lifetimes.leaving_prefix(),
+            replaced: lifetimes.replaced().to_vec(),
             uses: uses.into_iter().map(|uses| (uses.weight, (uses.first, uses.last))).collect(),
         }
     }
@@ -66,7 +69,14 @@ impl Layout {
     }
 
     pub(super) fn gradient(&self, value: ValueId) -> Option<Slot> {
-        self.slot(Tenant::Gradient(self.root(value)))
+        match self.replaced(value) {
+            true => self.value(value),
+            false => self.slot(Tenant::Gradient(self.root(value))),
+        }
+    }
+
+    pub(super) fn replaced(&self, value: ValueId) -> bool {
+        self.replaced[self.root(value)]
     }
 
     pub(super) fn contribution(&self, step: usize) -> Option<Slot> {

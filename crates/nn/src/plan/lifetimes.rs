@@ -60,6 +60,8 @@ pub(super) struct Lifetimes<'a> {
     roots: Vec<ValueId>,
     /// By root.
     families: Vec<Family>,
+    /// By root, whether the gradient is written over the value.
+    replaced: Vec<bool>,
 }
 
 impl<'a> Lifetimes<'a> {
@@ -78,7 +80,13 @@ impl<'a> Lifetimes<'a> {
             }
         }
         program.outputs.iter().for_each(|&output| families[roots[output]].is_output = true);
-        Self { program, differentiated, prefix, roots, families }
+        let replaced = families.iter().map(|family| gradient_replaces(program, differentiated, family)).collect();
+        Self { program, differentiated, prefix, roots, families, replaced }
+    }
+
+    /// For every root, whether the gradient by it is written over it.
+    pub(super) fn replaced(&self) -> &[bool] {
+        &self.replaced
     }
 
     /// For every value, the one whose buffer it stands in.
@@ -123,7 +131,8 @@ impl<'a> Lifetimes<'a> {
             let from = if leaves_prefix { self.forward(0) } else { self.forward(maker) };
             let read = family.readers.iter().map(|&reader| self.forward(reader)).max();
             let result = family.is_output.then(|| self.end());
-            let times = [Some(self.forward(maker)), read, self.read_backward(family, maker), result];
+            let as_gradient = self.replaced[value].then(|| self.backward(maker));
+            let times = [Some(self.forward(maker)), read, self.read_backward(family, maker), result, as_gradient];
             let to = times.into_iter().flatten().max().unwrap_or(from);
             let samples = if maker < self.prefix && !leaves_prefix { chunk } else { batch };
             Lifetime { tenant: Tenant::Value(value), length: samples * self.program.size(value), from, to }
@@ -139,8 +148,8 @@ impl<'a> Lifetimes<'a> {
         readers.chain(by_maker.then_some(maker)).map(|step| self.backward(step)).max()
     }
 
-    /// Every gradient from its first contribution to when the maker of its value has read it; those by inputs, where
-    /// wanted, to the end. Contributions but the first are computed beside the sum, then added.
+    /// Every gradient that has a place of its own, from its first contribution to when the maker of its value has read it;
+    /// those by inputs, where wanted, to the end. Contributions but the first are computed beside the sum, then added.
     pub(super) fn gradients(&self, batch: usize, by_inputs: bool) -> Vec<Lifetime> {
         let mut lifetimes = Vec::new();
         let mut contributions: BTreeMap<usize, usize> = BTreeMap::new();
@@ -148,7 +157,8 @@ impl<'a> Lifetimes<'a> {
             .families
             .iter()
             .enumerate()
-            .filter(|(_, family)| family.maker.is_some_and(|maker| self.differentiated[maker]));
+            .filter(|(_, family)| family.maker.is_some_and(|maker| self.differentiated[maker]))
+            .filter(|(value, _)| !self.replaced[*value]);
         let inputs = self.program.inputs.iter().filter(|_| by_inputs).map(|&input| (input, &self.families[input]));
         for (value, family) in made.chain(inputs) {
             let length = batch * self.program.size(value);
@@ -208,6 +218,20 @@ impl<'a> Lifetimes<'a> {
             })
             .collect()
     }
+}
+
+/// Whether the gradient by a value can be written over it: by the only step that reads it, which then takes the gradient of its
+/// maker's ReLU too, as nothing else in the backward pass reads the value.
+fn gradient_replaces(program: &Program, differentiated: &[bool], family: &Family) -> bool {
+    let (Some(maker), &[reader], false) = (family.maker, family.readers.as_slice(), family.is_output) else {
+        return false;
+    };
+    let (maker, step) = (&program.steps[maker], &program.steps[reader]);
+    let shape = |value: ValueId| &program.shapes[value];
+    let with_relu = matches!(maker.op, Op::Conv2d { .. } | Op::Dense) && maker.activation == Activation::Relu;
+    family.maker.is_some_and(|maker| differentiated[maker])
+        && (with_relu || !reads_output_backward(maker))
+        && step.op.gradient_replaces_input(shape(step.inputs[0]), shape(step.output))
 }
 
 /// Whether the backward pass of a step reads what the forward pass read.

@@ -1,7 +1,8 @@
 //! The operations that an executor computes.
 
-use engraft_kernels::{Activation, Interpolation, PoolKind};
+use engraft_kernels::{Activation, Conv2dShape, Interpolation, Pool2dShape, PoolKind};
 
+use crate::layer::Shape;
 use crate::layers::RandomTransform;
 
 /// One operation on whole batches. Shapes stand in the program; weights in the step, in the layer's order.
@@ -53,6 +54,52 @@ impl Op {
     /// Whether a sample's result depends on the other samples of its batch.
     pub fn couples_samples(&self) -> bool {
         matches!(self, Self::BatchNorm { batch_statistics: true, .. })
+    }
+
+    /// What a convolution of `samples` images is to the kernels; `None` for any other operation.
+    pub fn conv2d_shape(&self, samples: usize, input: &Shape, output: &Shape) -> Option<Conv2dShape> {
+        let (&[in_h, in_w, in_c], &[out_h, out_w, out_c]) = (input.as_slice(), output.as_slice()) else { return None };
+        match *self {
+            Self::Conv2d { kernel, stride, dilation, pad, groups } => Some(Conv2dShape {
+                batch: samples,
+                in_h,
+                in_w,
+                in_c,
+                out_c,
+                kernel,
+                stride,
+                dilation,
+                pad,
+                out_h,
+                out_w,
+                groups,
+            }),
+            _ => None,
+        }
+    }
+
+    /// What a pooling of `samples` images is to the kernels, and its kind; `None` for any other operation.
+    pub fn pool2d_shape(&self, samples: usize, input: &Shape, output: &Shape) -> Option<(PoolKind, Pool2dShape)> {
+        let (&[in_h, in_w, channels], &[out_h, out_w, _]) = (input.as_slice(), output.as_slice()) else { return None };
+        match *self {
+            Self::Pool2d { kind, size, stride, pad } => {
+                Some((kind, Pool2dShape { batch: samples, in_h, in_w, channels, size, stride, pad, out_h, out_w }))
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether the gradient by the only input can be written over it.
+    pub fn gradient_replaces_input(&self, input: &Shape, output: &Shape) -> bool {
+        match self {
+            Self::Conv2d { .. } => {
+                self.conv2d_shape(1, input, output).is_some_and(|shape| shape.gradient_replaces_input())
+            }
+            Self::Pool2d { kind: PoolKind::Max, .. } => {
+                self.pool2d_shape(1, input, output).is_some_and(|(_, shape)| shape.gradient_replaces_input())
+            }
+            _ => false,
+        }
     }
 
     /// Whether a gradient can be carried through it.

@@ -107,10 +107,14 @@ impl Grower {
 
     fn image_layer(&mut self, shape: &[usize]) -> Layer {
         let size = shape[0].min(shape[1]);
-        let channels = 1 + self.rng.below(3);
+        // From 8 on, gradients of 3x3 convolutions are written over what they read.
+        let channels = [1, 2, 3, 8, 8][self.rng.below(5)];
         match self.rng.below(12) {
             0 | 1 => Conv2D::new(channels, 3).padding(Padding::Same).activation(Tanh).into_layer(),
-            2 => Conv2D::new(channels, 1).into_layer(),
+            2 => Conv2D::new(channels, [1, 3][self.rng.below(2)]).padding(Padding::Same).into_layer(),
+            11 if self.kinds == Kinds::All => {
+                Conv2D::new(channels, 3).padding(Padding::Same).activation(Relu).into_layer()
+            }
             3 => BatchNormalization::new().into_layer(),
             4 if size >= 2 => AveragePooling2D::new(2).into_layer(),
             5 if size >= 2 && self.kinds == Kinds::All => MaxPooling2D::new(2).into_layer(),

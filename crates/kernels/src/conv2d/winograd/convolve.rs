@@ -39,6 +39,8 @@ pub(super) struct Convolution {
 pub(super) struct Finish<'a> {
     pub(super) bias: Option<&'a [f32]>,
     pub(super) relu: bool,
+    /// Whether they are zero where what they are written over is not above zero.
+    pub(super) where_positive: bool,
 }
 
 /// How a convolution is cut into tasks, each a block of tiles and a range of panels.
@@ -253,21 +255,37 @@ impl Output<'_> {
                 let x = simd.add(x, bias);
                 let x = if self.finish.relu { simd.relu(x) } else { x };
                 let at = start + (i * width + j) * self.channels;
-                if whole {
-                    // SAFETY: the whole tile lies within the outputs; these tiles and channels are this task's alone.
-                    unsafe { simd.store(x, self.y.at(at, S::LANES)) }
-                } else if i < rows && j < columns {
-                    // SAFETY: as above, for the pixels and channels that exist.
-                    unsafe { simd.store_first(count, x, self.y.at(at, count)) }
+                if whole || i < rows && j < columns {
+                    // SAFETY: these pixels and channels exist, and are this task's alone.
+                    unsafe { self.store(simd, count, at, x) }
                 }
             },
         );
     }
 }
 
+impl Output<'_> {
+    /// Writes `count` values at most.
+    ///
+    /// # Safety
+    /// There must be as many, and no other thread may use them.
+    #[inline(always)]
+    unsafe fn store<S: Simd>(&self, simd: S, count: usize, at: usize, x: S::Vector) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let y = self.y.at(at, count);
+            let x = match self.finish.where_positive {
+                true => simd.where_positive(simd.load_first(count, y), x),
+                false => x,
+            };
+            simd.store_first(count, x, y);
+        }
+    }
+}
+
 impl<'a> Finish<'a> {
     /// What can be done in registers; the caller applies any other activation to the outputs.
     pub(super) fn new(bias: Option<&'a [f32]>, activation: Activation) -> Self {
-        Self { bias, relu: activation == Activation::Relu }
+        Self { bias, relu: activation == Activation::Relu, where_positive: false }
     }
 }

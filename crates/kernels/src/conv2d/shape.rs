@@ -1,0 +1,69 @@
+//! What a convolution reads and makes.
+
+/// Shapes of a 2-D convolution: `x` `[batch, in_h, in_w, in_c]`, kernel `[kernel[0], kernel[1], in_c / groups, out_c]`,
+/// `y` `[batch, out_h, out_w, out_c]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Conv2dShape {
+    /// Images.
+    pub batch: usize,
+    /// Input height in pixels.
+    pub in_h: usize,
+    /// Input width in pixels.
+    pub in_w: usize,
+    /// Input channels, a multiple of `groups`.
+    pub in_c: usize,
+    /// Output channels (filters), a multiple of `groups`.
+    pub out_c: usize,
+    /// Height and width of the kernel.
+    pub kernel: [usize; 2],
+    /// Distance between windows, down and across.
+    pub stride: [usize; 2],
+    /// Distance between the kernel's taps, down and across; 1 for an ordinary convolution.
+    pub dilation: [usize; 2],
+    /// Zeros at the top and left; at the bottom and right they follow from the output size.
+    pub pad: [usize; 2],
+    /// Output height in pixels.
+    pub out_h: usize,
+    /// Output width in pixels.
+    pub out_w: usize,
+    /// Group g of the output channels sees group g of the input channels only; 1 for an ordinary convolution.
+    pub groups: usize,
+}
+
+impl Conv2dShape {
+    /// Values in the input.
+    pub(super) fn x_len(&self) -> usize {
+        self.batch * self.in_h * self.in_w * self.in_c
+    }
+
+    /// Values in the kernel.
+    pub(super) fn w_len(&self) -> usize {
+        self.kernel[0] * self.kernel[1] * self.in_c / self.groups * self.out_c
+    }
+
+    /// Values in the output.
+    pub(super) fn y_len(&self) -> usize {
+        self.batch * self.out_h * self.out_w * self.out_c
+    }
+
+    /// Whether the gradient by the input can be written over the input: [`Conv2d::replace_input`](super::Conv2d::replace_input).
+    pub fn gradient_replaces_input(&self) -> bool {
+        super::prefers_winograd(self)
+    }
+
+    /// Whether every output pixel is computed from the input pixel at the same place alone.
+    pub(super) fn is_pointwise(&self) -> bool {
+        self.kernel == [1, 1]
+            && self.stride == [1, 1]
+            && self.pad == [0, 0]
+            && [self.in_h, self.in_w] == [self.out_h, self.out_w]
+    }
+
+    pub(super) fn check(&self) {
+        let sizes = [self.kernel, self.stride, self.dilation, [self.in_c, self.out_c]];
+        assert!(!sizes.as_flattened().contains(&0), "sizes other than the batch's must not be zero: {self:?}");
+        let grouped =
+            self.groups > 0 && self.in_c.is_multiple_of(self.groups) && self.out_c.is_multiple_of(self.groups);
+        assert!(grouped, "groups must divide the channels: {self:?}");
+    }
+}
