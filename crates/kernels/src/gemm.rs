@@ -1,8 +1,15 @@
 //! General matrix multiplication, the work inside dense and convolution layers.
 
+mod multiply;
+mod packed;
+mod streamed;
+mod turned;
+
 use crate::Activation;
 use crate::chunks::check_len;
+use crate::simd::Isa;
 use crate::tiles::{Tile, Tiles};
+use multiply::Operands;
 
 /// A matrix read through strides: element (i, j) is `data[i * row_stride + j * col_stride]`.
 #[derive(Clone, Copy, Debug)]
@@ -30,6 +37,11 @@ impl<'a> Matrix<'a> {
     pub(crate) fn skip(self, row: usize, col: usize) -> Self {
         let start = row * self.row_stride + col * self.col_stride;
         Self { data: self.data.get(start..).unwrap_or_default(), ..self }
+    }
+
+    /// The transpose.
+    fn turned(self) -> Self {
+        Self { data: self.data, row_stride: self.col_stride, col_stride: self.row_stride }
     }
 
     fn check(&self, name: &str, rows: usize, cols: usize) {
@@ -91,33 +103,17 @@ pub(crate) fn tile_size(m: usize, n: usize) -> [usize; 2] {
 }
 
 /// `tile = a b` or `tile += a b` on the calling thread: `a` has the tile's rows and `k` columns, `b` its columns.
-#[expect(unsafe_code, reason = "matrixmultiply takes pointers")]
+///
+/// Every element is summed along `k` in order, whichever way is taken and however a product is cut into tiles.
 pub(crate) fn gemm_tile(k: usize, a: Matrix, b: Matrix, accumulate: bool, tile: &mut Tile) {
     let (m, n) = (tile.rows.len(), tile.columns.len());
     a.check("a", m, k);
     b.check("b", k, n);
-    let stride = |stride: usize| isize::try_from(stride).expect("a stride within a slice fits isize");
-    let beta = if accumulate { 1.0 } else { 0.0 };
-    let (c, c_row_stride) = tile.as_mut_ptr();
-    // SAFETY: `check` showed that all of a and b lie within their slices; c is the tile's, borrowed for writing, with rows
-    // that do not overlap.
-    unsafe {
-        matrixmultiply::sgemm(
-            m,
-            k,
-            n,
-            1.0,
-            a.data.as_ptr(),
-            stride(a.row_stride),
-            stride(a.col_stride),
-            b.data.as_ptr(),
-            stride(b.row_stride),
-            stride(b.col_stride),
-            beta,
-            c,
-            stride(c_row_stride),
-            1,
-        );
+    if k == 0 && !accumulate {
+        (0..m).for_each(|row| tile.row(row).fill(0.0));
+    }
+    if m > 0 && n > 0 && k > 0 {
+        multiply::run(Isa::current(), Operands { k, a, b, accumulate, tile });
     }
 }
 
@@ -139,8 +135,9 @@ mod tests {
     use crate::reference;
     use crate::testing::{assert_same_for_any_threads, integers, to_f32, uniform};
 
-    /// Below, at and above the edges of tiles (64 and 128 rows; 256 and 512 columns) and of matrixmultiply's blocks (256 deep).
-    const SIZES: [[usize; 3]; 10] = [
+    /// Below, at and above the edges of tiles (64 and 128 rows; 256 and 512 columns), of depth (256, 2048), and of what is few rows
+    /// (64), in each of the ways.
+    const SIZES: [[usize; 3]; 15] = [
         [1, 1, 1],
         [3, 5, 7],
         [16, 255, 256],
@@ -151,7 +148,35 @@ mod tests {
         [129, 3, 511],
         [257, 64, 33],
         [2, 600, 700],
+        [13, 300, 300],
+        [64, 259, 290],
+        [33, 257, 47],
+        [1, 2049, 50],
+        [7, 4, 2100],
     ];
+
+    #[test]
+    fn every_instruction_set_agrees_with_the_reference_in_every_orientation() {
+        for [m, k, n] in SIZES {
+            let (a, b) = (integers(m * k, 1), integers(k * n, 2));
+            for a in [Matrix::row_major(&a, k), Matrix::transposed(&a, m)] {
+                for b in [Matrix::row_major(&b, n), Matrix::transposed(&b, k)] {
+                    let expected = to_f32(&reference::gemm(m, k, n, a, b));
+                    for isa in Isa::tested() {
+                        let mut c = vec![f32::NAN; m * n];
+                        let mut run = |accumulate| {
+                            let tile = &mut Tile::whole(m, n, &mut c);
+                            multiply::run(isa, Operands { k, a, b, accumulate, tile });
+                        };
+                        run(false);
+                        run(true);
+                        let doubled = c.iter().map(|c| c / 2.0).eq(expected.iter().copied());
+                        assert!(doubled, "{} {m} x {k} x {n}", isa.name());
+                    }
+                }
+            }
+        }
+    }
 
     #[test]
     fn agrees_with_the_reference_for_every_orientation() {

@@ -14,7 +14,7 @@ use crate::gemm::{Matrix, finish_tile, gemm_tile, tile_size};
 use crate::tiles::{Tile, Tiles};
 
 /// Columns of patches that one task gathers at a time: with 256 rows half a megabyte, which stays in a core's L2 cache, and a
-/// multiple of the depth (256) in which matrixmultiply works.
+/// multiple of the depth in which products are computed.
 const PATCH_COLUMNS: usize = 512;
 
 /// Values that partial sums of the kernel gradient may take.
