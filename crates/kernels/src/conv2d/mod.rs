@@ -73,6 +73,31 @@ impl Conv2d {
         Self { shape, algorithm: choose(Isa::current(), shape) }
     }
 
+    /// A convolution of `shape` by im2col, which every shape has, though another algorithm may be faster: what others are
+    /// compared with.
+    ///
+    /// ```
+    /// use engraft_kernels::{Conv2d, Conv2dShape};
+    /// let shape = Conv2dShape {
+    ///     batch: 1, in_h: 8, in_w: 8, in_c: 16, out_c: 16, kernel: [3, 3], stride: [1, 1], dilation: [1, 1], pad: [1, 1],
+    ///     out_h: 8, out_w: 8, groups: 1,
+    /// };
+    /// assert_eq!(Conv2d::by_im2col(shape).algorithm(), "im2col");
+    /// assert_eq!(Conv2d::new(shape).algorithm(), "winograd");
+    /// ```
+    pub fn by_im2col(shape: Conv2dShape) -> Self {
+        shape.check();
+        Self { shape, algorithm: Algorithm::Im2col(Box::new(Im2col::new(shape))) }
+    }
+
+    /// The name of the algorithm that computes it: `im2col` or `winograd`.
+    pub fn algorithm(&self) -> &'static str {
+        match self.algorithm {
+            Algorithm::Im2col(_) => "im2col",
+            Algorithm::Winograd(_) => "winograd",
+        }
+    }
+
     /// How many values of scratch each of the calls below needs in the ambient pool.
     pub fn scratch_len(&self) -> usize {
         match &self.algorithm {
@@ -273,8 +298,7 @@ mod tests {
 
     /// A convolution by every algorithm that can do it, on every instruction set of this CPU.
     fn every_way(shape: Conv2dShape) -> Vec<(String, Conv2d)> {
-        let mut ways =
-            vec![("im2col".into(), Conv2d { shape, algorithm: Algorithm::Im2col(Box::new(Im2col::new(shape))) })];
+        let mut ways = vec![("im2col".into(), Conv2d::by_im2col(shape))];
         if Winograd::can(&shape) {
             ways.extend(Isa::tested().map(|isa| {
                 let algorithm = Algorithm::Winograd(Winograd::new(isa, shape));

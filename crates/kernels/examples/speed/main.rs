@@ -1,0 +1,44 @@
+//! Speed of the kernels, one by one, on all threads of this machine.
+//!
+//! - `cargo run --release -p engraft-kernels --example speed -- layers [IMAGE SIDE] [BATCH]`: what VGG16 and its head are made
+//!   of, and which share of the machine's peak each kernel reaches.
+//! - `… --example speed -- grid`: the algorithm that is chosen for 3x3 convolutions beside im2col, over sizes, batches and
+//!   channels.
+//!
+//! `RAYON_NUM_THREADS` has no say here; `ENGRAFT_ISA` has.
+
+mod grid;
+mod layers;
+mod timing;
+
+use std::process::ExitCode;
+
+use engraft_kernels::{Isa, Threads};
+
+const USAGE: &str = "usage: speed layers [IMAGE SIDE] [BATCH] | speed grid";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let (what, numbers) = arguments.split_first().map_or(("", &[][..]), |(what, numbers)| (what.as_str(), numbers));
+    let numbers: Vec<usize> = numbers.iter().filter_map(|number| number.parse().ok()).collect();
+    let work: Box<dyn FnOnce() + Send> = match (what, &numbers[..]) {
+        ("layers", []) => Box::new(|| layers::print(256, 16)),
+        ("layers", &[side]) => Box::new(move || layers::print(side, 16)),
+        ("layers", &[side, batch]) => Box::new(move || layers::print(side, batch)),
+        ("grid", []) => Box::new(grid::print),
+        _ => return failure(&USAGE),
+    };
+    let (threads, isa) = match (Threads::new(None), Isa::chosen()) {
+        (Ok(threads), Ok(isa)) => (threads, isa),
+        (Err(error), _) => return failure(&error),
+        (_, Err(error)) => return failure(&error),
+    };
+    println!("{} threads, {}", threads.count(), isa.name());
+    threads.run(work);
+    ExitCode::SUCCESS
+}
+
+fn failure(reason: &dyn std::fmt::Display) -> ExitCode {
+    eprintln!("{reason}");
+    ExitCode::from(2)
+}
