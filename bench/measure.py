@@ -71,10 +71,9 @@ def turn(row: Row, name: str, start: Callable[[], Program], loaded: dict[str, Pr
     try:
         program = program or start()
         time.sleep(PAUSE)
-        entry["turn"] = program.run(row.steps)
+        entry.setdefault("all", []).extend(program.run(row.steps_of(name)))
         entry["version"], entry["report"] = program.version, program.report
         entry["peak_bytes"] = max(entry.get("peak_bytes", 0), program.peak_bytes())
-        entry.setdefault("all", []).extend(entry.pop("turn"))
     except Failed as failure:
         entry["failed"] = str(failure)
     if program and "failed" not in entry and memory("MemAvailable") > memory("MemTotal") / 2:
