@@ -18,10 +18,11 @@ text { font: 13px system-ui, sans-serif; fill: #24292f }
 """
 
 
-def complete(found: Record) -> bool:
-    """Whether all that is drawn was measured, or can't be on this CPU."""
+def complete(found: Record, titles: dict[str, str]) -> bool:
+    """Whether all that is drawn was measured, or can't be on this CPU, with every program in it."""
     done = {row["name"] for row in found["rows"] if "skipped" in row or "seconds" in row["programs"]["engraft"]}
-    return done.issuperset(SHOWN)
+    programs = {name for row in found["rows"] for name in row["programs"]}
+    return done.issuperset(SHOWN) and programs.issuperset(titles)
 
 
 def svg(found: Record, titles: dict[str, str]) -> str:

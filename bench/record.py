@@ -51,7 +51,7 @@ def write(found: Record, folder: Path, began: datetime.datetime) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     stem = folder / began.strftime("%Y-%m-%d-%H%M%S")
     written = {stem.with_suffix(".json"): json.dumps(found, indent=1) + "\n", stem.with_suffix(".md"): table(found)}
-    if chart.complete(found):
+    if chart.complete(found, TITLES):
         written[folder / "chart.svg"] = chart.svg(found, TITLES)
     for path, text in written.items():
         path.write_text(text)
