@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from rows import Peer, Row, Setting
-from setup import PEERS, PLACE, ROOT, program_of, python_of
+from setup import PEERS, PLACE, ROOT, program_of, python_of, requirements_of
 
 ENGRAFT = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release" / "engraft"
 
@@ -171,6 +171,12 @@ def engraft_version() -> str:
     return subprocess.run([ENGRAFT, "--version"], capture_output=True, text=True, check=True).stdout.strip()
 
 
+def keras_version() -> str:
+    """As the peer says it, which isn't running here."""
+    pinned = dict(line.split("==") for line in requirements_of("keras").read_text().split())
+    return f"Keras {pinned['keras']}, TensorFlow {pinned['tensorflow']}"
+
+
 def onnx_file(size: int) -> Path:
     """The seed model for the programs that take ONNX, written once."""
     path = PLACE / f"seed-{size}.onnx"
@@ -194,5 +200,5 @@ def whole_processes(photo: Path, options: argparse.Namespace) -> dict[str, Calla
     keras = [python_of("keras"), PEERS / "keras_predict.py", model, photo]
     return {
         "engraft": lambda: WholeProcess(ours, engraft_version(), threads),
-        "keras": lambda: WholeProcess(keras, "Keras: import, load, predict", threads),
+        "keras": lambda: WholeProcess(keras, keras_version(), threads),
     }
