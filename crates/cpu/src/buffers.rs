@@ -1,5 +1,6 @@
 //! The buffers of a session, allocated once.
 
+use engraft_kernels::prefer_large_pages;
 use engraft_nn::plan::Slot;
 use engraft_nn::{Error, Result};
 
@@ -34,6 +35,7 @@ pub(crate) fn zeroed(length: usize) -> Result<Vec<f32>> {
         Error::because("memory", format_args!("no room for a buffer of {} MiB", (4 * length) >> 20))
             .hint("use a smaller batch, smaller images or a smaller head")
     })?;
+    prefer_large_pages(&mut buffer);
     buffer.resize(length, 0.0);
     Ok(buffer)
 }

@@ -7,7 +7,7 @@ use engraft_nn::{Error, Result};
 use zip::read::ZipFile;
 use zip::{CompressionMethod, ZipArchive};
 
-use crate::h5::H5File;
+use crate::h5::{Direct, H5File};
 
 /// Entries of an archive. Keras writes three; layers with vocabularies add a few assets.
 const MAX_ENTRIES: usize = 1000;
@@ -65,8 +65,8 @@ impl<R: Read + Seek + Send + 'static> Zip<R> {
     }
 
     /// The HDF5 file in an entry, after its checksum was found right. Stored as it is, it is read
-    /// in place; deflated, it is held in memory.
-    pub(crate) fn into_h5(mut self, name: &str) -> Result<H5File> {
+    /// in place, `direct` being the archive's file; deflated, it is held in memory.
+    pub(crate) fn into_h5(mut self, name: &str, direct: Option<Direct>) -> Result<H5File> {
         let place = place(name);
         if self.entries.index_for_name(name).is_none() {
             return Err(self.missing(name));
@@ -79,9 +79,17 @@ impl<R: Read + Seek + Send + 'static> Zip<R> {
             return H5File::from_bytes(self.require(name, limit)?).map_err(hdf5);
         }
         let start = entry.data_start().ok_or_else(|| damaged(&place, "no data"))?;
-        let len = io::copy(&mut entry, &mut io::sink()).map_err(|error| damaged(&place, error))?;
+        let direct = direct.map(|file| file.skip(start));
+        let len = match &direct {
+            Some(direct) if direct.crc32(entry.size()).map_err(|error| damaged(&place, error))? != entry.crc32() => {
+                return Err(damaged(&place, "Invalid checksum"));
+            }
+            Some(_) => entry.size(),
+            None => io::copy(&mut entry, &mut io::sink()).map_err(|error| damaged(&place, error))?,
+        };
         drop(entry);
-        H5File::from_reader(Section { inner: self.entries.into_inner(), start, len, position: 0 }).map_err(hdf5)
+        let section = Section { inner: self.entries.into_inner(), start, len, position: 0 };
+        H5File::from_reader(section).map(|file| file.with_direct(direct)).map_err(hdf5)
     }
 
     fn entry(&mut self, name: &str) -> Result<ZipFile<'_, R>> {

@@ -22,11 +22,13 @@
 //! ```
 
 mod budget;
+mod direct;
 mod number;
 mod read;
 mod skeleton;
 mod write;
 
+pub(crate) use direct::Direct;
 pub use read::{H5Entry, H5File, is_hdf5};
 pub use write::H5Writer;
 

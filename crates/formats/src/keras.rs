@@ -44,7 +44,7 @@ use serde_json::{Map, Value};
 
 use self::config::Reader;
 use crate::archive::Zip;
-use crate::h5::{self, H5File};
+use crate::h5::{self, Direct, H5File};
 
 pub use self::by_name::load_weights_by_name;
 pub use self::save::{SaveOptions, save, save_weights};
@@ -83,7 +83,8 @@ pub struct Archive {
 /// The file can't be read or holds no model; a class or option is not known, and named; a weight is
 /// missing, left over or of another shape; a later generation of Keras wrote it.
 pub fn load(path: &Path) -> Result<Archive> {
-    read(open(path)?).map_err(|error| within(path, error))
+    let (file, direct) = open_directly(path)?;
+    read_from(file, direct).map_err(|error| within(path, error))
 }
 
 /// Like [`load`], from anything that can be read at any place.
@@ -96,9 +97,14 @@ pub fn load(path: &Path) -> Result<Archive> {
 ///
 /// # Errors
 /// Those of [`load`].
-pub fn read(mut file: impl Read + Seek + Send + 'static) -> Result<Archive> {
+pub fn read(file: impl Read + Seek + Send + 'static) -> Result<Archive> {
+    read_from(file, None)
+}
+
+/// `direct` is the same file, if it is one.
+fn read_from(mut file: impl Read + Seek + Send + 'static, direct: Option<Direct>) -> Result<Archive> {
     if h5::is_hdf5(&mut file).map_err(in_file)? {
-        return legacy::read(&H5File::from_reader(file).map_err(in_file)?);
+        return legacy::read(&H5File::from_reader(file).map_err(in_file)?.with_direct(direct));
     }
     let mut zip = Zip::new(file, ARCHIVE)?;
     let metadata = zip.read(METADATA, MAX_EXTRA)?.map(|bytes| parse(METADATA, &bytes)).transpose()?;
@@ -107,7 +113,7 @@ pub fn read(mut file: impl Read + Seek + Send + 'static) -> Result<Archive> {
     let config = parse(CONFIG, &zip.require(CONFIG, MAX_CONFIG)?)?;
     let model = Reader::default().model(&config);
     let (model, mut warnings) = model.map_err(|error| version::hint(error, keras_version.as_deref()))?;
-    let file = zip.into_h5(WEIGHTS)?;
+    let file = zip.into_h5(WEIGHTS, direct)?;
     weights::read(&weights::saved(model.layer()), &file, weights::Names::Same)?;
     if let Some(compiled) = config.get("compile_config").and_then(Value::as_object).filter(|c| !c.is_empty()) {
         warnings.extend(recompile(&model, compiled, || optimizer::Saved::of_keras_3(&file)));
@@ -162,23 +168,36 @@ pub fn read_extra(path: &Path, name: &str) -> Result<Option<Vec<u8>>> {
 /// The file can't be read or isn't one of these; a weight is missing, left over or of another
 /// shape. Nothing is changed then.
 pub fn load_weights(path: &Path, model: &Model) -> Result<()> {
-    read_weights(open(path)?, model).map_err(|error| within(path, error))
+    let (file, direct) = open_directly(path)?;
+    read_weights_from(file, direct, model).map_err(|error| within(path, error))
 }
 
 /// Like [`load_weights`], from anything that can be read at any place.
 ///
 /// # Errors
 /// Those of [`load_weights`].
-pub fn read_weights(mut file: impl Read + Seek + Send + 'static, model: &Model) -> Result<()> {
+pub fn read_weights(file: impl Read + Seek + Send + 'static, model: &Model) -> Result<()> {
+    read_weights_from(file, None, model)
+}
+
+fn read_weights_from(mut file: impl Read + Seek + Send + 'static, direct: Option<Direct>, model: &Model) -> Result<()> {
     let file = match h5::is_hdf5(&mut file).map_err(in_file)? {
-        true => H5File::from_reader(file).map_err(in_file)?,
-        false => Zip::new(file, ARCHIVE)?.into_h5(WEIGHTS)?,
+        true => H5File::from_reader(file).map_err(in_file)?.with_direct(direct),
+        false => Zip::new(file, ARCHIVE)?.into_h5(WEIGHTS, direct)?,
     };
     weights::read(&weights::saved(model.layer()), &file, weights::Names::Any)
 }
 
 fn open(path: &Path) -> Result<BufReader<File>> {
     File::open(path).map(BufReader::new).map_err(|error| Error::because(path.display(), error))
+}
+
+/// A file, and the same to be read from several threads.
+fn open_directly(path: &Path) -> Result<(BufReader<File>, Option<Direct>)> {
+    open(path).map(|file| {
+        let direct = Direct::of(file.get_ref());
+        (file, direct)
+    })
 }
 
 fn parse(entry: &str, bytes: &[u8]) -> Result<Value> {

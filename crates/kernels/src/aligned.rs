@@ -1,5 +1,7 @@
 //! Where values lie with respect to cache lines: vectors that straddle two cost twice.
 
+use crate::prefer_large_pages;
+
 /// Values of a cache line.
 pub(crate) const LINE: usize = 16;
 
@@ -28,7 +30,8 @@ pub(crate) struct AlignedVec {
 
 impl AlignedVec {
     pub(crate) fn zeros(len: usize) -> Self {
-        let values = vec![0.0; len + LINE];
+        let mut values = vec![0.0; len + LINE];
+        prefer_large_pages(&mut values);
         let start = first_line(&values).min(LINE);
         Self { values, start, len }
     }

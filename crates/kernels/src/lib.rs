@@ -32,6 +32,7 @@ mod global_pool;
 mod layout;
 mod loss;
 mod microkernel;
+mod pages;
 mod pool;
 mod project;
 #[cfg(test)]
@@ -61,6 +62,7 @@ pub use loss::{
     binary_cross_entropy_from_probabilities, cross_entropy_from_probabilities, sigmoid_cross_entropy,
     softmax_cross_entropy,
 };
+pub use pages::prefer_large_pages;
 pub use pool::{Pool2dShape, PoolKind, average_pool2d_gradient, max_pool2d_gradient, pool2d, replace_max_pool2d_input};
 pub use project::{FillMode, Projection, project};
 pub use resize::{Interpolation, resize, resize_gradient};

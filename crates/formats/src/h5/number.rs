@@ -31,6 +31,19 @@ pub(super) fn kind(datatype: &Datatype) -> String {
     }
 }
 
+/// Whether values are stored as a PC has them in memory.
+pub(super) fn is_little_endian_f32(path: &str, dataset: &Dataset) -> Result<bool, H5Error> {
+    let datatype = dataset.datatype().map_err(|error| translate(path, "dataset", error))?;
+    Ok(matches!(
+        datatype,
+        Datatype::FloatingPoint {
+            size: 4,
+            layout: FloatingPointLayout::IEEE754_BINARY32,
+            byte_order: DatatypeByteOrder::LittleEndian,
+        }
+    ))
+}
+
 /// The values of a numeric dataset as f32.
 pub(super) fn read_f32(path: &str, dataset: &Dataset) -> Result<Vec<f32>, H5Error> {
     let damaged = |error| translate(path, "dataset", error);

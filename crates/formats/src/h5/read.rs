@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::io::{Cursor, Read, Seek};
 use std::path::Path;
 
-use hdf5_pure::{AttrValue, Dataset, Error, File, FormatError, Group, ReadSeekSource};
+use hdf5_pure::{AttrValue, Dataset, Error, File, FormatError, Group, Layout, ReadSeekSource};
 
 use super::budget::Budget;
+use super::direct::{self, Direct};
 use super::{H5Error, MAX_DEPTH, number};
 
 /// A member of a group.
@@ -41,6 +42,8 @@ pub fn is_hdf5(file: &mut (impl Read + Seek)) -> std::io::Result<bool> {
 pub struct H5File {
     file: File,
     budget: Budget,
+    /// The same bytes, where they can be read from several threads.
+    direct: Option<Direct>,
 }
 
 impl H5File {
@@ -51,7 +54,8 @@ impl H5File {
     /// [`H5Error::Open`] when it can't be read or isn't HDF5.
     pub fn open(path: &Path) -> Result<Self, H5Error> {
         let file = std::fs::File::open(path).map_err(|error| H5Error::Open { reason: error.to_string() })?;
-        Self::from_reader(file)
+        let direct = Direct::of(&file);
+        Self::from_reader(file).map(|file| file.with_direct(direct))
     }
 
     /// Opens a file held in memory.
@@ -71,7 +75,12 @@ impl H5File {
         let source = ReadSeekSource::new(reader).map_err(|error| open_error(error.into()))?;
         let file = File::from_source(source).map_err(open_error)?;
         let budget = Budget::for_file_of(file.file_size());
-        Ok(Self { file, budget })
+        Ok(Self { file, budget, direct: None })
+    }
+
+    /// Says where the same bytes can be read from several threads.
+    pub(crate) fn with_direct(self, direct: Option<Direct>) -> Self {
+        Self { direct, ..self }
     }
 
     /// Sets how many bytes all further reads may take together.
@@ -134,9 +143,34 @@ impl H5File {
     pub fn read_f32(&self, path: &str) -> Result<(Vec<usize>, Vec<f32>), H5Error> {
         let dataset = self.dataset(path)?;
         let shape = self.admit(path, &dataset, size_of::<f32>())?;
-        let values = number::read_f32(path, &dataset)?;
+        let values = match self.read_directly(path, &dataset, shape.iter().product())? {
+            Some(values) => values,
+            None => number::read_f32(path, &dataset)?,
+        };
         self.check_count(path, &shape, values.len())?;
         Ok((shape, values))
+    }
+
+    /// The values of a dataset that lies in the file as it will in memory, and is large; `None` for any other.
+    fn read_directly(&self, path: &str, dataset: &Dataset, count: usize) -> Result<Option<Vec<f32>>, H5Error> {
+        let damaged = |error| translate(path, "dataset", error);
+        let Some(direct) = self.direct.as_ref().filter(|_| count >= direct::WORTHWHILE) else { return Ok(None) };
+        let Layout::Contiguous { address: Some(at), size } = dataset.layout().map_err(damaged)? else {
+            return Ok(None);
+        };
+        let end = at.checked_add(size).filter(|&end| end <= self.file.file_size());
+        if end.is_none() || size != (count * size_of::<f32>()) as u64 || !number::is_little_endian_f32(path, dataset)? {
+            return Ok(None);
+        }
+        // The first row as anyone reads it: whatever speaks against reading the dataset speaks against reading that.
+        let row = dataset.read_f32_rows(0, 1).map_err(damaged)?;
+        let mut values = vec![0.0; count];
+        engraft_kernels::prefer_large_pages(&mut values);
+        direct
+            .read_f32(at, &mut values)
+            .map_err(|error| H5Error::Damaged { path: path.to_owned(), reason: error.to_string() })?;
+        let same = values.iter().zip(&row).all(|(a, b)| a.to_bits() == b.to_bits());
+        Ok(same.then_some(values))
     }
 
     /// Shape and values of an integer dataset, such as an optimizer's `iterations`.

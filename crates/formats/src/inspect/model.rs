@@ -27,7 +27,7 @@ pub(super) fn of_archive(path: &Path, mut zip: Zip<impl Read + Seek + Send + 'st
         (Some(engraft), Some(keras)) => Some(format!("engraft {engraft}, as Keras {keras}")),
         (_, keras) => keras.map(|version| format!("Keras {version}")),
     };
-    let file = zip.into_h5("model.weights.h5")?;
+    let file = zip.into_h5("model.weights.h5", None)?;
     let contents = Contents { format: "Keras model (.keras)".into(), written_by, ..Contents::default() };
     with_model(path, &file, &config, contents)
 }
