@@ -23,6 +23,7 @@ mod activation;
 mod constant;
 mod file;
 mod graph;
+mod kernel;
 mod load;
 mod operation;
 mod proto;

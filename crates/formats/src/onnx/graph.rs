@@ -84,6 +84,11 @@ impl<'a> GraphBuilder<'a> {
         self.layer = layer;
     }
 
+    /// What the graph is made of.
+    pub(super) fn program(&self) -> &'a Program {
+        self.program
+    }
+
     /// Shape of a value's sample.
     pub(super) fn shape(&self, value: ValueId) -> &'a Shape {
         &self.program.shapes[value]
@@ -192,10 +197,15 @@ impl<'a> GraphBuilder<'a> {
         name
     }
 
-    /// Sizes or positions.
-    pub(super) fn ints(&mut self, name: &str, values: impl IntoIterator<Item = usize>) -> String {
+    /// Sizes.
+    pub(super) fn sizes(&mut self, name: &str, values: impl IntoIterator<Item = usize>) -> String {
+        self.ints(name, values.into_iter().map(|value| value as i64).collect())
+    }
+
+    /// Positions and steps, which may point backwards.
+    pub(super) fn ints(&mut self, name: &str, values: Vec<i64>) -> String {
         let name = self.unique(&format!("{}/{name}", self.layer));
-        self.constants.push(Constant::ints(name.clone(), values.into_iter().map(|value| value as i64).collect()));
+        self.constants.push(Constant::ints(name.clone(), values));
         name
     }
 

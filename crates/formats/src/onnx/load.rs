@@ -1,10 +1,12 @@
 //! Weights of a graph into a model of the same layers.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use engraft_nn::plan::{Op, Program};
 use engraft_nn::{Error, Model, Result, Weight};
 
+use super::kernel::{FROM_ONNX, OnnxKernel, onnx_kernel};
 use super::read::{OnnxError, read_file};
 use super::stored::{Stored, Use, in_order_of_use, stored};
 use crate::transpose::transpose;
@@ -55,11 +57,11 @@ pub fn load_weights_from_bytes(bytes: &[u8], model: &Model) -> Result<()> {
     refuse_flattened(&program)?;
     let stored = stored(bytes).map_err(damaged)?;
     let uses = in_order_of_use(bytes, &stored).map_err(damaged)?;
-    let weights: Vec<Weight> = program.weights().into_iter().map(|param| param.weight.clone()).collect();
-    let matched = matched(&weights, &stored, &uses)?;
+    let wanted = wanted(&program);
+    let matched = matched(&wanted, &stored, &uses)?;
     let values: Vec<Vec<f32>> =
         matched.iter().map(|found| found.values()).collect::<std::result::Result<_, _>>().map_err(damaged)?;
-    weights.iter().zip(values).try_for_each(|(weight, values)| weight.set(values))
+    wanted.iter().zip(values).try_for_each(|(wanted, values)| wanted.weight.set(values))
 }
 
 /// Where images are flattened, rows of the next kernel stand in an order that depends on the layout of the graph.
@@ -92,46 +94,57 @@ impl Match<'_> {
     }
 }
 
+/// A weight to be found, and its shape in ONNX if it is a convolution's kernel.
+struct Wanted<'a> {
+    weight: &'a Weight,
+    kernel: Option<OnnxKernel>,
+}
+
+impl Wanted<'_> {
+    /// How the axes of an initializer follow each other in the weight; `None` where the shapes don't fit.
+    fn axes(&self, stored: &[usize], transposed: bool) -> Option<&'static [usize]> {
+        match (self.kernel, self.weight.shape()) {
+            (Some(kernel), _) => (stored == kernel.dims).then_some(FROM_ONNX),
+            (None, &[inputs, outputs]) if transposed => (stored == [outputs, inputs]).then_some(&[1, 0]),
+            (None, shape) => (stored == shape).then_some(&[]),
+        }
+    }
+}
+
+/// Every weight once, in the order in which it is first used.
+fn wanted(program: &Program) -> Vec<Wanted<'_>> {
+    let mut seen = HashSet::new();
+    let weights = program.steps.iter().flat_map(|step| step.weights.iter().map(move |param| (step, &param.weight)));
+    weights
+        .filter(|(_, weight)| seen.insert(weight.id()))
+        .map(|(step, weight)| Wanted { weight, kernel: onnx_kernel(program, step, weight) })
+        .collect()
+}
+
 /// The initializer of each weight.
-fn matched<'a>(weights: &[Weight], stored: &'a [Stored<'a>], uses: &[Use]) -> Result<Vec<Match<'a>>> {
+fn matched<'a>(wanted: &[Wanted<'_>], stored: &'a [Stored<'a>], uses: &[Use]) -> Result<Vec<Match<'a>>> {
     let mut uses = uses.iter().filter(|used| stored[used.index].is_float());
-    let mut found: Vec<Match<'a>> = Vec::with_capacity(weights.len());
-    for weight in weights {
-        let place = format!("weight `{}`", weight.path());
+    let mut found: Vec<Match<'a>> = Vec::with_capacity(wanted.len());
+    for wanted in wanted {
+        let place = format!("weight `{}`", wanted.weight.path());
+        let expected = format!("an initializer for shape {:?}", wanted.weight.shape());
         loop {
             let Some(used) = uses.next() else {
-                return Err(Error::new(
-                    place,
-                    format_args!("an initializer for shape {:?}", weight.shape()),
-                    "none after those of the layers before",
-                ));
+                return Err(Error::new(place, expected, "none after those of the layers before"));
             };
             let tensor = &stored[used.index];
             let shape = tensor.shape().map_err(|error| Error::because(&place, error))?;
-            if let Some(axes) = axes(weight.shape(), &shape, used.transposed) {
+            if let Some(axes) = wanted.axes(&shape, used.transposed) {
                 found.push(Match { tensor, shape, axes });
                 break;
             }
             if !found.is_empty() && is_kernel(&shape) {
-                return Err(Error::new(
-                    place,
-                    format_args!("an initializer for shape {:?}", weight.shape()),
-                    format_args!("`{}` of shape {shape:?}", tensor.name),
-                )
-                .hint("the file's layers are others than the model's"));
+                let received = format!("`{}` of shape {shape:?}", tensor.name);
+                return Err(Error::new(place, expected, received).hint("the file's layers are others than the model's"));
             }
         }
     }
     Ok(found)
-}
-
-/// How the axes of an initializer follow each other in a weight; `None` where the shapes don't fit.
-fn axes(weight: &[usize], stored: &[usize], transposed: bool) -> Option<&'static [usize]> {
-    match (weight, stored) {
-        (&[height, width, input, output], _) => (stored == [output, input, height, width]).then_some(&[2, 3, 1, 0]),
-        (&[input, output], _) if transposed => (stored == [output, input]).then_some(&[1, 0]),
-        _ => (stored == weight).then_some(&[]),
-    }
 }
 
 /// More than a number or a vector, however many axes it is seen with.

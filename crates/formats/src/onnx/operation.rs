@@ -1,12 +1,13 @@
 //! A program's operations as ONNX nodes.
 
 use engraft_kernels::{Interpolation, PoolKind};
-use engraft_nn::plan::{Op, Step, ValueId};
+use engraft_nn::plan::{Op, Param, Step, ValueId};
 use engraft_nn::{Error, Result};
 
 use super::activation::activation;
 use super::graph::Layout::{ChannelsFirst, ChannelsLast};
 use super::graph::{GraphBuilder, Layout, Made};
+use super::kernel::onnx_kernel;
 use super::proto::AttributeProto;
 
 /// Adds what computes a step.
@@ -40,6 +41,10 @@ pub(super) fn operation(g: &mut GraphBuilder<'_>, step: &Step) -> Result<Made> {
             let op_type = if terms.len() == 2 { "Add" } else { "Sum" };
             (g.node(op_type, &terms.iter().map(String::as_str).collect::<Vec<_>>(), vec![]), layout)
         }
+        Op::Multiply => {
+            let (factors, layout) = alike(g, &step.inputs);
+            (g.node("Mul", &factors.iter().map(String::as_str).collect::<Vec<_>>(), vec![]), layout)
+        }
         Op::Concatenate { axis } => {
             let (parts, layout) = alike(g, &step.inputs);
             let axis = layout.axis(g.shape(input).len(), *axis) as i64;
@@ -48,10 +53,16 @@ pub(super) fn operation(g: &mut GraphBuilder<'_>, step: &Step) -> Result<Made> {
         }
         Op::Pad2d { pad: [[top, bottom], [left, right]] } => {
             let x = g.read(input, ChannelsFirst);
-            let pads = g.ints("pads", [0, 0, *top, *left, 0, 0, *bottom, *right]);
+            let pads = g.sizes("pads", [0, 0, *top, *left, 0, 0, *bottom, *right]);
             (g.node("Pad", &[&x, &pads], vec![]), ChannelsFirst)
         }
         Op::Reshape => (reshape(g, step), ChannelsLast),
+        Op::Slice { start, step: steps } => slice(g, step, start, steps),
+        Op::Permute { axes } => {
+            let x = g.read(input, ChannelsLast);
+            let axes: Vec<usize> = std::iter::once(0).chain(axes.iter().map(|axis| axis + 1)).collect();
+            (g.node("Transpose", &[&x], vec![AttributeProto::ints("perm", &axes)]), ChannelsLast)
+        }
         Op::ScaleShift { scale, shift } => scale_shift(g, input, scale, shift),
         Op::ReverseChannels => {
             // Whole planes change places where the channels come first.
@@ -59,40 +70,16 @@ pub(super) fn operation(g: &mut GraphBuilder<'_>, step: &Step) -> Result<Made> {
             let x = g.read(input, layout);
             let axis = channel_axis(g, input, layout);
             let channels = g.shape(input).last().copied().unwrap_or(0);
-            let backwards = g.ints("channels", (0..channels).rev());
+            let backwards = g.sizes("channels", (0..channels).rev());
             (g.node("Gather", &[&x, &backwards], vec![AttributeProto::int("axis", axis as i64)]), layout)
         }
         Op::Resize { interpolation } => (resize(g, *interpolation, step), ChannelsFirst),
-        Op::Multiply => {
-            let factors: Vec<String> = step.inputs.iter().map(|&value| g.read(value, ChannelsLast)).collect();
-            (g.node("Mul", &factors.iter().map(String::as_str).collect::<Vec<_>>(), vec![]), ChannelsLast)
-        }
-        Op::Slice { start, step: steps } => (slice(g, step, start, steps), ChannelsLast),
-        Op::Permute { axes } => {
-            let x = g.read(input, ChannelsLast);
-            let order: Vec<usize> = std::iter::once(0).chain(axes.iter().map(|axis| axis + 1)).collect();
-            (g.node("Transpose", &[&x], vec![AttributeProto::ints("perm", &order)]), ChannelsLast)
-        }
         op @ (Op::Dropout { .. } | Op::RandomTransform { .. } | Op::BatchNorm { batch_statistics: true, .. }) => {
             let place = format_args!("layer `{}`", step.layer);
             return Err(Error::new(place, "an operation of prediction", format_args!("{op:?}")));
         }
     };
     Ok((activation(g, step.activation, tensor), layout))
-}
-
-/// Every axis that is not taken whole, by the places of its values.
-fn slice(g: &mut GraphBuilder<'_>, step: &Step, start: &[usize], steps: &[isize]) -> String {
-    let (from, to) = (g.shape(step.inputs[0]), g.shape(step.output));
-    let mut x = g.read(step.inputs[0], ChannelsLast);
-    for axis in 0..to.len() {
-        if (start[axis], steps[axis], to[axis]) != (0, 1, from[axis]) {
-            let place = |index: usize| start[axis].wrapping_add_signed(steps[axis] * index as isize);
-            let places = g.ints("places", (0..to[axis]).map(place));
-            x = g.node("Gather", &[&x, &places], vec![AttributeProto::int("axis", axis as i64 + 1)]);
-        }
-    }
-    x
 }
 
 /// A value in the layout it is in.
@@ -141,19 +128,12 @@ fn convolution(g: &mut GraphBuilder<'_>, step: &Step) -> Made {
     let Op::Conv2d { kernel, stride, dilation, pad, groups } = step.op else {
         unreachable!("called for convolutions only");
     };
-    let image_channels = g.shape(step.inputs[0]).last().copied().unwrap_or(0);
     let x = g.read(step.inputs[0], ChannelsFirst);
     let mut inputs = vec![x];
-    for param in &step.weights {
-        inputs.push(match param.weight.shape() {
-            // A depthwise kernel: each channel has its own filters.
-            &[height, width, channels, filters] if groups > 1 && groups == channels && groups == image_channels => {
-                g.weight(&param.weight, &[2, 3, 0, 1], vec![channels * filters, 1, height, width])
-            }
-            &[height, width, channels, filters] => {
-                g.weight(&param.weight, &[3, 2, 0, 1], vec![filters, channels, height, width])
-            }
-            bias => g.weight(&param.weight, &[0], bias.to_vec()),
+    for Param { weight, .. } in &step.weights {
+        inputs.push(match onnx_kernel(g.program(), step, weight) {
+            Some(kernel) => g.weight(weight, &kernel.axes, kernel.dims.to_vec()),
+            None => g.weight(weight, &[0], weight.shape().to_vec()),
         });
     }
     let reach = [0, 1].map(|axis| (kernel[axis] - 1) * dilation[axis] + 1);
@@ -223,10 +203,34 @@ fn reshape(g: &mut GraphBuilder<'_>, step: &Step) -> String {
         [_] => g.node("Flatten", &[&x], vec![]),
         shape => {
             // A zero stands for the input's own size: here, of the batch.
-            let shape = g.ints("shape", std::iter::once(0).chain(shape.iter().copied()));
+            let shape = g.sizes("shape", std::iter::once(0).chain(shape.iter().copied()));
             g.node("Reshape", &[&x, &shape], vec![])
         }
     }
+}
+
+/// A slice names the axes it acts on; its ends, which count from the back where negative, are the numbers after the last.
+fn slice(g: &mut GraphBuilder<'_>, step: &Step, start: &[usize], steps: &[isize]) -> Made {
+    let input = step.inputs[0];
+    let (x, layout) = anyhow(g, input);
+    let (whole, taken) = (g.shape(input), g.shape(step.output));
+    let (mut starts, mut ends, mut axes, mut strides) = (vec![], vec![], vec![], vec![]);
+    for axis in 0..whole.len() {
+        if taken[axis] == whole[axis] && steps[axis] == 1 {
+            continue;
+        }
+        let end = start[axis] as i64 + steps[axis] as i64 * taken[axis] as i64;
+        starts.push(start[axis] as i64);
+        ends.push(if end < 0 { i64::MIN } else { end });
+        axes.push(layout.axis(whole.len(), axis) as i64);
+        strides.push(steps[axis] as i64);
+    }
+    if axes.is_empty() {
+        return (x, layout);
+    }
+    let parts = [("starts", starts), ("ends", ends), ("axes", axes), ("steps", strides)];
+    let [starts, ends, axes, steps] = parts.map(|(name, values)| g.ints(name, values));
+    (g.node("Slice", &[&x, &starts, &ends, &axes, &steps], vec![]), layout)
 }
 
 fn scale_shift(g: &mut GraphBuilder<'_>, input: ValueId, scale: &[f32], shift: &[f32]) -> Made {
@@ -256,7 +260,7 @@ fn resize(g: &mut GraphBuilder<'_>, interpolation: Interpolation, step: &Step) -
     let x = g.read(step.inputs[0], ChannelsFirst);
     let shape = g.shape(step.output);
     let kept = g.node("Shape", &[&x], vec![AttributeProto::int("end", 2)]);
-    let size = g.ints("size", [shape[0], shape[1]]);
+    let size = g.sizes("size", [shape[0], shape[1]]);
     let sizes = g.node("Concat", &[&kept, &size], vec![AttributeProto::int("axis", 0)]);
     let mut attributes = vec![AttributeProto::string("coordinate_transformation_mode", "half_pixel")];
     match interpolation {
