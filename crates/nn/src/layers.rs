@@ -1,6 +1,7 @@
 //! Keras' layers, one concept a file. Each serialises as Keras' config of that class.
 
 mod activation;
+mod axis;
 mod batch_normalization;
 mod conv2d;
 mod cropping;

@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::options::{config_of, sample_axis, single};
+use super::axis::sample_axis;
+use super::options::{config_of, single};
 use crate::Result;
 use crate::layer::{LayerDef, Shape};
 use crate::plan::{Lowering, Op, ValueId};

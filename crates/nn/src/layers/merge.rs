@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::options::{config_of, sample_axis};
+use super::axis::{axis_option, last, sample_axis};
+use super::options::config_of;
 use crate::layer::{LayerDef, Shape};
 use crate::plan::{Lowering, Op, ValueId};
 use crate::{Error, Result};
@@ -174,29 +175,7 @@ pub struct Concatenate {
     axis: i64,
 }
 
-fn last() -> i64 {
-    -1
-}
-
-impl Default for Concatenate {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl Concatenate {
-    /// Along the last axis.
-    pub fn new() -> Self {
-        Self { axis: last() }
-    }
-
-    /// Along another axis: 1 is the first after the batch, -1 the last.
-    #[must_use]
-    pub fn axis(mut self, axis: i64) -> Self {
-        self.axis = axis;
-        self
-    }
-}
+axis_option!(Concatenate);
 
 impl LayerDef for Concatenate {
     fn class_name(&self) -> &'static str {

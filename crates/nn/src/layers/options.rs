@@ -138,15 +138,6 @@ pub(crate) fn image(inputs: &[Shape]) -> Result<[usize; 3]> {
         .map_err(|_| Error::new("input", "[height, width, channels]", format_args!("{shape:?}")))
 }
 
-/// An axis as Keras counts it, the batch being 0 and the last -1, among those of a sample.
-pub(crate) fn sample_axis(axis: i64, rank: usize) -> Result<usize> {
-    let place = if axis < 0 { axis.checked_add(rank as i64) } else { axis.checked_sub(1) };
-    place
-        .and_then(|place| usize::try_from(place).ok())
-        .filter(|&place| place < rank)
-        .ok_or_else(|| Error::new("axis", format_args!("1 to {rank} or -{rank} to -1 (0 is the batch)"), axis))
-}
-
 pub(crate) fn yes() -> bool {
     true
 }

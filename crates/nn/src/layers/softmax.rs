@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::options::{config_of, sample_axis, single};
+use super::axis::{axis_option, last, sample_axis};
+use super::options::{config_of, single};
 use crate::Result;
 use crate::activation::ActivationFn;
 use crate::layer::{LayerDef, Shape};
@@ -23,29 +24,7 @@ pub struct Softmax {
     axis: i64,
 }
 
-fn last() -> i64 {
-    -1
-}
-
-impl Default for Softmax {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl Softmax {
-    /// Along the last axis.
-    pub fn new() -> Self {
-        Self { axis: last() }
-    }
-
-    /// Along another axis: 1 is the first after the batch, -1 the last.
-    #[must_use]
-    pub fn axis(mut self, axis: i64) -> Self {
-        self.axis = axis;
-        self
-    }
-}
+axis_option!(Softmax);
 
 impl LayerDef for Softmax {
     fn class_name(&self) -> &'static str {

@@ -3,7 +3,8 @@
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::super::options::{sample_axis, single};
+use super::super::axis::sample_axis;
+use super::super::options::single;
 use super::super::{Concatenate, Permute, reshape as shapes};
 use super::{Flip, list_of_tensors, one_tensor, options};
 use crate::layer::{LayerDef, Shape};
