@@ -24,8 +24,8 @@ const TOLERANCE: f32 = 1e-4;
 
 /// Write a model for another program, and check it against the model first
 ///
-/// The new file is read back and must predict what the model predicts: on PHOTOS, or on pictures made up for it. It takes
-/// its place only then.
+/// The new file is read back, or run where it is ONNX, and must predict what the model predicts: on PHOTOS, or on pictures
+/// made up for it. It takes its place only then.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// A `.keras` file, or a whole-model `.h5`
@@ -34,7 +34,7 @@ pub(crate) struct Args {
     /// Photos to check on, one folder of them per class
     #[arg(value_name = "PHOTOS")]
     photos: Option<PathBuf>,
-    /// What to write: a whole model as .h5, or weights alone as .weights.h5 or .safetensors
+    /// What to write: a whole model as .onnx or .h5, or weights alone as .weights.h5 or .safetensors
     #[arg(long, value_enum)]
     to: Target,
     /// In which numbers kernels are stored; f16 halves the file
@@ -98,8 +98,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let trial = trial.map_err(|error| Error::because(output.path().display(), error))?;
     let written = trial.path().join(output.path().file_name().unwrap_or_default());
     args.to.write(&classifier, &written, args.precision(), args.naming())?;
-    let again = args.to.read(&args.model, &written, args.naming())?;
-    let agreement = samples.compare(classifier.model(), again.model())?;
+    let predict = args.to.read(&args.model, &written, args.naming())?;
+    let agreement = samples.compare(classifier.model(), &predict)?;
     agreement.must_hold(args.precision())?;
     std::fs::rename(&written, output.path()).map_err(|error| Error::because(output.path().display(), error))?;
     report(args, &classifier, output.path(), &samples, &agreement)

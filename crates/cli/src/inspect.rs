@@ -58,6 +58,7 @@ fn to_json(contents: &Contents, classes: &[String]) -> Value {
     json!({
         "format": contents.format,
         "written_by": contents.written_by,
+        "opset": contents.opset,
         "classes": classes,
         "optimizer": contents.optimizer,
         "parameters": contents.parameters(),
@@ -76,6 +77,7 @@ fn to_text(contents: &Contents, classes: &[String]) -> String {
     if !classes.is_empty() {
         lines.push(format!("classes: {}", classes.join(", ")));
     }
+    lines.extend(contents.opset.map(|version| format!("opset: {version}")));
     lines.extend(contents.optimizer.iter().map(|optimizer| format!("optimizer: {optimizer}")));
     for (name, text) in contents.texts.iter().filter(|(name, _)| *name != Facts::ENTRY && *name != "class_names") {
         lines.push(format!("{name}: {}", text.chars().take(SHOWN).collect::<String>()));

@@ -4,7 +4,11 @@
 
 mod support;
 
+use engraft::Tensor;
+use engraft::formats::onnx::OnnxModel;
 use engraft::formats::safetensors::SafetensorsFile;
+use engraft::prelude::Train;
+use engraft::recipe::{Classifier, Facts};
 use support::Place;
 
 fn names(place: &Place) -> Vec<String> {
@@ -37,6 +41,34 @@ fn each_format_is_written_checked_and_named_after_the_model() {
     assert_eq!(found, [("conv/bias", "F32"), ("top/bias", "F32"), ("conv/kernel", "F16"), ("top/kernel", "F16")]);
     let whole = place.run("evaluate small.h5 photos --json").succeeds().json();
     assert_eq!(whole["images"], 6, "the .h5 is a model like another");
+}
+
+#[test]
+fn onnx_holds_preprocessing_and_the_names_of_the_classes() {
+    let place = Place::with_photos(2);
+    let facts = Facts::new(["blue", "green", "red"].map(str::to_owned).to_vec());
+    Classifier::new(support::small_model(3), Some(facts)).unwrap().save(&place.path("small.keras")).unwrap();
+    for (precision, tolerance) in [("f32", 1e-6), ("f16", 1e-3)] {
+        let run = place.run(&format!("export small.keras photos --to onnx --precision {precision}")).succeeds();
+        assert!(
+            run.out.starts_with("Saved small.onnx: 251 parameters, ") && run.out.contains("on 6 photos: "),
+            "{run}"
+        );
+        let written = OnnxModel::load(&place.path("small.onnx")).unwrap();
+        assert_eq!(written.metadata()["class_names"], r#"["blue","green","red"]"#);
+        let pixels = (0..2 * 16 * 16 * 3).map(|index| (index * 37 % 256) as f32).collect();
+        let x = Tensor::new([2, 16, 16, 3], pixels).unwrap();
+        let (found, expected) = (
+            &written.run(&[&x]).unwrap()[0],
+            Classifier::load(&place.path("small.keras")).unwrap().model().predict(&x, 2).unwrap(),
+        );
+        for (found, expected) in found.data().iter().zip(expected.data()) {
+            assert!((found - expected).abs() <= tolerance, "{precision}: {found}, not {expected}");
+        }
+    }
+    place.add_model("unnamed.keras");
+    place.run("export unnamed.keras --to onnx").succeeds();
+    assert!(!OnnxModel::load(&place.path("unnamed.onnx")).unwrap().metadata().contains_key("class_names"));
 }
 
 #[test]

@@ -43,6 +43,8 @@ pub struct Contents {
     pub format: String,
     /// The program that wrote it and its version, as far as the file says so.
     pub written_by: Option<String>,
+    /// The version of ONNX' operators that an ONNX file is made of.
+    pub opset: Option<i64>,
     /// The layers of a whole model, those of nested models after the model they are in.
     pub layers: Vec<LayerInfo>,
     /// All arrays.
@@ -109,11 +111,7 @@ pub fn inspect(path: &Path) -> Result<Contents> {
     } else if start.starts_with(b"PK") {
         archive(path, file)
     } else if start.starts_with(b"\x93NUMPY") {
-        npy::load(path).map(|array| Contents {
-            format: "NumPy array (.npy)".into(),
-            arrays: vec![array_info(String::new(), array.shape(), "numbers")],
-            ..Contents::default()
-        })
+        npy(path)
     } else if start.get(8) == Some(&b'{') {
         safetensors(file)
     } else {
@@ -123,13 +121,10 @@ pub fn inspect(path: &Path) -> Result<Contents> {
     contents.map_err(within)
 }
 
-fn array_info(name: String, shape: &[usize], kind: &str) -> ArrayInfo {
-    ArrayInfo { name, shape: shape.to_vec(), kind: kind.to_owned() }
-}
-
 fn safetensors(file: impl Read + Seek) -> Result<Contents> {
     let file = SafetensorsFile::new(file)?;
-    let arrays = file.tensors().into_iter().map(|tensor| array_info(tensor.name, &tensor.shape, &tensor.dtype));
+    let tensors = file.tensors().into_iter();
+    let arrays = tensors.map(|tensor| ArrayInfo { name: tensor.name, shape: tensor.shape, kind: tensor.dtype });
     Ok(Contents {
         format: "safetensors".into(),
         arrays: arrays.collect(),
@@ -138,16 +133,30 @@ fn safetensors(file: impl Read + Seek) -> Result<Contents> {
     })
 }
 
+fn npy(path: &Path) -> Result<Contents> {
+    let bytes = std::fs::read(path).map_err(|error| Error::because("file", error))?;
+    Ok(Contents {
+        format: "NumPy array (.npy)".into(),
+        arrays: vec![numpy_array(String::new(), npy::header(&bytes)?)],
+        ..Contents::default()
+    })
+}
+
+fn numpy_array(name: String, header: npy::Header) -> ArrayInfo {
+    ArrayInfo { name, shape: header.shape, kind: header.number.to_string() }
+}
+
 /// A `.keras` or `.npz` file, both zip archives.
 fn archive(path: &Path, file: BufReader<File>) -> Result<Contents> {
     let zip = Zip::new(file, "a .keras or .npz file (a zip archive)")?;
     if zip.names().iter().any(|name| name == "config.json") {
         return model::of_archive(path, zip);
     }
-    let arrays = npy::load_npz(path)?;
+    let file = File::open(path).map_err(|error| Error::because("file", error))?;
+    let arrays = npy::each(BufReader::new(file), npy::header)?;
     Ok(Contents {
         format: "NumPy arrays (.npz)".into(),
-        arrays: arrays.into_iter().map(|(name, array)| array_info(name, array.shape(), "numbers")).collect(),
+        arrays: arrays.into_iter().map(|(name, header)| numpy_array(name, header)).collect(),
         ..Contents::default()
     })
 }

@@ -10,6 +10,7 @@ mod numbers;
 pub mod onnx;
 mod paths;
 pub mod safetensors;
+mod strided;
 mod transpose;
 
 pub use numbers::Precision;

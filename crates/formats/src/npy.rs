@@ -24,7 +24,7 @@ use engraft_nn::{Error, Result, Tensor};
 use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
 
-use self::header::Header;
+pub(crate) use self::header::Header;
 use crate::archive::Zip;
 use crate::atomic;
 use crate::numbers::Precision;
@@ -53,13 +53,7 @@ pub fn load(path: &Path) -> Result<Tensor> {
 /// # Errors
 /// Those of [`load`], but for reading.
 pub fn read(bytes: &[u8]) -> Result<Tensor> {
-    let (Header { number, fortran_order, shape }, data) = Header::read(bytes)?;
-    let count = shape.iter().try_fold(1usize, |count, &size| count.checked_mul(size));
-    let size = count.and_then(|count| count.checked_mul(number.size()));
-    if size != Some(data.len()) {
-        let received = format!("{} bytes of {number:?}", data.len());
-        return Err(Error::new(PLACE, format_args!("values for shape {shape:?}"), received));
-    }
+    let (Header { number, fortran_order, shape }, data) = parts(bytes)?;
     let values = number.to_f32(data);
     if !fortran_order {
         return Tensor::new(shape, values);
@@ -68,6 +62,22 @@ pub fn read(bytes: &[u8]) -> Result<Tensor> {
     let reversed: Vec<usize> = shape.iter().rev().copied().collect();
     let axes: Vec<usize> = (0..shape.len()).rev().collect();
     Tensor::new(shape, transpose(&values, &reversed, &axes))
+}
+
+/// How an array is stored, without its numbers.
+pub(crate) fn header(bytes: &[u8]) -> Result<Header> {
+    parts(bytes).map(|(header, _)| header)
+}
+
+/// A header, and the bytes that fill its shape.
+fn parts(bytes: &[u8]) -> Result<(Header, &[u8])> {
+    let (header, data) = Header::read(bytes)?;
+    let count = header.shape.iter().try_fold(1usize, |count, &size| count.checked_mul(size));
+    if count.and_then(|count| count.checked_mul(header.number.size())) == Some(data.len()) {
+        return Ok((header, data));
+    }
+    let received = format!("{} bytes of {}", data.len(), header.number);
+    Err(Error::new(PLACE, format_args!("values for shape {:?}", header.shape), received))
 }
 
 /// How errors name it.
@@ -87,7 +97,15 @@ pub fn load_npz(path: &Path) -> Result<Vec<(String, Tensor)>> {
 ///
 /// # Errors
 /// Those of [`load_npz`].
-pub fn read_npz(mut file: impl Read + Seek + Send + 'static) -> Result<Vec<(String, Tensor)>> {
+pub fn read_npz(file: impl Read + Seek + Send + 'static) -> Result<Vec<(String, Tensor)>> {
+    each(file, read)
+}
+
+/// What `read` makes of each array in a `.npz` file, by name.
+pub(crate) fn each<T>(
+    mut file: impl Read + Seek + Send + 'static,
+    read: impl Fn(&[u8]) -> Result<T>,
+) -> Result<Vec<(String, T)>> {
     let failed = |error: io::Error| Error::because("archive", error);
     let len = file.seek(SeekFrom::End(0)).map_err(failed)?;
     file.rewind().map_err(failed)?;
@@ -97,9 +115,9 @@ pub fn read_npz(mut file: impl Read + Seek + Send + 'static) -> Result<Vec<(Stri
     for entry in zip.names() {
         let bytes = zip.read(&entry, budget)?.unwrap_or_default();
         let name = entry.strip_suffix(".npy").unwrap_or(&entry);
-        let tensor = read(&bytes).map_err(|error| error.within(format_args!("`{name}`")))?;
+        let array = read(&bytes).map_err(|error| error.within(format_args!("`{name}`")))?;
         budget = budget.saturating_sub(bytes.len() as u64);
-        arrays.push((name.to_owned(), tensor));
+        arrays.push((name.to_owned(), array));
     }
     Ok(arrays)
 }

@@ -1,9 +1,11 @@
 //! Numbers as files store them, little-endian, converted to what weights are made of.
 
+use std::fmt;
+
 use engraft_nn::{Error, Result, Weight};
 use half::{bf16, f16};
 
-/// How numbers are stored.
+/// How numbers are stored; displayed as `F32`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Number {
     F16,
@@ -18,6 +20,12 @@ pub(crate) enum Number {
     U16,
     U32,
     U64,
+}
+
+impl fmt::Display for Number {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&format!("{self:?}").to_uppercase())
+    }
 }
 
 impl Number {

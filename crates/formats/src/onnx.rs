@@ -2,7 +2,8 @@
 //!
 //! [`save`] writes what a model computes when it predicts, preprocessing included: raw pixels go in
 //! as `[batch, height, width, channels]`, with a batch of any size. Nested models are written out,
-//! augmentation and dropout left out. [`initializers`] reads the weights of a graph.
+//! augmentation and dropout left out. [`OnnxModel`] computes what such a file says. [`initializers`] reads
+//! the weights of any graph, [`load_weights`] brings them into a model.
 //!
 //! ```
 //! use engraft_formats::onnx::{self, OnnxOptions};
@@ -25,16 +26,22 @@ mod file;
 mod graph;
 mod kernel;
 mod load;
+mod model;
 mod operation;
 mod proto;
 mod read;
+mod run;
 mod save;
 mod stored;
 mod wire;
 
 pub use self::load::{load_weights, load_weights_from_bytes};
+pub(crate) use self::model::model;
+pub(crate) use self::read::read_file;
 pub use self::read::{Initializer, OnnxError, initializers, initializers_from_bytes};
+pub use self::run::OnnxModel;
 pub use self::save::{OnnxOptions, save};
+pub(crate) use self::stored::{Stored, stored};
 
 /// A protobuf message, and so a model that isn't split over several files, is below 2 GiB.
 const MAX_FILE_LEN: u64 = 1 << 31;

@@ -1,31 +1,18 @@
 //! Axes of an array in another order.
 
+use crate::strided::{offsets, row_major};
+
 /// The values of an array of `shape`, its axes reordered: axis `i` of the result is axis `order[i]`.
 ///
 /// The size of the result is that of `values`, which must fill `shape`.
 pub(crate) fn transpose(values: &[f32], shape: &[usize], order: &[usize]) -> Vec<f32> {
-    let mut strides = vec![1; shape.len()];
-    for axis in (1..shape.len()).rev() {
-        strides[axis - 1] = strides[axis] * shape[axis];
+    if values.is_empty() {
+        // The other sizes may be any, and their product too large for a number.
+        return Vec::new();
     }
-    let (sizes, strides): (Vec<usize>, Vec<usize>) = order.iter().map(|&axis| (shape[axis], strides[axis])).unzip();
-    let mut result = Vec::with_capacity(values.len());
-    let mut index = vec![0; sizes.len()];
-    let mut from = 0;
-    while result.len() < values.len() {
-        result.push(values[from]);
-        // Counts up like a clock, the last axis fastest.
-        for axis in (0..sizes.len()).rev() {
-            index[axis] += 1;
-            from += strides[axis];
-            if index[axis] < sizes[axis] {
-                break;
-            }
-            from -= strides[axis] * sizes[axis];
-            index[axis] = 0;
-        }
-    }
-    result
+    let strides = row_major(shape);
+    let (sizes, strides): (Vec<usize>, Vec<isize>) = order.iter().map(|&axis| (shape[axis], strides[axis])).unzip();
+    offsets(&sizes, &strides, 0).map(|offset| values[offset]).collect()
 }
 
 /// The order that undoes another.

@@ -45,8 +45,8 @@ fn weights_and_arrays() {
         ("a.safetensors", "safetensors", "top/kernel", "F32"),
         ("a.h5", "weights by layer names (.h5)", "top/top/kernel", "F32"),
         ("a.weights.h5", "weights of Keras 3 (.weights.h5)", "layers/dense/vars/0", "F32"),
-        ("a.npy", "NumPy array (.npy)", "", "numbers"),
-        ("a.npz", "NumPy arrays (.npz)", "x", "numbers"),
+        ("a.npy", "NumPy array (.npy)", "", "F32"),
+        ("a.npz", "NumPy arrays (.npz)", "x", "F32"),
     ] {
         let contents = inspect(&path(file)).unwrap();
         assert_eq!(contents.format, format);
@@ -77,7 +77,11 @@ fn onnx_files_and_others() {
     let data = |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name);
     let contents = inspect(&data("small.onnx")).unwrap();
     assert_eq!(contents.format, "ONNX model (.onnx)");
-    assert_eq!(contents.parameters(), 6 + 3);
+    assert_eq!((contents.parameters(), contents.opset), (6 + 3, Some(28)));
+    let kinds: Vec<(&str, &str)> = contents.arrays.iter().map(|array| (&*array.name, &*array.kind)).collect();
+    assert_eq!(kinds, [("kernel", "FLOAT"), ("bias", "FLOAT")], "no integers, which are sizes");
+    let external = inspect(&data("external.onnx")).unwrap();
+    assert!(external.problems[0].contains("`kernel`: its values are in another file"), "{:?}", external.problems);
     let error = inspect(&data("generate.py")).unwrap_err().to_string();
     assert!(error.contains("generate.py: expected a .keras, .h5, "), "{error}");
     let error = inspect(&data("cycle.h5")).unwrap_err().to_string();

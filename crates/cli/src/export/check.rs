@@ -1,4 +1,4 @@
-//! Two models compared on pictures.
+//! A model and the file written of it, compared on pictures.
 
 use std::fmt;
 
@@ -10,23 +10,24 @@ use engraft::train::Train;
 use engraft::{Error, Model, Result, Tensor};
 
 use super::TOLERANCE;
+use super::target::Predict;
 use crate::output;
 
 /// Pictures at a time, and made up ones in all.
-const BATCH: usize = 8;
+pub(super) const BATCH: usize = 8;
 
-/// What both models predict from.
+/// What both predict from.
 pub(super) enum Samples {
     Photos(PhotoDataset),
     MadeUp(Tensor),
 }
 
-/// How far two models agree.
+/// How far both agree.
 #[derive(Debug, PartialEq)]
 pub(super) struct Agreement {
     /// The largest difference of a number that they predict.
     pub(super) difference: f32,
-    /// The share of photos that the first and the second get right; none where no classes are given.
+    /// The share of photos that the model and the file get right; none where no classes are given.
     pub(super) accuracy: Option<[f64; 2]>,
 }
 
@@ -53,9 +54,9 @@ impl Samples {
         Tensor::new([BATCH, height, width, 3], pixels).map(Self::MadeUp)
     }
 
-    /// What both models make of all pictures.
-    pub(super) fn compare(&self, first: &Model, second: &Model) -> Result<Agreement> {
-        let predict = |x: &Tensor| -> Result<[Tensor; 2]> { Ok([first.predict(x, BATCH)?, second.predict(x, BATCH)?]) };
+    /// What both make of all pictures.
+    pub(super) fn compare(&self, model: &Model, file: &Predict) -> Result<Agreement> {
+        let predict = |x: &Tensor| -> Result<[Tensor; 2]> { Ok([model.predict(x, BATCH)?, file(x)?]) };
         let photos = match self {
             Self::MadeUp(x) => {
                 let [a, b] = predict(x)?;

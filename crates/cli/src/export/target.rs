@@ -1,17 +1,26 @@
-//! The formats to export to: how each is written, and read back.
+//! The formats to export to: how each is written, and what a written file predicts.
 
 use std::path::Path;
 
 use clap::ValueEnum;
-use engraft::Result;
 use engraft::formats::Precision;
 use engraft::formats::keras::{self, legacy};
+use engraft::formats::onnx::{self, OnnxModel, OnnxOptions};
 use engraft::formats::safetensors::{self, Naming};
 use engraft::recipe::{Classifier, Facts};
+use engraft::train::Train;
+use engraft::{Error, Model, Result, Tensor};
+
+use super::check::BATCH;
+
+/// What a file predicts of pictures.
+pub(super) type Predict = Box<dyn Fn(&Tensor) -> Result<Tensor>>;
 
 /// A format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Target {
+    #[value(name = "onnx")]
+    Onnx,
     #[value(name = "safetensors")]
     Safetensors,
     #[value(name = "weights.h5")]
@@ -24,6 +33,7 @@ impl Target {
     /// Its name, which files of it end in.
     pub(super) fn name(self) -> &'static str {
         match self {
+            Self::Onnx => "onnx",
             Self::Safetensors => "safetensors",
             Self::Weights => "weights.h5",
             Self::H5 => "h5",
@@ -45,6 +55,11 @@ impl Target {
         let model = classifier.model();
         let facts: Vec<(String, Vec<u8>)> = classifier.facts().iter().map(|facts| facts.entry()).collect();
         match self {
+            Self::Onnx => {
+                let class_names = classifier.facts().map(|facts| &facts.classes[..]).unwrap_or_default();
+                let options = OnnxOptions { precision, class_names, ..OnnxOptions::default() };
+                onnx::save(model, path, &options)
+            }
             Self::H5 => {
                 let options = keras::SaveOptions { precision, extras: &facts, ..keras::SaveOptions::default() };
                 legacy::save(model, path, &options)
@@ -62,19 +77,37 @@ impl Target {
         }
     }
 
-    /// The model in a file that was written of the model in `source`.
-    pub(super) fn read(self, source: &Path, path: &Path, naming: Naming) -> Result<Classifier> {
-        if self == Self::H5 {
-            return Classifier::new(keras::load_model(path)?, Facts::read(path)?);
-        }
-        let again = Classifier::load(source)?;
-        let model = again.model();
-        // What isn't in the file must not be thought of as read.
-        model.weights().iter().for_each(|weight| weight.values_mut().fill(0.0));
+    /// What a file predicts that was written of the model in `source`.
+    pub(super) fn read(self, source: &Path, path: &Path, naming: Naming) -> Result<Predict> {
         match self {
-            Self::Safetensors => safetensors::load_weights(path, &model.layers(), naming).map(|_| ())?,
-            _ => keras::load_weights(path, model)?,
+            Self::Onnx => {
+                let model = OnnxModel::load(path)?;
+                let none = || Error::because("outputs", "the graph has none");
+                Ok(Box::new(move |x| model.run(&[x])?.into_iter().next().ok_or_else(none)))
+            }
+            // Its class names must be those of its outputs, too.
+            Self::H5 => Ok(of_model(Classifier::new(keras::load_model(path)?, Facts::read(path)?)?.model().clone())),
+            Self::Weights => {
+                let model = without_weights(source)?;
+                keras::load_weights(path, &model)?;
+                Ok(of_model(model))
+            }
+            Self::Safetensors => {
+                let model = without_weights(source)?;
+                safetensors::load_weights(path, &model.layers(), naming)?;
+                Ok(of_model(model))
+            }
         }
-        Ok(again)
     }
+}
+
+fn of_model(model: Model) -> Predict {
+    Box::new(move |x| model.predict(x, BATCH))
+}
+
+/// A model whose weights are zeros: what isn't in a file must not be thought of as read.
+fn without_weights(source: &Path) -> Result<Model> {
+    let model = keras::load_model(source)?;
+    model.weights().iter().for_each(|weight| weight.values_mut().fill(0.0));
+    Ok(model)
 }

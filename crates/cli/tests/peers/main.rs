@@ -4,5 +4,8 @@
 
 mod arrays;
 mod keras;
+mod onnx;
 mod python;
+#[path = "../support/mod.rs"]
+mod support;
 mod torchvision;

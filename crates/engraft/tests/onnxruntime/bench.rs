@@ -1,9 +1,9 @@
-//! Models and what they predict, on their way to onnxruntime.
+//! Models and what they predict, run as ONNX files here and in onnxruntime.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use engraft::formats::onnx::{self, OnnxOptions};
+use engraft::formats::onnx::{self, OnnxModel, OnnxOptions};
 use engraft::prelude::*;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -17,6 +17,9 @@ pub(crate) struct Bench {
 
 /// A model in the bench, to which runs are added.
 pub(crate) struct BenchCase<'a> {
+    name: String,
+    written: OnnxModel,
+    tolerance: f32,
     folder: PathBuf,
     case: &'a mut Value,
     runs: &'a mut usize,
@@ -40,10 +43,12 @@ impl Bench {
         tolerance: f32,
     ) -> BenchCase<'_> {
         let file = format!("{name}.onnx");
-        onnx::save(model, &self.folder.path().join(&file), options).unwrap();
+        let path = self.folder.path().join(&file);
+        onnx::save(model, &path, options).unwrap();
         self.cases.push(json!({"model": file, "metadata": {}, "tolerance": tolerance, "runs": []}));
         let folder = self.folder.path().to_owned();
-        BenchCase { folder, case: self.cases.last_mut().unwrap(), runs: &mut self.runs }
+        let (written, case) = (OnnxModel::load(&path).unwrap(), self.cases.last_mut().unwrap());
+        BenchCase { name: name.to_owned(), written, tolerance, folder, case, runs: &mut self.runs }
     }
 
     /// Runs everything in onnxruntime.
@@ -67,8 +72,19 @@ impl BenchCase<'_> {
         self.case["metadata"][key] = value.into();
     }
 
-    /// What the model must answer to `inputs`.
+    /// What the model must answer to `inputs`; here, it must at once.
     pub(crate) fn run(&mut self, inputs: &[&Tensor], outputs: &[&Tensor]) {
+        let found = self.written.run(inputs).unwrap_or_else(|error| panic!("{}: {error}", self.name));
+        assert_eq!(found.len(), outputs.len(), "{}", self.name);
+        for (found, expected) in found.iter().zip(outputs) {
+            assert_eq!(found.shape(), expected.shape(), "{}", self.name);
+            let largest = expected.data().iter().fold(1.0f32, |largest, value| largest.max(value.abs()));
+            let pairs = found.data().iter().zip(expected.data());
+            // Not `f32::max`, which passes over NaN.
+            let difference =
+                pairs.map(|(a, b)| (a - b).abs()).fold(0.0, |most, next| if next <= most { most } else { next });
+            assert!(difference <= self.tolerance * largest, "{}: off by {}", self.name, difference / largest);
+        }
         *self.runs += 1;
         let run = *self.runs;
         let arrays = |kind: &str, tensors: &[&Tensor]| -> Vec<Value> {

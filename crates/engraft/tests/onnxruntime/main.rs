@@ -1,4 +1,5 @@
-//! ONNX files predict in onnxruntime what their models predict here and in Keras, and `onnx.checker` finds no fault.
+//! ONNX files predict in onnxruntime, and run here, what their models predict here and in Keras; `onnx.checker` finds no
+//! fault.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 

@@ -3,50 +3,46 @@
 use std::path::Path;
 
 use engraft_nn::{Error, Result};
-use prost::Message;
 
-use super::{Contents, array_info};
-use crate::onnx;
-
-/// The parts of `ModelProto` that are no graph; that one is passed over.
-#[derive(Clone, PartialEq, Message)]
-struct ModelFacts {
-    #[prost(string, tag = "2")]
-    producer_name: String,
-    #[prost(string, tag = "3")]
-    producer_version: String,
-    #[prost(message, repeated, tag = "14")]
-    metadata_props: Vec<Entry>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Entry {
-    #[prost(string, tag = "1")]
-    key: String,
-    #[prost(string, tag = "2")]
-    value: String,
-}
+use super::{ArrayInfo, Contents};
+use crate::onnx::{self, OnnxError, Stored};
 
 /// What an ONNX file holds.
 pub(super) fn contents(path: &Path) -> Result<Contents> {
-    let failed = |error: &dyn std::fmt::Display| {
+    read(path).map_err(|error| {
         Error::new(
             path.display(),
             "a .keras, .h5, .weights.h5, .safetensors, .onnx, .npy or .npz file",
             format_args!("none: read as ONNX, {error}"),
         )
-    };
-    // It is read within limits there; the file is small enough to be held twice.
-    let initializers = onnx::initializers(path).map_err(|error| failed(&error))?;
-    let bytes = std::fs::read(path).map_err(|error| failed(&error))?;
-    let facts = ModelFacts::decode(&bytes[..]).map_err(|error| failed(&error))?;
-    let arrays = initializers.into_iter().map(|array| array_info(array.name, &array.shape, "float"));
+    })
+}
+
+fn read(path: &Path) -> std::result::Result<Contents, OnnxError> {
+    let bytes = onnx::read_file(path)?;
+    let model = onnx::model(&bytes)?;
+    let (mut arrays, mut problems) = (Vec::new(), Vec::new());
+    for tensor in onnx::stored(&bytes)?.iter().filter(|tensor| !tensor.is_ints()) {
+        arrays.push(array(tensor)?);
+        match tensor.must_be_here() {
+            Err(error) => problems.push(error.to_string()),
+            Ok(()) if tensor.is_float() => drop(tensor.values()?),
+            Ok(()) => {}
+        }
+    }
+    let producer = format!("{} {}", model.producer_name, model.producer_version).trim().to_owned();
     Ok(Contents {
         format: "ONNX model (.onnx)".into(),
-        written_by: Some(format!("{} {}", facts.producer_name, facts.producer_version).trim().to_owned())
-            .filter(|name| !name.is_empty()),
-        arrays: arrays.collect(),
-        texts: facts.metadata_props.into_iter().map(|entry| (entry.key, entry.value)).collect(),
+        written_by: Some(producer).filter(|name| !name.is_empty()),
+        // Other sets have names.
+        opset: model.opset_import.iter().find(|set| ["", "ai.onnx"].contains(&&*set.domain)).map(|set| set.version),
+        arrays,
+        texts: model.metadata_props.into_iter().map(|entry| (entry.key, entry.value)).collect(),
+        problems,
         ..Contents::default()
     })
+}
+
+fn array(tensor: &Stored<'_>) -> std::result::Result<ArrayInfo, OnnxError> {
+    Ok(ArrayInfo { name: tensor.name.to_owned(), shape: tensor.shape()?, kind: tensor.data_type() })
 }

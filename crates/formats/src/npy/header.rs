@@ -13,11 +13,11 @@ const ALIGNMENT: usize = 64;
 
 /// How the values of an array are stored.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Header {
-    pub(super) number: Number,
+pub(crate) struct Header {
+    pub(crate) number: Number,
     /// The first axis fastest, not the last.
     pub(super) fortran_order: bool,
-    pub(super) shape: Vec<usize>,
+    pub(crate) shape: Vec<usize>,
 }
 
 impl Header {

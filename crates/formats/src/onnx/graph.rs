@@ -143,6 +143,7 @@ impl<'a> GraphBuilder<'a> {
             name: name.clone(),
             op_type: op_type.into(),
             attribute,
+            ..NodeProto::default()
         });
         name
     }

@@ -44,6 +44,15 @@ pub enum OnnxError {
         /// The number of the field.
         field: u64,
     },
+    /// A message isn't what it should be.
+    #[error("not an ONNX model, or a damaged one: {problem}")]
+    Message {
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// More nodes or metadata than any model has.
+    #[error("more beside its weights than any model has")]
+    TooMuch,
     /// More initializers than any model has.
     #[error("more than {MAX_INITIALIZERS} initializers")]
     TooMany,
@@ -70,6 +79,12 @@ pub enum OnnxError {
     },
 }
 
+impl From<prost::DecodeError> for OnnxError {
+    fn from(error: prost::DecodeError) -> Self {
+        Self::Message { problem: error.to_string() }
+    }
+}
+
 /// The f32 and f16 initializers of the graph in an ONNX file, in its order. Those of other types, such
 /// as the shapes of reshapes, are left out.
 ///
@@ -94,7 +109,7 @@ pub fn initializers_from_bytes(bytes: &[u8]) -> Result<Vec<Initializer>, OnnxErr
 }
 
 /// A file of a length that a model can have.
-pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, OnnxError> {
+pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>, OnnxError> {
     let file = File::open(path)?;
     let len = file.metadata()?.len();
     if len >= MAX_FILE_LEN {

@@ -14,7 +14,7 @@ use super::proto::{ModelProto, OperatorSetIdProto, StringStringEntryProto};
 use crate::{Precision, atomic};
 
 /// The version of ONNX' operators, from 2022: nothing here needs a later one.
-const OPSET: i64 = 17;
+pub(super) const OPSET: i64 = 17;
 
 /// The version of the file format that came with it.
 const IR_VERSION: i64 = 8;
@@ -59,7 +59,7 @@ pub fn save(model: &Model, path: &Path, options: &OnnxOptions<'_>) -> Result<()>
     atomic::write(path, |out| file.write_to(out)).map_err(|error| Error::because("model", error))
 }
 
-fn model_file(model: &Model, options: &OnnxOptions<'_>) -> Result<ModelFile> {
+pub(super) fn model_file(model: &Model, options: &OnnxOptions<'_>) -> Result<ModelFile> {
     let metadata_props = metadata(model, options)?;
     options.precision.check(&model.weights())?;
     let program = Program::of(model, false, 0)?;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::OnnxError;
-use super::proto::{EXTERNAL, FLOAT, FLOAT16, GRAPH, INITIALIZER, RAW_DATA};
+use super::proto::{DATA_TYPES, EXTERNAL, FLOAT, FLOAT16, GRAPH, INITIALIZER, INT64, RAW_DATA};
 use super::wire::{Content, fields, packed};
 use crate::numbers::Number;
 
@@ -29,8 +29,8 @@ const DATA_LOCATION: u32 = 14;
 
 /// A tensor whose numbers haven't been looked at.
 #[derive(Debug)]
-pub(super) struct Stored<'a> {
-    pub(super) name: &'a str,
+pub(crate) struct Stored<'a> {
+    pub(crate) name: &'a str,
     dims: Vec<i64>,
     data_type: i64,
     external: bool,
@@ -42,7 +42,7 @@ pub(super) struct Stored<'a> {
 ///
 /// # Errors
 /// A file that isn't an ONNX model, or is damaged.
-pub(super) fn stored(model: &[u8]) -> Result<Vec<Stored<'_>>, OnnxError> {
+pub(crate) fn stored(model: &[u8]) -> Result<Vec<Stored<'_>>, OnnxError> {
     let mut found = Vec::new();
     let mut graphs = 0;
     for graph in contents(model, GRAPH) {
@@ -108,7 +108,7 @@ fn transposes(node: &[u8]) -> Result<bool, OnnxError> {
 }
 
 /// The contents of each field of this number that holds bytes.
-fn contents(message: &[u8], wanted: u32) -> impl Iterator<Item = Result<&[u8], OnnxError>> {
+pub(super) fn contents(message: &[u8], wanted: u32) -> impl Iterator<Item = Result<&[u8], OnnxError>> {
     fields(message).filter_map(move |field| match field {
         Ok((number, Content::Bytes(bytes))) if number == wanted => Some(Ok(bytes)),
         Ok(_) => None,
@@ -142,8 +142,19 @@ impl<'a> Stored<'a> {
         Ok(tensor)
     }
 
+    /// Whether it is a list of sizes or positions: nothing else is stored as such integers.
+    pub(crate) fn is_ints(&self) -> bool {
+        self.data_type == i64::from(INT64)
+    }
+
+    /// What ONNX calls the type of its numbers.
+    pub(crate) fn data_type(&self) -> String {
+        let known = usize::try_from(self.data_type).ok().and_then(|index| DATA_TYPES.get(index));
+        known.map_or_else(|| format!("data type {}", self.data_type), |&name| name.to_owned())
+    }
+
     /// Whether its numbers are f32, or f16, which are read as f32.
-    pub(super) fn is_float(&self) -> bool {
+    pub(crate) fn is_float(&self) -> bool {
         [FLOAT, FLOAT16].map(i64::from).contains(&self.data_type)
     }
 
@@ -151,7 +162,7 @@ impl<'a> Stored<'a> {
     ///
     /// # Errors
     /// A negative size.
-    pub(super) fn shape(&self) -> Result<Vec<usize>, OnnxError> {
+    pub(crate) fn shape(&self) -> Result<Vec<usize>, OnnxError> {
         let shape: Option<_> = self.dims.iter().map(|&size| usize::try_from(size).ok()).collect();
         shape.ok_or_else(|| self.unfit(0))
     }
@@ -160,10 +171,8 @@ impl<'a> Stored<'a> {
     ///
     /// # Errors
     /// They stand in another file, or don't fill the shape.
-    pub(super) fn values(&self) -> Result<Vec<f32>, OnnxError> {
-        if self.external {
-            return Err(OnnxError::External { name: self.name.to_owned() });
-        }
+    pub(crate) fn values(&self) -> Result<Vec<f32>, OnnxError> {
+        self.must_be_here()?;
         let values = if self.data_type == i64::from(FLOAT16) {
             self.raw_values(Number::F16)?
         } else if self.raw.is_empty() {
@@ -171,9 +180,29 @@ impl<'a> Stored<'a> {
         } else {
             self.raw_values(Number::F32)?
         };
+        self.must_hold(values.len()).map(|()| values)
+    }
+
+    /// Its numbers, where they are 64-bit integers and stand as bytes.
+    ///
+    /// # Errors
+    /// They stand in another file, or don't fill the shape.
+    pub(super) fn ints(&self) -> Result<Vec<i64>, OnnxError> {
+        self.must_be_here()?;
+        let (numbers, _) = self.raw.as_chunks();
+        self.must_hold(numbers.len())?;
+        Ok(numbers.iter().map(|&bytes| i64::from_le_bytes(bytes)).collect())
+    }
+
+    /// An error where its numbers stand in another file.
+    pub(crate) fn must_be_here(&self) -> Result<(), OnnxError> {
+        if self.external { Err(OnnxError::External { name: self.name.to_owned() }) } else { Ok(()) }
+    }
+
+    fn must_hold(&self, values: usize) -> Result<(), OnnxError> {
         let count =
             self.dims.iter().try_fold(1usize, |product, &size| product.checked_mul(usize::try_from(size).ok()?));
-        if count == Some(values.len()) { Ok(values) } else { Err(self.unfit(values.len())) }
+        if count == Some(values) { Ok(()) } else { Err(self.unfit(values)) }
     }
 
     fn raw_values(&self, number: Number) -> Result<Vec<f32>, OnnxError> {

@@ -1,0 +1,93 @@
+//! Operators that compute number by number.
+
+use engraft_nn::{Result, Tensor};
+
+use super::node::Node;
+use super::value::Value;
+use crate::strided::{offsets, row_major};
+
+/// A function of one number.
+pub(super) fn unary(node: &Node<'_>, function: impl Fn(f32) -> f32) -> Result<Value> {
+    let x = node.floats(0)?;
+    Tensor::new(x.shape(), x.data().iter().map(|&x| function(x)).collect()).map(Value::Floats)
+}
+
+/// A function of two numbers, taken over all inputs from the first to the last.
+pub(super) fn fold(node: &Node<'_>, function: impl Fn(f32, f32) -> f32) -> Result<Value> {
+    let mut result = node.floats(0)?.clone();
+    for index in 1..node.arity() {
+        result = binary(node, &result, node.floats(index)?, &function)?;
+    }
+    Ok(Value::Floats(result))
+}
+
+/// The second input where the first is true, else the third.
+pub(super) fn choose(node: &Node<'_>) -> Result<Value> {
+    let (is, yes, no) = (node.floats(0)?, node.floats(1)?, node.floats(2)?);
+    // What isn't chosen must not show, even where it isn't finite.
+    let chosen = binary(node, is, yes, |is, yes| if is != 0.0 { yes } else { 0.0 })?;
+    let rest = binary(node, is, no, |is, no| if is != 0.0 { 0.0 } else { no })?;
+    binary(node, &chosen, &rest, |chosen, rest| chosen + rest).map(Value::Floats)
+}
+
+/// A function of two tensors' numbers. Shapes are aligned at their last axes; an axis that is missing or of length 1
+/// repeats.
+fn binary(node: &Node<'_>, a: &Tensor, b: &Tensor, function: impl Fn(f32, f32) -> f32) -> Result<Tensor> {
+    let shape = common_shape(a.shape(), b.shape())
+        .ok_or_else(|| node.error("shapes that repeat to one", format_args!("{:?} and {:?}", a.shape(), b.shape())))?;
+    node.room(&shape)?;
+    let [strides_a, strides_b] = [a, b].map(|tensor| repeating(tensor.shape(), &shape));
+    let pairs = offsets(&shape, &strides_a, 0).zip(offsets(&shape, &strides_b, 0));
+    let values = pairs.map(|(at_a, at_b)| function(a.data()[at_a], b.data()[at_b])).collect();
+    Tensor::new(shape, values)
+}
+
+fn common_shape(a: &[usize], b: &[usize]) -> Option<Vec<usize>> {
+    let rank = a.len().max(b.len());
+    let size = |shape: &[usize], axis: usize| (axis + shape.len()).checked_sub(rank).map_or(1, |axis| shape[axis]);
+    let common = |axis| match (size(a, axis), size(b, axis)) {
+        (1, size) | (size, 1) => Some(size),
+        (a, b) => (a == b).then_some(a),
+    };
+    (0..rank).map(common).collect()
+}
+
+/// Strides that see a tensor of shape `own` as one of `shape`.
+fn repeating(own: &[usize], shape: &[usize]) -> Vec<isize> {
+    let mut strides = vec![0; shape.len() - own.len()];
+    strides.extend(row_major(own).into_iter().zip(own).map(|(stride, &size)| if size == 1 { 0 } else { stride }));
+    strides
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::onnx::proto::NodeProto;
+
+    fn tensor<const N: usize>(shape: [usize; N], values: &[f32]) -> Value {
+        Value::Floats(Tensor::new(shape, values.to_vec()).unwrap())
+    }
+
+    #[test]
+    fn axes_repeat() {
+        let proto = NodeProto::default();
+        let a = tensor([2, 3, 1], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+        let b = tensor([3, 2], &[0.0, 10.0, 20.0, 30.0, 40.0, 50.0]);
+        let sum = fold(&Node::new(&proto, vec![Some(&a), Some(&b)]), |a, b| a + b).unwrap();
+        let expected = [1.0, 11.0, 22.0, 32.0, 43.0, 53.0, 4.0, 14.0, 25.0, 35.0, 46.0, 56.0];
+        assert_eq!(sum, tensor([2, 3, 2], &expected));
+        let scalar = tensor([], &[2.0]);
+        let twice = fold(&Node::new(&proto, vec![Some(&scalar), Some(&b)]), |a, b| a * b).unwrap();
+        assert_eq!(twice, tensor([3, 2], &[0.0, 20.0, 40.0, 60.0, 80.0, 100.0]));
+        let error = fold(&Node::new(&proto, vec![Some(&a), Some(&tensor([2, 2], &[0.0; 4]))]), |a, _| a).unwrap_err();
+        assert!(error.to_string().contains("[2, 3, 1] and [2, 2]"), "{error}");
+    }
+
+    #[test]
+    fn what_is_not_chosen_does_not_show() {
+        let proto = NodeProto::default();
+        let inputs = [tensor([2], &[1.0, 0.0]), tensor([2], &[5.0, f32::NAN]), tensor([2], &[f32::INFINITY, 7.0])];
+        let node = Node::new(&proto, inputs.iter().map(Some).collect());
+        assert_eq!(choose(&node).unwrap(), tensor([2], &[5.0, 7.0]));
+    }
+}

@@ -1,0 +1,91 @@
+//! Functions of one number.
+
+use engraft_nn::Result;
+
+use super::elementwise::unary;
+use super::node::Node;
+use super::value::Value;
+
+/// SELU's constants as ONNX states them.
+const SELU_ALPHA: f32 = 1.673_263_2;
+const SELU_GAMMA: f32 = 1.050_701;
+
+/// The function that the node's operator is, where it is one. What isn't a number stays so.
+pub(super) fn function(node: &mut Node<'_>) -> Result<Option<Value>> {
+    let result = match node.op_type() {
+        "Relu" => unary(node, |x| if x < 0.0 { 0.0 } else { x }),
+        "LeakyRelu" => {
+            let alpha = node.float("alpha", 0.01)?;
+            unary(node, |x| if x < 0.0 { alpha * x } else { x })
+        }
+        "Elu" => {
+            let alpha = node.float("alpha", 1.0)?;
+            unary(node, |x| if x < 0.0 { alpha * x.exp_m1() } else { x })
+        }
+        "Selu" => unary(node, |x| SELU_GAMMA * if x > 0.0 { x } else { SELU_ALPHA * x.exp_m1() }),
+        "Sigmoid" => unary(node, |x| 1.0 / (1.0 + (-x).exp())),
+        "HardSigmoid" => {
+            let (alpha, beta) = (node.float("alpha", 0.2)?, node.float("beta", 0.5)?);
+            unary(node, |x| (alpha * x + beta).clamp(0.0, 1.0))
+        }
+        "HardSwish" => unary(node, |x| x * (x / 6.0 + 0.5).clamp(0.0, 1.0)),
+        "Tanh" => unary(node, f32::tanh),
+        // The larger part first: exp would overflow.
+        "Softplus" => unary(node, |x| (if x < 0.0 { 0.0 } else { x }) + (-x.abs()).exp().ln_1p()),
+        "Softsign" => unary(node, |x| x / (1.0 + x.abs())),
+        "Exp" => unary(node, f32::exp),
+        "Erf" => unary(node, libm::erff),
+        "Clip" => {
+            let bound = |index: usize, absent| match node.optional(index) {
+                Some(_) => node.scalar(index),
+                None => Ok(absent),
+            };
+            let (low, high) = (bound(1, f32::MIN)?, bound(2, f32::MAX)?);
+            unary(node, |x| {
+                if x < low {
+                    low
+                } else if x > high {
+                    high
+                } else {
+                    x
+                }
+            })
+        }
+        _ => return Ok(None),
+    };
+    result.map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use engraft_nn::Tensor;
+
+    use super::*;
+    use crate::onnx::proto::{AttributeProto, NodeProto};
+
+    fn applied(op_type: &str, attribute: Vec<AttributeProto>, x: &[f32]) -> Vec<f32> {
+        let proto = NodeProto { op_type: op_type.into(), attribute, ..NodeProto::default() };
+        let x = Value::Floats(Tensor::new([x.len()], x.to_vec()).unwrap());
+        match function(&mut Node::new(&proto, vec![Some(&x)])).unwrap() {
+            Some(Value::Floats(y)) => y.into_data(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn defaults_are_those_of_onnx() {
+        assert_eq!(applied("LeakyRelu", vec![], &[-1.0, 2.0]), [-0.01, 2.0]);
+        assert_eq!(applied("LeakyRelu", vec![AttributeProto::float("alpha", 0.5)], &[-1.0]), [-0.5]);
+        assert_eq!(applied("HardSigmoid", vec![], &[-9.0, 0.0, 1.0, 9.0]), [0.0, 0.5, 0.7, 1.0]);
+        assert_eq!(applied("Clip", vec![], &[-1e30, 1e30]), [-1e30, 1e30]);
+        assert_eq!(applied("Softplus", vec![], &[-1e30, 1e30]), [0.0, 1e30]);
+    }
+
+    #[test]
+    fn what_is_not_a_number_stays_so() {
+        let functions = ["Relu", "LeakyRelu", "Elu", "Selu", "Sigmoid", "HardSigmoid", "HardSwish", "Tanh"];
+        for op_type in functions.into_iter().chain(["Softplus", "Softsign", "Exp", "Erf", "Clip"]) {
+            assert!(applied(op_type, vec![], &[f32::NAN])[0].is_nan(), "{op_type}");
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! A node about to be computed: what it reads, and its attributes.
+
+use std::collections::HashMap;
+
+use engraft_nn::{Error, Result, Tensor};
+
+use super::value::{MAX_VALUES, Value, count};
+use crate::onnx::proto::{AttributeProto, NodeProto};
+
+/// Inputs by position and attributes by name. Attributes are taken, so that one that no operator asked for is found.
+pub(super) struct Node<'a> {
+    proto: &'a NodeProto,
+    inputs: Vec<Option<&'a Value>>,
+    attributes: HashMap<&'a str, &'a AttributeProto>,
+}
+
+impl<'a> Node<'a> {
+    /// `inputs` as the node names them, none for an empty name.
+    pub(super) fn new(proto: &'a NodeProto, inputs: Vec<Option<&'a Value>>) -> Self {
+        let attributes = proto.attribute.iter().map(|attribute| (attribute.name.as_str(), attribute)).collect();
+        Self { proto, inputs, attributes }
+    }
+
+    pub(super) fn op_type(&self) -> &'a str {
+        &self.proto.op_type
+    }
+
+    /// An error where the operator is another set's, of whatever name.
+    pub(super) fn must_be_onnx(&self) -> Result<()> {
+        match self.proto.domain.as_str() {
+            "" => Ok(()),
+            domain => Err(self.error("an operator of ONNX' own", format_args!("one of `{domain}`"))),
+        }
+    }
+
+    /// How many inputs are named.
+    pub(super) fn arity(&self) -> usize {
+        self.inputs.len()
+    }
+
+    /// An error at this node.
+    pub(super) fn error(&self, expected: impl std::fmt::Display, received: impl std::fmt::Display) -> Error {
+        Error::new(format_args!("node `{}` ({})", self.proto.name, self.proto.op_type), expected, received)
+    }
+
+    /// An input that need not be there.
+    pub(super) fn optional(&self, index: usize) -> Option<&'a Value> {
+        self.inputs.get(index).copied().flatten()
+    }
+
+    pub(super) fn value(&self, index: usize) -> Result<&'a Value> {
+        self.optional(index).ok_or_else(|| self.error(format_args!("an input {index}"), "none"))
+    }
+
+    /// An input of numbers.
+    pub(super) fn floats(&self, index: usize) -> Result<&'a Tensor> {
+        match self.value(index)? {
+            Value::Floats(tensor) => Ok(tensor),
+            other => Err(self.error(format_args!("numbers as input {index}"), other.describe())),
+        }
+    }
+
+    /// An input of numbers with this many axes.
+    pub(super) fn floats_of_rank<const N: usize>(&self, index: usize) -> Result<(&'a Tensor, [usize; N])> {
+        let tensor = self.floats(index)?;
+        let shape = tensor.shape().try_into().map_err(|_| {
+            self.error(format_args!("{N} axes in input {index}"), format_args!("shape {:?}", tensor.shape()))
+        })?;
+        Ok((tensor, shape))
+    }
+
+    /// An input of numbers with one axis of this length.
+    pub(super) fn vector(&self, index: usize, len: usize) -> Result<&'a [f32]> {
+        let tensor = self.floats(index)?;
+        if tensor.shape() == [len] {
+            return Ok(tensor.data());
+        }
+        Err(self.error(format_args!("shape [{len}] of input {index}"), format_args!("{:?}", tensor.shape())))
+    }
+
+    /// An input that is one number.
+    pub(super) fn scalar(&self, index: usize) -> Result<f32> {
+        match self.floats(index)?.data() {
+            &[value] => Ok(value),
+            values => Err(self.error(format_args!("one number as input {index}"), values.len())),
+        }
+    }
+
+    /// An input that lists integers.
+    pub(super) fn ints(&self, index: usize) -> Result<&'a [i64]> {
+        match self.value(index)? {
+            Value::Ints(values) => Ok(values),
+            other => Err(self.error(format_args!("integers as input {index}"), other.describe())),
+        }
+    }
+
+    /// Takes an attribute that is one integer.
+    pub(super) fn int(&mut self, name: &str, default: i64) -> Result<i64> {
+        self.attribute(name, |attribute| attribute.i).map(|found| found.unwrap_or(default))
+    }
+
+    /// Takes an attribute that is one number.
+    pub(super) fn float(&mut self, name: &str, default: f32) -> Result<f32> {
+        self.attribute(name, |attribute| attribute.f).map(|found| found.unwrap_or(default))
+    }
+
+    /// Takes an attribute that is `N` sizes.
+    pub(super) fn sizes<const N: usize>(&mut self, name: &str, default: [usize; N]) -> Result<[usize; N]> {
+        let sizes = |attribute: &AttributeProto| {
+            let sizes: Vec<usize> =
+                attribute.ints.iter().map(|&size| usize::try_from(size).ok()).collect::<Option<_>>()?;
+            sizes.try_into().ok()
+        };
+        self.attribute(name, sizes).map(|found| found.unwrap_or(default))
+    }
+
+    /// Takes an attribute that is a list of axes, each once and all of `rank`.
+    pub(super) fn permutation(&mut self, name: &str, rank: usize) -> Result<Vec<usize>> {
+        let axes = |attribute: &AttributeProto| {
+            let axes: Vec<usize> =
+                attribute.ints.iter().map(|&axis| usize::try_from(axis).ok()).collect::<Option<_>>()?;
+            (axes.len() == rank && (0..rank).all(|axis| axes.contains(&axis))).then_some(axes)
+        };
+        self.attribute(name, axes)?.ok_or_else(|| self.error(format_args!("an attribute `{name}`"), "none"))
+    }
+
+    /// Takes an attribute that is one of these words.
+    pub(super) fn word(&mut self, name: &str, words: &[&'static str]) -> Result<&'static str> {
+        let known = |attribute: &AttributeProto| {
+            words.iter().copied().find(|word| attribute.s.as_deref() == Some(word.as_bytes()))
+        };
+        let found = self.attribute(name, known)?;
+        found.ok_or_else(|| self.error(format_args!("an attribute `{name}`"), "none"))
+    }
+
+    fn attribute<T>(&mut self, name: &str, get: impl Fn(&AttributeProto) -> Option<T>) -> Result<Option<T>> {
+        let Some(attribute) = self.attributes.remove(name) else { return Ok(None) };
+        let found = get(attribute);
+        let unknown =
+            || self.error(format_args!("an attribute `{name}` that is known here"), format_args!("{attribute:?}"));
+        if found.is_none() { Err(unknown()) } else { Ok(found) }
+    }
+
+    /// An axis of so many, counted from the back where it is negative.
+    pub(super) fn axis(&self, axis: i64, rank: usize) -> Result<usize> {
+        let from_front = if axis < 0 { axis.checked_add(rank as i64) } else { Some(axis) };
+        let found = from_front.and_then(|axis| usize::try_from(axis).ok()).filter(|&axis| axis < rank);
+        found.ok_or_else(|| self.error(format_args!("an axis of {rank}"), axis))
+    }
+
+    /// How many values this shape has.
+    ///
+    /// # Errors
+    /// More than may be allocated.
+    pub(super) fn room(&self, shape: &[usize]) -> Result<usize> {
+        let expected = || self.error(format_args!("at most {MAX_VALUES} values"), format_args!("shape {shape:?}"));
+        count(shape).ok_or_else(expected)
+    }
+
+    /// An error where the node has an attribute that its operator didn't take.
+    pub(super) fn no_more_attributes(&self) -> Result<()> {
+        match self.attributes.keys().min() {
+            Some(name) => Err(self.error("attributes that are known here", format_args!("`{name}`"))),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attributes_are_taken_or_named() {
+        let attribute = vec![AttributeProto::int("axis", -1), AttributeProto::string("mode", "cubic")];
+        let proto = NodeProto { name: "n".into(), op_type: "Resize".into(), attribute, ..NodeProto::default() };
+        let mut node = Node::new(&proto, vec![None]);
+        assert_eq!((node.int("axis", 0).unwrap(), node.float("alpha", 0.5).unwrap()), (-1, 0.5));
+        let error = node.no_more_attributes().unwrap_err().to_string();
+        assert_eq!(error, "node `n` (Resize): expected attributes that are known here, received `mode`");
+        let error = node.word("mode", &["linear", "nearest"]).unwrap_err().to_string();
+        assert!(error.contains("an attribute `mode` that is known here"), "{error}");
+        node.no_more_attributes().unwrap();
+        assert!(node.floats(0).is_err());
+    }
+
+    #[test]
+    fn axes_and_sizes_have_bounds() {
+        let proto = NodeProto::default();
+        let node = Node::new(&proto, Vec::new());
+        assert_eq!((node.axis(-1, 4).unwrap(), node.axis(1, 4).unwrap()), (3, 1));
+        for axis in [4, -5, i64::MIN, i64::MAX] {
+            assert!(node.axis(axis, 4).is_err(), "{axis}");
+        }
+        assert_eq!(node.room(&[2, 3]).unwrap(), 6);
+        for shape in [&[MAX_VALUES + 1][..], &[usize::MAX, 2], &[0, MAX_VALUES, 2]] {
+            assert!(node.room(shape).is_err(), "{shape:?}");
+        }
+    }
+}

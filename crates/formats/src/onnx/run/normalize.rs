@@ -1,0 +1,74 @@
+//! `BatchNormalization` and `Softmax`.
+
+use engraft_nn::{Result, Tensor};
+
+use super::node::Node;
+use super::value::Value;
+
+/// Each channel by the statistics that are given for it.
+pub(super) fn batch_norm(node: &mut Node<'_>) -> Result<Value> {
+    let epsilon = node.float("epsilon", 1e-5)?;
+    let mut x = node.floats(0)?.clone();
+    let &[_, channels, ref rest @ ..] = x.shape() else {
+        return Err(node.error("images or rows", format_args!("shape {:?}", x.shape())));
+    };
+    let plane = node.room(rest)?.max(1);
+    let [scale, shift, mean, variance] =
+        [node.vector(1, channels)?, node.vector(2, channels)?, node.vector(3, channels)?, node.vector(4, channels)?];
+    for (index, x) in x.data_mut().chunks_exact_mut(plane).enumerate() {
+        let channel = index % channels;
+        let scale = scale[channel] / (variance[channel] + epsilon).sqrt();
+        x.iter_mut().for_each(|x| *x = (*x - mean[channel]) * scale + shift[channel]);
+    }
+    Ok(Value::Floats(x))
+}
+
+/// Shares of a whole along an axis.
+pub(super) fn softmax(node: &mut Node<'_>) -> Result<Value> {
+    let mut x: Tensor = node.floats(0)?.clone();
+    let axis = node.int("axis", -1)?;
+    let axis = node.axis(axis, x.shape().len())?;
+    let size = x.shape()[axis];
+    let stride = node.room(&x.shape()[axis + 1..])?;
+    for block in x.data_mut().chunks_exact_mut((size * stride).max(1)) {
+        for first in 0..stride {
+            let row = || (first..size * stride).step_by(stride);
+            let largest = row().map(|at| block[at]).fold(f32::NEG_INFINITY, f32::max);
+            row().for_each(|at| block[at] = (block[at] - largest).exp());
+            let sum: f32 = row().map(|at| block[at]).sum();
+            row().for_each(|at| block[at] /= sum);
+        }
+    }
+    Ok(Value::Floats(x))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::onnx::proto::{AttributeProto, NodeProto};
+
+    fn tensor<const N: usize>(shape: [usize; N], values: &[f32]) -> Value {
+        Value::Floats(Tensor::new(shape, values.to_vec()).unwrap())
+    }
+
+    #[test]
+    fn shares_along_any_axis() {
+        let log = |share: f32| share.ln();
+        let columns = tensor([2, 2], &[log(1.0), 500.0, log(3.0), 500.0]);
+        let proto = NodeProto { attribute: vec![AttributeProto::int("axis", 0)], ..NodeProto::default() };
+        let Value::Floats(y) = softmax(&mut Node::new(&proto, vec![Some(&columns)])).unwrap() else { panic!() };
+        for (found, expected) in y.data().iter().zip([0.25, 0.5, 0.75, 0.5]) {
+            assert!((found - expected).abs() < 1e-6, "{y:?}");
+        }
+    }
+
+    #[test]
+    fn channels_have_statistics_of_their_own() {
+        let proto = NodeProto { attribute: vec![AttributeProto::float("epsilon", 1.0)], ..NodeProto::default() };
+        let x = tensor([1, 2, 1, 2], &[1.0, 3.0, 10.0, 20.0]);
+        let vectors = [[2.0, 1.0], [0.0, 5.0], [1.0, 10.0], [3.0, 0.0]].map(|values| tensor([2], &values));
+        let inputs = std::iter::once(&x).chain(&vectors).map(Some).collect();
+        let y = batch_norm(&mut Node::new(&proto, inputs)).unwrap();
+        assert_eq!(y, tensor([1, 2, 1, 2], &[0.0, 2.0, 5.0, 15.0]));
+    }
+}

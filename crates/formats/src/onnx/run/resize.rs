@@ -1,0 +1,109 @@
+//! `Resize`: one axis after the other.
+
+use engraft_nn::{Result, Tensor};
+
+use super::node::Node;
+use super::value::Value;
+
+/// Two places on an axis, and the share of the second.
+type Tap = (usize, usize, f32);
+
+pub(super) fn resize(node: &mut Node<'_>) -> Result<Value> {
+    let mut x = node.floats(0)?.clone();
+    node.word("coordinate_transformation_mode", &["half_pixel"])?;
+    let tap = if node.word("mode", &["linear", "nearest"])? == "linear" {
+        linear
+    } else {
+        node.word("nearest_mode", &["round_prefer_ceil"])?;
+        nearest
+    };
+    let sizes: Option<Vec<usize>> = node.ints(3)?.iter().map(|&size| usize::try_from(size).ok()).collect();
+    let Some(sizes) = sizes.filter(|sizes| sizes.len() == x.shape().len()) else {
+        let received = format!("{:?} for shape {:?}", node.ints(3)?, x.shape());
+        return Err(node.error("a size for each axis", received));
+    };
+    for (axis, size) in sizes.into_iter().enumerate() {
+        let before = x.shape()[axis];
+        if size == before {
+            continue;
+        }
+        if before == 0 {
+            return Err(node.error("pixels to make others of", format_args!("shape {:?}", x.shape())));
+        }
+        let taps: Vec<Tap> = (0..node.room(&[size])?).map(|pixel| tap(centre(pixel, before, size), before)).collect();
+        x = along(node, &x, axis, &taps)?;
+    }
+    Ok(Value::Floats(x))
+}
+
+/// Where the middle of a pixel lies before resizing: pixels are as long as they are, not points.
+fn centre(pixel: usize, before: usize, after: usize) -> f64 {
+    (pixel as f64 + 0.5) * before as f64 / after as f64 - 0.5
+}
+
+fn linear(place: f64, size: usize) -> Tap {
+    let place = place.clamp(0.0, (size - 1) as f64);
+    let first = place.floor();
+    (first as usize, (first as usize + 1).min(size - 1), (place - first) as f32)
+}
+
+fn nearest(place: f64, size: usize) -> Tap {
+    let pixel = ((place + 0.5).floor().max(0.0) as usize).min(size - 1);
+    (pixel, pixel, 0.0)
+}
+
+/// A tensor whose entries along an axis are mixed of two of `x` each.
+fn along(node: &Node<'_>, x: &Tensor, axis: usize, taps: &[Tap]) -> Result<Tensor> {
+    let mut shape = x.shape().to_vec();
+    let block: usize = shape[axis + 1..].iter().product();
+    let whole = (shape[axis] * block).max(1);
+    shape[axis] = taps.len();
+    let mut y = Vec::with_capacity(node.room(&shape)?);
+    for x in x.data().chunks_exact(whole) {
+        for &(first, second, share) in taps {
+            let pair = x[first * block..][..block].iter().zip(&x[second * block..][..block]);
+            y.extend(pair.map(|(first, second)| first + (second - first) * share));
+        }
+    }
+    Tensor::new(shape, y)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::onnx::proto::{AttributeProto, NodeProto};
+
+    fn resized(mode: &str, x: &[f32], size: i64) -> Result<Vec<f32>> {
+        let mut attribute = vec![
+            AttributeProto::string("coordinate_transformation_mode", "half_pixel"),
+            AttributeProto::string("mode", mode),
+        ];
+        if mode == "nearest" {
+            attribute.push(AttributeProto::string("nearest_mode", "round_prefer_ceil"));
+        }
+        let proto = NodeProto { attribute, ..NodeProto::default() };
+        let x = Value::Floats(Tensor::new([1, x.len()], x.to_vec()).unwrap());
+        let sizes = Value::Ints(vec![1, size]);
+        let mut node = Node::new(&proto, vec![Some(&x), None, None, Some(&sizes)]);
+        let Value::Floats(y) = resize(&mut node)? else { panic!("no numbers") };
+        node.no_more_attributes()?;
+        Ok(y.into_data())
+    }
+
+    #[test]
+    fn pixels_are_mixed_or_taken() {
+        assert_eq!(resized("linear", &[0.0, 4.0], 4).unwrap(), [0.0, 1.0, 3.0, 4.0]);
+        assert_eq!(resized("linear", &[0.0, 1.0, 2.0, 3.0], 2).unwrap(), [0.5, 2.5]);
+        // Halves go up: the middle of both lies between the second pixel and the third.
+        assert_eq!(resized("nearest", &[0.0, 1.0, 2.0, 3.0], 1).unwrap(), [2.0]);
+        assert_eq!(resized("nearest", &[5.0], 3).unwrap(), [5.0; 3]);
+    }
+
+    #[test]
+    fn other_modes_and_sizes_are_errors() {
+        assert!(resized("cubic", &[1.0], 2).is_err());
+        assert!(resized("linear", &[], 2).is_err());
+        assert!(resized("linear", &[1.0], i64::MAX).is_err());
+        assert!(resized("linear", &[1.0], -1).is_err());
+    }
+}

@@ -1,0 +1,136 @@
+//! Windows over images, and pooling by them.
+
+use engraft_nn::{Result, Tensor};
+
+use super::node::Node;
+use super::value::Value;
+
+/// The windows of a convolution or a pooling: their attributes, and how many there are.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Windows {
+    pub(super) image: [usize; 2],
+    pub(super) size: [usize; 2],
+    stride: [usize; 2],
+    dilation: [usize; 2],
+    /// Top and left.
+    pad: [usize; 2],
+    pub(super) output: [usize; 2],
+}
+
+impl Windows {
+    /// Takes a node's attributes, for windows of `size` unless it says so itself.
+    pub(super) fn take(node: &mut Node<'_>, image: [usize; 2], size: [usize; 2]) -> Result<Self> {
+        let size = node.sizes("kernel_shape", size)?;
+        let (stride, dilation) = (node.sizes("strides", [1, 1])?, node.sizes("dilations", [1, 1])?);
+        let pads: [usize; 4] = node.sizes("pads", [0; 4])?;
+        let count = |axis: usize| {
+            let padded = image[axis].checked_add(pads[axis])?.checked_add(pads[axis + 2])?;
+            let reach = size[axis].checked_sub(1)?.checked_mul(dilation[axis])?.checked_add(1)?;
+            Some(padded.checked_sub(reach)?.checked_div(stride[axis])? + 1)
+        };
+        let (Some(rows), Some(columns)) = (count(0), count(1)) else {
+            let received = format!("size {size:?}, strides {stride:?}, dilations {dilation:?}, pads {pads:?}");
+            return Err(node.error(format_args!("windows that fit an image of {image:?}"), received));
+        };
+        Ok(Self { image, size, stride, dilation, pad: [pads[0], pads[1]], output: [rows, columns] })
+    }
+
+    /// Where a tap of the window at `output` lies along an axis; `None` where that is padding.
+    pub(super) fn at(&self, axis: usize, output: usize, tap: usize) -> Option<usize> {
+        let padded = output * self.stride[axis] + tap * self.dilation[axis];
+        padded.checked_sub(self.pad[axis]).filter(|&at| at < self.image[axis])
+    }
+
+    /// All taps of a window that lie in the image, as offsets into a plane.
+    fn taps(&self, row: usize, column: usize) -> impl Iterator<Item = usize> {
+        let rows = (0..self.size[0]).filter_map(move |tap| self.at(0, row, tap));
+        rows.flat_map(move |y| {
+            (0..self.size[1]).filter_map(move |tap| self.at(1, column, tap)).map(move |x| y * self.image[1] + x)
+        })
+    }
+}
+
+/// `MaxPool` and `AveragePool`; padding takes no part.
+pub(super) fn pool(node: &mut Node<'_>) -> Result<Value> {
+    let (x, [images, channels, height, width]) = node.floats_of_rank(0)?;
+    let windows = Windows::take(node, [height, width], [0, 0])?;
+    let [rows, columns] = windows.output;
+    let shape = [images, channels, rows, columns];
+    let mut y = Vec::with_capacity(node.room(&shape)?);
+    let is_max = node.op_type() == "MaxPool";
+    for plane in x.data().chunks_exact((height * width).max(1)) {
+        for (row, column) in (0..rows).flat_map(|row| (0..columns).map(move |column| (row, column))) {
+            let taps = windows.taps(row, column).map(|at| plane[at]);
+            y.push(if is_max { maximum(taps) } else { mean(taps) });
+        }
+    }
+    Tensor::new(shape, y).map(Value::Floats)
+}
+
+/// `GlobalMaxPool` and `GlobalAveragePool`.
+pub(super) fn global_pool(node: &Node<'_>) -> Result<Value> {
+    let (x, [images, channels, height, width]) = node.floats_of_rank(0)?;
+    let planes = x.data().chunks_exact((height * width).max(1)).map(|plane| plane.iter().copied());
+    let y = if node.op_type() == "GlobalMaxPool" { planes.map(maximum).collect() } else { planes.map(mean).collect() };
+    Tensor::new([images, channels, 1, 1], y).map(Value::Floats)
+}
+
+/// The largest; what isn't a number counts as larger.
+fn maximum(values: impl Iterator<Item = f32>) -> f32 {
+    values.fold(f32::NEG_INFINITY, |largest, value| if largest >= value || largest.is_nan() { largest } else { value })
+}
+
+fn mean(values: impl Iterator<Item = f32>) -> f32 {
+    let (sum, count) = values.fold((0.0, 0.0), |(sum, count), value| (sum + value, count + 1.0));
+    sum / count
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::onnx::proto::{AttributeProto, NodeProto};
+
+    fn pooled(op_type: &str, attribute: Vec<AttributeProto>) -> Result<Value> {
+        let proto = NodeProto { op_type: op_type.into(), attribute, ..NodeProto::default() };
+        let x = (0..9).map(|value| value as f32).collect();
+        let x = Value::Floats(Tensor::new([1, 1, 3, 3], x).unwrap());
+        let mut node = Node::new(&proto, vec![Some(&x)]);
+        let pooled = if op_type.starts_with("Global") { global_pool(&node) } else { pool(&mut node) };
+        node.no_more_attributes()?;
+        pooled
+    }
+
+    fn image(side: usize, values: &[f32]) -> Value {
+        Value::Floats(Tensor::new([1, 1, side, side], values.to_vec()).unwrap())
+    }
+
+    #[test]
+    fn padding_takes_no_part() {
+        let window = |pads| {
+            vec![
+                AttributeProto::ints("kernel_shape", &[2, 2]),
+                AttributeProto::ints("strides", &[2, 2]),
+                AttributeProto::ints("pads", pads),
+            ]
+        };
+        assert_eq!(pooled("MaxPool", window(&[0, 0, 0, 0])).unwrap(), image(1, &[4.0]));
+        assert_eq!(pooled("MaxPool", window(&[0, 0, 1, 1])).unwrap(), image(2, &[4.0, 5.0, 7.0, 8.0]));
+        assert_eq!(pooled("AveragePool", window(&[1, 1, 0, 0])).unwrap(), image(2, &[0.0, 1.5, 4.5, 6.0]));
+        assert_eq!(pooled("GlobalMaxPool", vec![]).unwrap(), image(1, &[8.0]));
+        assert_eq!(pooled("GlobalAveragePool", vec![]).unwrap(), image(1, &[4.0]));
+    }
+
+    #[test]
+    fn windows_that_do_not_fit_are_errors() {
+        for (name, sizes) in
+            [("kernel_shape", &[4, 1][..]), ("strides", &[0, 1]), ("pads", &[usize::MAX >> 1, 0, 0, 0])]
+        {
+            let mut attributes = vec![AttributeProto::ints(name, sizes)];
+            if name != "kernel_shape" {
+                attributes.push(AttributeProto::ints("kernel_shape", &[1, 1]));
+            }
+            assert!(pooled("MaxPool", attributes).is_err(), "{name}");
+        }
+        assert!(pooled("MaxPool", vec![AttributeProto::ints("kernel_shape", &[0, 0])]).is_err());
+    }
+}

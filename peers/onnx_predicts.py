@@ -1,0 +1,30 @@
+"""onnx_predicts.py FILE TOLERANCE X.npy Y.npy CLASSES.json: onnxruntime predicts Y from the photos X by an exported FILE.
+
+One photo at a time and all at once; `onnx.checker` finds no fault, and the metadata name the classes.
+"""
+
+import json
+import pathlib
+import sys
+
+import numpy as np
+import onnx
+import onnxruntime
+
+file, tolerance, x, y, classes = sys.argv[1:]
+onnx.checker.check_model(file, full_check=True)
+opset = onnx.load(file).opset_import[0].version
+assert opset >= 17, f"{file}: opset {opset}"
+
+session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+named = json.loads(session.get_modelmeta().custom_metadata_map["class_names"])
+assert named == json.loads(pathlib.Path(classes).read_text()), f"{file}: classes {named}"
+
+(photos,) = session.get_inputs()
+x, expected = np.load(x), np.load(y)
+together = session.run(None, {photos.name: x})[0]
+each = np.concatenate([session.run(None, {photos.name: x[i : i + 1]})[0] for i in range(len(x))])
+for found in [together, each]:
+    difference = np.abs(found - expected).max()
+    assert found.shape == expected.shape and difference <= float(tolerance), f"{file}: off by {difference}"
+    print(difference)
