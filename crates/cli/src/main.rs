@@ -20,7 +20,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::failure::Failure;
-use crate::options::Count;
+use crate::options::{Bytes, Count};
 
 /// Transfer learning for image classifiers: a network trained on ImageNet learns to tell your own photos apart.
 ///
@@ -34,6 +34,9 @@ struct Cli {
     /// Threads to work with [default: one for each core]
     #[arg(long, global = true, value_name = "N")]
     threads: Option<Count>,
+    /// Memory to stay within, such as 2GB or 500MiB [default: what the machine has free]
+    #[arg(long, global = true, value_name = "SIZE")]
+    memory_limit: Option<Bytes>,
 }
 
 #[derive(Subcommand)]
@@ -61,6 +64,9 @@ fn run(cli: Cli) -> Result<(), Failure> {
         engraft::train::set_threads(threads)?;
         // Photos are decoded by rayon's own threads. They can be set only once, and nothing has started them yet.
         let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
+    }
+    if let Some(Bytes(limit)) = cli.memory_limit {
+        engraft::train::set_memory_limit(limit);
     }
     match cli.command {
         Command::Summary(args) => summary::run(&args),

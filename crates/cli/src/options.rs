@@ -29,6 +29,34 @@ impl FromStr for Count {
     }
 }
 
+/// So many bytes: a number and a unit, of a thousand or of 1024.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Bytes(pub(crate) usize);
+
+impl FromStr for Bytes {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        const UNITS: [(&str, f64); 8] = [
+            ("KIB", 1024.0),
+            ("MIB", 1048576.0),
+            ("GIB", 1073741824.0),
+            ("TIB", 1099511627776.0),
+            ("KB", 1e3),
+            ("MB", 1e6),
+            ("GB", 1e9),
+            ("TB", 1e12),
+        ];
+        let upper = text.trim().to_uppercase();
+        let sized = UNITS.iter().find_map(|(unit, size)| Some((upper.strip_suffix(unit)?, size)));
+        let bytes = sized.and_then(|(number, size)| Some(number.trim().parse::<f64>().ok()? * size));
+        match bytes {
+            Some(bytes) if bytes >= 1.0 && bytes < 1e15 => Ok(Self(bytes as usize)),
+            _ => Err("expected a number and a unit, such as 2GB or 500MiB".to_owned()),
+        }
+    }
+}
+
 /// Units of the hidden layers of a head: `4096,4096`, `none`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Head(pub(crate) Vec<usize>);
@@ -131,6 +159,9 @@ mod tests {
         for head in ["", "0", "12,", "a", "16777217"] {
             assert!(head.parse::<Head>().is_err(), "{head}");
         }
+        let sizes = [("2GB", 2_000_000_000), ("500 MiB", 500 << 20), ("1.5gib", 3 << 29), ("4kb", 4000)];
+        sizes.iter().for_each(|&(text, size)| assert_eq!(text.parse(), Ok(Bytes(size)), "{text}"));
+        assert!(["", "2", "GB", "-1GB", "nanGB", "1e30GB", "2XB"].iter().all(|text| text.parse::<Bytes>().is_err()));
         assert!(["0", "-1", "", "99999999999999999999"].iter().all(|text| text.parse::<Count>().is_err()));
         assert_eq!(learning_rate("1e-4"), Ok(1e-4));
         assert!(["0", "-1", "nan", "inf", "x"].iter().all(|text| learning_rate(text).is_err()));

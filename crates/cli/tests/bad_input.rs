@@ -189,6 +189,20 @@ fn a_plan_larger_than_memory_is_told_before_it_starts() {
 }
 
 #[test]
+fn a_memory_limit_is_kept_to_or_refused() {
+    let place = place();
+    let train = "train photos -o n.keras --weights none --epochs 1 --image-size 128 --head 16 --batch-size 2";
+    let bench = "bench --mode predict --batch 16 --image-size 128 --head 16 --steps 2 --json";
+    let peak = |limit: &str| place.run(&format!("{bench}{limit}")).succeeds().json()["peak_bytes"].as_u64().unwrap();
+    // Kernels of VGG16 for use again and again take 235 MB, which a limit rules out.
+    let (free, limited) = (peak(""), peak(" --memory-limit 250MB"));
+    assert!(limited < 250_000_000 && free > limited + 150_000_000, "{limited} bytes with a limit, {free} without");
+    place.run(&format!("{train} --memory-limit 100MB")).fails(1, &["memory: the plan needs ", "hint: "]);
+    place.run(&format!("{train} --memory-limit 2")).fails(2, &["expected a number and a unit, such as 2GB"]);
+    assert!(!place.path("n.keras").exists());
+}
+
+#[test]
 fn a_place_that_cannot_be_written_is_known_before_the_work() {
     let place = place();
     let train = "train photos --model m.keras --epochs 1 -o";

@@ -63,6 +63,9 @@ impl CpuExecutor {
 
     /// What kernels that the plan does not train take, in f32, once they are prepared.
     fn prepared_len(&self, plan: &Plan) -> usize {
+        if plan.is_thrifty() {
+            return 0;
+        }
         let training = matches!(plan.purpose(), Purpose::Train { .. });
         let lengths = calls(plan).filter(|call| !(training && call.step.weights.iter().any(|param| param.trainable)));
         lengths.map(|call| ops::prepared_len(&call)).sum()

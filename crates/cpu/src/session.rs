@@ -25,7 +25,8 @@ pub(crate) struct CpuSession {
 impl CpuSession {
     pub(crate) fn new(plan: Plan, workers: Arc<Workers>, scratch: usize) -> Result<Self> {
         let buffers = Buffers::new(plan.buffers())?;
-        Ok(Self { plan, workers, buffers, workspace: Workspace::new(scratch)? })
+        let workspace = Workspace::new(scratch, !plan.is_thrifty())?;
+        Ok(Self { plan, workers, buffers, workspace })
     }
 
     /// Runs `work` over these inputs on this session's threads. Random layers draw by `iteration`.

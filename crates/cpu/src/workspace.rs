@@ -14,6 +14,8 @@ pub(crate) struct Workspace {
     pub(crate) scratch: Vec<f32>,
     /// By step, what it took in the last run.
     pub(crate) times: Vec<StepTime>,
+    /// Whether kernels are kept as their algorithm wants them.
+    keeps_kernels: bool,
     /// By weight.
     kernels: HashMap<usize, Kept>,
 }
@@ -26,8 +28,8 @@ struct Kept {
 }
 
 impl Workspace {
-    pub(crate) fn new(scratch: usize) -> Result<Self> {
-        Ok(Self { scratch: zeroed(scratch)?, times: Vec::new(), kernels: HashMap::new() })
+    pub(crate) fn new(scratch: usize, keeps_kernels: bool) -> Result<Self> {
+        Ok(Self { scratch: zeroed(scratch)?, times: Vec::new(), keeps_kernels, kernels: HashMap::new() })
     }
 
     /// Forgets the last run's times.
@@ -39,8 +41,8 @@ impl Workspace {
     /// The kernel as the algorithm wants it, and the scratch. Prepared when it is used a second time unchanged: what is used
     /// once, as in training or for a single photo, is not worth the memory.
     pub(crate) fn kernel(&mut self, conv: &Conv2d, param: &Param) -> (Option<&PreparedKernel>, &mut [f32]) {
-        let Self { scratch, kernels, .. } = self;
-        if conv.prepared_len() == 0 {
+        let Self { scratch, kernels, keeps_kernels, .. } = self;
+        if !*keeps_kernels || conv.prepared_len() == 0 {
             return (None, scratch);
         }
         let weight: &Weight = &param.weight;
@@ -83,7 +85,7 @@ mod tests {
             out_w: 2,
             groups: 1,
         });
-        let mut workspace = Workspace::new(0).unwrap();
+        let mut workspace = Workspace::new(0, true).unwrap();
         let mut prepared = || workspace.kernel(&conv, &param).0.is_some();
         assert!(!prepared() && prepared() && prepared());
         param.weight.values_mut()[0] += 1.0;

@@ -67,6 +67,7 @@ pub struct Plan {
     /// Steps at the front that run `chunk` samples at a time: nothing in them is differentiated.
     prefix: usize,
     chunk: usize,
+    thrifty: bool,
     differentiated: Vec<bool>,
     layout: Layout,
 }
@@ -132,7 +133,31 @@ impl Plan {
         let prefix = program.prefix(&differentiated);
         let chunk = (CHUNK_BYTES / program.widest_step_bytes(0..prefix).max(1)).clamp(1, batch);
         let layout = Layout::new(&program, &purpose, &differentiated, prefix, chunk, batch);
-        Ok(Self { program, purpose, head, batch, prefix, chunk, differentiated, layout })
+        Ok(Self { program, purpose, head, batch, prefix, chunk, thrifty: false, differentiated, layout })
+    }
+
+    /// The same plan with less memory, for some time: its prefix runs one sample at a time, and executors keep nothing that
+    /// they could compute again.
+    ///
+    /// ```
+    /// use engraft_nn::prelude::*;
+    /// use engraft_nn::plan::Plan;
+    /// let x = Input::new([64, 64, 3]);
+    /// let y = Conv2D::new(8, 3).call(&x)?;
+    /// let plan = Plan::predict(&Model::new(&x, &y)?, 16)?;
+    /// assert!(plan.chunk() > 1 && plan.clone().thrifty().chunk() == 1);
+    /// # Ok::<(), engraft_nn::Error>(())
+    /// ```
+    #[must_use]
+    pub fn thrifty(self) -> Self {
+        let Self { program, purpose, differentiated, prefix, batch, .. } = &self;
+        let layout = Layout::new(program, purpose, differentiated, *prefix, 1, *batch);
+        Self { chunk: 1, thrifty: true, layout, ..self }
+    }
+
+    /// Whether memory counts for more than time.
+    pub fn is_thrifty(&self) -> bool {
+        self.thrifty
     }
 
     /// The operations.

@@ -107,7 +107,8 @@ impl<'a> Fit<'a> {
         self
     }
 
-    /// Bytes that may be used; what the machine has free by default. A plan that needs more is refused before it starts.
+    /// Bytes that may be used; what the machine has free by default. Where a plan needs more, a [thrifty](Plan::thrifty) one is
+    /// made; one that still does is refused before it starts.
     #[must_use]
     pub fn memory_limit(mut self, bytes: usize) -> Self {
         self.memory_limit = Some(bytes);
@@ -117,7 +118,7 @@ impl<'a> Fit<'a> {
     /// What training `model` this way will take, validation included.
     pub fn memory(&self, model: &Model) -> Result<Memory> {
         let compiled = compiled_of(model)?;
-        self.memory_of_batch(model, &compiled, self.batch_size)
+        self.plans(model, &compiled, self.batch_size).map(|(_, memory)| memory)
     }
 
     fn executor_or_default(&self) -> Result<&dyn Executor> {
@@ -127,16 +128,23 @@ impl<'a> Fit<'a> {
         }
     }
 
-    fn memory_of_batch(&self, model: &Model, compiled: &Compiled, batch: usize) -> Result<Memory> {
+    /// Plans of training and validation, as they are if they fit into memory, else thrifty ones; and what they take.
+    fn plans(&self, model: &Model, compiled: &Compiled, batch: usize) -> Result<(Plans, Memory)> {
         let executor = self.executor_or_default()?;
         let train = Plan::train(model, compiled.optimizer.clone(), compiled.loss, batch, self.seed)?;
-        let mut memory = executor.memory(&train);
-        if self.validation.is_some() {
-            let evaluation = executor.memory(&Plan::evaluate(model, compiled.loss, batch)?);
-            memory.buffers += evaluation.buffers;
-            memory.scratch += evaluation.scratch;
+        let evaluate = self.validation.map(|_| Plan::evaluate(model, compiled.loss, batch)).transpose()?;
+        let plans = Plans { train, evaluate };
+        let memory = plans.memory(executor);
+        if self.limit().is_none_or(|limit| memory.total() <= limit) {
+            return Ok((plans, memory));
         }
-        Ok(memory)
+        let plans = Plans { train: plans.train.thrifty(), evaluate: plans.evaluate.map(Plan::thrifty) };
+        let memory = plans.memory(executor);
+        Ok((plans, memory))
+    }
+
+    fn limit(&self) -> Option<usize> {
+        self.memory_limit.or_else(available_memory)
     }
 
     /// Trains `model`; see [`Train::fit`](crate::Train::fit).
@@ -146,19 +154,15 @@ impl<'a> Fit<'a> {
         // A batch never holds more than there is, and buffers kept from a call before are in the way.
         self.batch_size = self.batch_size.min(data.len());
         model.prepared().take();
-        let memory = self.memory_of_batch(model, &compiled, self.batch_size)?;
-        if let Some(limit) = self.memory_limit.or_else(available_memory) {
+        let (plans, memory) = self.plans(model, &compiled, self.batch_size)?;
+        if let Some(limit) = self.limit() {
             ensure_fits(&memory, limit, self.batch_size, |batch| {
-                self.memory_of_batch(model, &compiled, batch).map(|memory| memory.total())
+                self.plans(model, &compiled, batch).map(|(_, memory)| memory.total())
             })?;
         }
         let executor = self.executor_or_default()?;
-        let plan = Plan::train(model, compiled.optimizer.clone(), compiled.loss, self.batch_size, self.seed)?;
-        let mut training = executor.prepare(plan)?;
-        let mut validation = match self.validation {
-            Some(_) => Some(executor.prepare(Plan::evaluate(model, compiled.loss, self.batch_size)?)?),
-            None => None,
-        };
+        let mut training = executor.prepare(plans.train)?;
+        let mut validation = plans.evaluate.map(|plan| executor.prepare(plan)).transpose()?;
         let run = Run { model, data, compiled };
         let steps = data.len().div_ceil(self.batch_size);
         let begin = TrainBegin { epochs: self.epochs, steps, samples: data.len(), memory };
@@ -188,6 +192,24 @@ impl<'a> Fit<'a> {
             }
             _ => Ok(()),
         }
+    }
+}
+
+/// What a call of fit runs.
+struct Plans {
+    train: Plan,
+    evaluate: Option<Plan>,
+}
+
+impl Plans {
+    fn memory(&self, executor: &dyn Executor) -> Memory {
+        let mut memory = executor.memory(&self.train);
+        if let Some(evaluate) = &self.evaluate {
+            let evaluation = executor.memory(evaluate);
+            memory.buffers += evaluation.buffers;
+            memory.scratch += evaluation.scratch;
+        }
+        memory
     }
 }
 

@@ -16,6 +16,6 @@ pub use callback::{BatchEnd, Callback, EpochEnd, Flow, TrainBegin};
 pub use evaluate::Evaluation;
 pub use fit::Fit;
 pub use history::{Averages, History};
-pub use memory::{available_memory, ensure_fits, peak_memory};
+pub use memory::{available_memory, ensure_fits, peak_memory, set_memory_limit};
 pub use speed::{LayerSpeed, Speed, Task};
 pub use train::{Train, set_threads, threads};

@@ -1,11 +1,31 @@
 //! How much memory there is, and whether a plan fits.
 
-use engraft_nn::plan::Memory;
-use engraft_nn::{Error, Result};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use engraft_nn::plan::{Memory, Plan};
+use engraft_nn::{Error, Executor, Result, Session};
+
+/// What the process may use; all there is at first.
+static LIMIT: AtomicUsize = AtomicUsize::new(usize::MAX);
+
+/// What the program itself and a few decoded photos take beside a plan.
+const OWN: usize = 48 << 20;
+
+/// Sets how many bytes this process may use from now on: [`available_memory`] tells no more, and plans are made thrifty, or
+/// refused, to stay below.
+///
+/// ```
+/// engraft_train::set_memory_limit(2_000_000_000);
+/// assert!(engraft_train::available_memory().unwrap() < 2_000_000_000);
+/// ```
+pub fn set_memory_limit(bytes: usize) {
+    LIMIT.store(bytes, Ordering::Relaxed);
+}
 
 /// Bytes this process may still come to use, its present ones included; `None` where the system doesn't say.
 ///
-/// The smaller of what the machine has free and what its control group allows (Linux).
+/// The smallest of what the machine has free, what its control group allows (Linux) and what
+/// [`set_memory_limit`] leaves for plans.
 ///
 /// ```
 /// if let Some(bytes) = engraft_train::available_memory() {
@@ -13,6 +33,12 @@ use engraft_nn::{Error, Result};
 /// }
 /// ```
 pub fn available_memory() -> Option<usize> {
+    let limit = Some(LIMIT.load(Ordering::Relaxed)).filter(|&limit| limit < usize::MAX);
+    let limit = limit.map(|limit| limit.saturating_sub(OWN));
+    system_memory().into_iter().chain(limit).min()
+}
+
+fn system_memory() -> Option<usize> {
     let free = kernel_counter("/proc/meminfo", "MemAvailable:")?;
     let own = kernel_counter("/proc/self/status", "VmRSS:").unwrap_or(0);
     let machine = free.saturating_add(own);
@@ -37,6 +63,27 @@ fn kernel_counter(file: &str, field: &str) -> Option<usize> {
     let line = text.lines().find_map(|line| line.strip_prefix(field))?;
     let kilobytes: usize = line.trim().trim_end_matches("kB").trim().parse().ok()?;
     Some(kilobytes.saturating_mul(1024))
+}
+
+/// A session of `plan_of(batch)`: as it is if it fits into memory, else a [thrifty](Plan::thrifty) one.
+///
+/// # Errors
+/// Neither fits, with what would.
+pub(crate) fn session_within(
+    executor: &dyn Executor,
+    limit: Option<usize>,
+    batch: usize,
+    plan_of: impl Fn(usize) -> Result<Plan>,
+) -> Result<(Box<dyn Session>, Memory)> {
+    let plan = plan_of(batch)?;
+    let memory = executor.memory(&plan);
+    let Some(limit) = limit.or_else(available_memory).filter(|&limit| memory.total() > limit) else {
+        return Ok((executor.prepare(plan)?, memory));
+    };
+    let plan = plan.thrifty();
+    let memory = executor.memory(&plan);
+    ensure_fits(&memory, limit, batch, |batch| Ok(executor.memory(&plan_of(batch)?.thrifty()).total()))?;
+    Ok((executor.prepare(plan)?, memory))
 }
 
 /// An error that says what would make it fit, unless `needed` fits into `available` bytes.

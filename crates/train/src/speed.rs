@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 
 use engraft_nn::plan::{Memory, Plan, Work};
 use engraft_nn::random::Rng;
-use engraft_nn::{Error, Executor, LabelledBatch, LossKind, Model, Result, Session, StepTime, Tensor};
+use engraft_nn::{Error, LabelledBatch, LossKind, Model, Result, Session, StepTime, Tensor};
 
 use crate::epochs::train_step;
 use crate::fit::compiled_of;
-use crate::memory::{available_memory, ensure_fits};
+use crate::memory::session_within;
 use crate::train::default_executor;
 
 /// Steps that aren't counted: the first finds memory untouched, and kernels are prepared when they are used again.
@@ -76,15 +76,10 @@ impl Speed {
         }
         let executor = default_executor()?;
         model.prepared().take();
-        let plan = plan(model, task, batch)?;
-        let memory = executor.memory(&plan);
-        if let Some(limit) = limit.or_else(available_memory) {
-            let with_batch = |batch| Ok(executor.memory(&self::plan(model, task, batch)?).total());
-            ensure_fits(&memory, limit, batch, with_batch)?;
-        }
-        let works: Vec<(String, Work)> = works(&plan, batch);
+        let plan = |batch| plan(model, task, batch);
+        let (mut session, memory) = session_within(executor, limit, batch, plan)?;
+        let works: Vec<(String, Work)> = works(&plan(batch)?, batch);
         let (x, y) = noise(model, task, batch)?;
-        let mut session = executor.prepare(plan)?;
         let mut measured = Vec::with_capacity(steps);
         for _ in 0..WARM_UP {
             run(model, task, &mut *session, &x, &y)?;

@@ -5,12 +5,13 @@ use std::sync::OnceLock;
 use engraft_cpu::CpuExecutor;
 use engraft_data::Dataset;
 use engraft_nn::plan::Plan;
-use engraft_nn::{Error, Executor, LabelledBatch, Layer, Model, Prepared, Result, Session, StepOutput, Tensor};
+use engraft_nn::{Error, LabelledBatch, Layer, Model, Prepared, Result, Session, StepOutput, Tensor};
 
 use crate::epochs::train_step;
 use crate::evaluate::{Evaluation, evaluate};
 use crate::fit::{Fit, compiled_of};
 use crate::history::History;
+use crate::memory::session_within;
 
 static EXECUTOR: OnceLock<CpuExecutor> = OnceLock::new();
 
@@ -83,8 +84,8 @@ impl Train for Model {
     fn evaluate(&self, data: &dyn Dataset, batch_size: usize) -> Result<Evaluation> {
         let compiled = compiled_of(self)?;
         let batch_size = batch_size.min(data.len().max(1));
-        let plan = Plan::evaluate(self, compiled.loss, batch_size)?;
-        let mut session = default_executor()?.prepare(plan)?;
+        let plan = |batch| Plan::evaluate(self, compiled.loss, batch);
+        let (mut session, _) = session_within(default_executor()?, None, batch_size, plan)?;
         evaluate(&mut *session, data, batch_size, &compiled.loss, &compiled.metrics)
     }
 
@@ -93,7 +94,8 @@ impl Train for Model {
         with_session(
             self,
             format!("predict {batch}"),
-            || Plan::predict(self, batch),
+            batch,
+            |batch| Plan::predict(self, batch),
             |session| {
                 let mut output: Vec<f32> = Vec::new();
                 for first in (0..x.batch()).step_by(batch) {
@@ -111,14 +113,15 @@ impl Train for Model {
         let mut flags = Vec::new();
         trainable_flags(self.layer(), &mut flags);
         let key = format!("train {batch} {:?} {:?} {flags:?}", compiled.optimizer, compiled.loss);
-        let plan = || Plan::train(self, compiled.optimizer.clone(), compiled.loss, batch, 0);
-        with_session(self, key, plan, |session| {
+        let plan = |batch| Plan::train(self, compiled.optimizer.clone(), compiled.loss, batch, 0);
+        with_session(self, key, batch, plan, |session| {
             train_step(self, session, &LabelledBatch { inputs: &[x], targets: y, sample_weights: None })
         })
     }
 
     fn features(&self, x: &Tensor, layer: &str) -> Result<Tensor> {
-        let mut session = default_executor()?.prepare(Plan::features(self, layer, x.batch())?)?;
+        let plan = |batch| Plan::features(self, layer, batch);
+        let (mut session, _) = session_within(default_executor()?, None, x.batch(), plan)?;
         predict_some(&mut *session, x)
     }
 }
@@ -127,13 +130,14 @@ impl Train for Model {
 fn with_session<R>(
     model: &Model,
     key: String,
-    plan: impl FnOnce() -> Result<Plan>,
+    batch: usize,
+    plan: impl Fn(usize) -> Result<Plan>,
     work: impl FnOnce(&mut dyn Session) -> Result<R>,
 ) -> Result<R> {
     let kept = model.prepared().take().filter(|prepared| prepared.key == key);
     let mut prepared = match kept {
         Some(prepared) => prepared,
-        None => Prepared { key, session: default_executor()?.prepare(plan()?)? },
+        None => Prepared { key, session: session_within(default_executor()?, None, batch, plan)?.0 },
     };
     let result = work(&mut *prepared.session);
     *model.prepared() = Some(prepared);
