@@ -51,7 +51,7 @@ impl FromStr for Bytes {
         let sized = UNITS.iter().find_map(|(unit, size)| Some((upper.strip_suffix(unit)?, size)));
         let bytes = sized.and_then(|(number, size)| Some(number.trim().parse::<f64>().ok()? * size));
         match bytes {
-            Some(bytes) if bytes >= 1.0 && bytes < 1e15 => Ok(Self(bytes as usize)),
+            Some(bytes) if (1.0..1e15).contains(&bytes) => Ok(Self(bytes as usize)),
             _ => Err("expected a number and a unit, such as 2GB or 500MiB".to_owned()),
         }
     }
