@@ -15,6 +15,12 @@ const STEPS: &[(&str, &[&str])] = &[
     ("documentation", &["doc", "--workspace", "--no-deps"]),
 ];
 
+/// What computes, for each instruction set that `ENGRAFT_ISA` can force.
+const KERNELS: &[&str] = &["test", "--package", "engraft-kernels", "--package", "engraft-cpu", "--lib", "--tests"];
+
+/// The one crate with `unsafe`, under the address sanitizer.
+const SANITIZED: &[&str] = &["test", "--package", "engraft-kernels", "--lib", "--target", "x86_64-unknown-linux-gnu"];
+
 /// Runs every step, after bringing the real weights and photos and the programs that files must agree with.
 ///
 /// # Errors
@@ -30,7 +36,35 @@ pub(crate) fn run(root: &Path) -> Result<(), TaskError> {
         }
         step(name, &mut command)?;
     }
-    Ok(())
+    for isa in isas() {
+        let mut command = cargo();
+        command.args(KERNELS).current_dir(root).env("ENGRAFT_ISA", isa);
+        step(&format!("kernels held to {isa}"), &mut command)?;
+    }
+    sanitize(root)
+}
+
+/// The instruction sets of this CPU.
+fn isas() -> Vec<&'static str> {
+    let mut isas = vec!["portable"];
+    #[cfg(target_arch = "x86_64")]
+    {
+        isas.extend((is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some("avx2"));
+        isas.extend(is_x86_feature_detected!("avx512f").then_some("avx512"));
+    }
+    isas
+}
+
+/// Runs the kernels' tests under the address sanitizer, where Rust has one.
+fn sanitize(root: &Path) -> Result<(), TaskError> {
+    if !cfg!(all(target_arch = "x86_64", target_os = "linux")) {
+        return Ok(());
+    }
+    let mut command = cargo();
+    command.args(SANITIZED).current_dir(root);
+    // The sanitizer comes with every toolchain; only the flag is not stable.
+    command.env("RUSTC_BOOTSTRAP", "1").env("RUSTFLAGS", "-Zsanitizer=address");
+    step("kernels under the address sanitizer", &mut command)
 }
 
 /// What was brought; nothing, said loudly, where its registry can't be reached.
