@@ -61,9 +61,9 @@ def photo(assets):
     }
 
 
-def synthetic():
+def synthetic(size=SIZE):
     """The image of FORMULA, in whole numbers 0..255."""
-    y, x, c = np.meshgrid(np.arange(SIZE), np.arange(SIZE), np.arange(3), indexing="ij")
+    y, x, c = np.meshgrid(np.arange(size), np.arange(size), np.arange(3), indexing="ij")
     t = (5 * x + 3 * y * (c + 1) + ((x * y * (c + 2)) >> 5) + 90 * c) % 512
     return np.where(t < 256, t, 511 - t).astype("float32")
 

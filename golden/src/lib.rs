@@ -100,6 +100,19 @@ fn tensor(array: NpyFile<impl Read>) -> Tensor {
     Tensor::new(shape, data).expect("an npy file's shape fits its data")
 }
 
+/// A picture `[size, size, 3]` of whole numbers 0 to 255 by the formula that the indexes of `vgg16` and `mobilenet` show.
+///
+/// ```
+/// assert_eq!(engraft_golden::picture(2), [0., 90., 180., 5., 95., 185., 3., 96., 189., 8., 101., 194.]);
+/// ```
+pub fn picture(size: usize) -> Vec<f32> {
+    let pixel = |y: usize, x: usize, c: usize| {
+        let t = (5 * x + 3 * y * (c + 1) + ((x * y * (c + 2)) >> 5) + 90 * c) % 512;
+        if t < 256 { t as f32 } else { (511 - t) as f32 }
+    };
+    (0..size * size * 3).map(|i| pixel(i / (3 * size), i / 3 % size, i % 3)).collect()
+}
+
 /// The largest difference, as a share of the largest expected magnitude.
 ///
 /// # Panics

@@ -4,8 +4,8 @@
 //! is there already is left alone.
 
 mod download;
-mod hed;
 mod photos;
+mod third_party;
 mod vgg16;
 
 use std::fmt::Write;
@@ -25,7 +25,7 @@ pub(crate) fn run(root: &Path) -> Result<(), TaskError> {
     let downloads = assets.join("downloads");
     std::fs::create_dir_all(&downloads).map_err(|error| TaskError::at(downloads.display(), error))?;
     vgg16::prepare(&assets, &downloads)?;
-    hed::prepare(&assets, &downloads)?;
+    third_party::prepare(&assets, &downloads)?;
     photos::prepare(&assets, &downloads)
 }
 

@@ -1,6 +1,6 @@
 //! `cargo xtask peers`: an environment with the other programs that our files must agree with.
 //!
-//! Keras, h5py, onnxruntime, safetensors, NumPy and torchvision at pinned versions, in a Python
+//! Keras, Keras 2, onnxruntime, safetensors, NumPy and torchvision at pinned versions, in a Python
 //! environment of their own under the target folder. It is made once for each list of requirements.
 
 use std::path::{Path, PathBuf};

@@ -57,12 +57,7 @@ fn weights() -> Option<PathBuf> {
 #[test]
 fn a_picture_made_by_a_formula() {
     let Some(weights) = weights() else { return };
-    let pixel = |y: i32, x: i32, c: i32| {
-        let t = (5 * x + 3 * y * (c + 1) + ((x * y * (c + 2)) >> 5) + 90 * c) % 512;
-        if t < 256 { t as f32 } else { (511 - t) as f32 }
-    };
-    let pixels = (0..128 * 128 * 3).map(|i| pixel(i / 384, i / 3 % 128, i % 3)).collect();
-    check(&case("synthetic"), &weights, pixels);
+    check(&case("synthetic"), &weights, engraft_golden::picture(128));
 }
 
 #[test]

