@@ -6,7 +6,8 @@ import os
 import pathlib
 import shutil
 
-CONCERNS = ["layers", "augment", "losses", "metrics", "optimizers", "train", "models", "vgg16", "summary"]
+CONCERNS = ["layers", "augment", "losses", "metrics", "optimizers", "train"]
+CONCERNS += ["models", "keras2", "refused", "vgg16", "mobilenet", "summary"]
 HERE = pathlib.Path(__file__).parent
 
 

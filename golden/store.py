@@ -102,6 +102,7 @@ def randomize(model, random):
             return np.asarray(weight)
         fan_in = max(1, math.prod(weight.shape[:-1]))
         values = random.standard_normal(weight.shape) * (fan_in**-0.5 if len(weight.shape) > 1 else 0.2)
-        return np.abs(values) + 0.5 if "variance" in weight.path or "gamma" in weight.path else values
+        path = getattr(weight, "path", weight.name)  # Keras 2 has no paths
+        return np.abs(values) + 0.5 if "variance" in path or "gamma" in path else values
 
     model.set_weights([value(weight) for weight in model.weights])

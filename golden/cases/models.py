@@ -5,8 +5,8 @@ import numpy as np
 from keras import layers as L
 
 import store
-
-SHAPE = (12, 12, 3)
+from cases import programs
+from cases.programs import SHAPE
 
 
 def sequential():
@@ -132,9 +132,10 @@ BUILDERS = [
     shared_layer,
     adapted,
     trained,
+    *programs.BUILDERS,
 ]
-# Also saved whole in Keras' older HDF5 format.
-LEGACY = [functional, functional_in_sequential, augmentation]
+# The weights of these are what training made of them.
+TRAINED = [trained, *programs.TRAINED]
 
 
 def images(random):
@@ -142,9 +143,15 @@ def images(random):
     return random.integers(0, 256, (3, *SHAPE)).astype("float32")
 
 
+def operations(model):
+    """What stands in a functional model and is no layer, such as the steps of `preprocess_input`."""
+    return [part for part in getattr(model, "operations", []) if not isinstance(part, L.Layer)]
+
+
 def inputs_for(model, random):
     """Images in the range that the model expects: a saturated softmax would tell nothing."""
-    scaled = any(isinstance(layer, (L.Rescaling, L.Normalization)) for layer in model.layers)
+    scaled = any(isinstance(layer, (L.Rescaling, L.Normalization)) for layer in model._flatten_layers())
+    scaled = scaled or operations(model)
     return images(random) if scaled else images(random) / 255
 
 
@@ -153,9 +160,15 @@ def build(builder):
     keras.utils.clear_session()
     keras.utils.set_random_seed(2)
     model = builder()
-    if builder is not trained:
+    if builder not in TRAINED:
         store.randomize(model, store.generator(builder.__name__))
     return model
+
+
+def predict(model, x, case):
+    """The name of the prediction, or of each where there are several."""
+    y = model.predict(x, verbose=0)
+    return case.put_all("y", y) if isinstance(y, list) else case.put("y", y)
 
 
 def write(directory):
@@ -169,7 +182,7 @@ def write(directory):
             "file": file,
             **more,
             "x": case.put("x", x),
-            "y": case.put("y", model.predict(x, verbose=0)),
+            "y": predict(model, x, case),
             "parameters": store.count(model.weights),
             "trainable_parameters": store.count(model.trainable_weights),
         }
@@ -182,9 +195,11 @@ def write(directory):
         with store.reproducible_saving():
             model.save(directory / f"{name}.keras")
         add(name, model, f"{name}.keras", weights_file=None)
-    for builder in LEGACY:
+    for builder in BUILDERS:  # and in Keras' older HDF5 format
         name = builder.__name__
         model = build(builder)
+        if operations(model):  # Keras writes an .h5 of them that it can't read
+            continue
         with store.reproducible_saving():
             model.save(directory / f"{name}.h5")
         add(f"{name}_h5", model, f"{name}.h5", weights_file=None)

@@ -26,6 +26,7 @@ mod by_name;
 mod compile;
 mod config;
 mod functional;
+mod keras2;
 pub mod legacy;
 mod nodes;
 mod open_size;
@@ -111,7 +112,7 @@ fn read_from(mut file: impl Read + Seek + Send + 'static, direct: Option<Direct>
     let keras_version = metadata.and_then(|m| m.get("keras_version")?.as_str().map(str::to_owned));
     version::check(keras_version.as_deref())?;
     let config = parse(CONFIG, &zip.require(CONFIG, MAX_CONFIG)?)?;
-    let model = Reader::default().model(&config);
+    let model = Reader::of_version(keras_version.as_deref()).model(&config);
     let (model, mut warnings) = model.map_err(|error| version::hint(error, keras_version.as_deref()))?;
     let file = zip.into_h5(WEIGHTS, direct)?;
     weights::read(&weights::saved(model.layer()), &file, weights::Names::Same)?;

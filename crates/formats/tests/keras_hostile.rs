@@ -156,6 +156,27 @@ fn options_that_are_not_known() {
 }
 
 #[test]
+fn files_of_later_versions() {
+    let written_by = |version: &str, config: &Value| {
+        let entries = [
+            ("metadata.json", json!({"keras_version": version}).to_string().into_bytes()),
+            ("config.json", config.to_string().into_bytes()),
+            ("model.weights.h5", entry("functional", "model.weights.h5")),
+        ];
+        zip(&entries, CompressionMethod::Stored)
+    };
+    let mut config = config("functional");
+    assert_eq!(load(&written_by("3.99.0", &config)).unwrap().keras_version.as_deref(), Some("3.99.0"));
+    refused(
+        &written_by("4.0.0", &config),
+        "keras_version: expected 3.x or older, received 4.0.0\nhint: a later Keras wrote",
+    );
+    layer(&mut config, "conv2d")["config"]["spread"] = json!(2);
+    refused(&written_by("3.99.0", &config), "layer `conv2d` (Conv2D), option `spread`: unknown field `spread`");
+    refused(&written_by("3.99.0", &config), "hint: Keras 3.99.0 wrote this file");
+}
+
+#[test]
 fn sizes_beyond_reason() {
     for (name, option, value, expected) in [
         ("conv2d", "filters", json!(1_u64 << 60), "option `filters`, number: expected at most"),

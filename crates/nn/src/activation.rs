@@ -3,6 +3,7 @@
 use engraft_kernels::Activation as Elementwise;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value;
 
 /// An activation function, as in Keras' `keras.activations` with its default arguments.
 ///
@@ -105,8 +106,13 @@ impl Serialize for ActivationFn {
 
 impl<'de> Deserialize<'de> for ActivationFn {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        let name: Option<String> = Option::deserialize(d)?;
-        let name = name.unwrap_or_else(|| "linear".into());
+        let name = match Value::deserialize(d)? {
+            Value::Null => "linear".to_owned(),
+            Value::String(name) => name,
+            other => {
+                return Err(D::Error::custom(format_args!("expected the name of an activation, received {other}")));
+            }
+        };
         Self::from_name(&name).ok_or_else(|| {
             let known: Vec<&str> = TABLE.iter().map(|row| row.1).collect();
             D::Error::custom(format_args!("unknown activation `{name}`; known are {}", known.join(", ")))

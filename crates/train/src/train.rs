@@ -154,7 +154,8 @@ fn predict_some(session: &mut dyn Session, x: &Tensor) -> Result<Tensor> {
     let mut outputs = session.predict(&[x])?;
     match outputs.len() {
         1 => Ok(outputs.remove(0)),
-        several => Err(Error::new("predict", "a model with one output", several)),
+        several => Err(Error::new("predict", "a model with one output", several)
+            .hint("take one of them: Model::new(model.inputs(), &model.outputs()[0])")),
     }
 }
 

@@ -7,7 +7,7 @@ use engraft_nn::layers::{Input, InputLayer, from_config, operation_from_config};
 use engraft_nn::{Error, IntoLayer, Layer, Model, Result, Sequential, SymbolicTensor};
 use serde_json::{Map, Value};
 
-use super::functional;
+use super::{functional, keras2, version};
 
 /// Models within models within …. Deeper than anybody builds, and safe for the stack.
 const MAX_NESTING: usize = 32;
@@ -35,11 +35,18 @@ pub(super) struct Reader {
     shared: HashMap<u64, Layer>,
     /// Every layer's own `trainable`, inner layers first.
     trainable: Vec<(Layer, bool)>,
+    /// Whether Keras 2 wrote the file.
+    keras_2: bool,
     /// What was read differently from how it is written.
     pub(super) warnings: Vec<String>,
 }
 
 impl Reader {
+    /// A reader of what this version of Keras wrote.
+    pub(super) fn of_version(version: Option<&str>) -> Self {
+        Self { keras_2: version::is_keras_2(version), ..Self::default() }
+    }
+
     /// The model that an object describes.
     pub(super) fn model(mut self, object: &Value) -> Result<(Model, Vec<String>)> {
         let layer = self.layer(object, 0)?;
@@ -76,11 +83,14 @@ impl Reader {
         let Some(config) = object.get("config").and_then(Value::as_object) else {
             return Err(Error::new(format_args!("{class_name} in config.json"), "a config", excerpt(object)));
         };
-        check_origin(class_name, object)?;
+        check_origin(class_name, object).map_err(|error| match config.get("name").and_then(Value::as_str) {
+            Some(name) => error.within(format_args!("layer `{name}`")),
+            None => error,
+        })?;
         let layer = match class_name {
             "Functional" | "Model" => functional::read(self, config, depth)?,
             "Sequential" => self.sequential(config, depth)?,
-            _ => leaf(class_name, object, config)?,
+            _ => self.leaf(class_name, object, config)?,
         };
         let trainable = config.get("trainable").and_then(Value::as_bool).unwrap_or(true);
         self.trainable.push((layer.clone(), trainable));
@@ -122,6 +132,28 @@ impl Reader {
         Ok(layer)
     }
 
+    /// A layer that holds no others.
+    fn leaf(&self, class_name: &str, object: &Value, config: &Map<String, Value>) -> Result<Layer> {
+        for (option, value) in config.iter().filter(|(option, _)| *option != "seed" && *option != "dtype") {
+            check_numbers(value).map_err(|error| error.within(format_args!("{class_name} option `{option}`")))?;
+        }
+        let mut config = config.clone();
+        if self.keras_2 {
+            let name = config.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
+            keras2::layer_config(class_name, &mut config)
+                .map_err(|error| error.within(format_args!("layer `{name}` ({class_name})")))?;
+        }
+        if class_name == "InputLayer" {
+            // Says only that the layer is one: a frozen input is no different.
+            config.remove("trainable");
+        }
+        if is_operation(object.get("module").and_then(Value::as_str).unwrap_or_default()) {
+            let arguments = object.get(ARGUMENTS).and_then(Value::as_array);
+            return operation_from_config(class_name, config, arguments.cloned().unwrap_or_default());
+        }
+        from_config(class_name, config)
+    }
+
     /// Calls a layer, refusing sizes that can't be those of a model.
     pub(super) fn call(&self, layer: &Layer, inputs: &[SymbolicTensor]) -> Result<SymbolicTensor> {
         if layer.output_shape().is_none()
@@ -147,23 +179,6 @@ impl Reader {
             }
         }
     }
-}
-
-/// A layer that holds no others.
-fn leaf(class_name: &str, object: &Value, config: &Map<String, Value>) -> Result<Layer> {
-    for (option, value) in config.iter().filter(|(option, _)| *option != "seed" && *option != "dtype") {
-        check_numbers(value).map_err(|error| error.within(format_args!("{class_name} option `{option}`")))?;
-    }
-    let mut config = config.clone();
-    if class_name == "InputLayer" {
-        // Says only that the layer is one: a frozen input is no different.
-        config.remove("trainable");
-    }
-    if is_operation(object.get("module").and_then(Value::as_str).unwrap_or_default()) {
-        let arguments = object.get(ARGUMENTS).and_then(Value::as_array);
-        return operation_from_config(class_name, config, arguments.cloned().unwrap_or_default());
-    }
-    from_config(class_name, config)
 }
 
 /// Whether a module holds operations: part of a graph, but no layers to Keras.

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet, VecDeque};
 
-use engraft_nn::layers::InputLayer;
+use engraft_nn::layers::{InputLayer, known_classes};
 use engraft_nn::{Error, Layer, Model, Result, SymbolicTensor};
 use serde_json::{Map, Value};
 
@@ -59,7 +59,8 @@ impl<'a> Listing<'a> {
         let (mut calls, arguments) = if is_operation(module) {
             operation_calls(nodes).map_err(within)?
         } else {
-            (nodes.iter().map(nodes::references).collect::<Result<Vec<_>>>().map_err(within)?, None)
+            let calls = nodes.iter().map(nodes::references).collect::<Result<Vec<_>>>();
+            (calls.map_err(|error| within(perhaps_an_operation(error, object)))?, None)
         };
         if object["class_name"] == "InputLayer" {
             if !calls.is_empty() {
@@ -77,6 +78,17 @@ impl<'a> Listing<'a> {
         object[ARGUMENTS] = Value::Array(arguments.clone());
         Cow::Owned(object)
     }
+}
+
+/// Adds to an error that an `.h5` doesn't say what is an operation, where this may be one.
+fn perhaps_an_operation(error: Error, object: &Value) -> Error {
+    let class_name = object["class_name"].as_str().unwrap_or_default();
+    if object.get("module").is_some() || known_classes().any(|class| class == class_name) {
+        return error;
+    }
+    error.hint(format_args!(
+        "{class_name} may be an operation, which Keras can't open in an .h5 either; save the model as .keras"
+    ))
 }
 
 /// What each call of an operation reads, and the arguments that all of them were made with.

@@ -15,17 +15,16 @@ const LEGACY: &str = "optimizer_weights";
 /// How errors name it.
 const STATE: &str = "optimizer state";
 
-/// Steps and learning rate stand before the slots.
+/// Steps and learning rate stand before the slots; Keras 2 wrote the steps alone.
 const BEFORE_SLOTS: usize = 2;
 
-/// The number of `slot` of trained weight `index` of `count`.
+/// The number among the slots of `slot` of trained weight `index` of `count`.
 fn number(optimizer: &Optimizer, slot: usize, index: usize, count: usize) -> usize {
-    BEFORE_SLOTS
-        + match optimizer {
-            // Both moments of a weight stand together.
-            Optimizer::Adam(_) | Optimizer::AdamW(_) => index * optimizer.slots() + slot,
-            Optimizer::Sgd(_) | Optimizer::RmsProp(_) => slot * count + index,
-        }
+    match optimizer {
+        // Both moments of a weight stand together.
+        Optimizer::Adam(_) | Optimizer::AdamW(_) => index * optimizer.slots() + slot,
+        Optimizer::Sgd(_) | Optimizer::RmsProp(_) => slot * count + index,
+    }
 }
 
 /// An optimizer's variable, as it is written.
@@ -135,40 +134,42 @@ impl<'a> Saved<'a> {
         let mut compiled = model.compiled();
         let Some(compiled) = compiled.as_mut() else { return Ok(()) };
         let optimizer = &compiled.optimizer;
-        if [0, BEFORE_SLOTS].contains(&self.arrays.len()) {
+        if self.arrays.len() <= BEFORE_SLOTS {
             // Not kept, or never trained.
             return Ok(());
         }
-        let expected = BEFORE_SLOTS + optimizer.slots() * trained.len();
-        if self.arrays.len() != expected {
-            return Err(Error::new(STATE, format_args!("{expected} arrays"), self.arrays.len()));
-        }
-        let (steps, learning_rate) = self.beginning()?;
+        let slots = optimizer.slots() * trained.len();
+        let before @ (1 | BEFORE_SLOTS) = self.arrays.len().saturating_sub(slots) else {
+            return Err(Error::new(STATE, format_args!("{} arrays", BEFORE_SLOTS + slots), self.arrays.len()));
+        };
+        let steps = self.steps()?;
+        let learning_rate = if before == BEFORE_SLOTS { Some(self.learning_rate()?) } else { None };
         let mut state = OptimizerState { iterations: steps, ..OptimizerState::default() };
         for (index, weight) in trained.iter().enumerate() {
-            let slot = |slot| self.slot(&self.arrays[number(optimizer, slot, index, trained.len())], weight);
+            let slot = |slot| self.slot(&self.arrays[before + number(optimizer, slot, index, trained.len())], weight);
             state.slots.insert(weight.id(), (0..optimizer.slots()).map(slot).collect::<Result<_>>()?);
         }
         // The file's number is rounded to f32: only another one is news.
-        if compiled.optimizer.learning_rate() as f32 != learning_rate {
-            compiled.optimizer.set_learning_rate(learning_rate.into());
+        if let Some(rate) = learning_rate.filter(|rate| compiled.optimizer.learning_rate() as f32 != *rate) {
+            compiled.optimizer.set_learning_rate(rate.into());
         }
         compiled.state = state;
         Ok(())
     }
 
-    /// Steps and learning rate.
-    fn beginning(&self) -> Result<(u64, f32)> {
-        let steps = self.file.read_i64(&self.arrays[0]).map_err(failed)?.1;
-        let learning_rate = self.file.read_f32(&self.arrays[1]).map_err(failed)?.1;
-        let (&[steps], &[learning_rate]) = (&steps[..], &learning_rate[..]) else {
-            return Err(Error::new(STATE, "one count of steps and one learning rate", "several"));
-        };
-        let steps = u64::try_from(steps).map_err(|_| Error::new(STATE, "a count of steps", steps))?;
-        if !(learning_rate.is_finite() && learning_rate >= 0.0) {
-            return Err(Error::new(STATE, "a learning rate from 0 up", learning_rate));
+    fn steps(&self) -> Result<u64> {
+        match self.file.read_i64(&self.arrays[0]).map_err(failed)?.1[..] {
+            [steps] => u64::try_from(steps).map_err(|_| Error::new(STATE, "a count of steps", steps)),
+            _ => Err(Error::new(STATE, "one count of steps", "several")),
         }
-        Ok((steps, learning_rate))
+    }
+
+    fn learning_rate(&self) -> Result<f32> {
+        match self.file.read_f32(&self.arrays[1]).map_err(failed)?.1[..] {
+            [rate] if rate.is_finite() && rate >= 0.0 => Ok(rate),
+            [rate] => Err(Error::new(STATE, "a learning rate from 0 up", rate)),
+            _ => Err(Error::new(STATE, "one learning rate", "several")),
+        }
     }
 
     fn slot(&self, path: &str, weight: &Weight) -> Result<Vec<f32>> {

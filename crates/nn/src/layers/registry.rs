@@ -99,9 +99,21 @@ pub fn from_config(class_name: &str, mut config: Map<String, Value>) -> Result<L
         // Keras 2 wrote the input's shape into a first layer.
         config.remove("batch_input_shape");
     }
-    let layer = reader(Value::Object(config), name).map_err(|e| Error::because(&place, e))?;
+    let layer = reader(Value::Object(config.clone()), name).map_err(|e| match culprit(*reader, &config) {
+        Some(option) => Error::because(format_args!("{place}, option `{option}`"), e),
+        None => Error::because(&place, e),
+    })?;
     layer.set_trainable(trainable);
     Ok(layer)
+}
+
+/// The option without which the config can be read: its value is what isn't supported.
+fn culprit(reader: Reader, config: &Map<String, Value>) -> Option<&str> {
+    let without = |option: &&String| {
+        let rest = config.iter().filter(|(other, _)| other != option);
+        reader(rest.map(|(name, value)| (name.clone(), value.clone())).collect(), String::new()).is_ok()
+    };
+    config.keys().find(without).map(String::as_str)
 }
 
 fn check_dtype(dtype: &Value) -> Result<()> {
@@ -166,13 +178,23 @@ mod tests {
                 "layer `f` (Lambda): a Lambda layer holds Python code, which is never run here",
             ),
             ("Masking", json!({"name": "m"}), "layer `m` (Masking): this class of layer is not known"),
-            ("Dense", json!({"name": "d", "units": 3, "spread": 1}), "unknown field `spread`"),
+            ("Dense", json!({"name": "d", "units": 3, "spread": 1}), "option `spread`: unknown field `spread`"),
+            ("Dense", json!({"name": "d", "units": "x"}), "layer `d` (Dense): invalid type"),
             ("Dense", json!({"name": "d", "units": 3, "activation": "relux"}), "unknown activation `relux`"),
-            ("Dense", json!({"name": "d", "units": 3, "kernel_constraint": {"class_name": "NonNeg"}}), "NonNeg"),
+            (
+                "Dense",
+                json!({"name": "d", "units": 3, "activation": {"config": "f"}}),
+                "the name of an activation, received {",
+            ),
+            (
+                "Dense",
+                json!({"name": "d", "units": 3, "kernel_constraint": {"class_name": "NonNeg"}}),
+                "layer `d` (Dense), option `kernel_constraint`: expected null",
+            ),
             (
                 "Conv2D",
                 json!({"name": "c", "filters": 1, "kernel_size": 3, "data_format": "channels_first"}),
-                "channels_first",
+                "layer `c` (Conv2D), option `data_format`: unknown variant `channels_first`",
             ),
             ("Dense", json!({"name": "d", "units": 3, "dtype": "mixed_bfloat16"}), "expected float32"),
             ("Dense", json!({"units": 3}), "expected a name"),

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::{KERAS_VERSION, Listed, Weights, in_h5, write_file};
 use crate::h5::{H5File, H5Writer};
 use crate::keras::config::Reader;
-use crate::keras::{Archive, SaveOptions, optimizer, parse, recompile, serialize, version, within};
+use crate::keras::{Archive, SaveOptions, keras2, optimizer, parse, recompile, serialize, version, within};
 
 const CONFIG: &str = "model_config";
 const TRAINING: &str = "training_config";
@@ -22,7 +22,7 @@ pub(in crate::keras) fn read(file: &H5File) -> Result<Archive> {
         return Err(Error::new("root", format_args!("an attribute `{CONFIG}`"), "none")
             .hint("this .h5 holds weights alone: load them into a model of the same layers"));
     };
-    let model = Reader::default().model(&parse(CONFIG, config.as_bytes())?);
+    let model = Reader::of_version(keras_version.as_deref()).model(&parse(CONFIG, config.as_bytes())?);
     let (model, mut warnings) = model.map_err(|error| version::hint(error, keras_version.as_deref()))?;
     Listed::of(file)?.set_by_order(&model.layers())?;
     if let Some(training) = file.attr_string("", TRAINING).map_err(in_h5)? {
@@ -38,6 +38,7 @@ fn compile_config(training: Value) -> Map<String, Value> {
     if let Some(optimizer) = config.remove("optimizer_config") {
         config.insert("optimizer".into(), optimizer);
     }
+    keras2::compile_config(&mut config);
     config
 }
 
@@ -80,7 +81,8 @@ pub fn save(model: &Model, path: &Path, options: &SaveOptions<'_>) -> Result<()>
 
 /// Names and texts of the root's attributes.
 fn attributes(model: &Model, options: &SaveOptions<'_>) -> Result<Vec<(String, String)>> {
-    let config = serialize::model(model);
+    let mut config = serialize::model(model);
+    spell_out_ellipses(&mut config);
     let layers = json!({"class_name": config["class_name"], "config": config["config"]});
     let mut attributes = vec![
         ("backend".to_owned(), "tensorflow".to_owned()),
@@ -97,4 +99,47 @@ fn attributes(model: &Model, options: &SaveOptions<'_>) -> Result<Vec<(String, S
         attributes.push((name.clone(), text));
     }
     Ok(attributes)
+}
+
+/// Writes `x[..., 0]` as `x[:, :, :, 0]`: an ellipsis is the one argument of a call that Keras can't read from an `.h5`.
+fn spell_out_ellipses(object: &mut Value) {
+    for layer in object.pointer_mut("/config/layers").and_then(Value::as_array_mut).into_iter().flatten() {
+        spell_out_ellipses(layer);
+        for node in layer.get_mut("inbound_nodes").and_then(Value::as_array_mut).into_iter().flatten() {
+            if let Some([tensor, key]) = node.get_mut("args").and_then(Value::as_array_mut).map(Vec::as_mut_slice)
+                && let Some(axes) = tensor.pointer("/config/shape").and_then(Value::as_array).map(Vec::len)
+            {
+                *key = without_ellipsis(key, axes);
+            }
+        }
+    }
+}
+
+/// An index into a tensor of so many axes.
+fn without_ellipsis(key: &Value, axes: usize) -> Value {
+    let is_ellipsis = |index: &Value| index["class_name"] == "__ellipsis__";
+    let list = if key.is_array() { key.as_array().cloned().unwrap_or_default() } else { vec![key.clone()] };
+    let Some(at) = list.iter().position(is_ellipsis) else { return key.clone() };
+    // A null makes a new axis.
+    let named = list.iter().filter(|index| !is_ellipsis(index) && !index.is_null()).count();
+    let whole = json!({"class_name": "__slice__", "config": {"start": null, "stop": null, "step": null}});
+    let rest = vec![whole; axes.saturating_sub(named)];
+    list[..at].iter().cloned().chain(rest).chain(list[at + 1..].iter().cloned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ellipsis_is_as_many_slices_as_axes_are_left() {
+        let ellipsis = json!({"class_name": "__ellipsis__", "config": {}});
+        let all = json!({"class_name": "__slice__", "config": {"start": null, "stop": null, "step": null}});
+        assert_eq!(without_ellipsis(&json!([ellipsis, 2]), 4), json!([all, all, all, 2]));
+        assert_eq!(without_ellipsis(&json!([0, ellipsis, null, 2]), 3), json!([0, all, null, 2]));
+        assert_eq!(without_ellipsis(&ellipsis, 2), json!([all, all]));
+        for other in [json!([1, all]), json!(1), json!(2.5), json!({"class_name": "__tensor__"})] {
+            assert_eq!(without_ellipsis(&other, 4), other);
+        }
+    }
 }

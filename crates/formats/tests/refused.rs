@@ -1,0 +1,60 @@
+//! Files that Keras writes and loads, and that hold what isn't known here: the error names it and its place.
+
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use std::path::{Path, PathBuf};
+
+use engraft_formats::keras;
+use serde_json::Value;
+
+/// What each file of `golden/refused` is refused with.
+const WORDS: &[(&str, &str)] = &[
+    (
+        "lambda_layer",
+        "layer `scale` (Lambda): a Lambda layer holds Python code, which is never run here\nhint: write it in Keras with layers",
+    ),
+    ("lambda_in_nested", "model `inner`, layer `scale` (Lambda): a Lambda layer holds Python code"),
+    ("custom_layer", "layer `scale`"),
+    ("custom_activation", "layer `conv` (Conv2D), option `activation`: expected the name of an activation, received {"),
+    ("custom_model", "class `Classifier` in config.json: expected a class of Keras itself"),
+    (
+        "unknown_layer",
+        "layer `norm` (LayerNormalization): this class of layer is not known\nhint: known are Activation, ",
+    ),
+    ("unknown_layer_in_functional", "layer `drop` (SpatialDropout2D): this class of layer is not known"),
+    (
+        "unknown_activation",
+        "layer `conv` (Conv2D), option `activation`: unknown activation `log_sigmoid`; known are linear, relu",
+    ),
+    ("unknown_operation", "operation `cumsum` (Cumsum): this operation is not known"),
+    ("unknown_option", "layer `conv` (Conv2D), option `kernel_constraint`: expected null"),
+    ("channels_first", "layer `pool` (MaxPooling2D), option `data_format`: unknown variant `channels_first`"),
+    ("half_precision", "layer `conv` (Conv2D), dtype: expected float32"),
+    (
+        "operation_in_h5",
+        "GetItem may be an operation, which Keras can't open in an .h5 either; save the model as .keras",
+    ),
+];
+
+fn golden(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../golden").join(file)
+}
+
+#[test]
+fn what_is_not_known_is_named_where_it_stands() {
+    let index: Vec<Value> = serde_json::from_slice(&std::fs::read(golden("refused/index.json")).unwrap()).unwrap();
+    assert_eq!(index.len(), WORDS.len());
+    let mut wrong = Vec::new();
+    for (case, (name, words)) in index.iter().zip(WORDS) {
+        assert_eq!(case["case"], *name);
+        for file in case["files"].as_array().unwrap() {
+            let path = golden("refused").join(file.as_str().unwrap());
+            let error = keras::load(&path).unwrap_err().to_string();
+            assert!(error.starts_with(&path.display().to_string()), "{error}");
+            if !error.contains(words) {
+                wrong.push(format!("expected {words:?} in: {error}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}

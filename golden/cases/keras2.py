@@ -1,0 +1,86 @@
+"""Files that the genuine Keras 2 writes (the package tf-keras), whole models and weights, with what it predicts."""
+
+import numpy as np
+import tf_keras as keras
+from tf_keras import layers as L
+
+import store
+
+SHAPE = (12, 12, 3)
+
+
+def functional():
+    """A frozen base with statistics, nested, and a head; trained for some steps."""
+    inputs = keras.Input(SHAPE)
+    x = L.Conv2D(4, 3, padding="same", use_bias=False, name="block1_conv1")(inputs)
+    x = L.ReLU(6.0, name="block1_relu")(L.BatchNormalization(name="block1_bn")(x))
+    x = L.DepthwiseConv2D(3, name="block1_depthwise")(x)
+    base = keras.Model(inputs, L.MaxPooling2D(name="block1_pool")(x), name="base")
+    store.randomize(base, store.generator("keras2_base"))
+    base.trainable = False
+    inputs = keras.Input(SHAPE)
+    x = L.RandomRotation(0.1)(L.RandomFlip("horizontal")(inputs))
+    x = base(L.Rescaling(1 / 127.5, offset=-1)(x), training=False)
+    x = L.Dropout(0.2)(L.Flatten()(x))
+    model = keras.Model(inputs, L.Dense(3, activation="softmax", name="top")(x))
+    model.compile(keras.optimizers.Adam(0.01), "categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+
+def sequential():
+    """The input's shape stands in the first layer, as it did before there were Inputs."""
+    layers = [
+        L.Conv2D(4, 3, activation="relu", input_shape=SHAPE),
+        L.MaxPooling2D(),
+        L.Flatten(),
+        L.Dense(5, activation="tanh"),
+        L.Dense(3, activation="softmax"),
+    ]
+    model = keras.Sequential(layers)
+    model.compile(keras.optimizers.SGD(0.01, momentum=0.9), "categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+
+def residual():
+    """A shared layer, a sum and a Sequential inside."""
+    inputs = keras.Input(SHAPE)
+    x = L.Conv2D(4, 3, padding="same", activation="relu", name="stem")(inputs)
+    shared = L.Conv2D(4, 3, padding="same", name="shared")
+    x = L.concatenate([L.add([x, shared(x)]), shared(shared(x))])
+    head = keras.Sequential([L.GlobalAveragePooling2D(), L.Dense(1, activation="sigmoid", name="top")], name="head")
+    model = keras.Model(inputs, head(x))
+    model.compile(keras.optimizers.RMSprop(1e-3), "binary_crossentropy", metrics=["accuracy"])
+    return model
+
+
+def train(model, x):
+    outputs = model.output_shape[-1]
+    y = np.eye(3, dtype="float32")[:, :outputs]
+    model.fit(x, y, batch_size=3, epochs=2, shuffle=False, verbose=0)
+
+
+def write(directory):
+    entries = []
+    for builder in [functional, sequential, residual]:
+        name = builder.__name__
+        keras.backend.clear_session()
+        keras.utils.set_random_seed(5)
+        model = builder()
+        x = store.generator(f"keras2_{name}").integers(0, 256, (3, *SHAPE)).astype("float32")
+        x = x if builder is functional else x / 255
+        train(model, x)
+        model.save(directory / f"{name}.h5")
+        model.save_weights(directory / f"{name}_weights.h5")
+        case = store.Case()
+        entry = {
+            "case": name,
+            "file": f"{name}.h5",
+            "weights_file": f"{name}_weights.h5",
+            "x": case.put("x", x),
+            "y": case.put("y", model.predict(x, verbose=0)),
+            "parameters": store.count(model.weights),
+            "trainable_parameters": store.count(model.trainable_weights),
+        }
+        store.write_npz(directory / f"{name}.npz", case)
+        entries.append(entry)
+    store.write_index(directory, entries)

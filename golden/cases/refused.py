@@ -1,0 +1,131 @@
+"""Model files that Keras writes and loads, and that hold what can't be read here: each must be refused by name."""
+
+import keras
+from keras import layers as L
+
+import store
+from cases.programs import SHAPE
+
+
+# Compiled under a name of its own: the bytes of a Lambda hold the path of the file it was written in.
+scale = eval(compile("lambda x: x / 255", "program.py", "eval"))
+
+
+@keras.saving.register_keras_serializable("golden")
+class Scale(L.Layer):
+    def call(self, x):
+        return x / 255
+
+
+@keras.saving.register_keras_serializable("golden")
+def twice(x):
+    return 2 * x
+
+
+@keras.saving.register_keras_serializable("golden")
+class Classifier(keras.Model):
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.top = L.Dense(3, name="top")
+
+    def call(self, x):
+        return self.top(x)
+
+
+def between(*layers):
+    """Layers between an input and a classifier."""
+    return keras.Sequential([keras.Input(SHAPE), *layers, L.GlobalAveragePooling2D(), L.Dense(3, name="top")])
+
+
+def lambda_layer():
+    return between(L.Lambda(scale, name="scale"))
+
+
+def lambda_in_nested():
+    return between(keras.Sequential([L.Lambda(scale, name="scale")], name="inner"))
+
+
+def custom_layer():
+    return between(Scale(name="scale"))
+
+
+def custom_activation():
+    return between(L.Conv2D(3, 3, activation=twice, name="conv"))
+
+
+def custom_model():
+    model = Classifier(name="mine")
+    model.build((None, 4))
+    return model
+
+
+def unknown_layer():
+    return between(L.LayerNormalization(name="norm"))
+
+
+def unknown_layer_in_functional():
+    inputs = keras.Input(SHAPE)
+    x = L.SpatialDropout2D(0.2, name="drop")(L.Conv2D(3, 3)(inputs))
+    return keras.Model(inputs, L.Dense(3)(L.GlobalAveragePooling2D()(x)))
+
+
+def unknown_activation():
+    return between(L.Conv2D(3, 3, activation="log_sigmoid", name="conv"))
+
+
+def unknown_operation():
+    inputs = keras.Input(SHAPE)
+    return keras.Model(inputs, L.Dense(3)(L.Flatten()(keras.ops.cumsum(inputs, axis=1))))
+
+
+def unknown_option():
+    return between(L.Conv2D(3, 3, kernel_constraint=keras.constraints.MaxNorm(2.0), name="conv"))
+
+
+def channels_first():
+    model = [keras.Input((3, 12, 12)), L.MaxPooling2D(data_format="channels_first", name="pool"), L.Flatten()]
+    return keras.Sequential([*model, L.Dense(3)])
+
+
+def half_precision():
+    return between(L.Conv2D(3, 3, dtype="mixed_float16", name="conv"))
+
+
+def operation_in_h5():
+    """`preprocess_input`: Keras writes such an .h5 and can't read it."""
+    inputs = keras.Input(SHAPE)
+    x = L.GlobalAveragePooling2D()(keras.applications.vgg16.preprocess_input(inputs))
+    return keras.Model(inputs, L.Dense(3)(x))
+
+
+BUILDERS = [
+    lambda_layer,
+    lambda_in_nested,
+    custom_layer,
+    custom_activation,
+    custom_model,
+    unknown_layer,
+    unknown_layer_in_functional,
+    unknown_activation,
+    unknown_operation,
+    unknown_option,
+    channels_first,
+    half_precision,
+    operation_in_h5,
+]
+# Keras can write no .h5 of a model of a class of its own, and read none with an operation.
+ENDINGS = {"custom_model": ["keras"], "unknown_operation": ["keras"], "operation_in_h5": ["h5"]}
+
+
+def write(directory):
+    entries = []
+    for builder in BUILDERS:
+        keras.utils.clear_session()
+        keras.utils.set_random_seed(3)
+        model = builder()
+        endings = ENDINGS.get(builder.__name__, ["keras", "h5"])
+        for ending in endings:
+            with store.reproducible_saving():
+                model.save(directory / f"{builder.__name__}.{ending}")
+        entries.append({"case": builder.__name__, "files": [f"{builder.__name__}.{ending}" for ending in endings]})
+    store.write_index(directory, entries)
