@@ -1,7 +1,5 @@
 //! Files that Keras writes and loads, and that hold what isn't known here: the error names it and its place.
 
-#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
 use std::path::{Path, PathBuf};
 
 use engraft_formats::keras;

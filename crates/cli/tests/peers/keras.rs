@@ -1,5 +1,6 @@
 //! Keras' own files.
 
+use engraft::applications::vgg16::preprocess_input;
 use engraft::formats::Precision;
 use engraft::formats::keras::{self, SaveOptions, legacy};
 use engraft::formats::npy;
@@ -17,7 +18,7 @@ const LOSS_TOLERANCE: f64 = 1e-4;
 /// Nested, with statistics, a shared layer and an operation.
 fn model() -> Model {
     let x = Input::new([16, 16, 3]);
-    let y = Rescaling::new(1.0 / 255.0).call(&x).unwrap();
+    let y = Rescaling::new(1.0 / 255.0).call(&preprocess_input(&x).unwrap()).unwrap();
     let base = Sequential::with_name("base").add(Input::new([16, 16, 3])).add(Conv2D::new(4, 3).activation(Relu));
     let base = base.add(MaxPooling2D::new(2)).add(BatchNormalization::new()).build().unwrap();
     let y = Flatten::new().call(&base.call(&y).unwrap()).unwrap();
@@ -35,6 +36,12 @@ fn photos() -> (Tensor, Tensor) {
     let x = (0..4 * 16 * 16 * 3).map(|_| rng.uniform(0.0, 255.0)).collect();
     let y = vec![1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0];
     (Tensor::new([4, 16, 16, 3], x).unwrap(), Tensor::new([4, 3], y).unwrap())
+}
+
+/// The largest difference, of predictions whose numbers are few.
+fn largest_difference(found: &Tensor, expected: &Tensor) -> f32 {
+    assert_eq!(found.shape(), expected.shape());
+    found.data().iter().zip(expected.data()).fold(0.0, |most: f32, (a, b)| most.max((a - b).abs()))
 }
 
 /// The losses of some more steps on all photos.
@@ -77,9 +84,7 @@ fn we_open_what_keras_writes_and_go_on_training() {
     let arrays = npy::load_npz(&peers.path("arrays.npz")).unwrap();
     let array = |name: &str| &arrays.iter().find(|(found, _)| found == name).unwrap().1;
     let check = |model: &Model, what: &str| {
-        let found = model.predict(array("x"), 4).unwrap();
-        let differences = found.data().iter().zip(array("y").data()).map(|(a, b)| (a - b).abs());
-        let largest = differences.fold(0.0, f32::max);
+        let largest = largest_difference(&model.predict(array("x"), 4).unwrap(), array("y"));
         assert!(largest <= TOLERANCE, "{what}: off by {largest}");
     };
     for file in ["model.keras", "model.h5"] {
@@ -94,5 +99,67 @@ fn we_open_what_keras_writes_and_go_on_training() {
             let difference = f64::from((found - expected).abs());
             assert!(difference <= LOSS_TOLERANCE, "{file}: a loss of {found} and not {expected}");
         }
+    }
+}
+
+/// Every program of the golden values, read and written again.
+#[test]
+fn keras_opens_its_own_models_as_we_write_them() {
+    let Some(peers) = Peers::find() else { return };
+    let mut files = 0;
+    for case in engraft_golden::cases("models") {
+        let file = case.get("file").as_str().unwrap();
+        if !file.ends_with(".keras") || !case.get("weights_file").is_null() {
+            continue;
+        }
+        let model = keras::load_model(&case.path(file)).unwrap();
+        let arrays = format!("{}.npz", case.name());
+        std::fs::copy(case.path(&arrays), peers.path(&arrays)).unwrap();
+        let options = SaveOptions::default();
+        keras::save(&model, &peers.path(file), &options).unwrap();
+        legacy::save(&model, &peers.path(file).with_extension("h5"), &options).unwrap();
+        files += 2;
+    }
+    assert!(files >= 36, "only {files} files");
+    peers.agree("keras_loads_all.py", &[&peers.path("")]);
+}
+
+#[test]
+fn keras_2_takes_our_weights_and_we_go_on_where_it_stopped() {
+    let Some(peers) = Peers::find() else { return };
+    let mut rng = Rng::new(5);
+    let x = Input::new([8, 8, 3]);
+    let base = Sequential::with_name("base").add(Input::new([8, 8, 3]));
+    let base = base.add(Conv2D::new(4, 3).activation(Relu).named("conv")).add(BatchNormalization::new().named("norm"));
+    let y = Rescaling::new(1.0 / 255.0).call(&x).unwrap();
+    let y = Flatten::new().call(&base.build().unwrap().call(&y).unwrap()).unwrap();
+    let model = Model::new(&x, &Dense::new(3).activation(Softmax).named("top").call(&y).unwrap()).unwrap();
+    for weight in model.weights() {
+        // Statistics that are ones and zeros would agree anywhere.
+        weight.values_mut().iter_mut().for_each(|value| *value += rng.uniform(0.0, 0.2));
+    }
+    let pixels = (0..4 * 8 * 8 * 3).map(|_| rng.uniform(0.0, 255.0)).collect();
+    let (x, labels) = (Tensor::new([4, 8, 8, 3], pixels).unwrap(), photos().1);
+    peers.array("x.npy", &x);
+    peers.array("labels.npy", &labels);
+    peers.array("y.npy", &model.predict(&x, 4).unwrap());
+    legacy::save_weights(&peers.path("ours.h5"), &model.layers()).unwrap();
+    peers.agree("keras2.py", &[&peers.path("")]);
+
+    let array = |name: &str| npy::load(&peers.path(name)).unwrap();
+    let check = |model: &Model, what: &str| {
+        let largest = largest_difference(&model.predict(&x, 4).unwrap(), &array("theirs.npy"));
+        assert!(largest <= TOLERANCE, "{what}: off by {largest}");
+    };
+    legacy::load_weights(&peers.path("their_weights.h5"), &model.layers()).unwrap();
+    check(&model, "by order");
+    model.weights().iter().for_each(|weight| weight.values_mut().fill(0.0));
+    legacy::load_weights_by_name(&peers.path("their_weights.h5"), &model.layers()).unwrap();
+    check(&model, "by name");
+    let archive = keras::load(&peers.path("theirs.h5")).unwrap();
+    assert_eq!((archive.warnings, archive.keras_version.as_deref()), (vec![], Some("2.21.0")));
+    check(&archive.model, "whole");
+    for (found, expected) in losses(&archive.model, &x, &labels, 3).iter().zip(array("losses.npy").data()) {
+        assert!(f64::from((found - expected).abs()) <= LOSS_TOLERANCE, "a loss of {found} and not {expected}");
     }
 }

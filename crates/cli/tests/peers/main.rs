@@ -5,6 +5,7 @@
 mod arrays;
 mod keras;
 mod onnx;
+mod photos;
 mod python;
 #[path = "../support/mod.rs"]
 mod support;

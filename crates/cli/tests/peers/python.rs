@@ -39,7 +39,8 @@ impl Peers {
     pub(crate) fn agree(&self, script: &str, arguments: &[&Path]) {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../peers").join(script);
         let mut command = Command::new(&self.python);
-        command.arg(&script).args(arguments).env("KERAS_BACKEND", "jax").env("KERAS_HOME", self.folder.path());
+        command.arg(&script).args(arguments).env("KERAS_BACKEND", "tensorflow").env("KERAS_HOME", self.folder.path());
+        command.env("TF_CPP_MIN_LOG_LEVEL", "3");
         let output = command.output().unwrap();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let said = format!("{}\n{}{}", script.display(), text(&output.stdout), text(&output.stderr));

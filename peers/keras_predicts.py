@@ -1,0 +1,26 @@
+"""keras_predicts.py ENGRAFT MODEL.keras PHOTO...: Keras and engraft predict the same from the same photos.
+
+Keras loads the model in its safe mode and predicts from the pixels of `keras.utils.load_img`, resized as
+`image_dataset_from_directory` resizes; `engraft predict --json` reads the same files.
+"""
+
+import json
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+engraft, path, *photos = sys.argv[1:]
+model = keras.saving.load_model(path)
+size = model.input_shape[1:3]
+pixels = [tf.image.resize(keras.utils.img_to_array(keras.utils.load_img(photo)), size) for photo in photos]
+theirs = model.predict(np.stack(pixels), verbose=0)
+
+output = subprocess.run([engraft, "predict", "--json", path, *photos], capture_output=True, text=True, check=True).stdout
+ours = np.array([list(json.loads(line)["probabilities"].values()) for line in output.splitlines()])
+assert ours.shape == theirs.shape, f"{ours.shape} probabilities and not {theirs.shape}"
+difference = np.abs(theirs - ours).max()
+assert difference <= 1e-4, f"a probability differs by {difference}"
+print(f"{len(photos)} photos: the largest difference of a probability is {difference:.1e}")
