@@ -68,21 +68,21 @@ mod tests {
 
     #[test]
     fn kernels_are_prepared_when_they_are_used_again_unchanged() {
-        let input = Input::new([4, 4, 8]);
+        let input = Input::new([6, 6, 8]);
         let model = Model::new(&input, &Conv2D::new(8, 3).call(&input).unwrap()).unwrap();
         let param = Program::of(&model, true, 0).unwrap().steps[0].weights[0].clone();
         let conv = Conv2d::new(Conv2dShape {
             batch: 1,
-            in_h: 4,
-            in_w: 4,
+            in_h: 6,
+            in_w: 6,
             in_c: 8,
             out_c: 8,
             kernel: [3, 3],
             stride: [1, 1],
             dilation: [1, 1],
             pad: [0, 0],
-            out_h: 2,
-            out_w: 2,
+            out_h: 4,
+            out_w: 4,
             groups: 1,
         });
         let mut workspace = Workspace::new(0, true).unwrap();

@@ -61,9 +61,14 @@ fn choose(isa: Isa, shape: Conv2dShape) -> Algorithm {
 }
 
 fn prefers_winograd(shape: &Conv2dShape) -> bool {
-    // Below these, transforms cost more than the products they save.
+    // With fewer channels, transforms cost more than the products they save (`speed grid`).
     const LEAST_CHANNELS: usize = 8;
-    Winograd::can(shape) && shape.in_c.min(shape.out_c) >= LEAST_CHANNELS
+    // A tile takes as many products whether it has 16 pixels or 1: with 4 they are as many as directly.
+    const LEAST_PIXELS: usize = 6;
+    let tiles = Winograd::tiles_of_image(shape);
+    Winograd::can(shape)
+        && shape.in_c.min(shape.out_c) >= LEAST_CHANNELS
+        && shape.out_h * shape.out_w >= LEAST_PIXELS * tiles
 }
 
 impl Conv2d {

@@ -36,6 +36,11 @@ impl Winograd {
             && shape.pad.iter().all(|&pad| pad < TAPS)
     }
 
+    /// How many tiles the outputs of one image are cut into.
+    pub(super) fn tiles_of_image(shape: &Conv2dShape) -> usize {
+        Tiles { images: 1, size: [shape.out_h, shape.out_w] }.count()
+    }
+
     pub(super) fn new(isa: Isa, shape: Conv2dShape) -> Self {
         let (inputs, outputs) = ([shape.in_h, shape.in_w], [shape.out_h, shape.out_w]);
         let forward = Convolution {
