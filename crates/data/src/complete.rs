@@ -8,13 +8,48 @@ use crate::jpeg;
 pub(crate) fn is_complete(format: ImageFormat, bytes: &[u8]) -> bool {
     match format {
         ImageFormat::Jpeg => jpeg::is_complete(bytes),
-        ImageFormat::WebP => match bytes.get(4..8) {
-            // The size leaves out 8 bytes of header; the byte that pads to an even size may be missing.
-            Some(&[a, b, c, d]) => bytes.len() as u64 + 1 >= u64::from(u32::from_le_bytes([a, b, c, d])) + 8,
-            _ => false,
-        },
+        ImageFormat::WebP => webp_is_complete(bytes).unwrap_or(false),
         _ => true,
     }
+}
+
+/// Whether all chunks of a WebP are there. Its decoder makes room for one before it reads it.
+fn webp_is_complete(bytes: &[u8]) -> Option<bool> {
+    let len = bytes.len() as u64;
+    let number = |at: u64| {
+        let bytes = bytes.get(usize::try_from(at).ok()?..)?.first_chunk()?;
+        Some(u64::from(u32::from_le_bytes(*bytes)))
+    };
+    // Sizes leave out the 8 bytes before them; the byte that pads to an even size may be missing at the end.
+    let end = number(4)? + 8;
+    let mut chunk = 12;
+    while chunk + 8 <= end.min(len) {
+        let size = number(chunk + 4)?;
+        if chunk + 8 + size > len {
+            return Some(false);
+        }
+        chunk += 8 + size.next_multiple_of(2);
+    }
+    Some(len + 1 >= end)
+}
+
+/// The most pixels that a file of this format can hold, by its length. Beyond it, what the header declares is not there,
+/// and no room is to be made for it.
+pub(crate) fn most_pixels(format: ImageFormat, bytes: &[u8]) -> u64 {
+    let each = match format {
+        // Deflate makes at most 1032 bytes of one, and of a byte come at most 8 pixels.
+        ImageFormat::Png => 1032 * 8,
+        // Of its brightness, at least, each block of 8 by 8 pixels takes a bit.
+        ImageFormat::Jpeg => 8 * 8 * 8,
+        // A code stands for no more pixels than there are codes.
+        ImageFormat::Gif => 4096,
+        // Run lengths may pass over 255 by 255 pixels in four bytes; plain pixels take a bit at least.
+        ImageFormat::Bmp if matches!(bytes.get(30), Some(1 | 2)) => 1 << 14,
+        ImageFormat::Bmp => 8,
+        // Equal pixels take next to nothing: what is small is let pass.
+        _ => return (bytes.len() as u64).saturating_mul(1 << 14).max(1 << 24),
+    };
+    (bytes.len() as u64).saturating_mul(each)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use engraft_nn::{Error, Result};
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
 
-use crate::complete::is_complete;
+use crate::complete::{is_complete, most_pixels};
 use crate::file::{Problem, read};
 use crate::jpeg;
 
@@ -64,7 +64,7 @@ pub(crate) fn pixels(bytes: &[u8]) -> std::result::Result<Pixels, Problem> {
     }
     let damaged = |error: ImageError| format!("damaged {}: {error}", name(format));
     let mut decoder = ImageReader::with_format(Cursor::new(bytes), format);
-    decoder.limits(limits());
+    decoder.limits(limits(format, bytes.len()));
     let mut decoder = decoder.into_decoder().map_err(damaged)?;
 
     let (width, height) = decoder.dimensions();
@@ -73,6 +73,10 @@ pub(crate) fn pixels(bytes: &[u8]) -> std::result::Result<Pixels, Problem> {
     }
     if width == 0 || height == 0 {
         return Err(format!("expected at least 1 x 1 pixels, received {width} x {height}"));
+    }
+    if u64::from(width) * u64::from(height) > most_pixels(format, bytes) {
+        let received = format!("expected {width} x {height} pixels, received {} bytes", bytes.len());
+        return Err(format!("{} cut short: {received}; copy the file again", name(format)));
     }
     if !is_complete(format, bytes) {
         return Err(format!("{} cut short; copy the file again", name(format)));
@@ -106,10 +110,18 @@ fn name(format: ImageFormat) -> String {
     format!("{format:?}").to_uppercase()
 }
 
-/// Bounds what a decoder may allocate on the say of a file: 16-bit RGBA at [`MAX_PIXELS`].
-fn limits() -> Limits {
+/// What a PNG's metadata, such as its colour profile, may grow to while it is read. What is larger is passed over.
+const MAX_METADATA: u64 = 16 << 20;
+
+/// Bounds what a decoder may allocate on the say of a file: 16-bit RGBA at [`MAX_PIXELS`]. A PNG's counts its metadata alone.
+fn limits(format: ImageFormat, len: usize) -> Limits {
     let mut limits = Limits::no_limits();
-    limits.max_alloc = Some(MAX_PIXELS * 8);
+    limits.max_alloc = Some(match format {
+        ImageFormat::Png => len as u64 + MAX_METADATA,
+        // A frame of 4 bytes a pixel, which may be declared larger than the picture.
+        ImageFormat::Gif => 4 * 4096 * len as u64,
+        _ => MAX_PIXELS * 8,
+    });
     limits
 }
 

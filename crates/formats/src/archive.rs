@@ -8,6 +8,7 @@ use zip::read::ZipFile;
 use zip::{CompressionMethod, ZipArchive};
 
 use crate::h5::{Direct, H5File};
+use crate::pickle;
 
 /// Entries of an archive. Keras writes three; layers with vocabularies add a few assets.
 const MAX_ENTRIES: usize = 1000;
@@ -27,16 +28,37 @@ pub(crate) struct Zip<R> {
 
 impl<R: Read + Seek + Send + 'static> Zip<R> {
     /// Opens an archive that should be `what`, and checks its directory.
-    pub(crate) fn new(file: R, what: &str) -> Result<Self> {
+    pub(crate) fn new(mut file: R, what: &str) -> Result<Self> {
+        pickle::refuse(&mut file)?;
         let not_a_zip = |error| Error::new(PLACE, what, error).hint("is the file complete, and is it the right one?");
-        let zip = Self { entries: ZipArchive::new(file).map_err(not_a_zip)? };
+        let mut zip = Self { entries: ZipArchive::new(file).map_err(not_a_zip)? };
         if zip.entries.len() > MAX_ENTRIES {
             return Err(Error::new(PLACE, format_args!("at most {MAX_ENTRIES} entries"), zip.entries.len()));
         }
         if zip.entries.has_duplicate_names() {
             return Err(Error::because(PLACE, "two entries of one name: which of them counts is unclear"));
         }
+        (0..zip.entries.len()).try_for_each(|index| zip.check_entry(index))?;
         Ok(zip)
+    }
+
+    /// An entry is a file or a folder inside the archive. Nothing is unpacked here, but an archive that says otherwise
+    /// was made to do harm, and so is one of PyTorch.
+    fn check_entry(&mut self, index: usize) -> Result<()> {
+        let entry = self.entries.by_index_raw(index).map_err(|error| damaged(PLACE, error))?;
+        let name = entry.name().map_err(|error| damaged(PLACE, error))?;
+        let place = place(&name);
+        let harm = "is it from a source that you trust? what can be read here has no such entries";
+        if leaves_archive(&name) {
+            return Err(Error::new(place, "a name inside the archive", format_args!("`{name}`")).hint(harm));
+        }
+        if entry.is_symlink() {
+            return Err(Error::new(place, "a file", "a link").hint(harm));
+        }
+        if name.rsplit('/').next() == Some("data.pkl") {
+            return Err(pickle::error());
+        }
+        Ok(())
     }
 
     /// The names of all entries, in the archive's order.
@@ -102,6 +124,12 @@ impl<R: Read + Seek + Send + 'static> Zip<R> {
         Error::new(PLACE, format_args!("an entry `{name}`"), format_args!("entries {names:?}"))
             .hint("a .keras file holds config.json, metadata.json and model.weights.h5")
     }
+}
+
+/// Whether a name, taken as a path, leads out of the folder it is unpacked in, on whatever system.
+fn leaves_archive(name: &str) -> bool {
+    let absolute = name.starts_with(['/', '\\']) || name.as_bytes().get(1) == Some(&b':');
+    absolute || name.split(['/', '\\']).any(|part| part == "..")
 }
 
 fn place(entry: &str) -> String {

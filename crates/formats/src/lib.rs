@@ -9,6 +9,7 @@ pub mod npy;
 mod numbers;
 pub mod onnx;
 mod paths;
+mod pickle;
 pub mod safetensors;
 mod strided;
 mod transpose;

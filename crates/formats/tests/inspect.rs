@@ -80,11 +80,11 @@ fn onnx_files_and_others() {
     assert_eq!((contents.parameters(), contents.opset), (6 + 3, Some(28)));
     let kinds: Vec<(&str, &str)> = contents.arrays.iter().map(|array| (&*array.name, &*array.kind)).collect();
     assert_eq!(kinds, [("kernel", "FLOAT"), ("bias", "FLOAT")], "no integers, which are sizes");
-    let external = inspect(&data("external.onnx")).unwrap();
+    let external = inspect(&data("../../../../tests/hostile/data/external.onnx")).unwrap();
     assert!(external.problems[0].contains("`kernel`: its values are in another file"), "{:?}", external.problems);
     let error = inspect(&data("generate.py")).unwrap_err().to_string();
     assert!(error.contains("generate.py: expected a .keras, .h5, "), "{error}");
-    let error = inspect(&data("cycle.h5")).unwrap_err().to_string();
+    let error = inspect(&data("../../../../tests/hostile/data/cycle.h5")).unwrap_err().to_string();
     assert!(error.contains("cycle.h5"), "{error}");
     assert!(inspect(Path::new("absent.h5")).unwrap_err().to_string().starts_with("absent.h5, "));
 }

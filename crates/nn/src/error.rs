@@ -27,22 +27,40 @@ impl Error {
 
     /// `place: problem`, where expected and received would not make a sentence.
     pub fn because(place: impl fmt::Display, problem: impl fmt::Display) -> Self {
-        Self { place: place.to_string(), problem: problem.to_string(), hint: None }
+        Self { place: plain(place), problem: plain(problem), hint: None }
     }
 
     /// Adds what to do next, shown on a line of its own.
     #[must_use]
     pub fn hint(mut self, hint: impl fmt::Display) -> Self {
-        self.hint = Some(hint.to_string());
+        self.hint = Some(plain(hint));
         self
     }
 
     /// Puts an outer place before this error's own: ``model `vgg16`, layer `dense`: …``.
     #[must_use]
     pub fn within(mut self, outer: impl fmt::Display) -> Self {
-        self.place = format!("{outer}, {}", self.place);
+        self.place = plain(format_args!("{outer}, {}", self.place));
         self
     }
+}
+
+/// The longest part of a message, in characters. What files hold is quoted in messages, and may be megabytes.
+const MAX_LEN: usize = 2000;
+
+/// Text of a length to be read, without characters that control a terminal.
+fn plain(text: impl fmt::Display) -> String {
+    let text = text.to_string();
+    let odd = |character: char| character.is_control() && character != '\n';
+    if text.len() <= MAX_LEN && !text.contains(odd) {
+        return text;
+    }
+    let mut plain: String =
+        text.chars().take(MAX_LEN).map(|character| if odd(character) { '\u{fffd}' } else { character }).collect();
+    if text.chars().nth(MAX_LEN).is_some() {
+        plain.push('…');
+    }
+    plain
 }
 
 impl fmt::Display for Error {
@@ -63,3 +81,20 @@ impl fmt::Debug for Error {
 }
 
 impl std::error::Error for Error {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_file_holds_neither_floods_nor_controls_a_terminal() {
+        let error = Error::new("layer `\u{1b}[2Jx`", "a\nname", "é".repeat(100_000)).within("y\r").hint("z\u{7}");
+        let text = error.to_string();
+        assert!(text.starts_with("y\u{fffd}, layer `\u{fffd}[2Jx`: expected a\nname, received ééé"), "{text}");
+        assert!(text.ends_with("é…\nhint: z\u{fffd}"), "{text}");
+        assert_eq!(
+            text.chars().filter(|&character| character == 'é').count(),
+            MAX_LEN - "expected a\nname, received ".len()
+        );
+    }
+}

@@ -9,6 +9,7 @@ use hdf5_pure::{AttrValue, Dataset, Error, File, FormatError, Group, Layout, Rea
 use super::budget::Budget;
 use super::direct::{self, Direct};
 use super::{H5Error, MAX_DEPTH, number};
+use crate::pickle;
 
 /// A member of a group.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,12 +70,20 @@ impl H5File {
     /// Opens anything that can be read at any place, such as a stored entry of an archive.
     ///
     /// # Errors
-    /// [`H5Error::Open`] when it can't be read or isn't HDF5.
-    pub fn from_reader(reader: impl Read + Seek + Send + 'static) -> Result<Self, H5Error> {
+    /// [`H5Error::Open`] when it can't be read, isn't HDF5, or is cut short.
+    pub fn from_reader(mut reader: impl Read + Seek + Send + 'static) -> Result<Self, H5Error> {
         let open_error = |error: Error| H5Error::Open { reason: error.to_string() };
+        if pickle::begins_as_pickle(&mut reader).map_err(|error| open_error(error.into()))? {
+            return Err(H5Error::Open { reason: pickle::REFUSED.to_owned() });
+        }
         let source = ReadSeekSource::new(reader).map_err(|error| open_error(error.into()))?;
         let file = File::from_source(source).map_err(open_error)?;
-        let budget = Budget::for_file_of(file.file_size());
+        let (declared, len) = (file.superblock().eof_address, file.file_size());
+        if declared > len {
+            let reason = format!("expected {declared} bytes, received {len}: is the file complete?");
+            return Err(H5Error::Open { reason });
+        }
+        let budget = Budget::for_file_of(len);
         Ok(Self { file, budget, direct: None })
     }
 

@@ -4,6 +4,7 @@ use engraft_nn::{Error, Result};
 
 use super::PLACE;
 use crate::numbers::Number;
+use crate::pickle;
 
 /// A header takes some 100 bytes; NumPy itself reads no more than this.
 const MAX_HEADER: usize = 10_000;
@@ -28,6 +29,7 @@ impl Header {
             [0x93, b'N', b'U', b'M', b'P', b'Y', 2 | 3, _, a, b, c, d, ..] => {
                 (u32::from_le_bytes([*a, *b, *c, *d]) as usize, 12)
             }
+            _ if pickle::is_pickle(bytes) => return Err(pickle::error()),
             _ => return Err(not_an_array("a file that doesn't begin like version 1 to 3")),
         };
         if len > MAX_HEADER || bytes.len() - start < len {
@@ -104,6 +106,8 @@ fn number_of(descr: &str) -> Result<Number> {
         "<u2" => Ok(Number::U16),
         "<u4" => Ok(Number::U32),
         "<u8" => Ok(Number::U64),
+        // Objects of Python.
+        "|O" => Err(Error::because(PLACE, pickle::REFUSED)),
         _ => Err(Error::new(PLACE, "integers or floats in little-endian order", format_args!("{descr:.100}"))
             .hint("save it as array.astype(\"<f4\")")),
     }
@@ -156,7 +160,6 @@ mod tests {
         };
         for (bytes, expected) in [
             (header("'>f4'", "(1,)"), "little-endian order, received '>f4'\nhint: "),
-            (header("'|O'", "(1,)"), "integers or floats"),
             (header("[('a', '<f4')]", "(1,)"), "integers or floats"),
             (header("'<f4'", "(-1,)"), "a header of {'descr'"),
             (header("'<f4'", "(99999999999999999999,)"), "a header of"),

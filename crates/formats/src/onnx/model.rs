@@ -6,6 +6,7 @@ use super::OnnxError;
 use super::proto::{GRAPH, GraphProto, INITIALIZER, ModelProto};
 use super::stored::contents;
 use super::wire::{Content, fields};
+use crate::pickle::is_pickle;
 
 /// Bytes of a file that aren't weights: a thousand nodes take a hundred thousand. Small messages take many times their
 /// bytes in memory.
@@ -16,6 +17,9 @@ const MAX_LEN: usize = 16 << 20;
 /// # Errors
 /// A file that isn't an ONNX model, or is damaged, or holds too much beside its graph.
 pub(crate) fn model(bytes: &[u8]) -> Result<ModelProto, OnnxError> {
+    if is_pickle(bytes) {
+        return Err(OnnxError::Pickle);
+    }
     must_be_small(bytes, GRAPH)?;
     Ok(ModelProto::decode(bytes)?)
 }

@@ -6,6 +6,7 @@ use super::OnnxError;
 use super::proto::{DATA_TYPES, EXTERNAL, FLOAT, FLOAT16, GRAPH, INITIALIZER, INT64, RAW_DATA};
 use super::wire::{Content, fields, packed};
 use crate::numbers::Number;
+use crate::pickle::is_pickle;
 
 /// A tensor of no bytes takes two in the file and a hundred in memory; no model has this many.
 pub(super) const MAX_INITIALIZERS: usize = 1 << 16;
@@ -43,6 +44,9 @@ pub(crate) struct Stored<'a> {
 /// # Errors
 /// A file that isn't an ONNX model, or is damaged.
 pub(crate) fn stored(model: &[u8]) -> Result<Vec<Stored<'_>>, OnnxError> {
+    if is_pickle(model) {
+        return Err(OnnxError::Pickle);
+    }
     let mut found = Vec::new();
     let mut graphs = 0;
     for graph in contents(model, GRAPH) {

@@ -1,12 +1,15 @@
 //! A file open for reading: its header, and each tensor when it is asked for.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::fmt;
 use std::io::{Read, Seek, SeekFrom};
 
 use engraft_nn::{Error, Result};
 use safetensors::tensor::{Dtype, Metadata};
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use crate::numbers::Number;
+use crate::pickle;
 
 /// Some hundred bytes for each tensor; no model has so many.
 const MAX_HEADER: u64 = 16 << 20;
@@ -78,6 +81,7 @@ impl<R: Read + Seek> SafetensorsFile<R> {
     /// # Errors
     /// The file can't be read, or isn't a safetensors file.
     pub fn new(mut file: R) -> Result<Self> {
+        pickle::refuse(&mut file)?;
         let failed = |error: std::io::Error| Error::because(HEADER, error);
         let len = file.seek(SeekFrom::End(0)).map_err(failed)?;
         file.rewind().map_err(failed)?;
@@ -93,6 +97,7 @@ impl<R: Read + Seek> SafetensorsFile<R> {
         }
         let mut text = Vec::new();
         file.by_ref().take(size).read_to_end(&mut text).map_err(failed)?;
+        check_names(&text)?;
         let header: Metadata =
             serde_json::from_slice(&text).map_err(|error| Error::new(HEADER, "JSON of tensors", error))?;
         let (declared, found) = (header.data_len() as u64, room - size);
@@ -137,6 +142,46 @@ impl<R: Read + Seek> SafetensorsFile<R> {
             return Err(Error::new(place(), format_args!("{} bytes", end - start), bytes.len()));
         }
         Ok(values)
+    }
+}
+
+/// Refuses a header in which a name stands twice: which of the two counts differs from one reader to the next.
+fn check_names(header: &[u8]) -> Result<()> {
+    let names: Names = serde_json::from_slice(header).map_err(|error| Error::new(HEADER, "JSON of tensors", error))?;
+    match names.twice {
+        None => Ok(()),
+        Some(name) => Err(Error::because(format_args!("tensor `{name}`"), "stands twice in the header")),
+    }
+}
+
+/// The names in an object.
+struct Names {
+    twice: Option<String>,
+}
+
+impl<'de> Deserialize<'de> for Names {
+    fn deserialize<D: Deserializer<'de>>(object: D) -> std::result::Result<Self, D::Error> {
+        object.deserialize_map(NameVisitor)
+    }
+}
+
+struct NameVisitor;
+
+impl<'de> Visitor<'de> for NameVisitor {
+    type Value = Names;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> std::result::Result<Names, A::Error> {
+        let (mut seen, mut twice) = (HashSet::new(), None);
+        while let Some((name, IgnoredAny)) = object.next_entry::<String, _>()? {
+            if !seen.insert(name.clone()) {
+                twice = Some(name);
+            }
+        }
+        Ok(Names { twice })
     }
 }
 

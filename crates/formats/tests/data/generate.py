@@ -1,7 +1,6 @@
 """Writes the files that the tests read: `python generate.py`, with Keras 3.15, h5py and onnx.
 
-Well-formed files come from Keras and h5py themselves; the hostile ones ask a reader to go to
-other places or to allocate more than the file could hold.
+Hostile files are those of `tests/hostile/data`.
 """
 
 import os
@@ -96,34 +95,9 @@ def onnx_files():
     model = onnx_graph(kernel)
     onnx.checker.check_model(model)
     onnx.save(model, at("small.onnx"))
-    onnx.external_data_helper.set_external_data(kernel, "/etc/passwd")
-    kernel.ClearField("raw_data")
-    with open(at("external.onnx"), "wb") as file:
-        file.write(onnx_graph(kernel).SerializeToString())
-
-
-def hostile():
-    with h5py.File(at("external_link.h5"), "w") as file:
-        file["inside"] = np.float32(1)
-        file["outside"] = h5py.ExternalLink("types.h5", "/scalar")
-    with h5py.File(at("external_storage.h5"), "w") as file:
-        file.create_dataset("outside", (4,), "f4", external=[("/etc/passwd", 0, 16)])
-    with h5py.File(at("virtual_dataset.h5"), "w") as file:
-        layout = h5py.VirtualLayout((2, 3), "<f4")
-        layout[:] = h5py.VirtualSource("types.h5", "floats/<f4", (2, 3))
-        file.create_virtual_dataset("outside", layout)
-    with h5py.File(at("shape_bomb.h5"), "w") as file:
-        file.create_dataset("unwritten", (1 << 20, 1 << 20), "f4")
-        file.create_dataset("overflowing", (1 << 40, 1 << 40), "f4", chunks=(1, 1))
-        file.create_dataset("zeros", data=np.zeros((1 << 25,), "f4"), chunks=(1 << 20,), compression="gzip")
-        file.create_dataset("one_huge_chunk", (1,), "f4", chunks=(1 << 29,), maxshape=(None,), compression="gzip")
-    with h5py.File(at("cycle.h5"), "w") as file:
-        group = file.create_group("again")
-        group["again"] = file["again"]
 
 
 if __name__ == "__main__":
     keras_files()
     h5py_types()
     onnx_files()
-    hostile()

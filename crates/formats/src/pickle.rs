@@ -1,0 +1,52 @@
+//! Pickles, in which PyTorch and others keep weights: refused by name, since reading one runs the code that it names.
+
+use std::io::{self, Read, Seek};
+
+use engraft_nn::{Error, Result};
+
+/// What to say of one.
+pub(crate) const REFUSED: &str = "a pickle (.pkl, .pt, .pth, .bin) is refused, since reading one runs the code that it names; \
+     save the weights as .safetensors where they come from";
+
+/// Whether a file begins like a pickle of protocol 2 or later.
+pub(crate) fn is_pickle(start: &[u8]) -> bool {
+    matches!(start, [0x80, 2..=5, ..])
+}
+
+/// An error for a pickle; any other file is left at its beginning.
+pub(crate) fn refuse(file: &mut (impl Read + Seek)) -> Result<()> {
+    match begins_as_pickle(file) {
+        Ok(false) => Ok(()),
+        Ok(true) => Err(error()),
+        Err(error) => Err(Error::because("file", error)),
+    }
+}
+
+/// Whether a file begins like a pickle; it is left at its beginning.
+pub(crate) fn begins_as_pickle(file: &mut (impl Read + Seek)) -> io::Result<bool> {
+    let mut start = Vec::new();
+    file.by_ref().take(2).read_to_end(&mut start)?;
+    file.rewind()?;
+    Ok(is_pickle(&start))
+}
+
+/// The error for one.
+pub(crate) fn error() -> Error {
+    Error::because("file", REFUSED)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pickle_is_told_by_its_beginning() {
+        for (bytes, expected) in
+            [(&b"\x80\x04K\x01."[..], true), (b"\x80\x02}q\0.", true), (b"\x89HDF", false), (b"", false)]
+        {
+            let mut file = io::Cursor::new(bytes);
+            assert_eq!(refuse(&mut file).is_err(), expected);
+            assert_eq!(file.position(), 0);
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! Small files of every format cut short at every length, and with a bit flipped at every position.
+
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use std::io::Cursor;
+
+use engraft_formats::keras;
+use engraft_hostile::{Reader, reader};
+
+/// The smallest valid file of a reader.
+fn smallest(reader: &Reader) -> Vec<u8> {
+    let taken = (reader.valid)().into_iter().filter(|bytes| reader.check(bytes));
+    taken.min_by_key(Vec::len).unwrap()
+}
+
+/// Every shorter file is refused.
+fn cut(name: &str) {
+    let reader = reader(name);
+    let whole = smallest(reader);
+    for len in 0..whole.len() {
+        assert!(!reader.check(&whole[..len]), "{name}: {len} of {} bytes", whole.len());
+    }
+}
+
+/// Reads the file with a bit of each byte flipped, one byte at a time; gives how many were refused, and how many there were.
+fn flip(name: &str) -> (usize, usize) {
+    let reader = reader(name);
+    let mut bytes = smallest(reader);
+    let mut refused = 0;
+    for at in 0..bytes.len() {
+        let bit = 1 << (at % 8);
+        bytes[at] ^= bit;
+        refused += usize::from(!reader.check(&bytes));
+        bytes[at] ^= bit;
+    }
+    (refused, bytes.len())
+}
+
+macro_rules! damaged {
+    ($($name:ident),*) => {
+        mod cut_short_at_every_length {
+            $(#[test]
+            fn $name() {
+                super::cut(stringify!($name));
+            })*
+        }
+
+        mod a_bit_flipped_at_every_position {
+            $(#[test]
+            fn $name() {
+                let (refused, all) = super::flip(stringify!($name));
+                // Without checksums a changed value is a value; what says where values are must be right.
+                assert!(refused > 0 && refused <= all, "{refused} of {all} refused");
+            })*
+        }
+    };
+}
+
+damaged!(keras, model_h5, weights_h5, safetensors, onnx, npy, npz);
+
+/// The archive's checksums see to it that a damaged model is never taken for another.
+#[test]
+fn a_damaged_archive_is_refused_or_has_its_weights() {
+    let mut bytes = smallest(reader("keras"));
+    let weights = |bytes: &[u8]| {
+        let archive = keras::read(Cursor::new(bytes.to_vec())).ok()?;
+        Some(archive.model.weights().iter().map(|weight| weight.values().clone()).collect::<Vec<_>>())
+    };
+    let original = weights(&bytes).unwrap();
+    for at in 0..bytes.len() {
+        bytes[at] ^= 0x10;
+        assert!(weights(&bytes).is_none_or(|weights| weights == original), "byte {at}");
+        bytes[at] ^= 0x10;
+    }
+}

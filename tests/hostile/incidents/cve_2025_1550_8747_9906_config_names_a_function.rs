@@ -1,0 +1,77 @@
+//! A config named a module and a function, which Keras imported and called: `os.system`, Keras' own `get_file` on any
+//! address, or the function that turns its safe mode off.
+
+use serde_json::json;
+
+use super::tripwire::Port;
+use super::{config, h5_of, keras_of, load, refused, with_layer};
+
+#[test]
+fn modules_of_others_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = folder.path().join("made");
+    let command = format!("touch {}", made.display());
+    for (module, class_name) in
+        [("os", "system"), ("subprocess", "run"), ("builtins", "exec"), ("kerasx.layers", "Dense")]
+    {
+        let config = with_layer(class_name, module, &json!({"command": command, "args": [command]}));
+        for bytes in [keras_of(&config), h5_of(&config)] {
+            let place = format!("class `{class_name}` in config.json");
+            refused(|| load(&bytes), &[&place, "expected a class of Keras itself", module, "hint: "]);
+        }
+    }
+    assert!(!made.exists());
+}
+
+#[test]
+fn functions_of_keras_are_no_layers() {
+    let port = Port::open();
+    let options = json!({"fname": "x", "origin": port.url(), "extract": true, "cache_dir": "/"});
+    for (module, class_name) in [
+        ("keras.utils", "get_file"),
+        ("keras.src.utils.file_utils", "get_file"),
+        ("keras.config", "enable_unsafe_deserialization"),
+        ("keras.models", "load_model"),
+        ("keras.ops", "custom_gradient"),
+    ] {
+        let config = with_layer(class_name, module, &options);
+        for bytes in [keras_of(&config), h5_of(&config)] {
+            refused(|| load(&bytes), &["`conv2d`", class_name, "not known"]);
+        }
+    }
+    port.assert_untouched();
+}
+
+/// Wherever an object may stand in a layer's config.
+#[test]
+fn options_of_layers_name_no_functions_either() {
+    let function =
+        json!({"class_name": "function", "module": "builtins", "registered_name": "function", "config": "eval"});
+    let call =
+        json!({"class_name": "system", "module": "os", "config": {"command": "true"}, "registered_name": "system"});
+    for option in ["activation", "kernel_initializer", "bias_initializer", "kernel_regularizer", "kernel_constraint"] {
+        for object in [&function, &call] {
+            let config = config(|layer| layer["config"][option] = object.clone());
+            for bytes in [keras_of(&config), h5_of(&config)] {
+                refused(|| load(&bytes), &[&format!("layer `conv2d` (Conv2D), option `{option}`: ")]);
+            }
+        }
+    }
+}
+
+/// The model predicts without what it was compiled with, and says so.
+#[test]
+fn what_compiles_a_model_names_no_functions_either() {
+    let function =
+        json!({"class_name": "function", "module": "builtins", "registered_name": "function", "config": "eval"});
+    for part in ["optimizer", "loss", "metrics"] {
+        let mut config = config(|_| {});
+        let compiled = json!({"optimizer": "adam", "loss": "categorical_crossentropy", "metrics": ["accuracy"]});
+        config["compile_config"] = compiled;
+        assert_eq!(load(&keras_of(&config)).unwrap().warnings, [""; 0]);
+        config["compile_config"][part] = function.clone();
+        let archive = load(&keras_of(&config)).unwrap();
+        assert!(archive.warnings[0].starts_with("the model is not compiled: "), "{:?}", archive.warnings);
+        assert!(archive.model.compiled().is_none());
+    }
+}

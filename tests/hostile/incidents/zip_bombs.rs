@@ -1,0 +1,81 @@
+//! Archives that grow a thousandfold when they are read, say so or not.
+
+use std::io::Cursor;
+
+use engraft_formats::npy;
+use engraft_hostile::archive;
+use zip::CompressionMethod::{Deflated, Stored};
+
+use super::{entries, entry, load, refused, refused_within};
+
+/// 33 MiB of spaces in some kilobytes.
+#[test]
+fn a_config_of_nothing() {
+    for name in ["config.json", "metadata.json"] {
+        let mut entries = entries();
+        entries.iter_mut().filter(|(entry, _)| *entry == name).for_each(|(_, bytes)| *bytes = vec![b' '; 33 << 20]);
+        let bytes = archive(&entries, Deflated);
+        assert!(bytes.len() < 1 << 17);
+        refused(|| load(&bytes), &[&format!("entry `{name}`: expected at most"), "bytes, received 34603008 or more"]);
+    }
+}
+
+#[test]
+fn weights_of_nothing() {
+    let mut entries = entries();
+    entries[2].1.resize(80 << 20, 0);
+    let bytes = archive(&entries, Deflated);
+    refused(|| load(&bytes), &["entry `model.weights.h5`: expected at most 67108864 bytes, received 83886080 or more"]);
+}
+
+/// The directory says 100 bytes, the entry has 80 MiB: at most what may be read is read.
+#[test]
+fn sizes_that_are_a_lie() {
+    let mut entries = entries();
+    entries[2].1.resize(80 << 20, 0);
+    let mut bytes = archive(&entries, Deflated);
+    let at = bytes.windows(4).rposition(|window| window == b"PK\x01\x02").unwrap();
+    bytes[at + 24..at + 28].copy_from_slice(&100_u32.to_le_bytes());
+    // A Vec that grows to 64 MiB holds its old half for a moment.
+    refused_within(200 << 20, || load(&bytes), &["entry `model.weights.h5`: "]);
+}
+
+/// Declared sizes alone: 4 GiB in an entry of some kilobytes.
+#[test]
+fn sizes_that_cannot_be() {
+    let mut bytes = archive(&entries(), Deflated);
+    for at in 0..bytes.len() - 4 {
+        if bytes[at..].starts_with(b"PK\x01\x02") {
+            bytes[at + 24..at + 28].copy_from_slice(&0xffff_fff0_u32.to_le_bytes());
+        }
+    }
+    refused(|| load(&bytes), &["entry `metadata.json`: expected at most 16777216 bytes, received 4294967280 or more"]);
+}
+
+#[test]
+fn entries_without_number() {
+    let names: Vec<String> = (0..2000).map(|number| format!("assets/{number}")).collect();
+    let many: Vec<(&str, Vec<u8>)> = names.iter().map(|name| (name.as_str(), Vec::new())).collect();
+    let bytes = archive(&many, Stored);
+    refused_within(8 << 20, || load(&bytes), &["archive: expected at most 1000 entries, received 2000"]);
+}
+
+/// None of them is too large alone.
+#[test]
+fn arrays_count_together() {
+    let header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({},), }}\n", 10 << 20);
+    let zeros = [b"\x93NUMPY\x01\x00", &[header.len() as u8, 0][..], header.as_bytes(), &vec![0; 40 << 20]].concat();
+    let bytes = archive(&[("a.npy", zeros.clone()), ("b.npy", zeros)], Deflated);
+    // The first array is read: as stored, growing, and as numbers.
+    refused_within(200 << 20, || npy::read_npz(Cursor::new(bytes.clone())), &["entry `b.npy`: expected at most"]);
+}
+
+/// A zip within a zip is an entry like any other.
+#[test]
+fn archives_in_archives() {
+    let mut inner = archive(&entries(), Deflated);
+    for _ in 0..20 {
+        inner = archive(&[("config.json", inner), ("model.weights.h5", entry("model.weights.h5"))], Deflated);
+    }
+    refused(|| load(&inner), &["config.json: expected value at line 1 column 1"]);
+}

@@ -1,0 +1,150 @@
+//! Small valid files of every format: written here, and by the other programs.
+
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use engraft_formats::keras::{self, SaveOptions, legacy};
+use engraft_formats::{Precision, npy, onnx, safetensors};
+use engraft_nn::prelude::*;
+use zip::CompressionMethod;
+
+use crate::seed::archive;
+
+/// A model of a convolution, a normalisation and a head.
+pub(crate) fn model() -> Model {
+    let x = Input::new([6, 6, 2]);
+    let y = Conv2D::new(3, 3).named("conv").call(&x).expect("it fits");
+    let y = BatchNormalization::new().named("norm").call(&y).expect("it fits");
+    let y = GlobalAveragePooling2D::new().call(&y).expect("it fits");
+    let y = Dense::new(2).activation(Softmax).named("top").call(&y).expect("it fits");
+    Model::new(&x, &y).expect("it fits")
+}
+
+/// The smallest model there is.
+pub(crate) fn tiny() -> Model {
+    Sequential::new().add(Input::new([2])).add(Dense::new(1).named("top")).build().expect("it fits")
+}
+
+/// [`model`], trained for no step.
+fn compiled() -> Model {
+    let model = model();
+    model.compile(Adam::new(0.001), Loss::categorical_crossentropy(), [Metric::Accuracy]).expect("it compiles");
+    model
+}
+
+/// What `write` leaves at a path of this name.
+fn written<E: std::fmt::Debug>(name: &str, write: impl FnOnce(&Path) -> Result<(), E>) -> Vec<u8> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join(name);
+    write(&path).expect("it is written");
+    std::fs::read(path).expect("it is there")
+}
+
+/// Files of this repository.
+fn kept(folder: &str, names: &[&str]) -> Vec<Vec<u8>> {
+    let folder: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(folder);
+    names.iter().map(|name| std::fs::read(folder.join(name)).expect("a file of this repository")).collect()
+}
+
+pub(crate) fn keras() -> Vec<Vec<u8>> {
+    let options = SaveOptions { optimizer_state: true, ..SaveOptions::default() };
+    let ours = written("model.keras", |path| keras::save(&compiled(), path, &options));
+    let mut files = kept("golden/models", &["sequential.keras", "functional_in_sequential.keras", "adapted.keras"]);
+    let least = written("tiny.keras", |path| keras::save(&tiny(), path, &SaveOptions::default()));
+    files.extend([ours, least]);
+    files
+}
+
+pub(crate) fn keras_config() -> Vec<Vec<u8>> {
+    let config = |name: &str| {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../golden/models").join(name);
+        keras::read_extra(&path, if name.ends_with(".keras") { "config.json" } else { "model_config" })
+    };
+    let names = [
+        "functional.keras",
+        "functional.h5",
+        "residual.keras",
+        "augmentation.keras",
+        "sequential_in_functional.keras",
+        "functional_in_sequential.h5",
+        "batch_normalization.keras",
+    ];
+    names.map(|name| config(name).expect("a valid file").expect("a whole model")).to_vec()
+}
+
+/// An archive of this config, and the weights of the first of [`keras_config`].
+pub(crate) fn with_config(config: &[u8]) -> Vec<u8> {
+    static WEIGHTS: LazyLock<Vec<u8>> = LazyLock::new(|| kept("golden/models", &["functional.weights.h5"]).remove(0));
+    archive(&[("config.json", config.to_vec()), ("model.weights.h5", WEIGHTS.clone())], CompressionMethod::Stored)
+}
+
+pub(crate) fn model_h5() -> Vec<Vec<u8>> {
+    let ours = written("model.h5", |path| legacy::save(&compiled(), path, &SaveOptions::default()));
+    let mut files = kept("crates/formats/tests/data", &["keras2_whole_model.h5"]);
+    files.extend(kept("golden/models", &["functional.h5"]));
+    let least = written("tiny.h5", |path| legacy::save(&tiny(), path, &SaveOptions::default()));
+    files.extend([ours, least]);
+    files
+}
+
+pub(crate) fn weights_h5() -> Vec<Vec<u8>> {
+    let ours = |model: &Model| written("x.weights.h5", |path| keras::save_weights(model, path, Precision::F16));
+    let mut files = vec![ours(&model()), ours(&tiny())];
+    files.extend(kept("crates/formats/tests/data", &["keras3.weights.h5", "types.h5", "latest.h5"]));
+    files
+}
+
+pub(crate) fn safetensors() -> Vec<Vec<u8>> {
+    [Precision::F32, Precision::F16]
+        .map(|precision| {
+            let metadata = [("format".to_owned(), "pt".to_owned())].into();
+            let options = safetensors::SaveOptions { precision, metadata, ..safetensors::SaveOptions::default() };
+            written("x.safetensors", |path| safetensors::save_weights(path, &model().layers(), &options))
+        })
+        .to_vec()
+}
+
+pub(crate) fn onnx() -> Vec<Vec<u8>> {
+    let mut files = kept("crates/formats/tests/data", &["small.onnx"]);
+    for precision in [Precision::F32, Precision::F16] {
+        let options = onnx::OnnxOptions { precision, ..onnx::OnnxOptions::default() };
+        files.push(written("x.onnx", |path| onnx::save(&model(), path, &options)));
+    }
+    files
+}
+
+fn array() -> Tensor {
+    Tensor::new([2, 3], vec![0.5, -1.0, 2.0, 3.0, 4.0, 5.0]).expect("six numbers")
+}
+
+pub(crate) fn npy() -> Vec<Vec<u8>> {
+    let header = "{'descr': '<i2', 'fortran_order': True, 'shape': (2, 1, 3), }\n";
+    let older = [b"\x93NUMPY\x01\x00", &[header.len() as u8, 0][..], header.as_bytes(), &[1; 12]].concat();
+    vec![written("x.npy", |path| npy::save(path, &array())), older]
+}
+
+pub(crate) fn npz() -> Vec<Vec<u8>> {
+    let ours = written("x.npz", |path| npy::save_npz(path, &[("x", &array()), ("y", &array())]));
+    let deflated = npy().into_iter().zip(["a.npy", "b.npy"]).map(|(bytes, name)| (name, bytes)).collect::<Vec<_>>();
+    vec![ours, archive(&deflated, CompressionMethod::Deflated)]
+}
+
+pub(crate) fn photo() -> Vec<Vec<u8>> {
+    let names = [
+        "orientation_6.jpg",
+        "progressive.jpg",
+        "cmyk.jpg",
+        "exact_grey.jpg",
+        "palette.png",
+        "rgba.png",
+        "grey16.png",
+        "orientation_6.png",
+        "animated.gif",
+        "palette.bmp",
+        "lossy.webp",
+        "rgba.webp",
+        "animated.webp",
+        "orientation_6.webp",
+    ];
+    kept("crates/data/testdata", &names)
+}
