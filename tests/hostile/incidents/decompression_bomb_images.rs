@@ -107,6 +107,15 @@ fn metadata_longer_than_the_file() {
     refused(|| decode_bytes(&bytes, "photo"), &["photo: WEBP cut short; copy the file again"]);
 }
 
+/// A frame of 12,000 by 12,000 pixels in a picture of 16 by 32, for which its decoder made room.
+#[test]
+fn a_frame_larger_than_its_picture() {
+    let mut bytes = include_bytes!("../../../crates/data/testdata/animated.gif").to_vec();
+    let frame = bytes.windows(5).position(|start| start == b"\x2c\0\0\0\0").unwrap();
+    bytes[frame + 5..frame + 9].copy_from_slice(&[0xe0, 0x2e, 0xe0, 0x2e]);
+    refused(|| decode_bytes(&bytes, "photo"), &["photo: damaged GIF: "]);
+}
+
 /// Each of 300 scans of a progressive JPEG walks over all pixels.
 #[test]
 fn scans_without_end() {
