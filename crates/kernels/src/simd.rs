@@ -66,6 +66,9 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// `max(x, 0)`; NaN stays NaN.
     fn relu(self, x: Self::Vector) -> Self::Vector;
 
+    /// The greater of the two; NaN where one is.
+    fn max(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
+
     /// `x` in the lanes where `condition` is above zero, zero in the others.
     fn where_positive(self, condition: Self::Vector, x: Self::Vector) -> Self::Vector;
 
@@ -150,6 +153,9 @@ mod tests {
             assert_eq!(lanes(simd.mul_add(x, three, x)), each(|x| x * 3.0 + x));
             assert_eq!(lanes(simd.relu(x)), each(|x| x.max(0.0)));
             assert!(lanes(simd.relu(simd.splat(f32::NAN))).iter().all(|x| x.is_nan()));
+            assert_eq!(lanes(simd.max(x, three)), each(|x| x.max(3.0)));
+            let nan = simd.splat(f32::NAN);
+            assert!([simd.max(x, nan), simd.max(nan, x)].into_iter().flat_map(lanes).all(f32::is_nan));
             assert_eq!(lanes(simd.where_positive(x, three)), each(|x| if x > 0.0 { 3.0 } else { 0.0 }));
             assert_eq!(lanes(simd.where_positive(simd.splat(f32::NAN), three)), each(|_| 0.0));
             for count in 0..=S::LANES {

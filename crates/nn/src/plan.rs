@@ -5,6 +5,7 @@
 //! for, which of those run a few samples at a time, which values share a buffer, and how much memory that takes.
 
 mod buffers;
+mod joining;
 mod lifetimes;
 mod lowering;
 mod memory;
@@ -130,6 +131,7 @@ impl Plan {
             )
             .hint("put augmentation before the first trainable layer"));
         }
+        let differentiated = program.join_pools(differentiated);
         let prefix = program.prefix(&differentiated);
         let chunk = (CHUNK_BYTES / program.widest_step_bytes(0..prefix).max(1)).clamp(1, batch);
         let layout = Layout::new(&program, &purpose, &differentiated, prefix, chunk, batch);

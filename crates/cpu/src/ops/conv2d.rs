@@ -1,6 +1,7 @@
 //! Convolution.
 
 use engraft_kernels::Conv2d;
+use engraft_nn::plan::Op;
 
 use super::{Backward, StepCall};
 use crate::workspace::Workspace;
@@ -8,7 +9,8 @@ use crate::workspace::Workspace;
 /// The kernel for this call's shapes.
 pub(super) fn kernel(call: &StepCall<'_>) -> Conv2d {
     let shape = call.step.op.conv2d_shape(call.samples, call.inputs[0], call.output);
-    Conv2d::new(shape.expect("called for convolutions of images only"))
+    let conv = Conv2d::new(shape.expect("called for convolutions of images only"));
+    if let Op::Conv2d { pool: Some(_), .. } = call.step.op { conv.pooled() } else { conv }
 }
 
 pub(super) fn forward(call: &StepCall<'_>, x: &[f32], y: &mut [f32], workspace: &mut Workspace) {

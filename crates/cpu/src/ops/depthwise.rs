@@ -7,7 +7,7 @@ use super::{Backward, StepCall};
 
 /// The kernel for this call's shapes, where it is a depthwise convolution.
 pub(super) fn kernel(call: &StepCall<'_>) -> Option<Depthwise> {
-    let Op::Conv2d { kernel, stride, dilation, pad, groups } = call.step.op else { return None };
+    let Op::Conv2d { kernel, stride, dilation, pad, groups, .. } = call.step.op else { return None };
     let [in_h, in_w, in_c] = StepCall::image(call.inputs[0]);
     let [out_h, out_w, out_c] = StepCall::image(call.output);
     let batch = call.samples;

@@ -125,7 +125,7 @@ impl Window {
 }
 
 fn convolution(g: &mut GraphBuilder<'_>, step: &Step) -> Made {
-    let Op::Conv2d { kernel, stride, dilation, pad, groups } = step.op else {
+    let Op::Conv2d { kernel, stride, dilation, pad, groups, .. } = step.op else {
         unreachable!("called for convolutions only");
     };
     let x = g.read(step.inputs[0], ChannelsFirst);

@@ -12,7 +12,7 @@ use crate::aligned::AlignedVec;
 use crate::chunks::check_len;
 use crate::simd::Isa;
 use im2col::Im2col;
-use winograd::Winograd;
+use winograd::{After, Winograd};
 
 /// A convolution of one shape, with the algorithm that suits it.
 ///
@@ -36,6 +36,8 @@ use winograd::Winograd;
 pub struct Conv2d {
     shape: Conv2dShape,
     algorithm: Algorithm,
+    /// Whether the greatest of each 2x2 outputs is all that is written.
+    pool: bool,
 }
 
 /// A kernel as its convolution's algorithm wants it, for [`Conv2d::forward_prepared`]: worth its memory (four times the
@@ -75,7 +77,7 @@ impl Conv2d {
     /// Prepares a convolution of `shape`.
     pub fn new(shape: Conv2dShape) -> Self {
         shape.check();
-        Self { shape, algorithm: choose(Isa::current(), shape) }
+        Self { shape, algorithm: choose(Isa::current(), shape), pool: false }
     }
 
     /// A convolution of `shape` by im2col, which every shape has, though another algorithm may be faster: what others are
@@ -92,7 +94,39 @@ impl Conv2d {
     /// ```
     pub fn by_im2col(shape: Conv2dShape) -> Self {
         shape.check();
-        Self { shape, algorithm: Algorithm::Im2col(Box::new(Im2col::new(shape))) }
+        Self { shape, algorithm: Algorithm::Im2col(Box::new(Im2col::new(shape))), pool: false }
+    }
+
+    /// The convolution and, after it, max pooling in windows of 2x2 side by side: outputs are `[batch, out_h / 2, out_w / 2,
+    /// out_c]`, and what is pooled is never written. Forward only; for shapes that [can](Conv2dShape::can_pool), and activations
+    /// that never fall.
+    ///
+    /// ```
+    /// use engraft_kernels::{Activation, Conv2d, Conv2dShape};
+    /// let shape = Conv2dShape {
+    ///     batch: 1, in_h: 4, in_w: 4, in_c: 8, out_c: 8, kernel: [3, 3], stride: [1, 1], dilation: [1, 1], pad: [1, 1],
+    ///     out_h: 4, out_w: 4, groups: 1,
+    /// };
+    /// assert!(shape.can_pool());
+    /// let conv = Conv2d::new(shape).pooled();
+    /// let (x, w, mut scratch) = (vec![1.0; 4 * 4 * 8], vec![0.5; 9 * 8 * 8], vec![0.0; conv.scratch_len()]);
+    /// let mut y = vec![0.0; 2 * 2 * 8];
+    /// conv.forward(&x, &w, None, Activation::Relu, &mut y, &mut scratch);
+    /// assert!((y[0] - 9.0 * 8.0 * 0.5).abs() < 1e-4);
+    /// ```
+    ///
+    /// # Panics
+    /// Where the shape can't.
+    #[must_use]
+    pub fn pooled(self) -> Self {
+        assert!(matches!(self.algorithm, Algorithm::Winograd(_)), "outputs of {:?} can't be pooled", self.shape);
+        Self { pool: true, ..self }
+    }
+
+    /// Values that the forward pass writes.
+    fn output_len(&self) -> usize {
+        let Conv2dShape { batch, out_h, out_w, out_c, .. } = self.shape;
+        if self.pool { batch * (out_h / 2) * (out_w / 2) * out_c } else { self.shape.y_len() }
     }
 
     /// The name of the algorithm that computes it: `im2col` or `winograd`.
@@ -121,13 +155,17 @@ impl Conv2d {
         y: &mut [f32],
         scratch: &mut [f32],
     ) {
-        self.check(x, w, y);
+        check_len("input", x, self.shape.x_len());
+        check_len("kernel", w, self.shape.w_len());
+        check_len("output", y, self.output_len());
         if let Some(bias) = bias {
             check_len("bias", bias, self.shape.out_c);
         }
         match &self.algorithm {
             Algorithm::Im2col(im2col) => im2col.forward(x, w, bias, activation, y, scratch),
-            Algorithm::Winograd(winograd) => winograd.forward(x, w, bias, activation, y, scratch),
+            Algorithm::Winograd(winograd) => {
+                winograd.forward(x, w, After { bias, activation, pool: self.pool }, y, scratch);
+            }
         }
     }
 
@@ -178,11 +216,11 @@ impl Conv2d {
         scratch: &mut [f32],
     ) {
         check_len("input", x, self.shape.x_len());
-        check_len("output", y, self.shape.y_len());
+        check_len("output", y, self.output_len());
         match &self.algorithm {
             Algorithm::Im2col(_) => panic!("a kernel of {:?} is not prepared", self.shape),
             Algorithm::Winograd(winograd) => {
-                winograd.forward_prepared(x, &kernel.0, bias, activation, y, scratch);
+                winograd.forward_prepared(x, &kernel.0, After { bias, activation, pool: self.pool }, y, scratch);
             }
         }
     }
@@ -246,6 +284,7 @@ mod tests {
     use super::*;
     use crate::reference;
     use crate::testing::{assert_same_for_any_threads, integers, to_f32, uniform};
+    use crate::{Pool2dShape, PoolKind, pool2d};
 
     /// A convolution over `batch` images `[h, w, in_c]` whose output size follows from a total padding of `pad` per axis.
     fn shape(
@@ -307,7 +346,7 @@ mod tests {
         if Winograd::can(&shape) {
             ways.extend(Isa::tested().map(|isa| {
                 let algorithm = Algorithm::Winograd(Winograd::new(isa, shape));
-                (format!("winograd {}", isa.name()), Conv2d { shape, algorithm })
+                (format!("winograd {}", isa.name()), Conv2d { shape, algorithm, pool: false })
             }));
         }
         ways
@@ -345,6 +384,34 @@ mod tests {
                     conv.forward_prepared(&x, &prepared, Some(&bias), Activation::Relu, &mut again, &mut scratch);
                     assert!(again == y, "{way} {shape:?}: a prepared kernel gives other bits");
                 }
+            }
+        }
+    }
+
+    /// Bias and ReLU keep the order of values, rounding included: the bits are those of pooling afterwards.
+    #[test]
+    fn pooling_in_the_same_pass_gives_the_bits_of_pooling_after() {
+        for shape in shapes_of_3x3() {
+            let (x, w, bias) = (uniform(shape.x_len(), 1), uniform(shape.w_len(), 2), uniform(shape.out_c, 3));
+            let pool = Pool2dShape {
+                batch: shape.batch,
+                in_h: shape.out_h,
+                in_w: shape.out_w,
+                channels: shape.out_c,
+                size: [2, 2],
+                stride: [2, 2],
+                pad: [0, 0],
+                out_h: shape.out_h / 2,
+                out_w: shape.out_w / 2,
+            };
+            for (way, conv) in every_way(shape).into_iter().filter(|(way, _)| way != "im2col") {
+                let (mut y, mut scratch) = (vec![f32::NAN; shape.y_len()], vec![f32::NAN; conv.scratch_len()]);
+                conv.forward(&x, &w, Some(&bias), Activation::Relu, &mut y, &mut scratch);
+                let conv = conv.pooled();
+                let [mut after, mut within] = [(); 2].map(|()| vec![f32::NAN; conv.output_len()]);
+                pool2d(PoolKind::Max, &pool, &y, &mut after);
+                conv.forward(&x, &w, Some(&bias), Activation::Relu, &mut within, &mut scratch);
+                assert!(within == after, "{way} {shape:?}");
             }
         }
     }

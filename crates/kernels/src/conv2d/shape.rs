@@ -51,6 +51,11 @@ impl Conv2dShape {
         super::prefers_winograd(self)
     }
 
+    /// Whether max pooling can be done in the same pass: [`Conv2d::pooled`](super::Conv2d::pooled).
+    pub fn can_pool(&self) -> bool {
+        super::prefers_winograd(self)
+    }
+
     /// Whether every output pixel is computed from the input pixel at the same place alone.
     pub(super) fn is_pointwise(&self) -> bool {
         self.kernel == [1, 1]

@@ -19,6 +19,15 @@ use crate::Activation;
 use crate::aligned::{AlignedVec, LINE, aligned};
 use crate::simd::Isa;
 
+/// What comes after a convolution.
+#[derive(Clone, Copy)]
+pub(super) struct After<'a> {
+    pub(super) bias: Option<&'a [f32]>,
+    pub(super) activation: Activation,
+    /// Whether the greatest of each 2x2 outputs is taken; the activation must not change their order.
+    pub(super) pool: bool,
+}
+
 #[derive(Clone, Debug)]
 pub(super) struct Winograd {
     isa: Isa,
@@ -80,38 +89,22 @@ impl Winograd {
         &self,
         x: &[f32],
         points: &AlignedVec,
-        bias: Option<&[f32]>,
-        activation: Activation,
+        after: After,
         y: &mut [f32],
         scratch: &mut [f32],
     ) {
-        self.run_forward(x, points.as_slice(), bias, activation, y, scratch);
+        self.run_forward(x, points.as_slice(), after, y, scratch);
     }
 
-    pub(super) fn forward(
-        &self,
-        x: &[f32],
-        w: &[f32],
-        bias: Option<&[f32]>,
-        activation: Activation,
-        y: &mut [f32],
-        scratch: &mut [f32],
-    ) {
+    pub(super) fn forward(&self, x: &[f32], w: &[f32], after: After, y: &mut [f32], scratch: &mut [f32]) {
         let (points, scratch) = aligned(scratch).split_at_mut(self.forward.filters.len());
         self.forward.filters.evaluate(self.isa, Direction::Forward, w, points);
-        self.run_forward(x, points, bias, activation, y, scratch);
+        self.run_forward(x, points, after, y, scratch);
     }
 
-    fn run_forward(
-        &self,
-        x: &[f32],
-        points: &[f32],
-        bias: Option<&[f32]>,
-        activation: Activation,
-        y: &mut [f32],
-        scratch: &mut [f32],
-    ) {
-        self.forward.run(self.isa, x, points, Finish::new(bias, activation), y, scratch);
+    fn run_forward(&self, x: &[f32], points: &[f32], after: After, y: &mut [f32], scratch: &mut [f32]) {
+        let After { bias, activation, pool } = after;
+        self.forward.run(self.isa, x, points, Finish { pool, ..Finish::new(bias, activation) }, y, scratch);
         if activation != Activation::Relu {
             activation.apply(y);
         }

@@ -89,6 +89,13 @@ impl Simd for Avx2 {
         unsafe { _mm256_max_ps(_mm256_setzero_ps(), x) }
     }
 
+    /// The instruction gives its second operand where one is NaN.
+    #[inline(always)]
+    fn max(self, a: __m256, b: __m256) -> __m256 {
+        // SAFETY: as above.
+        unsafe { _mm256_or_ps(_mm256_max_ps(a, b), _mm256_cmp_ps::<_CMP_UNORD_Q>(a, b)) }
+    }
+
     #[inline(always)]
     fn where_positive(self, condition: __m256, x: __m256) -> __m256 {
         // SAFETY: as above.

@@ -89,6 +89,13 @@ impl Simd for Avx512 {
         unsafe { _mm512_max_ps(_mm512_setzero_ps(), x) }
     }
 
+    /// The instruction gives its second operand where one is NaN.
+    #[inline(always)]
+    fn max(self, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: as above.
+        unsafe { _mm512_mask_add_ps(_mm512_max_ps(a, b), _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(a, b), a, b) }
+    }
+
     #[inline(always)]
     fn where_positive(self, condition: __m512, x: __m512) -> __m512 {
         // SAFETY: as above.

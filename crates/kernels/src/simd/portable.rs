@@ -84,6 +84,11 @@ impl<const LANES: usize, const ROWS: usize> Simd for Plain<LANES, ROWS> {
     }
 
     #[inline(always)]
+    fn max(self, a: Self::Vector, b: Self::Vector) -> Self::Vector {
+        zip(a, b, |a, b| if a > b || a.is_nan() { a } else { b })
+    }
+
+    #[inline(always)]
     fn where_positive(self, condition: Self::Vector, x: Self::Vector) -> Self::Vector {
         zip(condition, x, |condition, x| if condition > 0.0 { x } else { 0.0 })
     }

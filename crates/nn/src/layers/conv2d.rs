@@ -151,6 +151,7 @@ impl LayerDef for Conv2D {
             dilation: self.dilation_rate.0,
             pad: [top, left],
             groups: self.groups,
+            pool: None,
         };
         let y = to.push(op, inputs, vec![out_h, out_w, self.filters]);
         Ok(to.activate(self.activation, y))

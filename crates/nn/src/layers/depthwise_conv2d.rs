@@ -181,6 +181,7 @@ impl LayerDef for DepthwiseConv2D {
             dilation: self.dilation_rate.0,
             pad: [top, left],
             groups: channels,
+            pool: None,
         };
         let y = to.push(op, inputs, vec![out_h, out_w, self.outputs(channels)?]);
         Ok(to.activate(self.activation, y))

@@ -171,8 +171,10 @@ impl LayerDef for SeparableConv2D {
             dilation: self.dilation_rate.0,
             pad: [top, left],
             groups: channels,
+            pool: None,
         };
-        let pointwise = Op::Conv2d { kernel: [1, 1], stride: [1, 1], dilation: [1, 1], pad: [0, 0], groups: 1 };
+        let pointwise =
+            Op::Conv2d { kernel: [1, 1], stride: [1, 1], dilation: [1, 1], pad: [0, 0], groups: 1, pool: None };
         let middle = to.push_with(depthwise, inputs, vec![out_h, out_w, self.middle(channels)?], 0..1);
         let rest = 1..to.own_weights().len();
         let y = to.push_with(pointwise, &[middle], vec![out_h, out_w, self.filters], rest);

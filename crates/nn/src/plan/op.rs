@@ -11,7 +11,15 @@ use crate::layers::RandomTransform;
 pub enum Op {
     /// Weights: kernel `[kh, kw, c / groups, filters]`, then bias `[filters]` if there is one. `pad` is top and left.
     /// A depthwise kernel `[kh, kw, c, m]` has `c` groups and `c * m` filters, and lies in memory as `[kh, kw, 1, c * m]`.
-    Conv2d { kernel: [usize; 2], stride: [usize; 2], dilation: [usize; 2], pad: [usize; 2], groups: usize },
+    /// With `pool`, the greatest of each 2x2 pixels is all that it gives, of this height and width before.
+    Conv2d {
+        kernel: [usize; 2],
+        stride: [usize; 2],
+        dilation: [usize; 2],
+        pad: [usize; 2],
+        groups: usize,
+        pool: Option<[usize; 2]>,
+    },
     /// Weights: kernel `[inputs, units]`, then bias `[units]` if there is one.
     Dense,
     /// Padding never counts as a value.
@@ -60,20 +68,24 @@ impl Op {
     pub fn conv2d_shape(&self, samples: usize, input: &Shape, output: &Shape) -> Option<Conv2dShape> {
         let (&[in_h, in_w, in_c], &[out_h, out_w, out_c]) = (input.as_slice(), output.as_slice()) else { return None };
         match *self {
-            Self::Conv2d { kernel, stride, dilation, pad, groups } => Some(Conv2dShape {
-                batch: samples,
-                in_h,
-                in_w,
-                in_c,
-                out_c,
-                kernel,
-                stride,
-                dilation,
-                pad,
-                out_h,
-                out_w,
-                groups,
-            }),
+            Self::Conv2d { kernel, stride, dilation, pad, groups, pool } => {
+                let [out_h, out_w] = pool.unwrap_or([out_h, out_w]);
+                let batch = samples;
+                Some(Conv2dShape {
+                    batch,
+                    in_h,
+                    in_w,
+                    in_c,
+                    out_c,
+                    kernel,
+                    stride,
+                    dilation,
+                    pad,
+                    out_h,
+                    out_w,
+                    groups,
+                })
+            }
             _ => None,
         }
     }

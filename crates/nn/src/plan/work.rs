@@ -34,7 +34,10 @@ impl Plan {
     }
 
     fn forward_work(&self, step: &Step) -> usize {
-        let outputs = self.program().size(step.output);
+        let outputs = match (&step.op, self.program().shapes[step.output].last()) {
+            (Op::Conv2d { pool: Some([height, width]), .. }, Some(filters)) => height * width * filters,
+            _ => self.program().size(step.output),
+        };
         let Some(kernel) = step.weights.first() else { return 0 };
         let each = match step.op {
             // Every output is a sum over all of a kernel but its last axis, the filters or units.

@@ -23,6 +23,9 @@ const DEPTH: usize = 256;
 /// written some cache lines at a time, and a block's products still fit the second-level cache.
 const GROUP: usize = 4;
 
+/// Side of the windows that outputs are pooled in.
+const POOL: usize = 2;
+
 /// One convolution: its tiles, and what they read.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Convolution {
@@ -41,6 +44,8 @@ pub(super) struct Finish<'a> {
     pub(super) relu: bool,
     /// Whether they are zero where what they are written over is not above zero.
     pub(super) where_positive: bool,
+    /// Whether the greatest of each 2x2 of them is written alone.
+    pub(super) pool: bool,
 }
 
 /// How a convolution is cut into tasks, each a block of tiles and a range of panels.
@@ -99,7 +104,8 @@ impl Convolution {
         let tasks = self.tasks(rayon::current_num_threads());
         let images = Images { values: x, size: self.from_size, channels: self.filters.from };
         assert_eq!(x.len(), self.tiles.images * self.from_size.iter().product::<usize>() * self.filters.from);
-        assert_eq!(y.len(), self.tiles.images * self.tiles.size.iter().product::<usize>() * self.filters.to);
+        let size = self.tiles.size.map(|size| if finish.pool { size / POOL } else { size });
+        assert_eq!(y.len(), self.tiles.images * size.iter().product::<usize>() * self.filters.to);
         assert_eq!(points.len(), self.filters.len());
         assert!(scratch.len() >= tasks.scratch_len(), "scratch of {} values is too short", scratch.len());
         let y = Shared::new(y);
@@ -170,7 +176,11 @@ impl Kernel for Task<'_> {
                     let channel = first * columns::<S>() + vector * S::LANES;
                     if channel < output.channels {
                         let products = &products[vector * S::LANES..];
-                        output.write(simd, convolution.tiles.place(tile), channel, products, tasks.product_point());
+                        let (place, point) = (convolution.tiles.place(tile), tasks.product_point());
+                        match finish.pool {
+                            true => output.write_pooled(simd, place, channel, products, point),
+                            false => output.write(simd, place, channel, products, point),
+                        }
                     }
                 }
             }
@@ -236,11 +246,7 @@ impl Output<'_> {
         let ([height, width], count) = (self.size, S::LANES.min(self.channels - channel));
         let (rows, columns) = (OUTPUT.min(height - place.top), OUTPUT.min(width - place.left));
         assert!(products.len() >= (POINTS - 1) * point + S::LANES);
-        let bias = match self.finish.bias {
-            // SAFETY: there is a bias for every channel, and `count` channels from this one on.
-            Some(bias) => unsafe { simd.load_first(count, bias.as_ptr().add(channel)) },
-            None => simd.splat(0.0),
-        };
+        let bias = self.bias(simd, channel);
         let whole = rows == OUTPUT && columns == OUTPUT && count == S::LANES;
         let start = ((place.image * height + place.top) * width + place.left) * self.channels + channel;
         transform::square(
@@ -265,6 +271,50 @@ impl Output<'_> {
 }
 
 impl Output<'_> {
+    /// As [`write`](Self::write), the greatest of each 2x2 outputs alone. Bias and ReLU change no order, so they come after.
+    #[inline(always)]
+    fn write_pooled<S: Simd>(&self, simd: S, place: Place, channel: usize, products: &[f32], point: usize) {
+        let count = S::LANES.min(self.channels - channel);
+        assert!(products.len() >= (POINTS - 1) * point + S::LANES);
+        let mut pooled = [[simd.splat(0.0); OUTPUT / POOL]; OUTPUT / POOL];
+        transform::square(
+            simd,
+            #[inline(always)]
+            // SAFETY: the assertion above.
+            |i, j| unsafe { simd.load(products.as_ptr().add((i * INPUT + j) * point)) },
+            #[inline(always)]
+            |m| transform::output(simd, m),
+            #[inline(always)]
+            |i, j, x| {
+                let greatest = &mut pooled[i / POOL][j / POOL];
+                *greatest = if i % POOL == 0 && j % POOL == 0 { x } else { simd.max(*greatest, x) };
+            },
+        );
+        let (bias, [height, width]) = (self.bias(simd, channel), self.size.map(|size| size / POOL));
+        let (top, left) = (place.top / POOL, place.left / POOL);
+        for (i, row) in pooled.into_iter().enumerate() {
+            for (j, x) in row.into_iter().enumerate() {
+                if top + i < height && left + j < width {
+                    let x = simd.add(x, bias);
+                    let x = if self.finish.relu { simd.relu(x) } else { x };
+                    let at = ((place.image * height + top + i) * width + left + j) * self.channels + channel;
+                    // SAFETY: these pixels and channels exist, and are this task's alone.
+                    unsafe { self.store(simd, count, at, x) }
+                }
+            }
+        }
+    }
+
+    /// The bias of a vector of channels.
+    #[inline(always)]
+    fn bias<S: Simd>(&self, simd: S, channel: usize) -> S::Vector {
+        match self.finish.bias {
+            // SAFETY: there is a bias for every channel, and as many channels from this one on.
+            Some(bias) => unsafe { simd.load_first(self.channels - channel, bias.as_ptr().add(channel)) },
+            None => simd.splat(0.0),
+        }
+    }
+
     /// Writes `count` values at most.
     ///
     /// # Safety
@@ -286,6 +336,6 @@ impl Output<'_> {
 impl<'a> Finish<'a> {
     /// What can be done in registers; the caller applies any other activation to the outputs.
     pub(super) fn new(bias: Option<&'a [f32]>, activation: Activation) -> Self {
-        Self { bias, relu: activation == Activation::Relu, where_positive: false }
+        Self { bias, relu: activation == Activation::Relu, where_positive: false, pool: false }
     }
 }
