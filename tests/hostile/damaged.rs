@@ -1,4 +1,4 @@
-//! Small files of every format cut short at every length, and with a bit flipped at every position.
+//! Small files of every format cut short at every length, and with every one of their bits flipped.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -22,18 +22,19 @@ fn cut(name: &str) {
     }
 }
 
-/// Reads the file with a bit of each byte flipped, one byte at a time; gives how many were refused, and how many there were.
+/// Reads the file with each of its bits flipped, one at a time; gives how many were refused, and how many there were.
 fn flip(name: &str) -> (usize, usize) {
     let reader = reader(name);
     let mut bytes = smallest(reader);
+    let bits = bytes.len() * 8;
     let mut refused = 0;
-    for at in 0..bytes.len() {
+    for at in 0..bits {
         let bit = 1 << (at % 8);
-        bytes[at] ^= bit;
+        bytes[at / 8] ^= bit;
         refused += usize::from(!reader.check(&bytes));
-        bytes[at] ^= bit;
+        bytes[at / 8] ^= bit;
     }
-    (refused, bytes.len())
+    (refused, bits)
 }
 
 macro_rules! damaged {
@@ -45,7 +46,7 @@ macro_rules! damaged {
             })*
         }
 
-        mod a_bit_flipped_at_every_position {
+        mod every_bit_flipped {
             $(#[test]
             fn $name() {
                 let (refused, all) = super::flip(stringify!($name));
