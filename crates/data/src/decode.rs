@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::Cursor;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use engraft_nn::{Error, Result};
@@ -10,7 +11,7 @@ use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Li
 
 use crate::complete::{is_complete, most_pixels};
 use crate::file::{Problem, read};
-use crate::jpeg;
+use crate::{jpeg, png};
 
 /// The most pixels a photo may declare, 178 megapixels: the size at which Pillow, too, takes an image for a
 /// decompression bomb.
@@ -59,8 +60,10 @@ pub fn decode_bytes(bytes: &[u8], place: impl fmt::Display) -> Result<Pixels> {
 /// `bytes` decoded, upright and opaque.
 pub(crate) fn pixels(bytes: &[u8]) -> std::result::Result<Pixels, Problem> {
     let format = sniff(bytes)?;
-    if format == ImageFormat::Jpeg {
-        jpeg::check_kind(bytes)?;
+    match format {
+        ImageFormat::Jpeg => jpeg::check_kind(bytes)?,
+        ImageFormat::Png => png::check_palette(bytes)?,
+        _ => {}
     }
     let damaged = |error: ImageError| format!("damaged {}: {error}", name(format));
     let mut decoder = ImageReader::with_format(Cursor::new(bytes), format);
@@ -86,7 +89,10 @@ pub(crate) fn pixels(bytes: &[u8]) -> std::result::Result<Pixels, Problem> {
     let through_libjpeg = if format == ImageFormat::Jpeg { jpeg::decode(bytes, (width, height))? } else { None };
     let mut image = match through_libjpeg {
         Some(image) => DynamicImage::ImageRgb8(image),
-        None => DynamicImage::from_decoder(decoder).map_err(damaged)?,
+        // A decoder's own mistake costs a photo, not the run.
+        None => catch_unwind(AssertUnwindSafe(|| DynamicImage::from_decoder(decoder)))
+            .map_err(|_| format!("damaged {}: its decoder gave up; save it anew", name(format)))?
+            .map_err(damaged)?,
     };
     image.apply_orientation(orientation);
     let (width, height) = (image.width() as usize, image.height() as usize);

@@ -25,6 +25,7 @@ mod folder;
 mod jpeg;
 mod listing;
 mod photos;
+mod png;
 mod resize;
 mod screen;
 mod split;

@@ -112,18 +112,30 @@ def others():
     Image.new("RGB", (1, 1), RED).save("one_pixel.png")
 
 
-def bomb():
-    """A PNG header that declares 60000 x 60000 pixels, without them."""
+def png(name, size, kind, pixels, palette=None):
+    """A PNG of `kind` (2: colours, 3: numbers of colours in a palette), 8 bits a value, whose rows are `pixels`."""
     def chunk(kind, data):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    header = struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0)
-    content = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
-    open("bomb.png", "wb").write(b"\x89PNG\r\n\x1a\n" + content)
+    content = chunk(b"IHDR", struct.pack(">IIBBBBB", *size, 8, kind, 0, 0, 0))
+    content += b"" if palette is None else chunk(b"PLTE", palette)
+    content += chunk(b"IDAT", zlib.compress(pixels)) + chunk(b"IEND", b"")
+    open(name, "wb").write(b"\x89PNG\r\n\x1a\n" + content)
+
+
+def bomb():
+    """A PNG header that declares 60000 x 60000 pixels, without them."""
+    png("bomb.png", (60000, 60000), 2, bytes(1000))
+
+
+def palettes():
+    """PNGs of one pixel, the first colour of palettes that no PNG may have."""
+    for name, length in [("palette_empty", 0), ("palette_of_parts", 109), ("palette_of_257", 3 * 257)]:
+        png(f"{name}.png", (1, 1), 3, bytes(2), bytes(length))
 
 
 if __name__ == "__main__":
-    for write in (oriented, jpegs, exact, pngs, moving, others, bomb):
+    for write in (oriented, jpegs, exact, pngs, moving, others, bomb, palettes):
         write()
     for name in ["orientation_1.jpg", "grey.jpg", "progressive.jpg", "cmyk.jpg", "ycck.jpg", "animated.gif", "palette.bmp", "lossy.webp"]:
         corners(name)
