@@ -86,7 +86,7 @@ fn to_text(contents: &Contents, classes: &[String]) -> String {
     let rows: Vec<[String; 4]> = match &contents.layers[..] {
         [] => {
             let row = |array: &ArrayInfo| {
-                let numbers = thousands(array.shape.iter().product());
+                let numbers = thousands(array.count());
                 [array.name.clone(), array.kind.clone(), shape(&array.shape), numbers]
             };
             contents.arrays.iter().map(row).collect()

@@ -83,6 +83,13 @@ pub struct ArrayInfo {
     pub kind: String,
 }
 
+impl ArrayInfo {
+    /// How many numbers it holds; at most `usize::MAX`, whatever its shape claims.
+    pub fn count(&self) -> usize {
+        if self.shape.contains(&0) { 0 } else { self.shape.iter().copied().fold(1, usize::saturating_mul) }
+    }
+}
+
 impl Contents {
     /// The arrays but for an optimizer's.
     pub fn weights(&self) -> impl Iterator<Item = &ArrayInfo> {
@@ -91,7 +98,7 @@ impl Contents {
 
     /// How many numbers the weights hold.
     pub fn parameters(&self) -> usize {
-        self.weights().map(|array| array.shape.iter().product::<usize>()).fold(0, usize::saturating_add)
+        self.weights().map(ArrayInfo::count).fold(0, usize::saturating_add)
     }
 }
 

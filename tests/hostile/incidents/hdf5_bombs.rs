@@ -12,6 +12,15 @@ fn declared_sizes_are_counted_before_anything_is_allocated() {
     }
 }
 
+/// Nothing, of a shape whose first axes alone can't be multiplied.
+#[test]
+fn an_empty_dataset_may_not_overflow() {
+    let file = H5File::open(&data("overflowing_nothing.h5")).unwrap();
+    let expected = "`nothing`: damaged or unsupported: shape [1099511627776, 1099511627776, 0] is too large";
+    refused(|| file.read_f32("nothing"), &[expected]);
+    refused(|| file.read_i64("nothing"), &[expected]);
+}
+
 /// None of them is too large alone.
 #[test]
 fn the_budget_is_that_of_the_whole_file() {

@@ -261,6 +261,10 @@ impl H5File {
     fn admit(&self, path: &str, dataset: &Dataset, width: usize) -> Result<Vec<usize>, H5Error> {
         let shape = shape_of(path, dataset)?;
         self.budget.admit(path, dataset, width as u64, self.file.file_size())?;
+        // An axis of 0 makes nothing of the others, but they may have been multiplied by then.
+        let bytes = shape.iter().try_fold(width, |bytes, &n| bytes.checked_mul(n.max(1)));
+        let too_large = || H5Error::Damaged { path: path.to_owned(), reason: format!("shape {shape:?} is too large") };
+        bytes.ok_or_else(too_large)?;
         Ok(shape)
     }
 
