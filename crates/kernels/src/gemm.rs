@@ -1,14 +1,15 @@
 //! General matrix multiplication, the work inside dense and convolution layers.
 
+mod finish;
 mod multiply;
 mod packed;
 mod streamed;
 mod turned;
 
-use crate::Activation;
 use crate::chunks::check_len;
 use crate::simd::Isa;
 use crate::tiles::{Tile, Tiles};
+pub(crate) use finish::finish_tile;
 use multiply::Operands;
 
 /// A matrix read through strides: element (i, j) is `data[i * row_stride + j * col_stride]`.
@@ -40,7 +41,7 @@ impl<'a> Matrix<'a> {
     }
 
     /// The transpose.
-    fn turned(self) -> Self {
+    pub(crate) fn turned(self) -> Self {
         Self { data: self.data, row_stride: self.col_stride, col_stride: self.row_stride }
     }
 
@@ -114,18 +115,6 @@ pub(crate) fn gemm_tile(k: usize, a: Matrix, b: Matrix, accumulate: bool, tile: 
     }
     if m > 0 && n > 0 && k > 0 {
         multiply::run(Isa::current(), Operands { k, a, b, accumulate, tile });
-    }
-}
-
-/// Adds `bias` (one value for each column of the whole matrix) and applies `activation` to a tile.
-pub(crate) fn finish_tile(bias: Option<&[f32]>, activation: Activation, tile: &mut Tile) {
-    let columns = tile.columns.clone();
-    for row in 0..tile.rows.len() {
-        let row = tile.row(row);
-        if let Some(bias) = bias {
-            row.iter_mut().zip(&bias[columns.clone()]).for_each(|(y, bias)| *y += bias);
-        }
-        activation.apply_serial(row);
     }
 }
 

@@ -3,6 +3,7 @@
 mod im2col;
 mod patches;
 mod shape;
+mod strips;
 mod winograd;
 
 pub use shape::Conv2dShape;
@@ -12,6 +13,7 @@ use crate::aligned::AlignedVec;
 use crate::chunks::check_len;
 use crate::simd::Isa;
 use im2col::Im2col;
+use strips::Strips;
 use winograd::{After, Winograd};
 
 /// A convolution of one shape, with the algorithm that suits it.
@@ -50,16 +52,29 @@ pub struct PreparedKernel(AlignedVec);
 enum Algorithm {
     /// Patches of pixels times the kernel as a matrix, for every shape.
     Im2col(Box<Im2col>),
+    /// The same with patches that overlap in memory, for images with few channels.
+    Strips(Box<Strips>),
     /// Products at the points of a transform, for 3x3 of stride 1.
     Winograd(Winograd),
 }
 
 /// The one place that chooses between algorithms.
 fn choose(isa: Isa, shape: Conv2dShape) -> Algorithm {
-    match prefers_winograd(&shape) {
-        true => Algorithm::Winograd(Winograd::new(isa, shape)),
-        false => Algorithm::Im2col(Box::new(Im2col::new(shape))),
+    if prefers_winograd(&shape) {
+        Algorithm::Winograd(Winograd::new(isa, shape))
+    } else if prefers_strips(&shape) {
+        Algorithm::Strips(Box::new(Strips::new(shape)))
+    } else {
+        Algorithm::Im2col(Box::new(Im2col::new(shape)))
     }
+}
+
+fn prefers_strips(shape: &Conv2dShape) -> bool {
+    // With more channels gathering costs little.
+    const MOST_CHANNELS: usize = 7;
+    // Every row of outputs is a product of its own.
+    const LEAST_OUTPUTS: usize = 12;
+    Strips::can(shape) && shape.kernel[1] > 1 && shape.in_c <= MOST_CHANNELS && shape.out_w >= LEAST_OUTPUTS
 }
 
 fn prefers_winograd(shape: &Conv2dShape) -> bool {
@@ -129,10 +144,11 @@ impl Conv2d {
         if self.pool { batch * (out_h / 2) * (out_w / 2) * out_c } else { self.shape.y_len() }
     }
 
-    /// The name of the algorithm that computes it: `im2col` or `winograd`.
+    /// The name of the algorithm that computes it: `im2col`, `strips` or `winograd`.
     pub fn algorithm(&self) -> &'static str {
         match self.algorithm {
             Algorithm::Im2col(_) => "im2col",
+            Algorithm::Strips(_) => "strips",
             Algorithm::Winograd(_) => "winograd",
         }
     }
@@ -141,6 +157,7 @@ impl Conv2d {
     pub fn scratch_len(&self) -> usize {
         match &self.algorithm {
             Algorithm::Im2col(im2col) => im2col.scratch_len(rayon::current_num_threads()),
+            Algorithm::Strips(strips) => strips.scratch_len(rayon::current_num_threads()),
             Algorithm::Winograd(winograd) => winograd.scratch_len(rayon::current_num_threads()),
         }
     }
@@ -163,6 +180,7 @@ impl Conv2d {
         }
         match &self.algorithm {
             Algorithm::Im2col(im2col) => im2col.forward(x, w, bias, activation, y, scratch),
+            Algorithm::Strips(strips) => strips.forward(x, w, bias, activation, y, scratch),
             Algorithm::Winograd(winograd) => {
                 winograd.forward(x, w, After { bias, activation, pool: self.pool }, y, scratch);
             }
@@ -172,7 +190,7 @@ impl Conv2d {
     /// How many values [`prepare`](Self::prepare) makes of the kernel; 0 where the algorithm takes it as it is.
     pub fn prepared_len(&self) -> usize {
         match &self.algorithm {
-            Algorithm::Im2col(_) => 0,
+            Algorithm::Im2col(_) | Algorithm::Strips(_) => 0,
             Algorithm::Winograd(winograd) => winograd.prepared_len(),
         }
     }
@@ -196,7 +214,7 @@ impl Conv2d {
     pub fn prepare(&self, w: &[f32]) -> Option<PreparedKernel> {
         check_len("kernel", w, self.shape.w_len());
         match &self.algorithm {
-            Algorithm::Im2col(_) => None,
+            Algorithm::Im2col(_) | Algorithm::Strips(_) => None,
             Algorithm::Winograd(winograd) => Some(PreparedKernel(winograd.prepare(w))),
         }
     }
@@ -218,7 +236,7 @@ impl Conv2d {
         check_len("input", x, self.shape.x_len());
         check_len("output", y, self.output_len());
         match &self.algorithm {
-            Algorithm::Im2col(_) => panic!("a kernel of {:?} is not prepared", self.shape),
+            Algorithm::Im2col(_) | Algorithm::Strips(_) => panic!("a kernel of {:?} is not prepared", self.shape),
             Algorithm::Winograd(winograd) => {
                 winograd.forward_prepared(x, &kernel.0, After { bias, activation, pool: self.pool }, y, scratch);
             }
@@ -230,6 +248,7 @@ impl Conv2d {
         self.check(dx, w, dy);
         match &self.algorithm {
             Algorithm::Im2col(im2col) => im2col.input_gradient(dy, w, dx, scratch),
+            Algorithm::Strips(strips) => strips.input_gradient(dy, w, dx, scratch),
             Algorithm::Winograd(winograd) => winograd.input_gradient(dy, w, false, dx, scratch),
         }
     }
@@ -258,7 +277,9 @@ impl Conv2d {
     pub fn replace_input(&self, dy: &[f32], w: &[f32], relu: bool, x: &mut [f32], scratch: &mut [f32]) {
         self.check(x, w, dy);
         match &self.algorithm {
-            Algorithm::Im2col(_) => panic!("a gradient by the input of {:?} can't replace it", self.shape),
+            Algorithm::Im2col(_) | Algorithm::Strips(_) => {
+                panic!("a gradient by the input of {:?} can't replace it", self.shape)
+            }
             Algorithm::Winograd(winograd) => winograd.input_gradient(dy, w, relu, x, scratch),
         }
     }
@@ -268,6 +289,7 @@ impl Conv2d {
         self.check(x, dw, dy);
         match &self.algorithm {
             Algorithm::Im2col(im2col) => im2col.kernel_gradient(x, dy, dw, scratch),
+            Algorithm::Strips(strips) => strips.kernel_gradient(x, dy, dw, scratch),
             Algorithm::Winograd(winograd) => winograd.kernel_gradient(x, dy, dw, scratch),
         }
     }
@@ -343,6 +365,10 @@ mod tests {
     /// A convolution by every algorithm that can do it, on every instruction set of this CPU.
     fn every_way(shape: Conv2dShape) -> Vec<(String, Conv2d)> {
         let mut ways = vec![("im2col".into(), Conv2d::by_im2col(shape))];
+        if Strips::can(&shape) {
+            let algorithm = Algorithm::Strips(Box::new(Strips::new(shape)));
+            ways.push(("strips".into(), Conv2d { shape, algorithm, pool: false }));
+        }
         if Winograd::can(&shape) {
             ways.extend(Isa::tested().map(|isa| {
                 let algorithm = Algorithm::Winograd(Winograd::new(isa, shape));
@@ -376,7 +402,7 @@ mod tests {
                 let (mut y, mut scratch) = (vec![f32::NAN; shape.y_len()], vec![f32::NAN; conv.scratch_len()]);
                 conv.forward(&x, &w, Some(&bias), Activation::Relu, &mut y, &mut scratch);
                 match way.as_str() {
-                    "im2col" => assert!(y == to_f32(&expected), "{shape:?}"),
+                    "im2col" | "strips" => assert!(y == to_f32(&expected), "{way} {shape:?}"),
                     _ => assert!(relative_error(&y, &expected) < TOLERANCE, "{way} {shape:?}"),
                 }
                 if let Some(prepared) = conv.prepare(&w) {
@@ -404,7 +430,7 @@ mod tests {
                 out_h: shape.out_h / 2,
                 out_w: shape.out_w / 2,
             };
-            for (way, conv) in every_way(shape).into_iter().filter(|(way, _)| way != "im2col") {
+            for (way, conv) in every_way(shape).into_iter().filter(|(way, _)| way.starts_with("winograd")) {
                 let (mut y, mut scratch) = (vec![f32::NAN; shape.y_len()], vec![f32::NAN; conv.scratch_len()]);
                 conv.forward(&x, &w, Some(&bias), Activation::Relu, &mut y, &mut scratch);
                 let conv = conv.pooled();
@@ -427,9 +453,9 @@ mod tests {
                 let (mut dx, mut dw) = (vec![f32::NAN; shape.x_len()], vec![f32::NAN; shape.w_len()]);
                 conv.input_gradient(&dy, &w, &mut dx, &mut scratch);
                 conv.kernel_gradient(&x, &dy, &mut dw, &mut scratch);
-                if way == "im2col" {
-                    assert!(dx == to_f32(&by_input), "dx of {shape:?}");
-                    assert!(dw == to_f32(&by_kernel), "dw of {shape:?}");
+                if ["im2col", "strips"].contains(&way.as_str()) {
+                    assert!(dx == to_f32(&by_input), "{way}: dx of {shape:?}");
+                    assert!(dw == to_f32(&by_kernel), "{way}: dw of {shape:?}");
                 } else {
                     assert!(relative_error(&dx, &by_input) < TOLERANCE, "{way}: dx of {shape:?}");
                     let mut replaced = x.clone();

@@ -12,7 +12,7 @@ use super::tiles::{Images, Place, Tiles};
 use super::transform::{self, INPUT, OUTPUT, POINTS};
 use crate::Activation;
 use crate::aligned::{LINE, aligned, odd_lines};
-use crate::microkernel::{Product, Right, Rows, columns, multiply};
+use crate::microkernel::{MAX_ROWS, Product, Right, Rows, columns, multiply};
 use crate::shared::Shared;
 use crate::simd::{Isa, Kernel, Simd, VECTORS};
 
@@ -81,9 +81,10 @@ impl Convolution {
     /// transformed inputs would not stay in the last-level cache. Where blocks are too few for the threads, panels are divided
     /// too: transforming the same inputs again costs little where there are many panels. A smaller batch never needs more scratch.
     fn tasks(&self, threads: usize) -> Tasks {
-        const TILES: [usize; 2] = [24, 72];
+        const TILES: [usize; 2] = [36, 48];
         let count = self.tiles.count();
-        let tiles = (self.filters.from / 8).clamp(TILES[0], TILES[1]).min(count).max(1);
+        // Multiples of what is multiplied at a time: a few rows left over take nearly as long as many.
+        let tiles = (self.filters.from / 8).clamp(TILES[0], TILES[1]).next_multiple_of(MAX_ROWS).min(count).max(1);
         let blocks = count.div_ceil(tiles).max(1);
         let panels = self.filters.panels();
         let ranges = if blocks >= 2 * threads { 1 } else { panels.min((2 * threads).div_ceil(blocks)) };

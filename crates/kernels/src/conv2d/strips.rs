@@ -1,0 +1,165 @@
+//! Convolutions of images with few channels, whose patches are so short that gathering each takes longer than its products.
+//!
+//! The image rows under a row of outputs, laid side by side column by column, are a *strip* `[columns, kernel rows, channels]`.
+//! Its patches overlap: the one of each output begins a stride of columns after the one before it. So a strip is the matrix of
+//! patches as it lies, written once instead of once for each column of the kernel. Taps come in another order than the
+//! kernel's, column by column, so the kernel is brought into that order, and its gradient back.
+
+use std::ops::Range;
+
+use super::Conv2dShape;
+use super::im2col::Im2col;
+use crate::Activation;
+use crate::gemm::{Matrix, finish_tile, gemm_tile};
+use crate::tiles::Tiles;
+
+/// Outputs and channels that one task computes: so few that they are still in the first-level cache when bias and activation
+/// follow.
+const OUTPUTS: usize = 64;
+const CHANNELS: usize = 64;
+
+/// Sums of the kernel's gradient, each over as many rows of outputs.
+const PARTS: usize = 16;
+
+#[derive(Clone, Debug)]
+pub(super) struct Strips {
+    shape: Conv2dShape,
+    /// Takes the gradient by the input, which has many channels to read.
+    im2col: Im2col,
+}
+
+impl Strips {
+    /// Whether the patches of a row of outputs overlap as a strip's do.
+    pub(super) fn can(shape: &Conv2dShape) -> bool {
+        shape.groups == 1 && shape.dilation[1] == 1
+    }
+
+    pub(super) fn new(shape: Conv2dShape) -> Self {
+        Self { shape, im2col: Im2col::new(shape) }
+    }
+
+    pub(super) fn scratch_len(&self, threads: usize) -> usize {
+        let forward = self.shape.w_len() + threads * self.strip_len(self.outputs());
+        let kernel_gradient = PARTS * self.shape.w_len() + threads * self.strip_len(self.shape.out_w);
+        self.im2col.scratch_len(threads).max(forward).max(kernel_gradient)
+    }
+
+    pub(super) fn forward(
+        &self,
+        x: &[f32],
+        w: &[f32],
+        bias: Option<&[f32]>,
+        activation: Activation,
+        y: &mut [f32],
+        scratch: &mut [f32],
+    ) {
+        let Conv2dShape { batch, out_h, out_w, out_c, .. } = self.shape;
+        let (turned, scratch) = scratch.split_at_mut(self.shape.w_len());
+        self.taps().for_each(|[row, column]| turned[column].copy_from_slice(&w[row]));
+        let kernel = Matrix::row_major(turned, out_c);
+        let tiles = Tiles::new(y, batch * out_h, [out_w, out_c], [self.outputs(), CHANNELS]);
+        tiles.for_each_with(scratch, self.strip_len(self.outputs()), |mut tile, strip| {
+            let patches = self.patches(x, tile.layer, tile.rows.clone(), strip);
+            gemm_tile(self.depth(), patches, kernel.skip(0, tile.columns.start), false, &mut tile);
+            finish_tile(bias, activation, &mut tile);
+        });
+    }
+
+    pub(super) fn input_gradient(&self, dy: &[f32], w: &[f32], dx: &mut [f32], scratch: &mut [f32]) {
+        self.im2col.input_gradient(dy, w, dx, scratch);
+    }
+
+    pub(super) fn kernel_gradient(&self, x: &[f32], dy: &[f32], dw: &mut [f32], scratch: &mut [f32]) {
+        let Conv2dShape { batch, out_h, out_w, out_c, .. } = self.shape;
+        let (rows, length) = (batch * out_h, self.shape.w_len());
+        let part = rows.div_ceil(PARTS);
+        let (sums, scratch) = scratch.split_at_mut(PARTS * length);
+        let size = [self.depth(), out_c];
+        Tiles::new(sums, PARTS, size, size).for_each_with(scratch, self.strip_len(out_w), |mut tile, strip| {
+            (0..tile.rows.len()).for_each(|row| tile.row(row).fill(0.0));
+            for row in (tile.layer * part..rows).take(part) {
+                let patches = self.patches(x, row, 0..out_w, strip);
+                let dy = Matrix::row_major(&dy[row * out_w * out_c..], out_c);
+                gemm_tile(out_w, patches.turned(), dy, true, &mut tile);
+            }
+        });
+        dw.fill(0.0);
+        for sum in sums.chunks_exact(length) {
+            self.taps().for_each(|[row, column]| dw[row].iter_mut().zip(&sum[column]).for_each(|(dw, sum)| *dw += sum));
+        }
+    }
+
+    /// Where each tap's part of the kernel stands: in the kernel, which goes row by row, and in the order of strips.
+    fn taps(&self) -> impl Iterator<Item = [Range<usize>; 2]> {
+        let Conv2dShape { kernel: [height, width], in_c, out_c, .. } = self.shape;
+        let part = move |tap: usize| tap * in_c * out_c..(tap + 1) * in_c * out_c;
+        (0..height * width).map(move |tap| [part(tap), part(tap % width * height + tap / width)])
+    }
+
+    /// Values of a patch.
+    fn depth(&self) -> usize {
+        self.shape.kernel[1] * self.column()
+    }
+
+    /// Values of a strip's column.
+    fn column(&self) -> usize {
+        self.shape.kernel[0] * self.shape.in_c
+    }
+
+    /// Outputs of a task.
+    fn outputs(&self) -> usize {
+        self.shape.out_w.min(OUTPUTS)
+    }
+
+    /// Values of a strip for as many outputs.
+    fn strip_len(&self, outputs: usize) -> usize {
+        self.columns(&(0..outputs)).len() * self.column()
+    }
+
+    /// Columns that outputs read, counted from the first of the padding.
+    fn columns(&self, outputs: &Range<usize>) -> Range<usize> {
+        let first = |output: usize| output * self.shape.stride[1];
+        first(outputs.start)..first(outputs.end).saturating_sub(self.shape.stride[1]) + self.shape.kernel[1]
+    }
+
+    /// The patches of some `outputs` of a row, counted over all images, by way of `strip`.
+    fn patches<'a>(&self, x: &[f32], row: usize, outputs: Range<usize>, strip: &'a mut [f32]) -> Matrix<'a> {
+        let Conv2dShape { in_h, in_w, in_c, kernel, stride, dilation, pad, out_h, .. } = self.shape;
+        let (columns, column) = (self.columns(&outputs), self.column());
+        let strip = &mut strip[..columns.len() * column];
+        let image = &x[row / out_h * in_h * in_w * in_c..][..in_h * in_w * in_c];
+        for tap in 0..kernel[0] {
+            let from = (row % out_h * stride[0] + tap * dilation[0]).checked_sub(pad[0]).filter(|&y| y < in_h);
+            let from = from.map_or(&[][..], |y| &image[y * in_w * in_c..][..in_w * in_c]);
+            // Columns of the padding, or all of a row outside the image, are zeros.
+            let inside = |x: usize| x.clamp(pad[1], pad[1] + from.len() / in_c).clamp(columns.start, columns.end);
+            let inside = inside(columns.start)..inside(columns.end);
+            let start = |x: usize| (x - columns.start) * column;
+            let mut zeros = |columns: Range<usize>| {
+                let to = strip[start(columns.start)..start(columns.end)].chunks_exact_mut(column);
+                to.for_each(|to| to[tap * in_c..][..in_c].fill(0.0));
+            };
+            zeros(columns.start..inside.start);
+            zeros(inside.end..columns.end);
+            if !inside.is_empty() {
+                let from = &from[(inside.start - pad[1]) * in_c..(inside.end - pad[1]) * in_c];
+                let to = strip[start(inside.start)..start(inside.end)].chunks_exact_mut(column);
+                match in_c {
+                    // The colours of a photo, as so many values known when compiling.
+                    3 => copy_columns::<3>(from, to, tap),
+                    _ => from.chunks_exact(in_c).zip(to).for_each(|(from, to)| {
+                        to[tap * in_c..][..in_c].copy_from_slice(from);
+                    }),
+                }
+            }
+        }
+        Matrix { data: strip, row_stride: stride[1] * column, col_stride: 1 }
+    }
+}
+
+/// Copies pixels of `C` channels to row `tap` of the columns.
+fn copy_columns<'a, const C: usize>(from: &[f32], to: impl Iterator<Item = &'a mut [f32]>, tap: usize) {
+    for (from, to) in from.as_chunks::<C>().0.iter().zip(to) {
+        to[tap * C..][..C].copy_from_slice(from);
+    }
+}

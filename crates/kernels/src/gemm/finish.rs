@@ -1,0 +1,87 @@
+//! What comes after a product: bias and activation, of a tile that is still in cache.
+
+#![expect(unsafe_code, reason = "whole vectors are loaded and stored")]
+
+use crate::Activation;
+use crate::simd::{Isa, Kernel, Simd};
+use crate::tiles::Tile;
+
+/// Adds `bias` (one value for each column of the whole matrix) and applies `activation` to a tile.
+pub(crate) fn finish_tile(bias: Option<&[f32]>, activation: Activation, tile: &mut Tile) {
+    let bias = bias.map(|bias| &bias[tile.columns.clone()]);
+    let relu = activation == Activation::Relu;
+    if bias.is_some() || relu {
+        Isa::current().run(BiasAndRelu { bias, relu, tile });
+    }
+    if !relu {
+        (0..tile.rows.len()).for_each(|row| activation.apply_serial(tile.row(row)));
+    }
+}
+
+/// The two that most layers have, in one pass.
+struct BiasAndRelu<'a, 't> {
+    bias: Option<&'a [f32]>,
+    relu: bool,
+    tile: &'a mut Tile<'t>,
+}
+
+impl Kernel for BiasAndRelu<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Self { bias, relu, tile } = self;
+        let width = tile.columns.len();
+        assert!(bias.is_none_or(|bias| bias.len() == width));
+        for row in 0..tile.rows.len() {
+            let row = tile.row(row).as_mut_ptr();
+            let mut column = 0;
+            while column < width {
+                let count = S::LANES.min(width - column);
+                // SAFETY: as many columns are left, of the row and of the bias.
+                unsafe {
+                    let at = row.add(column);
+                    let mut x = simd.load_first(count, at);
+                    if let Some(bias) = bias {
+                        x = simd.add(x, simd.load_first(count, bias.as_ptr().add(column)));
+                    }
+                    simd.store_first(count, if relu { simd.relu(x) } else { x }, at);
+                }
+                column += S::LANES;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bias_and_activation_are_those_of_single_values() {
+        for columns in [1, 7, 8, 9, 16, 37] {
+            let values: Vec<f32> = (0..3 * columns).map(|i| (i % 11) as f32 - 5.0).collect();
+            let bias: Vec<f32> = (0..columns).map(|i| (i % 5) as f32 - 2.5).collect();
+            for activation in [Activation::Linear, Activation::Relu, Activation::Relu6] {
+                for bias in [None, Some(&bias[..])] {
+                    let mut expected: Vec<f32> = values
+                        .iter()
+                        .enumerate()
+                        .map(|(i, x)| x + bias.map_or(0.0, |bias| bias[i % columns]))
+                        .collect();
+                    activation.apply_serial(&mut expected);
+                    let mut y = values.clone();
+                    finish_tile(bias, activation, &mut Tile::whole(3, columns, &mut y));
+                    assert_eq!(y, expected, "{columns} columns, {activation:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_number_stays_so() {
+        let mut y = [f32::NAN, -1.0];
+        finish_tile(Some(&[1.0, 0.5]), Activation::Relu, &mut Tile::whole(1, 2, &mut y));
+        assert!(y[0].is_nan() && y[1] == 0.0);
+    }
+}
