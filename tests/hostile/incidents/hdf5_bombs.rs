@@ -47,3 +47,15 @@ fn a_chunk_longer_than_the_file_makes_no_room_for_itself() {
     let file = H5File::from_bytes(bytes).unwrap();
     refused(|| file.read_f32("chunked"), &[&expected]);
 }
+
+/// Where its values go overflowed.
+#[test]
+fn a_chunk_lies_within_its_dataset() {
+    let mut bytes = std::fs::read(data("many_small_bombs.h5")).unwrap();
+    let node = bytes.windows(5).position(|window| window == b"TREE\x01").unwrap();
+    // After the chunk's size and its filters.
+    bytes[node + 32..node + 40].copy_from_slice(&u64::MAX.to_le_bytes());
+    let file = H5File::from_bytes(bytes).unwrap();
+    let expected = "`chunked`: damaged or unsupported: a chunk at [18446744073709551615] of shape [100]";
+    refused(|| file.read_f32("chunked"), &[expected]);
+}

@@ -51,11 +51,17 @@ impl Budget {
         }
         self.left.set(left - declared);
         if let Layout::Chunked { .. } = layout {
-            // Room for a stored chunk is made before its bytes are found missing.
-            let chunks = dataset.chunks().map_err(damaged)?;
-            if let Some(chunk) = chunks.iter().find(|chunk| chunk.storage_size > file_len) {
-                let reason = format!("a chunk of {} bytes in a file of {file_len}", chunk.storage_size);
-                return Err(H5Error::Damaged { path: path.to_owned(), reason });
+            let shape = dataset.shape().map_err(damaged)?;
+            for chunk in dataset.chunks().map_err(damaged)? {
+                let refused = |reason| Err(H5Error::Damaged { path: path.to_owned(), reason });
+                // Room for a stored chunk is made before its bytes are found missing.
+                if chunk.storage_size > file_len {
+                    return refused(format!("a chunk of {} bytes in a file of {file_len}", chunk.storage_size));
+                }
+                // Where its values go is computed without looking for overflow.
+                if chunk.offset.iter().zip(&shape).any(|(at, len)| at >= len) {
+                    return refused(format!("a chunk at {:?} of shape {shape:?}", chunk.offset));
+                }
             }
         }
         Ok(())
