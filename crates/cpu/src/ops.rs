@@ -1,6 +1,7 @@
 //! What each operation computes, forward and backward.
 
 mod augment;
+pub(crate) mod band;
 mod conv2d;
 mod dense;
 mod depthwise;
@@ -13,7 +14,7 @@ use std::sync::Arc;
 
 use engraft_kernels::Activation;
 use engraft_nn::Shape;
-use engraft_nn::plan::{Op, Plan, Step};
+use engraft_nn::plan::{Op, Plan, Program, Step};
 
 use crate::workspace::Workspace;
 
@@ -38,7 +39,11 @@ pub(crate) struct StepCall<'a> {
 
 impl<'a> StepCall<'a> {
     pub(crate) fn new(plan: &'a Plan, step: &'a Step, samples: usize) -> Self {
-        let shapes = &plan.program().shapes;
+        Self::of_program(plan.program(), step, samples)
+    }
+
+    fn of_program(program: &'a Program, step: &'a Step, samples: usize) -> Self {
+        let shapes = &program.shapes;
         let inputs = step.inputs.iter().map(|&value| &shapes[value]).collect();
         Self { step, inputs, output: &shapes[step.output], samples, first_sample: 0, iteration: 0, statistics: None }
     }

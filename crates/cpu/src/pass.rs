@@ -41,7 +41,13 @@ impl<'a> Pass<'a> {
         if !prefix.is_empty() {
             for first in (0..self.values.samples).step_by(chunk) {
                 let samples = chunk.min(self.values.samples - first);
-                prefix.clone().for_each(|index| self.forward_step(index, first, samples));
+                for index in prefix.clone() {
+                    match plan.band(index) {
+                        Some(band) => self.forward_band(index, band.rows, first, samples),
+                        None if index > 0 && plan.band(index - 1).is_some() => {}
+                        None => self.forward_step(index, first, samples),
+                    }
+                }
             }
         }
         (prefix.end..plan.program().steps.len()).for_each(|index| self.forward_step(index, 0, self.values.samples));
@@ -66,6 +72,23 @@ impl<'a> Pass<'a> {
         ops::forward(&call, &x, &mut buffer[range], self.workspace);
         self.values.buffers.put_back(slot, buffer);
         self.workspace.times[index].forward += began.elapsed();
+    }
+
+    /// Step `index` and the next, some rows at a time.
+    fn forward_band(&mut self, index: usize, rows: usize, first: usize, samples: usize) {
+        let plan = self.values.plan;
+        let calls = [index, index + 1].map(|index| StepCall { samples, first_sample: first, ..self.call(index) });
+        let [between, y] = [&calls[0], &calls[1]].map(|call| call.step.output);
+        let slots = [between, y].map(|value| plan.slot(value).expect("every value but an input has a slot"));
+        let [mut rows_between, mut buffer] = slots.map(|slot| self.values.buffers.take(slot));
+        let x = self.values.inputs_of_samples(calls[0].step, first, samples);
+        let y = &mut buffer[self.values.range(y, first, samples)];
+        let times = ops::band::forward([&calls[0], &calls[1]], rows, x[0], &mut rows_between, y, self.workspace);
+        for (index, time) in [index, index + 1].into_iter().zip(times) {
+            self.workspace.times[index].forward += time;
+        }
+        self.values.buffers.put_back(slots[0], rows_between);
+        self.values.buffers.put_back(slots[1], buffer);
     }
 
     /// Moves the stored statistics of every batch normalisation that used the batch's.

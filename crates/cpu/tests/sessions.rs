@@ -57,6 +57,22 @@ fn a_chunk_draws_what_the_whole_batch_draws() {
 }
 
 #[test]
+fn convolutions_in_bands_give_the_bits_of_whole_ones() {
+    let x = Input::new([260, 264, 3]);
+    let conv = |filters| Conv2D::new(filters, 3).padding(Padding::Same).activation(Relu);
+    let between = conv(32).call(&Rescaling::new(0.5).call(&x).unwrap()).unwrap();
+    let y = MaxPooling2D::new(2).call(&conv(9).call(&between).unwrap()).unwrap();
+    let in_bands = Plan::predict(&Model::new(&x, &y).unwrap(), 3).unwrap();
+    // What is wanted is made as a whole.
+    let whole = Plan::predict(&Model::new(&x, [&between, &y]).unwrap(), 3).unwrap();
+    let banded = |plan: &Plan| (0..plan.program().steps.len()).any(|step| plan.band(step).is_some());
+    assert!(banded(&in_bands) && !banded(&whole));
+    let photos = random(&[3, 260, 264, 3], 1);
+    let y = session(whole).predict(&[&photos]).unwrap().remove(1);
+    assert_eq!(session(in_bands).predict(&[&photos]).unwrap()[0].data(), y.data());
+}
+
+#[test]
 fn a_batch_smaller_than_the_plan_s_is_as_good() {
     let model = randomly_changed(0);
     let (x, y) = (random(&[7, 6, 5, 12], 2), targets(7));

@@ -4,6 +4,7 @@
 //! flat list of operations, and a [`Plan`] decides before anything runs: which steps nothing is differentiated or saved
 //! for, which of those run a few samples at a time, which values share a buffer, and how much memory that takes.
 
+mod bands;
 mod buffers;
 mod joining;
 mod lifetimes;
@@ -13,6 +14,7 @@ mod op;
 mod program;
 mod work;
 
+pub use bands::Band;
 pub use buffers::Slot;
 pub use lowering::Lowering;
 pub use memory::Memory;
@@ -68,6 +70,7 @@ pub struct Plan {
     /// Steps at the front that run `chunk` samples at a time: nothing in them is differentiated.
     prefix: usize,
     chunk: usize,
+    bands: Vec<Option<Band>>,
     thrifty: bool,
     differentiated: Vec<bool>,
     layout: Layout,
@@ -133,9 +136,10 @@ impl Plan {
         }
         let differentiated = program.join_pools(differentiated);
         let prefix = program.prefix(&differentiated);
-        let chunk = (CHUNK_BYTES / program.widest_step_bytes(0..prefix).max(1)).clamp(1, batch);
-        let layout = Layout::new(&program, &purpose, &differentiated, prefix, chunk, batch);
-        Ok(Self { program, purpose, head, batch, prefix, chunk, thrifty: false, differentiated, layout })
+        let bands = program.bands(prefix);
+        let chunk = (CHUNK_BYTES / program.widest_step_bytes(&bands[..prefix]).max(1)).clamp(1, batch);
+        let layout = Layout::new(&program, &purpose, &differentiated, &bands, prefix, chunk, batch);
+        Ok(Self { program, purpose, head, batch, prefix, chunk, bands, thrifty: false, differentiated, layout })
     }
 
     /// The same plan with less memory, for some time: its prefix runs one sample at a time, and executors keep nothing that
@@ -152,8 +156,8 @@ impl Plan {
     /// ```
     #[must_use]
     pub fn thrifty(self) -> Self {
-        let Self { program, purpose, differentiated, prefix, batch, .. } = &self;
-        let layout = Layout::new(program, purpose, differentiated, *prefix, 1, *batch);
+        let Self { program, purpose, differentiated, bands, prefix, batch, .. } = &self;
+        let layout = Layout::new(program, purpose, differentiated, bands, *prefix, 1, *batch);
         Self { chunk: 1, thrifty: true, layout, ..self }
     }
 
@@ -191,6 +195,12 @@ impl Plan {
     /// Samples a round of the prefix.
     pub fn chunk(&self) -> usize {
         self.chunk
+    }
+
+    /// Whether step `index` runs together with the next, some rows of an image at a time, and how. Its output then has room for
+    /// [`held`](Band::held) rows.
+    pub fn band(&self, index: usize) -> Option<Band> {
+        self.bands[index]
     }
 
     /// Whether the backward pass goes through step `index`.

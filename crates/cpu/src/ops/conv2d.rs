@@ -8,16 +8,30 @@ use crate::workspace::Workspace;
 
 /// The kernel for this call's shapes.
 pub(super) fn kernel(call: &StepCall<'_>) -> Conv2d {
-    let shape = call.step.op.conv2d_shape(call.samples, call.inputs[0], call.output);
+    of_samples(call, call.samples)
+}
+
+fn of_samples(call: &StepCall<'_>, samples: usize) -> Conv2d {
+    let shape = call.step.op.conv2d_shape(samples, call.inputs[0], call.output);
     let conv = Conv2d::new(shape.expect("called for convolutions of images only"));
     if let Op::Conv2d { pool: Some(_), .. } = call.step.op { conv.pooled() } else { conv }
 }
 
+/// The kernel for one sample.
+pub(super) fn of_one(call: &StepCall<'_>) -> Conv2d {
+    of_samples(call, 1)
+}
+
 pub(super) fn forward(call: &StepCall<'_>, x: &[f32], y: &mut [f32], workspace: &mut Workspace) {
-    let (conv, weights, activation) = (kernel(call), &call.step.weights, call.step.activation);
+    apply(&kernel(call), call, x, y, workspace);
+}
+
+/// `y` by `conv`, with the step's weights: all of its convolution, or some rows.
+pub(super) fn apply(conv: &Conv2d, call: &StepCall<'_>, x: &[f32], y: &mut [f32], workspace: &mut Workspace) {
+    let (weights, activation) = (&call.step.weights, call.step.activation);
     let bias = weights.get(1).map(|bias| bias.weight.values());
     let bias = bias.as_deref().map(Vec::as_slice);
-    match workspace.kernel(&conv, &weights[0]) {
+    match workspace.kernel(conv, &weights[0]) {
         (Some(prepared), scratch) => conv.forward_prepared(x, prepared, bias, activation, y, scratch),
         (None, scratch) => conv.forward(x, &weights[0].weight.values(), bias, activation, y, scratch),
     }

@@ -8,6 +8,8 @@ mod winograd;
 
 pub use shape::Conv2dShape;
 
+use std::ops::Range;
+
 use crate::Activation;
 use crate::aligned::AlignedVec;
 use crate::chunks::check_len;
@@ -53,7 +55,7 @@ enum Algorithm {
     /// Patches of pixels times the kernel as a matrix, for every shape.
     Im2col(Box<Im2col>),
     /// The same with patches that overlap in memory, for images with few channels.
-    Strips(Box<Strips>),
+    Strips(Strips),
     /// Products at the points of a transform, for 3x3 of stride 1.
     Winograd(Winograd),
 }
@@ -63,7 +65,7 @@ fn choose(isa: Isa, shape: Conv2dShape) -> Algorithm {
     if prefers_winograd(&shape) {
         Algorithm::Winograd(Winograd::new(isa, shape))
     } else if prefers_strips(&shape) {
-        Algorithm::Strips(Box::new(Strips::new(shape)))
+        Algorithm::Strips(Strips::new(shape))
     } else {
         Algorithm::Im2col(Box::new(Im2col::new(shape)))
     }
@@ -138,8 +140,46 @@ impl Conv2d {
         Self { pool: true, ..self }
     }
 
+    /// The convolution that makes `rows` of the outputs of an image (counted before pooling, which wants an even first), and the
+    /// rows of the input that it reads. The algorithm is the same, as are kernels prepared for it; so are the bits, where the
+    /// first row is a multiple of 4. It needs no more scratch.
+    ///
+    /// ```
+    /// use engraft_kernels::{Activation, Conv2d, Conv2dShape};
+    /// let shape = Conv2dShape {
+    ///     batch: 1, in_h: 9, in_w: 6, in_c: 8, out_c: 8, kernel: [3, 3], stride: [1, 1], dilation: [1, 1], pad: [1, 1],
+    ///     out_h: 9, out_w: 6, groups: 1,
+    /// };
+    /// let (lower, reads) = Conv2d::new(shape).rows(4..9);
+    /// assert_eq!(reads, 3..9);
+    /// let (x, w, mut scratch) = (vec![1.0; 6 * 6 * 8], vec![0.5; 9 * 8 * 8], vec![0.0; lower.scratch_len()]);
+    /// let mut y = vec![0.0; lower.output_len()];
+    /// lower.forward(&x, &w, None, Activation::Relu, &mut y, &mut scratch);
+    /// assert_eq!(y.len(), 5 * 6 * 8);
+    /// ```
+    ///
+    /// # Panics
+    /// Where there are no such rows, or several images.
+    #[must_use]
+    pub fn rows(&self, rows: Range<usize>) -> (Self, Range<usize>) {
+        assert!(self.shape.batch == 1, "rows of one image, not {}", self.shape.batch);
+        assert!(!self.pool || rows.start.is_multiple_of(2), "pooling begins in an even row, not {}", rows.start);
+        let (shape, reads) = self.shape.rows(rows);
+        let algorithm = match &self.algorithm {
+            Algorithm::Im2col(_) => Algorithm::Im2col(Box::new(Im2col::new(shape))),
+            Algorithm::Strips(_) => Algorithm::Strips(Strips::new(shape)),
+            Algorithm::Winograd(winograd) => Algorithm::Winograd(winograd.of_shape(shape)),
+        };
+        (Self { shape, algorithm, pool: self.pool }, reads)
+    }
+
+    /// Rows of outputs of an image, before pooling.
+    pub fn out_h(&self) -> usize {
+        self.shape.out_h
+    }
+
     /// Values that the forward pass writes.
-    fn output_len(&self) -> usize {
+    pub fn output_len(&self) -> usize {
         let Conv2dShape { batch, out_h, out_w, out_c, .. } = self.shape;
         if self.pool { batch * (out_h / 2) * (out_w / 2) * out_c } else { self.shape.y_len() }
     }
@@ -366,7 +406,7 @@ mod tests {
     fn every_way(shape: Conv2dShape) -> Vec<(String, Conv2d)> {
         let mut ways = vec![("im2col".into(), Conv2d::by_im2col(shape))];
         if Strips::can(&shape) {
-            let algorithm = Algorithm::Strips(Box::new(Strips::new(shape)));
+            let algorithm = Algorithm::Strips(Strips::new(shape));
             ways.push(("strips".into(), Conv2d { shape, algorithm, pool: false }));
         }
         if Winograd::can(&shape) {
@@ -438,6 +478,39 @@ mod tests {
                 pool2d(PoolKind::Max, &pool, &y, &mut after);
                 conv.forward(&x, &w, Some(&bias), Activation::Relu, &mut within, &mut scratch);
                 assert!(within == after, "{way} {shape:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn bands_of_rows_make_up_the_whole() {
+        let plain = [1, 1];
+        let others =
+            [([1, 23, 9, 3], 5, [5, 2], [3, 1], [2, 1], [4, 1]), ([1, 20, 9, 3], 9, [3, 3], [2, 2], plain, [1, 1])];
+        let others = others
+            .map(|(image, out_c, kernel, stride, dilation, pad)| shape(image, out_c, kernel, stride, dilation, pad, 1));
+        let one = |shape: &Conv2dShape| shape.batch == 1;
+        for shape in shapes_of_3x3().into_iter().filter(one).chain(others) {
+            let (x, w, bias) = (uniform(shape.x_len(), 1), uniform(shape.w_len(), 2), uniform(shape.out_c, 3));
+            for (way, conv) in every_way(shape) {
+                for conv in
+                    [Some(conv.clone()), way.starts_with("winograd").then(|| conv.pooled())].into_iter().flatten()
+                {
+                    let mut scratch = vec![f32::NAN; conv.scratch_len()];
+                    let mut run = |conv: &Conv2d, x: &[f32]| {
+                        assert!(conv.scratch_len() <= scratch.len());
+                        let mut y = vec![f32::NAN; conv.output_len()];
+                        conv.forward(x, &w, Some(&bias), Activation::Relu, &mut y, &mut scratch);
+                        y
+                    };
+                    let (whole, mut parts) = (run(&conv, &x), Vec::new());
+                    for first in (0..shape.out_h).step_by(8) {
+                        let (part, reads) = conv.rows(first..shape.out_h.min(first + 8));
+                        let row = shape.in_w * shape.in_c;
+                        parts.extend(run(&part, &x[reads.start * row..reads.end * row]));
+                    }
+                    assert!(parts == whole, "{way} {shape:?}");
+                }
             }
         }
     }

@@ -1,5 +1,7 @@
 //! What a convolution reads and makes.
 
+use std::ops::Range;
+
 /// Shapes of a 2-D convolution: `x` `[batch, in_h, in_w, in_c]`, kernel `[kernel[0], kernel[1], in_c / groups, out_c]`,
 /// `y` `[batch, out_h, out_w, out_c]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +56,17 @@ impl Conv2dShape {
     /// Whether max pooling can be done in the same pass: [`Conv2d::pooled`](super::Conv2d::pooled).
     pub fn can_pool(&self) -> bool {
         super::prefers_winograd(self)
+    }
+
+    /// The convolution that makes `rows` of the outputs, and the rows of the input that it reads.
+    pub(super) fn rows(&self, rows: Range<usize>) -> (Self, Range<usize>) {
+        assert!(!rows.is_empty() && rows.end <= self.out_h, "rows {rows:?} of {self:?}");
+        let window = self.dilation[0] * (self.kernel[0] - 1) + 1;
+        let [first, last] = [rows.start, rows.end - 1].map(|row| row * self.stride[0]);
+        let top = first.saturating_sub(self.pad[0]).min(self.in_h);
+        let bottom = (last + window).saturating_sub(self.pad[0]).clamp(top, self.in_h);
+        let pad = [self.pad[0].saturating_sub(first), self.pad[1]];
+        (Self { in_h: bottom - top, out_h: rows.len(), pad, ..*self }, top..bottom)
     }
 
     /// Whether every output pixel is computed from the input pixel at the same place alone.

@@ -21,11 +21,9 @@ const CHANNELS: usize = 64;
 /// Sums of the kernel's gradient, each over as many rows of outputs.
 const PARTS: usize = 16;
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Strips {
     shape: Conv2dShape,
-    /// Takes the gradient by the input, which has many channels to read.
-    im2col: Im2col,
 }
 
 impl Strips {
@@ -35,13 +33,13 @@ impl Strips {
     }
 
     pub(super) fn new(shape: Conv2dShape) -> Self {
-        Self { shape, im2col: Im2col::new(shape) }
+        Self { shape }
     }
 
     pub(super) fn scratch_len(&self, threads: usize) -> usize {
         let forward = self.shape.w_len() + threads * self.strip_len(self.outputs());
         let kernel_gradient = PARTS * self.shape.w_len() + threads * self.strip_len(self.shape.out_w);
-        self.im2col.scratch_len(threads).max(forward).max(kernel_gradient)
+        Im2col::new(self.shape).scratch_len(threads).max(forward).max(kernel_gradient)
     }
 
     pub(super) fn forward(
@@ -65,8 +63,9 @@ impl Strips {
         });
     }
 
+    /// It reads images of many channels, whose patches are long.
     pub(super) fn input_gradient(&self, dy: &[f32], w: &[f32], dx: &mut [f32], scratch: &mut [f32]) {
-        self.im2col.input_gradient(dy, w, dx, scratch);
+        Im2col::new(self.shape).input_gradient(dy, w, dx, scratch);
     }
 
     pub(super) fn kernel_gradient(&self, x: &[f32], dy: &[f32], dw: &mut [f32], scratch: &mut [f32]) {

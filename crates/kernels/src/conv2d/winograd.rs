@@ -67,6 +67,11 @@ impl Winograd {
         Self { isa, forward, backward }
     }
 
+    /// The same for another shape.
+    pub(super) fn of_shape(&self, shape: Conv2dShape) -> Self {
+        Self::new(self.isa, shape)
+    }
+
     pub(super) fn scratch_len(&self, threads: usize) -> usize {
         let convolution = |c: &Convolution| LINE + c.filters.len() + c.scratch_len(threads);
         let kernel_gradient = kernel_gradient::scratch_len(&self.forward, threads);

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap, HashMap};
 
 use super::lifetimes::{Lifetime, Lifetimes, Tenant};
-use super::{Program, Purpose, ValueId};
+use super::{Band, Program, Purpose, ValueId};
 
 /// A place for a value: the first numbers of a buffer.
 pub type Slot = usize;
@@ -28,13 +28,14 @@ impl Layout {
         program: &Program,
         purpose: &Purpose,
         differentiated: &[bool],
+        bands: &[Option<Band>],
         prefix: usize,
         chunk: usize,
         batch: usize,
     ) -> Self {
         let keep = matches!(purpose, Purpose::Gradients);
         let lifetimes = Lifetimes::new(program, differentiated, prefix);
-        let mut all = lifetimes.values(chunk, batch);
+        let mut all = lifetimes.values(bands, chunk, batch);
         let mut uses = Vec::new();
         if matches!(purpose, Purpose::Gradients | Purpose::Train { .. }) {
             all.extend(lifetimes.gradients(batch, keep));

@@ -34,7 +34,7 @@ impl Program {
     }
 
     /// How often each value is read, by a step or as an output.
-    fn readers(&self) -> Vec<usize> {
+    pub(super) fn readers(&self) -> Vec<usize> {
         let mut readers = vec![0; self.shapes.len()];
         let read = self.steps.iter().flat_map(|step| &step.inputs).chain(&self.outputs);
         read.for_each(|&value: &ValueId| readers[value] += 1);

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use engraft_kernels::{Activation, PoolKind};
 
-use super::{Op, Program, Step, ValueId};
+use super::{Band, Op, Program, Step, ValueId};
 
 /// What needs a place in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -123,19 +123,26 @@ impl<'a> Lifetimes<'a> {
     }
 
     /// Every value from when it is made to when it is read last, forward or back.
-    pub(super) fn values(&self, chunk: usize, batch: usize) -> Vec<Lifetime> {
+    pub(super) fn values(&self, bands: &[Option<Band>], chunk: usize, batch: usize) -> Vec<Lifetime> {
         let made = self.families.iter().enumerate().filter_map(|(value, family)| Some((value, family, family.maker?)));
         made.map(|(value, family, maker)| {
             let leaves_prefix = self.leaves_prefix(family);
             // The prefix runs once for each chunk: what leaves it must not be overwritten by its own first steps.
             let from = if leaves_prefix { self.forward(0) } else { self.forward(maker) };
-            let read = family.readers.iter().map(|&reader| self.forward(reader)).max();
+            // In a band, what the first step reads is read while the second writes.
+            let last = |reader: usize| self.forward(reader + usize::from(bands[reader].is_some()));
+            let read = family.readers.iter().map(|&reader| last(reader)).max();
             let result = family.is_output.then(|| self.end());
             let as_gradient = self.replaced[value].then(|| self.backward(maker));
             let times = [Some(self.forward(maker)), read, self.read_backward(family, maker), result, as_gradient];
             let to = times.into_iter().flatten().max().unwrap_or(from);
             let samples = if maker < self.prefix && !leaves_prefix { chunk } else { batch };
-            Lifetime { tenant: Tenant::Value(value), length: samples * self.program.size(value), from, to }
+            let size = self.program.size(value);
+            let length = match bands[maker] {
+                Some(band) => size / self.program.shapes[value][0] * band.held,
+                None => samples * size,
+            };
+            Lifetime { tenant: Tenant::Value(value), length, from, to }
         })
         .collect()
     }
@@ -269,7 +276,7 @@ mod tests {
         let differentiated = program.differentiated(false);
         let prefix = program.prefix(&differentiated);
         let lifetimes = Lifetimes::new(&program, &differentiated, prefix);
-        let mut all = lifetimes.values(1, 1);
+        let mut all = lifetimes.values(&program.bands(prefix), 1, 1);
         all.extend(lifetimes.gradients(1, false));
         all.extend(lifetimes.weight_gradients(&lifetimes.uses(true), false));
         all.into_iter().map(|life| (life.tenant, life.from, life.to)).collect()

@@ -1,12 +1,11 @@
 //! A model as a flat list of operations.
 
 use std::collections::HashSet;
-use std::ops::Range;
 
 use engraft_kernels::Activation;
 
-use super::Op;
 use super::lowering::Lowering;
+use super::{Band, Op};
 use crate::compile::{Head, Loss};
 use crate::layer::Shape;
 use crate::weight::Weight;
@@ -160,9 +159,15 @@ impl Program {
             .count()
     }
 
-    /// The most that one of these steps reads and writes, in bytes a sample.
-    pub(super) fn widest_step_bytes(&self, steps: Range<usize>) -> usize {
-        let floats = |step: &Step| step.inputs.iter().chain([&step.output]).map(|&v| self.size(v)).sum::<usize>();
-        self.steps[steps].iter().map(|step| 4 * floats(step)).max().unwrap_or(0)
+    /// The most that one of the first steps, of which some run in bands, reads and writes, in bytes a sample.
+    pub(super) fn widest_step_bytes(&self, bands: &[Option<Band>]) -> usize {
+        let steps = || self.steps.iter().zip(bands);
+        let in_bands: HashSet<ValueId> =
+            steps().filter(|(_, band)| band.is_some()).map(|(step, _)| step.output).collect();
+        let floats = |step: &Step| {
+            let values = step.inputs.iter().chain([&step.output]).filter(|value| !in_bands.contains(value));
+            values.map(|&value| self.size(value)).sum::<usize>()
+        };
+        steps().map(|(step, _)| size_of::<f32>() * floats(step)).max().unwrap_or(0)
     }
 }

@@ -84,7 +84,12 @@ impl Convolution {
         const TILES: [usize; 2] = [36, 48];
         let count = self.tiles.count();
         // Multiples of what is multiplied at a time: a few rows left over take nearly as long as many.
-        let tiles = (self.filters.from / 8).clamp(TILES[0], TILES[1]).next_multiple_of(MAX_ROWS).min(count).max(1);
+        let tiles = std::env::var("TT")
+            .map_or((self.filters.from / 8).clamp(TILES[0], TILES[1]).next_multiple_of(MAX_ROWS), |t| {
+                t.parse().unwrap()
+            })
+            .min(count)
+            .max(1);
         let blocks = count.div_ceil(tiles).max(1);
         let panels = self.filters.panels();
         let ranges = if blocks >= 2 * threads { 1 } else { panels.min((2 * threads).div_ceil(blocks)) };
