@@ -9,6 +9,7 @@ use engraft_nn::{Error, Executor, Result, Session};
 use crate::ops::{self, StepCall};
 use crate::session::CpuSession;
 use crate::workers::Workers;
+use crate::workspace::Keeps;
 
 /// Runs plans on the CPU, one run after the other: several threads may train and predict with one model.
 ///
@@ -58,18 +59,24 @@ impl CpuExecutor {
 
     /// The working space, in f32, of the step that needs the most.
     fn scratch_len(&self, plan: &Plan) -> usize {
-        self.workers.run(|| calls(plan).map(|call| ops::scratch_len(&call)).max().unwrap_or(0))
+        let at_once = Keeps::of(plan) == Keeps::AtOnce;
+        let prepared = |index: usize, call: &StepCall<'_>| at_once && !plan.differentiates(index) && is_frozen(call);
+        let lengths = || calls(plan).enumerate().map(|(i, call)| ops::scratch_len(&call, prepared(i, &call)));
+        self.workers.run(|| lengths().max().unwrap_or(0))
     }
 
     /// What kernels that the plan does not train take, in f32, once they are prepared.
     fn prepared_len(&self, plan: &Plan) -> usize {
-        if plan.is_thrifty() {
+        if Keeps::of(plan) == Keeps::Nothing {
             return 0;
         }
         let training = matches!(plan.purpose(), Purpose::Train { .. });
-        let lengths = calls(plan).filter(|call| !(training && call.step.weights.iter().any(|param| param.trainable)));
-        lengths.map(|call| ops::prepared_len(&call)).sum()
+        calls(plan).filter(|call| !training || is_frozen(call)).map(|call| ops::prepared_len(&call)).sum()
     }
+}
+
+fn is_frozen(call: &StepCall<'_>) -> bool {
+    call.step.weights.iter().all(|param| !param.trainable)
 }
 
 /// Every step, for as many samples as it is run for at a time.

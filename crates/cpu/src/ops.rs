@@ -62,10 +62,13 @@ impl<'a> StepCall<'a> {
     }
 }
 
-/// Working space, in f32, that any call of this step needs.
-pub(crate) fn scratch_len(call: &StepCall<'_>) -> usize {
+/// Working space, in f32, that any call of this step needs, or the forward pass alone by a kernel that is `prepared`.
+pub(crate) fn scratch_len(call: &StepCall<'_>, prepared: bool) -> usize {
     match call.step.op {
-        Op::Conv2d { .. } if depthwise::kernel(call).is_none() => conv2d::kernel(call).scratch_len(),
+        Op::Conv2d { .. } if depthwise::kernel(call).is_none() => match prepared {
+            true => conv2d::kernel(call).prepared_scratch_len(),
+            false => conv2d::kernel(call).scratch_len(),
+        },
         _ => 0,
     }
 }

@@ -13,7 +13,7 @@ use crate::pass::{Pass, Sink};
 use crate::update::Update;
 use crate::values::Values;
 use crate::workers::Workers;
-use crate::workspace::Workspace;
+use crate::workspace::{Keeps, Workspace};
 
 pub(crate) struct CpuSession {
     plan: Plan,
@@ -25,7 +25,7 @@ pub(crate) struct CpuSession {
 impl CpuSession {
     pub(crate) fn new(plan: Plan, workers: Arc<Workers>, scratch: usize) -> Result<Self> {
         let buffers = Buffers::new(plan.buffers())?;
-        let workspace = Workspace::new(scratch, !plan.is_thrifty())?;
+        let workspace = Workspace::new(scratch, Keeps::of(&plan))?;
         Ok(Self { plan, workers, buffers, workspace })
     }
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use engraft_kernels::{Conv2d, PreparedKernel};
-use engraft_nn::plan::Param;
+use engraft_nn::plan::{Param, Plan, Purpose};
 use engraft_nn::{Result, StepTime, Weight};
 
 use crate::buffers::zeroed;
@@ -14,10 +14,30 @@ pub(crate) struct Workspace {
     pub(crate) scratch: Vec<f32>,
     /// By step, what it took in the last run.
     pub(crate) times: Vec<StepTime>,
-    /// Whether kernels are kept as their algorithm wants them.
-    keeps_kernels: bool,
+    keeps: Keeps,
     /// By weight.
     kernels: HashMap<usize, Kept>,
+}
+
+/// Which kernels are kept as their algorithm wants them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keeps {
+    /// None: memory counts for more.
+    Nothing,
+    /// Those that are used a second time unchanged. What is used once, as for a single photo, is not worth the memory.
+    Reused,
+    /// Those that training leaves as they are, from their first use on.
+    AtOnce,
+}
+
+impl Keeps {
+    pub(crate) fn of(plan: &Plan) -> Self {
+        match plan.purpose() {
+            _ if plan.is_thrifty() => Self::Nothing,
+            Purpose::Train { .. } => Self::AtOnce,
+            _ => Self::Reused,
+        }
+    }
 }
 
 /// What is known of a kernel.
@@ -28,8 +48,8 @@ struct Kept {
 }
 
 impl Workspace {
-    pub(crate) fn new(scratch: usize, keeps_kernels: bool) -> Result<Self> {
-        Ok(Self { scratch: zeroed(scratch)?, times: Vec::new(), keeps_kernels, kernels: HashMap::new() })
+    pub(crate) fn new(scratch: usize, keeps: Keeps) -> Result<Self> {
+        Ok(Self { scratch: zeroed(scratch)?, times: Vec::new(), keeps, kernels: HashMap::new() })
     }
 
     /// Forgets the last run's times.
@@ -38,11 +58,11 @@ impl Workspace {
         self.times.resize(steps, StepTime::default());
     }
 
-    /// The kernel as the algorithm wants it, and the scratch. Prepared when it is used a second time unchanged: what is used
-    /// once, as in training or for a single photo, is not worth the memory.
+    /// The kernel as the algorithm wants it, and the scratch; nothing where such a kernel is not kept.
     pub(crate) fn kernel(&mut self, conv: &Conv2d, param: &Param) -> (Option<&PreparedKernel>, &mut [f32]) {
-        let Self { scratch, kernels, keeps_kernels, .. } = self;
-        if !*keeps_kernels || conv.prepared_len() == 0 {
+        let Self { scratch, kernels, keeps, .. } = self;
+        let changes = *keeps == Keeps::AtOnce && param.trainable;
+        if *keeps == Keeps::Nothing || changes || conv.prepared_len() == 0 {
             return (None, scratch);
         }
         let weight: &Weight = &param.weight;
@@ -51,7 +71,8 @@ impl Workspace {
         let kept = kernels.entry(weight.id()).or_insert(Kept { version, prepared: None });
         if !seen_before {
             *kept = Kept { version, prepared: None };
-        } else if kept.prepared.is_none() {
+        }
+        if kept.prepared.is_none() && (seen_before || *keeps == Keeps::AtOnce) {
             kept.prepared = conv.prepare(&weight.values());
         }
         (kept.prepared.as_ref(), scratch)
@@ -60,14 +81,13 @@ impl Workspace {
 
 #[cfg(test)]
 mod tests {
-    use engraft_kernels::Conv2dShape;
+    use engraft_kernels::{Activation, Conv2dShape};
     use engraft_nn::plan::Program;
     use engraft_nn::prelude::*;
 
     use super::*;
 
-    #[test]
-    fn kernels_are_prepared_when_they_are_used_again_unchanged() {
+    fn kernel() -> (Param, Conv2d) {
         let input = Input::new([6, 6, 8]);
         let model = Model::new(&input, &Conv2D::new(8, 3).call(&input).unwrap()).unwrap();
         let param = Program::of(&model, true, 0).unwrap().steps[0].weights[0].clone();
@@ -85,11 +105,33 @@ mod tests {
             out_w: 4,
             groups: 1,
         });
-        let mut workspace = Workspace::new(0, true).unwrap();
+        (param, conv)
+    }
+
+    #[test]
+    fn kernels_are_prepared_when_they_are_used_again_unchanged() {
+        let (param, conv) = kernel();
+        let mut workspace = Workspace::new(0, Keeps::Reused).unwrap();
         let mut prepared = || workspace.kernel(&conv, &param).0.is_some();
         assert!(!prepared() && prepared() && prepared());
         param.weight.values_mut()[0] += 1.0;
         assert!(!prepared(), "a stale kernel was used");
         assert!(prepared());
+    }
+
+    #[test]
+    fn training_prepares_what_it_leaves_alone_and_nothing_else() {
+        let (mut param, conv) = kernel();
+        let mut workspace = Workspace::new(0, Keeps::AtOnce).unwrap();
+        assert!((0..3).all(|_| workspace.kernel(&conv, &param).0.is_none()), "it is trained");
+        param.trainable = false;
+        assert!(workspace.kernel(&conv, &param).0.is_some());
+        param.weight.values_mut()[0] += 1.0;
+        let (x, mut scratch) = (vec![0.5; 6 * 6 * 8], vec![0.0; conv.scratch_len()]);
+        let [mut y, mut expected] = [(); 2].map(|()| vec![0.0; conv.output_len()]);
+        let changed = workspace.kernel(&conv, &param).0.unwrap();
+        conv.forward_prepared(&x, changed, None, Activation::Linear, &mut y, &mut scratch);
+        conv.forward(&x, &param.weight.values(), None, Activation::Linear, &mut expected, &mut scratch);
+        assert!(y == expected, "a stale kernel was used");
     }
 }

@@ -202,6 +202,14 @@ impl Conv2d {
         }
     }
 
+    /// How many values of scratch [`forward_prepared`](Self::forward_prepared) needs: without room to prepare a kernel.
+    pub fn prepared_scratch_len(&self) -> usize {
+        match &self.algorithm {
+            Algorithm::Im2col(_) | Algorithm::Strips(_) => self.scratch_len(),
+            Algorithm::Winograd(winograd) => winograd.prepared_scratch_len(rayon::current_num_threads()),
+        }
+    }
+
     /// `y = activation(x * w + bias)`, with `bias` `[out_c]`.
     pub fn forward(
         &self,
@@ -447,6 +455,7 @@ mod tests {
                 }
                 if let Some(prepared) = conv.prepare(&w) {
                     let mut again = vec![f32::NAN; shape.y_len()];
+                    let mut scratch = vec![f32::NAN; conv.prepared_scratch_len()];
                     conv.forward_prepared(&x, &prepared, Some(&bias), Activation::Relu, &mut again, &mut scratch);
                     assert!(again == y, "{way} {shape:?}: a prepared kernel gives other bits");
                 }

@@ -78,6 +78,10 @@ impl Winograd {
         convolution(&self.forward).max(convolution(&self.backward)).max(kernel_gradient)
     }
 
+    pub(super) fn prepared_scratch_len(&self, threads: usize) -> usize {
+        self.forward.scratch_len(threads)
+    }
+
     pub(super) fn prepared_len(&self) -> usize {
         self.forward.filters.len()
     }
