@@ -4,6 +4,7 @@ mod finish;
 mod multiply;
 mod packed;
 mod streamed;
+mod swept;
 mod turned;
 
 use crate::chunks::check_len;
@@ -11,6 +12,7 @@ use crate::simd::Isa;
 use crate::tiles::{Tile, Tiles};
 pub(crate) use finish::finish_tile;
 use multiply::Operands;
+use swept::Swept;
 
 /// A matrix read through strides: element (i, j) is `data[i * row_stride + j * col_stride]`.
 #[derive(Clone, Copy, Debug)]
@@ -94,9 +96,10 @@ pub(crate) fn gemm_then(
 pub(crate) fn tile_size(m: usize, n: usize) -> [usize; 2] {
     const MAX: [usize; 2] = [256, 512];
     const MIN_SIDE: usize = 64;
-    const ENOUGH_TILES: usize = 8;
-    let [mut rows, mut columns] = [m.min(MAX[0]), n.min(MAX[1])];
-    while m.div_ceil(rows.max(1)) * n.div_ceil(columns.max(1)) < ENOUGH_TILES && rows.max(columns) > MIN_SIDE {
+    // A few rows are a matter of reading memory, which a few threads do as fast as many, and the faster the longer its rows are.
+    let (most_columns, enough_tiles) = if m <= Swept::ROWS { (4 * MAX[1], 4) } else { (MAX[1], 8) };
+    let [mut rows, mut columns] = [m.min(MAX[0]), n.min(most_columns)];
+    while m.div_ceil(rows.max(1)) * n.div_ceil(columns.max(1)) < enough_tiles && rows.max(columns) > MIN_SIDE {
         let longer = if rows > columns { &mut rows } else { &mut columns };
         *longer = longer.div_ceil(2).next_multiple_of(8);
     }

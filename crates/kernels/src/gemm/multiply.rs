@@ -7,9 +7,10 @@ use std::cell::RefCell;
 use super::Matrix;
 use super::packed::Packed;
 use super::streamed::Streamed;
+use super::swept::Swept;
 use super::turned::Turned;
 use crate::aligned::AlignedVec;
-use crate::microkernel::{Columns, Left, MAX_ROWS, Product, Right, Rows, multiply};
+use crate::microkernel::{Columns, Left, MAX_ROWS, Product, Right, Rows, columns, multiply};
 use crate::simd::{Isa, MAX_LANES, Simd, VECTORS};
 use crate::tiles::Tile;
 
@@ -42,7 +43,9 @@ pub(super) fn run(isa: Isa, operands: Operands) {
     let (rows, columns) = (operands.tile.rows.len(), operands.tile.columns.len());
     let (k, a, b) = (operands.k, operands.a, operands.b);
     COPIES.with_borrow_mut(|copies| {
-        if b.col_stride == 1
+        if b.col_stride == 1 && rows <= Swept::ROWS {
+            isa.run(Swept(operands));
+        } else if b.col_stride == 1
             && (a.row_stride == 1 || a.col_stride == 1)
             && rows <= Streamed::ROWS
             && k >= Streamed::LEAST_DEPTH
@@ -59,7 +62,10 @@ pub(super) fn run(isa: Isa, operands: Operands) {
 
 /// Copies `steps` rows of `count` columns, each filled up to `width` with zeros.
 #[inline(always)]
-pub(super) fn pack(b: Matrix, steps: usize, count: usize, width: usize, to: &mut [f32]) {
+pub(super) fn pack<S: Simd>(simd: S, b: Matrix, steps: usize, count: usize, width: usize, to: &mut [f32]) {
+    if b.col_stride == 1 && count == columns::<S>() && width == count {
+        return pack_whole(simd, b, steps, to);
+    }
     for (step, to) in to.chunks_exact_mut(width).take(steps).enumerate() {
         let row = &b.data[step * b.row_stride..];
         match b.col_stride {
@@ -67,6 +73,23 @@ pub(super) fn pack(b: Matrix, steps: usize, count: usize, width: usize, to: &mut
             stride => to[..count].iter_mut().zip(row.iter().step_by(stride)).for_each(|(to, b)| *to = *b),
         }
         to[count..].fill(0.0);
+    }
+}
+
+/// [`pack`] of a panel of as many columns as a tile of products has. A copy by the library's function takes longer than the
+/// products of a few rows.
+#[inline(always)]
+fn pack_whole<S: Simd>(simd: S, b: Matrix, steps: usize, to: &mut [f32]) {
+    let width = columns::<S>();
+    assert!(to.len() >= steps * width && (steps == 0 || b.data.len() >= (steps - 1) * b.row_stride + width));
+    for step in 0..steps {
+        for vector in 0..VECTORS {
+            // SAFETY: the assertion above.
+            unsafe {
+                let x = simd.load(b.data.as_ptr().add(step * b.row_stride + vector * S::LANES));
+                simd.store(x, to.as_mut_ptr().add(step * width + vector * S::LANES));
+            }
+        }
     }
 }
 

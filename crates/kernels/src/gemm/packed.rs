@@ -35,13 +35,13 @@ impl Kernel for Packed<'_, '_, '_> {
                 // Steps that lie far apart would push each other out of the cache.
                 a => {
                     let left = room(&mut copies.left, DEPTH * side_by_side);
-                    pack(a.turned(), steps, rows, side_by_side, left);
+                    pack(simd, a.turned(), steps, rows, side_by_side, left);
                     Matrix::transposed(left, side_by_side)
                 }
             };
             for column in (0..tile.columns.len()).step_by(width) {
                 let count = width.min(tile.columns.len() - column);
-                pack(b.skip(depth, column), steps, count, width, panel);
+                pack(simd, b.skip(depth, column), steps, count, width, panel);
                 let right = Right { start: panel.as_ptr(), inner: width };
                 write(simd, steps, a, right, tile, column, count, accumulate || depth > 0);
             }

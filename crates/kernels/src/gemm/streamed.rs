@@ -62,7 +62,7 @@ impl Kernel for Streamed<'_, '_, '_> {
                         (0..count).step_by(LINE).for_each(|line| simd.prefetch(row.wrapping_add(line)));
                     }
                     let b = b.skip(depth, first + column);
-                    pack(b, steps, width.min(count - column), width, panel);
+                    pack(simd, b, steps, width.min(count - column), width, panel);
                     let right = Right { start: panel.as_ptr(), inner: width };
                     let product = Product { start: sums[column..].as_mut_ptr(), outer: padded };
                     // SAFETY: `gemm_tile` checked the left operand's extent; every row of the sums holds whole panels.

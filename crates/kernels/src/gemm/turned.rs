@@ -34,7 +34,7 @@ impl Kernel for Turned<'_, '_, '_> {
             let panels = room(&mut copies.right, rows.div_ceil(width) * steps * width);
             for (index, panel) in panels.chunks_exact_mut(steps * width).enumerate() {
                 let count = width.min(rows - index * width);
-                pack(a.skip(index * width, depth).turned(), steps, count, width, panel);
+                pack(simd, a.skip(index * width, depth).turned(), steps, count, width, panel);
             }
             for column in (0..all).step_by(S::ROWS) {
                 let left = b.skip(depth, column).turned();
