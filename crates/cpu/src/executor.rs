@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use engraft_kernels::{Isa, peak_gflops};
-use engraft_nn::plan::{Memory, Plan, Purpose};
+use engraft_nn::plan::{Memory, Plan};
 use engraft_nn::{Error, Executor, Result, Session};
 
 use crate::ops::{self, StepCall};
@@ -59,30 +59,24 @@ impl CpuExecutor {
 
     /// The working space, in f32, of the step that needs the most.
     fn scratch_len(&self, plan: &Plan) -> usize {
-        let at_once = Keeps::of(plan) == Keeps::AtOnce;
-        let prepared = |index: usize, call: &StepCall<'_>| at_once && !plan.differentiates(index) && is_frozen(call);
-        let lengths = || calls(plan).enumerate().map(|(i, call)| ops::scratch_len(&call, prepared(i, &call)));
-        self.workers.run(|| lengths().max().unwrap_or(0))
+        let keeps = Keeps::of(plan);
+        self.workers.run(|| calls(plan).map(|call| ops::scratch_len(&call, keeps)).max().unwrap_or(0))
     }
 
-    /// What kernels that the plan does not train take, in f32, once they are prepared.
+    /// What kernels that are kept prepared take, in f32.
     fn prepared_len(&self, plan: &Plan) -> usize {
-        if Keeps::of(plan) == Keeps::Nothing {
-            return 0;
-        }
-        let training = matches!(plan.purpose(), Purpose::Train { .. });
-        calls(plan).filter(|call| !training || is_frozen(call)).map(|call| ops::prepared_len(&call)).sum()
+        let keeps = Keeps::of(plan);
+        calls(plan).map(|call| ops::prepared_len(&call, keeps)).sum()
     }
-}
-
-fn is_frozen(call: &StepCall<'_>) -> bool {
-    call.step.weights.iter().all(|param| !param.trainable)
 }
 
 /// Every step, for as many samples as it is run for at a time.
 fn calls(plan: &Plan) -> impl Iterator<Item = StepCall<'_>> {
-    let samples = |index| if plan.prefix().contains(&index) { plan.chunk() } else { plan.batch() };
-    plan.program().steps.iter().enumerate().map(move |(i, step)| StepCall::new(plan, step, samples(i)))
+    plan.program().steps.iter().enumerate().map(move |(index, step)| {
+        let chunked = plan.prefix().contains(&index);
+        let samples = if chunked { plan.chunk() } else { plan.batch() };
+        StepCall { chunked, ..StepCall::new(plan, step, samples) }
+    })
 }
 
 impl Executor for CpuExecutor {

@@ -16,7 +16,7 @@ use engraft_kernels::Activation;
 use engraft_nn::Shape;
 use engraft_nn::plan::{Op, Plan, Program, Step};
 
-use crate::workspace::Workspace;
+use crate::workspace::{Keeps, Workspace};
 
 pub(crate) use normalization::Statistics;
 
@@ -29,6 +29,8 @@ pub(crate) struct StepCall<'a> {
     pub(crate) output: &'a Shape,
     /// How many samples.
     pub(crate) samples: usize,
+    /// Whether it is one of several calls for a batch.
+    pub(crate) chunked: bool,
     /// Which sample of the batch is the first: random layers draw by it.
     pub(crate) first_sample: usize,
     /// Which training step this is: random layers draw by it.
@@ -42,10 +44,19 @@ impl<'a> StepCall<'a> {
         Self::of_program(plan.program(), step, samples)
     }
 
-    fn of_program(program: &'a Program, step: &'a Step, samples: usize) -> Self {
+    pub(crate) fn of_program(program: &'a Program, step: &'a Step, samples: usize) -> Self {
         let shapes = &program.shapes;
         let inputs = step.inputs.iter().map(|&value| &shapes[value]).collect();
-        Self { step, inputs, output: &shapes[step.output], samples, first_sample: 0, iteration: 0, statistics: None }
+        Self {
+            step,
+            inputs,
+            output: &shapes[step.output],
+            samples,
+            chunked: false,
+            first_sample: 0,
+            iteration: 0,
+            statistics: None,
+        }
     }
 
     /// Numbers in the last axis.
@@ -62,21 +73,18 @@ impl<'a> StepCall<'a> {
     }
 }
 
-/// Working space, in f32, that any call of this step needs, or the forward pass alone by a kernel that is `prepared`.
-pub(crate) fn scratch_len(call: &StepCall<'_>, prepared: bool) -> usize {
+/// Working space, in f32, that any call of this step needs where such kernels are kept.
+pub(crate) fn scratch_len(call: &StepCall<'_>, keeps: Keeps) -> usize {
     match call.step.op {
-        Op::Conv2d { .. } if depthwise::kernel(call).is_none() => match prepared {
-            true => conv2d::kernel(call).prepared_scratch_len(),
-            false => conv2d::kernel(call).scratch_len(),
-        },
+        Op::Conv2d { .. } if depthwise::kernel(call).is_none() => conv2d::scratch_len(call, keeps),
         _ => 0,
     }
 }
 
-/// What a kernel that does not change takes, in f32, in the form that its algorithm wants.
-pub(crate) fn prepared_len(call: &StepCall<'_>) -> usize {
+/// What a step's kernel takes, in f32, in the form that its algorithm wants, where such kernels are kept.
+pub(crate) fn prepared_len(call: &StepCall<'_>, keeps: Keeps) -> usize {
     match call.step.op {
-        Op::Conv2d { .. } => conv2d::kernel(call).prepared_len(),
+        Op::Conv2d { .. } => conv2d::prepared_len(call, keeps),
         _ => 0,
     }
 }

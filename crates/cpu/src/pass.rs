@@ -220,6 +220,7 @@ impl<'a> Pass<'a> {
         let plan = self.values.plan;
         StepCall {
             iteration: self.iteration,
+            chunked: plan.prefix().contains(&index),
             statistics: self.statistics.get(&index).cloned(),
             ..StepCall::new(plan, &plan.program().steps[index], self.values.samples)
         }

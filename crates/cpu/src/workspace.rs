@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 
 use engraft_kernels::{Conv2d, PreparedKernel};
-use engraft_nn::plan::{Param, Plan, Purpose};
+use engraft_nn::plan::{Plan, Purpose};
 use engraft_nn::{Result, StepTime, Weight};
 
 use crate::buffers::zeroed;
+use crate::ops::StepCall;
 
 /// Reused by every step of every run.
 pub(crate) struct Workspace {
@@ -26,7 +27,7 @@ pub(crate) enum Keeps {
     Nothing,
     /// Those that are used a second time unchanged. What is used once, as for a single photo, is not worth the memory.
     Reused,
-    /// Those that training leaves as they are, from their first use on.
+    /// Of those that training leaves as they are, and does not use for a long time at once; from their first use on.
     AtOnce,
 }
 
@@ -36,6 +37,16 @@ impl Keeps {
             _ if plan.is_thrifty() => Self::Nothing,
             Purpose::Train { .. } => Self::AtOnce,
             _ => Self::Reused,
+        }
+    }
+
+    /// Whether the kernel of this call is kept, if it is used again.
+    pub(crate) fn kernel(self, conv: &Conv2d, call: &StepCall<'_>) -> bool {
+        let frozen = || call.step.weights.iter().all(|param| !param.trainable);
+        match self {
+            Self::Nothing => false,
+            Self::Reused => true,
+            Self::AtOnce => frozen() && (call.chunked || conv.is_short()),
         }
     }
 }
@@ -58,14 +69,13 @@ impl Workspace {
         self.times.resize(steps, StepTime::default());
     }
 
-    /// The kernel as the algorithm wants it, and the scratch; nothing where such a kernel is not kept.
-    pub(crate) fn kernel(&mut self, conv: &Conv2d, param: &Param) -> (Option<&PreparedKernel>, &mut [f32]) {
+    /// The step's kernel as the algorithm wants it, and the scratch; nothing where such a kernel is not kept.
+    pub(crate) fn kernel(&mut self, conv: &Conv2d, call: &StepCall<'_>) -> (Option<&PreparedKernel>, &mut [f32]) {
         let Self { scratch, kernels, keeps, .. } = self;
-        let changes = *keeps == Keeps::AtOnce && param.trainable;
-        if *keeps == Keeps::Nothing || changes || conv.prepared_len() == 0 {
+        if conv.prepared_len() == 0 || !keeps.kernel(conv, call) {
             return (None, scratch);
         }
-        let weight: &Weight = &param.weight;
+        let weight: &Weight = &call.step.weights[0].weight;
         let version = weight.version();
         let seen_before = kernels.get(&weight.id()).is_some_and(|kept| kept.version == version);
         let kept = kernels.entry(weight.id()).or_insert(Kept { version, prepared: None });
@@ -87,12 +97,15 @@ mod tests {
 
     use super::*;
 
-    fn kernel() -> (Param, Conv2d) {
+    fn program() -> Program {
         let input = Input::new([6, 6, 8]);
         let model = Model::new(&input, &Conv2D::new(8, 3).call(&input).unwrap()).unwrap();
-        let param = Program::of(&model, true, 0).unwrap().steps[0].weights[0].clone();
-        let conv = Conv2d::new(Conv2dShape {
-            batch: 1,
+        Program::of(&model, true, 0).unwrap()
+    }
+
+    fn conv(batch: usize) -> Conv2d {
+        Conv2d::new(Conv2dShape {
+            batch,
             in_h: 6,
             in_w: 6,
             in_c: 8,
@@ -104,34 +117,41 @@ mod tests {
             out_h: 4,
             out_w: 4,
             groups: 1,
-        });
-        (param, conv)
+        })
     }
 
     #[test]
     fn kernels_are_prepared_when_they_are_used_again_unchanged() {
-        let (param, conv) = kernel();
+        let (program, conv) = (program(), conv(1));
+        let call = StepCall::of_program(&program, &program.steps[0], 1);
         let mut workspace = Workspace::new(0, Keeps::Reused).unwrap();
-        let mut prepared = || workspace.kernel(&conv, &param).0.is_some();
+        let mut prepared = || workspace.kernel(&conv, &call).0.is_some();
         assert!(!prepared() && prepared() && prepared());
-        param.weight.values_mut()[0] += 1.0;
+        program.steps[0].weights[0].weight.values_mut()[0] += 1.0;
         assert!(!prepared(), "a stale kernel was used");
         assert!(prepared());
     }
 
     #[test]
-    fn training_prepares_what_it_leaves_alone_and_nothing_else() {
-        let (mut param, conv) = kernel();
+    fn training_prepares_what_it_leaves_alone_and_uses_shortly() {
+        let (mut program, short, long) = (program(), conv(1), conv(256));
         let mut workspace = Workspace::new(0, Keeps::AtOnce).unwrap();
-        assert!((0..3).all(|_| workspace.kernel(&conv, &param).0.is_none()), "it is trained");
-        param.trainable = false;
-        assert!(workspace.kernel(&conv, &param).0.is_some());
-        param.weight.values_mut()[0] += 1.0;
-        let (x, mut scratch) = (vec![0.5; 6 * 6 * 8], vec![0.0; conv.scratch_len()]);
-        let [mut y, mut expected] = [(); 2].map(|()| vec![0.0; conv.output_len()]);
-        let changed = workspace.kernel(&conv, &param).0.unwrap();
-        conv.forward_prepared(&x, changed, None, Activation::Linear, &mut y, &mut scratch);
-        conv.forward(&x, &param.weight.values(), None, Activation::Linear, &mut expected, &mut scratch);
+        let call = StepCall::of_program(&program, &program.steps[0], 1);
+        assert!((0..3).all(|_| workspace.kernel(&short, &call).0.is_none()), "it is trained");
+        program.steps[0].weights.iter_mut().for_each(|param| param.trainable = false);
+        let call = StepCall::of_program(&program, &program.steps[0], 1);
+        assert!((0..3).all(|_| workspace.kernel(&long, &call).0.is_none()));
+        assert!(workspace.kernel(&long, &StepCall { chunked: true, ..call }).0.is_some());
+        let call = StepCall::of_program(&program, &program.steps[0], 1);
+        assert!(workspace.kernel(&short, &call).0.is_some());
+
+        program.steps[0].weights[0].weight.values_mut()[0] += 1.0;
+        let (x, mut scratch) = (vec![0.5; 6 * 6 * 8], vec![0.0; short.scratch_len()]);
+        let [mut y, mut expected] = [(); 2].map(|()| vec![0.0; short.output_len()]);
+        let changed = workspace.kernel(&short, &call).0.unwrap();
+        short.forward_prepared(&x, changed, None, Activation::Linear, &mut y, &mut scratch);
+        let w = program.steps[0].weights[0].weight.values();
+        short.forward(&x, &w, None, Activation::Linear, &mut expected, &mut scratch);
         assert!(y == expected, "a stale kernel was used");
     }
 }

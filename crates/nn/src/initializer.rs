@@ -1,5 +1,6 @@
 //! How weights get their first values.
 
+use engraft_kernels::prefer_large_pages;
 use serde::{Deserialize, Serialize};
 
 use crate::random::Rng;
@@ -158,8 +159,12 @@ impl Initializer {
 }
 
 fn draw(shape: &[usize], seed: u64, mut next: impl FnMut(&mut Rng) -> f32) -> Vec<f32> {
-    let mut rng = Rng::new(seed);
-    (0..shape.iter().product()).map(|_| next(&mut rng)).collect()
+    let (mut rng, count) = (Rng::new(seed), shape.iter().product());
+    let mut values = Vec::with_capacity(count);
+    // The kernel of a large Dense is read row by row, each on other small pages.
+    prefer_large_pages(&mut values);
+    values.extend((0..count).map(|_| next(&mut rng)));
+    values
 }
 
 fn truncated_normal(rng: &mut Rng) -> f32 {

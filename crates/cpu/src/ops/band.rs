@@ -95,7 +95,7 @@ mod tests {
             let model = Model::new(&input, &second.call(&first.call(&input).unwrap()).unwrap()).unwrap();
             let program = Program::of(&model, false, 0).unwrap();
             let calls = [0, 1].map(|step| StepCall::of_program(&program, &program.steps[step], 2));
-            let scratch = calls.iter().map(|call| super::super::scratch_len(call, false)).max().unwrap();
+            let scratch = calls.iter().map(|call| super::super::scratch_len(call, Keeps::Nothing)).max().unwrap();
             let mut workspace = Workspace::new(scratch, Keeps::Nothing).unwrap();
             workspace.begin_run(2);
             let x: Vec<f32> = (0..2 * program.size(0)).map(|i| (i * 7 % 23) as f32 - 11.0).collect();

@@ -4,7 +4,7 @@ use engraft_kernels::Conv2d;
 use engraft_nn::plan::Op;
 
 use super::{Backward, StepCall};
-use crate::workspace::Workspace;
+use crate::workspace::{Keeps, Workspace};
 
 /// The kernel for this call's shapes.
 pub(super) fn kernel(call: &StepCall<'_>) -> Conv2d {
@@ -15,6 +15,21 @@ fn of_samples(call: &StepCall<'_>, samples: usize) -> Conv2d {
     let shape = call.step.op.conv2d_shape(samples, call.inputs[0], call.output);
     let conv = Conv2d::new(shape.expect("called for convolutions of images only"));
     if let Op::Conv2d { pool: Some(_), .. } = call.step.op { conv.pooled() } else { conv }
+}
+
+/// Working space that any call needs: none to prepare a kernel that is kept prepared from the first use on.
+pub(super) fn scratch_len(call: &StepCall<'_>, keeps: Keeps) -> usize {
+    let conv = kernel(call);
+    match keeps == Keeps::AtOnce && keeps.kernel(&conv, call) {
+        true => conv.prepared_scratch_len(),
+        false => conv.scratch_len(),
+    }
+}
+
+/// What the prepared kernel takes, if it is kept.
+pub(super) fn prepared_len(call: &StepCall<'_>, keeps: Keeps) -> usize {
+    let conv = kernel(call);
+    if keeps.kernel(&conv, call) { conv.prepared_len() } else { 0 }
 }
 
 /// The kernel for one sample.
@@ -31,7 +46,7 @@ pub(super) fn apply(conv: &Conv2d, call: &StepCall<'_>, x: &[f32], y: &mut [f32]
     let (weights, activation) = (&call.step.weights, call.step.activation);
     let bias = weights.get(1).map(|bias| bias.weight.values());
     let bias = bias.as_deref().map(Vec::as_slice);
-    match workspace.kernel(conv, &weights[0]) {
+    match workspace.kernel(conv, call) {
         (Some(prepared), scratch) => conv.forward_prepared(x, prepared, bias, activation, y, scratch),
         (None, scratch) => conv.forward(x, &weights[0].weight.values(), bias, activation, y, scratch),
     }

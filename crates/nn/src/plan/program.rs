@@ -161,6 +161,18 @@ impl Program {
 
     /// The most that one of the first steps, of which some run in bands, reads and writes, in bytes a sample.
     pub(super) fn widest_step_bytes(&self, bands: &[Option<Band>]) -> usize {
+        self.step_bytes(bands).into_iter().max().unwrap_or(0)
+    }
+
+    /// The first step from which on none of these runs in bands, or reads and writes more than so many bytes a sample.
+    pub(super) fn narrow_from(&self, bands: &[Option<Band>], bytes: usize) -> usize {
+        let last_band = bands.iter().rposition(Option::is_some).map_or(0, |first| first + 2);
+        let wide = self.step_bytes(bands).iter().rposition(|&step| step > bytes).map_or(0, |step| step + 1);
+        wide.max(last_band)
+    }
+
+    /// What each of the first steps reads and writes as a whole, in bytes a sample.
+    fn step_bytes(&self, bands: &[Option<Band>]) -> Vec<usize> {
         let steps = || self.steps.iter().zip(bands);
         let in_bands: HashSet<ValueId> =
             steps().filter(|(_, band)| band.is_some()).map(|(step, _)| step.output).collect();
@@ -168,6 +180,6 @@ impl Program {
             let values = step.inputs.iter().chain([&step.output]).filter(|value| !in_bands.contains(value));
             values.map(|&value| self.size(value)).sum::<usize>()
         };
-        steps().map(|(step, _)| size_of::<f32>() * floats(step)).max().unwrap_or(0)
+        steps().map(|(step, _)| size_of::<f32>() * floats(step)).collect()
     }
 }
