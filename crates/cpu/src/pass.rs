@@ -54,24 +54,31 @@ impl<'a> Pass<'a> {
     }
 
     fn forward_step(&mut self, index: usize, first: usize, samples: usize) {
+        let began = Instant::now();
+        self.compute(index, first, samples);
+        self.workspace.times[index].forward += began.elapsed();
+    }
+
+    /// What a step makes of some samples: for the first time, or for the backward pass again.
+    fn compute(&mut self, index: usize, first: usize, samples: usize) {
         let plan = self.values.plan;
         let step = &plan.program().steps[index];
         // A reshaped value stands where the original does: there is nothing to do.
         if plan.root(step.output) != step.output {
             return;
         }
-        let began = Instant::now();
-        let x = self.values.inputs_of_samples(step, first, samples);
         let mut call = StepCall { samples, first_sample: first, ..self.call(index) };
-        call.statistics = ops::batch_statistics(&call, x[0]).map(Arc::new);
-        self.statistics.extend(call.statistics.clone().map(|statistics| (index, statistics)));
-        let slot = plan.slot(step.output).expect("every value but an input has a slot");
+        if call.statistics.is_none() {
+            let x = self.values.inputs_of_samples(step, first, samples);
+            call.statistics = ops::batch_statistics(&call, x[0]).map(Arc::new);
+            self.statistics.extend(call.statistics.clone().map(|statistics| (index, statistics)));
+        }
+        let slot = self.values.slot(step.output).expect("every value but an input has a slot");
         let range = self.values.range(step.output, first, samples);
         let mut buffer = self.values.buffers.take(slot);
         let x = self.values.inputs_of_samples(step, first, samples);
         ops::forward(&call, &x, &mut buffer[range], self.workspace);
         self.values.buffers.put_back(slot, buffer);
-        self.workspace.times[index].forward += began.elapsed();
     }
 
     /// Step `index` and the next, some rows at a time.
@@ -103,11 +110,19 @@ impl<'a> Pass<'a> {
         let plan = self.values.plan;
         let steps = &plan.program().steps;
         let mut begun: HashSet<ValueId> = plan.program().outputs.iter().map(|&output| plan.root(output)).collect();
+        self.values.backward = true;
         for (index, step) in steps.iter().enumerate().rev() {
             if plan.differentiates(index) && plan.root(step.output) == step.output {
+                plan.running_again(index).iter().for_each(|&again| self.run_again(again));
                 self.backward_step(index, &mut begun, sink);
             }
         }
+    }
+
+    fn run_again(&mut self, index: usize) {
+        let began = Instant::now();
+        self.compute(index, 0, self.values.samples);
+        self.workspace.times[index].backward += began.elapsed();
     }
 
     fn backward_step(&mut self, index: usize, begun: &mut HashSet<ValueId>, sink: &mut Sink<'_>) {
@@ -167,7 +182,7 @@ impl<'a> Pass<'a> {
     fn replace_input(&mut self, call: &StepCall<'_>, dy: &[f32]) {
         let plan = self.values.plan;
         let input = call.step.inputs[0];
-        let slot = plan.slot(input).expect("a value that is replaced has a slot");
+        let slot = plan.gradient_slot(input).expect("a value that is replaced has a slot");
         let relu = plan.made_by_relu(input);
         let mut buffer = self.values.buffers.take(slot);
         let b = Backward { x: &[], y: self.values.get(call.step.output), dy };

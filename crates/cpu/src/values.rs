@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use engraft_nn::plan::{Plan, Step, ValueId};
+use engraft_nn::plan::{Plan, Slot, Step, ValueId};
 use engraft_nn::{Error, Result, Tensor};
 
 use crate::buffers::Buffers;
@@ -12,6 +12,8 @@ pub(crate) struct Values<'a> {
     pub(crate) plan: &'a Plan,
     pub(crate) buffers: &'a mut Buffers,
     pub(crate) samples: usize,
+    /// Whether the backward pass has begun: values that are recomputed for it stand elsewhere.
+    pub(crate) backward: bool,
     inputs: &'a [&'a Tensor],
 }
 
@@ -34,7 +36,12 @@ impl<'a> Values<'a> {
         if samples > plan.batch() {
             return Err(Error::new("input", format_args!("at most {} samples", plan.batch()), samples));
         }
-        Ok(Self { plan, buffers, samples, inputs })
+        Ok(Self { plan, buffers, samples, backward: false, inputs })
+    }
+
+    /// Where a value stands now; `None` for an input.
+    pub(crate) fn slot(&self, value: ValueId) -> Option<Slot> {
+        if self.backward { self.plan.slot_backward(value) } else { self.plan.slot(value) }
     }
 
     /// A value of the whole batch. Empty while its buffer is taken out.
@@ -45,7 +52,7 @@ impl<'a> Values<'a> {
     /// A value of `samples` samples from the `first` on.
     pub(crate) fn get_samples(&self, value: ValueId, first: usize, samples: usize) -> &[f32] {
         let range = self.range(value, first, samples);
-        match self.plan.slot(value) {
+        match self.slot(value) {
             Some(slot) => self.buffers.get(slot).get(range).unwrap_or_default(),
             None => {
                 let input = self.plan.program().inputs.iter().position(|&input| input == value);

@@ -191,3 +191,56 @@ fn callers_may_be_threads_of_a_pool() {
         (0..5).for_each(|_| assert_eq!(session.predict(&[&x]).unwrap(), expected));
     });
 }
+
+/// What a few steps of training make of a model's weights, moving statistics included, and their losses.
+fn trained(model: &Model, plan: Plan) -> (Vec<Vec<f32>>, Vec<f64>) {
+    let x = random(&[&[4], model.input_shape().as_slice()].concat(), 1);
+    let y = targets(4);
+    let batch = LabelledBatch { inputs: &[&x], targets: &y, sample_weights: None };
+    let start: Vec<Vec<f32>> = model.weights().iter().map(|weight| weight.values().clone()).collect();
+    let (mut session, mut state) = (session(plan), OptimizerState::default());
+    let losses = (0..4).map(|_| session.train_step(&batch, &mut state).unwrap().loss).collect();
+    let end = model.weights().iter().map(|weight| weight.values().clone()).collect();
+    model.weights().iter().zip(start).for_each(|(weight, start)| weight.set(start).unwrap());
+    (end, losses)
+}
+
+/// Trains with all values kept and with some recomputed; returns how many bytes that saves.
+fn saved_by_recomputing(model: &Model) -> usize {
+    let plan = training(model, 4);
+    let thrifty = plan.clone().thrifty();
+    assert!((0..plan.program().steps.len()).any(|step| !thrifty.running_again(step).is_empty()));
+    let saved = plan.memory().buffers - thrifty.memory().buffers;
+    assert!(trained(model, plan) == trained(model, thrifty));
+    saved
+}
+
+#[test]
+fn a_pooled_image_is_recomputed() {
+    let x = Input::new([16, 16, 3]);
+    let conv = |y: &SymbolicTensor| {
+        let y = Conv2D::new(8, 3).padding(Padding::Same).activation(Relu).call(y).unwrap();
+        MaxPooling2D::new(2).call(&y).unwrap()
+    };
+    let y = Flatten::new().call(&conv(&conv(&x))).unwrap();
+    let model = Model::new(&x, &Dense::new(2).activation(Softmax).call(&y).unwrap()).unwrap();
+    assert!(saved_by_recomputing(&model) > 0);
+}
+
+#[test]
+fn normalised_and_activated_values_are_recomputed() {
+    let x = Input::new([16, 16, 3]);
+    let active =
+        |y: &SymbolicTensor| ReLU::new().max_value(6.0).call(&BatchNormalization::new().call(y).unwrap()).unwrap();
+    let mut y = active(&Conv2D::new(8, 3).padding(Padding::Same).call(&x).unwrap());
+    for _ in 0..3 {
+        let wide = active(&Conv2D::new(16, 1).call(&y).unwrap());
+        let deep = active(&DepthwiseConv2D::new(3).padding(Padding::Same).call(&wide).unwrap());
+        let narrow = BatchNormalization::new().call(&Conv2D::new(8, 1).call(&deep).unwrap()).unwrap();
+        y = Add::new().call([&y, &Dropout::new(0.2).call(&narrow).unwrap()]).unwrap();
+    }
+    let y = GlobalAveragePooling2D::new().call(&y).unwrap();
+    let model = Model::new(&x, &Dense::new(2).activation(Softmax).call(&y).unwrap()).unwrap();
+    // At least the inner activations of two blocks: 16 channels, twice a block, 4 samples.
+    assert!(saved_by_recomputing(&model) >= 4 * 4 * (2 * 2 * 16 * 16 * 16), "{}", saved_by_recomputing(&model));
+}

@@ -29,6 +29,7 @@ use engraft_kernels::Activation;
 use crate::compile::{Head, Loss, Optimizer};
 use crate::{Error, Model, Result};
 use buffers::Layout;
+use lifetimes::Lifetimes;
 
 /// What a plan is for.
 #[derive(Clone, Debug)]
@@ -142,12 +143,13 @@ impl Plan {
         let bands = program.bands(prefix);
         let prefix = program.narrow_from(&bands[..prefix], NARROW_BYTES / batch);
         let chunk = (CHUNK_BYTES / program.widest_step_bytes(&bands[..prefix]).max(1)).clamp(1, batch);
-        let layout = Layout::new(&program, &purpose, &differentiated, &bands, prefix, chunk, batch);
+        let layout = Layout::new(&Lifetimes::new(&program, &differentiated, prefix), &purpose, &bands, chunk, batch);
         Ok(Self { program, purpose, head, batch, prefix, chunk, bands, thrifty: false, differentiated, layout })
     }
 
-    /// The same plan with less memory, for some time: its prefix runs one sample at a time, and executors keep nothing that
-    /// they could compute again.
+    /// The same plan with less memory, for some time: its prefix runs one sample at a time, values that are cheap to compute are
+    /// [recomputed](Self::running_again) for the backward pass where that saves memory, and executors keep nothing that they
+    /// could compute again. Results are the same, bit for bit.
     ///
     /// ```
     /// use engraft_nn::prelude::*;
@@ -160,8 +162,11 @@ impl Plan {
     /// ```
     #[must_use]
     pub fn thrifty(self) -> Self {
-        let Self { program, purpose, differentiated, bands, prefix, batch, .. } = &self;
-        let layout = Layout::new(program, purpose, differentiated, bands, *prefix, 1, *batch);
+        let lifetimes = || Lifetimes::new(&self.program, &self.differentiated, self.prefix);
+        let layout = |lifetimes: Lifetimes<'_>| Layout::new(&lifetimes, &self.purpose, &self.bands, 1, self.batch);
+        // What is brought back for a moment may weigh more than what is given up for long.
+        let [kept, recomputed] = [layout(lifetimes()), layout(lifetimes().recomputing())];
+        let layout = if recomputed.length() < kept.length() { recomputed } else { kept };
         Self { chunk: 1, thrifty: true, layout, ..self }
     }
 
@@ -217,6 +222,17 @@ impl Plan {
         self.layout.value(value)
     }
 
+    /// Where a value stands in the backward pass: in its [slot](Self::slot), or elsewhere if it is recomputed.
+    pub fn slot_backward(&self, value: ValueId) -> Option<Slot> {
+        self.layout.value_backward(value)
+    }
+
+    /// The steps to run again, in this order, right before the backward pass of step `index`: what they make was not kept.
+    /// Both what they read and what they make stands where the [backward pass](Self::slot_backward) wants it.
+    pub fn running_again(&self, index: usize) -> &[usize] {
+        self.layout.running_again(index)
+    }
+
     /// The value whose buffer this one shares: itself, unless it is a reshaped form.
     pub fn root(&self, value: ValueId) -> ValueId {
         self.layout.root(value)
@@ -240,8 +256,7 @@ impl Plan {
 
     /// Whether a ReLU made a value, within the step of a convolution or a Dense.
     pub fn made_by_relu(&self, value: ValueId) -> bool {
-        let (root, relu) = (self.root(value), Activation::Relu);
-        self.program.steps.iter().any(|step| step.output == root && step.activation == relu)
+        self.layout.maker(value).is_some_and(|maker| self.program.steps[maker].activation == Activation::Relu)
     }
 
     /// Where a second and later contribution to a gradient is computed before it is added, for step `index`.
@@ -280,7 +295,7 @@ impl Plan {
         Memory {
             weights: self.program.weights().iter().map(|p| 4 * p.weight.count()).sum(),
             optimizer: 4 * trainable * slots,
-            buffers: 4 * self.layout.lengths().iter().sum::<usize>(),
+            buffers: 4 * self.layout.length(),
             // A batch in use and the next being read.
             photos: 2 * self.program.inputs.iter().map(|&v| floats(&self.program.shapes[v])).sum::<usize>(),
             scratch: 0,

@@ -26,14 +26,18 @@ struct Replay<'a> {
     begun: HashSet<ValueId>,
     /// Gradients that were written over their values.
     replaced: usize,
+    /// Whether the backward pass has begun.
+    turned: bool,
+    /// How many steps ran again for it.
+    again: usize,
 }
 
-impl Replay<'_> {
-    /// How many gradients were written over their values.
-    fn of(plan: &Plan) -> usize {
+impl<'a> Replay<'a> {
+    /// The walk through a whole plan.
+    fn of(plan: &'a Plan) -> Self {
         let outputs = &plan.program().outputs;
         let begun = outputs.iter().map(|&output| plan.root(output)).collect();
-        let mut replay = Replay { plan, buffers: HashMap::new(), begun, replaced: 0 };
+        let mut replay = Replay { plan, buffers: HashMap::new(), begun, replaced: 0, turned: false, again: 0 };
         for first in (0..plan.batch()).step_by(plan.chunk()) {
             plan.prefix().for_each(|step| replay.forward(step, first));
         }
@@ -45,10 +49,11 @@ impl Replay<'_> {
             }
         }
         let differentiated = (0..plan.program().steps.len()).rev().filter(|&step| plan.differentiates(step));
+        replay.turned = true;
         differentiated.for_each(|step| replay.backward(step));
         outputs.iter().for_each(|&output| replay.read_value(output));
         replay.read_results();
-        replay.replaced
+        replay
     }
 
     fn write(&mut self, slot: Slot, content: Content, length: usize) {
@@ -60,8 +65,12 @@ impl Replay<'_> {
         assert_eq!(self.buffers.get(&slot), Some(&content), "in {:#?}", self.plan.program().steps);
     }
 
+    fn slot(&self, value: ValueId) -> Option<Slot> {
+        if self.turned { self.plan.slot_backward(value) } else { self.plan.slot(value) }
+    }
+
     fn read_value(&self, value: ValueId) {
-        match self.plan.slot(value) {
+        match self.slot(value) {
             Some(slot) => self.read(slot, Content::Value(self.plan.root(value))),
             None => assert!(self.plan.program().inputs.contains(&value)),
         }
@@ -71,11 +80,11 @@ impl Replay<'_> {
         let plan = self.plan;
         let step = &plan.program().steps[index];
         step.inputs.iter().for_each(|&input| self.read_value(input));
-        let slot = plan.slot(step.output).unwrap();
+        let slot = self.slot(step.output).unwrap();
         if plan.root(step.output) != step.output {
             return;
         }
-        assert!(step.inputs.iter().all(|&input| plan.slot(input) != Some(slot)), "{:?} in place", step.op);
+        assert!(step.inputs.iter().all(|&input| self.slot(input) != Some(slot)), "{:?} in place", step.op);
         // A value that gathers the chunks of a batch must not be lost between two of them.
         if plan.leaves_prefix(step.output) && first > 0 {
             self.read(slot, Content::Value(step.output));
@@ -92,6 +101,10 @@ impl Replay<'_> {
             return;
         }
         let dy = plan.gradient_slot(step.output).unwrap();
+        for &again in plan.running_again(index) {
+            self.forward(again, 0);
+            self.again += 1;
+        }
         self.read(dy, Content::Gradient(step.output));
         // Whoever writes a gradient over its value has taken the activation's too.
         if step.activation != engraft_kernels::Activation::Linear && !plan.gradient_replaces(step.output) {
@@ -184,7 +197,7 @@ const BATCHES: [usize; 2] = [3, 4_000_000];
 
 #[test]
 fn whatever_is_read_still_stands() {
-    let (mut chunked, mut replaced) = (0, 0);
+    let (mut chunked, mut replaced, mut again) = (0, 0, 0);
     for (seed, batch) in (0..300).flat_map(|seed| BATCHES.map(|batch| (seed, batch))) {
         let (model, classifier) = (random_model(seed, Kinds::All), random_classifier(seed));
         let loss = Loss::categorical_crossentropy();
@@ -196,10 +209,15 @@ fn whatever_is_read_still_stands() {
         ] {
             let plan = plan.unwrap();
             chunked += usize::from(plan.chunk() < batch && plan.prefix().len() > 1);
-            replaced += Replay::of(&plan);
+            replaced += Replay::of(&plan).replaced;
+            // One sample at a time, millions of them would take minutes.
+            if batch == BATCHES[0] {
+                again += Replay::of(&plan.thrifty()).again;
+            }
         }
     }
     assert!(chunked > 300, "only {chunked} plans had chunks");
+    assert!(again > 100, "only {again} steps ran again");
     assert!(replaced > 50, "only {replaced} gradients took the place of their values");
 }
 

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap, HashMap};
 
 use super::lifetimes::{Lifetime, Lifetimes, Tenant};
-use super::{Band, Program, Purpose, ValueId};
+use super::{Band, Purpose, ValueId};
 
 /// A place for a value: the first numbers of a buffer.
 pub type Slot = usize;
@@ -17,25 +17,27 @@ pub(super) struct Layout {
     /// For every value, the one whose buffer it stands in.
     roots: Vec<ValueId>,
     leaving_prefix: Vec<bool>,
+    /// For every root, the step that makes it; none makes an input.
+    makers: Vec<Option<usize>>,
     /// For every root, whether the gradient by it is written over it.
     replaced: Vec<bool>,
+    /// By a step, those that run again before its backward pass.
+    running_again: HashMap<usize, Vec<usize>>,
     /// For each trainable weight, the steps that use it: first and last in backward order.
     uses: HashMap<usize, (usize, usize)>,
 }
 
 impl Layout {
     pub(super) fn new(
-        program: &Program,
+        lifetimes: &Lifetimes<'_>,
         purpose: &Purpose,
-        differentiated: &[bool],
         bands: &[Option<Band>],
-        prefix: usize,
         chunk: usize,
         batch: usize,
     ) -> Self {
         let keep = matches!(purpose, Purpose::Gradients);
-        let lifetimes = Lifetimes::new(program, differentiated, prefix);
         let mut all = lifetimes.values(bands, chunk, batch);
+        all.extend(lifetimes.recomputed(batch));
         let mut uses = Vec::new();
         if matches!(purpose, Purpose::Gradients | Purpose::Train { .. }) {
             all.extend(lifetimes.gradients(batch, keep));
@@ -48,13 +50,20 @@ impl Layout {
             slots,
             roots: lifetimes.roots().to_vec(),
             leaving_prefix: lifetimes.leaving_prefix(),
+            makers: lifetimes.makers(),
             replaced: lifetimes.replaced().to_vec(),
+            running_again: lifetimes.running_again(),
             uses: uses.into_iter().map(|uses| (uses.weight, (uses.first, uses.last))).collect(),
         }
     }
 
     pub(super) fn lengths(&self) -> &[usize] {
         &self.lengths
+    }
+
+    /// Of all slots together.
+    pub(super) fn length(&self) -> usize {
+        self.lengths.iter().sum()
     }
 
     pub(super) fn root(&self, value: ValueId) -> ValueId {
@@ -69,9 +78,21 @@ impl Layout {
         self.slot(Tenant::Value(self.root(value)))
     }
 
+    pub(super) fn value_backward(&self, value: ValueId) -> Option<Slot> {
+        self.slot(Tenant::Recomputed(self.root(value))).or_else(|| self.value(value))
+    }
+
+    pub(super) fn maker(&self, value: ValueId) -> Option<usize> {
+        self.makers[self.root(value)]
+    }
+
+    pub(super) fn running_again(&self, step: usize) -> &[usize] {
+        self.running_again.get(&step).map(Vec::as_slice).unwrap_or_default()
+    }
+
     pub(super) fn gradient(&self, value: ValueId) -> Option<Slot> {
         match self.replaced(value) {
-            true => self.value(value),
+            true => self.value_backward(value),
             false => self.slot(Tenant::Gradient(self.root(value))),
         }
     }

@@ -3,17 +3,22 @@
 //! Time runs through the `n` forward steps, 1 to `n`, and back through them, `n + 1` to `2n`; at `2n + 1` the caller reads
 //! results.
 
+mod recomputing;
+
 use std::collections::{BTreeMap, HashMap};
+use std::ops::RangeInclusive;
 
-use engraft_kernels::{Activation, PoolKind};
+use engraft_kernels::Activation;
 
-use super::{Band, Op, Program, Step, ValueId};
+use super::{Band, Op, Program, ValueId};
 
 /// What needs a place in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Tenant {
     /// A value, under the name of its root.
     Value(ValueId),
+    /// A value that is computed again for the backward pass, under the name of its root.
+    Recomputed(ValueId),
     /// The gradient by a value, under the name of its root.
     Gradient(ValueId),
     /// What a step adds to a gradient that others have begun.
@@ -62,6 +67,8 @@ pub(super) struct Lifetimes<'a> {
     families: Vec<Family>,
     /// By root, whether the gradient is written over the value.
     replaced: Vec<bool>,
+    /// By root, from when to when it lives again, where it is not kept for the backward pass but recomputed.
+    second_lives: Vec<Option<RangeInclusive<usize>>>,
 }
 
 impl<'a> Lifetimes<'a> {
@@ -81,12 +88,18 @@ impl<'a> Lifetimes<'a> {
         }
         program.outputs.iter().for_each(|&output| families[roots[output]].is_output = true);
         let replaced = families.iter().map(|family| gradient_replaces(program, differentiated, family)).collect();
-        Self { program, differentiated, prefix, roots, families, replaced }
+        let second_lives = vec![None; families.len()];
+        Self { program, differentiated, prefix, roots, families, replaced, second_lives }
     }
 
     /// For every root, whether the gradient by it is written over it.
     pub(super) fn replaced(&self) -> &[bool] {
         &self.replaced
+    }
+
+    /// For every root, the step that makes it.
+    pub(super) fn makers(&self) -> Vec<Option<usize>> {
+        self.families.iter().map(|family| family.maker).collect()
     }
 
     /// For every value, the one whose buffer it stands in.
@@ -122,7 +135,7 @@ impl<'a> Lifetimes<'a> {
         2 * self.program.steps.len() + 1
     }
 
-    /// Every value from when it is made to when it is read last, forward or back.
+    /// Every value from when it is made to when it is read last, forward or back, or forward only if it is recomputed.
     pub(super) fn values(&self, bands: &[Option<Band>], chunk: usize, batch: usize) -> Vec<Lifetime> {
         let made = self.families.iter().enumerate().filter_map(|(value, family)| Some((value, family, family.maker?)));
         made.map(|(value, family, maker)| {
@@ -133,8 +146,9 @@ impl<'a> Lifetimes<'a> {
             let last = |reader: usize| self.forward(reader + usize::from(bands[reader].is_some()));
             let read = family.readers.iter().map(|&reader| last(reader)).max();
             let result = family.is_output.then(|| self.end());
-            let as_gradient = self.replaced[value].then(|| self.backward(maker));
-            let times = [Some(self.forward(maker)), read, self.read_backward(family, maker), result, as_gradient];
+            let kept = self.second_lives[value].is_none().then(|| self.needed_backward(value)).flatten();
+            let kept = kept.map(|needed| *needed.end());
+            let times = [Some(self.forward(maker)), read, kept, result];
             let to = times.into_iter().flatten().max().unwrap_or(from);
             let samples = if maker < self.prefix && !leaves_prefix { chunk } else { batch };
             let size = self.program.size(value);
@@ -147,12 +161,14 @@ impl<'a> Lifetimes<'a> {
         .collect()
     }
 
-    /// The last backward step that reads a value.
-    fn read_backward(&self, family: &Family, maker: usize) -> Option<usize> {
-        let reads = |&&step: &&usize| self.differentiated[step] && reads_inputs_backward(&self.program.steps[step]);
-        let by_maker = self.differentiated[maker] && reads_output_backward(&self.program.steps[maker]);
-        let readers = family.readers.iter().filter(reads).copied();
-        readers.chain(by_maker.then_some(maker)).map(|step| self.backward(step)).max()
+    /// From the first backward step that needs a value to the last: reads it, or the gradient that was written over it.
+    fn needed_backward(&self, value: ValueId) -> Option<RangeInclusive<usize>> {
+        let (family, steps) = (&self.families[value], &self.program.steps);
+        let needs = |step: usize, reads: bool| self.differentiated[step] && (reads || self.replaced[value]);
+        let readers = family.readers.iter().copied().filter(|&step| needs(step, steps[step].reads_inputs_backward()));
+        let maker = family.maker.filter(|&step| needs(step, steps[step].reads_output_backward()));
+        let times = readers.chain(maker).map(|step| self.backward(step));
+        Some(times.clone().min()?..=times.max()?)
     }
 
     /// Every gradient that has a place of its own, from its first contribution to when the maker of its value has read it;
@@ -236,31 +252,11 @@ fn gradient_replaces(program: &Program, differentiated: &[bool], family: &Family
     let (maker, step) = (&program.steps[maker], &program.steps[reader]);
     let shape = |value: ValueId| &program.shapes[value];
     let with_relu = matches!(maker.op, Op::Conv2d { .. } | Op::Dense) && maker.activation == Activation::Relu;
+    // What the backward pass doesn't read is gone by then.
+    let read = with_relu || (step.reads_inputs_backward() && !maker.reads_output_backward());
     family.maker.is_some_and(|maker| differentiated[maker])
-        && (with_relu || !reads_output_backward(maker))
+        && read
         && step.op.gradient_replaces_input(shape(step.inputs[0]), shape(step.output))
-}
-
-/// Whether the backward pass of a step reads what the forward pass read.
-fn reads_inputs_backward(step: &Step) -> bool {
-    match &step.op {
-        Op::Conv2d { .. } | Op::Dense => step.weights.first().is_some_and(|kernel| kernel.trainable),
-        Op::Pool2d { kind, .. } | Op::GlobalPool { kind } => *kind == PoolKind::Max,
-        Op::BatchNorm { .. } | Op::Multiply => true,
-        Op::Activation(function) => !function.gradient_from_output(),
-        _ => false,
-    }
-}
-
-/// Whether the backward pass of a step reads what the forward pass made.
-fn reads_output_backward(step: &Step) -> bool {
-    match &step.op {
-        Op::Conv2d { .. } | Op::Dense => step.activation != Activation::Linear,
-        Op::Pool2d { kind, .. } | Op::GlobalPool { kind } => *kind == PoolKind::Max,
-        Op::Activation(function) => function.gradient_from_output(),
-        Op::Softmax => true,
-        _ => false,
-    }
 }
 
 #[cfg(test)]

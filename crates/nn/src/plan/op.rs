@@ -64,6 +64,11 @@ impl Op {
         matches!(self, Self::BatchNorm { batch_statistics: true, .. })
     }
 
+    /// Whether it takes little more than to read and write its values, and what it gives is worth a place in memory.
+    pub(super) fn is_cheap(&self) -> bool {
+        !matches!(self, Self::Conv2d { .. } | Self::Dense | Self::GlobalPool { .. } | Self::RandomTransform { .. })
+    }
+
     /// What a convolution of `samples` images is to the kernels; `None` for any other operation.
     pub fn conv2d_shape(&self, samples: usize, input: &Shape, output: &Shape) -> Option<Conv2dShape> {
         let (&[in_h, in_w, in_c], &[out_h, out_w, out_c]) = (input.as_slice(), output.as_slice()) else { return None };

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use engraft_kernels::Activation;
+use engraft_kernels::{Activation, PoolKind};
 
 use super::lowering::Lowering;
 use super::{Band, Op};
@@ -38,6 +38,30 @@ pub struct Step {
     pub weights: Vec<Param>,
     /// Name of the layer it comes from.
     pub layer: String,
+}
+
+impl Step {
+    /// Whether its backward pass reads what its forward pass read.
+    pub(super) fn reads_inputs_backward(&self) -> bool {
+        match &self.op {
+            Op::Conv2d { .. } | Op::Dense => self.weights.first().is_some_and(|kernel| kernel.trainable),
+            Op::Pool2d { kind, .. } | Op::GlobalPool { kind } => *kind == PoolKind::Max,
+            Op::BatchNorm { .. } | Op::Multiply => true,
+            Op::Activation(function) => !function.gradient_from_output(),
+            _ => false,
+        }
+    }
+
+    /// Whether its backward pass reads what its forward pass made.
+    pub(super) fn reads_output_backward(&self) -> bool {
+        match &self.op {
+            Op::Conv2d { .. } | Op::Dense => self.activation != Activation::Linear,
+            Op::Pool2d { kind, .. } | Op::GlobalPool { kind } => *kind == PoolKind::Max,
+            Op::Activation(function) => function.gradient_from_output(),
+            Op::Softmax => true,
+            _ => false,
+        }
+    }
 }
 
 /// Operations in an order in which they can run.
