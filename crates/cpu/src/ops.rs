@@ -31,6 +31,8 @@ pub(crate) struct StepCall<'a> {
     pub(crate) samples: usize,
     /// Whether it is one of several calls for a batch.
     pub(crate) chunked: bool,
+    /// The samples of a whole batch.
+    pub(crate) batch: usize,
     /// Which sample of the batch is the first: random layers draw by it.
     pub(crate) first_sample: usize,
     /// Which training step this is: random layers draw by it.
@@ -41,7 +43,7 @@ pub(crate) struct StepCall<'a> {
 
 impl<'a> StepCall<'a> {
     pub(crate) fn new(plan: &'a Plan, step: &'a Step, samples: usize) -> Self {
-        Self::of_program(plan.program(), step, samples)
+        Self { batch: plan.batch(), ..Self::of_program(plan.program(), step, samples) }
     }
 
     pub(crate) fn of_program(program: &'a Program, step: &'a Step, samples: usize) -> Self {
@@ -53,6 +55,7 @@ impl<'a> StepCall<'a> {
             output: &shapes[step.output],
             samples,
             chunked: false,
+            batch: samples,
             first_sample: 0,
             iteration: 0,
             statistics: None,
@@ -88,6 +91,9 @@ pub(crate) fn prepared_len(call: &StepCall<'_>, keeps: Keeps) -> usize {
         _ => 0,
     }
 }
+
+/// Whether preparing a convolution's kernel for each batch would take long beside the convolution.
+pub(crate) use conv2d::is_short;
 
 /// `y` from `x`, the inputs in order.
 pub(crate) fn forward(call: &StepCall<'_>, x: &[&[f32]], y: &mut [f32], workspace: &mut Workspace) {

@@ -20,7 +20,7 @@ fn of_samples(call: &StepCall<'_>, samples: usize) -> Conv2d {
 /// Working space that any call needs: none to prepare a kernel that is kept prepared from the first use on.
 pub(super) fn scratch_len(call: &StepCall<'_>, keeps: Keeps) -> usize {
     let conv = kernel(call);
-    match keeps == Keeps::AtOnce && keeps.kernel(&conv, call) {
+    match keeps == Keeps::AtOnce && keeps.kernel(call) {
         true => conv.prepared_scratch_len(),
         false => conv.scratch_len(),
     }
@@ -28,8 +28,12 @@ pub(super) fn scratch_len(call: &StepCall<'_>, keeps: Keeps) -> usize {
 
 /// What the prepared kernel takes, if it is kept.
 pub(super) fn prepared_len(call: &StepCall<'_>, keeps: Keeps) -> usize {
-    let conv = kernel(call);
-    if keeps.kernel(&conv, call) { conv.prepared_len() } else { 0 }
+    if keeps.kernel(call) { kernel(call).prepared_len() } else { 0 }
+}
+
+/// Whether preparing the kernel for each batch would take long beside the convolution; of the last batch, too, if that is smaller.
+pub(crate) fn is_short(call: &StepCall<'_>) -> bool {
+    of_samples(call, call.batch).is_short()
 }
 
 /// The kernel for one sample.
