@@ -59,8 +59,10 @@ impl CpuExecutor {
 
     /// The working space, in f32, of the step that needs the most.
     fn scratch_len(&self, plan: &Plan) -> usize {
-        let keeps = Keeps::of(plan);
-        self.workers.run(|| calls(plan).map(|call| ops::scratch_len(&call, keeps)).max().unwrap_or(0))
+        // The backward pass prepares the kernel of what it goes through, too.
+        let keeps = |index| if plan.differentiates(index) { Keeps::Nothing } else { Keeps::of(plan) };
+        let lengths = || calls(plan).enumerate().map(|(index, call)| ops::scratch_len(&call, keeps(index)));
+        self.workers.run(|| lengths().max().unwrap_or(0))
     }
 
     /// What kernels that are kept prepared take, in f32.

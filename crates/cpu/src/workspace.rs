@@ -25,7 +25,7 @@ pub(crate) struct Workspace {
 pub(crate) enum Keeps {
     /// None: memory counts for more.
     Nothing,
-    /// Those that are used a second time unchanged. What is used once, as for a single photo, is not worth the memory.
+    /// Those that are used a second time unchanged. What is used once, as most are for a single photo, is not worth the memory.
     Reused,
     /// Of those that training leaves as they are, and does not use for a long time at once; from their first use on.
     AtOnce,

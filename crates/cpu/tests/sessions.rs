@@ -73,6 +73,23 @@ fn convolutions_in_bands_give_the_bits_of_whole_ones() {
 }
 
 #[test]
+fn frozen_convolutions_above_trained_ones_carry_the_gradient() {
+    let x = Input::new([16, 16, 3]);
+    let trained = Conv2D::new(8, 1).named("trained");
+    let frozen = || Conv2D::new(256, 3).padding(Padding::Same).activation(Relu);
+    let y = frozen().named("first").call(&trained.call(&x).unwrap()).unwrap();
+    let y = GlobalAveragePooling2D::new().call(&frozen().named("second").call(&y).unwrap()).unwrap();
+    let model = Model::new(&x, &Dense::new(2).activation(Softmax).call(&y).unwrap()).unwrap();
+    ["first", "second"].iter().for_each(|name| model.get_layer(name).unwrap().set_trainable(false));
+    let (x, y) = (random(&[4, 16, 16, 3], 1), targets(4));
+    let labelled = LabelledBatch { inputs: &[&x], targets: &y, sample_weights: None };
+    let before = model.weights()[0].values().clone();
+    let mut session = CpuExecutor::new(Some(1)).unwrap().prepare(training(&model, 4)).unwrap();
+    session.train_step(&labelled, &mut OptimizerState::default()).unwrap();
+    assert_ne!(*model.weights()[0].values(), before);
+}
+
+#[test]
 fn a_batch_smaller_than_the_plan_s_is_as_good() {
     let model = randomly_changed(0);
     let (x, y) = (random(&[7, 6, 5, 12], 2), targets(7));

@@ -128,8 +128,8 @@ mod tests {
     use crate::testing::{assert_same_for_any_threads, integers, to_f32, uniform};
 
     /// Below, at and above the edges of tiles (64 and 128 rows; 256 and 512 columns), of depth (256, 2048), and of what is few rows
-    /// (64), in each of the ways.
-    const SIZES: [[usize; 3]; 15] = [
+    /// (2, 64), in each of the ways.
+    const SIZES: [[usize; 3]; 18] = [
         [1, 1, 1],
         [3, 5, 7],
         [16, 255, 256],
@@ -145,6 +145,9 @@ mod tests {
         [33, 257, 47],
         [1, 2049, 50],
         [7, 4, 2100],
+        [2, 7, 9],
+        [1, 6, 2100],
+        [3, 300, 700],
     ];
 
     #[test]

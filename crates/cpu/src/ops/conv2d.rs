@@ -17,7 +17,7 @@ fn of_samples(call: &StepCall<'_>, samples: usize) -> Conv2d {
     if let Op::Conv2d { pool: Some(_), .. } = call.step.op { conv.pooled() } else { conv }
 }
 
-/// Working space that any call needs: none to prepare a kernel that is kept prepared from the first use on.
+/// Working space that any call needs, or the forward pass alone where the kernel is kept prepared from its first use on.
 pub(super) fn scratch_len(call: &StepCall<'_>, keeps: Keeps) -> usize {
     let conv = kernel(call);
     match keeps == Keeps::AtOnce && keeps.kernel(call) {

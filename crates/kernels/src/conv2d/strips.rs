@@ -18,8 +18,9 @@ use crate::tiles::Tiles;
 const OUTPUTS: usize = 64;
 const CHANNELS: usize = 64;
 
-/// Sums of the kernel's gradient, each over as many rows of outputs.
-const PARTS: usize = 16;
+/// Sums of the kernel's gradient at most, each over as many rows of outputs, and values that they may take.
+const MOST_PARTS: usize = 16;
+const PARTS_BUDGET: usize = 1 << 20;
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Strips {
@@ -38,7 +39,7 @@ impl Strips {
 
     pub(super) fn scratch_len(&self, threads: usize) -> usize {
         let forward = self.shape.w_len() + threads * self.strip_len(self.outputs());
-        let kernel_gradient = PARTS * self.shape.w_len() + threads * self.strip_len(self.shape.out_w);
+        let kernel_gradient = self.parts() * self.shape.w_len() + threads * self.strip_len(self.shape.out_w);
         Im2col::new(self.shape).scratch_len(threads).max(forward).max(kernel_gradient)
     }
 
@@ -71,10 +72,10 @@ impl Strips {
     pub(super) fn kernel_gradient(&self, x: &[f32], dy: &[f32], dw: &mut [f32], scratch: &mut [f32]) {
         let Conv2dShape { batch, out_h, out_w, out_c, .. } = self.shape;
         let (rows, length) = (batch * out_h, self.shape.w_len());
-        let part = rows.div_ceil(PARTS);
-        let (sums, scratch) = scratch.split_at_mut(PARTS * length);
+        let part = rows.div_ceil(self.parts());
+        let (sums, scratch) = scratch.split_at_mut(self.parts() * length);
         let size = [self.depth(), out_c];
-        Tiles::new(sums, PARTS, size, size).for_each_with(scratch, self.strip_len(out_w), |mut tile, strip| {
+        Tiles::new(sums, self.parts(), size, size).for_each_with(scratch, self.strip_len(out_w), |mut tile, strip| {
             (0..tile.rows.len()).for_each(|row| tile.row(row).fill(0.0));
             for row in (tile.layer * part..rows).take(part) {
                 let patches = self.patches(x, row, 0..out_w, strip);
@@ -93,6 +94,10 @@ impl Strips {
         let Conv2dShape { kernel: [height, width], in_c, out_c, .. } = self.shape;
         let part = move |tap: usize| tap * in_c * out_c..(tap + 1) * in_c * out_c;
         (0..height * width).map(move |tap| [part(tap), part(tap % width * height + tap / width)])
+    }
+
+    fn parts(&self) -> usize {
+        (PARTS_BUDGET / self.shape.w_len()).clamp(1, MOST_PARTS)
     }
 
     /// Values of a patch.
