@@ -113,7 +113,30 @@ pub fn ensure_fits(
 
 #[cfg(test)]
 mod tests {
+    use engraft_nn::prelude::*;
+
     use super::*;
+
+    #[test]
+    fn a_limit_is_kept_by_recomputing_or_refused() {
+        let conv = |name| Conv2D::new(8, 3).padding(Padding::Same).activation(Relu).named(name);
+        let layers = Sequential::new().add(Input::new([64, 64, 3])).add(conv("a")).add(MaxPooling2D::new(2));
+        let layers = layers.add(conv("b")).add(MaxPooling2D::new(2)).add(Flatten::new());
+        let model = layers.add(Dense::new(2).activation(Softmax)).build().unwrap();
+        let loss = Loss::categorical_crossentropy();
+        let plan_of = |batch| Plan::train(&model, Sgd::new(0.1).into(), loss, batch, 0);
+        let executor = crate::train::default_executor().unwrap();
+        let plan = plan_of(4).unwrap();
+        let whole = executor.memory(&plan).total();
+        let least = executor.memory(&plan.thrifty()).total();
+        assert!(least < whole);
+        let within = |limit| session_within(executor, Some(limit), 4, plan_of).map(|(_, memory)| memory.total());
+        assert_eq!(within(whole).unwrap(), whole);
+        assert_eq!(within(whole - 1).unwrap(), least);
+        assert_eq!(within(least).unwrap(), least);
+        let error = within(least - 1).unwrap_err().to_string();
+        assert!(error.contains("the plan needs") && error.contains("a batch size of 2 would fit"), "{error}");
+    }
 
     fn memory(batch: usize) -> Memory {
         Memory { weights: 100 << 20, buffers: batch * (10 << 20), ..Memory::default() }
