@@ -152,7 +152,7 @@ impl Kernel for Task<'_> {
         let (products, border) = rest.split_at_mut(POINTS * tasks.product_point());
         for (index, tile) in tiles.clone().enumerate() {
             let place = convolution.tiles.place(tile);
-            let square = images.square::<S, INPUT>(simd, place, convolution.pad, border);
+            let square = images.square::<INPUT>(place, convolution.pad, border);
             let to = inputs[index * tasks.input..].as_mut_ptr();
             // SAFETY: `square` lies within the images or the border; `to` is a row of whole vectors at every point.
             unsafe {
@@ -247,45 +247,45 @@ impl Output<'_> {
     fn write<S: Simd>(&self, simd: S, place: Place, channel: usize, products: &[f32], point: usize) {
         let ([height, width], count) = (self.size, S::LANES.min(self.channels - channel));
         let (rows, columns) = (OUTPUT.min(height - place.top), OUTPUT.min(width - place.left));
-        assert!(products.len() >= (POINTS - 1) * point + S::LANES);
         let bias = self.bias(simd, channel);
-        let whole = rows == OUTPUT && columns == OUTPUT && count == S::LANES;
         let start = ((place.image * height + place.top) * width + place.left) * self.channels + channel;
-        transform::square(
-            simd,
-            #[inline(always)]
-            // SAFETY: the assertion above.
-            |i, j| unsafe { simd.load(products.as_ptr().add((i * INPUT + j) * point)) },
-            #[inline(always)]
-            |m| transform::output(simd, m),
-            #[inline(always)]
-            |i, j, x| {
-                let x = simd.add(x, bias);
-                let x = if self.finish.relu { simd.relu(x) } else { x };
-                let at = start + (i * width + j) * self.channels;
-                if whole || i < rows && j < columns {
+        let at = |i, j| start + (i * width + j) * self.channels;
+        // All of it or not is asked once, not at each output: see `transform::vector`.
+        if rows == OUTPUT && columns == OUTPUT && count == S::LANES {
+            transform(
+                simd,
+                products,
+                point,
+                #[inline(always)]
+                |i, j, x| {
                     // SAFETY: these pixels and channels exist, and are this task's alone.
-                    unsafe { self.store(simd, count, at, x) }
-                }
-            },
-        );
+                    unsafe { self.store(simd, S::LANES, at(i, j), simd.add(x, bias)) }
+                },
+            );
+        } else {
+            transform(
+                simd,
+                products,
+                point,
+                #[inline(always)]
+                |i, j, x| {
+                    if i < rows && j < columns {
+                        // SAFETY: as above.
+                        unsafe { self.store(simd, count, at(i, j), simd.add(x, bias)) }
+                    }
+                },
+            );
+        }
     }
-}
 
-impl Output<'_> {
     /// As [`write`](Self::write), the greatest of each 2x2 outputs alone. Bias and ReLU change no order, so they come after.
     #[inline(always)]
     fn write_pooled<S: Simd>(&self, simd: S, place: Place, channel: usize, products: &[f32], point: usize) {
-        let count = S::LANES.min(self.channels - channel);
-        assert!(products.len() >= (POINTS - 1) * point + S::LANES);
         let mut pooled = [[simd.splat(0.0); OUTPUT / POOL]; OUTPUT / POOL];
-        transform::square(
+        transform(
             simd,
-            #[inline(always)]
-            // SAFETY: the assertion above.
-            |i, j| unsafe { simd.load(products.as_ptr().add((i * INPUT + j) * point)) },
-            #[inline(always)]
-            |m| transform::output(simd, m),
+            products,
+            point,
             #[inline(always)]
             |i, j, x| {
                 let greatest = &mut pooled[i / POOL][j / POOL];
@@ -293,15 +293,13 @@ impl Output<'_> {
             },
         );
         let (bias, [height, width]) = (self.bias(simd, channel), self.size.map(|size| size / POOL));
-        let (top, left) = (place.top / POOL, place.left / POOL);
+        let (top, left, count) = (place.top / POOL, place.left / POOL, S::LANES.min(self.channels - channel));
         for (i, row) in pooled.into_iter().enumerate() {
             for (j, x) in row.into_iter().enumerate() {
                 if top + i < height && left + j < width {
-                    let x = simd.add(x, bias);
-                    let x = if self.finish.relu { simd.relu(x) } else { x };
                     let at = ((place.image * height + top + i) * width + left + j) * self.channels + channel;
                     // SAFETY: these pixels and channels exist, and are this task's alone.
-                    unsafe { self.store(simd, count, at, x) }
+                    unsafe { self.store(simd, count, at, simd.add(x, bias)) }
                 }
             }
         }
@@ -317,12 +315,13 @@ impl Output<'_> {
         }
     }
 
-    /// Writes `count` values at most.
+    /// Writes `count` values at most, when what is left to do with them is done.
     ///
     /// # Safety
     /// There must be as many, and no other thread may use them.
     #[inline(always)]
     unsafe fn store<S: Simd>(&self, simd: S, count: usize, at: usize, x: S::Vector) {
+        let x = if self.finish.relu { simd.relu(x) } else { x };
         // SAFETY: the caller's promise.
         unsafe {
             let y = self.y.at(at, count);
@@ -333,6 +332,26 @@ impl Output<'_> {
             simd.store_first(count, x, y);
         }
     }
+}
+
+/// Takes one vector of the products at all points, `point` apart, to outputs.
+#[inline(always)]
+#[expect(
+    clippy::redundant_closure,
+    reason = "called through a reference, it would be compiled without the instruction set"
+)]
+fn transform<S: Simd>(simd: S, products: &[f32], point: usize, mut output: impl FnMut(usize, usize, S::Vector)) {
+    assert!(products.len() >= (POINTS - 1) * point + S::LANES);
+    transform::square(
+        simd,
+        #[inline(always)]
+        // SAFETY: the assertion above.
+        |i, j| unsafe { simd.load(products.as_ptr().add((i * INPUT + j) * point)) },
+        #[inline(always)]
+        |m| transform::output(simd, m),
+        #[inline(always)]
+        |i, j, x| output(i, j, x),
+    );
 }
 
 impl<'a> Finish<'a> {

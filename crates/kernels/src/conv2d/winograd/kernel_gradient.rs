@@ -208,7 +208,7 @@ impl Kernel for Transform<'_> {
         let Self { convolution, room, x, dy, first, range, to, border } = self;
         for tile in range {
             let place = convolution.tiles.place(first + tile);
-            let square = x.square::<S, INPUT>(simd, place, convolution.pad, border);
+            let square = x.square::<INPUT>(place, convolution.pad, border);
             // SAFETY: `square` lies within the images or the border; these rows are this tile's alone.
             unsafe {
                 let to = to[0].at(tile * room.row[0], room.row[0]);
@@ -222,7 +222,7 @@ impl Kernel for Transform<'_> {
                     room.point[0],
                 );
             }
-            let square = dy.square::<S, OUTPUT>(simd, place, [0, 0], border);
+            let square = dy.square::<OUTPUT>(place, [0, 0], border);
             // SAFETY: as above.
             unsafe {
                 let to = to[1].at(tile * room.row[1], room.row[1]);

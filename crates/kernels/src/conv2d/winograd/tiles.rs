@@ -1,8 +1,6 @@
 //! Images cut into tiles, and the squares of pixels that tiles read.
 
 use super::transform::{OUTPUT, Pixels};
-use crate::aligned::LINE;
-use crate::simd::Simd;
 
 /// The tiles of a batch, counted along rows of images: each computes 4x4 outputs, fewer at the right and at the bottom.
 #[derive(Clone, Copy, Debug)]
@@ -49,27 +47,14 @@ pub(super) struct Images<'a> {
 impl Images<'_> {
     /// The square of `N` x `N` pixels whose first lies `pad` above and left of `place`.
     ///
-    /// Where it reaches beyond the image, it is copied to `border`, `N * N` pixels, with zeros around. Where it does not, the one
-    /// beside it, which will be wanted next, is prefetched.
+    /// Where it reaches beyond the image, it is copied to `border`, `N * N` pixels, with zeros around.
     #[inline(always)]
-    pub(super) fn square<S: Simd, const N: usize>(
-        &self,
-        simd: S,
-        place: Place,
-        pad: [usize; 2],
-        border: &mut [f32],
-    ) -> Pixels {
+    pub(super) fn square<const N: usize>(&self, place: Place, pad: [usize; 2], border: &mut [f32]) -> Pixels {
         let ([height, width], channels) = (self.size, self.channels);
         let (top, left) = (place.top.wrapping_sub(pad[0]), place.left.wrapping_sub(pad[1]));
         let inside = |start: usize, size: usize| start < size && size - start >= N;
         if inside(top, height) && inside(left, width) {
             let square = &self.values[((place.image * height + top) * width + left) * channels..];
-            for row in 0..N {
-                let next = square.as_ptr().wrapping_add((row * width + N) * channels);
-                for line in 0..(OUTPUT * channels).div_ceil(LINE) {
-                    simd.prefetch(next.wrapping_add(line * LINE));
-                }
-            }
             return Pixels { start: square.as_ptr(), row: width * channels, pixel: channels };
         }
         for (index, to) in border.chunks_exact_mut(channels).take(N * N).enumerate() {

@@ -6,6 +6,7 @@
 
 #![expect(unsafe_code, reason = "values are loaded from and stored to addresses that callers compute")]
 
+use crate::aligned::LINE;
 use crate::simd::Simd;
 
 /// Side of the square of values that a tile reads.
@@ -139,45 +140,90 @@ pub(super) struct Pixels {
 }
 
 /// Transforms all `channels` of a square of `N` x `N` pixels to [`POINTS`] rows of channels, `point` apart, each filled up with
-/// zeros to whole vectors.
+/// zeros to whole vectors. Of the square to the right, which will be wanted next, pixels are prefetched meanwhile: all of them
+/// at once would wait for each other.
 ///
 /// # Safety
 /// `channels` values must be readable at each pixel, and as many, rounded up to a whole vector, writable at each point.
+#[inline(always)]
+pub(super) unsafe fn pixels<S: Simd, const N: usize>(
+    simd: S,
+    channels: usize,
+    from: Pixels,
+    transform: impl Fn([S::Vector; N]) -> [S::Vector; INPUT] + Copy,
+    to: *mut f32,
+    point: usize,
+) {
+    let whole = channels / S::LANES * S::LANES;
+    let mut channel = 0;
+    while channel < whole {
+        let from = Pixels { start: from.start.wrapping_add(channel), ..from };
+        if channel.is_multiple_of(LINE) {
+            for i in 0..N {
+                for j in N..N + OUTPUT {
+                    simd.prefetch(from.start.wrapping_add(i * from.row + j * from.pixel));
+                }
+            }
+        }
+        // SAFETY: the caller's promise, for a vector of channels from `channel` on.
+        unsafe {
+            vector(
+                simd,
+                from,
+                #[inline(always)]
+                |at| simd.load(at),
+                transform,
+                to.add(channel),
+                point,
+            )
+        };
+        channel += S::LANES;
+    }
+    if channel < channels {
+        let from = Pixels { start: from.start.wrapping_add(channel), ..from };
+        // SAFETY: the caller's promise, for the channels that are left.
+        unsafe {
+            vector(
+                simd,
+                from,
+                #[inline(always)]
+                |at| simd.load_first(channels - channel, at),
+                transform,
+                to.add(channel),
+                point,
+            )
+        };
+    }
+}
+
+/// Transforms one vector of channels. How it is loaded is known where this is compiled: a choice at each of the pixels takes
+/// longer than the arithmetic.
+///
+/// # Safety
+/// `load` must be able to read at each pixel; a whole vector must be writable at each point.
 #[inline(always)]
 #[expect(
     clippy::redundant_closure,
     reason = "called through a reference, it would be compiled without the instruction set"
 )]
-pub(super) unsafe fn pixels<S: Simd, const N: usize>(
+unsafe fn vector<S: Simd, const N: usize>(
     simd: S,
-    channels: usize,
     from: Pixels,
-    transform: impl Fn([S::Vector; N]) -> [S::Vector; INPUT],
+    load: impl Fn(*const f32) -> S::Vector,
+    transform: impl Fn([S::Vector; N]) -> [S::Vector; INPUT] + Copy,
     to: *mut f32,
     point: usize,
 ) {
-    let mut channel = 0;
-    while channel < channels {
-        let count = channels - channel;
-        let whole = count >= S::LANES;
-        // SAFETY: the caller's promise, here and below, for `count` channels from `channel` on.
-        let to = unsafe { to.add(channel) };
-        square(
-            simd,
-            #[inline(always)]
-            // SAFETY: as above.
-            |i, j| unsafe {
-                let from = from.start.add(i * from.row + j * from.pixel + channel);
-                if whole { simd.load(from) } else { simd.load_first(count, from) }
-            },
-            #[inline(always)]
-            |d| transform(d),
-            #[inline(always)]
-            // SAFETY: as above.
-            |i, j, x| unsafe { simd.store(x, to.add((i * INPUT + j) * point)) },
-        );
-        channel += S::LANES;
-    }
+    square(
+        simd,
+        #[inline(always)]
+        |i, j| load(from.start.wrapping_add(i * from.row + j * from.pixel)),
+        #[inline(always)]
+        |d| transform(d),
+        #[inline(always)]
+        // SAFETY: the caller's promise.
+        |i, j, x| unsafe { simd.store(x, to.add((i * INPUT + j) * point)) },
+    );
 }
 
 #[cfg(test)]
