@@ -3,7 +3,6 @@
 mod finish;
 mod multiply;
 mod packed;
-mod streamed;
 mod swept;
 mod turned;
 
@@ -82,7 +81,11 @@ pub(crate) fn gemm_then(
     check_len("c", c, m * n);
     a.check("a", m, k);
     b.check("b", k, n);
-    Tiles::new(c, 1, [m, n], tile_size(m, n)).for_each(|mut tile| {
+    let size = match b.col_stride == 1 && Swept::suits(m, k, n) {
+        true => [m, Swept::columns(n, rayon::current_num_threads())],
+        false => tile_size(m, n),
+    };
+    Tiles::new(c, 1, [m, n], size).for_each(|mut tile| {
         let (a, b) = (a.skip(tile.rows.start, 0), b.skip(0, tile.columns.start));
         gemm_tile(k, a, b, accumulate, &mut tile);
         finish(&mut tile);
@@ -96,10 +99,9 @@ pub(crate) fn gemm_then(
 pub(crate) fn tile_size(m: usize, n: usize) -> [usize; 2] {
     const MAX: [usize; 2] = [256, 512];
     const MIN_SIDE: usize = 64;
-    // A few rows are a matter of reading memory, which a few threads do as fast as many, and the faster the longer its rows are.
-    let (most_columns, enough_tiles) = if m <= Swept::ROWS { (4 * MAX[1], 4) } else { (MAX[1], 8) };
-    let [mut rows, mut columns] = [m.min(MAX[0]), n.min(most_columns)];
-    while m.div_ceil(rows.max(1)) * n.div_ceil(columns.max(1)) < enough_tiles && rows.max(columns) > MIN_SIDE {
+    const ENOUGH_TILES: usize = 8;
+    let [mut rows, mut columns] = [m.min(MAX[0]), n.min(MAX[1])];
+    while m.div_ceil(rows.max(1)) * n.div_ceil(columns.max(1)) < ENOUGH_TILES && rows.max(columns) > MIN_SIDE {
         let longer = if rows > columns { &mut rows } else { &mut columns };
         *longer = longer.div_ceil(2).next_multiple_of(8);
     }

@@ -6,7 +6,6 @@ use std::cell::RefCell;
 
 use super::Matrix;
 use super::packed::Packed;
-use super::streamed::Streamed;
 use super::swept::Swept;
 use super::turned::Turned;
 use crate::aligned::AlignedVec;
@@ -41,17 +40,10 @@ thread_local! {
 /// Computes a tile none of whose sizes is zero. Every element is summed along the depth in order, whichever way is taken.
 pub(super) fn run(isa: Isa, operands: Operands) {
     let (rows, columns) = (operands.tile.rows.len(), operands.tile.columns.len());
-    let (k, a, b) = (operands.k, operands.a, operands.b);
+    let (k, b) = (operands.k, operands.b);
     COPIES.with_borrow_mut(|copies| {
-        if b.col_stride == 1 && rows <= Swept::ROWS {
-            isa.run(Swept(operands));
-        } else if b.col_stride == 1
-            && (a.row_stride == 1 || a.col_stride == 1)
-            && rows <= Streamed::ROWS
-            && k >= Streamed::LEAST_DEPTH
-            && k * columns >= Streamed::LEAST
-        {
-            isa.run(Streamed { operands, copies });
+        if b.col_stride == 1 && Swept::suits(rows, k, columns) {
+            isa.run(Swept { operands, copies });
         } else if b.row_stride == 1 && rows <= Turned::ROWS {
             isa.run(Turned { operands, copies });
         } else {
