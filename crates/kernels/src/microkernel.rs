@@ -5,16 +5,17 @@
 use std::ops::Range;
 
 use crate::aligned::LINE;
-use crate::simd::{Kernel, Simd, VECTORS};
+use crate::simd::{Kernel, Simd};
+
+/// Rows of a tile. With [`Simd::VECTORS`] it is as wide as its sums fit the registers beside a row of the right operand; wide
+/// rather than tall, as every row takes a value of the left operand to be spread over a vector, and an address to be kept.
+pub(crate) const ROWS: usize = 6;
 
 /// Columns of a tile.
 #[inline(always)]
 pub(crate) const fn columns<S: Simd>() -> usize {
-    VECTORS * S::LANES
+    S::VECTORS * S::LANES
 }
-
-/// Most rows of a tile, on any instruction set.
-pub(crate) const MAX_ROWS: usize = 12;
 
 /// The left operand: element (i, k) is `start[i * outer + k * inner]`. Where one of the strides is known to be 1, addresses are
 /// computed once for several elements, which otherwise takes a quarter of the time.
@@ -65,12 +66,14 @@ macro_rules! left {
 left!(Rows, |left: Self| left.outer, |_| 1);
 left!(Columns, |_| 1, |left: Self| left.inner);
 
-/// The right operand: [`columns`] values side by side for every step of the depth.
+/// The right operand: some vectors side by side for every step of the depth.
 #[derive(Clone, Copy)]
 pub(crate) struct Right {
     pub(crate) start: *const f32,
     /// From one step of the depth to the next.
     pub(crate) inner: usize,
+    /// Vectors of a step that are wanted: 1 to [`Simd::VECTORS`].
+    pub(crate) vectors: usize,
 }
 
 /// Where a product goes: rows of values side by side.
@@ -81,10 +84,10 @@ pub(crate) struct Product {
     pub(crate) outer: usize,
 }
 
-/// `c = a b`, or `c += a b`, over `rows` rows and as many columns as a tile has. What is `ahead` is prefetched meanwhile, as many
-/// values as `b` has.
+/// `c = a b`, or `c += a b`, over `rows` rows and as many columns as `b` has. What is `ahead` is prefetched meanwhile, as many
+/// values as a whole tile of `b` has.
 ///
-/// Every element is summed along the depth in order, whatever the rows beside it: how rows are grouped changes no bit.
+/// Every element is summed along the depth in order, whatever stands beside it: how rows and columns are grouped changes no bit.
 ///
 /// # Safety
 /// `rows` rows of `c` must be writable (and readable, to accumulate) and those of `a` readable, `depth` steps deep; `b` must be
@@ -101,34 +104,16 @@ pub(crate) unsafe fn multiply<S: Simd, L: Left>(
     accumulate: bool,
     ahead: *const f32,
 ) {
-    let share = (depth * columns::<S>()).div_ceil(rows.div_ceil(S::ROWS).max(1));
-    let whole = rows / S::ROWS * S::ROWS;
-    let tiles = Tiles { rows: 0..whole, depth, a, b, c, accumulate, ahead, share };
-    // SAFETY: the caller's promise, for these rows.
+    let share = (depth * columns::<S>()).div_ceil(rows.div_ceil(ROWS).max(1));
+    let tiles = Tiles { rows: 0..rows, depth, a, b, c, accumulate, ahead, share };
+    // SAFETY: the caller's promise.
     unsafe {
-        match S::ROWS {
-            6 => tiles.run::<S, 6>(simd),
-            _ => tiles.run::<S, MAX_ROWS>(simd),
-        }
-    }
-    let ahead = ahead.wrapping_add(whole / S::ROWS * share);
-    let rest = Tiles { rows: whole..rows, depth, a, b, c, accumulate, ahead, share };
-    // SAFETY: as above.
-    unsafe {
-        match rows - whole {
-            0 => {}
-            1 => rest.run::<S, 1>(simd),
-            2 => rest.run::<S, 2>(simd),
-            3 => rest.run::<S, 3>(simd),
-            4 => rest.run::<S, 4>(simd),
-            5 => rest.run::<S, 5>(simd),
-            _ if S::ROWS <= 6 => unreachable!("less than a whole tile is left"),
-            6 => rest.run::<S, 6>(simd),
-            7 => rest.run::<S, 7>(simd),
-            8 => rest.run::<S, 8>(simd),
-            9 => rest.run::<S, 9>(simd),
-            10 => rest.run::<S, 10>(simd),
-            _ => rest.run::<S, 11>(simd),
+        match b.vectors {
+            1 => tiles.run::<S, 1>(simd),
+            2 => tiles.run::<S, 2>(simd),
+            _ if S::VECTORS <= 2 => unreachable!("a tile has at most two vectors"),
+            3 => tiles.run::<S, 3>(simd),
+            _ => tiles.run::<S, 4>(simd),
         }
     }
 }
@@ -148,18 +133,29 @@ struct Tiles<L> {
 
 impl<L: Left> Tiles<L> {
     /// # Safety
-    /// As [`multiply`], for tiles of `ROWS` rows.
+    /// As [`multiply`], for right operands of `V` vectors.
     #[inline(always)]
-    unsafe fn run<S: Simd, const ROWS: usize>(self, simd: S) {
-        // A function of its own, for all places that multiply: they would be very large with all sizes of tiles in each.
-        simd.run(TilesOf::<L, ROWS>(self));
+    unsafe fn run<S: Simd, const V: usize>(self, simd: S) {
+        let whole = self.rows.end / ROWS * ROWS;
+        let rest =
+            Self { rows: whole..self.rows.end, ahead: self.ahead.wrapping_add(whole / ROWS * self.share), ..self };
+        // Functions of their own, for all places that multiply: they would be very large with all sizes of tiles in each.
+        simd.run(TilesOf::<L, ROWS, V>(Self { rows: 0..whole, ..self }));
+        match rest.rows.len() {
+            0 => {}
+            1 => simd.run(TilesOf::<L, 1, V>(rest)),
+            2 => simd.run(TilesOf::<L, 2, V>(rest)),
+            3 => simd.run(TilesOf::<L, 3, V>(rest)),
+            4 => simd.run(TilesOf::<L, 4, V>(rest)),
+            _ => simd.run(TilesOf::<L, 5, V>(rest)),
+        }
     }
 }
 
-/// Tiles of so many rows. Made by [`Tiles::run`] alone, whose caller promises that the operands are as large.
-struct TilesOf<L, const ROWS: usize>(Tiles<L>);
+/// Tiles of `R` rows and `V` vectors. Made by [`Tiles::run`] alone, whose caller promises that the operands are as large.
+struct TilesOf<L, const R: usize, const V: usize>(Tiles<L>);
 
-impl<L: Left, const ROWS: usize> Kernel for TilesOf<L, ROWS> {
+impl<L: Left, const R: usize, const V: usize> Kernel for TilesOf<L, R, V> {
     type Output = ();
 
     #[inline(always)]
@@ -172,19 +168,19 @@ impl<L: Left, const ROWS: usize> Kernel for TilesOf<L, ROWS> {
             unsafe {
                 let product = Product { start: c.start.add(row * c.outer), ..c };
                 let left = a.start().add(row * a.outer());
-                tile::<S, L, ROWS>(simd, depth, a, left, b, product, accumulate, ahead..end);
+                tile::<S, L, R, V>(simd, depth, a, left, b, product, accumulate, ahead..end);
             }
             ahead = end;
-            row += ROWS;
+            row += R;
         }
     }
 }
 
 /// # Safety
-/// As [`multiply`], for `ROWS` rows of the left operand from `left` on.
+/// As [`multiply`], for `R` rows of the left operand from `left` on.
 #[inline(always)]
 #[expect(clippy::too_many_arguments, reason = "as for `multiply`")]
-unsafe fn tile<S: Simd, L: Left, const ROWS: usize>(
+unsafe fn tile<S: Simd, L: Left, const R: usize, const V: usize>(
     simd: S,
     depth: usize,
     a: L,
@@ -194,7 +190,7 @@ unsafe fn tile<S: Simd, L: Left, const ROWS: usize>(
     accumulate: bool,
     ahead: Range<*const f32>,
 ) {
-    let mut sums = [[simd.splat(0.0); VECTORS]; ROWS];
+    let mut sums = [[simd.splat(0.0); V]; R];
     // SAFETY: the caller's promise.
     unsafe {
         if accumulate {
@@ -230,18 +226,21 @@ unsafe fn tile<S: Simd, L: Left, const ROWS: usize>(
 /// One step of the depth.
 ///
 /// # Safety
-/// `ROWS` values must be readable at `left`, `outer` apart, and a row of columns at `right`.
+/// `R` values must be readable at `left`, `outer` apart, and `V` vectors at `right`.
 #[inline(always)]
-unsafe fn add_products<S: Simd, const ROWS: usize>(
+unsafe fn add_products<S: Simd, const R: usize, const V: usize>(
     simd: S,
     left: *const f32,
     outer: usize,
     right: *const f32,
-    sums: &mut [[S::Vector; VECTORS]; ROWS],
+    sums: &mut [[S::Vector; V]; R],
 ) {
     // SAFETY: the caller's promise.
     unsafe {
-        let columns: [S::Vector; VECTORS] = [simd.load(right), simd.load(right.add(S::LANES))];
+        let mut columns = [simd.splat(0.0); V];
+        for (vector, column) in columns.iter_mut().enumerate() {
+            *column = simd.load(right.add(vector * S::LANES));
+        }
         for (row, sums) in sums.iter_mut().enumerate() {
             let x = simd.splat(*left.add(row * outer));
             for (sum, column) in sums.iter_mut().zip(columns) {

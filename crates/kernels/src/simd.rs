@@ -26,8 +26,8 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// Values in a vector.
     const LANES: usize;
 
-    /// Rows of a tile of products that fit the registers, [`VECTORS`] vectors wide, beside its operands.
-    const ROWS: usize;
+    /// Vectors that a tile of products is wide.
+    const VECTORS: usize;
 
     /// Runs a kernel with this instruction set enabled.
     fn run<K: Kernel>(self, kernel: K) -> K::Output;
@@ -112,8 +112,8 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
 /// Most lanes of any instruction set.
 pub(crate) const MAX_LANES: usize = 16;
 
-/// Vectors that a tile of products is wide.
-pub(crate) const VECTORS: usize = 2;
+/// Most columns of a tile of products, on any instruction set.
+pub(crate) const MAX_COLUMNS: usize = 4 * MAX_LANES;
 
 /// Work that [`Simd::run`] and [`Isa::run`] compile for an instruction set.
 pub(crate) trait Kernel {

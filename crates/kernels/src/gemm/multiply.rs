@@ -9,8 +9,8 @@ use super::packed::Packed;
 use super::swept::Swept;
 use super::turned::Turned;
 use crate::aligned::AlignedVec;
-use crate::microkernel::{Columns, Left, MAX_ROWS, Product, Right, Rows, columns, multiply};
-use crate::simd::{Isa, MAX_LANES, Simd, VECTORS};
+use crate::microkernel::{Columns, Left, Product, ROWS, Right, Rows, columns, multiply};
+use crate::simd::{Isa, MAX_COLUMNS, Simd};
 use crate::tiles::Tile;
 
 /// Operands of one tile: `tile = a b` or `tile += a b`, over `k` steps.
@@ -23,7 +23,7 @@ pub(super) struct Operands<'a, 'b, 't> {
 }
 
 /// Sums of one tile of products.
-pub(super) type Sums = [f32; MAX_ROWS * VECTORS * MAX_LANES];
+pub(super) type Sums = [f32; ROWS * MAX_COLUMNS];
 
 /// Copies of operands in the order in which they are used.
 pub(super) struct Copies {
@@ -75,7 +75,7 @@ fn pack_whole<S: Simd>(simd: S, b: Matrix, steps: usize, to: &mut [f32]) {
     let width = columns::<S>();
     assert!(to.len() >= steps * width && (steps == 0 || b.data.len() >= (steps - 1) * b.row_stride + width));
     for step in 0..steps {
-        for vector in 0..VECTORS {
+        for vector in 0..S::VECTORS {
             // SAFETY: the assertion above.
             unsafe {
                 let x = simd.load(b.data.as_ptr().add(step * b.row_stride + vector * S::LANES));

@@ -5,7 +5,7 @@
 use super::Matrix;
 use super::multiply::{Copies, Operands, Sums, multiply_rows, pack, room};
 use crate::aligned::odd_lines;
-use crate::microkernel::{Product, Right, columns};
+use crate::microkernel::{Product, ROWS, Right, columns};
 use crate::simd::{Kernel, Simd};
 use crate::tiles::Tile;
 
@@ -42,15 +42,14 @@ impl Kernel for Packed<'_, '_, '_> {
             for column in (0..tile.columns.len()).step_by(width) {
                 let count = width.min(tile.columns.len() - column);
                 pack(simd, b.skip(depth, column), steps, count, width, panel);
-                let right = Right { start: panel.as_ptr(), inner: width };
+                let right = Right { start: panel.as_ptr(), inner: width, vectors: count.div_ceil(S::LANES) };
                 write(simd, steps, a, right, tile, column, count, accumulate || depth > 0);
             }
         }
     }
 }
 
-/// Multiplies into `count` columns of the tile from `column` on; where they are fewer than a tile of products has, by way of a
-/// copy.
+/// Multiplies into `count` columns of the tile from `column` on; where they are no whole vectors, by way of a copy.
 #[inline(always)]
 #[expect(clippy::too_many_arguments, reason = "sizes, operands, and where to")]
 fn write<S: Simd>(
@@ -64,7 +63,7 @@ fn write<S: Simd>(
     accumulate: bool,
 ) {
     let (rows, width) = (tile.rows.len(), columns::<S>());
-    if count == width {
+    if count.is_multiple_of(S::LANES) {
         let (start, outer) = tile.as_mut_ptr();
         // SAFETY: `gemm_tile` checked the operands' extent, and these columns lie within the tile.
         unsafe {
@@ -73,8 +72,8 @@ fn write<S: Simd>(
         }
     }
     let mut sums: Sums = [0.0; _];
-    for row in (0..rows).step_by(S::ROWS) {
-        let some = S::ROWS.min(rows - row);
+    for row in (0..rows).step_by(ROWS) {
+        let some = ROWS.min(rows - row);
         for (r, sums) in sums.chunks_exact_mut(width).take(some).enumerate() {
             sums[..count].copy_from_slice(&tile.row(row + r)[column..][..count]);
         }

@@ -5,7 +5,7 @@
 
 use super::Matrix;
 use super::multiply::{Copies, Operands, Sums, multiply_rows, pack, room};
-use crate::microkernel::{Product, Right, columns};
+use crate::microkernel::{Product, ROWS, Right, columns};
 use crate::simd::{Kernel, Simd};
 use crate::tiles::Tile;
 
@@ -36,12 +36,12 @@ impl Kernel for Turned<'_, '_, '_> {
                 let count = width.min(rows - index * width);
                 pack(simd, a.skip(index * width, depth).turned(), steps, count, width, panel);
             }
-            for column in (0..all).step_by(S::ROWS) {
+            for column in (0..all).step_by(ROWS) {
                 let left = b.skip(depth, column).turned();
                 for (index, panel) in panels.chunks_exact(steps * width).enumerate() {
-                    let right = Right { start: panel.as_ptr(), inner: width };
                     let (at, size) =
-                        ([index * width, column], [width.min(rows - index * width), S::ROWS.min(all - column)]);
+                        ([index * width, column], [width.min(rows - index * width), ROWS.min(all - column)]);
+                    let right = Right { start: panel.as_ptr(), inner: width, vectors: size[0].div_ceil(S::LANES) };
                     write(simd, steps, left, right, tile, at, size, accumulate || depth > 0);
                 }
             }

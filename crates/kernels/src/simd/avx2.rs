@@ -21,7 +21,7 @@ impl Simd for Avx2 {
     type Vector = __m256;
 
     const LANES: usize = 8;
-    const ROWS: usize = 6;
+    const VECTORS: usize = 2;
 
     #[inline(always)]
     fn run<K: Kernel>(self, kernel: K) -> K::Output {

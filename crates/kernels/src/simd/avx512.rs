@@ -21,7 +21,7 @@ impl Simd for Avx512 {
     type Vector = __m512;
 
     const LANES: usize = 16;
-    const ROWS: usize = 12;
+    const VECTORS: usize = 4;
 
     #[inline(always)]
     fn run<K: Kernel>(self, kernel: K) -> K::Output {

@@ -121,17 +121,18 @@ impl Isa {
         }
     }
 
-    /// Values in a vector.
-    pub(crate) fn lanes(self) -> usize {
-        match self.0 {
-            Proof::Portable(_) => Portable::LANES,
-            #[cfg(target_arch = "x86_64")]
-            Proof::Avx2(_) => Avx2::LANES,
-            #[cfg(target_arch = "x86_64")]
-            Proof::Avx512(_) => Avx512::LANES,
-            #[cfg(test)]
-            Proof::Wide(_) => Wide::LANES,
+    /// Columns of a tile of products.
+    pub(crate) fn columns(self) -> usize {
+        struct Columns;
+        impl Kernel for Columns {
+            type Output = usize;
+
+            #[inline(always)]
+            fn run<S: Simd>(self, _: S) -> usize {
+                crate::microkernel::columns::<S>()
+            }
         }
+        self.run(Columns)
     }
 }
 

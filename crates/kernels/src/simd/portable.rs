@@ -4,16 +4,16 @@
 
 use super::{Kernel, Simd};
 
-/// `LANES` values side by side, and tiles of `ROWS` rows. Needs nothing of a CPU.
+/// `LANES` values side by side, and tiles `VECTORS` wide. Needs nothing of a CPU.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Plain<const LANES: usize, const ROWS: usize>;
+pub(crate) struct Plain<const LANES: usize, const VECTORS: usize>;
 
 /// The 128-bit vectors that nearly every CPU has.
-pub(crate) type Portable = Plain<4, 6>;
+pub(crate) type Portable = Plain<4, 2>;
 
 /// As wide as the widest instruction set, so that what is written for it is tested on every CPU.
 #[cfg(test)]
-pub(crate) type Wide = Plain<16, 12>;
+pub(crate) type Wide = Plain<16, 4>;
 
 /// A vector.
 #[derive(Clone, Copy)]
@@ -29,11 +29,11 @@ fn zip<const LANES: usize>(a: Values<LANES>, b: Values<LANES>, f: impl Fn(f32, f
     result
 }
 
-impl<const LANES: usize, const ROWS: usize> Simd for Plain<LANES, ROWS> {
+impl<const LANES: usize, const VECTORS: usize> Simd for Plain<LANES, VECTORS> {
     type Vector = Values<LANES>;
 
     const LANES: usize = LANES;
-    const ROWS: usize = ROWS;
+    const VECTORS: usize = VECTORS;
 
     #[inline(always)]
     fn run<K: Kernel>(self, kernel: K) -> K::Output {

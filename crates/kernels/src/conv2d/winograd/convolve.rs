@@ -12,9 +12,9 @@ use super::tiles::{Images, Place, Tiles};
 use super::transform::{self, INPUT, OUTPUT, POINTS};
 use crate::Activation;
 use crate::aligned::{LINE, aligned, odd_lines};
-use crate::microkernel::{MAX_ROWS, Product, Right, Rows, columns, multiply};
+use crate::microkernel::{Product, ROWS, Right, Rows, columns, multiply};
 use crate::shared::Shared;
-use crate::simd::{Isa, Kernel, Simd, VECTORS};
+use crate::simd::{Isa, Kernel, Simd};
 
 /// Channels deep that a panel of filters is used at a time: with 16 columns half of the first-level cache.
 const DEPTH: usize = 256;
@@ -83,7 +83,7 @@ impl Convolution {
     /// are divided too: transforming the same inputs again costs little where there are many panels. A smaller batch never needs
     /// more scratch.
     fn tasks(&self, threads: usize) -> Tasks {
-        const TILES: usize = 3 * MAX_ROWS;
+        const TILES: usize = 6 * ROWS;
         let count = self.tiles.count();
         let tiles = TILES.min(count).max(1);
         let blocks = count.div_ceil(tiles).max(1);
@@ -174,7 +174,7 @@ impl Kernel for Task<'_> {
             for (index, tile) in tiles.clone().enumerate() {
                 let products = &products[index * tasks.product..];
                 let output = Output { size: convolution.tiles.size, channels: convolution.filters.to, y, finish };
-                for vector in 0..group.len() * VECTORS {
+                for vector in 0..group.len() * S::VECTORS {
                     let channel = first * columns::<S>() + vector * S::LANES;
                     if channel < output.channels {
                         let products = &products[vector * S::LANES..];
@@ -222,7 +222,11 @@ fn multiply_points<S: Simd>(
                 // deep.
                 unsafe {
                     let a = Rows { start: inputs.as_ptr().add(depth), outer: tasks.input };
-                    let b = Right { start: filter.as_ptr().add(depth * width), inner: width };
+                    let b = Right {
+                        start: filter.as_ptr().add(depth * width),
+                        inner: width,
+                        vectors: filters.vectors::<S>(panel),
+                    };
                     let c = Product { start: products.as_mut_ptr(), outer: tasks.product };
                     let ahead = if last { next_point } else { b.start.add(count * width) };
                     multiply(simd, tiles, count, a, b, c, depth > 0, ahead);

@@ -8,7 +8,7 @@ use super::transform::{self, INPUT, POINTS, TAPS};
 use crate::aligned::odd_lines;
 use crate::microkernel::columns;
 use crate::shared::Shared;
-use crate::simd::{Isa, Kernel, MAX_LANES, Simd, VECTORS};
+use crate::simd::{Isa, Kernel, MAX_LANES, Simd};
 
 /// Which of two convolutions filters are for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,11 +33,17 @@ pub(super) struct Layout {
 
 impl Layout {
     pub(super) fn new(isa: Isa, from: usize, to: usize) -> Self {
-        Self { from, to, columns: VECTORS * isa.lanes() }
+        Self { from, to, columns: isa.columns() }
     }
 
     pub(super) fn panels(&self) -> usize {
         self.to.div_ceil(self.columns)
+    }
+
+    /// Vectors of a panel that hold channels.
+    #[inline(always)]
+    pub(super) fn vectors<S: Simd>(&self, panel: usize) -> usize {
+        (self.to - panel * self.columns).div_ceil(S::LANES).min(S::VECTORS)
     }
 
     /// From one point to the next.
@@ -89,7 +95,7 @@ impl Kernel for Evaluate<'_> {
         let Layout { from, to, .. } = self.layout;
         let mut taps = [0.0; TAPS * TAPS * MAX_LANES];
         for c in 0..from {
-            for vector in 0..VECTORS {
+            for vector in 0..S::VECTORS {
                 let first = (self.panel * columns::<S>() + vector * S::LANES).min(to);
                 let count = (to - first).min(S::LANES);
                 for tap in 0..TAPS * TAPS {
@@ -139,7 +145,7 @@ impl Kernel for Interpolate<'_> {
     fn run<S: Simd>(self, simd: S) {
         let Layout { from, to, .. } = self.layout;
         for c in 0..from {
-            for vector in 0..VECTORS {
+            for vector in 0..S::VECTORS {
                 let first = (self.panel * columns::<S>() + vector * S::LANES).min(to);
                 let count = (to - first).min(S::LANES);
                 let point = self.layout.point();

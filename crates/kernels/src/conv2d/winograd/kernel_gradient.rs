@@ -270,7 +270,8 @@ impl Kernel for Add<'_> {
                 // panel at a point are this task's alone.
                 unsafe {
                     let a = Columns { start: inputs.as_ptr(), inner: room.row[0] };
-                    let b = Right { start: gradients[panel * width..].as_ptr(), inner: room.row[1] };
+                    let start = gradients[panel * width..].as_ptr();
+                    let b = Right { start, inner: room.row[1], vectors: filters.vectors::<S>(panel) };
                     let sums = sums.at(panel * filters.panel() + point * filters.point(), filters.from * width);
                     let c = Product { start: sums, outer: width };
                     multiply(simd, filters.from, depth, a, b, c, true, std::ptr::null());
