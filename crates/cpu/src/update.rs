@@ -14,8 +14,9 @@ pub(crate) struct Update<'a> {
     state: &'a mut OptimizerState,
 }
 
-/// f32 of a kernel's gradient that are computed and used up at a time: a quarter MiB stays in the second-level cache.
-const FOLDED_CHUNK: usize = 64 << 10;
+/// Values that are updated at a time, and f32 of a kernel's gradient that are computed and used up: a quarter MiB stays in the
+/// second-level cache.
+const PIECE: usize = 64 << 10;
 
 impl<'a> Update<'a> {
     /// The step after `state.iterations` others, of these weights. Their slots are made here where they are new: once an
@@ -48,8 +49,11 @@ impl<'a> Update<'a> {
     /// Changes a weight by its gradient; the regulariser's part is added to it here.
     pub(crate) fn apply(&mut self, param: &Param, gradient: &mut [f32]) {
         let mut slots = self.take_slots(param);
-        let mut slices: Vec<&mut [f32]> = slots.iter_mut().map(Vec::as_mut_slice).collect();
-        self.rule().apply(param, &mut param.weight.values_mut(), gradient, &mut slices);
+        let rule = self.rule();
+        let mut values = param.weight.values_mut();
+        let pieces = pieces(&mut values, &mut slots, PIECE).into_par_iter().zip(gradient.par_chunks_mut(PIECE));
+        pieces.for_each(|((values, mut slots), gradient)| rule.apply(param, values, gradient, &mut slots));
+        drop(values);
         self.state.slots.insert(param.weight.id(), slots);
     }
 
@@ -58,13 +62,13 @@ impl<'a> Update<'a> {
         let param = &call.step.weights[0];
         let mut slots = self.take_slots(param);
         let units = param.weight.shape().last().copied().unwrap_or(1).max(1);
-        let rows = (FOLDED_CHUNK / units).max(1);
+        let rows = (PIECE / units).max(1);
         let rule = self.rule();
         let mut values = param.weight.values_mut();
-        let chunks = chunks_of(&mut values, &mut slots, rows * units);
-        chunks.into_par_iter().enumerate().for_each_init(Vec::new, |gradient, (chunk, (values, mut slots))| {
+        let pieces = pieces(&mut values, &mut slots, rows * units);
+        pieces.into_par_iter().enumerate().for_each_init(Vec::new, |gradient, (piece, (values, mut slots))| {
             gradient.resize(values.len(), 0.0);
-            let first = chunk * rows;
+            let first = piece * rows;
             ops::kernel_gradient_rows(call, b, first..first + values.len() / units, gradient);
             rule.apply(param, values, gradient, &mut slots);
         });
@@ -81,16 +85,16 @@ impl<'a> Update<'a> {
 }
 
 /// Values and slots cut into pieces of `length` that belong together.
-fn chunks_of<'a>(
+fn pieces<'a>(
     values: &'a mut [f32],
     slots: &'a mut [Vec<f32>],
     length: usize,
 ) -> Vec<(&'a mut [f32], Vec<&'a mut [f32]>)> {
-    let mut chunks: Vec<_> = values.chunks_mut(length).map(|values| (values, Vec::new())).collect();
+    let mut pieces: Vec<_> = values.chunks_mut(length).map(|values| (values, Vec::new())).collect();
     for slot in slots {
-        chunks.iter_mut().zip(slot.chunks_mut(length)).for_each(|((_, slots), slot)| slots.push(slot));
+        pieces.iter_mut().zip(slot.chunks_mut(length)).for_each(|((_, slots), slot)| slots.push(slot));
     }
-    chunks
+    pieces
 }
 
 /// The formula, for a weight or a piece of one.

@@ -135,7 +135,7 @@ fn gradient_and_adam([batch, inputs]: [usize; 2], x: &[f32], dy: &[f32], [w, m, 
         let first = chunk * ROWS;
         let rows = first..first + w.len() / UNITS;
         dense_kernel_gradient_rows(batch, inputs, UNITS, x, dy, rows, gradient);
-        ADAM.apply_serial(w, gradient, m, v);
+        ADAM.apply(w, gradient, m, v);
     });
 }
 
@@ -143,7 +143,12 @@ fn adam(peak: &Peak) {
     const LENGTH: usize = 32 << 20;
     let [mut var, mut m, mut v] = [(); 3].map(|()| vec![0.0f32; LENGTH]);
     let gradient = vec![1e-3f32; LENGTH];
-    let seconds = fastest(|| ADAM.apply(&mut var, &gradient, &mut m, &mut v));
+    const PIECE: usize = 64 << 10;
+    let seconds = fastest(|| {
+        let slots = m.par_chunks_mut(PIECE).zip(v.par_chunks_mut(PIECE));
+        let pieces = var.par_chunks_mut(PIECE).zip(gradient.par_chunks(PIECE)).zip(slots);
+        pieces.for_each(|((var, gradient), (m, v))| ADAM.apply(var, gradient, m, v));
+    });
     println!();
     peak.memory_row("Adam, 33.5 million weights", seconds, 7.0 * 4.0 * LENGTH as f64);
 }

@@ -121,6 +121,21 @@ impl Isa {
         }
     }
 
+    /// Runs plain loops, of which the compiler makes vectors of this instruction set. `work` must be `inline(always)`.
+    #[inline]
+    pub(crate) fn run_plain<R>(self, work: impl FnOnce() -> R) -> R {
+        struct Plain<F>(F);
+        impl<R, F: FnOnce() -> R> Kernel for Plain<F> {
+            type Output = R;
+
+            #[inline(always)]
+            fn run<S: Simd>(self, _: S) -> R {
+                (self.0)()
+            }
+        }
+        self.run(Plain(work))
+    }
+
     /// Columns of a tile of products.
     pub(crate) fn columns(self) -> usize {
         struct Columns;

@@ -37,7 +37,12 @@ impl Layout {
     }
 
     pub(super) fn panels(&self) -> usize {
-        self.to.div_ceil(self.columns)
+        self.panels_of(self.to)
+    }
+
+    /// Panels that hold `channels`.
+    pub(super) fn panels_of(&self, channels: usize) -> usize {
+        channels.div_ceil(self.columns)
     }
 
     /// Vectors of a panel that hold channels.
