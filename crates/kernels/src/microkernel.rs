@@ -2,9 +2,11 @@
 
 #![expect(unsafe_code, reason = "operands are addressed through strides")]
 
+use std::marker::PhantomData;
 use std::ops::Range;
 
 use crate::aligned::LINE;
+use crate::number::Number;
 use crate::simd::{Kernel, Simd};
 
 /// Rows of a tile. With [`Simd::VECTORS`] it is as wide as its sums fit the registers beside a row of the right operand; wide
@@ -17,7 +19,7 @@ pub(crate) const fn columns<S: Simd>() -> usize {
     S::VECTORS * S::LANES
 }
 
-/// The left operand: element (i, k) is `start[i * outer + k * inner]`. Where one of the strides is known to be 1, addresses are
+/// The left operand, counted in [words](crate::number::words) as all of them: element (i, k) is `start[i * outer + k * inner]`. Where one of the strides is known to be 1, addresses are
 /// computed once for several elements, which otherwise takes a quarter of the time.
 pub(crate) trait Left: Copy {
     /// Element (0, 0).
@@ -94,7 +96,7 @@ pub(crate) struct Product {
 /// readable as deep. `ahead` may be anything.
 #[inline(always)]
 #[expect(clippy::too_many_arguments, reason = "sizes, operands, and what to do with them")]
-pub(crate) unsafe fn multiply<S: Simd, L: Left>(
+pub(crate) unsafe fn multiply<S: Simd, N: Number, L: Left>(
     simd: S,
     rows: usize,
     depth: usize,
@@ -109,11 +111,11 @@ pub(crate) unsafe fn multiply<S: Simd, L: Left>(
     // SAFETY: the caller's promise.
     unsafe {
         match b.vectors {
-            1 => tiles.run::<S, 1>(simd),
-            2 => tiles.run::<S, 2>(simd),
+            1 => tiles.run::<S, N, 1>(simd),
+            2 => tiles.run::<S, N, 2>(simd),
             _ if S::VECTORS <= 2 => unreachable!("a tile has at most two vectors"),
-            3 => tiles.run::<S, 3>(simd),
-            _ => tiles.run::<S, 4>(simd),
+            3 => tiles.run::<S, N, 3>(simd),
+            _ => tiles.run::<S, N, 4>(simd),
         }
     }
 }
@@ -135,27 +137,27 @@ impl<L: Left> Tiles<L> {
     /// # Safety
     /// As [`multiply`], for right operands of `V` vectors.
     #[inline(always)]
-    unsafe fn run<S: Simd, const V: usize>(self, simd: S) {
+    unsafe fn run<S: Simd, N: Number, const V: usize>(self, simd: S) {
         let whole = self.rows.end / ROWS * ROWS;
         let rest =
             Self { rows: whole..self.rows.end, ahead: self.ahead.wrapping_add(whole / ROWS * self.share), ..self };
         // Functions of their own, for all places that multiply: they would be very large with all sizes of tiles in each.
-        simd.run(TilesOf::<L, ROWS, V>(Self { rows: 0..whole, ..self }));
+        simd.run(TilesOf::<L, N, ROWS, V>(Self { rows: 0..whole, ..self }, PhantomData));
         match rest.rows.len() {
             0 => {}
-            1 => simd.run(TilesOf::<L, 1, V>(rest)),
-            2 => simd.run(TilesOf::<L, 2, V>(rest)),
-            3 => simd.run(TilesOf::<L, 3, V>(rest)),
-            4 => simd.run(TilesOf::<L, 4, V>(rest)),
-            _ => simd.run(TilesOf::<L, 5, V>(rest)),
+            1 => simd.run(TilesOf::<L, N, 1, V>(rest, PhantomData)),
+            2 => simd.run(TilesOf::<L, N, 2, V>(rest, PhantomData)),
+            3 => simd.run(TilesOf::<L, N, 3, V>(rest, PhantomData)),
+            4 => simd.run(TilesOf::<L, N, 4, V>(rest, PhantomData)),
+            _ => simd.run(TilesOf::<L, N, 5, V>(rest, PhantomData)),
         }
     }
 }
 
 /// Tiles of `R` rows and `V` vectors. Made by [`Tiles::run`] alone, whose caller promises that the operands are as large.
-struct TilesOf<L, const R: usize, const V: usize>(Tiles<L>);
+struct TilesOf<L, N, const R: usize, const V: usize>(Tiles<L>, PhantomData<N>);
 
-impl<L: Left, const R: usize, const V: usize> Kernel for TilesOf<L, R, V> {
+impl<L: Left, N: Number, const R: usize, const V: usize> Kernel for TilesOf<L, N, R, V> {
     type Output = ();
 
     #[inline(always)]
@@ -168,7 +170,7 @@ impl<L: Left, const R: usize, const V: usize> Kernel for TilesOf<L, R, V> {
             unsafe {
                 let product = Product { start: c.start.add(row * c.outer), ..c };
                 let left = a.start().add(row * a.outer());
-                tile::<S, L, R, V>(simd, depth, a, left, b, product, accumulate, ahead..end);
+                tile::<S, L, N, R, V>(simd, depth, a, left, b, product, accumulate, ahead..end);
             }
             ahead = end;
             row += R;
@@ -180,7 +182,7 @@ impl<L: Left, const R: usize, const V: usize> Kernel for TilesOf<L, R, V> {
 /// As [`multiply`], for `R` rows of the left operand from `left` on.
 #[inline(always)]
 #[expect(clippy::too_many_arguments, reason = "as for `multiply`")]
-unsafe fn tile<S: Simd, L: Left, const R: usize, const V: usize>(
+unsafe fn tile<S: Simd, L: Left, N: Number, const R: usize, const V: usize>(
     simd: S,
     depth: usize,
     a: L,
@@ -207,12 +209,18 @@ unsafe fn tile<S: Simd, L: Left, const R: usize, const V: usize>(
                 next = next.wrapping_add(LINE);
             }
             for step in 0..4 {
-                add_products(simd, left.add(step * a.inner()), a.outer(), right.add(step * b.inner), &mut sums);
+                add_products::<S, N, R, V>(
+                    simd,
+                    left.add(step * a.inner()),
+                    a.outer(),
+                    right.add(step * b.inner),
+                    &mut sums,
+                );
             }
             (left, right) = (left.add(4 * a.inner()), right.add(4 * b.inner));
         }
         for _ in 0..depth % 4 {
-            add_products(simd, left, a.outer(), right, &mut sums);
+            add_products::<S, N, R, V>(simd, left, a.outer(), right, &mut sums);
             (left, right) = (left.add(a.inner()), right.add(b.inner));
         }
         for (row, sums) in sums.iter().enumerate() {
@@ -228,7 +236,7 @@ unsafe fn tile<S: Simd, L: Left, const R: usize, const V: usize>(
 /// # Safety
 /// `R` values must be readable at `left`, `outer` apart, and `V` vectors at `right`.
 #[inline(always)]
-unsafe fn add_products<S: Simd, const R: usize, const V: usize>(
+unsafe fn add_products<S: Simd, N: Number, const R: usize, const V: usize>(
     simd: S,
     left: *const f32,
     outer: usize,
@@ -244,7 +252,7 @@ unsafe fn add_products<S: Simd, const R: usize, const V: usize>(
         for (row, sums) in sums.iter_mut().enumerate() {
             let x = simd.splat(*left.add(row * outer));
             for (sum, column) in sums.iter_mut().zip(columns) {
-                *sum = simd.mul_add(x, column, *sum);
+                *sum = N::multiply_add(simd, x, column, *sum);
             }
         }
     }

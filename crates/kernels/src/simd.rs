@@ -9,10 +9,12 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod bf16;
 mod isa;
 mod peak;
 mod portable;
 
+pub use bf16::{Bf16, Bf16Error};
 pub use isa::{Isa, IsaError};
 pub use peak::peak_gflops;
 
@@ -71,6 +73,32 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
 
     /// `x` in the lanes where `condition` is above zero, zero in the others.
     fn where_positive(self, condition: Self::Vector, x: Self::Vector) -> Self::Vector;
+
+    /// `sum + a b` for both halves of each lane, which hold a bf16 each. In plain code, for tests; [`Bf16`] has instructions.
+    #[inline(always)]
+    fn add_bf16_products(self, a: Self::Vector, b: Self::Vector, sum: Self::Vector) -> Self::Vector {
+        self.mul_add(
+            bf16::upper(self, a),
+            bf16::upper(self, b),
+            self.mul_add(bf16::lower(self, a), bf16::lower(self, b), sum),
+        )
+    }
+
+    /// A bf16 of each lane of `low` in the lower half of a lane, one of `high` in its upper half.
+    #[inline(always)]
+    fn pair_bf16(self, low: Self::Vector, high: Self::Vector) -> Self::Vector {
+        bf16::pairs(self, low, high)
+    }
+
+    /// Writes a bf16 for each lane, side by side.
+    ///
+    /// # Safety
+    /// `LANES` of them must be writable there.
+    #[inline(always)]
+    unsafe fn store_bf16(self, x: Self::Vector, to: *mut u16) {
+        // SAFETY: the caller's promise.
+        unsafe { bf16::store(self, x, to) }
+    }
 
     /// The first `count` values at `from`, the other lanes zero.
     ///

@@ -10,14 +10,14 @@ mod kernel_gradient;
 mod tiles;
 mod transform;
 
-use self::convolve::{Convolution, Finish};
-use self::filters::{Direction, Layout};
+use self::convolve::{Arithmetic, Convolution, Finish};
+use self::filters::Direction;
 use self::tiles::Tiles;
 use self::transform::TAPS;
 use super::Conv2dShape;
 use crate::Activation;
 use crate::aligned::{AlignedVec, LINE, aligned};
-use crate::simd::Isa;
+use crate::simd::{Bf16, Isa};
 
 /// What comes after a convolution.
 #[derive(Clone, Copy)]
@@ -30,7 +30,7 @@ pub(super) struct After<'a> {
 
 #[derive(Clone, Debug)]
 pub(super) struct Winograd {
-    isa: Isa,
+    arithmetic: Arithmetic,
     forward: Convolution,
     backward: Convolution,
 }
@@ -51,30 +51,42 @@ impl Winograd {
     }
 
     pub(super) fn new(isa: Isa, shape: Conv2dShape) -> Self {
+        Self::by(Arithmetic::F32(isa), shape)
+    }
+
+    /// With products of bf16, forward and by the input: operands are rounded to it at the points. The gradient by the filters
+    /// stays as it is, for its long sums of small numbers.
+    pub(super) fn in_bf16(bf16: Bf16, shape: Conv2dShape) -> Self {
+        Self::by(Arithmetic::Bf16(bf16), shape)
+    }
+
+    fn by(arithmetic: Arithmetic, shape: Conv2dShape) -> Self {
         let (inputs, outputs) = ([shape.in_h, shape.in_w], [shape.out_h, shape.out_w]);
         let forward = Convolution {
             tiles: Tiles { images: shape.batch, size: outputs },
             from_size: inputs,
             pad: shape.pad,
-            filters: Layout::new(isa, shape.in_c, shape.out_c),
+            filters: arithmetic.layout(shape.in_c, shape.out_c),
+            arithmetic,
         };
         let backward = Convolution {
             tiles: Tiles { images: shape.batch, size: inputs },
             from_size: outputs,
             pad: shape.pad.map(|pad| TAPS - 1 - pad),
-            filters: Layout::new(isa, shape.out_c, shape.in_c),
+            filters: arithmetic.layout(shape.out_c, shape.in_c),
+            arithmetic,
         };
-        Self { isa, forward, backward }
+        Self { arithmetic, forward, backward }
     }
 
     /// The same for another shape.
     pub(super) fn of_shape(&self, shape: Conv2dShape) -> Self {
-        Self::new(self.isa, shape)
+        Self::by(self.arithmetic, shape)
     }
 
     pub(super) fn scratch_len(&self, threads: usize) -> usize {
         let convolution = |c: &Convolution| LINE + c.filters.len() + c.scratch_len(threads);
-        let kernel_gradient = kernel_gradient::scratch_len(&self.forward, threads);
+        let kernel_gradient = kernel_gradient::scratch_len(&self.forward_in_f32(), threads);
         convolution(&self.forward).max(convolution(&self.backward)).max(kernel_gradient)
     }
 
@@ -89,7 +101,7 @@ impl Winograd {
     /// Takes the kernel to the points.
     pub(super) fn prepare(&self, w: &[f32]) -> AlignedVec {
         let mut points = AlignedVec::zeros(self.forward.filters.len());
-        self.forward.filters.evaluate(self.isa, Direction::Forward, w, points.as_mut_slice());
+        self.forward.prepare(Direction::Forward, w, points.as_mut_slice());
         points
     }
 
@@ -107,13 +119,13 @@ impl Winograd {
 
     pub(super) fn forward(&self, x: &[f32], w: &[f32], after: After, y: &mut [f32], scratch: &mut [f32]) {
         let (points, scratch) = aligned(scratch).split_at_mut(self.forward.filters.len());
-        self.forward.filters.evaluate(self.isa, Direction::Forward, w, points);
+        self.forward.prepare(Direction::Forward, w, points);
         self.run_forward(x, points, after, y, scratch);
     }
 
     fn run_forward(&self, x: &[f32], points: &[f32], after: After, y: &mut [f32], scratch: &mut [f32]) {
         let After { bias, activation, pool } = after;
-        self.forward.run(self.isa, x, points, Finish { pool, ..Finish::new(bias, activation) }, y, scratch);
+        self.forward.run(x, points, Finish { pool, ..Finish::new(bias, activation) }, y, scratch);
         if activation != Activation::Relu {
             activation.apply(y);
         }
@@ -129,12 +141,18 @@ impl Winograd {
         scratch: &mut [f32],
     ) {
         let (points, scratch) = aligned(scratch).split_at_mut(self.backward.filters.len());
-        self.backward.filters.evaluate(self.isa, Direction::Backward, w, points);
+        self.backward.prepare(Direction::Backward, w, points);
         let finish = Finish { where_positive, ..Finish::new(None, Activation::Linear) };
-        self.backward.run(self.isa, dy, points, finish, dx, scratch);
+        self.backward.run(dy, points, finish, dx, scratch);
     }
 
     pub(super) fn kernel_gradient(&self, x: &[f32], dy: &[f32], dw: &mut [f32], scratch: &mut [f32]) {
-        kernel_gradient::kernel_gradient(&self.forward, self.isa, x, dy, dw, scratch);
+        kernel_gradient::kernel_gradient(&self.forward_in_f32(), self.arithmetic.isa(), x, dy, dw, scratch);
+    }
+
+    fn forward_in_f32(&self) -> Convolution {
+        let arithmetic = Arithmetic::F32(self.arithmetic.isa());
+        let filters = arithmetic.layout(self.forward.filters.from, self.forward.filters.to);
+        Convolution { filters, arithmetic, ..self.forward }
     }
 }

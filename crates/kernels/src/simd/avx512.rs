@@ -3,21 +3,28 @@
 #![expect(unsafe_code, reason = "intrinsics need a proof that the CPU has them: `Avx512` is that proof")]
 
 use std::arch::x86_64::*;
+use std::mem::transmute;
 
 use super::{Kernel, Simd};
 
-/// Proof that this CPU has AVX-512 (F).
+/// Proof that this CPU has AVX-512 (F), and with `BF16` its products of bf16.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Avx512(());
+pub(crate) struct Avx512<const BF16: bool = false>(());
 
-impl Avx512 {
+impl<const BF16: bool> Avx512<BF16> {
     /// The proof, where this CPU and its operating system can give it.
     pub(crate) fn detect() -> Option<Self> {
-        (is_x86_feature_detected!("avx512f") && super::avx2::Avx2::detect().is_some()).then_some(Self(()))
+        let bf16 = !BF16 || is_x86_feature_detected!("avx512bf16");
+        (bf16 && is_x86_feature_detected!("avx512f") && super::avx2::Avx2::detect().is_some()).then_some(Self(()))
+    }
+
+    /// The proof of the rest.
+    pub(crate) fn without_bf16(self) -> Avx512 {
+        Avx512(())
     }
 }
 
-impl Simd for Avx512 {
+impl<const BF16: bool> Simd for Avx512<BF16> {
     type Vector = __m512;
 
     const LANES: usize = 16;
@@ -26,11 +33,15 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn run<K: Kernel>(self, kernel: K) -> K::Output {
         #[target_feature(enable = "avx512f,fma,avx2")]
-        fn enabled<K: Kernel>(simd: Avx512, kernel: K) -> K::Output {
+        fn enabled<K: Kernel, S: Simd>(simd: S, kernel: K) -> K::Output {
+            kernel.run(simd)
+        }
+        #[target_feature(enable = "avx512f,avx512bf16,fma,avx2")]
+        fn with_bf16<K: Kernel, S: Simd>(simd: S, kernel: K) -> K::Output {
             kernel.run(simd)
         }
         // SAFETY: `self` proves that the CPU has these instructions.
-        unsafe { enabled(self, kernel) }
+        unsafe { if BF16 { with_bf16(self, kernel) } else { enabled(self, kernel) } }
     }
 
     #[inline(always)]
@@ -100,5 +111,30 @@ impl Simd for Avx512 {
     fn where_positive(self, condition: __m512, x: __m512) -> __m512 {
         // SAFETY: as above.
         unsafe { _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(condition, _mm512_setzero_ps()), x) }
+    }
+
+    #[inline(always)]
+    fn add_bf16_products(self, a: __m512, b: __m512, sum: __m512) -> __m512 {
+        assert!(BF16, "bf16 needs its proof");
+        // SAFETY: as above, with `BF16`; both types are the same bits.
+        unsafe { _mm512_dpbf16_ps(sum, transmute::<__m512, __m512bh>(a), transmute::<__m512, __m512bh>(b)) }
+    }
+
+    #[inline(always)]
+    fn pair_bf16(self, low: __m512, high: __m512) -> __m512 {
+        assert!(BF16, "bf16 needs its proof");
+        // SAFETY: as above.
+        unsafe {
+            let low = _mm512_cvtepu16_epi32(transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(low)));
+            let high = _mm512_cvtepu16_epi32(transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(high)));
+            _mm512_castsi512_ps(_mm512_or_si512(low, _mm512_slli_epi32::<16>(high)))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn store_bf16(self, x: __m512, to: *mut u16) {
+        assert!(BF16, "bf16 needs its proof");
+        // SAFETY: as above, and the caller's promise.
+        unsafe { _mm256_storeu_si256(to.cast(), transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(x))) }
     }
 }

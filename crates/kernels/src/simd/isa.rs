@@ -31,6 +31,27 @@ enum Proof {
     Wide(Wide),
 }
 
+#[cfg(target_arch = "x86_64")]
+impl From<Avx512> for Isa {
+    fn from(simd: Avx512) -> Self {
+        Self(Proof::Avx512(simd))
+    }
+}
+
+#[cfg(test)]
+impl From<Portable> for Isa {
+    fn from(simd: Portable) -> Self {
+        Self(Proof::Portable(simd))
+    }
+}
+
+#[cfg(test)]
+impl From<Wide> for Isa {
+    fn from(simd: Wide) -> Self {
+        Self(Proof::Wide(simd))
+    }
+}
+
 /// An instruction set that was asked for cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IsaError {

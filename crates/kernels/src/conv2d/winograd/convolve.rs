@@ -2,21 +2,23 @@
 
 #![expect(unsafe_code, reason = "tasks write interleaved pixels of one output")]
 
+use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 
-use super::filters::Layout;
+use super::filters::{Direction, Layout};
 use super::tiles::{Images, Place, Tiles};
 use super::transform::{self, INPUT, OUTPUT, POINTS};
 use crate::Activation;
 use crate::aligned::{LINE, aligned, odd_lines};
 use crate::microkernel::{Product, ROWS, Right, Rows, columns, multiply};
+use crate::number::{self, Number};
 use crate::shared::Shared;
-use crate::simd::{Isa, Kernel, Simd};
+use crate::simd::{Bf16, Isa, Kernel, Simd};
 
-/// Channels deep that a panel of filters is used at a time, before products are written and read again to go on.
+/// Words deep that a panel of filters is used at a time, before products are written and read again to go on.
 const DEPTH: usize = 512;
 
 /// Channels whose products are computed before they are transformed back: outputs are written some cache lines at a time, and
@@ -35,6 +37,31 @@ pub(super) struct Convolution {
     /// Zeros above and to the left of them.
     pub(super) pad: [usize; 2],
     pub(super) filters: Layout,
+    pub(super) arithmetic: Arithmetic,
+}
+
+/// What products are computed with.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Arithmetic {
+    F32(Isa),
+    Bf16(Bf16),
+}
+
+impl Arithmetic {
+    pub(super) fn isa(self) -> Isa {
+        match self {
+            Self::F32(isa) => isa,
+            Self::Bf16(bf16) => bf16.isa(),
+        }
+    }
+
+    /// How filters lie.
+    pub(super) fn layout(self, from: usize, to: usize) -> Layout {
+        match self {
+            Self::F32(isa) => Layout::new::<number::F32>(isa, from, to),
+            Self::Bf16(bf16) => Layout::new::<number::Bf16>(bf16.isa(), from, to),
+        }
+    }
 }
 
 /// What becomes of outputs before they are written.
@@ -71,8 +98,8 @@ impl Tasks {
     }
 
     /// What a task needs for itself: transformed inputs, products, and the pixels of one tile with a border.
-    fn scratch_len(&self) -> usize {
-        POINTS * (self.input_point() + self.product_point() + self.input) + LINE
+    fn scratch_len(&self, channels: usize) -> usize {
+        POINTS * (self.input_point() + self.product_point() + channels) + LINE
     }
 }
 
@@ -100,29 +127,40 @@ impl Convolution {
         Tasks {
             tiles,
             panels: panels.div_ceil(ranges),
-            input: self.filters.from.next_multiple_of(LINE) + LINE,
+            input: self.filters.words.next_multiple_of(LINE) + LINE,
             product: self.filters.panels_of(GROUP) * self.filters.columns,
         }
     }
 
     pub(super) fn scratch_len(&self, threads: usize) -> usize {
-        threads * self.tasks(threads).scratch_len()
+        threads * self.tasks(threads).scratch_len(self.filters.from)
+    }
+
+    /// Takes the filters `w`, HWIO, to the points.
+    pub(super) fn prepare(&self, direction: Direction, w: &[f32], points: &mut [f32]) {
+        let filters = &self.filters;
+        assert_eq!(points.len(), filters.len());
+        points.par_chunks_exact_mut(filters.panel()).enumerate().for_each(|(panel, points)| match self.arithmetic {
+            Arithmetic::F32(isa) => isa.run(filters.evaluate::<number::F32>(direction, w, panel, points)),
+            Arithmetic::Bf16(bf16) => bf16.run(filters.evaluate::<number::Bf16>(direction, w, panel, points)),
+        });
     }
 
     /// `y = finish(x * filters)`
-    pub(super) fn run(&self, isa: Isa, x: &[f32], points: &[f32], finish: Finish, y: &mut [f32], scratch: &mut [f32]) {
+    pub(super) fn run(&self, x: &[f32], points: &[f32], finish: Finish, y: &mut [f32], scratch: &mut [f32]) {
         let tasks = self.tasks(rayon::current_num_threads());
         let images = Images { values: x, size: self.from_size, channels: self.filters.from };
         assert_eq!(x.len(), self.tiles.images * self.from_size.iter().product::<usize>() * self.filters.from);
         let size = self.tiles.size.map(|size| if finish.pool { size / POOL } else { size });
         assert_eq!(y.len(), self.tiles.images * size.iter().product::<usize>() * self.filters.to);
         assert_eq!(points.len(), self.filters.len());
-        assert!(scratch.len() >= tasks.scratch_len(), "scratch of {} values is too short", scratch.len());
+        let scratch_len = tasks.scratch_len(self.filters.from);
+        assert!(scratch.len() >= scratch_len, "scratch of {} values is too short", scratch.len());
         let y = Shared::new(y);
         let blocks = self.tiles.count().div_ceil(tasks.tiles);
         let count = blocks * self.filters.panels().div_ceil(tasks.panels);
         let next = AtomicUsize::new(0);
-        scratch.par_chunks_exact_mut(tasks.scratch_len()).with_max_len(1).for_each(|scratch| {
+        scratch.par_chunks_exact_mut(scratch_len).with_max_len(1).for_each(|scratch| {
             let scratch = aligned(scratch);
             loop {
                 let task = next.fetch_add(1, Ordering::Relaxed);
@@ -132,7 +170,11 @@ impl Convolution {
                 let range = |index: usize, size: usize, end: usize| index * size..end.min((index + 1) * size);
                 let tiles = range(task % blocks, tasks.tiles, self.tiles.count());
                 let panels = range(task / blocks, tasks.panels, self.filters.panels());
-                isa.run(Task { convolution: self, tasks, images, points, finish, y: &y, tiles, panels, scratch });
+                let task = Task { convolution: self, tasks, images, points, finish, y: &y, tiles, panels, scratch };
+                match self.arithmetic {
+                    Arithmetic::F32(isa) => isa.run(TaskIn::<number::F32>(task, PhantomData)),
+                    Arithmetic::Bf16(bf16) => bf16.run(TaskIn::<number::Bf16>(task, PhantomData)),
+                }
             }
         });
     }
@@ -150,12 +192,15 @@ struct Task<'a> {
     scratch: &'a mut [f32],
 }
 
-impl Kernel for Task<'_> {
+/// A task whose operands are numbers of kind `N`.
+struct TaskIn<'a, N>(Task<'a>, PhantomData<N>);
+
+impl<N: Number> Kernel for TaskIn<'_, N> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Self { convolution, tasks, images, points, finish, y, tiles, panels, scratch } = self;
+        let Task { convolution, tasks, images, points, finish, y, tiles, panels, scratch } = self.0;
         let (inputs, rest) = scratch.split_at_mut(POINTS * tasks.input_point());
         let (products, border) = rest.split_at_mut(POINTS * tasks.product_point());
         for (index, tile) in tiles.clone().enumerate() {
@@ -164,7 +209,7 @@ impl Kernel for Task<'_> {
             let to = inputs[index * tasks.input..].as_mut_ptr();
             // SAFETY: `square` lies within the images or the border; `to` is a row of whole vectors at every point.
             unsafe {
-                transform::pixels(
+                transform::pixels::<S, N, INPUT>(
                     simd,
                     images.channels,
                     square,
@@ -178,7 +223,16 @@ impl Kernel for Task<'_> {
         let mut first = panels.start;
         while first < panels.end {
             let group = first..panels.end.min(first + convolution.filters.panels_of(GROUP));
-            multiply_points(simd, convolution.filters, &tasks, tiles.len(), inputs, points, group.clone(), products);
+            multiply_points::<S, N>(
+                simd,
+                convolution.filters,
+                &tasks,
+                tiles.len(),
+                inputs,
+                points,
+                group.clone(),
+                products,
+            );
             for (index, tile) in tiles.clone().enumerate() {
                 let products = &products[index * tasks.product..];
                 let output = Output { size: convolution.tiles.size, channels: convolution.filters.to, y, finish };
@@ -202,7 +256,7 @@ impl Kernel for Task<'_> {
 /// For each point the product of the transformed inputs of `tiles` tiles with a group of panels.
 #[inline(always)]
 #[expect(clippy::too_many_arguments, reason = "the parts of a task, borrowed apart")]
-fn multiply_points<S: Simd>(
+fn multiply_points<S: Simd, N: Number>(
     simd: S,
     filters: Layout,
     tasks: &Tasks,
@@ -216,16 +270,16 @@ fn multiply_points<S: Simd>(
     for point in 0..POINTS {
         let inputs = &inputs[point * tasks.input_point()..];
         for (member, panel) in group.clone().enumerate() {
-            let filter = &points[panel * filters.panel() + point * filters.point()..][..filters.from * width];
+            let filter = &points[panel * filters.panel() + point * filters.point()..][..filters.words * width];
             let products = &mut products[point * tasks.product_point() + member * width..];
             let next_point = match panel + 1 < group.end {
                 true => filter.as_ptr().wrapping_add(filters.panel()),
                 false => filter.as_ptr().wrapping_sub(member * filters.panel()).wrapping_add(filters.point()),
             };
             let mut depth = 0;
-            while depth < filters.from {
-                let count = DEPTH.min(filters.from - depth);
-                let last = depth + count == filters.from;
+            while depth < filters.words {
+                let count = DEPTH.min(filters.words - depth);
+                let last = depth + count == filters.words;
                 // SAFETY: every tile has a row of inputs, as deep as there are channels, and one of products; the filter is as
                 // deep.
                 unsafe {
@@ -237,7 +291,7 @@ fn multiply_points<S: Simd>(
                     };
                     let c = Product { start: products.as_mut_ptr(), outer: tasks.product };
                     let ahead = if last { next_point } else { b.start.add(count * width) };
-                    multiply(simd, tiles, count, a, b, c, depth > 0, ahead);
+                    multiply::<S, N, Rows>(simd, tiles, count, a, b, c, depth > 0, ahead);
                 }
                 depth += count;
             }

@@ -2,11 +2,14 @@
 
 #![expect(unsafe_code, reason = "vectors are read and written at computed addresses")]
 
+use std::marker::PhantomData;
+
 use rayon::prelude::*;
 
 use super::transform::{self, INPUT, POINTS, TAPS};
 use crate::aligned::odd_lines;
 use crate::microkernel::columns;
+use crate::number::{Number, words};
 use crate::shared::Shared;
 use crate::simd::{Isa, Kernel, MAX_LANES, Simd};
 
@@ -20,11 +23,13 @@ pub(super) enum Direction {
 }
 
 /// Filters at the points: `[panel][point][from][column]`, a panel being as many channels to which a convolution leads as a tile
-/// of products is wide, the last filled up with zeros.
+/// of products is wide, the last filled up with zeros. Channels that a convolution reads are packed in [words].
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Layout {
     /// Channels that a convolution reads.
     pub(super) from: usize,
+    /// Words of them.
+    pub(super) words: usize,
     /// Channels that it computes.
     pub(super) to: usize,
     /// Channels of a panel.
@@ -32,8 +37,8 @@ pub(super) struct Layout {
 }
 
 impl Layout {
-    pub(super) fn new(isa: Isa, from: usize, to: usize) -> Self {
-        Self { from, to, columns: isa.columns() }
+    pub(super) fn new<N: Number>(isa: Isa, from: usize, to: usize) -> Self {
+        Self { from, words: words::<N>(from), to, columns: isa.columns() }
     }
 
     pub(super) fn panels(&self) -> usize {
@@ -53,7 +58,7 @@ impl Layout {
 
     /// From one point to the next.
     pub(super) fn point(&self) -> usize {
-        odd_lines(self.from * self.columns)
+        odd_lines(self.words * self.columns)
     }
 
     /// From one panel to the next.
@@ -65,12 +70,16 @@ impl Layout {
         self.panels() * self.panel()
     }
 
-    /// Evaluates the filters `w`, HWIO, at the points.
-    pub(super) fn evaluate(&self, isa: Isa, direction: Direction, w: &[f32], points: &mut [f32]) {
-        assert!(w.len() == TAPS * TAPS * self.from * self.to && points.len() == self.len());
-        points.par_chunks_exact_mut(self.panel()).enumerate().for_each(|(panel, points)| {
-            isa.run(Evaluate { layout: *self, direction, w, panel, points });
-        });
+    /// The filters `w`, HWIO, at the points of one panel: a kernel that writes them as numbers of kind `N`.
+    pub(super) fn evaluate<'a, N: Number>(
+        &self,
+        direction: Direction,
+        w: &'a [f32],
+        panel: usize,
+        points: &'a mut [f32],
+    ) -> impl Kernel<Output = ()> + use<'a, N> {
+        assert!(w.len() == TAPS * TAPS * self.from * self.to && points.len() == self.panel());
+        Evaluate::<N> { layout: *self, direction, w, panel, points, numbers: PhantomData }
     }
 
     /// Takes gradients at the points, given as several parts to add up, back to filters, HWIO: the transpose of
@@ -84,55 +93,69 @@ impl Layout {
     }
 }
 
-struct Evaluate<'a> {
+struct Evaluate<'a, N> {
     layout: Layout,
     direction: Direction,
     w: &'a [f32],
     panel: usize,
     points: &'a mut [f32],
+    numbers: PhantomData<N>,
 }
 
-impl Kernel for Evaluate<'_> {
+impl<N: Number> Kernel for Evaluate<'_, N> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Layout { from, to, .. } = self.layout;
-        let mut taps = [0.0; TAPS * TAPS * MAX_LANES];
-        for c in 0..from {
+        let point = self.layout.point();
+        for word in 0..self.layout.words {
             for vector in 0..S::VECTORS {
-                let first = (self.panel * columns::<S>() + vector * S::LANES).min(to);
-                let count = (to - first).min(S::LANES);
-                for tap in 0..TAPS * TAPS {
-                    let lanes = &mut taps[tap * S::LANES..][..S::LANES];
-                    lanes.fill(0.0);
-                    match self.direction {
-                        _ if count == 0 => {}
-                        Direction::Forward => {
-                            lanes[..count].copy_from_slice(&self.w[(tap * from + c) * to + first..][..count]);
-                        }
-                        Direction::Backward => {
-                            let turned = TAPS * TAPS - 1 - tap;
-                            let rows = self.w[(turned * to + first) * from + c..].iter().step_by(from);
-                            lanes[..count].iter_mut().zip(rows).for_each(|(lane, w)| *lane = *w);
-                        }
-                    }
+                let first = self.channel(simd, word * N::PACKED, vector);
+                let second = if N::PACKED > 1 { self.channel(simd, word * N::PACKED + 1, vector) } else { first };
+                let to = self.points[word * columns::<S>() + vector * S::LANES..].as_mut_ptr();
+                for at in 0..POINTS {
+                    // SAFETY: the panel holds a row of `columns` for this word at every point (`evaluate` checked its length).
+                    unsafe { simd.store(N::pack(simd, first[at], second[at]), to.add(at * point)) };
                 }
-                let point = self.layout.point();
-                let to = self.points[c * columns::<S>() + vector * S::LANES..].as_mut_ptr();
-                transform::square(
-                    simd,
-                    #[inline(always)]
-                    // SAFETY: `taps` holds a vector for every tap.
-                    |i: usize, j: usize| unsafe { simd.load(taps.as_ptr().add((i * TAPS + j) * S::LANES)) },
-                    #[inline(always)]
-                    |g| transform::filter(simd, g),
-                    #[inline(always)]
-                    // SAFETY: the panel holds a row of `columns` for this channel at every point (`evaluate` checked its length).
-                    |i: usize, j: usize, u| unsafe { simd.store(u, to.add((i * INPUT + j) * point)) },
-                );
             }
         }
+    }
+}
+
+impl<N: Number> Evaluate<'_, N> {
+    /// What one channel that is read, zero if there is none, gives for one vector of the panel at all points.
+    #[inline(always)]
+    fn channel<S: Simd>(&self, simd: S, c: usize, vector: usize) -> [S::Vector; POINTS] {
+        let Layout { from, to, .. } = self.layout;
+        let mut taps = [0.0; TAPS * TAPS * MAX_LANES];
+        let first = (self.panel * columns::<S>() + vector * S::LANES).min(to);
+        let count = (to - first).min(S::LANES);
+        for tap in 0..TAPS * TAPS {
+            let lanes = &mut taps[tap * S::LANES..][..S::LANES];
+            match self.direction {
+                _ if count == 0 || c >= from => {}
+                Direction::Forward => {
+                    lanes[..count].copy_from_slice(&self.w[(tap * from + c) * to + first..][..count]);
+                }
+                Direction::Backward => {
+                    let turned = TAPS * TAPS - 1 - tap;
+                    let rows = self.w[(turned * to + first) * from + c..].iter().step_by(from);
+                    lanes[..count].iter_mut().zip(rows).for_each(|(lane, w)| *lane = *w);
+                }
+            }
+        }
+        let mut points = [simd.splat(0.0); POINTS];
+        transform::square(
+            simd,
+            #[inline(always)]
+            // SAFETY: `taps` holds a vector for every tap.
+            |i: usize, j: usize| unsafe { simd.load(taps.as_ptr().add((i * TAPS + j) * S::LANES)) },
+            #[inline(always)]
+            |g| transform::filter(simd, g),
+            #[inline(always)]
+            |i: usize, j: usize, u| points[i * INPUT + j] = u,
+        );
+        points
     }
 }
 

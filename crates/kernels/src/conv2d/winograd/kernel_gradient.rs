@@ -19,6 +19,7 @@ use super::tiles::Images;
 use super::transform::{self, INPUT, OUTPUT, POINTS};
 use crate::aligned::{LINE, aligned, odd_lines};
 use crate::microkernel::{Columns, Product, Right, columns, multiply};
+use crate::number::F32;
 use crate::shared::Shared;
 use crate::simd::{Isa, Kernel, Simd};
 
@@ -212,7 +213,7 @@ impl Kernel for Transform<'_> {
             // SAFETY: `square` lies within the images or the border; these rows are this tile's alone.
             unsafe {
                 let to = to[0].at(tile * room.row[0], room.row[0]);
-                transform::pixels(
+                transform::pixels::<S, F32, INPUT>(
                     simd,
                     x.channels,
                     square,
@@ -226,7 +227,7 @@ impl Kernel for Transform<'_> {
             // SAFETY: as above.
             unsafe {
                 let to = to[1].at(tile * room.row[1], room.row[1]);
-                transform::pixels(
+                transform::pixels::<S, F32, OUTPUT>(
                     simd,
                     dy.channels,
                     square,
@@ -274,7 +275,7 @@ impl Kernel for Add<'_> {
                     let b = Right { start, inner: room.row[1], vectors: filters.vectors::<S>(panel) };
                     let sums = sums.at(panel * filters.panel() + point * filters.point(), filters.from * width);
                     let c = Product { start: sums, outer: width };
-                    multiply(simd, filters.from, depth, a, b, c, true, std::ptr::null());
+                    multiply::<S, F32, Columns>(simd, filters.from, depth, a, b, c, true, std::ptr::null());
                 }
                 panel += 1;
             }

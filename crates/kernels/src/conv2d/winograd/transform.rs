@@ -7,6 +7,7 @@
 #![expect(unsafe_code, reason = "values are loaded from and stored to addresses that callers compute")]
 
 use crate::aligned::LINE;
+use crate::number::Number;
 use crate::simd::Simd;
 
 /// Side of the square of values that a tile reads.
@@ -139,14 +140,14 @@ pub(super) struct Pixels {
     pub(super) pixel: usize,
 }
 
-/// Transforms all `channels` of a square of `N` x `N` pixels to [`POINTS`] rows of channels, `point` apart, each filled up with
-/// zeros to whole vectors. Of the square to the right, which will be wanted next, pixels are prefetched meanwhile: all of them
+/// Transforms all `channels` of a square of `N` x `N` pixels to [`POINTS`] rows of channels, `point` words apart, each filled up
+/// with zeros to whole vectors. Of the square to the right, which will be wanted next, pixels are prefetched meanwhile: all of them
 /// at once would wait for each other.
 ///
 /// # Safety
 /// `channels` values must be readable at each pixel, and as many, rounded up to a whole vector, writable at each point.
 #[inline(always)]
-pub(super) unsafe fn pixels<S: Simd, const N: usize>(
+pub(super) unsafe fn pixels<S: Simd, T: Number, const N: usize>(
     simd: S,
     channels: usize,
     from: Pixels,
@@ -167,13 +168,13 @@ pub(super) unsafe fn pixels<S: Simd, const N: usize>(
         }
         // SAFETY: the caller's promise, for a vector of channels from `channel` on.
         unsafe {
-            vector(
+            vector::<S, T, N>(
                 simd,
                 from,
                 #[inline(always)]
                 |at| simd.load(at),
                 transform,
-                to.add(channel),
+                to.add(channel / T::PACKED),
                 point,
             )
         };
@@ -183,13 +184,13 @@ pub(super) unsafe fn pixels<S: Simd, const N: usize>(
         let from = Pixels { start: from.start.wrapping_add(channel), ..from };
         // SAFETY: the caller's promise, for the channels that are left.
         unsafe {
-            vector(
+            vector::<S, T, N>(
                 simd,
                 from,
                 #[inline(always)]
                 |at| simd.load_first(channels - channel, at),
                 transform,
-                to.add(channel),
+                to.add(channel / T::PACKED),
                 point,
             )
         };
@@ -206,7 +207,7 @@ pub(super) unsafe fn pixels<S: Simd, const N: usize>(
     clippy::redundant_closure,
     reason = "called through a reference, it would be compiled without the instruction set"
 )]
-unsafe fn vector<S: Simd, const N: usize>(
+unsafe fn vector<S: Simd, T: Number, const N: usize>(
     simd: S,
     from: Pixels,
     load: impl Fn(*const f32) -> S::Vector,
@@ -222,7 +223,7 @@ unsafe fn vector<S: Simd, const N: usize>(
         |d| transform(d),
         #[inline(always)]
         // SAFETY: the caller's promise.
-        |i, j, x| unsafe { simd.store(x, to.add((i * INPUT + j) * point)) },
+        |i, j, x| unsafe { T::store(simd, x, to.add((i * INPUT + j) * point)) },
     );
 }
 

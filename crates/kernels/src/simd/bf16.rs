@@ -1,0 +1,220 @@
+//! Numbers of 16 bits: the upper half of an f32.
+
+#![expect(unsafe_code, reason = "vectors are taken apart by way of memory")]
+
+use std::fmt;
+
+#[cfg(target_arch = "x86_64")]
+use super::avx512::Avx512;
+#[cfg(test)]
+use super::portable::{Portable, Wide};
+use super::{Isa, Kernel, MAX_LANES, Simd};
+
+/// Proof that this CPU multiplies bf16 by instructions of its own: two products for each of f32.
+///
+/// ```
+/// use engraft_kernels::Bf16;
+/// match Bf16::detect() {
+///     Ok(_) => println!("twice as fast"),
+///     Err(error) => println!("{error}"),
+/// }
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Bf16(Proof);
+
+#[derive(Clone, Copy, Debug)]
+enum Proof {
+    #[cfg(target_arch = "x86_64")]
+    Avx512(Avx512<true>),
+    #[cfg(test)]
+    Portable(Portable),
+    #[cfg(test)]
+    Wide(Wide),
+}
+
+/// This CPU can't, or not with the instruction set that was chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bf16Error {
+    chosen: &'static str,
+}
+
+impl fmt::Display for Bf16Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (chosen, variable) = (self.chosen, Isa::VARIABLE);
+        match std::env::var_os(variable) {
+            Some(_) => write!(f, "bf16 needs AVX-512 with its BF16 instructions, and {variable} asks for {chosen}"),
+            None => {
+                write!(f, "bf16 needs a CPU with AVX-512 and its BF16 instructions; this one has {chosen} without them")
+            }
+        }
+    }
+}
+
+impl std::error::Error for Bf16Error {}
+
+impl Bf16 {
+    /// The proof, where this CPU can give it and [`Isa::VARIABLE`] doesn't ask for less.
+    ///
+    /// # Errors
+    /// It can't.
+    pub fn detect() -> Result<Self, Bf16Error> {
+        let chosen = Isa::current().name();
+        #[cfg(target_arch = "x86_64")]
+        if let Some(simd) = Avx512::<true>::detect().filter(|_| chosen == "avx512") {
+            return Ok(Self(Proof::Avx512(simd)));
+        }
+        Err(Bf16Error { chosen })
+    }
+
+    /// All there are, and plain code.
+    #[cfg(test)]
+    pub(crate) fn tested() -> impl Iterator<Item = Self> {
+        let plain = [Self(Proof::Portable(Portable {})), Self(Proof::Wide(Wide {}))];
+        Self::detect().into_iter().chain(plain)
+    }
+
+    /// The instruction set that it is part of.
+    pub(crate) fn isa(self) -> Isa {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Proof::Avx512(simd) => simd.without_bf16().into(),
+            #[cfg(test)]
+            Proof::Portable(simd) => simd.into(),
+            #[cfg(test)]
+            Proof::Wide(simd) => simd.into(),
+        }
+    }
+
+    /// Runs a kernel with these instructions.
+    #[inline]
+    pub(crate) fn run<K: Kernel>(self, kernel: K) -> K::Output {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Proof::Avx512(simd) => simd.run(kernel),
+            #[cfg(test)]
+            Proof::Portable(simd) => simd.run(kernel),
+            #[cfg(test)]
+            Proof::Wide(simd) => simd.run(kernel),
+        }
+    }
+}
+
+/// The nearest bf16, of two equally near the even one; NaN stays NaN.
+#[inline(always)]
+fn round(x: f32) -> u16 {
+    let bits = x.to_bits();
+    match x.is_nan() {
+        true => (bits >> 16) as u16 | 0x40,
+        false => ((bits + 0x7fff + (bits >> 16 & 1)) >> 16) as u16,
+    }
+}
+
+#[inline(always)]
+fn map<S: Simd>(simd: S, x: S::Vector, y: S::Vector, f: impl Fn(f32, f32) -> f32) -> S::Vector {
+    let [mut x_lanes, mut y_lanes] = [[0.0; MAX_LANES]; 2];
+    // SAFETY: the arrays hold whole vectors.
+    unsafe {
+        simd.store(x, x_lanes.as_mut_ptr());
+        simd.store(y, y_lanes.as_mut_ptr());
+        for (x, y) in x_lanes.iter_mut().zip(y_lanes) {
+            *x = f(*x, y);
+        }
+        simd.load(x_lanes.as_ptr())
+    }
+}
+
+/// What the lower halves of the lanes hold.
+#[inline(always)]
+pub(super) fn lower<S: Simd>(simd: S, x: S::Vector) -> S::Vector {
+    map(simd, x, x, |x, _| f32::from_bits(x.to_bits() << 16))
+}
+
+/// What their upper halves hold.
+#[inline(always)]
+pub(super) fn upper<S: Simd>(simd: S, x: S::Vector) -> S::Vector {
+    map(simd, x, x, |x, _| f32::from_bits(x.to_bits() & 0xffff_0000))
+}
+
+/// Both rounded, side by side in each lane.
+#[inline(always)]
+pub(super) fn pairs<S: Simd>(simd: S, low: S::Vector, high: S::Vector) -> S::Vector {
+    map(simd, low, high, |low, high| f32::from_bits(u32::from(round(low)) | u32::from(round(high)) << 16))
+}
+
+/// # Safety
+/// `LANES` values must be writable at `to`.
+#[inline(always)]
+pub(super) unsafe fn store<S: Simd>(simd: S, x: S::Vector, to: *mut u16) {
+    let mut lanes = [0.0; MAX_LANES];
+    // SAFETY: the array holds a whole vector, and the caller's promise.
+    unsafe {
+        simd.store(x, lanes.as_mut_ptr());
+        for (lane, x) in lanes.iter().take(S::LANES).enumerate() {
+            to.add(lane).write_unaligned(round(*x));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A number and what it is as bf16: exact, half way to an even one below and above, just past half way, beyond the largest.
+    const ROUNDED: [(f32, f32); 9] = [
+        (1.0, 1.0),
+        (-0.15625, -0.15625),
+        (1.00390625, 1.0),
+        (1.01171875, 1.015625),
+        (1.0039064, 1.0078125),
+        (3.0e38, f32::from_bits(0x7f62_0000)),
+        (3.4e38, f32::INFINITY),
+        (f32::NEG_INFINITY, f32::NEG_INFINITY),
+        (0.0, 0.0),
+    ];
+
+    struct EveryOperation;
+
+    impl Kernel for EveryOperation {
+        type Output = ();
+
+        #[inline(always)]
+        fn run<S: Simd>(self, simd: S) {
+            let lane = |x: S::Vector| {
+                let mut lanes = [0.0; MAX_LANES];
+                // SAFETY: the array holds a whole vector.
+                unsafe { simd.store(x, lanes.as_mut_ptr()) };
+                assert!(lanes[..S::LANES].iter().all(|x| x.to_bits() == lanes[0].to_bits()));
+                lanes[0]
+            };
+            for (x, expected) in ROUNDED {
+                let mut stored = [0; MAX_LANES];
+                // SAFETY: as above.
+                unsafe { simd.store_bf16(simd.splat(x), stored.as_mut_ptr()) };
+                assert!(
+                    stored[..S::LANES].iter().all(|&bits| f32::from_bits(u32::from(bits) << 16) == expected),
+                    "{x}"
+                );
+                let pair = lane(simd.pair_bf16(simd.splat(x), simd.splat(2.0))).to_bits();
+                assert_eq!(f32::from_bits(pair << 16), expected);
+                assert_eq!(f32::from_bits(pair & 0xffff_0000), 2.0);
+            }
+            let pair = |low: f32, high: f32| simd.pair_bf16(simd.splat(low), simd.splat(high));
+            let sum = simd.add_bf16_products(pair(1.5, -2.0), pair(4.0, 0.25), simd.splat(10.0));
+            assert_eq!(lane(sum), 1.5 * 4.0 - 2.0 * 0.25 + 10.0);
+            for x in [f32::NAN, f32::INFINITY] {
+                assert!(!lane(simd.add_bf16_products(pair(1.0, x), pair(1.0, 1.0), simd.splat(0.0))).is_finite());
+            }
+        }
+    }
+
+    #[test]
+    fn instructions_and_plain_code_do_the_same() {
+        Bf16::tested().for_each(|bf16| bf16.run(EveryOperation));
+    }
+
+    #[test]
+    fn where_it_is_missing_the_error_says_what_it_needs() {
+        let error = Bf16Error { chosen: "avx2" }.to_string();
+        assert!(error.contains("AVX-512") && error.contains("avx2"), "{error}");
+    }
+}
