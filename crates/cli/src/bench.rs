@@ -10,7 +10,7 @@ use engraft::train::{self, Speed};
 use engraft::{Error, Model};
 
 use crate::failure::Failure;
-use crate::options::{self, Count, Head};
+use crate::options::{self, Count, Head, PrecisionArg};
 use crate::output::line;
 use mode::Mode;
 use report::Report;
@@ -42,9 +42,8 @@ pub(crate) struct Args {
     /// Units of the hidden layers between the base and the classes, or `none`
     #[arg(long, value_name = "UNITS,...", default_value = "4096,4096")]
     head: Head,
-    /// What is computed with
-    #[arg(long, value_enum, default_value = "f32")]
-    precision: Precision,
+    #[command(flatten)]
+    precision: PrecisionArg,
     /// Steps to measure
     #[arg(long, value_name = "N", default_value = "5")]
     steps: Count,
@@ -56,18 +55,8 @@ pub(crate) struct Args {
     json: bool,
 }
 
-/// What is computed with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Precision {
-    F32,
-    Bf16,
-}
-
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
-    if args.precision == Precision::Bf16 {
-        let error = Error::because("--precision bf16", "not supported: this version computes in f32 only");
-        return Err(Failure::Usage(error));
-    }
+    args.precision.set()?;
     let model = model(args)?;
     let speed = Speed::measure(&model, args.mode.task(), args.batch.0, args.steps.0, None)?;
     drop(model);

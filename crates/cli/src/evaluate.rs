@@ -3,14 +3,15 @@
 use std::path::PathBuf;
 
 use engraft::data::{Photo, PhotoDataset, PhotoFolder};
+use engraft::plan::Precision;
 use engraft::prelude::*;
 use engraft::recipe::Classifier;
-use engraft::train::Train;
+use engraft::train::{self, Evaluation, Train};
 use engraft::{Compiled, Error};
 use serde_json::{Map, Value, json};
 
 use crate::failure::Failure;
-use crate::options::PhotosArg;
+use crate::options::{PhotosArg, PrecisionArg};
 use crate::output::{self, line};
 use crate::photos::{self, skipped_note};
 use crate::predict::warn;
@@ -28,6 +29,8 @@ pub(crate) struct Args {
     model: PathBuf,
     #[command(flatten)]
     photos: PhotosArg,
+    #[command(flatten)]
+    precision: PrecisionArg,
     /// One JSON object instead of text
     #[arg(long)]
     json: bool,
@@ -35,20 +38,36 @@ pub(crate) struct Args {
 
 /// What was found of one class, or of all.
 #[derive(Clone, Copy, Debug, Default)]
-struct Score {
-    loss: f64,
-    accuracy: f64,
+pub(crate) struct Score {
+    pub(crate) loss: f64,
+    pub(crate) accuracy: f64,
     images: usize,
 }
 
+impl Score {
+    pub(crate) fn of(found: &Evaluation) -> Self {
+        let accuracy = found.get(Metric::Accuracy.name()).unwrap_or_default();
+        Self { loss: found.loss, accuracy, images: found.samples }
+    }
+}
+
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    args.precision.set()?;
     let classifier = Classifier::load(&args.model)?;
     warn(&classifier);
     let folder = photos::scan_for(&args.photos.photos, &classifier)?;
     let scores = scores(&classifier, &folder)?;
+    // In fewer bits, what that changes is told.
+    let in_f32 = match args.precision.get() {
+        Precision::F32 => None,
+        Precision::Bf16 => {
+            train::set_precision(Precision::F32)?;
+            Some(total(&self::scores(&classifier, &folder)?))
+        }
+    };
     match args.json {
-        true => line(to_json(&folder, &scores)),
-        false => line(to_text(&folder, &scores)),
+        true => line(to_json(&folder, &scores, in_f32)),
+        false => line(to_text(&folder, &scores, in_f32)),
     }
 }
 
@@ -65,7 +84,7 @@ fn scores(classifier: &Classifier, folder: &PhotoFolder) -> Result<Vec<Score>, E
         }
         let photos = PhotoDataset::new(photos, classifier.classes().len(), classifier.image_size())?;
         let found = model.evaluate(&Targets::new(photos, model, &loss), BATCH.min(images))?;
-        Ok(Score { loss: found.loss, accuracy: found.get(Metric::Accuracy.name()).unwrap_or_default(), images })
+        Ok(Score::of(&found))
     };
     (0..folder.classes.len()).map(score).collect()
 }
@@ -88,7 +107,7 @@ fn total(scores: &[Score]) -> Score {
     Score { loss: mean(|score| score.loss), accuracy: mean(|score| score.accuracy), images }
 }
 
-fn to_json(folder: &PhotoFolder, scores: &[Score]) -> Value {
+fn to_json(folder: &PhotoFolder, scores: &[Score], in_f32: Option<Score>) -> Value {
     let Score { loss, accuracy, images } = total(scores);
     let class = |score: &Score| match score.images {
         0 => json!({"accuracy": null, "images": 0}),
@@ -96,13 +115,21 @@ fn to_json(folder: &PhotoFolder, scores: &[Score]) -> Value {
     };
     let classes: Map<_, _> =
         folder.classes.iter().zip(scores).map(|(name, score)| (name.clone(), class(score))).collect();
-    json!({"loss": loss, "accuracy": accuracy, "images": images, "skipped": folder.skipped.len(), "classes": classes})
+    let mut json = json!({"loss": loss, "accuracy": accuracy, "images": images, "skipped": folder.skipped.len(), "classes": classes});
+    if let Some(Score { loss, accuracy, .. }) = in_f32 {
+        json["f32"] = json!({"loss": loss, "accuracy": accuracy});
+    }
+    json
 }
 
-fn to_text(folder: &PhotoFolder, scores: &[Score]) -> String {
+fn to_text(folder: &PhotoFolder, scores: &[Score], in_f32: Option<Score>) -> String {
     let Score { loss, accuracy, images } = total(scores);
     let photos = output::count(images, "photo");
     let mut text = format!("accuracy {:.1} %, loss {loss:.4} on {photos}{}\n", 100.0 * accuracy, skipped_note(folder));
+    if let Some(in_f32) = in_f32 {
+        text.push_str(&change(accuracy, loss, in_f32));
+        text.push('\n');
+    }
     let width = folder.classes.iter().map(|name| name.chars().count()).max().unwrap_or(0);
     for (name, score) in folder.classes.iter().zip(scores) {
         let right = (score.accuracy * score.images as f64).round();
@@ -113,6 +140,17 @@ fn to_text(folder: &PhotoFolder, scores: &[Score]) -> String {
         text.push_str(&format!("\n  {name:width$}  {row}"));
     }
     text
+}
+
+/// What bf16 has changed.
+pub(crate) fn change(accuracy: f64, loss: f64, in_f32: Score) -> String {
+    format!(
+        "in bf16; in f32 accuracy {:.1} %, loss {:.4}: bf16 changes accuracy by {:+.1} points, loss by {:+.4}",
+        100.0 * in_f32.accuracy,
+        in_f32.loss,
+        100.0 * (accuracy - in_f32.accuracy),
+        loss - in_f32.loss,
+    )
 }
 
 #[cfg(test)]
@@ -137,7 +175,9 @@ mod tests {
             "beetle": {"accuracy": 1.0, "images": 6},
             "cat": {"accuracy": null, "images": 0},
         }});
-        assert_eq!(to_json(&folder, &scores), expected);
+        assert_eq!(to_json(&folder, &scores, None), expected);
+        let in_f32 = Some(Score { loss: 0.5, accuracy: 0.75, images: 8 });
+        assert_eq!(to_json(&folder, &scores, in_f32)["f32"], json!({"loss": 0.5, "accuracy": 0.75}));
     }
 
     #[test]
@@ -147,6 +187,11 @@ mod tests {
   ant      50.0 %  1 of 2
   beetle  100.0 %  6 of 6
   cat     no photos";
-        assert_eq!(to_text(&folder, &scores), expected);
+        assert_eq!(to_text(&folder, &scores, None), expected);
+        let in_f32 = Some(Score { loss: 0.5, accuracy: 0.75, images: 8 });
+        let text = to_text(&folder, &scores, in_f32);
+        let second =
+            "in bf16; in f32 accuracy 75.0 %, loss 0.5000: bf16 changes accuracy by +12.5 points, loss by -0.2500";
+        assert_eq!(text.lines().nth(1), Some(second));
     }
 }

@@ -6,7 +6,10 @@ use std::str::FromStr;
 use clap::Args;
 use engraft::Error;
 use engraft::applications::Weights;
+use engraft::plan::Precision;
 use engraft::recipe::{Augment, Backbone, Freeze};
+
+use crate::failure::Failure;
 
 /// The largest size of a layer: what a model's file may hold.
 const MAX_UNITS: usize = 1 << 24;
@@ -138,6 +141,36 @@ pub(crate) struct RecipeArgs {
 /// The network below the head: for `#[arg(value_parser = backbone)]`.
 pub(crate) fn backbone(text: &str) -> Result<Backbone, String> {
     parsed(text)
+}
+
+/// What is computed with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Number {
+    F32,
+    Bf16,
+}
+
+/// The choice of numbers.
+#[derive(Args, Debug)]
+pub(crate) struct PrecisionArg {
+    /// What is computed with: bf16 takes less time where the CPU has instructions for it, and changes results in the third digit
+    #[arg(long, value_enum, default_value = "f32")]
+    precision: Number,
+}
+
+impl PrecisionArg {
+    pub(crate) fn get(&self) -> Precision {
+        match self.precision {
+            Number::F32 => Precision::F32,
+            Number::Bf16 => Precision::Bf16,
+        }
+    }
+
+    /// Computes with it from now on; an error of usage where this CPU can't.
+    pub(crate) fn set(&self) -> Result<(), Failure> {
+        let set = engraft::train::set_precision(self.get());
+        set.map_err(|error| Failure::Usage(Error::because("--precision", error)))
+    }
 }
 
 /// A folder of photos, one folder a class in it.

@@ -18,7 +18,7 @@ use engraft::train::History;
 
 use crate::destination::Destination;
 use crate::failure::Failure;
-use crate::options::{self, Count, PhotosArg, RecipeArgs};
+use crate::options::{self, Count, PhotosArg, PrecisionArg, RecipeArgs};
 use crate::output::{line, note};
 use crate::photos;
 use crate::targets::Targets;
@@ -84,6 +84,8 @@ pub(crate) struct Args {
     /// Its learning rate [default: a tenth of the first]
     #[arg(long, value_name = "X", value_parser = options::learning_rate, requires = "fine_tune_from")]
     fine_tune_learning_rate: Option<f64>,
+    #[command(flatten)]
+    precision: PrecisionArg,
     /// Save the optimizer's memory, too, so that training can go on where it stopped, here and in Keras
     #[arg(long)]
     save_optimizer: bool,
@@ -98,6 +100,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     if output.path().extension().is_none_or(|extension| extension != "keras") {
         note("warning: Keras opens model files only where their name ends in .keras");
     }
+    args.precision.set()?;
     let start = Start::of(args)?;
     let photos = Photos::read(args, &start)?;
     let classifier = start.classifier(args, photos.folder.classes.clone())?;
@@ -121,12 +124,16 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     lines.into_iter().try_for_each(line)?;
     job.ensure_fits(&memory)?;
 
-    let (recorded, outcome) = job.keeping_photos(&memory).run(&output);
+    let job = job.keeping_photos(&memory);
+    let (recorded, outcome) = job.run(&output);
     let written = history.map_or(Ok(()), |history| write_history(&history, &recorded));
     let outcome = outcome?;
     written?;
     match outcome {
-        Outcome::Complete => line(format_args!("Saved {}", output.path().display())),
+        Outcome::Complete => {
+            line(format_args!("Saved {}", output.path().display()))?;
+            job.change_by_precision()?.map_or(Ok(()), line)
+        }
         Outcome::Stopped(place) => {
             line(format_args!("Stopped at {place}; what has been learned is saved in {}", output.path().display()))?;
             Err(Failure::Interrupted)

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use engraft_kernels::{Isa, peak_gflops};
-use engraft_nn::plan::{Memory, Plan};
+use engraft_kernels::{Bf16, Isa, peak_gflops};
+use engraft_nn::plan::{Memory, Plan, Precision};
 use engraft_nn::{Error, Executor, Result, Session};
 
 use crate::ops::{self, StepCall};
@@ -52,6 +52,19 @@ impl CpuExecutor {
         self.isa.name()
     }
 
+    /// Whether it can compute with such numbers.
+    ///
+    /// # Errors
+    /// It can't, with what it would need.
+    pub fn check(&self, precision: Precision) -> Result<()> {
+        match (precision, Bf16::detect()) {
+            (Precision::Bf16, Err(error)) => {
+                Err(Error::because("precision", error).hint("leave it at f32, which gives the better results"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Billions of floating-point operations a second that its threads can do at most, as [measured](peak_gflops) now.
     pub fn peak_gflops(&self) -> f64 {
         self.workers.run(peak_gflops)
@@ -83,6 +96,7 @@ fn calls(plan: &Plan) -> impl Iterator<Item = StepCall<'_>> {
 
 impl Executor for CpuExecutor {
     fn prepare(&self, plan: Plan) -> Result<Box<dyn Session>> {
+        self.check(plan.precision())?;
         let scratch = self.scratch_len(&plan);
         Ok(Box::new(CpuSession::new(plan, Arc::clone(&self.workers), scratch)?))
     }

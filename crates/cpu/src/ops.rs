@@ -12,9 +12,9 @@ mod pooling;
 
 use std::sync::Arc;
 
-use engraft_kernels::Activation;
+use engraft_kernels::{Activation, Bf16};
 use engraft_nn::Shape;
-use engraft_nn::plan::{Op, Plan, Program, Step};
+use engraft_nn::plan::{Op, Plan, Precision, Program, Step};
 
 use crate::workspace::{Keeps, Workspace};
 
@@ -37,13 +37,16 @@ pub(crate) struct StepCall<'a> {
     pub(crate) first_sample: usize,
     /// Which training step this is: random layers draw by it.
     pub(crate) iteration: u64,
+    /// Where products are of bf16, the proof that the CPU has them.
+    pub(crate) bf16: Option<Bf16>,
     /// The batch's statistics, where the step normalises by them.
     pub(crate) statistics: Option<Arc<Statistics>>,
 }
 
 impl<'a> StepCall<'a> {
     pub(crate) fn new(plan: &'a Plan, step: &'a Step, samples: usize) -> Self {
-        Self { batch: plan.batch(), ..Self::of_program(plan.program(), step, samples) }
+        let bf16 = if plan.precision() == Precision::Bf16 { Bf16::detect().ok() } else { None };
+        Self { batch: plan.batch(), bf16, ..Self::of_program(plan.program(), step, samples) }
     }
 
     pub(crate) fn of_program(program: &'a Program, step: &'a Step, samples: usize) -> Self {
@@ -58,6 +61,7 @@ impl<'a> StepCall<'a> {
             batch: samples,
             first_sample: 0,
             iteration: 0,
+            bf16: None,
             statistics: None,
         }
     }

@@ -11,6 +11,7 @@ mod lifetimes;
 mod lowering;
 mod memory;
 mod op;
+mod precision;
 mod program;
 mod work;
 
@@ -19,6 +20,7 @@ pub use buffers::Slot;
 pub use lowering::Lowering;
 pub use memory::Memory;
 pub use op::Op;
+pub use precision::Precision;
 pub use program::{Param, Program, Step, ValueId};
 pub use work::Work;
 
@@ -73,6 +75,7 @@ pub struct Plan {
     chunk: usize,
     bands: Vec<Option<Band>>,
     thrifty: bool,
+    precision: Precision,
     differentiated: Vec<bool>,
     layout: Layout,
 }
@@ -144,7 +147,8 @@ impl Plan {
         let prefix = program.narrow_from(&bands[..prefix], NARROW_BYTES / batch);
         let chunk = (CHUNK_BYTES / program.widest_step_bytes(&bands[..prefix]).max(1)).clamp(1, batch);
         let layout = Layout::new(&Lifetimes::new(&program, &differentiated, prefix), &purpose, &bands, chunk, batch);
-        Ok(Self { program, purpose, head, batch, prefix, chunk, bands, thrifty: false, differentiated, layout })
+        let (thrifty, precision) = (false, Precision::default());
+        Ok(Self { program, purpose, head, batch, prefix, chunk, bands, thrifty, precision, differentiated, layout })
     }
 
     /// The same plan with less memory, for some time: its prefix runs one sample at a time, values that are cheap to compute are
@@ -173,6 +177,17 @@ impl Plan {
     /// Whether memory counts for more than time.
     pub fn is_thrifty(&self) -> bool {
         self.thrifty
+    }
+
+    /// The same plan computed with other numbers; an executor that can't refuses it.
+    #[must_use]
+    pub fn in_precision(self, precision: Precision) -> Self {
+        Self { precision, ..self }
+    }
+
+    /// What its products are computed with.
+    pub fn precision(&self) -> Precision {
+        self.precision
     }
 
     /// The operations.

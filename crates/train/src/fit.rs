@@ -8,6 +8,7 @@ use crate::callback::{Callback, TrainBegin};
 use crate::epochs::Run;
 use crate::history::History;
 use crate::memory::{available_memory, ensure_fits};
+use crate::precision::precision;
 use crate::train::default_executor;
 
 /// How `fit` goes about it: Keras' arguments and defaults.
@@ -133,7 +134,8 @@ impl<'a> Fit<'a> {
         let executor = self.executor_or_default()?;
         let train = Plan::train(model, compiled.optimizer.clone(), compiled.loss, batch, self.seed)?;
         let evaluate = self.validation.map(|_| Plan::evaluate(model, compiled.loss, batch)).transpose()?;
-        let plans = Plans { train, evaluate };
+        let precise = |plan: Plan| plan.in_precision(precision());
+        let plans = Plans { train: precise(train), evaluate: evaluate.map(precise) };
         let memory = plans.memory(executor);
         if self.limit().is_none_or(|limit| memory.total() <= limit) {
             return Ok((plans, memory));

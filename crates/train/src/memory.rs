@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use engraft_nn::plan::{Memory, Plan};
 use engraft_nn::{Error, Executor, Result, Session};
 
+use crate::precision::precision;
+
 /// What the process may use; all there is at first.
 static LIMIT: AtomicUsize = AtomicUsize::new(usize::MAX);
 
@@ -75,6 +77,7 @@ pub(crate) fn session_within(
     batch: usize,
     plan_of: impl Fn(usize) -> Result<Plan>,
 ) -> Result<(Box<dyn Session>, Memory)> {
+    let plan_of = |batch| plan_of(batch).map(|plan| plan.in_precision(precision()));
     let plan = plan_of(batch)?;
     let memory = executor.memory(&plan);
     let Some(limit) = limit.or_else(available_memory).filter(|&limit| memory.total() > limit) else {

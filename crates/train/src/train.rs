@@ -12,6 +12,7 @@ use crate::evaluate::{Evaluation, evaluate};
 use crate::fit::{Fit, compiled_of};
 use crate::history::History;
 use crate::memory::session_within;
+use crate::precision::precision;
 
 static EXECUTOR: OnceLock<CpuExecutor> = OnceLock::new();
 
@@ -134,6 +135,7 @@ fn with_session<R>(
     plan: impl Fn(usize) -> Result<Plan>,
     work: impl FnOnce(&mut dyn Session) -> Result<R>,
 ) -> Result<R> {
+    let key = format!("{key} {}", precision());
     let kept = model.prepared().take().filter(|prepared| prepared.key == key);
     let mut prepared = match kept {
         Some(prepared) => prepared,

@@ -28,7 +28,7 @@ impl Report<'_> {
             "mode": args.mode.to_string(),
             "batch": speed.batch,
             "image_size": args.image_size,
-            "precision": "f32",
+            "precision": args.precision.get().to_string(),
             "threads": self.threads,
             "seconds_per_step": speed.seconds_per_step(),
             "seconds": steps,
@@ -58,11 +58,12 @@ impl Report<'_> {
         };
         let share = 100.0 * speed.gflops() / speed.peak_gflops.max(1e-9);
         let mut text = format!(
-            "{} at {size} x {size} pixels, head {}, {}, batch {}, f32, {}\n\n",
+            "{} at {size} x {size} pixels, head {}, {}, batch {}, {}, {}\n\n",
             args.backbone,
             head.join("-"),
             args.mode,
             speed.batch,
+            args.precision.get(),
             count(self.threads, "thread"),
             size = args.image_size,
         );

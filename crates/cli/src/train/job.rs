@@ -1,16 +1,17 @@
 //! The training itself, once everything is known and checked.
 
 use engraft::Result;
-use engraft::data::PhotoDataset;
-use engraft::plan::Memory;
+use engraft::data::{Dataset, PhotoDataset};
+use engraft::plan::{Memory, Precision};
 use engraft::recipe::Classifier;
-use engraft::train::{Fit, History, Train, available_memory, ensure_fits};
+use engraft::train::{Fit, History, Train, available_memory, ensure_fits, set_precision};
 
 use super::progress::Progress;
 use super::settings::Phase;
 use super::{Args, interrupt};
 use crate::destination::Destination;
-use crate::output::note;
+use crate::evaluate::{Score, change};
+use crate::output::{count, note};
 use crate::targets::Targets;
 
 /// Everything that training needs.
@@ -88,6 +89,33 @@ impl Job<'_> {
         let mut history = History::default();
         let outcome = self.run_phases(output, &mut history);
         (history, outcome)
+    }
+
+    /// What computing in fewer bits than f32 changes for the model that was trained, where that was asked for: on the photos to
+    /// validate on, or else on those that it learned from.
+    pub(super) fn change_by_precision(&self) -> Result<Option<String>> {
+        let precision = self.args.precision.get();
+        if precision == Precision::F32 {
+            return Ok(None);
+        }
+        let (photos, which) = match &self.validation {
+            Some(validation) => (validation, "to validate on"),
+            None => (&self.training, "to learn from"),
+        };
+        let score = |precision| {
+            set_precision(precision)?;
+            let found = self.classifier.model().evaluate(photos, self.batch())?;
+            Ok(Score::of(&found))
+        };
+        let (now, in_f32) = (score(precision)?, score(Precision::F32)?);
+        let images = photos.len();
+        Ok(Some(format!(
+            "accuracy {:.1} %, loss {:.4} on {} {which} {}",
+            100.0 * now.accuracy,
+            now.loss,
+            count(images, "photo"),
+            change(now.accuracy, now.loss, in_f32)
+        )))
     }
 
     fn run_phases(&self, output: &Destination, history: &mut History) -> Result<Outcome> {
