@@ -25,6 +25,12 @@ const DEPTH: usize = 512;
 /// most of the second-level cache is left to the inputs.
 const GROUP: usize = 64;
 
+/// Tiles of a block where there are few channels ...
+const FEW_TILES: usize = 4 * ROWS;
+
+/// ... and at most where there are many.
+const MANY_TILES: usize = 16 * ROWS;
+
 /// Side of the windows that outputs are pooled in.
 const POOL: usize = 2;
 
@@ -106,22 +112,32 @@ impl Tasks {
 impl Convolution {
     /// Every task reads all its filters once, so blocks are large; but where there are few channels, so small that their
     /// transformed inputs stay in the second-level cache (VGG16 on a Zen 4, GFLOP/s as if done directly, 24 tiles and 64: 64
-    /// channels 610 and 579, 256 channels 744 and 684, 512 channels 681 and 716), and a multiple of what is multiplied at a time.
-    /// Where blocks are too few for the threads, they are small, and panels are divided too: transforming the same inputs again
-    /// costs little where there are many panels. A smaller batch never needs more scratch.
+    /// channels 610 and 579, 256 channels 744 and 684, 512 channels 681 and 716). Large ones are made equally large, for threads
+    /// to finish together. All are a multiple of what is multiplied at a time.
+    ///
+    /// Where blocks are too few for the threads, panels are divided too: transforming the same inputs again costs little where
+    /// there are many panels.
     fn tasks(&self, threads: usize) -> Tasks {
-        const FEW: usize = 4 * ROWS;
-        const SOME: usize = 6 * ROWS;
-        const MANY: usize = 64;
-        const FEW_CHANNELS: usize = 256;
+        const MIN: usize = 6 * ROWS;
         let count = self.tiles.count();
-        let tiles = match self.filters.from {
-            ..=FEW_CHANNELS => FEW,
-            _ if count < 2 * threads * MANY => SOME,
-            _ => MANY,
+        let most = self.most_tiles();
+        let tiles = match most {
+            FEW_TILES => FEW_TILES,
+            most => {
+                let rounds = count.div_ceil(threads * most).max(1);
+                count.div_ceil(threads * rounds).next_multiple_of(ROWS).clamp(MIN, most)
+            }
         };
-        let tiles = tiles.min(count).max(1);
-        let blocks = count.div_ceil(tiles).max(1);
+        self.tasks_of(tiles.min(count).max(1), threads)
+    }
+
+    fn most_tiles(&self) -> usize {
+        const FEW_CHANNELS: usize = 256;
+        if self.filters.from <= FEW_CHANNELS { FEW_TILES } else { MANY_TILES }
+    }
+
+    fn tasks_of(&self, tiles: usize, threads: usize) -> Tasks {
+        let blocks = self.tiles.count().div_ceil(tiles).max(1);
         let panels = self.filters.panels();
         let ranges = if blocks >= 2 * threads { 1 } else { panels.min((2 * threads).div_ceil(blocks)) };
         Tasks {
@@ -132,8 +148,10 @@ impl Convolution {
         }
     }
 
+    /// A smaller batch never needs more.
     pub(super) fn scratch_len(&self, threads: usize) -> usize {
-        threads * self.tasks(threads).scratch_len(self.filters.from)
+        let most = self.most_tiles().min(self.tiles.count()).max(1);
+        threads * self.tasks_of(most, threads).scratch_len(self.filters.from)
     }
 
     /// Takes the filters `w`, HWIO, to the points.

@@ -3,6 +3,7 @@
 #![expect(unsafe_code, reason = "vectors are read and written at computed addresses")]
 
 use std::marker::PhantomData;
+use std::ops::Range;
 
 use rayon::prelude::*;
 
@@ -102,20 +103,21 @@ struct Evaluate<'a, N> {
     numbers: PhantomData<N>,
 }
 
+/// Channels that filters are turned for at a time.
+const TURNED: usize = 16;
+
 impl<N: Number> Kernel for Evaluate<'_, N> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        let point = self.layout.point();
-        for word in 0..self.layout.words {
-            for vector in 0..S::VECTORS {
-                let first = self.channel(simd, word * N::PACKED, vector);
-                let second = if N::PACKED > 1 { self.channel(simd, word * N::PACKED + 1, vector) } else { first };
-                let to = self.points[word * columns::<S>() + vector * S::LANES..].as_mut_ptr();
-                for at in 0..POINTS {
-                    // SAFETY: the panel holds a row of `columns` for this word at every point (`evaluate` checked its length).
-                    unsafe { simd.store(N::pack(simd, first[at], second[at]), to.add(at * point)) };
+    fn run<S: Simd>(mut self, simd: S) {
+        const { assert!(TURNED.is_multiple_of(N::PACKED)) };
+        for first in (0..self.layout.from).step_by(TURNED) {
+            let channels = first..self.layout.from.min(first + TURNED);
+            for vector in 0..self.layout.vectors::<S>(self.panel) {
+                match self.direction {
+                    Direction::Forward => self.forward(simd, channels.clone(), vector),
+                    Direction::Backward => self.backward(simd, channels.clone(), vector),
                 }
             }
         }
@@ -123,40 +125,103 @@ impl<N: Number> Kernel for Evaluate<'_, N> {
 }
 
 impl<N: Number> Evaluate<'_, N> {
-    /// What one channel that is read, zero if there is none, gives for one vector of the panel at all points.
+    /// The first of the channels of one vector of the panel, and how many there are.
     #[inline(always)]
-    fn channel<S: Simd>(&self, simd: S, c: usize, vector: usize) -> [S::Vector; POINTS] {
-        let Layout { from, to, .. } = self.layout;
-        let mut taps = [0.0; TAPS * TAPS * MAX_LANES];
-        let first = (self.panel * columns::<S>() + vector * S::LANES).min(to);
-        let count = (to - first).min(S::LANES);
+    fn vector<S: Simd>(&self, vector: usize) -> (usize, usize) {
+        let first = self.panel * columns::<S>() + vector * S::LANES;
+        (first, (self.layout.to - first).min(S::LANES))
+    }
+
+    /// Filters as they lie.
+    #[inline(always)]
+    fn forward<S: Simd>(&mut self, simd: S, channels: Range<usize>, vector: usize) {
+        let (Layout { from, to, .. }, w) = (self.layout, self.w);
+        let (first, count) = self.vector::<S>(vector);
+        self.words(
+            simd,
+            channels,
+            vector,
+            #[inline(always)]
+            // SAFETY: `count` channels from `first` on exist (`evaluate` checked the length).
+            |tap, c| unsafe { simd.load_first(count, w[(tap * from + c) * to + first..].as_ptr()) },
+        );
+    }
+
+    /// Filters turned: those of a few channels are copied first, row by row, to where they are wanted.
+    #[inline(always)]
+    fn backward<S: Simd>(&mut self, simd: S, channels: Range<usize>, vector: usize) {
+        let (Layout { from, to, .. }, w) = (self.layout, self.w);
+        let (first, count) = self.vector::<S>(vector);
+        let mut copy = [0.0; TAPS * TAPS * TURNED * MAX_LANES];
         for tap in 0..TAPS * TAPS {
-            let lanes = &mut taps[tap * S::LANES..][..S::LANES];
-            match self.direction {
-                _ if count == 0 || c >= from => {}
-                Direction::Forward => {
-                    lanes[..count].copy_from_slice(&self.w[(tap * from + c) * to + first..][..count]);
-                }
-                Direction::Backward => {
-                    let turned = TAPS * TAPS - 1 - tap;
-                    let rows = self.w[(turned * to + first) * from + c..].iter().step_by(from);
-                    lanes[..count].iter_mut().zip(rows).for_each(|(lane, w)| *lane = *w);
+            let turned = TAPS * TAPS - 1 - tap;
+            for lane in 0..count {
+                let row = &w[(turned * to + first + lane) * from..][channels.clone()];
+                for (c, w) in row.iter().enumerate() {
+                    copy[(tap * TURNED + c) * S::LANES + lane] = *w;
                 }
             }
         }
-        let mut points = [simd.splat(0.0); POINTS];
-        transform::square(
+        let start = channels.start;
+        self.words(
             simd,
+            channels,
+            vector,
             #[inline(always)]
-            // SAFETY: `taps` holds a vector for every tap.
-            |i: usize, j: usize| unsafe { simd.load(taps.as_ptr().add((i * TAPS + j) * S::LANES)) },
-            #[inline(always)]
-            |g| transform::filter(simd, g),
-            #[inline(always)]
-            |i: usize, j: usize, u| points[i * INPUT + j] = u,
+            // SAFETY: the copy holds a vector for every tap and channel.
+            |tap, c| unsafe { simd.load(copy[(tap * TURNED + c - start) * S::LANES..].as_ptr()) },
         );
-        points
     }
+
+    /// Takes the taps of some channels to the points, word by word.
+    #[inline(always)]
+    fn words<S: Simd>(
+        &mut self,
+        simd: S,
+        channels: Range<usize>,
+        vector: usize,
+        load: impl Fn(usize, usize) -> S::Vector,
+    ) {
+        let point = self.layout.point();
+        let mut c = channels.start;
+        while c < channels.end {
+            let first = evaluate(
+                simd,
+                #[inline(always)]
+                |tap| load(tap, c),
+            );
+            let second = match N::PACKED > 1 && c + 1 < channels.end {
+                true => evaluate(
+                    simd,
+                    #[inline(always)]
+                    |tap| load(tap, c + 1),
+                ),
+                false => [simd.splat(0.0); POINTS],
+            };
+            let to = self.points[c / N::PACKED * columns::<S>() + vector * S::LANES..].as_mut_ptr();
+            for at in 0..POINTS {
+                // SAFETY: the panel holds a row of `columns` for this word at every point (`evaluate` checked its length).
+                unsafe { simd.store(N::pack(simd, first[at], second[at]), to.add(at * point)) };
+            }
+            c += N::PACKED;
+        }
+    }
+}
+
+/// A filter at all points.
+#[inline(always)]
+fn evaluate<S: Simd>(simd: S, load: impl Fn(usize) -> S::Vector) -> [S::Vector; POINTS] {
+    let mut points = [simd.splat(0.0); POINTS];
+    transform::square(
+        simd,
+        #[inline(always)]
+        |i: usize, j: usize| load(i * TAPS + j),
+        #[inline(always)]
+        |g| transform::filter(simd, g),
+        #[inline(always)]
+        |i: usize, j: usize, u| points[i * INPUT + j] = u,
+    );
+    points
 }
 
 struct Interpolate<'a> {
@@ -173,8 +238,8 @@ impl Kernel for Interpolate<'_> {
     fn run<S: Simd>(self, simd: S) {
         let Layout { from, to, .. } = self.layout;
         for c in 0..from {
-            for vector in 0..S::VECTORS {
-                let first = (self.panel * columns::<S>() + vector * S::LANES).min(to);
+            for vector in 0..self.layout.vectors::<S>(self.panel) {
+                let first = self.panel * columns::<S>() + vector * S::LANES;
                 let count = (to - first).min(S::LANES);
                 let point = self.layout.point();
                 let first_part = self.panel * self.layout.panel() + c * columns::<S>() + vector * S::LANES;
