@@ -27,7 +27,7 @@ use crate::simd::{Isa, Kernel, Simd};
 const SEGMENTS: usize = 16;
 
 /// ... and most values that the sums of all may have.
-const SUMS: usize = 8 << 20;
+const SUMS: usize = 10 << 20;
 
 /// Tiles of a chunk when a thread has a segment for itself. The sums are read and written once a chunk.
 const TILES: usize = 128;
@@ -36,7 +36,7 @@ const TILES: usize = 128;
 const SHARED_TILES: usize = 512;
 
 /// ... and as many that inputs at one point stay in the second-level cache while all panels are multiplied with them.
-const INPUTS: usize = 64 * 1024;
+const INPUTS: usize = 128 * 1024;
 
 /// Tiles that products run over at a time: a line of inputs and of gradients for each, which is half of the first-level cache.
 const DEPTH: usize = 128;
