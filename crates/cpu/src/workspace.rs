@@ -98,24 +98,24 @@ mod tests {
     use super::*;
 
     fn program() -> Program {
-        let input = Input::new([6, 6, 8]);
-        let model = Model::new(&input, &Conv2D::new(8, 3).call(&input).unwrap()).unwrap();
+        let input = Input::new([10, 10, 24]);
+        let model = Model::new(&input, &Conv2D::new(24, 3).call(&input).unwrap()).unwrap();
         Program::of(&model, true, 0).unwrap()
     }
 
     fn conv() -> Conv2d {
         Conv2d::new(Conv2dShape {
             batch: 1,
-            in_h: 6,
-            in_w: 6,
-            in_c: 8,
-            out_c: 8,
+            in_h: 10,
+            in_w: 10,
+            in_c: 24,
+            out_c: 24,
             kernel: [3, 3],
             stride: [1, 1],
             dilation: [1, 1],
             pad: [0, 0],
-            out_h: 4,
-            out_w: 4,
+            out_h: 8,
+            out_w: 8,
             groups: 1,
         })
     }
@@ -146,7 +146,7 @@ mod tests {
         assert!(workspace.kernel(&conv, &call()).0.is_some());
 
         program.steps[0].weights[0].weight.values_mut()[0] += 1.0;
-        let (x, mut scratch) = (vec![0.5; 6 * 6 * 8], vec![0.0; conv.scratch_len()]);
+        let (x, mut scratch) = (vec![0.5; 10 * 10 * 24], vec![0.0; conv.scratch_len()]);
         let [mut y, mut expected] = [(); 2].map(|()| vec![0.0; conv.output_len()]);
         let changed = workspace.kernel(&conv, &call()).0.unwrap();
         conv.forward_prepared(&x, changed, None, Activation::Linear, &mut y, &mut scratch);

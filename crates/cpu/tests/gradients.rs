@@ -86,14 +86,14 @@ fn a_chain_with_every_kind_of_layer() {
 /// outputs, so a model that gives all its values has the same gradients without.
 #[test]
 fn gradients_in_the_place_of_values() {
-    let x = Input::new([9, 8, 3]);
+    let x = Input::new([18, 17, 3]);
     let conv = |filters| Conv2D::new(filters, 3).padding(Padding::Same);
     let layers = [
-        conv(8).activation(Relu).into_layer(),
-        conv(9).activation(Relu).into_layer(),
+        conv(24).activation(Relu).into_layer(),
+        conv(25).activation(Relu).into_layer(),
         MaxPooling2D::new(2).into_layer(),
-        conv(10).activation(Relu).into_layer(),
-        conv(8).into_layer(),
+        conv(26).activation(Relu).into_layer(),
+        conv(24).into_layer(),
         MaxPooling2D::new(2).into_layer(),
         Flatten::new().into_layer(),
     ];
@@ -114,7 +114,7 @@ fn gradients_in_the_place_of_values() {
             })
             .collect();
         let mut session = CpuExecutor::new(Some(2)).unwrap().prepare(plan).unwrap();
-        let found = session.gradients(&[&random(&[2, 9, 8, 3], 1)], &upstream.iter().collect::<Vec<_>>(), 0).unwrap();
+        let found = session.gradients(&[&random(&[2, 18, 17, 3], 1)], &upstream.iter().collect::<Vec<_>>(), 0).unwrap();
         let weights = model.trainable_weights().iter().map(|weight| found.weights[&weight.id()].clone()).collect();
         [vec![found.inputs[0].data().to_vec()], weights].concat()
     };

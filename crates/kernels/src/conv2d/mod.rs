@@ -40,6 +40,8 @@ use winograd::{After, Winograd};
 pub struct Conv2d {
     shape: Conv2dShape,
     algorithm: Algorithm,
+    /// Which gradients are im2col's all the same.
+    im2col: Differentiated,
     /// Whether the greatest of each 2x2 outputs is all that is written.
     pool: bool,
 }
@@ -75,26 +77,65 @@ fn prefers_strips(shape: &Conv2dShape) -> bool {
     // With more channels gathering costs little.
     const MOST_CHANNELS: usize = 7;
     // Every row of outputs is a product of its own.
-    const LEAST_OUTPUTS: usize = 12;
+    const LEAST_OUTPUTS: usize = 24;
     Strips::can(shape) && shape.kernel[1] > 1 && shape.in_c <= MOST_CHANNELS && shape.out_w >= LEAST_OUTPUTS
 }
 
 fn prefers_winograd(shape: &Conv2dShape) -> bool {
-    // With fewer channels, transforms cost more than the products they save (`speed grid`).
+    // Where a tile is all there is of an image, or most of its pixels are none of the image's, products are as many as directly.
+    const LEAST_TILES: usize = 2;
+    const LEAST_PIXELS: usize = 9;
+    // With fewer channels, transforms cost more than the products they save; with few, on small images, everything else does.
     const LEAST_CHANNELS: usize = 8;
-    // A tile takes as many products whether it has 16 pixels or 1: with 4 they are as many as directly.
-    const LEAST_PIXELS: usize = 6;
-    let tiles = Winograd::tiles_of_image(shape);
+    const FEW_CHANNELS: usize = 24;
+    const LEAST_TILES_OF_FEW: usize = 20;
+    let (channels, tiles) = (shape.in_c.min(shape.out_c), Winograd::tiles_of_image(shape));
+    let least = if channels < FEW_CHANNELS { LEAST_TILES_OF_FEW } else { LEAST_TILES };
     Winograd::can(shape)
-        && shape.in_c.min(shape.out_c) >= LEAST_CHANNELS
+        && channels >= LEAST_CHANNELS
+        && tiles >= least
         && shape.out_h * shape.out_w >= LEAST_PIXELS * tiles
+}
+
+/// Whether so few tiles of a batch are differentiated by Winograd that taking filters to the points takes longer than all the rest.
+fn differentiates_by_im2col(shape: &Conv2dShape) -> Differentiated {
+    // 14 x 14 pixels of 64 channels: 0.8 times as fast as im2col.
+    const FEW_TILES: usize = 20;
+    // The sums at the points are written to memory and read again ...
+    const LARGE_KERNEL: usize = 1 << 17;
+    const FEW_TILES_OF_LARGE: usize = 40;
+    // ... or they are so few that a tile of products has more rows than there are.
+    const LEAST_CHANNELS: usize = 12;
+    let tiles = shape.batch * Winograd::tiles_of_image(shape);
+    Differentiated {
+        by_input: tiles <= FEW_TILES,
+        by_kernel: shape.in_c.min(shape.out_c) < LEAST_CHANNELS
+            || shape.in_c * shape.out_c >= LARGE_KERNEL && tiles < FEW_TILES_OF_LARGE,
+    }
+}
+
+/// Which gradients are computed by im2col, though another algorithm computes the convolution.
+#[derive(Clone, Copy, Debug, Default)]
+struct Differentiated {
+    by_input: bool,
+    by_kernel: bool,
 }
 
 impl Conv2d {
     /// Prepares a convolution of `shape`.
     pub fn new(shape: Conv2dShape) -> Self {
         shape.check();
-        Self { shape, algorithm: choose(Isa::current(), shape), pool: false }
+        let algorithm = choose(Isa::current(), shape);
+        let im2col = match algorithm {
+            Algorithm::Winograd(_) => differentiates_by_im2col(&shape),
+            _ => Differentiated::default(),
+        };
+        Self { im2col, ..Self::by(shape, algorithm) }
+    }
+
+    /// By one algorithm, gradients as well.
+    fn by(shape: Conv2dShape, algorithm: Algorithm) -> Self {
+        Self { shape, algorithm, im2col: Differentiated::default(), pool: false }
     }
 
     /// A convolution of `shape` by im2col, which every shape has, though another algorithm may be faster: what others are
@@ -103,7 +144,7 @@ impl Conv2d {
     /// ```
     /// use engraft_kernels::{Conv2d, Conv2dShape};
     /// let shape = Conv2dShape {
-    ///     batch: 1, in_h: 8, in_w: 8, in_c: 16, out_c: 16, kernel: [3, 3], stride: [1, 1], dilation: [1, 1], pad: [1, 1],
+    ///     batch: 1, in_h: 8, in_w: 8, in_c: 24, out_c: 24, kernel: [3, 3], stride: [1, 1], dilation: [1, 1], pad: [1, 1],
     ///     out_h: 8, out_w: 8, groups: 1,
     /// };
     /// assert_eq!(Conv2d::by_im2col(shape).algorithm(), "im2col");
@@ -111,7 +152,7 @@ impl Conv2d {
     /// ```
     pub fn by_im2col(shape: Conv2dShape) -> Self {
         shape.check();
-        Self { shape, algorithm: Algorithm::Im2col(Box::new(Im2col::new(shape))), pool: false }
+        Self::by(shape, Algorithm::Im2col(Box::new(Im2col::new(shape))))
     }
 
     /// The same with products of bf16, which has the range of f32 and eight bits of its precision; sums are f32. 3x3 convolutions
@@ -121,14 +162,14 @@ impl Conv2d {
     /// use engraft_kernels::{Activation, Bf16, Conv2d, Conv2dShape};
     /// let Ok(bf16) = Bf16::detect() else { return };
     /// let shape = Conv2dShape {
-    ///     batch: 1, in_h: 4, in_w: 4, in_c: 8, out_c: 8, kernel: [3, 3], stride: [1, 1], dilation: [1, 1], pad: [1, 1],
-    ///     out_h: 4, out_w: 4, groups: 1,
+    ///     batch: 1, in_h: 8, in_w: 8, in_c: 24, out_c: 24, kernel: [3, 3], stride: [1, 1], dilation: [1, 1], pad: [1, 1],
+    ///     out_h: 8, out_w: 8, groups: 1,
     /// };
     /// let conv = Conv2d::new(shape).in_bf16(bf16);
-    /// let (x, w, mut scratch) = (vec![1.0; 4 * 4 * 8], vec![0.5; 9 * 8 * 8], vec![0.0; conv.scratch_len()]);
-    /// let mut y = vec![0.0; 4 * 4 * 8];
+    /// let (x, w, mut scratch) = (vec![1.0; 8 * 8 * 24], vec![0.5; 9 * 24 * 24], vec![0.0; conv.scratch_len()]);
+    /// let mut y = vec![0.0; 8 * 8 * 24];
     /// conv.forward(&x, &w, None, Activation::Linear, &mut y, &mut scratch);
-    /// assert!((y[0] - 4.0 * 8.0 * 0.5).abs() < 0.5);
+    /// assert!((y[0] - 4.0 * 24.0 * 0.5).abs() < 0.5);
     /// ```
     #[must_use]
     pub fn in_bf16(self, bf16: Bf16) -> Self {
@@ -147,15 +188,15 @@ impl Conv2d {
     /// ```
     /// use engraft_kernels::{Activation, Conv2d, Conv2dShape};
     /// let shape = Conv2dShape {
-    ///     batch: 1, in_h: 4, in_w: 4, in_c: 8, out_c: 8, kernel: [3, 3], stride: [1, 1], dilation: [1, 1], pad: [1, 1],
-    ///     out_h: 4, out_w: 4, groups: 1,
+    ///     batch: 1, in_h: 8, in_w: 8, in_c: 24, out_c: 24, kernel: [3, 3], stride: [1, 1], dilation: [1, 1], pad: [1, 1],
+    ///     out_h: 8, out_w: 8, groups: 1,
     /// };
     /// assert!(shape.can_pool());
     /// let conv = Conv2d::new(shape).pooled();
-    /// let (x, w, mut scratch) = (vec![1.0; 4 * 4 * 8], vec![0.5; 9 * 8 * 8], vec![0.0; conv.scratch_len()]);
-    /// let mut y = vec![0.0; 2 * 2 * 8];
+    /// let (x, w, mut scratch) = (vec![1.0; 8 * 8 * 24], vec![0.5; 9 * 24 * 24], vec![0.0; conv.scratch_len()]);
+    /// let mut y = vec![0.0; 4 * 4 * 24];
     /// conv.forward(&x, &w, None, Activation::Relu, &mut y, &mut scratch);
-    /// assert!((y[0] - 9.0 * 8.0 * 0.5).abs() < 1e-4);
+    /// assert!((y[0] - 9.0 * 24.0 * 0.5).abs() < 1e-3);
     /// ```
     ///
     /// # Panics
@@ -173,15 +214,15 @@ impl Conv2d {
     /// ```
     /// use engraft_kernels::{Activation, Conv2d, Conv2dShape};
     /// let shape = Conv2dShape {
-    ///     batch: 1, in_h: 9, in_w: 6, in_c: 8, out_c: 8, kernel: [3, 3], stride: [1, 1], dilation: [1, 1], pad: [1, 1],
+    ///     batch: 1, in_h: 9, in_w: 6, in_c: 24, out_c: 24, kernel: [3, 3], stride: [1, 1], dilation: [1, 1], pad: [1, 1],
     ///     out_h: 9, out_w: 6, groups: 1,
     /// };
     /// let (lower, reads) = Conv2d::new(shape).rows(4..9);
     /// assert_eq!(reads, 3..9);
-    /// let (x, w, mut scratch) = (vec![1.0; 6 * 6 * 8], vec![0.5; 9 * 8 * 8], vec![0.0; lower.scratch_len()]);
+    /// let (x, w, mut scratch) = (vec![1.0; 6 * 6 * 24], vec![0.5; 9 * 24 * 24], vec![0.0; lower.scratch_len()]);
     /// let mut y = vec![0.0; lower.output_len()];
     /// lower.forward(&x, &w, None, Activation::Relu, &mut y, &mut scratch);
-    /// assert_eq!(y.len(), 5 * 6 * 8);
+    /// assert_eq!(y.len(), 5 * 6 * 24);
     /// ```
     ///
     /// # Panics
@@ -196,7 +237,7 @@ impl Conv2d {
             Algorithm::Strips(_) => Algorithm::Strips(Strips::new(shape)),
             Algorithm::Winograd(winograd) => Algorithm::Winograd(winograd.of_shape(shape)),
         };
-        (Self { shape, algorithm, pool: self.pool }, reads)
+        (Self { shape, algorithm, ..*self }, reads)
     }
 
     /// Rows of outputs of an image, before pooling.
@@ -221,10 +262,22 @@ impl Conv2d {
 
     /// How many values of scratch each of the calls below needs in the ambient pool.
     pub fn scratch_len(&self) -> usize {
+        let threads = rayon::current_num_threads();
         match &self.algorithm {
-            Algorithm::Im2col(im2col) => im2col.scratch_len(rayon::current_num_threads()),
-            Algorithm::Strips(strips) => strips.scratch_len(rayon::current_num_threads()),
-            Algorithm::Winograd(winograd) => winograd.scratch_len(rayon::current_num_threads()),
+            Algorithm::Im2col(im2col) => im2col.scratch_len(threads),
+            Algorithm::Strips(strips) => strips.scratch_len(threads),
+            Algorithm::Winograd(winograd) => {
+                // Gradients may be im2col's of a smaller batch alone; those over the input stand in scratch first.
+                let batches = (1..=self.shape.batch).rev().map(|batch| Conv2dShape { batch, ..self.shape });
+                let largest = |is_im2cols: fn(Differentiated) -> bool| {
+                    let shape = batches.clone().find(|shape| is_im2cols(differentiates_by_im2col(shape)));
+                    shape.map_or((0, 0), |shape| (Im2col::new(shape).scratch_len(threads), shape.x_len()))
+                };
+                let (by_kernel, _) = largest(|im2col| im2col.by_kernel);
+                let (by_input, x_len) = largest(|im2col| im2col.by_input);
+                let im2col = by_kernel.max(by_input + x_len);
+                winograd.scratch_len(threads).max(im2col)
+            }
         }
     }
 
@@ -281,11 +334,11 @@ impl Conv2d {
     /// ```
     /// use engraft_kernels::{Activation, Conv2d, Conv2dShape};
     /// let conv = Conv2d::new(Conv2dShape {
-    ///     batch: 1, in_h: 4, in_w: 4, in_c: 8, out_c: 8, kernel: [3, 3], stride: [1, 1], dilation: [1, 1], pad: [1, 1],
-    ///     out_h: 4, out_w: 4, groups: 1,
+    ///     batch: 1, in_h: 8, in_w: 8, in_c: 24, out_c: 24, kernel: [3, 3], stride: [1, 1], dilation: [1, 1], pad: [1, 1],
+    ///     out_h: 8, out_w: 8, groups: 1,
     /// });
-    /// let (x, w, mut scratch) = (vec![1.0; 4 * 4 * 8], vec![0.5; 9 * 8 * 8], vec![0.0; conv.scratch_len()]);
-    /// let (mut y, mut again) = (vec![0.0; 4 * 4 * 8], vec![0.0; 4 * 4 * 8]);
+    /// let (x, w, mut scratch) = (vec![1.0; 8 * 8 * 24], vec![0.5; 9 * 24 * 24], vec![0.0; conv.scratch_len()]);
+    /// let (mut y, mut again) = (vec![0.0; 8 * 8 * 24], vec![0.0; 8 * 8 * 24]);
     /// conv.forward(&x, &w, None, Activation::Linear, &mut y, &mut scratch);
     /// if let Some(kernel) = conv.prepare(&w) {
     ///     conv.forward_prepared(&x, &kernel, None, Activation::Linear, &mut again, &mut scratch);
@@ -330,6 +383,9 @@ impl Conv2d {
         match &self.algorithm {
             Algorithm::Im2col(im2col) => im2col.input_gradient(dy, w, dx, scratch),
             Algorithm::Strips(strips) => strips.input_gradient(dy, w, dx, scratch),
+            Algorithm::Winograd(_) if self.im2col.by_input => {
+                Im2col::new(self.shape).input_gradient(dy, w, dx, scratch);
+            }
             Algorithm::Winograd(winograd) => winograd.input_gradient(dy, w, false, dx, scratch),
         }
     }
@@ -341,13 +397,13 @@ impl Conv2d {
     /// ```
     /// use engraft_kernels::{Conv2d, Conv2dShape};
     /// let shape = Conv2dShape {
-    ///     batch: 1, in_h: 4, in_w: 4, in_c: 8, out_c: 8, kernel: [3, 3], stride: [1, 1], dilation: [1, 1], pad: [1, 1],
-    ///     out_h: 4, out_w: 4, groups: 1,
+    ///     batch: 1, in_h: 8, in_w: 8, in_c: 24, out_c: 24, kernel: [3, 3], stride: [1, 1], dilation: [1, 1], pad: [1, 1],
+    ///     out_h: 8, out_w: 8, groups: 1,
     /// };
     /// assert!(shape.gradient_replaces_input());
     /// let conv = Conv2d::new(shape);
-    /// let (dy, w, mut scratch) = (vec![1.0; 4 * 4 * 8], vec![0.5; 9 * 8 * 8], vec![0.0; conv.scratch_len()]);
-    /// let mut x = vec![1.0; 4 * 4 * 8];
+    /// let (dy, w, mut scratch) = (vec![1.0; 8 * 8 * 24], vec![0.5; 9 * 24 * 24], vec![0.0; conv.scratch_len()]);
+    /// let mut x = vec![1.0; 8 * 8 * 24];
     /// x[0] = 0.0;
     /// conv.replace_input(&dy, &w, true, &mut x, &mut scratch);
     /// assert!(x[0] == 0.0 && x[1] > 0.0);
@@ -361,6 +417,11 @@ impl Conv2d {
             Algorithm::Im2col(_) | Algorithm::Strips(_) => {
                 panic!("a gradient by the input of {:?} can't replace it", self.shape)
             }
+            Algorithm::Winograd(_) if self.im2col.by_input => {
+                let (dx, scratch) = scratch.split_at_mut(x.len());
+                Im2col::new(self.shape).input_gradient(dy, w, dx, scratch);
+                x.iter_mut().zip(dx).for_each(|(x, dx)| *x = if relu && *x <= 0.0 { 0.0 } else { *dx });
+            }
             Algorithm::Winograd(winograd) => winograd.input_gradient(dy, w, relu, x, scratch),
         }
     }
@@ -371,6 +432,9 @@ impl Conv2d {
         match &self.algorithm {
             Algorithm::Im2col(im2col) => im2col.kernel_gradient(x, dy, dw, scratch),
             Algorithm::Strips(strips) => strips.kernel_gradient(x, dy, dw, scratch),
+            Algorithm::Winograd(_) if self.im2col.by_kernel => {
+                Im2col::new(self.shape).kernel_gradient(x, dy, dw, scratch);
+            }
             Algorithm::Winograd(winograd) => winograd.kernel_gradient(x, dy, dw, scratch),
         }
     }
@@ -448,12 +512,12 @@ mod tests {
         let mut ways = vec![("im2col".into(), Conv2d::by_im2col(shape))];
         if Strips::can(&shape) {
             let algorithm = Algorithm::Strips(Strips::new(shape));
-            ways.push(("strips".into(), Conv2d { shape, algorithm, pool: false }));
+            ways.push(("strips".into(), Conv2d::by(shape, algorithm)));
         }
         if Winograd::can(&shape) {
             ways.extend(Isa::tested().map(|isa| {
                 let algorithm = Algorithm::Winograd(Winograd::new(isa, shape));
-                (format!("winograd {}", isa.name()), Conv2d { shape, algorithm, pool: false })
+                (format!("winograd {}", isa.name()), Conv2d::by(shape, algorithm))
             }));
         }
         ways
@@ -595,7 +659,7 @@ mod tests {
             let by_kernel = reference::conv2d_kernel_gradient(&shape, &x, &dy);
             for bf16 in Bf16::tested() {
                 let algorithm = Algorithm::Winograd(Winograd::in_bf16(bf16, shape));
-                let conv = Conv2d { shape, algorithm, pool: false };
+                let conv = Conv2d::by(shape, algorithm);
                 let mut scratch = vec![f32::NAN; conv.scratch_len()];
                 let [mut y, mut again] = [(); 2].map(|()| vec![f32::NAN; shape.y_len()]);
                 let (mut dx, mut dw) = (vec![f32::NAN; shape.x_len()], vec![f32::NAN; shape.w_len()]);
@@ -617,13 +681,37 @@ mod tests {
         let shape = shape([1, 30, 6, 71], 200, [3, 3], [1, 1], [1, 1], [2, 2], 1);
         let (x, w) = (uniform(shape.x_len(), 1), uniform(shape.w_len(), 2));
         for bf16 in Bf16::tested() {
-            let conv = Conv2d { shape, algorithm: Algorithm::Winograd(Winograd::in_bf16(bf16, shape)), pool: false };
+            let conv = Conv2d::by(shape, Algorithm::Winograd(Winograd::in_bf16(bf16, shape)));
             assert_same_for_any_threads(|| {
                 let (mut y, mut scratch) = (vec![0.0; shape.y_len()], vec![0.0; conv.scratch_len()]);
                 conv.forward(&x, &w, None, Activation::Linear, &mut y, &mut scratch);
                 y
             });
         }
+    }
+
+    /// Of a few tiles, gradients are im2col's, and have the same bits over the input as beside it.
+    #[test]
+    fn gradients_of_few_tiles() {
+        let shape = shape([1, 9, 10, 30], 26, [3, 3], [1, 1], [1, 1], [2, 2], 1);
+        let (x, w, dy) = (integers(shape.x_len(), 1), integers(shape.w_len(), 2), integers(shape.y_len(), 3));
+        let conv = Conv2d::new(shape);
+        assert!(conv.algorithm() == "winograd" && conv.im2col.by_input);
+        let mut scratch = vec![f32::NAN; conv.scratch_len()];
+        let (mut dx, mut replaced) = (vec![f32::NAN; shape.x_len()], x.clone());
+        conv.input_gradient(&dy, &w, &mut dx, &mut scratch);
+        assert_eq!(dx, to_f32(&reference::conv2d_input_gradient(&shape, &dy, &w)));
+        conv.replace_input(&dy, &w, true, &mut replaced, &mut scratch);
+        dx.iter_mut().zip(&x).filter(|(_, x)| **x <= 0.0).for_each(|(dx, _)| *dx = 0.0);
+        assert!(replaced == dx);
+
+        let shape = self::shape([8, 18, 17, 8], 9, [3, 3], [1, 1], [1, 1], [2, 2], 1);
+        let (x, dy) = (integers(shape.x_len(), 1), integers(shape.y_len(), 3));
+        let conv = Conv2d::new(shape);
+        assert!(conv.algorithm() == "winograd" && conv.im2col.by_kernel && !conv.im2col.by_input);
+        let (mut dw, mut scratch) = (vec![f32::NAN; shape.w_len()], vec![f32::NAN; conv.scratch_len()]);
+        conv.kernel_gradient(&x, &dy, &mut dw, &mut scratch);
+        assert_eq!(dw, to_f32(&reference::conv2d_kernel_gradient(&shape, &x, &dy)));
     }
 
     #[test]
@@ -670,7 +758,8 @@ mod tests {
         for channels in [8, 64, 512] {
             let lengths = (0..40).map(|batch| {
                 let shape = shape([batch, 14, 15, channels], 16, [3, 3], [1, 1], [1, 1], [2, 2], 1);
-                every_way(shape).into_iter().map(|(_, conv)| conv.scratch_len()).collect::<Vec<_>>()
+                let ways = every_way(shape).into_iter().map(|(_, conv)| conv).chain([Conv2d::new(shape)]);
+                ways.map(|conv| conv.scratch_len()).collect::<Vec<_>>()
             });
             let lengths: Vec<_> = lengths.collect();
             assert!(lengths.windows(2).all(|pair| pair[0].iter().zip(&pair[1]).all(|(a, b)| a <= b)), "{lengths:?}");

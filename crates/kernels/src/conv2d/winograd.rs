@@ -10,7 +10,7 @@ mod kernel_gradient;
 mod tiles;
 mod transform;
 
-use self::convolve::{Arithmetic, Convolution, Finish};
+use self::convolve::{Arithmetic, Convolution, Filters, Finish};
 use self::filters::Direction;
 use self::tiles::Tiles;
 use self::transform::TAPS;
@@ -101,7 +101,7 @@ impl Winograd {
     /// Takes the kernel to the points.
     pub(super) fn prepare(&self, w: &[f32]) -> AlignedVec {
         let mut points = AlignedVec::zeros(self.forward.filters.len());
-        self.forward.prepare(Direction::Forward, w, points.as_mut_slice());
+        self.forward.prepare((Direction::Forward, w), points.as_mut_slice());
         points
     }
 
@@ -114,18 +114,17 @@ impl Winograd {
         y: &mut [f32],
         scratch: &mut [f32],
     ) {
-        self.run_forward(x, points.as_slice(), after, y, scratch);
+        self.run_forward(x, Filters::Points(points.as_slice()), after, y, scratch);
     }
 
     pub(super) fn forward(&self, x: &[f32], w: &[f32], after: After, y: &mut [f32], scratch: &mut [f32]) {
-        let (points, scratch) = aligned(scratch).split_at_mut(self.forward.filters.len());
-        self.forward.prepare(Direction::Forward, w, points);
-        self.run_forward(x, points, after, y, scratch);
+        let (filters, scratch) = filters(&self.forward, Direction::Forward, w, scratch);
+        self.run_forward(x, filters, after, y, scratch);
     }
 
-    fn run_forward(&self, x: &[f32], points: &[f32], after: After, y: &mut [f32], scratch: &mut [f32]) {
+    fn run_forward(&self, x: &[f32], filters: Filters, after: After, y: &mut [f32], scratch: &mut [f32]) {
         let After { bias, activation, pool } = after;
-        self.forward.run(x, points, Finish { pool, ..Finish::new(bias, activation) }, y, scratch);
+        self.forward.run(x, filters, Finish { pool, ..Finish::new(bias, activation) }, y, scratch);
         if activation != Activation::Relu {
             activation.apply(y);
         }
@@ -140,10 +139,9 @@ impl Winograd {
         dx: &mut [f32],
         scratch: &mut [f32],
     ) {
-        let (points, scratch) = aligned(scratch).split_at_mut(self.backward.filters.len());
-        self.backward.prepare(Direction::Backward, w, points);
+        let (filters, scratch) = filters(&self.backward, Direction::Backward, w, scratch);
         let finish = Finish { where_positive, ..Finish::new(None, Activation::Linear) };
-        self.backward.run(dy, points, finish, dx, scratch);
+        self.backward.run(dy, filters, finish, dx, scratch);
     }
 
     pub(super) fn kernel_gradient(&self, x: &[f32], dy: &[f32], dw: &mut [f32], scratch: &mut [f32]) {
@@ -155,4 +153,20 @@ impl Winograd {
         let filters = arithmetic.layout(self.forward.filters.from, self.forward.filters.to);
         Convolution { filters, arithmetic, ..self.forward }
     }
+}
+
+/// The filters `w` for a convolution: at the points in the first part of `scratch`, or as they lie where tasks take them there; and
+/// what is left of the scratch.
+fn filters<'a>(
+    convolution: &Convolution,
+    direction: Direction,
+    w: &'a [f32],
+    scratch: &'a mut [f32],
+) -> (Filters<'a>, &'a mut [f32]) {
+    if convolution.prepares_in_tasks(rayon::current_num_threads()) {
+        return (Filters::Taps(direction, w), scratch);
+    }
+    let (points, scratch) = aligned(scratch).split_at_mut(convolution.filters.len());
+    convolution.prepare((direction, w), points);
+    (Filters::Points(points), scratch)
 }

@@ -67,8 +67,8 @@ mod tests {
     use crate::prelude::*;
 
     fn model() -> Model {
-        let x = Input::new([12, 13, 8]);
-        let conv = Conv2D::new(8, 3).padding(Padding::Same).activation(Relu).named("conv");
+        let x = Input::new([12, 13, 24]);
+        let conv = Conv2D::new(24, 3).padding(Padding::Same).activation(Relu).named("conv");
         let y = MaxPooling2D::new(2).named("pool").call(&conv.call(&x).unwrap()).unwrap();
         Model::new(&x, &Dense::new(2).activation(Softmax).call(&Flatten::new().call(&y).unwrap()).unwrap()).unwrap()
     }
@@ -93,6 +93,6 @@ mod tests {
     #[test]
     fn the_work_is_that_before_the_pool() {
         let plan = Plan::predict(&model(), 1).unwrap();
-        assert_eq!(plan.work(0).forward, 2 * (12 * 13 * 8) * (9 * 8));
+        assert_eq!(plan.work(0).forward, 2 * (12 * 13 * 24) * (9 * 24));
     }
 }

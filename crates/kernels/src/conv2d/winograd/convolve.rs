@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 
-use super::filters::{Direction, Layout};
+use super::filters::{self, Direction, Layout};
 use super::tiles::{Images, Place, Tiles};
 use super::transform::{self, INPUT, OUTPUT, POINTS};
 use crate::Activation;
@@ -24,6 +24,9 @@ const DEPTH: usize = 512;
 /// Channels whose products are computed before they are transformed back: outputs are written some cache lines at a time, and
 /// most of the second-level cache is left to the inputs.
 const GROUP: usize = 64;
+
+/// Channels of a panel that a thread takes to the points at a time.
+const PART: usize = 4 * filters::CHANNELS;
 
 /// Tiles of a block where there are few channels ...
 const FEW_TILES: usize = 4 * ROWS;
@@ -154,25 +157,53 @@ impl Convolution {
         threads * self.tasks_of(most, threads).scratch_len(self.filters.from)
     }
 
-    /// Takes the filters `w`, HWIO, to the points.
-    pub(super) fn prepare(&self, direction: Direction, w: &[f32], points: &mut [f32]) {
-        let filters = &self.filters;
+    /// Takes the filters to the points.
+    pub(super) fn prepare(&self, taps: (Direction, &[f32]), points: &mut [f32]) {
+        let filters = self.filters;
         assert_eq!(points.len(), filters.len());
-        points.par_chunks_exact_mut(filters.panel()).enumerate().for_each(|(panel, points)| match self.arithmetic {
-            Arithmetic::F32(isa) => isa.run(filters.evaluate::<number::F32>(direction, w, panel, points)),
-            Arithmetic::Bf16(bf16) => bf16.run(filters.evaluate::<number::Bf16>(direction, w, panel, points)),
+        let points = Shared::new(points);
+        let parts = filters.from.div_ceil(PART);
+        (0..filters.panels() * parts).into_par_iter().for_each(|task| {
+            let (panel, first) = (task / parts, task % parts * PART);
+            let channels = first..filters.from.min(first + PART);
+            self.run_in(Prepare { filters, taps, panel, channels, points: &points });
         });
     }
 
+    /// Runs a kernel that is one for each kind of numbers, with those of this convolution.
+    fn run_in(&self, kernel: impl KernelIn) {
+        match self.arithmetic {
+            Arithmetic::F32(isa) => isa.run(In::<_, number::F32>(kernel, PhantomData)),
+            Arithmetic::Bf16(bf16) => bf16.run(In::<_, number::Bf16>(kernel, PhantomData)),
+        }
+    }
+
+    /// Whether each task takes the filters that it multiplies with to the points itself: where there are so few tiles that no two
+    /// tasks share any, they needn't be written to memory and read again.
+    pub(super) fn prepares_in_tasks(&self, threads: usize) -> bool {
+        self.tiles.count() <= self.most_tiles() && threads * self.filters.panels_of(GROUP) <= self.filters.panels()
+    }
+
+    /// What a task needs for that.
+    pub(super) fn own_filters_len(&self) -> usize {
+        self.filters.panels_of(GROUP) * self.filters.panel()
+    }
+
     /// `y = finish(x * filters)`
-    pub(super) fn run(&self, x: &[f32], points: &[f32], finish: Finish, y: &mut [f32], scratch: &mut [f32]) {
+    pub(super) fn run(&self, x: &[f32], filters: Filters, finish: Finish, y: &mut [f32], scratch: &mut [f32]) {
         let tasks = self.tasks(rayon::current_num_threads());
         let images = Images { values: x, size: self.from_size, channels: self.filters.from };
         assert_eq!(x.len(), self.tiles.images * self.from_size.iter().product::<usize>() * self.filters.from);
         let size = self.tiles.size.map(|size| if finish.pool { size / POOL } else { size });
         assert_eq!(y.len(), self.tiles.images * size.iter().product::<usize>() * self.filters.to);
-        assert_eq!(points.len(), self.filters.len());
-        let scratch_len = tasks.scratch_len(self.filters.from);
+        let own_filters = match filters {
+            Filters::Points(points) => {
+                assert_eq!(points.len(), self.filters.len());
+                0
+            }
+            Filters::Taps(..) => self.own_filters_len(),
+        };
+        let scratch_len = tasks.scratch_len(self.filters.from) + own_filters;
         assert!(scratch.len() >= scratch_len, "scratch of {} values is too short", scratch.len());
         let y = Shared::new(y);
         let blocks = self.tiles.count().div_ceil(tasks.tiles);
@@ -188,21 +219,61 @@ impl Convolution {
                 let range = |index: usize, size: usize, end: usize| index * size..end.min((index + 1) * size);
                 let tiles = range(task % blocks, tasks.tiles, self.tiles.count());
                 let panels = range(task / blocks, tasks.panels, self.filters.panels());
-                let task = Task { convolution: self, tasks, images, points, finish, y: &y, tiles, panels, scratch };
-                match self.arithmetic {
-                    Arithmetic::F32(isa) => isa.run(TaskIn::<number::F32>(task, PhantomData)),
-                    Arithmetic::Bf16(bf16) => bf16.run(TaskIn::<number::Bf16>(task, PhantomData)),
-                }
+                self.run_in(Task { convolution: self, tasks, images, filters, finish, y: &y, tiles, panels, scratch });
             }
         });
     }
+}
+
+/// A kernel that is one for each kind of numbers.
+trait KernelIn {
+    /// Does the work. Must be `inline(always)`.
+    fn run<S: Simd, N: Number>(self, simd: S);
+}
+
+/// The one for numbers of kind `N`.
+struct In<K, N>(K, PhantomData<N>);
+
+impl<K: KernelIn, N: Number> Kernel for In<K, N> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        self.0.run::<S, N>(simd);
+    }
+}
+
+/// Some channels of a panel on their way to the points.
+struct Prepare<'a> {
+    filters: Layout,
+    taps: (Direction, &'a [f32]),
+    panel: usize,
+    channels: Range<usize>,
+    points: &'a Shared<'a>,
+}
+
+impl KernelIn for Prepare<'_> {
+    #[inline(always)]
+    fn run<S: Simd, N: Number>(self, simd: S) {
+        let Self { filters, taps, panel, channels, points } = self;
+        filters.evaluate::<S, N>(simd, taps, panel, channels, points, panel * filters.panel());
+    }
+}
+
+/// What a convolution multiplies with.
+#[derive(Clone, Copy)]
+pub(super) enum Filters<'a> {
+    /// At the points.
+    Points(&'a [f32]),
+    /// As they lie, HWIO: each task takes its own to the points.
+    Taps(Direction, &'a [f32]),
 }
 
 struct Task<'a> {
     convolution: &'a Convolution,
     tasks: Tasks,
     images: Images<'a>,
-    points: &'a [f32],
+    filters: Filters<'a>,
     finish: Finish<'a>,
     y: &'a Shared<'a>,
     tiles: Range<usize>,
@@ -210,17 +281,17 @@ struct Task<'a> {
     scratch: &'a mut [f32],
 }
 
-/// A task whose operands are numbers of kind `N`.
-struct TaskIn<'a, N>(Task<'a>, PhantomData<N>);
-
-impl<N: Number> Kernel for TaskIn<'_, N> {
-    type Output = ();
-
+impl KernelIn for Task<'_> {
     #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        let Task { convolution, tasks, images, points, finish, y, tiles, panels, scratch } = self.0;
+    fn run<S: Simd, N: Number>(self, simd: S) {
+        let Self { convolution, tasks, images, filters, finish, y, tiles, panels, scratch } = self;
         let (inputs, rest) = scratch.split_at_mut(POINTS * tasks.input_point());
-        let (products, border) = rest.split_at_mut(POINTS * tasks.product_point());
+        let (products, rest) = rest.split_at_mut(POINTS * tasks.product_point());
+        let layout = convolution.filters;
+        let (own_filters, border) = match filters {
+            Filters::Points(_) => rest.split_at_mut(0),
+            Filters::Taps(..) => rest.split_at_mut(convolution.own_filters_len()),
+        };
         for (index, tile) in tiles.clone().enumerate() {
             let place = convolution.tiles.place(tile);
             let square = images.square::<INPUT>(place, convolution.pad, border);
@@ -240,17 +311,19 @@ impl<N: Number> Kernel for TaskIn<'_, N> {
         }
         let mut first = panels.start;
         while first < panels.end {
-            let group = first..panels.end.min(first + convolution.filters.panels_of(GROUP));
-            multiply_points::<S, N>(
-                simd,
-                convolution.filters,
-                &tasks,
-                tiles.len(),
-                inputs,
-                points,
-                group.clone(),
-                products,
-            );
+            let group = first..panels.end.min(first + layout.panels_of(GROUP));
+            let points = match filters {
+                Filters::Points(points) => &points[group.start * layout.panel()..],
+                Filters::Taps(direction, w) => {
+                    let points = Shared::new(own_filters);
+                    for (member, panel) in group.clone().enumerate() {
+                        let start = member * layout.panel();
+                        layout.evaluate::<S, N>(simd, (direction, w), panel, 0..layout.from, &points, start);
+                    }
+                    &*own_filters
+                }
+            };
+            multiply_points::<S, N>(simd, layout, &tasks, tiles.len(), inputs, points, group.clone(), products);
             for (index, tile) in tiles.clone().enumerate() {
                 let products = &products[index * tasks.product..];
                 let output = Output { size: convolution.tiles.size, channels: convolution.filters.to, y, finish };
@@ -271,7 +344,7 @@ impl<N: Number> Kernel for TaskIn<'_, N> {
     }
 }
 
-/// For each point the product of the transformed inputs of `tiles` tiles with a group of panels.
+/// For each point the product of the transformed inputs of `tiles` tiles with a group of panels, whose filters are `points`.
 #[inline(always)]
 #[expect(clippy::too_many_arguments, reason = "the parts of a task, borrowed apart")]
 fn multiply_points<S: Simd, N: Number>(
@@ -288,7 +361,7 @@ fn multiply_points<S: Simd, N: Number>(
     for point in 0..POINTS {
         let inputs = &inputs[point * tasks.input_point()..];
         for (member, panel) in group.clone().enumerate() {
-            let filter = &points[panel * filters.panel() + point * filters.point()..][..filters.words * width];
+            let filter = &points[member * filters.panel() + point * filters.point()..][..filters.words * width];
             let products = &mut products[point * tasks.product_point() + member * width..];
             let next_point = match panel + 1 < group.end {
                 true => filter.as_ptr().wrapping_add(filters.panel()),

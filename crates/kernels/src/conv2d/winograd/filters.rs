@@ -2,7 +2,6 @@
 
 #![expect(unsafe_code, reason = "vectors are read and written at computed addresses")]
 
-use std::marker::PhantomData;
 use std::ops::Range;
 
 use rayon::prelude::*;
@@ -71,16 +70,32 @@ impl Layout {
         self.panels() * self.panel()
     }
 
-    /// The filters `w`, HWIO, at the points of one panel: a kernel that writes them as numbers of kind `N`.
-    pub(super) fn evaluate<'a, N: Number>(
+    /// Takes some channels that are read of the filters `w`, HWIO, to the points of one panel, which begins at `start` of `points`.
+    /// Both ends of the channels are multiples of [`CHANNELS`], or the last.
+    #[inline(always)]
+    pub(super) fn evaluate<S: Simd, N: Number>(
         &self,
-        direction: Direction,
-        w: &'a [f32],
+        simd: S,
+        (direction, w): (Direction, &[f32]),
         panel: usize,
-        points: &'a mut [f32],
-    ) -> impl Kernel<Output = ()> + use<'a, N> {
-        assert!(w.len() == TAPS * TAPS * self.from * self.to && points.len() == self.panel());
-        Evaluate::<N> { layout: *self, direction, w, panel, points, numbers: PhantomData }
+        channels: Range<usize>,
+        points: &Shared,
+        start: usize,
+    ) {
+        const { assert!(CHANNELS.is_multiple_of(N::PACKED)) };
+        assert!(w.len() == TAPS * TAPS * self.from * self.to);
+        let evaluate = Evaluate { layout: self, w, panel, points, start };
+        let mut first = channels.start;
+        while first < channels.end {
+            let channels = first..channels.end.min(first + CHANNELS);
+            for vector in 0..self.vectors::<S>(panel) {
+                match direction {
+                    Direction::Forward => evaluate.forward::<S, N>(simd, channels.clone(), vector),
+                    Direction::Backward => evaluate.backward::<S, N>(simd, channels.clone(), vector),
+                }
+            }
+            first = channels.end;
+        }
     }
 
     /// Takes gradients at the points, given as several parts to add up, back to filters, HWIO: the transpose of
@@ -94,37 +109,18 @@ impl Layout {
     }
 }
 
-struct Evaluate<'a, N> {
-    layout: Layout,
-    direction: Direction,
+/// Channels that are taken to the points at a time.
+pub(super) const CHANNELS: usize = 16;
+
+struct Evaluate<'a> {
+    layout: &'a Layout,
     w: &'a [f32],
     panel: usize,
-    points: &'a mut [f32],
-    numbers: PhantomData<N>,
+    points: &'a Shared<'a>,
+    start: usize,
 }
 
-/// Channels that filters are turned for at a time.
-const TURNED: usize = 16;
-
-impl<N: Number> Kernel for Evaluate<'_, N> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(mut self, simd: S) {
-        const { assert!(TURNED.is_multiple_of(N::PACKED)) };
-        for first in (0..self.layout.from).step_by(TURNED) {
-            let channels = first..self.layout.from.min(first + TURNED);
-            for vector in 0..self.layout.vectors::<S>(self.panel) {
-                match self.direction {
-                    Direction::Forward => self.forward(simd, channels.clone(), vector),
-                    Direction::Backward => self.backward(simd, channels.clone(), vector),
-                }
-            }
-        }
-    }
-}
-
-impl<N: Number> Evaluate<'_, N> {
+impl Evaluate<'_> {
     /// The first of the channels of one vector of the panel, and how many there are.
     #[inline(always)]
     fn vector<S: Simd>(&self, vector: usize) -> (usize, usize) {
@@ -134,10 +130,10 @@ impl<N: Number> Evaluate<'_, N> {
 
     /// Filters as they lie.
     #[inline(always)]
-    fn forward<S: Simd>(&mut self, simd: S, channels: Range<usize>, vector: usize) {
-        let (Layout { from, to, .. }, w) = (self.layout, self.w);
+    fn forward<S: Simd, N: Number>(&self, simd: S, channels: Range<usize>, vector: usize) {
+        let (&Layout { from, to, .. }, w) = (self.layout, self.w);
         let (first, count) = self.vector::<S>(vector);
-        self.words(
+        self.words::<S, N>(
             simd,
             channels,
             vector,
@@ -147,36 +143,36 @@ impl<N: Number> Evaluate<'_, N> {
         );
     }
 
-    /// Filters turned: those of a few channels are copied first, row by row, to where they are wanted.
+    /// Filters turned: those of some channels are copied first, row by row, to where they are wanted.
     #[inline(always)]
-    fn backward<S: Simd>(&mut self, simd: S, channels: Range<usize>, vector: usize) {
-        let (Layout { from, to, .. }, w) = (self.layout, self.w);
+    fn backward<S: Simd, N: Number>(&self, simd: S, channels: Range<usize>, vector: usize) {
+        let (&Layout { from, to, .. }, w) = (self.layout, self.w);
         let (first, count) = self.vector::<S>(vector);
-        let mut copy = [0.0; TAPS * TAPS * TURNED * MAX_LANES];
+        let mut copy = [0.0; TAPS * TAPS * CHANNELS * MAX_LANES];
         for tap in 0..TAPS * TAPS {
             let turned = TAPS * TAPS - 1 - tap;
             for lane in 0..count {
                 let row = &w[(turned * to + first + lane) * from..][channels.clone()];
                 for (c, w) in row.iter().enumerate() {
-                    copy[(tap * TURNED + c) * S::LANES + lane] = *w;
+                    copy[(tap * CHANNELS + c) * S::LANES + lane] = *w;
                 }
             }
         }
         let start = channels.start;
-        self.words(
+        self.words::<S, N>(
             simd,
             channels,
             vector,
             #[inline(always)]
             // SAFETY: the copy holds a vector for every tap and channel.
-            |tap, c| unsafe { simd.load(copy[(tap * TURNED + c - start) * S::LANES..].as_ptr()) },
+            |tap, c| unsafe { simd.load(copy[(tap * CHANNELS + c - start) * S::LANES..].as_ptr()) },
         );
     }
 
     /// Takes the taps of some channels to the points, word by word.
     #[inline(always)]
-    fn words<S: Simd>(
-        &mut self,
+    fn words<S: Simd, N: Number>(
+        &self,
         simd: S,
         channels: Range<usize>,
         vector: usize,
@@ -198,10 +194,11 @@ impl<N: Number> Evaluate<'_, N> {
                 ),
                 false => [simd.splat(0.0); POINTS],
             };
-            let to = self.points[c / N::PACKED * columns::<S>() + vector * S::LANES..].as_mut_ptr();
+            let word = self.start + c / N::PACKED * columns::<S>() + vector * S::LANES;
             for at in 0..POINTS {
-                // SAFETY: the panel holds a row of `columns` for this word at every point (`evaluate` checked its length).
-                unsafe { simd.store(N::pack(simd, first[at], second[at]), to.add(at * point)) };
+                let words = N::pack(simd, first[at], second[at]);
+                // SAFETY: the panel holds a row of `columns` for this word at every point, which is this task's alone.
+                unsafe { simd.store(words, self.points.at(word + at * point, S::LANES)) };
             }
             c += N::PACKED;
         }
