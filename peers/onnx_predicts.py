@@ -1,6 +1,6 @@
 """onnx_predicts.py FILE TOLERANCE X.npy Y.npy CLASSES.json: onnxruntime predicts Y from the photos X by an exported FILE.
 
-One photo at a time and all at once; `onnx.checker` finds no fault, and the metadata name the classes.
+One photo at a time and all at once; `onnx.checker` finds no fault, and the metadata name the classes and the size of photos.
 """
 
 import json
@@ -17,11 +17,12 @@ opset = onnx.load(file).opset_import[0].version
 assert opset >= 17, f"{file}: opset {opset}"
 
 session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
-named = json.loads(session.get_modelmeta().custom_metadata_map["class_names"])
-assert named == json.loads(pathlib.Path(classes).read_text()), f"{file}: classes {named}"
+x, expected = np.load(x), np.load(y)
+metadata = session.get_modelmeta().custom_metadata_map
+assert json.loads(metadata["class_names"]) == json.loads(pathlib.Path(classes).read_text()), f"{file}: {metadata}"
+assert json.loads(metadata["input_size"]) == list(x.shape[1:3]), f"{file}: {metadata}"
 
 (photos,) = session.get_inputs()
-x, expected = np.load(x), np.load(y)
 together = session.run(None, {photos.name: x})[0]
 each = np.concatenate([session.run(None, {photos.name: x[i : i + 1]})[0] for i in range(len(x))])
 for found in [together, each]:

@@ -10,3 +10,4 @@ mod python;
 #[path = "../support/mod.rs"]
 mod support;
 mod torchvision;
+mod trained;

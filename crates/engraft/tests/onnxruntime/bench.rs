@@ -45,7 +45,7 @@ impl Bench {
         let file = format!("{name}.onnx");
         let path = self.folder.path().join(&file);
         onnx::save(model, &path, options).unwrap();
-        self.cases.push(json!({"model": file, "metadata": {}, "tolerance": tolerance, "runs": []}));
+        self.cases.push(json!({"model": file, "tolerance": tolerance, "runs": []}));
         let folder = self.folder.path().to_owned();
         let (written, case) = (OnnxModel::load(&path).unwrap(), self.cases.last_mut().unwrap());
         BenchCase { name: name.to_owned(), written, tolerance, folder, case, runs: &mut self.runs }
@@ -67,11 +67,6 @@ impl Bench {
 }
 
 impl BenchCase<'_> {
-    /// An entry that the file's metadata must hold.
-    pub(crate) fn metadata(&mut self, key: &str, value: &str) {
-        self.case["metadata"][key] = value.into();
-    }
-
     /// What the model must answer to `inputs`; here, it must at once.
     pub(crate) fn run(&mut self, inputs: &[&Tensor], outputs: &[&Tensor]) {
         let found = self.written.run(inputs).unwrap_or_else(|error| panic!("{}: {error}", self.name));

@@ -5,16 +5,12 @@
 
 mod bench;
 
-use std::path::{Path, PathBuf};
-
 use bench::Bench;
-use engraft::data::decode;
 use engraft::formats::onnx::OnnxOptions;
 use engraft::formats::{Precision, keras};
 use engraft::layers::from_config;
 use engraft::plan::Plan;
 use engraft::prelude::*;
-use engraft::recipe::Classifier;
 use engraft::{Executor, Interpolation};
 use engraft_cpu::CpuExecutor;
 use engraft_golden::Case;
@@ -111,42 +107,6 @@ fn resizing_to_many_sizes() {
             let y = model.predict(&x, 1).unwrap();
             let name = format!("{interpolation:?}_{from}_{to}");
             bench.case(&name, &model, &OnnxOptions::default(), TOLERANCE).run(&[&x], &[&y]);
-        }
-    }
-    bench.check();
-}
-
-fn assets(path: &str) -> Option<PathBuf> {
-    let found = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets").join(path);
-    if !found.exists() {
-        eprintln!("SKIPPED: assets/{path} is missing; `cargo xtask assets` and `cargo xtask demo` bring it");
-        return None;
-    }
-    Some(found)
-}
-
-#[test]
-fn a_trained_vgg16_on_photos() {
-    let (Some(model), Some(folder)) = (assets("demo/imagenet.keras"), assets("food5-test/fish")) else { return };
-    let classifier = Classifier::load(&model).unwrap();
-    let &[height, width, _] = &classifier.model().input_shape()[..] else { panic!("no model for photos") };
-    let mut photos: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    photos.sort();
-    let batch = |photos: &[PathBuf]| {
-        let pixels = photos.iter().flat_map(|photo| decode(photo).unwrap().resize(height, width)).collect();
-        Tensor::new([photos.len(), height, width, 3], pixels).unwrap()
-    };
-    let (one, five) = (batch(&photos[..1]), batch(&photos[1..6]));
-
-    let mut bench = Bench::new();
-    let names = classifier.classes();
-    for (name, precision, tolerance) in [("f32", Precision::F32, 1e-5), ("f16", Precision::F16, 2e-3)] {
-        let options = OnnxOptions { precision, class_names: names, metadata: &[] };
-        let mut case = bench.case(name, classifier.model(), &options, tolerance);
-        case.metadata("class_names", &serde_json::to_string(names).unwrap());
-        case.metadata("input_size", &format!("[{height},{width}]"));
-        for x in [&one, &five] {
-            case.run(&[x], &[&classifier.model().predict(x, 8).unwrap()]);
         }
     }
     bench.check();
