@@ -53,10 +53,8 @@ def residual():
     return model
 
 
-def train(model, x):
-    outputs = model.output_shape[-1]
-    y = np.eye(3, dtype="float32")[:, :outputs]
-    model.fit(x, y, batch_size=3, epochs=2, shuffle=False, verbose=0)
+def train(model, x, y, steps):
+    return model.fit(x, y, batch_size=3, epochs=steps, shuffle=False, verbose=0).history["loss"]
 
 
 def write(directory):
@@ -68,7 +66,8 @@ def write(directory):
         model = builder()
         x = store.generator(f"keras2_{name}").integers(0, 256, (3, *SHAPE)).astype("float32")
         x = x if builder is functional else x / 255
-        train(model, x)
+        labels = np.eye(3, dtype="float32")[:, : model.output_shape[-1]]
+        train(model, x, labels, 2)
         model.save(directory / f"{name}.h5")
         model.save_weights(directory / f"{name}_weights.h5")
         case = store.Case()
@@ -78,6 +77,9 @@ def write(directory):
             "weights_file": f"{name}_weights.h5",
             "x": case.put("x", x),
             "y": case.put("y", model.predict(x, verbose=0)),
+            "labels": case.put("labels", labels),
+            # Those of random layers are nobody else's.
+            "losses": None if builder is functional else case.put("losses", train(model, x, labels, 3)),
             "parameters": store.count(model.weights),
             "trainable_parameters": store.count(model.trainable_weights),
         }

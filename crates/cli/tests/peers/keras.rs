@@ -1,5 +1,7 @@
 //! Keras' own files.
 
+use std::path::{Path, PathBuf};
+
 use engraft::applications::vgg16::preprocess_input;
 use engraft::formats::Precision;
 use engraft::formats::keras::{self, SaveOptions, legacy};
@@ -15,23 +17,41 @@ const TOLERANCE: f32 = 1e-4;
 /// Keras' losses after some steps, which sum in another order.
 const LOSS_TOLERANCE: f64 = 1e-4;
 
-/// Nested, with statistics, a shared layer and an operation.
-fn model() -> Model {
+/// How far training goes on; what the optimizer remembers tells from the second loss on.
+const MORE_STEPS: usize = 3;
+
+/// Each optimizer, with every slot that it can have.
+fn optimizers() -> [Optimizer; 7] {
+    [
+        Adam::new(0.01).into(),
+        Optimizer::adam_w(0.01),
+        Sgd::new(0.01).into(),
+        Sgd::new(0.01).momentum(0.9).nesterov(true).into(),
+        RmsProp::new(1e-3).momentum(0.5).into(),
+        RmsProp::new(1e-3).centered(true).into(),
+        RmsProp::new(1e-3).momentum(0.5).centered(true).into(),
+    ]
+}
+
+/// Nested, with statistics, a shared layer and an operation; the first layers are frozen.
+pub(crate) fn model(optimizer: Optimizer) -> Model {
     let x = Input::new([16, 16, 3]);
     let y = Rescaling::new(1.0 / 255.0).call(&preprocess_input(&x).unwrap()).unwrap();
     let base = Sequential::with_name("base").add(Input::new([16, 16, 3])).add(Conv2D::new(4, 3).activation(Relu));
-    let base = base.add(MaxPooling2D::new(2)).add(BatchNormalization::new()).build().unwrap();
+    let base = base.add(MaxPooling2D::new(2)).add(Conv2D::new(4, 3).activation(Relu)).add(BatchNormalization::new());
+    let base = base.build().unwrap();
+    base.layers().iter().take(2).for_each(|layer| layer.set_trainable(false));
     let y = Flatten::new().call(&base.call(&y).unwrap()).unwrap();
     let y = Dense::new(8).activation(Relu).named("first").call(&y).unwrap();
     let shared = Dense::new(8).named("shared");
     let y = Add::new().call([&shared.call(&y).unwrap(), &shared.call(&shared.call(&y).unwrap()).unwrap()]).unwrap();
     let y = Dense::new(3).activation(Softmax).named("classes").call(&y).unwrap();
     let model = Model::new(&x, &y).unwrap();
-    model.compile(Adam::new(0.01), Loss::categorical_crossentropy(), [Metric::Accuracy]).unwrap();
+    model.compile(optimizer, Loss::categorical_crossentropy(), [Metric::Accuracy]).unwrap();
     model
 }
 
-fn photos() -> (Tensor, Tensor) {
+pub(crate) fn photos() -> (Tensor, Tensor) {
     let mut rng = Rng::new(3);
     let x = (0..4 * 16 * 16 * 3).map(|_| rng.uniform(0.0, 255.0)).collect();
     let y = vec![1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0];
@@ -44,15 +64,23 @@ fn largest_difference(found: &Tensor, expected: &Tensor) -> f32 {
     found.data().iter().zip(expected.data()).fold(0.0, |most: f32, (a, b)| most.max((a - b).abs()))
 }
 
+fn same_losses(found: &[f32], expected: &Tensor, what: &str) {
+    assert_eq!(expected.data().len(), found.len(), "{what}");
+    for (found, expected) in found.iter().zip(expected.data()) {
+        let difference = f64::from((found - expected).abs());
+        assert!(difference <= LOSS_TOLERANCE, "{what}: a loss of {found} and not {expected}");
+    }
+}
+
 /// The losses of some more steps on all photos.
-fn losses(model: &Model, x: &Tensor, y: &Tensor, steps: usize) -> Vec<f32> {
+pub(crate) fn losses(model: &Model, x: &Tensor, y: &Tensor, steps: usize) -> Vec<f32> {
     (0..steps).map(|_| model.train_on_batch(x, y).unwrap().loss as f32).collect()
 }
 
 #[test]
-fn keras_opens_what_we_write_and_goes_on_training() {
+fn keras_opens_what_we_write() {
     let Some(peers) = Peers::find() else { return };
-    let (model, (x, y)) = (model(), photos());
+    let (model, (x, y)) = (model(Adam::new(0.01).into()), photos());
     losses(&model, &x, &y, 2);
     let (archive, hdf5) = (peers.path("model.keras"), peers.path("model.h5"));
     let (weights, old_weights) = (peers.path("model.weights.h5"), peers.path("old.h5"));
@@ -64,40 +92,60 @@ fn keras_opens_what_we_write_and_goes_on_training() {
 
     let photos = peers.array("x.npy", &x);
     let expected = peers.array("y.npy", &model.predict(&x, 4).unwrap());
-    peers.agree("keras_loads.py", &[&archive, &photos, &expected]);
-    peers.agree("keras_loads.py", &[&hdf5, &photos, &expected]);
-    peers.agree("keras_loads.py", &[&archive, &photos, &expected, &weights]);
-    peers.agree("keras_loads.py", &[&archive, &photos, &expected, &old_weights]);
-    peers.agree("keras_loads.py", &[&archive, &photos, &expected, &old_weights, "by_name".as_ref()]);
+    let loads = |model: &Path, weights: &[&Path]| {
+        peers.agree("keras_loads.py", &[&[model, "1e-4".as_ref(), &photos, &expected], weights].concat());
+    };
+    loads(&archive, &[]);
+    loads(&hdf5, &[]);
+    loads(&archive, &[&weights]);
+    loads(&archive, &[&old_weights]);
+    loads(&archive, &[&old_weights, "by_name".as_ref()]);
+}
 
-    let labels = peers.array("labels.npy", &y);
-    let losses = losses(&model, &x, &y, 3);
-    let losses = peers.array("losses.npy", &Tensor::new([3], losses).unwrap());
-    // Not from the .h5: Keras 3 builds the optimizer of one for no weights, of its own files, too.
-    peers.agree("keras_goes_on.py", &[&archive, &photos, &labels, &losses]);
+#[test]
+fn keras_goes_on_where_our_training_stopped() {
+    let Some(peers) = Peers::find() else { return };
+    let (x, y) = photos();
+    let mut files = vec![peers.array("x.npy", &x), peers.array("labels.npy", &y)];
+    for (number, optimizer) in optimizers().into_iter().enumerate() {
+        let model = model(optimizer);
+        losses(&model, &x, &y, 2);
+        // Not an .h5: Keras 3 builds the optimizer of one for no weights, of its own files, too.
+        files.push(peers.path(&format!("{number}.keras")));
+        let options = SaveOptions { optimizer_state: true, ..SaveOptions::default() };
+        keras::save(&model, &files[files.len() - 1], &options).unwrap();
+        let losses = Tensor::new([MORE_STEPS], losses(&model, &x, &y, MORE_STEPS)).unwrap();
+        files.push(peers.array(&format!("{number}.npy"), &losses));
+    }
+    peers.agree("keras_goes_on.py", &files.iter().map(PathBuf::as_path).collect::<Vec<_>>());
 }
 
 #[test]
 fn we_open_what_keras_writes_and_go_on_training() {
     let Some(peers) = Peers::find() else { return };
-    peers.agree("keras_writes.py", &[&peers.path("")]);
-    let arrays = npy::load_npz(&peers.path("arrays.npz")).unwrap();
-    let array = |name: &str| &arrays.iter().find(|(found, _)| found == name).unwrap().1;
-    let check = |model: &Model, what: &str| {
-        let largest = largest_difference(&model.predict(array("x"), 4).unwrap(), array("y"));
-        assert!(largest <= TOLERANCE, "{what}: off by {largest}");
-    };
-    for file in ["model.keras", "model.h5"] {
-        let archive = keras::load(&peers.path(file)).unwrap();
-        assert_eq!((archive.warnings.len(), archive.keras_version.as_deref()), (0, Some("3.15.1")), "{file}");
-        let model = archive.model;
-        check(&model, file);
-        model.weights().iter().for_each(|weight| weight.values_mut().fill(0.0));
-        keras::load_weights(&peers.path("model.weights.h5"), &model).unwrap();
-        check(&model, "model.weights.h5");
-        for (found, expected) in losses(&model, array("x"), array("labels"), 3).iter().zip(array("losses").data()) {
-            let difference = f64::from((found - expected).abs());
-            assert!(difference <= LOSS_TOLERANCE, "{file}: a loss of {found} and not {expected}");
+    let optimizers = optimizers().map(|optimizer| optimizer.to_keras().to_string());
+    let mut arguments = vec![peers.path("")];
+    arguments.extend(optimizers.iter().map(PathBuf::from));
+    peers.agree("keras_writes.py", &arguments.iter().map(PathBuf::as_path).collect::<Vec<_>>());
+    for (number, optimizer) in optimizers.iter().enumerate() {
+        let file = |name: &str| peers.path(&number.to_string()).join(name);
+        let arrays = npy::load_npz(&file("arrays.npz")).unwrap();
+        let array = |name: &str| &arrays.iter().find(|(found, _)| found == name).unwrap().1;
+        let check = |model: &Model, what: &str| {
+            let largest = largest_difference(&model.predict(array("x"), 4).unwrap(), array("y"));
+            assert!(largest <= TOLERANCE, "{what}: off by {largest}");
+        };
+        for name in ["model.keras", "model.h5"] {
+            let archive = keras::load(&file(name)).unwrap();
+            assert_eq!((archive.warnings, archive.keras_version.as_deref()), (vec![], Some("3.15.1")), "{optimizer}");
+            let model = archive.model;
+            assert_eq!(model.compiled().as_ref().unwrap().state.iterations, 2, "{optimizer} in {name}");
+            check(&model, name);
+            model.weights().iter().for_each(|weight| weight.values_mut().fill(0.0));
+            keras::load_weights(&file("model.weights.h5"), &model).unwrap();
+            check(&model, "model.weights.h5");
+            let what = format!("{optimizer} in {name}");
+            same_losses(&losses(&model, array("x"), array("labels"), MORE_STEPS), array("losses"), &what);
         }
     }
 }
@@ -131,8 +179,12 @@ fn keras_2_takes_our_weights_and_we_go_on_where_it_stopped() {
     let x = Input::new([8, 8, 3]);
     let base = Sequential::with_name("base").add(Input::new([8, 8, 3]));
     let base = base.add(Conv2D::new(4, 3).activation(Relu).named("conv")).add(BatchNormalization::new().named("norm"));
+    let base = base.build().unwrap();
+    // Keras 2 lists what learns before what doesn't.
+    base.get_layer("conv").unwrap().set_trainable(false);
     let y = Rescaling::new(1.0 / 255.0).call(&x).unwrap();
-    let y = Flatten::new().call(&base.build().unwrap().call(&y).unwrap()).unwrap();
+    let y = Flatten::new().call(&base.call(&y).unwrap()).unwrap();
+    let y = Dense::new(4).activation(Tanh).named("hidden").call(&y).unwrap();
     let model = Model::new(&x, &Dense::new(3).activation(Softmax).named("top").call(&y).unwrap()).unwrap();
     for weight in model.weights() {
         // Statistics that are ones and zeros would agree anywhere.
@@ -146,20 +198,26 @@ fn keras_2_takes_our_weights_and_we_go_on_where_it_stopped() {
     legacy::save_weights(&peers.path("ours.h5"), &model.layers()).unwrap();
     peers.agree("keras2.py", &[&peers.path("")]);
 
-    let array = |name: &str| npy::load(&peers.path(name)).unwrap();
-    let check = |model: &Model, what: &str| {
-        let largest = largest_difference(&model.predict(&x, 4).unwrap(), &array("theirs.npy"));
-        assert!(largest <= TOLERANCE, "{what}: off by {largest}");
-    };
-    legacy::load_weights(&peers.path("their_weights.h5"), &model.layers()).unwrap();
-    check(&model, "by order");
-    model.weights().iter().for_each(|weight| weight.values_mut().fill(0.0));
-    legacy::load_weights_by_name(&peers.path("their_weights.h5"), &model.layers()).unwrap();
-    check(&model, "by name");
-    let archive = keras::load(&peers.path("theirs.h5")).unwrap();
-    assert_eq!((archive.warnings, archive.keras_version.as_deref()), (vec![], Some("2.21.0")));
-    check(&archive.model, "whole");
-    for (found, expected) in losses(&archive.model, &x, &labels, 3).iter().zip(array("losses.npy").data()) {
-        assert!(f64::from((found - expected).abs()) <= LOSS_TOLERANCE, "a loss of {found} and not {expected}");
+    let folders: Vec<PathBuf> =
+        (0..).map(|number: usize| peers.path(&number.to_string())).take_while(|folder| folder.exists()).collect();
+    assert_eq!(folders.len(), 8, "one of each optimizer");
+    for folder in folders {
+        let (file, array) = (|name: &str| folder.join(name), |name: &str| npy::load(&folder.join(name)).unwrap());
+        let check = |model: &Model, what: &str| {
+            let largest = largest_difference(&model.predict(&x, 4).unwrap(), &array("y.npy"));
+            assert!(largest <= TOLERANCE, "{what} in {}: off by {largest}", folder.display());
+        };
+        legacy::load_weights(&file("weights.h5"), &model.layers()).unwrap();
+        check(&model, "by order");
+        model.weights().iter().for_each(|weight| weight.values_mut().fill(0.0));
+        legacy::load_weights_by_name(&file("weights.h5"), &model.layers()).unwrap();
+        check(&model, "by name");
+        let archive = keras::load(&file("model.h5")).unwrap();
+        assert_eq!((archive.warnings, archive.keras_version.as_deref()), (vec![], Some("2.21.0")));
+        check(&archive.model, "whole");
+        let optimizer = archive.model.compiled().as_ref().unwrap().optimizer.clone();
+        assert_eq!(archive.model.compiled().as_ref().unwrap().state.iterations, 2, "{optimizer:?}");
+        let found = losses(&archive.model, &x, &labels, MORE_STEPS);
+        same_losses(&found, &array("losses.npy"), &format!("{optimizer:?}"));
     }
 }

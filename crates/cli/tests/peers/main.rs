@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod arrays;
+mod exported;
 mod keras;
 mod onnx;
 mod photos;

@@ -134,11 +134,11 @@ impl<'a> Saved<'a> {
         let mut compiled = model.compiled();
         let Some(compiled) = compiled.as_mut() else { return Ok(()) };
         let optimizer = &compiled.optimizer;
-        if self.arrays.len() <= BEFORE_SLOTS {
+        let slots = self.slots(optimizer) * trained.len();
+        if self.arrays.is_empty() || (slots > 0 && self.arrays.len() <= BEFORE_SLOTS) {
             // Not kept, or never trained.
             return Ok(());
         }
-        let slots = optimizer.slots() * trained.len();
         let before @ (1 | BEFORE_SLOTS) = self.arrays.len().saturating_sub(slots) else {
             return Err(Error::new(STATE, format_args!("{} arrays", BEFORE_SLOTS + slots), self.arrays.len()));
         };
@@ -155,6 +155,15 @@ impl<'a> Saved<'a> {
         }
         compiled.state = state;
         Ok(())
+    }
+
+    /// How many the file has for each trained weight, if it has any.
+    fn slots(&self, optimizer: &Optimizer) -> usize {
+        match optimizer {
+            // Keras 2 keeps a momentum of zeros for an SGD without one.
+            Optimizer::Sgd(_) if self.arrays.len() > BEFORE_SLOTS => 1,
+            _ => optimizer.slots(),
+        }
     }
 
     fn steps(&self) -> Result<u64> {

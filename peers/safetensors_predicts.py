@@ -1,0 +1,30 @@
+"""safetensors_predicts.py FILE PRECISION METADATA.json MODEL TOLERANCE X.npy Y.npy: the safetensors package reads FILE, and with its weights MODEL predicts Y from X.
+
+FILE holds each of the weights under Keras' path of it, kernels in PRECISION (f32 or f16) and the rest in f32.
+"""
+
+import json
+import pathlib
+import sys
+
+import keras
+import numpy as np
+from safetensors import safe_open
+from safetensors.numpy import load_file
+
+file, precision, metadata, model_file, tolerance, x, y = sys.argv[1:]
+with safe_open(file, "np") as opened:
+    assert opened.metadata() == json.loads(pathlib.Path(metadata).read_text()), f"{file}: metadata {opened.metadata()}"
+tensors = load_file(file)
+model = keras.saving.load_model(model_file)
+names = [variable.path for variable in model.weights]
+assert sorted(tensors) == sorted(names), f"{file}: tensors {sorted(tensors)} and not {sorted(names)}"
+for variable in model.weights:
+    values = tensors[variable.path]
+    kind = np.float16 if precision == "f16" and values.ndim > 1 else np.float32
+    assert values.dtype == kind and values.shape == variable.shape, f"{variable.path}: {values.dtype} {values.shape}"
+    variable.assign(values)
+found, expected = model.predict(np.load(x), verbose=0), np.load(y)
+difference = np.abs(found - expected).max()
+assert found.shape == expected.shape and difference <= float(tolerance), f"{file}: predictions differ by {difference}"
+print(difference)
