@@ -7,9 +7,11 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use engraft_formats::Precision;
 use engraft_formats::keras::{self, SaveOptions, legacy};
+use engraft_formats::onnx::{self, OnnxOptions};
 use engraft_formats::safetensors::{self, Naming};
+use engraft_formats::{Precision, npy};
+use engraft_nn::Weight;
 use engraft_nn::prelude::*;
 use engraft_nn::random::Rng;
 
@@ -19,7 +21,8 @@ const VARIABLE: &str = "ENGRAFT_TEST_SAVES";
 /// Times that each format's process is killed.
 const KILLS: usize = 8;
 
-const FORMATS: [&str; 4] = ["model.keras", "model.h5", "model.weights.h5", "model.safetensors"];
+const FORMATS: [&str; 6] =
+    ["model.keras", "model.h5", "model.weights.h5", "model.safetensors", "model.onnx", "arrays.npz"];
 
 /// Large enough that a kill falls between two bytes of it.
 fn model() -> Model {
@@ -31,6 +34,12 @@ fn save(model: &Model, path: &Path) {
         "model.keras" => keras::save(model, path, &SaveOptions::default()).unwrap(),
         "model.h5" => legacy::save(model, path, &SaveOptions::default()).unwrap(),
         "model.weights.h5" => keras::save_weights(model, path, Precision::F32).unwrap(),
+        "model.onnx" => onnx::save(model, path, &OnnxOptions::default()).unwrap(),
+        "arrays.npz" => {
+            let array = |weight: &Weight| Tensor::new(weight.shape(), weight.values().clone()).unwrap();
+            let arrays: Vec<Tensor> = model.weights().iter().map(array).collect();
+            npy::save_npz(path, &[("kernel", &arrays[0]), ("bias", &arrays[1])]).unwrap();
+        }
         _ => safetensors::save_weights(path, &model.layers(), &safetensors::SaveOptions::default()).unwrap(),
     }
 }
@@ -40,6 +49,12 @@ fn load(path: &Path) -> Model {
     match path.file_name().unwrap().to_str().unwrap() {
         "model.keras" | "model.h5" => return keras::load_model(path).unwrap(),
         "model.weights.h5" => keras::load_weights(path, &model).unwrap(),
+        "model.onnx" => onnx::load_weights(path, &model).unwrap(),
+        "arrays.npz" => {
+            let arrays = npy::load_npz(path).unwrap();
+            assert_eq!(arrays.len(), 2);
+            model.weights().iter().zip(arrays).for_each(|(w, (_, array))| w.set(array.into_data()).unwrap());
+        }
         _ => assert!(safetensors::load_weights(path, &model.layers(), Naming::Keras).unwrap().is_empty()),
     }
     model
