@@ -114,6 +114,21 @@ fn options_that_are_not_known() {
 }
 
 #[test]
+fn flags_that_are_neither_true_nor_false() {
+    for (place, layer_of) in [("", "layer `functional` (Functional)"), ("conv2d", "layer `conv2d` (Conv2D)")] {
+        for flag in [json!("yes"), json!(0), Value::Null] {
+            let mut config = config("functional");
+            let object = if place.is_empty() { &mut config } else { layer(&mut config, place) };
+            object["config"]["trainable"] = flag.clone();
+            refused(
+                &with_config("functional", &config),
+                &format!("{layer_of}: expected trainable to be true or false, received {flag}"),
+            );
+        }
+    }
+}
+
+#[test]
 fn files_of_later_versions() {
     let written_by = |version: &str, config: &Value| {
         let entries = [

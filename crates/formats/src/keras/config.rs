@@ -92,7 +92,14 @@ impl Reader {
             "Sequential" => self.sequential(config, depth)?,
             _ => self.leaf(class_name, object, config)?,
         };
-        let trainable = config.get("trainable").and_then(Value::as_bool).unwrap_or(true);
+        let trainable = match config.get("trainable") {
+            None => true,
+            Some(Value::Bool(trainable)) => *trainable,
+            Some(other) => {
+                let place = format!("layer `{}` ({class_name})", layer.name());
+                return Err(Error::new(place, "trainable to be true or false", excerpt(other)));
+            }
+        };
         self.trainable.push((layer.clone(), trainable));
         if let Some(id) = id {
             self.shared.insert(id, layer.clone());

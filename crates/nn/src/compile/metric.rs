@@ -40,7 +40,14 @@ impl Metric {
     /// Reads Keras' serialised form: a name, or an object with a config.
     pub fn from_keras(value: &Value) -> Result<Self> {
         let name = value.as_str().or_else(|| value.get("class_name").and_then(Value::as_str)).unwrap_or_default();
-        let k = || value.pointer("/config/k").and_then(Value::as_u64).unwrap_or(5) as usize;
+        let k = || match value.pointer("/config/k") {
+            // Keras' default.
+            None => Ok(5),
+            Some(k) => match k.as_u64().and_then(|k| usize::try_from(k).ok()).filter(|k| *k > 0) {
+                Some(k) => Ok(k),
+                None => Err(Error::new(format_args!("metric `{name}`"), "a `k` of 1 or more", k)),
+            },
+        };
         let threshold = value.pointer("/config/threshold").and_then(Value::as_f64);
         match name {
             _ if threshold.is_some_and(|threshold| threshold != 0.5) => {
@@ -57,7 +64,7 @@ impl Metric {
             "top_k_categorical_accuracy"
             | "TopKCategoricalAccuracy"
             | "sparse_top_k_categorical_accuracy"
-            | "SparseTopKCategoricalAccuracy" => Ok(Self::TopKAccuracy(k())),
+            | "SparseTopKCategoricalAccuracy" => k().map(Self::TopKAccuracy),
             _ => Err(Error::new("metric", "accuracy or top_k_categorical_accuracy", value)),
         }
     }
@@ -129,4 +136,22 @@ fn argmax(row: &[f32]) -> usize {
         }
     }
     best
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_top_k_without_a_k_that_counts_is_refused() {
+        let top_k =
+            |config: Value| Metric::from_keras(&json!({"class_name": "TopKCategoricalAccuracy", "config": config}));
+        assert_eq!(top_k(json!({"k": 3})).unwrap(), Metric::TopKAccuracy(3));
+        assert_eq!(top_k(json!({})).unwrap(), Metric::TopKAccuracy(5));
+        for k in [json!(0), json!(-1), json!(2.5), json!("3"), Value::Null] {
+            let error = top_k(json!({"k": k})).unwrap_err().to_string();
+            let expected = format!("metric `TopKCategoricalAccuracy`: expected a `k` of 1 or more, received {k}");
+            assert_eq!(error, expected);
+        }
+    }
 }
