@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use crate::formats::keras::{self, legacy};
+use crate::formats::onnx;
 use crate::formats::safetensors::{self, Naming};
 use crate::hub::{Hub, WeightFile};
 use crate::{Error, Layer, Model, Result};
@@ -23,8 +24,8 @@ pub enum Weights {
     Imagenet,
     /// Random, by the layers' initialisers.
     None,
-    /// From a file with weights for the same architecture: `.weights.h5`, `.keras`, `.safetensors` under Keras' names, or
-    /// Keras' older `.h5`.
+    /// From a file with weights for the same architecture: `.weights.h5`, `.keras`, `.safetensors` under Keras' names, `.onnx`
+    /// (by order and shape, whatever follows the architecture's last layer), or Keras' older `.h5`.
     File(PathBuf),
 }
 
@@ -120,6 +121,9 @@ pub(super) fn load_file(path: &Path, layers: &[Layer], model: &Model) -> Result<
     if name.ends_with(".safetensors") {
         return safetensors::load_weights(path, layers, Naming::Keras).map(|_| ());
     }
+    if name.ends_with(".onnx") {
+        return onnx::load_weights(path, model);
+    }
     legacy::load_weights(path, layers)
 }
 
@@ -196,7 +200,8 @@ mod tests {
         keras::save_weights(&written, &path("new.weights.h5"), Precision::F32).unwrap();
         keras::save(&written, &path("whole.keras"), &keras::SaveOptions::default()).unwrap();
         safetensors::save_weights(&path("some.safetensors"), &layers, &safetensors::SaveOptions::default()).unwrap();
-        for name in ["old.h5", "new.weights.h5", "whole.keras", "some.safetensors"] {
+        onnx::save(&written, &path("graph.onnx"), &onnx::OnnxOptions::default()).unwrap();
+        for name in ["old.h5", "new.weights.h5", "whole.keras", "some.safetensors", "graph.onnx"] {
             let (read, layers) = model();
             load_file(&path(name), &layers, &read).unwrap();
             for (written, read) in written.weights().iter().zip(read.weights()) {
