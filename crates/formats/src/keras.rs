@@ -46,6 +46,7 @@ use serde_json::{Map, Value};
 use self::config::Reader;
 use crate::archive::Zip;
 use crate::h5::{self, Direct, H5File};
+use crate::json::parse;
 
 pub use self::by_name::load_weights_by_name;
 pub use self::save::{SaveOptions, save, save_weights};
@@ -56,10 +57,10 @@ const METADATA: &str = "metadata.json";
 const WEIGHTS: &str = "model.weights.h5";
 
 /// A config of a thousand layers takes about 1 MiB.
-const MAX_CONFIG: u64 = 32 << 20;
+pub(crate) const MAX_CONFIG: u64 = 8 << 20;
 
 /// Metadata and extra entries are small.
-const MAX_EXTRA: u64 = 16 << 20;
+pub(crate) const MAX_EXTRA: u64 = 4 << 20;
 
 /// What a file of a whole model holds.
 #[derive(Debug)]
@@ -148,7 +149,7 @@ pub fn load_model(path: &Path) -> Result<Model> {
 /// attribute of this name in a whole-model `.h5`; `None` if there is none.
 ///
 /// # Errors
-/// The file can't be read or is neither, or the entry is damaged or larger than 16 MiB.
+/// The file can't be read or is neither, or the entry is damaged or larger than 4 MiB.
 pub fn read_extra(path: &Path, name: &str) -> Result<Option<Vec<u8>>> {
     let mut file = open(path)?;
     let extra = match h5::is_hdf5(&mut file).map_err(in_file) {
@@ -199,10 +200,6 @@ fn open_directly(path: &Path) -> Result<(BufReader<File>, Option<Direct>)> {
         let direct = Direct::of(file.get_ref());
         (file, direct)
     })
-}
-
-fn parse(entry: &str, bytes: &[u8]) -> Result<Value> {
-    serde_json::from_slice(bytes).map_err(|error| Error::because(entry, error))
 }
 
 fn in_file(error: impl std::fmt::Display) -> Error {

@@ -4,6 +4,7 @@ mod archive;
 pub mod atomic;
 pub mod h5;
 pub mod inspect;
+mod json;
 pub mod keras;
 pub mod npy;
 mod numbers;

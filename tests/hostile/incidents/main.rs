@@ -98,12 +98,24 @@ fn keras_of(config: &Value) -> Vec<u8> {
 
 /// A whole-model `.h5` of this config.
 fn h5_of(config: &Value) -> Vec<u8> {
+    h5_of_text(&config.to_string())
+}
+
+/// A whole-model `.h5` whose config is this text.
+fn h5_of_text(config: &str) -> Vec<u8> {
     let mut writer = H5Writer::new();
-    writer.attr_string("", "model_config", &config.to_string()).unwrap();
+    writer.attr_string("", "model_config", config).unwrap();
     writer.attr_strings("model_weights", "layer_names", &[""; 0]).unwrap();
     let mut bytes = Vec::new();
     writer.write_to(&mut bytes).unwrap();
     bytes
+}
+
+/// For what opens its file itself.
+fn at_a_path<T>(bytes: &[u8], read: impl FnOnce(&Path) -> T) -> T {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&file, bytes).unwrap();
+    read(file.path())
 }
 
 fn load(bytes: &[u8]) -> Result<keras::Archive, engraft_nn::Error> {

@@ -2,11 +2,12 @@
 
 use std::io::Cursor;
 
+use engraft_formats::inspect::inspect;
 use engraft_formats::npy;
-use engraft_hostile::archive;
+use engraft_hostile::{archive, peak};
 use zip::CompressionMethod::{Deflated, Stored};
 
-use super::{entries, entry, load, refused, refused_within};
+use super::{MEMORY, at_a_path, entries, entry, h5_of_text, load, refused, refused_within};
 
 /// 33 MiB of spaces in some kilobytes.
 #[test]
@@ -17,6 +18,48 @@ fn a_config_of_nothing() {
         let bytes = archive(&entries, Deflated);
         assert!(bytes.len() < 1 << 17);
         refused(|| load(&bytes), &[&format!("entry `{name}`: expected at most"), "bytes, received 34603008 or more"]);
+    }
+}
+
+/// A list of as many such elements as fit this length.
+fn list(element: &str, len: usize) -> String {
+    let elements = vec![element; (len - 1) / (element.len() + 1)].join(",");
+    format!("[{elements}]")
+}
+
+/// The three entries, one of them replaced, in some kilobytes.
+fn with_entry(name: &str, text: &str) -> Vec<u8> {
+    let mut entries = entries();
+    entries.iter_mut().filter(|(entry, _)| *entry == name).for_each(|(_, bytes)| *bytes = text.into());
+    archive(&entries, Deflated)
+}
+
+/// A value takes two bytes of JSON, and a hundred and more in memory.
+#[test]
+fn values_without_number() {
+    for (name, len) in [("config.json", 8 << 20), ("metadata.json", 4 << 20)] {
+        let bytes = with_entry(name, &list("0", len));
+        assert!(bytes.len() < 1 << 17);
+        let expected = format!("{name}: expected at most 262144 values, received {}", len / 2);
+        // The text alone, growing.
+        refused_within(2 * len as u64 + MEMORY, || load(&bytes), &[&expected]);
+        let (contents, held) = at_a_path(&bytes, |path| peak(|| inspect(path).unwrap()));
+        assert!(held < 5 * len as u64, "{held}");
+        let problem = contents.problems[0].as_str();
+        assert!(problem.contains("the model can't be used here") && problem.contains(&expected), "{problem}");
+    }
+    let len = 8 << 20;
+    let (bytes, expected) =
+        (h5_of_text(&list("0", len)), "model_config: expected at most 262144 values, received 4194304");
+    refused_within(8 * len as u64, || load(&bytes), &[expected]);
+}
+
+/// What is just allowed, of the kinds that take most.
+#[test]
+fn values_up_to_their_number() {
+    for (element, values) in [("0", 1), ("[0]", 2), ("{\"\":0}", 2)] {
+        let text = list(element, (element.len() + 1) * ((1 << 18) - 2) / values);
+        refused_within(64 << 20, || load(&with_entry("config.json", &text)), &["expected an object with a class_name"]);
     }
 }
 
@@ -49,7 +92,7 @@ fn sizes_that_cannot_be() {
             bytes[at + 24..at + 28].copy_from_slice(&0xffff_fff0_u32.to_le_bytes());
         }
     }
-    refused(|| load(&bytes), &["entry `metadata.json`: expected at most 16777216 bytes, received 4294967280 or more"]);
+    refused(|| load(&bytes), &["entry `metadata.json`: expected at most 4194304 bytes, received 4294967280 or more"]);
 }
 
 #[test]

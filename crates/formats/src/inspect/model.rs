@@ -9,10 +9,8 @@ use serde_json::Value;
 use super::{Contents, LayerInfo, after, arrays};
 use crate::archive::Zip;
 use crate::h5::H5File;
-use crate::keras;
-
-/// A config of a thousand layers takes about 1 MiB.
-const MAX_CONFIG: u64 = 32 << 20;
+use crate::json::parse;
+use crate::keras::{self, MAX_CONFIG, MAX_EXTRA};
 
 /// Models within models.
 const MAX_NESTING: usize = 32;
@@ -20,8 +18,8 @@ const MAX_NESTING: usize = 32;
 /// A `.keras` file.
 pub(super) fn of_archive(path: &Path, mut zip: Zip<impl Read + Seek + Send + 'static>) -> Result<Contents> {
     let config = zip.require("config.json", MAX_CONFIG)?;
-    let metadata = zip.read("metadata.json", MAX_CONFIG)?.unwrap_or_default();
-    let metadata: Value = serde_json::from_slice(&metadata).unwrap_or_default();
+    let metadata = zip.read("metadata.json", MAX_EXTRA)?.unwrap_or_default();
+    let metadata = parse("metadata.json", &metadata).unwrap_or_default();
     let word = |name: &str| metadata.get(name).and_then(Value::as_str);
     let written_by = match (word("engraft_version"), word("keras_version")) {
         (Some(engraft), Some(keras)) => Some(format!("engraft {engraft}, as Keras {keras}")),
@@ -53,7 +51,7 @@ fn with_model(path: &Path, file: &H5File, config: &[u8], mut contents: Contents)
         }
         Err(error) => {
             contents.problems.push(format!("the model can't be used here: {error}"));
-            let config = serde_json::from_slice(config).unwrap_or_default();
+            let config = parse("config", config).unwrap_or_default();
             of_config(&config, "", 0, &mut contents.layers);
         }
     }

@@ -7,8 +7,9 @@ use serde_json::{Map, Value, json};
 
 use super::{KERAS_VERSION, Listed, Weights, in_h5, write_file};
 use crate::h5::{H5File, H5Writer};
+use crate::json::parse;
 use crate::keras::config::Reader;
-use crate::keras::{Archive, SaveOptions, keras2, optimizer, parse, recompile, serialize, version, within};
+use crate::keras::{Archive, SaveOptions, keras2, optimizer, recompile, serialize, version, within};
 
 const CONFIG: &str = "model_config";
 const TRAINING: &str = "training_config";

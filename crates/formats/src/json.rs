@@ -1,0 +1,56 @@
+//! JSON out of files, no more of it than any model has.
+
+use engraft_nn::{Error, Result};
+use serde_json::Value;
+
+/// A model of a thousand layers has fifty-five thousand. A value takes two bytes of text, which an archive shrinks to
+/// nothing, and a hundred in memory or more.
+const MAX_VALUES: usize = 1 << 18;
+
+/// The value that a text is; `place` is what errors call it.
+pub(crate) fn parse(place: &str, text: &[u8]) -> Result<Value> {
+    let values = count(text);
+    if values > MAX_VALUES {
+        return Err(Error::new(place, format_args!("at most {MAX_VALUES} values"), values)
+            .hint("no model has so many: is the file from a source that you trust?"));
+    }
+    serde_json::from_slice(text).map_err(|error| Error::because(place, error))
+}
+
+/// At least as many values as a text holds, whether or not it is JSON: each is the whole, or the first of a list or an
+/// object, or stands after a comma.
+fn count(text: &[u8]) -> usize {
+    let (mut count, mut quoted, mut escaped) = (1, false, false);
+    for &byte in text {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = quoted,
+            b'"' => quoted = !quoted,
+            b'[' | b'{' | b',' if !quoted => count += 1,
+            _ => {}
+        }
+    }
+    count
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_counted_and_texts_are_not_looked_into() {
+        for (text, expected) in
+            [("0", 1), ("[0, [1], {\"a\": 2, \"b\": [3, 4]}]", 9), (r#"["[,{", "\"[,", "\\", 0]"#, 5), ("", 1)]
+        {
+            assert_eq!(count(text.as_bytes()), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn too_many_are_refused_by_name() {
+        let text = |values: usize| format!("[{}]", vec!["0"; values - 1].join(","));
+        assert!(parse("config.json", text(MAX_VALUES).as_bytes()).is_ok());
+        let error = parse("config.json", text(MAX_VALUES + 1).as_bytes()).unwrap_err().to_string();
+        assert!(error.starts_with("config.json: expected at most 262144 values, received 262145\nhint: "), "{error}");
+    }
+}
