@@ -8,15 +8,10 @@ use zip::read::ZipFile;
 use zip::{CompressionMethod, ZipArchive};
 
 use crate::h5::{Direct, H5File};
-use crate::pickle;
+use crate::{budget, pickle};
 
 /// Entries of an archive. Keras writes three; layers with vocabularies add a few assets.
 const MAX_ENTRIES: usize = 1000;
-
-/// A deflated entry may be this many times its stored size, and always 64 MiB: room for weights
-/// of zeros, not for a bomb. Keras stores entries as they are.
-const MAX_EXPANSION: u64 = 16;
-const EXPANSION_FLOOR: u64 = 64 << 20;
 
 /// How errors name the archive as a whole.
 const PLACE: &str = "archive";
@@ -24,14 +19,19 @@ const PLACE: &str = "archive";
 /// An archive open for reading.
 pub(crate) struct Zip<R> {
     entries: ZipArchive<R>,
+    /// Bytes of the whole file.
+    len: u64,
 }
 
 impl<R: Read + Seek + Send + 'static> Zip<R> {
     /// Opens an archive that should be `what`, and checks its directory.
     pub(crate) fn new(mut file: R, what: &str) -> Result<Self> {
         pickle::refuse(&mut file)?;
+        let failed = |error: io::Error| Error::because("file", error);
+        let len = file.seek(SeekFrom::End(0)).map_err(failed)?;
+        file.rewind().map_err(failed)?;
         let not_a_zip = |error| Error::new(PLACE, what, error).hint("is the file complete, and is it the right one?");
-        let mut zip = Self { entries: ZipArchive::new(file).map_err(not_a_zip)? };
+        let mut zip = Self { entries: ZipArchive::new(file).map_err(not_a_zip)?, len };
         if zip.entries.len() > MAX_ENTRIES {
             return Err(Error::new(PLACE, format_args!("at most {MAX_ENTRIES} entries"), zip.entries.len()));
         }
@@ -61,6 +61,11 @@ impl<R: Read + Seek + Send + 'static> Zip<R> {
         Ok(())
     }
 
+    /// Bytes that may be made of the archive.
+    pub(crate) fn budget(&self) -> u64 {
+        budget::of_file(self.len)
+    }
+
     /// The names of all entries, in the archive's order.
     pub(crate) fn names(&self) -> Vec<String> {
         self.entries.file_names().flatten().map(Into::into).collect()
@@ -87,18 +92,20 @@ impl<R: Read + Seek + Send + 'static> Zip<R> {
     }
 
     /// The HDF5 file in an entry, after its checksum was found right. Stored as it is, it is read
-    /// in place, `direct` being the archive's file; deflated, it is held in memory.
+    /// in place, `direct` being the archive's file; deflated, which Keras doesn't, it is held in memory, and
+    /// what is made of it is measured by what stands in the archive.
     pub(crate) fn into_h5(mut self, name: &str, direct: Option<Direct>) -> Result<H5File> {
         let place = place(name);
         if self.entries.index_for_name(name).is_none() {
             return Err(self.missing(name));
         }
+        let budget = self.budget();
         let mut entry = self.entry(name)?;
         let hdf5 = |error| Error::because(&place, error);
         if entry.compression() != CompressionMethod::Stored {
-            let limit = entry.compressed_size().saturating_mul(MAX_EXPANSION).max(EXPANSION_FLOOR);
+            let limit = budget::of_file(entry.compressed_size());
             drop(entry);
-            return H5File::from_bytes(self.require(name, limit)?).map_err(hdf5);
+            return H5File::from_bytes(self.require(name, limit)?).map(|file| file.with_budget(budget)).map_err(hdf5);
         }
         let start = entry.data_start().ok_or_else(|| damaged(&place, "no data"))?;
         let direct = direct.map(|file| file.skip(start));

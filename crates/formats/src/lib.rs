@@ -2,6 +2,7 @@
 
 mod archive;
 pub mod atomic;
+mod budget;
 pub mod h5;
 pub mod inspect;
 mod json;

@@ -39,6 +39,9 @@ def bombs():
     with h5py.File(at("shape_bomb.weights.h5"), "w") as file:
         file.create_dataset("layers/dense/vars/0", (1 << 20, 1 << 20), "f4")
         file.create_dataset("layers/dense/vars/1", (2,), "f4")
+    with h5py.File(at("unwritten.weights.h5"), "w", libver="latest") as file:
+        for index in range(8):
+            file.create_dataset(f"layers/dense{f'_{index}' if index else ''}/vars/0", (3000, 3000), "f4")
     with h5py.File(at("overflowing_nothing.h5"), "w") as file:
         file.create_dataset("nothing", (1 << 40, 1 << 40, 0), "f4")
     with h5py.File(at("many_small_bombs.h5"), "w") as file:

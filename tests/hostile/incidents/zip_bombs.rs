@@ -3,11 +3,12 @@
 use std::io::Cursor;
 
 use engraft_formats::inspect::inspect;
-use engraft_formats::npy;
+use engraft_formats::{keras, npy};
 use engraft_hostile::{archive, peak};
+use engraft_nn::prelude::*;
 use zip::CompressionMethod::{Deflated, Stored};
 
-use super::{MEMORY, at_a_path, entries, entry, h5_of_text, load, refused, refused_within};
+use super::{MEMORY, at_a_path, data, entries, entry, h5_of_text, load, refused, refused_within};
 
 /// 33 MiB of spaces in some kilobytes.
 #[test]
@@ -61,6 +62,22 @@ fn values_up_to_their_number() {
         let text = list(element, (element.len() + 1) * ((1 << 18) - 2) / values);
         refused_within(64 << 20, || load(&with_entry("config.json", &text)), &["expected an object with a class_name"]);
     }
+}
+
+/// What an archive inflates to is no measure of what may be made of it.
+#[test]
+fn weights_that_grow_twice() {
+    let mut weights = std::fs::read(data("unwritten.weights.h5")).unwrap();
+    weights.resize(60 << 20, 0);
+    let bytes = archive(&[("model.weights.h5", weights)], Deflated);
+    let model = Sequential::new().add(Input::new([3000]));
+    let model = (0..8).fold(model, |model, _| model.add(Dense::new(3000).use_bias(false))).build().unwrap();
+    // An archive, and one of its eight weights.
+    refused_within(
+        160 << 20,
+        || keras::read_weights(Cursor::new(bytes.clone()), &model),
+        &["weight `dense", "/kernel`: `layers/dense_1/vars/0`: declares 36000000 bytes, but only 31108864 are left"],
+    );
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What a file may make its reader allocate.
+//! What the datasets of a file may make its reader allocate.
 
 use std::cell::Cell;
 
@@ -6,14 +6,6 @@ use hdf5_pure::{Dataset, Layout};
 
 use super::H5Error;
 use super::read::translate;
-
-/// The least budget of any file, so that small files of highly compressible values can be read.
-const BUDGET_FLOOR: u64 = 64 << 20;
-
-/// Values may take this many times the bytes of the file. Stored as f16 they double, and gzip
-/// shrinks trained weights by a fifth; the rest is room for runs of zeros, such as fresh
-/// optimizer slots. Deflate could reach 1032, which only a bomb needs.
-const BUDGET_RATIO: u64 = 16;
 
 /// Bytes that the record of one chunk takes while a dataset is read.
 const CHUNK_RECORD: u64 = 128;
@@ -27,11 +19,6 @@ pub(super) struct Budget {
 impl Budget {
     pub(super) fn new(bytes: u64) -> Self {
         Self { left: Cell::new(bytes) }
-    }
-
-    /// The default for a file of `len` bytes.
-    pub(super) fn for_file_of(len: u64) -> Self {
-        Self::new(len.saturating_mul(BUDGET_RATIO).max(BUDGET_FLOOR))
     }
 
     /// Takes the bytes of a dataset, whose values will be held in at least `width` bytes each, or
@@ -93,12 +80,5 @@ mod tests {
         assert_eq!(declared_bytes(&[1], &chunked(&[1000]), 4), 4000 + CHUNK_RECORD);
         assert_eq!(declared_bytes(&[u64::MAX, 2], &chunked(&[0, 1]), 4), u64::MAX);
         assert_eq!(declared_bytes(&[], &Layout::Compact { size: 4 }, 4), 4, "a scalar");
-    }
-
-    #[test]
-    fn a_short_file_still_has_room() {
-        assert_eq!(Budget::for_file_of(100).left.get(), BUDGET_FLOOR);
-        assert_eq!(Budget::for_file_of(1 << 30).left.get(), 16 << 30);
-        assert_eq!(Budget::for_file_of(u64::MAX).left.get(), u64::MAX);
     }
 }

@@ -9,6 +9,7 @@ use hdf5_pure::{AttrValue, Dataset, Error, File, FormatError, Group, Layout, Rea
 use super::budget::Budget;
 use super::direct::{self, Direct};
 use super::{H5Error, MAX_DEPTH, number};
+use crate::budget::of_file;
 use crate::pickle;
 
 /// A member of a group.
@@ -83,7 +84,7 @@ impl H5File {
             let reason = format!("expected {declared} bytes, received {len}: is the file complete?");
             return Err(H5Error::Open { reason });
         }
-        let budget = Budget::for_file_of(len);
+        let budget = Budget::new(of_file(len));
         Ok(Self { file, budget, direct: None })
     }
 
