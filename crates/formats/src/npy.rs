@@ -17,7 +17,7 @@
 mod header;
 
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufReader, Read, Seek, Write};
 use std::path::Path;
 
 use engraft_nn::{Error, Result, Tensor};
@@ -29,10 +29,6 @@ use crate::archive::Zip;
 use crate::atomic;
 use crate::numbers::Precision;
 use crate::transpose::transpose;
-
-/// Arrays of one `.npz` may take this many times the bytes of the file, and always 64 MiB.
-const BUDGET_RATIO: u64 = 16;
-const BUDGET_FLOOR: u64 = 64 << 20;
 
 /// The array in a `.npy` file; numbers of any width become f32.
 ///
@@ -101,23 +97,24 @@ pub fn read_npz(file: impl Read + Seek + Send + 'static) -> Result<Vec<(String, 
     each(file, read)
 }
 
-/// What `read` makes of each array in a `.npz` file, by name.
+/// What `read` makes of each array in a `.npz` file, by name, as long as all of them as f32 would fit the file's budget.
 pub(crate) fn each<T>(
-    mut file: impl Read + Seek + Send + 'static,
+    file: impl Read + Seek + Send + 'static,
     read: impl Fn(&[u8]) -> Result<T>,
 ) -> Result<Vec<(String, T)>> {
-    let failed = |error: io::Error| Error::because("archive", error);
-    let len = file.seek(SeekFrom::End(0)).map_err(failed)?;
-    file.rewind().map_err(failed)?;
-    let mut budget = len.saturating_mul(BUDGET_RATIO).max(BUDGET_FLOOR);
     let mut zip = Zip::new(file, "a .npz file (a zip archive of .npy files)")?;
+    let mut left = zip.budget();
     let mut arrays = Vec::new();
     for entry in zip.names() {
-        let bytes = zip.read(&entry, budget)?.unwrap_or_default();
+        let bytes = zip.read(&entry, left)?.unwrap_or_default();
         let name = entry.strip_suffix(".npy").unwrap_or(&entry);
-        let array = read(&bytes).map_err(|error| error.within(format_args!("`{name}`")))?;
-        budget = budget.saturating_sub(bytes.len() as u64);
-        arrays.push((name.to_owned(), array));
+        let within = |error: Error| error.within(format_args!("`{name}`"));
+        let made = header(&bytes).map_err(within)?.bytes_as_f32().max(bytes.len() as u64);
+        left = left.checked_sub(made).ok_or_else(|| {
+            let expected = format!("at most {left} bytes as f32, which are left of the budget for this file");
+            within(Error::new(PLACE, expected, made).hint("if the file can be trusted, save this array as a .npy"))
+        })?;
+        arrays.push((name.to_owned(), read(&bytes).map_err(within)?));
     }
     Ok(arrays)
 }

@@ -80,6 +80,22 @@ fn weights_that_grow_twice() {
     );
 }
 
+/// Numbers of a byte each become four, and stand twice in memory while their axes are turned round.
+#[test]
+fn arrays_that_grow_when_they_are_read() {
+    for (order, made) in [("False", 268_402_688), ("True", 536_805_376)] {
+        let header = format!("{{'descr': '|u1', 'fortran_order': {order}, 'shape': (8192, 8191), }}\n");
+        let zeros = vec![0; 8192 * 8191];
+        let zeros = [b"\x93NUMPY\x01\x00", &[header.len() as u8, 0][..], header.as_bytes(), &zeros].concat();
+        let bytes = archive(&[("a.npy", zeros)], Deflated);
+        let expected = format!(
+            "`a`, array: expected at most 67108864 bytes as f32, which are left of the budget for this file, received {made}"
+        );
+        // As stored, growing.
+        refused_within(140 << 20, || npy::read_npz(Cursor::new(bytes.clone())), &[&expected, "hint: "]);
+    }
+}
+
 #[test]
 fn weights_of_nothing() {
     let mut entries = entries();

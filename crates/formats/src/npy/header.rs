@@ -41,6 +41,12 @@ impl Header {
         Ok((Self::parse(text)?, values))
     }
 
+    /// Bytes that the values take as f32, twice where they stand in the other order first.
+    pub(super) fn bytes_as_f32(&self) -> u64 {
+        let values = self.shape.iter().fold(1, |count: u64, &size| count.saturating_mul(size as u64));
+        values.saturating_mul(if self.fortran_order { 8 } else { 4 })
+    }
+
     /// `{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }`, in any order.
     fn parse(text: &str) -> Result<Self> {
         let unlike = || not_an_array(format_args!("a header of {:.200}", text.trim_end()));
