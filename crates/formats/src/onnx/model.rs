@@ -8,9 +8,41 @@ use super::stored::contents;
 use super::wire::{Content, fields};
 use crate::pickle::is_pickle;
 
-/// Bytes of a file that aren't weights: a thousand nodes take a hundred thousand. Small messages take many times their
-/// bytes in memory.
+/// Bytes of a file that aren't weights, [`FIELD`] more counted for each of their fields: a thousand nodes come to three
+/// millions.
 const MAX_LEN: usize = 16 << 20;
+
+/// A message of nothing takes two bytes in the file and up to so many in memory.
+const FIELD: usize = 144;
+
+/// A number takes one byte in the file where others stand beside it, and so many in memory.
+const NUMBER: usize = 8;
+
+/// What a field holds that doesn't take its own length in memory.
+enum Holds {
+    /// Nothing that is decoded.
+    Weights,
+    /// Numbers, one beside the other.
+    Numbers,
+    /// Messages; their fields of these numbers hold such things in turn.
+    Messages(&'static [(u32, Holds)]),
+}
+
+use Holds::{Messages, Numbers, Weights};
+
+/// `ModelProto.opset_import` and `.metadata_props`.
+const OF_MODEL: &[(u32, Holds)] = &[(GRAPH, Weights), (8, Messages(&[])), (14, Messages(&[]))];
+
+/// `GraphProto.node` with `NodeProto.attribute` and `AttributeProto.ints`, `GraphProto.input` and `.output`.
+const OF_GRAPH: &[(u32, Holds)] = &[
+    (INITIALIZER, Weights),
+    (1, Messages(&[(5, Messages(&[(8, Numbers)]))])),
+    (11, Messages(OF_VALUE)),
+    (12, Messages(OF_VALUE)),
+];
+
+/// From `ValueInfoProto.type` down to `TensorShapeProto.dim`.
+const OF_VALUE: &[(u32, Holds)] = &[(2, Messages(&[(1, Messages(&[(2, Messages(&[(1, Messages(&[]))]))]))]))];
 
 /// A model without its graph.
 ///
@@ -20,7 +52,7 @@ pub(crate) fn model(bytes: &[u8]) -> Result<ModelProto, OnnxError> {
     if is_pickle(bytes) {
         return Err(OnnxError::Pickle);
     }
-    must_be_small(bytes, GRAPH)?;
+    must_be_small(bytes, OF_MODEL)?;
     Ok(ModelProto::decode(bytes)?)
 }
 
@@ -30,20 +62,31 @@ pub(crate) fn model(bytes: &[u8]) -> Result<ModelProto, OnnxError> {
 /// A file that isn't an ONNX model, or is damaged, or holds too much beside its weights.
 pub(super) fn graph(bytes: &[u8]) -> Result<GraphProto, OnnxError> {
     let graph = contents(bytes, GRAPH).next().ok_or(OnnxError::NoGraph)??;
-    must_be_small(graph, INITIALIZER)?;
+    must_be_small(graph, OF_GRAPH)?;
     Ok(GraphProto::decode(graph)?)
 }
 
-/// An error where the fields of a message but for one are longer than they ever are.
-fn must_be_small(message: &[u8], but_for: u32) -> Result<(), OnnxError> {
+/// An error where the fields of a message are more, or longer, than they ever are.
+fn must_be_small(message: &[u8], known: &[(u32, Holds)]) -> Result<(), OnnxError> {
     let mut len = 0;
+    count(message, known, &mut len)?;
+    if len > MAX_LEN { Err(OnnxError::TooMuch) } else { Ok(()) }
+}
+
+/// Adds the fields of a message to `len`, and those in them as deep as messages are known to hold others.
+fn count(message: &[u8], known: &[(u32, Holds)], len: &mut usize) -> Result<(), OnnxError> {
     for field in fields(message) {
-        match field? {
-            (number, Content::Bytes(bytes)) if number != but_for => len += bytes.len() + 2,
-            _ => len += 2,
+        let (number, content) = field?;
+        *len += FIELD;
+        let Content::Bytes(bytes) = content else { continue };
+        match known.iter().find(|(known, _)| *known == number) {
+            Some((_, Messages(inside))) => count(bytes, inside, len)?,
+            Some((_, Numbers)) => *len += bytes.len() * NUMBER,
+            Some((_, Weights)) => {}
+            None => *len += bytes.len(),
         }
     }
-    if len > MAX_LEN { Err(OnnxError::TooMuch) } else { Ok(()) }
+    Ok(())
 }
 
 #[cfg(test)]
