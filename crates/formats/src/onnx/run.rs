@@ -53,6 +53,7 @@ pub struct OnnxModel {
     graph: GraphProto,
     constants: HashMap<String, Value>,
     metadata: BTreeMap<String, String>,
+    limit: usize,
 }
 
 impl OnnxModel {
@@ -89,11 +90,18 @@ impl OnnxModel {
                 let values = tensor.values().map_err(damaged)?;
                 Value::Floats(Tensor::new(tensor.shape().map_err(damaged)?, values)?)
             };
-            within_bounds(tensor.name, &value)?;
+            within_bounds(tensor.name, &value, MAX_VALUES)?;
             constants.insert(tensor.name.to_owned(), value);
         }
         let metadata = model.metadata_props.into_iter().map(|entry| (entry.key, entry.value)).collect();
-        Ok(Self { graph: graph(bytes).map_err(damaged)?, constants, metadata })
+        Ok(Self { graph: graph(bytes).map_err(damaged)?, constants, metadata, limit: MAX_VALUES })
+    }
+
+    /// Sets how many values [`run`](Self::run) may hold at a time, beside those in the file: 2^29 otherwise, which a
+    /// graph of a few bytes can ask for.
+    #[must_use]
+    pub fn with_limit(self, values: usize) -> Self {
+        Self { limit: values, ..self }
     }
 
     /// The entries of its metadata; [`save`](fn@super::save) says which it writes.
@@ -110,11 +118,11 @@ impl OnnxModel {
         if inputs.len() != self.graph.input.len() {
             return Err(Error::new("inputs", self.graph.input.len(), inputs.len()));
         }
-        let mut held = Held::new(&self.graph);
+        let mut held = Held::new(&self.graph, self.limit);
         for (declared, &input) in self.graph.input.iter().zip(inputs) {
             must_be_as_declared("input", declared, input)?;
             let value = Value::Floats(input.clone());
-            within_bounds(&declared.name, &value)?;
+            within_bounds(&declared.name, &value, self.limit)?;
             held.keep(&declared.name, value)?;
         }
         for proto in &self.graph.node {
@@ -125,7 +133,7 @@ impl OnnxModel {
                 "" => Ok(None),
                 name => self.tensor(&held, name).map(Some),
             });
-            let mut node = Node::new(proto, inputs.collect::<Result<_>>()?);
+            let mut node = Node::new(proto, inputs.collect::<Result<_>>()?).within(self.limit);
             let value = operator(&mut node)?;
             proto.input.iter().for_each(|name| held.read(name));
             held.keep(output, value)?;
@@ -170,10 +178,10 @@ fn must_be_as_declared(kind: &str, declared: &ValueInfoProto, tensor: &Tensor) -
     Err(Error::new(format_args!("{kind} `{}`", declared.name), expected, format_args!("{:?}", tensor.shape())))
 }
 
-fn within_bounds(name: &str, value: &Value) -> Result<()> {
+fn within_bounds(name: &str, value: &Value, limit: usize) -> Result<()> {
     match value {
-        Value::Floats(tensor) if count(tensor.shape()).is_none() => {
-            let expected = format!("at most {MAX_VALUES} values");
+        Value::Floats(tensor) if count(tensor.shape(), limit).is_none() => {
+            let expected = format!("at most {limit} values");
             Err(Error::new(format_args!("tensor `{name}`"), expected, value.describe()))
         }
         _ => Ok(()),

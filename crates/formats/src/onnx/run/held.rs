@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use engraft_nn::{Error, Result};
 
-use super::value::{MAX_VALUES, Value};
+use super::value::Value;
 use crate::onnx::proto::GraphProto;
 
 /// Tensors by name, each until it has been read as often as the graph does.
@@ -12,16 +12,18 @@ pub(super) struct Held<'a> {
     values: HashMap<&'a str, Value>,
     reads: HashMap<&'a str, usize>,
     len: usize,
+    limit: usize,
 }
 
 impl<'a> Held<'a> {
-    pub(super) fn new(graph: &'a GraphProto) -> Self {
+    /// `limit` values at a time and no more.
+    pub(super) fn new(graph: &'a GraphProto, limit: usize) -> Self {
         let mut reads = HashMap::new();
         let outputs = graph.output.iter().map(|output| &output.name);
         for name in graph.node.iter().flat_map(|node| &node.input).chain(outputs) {
             *reads.entry(name.as_str()).or_default() += 1;
         }
-        Self { values: HashMap::new(), reads, len: 0 }
+        Self { values: HashMap::new(), reads, len: 0, limit }
     }
 
     /// Keeps a tensor.
@@ -30,8 +32,8 @@ impl<'a> Held<'a> {
     /// There is one of this name, or too many values are kept at a time.
     pub(super) fn keep(&mut self, name: &'a str, value: Value) -> Result<()> {
         self.len += value.len();
-        if self.len > MAX_VALUES {
-            let expected = format!("at most {MAX_VALUES} values at a time");
+        if self.len > self.limit {
+            let expected = format!("at most {} values at a time", self.limit);
             return Err(Error::new(format_args!("tensor `{name}`"), expected, self.len).hint("use a smaller batch"));
         }
         if self.values.insert(name, value).is_some() {
@@ -72,7 +74,7 @@ mod tests {
         };
         let output = vec![ValueInfoProto::batch("b", &[])];
         let graph = GraphProto { node: vec![node(&["a", "a"])], output, ..GraphProto::default() };
-        let mut held = Held::new(&graph);
+        let mut held = Held::new(&graph, 100);
         for name in ["a", "b", "unread"] {
             held.keep(name, Value::Ints(vec![1, 2])).unwrap();
         }
@@ -83,5 +85,7 @@ mod tests {
         assert_eq!((held.len, held.get("a")), (2, None));
         let error = held.keep("b", Value::Ints(vec![])).unwrap_err().to_string();
         assert_eq!(error, "tensor `b`: made more than once");
+        let error = held.keep("a", Value::Ints(vec![0; 99])).unwrap_err().to_string();
+        assert!(error.contains("tensor `a`: expected at most 100 values at a time, received 101"), "{error}");
     }
 }

@@ -12,13 +12,19 @@ pub(super) struct Node<'a> {
     proto: &'a NodeProto,
     inputs: Vec<Option<&'a Value>>,
     attributes: HashMap<&'a str, &'a AttributeProto>,
+    limit: usize,
 }
 
 impl<'a> Node<'a> {
     /// `inputs` as the node names them, none for an empty name.
     pub(super) fn new(proto: &'a NodeProto, inputs: Vec<Option<&'a Value>>) -> Self {
         let attributes = proto.attribute.iter().map(|attribute| (attribute.name.as_str(), attribute)).collect();
-        Self { proto, inputs, attributes }
+        Self { proto, inputs, attributes, limit: MAX_VALUES }
+    }
+
+    /// Sets how many values each tensor may have.
+    pub(super) fn within(self, limit: usize) -> Self {
+        Self { limit, ..self }
     }
 
     pub(super) fn op_type(&self) -> &'a str {
@@ -153,8 +159,9 @@ impl<'a> Node<'a> {
     /// # Errors
     /// More than may be allocated.
     pub(super) fn room(&self, shape: &[usize]) -> Result<usize> {
-        let expected = || self.error(format_args!("at most {MAX_VALUES} values"), format_args!("shape {shape:?}"));
-        count(shape).ok_or_else(expected)
+        let limit = self.limit;
+        let expected = || self.error(format_args!("at most {limit} values"), format_args!("shape {shape:?}"));
+        count(shape, limit).ok_or_else(expected)
     }
 
     /// An error where the node has an attribute that its operator didn't take.

@@ -2,15 +2,15 @@
 
 use engraft_nn::Tensor;
 
-/// Values that one tensor may have, and all that are needed at one time: 2 GiB. What a node declares is bounded by
-/// nothing else.
+/// Values that one tensor may have, and all that are needed at one time, unless a caller says otherwise: 2 GiB. What a
+/// node declares is bounded by nothing else.
 pub(super) const MAX_VALUES: usize = 1 << 29;
 
-/// How many values a shape has; `None` for more than a tensor may have. Sizes of 0 count as 1, so that no product of some
-/// of them is larger.
-pub(super) fn count(shape: &[usize]) -> Option<usize> {
+/// How many values a shape has; `None` for more than `limit`. Sizes of 0 count as 1, so that no product of some of them is
+/// larger.
+pub(super) fn count(shape: &[usize], limit: usize) -> Option<usize> {
     let most = shape.iter().try_fold(1usize, |count, &size| count.checked_mul(size.max(1)))?;
-    (most <= MAX_VALUES).then(|| shape.iter().product())
+    (most <= limit).then(|| shape.iter().product())
 }
 
 /// A tensor.

@@ -25,7 +25,8 @@ impl Windows {
         let pads: [usize; 4] = node.sizes("pads", [0; 4])?;
         let count = |axis: usize| {
             let padded = image[axis].checked_add(pads[axis])?.checked_add(pads[axis + 2])?;
-            let reach = size[axis].checked_sub(1)?.checked_mul(dilation[axis])?.checked_add(1)?;
+            let dilation = Some(dilation[axis]).filter(|&dilation| dilation > 0)?;
+            let reach = size[axis].checked_sub(1)?.checked_mul(dilation)?.checked_add(1)?;
             Some(padded.checked_sub(reach)?.checked_div(stride[axis])? + 1)
         };
         let (Some(rows), Some(columns)) = (count(0), count(1)) else {
@@ -43,10 +44,17 @@ impl Windows {
 
     /// All taps of a window that lie in the image, as offsets into a plane.
     fn taps(&self, row: usize, column: usize) -> impl Iterator<Item = usize> {
-        let rows = (0..self.size[0]).filter_map(move |tap| self.at(0, row, tap));
-        rows.flat_map(move |y| {
-            (0..self.size[1]).filter_map(move |tap| self.at(1, column, tap)).map(move |x| y * self.image[1] + x)
-        })
+        self.places(0, row).flat_map(move |y| self.places(1, column).map(move |x| y * self.image[1] + x))
+    }
+
+    /// Where the taps of the window at `output` lie along an axis. Those in the padding, of which there may be any number,
+    /// are not gone through.
+    fn places(&self, axis: usize, output: usize) -> impl Iterator<Item = usize> {
+        let tap = |padded: usize| {
+            padded.saturating_sub(output * self.stride[axis]).div_ceil(self.dilation[axis]).min(self.size[axis])
+        };
+        let (start, end) = (self.pad[axis], self.pad[axis] + self.image[axis]);
+        (tap(start)..tap(end)).filter_map(move |tap| self.at(axis, output, tap))
     }
 }
 
@@ -121,10 +129,25 @@ mod tests {
     }
 
     #[test]
+    fn taps_in_the_padding_take_no_time() {
+        let far = 1 << 60;
+        let attributes = vec![
+            AttributeProto::ints("kernel_shape", &[far + 3, 2]),
+            AttributeProto::ints("pads", &[far, 0, 0, 0]),
+            AttributeProto::ints("dilations", &[1, 2]),
+        ];
+        let Value::Floats(y) = pooled("MaxPool", attributes).unwrap() else { panic!() };
+        assert_eq!((y.shape(), y.data()), (&[1, 1, 1, 1][..], &[8.0][..]));
+    }
+
+    #[test]
     fn windows_that_do_not_fit_are_errors() {
-        for (name, sizes) in
-            [("kernel_shape", &[4, 1][..]), ("strides", &[0, 1]), ("pads", &[usize::MAX >> 1, 0, 0, 0])]
-        {
+        for (name, sizes) in [
+            ("kernel_shape", &[4, 1][..]),
+            ("strides", &[0, 1]),
+            ("dilations", &[0, 1]),
+            ("pads", &[usize::MAX >> 1, 0, 0, 0]),
+        ] {
             let mut attributes = vec![AttributeProto::ints(name, sizes)];
             if name != "kernel_shape" {
                 attributes.push(AttributeProto::ints("kernel_shape", &[1, 1]));
