@@ -32,8 +32,9 @@ use crate::h5::{H5Error, H5File, is_hdf5};
 use crate::npy;
 use crate::safetensors::SafetensorsFile;
 
-/// Entries of a file that are looked at; groups that hold each other would never end.
-const MAX_ENTRIES: usize = 100_000;
+/// Entries of a file that are looked at, those of some thousand layers and their optimizer; groups that hold each other
+/// would never end.
+const MAX_ENTRIES: usize = 1 << 15;
 
 /// What a file holds.
 #[derive(Debug, Clone, Default, PartialEq)]

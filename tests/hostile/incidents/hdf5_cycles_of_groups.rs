@@ -5,7 +5,7 @@ use engraft_formats::inspect::inspect;
 use engraft_formats::keras;
 use engraft_nn::prelude::*;
 
-use super::{data, refused};
+use super::{at_a_path, data, refused};
 
 #[test]
 fn a_walk_ends_where_groups_are_nested_too_deeply() {
@@ -22,6 +22,24 @@ fn so_does_everything_that_walks() {
     refused(|| inspect(&path), &["groups nested deeper than 64"]);
     refused(|| keras::load_weights(&path, &model), &["expected a group `layers`, found none"]);
     refused(|| keras::load_weights_by_name(&path, &model.layers()), &["groups nested deeper than 64"]);
+}
+
+/// A path passes over such a name, so that it leads back to the group itself however often it stands there.
+#[test]
+fn a_group_that_contains_itself_under_no_name() {
+    let model = Sequential::new().add(Input::new([2])).add(Dense::new(3)).build().unwrap();
+    for name in [b"\0", b".", b"/"] {
+        let mut bytes = std::fs::read(data("cycle.h5")).unwrap();
+        // Where the inner group keeps its names.
+        let at = bytes.windows(5).rposition(|window| window == b"again").unwrap();
+        bytes[at..at + 5].fill(0);
+        bytes[at] = name[0];
+        let expected = ["`again`: damaged or unsupported: a member called `", "`, which no path can name"];
+        at_a_path(&bytes, |path| {
+            refused(|| inspect(path), &expected);
+            refused(|| keras::load_weights_by_name(path, &model.layers()), &expected);
+        });
+    }
 }
 
 /// Ten groups, each of which holds all ten: ten to the power of 64 paths.

@@ -1,5 +1,8 @@
 //! Files made to do harm, one module for each incident: each is refused with a clear word, before it has cost anything,
 //! with nothing run and nothing else touched.
+//!
+//! The incidents of servers (one that fetches an address for whoever asks, one that tells of its insides, one that a large
+//! body brings down) wait for a server.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 

@@ -110,6 +110,11 @@ impl H5File {
         let groups = node.groups().map_err(damaged)?.into_iter().map(|name| H5Entry { name, is_group: true });
         let datasets = node.datasets().map_err(damaged)?.into_iter().map(|name| H5Entry { name, is_group: false });
         let mut entries: Vec<_> = groups.chain(datasets).collect();
+        // A path would pass over such a name, and a walk never get on.
+        if let Some(entry) = entries.iter().find(|entry| matches!(&*entry.name, "" | ".") || entry.name.contains('/')) {
+            let reason = format!("a member called `{}`, which no path can name", entry.name);
+            return Err(H5Error::Damaged { path: group.to_owned(), reason });
+        }
         entries.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(entries)
     }

@@ -9,7 +9,7 @@ use super::{in_file, within};
 use crate::h5::H5File;
 
 /// Groups that are looked at; those that hold each other would never end.
-const MAX_GROUPS: usize = 100_000;
+const MAX_GROUPS: usize = 1 << 15;
 
 /// Sets the weights of those `layers`, and of layers in them, whose **names** are in a `.weights.h5` of Keras 3, and
 /// gives the names. All other layers, here and there, are passed over; so is how the layers are grouped, which in a
