@@ -57,7 +57,7 @@ macro_rules! damaged {
     };
 }
 
-damaged!(keras, model_h5, weights_h5, safetensors, onnx, npy, npz);
+damaged!(keras, model_h5, weights_h5, safetensors, onnx, npy, npz, inspect);
 
 /// The archive's checksums see to it that a damaged model is never taken for another.
 #[test]

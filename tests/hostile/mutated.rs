@@ -51,7 +51,7 @@ macro_rules! readers {
     };
 }
 
-readers!(keras, keras_config, model_h5, weights_h5, safetensors, onnx, npy, npz, photo);
+readers!(keras, keras_config, model_h5, weights_h5, safetensors, onnx, npy, npz, photo, inspect);
 
 /// What is changed must be read to begin with.
 #[test]

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use engraft_formats::keras::{self, SaveOptions, legacy};
+use engraft_formats::safetensors::Naming;
 use engraft_formats::{Precision, npy, onnx, safetensors};
 use engraft_nn::prelude::*;
 use zip::CompressionMethod;
@@ -24,6 +25,20 @@ pub(crate) fn model() -> Model {
 pub(crate) fn tiny() -> Model {
     Sequential::new().add(Input::new([2])).add(Dense::new(1).named("top")).build().expect("it fits")
 }
+
+/// A model of the layers that torchvision's networks of this kind have.
+pub(crate) fn photos() -> Model {
+    let model = Sequential::new().add(Input::new([4, 4, 2])).add(Conv2D::new(3, 3)).add(MaxPooling2D::new(2));
+    model.add(Flatten::new()).add(Dense::new(2)).build().expect("it fits")
+}
+
+/// The models of files that Keras 2 wrote.
+pub(crate) fn of_keras_2() -> Vec<Model> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../golden/keras2");
+    OF_KERAS_2.map(|name| keras::load_model(&folder.join(name)).expect("a valid file")).to_vec()
+}
+
+const OF_KERAS_2: [&str; 2] = ["functional.h5", "sequential.h5"];
 
 /// [`model`], trained for no step.
 fn compiled() -> Model {
@@ -82,6 +97,7 @@ pub(crate) fn model_h5() -> Vec<Vec<u8>> {
     let ours = written("model.h5", |path| legacy::save(&compiled(), path, &SaveOptions::default()));
     let mut files = kept("crates/formats/tests/data", &["keras2_whole_model.h5"]);
     files.extend(kept("golden/models", &["functional.h5"]));
+    files.extend(kept("golden/keras2", &OF_KERAS_2));
     let least = written("tiny.h5", |path| legacy::save(&tiny(), path, &SaveOptions::default()));
     files.extend([ours, least]);
     files
@@ -91,15 +107,18 @@ pub(crate) fn weights_h5() -> Vec<Vec<u8>> {
     let ours = |model: &Model| written("x.weights.h5", |path| keras::save_weights(model, path, Precision::F16));
     let mut files = vec![ours(&model()), ours(&tiny())];
     files.extend(kept("crates/formats/tests/data", &["keras3.weights.h5", "types.h5", "latest.h5"]));
+    files.extend(kept("golden/keras2", &["functional_weights.h5", "sequential_weights.h5"]));
+    files.push(written("x.h5", |path| legacy::save_weights(path, &model().layers())));
     files
 }
 
 pub(crate) fn safetensors() -> Vec<Vec<u8>> {
-    [Precision::F32, Precision::F16]
-        .map(|precision| {
+    let (keras, torchvision) = (Naming::Keras, Naming::Torchvision);
+    [(model(), Precision::F32, keras), (model(), Precision::F16, keras), (photos(), Precision::F32, torchvision)]
+        .map(|(model, precision, naming)| {
             let metadata = [("format".to_owned(), "pt".to_owned())].into();
-            let options = safetensors::SaveOptions { precision, metadata, ..safetensors::SaveOptions::default() };
-            written("x.safetensors", |path| safetensors::save_weights(path, &model().layers(), &options))
+            let options = safetensors::SaveOptions { precision, metadata, naming };
+            written("x.safetensors", |path| safetensors::save_weights(path, &model.layers(), &options))
         })
         .to_vec()
 }
@@ -127,6 +146,11 @@ pub(crate) fn npz() -> Vec<Vec<u8>> {
     let ours = written("x.npz", |path| npy::save_npz(path, &[("x", &array()), ("y", &array())]));
     let deflated = npy().into_iter().zip(["a.npy", "b.npy"]).map(|(bytes, name)| (name, bytes)).collect::<Vec<_>>();
     vec![ours, archive(&deflated, CompressionMethod::Deflated)]
+}
+
+/// Small files of every format that can be told apart.
+pub(crate) fn every_format() -> Vec<Vec<u8>> {
+    [keras, model_h5, weights_h5, safetensors, onnx, npy, npz].into_iter().flat_map(|files| files()).collect()
 }
 
 pub(crate) fn photo() -> Vec<Vec<u8>> {
