@@ -25,9 +25,10 @@ pub(super) fn of_archive(path: &Path, mut zip: Zip<impl Read + Seek + Send + 'st
         (Some(engraft), Some(keras)) => Some(format!("engraft {engraft}, as Keras {keras}")),
         (_, keras) => keras.map(|version| format!("Keras {version}")),
     };
-    let file = zip.into_h5("model.weights.h5", None)?;
-    let contents = Contents { format: "Keras model (.keras)".into(), written_by, ..Contents::default() };
-    with_model(path, &file, &config, contents)
+    // Not held any longer than this: deflated weights are in memory.
+    let arrays = arrays(&zip.into_h5("model.weights.h5", None)?)?;
+    let contents = Contents { format: "Keras model (.keras)".into(), written_by, arrays, ..Contents::default() };
+    Ok(with_model(path, &config, contents))
 }
 
 /// A whole-model `.h5`, whose config is this.
@@ -36,13 +37,13 @@ pub(super) fn of_hdf5(path: &Path, file: &H5File, config: &str) -> Result<Conten
     let contents = Contents {
         format: "Keras model (.h5)".into(),
         written_by: version.map(|version| format!("Keras {version}")),
+        arrays: arrays(file)?,
         ..Contents::default()
     };
-    with_model(path, file, config.as_bytes(), contents)
+    Ok(with_model(path, config.as_bytes(), contents))
 }
 
-fn with_model(path: &Path, file: &H5File, config: &[u8], mut contents: Contents) -> Result<Contents> {
-    contents.arrays = arrays(file)?;
+fn with_model(path: &Path, config: &[u8], mut contents: Contents) -> Contents {
     match keras::load(path) {
         Ok(archive) => {
             archive.model.layers().iter().for_each(|layer| of_layer(layer, "", &mut contents.layers));
@@ -55,7 +56,7 @@ fn with_model(path: &Path, file: &H5File, config: &[u8], mut contents: Contents)
             of_config(&config, "", 0, &mut contents.layers);
         }
     }
-    Ok(contents)
+    contents
 }
 
 fn optimizer(model: &Model) -> Option<String> {
