@@ -24,9 +24,11 @@ pub(super) fn binary16() -> Datatype {
 
 /// A type in a word, `F32` or `I64`; HDF5's own words for what is no such number.
 pub(super) fn kind(datatype: &Datatype) -> String {
+    // A file may claim any size in bytes that 32 bits can tell.
+    let bits = |size: u32| 8 * u64::from(size);
     match datatype {
-        Datatype::FloatingPoint { size, .. } => format!("F{}", 8 * size),
-        Datatype::FixedPoint { size, .. } => format!("I{}", 8 * size),
+        Datatype::FloatingPoint { size, .. } => format!("F{}", bits(*size)),
+        Datatype::FixedPoint { size, .. } => format!("I{}", bits(*size)),
         other => other.to_string(),
     }
 }
@@ -82,6 +84,14 @@ fn decode_f16(bytes: &[u8], order: &DatatypeByteOrder) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_type_of_any_size_has_a_word() {
+        let float = |size| {
+            kind(&Datatype::FloatingPoint { size, byte_order: DatatypeByteOrder::LittleEndian, layout: BINARY16 })
+        };
+        assert_eq!([2, u32::MAX].map(float), ["F16", "F34359738360"]);
+    }
 
     #[test]
     fn f16_bytes_follow_the_declared_order() {
