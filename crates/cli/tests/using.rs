@@ -146,6 +146,35 @@ fn a_machine_is_measured() {
     for expected in ["vgg16 at 32 x 32 pixels, head 5, frozen, batch 2, f32", "images/s", "\nblock5_conv3 "] {
         assert!(run.out.contains(expected), "{expected} in {run}");
     }
-    Place::new().run(&format!("{bench} --precision bf16")).fails(2, &["--precision bf16: not supported"]);
     Place::new().run("bench --mode fine-tune").fails(2, &["fine-tune=N"]);
+}
+
+#[test]
+fn bf16_is_computed_where_it_can_be_and_says_what_it_changes() {
+    let place = Place::with_photos(2);
+    let train = "train photos -o m.keras --weights none --image-size 32 --head none --epochs 1 --precision bf16";
+    let bench = "bench --image-size 32 --head none --batch 2 --steps 2 --precision bf16 --json";
+    for arguments in [train, bench] {
+        let run = place.run_with(arguments, |command| command.env("ENGRAFT_ISA", "portable"));
+        run.fails(2, &["--precision", "bf16 needs AVX-512", "ENGRAFT_ISA asks for portable", "hint: leave it at f32"]);
+    }
+    if engraft::train::set_precision(engraft::plan::Precision::Bf16).is_err() {
+        place.run(bench).fails(2, &["bf16 needs a CPU with AVX-512"]);
+        return;
+    }
+    assert_eq!(place.run(bench).succeeds().json()["precision"], "bf16");
+    let trained = place.run(train).succeeds();
+    assert!(
+        trained.out.contains(" in bf16; in f32 accuracy ") && trained.out.contains(" points, loss by "),
+        "{trained}"
+    );
+    let evaluated = place.run("evaluate m.keras photos --precision bf16").succeeds();
+    assert!(evaluated.out.contains("\nin bf16; in f32 accuracy "), "{evaluated}");
+    let json = place.run("evaluate m.keras photos --precision bf16 --json").succeeds().json();
+    let difference = json["loss"].as_f64().unwrap() - json["f32"]["loss"].as_f64().unwrap();
+    assert!(difference != 0.0 && difference.abs() < 0.1, "{json}");
+    assert_eq!(json["f32"], {
+        let json = place.run("evaluate m.keras photos --json").succeeds().json();
+        serde_json::json!({"loss": json["loss"], "accuracy": json["accuracy"]})
+    });
 }

@@ -1,7 +1,7 @@
 //! How far each algorithm is from f64, on every convolution of VGG16: the largest difference and the root of the mean square, both
 //! relative to the root of the mean square of what is computed. Small images, real numbers of channels.
 
-use engraft_kernels::{Activation, Conv2d, Conv2dShape, Isa, IsaError, Threads};
+use engraft_kernels::{Activation, Bf16, Conv2d, Conv2dShape, Isa, IsaError, Threads};
 
 /// Name, pixels a side, channels read and made.
 const LAYERS: [(&str, usize, usize, usize); 13] = [
@@ -12,12 +12,12 @@ const LAYERS: [(&str, usize, usize, usize); 13] = [
     ("block3_conv1", 32, 128, 256),
     ("block3_conv2", 32, 256, 256),
     ("block3_conv3", 32, 256, 256),
-    ("block4_conv1", 16, 256, 512),
-    ("block4_conv2", 16, 512, 512),
-    ("block4_conv3", 16, 512, 512),
-    ("block5_conv1", 16, 512, 512),
-    ("block5_conv2", 16, 512, 512),
-    ("block5_conv3", 16, 512, 512),
+    ("block4_conv1", 32, 256, 512),
+    ("block4_conv2", 32, 512, 512),
+    ("block4_conv3", 32, 512, 512),
+    ("block5_conv1", 32, 512, 512),
+    ("block5_conv2", 32, 512, 512),
+    ("block5_conv3", 32, 512, 512),
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -44,11 +44,14 @@ fn print() -> Result<(), IsaError> {
             groups: 1,
         };
         let layer = Layer::new(shape);
-        let chosen = Conv2d::new(shape);
-        let ways = if chosen.algorithm() == "im2col" { vec![chosen] } else { vec![Conv2d::by_im2col(shape), chosen] };
-        for conv in ways {
+        let (im2col, chosen) = (Conv2d::by_im2col(shape), Conv2d::new(shape));
+        let mut ways = vec![("im2col", im2col), (chosen.algorithm(), chosen.clone())];
+        if let (Ok(bf16), "winograd") = (Bf16::detect(), chosen.algorithm()) {
+            ways.push(("winograd, bf16", chosen.in_bf16(bf16)));
+        }
+        for (way, conv) in ways {
             let [forward, by_input, by_kernel] = layer.differences(&conv);
-            println!("| {name} | {} | {forward} | {by_input} | {by_kernel} |", conv.algorithm());
+            println!("| {name} | {way} | {forward} | {by_input} | {by_kernel} |");
         }
     }
     Ok(())
