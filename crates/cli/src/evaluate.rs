@@ -90,7 +90,7 @@ fn scores(classifier: &Classifier, folder: &PhotoFolder) -> Result<Vec<Score>, E
 }
 
 /// Adds accuracy to what is measured; gives the loss.
-fn with_accuracy(compiled: Option<&mut Compiled>) -> Loss {
+pub(crate) fn with_accuracy(compiled: Option<&mut Compiled>) -> Loss {
     let Some(compiled) = compiled else { return Loss::categorical_crossentropy() };
     if !compiled.metrics.contains(&Metric::Accuracy) {
         compiled.metrics.push(Metric::Accuracy);

@@ -168,8 +168,7 @@ impl PrecisionArg {
 
     /// Computes with it from now on; an error of usage where this CPU can't.
     pub(crate) fn set(&self) -> Result<(), Failure> {
-        let set = engraft::train::set_precision(self.get());
-        set.map_err(|error| Failure::Usage(Error::because("--precision", error)))
+        engraft::train::set_precision(self.get()).map_err(Failure::Usage)
     }
 }
 

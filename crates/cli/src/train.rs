@@ -132,7 +132,14 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     match outcome {
         Outcome::Complete => {
             line(format_args!("Saved {}", output.path().display()))?;
-            job.change_by_precision()?.map_or(Ok(()), line)
+            match job.change_by_precision() {
+                Ok(change) => change.map_or(Ok(()), line),
+                // The model is trained and saved.
+                Err(error) => {
+                    note(format_args!("warning: what bf16 changes could not be measured: {error}"));
+                    Ok(())
+                }
+            }
         }
         Outcome::Stopped(place) => {
             line(format_args!("Stopped at {place}; what has been learned is saved in {}", output.path().display()))?;

@@ -156,7 +156,7 @@ fn bf16_is_computed_where_it_can_be_and_says_what_it_changes() {
     let bench = "bench --image-size 32 --head none --batch 2 --steps 2 --precision bf16 --json";
     for arguments in [train, bench] {
         let run = place.run_with(arguments, |command| command.env("ENGRAFT_ISA", "portable"));
-        run.fails(2, &["--precision", "bf16 needs AVX-512", "ENGRAFT_ISA asks for portable", "hint: leave it at f32"]);
+        run.fails(2, &["precision: bf16 needs AVX-512", "ENGRAFT_ISA asks for portable", "hint: leave it at f32"]);
     }
     if engraft::train::set_precision(engraft::plan::Precision::Bf16).is_err() {
         place.run(bench).fails(2, &["bf16 needs a CPU with AVX-512"]);

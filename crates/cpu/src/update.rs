@@ -51,6 +51,7 @@ impl<'a> Update<'a> {
         let mut slots = self.take_slots(param);
         let rule = self.rule();
         let mut values = param.weight.values_mut();
+        assert_eq!(gradient.len(), values.len(), "a gradient has a number for each weight");
         let pieces = pieces(&mut values, &mut slots, PIECE).into_par_iter().zip(gradient.par_chunks_mut(PIECE));
         pieces.for_each(|((values, mut slots), gradient)| rule.apply(param, values, gradient, &mut slots));
         drop(values);

@@ -1,4 +1,4 @@
-//! How work is cut: by size alone, never by the number of threads.
+//! How work is cut here: by size alone, never by the number of threads.
 
 use rayon::prelude::*;
 

@@ -4,9 +4,8 @@
 //!
 //! - **Layout.** Images are NHWC (`[batch, height, width, channels]`, channels fastest), convolution kernels are HWIO
 //!   (`[height, width, in_channels / groups, out_channels]`), dense kernels `[inputs, units]`.
-//! - **Threads.** Kernels run on the ambient [rayon] pool; [`Threads`] is a pool to run them in. Work is cut into chunks whose
-//!   size does not depend on the number of threads, and no sum is split by thread, so results are **bit-identical for any
-//!   number of threads**.
+//! - **Threads.** Kernels run on the ambient [rayon] pool; [`Threads`] is a pool to run them in. No sum
+//!   depends on how work is cut for threads, so results are **bit-identical for any number of threads**.
 //! - **Numbers.** Definitions are those of Keras 3 on TensorFlow.
 //! - **Panics.** A slice of the wrong length is a programming error and panics with the kernel's and the slice's name. Batches
 //!   of size zero are allowed everywhere.

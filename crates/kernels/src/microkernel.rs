@@ -19,8 +19,9 @@ pub(crate) const fn columns<S: Simd>() -> usize {
     S::VECTORS * S::LANES
 }
 
-/// The left operand, counted in [words](crate::number::words) as all of them: element (i, k) is `start[i * outer + k * inner]`. Where one of the strides is known to be 1, addresses are
-/// computed once for several elements, which otherwise takes a quarter of the time.
+/// The left operand, counted in [words](crate::number::words) as all of them: element (i, k) is `start[i * outer + k * inner]`.
+/// Where one of the strides is known to be 1, addresses are computed once for several elements, which otherwise takes a quarter of
+/// the time.
 pub(crate) trait Left: Copy {
     /// Element (0, 0).
     fn start(self) -> *const f32;
@@ -106,6 +107,7 @@ pub(crate) unsafe fn multiply<S: Simd, N: Number, L: Left>(
     accumulate: bool,
     ahead: *const f32,
 ) {
+    debug_assert!((1..=S::VECTORS).contains(&b.vectors), "{} vectors", b.vectors);
     let share = (depth * columns::<S>()).div_ceil(rows.div_ceil(ROWS).max(1));
     let tiles = Tiles { rows: 0..rows, depth, a, b, c, accumulate, ahead, share };
     // SAFETY: the caller's promise.

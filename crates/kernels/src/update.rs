@@ -1,6 +1,6 @@
 //! Optimizers' updates of one variable, in place, as Keras 3 computes them.
 //!
-//! All run on the calling thread: callers cut large variables into pieces, each to be updated while its gradient is in cache.
+//! Updates run on the calling thread: callers cut large variables into pieces, each to be updated while its gradient is in cache.
 //!
 //! Hyper-parameters are f64, as Python's floats are: Keras takes `1 - beta` in double precision before it rounds to f32, and in
 //! f32 `1 - 0.999` would be off by 1e-5 of itself.
@@ -167,11 +167,16 @@ pub fn decay(var: &mut [f32], factor: f32) {
 /// Adds the gradient of [`l1_l2_penalty`] to `grad`: `grad += l1 * sign(var) + 2 * l2 * var`.
 pub fn l1_l2_gradient(var: &[f32], l1: f32, l2: f32, grad: &mut [f32]) {
     check_len("grad", grad, var.len());
-    for (grad, &var) in grad.iter_mut().zip(var) {
-        // `signum` would take zero to one; TensorFlow's sign takes it to zero.
-        let sign = if var == 0.0 { 0.0 } else { var.signum() };
-        *grad += l1 * sign + 2.0 * l2 * var;
-    }
+    Isa::current().run_plain(
+        #[inline(always)]
+        || {
+            for (grad, &var) in grad.iter_mut().zip(var) {
+                // `signum` would take zero to one; TensorFlow's sign takes it to zero.
+                let sign = if var == 0.0 { 0.0 } else { var.signum() };
+                *grad += l1 * sign + 2.0 * l2 * var;
+            }
+        },
+    );
 }
 
 /// `l1 * sum(|var|) + l2 * sum(var^2)` (`keras.regularizers.L1L2`), summed in f64.

@@ -11,6 +11,9 @@ use crate::{Result, Tensor};
 /// fusions, memory or an autodiff of its own fits as well.
 pub trait Executor: Send + Sync {
     /// Makes ready to run `plan`: buffers are allocated once, here.
+    ///
+    /// # Errors
+    /// There is no room for them, or the plan is in a precision that this executor can't compute.
     fn prepare(&self, plan: Plan) -> Result<Box<dyn Session>>;
 
     /// What `plan` will take on this executor, its working space included.

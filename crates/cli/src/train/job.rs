@@ -10,7 +10,7 @@ use super::progress::Progress;
 use super::settings::Phase;
 use super::{Args, interrupt};
 use crate::destination::Destination;
-use crate::evaluate::{Score, change};
+use crate::evaluate::{Score, change, with_accuracy};
 use crate::output::{count, note};
 use crate::targets::Targets;
 
@@ -95,9 +95,10 @@ impl Job<'_> {
     /// validate on, or else on those that it learned from.
     pub(super) fn change_by_precision(&self) -> Result<Option<String>> {
         let precision = self.args.precision.get();
-        if precision == Precision::F32 {
+        if precision == Precision::F32 || interrupt::requested() {
             return Ok(None);
         }
+        with_accuracy(self.classifier.model().compiled().as_mut());
         let (photos, which) = match &self.validation {
             Some(validation) => (validation, "to validate on"),
             None => (&self.training, "to learn from"),

@@ -14,7 +14,10 @@ pub(super) fn kernel(call: &StepCall<'_>) -> Conv2d {
 fn of_samples(call: &StepCall<'_>, samples: usize) -> Conv2d {
     let shape = call.step.op.conv2d_shape(samples, call.inputs[0], call.output);
     let conv = Conv2d::new(shape.expect("called for convolutions of images only"));
-    let conv = call.bf16.map_or(conv.clone(), |bf16| conv.in_bf16(bf16));
+    let conv = match call.bf16 {
+        Some(bf16) => conv.in_bf16(bf16),
+        None => conv,
+    };
     if let Op::Conv2d { pool: Some(_), .. } = call.step.op { conv.pooled() } else { conv }
 }
 

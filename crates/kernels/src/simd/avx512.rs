@@ -14,7 +14,7 @@ pub(crate) struct Avx512<const BF16: bool = false>(());
 impl<const BF16: bool> Avx512<BF16> {
     /// The proof, where this CPU and its operating system can give it.
     pub(crate) fn detect() -> Option<Self> {
-        let bf16 = !BF16 || is_x86_feature_detected!("avx512bf16");
+        let bf16 = !BF16 || is_x86_feature_detected!("avx512bf16") && is_x86_feature_detected!("avx512bw");
         (bf16 && is_x86_feature_detected!("avx512f") && super::avx2::Avx2::detect().is_some()).then_some(Self(()))
     }
 

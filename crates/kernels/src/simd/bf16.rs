@@ -36,14 +36,16 @@ enum Proof {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bf16Error {
     chosen: &'static str,
+    /// Whether this CPU could with the best that it has.
+    could: bool,
 }
 
 impl fmt::Display for Bf16Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (chosen, variable) = (self.chosen, Isa::VARIABLE);
-        match std::env::var_os(variable) {
-            Some(_) => write!(f, "bf16 needs AVX-512 with its BF16 instructions, and {variable} asks for {chosen}"),
-            None => {
+        match self.could {
+            true => write!(f, "bf16 needs AVX-512 with its BF16 instructions, and {variable} asks for {chosen}"),
+            false => {
                 write!(f, "bf16 needs a CPU with AVX-512 and its BF16 instructions; this one has {chosen} without them")
             }
         }
@@ -60,10 +62,13 @@ impl Bf16 {
     pub fn detect() -> Result<Self, Bf16Error> {
         let chosen = Isa::current().name();
         #[cfg(target_arch = "x86_64")]
-        if let Some(simd) = Avx512::<true>::detect().filter(|_| chosen == "avx512") {
-            return Ok(Self(Proof::Avx512(simd)));
-        }
-        Err(Bf16Error { chosen })
+        let could = match Avx512::<true>::detect() {
+            Some(simd) if chosen == "avx512" => return Ok(Self(Proof::Avx512(simd))),
+            simd => simd.is_some(),
+        };
+        #[cfg(not(target_arch = "x86_64"))]
+        let could = false;
+        Err(Bf16Error { chosen, could })
     }
 
     /// All there are, and plain code.
@@ -214,7 +219,12 @@ mod tests {
 
     #[test]
     fn where_it_is_missing_the_error_says_what_it_needs() {
-        let error = Bf16Error { chosen: "avx2" }.to_string();
-        assert!(error.contains("AVX-512") && error.contains("avx2"), "{error}");
+        let error = |could| Bf16Error { chosen: "avx2", could }.to_string();
+        assert!(
+            error(true).contains("AVX-512") && error(true).contains("ENGRAFT_ISA asks for avx2"),
+            "{}",
+            error(true)
+        );
+        assert!(error(false).contains("AVX-512") && error(false).contains("this one has avx2"), "{}", error(false));
     }
 }

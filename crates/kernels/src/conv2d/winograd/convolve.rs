@@ -181,7 +181,8 @@ impl Convolution {
     /// Whether each task takes the filters that it multiplies with to the points itself: where there are so few tiles that no two
     /// tasks share any, they needn't be written to memory and read again.
     pub(super) fn prepares_in_tasks(&self, threads: usize) -> bool {
-        self.tiles.count() <= self.most_tiles() && threads * self.filters.panels_of(GROUP) <= self.filters.panels()
+        let one_block = self.tiles.count() <= self.tasks(threads).tiles;
+        one_block && threads * self.filters.panels_of(GROUP) <= self.filters.panels()
     }
 
     /// What a task needs for that.

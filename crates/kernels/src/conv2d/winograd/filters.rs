@@ -23,7 +23,7 @@ pub(super) enum Direction {
 }
 
 /// Filters at the points: `[panel][point][from][column]`, a panel being as many channels to which a convolution leads as a tile
-/// of products is wide, the last filled up with zeros. Channels that a convolution reads are packed in [words].
+/// of products is wide, the last filled up with zeros to whole vectors. Channels that a convolution reads are packed in [words].
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Layout {
     /// Channels that a convolution reads.

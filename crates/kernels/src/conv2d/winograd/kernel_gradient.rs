@@ -53,6 +53,8 @@ struct Room {
     /// Tiles of a segment.
     segment: usize,
     segments: usize,
+    /// As many segments as a batch up to this one is cut into at most.
+    most_segments: usize,
     /// Threads that work on a segment together.
     workers: usize,
     /// Tiles of a chunk.
@@ -78,7 +80,8 @@ impl Room {
         let tiles = tiles.min(count);
         let point = row.map(|row| odd_lines(tiles * row));
         let border = INPUT * INPUT * filters.from.max(filters.to);
-        Self { segment, segments: count.div_ceil(segment), workers, tiles, row, point, border }
+        let (segments, most_segments) = (count.div_ceil(segment), most.min(count.div_ceil(TILES)));
+        Self { segment, segments, most_segments, workers, tiles, row, point, border }
     }
 
     /// Inputs and gradients of a chunk.
@@ -94,7 +97,7 @@ impl Room {
 
 pub(super) fn scratch_len(convolution: &Convolution, threads: usize) -> usize {
     let room = Room::of(convolution, threads);
-    LINE + room.segments * convolution.filters.len() + threads / room.workers * room.len()
+    LINE + room.most_segments * convolution.filters.len() + threads / room.workers * room.len()
 }
 
 /// `dw`, HWIO, from the images `x` and the gradients `dy` by the outputs.
