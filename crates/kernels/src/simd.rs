@@ -77,11 +77,7 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// `sum + a b` for both halves of each lane, which hold a bf16 each. In plain code, for tests; [`Bf16`] has instructions.
     #[inline(always)]
     fn add_bf16_products(self, a: Self::Vector, b: Self::Vector, sum: Self::Vector) -> Self::Vector {
-        self.mul_add(
-            bf16::upper(self, a),
-            bf16::upper(self, b),
-            self.mul_add(bf16::lower(self, a), bf16::lower(self, b), sum),
-        )
+        bf16::add_products(self, a, b, sum)
     }
 
     /// A bf16 of each lane of `low` in the lower half of a lane, one of `high` in its upper half.

@@ -105,7 +105,6 @@ impl Bf16 {
 }
 
 /// The nearest bf16, of two equally near the even one; NaN stays NaN.
-#[inline(always)]
 fn round(x: f32) -> u16 {
     let bits = x.to_bits();
     match x.is_nan() {
@@ -114,50 +113,46 @@ fn round(x: f32) -> u16 {
     }
 }
 
-#[inline(always)]
-fn map<S: Simd>(simd: S, x: S::Vector, y: S::Vector, f: impl Fn(f32, f32) -> f32) -> S::Vector {
-    let [mut x_lanes, mut y_lanes] = [[0.0; MAX_LANES]; 2];
-    // SAFETY: the arrays hold whole vectors.
-    unsafe {
-        simd.store(x, x_lanes.as_mut_ptr());
-        simd.store(y, y_lanes.as_mut_ptr());
-        for (x, y) in x_lanes.iter_mut().zip(y_lanes) {
-            *x = f(*x, y);
-        }
-        simd.load(x_lanes.as_ptr())
+/// What follows is called, not inlined: nobody waits for it, and in every place it would take minutes to compile.
+#[inline(never)]
+pub(super) fn add_products<S: Simd>(simd: S, a: S::Vector, b: S::Vector, sum: S::Vector) -> S::Vector {
+    let [a, b, mut sums] = [lanes(simd, a), lanes(simd, b), lanes(simd, sum)];
+    let lower = |x: f32| f32::from_bits(x.to_bits() << 16);
+    let upper = |x: f32| f32::from_bits(x.to_bits() & 0xffff_0000);
+    for (sum, (a, b)) in sums.iter_mut().zip(a.into_iter().zip(b)) {
+        *sum += lower(a) * lower(b) + upper(a) * upper(b);
     }
-}
-
-/// What the lower halves of the lanes hold.
-#[inline(always)]
-pub(super) fn lower<S: Simd>(simd: S, x: S::Vector) -> S::Vector {
-    map(simd, x, x, |x, _| f32::from_bits(x.to_bits() << 16))
-}
-
-/// What their upper halves hold.
-#[inline(always)]
-pub(super) fn upper<S: Simd>(simd: S, x: S::Vector) -> S::Vector {
-    map(simd, x, x, |x, _| f32::from_bits(x.to_bits() & 0xffff_0000))
+    // SAFETY: the array holds a whole vector.
+    unsafe { simd.load(sums.as_ptr()) }
 }
 
 /// Both rounded, side by side in each lane.
-#[inline(always)]
+#[inline(never)]
 pub(super) fn pairs<S: Simd>(simd: S, low: S::Vector, high: S::Vector) -> S::Vector {
-    map(simd, low, high, |low, high| f32::from_bits(u32::from(round(low)) | u32::from(round(high)) << 16))
+    let (mut pairs, high) = (lanes(simd, low), lanes(simd, high));
+    for (low, high) in pairs.iter_mut().zip(high) {
+        *low = f32::from_bits(u32::from(round(*low)) | u32::from(round(high)) << 16);
+    }
+    // SAFETY: the array holds a whole vector.
+    unsafe { simd.load(pairs.as_ptr()) }
 }
 
 /// # Safety
 /// `LANES` values must be writable at `to`.
-#[inline(always)]
+#[inline(never)]
 pub(super) unsafe fn store<S: Simd>(simd: S, x: S::Vector, to: *mut u16) {
-    let mut lanes = [0.0; MAX_LANES];
-    // SAFETY: the array holds a whole vector, and the caller's promise.
-    unsafe {
-        simd.store(x, lanes.as_mut_ptr());
-        for (lane, x) in lanes.iter().take(S::LANES).enumerate() {
-            to.add(lane).write_unaligned(round(*x));
-        }
+    for (lane, x) in lanes(simd, x).into_iter().take(S::LANES).enumerate() {
+        // SAFETY: the caller's promise.
+        unsafe { to.add(lane).write_unaligned(round(x)) };
     }
+}
+
+#[inline(always)]
+fn lanes<S: Simd>(simd: S, x: S::Vector) -> [f32; MAX_LANES] {
+    let mut lanes = [0.0; MAX_LANES];
+    // SAFETY: the array holds a whole vector.
+    unsafe { simd.store(x, lanes.as_mut_ptr()) };
+    lanes
 }
 
 #[cfg(test)]
