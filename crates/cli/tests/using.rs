@@ -151,7 +151,7 @@ fn a_machine_is_measured() {
 
 #[test]
 fn bf16_is_computed_where_it_can_be_and_says_what_it_changes() {
-    let place = Place::with_photos(2);
+    let place = Place::with_photos(5);
     let train = "train photos -o m.keras --weights none --image-size 32 --head none --epochs 1 --precision bf16";
     let bench = "bench --image-size 32 --head none --batch 2 --steps 2 --precision bf16 --json";
     for arguments in [train, bench] {
