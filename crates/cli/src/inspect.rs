@@ -45,7 +45,10 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
 /// Class names, by engraft's facts or by the metadata of an ONNX file.
 fn classes(contents: &Contents) -> Vec<String> {
     let facts = contents.texts.get(Facts::ENTRY).and_then(|json| Facts::from_json(json.as_bytes()).ok());
-    let names = contents.texts.get("class_names").and_then(|json| serde_json::from_str(json).ok());
+    let names = contents
+        .texts
+        .get("class_names")
+        .and_then(|text| engraft::formats::json::parse("class_names", text.as_bytes()).ok());
     facts.map(|facts| facts.classes).or(names).unwrap_or_default()
 }
 

@@ -1,14 +1,23 @@
 //! JSON out of files, no more of it than any model has.
 
 use engraft_nn::{Error, Result};
-use serde_json::Value;
+use serde::de::DeserializeOwned;
 
 /// A model of a thousand layers has fifty-five thousand. A value takes two bytes of text, which an archive shrinks to
 /// nothing, and a hundred in memory or more.
 const MAX_VALUES: usize = 1 << 18;
 
-/// The value that a text is; `place` is what errors call it.
-pub(crate) fn parse(place: &str, text: &[u8]) -> Result<Value> {
+/// What a text says; `place` is what errors call it.
+///
+/// ```
+/// let classes: Vec<String> = engraft_formats::json::parse("class_names", br#"["cat", "dog"]"#)?;
+/// assert_eq!(classes, ["cat", "dog"]);
+/// # Ok::<(), engraft_nn::Error>(())
+/// ```
+///
+/// # Errors
+/// It isn't JSON, is of another form than `T`, or has more than 262,144 values.
+pub fn parse<T: DeserializeOwned>(place: &str, text: &[u8]) -> Result<T> {
     let values = count(text);
     if values > MAX_VALUES {
         return Err(Error::new(place, format_args!("at most {MAX_VALUES} values"), values)
@@ -35,6 +44,8 @@ fn count(text: &[u8]) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
     #[test]
@@ -49,8 +60,8 @@ mod tests {
     #[test]
     fn too_many_are_refused_by_name() {
         let text = |values: usize| format!("[{}]", vec!["0"; values - 1].join(","));
-        assert!(parse("config.json", text(MAX_VALUES).as_bytes()).is_ok());
-        let error = parse("config.json", text(MAX_VALUES + 1).as_bytes()).unwrap_err().to_string();
+        assert!(parse::<Value>("config.json", text(MAX_VALUES).as_bytes()).is_ok());
+        let error = parse::<Value>("config.json", text(MAX_VALUES + 1).as_bytes()).unwrap_err().to_string();
         assert!(error.starts_with("config.json: expected at most 262144 values, received 262145\nhint: "), "{error}");
     }
 }

@@ -109,7 +109,7 @@ fn read_from(mut file: impl Read + Seek + Send + 'static, direct: Option<Direct>
         return legacy::read(&H5File::from_reader(file).map_err(in_file)?.with_direct(direct));
     }
     let mut zip = Zip::new(file, ARCHIVE)?;
-    let metadata = zip.read(METADATA, MAX_EXTRA)?.map(|bytes| parse(METADATA, &bytes)).transpose()?;
+    let metadata: Option<Value> = zip.read(METADATA, MAX_EXTRA)?.map(|bytes| parse(METADATA, &bytes)).transpose()?;
     let keras_version = metadata.and_then(|m| m.get("keras_version")?.as_str().map(str::to_owned));
     version::check(keras_version.as_deref())?;
     let config = parse(CONFIG, &zip.require(CONFIG, MAX_CONFIG)?)?;

@@ -5,7 +5,7 @@ pub mod atomic;
 mod budget;
 pub mod h5;
 pub mod inspect;
-mod json;
+pub mod json;
 pub mod keras;
 pub mod npy;
 mod numbers;

@@ -2,6 +2,7 @@
 
 use std::io::Cursor;
 
+use engraft::recipe::Facts;
 use engraft_formats::inspect::inspect;
 use engraft_formats::{keras, npy};
 use engraft_hostile::{archive, peak};
@@ -53,6 +54,23 @@ fn values_without_number() {
     let (bytes, expected) =
         (h5_of_text(&list("0", len)), "model_config: expected at most 262144 values, received 4194304");
     refused_within(8 * len as u64, || load(&bytes), &[expected]);
+}
+
+/// Names of classes, which stand in an entry of our own: 4 MiB of them.
+#[test]
+fn classes_without_number() {
+    let facts = |classes: &str| format!("{{\"version\": 1, \"classes\": {classes}}}").into_bytes();
+    let read = |text: Vec<u8>| {
+        let entries = entries().into_iter().chain([(Facts::ENTRY, text)]).collect::<Vec<_>>();
+        let bytes = archive(&entries, Deflated);
+        assert!(bytes.len() < 1 << 17);
+        move || at_a_path(&bytes, Facts::read)
+    };
+    let many = read(facts(&list("\"\"", 4_000_000)));
+    // The text alone, growing.
+    refused_within((8 << 20) + MEMORY, many, &["engraft.json: expected at most 262144 values, received 1333336"]);
+    let allowed = read(facts(&list("\"\"", 3 * ((1 << 18) - 3))));
+    refused_within(24 << 20, allowed, &["engraft.json: expected class names that differ, received `` twice"]);
 }
 
 /// What is just allowed, of the kinds that take most.

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::Backbone;
-use crate::formats::keras;
+use crate::formats::{json, keras};
 use crate::{Error, Result};
 
 /// The version of the entry that is written; older ones can be read.
@@ -57,19 +57,18 @@ impl Facts {
     /// Reads what [`entry`](Self::entry) wrote, of this version or an older one.
     ///
     /// # Errors
-    /// Not JSON of that form, a version that isn't known yet, or two classes of one name.
-    pub fn from_json(json: &[u8]) -> Result<Self> {
+    /// Not JSON of that form, of more values than any model has, a version that isn't known yet, or two classes of one name.
+    pub fn from_json(text: &[u8]) -> Result<Self> {
         #[derive(Deserialize)]
         struct Versioned {
             version: u32,
         }
-        let failed = |error| Error::because(Self::ENTRY, error);
-        let Versioned { version } = serde_json::from_slice(json).map_err(failed)?;
+        let Versioned { version } = json::parse(Self::ENTRY, text)?;
         if version > VERSION {
             return Err(Error::new(Self::ENTRY, format_args!("version {VERSION} at most"), version)
                 .hint("a newer engraft wrote this file: update this one"));
         }
-        let facts: Self = serde_json::from_slice(json).map_err(failed)?;
+        let facts: Self = json::parse(Self::ENTRY, text)?;
         let mut seen = HashSet::new();
         match facts.classes.iter().find(|class| !seen.insert(*class)) {
             Some(twice) => Err(Error::new(Self::ENTRY, "class names that differ", format_args!("`{twice}` twice"))),

@@ -19,7 +19,7 @@ const MAX_NESTING: usize = 32;
 pub(super) fn of_archive(path: &Path, mut zip: Zip<impl Read + Seek + Send + 'static>) -> Result<Contents> {
     let config = zip.require("config.json", MAX_CONFIG)?;
     let metadata = zip.read("metadata.json", MAX_EXTRA)?.unwrap_or_default();
-    let metadata = parse("metadata.json", &metadata).unwrap_or_default();
+    let metadata: Value = parse("metadata.json", &metadata).unwrap_or_default();
     let word = |name: &str| metadata.get(name).and_then(Value::as_str);
     let written_by = match (word("engraft_version"), word("keras_version")) {
         (Some(engraft), Some(keras)) => Some(format!("engraft {engraft}, as Keras {keras}")),
