@@ -42,6 +42,7 @@ mod shared;
 mod simd;
 mod softmax;
 mod strided;
+mod tasks;
 #[cfg(test)]
 mod testing;
 mod threads;

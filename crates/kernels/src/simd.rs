@@ -5,6 +5,7 @@
 
 #![expect(unsafe_code, reason = "vectors are loaded from and stored to addresses that kernels compute")]
 
+mod amx;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
@@ -14,6 +15,7 @@ mod isa;
 mod peak;
 mod portable;
 
+pub(crate) use amx::{Amx, BLOCK, Blocks, TILE};
 pub use bf16::{Bf16, Bf16Error};
 pub use isa::{Isa, IsaError};
 pub use peak::peak_gflops;

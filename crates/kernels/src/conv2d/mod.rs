@@ -1,5 +1,7 @@
 //! 2-D convolution: one door ([`Conv2d`]) to several algorithms.
 
+mod direct;
+mod finish;
 mod im2col;
 mod patches;
 mod shape;
@@ -14,9 +16,11 @@ use crate::Activation;
 use crate::aligned::AlignedVec;
 use crate::chunks::check_len;
 use crate::simd::{Bf16, Isa};
+use direct::Direct;
+use finish::After;
 use im2col::Im2col;
 use strips::Strips;
-use winograd::{After, Winograd};
+use winograd::Winograd;
 
 /// A convolution of one shape, with the algorithm that suits it.
 ///
@@ -40,6 +44,8 @@ use winograd::{After, Winograd};
 pub struct Conv2d {
     shape: Conv2dShape,
     algorithm: Algorithm,
+    /// What takes over in bf16, but for the gradient by the kernel.
+    direct: Option<Direct>,
     /// Which gradients are im2col's all the same.
     im2col: Differentiated,
     /// Whether the greatest of each 2x2 outputs is all that is written.
@@ -97,6 +103,11 @@ fn prefers_winograd(shape: &Conv2dShape) -> bool {
         && shape.out_h * shape.out_w >= LEAST_PIXELS * tiles
 }
 
+/// Whether a matrix unit for bf16, where there is one, does a convolution faster than vectors in f32.
+fn prefers_direct(shape: &Conv2dShape) -> bool {
+    Direct::can(shape)
+}
+
 /// Which gradients of Winograd's convolutions are im2col's: where there are so few tiles in a batch that taking filters to the
 /// points takes longer than all the rest.
 fn differentiates_by_im2col(shape: &Conv2dShape) -> Differentiated {
@@ -136,7 +147,7 @@ impl Conv2d {
 
     /// By one algorithm, gradients as well.
     fn by(shape: Conv2dShape, algorithm: Algorithm) -> Self {
-        Self { shape, algorithm, im2col: Differentiated::default(), pool: false }
+        Self { shape, algorithm, direct: None, im2col: Differentiated::default(), pool: false }
     }
 
     /// A convolution of `shape` by im2col, which every shape has, though another algorithm may be faster: what others are
@@ -174,8 +185,11 @@ impl Conv2d {
     /// ```
     #[must_use]
     pub fn in_bf16(self, bf16: Bf16) -> Self {
-        match self.algorithm {
-            Algorithm::Winograd(_) => {
+        match (&self.algorithm, bf16.amx()) {
+            (_, Some(amx)) if prefers_direct(&self.shape) => {
+                Self { direct: Some(Direct::new(bf16, amx, self.shape)), ..self }
+            }
+            (Algorithm::Winograd(_), _) => {
                 Self { algorithm: Algorithm::Winograd(Winograd::in_bf16(bf16, self.shape)), ..self }
             }
             _ => self,
@@ -204,7 +218,8 @@ impl Conv2d {
     /// Where the shape can't.
     #[must_use]
     pub fn pooled(self) -> Self {
-        assert!(matches!(self.algorithm, Algorithm::Winograd(_)), "outputs of {:?} can't be pooled", self.shape);
+        let can = matches!(self.algorithm, Algorithm::Winograd(_)) || self.direct.is_some();
+        assert!(can, "outputs of {:?} can't be pooled", self.shape);
         Self { pool: true, ..self }
     }
 
@@ -238,7 +253,8 @@ impl Conv2d {
             Algorithm::Strips(_) => Algorithm::Strips(Strips::new(shape)),
             Algorithm::Winograd(winograd) => Algorithm::Winograd(winograd.of_shape(shape)),
         };
-        (Self { shape, algorithm, ..*self }, reads)
+        let direct = self.direct.as_ref().map(|direct| direct.of_shape(shape));
+        (Self { shape, algorithm, direct, ..*self }, reads)
     }
 
     /// Rows of outputs of an image, before pooling.
@@ -252,9 +268,10 @@ impl Conv2d {
         if self.pool { batch * (out_h / 2) * (out_w / 2) * out_c } else { self.shape.y_len() }
     }
 
-    /// The name of the algorithm that computes it: `im2col`, `strips` or `winograd`.
+    /// The name of the algorithm that computes it: `im2col`, `strips`, `winograd` or, in bf16, `direct`.
     pub fn algorithm(&self) -> &'static str {
         match self.algorithm {
+            _ if self.direct.is_some() => "direct",
             Algorithm::Im2col(_) => "im2col",
             Algorithm::Strips(_) => "strips",
             Algorithm::Winograd(_) => "winograd",
@@ -264,7 +281,8 @@ impl Conv2d {
     /// How many values of scratch each of the calls below needs in the ambient pool.
     pub fn scratch_len(&self) -> usize {
         let threads = rayon::current_num_threads();
-        match &self.algorithm {
+        let direct = self.direct.as_ref().map_or(0, |direct| direct.scratch_len(threads));
+        direct.max(match &self.algorithm {
             Algorithm::Im2col(im2col) => im2col.scratch_len(threads),
             Algorithm::Strips(strips) => strips.scratch_len(threads),
             Algorithm::Winograd(winograd) => {
@@ -279,11 +297,14 @@ impl Conv2d {
                 let im2col = by_kernel.max(by_input + x_len);
                 winograd.scratch_len(threads).max(im2col)
             }
-        }
+        })
     }
 
     /// How many values of scratch [`forward_prepared`](Self::forward_prepared) needs: without room to prepare a kernel.
     pub fn prepared_scratch_len(&self) -> usize {
+        if let Some(direct) = &self.direct {
+            return direct.prepared_scratch_len(rayon::current_num_threads());
+        }
         match &self.algorithm {
             Algorithm::Im2col(_) | Algorithm::Strips(_) => self.scratch_len(),
             Algorithm::Winograd(winograd) => winograd.prepared_scratch_len(rayon::current_num_threads()),
@@ -306,17 +327,22 @@ impl Conv2d {
         if let Some(bias) = bias {
             check_len("bias", bias, self.shape.out_c);
         }
+        let after = After { bias, activation, pool: self.pool };
+        if let Some(direct) = &self.direct {
+            return direct.forward(x, w, after, y, scratch);
+        }
         match &self.algorithm {
             Algorithm::Im2col(im2col) => im2col.forward(x, w, bias, activation, y, scratch),
             Algorithm::Strips(strips) => strips.forward(x, w, bias, activation, y, scratch),
-            Algorithm::Winograd(winograd) => {
-                winograd.forward(x, w, After { bias, activation, pool: self.pool }, y, scratch);
-            }
+            Algorithm::Winograd(winograd) => winograd.forward(x, w, after, y, scratch),
         }
     }
 
     /// How many values [`prepare`](Self::prepare) makes of the kernel; 0 where the algorithm takes it as it is.
     pub fn prepared_len(&self) -> usize {
+        if let Some(direct) = &self.direct {
+            return direct.prepared_len();
+        }
         match &self.algorithm {
             Algorithm::Im2col(_) | Algorithm::Strips(_) => 0,
             Algorithm::Winograd(winograd) => winograd.prepared_len(),
@@ -348,6 +374,9 @@ impl Conv2d {
     /// ```
     pub fn prepare(&self, w: &[f32]) -> Option<PreparedKernel> {
         check_len("kernel", w, self.shape.w_len());
+        if let Some(direct) = &self.direct {
+            return Some(PreparedKernel(direct.prepare(w)));
+        }
         match &self.algorithm {
             Algorithm::Im2col(_) | Algorithm::Strips(_) => None,
             Algorithm::Winograd(winograd) => Some(PreparedKernel(winograd.prepare(w))),
@@ -370,17 +399,22 @@ impl Conv2d {
     ) {
         check_len("input", x, self.shape.x_len());
         check_len("output", y, self.output_len());
+        let after = After { bias, activation, pool: self.pool };
+        if let Some(direct) = &self.direct {
+            return direct.forward_prepared(x, &kernel.0, after, y, scratch);
+        }
         match &self.algorithm {
             Algorithm::Im2col(_) | Algorithm::Strips(_) => panic!("a kernel of {:?} is not prepared", self.shape),
-            Algorithm::Winograd(winograd) => {
-                winograd.forward_prepared(x, &kernel.0, After { bias, activation, pool: self.pool }, y, scratch);
-            }
+            Algorithm::Winograd(winograd) => winograd.forward_prepared(x, &kernel.0, after, y, scratch),
         }
     }
 
     /// The gradient with respect to `x`, from the one with respect to the convolution's output before bias and activation.
     pub fn input_gradient(&self, dy: &[f32], w: &[f32], dx: &mut [f32], scratch: &mut [f32]) {
         self.check(dx, w, dy);
+        if let Some(direct) = &self.direct {
+            return direct.input_gradient(dy, w, false, dx, scratch);
+        }
         match &self.algorithm {
             Algorithm::Im2col(im2col) => im2col.input_gradient(dy, w, dx, scratch),
             Algorithm::Strips(strips) => strips.input_gradient(dy, w, dx, scratch),
@@ -414,6 +448,9 @@ impl Conv2d {
     /// Where a slice has another length, or the shape can't.
     pub fn replace_input(&self, dy: &[f32], w: &[f32], relu: bool, x: &mut [f32], scratch: &mut [f32]) {
         self.check(x, w, dy);
+        if let Some(direct) = &self.direct {
+            return direct.input_gradient(dy, w, relu, x, scratch);
+        }
         match &self.algorithm {
             Algorithm::Im2col(_) | Algorithm::Strips(_) => {
                 panic!("a gradient by the input of {:?} can't replace it", self.shape)
@@ -452,6 +489,7 @@ mod tests {
     use super::*;
     use crate::Threads;
     use crate::reference;
+    use crate::simd::Amx;
     use crate::testing::{assert_same_for_any_threads, integers, to_f32, uniform};
     use crate::{Pool2dShape, PoolKind, pool2d};
 
@@ -522,7 +560,23 @@ mod tests {
                 (format!("winograd {}", isa.name()), Conv2d::by(shape, algorithm))
             }));
         }
+        if Direct::can(&shape) {
+            let units = || Bf16::tested().flat_map(|bf16| Amx::tested().map(move |amx| (bf16, amx)));
+            ways.extend(units().map(|(bf16, amx)| {
+                let direct = Some(Direct::new(bf16, amx, shape));
+                (format!("direct {bf16:?} {amx:?}"), Conv2d { direct, ..Conv2d::by_im2col(shape) })
+            }));
+        }
         ways
+    }
+
+    fn can_pool(way: &str) -> bool {
+        ["winograd", "direct"].iter().any(|name| way.starts_with(name))
+    }
+
+    /// Whether sums of small whole numbers have no error, done this way.
+    fn is_exact(way: &str) -> bool {
+        !way.starts_with("winograd")
     }
 
     /// Largest difference, relative to the largest value.
@@ -548,9 +602,9 @@ mod tests {
             for (way, conv) in every_way(shape) {
                 let (mut y, mut scratch) = (vec![f32::NAN; shape.y_len()], vec![f32::NAN; conv.scratch_len()]);
                 conv.forward(&x, &w, Some(&bias), Activation::Relu, &mut y, &mut scratch);
-                match way.as_str() {
-                    "im2col" | "strips" => assert!(y == to_f32(&expected), "{way} {shape:?}"),
-                    _ => assert!(relative_error(&y, &expected) < TOLERANCE, "{way} {shape:?}"),
+                match is_exact(&way) {
+                    true => assert!(y == to_f32(&expected), "{way} {shape:?}"),
+                    false => assert!(relative_error(&y, &expected) < TOLERANCE, "{way} {shape:?}"),
                 }
                 if let Some(prepared) = conv.prepare(&w) {
                     let mut again = vec![f32::NAN; shape.y_len()];
@@ -578,7 +632,7 @@ mod tests {
                 out_h: shape.out_h / 2,
                 out_w: shape.out_w / 2,
             };
-            for (way, conv) in every_way(shape).into_iter().filter(|(way, _)| way.starts_with("winograd")) {
+            for (way, conv) in every_way(shape).into_iter().filter(|(way, _)| can_pool(way)) {
                 let (mut y, mut scratch) = (vec![f32::NAN; shape.y_len()], vec![f32::NAN; conv.scratch_len()]);
                 conv.forward(&x, &w, Some(&bias), Activation::Relu, &mut y, &mut scratch);
                 let conv = conv.pooled();
@@ -601,9 +655,7 @@ mod tests {
         for shape in shapes_of_3x3().into_iter().filter(one).chain(others) {
             let (x, w, bias) = (uniform(shape.x_len(), 1), uniform(shape.w_len(), 2), uniform(shape.out_c, 3));
             for (way, conv) in every_way(shape) {
-                for conv in
-                    [Some(conv.clone()), way.starts_with("winograd").then(|| conv.pooled())].into_iter().flatten()
-                {
+                for conv in [Some(conv.clone()), can_pool(&way).then(|| conv.pooled())].into_iter().flatten() {
                     let mut scratch = vec![f32::NAN; conv.scratch_len()];
                     let mut run = |conv: &Conv2d, x: &[f32]| {
                         assert!(conv.scratch_len() <= scratch.len());
@@ -634,16 +686,18 @@ mod tests {
                 let (mut dx, mut dw) = (vec![f32::NAN; shape.x_len()], vec![f32::NAN; shape.w_len()]);
                 conv.input_gradient(&dy, &w, &mut dx, &mut scratch);
                 conv.kernel_gradient(&x, &dy, &mut dw, &mut scratch);
-                if ["im2col", "strips"].contains(&way.as_str()) {
+                if is_exact(&way) {
                     assert!(dx == to_f32(&by_input), "{way}: dx of {shape:?}");
                     assert!(dw == to_f32(&by_kernel), "{way}: dw of {shape:?}");
                 } else {
                     assert!(relative_error(&dx, &by_input) < TOLERANCE, "{way}: dx of {shape:?}");
+                    assert!(relative_error(&dw, &by_kernel) < TOLERANCE, "{way}: dw of {shape:?}");
+                }
+                if can_pool(&way) {
                     let mut replaced = x.clone();
                     conv.replace_input(&dy, &w, true, &mut replaced, &mut scratch);
                     dx.iter_mut().zip(&x).filter(|(_, x)| **x <= 0.0).for_each(|(dx, _)| *dx = 0.0);
                     assert!(replaced == dx, "{way}: dx over x of {shape:?}");
-                    assert!(relative_error(&dw, &by_kernel) < TOLERANCE, "{way}: dw of {shape:?}");
                 }
             }
         }
@@ -730,7 +784,8 @@ mod tests {
                     assert!(expected.is_finite() || !y.is_finite(), "{way}, {value}: {y} instead of {expected}");
                 }
                 if value.is_finite() {
-                    assert!(relative_error(&y, &expected) < TOLERANCE, "{way}, {value}");
+                    let tolerance = if way.starts_with("direct") { BF16_TOLERANCE } else { TOLERANCE };
+                    assert!(relative_error(&y, &expected) < tolerance, "{way}, {value}");
                 }
             }
         }

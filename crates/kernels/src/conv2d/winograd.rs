@@ -7,26 +7,19 @@
 mod convolve;
 mod filters;
 mod kernel_gradient;
+mod output;
 mod tiles;
 mod transform;
 
-use self::convolve::{Arithmetic, Convolution, Filters, Finish};
+use self::convolve::{Arithmetic, Convolution, Filters};
 use self::filters::Direction;
 use self::tiles::Tiles;
 use self::transform::TAPS;
 use super::Conv2dShape;
+use super::finish::{After, Finish};
 use crate::Activation;
 use crate::aligned::{AlignedVec, LINE, aligned};
 use crate::simd::{Bf16, Isa};
-
-/// What comes after a convolution.
-#[derive(Clone, Copy)]
-pub(super) struct After<'a> {
-    pub(super) bias: Option<&'a [f32]>,
-    pub(super) activation: Activation,
-    /// Whether the greatest of each 2x2 outputs is taken; the activation must not change their order.
-    pub(super) pool: bool,
-}
 
 #[derive(Clone, Debug)]
 pub(super) struct Winograd {
@@ -123,10 +116,9 @@ impl Winograd {
     }
 
     fn run_forward(&self, x: &[f32], filters: Filters, after: After, y: &mut [f32], scratch: &mut [f32]) {
-        let After { bias, activation, pool } = after;
-        self.forward.run(x, filters, Finish { pool, ..Finish::new(bias, activation) }, y, scratch);
-        if activation != Activation::Relu {
-            activation.apply(y);
+        self.forward.run(x, filters, after.finish(), y, scratch);
+        if after.activation != Activation::Relu {
+            after.activation.apply(y);
         }
     }
 
@@ -140,8 +132,7 @@ impl Winograd {
         scratch: &mut [f32],
     ) {
         let (filters, scratch) = filters(&self.backward, Direction::Backward, w, scratch);
-        let finish = Finish { where_positive, ..Finish::new(None, Activation::Linear) };
-        self.backward.run(dy, filters, finish, dx, scratch);
+        self.backward.run(dy, filters, Finish::of_gradient(where_positive), dx, scratch);
     }
 
     pub(super) fn kernel_gradient(&self, x: &[f32], dy: &[f32], dw: &mut [f32], scratch: &mut [f32]) {

@@ -4,6 +4,7 @@
 
 use std::fmt;
 
+use super::amx::Amx;
 #[cfg(target_arch = "x86_64")]
 use super::avx512::Avx512;
 #[cfg(test)]
@@ -76,6 +77,16 @@ impl Bf16 {
     pub(crate) fn tested() -> impl Iterator<Item = Self> {
         let plain = [Self(Proof::Portable(Portable {})), Self(Proof::Wide(Wide {}))];
         Self::detect().into_iter().chain(plain)
+    }
+
+    /// The unit that multiplies whole tiles of them, where the CPU has one beside these instructions.
+    pub(crate) fn amx(self) -> Option<Amx> {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Proof::Avx512(_) => Amx::detect(),
+            #[cfg(test)]
+            Proof::Portable(_) | Proof::Wide(_) => None,
+        }
     }
 
     /// The instruction set that it is part of.

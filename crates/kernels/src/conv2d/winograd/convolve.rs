@@ -4,19 +4,20 @@
 
 use std::marker::PhantomData;
 use std::ops::Range;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 
 use super::filters::{self, Direction, Layout};
-use super::tiles::{Images, Place, Tiles};
-use super::transform::{self, INPUT, OUTPUT, POINTS};
-use crate::Activation;
+use super::output::Output;
+use super::tiles::{Images, Tiles};
+use super::transform::{self, INPUT, POINTS};
 use crate::aligned::{LINE, aligned, odd_lines};
+use crate::conv2d::finish::{Finish, POOL};
 use crate::microkernel::{Product, ROWS, Right, Rows, columns, multiply};
 use crate::number::{self, Number};
 use crate::shared::Shared;
 use crate::simd::{Bf16, Isa, Kernel, Simd};
+use crate::tasks::for_each_task;
 
 /// Words deep that a panel of filters is used at a time, before products are written and read again to go on.
 const DEPTH: usize = 512;
@@ -33,9 +34,6 @@ const FEW_TILES: usize = 4 * ROWS;
 
 /// ... and at most where there are many.
 const MANY_TILES: usize = 16 * ROWS;
-
-/// Side of the windows that outputs are pooled in.
-const POOL: usize = 2;
 
 /// One convolution: its tiles, and what they read.
 #[derive(Clone, Copy, Debug)]
@@ -71,17 +69,6 @@ impl Arithmetic {
             Self::Bf16(bf16) => Layout::new::<number::Bf16>(bf16.isa(), from, to),
         }
     }
-}
-
-/// What becomes of outputs before they are written.
-#[derive(Clone, Copy)]
-pub(super) struct Finish<'a> {
-    pub(super) bias: Option<&'a [f32]>,
-    pub(super) relu: bool,
-    /// Whether they are zero where what they are written over is not above zero.
-    pub(super) where_positive: bool,
-    /// Whether the greatest of each 2x2 of them is written alone.
-    pub(super) pool: bool,
 }
 
 /// How a convolution is cut into tasks, each a block of tiles and a range of panels.
@@ -205,23 +192,15 @@ impl Convolution {
             Filters::Taps(..) => self.own_filters_len(),
         };
         let scratch_len = tasks.scratch_len(self.filters.from) + own_filters;
-        assert!(scratch.len() >= scratch_len, "scratch of {} values is too short", scratch.len());
         let y = Shared::new(y);
         let blocks = self.tiles.count().div_ceil(tasks.tiles);
         let count = blocks * self.filters.panels().div_ceil(tasks.panels);
-        let next = AtomicUsize::new(0);
-        scratch.par_chunks_exact_mut(scratch_len).with_max_len(1).for_each(|scratch| {
+        for_each_task(count, scratch, scratch_len, |task, scratch| {
+            let range = |index: usize, size: usize, end: usize| index * size..end.min((index + 1) * size);
+            let tiles = range(task % blocks, tasks.tiles, self.tiles.count());
+            let panels = range(task / blocks, tasks.panels, self.filters.panels());
             let scratch = aligned(scratch);
-            loop {
-                let task = next.fetch_add(1, Ordering::Relaxed);
-                if task >= count {
-                    break;
-                }
-                let range = |index: usize, size: usize, end: usize| index * size..end.min((index + 1) * size);
-                let tiles = range(task % blocks, tasks.tiles, self.tiles.count());
-                let panels = range(task / blocks, tasks.panels, self.filters.panels());
-                self.run_in(Task { convolution: self, tasks, images, filters, finish, y: &y, tiles, panels, scratch });
-            }
+            self.run_in(Task { convolution: self, tasks, images, filters, finish, y: &y, tiles, panels, scratch });
         });
     }
 }
@@ -388,133 +367,5 @@ fn multiply_points<S: Simd, N: Number>(
                 depth += count;
             }
         }
-    }
-}
-
-/// Where outputs go.
-struct Output<'a> {
-    size: [usize; 2],
-    channels: usize,
-    y: &'a Shared<'a>,
-    finish: Finish<'a>,
-}
-
-impl Output<'_> {
-    /// Transforms one vector of a tile's products to its outputs, from `channel` on.
-    #[inline(always)]
-    fn write<S: Simd>(&self, simd: S, place: Place, channel: usize, products: &[f32], point: usize) {
-        let ([height, width], count) = (self.size, S::LANES.min(self.channels - channel));
-        let (rows, columns) = (OUTPUT.min(height - place.top), OUTPUT.min(width - place.left));
-        let bias = self.bias(simd, channel);
-        let start = ((place.image * height + place.top) * width + place.left) * self.channels + channel;
-        let at = |i, j| start + (i * width + j) * self.channels;
-        // All of it or not is asked once, not at each output: see `transform::vector`.
-        if rows == OUTPUT && columns == OUTPUT && count == S::LANES {
-            transform(
-                simd,
-                products,
-                point,
-                #[inline(always)]
-                |i, j, x| {
-                    // SAFETY: these pixels and channels exist, and are this task's alone.
-                    unsafe { self.store(simd, S::LANES, at(i, j), simd.add(x, bias)) }
-                },
-            );
-        } else {
-            transform(
-                simd,
-                products,
-                point,
-                #[inline(always)]
-                |i, j, x| {
-                    if i < rows && j < columns {
-                        // SAFETY: as above.
-                        unsafe { self.store(simd, count, at(i, j), simd.add(x, bias)) }
-                    }
-                },
-            );
-        }
-    }
-
-    /// As [`write`](Self::write), the greatest of each 2x2 outputs alone. Bias and ReLU change no order, so they come after.
-    #[inline(always)]
-    fn write_pooled<S: Simd>(&self, simd: S, place: Place, channel: usize, products: &[f32], point: usize) {
-        let mut pooled = [[simd.splat(0.0); OUTPUT / POOL]; OUTPUT / POOL];
-        transform(
-            simd,
-            products,
-            point,
-            #[inline(always)]
-            |i, j, x| {
-                let greatest = &mut pooled[i / POOL][j / POOL];
-                *greatest = if i % POOL == 0 && j % POOL == 0 { x } else { simd.max(*greatest, x) };
-            },
-        );
-        let (bias, [height, width]) = (self.bias(simd, channel), self.size.map(|size| size / POOL));
-        let (top, left, count) = (place.top / POOL, place.left / POOL, S::LANES.min(self.channels - channel));
-        for (i, row) in pooled.into_iter().enumerate() {
-            for (j, x) in row.into_iter().enumerate() {
-                if top + i < height && left + j < width {
-                    let at = ((place.image * height + top + i) * width + left + j) * self.channels + channel;
-                    // SAFETY: these pixels and channels exist, and are this task's alone.
-                    unsafe { self.store(simd, count, at, simd.add(x, bias)) }
-                }
-            }
-        }
-    }
-
-    /// The bias of a vector of channels.
-    #[inline(always)]
-    fn bias<S: Simd>(&self, simd: S, channel: usize) -> S::Vector {
-        match self.finish.bias {
-            // SAFETY: there is a bias for every channel, and as many channels from this one on.
-            Some(bias) => unsafe { simd.load_first(self.channels - channel, bias.as_ptr().add(channel)) },
-            None => simd.splat(0.0),
-        }
-    }
-
-    /// Writes `count` values at most, when what is left to do with them is done.
-    ///
-    /// # Safety
-    /// There must be as many, and no other thread may use them.
-    #[inline(always)]
-    unsafe fn store<S: Simd>(&self, simd: S, count: usize, at: usize, x: S::Vector) {
-        let x = if self.finish.relu { simd.relu(x) } else { x };
-        // SAFETY: the caller's promise.
-        unsafe {
-            let y = self.y.at(at, count);
-            let x = match self.finish.where_positive {
-                true => simd.where_positive(simd.load_first(count, y), x),
-                false => x,
-            };
-            simd.store_first(count, x, y);
-        }
-    }
-}
-
-/// Takes one vector of the products at all points, `point` apart, to outputs.
-#[inline(always)]
-#[expect(
-    clippy::redundant_closure,
-    reason = "called through a reference, it would be compiled without the instruction set"
-)]
-fn transform<S: Simd>(simd: S, products: &[f32], point: usize, mut output: impl FnMut(usize, usize, S::Vector)) {
-    assert!(products.len() >= (POINTS - 1) * point + S::LANES);
-    transform::square(
-        simd,
-        #[inline(always)]
-        // SAFETY: the assertion above.
-        |i, j| unsafe { simd.load(products.as_ptr().add((i * INPUT + j) * point)) },
-        #[inline(always)]
-        |m| transform::output(simd, m),
-        #[inline(always)]
-        |i, j, x| output(i, j, x),
-    );
-}
-
-impl<'a> Finish<'a> {
-    /// What can be done in registers; the caller applies any other activation to the outputs.
-    pub(super) fn new(bias: Option<&'a [f32]>, activation: Activation) -> Self {
-        Self { bias, relu: activation == Activation::Relu, where_positive: false, pool: false }
     }
 }
