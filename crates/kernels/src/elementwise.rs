@@ -16,13 +16,20 @@ pub fn scale_shift(channels: usize, scale: &[f32], shift: &[f32], x: &[f32], y: 
     check_len("scale", scale, channels);
     check_len("shift", shift, channels);
     check_len("y", y, x.len());
+    let [scale, shift] = [scale, shift].map(widened);
     zip_chunks(x, y, row_chunk(channels), |x, y| {
-        for (x, y) in x.chunks_exact(channels).zip(y.chunks_exact_mut(channels)) {
-            for (((y, x), scale), shift) in y.iter_mut().zip(x).zip(scale).zip(shift) {
+        for (x, y) in x.chunks(scale.len()).zip(y.chunks_mut(scale.len())) {
+            for (((y, x), scale), shift) in y.iter_mut().zip(x).zip(&scale).zip(&shift) {
                 *y = x * scale + shift;
             }
         }
     });
+}
+
+/// Values of some rows, which repeat, one row after the other: loops over three colours take several times as long.
+fn widened(row: &[f32]) -> Vec<f32> {
+    const WIDTH: usize = 256;
+    row.repeat(WIDTH.div_ceil(row.len()))
 }
 
 /// The gradient of [`scale_shift`] with respect to `x`: `dx = dy * scale[c]`.
@@ -30,9 +37,10 @@ pub fn scale_gradient(channels: usize, scale: &[f32], dy: &[f32], dx: &mut [f32]
     count_rows("dy", dy, channels);
     check_len("scale", scale, channels);
     check_len("dx", dx, dy.len());
+    let scale = widened(scale);
     zip_chunks(dy, dx, row_chunk(channels), |dy, dx| {
-        for (dy, dx) in dy.chunks_exact(channels).zip(dx.chunks_exact_mut(channels)) {
-            dx.iter_mut().zip(dy).zip(scale).for_each(|((dx, dy), scale)| *dx = dy * scale);
+        for (dy, dx) in dy.chunks(scale.len()).zip(dx.chunks_mut(scale.len())) {
+            dx.iter_mut().zip(dy).zip(&scale).for_each(|((dx, dy), scale)| *dx = dy * scale);
         }
     });
 }

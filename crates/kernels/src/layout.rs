@@ -82,12 +82,19 @@ pub fn flip(horizontal: bool, vertical: bool, h: usize, w: usize, c: usize, x: &
     for (row, y) in y.chunks_exact_mut(w * c).enumerate() {
         let row = if vertical { h - 1 - row } else { row };
         let x = &x[row * w * c..][..w * c];
-        if horizontal {
-            y.chunks_exact_mut(c).zip(x.chunks_exact(c).rev()).for_each(|(y, x)| y.copy_from_slice(x));
-        } else {
-            y.copy_from_slice(x);
+        match (horizontal, c) {
+            (false, _) => y.copy_from_slice(x),
+            (true, 1) => reverse_pixels::<1>(x, y),
+            (true, 3) => reverse_pixels::<3>(x, y),
+            (true, 4) => reverse_pixels::<4>(x, y),
+            (true, _) => y.chunks_exact_mut(c).zip(x.chunks_exact(c).rev()).for_each(|(y, x)| y.copy_from_slice(x)),
         }
     }
+}
+
+/// Pixels of so many channels from the last to the first. A copy of a length that isn't known takes longer than the few values.
+fn reverse_pixels<const C: usize>(x: &[f32], y: &mut [f32]) {
+    y.as_chunks_mut::<C>().0.iter_mut().zip(x.as_chunks::<C>().0.iter().rev()).for_each(|(y, x)| *y = *x);
 }
 
 #[cfg(test)]
@@ -151,6 +158,13 @@ mod tests {
             let mut y = [0.0; 8];
             flip(horizontal, vertical, 2, 2, 2, &x, &mut y);
             assert_eq!(y, expected);
+        }
+        for c in 1..6 {
+            let x = integers(3 * 5 * c, 1);
+            let mut y = vec![f32::NAN; x.len()];
+            flip(true, false, 3, 5, c, &x, &mut y);
+            let expected = |i: usize| x[(i / (5 * c) * 5 + 4 - i / c % 5) * c + i % c];
+            assert!(y.iter().copied().eq((0..x.len()).map(expected)), "{c} channels");
         }
     }
 

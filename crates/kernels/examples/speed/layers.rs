@@ -1,7 +1,7 @@
 //! What VGG16 and its head are made of.
 
 use engraft_kernels::{
-    Activation, AdamStep, Conv2d, Pool2dShape, PoolKind, dense, dense_input_gradient, dense_kernel_gradient,
+    Activation, AdamStep, Bf16, Conv2d, Pool2dShape, PoolKind, dense, dense_input_gradient, dense_kernel_gradient,
     dense_kernel_gradient_rows, max_pool2d_gradient, peak_gflops, pool2d,
 };
 use rayon::prelude::*;
@@ -43,22 +43,25 @@ impl Peak {
     }
 }
 
-/// A table of every kernel.
-pub(crate) fn print(side: usize, batch: usize) {
+/// A table of every kernel, or of convolutions in bf16.
+pub(crate) fn print(side: usize, batch: usize, bf16: Option<Bf16>) {
     let peak = Peak { flop: 1e9 * peak_gflops(), bytes: copy_rate() };
     println!("peak {:.1} GFLOP/s; memory is copied at {:.1} GB/s", peak.flop / 1e9, peak.bytes / 1e9);
     println!("{side} x {side}, batch {batch}; convolutions are counted as done directly, memory once each way\n");
-    convolutions(&peak, side, batch);
+    convolutions(&peak, side, batch, bf16);
+    if bf16.is_some() {
+        return;
+    }
     pools(&peak, side, batch);
     dense_layers(&peak, side, batch);
     adam(&peak);
 }
 
-fn convolutions(peak: &Peak, side: usize, batch: usize) {
+fn convolutions(peak: &Peak, side: usize, batch: usize, bf16: Option<Bf16>) {
     let mut sums = [0.0; 4];
     for (count, scale, in_c, out_c) in CONVOLUTIONS {
         let shape = convolution((side / scale).max(1), batch, in_c, out_c);
-        let conv = Conv2d::new(shape);
+        let conv = bf16.into_iter().fold(Conv2d::new(shape), Conv2d::in_bf16);
         let Buffers { mut x, mut w, mut y, flop } = Buffers::new(&shape);
         let mut scratch = vec![0.0; conv.scratch_len()];
         let forward = fastest(|| conv.forward(&x, &w, None, Activation::Relu, &mut y, &mut scratch));

@@ -1,7 +1,7 @@
 //! Speed of the kernels, one by one, on all threads of this machine.
 //!
-//! - `cargo run --release -p engraft-kernels --example speed -- layers [IMAGE SIDE] [BATCH]`: what VGG16 and its head are made
-//!   of, and which share of the machine's peak each kernel reaches.
+//! - `cargo run --release -p engraft-kernels --example speed -- layers [IMAGE SIDE] [BATCH] [bf16]`: what VGG16 and its head are
+//!   made of, and which share of the machine's peak each kernel reaches; with `bf16` its convolutions alone, in bf16.
 //! - `… --example speed -- grid`: the algorithm that is chosen for 3x3 convolutions beside im2col, over sizes, batches and
 //!   channels.
 //!
@@ -13,18 +13,22 @@ mod timing;
 
 use std::process::ExitCode;
 
-use engraft_kernels::{Isa, Threads};
+use engraft_kernels::{Bf16, Isa, Threads};
 
-const USAGE: &str = "usage: speed layers [IMAGE SIDE] [BATCH] | speed grid";
+const USAGE: &str = "usage: speed layers [IMAGE SIDE] [BATCH] [bf16] | speed grid";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let (what, numbers) = arguments.split_first().map_or(("", &[][..]), |(what, numbers)| (what.as_str(), numbers));
+    let bf16 = match numbers.last().is_some_and(|last| last == "bf16").then(Bf16::detect).transpose() {
+        Ok(bf16) => bf16,
+        Err(error) => return failure(&error),
+    };
     let numbers: Vec<usize> = numbers.iter().filter_map(|number| number.parse().ok()).collect();
     let work: Box<dyn FnOnce() + Send> = match (what, &numbers[..]) {
-        ("layers", []) => Box::new(|| layers::print(256, 16)),
-        ("layers", &[side]) => Box::new(move || layers::print(side, 16)),
-        ("layers", &[side, batch]) => Box::new(move || layers::print(side, batch)),
+        ("layers", []) => Box::new(|| layers::print(256, 16, bf16)),
+        ("layers", &[side]) => Box::new(move || layers::print(side, 16, bf16)),
+        ("layers", &[side, batch]) => Box::new(move || layers::print(side, batch, bf16)),
         ("grid", []) => Box::new(grid::print),
         _ => return failure(&USAGE),
     };

@@ -280,6 +280,7 @@ impl Kernel for Task<'_> {
                         left_outer: convolution.pixel(),
                         segments: self.segments,
                         right: self.filters[panel * layout.panel()..][..layout.panel()].as_ptr(),
+                        ahead: self.filters.as_ptr().wrapping_add((panel + 1) * layout.panel()),
                         product: products[(panel - first) * BLOCK..].as_mut_ptr(),
                         product_outer: PRODUCT,
                         rows,

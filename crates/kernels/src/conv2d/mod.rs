@@ -350,10 +350,11 @@ impl Conv2d {
     }
 
     /// Whether preparing the kernel for each call takes a good part of its time: a seventh at most from 256 tiles of 4x4 outputs on
-    /// (16 images of 16x16 with 512 channels).
+    /// (16 images of 16x16 with 512 channels), or from eight times as many where a matrix unit does the rest.
     pub fn is_short(&self) -> bool {
         const MANY_TILES: usize = 256;
-        self.shape.batch * Winograd::tiles_of_image(&self.shape) < MANY_TILES
+        let many = if self.direct.is_some() { 8 * MANY_TILES } else { MANY_TILES };
+        self.shape.batch * Winograd::tiles_of_image(&self.shape) < many
     }
 
     /// The kernel as the algorithm wants it; nothing where it takes it as it is.

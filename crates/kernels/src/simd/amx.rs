@@ -40,6 +40,8 @@ pub(crate) struct Blocks<'a> {
     /// The right operand, [`BLOCK`] columns wide: for every `TILE` words of the depth, segment by segment, those of the first `TILE`
     /// columns, word by word, and those of the others after them.
     pub(crate) right: *const f32,
+    /// What is read next, as much as of the right operand: fetched from memory meanwhile. Any address will do.
+    pub(crate) ahead: *const f32,
     /// The product, `BLOCK` values in each row, and from one row to the next.
     pub(crate) product: *mut f32,
     pub(crate) product_outer: usize,
@@ -102,12 +104,14 @@ impl Tiles {
     /// # Safety
     /// All rows must be readable and writable as far as [`Blocks`] says.
     pub(crate) unsafe fn multiply(&self, blocks: Blocks) {
+        let steps: usize = blocks.segments.iter().map(|(_, steps)| steps).sum();
         for first in (0..blocks.rows).step_by(BLOCK) {
+            let ahead = blocks.ahead.wrapping_add((first / BLOCK * steps * 64).min(steps * BLOCK * TILE));
             // SAFETY: the caller's promise.
             unsafe {
                 let left = blocks.left.add(first * blocks.left_outer);
                 let product = blocks.product.add(first * blocks.product_outer);
-                let block = Blocks { left, product, rows: BLOCK, ..blocks };
+                let block = Blocks { left, product, ahead, rows: BLOCK, ..blocks };
                 match self.amx.0 {
                     #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
                     Proof::Instructions => multiply_block(block),
@@ -137,7 +141,7 @@ fn configure() {
 /// As [`Tiles::multiply`], with the tiles of this thread set up.
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 unsafe fn multiply_block(blocks: Blocks) {
-    let Blocks { left, left_outer, segments, mut right, product, product_outer, .. } = blocks;
+    let Blocks { left, left_outer, segments, mut right, mut ahead, product, product_outer, .. } = blocks;
     let bytes = size_of::<f32>();
     // SAFETY: the caller's promise; sums are tiles 0 to 3, operands 4 to 7.
     unsafe {
@@ -156,18 +160,57 @@ unsafe fn multiply_block(blocks: Blocks) {
                 "2:",
                 "tileloadd tmm6, [{right} + {line}]",
                 "tileloadd tmm4, [{upper} + {outer}]",
+                "prefetcht0 [{right} + 4096 + 0]",
+                "prefetcht0 [{right} + 4096 + 64]",
+                "prefetcht0 [{right} + 4096 + 128]",
+                "prefetcht0 [{right} + 4096 + 192]",
+                "prefetcht0 [{right} + 4096 + 256]",
+                "prefetcht0 [{right} + 4096 + 320]",
+                "prefetcht0 [{right} + 4096 + 384]",
+                "prefetcht0 [{right} + 4096 + 448]",
+                "prefetcht0 [{right} + 4096 + 512]",
+                "prefetcht0 [{right} + 4096 + 576]",
+                "prefetcht0 [{right} + 4096 + 640]",
                 "tdpbf16ps tmm0, tmm4, tmm6",
                 "tileloadd tmm7, [{right} + {line} + 1024]",
+                "prefetcht0 [{right} + 4096 + 704]",
+                "prefetcht0 [{right} + 4096 + 768]",
+                "prefetcht0 [{right} + 4096 + 832]",
+                "prefetcht0 [{right} + 4096 + 896]",
+                "prefetcht0 [{right} + 4096 + 960]",
+                "prefetcht0 [{right} + 4096 + 1024]",
+                "prefetcht0 [{right} + 4096 + 1088]",
+                "prefetcht0 [{right} + 4096 + 1152]",
+                "prefetcht0 [{right} + 4096 + 1216]",
+                "prefetcht0 [{right} + 4096 + 1280]",
+                "prefetcht0 [{right} + 4096 + 1344]",
                 "tdpbf16ps tmm1, tmm4, tmm7",
                 "tileloadd tmm5, [{lower} + {outer}]",
+                "prefetcht0 [{right} + 4096 + 1408]",
+                "prefetcht0 [{right} + 4096 + 1472]",
+                "prefetcht0 [{right} + 4096 + 1536]",
+                "prefetcht0 [{right} + 4096 + 1600]",
+                "prefetcht0 [{right} + 4096 + 1664]",
+                "prefetcht0 [{right} + 4096 + 1728]",
+                "prefetcht0 [{right} + 4096 + 1792]",
+                "prefetcht0 [{right} + 4096 + 1856]",
+                "prefetcht0 [{right} + 4096 + 1920]",
+                "prefetcht0 [{right} + 4096 + 1984]",
                 "tdpbf16ps tmm2, tmm5, tmm6",
+                "prefetcht1 [{ahead} + 0]",
+                "prefetcht1 [{ahead} + 64]",
+                "prefetcht1 [{ahead} + 128]",
+                "prefetcht1 [{ahead} + 192]",
                 "tdpbf16ps tmm3, tmm5, tmm7",
                 "add {upper}, 64",
                 "add {lower}, 64",
                 "add {right}, 2048",
+                "add {ahead}, {further}",
                 "dec {steps}",
                 "jnz 2b",
                 right = inout(reg) right,
+                ahead = inout(reg) ahead,
+                further = in(reg) 256usize,
                 upper = inout(reg) left.add(start) => _,
                 lower = inout(reg) left.add(start + TILE * left_outer) => _,
                 steps = inout(reg) steps => _,
@@ -268,6 +311,7 @@ mod tests {
                 left_outer: outer,
                 segments: &segments,
                 right: b.as_ptr(),
+                ahead: b.as_ptr(),
                 product: received.as_mut_ptr(),
                 product_outer,
                 rows,

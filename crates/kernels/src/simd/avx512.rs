@@ -62,6 +62,18 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
         unsafe { _mm512_storeu_ps(to, x) }
     }
 
+    #[inline(always)]
+    unsafe fn load_first(self, count: usize, from: *const f32) -> __m512 {
+        // SAFETY: as above, and the caller's promise.
+        unsafe { _mm512_maskz_loadu_ps(first(count), from) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_first(self, count: usize, x: __m512, to: *mut f32) {
+        // SAFETY: as above, and the caller's promise.
+        unsafe { _mm512_mask_storeu_ps(to, first(count), x) }
+    }
+
     /// Into the second-level cache: what is prefetched here would push out of the first what is in use.
     #[inline(always)]
     fn prefetch(self, at: *const f32) {
@@ -137,4 +149,10 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
         // SAFETY: as above, and the caller's promise.
         unsafe { _mm256_storeu_si256(to.cast(), transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(x))) }
     }
+}
+
+/// A mask of the first `count` lanes.
+#[inline(always)]
+fn first(count: usize) -> __mmask16 {
+    ((1_u32 << count.min(16)) - 1) as __mmask16
 }
