@@ -45,9 +45,13 @@ fn print() -> Result<(), IsaError> {
         };
         let layer = Layer::new(shape);
         let (im2col, chosen) = (Conv2d::by_im2col(shape), Conv2d::new(shape));
-        let mut ways = vec![("im2col", im2col), (chosen.algorithm(), chosen.clone())];
-        if let (Ok(bf16), "winograd") = (Bf16::detect(), chosen.algorithm()) {
-            ways.push(("winograd, bf16", chosen.in_bf16(bf16)));
+        let mut ways = vec![("im2col".to_owned(), im2col), (chosen.algorithm().to_owned(), chosen.clone())];
+        if let Ok(bf16) = Bf16::detect() {
+            let conv = chosen.in_bf16(bf16);
+            // Photos stay in f32 where vectors do the products.
+            if ["winograd", "direct"].contains(&conv.algorithm()) {
+                ways.push((format!("{}, bf16", conv.algorithm()), conv));
+            }
         }
         for (way, conv) in ways {
             let [forward, by_input, by_kernel] = layer.differences(&conv);
