@@ -79,7 +79,7 @@ fn mix(mut z: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{assert_same_for_any_threads, uniform};
+    use crate::testing::{assert_same_for_any_threads, integers, uniform};
 
     #[test]
     fn add_assign_adds_across_chunks() {
@@ -95,6 +95,13 @@ mod tests {
         assert_eq!(y, [1.0, 3.0, 5.0, 4.0, 9.0, 5.0]);
         scale_gradient(3, &[1.0, 2.0, 0.0], &[1.0; 6], &mut y);
         assert_eq!(y, [1.0, 2.0, 0.0, 1.0, 2.0, 0.0]);
+        // Rows repeat within loops that are longer than they are, and are cut at their end.
+        let (scale, shift, x) = (integers(3, 1), integers(3, 2), integers(3 * 200, 3));
+        let mut y = vec![f32::NAN; x.len()];
+        scale_shift(3, &scale, &shift, &x, &mut y);
+        assert!(y.iter().enumerate().all(|(i, &y)| y == x[i] * scale[i % 3] + shift[i % 3]));
+        scale_gradient(3, &scale, &x, &mut y);
+        assert!(y.iter().enumerate().all(|(i, &y)| y == x[i] * scale[i % 3]));
     }
 
     #[test]

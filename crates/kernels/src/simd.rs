@@ -15,7 +15,7 @@ mod isa;
 mod peak;
 mod portable;
 
-pub(crate) use amx::{Amx, BLOCK, Blocks, TILE};
+pub(crate) use amx::{Amx, BLOCK, Blocks, Segment, TILE};
 pub use bf16::{Bf16, Bf16Error};
 pub use isa::{Isa, IsaError};
 pub use peak::peak_gflops;
@@ -184,16 +184,17 @@ mod tests {
             assert!([simd.max(x, nan), simd.max(nan, x)].into_iter().flat_map(lanes).all(f32::is_nan));
             assert_eq!(lanes(simd.where_positive(x, three)), each(|x| if x > 0.0 { 3.0 } else { 0.0 }));
             assert_eq!(lanes(simd.where_positive(simd.splat(f32::NAN), three)), each(|_| 0.0));
-            for count in 0..=S::LANES {
+            for count in (0..=S::LANES).chain([S::LANES + 1, 3 * MAX_LANES]) {
                 // SAFETY: as above, and `count` of them are enough.
                 let first = lanes(unsafe { simd.load_first(count, values.as_ptr()) });
-                assert_eq!(first[..count], values[..count]);
-                assert!(first[count..].iter().all(|&x| x == 0.0));
+                let held = count.min(S::LANES);
+                assert_eq!(first[..held], values[..held]);
+                assert!(first[held..].iter().all(|&x| x == 0.0));
                 let mut stored = vec![7.0; S::LANES];
                 // SAFETY: as above.
                 unsafe { simd.store_first(count, x, stored.as_mut_ptr()) };
-                assert_eq!(stored[..count], values[..count]);
-                assert!(stored[count..].iter().all(|&x| x == 7.0));
+                assert_eq!(stored[..held], values[..held]);
+                assert!(stored[held..].iter().all(|&x| x == 7.0));
             }
         }
     }

@@ -5,19 +5,17 @@
 //! at the tap. So the convolution is a sum of products, one for each tap, of which nothing is copied again. Where a row's outputs
 //! end and the next row's have not begun, a few are computed for nothing.
 
-#![expect(unsafe_code, reason = "vectors and tiles are read and written at computed addresses")]
-
+mod band;
 mod filters;
 
-use std::ops::Range;
-
-use self::filters::{CHANNELS, Direction, Layout};
+use self::band::Band;
+use self::filters::{Direction, Layout};
 use super::Conv2dShape;
 use super::finish::{After, Finish, POOL};
 use crate::Activation;
 use crate::aligned::{AlignedVec, LINE, aligned};
 use crate::shared::Shared;
-use crate::simd::{Amx, BLOCK, Bf16, Blocks, Kernel, Simd, TILE};
+use crate::simd::{Amx, BLOCK, Bf16, TILE};
 use crate::tasks::for_each_task;
 
 /// Panels whose products are computed before they are written to outputs, some cache lines at a time.
@@ -97,14 +95,15 @@ impl Direct {
         y: &mut [f32],
         scratch: &mut [f32],
     ) {
-        self.run(&self.forward, x, filters.as_slice(), after.finish(), y, scratch);
-        if after.activation != Activation::Relu {
-            after.activation.apply(y);
-        }
+        self.run_forward(x, filters.as_slice(), after, y, scratch);
     }
 
     pub(super) fn forward(&self, x: &[f32], w: &[f32], after: After, y: &mut [f32], scratch: &mut [f32]) {
         let (filters, scratch) = self.arrange(&self.forward, Direction::Forward, w, scratch);
+        self.run_forward(x, filters, after, y, scratch);
+    }
+
+    fn run_forward(&self, x: &[f32], filters: &[f32], after: After, y: &mut [f32], scratch: &mut [f32]) {
         self.run(&self.forward, x, filters, after.finish(), y, scratch);
         if after.activation != Activation::Relu {
             after.activation.apply(y);
@@ -152,16 +151,19 @@ impl Direct {
         assert_eq!(x.len(), images * from_size.iter().product::<usize>() * layout.from);
         assert_eq!(y.len(), images * written.iter().product::<usize>() * layout.to);
         assert_eq!(filters.len(), layout.len());
+        if y.is_empty() {
+            return;
+        }
         let (rows, y) = (convolution.rows(), Shared::new(y));
         let (bands, groups) = (size[0].div_ceil(rows), layout.panels().div_ceil(GROUP));
         let blocks = images * bands;
         // Where bands are too few for the threads, panels are divided too, and strips written more than once.
-        let parts = groups.min((2 * rayon::current_num_threads()).div_ceil(blocks.max(1)));
+        let parts = groups.min((2 * rayon::current_num_threads()).div_ceil(blocks));
         let segments = layout.segments(convolution.pixel(), convolution.pitch());
         for_each_task(blocks * parts, scratch, convolution.scratch_len(), |task, scratch| {
             let (part, block) = (task / blocks, task % blocks);
             let top = block % bands * rows;
-            self.bf16.run(Task {
+            self.bf16.run(Band {
                 convolution,
                 amx: self.amx,
                 segments: &segments,
@@ -222,7 +224,7 @@ impl Convolution {
 
     /// The most rows of outputs that a task computes: as many as its budget allows, in whole windows of a pool.
     fn most_rows(&self) -> usize {
-        let most = self.size[0].next_multiple_of(POOL);
+        let most = self.size[0].next_multiple_of(POOL).max(POOL);
         (POOL..most)
             .step_by(POOL)
             .take_while(|&rows| self.len(rows + POOL) <= BUDGET)
@@ -233,149 +235,12 @@ impl Convolution {
 
     /// Rows of outputs that a task computes: as many in each, as nearly as can be.
     fn rows(&self) -> usize {
-        let bands = self.size[0].div_ceil(self.most_rows()).max(1);
+        let bands = self.size[0].div_ceil(self.most_rows());
         self.size[0].div_ceil(bands).next_multiple_of(POOL)
     }
 
     /// What a task needs. Fewer images, or rows of them, never need more.
     fn scratch_len(&self) -> usize {
         LINE + self.len(self.most_rows())
-    }
-}
-
-/// Some rows of outputs of an image, and some groups of their channels.
-struct Task<'a> {
-    convolution: &'a Convolution,
-    amx: Amx,
-    segments: &'a [(usize, usize)],
-    image: usize,
-    rows: Range<usize>,
-    groups: Range<usize>,
-    x: &'a [f32],
-    filters: &'a [f32],
-    finish: Finish<'a>,
-    y: &'a Shared<'a>,
-    scratch: &'a mut [f32],
-}
-
-impl Kernel for Task<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(mut self, simd: S) {
-        let (convolution, layout) = (self.convolution, self.convolution.filters);
-        let (strip, products) = std::mem::take(&mut self.scratch).split_at_mut(convolution.strip_len(self.rows.len()));
-        let rows = convolution.products(self.rows.len());
-        assert!(products.len() >= rows * PRODUCT);
-        self.write_strip(simd, strip);
-        let tiles = self.amx.start();
-        for group in self.groups.clone() {
-            let first = group * GROUP;
-            for panel in first..layout.panels().min(first + GROUP) {
-                // SAFETY: the strip reaches as far as the last segment of the last row, the panel has all segments' steps, and
-                // there are as many products.
-                unsafe {
-                    tiles.multiply(Blocks {
-                        left: strip.as_ptr(),
-                        left_outer: convolution.pixel(),
-                        segments: self.segments,
-                        right: self.filters[panel * layout.panel()..][..layout.panel()].as_ptr(),
-                        ahead: self.filters.as_ptr().wrapping_add((panel + 1) * layout.panel()),
-                        product: products[(panel - first) * BLOCK..].as_mut_ptr(),
-                        product_outer: PRODUCT,
-                        rows,
-                    });
-                }
-            }
-            let channels = first * BLOCK..layout.to.min((first + GROUP) * BLOCK);
-            for channel in channels.clone().step_by(S::LANES) {
-                let products = &products[channel - channels.start..];
-                match self.finish.pool {
-                    true => self.write_pooled(simd, channel, products),
-                    false => self.write(simd, channel, products),
-                }
-            }
-        }
-    }
-}
-
-impl Task<'_> {
-    /// The rows that the outputs read as bf16, with zeros around.
-    #[inline(always)]
-    fn write_strip<S: Simd>(&self, simd: S, strip: &mut [f32]) {
-        let Convolution { from_size: [height, width], pad, filters, .. } = *self.convolution;
-        let (pitch, pixel, from) = (self.convolution.pitch(), self.convolution.pixel(), filters.from);
-        let count = self.rows.len() + filters.kernel[0] - 1;
-        for (row, strip) in strip.chunks_exact_mut(pitch * pixel).take(count).enumerate() {
-            let y = (self.rows.start + row).wrapping_sub(pad[0]);
-            if y >= height {
-                strip.fill(0.0);
-                continue;
-            }
-            let image = &self.x[(self.image * height + y) * width * from..][..width * from];
-            for (column, strip) in strip.chunks_exact_mut(pixel).enumerate() {
-                let x = column.wrapping_sub(pad[1]);
-                if x >= width {
-                    strip.fill(0.0);
-                    continue;
-                }
-                let values = &image[x * from..][..from];
-                assert!(strip.len() * 2 >= filters.steps() * CHANNELS);
-                for channel in (0..filters.steps() * CHANNELS).step_by(S::LANES) {
-                    // SAFETY: as many values are left as are loaded; the strip has room for all steps' channels.
-                    unsafe {
-                        let x = match from.saturating_sub(channel) {
-                            0 => simd.splat(0.0),
-                            count => simd.load_first(count, values.as_ptr().add(channel)),
-                        };
-                        simd.store_bf16(x, strip.as_mut_ptr().cast::<u16>().add(channel));
-                    }
-                }
-            }
-        }
-    }
-
-    /// Writes a vector of channels of all outputs.
-    #[inline(always)]
-    fn write<S: Simd>(&self, simd: S, channel: usize, products: &[f32]) {
-        let Convolution { size: [height, width], filters, .. } = *self.convolution;
-        let (pitch, count) = (self.convolution.pitch(), S::LANES.min(filters.to - channel));
-        let bias = self.finish.bias(simd, channel, count);
-        for (row, y) in self.rows.clone().enumerate() {
-            let products = &products[row * pitch * PRODUCT..][..(width - 1) * PRODUCT + S::LANES];
-            let start = (self.image * height + y) * width * filters.to + channel;
-            for x in 0..width {
-                // SAFETY: a row has as many products; these outputs exist, and are this task's alone.
-                unsafe {
-                    let value = simd.add(simd.load(products.as_ptr().add(x * PRODUCT)), bias);
-                    self.finish.store(simd, count, value, self.y, start + x * filters.to);
-                }
-            }
-        }
-    }
-
-    /// As [`write`](Self::write), the greatest of each 2x2 outputs alone. Bias and ReLU change no order, so they come after.
-    #[inline(always)]
-    fn write_pooled<S: Simd>(&self, simd: S, channel: usize, products: &[f32]) {
-        let Convolution { size, filters, .. } = *self.convolution;
-        let ([height, width], pitch) = (size.map(|size| size / POOL), self.convolution.pitch());
-        let count = S::LANES.min(filters.to - channel);
-        let bias = self.finish.bias(simd, channel, count);
-        for row in (0..self.rows.len() / POOL).filter(|_| width > 0) {
-            let last = (row * POOL + 1) * pitch + width * POOL - 1;
-            let products = &products[..last * PRODUCT + S::LANES];
-            let start = (self.image * height + self.rows.start / POOL + row) * width * filters.to + channel;
-            for x in 0..width {
-                let corner = row * POOL * pitch + x * POOL;
-                // SAFETY: as above.
-                unsafe {
-                    let at = |pixel: usize| simd.load(products.as_ptr().add(pixel * PRODUCT));
-                    let upper = simd.max(at(corner), at(corner + 1));
-                    let lower = simd.max(at(corner + pitch), at(corner + pitch + 1));
-                    let value = simd.add(simd.max(upper, lower), bias);
-                    self.finish.store(simd, count, value, self.y, start + x * filters.to);
-                }
-            }
-        }
     }
 }

@@ -18,8 +18,8 @@ pub enum Precision {
     /// 24 bits.
     #[default]
     F32,
-    /// Where it pays, f32 rounded to bf16: their range, with 8 bits. On the CPU these are 3x3 convolutions, forward and in the
-    /// gradient by their input.
+    /// Where it pays, f32 rounded to bf16: their range, with 8 bits. On the CPU these are operands of convolutions, forward and
+    /// in the gradient by their input: of 3x3 ones, or of all of stride 1 where there is a matrix unit.
     Bf16,
 }
 

@@ -7,7 +7,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use crate::shared::Shared;
-use crate::simd::{BLOCK, Bf16, Kernel, Simd, TILE};
+use crate::simd::{BLOCK, Bf16, Kernel, Segment, Simd, TILE};
 
 /// Steps of the depth, of [`TILE`] words each, that all taps are done with before the next: what a block of outputs reads of so
 /// many channels stays in the first-level cache from one tap to another.
@@ -64,13 +64,14 @@ impl Layout {
         (0..steps).step_by(CHUNK).map(move |first| first..steps.min(first + CHUNK))
     }
 
-    /// Where in a strip, whose pixels are `pixel` words apart and rows `pitch` pixels, the parts of the depth begin that stand one
-    /// after the other in a panel, and how many steps each has.
-    pub(super) fn segments(&self, pixel: usize, pitch: usize) -> Vec<(usize, usize)> {
+    /// The depth in the order of a panel, as it lies in a strip whose pixels are `pixel` words apart and rows `pitch` pixels.
+    pub(super) fn segments(&self, pixel: usize, pitch: usize) -> Vec<Segment> {
         let [height, width] = self.kernel;
         let taps = (0..height).flat_map(|row| (0..width).map(move |column| row * pitch + column));
-        let of_chunk =
-            |chunk: Range<usize>| taps.clone().map(move |pixels| (pixels * pixel + chunk.start * TILE, chunk.len()));
+        let of_chunk = |chunk: Range<usize>| {
+            let (first, steps) = (chunk.start * TILE, chunk.len());
+            taps.clone().map(move |pixels| Segment { start: pixels * pixel + first, steps })
+        };
         self.chunks().flat_map(of_chunk).collect()
     }
 
@@ -107,7 +108,8 @@ impl Kernel for Arrange<'_> {
                         for column in (0..TILE).step_by(S::LANES) {
                             // SAFETY: both rows are of whole vectors, and so are the words of this panel.
                             unsafe {
-                                let [low, high] = [0, 1].map(|c: usize| simd.load(pair[c][column..].as_ptr()));
+                                let low = simd.load(pair[0][column..].as_ptr());
+                                let high = simd.load(pair[1][column..].as_ptr());
                                 simd.store(simd.pair_bf16(low, high), self.to.at(at + column, S::LANES));
                             }
                         }
