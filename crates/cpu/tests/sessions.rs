@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use engraft_cpu::CpuExecutor;
-use engraft_nn::plan::Plan;
+use engraft_nn::plan::{Plan, Precision};
 use engraft_nn::prelude::*;
 use engraft_nn::random::Rng;
 use engraft_nn::{Executor, LabelledBatch, OptimizerState, Session};
@@ -68,8 +68,46 @@ fn convolutions_in_bands_give_the_bits_of_whole_ones() {
     let banded = |plan: &Plan| (0..plan.program().steps.len()).any(|step| plan.band(step).is_some());
     assert!(banded(&in_bands) && !banded(&whole));
     let photos = random(&[3, 260, 264, 3], 1);
-    let y = session(whole).predict(&[&photos]).unwrap().remove(1);
-    assert_eq!(session(in_bands).predict(&[&photos]).unwrap()[0].data(), y.data());
+    for precision in precisions() {
+        let [in_bands, whole] = [&in_bands, &whole].map(|plan| session(plan.clone().in_precision(precision)));
+        let [in_bands, whole] = [in_bands, whole].map(|mut session| session.predict(&[&photos]).unwrap());
+        assert_eq!(in_bands[0].data(), whole[1].data(), "{precision}");
+    }
+}
+
+/// What this CPU can compute with.
+fn precisions() -> impl Iterator<Item = Precision> {
+    let executor = CpuExecutor::new(Some(2)).unwrap();
+    [Precision::F32, Precision::Bf16].into_iter().filter(move |&precision| executor.check(precision).is_ok())
+}
+
+/// Frozen and trained convolutions, pooled and not, of every kernel.
+#[test]
+fn training_in_bf16_stays_close_and_needs_no_more_memory() {
+    let x = Input::new([24, 24, 3]);
+    let conv = |filters, size: usize| Conv2D::new(filters, size).padding(Padding::Same).activation(Relu);
+    let y = MaxPooling2D::new(2).call(&conv(40, 3).call(&conv(16, 3).call(&x).unwrap()).unwrap()).unwrap();
+    let y = conv(33, 3).call(&conv(70, 5).call(&conv(150, 1).call(&y).unwrap()).unwrap()).unwrap();
+    let y = Dense::new(2).activation(Softmax).call(&GlobalAveragePooling2D::new().call(&y).unwrap()).unwrap();
+    let model = Model::new(&x, &y).unwrap();
+    let close = |a: f64, b: f64| (a - b).abs() < 0.02 * b.abs();
+    for frozen in [0, 2] {
+        model.layers()[1..].iter().take(frozen).for_each(|layer| layer.set_trainable(false));
+        let plan = training(&model, 4);
+        let (_, exact) = trained(&model, plan.clone());
+        if CpuExecutor::new(Some(2)).unwrap().check(Precision::Bf16).is_err() {
+            assert!(CpuExecutor::new(Some(2)).unwrap().prepare(plan.in_precision(Precision::Bf16)).is_err());
+            continue;
+        }
+        let [plan, rounded] = [Precision::F32, Precision::Bf16].map(|precision| plan.clone().in_precision(precision));
+        let (weights, losses) = trained(&model, rounded.clone());
+        assert!(losses.iter().zip(&exact).all(|(&a, &b)| close(a, b)) && losses != exact, "{losses:?} {exact:?}");
+        assert!(trained(&model, rounded.clone().thrifty()) == (weights, losses), "{frozen} layers frozen");
+        // Working space may be larger, by what a task of bf16 holds for each thread.
+        let executor = CpuExecutor::new(Some(2)).unwrap();
+        let [rounded, exact] = [rounded, plan].map(|plan| executor.memory(&plan).total());
+        assert!(rounded <= exact + (4 << 20), "{rounded} bytes in bf16, {exact} in f32");
+    }
 }
 
 #[test]

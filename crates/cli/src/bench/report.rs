@@ -72,7 +72,13 @@ impl Report<'_> {
             ("", format!("median of {}, {} to {}", speed.steps.len(), milliseconds(best), milliseconds(worst))),
             ("Speed", format!("{:.2} images/s", speed.samples_per_second())),
             ("", format!("{:.1} GFLOP/s, if convolutions are counted as computed directly", speed.gflops())),
-            ("", format!("{share:.0} % of the {:.1} that these threads can do with {}", speed.peak_gflops, speed.isa)),
+            (
+                "",
+                format!(
+                    "{share:.0} % of the {:.1} that these threads can do in f32 with {}",
+                    speed.peak_gflops, speed.isa
+                ),
+            ),
             ("Memory", memory),
         ] {
             text.push_str(&format!("{title:9} {value}\n"));
