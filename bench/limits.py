@@ -23,7 +23,7 @@ def parts_of_step(report: dict[str, object]) -> str:
     updated = "" if report["mode"] == "predict" else " with its updates"
     rate = sum(map(gflop, convolutions)) / max(sum(map(seconds, convolutions)), 1e-9)
     parts = {
-        f"convolutions, at {rate:.0f} GFLOP/s as if done directly ({rate / peak:.2f} of the {peak:.0f} measured)": convolutions,
+        f"convolutions, at {rate:.0f} GFLOP/s as if done directly ({rate / peak:.2f} of the {peak:.0f} measured in f32)": convolutions,
         f"Dense{updated}, bound by memory, at {bandwidth(dense, report):.1f} GB/s of weights": dense,
         "other layers": others,
     }
