@@ -9,8 +9,9 @@ mod band;
 mod filters;
 
 use self::band::Band;
-use self::filters::{Direction, Layout};
+use self::filters::Layout;
 use super::Conv2dShape;
+use super::direction::Direction;
 use super::finish::{After, Finish, POOL};
 use crate::Activation;
 use crate::aligned::{AlignedVec, LINE, aligned};

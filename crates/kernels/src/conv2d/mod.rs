@@ -1,6 +1,7 @@
 //! 2-D convolution: one door ([`Conv2d`]) to several algorithms.
 
 mod direct;
+mod direction;
 mod finish;
 mod im2col;
 mod patches;

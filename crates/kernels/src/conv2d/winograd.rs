@@ -12,10 +12,10 @@ mod tiles;
 mod transform;
 
 use self::convolve::{Arithmetic, Convolution, Filters};
-use self::filters::Direction;
 use self::tiles::Tiles;
 use self::transform::TAPS;
 use super::Conv2dShape;
+use super::direction::Direction;
 use super::finish::{After, Finish};
 use crate::Activation;
 use crate::aligned::{AlignedVec, LINE, aligned};

@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use crate::conv2d::direction::Direction;
 use crate::shared::Shared;
 use crate::simd::{BLOCK, Bf16, Kernel, Segment, Simd, TILE};
 
@@ -15,15 +16,6 @@ const CHUNK: usize = 4;
 
 /// Channels of a step.
 pub(super) const CHANNELS: usize = 2 * TILE;
-
-/// Which of two convolutions filters are for.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Direction {
-    /// From inputs to outputs.
-    Forward,
-    /// Gradients from outputs to inputs: channels exchanged, taps turned by half.
-    Backward,
-}
 
 /// Filters as `[panel][chunk][tap][step][half][word][column]`, in words of two channels: a panel is [`BLOCK`] channels to which a
 /// convolution leads, in halves of [`TILE`]. Where there are fewer channels, zeros stand.

@@ -7,11 +7,12 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::filters::{self, Direction, Layout};
+use super::filters::{self, Layout};
 use super::output::Output;
 use super::tiles::{Images, Tiles};
 use super::transform::{self, INPUT, POINTS};
 use crate::aligned::{LINE, aligned, odd_lines};
+use crate::conv2d::direction::Direction;
 use crate::conv2d::finish::{Finish, POOL};
 use crate::microkernel::{Product, ROWS, Right, Rows, columns, multiply};
 use crate::number::{self, Number};

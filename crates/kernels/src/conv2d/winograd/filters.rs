@@ -8,19 +8,11 @@ use rayon::prelude::*;
 
 use super::transform::{self, INPUT, POINTS, TAPS};
 use crate::aligned::odd_lines;
+use crate::conv2d::direction::Direction;
 use crate::microkernel::columns;
 use crate::number::{Number, words};
 use crate::shared::Shared;
 use crate::simd::{Isa, Kernel, MAX_LANES, Simd};
-
-/// Which of two convolutions filters are for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Direction {
-    /// From inputs to outputs.
-    Forward,
-    /// Gradients from outputs to inputs: channels exchanged, taps turned by half.
-    Backward,
-}
 
 /// Filters at the points: `[panel][point][from][column]`, a panel being as many channels to which a convolution leads as a tile
 /// of products is wide, the last filled up with zeros to whole vectors. Channels that a convolution reads are packed in [words].
