@@ -13,7 +13,6 @@ use self::filters::Layout;
 use super::Conv2dShape;
 use super::direction::Direction;
 use super::finish::{After, Finish, POOL};
-use crate::Activation;
 use crate::aligned::{AlignedVec, LINE, aligned};
 use crate::shared::Shared;
 use crate::simd::{Amx, BLOCK, Bf16, TILE};
@@ -106,9 +105,7 @@ impl Direct {
 
     fn run_forward(&self, x: &[f32], filters: &[f32], after: After, y: &mut [f32], scratch: &mut [f32]) {
         self.run(&self.forward, x, filters, after.finish(), y, scratch);
-        if after.activation != Activation::Relu {
-            after.activation.apply(y);
-        }
+        after.apply_rest(y);
     }
 
     /// Where `where_positive`, zero wherever `dx` held no value above zero.

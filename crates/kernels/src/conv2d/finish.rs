@@ -16,10 +16,17 @@ pub(super) struct After<'a> {
 }
 
 impl<'a> After<'a> {
-    /// What is done in registers. Any activation but ReLU is for the caller to apply to the outputs.
+    /// What is done in registers; [`apply_rest`](Self::apply_rest) does the rest.
     pub(super) fn finish(self) -> Finish<'a> {
         let Self { bias, activation, pool } = self;
         Finish { bias, relu: activation == Activation::Relu, where_positive: false, pool }
+    }
+
+    /// Any activation but ReLU, on outputs that are written.
+    pub(super) fn apply_rest(self, y: &mut [f32]) {
+        if self.activation != Activation::Relu {
+            self.activation.apply(y);
+        }
     }
 }
 

@@ -365,7 +365,7 @@ impl Conv2d {
     /// (16 images of 16x16 with 512 channels), or from eight times as many where a matrix unit does the rest.
     pub fn is_short(&self) -> bool {
         const MANY_TILES: usize = 256;
-        let many = if self.algorithm() == "direct" { 8 * MANY_TILES } else { MANY_TILES };
+        let many = if matches!(self.algorithm, Algorithm::Direct(..)) { 8 * MANY_TILES } else { MANY_TILES };
         self.shape.batch * Winograd::tiles_of_image(&self.shape) < many
     }
 

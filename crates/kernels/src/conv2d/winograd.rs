@@ -17,7 +17,6 @@ use self::transform::TAPS;
 use super::Conv2dShape;
 use super::direction::Direction;
 use super::finish::{After, Finish};
-use crate::Activation;
 use crate::aligned::{AlignedVec, LINE, aligned};
 use crate::simd::{Bf16, Isa};
 
@@ -117,9 +116,7 @@ impl Winograd {
 
     fn run_forward(&self, x: &[f32], filters: Filters, after: After, y: &mut [f32], scratch: &mut [f32]) {
         self.forward.run(x, filters, after.finish(), y, scratch);
-        if after.activation != Activation::Relu {
-            after.activation.apply(y);
-        }
+        after.apply_rest(y);
     }
 
     /// Where `where_positive`, zero wherever `dx` held no value above zero.
