@@ -36,18 +36,19 @@ enum Proof {
 /// This CPU can't, or not with the instruction set that was chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bf16Error {
-    chosen: &'static str,
-    /// Whether this CPU could with the best that it has.
-    could: bool,
+    /// The instruction set that was chosen in place of the best, where this CPU could with the best that it has.
+    chosen: Option<&'static str>,
 }
 
 impl fmt::Display for Bf16Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (chosen, variable) = (self.chosen, Isa::VARIABLE);
-        match self.could {
-            true => write!(f, "bf16 needs AVX-512 with its BF16 instructions, and {variable} asks for {chosen}"),
-            false => {
-                write!(f, "bf16 needs a CPU with AVX-512 and its BF16 instructions; this one has {chosen} without them")
+        let (best, variable) = (Isa::best().name(), Isa::VARIABLE);
+        match self.chosen {
+            Some(chosen) => {
+                write!(f, "bf16 needs AVX-512 with its BF16 instructions, and {variable} asks for {chosen}")
+            }
+            None => {
+                write!(f, "bf16 needs a CPU with AVX-512 and its BF16 instructions; this one has {best} without them")
             }
         }
     }
@@ -69,7 +70,7 @@ impl Bf16 {
         };
         #[cfg(not(target_arch = "x86_64"))]
         let could = false;
-        Err(Bf16Error { chosen, could })
+        Err(Bf16Error { chosen: could.then_some(chosen) })
     }
 
     /// All there are, and plain code.
@@ -224,12 +225,11 @@ mod tests {
 
     #[test]
     fn where_it_is_missing_the_error_says_what_it_needs() {
-        let error = |could| Bf16Error { chosen: "avx2", could }.to_string();
-        assert!(
-            error(true).contains("AVX-512") && error(true).contains("ENGRAFT_ISA asks for avx2"),
-            "{}",
-            error(true)
-        );
-        assert!(error(false).contains("AVX-512") && error(false).contains("this one has avx2"), "{}", error(false));
+        let error = |chosen| Bf16Error { chosen }.to_string();
+        let (could, can_not) = (error(Some("avx2")), error(None));
+        assert!(could.contains("AVX-512") && could.contains("ENGRAFT_ISA asks for avx2"), "{could}");
+        // What this CPU has, whatever was chosen.
+        let has = format!("this one has {}", Isa::best().name());
+        assert!(can_not.contains("AVX-512") && can_not.contains(&has), "{can_not}");
     }
 }

@@ -111,7 +111,7 @@ impl Isa {
         Self::chosen().unwrap_or_else(|_| Self::best())
     }
 
-    fn best() -> Self {
+    pub(super) fn best() -> Self {
         Self::supported().last().unwrap_or(Self(Proof::Portable(Portable {})))
     }
 
