@@ -104,8 +104,8 @@ impl Convolution {
     /// Every task reads all its filters once, so blocks are large; but where there are few channels, so small that their
     /// transformed inputs stay in the second-level cache (VGG16 on a Zen 4, GFLOP/s as if done directly, 24 tiles and 64: 64
     /// channels 610 and 579, 256 channels 744 and 684, 512 channels 681 and 716). Where there are many channels they have to stay
-    /// in what a neighbour leaves of the third-level cache (512 channels on a Zen 3, 24, 48 and 96 tiles: 577, 593 and 523). Large
-    /// ones are made equally large, for threads to finish together. All are a multiple of what is multiplied at a time.
+    /// in what others leave of the third-level cache (512 channels on a Zen 3, images of 32x32, 24, 48 and 96 tiles: 587, 576 and
+    /// 508). Large ones are made equally large, for threads to finish together. All are a multiple of what is multiplied at a time.
     ///
     /// Where blocks are too few for the threads, panels are divided too: transforming the same inputs again costs little where
     /// there are many panels.
