@@ -207,7 +207,7 @@ unsafe fn tile<S: Simd, L: Left, N: Number, const R: usize, const V: usize>(
         let (mut right, mut next) = (b.start, ahead.start);
         for _ in 0..depth / 4 {
             if next < ahead.end {
-                simd.prefetch(next);
+                simd.prefetch_far(next);
                 next = next.wrapping_add(LINE);
             }
             for step in 0..4 {

@@ -19,6 +19,12 @@ impl<'a> Shared<'a> {
         Self { start: values.as_mut_ptr(), len: values.len(), values: PhantomData }
     }
 
+    /// Where value `index` lies, or would lie if there were as many.
+    #[inline(always)]
+    pub(crate) fn address(&self, index: usize) -> *const f32 {
+        self.start.wrapping_add(index)
+    }
+
     /// Where value `index` lies, for the use of `count` values from there on.
     ///
     /// # Safety

@@ -51,9 +51,13 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// `LANES` values must be writable there.
     unsafe fn store(self, x: Self::Vector, to: *mut f32);
 
-    /// Asks for the cache line at an address that will be read soon; any address will do.
+    /// Asks for the cache line at an address that will be read or written soon; any address will do.
     #[inline(always)]
     fn prefetch(self, _at: *const f32) {}
+
+    /// The same, into the second-level cache alone: for so much that it would push out of the first what is in use.
+    #[inline(always)]
+    fn prefetch_far(self, _at: *const f32) {}
 
     /// `a + b`
     fn add(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;

@@ -51,10 +51,15 @@ impl Simd for Avx2 {
         unsafe { _mm256_storeu_ps(to, x) }
     }
 
-    /// Into the second-level cache: what is prefetched here would push out of the first what is in use.
     #[inline(always)]
     fn prefetch(self, at: *const f32) {
         // SAFETY: as above; a prefetch reads nothing.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
+    }
+
+    #[inline(always)]
+    fn prefetch_far(self, at: *const f32) {
+        // SAFETY: as above.
         unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
     }
 

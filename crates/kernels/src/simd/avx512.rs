@@ -74,10 +74,15 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
         unsafe { _mm512_mask_storeu_ps(to, first(count), x) }
     }
 
-    /// Into the second-level cache: what is prefetched here would push out of the first what is in use.
     #[inline(always)]
     fn prefetch(self, at: *const f32) {
         // SAFETY: as above; a prefetch reads nothing.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
+    }
+
+    #[inline(always)]
+    fn prefetch_far(self, at: *const f32) {
+        // SAFETY: as above.
         unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
     }
 

@@ -23,18 +23,19 @@ use crate::tasks::for_each_task;
 /// Words deep that a panel of filters is used at a time, before products are written and read again to go on.
 const DEPTH: usize = 512;
 
-/// Channels whose products are computed before they are transformed back: outputs are written some cache lines at a time, and
-/// most of the second-level cache is left to the inputs.
-const GROUP: usize = 64;
+/// Channels whose products are computed before they are transformed back: inputs at a point are read from the first-level cache
+/// by the second panel, and most of the second-level cache is left to the inputs (64 to 128 channels on a Zen 5, one panel of 64
+/// and two: 5.4 and 5.0 ms).
+const GROUP: usize = 128;
 
 /// Channels of a panel that a thread takes to the points at a time.
 const PART: usize = 4 * filters::CHANNELS;
 
-/// Tiles of a block where there are few channels ...
+/// Tiles of a block whose filters stay in the cache.
 const FEW_TILES: usize = 4 * ROWS;
 
-/// ... and at most where there are many.
-const MANY_TILES: usize = 8 * ROWS;
+/// Values of filters at the points from which on they don't: 16 MiB, half of a common third-level cache.
+const LARGE_FILTERS: usize = 4 << 20;
 
 /// One convolution: its tiles, and what they read.
 #[derive(Clone, Copy, Debug)]
@@ -101,11 +102,9 @@ impl Tasks {
 }
 
 impl Convolution {
-    /// Every task reads all its filters once, so blocks are large; but where there are few channels, so small that their
-    /// transformed inputs stay in the second-level cache (VGG16 on a Zen 4, GFLOP/s as if done directly, 24 tiles and 64: 64
-    /// channels 610 and 579, 256 channels 744 and 684, 512 channels 681 and 716). Where there are many channels they have to stay
-    /// in what others leave of the third-level cache (512 channels on a Zen 3, images of 32x32, 24, 48 and 96 tiles: 587, 576 and
-    /// 508). Large ones are made equally large, for threads to finish together. All are a multiple of what is multiplied at a time.
+    /// Blocks are so small that their transformed inputs stay in the second-level cache (64 channels on a Zen 4, GFLOP/s as if done
+    /// directly, 24 tiles and 64: 610 and 579). But every task reads all its filters once, and where these come from memory blocks
+    /// are large, and equally large for threads to finish together. All are a multiple of what is multiplied at a time.
     ///
     /// Where blocks are too few for the threads, panels are divided too: transforming the same inputs again costs little where
     /// there are many panels.
@@ -123,9 +122,16 @@ impl Convolution {
         self.tasks_of(tiles.min(count).max(1), threads)
     }
 
+    /// With vectors of 8 values products take twice the time that filters have to arrive in, and what others leave of a third-level
+    /// cache counts for more (512 channels, images of 32x32: on a Zen 3 24, 48 and 96 tiles 587, 576 and 508 GFLOP/s; on a Zen 5 with
+    /// vectors of 16, 48, 96, 132 and 192 tiles 1440, 1700, 1790 and 1790).
     fn most_tiles(&self) -> usize {
-        const FEW_CHANNELS: usize = 256;
-        if self.filters.from <= FEW_CHANNELS { FEW_TILES } else { MANY_TILES }
+        const WIDE: usize = 64;
+        match self.filters.columns {
+            _ if self.filters.len() < LARGE_FILTERS => FEW_TILES,
+            WIDE.. => 22 * ROWS,
+            _ => 8 * ROWS,
+        }
     }
 
     fn tasks_of(&self, tiles: usize, threads: usize) -> Tasks {

@@ -8,6 +8,9 @@ use crate::conv2d::finish::{Finish, POOL};
 use crate::shared::Shared;
 use crate::simd::Simd;
 
+/// Pixels to the right of those that are written which are prefetched: those of the next tile but one.
+const AHEAD: usize = 2 * OUTPUT;
+
 /// Where outputs go.
 pub(super) struct Output<'a> {
     pub(super) size: [usize; 2],
@@ -33,6 +36,8 @@ impl Output<'_> {
                 point,
                 #[inline(always)]
                 |i, j, x| {
+                    // Lines not in the cache hold up the transform as soon as a few dozen stores wait for theirs.
+                    simd.prefetch(self.y.address(at(i, j + AHEAD)));
                     // SAFETY: these pixels and channels exist, and are this task's alone.
                     unsafe { self.finish.store(simd, S::LANES, simd.add(x, bias), self.y, at(i, j)) }
                 },

@@ -114,21 +114,51 @@ pub(super) fn square<S: Simd, const N: usize, const M: usize>(
 ) {
     let zero = simd.splat(0.0);
     let mut rows = [[zero; N]; M];
-    #[expect(clippy::needless_range_loop, reason = "columns of an array of rows")]
-    for j in 0..N {
-        let mut column = [zero; N];
-        for (i, value) in column.iter_mut().enumerate() {
-            *value = load(i, j);
-        }
-        let transformed = transform(column);
-        for i in 0..M {
-            rows[i][j] = transformed[i];
-        }
+    times::<N>(
+        #[inline(always)]
+        |j| {
+            let mut column = [zero; N];
+            for (i, value) in column.iter_mut().enumerate() {
+                *value = load(i, j);
+            }
+            let transformed = transform(column);
+            for i in 0..M {
+                rows[i][j] = transformed[i];
+            }
+        },
+    );
+    times::<M>(
+        #[inline(always)]
+        |i| {
+            for (j, value) in transform(rows[i]).into_iter().enumerate() {
+                store(i, j, value);
+            }
+        },
+    );
+}
+
+/// Calls `body` with 0 to `N - 1`, 6 times at most, without a loop: the compiler would not unroll one with so much in it, and
+/// would keep in memory what is addressed by its counter.
+#[inline(always)]
+fn times<const N: usize>(mut body: impl FnMut(usize)) {
+    const { assert!(N <= 6) };
+    if N > 0 {
+        body(0);
     }
-    for (i, row) in rows.into_iter().enumerate() {
-        for (j, value) in transform(row).into_iter().enumerate() {
-            store(i, j, value);
-        }
+    if N > 1 {
+        body(1);
+    }
+    if N > 2 {
+        body(2);
+    }
+    if N > 3 {
+        body(3);
+    }
+    if N > 4 {
+        body(4);
+    }
+    if N > 5 {
+        body(5);
     }
 }
 
