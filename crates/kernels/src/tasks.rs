@@ -1,26 +1,49 @@
-//! Tasks that threads take one after the other.
+//! Tasks that threads share.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 
-/// Does `count` tasks on as many threads as the pool has, each with `len` values of `scratch` to itself. A thread takes the next
-/// task when it is done with one, in order: neighbours, which often read the same, run at about the same time.
+/// Does `count` tasks on as many threads as the pool has, each with `len` values of `scratch` to itself.
+///
+/// A thread begins with a share of its own, in order, and then helps others with theirs. The same thread has the same share each
+/// time, so what it wrote of one layer it reads of the next: threads need not share a cache, and where they don't, values take
+/// long from one to the other (3 to 64 channels at 256x256 between two such cores: 1.3 ms taking tasks in turns, 0.7 on cores
+/// that share one).
 ///
 /// # Panics
 /// `scratch` has no room for a single thread.
 pub(crate) fn for_each_task(count: usize, scratch: &mut [f32], len: usize, work: impl Fn(usize, &mut [f32]) + Sync) {
     assert!(scratch.len() >= len, "scratch of {} values is too short for {len}", scratch.len());
-    let next = AtomicUsize::new(0);
-    scratch.par_chunks_exact_mut(len).take(rayon::current_num_threads()).with_max_len(1).for_each(|scratch| {
-        loop {
-            let task = next.fetch_add(1, Ordering::Relaxed);
-            if task >= count {
-                break;
+    let threads = rayon::current_num_threads().min(scratch.len() / len.max(1));
+    let shares: Vec<Share> = (0..threads).map(|thread| Share::new(thread, threads, count)).collect();
+    scratch.par_chunks_exact_mut(len).take(threads).with_max_len(1).for_each(|scratch| {
+        let own = rayon::current_thread_index().unwrap_or(0) % threads;
+        for share in shares[own..].iter().chain(&shares[..own]) {
+            while let Some(task) = share.next() {
+                work(task, scratch);
             }
-            work(task, scratch);
         }
     });
+}
+
+/// The tasks that one thread begins with. On two cache lines of its own, as CPUs fetch them in pairs.
+#[repr(align(128))]
+struct Share {
+    next: AtomicUsize,
+    end: usize,
+}
+
+impl Share {
+    fn new(thread: usize, threads: usize, count: usize) -> Self {
+        let start = |thread: usize| thread * count / threads;
+        Self { next: AtomicUsize::new(start(thread)), end: start(thread + 1) }
+    }
+
+    /// One that nobody has taken.
+    fn next(&self) -> Option<usize> {
+        Some(self.next.fetch_add(1, Ordering::Relaxed)).filter(|&task| task < self.end)
+    }
 }
 
 #[cfg(test)]

@@ -4,11 +4,11 @@
 
 use std::marker::PhantomData;
 use std::ops::Range;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 
 use crate::chunks::check_len;
+use crate::tasks::for_each_task;
 
 /// A stack of row-major matrices, cut into tiles that may be written at the same time.
 ///
@@ -62,18 +62,9 @@ impl<'a> Tiles<'a> {
         if part == 0 {
             return self.for_each(|tile| work(tile, &mut []));
         }
-        assert!(scratch.len() >= part, "scratch must hold at least {part} values, holds {}", scratch.len());
-        let next = AtomicUsize::new(0);
-        let parts = rayon::current_num_threads().min(scratch.len() / part);
-        scratch[..parts * part].par_chunks_exact_mut(part).with_max_len(1).for_each(|scratch| {
-            loop {
-                let index = next.fetch_add(1, Ordering::Relaxed);
-                if index >= self.count() {
-                    break;
-                }
-                // SAFETY: the counter gives every index once.
-                work(unsafe { self.get(index) }, scratch);
-            }
+        for_each_task(self.count(), scratch, part, |index, scratch| {
+            // SAFETY: every task is done once.
+            work(unsafe { self.get(index) }, scratch);
         });
     }
 
@@ -157,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "scratch must hold at least 4 values, holds 3")]
+    #[should_panic(expected = "scratch of 3 values is too short for 4")]
     fn too_little_scratch_is_refused() {
         Tiles::new(&mut [0.0], 1, [1, 1], [1, 1]).for_each_with(&mut [0.0; 3], 4, |_, _| {});
     }

@@ -167,8 +167,10 @@ impl Sweep {
         let mut vectors = [[simd.splat(0.0); V]; N];
         for step in 0..N {
             let at = right.wrapping_add((first + step) * stride + column);
-            simd.prefetch_far(at.wrapping_add(N * stride));
             for vector in 0..V {
+                if (vector * S::LANES).is_multiple_of(LINE) {
+                    simd.prefetch_far(at.wrapping_add(N * stride + vector * S::LANES));
+                }
                 vectors[step][vector] = load(at.wrapping_add(vector * S::LANES));
             }
         }

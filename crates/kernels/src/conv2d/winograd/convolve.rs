@@ -107,16 +107,17 @@ impl Convolution {
     /// are large, and equally large for threads to finish together. All are a multiple of what is multiplied at a time.
     ///
     /// Where blocks are too few for the threads, panels are divided too: transforming the same inputs again costs little where
-    /// there are many panels.
+    /// there are many panels, and no filter is read twice.
     fn tasks(&self, threads: usize) -> Tasks {
         const MIN: usize = 6 * ROWS;
         let count = self.tiles.count();
         let most = self.most_tiles();
         let tiles = match most {
             FEW_TILES => FEW_TILES,
+            most if count <= most => count,
             most => {
-                let rounds = count.div_ceil(threads * most).max(1);
-                count.div_ceil(threads * rounds).next_multiple_of(ROWS).clamp(MIN, most)
+                let blocks = count.div_ceil(most).next_multiple_of(threads);
+                count.div_ceil(blocks).next_multiple_of(ROWS).clamp(MIN, most)
             }
         };
         self.tasks_of(tiles.min(count).max(1), threads)
