@@ -98,6 +98,15 @@ impl<'a> Tile<'a> {
         Self { layer: 0, rows: 0..rows, columns: 0..columns, start, row_stride, values: PhantomData }
     }
 
+    /// Some rows of the tile, counted from its first.
+    pub(crate) fn part(&mut self, rows: Range<usize>) -> Tile<'_> {
+        assert!(rows.start <= rows.end && rows.end <= self.rows.len());
+        // SAFETY: these rows lie within the tile, which is borrowed.
+        let start = unsafe { self.start.add(rows.start * self.row_stride) };
+        let rows = self.rows.start + rows.start..self.rows.start + rows.end;
+        Tile { rows, columns: self.columns.clone(), start, ..*self }
+    }
+
     /// Row `row` of the tile, counted from its first.
     pub(crate) fn row(&mut self, row: usize) -> &mut [f32] {
         assert!(row < self.rows.len());

@@ -95,9 +95,9 @@ impl Tasks {
         odd_lines(self.tiles * self.product)
     }
 
-    /// What a task needs for itself: transformed inputs, products, and the pixels of one tile with a border.
+    /// What a task needs for itself: transformed inputs, products, and a pixel of zeros.
     fn scratch_len(&self, channels: usize) -> usize {
-        POINTS * (self.input_point() + self.product_point() + channels) + LINE
+        POINTS * (self.input_point() + self.product_point()) + channels + LINE
     }
 }
 
@@ -277,20 +277,22 @@ impl KernelIn for Task<'_> {
         let (inputs, rest) = scratch.split_at_mut(POINTS * tasks.input_point());
         let (products, rest) = rest.split_at_mut(POINTS * tasks.product_point());
         let layout = convolution.filters;
-        let (own_filters, border) = match filters {
+        let (own_filters, zeros) = match filters {
             Filters::Points(_) => rest.split_at_mut(0),
             Filters::Taps(..) => rest.split_at_mut(convolution.own_filters_len()),
         };
+        let zeros = &mut zeros[..images.channels];
+        zeros.fill(0.0);
         for (index, tile) in tiles.clone().enumerate() {
             let place = convolution.tiles.place(tile);
-            let square = images.square::<INPUT>(place, convolution.pad, border);
+            let square = images.square::<INPUT>(place, convolution.pad, zeros);
             let to = inputs[index * tasks.input..].as_mut_ptr();
-            // SAFETY: `square` lies within the images or the border; `to` is a row of whole vectors at every point.
+            // SAFETY: `square` lies within the images or the zeros; `to` is a row of whole vectors at every point.
             unsafe {
                 transform::pixels::<S, N, INPUT>(
                     simd,
                     images.channels,
-                    square,
+                    &square,
                     #[inline(always)]
                     |d| transform::input(simd, d),
                     to,

@@ -63,8 +63,8 @@ struct Room {
     row: [usize; 2],
     /// From one point to the next.
     point: [usize; 2],
-    /// One tile with a border.
-    border: usize,
+    /// A pixel of zeros.
+    zeros: usize,
 }
 
 impl Room {
@@ -79,9 +79,9 @@ impl Room {
             [filters.from, filters.panels() * filters.columns].map(|channels| channels.next_multiple_of(LINE) + LINE);
         let tiles = tiles.min(count);
         let point = row.map(|row| odd_lines(tiles * row));
-        let border = INPUT * INPUT * filters.from.max(filters.to);
+        let zeros = filters.from.max(filters.to).next_multiple_of(LINE);
         let (segments, most_segments) = (count.div_ceil(segment), most.min(count.div_ceil(TILES)));
-        Self { segment, segments, most_segments, workers, tiles, row, point, border }
+        Self { segment, segments, most_segments, workers, tiles, row, point, zeros }
     }
 
     /// Inputs and gradients of a chunk.
@@ -91,7 +91,7 @@ impl Room {
 
     /// What those who work on a segment need.
     fn len(&self) -> usize {
-        self.parts().iter().sum::<usize>() + self.workers * self.border + LINE
+        self.parts().iter().sum::<usize>() + self.workers * self.zeros + LINE
     }
 }
 
@@ -143,23 +143,24 @@ impl Gradient<'_> {
     /// The sums over some tiles, a chunk after another.
     fn add_up(&self, tiles: Range<usize>, sums: &mut [f32], scratch: &mut [f32]) {
         let (inputs, scratch) = scratch.split_at_mut(self.room.parts()[0]);
-        let (gradients, borders) = scratch.split_at_mut(self.room.parts()[1]);
+        let (gradients, zeros) = scratch.split_at_mut(self.room.parts()[1]);
         sums.fill(0.0);
         for first in tiles.clone().step_by(self.room.tiles) {
             let chunk = first..tiles.end.min(first + self.room.tiles);
-            self.transform(chunk.clone(), inputs, gradients, borders);
+            self.transform(chunk.clone(), inputs, gradients, zeros);
             self.multiply(chunk.len(), inputs, gradients, sums);
         }
     }
 
-    fn transform(&self, chunk: Range<usize>, inputs: &mut [f32], gradients: &mut [f32], borders: &mut [f32]) {
+    fn transform(&self, chunk: Range<usize>, inputs: &mut [f32], gradients: &mut [f32], zeros: &mut [f32]) {
         let Self { convolution, isa, room, x, dy } = *self;
         let to = [Shared::new(inputs), Shared::new(gradients)];
         let tasks = AtomicUsize::new(0);
-        borders.par_chunks_exact_mut(room.border).take(room.workers).with_max_len(1).for_each(|border| {
+        zeros.par_chunks_exact_mut(room.zeros).take(room.workers).with_max_len(1).for_each(|zeros| {
+            zeros.fill(0.0);
             take_all(&tasks, chunk.len().div_ceil(TASK), |task| {
                 let range = task * TASK..chunk.len().min((task + 1) * TASK);
-                isa.run(Transform { convolution, room, x, dy, first: chunk.start, range, to: &to, border });
+                isa.run(Transform { convolution, room, x, dy, first: chunk.start, range, to: &to, zeros });
             });
         });
     }
@@ -201,7 +202,7 @@ struct Transform<'a> {
     /// Tiles within the chunk.
     range: Range<usize>,
     to: &'a [Shared<'a>; 2],
-    border: &'a mut [f32],
+    zeros: &'a [f32],
 }
 
 impl Kernel for Transform<'_> {
@@ -209,31 +210,31 @@ impl Kernel for Transform<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Self { convolution, room, x, dy, first, range, to, border } = self;
+        let Self { convolution, room, x, dy, first, range, to, zeros } = self;
         for tile in range {
             let place = convolution.tiles.place(first + tile);
-            let square = x.square::<INPUT>(place, convolution.pad, border);
-            // SAFETY: `square` lies within the images or the border; these rows are this tile's alone.
+            let square = x.square::<INPUT>(place, convolution.pad, zeros);
+            // SAFETY: `square` lies within the images or the zeros; these rows are this tile's alone.
             unsafe {
                 let to = to[0].at(tile * room.row[0], room.row[0]);
                 transform::pixels::<S, F32, INPUT>(
                     simd,
                     x.channels,
-                    square,
+                    &square,
                     #[inline(always)]
                     |d| transform::input(simd, d),
                     to,
                     room.point[0],
                 );
             }
-            let square = dy.square::<OUTPUT>(place, [0, 0], border);
+            let square = dy.square::<OUTPUT>(place, [0, 0], zeros);
             // SAFETY: as above.
             unsafe {
                 let to = to[1].at(tile * room.row[1], room.row[1]);
                 transform::pixels::<S, F32, OUTPUT>(
                     simd,
                     dy.channels,
-                    square,
+                    &square,
                     #[inline(always)]
                     |y| transform::output_gradient(simd, y),
                     to,

@@ -45,28 +45,24 @@ pub(super) struct Images<'a> {
 }
 
 impl Images<'_> {
-    /// The square of `N` x `N` pixels whose first lies `pad` above and left of `place`.
-    ///
-    /// Where it reaches beyond the image, it is copied to `border`, `N * N` pixels, with zeros around.
+    /// The square of `N` x `N` pixels whose first lies `pad` above and left of `place`. Those that lie outside the image are at
+    /// `zeros`, which are as many as there are channels.
     #[inline(always)]
-    pub(super) fn square<const N: usize>(&self, place: Place, pad: [usize; 2], border: &mut [f32]) -> Pixels {
+    pub(super) fn square<const N: usize>(&self, place: Place, pad: [usize; 2], zeros: &[f32]) -> Pixels<N> {
         let ([height, width], channels) = (self.size, self.channels);
+        assert!(zeros.len() >= channels, "{} zeros for {channels} channels", zeros.len());
+        let length = height * width * channels;
+        let image = self.values[place.image * length..][..length].as_ptr();
         let (top, left) = (place.top.wrapping_sub(pad[0]), place.left.wrapping_sub(pad[1]));
-        let inside = |start: usize, size: usize| start < size && size - start >= N;
-        if inside(top, height) && inside(left, width) {
-            let square = &self.values[((place.image * height + top) * width + left) * channels..];
-            return Pixels { start: square.as_ptr(), row: width * channels, pixel: channels };
-        }
-        for (index, to) in border.chunks_exact_mut(channels).take(N * N).enumerate() {
-            let (row, column) = (top.wrapping_add(index / N), left.wrapping_add(index % N));
-            match row < height && column < width {
-                true => {
-                    let start = ((place.image * height + row) * width + column) * channels;
-                    to.copy_from_slice(&self.values[start..][..channels]);
+        let mut starts = [[zeros.as_ptr(); N]; N];
+        for (i, starts) in starts.iter_mut().enumerate() {
+            for (j, start) in starts.iter_mut().enumerate() {
+                let (row, column) = (top.wrapping_add(i), left.wrapping_add(j));
+                if row < height && column < width {
+                    *start = image.wrapping_add((row * width + column) * channels);
                 }
-                false => to.fill(0.0),
             }
         }
-        Pixels { start: border.as_ptr(), row: N * channels, pixel: channels }
+        Pixels { starts, tile: OUTPUT * channels }
     }
 }

@@ -162,25 +162,25 @@ fn times<const N: usize>(mut body: impl FnMut(usize)) {
     }
 }
 
-/// A square of pixels of an image: where pixel (i, j) starts is `start + i * row + j * pixel`.
+/// A square of pixels: where each starts.
 #[derive(Clone, Copy)]
-pub(super) struct Pixels {
-    pub(super) start: *const f32,
-    pub(super) row: usize,
-    pub(super) pixel: usize,
+pub(super) struct Pixels<const N: usize> {
+    pub(super) starts: [[*const f32; N]; N],
+    /// From a pixel to that of the next tile to the right.
+    pub(super) tile: usize,
 }
 
-/// Transforms all `channels` of a square of `N` x `N` pixels to [`POINTS`] rows of channels, `point` words apart, each filled up
-/// with zeros to whole vectors. Of the square to the right, which will be wanted next, pixels are prefetched meanwhile: all of them
-/// at once would wait for each other.
+/// Transforms all `channels` of a square of pixels to [`POINTS`] rows of channels, `point` words apart, each filled up with zeros to
+/// whole vectors. Of the square to the right, which will be wanted next, pixels are prefetched meanwhile: all of them at once
+/// would wait for each other.
 ///
 /// # Safety
-/// `channels` values must be readable at each pixel, and as many, rounded up to a whole vector, writable at each point.
+/// Every pixel must be readable; `to` must be writable for all rows.
 #[inline(always)]
 pub(super) unsafe fn pixels<S: Simd, T: Number, const N: usize>(
     simd: S,
     channels: usize,
-    from: Pixels,
+    from: &Pixels<N>,
     transform: impl Fn([S::Vector; N]) -> [S::Vector; INPUT] + Copy,
     to: *mut f32,
     point: usize,
@@ -188,11 +188,10 @@ pub(super) unsafe fn pixels<S: Simd, T: Number, const N: usize>(
     let whole = channels / S::LANES * S::LANES;
     let mut channel = 0;
     while channel < whole {
-        let from = Pixels { start: from.start.wrapping_add(channel), ..from };
         if channel.is_multiple_of(LINE) {
-            for i in 0..N {
-                for j in N..N + OUTPUT {
-                    simd.prefetch(from.start.wrapping_add(i * from.row + j * from.pixel));
+            for starts in &from.starts {
+                for start in &starts[N - OUTPUT..] {
+                    simd.prefetch(start.wrapping_add(from.tile + channel));
                 }
             }
         }
@@ -200,9 +199,8 @@ pub(super) unsafe fn pixels<S: Simd, T: Number, const N: usize>(
         unsafe {
             vector::<S, T, N>(
                 simd,
-                from,
                 #[inline(always)]
-                |at| simd.load(at),
+                |i, j| simd.load(from.starts[i][j].add(channel)),
                 transform,
                 to.add(channel / T::PACKED),
                 point,
@@ -211,14 +209,12 @@ pub(super) unsafe fn pixels<S: Simd, T: Number, const N: usize>(
         channel += S::LANES;
     }
     if channel < channels {
-        let from = Pixels { start: from.start.wrapping_add(channel), ..from };
         // SAFETY: the caller's promise, for the channels that are left.
         unsafe {
             vector::<S, T, N>(
                 simd,
-                from,
                 #[inline(always)]
-                |at| simd.load_first(channels - channel, at),
+                |i, j| simd.load_first(channels - channel, from.starts[i][j].add(channel)),
                 transform,
                 to.add(channel / T::PACKED),
                 point,
@@ -239,8 +235,7 @@ pub(super) unsafe fn pixels<S: Simd, T: Number, const N: usize>(
 )]
 unsafe fn vector<S: Simd, T: Number, const N: usize>(
     simd: S,
-    from: Pixels,
-    load: impl Fn(*const f32) -> S::Vector,
+    load: impl Fn(usize, usize) -> S::Vector,
     transform: impl Fn([S::Vector; N]) -> [S::Vector; INPUT] + Copy,
     to: *mut f32,
     point: usize,
@@ -248,7 +243,7 @@ unsafe fn vector<S: Simd, T: Number, const N: usize>(
     square(
         simd,
         #[inline(always)]
-        |i, j| load(from.start.wrapping_add(i * from.row + j * from.pixel)),
+        |i, j| load(i, j),
         #[inline(always)]
         |d| transform(d),
         #[inline(always)]
