@@ -104,23 +104,20 @@ impl Tasks {
 impl Convolution {
     /// Blocks are so small that their transformed inputs stay in the second-level cache (64 channels on a Zen 4, GFLOP/s as if done
     /// directly, 24 tiles and 64: 610 and 579). But every task reads all its filters once, and where these come from memory blocks
-    /// are large, and equally large for threads to finish together. All are a multiple of what is multiplied at a time.
+    /// are large. All are a multiple of what is multiplied at a time; but where a thread has few, each has as many, of one size.
     ///
     /// Where blocks are too few for the threads, panels are divided too: transforming the same inputs again costs little where
-    /// there are many panels, and no filter is read twice.
+    /// there are many panels. A single block is divided no further than among the threads: its filters are read once in all, and
+    /// its inputs transformed once by each (one image of 32x32, 512 channels on a Zen 5: four parts 3.1 ms, two 2.9).
     fn tasks(&self, threads: usize) -> Tasks {
-        const MIN: usize = 6 * ROWS;
-        let count = self.tiles.count();
-        let most = self.most_tiles();
-        let tiles = match most {
-            FEW_TILES => FEW_TILES,
-            most if count <= most => count,
-            most => {
-                let blocks = count.div_ceil(most).next_multiple_of(threads);
-                count.div_ceil(blocks).next_multiple_of(ROWS).clamp(MIN, most)
-            }
+        const MANY_BLOCKS: usize = 8;
+        let (count, most) = (self.tiles.count(), self.most_tiles());
+        let blocks = match count.div_ceil(most).max(1) {
+            few if few < threads || few == 1 => few,
+            blocks => blocks.next_multiple_of(threads),
         };
-        self.tasks_of(tiles.min(count).max(1), threads)
+        let tiles = if blocks > MANY_BLOCKS * threads { most } else { count.div_ceil(blocks).max(1) };
+        self.tasks_of(tiles, threads)
     }
 
     /// With vectors of 8 values products take twice the time that filters have to arrive in, and what others leave of a third-level
@@ -138,7 +135,8 @@ impl Convolution {
     fn tasks_of(&self, tiles: usize, threads: usize) -> Tasks {
         let blocks = self.tiles.count().div_ceil(tiles).max(1);
         let panels = self.filters.panels();
-        let ranges = if blocks >= 2 * threads { 1 } else { panels.min((2 * threads).div_ceil(blocks)) };
+        let tasks = if blocks == 1 { threads } else { 2 * threads };
+        let ranges = if blocks >= tasks { 1 } else { panels.min(tasks.div_ceil(blocks)) };
         Tasks {
             tiles,
             panels: panels.div_ceil(ranges),
