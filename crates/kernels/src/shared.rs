@@ -11,7 +11,7 @@ pub(crate) struct Shared<'a> {
     values: PhantomData<&'a mut [f32]>,
 }
 
-// SAFETY: values are reached through `at` only, whose caller promises that no two threads use the same.
+// SAFETY: values are used through `at` only, whose caller promises that no two threads use the same.
 unsafe impl Sync for Shared<'_> {}
 
 impl<'a> Shared<'a> {
@@ -19,7 +19,7 @@ impl<'a> Shared<'a> {
         Self { start: values.as_mut_ptr(), len: values.len(), values: PhantomData }
     }
 
-    /// Where value `index` lies, or would lie if there were as many.
+    /// Where value `index` lies, or would lie if there were as many: to be prefetched, not read.
     #[inline(always)]
     pub(crate) fn address(&self, index: usize) -> *const f32 {
         self.start.wrapping_add(index)

@@ -98,9 +98,9 @@ impl<'a> Tile<'a> {
         Self { layer: 0, rows: 0..rows, columns: 0..columns, start, row_stride, values: PhantomData }
     }
 
-    /// Some rows of the tile, counted from its first.
+    /// Some rows of the tile, counted from its first; one at least.
     pub(crate) fn part(&mut self, rows: Range<usize>) -> Tile<'_> {
-        assert!(rows.start <= rows.end && rows.end <= self.rows.len());
+        assert!(!rows.is_empty() && rows.end <= self.rows.len());
         // SAFETY: these rows lie within the tile, which is borrowed.
         let start = unsafe { self.start.add(rows.start * self.row_stride) };
         let rows = self.rows.start + rows.start..self.rows.start + rows.end;

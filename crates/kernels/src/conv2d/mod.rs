@@ -556,8 +556,8 @@ mod tests {
         let pads = [[0, 0], [1, 0], [3, 4]].map(|pad| ([2, 6, 7, 3], 4, pad));
         let deep = [(257, 3), (3, 300), (128, 130), (33, 256)];
         let deep = deep.map(|(channels, out_c)| ([1, 4, 5, channels], out_c, [2, 2]));
-        // more tiles than one block, or one chunk of the kernel's gradient, has
-        let many = [([1, 70, 66, 2], 3, [2, 2]), ([5, 28, 29, 9], 8, [2, 2])];
+        // more tiles than one block has, or one chunk of a segment of the kernel's gradient
+        let many = [([1, 70, 66, 2], 3, [2, 2]), ([5, 28, 29, 9], 8, [2, 2]), ([1, 184, 184, 2], 3, [2, 2])];
         let all = sides.chain(channels).chain(pads).chain(deep).chain(many);
         all.map(|(image, out_c, pad)| shape(image, out_c, [3, 3], plain, plain, pad, 1)).collect()
     }
@@ -812,7 +812,7 @@ mod tests {
 
     #[test]
     fn same_bits_for_any_number_of_threads() {
-        for (image, out_c) in [([2, 62, 40, 9], 12), ([2, 30, 20, 9], 5), ([1, 6, 6, 70], 200)] {
+        for (image, out_c) in [([2, 62, 40, 9], 12), ([2, 30, 20, 9], 5), ([1, 6, 6, 70], 200), ([1, 184, 184, 2], 3)] {
             let shape = shape(image, out_c, [3, 3], [1, 1], [1, 1], [2, 2], 1);
             let (x, w, dy) = (uniform(shape.x_len(), 1), uniform(shape.w_len(), 2), uniform(shape.y_len(), 3));
             for (_, conv) in every_way(shape) {
@@ -831,9 +831,10 @@ mod tests {
 
     #[test]
     fn a_smaller_batch_never_needs_more_scratch() {
-        for channels in [8, 64, 512] {
+        // With 512 of both, filters come from memory.
+        for (channels, out_c) in [(8, 16), (64, 16), (512, 16), (512, 512)] {
             let lengths = (0..40).map(|batch| {
-                let shape = shape([batch, 14, 15, channels], 16, [3, 3], [1, 1], [1, 1], [2, 2], 1);
+                let shape = shape([batch, 14, 15, channels], out_c, [3, 3], [1, 1], [1, 1], [2, 2], 1);
                 let ways = every_way(shape).into_iter().map(|(_, conv)| conv).chain([Conv2d::new(shape)]);
                 ways.map(|conv| conv.scratch_len()).collect::<Vec<_>>()
             });
@@ -854,7 +855,7 @@ mod tests {
     fn an_empty_batch_gives_a_zero_kernel_gradient() {
         let shape = shape([0, 4, 4, 2], 3, [3, 3], [1, 1], [1, 1], [2, 2], 1);
         for (_, conv) in every_way(shape) {
-            let mut scratch = vec![0.0; conv.scratch_len()];
+            let mut scratch = vec![f32::NAN; conv.scratch_len()];
             let w = vec![1.0; shape.w_len()];
             let mut dw = vec![f32::NAN; shape.w_len()];
             conv.forward(&[], &w, None, Activation::Linear, &mut [], &mut scratch);
@@ -885,7 +886,7 @@ mod tests {
             };
             let (x, w) = (vec![1.0; shape.x_len()], vec![1.0; shape.w_len()]);
             for (way, conv) in every_way(shape).into_iter().filter(|(way, _)| can_pool(way)) {
-                let (mut y, mut scratch) = (vec![f32::NAN; shape.y_len()], vec![0.0; conv.scratch_len()]);
+                let (mut y, mut scratch) = (vec![f32::NAN; shape.y_len()], vec![f32::NAN; conv.scratch_len()]);
                 conv.forward(&x, &w, None, Activation::Linear, &mut y, &mut scratch);
                 assert!(!(in_h * in_w == 0 && y.iter().any(|&y| y != 0.0)), "{way} {shape:?}");
                 let mut dx = vec![f32::NAN; shape.x_len()];

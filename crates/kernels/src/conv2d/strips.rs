@@ -14,8 +14,8 @@ use crate::aligned::LINE;
 use crate::gemm::{Matrix, finish_tile, gemm_tile};
 use crate::tiles::Tiles;
 
-/// Outputs that one task computes at least, in whole rows (64: up to a quarter slower), and channels: so few that outputs are
-/// still in cache when bias and activation follow.
+/// Outputs that one task computes at least, in whole rows (64: up to a quarter slower), and channels. Bias and activation follow
+/// after each row, while it is in cache.
 const OUTPUTS: usize = 256;
 const CHANNELS: usize = 64;
 
@@ -114,9 +114,9 @@ impl Strips {
         self.shape.kernel[0] * self.shape.in_c
     }
 
-    /// Room for a strip: whole cache lines, for those of two threads not to share one.
+    /// Room for a strip, and a cache line, for those of two threads not to share one.
     fn strip_len(&self) -> usize {
-        (self.columns() * self.column()).next_multiple_of(LINE)
+        self.columns() * self.column() + LINE
     }
 
     /// Columns that a row of outputs reads, counted from the first of the padding.

@@ -23,9 +23,9 @@ use crate::tasks::for_each_task;
 /// Words deep that a panel of filters is used at a time, before products are written and read again to go on.
 const DEPTH: usize = 512;
 
-/// Channels whose products are computed before they are transformed back: inputs at a point are read from the first-level cache
-/// by the second panel, and most of the second-level cache is left to the inputs (64 to 128 channels on a Zen 5, one panel of 64
-/// and two: 5.4 and 5.0 ms).
+/// Channels whose products are computed before they are transformed back: inputs at a point are still near when the next panel
+/// reads them, and most of the second-level cache is left to the inputs (64 to 128 channels at 128x128 on a Zen 5, groups of 64 and
+/// 128: 5.4 and 5.0 ms for three images).
 const GROUP: usize = 128;
 
 /// Channels of a panel that a thread takes to the points at a time.
@@ -106,14 +106,16 @@ impl Convolution {
     /// directly, 24 tiles and 64: 610 and 579). But every task reads all its filters once, and where these come from memory blocks
     /// are large. All are a multiple of what is multiplied at a time; but where a thread has few, each has as many, of one size.
     ///
-    /// Where blocks are too few for the threads, panels are divided too: transforming the same inputs again costs little where
-    /// there are many panels. A single block is divided no further than among the threads: its filters are read once in all, and
-    /// its inputs transformed once by each (one image of 32x32, 512 channels on a Zen 5: four parts 3.1 ms, two 2.9).
+    /// Where blocks are too few for the threads, panels are divided too, which costs little where there are many: the same inputs
+    /// are transformed again. So they are divided no further than each thread has a task, if tasks come out equal (one image of
+    /// 32x32, 512 channels, two threads on a Zen 5: four tasks 3.1 ms, two 2.9).
     fn tasks(&self, threads: usize) -> Tasks {
         const MANY_BLOCKS: usize = 8;
         let (count, most) = (self.tiles.count(), self.most_tiles());
-        let blocks = match count.div_ceil(most).max(1) {
-            few if few < threads || few == 1 => few,
+        // Tiles are divided where there aren't panels enough for the threads.
+        let least = threads.div_ceil(self.filters.panels().max(1));
+        let blocks = match count.div_ceil(most).max(least) {
+            few if few < threads => few,
             blocks => blocks.next_multiple_of(threads),
         };
         let tiles = if blocks > MANY_BLOCKS * threads { most } else { count.div_ceil(blocks).max(1) };
@@ -121,27 +123,29 @@ impl Convolution {
     }
 
     /// With vectors of 8 values products take twice the time that filters have to arrive in, and what others leave of a third-level
-    /// cache counts for more (512 channels, images of 32x32: on a Zen 3 24, 48 and 96 tiles 587, 576 and 508 GFLOP/s; on a Zen 5 with
-    /// vectors of 16, 48, 96, 132 and 192 tiles 1440, 1700, 1790 and 1790).
+    /// cache counts for more (512 channels, images of 32x32, two threads: on a Zen 3 24, 48 and 96 tiles 587, 576 and 508 GFLOP/s;
+    /// on a Zen 5 with vectors of 16, 48, 96, 132 and 192 tiles 1440, 1700, 1790 and 1790).
     fn most_tiles(&self) -> usize {
         const WIDE: usize = 64;
-        match self.filters.columns {
-            _ if self.filters.len() < LARGE_FILTERS => FEW_TILES,
-            WIDE.. => 22 * ROWS,
-            _ => 8 * ROWS,
+        if self.filters.len() < LARGE_FILTERS {
+            FEW_TILES
+        } else if self.filters.columns >= WIDE {
+            22 * ROWS
+        } else {
+            8 * ROWS
         }
     }
 
     fn tasks_of(&self, tiles: usize, threads: usize) -> Tasks {
         let blocks = self.tiles.count().div_ceil(tiles).max(1);
         let panels = self.filters.panels();
-        let tasks = if blocks == 1 { threads } else { 2 * threads };
+        let tasks = if threads.is_multiple_of(blocks) { threads } else { 2 * threads };
         let ranges = if blocks >= tasks { 1 } else { panels.min(tasks.div_ceil(blocks)) };
         Tasks {
             tiles,
             panels: panels.div_ceil(ranges),
             input: self.filters.words.next_multiple_of(LINE) + LINE,
-            product: self.filters.panels_of(GROUP) * self.filters.columns,
+            product: panels.min(self.filters.panels_of(GROUP)) * self.filters.columns,
         }
     }
 
@@ -175,13 +179,14 @@ impl Convolution {
     /// Whether each task takes the filters that it multiplies with to the points itself: where there are so few tiles that no two
     /// tasks share any, they needn't be written to memory and read again.
     pub(super) fn prepares_in_tasks(&self, threads: usize) -> bool {
-        let one_block = self.tiles.count() <= self.tasks(threads).tiles;
-        one_block && threads * self.filters.panels_of(GROUP) <= self.filters.panels()
+        let tasks = self.tasks(threads);
+        let one_block = self.tiles.count() <= tasks.tiles;
+        one_block && threads * self.own_panels(&tasks) <= self.filters.panels()
     }
 
-    /// What a task needs for that.
-    pub(super) fn own_filters_len(&self) -> usize {
-        self.filters.panels_of(GROUP) * self.filters.panel()
+    /// Panels that a task takes to the points at a time.
+    fn own_panels(&self, tasks: &Tasks) -> usize {
+        tasks.panels.min(self.filters.panels_of(GROUP))
     }
 
     /// `y = finish(x * filters)`
@@ -196,7 +201,7 @@ impl Convolution {
                 assert_eq!(points.len(), self.filters.len());
                 0
             }
-            Filters::Taps(..) => self.own_filters_len(),
+            Filters::Taps(..) => self.own_panels(&tasks) * self.filters.panel(),
         };
         let scratch_len = tasks.scratch_len(self.filters.from) + own_filters;
         let y = Shared::new(y);
@@ -277,7 +282,7 @@ impl KernelIn for Task<'_> {
         let layout = convolution.filters;
         let (own_filters, zeros) = match filters {
             Filters::Points(_) => rest.split_at_mut(0),
-            Filters::Taps(..) => rest.split_at_mut(convolution.own_filters_len()),
+            Filters::Taps(..) => rest.split_at_mut(convolution.own_panels(&tasks) * layout.panel()),
         };
         let zeros = &mut zeros[..images.channels];
         zeros.fill(0.0);

@@ -163,7 +163,6 @@ fn times<const N: usize>(mut body: impl FnMut(usize)) {
 }
 
 /// A square of pixels: where each starts.
-#[derive(Clone, Copy)]
 pub(super) struct Pixels<const N: usize> {
     pub(super) starts: [[*const f32; N]; N],
     /// From a pixel to that of the next tile to the right.
@@ -175,7 +174,8 @@ pub(super) struct Pixels<const N: usize> {
 /// would wait for each other.
 ///
 /// # Safety
-/// Every pixel must be readable; `to` must be writable for all rows.
+/// `channels` values must be readable at each of the pixels; at `to`, as many filled up to whole vectors must be writable at each
+/// point.
 #[inline(always)]
 pub(super) unsafe fn pixels<S: Simd, T: Number, const N: usize>(
     simd: S,
