@@ -137,11 +137,18 @@ pub(super) fn square<S: Simd, const N: usize, const M: usize>(
     );
 }
 
-/// Calls `body` with 0 to `N - 1`, 6 times at most, without a loop: the compiler would not unroll one with so much in it, and
-/// would keep in memory what is addressed by its counter.
+/// Calls `body` with 0 to `N - 1`, 6 times at most, without a loop: the compiler would not unroll one with so much in it, and would
+/// keep in memory what is addressed by its counter. With debug assertions, which are a hundred branches more, it would not be
+/// done within a quarter of an hour, so there it is a loop.
 #[inline(always)]
 fn times<const N: usize>(mut body: impl FnMut(usize)) {
     const { assert!(N <= 6) };
+    if cfg!(debug_assertions) {
+        for i in 0..N {
+            body(i);
+        }
+        return;
+    }
     if N > 0 {
         body(0);
     }
@@ -200,7 +207,7 @@ pub(super) unsafe fn pixels<S: Simd, T: Number, const N: usize>(
             vector::<S, T, N>(
                 simd,
                 #[inline(always)]
-                |i, j| simd.load(from.starts[i][j].add(channel)),
+                |i, j| simd.load(from.starts[i][j].wrapping_add(channel)),
                 transform,
                 to.add(channel / T::PACKED),
                 point,
@@ -214,7 +221,7 @@ pub(super) unsafe fn pixels<S: Simd, T: Number, const N: usize>(
             vector::<S, T, N>(
                 simd,
                 #[inline(always)]
-                |i, j| simd.load_first(channels - channel, from.starts[i][j].add(channel)),
+                |i, j| simd.load_first(channels - channel, from.starts[i][j].wrapping_add(channel)),
                 transform,
                 to.add(channel / T::PACKED),
                 point,
