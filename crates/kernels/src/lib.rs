@@ -21,6 +21,7 @@ mod activation;
 mod aligned;
 mod batch_norm;
 mod broadcast;
+mod cache;
 mod chunks;
 mod conv2d;
 mod dense;

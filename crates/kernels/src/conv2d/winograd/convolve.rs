@@ -12,6 +12,7 @@ use super::output::Output;
 use super::tiles::{Images, Tiles};
 use super::transform::{self, INPUT, POINTS};
 use crate::aligned::{LINE, aligned, odd_lines};
+use crate::cache::second_level;
 use crate::conv2d::direction::Direction;
 use crate::conv2d::finish::{Finish, POOL};
 use crate::microkernel::{Product, ROWS, Right, Rows, columns, multiply};
@@ -20,8 +21,10 @@ use crate::shared::Shared;
 use crate::simd::{Bf16, Isa, Kernel, Simd};
 use crate::tasks::for_each_task;
 
-/// Words deep that a panel of filters is used at a time, before products are written and read again to go on.
-const DEPTH: usize = 512;
+/// Words of a panel of filters that are used at a time, before products are written and read again to go on: as many as the
+/// first-level cache holds, as they are read once for each few rows (256 channels at 64x64 and 32x32 with vectors of 16, the whole
+/// depth at once and 128 channels: 19.4 and 17.9 ms, 24.2 and 21.4).
+const NEAR: usize = 8 * 1024;
 
 /// Channels whose products are computed before they are transformed back: inputs at a point are still near when the next panel
 /// reads them, and most of the second-level cache is left to the inputs (64 to 128 channels at 128x128 on a Zen 5, groups of 64 and
@@ -31,7 +34,9 @@ const GROUP: usize = 128;
 /// Channels of a panel that a thread takes to the points at a time.
 const PART: usize = 4 * filters::CHANNELS;
 
-/// Tiles of a block whose filters stay in the cache.
+/// Tiles of a block whose filters stay in the cache, for each MiB of the second level (64 channels on a Zen 4, which has one,
+/// GFLOP/s as if done directly, 24 tiles and 64: 610 and 579; 128 and 256 channels on an Emerald Rapids, which has two and a slow
+/// third level, 24 tiles and 48: 21.6 and 19.0 ms, 21.5 and 19.1).
 const FEW_TILES: usize = 4 * ROWS;
 
 /// Values of filters at the points from which on they don't: 16 MiB, half of a common third-level cache.
@@ -102,9 +107,9 @@ impl Tasks {
 }
 
 impl Convolution {
-    /// Blocks are so small that their transformed inputs stay in the second-level cache (64 channels on a Zen 4, GFLOP/s as if done
-    /// directly, 24 tiles and 64: 610 and 579). But every task reads all its filters once, and where these come from memory blocks
-    /// are large. All are a multiple of what is multiplied at a time; but where a thread has few, each has as many, of one size.
+    /// Blocks are so small that their transformed inputs stay in the second-level cache. But every task reads all its filters once,
+    /// and where these come from memory blocks are large. All are a multiple of what is multiplied at a time; but where a thread has
+    /// few, each has as many, of one size.
     ///
     /// Where blocks are too few for the threads, panels are divided too, which costs little where there are many: the same inputs
     /// are transformed again. So they are divided no further than each thread has a task, if tasks come out equal (one image of
@@ -128,7 +133,7 @@ impl Convolution {
     fn most_tiles(&self) -> usize {
         const WIDE: usize = 64;
         if self.filters.len() < LARGE_FILTERS {
-            FEW_TILES
+            FEW_TILES * (second_level() >> 20).clamp(1, 2)
         } else if self.filters.columns >= WIDE {
             22 * ROWS
         } else {
@@ -363,7 +368,7 @@ fn multiply_points<S: Simd, N: Number>(
             };
             let mut depth = 0;
             while depth < filters.words {
-                let count = DEPTH.min(filters.words - depth);
+                let count = (NEAR / width).min(filters.words - depth);
                 let last = depth + count == filters.words;
                 // SAFETY: every tile has a row of inputs, as deep as there are channels, and one of products; the filter is as
                 // deep.
