@@ -87,14 +87,26 @@ pub(crate) struct Product {
     pub(crate) outer: usize,
 }
 
-/// `c = a b`, or `c += a b`, over `rows` rows and as many columns as `b` has. What is `ahead` is prefetched meanwhile, as many
-/// values as a whole tile of `b` has.
+/// What will be read next, and is prefetched meanwhile: values that lie side by side, at any address.
+#[derive(Clone, Copy)]
+pub(crate) struct Ahead {
+    pub(crate) start: *const f32,
+    pub(crate) len: usize,
+}
+
+impl Ahead {
+    /// Nothing: to prefetch from where nothing is would cost a search for its page each time.
+    pub(crate) const NOTHING: Self = Self { start: std::ptr::null(), len: 0 };
+}
+
+/// `c = a b`, or `c += a b`, over `rows` rows and as many columns as `b` has. What is ahead is prefetched meanwhile, at most a line
+/// in every four steps.
 ///
 /// Every element is summed along the depth in order, whatever stands beside it: how rows and columns are grouped changes no bit.
 ///
 /// # Safety
 /// `rows` rows of `c` must be writable (and readable, to accumulate) and those of `a` readable, `depth` steps deep; `b` must be
-/// readable as deep. `ahead` may be anything.
+/// readable as deep.
 #[inline(always)]
 #[expect(clippy::too_many_arguments, reason = "sizes, operands, and what to do with them")]
 pub(crate) unsafe fn multiply<S: Simd, N: Number, L: Left>(
@@ -105,11 +117,11 @@ pub(crate) unsafe fn multiply<S: Simd, N: Number, L: Left>(
     b: Right,
     c: Product,
     accumulate: bool,
-    ahead: *const f32,
+    ahead: Ahead,
 ) {
     debug_assert!((1..=S::VECTORS).contains(&b.vectors), "{} vectors", b.vectors);
-    let share = (depth * columns::<S>()).div_ceil(rows.div_ceil(ROWS).max(1));
-    let tiles = Tiles { rows: 0..rows, depth, a, b, c, accumulate, ahead, share };
+    let share = ahead.len.div_ceil(rows.div_ceil(ROWS).max(1));
+    let tiles = Tiles { rows: 0..rows, depth, a, b, c, accumulate, ahead: ahead.start, share };
     // SAFETY: the caller's promise.
     unsafe {
         match b.vectors {

@@ -9,7 +9,7 @@ use super::packed::Packed;
 use super::swept::Swept;
 use super::turned::Turned;
 use crate::aligned::AlignedVec;
-use crate::microkernel::{Columns, Left, Product, ROWS, Right, Rows, columns, multiply};
+use crate::microkernel::{Ahead, Columns, Left, Product, ROWS, Right, Rows, columns, multiply};
 use crate::number::F32;
 use crate::simd::{Isa, MAX_COLUMNS, Simd};
 use crate::tiles::Tile;
@@ -111,7 +111,7 @@ pub(super) unsafe fn multiply_rows<S: Simd>(
     #[inline(always)]
     unsafe fn with<S: Simd, L: Left>(simd: S, rows: usize, steps: usize, a: L, b: Right, c: Product, accumulate: bool) {
         // SAFETY: the caller's promise.
-        unsafe { multiply::<S, F32, L>(simd, rows, steps, a, b, c, accumulate, std::ptr::null()) }
+        unsafe { multiply::<S, F32, L>(simd, rows, steps, a, b, c, accumulate, Ahead::NOTHING) }
     }
     let start = a.data.as_ptr();
     // SAFETY: the caller's promise.

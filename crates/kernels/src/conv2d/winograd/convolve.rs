@@ -15,7 +15,7 @@ use crate::aligned::{LINE, aligned, odd_lines};
 use crate::cache::second_level;
 use crate::conv2d::direction::Direction;
 use crate::conv2d::finish::{Finish, POOL};
-use crate::microkernel::{Product, ROWS, Right, Rows, columns, multiply};
+use crate::microkernel::{Ahead, Product, ROWS, Right, Rows, columns, multiply};
 use crate::number::{self, Number};
 use crate::shared::Shared;
 use crate::simd::{Bf16, Isa, Kernel, Simd};
@@ -380,7 +380,8 @@ fn multiply_points<S: Simd, N: Number>(
                         vectors: filters.vectors::<S>(panel),
                     };
                     let c = Product { start: products.as_mut_ptr(), outer: tasks.product };
-                    let ahead = if last { next_point } else { b.start.add(count * width) };
+                    let next = if last { next_point } else { b.start.add(count * width) };
+                    let ahead = Ahead { start: next, len: count * width };
                     multiply::<S, N, Rows>(simd, tiles, count, a, b, c, depth > 0, ahead);
                 }
                 depth += count;

@@ -19,7 +19,7 @@ use super::tiles::Images;
 use super::transform::{self, INPUT, OUTPUT, POINTS};
 use crate::aligned::{LINE, aligned, odd_lines};
 use crate::cache::second_level;
-use crate::microkernel::{Columns, Product, Right, columns, multiply};
+use crate::microkernel::{Ahead, Columns, Product, Right, columns, multiply};
 use crate::number::F32;
 use crate::shared::Shared;
 use crate::simd::{Isa, Kernel, Simd};
@@ -308,7 +308,7 @@ impl Kernel for Add<'_> {
                         b,
                         c,
                         accumulate || first > 0,
-                        std::ptr::null(),
+                        Ahead::NOTHING,
                     );
                 }
                 panel += 1;
