@@ -7,7 +7,7 @@ def limits(row: dict[str, object], latency: float | None) -> str | None:
     if "seconds" not in ours:
         return None
     if ours.get("report"):
-        return parts_of_step(ours["report"])
+        return "; ".join(filter(None, [parts_of_step(ours["report"]), bound(row["programs"])]))
     if latency is None:
         return None
     rest = ours["seconds"] - latency
@@ -17,9 +17,7 @@ def limits(row: dict[str, object], latency: float | None) -> str | None:
 def parts_of_step(report: dict[str, object]) -> str:
     """The parts of the median step, the largest first."""
     step, peak = report["seconds_per_step"], report["peak_gflops"]
-    convolutions = [layer for layer in report["layers"] if "conv" in layer["name"]]
-    dense = [layer for layer in report["layers"] if "dense" in layer["name"] or "predictions" in layer["name"]]
-    others = [layer for layer in report["layers"] if layer not in convolutions and layer not in dense]
+    convolutions, dense, others = kinds_of_layers(report)
     updated = "" if report["mode"] == "predict" else " with its updates"
     rate = sum(map(gflop, convolutions)) / max(sum(map(seconds, convolutions)), 1e-9)
     parts = {
@@ -31,6 +29,28 @@ def parts_of_step(report: dict[str, object]) -> str:
     times["the rest of the step"] = step - sum(times.values())
     named = sorted(times.items(), key=lambda item: -item[1])
     return "; ".join(f"{share(time, step)} {name}" for name, time in named if time > 0.01 * step)
+
+
+def bound(programs: dict[str, dict[str, object]]) -> str | None:
+    """How fast a step could be over the peers, were nothing but the products of F(4x4, 3x3), at the measured peak, and Dense as it
+    is: what no better program reaches by the same algorithm. Of f32 alone, as bf16 has peaks of its own."""
+    report = programs["engraft"]["report"]
+    if report["precision"] != "f32":
+        return None
+    convolutions, dense, _ = kinds_of_layers(report)
+    # The first has too few channels for the transform.
+    products = gflop(convolutions[0]) + sum(map(gflop, convolutions[1:])) / 4
+    least = products / report["peak_gflops"] + sum(map(seconds, dense))
+    peers = {peer: programs[peer]["seconds"] for peer in ("keras", "torch") if programs.get(peer, {}).get("seconds")}
+    ratios = " and ".join(f"{time / least:.2f} times as fast as {peer}" for peer, time in peers.items())
+    return f"products at that peak and Dense alone would take {least:.3f} s" + (f" ({ratios})" if ratios else "")
+
+
+def kinds_of_layers(report: dict[str, object]) -> tuple[list, list, list]:
+    """Convolutions, Dense, and the others."""
+    convolutions = [layer for layer in report["layers"] if "conv" in layer["name"]]
+    dense = [layer for layer in report["layers"] if "dense" in layer["name"] or "predictions" in layer["name"]]
+    return convolutions, dense, [layer for layer in report["layers"] if layer not in convolutions and layer not in dense]
 
 
 def seconds(layer: dict[str, float]) -> float:
