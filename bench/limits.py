@@ -35,9 +35,9 @@ def bound(programs: dict[str, dict[str, object]]) -> str | None:
     """How fast a step could be over the peers, were nothing but the products of F(4x4, 3x3), at the measured peak, and Dense as it
     is: what no better program reaches by the same algorithm. Of f32 alone, as bf16 has peaks of its own."""
     report = programs["engraft"]["report"]
-    if report["precision"] != "f32":
-        return None
     convolutions, dense, _ = kinds_of_layers(report)
+    if report["precision"] != "f32" or not convolutions:
+        return None
     # The first has too few channels for the transform.
     products = gflop(convolutions[0]) + sum(map(gflop, convolutions[1:])) / 4
     least = products / report["peak_gflops"] + sum(map(seconds, dense))

@@ -554,7 +554,7 @@ mod tests {
         let sides = (1..=9).map(|side| ([1, side, 10 - side, 3], 5, [2, 2]));
         let channels = [1, 4, 7, 8, 9, 16, 17, 31, 33].map(|channels| ([1, 5, 5, channels], 34 - channels, [2, 2]));
         let pads = [[0, 0], [1, 0], [3, 4]].map(|pad| ([2, 6, 7, 3], 4, pad));
-        let deep = [(257, 3), (3, 300), (128, 130), (33, 256)];
+        let deep = [(514, 3), (3, 300), (128, 130), (33, 256)];
         let deep = deep.map(|(channels, out_c)| ([1, 4, 5, channels], out_c, [2, 2]));
         // more tiles than one block has, or one chunk of a segment of the kernel's gradient
         let many = [([1, 70, 66, 2], 3, [2, 2]), ([5, 28, 29, 9], 8, [2, 2]), ([1, 184, 184, 2], 3, [2, 2])];
@@ -812,7 +812,7 @@ mod tests {
 
     #[test]
     fn same_bits_for_any_number_of_threads() {
-        for (image, out_c) in [([2, 62, 40, 9], 12), ([2, 30, 20, 9], 5), ([1, 6, 6, 70], 200)] {
+        for (image, out_c) in [([3, 62, 40, 9], 12), ([2, 30, 20, 9], 5), ([1, 6, 6, 70], 200)] {
             let shape = shape(image, out_c, [3, 3], [1, 1], [1, 1], [2, 2], 1);
             let (x, w, dy) = (uniform(shape.x_len(), 1), uniform(shape.w_len(), 2), uniform(shape.y_len(), 3));
             for (_, conv) in every_way(shape) {

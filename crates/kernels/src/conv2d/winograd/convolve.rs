@@ -21,9 +21,10 @@ use crate::shared::Shared;
 use crate::simd::{Bf16, Isa, Kernel, Simd};
 use crate::tasks::for_each_task;
 
-/// Words of a panel of filters that are used at a time, before products are written and read again to go on: as many as the
-/// first-level cache holds, as they are read once for each few rows (256 channels at 64x64 and 32x32 with vectors of 16, the whole
-/// depth at once and 128 channels: 19.4 and 17.9 ms, 24.2 and 21.4).
+/// Values of a panel of filters that are used at a time, before products are written and read again to go on: as many as a
+/// first-level cache holds, as they are read once for each few rows (an Emerald Rapids with vectors of 16, two threads, the whole
+/// depth at once and 128 words: 256 to 256 channels at 64x64, three images, 19.4 and 17.9 ms; 256 to 512 at 32x32, eight images, 24.2
+/// and 21.4).
 const NEAR: usize = 8 * 1024;
 
 /// Channels whose products are computed before they are transformed back: inputs at a point are still near when the next panel
@@ -34,9 +35,9 @@ const GROUP: usize = 128;
 /// Channels of a panel that a thread takes to the points at a time.
 const PART: usize = 4 * filters::CHANNELS;
 
-/// Tiles of a block whose filters stay in the cache, for each MiB of the second level (64 channels on a Zen 4, which has one,
-/// GFLOP/s as if done directly, 24 tiles and 64: 610 and 579; 128 and 256 channels on an Emerald Rapids, which has two and a slow
-/// third level, 24 tiles and 48: 21.6 and 19.0 ms, 21.5 and 19.1).
+/// Tiles of a block whose filters stay in the cache, for each MiB of the second level, of which one counts at least and two at most
+/// (64 channels on a Zen 4, which has one, GFLOP/s as if done directly, 24 tiles and 64: 610 and 579; on an Emerald Rapids, which has
+/// two and a slow third level, three images, 24 tiles and 48: 128 channels at 128x128 21.6 and 19.0 ms, 256 at 64x64 21.5 and 19.1).
 const FEW_TILES: usize = 4 * ROWS;
 
 /// Values of filters at the points from which on they don't: 16 MiB, half of a common third-level cache.
@@ -368,8 +369,9 @@ fn multiply_points<S: Simd, N: Number>(
             };
             let mut depth = 0;
             while depth < filters.words {
-                let count = (NEAR / width).min(filters.words - depth);
-                let last = depth + count == filters.words;
+                let most = NEAR / width;
+                let count = most.min(filters.words - depth);
+                let rest = filters.words - depth - count;
                 // SAFETY: every tile has a row of inputs, as deep as there are channels, and one of products; the filter is as
                 // deep.
                 unsafe {
@@ -380,8 +382,9 @@ fn multiply_points<S: Simd, N: Number>(
                         vectors: filters.vectors::<S>(panel),
                     };
                     let c = Product { start: products.as_mut_ptr(), outer: tasks.product };
-                    let next = if last { next_point } else { b.start.add(count * width) };
-                    let ahead = Ahead { start: next, len: count * width };
+                    let (start, words) =
+                        if rest > 0 { (b.start.add(count * width), rest) } else { (next_point, filters.words) };
+                    let ahead = Ahead { start, len: most.min(words) * width };
                     multiply::<S, N, Rows>(simd, tiles, count, a, b, c, depth > 0, ahead);
                 }
                 depth += count;

@@ -30,12 +30,12 @@ const SEGMENTS: usize = 16;
 /// ... and most values that the sums of all may have.
 const SUMS: usize = 10 << 20;
 
-/// Tiles of a chunk when a thread has a segment for itself, unless fewer stay in its cache. The sums are read and written once a
-/// chunk.
+/// Tiles of a chunk when a thread has a segment for itself, and a chunk can't stay in its cache. The sums are read and written once
+/// a chunk.
 const TILES: usize = 128;
 
-/// The fewest tiles of a chunk.
-const FEW_TILES: usize = 32;
+/// A chunk that can has a multiple of these.
+const NEAR_TILES: usize = 32;
 
 /// Tiles of a chunk when threads share it, and wait for each other twice: up to this many ...
 const SHARED_TILES: usize = 512;
@@ -83,7 +83,7 @@ impl Room {
         let row =
             [filters.from, filters.panels() * filters.columns].map(|channels| channels.next_multiple_of(LINE) + LINE);
         let tiles = match workers {
-            1 => Self::near_tiles(row).unwrap_or(TILES),
+            1 => Self::own_tiles(row),
             _ => (INPUTS / filters.from).clamp(TILES, SHARED_TILES),
         };
         let tiles = tiles.min(count);
@@ -93,12 +93,14 @@ impl Room {
         Self { segment, segments, most_segments, workers, tiles, row, point, zeros }
     }
 
-    /// As many tiles as half of a second-level cache holds inputs and gradients of, where that is enough (64 channels at 256x256,
-    /// three images on an Emerald Rapids, 2 MiB: chunks of 128 tiles 41 ms, of 32 27).
-    fn near_tiles(row: [usize; 2]) -> Option<usize> {
+    /// Tiles of a chunk for one thread: as many as half of its second-level cache holds inputs and gradients of, if that is enough
+    /// (64 channels at 256x256, three images on an Emerald Rapids, which has 2 MiB: chunks of 128 tiles 41 ms, of 32 27).
+    fn own_tiles(row: [usize; 2]) -> usize {
         let tile = POINTS * row.iter().sum::<usize>() * size_of::<f32>();
-        let tiles = second_level() / 2 / tile / FEW_TILES * FEW_TILES;
-        (tiles > 0).then_some(tiles.min(TILES))
+        match second_level() / 2 / tile / NEAR_TILES * NEAR_TILES {
+            0 => TILES,
+            tiles => tiles.min(TILES),
+        }
     }
 
     /// Inputs and gradients of a chunk.
