@@ -33,7 +33,7 @@ def parts_of_step(report: dict[str, object]) -> str:
 
 def bound(programs: dict[str, dict[str, object]]) -> str | None:
     """How fast a step could be over the peers, were nothing but the products of F(4x4, 3x3), at the measured peak, and Dense as it
-    is: what no better program reaches by the same algorithm. Of f32 alone, as bf16 has peaks of its own."""
+    was: what no better transform or schedule of convolutions would beat. Of f32 alone, as bf16 has peaks of its own."""
     report = programs["engraft"]["report"]
     convolutions, dense, _ = kinds_of_layers(report)
     if report["precision"] != "f32" or not convolutions:
