@@ -1,0 +1,101 @@
+//! Pooling: the maximum or mean of windows of pixels.
+
+use std::ops::Range;
+
+use serde::{Deserialize, Serialize};
+
+/// What a window of pixels is reduced to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PoolKind {
+    /// Its greatest value.
+    Max,
+    /// Its mean, over pixels inside the image only.
+    Average,
+}
+
+/// Shapes of a 2-D pooling: `[batch, in_h, in_w, channels]` -> `[batch, out_h, out_w, channels]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pool2dShape {
+    /// Images.
+    pub batch: usize,
+    /// Input height in pixels.
+    pub in_h: usize,
+    /// Input width in pixels.
+    pub in_w: usize,
+    /// Channels of input and output.
+    pub channels: usize,
+    /// Height and width of a window.
+    pub size: [usize; 2],
+    /// Distance between windows, down and across.
+    pub stride: [usize; 2],
+    /// Padding at the top and left; at the bottom and right it follows from the output size.
+    pub pad: [usize; 2],
+    /// Output height in pixels.
+    pub out_h: usize,
+    /// Output width in pixels.
+    pub out_w: usize,
+}
+
+impl Pool2dShape {
+    /// Whether no two windows share a pixel and none reaches beyond the image: each input pixel belongs to at most one output.
+    pub fn windows_are_disjoint(&self) -> bool {
+        let inside = |axis: usize, out: usize, len: usize| out * self.stride[axis] <= len;
+        self.size == self.stride
+            && self.pad == [0, 0]
+            && inside(0, self.out_h, self.in_h)
+            && inside(1, self.out_w, self.in_w)
+    }
+
+    /// Values in one input image.
+    pub fn in_size(&self) -> usize {
+        self.in_h * self.in_w * self.channels
+    }
+
+    /// Values in one output image.
+    pub fn out_size(&self) -> usize {
+        self.out_h * self.out_w * self.channels
+    }
+
+    /// The rows and columns inside the image that the window of output pixel (`y`, `x`) covers.
+    pub fn window(&self, y: usize, x: usize) -> (Range<usize>, Range<usize>) {
+        let clip = |position: usize, axis: usize, len: usize| {
+            let start = position * self.stride[axis];
+            start.saturating_sub(self.pad[axis])..(start + self.size[axis]).saturating_sub(self.pad[axis]).min(len)
+        };
+        (clip(y, 0, self.in_h), clip(x, 1, self.in_w))
+    }
+
+    /// Start of input pixel (`y`, `x`) in its image.
+    pub fn at(&self, y: usize, x: usize) -> usize {
+        (y * self.in_w + x) * self.channels
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_are_disjoint_unless_they_overlap_or_are_padded() {
+        let shape = Pool2dShape {
+            batch: 1,
+            in_h: 7,
+            in_w: 7,
+            channels: 1,
+            size: [2, 2],
+            stride: [2, 2],
+            pad: [0, 0],
+            out_h: 3,
+            out_w: 3,
+        };
+        assert!(shape.windows_are_disjoint());
+        for other in [
+            Pool2dShape { stride: [1, 1], out_h: 6, out_w: 6, ..shape },
+            Pool2dShape { pad: [1, 0], ..shape },
+            Pool2dShape { out_h: 4, ..shape },
+        ] {
+            assert!(!other.windows_are_disjoint(), "{other:?}");
+        }
+    }
+}
