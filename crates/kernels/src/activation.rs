@@ -1,158 +1,85 @@
 //! Activation functions by Keras' definitions (`keras.activations`).
 
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 
+use crate::Activation;
 use crate::chunks::{CHUNK, check_len, zip_chunks};
-
-/// An activation function of single values. (Softmax needs whole rows: [`softmax`](crate::softmax).)
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Activation {
-    /// `x`
-    Linear,
-    /// `max(x, 0)`
-    Relu,
-    /// `min(max(x, 0), 6)`
-    Relu6,
-    /// `x` where positive, else `negative_slope * x`
-    LeakyRelu {
-        /// Slope for negative `x`; Keras' default is 0.2.
-        negative_slope: f32,
-    },
-    /// `min(x, max_value)` above the threshold, else `negative_slope * (x - threshold)`: Keras' `ReLU` with all its options
-    ThresholdedRelu {
-        /// Ceiling; infinity for none.
-        max_value: f32,
-        /// Slope below the threshold.
-        negative_slope: f32,
-        /// Where the function breaks, at least 0.
-        threshold: f32,
-    },
-    /// `x` where positive, else `alpha * (exp(x) - 1)`
-    Elu {
-        /// The limit at minus infinity, negated; Keras' default is 1.
-        alpha: f32,
-    },
-    /// Elu with alpha 1.6732632, scaled by 1.050701 (Klambauer et al. 2017)
-    Selu,
-    /// `1 / (1 + exp(-x))`
-    Sigmoid,
-    /// `relu6(x + 3) / 6`
-    HardSigmoid,
-    /// `tanh(x)`
-    Tanh,
-    /// `ln(1 + exp(x))`
-    Softplus,
-    /// `x / (1 + |x|)`
-    Softsign,
-    /// `exp(x)`
-    Exponential,
-    /// `x * sigmoid(x)`, also called swish
-    Silu,
-    /// `x * hard_sigmoid(x)`, also called hard swish
-    HardSilu,
-    /// `x * P(X <= x)` for a standard normal `X` (Hendrycks and Gimpel 2016)
-    Gelu {
-        /// Whether to compute it through `tanh` instead of `erf`.
-        approximate: bool,
-    },
-    /// `x * tanh(softplus(x))` (Misra 2019)
-    Mish,
-}
 
 const SELU_SCALE: f32 = 1.050_701;
 const SELU_SCALE_ALPHA: f32 = 1.758_099_3;
 
-impl Activation {
-    /// Whether the gradient can be had from the output alone, so that the input need not be kept.
-    pub fn gradient_from_output(self) -> bool {
-        match self {
-            Self::Linear | Self::Relu | Self::Relu6 | Self::Selu | Self::Sigmoid | Self::HardSigmoid => true,
-            Self::Tanh | Self::Softplus | Self::Exponential => true,
-            // With a negative parameter the output's sign no longer tells the input's.
-            Self::LeakyRelu { negative_slope } => negative_slope >= 0.0,
-            Self::Elu { alpha } => alpha >= 0.0,
-            // Values below a threshold above 0 can come out above ones that pass it.
-            Self::ThresholdedRelu { .. } => false,
-            // Softsign's could be, but `1 - |y|` has few digits left where |x| is large.
-            Self::Softsign | Self::Silu | Self::HardSilu | Self::Gelu { .. } | Self::Mish => false,
-        }
+/// Applies the function to every value, in place.
+///
+/// ```
+/// use engraft_kernels::{Activation, activate};
+/// let mut x = [-1.0, 2.0, 7.0];
+/// activate(Activation::Relu6, &mut x);
+/// assert_eq!(x, [0.0, 2.0, 6.0]);
+/// ```
+pub fn activate(function: Activation, x: &mut [f32]) {
+    if function != Activation::Linear {
+        x.par_chunks_mut(CHUNK).for_each(|x| activate_serial(function, x));
     }
+}
 
-    /// Applies the function to every value, in place.
-    ///
-    /// ```
-    /// use engraft_kernels::Activation;
-    /// let mut x = [-1.0, 2.0, 7.0];
-    /// Activation::Relu6.apply(&mut x);
-    /// assert_eq!(x, [0.0, 2.0, 6.0]);
-    /// ```
-    pub fn apply(self, x: &mut [f32]) {
-        if self != Self::Linear {
-            x.par_chunks_mut(CHUNK).for_each(|x| self.apply_serial(x));
+/// [`activate`] on the calling thread, for kernels that finish a block while it is in cache.
+pub(crate) fn activate_serial(function: Activation, x: &mut [f32]) {
+    match function {
+        Activation::Linear => {}
+        // Not `max`, which would turn NaN into zero and hide that a model has diverged.
+        Activation::Relu => update(x, |x| if x < 0.0 { 0.0 } else { x }),
+        Activation::Relu6 => update(x, |x| x.clamp(0.0, 6.0)),
+        Activation::LeakyRelu { negative_slope } => update(x, |x| if x > 0.0 { x } else { negative_slope * x }),
+        Activation::ThresholdedRelu { max_value, negative_slope, threshold } => {
+            let below = |x: f32| negative_slope * (x - threshold);
+            update(x, |x| if x > threshold { x.min(max_value) } else { below(x) });
         }
+        Activation::Elu { alpha } => update(x, |x| if x > 0.0 { x } else { alpha * x.exp_m1() }),
+        Activation::Selu => update(x, |x| if x < 0.0 { SELU_SCALE_ALPHA * x.exp_m1() } else { SELU_SCALE * x }),
+        Activation::Sigmoid => update(x, sigmoid),
+        Activation::HardSigmoid => update(x, hard_sigmoid),
+        Activation::Tanh => update(x, f32::tanh),
+        Activation::Softplus => update(x, softplus),
+        Activation::Softsign => update(x, |x| x / (1.0 + x.abs())),
+        Activation::Exponential => update(x, f32::exp),
+        Activation::Silu => update(x, |x| x * sigmoid(x)),
+        Activation::HardSilu => update(x, |x| x * hard_sigmoid(x)),
+        Activation::Gelu { approximate: true } => update(x, |x| 0.5 * x * (1.0 + gelu_tanh(x))),
+        Activation::Gelu { approximate: false } => update(x, |x| x * normal_cdf(x)),
+        Activation::Mish => update(x, |x| x * softplus(x).tanh()),
     }
+}
 
-    /// [`apply`](Self::apply) on the calling thread, for kernels that finish a block while it is in cache.
-    pub(crate) fn apply_serial(self, x: &mut [f32]) {
-        match self {
-            Self::Linear => {}
-            // Not `max`, which would turn NaN into zero and hide that a model has diverged.
-            Self::Relu => update(x, |x| if x < 0.0 { 0.0 } else { x }),
-            Self::Relu6 => update(x, |x| x.clamp(0.0, 6.0)),
-            Self::LeakyRelu { negative_slope } => update(x, |x| if x > 0.0 { x } else { negative_slope * x }),
-            Self::ThresholdedRelu { max_value, negative_slope, threshold } => {
-                let below = |x: f32| negative_slope * (x - threshold);
-                update(x, |x| if x > threshold { x.min(max_value) } else { below(x) });
-            }
-            Self::Elu { alpha } => update(x, |x| if x > 0.0 { x } else { alpha * x.exp_m1() }),
-            Self::Selu => update(x, |x| if x < 0.0 { SELU_SCALE_ALPHA * x.exp_m1() } else { SELU_SCALE * x }),
-            Self::Sigmoid => update(x, sigmoid),
-            Self::HardSigmoid => update(x, hard_sigmoid),
-            Self::Tanh => update(x, f32::tanh),
-            Self::Softplus => update(x, softplus),
-            Self::Softsign => update(x, |x| x / (1.0 + x.abs())),
-            Self::Exponential => update(x, f32::exp),
-            Self::Silu => update(x, |x| x * sigmoid(x)),
-            Self::HardSilu => update(x, |x| x * hard_sigmoid(x)),
-            Self::Gelu { approximate: true } => update(x, |x| 0.5 * x * (1.0 + gelu_tanh(x))),
-            Self::Gelu { approximate: false } => update(x, |x| x * normal_cdf(x)),
-            Self::Mish => update(x, |x| x * softplus(x).tanh()),
-        }
-    }
-
-    /// Turns the gradient `dy` with respect to the output into the one with respect to the input, in place.
-    ///
-    /// `x_or_y` is the output where [`gradient_from_output`](Self::gradient_from_output) is true, else the input.
-    pub fn gradient(self, x_or_y: &[f32], dy: &mut [f32]) {
-        check_len("x_or_y", x_or_y, dy.len());
-        match self {
-            Self::Linear => {}
-            Self::Relu => scale(x_or_y, dy, |y| if y > 0.0 { 1.0 } else { 0.0 }),
-            Self::Relu6 => scale(x_or_y, dy, |y| if y > 0.0 && y < 6.0 { 1.0 } else { 0.0 }),
-            Self::LeakyRelu { negative_slope } => scale(x_or_y, dy, |y| if y > 0.0 { 1.0 } else { negative_slope }),
-            Self::ThresholdedRelu { max_value, negative_slope, threshold } => scale(x_or_y, dy, |x| match x {
-                x if x > threshold => f32::from(x <= max_value),
-                // At the threshold itself Keras' gradient is 0.
-                x if x < threshold => negative_slope,
-                _ => 0.0,
-            }),
-            Self::Elu { alpha } if alpha >= 0.0 => scale(x_or_y, dy, |y| if y > 0.0 { 1.0 } else { y + alpha }),
-            Self::Elu { alpha } => scale(x_or_y, dy, |x| if x > 0.0 { 1.0 } else { alpha * x.exp() }),
-            Self::Selu => scale(x_or_y, dy, |y| if y < 0.0 { y + SELU_SCALE_ALPHA } else { SELU_SCALE }),
-            Self::Sigmoid => scale(x_or_y, dy, |y| y * (1.0 - y)),
-            Self::HardSigmoid => scale(x_or_y, dy, |y| if y > 0.0 && y < 1.0 { 1.0 / 6.0 } else { 0.0 }),
-            Self::Tanh => scale(x_or_y, dy, |y| 1.0 - y * y),
-            // sigmoid(x), as 1 - exp(-softplus(x))
-            Self::Softplus => scale(x_or_y, dy, |y| -(-y).exp_m1()),
-            Self::Softsign => scale(x_or_y, dy, |x| 1.0 / ((1.0 + x.abs()) * (1.0 + x.abs()))),
-            Self::Exponential => scale(x_or_y, dy, |y| y),
-            Self::Silu => scale(x_or_y, dy, |x| sigmoid(x) * (1.0 + x * (1.0 - sigmoid(x)))),
-            Self::HardSilu => scale(x_or_y, dy, hard_silu_slope),
-            Self::Gelu { approximate } => scale(x_or_y, dy, |x| gelu_slope(x, approximate)),
-            Self::Mish => scale(x_or_y, dy, mish_slope),
-        }
+/// Turns the gradient `dy` with respect to the output into the one with respect to the input, in place.
+///
+/// `x_or_y` is the output where [`gradient_from_output`](Activation::gradient_from_output) is true, else the input.
+pub fn activation_gradient(function: Activation, x_or_y: &[f32], dy: &mut [f32]) {
+    check_len("x_or_y", x_or_y, dy.len());
+    match function {
+        Activation::Linear => {}
+        Activation::Relu => scale(x_or_y, dy, |y| if y > 0.0 { 1.0 } else { 0.0 }),
+        Activation::Relu6 => scale(x_or_y, dy, |y| if y > 0.0 && y < 6.0 { 1.0 } else { 0.0 }),
+        Activation::LeakyRelu { negative_slope } => scale(x_or_y, dy, |y| if y > 0.0 { 1.0 } else { negative_slope }),
+        Activation::ThresholdedRelu { max_value, negative_slope, threshold } => scale(x_or_y, dy, |x| match x {
+            x if x > threshold => f32::from(x <= max_value),
+            // At the threshold itself Keras' gradient is 0.
+            x if x < threshold => negative_slope,
+            _ => 0.0,
+        }),
+        Activation::Elu { alpha } if alpha >= 0.0 => scale(x_or_y, dy, |y| if y > 0.0 { 1.0 } else { y + alpha }),
+        Activation::Elu { alpha } => scale(x_or_y, dy, |x| if x > 0.0 { 1.0 } else { alpha * x.exp() }),
+        Activation::Selu => scale(x_or_y, dy, |y| if y < 0.0 { y + SELU_SCALE_ALPHA } else { SELU_SCALE }),
+        Activation::Sigmoid => scale(x_or_y, dy, |y| y * (1.0 - y)),
+        Activation::HardSigmoid => scale(x_or_y, dy, |y| if y > 0.0 && y < 1.0 { 1.0 / 6.0 } else { 0.0 }),
+        Activation::Tanh => scale(x_or_y, dy, |y| 1.0 - y * y),
+        // sigmoid(x), as 1 - exp(-softplus(x))
+        Activation::Softplus => scale(x_or_y, dy, |y| -(-y).exp_m1()),
+        Activation::Softsign => scale(x_or_y, dy, |x| 1.0 / ((1.0 + x.abs()) * (1.0 + x.abs()))),
+        Activation::Exponential => scale(x_or_y, dy, |y| y),
+        Activation::Silu => scale(x_or_y, dy, |x| sigmoid(x) * (1.0 + x * (1.0 - sigmoid(x)))),
+        Activation::HardSilu => scale(x_or_y, dy, hard_silu_slope),
+        Activation::Gelu { approximate } => scale(x_or_y, dy, |x| gelu_slope(x, approximate)),
+        Activation::Mish => scale(x_or_y, dy, mish_slope),
     }
 }
 
@@ -275,10 +202,10 @@ mod tests {
     #[track_caller]
     fn check(activation: Activation, values: [f32; 7], slopes: [f32; 7]) {
         let mut y = X;
-        activation.apply(&mut y);
+        activate(activation, &mut y);
         assert_close(&y, &values, TOLERANCE);
         let mut dy = [2.0; 7];
-        activation.gradient(if activation.gradient_from_output() { &y } else { &X }, &mut dy);
+        activation_gradient(activation, if activation.gradient_from_output() { &y } else { &X }, &mut dy);
         assert_close(&dy.map(|dy| dy / 2.0), &slopes, TOLERANCE);
     }
 
@@ -293,7 +220,7 @@ mod tests {
         let slopes = [-7.146_946_7e-6, -0.12746918, 0.30462664, 0.5, 0.99922574, 1.0852318, 1.0005037];
         check(Activation::Gelu { approximate: false }, values, slopes);
         let mut tail = [-5.0];
-        Activation::Gelu { approximate: false }.apply(&mut tail);
+        activate(Activation::Gelu { approximate: false }, &mut tail);
         assert!(
             (tail[0] / values[0] - 1.0).abs() < 1e-4,
             "TensorFlow's own erfc is good to about 1e-5 here: {}",
@@ -305,7 +232,7 @@ mod tests {
     fn nan_stays_nan() {
         for (activation, _, _) in CASES {
             let mut y = [f32::NAN];
-            activation.apply(&mut y);
+            activate(activation, &mut y);
             assert!(y[0].is_nan(), "{activation:?} gave {}", y[0]);
         }
     }
@@ -320,7 +247,7 @@ mod tests {
             (Activation::Gelu { approximate: false }, [0.0, 200.0]),
         ] {
             let mut y = [-200.0, 200.0];
-            activation.apply(&mut y);
+            activate(activation, &mut y);
             assert_eq!(y.map(f32::abs), [low, high], "{activation:?}");
         }
     }

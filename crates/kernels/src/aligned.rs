@@ -1,6 +1,6 @@
 //! Where values lie with respect to cache lines: vectors that straddle two cost twice.
 
-use crate::prefer_large_pages;
+use engraft_memory::prefer_huge_pages;
 
 /// Values of a cache line.
 pub(crate) const LINE: usize = 16;
@@ -31,7 +31,7 @@ pub(crate) struct AlignedVec {
 impl AlignedVec {
     pub(crate) fn zeros(len: usize) -> Self {
         let mut values = vec![0.0; len + LINE];
-        prefer_large_pages(&mut values);
+        prefer_huge_pages(&mut values);
         let start = first_line(&values).min(LINE);
         Self { values, start, len }
     }

@@ -5,20 +5,48 @@ use crate::elementwise::scale_shift;
 
 /// Mean and population variance of each channel, in two passes (`keras.ops.moments`). Zero rows give zeros.
 pub fn moments(channels: usize, x: &[f32], mean: &mut [f32], variance: &mut [f32]) {
+    let count = count_rows("x", x, channels).max(1) as f64;
+    means(&channel_sums(channels, x), count, mean);
+    means(&squared_deviation_sums(channels, x, mean), count, variance);
+}
+
+/// The sum of each channel, the first of the two passes of [`moments`].
+///
+/// ```
+/// assert_eq!(engraft_kernels::channel_sums(2, &[1.0, 2.0, 3.0, 4.0]), [4.0, 6.0]);
+/// ```
+pub fn channel_sums(channels: usize, x: &[f32]) -> Vec<f64> {
+    let rows = count_rows("x", x, channels);
+    let row = |row: usize| &x[row * channels..][..channels];
+    column_sums(channels, rows, 1, |i, sum| sum.iter_mut().zip(row(i)).for_each(|(sum, x)| *sum += x))
+}
+
+/// The sum of each channel's squared deviations from `mean`, the second of the two passes of [`moments`].
+///
+/// ```
+/// assert_eq!(engraft_kernels::squared_deviation_sums(1, &[1.0, 3.0], &[2.0]), [2.0]);
+/// ```
+pub fn squared_deviation_sums(channels: usize, x: &[f32], mean: &[f32]) -> Vec<f64> {
     let rows = count_rows("x", x, channels);
     check_len("mean", mean, channels);
-    check_len("variance", variance, channels);
-    let count = rows.max(1) as f64;
     let row = |row: usize| &x[row * channels..][..channels];
-    let sums = column_sums(channels, rows, 1, |i, sum| sum.iter_mut().zip(row(i)).for_each(|(sum, x)| *sum += x));
-    mean.iter_mut().zip(sums).for_each(|(mean, sum)| *mean = (sum / count) as f32);
-    let mean = &*mean;
-    let squares = column_sums(channels, rows, 1, |i, sum| {
+    column_sums(channels, rows, 1, |i, sum| {
         for ((sum, x), mean) in sum.iter_mut().zip(row(i)).zip(mean) {
             *sum += (x - mean) * (x - mean);
         }
-    });
-    variance.iter_mut().zip(squares).for_each(|(variance, sum)| *variance = (sum / count) as f32);
+    })
+}
+
+/// `sums / count`, for [`moments`] of rows that are not all here.
+///
+/// ```
+/// let mut mean = [0.0];
+/// engraft_kernels::means(&[6.0], 4.0, &mut mean);
+/// assert_eq!(mean, [1.5]);
+/// ```
+pub fn means(sums: &[f64], count: f64, mean: &mut [f32]) {
+    check_len("mean", mean, sums.len());
+    mean.iter_mut().zip(sums).for_each(|(mean, sum)| *mean = (sum / count) as f32);
 }
 
 /// `y = (x - mean) / sqrt(variance + epsilon) * gamma + beta`, where a missing `gamma` is 1 and a missing `beta` 0.
@@ -81,25 +109,57 @@ pub fn batch_norm_gradient_training(
     dgamma: Option<&mut [f32]>,
     dbeta: Option<&mut [f32]>,
 ) {
-    let inverse = inverse_deviations(channels, variance, epsilon);
-    let sums = parameter_sums(channels, dy, x, mean, &inverse);
+    let sums = batch_norm_gradient_sums(channels, dy, x, mean, variance, epsilon);
     if let Some(dx) = dx {
-        check_len("dx", dx, x.len());
-        let count = (x.len() / channels).max(1) as f64;
-        // dx = scale * (dy - mean(dy) - normalised * mean(dy * normalised)), gathered into dy * a + x * b + c.
-        let scale = scales(&inverse, gamma);
-        let by_x: Vec<f32> = (0..channels).map(|c| -scale[c] * inverse[c] * (sums[c] / count) as f32).collect();
-        let constant: Vec<f32> = (0..channels).map(|c| -scale[c] * (sums[channels + c] / count) as f32).collect();
-        dx.copy_from_slice(x);
-        zip_chunks(dy, dx, row_chunk(channels), |dy, dx| {
-            for (dy, dx) in dy.chunks_exact(channels).zip(dx.chunks_exact_mut(channels)) {
-                for (c, (dx, dy)) in dx.iter_mut().zip(dy).enumerate() {
-                    *dx = dy * scale[c] + (*dx - mean[c]) * by_x[c] + constant[c];
-                }
-            }
-        });
+        let rows = (x.len() / channels).max(1) as f64;
+        batch_norm_input_gradient(channels, dy, x, mean, variance, gamma, epsilon, &sums, rows, dx);
     }
     write_sums(&sums, dgamma, dbeta);
+}
+
+/// `[sum(dy * normalised x), sum(dy)]` of each channel: the gradients with respect to gamma and beta, and what
+/// [`batch_norm_input_gradient`] needs.
+pub fn batch_norm_gradient_sums(
+    channels: usize,
+    dy: &[f32],
+    x: &[f32],
+    mean: &[f32],
+    variance: &[f32],
+    epsilon: f32,
+) -> Vec<f64> {
+    parameter_sums(channels, dy, x, mean, &inverse_deviations(channels, variance, epsilon))
+}
+
+/// The gradient with respect to `x` of [`batch_norm`] by the statistics of `rows` rows, of which those of `x` may be a part;
+/// `sums` are the [sums](batch_norm_gradient_sums) over all of them.
+#[expect(clippy::too_many_arguments, reason = "the parameters of the layer and their gradients")]
+pub fn batch_norm_input_gradient(
+    channels: usize,
+    dy: &[f32],
+    x: &[f32],
+    mean: &[f32],
+    variance: &[f32],
+    gamma: Option<&[f32]>,
+    epsilon: f32,
+    sums: &[f64],
+    rows: f64,
+    dx: &mut [f32],
+) {
+    check_len("dx", dx, x.len());
+    assert!(sums.len() == 2 * channels, "`sums` must hold {} values, holds {}", 2 * channels, sums.len());
+    let inverse = inverse_deviations(channels, variance, epsilon);
+    // dx = scale * (dy - mean(dy) - normalised * mean(dy * normalised)), gathered into dy * a + x * b + c.
+    let scale = scales(&inverse, gamma);
+    let by_x: Vec<f32> = (0..channels).map(|c| -scale[c] * inverse[c] * (sums[c] / rows) as f32).collect();
+    let constant: Vec<f32> = (0..channels).map(|c| -scale[c] * (sums[channels + c] / rows) as f32).collect();
+    dx.copy_from_slice(x);
+    zip_chunks(dy, dx, row_chunk(channels), |dy, dx| {
+        for (dy, dx) in dy.chunks_exact(channels).zip(dx.chunks_exact_mut(channels)) {
+            for (c, (dx, dy)) in dx.iter_mut().zip(dy).enumerate() {
+                *dx = dy * scale[c] + (*dx - mean[c]) * by_x[c] + constant[c];
+            }
+        }
+    });
 }
 
 /// `1 / sqrt(variance + epsilon)`.

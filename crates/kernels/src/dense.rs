@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::Activation;
 use crate::chunks::{check_len, column_sums, count_rows};
-use crate::gemm::{Matrix, finish_tile, gemm, gemm_then, gemm_tile};
+use crate::gemm::{Matrix, apply_epilogue, gemm, gemm_then, gemm_tile};
 use crate::tiles::Tile;
 
 /// `x` `[batch, inputs]`, `w` `[inputs, units]`, `bias` `[units]` -> `y` `[batch, units]`.
@@ -24,7 +24,7 @@ pub fn dense(
         check_len("bias", bias, units);
     }
     let (a, b) = (Matrix::row_major(x, inputs), Matrix::row_major(w, units));
-    gemm_then(batch, inputs, units, a, b, false, y, |tile| finish_tile(bias, activation, tile));
+    gemm_then(batch, inputs, units, a, b, false, y, |tile| apply_epilogue(bias, activation, tile));
 }
 
 /// `dx = dy wᵀ`: the gradient with respect to the input, `[batch, inputs]`.

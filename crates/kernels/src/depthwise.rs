@@ -5,6 +5,7 @@
 
 use rayon::prelude::*;
 
+use crate::activation::activate_serial;
 use crate::chunks::{check_len, column_sums};
 use crate::{Activation, Conv2dShape};
 
@@ -50,7 +51,7 @@ impl Depthwise {
             if let Some(bias) = bias {
                 row.chunks_exact_mut(s.in_c).for_each(|y| y.iter_mut().zip(bias).for_each(|(y, bias)| *y += bias));
             }
-            activation.apply_serial(row);
+            activate_serial(activation, row);
         });
     }
 

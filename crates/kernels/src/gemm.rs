@@ -1,7 +1,10 @@
 //! General matrix multiplication, the work inside dense and convolution layers.
 
-mod finish;
+mod epilogue;
+mod matrix;
 mod multiply;
+mod operands;
+mod pack;
 mod packed;
 mod swept;
 mod turned;
@@ -9,50 +12,10 @@ mod turned;
 use crate::chunks::check_len;
 use crate::simd::Isa;
 use crate::tiles::{Tile, Tiles};
-pub(crate) use finish::finish_tile;
-use multiply::Operands;
+pub(crate) use epilogue::apply_epilogue;
+pub use matrix::Matrix;
+use operands::Operands;
 use swept::Swept;
-
-/// A matrix read through strides: element (i, j) is `data[i * row_stride + j * col_stride]`.
-#[derive(Clone, Copy, Debug)]
-pub struct Matrix<'a> {
-    /// The values, starting with element (0, 0).
-    pub data: &'a [f32],
-    /// Distance from one row to the next.
-    pub row_stride: usize,
-    /// Distance from one column to the next.
-    pub col_stride: usize,
-}
-
-impl<'a> Matrix<'a> {
-    /// `data` as rows of `cols` values.
-    pub fn row_major(data: &'a [f32], cols: usize) -> Self {
-        Self { data, row_stride: cols, col_stride: 1 }
-    }
-
-    /// The transpose of `data`'s rows of `cols` values: a matrix of `cols` rows.
-    pub fn transposed(data: &'a [f32], cols: usize) -> Self {
-        Self { data, row_stride: 1, col_stride: cols }
-    }
-
-    /// The part that starts at element (`row`, `col`).
-    pub(crate) fn skip(self, row: usize, col: usize) -> Self {
-        let start = row * self.row_stride + col * self.col_stride;
-        Self { data: self.data.get(start..).unwrap_or_default(), ..self }
-    }
-
-    /// The transpose.
-    pub(crate) fn turned(self) -> Self {
-        Self { data: self.data, row_stride: self.col_stride, col_stride: self.row_stride }
-    }
-
-    fn check(&self, name: &str, rows: usize, cols: usize) {
-        if rows > 0 && cols > 0 {
-            let last = (rows - 1) * self.row_stride + (cols - 1) * self.col_stride;
-            assert!(last < self.data.len(), "`{name}`: {rows} x {cols} does not fit its {} values", self.data.len());
-        }
-    }
-}
 
 /// `c = a b`, or `c += a b` with `accumulate`: `a` is m x k, `b` k x n, `c` row-major m x n.
 ///
@@ -66,7 +29,7 @@ pub fn gemm(m: usize, k: usize, n: usize, a: Matrix, b: Matrix, accumulate: bool
     gemm_then(m, k, n, a, b, accumulate, c, |_| {});
 }
 
-/// [`gemm`] that calls `finish` on every tile of `c` while it is in cache.
+/// [`gemm`] that calls `epilogue` on every tile of `c` while it is in cache.
 #[expect(clippy::too_many_arguments, reason = "the parameters of gemm")]
 pub(crate) fn gemm_then(
     m: usize,
@@ -76,7 +39,7 @@ pub(crate) fn gemm_then(
     b: Matrix,
     accumulate: bool,
     c: &mut [f32],
-    finish: impl Fn(&mut Tile) + Sync,
+    epilogue: impl Fn(&mut Tile) + Sync,
 ) {
     check_len("c", c, m * n);
     a.check("a", m, k);
@@ -88,7 +51,7 @@ pub(crate) fn gemm_then(
     Tiles::new(c, 1, [m, n], size).for_each(|mut tile| {
         let (a, b) = (a.skip(tile.rows.start, 0), b.skip(0, tile.columns.start));
         gemm_tile(k, a, b, accumulate, &mut tile);
-        finish(&mut tile);
+        epilogue(&mut tile);
     });
 }
 

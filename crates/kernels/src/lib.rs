@@ -33,7 +33,6 @@ mod layout;
 mod loss;
 mod microkernel;
 mod number;
-mod pages;
 mod pool;
 mod project;
 #[cfg(test)]
@@ -50,13 +49,17 @@ mod threads;
 mod tiles;
 mod update;
 
-pub use activation::Activation;
-pub use batch_norm::{batch_norm, batch_norm_gradient_inference, batch_norm_gradient_training, moments};
+pub use activation::{activate, activation_gradient};
+pub use batch_norm::{
+    batch_norm, batch_norm_gradient_inference, batch_norm_gradient_sums, batch_norm_gradient_training,
+    batch_norm_input_gradient, channel_sums, means, moments, squared_deviation_sums,
+};
 pub use broadcast::{multiply, multiply_gradient};
-pub use conv2d::{Conv2d, Conv2dShape, PreparedKernel};
+pub use conv2d::{Conv2d, PreparedKernel};
 pub use dense::{bias_gradient, dense, dense_input_gradient, dense_kernel_gradient, dense_kernel_gradient_rows};
 pub use depthwise::Depthwise;
 pub use elementwise::{add_assign, dropout, scale_gradient, scale_shift};
+pub use engraft_ir::{Activation, Conv2dShape, FillMode, Interpolation, Pool2dShape, PoolKind};
 pub use gemm::{Matrix, gemm};
 pub use global_pool::{global_average_pool_gradient, global_max_pool_gradient, global_pool};
 pub use layout::{copy_channels, flip, pad2d, pad2d_gradient, reverse_channels};
@@ -64,10 +67,11 @@ pub use loss::{
     binary_cross_entropy_from_probabilities, cross_entropy_from_probabilities, sigmoid_cross_entropy,
     softmax_cross_entropy,
 };
-pub use pages::prefer_large_pages;
-pub use pool::{Pool2dShape, PoolKind, average_pool2d_gradient, max_pool2d_gradient, pool2d, replace_max_pool2d_input};
-pub use project::{FillMode, Projection, project};
-pub use resize::{Interpolation, resize, resize_gradient};
+pub use pool::{
+    average_pool2d_gradient, max_pool2d_gradient, max_pool2d_gradient_in_place, pool2d, replace_max_pool2d_input,
+};
+pub use project::{Projection, project};
+pub use resize::{resize, resize_gradient};
 pub use simd::{Bf16, Bf16Error, Isa, IsaError, peak_gflops};
 pub use softmax::{softmax, softmax_gradient};
 pub use strided::StridedView;

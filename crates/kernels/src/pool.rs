@@ -1,83 +1,19 @@
 //! Pooling: the maximum or mean of windows of pixels.
 
-use std::ops::Range;
-
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 
 use crate::chunks::check_len;
+use crate::{Pool2dShape, PoolKind};
 
-/// What a window of pixels is reduced to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum PoolKind {
-    /// Its greatest value.
-    Max,
-    /// Its mean, over pixels inside the image only.
-    Average,
+fn check(shape: &Pool2dShape, input: &[f32], output: &[f32]) {
+    assert!(shape.channels > 0 && !shape.stride.contains(&0), "{shape:?} has no channels or a stride of zero");
+    check_len("input", input, shape.batch * shape.in_size());
+    check_len("output", output, shape.batch * shape.out_size());
 }
 
-/// Shapes of a 2-D pooling: `[batch, in_h, in_w, channels]` -> `[batch, out_h, out_w, channels]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pool2dShape {
-    /// Images.
-    pub batch: usize,
-    /// Input height in pixels.
-    pub in_h: usize,
-    /// Input width in pixels.
-    pub in_w: usize,
-    /// Channels of input and output.
-    pub channels: usize,
-    /// Height and width of a window.
-    pub size: [usize; 2],
-    /// Distance between windows, down and across.
-    pub stride: [usize; 2],
-    /// Padding at the top and left; at the bottom and right it follows from the output size.
-    pub pad: [usize; 2],
-    /// Output height in pixels.
-    pub out_h: usize,
-    /// Output width in pixels.
-    pub out_w: usize,
-}
-
-impl Pool2dShape {
-    /// Whether the gradient of max pooling can be written over the input, [`replace_max_pool2d_input`]: windows stand side by
-    /// side within it.
-    pub fn gradient_replaces_input(&self) -> bool {
-        let inside = |axis: usize, out: usize, len: usize| out * self.stride[axis] <= len;
-        self.size == self.stride
-            && self.pad == [0, 0]
-            && inside(0, self.out_h, self.in_h)
-            && inside(1, self.out_w, self.in_w)
-    }
-
-    fn in_size(&self) -> usize {
-        self.in_h * self.in_w * self.channels
-    }
-
-    fn out_size(&self) -> usize {
-        self.out_h * self.out_w * self.channels
-    }
-
-    fn check(&self, input: &[f32], output: &[f32]) {
-        assert!(self.channels > 0 && !self.stride.contains(&0), "{self:?} has no channels or a stride of zero");
-        check_len("input", input, self.batch * self.in_size());
-        check_len("output", output, self.batch * self.out_size());
-    }
-
-    /// The rows and columns inside the image that the window of output pixel (`y`, `x`) covers.
-    fn window(&self, y: usize, x: usize) -> (Range<usize>, Range<usize>) {
-        let clip = |position: usize, axis: usize, len: usize| {
-            let start = position * self.stride[axis];
-            start.saturating_sub(self.pad[axis])..(start + self.size[axis]).saturating_sub(self.pad[axis]).min(len)
-        };
-        (clip(y, 0, self.in_h), clip(x, 1, self.in_w))
-    }
-
-    /// Start of input pixel (`y`, `x`) in its image.
-    fn at(&self, y: usize, x: usize) -> usize {
-        (y * self.in_w + x) * self.channels
-    }
+/// Whether [`replace_max_pool2d_input`] can write the gradient over the input: no two windows share a pixel.
+pub fn max_pool2d_gradient_in_place(shape: &Pool2dShape) -> bool {
+    shape.windows_are_disjoint()
 }
 
 /// Pools `x` into `y`. A window that holds no pixel gives minus infinity (maximum) or NaN (mean).
@@ -92,7 +28,7 @@ impl Pool2dShape {
 /// assert_eq!(y, [3.0]);
 /// ```
 pub fn pool2d(kind: PoolKind, shape: &Pool2dShape, x: &[f32], y: &mut [f32]) {
-    shape.check(x, y);
+    check(shape, x, y);
     let row = shape.out_w * shape.channels;
     y.par_chunks_mut(row.max(1)).enumerate().for_each(|(index, y)| {
         let (image, row) = (index / shape.out_h, index % shape.out_h);
@@ -128,8 +64,8 @@ pub(crate) fn reduce<'a>(kind: PoolKind, pixels: impl Iterator<Item = &'a [f32]>
 
 /// The gradient of max pooling: each `dy` goes to the first greatest value of its window, row by row, as in TensorFlow.
 pub fn max_pool2d_gradient(shape: &Pool2dShape, x: &[f32], y: &[f32], dy: &[f32], dx: &mut [f32]) {
-    shape.check(x, y);
-    shape.check(dx, dy);
+    check(shape, x, y);
+    check(shape, dx, dy);
     dx.par_chunks_mut(shape.in_size().max(1)).enumerate().for_each(|(image, dx)| {
         let x = &x[image * shape.in_size()..][..shape.in_size()];
         let [y, dy] = [y, dy].map(|slice| &slice[image * shape.out_size()..][..shape.out_size()]);
@@ -151,7 +87,7 @@ pub fn max_pool2d_gradient(shape: &Pool2dShape, x: &[f32], y: &[f32], dy: &[f32]
 }
 
 /// [`max_pool2d_gradient`] over what it is the gradient by: `x` goes in, the gradient comes out. With `relu`, `x` is what a ReLU
-/// gave, and the gradient is the one before it. For shapes that [can](Pool2dShape::gradient_replaces_input).
+/// gave, and the gradient is the one before it. For shapes that [can](Pool2dShape::windows_are_disjoint).
 ///
 /// ```
 /// use engraft_kernels::{Pool2dShape, replace_max_pool2d_input};
@@ -166,9 +102,9 @@ pub fn max_pool2d_gradient(shape: &Pool2dShape, x: &[f32], y: &[f32], dy: &[f32]
 /// # Panics
 /// Where a slice has another length, or the shape can't.
 pub fn replace_max_pool2d_input(shape: &Pool2dShape, y: &[f32], dy: &[f32], relu: bool, x: &mut [f32]) {
-    shape.check(x, y);
-    shape.check(x, dy);
-    assert!(shape.gradient_replaces_input(), "windows of {shape:?} overlap or leave gaps");
+    check(shape, x, y);
+    check(shape, x, dy);
+    assert!(shape.windows_are_disjoint(), "windows of {shape:?} overlap or leave gaps");
     let row = shape.out_w * shape.channels;
     x.par_chunks_mut(shape.in_size().max(1)).enumerate().for_each(|(image, x)| {
         let [y, dy] = [y, dy].map(|slice| &slice[image * shape.out_size()..][..shape.out_size()]);
@@ -206,7 +142,7 @@ fn replace_row(shape: &Pool2dShape, y: &[f32], left: &mut [f32], relu: bool, x: 
 
 /// The gradient of average pooling: each `dy` is shared equally among the pixels of its window.
 pub fn average_pool2d_gradient(shape: &Pool2dShape, dy: &[f32], dx: &mut [f32]) {
-    shape.check(dx, dy);
+    check(shape, dx, dy);
     dx.par_chunks_mut(shape.in_size().max(1)).enumerate().for_each(|(image, dx)| {
         let dy = &dy[image * shape.out_size()..][..shape.out_size()];
         dx.fill(0.0);
@@ -274,7 +210,7 @@ mod tests {
             pool2d(PoolKind::Max, &shape, &x, &mut y);
             max_pool2d_gradient(&shape, &x, &y, &dy, &mut dx);
             assert_eq!(dx, to_f32(&reference::pool2d_gradient(PoolKind::Max, &shape, &x, &dy)), "{shape:?}");
-            if shape.gradient_replaces_input() {
+            if shape.windows_are_disjoint() {
                 for relu in [false, true] {
                     let mut replaced = x.clone();
                     replace_max_pool2d_input(&shape, &y, &dy, relu, &mut replaced);

@@ -1,24 +1,9 @@
 //! Rotating and zooming one image as TensorFlow's `ImageProjectiveTransformV3` does, with Keras' matrices.
 
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 
-use crate::Interpolation;
 use crate::chunks::check_len;
-
-/// What lies outside an image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FillMode {
-    /// The image mirrored about its edge: `d c b a | a b c d | d c b a`.
-    Reflect,
-    /// The image repeated: `a b c d | a b c d | a b c d`.
-    Wrap,
-    /// The fill value: `k k k k | a b c d | k k k k`.
-    Constant,
-    /// The nearest pixel of the edge: `a a a a | a b c d | d d d d`.
-    Nearest,
-}
+use crate::{FillMode, Interpolation};
 
 /// The eight numbers `a0 a1 a2 b0 b1 b2 c0 c1` that take an output pixel (x, y) to the input position
 /// `((a0 x + a1 y + a2) / k, (b0 x + b1 y + b2) / k)` with `k = c0 x + c1 y + 1`.
@@ -57,32 +42,30 @@ impl Projection {
     }
 }
 
-impl FillMode {
-    /// Takes a coordinate on an axis of `len` pixels to the one to read: TensorFlow's `MapCoordinate`, step by step, with its
-    /// truncations.
-    fn map(self, coordinate: f32, len: usize) -> f32 {
-        let (last, len) = (len.saturating_sub(1) as f32, len as f32);
-        let outside = coordinate < 0.0 || coordinate > last;
-        let mapped = match self {
-            Self::Constant => return coordinate,
-            Self::Nearest => coordinate,
-            _ if outside && last == 0.0 => 0.0,
-            Self::Reflect if coordinate < 0.0 => {
-                let period = 2.0 * len;
-                let x = period * (-coordinate / period).trunc() + coordinate;
-                if x < -len { x + period } else { -x - 1.0 }
-            }
-            Self::Reflect if outside => {
-                let period = 2.0 * len;
-                let x = coordinate - period * (coordinate / period).trunc();
-                if x >= len { period - x - 1.0 } else { x }
-            }
-            Self::Wrap if coordinate < 0.0 => coordinate + len * ((-coordinate / last).trunc() + 1.0),
-            Self::Wrap if outside => coordinate - len * (coordinate / last).trunc(),
-            Self::Reflect | Self::Wrap => coordinate,
-        };
-        mapped.clamp(0.0, last)
-    }
+/// Takes a coordinate on an axis of `len` pixels to the one to read: TensorFlow's `MapCoordinate`, step by step, with its
+/// truncations.
+fn map(fill: FillMode, coordinate: f32, len: usize) -> f32 {
+    let (last, len) = (len.saturating_sub(1) as f32, len as f32);
+    let outside = coordinate < 0.0 || coordinate > last;
+    let mapped = match fill {
+        FillMode::Constant => return coordinate,
+        FillMode::Nearest => coordinate,
+        _ if outside && last == 0.0 => 0.0,
+        FillMode::Reflect if coordinate < 0.0 => {
+            let period = 2.0 * len;
+            let x = period * (-coordinate / period).trunc() + coordinate;
+            if x < -len { x + period } else { -x - 1.0 }
+        }
+        FillMode::Reflect if outside => {
+            let period = 2.0 * len;
+            let x = coordinate - period * (coordinate / period).trunc();
+            if x >= len { period - x - 1.0 } else { x }
+        }
+        FillMode::Wrap if coordinate < 0.0 => coordinate + len * ((-coordinate / last).trunc() + 1.0),
+        FillMode::Wrap if outside => coordinate - len * (coordinate / last).trunc(),
+        FillMode::Reflect | FillMode::Wrap => coordinate,
+    };
+    mapped.clamp(0.0, last)
 }
 
 /// One image `[h, w, c]` and what to read outside of it.
@@ -141,7 +124,7 @@ pub fn project(
                 y.fill(fill_value);
                 continue;
             };
-            let (input_x, input_y) = (fill.map(input_x, w), fill.map(input_y, h));
+            let (input_x, input_y) = (map(fill, input_x, w), map(fill, input_y, h));
             for (channel, y) in y.iter_mut().enumerate() {
                 *y = match interpolation {
                     Interpolation::Nearest => source.read(input_y.round(), input_x.round(), channel),
@@ -213,11 +196,11 @@ mod tests {
 
     #[test]
     fn coordinates_far_outside_are_mapped_as_tensorflow_does() {
-        let row = |fill: FillMode| [-9.0, -5.0, -4.5, -1.0, 2.0, 3.5, 4.0, 7.0, 8.0].map(|x| fill.map(x, 4));
+        let row = |fill: FillMode| [-9.0, -5.0, -4.5, -1.0, 2.0, 3.5, 4.0, 7.0, 8.0].map(|x| map(fill, x, 4));
         assert_eq!(row(FillMode::Reflect), [0.0, 3.0, 3.0, 0.0, 2.0, 3.0, 3.0, 0.0, 0.0]);
         assert_eq!(row(FillMode::Wrap), [3.0, 3.0, 3.0, 3.0, 2.0, 0.0, 0.0, 0.0, 0.0]);
         assert_eq!(row(FillMode::Nearest), [0.0, 0.0, 0.0, 0.0, 2.0, 3.0, 3.0, 3.0, 3.0]);
-        assert_eq!(FillMode::Reflect.map(5.0, 1), 0.0);
+        assert_eq!(map(FillMode::Reflect, 5.0, 1), 0.0);
     }
 
     #[test]

@@ -1,19 +1,9 @@
 //! Resizing images as `tf.image.resize` does: half-pixel centres, no antialiasing.
 
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 
+use crate::Interpolation;
 use crate::chunks::check_len;
-
-/// How a value between pixels is read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Interpolation {
-    /// A mean of the four pixels around, weighted by distance.
-    Bilinear,
-    /// The nearest pixel.
-    Nearest,
-}
 
 /// Where one output coordinate reads: `lower` and `upper` input coordinates and the share of `upper`.
 #[derive(Clone, Copy)]

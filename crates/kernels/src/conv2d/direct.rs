@@ -6,26 +6,19 @@
 //! end and the next row's have not begun, a few are computed for nothing.
 
 mod band;
+mod convolution;
 mod filters;
 
 use self::band::Band;
+use self::convolution::{Convolution, GROUP};
 use self::filters::Layout;
-use super::Conv2dShape;
 use super::direction::Direction;
-use super::finish::{After, Finish, POOL};
+use super::epilogue::{Epilogue, POOL, RegisterEpilogue};
+use crate::Conv2dShape;
 use crate::aligned::{AlignedVec, LINE, aligned};
 use crate::shared::Shared;
-use crate::simd::{Amx, BLOCK, Bf16, TILE};
+use crate::simd::{Amx, Bf16};
 use crate::tasks::for_each_task;
-
-/// Panels whose products are computed before they are written to outputs, some cache lines at a time.
-const GROUP: usize = 2;
-
-/// From one row of a group's products to the next.
-const PRODUCT: usize = GROUP * BLOCK;
-
-/// Words that the strip and the products of a task take at most, unless two rows take more: half of the second-level cache.
-const BUDGET: usize = 1 << 18;
 
 #[derive(Clone, Debug)]
 pub(super) struct Direct {
@@ -91,24 +84,24 @@ impl Direct {
         &self,
         x: &[f32],
         filters: &AlignedVec,
-        after: After,
+        epilogue: Epilogue,
         y: &mut [f32],
         scratch: &mut [f32],
     ) {
-        self.run_forward(x, filters.as_slice(), after, y, scratch);
+        self.run_forward(x, filters.as_slice(), epilogue, y, scratch);
     }
 
-    pub(super) fn forward(&self, x: &[f32], w: &[f32], after: After, y: &mut [f32], scratch: &mut [f32]) {
+    pub(super) fn forward(&self, x: &[f32], w: &[f32], epilogue: Epilogue, y: &mut [f32], scratch: &mut [f32]) {
         let (filters, scratch) = self.arrange(&self.forward, Direction::Forward, w, scratch);
-        self.run_forward(x, filters, after, y, scratch);
+        self.run_forward(x, filters, epilogue, y, scratch);
     }
 
-    fn run_forward(&self, x: &[f32], filters: &[f32], after: After, y: &mut [f32], scratch: &mut [f32]) {
-        self.run(&self.forward, x, filters, after.finish(), y, scratch);
-        after.apply_rest(y);
+    fn run_forward(&self, x: &[f32], filters: &[f32], epilogue: Epilogue, y: &mut [f32], scratch: &mut [f32]) {
+        self.run(&self.forward, x, filters, epilogue.in_registers(), y, scratch);
+        epilogue.activate_rest(y);
     }
 
-    /// Where `where_positive`, zero wherever `dx` held no value above zero.
+    /// If `where_positive`, the gradient is zero wherever `dx` held no positive value.
     pub(super) fn input_gradient(
         &self,
         dy: &[f32],
@@ -118,7 +111,7 @@ impl Direct {
         scratch: &mut [f32],
     ) {
         let (filters, scratch) = self.arrange(&self.backward, Direction::Backward, w, scratch);
-        self.run(&self.backward, dy, filters, Finish::of_gradient(where_positive), dx, scratch);
+        self.run(&self.backward, dy, filters, RegisterEpilogue::of_gradient(where_positive), dx, scratch);
     }
 
     /// The filters in the first part of `scratch`, and what is left of it.
@@ -134,18 +127,18 @@ impl Direct {
         (filters, scratch)
     }
 
-    /// `y = finish(x * filters)`
+    /// `y = epilogue(x * filters)`
     fn run(
         &self,
         convolution: &Convolution,
         x: &[f32],
         filters: &[f32],
-        finish: Finish,
+        epilogue: RegisterEpilogue,
         y: &mut [f32],
         scratch: &mut [f32],
     ) {
         let Convolution { images, from_size, size, filters: layout, .. } = *convolution;
-        let written = size.map(|size| if finish.pool { size / POOL } else { size });
+        let written = size.map(|size| if epilogue.pool { size / POOL } else { size });
         assert_eq!(x.len(), images * from_size.iter().product::<usize>() * layout.from);
         assert_eq!(y.len(), images * written.iter().product::<usize>() * layout.to);
         assert_eq!(filters.len(), layout.len());
@@ -170,75 +163,10 @@ impl Direct {
                 groups: groups * part / parts..groups * (part + 1) / parts,
                 x,
                 filters,
-                finish,
+                epilogue,
                 y: &y,
                 scratch: aligned(scratch),
             });
         });
-    }
-}
-
-/// One convolution: its images, and what it reads for them.
-#[derive(Clone, Copy, Debug)]
-struct Convolution {
-    images: usize,
-    /// Height and width of the images that are read.
-    from_size: [usize; 2],
-    /// Height and width of outputs.
-    size: [usize; 2],
-    /// Zeros above and to the left of the images that are read.
-    pad: [usize; 2],
-    filters: Layout,
-}
-
-impl Convolution {
-    /// Pixels of a strip's row.
-    fn pitch(&self) -> usize {
-        self.size[1] + self.filters.kernel[1] - 1
-    }
-
-    /// Words from one pixel of a strip to the next: of large ones no multiple of four cache lines, which would leave most of a
-    /// cache unused.
-    fn pixel(&self) -> usize {
-        let lines = self.filters.steps() * TILE / LINE;
-        LINE * if lines > 2 && lines.is_multiple_of(4) { lines + 1 } else { lines }
-    }
-
-    /// Rows of products of a band: one for each pixel from its first output to its last, in whole blocks.
-    fn products(&self, rows: usize) -> usize {
-        ((rows - 1) * self.pitch() + self.size[1]).next_multiple_of(BLOCK)
-    }
-
-    /// Words of a strip: as far as the last tap reaches from the last of these rows.
-    fn strip_len(&self, rows: usize) -> usize {
-        let [height, width] = self.filters.kernel;
-        let reached = self.products(rows) + (height - 1) * self.pitch() + width - 1;
-        reached.max((rows + height - 1) * self.pitch()) * self.pixel()
-    }
-
-    fn len(&self, rows: usize) -> usize {
-        self.strip_len(rows) + self.products(rows) * PRODUCT
-    }
-
-    /// The most rows of outputs that a task computes: as many as its budget allows, in whole windows of a pool.
-    fn most_rows(&self) -> usize {
-        let most = self.size[0].next_multiple_of(POOL).max(POOL);
-        (POOL..most)
-            .step_by(POOL)
-            .take_while(|&rows| self.len(rows + POOL) <= BUDGET)
-            .last()
-            .map_or(POOL, |rows| rows + POOL)
-            .min(most)
-    }
-
-    /// Rows of outputs that a task computes: as many in each, as nearly as can be.
-    fn rows(&self) -> usize {
-        let bands = self.size[0].div_ceil(self.most_rows());
-        self.size[0].div_ceil(bands).next_multiple_of(POOL)
-    }
-
-    /// What a task needs. Fewer images, or rows of them, never need more.
-    fn scratch_len(&self) -> usize {
-        LINE + self.len(self.most_rows())
     }
 }

@@ -1,10 +1,10 @@
-//! Forward and back.
+//! Forward and backward pass.
 
-/// Which of two convolutions filters are for.
+/// The pass that filters are arranged for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Direction {
-    /// From inputs to outputs.
+    /// From inputs to outputs: filters as they are.
     Forward,
-    /// Gradients from outputs to inputs: channels exchanged, taps turned by half.
+    /// The gradient with respect to the input: input and output channels swapped, taps rotated by 180°.
     Backward,
 }

@@ -6,11 +6,11 @@
 
 use rayon::prelude::*;
 
-use super::Conv2dShape;
 use super::patches::Patches;
 use crate::Activation;
+use crate::Conv2dShape;
 use crate::chunks::CHUNK;
-use crate::gemm::{Matrix, finish_tile, gemm_tile, tile_size};
+use crate::gemm::{Matrix, apply_epilogue, gemm_tile, tile_size};
 use crate::tiles::{Tile, Tiles};
 
 /// Columns of patches that one task gathers at a time: with 256 rows half a megabyte, which stays in a core's L2 cache, and a
@@ -60,7 +60,7 @@ impl Im2col {
         tiles.for_each_with(scratch, buffer_len(&self.input, tile_size[0]), |mut tile, scratch| {
             let kernel = w.skip(0, tile.columns.start);
             multiply_patches(&self.input, x, tile.columns.start / group_c, kernel, &mut tile, scratch);
-            finish_tile(bias, activation, &mut tile);
+            apply_epilogue(bias, activation, &mut tile);
         });
     }
 

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::Conv2dShape;
+use crate::Conv2dShape;
 use crate::gemm::Matrix;
 
 /// How to read the matrix `[batch * out_h * out_w, taps * channels]` of patches from an image batch `[batch, h, w, c]`.

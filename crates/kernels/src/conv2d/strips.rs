@@ -7,20 +7,23 @@
 
 use std::ops::Range;
 
-use super::Conv2dShape;
 use super::im2col::Im2col;
 use crate::Activation;
+use crate::Conv2dShape;
 use crate::aligned::LINE;
-use crate::gemm::{Matrix, finish_tile, gemm_tile};
+use crate::gemm::{Matrix, apply_epilogue, gemm_tile};
 use crate::tiles::Tiles;
 
-/// Outputs that one task computes at least, in whole rows (64: up to a quarter slower), and channels. Bias and activation follow
-/// after each row, while it is in cache.
+/// Outputs that one task computes at least, in whole rows. Smaller tasks don't repay their fixed costs.
 const OUTPUTS: usize = 256;
+
+/// Channels that one task computes.
 const CHANNELS: usize = 64;
 
-/// Sums of the kernel's gradient at most, each over as many rows of outputs, and values that they may take.
+/// Most partial sums of the gradient with respect to the kernel, each over the same number of output rows.
 const MOST_PARTS: usize = 16;
+
+/// Values that the partial sums may take.
 const PARTS_BUDGET: usize = 1 << 20;
 
 #[derive(Clone, Copy, Debug)]
@@ -63,7 +66,7 @@ impl Strips {
                 let mut row = tile.part(start..start + out_w);
                 let patches = self.patches(x, row.rows.start / out_w, strip);
                 gemm_tile(self.depth(), patches, kernel.skip(0, row.columns.start), false, &mut row);
-                finish_tile(bias, activation, &mut row);
+                apply_epilogue(bias, activation, &mut row);
             }
         });
     }

@@ -1,4 +1,4 @@
-//! 3x3 convolutions of stride 1 by F(4x4, 3x3): a quarter of the products of the direct way.
+//! 3x3 convolutions of stride 1 by Winograd's F(4x4, 3x3): a quarter of the multiplications of a direct convolution.
 //!
 //! Images are cut into tiles of 4x4 outputs. A task takes a block of tiles and a range of output channels: it transforms what
 //! the tiles read, multiplies channels at each of the 36 points (36 small matrix products, where most of the time goes), and
@@ -14,9 +14,9 @@ mod transform;
 use self::convolve::{Arithmetic, Convolution, Filters};
 use self::tiles::Tiles;
 use self::transform::TAPS;
-use super::Conv2dShape;
 use super::direction::Direction;
-use super::finish::{After, Finish};
+use super::epilogue::{Epilogue, RegisterEpilogue};
+use crate::Conv2dShape;
 use crate::aligned::{AlignedVec, LINE, aligned};
 use crate::simd::{Bf16, Isa};
 
@@ -46,8 +46,8 @@ impl Winograd {
         Self::by(Arithmetic::F32(isa), shape)
     }
 
-    /// With products of bf16, forward and by the input: operands are rounded to it at the points. The gradient by the filters
-    /// stays as it is, for its long sums of small numbers.
+    /// With products in bf16 in the forward pass and in the gradient with respect to the input: operands are rounded in the
+    /// Winograd domain. The gradient with respect to the kernel stays in f32, as it is a long sum of small numbers.
     pub(super) fn in_bf16(bf16: Bf16, shape: Conv2dShape) -> Self {
         Self::by(Arithmetic::Bf16(bf16), shape)
     }
@@ -90,36 +90,36 @@ impl Winograd {
         self.forward.filters.len()
     }
 
-    /// Takes the kernel to the points.
+    /// Transforms the kernel to the Winograd domain.
     pub(super) fn prepare(&self, w: &[f32]) -> AlignedVec {
         let mut points = AlignedVec::zeros(self.forward.filters.len());
         self.forward.prepare((Direction::Forward, w), points.as_mut_slice());
         points
     }
 
-    /// The forward convolution, by a kernel that [`prepare`](Self::prepare) has taken to the points.
+    /// The forward pass with a kernel that [`prepare`](Self::prepare) has transformed.
     pub(super) fn forward_prepared(
         &self,
         x: &[f32],
         points: &AlignedVec,
-        after: After,
+        epilogue: Epilogue,
         y: &mut [f32],
         scratch: &mut [f32],
     ) {
-        self.run_forward(x, Filters::Points(points.as_slice()), after, y, scratch);
+        self.run_forward(x, Filters::Points(points.as_slice()), epilogue, y, scratch);
     }
 
-    pub(super) fn forward(&self, x: &[f32], w: &[f32], after: After, y: &mut [f32], scratch: &mut [f32]) {
+    pub(super) fn forward(&self, x: &[f32], w: &[f32], epilogue: Epilogue, y: &mut [f32], scratch: &mut [f32]) {
         let (filters, scratch) = filters(&self.forward, Direction::Forward, w, scratch);
-        self.run_forward(x, filters, after, y, scratch);
+        self.run_forward(x, filters, epilogue, y, scratch);
     }
 
-    fn run_forward(&self, x: &[f32], filters: Filters, after: After, y: &mut [f32], scratch: &mut [f32]) {
-        self.forward.run(x, filters, after.finish(), y, scratch);
-        after.apply_rest(y);
+    fn run_forward(&self, x: &[f32], filters: Filters, epilogue: Epilogue, y: &mut [f32], scratch: &mut [f32]) {
+        self.forward.run(x, filters, epilogue.in_registers(), y, scratch);
+        epilogue.activate_rest(y);
     }
 
-    /// Where `where_positive`, zero wherever `dx` held no value above zero.
+    /// If `where_positive`, the gradient is zero wherever `dx` held no positive value.
     pub(super) fn input_gradient(
         &self,
         dy: &[f32],
@@ -129,7 +129,7 @@ impl Winograd {
         scratch: &mut [f32],
     ) {
         let (filters, scratch) = filters(&self.backward, Direction::Backward, w, scratch);
-        self.backward.run(dy, filters, Finish::of_gradient(where_positive), dx, scratch);
+        self.backward.run(dy, filters, RegisterEpilogue::of_gradient(where_positive), dx, scratch);
     }
 
     pub(super) fn kernel_gradient(&self, x: &[f32], dy: &[f32], dw: &mut [f32], scratch: &mut [f32]) {
@@ -143,8 +143,8 @@ impl Winograd {
     }
 }
 
-/// The filters `w` for a convolution: at the points in the first part of `scratch`, or as they lie where tasks take them there; and
-/// what is left of the scratch.
+/// The filters `w` of a convolution, and the rest of `scratch`. They are transformed into the first part of `scratch`, or left as
+/// they are if tasks transform them.
 fn filters<'a>(
     convolution: &Convolution,
     direction: Direction,

@@ -2,8 +2,9 @@
 
 #![expect(unsafe_code, reason = "operands are addressed through strides")]
 
-use super::Matrix;
-use super::multiply::{Copies, Operands, Sums, multiply_rows, pack, room};
+use super::matrix::Matrix;
+use super::operands::{Operands, Sums, multiply_rows};
+use super::pack::{Copies, pack, room};
 use crate::aligned::odd_lines;
 use crate::microkernel::{Product, ROWS, Right, columns};
 use crate::simd::{Kernel, Simd};

@@ -3,8 +3,9 @@
 
 #![expect(unsafe_code, reason = "operands are addressed through strides")]
 
-use super::Matrix;
-use super::multiply::{Copies, Operands, room};
+use super::matrix::Matrix;
+use super::operands::Operands;
+use super::pack::{Copies, room};
 use crate::aligned::{LINE, odd_lines};
 use crate::simd::{Kernel, Simd};
 
@@ -22,15 +23,14 @@ pub(super) struct Swept<'a, 'b, 't> {
 }
 
 impl Swept<'_, '_, '_> {
-    /// Most rows for which this is the faster way (32768 x 4096 on a Zen 3, two threads: 64 rows 184 ms, 262 packed; 128 rows 342
-    /// and 313), if the right operand is so deep and large that it comes from memory. Of [`FEW`](Self::FEW) rows it always is.
+    /// Most rows for which this is faster than packing, if the right operand is so deep and large that it comes from memory. Up to
+    /// [`FEW`](Self::FEW) rows it always is.
     pub(super) const ROWS: usize = 64;
     pub(super) const LEAST_DEPTH: usize = 256;
     pub(super) const LEAST: usize = 64 << 10;
     pub(super) const FEW: usize = 2;
 
-    /// Columns that a task takes of `n`: a page of each row if there are enough, as pages cost time to find (16 rows: 56 ms with
-    /// 512 columns, 43 with 1024).
+    /// Columns that a task takes of `n`: a page of each row if there are enough, as every page costs a look-up in the TLB.
     pub(super) fn columns(n: usize, threads: usize) -> usize {
         const PAGE: usize = 1024;
         n.div_ceil(2 * threads).next_multiple_of(LINE).min(PAGE)

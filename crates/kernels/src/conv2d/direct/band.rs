@@ -4,9 +4,9 @@
 
 use std::ops::Range;
 
+use super::convolution::{Convolution, GROUP, PRODUCT};
 use super::filters::CHANNELS;
-use super::{Convolution, GROUP, PRODUCT};
-use crate::conv2d::finish::{Finish, POOL};
+use crate::conv2d::epilogue::{POOL, RegisterEpilogue};
 use crate::shared::Shared;
 use crate::simd::{Amx, BLOCK, Blocks, Kernel, Segment, Simd};
 
@@ -20,7 +20,7 @@ pub(super) struct Band<'a> {
     pub(super) groups: Range<usize>,
     pub(super) x: &'a [f32],
     pub(super) filters: &'a [f32],
-    pub(super) finish: Finish<'a>,
+    pub(super) epilogue: RegisterEpilogue<'a>,
     pub(super) y: &'a Shared<'a>,
     pub(super) scratch: &'a mut [f32],
 }
@@ -57,7 +57,7 @@ impl Kernel for Band<'_> {
             let channels = first * BLOCK..layout.to.min((first + GROUP) * BLOCK);
             for channel in channels.clone().step_by(S::LANES) {
                 let products = &products[channel - channels.start..];
-                match self.finish.pool {
+                match self.epilogue.pool {
                     true => self.write_pooled(simd, channel, products),
                     false => self.write(simd, channel, products),
                 }
@@ -107,7 +107,7 @@ impl Band<'_> {
     fn write<S: Simd>(&self, simd: S, channel: usize, products: &[f32]) {
         let Convolution { size: [height, width], filters, .. } = *self.convolution;
         let (pitch, count) = (self.convolution.pitch(), S::LANES.min(filters.to - channel));
-        let bias = self.finish.bias(simd, channel, count);
+        let bias = self.epilogue.bias(simd, channel, count);
         for (row, y) in self.rows.clone().enumerate() {
             let products = &products[row * pitch * PRODUCT..][..(width - 1) * PRODUCT + S::LANES];
             let start = (self.image * height + y) * width * filters.to + channel;
@@ -115,19 +115,20 @@ impl Band<'_> {
                 // SAFETY: a row has as many products; these outputs exist, and are this task's alone.
                 unsafe {
                     let value = simd.add(simd.load(products.as_ptr().add(x * PRODUCT)), bias);
-                    self.finish.store(simd, count, value, self.y, start + x * filters.to);
+                    self.epilogue.store(simd, count, value, self.y, start + x * filters.to);
                 }
             }
         }
     }
 
-    /// As [`write`](Self::write), the greatest of each 2x2 outputs alone. Bias and ReLU change no order, so they come after.
+    /// As [`write`](Self::write), but writes only the maximum of each window of 2x2 outputs. Bias and ReLU don't change the order
+    /// of values, so they are applied to the maximum.
     #[inline(always)]
     fn write_pooled<S: Simd>(&self, simd: S, channel: usize, products: &[f32]) {
         let Convolution { size, filters, .. } = *self.convolution;
         let ([height, width], pitch) = (size.map(|size| size / POOL), self.convolution.pitch());
         let count = S::LANES.min(filters.to - channel);
-        let bias = self.finish.bias(simd, channel, count);
+        let bias = self.epilogue.bias(simd, channel, count);
         if width == 0 {
             return;
         }
@@ -144,7 +145,7 @@ impl Band<'_> {
                     let upper = simd.max(simd.load(upper), simd.load(upper.add(PRODUCT)));
                     let lower = simd.max(simd.load(lower), simd.load(lower.add(PRODUCT)));
                     let value = simd.add(simd.max(upper, lower), bias);
-                    self.finish.store(simd, count, value, self.y, start + x * filters.to);
+                    self.epilogue.store(simd, count, value, self.y, start + x * filters.to);
                 }
             }
         }

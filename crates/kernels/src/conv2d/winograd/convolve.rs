@@ -14,33 +14,29 @@ use super::transform::{self, INPUT, POINTS};
 use crate::aligned::{LINE, aligned, odd_lines};
 use crate::cache::second_level;
 use crate::conv2d::direction::Direction;
-use crate::conv2d::finish::{Finish, POOL};
+use crate::conv2d::epilogue::{POOL, RegisterEpilogue};
 use crate::microkernel::{Ahead, Product, ROWS, Right, Rows, columns, multiply};
 use crate::number::{self, Number};
 use crate::shared::Shared;
 use crate::simd::{Bf16, Isa, Kernel, Simd};
 use crate::tasks::for_each_task;
 
-/// Values of a panel of filters that are used at a time, before products are written and read again to go on: as many as a
-/// first-level cache holds, as they are read once for each few rows (an Emerald Rapids with vectors of 16, two threads, the whole
-/// depth at once and 128 words: 256 to 256 channels at 64x64, three images, 19.4 and 17.9 ms; 256 to 512 at 32x32, eight images, 24.2
-/// and 21.4).
+/// Values of a filter panel that are multiplied before the products are written and read again: as many as an L1 cache holds, as
+/// they are read once for every register tile.
 const NEAR: usize = 8 * 1024;
 
-/// Channels whose products are computed before they are transformed back: inputs at a point are still near when the next panel
-/// reads them, and most of the second-level cache is left to the inputs (64 to 128 channels at 128x128 on a Zen 5, groups of 64 and
-/// 128: 5.4 and 5.0 ms for three images).
+/// Output channels whose products are computed before they are transformed back. With so many, several panels read the inputs of a
+/// point while they are in the L1 cache, and the products still leave most of the L2 cache to the inputs.
 const GROUP: usize = 128;
 
-/// Channels of a panel that a thread takes to the points at a time.
+/// Channels of a panel that a thread transforms at a time.
 const PART: usize = 4 * filters::CHANNELS;
 
-/// Tiles of a block whose filters stay in the cache, for each MiB of the second level, of which one counts at least and two at most
-/// (64 channels on a Zen 4, which has one, GFLOP/s as if done directly, 24 tiles and 64: 610 and 579; on an Emerald Rapids, which has
-/// two and a slow third level, three images, 24 tiles and 48: 128 channels at 128x128 21.6 and 19.0 ms, 256 at 64x64 21.5 and 19.1).
+/// Tiles of a block for each MiB of the L2 cache, between 1 and 2 MiB, if the filters stay in the last-level cache. The block's
+/// transformed inputs must stay in the L2 cache; a larger one reads the filters less often.
 const FEW_TILES: usize = 4 * ROWS;
 
-/// Values of filters at the points from which on they don't: 16 MiB, half of a common third-level cache.
+/// Filters with at least so many values in the Winograd domain don't stay in the last-level cache: 16 MiB, half of a typical one.
 const LARGE_FILTERS: usize = 4 << 20;
 
 /// One convolution: its tiles, and what they read.
@@ -108,13 +104,14 @@ impl Tasks {
 }
 
 impl Convolution {
-    /// Blocks are so small that their transformed inputs stay in the second-level cache. But every task reads all its filters once,
-    /// and where these come from memory blocks are large. All are a multiple of what is multiplied at a time; but where a thread has
-    /// few, each has as many, of one size.
+    /// Divides the tiles into blocks and, if these are too few for the threads, the panels into ranges.
     ///
-    /// Where blocks are too few for the threads, panels are divided too, which costs little where there are many: the same inputs
-    /// are transformed again. So they are divided no further than each thread has a task, if tasks come out equal (one image of
-    /// 32x32, 512 channels, two threads on a Zen 5: four tasks 3.1 ms, two 2.9).
+    /// A block's transformed inputs stay in the L2 cache. Every task reads all its filters once, so blocks are larger if the filters
+    /// come from memory. A block is a multiple of the register tile's rows; if each thread has only a few blocks, all have one size
+    /// instead.
+    ///
+    /// Each range of panels transforms the same inputs again. So there are no more ranges than it takes to give every thread one
+    /// task, if the tasks come out equal.
     fn tasks(&self, threads: usize) -> Tasks {
         const MANY_BLOCKS: usize = 8;
         let (count, most) = (self.tiles.count(), self.most_tiles());
@@ -128,9 +125,10 @@ impl Convolution {
         self.tasks_of(tiles, threads)
     }
 
-    /// With vectors of 8 values products take twice the time that filters have to arrive in, and what others leave of a third-level
-    /// cache counts for more (512 channels, images of 32x32, two threads: on a Zen 3 24, 48 and 96 tiles 587, 576 and 508 GFLOP/s;
-    /// on a Zen 5 with vectors of 16, 48, 96, 132 and 192 tiles 1440, 1700, 1790 and 1790).
+    /// The number of tiles in a large block.
+    ///
+    /// With vectors of 8 values, products take twice as long, which leaves the filters twice the time to arrive from memory. So
+    /// blocks can be smaller than with vectors of 16, and take less of the cache.
     fn most_tiles(&self) -> usize {
         const WIDE: usize = 64;
         if self.filters.len() < LARGE_FILTERS {
@@ -195,12 +193,19 @@ impl Convolution {
         tasks.panels.min(self.filters.panels_of(GROUP))
     }
 
-    /// `y = finish(x * filters)`
-    pub(super) fn run(&self, x: &[f32], filters: Filters, finish: Finish, y: &mut [f32], scratch: &mut [f32]) {
+    /// `y = epilogue(x * filters)`
+    pub(super) fn run(
+        &self,
+        x: &[f32],
+        filters: Filters,
+        epilogue: RegisterEpilogue,
+        y: &mut [f32],
+        scratch: &mut [f32],
+    ) {
         let tasks = self.tasks(rayon::current_num_threads());
         let images = Images { values: x, size: self.from_size, channels: self.filters.from };
         assert_eq!(x.len(), self.tiles.images * self.from_size.iter().product::<usize>() * self.filters.from);
-        let size = self.tiles.size.map(|size| if finish.pool { size / POOL } else { size });
+        let size = self.tiles.size.map(|size| if epilogue.pool { size / POOL } else { size });
         assert_eq!(y.len(), self.tiles.images * size.iter().product::<usize>() * self.filters.to);
         let own_filters = match filters {
             Filters::Points(points) => {
@@ -218,7 +223,7 @@ impl Convolution {
             let tiles = range(task % blocks, tasks.tiles, self.tiles.count());
             let panels = range(task / blocks, tasks.panels, self.filters.panels());
             let scratch = aligned(scratch);
-            self.run_in(Task { convolution: self, tasks, images, filters, finish, y: &y, tiles, panels, scratch });
+            self.run_in(Task { convolution: self, tasks, images, filters, epilogue, y: &y, tiles, panels, scratch });
         });
     }
 }
@@ -272,7 +277,7 @@ struct Task<'a> {
     tasks: Tasks,
     images: Images<'a>,
     filters: Filters<'a>,
-    finish: Finish<'a>,
+    epilogue: RegisterEpilogue<'a>,
     y: &'a Shared<'a>,
     tiles: Range<usize>,
     panels: Range<usize>,
@@ -282,7 +287,7 @@ struct Task<'a> {
 impl KernelIn for Task<'_> {
     #[inline(always)]
     fn run<S: Simd, N: Number>(self, simd: S) {
-        let Self { convolution, tasks, images, filters, finish, y, tiles, panels, scratch } = self;
+        let Self { convolution, tasks, images, filters, epilogue, y, tiles, panels, scratch } = self;
         let (inputs, rest) = scratch.split_at_mut(POINTS * tasks.input_point());
         let (products, rest) = rest.split_at_mut(POINTS * tasks.product_point());
         let layout = convolution.filters;
@@ -326,13 +331,13 @@ impl KernelIn for Task<'_> {
             multiply_points::<S, N>(simd, layout, &tasks, tiles.len(), inputs, points, group.clone(), products);
             for (index, tile) in tiles.clone().enumerate() {
                 let products = &products[index * tasks.product..];
-                let output = Output { size: convolution.tiles.size, channels: convolution.filters.to, y, finish };
+                let output = Output { size: convolution.tiles.size, channels: convolution.filters.to, y, epilogue };
                 for vector in 0..group.len() * S::VECTORS {
                     let channel = first * columns::<S>() + vector * S::LANES;
                     if channel < output.channels {
                         let products = &products[vector * S::LANES..];
                         let (place, point) = (convolution.tiles.place(tile), tasks.product_point());
-                        match finish.pool {
+                        match epilogue.pool {
                             true => output.write_pooled(simd, place, channel, products, point),
                             false => output.write(simd, place, channel, products, point),
                         }

@@ -1,4 +1,4 @@
-//! The gradient by the filters, through the points: the exact transpose of the forward way.
+//! The gradient with respect to the kernel in the Winograd domain: the exact transpose of the forward pass.
 //!
 //! A chunk of tiles at a time: what they read and the gradients of what they computed are transformed, and their products added
 //! up for each point; at the end the sums are taken back to filters. Where sums are small there are several, each over a
@@ -40,8 +40,8 @@ const NEAR_TILES: usize = 32;
 /// Tiles of a chunk when threads share it, and wait for each other twice: up to this many ...
 const SHARED_TILES: usize = 512;
 
-/// ... and as many that inputs at one point have this many values. Sums of many channels come from memory once a chunk (512
-/// channels, 32x32, batch 16 on a Zen 5: chunks of 256 tiles 60 ms, of 512 55).
+/// ... and as many that inputs at one point have this many values. Sums of many channels come from memory once a
+/// chunk, so chunks are large.
 const INPUTS: usize = 256 * 1024;
 
 /// Tiles that products run over at a time: a line of inputs and of gradients for each, which is half of the first-level cache.
@@ -93,8 +93,7 @@ impl Room {
         Self { segment, segments, most_segments, workers, tiles, row, point, zeros }
     }
 
-    /// Tiles of a chunk for one thread: as many as half of its second-level cache holds inputs and gradients of, if that is enough
-    /// (64 channels at 256x256, three images on an Emerald Rapids, which has 2 MiB: chunks of 128 tiles 41 ms, of 32 27).
+    /// Tiles of a chunk for one thread: as many as have their inputs and gradients in half of its L2 cache, if that is enough.
     fn own_tiles(row: [usize; 2]) -> usize {
         let tile = POINTS * row.iter().sum::<usize>() * size_of::<f32>();
         match second_level() / 2 / tile / NEAR_TILES * NEAR_TILES {
@@ -213,7 +212,7 @@ fn take_all(next: &AtomicUsize, count: usize, mut run: impl FnMut(usize)) {
     }
 }
 
-/// The tiles of a task, taken to the points.
+/// Transforms the tiles of a task.
 struct Transform<'a> {
     convolution: &'a Convolution,
     room: Room,

@@ -4,7 +4,7 @@
 
 use super::tiles::Place;
 use super::transform::{self, INPUT, OUTPUT, POINTS};
-use crate::conv2d::finish::{Finish, POOL};
+use crate::conv2d::epilogue::{POOL, RegisterEpilogue};
 use crate::shared::Shared;
 use crate::simd::Simd;
 
@@ -16,7 +16,7 @@ pub(super) struct Output<'a> {
     pub(super) size: [usize; 2],
     pub(super) channels: usize,
     pub(super) y: &'a Shared<'a>,
-    pub(super) finish: Finish<'a>,
+    pub(super) epilogue: RegisterEpilogue<'a>,
 }
 
 impl Output<'_> {
@@ -25,7 +25,7 @@ impl Output<'_> {
     pub(super) fn write<S: Simd>(&self, simd: S, place: Place, channel: usize, products: &[f32], point: usize) {
         let ([height, width], count) = (self.size, S::LANES.min(self.channels - channel));
         let (rows, columns) = (OUTPUT.min(height - place.top), OUTPUT.min(width - place.left));
-        let bias = self.finish.bias(simd, channel, count);
+        let bias = self.epilogue.bias(simd, channel, count);
         let start = ((place.image * height + place.top) * width + place.left) * self.channels + channel;
         let at = |i, j| start + (i * width + j) * self.channels;
         // All of it or not is asked once, not at each output: see `transform::vector`.
@@ -39,7 +39,7 @@ impl Output<'_> {
                     // Lines not in the cache hold up the transform as soon as a few dozen stores wait for theirs.
                     simd.prefetch(self.y.address(at(i, j + AHEAD)));
                     // SAFETY: these pixels and channels exist, and are this task's alone.
-                    unsafe { self.finish.store(simd, S::LANES, simd.add(x, bias), self.y, at(i, j)) }
+                    unsafe { self.epilogue.store(simd, S::LANES, simd.add(x, bias), self.y, at(i, j)) }
                 },
             );
         } else {
@@ -51,14 +51,15 @@ impl Output<'_> {
                 |i, j, x| {
                     if i < rows && j < columns {
                         // SAFETY: as above.
-                        unsafe { self.finish.store(simd, count, simd.add(x, bias), self.y, at(i, j)) }
+                        unsafe { self.epilogue.store(simd, count, simd.add(x, bias), self.y, at(i, j)) }
                     }
                 },
             );
         }
     }
 
-    /// As [`write`](Self::write), the greatest of each 2x2 outputs alone. Bias and ReLU change no order, so they come after.
+    /// As [`write`](Self::write), but writes only the maximum of each window of 2x2 outputs. Bias and ReLU don't change the order
+    /// of values, so they are applied to the maximum.
     #[inline(always)]
     pub(super) fn write_pooled<S: Simd>(&self, simd: S, place: Place, channel: usize, products: &[f32], point: usize) {
         let mut pooled = [[simd.splat(0.0); OUTPUT / POOL]; OUTPUT / POOL];
@@ -73,13 +74,13 @@ impl Output<'_> {
             },
         );
         let ([height, width], count) = (self.size.map(|size| size / POOL), S::LANES.min(self.channels - channel));
-        let (top, left, bias) = (place.top / POOL, place.left / POOL, self.finish.bias(simd, channel, count));
+        let (top, left, bias) = (place.top / POOL, place.left / POOL, self.epilogue.bias(simd, channel, count));
         for (i, row) in pooled.into_iter().enumerate() {
             for (j, x) in row.into_iter().enumerate() {
                 if top + i < height && left + j < width {
                     let at = ((place.image * height + top + i) * width + left + j) * self.channels + channel;
                     // SAFETY: these pixels and channels exist, and are this task's alone.
-                    unsafe { self.finish.store(simd, count, simd.add(x, bias), self.y, at) }
+                    unsafe { self.epilogue.store(simd, count, simd.add(x, bias), self.y, at) }
                 }
             }
         }

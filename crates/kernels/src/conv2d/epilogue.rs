@@ -1,56 +1,57 @@
-//! What becomes of outputs before they are written.
+//! The epilogue of a convolution: bias, activation and pooling, fused into the store of the outputs.
 
 #![expect(unsafe_code, reason = "tasks write interleaved pixels of one output")]
 
 use crate::Activation;
+use crate::activation::activate;
 use crate::shared::Shared;
 use crate::simd::Simd;
 
-/// What comes after a convolution.
+/// What follows the products of a forward pass.
 #[derive(Clone, Copy)]
-pub(super) struct After<'a> {
+pub(super) struct Epilogue<'a> {
     pub(super) bias: Option<&'a [f32]>,
     pub(super) activation: Activation,
-    /// Whether the greatest of each 2x2 outputs is taken; the activation must not change their order.
+    /// Whether outputs are max-pooled in windows of 2x2. The activation must not change the order of values.
     pub(super) pool: bool,
 }
 
-impl<'a> After<'a> {
-    /// What is done in registers; [`apply_rest`](Self::apply_rest) does the rest.
-    pub(super) fn finish(self) -> Finish<'a> {
+impl<'a> Epilogue<'a> {
+    /// The part that runs in registers. [`activate_rest`](Self::activate_rest) does the rest.
+    pub(super) fn in_registers(self) -> RegisterEpilogue<'a> {
         let Self { bias, activation, pool } = self;
-        Finish { bias, relu: activation == Activation::Relu, where_positive: false, pool }
+        RegisterEpilogue { bias, relu: activation == Activation::Relu, where_positive: false, pool }
     }
 
-    /// Any activation but ReLU, on outputs that are written.
-    pub(super) fn apply_rest(self, y: &mut [f32]) {
+    /// Applies any activation but ReLU to outputs that are in memory already.
+    pub(super) fn activate_rest(self, y: &mut [f32]) {
         if self.activation != Activation::Relu {
-            self.activation.apply(y);
+            activate(self.activation, y);
         }
     }
 }
 
-/// Side of the windows that outputs are pooled in.
+/// Side of the pooling windows, and their stride.
 pub(super) const POOL: usize = 2;
 
-/// What is done with outputs in registers.
+/// The part of an epilogue that runs on outputs in registers.
 #[derive(Clone, Copy)]
-pub(super) struct Finish<'a> {
+pub(super) struct RegisterEpilogue<'a> {
     pub(super) bias: Option<&'a [f32]>,
     pub(super) relu: bool,
-    /// Whether they are zero where what they are written over is not above zero.
+    /// The gradient of a ReLU: whether an output is zero where the value that it overwrites is not positive.
     pub(super) where_positive: bool,
-    /// Whether the greatest of each 2x2 of them is written alone.
+    /// Whether the maximum of each window of 2x2 is written alone.
     pub(super) pool: bool,
 }
 
-impl Finish<'_> {
-    /// Nothing, or what makes a gradient the one before a ReLU whose outputs it is written over.
+impl RegisterEpilogue<'_> {
+    /// The epilogue of a gradient: none or, if `where_positive`, the gradient of the ReLU whose output is overwritten.
     pub(super) fn of_gradient(where_positive: bool) -> Self {
         Self { bias: None, relu: false, where_positive, pool: false }
     }
 
-    /// The bias of a vector of `count` channels, or of as many as it holds.
+    /// The bias of `count` channels from `channel` on, zeros if there is none.
     #[inline(always)]
     pub(super) fn bias<S: Simd>(&self, simd: S, channel: usize, count: usize) -> S::Vector {
         match self.bias.map(|bias| &bias[channel..][..count]) {
@@ -60,10 +61,10 @@ impl Finish<'_> {
         }
     }
 
-    /// Writes `count` values at most, when what is left to do with them is done.
+    /// Applies ReLU or its gradient and writes the first `count` values of `x` to `y[at..]`.
     ///
     /// # Safety
-    /// There must be as many, and no other thread may use them.
+    /// `y` must have that many values from `at` on, and no other thread may use them.
     #[inline(always)]
     pub(super) unsafe fn store<S: Simd>(&self, simd: S, count: usize, x: S::Vector, y: &Shared, at: usize) {
         let x = if self.relu { simd.relu(x) } else { x };

@@ -1,20 +1,21 @@
-//! What comes after a product: bias and activation, of a tile that is still in cache.
+//! The epilogue of a matrix product: bias and activation of a tile that is still in cache.
 
 #![expect(unsafe_code, reason = "whole vectors are loaded and stored")]
 
 use crate::Activation;
+use crate::activation::activate_serial;
 use crate::simd::{Isa, Kernel, Simd};
 use crate::tiles::Tile;
 
 /// Adds `bias` (one value for each column of the whole matrix) and applies `activation` to a tile.
-pub(crate) fn finish_tile(bias: Option<&[f32]>, activation: Activation, tile: &mut Tile) {
+pub(crate) fn apply_epilogue(bias: Option<&[f32]>, activation: Activation, tile: &mut Tile) {
     let bias = bias.map(|bias| &bias[tile.columns.clone()]);
     let relu = activation == Activation::Relu;
     if bias.is_some() || relu {
         Isa::current().run(BiasAndRelu { bias, relu, tile });
     }
     if !relu {
-        (0..tile.rows.len()).for_each(|row| activation.apply_serial(tile.row(row)));
+        (0..tile.rows.len()).for_each(|row| activate_serial(activation, tile.row(row)));
     }
 }
 
@@ -69,9 +70,9 @@ mod tests {
                         .enumerate()
                         .map(|(i, x)| x + bias.map_or(0.0, |bias| bias[i % columns]))
                         .collect();
-                    activation.apply_serial(&mut expected);
+                    activate_serial(activation, &mut expected);
                     let mut y = values.clone();
-                    finish_tile(bias, activation, &mut Tile::whole(3, columns, &mut y));
+                    apply_epilogue(bias, activation, &mut Tile::whole(3, columns, &mut y));
                     assert_eq!(y, expected, "{columns} columns, {activation:?}");
                 }
             }
@@ -81,7 +82,7 @@ mod tests {
     #[test]
     fn what_is_not_a_number_stays_so() {
         let mut y = [f32::NAN, -1.0];
-        finish_tile(Some(&[1.0, 0.5]), Activation::Relu, &mut Tile::whole(1, 2, &mut y));
+        apply_epilogue(Some(&[1.0, 0.5]), Activation::Relu, &mut Tile::whole(1, 2, &mut y));
         assert!(y[0].is_nan() && y[1] == 0.0);
     }
 }

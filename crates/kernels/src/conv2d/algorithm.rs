@@ -1,0 +1,52 @@
+//! The algorithms that compute convolutions.
+
+use super::direct::Direct;
+use super::im2col::Im2col;
+use super::strips::Strips;
+use super::winograd::Winograd;
+use crate::Conv2dShape;
+
+/// The algorithm of a convolution. Each new algorithm is a variant with the same calls.
+#[derive(Clone, Debug)]
+pub(super) enum Algorithm {
+    /// A matrix product of patches and the kernel, for every shape.
+    Im2col(Box<Im2col>),
+    /// [`Im2col`](Self::Im2col) with patches that overlap in memory, for images with few channels.
+    Strips(Strips),
+    /// Products in the Winograd domain, for 3x3 kernels of stride 1.
+    Winograd(Winograd),
+    /// Products of shifted images on a matrix unit for bf16, and the f32 algorithm of the gradient with respect to the kernel.
+    Direct(Direct, Box<Algorithm>),
+}
+
+impl Algorithm {
+    /// Im2col, which can compute every shape.
+    pub(super) fn im2col(shape: Conv2dShape) -> Self {
+        Self::Im2col(Box::new(Im2col::new(shape)))
+    }
+
+    /// The same algorithm for another shape.
+    pub(super) fn of_shape(&self, shape: Conv2dShape) -> Self {
+        match self {
+            Self::Im2col(_) => Self::im2col(shape),
+            Self::Strips(_) => Self::Strips(Strips::new(shape)),
+            Self::Winograd(winograd) => Self::Winograd(winograd.of_shape(shape)),
+            Self::Direct(direct, in_f32) => Self::Direct(direct.of_shape(shape), Box::new(in_f32.of_shape(shape))),
+        }
+    }
+
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Im2col(_) => "im2col",
+            Self::Strips(_) => "strips",
+            Self::Winograd(_) => "winograd",
+            Self::Direct(..) => "direct",
+        }
+    }
+
+    /// Whether outputs pass through a [`RegisterEpilogue`](super::epilogue::RegisterEpilogue), which pools outputs and lets
+    /// gradients overwrite inputs.
+    pub(super) fn has_register_epilogue(&self) -> bool {
+        matches!(self, Self::Winograd(_) | Self::Direct(..))
+    }
+}
