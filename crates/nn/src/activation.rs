@@ -1,6 +1,6 @@
 //! Activation functions by Keras' names.
 
-use engraft_kernels::Activation as Elementwise;
+use engraft_ir::Activation as Elementwise;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;

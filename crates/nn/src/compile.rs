@@ -1,14 +1,23 @@
 //! What `compile` sets: optimizer, loss and metrics.
 
+mod learning_rate;
 mod loss;
+mod lr_schedule;
 mod metric;
 mod optimizer;
+mod optimizer_state;
 
+pub use learning_rate::LearningRate;
 pub use loss::{Head, Loss, LossKind};
+pub use lr_schedule::{
+    CosineDecay, CosineDecayRestarts, ExponentialDecay, InverseTimeDecay, LearningRateSchedule, PiecewiseConstantDecay,
+    PolynomialDecay,
+};
 pub use metric::{Metric, MetricState};
-pub use optimizer::{Adam, Optimizer, OptimizerState, RmsProp, Sgd};
+pub use optimizer::{Adam, Optimizer, RmsProp, Sgd};
+pub use optimizer_state::{OptimizerState, Slots};
 
-use crate::{Model, Result};
+use crate::{Error, ErrorKind, Model, Result};
 
 /// How a model is trained, and how far it has come.
 #[derive(Clone, Debug)]
@@ -19,7 +28,7 @@ pub struct Compiled {
     pub loss: Loss,
     /// What else is measured.
     pub metrics: Vec<Metric>,
-    /// The optimizer's memory of earlier steps.
+    /// The optimizer's state: a handle that a copy of this shares.
     pub state: OptimizerState,
 }
 
@@ -32,6 +41,9 @@ impl Model {
     /// model.compile(Adam::new(1e-4), Loss::categorical_crossentropy(), [Metric::Accuracy])?;
     /// # Ok::<(), engraft_nn::Error>(())
     /// ```
+    ///
+    /// # Errors
+    /// Options that no training can have, or a loss that doesn't fit the model's output.
     pub fn compile(
         &self,
         optimizer: impl Into<Optimizer>,
@@ -42,7 +54,19 @@ impl Model {
         optimizer.check()?;
         loss.check(self.output_shape())?;
         let metrics = metrics.into_iter().collect();
-        *self.compiled() = Some(Compiled { optimizer, loss, metrics, state: OptimizerState::default() });
+        self.set_compiled(Some(Compiled { optimizer, loss, metrics, state: OptimizerState::default() }));
         Ok(())
+    }
+
+    /// What `compile` set.
+    ///
+    /// # Errors
+    /// The model isn't compiled.
+    pub fn compiled_or_error(&self) -> Result<Compiled> {
+        self.compiled().ok_or_else(|| {
+            Error::because(format_args!("model `{}`", self.name()), "not compiled")
+                .with_kind(ErrorKind::InvalidState)
+                .hint("call compile first")
+        })
     }
 }

@@ -1,6 +1,14 @@
 //! What can go wrong when a model is described, planned or run.
 
-use std::fmt;
+mod kind;
+
+use std::sync::Arc;
+use std::{fmt, io};
+
+pub use self::kind::ErrorKind;
+
+/// What an error was caused by, shared by its clones.
+type Source = Arc<dyn std::error::Error + Send + Sync>;
 
 /// Result of describing, planning or running a model.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -12,22 +20,107 @@ pub type Result<T> = std::result::Result<T, Error>;
 /// let error = Error::new("layer `dense`", "2 dimensions", "[8, 8, 512]").hint("add Flatten before it");
 /// assert_eq!(error.to_string(), "layer `dense`: expected 2 dimensions, received [8, 8, 512]\nhint: add Flatten before it");
 /// ```
-#[derive(Clone, PartialEq, Eq)]
+///
+/// People read the message; programs read the [`kind`](Self::kind), which decides a status code or the class of an exception,
+/// and the [`source`](std::error::Error::source), the error of the system or of a library that led here.
+#[derive(Clone)]
 pub struct Error {
     place: String,
     problem: String,
     hint: Option<String>,
+    kind: ErrorKind,
+    source: Option<Source>,
 }
 
 impl Error {
-    /// `place: expected …, received …`.
+    /// `place: expected …, received …`, of the kind [`ErrorKind::InvalidArgument`].
     pub fn new(place: impl fmt::Display, expected: impl fmt::Display, received: impl fmt::Display) -> Self {
         Self::because(place, format_args!("expected {expected}, received {received}"))
     }
 
-    /// `place: problem`, where expected and received would not make a sentence.
+    /// `place: problem`, where expected and received would not make a sentence; of the kind [`ErrorKind::InvalidArgument`].
     pub fn because(place: impl fmt::Display, problem: impl fmt::Display) -> Self {
-        Self { place: plain(place), problem: plain(problem), hint: None }
+        let kind = ErrorKind::InvalidArgument;
+        Self { place: plain(place), problem: plain(problem), hint: None, kind, source: None }
+    }
+
+    /// `place: source`: an error of the system or of a library, which becomes the [`source`](std::error::Error::source).
+    ///
+    /// ```
+    /// use engraft_nn::{Error, ErrorKind};
+    /// let json = serde_json::from_str::<Vec<f32>>("[1, ").unwrap_err();
+    /// let error = Error::from_source("config.json", json).with_kind(ErrorKind::InvalidData);
+    /// assert!(error.to_string().starts_with("config.json: EOF while parsing"));
+    /// ```
+    pub fn from_source(place: impl fmt::Display, source: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self::because(place, &source).caused_by(source)
+    }
+
+    /// `place: source`: an error of the system, which decides the [kind](Self::kind).
+    ///
+    /// ```
+    /// use engraft_nn::{Error, ErrorKind};
+    /// let error = std::fs::read("no/such/file").map_err(|error| Error::from_io("weights", error)).unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::NotFound);
+    /// ```
+    pub fn from_io(place: impl fmt::Display, source: io::Error) -> Self {
+        let kind = source.kind().into();
+        Self::from_source(place, source).with_kind(kind)
+    }
+
+    /// What went wrong, for a program to act on.
+    ///
+    /// ```
+    /// use engraft_nn::{Error, ErrorKind};
+    /// assert_eq!(Error::new("batch size", "at least 1", 0).kind(), ErrorKind::InvalidArgument);
+    /// ```
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// The same error, of another kind.
+    ///
+    /// ```
+    /// use engraft_nn::{Error, ErrorKind};
+    /// let error = Error::because("layer `x`", "this class is not known").with_kind(ErrorKind::Unsupported);
+    /// assert_eq!(error.kind(), ErrorKind::Unsupported);
+    /// ```
+    #[must_use]
+    pub fn with_kind(mut self, kind: ErrorKind) -> Self {
+        self.kind = kind;
+        self
+    }
+
+    /// Turns an [`ErrorKind::InvalidArgument`] into an [`ErrorKind::InvalidData`]; other kinds stay. For readers of files: the
+    /// layers they build check arguments, but the caller's only argument is the file.
+    ///
+    /// ```
+    /// use engraft_nn::{Error, ErrorKind};
+    /// let read = |kind| Error::because("config.json", "units: expected at least 1").with_kind(kind).into_invalid_data();
+    /// assert_eq!(read(ErrorKind::InvalidArgument).kind(), ErrorKind::InvalidData);
+    /// assert_eq!(read(ErrorKind::Unsupported).kind(), ErrorKind::Unsupported);
+    /// ```
+    #[must_use]
+    pub fn into_invalid_data(self) -> Self {
+        match self.kind {
+            ErrorKind::InvalidArgument => self.with_kind(ErrorKind::InvalidData),
+            _ => self,
+        }
+    }
+
+    /// Sets the [`source`](std::error::Error::source), where the message says in other words what it says.
+    ///
+    /// ```
+    /// use engraft_nn::Error;
+    /// use std::error::Error as _;
+    /// let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
+    /// let error = Error::because("model.keras", "the disk is full").caused_by(full);
+    /// assert!(error.source().is_some_and(|source| source.is::<std::io::Error>()));
+    /// ```
+    #[must_use]
+    pub fn caused_by(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        self.source = Some(source.into().into());
+        self
     }
 
     /// Adds what to do next, shown on a line of its own.
@@ -80,7 +173,21 @@ impl fmt::Debug for Error {
     }
 }
 
-impl std::error::Error for Error {}
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}
+
+/// By message and kind: sources can't be compared.
+impl PartialEq for Error {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { place, problem, hint, kind, source: _ } = self;
+        (place, problem, hint, kind) == (&other.place, &other.problem, &other.hint, &other.kind)
+    }
+}
+
+impl Eq for Error {}
 
 #[cfg(test)]
 mod tests {
@@ -96,5 +203,34 @@ mod tests {
             text.chars().filter(|&character| character == 'é').count(),
             MAX_LEN - "expected a\nname, received ".len()
         );
+    }
+    #[test]
+    fn kind_and_source_stay_where_a_place_or_a_hint_is_added() {
+        use std::error::Error as _;
+        let missing = || Error::from_io("weights", io::ErrorKind::NotFound.into());
+        let error = missing().within("model `m`").hint("check the path").clone();
+        assert_eq!(error.kind(), ErrorKind::NotFound);
+        let source = error.source().and_then(|source| source.downcast_ref::<io::Error>()).unwrap();
+        assert_eq!(source.kind(), io::ErrorKind::NotFound);
+        assert!(error.to_string().starts_with("model `m`, weights: entity not found\nhint: "), "{error}");
+    }
+
+    #[test]
+    fn equality_asks_for_message_and_kind_but_not_for_the_source() {
+        let plain = Error::because("file", "damaged");
+        assert_eq!(plain, plain.clone().caused_by(fmt::Error));
+        assert_ne!(plain, plain.clone().with_kind(ErrorKind::Io));
+        assert_ne!(plain, plain.clone().hint("copy it again"));
+    }
+
+    #[test]
+    fn a_reader_blames_the_file_for_arguments_alone() {
+        for (kind, expected) in [
+            (ErrorKind::InvalidArgument, ErrorKind::InvalidData),
+            (ErrorKind::Unsupported, ErrorKind::Unsupported),
+            (ErrorKind::NotFound, ErrorKind::NotFound),
+        ] {
+            assert_eq!(Error::because("file", "bad").with_kind(kind).into_invalid_data().kind(), expected);
+        }
     }
 }

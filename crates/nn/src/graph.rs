@@ -4,7 +4,8 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
-use crate::layer::{IntoLayer, Layer, Shape};
+use crate::Shape;
+use crate::layer::{IntoLayer, Layer};
 use crate::layers::InputLayer;
 use crate::{Error, Result};
 

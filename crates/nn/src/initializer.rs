@@ -1,9 +1,9 @@
 //! How weights get their first values.
 
-use engraft_kernels::prefer_large_pages;
+use engraft_memory::prefer_huge_pages;
 use serde::{Deserialize, Serialize};
 
-use crate::random::Rng;
+use engraft_ir::random::Rng;
 
 /// Keras' initialisers with Keras' formulas and defaults (`keras.initializers`).
 ///
@@ -162,7 +162,7 @@ fn draw(shape: &[usize], seed: u64, mut next: impl FnMut(&mut Rng) -> f32) -> Ve
     let (mut rng, count) = (Rng::new(seed), shape.iter().product());
     let mut values = Vec::with_capacity(count);
     // The kernel of a large Dense is read row by row, each on other small pages.
-    prefer_large_pages(&mut values);
+    prefer_huge_pages(&mut values);
     values.extend((0..count).map(|_| next(&mut rng)));
     values
 }

@@ -1,5 +1,6 @@
 //! What a layer is: a shared handle around a description.
 
+use engraft_ir::ValueId;
 use std::any::Any;
 use std::collections::HashSet;
 use std::fmt;
@@ -8,14 +9,12 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use serde_json::{Map, Value};
 
+use crate::Shape;
 use crate::graph::{Arguments, Graph, SymbolicTensor};
-use crate::plan::{Lowering, ValueId};
+use crate::lowering::Lowering;
 use crate::size::check_size;
 use crate::weight::{Weight, WeightSpec};
 use crate::{Error, Result, naming};
-
-/// Sizes of one sample's axes, the batch axis left out: an RGB image of 256 by 256 pixels is `[256, 256, 3]`.
-pub type Shape = Vec<usize>;
 
 /// Keras' module of layers proper.
 const LAYERS: &str = "keras.layers";
@@ -84,6 +83,7 @@ pub struct Layer(Arc<Inner>);
 struct Inner {
     name: String,
     trainable: AtomicBool,
+    in_base: AtomicBool,
     def: Box<dyn LayerDef>,
     built: OnceLock<Built>,
     // Serialises the first call: two threads must not build the same layer twice.
@@ -103,6 +103,7 @@ impl Layer {
         Self(Arc::new(Inner {
             name,
             trainable: AtomicBool::new(true),
+            in_base: AtomicBool::new(false),
             def: Box::new(def),
             built: OnceLock::new(),
             building: Mutex::new(()),
@@ -143,6 +144,29 @@ impl Layer {
         } else {
             self.layers().iter().for_each(|layer| layer.set_trainable(trainable));
         }
+    }
+
+    /// Whether it is recorded as part of a pretrained base; every model that holds the layer sees the record.
+    ///
+    /// ```
+    /// use engraft_nn::prelude::*;
+    /// let x = Input::new([8, 8, 3]);
+    /// let base = Model::new(&x, &Conv2D::new(4, 3).named("conv").call(&x)?)?;
+    /// base.layer().set_in_base(true);
+    /// let y = Dense::new(2).named("top").call(&Flatten::new().call(base.output())?)?;
+    /// let model = Model::new(&x, &y)?;
+    /// assert!(model.get_layer("conv")?.in_base());
+    /// assert!(!model.get_layer("top")?.in_base());
+    /// # Ok::<(), engraft_nn::Error>(())
+    /// ```
+    pub fn in_base(&self) -> bool {
+        self.0.in_base.load(Ordering::Relaxed)
+    }
+
+    /// Records whether this layer and, for a nested model, every layer in it belong to a pretrained base.
+    pub fn set_in_base(&self, in_base: bool) {
+        self.0.in_base.store(in_base, Ordering::Relaxed);
+        self.layers().iter().for_each(|layer| layer.set_in_base(in_base));
     }
 
     /// The layers of a nested model; empty for any other layer.

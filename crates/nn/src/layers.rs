@@ -43,7 +43,7 @@ pub use merge::{Add, Average, Concatenate, Multiply, Subtract};
 pub use operation::{Operation, operation_from_config, tensor_argument};
 pub use options::{Padding, Size2d};
 pub use pooling::{AveragePooling2D, MaxPooling2D};
-pub use random::{Fill, RandomFlip, RandomRotation, RandomTransform, RandomZoom, Transformation};
+pub use random::{RandomFlip, RandomRotation, RandomZoom};
 pub use registry::{from_config, known_classes};
 pub use relu::{ELU, LeakyReLU, ReLU};
 pub use rescaling::{Normalization, Rescaling};

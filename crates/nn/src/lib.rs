@@ -1,43 +1,52 @@
-//! Layers, graphs and models in Keras' vocabulary, and the planner that turns them into programs.
+//! Layers, graphs and models in Keras' vocabulary.
 //!
-//! Layers describe ([`layers`], [`Model`], [`Sequential`]), a planner decides ([`plan`]), an executor computes
-//! ([`Executor`]). This crate holds the first two and the door to the third: it computes nothing and touches no files.
+//! Layers describe ([`layers`], [`Model`], [`Sequential`]) and are lowered to a flat [`Program`] of operations. What a program
+//! takes to run is decided in `engraft-plan`, and computed by an executor. This crate computes nothing and touches no files.
 
 pub mod layers;
-pub mod plan;
-pub mod random;
+pub mod strided;
 
 mod activation;
+mod cache;
 mod compile;
 mod error;
-mod executor;
 mod graph;
 mod initializer;
 mod keras_object;
 mod layer;
+mod lowering;
 mod model;
 mod naming;
+mod program;
 mod regularizer;
 mod sequential;
 mod size;
 mod summary;
 mod tensor;
+mod trainability;
 mod weight;
 
 pub use activation::ActivationFn;
-pub use compile::{Adam, Compiled, Head, Loss, LossKind, Metric, MetricState, Optimizer, OptimizerState, RmsProp, Sgd};
-pub use engraft_kernels::{FillMode, Interpolation};
-pub use error::{Error, Result};
-pub use executor::{Executor, Gradients, LabelledBatch, Session, StepOutput, StepTime};
+pub use cache::Cache;
+pub use compile::{
+    Adam, Compiled, CosineDecay, CosineDecayRestarts, ExponentialDecay, Head, InverseTimeDecay, LearningRate,
+    LearningRateSchedule, Loss, LossKind, Metric, MetricState, Optimizer, OptimizerState, PiecewiseConstantDecay,
+    PolynomialDecay, RmsProp, Sgd, Slots,
+};
+pub use engraft_ir::{FillMode, Interpolation, Shape, random};
+pub use error::{Error, ErrorKind, Result};
 pub use graph::{Arguments, Graph, SymbolicTensor};
 pub use initializer::{Fan, Initializer};
-pub use layer::{IntoLayer, Layer, LayerDef, LayerDefExt, Shape};
-pub use model::{Functional, Model, Prepared};
+pub use layer::{IntoLayer, Layer, LayerDef, LayerDefExt};
+pub use lowering::Lowering;
+pub use model::{Functional, Model};
 pub use naming::{clear_session, set_random_seed, snake_case};
+pub use program::{Param, Program, Step};
 pub use regularizer::Regularizer;
 pub use sequential::{Sequential, SequentialDef};
 pub use summary::Summary;
 pub use tensor::Tensor;
+pub use trainability::Trainability;
 pub use weight::{ValuesMut, Weight, WeightSpec};
 
 /// What a program that describes models needs.
@@ -50,7 +59,8 @@ pub mod prelude {
         Rescaling, Reshape, Resizing, SeparableConv2D, Subtract, UpSampling2D, ZeroPadding2D,
     };
     pub use crate::{
-        Adam, Initializer, IntoLayer, Layer, LayerDefExt, Loss, Metric, Model, Optimizer, Regularizer, RmsProp,
-        Sequential, Sgd, SymbolicTensor, Tensor,
+        Adam, CosineDecay, CosineDecayRestarts, ExponentialDecay, Initializer, IntoLayer, InverseTimeDecay, Layer,
+        LayerDefExt, LearningRate, Loss, Metric, Model, Optimizer, PiecewiseConstantDecay, PolynomialDecay,
+        Regularizer, RmsProp, Sequential, Sgd, SymbolicTensor, Tensor,
     };
 }

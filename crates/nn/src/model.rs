@@ -1,19 +1,20 @@
 //! Models: graphs of layers that are layers themselves.
 
+use engraft_ir::{Shape, ValueId};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Map, Value};
 
+use crate::cache::Cache;
 use crate::compile::Compiled;
-use crate::executor::Session;
 use crate::graph::{Arguments, Graph, SymbolicTensor};
-use crate::layer::{IntoLayer, Layer, LayerDef, Shape};
-use crate::plan::{Lowering, ValueId};
+use crate::layer::{IntoLayer, Layer, LayerDef};
+use crate::lowering::Lowering;
 use crate::sequential::SequentialDef;
 use crate::summary::Summary;
 use crate::weight::Weight;
-use crate::{Error, Result, naming};
+use crate::{Error, ErrorKind, Result, naming};
 
 /// A model: what lies between inputs and outputs (Keras' `Model`). Cloning shares, as for layers.
 ///
@@ -31,15 +32,7 @@ use crate::{Error, Result, naming};
 pub struct Model {
     layer: Layer,
     compiled: Arc<Mutex<Option<Compiled>>>,
-    prepared: Arc<Mutex<Option<Prepared>>>,
-}
-
-/// A session kept between calls of `predict` or `train_on_batch`, so that a loop of them plans and allocates once.
-pub struct Prepared {
-    /// What the session was planned for; another key asks for another session.
-    pub key: String,
-    /// The session.
-    pub session: Box<dyn Session>,
+    cache: Arc<Cache>,
 }
 
 impl Model {
@@ -71,7 +64,7 @@ impl Model {
         if layer.def().graph().is_none() {
             return Err(Error::new(layer.place(), "a model (Functional or a built Sequential)", "a single layer"));
         }
-        Ok(Self { layer, compiled: Arc::default(), prepared: Arc::default() })
+        Ok(Self { layer, compiled: Arc::default(), cache: Arc::default() })
     }
 
     /// This model as a layer, to nest in another.
@@ -99,6 +92,7 @@ impl Model {
         find_layer(&self.layers(), name).ok_or_else(|| {
             let names: Vec<String> = self.layers().iter().map(|layer| layer.name().to_owned()).collect();
             Error::because(format_args!("model `{}`", self.name()), format_args!("no layer called `{name}`"))
+                .with_kind(ErrorKind::NotFound)
                 .hint(format_args!("its layers are {}", names.join(", ")))
         })
     }
@@ -170,14 +164,49 @@ impl Model {
         self.layer.call(inputs)
     }
 
-    /// Optimizer, loss, metrics and their state; `None` before `compile`.
-    pub fn compiled(&self) -> MutexGuard<'_, Option<Compiled>> {
+    /// Optimizer, loss, metrics and a handle to the optimizer's state, as they are now; `None` before `compile`.
+    ///
+    /// ```
+    /// use engraft_nn::prelude::*;
+    /// let model = Sequential::new().add(Input::new([4])).add(Dense::new(2)).build()?;
+    /// assert!(model.compiled().is_none());
+    /// model.compile(Sgd::new(0.1), Loss::categorical_crossentropy().from_logits(true), [])?;
+    /// assert_eq!(model.compiled().unwrap().state.iterations(), 0);
+    /// # Ok::<(), engraft_nn::Error>(())
+    /// ```
+    pub fn compiled(&self) -> Option<Compiled> {
+        self.lock_compiled().clone()
+    }
+
+    /// Changes what `compile` set, where it was called. The optimizer's state stays.
+    ///
+    /// ```
+    /// use engraft_nn::prelude::*;
+    /// let model = Sequential::new().add(Input::new([4])).add(Dense::new(2)).build()?;
+    /// model.compile(Sgd::new(0.1), Loss::categorical_crossentropy().from_logits(true), [])?;
+    /// model.update_compiled(|compiled| compiled.metrics.push(Metric::Accuracy));
+    /// assert_eq!(model.compiled().unwrap().metrics, [Metric::Accuracy]);
+    /// # Ok::<(), engraft_nn::Error>(())
+    /// ```
+    pub fn update_compiled(&self, change: impl FnOnce(&mut Compiled)) {
+        if let Some(mut compiled) = self.compiled() {
+            change(&mut compiled);
+            self.set_compiled(Some(compiled));
+        }
+    }
+
+    /// Replaces what `compile` set, the optimizer's state included.
+    pub fn set_compiled(&self, compiled: Option<Compiled>) {
+        *self.lock_compiled() = compiled;
+    }
+
+    fn lock_compiled(&self) -> MutexGuard<'_, Option<Compiled>> {
         self.compiled.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The session of the last `predict` or `train_on_batch`, kept for the next; `None` before, and while one runs.
-    pub fn prepared(&self) -> MutexGuard<'_, Option<Prepared>> {
-        self.prepared.lock().unwrap_or_else(PoisonError::into_inner)
+    /// A place for what a runtime derives from the model and wants back at the next call.
+    pub fn cache(&self) -> &Cache {
+        &self.cache
     }
 
     /// Whether this is a `Sequential`.

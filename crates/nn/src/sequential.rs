@@ -1,15 +1,17 @@
 //! Sequential: layers one after the other.
 
+use engraft_ir::ValueId;
 use std::sync::OnceLock;
 
 use serde_json::{Map, Value};
 
+use crate::Shape;
 use crate::graph::{Arguments, Graph, SymbolicTensor};
-use crate::layer::{IntoLayer, Layer, LayerDef, Shape};
+use crate::layer::{IntoLayer, Layer, LayerDef};
 use crate::layers::InputLayer;
+use crate::lowering::Lowering;
 use crate::model::{Model, graph_output_shape};
-use crate::plan::{Lowering, ValueId};
-use crate::{Error, Result, naming};
+use crate::{Error, ErrorKind, Result, naming};
 
 /// Collects layers for a sequential model (Keras' `Sequential`).
 ///
@@ -145,14 +147,14 @@ impl LayerDef for SequentialDef {
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape> {
         match self.graph.get() {
             Some(graph) => graph_output_shape(graph, inputs),
-            None => Err(Error::because("Sequential", "not built yet").hint("call it on a tensor first")),
+            None => Err(not_built()),
         }
     }
 
     fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {
         match self.graph.get() {
             Some(graph) => to.graph(graph, inputs),
-            None => Err(Error::because("Sequential", "not built yet").hint("call it on a tensor first")),
+            None => Err(not_built()),
         }
     }
 
@@ -164,6 +166,10 @@ impl LayerDef for SequentialDef {
     fn sublayers(&self) -> Vec<Layer> {
         self.layers.clone()
     }
+}
+
+fn not_built() -> Error {
+    Error::because("Sequential", "not built yet").with_kind(ErrorKind::InvalidState).hint("call it on a tensor first")
 }
 
 #[cfg(test)]

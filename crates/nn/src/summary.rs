@@ -120,10 +120,10 @@ impl<'a> Summary<'a> {
     fn optimizer(&self) -> Option<Total> {
         let compiled = self.model.compiled();
         let state = &compiled.as_ref()?.state;
-        if state.iterations == 0 && state.slots.is_empty() {
+        if state.iterations() == 0 && state.slots().is_empty() {
             return None;
         }
-        let slots: usize = state.slots.values().flatten().map(Vec::len).sum();
+        let slots: usize = state.slots().values().flatten().map(Vec::len).sum();
         // Keras counts the 64-bit number of steps and the learning rate, too.
         Some(Total { count: slots + 2, bytes: 4 * slots + 8 + 4 })
     }
@@ -263,13 +263,11 @@ mod tests {
         let model = Sequential::new().add(Input::new([3])).add(Dense::new(2)).build().unwrap();
         model.compile(Adam::new(1e-3), Loss::binary_crossentropy(), []).unwrap();
         assert!(!model.summary().to_string().contains("Optimizer"));
-        let mut compiled = model.compiled();
-        let state = &mut compiled.as_mut().unwrap().state;
-        state.iterations = 1;
+        let state = model.compiled().unwrap().state;
+        state.set_iterations(1);
         for weight in model.weights() {
-            state.slots.insert(weight.id(), vec![vec![0.0; weight.count()]; 2]);
+            state.slots_mut().insert(weight.id(), vec![vec![0.0; weight.count()]; 2]);
         }
-        drop(compiled);
         // What Keras 3.15 prints of this model after a step.
         let totals = " Total params: 26 (108.00 B)
  Trainable params: 8 (32.00 B)

@@ -66,6 +66,27 @@ impl Tensor {
         self.data
     }
 
+    /// A copy of samples `first..first + count`, fewer at the end.
+    ///
+    /// ```
+    /// use engraft_nn::Tensor;
+    /// let x = Tensor::new([3, 1], vec![1.0, 2.0, 3.0])?;
+    /// assert_eq!(x.samples(1, 5)?.data(), [2.0, 3.0]);
+    /// # Ok::<(), engraft_nn::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// A scalar, which holds no samples.
+    pub fn samples(&self, first: usize, count: usize) -> Result<Self> {
+        let Some((&batch, sample)) = self.shape.split_first() else {
+            return Err(Error::new("samples", "a tensor with a first axis", "a scalar"));
+        };
+        let (first, last) = (first.min(batch), first.saturating_add(count).min(batch));
+        let size: usize = sample.iter().product();
+        let shape = [&[last - first], sample].concat();
+        Ok(Self { shape, data: self.data[first * size..last * size].to_vec() })
+    }
+
     /// The values of sample `index` along the first axis.
     ///
     /// # Panics

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 
 /// Which loss.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,7 +95,7 @@ impl Loss {
     }
 
     /// The activation whose input this loss can be computed from.
-    pub(crate) fn head(&self) -> Head {
+    pub fn head(&self) -> Head {
         match self.kind {
             _ if self.from_logits => Head::None,
             LossKind::BinaryCrossentropy => Head::Sigmoid,
@@ -104,7 +104,7 @@ impl Loss {
     }
 
     /// Checks that it suits outputs of this shape.
-    pub(crate) fn check(&self, output: &[usize]) -> Result<()> {
+    pub fn check(&self, output: &[usize]) -> Result<()> {
         if !(0.0..=1.0).contains(&self.label_smoothing) {
             return Err(Error::new("label_smoothing", "a share from 0 to 1", self.label_smoothing));
         }
@@ -178,7 +178,7 @@ impl Loss {
     pub fn from_keras(value: &Value) -> Result<Self> {
         let unknown = |received: &dyn std::fmt::Display| {
             let known: Vec<&str> = NAMES.iter().map(|names| names.0).collect();
-            Error::new("loss", format_args!("one of {}", known.join(", ")), received)
+            Error::new("loss", format_args!("one of {}", known.join(", ")), received).with_kind(ErrorKind::Unsupported)
         };
         let (name, config) = match value {
             Value::String(name) => (name.as_str(), None),
@@ -223,7 +223,8 @@ impl Loss {
             format_args!("loss `{}`", self.name()),
             "from_logits, label_smoothing, axis -1 and reduction sum_over_batch_size",
             Value::Object(options),
-        ))
+        )
+        .with_kind(ErrorKind::Unsupported))
     }
 }
 

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::LossKind;
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 
 /// A metric (Keras' `keras.metrics`), a mean over all samples seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +51,7 @@ impl Metric {
         let threshold = value.pointer("/config/threshold").and_then(Value::as_f64);
         match name {
             _ if threshold.is_some_and(|threshold| threshold != 0.5) => {
-                Err(Error::new("metric", "a threshold of 0.5", value))
+                Err(Error::new("metric", "a threshold of 0.5", value).with_kind(ErrorKind::Unsupported))
             }
             "accuracy"
             | "acc"
@@ -65,7 +65,10 @@ impl Metric {
             | "TopKCategoricalAccuracy"
             | "sparse_top_k_categorical_accuracy"
             | "SparseTopKCategoricalAccuracy" => k().map(Self::TopKAccuracy),
-            _ => Err(Error::new("metric", "accuracy or top_k_categorical_accuracy", value)),
+            _ => {
+                Err(Error::new("metric", "accuracy or top_k_categorical_accuracy", value)
+                    .with_kind(ErrorKind::Unsupported))
+            }
         }
     }
 }

@@ -1,156 +1,17 @@
 //! Optimizers, with Keras' defaults and formulas.
 
-use std::collections::HashMap;
+mod adam;
+mod rmsprop;
+mod sgd;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+pub use self::adam::Adam;
+pub use self::rmsprop::RmsProp;
+pub use self::sgd::Sgd;
 use crate::keras_object;
-use crate::{Error, Result};
-
-/// Stochastic gradient descent (Keras' `SGD`).
-///
-/// ```
-/// use engraft_nn::prelude::*;
-/// let optimizer: Optimizer = Sgd::new(0.01).momentum(0.9).into();
-/// assert_eq!(optimizer.slots(), 1);
-/// ```
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-#[expect(missing_docs, reason = "fields are Keras' arguments of the same names")]
-pub struct Sgd {
-    pub learning_rate: f64,
-    pub weight_decay: Option<f64>,
-    pub momentum: f64,
-    pub nesterov: bool,
-}
-
-impl Default for Sgd {
-    fn default() -> Self {
-        Self { learning_rate: 0.01, weight_decay: None, momentum: 0.0, nesterov: false }
-    }
-}
-
-impl Sgd {
-    /// Plain descent.
-    pub fn new(learning_rate: f64) -> Self {
-        Self { learning_rate, ..Self::default() }
-    }
-
-    /// Share of the last step kept in the next; 0 by default.
-    #[must_use]
-    pub fn momentum(mut self, momentum: f64) -> Self {
-        self.momentum = momentum;
-        self
-    }
-
-    /// Looks ahead along the momentum.
-    #[must_use]
-    pub fn nesterov(mut self, nesterov: bool) -> Self {
-        self.nesterov = nesterov;
-        self
-    }
-}
-
-/// Adam (Kingma and Ba 2014; Keras' `Adam`), and with weight decay `AdamW` (Loshchilov and Hutter 2017).
-///
-/// ```
-/// use engraft_nn::prelude::*;
-/// let optimizer: Optimizer = Adam::new(1e-4).weight_decay(0.004).into();
-/// assert_eq!(optimizer.learning_rate(), 1e-4);
-/// ```
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-#[expect(missing_docs, reason = "fields are Keras' arguments of the same names")]
-pub struct Adam {
-    pub learning_rate: f64,
-    pub weight_decay: Option<f64>,
-    pub beta_1: f64,
-    pub beta_2: f64,
-    pub epsilon: f64,
-    #[serde(rename = "amsgrad")]
-    amsgrad: bool,
-}
-
-impl Default for Adam {
-    fn default() -> Self {
-        Self { learning_rate: 0.001, weight_decay: None, beta_1: 0.9, beta_2: 0.999, epsilon: 1e-7, amsgrad: false }
-    }
-}
-
-impl Adam {
-    /// With Keras' betas of 0.9 and 0.999 and epsilon of 1e-7.
-    pub fn new(learning_rate: f64) -> Self {
-        Self { learning_rate, ..Self::default() }
-    }
-
-    /// Share of every weight taken off each step, times the learning rate; none by default.
-    #[must_use]
-    pub fn weight_decay(mut self, decay: f64) -> Self {
-        self.weight_decay = Some(decay);
-        self
-    }
-
-    /// Decay of both moments.
-    #[must_use]
-    pub fn betas(mut self, beta_1: f64, beta_2: f64) -> Self {
-        (self.beta_1, self.beta_2) = (beta_1, beta_2);
-        self
-    }
-
-    /// Added to the root of the second moment.
-    #[must_use]
-    pub fn epsilon(mut self, epsilon: f64) -> Self {
-        self.epsilon = epsilon;
-        self
-    }
-}
-
-/// `RMSprop` (Tieleman and Hinton 2012; Keras' `RMSprop`).
-///
-/// ```
-/// use engraft_nn::prelude::*;
-/// let optimizer: Optimizer = RmsProp::new(1e-3).momentum(0.9).centered(true).into();
-/// assert_eq!(optimizer.slots(), 3);
-/// ```
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-#[expect(missing_docs, reason = "fields are Keras' arguments of the same names")]
-pub struct RmsProp {
-    pub learning_rate: f64,
-    pub weight_decay: Option<f64>,
-    pub rho: f64,
-    pub momentum: f64,
-    pub epsilon: f64,
-    pub centered: bool,
-}
-
-impl Default for RmsProp {
-    fn default() -> Self {
-        Self { learning_rate: 0.001, weight_decay: None, rho: 0.9, momentum: 0.0, epsilon: 1e-7, centered: false }
-    }
-}
-
-impl RmsProp {
-    /// With Keras' rho of 0.9 and epsilon of 1e-7.
-    pub fn new(learning_rate: f64) -> Self {
-        Self { learning_rate, ..Self::default() }
-    }
-
-    /// Share of the last step kept in the next; 0 by default.
-    #[must_use]
-    pub fn momentum(mut self, momentum: f64) -> Self {
-        self.momentum = momentum;
-        self
-    }
-
-    /// Divides by the deviation of the gradient instead of its size.
-    #[must_use]
-    pub fn centered(mut self, centered: bool) -> Self {
-        self.centered = centered;
-        self
-    }
-}
+use crate::{Error, ErrorKind, LearningRate, Result};
 
 /// Any of the optimizers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -188,7 +49,7 @@ impl From<RmsProp> for Optimizer {
 
 impl Optimizer {
     /// `AdamW` with Keras' weight decay of 0.004.
-    pub fn adam_w(learning_rate: f64) -> Self {
+    pub fn adam_w(learning_rate: impl Into<LearningRate>) -> Self {
         Self::AdamW(Adam::new(learning_rate).weight_decay(0.004))
     }
 
@@ -203,22 +64,36 @@ impl Optimizer {
         }
     }
 
-    /// Size of a step.
-    pub fn learning_rate(&self) -> f64 {
+    /// Size of a step: a number or a schedule.
+    ///
+    /// ```
+    /// use engraft_nn::prelude::*;
+    /// let optimizer = Optimizer::from(Adam::new(CosineDecay::new(1e-3, 1000)));
+    /// assert_eq!(optimizer.learning_rate().at(0), 1e-3);
+    /// ```
+    pub fn learning_rate(&self) -> &LearningRate {
         match self {
-            Self::Sgd(o) => o.learning_rate,
-            Self::Adam(o) | Self::AdamW(o) => o.learning_rate,
-            Self::RmsProp(o) => o.learning_rate,
+            Self::Sgd(o) => &o.learning_rate,
+            Self::Adam(o) | Self::AdamW(o) => &o.learning_rate,
+            Self::RmsProp(o) => &o.learning_rate,
         }
     }
 
-    /// Changes the size of the steps to come.
-    pub fn set_learning_rate(&mut self, learning_rate: f64) {
-        match self {
-            Self::Sgd(o) => o.learning_rate = learning_rate,
-            Self::Adam(o) | Self::AdamW(o) => o.learning_rate = learning_rate,
-            Self::RmsProp(o) => o.learning_rate = learning_rate,
-        }
+    /// Changes the size of the steps to come; a number replaces a schedule.
+    ///
+    /// ```
+    /// use engraft_nn::prelude::*;
+    /// let mut optimizer = Optimizer::from(Adam::new(CosineDecay::new(1e-3, 1000)));
+    /// optimizer.set_learning_rate(1e-4);
+    /// assert_eq!(optimizer.learning_rate().constant(), Some(1e-4));
+    /// ```
+    pub fn set_learning_rate(&mut self, learning_rate: impl Into<LearningRate>) {
+        let rate = match self {
+            Self::Sgd(o) => &mut o.learning_rate,
+            Self::Adam(o) | Self::AdamW(o) => &mut o.learning_rate,
+            Self::RmsProp(o) => &mut o.learning_rate,
+        };
+        *rate = learning_rate.into();
     }
 
     /// Share of every weight taken off each step, times the learning rate.
@@ -239,13 +114,14 @@ impl Optimizer {
         }
     }
 
-    pub(crate) fn check(&self) -> Result<()> {
-        let rate = self.learning_rate();
-        if !(rate.is_finite() && rate >= 0.0) {
-            return Err(Error::new("learning_rate", "a finite number from 0 up", rate));
-        }
+    /// Checks the options.
+    ///
+    /// # Errors
+    /// One that no training can have.
+    pub fn check(&self) -> Result<()> {
+        self.learning_rate().check()?;
         if let Self::Adam(Adam { amsgrad: true, .. }) | Self::AdamW(Adam { amsgrad: true, .. }) = self {
-            return Err(Error::new("optimizer", "amsgrad false", true));
+            return Err(Error::new("optimizer", "amsgrad false", true).with_kind(ErrorKind::Unsupported));
         }
         Ok(())
     }
@@ -272,7 +148,7 @@ impl Optimizer {
     pub fn from_keras(value: &Value) -> Result<Self> {
         let Some(object) = value.as_object() else {
             return match value.as_str() {
-                Some(name) => Self::from_name(name),
+                Some(name) => Self::from_name(name).map_err(|error| error.with_kind(ErrorKind::Unsupported)),
                 None => Err(Error::new("optimizer", "a name or an object", value)),
             };
         };
@@ -280,7 +156,7 @@ impl Optimizer {
         let mut config = object.get("config").and_then(Value::as_object).cloned().unwrap_or_default();
         remove_shared_options(&mut config)?;
         let optimizer: Self = serde_json::from_value(json!({"class_name": class_name, "config": config}))
-            .map_err(|e| Error::because("optimizer", e))?;
+            .map_err(|e| Error::from_source("optimizer", e).with_kind(ErrorKind::Unsupported))?;
         optimizer.check()?;
         Ok(optimizer)
     }
@@ -299,34 +175,23 @@ const ABSENT: &[&str] = &[
 fn remove_shared_options(config: &mut Map<String, Value>) -> Result<()> {
     for option in ABSENT {
         if let Some(value) = config.remove(*option).filter(|value| !value.is_null()) {
-            return Err(Error::new(format_args!("optimizer option `{option}`"), "null", value));
+            return Err(Error::new(format_args!("optimizer option `{option}`"), "null", value)
+                .with_kind(ErrorKind::Unsupported));
         }
     }
     if let Some(value) = config.remove("use_ema").filter(|value| *value != json!(false)) {
-        return Err(Error::new("optimizer option `use_ema`", "false", value));
+        return Err(Error::new("optimizer option `use_ema`", "false", value).with_kind(ErrorKind::Unsupported));
     }
     for ignored in ["name", "ema_momentum", "jit_compile", "is_legacy_optimizer"] {
         config.remove(ignored);
     }
-    if let Some(schedule) = config.get("learning_rate").filter(|rate| !rate.is_number()) {
-        return Err(Error::new("optimizer option `learning_rate`", "a number", schedule)
-            .hint("learning rate schedules are not supported"));
-    }
     Ok(())
-}
-
-/// What an optimizer remembers between steps.
-#[derive(Clone, Debug, Default)]
-pub struct OptimizerState {
-    /// Steps made.
-    pub iterations: u64,
-    /// For each trained weight, by its id, the optimizer's slots in Keras' order: Adam's moments, SGD's momentum, ….
-    pub slots: HashMap<usize, Vec<Vec<f32>>>,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::CosineDecay;
 
     #[test]
     fn keras_form_reads_back() {
@@ -335,6 +200,7 @@ mod tests {
             Adam::new(3e-4).into(),
             Optimizer::adam_w(1e-3),
             RmsProp::new(1e-3).centered(true).into(),
+            Adam::new(CosineDecay::new(1e-3, 1000)).into(),
         ] {
             assert_eq!(Optimizer::from_keras(&optimizer.to_keras()).unwrap(), optimizer);
         }
@@ -346,8 +212,8 @@ mod tests {
         let mut clipped = Optimizer::from(Adam::new(0.1)).to_keras();
         clipped["config"]["clipnorm"] = json!(1.0);
         assert!(Optimizer::from_keras(&clipped).unwrap_err().to_string().contains("clipnorm"));
-        let mut scheduled = Optimizer::from(Adam::new(0.1)).to_keras();
-        scheduled["config"]["learning_rate"] = json!({"class_name": "CosineDecay"});
-        assert!(Optimizer::from_keras(&scheduled).unwrap_err().to_string().contains("CosineDecay"));
+        let unfinished = Optimizer::from(Adam::new(CosineDecay::new(0.1, 0))).to_keras();
+        let error = Optimizer::from_keras(&unfinished).unwrap_err().to_string();
+        assert!(error.contains("CosineDecay, decay_steps: expected 1 or more, received 0"), "{error}");
     }
 }

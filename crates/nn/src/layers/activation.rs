@@ -1,13 +1,15 @@
 //! Any activation function as a layer of its own.
 
+use engraft_ir::ValueId;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::options::{config_of, single};
 use crate::Result;
+use crate::Shape;
 use crate::activation::ActivationFn;
-use crate::layer::{LayerDef, Shape};
-use crate::plan::{Lowering, ValueId};
+use crate::layer::LayerDef;
+use crate::lowering::Lowering;
 
 /// Any activation function as a layer (Keras' `Activation`).
 ///

@@ -1,14 +1,16 @@
 //! Batch normalisation.
 
+use engraft_ir::{Op, ValueId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::options::{config_of, single, yes};
+use crate::Shape;
 use crate::keras_object::Unset;
-use crate::layer::{LayerDef, Shape};
-use crate::plan::{Lowering, Op, ValueId};
+use crate::layer::LayerDef;
+use crate::lowering::Lowering;
 use crate::weight::WeightSpec;
-use crate::{Error, Initializer, Regularizer, Result, initializer, regularizer};
+use crate::{Error, ErrorKind, Initializer, Regularizer, Result, initializer, regularizer};
 
 /// Normalises each channel to mean 0 and variance 1, then scales and shifts (Keras' `BatchNormalization`;
 /// Ioffe and Szegedy 2015).
@@ -154,10 +156,10 @@ impl LayerDef for BatchNormalization {
         let shape = single(inputs)?;
         let (Axis::One(axis) | Axis::List([axis])) = self.axis;
         if axis != -1 && axis != shape.len() as i64 {
-            return Err(Error::new("axis", "the last axis (-1)", axis));
+            return Err(Error::new("axis", "the last axis (-1)", axis).with_kind(ErrorKind::Unsupported));
         }
         if self.renorm {
-            return Err(Error::new("renorm", "false", "true"));
+            return Err(Error::new("renorm", "false", "true").with_kind(ErrorKind::Unsupported));
         }
         Ok(shape.clone())
     }

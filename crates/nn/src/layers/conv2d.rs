@@ -1,14 +1,16 @@
 //! Convolution of images.
 
+use engraft_ir::{Op, ValueId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::kernel_options::{kernel_options, output_options, window_options};
-use super::options::{DataFormat, Padding, Size2d, config_of, conv_windows, image, yes};
+use super::options::{DataFormat, Padding, Size2d, config_of, image, yes};
+use crate::Shape;
 use crate::activation::ActivationFn;
 use crate::keras_object::Unset;
-use crate::layer::{LayerDef, Shape};
-use crate::plan::{Lowering, Op, ValueId};
+use crate::layer::LayerDef;
+use crate::lowering::Lowering;
 use crate::weight::WeightSpec;
 use crate::{Error, Initializer, Regularizer, Result, initializer, regularizer};
 
@@ -100,10 +102,6 @@ impl Conv2D {
     pub fn groups(mut self, groups: usize) -> Self {
         self.groups = groups;
         self
-    }
-
-    fn windows(&self, height: usize, width: usize) -> Result<[(usize, usize); 2]> {
-        conv_windows([height, width], self.kernel_size, self.strides, self.dilation_rate, self.padding)
     }
 }
 

@@ -1,12 +1,14 @@
 //! Images without their border.
 
+use engraft_ir::{Op, ValueId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::options::{DataFormat, config_of, image};
 use super::zero_padding::Border;
-use crate::layer::{LayerDef, Shape};
-use crate::plan::{Lowering, Op, ValueId};
+use crate::Shape;
+use crate::layer::LayerDef;
+use crate::lowering::Lowering;
 use crate::{Error, Result};
 
 /// Takes rows and columns off an image's edges (Keras' `Cropping2D`).

@@ -1,14 +1,16 @@
 //! Dense: every input to every unit.
 
+use engraft_ir::{Op, ValueId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::kernel_options::{kernel_options, output_options};
 use super::options::{config_of, single, yes};
+use crate::Shape;
 use crate::activation::ActivationFn;
 use crate::keras_object::Unset;
-use crate::layer::{LayerDef, Shape};
-use crate::plan::{Lowering, Op, ValueId};
+use crate::layer::LayerDef;
+use crate::lowering::Lowering;
 use crate::weight::WeightSpec;
 use crate::{Error, Initializer, Regularizer, Result, initializer, regularizer};
 

@@ -1,12 +1,14 @@
 //! Dropout.
 
+use engraft_ir::{Op, ValueId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::options::{config_of, single};
+use crate::Shape;
 use crate::keras_object::Unset;
-use crate::layer::{LayerDef, Shape};
-use crate::plan::{Lowering, Op, ValueId};
+use crate::layer::LayerDef;
+use crate::lowering::Lowering;
 use crate::{Error, Result};
 
 /// Sets a random share of its inputs to zero in training and scales the others up (Keras' `Dropout`; Srivastava 2014).

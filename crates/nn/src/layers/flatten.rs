@@ -1,11 +1,13 @@
 //! Flatten: all axes into one.
 
+use engraft_ir::{Op, ValueId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::options::{DataFormat, config_of, single};
-use crate::layer::{LayerDef, Shape};
-use crate::plan::{Lowering, Op, ValueId};
+use crate::Shape;
+use crate::layer::LayerDef;
+use crate::lowering::Lowering;
 use crate::{Error, Result};
 
 /// `[h, w, c] -> [h * w * c]` in row-major order (Keras' `Flatten`).

@@ -1,13 +1,15 @@
 //! Flip: an axis in reverse.
 
+use engraft_ir::{Op, ValueId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::axis::sample_axis;
 use super::options::{config_of, single};
 use crate::Result;
-use crate::layer::{LayerDef, Shape};
-use crate::plan::{Lowering, Op, ValueId};
+use crate::Shape;
+use crate::layer::LayerDef;
+use crate::lowering::Lowering;
 
 /// An axis in reverse order (`keras.ops.flip` on a symbolic tensor): of the channels, RGB to BGR.
 ///

@@ -1,13 +1,15 @@
 //! Pooling over whole images.
 
-use engraft_kernels::PoolKind;
+use engraft_ir::PoolKind;
+use engraft_ir::{Op, ValueId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::options::{DataFormat, config_of, image};
 use crate::Result;
-use crate::layer::{LayerDef, Shape};
-use crate::plan::{Lowering, Op, ValueId};
+use crate::Shape;
+use crate::layer::LayerDef;
+use crate::lowering::Lowering;
 
 /// The two layers differ in what they take from an image, and in nothing else.
 macro_rules! global_pooling_layer {

@@ -1,13 +1,15 @@
 //! Where a model begins.
 
+use engraft_ir::ValueId;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::options::config_of;
+use crate::Shape;
 use crate::graph::SymbolicTensor;
-use crate::layer::{IntoLayer, Layer, LayerDef, LayerDefExt, Shape};
-use crate::plan::{Lowering, ValueId};
-use crate::{Error, Result};
+use crate::layer::{IntoLayer, Layer, LayerDef, LayerDefExt};
+use crate::lowering::Lowering;
+use crate::{Error, ErrorKind, Result};
 
 /// A symbolic input (Keras' `Input`), of one sample's shape.
 ///
@@ -82,7 +84,7 @@ impl LayerDef for InputLayer {
 
     fn output_shape(&self, _: &[Shape]) -> Result<Shape> {
         if self.dtype != "float32" || self.sparse || self.ragged {
-            return Err(Error::new("dtype", "dense float32", &self.dtype));
+            return Err(Error::new("dtype", "dense float32", &self.dtype).with_kind(ErrorKind::Unsupported));
         }
         self.shape()
     }

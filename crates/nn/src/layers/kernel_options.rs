@@ -95,6 +95,12 @@ macro_rules! window_options {
                 self.padding = padding;
                 self
             }
+
+            /// Output size and leading pad of both axes for images of this size.
+            fn windows(&self, height: usize, width: usize) -> Result<[(usize, usize); 2]> {
+                let (size, strides, dilation) = (self.kernel_size, self.strides, self.dilation_rate);
+                $crate::layers::options::conv_windows([height, width], size, strides, dilation, self.padding)
+            }
         }
     };
 }

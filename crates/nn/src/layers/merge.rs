@@ -1,12 +1,14 @@
 //! Layers that join several inputs.
 
+use engraft_ir::{Op, ValueId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::axis::{axis_option, last, sample_axis};
 use super::options::config_of;
-use crate::layer::{LayerDef, Shape};
-use crate::plan::{Lowering, Op, ValueId};
+use crate::Shape;
+use crate::layer::LayerDef;
+use crate::lowering::Lowering;
 use crate::{Error, Result};
 
 /// Layers without options that make one tensor of several.

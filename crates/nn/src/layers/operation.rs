@@ -9,12 +9,14 @@ mod constant;
 mod functions;
 mod get_item;
 
+use engraft_ir::ValueId;
 use serde_json::{Map, Value, json};
 
 use super::Flip;
-use crate::layer::{Layer, LayerDef, Shape};
-use crate::plan::{Lowering, ValueId};
-use crate::{Error, Result};
+use crate::Shape;
+use crate::layer::{Layer, LayerDef};
+use crate::lowering::Lowering;
+use crate::{Error, ErrorKind, Result};
 
 const NUMPY: &str = "keras.src.ops.numpy";
 const NN: &str = "keras.src.ops.nn";
@@ -97,9 +99,11 @@ pub fn operation_from_config(class_name: &str, mut config: Map<String, Value>, a
     let Some(&(class_name, module, make)) = OPERATIONS.iter().find(|(class, ..)| *class == class_name) else {
         let known: Vec<&str> = OPERATIONS.iter().map(|(class, ..)| *class).collect();
         return Err(Error::because(place, "this operation is not known")
+            .with_kind(ErrorKind::Unsupported)
             .hint(format_args!("known are {}; a layer of the same effect may do instead", known.join(", "))));
     };
-    let computes = make(&config, &arguments).map_err(|error| error.within(place))?;
+    let unsupported = |error: Error| error.within(place).with_kind(ErrorKind::Unsupported);
+    let computes = make(&config, &arguments).map_err(unsupported)?;
     Ok(Layer::new(Operation { class_name, module, config, arguments, computes }, Some(name)))
 }
 
@@ -157,7 +161,7 @@ fn list_of_tensors(arguments: &[Value]) -> Result<()> {
 
 /// Reads an operation's config into a struct of its options.
 fn options<T: serde::de::DeserializeOwned>(config: &Map<String, Value>) -> Result<T> {
-    serde_json::from_value(Value::Object(config.clone())).map_err(|error| Error::because("config", error))
+    serde_json::from_value(Value::Object(config.clone())).map_err(|error| Error::from_source("config", error))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::layer::Shape;
+use crate::Shape;
 use crate::{Error, Result};
 
 /// `3` or `[3, 5]`: height and width.

@@ -1,13 +1,15 @@
 //! Pooling over windows.
 
-use engraft_kernels::PoolKind;
+use engraft_ir::PoolKind;
+use engraft_ir::{Op, ValueId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::options::{DataFormat, Padding, Size2d, config_of, image};
 use crate::Result;
-use crate::layer::{LayerDef, Shape};
-use crate::plan::{Lowering, Op, ValueId};
+use crate::Shape;
+use crate::layer::LayerDef;
+use crate::lowering::Lowering;
 
 fn two() -> Size2d {
     Size2d::from(2)

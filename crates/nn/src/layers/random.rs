@@ -1,75 +1,15 @@
 //! Random flips, rotations and zooms: augmentation that acts in training only.
 
-use engraft_kernels::{FillMode, Interpolation};
+use engraft_ir::{Fill, Op, RandomTransform, ValueId};
+use engraft_ir::{FillMode, Interpolation};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::options::{DataFormat, config_of, image};
-use crate::layer::{LayerDef, Shape};
-use crate::plan::{Lowering, Op, ValueId};
-use crate::random::Rng;
+use crate::Shape;
+use crate::layer::LayerDef;
+use crate::lowering::Lowering;
 use crate::{Error, Result};
-
-/// A distribution of transformations: one is drawn for each image at each step.
-#[derive(Clone, Debug, PartialEq)]
-#[expect(missing_docs, reason = "fields are the layers' options of the same names")]
-pub enum RandomTransform {
-    /// Each direction that is set, with probability 1/2 as in Keras: both at once or none.
-    Flip { horizontal: bool, vertical: bool },
-    /// An angle in radians, uniform.
-    Rotation { low: f32, high: f32, fill: Fill },
-    /// Factors on output coordinates, uniform: below 1 zooms in. Without `width`, that of the height.
-    Zoom { height: [f32; 2], width: Option<[f32; 2]>, fill: Fill },
-}
-
-/// What stands where a transformed image has no pixel, and how pixels are read between pixels.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Fill {
-    /// How the image goes on beyond its edges.
-    pub mode: FillMode,
-    /// For `FillMode::Constant`.
-    pub value: f32,
-    /// How values between pixels are found.
-    pub interpolation: Interpolation,
-}
-
-/// One transformation, fixed.
-#[derive(Clone, Copy, Debug, PartialEq)]
-#[expect(missing_docs, reason = "fields say what they hold")]
-pub enum Transformation {
-    /// Mirrors.
-    Flip { horizontal: bool, vertical: bool },
-    /// Counter-clockwise about the centre.
-    Rotation { radians: f32, fill: Fill },
-    /// About the centre; below 1 zooms in.
-    Zoom { height: f32, width: f32, fill: Fill },
-}
-
-impl RandomTransform {
-    /// Draws a transformation.
-    ///
-    /// ```
-    /// use engraft_nn::layers::{RandomTransform, Transformation};
-    /// use engraft_nn::random::Rng;
-    /// let mirror = RandomTransform::Flip { horizontal: true, vertical: false };
-    /// let Transformation::Flip { vertical, .. } = mirror.draw(&mut Rng::new(1)) else { unreachable!() };
-    /// assert!(!vertical);
-    /// ```
-    pub fn draw(&self, rng: &mut Rng) -> Transformation {
-        match *self {
-            Self::Flip { horizontal, vertical } => {
-                let flip = rng.unit() <= 0.5;
-                Transformation::Flip { horizontal: horizontal && flip, vertical: vertical && flip }
-            }
-            Self::Rotation { low, high, fill } => Transformation::Rotation { radians: rng.uniform(low, high), fill },
-            Self::Zoom { height: [low, high], width, fill } => {
-                let height = rng.uniform(low, high);
-                let width = width.map_or(height, |[low, high]| rng.uniform(low, high));
-                Transformation::Zoom { height, width, fill }
-            }
-        }
-    }
-}
 
 /// A factor: `0.1` stands for -0.1 to 0.1.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -387,6 +327,9 @@ fill_options!(RandomZoom);
 
 #[cfg(test)]
 mod tests {
+    use engraft_ir::Transformation;
+    use engraft_ir::random::Rng;
+
     use super::*;
 
     #[test]

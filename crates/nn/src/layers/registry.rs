@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use super::*;
 use crate::layer::{Layer, LayerDef};
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 
 type Reader = fn(Value, String) -> std::result::Result<Layer, serde_json::Error>;
 
@@ -79,12 +79,15 @@ pub fn from_config(class_name: &str, mut config: Map<String, Value>) -> Result<L
     let place = format!("layer `{name}` ({class_name})");
     let Some((_, reader)) = CLASSES.iter().find(|(class, _)| *class == class_name) else {
         if class_name == "Lambda" {
-            return Err(Error::because(place, "a Lambda layer holds Python code, which is never run here").hint(
+            return Err(Error::because(place, "a Lambda layer holds Python code, which is never run here")
+                .with_kind(ErrorKind::Unsupported)
+                .hint(
                 "write it in Keras with layers (Rescaling, Resizing, …) or operations on the tensor (x / 255.0), and save the model again",
             ));
         }
         let known: Vec<&str> = known_classes().collect();
         return Err(Error::because(place, "this class of layer is not known")
+            .with_kind(ErrorKind::Unsupported)
             .hint(format_args!("known are {}", known.join(", "))));
     };
     let trainable = match config.remove("trainable") {
@@ -100,8 +103,10 @@ pub fn from_config(class_name: &str, mut config: Map<String, Value>) -> Result<L
         config.remove("batch_input_shape");
     }
     let layer = reader(Value::Object(config.clone()), name).map_err(|e| match culprit(*reader, &config) {
-        Some(option) => Error::because(format_args!("{place}, option `{option}`"), e),
-        None => Error::because(&place, e),
+        Some(option) => {
+            Error::from_source(format_args!("{place}, option `{option}`"), e).with_kind(ErrorKind::Unsupported)
+        }
+        None => Error::from_source(&place, e),
     })?;
     layer.set_trainable(trainable);
     Ok(layer)
@@ -125,6 +130,7 @@ fn check_dtype(dtype: &Value) -> Result<()> {
             Ok(())
         }
         other => Err(Error::new("dtype", "float32", other)
+            .with_kind(ErrorKind::Unsupported)
             .hint("save the model with the float32 policy: keras.config.set_dtype_policy(\"float32\")")),
     }
 }

@@ -1,12 +1,14 @@
 //! Rectifiers as layers of their own.
 
-use engraft_kernels::Activation as Elementwise;
+use engraft_ir::Activation as Elementwise;
+use engraft_ir::{Op, ValueId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::options::{config_of, single};
-use crate::layer::{LayerDef, Shape};
-use crate::plan::{Lowering, Op, ValueId};
+use crate::Shape;
+use crate::layer::LayerDef;
+use crate::lowering::Lowering;
 use crate::{Error, Result};
 
 /// `min(x, max_value)` above the threshold, else `negative_slope * (x - threshold)` (Keras' `ReLU`); with its default

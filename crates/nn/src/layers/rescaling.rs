@@ -1,13 +1,15 @@
 //! Fixed scales and offsets.
 
+use engraft_ir::{Op, ValueId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::options::{config_of, single};
-use crate::layer::{LayerDef, Shape};
-use crate::plan::{Lowering, Op, ValueId};
+use crate::Shape;
+use crate::layer::LayerDef;
+use crate::lowering::Lowering;
 use crate::weight::{Weight, WeightSpec};
-use crate::{Error, Initializer, Result};
+use crate::{Error, ErrorKind, Initializer, Result};
 
 /// One number, or one for each channel.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -167,7 +169,8 @@ impl Normalization {
         match self.axis.as_deref() {
             None | Some([-1] | []) => Ok(()),
             Some([axis]) if *axis == last => Ok(()),
-            Some(axis) => Err(Error::new("axis", "the last axis (-1) or none", format_args!("{axis:?}"))),
+            Some(axis) => Err(Error::new("axis", "the last axis (-1) or none", format_args!("{axis:?}"))
+                .with_kind(ErrorKind::Unsupported)),
         }
     }
 

@@ -1,12 +1,14 @@
 //! Images to another size.
 
-use engraft_kernels::Interpolation;
+use engraft_ir::Interpolation;
+use engraft_ir::{Op, ValueId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::options::{DataFormat, config_of, image};
-use crate::layer::{LayerDef, Shape};
-use crate::plan::{Lowering, Op, ValueId};
+use crate::Shape;
+use crate::layer::LayerDef;
+use crate::lowering::Lowering;
 use crate::{Error, Result};
 
 /// Resizes images, the aspect ratio not kept (Keras' `Resizing`): half-pixel centres, no antialiasing, as TensorFlow.

@@ -1,14 +1,16 @@
 //! Softmax as a layer of its own.
 
+use engraft_ir::{Op, ValueId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::axis::{axis_option, last, sample_axis};
 use super::options::{config_of, single};
 use crate::Result;
+use crate::Shape;
 use crate::activation::ActivationFn;
-use crate::layer::{LayerDef, Shape};
-use crate::plan::{Lowering, Op, ValueId};
+use crate::layer::LayerDef;
+use crate::lowering::Lowering;
 
 /// `e^x` over the sum of `e^x` along an axis (Keras' `Softmax`).
 ///

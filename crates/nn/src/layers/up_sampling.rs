@@ -1,12 +1,14 @@
 //! Images a whole number of times larger.
 
-use engraft_kernels::Interpolation;
+use engraft_ir::Interpolation;
+use engraft_ir::{Op, ValueId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::options::{DataFormat, Size2d, config_of, image};
-use crate::layer::{LayerDef, Shape};
-use crate::plan::{Lowering, Op, ValueId};
+use crate::Shape;
+use crate::layer::LayerDef;
+use crate::lowering::Lowering;
 use crate::{Error, Result};
 
 /// Repeats rows and columns, or interpolates between them (Keras' `UpSampling2D`).

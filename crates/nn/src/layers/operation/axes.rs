@@ -1,5 +1,6 @@
 //! Operations that add, drop, join, turn or reorder axes.
 
+use engraft_ir::{Op, ValueId};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -7,8 +8,9 @@ use super::super::axis::sample_axis;
 use super::super::options::single;
 use super::super::{Concatenate, Permute, reshape as shapes};
 use super::{Flip, list_of_tensors, one_tensor, options};
-use crate::layer::{LayerDef, Shape};
-use crate::plan::{Lowering, Op, ValueId};
+use crate::Shape;
+use crate::layer::LayerDef;
+use crate::lowering::Lowering;
 use crate::{Error, Result};
 
 #[derive(Deserialize)]

@@ -1,6 +1,7 @@
 //! Operations that do what a layer of another name does.
 
-use engraft_kernels::Activation as Elementwise;
+use engraft_ir::Activation as Elementwise;
+use engraft_ir::{Op, ValueId};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -8,8 +9,9 @@ use super::super::options::single;
 use super::super::{ELU, GlobalAveragePooling2D, GlobalMaxPooling2D, LeakyReLU, ReLU, Resizing, Softmax};
 use super::arithmetic::NoOptions;
 use super::{one_tensor, options};
-use crate::layer::{LayerDef, Shape};
-use crate::plan::{Lowering, Op, ValueId};
+use crate::Shape;
+use crate::layer::LayerDef;
+use crate::lowering::Lowering;
 use crate::{Error, Result};
 
 /// A function of each value that no layer's options can express.

@@ -1,13 +1,15 @@
 //! Indexing: `x[..., 0]`, `x[:, 1:5, ::-1]`.
 
+use engraft_ir::{Op, ValueId};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::super::options::single;
 use super::arithmetic::NoOptions;
 use super::{is_tensor, options};
-use crate::layer::{LayerDef, Shape};
-use crate::plan::{Lowering, Op, ValueId};
+use crate::Shape;
+use crate::layer::LayerDef;
+use crate::lowering::Lowering;
 use crate::{Error, Result};
 
 pub(super) fn get_item(config: &Map<String, Value>, arguments: &[Value]) -> Result<Box<dyn LayerDef>> {

@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use engraft_kernels::Activation;
+use engraft_ir::random::mix;
+use engraft_ir::{Activation, Op, Shape, ValueId};
 
-use super::{Op, Param, Program, Step, ValueId};
 use crate::activation::ActivationFn;
 use crate::graph::Graph;
-use crate::layer::{Layer, Shape};
-use crate::random::mix;
+use crate::layer::Layer;
+use crate::program::{Param, Program, Step};
+use crate::trainability::Trainability;
 use crate::weight::Weight;
 use crate::{Error, Model, Result};
 
@@ -20,6 +21,8 @@ const MAX_CALLS: usize = 1 << 18;
 pub struct Lowering<'a> {
     training: bool,
     seed: u64,
+    /// What may be trained; the layers' own flags, if absent.
+    trainability: Option<&'a Trainability>,
     random_layers: u64,
     program: Program,
     /// Where the steps of the layer being lowered begin.
@@ -29,15 +32,21 @@ pub struct Lowering<'a> {
 }
 
 impl Lowering<'_> {
-    pub(super) fn run(model: &Model, training: bool, seed: u64) -> Result<Program> {
+    pub(crate) fn run(
+        model: &Model,
+        training: bool,
+        seed: u64,
+        trainability: Option<&Trainability>,
+    ) -> Result<Program> {
         let graph = model.graph();
         let mut lowering = Lowering {
             training,
             seed,
+            trainability,
             random_layers: 0,
             program: Program::default(),
             first_step: 0,
-            layer: Some((model.layer(), model.trainable())),
+            layer: Some((model.layer(), trains(trainability, model.layer()))),
         };
         let inputs: Vec<ValueId> = graph.inputs().iter().map(|input| lowering.value(input.shape().clone())).collect();
         lowering.program.inputs.clone_from(&inputs);
@@ -154,10 +163,11 @@ impl Lowering<'_> {
         let mut inner = Lowering {
             training: self.training,
             seed: self.seed,
+            trainability: self.trainability,
             random_layers: self.random_layers,
             first_step: self.program.steps.len(),
             program: std::mem::take(&mut self.program),
-            layer: Some((layer, outer_trainable && layer.trainable())),
+            layer: Some((layer, outer_trainable && trains(self.trainability, layer))),
         };
         let value = layer.def().lower(&mut inner, arguments).map_err(|e| e.within(layer.place()));
         self.random_layers = inner.random_layers;
@@ -173,11 +183,15 @@ impl Lowering<'_> {
     }
 }
 
+fn trains(trainability: Option<&Trainability>, layer: &Layer) -> bool {
+    trainability.map_or_else(|| layer.trainable(), |trainability| trainability.trains(layer))
+}
+
 #[cfg(test)]
 mod tests {
-    use engraft_kernels::Activation as Function;
+    use engraft_ir::{Activation as Function, Op};
 
-    use crate::plan::{Op, Program};
+    use crate::Program;
     use crate::prelude::*;
 
     #[test]

@@ -1,0 +1,79 @@
+//! `PiecewiseConstantDecay`.
+
+use serde::{Deserialize, Serialize};
+
+use super::{check_from_zero, steps};
+use crate::{Error, Result};
+
+/// One learning rate up to and with each boundary, and another after the last (Keras' `PiecewiseConstantDecay`).
+///
+/// ```
+/// use engraft_nn::prelude::*;
+/// let schedule = PiecewiseConstantDecay::new([1000, 2000], [0.1, 0.01, 0.001]);
+/// assert_eq!((schedule.at(1000), schedule.at(1001), schedule.at(2001)), (0.1, 0.01, 0.001));
+/// let optimizer: Optimizer = Sgd::new(schedule).into();
+/// assert_eq!(optimizer.learning_rate().at(0), 0.1);
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PiecewiseConstantDecay {
+    /// Last iteration of each rate but the last, in rising order.
+    #[serde(deserialize_with = "steps::deserialize_list")]
+    pub boundaries: Vec<u64>,
+    /// Rates: one more than there are boundaries.
+    pub values: Vec<f64>,
+    /// Keras' name of the operation.
+    #[serde(default = "default_name")]
+    pub name: String,
+}
+
+fn default_name() -> String {
+    "PiecewiseConstant".into()
+}
+
+impl PiecewiseConstantDecay {
+    /// `values[0]` up to iteration `boundaries[0]`, and so on; there is one more value than there are boundaries.
+    pub fn new(boundaries: impl Into<Vec<u64>>, values: impl Into<Vec<f64>>) -> Self {
+        Self { boundaries: boundaries.into(), values: values.into(), name: default_name() }
+    }
+
+    /// The rate of the step that follows `iteration` others; NaN where a value is missing, which `compile` refuses.
+    pub fn at(&self, iteration: u64) -> f64 {
+        let piece = self.boundaries.partition_point(|&boundary| boundary < iteration);
+        self.values.get(piece).copied().unwrap_or(f64::NAN)
+    }
+
+    pub(super) fn check(&self) -> Result<()> {
+        let Self { boundaries, values, .. } = self;
+        if boundaries.is_empty() {
+            return Err(Error::new("boundaries", "at least one", "none").hint("use a number as the learning rate"));
+        }
+        if !boundaries.is_sorted_by(|one, next| one < next) {
+            return Err(Error::new("boundaries", "iterations in rising order", format_args!("{boundaries:?}")));
+        }
+        if values.len() != boundaries.len() + 1 {
+            let expected = format!("{} rates, one more than boundaries", boundaries.len() + 1);
+            return Err(Error::new("values", expected, values.len()));
+        }
+        values.iter().try_for_each(|&value| check_from_zero("values", value))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn boundaries_rise_and_values_are_one_more() {
+        let error = |schedule: PiecewiseConstantDecay| schedule.check().unwrap_err().to_string();
+        assert_eq!(
+            error(PiecewiseConstantDecay::new([9, 9], [0.1, 0.2, 0.3])),
+            "boundaries: expected iterations in rising order, received [9, 9]"
+        );
+        assert_eq!(
+            error(PiecewiseConstantDecay::new([9], [0.1])),
+            "values: expected 2 rates, one more than boundaries, received 1"
+        );
+        assert!(error(PiecewiseConstantDecay::new([9], [0.1, -0.1])).ends_with("received -0.1"));
+    }
+}
