@@ -1,0 +1,107 @@
+//! Streams rows between pairs of convolutions: the first makes a few rows of its outputs, the second uses them while they are in
+//! the cache. As a whole, the outputs of an image at full size would leave the cache before they are read.
+
+use engraft_ir::Op;
+use engraft_nn::{Program, Result, Step};
+
+use crate::draft::Draft;
+use crate::passes::chunk_prefix;
+use crate::{PlanOptions, RowStreaming};
+
+/// How a convolution's outputs are handed to the convolution after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RowStream {
+    /// Rows of the second convolution's outputs that are made at a time, counted before pooling: a multiple of 8, so that tiles
+    /// and windows lie as in the whole image.
+    pub rows: usize,
+    /// Rows of the first convolution's outputs that are held for them, at most.
+    pub held: usize,
+}
+
+/// Only among the steps at the front that nothing differentiates: others keep their values.
+pub(super) fn run(draft: &mut Draft, options: &PlanOptions) -> Result<()> {
+    let Some(streaming) = options.row_streaming else { return Ok(()) };
+    let readers = draft.readers();
+    for index in 1..chunk_prefix::undifferentiated(draft) {
+        let (first, second) = (&draft.program.steps[index - 1], &draft.program.steps[index]);
+        let taken = index >= 2 && draft.streams[index - 2].is_some();
+        if !taken && second.inputs == [first.output] && readers[first.output] == 1 {
+            draft.streams[index - 1] = stream(&draft.program, first, second, streaming);
+        }
+    }
+    Ok(())
+}
+
+fn stream(program: &Program, first: &Step, second: &Step, streaming: RowStreaming) -> Option<RowStream> {
+    let shape = |step: &Step| {
+        let conv = step.op.conv2d_shape(1, &program.shapes[step.inputs[0]], &program.shapes[step.output])?;
+        // Depthwise convolutions have kernels of their own.
+        (conv.groups == 1 && conv.in_c > 1).then_some(conv)
+    };
+    let (between, second) = (shape(first)?, shape(second)?);
+    let row = size_of::<f32>() * between.out_w * between.out_c;
+    if matches!(first.op, Op::Conv2d { pool: Some(_), .. }) || row * between.out_h <= streaming.cached_bytes {
+        return None;
+    }
+    let held = |rows: usize| (rows - 1) * second.stride[0] + second.dilation[0] * (second.kernel[0] - 1) + 1;
+    let rows = (streaming.rows_bytes / row / second.stride[0] / 8 * 8).max(8).min(second.out_h);
+    Some(RowStream { rows, held: held(rows).min(between.out_h) })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use engraft_nn::Loss;
+    use engraft_nn::prelude::*;
+
+    use super::RowStream;
+    use crate::{Plan, PlanOptions, RowStreaming};
+
+    fn options() -> PlanOptions {
+        let row_streaming = Some(RowStreaming { rows_bytes: 4 << 20, cached_bytes: 8 << 20 });
+        PlanOptions { row_streaming, fuses_pooling: |_| true, chunk_bytes: 40 << 20, ..PlanOptions::default() }
+    }
+
+    fn model(side: usize) -> Model {
+        let conv = |name| Conv2D::new(64, 3).padding(Padding::Same).activation(Relu).named(name);
+        let layers = Sequential::new().add(Input::new([side, side, 3])).add(conv("a")).add(conv("b"));
+        layers.add(MaxPooling2D::new(2)).add(GlobalAveragePooling2D::new()).add(Dense::new(2)).build().unwrap()
+    }
+
+    #[test]
+    fn large_outputs_are_streamed() {
+        let plan = Plan::predict(&model(256), 2, &options()).unwrap();
+        assert_eq!((plan.stream(0), plan.stream(1)), (Some(RowStream { rows: 64, held: 66 }), None));
+        // The rows in between, and the pooled outputs of both images.
+        assert!([66 * 256 * 64, 2 * 128 * 128 * 64].iter().all(|length| plan.buffers().contains(length)));
+        assert_eq!(Plan::predict(&model(128), 2, &options()).unwrap().stream(0), None);
+        assert_eq!(Plan::predict(&model(256), 2, &PlanOptions::default()).unwrap().stream(0), None);
+    }
+
+    #[test]
+    fn the_input_of_a_stream_stays_until_its_last_row_is_made() {
+        let x = Input::new([256, 256, 3]);
+        let scaled = Rescaling::new(0.5).call(&x).unwrap();
+        let conv = |name| Conv2D::new(64, 3).padding(Padding::Same).activation(Relu).named(name);
+        let y = conv("b").call(&conv("a").call(&scaled).unwrap()).unwrap();
+        let plan = Plan::predict(&Model::new(&x, &y).unwrap(), 1, &options()).unwrap();
+        let steps = &plan.program().steps;
+        assert!(plan.stream(1).is_some());
+        let slots: HashSet<_> = steps.iter().map(|step| plan.slot(step.output)).collect();
+        assert_eq!(slots.len(), 3);
+    }
+
+    #[test]
+    fn values_that_are_wanted_or_differentiated_are_made_as_a_whole() {
+        let model = model(256);
+        assert_eq!(Plan::features(&model, "a", 1, &options()).unwrap().stream(0), None);
+        let loss = || Loss::categorical_crossentropy().from_logits(true);
+        let train = || Plan::train(&model, Sgd::new(0.1).into(), loss(), 1, 0, &options()).unwrap();
+        assert_eq!(train().stream(0), None);
+        model.get_layer("a").unwrap().set_trainable(false);
+        assert_eq!(train().stream(0), None);
+        model.get_layer("b").unwrap().set_trainable(false);
+        assert!(train().stream(0).is_some());
+    }
+}
