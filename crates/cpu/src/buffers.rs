@@ -1,8 +1,8 @@
 //! The buffers of a session, allocated once.
 
-use engraft_kernels::prefer_large_pages;
-use engraft_nn::plan::Slot;
-use engraft_nn::{Error, Result};
+use engraft_memory::prefer_huge_pages;
+use engraft_nn::{Error, ErrorKind, Result};
+use engraft_plan::Slot;
 
 /// Buffers by slot. One can be taken out to be written while others are read.
 #[derive(Debug)]
@@ -31,11 +31,13 @@ impl Buffers {
 /// Zeros, or an error instead of the abort that an ordinary allocation ends in.
 pub(crate) fn zeroed(length: usize) -> Result<Vec<f32>> {
     let mut buffer = Vec::new();
-    buffer.try_reserve_exact(length).map_err(|_| {
+    buffer.try_reserve_exact(length).map_err(|error| {
         Error::because("memory", format_args!("no room for a buffer of {} MiB", (4 * length) >> 20))
+            .with_kind(ErrorKind::OutOfMemory)
+            .caused_by(error)
             .hint("use a smaller batch, smaller images or a smaller head")
     })?;
-    prefer_large_pages(&mut buffer);
+    prefer_huge_pages(&mut buffer);
     buffer.resize(length, 0.0);
     Ok(buffer)
 }

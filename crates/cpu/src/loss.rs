@@ -1,13 +1,14 @@
 //! The loss of a batch, and its gradient.
 
 use engraft_kernels::{
-    Activation, binary_cross_entropy_from_probabilities, cross_entropy_from_probabilities, l1_l2_penalty,
+    Activation, activate, binary_cross_entropy_from_probabilities, cross_entropy_from_probabilities, l1_l2_penalty,
     sigmoid_cross_entropy, softmax, softmax_cross_entropy,
 };
-use engraft_nn::plan::Program;
-use engraft_nn::{Head, LabelledBatch, Loss, LossKind, Result};
+use engraft_nn::{Head, Loss, LossKind, Program, Result};
+use engraft_plan::LabelledBatch;
 
-/// Mean loss of a batch whose last value is `values`, rows of `width`. Writes the gradient where asked.
+/// Mean loss of a batch whose last value is `values`, rows of `width`. Writes the gradient where asked: of the mean over `total`
+/// samples, of which these may be a part.
 ///
 /// As Keras does in a compiled step, the loss is taken from the input of a last softmax or sigmoid, the head: then no
 /// probability can round to 0 and hide an error.
@@ -17,6 +18,7 @@ pub(crate) fn mean_loss(
     width: usize,
     values: &[f32],
     batch: &LabelledBatch<'_>,
+    total: usize,
     gradient: Option<&mut [f32]>,
 ) -> Result<f64> {
     let rows = values.len() / width;
@@ -35,7 +37,7 @@ pub(crate) fn mean_loss(
     let weight = |row: usize| batch.sample_weights.map_or(1.0, |weights| weights[row]);
     if let Some(gradient) = gradient {
         for (row, gradient) in gradient.chunks_exact_mut(width).enumerate() {
-            let share = weight(row) / rows as f32;
+            let share = weight(row) / total as f32;
             gradient.iter_mut().for_each(|g| *g *= share);
         }
     }
@@ -83,7 +85,7 @@ pub(crate) fn apply_head(head: Head, width: usize, values: &mut [f32]) {
     match head {
         Head::None => {}
         Head::Softmax => softmax(width, values),
-        Head::Sigmoid => Activation::Sigmoid.apply(values),
+        Head::Sigmoid => activate(Activation::Sigmoid, values),
     }
 }
 
@@ -108,8 +110,9 @@ mod tests {
                 sample_weights: array("sample_weight").map(|weights| weights.data()),
             };
             let width = outputs.shape().last().copied().unwrap();
+            let rows = outputs.data().len() / width;
             let mut gradient = vec![f32::NAN; outputs.data().len()];
-            let value = mean_loss(&loss, Head::None, width, outputs.data(), &batch, Some(&mut gradient)).unwrap();
+            let value = mean_loss(&loss, Head::None, width, outputs.data(), &batch, rows, Some(&mut gradient)).unwrap();
             let expected = f64::from(array("value").unwrap().data()[0]);
             // Logarithms and sums in f32.
             assert!(

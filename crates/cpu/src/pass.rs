@@ -4,74 +4,106 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
+use engraft_ir::{Activation, ValueId};
 use engraft_kernels::add_assign;
-use engraft_nn::plan::ValueId;
+use engraft_nn::{Result, Tensor, Weight};
+use engraft_plan::{BatchPlace, GradientReducer, Plan, Purpose};
 
-use crate::ops::{self, Backward, Statistics, StepCall};
-use crate::update::Update;
+use crate::ops::{self, Backward};
+use crate::step_call::{Statistics, StepCall};
 use crate::values::Values;
 use crate::workspace::Workspace;
-
-/// Where the gradients by weights go.
-pub(crate) enum Sink<'a> {
-    /// Into the optimizer, as soon as each is complete.
-    Update(Update<'a>),
-    /// To the caller, under the weights' ids.
-    Keep(&'a mut HashMap<usize, Vec<f32>>),
-}
 
 /// One run over a batch.
 pub(crate) struct Pass<'a> {
     pub(crate) values: Values<'a>,
     workspace: &'a mut Workspace,
     iteration: u64,
-    /// By step, the batch's statistics that it normalised by. In order: a layer called twice moves its own twice.
-    statistics: BTreeMap<usize, Arc<Statistics>>,
+    reducer: &'a mut dyn GradientReducer,
+    statistics: BatchStatistics,
+    /// Gradients that the caller wants and that the backward pass goes on to overwrite.
+    overwritten: HashMap<ValueId, Tensor>,
+}
+
+/// By step, the batch's statistics that it normalized by. In order: a layer called twice moves its stored ones twice.
+#[derive(Default)]
+pub(crate) struct BatchStatistics(BTreeMap<usize, Arc<Statistics>>);
+
+impl BatchStatistics {
+    /// Moves the stored statistics of every batch normalization that used the batch's.
+    pub(crate) fn move_stored(&self, plan: &Plan, samples: usize) {
+        for (&index, batch) in &self.0 {
+            ops::move_statistics(&StepCall::new(plan, &plan.program().steps[index], samples), batch);
+        }
+    }
 }
 
 impl<'a> Pass<'a> {
-    pub(crate) fn new(values: Values<'a>, workspace: &'a mut Workspace, iteration: u64) -> Self {
-        Self { values, workspace, iteration, statistics: BTreeMap::new() }
+    pub(crate) fn new(
+        values: Values<'a>,
+        workspace: &'a mut Workspace,
+        iteration: u64,
+        reducer: &'a mut dyn GradientReducer,
+    ) -> Self {
+        let (statistics, overwritten) = (BatchStatistics::default(), HashMap::new());
+        Self { values, workspace, iteration, reducer, statistics, overwritten }
+    }
+
+    /// Where the samples stand in the batch of all replicas.
+    pub(crate) fn place(&self) -> BatchPlace {
+        self.reducer.place(self.values.samples)
+    }
+
+    /// The statistics that the run has normalized by.
+    pub(crate) fn take_statistics(&mut self) -> BatchStatistics {
+        std::mem::take(&mut self.statistics)
+    }
+
+    /// The gradient with respect to a value that the caller wants, after the backward pass.
+    pub(crate) fn gradient(&self, value: ValueId) -> Tensor {
+        self.overwritten.get(&value).cloned().unwrap_or_else(|| self.values.gradient(value))
     }
 
     /// The prefix a chunk at a time, then everything else.
-    pub(crate) fn forward(&mut self) {
+    pub(crate) fn forward(&mut self) -> Result<()> {
         let plan = self.values.plan;
         let (prefix, chunk) = (plan.prefix(), plan.chunk());
         if !prefix.is_empty() {
             for first in (0..self.values.samples).step_by(chunk) {
                 let samples = chunk.min(self.values.samples - first);
                 for index in prefix.clone() {
-                    match plan.band(index) {
-                        Some(band) => self.forward_band(index, band.rows, first, samples),
-                        None if index > 0 && plan.band(index - 1).is_some() => {}
-                        None => self.forward_step(index, first, samples),
+                    match plan.stream(index) {
+                        Some(stream) => self.forward_streamed(index, stream.rows, first, samples),
+                        None if index > 0 && plan.stream(index - 1).is_some() => {}
+                        None => self.forward_step(index, first, samples)?,
                     }
                 }
             }
         }
-        (prefix.end..plan.program().steps.len()).for_each(|index| self.forward_step(index, 0, self.values.samples));
+        let mut rest = prefix.end..plan.program().steps.len();
+        rest.try_for_each(|index| self.forward_step(index, 0, self.values.samples))
     }
 
-    fn forward_step(&mut self, index: usize, first: usize, samples: usize) {
+    fn forward_step(&mut self, index: usize, first: usize, samples: usize) -> Result<()> {
         let began = Instant::now();
-        self.compute(index, first, samples);
+        self.compute(index, first, samples)?;
         self.workspace.times[index].forward += began.elapsed();
+        Ok(())
     }
 
     /// What a step makes of some samples: for the first time, or for the backward pass again.
-    fn compute(&mut self, index: usize, first: usize, samples: usize) {
+    fn compute(&mut self, index: usize, first: usize, samples: usize) -> Result<()> {
         let plan = self.values.plan;
         let step = &plan.program().steps[index];
         // A reshaped value stands where the original does: there is nothing to do.
         if plan.root(step.output) != step.output {
-            return;
+            return Ok(());
         }
-        let mut call = StepCall { samples, first_sample: first, ..self.call(index) };
+        let mut call = self.call_of_samples(index, first, samples);
         if call.statistics.is_none() {
             let x = self.values.inputs_of_samples(step, first, samples);
-            call.statistics = ops::batch_statistics(&call, x[0]).map(Arc::new);
-            self.statistics.extend(call.statistics.clone().map(|statistics| (index, statistics)));
+            call.statistics = ops::batch_statistics(&call, x[0], self.reducer)?.map(Arc::new);
+            self.statistics.0.extend(call.statistics.clone().map(|statistics| (index, statistics)));
         }
         let slot = self.values.slot(step.output).expect("every value but an input has a slot");
         let range = self.values.range(step.output, first, samples);
@@ -79,18 +111,19 @@ impl<'a> Pass<'a> {
         let x = self.values.inputs_of_samples(step, first, samples);
         ops::forward(&call, &x, &mut buffer[range], self.workspace);
         self.values.buffers.put_back(slot, buffer);
+        Ok(())
     }
 
     /// Step `index` and the next, some rows at a time.
-    fn forward_band(&mut self, index: usize, rows: usize, first: usize, samples: usize) {
+    fn forward_streamed(&mut self, index: usize, rows: usize, first: usize, samples: usize) {
         let plan = self.values.plan;
-        let calls = [index, index + 1].map(|index| StepCall { samples, first_sample: first, ..self.call(index) });
+        let calls = [index, index + 1].map(|index| self.call_of_samples(index, first, samples));
         let [between, y] = [&calls[0], &calls[1]].map(|call| call.step.output);
         let slots = [between, y].map(|value| plan.slot(value).expect("every value but an input has a slot"));
         let [mut rows_between, mut buffer] = slots.map(|slot| self.values.buffers.take(slot));
         let x = self.values.inputs_of_samples(calls[0].step, first, samples);
         let y = &mut buffer[self.values.range(y, first, samples)];
-        let times = ops::band::forward([&calls[0], &calls[1]], rows, x[0], &mut rows_between, y, self.workspace);
+        let times = ops::stream::forward([&calls[0], &calls[1]], rows, x[0], &mut rows_between, y, self.workspace);
         for (index, time) in [index, index + 1].into_iter().zip(times) {
             self.workspace.times[index].forward += time;
         }
@@ -98,34 +131,36 @@ impl<'a> Pass<'a> {
         self.values.buffers.put_back(slots[1], buffer);
     }
 
-    /// Moves the stored statistics of every batch normalisation that used the batch's.
-    pub(crate) fn move_statistics(&self) {
-        for (&index, batch) in &self.statistics {
-            ops::move_statistics(&self.call(index), batch);
-        }
-    }
-
-    /// Back through all differentiated steps, the gradient by the outputs given.
-    pub(crate) fn backward(&mut self, sink: &mut Sink<'_>) {
+    /// Back through all differentiated steps, the gradient with respect to the outputs given. Gradients with respect to weights are
+    /// offered to the reducer as each becomes final, and replaced by what it makes of them at the end.
+    pub(crate) fn backward(&mut self) -> Result<()> {
         let plan = self.values.plan;
         let steps = &plan.program().steps;
         let mut begun: HashSet<ValueId> = plan.program().outputs.iter().map(|&output| plan.root(output)).collect();
+        let mut offered = Vec::new();
         self.values.backward = true;
         for (index, step) in steps.iter().enumerate().rev() {
             if plan.differentiates(index) && plan.root(step.output) == step.output {
-                plan.running_again(index).iter().for_each(|&again| self.run_again(again));
-                self.backward_step(index, &mut begun, sink);
+                plan.recomputed_steps(index).iter().try_for_each(|&again| self.recompute(again))?;
+                self.backward_step(index, &mut begun, &mut offered)?;
             }
         }
+        offered.into_iter().try_for_each(|weight| self.collect(weight))
     }
 
-    fn run_again(&mut self, index: usize) {
+    fn recompute(&mut self, index: usize) -> Result<()> {
         let began = Instant::now();
-        self.compute(index, 0, self.values.samples);
+        self.compute(index, 0, self.values.samples)?;
         self.workspace.times[index].backward += began.elapsed();
+        Ok(())
     }
 
-    fn backward_step(&mut self, index: usize, begun: &mut HashSet<ValueId>, sink: &mut Sink<'_>) {
+    fn backward_step(
+        &mut self,
+        index: usize,
+        begun: &mut HashSet<ValueId>,
+        offered: &mut Vec<&'a Weight>,
+    ) -> Result<()> {
         let began = Instant::now();
         let plan = self.values.plan;
         let call = self.call(index);
@@ -133,25 +168,53 @@ impl<'a> Pass<'a> {
         let slot = plan.gradient_slot(output).expect("a differentiated step's output has a gradient");
         let mut buffer = self.values.buffers.take(slot);
         let dy = &mut buffer[..self.values.length(output)];
-        if !plan.gradient_replaces(output) {
+        if call.step.activation != Activation::Linear && wants_gradient(plan, output) {
+            self.overwritten.insert(output, self.values.tensor_of(output, dy));
+        }
+        if !plan.gradient_in_place(output) {
             ops::activation_gradient(&call, self.values.get(output), dy);
         }
         let trainable = |position: &usize| call.step.weights[*position].trainable;
-        // Before the gradients by the inputs, which may be written over those; updates after, as they need the weights.
+        // Before the gradients with respect to the inputs, which may be written over those.
         for position in (0..call.step.weights.len()).filter(trainable) {
             self.weight_gradient(&call, index, position, dy);
         }
-        for position in 0..call.step.inputs.len() {
-            match plan.gradient_replaces(call.step.inputs[position]) {
-                true => self.replace_input(&call, dy),
-                false => self.input_gradient(&call, index, position, dy, begun),
+        let mut positions = 0..call.step.inputs.len();
+        let carried = positions.try_for_each(|position| match plan.gradient_in_place(call.step.inputs[position]) {
+            true => {
+                self.replace_input(&call, dy);
+                Ok(())
             }
-        }
-        for position in (0..call.step.weights.len()).filter(trainable) {
-            self.use_gradient(&call, index, position, dy, sink);
-        }
+            false => self.input_gradient(&call, index, position, dy, begun),
+        });
+        // After an error of the reducer as well: the session can then run again.
         self.values.buffers.put_back(slot, buffer);
+        carried?;
+        for param in call.step.weights.iter().filter(|param| param.trainable) {
+            self.offer(&param.weight, index, offered)?;
+        }
         self.workspace.times[index].backward += began.elapsed();
+        Ok(())
+    }
+
+    /// Offers the gradient with respect to a weight to the reducer, if it is gathered and step `index` was the last to add to it.
+    fn offer(&mut self, weight: &'a Weight, index: usize, offered: &mut Vec<&'a Weight>) -> Result<()> {
+        let plan = self.values.plan;
+        let Some(slot) = plan.weight_gradient_slot(weight.id()) else { return Ok(()) };
+        if plan.last_use(weight.id()) != Some(index) || offered.iter().any(|known| known.id() == weight.id()) {
+            return Ok(());
+        }
+        offered.push(weight);
+        self.reducer.offer(weight, &self.values.buffers.get(slot)[..weight.count()])
+    }
+
+    /// Replaces the gradient with respect to a weight by what the reducer has made of all replicas'.
+    fn collect(&mut self, weight: &Weight) -> Result<()> {
+        let slot = self.values.plan.weight_gradient_slot(weight.id()).expect("only gathered gradients are offered");
+        let mut buffer = self.values.buffers.take(slot);
+        let collected = self.reducer.collect(weight, &mut buffer[..weight.count()]);
+        self.values.buffers.put_back(slot, buffer);
+        collected
     }
 
     fn input_gradient(
@@ -161,22 +224,24 @@ impl<'a> Pass<'a> {
         position: usize,
         dy: &[f32],
         begun: &mut HashSet<ValueId>,
-    ) {
+    ) -> Result<()> {
         let plan = self.values.plan;
         let input = call.step.inputs[position];
-        let Some(target) = plan.gradient_slot(input) else { return };
+        let Some(target) = plan.gradient_slot(input) else { return Ok(()) };
         let first = begun.insert(plan.root(input));
         let slot = if first { target } else { plan.contribution_slot(index).expect("planned for later contributions") };
         let length = self.values.length(input);
         let mut buffer = self.values.buffers.take(slot);
         let b = Backward { x: &self.values.inputs_of(call.step), y: self.values.get(call.step.output), dy };
-        ops::input_gradient(call, position, &b, &mut buffer[..length], &mut self.workspace.scratch);
+        let scratch = &mut self.workspace.scratch;
+        let computed = ops::input_gradient(call, position, &b, &mut buffer[..length], scratch, self.reducer);
         if !first {
             let mut sum = self.values.buffers.take(target);
             add_assign(&mut sum[..length], &buffer[..length]);
             self.values.buffers.put_back(target, sum);
         }
         self.values.buffers.put_back(slot, buffer);
+        computed
     }
 
     fn replace_input(&mut self, call: &StepCall<'_>, dy: &[f32]) {
@@ -191,7 +256,7 @@ impl<'a> Pass<'a> {
         self.values.buffers.put_back(slot, buffer);
     }
 
-    /// Adds to the gradient by a weight, where it is gathered.
+    /// Adds to the gradient with respect to a weight, where it is gathered.
     fn weight_gradient(&mut self, call: &StepCall<'_>, index: usize, position: usize, dy: &[f32]) {
         let plan = self.values.plan;
         let weight = &call.step.weights[position].weight;
@@ -208,27 +273,8 @@ impl<'a> Pass<'a> {
         self.values.buffers.put_back(slot, buffer);
     }
 
-    /// Gives the gradient by a weight to the sink once it is complete. One that is not gathered is computed as it is used.
-    fn use_gradient(&mut self, call: &StepCall<'_>, index: usize, position: usize, dy: &[f32], sink: &mut Sink<'_>) {
-        let plan = self.values.plan;
-        let param = &call.step.weights[position];
-        let id = param.weight.id();
-        let Some(slot) = plan.weight_gradient_slot(id) else {
-            let Sink::Update(update) = sink else { unreachable!("a plan of gradients gathers all of them") };
-            return update.apply_folded(call, &Backward { x: &self.values.inputs_of(call.step), y: &[], dy });
-        };
-        if plan.last_use(id) != Some(index) {
-            return;
-        }
-        let mut buffer = self.values.buffers.take(slot);
-        let sum = &mut buffer[..param.weight.count()];
-        match sink {
-            Sink::Update(update) => update.apply(param, sum),
-            Sink::Keep(weights) => {
-                weights.insert(id, sum.to_vec());
-            }
-        }
-        self.values.buffers.put_back(slot, buffer);
+    fn call_of_samples(&self, index: usize, first: usize, samples: usize) -> StepCall<'a> {
+        StepCall { samples, first_sample: self.place().first + first, ..self.call(index) }
     }
 
     fn call(&self, index: usize) -> StepCall<'a> {
@@ -236,8 +282,14 @@ impl<'a> Pass<'a> {
         StepCall {
             iteration: self.iteration,
             chunked: plan.prefix().contains(&index),
-            statistics: self.statistics.get(&index).cloned(),
+            first_sample: self.place().first,
+            statistics: self.statistics.0.get(&index).cloned(),
             ..StepCall::new(plan, &plan.program().steps[index], self.values.samples)
         }
     }
+}
+
+/// Whether the caller reads the gradient with respect to a layer's output.
+fn wants_gradient(plan: &Plan, value: ValueId) -> bool {
+    matches!(plan.purpose(), Purpose::Gradients { values, .. } if values.contains(&value))
 }

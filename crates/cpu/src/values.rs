@@ -1,9 +1,11 @@
 //! The values of one run: in buffers, or in the inputs that were given.
 
+use std::collections::HashMap;
 use std::ops::Range;
 
-use engraft_nn::plan::{Plan, Slot, Step, ValueId};
-use engraft_nn::{Error, Result, Tensor};
+use engraft_ir::ValueId;
+use engraft_nn::{Error, Result, Step, Tensor};
+use engraft_plan::{Plan, Slot};
 
 use crate::buffers::Buffers;
 
@@ -14,7 +16,7 @@ pub(crate) struct Values<'a> {
     pub(crate) samples: usize,
     /// Whether the backward pass has begun: values that are recomputed for it stand elsewhere.
     pub(crate) backward: bool,
-    inputs: &'a [&'a Tensor],
+    inputs: HashMap<ValueId, &'a [f32]>,
 }
 
 impl<'a> Values<'a> {
@@ -36,7 +38,32 @@ impl<'a> Values<'a> {
         if samples > plan.batch() {
             return Err(Error::new("input", format_args!("at most {} samples", plan.batch()), samples));
         }
+        let inputs = program.inputs.iter().copied().zip(inputs.iter().map(|input| input.data())).collect();
         Ok(Self { plan, buffers, samples, backward: false, inputs })
+    }
+
+    /// The values that the backward pass over `samples` samples has left, with those of the inputs that were kept.
+    pub(crate) fn of_backward(
+        plan: &'a Plan,
+        buffers: &'a mut Buffers,
+        samples: usize,
+        inputs: &'a HashMap<ValueId, Vec<f32>>,
+    ) -> Self {
+        let inputs = inputs.iter().map(|(&value, input)| (value, input.as_slice())).collect();
+        Self { plan, buffers, samples, backward: true, inputs }
+    }
+
+    /// Copies of the inputs that a folded update reads.
+    pub(crate) fn kept_inputs(&self) -> HashMap<ValueId, Vec<f32>> {
+        let kept = self.inputs.iter().filter(|(value, _)| self.plan.keeps_input(**value));
+        kept.map(|(&value, input)| (value, input.to_vec())).collect()
+    }
+
+    /// Copies of the gradients with respect to all trainable weights, by the weights' ids.
+    pub(crate) fn weight_gradients(&self) -> HashMap<usize, Vec<f32>> {
+        let weights = self.plan.program().weights().into_iter().map(|param| &param.weight);
+        let gathered = weights.filter_map(|weight| Some((weight, self.plan.weight_gradient_slot(weight.id())?)));
+        gathered.map(|(weight, slot)| (weight.id(), self.buffers.get(slot)[..weight.count()].to_vec())).collect()
     }
 
     /// Where a value stands now; `None` for an input.
@@ -54,10 +81,7 @@ impl<'a> Values<'a> {
         let range = self.range(value, first, samples);
         match self.slot(value) {
             Some(slot) => self.buffers.get(slot).get(range).unwrap_or_default(),
-            None => {
-                let input = self.plan.program().inputs.iter().position(|&input| input == value);
-                input.and_then(|input| self.inputs[input].data().get(range)).unwrap_or_default()
-            }
+            None => self.inputs.get(&value).and_then(|input| input.get(range)).unwrap_or_default(),
         }
     }
 
@@ -89,7 +113,7 @@ impl<'a> Values<'a> {
         self.tensor_of(value, self.get(value))
     }
 
-    /// A copy of the gradient by a value.
+    /// A copy of the gradient with respect to a value.
     pub(crate) fn gradient(&self, value: ValueId) -> Tensor {
         match self.plan.gradient_slot(value) {
             Some(slot) => self.tensor_of(value, &self.buffers.get(slot)[..self.length(value)]),
@@ -97,7 +121,8 @@ impl<'a> Values<'a> {
         }
     }
 
-    fn tensor_of(&self, value: ValueId, data: &[f32]) -> Tensor {
+    /// These numbers in the shape of a value.
+    pub(crate) fn tensor_of(&self, value: ValueId, data: &[f32]) -> Tensor {
         Tensor::new(self.shape(value), data.to_vec()).expect("a value is as long as its shape says")
     }
 

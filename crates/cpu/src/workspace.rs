@@ -1,13 +1,14 @@
 //! What a session keeps beside its buffers: working space, and kernels in the form that their algorithm wants.
 
 use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use engraft_kernels::{Conv2d, PreparedKernel};
-use engraft_nn::plan::{Plan, Purpose};
-use engraft_nn::{Result, StepTime, Weight};
+use engraft_nn::{Result, Weight};
+use engraft_plan::{Plan, Purpose, StepTime};
 
 use crate::buffers::zeroed;
-use crate::ops::{self, StepCall};
+use crate::step_call::StepCall;
 
 /// Reused by every step of every run.
 pub(crate) struct Workspace {
@@ -16,9 +17,11 @@ pub(crate) struct Workspace {
     /// By step, what it took in the last run.
     pub(crate) times: Vec<StepTime>,
     keeps: Keeps,
-    /// By weight.
-    kernels: HashMap<usize, Kept>,
+    kernels: Arc<Kernels>,
 }
+
+/// Prepared kernels by weight, shared by sessions of one plan.
+type Kernels = Mutex<HashMap<usize, Kept>>;
 
 /// Which kernels are kept as their algorithm wants them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +37,7 @@ pub(crate) enum Keeps {
 impl Keeps {
     pub(crate) fn of(plan: &Plan) -> Self {
         match plan.purpose() {
-            _ if plan.is_thrifty() => Self::Nothing,
+            _ if plan.options().low_memory => Self::Nothing,
             Purpose::Train { .. } => Self::AtOnce,
             _ => Self::Reused,
         }
@@ -46,21 +49,33 @@ impl Keeps {
         match self {
             Self::Nothing => false,
             Self::Reused => true,
-            Self::AtOnce => frozen() && (call.chunked || ops::is_short(call)),
+            Self::AtOnce => frozen() && (call.chunked || is_short(call)),
         }
     }
+}
+
+/// Whether preparing a convolution's kernel for each batch takes long beside the convolution; of the last batch, too, if that is
+/// smaller.
+fn is_short(call: &StepCall<'_>) -> bool {
+    call.conv2d(call.batch).is_some_and(|conv| conv.is_short())
 }
 
 /// What is known of a kernel.
 struct Kept {
     /// The weight's version when it was last used.
     version: u64,
-    prepared: Option<PreparedKernel>,
+    prepared: Option<Arc<PreparedKernel>>,
 }
 
 impl Workspace {
     pub(crate) fn new(scratch: usize, keeps: Keeps) -> Result<Self> {
-        Ok(Self { scratch: zeroed(scratch)?, times: Vec::new(), keeps, kernels: HashMap::new() })
+        Ok(Self { scratch: zeroed(scratch)?, times: Vec::new(), keeps, kernels: Arc::default() })
+    }
+
+    /// Another one of the same size, which shares the prepared kernels.
+    pub(crate) fn fork(&self) -> Result<Self> {
+        let scratch = zeroed(self.scratch.len())?;
+        Ok(Self { scratch, times: Vec::new(), keeps: self.keeps, kernels: Arc::clone(&self.kernels) })
     }
 
     /// Forgets the last run's times.
@@ -69,30 +84,33 @@ impl Workspace {
         self.times.resize(steps, StepTime::default());
     }
 
-    /// The step's kernel as the algorithm wants it, and the scratch; nothing where such a kernel is not kept.
-    pub(crate) fn kernel(&mut self, conv: &Conv2d, call: &StepCall<'_>) -> (Option<&PreparedKernel>, &mut [f32]) {
-        let Self { scratch, kernels, keeps, .. } = self;
-        if conv.prepared_len() == 0 || !keeps.kernel(call) {
-            return (None, scratch);
+    /// The step's kernel as the algorithm wants it; nothing where such a kernel is not kept.
+    pub(crate) fn kernel(&self, conv: &Conv2d, call: &StepCall<'_>) -> Option<Arc<PreparedKernel>> {
+        if conv.prepared_len() == 0 || !self.keeps.kernel(call) {
+            return None;
         }
         let weight: &Weight = &call.step.weights[0].weight;
         let version = weight.version();
-        let seen_before = kernels.get(&weight.id()).is_some_and(|kept| kept.version == version);
-        let kept = kernels.entry(weight.id()).or_insert(Kept { version, prepared: None });
-        if !seen_before {
-            *kept = Kept { version, prepared: None };
-        }
-        if kept.prepared.is_none() && (seen_before || *keeps == Keeps::AtOnce) {
-            kept.prepared = conv.prepare(&weight.values());
-        }
-        (kept.prepared.as_ref(), scratch)
+        let seen_before = match self.kernels().get(&weight.id()).filter(|kept| kept.version == version) {
+            Some(Kept { prepared: Some(prepared), .. }) => return Some(Arc::clone(prepared)),
+            seen => seen.is_some(),
+        };
+        // Prepared while nothing is locked: sessions that share the kernels need not wait.
+        let worthwhile = seen_before || self.keeps == Keeps::AtOnce;
+        let prepared = if worthwhile { conv.prepare(&weight.values()).map(Arc::new) } else { None };
+        self.kernels().insert(weight.id(), Kept { version, prepared: prepared.clone() });
+        prepared
+    }
+
+    fn kernels(&self) -> MutexGuard<'_, HashMap<usize, Kept>> {
+        self.kernels.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use engraft_kernels::{Activation, Conv2dShape};
-    use engraft_nn::plan::Program;
+    use engraft_nn::Program;
     use engraft_nn::prelude::*;
 
     use super::*;
@@ -124,8 +142,8 @@ mod tests {
     fn kernels_are_prepared_when_they_are_used_again_unchanged() {
         let (program, conv) = (program(), conv());
         let call = StepCall::of_program(&program, &program.steps[0], 1);
-        let mut workspace = Workspace::new(0, Keeps::Reused).unwrap();
-        let mut prepared = || workspace.kernel(&conv, &call).0.is_some();
+        let workspace = Workspace::new(0, Keeps::Reused).unwrap();
+        let prepared = || workspace.kernel(&conv, &call).is_some();
         assert!(!prepared() && prepared() && prepared());
         program.steps[0].weights[0].weight.values_mut()[0] += 1.0;
         assert!(!prepared(), "a stale kernel was used");
@@ -135,23 +153,34 @@ mod tests {
     #[test]
     fn training_prepares_what_it_leaves_alone_and_uses_shortly() {
         let (mut program, conv) = (program(), conv());
-        let mut workspace = Workspace::new(0, Keeps::AtOnce).unwrap();
+        let workspace = Workspace::new(0, Keeps::AtOnce).unwrap();
         let call = StepCall::of_program(&program, &program.steps[0], 1);
-        assert!((0..3).all(|_| workspace.kernel(&conv, &call).0.is_none()), "it is trained");
+        assert!((0..3).all(|_| workspace.kernel(&conv, &call).is_none()), "it is trained");
         program.steps[0].weights.iter_mut().for_each(|param| param.trainable = false);
         let call = || StepCall::of_program(&program, &program.steps[0], 1);
         // A whole batch takes long, and so the few samples of the last are treated alike.
-        assert!((0..3).all(|_| workspace.kernel(&conv, &StepCall { batch: 256, ..call() }).0.is_none()));
-        assert!(workspace.kernel(&conv, &StepCall { batch: 256, chunked: true, ..call() }).0.is_some());
-        assert!(workspace.kernel(&conv, &call()).0.is_some());
+        assert!((0..3).all(|_| workspace.kernel(&conv, &StepCall { batch: 256, ..call() }).is_none()));
+        assert!(workspace.kernel(&conv, &StepCall { batch: 256, chunked: true, ..call() }).is_some());
+        assert!(workspace.kernel(&conv, &call()).is_some());
 
         program.steps[0].weights[0].weight.values_mut()[0] += 1.0;
         let (x, mut scratch) = (vec![0.5; 10 * 10 * 24], vec![0.0; conv.scratch_len()]);
         let [mut y, mut expected] = [(); 2].map(|()| vec![0.0; conv.output_len()]);
-        let changed = workspace.kernel(&conv, &call()).0.unwrap();
-        conv.forward_prepared(&x, changed, None, Activation::Linear, &mut y, &mut scratch);
+        let changed = workspace.kernel(&conv, &call()).unwrap();
+        conv.forward_prepared(&x, &changed, None, Activation::Linear, &mut y, &mut scratch);
         let w = program.steps[0].weights[0].weight.values();
         conv.forward(&x, &w, None, Activation::Linear, &mut expected, &mut scratch);
         assert!(y == expected, "a stale kernel was used");
+    }
+
+    #[test]
+    fn a_fork_shares_prepared_kernels() {
+        let (program, conv) = (program(), conv());
+        let call = StepCall::of_program(&program, &program.steps[0], 1);
+        let workspace = Workspace::new(0, Keeps::Reused).unwrap();
+        let fork = workspace.fork().unwrap();
+        assert!(workspace.kernel(&conv, &call).is_none(), "used for the first time");
+        let [prepared, shared] = [fork.kernel(&conv, &call), workspace.kernel(&conv, &call)].map(Option::unwrap);
+        assert!(Arc::ptr_eq(&prepared, &shared));
     }
 }

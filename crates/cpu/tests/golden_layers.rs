@@ -2,12 +2,15 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+mod support;
+
 use engraft_cpu::CpuExecutor;
 use engraft_golden::{Case, relative_error};
 use engraft_nn::layers::from_config;
-use engraft_nn::plan::Plan;
 use engraft_nn::prelude::*;
-use engraft_nn::{Error, Executor, Result};
+use engraft_nn::{Error, Result};
+use engraft_plan::{Executor, Plan};
+use support::{options, request};
 
 /// f32 sums of up to 135 products: Keras' own values, computed again in f64, move by up to 8e-7 of the largest.
 const TOLERANCE: f32 = 1e-5;
@@ -41,7 +44,7 @@ fn check(case: &Case, executor: &CpuExecutor) -> Result<()> {
 
     let training = case.get("training").as_bool().unwrap();
     let batch = inputs[0].batch();
-    let mut session = executor.prepare(Plan::gradients(&model, training, batch, 0)?)?;
+    let mut session = executor.prepare(Plan::gradients(&model, &request(training), batch, &options())?)?;
     let found = session.gradients(&inputs, &[arrays.get(case.get("upstream").as_str().unwrap())], 0)?;
 
     compare("y", found.outputs[0].data(), arrays.get("y").data())?;
@@ -57,7 +60,7 @@ fn check(case: &Case, executor: &CpuExecutor) -> Result<()> {
         compare(after, &weight.values(), arrays.get(after).data())?;
     }
     if !training {
-        let mut session = executor.prepare(Plan::predict(&model, batch)?)?;
+        let mut session = executor.prepare(Plan::predict(&model, batch, &options())?)?;
         compare("prediction", session.predict(&inputs)?[0].data(), arrays.get("y").data())?;
     }
     Ok(())

@@ -2,11 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+mod support;
+
 use engraft_cpu::CpuExecutor;
-use engraft_nn::plan::Plan;
+use engraft_ir::random::Rng;
 use engraft_nn::prelude::*;
-use engraft_nn::random::Rng;
-use engraft_nn::{Executor, Session};
+use engraft_plan::{Executor, Plan, Session};
+use support::{options, request};
 
 fn random(shape: &[usize], seed: u64) -> Tensor {
     let mut rng = Rng::new(seed);
@@ -36,9 +38,9 @@ fn check(model: &Model) {
     let x = random(&[&[batch], model.input_shape().as_slice()].concat(), 1);
     let upstream = random(&[&[batch], model.output_shape().as_slice()].concat(), 2);
     let executor = CpuExecutor::new(Some(2)).unwrap();
-    let mut session = executor.prepare(Plan::gradients(model, false, batch, 0).unwrap()).unwrap();
+    let mut session = executor.prepare(Plan::gradients(model, &request(false), batch, &options()).unwrap()).unwrap();
     let found = session.gradients(&[&x], &[&upstream], 0).unwrap();
-    let mut session = executor.prepare(Plan::predict(model, batch).unwrap()).unwrap();
+    let mut session = executor.prepare(Plan::predict(model, batch, &options()).unwrap()).unwrap();
 
     let compare = |what: &str, gradient: &[f32], direction: &[f32], difference: f64| {
         let along: f64 = gradient.iter().zip(direction).map(|(g, d)| f64::from(*g) * f64::from(*d)).sum();
@@ -101,8 +103,8 @@ fn gradients_in_the_place_of_values() {
     layers.iter().for_each(|layer| values.push(layer.call(values.last().unwrap()).unwrap()));
     let (all, last) = (&values[1..], values.last().unwrap());
     let gradients = |model: &Model, expected: [bool; 7]| {
-        let plan = Plan::gradients(model, true, 2, 0).unwrap();
-        let replaced: Vec<bool> = plan.program().steps.iter().map(|s| plan.gradient_replaces(s.output)).collect();
+        let plan = Plan::gradients(model, &request(true), 2, &options()).unwrap();
+        let replaced: Vec<bool> = plan.program().steps.iter().map(|s| plan.gradient_in_place(s.output)).collect();
         assert_eq!(replaced, expected);
         let outputs = plan.program().outputs.iter().map(|&output| plan.program().size(output)).collect::<Vec<_>>();
         let upstream: Vec<Tensor> = (0..outputs.len())

@@ -2,15 +2,18 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
-#[path = "../../nn/tests/random_graphs/mod.rs"]
+#[path = "../../plan/tests/random_graphs/mod.rs"]
 mod random_graphs;
 
+mod support;
+
 use engraft_cpu::CpuExecutor;
-use engraft_nn::plan::Plan;
+use engraft_ir::random::Rng;
+use engraft_nn::Weight;
 use engraft_nn::prelude::*;
-use engraft_nn::random::Rng;
-use engraft_nn::{Executor, Session, Weight};
+use engraft_plan::{Executor, Plan, Session};
 use random_graphs::{Kinds, random_model};
+use support::{options, request};
 
 const BATCH: usize = 3;
 
@@ -76,7 +79,7 @@ fn check(model: &Model, seed: u64) {
     let upstream: Vec<Tensor> = model.outputs().iter().map(|y| random(y.shape(), rng)).collect();
     let upstream: Vec<&Tensor> = upstream.iter().collect();
     let executor = CpuExecutor::new(Some(1)).unwrap();
-    let mut session = executor.prepare(Plan::gradients(model, false, BATCH, 0).unwrap()).unwrap();
+    let mut session = executor.prepare(Plan::gradients(model, &request(false), BATCH, &options()).unwrap()).unwrap();
     // Twice: what the first run leaves in the buffers must not matter.
     let inputs: Vec<&Tensor> = line.inputs.iter().map(|(x, _)| x).collect();
     session.gradients(&inputs, &upstream, 0).unwrap();
@@ -88,7 +91,7 @@ fn check(model: &Model, seed: u64) {
         along += product(gradient, direction);
         size += product(gradient, gradient);
     }
-    let mut session = executor.prepare(Plan::predict(model, BATCH).unwrap()).unwrap();
+    let mut session = executor.prepare(Plan::predict(model, BATCH, &options()).unwrap()).unwrap();
     let mut slope = |step: f32| {
         let ends = [step, -step].map(|step| line.score(&mut *session, step, &upstream));
         (ends[0] - ends[1]) / f64::from(2.0 * step)
@@ -123,11 +126,12 @@ fn what_is_recomputed_is_the_same() {
     let mut recomputed = 0;
     for (seed, training) in (0..200).flat_map(|seed| [(seed, false), (seed, true)]) {
         let model = random_model(seed, Kinds::All);
-        let plan = Plan::gradients(&model, training, BATCH, 0).unwrap();
-        let thrifty = plan.clone().thrifty();
-        recomputed += (0..plan.program().steps.len()).map(|step| thrifty.running_again(step).len()).sum::<usize>();
-        assert!(thrifty.memory().buffers <= plan.memory().buffers);
-        let [kept, again] = [plan, thrifty].map(|plan| bits(&model, plan, seed));
+        let plan = Plan::gradients(&model, &request(training), BATCH, &options()).unwrap();
+        let low_memory = plan.clone().low_memory().unwrap();
+        recomputed +=
+            (0..plan.program().steps.len()).map(|step| low_memory.recomputed_steps(step).len()).sum::<usize>();
+        assert!(low_memory.memory().buffers <= plan.memory().buffers);
+        let [kept, again] = [plan, low_memory].map(|plan| bits(&model, plan, seed));
         // Bits, as a NaN is not equal to itself.
         let same = |a: &[f32], b: &[f32]| a.iter().map(|x| x.to_bits()).eq(b.iter().map(|x| x.to_bits()));
         assert!(kept.len() == again.len() && kept.iter().zip(&again).all(|(a, b)| same(a, b)), "seed {seed}");

@@ -2,12 +2,16 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+mod support;
+
 use engraft_cpu::CpuExecutor;
-use engraft_nn::plan::{Plan, Precision};
+use engraft_ir::Precision;
+use engraft_ir::random::Rng;
 use engraft_nn::prelude::*;
-use engraft_nn::random::Rng;
-use engraft_nn::{Executor, LabelledBatch, OptimizerState, Session};
+use engraft_nn::{ErrorKind, OptimizerState, Slots};
+use engraft_plan::{Executor, LabelledBatch, Local, Plan, Session, Update};
 use rayon::prelude::*;
+use support::{options, request, weights};
 
 fn random(shape: &[usize], seed: u64) -> Tensor {
     let mut rng = Rng::new(seed);
@@ -20,7 +24,7 @@ fn session(plan: Plan) -> Box<dyn Session> {
 }
 
 fn training(model: &Model, batch: usize) -> Plan {
-    Plan::train(model, Sgd::new(0.1).into(), Loss::categorical_crossentropy(), batch, 7).unwrap()
+    Plan::train(model, Sgd::new(0.1).into(), Loss::categorical_crossentropy(), batch, 7, &options()).unwrap()
 }
 
 /// One-hot targets of two classes.
@@ -51,34 +55,34 @@ fn a_chunk_draws_what_the_whole_batch_draws() {
     let outputs = [(0, batch), (450, 1)].map(|(border, chunk)| {
         let plan = training(&randomly_changed(border), batch);
         assert_eq!((plan.prefix().len(), plan.chunk()), (if border > 0 { 5 } else { 0 }, chunk));
-        session(plan).test_step(&labelled).unwrap().output
+        session(plan).evaluate(&labelled).unwrap().output
     });
     assert_eq!(outputs[0], outputs[1]);
 }
 
 #[test]
-fn convolutions_in_bands_give_the_bits_of_whole_ones() {
+fn streamed_rows_give_the_bits_of_whole_images() {
     let x = Input::new([260, 264, 3]);
     let conv = |filters| Conv2D::new(filters, 3).padding(Padding::Same).activation(Relu);
     let between = conv(32).call(&Rescaling::new(0.5).call(&x).unwrap()).unwrap();
     let y = MaxPooling2D::new(2).call(&conv(9).call(&between).unwrap()).unwrap();
-    let in_bands = Plan::predict(&Model::new(&x, &y).unwrap(), 3).unwrap();
+    let streamed = Plan::predict(&Model::new(&x, &y).unwrap(), 3, &options()).unwrap();
     // What is wanted is made as a whole.
-    let whole = Plan::predict(&Model::new(&x, [&between, &y]).unwrap(), 3).unwrap();
-    let banded = |plan: &Plan| (0..plan.program().steps.len()).any(|step| plan.band(step).is_some());
-    assert!(banded(&in_bands) && !banded(&whole));
+    let whole = Plan::predict(&Model::new(&x, [&between, &y]).unwrap(), 3, &options()).unwrap();
+    let streams = |plan: &Plan| (0..plan.program().steps.len()).any(|step| plan.stream(step).is_some());
+    assert!(streams(&streamed) && !streams(&whole));
     let photos = random(&[3, 260, 264, 3], 1);
     for precision in precisions() {
-        let [in_bands, whole] = [&in_bands, &whole].map(|plan| session(plan.clone().in_precision(precision)));
-        let [in_bands, whole] = [in_bands, whole].map(|mut session| session.predict(&[&photos]).unwrap());
-        assert_eq!(in_bands[0].data(), whole[1].data(), "{precision}");
+        let [streamed, whole] = [&streamed, &whole].map(|plan| session(plan.clone().in_precision(precision)));
+        let [streamed, whole] = [streamed, whole].map(|mut session| session.predict(&[&photos]).unwrap());
+        assert_eq!(streamed[0].data(), whole[1].data(), "{precision}");
     }
 }
 
 /// What this CPU can compute with.
 fn precisions() -> impl Iterator<Item = Precision> {
     let executor = CpuExecutor::new(Some(2)).unwrap();
-    [Precision::F32, Precision::Bf16].into_iter().filter(move |&precision| executor.check(precision).is_ok())
+    [Precision::F32, Precision::Bf16].into_iter().filter(move |&precision| executor.check_precision(precision).is_ok())
 }
 
 /// Frozen and trained convolutions, pooled and not, of every kernel.
@@ -95,14 +99,14 @@ fn training_in_bf16_stays_close_and_needs_hardly_more_memory() {
         model.layers()[1..].iter().take(frozen).for_each(|layer| layer.set_trainable(false));
         let plan = training(&model, 4);
         let (_, exact) = trained(&model, plan.clone());
-        if CpuExecutor::new(Some(2)).unwrap().check(Precision::Bf16).is_err() {
+        if CpuExecutor::new(Some(2)).unwrap().check_precision(Precision::Bf16).is_err() {
             assert!(CpuExecutor::new(Some(2)).unwrap().prepare(plan.in_precision(Precision::Bf16)).is_err());
             continue;
         }
         let [plan, rounded] = [Precision::F32, Precision::Bf16].map(|precision| plan.clone().in_precision(precision));
         let (weights, losses) = trained(&model, rounded.clone());
         assert!(losses.iter().zip(&exact).all(|(&a, &b)| close(a, b)) && losses != exact, "{losses:?} {exact:?}");
-        assert!(trained(&model, rounded.clone().thrifty()) == (weights, losses), "{frozen} layers frozen");
+        assert!(trained(&model, rounded.clone().low_memory().unwrap()) == (weights, losses), "{frozen} layers frozen");
         // Working space may be larger, by what a task of bf16 holds for each thread.
         let executor = CpuExecutor::new(Some(2)).unwrap();
         let [rounded, exact] = [rounded, plan].map(|plan| executor.memory(&plan).total());
@@ -123,7 +127,7 @@ fn frozen_convolutions_above_trained_ones_carry_the_gradient() {
     let labelled = LabelledBatch { inputs: &[&x], targets: &y, sample_weights: None };
     let before = model.weights()[0].values().clone();
     let mut session = CpuExecutor::new(Some(1)).unwrap().prepare(training(&model, 4)).unwrap();
-    session.train_step(&labelled, &mut OptimizerState::default()).unwrap();
+    session.train_step(&labelled, 0.1, &OptimizerState::default()).unwrap();
     assert_ne!(*model.weights()[0].values(), before);
 }
 
@@ -141,8 +145,8 @@ fn a_batch_smaller_than_the_plan_s_is_as_good() {
     for rows in [7, 1, 3] {
         let (x, y) = some(rows);
         let labelled = LabelledBatch { inputs: &[&x], targets: &y, sample_weights: None };
-        let own = session(training(&model, rows)).test_step(&labelled).unwrap();
-        let found = large.test_step(&labelled).unwrap();
+        let own = session(training(&model, rows)).evaluate(&labelled).unwrap();
+        let found = large.evaluate(&labelled).unwrap();
         assert_eq!((found.loss, found.output), (own.loss, own.output));
     }
 }
@@ -153,7 +157,7 @@ fn outputs_that_share_a_buffer_share_their_gradient() {
     let y = Activation::new(Tanh).call(&x).unwrap();
     let flat = Flatten::new().call(&y).unwrap();
     let model = Model::new(&x, [&y, &flat, &y, &x]).unwrap();
-    let mut session = session(Plan::gradients(&model, false, 1, 0).unwrap());
+    let mut session = session(Plan::gradients(&model, &request(false), 1, &options()).unwrap());
     let x = Tensor::new([1, 2, 2], vec![0.1, -0.2, 0.3, 0.4]).unwrap();
     let one = Tensor::new([1, 2, 2], vec![1.0; 4]).unwrap();
     let flat = Tensor::new([1, 4], vec![10.0; 4]).unwrap();
@@ -172,7 +176,7 @@ fn an_input_that_nothing_reads_has_a_gradient_of_zero() {
     let (x, unread) = (Input::new([3]), Input::new([3]));
     let y = Dense::new(3).activation(Tanh).call(&x).unwrap();
     let model = Model::new([&x, &unread], &Dense::new(2).call(&y).unwrap()).unwrap();
-    let mut session = session(Plan::gradients(&model, false, 2, 0).unwrap());
+    let mut session = session(Plan::gradients(&model, &request(false), 2, &options()).unwrap());
     let x = random(&[2, 3], 3);
     let found = session.gradients(&[&x, &x], &[&random(&[2, 2], 4)], 0).unwrap();
     assert!(found.inputs[0].data().iter().all(|g| *g != 0.0));
@@ -186,13 +190,13 @@ fn a_plan_is_held_to_its_purpose() {
     let x = random(&[4, 3], 5);
     let y = targets(4);
     let labelled = LabelledBatch { inputs: &[&x], targets: &y, sample_weights: None };
-    let expected = session(Plan::predict(&model, 4).unwrap()).predict(&[&x]).unwrap();
+    let expected = session(Plan::predict(&model, 4, &options()).unwrap()).predict(&[&x]).unwrap();
     let mut training = session(training(&model, 4));
     assert_eq!(training.predict(&[&x]).unwrap(), expected, "outputs are probabilities whatever the plan");
     assert!(training.gradients(&[&x], &[&y], 0).unwrap_err().to_string().contains("a plan of gradients"));
-    let mut predicting = session(Plan::predict(&model, 4).unwrap());
-    assert!(predicting.test_step(&labelled).unwrap_err().to_string().contains("a plan with a loss"));
-    let error = predicting.train_step(&labelled, &mut OptimizerState::default()).unwrap_err().to_string();
+    let mut predicting = session(Plan::predict(&model, 4, &options()).unwrap());
+    assert!(predicting.evaluate(&labelled).unwrap_err().to_string().contains("a plan with a loss"));
+    let error = predicting.train_step(&labelled, 0.1, &OptimizerState::default()).unwrap_err().to_string();
     assert!(error.contains("a plan of training"), "{error}");
 }
 
@@ -206,7 +210,7 @@ fn a_normalisation_called_twice_moves_its_statistics_in_order() {
     let x = Tensor::new([2, 1], vec![3.0, 5.0]).unwrap();
     let y = targets(2);
     let labelled = LabelledBatch { inputs: &[&x], targets: &y, sample_weights: None };
-    session(training(&model, 2)).train_step(&labelled, &mut OptimizerState::default()).unwrap();
+    session(training(&model, 2)).train_step(&labelled, 0.1, &OptimizerState::default()).unwrap();
     // Batch means of 4 and then 8: (0 + 4) / 2, (2 + 8) / 2. The other order would end at 4.
     let mean = shared.weights()[2].values()[0];
     assert!((mean - 5.0).abs() < 1e-5, "{mean}");
@@ -221,15 +225,15 @@ fn one_model_trains_and_predicts_at_once() {
     let executor = CpuExecutor::new(Some(2)).unwrap();
     let (x, y) = (random(&[16, 64], 6), targets(16));
     let mut predicting: Vec<_> =
-        (0..2).map(|_| executor.prepare(Plan::predict(&model, 16).unwrap()).unwrap()).collect();
+        (0..2).map(|_| executor.prepare(Plan::predict(&model, 16, &options()).unwrap()).unwrap()).collect();
     let mut training = executor.prepare(training(&model, 16)).unwrap();
     std::thread::scope(|scope| {
         for session in &mut predicting {
             scope.spawn(|| (0..200).for_each(|_| assert_eq!(session.predict(&[&x]).unwrap()[0].shape(), [16, 2])));
         }
-        let mut state = OptimizerState::default();
+        let state = OptimizerState::default();
         let labelled = LabelledBatch { inputs: &[&x], targets: &y, sample_weights: None };
-        (0..200).for_each(|_| assert!(training.train_step(&labelled, &mut state).unwrap().loss.is_finite()));
+        (0..200).for_each(|_| assert!(training.train_step(&labelled, 0.1, &state).unwrap().loss.is_finite()));
     });
 }
 
@@ -240,9 +244,9 @@ fn callers_may_be_threads_of_a_pool() {
     let model = Model::new(&x, &Dense::new(256).call(&y).unwrap()).unwrap();
     let executor = CpuExecutor::new(Some(2)).unwrap();
     let x = random(&[16, 64], 6);
-    let expected = executor.prepare(Plan::predict(&model, 16).unwrap()).unwrap().predict(&[&x]).unwrap();
+    let expected = executor.prepare(Plan::predict(&model, 16, &options()).unwrap()).unwrap().predict(&[&x]).unwrap();
     (0..64).into_par_iter().for_each(|_| {
-        let mut session = executor.prepare(Plan::predict(&model, 16).unwrap()).unwrap();
+        let mut session = executor.prepare(Plan::predict(&model, 16, &options()).unwrap()).unwrap();
         (0..5).for_each(|_| assert_eq!(session.predict(&[&x]).unwrap(), expected));
     });
 }
@@ -253,8 +257,8 @@ fn trained(model: &Model, plan: Plan) -> (Vec<Vec<f32>>, Vec<f64>) {
     let y = targets(4);
     let batch = LabelledBatch { inputs: &[&x], targets: &y, sample_weights: None };
     let start: Vec<Vec<f32>> = model.weights().iter().map(|weight| weight.values().clone()).collect();
-    let (mut session, mut state) = (session(plan), OptimizerState::default());
-    let losses = (0..4).map(|_| session.train_step(&batch, &mut state).unwrap().loss).collect();
+    let (mut session, state) = (session(plan), OptimizerState::default());
+    let losses = (0..4).map(|_| session.train_step(&batch, 0.1, &state).unwrap().loss).collect();
     let end = model.weights().iter().map(|weight| weight.values().clone()).collect();
     model.weights().iter().zip(start).for_each(|(weight, start)| weight.set(start).unwrap());
     (end, losses)
@@ -263,28 +267,31 @@ fn trained(model: &Model, plan: Plan) -> (Vec<Vec<f32>>, Vec<f64>) {
 /// Trains with all values kept and with some recomputed; returns how many bytes that saves.
 fn saved_by_recomputing(model: &Model) -> usize {
     let plan = training(model, 4);
-    let thrifty = plan.clone().thrifty();
-    assert!((0..plan.program().steps.len()).any(|step| !thrifty.running_again(step).is_empty()));
-    let saved = plan.memory().buffers - thrifty.memory().buffers;
-    assert!(trained(model, plan) == trained(model, thrifty));
+    let low_memory = plan.clone().low_memory().unwrap();
+    assert!((0..plan.program().steps.len()).any(|step| !low_memory.recomputed_steps(step).is_empty()));
+    let saved = plan.memory().buffers - low_memory.memory().buffers;
+    assert!(trained(model, plan) == trained(model, low_memory));
     saved
 }
 
 #[test]
 fn a_pooled_image_is_recomputed() {
-    let x = Input::new([16, 16, 3]);
+    let x = Input::new([32, 32, 3]);
     let conv = |y: &SymbolicTensor| {
         let y = Conv2D::new(8, 3).padding(Padding::Same).activation(Relu).call(y).unwrap();
         MaxPooling2D::new(2).call(&y).unwrap()
     };
-    let y = Flatten::new().call(&conv(&conv(&x))).unwrap();
+    // Above it, the backward pass needs more at once than where the pooled images are needed.
+    let wide = || Conv2D::new(128, 3).padding(Padding::Same).activation(Relu);
+    let y = wide().call(&wide().call(&conv(&conv(&x))).unwrap()).unwrap();
+    let y = GlobalAveragePooling2D::new().call(&y).unwrap();
     let model = Model::new(&x, &Dense::new(2).activation(Softmax).call(&y).unwrap()).unwrap();
     assert!(saved_by_recomputing(&model) > 0);
 }
 
 #[test]
 fn normalised_and_activated_values_are_recomputed() {
-    let x = Input::new([16, 16, 3]);
+    let x = Input::new([32, 32, 3]);
     let active =
         |y: &SymbolicTensor| ReLU::new().max_value(6.0).call(&BatchNormalization::new().call(y).unwrap()).unwrap();
     let mut y = active(&Conv2D::new(8, 3).padding(Padding::Same).call(&x).unwrap());
@@ -297,5 +304,135 @@ fn normalised_and_activated_values_are_recomputed() {
     let y = GlobalAveragePooling2D::new().call(&y).unwrap();
     let model = Model::new(&x, &Dense::new(2).activation(Softmax).call(&y).unwrap()).unwrap();
     // At least the inner activations of two blocks: 16 channels, twice a block, 4 samples.
-    assert!(saved_by_recomputing(&model) >= 4 * 4 * (2 * 2 * 16 * 16 * 16), "{}", saved_by_recomputing(&model));
+    assert!(saved_by_recomputing(&model) >= 4 * 4 * (2 * 2 * 32 * 32 * 16), "{}", saved_by_recomputing(&model));
+}
+
+/// A frozen convolution, whose kernel is kept prepared, below a head that is trained.
+fn frozen_base() -> Model {
+    let x = Input::new([20, 20, 24]);
+    let frozen = Conv2D::new(24, 3).padding(Padding::Same).activation(Relu).named("frozen").call(&x).unwrap();
+    let y = Dropout::new(0.2).call(&GlobalAveragePooling2D::new().call(&frozen).unwrap()).unwrap();
+    let y = Dense::new(16).activation(Relu).named("hidden").call(&y).unwrap();
+    let model = Model::new(&x, &Dense::new(2).activation(Softmax).named("top").call(&y).unwrap()).unwrap();
+    model.get_layer("frozen").unwrap().set_trainable(false);
+    model
+}
+
+#[test]
+fn sessions_side_by_side_give_the_bits_of_sessions_alone() {
+    let model = frozen_base();
+    let (x, y) = (random(&[8, 20, 20, 24], 1), targets(8));
+    let inputs = [&x];
+    let labelled = LabelledBatch::new(&inputs, &y);
+    let executor = CpuExecutor::new(Some(2)).unwrap();
+    let features = || executor.prepare(Plan::features(&model, "frozen", 8, &options()).unwrap()).unwrap();
+    let start = weights(&model);
+    let train = || {
+        support::restore(&model, &start);
+        let mut session = executor.prepare(training(&model, 8)).unwrap();
+        let state = OptimizerState::default();
+        let step = |_| session.train_step(&labelled, 0.1, &state).unwrap().loss;
+        let losses: Vec<f64> = (0..60).map(step).collect();
+        (losses, weights(&model))
+    };
+    let (expected_features, expected_training) = (features().predict(&inputs).unwrap(), train());
+    assert_ne!(expected_training.1, start);
+    // The head is trained in one thread while others read the frozen convolution, two of them by forks of one session.
+    let first = features();
+    let mut predicting = [first.fork().unwrap(), first, features()];
+    let trained = std::thread::scope(|scope| {
+        for session in &mut predicting {
+            let (inputs, expected) = (&inputs, &expected_features);
+            scope.spawn(move || (0..60).for_each(|_| assert_eq!(session.predict(inputs).unwrap(), *expected)));
+        }
+        scope.spawn(train).join().unwrap()
+    });
+    assert!(trained == expected_training);
+}
+
+#[test]
+fn a_fork_gives_the_same_bits_from_buffers_of_its_own() {
+    let model = frozen_base();
+    let (x, y) = (random(&[8, 20, 20, 24], 1), targets(8));
+    let inputs = [&x];
+    let labelled = LabelledBatch::new(&inputs, &y);
+    let mut first = session(training(&model, 8));
+    let (state, update) = (OptimizerState::default(), Update { learning_rate: 0.1, iteration: 0 });
+    let expected = first.forward_backward(&labelled, 0, &mut Local).unwrap();
+    let mut fork = first.fork().unwrap();
+    let error = fork.apply(update, &state).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidState, "gradients of a session are its own: {error}");
+    let found = fork.forward_backward(&labelled, 0, &mut Local).unwrap();
+    assert_eq!((found.loss, &found.output), (expected.loss, &expected.output));
+    let before = weights(&model);
+    let applied = [&mut fork, &mut first].map(|session| {
+        support::restore(&model, &before);
+        session.apply(update, &OptimizerState::default()).unwrap();
+        weights(&model)
+    });
+    assert!(applied[0] == applied[1] && applied[0] != before);
+    // Other weights are seen by both.
+    model.get_layer("frozen").unwrap().weights()[0].values_mut().fill(0.01);
+    let [a, b] = [first, fork].map(|mut session| session.evaluate(&labelled).unwrap().output);
+    assert!(a == b && a != expected.output);
+}
+
+#[test]
+fn gradients_are_applied_once() {
+    let model = frozen_base();
+    let (x, y) = (random(&[8, 20, 20, 24], 1), targets(8));
+    let inputs = [&x];
+    let labelled = LabelledBatch::new(&inputs, &y);
+    let (mut session, state) = (session(training(&model, 8)), OptimizerState::default());
+    let update = Update { learning_rate: 0.1, iteration: 0 };
+    let before = weights(&model);
+    let refused = |session: &mut dyn Session| {
+        let (weights_now, version) = (weights(&model), state.version());
+        let error = session.apply(update, &state).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidState, "{error}");
+        assert!(error.to_string().contains("call forward_backward before it"), "{error}");
+        assert!(weights(&model) == weights_now && state.version() == version);
+    };
+    refused(&mut *session);
+    session.forward_backward(&labelled, 0, &mut Local).unwrap();
+    assert!(weights(&model) == before, "nothing is changed before apply");
+    session.apply(update, &state).unwrap();
+    assert!(weights(&model) != before);
+    refused(&mut *session);
+    // Another run uses the buffers that the gradients stood in.
+    session.forward_backward(&labelled, 1, &mut Local).unwrap();
+    session.evaluate(&labelled).unwrap();
+    refused(&mut *session);
+}
+
+#[test]
+fn an_update_with_the_state_of_another_optimizer_changes_nothing() {
+    let model = frozen_base();
+    let (x, y) = (random(&[8, 20, 20, 24], 1), targets(8));
+    let inputs = [&x];
+    let labelled = LabelledBatch::new(&inputs, &y);
+    let adam = |model: &Model, options| {
+        let loss = Loss::categorical_crossentropy();
+        session(Plan::train(model, Adam::new(0.1).into(), loss, 8, 7, &options).unwrap())
+    };
+    for options in [options(), options().fold_updates(false)] {
+        let mut session = adam(&model, options);
+        // One velocity, of the last weight only: those before it have no slots yet.
+        let last = model.trainable_weights().last().unwrap().clone();
+        let other = OptimizerState::new(0, Slots::from([(last.id(), vec![vec![0.5; last.count()]])]));
+        let (before, slots) = (weights(&model), other.slots().clone());
+        session.forward_backward(&labelled, 0, &mut Local).unwrap();
+        let update = Update { learning_rate: 0.1, iteration: 0 };
+        let error = session.apply(update, &other).unwrap_err().to_string();
+        assert!(error.contains("it belongs to another optimizer"), "{error}");
+        assert!(weights(&model) == before && *other.slots() == slots);
+        // The gradients are still there for the right one.
+        let state = OptimizerState::default();
+        session.apply(update, &state).unwrap();
+        let found = weights(&model);
+        support::restore(&model, &before);
+        adam(&model, session.plan().options().clone()).train_step(&labelled, 0.1, &OptimizerState::default()).unwrap();
+        assert!(found == weights(&model) && found != before);
+        support::restore(&model, &before);
+    }
 }

@@ -1,13 +1,13 @@
 //! Random transformations of images.
 
+use engraft_ir::random::{Rng, mix};
+use engraft_ir::{Fill, RandomTransform, Transformation};
 use engraft_kernels::{Projection, flip, project};
-use engraft_nn::layers::{Fill, RandomTransform, Transformation};
-use engraft_nn::random::{Rng, mix};
 use rayon::prelude::*;
 
 use super::StepCall;
 
-/// Draws a transformation for each image, by its place in the batch, and applies it.
+/// Draws a transformation for each image, by its place in the global batch, and applies it.
 pub(super) fn forward(call: &StepCall<'_>, transform: &RandomTransform, seed: u64, x: &[f32], y: &mut [f32]) {
     let shape @ [h, w, c] = StepCall::image(call.inputs[0]);
     let size = (h * w * c).max(1);
@@ -32,8 +32,9 @@ fn apply(transformation: &Transformation, [h, w, c]: [usize; 3], x: &[f32], y: &
 #[cfg(test)]
 mod tests {
     use engraft_golden::Case;
+    use engraft_ir::Op;
+    use engraft_nn::Program;
     use engraft_nn::layers::from_config;
-    use engraft_nn::plan::{Op, Program};
     use engraft_nn::prelude::*;
 
     use super::*;

@@ -1,7 +1,6 @@
 //! Convolution.
 
 use engraft_kernels::Conv2d;
-use engraft_nn::plan::Op;
 
 use super::{Backward, StepCall};
 use crate::workspace::{Keeps, Workspace};
@@ -12,13 +11,7 @@ pub(super) fn kernel(call: &StepCall<'_>) -> Conv2d {
 }
 
 fn of_samples(call: &StepCall<'_>, samples: usize) -> Conv2d {
-    let shape = call.step.op.conv2d_shape(samples, call.inputs[0], call.output);
-    let conv = Conv2d::new(shape.expect("called for convolutions of images only"));
-    let conv = match call.bf16 {
-        Some(bf16) => conv.in_bf16(bf16),
-        None => conv,
-    };
-    if let Op::Conv2d { pool: Some(_), .. } = call.step.op { conv.pooled() } else { conv }
+    call.conv2d(samples).expect("called for convolutions of images only")
 }
 
 /// Working space that any call needs, or the forward pass alone where the kernel is kept prepared from its first use on.
@@ -35,11 +28,6 @@ pub(super) fn prepared_len(call: &StepCall<'_>, keeps: Keeps) -> usize {
     if keeps.kernel(call) { kernel(call).prepared_len() } else { 0 }
 }
 
-/// Whether preparing the kernel for each batch would take long beside the convolution; of the last batch, too, if that is smaller.
-pub(crate) fn is_short(call: &StepCall<'_>) -> bool {
-    of_samples(call, call.batch).is_short()
-}
-
 /// The kernel for one sample.
 pub(super) fn of_one(call: &StepCall<'_>) -> Conv2d {
     of_samples(call, 1)
@@ -54,9 +42,10 @@ pub(super) fn apply(conv: &Conv2d, call: &StepCall<'_>, x: &[f32], y: &mut [f32]
     let (weights, activation) = (&call.step.weights, call.step.activation);
     let bias = weights.get(1).map(|bias| bias.weight.values());
     let bias = bias.as_deref().map(Vec::as_slice);
-    match workspace.kernel(conv, call) {
-        (Some(prepared), scratch) => conv.forward_prepared(x, prepared, bias, activation, y, scratch),
-        (None, scratch) => conv.forward(x, &weights[0].weight.values(), bias, activation, y, scratch),
+    let (prepared, scratch) = (workspace.kernel(conv, call), &mut workspace.scratch);
+    match prepared {
+        Some(prepared) => conv.forward_prepared(x, &prepared, bias, activation, y, scratch),
+        None => conv.forward(x, &weights[0].weight.values(), bias, activation, y, scratch),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Depthwise convolution.
 
+use engraft_ir::Op;
 use engraft_kernels::{Conv2dShape, Depthwise};
-use engraft_nn::plan::Op;
 
 use super::{Backward, StepCall};
 

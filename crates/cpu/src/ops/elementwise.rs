@@ -1,10 +1,11 @@
 //! Operations that treat each element, or each row, by itself.
 
+use engraft_ir::Op;
+use engraft_ir::random::mix;
 use engraft_kernels::{
-    add_assign, dropout, multiply, multiply_gradient, scale_gradient, scale_shift, softmax, softmax_gradient,
+    activate, activation_gradient, add_assign, dropout, multiply, multiply_gradient, scale_gradient, scale_shift,
+    softmax, softmax_gradient,
 };
-use engraft_nn::plan::Op;
-use engraft_nn::random::mix;
 
 use super::{Backward, StepCall};
 
@@ -12,7 +13,7 @@ pub(super) fn forward(call: &StepCall<'_>, x: &[&[f32]], y: &mut [f32]) {
     match &call.step.op {
         Op::Activation(function) => {
             y.copy_from_slice(x[0]);
-            function.apply(y);
+            activate(*function, y);
         }
         Op::Softmax => {
             y.copy_from_slice(x[0]);
@@ -33,7 +34,7 @@ pub(super) fn input_gradient(call: &StepCall<'_>, index: usize, b: &Backward<'_>
     match &call.step.op {
         Op::Activation(function) => {
             dx.copy_from_slice(b.dy);
-            function.gradient(if function.gradient_from_output() { b.y } else { b.x[0] }, dx);
+            activation_gradient(*function, if function.gradient_from_output() { b.y } else { b.x[0] }, dx);
         }
         Op::Softmax => {
             dx.copy_from_slice(b.dy);

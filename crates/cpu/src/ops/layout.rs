@@ -1,7 +1,7 @@
 //! Operations that only move values: joining, cutting, padding, reordering, reshaping, resizing.
 
+use engraft_ir::Op;
 use engraft_kernels::{StridedView, copy_channels, pad2d, pad2d_gradient, resize, resize_gradient, reverse_channels};
-use engraft_nn::plan::Op;
 
 use super::{Backward, StepCall};
 

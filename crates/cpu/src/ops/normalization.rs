@@ -1,18 +1,17 @@
-//! Batch normalisation.
+//! Batch normalization.
 
 use std::sync::RwLockReadGuard;
 
-use engraft_kernels::{batch_norm, batch_norm_gradient_inference, batch_norm_gradient_training, moments};
-use engraft_nn::plan::Op;
+use engraft_ir::Op;
+use engraft_kernels::{
+    batch_norm, batch_norm_gradient_inference, batch_norm_gradient_sums, batch_norm_gradient_training,
+    batch_norm_input_gradient, channel_sums, means, squared_deviation_sums,
+};
+use engraft_nn::Result;
+use engraft_plan::GradientReducer;
 
 use super::{Backward, StepCall};
-
-/// Mean and variance of each channel.
-#[derive(Clone, Debug)]
-pub(crate) struct Statistics {
-    mean: Vec<f32>,
-    variance: Vec<f32>,
-}
+use crate::step_call::Statistics;
 
 /// Options of the step, and which of its weights is which.
 struct Setup {
@@ -40,35 +39,68 @@ fn values<'a>(call: &'a StepCall<'_>, position: usize) -> RwLockReadGuard<'a, Ve
     call.step.weights[position].weight.values()
 }
 
-/// The batch's own statistics, where the step normalises by them.
-pub(super) fn batch_statistics(call: &StepCall<'_>, x: &[f32]) -> Option<Statistics> {
-    Setup::of(call).batch_statistics.then(|| {
-        let channels = call.channels();
-        let mut statistics = Statistics { mean: vec![0.0; channels], variance: vec![0.0; channels] };
-        moments(channels, x, &mut statistics.mean, &mut statistics.variance);
-        statistics
-    })
+/// The batch's own statistics, where the step normalizes by them: of the global batch, where the reducer sums over replicas.
+pub(super) fn batch_statistics(
+    call: &StepCall<'_>,
+    x: &[f32],
+    reducer: &mut dyn GradientReducer,
+) -> Result<Option<Statistics>> {
+    if !Setup::of(call).batch_statistics {
+        return Ok(None);
+    }
+    let channels = call.channels();
+    let mut sums = channel_sums(channels, x);
+    sums.push((x.len() / channels.max(1)) as f64);
+    reducer.sum_statistics(&mut sums)?;
+    // Of no rows at all, zeros.
+    let rows = sums.pop().unwrap_or(0.0).max(1.0);
+    let mut statistics = Statistics { mean: vec![0.0; channels], variance: vec![0.0; channels], rows };
+    means(&sums, rows, &mut statistics.mean);
+    let mut sums = squared_deviation_sums(channels, x, &statistics.mean);
+    reducer.sum_statistics(&mut sums)?;
+    means(&sums, rows, &mut statistics.variance);
+    Ok(Some(statistics))
 }
 
-/// What the step normalises by: the batch's statistics or the stored ones.
+/// What the step normalizes by: the batch's statistics or the stored ones.
 fn statistics(call: &StepCall<'_>, setup: &Setup) -> Statistics {
     match &call.statistics {
         Some(batch) => Statistics::clone(batch),
-        None => Statistics { mean: values(call, setup.mean).clone(), variance: values(call, setup.variance).clone() },
+        None => {
+            let [mean, variance] = [setup.mean, setup.variance].map(|position| values(call, position).clone());
+            Statistics { mean, variance, rows: 0.0 }
+        }
     }
 }
 
 pub(super) fn forward(call: &StepCall<'_>, x: &[f32], y: &mut [f32]) {
     let setup = Setup::of(call);
-    let Statistics { mean, variance } = statistics(call, &setup);
+    let Statistics { mean, variance, .. } = statistics(call, &setup);
     let gamma = setup.gamma.map(|position| values(call, position));
     let beta = setup.beta.map(|position| values(call, position));
     let (gamma, beta) = (gamma.as_deref().map(Vec::as_slice), beta.as_deref().map(Vec::as_slice));
     batch_norm(call.channels(), x, &mean, &variance, gamma, beta, setup.epsilon, y);
 }
 
-pub(super) fn input_gradient(call: &StepCall<'_>, b: &Backward<'_>, dx: &mut [f32]) {
-    gradient(call, b, Some(dx), None, None);
+/// Through the batch's statistics where the step normalizes by them: of the global batch, where the reducer sums over replicas.
+pub(super) fn input_gradient(
+    call: &StepCall<'_>,
+    b: &Backward<'_>,
+    dx: &mut [f32],
+    reducer: &mut dyn GradientReducer,
+) -> Result<()> {
+    let Some(batch) = &call.statistics else {
+        gradient(call, b, Some(dx), None, None);
+        return Ok(());
+    };
+    let (setup, channels, x) = (Setup::of(call), call.channels(), b.x[0]);
+    let Statistics { mean, variance, rows } = &**batch;
+    let gamma = setup.gamma.map(|position| values(call, position));
+    let gamma = gamma.as_deref().map(Vec::as_slice);
+    let mut sums = batch_norm_gradient_sums(channels, b.dy, x, mean, variance, setup.epsilon);
+    reducer.sum_statistics(&mut sums)?;
+    batch_norm_input_gradient(channels, b.dy, x, mean, variance, gamma, setup.epsilon, &sums, *rows, dx);
+    Ok(())
 }
 
 pub(super) fn weight_gradient(call: &StepCall<'_>, position: usize, b: &Backward<'_>, dw: &mut [f32]) {
@@ -88,7 +120,7 @@ fn gradient(
 ) {
     let setup = Setup::of(call);
     let x = b.x[0];
-    let Statistics { mean, variance } = statistics(call, &setup);
+    let Statistics { mean, variance, .. } = statistics(call, &setup);
     let gamma = setup.gamma.map(|position| values(call, position));
     let gamma = gamma.as_deref().map(Vec::as_slice);
     let channels = call.channels();

@@ -1,10 +1,10 @@
 //! Pooling, over windows and over whole images.
 
+use engraft_ir::Op;
 use engraft_kernels::{
     Pool2dShape, PoolKind, average_pool2d_gradient, global_average_pool_gradient, global_max_pool_gradient,
     global_pool, max_pool2d_gradient, pool2d, replace_max_pool2d_input,
 };
-use engraft_nn::plan::Op;
 
 use super::{Backward, StepCall};
 
@@ -40,7 +40,7 @@ pub(super) fn input_gradient(call: &StepCall<'_>, b: &Backward<'_>, dx: &mut [f3
     }
 }
 
-/// The gradient by the input, over it.
+/// In place: `x` holds the input on entry and the gradient with respect to it on return.
 pub(super) fn replace_input(call: &StepCall<'_>, b: &Backward<'_>, relu: bool, x: &mut [f32]) {
     let (_, shape) = window(call).expect("the plan does this for windows only");
     replace_max_pool2d_input(&shape, b.y, b.dy, relu, x);

@@ -1,4 +1,4 @@
-//! Two convolutions that run together, a band of rows at a time.
+//! Two convolutions of which the second uses rows of the first's outputs while they are in the cache.
 
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -43,7 +43,7 @@ fn image(
     for start in (0..height).step_by(rows) {
         let began = Instant::now();
         let (to_y, wanted) = to_y.rows(start..height.min(start + rows));
-        // Some rows are read for this band and the one before.
+        // Some rows are read for these outputs and for those before.
         let kept = wanted.start.min(held.end)..held.end;
         between.copy_within(part(&(kept.start - held.start..held.end - held.start), row), 0);
         held = wanted.start..wanted.end.max(kept.end);
@@ -54,8 +54,8 @@ fn image(
         }
         times[0] += began.elapsed();
         let began = Instant::now();
-        let (band, rest) = y.split_at_mut(to_y.output_len());
-        conv2d::apply(&to_y, second, &between[..wanted.len() * row], band, workspace);
+        let (made, rest) = y.split_at_mut(to_y.output_len());
+        conv2d::apply(&to_y, second, &between[..wanted.len() * row], made, workspace);
         y = rest;
         times[1] += began.elapsed();
     }
@@ -69,7 +69,7 @@ fn row_len(call: &StepCall<'_>) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use engraft_nn::plan::Program;
+    use engraft_nn::Program;
     use engraft_nn::prelude::*;
 
     use super::*;
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn bands_give_the_bits_of_the_whole() {
+    fn streamed_rows_give_the_bits_of_the_whole() {
         let convs = [
             (Conv2D::new(9, 3).padding(Padding::Same), Conv2D::new(10, 3).padding(Padding::Same).activation(Relu)),
             (Conv2D::new(8, 5).strides(2).activation(Relu), Conv2D::new(9, 3)),

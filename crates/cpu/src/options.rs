@@ -1,0 +1,38 @@
+//! What suits the CPU's caches and kernels.
+
+use engraft_ir::{Op, PoolKind, Shape};
+use engraft_kernels::{Conv2d, max_pool2d_gradient_in_place};
+use engraft_plan::{PlanOptions, RowStreaming};
+
+/// Bytes that the widest step of the prefix may read and write for a chunk: three 256-pixel images of VGG16. Larger chunks are
+/// little faster, as the kernels already split one image over the cores.
+const CHUNK_BYTES: usize = 40 << 20;
+
+/// Bytes that a step may read and write for a whole batch without being run in chunks. Its kernels are then read once a batch.
+const UNCHUNKED_BYTES: usize = 32 << 20;
+
+/// Rows between two convolutions take a small part of a typical last-level cache; outputs of an image of up to twice as many bytes
+/// stay in it as a whole.
+const ROW_STREAMING: RowStreaming = RowStreaming { rows_bytes: 4 << 20, cached_bytes: 8 << 20 };
+
+pub(crate) fn plan_options() -> PlanOptions {
+    PlanOptions {
+        fold_updates: true,
+        chunk_bytes: CHUNK_BYTES,
+        unchunked_bytes: UNCHUNKED_BYTES,
+        row_streaming: Some(ROW_STREAMING),
+        fuses_pooling: Conv2d::fuses_pooling,
+        gradient_in_place,
+        ..PlanOptions::default()
+    }
+}
+
+fn gradient_in_place(op: &Op, input: &Shape, output: &Shape) -> bool {
+    match op {
+        Op::Conv2d { .. } => op.conv2d_shape(1, input, output).is_some_and(|shape| Conv2d::gradient_in_place(&shape)),
+        Op::Pool2d { kind: PoolKind::Max, .. } => {
+            op.pool2d_shape(1, input, output).is_some_and(|(_, shape)| max_pool2d_gradient_in_place(&shape))
+        }
+        _ => false,
+    }
+}

@@ -1,0 +1,42 @@
+//! The CPU executor against the reference executor, which computes every operation from its definition in f64.
+
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod architectures;
+mod compare;
+mod losses;
+#[path = "../../../plan/tests/random_graphs/mod.rs"]
+mod random_graphs;
+#[path = "../support/mod.rs"]
+mod support;
+
+use compare::{compare_gradients, compare_training, inner_layers, optimizers};
+use engraft_plan::GradientRequest;
+use random_graphs::{Kinds, random_classifier, random_model};
+use support::randomize;
+
+#[test]
+fn gradients_of_random_models() {
+    for (seed, training) in (0..200).flat_map(|seed| [(seed, false), (seed, true)]) {
+        let model = random_model(seed, Kinds::All);
+        randomize(&model, seed);
+        let layers = inner_layers(&model, seed as usize);
+        let place = format!("seed {seed}, training {training}");
+        let request = GradientRequest { training, seed, inputs: true, weights: true, layers };
+        compare_gradients(&model, &request, &place);
+        // Less is differentiated, so more is fused, chunked and streamed.
+        let request = GradientRequest { inputs: false, weights: false, ..request };
+        compare_gradients(&model, &request, &format!("{place}, of layers only"));
+    }
+}
+
+#[test]
+fn training_of_random_classifiers() {
+    for seed in 0..100 {
+        let model = random_classifier(seed);
+        randomize(&model, seed);
+        for optimizer in optimizers() {
+            compare_training(&model, &optimizer, &format!("seed {seed}, {optimizer:?}"));
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! Learning rate schedules, at and around every edge, as Keras computes and serialises them.
+
+use engraft_nn::LearningRate;
+
+/// Keras computes rates in f32, we in f64: a few roundings, and those of an exponent count as often as it is large.
+const RELATIVE: f64 = 1e-6;
+
+/// Roundings of f32, as a share of the largest rate, that are left where `1 + cos` or `1 - iteration / decay_steps` has almost
+/// cancelled: near the end of a decay they are large beside the rate itself.
+const CANCELLED: f64 = 1.2e-7;
+
+#[test]
+fn rates_are_those_of_keras() {
+    let cases = engraft_golden::cases("schedules");
+    assert!(cases.len() >= 21, "only {} cases were found", cases.len());
+    for case in &cases {
+        let schedule: LearningRate = serde_json::from_value(case.get("schedule").clone()).unwrap();
+        let iterations = case.get("iterations").as_array().unwrap();
+        let (arrays, rates) = (case.arrays(), case.get("rates").as_str().unwrap());
+        let expected = arrays.get(rates).data();
+        assert_eq!(iterations.len(), expected.len(), "{}", case.name());
+        let largest = expected.iter().fold(0.0, |largest: f64, &rate| largest.max(rate.into()));
+        for (iteration, &expected) in iterations.iter().zip(expected) {
+            let (found, expected) = (schedule.at(iteration.as_u64().unwrap()), f64::from(expected));
+            let tolerance = RELATIVE * expected + CANCELLED * largest;
+            assert!((found - expected).abs() <= tolerance, "{} at {iteration}: {found}, not {expected}", case.name());
+        }
+    }
+}
+
+#[test]
+fn configs_are_those_of_keras() {
+    for case in engraft_golden::cases("schedules") {
+        let schedule: LearningRate = serde_json::from_value(case.get("schedule").clone()).unwrap();
+        assert_eq!(&serde_json::to_value(&schedule).unwrap(), case.get("schedule"), "{}", case.name());
+    }
+}

@@ -1,0 +1,249 @@
+//! Training steps of two replicas whose gradients are summed, against the same steps by one session.
+
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod reducers;
+mod refusals;
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::ops::Range;
+use std::sync::{Arc, Barrier, Mutex};
+
+use engraft_cpu::CpuExecutor;
+use engraft_nn::OptimizerState;
+use engraft_nn::prelude::*;
+use engraft_plan::{Executor, GradientReducer, LabelledBatch, Plan, PlanOptions, Session, Update};
+use reducers::{Exchange, Recorder, Replica};
+use support::{normal, one_hot, options, randomize, weights};
+
+const REPLICAS: usize = 2;
+const CLASSES: usize = 3;
+
+fn session(model: &Model, batch: usize, optimizer: &Optimizer, options: &PlanOptions) -> Box<dyn Session> {
+    let plan = Plan::train(model, optimizer.clone(), Loss::categorical_crossentropy(), batch, 5, options).unwrap();
+    CpuExecutor::new(Some(1)).unwrap().prepare(plan).unwrap()
+}
+
+fn sgd() -> Optimizer {
+    Sgd::new(0.1).momentum(0.9).into()
+}
+
+/// What some steps give.
+struct Trained {
+    /// Of the last step.
+    gradients: Vec<(String, Vec<f32>)>,
+    losses: Vec<f64>,
+    /// Of the last step.
+    output: Tensor,
+    weights: Vec<Vec<f32>>,
+}
+
+/// `steps` steps over some rows of the batch of each step.
+fn train<R: GradientReducer>(
+    model: &Model,
+    rows: Range<usize>,
+    steps: u64,
+    reducer: &mut R,
+    gradients: impl Fn(&mut R) -> Vec<(String, Vec<f32>)>,
+) -> Trained {
+    let options = options().fold_updates(false);
+    let mut session = session(model, rows.len(), &sgd(), &options);
+    let state = OptimizerState::default();
+    let mut trained =
+        Trained { gradients: Vec::new(), losses: Vec::new(), output: Tensor::zeros([0]), weights: Vec::new() };
+    for iteration in 0..steps {
+        let whole = normal(&[&[rows.end.max(16)], model.input_shape().as_slice()].concat(), 40 + iteration);
+        let [x, y] = [whole, one_hot(rows.end.max(16), CLASSES)].map(|tensor| part(&tensor, rows.clone()));
+        let inputs = [&x];
+        let step = session.forward_backward(&LabelledBatch::new(&inputs, &y), iteration, reducer).unwrap();
+        session.apply(Update { learning_rate: 0.02, iteration }, &state).unwrap();
+        trained.losses.push(step.loss);
+        trained.gradients = gradients(reducer);
+        trained.output = step.output;
+    }
+    trained.weights = weights(model);
+    trained
+}
+
+fn part(tensor: &Tensor, rows: Range<usize>) -> Tensor {
+    let values = rows.clone().flat_map(|row| tensor.row(row).to_vec()).collect();
+    Tensor::new([&[rows.len()], &tensor.shape()[1..]].concat(), values).unwrap()
+}
+
+/// The same steps by one session and by two replicas of half of its batch, each with a model of its own.
+fn both_ways(
+    model: fn() -> Model,
+    batch: usize,
+    steps: u64,
+    synchronizes_statistics: bool,
+) -> (Trained, [Trained; REPLICAS]) {
+    let whole = train(&model(), 0..batch, steps, &mut Recorder::default(), |recorder| std::mem::take(&mut recorder.0));
+    let exchange = Arc::new(Exchange { barrier: Barrier::new(REPLICAS), parts: Mutex::default() });
+    let share = batch / REPLICAS;
+    let replicas = std::thread::scope(|scope| {
+        let threads = [0, 1].map(|number| {
+            let exchange = Arc::clone(&exchange);
+            let mut reducer = Replica { number, exchange, synchronizes_statistics, sums: Vec::new() };
+            scope.spawn(move || {
+                let rows = number * share..(number + 1) * share;
+                train(&model(), rows, steps, &mut reducer, |reducer| std::mem::take(&mut reducer.sums))
+            })
+        });
+        threads.map(|thread| thread.join().unwrap())
+    });
+    (whole, replicas)
+}
+
+/// The largest difference, by the largest expected value.
+fn distance<'a>(found: impl IntoIterator<Item = &'a f32>, expected: impl IntoIterator<Item = &'a f32>) -> f32 {
+    let (mut difference, mut largest) = (0.0f32, 0.0f32);
+    for (found, expected) in found.into_iter().zip(expected) {
+        assert!(found.is_finite() && expected.is_finite(), "{found} and {expected}");
+        difference = difference.max((found - expected).abs());
+        largest = largest.max(expected.abs());
+    }
+    difference / largest
+}
+
+/// How far the replicas' gradients and weights are from those of the whole, at most.
+fn distances(whole: &Trained, replicas: &[Trained; REPLICAS]) -> [f32; 2] {
+    let [first, second] = replicas;
+    assert!(first.gradients == second.gradients, "both have the same sums");
+    let names = |trained: &Trained| trained.gradients.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+    assert!(names(first) == names(whole) && !first.gradients.is_empty());
+    // Of all gradients together: that of a bias before a batch normalization is nothing but rounding.
+    let all = |trained: &'_ Trained| trained.gradients.iter().flat_map(|(_, gradient)| gradient.clone()).collect();
+    let (found, expected): (Vec<f32>, Vec<f32>) = (all(first), all(whole));
+    let both = replicas.iter().flat_map(|replica| replica.weights.iter().zip(&whole.weights));
+    [distance(&found, &expected), both.map(|(a, b)| distance(a, b)).fold(0.0, f32::max)]
+}
+
+fn randomized(x: &SymbolicTensor, y: &SymbolicTensor) -> Model {
+    let model = Model::new(x, y).unwrap();
+    randomize(&model, 1);
+    model
+}
+
+fn top() -> Layer {
+    Dense::new(CLASSES).activation(Softmax).kernel_regularizer(Regularizer::l2(0.01)).named("top").into_layer()
+}
+
+/// Trained from the first layer on, without batch normalization.
+fn plain() -> Model {
+    let x = Input::new([8, 8, 3]);
+    let y = Conv2D::new(8, 3).padding(Padding::Same).activation(Relu).named("conv").call(&x).unwrap();
+    let y = Flatten::new().call(&MaxPooling2D::new(2).call(&y).unwrap()).unwrap();
+    let y = Dense::new(12).activation(Tanh).named("hidden").call(&y).unwrap();
+    randomized(&x, &top().call(&y).unwrap())
+}
+
+/// With batch normalization between convolutions.
+fn normalized() -> Model {
+    let x = Input::new([8, 8, 3]);
+    let y = Conv2D::new(8, 3).padding(Padding::Same).named("conv").call(&x).unwrap();
+    let y = BatchNormalization::new().named("norm").call(&y).unwrap();
+    let y = Conv2D::new(4, 1).activation(Tanh).named("conv2").call(&y).unwrap();
+    let y = BatchNormalization::new().named("norm2").call(&y).unwrap();
+    randomized(&x, &top().call(&GlobalAveragePooling2D::new().call(&y).unwrap()).unwrap())
+}
+
+fn frozen_normalized() -> Model {
+    let model = normalized();
+    ["norm", "norm2"].iter().for_each(|name| model.get_layer(name).unwrap().set_trainable(false));
+    model
+}
+
+/// Parts of a sum are rounded to f32 before they are added, and kernels may sum a half batch in another order: a few roundings of
+/// 6e-8. The greatest distance found is 1.5e-7.
+const ONE_STEP: f32 = 1e-6;
+
+/// Later steps start from weights that differ by the roundings of earlier ones. The greatest distance found is 4.2e-6.
+const TEN_STEPS: f32 = 1e-5;
+
+#[test]
+fn gradients_are_those_of_the_whole_batch() {
+    for model in [plain, frozen_normalized] {
+        let (whole, replicas) = both_ways(model, 16, 1, false);
+        let [gradients, weights] = distances(&whole, &replicas);
+        assert!(gradients < ONE_STEP && weights < ONE_STEP, "{gradients} {weights}");
+        let mean = (replicas[0].losses[0] + replicas[1].losses[0]) / 2.0;
+        assert!((mean - whole.losses[0]).abs() < 1e-6, "each has the mean loss of its own samples");
+    }
+}
+
+/// With one sample each, a bias' gradient is the sum of two numbers either way. Sums over more samples, and products, may be
+/// formed in another order, so that no bits are promised of them.
+#[test]
+fn gradients_of_biases_have_the_bits_of_the_whole_batch_where_each_replica_has_one_sample() {
+    let (whole, replicas) = both_ways(plain, 2, 1, false);
+    for ((name, sum), (_, expected)) in replicas[0].gradients.iter().zip(&whole.gradients) {
+        let same_order = ["hidden/bias", "top/bias"].contains(&name.as_str());
+        assert!(!same_order || sum == expected, "{name}: {sum:?} for {expected:?}");
+    }
+    assert_eq!(whole.gradients.iter().filter(|(name, _)| name.ends_with("bias")).count(), 3);
+}
+
+#[test]
+fn ten_steps_end_at_the_same_weights() {
+    let before = weights(&plain());
+    let (whole, replicas) = both_ways(plain, 16, 10, false);
+    let [gradients, weights] = distances(&whole, &replicas);
+    // Small steps take little of what gradients differ by into the weights: the greatest distance found is 1.4e-7.
+    assert!(gradients < TEN_STEPS && weights < ONE_STEP, "{gradients} {weights}");
+    assert!(replicas[0].weights == replicas[1].weights, "both replicas make the same step, bit for bit");
+    assert!(whole.weights.iter().zip(&before).all(|(after, before)| distance(after, before) > 100.0 * TEN_STEPS));
+}
+
+/// Random layers, frozen or without weights, before the first trainable layer and above it.
+fn random_layers() -> Model {
+    let x = Input::new([8, 8, 3]);
+    let y = RandomFlip::horizontal_and_vertical().call(&x).unwrap();
+    let y = RandomRotation::new(0.2).call(&y).unwrap();
+    let y = RandomZoom::new(0.2).call(&y).unwrap();
+    let y = Dropout::new(0.3).call(&Flatten::new().call(&y).unwrap()).unwrap();
+    let y = Dense::new(12).activation(Tanh).named("hidden").call(&y).unwrap();
+    randomized(&x, &top().call(&Dropout::new(0.3).call(&y).unwrap()).unwrap())
+}
+
+#[test]
+fn random_layers_draw_by_the_place_in_the_whole_batch() {
+    for steps in [1, 2] {
+        let (whole, replicas) = both_ways(random_layers, 16, steps, false);
+        for (number, replica) in replicas.iter().enumerate() {
+            let expected = part(&whole.output, 8 * number..8 * (number + 1));
+            assert!(distance(replica.output.data(), expected.data()) < ONE_STEP, "replica {number}");
+        }
+        let [gradients, weights] = distances(&whole, &replicas);
+        assert!(gradients < TEN_STEPS && weights < TEN_STEPS, "{gradients} {weights}");
+    }
+    // Replica 1 at the place of replica 0 draws otherwise: the comparison above can fail.
+    let model = random_layers();
+    let misplaced = train(&model, 8..16, 1, &mut Recorder::default(), |recorder| std::mem::take(&mut recorder.0));
+    let (whole, _) = both_ways(random_layers, 16, 1, false);
+    assert!(distance(misplaced.output.data(), part(&whole.output, 8..16).data()) > 0.01);
+}
+
+#[test]
+fn synchronized_batch_normalization_is_that_of_the_whole_batch() {
+    let (whole, replicas) = both_ways(normalized, 16, 1, true);
+    let [gradients, weights] = distances(&whole, &replicas);
+    assert!(gradients < 2.0 * ONE_STEP && weights < ONE_STEP, "{gradients} {weights}");
+    for (number, replica) in replicas.iter().enumerate() {
+        let expected = part(&whole.output, 8 * number..8 * (number + 1));
+        assert!(distance(replica.output.data(), expected.data()) < ONE_STEP, "replica {number}");
+    }
+    let (whole, replicas) = both_ways(normalized, 16, 10, true);
+    let [gradients, weights] = distances(&whole, &replicas);
+    // Small steps take little of what gradients differ by into the weights: the greatest distance found is 1.4e-7.
+    assert!(gradients < TEN_STEPS && weights < ONE_STEP, "{gradients} {weights}");
+    assert!(replicas[0].weights == replicas[1].weights, "moving statistics included");
+}
+
+#[test]
+fn without_synchronization_each_replica_normalizes_by_its_own_samples() {
+    let (whole, replicas) = both_ways(normalized, 16, 1, false);
+    let [gradients, weights] = distances(&whole, &replicas);
+    assert!(gradients > 0.01 && weights > 1e-3, "{gradients} {weights}");
+    assert!(replicas[0].weights != replicas[1].weights, "moving statistics are each replica's own");
+}
