@@ -1,0 +1,114 @@
+//! What each operation computes, forward and backward, from its definition.
+//!
+//! Every file holds one kind of operation. `forward` gives the output of a [`Call`]; `backward` turns the gradient with respect to
+//! the output into [`OpGradients`], and computes again what it needs of the forward pass.
+
+mod activation;
+mod batch_norm;
+mod conv2d;
+mod dense;
+mod elementwise;
+mod layout;
+mod pool;
+mod random_transform;
+mod resize;
+mod softmax;
+
+use engraft_ir::Op;
+use engraft_ir::random::mix;
+use engraft_nn::{Error, Result};
+use engraft_plan::GradientReducer;
+
+use crate::array::Array;
+
+pub(crate) use activation::value as activate;
+pub(crate) use batch_norm::{Statistics, batch_statistics, moving_statistics};
+pub(crate) use softmax::softmax;
+
+/// An operation with what it reads.
+pub(crate) struct Call<'a> {
+    pub(crate) op: &'a Op,
+    /// The inputs in order.
+    pub(crate) x: Vec<&'a Array>,
+    /// The weights in the layer's order.
+    pub(crate) weights: Vec<&'a Array>,
+    /// Shape of the output, batch included.
+    pub(crate) output: Vec<usize>,
+    pub(crate) draw: Draw,
+    /// The batch's statistics, where batch normalization uses them.
+    pub(crate) statistics: Option<&'a Statistics>,
+}
+
+/// What random operations draw by.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Draw {
+    /// Which training step this is.
+    pub(crate) iteration: u64,
+    /// Number of the first sample in the global batch.
+    pub(crate) first_sample: usize,
+}
+
+impl Draw {
+    /// The seed of a sample's draws. It depends neither on the other samples nor on which replica the sample is on.
+    fn seed(self, layer_seed: u64, sample: usize) -> u64 {
+        mix(mix(layer_seed, self.iteration), (self.first_sample + sample) as u64)
+    }
+}
+
+/// The gradients that one operation passes back.
+pub(crate) struct OpGradients {
+    /// With respect to each input.
+    pub(crate) inputs: Vec<Array>,
+    /// With respect to those weights that can be trained, which come first in the layer's order.
+    pub(crate) weights: Vec<Array>,
+}
+
+impl OpGradients {
+    /// Of an operation with one input and no weights.
+    fn of_input(dx: Array) -> Self {
+        Self { inputs: vec![dx], weights: Vec::new() }
+    }
+}
+
+/// The output of an operation.
+pub(crate) fn forward(call: &Call<'_>) -> Result<Array> {
+    match call.op {
+        Op::Conv2d { .. } => conv2d::forward(call),
+        Op::Dense => Ok(dense::forward(call)),
+        Op::Pool2d { .. } | Op::GlobalPool { .. } => pool::forward(call),
+        Op::BatchNorm { .. } => batch_norm::forward(call),
+        Op::Activation(function) => Ok(call.x[0].map(|x| activation::value(*function, x))),
+        Op::Softmax => Ok(softmax::softmax(call.x[0])),
+        Op::Add => Ok(elementwise::add(call)),
+        Op::Multiply => Ok(elementwise::multiply(call)),
+        Op::ScaleShift { scale, shift } => Ok(elementwise::scale_shift(call, scale, shift)),
+        Op::Dropout { rate, seed } => Ok(elementwise::dropout(call, *rate, *seed, call.x[0])),
+        Op::Concatenate { .. } | Op::Pad2d { .. } | Op::Reshape => layout::forward(call),
+        Op::Slice { .. } | Op::Permute { .. } | Op::ReverseChannels => layout::forward(call),
+        Op::Resize { interpolation } => resize::forward(call, *interpolation),
+        Op::RandomTransform { transform, seed } => random_transform::forward(call, transform, *seed),
+    }
+}
+
+/// The gradients with respect to what an operation reads, from `dy`, the gradient with respect to its output.
+pub(crate) fn backward(call: &Call<'_>, dy: &Array, reducer: &mut dyn GradientReducer) -> Result<OpGradients> {
+    match call.op {
+        Op::Conv2d { .. } => conv2d::backward(call, dy),
+        Op::Dense => Ok(dense::backward(call, dy)),
+        Op::Pool2d { .. } | Op::GlobalPool { .. } => pool::backward(call, dy).map(OpGradients::of_input),
+        Op::BatchNorm { .. } => batch_norm::backward(call, dy, reducer),
+        Op::Activation(function) => {
+            Ok(OpGradients::of_input(call.x[0].zip(dy, |x, dy| activation::derivative(*function, x) * dy)))
+        }
+        Op::Softmax => Ok(OpGradients::of_input(softmax::backward(call.x[0], dy))),
+        Op::Add => Ok(elementwise::add_backward(call, dy)),
+        Op::Multiply => Ok(elementwise::multiply_backward(call, dy)),
+        Op::ScaleShift { scale, .. } => Ok(OpGradients::of_input(elementwise::scale_shift_backward(scale, dy))),
+        Op::Dropout { rate, seed } => Ok(OpGradients::of_input(elementwise::dropout(call, *rate, *seed, dy))),
+        Op::Concatenate { .. } | Op::Pad2d { .. } | Op::Reshape => layout::backward(call, dy),
+        Op::Slice { .. } | Op::Permute { .. } | Op::ReverseChannels => layout::backward(call, dy),
+        Op::Resize { interpolation } => resize::backward(call, *interpolation, dy).map(OpGradients::of_input),
+        Op::RandomTransform { .. } => Err(Error::because("random transformation", "it has no gradient")
+            .hint("put augmentation before trainable layers")),
+    }
+}

@@ -1,0 +1,210 @@
+//! A plan with copies of what it changes, ready to run.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use engraft_ir::ValueId;
+use engraft_nn::{Error, ErrorKind, OptimizerState, Result, Tensor};
+use engraft_plan::{
+    GradientReducer, Gradients, LabelledBatch, LayerGradient, Local, Plan, Purpose, Session, StepOutput, Update,
+};
+
+use crate::array::Array;
+use crate::checks::{check_inputs, check_reducible, not_finite, wrong_purpose};
+use crate::loss::{self, BatchLoss};
+use crate::ops;
+use crate::pass::{BatchStatistics, Pass, accumulate};
+use crate::unfused::Unfused;
+use crate::update;
+use crate::weights::{OptimizerSlots, Weights};
+
+#[derive(Debug)]
+pub(crate) struct ReferenceSession {
+    plan: Arc<Plan>,
+    program: Arc<Unfused>,
+    weights: Weights,
+    slots: OptimizerSlots,
+    /// What the last `forward_backward` left to be applied.
+    pending: Option<Pending>,
+}
+
+#[derive(Debug)]
+struct Pending {
+    /// By the weights' ids, as the reducer has given them.
+    gradients: HashMap<usize, Array>,
+    statistics: BatchStatistics,
+}
+
+impl ReferenceSession {
+    pub(crate) fn new(plan: Plan) -> Self {
+        let program = Arc::new(Unfused::of(&plan));
+        let (weights, slots) = (Weights::default(), OptimizerSlots::default());
+        Self { plan: Arc::new(plan), program, weights, slots, pending: None }
+    }
+
+    /// Runs the forward pass, once weights that are newer at home are copied.
+    fn forward(&mut self, inputs: &[&Tensor], iteration: u64, reducer: &mut dyn GradientReducer) -> Result<Pass<'_>> {
+        let samples = check_inputs(&self.plan, inputs)?;
+        self.weights.upload(self.plan.program().weights());
+        let values = self.plan.program().inputs.iter().copied();
+        let values = values.zip(inputs.iter().map(|input| Array::from_f32(input.shape(), input.data()))).collect();
+        Pass::forward(&self.program, &self.weights, samples, values, iteration, reducer)
+    }
+}
+
+impl Session for ReferenceSession {
+    fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    fn predict(&mut self, inputs: &[&Tensor]) -> Result<Vec<Tensor>> {
+        let plan = Arc::clone(&self.plan);
+        outputs(&plan, &self.forward(inputs, 0, &mut Local)?)
+    }
+
+    fn evaluate(&mut self, batch: &LabelledBatch<'_>) -> Result<StepOutput> {
+        let plan = Arc::clone(&self.plan);
+        let pass = self.forward(batch.inputs, 0, &mut Local)?;
+        Ok(step_output(&plan, &pass, batch, &Local)?.0)
+    }
+
+    fn forward_backward(
+        &mut self,
+        batch: &LabelledBatch<'_>,
+        iteration: u64,
+        reducer: &mut dyn GradientReducer,
+    ) -> Result<StepOutput> {
+        self.pending = None;
+        let plan = Arc::clone(&self.plan);
+        check_reducible(&plan, reducer)?;
+        let pass = self.forward(batch.inputs, iteration, reducer)?;
+        let (step, gradient) = step_output(&plan, &pass, batch, reducer)?;
+        if !step.loss.is_finite() {
+            return Err(not_finite(step.loss, iteration + 1));
+        }
+        let upstream = HashMap::from([(plan.program().outputs[0], gradient)]);
+        let backward = pass.backward(upstream, reducer)?;
+        let statistics = pass.statistics;
+        let mut gradients = HashMap::new();
+        for (weight, gradient) in backward.weights {
+            let mut sum = gradient.to_f32();
+            reducer.collect(&weight, &mut sum)?;
+            gradients.insert(weight.id(), Array::from_f32(weight.shape(), &sum));
+        }
+        self.pending = Some(Pending { gradients, statistics });
+        Ok(step)
+    }
+
+    fn apply(&mut self, update: Update, state: &OptimizerState) -> Result<()> {
+        let Purpose::Train { optimizer, .. } = self.plan.purpose() else {
+            return Err(wrong_purpose("apply", "a plan of training", &self.plan));
+        };
+        let Some(Pending { gradients, statistics }) = &self.pending else {
+            return Err(Error::because("apply", "there are no gradients to apply")
+                .with_kind(ErrorKind::InvalidState)
+                .hint("call forward_backward before it"));
+        };
+        let params = self.plan.program().weights();
+        self.slots.upload(optimizer, &params, state)?;
+        self.weights.upload(params.iter().copied());
+        for param in params {
+            let Some(gradient) = gradients.get(&param.weight.id()) else { continue };
+            let (values, slots) = (self.weights.get_mut(&param.weight)?, self.slots.get_mut(&param.weight));
+            let regularizer = param.weight.regularizer();
+            update::apply(optimizer, update, regularizer, gradient.data(), values.data_mut(), slots);
+        }
+        move_statistics(&self.program, &mut self.weights, statistics)?;
+        self.pending = None;
+        Ok(())
+    }
+
+    fn synchronize(&mut self, state: &OptimizerState) -> Result<()> {
+        self.weights.upload(self.plan.program().weights());
+        self.slots.bring_home(state)?;
+        self.weights.bring_home();
+        Ok(())
+    }
+
+    fn gradients(&mut self, inputs: &[&Tensor], upstream: &[&Tensor], iteration: u64) -> Result<Gradients> {
+        let plan = Arc::clone(&self.plan);
+        let Purpose::Gradients { inputs: wants_inputs, values: wanted } = plan.purpose() else {
+            return Err(wrong_purpose("gradients", "a plan of gradients", &plan));
+        };
+        let pass = self.forward(inputs, iteration, &mut Local)?;
+        let outputs = outputs(&plan, &pass)?;
+        let backward = pass.backward(upstream_gradients(&plan, &pass, upstream)?, &mut Local)?;
+        let gradient = |&value: &ValueId| match backward.values.get(&value) {
+            Some(gradient) => gradient.to_tensor(),
+            // No output depends on it.
+            None => Ok(Tensor::zeros(pass.value(value)?.shape())),
+        };
+        let layer =
+            |value: &ValueId| Ok(LayerGradient { value: pass.value(*value)?.to_tensor()?, gradient: gradient(value)? });
+        let gradients = Gradients {
+            outputs,
+            inputs: plan.program().inputs.iter().filter(|_| *wants_inputs).map(gradient).collect::<Result<_>>()?,
+            weights: backward.weights.iter().map(|(weight, gradient)| (weight.id(), gradient.to_f32())).collect(),
+            layers: wanted.iter().map(layer).collect::<Result<_>>()?,
+        };
+        let statistics = pass.statistics;
+        move_statistics(&self.program, &mut self.weights, &statistics)?;
+        Ok(gradients)
+    }
+
+    fn fork(&self) -> Result<Box<dyn Session>> {
+        let (plan, program) = (Arc::clone(&self.plan), Arc::clone(&self.program));
+        Ok(Box::new(Self { plan, program, weights: self.weights.clone(), slots: self.slots.clone(), pending: None }))
+    }
+}
+
+/// Moves the stored statistics of every batch normalization that used the batch's.
+fn move_statistics(program: &Unfused, weights: &mut Weights, statistics: &BatchStatistics) -> Result<()> {
+    for (&index, batch) in statistics {
+        let node = &program.nodes[index];
+        let stored = node.weights.iter().map(|param| weights.get(&param.weight)).collect::<Result<Vec<_>>>()?;
+        for (position, moved) in ops::moving_statistics(&node.op, &stored, batch)? {
+            *weights.get_mut(&node.weights[position].weight)? = moved;
+        }
+    }
+    Ok(())
+}
+
+/// The model's outputs: the program's, through the head where one was split off.
+fn outputs(plan: &Plan, pass: &Pass<'_>) -> Result<Vec<Tensor>> {
+    let output = |&output: &ValueId| loss::apply_head(plan.head(), pass.value(output)?).to_tensor();
+    plan.program().outputs.iter().map(output).collect()
+}
+
+/// Loss and output of a forward pass, and the gradient with respect to the program's output.
+fn step_output(
+    plan: &Plan,
+    pass: &Pass<'_>,
+    batch: &LabelledBatch<'_>,
+    reducer: &dyn GradientReducer,
+) -> Result<(StepOutput, Array)> {
+    let Some(loss) = plan.purpose().loss() else {
+        return Err(wrong_purpose("evaluate", "a plan with a loss", plan));
+    };
+    let values = pass.value(plan.program().outputs[0])?;
+    let total = reducer.place(values.shape()[0]).total;
+    let BatchLoss { mean, gradient } = loss::batch_loss(loss, plan.head(), values, batch, total)?;
+    let output = outputs(plan, pass)?.remove(0);
+    Ok((StepOutput { loss: mean + pass.penalty(plan.program())?, output }, gradient))
+}
+
+/// By output, the gradient with respect to it: the sum where a value is an output twice.
+fn upstream_gradients(plan: &Plan, pass: &Pass<'_>, upstream: &[&Tensor]) -> Result<HashMap<ValueId, Array>> {
+    let outputs = &plan.program().outputs;
+    if upstream.len() != outputs.len() {
+        return Err(Error::new("upstream", format_args!("{} tensors", outputs.len()), upstream.len()));
+    }
+    let mut gradients = HashMap::new();
+    for (&output, upstream) in outputs.iter().zip(upstream) {
+        let shape = pass.value(output)?.shape();
+        if upstream.shape() != shape {
+            return Err(Error::new("upstream", format_args!("{shape:?}"), format_args!("{:?}", upstream.shape())));
+        }
+        accumulate(&mut gradients, output, Array::from_f32(shape, upstream.data()));
+    }
+    Ok(gradients)
+}

@@ -1,0 +1,95 @@
+//! A plan's program with its fusions undone.
+
+use engraft_ir::{Activation, Op, PoolKind, Shape, ValueId};
+use engraft_nn::{Param, Step};
+use engraft_plan::Plan;
+
+/// The program of a plan, one operation a node: activations and pooling that are fused into another operation stand apart.
+///
+/// Values of the plan's program keep their numbers; those in between come after them.
+#[derive(Debug)]
+pub(crate) struct Unfused {
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) shapes: Vec<Shape>,
+}
+
+/// One operation, what it reads and what it makes.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) op: Op,
+    pub(crate) inputs: Vec<ValueId>,
+    pub(crate) output: ValueId,
+    /// Weights in the layer's order.
+    pub(crate) weights: Vec<Param>,
+    /// Whether the backward pass goes through it.
+    pub(crate) differentiated: bool,
+}
+
+impl Unfused {
+    pub(crate) fn of(plan: &Plan) -> Self {
+        let program = plan.program();
+        let mut unfused = Self { nodes: Vec::new(), shapes: program.shapes.clone() };
+        for (index, step) in program.steps.iter().enumerate() {
+            let (mut inputs, mut weights) = (step.inputs.clone(), step.weights.clone());
+            let operations = operations(step, &program.shapes[step.output]);
+            let last = operations.len() - 1;
+            for (place, (op, shape)) in operations.into_iter().enumerate() {
+                let output = if place == last { step.output } else { unfused.value(shape) };
+                let (inputs, weights) = (std::mem::replace(&mut inputs, vec![output]), std::mem::take(&mut weights));
+                unfused.nodes.push(Node { op, inputs, output, weights, differentiated: plan.differentiates(index) });
+            }
+        }
+        unfused
+    }
+
+    fn value(&mut self, shape: Shape) -> ValueId {
+        self.shapes.push(shape);
+        self.shapes.len() - 1
+    }
+}
+
+/// The operations of a step in order, each with the shape of what it makes; `output` is that of the last.
+fn operations(step: &Step, output: &Shape) -> Vec<(Op, Shape)> {
+    let mut op = step.op.clone();
+    let pooled = match &mut op {
+        Op::Conv2d { pool, .. } => pool.take(),
+        _ => None,
+    };
+    let full = match (pooled, &output[..]) {
+        (Some([height, width]), [_, _, filters]) => vec![height, width, *filters],
+        _ => output.clone(),
+    };
+    let mut operations = vec![(op, full.clone())];
+    if step.activation != Activation::Linear {
+        operations.push((Op::Activation(step.activation), full));
+    }
+    if pooled.is_some() {
+        let pool = Op::Pool2d { kind: PoolKind::Max, size: [2, 2], stride: [2, 2], pad: [0, 0] };
+        operations.push((pool, output.clone()));
+    }
+    operations
+}
+
+#[cfg(test)]
+mod tests {
+    use engraft_nn::prelude::*;
+    use engraft_plan::PlanOptions;
+
+    use super::*;
+
+    #[test]
+    fn a_fused_step_becomes_a_chain() {
+        let x = Input::new([5, 4, 2]);
+        let y = Conv2D::new(3, 3).padding(Padding::Same).activation(Relu).call(&x).unwrap();
+        let model = Model::new(&x, &MaxPooling2D::new(2).call(&y).unwrap()).unwrap();
+        let options = PlanOptions { fuses_pooling: |_| true, ..PlanOptions::default() };
+        let plan = Plan::predict(&model, 1, &options).unwrap();
+        assert_eq!(plan.program().steps.len(), 1);
+        let unfused = Unfused::of(&plan);
+        let [conv, relu, pool] = &unfused.nodes[..] else { panic!("three operations, not {:?}", unfused.nodes) };
+        assert!(matches!(conv.op, Op::Conv2d { pool: None, .. }) && matches!(pool.op, Op::Pool2d { .. }));
+        assert_eq!((relu.inputs.as_slice(), pool.inputs.as_slice()), (&[conv.output][..], &[relu.output][..]));
+        assert_eq!(unfused.shapes[relu.output], [5, 4, 3]);
+        assert_eq!((pool.output, conv.weights.len(), relu.weights.len()), (plan.program().outputs[0], 2, 0));
+    }
+}

@@ -1,0 +1,133 @@
+//! The optimizers' updates, by Keras' formulas (`keras.optimizers`), and regularizers.
+
+use engraft_nn::{Optimizer, Regularizer};
+use engraft_plan::Update;
+
+/// Changes the values of one weight, and the optimizer's slots for it, which stand in Keras' order.
+///
+/// `gradient` is that of the mean loss; the regularizer's part is added to it here.
+pub(crate) fn apply(
+    optimizer: &Optimizer,
+    update: Update,
+    regularizer: Option<Regularizer>,
+    gradient: &[f64],
+    values: &mut [f64],
+    slots: &mut [Vec<f64>],
+) {
+    for (i, (value, gradient)) in values.iter_mut().zip(gradient).enumerate() {
+        let gradient = gradient + regularizer.map_or(0.0, |regularizer| penalty_slope(regularizer, *value));
+        if let Some(weight_decay) = optimizer.weight_decay() {
+            *value -= *value * weight_decay * update.learning_rate;
+        }
+        let slots = slots.iter_mut().map(|slot| &mut slot[i]);
+        *value -= decrease(optimizer, update, gradient, slots);
+    }
+}
+
+/// What an optimizer takes off one number, whose slots it moves.
+fn decrease<'a>(
+    optimizer: &Optimizer,
+    Update { learning_rate, iteration }: Update,
+    gradient: f64,
+    mut slots: impl Iterator<Item = &'a mut f64>,
+) -> f64 {
+    match optimizer {
+        Optimizer::Sgd(sgd) => {
+            let Some(velocity) = slots.next() else { return learning_rate * gradient };
+            *velocity = sgd.momentum * *velocity - learning_rate * gradient;
+            if sgd.nesterov { learning_rate * gradient - sgd.momentum * *velocity } else { -*velocity }
+        }
+        Optimizer::Adam(adam) | Optimizer::AdamW(adam) => {
+            let mut moved = |to: f64, beta: f64| {
+                slots.next().map_or(to, |moment| {
+                    *moment += (to - *moment) * (1.0 - beta);
+                    *moment
+                })
+            };
+            let (mean, square) = (moved(gradient, adam.beta_1), moved(gradient * gradient, adam.beta_2));
+            let correction = |beta: f64| 1.0 - beta.powf((iteration + 1) as f64);
+            let rate = learning_rate * correction(adam.beta_2).sqrt() / correction(adam.beta_1);
+            rate * mean / (square.sqrt() + adam.epsilon)
+        }
+        Optimizer::RmsProp(rmsprop) => {
+            let moved = |slot: &mut f64, to: f64| {
+                *slot = rmsprop.rho * *slot + (1.0 - rmsprop.rho) * to;
+                *slot
+            };
+            let square = slots.next().map_or(0.0, |velocity| moved(velocity, gradient * gradient));
+            let momentum = if rmsprop.momentum > 0.0 { slots.next() } else { None };
+            let average = if rmsprop.centered { slots.next() } else { None };
+            let mean = average.map_or(0.0, |average| moved(average, gradient));
+            let step = learning_rate * gradient / (square - mean * mean + rmsprop.epsilon).sqrt();
+            momentum.map_or(step, |momentum| {
+                *momentum = rmsprop.momentum * *momentum + step;
+                *momentum
+            })
+        }
+    }
+}
+
+/// `l1 * sum(|w|) + l2 * sum(w^2)`.
+pub(crate) fn penalty(regularizer: Regularizer, values: &[f64]) -> f64 {
+    let (l1, l2) = factors(regularizer);
+    values.iter().map(|value| l1 * value.abs() + l2 * value * value).sum()
+}
+
+/// The derivative of [`penalty`] with respect to one value; at 0 that of `|w|` is 0, as in TensorFlow.
+fn penalty_slope(regularizer: Regularizer, value: f64) -> f64 {
+    let (l1, l2) = factors(regularizer);
+    let sign = if value == 0.0 { 0.0 } else { value.signum() };
+    l1 * sign + 2.0 * l2 * value
+}
+
+fn factors(regularizer: Regularizer) -> (f64, f64) {
+    let (l1, l2) = regularizer.factors();
+    (f64::from(l1), f64::from(l2))
+}
+
+#[cfg(test)]
+mod tests {
+    use engraft_golden::{Case, relative_error};
+
+    use super::*;
+
+    fn regularizer(case: &Case) -> Option<Regularizer> {
+        let object = case.get("regularizer");
+        let factor = |name: &str| object["config"][name].as_f64().unwrap() as f32;
+        object["class_name"].as_str().map(|class| match class {
+            "L1" => Regularizer::l1(factor("l1")),
+            "L2" => Regularizer::l2(factor("l2")),
+            "L1L2" => Regularizer::L1L2 { l1: factor("l1"), l2: factor("l2") },
+            other => panic!("{other}"),
+        })
+    }
+
+    #[test]
+    fn five_steps_as_keras_makes_them() {
+        let cases = engraft_golden::cases("optimizers");
+        assert!(cases.len() >= 15, "only {} cases were found", cases.len());
+        for case in &cases {
+            let arrays = case.arrays();
+            let array = |name: &str| arrays.get(name).data().iter().copied().map(f64::from).collect::<Vec<f64>>();
+            let optimizer = Optimizer::from_keras(case.get("optimizer")).unwrap();
+            let mut values = array(case.get("initial").as_str().unwrap());
+            let mut slots = vec![vec![0.0; values.len()]; optimizer.slots()];
+            let steps = case.names("gradients").into_iter().zip(case.names("after"));
+            for (iteration, (gradient, after)) in (0..).zip(steps) {
+                let update = Update { learning_rate: optimizer.learning_rate().at(iteration), iteration };
+                apply(&optimizer, update, regularizer(case), &array(gradient), &mut values, &mut slots);
+                let found: Vec<f32> = values.iter().map(|&value| value as f32).collect();
+                let error = relative_error(&found, arrays.get(after).data());
+                // Keras rounds to f32 a few times a step.
+                assert!(error < 2e-6, "{} {after}: {error}", case.name());
+            }
+        }
+    }
+
+    #[test]
+    fn a_penalty_pulls_towards_zero() {
+        let regularizer = Regularizer::L1L2 { l1: 0.5, l2: 0.25 };
+        assert_eq!(penalty(regularizer, &[1.0, -2.0, 0.0]), 2.75);
+        assert_eq!([1.0, -2.0, 0.0].map(|value| penalty_slope(regularizer, value)), [1.0, -1.5, 0.0]);
+    }
+}

@@ -1,0 +1,156 @@
+//! Training steps whose gradients are summed over replicas.
+
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod common;
+
+use std::sync::{Arc, Barrier, Mutex};
+
+use common::{BATCH, UPDATE, classes, model, plan, prepare, random, session, values};
+use engraft_nn::prelude::*;
+use engraft_nn::{OptimizerState, Result, Weight};
+use engraft_plan::{BatchPlace, GradientReducer, LabelledBatch, Local, PlanOptions};
+
+/// One of two replicas in threads of this process.
+struct Replica {
+    number: usize,
+    exchange: Arc<Exchange>,
+    offered: Vec<String>,
+    collected: Vec<String>,
+}
+
+struct Exchange {
+    barrier: Barrier,
+    sums: Mutex<Vec<f64>>,
+}
+
+impl Replica {
+    fn new(number: usize, exchange: &Arc<Exchange>) -> Self {
+        Self { number, exchange: Arc::clone(exchange), offered: Vec::new(), collected: Vec::new() }
+    }
+
+    /// Every replica's `own`, summed.
+    fn sum(&self, own: &[f64]) -> Vec<f64> {
+        let Exchange { barrier, sums } = &*self.exchange;
+        {
+            let mut sums = sums.lock().unwrap();
+            sums.resize(own.len(), 0.0);
+            sums.iter_mut().zip(own).for_each(|(sum, own)| *sum += own);
+        }
+        barrier.wait();
+        let sum = sums.lock().unwrap().clone();
+        if barrier.wait().is_leader() {
+            sums.lock().unwrap().clear();
+        }
+        barrier.wait();
+        sum
+    }
+}
+
+impl GradientReducer for Replica {
+    fn place(&self, samples: usize) -> BatchPlace {
+        BatchPlace { first: self.number * samples, total: 2 * samples }
+    }
+
+    fn offer(&mut self, weight: &Weight, _gradient: &[f32]) -> Result<()> {
+        self.offered.push(weight.path());
+        Ok(())
+    }
+
+    fn collect(&mut self, weight: &Weight, gradient: &mut [f32]) -> Result<()> {
+        self.collected.push(weight.path());
+        let own: Vec<f64> = gradient.iter().copied().map(f64::from).collect();
+        gradient.iter_mut().zip(self.sum(&own)).for_each(|(gradient, sum)| *gradient = sum as f32);
+        Ok(())
+    }
+
+    fn sum_statistics(&mut self, sums: &mut [f64]) -> Result<()> {
+        sums.copy_from_slice(&self.sum(sums));
+        Ok(())
+    }
+
+    fn synchronizes_statistics(&self) -> bool {
+        true
+    }
+}
+
+/// Half of the samples of a batch.
+fn half(tensor: &Tensor, number: usize) -> Tensor {
+    let samples = tensor.batch() / 2;
+    let rows = (number * samples..(number + 1) * samples).flat_map(|row| tensor.row(row).to_vec()).collect();
+    Tensor::new([&[samples], &tensor.shape()[1..]].concat(), rows).unwrap()
+}
+
+#[test]
+fn replicas_of_half_a_batch_make_the_step_of_the_whole() {
+    let (x, y) = (random(&[BATCH, 6, 6, 2], 1), classes(BATCH));
+    let whole = model();
+    let (mut session_of_whole, state) = (session(&whole), OptimizerState::default());
+    let output = session_of_whole.forward_backward(&LabelledBatch::new(&[&x], &y), 3, &mut Local).unwrap();
+    session_of_whole.apply(UPDATE, &state).unwrap();
+    session_of_whole.synchronize(&state).unwrap();
+
+    let shared = model();
+    let exchange = Arc::new(Exchange { barrier: Barrier::new(2), sums: Mutex::default() });
+    let losses = std::thread::scope(|scope| {
+        let replicas = [0, 1].map(|number| {
+            let (mut session, mut reducer) = (session(&shared), Replica::new(number, &exchange));
+            let (x, y) = (half(&x, number), half(&y, number));
+            scope.spawn(move || {
+                let state = OptimizerState::default();
+                let step = session.forward_backward(&LabelledBatch::new(&[&x], &y), 3, &mut reducer).unwrap();
+                session.apply(UPDATE, &state).unwrap();
+                // All replicas have made the same step: one brings it home.
+                if number == 0 {
+                    session.synchronize(&state).unwrap();
+                }
+                (step.loss, reducer.offered, reducer.collected)
+            })
+        });
+        replicas.map(|replica| replica.join().unwrap())
+    });
+
+    let backward = ["top/kernel", "top/bias", "norm/gamma", "norm/beta", "conv/kernel", "conv/bias"];
+    assert!(losses.iter().all(|(_, offered, collected)| offered == &backward && collected == &backward));
+    assert!((losses[0].0 + losses[1].0 - 2.0 * output.loss).abs() < 1e-9, "each gives the mean of its own samples");
+    for (a, b) in values(&whole).iter().flatten().zip(values(&shared).iter().flatten()) {
+        // The parts of a gradient are rounded to f32.
+        assert!((a - b).abs() < 1e-6, "{a} and {b}");
+    }
+}
+
+/// Gives gradients of its own.
+struct Ones;
+
+impl GradientReducer for Ones {
+    fn place(&self, samples: usize) -> BatchPlace {
+        Local.place(samples)
+    }
+
+    fn collect(&mut self, _weight: &Weight, gradient: &mut [f32]) -> Result<()> {
+        gradient.fill(1.0);
+        Ok(())
+    }
+}
+
+#[test]
+fn what_is_collected_is_what_is_applied() {
+    let model = model();
+    let bias = model.get_layer("top").unwrap().weights()[1].clone();
+    bias.set(vec![0.0; 3]).unwrap();
+    let (x, y) = (random(&[BATCH, 6, 6, 2], 1), classes(BATCH));
+    let (mut session, state) = (session(&model), OptimizerState::default());
+    session.forward_backward(&LabelledBatch::new(&[&x], &y), 0, &mut Ones).unwrap();
+    session.apply(UPDATE, &state).unwrap();
+    session.synchronize(&state).unwrap();
+    assert_eq!(*bias.values(), [-0.1; 3]);
+}
+
+#[test]
+fn a_reducer_that_needs_gradients_refuses_a_plan_that_folds_updates() {
+    let mut session = prepare(plan(&model(), &PlanOptions::default().fold_updates(true)));
+    let (x, y) = (random(&[BATCH, 6, 6, 2], 1), classes(BATCH));
+    let error = session.forward_backward(&LabelledBatch::new(&[&x], &y), 0, &mut Ones).unwrap_err().to_string();
+    assert!(error.contains("fold_updates(false)"), "{error}");
+    assert!(session.forward_backward(&LabelledBatch::new(&[&x], &y), 0, &mut Local).is_ok());
+}
