@@ -3,10 +3,12 @@
 use std::fmt::Display;
 use std::io::{self, Read, Seek, SeekFrom};
 
-use engraft_nn::{Error, Result};
+use engraft_nn::{Error, ErrorKind, Result};
 use zip::read::ZipFile;
+use zip::result::ZipError;
 use zip::{CompressionMethod, ZipArchive};
 
+use crate::error::{at, io_kind_of_reading};
 use crate::h5::{Direct, H5File};
 use crate::{budget, pickle};
 
@@ -27,10 +29,15 @@ impl<R: Read + Seek + Send + 'static> Zip<R> {
     /// Opens an archive that should be `what`, and checks its directory.
     pub(crate) fn new(mut file: R, what: &str) -> Result<Self> {
         pickle::refuse(&mut file)?;
-        let failed = |error: io::Error| Error::because("file", error);
+        let failed = |error| Error::from_io("file", error);
         let len = file.seek(SeekFrom::End(0)).map_err(failed)?;
         file.rewind().map_err(failed)?;
-        let not_a_zip = |error| Error::new(PLACE, what, error).hint("is the file complete, and is it the right one?");
+        let not_a_zip = |error: ZipError| {
+            Error::new(PLACE, what, &error)
+                .with_kind(kind(&error))
+                .caused_by(error)
+                .hint("is the file complete, and is it the right one?")
+        };
         let mut zip = Self { entries: ZipArchive::new(file).map_err(not_a_zip)?, len };
         if zip.entries.len() > MAX_ENTRIES {
             return Err(Error::new(PLACE, format_args!("at most {MAX_ENTRIES} entries"), zip.entries.len()));
@@ -45,8 +52,8 @@ impl<R: Read + Seek + Send + 'static> Zip<R> {
     /// An entry is a file or a folder inside the archive. Nothing is unpacked here, but an archive that says otherwise
     /// was made to do harm, and so is one of PyTorch.
     fn check_entry(&mut self, index: usize) -> Result<()> {
-        let entry = self.entries.by_index_raw(index).map_err(|error| damaged(PLACE, error))?;
-        let name = entry.name().map_err(|error| damaged(PLACE, error))?;
+        let entry = self.entries.by_index_raw(index).map_err(|error| unreadable(PLACE, error))?;
+        let name = entry.name().map_err(|error| unreadable(PLACE, error))?;
         let place = place(&name);
         let harm = "is it from a source that you trust? what can be read here has no such entries";
         if leaves_archive(&name) {
@@ -81,7 +88,7 @@ impl<R: Read + Seek + Send + 'static> Zip<R> {
         check_size(&place, entry.size(), limit)?;
         let mut bytes = Vec::new();
         // What is declared and what is stored may differ: both are limited.
-        entry.by_ref().take(limit + 1).read_to_end(&mut bytes).map_err(|error| damaged(&place, error))?;
+        entry.by_ref().take(limit + 1).read_to_end(&mut bytes).map_err(|error| unreadable(&place, error.into()))?;
         check_size(&place, bytes.len() as u64, limit)?;
         Ok(Some(bytes))
     }
@@ -101,7 +108,7 @@ impl<R: Read + Seek + Send + 'static> Zip<R> {
         }
         let budget = self.budget();
         let mut entry = self.entry(name)?;
-        let hdf5 = |error| Error::because(&place, error);
+        let hdf5 = |error| at(&place, error);
         if entry.compression() != CompressionMethod::Stored {
             let limit = budget::of_file(entry.compressed_size());
             drop(entry);
@@ -110,11 +117,13 @@ impl<R: Read + Seek + Send + 'static> Zip<R> {
         let start = entry.data_start().ok_or_else(|| damaged(&place, "no data"))?;
         let direct = direct.map(|file| file.skip(start));
         let len = match &direct {
-            Some(direct) if direct.crc32(entry.size()).map_err(|error| damaged(&place, error))? != entry.crc32() => {
+            Some(direct)
+                if direct.crc32(entry.size()).map_err(|error| unreadable(&place, error.into()))? != entry.crc32() =>
+            {
                 return Err(damaged(&place, "Invalid checksum"));
             }
             Some(_) => entry.size(),
-            None => io::copy(&mut entry, &mut io::sink()).map_err(|error| damaged(&place, error))?,
+            None => io::copy(&mut entry, &mut io::sink()).map_err(|error| unreadable(&place, error.into()))?,
         };
         drop(entry);
         let section = Section { inner: self.entries.into_inner(), start, len, position: 0 };
@@ -123,7 +132,7 @@ impl<R: Read + Seek + Send + 'static> Zip<R> {
 
     fn entry(&mut self, name: &str) -> Result<ZipFile<'_, R>> {
         let place = place(name);
-        self.entries.by_name(name).map_err(|error| damaged(&place, error))
+        self.entries.by_name(name).map_err(|error| unreadable(&place, error))
     }
 
     fn missing(&self, name: &str) -> Error {
@@ -151,7 +160,19 @@ fn check_size(place: &str, size: u64, limit: u64) -> Result<()> {
 }
 
 fn damaged(place: &str, error: impl Display) -> Error {
-    Error::because(place, format_args!("damaged or unsupported: {error}"))
+    Error::because(place, format_args!("damaged or unsupported: {error}")).with_kind(ErrorKind::InvalidData)
+}
+
+fn unreadable(place: &str, error: ZipError) -> Error {
+    damaged(place, &error).with_kind(kind(&error)).caused_by(error)
+}
+
+fn kind(error: &ZipError) -> ErrorKind {
+    match error {
+        ZipError::Io(error) => io_kind_of_reading(error),
+        ZipError::UnsupportedArchive(_) | ZipError::CompressionMethodNotSupported(_) => ErrorKind::Unsupported,
+        _ => ErrorKind::InvalidData,
+    }
 }
 
 /// A part of a reader, as a reader of its own.

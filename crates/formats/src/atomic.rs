@@ -4,7 +4,10 @@ use std::fs::{self, File, Permissions};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use engraft_nn::ErrorKind;
 use tempfile::NamedTempFile;
+
+use crate::h5::H5Error;
 
 /// Why a file wasn't replaced. The old one, if any, is as it was.
 #[derive(Debug, thiserror::Error)]
@@ -15,6 +18,20 @@ pub struct AtomicError {
     /// What the system said, or the error of the function that wrote.
     #[source]
     pub source: io::Error,
+}
+
+impl AtomicError {
+    /// What went wrong, for a program to act on.
+    ///
+    /// ```
+    /// use engraft_formats::atomic;
+    /// let error = atomic::write("no/such/folder/file".as_ref(), |_| Ok(())).unwrap_err();
+    /// assert_eq!(error.kind(), engraft_nn::ErrorKind::NotFound);
+    /// ```
+    pub fn kind(&self) -> ErrorKind {
+        let of_hdf5 = self.source.get_ref().and_then(|error| error.downcast_ref::<H5Error>());
+        of_hdf5.map_or_else(|| self.source.kind().into(), H5Error::kind)
+    }
 }
 
 /// Writes a file as a whole: into a temporary file beside it, which takes its place once every
@@ -137,7 +154,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("absent").join("model");
         let error = write(&path, |_| panic!("nothing can be written")).unwrap_err();
-        assert_eq!(error.source.kind(), io::ErrorKind::NotFound);
+        assert_eq!((error.source.kind(), error.kind()), (io::ErrorKind::NotFound, ErrorKind::NotFound));
         assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
     }
 

@@ -21,11 +21,16 @@
 //! # Ok::<(), engraft_formats::h5::H5Error>(())
 //! ```
 
+use engraft_nn::ErrorKind;
+
+use crate::error::{Cause, kind_of_reading};
+
 mod budget;
 mod direct;
 mod number;
 mod read;
 mod skeleton;
+mod translate;
 mod write;
 
 pub(crate) use direct::Direct;
@@ -50,7 +55,13 @@ pub enum H5Error {
     Open {
         /// What the reader said.
         reason: String,
+        /// The error of the system or of the reader that says so.
+        #[source]
+        source: Option<Cause>,
     },
+    /// A file of another kind, which is never read.
+    #[error("cannot open as HDF5: {}", crate::pickle::REFUSED)]
+    Pickle,
     /// Nothing, or something of another kind, stands at this path.
     #[error(
         "`{path}`: expected a {expected}, found none in this file \
@@ -124,11 +135,46 @@ pub enum H5Error {
         path: String,
         /// What the reader said.
         reason: String,
+        /// The error of the system or of the reader that says so.
+        #[source]
+        source: Option<Cause>,
     },
     /// The file couldn't be written.
     #[error("cannot write HDF5: {reason}")]
     Write {
         /// What the writer said.
         reason: String,
+        /// The error of the system or of the writer that says so.
+        #[source]
+        source: Option<Cause>,
     },
+}
+
+impl H5Error {
+    /// What went wrong, for a program to act on.
+    ///
+    /// ```
+    /// use engraft_formats::h5::H5File;
+    /// use engraft_nn::ErrorKind;
+    /// assert_eq!(H5File::open("absent.h5".as_ref()).unwrap_err().kind(), ErrorKind::NotFound);
+    /// assert_eq!(H5File::from_bytes(b"no HDF5".to_vec()).unwrap_err().kind(), ErrorKind::InvalidData);
+    /// ```
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Open { source, .. } | Self::Damaged { source, .. } => kind_of_reading(source.as_ref()),
+            Self::Missing { .. } => ErrorKind::NotFound,
+            Self::Outside { .. } | Self::Pickle => ErrorKind::Unsupported,
+            Self::Budget { .. } | Self::Depth { .. } | Self::Type { .. } => ErrorKind::InvalidData,
+            Self::Shape { .. } | Self::Name { .. } => ErrorKind::InvalidArgument,
+            Self::Write { source, .. } => match source.as_ref().and_then(|source| source.downcast_ref()) {
+                Some(error) => std::io::Error::kind(error).into(),
+                None => ErrorKind::Internal,
+            },
+        }
+    }
+
+    /// Damage that no other error tells of.
+    fn damaged(path: &str, reason: String) -> Self {
+        Self::Damaged { path: path.to_owned(), reason, source: None }
+    }
 }

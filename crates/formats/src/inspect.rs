@@ -28,6 +28,7 @@ use std::path::Path;
 use engraft_nn::{Error, Result};
 
 use crate::archive::Zip;
+use crate::error::{at, within_file};
 use crate::h5::{H5Error, H5File, is_hdf5};
 use crate::npy;
 use crate::safetensors::SafetensorsFile;
@@ -109,12 +110,13 @@ impl Contents {
 /// # Errors
 /// The file can't be read, or is none of these, or damaged.
 pub fn inspect(path: &Path) -> Result<Contents> {
-    let within = |error: Error| error.within(path.display());
-    let mut file = File::open(path).map(BufReader::new).map_err(|error| within(Error::because("file", error)))?;
+    let within = |error: Error| within_file(path, error);
+    let unread = |error| within(Error::from_io("file", error));
+    let mut file = File::open(path).map(BufReader::new).map_err(unread)?;
     let mut start = Vec::new();
     let read = file.by_ref().take(9).read_to_end(&mut start).and_then(|_| file.rewind());
-    read.map_err(|error| within(Error::because("file", error)))?;
-    let contents = if is_hdf5(&mut file).map_err(|error| within(Error::because("file", error)))? {
+    read.map_err(unread)?;
+    let contents = if is_hdf5(&mut file).map_err(unread)? {
         hdf5(path, file)
     } else if start.starts_with(b"PK") {
         archive(path, file)
@@ -142,7 +144,7 @@ fn safetensors(file: impl Read + Seek) -> Result<Contents> {
 }
 
 fn npy(path: &Path) -> Result<Contents> {
-    let bytes = std::fs::read(path).map_err(|error| Error::because("file", error))?;
+    let bytes = std::fs::read(path).map_err(|error| Error::from_io("file", error))?;
     Ok(Contents {
         format: "NumPy array (.npy)".into(),
         arrays: vec![numpy_array(String::new(), npy::header(&bytes)?)],
@@ -160,7 +162,7 @@ fn archive(path: &Path, file: BufReader<File>) -> Result<Contents> {
     if zip.names().iter().any(|name| name == "config.json") {
         return model::of_archive(path, zip);
     }
-    let file = File::open(path).map_err(|error| Error::because("file", error))?;
+    let file = File::open(path).map_err(|error| Error::from_io("file", error))?;
     let arrays = npy::each(BufReader::new(file), npy::header)?;
     Ok(Contents {
         format: "NumPy arrays (.npz)".into(),
@@ -230,5 +232,5 @@ fn after(steps: u64) -> String {
 }
 
 fn in_h5(error: H5Error) -> Error {
-    Error::because("HDF5", error)
+    at("HDF5", error)
 }

@@ -1,6 +1,6 @@
 //! JSON out of files, no more of it than any model has.
 
-use engraft_nn::{Error, Result};
+use engraft_nn::{Error, ErrorKind, Result};
 use serde::de::DeserializeOwned;
 
 /// A model of a thousand layers has fifty-five thousand. A value takes two bytes of text, which an archive shrinks to
@@ -21,9 +21,10 @@ pub fn parse<T: DeserializeOwned>(place: &str, text: &[u8]) -> Result<T> {
     let values = count(text);
     if values > MAX_VALUES {
         return Err(Error::new(place, format_args!("at most {MAX_VALUES} values"), values)
+            .with_kind(ErrorKind::InvalidData)
             .hint("no model has so many: is the file from a source that you trust?"));
     }
-    serde_json::from_slice(text).map_err(|error| Error::because(place, error))
+    serde_json::from_slice(text).map_err(|error| Error::from_source(place, error).with_kind(ErrorKind::InvalidData))
 }
 
 /// At least as many values as a text holds, whether or not it is JSON: each is the whole, or the first of a list or an

@@ -45,11 +45,12 @@ use serde_json::{Map, Value};
 
 use self::config::Reader;
 use crate::archive::Zip;
+use crate::error::{Kinded, at, within_file};
 use crate::h5::{self, Direct, H5File};
 use crate::json::parse;
 
 pub use self::by_name::load_weights_by_name;
-pub use self::save::{SaveOptions, save, save_weights};
+pub use self::save::{SaveOptions, save, save_model, save_weights};
 
 const ARCHIVE: &str = "a .keras file (a zip archive) or an .h5 (HDF5)";
 const CONFIG: &str = "config.json";
@@ -86,7 +87,7 @@ pub struct Archive {
 /// missing, left over or of another shape; a later generation of Keras wrote it.
 pub fn load(path: &Path) -> Result<Archive> {
     let (file, direct) = open_directly(path)?;
-    read_from(file, direct).map_err(|error| within(path, error))
+    read_from(file, direct).map_err(|error| within_file(path, error))
 }
 
 /// Like [`load`], from anything that can be read at any place.
@@ -100,7 +101,7 @@ pub fn load(path: &Path) -> Result<Archive> {
 /// # Errors
 /// Those of [`load`].
 pub fn read(file: impl Read + Seek + Send + 'static) -> Result<Archive> {
-    read_from(file, None)
+    read_from(file, None).map_err(Error::into_invalid_data)
 }
 
 /// `direct` is the same file, if it is one.
@@ -160,7 +161,7 @@ pub fn read_extra(path: &Path, name: &str) -> Result<Option<Vec<u8>>> {
         Ok(false) => Zip::new(file, ARCHIVE).and_then(|mut zip| zip.read(name, MAX_EXTRA)),
         Err(error) => Err(error),
     };
-    extra.map_err(|error| within(path, error))
+    extra.map_err(|error| within_file(path, error))
 }
 
 /// Loads a `.weights.h5` file of Keras 3, or the weights in a `.keras` file, into a model of the
@@ -171,7 +172,7 @@ pub fn read_extra(path: &Path, name: &str) -> Result<Option<Vec<u8>>> {
 /// shape. Nothing is changed then.
 pub fn load_weights(path: &Path, model: &Model) -> Result<()> {
     let (file, direct) = open_directly(path)?;
-    read_weights_from(file, direct, model).map_err(|error| within(path, error))
+    read_weights_from(file, direct, model).map_err(|error| within_file(path, error))
 }
 
 /// Like [`load_weights`], from anything that can be read at any place.
@@ -179,7 +180,7 @@ pub fn load_weights(path: &Path, model: &Model) -> Result<()> {
 /// # Errors
 /// Those of [`load_weights`].
 pub fn read_weights(file: impl Read + Seek + Send + 'static, model: &Model) -> Result<()> {
-    read_weights_from(file, None, model)
+    read_weights_from(file, None, model).map_err(Error::into_invalid_data)
 }
 
 fn read_weights_from(mut file: impl Read + Seek + Send + 'static, direct: Option<Direct>, model: &Model) -> Result<()> {
@@ -191,7 +192,7 @@ fn read_weights_from(mut file: impl Read + Seek + Send + 'static, direct: Option
 }
 
 fn open(path: &Path) -> Result<BufReader<File>> {
-    File::open(path).map(BufReader::new).map_err(|error| Error::because(path.display(), error))
+    File::open(path).map(BufReader::new).map_err(|error| at(path.display(), error))
 }
 
 /// A file, and the same to be read from several threads.
@@ -202,10 +203,6 @@ fn open_directly(path: &Path) -> Result<(BufReader<File>, Option<Direct>)> {
     })
 }
 
-fn in_file(error: impl std::fmt::Display) -> Error {
-    Error::because("weights", error)
-}
-
-fn within(path: &Path, error: Error) -> Error {
-    error.within(path.display())
+fn in_file(error: impl Kinded) -> Error {
+    at("weights", error)
 }

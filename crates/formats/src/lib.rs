@@ -3,6 +3,7 @@
 mod archive;
 pub mod atomic;
 mod budget;
+mod error;
 pub mod h5;
 pub mod inspect;
 pub mod json;
@@ -13,7 +14,5 @@ pub mod onnx;
 mod paths;
 mod pickle;
 pub mod safetensors;
-mod strided;
-mod transpose;
 
 pub use numbers::Precision;

@@ -15,27 +15,29 @@
 //! ```
 
 mod header;
+mod writer;
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, Write};
 use std::path::Path;
 
+use engraft_nn::strided::transpose;
 use engraft_nn::{Error, Result, Tensor};
 use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
 
 pub(crate) use self::header::Header;
+pub use self::writer::Writer;
 use crate::archive::Zip;
 use crate::atomic;
-use crate::numbers::Precision;
-use crate::transpose::transpose;
+use crate::error::at;
 
 /// The array in a `.npy` file; numbers of any width become f32.
 ///
 /// # Errors
 /// The file can't be read, isn't a `.npy`, or holds anything but numbers in little-endian order.
 pub fn load(path: &Path) -> Result<Tensor> {
-    let bytes = std::fs::read(path).map_err(|error| Error::because(path.display(), error))?;
+    let bytes = std::fs::read(path).map_err(|error| Error::from_io(path.display(), error))?;
     read(&bytes).map_err(|error| error.within(path.display()))
 }
 
@@ -49,6 +51,10 @@ pub fn load(path: &Path) -> Result<Tensor> {
 /// # Errors
 /// Those of [`load`], but for reading.
 pub fn read(bytes: &[u8]) -> Result<Tensor> {
+    array(bytes).map_err(Error::into_invalid_data)
+}
+
+fn array(bytes: &[u8]) -> Result<Tensor> {
     let (Header { number, fortran_order, shape }, data) = parts(bytes)?;
     let values = number.to_f32(data);
     if !fortran_order {
@@ -85,7 +91,7 @@ const PLACE: &str = "array";
 /// The file can't be read or isn't a `.npz`; an array, which is named, is none of numbers; together they
 /// take far more room than the file.
 pub fn load_npz(path: &Path) -> Result<Vec<(String, Tensor)>> {
-    let file = File::open(path).map_err(|error| Error::because(path.display(), error))?;
+    let file = File::open(path).map_err(|error| Error::from_io(path.display(), error))?;
     read_npz(BufReader::new(file)).map_err(|error| error.within(path.display()))
 }
 
@@ -94,7 +100,7 @@ pub fn load_npz(path: &Path) -> Result<Vec<(String, Tensor)>> {
 /// # Errors
 /// Those of [`load_npz`].
 pub fn read_npz(file: impl Read + Seek + Send + 'static) -> Result<Vec<(String, Tensor)>> {
-    each(file, read)
+    each(file, read).map_err(Error::into_invalid_data)
 }
 
 /// What `read` makes of each array in a `.npz` file, by name, as long as all of them as f32 would fit the file's budget.
@@ -124,7 +130,7 @@ pub(crate) fn each<T>(
 /// # Errors
 /// The file can't be written; the old one, if any, is as it was.
 pub fn save(path: &Path, tensor: &Tensor) -> Result<()> {
-    atomic::write(path, |file| write(tensor, file)).map_err(|error| Error::because("array", error))
+    atomic::write(path, |file| write(tensor, file)).map_err(|error| at("array", error))
 }
 
 /// Writes arrays by name to a `.npz` file, as `numpy.savez` does.
@@ -141,13 +147,13 @@ pub fn save_npz(path: &Path, arrays: &[(&str, &Tensor)]) -> Result<()> {
         }
         zip.finish().map(|_| ()).map_err(Into::into)
     })
-    .map_err(|error| Error::because("arrays", error))
+    .map_err(|error| at("arrays", error))
 }
 
 fn write(tensor: &Tensor, to: &mut impl Write) -> io::Result<()> {
-    to.write_all(&header::of_f32(tensor.shape()))?;
-    // A block at a time: no second copy of them all is made.
-    tensor.data().chunks(1 << 14).try_for_each(|values| to.write_all(&Precision::F32.bytes(values)))
+    let mut writer = Writer::new(to, tensor.shape())?;
+    writer.write(tensor.data())?;
+    writer.finish()
 }
 
 #[cfg(test)]

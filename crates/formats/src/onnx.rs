@@ -2,8 +2,8 @@
 //!
 //! [`save`] writes what a model computes when it predicts, preprocessing included: raw pixels go in
 //! as `[batch, height, width, channels]`, with a batch of any size. Nested models are written out,
-//! augmentation and dropout left out. [`OnnxModel`] computes what such a file says. [`initializers`] reads
-//! the weights of any graph, [`load_weights`] brings them into a model.
+//! augmentation and dropout left out. [`Graph`] is what a file declares. [`initializers`] reads the weights of
+//! any graph, [`load_weights`] brings them into a model.
 //!
 //! ```
 //! use engraft_formats::onnx::{self, OnnxOptions};
@@ -28,19 +28,19 @@ mod kernel;
 mod load;
 mod model;
 mod operation;
+mod parsed;
 mod proto;
 mod read;
-mod run;
 mod save;
 mod stored;
 mod wire;
 
 pub use self::load::{load_weights, load_weights_from_bytes};
 pub(crate) use self::model::model;
+pub use self::parsed::{Attribute, AttributeValue, ConstantValue, Dimension, Graph, GraphNode, GraphValue};
 pub(crate) use self::read::read_file;
 pub use self::read::{Initializer, OnnxError, initializers, initializers_from_bytes};
-pub use self::run::OnnxModel;
-pub use self::save::{OnnxOptions, save};
+pub use self::save::{OPSET, OnnxOptions, save};
 pub(crate) use self::stored::{Stored, stored};
 
 /// A protobuf message, and so a model that isn't split over several files, is below 2 GiB.

@@ -2,7 +2,7 @@
 
 use std::io::{self, Read, Seek};
 
-use engraft_nn::{Error, Result};
+use engraft_nn::{Error, ErrorKind, Result};
 
 /// What to say of one.
 pub(crate) const REFUSED: &str = "a pickle (.pkl, .pt, .pth, .bin) is refused, since reading one runs the code that it names; \
@@ -18,7 +18,7 @@ pub(crate) fn refuse(file: &mut (impl Read + Seek)) -> Result<()> {
     match begins_as_pickle(file) {
         Ok(false) => Ok(()),
         Ok(true) => Err(error()),
-        Err(error) => Err(Error::because("file", error)),
+        Err(error) => Err(Error::from_io("file", error)),
     }
 }
 
@@ -32,7 +32,7 @@ pub(crate) fn begins_as_pickle(file: &mut (impl Read + Seek)) -> io::Result<bool
 
 /// The error for one.
 pub(crate) fn error() -> Error {
-    Error::because("file", REFUSED)
+    Error::because("file", REFUSED).with_kind(ErrorKind::Unsupported)
 }
 
 #[cfg(test)]

@@ -29,7 +29,9 @@ use ::safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use engraft_nn::{Error, Layer, Result};
 
 use self::naming::Named;
+use self::read::unfit;
 use crate::atomic;
+use crate::error::at;
 use crate::numbers::Precision;
 
 pub use self::naming::Naming;
@@ -56,7 +58,7 @@ pub struct SaveOptions {
 /// another shape or of no numbers; a layer has no name in this naming.
 pub fn load_weights(path: &Path, layers: &[Layer], naming: Naming) -> Result<Vec<String>> {
     let read = || {
-        let file = std::fs::File::open(path).map_err(|error| Error::because("file", error))?;
+        let file = std::fs::File::open(path).map_err(|error| Error::from_io("file", error))?;
         read_weights(BufReader::new(file), layers, naming)
     };
     read().map_err(|error| error.within(path.display()))
@@ -72,14 +74,14 @@ pub fn read_weights(file: impl Read + Seek, layers: &[Layer], naming: Naming) ->
     let named = naming.of(layers)?;
     for Named { name, weight, layout } in &named {
         let Some(stored) = left.remove(name) else {
-            return Err(Error::new(place(weight), format_args!("a tensor `{name}`"), "none").hint(match naming {
+            return Err(unfit(place(weight), format_args!("a tensor `{name}`"), "none").hint(match naming {
                 Naming::Keras => "is this file of the same layers, and named as Keras names them?",
                 Naming::Torchvision => "is this file of the same layers, and named as torchvision names them?",
             }));
         };
         if stored.shape != layout.stored_shape() {
             let received = format!("{:?} in `{name}`", stored.shape);
-            return Err(Error::new(place(weight), format_args!("{:?}", layout.stored_shape()), received));
+            return Err(unfit(place(weight), format_args!("{:?}", layout.stored_shape()), received));
         }
         stored.number().map_err(|error| error.within(place(weight)))?;
     }
@@ -102,8 +104,7 @@ pub fn save_weights(path: &Path, layers: &[Layer], options: &SaveOptions) -> Res
     options.precision.check(&weights)?;
     // Wider numbers first, so that each stands at a multiple of its size.
     named.sort_by_key(|named| options.precision.of(named.weight.shape()) == Precision::F16);
-    let failed = |error: &dyn std::fmt::Display| Error::because(path.display(), error);
-    let header = header(&named, options).map_err(|error| failed(&error))?;
+    let header = header(&named, options).map_err(|error| Error::from_source(path.display(), error))?;
     atomic::write(path, |file| {
         file.write_all(&(header.len() as u64).to_le_bytes())?;
         file.write_all(&header)?;
@@ -111,7 +112,7 @@ pub fn save_weights(path: &Path, layers: &[Layer], options: &SaveOptions) -> Res
             file.write_all(&options.precision.of(weight.shape()).bytes(&layout.store(&weight.values())))
         })
     })
-    .map_err(|error| Error::because("weights", error))
+    .map_err(|error| at("weights", error))
 }
 
 /// The header, with spaces at its end so that the values stand at a multiple of 8 bytes.

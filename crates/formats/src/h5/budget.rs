@@ -5,7 +5,7 @@ use std::cell::Cell;
 use hdf5_pure::{Dataset, Layout};
 
 use super::H5Error;
-use super::read::translate;
+use super::translate::translate;
 
 /// Bytes that the record of one chunk takes while a dataset is read.
 const CHUNK_RECORD: u64 = 128;
@@ -40,7 +40,7 @@ impl Budget {
         if let Layout::Chunked { .. } = layout {
             let shape = dataset.shape().map_err(damaged)?;
             for chunk in dataset.chunks().map_err(damaged)? {
-                let refused = |reason| Err(H5Error::Damaged { path: path.to_owned(), reason });
+                let refused = |reason| Err(H5Error::damaged(path, reason));
                 // Room for a stored chunk is made before its bytes are found missing.
                 if chunk.storage_size > file_len {
                     return refused(format!("a chunk of {} bytes in a file of {file_len}", chunk.storage_size));

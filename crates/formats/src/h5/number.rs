@@ -4,7 +4,7 @@ use half::f16;
 use hdf5_pure::{Dataset, Datatype, DatatypeByteOrder, FloatingPointLayout};
 
 use super::H5Error;
-use super::read::translate;
+use super::translate::translate;
 
 /// IEEE 754 binary16, and the bits bfloat16 would be confused with.
 const BINARY16: FloatingPointLayout = FloatingPointLayout {

@@ -4,10 +4,11 @@ use std::collections::HashMap;
 use std::io::{Cursor, Read, Seek};
 use std::path::Path;
 
-use hdf5_pure::{AttrValue, Dataset, Error, File, FormatError, Group, Layout, ReadSeekSource};
+use hdf5_pure::{AttrValue, Dataset, Error, File, Group, Layout, ReadSeekSource};
 
 use super::budget::Budget;
 use super::direct::{self, Direct};
+use super::translate::{cause, translate};
 use super::{H5Error, MAX_DEPTH, number};
 use crate::budget::of_file;
 use crate::pickle;
@@ -55,7 +56,7 @@ impl H5File {
     /// # Errors
     /// [`H5Error::Open`] when it can't be read or isn't HDF5.
     pub fn open(path: &Path) -> Result<Self, H5Error> {
-        let file = std::fs::File::open(path).map_err(|error| H5Error::Open { reason: error.to_string() })?;
+        let file = std::fs::File::open(path).map_err(unopened)?;
         let direct = Direct::of(&file);
         Self::from_reader(file).map(|file| file.with_direct(direct))
     }
@@ -73,16 +74,15 @@ impl H5File {
     /// # Errors
     /// [`H5Error::Open`] when it can't be read, isn't HDF5, or is cut short.
     pub fn from_reader(mut reader: impl Read + Seek + Send + 'static) -> Result<Self, H5Error> {
-        let open_error = |error: Error| H5Error::Open { reason: error.to_string() };
         if pickle::begins_as_pickle(&mut reader).map_err(|error| open_error(error.into()))? {
-            return Err(H5Error::Open { reason: pickle::REFUSED.to_owned() });
+            return Err(H5Error::Pickle);
         }
         let source = ReadSeekSource::new(reader).map_err(|error| open_error(error.into()))?;
         let file = File::from_source(source).map_err(open_error)?;
         let (declared, len) = (file.superblock().eof_address, file.file_size());
         if declared > len {
             let reason = format!("expected {declared} bytes, received {len}: is the file complete?");
-            return Err(H5Error::Open { reason });
+            return Err(H5Error::Open { reason, source: None });
         }
         let budget = Budget::new(of_file(len));
         Ok(Self { file, budget, direct: None })
@@ -113,7 +113,7 @@ impl H5File {
         // A path would pass over such a name, and a walk never get on.
         if let Some(entry) = entries.iter().find(|entry| matches!(&*entry.name, "" | ".") || entry.name.contains('/')) {
             let reason = format!("a member called `{}`, which no path can name", entry.name);
-            return Err(H5Error::Damaged { path: group.to_owned(), reason });
+            return Err(H5Error::damaged(group, reason));
         }
         entries.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(entries)
@@ -180,10 +180,12 @@ impl H5File {
         // The first row as anyone reads it: whatever speaks against reading the dataset speaks against reading that.
         let row = dataset.read_f32_rows(0, 1).map_err(damaged)?;
         let mut values = vec![0.0; count];
-        engraft_kernels::prefer_large_pages(&mut values);
-        direct
-            .read_f32(at, &mut values)
-            .map_err(|error| H5Error::Damaged { path: path.to_owned(), reason: error.to_string() })?;
+        engraft_memory::prefer_huge_pages(&mut values);
+        direct.read_f32(at, &mut values).map_err(|error| H5Error::Damaged {
+            path: path.to_owned(),
+            reason: error.to_string(),
+            source: Some(error.into()),
+        })?;
         let same = values.iter().zip(&row).all(|(a, b)| a.to_bits() == b.to_bits());
         Ok(same.then_some(values))
     }
@@ -269,7 +271,7 @@ impl H5File {
         self.budget.admit(path, dataset, width as u64, self.file.file_size())?;
         // An axis of 0 makes nothing of the others, but they may have been multiplied by then.
         let bytes = shape.iter().try_fold(width, |bytes, &n| bytes.checked_mul(n.max(1)));
-        let too_large = || H5Error::Damaged { path: path.to_owned(), reason: format!("shape {shape:?} is too large") };
+        let too_large = || H5Error::damaged(path, format!("shape {shape:?} is too large"));
         bytes.ok_or_else(too_large)?;
         Ok(shape)
     }
@@ -279,13 +281,13 @@ impl H5File {
         if expected == received {
             return Ok(());
         }
-        Err(H5Error::Damaged { path: path.to_owned(), reason: format!("{received} values for shape {shape:?}") })
+        Err(H5Error::damaged(path, format!("{received} values for shape {shape:?}")))
     }
 }
 
 fn shape_of(path: &str, dataset: &Dataset) -> Result<Vec<usize>, H5Error> {
     let dims = dataset.shape().map_err(|error| translate(path, "dataset", error))?;
-    let too_large = |_| H5Error::Damaged { path: path.to_owned(), reason: format!("shape {dims:?} is too large") };
+    let too_large = |_| H5Error::damaged(path, format!("shape {dims:?} is too large"));
     dims.iter().map(|&n| usize::try_from(n).map_err(too_large)).collect()
 }
 
@@ -309,15 +311,12 @@ fn wrong_attribute(path: &str, name: &str, expected: &'static str, value: &AttrV
     H5Error::Type { path: format!("{path}@{name}"), expected, received: value.type_name().to_owned() }
 }
 
-/// The reader's error in our words.
-pub(super) fn translate(path: &str, expected: &'static str, error: Error) -> H5Error {
-    let path = path.to_owned();
-    match error {
-        Error::NotADataset(_) | Error::NotAGroup(_) | Error::Format(FormatError::PathNotFound(_)) => {
-            H5Error::Missing { path, expected }
-        }
-        Error::Format(FormatError::UnsupportedExternalStorage) => H5Error::Outside { path, what: "external storage" },
-        Error::Format(FormatError::UnsupportedVirtualLayout) => H5Error::Outside { path, what: "a virtual dataset" },
-        other => H5Error::Damaged { path, reason: other.to_string() },
-    }
+/// The reader's error where there is no path yet.
+fn open_error(error: Error) -> H5Error {
+    H5Error::Open { reason: error.to_string(), source: Some(cause(error)) }
+}
+
+/// The system's error where the reader hasn't begun.
+fn unopened(error: std::io::Error) -> H5Error {
+    H5Error::Open { reason: error.to_string(), source: Some(error.into()) }
 }

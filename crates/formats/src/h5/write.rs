@@ -134,7 +134,8 @@ impl<'a> H5Writer<'a> {
     /// # Errors
     /// [`H5Error::Write`] when the output refuses the bytes.
     pub fn write_to(&self, mut output: impl Write) -> Result<(), H5Error> {
-        let write_error = |error: std::io::Error| H5Error::Write { reason: error.to_string() };
+        let write_error =
+            |error: std::io::Error| H5Error::Write { reason: error.to_string(), source: Some(error.into()) };
         let skeleton = self.lay_out()?;
         let mut position = 0;
         for (address, values) in self.places(&skeleton)? {
@@ -175,7 +176,9 @@ impl<'a> H5Writer<'a> {
                 Layout::Contiguous { address: Some(address), size } if size == values.byte_len() as u64 => {
                     places.push((address, values));
                 }
-                other => return Err(H5Error::Write { reason: format!("`{path}` was laid out as {other:?}") }),
+                other => {
+                    return Err(H5Error::Write { reason: format!("`{path}` was laid out as {other:?}"), source: None });
+                }
             }
         }
         places.sort_by_key(|&(address, _)| address);
@@ -314,5 +317,5 @@ fn write_values<T: Copy, const N: usize>(
 }
 
 fn layout_error(error: hdf5_pure::Error) -> H5Error {
-    H5Error::Write { reason: error.to_string() }
+    H5Error::Write { reason: error.to_string(), source: Some(error.into()) }
 }

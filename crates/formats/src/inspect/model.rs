@@ -63,7 +63,7 @@ fn optimizer(model: &Model) -> Option<String> {
     let compiled = model.compiled();
     let compiled = compiled.as_ref()?;
     let name = compiled.optimizer.to_keras()["class_name"].as_str()?.to_owned();
-    Some(match compiled.state.iterations {
+    Some(match compiled.state.iterations() {
         0 => name,
         steps => format!("{name} {}", after(steps)),
     })

@@ -15,6 +15,8 @@ pub(super) fn contents(path: &Path) -> Result<Contents> {
             "a .keras, .h5, .weights.h5, .safetensors, .onnx, .npy or .npz file",
             format_args!("none: read as ONNX, {error}"),
         )
+        .with_kind(error.kind())
+        .caused_by(error)
     })
 }
 

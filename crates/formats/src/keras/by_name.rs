@@ -5,7 +5,8 @@ use std::path::Path;
 
 use engraft_nn::{Error, Layer, Result, Weight};
 
-use super::{in_file, within};
+use super::in_file;
+use crate::error::within_file;
 use crate::h5::H5File;
 
 /// Groups that are looked at; those that hold each other would never end.
@@ -33,7 +34,7 @@ const MAX_GROUPS: usize = 1 << 15;
 /// of other shapes.
 pub fn load_weights_by_name(path: &Path, layers: &[Layer]) -> Result<Vec<String>> {
     let read = || set(&H5File::open(path).map_err(in_file)?, layers);
-    read().map_err(|error| within(path, error))
+    read().map_err(|error| within_file(path, error))
 }
 
 fn set(file: &H5File, layers: &[Layer]) -> Result<Vec<String>> {

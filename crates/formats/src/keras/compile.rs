@@ -1,6 +1,6 @@
 //! `compile_config`: how the model was to be trained.
 
-use engraft_nn::{Compiled, Error, Loss, Metric, Model, Optimizer, Result};
+use engraft_nn::{Compiled, Error, ErrorKind, Loss, Metric, Model, Optimizer, Result};
 use serde_json::{Map, Value, json};
 
 /// Options that say how fast to compute, or nothing.
@@ -15,7 +15,9 @@ pub(super) fn read(config: &Map<String, Value>, model: &Model) -> Result<()> {
         let known =
             ["optimizer", "loss", "metrics"].contains(&name.as_str()) || WITHOUT_EFFECT.contains(&name.as_str());
         if !known && !is_empty(value) {
-            return Err(Error::new("compile_config", format_args!("no `{name}`"), value));
+            return Err(
+                Error::new("compile_config", format_args!("no `{name}`"), value).with_kind(ErrorKind::Unsupported)
+            );
         }
     }
     let optimizer = Optimizer::from_keras(part("optimizer")?)?;
@@ -84,6 +86,7 @@ mod tests {
     fn a_part_that_is_not_supported_leaves_the_model_uncompiled() {
         for (part, value, expected) in [
             ("optimizer", json!({"class_name": "Lion", "config": {}}), "Lion"),
+            ("optimizer", json!({"class_name": "Adam", "config": {"learning_rate": {"class_name": "Noam"}}}), "Noam"),
             ("loss", json!("mse"), "mse"),
             ("metrics", json!(["auc"]), "auc"),
             ("loss_weights", json!([0.5]), "loss_weights"),

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use engraft_nn::layers::{Input, InputLayer, from_config, operation_from_config};
-use engraft_nn::{Error, IntoLayer, Layer, Model, Result, Sequential, SymbolicTensor};
+use engraft_nn::{Error, ErrorKind, IntoLayer, Layer, Model, Result, Sequential, SymbolicTensor};
 use serde_json::{Map, Value};
 
 use super::{functional, keras2, version};
@@ -209,6 +209,7 @@ fn check_origin(class_name: &str, object: &Value) -> Result<()> {
     }
     let received = format!("module {}, registered name {}", object["module"], object["registered_name"]);
     Err(Error::new(format_args!("class `{class_name}` in config.json"), "a class of Keras itself", received)
+        .with_kind(ErrorKind::Unsupported)
         .hint("custom layers can't be read; rebuild the model from Keras' own layers and save it again"))
 }
 
@@ -237,7 +238,8 @@ pub(super) fn model_name(config: &Map<String, Value>, options: &[&str]) -> Resul
     let common = ["name", "trainable", "dtype"];
     match config.keys().find(|key| !common.contains(&key.as_str()) && !options.contains(&key.as_str())) {
         None => Ok(name.to_owned()),
-        Some(option) => Err(Error::because(format_args!("model `{name}`"), format_args!("unknown option `{option}`"))),
+        Some(option) => Err(Error::because(format_args!("model `{name}`"), format_args!("unknown option `{option}`"))
+            .with_kind(ErrorKind::Unsupported)),
     }
 }
 

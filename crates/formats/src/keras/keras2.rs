@@ -1,6 +1,6 @@
 //! What Keras 2 wrote in other words than Keras 3.
 
-use engraft_nn::{Error, Result};
+use engraft_nn::{Error, ErrorKind, Result};
 use serde_json::{Map, Value};
 
 /// Leaves out options that Keras 3 hasn't and that say nothing; refuses what means something else today.
@@ -11,6 +11,7 @@ pub(super) fn layer_config(class_name: &str, config: &mut Map<String, Value>) ->
             "option `activation`",
             "hard_sigmoid is x / 5 + 1/2 between 0 and 1 in Keras 2, which wrote this file, and x / 6 + 1/2 here and in Keras 3",
         )
+        .with_kind(ErrorKind::Unsupported)
         .hint("build the model in Keras 3 and train it there")),
         _ => Ok(()),
     }

@@ -28,8 +28,8 @@ use engraft_nn::{Error, Layer, Result};
 
 use self::listed::{Listed, Weights};
 use super::version::KERAS_VERSION;
-use super::within;
 use crate::atomic;
+use crate::error::{at, within_file};
 use crate::h5::{H5Error, H5File, H5Writer};
 use crate::numbers::Precision;
 
@@ -90,7 +90,7 @@ pub fn save_weights(path: &Path, layers: &[Layer]) -> Result<()> {
     let weights = Weights::of(layers);
     let values = weights.values();
     let mut writer = H5Writer::new();
-    weights.write("", &values, Precision::F32, &mut writer).map_err(|error| within(path, in_h5(error)))?;
+    weights.write("", &values, Precision::F32, &mut writer).map_err(|error| in_h5(error).within(path.display()))?;
     write_file(path, &writer)
 }
 
@@ -100,14 +100,14 @@ fn with_listed<T>(path: &Path, then: impl FnOnce(&Listed) -> Result<T>) -> Resul
         let listed = Listed::of(&file)?;
         then(&listed)
     };
-    read().map_err(|error| within(path, error))
+    read().map_err(|error| within_file(path, error))
 }
 
 fn write_file(path: &Path, writer: &H5Writer<'_>) -> Result<()> {
     atomic::write(path, |file| writer.write_to(file).map_err(std::io::Error::other))
-        .map_err(|error| Error::because("weights", error))
+        .map_err(|error| at("weights", error))
 }
 
 fn in_h5(error: H5Error) -> Error {
-    Error::because("weights", error)
+    at("weights", error)
 }

@@ -1,7 +1,7 @@
 //! `inbound_nodes`: which calls a layer was called on.
 
 use engraft_nn::layers::tensor_argument;
-use engraft_nn::{Error, Result};
+use engraft_nn::{Error, ErrorKind, Result};
 use serde_json::Value;
 
 /// A reference to the result of a layer's call.
@@ -117,7 +117,10 @@ fn check_options(options: &Value) -> Result<()> {
         match option.as_str() {
             "training" | "inputs" => {}
             _ if value.is_null() => {}
-            _ => return Err(Error::new("call", "no options but `training`", format_args!("`{option}` = {value}"))),
+            _ => {
+                return Err(Error::new("call", "no options but `training`", format_args!("`{option}` = {value}"))
+                    .with_kind(ErrorKind::Unsupported));
+            }
         }
     }
     Ok(())

@@ -1,12 +1,13 @@
 //! How far an optimizer has come: its variables, in the order in which Keras' optimizers make them.
 //!
-//! The first counts the steps, the second is the learning rate, and then come the slots of all
-//! trained weights. Keras 3 numbers them (`optimizer/vars/0`, …); an `.h5` lists their names.
+//! The first counts the steps, the second is the learning rate unless that follows a schedule, and then come the
+//! slots of all trained weights. Keras 3 numbers them (`optimizer/vars/0`, …); an `.h5` lists their names.
 
 use std::borrow::Cow;
 
-use engraft_nn::{Compiled, Error, Model, Optimizer, OptimizerState, Result, Weight};
+use engraft_nn::{Compiled, Error, LearningRate, Model, Optimizer, OptimizerState, Result, Slots, Weight};
 
+use crate::error::at;
 use crate::h5::{H5Error, H5File, H5Writer};
 
 const VARS: &str = "optimizer/vars";
@@ -15,8 +16,13 @@ const LEGACY: &str = "optimizer_weights";
 /// How errors name it.
 const STATE: &str = "optimizer state";
 
-/// Steps and learning rate stand before the slots; Keras 2 wrote the steps alone.
-const BEFORE_SLOTS: usize = 2;
+/// The variables before the slots: steps and learning rate, of a schedule the steps alone.
+fn before_slots(optimizer: &Optimizer) -> usize {
+    match optimizer.learning_rate() {
+        LearningRate::Constant(_) => 2,
+        LearningRate::Schedule(_) => 1,
+    }
+}
 
 /// The number among the slots of `slot` of trained weight `index` of `count`.
 fn number(optimizer: &Optimizer, slot: usize, index: usize, count: usize) -> usize {
@@ -35,19 +41,19 @@ enum Variable<'a> {
 
 /// All variables in order; without `slots` only how an optimizer begins, as Keras writes it of a
 /// model that was never trained.
-fn variables<'a>(compiled: &'a Compiled, trained: &[Weight], slots: bool) -> Vec<Variable<'a>> {
+fn variables<'a>(compiled: &Compiled, trained: &[Weight], slots: Option<&'a Slots>) -> Vec<Variable<'a>> {
     let optimizer = &compiled.optimizer;
-    let steps = if slots { compiled.state.iterations } else { 0 };
-    let rate = Variable::Numbers(Vec::new(), vec![optimizer.learning_rate() as f32].into());
-    let mut variables = vec![Variable::Steps(i64::try_from(steps).unwrap_or(i64::MAX)), rate];
-    if !slots {
-        return variables;
+    let steps = if slots.is_some() { compiled.state.iterations() } else { 0 };
+    let mut variables = vec![Variable::Steps(i64::try_from(steps).unwrap_or(i64::MAX))];
+    if let Some(rate) = optimizer.learning_rate().constant() {
+        variables.push(Variable::Numbers(Vec::new(), vec![rate as f32].into()));
     }
+    let Some(slots) = slots else { return variables };
     let mut numbered = Vec::new();
     for (index, weight) in trained.iter().enumerate() {
-        let memory = compiled.state.slots.get(&weight.id());
+        let saved = slots.get(&weight.id());
         for slot in 0..optimizer.slots() {
-            let values = match memory.and_then(|slots| slots.get(slot)) {
+            let values = match saved.and_then(|saved| saved.get(slot)) {
                 Some(values) => values.as_slice().into(),
                 // Not trained yet: slots begin at zero.
                 None => vec![0.0; weight.count()].into(),
@@ -72,9 +78,9 @@ impl<'a> Variable<'a> {
 
 /// Adds the optimizer's memory as Keras 3 numbers it; see [`variables`].
 pub(super) fn write<'a>(
-    compiled: &'a Compiled,
+    compiled: &Compiled,
     trained: &[Weight],
-    slots: bool,
+    slots: Option<&'a Slots>,
     to: &mut H5Writer<'a>,
 ) -> std::result::Result<(), H5Error> {
     to.attr_string(VARS, "name", &name(&compiled.optimizer))?;
@@ -86,9 +92,9 @@ pub(super) fn write<'a>(
 
 /// Adds the optimizer's memory as an `.h5` lists it. Names tell nothing; the order does.
 pub(super) fn write_legacy<'a>(
-    compiled: &'a Compiled,
+    compiled: &Compiled,
     trained: &[Weight],
-    slots: bool,
+    slots: Option<&'a Slots>,
     to: &mut H5Writer<'a>,
 ) -> std::result::Result<(), H5Error> {
     let mut names = Vec::new();
@@ -131,29 +137,32 @@ impl<'a> Saved<'a> {
     /// fit the weights that are trained now.
     pub(super) fn read(&self, model: &Model) -> Result<()> {
         let trained = model.trainable_weights();
-        let mut compiled = model.compiled();
-        let Some(compiled) = compiled.as_mut() else { return Ok(()) };
+        let Some(mut compiled) = model.compiled() else { return Ok(()) };
         let optimizer = &compiled.optimizer;
-        let slots = self.slots(optimizer) * trained.len();
-        if self.arrays.is_empty() || (slots > 0 && self.arrays.len() <= BEFORE_SLOTS) {
+        let (count, most_before) = (self.slots(optimizer) * trained.len(), before_slots(optimizer));
+        if self.arrays.is_empty() || (count > 0 && self.arrays.len() <= most_before) {
             // Not kept, or never trained.
             return Ok(());
         }
-        let before @ (1 | BEFORE_SLOTS) = self.arrays.len().saturating_sub(slots) else {
-            return Err(Error::new(STATE, format_args!("{} arrays", BEFORE_SLOTS + slots), self.arrays.len()));
-        };
+        let before = self.arrays.len().saturating_sub(count);
+        // Keras 2 writes the steps alone, whatever the learning rate.
+        if before == 0 || before > most_before {
+            return Err(Error::new(STATE, format_args!("{} arrays", most_before + count), self.arrays.len()));
+        }
         let steps = self.steps()?;
-        let learning_rate = if before == BEFORE_SLOTS { Some(self.learning_rate()?) } else { None };
-        let mut state = OptimizerState { iterations: steps, ..OptimizerState::default() };
+        let learning_rate = if before == 2 { Some(self.learning_rate()?) } else { None };
+        let mut slots = Slots::new();
         for (index, weight) in trained.iter().enumerate() {
             let slot = |slot| self.slot(&self.arrays[before + number(optimizer, slot, index, trained.len())], weight);
-            state.slots.insert(weight.id(), (0..optimizer.slots()).map(slot).collect::<Result<_>>()?);
+            slots.insert(weight.id(), (0..optimizer.slots()).map(slot).collect::<Result<_>>()?);
         }
         // The file's number is rounded to f32: only another one is news.
-        if let Some(rate) = learning_rate.filter(|rate| compiled.optimizer.learning_rate() as f32 != *rate) {
-            compiled.optimizer.set_learning_rate(rate.into());
+        let own = compiled.optimizer.learning_rate().constant().map(|rate| rate as f32);
+        if let Some(rate) = learning_rate.filter(|&rate| own != Some(rate)) {
+            compiled.optimizer.set_learning_rate(f64::from(rate));
         }
-        compiled.state = state;
+        compiled.state = OptimizerState::new(steps, slots);
+        model.set_compiled(Some(compiled));
         Ok(())
     }
 
@@ -161,7 +170,7 @@ impl<'a> Saved<'a> {
     fn slots(&self, optimizer: &Optimizer) -> usize {
         match optimizer {
             // Keras 2 keeps a momentum of zeros for an SGD without one.
-            Optimizer::Sgd(_) if self.arrays.len() > BEFORE_SLOTS => 1,
+            Optimizer::Sgd(_) if self.arrays.len() > before_slots(optimizer) => 1,
             _ => optimizer.slots(),
         }
     }
@@ -192,5 +201,5 @@ impl<'a> Saved<'a> {
 }
 
 fn failed(error: H5Error) -> Error {
-    Error::because(STATE, error)
+    at(STATE, error)
 }

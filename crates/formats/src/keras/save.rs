@@ -12,6 +12,7 @@ use zip::write::SimpleFileOptions;
 use super::version::KERAS_VERSION;
 use super::{CONFIG, METADATA, WEIGHTS, optimizer, serialize, weights};
 use crate::atomic;
+use crate::error::at;
 use crate::h5::H5Writer;
 use crate::numbers::Precision;
 
@@ -25,6 +26,24 @@ pub struct SaveOptions<'a> {
     pub precision: Precision,
     /// Further entries by name, which Keras ignores.
     pub extras: &'a [(String, Vec<u8>)],
+}
+
+/// Writes a model to a `.keras` file with all that Keras' `model.save` keeps, the optimizer's state included.
+///
+/// ```
+/// use engraft_formats::keras::{load_model, save_model};
+/// use engraft_nn::prelude::*;
+/// let model = Sequential::new().add(Input::new([2])).add(Dense::new(3)).build()?;
+/// let folder = tempfile::tempdir()?;
+/// save_model(&model, &folder.path().join("m.keras"))?;
+/// assert_eq!(load_model(&folder.path().join("m.keras"))?.count_params(), 9);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// Those of [`save`].
+pub fn save_model(model: &Model, path: &Path) -> Result<()> {
+    save(model, path, &SaveOptions { optimizer_state: true, ..SaveOptions::default() })
 }
 
 /// Writes a model to a `.keras` file that Keras 3 opens: layers, weights, what `compile` set.
@@ -66,7 +85,7 @@ pub fn save(model: &Model, path: &Path, options: &SaveOptions<'_>) -> Result<()>
             zip.finish()?;
             Ok(())
         })
-        .map_err(|error| Error::because("model", error))
+        .map_err(|error| at("model", error))
     })
 }
 
@@ -77,7 +96,7 @@ pub fn save(model: &Model, path: &Path, options: &SaveOptions<'_>) -> Result<()>
 pub fn save_weights(model: &Model, path: &Path, precision: Precision) -> Result<()> {
     with_weights(model, None, precision, |writer, _| {
         atomic::write(path, |file| writer.write_to(file).map_err(io::Error::other))
-            .map_err(|error| Error::because("weights", error))
+            .map_err(|error| at("weights", error))
     })
 }
 
@@ -102,16 +121,17 @@ fn with_weights(
     then: impl FnOnce(&H5Writer<'_>, usize) -> Result<()>,
 ) -> Result<()> {
     precision.check(&model.weights())?;
-    let failed = |error| Error::because("weights", error);
+    let failed = |error| at("weights", error);
     let saved = weights::saved(model.layer());
     let values = weights::values(&saved);
     let trained = model.trainable_weights();
     let compiled = model.compiled();
+    let state = compiled.as_ref().map(|compiled| compiled.state.slots());
     let mut writer = H5Writer::new();
     weights::write(&saved, &values, precision, &mut writer).map_err(failed)?;
     let mut numbers = model.count_params();
     if let (Some(slots), Some(compiled)) = (slots, compiled.as_ref()) {
-        optimizer::write(compiled, &trained, slots, &mut writer).map_err(failed)?;
+        optimizer::write(compiled, &trained, state.as_deref().filter(|_| slots), &mut writer).map_err(failed)?;
         numbers += usize::from(slots) * compiled.optimizer.slots() * trained.iter().map(Weight::count).sum::<usize>();
     }
     then(&writer, numbers * size_of::<f32>() + (1 << 20) + saved.len() * (1 << 12))

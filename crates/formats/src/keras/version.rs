@@ -1,6 +1,6 @@
 //! Which Keras wrote a file, and what follows from it.
 
-use engraft_nn::{Error, Result};
+use engraft_nn::{Error, ErrorKind, Result};
 
 /// The version of Keras whose files these are.
 pub(super) const KERAS_VERSION: &str = "3.15.1";
@@ -11,6 +11,7 @@ pub(super) fn check(version: Option<&str>) -> Result<()> {
     match parts(version) {
         Some((major, _)) if major > known.0 => {
             Err(Error::new("keras_version", format_args!("{}.x or older", known.0), version)
+                .with_kind(ErrorKind::Unsupported)
                 .hint("a later Keras wrote this file: update engraft, or save the model with Keras 3"))
         }
         _ => Ok(()),

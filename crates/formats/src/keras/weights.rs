@@ -5,10 +5,11 @@
 
 use std::collections::{HashMap, HashSet};
 
-use engraft_nn::{Error, Layer, Result, Weight, snake_case};
+use engraft_nn::{Error, ErrorKind, Layer, Result, Weight, snake_case};
 
 use super::config::is_operation;
 use crate::Precision;
+use crate::error::at;
 use crate::h5::{H5Error, H5File, H5Writer};
 
 /// A layer and its group in the file; the empty path is the root.
@@ -118,7 +119,8 @@ fn root(file: &H5File) -> Result<&'static str> {
             return Ok(word);
         }
     }
-    Err(in_h5("expected a group `layers`, found none").hint(
+    let none = Error::because("weights", "expected a group `layers`, found none").with_kind(ErrorKind::InvalidData);
+    Err(none.hint(
         "files of Keras 2 (`layer_names`) are read by legacy::load_weights; these are weights as Keras 3 saves them",
     ))
 }
@@ -213,11 +215,11 @@ fn name_of(weight: &Weight) -> String {
 }
 
 fn of_weight(weight: &Weight, error: H5Error) -> Error {
-    Error::because(name_of(weight), error)
+    at(name_of(weight), error)
 }
 
-fn in_h5(error: impl std::fmt::Display) -> Error {
-    Error::because("weights", error)
+fn in_h5(error: H5Error) -> Error {
+    at("weights", error)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! What stands before the values of a `.npy`: a Python dictionary of type, order and shape.
 
-use engraft_nn::{Error, Result};
+use engraft_nn::{Error, ErrorKind, Result};
 
 use super::PLACE;
 use crate::numbers::Number;
@@ -113,8 +113,9 @@ fn number_of(descr: &str) -> Result<Number> {
         "<u4" => Ok(Number::U32),
         "<u8" => Ok(Number::U64),
         // Objects of Python.
-        "|O" => Err(Error::because(PLACE, pickle::REFUSED)),
+        "|O" => Err(Error::because(PLACE, pickle::REFUSED).with_kind(ErrorKind::Unsupported)),
         _ => Err(Error::new(PLACE, "integers or floats in little-endian order", format_args!("{descr:.100}"))
+            .with_kind(ErrorKind::Unsupported)
             .hint("save it as array.astype(\"<f4\")")),
     }
 }

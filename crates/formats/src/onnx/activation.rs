@@ -2,7 +2,7 @@
 
 use std::f32::consts::{FRAC_1_SQRT_2, FRAC_2_PI};
 
-use engraft_kernels::Activation;
+use engraft_ir::Activation;
 
 use super::graph::GraphBuilder;
 use super::proto::AttributeProto;

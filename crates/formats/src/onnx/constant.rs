@@ -3,13 +3,13 @@
 use std::io::{self, Write};
 
 use engraft_nn::Weight;
+use engraft_nn::strided::transpose;
 use half::f16;
 use prost::Message;
 
 use super::file::field_prefix;
 use super::proto::{FLOAT, FLOAT16, INT64, RAW_DATA, TensorProto};
 use crate::Precision;
-use crate::transpose::transpose;
 
 /// An initializer to be written. The values of a weight are read when its turn comes.
 #[derive(Debug)]

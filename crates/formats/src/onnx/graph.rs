@@ -6,7 +6,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use engraft_nn::plan::{Program, ValueId};
+use engraft_ir::ValueId;
+use engraft_nn::Program;
 use engraft_nn::{Shape, Weight};
 
 use super::constant::Constant;

@@ -1,7 +1,8 @@
 //! Convolution kernels: in Keras `[height, width, inputs, filters]`, in ONNX `[filters, inputs, height, width]`.
 
+use engraft_ir::Op;
 use engraft_nn::Weight;
-use engraft_nn::plan::{Op, Program, Step};
+use engraft_nn::{Program, Step};
 
 /// The order of ONNX' axes in which Keras' are written, for kernels of both kinds.
 pub(super) const FROM_ONNX: &[usize] = &[2, 3, 1, 0];

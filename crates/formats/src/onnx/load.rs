@@ -3,13 +3,14 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use engraft_nn::plan::{Op, Program};
-use engraft_nn::{Error, Model, Result, Weight};
+use engraft_ir::Op;
+use engraft_nn::strided::transpose;
+use engraft_nn::{Error, ErrorKind, Model, Program, Result, Weight};
 
 use super::kernel::{FROM_ONNX, OnnxKernel, onnx_kernel};
 use super::read::{OnnxError, read_file};
 use super::stored::{Stored, Use, in_order_of_use, stored};
-use crate::transpose::transpose;
+use crate::error::at;
 
 /// Loads the weights of an ONNX file into a model of the same layers: a backbone, in most cases.
 ///
@@ -42,9 +43,8 @@ use crate::transpose::transpose;
 /// counterpart, or a kernel in between is left over; a Dense kernel stands behind a Flatten of
 /// images, whose order the graph doesn't tell. Nothing is changed then.
 pub fn load_weights(path: &Path, model: &Model) -> Result<()> {
-    let within = |error: Error| error.within(path.display());
-    let bytes = read_file(path).map_err(|error| Error::because(path.display(), error))?;
-    load_weights_from_bytes(&bytes, model).map_err(within)
+    let bytes = read_file(path).map_err(|error| at(path.display(), error))?;
+    load_weights_from_bytes(&bytes, model).map_err(|error| error.within(path.display()))
 }
 
 /// Loads the weights of an ONNX model held in memory. See [`load_weights`].
@@ -52,7 +52,7 @@ pub fn load_weights(path: &Path, model: &Model) -> Result<()> {
 /// # Errors
 /// As [`load_weights`].
 pub fn load_weights_from_bytes(bytes: &[u8], model: &Model) -> Result<()> {
-    let damaged = |error: OnnxError| Error::because("ONNX", error);
+    let damaged = |error: OnnxError| at("ONNX", error);
     let program = Program::of(model, false, 0)?;
     refuse_flattened(&program)?;
     let stored = stored(bytes).map_err(damaged)?;
@@ -76,6 +76,7 @@ fn refuse_flattened(program: &Program) -> Result<()> {
             format_args!("layer `{}`", dense.layer),
             "the order of its inputs, flattened images, can't be told from an ONNX graph",
         )
+        .with_kind(ErrorKind::Unsupported)
         .hint("load the weights into the model without its head")),
     }
 }
@@ -130,17 +131,20 @@ fn matched<'a>(wanted: &[Wanted<'_>], stored: &'a [Stored<'a>], uses: &[Use]) ->
         let expected = format!("an initializer for shape {:?}", wanted.weight.shape());
         loop {
             let Some(used) = uses.next() else {
-                return Err(Error::new(place, expected, "none after those of the layers before"));
+                return Err(Error::new(place, expected, "none after those of the layers before")
+                    .with_kind(ErrorKind::InvalidData));
             };
             let tensor = &stored[used.index];
-            let shape = tensor.shape().map_err(|error| Error::because(&place, error))?;
+            let shape = tensor.shape().map_err(|error| at(&place, error))?;
             if let Some(axes) = wanted.axes(&shape, used.transposed) {
                 found.push(Match { tensor, shape, axes });
                 break;
             }
             if !found.is_empty() && is_kernel(&shape) {
                 let received = format!("`{}` of shape {shape:?}", tensor.name);
-                return Err(Error::new(place, expected, received).hint("the file's layers are others than the model's"));
+                return Err(Error::new(place, expected, received)
+                    .with_kind(ErrorKind::InvalidData)
+                    .hint("the file's layers are others than the model's"));
             }
         }
     }

@@ -1,8 +1,9 @@
 //! A program's operations as ONNX nodes.
 
-use engraft_kernels::{Interpolation, PoolKind};
-use engraft_nn::plan::{Op, Param, Step, ValueId};
-use engraft_nn::{Error, Result};
+use engraft_ir::{Interpolation, PoolKind};
+use engraft_ir::{Op, ValueId};
+use engraft_nn::{Error, ErrorKind, Result};
+use engraft_nn::{Param, Step};
 
 use super::activation::activation;
 use super::graph::Layout::{ChannelsFirst, ChannelsLast};
@@ -76,7 +77,8 @@ pub(super) fn operation(g: &mut GraphBuilder<'_>, step: &Step) -> Result<Made> {
         Op::Resize { interpolation } => (resize(g, *interpolation, step), ChannelsFirst),
         op @ (Op::Dropout { .. } | Op::RandomTransform { .. } | Op::BatchNorm { batch_statistics: true, .. }) => {
             let place = format_args!("layer `{}`", step.layer);
-            return Err(Error::new(place, "an operation of prediction", format_args!("{op:?}")));
+            return Err(Error::new(place, "an operation of prediction", format_args!("{op:?}"))
+                .with_kind(ErrorKind::Unsupported));
         }
     };
     Ok((activation(g, step.activation, tensor), layout))

@@ -8,8 +8,11 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+use engraft_nn::ErrorKind;
+
 use super::MAX_FILE_LEN;
 use super::stored::{MAX_INITIALIZERS, stored};
+use crate::error::Cause;
 
 /// A named weight of a graph.
 #[derive(Debug, Clone, PartialEq)]
@@ -52,6 +55,8 @@ pub enum OnnxError {
     Message {
         /// What is wrong with it.
         problem: String,
+        /// The error of the decoder that says so.
+        source: Cause,
     },
     /// More nodes or metadata than any model has.
     #[error("more beside its weights than any model has")]
@@ -82,9 +87,27 @@ pub enum OnnxError {
     },
 }
 
+impl OnnxError {
+    /// What went wrong, for a program to act on.
+    ///
+    /// ```
+    /// use engraft_formats::onnx;
+    /// use engraft_nn::ErrorKind;
+    /// assert_eq!(onnx::initializers("absent.onnx".as_ref()).unwrap_err().kind(), ErrorKind::NotFound);
+    /// assert_eq!(onnx::initializers_from_bytes(b"no model").unwrap_err().kind(), ErrorKind::InvalidData);
+    /// ```
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Read(error) => error.kind().into(),
+            Self::Pickle | Self::External { .. } => ErrorKind::Unsupported,
+            _ => ErrorKind::InvalidData,
+        }
+    }
+}
+
 impl From<prost::DecodeError> for OnnxError {
     fn from(error: prost::DecodeError) -> Self {
-        Self::Message { problem: error.to_string() }
+        Self::Message { problem: error.to_string(), source: error.into() }
     }
 }
 

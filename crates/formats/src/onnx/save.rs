@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use engraft_nn::plan::Program;
-use engraft_nn::{Error, Model, Result};
+use engraft_nn::Program;
+use engraft_nn::{Error, ErrorKind, Model, Result};
 use serde_json::json;
 
 use super::MAX_FILE_LEN;
@@ -11,10 +11,11 @@ use super::file::ModelFile;
 use super::graph::GraphBuilder;
 use super::operation::operation;
 use super::proto::{ModelProto, OperatorSetIdProto, StringStringEntryProto};
+use crate::error::at;
 use crate::{Precision, atomic};
 
-/// The version of ONNX' operators, from 2022: nothing here needs a later one.
-pub(super) const OPSET: i64 = 17;
+/// The version of ONNX' operators that [`save`] writes, from 2022: nothing here needs a later one.
+pub const OPSET: i64 = 17;
 
 /// The version of the file format that came with it.
 const IR_VERSION: i64 = 8;
@@ -54,9 +55,10 @@ pub fn save(model: &Model, path: &Path, options: &OnnxOptions<'_>) -> Result<()>
             format_args!("less than {MAX_FILE_LEN} bytes, as ONNX files have"),
             format_args!("{len} for {parameters} parameters"),
         )
+        .with_kind(ErrorKind::Unsupported)
         .hint("store its weights as f16, or export another format"));
     }
-    atomic::write(path, |out| file.write_to(out)).map_err(|error| Error::because("model", error))
+    atomic::write(path, |out| file.write_to(out)).map_err(|error| at("model", error))
 }
 
 pub(super) fn model_file(model: &Model, options: &OnnxOptions<'_>) -> Result<ModelFile> {

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::transpose::{inverse, transpose};
+use engraft_nn::strided::{inverse, transpose};
 
 /// The way from a weight to a stored tensor and back: seen as an array of shape `view`, its axes are put
 /// into another `order`, and the result has the shape `stored`.

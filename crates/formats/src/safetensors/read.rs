@@ -1,10 +1,10 @@
 //! A file open for reading: its header, and each tensor when it is asked for.
 
 use std::collections::{HashMap, HashSet};
-use std::fmt;
+use std::fmt::{self, Display};
 use std::io::{Read, Seek, SeekFrom};
 
-use engraft_nn::{Error, Result};
+use engraft_nn::{Error, ErrorKind, Result};
 use safetensors::tensor::{Dtype, Metadata};
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 
@@ -51,7 +51,8 @@ impl Stored {
                 format_args!("tensor `{}`", self.name),
                 "integers, or floats of 16, 32 or 64 bits",
                 other,
-            )),
+            )
+            .with_kind(ErrorKind::Unsupported)),
         }
     }
 }
@@ -82,27 +83,26 @@ impl<R: Read + Seek> SafetensorsFile<R> {
     /// The file can't be read, or isn't a safetensors file.
     pub fn new(mut file: R) -> Result<Self> {
         pickle::refuse(&mut file)?;
-        let failed = |error: std::io::Error| Error::because(HEADER, error);
+        let failed = |error| Error::from_io(HEADER, error);
         let len = file.seek(SeekFrom::End(0)).map_err(failed)?;
         file.rewind().map_err(failed)?;
         let mut prefix = [0; PREFIX as usize];
         if len < PREFIX {
-            return Err(Error::new(HEADER, "a safetensors file, of 8 bytes at least", len));
+            return Err(unfit(HEADER, "a safetensors file, of 8 bytes at least", len));
         }
         file.read_exact(&mut prefix).map_err(failed)?;
         let (size, room) = (u64::from_le_bytes(prefix), len - PREFIX);
         if size > room.min(MAX_HEADER) {
             let expected = format!("at most {} bytes, in a file of {len}", room.min(MAX_HEADER));
-            return Err(Error::new(HEADER, expected, size).hint("is this a safetensors file, and complete?"));
+            return Err(unfit(HEADER, expected, size).hint("is this a safetensors file, and complete?"));
         }
         let mut text = Vec::new();
         file.by_ref().take(size).read_to_end(&mut text).map_err(failed)?;
         check_names(&text)?;
-        let header: Metadata =
-            serde_json::from_slice(&text).map_err(|error| Error::new(HEADER, "JSON of tensors", error))?;
+        let header: Metadata = serde_json::from_slice(&text).map_err(not_tensors)?;
         let (declared, found) = (header.data_len() as u64, room - size);
         if declared != found {
-            return Err(Error::new("tensors", format_args!("{declared} bytes after the header"), found)
+            return Err(unfit("tensors", format_args!("{declared} bytes after the header"), found)
                 .hint("is the file complete?"));
         }
         Ok(Self { file, start: PREFIX + size, header })
@@ -129,17 +129,17 @@ impl<R: Read + Seek> SafetensorsFile<R> {
     pub fn read_f32(&mut self, name: &str) -> Result<Vec<f32>> {
         let place = || format!("tensor `{name}`");
         let Some(stored) = self.tensors().into_iter().find(|tensor| tensor.name == name) else {
-            return Err(Error::because(place(), "there is none of this name"));
+            return Err(Error::because(place(), "there is none of this name").with_kind(ErrorKind::NotFound));
         };
         let number = stored.number()?;
         let (start, end) = self.header.info(name).map_or((0, 0), |info| info.data_offsets);
-        let failed = |error: std::io::Error| Error::because(place(), error);
+        let failed = |error| Error::from_io(place(), error);
         self.file.seek(SeekFrom::Start(self.start + start as u64)).map_err(failed)?;
         let mut bytes = Vec::new();
         self.file.by_ref().take((end - start) as u64).read_to_end(&mut bytes).map_err(failed)?;
         let values = number.to_f32(&bytes);
         if values.len() * number.size() != end - start {
-            return Err(Error::new(place(), format_args!("{} bytes", end - start), bytes.len()));
+            return Err(unfit(place(), format_args!("{} bytes", end - start), bytes.len()));
         }
         Ok(values)
     }
@@ -147,11 +147,21 @@ impl<R: Read + Seek> SafetensorsFile<R> {
 
 /// Refuses a header in which a name stands twice: which of the two counts differs from one reader to the next.
 fn check_names(header: &[u8]) -> Result<()> {
-    let names: Names = serde_json::from_slice(header).map_err(|error| Error::new(HEADER, "JSON of tensors", error))?;
+    let names: Names = serde_json::from_slice(header).map_err(not_tensors)?;
     match names.twice {
         None => Ok(()),
-        Some(name) => Err(Error::because(format_args!("tensor `{name}`"), "stands twice in the header")),
+        Some(name) => Err(Error::because(format_args!("tensor `{name}`"), "stands twice in the header")
+            .with_kind(ErrorKind::InvalidData)),
     }
+}
+
+/// The error that a file isn't what it should be.
+pub(super) fn unfit(place: impl Display, expected: impl Display, received: impl Display) -> Error {
+    Error::new(place, expected, received).with_kind(ErrorKind::InvalidData)
+}
+
+fn not_tensors(error: serde_json::Error) -> Error {
+    unfit(HEADER, "JSON of tensors", &error).caused_by(error)
 }
 
 /// The names in an object.

@@ -9,7 +9,7 @@ use super::{KERAS_VERSION, Listed, Weights, in_h5, write_file};
 use crate::h5::{H5File, H5Writer};
 use crate::json::parse;
 use crate::keras::config::Reader;
-use crate::keras::{Archive, SaveOptions, keras2, optimizer, recompile, serialize, version, within};
+use crate::keras::{Archive, SaveOptions, keras2, optimizer, recompile, serialize, version};
 
 const CONFIG: &str = "model_config";
 const TRAINING: &str = "training_config";
@@ -60,23 +60,26 @@ fn training_config(mut compiled: Map<String, Value>) -> Value {
 /// # Errors
 /// The file can't be written, or a weight not so; an extra isn't text or is called as an attribute of Keras' own.
 pub fn save(model: &Model, path: &Path, options: &SaveOptions<'_>) -> Result<()> {
-    options.precision.check(&model.weights()).map_err(|error| within(path, error))?;
-    let attributes = attributes(model, options).map_err(|error| within(path, error))?;
+    let within = |error: Error| error.within(path.display());
+    options.precision.check(&model.weights()).map_err(within)?;
+    let attributes = attributes(model, options).map_err(within)?;
     let layers = model.layers();
     let weights = Weights::of(&layers);
     let values = weights.values();
     let trained = model.trainable_weights();
     let compiled = model.compiled();
+    let state = compiled.as_ref().map(|compiled| compiled.state.slots());
+    let slots = state.as_deref().filter(|_| options.optimizer_state);
     let mut writer = H5Writer::new();
     let mut lay_down = || {
         attributes.iter().try_for_each(|(name, text)| writer.attr_string("", name, text))?;
         weights.write(WEIGHTS, &values, options.precision, &mut writer)?;
         match compiled.as_ref() {
-            Some(compiled) => optimizer::write_legacy(compiled, &trained, options.optimizer_state, &mut writer),
+            Some(compiled) => optimizer::write_legacy(compiled, &trained, slots, &mut writer),
             None => Ok(()),
         }
     };
-    lay_down().map_err(|error| within(path, in_h5(error)))?;
+    lay_down().map_err(|error| within(in_h5(error)))?;
     write_file(path, &writer)
 }
 
@@ -96,7 +99,7 @@ fn attributes(model: &Model, options: &SaveOptions<'_>) -> Result<Vec<(String, S
         attributes.push((TRAINING.to_owned(), training_config(compiled.clone()).to_string()));
     }
     for (name, bytes) in options.extras {
-        let text = String::from_utf8(bytes.clone()).map_err(|error| Error::because(name, error))?;
+        let text = String::from_utf8(bytes.clone()).map_err(|error| Error::from_source(name, error))?;
         attributes.push((name.clone(), text));
     }
     Ok(attributes)

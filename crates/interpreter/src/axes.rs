@@ -1,11 +1,10 @@
 //! Operators that move values and compute none.
 
+use engraft_nn::strided::{offsets, row_major, transpose};
 use engraft_nn::{Result, Tensor};
 
 use super::node::Node;
 use super::value::Value;
-use crate::strided::{offsets, row_major};
-use crate::transpose::transpose;
 
 /// `Transpose`.
 pub(super) fn transposed(node: &mut Node<'_>) -> Result<Value> {
@@ -156,15 +155,13 @@ pub(super) fn shape(node: &mut Node<'_>) -> Result<Value> {
 
 #[cfg(test)]
 mod tests {
+    use engraft_formats::onnx::{Attribute, GraphNode};
+
     use super::*;
-    use crate::onnx::proto::{AttributeProto, NodeProto};
+    use crate::testing::{self, tensor};
 
-    fn tensor<const N: usize>(shape: [usize; N], values: &[f32]) -> Value {
-        Value::Floats(Tensor::new(shape, values.to_vec()).unwrap())
-    }
-
-    fn with(attribute: AttributeProto) -> NodeProto {
-        NodeProto { attribute: vec![attribute], ..NodeProto::default() }
+    fn with(attribute: Attribute) -> GraphNode {
+        GraphNode { attributes: vec![attribute], ..GraphNode::default() }
     }
 
     fn six() -> Value {
@@ -177,7 +174,7 @@ mod tests {
             let lists = [vec![start], vec![end], vec![1], vec![step]].map(Value::Ints);
             let x = six();
             let inputs = std::iter::once(&x).chain(&lists).map(Some).collect();
-            let Value::Floats(y) = slice(&Node::new(&NodeProto::default(), inputs)).unwrap() else { panic!() };
+            let Value::Floats(y) = slice(&Node::new(&GraphNode::default(), inputs)).unwrap() else { panic!() };
             y.into_data()
         };
         assert_eq!(sliced(1, 3, 1), [1.0, 2.0, 4.0, 5.0]);
@@ -190,7 +187,7 @@ mod tests {
 
     #[test]
     fn parts_are_joined_and_taken_along_an_axis() {
-        let (x, proto) = (six(), with(AttributeProto::int("axis", -1)));
+        let (x, proto) = (six(), with(testing::int("axis", -1)));
         let column = tensor([2, 1], &[9.0, 8.0]);
         let joined = concat(&mut Node::new(&proto, vec![Some(&x), Some(&column)])).unwrap();
         assert_eq!(joined, tensor([2, 4], &[0.0, 1.0, 2.0, 9.0, 3.0, 4.0, 5.0, 8.0]));
@@ -203,7 +200,7 @@ mod tests {
 
     #[test]
     fn zeros_all_around() {
-        let (x, proto) = (six(), NodeProto::default());
+        let (x, proto) = (six(), GraphNode::default());
         let padded = |pads: &[i64]| pad(&Node::new(&proto, vec![Some(&x), Some(&Value::Ints(pads.to_vec()))]));
         let expected = [0.0, 1.0, 2.0, 0.0, 3.0, 4.0, 5.0, 0.0, 0.0, 0.0, 0.0, 0.0];
         assert_eq!(padded(&[0, 0, 1, 1]).unwrap(), tensor([3, 4], &expected));
@@ -214,13 +211,13 @@ mod tests {
 
     #[test]
     fn shapes_change_and_values_do_not() {
-        let (x, proto) = (six(), NodeProto::default());
+        let (x, proto) = (six(), GraphNode::default());
         let reshaped = |sizes: &[i64]| reshape(&Node::new(&proto, vec![Some(&x), Some(&Value::Ints(sizes.to_vec()))]));
         assert_eq!(reshaped(&[0, 1, 3]).unwrap(), tensor([2, 1, 3], &[0.0, 1.0, 2.0, 3.0, 4.0, 5.0]));
         assert!(reshaped(&[0, 4]).is_err() && reshaped(&[-1]).is_err() && reshaped(&[i64::MAX, 4]).is_err());
         let flat = flatten(&Node::new(&proto, vec![Some(&tensor([2, 3, 1], &[0.0, 1.0, 2.0, 3.0, 4.0, 5.0]))]));
         assert_eq!(flat.unwrap(), x);
-        let end = with(AttributeProto::int("end", 1));
+        let end = with(testing::int("end", 1));
         assert_eq!(shape(&mut Node::new(&end, vec![Some(&x)])).unwrap(), Value::Ints(vec![2]));
     }
 }

@@ -58,13 +58,14 @@ pub(super) fn function(node: &mut Node<'_>) -> Result<Option<Value>> {
 
 #[cfg(test)]
 mod tests {
+    use engraft_formats::onnx::{Attribute, GraphNode};
     use engraft_nn::Tensor;
 
     use super::*;
-    use crate::onnx::proto::{AttributeProto, NodeProto};
+    use crate::testing;
 
-    fn applied(op_type: &str, attribute: Vec<AttributeProto>, x: &[f32]) -> Vec<f32> {
-        let proto = NodeProto { op_type: op_type.into(), attribute, ..NodeProto::default() };
+    fn applied(op_type: &str, attributes: Vec<Attribute>, x: &[f32]) -> Vec<f32> {
+        let proto = GraphNode { op_type: op_type.into(), attributes, ..GraphNode::default() };
         let x = Value::Floats(Tensor::new([x.len()], x.to_vec()).unwrap());
         match function(&mut Node::new(&proto, vec![Some(&x)])).unwrap() {
             Some(Value::Floats(y)) => y.into_data(),
@@ -75,7 +76,7 @@ mod tests {
     #[test]
     fn defaults_are_those_of_onnx() {
         assert_eq!(applied("LeakyRelu", vec![], &[-1.0, 2.0]), [-0.01, 2.0]);
-        assert_eq!(applied("LeakyRelu", vec![AttributeProto::float("alpha", 0.5)], &[-1.0]), [-0.5]);
+        assert_eq!(applied("LeakyRelu", vec![testing::float("alpha", 0.5)], &[-1.0]), [-0.5]);
         assert_eq!(applied("HardSigmoid", vec![], &[-9.0, 0.0, 1.0, 9.0]), [0.0, 0.5, 0.7, 1.0]);
         assert_eq!(applied("Clip", vec![], &[-1e30, 1e30]), [-1e30, 1e30]);
         assert_eq!(applied("Softplus", vec![], &[-1e30, 1e30]), [0.0, 1e30]);

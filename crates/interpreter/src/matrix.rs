@@ -39,16 +39,14 @@ pub(super) fn matrices(node: &Node<'_>) -> Result<Value> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::onnx::proto::NodeProto;
+    use engraft_formats::onnx::GraphNode;
 
-    fn tensor<const N: usize>(shape: [usize; N], values: &[f32]) -> Value {
-        Value::Floats(Tensor::new(shape, values.to_vec()).unwrap())
-    }
+    use super::*;
+    use crate::testing::tensor;
 
     #[test]
     fn rows_and_a_bias() {
-        let proto = NodeProto::default();
+        let proto = GraphNode::default();
         let kernel = tensor([2, 3], &[1.0, 0.0, 2.0, 0.0, 1.0, 3.0]);
         let x = tensor([1, 2, 2], &[1.0, 2.0, 3.0, 4.0]);
         let node = Node::new(&proto, vec![Some(&x), Some(&kernel)]);

@@ -44,18 +44,16 @@ pub(super) fn softmax(node: &mut Node<'_>) -> Result<Value> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::onnx::proto::{AttributeProto, NodeProto};
+    use engraft_formats::onnx::GraphNode;
 
-    fn tensor<const N: usize>(shape: [usize; N], values: &[f32]) -> Value {
-        Value::Floats(Tensor::new(shape, values.to_vec()).unwrap())
-    }
+    use super::*;
+    use crate::testing::{self, tensor};
 
     #[test]
     fn shares_along_any_axis() {
         let log = |share: f32| share.ln();
         let columns = tensor([2, 2], &[log(1.0), 500.0, log(3.0), 500.0]);
-        let proto = NodeProto { attribute: vec![AttributeProto::int("axis", 0)], ..NodeProto::default() };
+        let proto = GraphNode { attributes: vec![testing::int("axis", 0)], ..GraphNode::default() };
         let Value::Floats(y) = softmax(&mut Node::new(&proto, vec![Some(&columns)])).unwrap() else { panic!() };
         for (found, expected) in y.data().iter().zip([0.25, 0.5, 0.75, 0.5]) {
             assert!((found - expected).abs() < 1e-6, "{y:?}");
@@ -64,7 +62,7 @@ mod tests {
 
     #[test]
     fn channels_have_statistics_of_their_own() {
-        let proto = NodeProto { attribute: vec![AttributeProto::float("epsilon", 1.0)], ..NodeProto::default() };
+        let proto = GraphNode { attributes: vec![testing::float("epsilon", 1.0)], ..GraphNode::default() };
         let x = tensor([1, 2, 1, 2], &[1.0, 3.0, 10.0, 20.0]);
         let vectors = [[2.0, 1.0], [0.0, 5.0], [1.0, 10.0], [3.0, 0.0]].map(|values| tensor([2], &values));
         let inputs = std::iter::once(&x).chain(&vectors).map(Some).collect();

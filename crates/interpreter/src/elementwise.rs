@@ -1,10 +1,10 @@
 //! Operators that compute number by number.
 
+use engraft_nn::strided::{offsets, row_major};
 use engraft_nn::{Result, Tensor};
 
 use super::node::Node;
 use super::value::Value;
-use crate::strided::{offsets, row_major};
 
 /// A function of one number.
 pub(super) fn unary(node: &Node<'_>, function: impl Fn(f32) -> f32) -> Result<Value> {
@@ -61,16 +61,14 @@ fn repeating(own: &[usize], shape: &[usize]) -> Vec<isize> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::onnx::proto::NodeProto;
+    use engraft_formats::onnx::GraphNode;
 
-    fn tensor<const N: usize>(shape: [usize; N], values: &[f32]) -> Value {
-        Value::Floats(Tensor::new(shape, values.to_vec()).unwrap())
-    }
+    use super::*;
+    use crate::testing::tensor;
 
     #[test]
     fn axes_repeat() {
-        let proto = NodeProto::default();
+        let proto = GraphNode::default();
         let a = tensor([2, 3, 1], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
         let b = tensor([3, 2], &[0.0, 10.0, 20.0, 30.0, 40.0, 50.0]);
         let sum = fold(&Node::new(&proto, vec![Some(&a), Some(&b)]), |a, b| a + b).unwrap();
@@ -85,7 +83,7 @@ mod tests {
 
     #[test]
     fn what_is_not_chosen_does_not_show() {
-        let proto = NodeProto::default();
+        let proto = GraphNode::default();
         let inputs = [tensor([2], &[1.0, 0.0]), tensor([2], &[5.0, f32::NAN]), tensor([2], &[f32::INFINITY, 7.0])];
         let node = Node::new(&proto, inputs.iter().map(Some).collect());
         assert_eq!(choose(&node).unwrap(), tensor([2], &[5.0, 7.0]));

@@ -70,18 +70,18 @@ fn along(node: &Node<'_>, x: &Tensor, axis: usize, taps: &[Tap]) -> Result<Tenso
 
 #[cfg(test)]
 mod tests {
+    use engraft_formats::onnx::GraphNode;
+
     use super::*;
-    use crate::onnx::proto::{AttributeProto, NodeProto};
+    use crate::testing;
 
     fn resized(mode: &str, x: &[f32], size: i64) -> Result<Vec<f32>> {
-        let mut attribute = vec![
-            AttributeProto::string("coordinate_transformation_mode", "half_pixel"),
-            AttributeProto::string("mode", mode),
-        ];
+        let mut attributes =
+            vec![testing::string("coordinate_transformation_mode", "half_pixel"), testing::string("mode", mode)];
         if mode == "nearest" {
-            attribute.push(AttributeProto::string("nearest_mode", "round_prefer_ceil"));
+            attributes.push(testing::string("nearest_mode", "round_prefer_ceil"));
         }
-        let proto = NodeProto { attribute, ..NodeProto::default() };
+        let proto = GraphNode { attributes, ..GraphNode::default() };
         let x = Value::Floats(Tensor::new([1, x.len()], x.to_vec()).unwrap());
         let sizes = Value::Ints(vec![1, size]);
         let mut node = Node::new(&proto, vec![Some(&x), None, None, Some(&sizes)]);

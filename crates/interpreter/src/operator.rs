@@ -1,11 +1,13 @@
-//! The operators that [`save`](fn@crate::onnx::save) writes.
+//! The operators that [`save`](fn@engraft_formats::onnx::save) writes.
 
 use engraft_nn::Result;
 
 use super::node::Node;
 use super::value::Value;
 use super::{axes, conv, elementwise, function, matrix, normalize, resize, window};
-use crate::onnx::proto::FLOAT;
+
+/// `TensorProto.DataType.FLOAT`.
+const FLOAT: i64 = 1;
 
 /// What a node makes of its inputs.
 ///
@@ -40,7 +42,7 @@ pub(super) fn operator(node: &mut Node<'_>) -> Result<Value> {
         "Cast" => cast(node)?,
         other => match function::function(node)? {
             Some(value) => value,
-            None => return Err(node.error("an operator that is known here", format_args!("`{other}`"))),
+            None => return Err(node.unsupported("an operator that is known here", format_args!("`{other}`"))),
         },
     };
     node.no_more_attributes()?;
@@ -50,8 +52,8 @@ pub(super) fn operator(node: &mut Node<'_>) -> Result<Value> {
 /// f16 is widened when a file is read.
 fn cast(node: &mut Node<'_>) -> Result<Value> {
     let to = node.int("to", 0)?;
-    if to != i64::from(FLOAT) {
-        return Err(node.error(format_args!("data type {FLOAT}, f32"), to));
+    if to != FLOAT {
+        return Err(node.unsupported(format_args!("data type {FLOAT}, f32"), to));
     }
     node.floats(0).cloned().map(Value::Floats)
 }

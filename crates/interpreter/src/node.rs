@@ -2,23 +2,23 @@
 
 use std::collections::HashMap;
 
-use engraft_nn::{Error, Result, Tensor};
+use engraft_formats::onnx::{Attribute, AttributeValue, GraphNode};
+use engraft_nn::{Error, ErrorKind, Result, Tensor};
 
 use super::value::{MAX_VALUES, Value, count};
-use crate::onnx::proto::{AttributeProto, NodeProto};
 
 /// Inputs by position and attributes by name. Attributes are taken, so that one that no operator asked for is found.
 pub(super) struct Node<'a> {
-    proto: &'a NodeProto,
+    proto: &'a GraphNode,
     inputs: Vec<Option<&'a Value>>,
-    attributes: HashMap<&'a str, &'a AttributeProto>,
+    attributes: HashMap<&'a str, &'a AttributeValue>,
     limit: usize,
 }
 
 impl<'a> Node<'a> {
     /// `inputs` as the node names them, none for an empty name.
-    pub(super) fn new(proto: &'a NodeProto, inputs: Vec<Option<&'a Value>>) -> Self {
-        let attributes = proto.attribute.iter().map(|attribute| (attribute.name.as_str(), attribute)).collect();
+    pub(super) fn new(proto: &'a GraphNode, inputs: Vec<Option<&'a Value>>) -> Self {
+        let attributes = proto.attributes.iter().map(|Attribute { name, value }| (name.as_str(), value)).collect();
         Self { proto, inputs, attributes, limit: MAX_VALUES }
     }
 
@@ -35,7 +35,7 @@ impl<'a> Node<'a> {
     pub(super) fn must_be_onnx(&self) -> Result<()> {
         match self.proto.domain.as_str() {
             "" => Ok(()),
-            domain => Err(self.error("an operator of ONNX' own", format_args!("one of `{domain}`"))),
+            domain => Err(self.unsupported("an operator of ONNX' own", format_args!("one of `{domain}`"))),
         }
     }
 
@@ -44,9 +44,15 @@ impl<'a> Node<'a> {
         self.inputs.len()
     }
 
+    /// An error at this node, which asks for what isn't known here.
+    pub(super) fn unsupported(&self, expected: impl std::fmt::Display, received: impl std::fmt::Display) -> Error {
+        self.error(expected, received).with_kind(ErrorKind::Unsupported)
+    }
+
     /// An error at this node.
     pub(super) fn error(&self, expected: impl std::fmt::Display, received: impl std::fmt::Display) -> Error {
         Error::new(format_args!("node `{}` ({})", self.proto.name, self.proto.op_type), expected, received)
+            .with_kind(ErrorKind::InvalidData)
     }
 
     /// An input that need not be there.
@@ -102,49 +108,44 @@ impl<'a> Node<'a> {
 
     /// Takes an attribute that is one integer.
     pub(super) fn int(&mut self, name: &str, default: i64) -> Result<i64> {
-        self.attribute(name, |attribute| attribute.i).map(|found| found.unwrap_or(default))
+        let int = |value: &AttributeValue| if let AttributeValue::Int(value) = value { Some(*value) } else { None };
+        self.attribute(name, int).map(|found| found.unwrap_or(default))
     }
 
     /// Takes an attribute that is one number.
     pub(super) fn float(&mut self, name: &str, default: f32) -> Result<f32> {
-        self.attribute(name, |attribute| attribute.f).map(|found| found.unwrap_or(default))
+        let float = |value: &AttributeValue| if let AttributeValue::Float(value) = value { Some(*value) } else { None };
+        self.attribute(name, float).map(|found| found.unwrap_or(default))
     }
 
     /// Takes an attribute that is `N` sizes.
     pub(super) fn sizes<const N: usize>(&mut self, name: &str, default: [usize; N]) -> Result<[usize; N]> {
-        let sizes = |attribute: &AttributeProto| {
-            let sizes: Vec<usize> =
-                attribute.ints.iter().map(|&size| usize::try_from(size).ok()).collect::<Option<_>>()?;
-            sizes.try_into().ok()
-        };
+        let sizes = |value: &AttributeValue| sizes(value)?.try_into().ok();
         self.attribute(name, sizes).map(|found| found.unwrap_or(default))
     }
 
     /// Takes an attribute that is a list of axes, each once and all of `rank`.
     pub(super) fn permutation(&mut self, name: &str, rank: usize) -> Result<Vec<usize>> {
-        let axes = |attribute: &AttributeProto| {
-            let axes: Vec<usize> =
-                attribute.ints.iter().map(|&axis| usize::try_from(axis).ok()).collect::<Option<_>>()?;
-            (axes.len() == rank && (0..rank).all(|axis| axes.contains(&axis))).then_some(axes)
+        let axes = |value: &AttributeValue| {
+            sizes(value).filter(|axes| axes.len() == rank && (0..rank).all(|axis| axes.contains(&axis)))
         };
         self.attribute(name, axes)?.ok_or_else(|| self.error(format_args!("an attribute `{name}`"), "none"))
     }
 
     /// Takes an attribute that is one of these words.
     pub(super) fn word(&mut self, name: &str, words: &[&'static str]) -> Result<&'static str> {
-        let known = |attribute: &AttributeProto| {
-            words.iter().copied().find(|word| attribute.s.as_deref() == Some(word.as_bytes()))
+        let known = |value: &AttributeValue| {
+            let AttributeValue::String(text) = value else { return None };
+            words.iter().copied().find(|word| word.as_bytes() == text)
         };
         let found = self.attribute(name, known)?;
         found.ok_or_else(|| self.error(format_args!("an attribute `{name}`"), "none"))
     }
 
-    fn attribute<T>(&mut self, name: &str, get: impl Fn(&AttributeProto) -> Option<T>) -> Result<Option<T>> {
-        let Some(attribute) = self.attributes.remove(name) else { return Ok(None) };
-        let found = get(attribute);
-        let unknown =
-            || self.error(format_args!("an attribute `{name}` that is known here"), format_args!("{attribute:?}"));
-        if found.is_none() { Err(unknown()) } else { Ok(found) }
+    fn attribute<T>(&mut self, name: &str, get: impl Fn(&AttributeValue) -> Option<T>) -> Result<Option<T>> {
+        let Some(value) = self.attributes.remove(name) else { return Ok(None) };
+        let unknown = || self.unsupported(format_args!("an attribute `{name}` that is known here"), value);
+        get(value).ok_or_else(unknown).map(Some)
     }
 
     /// An axis of so many, counted from the back where it is negative.
@@ -160,40 +161,50 @@ impl<'a> Node<'a> {
     /// More than may be allocated.
     pub(super) fn room(&self, shape: &[usize]) -> Result<usize> {
         let limit = self.limit;
-        let expected = || self.error(format_args!("at most {limit} values"), format_args!("shape {shape:?}"));
-        count(shape, limit).ok_or_else(expected)
+        let beyond = || {
+            self.error(format_args!("at most {limit} values"), format_args!("shape {shape:?}"))
+                .with_kind(ErrorKind::OutOfMemory)
+        };
+        count(shape, limit).ok_or_else(beyond)
     }
 
     /// An error where the node has an attribute that its operator didn't take.
     pub(super) fn no_more_attributes(&self) -> Result<()> {
         match self.attributes.keys().min() {
-            Some(name) => Err(self.error("attributes that are known here", format_args!("`{name}`"))),
+            Some(name) => Err(self.unsupported("attributes that are known here", format_args!("`{name}`"))),
             None => Ok(()),
         }
     }
 }
 
+/// Integers of which none is negative.
+fn sizes(value: &AttributeValue) -> Option<Vec<usize>> {
+    let AttributeValue::Ints(values) = value else { return None };
+    values.iter().map(|&size| usize::try_from(size).ok()).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing;
 
     #[test]
     fn attributes_are_taken_or_named() {
-        let attribute = vec![AttributeProto::int("axis", -1), AttributeProto::string("mode", "cubic")];
-        let proto = NodeProto { name: "n".into(), op_type: "Resize".into(), attribute, ..NodeProto::default() };
+        let attributes = vec![testing::int("axis", -1), testing::string("mode", "cubic")];
+        let proto = GraphNode { name: "n".into(), op_type: "Resize".into(), attributes, ..GraphNode::default() };
         let mut node = Node::new(&proto, vec![None]);
         assert_eq!((node.int("axis", 0).unwrap(), node.float("alpha", 0.5).unwrap()), (-1, 0.5));
         let error = node.no_more_attributes().unwrap_err().to_string();
         assert_eq!(error, "node `n` (Resize): expected attributes that are known here, received `mode`");
         let error = node.word("mode", &["linear", "nearest"]).unwrap_err().to_string();
-        assert!(error.contains("an attribute `mode` that is known here"), "{error}");
+        assert!(error.contains("an attribute `mode` that is known here, received \"cubic\""), "{error}");
         node.no_more_attributes().unwrap();
         assert!(node.floats(0).is_err());
     }
 
     #[test]
     fn axes_and_sizes_have_bounds() {
-        let proto = NodeProto::default();
+        let proto = GraphNode::default();
         let node = Node::new(&proto, Vec::new());
         assert_eq!((node.axis(-1, 4).unwrap(), node.axis(1, 4).unwrap()), (3, 1));
         for axis in [4, -5, i64::MIN, i64::MAX] {

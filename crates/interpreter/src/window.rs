@@ -95,11 +95,13 @@ fn mean(values: impl Iterator<Item = f32>) -> f32 {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::onnx::proto::{AttributeProto, NodeProto};
+    use engraft_formats::onnx::{Attribute, GraphNode};
 
-    fn pooled(op_type: &str, attribute: Vec<AttributeProto>) -> Result<Value> {
-        let proto = NodeProto { op_type: op_type.into(), attribute, ..NodeProto::default() };
+    use super::*;
+    use crate::testing;
+
+    fn pooled(op_type: &str, attributes: Vec<Attribute>) -> Result<Value> {
+        let proto = GraphNode { op_type: op_type.into(), attributes, ..GraphNode::default() };
         let x = (0..9).map(|value| value as f32).collect();
         let x = Value::Floats(Tensor::new([1, 1, 3, 3], x).unwrap());
         let mut node = Node::new(&proto, vec![Some(&x)]);
@@ -115,11 +117,7 @@ mod tests {
     #[test]
     fn padding_takes_no_part() {
         let window = |pads| {
-            vec![
-                AttributeProto::ints("kernel_shape", &[2, 2]),
-                AttributeProto::ints("strides", &[2, 2]),
-                AttributeProto::ints("pads", pads),
-            ]
+            vec![testing::ints("kernel_shape", &[2, 2]), testing::ints("strides", &[2, 2]), testing::ints("pads", pads)]
         };
         assert_eq!(pooled("MaxPool", window(&[0, 0, 0, 0])).unwrap(), image(1, &[4.0]));
         assert_eq!(pooled("MaxPool", window(&[0, 0, 1, 1])).unwrap(), image(2, &[4.0, 5.0, 7.0, 8.0]));
@@ -132,9 +130,9 @@ mod tests {
     fn taps_in_the_padding_take_no_time() {
         let far = 1 << 60;
         let attributes = vec![
-            AttributeProto::ints("kernel_shape", &[far + 3, 2]),
-            AttributeProto::ints("pads", &[far, 0, 0, 0]),
-            AttributeProto::ints("dilations", &[1, 2]),
+            testing::ints("kernel_shape", &[far + 3, 2]),
+            testing::ints("pads", &[far, 0, 0, 0]),
+            testing::ints("dilations", &[1, 2]),
         ];
         let Value::Floats(y) = pooled("MaxPool", attributes).unwrap() else { panic!() };
         assert_eq!((y.shape(), y.data()), (&[1, 1, 1, 1][..], &[8.0][..]));
@@ -148,12 +146,12 @@ mod tests {
             ("dilations", &[0, 1]),
             ("pads", &[usize::MAX >> 1, 0, 0, 0]),
         ] {
-            let mut attributes = vec![AttributeProto::ints(name, sizes)];
+            let mut attributes = vec![testing::ints(name, sizes)];
             if name != "kernel_shape" {
-                attributes.push(AttributeProto::ints("kernel_shape", &[1, 1]));
+                attributes.push(testing::ints("kernel_shape", &[1, 1]));
             }
             assert!(pooled("MaxPool", attributes).is_err(), "{name}");
         }
-        assert!(pooled("MaxPool", vec![AttributeProto::ints("kernel_shape", &[0, 0])]).is_err());
+        assert!(pooled("MaxPool", vec![testing::ints("kernel_shape", &[0, 0])]).is_err());
     }
 }

@@ -56,17 +56,15 @@ fn see(windows: &Windows, channels: &[f32], plane: usize, seen: &mut [f32]) {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::onnx::proto::{AttributeProto, NodeProto};
+    use engraft_formats::onnx::GraphNode;
 
-    fn tensor(shape: [usize; 4], values: &[f32]) -> Value {
-        Value::Floats(Tensor::new(shape, values.to_vec()).unwrap())
-    }
+    use super::*;
+    use crate::testing::{self, tensor};
 
     #[test]
     fn two_groups_padded_on_one_side() {
-        let attribute = vec![AttributeProto::int("group", 2), AttributeProto::ints("pads", &[0, 1, 0, 0])];
-        let proto = NodeProto { attribute, ..NodeProto::default() };
+        let attributes = vec![testing::int("group", 2), testing::ints("pads", &[0, 1, 0, 0])];
+        let proto = GraphNode { attributes, ..GraphNode::default() };
         let x = tensor([1, 2, 1, 3], &[1.0, 2.0, 3.0, 10.0, 20.0, 30.0]);
         let kernel = tensor([2, 1, 1, 2], &[1.0, -1.0, 2.0, 1.0]);
         let bias = Value::Floats(Tensor::new([2], vec![0.5, 0.0]).unwrap());
@@ -76,7 +74,7 @@ mod tests {
 
     #[test]
     fn a_kernel_for_other_images_is_an_error() {
-        let proto = NodeProto::default();
+        let proto = GraphNode::default();
         let (x, kernel) = (tensor([1, 2, 1, 1], &[1.0, 2.0]), tensor([1, 1, 1, 1], &[1.0]));
         let error = conv(&mut Node::new(&proto, vec![Some(&x), Some(&kernel)])).unwrap_err().to_string();
         assert!(error.contains("a kernel for images of shape [1, 2, 1, 1]"), "{error}");

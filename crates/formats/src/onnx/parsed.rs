@@ -1,0 +1,264 @@
+//! The graph of an ONNX file as plain values, for whoever runs or inspects it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::path::Path;
+
+use engraft_nn::{Result, Tensor};
+
+use super::model::{graph, model};
+use super::proto::{AttributeProto, AttributeType, Dimension as DimensionProto, NodeProto, Size, ValueInfoProto};
+use super::read::{OnnxError, read_file};
+use super::stored::{Stored, stored};
+use crate::error::{at, within_file};
+
+/// What an ONNX file declares: its operators, what they pass to each other, and the constants that they read.
+///
+/// ```
+/// use engraft_formats::onnx::{self, ConstantValue, Graph, OnnxOptions};
+/// use engraft_nn::prelude::*;
+///
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("sum.onnx");
+/// let model = Sequential::new().add(Input::new([2])).add(Dense::new(1).named("sum")).build()?;
+/// onnx::save(&model, &path, &OnnxOptions::default())?;
+///
+/// let graph = Graph::load(&path)?;
+/// assert_eq!((graph.nodes[0].op_type.as_str(), graph.nodes[0].inputs[1].as_str()), ("Gemm", "sum/kernel"));
+/// assert!(matches!(&graph.constants["sum/kernel"], ConstantValue::Floats(kernel) if kernel.shape() == [2, 1]));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Graph {
+    /// Operator sets by domain and version. The empty domain is ONNX's own.
+    pub opsets: Vec<(String, i64)>,
+    /// Entries of the metadata by key.
+    pub metadata: BTreeMap<String, String>,
+    /// Inputs in the graph's order.
+    pub inputs: Vec<GraphValue>,
+    /// Outputs in the graph's order.
+    pub outputs: Vec<GraphValue>,
+    /// Operators in the graph's order.
+    pub nodes: Vec<GraphNode>,
+    /// Initializers by name.
+    pub constants: HashMap<String, ConstantValue>,
+}
+
+/// An operator of a graph.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct GraphNode {
+    /// Its name; may be empty.
+    pub name: String,
+    /// The operator, such as `Conv`.
+    pub op_type: String,
+    /// The operator's set. The empty domain is ONNX's own.
+    pub domain: String,
+    /// Names of the tensors that it reads; empty for an optional one that is left out.
+    pub inputs: Vec<String>,
+    /// Names of the tensors that it makes.
+    pub outputs: Vec<String>,
+    /// Its settings.
+    pub attributes: Vec<Attribute>,
+}
+
+/// A setting of an operator.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Attribute {
+    /// Its name, such as `strides`.
+    pub name: String,
+    /// Its value.
+    pub value: AttributeValue,
+}
+
+/// The value of an [`Attribute`].
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum AttributeValue {
+    /// One integer.
+    Int(i64),
+    /// One number.
+    Float(f32),
+    /// A text, whose encoding nothing promises.
+    String(Vec<u8>),
+    /// Integers.
+    Ints(Vec<i64>),
+    /// A tensor, a graph, or a list of other things than integers. These are not read.
+    Other,
+}
+
+impl fmt::Display for AttributeValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Int(value) => write!(f, "{value}"),
+            Self::Float(value) => write!(f, "{value:?}"),
+            Self::String(text) => write!(f, "{:?}", String::from_utf8_lossy(text)),
+            Self::Ints(values) => write!(f, "{values:?}"),
+            Self::Other => f.write_str("neither numbers nor a text"),
+        }
+    }
+}
+
+/// Name and shape of an input or output of a graph.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GraphValue {
+    /// Its name.
+    pub name: String,
+    /// Its shape; empty for a single number, and where the graph declares none.
+    pub shape: Vec<Dimension>,
+}
+
+/// A size in the shape of a [`GraphValue`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Dimension {
+    /// As declared; a damaged file may declare negative sizes.
+    Size(i64),
+    /// The name of a size that is known when the graph runs, such as `batch`.
+    Named(String),
+    /// Any.
+    Unknown,
+}
+
+/// The values of an initializer.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ConstantValue {
+    /// Numbers; f16 is widened.
+    Floats(Tensor),
+    /// Sizes or positions, stored as 64-bit integers.
+    Ints(Vec<i64>),
+}
+
+impl Graph {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// The file can't be read or isn't an ONNX model, keeps weights in another file, or stores them in other types
+    /// than f32, f16 and i64.
+    pub fn load(path: &Path) -> Result<Self> {
+        let bytes = read_file(path).map_err(|error| at(path.display(), error))?;
+        Self::from_bytes(&bytes).map_err(|error| within_file(path, error))
+    }
+
+    /// Reads an ONNX model held in memory. See [`load`](Self::load).
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        let damaged = |error: OnnxError| at("ONNX", error);
+        let model = model(bytes).map_err(damaged)?;
+        let mut constants = HashMap::new();
+        for tensor in stored(bytes).map_err(damaged)? {
+            constants.insert(tensor.name.to_owned(), constant(&tensor)?);
+        }
+        let graph = graph(bytes).map_err(damaged)?;
+        Ok(Self {
+            opsets: model.opset_import.into_iter().map(|set| (set.domain, set.version)).collect(),
+            metadata: model.metadata_props.into_iter().map(|entry| (entry.key, entry.value)).collect(),
+            inputs: graph.input.into_iter().map(GraphValue::from).collect(),
+            outputs: graph.output.into_iter().map(GraphValue::from).collect(),
+            nodes: graph.node.into_iter().map(GraphNode::from).collect(),
+            constants,
+        })
+    }
+}
+
+fn constant(tensor: &Stored<'_>) -> Result<ConstantValue> {
+    let damaged = |error: OnnxError| at("ONNX", error);
+    if tensor.is_ints() {
+        return tensor.ints().map(ConstantValue::Ints).map_err(damaged);
+    }
+    let values = tensor.values().map_err(damaged)?;
+    Tensor::new(tensor.shape().map_err(damaged)?, values).map(ConstantValue::Floats)
+}
+
+impl From<NodeProto> for GraphNode {
+    fn from(node: NodeProto) -> Self {
+        Self {
+            name: node.name,
+            op_type: node.op_type,
+            domain: node.domain,
+            inputs: node.input,
+            outputs: node.output,
+            attributes: node.attribute.into_iter().map(Attribute::from).collect(),
+        }
+    }
+}
+
+impl From<AttributeProto> for Attribute {
+    /// Takes the value that is there: files older than the field that says which need none.
+    fn from(attribute: AttributeProto) -> Self {
+        let is_list = attribute.r#type() == AttributeType::Ints || !attribute.ints.is_empty();
+        let value = match (attribute.i, attribute.f, attribute.s) {
+            (Some(value), _, _) => AttributeValue::Int(value),
+            (None, Some(value), _) => AttributeValue::Float(value),
+            (None, None, Some(text)) => AttributeValue::String(text),
+            (None, None, None) if is_list => AttributeValue::Ints(attribute.ints),
+            (None, None, None) => AttributeValue::Other,
+        };
+        Self { name: attribute.name, value }
+    }
+}
+
+impl From<ValueInfoProto> for GraphValue {
+    fn from(value: ValueInfoProto) -> Self {
+        let shape = value.r#type.and_then(|of| of.tensor_type?.shape);
+        let sizes = shape.map(|shape| shape.dim).unwrap_or_default();
+        Self { name: value.name, shape: sizes.into_iter().map(Dimension::from).collect() }
+    }
+}
+
+impl From<DimensionProto> for Dimension {
+    fn from(size: DimensionProto) -> Self {
+        match size.value {
+            Some(Size::Value(size)) => Self::Size(size),
+            Some(Size::Param(name)) => Self::Named(name),
+            None => Self::Unknown,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The file is the `onnx` package's (`tests/data/generate.py`).
+    #[test]
+    fn a_file_of_the_onnx_package() {
+        let found = Graph::from_bytes(include_bytes!("../../tests/data/small.onnx")).unwrap();
+        assert_eq!((found.opsets[0].0.as_str(), found.metadata.len()), ("", 0));
+        let shape = vec![Dimension::Named("batch".into()), Dimension::Size(2)];
+        assert_eq!(found.inputs, [GraphValue { name: "x".into(), shape }]);
+        assert_eq!(found.outputs[0].name, "z");
+        let node = |op_type: &str, inputs: &[&str], output: &str| GraphNode {
+            op_type: op_type.into(),
+            inputs: inputs.iter().map(|&input| input.to_owned()).collect(),
+            outputs: vec![output.into()],
+            ..GraphNode::default()
+        };
+        let expected = [node("Gemm", &["x", "kernel", "bias"], "y"), node("Reshape", &["y", "shape"], "z")];
+        assert_eq!(found.nodes, expected);
+        let kernel = Tensor::new([2, 3], vec![0.0, 1.0, 2.0, 3.0, 4.0, 5.0]).unwrap();
+        assert_eq!(found.constants["kernel"], ConstantValue::Floats(kernel));
+        assert_eq!(found.constants["shape"], ConstantValue::Ints(vec![-1, 3]));
+        assert_eq!(found.constants.len(), 3);
+    }
+
+    #[test]
+    fn an_attribute_is_what_is_set() {
+        let value = |attribute: AttributeProto| Attribute::from(attribute).value;
+        for (attribute, expected, text) in [
+            (AttributeProto::int("a", 0), AttributeValue::Int(0), "0"),
+            (AttributeProto::float("a", 2.0), AttributeValue::Float(2.0), "2.0"),
+            (AttributeProto::string("a", "linear"), AttributeValue::String(b"linear".to_vec()), "\"linear\""),
+            (AttributeProto::ints("a", &[1, 2]), AttributeValue::Ints(vec![1, 2]), "[1, 2]"),
+            (AttributeProto::ints("a", &[]), AttributeValue::Ints(vec![]), "[]"),
+            (AttributeProto::default(), AttributeValue::Other, "neither numbers nor a text"),
+        ] {
+            let untyped = AttributeProto { r#type: 0, ..attribute.clone() };
+            assert_eq!(value(attribute), expected);
+            assert_eq!(expected.to_string(), text);
+            if expected != AttributeValue::Ints(vec![]) {
+                assert_eq!(value(untyped), expected);
+            }
+        }
+    }
+}

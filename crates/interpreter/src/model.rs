@@ -1,0 +1,262 @@
+//! A whole graph: what it reads and makes, node by node.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+use engraft_formats::onnx::{ConstantValue, Dimension, Graph, GraphValue, OPSET};
+use engraft_nn::{Error, ErrorKind, Result, Tensor};
+
+use super::liveness::LiveTensors;
+use super::node::Node;
+use super::operator::operator;
+use super::value::{MAX_VALUES, Value, count};
+
+/// An ONNX file that can be run, as [`save`](fn@engraft_formats::onnx::save) writes them.
+///
+/// ```
+/// use engraft_formats::onnx::{self, OnnxOptions};
+/// use engraft_interpreter::OnnxModel;
+/// use engraft_nn::prelude::*;
+///
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("sum.onnx");
+/// let model = Sequential::new().add(Input::new([2])).add(Dense::new(1)).build()?;
+/// model.weights()[0].set(vec![1.0, 10.0])?;
+/// onnx::save(&model, &path, &OnnxOptions::default())?;
+///
+/// let written = OnnxModel::load(&path)?;
+/// let outputs = written.run(&[&Tensor::new([2, 2], vec![1.0, 2.0, 3.0, 4.0])?])?;
+/// assert_eq!(outputs, [Tensor::new([2, 1], vec![21.0, 43.0])?]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct OnnxModel {
+    graph: Graph,
+    constants: HashMap<String, Value>,
+    limit: usize,
+}
+
+impl OnnxModel {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// The file can't be read or isn't an ONNX model, is of another opset than 17, or keeps weights in
+    /// another file.
+    pub fn load(path: &Path) -> Result<Self> {
+        Self::new(Graph::load(path)?).map_err(|error| error.within(path.display()))
+    }
+
+    /// Reads an ONNX model held in memory. See [`load`](Self::load).
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        Self::new(Graph::from_bytes(bytes)?)
+    }
+
+    /// Takes a graph that has been read.
+    ///
+    /// # Errors
+    /// It is of another opset than 17, or holds a constant of more values than may be held.
+    pub fn new(mut graph: Graph) -> Result<Self> {
+        let opsets: Vec<_> = graph.opsets.iter().map(|(domain, version)| (domain.as_str(), *version)).collect();
+        if opsets != [("", OPSET)] {
+            return Err(Error::new(
+                "operators",
+                format_args!("ONNX' own of version {OPSET}"),
+                format_args!("{opsets:?}"),
+            )
+            .with_kind(ErrorKind::Unsupported));
+        }
+        let mut constants = HashMap::new();
+        for (name, constant) in std::mem::take(&mut graph.constants) {
+            let value = match constant {
+                ConstantValue::Floats(tensor) => Value::Floats(tensor),
+                ConstantValue::Ints(values) => Value::Ints(values),
+            };
+            within_bounds(&name, &value, MAX_VALUES)?;
+            constants.insert(name, value);
+        }
+        Ok(Self { graph, constants, limit: MAX_VALUES })
+    }
+
+    /// Sets how many values [`run`](Self::run) may hold at a time, beside those in the file: 2^29 otherwise, which a
+    /// graph of a few bytes can ask for.
+    #[must_use]
+    pub fn with_limit(self, values: usize) -> Self {
+        Self { limit: values, ..self }
+    }
+
+    /// The entries of its metadata; [`save`](fn@engraft_formats::onnx::save) says which it writes.
+    pub fn metadata(&self) -> &BTreeMap<String, String> {
+        &self.graph.metadata
+    }
+
+    /// The outputs of a batch, in the graph's order.
+    ///
+    /// # Errors
+    /// Inputs that aren't as many, or of other shapes, than the graph declares; an operator or attribute
+    /// that [`save`](fn@engraft_formats::onnx::save) doesn't write; shapes that don't fit; outputs that aren't as
+    /// declared.
+    pub fn run(&self, inputs: &[&Tensor]) -> Result<Vec<Tensor>> {
+        if inputs.len() != self.graph.inputs.len() {
+            return Err(Error::new("inputs", self.graph.inputs.len(), inputs.len()));
+        }
+        let mut live = LiveTensors::new(&self.graph, self.limit);
+        for (declared, &input) in self.graph.inputs.iter().zip(inputs) {
+            must_be_as_declared("input", declared, input)?;
+            let value = Value::Floats(input.clone());
+            within_bounds(&declared.name, &value, self.limit)?;
+            live.keep(&declared.name, value)?;
+        }
+        for node in &self.graph.nodes {
+            let [output] = &node.outputs[..] else {
+                return Err(Error::new(format_args!("node `{}`", node.name), "one output", node.outputs.len())
+                    .with_kind(ErrorKind::Unsupported));
+            };
+            let inputs = node.inputs.iter().map(|name| match name.as_str() {
+                "" => Ok(None),
+                name => self.tensor(&live, name).map(Some),
+            });
+            let mut ready = Node::new(node, inputs.collect::<Result<_>>()?).within(self.limit);
+            let value = operator(&mut ready)?;
+            node.inputs.iter().for_each(|name| live.read(name));
+            live.keep(output, value)?;
+        }
+        self.graph.outputs.iter().map(|declared| self.output(&live, declared)).collect()
+    }
+
+    fn output(&self, live: &LiveTensors<'_>, declared: &GraphValue) -> Result<Tensor> {
+        match self.tensor(live, &declared.name)? {
+            Value::Floats(tensor) => must_be_as_declared("output", declared, tensor)
+                .map(|()| tensor.clone())
+                .map_err(Error::into_invalid_data),
+            other => Err(Error::new(format_args!("output `{}`", declared.name), "numbers", other.describe())
+                .with_kind(ErrorKind::InvalidData)),
+        }
+    }
+
+    fn tensor<'a>(&'a self, live: &'a LiveTensors<'_>, name: &str) -> Result<&'a Value> {
+        let found = live.get(name).or_else(|| self.constants.get(name));
+        found.ok_or_else(|| {
+            Error::because(format_args!("tensor `{name}`"), "used before a node makes it")
+                .with_kind(ErrorKind::InvalidData)
+        })
+    }
+}
+
+/// An error where a tensor hasn't the shape that the graph declares.
+fn must_be_as_declared(kind: &str, declared: &GraphValue, tensor: &Tensor) -> Result<()> {
+    let fits = |(declared, &size): (&Dimension, &usize)| match declared {
+        Dimension::Size(value) => usize::try_from(*value) == Ok(size),
+        Dimension::Named(_) | Dimension::Unknown => true,
+    };
+    let sizes = &declared.shape;
+    if sizes.len() == tensor.shape().len() && sizes.iter().zip(tensor.shape()).all(fits) {
+        return Ok(());
+    }
+    let sizes: Vec<String> = sizes
+        .iter()
+        .map(|size| match size {
+            Dimension::Size(value) => value.to_string(),
+            Dimension::Named(name) => name.clone(),
+            Dimension::Unknown => "?".into(),
+        })
+        .collect();
+    let expected = format!("shape [{}]", sizes.join(", "));
+    Err(Error::new(format_args!("{kind} `{}`", declared.name), expected, format_args!("{:?}", tensor.shape())))
+}
+
+fn within_bounds(name: &str, value: &Value, limit: usize) -> Result<()> {
+    match value {
+        Value::Floats(tensor) if count(tensor.shape(), limit).is_none() => {
+            let expected = format!("at most {limit} values");
+            Err(Error::new(format_args!("tensor `{name}`"), expected, value.describe())
+                .with_kind(ErrorKind::OutOfMemory))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use engraft_formats::onnx::{self, OnnxOptions};
+    use engraft_nn::prelude::*;
+
+    use super::*;
+    use crate::testing;
+
+    fn bytes() -> Vec<u8> {
+        let x = Input::named("photos", [6, 6, 3]);
+        let y = Conv2D::new(2, 3).padding(Padding::Same).activation(Relu).named("conv").call(&x).unwrap();
+        let y = Flatten::new().call(&MaxPooling2D::new(2).call(&y).unwrap()).unwrap();
+        let y = Dense::new(2).activation(Softmax).named("top").call(&y).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.onnx");
+        onnx::save(&Model::new(&x, &y).unwrap(), &path, &OnnxOptions::default()).unwrap();
+        std::fs::read(path).unwrap()
+    }
+
+    fn run(graph: Graph) -> Result<Vec<Tensor>> {
+        OnnxModel::new(graph)?.run(&[&Tensor::zeros([2, 6, 6, 3])])
+    }
+
+    fn batch(name: &str, sample: &[i64]) -> GraphValue {
+        let sizes = sample.iter().map(|&size| Dimension::Size(size));
+        GraphValue {
+            name: name.into(),
+            shape: std::iter::once(Dimension::Named("batch".into())).chain(sizes).collect(),
+        }
+    }
+
+    #[test]
+    fn what_is_not_known_is_named() {
+        let graph = Graph::from_bytes(&bytes()).unwrap();
+        assert_eq!(run(graph.clone()).unwrap()[0].shape(), [2, 2]);
+        let failed = |change: fn(&mut Graph)| {
+            let mut graph = graph.clone();
+            change(&mut graph);
+            run(graph).unwrap_err().to_string()
+        };
+        for (change, expected) in [
+            (
+                (|graph| graph.nodes[2].op_type = "Hardmax".into()) as fn(&mut Graph),
+                "node `conv` (Hardmax): expected an operator",
+            ),
+            (
+                |graph| graph.nodes[2].domain = "com.example".into(),
+                "node `conv` (Relu): expected an operator of ONNX' own",
+            ),
+            (
+                |graph| graph.nodes[2].attributes.push(testing::int("axis", 1)),
+                "node `conv` (Relu): expected attributes",
+            ),
+            (|graph| graph.nodes[2].inputs[0] = "y".into(), "tensor `y`: used before a node makes it"),
+            (
+                |graph| graph.inputs[0] = batch("photos", &[6, 7, 3]),
+                "input `photos`: expected shape [batch, 6, 7, 3], received [2, 6, 6, 3]",
+            ),
+            (|graph| graph.outputs[0] = batch("top", &[3]), "output `top`: expected shape [batch, 3], received [2, 2]"),
+            (|graph| graph.opsets[0].1 = 21, "operators: expected ONNX' own of version 17"),
+            (|graph| graph.opsets.push(("ai.onnx.ml".into(), 3)), "ai.onnx.ml"),
+        ] {
+            let error = failed(change);
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn damage_anywhere_is_an_error_or_another_answer() {
+        let whole = bytes();
+        let x = Tensor::zeros([1, 6, 6, 3]);
+        let survived = |bytes: &[u8]| OnnxModel::from_bytes(bytes).and_then(|model| model.run(&[&x])).is_ok();
+        assert!((0..whole.len()).all(|len| !survived(&whole[..len])));
+        let damaged = (0..whole.len()).flat_map(|at| [0, 3, 7].map(|bit| (at, bit)));
+        let answers = damaged.filter(|&(at, bit)| {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 1 << bit;
+            survived(&bytes)
+        });
+        assert!(answers.count() > 0, "a weight may be any number");
+    }
+}
