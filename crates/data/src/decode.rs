@@ -5,7 +5,7 @@ use std::io::Cursor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use engraft_nn::{Error, Result};
+use engraft_nn::{ErrorKind, Result};
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
 
@@ -38,7 +38,7 @@ pub struct Pixels {
 /// file.
 pub fn decode(path: &Path) -> Result<Pixels> {
     let pixels = read(path).and_then(|bytes| pixels(&bytes));
-    pixels.map_err(|problem| Error::because(path.display(), problem))
+    pixels.map_err(|problem| problem.at(path.display()))
 }
 
 /// Decodes a photo from the content of its file; `place` is what errors call it.
@@ -54,7 +54,7 @@ pub fn decode(path: &Path) -> Result<Pixels> {
 /// # Errors
 /// Where the content is none of these formats, is damaged or cut short, or declares more than [`MAX_PIXELS`].
 pub fn decode_bytes(bytes: &[u8], place: impl fmt::Display) -> Result<Pixels> {
-    pixels(bytes).map_err(|problem| Error::because(place, problem))
+    pixels(bytes).map_err(|problem| problem.at(place))
 }
 
 /// `bytes` decoded, upright and opaque.
@@ -65,24 +65,31 @@ pub(crate) fn pixels(bytes: &[u8]) -> std::result::Result<Pixels, Problem> {
         ImageFormat::Png => png::check_palette(bytes)?,
         _ => {}
     }
-    let damaged = |error: ImageError| format!("damaged {}: {error}", name(format));
+    let damaged = |error: ImageError| {
+        let kind = match error {
+            ImageError::Unsupported(_) => ErrorKind::Unsupported,
+            _ => ErrorKind::InvalidData,
+        };
+        Problem::new(kind, format!("damaged {}: {error}", name(format))).caused_by(error)
+    };
     let mut decoder = ImageReader::with_format(Cursor::new(bytes), format);
     decoder.limits(limits(format, bytes.len()));
     let mut decoder = decoder.into_decoder().map_err(damaged)?;
 
     let (width, height) = decoder.dimensions();
     if u64::from(width) * u64::from(height) > MAX_PIXELS {
-        return Err(format!("expected at most {MAX_PIXELS} pixels, received {width} x {height}; scale it down"));
+        let too_many = format!("expected at most {MAX_PIXELS} pixels, received {width} x {height}; scale it down");
+        return Err(Problem::damaged(too_many));
     }
     if width == 0 || height == 0 {
-        return Err(format!("expected at least 1 x 1 pixels, received {width} x {height}"));
+        return Err(Problem::damaged(format!("expected at least 1 x 1 pixels, received {width} x {height}")));
     }
     if u64::from(width) * u64::from(height) > most_pixels(format, bytes) {
         let received = format!("expected {width} x {height} pixels, received {} bytes", bytes.len());
-        return Err(format!("{} cut short: {received}; copy the file again", name(format)));
+        return Err(Problem::damaged(format!("{} cut short: {received}; copy the file again", name(format))));
     }
     if !is_complete(format, bytes) {
-        return Err(format!("{} cut short; copy the file again", name(format)));
+        return Err(Problem::damaged(format!("{} cut short; copy the file again", name(format))));
     }
     // Damaged metadata doesn't make a photo useless.
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
@@ -91,7 +98,7 @@ pub(crate) fn pixels(bytes: &[u8]) -> std::result::Result<Pixels, Problem> {
         Some(image) => DynamicImage::ImageRgb8(image),
         // A decoder's own mistake costs a photo, not the run.
         None => catch_unwind(AssertUnwindSafe(|| DynamicImage::from_decoder(decoder)))
-            .map_err(|_| format!("damaged {}: its decoder gave up; save it anew", name(format)))?
+            .map_err(|_| Problem::damaged(format!("damaged {}: its decoder gave up; save it anew", name(format))))?
             .map_err(damaged)?,
     };
     image.apply_orientation(orientation);
@@ -103,12 +110,15 @@ pub(crate) fn pixels(bytes: &[u8]) -> std::result::Result<Pixels, Problem> {
 fn sniff(bytes: &[u8]) -> std::result::Result<ImageFormat, Problem> {
     use ImageFormat::{Bmp, Gif, Jpeg, Png, WebP};
     if bytes.is_empty() {
-        return Err("expected a photo, received an empty file".to_owned());
+        return Err(Problem::damaged("expected a photo, received an empty file"));
     }
     match image::guess_format(bytes) {
         Ok(format @ (Jpeg | Png | Gif | Bmp | WebP)) => Ok(format),
-        Ok(other) => Err(format!("expected {FORMATS}, received {}; convert it to JPEG or PNG", name(other))),
-        Err(_) => Err(format!("expected {FORMATS}, received something else")),
+        Ok(other) => {
+            let received = format!("{}; convert it to JPEG or PNG", name(other));
+            Err(Problem::unsupported(format!("expected {FORMATS}, received {received}")))
+        }
+        Err(_) => Err(Problem::damaged(format!("expected {FORMATS}, received something else"))),
     }
 }
 
@@ -274,7 +284,7 @@ mod tests {
 
     #[test]
     fn too_many_pixels_are_refused_by_the_header() {
-        let problem = pixels(photo!("bomb.png")).unwrap_err();
+        let problem = pixels(photo!("bomb.png")).unwrap_err().text;
         assert!(problem.contains("at most 178956970 pixels, received 60000 x 60000"), "{problem}");
     }
 
@@ -284,6 +294,20 @@ mod tests {
         assert_eq!(problem(b""), "cat.jpg: expected a photo, received an empty file");
         assert!(problem(b"just a note").contains("JPEG, PNG, GIF, BMP or WebP"));
         assert!(problem(b"II*\0\x08\0\0\0").contains("received TIFF; convert it"));
+    }
+
+    #[test]
+    fn damage_another_format_and_a_missing_file_are_told_apart() {
+        use std::error::Error as _;
+        let kind = |bytes| decode_bytes(bytes, "cat.jpg").unwrap_err().kind();
+        assert_eq!(kind(b"just a note"), ErrorKind::InvalidData);
+        assert_eq!(kind(b"II*\0\x08\0\0\0"), ErrorKind::Unsupported);
+        let cut = decode_bytes(&photo!("rgba.png")[..60], "cat.png").unwrap_err();
+        assert_eq!(cut.kind(), ErrorKind::InvalidData);
+        let missing = decode(Path::new("no/such/photo.png")).unwrap_err();
+        assert_eq!(missing.kind(), ErrorKind::NotFound);
+        assert!(missing.source().is_some_and(|source| source.is::<std::io::Error>()));
+        assert_eq!(decode(&std::env::temp_dir()).unwrap_err().kind(), ErrorKind::InvalidArgument);
     }
 
     #[test]

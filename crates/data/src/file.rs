@@ -1,37 +1,76 @@
 //! The content of a photo's file, or why it can't be had.
 
+use std::error::Error as StdError;
+use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
+
+use engraft_nn::{Error, ErrorKind};
 
 /// The largest file that is read as a photo, 1 GiB: [`MAX_PIXELS`](crate::MAX_PIXELS) uncompressed, with room for metadata.
 pub const MAX_FILE_BYTES: u64 = 1 << 30;
 
 /// Why a photo is of no use, without its name.
-pub(crate) type Problem = String;
+#[derive(Debug)]
+pub(crate) struct Problem {
+    pub(crate) text: String,
+    kind: ErrorKind,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+impl Problem {
+    pub(crate) fn new(kind: ErrorKind, text: impl Into<String>) -> Self {
+        Self { text: text.into(), kind, source: None }
+    }
+
+    pub(crate) fn damaged(text: impl Into<String>) -> Self {
+        Self::new(ErrorKind::InvalidData, text)
+    }
+
+    pub(crate) fn unsupported(text: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Unsupported, text)
+    }
+
+    pub(crate) fn caused_by(self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        Self { source: Some(source.into()), ..self }
+    }
+
+    /// The error that names the photo.
+    pub(crate) fn at(self, place: impl Display) -> Error {
+        let error = Error::because(place, self.text).with_kind(self.kind);
+        match self.source {
+            Some(source) => error.caused_by(source),
+            None => error,
+        }
+    }
+}
+
+impl From<io::Error> for Problem {
+    fn from(error: io::Error) -> Self {
+        Self::new(error.kind().into(), unreadable(&error)).caused_by(error)
+    }
+}
 
 /// The content of the photo's file at `path`.
 pub(crate) fn read(path: &Path) -> std::result::Result<Vec<u8>, Problem> {
     // Asked before opening: a pipe would block there for ever.
-    let metadata = path.metadata().map_err(|error| unreadable(&error))?;
+    let metadata = path.metadata()?;
     if !metadata.is_file() {
-        return Err(format!(
-            "expected a photo, received {}",
-            if metadata.is_dir() { "a folder" } else { "no regular file" }
-        ));
+        let received = if metadata.is_dir() { "a folder" } else { "no regular file" };
+        return Err(Problem::new(ErrorKind::InvalidArgument, format!("expected a photo, received {received}")));
     }
-    let too_large = || format!("expected at most {MAX_FILE_BYTES} bytes, received more");
+    let too_large = || Problem::damaged(format!("expected at most {MAX_FILE_BYTES} bytes, received more"));
     if metadata.len() > MAX_FILE_BYTES {
         return Err(too_large());
     }
     let mut bytes = Vec::new();
-    let file = File::open(path).map_err(|error| unreadable(&error))?;
-    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(|error| unreadable(&error))?;
+    File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MAX_FILE_BYTES { Err(too_large()) } else { Ok(bytes) }
 }
 
 /// What stopped a file or folder from being read, and what to do about it where that is plain.
-pub(crate) fn unreadable(error: &io::Error) -> Problem {
+pub(crate) fn unreadable(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::PermissionDenied => "no permission to read it; give yourself read access".to_owned(),
         io::ErrorKind::NotFound => "not found".to_owned(),
@@ -48,10 +87,10 @@ mod tests {
     fn a_file_is_read_and_anything_else_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("photo");
-        assert_eq!(read(&path).unwrap_err(), "not found");
+        assert_eq!(read(&path).unwrap_err().text, "not found");
         fs::write(&path, "content").unwrap();
         assert_eq!(read(&path).unwrap(), b"content");
-        assert_eq!(read(folder.path()).unwrap_err(), "expected a photo, received a folder");
+        assert_eq!(read(folder.path()).unwrap_err().text, "expected a photo, received a folder");
     }
 
     #[test]
@@ -60,13 +99,13 @@ mod tests {
         let path = folder.path().join("photo");
         // A hole, which takes no room on the disk.
         File::create(&path).unwrap().set_len(MAX_FILE_BYTES + 1).unwrap();
-        assert!(read(&path).unwrap_err().contains("at most 1073741824 bytes"));
+        assert!(read(&path).unwrap_err().text.contains("at most 1073741824 bytes"));
     }
 
     #[cfg(unix)]
     #[test]
     fn a_device_is_no_photo() {
-        assert_eq!(read(Path::new("/dev/zero")).unwrap_err(), "expected a photo, received no regular file");
+        assert_eq!(read(Path::new("/dev/zero")).unwrap_err().text, "expected a photo, received no regular file");
     }
 
     #[test]

@@ -4,9 +4,9 @@ use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use engraft_nn::{Error, Result};
+use engraft_nn::{Error, ErrorKind, Result};
 
-use crate::file::unreadable;
+use crate::file::Problem;
 use crate::listing::{Kind, entries, photos_below};
 use crate::screen::readable;
 
@@ -57,7 +57,9 @@ impl PhotoFolder {
         let (classes, mut skipped) = class_folders(dir)?;
         if let [only] = classes.as_slice() {
             let error = Error::new(dir.display(), "folders of two or more classes", format_args!("one, `{only}`"));
-            return Err(error.hint("put photos of another class into a folder of their own beside it"));
+            return Err(error
+                .with_kind(ErrorKind::InvalidData)
+                .hint("put photos of another class into a folder of their own beside it"));
         }
         let found = photos_of(dir, &classes, &classes, &mut skipped)?;
         // Asked before anything is read, too: the user needn't wait for it.
@@ -77,7 +79,7 @@ impl PhotoFolder {
         if let Some(unknown) = folders.iter().find(|folder| !classes.contains(folder)) {
             let expected = format!("a folder named after one of the classes {}", classes.join(", "));
             let error = Error::new(dir.join(unknown).display(), expected, format_args!("`{unknown}`"));
-            return Err(error.hint("rename the folder, or move it elsewhere"));
+            return Err(error.with_kind(ErrorKind::InvalidData).hint("rename the folder, or move it elsewhere"));
         }
         let found = photos_of(dir, classes, &folders, &mut skipped)?;
         let photos = readable(&found, &mut skipped, progress);
@@ -92,9 +94,11 @@ impl PhotoFolder {
 fn class_folders(dir: &Path) -> Result<(Vec<String>, Vec<Skipped>)> {
     let hint = "give a folder that holds one folder of photos per class";
     let entries = entries(dir).map_err(|error| match error.kind() {
-        io::ErrorKind::NotADirectory => Error::new(dir.display(), "a folder", "a file").hint(hint),
-        io::ErrorKind::NotFound => Error::because(dir.display(), "no such folder").hint(hint),
-        _ => Error::because(dir.display(), unreadable(&error)),
+        io::ErrorKind::NotADirectory => Error::new(dir.display(), "a folder", "a file").caused_by(error).hint(hint),
+        io::ErrorKind::NotFound => {
+            Error::because(dir.display(), "no such folder").with_kind(ErrorKind::NotFound).caused_by(error).hint(hint)
+        }
+        _ => Problem::from(error).at(dir.display()),
     })?;
     let is_empty = entries.is_empty();
     let (mut folders, mut loose) = (Vec::new(), Vec::new());
@@ -103,7 +107,9 @@ fn class_folders(dir: &Path) -> Result<(Vec<String>, Vec<Skipped>)> {
             (Kind::Folder { .. }, Some(name)) => folders.push(name.to_owned()),
             // It would travel inside models, where text is UTF-8.
             (Kind::Folder { .. }, None) => {
-                return Err(Error::because(path.display(), "expected a class name in UTF-8"));
+                return Err(
+                    Error::because(path.display(), "expected a class name in UTF-8").with_kind(ErrorKind::InvalidData)
+                );
             }
             (Kind::Photo, _) => loose.push(Skipped { path, reason: "lies outside the class folders".to_owned() }),
             (Kind::UnreadPhoto | Kind::Other, _) => {}
@@ -118,6 +124,7 @@ fn class_folders(dir: &Path) -> Result<(Vec<String>, Vec<Skipped>)> {
         photos => format!("photos lying directly in it ({photos})"),
     };
     Err(Error::new(dir.display(), "one folder per class", received)
+        .with_kind(ErrorKind::InvalidData)
         .hint("make a folder for each class and put its photos there"))
 }
 
@@ -132,7 +139,7 @@ fn photos_of(
     for (class, name) in classes.iter().enumerate().filter(|(_, name)| folders.contains(name)) {
         let path = dir.join(name);
         let photos = photos_below(&path, skipped);
-        let photos = photos.map_err(|error| Error::because(path.display(), unreadable(&error)))?;
+        let photos = photos.map_err(|error| Problem::from(error).at(path.display()))?;
         found.extend(photos.into_iter().map(|path| (path, class)));
     }
     Ok(found)
@@ -155,6 +162,7 @@ fn no_photos(folder: &Path, skipped: &[Skipped]) -> Error {
         Some(first) => format!("{} that can't be used, such as {}: {}", bad.len(), first.path.display(), first.reason),
     };
     Error::new(folder.display(), "at least one readable photo", received)
+        .with_kind(ErrorKind::InvalidData)
         .hint("put photos there, as JPEG, PNG, GIF, BMP or WebP files; or remove the folder")
 }
 

@@ -35,13 +35,14 @@ pub(crate) fn check_kind(bytes: &[u8]) -> Result<(), Problem> {
             START_OF_SCAN => scans += 1,
             0xC3 | 0xC5..=0xC7 | 0xC9..=0xCB | 0xCD..=0xCF => {
                 let received = "received a lossless, hierarchical or arithmetically coded one; save it anew";
-                return Err(format!("expected a baseline or progressive JPEG, {received}"));
+                return Err(Problem::unsupported(format!("expected a baseline or progressive JPEG, {received}")));
             }
             _ => {}
         }
     }
     if scans > MAX_SCANS {
-        return Err(format!("expected at most {MAX_SCANS} scans in a JPEG, received {scans}; save it anew"));
+        let too_many = format!("expected at most {MAX_SCANS} scans in a JPEG, received {scans}; save it anew");
+        return Err(Problem::damaged(too_many));
     }
     Ok(())
 }
@@ -49,12 +50,12 @@ pub(crate) fn check_kind(bytes: &[u8]) -> Result<(), Problem> {
 /// Decodes a grey or three-coloured JPEG whose header declares `size`, width by height; `None` for one of four inks.
 pub(crate) fn decode(bytes: &[u8], size: (u32, u32)) -> Result<Option<RgbImage>, Problem> {
     // libjpeg's fatal errors never return: they unwind through its C frames, from `give_up` to here.
-    catch_unwind(|| decode_or_unwind(bytes, size))
-        .unwrap_or_else(|_| Err("damaged JPEG, or of a kind that libjpeg can't decode; save it anew".to_owned()))
+    let gave_up = || Problem::damaged("damaged JPEG, or of a kind that libjpeg can't decode; save it anew");
+    catch_unwind(|| decode_or_unwind(bytes, size)).unwrap_or_else(|_| Err(gave_up()))
 }
 
 fn decode_or_unwind(bytes: &[u8], size: (u32, u32)) -> Result<Option<RgbImage>, Problem> {
-    let damaged = || "damaged JPEG: its data is corrupt; copy the file again".to_owned();
+    let damaged = || Problem::damaged("damaged JPEG: its data is corrupt; copy the file again");
     let header = Decompress::builder().with_err(error_manager()).from_mem(bytes).map_err(|_| damaged())?;
     // What may be allocated has been decided by this size.
     if header.size() != (size.0 as usize, size.1 as usize) {
@@ -186,7 +187,7 @@ mod tests {
         for photo in [photo!("exact_420.jpg"), photo!("exact_progressive.jpg"), photo!("exact_grey.jpg")] {
             let shortened = [&photo[..photo.len() - 40], &photo[photo.len() - 2..]].concat();
             assert!(is_complete(&shortened));
-            let problem = pixels(&shortened).unwrap_err();
+            let problem = pixels(&shortened).unwrap_err().text;
             assert!(problem.contains("damaged JPEG"), "{problem}");
         }
     }
@@ -221,7 +222,7 @@ mod tests {
         let photo = photo!("exact_progressive.jpg");
         let last = photo.windows(2).rposition(|marker| marker == [0xFF, START_OF_SCAN]).unwrap();
         let scan = &photo[last..photo.len() - 2];
-        let problem = pixels(&with_tail(photo, &scan.repeat(300))).unwrap_err();
+        let problem = pixels(&with_tail(photo, &scan.repeat(300))).unwrap_err().text;
         assert!(problem.contains("at most 200 scans in a JPEG, received 310"), "{problem}");
     }
 
@@ -230,9 +231,9 @@ mod tests {
         let mut photo = photo!("exact_420.jpg").to_vec();
         let frame = photo.windows(2).position(|marker| marker == [0xFF, 0xC0]).unwrap();
         photo[frame + 1] = 0xC9;
-        let problem = pixels(&photo).unwrap_err();
+        let problem = pixels(&photo).unwrap_err().text;
         assert!(problem.contains("received a lossless, hierarchical or arithmetically coded one"), "{problem}");
         // Nor does it slip through to libjpeg, whose fatal error comes out as one.
-        assert!(decode(&photo, (37, 23)).unwrap_err().contains("damaged JPEG, or of a kind"));
+        assert!(decode(&photo, (37, 23)).unwrap_err().text.contains("damaged JPEG, or of a kind"));
     }
 }

@@ -17,7 +17,7 @@ pub(crate) fn check_palette(bytes: &[u8]) -> Result<(), Problem> {
     match palette {
         Some((_, length)) if length % 3 != 0 || !(3..=3 * 256).contains(&length) => {
             let expected = "expected a palette of 1 to 256 colours, 3 bytes each";
-            Err(format!("damaged PNG: {expected}, received {length} bytes; save it anew"))
+            Err(Problem::damaged(format!("damaged PNG: {expected}, received {length} bytes; save it anew")))
         }
         _ => Ok(()),
     }

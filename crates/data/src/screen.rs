@@ -24,7 +24,7 @@ pub(crate) fn readable(
         for ((path, class), digest) in portion.iter().zip(digests) {
             match digest {
                 Ok(digest) => photos.push(Photo { path: path.clone(), class: *class, digest }),
-                Err(reason) => skipped.push(Skipped { path: path.clone(), reason }),
+                Err(problem) => skipped.push(Skipped { path: path.clone(), reason: problem.text }),
             }
         }
         done += portion.len();

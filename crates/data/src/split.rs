@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use engraft_nn::random::Rng;
 use engraft_nn::{Error, Result};
 
 use crate::Photo;
@@ -42,7 +43,7 @@ pub fn split(photos: &[Photo], fraction: f64, seed: u64) -> Result<Split> {
     let mut vacancies = class_sizes(photos.iter());
     vacancies.values_mut().for_each(|size| *size = share(*size));
     let mut groups = same_content(photos);
-    shuffle(&mut groups, seed);
+    Rng::new(seed).shuffle(&mut groups);
 
     let mut held_out = vec![false; photos.len()];
     for group in groups {
@@ -82,22 +83,6 @@ fn same_content(photos: &[Photo]) -> Vec<Vec<usize>> {
         groups[group].push(number);
     }
     groups
-}
-
-/// Fisher and Yates' shuffle on Steele, Lea and Flood's SplitMix64: written out here, so that no other crate's new version
-/// deals the photos anew.
-fn shuffle<T>(items: &mut [T], seed: u64) {
-    let mut state = seed;
-    for last in (1..items.len()).rev() {
-        state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^= z >> 31;
-        // The upper half of the product is uniform in 0..=last, to within one part in 2^64 / last.
-        let chosen = (u128::from(z) * (last as u128 + 1)) >> 64;
-        items.swap(last, chosen as usize);
-    }
 }
 
 #[cfg(test)]

@@ -63,7 +63,8 @@ impl Download<'_> {
         let response = match request.call() {
             Ok(response) => response,
             Err(error) => {
-                return Ok(Attempt::Broken(HubError::Offline { wanted: self.wanted(), reason: error.to_string() }));
+                let (reason, source) = (error.to_string(), error.into());
+                return Ok(Attempt::Broken(HubError::Offline { wanted: self.wanted(), reason, source }));
             }
         };
         let status = response.status();
@@ -99,9 +100,9 @@ impl Download<'_> {
                 Ok(0) if announced.is_none_or(|announced| self.part.length() >= announced) => {
                     return Ok(Attempt::Whole);
                 }
-                Ok(0) => return Ok(Attempt::Broken(self.truncated("the connection was closed"))),
+                Ok(0) => return Ok(Attempt::Broken(self.truncated("the connection was closed".to_owned(), None))),
                 Ok(read) => read,
-                Err(error) => return Ok(Attempt::Broken(self.truncated(&error.to_string()))),
+                Err(error) => return Ok(Attempt::Broken(self.truncated(error.to_string(), Some(error)))),
             };
             self.check_size(self.part.length() + read as u64)?;
             self.part.append(&buffer[..read])?;
@@ -121,8 +122,8 @@ impl Download<'_> {
         HubError::Status { wanted: self.wanted(), status: status.as_u16() }
     }
 
-    fn truncated(&self, reason: &str) -> HubError {
-        HubError::Truncated { wanted: self.wanted(), received: self.part.length(), reason: reason.to_owned() }
+    fn truncated(&self, reason: String, source: Option<std::io::Error>) -> HubError {
+        HubError::Truncated { wanted: self.wanted(), received: self.part.length(), reason, source }
     }
 
     fn wanted(&self) -> Box<Wanted> {

@@ -3,6 +3,23 @@
 use std::path::PathBuf;
 use std::{fmt, io};
 
+/// The cause of another error, of whatever type.
+type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+/// What went wrong, as far as a program can act on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum HubErrorKind {
+    /// There is no place to look for files: neither a home folder nor a variable that names one.
+    NotFound,
+    /// The server can't be reached, refuses, or breaks off: no connection, HTTP status 503.
+    Network,
+    /// Another file arrived than the one that was wanted.
+    InvalidData,
+    /// The cache can't be read or written: no permission, a full disk.
+    Io,
+}
+
 /// Why a weight file can't be had. Every message about a download says which file to put where by hand.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -17,6 +34,8 @@ pub enum HubError {
         wanted: Box<Wanted>,
         /// Why there was no connection.
         reason: String,
+        /// The error of the HTTP client.
+        source: Cause,
     },
     /// The server answers, but not with the file.
     #[error("{}: expected the file, received HTTP status {status}{wanted}", wanted.url)]
@@ -35,6 +54,8 @@ pub enum HubError {
         received: u64,
         /// How the connection broke.
         reason: String,
+        /// The error that broke it; none where the server closed it in good order.
+        source: Option<io::Error>,
     },
     /// The server sends more than any weight file holds. What arrived was deleted.
     #[error("{}: expected at most {limit} bytes, received {received}{wanted}", wanted.url)]
@@ -66,6 +87,23 @@ pub enum HubError {
         /// What the system says.
         source: io::Error,
     },
+}
+
+impl HubError {
+    /// What went wrong, for a program to act on.
+    ///
+    /// ```
+    /// use engraft_hub::{HubError, HubErrorKind};
+    /// assert_eq!(HubError::NoCache.kind(), HubErrorKind::NotFound);
+    /// ```
+    pub fn kind(&self) -> HubErrorKind {
+        match self {
+            Self::NoCache => HubErrorKind::NotFound,
+            Self::Offline { .. } | Self::Status { .. } | Self::Truncated { .. } => HubErrorKind::Network,
+            Self::TooLarge { .. } | Self::WrongHash { .. } => HubErrorKind::InvalidData,
+            Self::Disk { .. } => HubErrorKind::Io,
+        }
+    }
 }
 
 /// A file that was to be downloaded, shown as what to do where that fails.

@@ -150,7 +150,10 @@ pub(crate) fn disk(path: &Path, action: &'static str) -> impl FnOnce(io::Error) 
 
 #[cfg(test)]
 mod tests {
+    use std::error::Error;
+
     use super::*;
+    use crate::HubErrorKind;
     use crate::test_server::{Reply, Server};
 
     const CONTENT: &[u8] = b"message digest";
@@ -220,6 +223,8 @@ mod tests {
         let bad = put(&hub.keras, b"");
         let error = hub.fetch(&FILE, &refuse, &mut |_, _| {}).unwrap_err();
         assert!(matches!(error, HubError::Offline { .. }), "{error}");
+        assert_eq!(error.kind(), HubErrorKind::Network);
+        assert!(error.source().is_some_and(|source| source.is::<ureq::Error>()));
         let message = error.to_string();
         let turned_down =
             format!("{} is not used: its MD5 is d41d8cd98f00b204e9800998ecf8427e (other tensors)", bad.display());
@@ -236,6 +241,7 @@ mod tests {
         let hub = Hub { mirror: Some(server.url), ..hub(folder.path()) };
         let error = hub.fetch(&FILE, &refuse, &mut |_, _| {}).unwrap_err();
         assert!(matches!(error, HubError::WrongHash { .. }));
+        assert_eq!(error.kind(), HubErrorKind::InvalidData);
         let message = error.to_string();
         assert!(
             message
@@ -268,6 +274,8 @@ mod tests {
         fs::write(&hub.cache, "a file").unwrap();
         let error = hub.fetch(&FILE, &refuse, &mut |_, _| {}).unwrap_err();
         assert!(matches!(&error, HubError::Disk { path, action: "created", .. } if *path == hub.cache), "{error}");
+        assert_eq!(error.kind(), HubErrorKind::Io);
+        assert!(error.source().is_some_and(|source| source.is::<io::Error>()));
         assert!(error.to_string().contains("set ENGRAFT_CACHE"));
     }
 }

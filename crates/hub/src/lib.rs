@@ -22,6 +22,6 @@ mod part;
 mod test_server;
 mod weights;
 
-pub use error::{HubError, Wanted};
+pub use error::{HubError, HubErrorKind, Wanted};
 pub use hub::Hub;
 pub use weights::{VGG16, VGG16_NOTOP, WeightFile};
