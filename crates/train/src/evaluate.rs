@@ -1,7 +1,8 @@
 //! Loss and metrics on a dataset.
 
 use engraft_data::Dataset;
-use engraft_nn::{Error, LabelledBatch, Loss, Metric, Result, Session};
+use engraft_nn::{Error, Loss, Metric, Result};
+use engraft_plan::{LabelledBatch, Session};
 
 use crate::history::Averages;
 use crate::prefetch::for_each_batch;
@@ -38,8 +39,7 @@ pub(crate) fn evaluate(
     let mut averages = Averages::new(metrics);
     let order: Vec<usize> = (0..data.len()).collect();
     for_each_batch(data, &order, batch_size, |_, _, batch| {
-        let labelled = LabelledBatch { inputs: &[&batch.x], targets: &batch.y, sample_weights: None };
-        let step = session.test_step(&labelled)?;
+        let step = session.evaluate(&LabelledBatch::new(&[&batch.x], &batch.y))?;
         averages.add(step.loss, loss.kind(), step.output.data(), batch.y.data(), batch.x.batch());
         Ok(true)
     })?;

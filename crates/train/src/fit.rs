@@ -1,15 +1,13 @@
 //! How a model is trained: the options of `fit`.
 
 use engraft_data::Dataset;
-use engraft_nn::plan::{Memory, Plan};
-use engraft_nn::{Compiled, Error, Executor, Model, OptimizerState, Result};
+use engraft_nn::{Compiled, Error, ErrorKind, Model, Program, Result, Trainability};
+use engraft_plan::{GradientReducer, Local, Memory, Plan, PlanOptions, Purpose};
+use engraft_runtime::{Runtime, ensure_fits};
 
 use crate::callback::{Callback, TrainBegin};
-use crate::epochs::Run;
+use crate::fit_loop::{Loop, Settings};
 use crate::history::History;
-use crate::memory::{available_memory, ensure_fits};
-use crate::precision::precision;
-use crate::train::default_executor;
 
 /// How `fit` goes about it: Keras' arguments and defaults.
 ///
@@ -19,15 +17,11 @@ use crate::train::default_executor;
 /// # let _ = options;
 /// ```
 pub struct Fit<'a> {
-    pub(crate) epochs: usize,
-    pub(crate) batch_size: usize,
-    pub(crate) shuffle: bool,
-    pub(crate) seed: u64,
-    pub(crate) validation: Option<&'a dyn Dataset>,
-    pub(crate) class_weights: Option<&'a [f32]>,
-    pub(crate) callbacks: Vec<&'a mut dyn Callback>,
-    executor: Option<&'a dyn Executor>,
-    memory_limit: Option<usize>,
+    settings: Settings<'a>,
+    callbacks: Vec<&'a mut dyn Callback>,
+    runtime: Option<&'a Runtime>,
+    from_layer: Option<&'a str>,
+    reducer: Option<&'a mut dyn GradientReducer>,
 }
 
 impl Default for Fit<'_> {
@@ -39,58 +33,55 @@ impl Default for Fit<'_> {
 impl<'a> Fit<'a> {
     /// One epoch, batches of 32, shuffled, seed 0.
     pub fn new() -> Self {
-        Self {
-            epochs: 1,
-            batch_size: 32,
-            shuffle: true,
-            seed: 0,
-            validation: None,
-            class_weights: None,
-            callbacks: Vec::new(),
-            executor: None,
-            memory_limit: None,
-        }
+        Self { settings: Settings::default(), callbacks: Vec::new(), runtime: None, from_layer: None, reducer: None }
     }
 
-    /// Passes over the data.
+    /// Epochs in all: training ends before this one, counted from 0.
     #[must_use]
     pub fn epochs(mut self, epochs: usize) -> Self {
-        self.epochs = epochs;
+        self.settings.epochs = epochs;
+        self
+    }
+
+    /// The epoch to begin with, counted from 0, where an earlier call of `fit` has made those before it.
+    #[must_use]
+    pub fn initial_epoch(mut self, epoch: usize) -> Self {
+        self.settings.initial_epoch = epoch;
         self
     }
 
     /// Samples a step.
     #[must_use]
     pub fn batch_size(mut self, batch_size: usize) -> Self {
-        self.batch_size = batch_size;
+        self.settings.batch_size = batch_size;
         self
     }
 
     /// Whether each epoch takes the samples in an order of its own; true by default.
     #[must_use]
     pub fn shuffle(mut self, shuffle: bool) -> Self {
-        self.shuffle = shuffle;
+        self.settings.shuffle = shuffle;
         self
     }
 
     /// Decides the order of samples and what random layers draw: the same seed, the same weights bit for bit.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
-        self.seed = seed;
+        self.settings.seed = seed;
         self
     }
 
     /// Samples to evaluate after each epoch.
     #[must_use]
     pub fn validation(mut self, data: &'a dyn Dataset) -> Self {
-        self.validation = Some(data);
+        self.settings.validation = Some(data);
         self
     }
 
     /// A weight for each class' loss: as many as outputs, two for a single output.
     #[must_use]
     pub fn class_weights(mut self, weights: &'a [f32]) -> Self {
-        self.class_weights = Some(weights);
+        self.settings.class_weights = Some(weights);
         self
     }
 
@@ -101,94 +92,156 @@ impl<'a> Fit<'a> {
         self
     }
 
-    /// Runs on another executor than the shared one of all cores.
+    /// Runs on this runtime instead of the [shared one](Runtime::shared). Where a plan needs more memory than it has, a
+    /// [low-memory one](PlanOptions::low_memory) is made; one that still does is refused before it starts.
     #[must_use]
-    pub fn executor(mut self, executor: &'a dyn Executor) -> Self {
-        self.executor = Some(executor);
+    pub fn runtime(mut self, runtime: &'a Runtime) -> Self {
+        self.runtime = Some(runtime);
         self
     }
 
-    /// Bytes that may be used; what the machine has free by default. Where a plan needs more, a [thrifty](Plan::thrifty) one is
-    /// made; one that still does is refused before it starts.
+    /// Trains from the output of this layer on: the data are values of that layer, of nested models too, not inputs of the model.
+    /// What comes before it must be frozen or have no weights, and every path from the input must go through it.
+    ///
+    /// ```
+    /// use engraft_data::Arrays;
+    /// use engraft_nn::prelude::*;
+    /// use engraft_train::{Fit, Train};
+    /// let layers = Sequential::new().add(Input::new([4])).add(Dense::new(3).named("base"));
+    /// let model = layers.add(Dense::new(2).activation(Softmax)).build()?;
+    /// model.get_layer("base")?.set_trainable(false);
+    /// model.compile(Adam::new(0.1), Loss::categorical_crossentropy(), [])?;
+    /// let x = Tensor::new([2, 4], vec![0.0, 1.0, 2.0, 3.0, 3.0, 2.0, 1.0, 0.0])?;
+    /// let y = Tensor::new([2, 2], vec![1.0, 0.0, 0.0, 1.0])?;
+    /// // Computed once, used in every epoch.
+    /// let features = model.features(&x, "base", 32)?;
+    /// model.fit(&Arrays::new(features, y)?, Fit::new().epochs(3).from_layer("base"))?;
+    /// # Ok::<(), engraft_nn::Error>(())
+    /// ```
     #[must_use]
-    pub fn memory_limit(mut self, bytes: usize) -> Self {
-        self.memory_limit = Some(bytes);
+    pub fn from_layer(mut self, layer: &'a str) -> Self {
+        self.from_layer = Some(layer);
         self
     }
 
-    /// What training `model` this way will take, validation included.
-    pub fn memory(&self, model: &Model) -> Result<Memory> {
-        let compiled = compiled_of(model)?;
-        self.plans(model, &compiled, self.batch_size).map(|(_, memory)| memory)
+    /// Sums gradients over replicas by this reducer. The data, the batch size and their order are this replica's own.
+    #[must_use]
+    pub fn reducer(mut self, reducer: &'a mut dyn GradientReducer) -> Self {
+        self.reducer = Some(reducer);
+        self
     }
 
-    fn executor_or_default(&self) -> Result<&dyn Executor> {
-        match self.executor {
-            Some(executor) => Ok(executor),
-            None => Ok(default_executor()?),
+    /// What training `model` this way takes, validation included, by what `trainability` says may be trained. The model stays as
+    /// it is.
+    ///
+    /// # Errors
+    /// A model not compiled, or one that can't be trained this way.
+    pub fn memory(&self, model: &Model, trainability: &Trainability) -> Result<Memory> {
+        let (compiled, runtime) = (model.compiled_or_error()?, self.runtime_or_shared()?);
+        let batch_size = self.settings.batch_size;
+        self.plans(model, &compiled, &runtime, trainability, batch_size).map(|(_, memory)| memory)
+    }
+
+    fn runtime_or_shared(&self) -> Result<Runtime> {
+        self.runtime.map_or_else(Runtime::shared, |runtime| Ok(runtime.clone()))
+    }
+
+    /// A program from the boundary on, where there is one.
+    fn cut_at_boundary(&self, program: Program) -> Result<Program> {
+        match self.from_layer {
+            Some(layer) => program.starting_at(layer),
+            None => Ok(program),
         }
     }
 
-    /// Plans of training and validation, as they are if they fit into memory, else thrifty ones; and what they take.
-    fn plans(&self, model: &Model, compiled: &Compiled, batch: usize) -> Result<(Plans, Memory)> {
-        let executor = self.executor_or_default()?;
-        let train = Plan::train(model, compiled.optimizer.clone(), compiled.loss, batch, self.seed)?;
-        let evaluate = self.validation.map(|_| Plan::evaluate(model, compiled.loss, batch)).transpose()?;
-        let precise = |plan: Plan| plan.in_precision(precision());
-        let plans = Plans { train: precise(train), evaluate: evaluate.map(precise) };
-        let memory = plans.memory(executor);
-        if self.limit().is_none_or(|limit| memory.total() <= limit) {
+    /// Plans of training and validation, as they are if they fit into memory, else low-memory ones; and what they take.
+    fn plans(
+        &self,
+        model: &Model,
+        compiled: &Compiled,
+        runtime: &Runtime,
+        trainability: &Trainability,
+        batch: usize,
+    ) -> Result<(Plans, Memory)> {
+        let folds = self.reducer.as_ref().is_none_or(|reducer| !reducer.needs_gradients());
+        let options = runtime.plan_options();
+        let options = PlanOptions { fold_updates: options.fold_updates && folds, ..options };
+        let (optimizer, loss) = (compiled.optimizer.clone(), compiled.loss);
+        let program = self.cut_at_boundary(Program::for_training(model, self.settings.seed, trainability)?)?;
+        let train = Plan::new(program, Purpose::Train { optimizer, loss }, batch, &options)?;
+        let evaluate = match self.settings.validation {
+            Some(_) => {
+                let program = self.cut_at_boundary(Program::of(model, false, 0)?)?;
+                Some(Plan::new(program, Purpose::Evaluate { loss }, batch, &options)?)
+            }
+            None => None,
+        };
+        let plans = Plans { train, evaluate };
+        let memory = plans.memory(runtime);
+        if runtime.available_memory().is_none_or(|available| memory.total() <= available) {
             return Ok((plans, memory));
         }
-        let plans = Plans { train: plans.train.thrifty(), evaluate: plans.evaluate.map(Plan::thrifty) };
-        let memory = plans.memory(executor);
+        let evaluate = plans.evaluate.map(Plan::low_memory).transpose()?;
+        let plans = Plans { train: plans.train.low_memory()?, evaluate };
+        let memory = plans.memory(runtime);
         Ok((plans, memory))
-    }
-
-    fn limit(&self) -> Option<usize> {
-        self.memory_limit.or_else(available_memory)
     }
 
     /// Trains `model`; see [`Train::fit`](crate::Train::fit).
     pub(crate) fn run(mut self, model: &Model, data: &dyn Dataset) -> Result<History> {
-        let compiled = compiled_of(model)?;
+        let (compiled, runtime) = (model.compiled_or_error()?, self.runtime_or_shared()?);
         self.check(model, data)?;
         // A batch never holds more than there is, and buffers kept from a call before are in the way.
-        self.batch_size = self.batch_size.min(data.len());
-        model.prepared().take();
-        let (plans, memory) = self.plans(model, &compiled, self.batch_size)?;
-        if let Some(limit) = self.limit() {
-            ensure_fits(&memory, limit, self.batch_size, |batch| {
-                self.plans(model, &compiled, batch).map(|(_, memory)| memory.total())
+        self.settings.batch_size = self.settings.batch_size.min(data.len());
+        model.cache().clear();
+        let batch_size = self.settings.batch_size;
+        let trainability = Trainability::of(model);
+        let (plans, memory) = self.plans(model, &compiled, &runtime, &trainability, batch_size)?;
+        if let Some(available) = runtime.available_memory() {
+            ensure_fits(&memory, available, batch_size, |batch| {
+                self.plans(model, &compiled, &runtime, &trainability, batch).map(|(_, memory)| memory.total())
             })?;
         }
-        let executor = self.executor_or_default()?;
-        let mut training = executor.prepare(plans.train)?;
-        let mut validation = plans.evaluate.map(|plan| executor.prepare(plan)).transpose()?;
-        let run = Run { model, data, compiled };
-        let steps = data.len().div_ceil(self.batch_size);
-        let begin = TrainBegin { epochs: self.epochs, steps, samples: data.len(), memory };
-        self.callbacks.iter_mut().for_each(|callback| callback.on_train_begin(&begin));
-        let result = run.epochs(&mut self, &mut *training, validation.as_deref_mut());
-        self.callbacks.iter_mut().for_each(|callback| callback.on_train_end());
-        result
+        let mut training = runtime.executor().prepare(plans.train)?;
+        let mut validation = plans.evaluate.map(|plan| runtime.executor().prepare(plan)).transpose()?;
+        let begin = TrainBegin {
+            initial_epoch: self.settings.initial_epoch,
+            epochs: self.settings.epochs,
+            steps: data.len().div_ceil(batch_size),
+            samples: data.len(),
+            memory,
+        };
+        let mut local = Local;
+        let training_loop = Loop {
+            model,
+            data,
+            loss: compiled.loss,
+            metrics: &compiled.metrics,
+            settings: &self.settings,
+            training: &mut *training,
+            validation: validation.as_deref_mut(),
+            reducer: self.reducer.unwrap_or(&mut local),
+            callbacks: self.callbacks,
+            stopping: false,
+        };
+        training_loop.run(&begin)
     }
 
     fn check(&self, model: &Model, data: &dyn Dataset) -> Result<()> {
         if data.is_empty() {
             return Err(Error::new("fit", "at least one sample", 0));
         }
-        if self.batch_size == 0 {
+        if self.settings.batch_size == 0 {
             return Err(Error::new("fit", "a batch size of at least 1", 0));
         }
         if model.trainable_weights().is_empty() {
-            return Err(
-                Error::because("fit", "no layer is trainable").hint("unfreeze at least the head: set_trainable(true)")
-            );
+            return Err(Error::because("fit", "no layer is trainable")
+                .with_kind(ErrorKind::InvalidState)
+                .hint("unfreeze at least the head: set_trainable(true)"));
         }
         // One output tells two classes apart.
         let classes = model.output_shape().iter().product::<usize>().max(2);
-        match self.class_weights {
+        match self.settings.class_weights {
             Some(weights) if weights.len() != classes => {
                 Err(Error::new("class weights", format_args!("{classes} numbers"), weights.len()))
             }
@@ -197,36 +250,21 @@ impl<'a> Fit<'a> {
     }
 }
 
-/// What a call of fit runs.
+/// The plans of a call of fit.
 struct Plans {
     train: Plan,
     evaluate: Option<Plan>,
 }
 
 impl Plans {
-    fn memory(&self, executor: &dyn Executor) -> Memory {
-        let mut memory = executor.memory(&self.train);
+    fn memory(&self, runtime: &Runtime) -> Memory {
+        let mut memory = runtime.executor().memory(&self.train);
         if let Some(evaluate) = &self.evaluate {
-            let evaluation = executor.memory(evaluate);
+            let evaluation = runtime.executor().memory(evaluate);
             memory.buffers += evaluation.buffers;
             memory.scratch += evaluation.scratch;
         }
         memory
-    }
-}
-
-/// A copy of what compile set; the optimizer's state stays with the model.
-pub(crate) fn compiled_of(model: &Model) -> Result<Compiled> {
-    match &*model.compiled() {
-        Some(compiled) => Ok(Compiled {
-            optimizer: compiled.optimizer.clone(),
-            loss: compiled.loss,
-            metrics: compiled.metrics.clone(),
-            state: OptimizerState::default(),
-        }),
-        None => {
-            Err(Error::because(format_args!("model `{}`", model.name()), "not compiled").hint("call compile first"))
-        }
     }
 }
 
@@ -247,5 +285,34 @@ mod tests {
         let data = Arrays::new(Tensor::zeros([6, 2]), Tensor::zeros([6, 1])).unwrap();
         model.fit(&data, Fit::new().batch_size(usize::MAX)).unwrap();
         assert_eq!(model.evaluate(&data, usize::MAX).unwrap().samples, 6);
+    }
+
+    /// A base of one layer under a head of two.
+    fn model() -> Model {
+        engraft_nn::clear_session();
+        engraft_nn::set_random_seed(3);
+        let layers = Sequential::new().add(Input::new([4])).add(Dense::new(6).activation(Tanh).named("base"));
+        let model = layers.add(Dense::new(5).activation(Relu)).add(Dense::new(2).activation(Softmax)).build().unwrap();
+        model.get_layer("base").unwrap().set_trainable(false);
+        model.compile(Adam::new(0.05), Loss::sparse_categorical_crossentropy(), [Metric::Accuracy]).unwrap();
+        model
+    }
+
+    #[test]
+    fn training_from_a_boundary_gives_the_bits_of_training_from_the_input() {
+        let mut rng = engraft_nn::random::Rng::new(1);
+        let x = Tensor::new([12, 4], (0..48).map(|_| rng.normal()).collect()).unwrap();
+        let y = Tensor::new([12, 1], (0..12).map(|i| (i % 2) as f32).collect()).unwrap();
+        let trained = |from: Option<&str>| {
+            let model = model();
+            let x = from.map_or_else(|| x.clone(), |layer| model.features(&x, layer, 32).unwrap());
+            let data = Arrays::new(x, y.clone()).unwrap();
+            let fit = Fit::new().epochs(3).batch_size(5).validation(&data);
+            let fit = from.into_iter().fold(fit, Fit::from_layer);
+            let history = model.fit(&data, fit).unwrap();
+            let weights: Vec<Vec<f32>> = model.weights().iter().map(|weight| weight.values().clone()).collect();
+            (history, weights)
+        };
+        assert_eq!(trained(Some("base")), trained(None));
     }
 }

@@ -1,23 +1,27 @@
 //! fit, evaluate and predict; callbacks and History.
 //!
-//! The [`Train`] trait gives every compiled [`Model`](engraft_nn::Model) Keras' methods.
+//! The [`Train`] trait gives every compiled [`Model`](engraft_nn::Model) Keras' methods. [`callbacks`] act while a model trains.
+
+pub mod callbacks;
 
 mod callback;
-mod epochs;
 mod evaluate;
 mod fit;
+mod fit_loop;
 mod history;
-mod memory;
-mod precision;
+mod options;
 mod prefetch;
 mod speed;
+mod targets;
 mod train;
+mod training;
 
-pub use callback::{BatchEnd, Callback, EpochEnd, Flow, TrainBegin};
+pub use callback::{BatchEnd, Callback, EpochEnd, TrainBegin};
 pub use evaluate::Evaluation;
 pub use fit::Fit;
 pub use history::{Averages, History};
-pub use memory::{available_memory, ensure_fits, peak_memory, set_memory_limit};
-pub use precision::{precision, set_precision};
+pub use options::RunOptions;
 pub use speed::{LayerSpeed, Speed, Task};
-pub use train::{Train, set_threads, threads};
+pub use targets::Targets;
+pub use train::Train;
+pub use training::Training;

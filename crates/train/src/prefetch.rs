@@ -3,7 +3,7 @@
 use std::sync::mpsc::sync_channel;
 
 use engraft_data::{Batch, Dataset};
-use engraft_nn::{Error, Result};
+use engraft_nn::{Error, ErrorKind, Result};
 
 /// Calls `work` with each batch of `order`, in order; a second thread reads one batch ahead.
 pub(crate) fn for_each_batch(
@@ -24,8 +24,11 @@ pub(crate) fn for_each_batch(
             }
         });
         for (step, indices) in order.chunks(batch_size).enumerate() {
-            let batch =
-                receiver.recv().map_err(|_| Error::because("dataset", "reading a batch ended unexpectedly"))??;
+            let batch = receiver.recv().map_err(|error| {
+                Error::because("dataset", "reading a batch ended unexpectedly")
+                    .with_kind(ErrorKind::Internal)
+                    .caused_by(error)
+            })??;
             if !work(step, indices, batch)? {
                 return Ok(());
             }

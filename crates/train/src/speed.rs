@@ -2,14 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use engraft_nn::plan::{Memory, Plan, Work};
-use engraft_nn::random::Rng;
-use engraft_nn::{Error, LabelledBatch, LossKind, Model, Result, Session, StepTime, Tensor};
-
-use crate::epochs::train_step;
-use crate::fit::compiled_of;
-use crate::memory::session_within;
-use crate::train::default_executor;
+use engraft_ir::random::Rng;
+use engraft_nn::{Error, LossKind, Model, Result, Tensor};
+use engraft_plan::{LabelledBatch, Memory, Plan, PlanOptions, Session, StepTime, Work};
+use engraft_runtime::Runtime;
 
 /// Steps that aren't counted: the first finds memory untouched, and kernels are prepared when they are used again.
 const WARM_UP: usize = 2;
@@ -27,10 +23,11 @@ pub enum Task {
 ///
 /// ```
 /// use engraft_nn::prelude::*;
+/// use engraft_runtime::Runtime;
 /// use engraft_train::{Speed, Task};
 /// let model = Sequential::new().add(Input::new([8])).add(Dense::new(2).activation(Softmax)).build()?;
 /// model.compile(Sgd::new(0.1), Loss::categorical_crossentropy(), [])?;
-/// let speed = Speed::measure(&model, Task::Train, 4, 3, None)?;
+/// let speed = Speed::measure(&model, Task::Train, 4, 3, &Runtime::shared()?)?;
 /// assert_eq!(speed.steps.len(), 3);
 /// // Forward, and the gradient by the kernel: 8 by 2 numbers, 4 samples.
 /// assert_eq!(speed.operations(), 2 * 4 * (2 * 8 * 2));
@@ -46,10 +43,10 @@ pub struct Speed {
     pub memory: Memory,
     /// By layer, in the order of the forward pass; empty if the executor doesn't measure that.
     pub layers: Vec<LayerSpeed>,
-    /// Billions of floating-point operations a second that the executor's threads were found to do at most.
+    /// Billions of floating-point operations a second that the executor was found to do at most; 0 where it can't be measured.
     pub peak_gflops: f64,
-    /// The instruction set that was used, as `ENGRAFT_ISA` names it.
-    pub isa: &'static str,
+    /// What the executor computes with: on a CPU the instruction set, as `ENGRAFT_ISA` names it.
+    pub isa: String,
     operations: usize,
 }
 
@@ -68,17 +65,15 @@ impl Speed {
     /// Runs two steps that aren't counted, then `steps` that are, of `batch` samples each. Training changes the weights.
     ///
     /// # Errors
-    /// No steps, a model of several inputs, a model to train that isn't compiled, a plan that needs more than `limit`
-    /// bytes, or than the machine has free with `None`; what a step itself gives.
-    pub fn measure(model: &Model, task: Task, batch: usize, steps: usize, limit: Option<usize>) -> Result<Self> {
+    /// No steps, a model of several inputs, a model to train that isn't compiled, a plan that needs more memory than the runtime
+    /// has; what a step itself gives.
+    pub fn measure(model: &Model, task: Task, batch: usize, steps: usize, runtime: &Runtime) -> Result<Self> {
         if steps == 0 {
             return Err(Error::new("steps to measure", "at least 1", 0));
         }
-        let executor = default_executor()?;
-        model.prepared().take();
-        let plan = |batch| plan(model, task, batch);
-        let (mut session, memory) = session_within(executor, limit, batch, plan)?;
-        let works: Vec<(String, Work)> = works(&plan(batch)?, batch);
+        model.cache().clear();
+        let (mut session, memory) = runtime.session(batch, |batch, options| plan(model, task, batch, options))?;
+        let works: Vec<(String, Work)> = works(session.plan(), batch);
         let (x, y) = noise(model, task, batch)?;
         let mut measured = Vec::with_capacity(steps);
         for _ in 0..WARM_UP {
@@ -93,7 +88,8 @@ impl Speed {
         let steps = measured.iter().map(|(time, _)| *time).collect();
         measured.sort_by_key(|(time, _)| *time);
         let layers = by_layer(works, &measured[measured.len() / 2].1);
-        let (peak_gflops, isa) = (executor.peak_gflops(), executor.isa());
+        let executor = runtime.executor();
+        let (peak_gflops, isa) = (executor.peak_gflops().unwrap_or(0.0), executor.name().to_owned());
         Ok(Self { batch, steps, memory, layers, peak_gflops, isa, operations })
     }
 
@@ -122,12 +118,12 @@ impl Speed {
     }
 }
 
-fn plan(model: &Model, task: Task, batch: usize) -> Result<Plan> {
+fn plan(model: &Model, task: Task, batch: usize, options: &PlanOptions) -> Result<Plan> {
     match task {
-        Task::Predict => Plan::predict(model, batch),
+        Task::Predict => Plan::predict(model, batch, options),
         Task::Train => {
-            let compiled = compiled_of(model)?;
-            Plan::train(model, compiled.optimizer, compiled.loss, batch, 0)
+            let compiled = model.compiled_or_error()?;
+            Plan::train(model, compiled.optimizer, compiled.loss, batch, 0, options)
         }
     }
 }
@@ -136,8 +132,9 @@ fn run(model: &Model, task: Task, session: &mut dyn Session, x: &Tensor, y: &Ten
     match task {
         Task::Predict => session.predict(&[x]).map(|_| ()),
         Task::Train => {
-            let batch = LabelledBatch { inputs: &[x], targets: y, sample_weights: None };
-            train_step(model, session, &batch).map(|_| ())
+            let compiled = model.compiled_or_error()?;
+            let rate = compiled.optimizer.learning_rate().at(compiled.state.iterations());
+            session.train_step(&LabelledBatch::new(&[x], y), rate, &compiled.state).map(|_| ())
         }
     }
 }
@@ -157,7 +154,7 @@ fn noise(model: &Model, task: Task, batch: usize) -> Result<(Tensor, Tensor)> {
     }
     let classes = model.output_shape().iter().product::<usize>();
     let class = |sample: usize| sample % classes.max(2);
-    let y = match (compiled_of(model)?.loss.kind(), classes) {
+    let y = match (model.compiled_or_error()?.loss.kind(), classes) {
         (LossKind::CategoricalCrossentropy | LossKind::BinaryCrossentropy, 2..) => {
             let row = |sample| (0..classes).map(move |unit| f32::from(u8::from(unit == class(sample))));
             Tensor::new(shape(model.output_shape()), (0..batch).flat_map(row).collect())?
@@ -197,6 +194,10 @@ mod tests {
 
     use super::*;
 
+    fn runtime() -> Runtime {
+        Runtime::shared().unwrap()
+    }
+
     fn model(units: usize, loss: Loss) -> Model {
         let layers = Sequential::new().add(Input::new([2, 2, 3])).add(Flatten::new());
         let model = layers.add(Dense::new(4).activation(Relu).named("hidden")).add(Dense::new(units).named("top"));
@@ -212,7 +213,7 @@ mod tests {
             (3, Loss::sparse_categorical_crossentropy()),
             (1, Loss::binary_crossentropy()),
         ] {
-            let speed = Speed::measure(&model(units, loss), Task::Train, 4, 2, None).unwrap();
+            let speed = Speed::measure(&model(units, loss), Task::Train, 4, 2, &runtime()).unwrap();
             assert_eq!((speed.batch, speed.steps.len()), (4, 2));
         }
     }
@@ -221,7 +222,7 @@ mod tests {
     fn layers_stand_in_order_with_their_arithmetic() {
         let model = model(3, Loss::categorical_crossentropy());
         model.get_layer("hidden").unwrap().set_trainable(false);
-        let speed = Speed::measure(&model, Task::Train, 2, 1, None).unwrap();
+        let speed = Speed::measure(&model, Task::Train, 2, 1, &runtime()).unwrap();
         let names: Vec<&str> = speed.layers.iter().map(|layer| layer.name.as_str()).collect();
         assert_eq!(names[names.len() - 2..], ["hidden", "top"]);
         let [.., hidden, top] = &speed.layers[..] else { panic!("two layers") };
@@ -239,7 +240,7 @@ mod tests {
             memory: Memory::default(),
             layers: Vec::new(),
             peak_gflops: 0.0,
-            isa: "portable",
+            isa: "portable".into(),
             operations: 0,
         };
         assert_eq!(speed(&[9000, 1000, 2000]).seconds_per_step(), 2.0);
@@ -250,7 +251,10 @@ mod tests {
     #[test]
     fn what_cannot_be_measured_says_why() {
         let model = model(3, Loss::categorical_crossentropy());
-        let error = |steps, limit| Speed::measure(&model, Task::Predict, 4, steps, limit).unwrap_err().to_string();
+        let error = |steps, limit| {
+            let runtime = runtime().memory_limit(limit);
+            Speed::measure(&model, Task::Predict, 4, steps, &runtime).unwrap_err().to_string()
+        };
         assert!(error(0, None).contains("at least 1"));
         assert!(error(1, Some(16)).contains("memory"), "{}", error(1, Some(16)));
     }

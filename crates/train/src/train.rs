@@ -1,44 +1,14 @@
 //! Keras' methods on a model.
 
-use std::sync::OnceLock;
-
-use engraft_cpu::CpuExecutor;
 use engraft_data::Dataset;
-use engraft_nn::plan::Plan;
-use engraft_nn::{Error, LabelledBatch, Layer, Model, Prepared, Result, Session, StepOutput, Tensor};
+use engraft_nn::{Error, Model, Program, Result, Tensor};
+use engraft_plan::{LabelledBatch, Plan, PlanOptions, Purpose, Session, StepOutput};
+use engraft_runtime::TaskKey;
 
-use crate::epochs::train_step;
 use crate::evaluate::{Evaluation, evaluate};
-use crate::fit::{Fit, compiled_of};
+use crate::fit::Fit;
 use crate::history::History;
-use crate::memory::session_within;
-use crate::precision::precision;
-
-static EXECUTOR: OnceLock<CpuExecutor> = OnceLock::new();
-
-/// Sets how many threads the shared executor works with; all cores unless called.
-///
-/// An error once the executor has been used.
-pub fn set_threads(threads: usize) -> Result<()> {
-    let executor = CpuExecutor::new(Some(threads))?;
-    EXECUTOR.set(executor).map_err(|_| {
-        Error::because("set_threads", "the executor is already in use").hint("call it before the first fit or predict")
-    })
-}
-
-/// How many threads the shared executor works with.
-pub fn threads() -> Result<usize> {
-    Ok(default_executor()?.threads())
-}
-
-/// The executor that is used unless another is given.
-pub(crate) fn default_executor() -> Result<&'static CpuExecutor> {
-    if let Some(executor) = EXECUTOR.get() {
-        return Ok(executor);
-    }
-    let executor = CpuExecutor::new(None)?;
-    Ok(EXECUTOR.get_or_init(|| executor))
-}
+use crate::options::RunOptions;
 
 /// Training, evaluation and prediction, under Keras' names.
 ///
@@ -64,17 +34,29 @@ pub trait Train {
     /// is not finite. What was learned before stays in the model.
     fn fit(&self, data: &dyn Dataset, options: Fit<'_>) -> Result<History>;
 
-    /// Loss and metrics on a dataset (Keras' `evaluate`).
-    fn evaluate(&self, data: &dyn Dataset, batch_size: usize) -> Result<Evaluation>;
+    /// Loss and metrics on a dataset (Keras' `evaluate`), computed a batch at a time: `model.evaluate(&data, 32)`.
+    ///
+    /// # Errors
+    /// A model not compiled, no samples, shapes that don't fit, a plan larger than memory, a sample that can't be read.
+    fn evaluate<'a>(&self, data: &dyn Dataset, options: impl Into<RunOptions<'a>>) -> Result<Evaluation>;
 
-    /// The outputs for `x: [n, ..]` (Keras' `predict`), computed `batch_size` samples at a time.
-    fn predict(&self, x: &Tensor, batch_size: usize) -> Result<Tensor>;
+    /// The outputs for `x: [n, ..]` (Keras' `predict`), computed a batch at a time: `model.predict(&x, 32)`.
+    ///
+    /// # Errors
+    /// A model of several inputs or outputs, a shape that doesn't fit, a plan larger than memory.
+    fn predict<'a>(&self, x: &Tensor, options: impl Into<RunOptions<'a>>) -> Result<Tensor>;
 
     /// One step of training on a batch (Keras' `train_on_batch`); tells loss and output as they were before the update.
+    ///
+    /// # Errors
+    /// Those of [`fit`](Self::fit).
     fn train_on_batch(&self, x: &Tensor, y: &Tensor) -> Result<StepOutput>;
 
-    /// The output of a layer for `x: [n, ..]`, layers of nested models included.
-    fn features(&self, x: &Tensor, layer: &str) -> Result<Tensor>;
+    /// The output of a layer for `x: [n, ..]`, layers of nested models included, computed a batch at a time.
+    ///
+    /// # Errors
+    /// No such layer, and those of [`predict`](Self::predict).
+    fn features<'a>(&self, x: &Tensor, layer: &str, options: impl Into<RunOptions<'a>>) -> Result<Tensor>;
 }
 
 impl Train for Model {
@@ -82,91 +64,86 @@ impl Train for Model {
         options.run(self, data)
     }
 
-    fn evaluate(&self, data: &dyn Dataset, batch_size: usize) -> Result<Evaluation> {
-        let compiled = compiled_of(self)?;
-        let batch_size = batch_size.min(data.len().max(1));
-        let plan = |batch| Plan::evaluate(self, compiled.loss, batch);
-        let (mut session, _) = session_within(default_executor()?, None, batch_size, plan)?;
+    fn evaluate<'a>(&self, data: &dyn Dataset, options: impl Into<RunOptions<'a>>) -> Result<Evaluation> {
+        let (options, compiled) = (options.into(), self.compiled_or_error()?);
+        let batch_size = options.batch_size.min(data.len().max(1));
+        let purpose = Purpose::Evaluate { loss: compiled.loss };
+        let (mut session, _) = options.runtime_or_shared()?.session(batch_size, |batch, plan_options| {
+            Plan::new(program(self, options.boundary())?, purpose.clone(), batch, plan_options)
+        })?;
         evaluate(&mut *session, data, batch_size, &compiled.loss, &compiled.metrics)
     }
 
-    fn predict(&self, x: &Tensor, batch_size: usize) -> Result<Tensor> {
-        let batch = batch_size.min(x.batch().max(1));
-        with_session(
-            self,
-            format!("predict {batch}"),
-            batch,
-            |batch| Plan::predict(self, batch),
-            |session| {
-                let mut output: Vec<f32> = Vec::new();
-                for first in (0..x.batch()).step_by(batch) {
-                    output.extend(predict_some(session, &samples(x, first, batch)?)?.data());
-                }
-                let shape: Vec<usize> = std::iter::once(x.batch()).chain(self.output_shape().iter().copied()).collect();
-                Tensor::new(shape, output)
-            },
-        )
+    fn predict<'a>(&self, x: &Tensor, options: impl Into<RunOptions<'a>>) -> Result<Tensor> {
+        let options = options.into();
+        let batch = options.batch_size.min(x.batch().max(1));
+        let plan = |batch, plan_options: &PlanOptions| {
+            Plan::new(program(self, options.boundary())?, Purpose::Predict, batch, plan_options)
+        };
+        let runtime = options.runtime_or_shared()?;
+        let shape = self.output_shape();
+        match options.boundary() {
+            // A part of a model is not kept for the next call.
+            Some(_) => predict_in_batches(&mut *runtime.session(batch, plan)?.0, x, batch, shape),
+            None => runtime.with_session(self, TaskKey::Predict { batch }, plan, |session| {
+                predict_in_batches(session, x, batch, shape)
+            }),
+        }
     }
 
     fn train_on_batch(&self, x: &Tensor, y: &Tensor) -> Result<StepOutput> {
-        let compiled = compiled_of(self)?;
-        let batch = x.batch();
-        let mut flags = Vec::new();
-        trainable_flags(self.layer(), &mut flags);
-        let key = format!("train {batch} {:?} {:?} {flags:?}", compiled.optimizer, compiled.loss);
-        let plan = |batch| Plan::train(self, compiled.optimizer.clone(), compiled.loss, batch, 0);
-        with_session(self, key, batch, plan, |session| {
-            train_step(self, session, &LabelledBatch { inputs: &[x], targets: y, sample_weights: None })
+        let compiled = self.compiled_or_error()?;
+        let key = TaskKey::train(self, &compiled, x.batch());
+        let plan = |batch, options: &PlanOptions| {
+            Plan::train(self, compiled.optimizer.clone(), compiled.loss, batch, 0, options)
+        };
+        RunOptions::from(x.batch()).runtime_or_shared()?.with_session(self, key, plan, |session| {
+            let rate = compiled.optimizer.learning_rate().at(compiled.state.iterations());
+            let output = session.train_step(&LabelledBatch::new(&[x], y), rate, &compiled.state)?;
+            session.synchronize(&compiled.state)?;
+            Ok(output)
         })
     }
 
-    fn features(&self, x: &Tensor, layer: &str) -> Result<Tensor> {
-        let plan = |batch| Plan::features(self, layer, batch);
-        let (mut session, _) = session_within(default_executor()?, None, x.batch(), plan)?;
-        predict_some(&mut *session, x)
+    fn features<'a>(&self, x: &Tensor, layer: &str, options: impl Into<RunOptions<'a>>) -> Result<Tensor> {
+        let options = options.into();
+        let batch = options.batch_size.min(x.batch().max(1));
+        let program = || program(self, options.boundary())?.until(layer);
+        let plan = |batch, plan_options: &PlanOptions| Plan::new(program()?, Purpose::Predict, batch, plan_options);
+        let (mut session, _) = options.runtime_or_shared()?.session(batch, plan)?;
+        let shape = session.plan().program().shapes[session.plan().program().outputs[0]].clone();
+        predict_in_batches(&mut *session, x, batch, &shape)
     }
 }
 
-/// Runs `work` with the model's kept session where it was made for `key`, else with a new one, kept from then on.
-fn with_session<R>(
-    model: &Model,
-    key: String,
-    batch: usize,
-    plan: impl Fn(usize) -> Result<Plan>,
-    work: impl FnOnce(&mut dyn Session) -> Result<R>,
-) -> Result<R> {
-    let key = format!("{key} {}", precision());
-    let kept = model.prepared().take().filter(|prepared| prepared.key == key);
-    let mut prepared = match kept {
-        Some(prepared) => prepared,
-        None => Prepared { key, session: session_within(default_executor()?, None, batch, plan)?.0 },
-    };
-    let result = work(&mut *prepared.session);
-    *model.prepared() = Some(prepared);
-    result
+/// The program of a model, from a boundary on where there is one.
+fn program(model: &Model, boundary: Option<&str>) -> Result<Program> {
+    let program = Program::of(model, false, 0)?;
+    match boundary {
+        Some(layer) => program.starting_at(layer),
+        None => Ok(program),
+    }
 }
 
-/// Whether each layer may be trained, for it and for all inside: what a plan of training depends on beside the graph.
-fn trainable_flags(layer: &Layer, flags: &mut Vec<bool>) {
-    flags.push(layer.trainable());
-    layer.layers().iter().for_each(|layer| trainable_flags(layer, flags));
+/// The outputs of a session for all of `x`, of `shape` each.
+fn predict_in_batches(session: &mut dyn Session, x: &Tensor, batch: usize, shape: &[usize]) -> Result<Tensor> {
+    if x.batch() <= batch {
+        return predict_batch(session, x);
+    }
+    let mut output: Vec<f32> = Vec::with_capacity(x.batch() * shape.iter().product::<usize>());
+    for first in (0..x.batch()).step_by(batch) {
+        output.extend(predict_batch(session, &x.samples(first, batch)?)?.data());
+    }
+    Tensor::new([&[x.batch()], shape].concat(), output)
 }
 
-fn predict_some(session: &mut dyn Session, x: &Tensor) -> Result<Tensor> {
+fn predict_batch(session: &mut dyn Session, x: &Tensor) -> Result<Tensor> {
     let mut outputs = session.predict(&[x])?;
     match outputs.len() {
         1 => Ok(outputs.remove(0)),
         several => Err(Error::new("predict", "a model with one output", several)
             .hint("take one of them: Model::new(model.inputs(), &model.outputs()[0])")),
     }
-}
-
-/// Samples `first..first + count` of `x`, fewer at the end.
-fn samples(x: &Tensor, first: usize, count: usize) -> Result<Tensor> {
-    let last = (first + count).min(x.batch());
-    let data: Vec<f32> = (first..last).flat_map(|sample| x.row(sample)).copied().collect();
-    let shape: Vec<usize> = std::iter::once(last - first).chain(x.shape().iter().skip(1).copied()).collect();
-    Tensor::new(shape, data)
 }
 
 #[cfg(test)]

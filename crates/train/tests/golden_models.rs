@@ -63,7 +63,7 @@ fn files_of_keras_2_predict_the_same_and_their_training_goes_on() {
         assert_eq!((archive.warnings, archive.keras_version.as_deref()), (vec![], Some("2.21.0")), "{}", case.name());
         let model = archive.model;
         check(case, &model, "as loaded");
-        let iterations = model.compiled().as_ref().map(|compiled| compiled.state.iterations);
+        let iterations = model.compiled().as_ref().map(|compiled| compiled.state.iterations());
         assert_eq!(iterations, Some(2), "{}", case.name());
         if case.get("losses").is_string() {
             goes_on(case, &model);

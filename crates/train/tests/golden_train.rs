@@ -136,8 +136,8 @@ fn trained_weights(threads: usize) -> Vec<Vec<f32>> {
     let targets = (0..40).flat_map(|i| (0..4).map(move |c| f32::from(u8::from(i % 4 == c)))).collect();
     let data =
         Arrays::new(Tensor::new([40, 20, 20, 3], images).unwrap(), Tensor::new([40, 4], targets).unwrap()).unwrap();
-    let executor = engraft_cpu::CpuExecutor::new(Some(threads)).unwrap();
-    let options = Fit::new().epochs(2).batch_size(7).seed(3).executor(&executor).validation(&data);
+    let runtime = engraft_runtime::Runtime::cpu(Some(threads)).unwrap();
+    let options = Fit::new().epochs(2).batch_size(7).seed(3).runtime(&runtime).validation(&data);
     assert_eq!(data.len(), 40);
     model.fit(&data, options).unwrap();
     model.weights().iter().map(|weight| weight.values().clone()).collect()

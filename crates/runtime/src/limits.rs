@@ -1,0 +1,64 @@
+//! Whether a plan fits into memory.
+
+use engraft_nn::{Error, ErrorKind, Result};
+use engraft_plan::Memory;
+
+/// What the program itself and a few decoded photos take beside a plan.
+pub(crate) const PROGRAM_BYTES: usize = 48 << 20;
+
+/// An error that says what would make it fit, unless `needed` fits into `available` bytes.
+///
+/// `with_batch` tells what a smaller batch would take.
+///
+/// ```
+/// use engraft_plan::Memory;
+/// use engraft_runtime::ensure_fits;
+/// let needed = Memory { buffers: 3 << 30, ..Memory::default() };
+/// let error = ensure_fits(&needed, 2 << 30, 16, |batch| Ok(batch << 27)).unwrap_err();
+/// assert!(error.to_string().contains("a batch size of 8 would fit"));
+/// ```
+///
+/// # Errors
+/// It doesn't fit.
+pub fn ensure_fits(
+    needed: &Memory,
+    available: usize,
+    batch: usize,
+    with_batch: impl Fn(usize) -> Result<usize>,
+) -> Result<()> {
+    if needed.total() <= available {
+        return Ok(());
+    }
+    let available_memory = Memory { buffers: available, ..Memory::default() }.total_readable();
+    let error =
+        Error::because("memory", format_args!("the plan needs {needed}, but only {available_memory} are available"))
+            .with_kind(ErrorKind::OutOfMemory);
+    let mut smaller = batch / 2;
+    while smaller > 0 {
+        if with_batch(smaller)? <= available {
+            return Err(error.hint(format_args!("a batch size of {smaller} would fit")));
+        }
+        smaller /= 2;
+    }
+    Err(error.hint("no batch size would fit: use smaller images, a smaller head, or freeze more layers"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn memory(batch: usize) -> Memory {
+        Memory { weights: 100 << 20, buffers: batch * (10 << 20), ..Memory::default() }
+    }
+
+    #[test]
+    fn what_fits_passes_and_what_does_not_says_what_would() {
+        let by_batch = |batch| Ok(memory(batch).total());
+        assert!(ensure_fits(&memory(16), 300 << 20, 16, by_batch).is_ok());
+        let error = ensure_fits(&memory(16), 150 << 20, 16, by_batch).unwrap_err().to_string();
+        assert!(error.contains("260.0 MiB") && error.contains("150.0 MiB"), "{error}");
+        assert!(error.contains("hint: a batch size of 4 would fit"), "{error}");
+        let error = ensure_fits(&memory(16), 50 << 20, 16, by_batch).unwrap_err().to_string();
+        assert!(error.contains("smaller images"), "{error}");
+    }
+}

@@ -1,0 +1,183 @@
+//! A model ready to predict for many threads at once.
+
+use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use engraft_nn::{Error, Model, Result, Tensor};
+use engraft_plan::{Plan, Session};
+
+use crate::Runtime;
+
+/// A model ready for concurrent use: many threads may predict with one predictor, and none waits for another to be done.
+///
+/// Each call runs in a session of its own, with buffers and threads of its own; sessions are kept for later calls, as many as
+/// have run at once. Whoever serves requests limits how many run at once, and so how much memory they take.
+///
+/// # Bits
+/// A call gives the bits of [`predict`](Self::predict) on the same batch, whoever else computes at the time. The same sample in
+/// batches of different sizes may differ in the last bits, as kernels choose their algorithm by the size of a batch: by less than
+/// 1e-5 of the largest output.
+///
+/// ```
+/// use engraft_nn::prelude::*;
+/// use engraft_runtime::{Predictor, Runtime};
+/// let model = Sequential::new().add(Input::new([2])).add(Dense::new(3).activation(Softmax)).build()?;
+/// let predictor = Predictor::new(&model, 8, &Runtime::shared()?)?;
+/// let x = Tensor::new([4, 2], vec![0.5; 8])?;
+/// let expected = predictor.predict(&x)?;
+/// std::thread::scope(|scope| {
+///     let calls = [(); 3].map(|()| scope.spawn(|| predictor.predict(&x)));
+///     calls.into_iter().try_for_each(|call| {
+///         assert_eq!(call.join().expect("no panic")?, expected);
+///         Ok::<(), engraft_nn::Error>(())
+///     })
+/// })?;
+/// # Ok::<(), engraft_nn::Error>(())
+/// ```
+pub struct Predictor {
+    largest_batch: usize,
+    output_shape: Vec<usize>,
+    /// Never run itself: others are forked from it.
+    first: Mutex<Box<dyn Session>>,
+    idle: Mutex<Vec<Box<dyn Session>>>,
+}
+
+impl Predictor {
+    /// Makes a model with one output ready for batches of up to `largest_batch` samples; larger ones are computed in parts.
+    ///
+    /// # Errors
+    /// A model of several outputs, a batch of no samples, a plan that doesn't fit into memory.
+    pub fn new(model: &Model, largest_batch: usize, runtime: &Runtime) -> Result<Self> {
+        if model.outputs().len() != 1 {
+            let error = Error::new("Predictor", "a model with one output", model.outputs().len());
+            return Err(error.hint("take one of them: Model::new(model.inputs(), &model.outputs()[0])"));
+        }
+        let (session, _) = runtime.session(largest_batch, |batch, options| Plan::predict(model, batch, options))?;
+        let output_shape = model.output_shape().clone();
+        Ok(Self { largest_batch, output_shape, first: Mutex::new(session), idle: Mutex::default() })
+    }
+
+    /// The outputs for `x: [n, ..]`.
+    ///
+    /// # Errors
+    /// An input of another shape than the model's, or no room for the buffers of one more session.
+    pub fn predict(&self, x: &Tensor) -> Result<Tensor> {
+        self.predict_inputs(&[x])
+    }
+
+    /// The outputs for a model of several inputs, `[n, ..]` each.
+    ///
+    /// # Errors
+    /// Those of [`predict`](Self::predict).
+    pub fn predict_inputs(&self, inputs: &[&Tensor]) -> Result<Tensor> {
+        let mut session = self.take()?;
+        let output = self.in_parts(&mut *session, inputs);
+        lock(&self.idle).push(session);
+        output
+    }
+
+    /// The most samples that are computed at a time.
+    pub fn largest_batch(&self) -> usize {
+        self.largest_batch
+    }
+
+    /// A session that nobody uses, or a new one.
+    fn take(&self) -> Result<Box<dyn Session>> {
+        let idle = lock(&self.idle).pop();
+        idle.map_or_else(|| lock(&self.first).fork(), Ok)
+    }
+
+    fn in_parts(&self, session: &mut dyn Session, inputs: &[&Tensor]) -> Result<Tensor> {
+        let samples = inputs.first().map_or(0, |input| input.batch());
+        let mut output: Vec<f32> = Vec::with_capacity(samples * self.output_shape.iter().product::<usize>());
+        for first in (0..samples).step_by(self.largest_batch) {
+            let count = self.largest_batch.min(samples - first);
+            let whole = count == samples;
+            match whole {
+                true => output.extend(session.predict(inputs)?[0].data()),
+                false => {
+                    let parts: Vec<Tensor> = inputs.iter().map(|x| x.samples(first, count)).collect::<Result<_>>()?;
+                    output.extend(session.predict(&parts.iter().collect::<Vec<_>>())?[0].data());
+                }
+            }
+        }
+        Tensor::new([&[samples], self.output_shape.as_slice()].concat(), output)
+    }
+}
+
+impl fmt::Debug for Predictor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Predictor(batches of up to {}, {} idle sessions)", self.largest_batch, lock(&self.idle).len())
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+
+    use engraft_nn::prelude::*;
+    use engraft_nn::random::Rng;
+
+    use super::*;
+
+    /// Convolutions of two algorithms, a normalization and a Dense.
+    fn model() -> Model {
+        let x = Input::new([24, 24, 3]);
+        let conv = |filters, size: usize| Conv2D::new(filters, size).padding(Padding::Same).activation(Relu);
+        let y = conv(32, 3).call(&conv(24, 3).call(&x).unwrap()).unwrap();
+        let y = BatchNormalization::new().call(&conv(16, 1).call(&MaxPooling2D::new(2).call(&y).unwrap()).unwrap());
+        let y = Dense::new(64).activation(Relu).call(&Flatten::new().call(&y.unwrap()).unwrap()).unwrap();
+        Model::new(&x, &Dense::new(5).activation(Softmax).call(&y).unwrap()).unwrap()
+    }
+
+    fn photos(count: usize) -> Tensor {
+        let mut rng = Rng::new(1);
+        let pixels = (0..count * 24 * 24 * 3).map(|_| rng.uniform(0.0, 255.0)).collect();
+        Tensor::new([count, 24, 24, 3], pixels).unwrap()
+    }
+
+    #[test]
+    fn calls_side_by_side_give_the_bits_of_a_call_alone() {
+        let predictor = Predictor::new(&model(), 8, &Runtime::cpu(Some(2)).unwrap()).unwrap();
+        let batches = [1, 3, 8, 11].map(photos);
+        let expected = batches.each_ref().map(|x| predictor.predict(x).unwrap());
+        let begin = Barrier::new(8);
+        std::thread::scope(|scope| {
+            for caller in 0..8 {
+                let (predictor, begin, x, expected) = (&predictor, &begin, &batches[caller % 4], &expected[caller % 4]);
+                scope.spawn(move || {
+                    begin.wait();
+                    (0..20).for_each(|_| assert_eq!(predictor.predict(x).unwrap(), *expected));
+                });
+            }
+        });
+    }
+
+    #[test]
+    fn a_sample_gives_nearly_the_same_in_any_batch() {
+        let predictor = Predictor::new(&model(), 8, &Runtime::cpu(Some(2)).unwrap()).unwrap();
+        let all = photos(11);
+        let together = predictor.predict(&all).unwrap();
+        let largest = together.data().iter().fold(0.0f32, |largest, y| largest.max(y.abs()));
+        for size in [1, 2, 5] {
+            for first in (0..11 - size).step_by(size) {
+                let y = predictor.predict(&all.samples(first, size).unwrap()).unwrap();
+                let same = &together.data()[first * 5..][..size * 5];
+                assert!(y.data().iter().zip(same).all(|(a, b)| (a - b).abs() <= 1e-5 * largest), "{size} from {first}");
+            }
+        }
+    }
+
+    #[test]
+    fn batches_of_nothing_and_of_the_wrong_shape() {
+        let predictor = Predictor::new(&model(), 8, &Runtime::cpu(Some(1)).unwrap()).unwrap();
+        assert_eq!(predictor.predict(&photos(0)).unwrap().shape(), [0, 5]);
+        let error = predictor.predict(&Tensor::zeros([2, 3])).unwrap_err().to_string();
+        assert!(error.contains("input: expected [2, 24, 24, 3], received [2, 3]"), "{error}");
+        assert_eq!(predictor.predict(&photos(2)).unwrap().shape(), [2, 5], "it goes on after an error");
+    }
+}

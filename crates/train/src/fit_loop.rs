@@ -1,0 +1,307 @@
+//! The training loop.
+
+use engraft_data::{Batch, Dataset};
+use engraft_ir::random::{Rng, mix};
+use engraft_nn::{Loss, Metric, Model, Result, Tensor};
+use engraft_plan::{GradientReducer, LabelledBatch, Session, StepOutput, Update};
+
+use crate::callback::{BatchEnd, Callback, EpochEnd, TrainBegin};
+use crate::evaluate::evaluate;
+use crate::history::{Averages, History};
+use crate::prefetch::for_each_batch;
+use crate::training::Training;
+
+/// What `fit` is asked for.
+pub(crate) struct Settings<'a> {
+    pub(crate) initial_epoch: usize,
+    pub(crate) epochs: usize,
+    pub(crate) batch_size: usize,
+    pub(crate) shuffle: bool,
+    pub(crate) seed: u64,
+    pub(crate) validation: Option<&'a dyn Dataset>,
+    pub(crate) class_weights: Option<&'a [f32]>,
+}
+
+impl Default for Settings<'_> {
+    fn default() -> Self {
+        Self {
+            initial_epoch: 0,
+            epochs: 1,
+            batch_size: 32,
+            shuffle: true,
+            seed: 0,
+            validation: None,
+            class_weights: None,
+        }
+    }
+}
+
+/// All that a call of `fit` works with.
+pub(crate) struct Loop<'a, 'c> {
+    pub(crate) model: &'a Model,
+    pub(crate) data: &'a dyn Dataset,
+    pub(crate) loss: Loss,
+    pub(crate) metrics: &'a [Metric],
+    pub(crate) settings: &'a Settings<'c>,
+    pub(crate) training: &'a mut dyn Session,
+    pub(crate) validation: Option<&'a mut (dyn Session + 'static)>,
+    pub(crate) reducer: &'a mut dyn GradientReducer,
+    pub(crate) callbacks: Vec<&'c mut dyn Callback>,
+    pub(crate) stopping: bool,
+}
+
+impl Loop<'_, '_> {
+    /// Trains until the last epoch, a callback that wants to stop, or an error. However it ends, the weights come home and
+    /// callbacks are told.
+    pub(crate) fn run(mut self, begin: &TrainBegin) -> Result<History> {
+        let result = self.call(|callback, training| callback.on_train_begin(begin, training));
+        let result = result.and_then(|()| self.epochs());
+        let home = self.synchronize();
+        let ended = self.call(|callback, training| callback.on_train_end(training));
+        let history = result?;
+        home.and(ended).map(|()| history)
+    }
+
+    fn epochs(&mut self) -> Result<History> {
+        let mut history = History::default();
+        for epoch in self.settings.initial_epoch..self.settings.epochs {
+            if self.stopping {
+                break;
+            }
+            self.call(|callback, training| callback.on_epoch_begin(epoch, training))?;
+            let averages = self.epoch(epoch)?;
+            // An epoch that was broken off is not reported.
+            let Some(averages) = averages else { break };
+            let mut numbers = averages.numbers();
+            numbers.extend(self.validate()?);
+            history.push(numbers.clone());
+            let steps = self.data.len().div_ceil(self.settings.batch_size);
+            let end = EpochEnd { epoch, steps, numbers: &numbers };
+            self.call(|callback, training| callback.on_epoch_end(&end, training))?;
+        }
+        Ok(history)
+    }
+
+    /// All steps of an epoch; `None` where a callback has broken it off.
+    fn epoch(&mut self, epoch: usize) -> Result<Option<Averages>> {
+        let (data, batch_size) = (self.data, self.settings.batch_size);
+        let order = self.order(epoch);
+        let steps = order.len().div_ceil(batch_size);
+        let mut averages = Averages::new(self.metrics);
+        for_each_batch(data, &order, batch_size, |step, _, batch| {
+            self.call(|callback, training| callback.on_batch_begin(step, training))?;
+            if self.stopping {
+                return Ok(false);
+            }
+            let output = self
+                .step(&batch)
+                .map_err(|e| e.within(format_args!("epoch {} of {}", epoch + 1, self.settings.epochs)))?;
+            averages.add(output.loss, self.loss.kind(), output.output.data(), batch.y.data(), batch.x.batch());
+            let end = BatchEnd { epoch, step, steps, averages: &averages };
+            self.call(|callback, training| callback.on_batch_end(&end, training))?;
+            Ok(!self.stopping)
+        })?;
+        Ok((!self.stopping).then_some(averages))
+    }
+
+    /// The order of an epoch's samples.
+    fn order(&self, epoch: usize) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..self.data.len()).collect();
+        if self.settings.shuffle {
+            // By the step as well: training that goes on where an earlier run stopped must not see its order again.
+            let steps = self.model.compiled().map_or(0, |compiled| compiled.state.iterations());
+            Rng::new(mix(mix(self.settings.seed, epoch as u64), steps)).shuffle(&mut order);
+        }
+        order
+    }
+
+    /// One step, at the learning rate that the model's optimizer has now.
+    fn step(&mut self, batch: &Batch) -> Result<StepOutput> {
+        let compiled = self.model.compiled_or_error()?;
+        let state = compiled.state;
+        let iteration = state.iterations();
+        let weights = self.settings.class_weights.map(|weights| sample_weights(&batch.y, weights));
+        let inputs = [&batch.x];
+        let labelled = LabelledBatch::new(&inputs, &batch.y).sample_weights(weights.as_deref());
+        let output = self.training.forward_backward(&labelled, iteration, self.reducer)?;
+        let learning_rate = compiled.optimizer.learning_rate().at(iteration);
+        self.training.apply(Update { learning_rate, iteration }, &state)?;
+        state.set_iterations(iteration + 1);
+        Ok(output)
+    }
+
+    /// Loss and metrics on the validation set, if there is one.
+    fn validate(&mut self) -> Result<Vec<(String, f64)>> {
+        let Some(data) = self.settings.validation else { return Ok(Vec::new()) };
+        self.synchronize()?;
+        self.call(|callback, training| callback.on_validation_begin(training))?;
+        let Some(session) = self.validation.as_deref_mut() else { return Ok(Vec::new()) };
+        let found = evaluate(session, data, self.settings.batch_size, &self.loss, self.metrics)?;
+        self.call(|callback, training| callback.on_validation_end(training))?;
+        let metrics = found.metrics.into_iter().map(|(name, value)| (format!("val_{name}"), value));
+        Ok(std::iter::once(("val_loss".to_owned(), found.loss)).chain(metrics).collect())
+    }
+
+    fn synchronize(&mut self) -> Result<()> {
+        self.model.compiled().map_or(Ok(()), |compiled| self.training.synchronize(&compiled.state))
+    }
+
+    /// Calls every callback, whatever others want, unless one fails.
+    fn call(&mut self, mut call: impl FnMut(&mut dyn Callback, &mut Training<'_>) -> Result<()>) -> Result<()> {
+        let mut training = Training::new(self.model, self.training, &mut self.stopping);
+        self.callbacks.iter_mut().try_for_each(|callback| call(&mut **callback, &mut training))
+    }
+}
+
+/// The weight of each sample's class; targets are one-hot rows or class indices. As in Keras, a class without a weight has
+/// 1, and of equal targets the first counts.
+fn sample_weights(targets: &Tensor, class_weights: &[f32]) -> Vec<f32> {
+    let class = |row: &[f32]| match row {
+        [class] => class.round() as usize,
+        one_hot => {
+            (1..one_hot.len()).fold(0, |first, class| if one_hot[class] > one_hot[first] { class } else { first })
+        }
+    };
+    let rows = (0..targets.batch()).map(|row| targets.row(row));
+    rows.map(|row| class_weights.get(class(row)).copied().unwrap_or(1.0)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use engraft_data::Arrays;
+    use engraft_nn::Error;
+    use engraft_nn::prelude::*;
+
+    use super::*;
+    use crate::{Fit, Train};
+
+    fn model(units: usize, loss: Loss) -> Model {
+        let x = Input::new([2]);
+        let model = Model::new(&x, &Dense::new(units).call(&x).unwrap()).unwrap();
+        model.compile(Adam::new(0.1), loss.from_logits(true), []).unwrap();
+        model
+    }
+
+    fn six() -> Arrays {
+        let x = Tensor::new([6, 2], (0..12).map(|i| i as f32 / 10.0).collect()).unwrap();
+        Arrays::new(x, Tensor::new([6, 1], vec![0.0, 1.0, 1.0, 0.0, 1.0, 0.0]).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn weights_of_rows_indices_and_a_single_output() {
+        let rows = Tensor::new([3, 3], vec![0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0]).unwrap();
+        assert_eq!(sample_weights(&rows, &[2.0, 3.0, 4.0]), [3.0, 2.0, 4.0]);
+        let indices = Tensor::new([3, 1], vec![1.0, 0.0, 7.0]).unwrap();
+        assert_eq!(sample_weights(&indices, &[2.0, 3.0]), [3.0, 2.0, 1.0]);
+
+        let binary = model(1, Loss::binary_crossentropy());
+        assert!(binary.fit(&six(), Fit::new().class_weights(&[1.0, 5.0])).is_ok());
+        let error = binary.fit(&six(), Fit::new().class_weights(&[1.0])).unwrap_err().to_string();
+        assert!(error.contains("class weights: expected 2 numbers, received 1"), "{error}");
+    }
+
+    /// Writes down every call.
+    #[derive(Default)]
+    struct Recorder {
+        calls: Vec<String>,
+        iterations: Vec<u64>,
+    }
+
+    impl Callback for Recorder {
+        fn on_train_begin(&mut self, begin: &TrainBegin, _: &mut Training<'_>) -> Result<()> {
+            self.calls.push(format!("train begin {} to {}", begin.initial_epoch, begin.epochs));
+            Ok(())
+        }
+        fn on_epoch_begin(&mut self, epoch: usize, _: &mut Training<'_>) -> Result<()> {
+            self.calls.push(format!("epoch {epoch} begin"));
+            Ok(())
+        }
+        fn on_batch_begin(&mut self, step: usize, _: &mut Training<'_>) -> Result<()> {
+            self.calls.push(format!("batch {step} begin"));
+            Ok(())
+        }
+        fn on_batch_end(&mut self, end: &BatchEnd<'_>, _: &mut Training<'_>) -> Result<()> {
+            self.calls.push(format!("batch {} end", end.step));
+            Ok(())
+        }
+        fn on_validation_begin(&mut self, _: &mut Training<'_>) -> Result<()> {
+            self.calls.push("validation begin".into());
+            Ok(())
+        }
+        fn on_validation_end(&mut self, _: &mut Training<'_>) -> Result<()> {
+            self.calls.push("validation end".into());
+            Ok(())
+        }
+        fn on_epoch_end(&mut self, end: &EpochEnd<'_>, training: &mut Training<'_>) -> Result<()> {
+            self.calls.push(format!("epoch {} end", end.epoch));
+            self.iterations.extend(training.model()?.compiled().map(|compiled| compiled.state.iterations()));
+            Ok(())
+        }
+        fn on_train_end(&mut self, _: &mut Training<'_>) -> Result<()> {
+            self.calls.push("train end".into());
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn callbacks_are_called_where_keras_calls_them() {
+        let (mut recorder, six) = (Recorder::default(), six());
+        let fit = Fit::new().initial_epoch(1).epochs(3).batch_size(4).validation(&six).callback(&mut recorder);
+        let history = model(1, Loss::binary_crossentropy()).fit(&six, fit).unwrap();
+        let epoch = |number: usize| {
+            let calls =
+                ["batch 0 begin", "batch 0 end", "batch 1 begin", "batch 1 end", "validation begin", "validation end"];
+            let [begin, end] = ["begin", "end"].map(|when| format!("epoch {number} {when}"));
+            std::iter::once(begin).chain(calls.map(str::to_owned)).chain([end]).collect::<Vec<_>>()
+        };
+        let expected = [vec!["train begin 1 to 3".into()], epoch(1), epoch(2), vec!["train end".into()]].concat();
+        assert_eq!((recorder.calls, recorder.iterations, history.epochs()), (expected, vec![2, 4], 2));
+    }
+
+    #[test]
+    fn training_in_two_calls_gives_the_bits_of_one() {
+        let trained = |calls: &[(usize, usize)]| {
+            engraft_nn::clear_session();
+            engraft_nn::set_random_seed(1);
+            let binary = model(1, Loss::binary_crossentropy());
+            for &(initial, epochs) in calls {
+                binary.fit(&six(), Fit::new().initial_epoch(initial).epochs(epochs).batch_size(2)).unwrap();
+            }
+            binary.weights().iter().map(|weight| weight.values().clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(trained(&[(0, 2), (2, 5)]), trained(&[(0, 5)]));
+    }
+
+    #[test]
+    fn a_failed_epoch_keeps_what_was_learned_and_tells_the_callbacks() {
+        let mut recorder = Recorder::default();
+        let binary = model(1, Loss::binary_crossentropy());
+        let x = Tensor::new([3, 2], vec![0.1, 0.2, 0.3, 0.4, f32::NAN, 0.0]).unwrap();
+        let data = Arrays::new(x, Tensor::new([3, 1], vec![0.0, 1.0, 1.0]).unwrap()).unwrap();
+        let options = Fit::new().batch_size(1).shuffle(false).callback(&mut recorder);
+        let error = binary.fit(&data, options).unwrap_err().to_string();
+        assert!(error.contains("epoch 1 of 1, training step 3"), "{error}");
+        assert_eq!(recorder.calls.last().map(String::as_str), Some("train end"));
+        assert_eq!(binary.compiled().unwrap().state.iterations(), 2);
+        assert!(binary.weights().iter().all(|weight| weight.values().iter().all(|w| w.is_finite())));
+    }
+
+    #[test]
+    fn a_callback_can_fail_and_change_model_and_learning_rate() {
+        struct Zeroes;
+        impl Callback for Zeroes {
+            fn on_batch_end(&mut self, end: &BatchEnd<'_>, training: &mut Training<'_>) -> Result<()> {
+                // A step of size 0 keeps what is written here.
+                training.set_learning_rate(0.0)?;
+                training.model()?.weights().iter().for_each(|weight| weight.values_mut().fill(0.0));
+                if end.step < 2 { Ok(()) } else { Err(Error::because("Zeroes", "that's enough")) }
+            }
+        }
+        let binary = model(1, Loss::binary_crossentropy());
+        let error = binary.fit(&six(), Fit::new().batch_size(1).callback(&mut Zeroes)).unwrap_err().to_string();
+        assert!(error.contains("Zeroes: that's enough"), "{error}");
+        assert!(binary.weights().iter().all(|weight| weight.values().iter().all(|w| *w == 0.0)));
+        let compiled = binary.compiled().unwrap();
+        assert_eq!((compiled.state.iterations(), compiled.optimizer.learning_rate().at(0)), (3, 0.0));
+    }
+}
