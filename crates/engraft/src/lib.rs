@@ -28,15 +28,22 @@
 //! | [`data`] | folders of photos as batches |
 //! | [`train`] | compile, fit, evaluate, predict |
 //! | [`formats`] | model files |
+//! | [`interpreter`] | ONNX files run operator by operator, to check them |
 //! | [`hub`] | pretrained weight files: found, downloaded, checked |
 
 pub mod applications;
 pub mod recipe;
 
+pub use engraft_cpu as cpu;
 pub use engraft_data as data;
 pub use engraft_formats as formats;
 pub use engraft_hub as hub;
+pub use engraft_interpreter as interpreter;
+pub use engraft_ir as ir;
+pub use engraft_memory as memory;
 pub use engraft_nn::*;
+pub use engraft_plan as plan;
+pub use engraft_runtime as runtime;
 pub use engraft_train as train;
 
 /// What a program that describes and trains models needs.
@@ -58,6 +65,13 @@ pub mod prelude {
     pub use engraft_nn::prelude::*;
 
     pub use crate::applications::{Pooling, Vgg16, Weights};
-    pub use crate::data::{Arrays, Dataset};
-    pub use crate::train::{Callback, Evaluation, Fit, History, Train};
+    pub use crate::data::{Arrays, Dataset, PhotoDataset, PhotoFolder};
+    pub use crate::formats::keras::{load_model, save_model};
+    pub use crate::ir::Precision;
+    pub use crate::recipe::{Classifier, Freeze, Recipe};
+    pub use crate::runtime::{Predictor, Runtime};
+    pub use crate::train::callbacks::{EarlyStopping, LearningRateScheduler, ModelCheckpoint, ReduceLROnPlateau};
+    pub use crate::train::{
+        BatchEnd, Callback, EpochEnd, Evaluation, Fit, History, RunOptions, Train, TrainBegin, Training,
+    };
 }

@@ -4,9 +4,14 @@
 //! with it, such as the names of its classes, are its [`Facts`].
 
 mod augment;
+mod base;
 mod classifier;
 mod facts;
 mod freeze;
+mod interrupt;
+mod job;
+mod leaves;
+mod phase;
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,9 +19,13 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 pub use augment::{Augment, Augmentation};
+pub use base::Base;
 pub use classifier::Classifier;
 pub use facts::Facts;
-pub use freeze::{Freeze, Trainable};
+pub use freeze::Freeze;
+pub use interrupt::Interrupt;
+pub use job::{Observer, Outcome, Report, TrainingJob};
+pub use phase::Phase;
 
 use crate::applications::vgg16;
 use crate::prelude::*;

@@ -38,7 +38,7 @@ fn it_predicts_what_it_predicts_in_keras() {
     let (model, arrays) = (archive.model, case.arrays());
     let x = pictures(160);
 
-    let features = model.features(&x, "global_average_pooling2d").unwrap();
+    let features = model.features(&x, "global_average_pooling2d", 32).unwrap();
     let error = relative_error(features.data(), arrays.get("features").data());
     assert!(error <= FEATURE_TOLERANCE, "features are off by {error}");
     let (found, expected) = (model.predict(&x, 3).unwrap(), arrays.get("y"));

@@ -33,7 +33,7 @@ fn check(case: &Case, weights: &Path, pixels: Vec<f32>) {
     let photo = Tensor::new([1, 128, 128, 3], pixels).unwrap();
     let arrays = case.arrays();
     for (layer, activation) in case.get("activations").as_object().unwrap() {
-        let found = base.features(&photo, layer).unwrap();
+        let found = base.features(&photo, layer, 1).unwrap();
         let strides: Vec<usize> =
             activation["strides"].as_array().unwrap().iter().map(|s| s.as_u64().unwrap() as usize).collect();
         let [height, width, channels] = found.shape()[1..].try_into().unwrap();

@@ -25,8 +25,9 @@ const IMAGENET_NOTOP: Published = Published {
 
 /// Builds VGG16 (Simonyan and Zisserman 2014, <https://arxiv.org/abs/1409.1556>; Keras' `applications.VGG16`).
 ///
-/// Its layers are `block1_conv1` to `block5_pool` and, with the top, `flatten`, `fc1`, `fc2` and `predictions`. It wants
-/// photos as [`preprocess_input`] makes them.
+/// Its layers are `block1_conv1` to `block5_pool` and, with the top, `flatten`, `fc1`, `fc2` and `predictions`. The first
+/// eighteen are recorded as the [base](crate::recipe::Base) of every model that holds them. It wants photos as
+/// [`preprocess_input`] makes them.
 ///
 /// ```
 /// use engraft::prelude::*;
@@ -186,6 +187,7 @@ impl Vgg16 {
             }
             layers.push(MaxPooling2D::new(2).named(format!("block{block}_pool")));
         }
+        layers.iter().for_each(|layer| layer.set_in_base(true));
         match (self.include_top, self.pooling) {
             (true, _) => layers.extend(self.top()),
             (false, Some(Pooling::Avg)) => layers.push(GlobalAveragePooling2D::new().into_layer()),
@@ -210,7 +212,7 @@ impl Vgg16 {
             Weights::None => Ok(()),
             Weights::File(path) => weights::load_file(path, layers, model),
             Weights::Imagenet => {
-                let hub = self.hub.map_or_else(Hub::from_env, Ok).map_err(|error| Error::because("Vgg16", error))?;
+                let hub = self.hub.map_or_else(Hub::from_env, Ok).map_err(|error| weights::from_hub("Vgg16", error))?;
                 weights::load_published(&published, layers, &hub, &mut self.progress)
             }
         }
@@ -235,6 +237,16 @@ mod tests {
         assert_eq!(model.count_params(), 138_357_544);
         assert_eq!((model.name(), model.output_shape()), ("vgg16", &vec![1000]));
         assert_eq!(names(&model)[18..], ["block5_pool", "flatten", "fc1", "fc2", "predictions"]);
+    }
+
+    #[test]
+    fn its_base_is_recorded_up_to_the_last_pooling() {
+        for network in [untrained(), untrained().include_top(false).pooling(Pooling::Avg)] {
+            let model = network.build().unwrap();
+            let layers = model.layers();
+            let base: Vec<&str> = layers.iter().filter(|layer| layer.in_base()).map(Layer::name).collect();
+            assert_eq!((base.len(), base[0], base[17]), (18, "block1_conv1", "block5_pool"));
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Where a network's first weights come from.
 
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -7,8 +8,8 @@ use sha2::{Digest, Sha256};
 use crate::formats::keras::{self, legacy};
 use crate::formats::onnx;
 use crate::formats::safetensors::{self, Naming};
-use crate::hub::{Hub, WeightFile};
-use crate::{Error, Layer, Model, Result};
+use crate::hub::{Hub, HubError, HubErrorKind, WeightFile};
+use crate::{Error, ErrorKind, Layer, Model, Result};
 
 /// Where a network's first weights come from. `"imagenet"`, `"none"` and paths turn into it.
 ///
@@ -85,8 +86,19 @@ pub(super) fn load_published(
     };
     let path = hub
         .fetch(published.file, &accept, progress)
-        .map_err(|error| Error::because(format_args!("weights `{}`", published.file.name), error))?;
+        .map_err(|error| from_hub(format_args!("weights `{}`", published.file.name), error))?;
     load(&path)
+}
+
+/// The hub's error at `place`, of the same kind.
+pub(super) fn from_hub(place: impl Display, error: HubError) -> Error {
+    let kind = match error.kind() {
+        HubErrorKind::NotFound => ErrorKind::NotFound,
+        HubErrorKind::Network => ErrorKind::Network,
+        HubErrorKind::InvalidData => ErrorKind::InvalidData,
+        _ => ErrorKind::Io,
+    };
+    Error::from_source(place, error).with_kind(kind)
 }
 
 fn check_fingerprint(layers: &[Layer], expected: &str) -> Result<()> {
@@ -94,13 +106,14 @@ fn check_fingerprint(layers: &[Layer], expected: &str) -> Result<()> {
     if received == expected {
         return Ok(());
     }
-    Err(Error::new("the fingerprint of its tensors", expected, received))
+    Err(Error::new("the fingerprint of its tensors", expected, received).with_kind(ErrorKind::InvalidData))
 }
 
 /// Sets the weights of `layers`, or of the `model` that they are in, from a file of the user's.
 pub(super) fn load_file(path: &Path, layers: &[Layer], model: &Model) -> Result<()> {
     if !path.is_file() {
         return Err(Error::new("weights", "`imagenet`, `none` or the path of a weights file", path.display())
+            .with_kind(ErrorKind::NotFound)
             .hint("check the spelling; there is no such file"));
     }
     // As Keras tells its formats apart.

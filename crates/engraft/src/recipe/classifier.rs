@@ -2,10 +2,13 @@
 
 use std::path::Path;
 
-use super::Facts;
+use engraft_kernels::softmax;
+
+use super::{Base, Facts};
 use crate::data::Pixels;
 use crate::formats::keras::{self, SaveOptions};
-use crate::train::Train;
+use crate::runtime::Runtime;
+use crate::train::{RunOptions, Train};
 use crate::{Error, LossKind, Model, Result, Tensor};
 
 /// A model that takes raw RGB photos and tells classes apart, and the names of these.
@@ -31,14 +34,15 @@ pub struct Classifier {
     classes: Vec<String>,
     facts: Option<Facts>,
     warnings: Vec<String>,
+    runtime: Option<Runtime>,
 }
 
 impl Classifier {
-    /// Names the classes of a model: by its facts, else `0`, `1`, ….
+    /// Names the classes of a model: by its facts, else `0`, `1`, …. A base in the facts is recorded on the model.
     ///
     /// # Errors
     /// A model that doesn't take one RGB photo, gives anything but one number a class, or has another number of classes
-    /// than the facts have names.
+    /// than the facts have names; facts whose base has layers that the model doesn't have.
     pub fn new(model: Model, facts: Option<Facts>) -> Result<Self> {
         let place = || format!("model `{}`", model.name());
         let single = |received: usize, what: &str| match received {
@@ -64,7 +68,10 @@ impl Classifier {
         if classes.len() != count {
             return Err(Error::new(place(), format_args!("{count} class names"), classes.len()));
         }
-        Ok(Self { model, classes, facts, warnings: Vec::new() })
+        if let Some(facts) = &facts {
+            Base::restore(&model, &facts.base)?;
+        }
+        Ok(Self { model, classes, facts, warnings: Vec::new(), runtime: None })
     }
 
     /// Opens a `.keras` file or a whole-model `.h5`, whoever wrote it.
@@ -73,11 +80,12 @@ impl Classifier {
     /// Those of [`keras::load`], [`Facts::read`] and [`new`](Self::new).
     pub fn load(path: &Path) -> Result<Self> {
         let archive = keras::load(path)?;
-        let loaded = Self::new(archive.model, Facts::read(path)?).map_err(|error| error.within(path.display()))?;
+        let unfit = |error: Error| error.within(path.display()).into_invalid_data();
+        let loaded = Self::new(archive.model, Facts::read(path)?).map_err(unfit)?;
         Ok(Self { warnings: archive.warnings, ..loaded })
     }
 
-    /// Writes a `.keras` file that holds the facts, too.
+    /// Writes a `.keras` file that holds the facts, too, and in them the base as it is recorded on the model.
     ///
     /// # Errors
     /// Those of [`keras::save`].
@@ -91,8 +99,15 @@ impl Classifier {
     /// # Errors
     /// Those of [`keras::save`].
     pub fn save_with(&self, path: &Path, optimizer_state: bool) -> Result<()> {
-        let extras: Vec<_> = self.facts.iter().map(Facts::entry).collect();
+        let facts = self.facts.clone().map(|facts| Facts { base: Base::recorded_paths(&self.model), ..facts });
+        let extras: Vec<_> = facts.iter().map(Facts::entry).collect();
         keras::save(&self.model, path, &SaveOptions { optimizer_state, extras: &extras, ..SaveOptions::default() })
+    }
+
+    /// Computes on this runtime instead of the [shared one](Runtime::shared).
+    #[must_use]
+    pub fn runtime(self, runtime: &Runtime) -> Self {
+        Self { runtime: Some(runtime.clone()), ..self }
     }
 
     /// The model.
@@ -135,8 +150,9 @@ impl Classifier {
     /// # Errors
     /// A model that can't run, such as one larger than memory.
     pub fn classify(&self, photo: &Pixels) -> Result<Vec<f32>> {
-        let mut outputs = self.model.predict(&self.input(photo)?, 1)?.into_data();
-        let loss = self.model.compiled().as_ref().map(|compiled| compiled.loss);
+        let options = self.runtime.iter().fold(RunOptions::from(1), |options, runtime| options.runtime(runtime));
+        let mut outputs = self.model.predict(&self.input(photo)?, options)?.into_data();
+        let loss = self.model.compiled().map(|compiled| compiled.loss);
         if let Some(loss) = loss.filter(|loss| loss.is_from_logits()) {
             probabilities(&mut outputs, loss.kind());
         }
@@ -153,10 +169,7 @@ fn probabilities(logits: &mut [f32], loss: LossKind) {
         logits.iter_mut().for_each(|logit| *logit = 1.0 / (1.0 + (-*logit).exp()));
         return;
     }
-    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    logits.iter_mut().for_each(|logit| *logit = (*logit - largest).exp());
-    let sum: f32 = logits.iter().sum();
-    logits.iter_mut().for_each(|exponential| *exponential /= sum);
+    softmax(logits.len(), logits);
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Backbone;
 use crate::formats::{json, keras};
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 
 /// The version of the entry that is written; older ones can be read.
 const VERSION: u32 = 1;
@@ -31,6 +31,10 @@ pub struct Facts {
     /// The network below the head, where a recipe made it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backbone: Option<Backbone>,
+    /// Paths of the layers of the [`Base`](super::Base), such as `block1_conv1`, or `vgg16/block1_conv1` in a nested
+    /// model; empty where none is recorded.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub base: Vec<String>,
     /// The seed it was trained with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,
@@ -42,7 +46,7 @@ impl Facts {
 
     /// Class names alone.
     pub fn new(classes: Vec<String>) -> Self {
-        Self { version: VERSION, classes, backbone: None, seed: None }
+        Self { version: VERSION, classes, backbone: None, base: Vec::new(), seed: None }
     }
 
     /// The facts in a `.keras` file; `None` where engraft hasn't written it.
@@ -66,12 +70,14 @@ impl Facts {
         let Versioned { version } = json::parse(Self::ENTRY, text)?;
         if version > VERSION {
             return Err(Error::new(Self::ENTRY, format_args!("version {VERSION} at most"), version)
+                .with_kind(ErrorKind::Unsupported)
                 .hint("a newer engraft wrote this file: update this one"));
         }
         let facts: Self = json::parse(Self::ENTRY, text)?;
         let mut seen = HashSet::new();
         match facts.classes.iter().find(|class| !seen.insert(*class)) {
-            Some(twice) => Err(Error::new(Self::ENTRY, "class names that differ", format_args!("`{twice}` twice"))),
+            Some(twice) => Err(Error::new(Self::ENTRY, "class names that differ", format_args!("`{twice}` twice"))
+                .with_kind(ErrorKind::InvalidData)),
             None => Ok(facts),
         }
     }
@@ -89,8 +95,12 @@ mod tests {
 
     #[test]
     fn what_is_written_reads_back() {
-        let facts =
-            Facts { backbone: Some(Backbone::Vgg16), seed: Some(7), ..Facts::new(vec!["a".into(), "b".into()]) };
+        let facts = Facts {
+            backbone: Some(Backbone::Vgg16),
+            base: vec!["block1_conv1".into()],
+            seed: Some(7),
+            ..Facts::new(vec!["a".into(), "b".into()])
+        };
         assert_eq!(Facts::from_json(&facts.entry().1).unwrap(), facts);
     }
 

@@ -3,7 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::{Error, Layer, Model, Result};
+use super::Base;
+use super::leaves::leaves;
+use crate::{Error, Layer, Model, Result, Trainability};
 
 /// The number of a base's first layer with weights: an input and augmentation count before it, as in
 /// `for layer in base.layers[:15]`, there or not.
@@ -11,8 +13,7 @@ const FIRST: usize = 2;
 
 /// Which layers of a model don't learn. Written as `all`, `none`, a number or a layer's name.
 ///
-/// The *base* of a model goes from its first layer with trainable weights to the last one before its head, and the head
-/// begins with the first Flatten, global pooling or Dense after the last convolution. A base nested in the model is seen
+/// Which layers are the base of a model is recorded where it is made; see [`Base`]. A base nested in the model is seen
 /// through, as if its layers were the model's own.
 ///
 /// ```
@@ -35,103 +36,56 @@ pub enum Freeze {
 }
 
 impl Freeze {
-    /// Sets what learns in `model`: the layers that this names don't, all others do.
+    /// Sets what may be trained in `model`: not the layers that this names, but all others.
     ///
     /// # Errors
-    /// No layer of that name, fewer layers than the number, or no base. Nothing is changed then.
+    /// Those of [`trainability`](Self::trainability). Nothing is changed then.
     pub fn apply(&self, model: &Model) -> Result<()> {
-        let layers = leaves(&model.layers());
-        let frozen = self.frozen(model, &layers)?;
-        model.set_trainable(true);
-        layers[frozen].iter().for_each(|layer| layer.set_trainable(false));
+        self.trainability(model)?.apply(model);
         Ok(())
     }
 
-    /// The range of `layers` that it freezes.
-    fn frozen(&self, model: &Model, layers: &[Layer]) -> Result<std::ops::Range<usize>> {
+    /// What [`apply`](Self::apply) would set, the model left as it is.
+    ///
+    /// ```
+    /// use engraft::recipe::{Freeze, Recipe};
+    /// let recipe = Recipe { image_size: 32, head: vec![], ..Recipe::new(2) };
+    /// let model = recipe.weights("none").build(Box::new(|_, _| {}))?;
+    /// let all = Freeze::None.trainability(&model)?;
+    /// assert_eq!((model.trainable_weights().len(), all.trainable_weights(&model).len()), (2, 28));
+    /// # Ok::<(), engraft::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// No layer of that name, fewer layers than the number, or no known base.
+    pub fn trainability(&self, model: &Model) -> Result<Trainability> {
+        let frozen = self.frozen(model)?;
+        Ok(frozen.iter().fold(Trainability::all(model), |flags, layer| flags.with(layer, false)))
+    }
+
+    /// The layers of `model` that it freezes.
+    fn frozen(&self, model: &Model) -> Result<Vec<Layer>> {
         match self {
-            Self::None => Ok(0..0),
-            Self::All => base(model, layers),
+            Self::None => Ok(Vec::new()),
+            Self::All => Ok(Base::of(model)?.layers().to_vec()),
             Self::First(count) => {
-                let base = base(model, layers)?;
-                let frozen = count.saturating_sub(FIRST);
-                if frozen <= base.len() {
-                    return Ok(base.start..base.start + frozen);
-                }
-                let place = format!("model `{}`", model.name());
-                Err(Error::new(
-                    place,
-                    format_args!("at most {} layers of the base to freeze", base.len() + FIRST),
-                    count,
-                )
-                .hint("freeze `all` for the whole base"))
+                let base = Base::of(model)?;
+                let frozen = base.layers().get(..count.saturating_sub(FIRST));
+                frozen.map(<[Layer]>::to_vec).ok_or_else(|| {
+                    let most = base.layers().len() + FIRST;
+                    let place = format!("model `{}`", model.name());
+                    Error::new(place, format_args!("at most {most} layers of the base to freeze"), count)
+                        .hint("freeze `all` for the whole base")
+                })
             }
             Self::Before(name) => {
                 let named = model.get_layer(name)?;
                 // Of a nested model its first layer.
                 let first = leaves(std::slice::from_ref(&named)).into_iter().next().unwrap_or(named);
-                Ok(0..layers.iter().position(|layer| *layer == first).unwrap_or(0))
+                Ok(leaves(&model.layers()).into_iter().take_while(|layer| *layer != first).collect())
             }
         }
     }
-}
-
-/// What learns in a model at one time, to come back to.
-///
-/// ```
-/// use engraft::prelude::*;
-/// use engraft::recipe::Trainable;
-/// let model = Sequential::new().add(Input::new([4])).add(Dense::new(2)).build()?;
-/// let before = Trainable::of(&model);
-/// model.set_trainable(false);
-/// before.restore();
-/// assert_eq!(model.trainable_weights().len(), 2);
-/// # Ok::<(), engraft::Error>(())
-/// ```
-#[derive(Clone, Debug)]
-pub struct Trainable(Vec<(Layer, bool)>);
-
-impl Trainable {
-    /// The flags of the model and of all layers in it as they are now.
-    pub fn of(model: &Model) -> Self {
-        let mut flags = Vec::new();
-        let mut pending = vec![model.layer().clone()];
-        while let Some(layer) = pending.pop() {
-            pending.extend(layer.layers());
-            flags.push((layer.clone(), layer.trainable()));
-        }
-        Self(flags)
-    }
-
-    /// Sets them as they were. A model's flag reaches all layers in it, so that theirs come after it.
-    pub fn restore(&self) {
-        self.0.iter().for_each(|(layer, trainable)| layer.set_trainable(*trainable));
-    }
-}
-
-/// The layers that hold no others, in order, nested models seen through.
-fn leaves(layers: &[Layer]) -> Vec<Layer> {
-    let inside = |layer: &Layer| match layer.layers() {
-        none if none.is_empty() => vec![layer.clone()],
-        inner => leaves(&inner),
-    };
-    layers.iter().flat_map(inside).collect()
-}
-
-/// Where the base stands among `layers`.
-fn base(model: &Model, layers: &[Layer]) -> Result<std::ops::Range<usize>> {
-    let learns = |layer: &Layer| layer.weights().iter().any(|weight| weight.trainable());
-    let begins_head =
-        |layer: &Layer| layer.class_name().starts_with("Global") || ["Flatten", "Dense"].contains(&layer.class_name());
-    let last = layers.iter().rposition(|layer| layer.class_name().ends_with("Conv2D"));
-    let Some((first, last)) = layers.iter().position(learns).zip(last) else {
-        let place = format!("model `{}`", model.name());
-        return Err(
-            Error::new(place, "a base of convolutions to freeze", "none").hint("freeze `none`, or name a layer")
-        );
-    };
-    let head = layers[last..].iter().position(begins_head).map_or(layers.len(), |head| last + head);
-    Ok(first..head)
 }
 
 impl fmt::Display for Freeze {
@@ -174,6 +128,13 @@ mod tests {
             .add(Conv2D::new(2, 3).named("conv2"))
     }
 
+    /// The same layers as the model's own, recorded as its base.
+    fn flat() -> Sequential {
+        let base = base().build().unwrap();
+        Base::record(&base);
+        base.layers().into_iter().fold(Sequential::with_name("flat").add(Input::new([8, 8, 3])), Sequential::add)
+    }
+
     fn head(base: Sequential) -> Model {
         base.add(GlobalAveragePooling2D::new())
             .add(Dense::new(4).named("hidden"))
@@ -190,7 +151,7 @@ mod tests {
 
     #[test]
     fn a_flat_and_a_nested_base_freeze_alike() {
-        for model in [head(base()), head(Sequential::new().add(base().build().unwrap()))] {
+        for model in [head(flat()), head(Sequential::new().add(base().build().unwrap()))] {
             for (freeze, expected) in [
                 ("none", &["conv1", "norm", "conv2", "hidden", "top"][..]),
                 ("all", &["hidden", "top"]),
@@ -219,15 +180,15 @@ mod tests {
     fn what_learned_can_learn_again() {
         let model = head(Sequential::new().add(base().build().unwrap()));
         Freeze::First(4).apply(&model).unwrap();
-        let before = Trainable::of(&model);
+        let before = Trainability::of(&model);
         Freeze::None.apply(&model).unwrap();
-        before.restore();
+        before.apply(&model);
         assert_eq!(learning(&model), ["conv2", "hidden", "top"]);
     }
 
     #[test]
     fn what_is_not_there_is_an_error_and_changes_nothing() {
-        let model = head(base());
+        let model = head(flat());
         Freeze::All.apply(&model).unwrap();
         for (freeze, expected) in [
             ("6", "expected at most 5 layers of the base to freeze, received 6\nhint: freeze `all`"),
@@ -238,7 +199,7 @@ mod tests {
         }
         assert_eq!(learning(&model), ["hidden", "top"]);
         let dense = Sequential::new().add(Input::new([2])).add(Dense::new(2)).build().unwrap();
-        assert!(Freeze::All.apply(&dense).unwrap_err().to_string().contains("expected a base of convolutions"));
+        assert!(Freeze::All.apply(&dense).unwrap_err().to_string().contains("expected a recorded base"));
         assert!("".parse::<Freeze>().is_err());
     }
 }

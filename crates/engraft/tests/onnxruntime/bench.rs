@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use engraft::formats::onnx::{self, OnnxModel, OnnxOptions};
+use engraft::formats::onnx::{self, OnnxOptions};
+use engraft::interpreter::OnnxModel;
 use engraft::prelude::*;
 use serde_json::{Value, json};
 use tempfile::TempDir;

@@ -6,13 +6,13 @@
 mod bench;
 
 use bench::Bench;
+use engraft::Interpolation;
 use engraft::formats::onnx::OnnxOptions;
 use engraft::formats::{Precision, keras};
 use engraft::layers::from_config;
 use engraft::plan::Plan;
 use engraft::prelude::*;
-use engraft::{Executor, Interpolation};
-use engraft_cpu::CpuExecutor;
+
 use engraft_golden::Case;
 
 /// f32 sums in another order.
@@ -86,7 +86,11 @@ fn nested_shared_and_several() {
     for batch in [1, 5] {
         let pixels = (0..batch * 7 * 5 * 3).map(|i| (i * 37 % 256) as f32 / 64.0).collect();
         let x = Tensor::new([batch, 7, 5, 3], pixels).unwrap();
-        let mut session = CpuExecutor::new(None).unwrap().prepare(Plan::predict(&model, batch).unwrap()).unwrap();
+        let mut session = Runtime::shared()
+            .unwrap()
+            .session(batch, |batch, options| Plan::predict(&model, batch, options))
+            .unwrap()
+            .0;
         let expected = session.predict(&[&x]).unwrap();
         case.run(&[&x], &expected.iter().collect::<Vec<_>>());
     }

@@ -1,0 +1,157 @@
+//! The base of a model: the pretrained layers below its head.
+
+mod architectures;
+mod find;
+
+use std::collections::HashMap;
+
+use super::leaves::{learns, leaves, paths};
+use crate::{Error, Layer, Model, Result};
+
+/// The pretrained layers of a model: its base, as opposed to its head and its preprocessing.
+///
+/// Code that makes a base records it, on its layers: the builders in [`applications`](crate::applications) do, and
+/// [`record`](Self::record) does for other models. A [`Classifier`](super::Classifier) keeps the record in its file.
+/// Without a record, as in files of Keras, the base is, in this order:
+///
+/// 1. the layers below the top of a network of `keras.applications`, recognised by their names;
+/// 2. the only nested model with weights, if layers with weights follow it.
+///
+/// Any other model has no known base: classes of layers don't tell, since a base may hold Dense layers, too.
+///
+/// ```
+/// use engraft::prelude::*;
+/// use engraft::recipe::Base;
+/// let base = Vgg16::new().include_top(false).weights("none").input_shape([32, 32, 3]).build()?;
+/// let model = Sequential::new().add(&base).add(Flatten::new()).add(Dense::new(2)).build()?;
+/// let base = Base::of(&model)?;
+/// assert_eq!(base.layers()[0].name(), "block1_conv1");
+/// assert_eq!(base.layers()[17].name(), "block5_pool");
+/// # Ok::<(), engraft::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Base {
+    layers: Vec<Layer>,
+}
+
+impl Base {
+    /// The base of a model, as recorded or else by the names and the nesting of its layers.
+    ///
+    /// # Errors
+    /// No base is recorded and none can be told for sure. The error lists the layers to choose from.
+    pub fn of(model: &Model) -> Result<Self> {
+        let recorded = from_first_weights(recorded(model));
+        let layers = if recorded.is_empty() { from_first_weights(find::base(model)?) } else { recorded };
+        Ok(Self { layers })
+    }
+
+    /// Records that `model` is the base of every model built on it.
+    ///
+    /// ```
+    /// use engraft::prelude::*;
+    /// use engraft::recipe::{Base, Freeze};
+    /// let x = Input::new([8, 8, 3]);
+    /// let base = Model::new(&x, &Dense::new(4).call(&Conv2D::new(4, 3).call(&x)?)?)?;
+    /// Base::record(&base);
+    /// let y = Dense::new(2).call(&Flatten::new().call(base.output())?)?;
+    /// let model = Model::new(&x, &y)?;
+    /// Freeze::All.apply(&model)?;
+    /// assert_eq!(model.trainable_weights().len(), 2);
+    /// # Ok::<(), engraft::Error>(())
+    /// ```
+    pub fn record(model: &Model) {
+        model.layer().set_in_base(true);
+    }
+
+    /// Records the layers of these paths as the base of `model`: what a file holds in [`Facts::base`](super::Facts::base).
+    ///
+    /// # Errors
+    /// A layer that the model doesn't have. Nothing is recorded then.
+    pub fn restore(model: &Model, names: &[String]) -> Result<()> {
+        let known: HashMap<String, Layer> = paths(&model.layers()).into_iter().collect();
+        let find = |name: &String| {
+            known.get(name).ok_or_else(|| {
+                Error::new(
+                    format_args!("model `{}`, base in {}", model.name(), super::Facts::ENTRY),
+                    "names of its layers",
+                    format_args!("`{name}`"),
+                )
+                .hint("the file was changed after it was saved: save the model again with engraft")
+            })
+        };
+        let layers = names.iter().map(find).collect::<Result<Vec<_>>>()?;
+        layers.into_iter().for_each(|layer| layer.set_in_base(true));
+        Ok(())
+    }
+
+    /// Paths of the recorded layers, as [`restore`](Self::restore) takes them; empty without a record.
+    pub(super) fn recorded_paths(model: &Model) -> Vec<String> {
+        paths(&model.layers()).into_iter().filter(|(_, layer)| layer.in_base()).map(|(path, _)| path).collect()
+    }
+
+    /// Its layers in the model's order, from the first with trainable weights on, nested models seen through.
+    pub fn layers(&self) -> &[Layer] {
+        &self.layers
+    }
+}
+
+fn recorded(model: &Model) -> Vec<Layer> {
+    leaves(&model.layers()).into_iter().filter(Layer::in_base).collect()
+}
+
+fn from_first_weights(layers: Vec<Layer>) -> Vec<Layer> {
+    layers.into_iter().skip_while(|layer| !learns(layer)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::prelude::*;
+
+    fn names(base: &Base) -> Vec<&str> {
+        base.layers().iter().map(Layer::name).collect()
+    }
+
+    /// A block of ConvNeXt: Dense layers stand for convolutions of 1x1.
+    fn convnext(input: &SymbolicTensor) -> Model {
+        let x = Conv2D::new(4, 2).strides(2).named("stem").call(input).unwrap();
+        let y = DepthwiseConv2D::new(3).padding(Padding::Same).named("depthwise").call(&x).unwrap();
+        let y = Dense::new(16).activation(Relu).named("pointwise_1").call(&y).unwrap();
+        let y = Dense::new(4).named("pointwise_2").call(&y).unwrap();
+        Model::named("convnext", &input.sources(), &Add::new().named("identity").call([&x, &y]).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn dense_layers_inside_a_recorded_base_belong_to_it() {
+        let adapted = Conv2D::new(3, 1).named("adapter").call(&Input::new([8, 8, 1])).unwrap();
+        let base = convnext(&adapted);
+        Base::record(&base);
+        base.get_layer("adapter").unwrap().set_in_base(false);
+        let x = Flatten::new().call(base.output()).unwrap();
+        let model = Model::new(&adapted.sources(), &Dense::new(2).call(&x).unwrap()).unwrap();
+        assert_eq!(names(&Base::of(&model).unwrap()), ["stem", "depthwise", "pointwise_1", "pointwise_2", "identity"]);
+    }
+
+    #[test]
+    fn a_record_is_kept_as_paths() {
+        let nested = |record: bool| {
+            let base = convnext(&Input::named("photo", [8, 8, 3]));
+            if record {
+                Base::record(&base);
+            }
+            let head = Sequential::with_name("head").add(Flatten::new()).add(Dense::new(2).named("stem"));
+            Sequential::new().add(&base).add(head).build().unwrap()
+        };
+        let paths = Base::recorded_paths(&nested(true));
+        assert_eq!(paths[1..3], ["convnext/stem", "convnext/depthwise"]);
+        let again = nested(false);
+        assert!(Base::of(&again).is_err(), "two nested models");
+        Base::restore(&again, &paths).unwrap();
+        assert_eq!(names(&Base::of(&again).unwrap()).len(), 5);
+        let error = Base::restore(&again, &["stem".into()]).unwrap_err().to_string();
+        assert!(
+            error.contains("base in engraft.json: expected names of its layers, received `stem`\nhint: "),
+            "{error}"
+        );
+    }
+}

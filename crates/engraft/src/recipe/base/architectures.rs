@@ -1,0 +1,193 @@
+//! Networks of `keras.applications`, recognised by the names of their layers.
+//!
+//! `golden/applications/` holds the names that Keras gives; a test compares this table with them.
+
+use std::collections::HashSet;
+
+use super::find::{place, upstream};
+use crate::{Error, Layer, Model, Result};
+
+/// Networks whose bases begin and end with layers of the same names.
+struct Architecture {
+    name: &'static str,
+    /// The first layer with trainable weights; `None` where Keras numbers it automatically.
+    first: Option<&'static str>,
+    /// Layers that together no other architecture has.
+    landmarks: &'static [&'static str],
+    /// The last layer below the top that has a name of its own.
+    last: &'static str,
+    /// Automatic name of one more layer before the top.
+    followed_by: Option<&'static str>,
+}
+
+const ARCHITECTURES: &[Architecture] = &[
+    named("VGG16 or VGG19", "block1_conv1", &["block3_conv3", "block5_conv3"], "block5_pool"),
+    named("ResNet", "conv1_conv", &["conv1_bn", "conv2_block1_0_bn", "conv2_block1_out"], "conv5_block3_out"),
+    named("ResNetV2", "conv1_conv", &["conv2_block1_preact_bn", "post_bn"], "post_relu"),
+    named("DenseNet", "conv1_conv", &["conv2_block1_concat", "pool4_conv", "bn"], "relu"),
+    named("MobileNet", "conv1", &["conv_dw_1", "conv_pw_1"], "conv_pw_13_relu"),
+    named("MobileNetV2", "Conv1", &["expanded_conv_depthwise", "block_16_project"], "out_relu"),
+    named("MobileNetV3", "conv", &["expanded_conv_depthwise", "expanded_conv_project", "conv_1"], "conv_1_bn")
+        .followed_by("activation"),
+    named("EfficientNet", "stem_conv", &["block1a_dwconv", "block7a_project_conv", "top_conv"], "top_activation"),
+    named("EfficientNetV2", "stem_conv", &["block1a_project_activation", "top_conv"], "top_activation"),
+    named("Xception", "block1_conv1", &["block2_sepconv1", "block14_sepconv2"], "block14_sepconv2_act"),
+    numbered("InceptionV3", &["mixed0", "mixed8", "mixed9_1"], "mixed10"),
+    numbered("InceptionResNetV2", &["mixed_5b", "block35_1_conv", "conv_7b"], "conv_7b_ac"),
+    named("NASNetMobile", "stem_conv1", &["reduction_concat_reduce_4"], "normal_concat_12").followed_by("activation"),
+    named("NASNetLarge", "stem_conv1", &["reduction_concat_reduce_6"], "normal_concat_18").followed_by("activation"),
+    convnext("ConvNeXtTiny", "convnext_tiny_stem", "convnext_tiny_stage_3_block_2_identity"),
+    convnext("ConvNeXtSmall", "convnext_small_stem", "convnext_small_stage_3_block_2_identity"),
+    convnext("ConvNeXtBase", "convnext_base_stem", "convnext_base_stage_3_block_2_identity"),
+    convnext("ConvNeXtLarge", "convnext_large_stem", "convnext_large_stage_3_block_2_identity"),
+    convnext("ConvNeXtXLarge", "convnext_xlarge_stem", "convnext_xlarge_stage_3_block_2_identity"),
+];
+
+const fn named(
+    name: &'static str,
+    first: &'static str,
+    landmarks: &'static [&'static str],
+    last: &'static str,
+) -> Architecture {
+    Architecture { name, first: Some(first), landmarks, last, followed_by: None }
+}
+
+const fn numbered(name: &'static str, landmarks: &'static [&'static str], last: &'static str) -> Architecture {
+    Architecture { name, first: None, landmarks, last, followed_by: None }
+}
+
+const fn convnext(name: &'static str, first: &'static str, last: &'static str) -> Architecture {
+    named(name, first, &[], last).followed_by("layer_normalization")
+}
+
+impl Architecture {
+    const fn followed_by(self, automatic: &'static str) -> Self {
+        Self { followed_by: Some(automatic), ..self }
+    }
+
+    fn is_of(&self, names: &HashSet<&str>) -> bool {
+        self.first.iter().chain(self.landmarks).chain([&self.last]).all(|name| names.contains(name))
+    }
+
+    /// The layers of the base among the model's own; `None` where one that it names is missing.
+    fn layers(&self, model: &Model) -> Option<Vec<Layer>> {
+        let layers = model.layers();
+        let find = |name: &str| layers.iter().find(|layer| layer.name() == name);
+        let last = find(self.last)?;
+        let last = self.followed_by.and_then(|name| follower(model, last, name)).unwrap_or_else(|| last.clone());
+        let base = upstream(model.graph(), &last);
+        // Layers before the first, such as a convolution from grey to RGB, are the user's own.
+        let first = self.first.and_then(find);
+        let before = first.map(|first| upstream(model.graph(), first)).unwrap_or_default();
+        let in_base =
+            |layer: &&Layer| base.contains(&layer.id()) && (Some(*layer) == first || !before.contains(&layer.id()));
+        Some(layers.iter().filter(in_base).cloned().collect())
+    }
+}
+
+/// The only layer called on `layer`, where its name is this automatic one.
+fn follower(model: &Model, layer: &Layer, automatic: &str) -> Option<Layer> {
+    let reads = |call: &&crate::SymbolicTensor| call.inputs().iter().any(|input| input.layer() == layer);
+    let mut calls = model.graph().calls().iter().filter(reads);
+    let (only, None) = (calls.next()?, calls.next()) else { return None };
+    is_automatic(only.layer().name(), automatic).then(|| only.layer().clone())
+}
+
+/// Whether Keras gives `name` to a layer that is left without one: `activation` or `activation_7`.
+fn is_automatic(name: &str, automatic: &str) -> bool {
+    let Some(number) = name.strip_prefix(automatic) else { return false };
+    number.is_empty() || number.strip_prefix('_').is_some_and(|number| number.parse::<u32>().is_ok())
+}
+
+/// The base's layers among the model's own, where these are of a known architecture; `None` where they are not.
+pub(super) fn base(model: &Model) -> Result<Option<Vec<Layer>>> {
+    let layers = model.layers();
+    let names: HashSet<&str> = layers.iter().map(Layer::name).collect();
+    let known: Vec<&Architecture> = ARCHITECTURES.iter().filter(|known| known.is_of(&names)).collect();
+    match known[..] {
+        [] => Ok(None),
+        [known] => Ok(known.layers(model)),
+        _ => {
+            let several: Vec<&str> = known.iter().map(|known| known.name).collect();
+            Err(Error::new(place(model), "layers of one network", several.join(", "))
+                .hint("name the first layer that learns: all layers before it are frozen"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use engraft_golden::cases;
+
+    use super::*;
+    use crate::prelude::*;
+
+    #[test]
+    fn each_network_of_keras_is_recognised_by_its_names_and_as_no_other() {
+        let cases = cases("applications");
+        assert_eq!(cases.len(), 40);
+        for case in &cases {
+            for names in ["with_top", "without_top"] {
+                let names: HashSet<&str> = case.names(names).into_iter().collect();
+                let known: Vec<&Architecture> = ARCHITECTURES.iter().filter(|known| known.is_of(&names)).collect();
+                let [known] = known[..] else { panic!("{}: {} architectures", case.name(), known.len()) };
+                let first = case.get("first").as_str().unwrap();
+                assert!(known.first.map_or(is_automatic(first, "conv2d"), |name| name == first), "{}", case.name());
+                match (&case.names("last")[..], known.followed_by) {
+                    ([_, last], None) => assert_eq!(*last, known.last),
+                    ([last, follower], Some(name)) => {
+                        assert_eq!(*last, known.last);
+                        assert!(is_automatic(follower, name), "{follower}");
+                    }
+                    (other, _) => panic!("{}: {other:?}", case.name()),
+                }
+            }
+        }
+    }
+
+    /// Layers of 1x1 with these names, one after the other.
+    fn chain(x: &SymbolicTensor, names: &[&str]) -> SymbolicTensor {
+        let call = |x: SymbolicTensor, name: &&str| Conv2D::new(3, 1).named(*name).call(&x).unwrap();
+        names.iter().fold(x.clone(), call)
+    }
+
+    fn base_of(input: &SymbolicTensor, output: &SymbolicTensor) -> Vec<String> {
+        let y = Dense::new(2).named("top").call(&Flatten::new().call(output).unwrap()).unwrap();
+        let base = base(&Model::new(input, &y).unwrap()).unwrap().unwrap();
+        base.iter().map(|layer| layer.name().to_owned()).collect()
+    }
+
+    const MOBILENET: [&str; 4] = ["conv1", "conv_dw_1", "conv_pw_1", "conv_pw_13_relu"];
+
+    #[test]
+    fn the_base_leaves_out_what_comes_before_beside_and_after_it() {
+        let x = Input::new([4, 4, 3]);
+        let adapted = chain(&x, &["adapter"]);
+        let output = chain(&adapted, &MOBILENET);
+        let side = chain(&adapted, &["side"]);
+        assert_eq!(base_of(&x, &Add::new().call([&chain(&output, &["extra"]), &side]).unwrap()), MOBILENET);
+    }
+
+    #[test]
+    fn the_last_layer_may_be_named_automatically() {
+        let x = Input::new([4, 4, 3]);
+        let names = ["conv", "expanded_conv_depthwise", "expanded_conv_project", "conv_1", "conv_1_bn"];
+        let output = chain(&x, &names);
+        let relu = Activation::new(Relu).named("activation_19").call(&output).unwrap();
+        assert_eq!(base_of(&x, &chain(&relu, &["conv_2"]))[5..], ["activation_19"]);
+        assert_eq!(base_of(&x, &chain(&output, &["conv_2"])), names);
+        assert!(!["activation_x", "activations", "my_activation"].iter().any(|name| is_automatic(name, "activation")));
+    }
+
+    #[test]
+    fn two_networks_in_one_are_refused() {
+        let x = Input::new([4, 4, 3]);
+        let vgg = chain(&x, &["block1_conv1", "block3_conv3", "block5_conv3", "block5_pool"]);
+        let sum = Add::new().call([&vgg, &chain(&x, &MOBILENET)]).unwrap();
+        let error = base(&Model::named("m", &x, &sum).unwrap()).unwrap_err().to_string();
+        assert!(
+            error.contains("`m`: expected layers of one network, received VGG16 or VGG19, MobileNet\nhint"),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,103 @@
+//! Stretches of training: what is trained, for how long, and how fast.
+
+use super::Freeze;
+use crate::{Error, ErrorKind, LearningRate, Model, Optimizer, Result, Trainability};
+
+/// A stretch of training.
+#[derive(Clone, Debug)]
+pub struct Phase {
+    /// Empty for the first, else what people call it: `fine-tuning`.
+    pub name: String,
+    /// Epochs.
+    pub epochs: usize,
+    /// How weights are updated.
+    pub optimizer: Optimizer,
+    /// Which layers are trained.
+    pub trainability: Trainability,
+    /// Decides the order of photos and what random layers draw.
+    pub seed: u64,
+}
+
+impl Phase {
+    /// Training of a compiled model as it is.
+    ///
+    /// # Errors
+    /// The model isn't compiled.
+    pub fn first(model: &Model, epochs: usize, seed: u64) -> Result<Self> {
+        let (optimizer, trainability) = (model.compiled_or_error()?.optimizer, Trainability::of(model));
+        Ok(Self { name: String::new(), epochs, optimizer, trainability, seed })
+    }
+
+    /// Fine-tuning after this phase: all layers but those of `freeze`, at `learning_rate` or a tenth of this phase's.
+    ///
+    /// ```
+    /// use engraft::prelude::*;
+    /// use engraft::recipe::{Freeze, Phase, Recipe};
+    /// let recipe = Recipe { image_size: 32, head: vec![], ..Recipe::new(2) };
+    /// let model = recipe.weights("none").build(Box::new(|_, _| {}))?;
+    /// model.compile(Adam::new(1e-3), Loss::categorical_crossentropy(), [])?;
+    /// let first = Phase::first(&model, 10, 0)?;
+    /// let second = first.fine_tuning(&model, &Freeze::Before("block5_conv1".into()), 5, None)?;
+    /// assert_eq!(second.optimizer.learning_rate().at(0), 1e-4);
+    /// assert_eq!(second.trainability.trainable_weights(&model).len(), 2 * 3 + 2);
+    /// # Ok::<(), engraft::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Layers to freeze that the model doesn't have; no learning rate where this phase's follows a schedule.
+    pub fn fine_tuning(
+        &self,
+        model: &Model,
+        freeze: &Freeze,
+        epochs: usize,
+        learning_rate: Option<f64>,
+    ) -> Result<Self> {
+        let rate = match (learning_rate, self.optimizer.learning_rate()) {
+            (Some(rate), _) => rate,
+            (None, LearningRate::Constant(rate)) => rate / 10.0,
+            (None, LearningRate::Schedule(schedule)) => {
+                let received = format!("the schedule {} of the saved model", schedule.class_name());
+                return Err(Error::new("fine-tuning", "a learning rate that is a number", received)
+                    .with_kind(ErrorKind::InvalidArgument)
+                    .hint("name a learning rate for fine-tuning, such as 1e-5"));
+            }
+        };
+        let mut optimizer = self.optimizer.clone();
+        optimizer.set_learning_rate(rate);
+        // Another order and other augmentation than in the first epochs.
+        let seed = self.seed.wrapping_add(1);
+        Ok(Self { name: "fine-tuning".into(), epochs, optimizer, trainability: freeze.trainability(model)?, seed })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::prelude::*;
+
+    fn first(rate: impl Into<LearningRate>) -> (Model, Phase) {
+        let layers = Sequential::new().add(Input::new([2])).add(Dense::new(2).named("hidden"));
+        let model = layers.add(Dense::new(2).named("top")).build().unwrap();
+        model.compile(Adam::new(rate), Loss::categorical_crossentropy().from_logits(true), []).unwrap();
+        let first = Phase::first(&model, 3, 7).unwrap();
+        (model, first)
+    }
+
+    #[test]
+    fn fine_tuning_is_slower_and_leaves_the_model_as_it_is() {
+        let (model, first) = first(0.1);
+        let second = first.fine_tuning(&model, &Freeze::Before("top".into()), 2, None).unwrap();
+        // In f32 it reads 0.01.
+        assert_eq!((second.optimizer.learning_rate().at(0) as f32, second.epochs, second.seed), (0.01, 2, 8));
+        assert_eq!((model.trainable_weights().len(), second.trainability.trainable_weights(&model).len()), (4, 2));
+    }
+
+    #[test]
+    fn after_a_schedule_it_asks_how_slow() {
+        let (model, first) = first(CosineDecay::new(1e-3, 1000));
+        let fine_tuning = |rate| first.fine_tuning(&model, &Freeze::None, 2, rate);
+        assert_eq!(fine_tuning(Some(1e-5)).unwrap().optimizer.learning_rate().constant(), Some(1e-5));
+        let error = fine_tuning(None).unwrap_err().to_string();
+        assert!(error.contains("the schedule CosineDecay of the saved model\nhint: name a learning rate"), "{error}");
+    }
+}
