@@ -6,7 +6,8 @@ mod report;
 use engraft::applications::Weights;
 use engraft::prelude::*;
 use engraft::recipe::{Augment, Backbone, Recipe};
-use engraft::train::{self, Speed};
+use engraft::runtime::Runtime;
+use engraft::train::Speed;
 use engraft::{Error, Model};
 
 use crate::failure::Failure;
@@ -55,12 +56,12 @@ pub(crate) struct Args {
     json: bool,
 }
 
-pub(crate) fn run(args: &Args) -> Result<(), Failure> {
-    args.precision.set()?;
+pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
+    let runtime = args.precision.of(runtime)?;
     let model = model(args)?;
-    let speed = Speed::measure(&model, args.mode.task(), args.batch.0, args.steps.0, None)?;
+    let speed = Speed::measure(&model, args.mode.task(), args.batch.0, args.steps.0, &runtime)?;
     drop(model);
-    let report = Report { args, speed: &speed, threads: train::threads()?, peak_bytes: train::peak_memory() };
+    let report = Report { args, speed: &speed, threads: runtime.threads(), peak_bytes: engraft::memory::peak() };
     match args.json {
         true => line(report.to_json()),
         false => line(report.to_text()),

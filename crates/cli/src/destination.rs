@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use engraft::Error;
+use engraft::{Error, ErrorKind};
 
 use crate::failure::Failure;
 
@@ -24,10 +24,14 @@ impl Destination {
         match tempfile::Builder::new().prefix(".engraft").tempfile_in(folder) {
             // Gone again when dropped.
             Ok(_) => Ok(Self(path.to_owned())),
-            Err(_) if !folder.is_dir() => Err(Error::because(folder.display(), "there is no such folder")
+            Err(error) if !folder.is_dir() => Err(Error::because(folder.display(), "there is no such folder")
+                .with_kind(ErrorKind::NotFound)
+                .caused_by(error)
                 .hint(format_args!("make it first, for {} to be written there", path.display()))
                 .into()),
             Err(error) => Err(Error::because(path.display(), format_args!("can't be written: {}", reason(&error)))
+                .with_kind(error.kind().into())
+                .caused_by(error)
                 .hint("give yourself write access to its folder, make room there, or name another place")
                 .into()),
         }

@@ -2,21 +2,21 @@
 
 use std::path::PathBuf;
 
+use engraft::Error;
 use engraft::data::{Photo, PhotoDataset, PhotoFolder};
-use engraft::plan::Precision;
-use engraft::prelude::*;
+use engraft::ir::Precision;
 use engraft::recipe::Classifier;
-use engraft::train::{self, Evaluation, Train};
-use engraft::{Compiled, Error};
+use engraft::runtime::Runtime;
+use engraft::train::{RunOptions, Targets, Train};
 use serde_json::{Map, Value, json};
 
+use crate::compile::{compile_if_needed, with_accuracy};
 use crate::failure::Failure;
 use crate::options::{PhotosArg, PrecisionArg};
 use crate::output::{self, line};
 use crate::photos::{self, skipped_note};
 use crate::predict::warn;
-use crate::targets::Targets;
-use crate::train::settings;
+use crate::score::{Score, change};
 
 /// Photos at a time.
 const BATCH: usize = 32;
@@ -36,34 +36,16 @@ pub(crate) struct Args {
     json: bool,
 }
 
-/// What was found of one class, or of all.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Score {
-    pub(crate) loss: f64,
-    pub(crate) accuracy: f64,
-    images: usize,
-}
-
-impl Score {
-    pub(crate) fn of(found: &Evaluation) -> Self {
-        let accuracy = found.get(Metric::Accuracy.name()).unwrap_or_default();
-        Self { loss: found.loss, accuracy, images: found.samples }
-    }
-}
-
-pub(crate) fn run(args: &Args) -> Result<(), Failure> {
-    args.precision.set()?;
+pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
+    let chosen = args.precision.of(runtime)?;
     let classifier = Classifier::load(&args.model)?;
     warn(&classifier);
     let folder = photos::scan_for(&args.photos.photos, &classifier)?;
-    let scores = scores(&classifier, &folder)?;
+    let scores = scores(&classifier, &folder, &chosen)?;
     // In fewer bits, what that changes is told.
     let in_f32 = match args.precision.get() {
         Precision::F32 => None,
-        Precision::Bf16 => {
-            train::set_precision(Precision::F32)?;
-            Some(total(&self::scores(&classifier, &folder)?))
-        }
+        Precision::Bf16 => Some(total(&self::scores(&classifier, &folder, runtime)?)),
     };
     match args.json {
         true => line(to_json(&folder, &scores, in_f32)),
@@ -72,10 +54,10 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
 }
 
 /// The score of each class, of those without photos an empty one.
-fn scores(classifier: &Classifier, folder: &PhotoFolder) -> Result<Vec<Score>, Error> {
+fn scores(classifier: &Classifier, folder: &PhotoFolder, runtime: &Runtime) -> Result<Vec<Score>, Error> {
     let model = classifier.model();
-    settings::compile_if_needed(model)?;
-    let loss = with_accuracy(model.compiled().as_mut());
+    compile_if_needed(model)?;
+    let loss = with_accuracy(model)?;
     let score = |class: usize| {
         let photos: Vec<Photo> = folder.photos.iter().filter(|photo| photo.class == class).cloned().collect();
         let images = photos.len();
@@ -83,19 +65,11 @@ fn scores(classifier: &Classifier, folder: &PhotoFolder) -> Result<Vec<Score>, E
             return Ok(Score::default());
         }
         let photos = PhotoDataset::new(photos, classifier.classes().len(), classifier.image_size())?;
-        let found = model.evaluate(&Targets::new(photos, model, &loss), BATCH.min(images))?;
+        let options = RunOptions::from(BATCH.min(images)).runtime(runtime);
+        let found = model.evaluate(&Targets::new(photos, model, &loss), options)?;
         Ok(Score::of(&found))
     };
     (0..folder.classes.len()).map(score).collect()
-}
-
-/// Adds accuracy to what is measured; gives the loss.
-pub(crate) fn with_accuracy(compiled: Option<&mut Compiled>) -> Loss {
-    let Some(compiled) = compiled else { return Loss::categorical_crossentropy() };
-    if !compiled.metrics.contains(&Metric::Accuracy) {
-        compiled.metrics.push(Metric::Accuracy);
-    }
-    compiled.loss
 }
 
 /// The mean over all photos.
@@ -140,17 +114,6 @@ fn to_text(folder: &PhotoFolder, scores: &[Score], in_f32: Option<Score>) -> Str
         text.push_str(&format!("\n  {name:width$}  {row}"));
     }
     text
-}
-
-/// What bf16 has changed.
-pub(crate) fn change(accuracy: f64, loss: f64, in_f32: Score) -> String {
-    format!(
-        "in bf16; in f32 accuracy {:.1} %, loss {:.4}: bf16 changes accuracy by {:+.1} points, loss by {:+.4}",
-        100.0 * in_f32.accuracy,
-        in_f32.loss,
-        100.0 * (accuracy - in_f32.accuracy),
-        loss - in_f32.loss,
-    )
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use engraft::Error;
 use engraft::formats::Precision;
 use engraft::formats::safetensors::Naming;
 use engraft::recipe::Classifier;
+use engraft::runtime::Runtime;
 
 use self::check::{Agreement, Samples};
 use self::target::Target;
@@ -78,7 +79,7 @@ impl Args {
     }
 }
 
-pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
     if args.names == Names::Torchvision && args.to != Target::Safetensors {
         let error = Error::new("--names torchvision", "--to safetensors", args.to.name());
         return Err(Failure::Usage(error.hint("other formats have names of their own")));
@@ -95,13 +96,13 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     // Beside its place and under its name, so that a rename is all that is left to do.
     let beside = output.path().parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let trial = tempfile::Builder::new().prefix(".engraft").tempdir_in(beside);
-    let trial = trial.map_err(|error| Error::because(output.path().display(), error))?;
+    let trial = trial.map_err(|error| Error::from_io(output.path().display(), error))?;
     let written = trial.path().join(output.path().file_name().unwrap_or_default());
     args.to.write(&classifier, &written, args.precision(), args.naming())?;
-    let predict = args.to.read(&args.model, &written, args.naming())?;
-    let agreement = samples.compare(classifier.model(), &predict)?;
+    let predict = args.to.read(&args.model, &written, args.naming(), runtime)?;
+    let agreement = samples.compare(classifier.model(), &predict, runtime)?;
     agreement.must_hold(args.precision())?;
-    std::fs::rename(&written, output.path()).map_err(|error| Error::because(output.path().display(), error))?;
+    std::fs::rename(&written, output.path()).map_err(|error| Error::from_io(output.path().display(), error))?;
     report(args, &classifier, output.path(), &samples, &agreement)
 }
 

@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use engraft::data::decode;
-use engraft::formats::atomic;
+use engraft::formats::{atomic, npy};
 use engraft::recipe::Classifier;
-use engraft::train::{Train, available_memory};
-use engraft::{Error, Tensor};
-use npyz::WriterBuilder;
+use engraft::runtime::Runtime;
+use engraft::train::{RunOptions, Train};
+use engraft::{Error, ErrorKind, Tensor};
 
 use crate::destination::Destination;
 use crate::failure::Failure;
@@ -32,16 +32,17 @@ pub(crate) struct Args {
 }
 
 /// A row for each image: one that can't be read ends it, since rows must stay in step with images.
-pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
     let output = Destination::check("--output", &args.output)?;
     let classifier = Classifier::load(&args.model)?;
     warn(&classifier);
     let mut shape = vec![args.images.len()];
     let mut values = Vec::new();
     for image in &args.images {
-        let row = classifier.model().features(&classifier.input(&decode(image)?)?, &args.layer)?;
+        let options = RunOptions::from(1).runtime(runtime);
+        let row = classifier.model().features(&classifier.input(&decode(image)?)?, &args.layer, options)?;
         if values.is_empty() {
-            check_memory(&row, args.images.len())?;
+            check_memory(&row, args.images.len(), runtime.available_memory())?;
             shape.extend(&row.shape()[1..]);
         }
         values.extend(row.into_data());
@@ -51,45 +52,39 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
 }
 
 /// All rows must fit into memory.
-fn check_memory(row: &Tensor, rows: usize) -> Result<(), Error> {
+fn check_memory(row: &Tensor, rows: usize, available: Option<usize>) -> Result<(), Error> {
     let needed = size_of_val(row.data()).saturating_mul(rows);
-    match available_memory() {
+    match available {
         Some(available) if needed > available => Err(Error::new(
             "features",
             format_args!("at most {available} bytes"),
             format_args!("{needed} bytes from {rows} images"),
         )
+        .with_kind(ErrorKind::OutOfMemory)
         .hint("give fewer images at a time")),
         _ => Ok(()),
     }
 }
 
 fn write(path: &Path, shape: &[usize], values: &[f32]) -> Result<(), Error> {
-    let shape: Vec<u64> = shape.iter().map(|&size| size as u64).collect();
     let written = atomic::write(path, |file| {
-        let options = npyz::WriteOptions::<f32>::new().default_dtype().shape(&shape);
-        let mut writer = options.writer(file).begin_nd()?;
-        writer.extend(values.iter().copied())?;
+        let mut writer = npy::Writer::new(file, shape)?;
+        writer.write(values)?;
         writer.finish()
     });
-    written.map_err(|error| Error::because("features", error))
+    written.map_err(|error| Error::because("features", &error).with_kind(error.kind()).caused_by(error))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-
     use super::*;
 
     #[test]
-    fn what_is_written_is_numpy_s() {
+    fn rows_are_read_back() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("rows.npy");
-        write(&path, &[2, 3], &[0.0, 1.0, 2.0, 3.0, 4.0, 5.0]).unwrap();
-        let bytes = std::fs::read(&path).unwrap();
-        assert!(bytes.starts_with(b"\x93NUMPY"));
-        let npy = npyz::NpyFile::new(io::Cursor::new(bytes)).unwrap();
-        assert_eq!((npy.shape(), npy.order()), (&[2, 3][..], npyz::Order::C));
-        assert_eq!(npy.into_vec::<f32>().unwrap(), [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
+        let values = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0];
+        write(&path, &[2, 3], &values).unwrap();
+        assert_eq!(npy::load(&path).unwrap(), Tensor::new([2, 3], values.to_vec()).unwrap());
     }
 }

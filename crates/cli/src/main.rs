@@ -1,6 +1,7 @@
 //! The engraft program: from a folder of photos to a trained classifier.
 
 mod bench;
+mod compile;
 mod destination;
 mod evaluate;
 mod export;
@@ -11,13 +12,14 @@ mod options;
 mod output;
 mod photos;
 mod predict;
+mod score;
 mod summary;
-mod targets;
 mod train;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use engraft::runtime::Runtime;
 
 use crate::failure::Failure;
 use crate::options::{Bytes, Count};
@@ -61,21 +63,19 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> Result<(), Failure> {
     if let Some(Count(threads)) = cli.threads {
-        engraft::train::set_threads(threads)?;
         // Photos are decoded by rayon's own threads. They can be set only once, and nothing has started them yet.
         let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
     }
-    if let Some(Bytes(limit)) = cli.memory_limit {
-        engraft::train::set_memory_limit(limit);
-    }
+    let runtime = Runtime::cpu(cli.threads.map(|Count(threads)| threads))?;
+    let runtime = runtime.memory_limit(cli.memory_limit.map(|Bytes(limit)| limit));
     match cli.command {
         Command::Summary(args) => summary::run(&args),
-        Command::Train(args) => train::run(&args),
-        Command::Evaluate(args) => evaluate::run(&args),
-        Command::Predict(args) => predict::run(&args),
-        Command::Features(args) => features::run(&args),
-        Command::Export(args) => export::run(&args),
+        Command::Train(args) => train::run(&args, &runtime),
+        Command::Evaluate(args) => evaluate::run(&args, &runtime),
+        Command::Predict(args) => predict::run(&args, &runtime),
+        Command::Features(args) => features::run(&args, &runtime),
+        Command::Export(args) => export::run(&args, &runtime),
         Command::Inspect(args) => inspect::run(&args),
-        Command::Bench(args) => bench::run(&args),
+        Command::Bench(args) => bench::run(&args, &runtime),
     }
 }

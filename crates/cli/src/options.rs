@@ -6,8 +6,9 @@ use std::str::FromStr;
 use clap::Args;
 use engraft::Error;
 use engraft::applications::Weights;
-use engraft::plan::Precision;
+use engraft::ir::Precision;
 use engraft::recipe::{Augment, Backbone, Freeze};
+use engraft::runtime::Runtime;
 
 use crate::failure::Failure;
 
@@ -166,9 +167,9 @@ impl PrecisionArg {
         }
     }
 
-    /// Computes with it from now on; an error of usage where this CPU can't.
-    pub(crate) fn set(&self) -> Result<(), Failure> {
-        engraft::train::set_precision(self.get()).map_err(Failure::Usage)
+    /// A runtime that computes in it; an error of usage where this CPU can't.
+    pub(crate) fn of(&self, runtime: &Runtime) -> Result<Runtime, Failure> {
+        runtime.clone().precision(self.get()).map_err(Failure::Usage)
     }
 }
 

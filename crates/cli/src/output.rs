@@ -14,7 +14,7 @@ use crate::failure::Failure;
 pub(crate) fn line(text: impl Display) -> Result<(), Failure> {
     writeln!(io::stdout().lock(), "{}", printable(&text.to_string())).map_err(|error| match error.kind() {
         io::ErrorKind::BrokenPipe => Failure::ClosedPipe,
-        _ => Failure::Failed(Error::because("standard output", error)),
+        _ => Failure::Failed(Error::from_io("standard output", error)),
     })
 }
 

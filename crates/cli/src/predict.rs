@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use engraft::data::decode;
 use engraft::recipe::Classifier;
+use engraft::runtime::Runtime;
 use serde_json::{Map, Value, json};
 
 use crate::failure::Failure;
@@ -28,8 +29,8 @@ pub(crate) struct Args {
 }
 
 /// Goes on past a photo that can't be read, and fails at the end.
-pub(crate) fn run(args: &Args) -> Result<(), Failure> {
-    let classifier = Classifier::load(&args.model)?;
+pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
+    let classifier = Classifier::load(&args.model)?.runtime(runtime);
     warn(&classifier);
     let mut bad = 0;
     for image in &args.images {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use engraft::Model;
 use engraft::applications::Weights;
 use engraft::formats::keras;
-use engraft::recipe::{Backbone, Freeze, Recipe};
+use engraft::recipe::{Backbone, Base, Facts, Freeze, Recipe};
 
 use crate::failure::Failure;
 use crate::options::{self, Count, RecipeArgs};
@@ -50,6 +50,8 @@ fn model(args: &Args) -> Result<Model, Failure> {
         let archive = keras::load(path)?;
         archive.warnings.iter().for_each(|warning| note(format_args!("warning: {warning}")));
         if let Some(freeze) = &args.freeze {
+            let base = Facts::read(path)?.map(|facts| facts.base).unwrap_or_default();
+            Base::restore(&archive.model, &base).map_err(|error| error.within(path.display()))?;
             freeze.apply(&archive.model)?;
         }
         return Ok(archive.model);

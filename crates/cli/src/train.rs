@@ -1,29 +1,30 @@
 //! `engraft train`: from photos to a model.
 
 mod interrupt;
-mod job;
 mod plan;
 mod progress;
-pub(crate) mod settings;
+mod settings;
 mod start;
 
 use std::path::PathBuf;
 
 use engraft::Error;
 use engraft::applications::Weights;
-use engraft::data::{Photo, PhotoDataset, PhotoFolder, Split, split};
+use engraft::data::{Photo, PhotoFolder, Split, split};
 use engraft::formats::atomic;
-use engraft::recipe::{Backbone, Freeze};
-use engraft::train::History;
+use engraft::ir::Precision;
+use engraft::recipe::{Backbone, Freeze, Interrupt, Outcome, Phase, TrainingJob};
+use engraft::runtime::Runtime;
+use engraft::train::{Callback, History};
 
+use crate::compile::{OptimizerKind, with_accuracy};
 use crate::destination::Destination;
 use crate::failure::Failure;
 use crate::options::{self, Count, PhotosArg, PrecisionArg, RecipeArgs};
-use crate::output::{line, note};
+use crate::output::{count, line, note};
 use crate::photos;
-use crate::targets::Targets;
-use job::{Job, Outcome};
-use settings::OptimizerKind;
+use crate::score::{Score, change};
+use progress::Progress;
 use start::Start;
 
 /// Train a classifier on a folder of photos
@@ -94,45 +95,37 @@ pub(crate) struct Args {
     history: Option<PathBuf>,
 }
 
-pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
     let output = Destination::check("--output", &args.output)?;
     let history = args.history.as_deref().map(|path| Destination::check("--history", path)).transpose()?;
     if output.path().extension().is_none_or(|extension| extension != "keras") {
         note("warning: Keras opens model files only where their name ends in .keras");
     }
-    args.precision.set()?;
+    let chosen = args.precision.of(runtime)?;
     let start = Start::of(args)?;
     let photos = Photos::read(args, &start)?;
     let classifier = start.classifier(args, photos.folder.classes.clone())?;
     let phases = settings::phases(args, classifier.model())?;
 
-    let (model, [height, width]) = (classifier.model(), classifier.image_size());
-    let loss = settings::loss(model)?;
-    let dataset = |photos| PhotoDataset::new(photos, classifier.classes().len(), [height, width]);
-    let job = Job {
-        args,
-        classifier: &classifier,
-        training: Targets::new(dataset(photos.parts.training)?, model, &loss),
-        validation: match photos.parts.validation {
-            none if none.is_empty() => None,
-            held_out => Some(Targets::new(dataset(held_out)?, model, &loss)),
-        },
-        phases,
-    };
+    let Split { training, validation } = photos.parts;
+    let job = TrainingJob::new(&classifier, training, validation, phases)?;
+    let job = job.batch_size(args.batch_size.0).shuffle(!args.no_shuffle).runtime(&chosen);
+    let job = job.save_to(output.path(), args.save_optimizer);
     let memory = job.memory()?;
-    let lines = plan::lines(&job, &photos.folder, &memory, output.path());
-    lines.into_iter().try_for_each(line)?;
-    job.ensure_fits(&memory)?;
+    plan::lines(args, &job, &photos.folder, &memory, &chosen).into_iter().try_for_each(line)?;
+    job.ensure_fits()?;
 
-    let job = job.keeping_photos(&memory);
-    let (recorded, outcome) = job.run(&output);
-    let written = history.map_or(Ok(()), |history| write_history(&history, &recorded));
-    let outcome = outcome?;
+    let job = job.keep_photos_in_memory()?;
+    let interrupt = interrupt::watch();
+    let mut observe = |phase: &Phase| Some(Box::new(Progress::new(&phase.name)) as Box<dyn Callback>);
+    let report = job.run(&interrupt, &mut observe);
+    let written = history.map_or(Ok(()), |history| write_history(&history, &report.history));
+    let outcome = report.outcome.inspect_err(|_| note(what_is_left(&output, report.phases_saved)))?;
     written?;
     match outcome {
         Outcome::Complete => {
             line(format_args!("Saved {}", output.path().display()))?;
-            match job.change_by_precision() {
+            match change_by_precision(args, &job, &interrupt, runtime, &chosen) {
                 Ok(change) => change.map_or(Ok(()), line),
                 // The model is trained and saved.
                 Err(error) => {
@@ -141,17 +134,52 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
                 }
             }
         }
-        Outcome::Stopped(place) => {
-            line(format_args!("Stopped at {place}; what has been learned is saved in {}", output.path().display()))?;
+        Outcome::Interrupted { phase, epoch, step } => {
+            let epoch =
+                progress::epoch_name(&job.phases()[phase].name, epoch, job.phases()[phase].epochs).to_lowercase();
+            let (step, path) = (step + 1, output.path().display());
+            line(format_args!("Stopped at {epoch}, step {step}; what has been learned is saved in {path}"))?;
             Err(Failure::Interrupted)
         }
     }
 }
 
+/// What a failure leaves on the disk, after so many phases were saved.
+fn what_is_left(output: &Destination, phases_saved: usize) -> String {
+    let path = output.path().display();
+    match phases_saved {
+        0 if output.path().exists() => format!("{path} is as it was before"),
+        0 => format!("{path} was not written"),
+        _ => format!("{path} holds what was learned before fine-tuning"),
+    }
+}
+
+/// What computing in fewer bits than f32 changes for the model that was trained, where that was asked for: on the validation set or,
+/// without one, on the training set.
+fn change_by_precision(
+    args: &Args,
+    job: &TrainingJob<'_>,
+    interrupt: &Interrupt,
+    in_f32: &Runtime,
+    chosen: &Runtime,
+) -> Result<Option<String>, Error> {
+    if args.precision.get() == Precision::F32 || interrupt.is_requested() {
+        return Ok(None);
+    }
+    with_accuracy(job.classifier().model())?;
+    let which = if job.validation_set().is_some() { "to validate on" } else { "to learn from" };
+    let [now, in_f32] = [chosen, in_f32].map(|runtime| job.evaluate(runtime).map(|found| Score::of(&found)));
+    let (now, in_f32) = (now?, in_f32?);
+    let change = change(now.accuracy, now.loss, in_f32);
+    let photos = count(now.images, "photo");
+    let accuracy = 100.0 * now.accuracy;
+    Ok(Some(format!("accuracy {accuracy:.1} %, loss {:.4} on {photos} {which} {change}", now.loss)))
+}
+
 fn write_history(file: &Destination, history: &History) -> Result<(), Error> {
     let json = history.to_json().to_string();
     let written = atomic::write(file.path(), |file| std::io::Write::write_all(file, json.as_bytes()));
-    written.map_err(|error| Error::because("history", error))
+    written.map_err(|error| Error::because("history", &error).with_kind(error.kind()).caused_by(error))
 }
 
 /// What to learn from and what to validate on.

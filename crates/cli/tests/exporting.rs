@@ -5,8 +5,8 @@
 mod support;
 
 use engraft::Tensor;
-use engraft::formats::onnx::OnnxModel;
 use engraft::formats::safetensors::SafetensorsFile;
+use engraft::interpreter::OnnxModel;
 use engraft::prelude::Train;
 use engraft::recipe::{Classifier, Facts};
 use support::Place;

@@ -50,6 +50,25 @@ fn frozen_layers_stay_as_stored_unless_told_otherwise() {
 }
 
 #[test]
+fn a_base_that_is_known_can_be_frozen_and_any_other_is_refused() {
+    let place = Place::with_photos(2);
+    let x = Input::new([16, 16, 3]);
+    let y = Conv2D::new(4, 3).named("conv").call(&x).unwrap();
+    let base = Model::named("base", &x, &Dense::new(4).named("pointwise").call(&y).unwrap()).unwrap();
+    let model = Sequential::new().add(&base).add(GlobalMaxPooling2D::new()).add(Dense::new(3).named("top"));
+    save(&model.build().unwrap(), &place.path("m.keras"));
+    let run = place.run(&format!("{GO_ON} --epochs 1 --freeze all")).succeeds();
+    assert!(run.out.contains("15 of 147 parameters learn: top\n"), "{run}");
+    let summary = place.run("summary n.keras --freeze all").succeeds();
+    assert!(summary.out.contains(" Trainable params: 15 "), "{summary}");
+
+    place.add_model("m.keras");
+    let expected = ["base of model `small`", "conv, global_max_pooling2d, top\nhint: name the first layer of the head"];
+    place.run(&format!("{GO_ON} --epochs 1 --freeze all")).fails(1, &expected);
+    place.run(&format!("{GO_ON} --epochs 1 --freeze top")).succeeds();
+}
+
+#[test]
 fn without_shuffling_photos_come_in_the_order_of_keras() {
     let place = Place::with_photos(4);
     place.add_model("m.keras");

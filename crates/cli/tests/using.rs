@@ -2,6 +2,7 @@
 
 mod support;
 
+use engraft::formats::npy;
 use engraft::prelude::*;
 use support::{Place, save, small_model};
 
@@ -87,7 +88,7 @@ fn one_output_is_a_yes_or_no() {
 fn a_model_saved_before_compile_can_be_used_as_well() {
     let place = Place::with_photos(1);
     let model = small_model(3);
-    *model.compiled() = None;
+    model.set_compiled(None);
     save(&model, &place.path("m.keras"));
     let found = place.run("evaluate m.keras photos --json").succeeds().json();
     assert_eq!(found["images"], 3);
@@ -102,10 +103,9 @@ fn features_are_a_numpy_array() {
     let images = "photos/red/00.bmp photos/red/01.bmp photos/blue/00.bmp";
     let run = place.run(&format!("features m.keras {images} --layer conv -o f.npy")).succeeds();
     assert_eq!(run.out, "f.npy: [3, 14, 14, 8] of float32\n");
-    let file = place.read("f.npy");
-    let npy = npyz::NpyFile::new(&file[..]).unwrap();
-    assert_eq!(npy.shape(), [3, 14, 14, 8]);
-    let values = npy.into_vec::<f32>().unwrap();
+    let features = npy::load(&place.path("f.npy")).unwrap();
+    assert_eq!(features.shape(), [3, 14, 14, 8]);
+    let values = features.data();
     assert!(values.iter().all(|value| *value >= 0.0) && values.iter().any(|value| *value > 0.0), "after a ReLU");
 
     place.run(&format!("features m.keras {images} --layer cov -o g.npy")).fails(1, &["no layer called `cov`", "conv"]);
@@ -154,7 +154,7 @@ fn bf16_is_computed_where_it_can_be_and_says_what_it_changes() {
     let place = Place::with_photos(5);
     let train = "train photos -o m.keras --weights none --image-size 32 --head none --epochs 1 --precision bf16";
     let bench = "bench --image-size 32 --head none --batch 2 --steps 2 --precision bf16 --json";
-    let can = engraft::train::set_precision(engraft::plan::Precision::Bf16).is_ok();
+    let can = engraft::runtime::Runtime::shared().unwrap().precision(engraft::ir::Precision::Bf16).is_ok();
     // Where it can't be had at all, asking for another instruction set would be no help, so that isn't what is said.
     let reason: &[_] = match can {
         true => &["precision: bf16 needs AVX-512", "ENGRAFT_ISA asks for portable", "hint: leave it at f32"],

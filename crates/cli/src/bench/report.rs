@@ -129,7 +129,7 @@ fn layers_to_text(layers: &[LayerSpeed]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use engraft::StepTime;
+    use engraft::plan::StepTime;
 
     use super::*;
 

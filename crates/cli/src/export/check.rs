@@ -6,8 +6,9 @@ use engraft::data::{Dataset, PhotoDataset, PhotoFolder};
 use engraft::formats::Precision;
 use engraft::random::Rng;
 use engraft::recipe::Classifier;
-use engraft::train::Train;
-use engraft::{Error, Model, Result, Tensor};
+use engraft::runtime::Runtime;
+use engraft::train::{RunOptions, Train};
+use engraft::{Error, ErrorKind, Model, Result, Tensor};
 
 use super::TOLERANCE;
 use super::target::Predict;
@@ -55,8 +56,9 @@ impl Samples {
     }
 
     /// What both make of all pictures.
-    pub(super) fn compare(&self, model: &Model, file: &Predict) -> Result<Agreement> {
-        let predict = |x: &Tensor| -> Result<[Tensor; 2]> { Ok([model.predict(x, BATCH)?, file(x)?]) };
+    pub(super) fn compare(&self, model: &Model, file: &Predict, runtime: &Runtime) -> Result<Agreement> {
+        let options = RunOptions::from(BATCH).runtime(runtime);
+        let predict = |x: &Tensor| -> Result<[Tensor; 2]> { Ok([model.predict(x, options)?, file(x)?]) };
         let photos = match self {
             Self::MadeUp(x) => {
                 let [a, b] = predict(x)?;
@@ -100,6 +102,7 @@ impl Agreement {
             return Ok(());
         }
         Err(Error::new("the file written", expected, self.difference)
+            .with_kind(ErrorKind::Internal)
             .hint("nothing was kept; if the model predicts numbers at all, please report this"))
     }
 }

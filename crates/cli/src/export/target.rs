@@ -5,11 +5,13 @@ use std::path::Path;
 use clap::ValueEnum;
 use engraft::formats::Precision;
 use engraft::formats::keras::{self, legacy};
-use engraft::formats::onnx::{self, OnnxModel, OnnxOptions};
+use engraft::formats::onnx::{self, OnnxOptions};
 use engraft::formats::safetensors::{self, Naming};
+use engraft::interpreter::OnnxModel;
 use engraft::recipe::{Classifier, Facts};
-use engraft::train::Train;
-use engraft::{Error, Model, Result, Tensor};
+use engraft::runtime::Runtime;
+use engraft::train::{RunOptions, Train};
+use engraft::{Error, ErrorKind, Model, Result, Tensor};
 
 use super::check::BATCH;
 
@@ -78,31 +80,34 @@ impl Target {
     }
 
     /// What a file predicts that was written of the model in `source`.
-    pub(super) fn read(self, source: &Path, path: &Path, naming: Naming) -> Result<Predict> {
+    pub(super) fn read(self, source: &Path, path: &Path, naming: Naming, runtime: &Runtime) -> Result<Predict> {
         match self {
             Self::Onnx => {
                 let model = OnnxModel::load(path)?;
-                let none = || Error::because("outputs", "the graph has none");
+                let none = || Error::because("outputs", "the graph has none").with_kind(ErrorKind::InvalidData);
                 Ok(Box::new(move |x| model.run(&[x])?.into_iter().next().ok_or_else(none)))
             }
             // Its class names must be those of its outputs, too.
-            Self::H5 => Ok(of_model(Classifier::new(keras::load_model(path)?, Facts::read(path)?)?.model().clone())),
+            Self::H5 => {
+                Ok(of_model(Classifier::new(keras::load_model(path)?, Facts::read(path)?)?.model().clone(), runtime))
+            }
             Self::Weights => {
                 let model = without_weights(source)?;
                 keras::load_weights(path, &model)?;
-                Ok(of_model(model))
+                Ok(of_model(model, runtime))
             }
             Self::Safetensors => {
                 let model = without_weights(source)?;
                 safetensors::load_weights(path, &model.layers(), naming)?;
-                Ok(of_model(model))
+                Ok(of_model(model, runtime))
             }
         }
     }
 }
 
-fn of_model(model: Model) -> Predict {
-    Box::new(move |x| model.predict(x, BATCH))
+fn of_model(model: Model, runtime: &Runtime) -> Predict {
+    let runtime = runtime.clone();
+    Box::new(move |x| model.predict(x, RunOptions::from(BATCH).runtime(&runtime)))
 }
 
 /// A model whose weights are zeros: what isn't in a file must not be thought of as read.

@@ -1,15 +1,15 @@
 //! Ctrl-C: once to stop in good order, twice to stop at once.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use engraft::recipe::Interrupt;
 
 use crate::output::note;
 
-static INTERRUPTED: AtomicBool = AtomicBool::new(false);
-
 /// From here on Ctrl-C, and the signal to terminate, only ask to stop. The second time they end the program.
-pub(super) fn watch() {
-    let handler = || {
-        if INTERRUPTED.swap(true, Ordering::Relaxed) {
+pub(super) fn watch() -> Interrupt {
+    let interrupt = Interrupt::new();
+    let requested = interrupt.clone();
+    let handler = move || {
+        if requested.request() {
             std::process::exit(130);
         }
         note("\nStopping after this step, then saving; Ctrl-C again stops at once, without saving");
@@ -17,9 +17,5 @@ pub(super) fn watch() {
     if let Err(error) = ctrlc::set_handler(handler) {
         note(format_args!("warning: Ctrl-C will end training without saving: {error}"));
     }
-}
-
-/// Whether the user asked to stop.
-pub(super) fn requested() -> bool {
-    INTERRUPTED.load(Ordering::Relaxed)
+    interrupt
 }

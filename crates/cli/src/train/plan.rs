@@ -1,15 +1,13 @@
 //! What is about to be done, shown before it begins.
 
-use std::path::Path;
-
 use engraft::applications::Weights;
 use engraft::data::{Dataset, PhotoFolder};
 use engraft::plan::Memory;
-use engraft::train::available_memory;
-use engraft::{Layer, Model, Optimizer, Weight};
+use engraft::recipe::{Phase, TrainingJob};
+use engraft::runtime::Runtime;
+use engraft::{Layer, LearningRate, Model, Optimizer, Trainability, Weight};
 
-use super::job::Job;
-use super::settings::Phase;
+use super::Args;
 use crate::output::{count, thousands};
 use crate::photos::{by_class, skipped_note};
 
@@ -17,21 +15,25 @@ use crate::photos::{by_class, skipped_note};
 const NAMED: usize = 6;
 
 /// The plan, line by line.
-pub(super) fn lines(job: &Job<'_>, folder: &PhotoFolder, memory: &[Memory], output: &Path) -> Vec<String> {
+pub(super) fn lines(
+    args: &Args,
+    job: &TrainingJob<'_>,
+    folder: &PhotoFolder,
+    memory: &[Memory],
+    runtime: &Runtime,
+) -> Vec<String> {
     let mut lines = photos(job, folder);
-    lines.push(titled("Model", model(job)));
-    let model = job.classifier.model();
-    for (number, phase) in job.phases.iter().enumerate() {
-        phase.trainable.restore();
-        lines.push(titled(if number == 0 { "Training" } else { "" }, training(job, phase)));
-        lines.push(titled("", learning(model)));
+    lines.push(titled("Model", model(args, job)));
+    for (number, phase) in job.phases().iter().enumerate() {
+        lines.push(titled(if number == 0 { "Training" } else { "" }, training(args, job, phase)));
+        lines.push(titled("", learning(job.classifier().model(), &phase.trainability)));
     }
-    job.phases.iter().take(1).for_each(|phase| phase.trainable.restore());
     let peak = memory.iter().max_by_key(|memory| memory.total()).copied().unwrap_or_default();
-    let available = available_memory().map(|bytes| Memory { buffers: bytes, ..Memory::default() }.total_readable());
+    let available = runtime.available_memory();
+    let available = available.map(|bytes| Memory { buffers: bytes, ..Memory::default() }.total_readable());
     lines.push(titled("Memory", format!("{peak}")));
     lines.extend(available.map(|available| titled("", format!("at the peak; {available} are available"))));
-    lines.push(titled("Output", output.display().to_string()));
+    lines.push(titled("Output", args.output.display().to_string()));
     lines
 }
 
@@ -39,30 +41,29 @@ fn titled(title: &str, text: String) -> String {
     format!("{title:9} {text}")
 }
 
-fn photos(job: &Job<'_>, folder: &PhotoFolder) -> Vec<String> {
+fn photos(job: &TrainingJob<'_>, folder: &PhotoFolder) -> Vec<String> {
     let (photos, classes) = (count(folder.photos.len(), "photo"), folder.classes.len());
     let by_class: Vec<String> = by_class(folder).iter().map(|(class, photos)| format!("{class} {photos}")).collect();
-    let validation = match &job.validation {
+    let validation = match job.validation_set() {
         Some(photos) => format!("{} to validate on", photos.len()),
         None => "none to validate on".to_owned(),
     };
     vec![
         titled("Photos", format!("{photos} of {classes} classes{}", skipped_note(folder))),
         titled("", by_class.join(", ")),
-        titled("", format!("{} to learn from, {validation}", job.training.len())),
+        titled("", format!("{} to learn from, {validation}", job.training_set().len())),
     ]
 }
 
-fn model(job: &Job<'_>) -> String {
-    let [height, width] = job.classifier.image_size();
-    let args = job.args;
+fn model(args: &Args, job: &TrainingJob<'_>) -> String {
+    let [height, width] = job.classifier().image_size();
     let Some(saved) = &args.model else {
         let weights = match &args.weights {
             Weights::Imagenet => "the ImageNet weights".to_owned(),
             Weights::None => "random weights".to_owned(),
             Weights::File(path) => format!("the weights in {}", path.display()),
         };
-        let classes = job.classifier.classes().len();
+        let classes = job.classifier().classes().len();
         let head: Vec<String> = args.recipe.head.0.iter().chain([&classes]).map(ToString::to_string).collect();
         return format!(
             "{} with {weights}, {height} x {width} pixels, augmentation {}, head {}",
@@ -75,14 +76,17 @@ fn model(job: &Job<'_>) -> String {
 }
 
 /// `10 epochs of 7 steps of 32 photos, Adam at a learning rate of 0.0001`.
-fn training(job: &Job<'_>, phase: &Phase) -> String {
-    let batch = job.batch().min(job.training.len());
-    let steps = count(job.training.len().div_ceil(job.batch()), "step");
+fn training(args: &Args, job: &TrainingJob<'_>, phase: &Phase) -> String {
+    let batch = args.batch_size.0.min(job.training_set().len());
+    let steps = count(job.steps(), "step");
     let then = if phase.name.is_empty() { String::new() } else { format!("then {}: ", phase.name) };
     let (epochs, batch) = (count(phase.epochs, "epoch"), count(batch, "photo"));
-    // In f32, so that a tenth of 0.003 reads as 0.0003.
-    let (name, rate) = (name(&phase.optimizer), phase.optimizer.learning_rate() as f32);
-    format!("{then}{epochs} of {steps} of {batch}, {name} at a learning rate of {rate}")
+    let rate = match phase.optimizer.learning_rate() {
+        // In f32, so that a tenth of 0.003 reads as 0.0003.
+        LearningRate::Constant(rate) => format!("at a learning rate of {}", *rate as f32),
+        LearningRate::Schedule(schedule) => format!("with the learning rate schedule {}", schedule.class_name()),
+    };
+    format!("{then}{epochs} of {steps} of {batch}, {} {rate}", name(&phase.optimizer))
 }
 
 fn name(optimizer: &Optimizer) -> String {
@@ -90,19 +94,21 @@ fn name(optimizer: &Optimizer) -> String {
 }
 
 /// `8,259 of 14,722,947 parameters learn: dense, dense_1`.
-fn learning(model: &Model) -> String {
+fn learning(model: &Model, trainability: &Trainability) -> String {
+    let trained = trainability.trainable_weights(model);
     let count = |weights: &[Weight]| thousands(weights.iter().map(Weight::count).sum());
-    let (all, some) = (count(&model.weights()), count(&model.trainable_weights()));
-    format!("{some} of {all} parameters learn: {}", named(&learners(&model.layers())))
+    let (all, some) = (count(&model.weights()), count(&trained));
+    format!("{some} of {all} parameters learn: {}", named(&learners(&model.layers(), &trained)))
 }
 
 /// The names of the layers that learn, nested models seen through.
-fn learners(layers: &[Layer]) -> Vec<String> {
-    let inside = |layer: &Layer| match layer.layers() {
-        none if none.is_empty() => vec![layer.name().to_owned()],
-        inner => learners(&inner),
-    };
-    layers.iter().filter(|layer| !layer.trainable_weights().is_empty()).flat_map(inside).collect()
+fn learners(layers: &[Layer], trained: &[Weight]) -> Vec<String> {
+    let is_trained = |weight: &Weight| trained.iter().any(|trained| trained.id() == weight.id());
+    let learners = layers.iter().flat_map(|layer| match layer.layers() {
+        none if none.is_empty() && layer.own_weights().iter().any(is_trained) => vec![layer.name().to_owned()],
+        inner => learners(&inner, trained),
+    });
+    learners.collect()
 }
 
 fn named(names: &[String]) -> String {

@@ -1,80 +1,62 @@
 //! How training goes, step by step: a bar on a terminal, plain lines elsewhere.
 
-use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use engraft::train::{Averages, BatchEnd, Callback, EpochEnd, Flow, History, TrainBegin};
+use engraft::Result;
+use engraft::train::{Averages, BatchEnd, Callback, EpochEnd, TrainBegin, Training};
 use indicatif::ProgressBar;
 
-use super::interrupt;
 use crate::output::note;
 use crate::photos::bar;
 
 /// Where there is no terminal, a step is told about this often.
 const PLAIN_EVERY: Duration = Duration::from_secs(30);
 
-/// Shows and records each epoch, and stops when the user wants it.
+/// Shows each step and epoch.
 pub(super) struct Progress {
-    phase: &'static str,
+    phase: String,
     begin: Option<TrainBegin>,
     bar: ProgressBar,
     epoch_began: Instant,
     shown: Instant,
     rate: String,
-    /// Epochs so far, kept even where training fails.
-    pub(super) history: History,
-    /// Where the user stopped it.
-    pub(super) stopped: Option<String>,
 }
 
 impl Progress {
-    pub(super) fn new(phase: &'static str) -> Self {
-        Self {
-            phase,
-            begin: None,
-            bar: ProgressBar::hidden(),
-            epoch_began: Instant::now(),
-            shown: Instant::now(),
-            rate: String::new(),
-            history: History::default(),
-            stopped: None,
-        }
+    pub(super) fn new(phase: &str) -> Self {
+        let (bar, now) = (ProgressBar::hidden(), Instant::now());
+        Self { phase: phase.to_owned(), begin: None, bar, epoch_began: now, shown: now, rate: String::new() }
     }
 
-    /// `Epoch 2/10`.
     fn epoch_name(&self, epoch: usize) -> String {
-        let epochs = self.begin.map_or(0, |begin| begin.epochs);
-        match self.phase {
-            "" => format!("Epoch {}/{epochs}", epoch + 1),
-            phase => format!("Epoch {}/{epochs} of {phase}", epoch + 1),
-        }
+        epoch_name(&self.phase, epoch, self.begin.map_or(0, |begin| begin.epochs))
     }
+}
 
-    fn stop_if_requested(&mut self, epoch: usize, step: usize) -> Flow {
-        if !interrupt::requested() {
-            return ControlFlow::Continue(());
-        }
-        let name = self.epoch_name(epoch).to_lowercase();
-        self.stopped = Some(format!("{name}, step {}", step + 1));
-        self.bar.finish_and_clear();
-        ControlFlow::Break(())
+/// `Epoch 2/10`, `Epoch 2/5 of fine-tuning`.
+pub(super) fn epoch_name(phase: &str, epoch: usize, epochs: usize) -> String {
+    match phase {
+        "" => format!("Epoch {}/{epochs}", epoch + 1),
+        phase => format!("Epoch {}/{epochs} of {phase}", epoch + 1),
     }
 }
 
 impl Callback for Progress {
-    fn on_train_begin(&mut self, begin: &TrainBegin) {
+    fn on_train_begin(&mut self, begin: &TrainBegin, _training: &mut Training<'_>) -> Result<()> {
         self.begin = Some(*begin);
+        Ok(())
     }
 
-    fn on_epoch_begin(&mut self, epoch: usize) {
+    fn on_epoch_begin(&mut self, epoch: usize, _training: &mut Training<'_>) -> Result<()> {
         let steps = self.begin.map_or(0, |begin| begin.steps);
         // Two lines, so that everything fits into 80 columns.
         self.bar =
             bar("{prefix}\n{pos:>3}/{len} {bar:12} {wide_msg}", steps as u64).with_prefix(self.epoch_name(epoch));
         (self.epoch_began, self.shown) = (Instant::now(), Instant::now());
+        Ok(())
     }
 
-    fn on_batch_end(&mut self, end: &BatchEnd<'_>) -> Flow {
+    fn on_batch_end(&mut self, end: &BatchEnd<'_>, training: &mut Training<'_>) -> Result<()> {
         let (done, elapsed) = (end.step + 1, self.epoch_began.elapsed());
         self.rate = rate(end.averages, elapsed);
         let left = elapsed.mul_f64((end.steps - done) as f64 / done as f64);
@@ -85,17 +67,17 @@ impl Callback for Progress {
         }
         self.bar.set_message(text);
         self.bar.set_position(done as u64);
-        self.stop_if_requested(end.epoch, end.step)
+        if training.is_stopping() {
+            self.bar.finish_and_clear();
+        }
+        Ok(())
     }
 
-    fn on_epoch_end(&mut self, end: &EpochEnd<'_>) -> Flow {
-        self.history.push(end.numbers.iter().cloned());
+    fn on_epoch_end(&mut self, end: &EpochEnd<'_>, _training: &mut Training<'_>) -> Result<()> {
         self.bar.finish_and_clear();
         let (name, time) = (self.epoch_name(end.epoch), clock(self.epoch_began.elapsed()));
         note(format_args!("{name}: {time} - {} - {}", numbers(end.numbers), self.rate));
-        let last = self.begin.is_some_and(|begin| end.epoch + 1 == begin.epochs);
-        let steps = self.begin.map_or(1, |begin| begin.steps);
-        if last { ControlFlow::Continue(()) } else { self.stop_if_requested(end.epoch, steps - 1) }
+        Ok(())
     }
 }
 

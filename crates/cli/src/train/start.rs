@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use engraft::Error;
 use engraft::applications::Weights;
 use engraft::recipe::{Classifier, Facts, Freeze, Progress, Recipe};
+use engraft::{Error, ErrorKind};
 
 use super::{Args, settings};
 use crate::failure::Failure;
@@ -30,7 +30,7 @@ impl Start {
         match &args.weights {
             Weights::File(path) if !path.is_file() => {
                 let error = Error::new("--weights", "imagenet, none or the path of a weights file", path.display());
-                Err(error.hint("check the spelling; there is no such file").into())
+                Err(error.with_kind(ErrorKind::NotFound).hint("check the spelling; there is no such file").into())
             }
             _ => Ok(Self::Recipe),
         }

@@ -20,8 +20,8 @@ const LOSS_TOLERANCE: f64 = 1e-4;
 /// How far training goes on; what the optimizer remembers tells from the second loss on.
 const MORE_STEPS: usize = 3;
 
-/// Each optimizer, with every slot that it can have.
-fn optimizers() -> [Optimizer; 7] {
+/// Each optimizer, with every slot that it can have, and with a schedule whose rate changes at every step.
+fn optimizers() -> [Optimizer; 9] {
     [
         Adam::new(0.01).into(),
         Optimizer::adam_w(0.01),
@@ -30,6 +30,8 @@ fn optimizers() -> [Optimizer; 7] {
         RmsProp::new(1e-3).momentum(0.5).into(),
         RmsProp::new(1e-3).centered(true).into(),
         RmsProp::new(1e-3).momentum(0.5).centered(true).into(),
+        Adam::new(CosineDecay::new(0.001, 4).warmup_target(0.01).warmup_steps(1).alpha(0.1)).into(),
+        Sgd::new(ExponentialDecay::new(0.01, 1, 0.5)).into(),
     ]
 }
 
@@ -108,6 +110,7 @@ fn keras_goes_on_where_our_training_stopped() {
     let (x, y) = photos();
     let mut files = vec![peers.array("x.npy", &x), peers.array("labels.npy", &y)];
     for (number, optimizer) in optimizers().into_iter().enumerate() {
+        let config = optimizer.to_keras().to_string();
         let model = model(optimizer);
         losses(&model, &x, &y, 2);
         // Not an .h5: Keras 3 builds the optimizer of one for no weights, of its own files, too.
@@ -116,6 +119,7 @@ fn keras_goes_on_where_our_training_stopped() {
         keras::save(&model, &files[files.len() - 1], &options).unwrap();
         let losses = Tensor::new([MORE_STEPS], losses(&model, &x, &y, MORE_STEPS)).unwrap();
         files.push(peers.array(&format!("{number}.npy"), &losses));
+        files.push(config.into());
     }
     peers.agree("keras_goes_on.py", &files.iter().map(PathBuf::as_path).collect::<Vec<_>>());
 }
@@ -139,7 +143,7 @@ fn we_open_what_keras_writes_and_go_on_training() {
             let archive = keras::load(&file(name)).unwrap();
             assert_eq!((archive.warnings, archive.keras_version.as_deref()), (vec![], Some("3.15.1")), "{optimizer}");
             let model = archive.model;
-            assert_eq!(model.compiled().as_ref().unwrap().state.iterations, 2, "{optimizer} in {name}");
+            assert_eq!(model.compiled().as_ref().unwrap().state.iterations(), 2, "{optimizer} in {name}");
             check(&model, name);
             model.weights().iter().for_each(|weight| weight.values_mut().fill(0.0));
             keras::load_weights(&file("model.weights.h5"), &model).unwrap();
@@ -216,7 +220,7 @@ fn keras_2_takes_our_weights_and_we_go_on_where_it_stopped() {
         assert_eq!((archive.warnings, archive.keras_version.as_deref()), (vec![], Some("2.21.0")));
         check(&archive.model, "whole");
         let optimizer = archive.model.compiled().as_ref().unwrap().optimizer.clone();
-        assert_eq!(archive.model.compiled().as_ref().unwrap().state.iterations, 2, "{optimizer:?}");
+        assert_eq!(archive.model.compiled().as_ref().unwrap().state.iterations(), 2, "{optimizer:?}");
         let found = losses(&archive.model, &x, &labels, MORE_STEPS);
         same_losses(&found, &array("losses.npy"), &format!("{optimizer:?}"));
     }

@@ -1,0 +1,73 @@
+//! How a model is compiled: optimizers by name, the loss that fits its output, and accuracy.
+
+use clap::ValueEnum;
+use engraft::Result;
+use engraft::prelude::*;
+
+/// Optimizers by Keras' names, with its defaults but for the learning rate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OptimizerKind {
+    Sgd,
+    Adam,
+    Adamw,
+    Rmsprop,
+}
+
+impl OptimizerKind {
+    pub(crate) fn optimizer(self, learning_rate: Option<LearningRate>) -> Optimizer {
+        // What leaves a pretrained base intact: a tenth of Keras' defaults.
+        let rate = learning_rate.unwrap_or_else(|| LearningRate::from(if self == Self::Sgd { 1e-3 } else { 1e-4 }));
+        match self {
+            Self::Sgd => Sgd::new(rate).into(),
+            Self::Adam => Adam::new(rate).into(),
+            Self::Adamw => Optimizer::AdamW(Adam::new(rate).weight_decay(0.004)),
+            Self::Rmsprop => RmsProp::new(rate).into(),
+        }
+    }
+}
+
+/// Compiles a model that was saved without optimizer and loss, by what it gives: one yes or no, or a number a class.
+pub(crate) fn compile_if_needed(model: &Model) -> Result<()> {
+    if model.compiled().is_some() {
+        return Ok(());
+    }
+    let loss = match model.output_shape()[..] {
+        [1] => Loss::binary_crossentropy(),
+        _ => Loss::categorical_crossentropy(),
+    };
+    model.compile(OptimizerKind::Adam.optimizer(None), loss, [Metric::Accuracy])
+}
+
+/// Adds accuracy to what is measured of a compiled model; gives the loss.
+pub(crate) fn with_accuracy(model: &Model) -> Result<Loss> {
+    model.update_compiled(|compiled| {
+        if !compiled.metrics.contains(&Metric::Accuracy) {
+            compiled.metrics.push(Metric::Accuracy);
+        }
+    });
+    Ok(model.compiled_or_error()?.loss)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn model(outputs: usize) -> Model {
+        Sequential::new().add(Input::new([2])).add(Dense::new(outputs)).build().unwrap()
+    }
+
+    #[test]
+    fn the_loss_fits_the_output_and_what_is_compiled_stays() {
+        for (outputs, expected) in [(1, Loss::binary_crossentropy()), (3, Loss::categorical_crossentropy())] {
+            let model = model(outputs);
+            compile_if_needed(&model).unwrap();
+            assert_eq!(with_accuracy(&model).unwrap(), expected);
+        }
+        let model = model(3);
+        model.compile(Sgd::new(0.5), Loss::sparse_categorical_crossentropy(), []).unwrap();
+        compile_if_needed(&model).unwrap();
+        assert_eq!(with_accuracy(&model).unwrap(), Loss::sparse_categorical_crossentropy());
+        let compiled = model.compiled().unwrap();
+        assert_eq!((compiled.optimizer.learning_rate().at(0), &compiled.metrics[..]), (0.5, &[Metric::Accuracy][..]));
+    }
+}
