@@ -6,8 +6,8 @@ import os
 import pathlib
 import shutil
 
-CONCERNS = ["layers", "augment", "losses", "metrics", "optimizers", "train"]
-CONCERNS += ["models", "keras2", "refused", "vgg16", "mobilenet", "summary"]
+CONCERNS = ["layers", "augment", "losses", "metrics", "optimizers", "schedules", "train"]
+CONCERNS += ["models", "keras2", "refused", "vgg16", "mobilenet", "applications", "summary"]
 HERE = pathlib.Path(__file__).parent
 
 

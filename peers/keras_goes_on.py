@@ -1,5 +1,9 @@
-"""keras_goes_on.py X.npy Y.npy [MODEL LOSSES.npy]...: from where each MODEL's training stopped, Keras' losses are ours."""
+"""keras_goes_on.py X.npy Y.npy [MODEL LOSSES.npy OPTIMIZER]...: from where each MODEL's training stopped, Keras' losses are ours.
 
+Each OPTIMIZER, serialised as Keras does it, is the one that Keras finds in MODEL.
+"""
+
+import json
 import sys
 
 import keras
@@ -7,9 +11,11 @@ import numpy as np
 
 x, y, *files = sys.argv[1:]
 x, y = np.load(x), np.load(y)
-for model_file, losses in zip(files[::2], files[1::2], strict=True):
+for model_file, losses, config in zip(files[::3], files[1::3], files[2::3], strict=True):
     model, expected = keras.saving.load_model(model_file), np.load(losses)
     optimizer = model.optimizer.get_config()
+    config = keras.optimizers.deserialize(json.loads(config)).get_config()
+    assert optimizer == config, f"{optimizer} and not {config}"
     assert int(model.optimizer.iterations) > 0, f"{optimizer}: starts afresh"
     history = model.fit(x, y, batch_size=len(x), epochs=len(expected), shuffle=False, verbose=0)
     found = np.array(history.history["loss"])

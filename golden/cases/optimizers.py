@@ -5,6 +5,7 @@ import numpy as np
 import tensorflow as tf
 from keras import optimizers as O
 from keras import regularizers as R
+from keras.optimizers import schedules as S
 
 import store
 
@@ -34,6 +35,13 @@ def regularized():
     yield "sgd_l1", O.SGD(0.1), R.L1(0.02)
     yield "sgd_l2", O.SGD(0.1, momentum=0.9), R.L2(0.05)
     yield "adam_l1_l2", O.Adam(0.01), R.L1L2(0.02, 0.05)
+
+
+def scheduled():
+    warmup = S.CosineDecay(0.0, 3, warmup_target=0.1, warmup_steps=2)
+    yield "sgd_cosine_decay", O.SGD(warmup, momentum=0.9, nesterov=True), None
+    yield "adamw_exponential_decay", O.AdamW(S.ExponentialDecay(0.02, 2, 0.5, staircase=True), weight_decay=0.1), None
+    yield "rmsprop_piecewise", O.RMSprop(S.PiecewiseConstantDecay([1, 3], [0.1, 0.01, 0.001])), None
 
 
 def run(name, optimizer, regularizer):
@@ -71,7 +79,7 @@ def run(name, optimizer, regularizer):
 
 def write(directory):
     entries = []
-    for cases in [plain, regularized]:
+    for cases in [plain, regularized, scheduled]:
         for name, optimizer, regularizer in cases():
             entry, case = run(name, optimizer, regularizer)
             store.write_npz(directory / f"{name}.npz", case)
