@@ -24,6 +24,12 @@ const NO_CONNECTION: &[&str] = &[
     "code ENETUNREACH",
     "code EHOSTUNREACH",
     "code ERR_SOCKET_TIMEOUT",
+    // cargo, of curl, whose errors are numbered: no such proxy, no such host, no connection, too slow, broken.
+    "  [5] ",
+    "  [6] ",
+    "  [7] ",
+    "  [28] ",
+    "  [56] ",
 ];
 
 /// In what pip says when it tries again, and when for the last time.
@@ -83,6 +89,7 @@ mod tests {
             "error: connection-failed\n\n× Failed to connect to example.org".into(),
             "npm error code ENOTFOUND\nnpm error syscall getaddrinfo".into(),
             "npm ERR! code ECONNREFUSED".into(),
+            "error: download of config.json failed\n\nCaused by:\n  [7] Could not connect to server (Failed to connect)".into(),
         ] {
             assert!(is_unreachable(&said), "{said}");
         }
@@ -94,6 +101,9 @@ mod tests {
             "npm error code ETARGET\nnpm error notarget No matching version found for pictures@99.0.1.".into(),
             "npm error code ENOSPC".into(),
             "npm error code EINTEGRITY".into(),
+            "warning: spurious network error (3 tries remaining): [7] Could not connect to server\n\
+             error: could not find `cargo-deny` in registry `crates-io` with version `=99.0.0`"
+                .into(),
         ] {
             assert!(!is_unreachable(&said), "{said}");
         }

@@ -1,8 +1,9 @@
-//! What a contributor runs: `cargo xtask assets`, `demo`, `peers`, `test`.
+//! What a contributor runs: `cargo xtask assets`, `demo`, `dependencies`, `peers`, `test`.
 
 mod assets;
 mod client;
 mod demo;
+mod dependencies;
 mod peers;
 mod process;
 mod test;
@@ -13,10 +14,11 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 usage: cargo xtask <task>
 
-  assets   fetch the real VGG16 weights and the food photos into assets/
-  demo     train VGG16 on the food photos and evaluate it on photos it has not seen
-  peers    install the other programs that tests compare with, and print the path of their Python
-  test     run what CI runs: formatting, lints, tests, documentation";
+  assets        fetch the real VGG16 weights and the food photos into assets/
+  demo          train VGG16 on the food photos and evaluate it on photos it has not seen
+  dependencies  check what the workspace depends on against deny.toml, with cargo-deny
+  peers         install the other programs that tests compare with, and print the path of their Python
+  test          run what CI runs: formatting, lints, dependencies, tests, documentation";
 
 /// Why a task ended early.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
     let result = match arguments[..] {
         ["assets"] => root().and_then(|root| assets::run(&root)),
         ["demo"] => root().and_then(|root| demo::run(&root)),
+        ["dependencies"] => root().and_then(|root| dependencies::check(&root, &dependencies::prepare(&root)?)),
         ["peers"] => root()
             .and_then(|root| peers::prepare(&root))
             .map(|python| println!("{}={}", peers::VARIABLE, python.display())),

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::process::{cargo, step};
-use crate::{TaskError, assets, peers};
+use crate::{TaskError, assets, dependencies, peers};
 
 /// Name and cargo arguments of each step. Tests and doc tests are told apart so that each shows
 /// its own time.
@@ -12,8 +12,11 @@ const STEPS: &[(&str, &[&str])] = &[
     ("lints", &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),
     ("tests", &["test", "--workspace", "--lib", "--bins", "--tests", "--examples"]),
     ("documentation tests", &["test", "--workspace", "--doc"]),
-    ("documentation", &["doc", "--workspace", "--no-deps"]),
+    ("documentation", &["doc", "--workspace", "--no-deps", "--all-features"]),
 ];
+
+/// How docs.rs builds documentation, and no warning.
+const DOC_FLAGS: &str = "-D warnings --cfg docsrs";
 
 /// What computes, for each instruction set that `ENGRAFT_ISA` can force.
 const KERNELS: &[&str] = &["test", "--package", "engraft-kernels", "--package", "engraft-cpu", "--lib", "--tests"];
@@ -28,9 +31,12 @@ const SANITIZED: &[&str] = &["test", "--package", "engraft-kernels", "--lib", "-
 pub(crate) fn run(root: &Path) -> Result<(), TaskError> {
     unless_unreachable(assets::run(root), "on the real weights and photos")?;
     let python = unless_unreachable(peers::prepare(root), "that asks another program about our files")?;
+    if let Some(deny) = unless_unreachable(dependencies::prepare(root), "of licences, bans and sources")? {
+        dependencies::check(root, &deny)?;
+    }
     for (name, arguments) in STEPS {
         let mut command = cargo();
-        command.args(*arguments).current_dir(root).env("RUSTDOCFLAGS", "-D warnings");
+        command.args(*arguments).current_dir(root).env("RUSTDOCFLAGS", DOC_FLAGS);
         if let Some(python) = &python {
             command.env(peers::VARIABLE, python);
         }

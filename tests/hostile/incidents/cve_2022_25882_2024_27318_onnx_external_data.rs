@@ -4,7 +4,8 @@
 use super::tripwire::Pipe;
 use super::{data, refused};
 use engraft_formats::inspect::inspect;
-use engraft_formats::onnx::{self, OnnxModel};
+use engraft_formats::onnx;
+use engraft_interpreter::OnnxModel;
 use engraft_nn::prelude::*;
 
 fn model() -> Model {

@@ -3,6 +3,7 @@
 
 use engraft_formats::inspect::inspect;
 use engraft_formats::onnx;
+use engraft_interpreter::OnnxModel;
 
 use super::{at_a_path, refused, refused_within};
 
@@ -64,12 +65,12 @@ fn messages_without_number() {
         many(1, &[12, 2, 1, 2]),
     ] {
         let bytes = [field(8, &[16, 17]), field(7, &graph)].concat();
-        refused(|| onnx::OnnxModel::from_bytes(&bytes), &[expected]);
+        refused(|| OnnxModel::from_bytes(&bytes), &[expected]);
     }
     for number in [8, 14] {
         // Sets of operators, metadata.
         let bytes = [many(number, &[]), field(7, &[])].concat();
-        refused(|| onnx::OnnxModel::from_bytes(&bytes), &[expected]);
+        refused(|| OnnxModel::from_bytes(&bytes), &[expected]);
         // The file itself, growing.
         let expected = "read as ONNX, more beside its weights than any model has";
         at_a_path(&bytes, |path| refused_within(2 * bytes.len() as u64, || inspect(path), &[expected]));
@@ -81,6 +82,6 @@ fn messages_without_number() {
 fn messages_up_to_their_number() {
     let nodes = [10, 0].repeat((16 << 20) / 144 - 10);
     let bytes = [field(8, &[16, 17]), field(7, &nodes)].concat();
-    let (read, held) = engraft_hostile::peak(|| onnx::OnnxModel::from_bytes(&bytes));
+    let (read, held) = engraft_hostile::peak(|| OnnxModel::from_bytes(&bytes));
     assert!(read.is_ok() && held < 40 << 20, "{held}: {read:?}");
 }

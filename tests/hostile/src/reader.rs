@@ -8,6 +8,7 @@ use engraft_formats::inspect::inspect;
 use engraft_formats::keras::{self, legacy};
 use engraft_formats::safetensors::{Naming, SafetensorsFile};
 use engraft_formats::{npy, onnx, safetensors};
+use engraft_interpreter::OnnxModel;
 use engraft_nn::{Layer, Model, Tensor};
 use tempfile::NamedTempFile;
 
@@ -185,7 +186,7 @@ fn tensors(bytes: &[u8]) -> Result<(), String> {
 const VALUES: usize = 1 << 14;
 
 fn initializers(bytes: &[u8]) -> Result<(), String> {
-    if let Ok(graph) = onnx::OnnxModel::from_bytes(bytes) {
+    if let Ok(graph) = OnnxModel::from_bytes(bytes) {
         let _ = graph.with_limit(VALUES).run(&[&Tensor::zeros([1, 6, 6, 2])]);
     }
     onnx::initializers_from_bytes(bytes).map_err(text)?;
