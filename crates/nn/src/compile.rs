@@ -20,6 +20,16 @@ pub use optimizer_state::{OptimizerState, Slots};
 use crate::{Error, ErrorKind, Model, Result};
 
 /// How a model is trained, and how far it has come.
+///
+/// ```
+/// use engraft_nn::prelude::*;
+/// let model = Sequential::new().add(Input::new([4])).add(Dense::new(3).activation(Softmax)).build()?;
+/// model.compile(Adam::new(1e-4), Loss::categorical_crossentropy(), [Metric::Accuracy])?;
+/// let compiled = model.compiled_or_error()?;
+/// assert_eq!(compiled.optimizer, Optimizer::from(Adam::new(1e-4)));
+/// assert_eq!(compiled.metrics, [Metric::Accuracy]);
+/// # Ok::<(), engraft_nn::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Compiled {
     /// How updates are made.

@@ -11,6 +11,16 @@ pub use self::kind::ErrorKind;
 type Source = Arc<dyn std::error::Error + Send + Sync>;
 
 /// Result of describing, planning or running a model.
+///
+/// ```
+/// use engraft_nn::prelude::*;
+/// fn classifier(classes: usize) -> engraft_nn::Result<Model> {
+///     Sequential::new().add(Input::new([4])).add(Dense::new(classes)).build()
+/// }
+/// assert_eq!(classifier(3)?.output_shape(), &[3]);
+/// assert!(classifier(0).is_err());
+/// # Ok::<(), engraft_nn::Error>(())
+/// ```
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// An error that names the place, what was expected there, what was received and what to do next.

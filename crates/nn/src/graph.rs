@@ -10,6 +10,16 @@ use crate::layers::InputLayer;
 use crate::{Error, Result};
 
 /// The result of calling a layer: a shape and where it comes from, no values (Keras' `KerasTensor`).
+///
+/// ```
+/// use engraft_nn::prelude::*;
+/// let x = Input::new([4]);
+/// let y = Dense::new(3).named("scores").call(&x)?;
+/// assert_eq!(y.shape(), &[3]);
+/// assert_eq!(y.layer().name(), "scores");
+/// assert_eq!(y.inputs()[0].id(), x.id());
+/// # Ok::<(), engraft_nn::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct SymbolicTensor(Arc<Call>);
 
@@ -78,6 +88,16 @@ impl Drop for Call {
 }
 
 /// One symbolic input or several: `&x`, `[&a, &b]`, `&tensors`.
+///
+/// ```
+/// use engraft_nn::prelude::*;
+/// let (a, b) = (Input::new([4]), Input::new([4]));
+/// let sum = Add::new().call([&a, &b])?;
+/// let scores = Dense::new(3).call(&sum)?;
+/// let model = Model::new([&a, &b], &scores)?;
+/// assert_eq!((model.inputs().len(), model.outputs().len()), (2, 1));
+/// # Ok::<(), engraft_nn::Error>(())
+/// ```
 pub trait Arguments<'a> {
     /// The tensors, in order.
     fn tensors(self) -> Vec<SymbolicTensor>;
@@ -108,6 +128,18 @@ impl<'a> Arguments<'a> for &'a Vec<SymbolicTensor> {
 }
 
 /// The calls between some inputs and outputs, in an order in which they can be computed.
+///
+/// ```
+/// use engraft_nn::prelude::*;
+/// let x = Input::named("x", [4]);
+/// let hidden = Dense::new(4).named("hidden").call(&x)?;
+/// let sum = Add::new().named("sum").call([&x, &hidden])?;
+/// let model = Model::new(&x, &sum)?;
+/// let calls: Vec<&str> = model.graph().calls().iter().map(|call| call.layer().name()).collect();
+/// assert_eq!(calls, ["x", "hidden", "sum"]);
+/// assert!(!model.graph().is_chain());
+/// # Ok::<(), engraft_nn::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Graph {
     inputs: Vec<SymbolicTensor>,

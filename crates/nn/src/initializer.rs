@@ -61,6 +61,15 @@ pub enum Initializer {
 }
 
 /// What the initialisers that scale with a layer's fan are given.
+///
+/// ```
+/// use engraft_nn::{Fan, Initializer};
+/// let mut fan = Fan::default();
+/// fan.seed = Some(5);
+/// let fixed = Initializer::HeNormal(fan);
+/// // The seed of the initializer takes precedence over the seed of the session.
+/// assert_eq!(fixed.values(&[4, 4], 1), fixed.values(&[4, 4], 2));
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fan {

@@ -22,6 +22,34 @@ const LAYERS: &str = "keras.layers";
 /// What a kind of layer says of itself. Layers describe; nothing here computes.
 ///
 /// A description is Keras' `config` of that class: its fields serialise under Keras' names.
+///
+/// ```
+/// use engraft_ir::{Op, ValueId};
+/// use engraft_nn::{LayerDef, Lowering, Result, Shape, prelude::*};
+/// use serde_json::{Map, Value};
+///
+/// #[derive(Debug)]
+/// struct Double;
+///
+/// impl LayerDef for Double {
+///     fn class_name(&self) -> &'static str {
+///         "Double"
+///     }
+///     fn config(&self) -> Map<String, Value> {
+///         Map::new()
+///     }
+///     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape> {
+///         Ok(inputs[0].clone())
+///     }
+///     fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {
+///         let shape = to.shape(inputs[0]).clone();
+///         Ok(to.push(Op::Add, &[inputs[0], inputs[0]], shape))
+///     }
+/// }
+///
+/// assert_eq!(Double.call(&Input::new([4]))?.shape(), &[4]);
+/// # Ok::<(), engraft_nn::Error>(())
+/// ```
 pub trait LayerDef: fmt::Debug + Send + Sync + Any {
     /// Keras' class name: `Conv2D`.
     fn class_name(&self) -> &'static str;
@@ -302,6 +330,15 @@ impl fmt::Debug for Layer {
 }
 
 /// What can stand where a layer is wanted: a description such as `Dense::new(5)`, a [`Layer`], a [`Model`](crate::Model).
+///
+/// ```
+/// use engraft_nn::prelude::*;
+/// let hidden = Dense::new(4).into_layer();
+/// // Sequential takes a tensor's input layer, a layer and a description alike.
+/// let model = Sequential::new().add(Input::new([4])).add(&hidden).add(Dense::new(2)).build()?;
+/// assert_eq!(model.layers()[0], hidden);
+/// # Ok::<(), engraft_nn::Error>(())
+/// ```
 pub trait IntoLayer {
     /// The layer, named automatically where it has no name yet.
     fn into_layer(self) -> Layer;
@@ -326,6 +363,16 @@ impl IntoLayer for &Layer {
 }
 
 /// From a description straight to a named layer or to its result.
+///
+/// ```
+/// use engraft_nn::prelude::*;
+/// let x = Input::new([4]);
+/// let hidden = Dense::new(8).named("hidden").call(&x)?;
+/// let scores = Dense::new(3).call(&hidden)?;
+/// assert_eq!(hidden.layer().name(), "hidden");
+/// assert_eq!(scores.shape(), &[3]);
+/// # Ok::<(), engraft_nn::Error>(())
+/// ```
 pub trait LayerDefExt: LayerDef + Sized {
     /// The layer of this description, called `name`.
     ///

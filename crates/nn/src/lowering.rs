@@ -18,6 +18,35 @@ use crate::{Error, Model, Result};
 const MAX_CALLS: usize = 1 << 18;
 
 /// What a layer writes its operations into.
+///
+/// ```
+/// use engraft_ir::{Op, ValueId};
+/// use engraft_nn::{LayerDef, Lowering, Program, Result, Shape, prelude::*};
+///
+/// #[derive(Debug)]
+/// struct Square;
+///
+/// impl LayerDef for Square {
+/// #     fn class_name(&self) -> &'static str {
+/// #         "Square"
+/// #     }
+/// #     fn config(&self) -> serde_json::Map<String, serde_json::Value> {
+/// #         serde_json::Map::new()
+/// #     }
+/// #     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape> {
+/// #         Ok(inputs[0].clone())
+/// #     }
+///     // The other methods are left out here.
+///     fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {
+///         let shape = to.shape(inputs[0]).clone();
+///         Ok(to.push(Op::Multiply, &[inputs[0], inputs[0]], shape))
+///     }
+/// }
+///
+/// let model = Sequential::new().add(Input::new([4])).add(Square).build()?;
+/// assert_eq!(Program::of(&model, false, 0)?.steps[0].op, Op::Multiply);
+/// # Ok::<(), engraft_nn::Error>(())
+/// ```
 pub struct Lowering<'a> {
     training: bool,
     seed: u64,

@@ -242,6 +242,15 @@ impl IntoLayer for &Model {
 }
 
 /// The description of a functional model.
+///
+/// ```
+/// use engraft_nn::{Functional, prelude::*};
+/// let x = Input::new([4]);
+/// let model = Model::new(&x, &Dense::new(2).call(&x)?)?;
+/// assert!(model.layer().def_as::<Functional>().is_some());
+/// assert_eq!(model.layer().class_name(), "Functional");
+/// # Ok::<(), engraft_nn::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Functional {
     graph: Graph,

@@ -40,7 +40,14 @@ pub(crate) fn next_weight_seed() -> u64 {
 /// Without a call the seed is 0: the same program gives the same numbers every time.
 ///
 /// ```
-/// engraft_nn::set_random_seed(42);
+/// use engraft_nn::{prelude::*, set_random_seed};
+/// let kernel = || -> engraft_nn::Result<Vec<f32>> {
+///     set_random_seed(42);
+///     let y = Dense::new(2).call(&Input::new([3]))?;
+///     Ok(y.layer().weights()[0].values().clone())
+/// };
+/// assert_eq!(kernel()?, kernel()?);
+/// # Ok::<(), engraft_nn::Error>(())
 /// ```
 pub fn set_random_seed(seed: u64) {
     SESSION.with_borrow_mut(|session| {

@@ -10,6 +10,17 @@ use crate::weight::Weight;
 use crate::{Error, ErrorKind, Model, Result};
 
 /// A weight as a step uses it.
+///
+/// ```
+/// use engraft_nn::{Program, prelude::*};
+/// let model = Sequential::new().add(Input::new([4])).add(Dense::new(2)).build()?;
+/// model.set_trainable(false);
+/// let program = Program::of(&model, true, 0)?;
+/// let [kernel, bias] = &program.steps[0].weights[..] else { panic!("a kernel and a bias") };
+/// assert_eq!((kernel.weight.shape(), bias.weight.shape()), (&[4, 2][..], &[2][..]));
+/// assert!(!kernel.trainable && !bias.trainable);
+/// # Ok::<(), engraft_nn::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Param {
     /// The weight.
@@ -19,6 +30,17 @@ pub struct Param {
 }
 
 /// One operation, what it reads and what it makes.
+///
+/// ```
+/// use engraft_ir::{Activation, Op};
+/// use engraft_nn::{Program, prelude::{Dense, Input, LayerDefExt, Relu, Sequential}};
+/// let hidden = Dense::new(8).activation(Relu).named("hidden");
+/// let model = Sequential::new().add(Input::new([4])).add(hidden).build()?;
+/// let step = &Program::of(&model, false, 0)?.steps[0];
+/// assert_eq!((&step.op, step.activation), (&Op::Dense, Activation::Relu));
+/// assert_eq!(step.layer, "hidden");
+/// # Ok::<(), engraft_nn::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Step {
     /// The operation.

@@ -94,6 +94,14 @@ impl IntoLayer for Sequential {
 }
 
 /// The description of a sequential model.
+///
+/// ```
+/// use engraft_nn::{SequentialDef, prelude::*};
+/// let model = Sequential::new().add(Input::new([4])).add(Dense::new(2)).build()?;
+/// assert!(model.layer().def_as::<SequentialDef>().is_some());
+/// assert_eq!(model.layer().class_name(), "Sequential");
+/// # Ok::<(), engraft_nn::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct SequentialDef {
     input: Option<Layer>,

@@ -7,6 +7,14 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWrite
 use crate::{Error, Initializer, Regularizer, Result, naming};
 
 /// What a layer asks for: a weight not yet made.
+///
+/// ```
+/// use engraft_nn::{LayerDef, layers::Dense};
+/// let specs = Dense::new(2).weights(&[vec![3]])?;
+/// assert_eq!((specs[0].name, &specs[0].shape[..]), ("kernel", &[3, 2][..]));
+/// assert_eq!((specs[1].name, &specs[1].shape[..]), ("bias", &[2][..]));
+/// # Ok::<(), engraft_nn::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct WeightSpec {
     /// `kernel`, `bias`, `gamma`, … as in Keras.
@@ -130,6 +138,16 @@ impl Weight {
 }
 
 /// A weight's values, to change in place.
+///
+/// ```
+/// use engraft_nn::prelude::*;
+/// let dense = Dense::new(2).into_layer();
+/// dense.call(&Input::new([3]))?;
+/// let kernel = &dense.weights()[0];
+/// kernel.values_mut().fill(0.5);
+/// assert_eq!(*kernel.values(), [0.5; 6]);
+/// # Ok::<(), engraft_nn::Error>(())
+/// ```
 pub struct ValuesMut<'a>(RwLockWriteGuard<'a, Vec<f32>>);
 
 impl std::ops::Deref for ValuesMut<'_> {

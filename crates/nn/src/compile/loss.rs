@@ -5,6 +5,15 @@ use serde_json::{Map, Value, json};
 use crate::{Error, ErrorKind, Result};
 
 /// Which loss.
+///
+/// ```
+/// use engraft_nn::{Loss, LossKind};
+/// let loss = Loss::from_keras(&"sparse_categorical_crossentropy".into())?;
+/// assert_eq!(loss.kind(), LossKind::SparseCategoricalCrossentropy);
+/// // Two samples of three classes, as class indices.
+/// assert_eq!(loss.dense_targets(&[2.0, 0.0], 2, 3)?, [0.0, 0.0, 1.0, 1.0, 0.0, 0.0]);
+/// # Ok::<(), engraft_nn::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LossKind {
     /// Targets are rows of class probabilities, one-hot as a rule.
@@ -30,6 +39,13 @@ pub struct Loss {
 }
 
 /// What stands between a network's logits and its output.
+///
+/// ```
+/// use engraft_nn::{Head, Loss};
+/// assert_eq!(Loss::categorical_crossentropy().head(), Head::Softmax);
+/// assert_eq!(Loss::binary_crossentropy().head(), Head::Sigmoid);
+/// assert_eq!(Loss::categorical_crossentropy().from_logits(true).head(), Head::None);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Head {
     /// Nothing.

@@ -6,6 +6,15 @@ use super::LossKind;
 use crate::{Error, ErrorKind, Result};
 
 /// A metric (Keras' `keras.metrics`), a mean over all samples seen.
+///
+/// ```
+/// use engraft_nn::prelude::*;
+/// let model = Sequential::new().add(Input::new([4])).add(Dense::new(10).activation(Softmax)).build()?;
+/// model.compile(Sgd::new(0.1), Loss::categorical_crossentropy(), [Metric::Accuracy, Metric::TopKAccuracy(3)])?;
+/// let names: Vec<&str> = model.compiled_or_error()?.metrics.iter().map(|metric| metric.name()).collect();
+/// assert_eq!(names, ["accuracy", "top_k_categorical_accuracy"]);
+/// # Ok::<(), engraft_nn::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Metric {
     /// Share of samples whose largest output is the target's class; with `binary_crossentropy`, share of outputs on

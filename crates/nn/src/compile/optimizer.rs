@@ -14,6 +14,16 @@ use crate::keras_object;
 use crate::{Error, ErrorKind, LearningRate, Result};
 
 /// Any of the optimizers.
+///
+/// ```
+/// use engraft_nn::prelude::*;
+/// let optimizer = Optimizer::from(Sgd::new(0.1).momentum(0.9));
+/// assert_eq!(optimizer.learning_rate().constant(), Some(0.1));
+/// // One momentum for every trained parameter.
+/// assert_eq!(optimizer.slots(), 1);
+/// assert_eq!(Optimizer::from_name("adam")?, Optimizer::from(Adam::default()));
+/// # Ok::<(), engraft_nn::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "class_name", content = "config")]
 pub enum Optimizer {

@@ -6,6 +6,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// For each trained weight, by its id, the optimizer's slots in Keras' order: Adam's moments, SGD's momentum, ….
+///
+/// ```
+/// use engraft_nn::prelude::*;
+/// use engraft_nn::{OptimizerState, Slots};
+/// let dense = Dense::new(2).into_layer();
+/// dense.call(&Input::new([3]))?;
+/// let kernel = &dense.weights()[0];
+/// // SGD with momentum keeps one slot for every weight.
+/// let slots = Slots::from([(kernel.id(), vec![vec![0.0; kernel.count()]])]);
+/// let state = OptimizerState::new(100, slots);
+/// assert_eq!(state.slots()[&kernel.id()], [[0.0; 6]]);
+/// # Ok::<(), engraft_nn::Error>(())
+/// ```
 pub type Slots = HashMap<usize, Vec<Vec<f32>>>;
 
 /// A shared handle to an optimizer's state: how many steps it has made, and its slots. Cloning shares, as for weights.

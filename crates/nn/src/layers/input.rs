@@ -37,6 +37,14 @@ impl Input {
 }
 
 /// The layer behind an [`Input`].
+///
+/// ```
+/// use engraft_nn::layers::{Input, InputLayer};
+/// let pixels = Input::named("pixels", [32, 32, 3]);
+/// let layer = pixels.layer().def_as::<InputLayer>().expect("the layer of an input");
+/// assert_eq!(layer.shape()?, [32, 32, 3]);
+/// # Ok::<(), engraft_nn::Error>(())
+/// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InputLayer {

@@ -57,6 +57,16 @@ const OPERATIONS: &[(&str, &str, Maker)] = &[
 ];
 
 /// An operation of a functional model's graph: Keras' class and config, and the layer that computes the same.
+///
+/// ```
+/// use engraft_nn::layers::{Operation, operation_from_config, tensor_argument};
+/// let config = serde_json::json!({"name": "relu"});
+/// let relu = operation_from_config("Relu", config.as_object().unwrap().clone(), vec![tensor_argument()])?;
+/// assert!(relu.def_as::<Operation>().is_some());
+/// // Keras' module of the class: it isn't `keras.layers`.
+/// assert_eq!(relu.def().module(), "keras.src.ops.nn");
+/// # Ok::<(), engraft_nn::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Operation {
     class_name: &'static str,
@@ -88,6 +98,17 @@ fn is_tensor(argument: &Value) -> bool {
 
 /// The operation of a Keras class, with its config and the arguments of its call: constants as Keras writes them, and
 /// [`tensor_argument`] for each tensor.
+///
+/// ```
+/// use engraft_nn::layers::{Input, operation_from_config, tensor_argument};
+/// // keras.ops.concatenate([a, b], axis=-1)
+/// let config = serde_json::json!({"name": "concatenate", "axis": -1});
+/// let arguments = vec![vec![tensor_argument(), tensor_argument()].into()];
+/// let concatenate = operation_from_config("Concatenate", config.as_object().unwrap().clone(), arguments)?;
+/// let (a, b) = (Input::new([4]), Input::new([3]));
+/// assert_eq!(concatenate.call([&a, &b])?.shape(), &[7]);
+/// # Ok::<(), engraft_nn::Error>(())
+/// ```
 ///
 /// # Errors
 /// A class, an option or a constant that isn't supported is named, with the operation.

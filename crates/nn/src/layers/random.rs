@@ -66,8 +66,12 @@ fn lower_random(
 /// Mirrors images at random in training (Keras' `RandomFlip`): `[h, w, c] -> [h, w, c]`.
 ///
 /// ```
-/// use engraft_nn::prelude::*;
-/// RandomFlip::horizontal().call(&Input::new([64, 64, 3]))?;
+/// use engraft_nn::{Program, prelude::*};
+/// let x = Input::new([64, 64, 3]);
+/// let model = Model::new(&x, &RandomFlip::horizontal().call(&x)?)?;
+/// assert_eq!(Program::of(&model, true, 0)?.steps.len(), 1);
+/// // Predictions see the images as they are.
+/// assert!(Program::of(&model, false, 0)?.steps.is_empty());
 /// # Ok::<(), engraft_nn::Error>(())
 /// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -144,7 +148,8 @@ impl LayerDef for RandomFlip {
 /// ```
 /// use engraft_nn::prelude::*;
 /// // Up to a tenth of a full turn either way.
-/// RandomRotation::new(0.1).call(&Input::new([64, 64, 3]))?;
+/// let y = RandomRotation::new(0.1).call(&Input::new([64, 64, 3]))?;
+/// assert_eq!(y.shape(), &[64, 64, 3]);
 /// # Ok::<(), engraft_nn::Error>(())
 /// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -206,8 +211,9 @@ impl LayerDef for RandomRotation {
 ///
 /// ```
 /// use engraft_nn::prelude::*;
-/// RandomZoom::new(0.2).call(&Input::new([64, 64, 3]))?;
-/// RandomZoom::between(-0.3, 0.0).width(-0.1, 0.1).call(&Input::new([64, 64, 3]))?;
+/// let x = RandomZoom::new(0.2).call(&Input::new([64, 64, 3]))?;
+/// let y = RandomZoom::between(-0.3, 0.0).width(-0.1, 0.1).call(&x)?;
+/// assert_eq!(y.shape(), &[64, 64, 3]);
 /// # Ok::<(), engraft_nn::Error>(())
 /// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -12,6 +12,13 @@ use crate::weight::{Weight, WeightSpec};
 use crate::{Error, ErrorKind, Initializer, Result};
 
 /// One number, or one for each channel.
+///
+/// ```
+/// use engraft_nn::{LayerDef, layers::Rescaling};
+/// let config = Rescaling::new(0.5).offset([-1.0, 0.0, 1.0]).config();
+/// assert_eq!(config["scale"], 0.5);
+/// assert_eq!(config["offset"], serde_json::json!([-1.0, 0.0, 1.0]));
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged, expecting = "a number or a list of numbers")]
 pub enum PerChannel {
@@ -49,8 +56,9 @@ impl PerChannel {
 /// ```
 /// use engraft_nn::prelude::*;
 /// let x = Input::new([4, 4, 3]);
-/// Rescaling::new(1.0 / 255.0).call(&x)?;
-/// Rescaling::new(1.0).offset([-103.939, -116.779, -123.68]).call(&x)?;
+/// let unit = Rescaling::new(1.0 / 255.0).call(&x)?;
+/// let centered = Rescaling::new(1.0).offset([-103.939, -116.779, -123.68]).call(&x)?;
+/// assert_eq!((unit.shape(), centered.shape()), (x.shape(), x.shape()));
 /// # Ok::<(), engraft_nn::Error>(())
 /// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -112,7 +120,10 @@ impl LayerDef for Rescaling {
 ///
 /// ```
 /// use engraft_nn::prelude::*;
-/// Normalization::new([123.7, 116.3, 103.5], [3411.0, 3260.0, 3292.0]).call(&Input::new([4, 4, 3]))?;
+/// let x = Input::new([4, 4, 3]);
+/// let y = Normalization::new([123.7, 116.3, 103.5], [3411.0, 3260.0, 3292.0]).call(&x)?;
+/// assert_eq!(y.shape(), x.shape());
+/// assert_eq!(y.layer().count_params(), 0);
 /// # Ok::<(), engraft_nn::Error>(())
 /// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]

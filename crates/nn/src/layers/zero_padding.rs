@@ -26,6 +26,12 @@ pub struct ZeroPadding2D {
 }
 
 /// `[[top, bottom], [left, right]]`, in Keras' short forms as well: `1` everywhere, `[rows, columns]`.
+///
+/// ```
+/// use engraft_nn::layers::Border;
+/// assert_eq!(Border::from(1), Border::from([[1, 1], [1, 1]]));
+/// assert_eq!(Border::from([1, 2]), Border::from([[1, 1], [2, 2]]));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Border([[usize; 2]; 2]);
