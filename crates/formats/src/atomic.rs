@@ -10,6 +10,16 @@ use tempfile::NamedTempFile;
 use crate::h5::H5Error;
 
 /// Why a file wasn't replaced. The old one, if any, is as it was.
+///
+/// ```
+/// use engraft_formats::atomic;
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("absent/model.keras");
+/// let error = atomic::write(&path, |_| Ok(())).unwrap_err();
+/// assert_eq!(error.path, path);
+/// assert_eq!(error.source.kind(), std::io::ErrorKind::NotFound);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write {}: {source}", path.display())]
 pub struct AtomicError {

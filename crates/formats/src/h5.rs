@@ -39,6 +39,13 @@ pub use write::H5Writer;
 
 /// A path inside a file may not be deeper than this. Keras needs two components per level of
 /// model nesting; the limit ends a walk through a group that contains itself.
+///
+/// ```
+/// use engraft_formats::h5::{H5Error, H5Writer, MAX_DEPTH};
+/// let mut writer = H5Writer::new();
+/// assert!(writer.group(&"inner/".repeat(MAX_DEPTH)).is_ok());
+/// assert!(matches!(writer.group(&"inner/".repeat(MAX_DEPTH + 1)), Err(H5Error::Depth { .. })));
+/// ```
 pub const MAX_DEPTH: usize = 64;
 
 /// HDF5 keeps an object's attributes in a header message of at most 64 KiB. Keras splits longer
@@ -47,6 +54,14 @@ const ATTRIBUTE_LIMIT: usize = 64512;
 
 /// Why an HDF5 file could not be read or written. Every variant but [`H5Error::Open`] and
 /// [`H5Error::Write`] names the path inside the file.
+///
+/// ```
+/// use engraft_formats::h5::{H5Error, H5Writer};
+/// let mut writer = H5Writer::new();
+/// let error = writer.f32("layers/dense/vars/0", &[2, 3], vec![1.0_f32]).unwrap_err();
+/// assert!(matches!(&error, H5Error::Shape { received: 1, .. }));
+/// assert_eq!(error.to_string(), "`layers/dense/vars/0`: shape [2, 3] doesn't hold 1 values");
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum H5Error {

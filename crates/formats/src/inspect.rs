@@ -38,6 +38,17 @@ use crate::safetensors::SafetensorsFile;
 const MAX_ENTRIES: usize = 1 << 15;
 
 /// What a file holds.
+///
+/// ```
+/// use engraft_formats::{inspect::inspect, npy};
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("x.npy");
+/// npy::save(&path, &engraft_nn::Tensor::zeros([4, 2]))?;
+/// let contents = inspect(&path)?;
+/// assert_eq!(contents.format, "NumPy array (.npy)");
+/// assert_eq!(contents.parameters(), 8);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Contents {
@@ -60,6 +71,19 @@ pub struct Contents {
 }
 
 /// A layer of a model.
+///
+/// ```
+/// use engraft_formats::{inspect::inspect, keras};
+/// use engraft_nn::prelude::*;
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("flowers.keras");
+/// let model = Sequential::new().add(Input::new([4])).add(Dense::new(2).named("top")).build()?;
+/// keras::save_model(&model, &path)?;
+/// let top = &inspect(&path)?.layers[0];
+/// assert_eq!((top.name.as_str(), top.class.as_str()), ("top", "Dense"));
+/// assert_eq!((top.output_shape.as_deref(), top.parameters), (Some(&[2][..]), Some(10)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct LayerInfo {
@@ -74,6 +98,17 @@ pub struct LayerInfo {
 }
 
 /// An array in a file.
+///
+/// ```
+/// use engraft_formats::{inspect::inspect, npy};
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("all.npz");
+/// npy::save_npz(&path, &[("x", &engraft_nn::Tensor::zeros([4, 2]))])?;
+/// let array = &inspect(&path)?.arrays[0];
+/// assert_eq!((array.name.as_str(), &array.shape[..], array.kind.as_str()), ("x", &[4, 2][..], "F32"));
+/// assert_eq!(array.count(), 8);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct ArrayInfo {
@@ -106,6 +141,20 @@ impl Contents {
 
 /// What a `.keras`, `.h5`, `.weights.h5`, `.safetensors`, `.onnx`, `.npy` or `.npz` file holds; which it is,
 /// its first bytes tell.
+///
+/// ```
+/// use engraft_formats::inspect::inspect;
+/// use engraft_formats::safetensors::{self, SaveOptions};
+/// use engraft_nn::prelude::*;
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("flowers.safetensors");
+/// let model = Sequential::new().add(Input::new([4])).add(Dense::new(2).named("top")).build()?;
+/// safetensors::save_weights(&path, &model.layers(), &SaveOptions::default())?;
+/// let contents = inspect(&path)?;
+/// assert_eq!(contents.format, "safetensors");
+/// assert_eq!(contents.arrays.len(), 2);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// # Errors
 /// The file can't be read, or is none of these, or damaged.

@@ -64,6 +64,19 @@ pub(crate) const MAX_CONFIG: u64 = 8 << 20;
 pub(crate) const MAX_EXTRA: u64 = 4 << 20;
 
 /// What a file of a whole model holds.
+///
+/// ```
+/// use engraft_formats::keras;
+/// use engraft_nn::prelude::*;
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("flowers.keras");
+/// let model = Sequential::new().add(Input::new([4])).add(Dense::new(2).named("top")).build()?;
+/// keras::save_model(&model, &path)?;
+/// let archive = keras::load(&path)?;
+/// assert_eq!(archive.model.count_params(), 10);
+/// assert!(archive.warnings.is_empty() && archive.keras_version.is_some());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Archive {
@@ -81,6 +94,19 @@ pub struct Archive {
 /// No code in it is run, no other file is opened, and what it declares is checked before anything
 /// of that size is allocated. Weights are matched strictly: each array must be there, of its
 /// weight's shape, and no other.
+///
+/// ```
+/// use engraft_formats::keras::{self, SaveOptions, legacy};
+/// use engraft_nn::prelude::*;
+/// let folder = tempfile::tempdir()?;
+/// let model = Sequential::new().add(Input::new([4])).add(Dense::new(2).named("top")).build()?;
+/// keras::save_model(&model, &folder.path().join("flowers.keras"))?;
+/// legacy::save(&model, &folder.path().join("flowers.h5"), &SaveOptions::default())?;
+/// for name in ["flowers.keras", "flowers.h5"] {
+///     assert_eq!(keras::load(&folder.path().join(name))?.model.count_params(), 10);
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// # Errors
 /// The file can't be read or holds no model; a class or option is not known, and named; a weight is
@@ -140,6 +166,18 @@ fn recompile<'a>(
 
 /// The model in a file; see [`load`], which also gives warnings.
 ///
+/// ```
+/// use engraft_formats::keras;
+/// use engraft_nn::prelude::*;
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("flowers.keras");
+/// let model = Sequential::new().add(Input::new([4])).add(Dense::new(2).named("top")).build()?;
+/// keras::save_model(&model, &path)?;
+/// let loaded = keras::load_model(&path)?;
+/// assert_eq!(loaded.layers()[0].name(), "top");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// # Errors
 /// Those of [`load`].
 pub fn load_model(path: &Path) -> Result<Model> {
@@ -148,6 +186,19 @@ pub fn load_model(path: &Path) -> Result<Model> {
 
 /// An entry of a `.keras` file beside Keras' own, such as one of [`SaveOptions::extras`], or the
 /// attribute of this name in a whole-model `.h5`; `None` if there is none.
+///
+/// ```
+/// use engraft_formats::keras::{self, SaveOptions};
+/// use engraft_nn::prelude::*;
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("flowers.keras");
+/// let model = Sequential::new().add(Input::new([4])).add(Dense::new(2).named("top")).build()?;
+/// let extras = [("licence.txt".to_owned(), b"MIT".to_vec())];
+/// keras::save(&model, &path, &SaveOptions { extras: &extras, ..SaveOptions::default() })?;
+/// assert_eq!(keras::read_extra(&path, "licence.txt")?.as_deref(), Some(&b"MIT"[..]));
+/// assert_eq!(keras::read_extra(&path, "absent.txt")?, None);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// # Errors
 /// The file can't be read or is neither, or the entry is damaged or larger than 4 MiB.
@@ -167,6 +218,19 @@ pub fn read_extra(path: &Path, name: &str) -> Result<Option<Vec<u8>>> {
 /// Loads a `.weights.h5` file of Keras 3, or the weights in a `.keras` file, into a model of the
 /// same layers; their names may differ.
 ///
+/// ```
+/// use engraft_formats::{Precision, keras};
+/// use engraft_nn::prelude::*;
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("flowers.weights.h5");
+/// let model = || Sequential::new().add(Input::new([4])).add(Dense::new(2)).build();
+/// let (trained, fresh) = (model()?, model()?);
+/// keras::save_weights(&trained, &path, Precision::F32)?;
+/// keras::load_weights(&path, &fresh)?;
+/// assert_eq!(*fresh.weights()[0].values(), *trained.weights()[0].values());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// # Errors
 /// The file can't be read or isn't one of these; a weight is missing, left over or of another
 /// shape. Nothing is changed then.
@@ -176,6 +240,20 @@ pub fn load_weights(path: &Path, model: &Model) -> Result<()> {
 }
 
 /// Like [`load_weights`], from anything that can be read at any place.
+///
+/// ```
+/// use engraft_formats::keras;
+/// use engraft_nn::prelude::*;
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("flowers.keras");
+/// let model = || Sequential::new().add(Input::new([4])).add(Dense::new(2)).build();
+/// let (trained, fresh) = (model()?, model()?);
+/// keras::save_model(&trained, &path)?;
+/// let bytes = std::fs::read(&path)?;
+/// keras::read_weights(std::io::Cursor::new(bytes), &fresh)?;
+/// assert_eq!(*fresh.weights()[0].values(), *trained.weights()[0].values());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// # Errors
 /// Those of [`load_weights`].

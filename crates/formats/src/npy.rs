@@ -34,6 +34,17 @@ use crate::error::at;
 
 /// The array in a `.npy` file; numbers of any width become f32.
 ///
+/// ```
+/// use engraft_formats::npy;
+/// use engraft_nn::Tensor;
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("x.npy");
+/// let x = Tensor::new([2, 2], vec![1.0, 2.0, 3.0, 4.0])?;
+/// npy::save(&path, &x)?;
+/// assert_eq!(npy::load(&path)?, x);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// # Errors
 /// The file can't be read, isn't a `.npy`, or holds anything but numbers in little-endian order.
 pub fn load(path: &Path) -> Result<Tensor> {
@@ -87,6 +98,17 @@ const PLACE: &str = "array";
 
 /// The arrays of a `.npz` file by name, in its order.
 ///
+/// ```
+/// use engraft_formats::npy;
+/// use engraft_nn::Tensor;
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("all.npz");
+/// npy::save_npz(&path, &[("images", &Tensor::zeros([2, 8, 8, 3])), ("labels", &Tensor::zeros([2]))])?;
+/// let arrays = npy::load_npz(&path)?;
+/// assert_eq!((arrays[1].0.as_str(), arrays[1].1.shape()), ("labels", &[2][..]));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// # Errors
 /// The file can't be read or isn't a `.npz`; an array, which is named, is none of numbers; together they
 /// take far more room than the file.
@@ -96,6 +118,18 @@ pub fn load_npz(path: &Path) -> Result<Vec<(String, Tensor)>> {
 }
 
 /// Like [`load_npz`], from anything that can be read at any place.
+///
+/// ```
+/// use engraft_formats::npy;
+/// use engraft_nn::Tensor;
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("all.npz");
+/// let x = Tensor::new([2, 2], vec![1.0, 2.0, 3.0, 4.0])?;
+/// npy::save_npz(&path, &[("x", &x)])?;
+/// let bytes = std::fs::read(&path)?;
+/// assert_eq!(npy::read_npz(std::io::Cursor::new(bytes))?, [("x".to_owned(), x)]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// # Errors
 /// Those of [`load_npz`].
@@ -127,6 +161,19 @@ pub(crate) fn each<T>(
 
 /// Writes an array to a `.npy` file that NumPy loads as float32.
 ///
+/// ```
+/// use engraft_formats::npy;
+/// use engraft_nn::Tensor;
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("x.npy");
+/// let x = Tensor::new([2, 2], vec![1.0, 2.0, 3.0, 4.0])?;
+/// npy::save(&path, &x)?;
+/// let bytes = std::fs::read(&path)?;
+/// assert!(bytes.starts_with(b"\x93NUMPY"));
+/// assert_eq!(npy::read(&bytes)?, x);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// # Errors
 /// The file can't be written; the old one, if any, is as it was.
 pub fn save(path: &Path, tensor: &Tensor) -> Result<()> {
@@ -134,6 +181,18 @@ pub fn save(path: &Path, tensor: &Tensor) -> Result<()> {
 }
 
 /// Writes arrays by name to a `.npz` file, as `numpy.savez` does.
+///
+/// ```
+/// use engraft_formats::npy;
+/// use engraft_nn::Tensor;
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("all.npz");
+/// let x = Tensor::new([2, 2], vec![1.0, 2.0, 3.0, 4.0])?;
+/// npy::save_npz(&path, &[("x", &x), ("y", &x)])?;
+/// assert_eq!(npy::load_npz(&path)?.len(), 2);
+/// assert!(npy::save_npz(&path, &[("x", &x), ("x", &x)]).is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// # Errors
 /// The file can't be written; two arrays have one name.

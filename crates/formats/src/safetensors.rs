@@ -38,6 +38,20 @@ pub use self::naming::Naming;
 pub use self::read::{SafetensorsFile, Stored};
 
 /// How [`save_weights`] writes.
+///
+/// ```
+/// use engraft_formats::inspect::inspect;
+/// use engraft_formats::safetensors::{self, SaveOptions};
+/// use engraft_nn::prelude::*;
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("flowers.safetensors");
+/// let model = Sequential::new().add(Input::new([4])).add(Dense::new(2).named("top")).build()?;
+/// let metadata = [("licence".to_owned(), "MIT".to_owned())].into();
+/// let options = SaveOptions { metadata, ..SaveOptions::default() };
+/// safetensors::save_weights(&path, &model.layers(), &options)?;
+/// assert_eq!(inspect(&path)?.texts["licence"], "MIT");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct SaveOptions {
     /// What the weights are called, and how they are laid out.
@@ -53,6 +67,23 @@ pub struct SaveOptions {
 /// For a whole model pass `&model.layers()`, for a part of one that part. Numbers of any width become
 /// f32. Nothing is changed unless every weight has a tensor of its shape.
 ///
+/// ```
+/// use engraft_formats::safetensors::{self, Naming, SaveOptions};
+/// use engraft_nn::prelude::*;
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("flowers.safetensors");
+/// let model = |classes| {
+///     let base = Sequential::new().add(Input::new([4])).add(Dense::new(3).named("base"));
+///     base.add(Dense::new(classes).named("top")).build()
+/// };
+/// let (trained, fresh) = (model(2)?, model(5)?);
+/// safetensors::save_weights(&path, &trained.layers(), &SaveOptions::default())?;
+/// let left = safetensors::load_weights(&path, &fresh.layers()[..1], Naming::Keras)?;
+/// assert_eq!(left, ["top/bias", "top/kernel"]);
+/// assert_eq!(*fresh.weights()[0].values(), *trained.weights()[0].values());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// # Errors
 /// The file can't be read or isn't a safetensors file; a weight has no tensor of its name, or one of
 /// another shape or of no numbers; a layer has no name in this naming.
@@ -65,6 +96,18 @@ pub fn load_weights(path: &Path, layers: &[Layer], naming: Naming) -> Result<Vec
 }
 
 /// Like [`load_weights`], from anything that can be read at any place.
+///
+/// ```
+/// use engraft_formats::safetensors::{self, Naming, SaveOptions};
+/// use engraft_nn::prelude::*;
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("flowers.safetensors");
+/// let model = Sequential::new().add(Input::new([4])).add(Dense::new(2).named("top")).build()?;
+/// safetensors::save_weights(&path, &model.layers(), &SaveOptions::default())?;
+/// let bytes = std::io::Cursor::new(std::fs::read(&path)?);
+/// assert!(safetensors::read_weights(bytes, &model.layers(), Naming::Keras)?.is_empty());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// # Errors
 /// Those of [`load_weights`].
@@ -94,6 +137,18 @@ pub fn read_weights(file: impl Read + Seek, layers: &[Layer], naming: Naming) ->
 }
 
 /// Writes the weights of `layers`, one tensor at a time: no second copy of them all is made.
+///
+/// ```
+/// use engraft_formats::safetensors::{self, SafetensorsFile, SaveOptions};
+/// use engraft_nn::prelude::*;
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("flowers.safetensors");
+/// let model = Sequential::new().add(Input::new([4])).add(Dense::new(2).named("top")).build()?;
+/// safetensors::save_weights(&path, &model.layers(), &SaveOptions::default())?;
+/// let mut file = SafetensorsFile::new(std::fs::File::open(&path)?)?;
+/// assert_eq!(file.read_f32("top/kernel")?, *model.weights()[0].values());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// # Errors
 /// The file can't be written (the old one, if any, is as it was); a layer has no name in this naming; a

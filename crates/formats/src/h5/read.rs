@@ -14,6 +14,19 @@ use crate::budget::of_file;
 use crate::pickle;
 
 /// A member of a group.
+///
+/// ```
+/// use engraft_formats::h5::{H5File, H5Writer};
+/// let mut writer = H5Writer::new();
+/// writer.f32("dense/kernel", &[2], vec![1.0_f32, 2.0])?;
+/// let mut bytes = Vec::new();
+/// writer.write_to(&mut bytes)?;
+/// let file = H5File::from_bytes(bytes)?;
+/// let dense = &file.children("")?[0];
+/// assert_eq!((dense.name.as_str(), dense.is_group), ("dense", true));
+/// assert!(!file.children("dense")?[0].is_group);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct H5Entry {
     /// Its name in the group.
@@ -26,6 +39,16 @@ pub struct H5Entry {
 const SIGNATURE: &[u8; 8] = b"\x89HDF\r\n\x1a\n";
 
 /// Whether a file begins as HDF5 does; it is left at its beginning.
+///
+/// ```
+/// use engraft_formats::h5::{H5Writer, is_hdf5};
+/// use std::io::Cursor;
+/// let mut bytes = Vec::new();
+/// H5Writer::new().write_to(&mut bytes)?;
+/// assert!(is_hdf5(&mut Cursor::new(bytes))?);
+/// assert!(!is_hdf5(&mut Cursor::new(b"a zip archive"))?);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// # Errors
 /// The file can't be read.
@@ -41,6 +64,19 @@ pub fn is_hdf5(file: &mut (impl Read + Seek)) -> std::io::Result<bool> {
 /// Paths are separated by `/`; the empty path is the root. Before a dataset is read, the bytes
 /// its values take are counted against one budget that all reads of the file share: 16 times the
 /// file's length and at least 64 MiB, unless [`H5File::with_budget`] sets another.
+///
+/// ```
+/// use engraft_formats::h5::{H5File, H5Writer};
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("steps.h5");
+/// let mut writer = H5Writer::new();
+/// writer.i64("optimizer/vars/0", &[], vec![7_i64])?;
+/// writer.write_to(std::fs::File::create(&path)?)?;
+/// let file = H5File::open(&path)?;
+/// assert!(file.contains("optimizer/vars/0")?);
+/// assert_eq!(file.read_i64("optimizer/vars/0")?, (vec![], vec![7]));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct H5File {
     file: File,

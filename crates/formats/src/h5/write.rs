@@ -23,6 +23,19 @@ const WRITE_BLOCK: usize = 16384;
 /// Paths are separated by `/`; the empty path is the root, and groups on the way to a dataset are
 /// made as needed. Values are borrowed until [`H5Writer::write_to`] lays them down. h5py, and so
 /// Keras, reads string attributes back as `str` and lists of names as fixed-length bytes.
+///
+/// ```
+/// use engraft_formats::h5::{H5File, H5Writer};
+/// let mut writer = H5Writer::new();
+/// writer.attr_strings("", "layer_names", &["base", "top"])?;
+/// writer.f32("top/bias", &[2], vec![0.5_f32, -0.5])?;
+/// let mut bytes = Vec::new();
+/// writer.write_to(&mut bytes)?;
+/// let file = H5File::from_bytes(bytes)?;
+/// assert_eq!(file.attr_strings("", "layer_names")?.unwrap(), ["base", "top"]);
+/// assert_eq!(file.read_f32("top/bias")?, (vec![2], vec![0.5, -0.5]));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Default)]
 pub struct H5Writer<'a> {
     root: Node<'a>,

@@ -39,6 +39,18 @@ pub use self::whole::save;
 
 /// The layers of a file in order, those without weights included.
 ///
+/// ```
+/// use engraft_formats::keras::legacy;
+/// use engraft_nn::prelude::*;
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("flowers.h5");
+/// let model = Sequential::new().add(Input::new([4])).add(Dense::new(2).named("top")).build()?;
+/// legacy::save_weights(&path, &model.layers())?;
+/// let layers = legacy::layers(&path)?;
+/// assert_eq!((layers.len(), layers[0].name.as_str()), (1, "top"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// # Errors
 /// The file can't be read, isn't HDF5, or isn't laid out like this.
 pub fn layers(path: &Path) -> Result<Vec<LegacyLayer>> {
@@ -50,6 +62,19 @@ pub fn layers(path: &Path) -> Result<Vec<LegacyLayer>> {
 ///
 /// For a whole model pass `&model.layers()`, for a part of one that part. Nothing is changed
 /// unless everything fits.
+///
+/// ```
+/// use engraft_formats::keras::legacy;
+/// use engraft_nn::prelude::*;
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("flowers.h5");
+/// let model = || Sequential::new().add(Input::new([4])).add(Dense::new(2)).build();
+/// let (trained, fresh) = (model()?, model()?);
+/// legacy::save_weights(&path, &trained.layers())?;
+/// legacy::load_weights(&path, &fresh.layers())?;
+/// assert_eq!(*fresh.weights()[0].values(), *trained.weights()[0].values());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// # Errors
 /// Those of [`layers()`]; a layer or an array too many or too few, or of another shape, is named.
@@ -83,6 +108,17 @@ pub fn load_weights_by_name(path: &Path, layers: &[Layer]) -> Result<Vec<String>
 }
 
 /// Writes the weights of `layers` in this layout, as `keras.applications` publishes them.
+///
+/// ```
+/// use engraft_formats::keras::legacy;
+/// use engraft_nn::prelude::*;
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("flowers.h5");
+/// let model = Sequential::new().add(Input::new([4])).add(Dense::new(2).named("top")).build()?;
+/// legacy::save_weights(&path, &model.layers())?;
+/// assert_eq!(legacy::load_weights_by_name(&path, &model.layers())?, ["top"]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// # Errors
 /// The file can't be written; the old one, if any, is as it was.

@@ -17,6 +17,19 @@ use crate::h5::H5Writer;
 use crate::numbers::Precision;
 
 /// What [`save`] writes beside layers and weights.
+///
+/// ```
+/// use engraft_formats::Precision;
+/// use engraft_formats::keras::{self, SaveOptions};
+/// use engraft_nn::prelude::*;
+/// let folder = tempfile::tempdir()?;
+/// let (full, half) = (folder.path().join("full.keras"), folder.path().join("half.keras"));
+/// let model = Sequential::new().add(Input::new([64])).add(Dense::new(64)).build()?;
+/// keras::save(&model, &full, &SaveOptions::default())?;
+/// keras::save(&model, &half, &SaveOptions { precision: Precision::F16, ..SaveOptions::default() })?;
+/// assert!(std::fs::metadata(&half)?.len() < std::fs::metadata(&full)?.len());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SaveOptions<'a> {
     /// The optimizer's memory, with which training goes on where it stopped; with Adam it triples
@@ -50,6 +63,17 @@ pub fn save_model(model: &Model, path: &Path) -> Result<()> {
 ///
 /// The file is written beside its place and then renamed, so that a failure leaves the old one.
 /// Weights are laid down as they are, without a second copy in memory.
+///
+/// ```
+/// use engraft_formats::keras::{self, SaveOptions};
+/// use engraft_nn::prelude::*;
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("flowers.keras");
+/// let model = Sequential::new().add(Input::new([4])).add(Dense::new(2).named("top")).build()?;
+/// keras::save(&model, &path, &SaveOptions::default())?;
+/// assert_eq!(*keras::load_model(&path)?.weights()[0].values(), *model.weights()[0].values());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// # Errors
 /// The file can't be written, or an extra's name is one of Keras' own entries.
@@ -90,6 +114,18 @@ pub fn save(model: &Model, path: &Path, options: &SaveOptions<'_>) -> Result<()>
 }
 
 /// Writes a model's weights to a `.weights.h5` file, as Keras' `save_weights` does.
+///
+/// ```
+/// use engraft_formats::h5::H5File;
+/// use engraft_formats::{Precision, keras};
+/// use engraft_nn::prelude::*;
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("flowers.weights.h5");
+/// let model = Sequential::new().add(Input::new([4])).add(Dense::new(2).named("top")).build()?;
+/// keras::save_weights(&model, &path, Precision::F32)?;
+/// assert_eq!(H5File::open(&path)?.dataset_shape("layers/dense/vars/0")?, [4, 2]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// # Errors
 /// The file can't be written, or a weight not so.

@@ -49,6 +49,19 @@ pub fn load_weights(path: &Path, model: &Model) -> Result<()> {
 
 /// Loads the weights of an ONNX model held in memory. See [`load_weights`].
 ///
+/// ```
+/// use engraft_formats::onnx::{self, OnnxOptions};
+/// use engraft_nn::prelude::*;
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("flowers.onnx");
+/// let model = || Sequential::new().add(Input::new([4])).add(Dense::new(2)).build();
+/// let (trained, fresh) = (model()?, model()?);
+/// onnx::save(&trained, &path, &OnnxOptions::default())?;
+/// onnx::load_weights_from_bytes(&std::fs::read(&path)?, &fresh)?;
+/// assert_eq!(*fresh.weights()[0].values(), *trained.weights()[0].values());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// # Errors
 /// As [`load_weights`].
 pub fn load_weights_from_bytes(bytes: &[u8], model: &Model) -> Result<()> {

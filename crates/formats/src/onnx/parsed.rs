@@ -45,6 +45,19 @@ pub struct Graph {
 }
 
 /// An operator of a graph.
+///
+/// ```
+/// use engraft_formats::onnx::{self, Graph, OnnxOptions};
+/// use engraft_nn::prelude::*;
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("flowers.onnx");
+/// let model = Sequential::new().add(Input::new([4])).add(Dense::new(2).named("top")).build()?;
+/// onnx::save(&model, &path, &OnnxOptions::default())?;
+/// let node = &Graph::load(&path)?.nodes[0];
+/// assert_eq!((node.op_type.as_str(), node.domain.as_str()), ("Gemm", ""));
+/// assert_eq!(node.inputs[1..], ["top/kernel", "top/bias"]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct GraphNode {
     /// Its name; may be empty.
@@ -62,6 +75,20 @@ pub struct GraphNode {
 }
 
 /// A setting of an operator.
+///
+/// ```
+/// use engraft_formats::onnx::{self, AttributeValue, Graph, OnnxOptions};
+/// use engraft_nn::prelude::*;
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("edges.onnx");
+/// let model = Sequential::new().add(Input::new([8, 8, 3])).add(Conv2D::new(4, 3)).build()?;
+/// onnx::save(&model, &path, &OnnxOptions::default())?;
+/// let graph = Graph::load(&path)?;
+/// let conv = graph.nodes.iter().find(|node| node.op_type == "Conv").ok_or("no convolution")?;
+/// let strides = conv.attributes.iter().find(|attribute| attribute.name == "strides").ok_or("no strides")?;
+/// assert_eq!(strides.value, AttributeValue::Ints(vec![1, 1]));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Attribute {
     /// Its name, such as `strides`.
@@ -71,6 +98,12 @@ pub struct Attribute {
 }
 
 /// The value of an [`Attribute`].
+///
+/// ```
+/// use engraft_formats::onnx::AttributeValue;
+/// assert_eq!(AttributeValue::Ints(vec![3, 3]).to_string(), "[3, 3]");
+/// assert_eq!(AttributeValue::String(b"VALID".to_vec()).to_string(), r#""VALID""#);
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum AttributeValue {
@@ -99,6 +132,19 @@ impl fmt::Display for AttributeValue {
 }
 
 /// Name and shape of an input or output of a graph.
+///
+/// ```
+/// use engraft_formats::onnx::{self, Dimension, Graph, OnnxOptions};
+/// use engraft_nn::prelude::*;
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("flowers.onnx");
+/// let model = Sequential::new().add(Input::new([4])).add(Dense::new(2).named("top")).build()?;
+/// onnx::save(&model, &path, &OnnxOptions::default())?;
+/// let output = &Graph::load(&path)?.outputs[0];
+/// assert_eq!(output.name, "top");
+/// assert_eq!(output.shape, [Dimension::Named("batch".to_owned()), Dimension::Size(2)]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct GraphValue {
     /// Its name.
@@ -108,6 +154,19 @@ pub struct GraphValue {
 }
 
 /// A size in the shape of a [`GraphValue`].
+///
+/// ```
+/// use engraft_formats::onnx::{self, Dimension, Graph, OnnxOptions};
+/// use engraft_nn::prelude::*;
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("flowers.onnx");
+/// let model = Sequential::new().add(Input::new([4])).add(Dense::new(2).named("top")).build()?;
+/// onnx::save(&model, &path, &OnnxOptions::default())?;
+/// let shape = &Graph::load(&path)?.inputs[0].shape;
+/// assert!(matches!(&shape[0], Dimension::Named(name) if name == "batch"));
+/// assert_eq!(shape[1], Dimension::Size(4));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Dimension {
     /// As declared; a damaged file may declare negative sizes.
@@ -119,6 +178,20 @@ pub enum Dimension {
 }
 
 /// The values of an initializer.
+///
+/// ```
+/// use engraft_formats::onnx::{self, ConstantValue, Graph, OnnxOptions};
+/// use engraft_nn::prelude::*;
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("flowers.onnx");
+/// let model = Sequential::new().add(Input::new([4])).add(Dense::new(2).named("top")).build()?;
+/// onnx::save(&model, &path, &OnnxOptions::default())?;
+/// match &Graph::load(&path)?.constants["top/bias"] {
+///     ConstantValue::Floats(bias) => assert_eq!(bias.data(), [0.0, 0.0]),
+///     ConstantValue::Ints(sizes) => panic!("a bias of sizes: {sizes:?}"),
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub enum ConstantValue {
     /// Numbers; f16 is widened.

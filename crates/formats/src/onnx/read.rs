@@ -15,6 +15,19 @@ use super::stored::{MAX_INITIALIZERS, stored};
 use crate::error::Cause;
 
 /// A named weight of a graph.
+///
+/// ```
+/// use engraft_formats::onnx::{self, OnnxOptions};
+/// use engraft_nn::prelude::*;
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("edges.onnx");
+/// let model = Sequential::new().add(Input::new([8, 8, 3])).add(Conv2D::new(4, 5).named("edges")).build()?;
+/// onnx::save(&model, &path, &OnnxOptions::default())?;
+/// let kernel = &onnx::initializers(&path)?[0];
+/// assert_eq!((kernel.name.as_str(), &kernel.shape[..]), ("edges/kernel", &[4, 3, 5, 5][..]));
+/// assert_eq!(kernel.values.len(), 4 * 3 * 5 * 5);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Initializer {
     /// Its name in the graph.
@@ -26,6 +39,14 @@ pub struct Initializer {
 }
 
 /// Why no weights came out of an ONNX file.
+///
+/// ```
+/// use engraft_formats::onnx::{self, OnnxError};
+/// let error = onnx::initializers("absent.onnx".as_ref()).unwrap_err();
+/// assert!(matches!(error, OnnxError::Read(_)));
+/// assert!(error.to_string().starts_with("cannot read: "));
+/// assert!(matches!(onnx::initializers_from_bytes(b""), Err(OnnxError::NoGraph)));
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OnnxError {
@@ -114,6 +135,18 @@ impl From<prost::DecodeError> for OnnxError {
 /// The f32 and f16 initializers of the graph in an ONNX file, in its order. Those of other types, such
 /// as the shapes of reshapes, are left out.
 ///
+/// ```
+/// use engraft_formats::onnx::{self, OnnxOptions};
+/// use engraft_nn::prelude::*;
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("flowers.onnx");
+/// let model = Sequential::new().add(Input::new([4])).add(Dense::new(2).named("top")).build()?;
+/// onnx::save(&model, &path, &OnnxOptions::default())?;
+/// let names: Vec<String> = onnx::initializers(&path)?.into_iter().map(|weight| weight.name).collect();
+/// assert_eq!(names, ["top/kernel", "top/bias"]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// # Errors
 /// [`OnnxError`], when the file isn't a readable ONNX model or keeps its weights elsewhere.
 pub fn initializers(path: &Path) -> Result<Vec<Initializer>, OnnxError> {
@@ -121,6 +154,18 @@ pub fn initializers(path: &Path) -> Result<Vec<Initializer>, OnnxError> {
 }
 
 /// The initializers of the graph in an ONNX model held in memory. See [`initializers`].
+///
+/// ```
+/// use engraft_formats::onnx::{self, OnnxOptions};
+/// use engraft_nn::prelude::*;
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("flowers.onnx");
+/// let model = Sequential::new().add(Input::new([4])).add(Dense::new(2).named("top")).build()?;
+/// onnx::save(&model, &path, &OnnxOptions::default())?;
+/// let weights = onnx::initializers_from_bytes(&std::fs::read(&path)?)?;
+/// assert_eq!(weights[0].shape, [4, 2]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// # Errors
 /// As [`initializers`].

@@ -15,12 +15,35 @@ use crate::error::at;
 use crate::{Precision, atomic};
 
 /// The version of ONNX' operators that [`save`] writes, from 2022: nothing here needs a later one.
+///
+/// ```
+/// use engraft_formats::onnx::{self, Graph, OPSET, OnnxOptions};
+/// use engraft_nn::prelude::*;
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("flowers.onnx");
+/// let model = Sequential::new().add(Input::new([4])).add(Dense::new(2).named("top")).build()?;
+/// onnx::save(&model, &path, &OnnxOptions::default())?;
+/// assert_eq!(Graph::load(&path)?.opsets, [(String::new(), OPSET)]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub const OPSET: i64 = 17;
 
 /// The version of the file format that came with it.
 const IR_VERSION: i64 = 8;
 
 /// What [`save`] writes beside layers and weights, and how.
+///
+/// ```
+/// use engraft_formats::onnx::{self, Graph, OnnxOptions};
+/// use engraft_nn::prelude::*;
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("flowers.onnx");
+/// let model = Sequential::new().add(Input::new([4])).add(Dense::new(2).named("top")).build()?;
+/// let class_names = ["daisy".to_owned(), "tulip".to_owned()];
+/// onnx::save(&model, &path, &OnnxOptions { class_names: &class_names, ..OnnxOptions::default() })?;
+/// assert_eq!(Graph::load(&path)?.metadata["class_names"], r#"["daisy","tulip"]"#);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, Default)]
 pub struct OnnxOptions<'a> {
     /// In which numbers kernels are stored. They are cast to f32 before use, which onnxruntime does
@@ -40,6 +63,17 @@ pub struct OnnxOptions<'a> {
 /// Metadata beside the options': `engraft_version`, and for images `input_size`, a JSON list of height
 /// and width. Weights are laid down as they are, without a second copy in memory; the file takes its
 /// place only when it is whole.
+///
+/// ```
+/// use engraft_formats::onnx::{self, Graph, OnnxOptions};
+/// use engraft_nn::prelude::*;
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("edges.onnx");
+/// let model = Sequential::new().add(Input::new([8, 8, 3])).add(Conv2D::new(4, 3)).build()?;
+/// onnx::save(&model, &path, &OnnxOptions::default())?;
+/// assert_eq!(Graph::load(&path)?.metadata["input_size"], "[8,8]");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// # Errors
 /// The file would reach the 2 GiB that ONNX files stay below; a weight that f16 can't hold; class

@@ -6,6 +6,19 @@ use super::layout::Layout;
 use crate::paths::unique_paths;
 
 /// Names and layouts of weights.
+///
+/// ```
+/// use engraft_formats::safetensors::{self, Naming, SafetensorsFile, SaveOptions};
+/// use engraft_nn::prelude::*;
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("flowers.safetensors");
+/// let model = Sequential::new().add(Input::new([4])).add(Dense::new(2).named("top")).build()?;
+/// let options = SaveOptions { naming: Naming::Torchvision, ..SaveOptions::default() };
+/// safetensors::save_weights(&path, &model.layers(), &options)?;
+/// let kernel = &SafetensorsFile::new(std::fs::File::open(&path)?)?.tensors()[0];
+/// assert_eq!((kernel.name.as_str(), &kernel.shape[..]), ("classifier.0.weight", &[2, 4][..]));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Naming {
     /// Keras' paths, `block1_conv1/kernel`, and Keras' layouts.

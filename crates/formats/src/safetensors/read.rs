@@ -21,6 +21,15 @@ const PREFIX: u64 = 8;
 const HEADER: &str = "header";
 
 /// A tensor in a file.
+///
+/// ```
+/// use engraft_formats::safetensors::SafetensorsFile;
+/// let header = br#"{"x": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}"#;
+/// let bytes = [&(header.len() as u64).to_le_bytes()[..], header, &1.5f32.to_le_bytes()].concat();
+/// let x = &SafetensorsFile::new(std::io::Cursor::new(bytes))?.tensors()[0];
+/// assert_eq!((x.name.as_str(), &x.shape[..], x.dtype.as_str()), ("x", &[1][..], "F32"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stored {
     /// Its name.
@@ -59,6 +68,19 @@ impl Stored {
 
 /// A safetensors file open for reading. Its header was checked: offsets follow each other without a
 /// gap, hold what the shapes say, and end where the file ends.
+///
+/// ```
+/// use engraft_formats::safetensors::{self, SafetensorsFile, SaveOptions};
+/// use engraft_nn::prelude::*;
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("flowers.safetensors");
+/// let model = Sequential::new().add(Input::new([4])).add(Dense::new(2).named("top")).build()?;
+/// safetensors::save_weights(&path, &model.layers(), &SaveOptions::default())?;
+/// let mut file = SafetensorsFile::new(std::fs::File::open(&path)?)?;
+/// assert_eq!(file.tensors().len(), 2);
+/// assert_eq!(file.read_f32("top/bias")?, [0.0, 0.0]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct SafetensorsFile<R> {
     file: R,

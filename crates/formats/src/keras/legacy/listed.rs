@@ -10,6 +10,18 @@ use crate::numbers::Precision;
 use crate::paths::unique_paths;
 
 /// A layer in such a file.
+///
+/// ```
+/// use engraft_formats::keras::legacy;
+/// use engraft_nn::prelude::*;
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("flowers.h5");
+/// let model = Sequential::new().add(Input::new([4])).add(Dense::new(2).named("top")).build()?;
+/// legacy::save_weights(&path, &model.layers())?;
+/// let top = &legacy::layers(&path)?[0];
+/// assert_eq!(top.weights[0], ("top/kernel".to_owned(), vec![4, 2]));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LegacyLayer {
     /// Its name.

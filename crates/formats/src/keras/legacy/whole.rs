@@ -57,6 +57,19 @@ fn training_config(mut compiled: Map<String, Value>) -> Value {
 /// Writes a model to an `.h5` of the older layout, which Keras 3 opens as well: layers, weights, what
 /// `compile` set. Extras become attributes of the root.
 ///
+/// ```
+/// use engraft_formats::keras::{self, SaveOptions, legacy};
+/// use engraft_nn::prelude::*;
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("flowers.h5");
+/// let model = Sequential::new().add(Input::new([4])).add(Dense::new(2).named("top")).build()?;
+/// let extras = [("licence".to_owned(), b"MIT".to_vec())];
+/// legacy::save(&model, &path, &SaveOptions { extras: &extras, ..SaveOptions::default() })?;
+/// assert_eq!(keras::load_model(&path)?.count_params(), 10);
+/// assert_eq!(keras::read_extra(&path, "licence")?.as_deref(), Some(&b"MIT"[..]));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// # Errors
 /// The file can't be written, or a weight not so; an extra isn't text or is called as an attribute of Keras' own.
 pub fn save(model: &Model, path: &Path, options: &SaveOptions<'_>) -> Result<()> {
