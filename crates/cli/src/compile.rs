@@ -44,7 +44,7 @@ pub(crate) fn with_accuracy(model: &Model) -> Result<Loss> {
         if !compiled.metrics.contains(&Metric::Accuracy) {
             compiled.metrics.push(Metric::Accuracy);
         }
-    });
+    })?;
     Ok(model.compiled_or_error()?.loss)
 }
 

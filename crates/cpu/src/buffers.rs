@@ -5,13 +5,17 @@ use engraft_nn::{Error, ErrorKind, Result};
 use engraft_plan::Slot;
 
 /// Buffers by slot. One can be taken out to be written while others are read.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Buffers(Vec<Vec<f32>>);
 
 impl Buffers {
     /// Zeroed buffers of these lengths; an error where the system has no room for them.
     pub(crate) fn new(lengths: &[usize]) -> Result<Self> {
         lengths.iter().map(|&length| zeroed(length)).collect::<Result<_>>().map(Self)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     pub(crate) fn get(&self, slot: Slot) -> &[f32] {

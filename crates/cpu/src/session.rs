@@ -43,6 +43,14 @@ impl CpuSession {
         Ok(Self { plan: Arc::new(plan), workers, buffers, workspace, pending: None })
     }
 
+    /// Makes the buffers, where there are none yet.
+    fn allocate(&mut self) -> Result<()> {
+        if self.buffers.is_empty() {
+            self.buffers = Buffers::new(self.plan.buffers())?;
+        }
+        self.workspace.allocate()
+    }
+
     /// Runs `work` over these inputs on this session's threads. Random layers draw by `iteration`.
     fn run<R: Send>(
         &mut self,
@@ -52,6 +60,7 @@ impl CpuSession {
         work: impl FnOnce(&Plan, &mut Pass<'_>) -> Result<R> + Send,
     ) -> Result<R> {
         self.pending = None;
+        self.allocate()?;
         let Self { plan, workers, buffers, workspace, .. } = self;
         let values = Values::new(plan, buffers, inputs)?;
         workspace.begin_run(plan.program().steps.len());
@@ -59,27 +68,9 @@ impl CpuSession {
     }
 }
 
-impl Session for CpuSession {
-    fn plan(&self) -> &Plan {
-        &self.plan
-    }
-
-    fn predict(&mut self, inputs: &[&Tensor]) -> Result<Vec<Tensor>> {
-        self.run(inputs, 0, &mut Local, |_, pass| {
-            pass.forward()?;
-            Ok(outputs(&pass.values))
-        })
-    }
-
-    fn evaluate(&mut self, batch: &LabelledBatch<'_>) -> Result<StepOutput> {
-        self.run(batch.inputs, 0, &mut Local, |_, pass| {
-            pass.forward()?;
-            let loss = mean_loss(&pass.values, batch, pass.values.samples, None)?;
-            Ok(StepOutput { loss, output: outputs(&pass.values).remove(0) })
-        })
-    }
-
-    fn forward_backward(
+impl CpuSession {
+    /// See [`Session::forward_backward`].
+    fn step(
         &mut self,
         batch: &LabelledBatch<'_>,
         iteration: u64,
@@ -110,6 +101,37 @@ impl Session for CpuSession {
         self.pending = Some(pending);
         Ok(step)
     }
+}
+
+impl Session for CpuSession {
+    fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    fn predict(&mut self, inputs: &[&Tensor]) -> Result<Vec<Tensor>> {
+        self.run(inputs, 0, &mut Local, |_, pass| {
+            pass.forward()?;
+            Ok(outputs(&pass.values))
+        })
+    }
+
+    fn evaluate(&mut self, batch: &LabelledBatch<'_>) -> Result<StepOutput> {
+        self.run(batch.inputs, 0, &mut Local, |_, pass| {
+            pass.forward()?;
+            let loss = mean_loss(&pass.values, batch, pass.values.samples, None)?;
+            Ok(StepOutput { loss, output: outputs(&pass.values).remove(0) })
+        })
+    }
+
+    fn forward_backward(
+        &mut self,
+        batch: &LabelledBatch<'_>,
+        iteration: u64,
+        reducer: &mut dyn GradientReducer,
+    ) -> Result<StepOutput> {
+        let step = self.step(batch, iteration, reducer);
+        step.inspect_err(|error| reducer.abort(error))
+    }
 
     fn apply(&mut self, update: Update, state: &OptimizerState) -> Result<()> {
         let Self { plan, workers, buffers, workspace, pending } = self;
@@ -120,7 +142,7 @@ impl Session for CpuSession {
         };
         let values = Values::of_backward(plan, buffers, *samples, inputs);
         workers.run(|| {
-            let mut updater = Updater::new(plan, update, state)?;
+            let updater = Updater::new(plan, update, state)?;
             updater.run(values, &mut workspace.times);
             statistics.move_stored(plan, *samples);
             Ok(())
@@ -154,8 +176,7 @@ impl Session for CpuSession {
     }
 
     fn fork(&self) -> Result<Box<dyn Session>> {
-        let buffers = Buffers::new(self.plan.buffers())?;
-        let workspace = self.workspace.fork()?;
+        let (buffers, workspace) = (Buffers::default(), self.workspace.fork());
         let (plan, workers) = (Arc::clone(&self.plan), Arc::clone(&self.workers));
         Ok(Box::new(Self { plan, workers, buffers, workspace, pending: None }))
     }

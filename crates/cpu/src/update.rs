@@ -1,5 +1,6 @@
 //! The optimizer's update of all weights, by the gradients that a backward pass has left.
 
+use std::sync::MutexGuard;
 use std::time::Instant;
 
 use engraft_kernels::{AdamStep, RmspropStep, decay, l1_l2_gradient, sgd};
@@ -13,14 +14,15 @@ use crate::step_call::StepCall;
 use crate::values::Values;
 
 /// Values that are updated at a time, and numbers of a kernel's gradient that are computed and used up: a quarter MiB stays in the
-/// second-level cache.
+/// L2 cache.
 const PIECE: usize = 64 << 10;
 
 /// One step of an optimizer.
 pub(crate) struct Updater<'a> {
     plan: &'a Plan,
     rule: Rule<'a>,
-    state: &'a OptimizerState,
+    /// Held from the check to the last update: nobody changes them in between.
+    slots: MutexGuard<'a, Slots>,
 }
 
 impl<'a> Updater<'a> {
@@ -30,56 +32,57 @@ impl<'a> Updater<'a> {
         let Purpose::Train { optimizer, .. } = plan.purpose() else {
             return Err(Error::new("apply", "a plan of training", format_args!("{:?}", plan.purpose())));
         };
-        let missing = missing_slots(&state.slots(), optimizer, &plan.program().weights())?;
-        state.slots_mut().extend(missing);
-        Ok(Self { plan, rule: Rule { optimizer, update }, state })
+        let mut slots = state.slots_mut();
+        let missing = missing_slots(&slots, optimizer, &plan.program().weights())?;
+        slots.extend(missing);
+        Ok(Self { plan, rule: Rule { optimizer, update }, slots })
     }
 
     /// Updates all weights, those of the last step first.
-    pub(crate) fn run(&mut self, mut values: Values<'_>, times: &mut [StepTime]) {
-        let mut slots = self.state.slots_mut();
+    pub(crate) fn run(self, mut values: Values<'_>, times: &mut [StepTime]) {
+        let Self { plan, rule, mut slots } = self;
         let trained = |step: &Step| step.weights.iter().any(|param| param.trainable);
-        let steps = self.plan.program().steps.iter().enumerate().rev();
+        let steps = plan.program().steps.iter().enumerate().rev();
         for (index, step) in steps.filter(|(_, step)| trained(step)) {
             let began = Instant::now();
             for (position, param) in step.weights.iter().enumerate().filter(|(_, param)| param.trainable) {
                 let slots = slots.get_mut(&param.weight.id()).expect("made for every weight before the first update");
-                if position == 0 && self.plan.folds_update(index) {
-                    self.update_folded(index, &values, slots);
-                } else if self.plan.last_use(param.weight.id()) == Some(index) {
-                    self.update(param, &mut values, slots);
+                if position == 0 && plan.folds_update(index) {
+                    update_folded(&rule, index, &values, slots);
+                } else if plan.last_use(param.weight.id()) == Some(index) {
+                    update_gathered(&rule, param, &mut values, slots);
                 }
             }
             times[index].backward += began.elapsed();
         }
     }
+}
 
-    fn update(&self, param: &Param, values: &mut Values<'_>, slots: &mut [Vec<f32>]) {
-        let slot = self.plan.weight_gradient_slot(param.weight.id()).expect("gathered, as it isn't folded");
-        let mut buffer = values.buffers.take(slot);
-        self.rule.apply_all(param, &mut buffer[..param.weight.count()], slots);
-        values.buffers.put_back(slot, buffer);
-    }
+fn update_gathered(rule: &Rule<'_>, param: &Param, values: &mut Values<'_>, slots: &mut [Vec<f32>]) {
+    let slot = values.plan.weight_gradient_slot(param.weight.id()).expect("gathered, as it isn't folded");
+    let mut buffer = values.buffers.take(slot);
+    rule.apply_all(param, &mut buffer[..param.weight.count()], slots);
+    values.buffers.put_back(slot, buffer);
+}
 
-    /// Changes a Dense kernel as the rows of its gradient are computed: the gradient is never written out.
-    fn update_folded(&self, index: usize, values: &Values<'_>, slots: &mut [Vec<f32>]) {
-        let step = &self.plan.program().steps[index];
-        let call = StepCall::new(self.plan, step, values.samples);
-        let slot = self.plan.gradient_slot(step.output).expect("a differentiated step's output has a gradient");
-        let dy = &values.buffers.get(slot)[..values.length(step.output)];
-        let b = Backward { x: &values.inputs_of(step), y: &[], dy };
-        let param = &step.weights[0];
-        let units = param.weight.shape().last().copied().unwrap_or(1).max(1);
-        let rows = (PIECE / units).max(1);
-        let mut kernel = param.weight.values_mut();
-        let pieces = pieces(&mut kernel, slots, rows * units);
-        pieces.into_par_iter().enumerate().for_each_init(Vec::new, |gradient, (piece, (values, mut slots))| {
-            gradient.resize(values.len(), 0.0);
-            let first = piece * rows;
-            ops::kernel_gradient_rows(&call, &b, first..first + values.len() / units, gradient);
-            self.rule.apply(param, values, gradient, &mut slots);
-        });
-    }
+/// Changes a Dense kernel as the rows of its gradient are computed: the gradient is never written out.
+fn update_folded(rule: &Rule<'_>, index: usize, values: &Values<'_>, slots: &mut [Vec<f32>]) {
+    let step = &values.plan.program().steps[index];
+    let call = StepCall::new(values.plan, step, values.samples);
+    let slot = values.plan.gradient_slot(step.output).expect("a differentiated step's output has a gradient");
+    let dy = &values.buffers.get(slot)[..values.length(step.output)];
+    let b = Backward { x: &values.inputs_of(step), y: &[], dy };
+    let param = &step.weights[0];
+    let units = param.weight.shape().last().copied().unwrap_or(1).max(1);
+    let rows = (PIECE / units).max(1);
+    let mut kernel = param.weight.values_mut();
+    let pieces = pieces(&mut kernel, slots, rows * units);
+    pieces.into_par_iter().enumerate().for_each_init(Vec::new, |gradient, (piece, (values, mut slots))| {
+        gradient.resize(values.len(), 0.0);
+        let first = piece * rows;
+        ops::kernel_gradient_rows(&call, &b, first..first + values.len() / units, gradient);
+        rule.apply(param, values, gradient, &mut slots);
+    });
 }
 
 /// Slots for the weights that have none; those that are there must be the optimizer's.

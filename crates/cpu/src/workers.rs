@@ -6,11 +6,14 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use engraft_kernels::Threads;
 
+/// Pools that are kept for later runs, at most.
+const MOST_IDLE: usize = 4;
+
 /// Pools of threads, one for each run that is under way: runs side by side never wait for each other.
 ///
 /// A thread of a pool that waits for others takes up whatever else the pool has to do. If that belonged to another run, it might
 /// want a weight that this thread itself has locked, and wait forever. So a pool does one run at a time, and a second run gets a
-/// second pool, kept from then on. Whoever runs many at once shares the cores among them.
+/// second pool; a few are kept for later runs. Whoever runs many at once shares the cores among them.
 #[derive(Debug)]
 pub(crate) struct Workers {
     count: usize,
@@ -69,7 +72,17 @@ struct Lent<'a> {
 
 impl Drop for Lent<'_> {
     fn drop(&mut self) {
-        self.workers.lock().extend(self.threads.take());
+        let mut idle = self.workers.lock();
+        // Others end their threads, after the lock is let go.
+        let surplus = match idle.len() < MOST_IDLE {
+            true => {
+                idle.extend(self.threads.take());
+                None
+            }
+            false => self.threads.take(),
+        };
+        drop(idle);
+        drop(surplus);
         self.workers.returned.notify_one();
     }
 }

@@ -14,6 +14,7 @@ use crate::step_call::StepCall;
 pub(crate) struct Workspace {
     /// As long as the step that needs the most wants it.
     pub(crate) scratch: Vec<f32>,
+    scratch_len: usize,
     /// By step, what it took in the last run.
     pub(crate) times: Vec<StepTime>,
     keeps: Keeps,
@@ -21,7 +22,10 @@ pub(crate) struct Workspace {
 }
 
 /// Prepared kernels by weight, shared by sessions of one plan.
-type Kernels = Mutex<HashMap<usize, Kept>>;
+type Kernels = Mutex<HashMap<KernelKey, Kept>>;
+
+/// Weight, algorithm and length: a layer called on images of two sizes may have two algorithms.
+type KernelKey = (usize, &'static str, usize);
 
 /// Which kernels are kept as their algorithm wants them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,13 +73,24 @@ struct Kept {
 
 impl Workspace {
     pub(crate) fn new(scratch: usize, keeps: Keeps) -> Result<Self> {
-        Ok(Self { scratch: zeroed(scratch)?, times: Vec::new(), keeps, kernels: Arc::default() })
+        let mut workspace =
+            Self { scratch: Vec::new(), scratch_len: scratch, times: Vec::new(), keeps, kernels: Arc::default() };
+        workspace.allocate()?;
+        Ok(workspace)
     }
 
-    /// Another one of the same size, which shares the prepared kernels.
-    pub(crate) fn fork(&self) -> Result<Self> {
-        let scratch = zeroed(self.scratch.len())?;
-        Ok(Self { scratch, times: Vec::new(), keeps: self.keeps, kernels: Arc::clone(&self.kernels) })
+    /// Another one that shares the prepared kernels, without scratch yet.
+    pub(crate) fn fork(&self) -> Self {
+        let (keeps, kernels) = (self.keeps, Arc::clone(&self.kernels));
+        Self { scratch: Vec::new(), scratch_len: self.scratch_len, times: Vec::new(), keeps, kernels }
+    }
+
+    /// Makes the scratch, where there is none yet.
+    pub(crate) fn allocate(&mut self) -> Result<()> {
+        if self.scratch.len() < self.scratch_len {
+            self.scratch = zeroed(self.scratch_len)?;
+        }
+        Ok(())
     }
 
     /// Forgets the last run's times.
@@ -90,19 +105,19 @@ impl Workspace {
             return None;
         }
         let weight: &Weight = &call.step.weights[0].weight;
-        let version = weight.version();
-        let seen_before = match self.kernels().get(&weight.id()).filter(|kept| kept.version == version) {
+        let (key, version) = ((weight.id(), conv.algorithm(), conv.prepared_len()), weight.version());
+        let seen_before = match self.kernels().get(&key).filter(|kept| kept.version == version) {
             Some(Kept { prepared: Some(prepared), .. }) => return Some(Arc::clone(prepared)),
             seen => seen.is_some(),
         };
         // Prepared while nothing is locked: sessions that share the kernels need not wait.
         let worthwhile = seen_before || self.keeps == Keeps::AtOnce;
         let prepared = if worthwhile { conv.prepare(&weight.values()).map(Arc::new) } else { None };
-        self.kernels().insert(weight.id(), Kept { version, prepared: prepared.clone() });
+        self.kernels().insert(key, Kept { version, prepared: prepared.clone() });
         prepared
     }
 
-    fn kernels(&self) -> MutexGuard<'_, HashMap<usize, Kept>> {
+    fn kernels(&self) -> MutexGuard<'_, HashMap<KernelKey, Kept>> {
         self.kernels.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -178,7 +193,7 @@ mod tests {
         let (program, conv) = (program(), conv());
         let call = StepCall::of_program(&program, &program.steps[0], 1);
         let workspace = Workspace::new(0, Keeps::Reused).unwrap();
-        let fork = workspace.fork().unwrap();
+        let fork = workspace.fork();
         assert!(workspace.kernel(&conv, &call).is_none(), "used for the first time");
         let [prepared, shared] = [fork.kernel(&conv, &call), workspace.kernel(&conv, &call)].map(Option::unwrap);
         assert!(Arc::ptr_eq(&prepared, &shared));

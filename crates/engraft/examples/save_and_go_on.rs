@@ -26,9 +26,13 @@ pub(crate) fn in_one_go() -> engraft::Result<Model> {
 }
 
 fn model() -> engraft::Result<Model> {
-    engraft::set_random_seed(1);
-    let layers = Sequential::new().add(Input::new([3])).add(Dense::new(8).activation(Relu));
-    let model = layers.add(Dense::new(2).activation(Softmax)).build()?;
+    // The same first weights each time.
+    let dense = |units, seed| {
+        let initializer = Initializer::RandomNormal { mean: 0.0, stddev: 0.5, seed: Some(seed) };
+        Dense::new(units).kernel_initializer(initializer)
+    };
+    let layers = Sequential::new().add(Input::new([3])).add(dense(8, 1).activation(Relu));
+    let model = layers.add(dense(2, 2).activation(Softmax)).build()?;
     model.compile(Adam::new(CosineDecay::new(1e-2, 100)), Loss::categorical_crossentropy(), [Metric::Accuracy])?;
     Ok(model)
 }

@@ -178,21 +178,28 @@ impl Model {
         self.lock_compiled().clone()
     }
 
-    /// Changes what `compile` set, where it was called. The optimizer's state stays.
+    /// Changes what `compile` set, where it was called. The optimizer's state stays. `change` must not ask the model for it.
     ///
     /// ```
     /// use engraft_nn::prelude::*;
     /// let model = Sequential::new().add(Input::new([4])).add(Dense::new(2)).build()?;
     /// model.compile(Sgd::new(0.1), Loss::categorical_crossentropy().from_logits(true), [])?;
-    /// model.update_compiled(|compiled| compiled.metrics.push(Metric::Accuracy));
+    /// model.update_compiled(|compiled| compiled.metrics.push(Metric::Accuracy))?;
     /// assert_eq!(model.compiled().unwrap().metrics, [Metric::Accuracy]);
     /// # Ok::<(), engraft_nn::Error>(())
     /// ```
-    pub fn update_compiled(&self, change: impl FnOnce(&mut Compiled)) {
-        if let Some(mut compiled) = self.compiled() {
+    ///
+    /// # Errors
+    /// Options of the optimizer that no training can have. Nothing is changed then.
+    pub fn update_compiled(&self, change: impl FnOnce(&mut Compiled)) -> Result<()> {
+        // Under one lock: a `compile` in between would be undone.
+        let mut locked = self.lock_compiled();
+        if let Some(mut compiled) = locked.clone() {
             change(&mut compiled);
-            self.set_compiled(Some(compiled));
+            compiled.optimizer.check()?;
+            *locked = Some(compiled);
         }
+        Ok(())
     }
 
     /// Replaces what `compile` set, the optimizer's state included.

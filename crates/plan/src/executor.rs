@@ -105,7 +105,7 @@ pub trait Session: Send {
         let iteration = state.iterations();
         let output = self.forward_backward(batch, iteration, &mut Local)?;
         self.apply(Update { learning_rate, iteration }, state)?;
-        state.set_iterations(iteration + 1);
+        state.count_step();
         Ok(output)
     }
 
@@ -118,16 +118,18 @@ pub trait Session: Send {
         Ok(())
     }
 
-    /// Outputs, and the gradients of `sum(output * upstream)`, for a plan of gradients.
+    /// Outputs, and the gradients of `sum(output * upstream)`, for a plan of gradients. In training mode the moving statistics of batch
+    /// normalization move, as in every forward pass of training.
     ///
     /// # Errors
     /// A plan of another purpose, or inputs and upstream gradients that don't fit.
     fn gradients(&mut self, inputs: &[&Tensor], upstream: &[&Tensor], iteration: u64) -> Result<Gradients>;
 
-    /// Another session of the same plan, with buffers of its own; what is derived from weights and never changes is shared.
+    /// Another session of the same plan, with buffers of its own, which are made at its first run; what is derived from weights and
+    /// never changes is shared.
     ///
     /// # Errors
-    /// There is no room for the buffers.
+    /// The executor can't.
     fn fork(&self) -> Result<Box<dyn Session>>;
 
     /// What each step of the plan took in the last run; empty where that isn't measured.
@@ -190,7 +192,7 @@ pub struct Update {
 /// Result of a forward pass with a loss.
 #[derive(Clone, Debug)]
 pub struct StepOutput {
-    /// Mean loss of the batch, penalties included.
+    /// Mean loss of the batch, of this replica's own samples alone, penalties included.
     pub loss: f64,
     /// The model's output, `[n, ..]`.
     pub output: Tensor,

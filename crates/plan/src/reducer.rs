@@ -1,6 +1,6 @@
 //! How gradients of several replicas become one.
 
-use engraft_nn::{Result, Weight};
+use engraft_nn::{Error, Result, Weight};
 
 /// Where a replica's samples stand in the batch of all replicas.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,10 +66,8 @@ pub trait GradientReducer: Send {
         Ok(())
     }
 
-    /// Whether [`sum_statistics`](Self::sum_statistics) sums over all replicas.
-    fn synchronizes_statistics(&self) -> bool {
-        false
-    }
+    /// Called when this replica's step has failed, by a loss that is not finite, say: others that wait for it must be told.
+    fn abort(&mut self, _error: &Error) {}
 
     /// Whether gradients must exist as a whole to be summed. A plan that
     /// [folds updates](crate::PlanOptions::fold_updates) is refused then.

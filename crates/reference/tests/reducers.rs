@@ -68,10 +68,6 @@ impl GradientReducer for Replica {
         sums.copy_from_slice(&self.sum(sums));
         Ok(())
     }
-
-    fn synchronizes_statistics(&self) -> bool {
-        true
-    }
 }
 
 /// Half of the samples of a batch.

@@ -1,17 +1,19 @@
 //! A model ready to predict for many threads at once.
 
 use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use engraft_nn::{Error, Model, Result, Tensor};
-use engraft_plan::{Plan, Session};
+use engraft_nn::{Error, ErrorKind, Model, Result, Tensor};
+use engraft_plan::{Memory, Plan, Session};
 
 use crate::Runtime;
 
 /// A model ready for concurrent use: many threads may predict with one predictor, and none waits for another to be done.
 ///
-/// Each call runs in a session of its own, with buffers and threads of its own; sessions are kept for later calls, as many as
-/// have run at once. Whoever serves requests limits how many run at once, and so how much memory they take.
+/// Each call runs in a session of its own, with buffers and threads of its own; a few sessions are kept for
+/// later calls. Whoever serves requests limits how many run at once, and so how much memory they take; a session that doesn't fit
+/// into the runtime's memory any more is refused.
 ///
 /// # Bits
 /// A call gives the bits of [`predict`](Self::predict) on the same batch, whoever else computes at the time. The same sample in
@@ -37,10 +39,18 @@ use crate::Runtime;
 pub struct Predictor {
     largest_batch: usize,
     output_shape: Vec<usize>,
-    /// Never run itself: others are forked from it.
-    first: Mutex<Box<dyn Session>>,
+    runtime: Runtime,
+    /// What the weights and one session take.
+    memory: Memory,
+    /// Never run, and so without buffers: others are forked from it.
+    template: Mutex<Box<dyn Session>>,
     idle: Mutex<Vec<Box<dyn Session>>>,
+    /// Sessions that are idle or in use.
+    sessions: AtomicUsize,
 }
+
+/// Sessions that are kept for later calls, at most.
+const MOST_IDLE: usize = 8;
 
 impl Predictor {
     /// Makes a model with one output ready for batches of up to `largest_batch` samples; larger ones are computed in parts.
@@ -52,9 +62,17 @@ impl Predictor {
             let error = Error::new("Predictor", "a model with one output", model.outputs().len());
             return Err(error.hint("take one of them: Model::new(model.inputs(), &model.outputs()[0])"));
         }
-        let (session, _) = runtime.session(largest_batch, |batch, options| Plan::predict(model, batch, options))?;
-        let output_shape = model.output_shape().clone();
-        Ok(Self { largest_batch, output_shape, first: Mutex::new(session), idle: Mutex::default() })
+        let (session, memory) =
+            runtime.session(largest_batch, |batch, options| Plan::predict(model, batch, options))?;
+        Ok(Self {
+            largest_batch,
+            output_shape: model.output_shape().clone(),
+            runtime: runtime.clone(),
+            memory,
+            template: Mutex::new(session.fork()?),
+            idle: Mutex::new(vec![session]),
+            sessions: AtomicUsize::new(1),
+        })
     }
 
     /// The outputs for `x: [n, ..]`.
@@ -72,7 +90,7 @@ impl Predictor {
     pub fn predict_inputs(&self, inputs: &[&Tensor]) -> Result<Tensor> {
         let mut session = self.take()?;
         let output = self.in_parts(&mut *session, inputs);
-        lock(&self.idle).push(session);
+        self.put_back(session);
         output
     }
 
@@ -83,8 +101,37 @@ impl Predictor {
 
     /// A session that nobody uses, or a new one.
     fn take(&self) -> Result<Box<dyn Session>> {
-        let idle = lock(&self.idle).pop();
-        idle.map_or_else(|| lock(&self.first).fork(), Ok)
+        if let Some(session) = lock(&self.idle).pop() {
+            return Ok(session);
+        }
+        let sessions = self.sessions.fetch_add(1, Ordering::Relaxed) + 1;
+        let forked = self.check_memory(sessions).and_then(|()| lock(&self.template).fork());
+        forked.inspect_err(|_| {
+            self.sessions.fetch_sub(1, Ordering::Relaxed);
+        })
+    }
+
+    fn put_back(&self, session: Box<dyn Session>) {
+        let mut idle = lock(&self.idle);
+        if idle.len() < MOST_IDLE {
+            idle.push(session);
+        } else {
+            self.sessions.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// An error unless so many sessions fit into memory.
+    fn check_memory(&self, sessions: usize) -> Result<()> {
+        let needed = self.memory.weights + sessions.saturating_mul(self.memory.total() - self.memory.weights);
+        match self.runtime.available_memory() {
+            Some(available) if needed > available => {
+                let error = format!("{sessions} calls at once need {needed} bytes, but only {available} are available");
+                Err(Error::because("Predictor", error)
+                    .with_kind(ErrorKind::OutOfMemory)
+                    .hint("let fewer calls run at once, or make the largest batch smaller"))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn in_parts(&self, session: &mut dyn Session, inputs: &[&Tensor]) -> Result<Tensor> {
@@ -170,6 +217,20 @@ mod tests {
                 assert!(y.data().iter().zip(same).all(|(a, b)| (a - b).abs() <= 1e-5 * largest), "{size} from {first}");
             }
         }
+    }
+
+    #[test]
+    fn a_session_beyond_the_memory_is_refused() {
+        let runtime = Runtime::cpu(Some(1)).unwrap();
+        let predictor = Predictor::new(&model(), 8, &runtime).unwrap();
+        let limit = predictor.memory.total() + crate::limits::PROGRAM_BYTES;
+        let predictor = Predictor::new(&model(), 8, &runtime.memory_limit(Some(limit))).unwrap();
+        let first = predictor.take().unwrap();
+        let error = predictor.take().err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::OutOfMemory);
+        assert!(error.to_string().contains("2 calls at once need"), "{error}");
+        predictor.put_back(first);
+        assert_eq!(predictor.predict(&photos(2)).unwrap().shape(), [2, 5]);
     }
 
     #[test]

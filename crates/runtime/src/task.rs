@@ -19,7 +19,7 @@ pub enum TaskKey {
     Train {
         /// Samples.
         batch: usize,
-        /// How updates are made.
+        /// How updates are made, the learning rate apart.
         optimizer: Box<Optimizer>,
         /// What is minimised.
         loss: Loss,
@@ -33,7 +33,10 @@ impl TaskKey {
     pub fn train(model: &Model, compiled: &Compiled, batch: usize) -> Self {
         let mut trainable = Vec::new();
         trainable_flags(model.layer(), &mut trainable);
-        Self::Train { batch, optimizer: Box::new(compiled.optimizer.clone()), loss: compiled.loss, trainable }
+        let mut optimizer = Box::new(compiled.optimizer.clone());
+        // The rate is an argument of each step: another one needs no other plan.
+        optimizer.set_learning_rate(0.0);
+        Self::Train { batch, optimizer, loss: compiled.loss, trainable }
     }
 
     /// The most samples of a call.

@@ -1,13 +1,14 @@
 //! How a model is trained: the options of `fit`.
 
 use engraft_data::Dataset;
-use engraft_nn::{Compiled, Error, ErrorKind, Model, Program, Result, Trainability};
+use engraft_nn::{Compiled, Error, ErrorKind, Model, Program, Result, Trainability, Weight};
 use engraft_plan::{GradientReducer, Local, Memory, Plan, PlanOptions, Purpose};
 use engraft_runtime::{Runtime, ensure_fits};
 
 use crate::callback::{Callback, TrainBegin};
 use crate::fit_loop::{Loop, Settings};
 use crate::history::History;
+use crate::training::Stop;
 
 /// How `fit` goes about it: Keras' arguments and defaults.
 ///
@@ -154,6 +155,20 @@ impl<'a> Fit<'a> {
         }
     }
 
+    /// An error where weights below the boundary were to be trained: they aren't part of the program.
+    fn check_boundary(&self, program: &Program, trainable: &[Weight]) -> Result<()> {
+        let Some(boundary) = self.from_layer else { return Ok(()) };
+        let trained: Vec<usize> = program.weights().iter().map(|param| param.weight.id()).collect();
+        let below: Vec<String> =
+            trainable.iter().filter(|weight| !trained.contains(&weight.id())).map(Weight::path).take(10).collect();
+        if below.is_empty() {
+            return Ok(());
+        }
+        let expected = format!("layers before `{boundary}` that are frozen");
+        Err(Error::new("from_layer", expected, format_args!("trainable weights {}", below.join(", ")))
+            .hint("freeze them with set_trainable(false), or train from the input"))
+    }
+
     /// Plans of training and validation, as they are if they fit into memory, else low-memory ones; and what they take.
     fn plans(
         &self,
@@ -168,6 +183,7 @@ impl<'a> Fit<'a> {
         let options = PlanOptions { fold_updates: options.fold_updates && folds, ..options };
         let (optimizer, loss) = (compiled.optimizer.clone(), compiled.loss);
         let program = self.cut_at_boundary(Program::for_training(model, self.settings.seed, trainability)?)?;
+        self.check_boundary(&program, &trainability.trainable_weights(model))?;
         let train = Plan::new(program, Purpose::Train { optimizer, loss }, batch, &options)?;
         let evaluate = match self.settings.validation {
             Some(_) => {
@@ -222,7 +238,7 @@ impl<'a> Fit<'a> {
             validation: validation.as_deref_mut(),
             reducer: self.reducer.unwrap_or(&mut local),
             callbacks: self.callbacks,
-            stopping: false,
+            stop: Stop::No,
         };
         training_loop.run(&begin)
     }
@@ -289,10 +305,13 @@ mod tests {
 
     /// A base of one layer under a head of two.
     fn model() -> Model {
-        engraft_nn::clear_session();
-        engraft_nn::set_random_seed(3);
-        let layers = Sequential::new().add(Input::new([4])).add(Dense::new(6).activation(Tanh).named("base"));
-        let model = layers.add(Dense::new(5).activation(Relu)).add(Dense::new(2).activation(Softmax)).build().unwrap();
+        // Seeds of their own: other tests of this process draw weights at the same time.
+        let dense = |units, seed| {
+            let initializer = Initializer::RandomNormal { mean: 0.0, stddev: 0.5, seed: Some(seed) };
+            Dense::new(units).kernel_initializer(initializer)
+        };
+        let layers = Sequential::new().add(Input::new([4])).add(dense(6, 1).activation(Tanh).named("base"));
+        let model = layers.add(dense(5, 2).activation(Relu)).add(dense(2, 3).activation(Softmax)).build().unwrap();
         model.get_layer("base").unwrap().set_trainable(false);
         model.compile(Adam::new(0.05), Loss::sparse_categorical_crossentropy(), [Metric::Accuracy]).unwrap();
         model
@@ -314,5 +333,14 @@ mod tests {
             (history, weights)
         };
         assert_eq!(trained(Some("base")), trained(None));
+
+        let unfrozen = model();
+        unfrozen.set_trainable(true);
+        let data = Arrays::new(Tensor::zeros([2, 6]), Tensor::zeros([2, 1])).unwrap();
+        let error = unfrozen.fit(&data, Fit::new().from_layer("base")).unwrap_err().to_string();
+        assert!(
+            error.contains("layers before `base` that are frozen, received trainable weights base/kernel"),
+            "{error}"
+        );
     }
 }

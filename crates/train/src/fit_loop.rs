@@ -9,7 +9,7 @@ use crate::callback::{BatchEnd, Callback, EpochEnd, TrainBegin};
 use crate::evaluate::evaluate;
 use crate::history::{Averages, History};
 use crate::prefetch::for_each_batch;
-use crate::training::Training;
+use crate::training::{Stop, Training};
 
 /// What `fit` is asked for.
 pub(crate) struct Settings<'a> {
@@ -47,7 +47,7 @@ pub(crate) struct Loop<'a, 'c> {
     pub(crate) validation: Option<&'a mut (dyn Session + 'static)>,
     pub(crate) reducer: &'a mut dyn GradientReducer,
     pub(crate) callbacks: Vec<&'c mut dyn Callback>,
-    pub(crate) stopping: bool,
+    pub(crate) stop: Stop,
 }
 
 impl Loop<'_, '_> {
@@ -57,7 +57,7 @@ impl Loop<'_, '_> {
         let result = self.call(|callback, training| callback.on_train_begin(begin, training));
         let result = result.and_then(|()| self.epochs());
         let home = self.synchronize();
-        let ended = self.call(|callback, training| callback.on_train_end(training));
+        let ended = self.end();
         let history = result?;
         home.and(ended).map(|()| history)
     }
@@ -65,13 +65,14 @@ impl Loop<'_, '_> {
     fn epochs(&mut self) -> Result<History> {
         let mut history = History::default();
         for epoch in self.settings.initial_epoch..self.settings.epochs {
-            if self.stopping {
+            if self.stop != Stop::No {
                 break;
             }
             self.call(|callback, training| callback.on_epoch_begin(epoch, training))?;
             let averages = self.epoch(epoch)?;
-            // An epoch that was broken off is not reported.
-            let Some(averages) = averages else { break };
+            if self.stop == Stop::AtOnce {
+                break;
+            }
             let mut numbers = averages.numbers();
             numbers.extend(self.validate()?);
             history.push(numbers.clone());
@@ -82,15 +83,15 @@ impl Loop<'_, '_> {
         Ok(history)
     }
 
-    /// All steps of an epoch; `None` where a callback has broken it off.
-    fn epoch(&mut self, epoch: usize) -> Result<Option<Averages>> {
+    /// The steps of an epoch, until a callback wants to stop.
+    fn epoch(&mut self, epoch: usize) -> Result<Averages> {
         let (data, batch_size) = (self.data, self.settings.batch_size);
         let order = self.order(epoch);
         let steps = order.len().div_ceil(batch_size);
         let mut averages = Averages::new(self.metrics);
         for_each_batch(data, &order, batch_size, |step, _, batch| {
             self.call(|callback, training| callback.on_batch_begin(step, training))?;
-            if self.stopping {
+            if self.stop != Stop::No {
                 return Ok(false);
             }
             let output = self
@@ -99,9 +100,9 @@ impl Loop<'_, '_> {
             averages.add(output.loss, self.loss.kind(), output.output.data(), batch.y.data(), batch.x.batch());
             let end = BatchEnd { epoch, step, steps, averages: &averages };
             self.call(|callback, training| callback.on_batch_end(&end, training))?;
-            Ok(!self.stopping)
+            Ok(self.stop == Stop::No)
         })?;
-        Ok((!self.stopping).then_some(averages))
+        Ok(averages)
     }
 
     /// The order of an epoch's samples.
@@ -126,7 +127,7 @@ impl Loop<'_, '_> {
         let output = self.training.forward_backward(&labelled, iteration, self.reducer)?;
         let learning_rate = compiled.optimizer.learning_rate().at(iteration);
         self.training.apply(Update { learning_rate, iteration }, &state)?;
-        state.set_iterations(iteration + 1);
+        state.count_step();
         Ok(output)
     }
 
@@ -146,9 +147,16 @@ impl Loop<'_, '_> {
         self.model.compiled().map_or(Ok(()), |compiled| self.training.synchronize(&compiled.state))
     }
 
+    /// Tells every callback that training has ended, and gives the first error.
+    fn end(&mut self) -> Result<()> {
+        let mut training = Training::new(self.model, self.training, &mut self.stop);
+        let results = self.callbacks.iter_mut().map(|callback| callback.on_train_end(&mut training));
+        results.collect::<Vec<_>>().into_iter().collect()
+    }
+
     /// Calls every callback, whatever others want, unless one fails.
     fn call(&mut self, mut call: impl FnMut(&mut dyn Callback, &mut Training<'_>) -> Result<()>) -> Result<()> {
-        let mut training = Training::new(self.model, self.training, &mut self.stopping);
+        let mut training = Training::new(self.model, self.training, &mut self.stop);
         self.callbacks.iter_mut().try_for_each(|callback| call(&mut **callback, &mut training))
     }
 }
@@ -261,9 +269,8 @@ mod tests {
     #[test]
     fn training_in_two_calls_gives_the_bits_of_one() {
         let trained = |calls: &[(usize, usize)]| {
-            engraft_nn::clear_session();
-            engraft_nn::set_random_seed(1);
             let binary = model(1, Loss::binary_crossentropy());
+            binary.weights()[0].set(vec![0.5, -0.25]).unwrap();
             for &(initial, epochs) in calls {
                 binary.fit(&six(), Fit::new().initial_epoch(initial).epochs(epochs).batch_size(2)).unwrap();
             }
@@ -284,6 +291,49 @@ mod tests {
         assert_eq!(recorder.calls.last().map(String::as_str), Some("train end"));
         assert_eq!(binary.compiled().unwrap().state.iterations(), 2);
         assert!(binary.weights().iter().all(|weight| weight.values().iter().all(|w| w.is_finite())));
+    }
+
+    #[test]
+    fn a_stop_in_an_epoch_reports_it_unless_at_once() {
+        struct Stops {
+            at_once: bool,
+            reported: Vec<usize>,
+        }
+        impl Callback for Stops {
+            fn on_batch_end(&mut self, end: &BatchEnd<'_>, training: &mut Training<'_>) -> Result<()> {
+                if (end.epoch, end.step) == (1, 0) {
+                    if self.at_once { training.stop_at_once() } else { training.stop() }
+                }
+                Ok(())
+            }
+            fn on_epoch_end(&mut self, end: &EpochEnd<'_>, _: &mut Training<'_>) -> Result<()> {
+                self.reported.push(end.epoch);
+                Ok(())
+            }
+        }
+        for (at_once, expected) in [(false, &[0, 1][..]), (true, &[0])] {
+            let (mut stops, binary) = (Stops { at_once, reported: Vec::new() }, model(1, Loss::binary_crossentropy()));
+            let history = binary.fit(&six(), Fit::new().epochs(5).batch_size(2).callback(&mut stops)).unwrap();
+            assert_eq!((&stops.reported[..], history.epochs()), (expected, expected.len()));
+            assert_eq!(binary.compiled().unwrap().state.iterations(), 4);
+        }
+    }
+
+    #[test]
+    fn every_callback_is_told_of_the_end_though_one_fails() {
+        struct Fails;
+        impl Callback for Fails {
+            fn on_train_end(&mut self, _: &mut Training<'_>) -> Result<()> {
+                Err(Error::because("Fails", "at the end"))
+            }
+        }
+        let (mut recorder, mut fails) = (Recorder::default(), Fails);
+        let fit = Fit::new().callback(&mut fails).callback(&mut recorder);
+        let error = model(1, Loss::binary_crossentropy()).fit(&six(), fit).unwrap_err().to_string();
+        assert_eq!(
+            (error.as_str(), recorder.calls.last().map(String::as_str)),
+            ("Fails: at the end", Some("train end"))
+        );
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use engraft_nn::Result;
 use engraft_runtime::Runtime;
 
-/// Options of `evaluate`, `predict`, `features` and `train_on_batch`: a batch size alone, or with a runtime.
+/// Options of `evaluate`, `predict` and `features`: a batch size alone, or with a runtime.
 ///
 /// ```
 /// use engraft_runtime::Runtime;

@@ -7,12 +7,23 @@ use engraft_plan::Session;
 pub struct Training<'a> {
     model: &'a Model,
     session: &'a mut dyn Session,
-    stopping: &'a mut bool,
+    stop: &'a mut Stop,
+}
+
+/// Whether training is to end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stop {
+    #[default]
+    No,
+    /// After the step under way; the epoch is validated and reported as it is then.
+    AfterEpochEnd,
+    /// After the step under way; the epoch is not reported.
+    AtOnce,
 }
 
 impl<'a> Training<'a> {
-    pub(crate) fn new(model: &'a Model, session: &'a mut dyn Session, stopping: &'a mut bool) -> Self {
-        Self { model, session, stopping }
+    pub(crate) fn new(model: &'a Model, session: &'a mut dyn Session, stop: &'a mut Stop) -> Self {
+        Self { model, session, stop }
     }
 
     /// The model as it is now. Its weights and the optimizer's state are brought home first from where the executor keeps them;
@@ -43,21 +54,22 @@ impl<'a> Training<'a> {
     /// # Errors
     /// A rate that is negative or not finite.
     pub fn set_learning_rate(&mut self, rate: f64) -> Result<()> {
-        let Some(mut compiled) = self.model.compiled() else { return Ok(()) };
-        compiled.optimizer.set_learning_rate(rate);
-        compiled.optimizer.check()?;
-        self.model.set_compiled(Some(compiled));
-        Ok(())
+        self.model.update_compiled(|compiled| compiled.optimizer.set_learning_rate(rate))
     }
 
-    /// Asks to end training before the next step, as Keras' `model.stop_training = True` does. What has been learned stays in the
-    /// model.
+    /// Asks to end training before the next step, as Keras' `model.stop_training = True` does: the epoch is validated and reported
+    /// as far as it has come. What has been learned stays in the model.
     pub fn stop(&mut self) {
-        *self.stopping = true;
+        *self.stop = Stop::AfterEpochEnd.max(*self.stop);
+    }
+
+    /// Asks to end training before the next step, without validating and reporting the epoch under way.
+    pub fn stop_at_once(&mut self) {
+        *self.stop = Stop::AtOnce;
     }
 
     /// Whether a callback has asked to stop.
     pub fn is_stopping(&self) -> bool {
-        *self.stopping
+        *self.stop != Stop::No
     }
 }

@@ -22,7 +22,7 @@ pub(super) fn compile_saved(args: &Args, model: &Model) -> Result<()> {
         return model.compile(kind.optimizer(Some(rate)), stored.loss, stored.metrics);
     }
     if let Some(rate) = args.learning_rate {
-        model.update_compiled(|compiled| compiled.optimizer.set_learning_rate(rate));
+        model.update_compiled(|compiled| compiled.optimizer.set_learning_rate(rate))?;
     }
     Ok(())
 }

@@ -52,10 +52,6 @@ impl GradientReducer for Replica {
         }
         Ok(())
     }
-
-    fn synchronizes_statistics(&self) -> bool {
-        self.synchronizes_statistics
-    }
 }
 
 /// The only replica, which keeps its gradients.

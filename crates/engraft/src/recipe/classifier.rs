@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use engraft_kernels::softmax;
+use engraft_kernels::{Activation, activate, softmax};
 
 use super::{Base, Facts};
 use crate::data::Pixels;
@@ -166,7 +166,7 @@ impl Classifier {
 /// Turns logits into what the loss takes them for.
 fn probabilities(logits: &mut [f32], loss: LossKind) {
     if loss == LossKind::BinaryCrossentropy {
-        logits.iter_mut().for_each(|logit| *logit = 1.0 / (1.0 + (-*logit).exp()));
+        activate(Activation::Sigmoid, logits);
         return;
     }
     softmax(logits.len(), logits);

@@ -222,8 +222,13 @@ impl<'a> TrainingJob<'a> {
     /// Trains phase by phase and saves after each. `observe` gives a callback for each phase.
     pub fn run(&self, interrupt: &Interrupt, observe: Observer<'_>) -> Report {
         let mut report = Report { history: History::default(), phases_saved: 0, outcome: Ok(Outcome::Complete) };
-        for number in 0..self.phases.len() {
-            match self.run_phase(number, interrupt, observe, &mut report) {
+        for (number, phase) in self.phases.iter().enumerate() {
+            if number > 0 && interrupt.is_requested() {
+                let (epoch, step) = (self.phases[number - 1].epochs.saturating_sub(1), self.steps().saturating_sub(1));
+                report.outcome = Ok(Outcome::Interrupted { phase: number - 1, epoch, step });
+                break;
+            }
+            match self.run_phase((number, phase), interrupt, observe, &mut report) {
                 Ok(Outcome::Complete) => {}
                 ended => {
                     report.outcome = ended;
@@ -236,16 +241,19 @@ impl<'a> TrainingJob<'a> {
 
     fn run_phase(
         &self,
-        number: usize,
+        (number, phase): (usize, &Phase),
         interrupt: &Interrupt,
         observe: Observer<'_>,
         report: &mut Report,
     ) -> Result<Outcome> {
-        let (model, phase, runtime) = (self.classifier.model(), &self.phases[number], self.runtime_or_shared()?);
+        let (model, runtime) = (self.classifier.model(), self.runtime_or_shared()?);
         phase.trainability.apply(model);
-        if number > 0 {
+        let compiled = model.compiled_or_error()?;
+        if number == 0 && compiled.optimizer.slots() == phase.optimizer.slots() {
+            // Training goes on where an earlier run stopped.
+            model.update_compiled(|compiled| compiled.optimizer = phase.optimizer.clone())?;
+        } else {
             // Afresh, as in Keras: the old moments belong to other weights.
-            let compiled = model.compiled_or_error()?;
             model.compile(phase.optimizer.clone(), compiled.loss, compiled.metrics)?;
         }
         let mut recorder = Recorder { interrupt, epochs: phase.epochs, history: History::default(), stopped: None };
@@ -277,14 +285,14 @@ impl Recorder<'_> {
     fn stop_if_requested(&mut self, epoch: usize, step: usize, training: &mut Training<'_>) {
         if self.interrupt.is_requested() && self.stopped.is_none() {
             self.stopped = Some((epoch, step));
-            training.stop();
+            training.stop_at_once();
         }
     }
 }
 
 impl Callback for Recorder<'_> {
     fn on_batch_end(&mut self, end: &BatchEnd<'_>, training: &mut Training<'_>) -> Result<()> {
-        // The last step of all is no place to stop: nothing is left to do.
+        // After the last step of a phase nothing of it is left to do; the next phase isn't begun.
         let last = end.epoch + 1 == self.epochs && end.step + 1 == end.steps;
         if !last {
             self.stop_if_requested(end.epoch, end.step, training);

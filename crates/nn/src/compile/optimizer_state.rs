@@ -61,6 +61,11 @@ impl OptimizerState {
         self.0.iterations.store(iterations, Ordering::Release);
     }
 
+    /// Counts one more step.
+    pub fn count_step(&self) {
+        self.0.iterations.fetch_add(1, Ordering::AcqRel);
+    }
+
     /// The slots, locked while the guard lives: read only, so that the version stays.
     pub fn slots(&self) -> impl std::ops::Deref<Target = Slots> + '_ {
         self.lock()
@@ -68,8 +73,10 @@ impl OptimizerState {
 
     /// The slots, locked while the guard lives, to change.
     pub fn slots_mut(&self) -> MutexGuard<'_, Slots> {
+        // Under the lock: whoever sees the new version must not find the old slots.
+        let slots = self.lock();
         self.0.version.fetch_add(1, Ordering::AcqRel);
-        self.lock()
+        slots
     }
 
     /// A number that is the same for every handle of this state and, while one lives, no other.

@@ -1,6 +1,6 @@
 //! Makes smaller steps when a number has not become better for some epochs.
 
-use engraft_nn::Result;
+use engraft_nn::{Error, Result};
 
 use super::Monitor;
 use crate::{Callback, EpochEnd, TrainBegin, Training};
@@ -64,6 +64,9 @@ impl ReduceLROnPlateau {
 
 impl Callback for ReduceLROnPlateau {
     fn on_train_begin(&mut self, _begin: &TrainBegin, _training: &mut Training<'_>) -> Result<()> {
+        if !(0.0..1.0).contains(&self.factor) {
+            return Err(Error::new("ReduceLROnPlateau", "a factor from 0 to below 1", self.factor));
+        }
         self.monitor.reset();
         (self.waited, self.cooling) = (0, 0);
         Ok(())
