@@ -3,6 +3,19 @@
 use engraft_nn::{Error, Result, Tensor};
 
 /// Samples side by side with what a model should answer to them.
+///
+/// ```
+/// use engraft_data::{Arrays, Batch, Dataset};
+/// use engraft_nn::Tensor;
+///
+/// let x = Tensor::new([2, 1], vec![0.5, 0.7])?;
+/// let y = Tensor::new([2, 3], vec![0.0, 1.0, 0.0, 1.0, 0.0, 0.0])?;
+/// let Batch { x, y } = Arrays::new(x, y)?.batch(&[1])?;
+/// assert_eq!(x.data(), [0.7]);
+/// // The sample is of class 0 of three.
+/// assert_eq!(y.data(), [1.0, 0.0, 0.0]);
+/// # Ok::<(), engraft_nn::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Batch {
     /// Inputs, `[n, ...]`; photos are `[n, height, width, 3]`, RGB in 0..=255.
@@ -13,6 +26,28 @@ pub struct Batch {
 
 /// Samples that can be read in any order, so that training shuffles numbers instead of data (as PyTorch's map-style
 /// datasets do).
+///
+/// ```
+/// use engraft_data::{Batch, Dataset};
+/// use engraft_nn::{Result, Tensor};
+///
+/// /// A hundred points of a sine curve, computed when they are asked for.
+/// struct Sine;
+///
+/// impl Dataset for Sine {
+///     fn len(&self) -> usize {
+///         100
+///     }
+///     fn batch(&self, indices: &[usize]) -> Result<Batch> {
+///         let x: Vec<f32> = indices.iter().map(|&index| index as f32 / 10.0).collect();
+///         let y = x.iter().map(|x| x.sin()).collect();
+///         let shape = [indices.len(), 1];
+///         Ok(Batch { x: Tensor::new(shape, x)?, y: Tensor::new(shape, y)? })
+///     }
+/// }
+/// assert_eq!(Sine.batch(&[5, 0])?.x.data(), [0.5, 0.0]);
+/// # Ok::<(), engraft_nn::Error>(())
+/// ```
 pub trait Dataset: Sync {
     /// How many samples there are.
     fn len(&self) -> usize;

@@ -15,12 +15,29 @@ use crate::{jpeg, png};
 
 /// The most pixels a photo may declare, 178 megapixels: the size at which Pillow, too, takes an image for a
 /// decompression bomb.
+///
+/// ```
+/// use engraft_data::{MAX_PIXELS, decode_bytes};
+/// // The header of a BMP image of 20000 x 20000 pixels.
+/// let mut bmp = b"BM\0\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0\x20\x4e\0\0\x20\x4e\0\0\x01\0\x18\0".to_vec();
+/// bmp.extend([0; 24]);
+/// let error = decode_bytes(&bmp, "bomb.bmp").unwrap_err().to_string();
+/// assert!(error.contains(&format!("at most {MAX_PIXELS} pixels")), "{error}");
+/// ```
 pub const MAX_PIXELS: u64 = 178_956_970;
 
 /// What a photo must be, in words.
 const FORMATS: &str = "a JPEG, PNG, GIF, BMP or WebP image";
 
 /// A photo decoded, turned upright, its transparency flattened on white.
+///
+/// ```
+/// use engraft_data::Pixels;
+/// // Frames of a camera need no file: a red pixel beside a blue one.
+/// let frame = Pixels { width: 2, height: 1, rgb: vec![255, 0, 0, 0, 0, 255] };
+/// assert_eq!(frame.rgb.len(), frame.height * frame.width * 3);
+/// assert_eq!(frame.resize(1, 2), [255.0, 0.0, 0.0, 0.0, 0.0, 255.0]);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pixels {
     /// Columns, at least 1.
@@ -36,6 +53,23 @@ pub struct Pixels {
 /// # Errors
 /// Where the file can't be read, is no regular file, exceeds [`MAX_FILE_BYTES`](crate::MAX_FILE_BYTES), or fails to decode. The error names the
 /// file.
+///
+/// ```
+/// # // A BMP image of one red pixel.
+/// # let mut bmp = b"BM\0\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0\x01\0\0\0\x01\0\0\0\x01\0\x18\0".to_vec();
+/// # bmp.extend([0; 24]);
+/// # bmp.extend([0, 0, 255, 0]);
+///
+/// use engraft_data::decode;
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("red.bmp");
+/// std::fs::write(&path, bmp)?;
+/// assert_eq!(decode(&path)?.rgb, [255, 0, 0]);
+///
+/// let error = decode(&folder.path().join("blue.bmp")).unwrap_err();
+/// assert!(error.to_string().contains("blue.bmp"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn decode(path: &Path) -> Result<Pixels> {
     let pixels = read(path).and_then(|bytes| pixels(&bytes));
     pixels.map_err(|problem| problem.at(path.display()))
@@ -53,6 +87,21 @@ pub fn decode(path: &Path) -> Result<Pixels> {
 ///
 /// # Errors
 /// Where the content is none of these formats, is damaged or cut short, or declares more than [`MAX_PIXELS`].
+///
+/// ```
+/// # // A BMP image of one red pixel.
+/// # let mut bmp = b"BM\0\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0\x01\0\0\0\x01\0\0\0\x01\0\x18\0".to_vec();
+/// # bmp.extend([0; 24]);
+/// # bmp.extend([0, 0, 255, 0]);
+///
+/// use engraft_data::decode_bytes;
+/// let photo = decode_bytes(&bmp, "upload 1")?;
+/// assert_eq!((photo.width, photo.height, photo.rgb), (1, 1, vec![255, 0, 0]));
+///
+/// let error = decode_bytes(b"no photo", "upload 2").unwrap_err();
+/// assert!(error.to_string().starts_with("upload 2"));
+/// # Ok::<(), engraft_data::Error>(())
+/// ```
 pub fn decode_bytes(bytes: &[u8], place: impl fmt::Display) -> Result<Pixels> {
     pixels(bytes).map_err(|problem| problem.at(place))
 }

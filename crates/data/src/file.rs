@@ -9,6 +9,16 @@ use std::path::Path;
 use engraft_nn::{Error, ErrorKind};
 
 /// The largest file that is read as a photo, 1 GiB: [`MAX_PIXELS`](crate::MAX_PIXELS) uncompressed, with room for metadata.
+///
+/// ```
+/// use engraft_data::{MAX_FILE_BYTES, decode};
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("video.jpg");
+/// std::fs::File::create(&path)?.set_len(MAX_FILE_BYTES + 1)?;
+/// // The file is refused by its size, before its content is read.
+/// assert!(decode(&path).is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub const MAX_FILE_BYTES: u64 = 1 << 30;
 
 /// Why a photo is of no use, without its name.

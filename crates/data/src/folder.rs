@@ -11,6 +11,13 @@ use crate::listing::{Kind, entries, photos_below};
 use crate::screen::readable;
 
 /// A photo found to be readable.
+///
+/// ```
+/// use engraft_data::Photo;
+/// let photo = |path: &str, digest| Photo { path: path.into(), class: 0, digest };
+/// let (photo, copy) = (photo("cat/1.jpg", [7; 32]), photo("cat/copy of 1.jpg", [7; 32]));
+/// assert!(photo.path != copy.path && photo.digest == copy.digest);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Photo {
     /// Its file.
@@ -22,6 +29,27 @@ pub struct Photo {
 }
 
 /// A file that was left out, and why.
+///
+/// ```
+/// # // A BMP image of one red pixel.
+/// # let mut bmp = b"BM\0\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0\x01\0\0\0\x01\0\0\0\x01\0\x18\0".to_vec();
+/// # bmp.extend([0; 24]);
+/// # bmp.extend([0, 0, 255, 0]);
+/// # let photos = tempfile::tempdir()?;
+/// # let dir = photos.path();
+/// # for class in ["cat", "dog"] {
+/// #     std::fs::create_dir(dir.join(class))?;
+/// #     std::fs::write(dir.join(class).join("1.bmp"), &bmp)?;
+/// # }
+///
+/// use engraft_data::PhotoFolder;
+/// std::fs::write(dir.join("dog/2.jpg"), "no photo")?;
+/// let folder = PhotoFolder::scan(dir, &mut |_done, _total| {})?;
+/// let [bad] = folder.skipped.as_slice() else { panic!("{:?}", folder.skipped) };
+/// assert!(bad.path.ends_with("dog/2.jpg"));
+/// assert!(bad.reason.contains("expected a JPEG"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Skipped {
     /// The file.
@@ -35,6 +63,27 @@ pub struct Skipped {
 ///
 /// As in Keras, folders inside a class' folder count to that class. Unlike Keras, hidden files are left out (macOS leaves
 /// `._photo.jpg` beside photos), WebP is read, and a photo that fails to decode is listed instead of stopping the run.
+///
+/// ```
+/// # // A BMP image of one red pixel.
+/// # let mut bmp = b"BM\0\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0\x01\0\0\0\x01\0\0\0\x01\0\x18\0".to_vec();
+/// # bmp.extend([0; 24]);
+/// # bmp.extend([0, 0, 255, 0]);
+/// # let photos = tempfile::tempdir()?;
+/// # let dir = photos.path();
+/// # for class in ["cat", "dog"] {
+/// #     std::fs::create_dir(dir.join(class))?;
+/// #     std::fs::write(dir.join(class).join("1.bmp"), &bmp)?;
+/// # }
+///
+/// use engraft_data::PhotoFolder;
+/// // `dir` holds cat/1.bmp and dog/1.bmp.
+/// let folder = PhotoFolder::scan(dir, &mut |_done, _total| {})?;
+/// assert_eq!(folder.classes, ["cat", "dog"]);
+/// assert!(folder.photos[1].path.ends_with("dog/1.bmp"));
+/// assert_eq!(folder.photos[1].class, 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PhotoFolder {
     /// Class names by number.

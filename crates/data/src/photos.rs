@@ -11,6 +11,27 @@ use crate::{Batch, Dataset, Photo, decode};
 /// Labelled photos of one size: x is `[n, height, width, 3]`, RGB in 0..=255, y is one-hot, `[n, classes]`.
 ///
 /// A batch is decoded in parallel, and comes out the same whatever the number of threads.
+///
+/// ```
+/// # // A BMP image of one red pixel.
+/// # let mut bmp = b"BM\0\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0\x01\0\0\0\x01\0\0\0\x01\0\x18\0".to_vec();
+/// # bmp.extend([0; 24]);
+/// # bmp.extend([0, 0, 255, 0]);
+/// # let photos = tempfile::tempdir()?;
+/// # let dir = photos.path();
+/// # for class in ["cat", "dog"] {
+/// #     std::fs::create_dir(dir.join(class))?;
+/// #     std::fs::write(dir.join(class).join("1.bmp"), &bmp)?;
+/// # }
+///
+/// use engraft_data::{Dataset, PhotoDataset, PhotoFolder};
+/// let folder = PhotoFolder::scan(dir, &mut |_done, _total| {})?;
+/// let dataset = PhotoDataset::new(folder.photos, folder.classes.len(), [32, 48])?.keep_in_memory(1 << 20);
+/// let batch = dataset.batch(&[1])?;
+/// assert_eq!(batch.x.shape(), [1, 32, 48, 3]);
+/// assert_eq!(batch.y.data(), [0.0, 1.0]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct PhotoDataset {
     photos: Vec<Photo>,

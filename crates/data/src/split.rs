@@ -8,6 +8,16 @@ use engraft_nn::{Error, Result};
 use crate::Photo;
 
 /// Photos divided in two, each part in the order they came.
+///
+/// ```
+/// use engraft_data::{Photo, Split, split};
+/// let photo = |n: u8| Photo { path: format!("{n}.jpg").into(), class: usize::from(n % 2), digest: [n; 32] };
+/// let photos: Vec<Photo> = (0..8).map(photo).collect();
+/// let Split { training, validation } = split(&photos, 0.25, 0)?;
+/// assert_eq!((training.len(), validation.len()), (6, 2));
+/// assert!(validation.iter().all(|photo| !training.contains(photo)));
+/// # Ok::<(), engraft_data::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Split {
     /// Photos to learn from.

@@ -32,9 +32,26 @@ use crate::prelude::*;
 use crate::{Error, Result};
 
 /// Called while weights are downloaded, with the bytes that have arrived and, where known, how many there are.
+///
+/// ```
+/// use engraft::recipe::{Progress, Recipe};
+/// let progress: Progress = Box::new(|arrived, total| eprint!("\r{arrived} of {total:?} bytes"));
+/// let recipe = Recipe { image_size: 32, head: vec![], ..Recipe::new(2) };
+/// let model = recipe.weights("none").build(progress)?;
+/// assert_eq!(model.output_shape(), &[2]);
+/// # Ok::<(), engraft::Error>(())
+/// ```
 pub type Progress = Box<dyn FnMut(u64, Option<u64>)>;
 
 /// A pretrained network to build on.
+///
+/// ```
+/// use engraft::recipe::{Backbone, Recipe};
+/// let backbone: Backbone = "vgg16".parse()?;
+/// assert_eq!(backbone, Recipe::new(5).backbone);
+/// assert!("vgg61".parse::<Backbone>().is_err());
+/// # Ok::<(), engraft::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Backbone {

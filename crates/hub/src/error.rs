@@ -7,6 +7,12 @@ use std::{fmt, io};
 type Cause = Box<dyn std::error::Error + Send + Sync>;
 
 /// What went wrong, as far as a program can act on it.
+///
+/// ```
+/// use engraft_hub::{HubError, HubErrorKind};
+/// let worth_another_try = |error: &HubError| error.kind() == HubErrorKind::Network;
+/// assert!(!worth_another_try(&HubError::NoCache));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum HubErrorKind {
@@ -21,6 +27,18 @@ pub enum HubErrorKind {
 }
 
 /// Why a weight file can't be had. Every message about a download says which file to put where by hand.
+///
+/// ```
+/// use engraft_hub::{Hub, HubError, VGG16};
+/// let folder = tempfile::tempdir()?;
+/// let cache = folder.path().join("cache");
+/// std::fs::write(&cache, "a file where a folder should be")?;
+/// let hub = Hub::new(&cache, folder.path());
+/// let error = hub.fetch(&VGG16, &|_path| Err("another file".to_owned()), &mut |_done, _total| {}).unwrap_err();
+/// assert!(matches!(&error, HubError::Disk { path, .. } if *path == cache));
+/// assert!(error.to_string().contains("set ENGRAFT_CACHE"));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HubError {
@@ -107,6 +125,19 @@ impl HubError {
 }
 
 /// A file that was to be downloaded, shown as what to do where that fails.
+///
+/// ```
+/// use engraft_hub::Wanted;
+/// let wanted = Wanted {
+///     url: "https://example.org/weights.h5".to_owned(),
+///     name: "weights.h5",
+///     md5: "f96b697d7cb7938d525a2f31aaf161d0",
+///     folders: ["cache".into(), "keras".into()],
+///     rejected: Vec::new(),
+/// };
+/// let hint = wanted.to_string();
+/// assert!(hint.contains("put weights.h5 (MD5 f96b697d7cb7938d525a2f31aaf161d0) into cache or keras"));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
     /// Address it was asked from.

@@ -10,6 +10,21 @@ use crate::limits::Limits;
 use crate::{HubError, Wanted, WeightFile};
 
 /// Where weight files are found, and where they are kept.
+///
+/// ```
+/// use engraft_hub::{Hub, WeightFile};
+/// # let folder = tempfile::tempdir()?;
+/// # let (cache, keras) = (folder.path().join("cache"), folder.path().join("keras"));
+/// let md5 = "f96b697d7cb7938d525a2f31aaf161d0";
+/// let file = WeightFile { name: "weights.h5", url: "https://example.org", md5, bytes: None };
+/// std::fs::create_dir(&keras)?;
+/// std::fs::write(keras.join("weights.h5"), "message digest")?;
+/// // The MD5 matches: nothing is downloaded, and `refuse` is not called.
+/// let refuse = |_path: &std::path::Path| Err("another file".to_owned());
+/// let path = Hub::new(&cache, &keras).fetch(&file, &refuse, &mut |_done, _total| {})?;
+/// assert_eq!(path, keras.join("weights.h5"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Hub {
     /// Folder that downloads go to.

@@ -3,6 +3,23 @@
 const KERAS_VGG16: &str = "https://storage.googleapis.com/tensorflow/keras-applications/vgg16";
 
 /// A published file: where it is, and how to know that it arrived whole.
+///
+/// ```
+/// use engraft_hub::{Hub, WeightFile};
+/// # let folder = tempfile::tempdir()?;
+/// # let cache = folder.path();
+/// let flowers = WeightFile {
+///     name: "flowers.h5",
+///     url: "https://example.org/weights",
+///     md5: "f96b697d7cb7938d525a2f31aaf161d0",
+///     bytes: Some(14),
+/// };
+/// std::fs::write(cache.join(flowers.name), "message digest")?;
+/// let refuse = |_path: &std::path::Path| Err("another file".to_owned());
+/// let path = Hub::new(cache, cache).fetch(&flowers, &refuse, &mut |_done, _total| {})?;
+/// assert!(path.ends_with("flowers.h5"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WeightFile {
     /// File name, in the cache and on the server.
@@ -17,6 +34,18 @@ pub struct WeightFile {
 }
 
 /// VGG16 trained on ImageNet, with its three Dense layers, as `keras.applications.VGG16(include_top=True)` downloads it.
+///
+/// ```
+/// use engraft_hub::{Hub, VGG16};
+/// # let folder = tempfile::tempdir()?;
+/// # let cache = folder.path();
+/// std::fs::write(cache.join(VGG16.name), "the same tensors in another layout")?;
+/// // The MD5 differs, so `accept` decides. Programs compare the tensors here.
+/// let accept = |_path: &std::path::Path| Ok(());
+/// let path = Hub::new(cache, cache).fetch(&VGG16, &accept, &mut |_done, _total| {})?;
+/// assert_eq!(path, cache.join(VGG16.name));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub const VGG16: WeightFile = WeightFile {
     name: "vgg16_weights_tf_dim_ordering_tf_kernels.h5",
     url: KERAS_VGG16,
@@ -25,6 +54,13 @@ pub const VGG16: WeightFile = WeightFile {
 };
 
 /// VGG16 trained on ImageNet, convolutions only, as `keras.applications.VGG16(include_top=False)` downloads it.
+///
+/// ```
+/// use engraft_hub::VGG16_NOTOP;
+/// // The size of the download in MiB.
+/// assert_eq!(VGG16_NOTOP.bytes.map(|bytes| bytes >> 20), Some(56));
+/// assert!(VGG16_NOTOP.name.ends_with("_notop.h5"));
+/// ```
 pub const VGG16_NOTOP: WeightFile = WeightFile {
     name: "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5",
     url: KERAS_VGG16,

@@ -3,6 +3,13 @@
 use serde::{Deserialize, Serialize};
 
 /// An activation function of single values. (Softmax needs whole rows: it is [`Op::Softmax`](crate::Op).)
+///
+/// ```
+/// use engraft_ir::Activation;
+/// // ReLU's gradient is 0 where its output is 0: the backward pass needs no input. GELU's does.
+/// assert!(Activation::Relu.gradient_from_output());
+/// assert!(!Activation::Gelu { approximate: false }.gradient_from_output());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Activation {

@@ -4,6 +4,28 @@ use std::ops::Range;
 
 /// Shapes of a 2-D convolution: `x` `[batch, in_h, in_w, in_c]`, kernel `[kernel[0], kernel[1], in_c / groups, out_c]`,
 /// `y` `[batch, out_h, out_w, out_c]`.
+///
+/// ```
+/// use engraft_ir::Conv2dShape;
+/// // The first layer of VGG16: 3x3, padding `same`, 64 filters.
+/// let conv = Conv2dShape {
+///     batch: 1,
+///     in_h: 224,
+///     in_w: 224,
+///     in_c: 3,
+///     out_c: 64,
+///     kernel: [3, 3],
+///     stride: [1, 1],
+///     dilation: [1, 1],
+///     pad: [1, 1],
+///     out_h: 224,
+///     out_w: 224,
+///     groups: 1,
+/// };
+/// assert_eq!(conv.w_len(), 3 * 3 * 3 * 64);
+/// // Output rows 0 to 7 read input rows 0 to 8: the padding stands above them.
+/// assert_eq!(conv.rows(0..8).1, 0..9);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Conv2dShape {
     /// Images.

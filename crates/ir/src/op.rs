@@ -3,6 +3,22 @@
 use crate::{Activation, Conv2dShape, Interpolation, Pool2dShape, PoolKind, RandomTransform, Shape};
 
 /// One operation on whole batches. Shapes stand in the program; weights in the step, in the layer's order.
+///
+/// ```
+/// use engraft_ir::Op;
+/// let op = Op::Conv2d {
+///     kernel: [3, 3],
+///     stride: [1, 1],
+///     dilation: [1, 1],
+///     pad: [1, 1],
+///     groups: 1,
+///     pool: None,
+/// };
+/// let conv = op.conv2d_shape(32, &vec![56, 56, 64], &vec![56, 56, 128]).unwrap();
+/// assert_eq!((conv.batch, conv.in_c, conv.out_c), (32, 64, 128));
+/// assert!(op.differentiable() && !op.is_cheap());
+/// assert_eq!(Op::Softmax.conv2d_shape(32, &vec![10], &vec![10]), None);
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[expect(missing_docs, reason = "fields are the layers' options of the same names, resolved")]
 pub enum Op {

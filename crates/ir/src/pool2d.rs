@@ -5,6 +5,14 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 /// What a window of pixels is reduced to.
+///
+/// ```
+/// use engraft_ir::{Op, PoolKind};
+/// let op = Op::Pool2d { kind: PoolKind::Max, size: [2, 2], stride: [2, 2], pad: [0, 0] };
+/// let (kind, shape) = op.pool2d_shape(1, &vec![8, 8, 3], &vec![4, 4, 3]).unwrap();
+/// assert_eq!(kind, PoolKind::Max);
+/// assert!(shape.windows_are_disjoint());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PoolKind {
@@ -15,6 +23,24 @@ pub enum PoolKind {
 }
 
 /// Shapes of a 2-D pooling: `[batch, in_h, in_w, channels]` -> `[batch, out_h, out_w, channels]`.
+///
+/// ```
+/// use engraft_ir::Pool2dShape;
+/// let pool = Pool2dShape {
+///     batch: 1,
+///     in_h: 5,
+///     in_w: 5,
+///     channels: 8,
+///     size: [3, 3],
+///     stride: [2, 2],
+///     pad: [1, 1],
+///     out_h: 3,
+///     out_w: 3,
+/// };
+/// // The window in the corner has one row and one column of padding.
+/// assert_eq!(pool.window(0, 0), (0..2, 0..2));
+/// assert_eq!(pool.window(1, 1), (1..4, 1..4));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pool2dShape {
     /// Images.

@@ -4,6 +4,16 @@ use crate::random::Rng;
 use crate::{FillMode, Interpolation};
 
 /// A distribution of transformations: one is drawn for each image at each step.
+///
+/// ```
+/// use engraft_ir::random::Rng;
+/// use engraft_ir::{Fill, FillMode, Interpolation, RandomTransform, Transformation};
+/// let fill = Fill { mode: FillMode::Reflect, value: 0.0, interpolation: Interpolation::Bilinear };
+/// // Without a width of its own, an image keeps its proportions.
+/// let zoom = RandomTransform::Zoom { height: [0.8, 1.2], width: None, fill };
+/// let Transformation::Zoom { height, width, .. } = zoom.draw(&mut Rng::new(3)) else { unreachable!() };
+/// assert!((0.8..=1.2).contains(&height) && height == width);
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[expect(missing_docs, reason = "fields are the layers' options of the same names")]
 pub enum RandomTransform {
@@ -16,6 +26,14 @@ pub enum RandomTransform {
 }
 
 /// What stands where a transformed image has no pixel, and how pixels are read between pixels.
+///
+/// ```
+/// use engraft_ir::{Fill, FillMode, Interpolation, Transformation};
+/// // A quarter turn on a white ground.
+/// let fill = Fill { mode: FillMode::Constant, value: 255.0, interpolation: Interpolation::Nearest };
+/// let quarter = Transformation::Rotation { radians: std::f32::consts::FRAC_PI_2, fill };
+/// assert!(matches!(quarter, Transformation::Rotation { fill: Fill { value: 255.0, .. }, .. }));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Fill {
     /// How the image goes on beyond its edges.
@@ -27,6 +45,16 @@ pub struct Fill {
 }
 
 /// One transformation, fixed.
+///
+/// ```
+/// use engraft_ir::random::Rng;
+/// use engraft_ir::{RandomTransform, Transformation};
+/// let flip = RandomTransform::Flip { horizontal: true, vertical: false };
+/// let mirrored = Transformation::Flip { horizontal: true, vertical: false };
+/// let mut rng = Rng::new(1);
+/// let count = (0..1000).filter(|_| flip.draw(&mut rng) == mirrored).count();
+/// assert!((400..600).contains(&count), "about half of the images: {count}");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[expect(missing_docs, reason = "fields say what they hold")]
 pub enum Transformation {

@@ -3,6 +3,14 @@
 use serde::{Deserialize, Serialize};
 
 /// How a value between pixels is read.
+///
+/// ```
+/// use engraft_ir::{Interpolation, Op};
+/// // What `UpSampling2D` is lowered to: nearest by default, as in Keras.
+/// let op = Op::Resize { interpolation: Interpolation::Nearest };
+/// assert_ne!(op, Op::Resize { interpolation: Interpolation::Bilinear });
+/// assert!(op.is_cheap());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Interpolation {
@@ -13,6 +21,14 @@ pub enum Interpolation {
 }
 
 /// What lies outside an image.
+///
+/// ```
+/// use engraft_ir::{Fill, FillMode, Interpolation};
+/// let reflect = Fill { mode: FillMode::Reflect, value: 0.0, interpolation: Interpolation::Bilinear };
+/// // Black around a rotated photo instead of its mirror image.
+/// let black = Fill { mode: FillMode::Constant, ..reflect };
+/// assert_eq!((black.mode, black.value), (FillMode::Constant, 0.0));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FillMode {

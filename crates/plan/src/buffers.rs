@@ -8,6 +8,18 @@ use engraft_ir::ValueId;
 use crate::liveness::{LiveRange, Liveness, Storage};
 
 /// A place for a value: the first numbers of a buffer.
+///
+/// ```
+/// use engraft_nn::prelude::*;
+/// use engraft_plan::{Plan, PlanOptions, Slot};
+/// let model = Sequential::new().add(Input::new([4])).add(Dense::new(3)).add(Dense::new(2)).build()?;
+/// let plan = Plan::predict(&model, 16, &PlanOptions::default())?;
+/// let output: Slot = plan.slot(plan.program().outputs[0]).expect("outputs have a buffer");
+/// assert!(plan.buffers()[output] >= 16 * 2);
+/// // The caller's input is borrowed.
+/// assert_eq!(plan.slot(plan.program().inputs[0]), None);
+/// # Ok::<(), engraft_nn::Error>(())
+/// ```
 pub type Slot = usize;
 
 /// The slots of a plan.

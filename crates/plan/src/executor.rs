@@ -11,6 +11,48 @@ use crate::{GradientReducer, Local, Memory, Plan, PlanOptions};
 
 /// Something that can run plans: a CPU, later a GPU. It takes a *whole* plan, never single operations, so that one with
 /// fusions, memory or an autodiff of its own fits as well.
+///
+/// ```
+/// use engraft_nn::prelude::*;
+/// use engraft_nn::{Error, Result};
+/// use engraft_plan::{Executor, Memory, Plan, PlanOptions, Session};
+/// # use engraft_ir::Precision;
+///
+/// /// Plans and tells how much memory that takes, but runs nothing.
+/// #[derive(Debug)]
+/// struct DryRun;
+///
+/// impl Executor for DryRun {
+///     fn plan_options(&self) -> PlanOptions {
+///         PlanOptions::default().low_memory(true)
+///     }
+///     fn prepare(&self, _plan: Plan) -> Result<Box<dyn Session>> {
+///         Err(Error::because("dry run", "nothing is computed"))
+///     }
+///     fn memory(&self, plan: &Plan) -> Memory {
+///         plan.memory()
+///     }
+/// #     fn check_precision(&self, _precision: Precision) -> Result<()> {
+/// #         Ok(())
+/// #     }
+/// #     fn available_memory(&self) -> Option<usize> {
+/// #         None
+/// #     }
+/// #     fn name(&self) -> &str {
+/// #         "dry run"
+/// #     }
+/// #     fn threads(&self) -> usize {
+/// #         1
+/// #     }
+///     // `check_precision`, `available_memory`, `name` and `threads` are left out here.
+/// }
+///
+/// let model = Sequential::new().add(Input::new([4])).add(Dense::new(2)).build()?;
+/// let plan = Plan::predict(&model, 16, &DryRun.plan_options())?;
+/// assert_eq!(DryRun.memory(&plan).weights, 4 * (4 * 2 + 2));
+/// assert!(DryRun.prepare(plan).is_err());
+/// # Ok::<(), engraft_nn::Error>(())
+/// ```
 pub trait Executor: fmt::Debug + Send + Sync {
     /// What suits its caches and kernels. Only the executor knows those.
     fn plan_options(&self) -> PlanOptions;
@@ -53,6 +95,54 @@ pub trait Executor: fmt::Debug + Send + Sync {
 /// optimizer's state are at home in the model; an executor may keep copies where it computes, uploads what is newer at home
 /// (by [`Weight::version`](engraft_nn::Weight::version) and [`OptimizerState::version`]), and brings its own home when
 /// [`synchronize`](Self::synchronize) asks for them.
+///
+/// ```
+/// # use engraft_nn::prelude::*;
+/// use engraft_nn::{OptimizerState, Result, Tensor};
+/// use engraft_plan::{Gradients, LabelledBatch, Plan, PlanOptions, Session, StepOutput, Update};
+/// # use engraft_plan::GradientReducer;
+///
+/// /// Answers zeros to everything: a stand-in for tests.
+/// struct Zeros(Plan);
+///
+/// impl Session for Zeros {
+///     fn plan(&self) -> &Plan {
+///         &self.0
+///     }
+///     fn predict(&mut self, inputs: &[&Tensor]) -> Result<Vec<Tensor>> {
+///         let program = self.0.program();
+///         let shape = |output: &usize| [&[inputs[0].batch()], program.shapes[*output].as_slice()].concat();
+///         Ok(program.outputs.iter().map(|output| Tensor::zeros(shape(output))).collect())
+///     }
+/// #     fn evaluate(&mut self, _batch: &LabelledBatch<'_>) -> Result<StepOutput> {
+/// #         unimplemented!()
+/// #     }
+/// #     fn forward_backward(
+/// #         &mut self,
+/// #         _batch: &LabelledBatch<'_>,
+/// #         _iteration: u64,
+/// #         _reducer: &mut dyn GradientReducer,
+/// #     ) -> Result<StepOutput> {
+/// #         unimplemented!()
+/// #     }
+/// #     fn apply(&mut self, _update: Update, _state: &OptimizerState) -> Result<()> {
+/// #         unimplemented!()
+/// #     }
+/// #     fn gradients(&mut self, _inputs: &[&Tensor], _upstream: &[&Tensor], _iteration: u64) -> Result<Gradients> {
+/// #         unimplemented!()
+/// #     }
+/// #     fn fork(&self) -> Result<Box<dyn Session>> {
+/// #         Ok(Box::new(Self(self.0.clone())))
+/// #     }
+///     // `evaluate`, `forward_backward`, `apply`, `gradients` and `fork` are left out here.
+/// }
+///
+/// let model = Sequential::new().add(Input::new([4])).add(Dense::new(2)).build()?;
+/// let mut session = Zeros(Plan::predict(&model, 16, &PlanOptions::default())?);
+/// // Fewer samples than the plan is for.
+/// assert_eq!(session.predict(&[&Tensor::zeros([3, 4])])?, [Tensor::zeros([3, 2])]);
+/// # Ok::<(), engraft_nn::Error>(())
+/// ```
 pub trait Session: Send {
     /// The plan it runs.
     fn plan(&self) -> &Plan;
@@ -139,6 +229,15 @@ pub trait Session: Send {
 }
 
 /// What one step of a plan took in a run.
+///
+/// ```
+/// use std::time::Duration;
+/// use engraft_plan::StepTime;
+/// let frozen = StepTime { forward: Duration::from_millis(4), ..StepTime::default() };
+/// let trained = StepTime { forward: Duration::from_millis(2), backward: Duration::from_millis(3) };
+/// let total: Duration = [frozen, trained].iter().map(|time| time.forward + time.backward).sum();
+/// assert_eq!(total, Duration::from_millis(9));
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StepTime {
     /// In the forward pass, all chunks of the batch together.
@@ -181,6 +280,14 @@ impl<'a> LabelledBatch<'a> {
 }
 
 /// How the gradients of a step are applied.
+///
+/// ```
+/// use engraft_plan::Update;
+/// // A linear warm-up over the first 100 steps.
+/// let update = |iteration: u64| Update { learning_rate: 0.5 * (iteration as f64 / 100.0).min(1.0), iteration };
+/// assert_eq!(update(50).learning_rate, 0.25);
+/// assert_eq!(update(1000), Update { learning_rate: 0.5, iteration: 1000 });
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Update {
     /// Size of the step.
@@ -190,6 +297,16 @@ pub struct Update {
 }
 
 /// Result of a forward pass with a loss.
+///
+/// ```
+/// use engraft_nn::Tensor;
+/// use engraft_plan::StepOutput;
+/// let step = StepOutput { loss: 0.4, output: Tensor::new([2, 2], vec![0.9, 0.1, 0.3, 0.7])? };
+/// // The class with the highest probability, sample by sample.
+/// let class = |sample| usize::from(step.output.row(sample)[1] > step.output.row(sample)[0]);
+/// assert_eq!([class(0), class(1)], [0, 1]);
+/// # Ok::<(), engraft_nn::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct StepOutput {
     /// Mean loss of the batch, of this replica's own samples alone, penalties included.
@@ -199,6 +316,22 @@ pub struct StepOutput {
 }
 
 /// Result of [`Session::gradients`].
+///
+/// ```
+/// use std::collections::HashMap;
+/// use engraft_nn::Tensor;
+/// use engraft_plan::Gradients;
+/// let gradients = Gradients {
+///     outputs: vec![Tensor::zeros([1, 2])],
+///     inputs: vec![Tensor::new([1, 3], vec![0.1, -0.8, 0.0])?],
+///     weights: HashMap::new(),
+///     layers: Vec::new(),
+/// };
+/// // A saliency map: how strongly each value of the input counts.
+/// let saliency: Vec<f32> = gradients.inputs[0].data().iter().map(|gradient| gradient.abs()).collect();
+/// assert_eq!(saliency, [0.1, 0.8, 0.0]);
+/// # Ok::<(), engraft_nn::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Gradients {
     /// The outputs.
@@ -212,6 +345,20 @@ pub struct Gradients {
 }
 
 /// A layer's output and the gradient with respect to it.
+///
+/// ```
+/// use engraft_nn::Tensor;
+/// use engraft_plan::LayerGradient;
+/// let layer = LayerGradient {
+///     value: Tensor::new([1, 2], vec![3.0, 5.0])?,
+///     gradient: Tensor::new([1, 2], vec![0.5, -1.0])?,
+/// };
+/// // Grad-CAM: values weighted by their gradients, of which the positive part counts.
+/// let pairs = layer.value.data().iter().zip(layer.gradient.data());
+/// let positive: Vec<f32> = pairs.map(|(value, gradient)| (value * gradient).max(0.0)).collect();
+/// assert_eq!(positive, [1.5, 0.0]);
+/// # Ok::<(), engraft_nn::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct LayerGradient {
     /// What the layer made, `[n, ..]`.

@@ -37,6 +37,20 @@ pub struct PlanOptions {
 }
 
 /// How a convolution's outputs are handed to the convolution after it a few rows at a time, while they are in the cache.
+///
+/// ```
+/// use engraft_nn::prelude::*;
+/// use engraft_plan::{Plan, PlanOptions, RowStreaming};
+/// # let conv = |name| Conv2D::new(64, 3).padding(Padding::Same).activation(Relu).named(name);
+/// # let layers = Sequential::new().add(Input::new([256, 256, 3])).add(conv("a")).add(conv("b"));
+/// # let model = layers.add(GlobalAveragePooling2D::new()).add(Dense::new(2)).build()?;
+/// // `model` begins with two convolutions of 64 filters at 256 x 256 pixels.
+/// let row_streaming = Some(RowStreaming { rows_bytes: 4 << 20, cached_bytes: 8 << 20 });
+/// let options = PlanOptions { row_streaming, ..PlanOptions::default() };
+/// let (whole, streamed) = (Plan::predict(&model, 1, &PlanOptions::default())?, Plan::predict(&model, 1, &options)?);
+/// assert!(streamed.memory().buffers < whole.memory().buffers);
+/// # Ok::<(), engraft_nn::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RowStreaming {
     /// Bytes that the rows between the two may take.

@@ -4,6 +4,18 @@ use engraft_ir::ValueId;
 use engraft_nn::{Loss, Optimizer};
 
 /// What a plan is for.
+///
+/// ```
+/// use engraft_nn::Program;
+/// use engraft_nn::prelude::*;
+/// use engraft_plan::{Plan, PlanOptions, Purpose};
+/// let model = Sequential::new().add(Input::new([4])).add(Dense::new(3)).add(Dense::new(2)).build()?;
+/// let loss = Loss::categorical_crossentropy().from_logits(true);
+/// let purpose = Purpose::Train { optimizer: Sgd::new(0.1).into(), loss };
+/// let plan = Plan::new(Program::of(&model, true, 0)?, purpose, 8, &PlanOptions::default())?;
+/// assert!(plan.purpose().has_backward() && !Purpose::Predict.has_backward());
+/// # Ok::<(), engraft_nn::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub enum Purpose {
     /// Outputs only.

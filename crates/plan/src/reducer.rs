@@ -3,6 +3,13 @@
 use engraft_nn::{Error, Result, Weight};
 
 /// Where a replica's samples stand in the batch of all replicas.
+///
+/// ```
+/// use engraft_plan::BatchPlace;
+/// // Four replicas of 8 samples each: the third begins after 16.
+/// let place = |replica: usize| BatchPlace { first: 8 * replica, total: 4 * 8 };
+/// assert_eq!(place(2), BatchPlace { first: 16, total: 32 });
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchPlace {
     /// Number of the first sample: random layers draw by a sample's place in the global batch.

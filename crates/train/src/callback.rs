@@ -7,6 +7,33 @@ use crate::history::Averages;
 use crate::training::Training;
 
 /// What is known when training begins.
+///
+/// ```
+/// # use engraft_data::Arrays;
+/// # use engraft_nn::prelude::*;
+/// use engraft_nn::Result;
+/// use engraft_train::{Callback, Fit, Train, TrainBegin, Training};
+///
+/// /// Counts the steps to come, for a progress bar.
+/// struct Steps(usize);
+///
+/// impl Callback for Steps {
+///     fn on_train_begin(&mut self, begin: &TrainBegin, _: &mut Training<'_>) -> Result<()> {
+///         self.0 = (begin.epochs - begin.initial_epoch) * begin.steps;
+///         Ok(())
+///     }
+/// }
+/// # let model = Sequential::new().add(Input::new([2])).add(Dense::new(2).activation(Softmax)).build()?;
+/// # model.compile(Adam::new(0.1), Loss::categorical_crossentropy(), [Metric::Accuracy])?;
+/// # let x = Tensor::new([4, 2], vec![0.0, 1.0, 1.0, 0.0, 0.1, 0.9, 0.8, 0.0])?;
+/// # let y = Tensor::new([4, 2], vec![1.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 1.0])?;
+/// # let data = Arrays::new(x, y)?;
+/// let mut steps = Steps(0);
+/// // `data` holds 4 samples.
+/// model.fit(&data, Fit::new().epochs(3).batch_size(2).callback(&mut steps))?;
+/// assert_eq!(steps.0, 3 * 2);
+/// # Ok::<(), engraft_nn::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct TrainBegin {
     /// The first epoch, from 0.
@@ -22,6 +49,33 @@ pub struct TrainBegin {
 }
 
 /// A step just made.
+///
+/// ```
+/// # use engraft_data::Arrays;
+/// # use engraft_nn::prelude::*;
+/// use engraft_nn::Result;
+/// use engraft_train::{BatchEnd, Callback, Fit, Train, Training};
+///
+/// /// A line for each step.
+/// struct Lines(Vec<String>);
+///
+/// impl Callback for Lines {
+///     fn on_batch_end(&mut self, end: &BatchEnd<'_>, _: &mut Training<'_>) -> Result<()> {
+///         self.0.push(format!("step {}/{}", end.step + 1, end.steps));
+///         Ok(())
+///     }
+/// }
+/// # let model = Sequential::new().add(Input::new([2])).add(Dense::new(2).activation(Softmax)).build()?;
+/// # model.compile(Adam::new(0.1), Loss::categorical_crossentropy(), [Metric::Accuracy])?;
+/// # let x = Tensor::new([4, 2], vec![0.0, 1.0, 1.0, 0.0, 0.1, 0.9, 0.8, 0.0])?;
+/// # let y = Tensor::new([4, 2], vec![1.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 1.0])?;
+/// # let data = Arrays::new(x, y)?;
+/// let mut lines = Lines(Vec::new());
+/// // `data` holds 4 samples.
+/// model.fit(&data, Fit::new().batch_size(2).callback(&mut lines))?;
+/// assert_eq!(lines.0, ["step 1/2", "step 2/2"]);
+/// # Ok::<(), engraft_nn::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct BatchEnd<'a> {
     /// Epoch, from 0.
@@ -35,6 +89,14 @@ pub struct BatchEnd<'a> {
 }
 
 /// An epoch just finished.
+///
+/// ```
+/// use engraft_train::EpochEnd;
+/// let numbers = [("loss".to_owned(), 0.4), ("val_loss".to_owned(), 0.6)];
+/// let end = EpochEnd { epoch: 9, steps: 100, numbers: &numbers };
+/// assert_eq!(end.get("val_loss"), Some(0.6));
+/// assert_eq!(end.get("val_accuracy"), None);
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct EpochEnd<'a> {
     /// Epoch, from 0.

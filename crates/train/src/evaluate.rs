@@ -8,6 +8,23 @@ use crate::history::Averages;
 use crate::prefetch::for_each_batch;
 
 /// What `evaluate` found.
+///
+/// ```
+/// # use engraft_data::Arrays;
+/// # use engraft_nn::prelude::*;
+/// use engraft_train::{Evaluation, Train};
+/// # let model = Sequential::new().add(Input::new([2])).add(Dense::new(2).activation(Softmax)).build()?;
+/// # model.compile(Adam::new(0.1), Loss::categorical_crossentropy(), [Metric::Accuracy])?;
+/// # let x = Tensor::new([4, 2], vec![0.0, 1.0, 1.0, 0.0, 0.1, 0.9, 0.8, 0.0])?;
+/// # let y = Tensor::new([4, 2], vec![1.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 1.0])?;
+/// # let data = Arrays::new(x, y)?;
+/// // `model` is compiled with accuracy; `data` holds 4 samples.
+/// let evaluation: Evaluation = model.evaluate(&data, 32)?;
+/// assert_eq!(evaluation.samples, 4);
+/// assert!(evaluation.loss.is_finite());
+/// assert!(evaluation.get("accuracy").is_some_and(|accuracy| (0.0..=1.0).contains(&accuracy)));
+/// # Ok::<(), engraft_nn::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Evaluation {
     /// Mean loss, penalties included.

@@ -59,6 +59,33 @@ impl History {
 }
 
 /// Running means of loss and metrics over the samples seen.
+///
+/// ```
+/// # use engraft_data::Arrays;
+/// # use engraft_nn::prelude::*;
+/// use engraft_nn::Result;
+/// use engraft_train::{BatchEnd, Callback, Fit, Train, Training};
+///
+/// /// The measures shown after the latest step.
+/// struct Shown(Vec<String>);
+///
+/// impl Callback for Shown {
+///     fn on_batch_end(&mut self, end: &BatchEnd<'_>, _: &mut Training<'_>) -> Result<()> {
+///         assert!(end.averages.loss().is_finite() && end.averages.samples() <= 4);
+///         self.0 = end.averages.numbers().into_iter().map(|(name, _)| name).collect();
+///         Ok(())
+///     }
+/// }
+/// # let model = Sequential::new().add(Input::new([2])).add(Dense::new(2).activation(Softmax)).build()?;
+/// # model.compile(Adam::new(0.1), Loss::categorical_crossentropy(), [Metric::Accuracy])?;
+/// # let x = Tensor::new([4, 2], vec![0.0, 1.0, 1.0, 0.0, 0.1, 0.9, 0.8, 0.0])?;
+/// # let y = Tensor::new([4, 2], vec![1.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 1.0])?;
+/// # let data = Arrays::new(x, y)?;
+/// let mut shown = Shown(Vec::new());
+/// model.fit(&data, Fit::new().callback(&mut shown))?;
+/// assert_eq!(shown.0, ["loss", "accuracy"]);
+/// # Ok::<(), engraft_nn::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Averages {
     loss: f64,

@@ -11,6 +11,20 @@ use engraft_runtime::Runtime;
 const WARM_UP: usize = 2;
 
 /// What is measured.
+///
+/// ```
+/// use engraft_nn::prelude::*;
+/// use engraft_runtime::Runtime;
+/// use engraft_train::{Speed, Task};
+/// # let layers = Sequential::new().add(Input::new([8])).add(Dense::new(4).activation(Relu).named("hidden"));
+/// # let model = layers.add(Dense::new(2).activation(Softmax)).build()?;
+/// # model.compile(Sgd::new(0.1), Loss::categorical_crossentropy(), [])?;
+/// let runtime = Runtime::shared()?;
+/// let operations = |task| Speed::measure(&model, task, 4, 1, &runtime).map(|speed| speed.operations());
+/// // The backward pass comes on top of the forward pass.
+/// assert!(operations(Task::Train)? > operations(Task::Predict)?);
+/// # Ok::<(), engraft_nn::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Task {
     /// Outputs of a batch.
@@ -51,6 +65,21 @@ pub struct Speed {
 }
 
 /// What was measured of a layer.
+///
+/// ```
+/// use engraft_nn::prelude::*;
+/// use engraft_runtime::Runtime;
+/// use engraft_train::{LayerSpeed, Speed, Task};
+/// # let layers = Sequential::new().add(Input::new([8])).add(Dense::new(4).activation(Relu).named("hidden"));
+/// # let model = layers.add(Dense::new(2).activation(Softmax)).build()?;
+/// # model.compile(Sgd::new(0.1), Loss::categorical_crossentropy(), [])?;
+/// // `hidden` is a Dense layer from 8 to 4 values.
+/// let speed = Speed::measure(&model, Task::Predict, 16, 1, &Runtime::shared()?)?;
+/// let hidden: &LayerSpeed = speed.layers.iter().find(|layer| layer.name == "hidden").expect("a layer of the model");
+/// assert_eq!(hidden.work.forward, 16 * (2 * 8 * 4));
+/// assert_eq!(hidden.work.backward, 0);
+/// # Ok::<(), engraft_nn::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LayerSpeed {
     /// The layer's name.

@@ -4,6 +4,33 @@ use engraft_nn::{Model, Result};
 use engraft_plan::Session;
 
 /// The training under way, as a callback sees it: it may read and change the model, set the learning rate and ask to stop.
+///
+/// ```
+/// # use engraft_data::Arrays;
+/// # use engraft_nn::prelude::*;
+/// use engraft_nn::Result;
+/// use engraft_train::{Callback, EpochEnd, Fit, Train, Training};
+///
+/// /// Halves the learning rate after each epoch, and stops after the third.
+/// struct Halving;
+///
+/// impl Callback for Halving {
+///     fn on_epoch_end(&mut self, end: &EpochEnd<'_>, training: &mut Training<'_>) -> Result<()> {
+///         if end.epoch == 2 {
+///             training.stop();
+///         }
+///         training.set_learning_rate(training.learning_rate() / 2.0)
+///     }
+/// }
+/// # let model = Sequential::new().add(Input::new([2])).add(Dense::new(2).activation(Softmax)).build()?;
+/// # model.compile(Adam::new(0.1), Loss::categorical_crossentropy(), [Metric::Accuracy])?;
+/// # let x = Tensor::new([4, 2], vec![0.0, 1.0, 1.0, 0.0, 0.1, 0.9, 0.8, 0.0])?;
+/// # let y = Tensor::new([4, 2], vec![1.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 1.0])?;
+/// # let data = Arrays::new(x, y)?;
+/// let history = model.fit(&data, Fit::new().epochs(10).callback(&mut Halving))?;
+/// assert_eq!(history.epochs(), 3);
+/// # Ok::<(), engraft_nn::Error>(())
+/// ```
 pub struct Training<'a> {
     model: &'a Model,
     session: &'a mut dyn Session,

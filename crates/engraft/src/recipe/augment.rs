@@ -7,6 +7,14 @@ use crate::prelude::*;
 use crate::{Error, Result};
 
 /// One random change of a photo.
+///
+/// ```
+/// use engraft::recipe::{Augment, Augmentation};
+/// let rotate: Augmentation = "rotate=0.1".parse()?;
+/// assert_eq!(rotate, Augmentation::Rotate(0.1));
+/// assert_eq!(Augment(vec![Augmentation::Flip, rotate]).to_string(), "flip,rotate=0.1");
+/// # Ok::<(), engraft::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Augmentation {
     /// Left and right exchanged, half of the time.

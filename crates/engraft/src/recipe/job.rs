@@ -54,6 +54,16 @@ pub struct TrainingJob<'a> {
 }
 
 /// How training ended, where nothing failed.
+///
+/// ```
+/// use engraft::recipe::Outcome;
+/// let message = |outcome| match outcome {
+///     Outcome::Complete => "training is complete".to_owned(),
+///     Outcome::Interrupted { phase, epoch, .. } => format!("stopped in epoch {} of phase {}", epoch + 1, phase + 1),
+/// };
+/// let stopped = Outcome::Interrupted { phase: 1, epoch: 4, step: 17 };
+/// assert_eq!(message(stopped), "stopped in epoch 5 of phase 2");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// All phases were trained.
@@ -70,6 +80,33 @@ pub enum Outcome {
 }
 
 /// What training has left, however it ended.
+///
+/// ```
+/// use engraft::prelude::*;
+/// use engraft::recipe::{Interrupt, Outcome, Phase, Report, TrainingJob};
+/// # let photos = tempfile::tempdir()?;
+/// # for (class, grey) in [("dark", 20), ("light", 220)] {
+/// #     std::fs::create_dir(photos.path().join(class))?;
+/// #     let mut bmp = b"BM\0\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0\x08\0\0\0\x08\0\0\0\x01\0\x18\0".to_vec();
+/// #     bmp.extend([0; 24]);
+/// #     bmp.extend([grey; 8 * 8 * 3]);
+/// #     std::fs::write(photos.path().join(class).join("1.bmp"), bmp)?;
+/// # }
+/// # let listed = PhotoFolder::scan(photos.path(), &mut |_done, _total| {})?.photos;
+/// # let layers = Sequential::new().add(Input::new([8, 8, 3])).add(Rescaling::new(1.0 / 255.0)).add(Flatten::new());
+/// # let model = layers.add(Dense::new(2).activation(Softmax)).build()?;
+/// # model.compile(Adam::new(0.05), Loss::categorical_crossentropy(), [])?;
+/// # let classifier = Classifier::new(model, None)?;
+/// # let phases = vec![Phase::first(classifier.model(), 3, 0)?];
+/// # let job = TrainingJob::new(&classifier, listed, Vec::new(), phases)?;
+/// let interrupt = Interrupt::new();
+/// // Ctrl-C, say.
+/// interrupt.request();
+/// let report: Report = job.run(&interrupt, &mut |_phase| None);
+/// assert_eq!(report.phases_saved, 0);
+/// assert_eq!(report.outcome?, Outcome::Interrupted { phase: 0, epoch: 0, step: 0 });
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Report {
     /// Numbers of each epoch, all phases together.
@@ -81,6 +118,34 @@ pub struct Report {
 }
 
 /// What watches a phase of training.
+///
+/// ```
+/// use engraft::prelude::*;
+/// use engraft::recipe::{Interrupt, Observer, Phase, TrainingJob};
+/// # let photos = tempfile::tempdir()?;
+/// # for (class, grey) in [("dark", 20), ("light", 220)] {
+/// #     std::fs::create_dir(photos.path().join(class))?;
+/// #     let mut bmp = b"BM\0\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0\x08\0\0\0\x08\0\0\0\x01\0\x18\0".to_vec();
+/// #     bmp.extend([0; 24]);
+/// #     bmp.extend([grey; 8 * 8 * 3]);
+/// #     std::fs::write(photos.path().join(class).join("1.bmp"), bmp)?;
+/// # }
+/// # let listed = PhotoFolder::scan(photos.path(), &mut |_done, _total| {})?.photos;
+/// # let layers = Sequential::new().add(Input::new([8, 8, 3])).add(Rescaling::new(1.0 / 255.0)).add(Flatten::new());
+/// # let model = layers.add(Dense::new(2).activation(Softmax)).build()?;
+/// # model.compile(Adam::new(0.05), Loss::categorical_crossentropy(), [])?;
+/// # let classifier = Classifier::new(model, None)?;
+/// # let phases = vec![Phase::first(classifier.model(), 3, 0)?];
+/// # let job = TrainingJob::new(&classifier, listed, Vec::new(), phases)?;
+/// let mut epochs = Vec::new();
+/// let observer: Observer<'_> = &mut |phase| {
+///     epochs.push(phase.epochs);
+///     Some(Box::new(EarlyStopping::new("loss")))
+/// };
+/// job.run(&Interrupt::new(), observer).outcome?;
+/// assert_eq!(epochs, [3]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub type Observer<'a> = &'a mut dyn FnMut(&Phase) -> Option<Box<dyn Callback>>;
 
 impl<'a> TrainingJob<'a> {

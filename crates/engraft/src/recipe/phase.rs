@@ -4,6 +4,19 @@ use super::Freeze;
 use crate::{Error, ErrorKind, LearningRate, Model, Optimizer, Result, Trainability};
 
 /// A stretch of training.
+///
+/// ```
+/// use engraft::prelude::*;
+/// use engraft::recipe::Phase;
+/// let model = Sequential::new().add(Input::new([4])).add(Dense::new(2).activation(Softmax)).build()?;
+/// model.compile(Adam::new(1e-3), Loss::categorical_crossentropy(), [])?;
+/// let mut warm_up = Phase { name: "warm-up".into(), ..Phase::first(&model, 2, 0)? };
+/// warm_up.optimizer.set_learning_rate(1e-4);
+/// assert_eq!(warm_up.trainability.trainable_weights(&model).len(), 2);
+/// // The model keeps its own optimizer.
+/// assert_eq!(Phase::first(&model, 2, 0)?.optimizer.learning_rate().at(0), 1e-3);
+/// # Ok::<(), engraft::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Phase {
     /// Empty for the first, else what people call it: `fine-tuning`.

@@ -9,6 +9,21 @@ use crate::passes::chunk_prefix;
 use crate::{PlanOptions, RowStreaming};
 
 /// How a convolution's outputs are handed to the convolution after it.
+///
+/// ```
+/// use engraft_nn::prelude::*;
+/// use engraft_plan::{Plan, PlanOptions, RowStream, RowStreaming};
+/// # let conv = |name| Conv2D::new(64, 3).padding(Padding::Same).activation(Relu).named(name);
+/// # let layers = Sequential::new().add(Input::new([256, 256, 3])).add(conv("a")).add(conv("b"));
+/// # let model = layers.add(GlobalAveragePooling2D::new()).add(Dense::new(2)).build()?;
+/// // `model` begins with two convolutions of 64 filters at 256 x 256 pixels.
+/// let row_streaming = Some(RowStreaming { rows_bytes: 4 << 20, cached_bytes: 8 << 20 });
+/// let options = PlanOptions { row_streaming, ..PlanOptions::default() };
+/// let plan = Plan::predict(&model, 1, &options)?;
+/// // 64 rows of outputs need 66 rows of the first convolution: its neighbour's kernel is 3 rows high.
+/// assert_eq!(plan.stream(0), Some(RowStream { rows: 64, held: 66 }));
+/// # Ok::<(), engraft_nn::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RowStream {
     /// Rows of the second convolution's outputs that are made at a time, counted before pooling: a multiple of 8, so that tiles
