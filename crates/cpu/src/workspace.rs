@@ -34,7 +34,7 @@ pub(crate) enum Keeps {
     Nothing,
     /// Those that are used a second time unchanged. What is used once, as most are for a single photo, is not worth the memory.
     Reused,
-    /// Of those that training leaves as they are, and does not use for a long time at once; from their first use on.
+    /// Kernels of frozen layers, from their first use on: those that a run uses several times, or whose convolution is short.
     AtOnce,
 }
 

@@ -72,7 +72,7 @@ pub trait Executor: fmt::Debug + Send + Sync {
     /// What `plan` takes on this executor, its working space included.
     fn memory(&self, plan: &Plan) -> Memory;
 
-    /// Bytes of the memory that plans run in which may still come to be used; `None` where that isn't known.
+    /// Bytes that plans may use of the memory that they run in, those in use by this process included; `None` where that isn't known.
     fn available_memory(&self) -> Option<usize>;
 
     /// What it computes with, such as `avx512`.

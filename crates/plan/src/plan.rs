@@ -113,7 +113,7 @@ impl Plan {
         Ok(Self { draft, options: options.clone(), layout })
     }
 
-    /// The same plan with less memory, for some time: see [`PlanOptions::low_memory`]. Results are the same, bit for bit.
+    /// The same plan, which needs less memory and takes longer: see [`PlanOptions::low_memory`]. Results are the same, bit for bit.
     ///
     /// ```
     /// use engraft_nn::prelude::*;

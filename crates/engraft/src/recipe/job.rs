@@ -117,7 +117,7 @@ pub struct Report {
     pub outcome: Result<Outcome>,
 }
 
-/// What watches a phase of training.
+/// Makes the callback that watches a phase of training, where one is wanted.
 ///
 /// ```
 /// use engraft::prelude::*;
