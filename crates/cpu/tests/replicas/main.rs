@@ -158,8 +158,9 @@ fn frozen_normalized() -> Model {
 /// 6e-8. The greatest distance found is 1.5e-7.
 const ONE_STEP: f32 = 1e-6;
 
-/// Later steps start from weights that differ by the roundings of earlier ones. The greatest distance found is 4.2e-6.
-const TEN_STEPS: f32 = 1e-5;
+/// Later steps start from weights that differ by the roundings of earlier ones, and so do their gradients: by up to 1.1e-5, with the
+/// portable kernels, which sum in the fewest parts.
+const TEN_STEPS: f32 = 5e-5;
 
 #[test]
 fn gradients_are_those_of_the_whole_batch() {
@@ -189,10 +190,10 @@ fn ten_steps_end_at_the_same_weights() {
     let before = weights(&plain());
     let (whole, replicas) = both_ways(plain, 16, 10, false);
     let [gradients, weights] = distances(&whole, &replicas);
-    // Small steps take little of what gradients differ by into the weights: the greatest distance found is 1.4e-7.
+    // Small steps take little of what gradients differ by into the weights: the greatest distance found is 2.8e-7.
     assert!(gradients < TEN_STEPS && weights < ONE_STEP, "{gradients} {weights}");
     assert!(replicas[0].weights == replicas[1].weights, "both replicas make the same step, bit for bit");
-    assert!(whole.weights.iter().zip(&before).all(|(after, before)| distance(after, before) > 100.0 * TEN_STEPS));
+    assert!(whole.weights.iter().zip(&before).all(|(after, before)| distance(after, before) > 1000.0 * ONE_STEP));
 }
 
 /// Random layers, frozen or without weights, before the first trainable layer and above it.
@@ -235,7 +236,7 @@ fn synchronized_batch_normalization_is_that_of_the_whole_batch() {
     }
     let (whole, replicas) = both_ways(normalized, 16, 10, true);
     let [gradients, weights] = distances(&whole, &replicas);
-    // Small steps take little of what gradients differ by into the weights: the greatest distance found is 1.4e-7.
+    // Small steps take little of what gradients differ by into the weights: the greatest distance found is 2.8e-7.
     assert!(gradients < TEN_STEPS && weights < ONE_STEP, "{gradients} {weights}");
     assert!(replicas[0].weights == replicas[1].weights, "moving statistics included");
 }
