@@ -182,7 +182,7 @@ fn write_history(file: &Destination, history: &History) -> Result<(), Error> {
     written.map_err(|error| Error::because("history", &error).with_kind(error.kind()).caused_by(error))
 }
 
-/// What to learn from and what to validate on.
+/// The training set and the validation set.
 struct Photos {
     folder: PhotoFolder,
     parts: Split,

@@ -30,7 +30,7 @@ pub(crate) struct Pass<'a> {
 pub(crate) struct BatchStatistics(BTreeMap<usize, Arc<Statistics>>);
 
 impl BatchStatistics {
-    /// Moves the stored statistics of every batch normalization that used the batch's.
+    /// Updates the moving mean and variance of every batch normalization that used the statistics of the batch.
     pub(crate) fn move_stored(&self, plan: &Plan, samples: usize) {
         for (&index, batch) in &self.0 {
             ops::move_statistics(&StepCall::new(plan, &plan.program().steps[index], samples), batch);

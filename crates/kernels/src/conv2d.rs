@@ -112,7 +112,7 @@ impl Conv2d {
     /// The forward pass: `y = activation(x * w + bias)`, with `bias` `[out_c]`.
     ///
     /// # Panics
-    /// If a slice has another length than this convolution's.
+    /// If the length of a slice doesn't match the shape of this convolution.
     pub fn forward(
         &self,
         x: &[f32],

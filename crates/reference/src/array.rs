@@ -38,7 +38,7 @@ impl Array {
         self.data.iter().map(|&value| value as f32).collect()
     }
 
-    /// The values, rounded, as a tensor.
+    /// A tensor of the values, each rounded from f64 to f32.
     pub(crate) fn to_tensor(&self) -> Result<Tensor> {
         Tensor::new(self.shape.clone(), self.to_f32())
     }

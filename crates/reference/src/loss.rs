@@ -105,7 +105,7 @@ fn sparse_cross_entropy(probabilities: &[f64], targets: &[f64]) -> (f64, Vec<f64
     (loss, slopes.iter().zip(probabilities).map(|(slope, &p)| slope * clip_slope(p) / clip(p)).collect())
 }
 
-/// The mean of `-target * ln(p) - (1 - target) * ln(1 - p)` with clipped probabilities.
+/// The mean of `-target * ln(p) - (1 - target) * ln(1 - p)`, where each probability `p` is clipped away from 0 and 1.
 fn binary_cross_entropy(probabilities: &[f64], targets: &[f64]) -> (f64, Vec<f64>) {
     let count = probabilities.len() as f64;
     let loss = |(&p, target): (&f64, &f64)| -target * clip(p).ln() - (1.0 - target) * (1.0 - clip(p)).ln();

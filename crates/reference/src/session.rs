@@ -157,7 +157,7 @@ impl Session for ReferenceSession {
     }
 }
 
-/// Moves the stored statistics of every batch normalization that used the batch's.
+/// Updates the moving mean and variance of every batch normalization that used the statistics of the batch.
 fn move_statistics(program: &Unfused, weights: &mut Weights, statistics: &BatchStatistics) -> Result<()> {
     for (&index, batch) in statistics {
         let node = &program.nodes[index];

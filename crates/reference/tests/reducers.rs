@@ -110,7 +110,7 @@ fn replicas_of_half_a_batch_make_the_step_of_the_whole() {
     assert!(losses.iter().all(|(_, offered, collected)| offered == &backward && collected == &backward));
     assert!((losses[0].0 + losses[1].0 - 2.0 * output.loss).abs() < 1e-9, "each gives the mean of its own samples");
     for (a, b) in values(&whole).iter().flatten().zip(values(&shared).iter().flatten()) {
-        // The parts of a gradient are rounded to f32.
+        // Each replica rounds its part of the gradient to f32 before the sum.
         assert!((a - b).abs() < 1e-6, "{a} and {b}");
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::Layer;
 
-/// The layers that hold no others, in order.
+/// The leaf layers, those without sublayers, in the order of the model.
 pub(super) fn leaves(layers: &[Layer]) -> Vec<Layer> {
     let inside = |layer: &Layer| match layer.layers() {
         none if none.is_empty() => vec![layer.clone()],

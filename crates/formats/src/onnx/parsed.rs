@@ -111,7 +111,7 @@ pub enum AttributeValue {
     Int(i64),
     /// One number.
     Float(f32),
-    /// A text, whose encoding nothing promises.
+    /// Text as raw bytes: ONNX does not guarantee valid UTF-8.
     String(Vec<u8>),
     /// Integers.
     Ints(Vec<i64>),

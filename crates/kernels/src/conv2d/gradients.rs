@@ -12,7 +12,7 @@ impl Conv2d {
     /// `dy` is the gradient with respect to the convolution's output before bias and activation.
     ///
     /// # Panics
-    /// If a slice has another length than this convolution's.
+    /// If the length of a slice doesn't match the shape of this convolution.
     pub fn input_gradient(&self, dy: &[f32], w: &[f32], dx: &mut [f32], scratch: &mut [f32]) {
         self.check_lengths(dx, w, dy);
         match &self.algorithm {
@@ -53,7 +53,7 @@ impl Conv2d {
     /// ```
     ///
     /// # Panics
-    /// If a slice has another length than this convolution's, or if the shape can't do this.
+    /// If the length of a slice doesn't match the shape of this convolution, or the shape doesn't support the in-place gradient.
     pub fn replace_input(&self, dy: &[f32], w: &[f32], relu: bool, x: &mut [f32], scratch: &mut [f32]) {
         self.check_lengths(x, w, dy);
         match &self.algorithm {
@@ -75,7 +75,7 @@ impl Conv2d {
     /// `dy` is the gradient with respect to the convolution's output before bias and activation.
     ///
     /// # Panics
-    /// If a slice has another length than this convolution's.
+    /// If the length of a slice doesn't match the shape of this convolution.
     pub fn kernel_gradient(&self, x: &[f32], dy: &[f32], dw: &mut [f32], scratch: &mut [f32]) {
         self.check_lengths(x, dw, dy);
         self.kernel_gradient_by(&self.algorithm, x, dy, dw, scratch);
