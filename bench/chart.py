@@ -1,10 +1,10 @@
-"""The bar chart of a record, for light and dark pages alike."""
+"""Draws a record as an SVG bar chart, for light and dark pages."""
 
 from html import escape
 
 Record = dict[str, object]
 
-SHOWN = ["predict", "frozen", "fine-tune", "full", "bf16"]
+CHART_ROWS = ["predict", "frozen", "fine-tune", "full", "bf16"]
 WIDTH, LABELS, BAR, GAP, TITLE = 760, 150, 18, 4, 30
 VALUES = 110
 
@@ -18,16 +18,16 @@ text { font: 13px system-ui, sans-serif; fill: #24292f }
 """
 
 
-def complete(found: Record, titles: dict[str, str]) -> bool:
-    """Whether all that is drawn was measured, or can't be on this CPU, with every program in it."""
+def can_be_drawn(found: Record, titles: dict[str, str]) -> bool:
+    """Whether a record has all rows of the chart, and every program. Rows that the CPU doesn't support may be missing."""
     done = {row["name"] for row in found["rows"] if "skipped" in row or "seconds" in row["programs"]["engraft"]}
     programs = {name for row in found["rows"] for name in row["programs"]}
-    return done.issuperset(SHOWN) and programs.issuperset(titles)
+    return done.issuperset(CHART_ROWS) and programs.issuperset(titles)
 
 
 def svg(found: Record, titles: dict[str, str]) -> str:
-    """Seconds a batch, a group of bars a row."""
-    rows = [row for row in found["rows"] if row["name"] in SHOWN and "skipped" not in row]
+    """The chart: seconds per batch, with one group of bars for each row."""
+    rows = [row for row in found["rows"] if row["name"] in CHART_ROWS and "skipped" not in row]
     longest = max(program.get("seconds", 0) for row in rows for program in row["programs"].values())
     parts, y = [], 0
     for row in rows:

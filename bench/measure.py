@@ -1,4 +1,4 @@
-"""One row: every peer's best setting is found, then all programs take turns."""
+"""Measures one row: finds each peer's fastest setting, then runs all programs alternately."""
 
 import argparse
 import json
@@ -8,15 +8,15 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from programs import Failed, Ours, PeerProgram, Program, whole_processes
+from programs import EngraftBench, Failed, PeerProgram, Program, whole_processes
 from rows import Peer, Row, Setting, settings_of
-from setup import PLACE, ROOT, fingerprint
+from setup import ROOT, TARGET, fingerprint
 
-# Steps of a trial.
-TRIAL = 2
-# A setting that much slower than the best isn't tried further, nor on rows that resemble this one.
+# Number of steps for which a setting is tried.
+TRIAL_STEPS = 2
+# A setting slower than the fastest by this factor is dropped, on this row and on similar rows.
 CLEARLY_SLOWER = 1.1
-# Seconds before a turn: threads that spin for more work fall asleep.
+# Seconds before a turn, so that spinning threads of the previous program go to sleep.
 PAUSE = 0.3
 
 Found = dict[str, object]
@@ -24,7 +24,7 @@ Starters = dict[str, Callable[[], Program]]
 
 
 def row(row: Row, peers: list[Peer], options: argparse.Namespace) -> Found:
-    """What was found for a row, ready for the record."""
+    """Measures a row and returns its entry of the record."""
     found = {"name": row.name, "title": row.title, "batch": row.batch, "programs": {}, "floors": []}
     if row.bf16 and not bf16_supported():
         return {**found, "skipped": "not supported by this CPU"}
@@ -35,11 +35,11 @@ def row(row: Row, peers: list[Peer], options: argparse.Namespace) -> Found:
 
 
 def starters_of(row: Row, peers: list[Peer], programs: Found, options: argparse.Namespace) -> Starters:
-    """How to start each program; what is known of a peer's settings goes into `programs`."""
+    """A function that starts each program. The chosen settings of the peers are added to `programs`."""
     if row.task == "process":
         starters = whole_processes(photo(options), options)
         return {name: start for name, start in starters.items() if name == "engraft" or name in {p.name for p in peers}}
-    starters: Starters = {"engraft": lambda: Ours(row, options)}
+    starters: Starters = {"engraft": lambda: EngraftBench(row, options)}
     for peer in peers:
         programs[peer.name], setting = best_setting(peer, row, options)
         if setting:
@@ -48,7 +48,7 @@ def starters_of(row: Row, peers: list[Peer], programs: Found, options: argparse.
 
 
 def take_turns(row: Row, starters: Starters, programs: Found, rounds: int) -> None:
-    """A B C A B C …: whatever disturbs the machine for a while disturbs all of them. Fills `programs`."""
+    """Runs the programs alternately (A B C A B C …), so that a disturbance affects all of them. Fills `programs`."""
     loaded: dict[str, Program] = {}
     try:
         for number in range(rounds):
@@ -66,7 +66,7 @@ def take_turns(row: Row, starters: Starters, programs: Found, rounds: int) -> No
 
 
 def turn(row: Row, name: str, start: Callable[[], Program], loaded: dict[str, Program], entry: Found) -> None:
-    """One program's turn. It stays loaded only while there is plenty of memory for the others."""
+    """Runs one program's turn. The program stays loaded only while more than half of the memory is available."""
     program = loaded.pop(name, None)
     try:
         program = program or start()
@@ -87,27 +87,27 @@ def outcome(entry: Found) -> str:
 
 
 def best_setting(peer: Peer, row: Row, options: argparse.Namespace) -> tuple[Found, Setting | None]:
-    """Tries every setting of a peer, each alone on the machine, and takes the fastest; remembers it for later runs."""
+    """Finds the fastest setting of a peer, one program at a time, and caches it for later runs."""
     settings = {setting.name: setting for setting in settings_of(peer, row)}
     if len(settings) == 1:
         (name,) = settings
         return {"setting": name}, settings[name]
-    place = PLACE / "settings" / f"{peer.name}.json"
-    remembered = json.loads(place.read_text()) if place.exists() else {}
+    path = TARGET / "settings" / f"{peer.name}.json"
+    cached = json.loads(path.read_text()) if path.exists() else {}
     key = f"{row.batch} {options.image_size} {options.threads} {fingerprint(peer.name)}"
-    record = remembered.get(f"{row.name} {key}")
+    record = cached.get(f"{row.name} {key}")
     if options.try_settings or not record or record["setting"] not in settings:
-        likely = close_to_best(remembered.get(f"{row.like} {key}"), settings)
+        likely = close_to_best(cached.get(f"{row.like} {key}"), settings)
         record = try_settings(peer, row, likely, options)
         if "failed" in record:
             return record, None
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_text(json.dumps({**remembered, f"{row.name} {key}": record}, indent=1))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({**cached, f"{row.name} {key}": record}, indent=1))
     return dict(record), settings[record["setting"]]
 
 
 def close_to_best(record: Found | None, settings: dict[str, Setting]) -> Iterable[Setting]:
-    """Settings that were not clearly slower on a similar row; all of them if there is none."""
+    """The settings that were close to the fastest on a similar row; all settings without a similar row."""
     if not record:
         return settings.values()
     tried = record["tried"]
@@ -123,7 +123,7 @@ def try_settings(peer: Peer, row: Row, settings: Iterable[Setting], options: arg
             program = PeerProgram(peer, setting, row, options)
             seconds = program.run(1)
             if seconds[0] <= CLEARLY_SLOWER * min(tried.values(), default=seconds[0]):
-                seconds += program.run(TRIAL - 1)
+                seconds += program.run(TRIAL_STEPS - 1)
             tried[setting.name], peaks[setting.name] = min(seconds), program.peak_bytes()
             note(f"  {peer.name}, {setting.name}: {min(seconds):.3f} s")
         except Failed as failure:
@@ -139,7 +139,7 @@ def try_settings(peer: Peer, row: Row, settings: Iterable[Setting], options: arg
 
 
 def floors(row: Row, peers: list[str], programs: Found) -> list[Found]:
-    """Each floor of the row with what was reached; `None` where a side is missing."""
+    """Each floor of the row with its measured value, or `None` if engraft or the peer wasn't measured."""
     ours, keras = programs["engraft"], programs.get("keras", {})
     found = []
     for name, floor in row.floors.items():
@@ -148,7 +148,7 @@ def floors(row: Row, peers: list[str], programs: Found) -> list[Found]:
             met = value is not None and value >= floor
             found.append({"what": f"speed over {name}", "floor": floor, "value": value, "met": met})
     if row.memory and "keras" in peers:
-        # By the setting in which Keras needs least, whatever its speed.
+        # Compared with the setting in which Keras needs the least memory, whatever its speed.
         least = min((keras[key] for key in ("peak_bytes", "least_peak_bytes") if key in keras), default=None)
         value = ratio(ours.get("peak_bytes"), least)
         met = value is not None and value <= row.memory
@@ -161,7 +161,7 @@ def ratio(a: float | None, b: float | None) -> float | None:
 
 
 def photo(options: argparse.Namespace) -> Path:
-    """The photo to classify: a real one."""
+    """The photo to classify."""
     found = options.photo or next(iter(sorted((ROOT / "assets" / "food5-test").rglob("*.jp*g"))), None)
     if found is None:
         sys.exit("no photo: run `cargo xtask assets` first, or name one with --photo")
@@ -174,7 +174,7 @@ def bf16_supported() -> bool:
 
 
 def memory(name: str) -> int:
-    """Bytes of the machine's memory, by the name that the system gives them."""
+    """The value of a field of /proc/meminfo, in bytes."""
     lines = Path("/proc/meminfo").read_text().splitlines()
     return next(1024 * int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
 

@@ -1,4 +1,4 @@
-"""The programs that are compared: started, told to run a step, measured."""
+"""Starts the compared programs, runs their steps, and measures time and memory."""
 
 import argparse
 import json
@@ -11,24 +11,24 @@ from pathlib import Path
 from typing import Protocol
 
 from rows import Peer, Row, Setting
-from setup import PEERS, PLACE, ROOT, program_of, python_of, requirements_of
+from setup import PEERS, ROOT, TARGET, program_of, python_of, requirements_of
 
 ENGRAFT = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release" / "engraft"
 
 
 class Failed(Exception):
-    """A program ended, or refused."""
+    """A program exited or reported an error."""
 
 
 class Program(Protocol):
-    """What takes turns."""
+    """A program that can run steps."""
 
     version: str
-    # What it says about a step beside its time, if it does.
+    # The JSON report of `engraft bench`; None for peers.
     report: dict[str, object] | None
 
     def run(self, steps: int) -> list[float]:
-        """Seconds of each of so many steps."""
+        """Runs steps and returns the seconds of each."""
 
     def peak_bytes(self) -> int: ...
 
@@ -36,33 +36,33 @@ class Program(Protocol):
 
 
 def environment(threads: int, extra: Iterable[tuple[str, str]] = ()) -> dict[str, str]:
-    """Ours, with the number of threads as each library wants to hear it."""
+    """This process' environment, plus the variables in which libraries expect the number of threads."""
     names = ["OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS"]
     return {**os.environ, **{name: str(threads) for name in names}, **dict(extra)}
 
 
 class PeerProgram:
-    """A peer that has loaded and warmed up, and waits to be told `run`."""
+    """A loaded and warmed-up peer, which runs a step for each line `run` on its standard input."""
 
     report = None
 
     def __init__(self, peer: Peer, setting: Setting, row: Row, options: argparse.Namespace):
-        told = {"task": row.task, "batch": row.batch, "settings": setting.options, "threads": options.threads}
-        told["size"] = options.image_size
+        request = {"task": row.task, "batch": row.batch, "settings": setting.options, "threads": options.threads}
+        request["size"] = options.image_size
         if peer.name in ("onnxruntime", "openvino"):
-            told["onnx"] = str(onnx_file(options.image_size))
+            request["onnx"] = str(onnx_file(options.image_size))
         extra = {**setting.environment, **({"ONEDNN_MAX_CPU_ISA": row.isa.upper()} if row.isa else {})}
         program = [python_of(peer.name), PEERS / peer.script] if peer.script else [program_of(peer.program)]
         self.errors = tempfile.TemporaryFile("w+")
         self.process = subprocess.Popen(
-            [*program, json.dumps(told)],
+            [*program, json.dumps(request)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.errors,
             text=True,
             env=environment(options.threads, extra.items()),
         )
-        # If memory runs out, the peer is what the system ends.
+        # If memory runs out, the kernel kills the peer instead of this process.
         Path(f"/proc/{self.process.pid}/oom_score_adj").write_text("1000")
         try:
             self.version = self.answer()["version"]
@@ -71,7 +71,7 @@ class PeerProgram:
             raise
 
     def answer(self) -> dict[str, object]:
-        """The next line that is meant for us."""
+        """Reads the peer's next message: JSON in a line that starts with `@`."""
         for line in self.process.stdout:
             if line.startswith("@"):
                 return json.loads(line[1:])
@@ -87,7 +87,7 @@ class PeerProgram:
                 self.process.stdin.write("run\n")
                 self.process.stdin.flush()
             except BrokenPipeError:
-                pass  # It has ended: the answer says why.
+                pass  # The peer has exited; `answer` raises the error.
             seconds.append(self.answer()["seconds"])
         return seconds
 
@@ -107,8 +107,8 @@ class PeerProgram:
         self.errors.close()
 
 
-class Ours:
-    """`engraft bench`, started anew for each turn: it warms up by steps of its own."""
+class EngraftBench:
+    """`engraft bench`, started for each turn. It runs its own warm-up steps."""
 
     def __init__(self, row: Row, options: argparse.Namespace):
         self.command = [ENGRAFT, "bench", "--json", "--layers", "--mode", row.task, "--batch", row.batch]
@@ -133,7 +133,7 @@ class Ours:
 
 
 class WholeProcess:
-    """A program that is started for a photo, and ends."""
+    """A program whose whole process is measured: it starts, classifies a photo and exits."""
 
     report = None
 
@@ -141,7 +141,7 @@ class WholeProcess:
         self.command, self.version = [str(part) for part in command], version
         self.environment = environment(threads)
         self.peak = 0
-        # The file cache is warm from then on.
+        # Loads the files into the page cache.
         self.run(1)
 
     def run(self, steps: int) -> list[float]:
@@ -172,29 +172,29 @@ def engraft_version() -> str:
 
 
 def keras_version() -> str:
-    """As the peer says it, which isn't running here."""
+    """Keras' version by its requirements file, because no peer is running that could report it."""
     pinned = dict(line.split("==") for line in requirements_of("keras").read_text().split())
     return f"Keras {pinned['keras']}, TensorFlow {pinned['tensorflow']}"
 
 
 def onnx_file(size: int) -> Path:
-    """The seed model for the programs that take ONNX, written once."""
-    path = PLACE / f"seed-{size}.onnx"
+    """The benchmark's model as an ONNX file, written once."""
+    path = TARGET / f"seed-{size}.onnx"
     if not path.exists():
         subprocess.run([python_of("onnxruntime"), PEERS / "onnx_file.py", path, str(size)], check=True)
     return path
 
 
 def keras_file(size: int) -> Path:
-    """The seed model as Keras saves it, written once."""
-    path = PLACE / f"seed-{size}.keras"
+    """The benchmark's model as a `.keras` file, written once."""
+    path = TARGET / f"seed-{size}.keras"
     if not path.exists():
         subprocess.run([python_of("keras"), PEERS / "keras_predict.py", "--make", path, str(size)], check=True)
     return path
 
 
 def whole_processes(photo: Path, options: argparse.Namespace) -> dict[str, Callable[[], Program]]:
-    """`engraft predict` and the same in Keras."""
+    """`engraft predict` and the equivalent script in Keras."""
     model, threads = keras_file(options.image_size), options.threads
     ours = [ENGRAFT, "predict", model, photo, "--threads", threads]
     keras = [python_of("keras"), PEERS / "keras_predict.py", model, photo]

@@ -1,4 +1,4 @@
-"""What a run leaves: a JSON file with everything, a table to read, and a chart."""
+"""Writes the results of a run: a JSON file with all data, a Markdown report, and a chart."""
 
 import argparse
 import datetime
@@ -20,7 +20,7 @@ Record = dict[str, object]
 
 
 def machine(options: argparse.Namespace, began: datetime.datetime) -> Record:
-    """Where and when it was measured, and of what."""
+    """The start of a record: date, commit, machine and settings."""
     fields = dict(line.split(":", 1) for line in Path("/proc/cpuinfo").read_text().splitlines() if ":" in line)
     fields = {name.strip(): value.strip() for name, value in fields.items()}
     flags = fields.get("flags", "").split()
@@ -47,11 +47,11 @@ def git(*arguments: str) -> str:
 
 
 def write(found: Record, folder: Path, began: datetime.datetime) -> list[Path]:
-    """The record under its date, and the chart if it has all that is drawn."""
+    """Writes the JSON file and the report, named by date, and the chart if the record has all its rows. Returns the paths."""
     folder.mkdir(parents=True, exist_ok=True)
     stem = folder / began.strftime("%Y-%m-%d-%H%M%S")
     written = {stem.with_suffix(".json"): json.dumps(found, indent=1) + "\n", stem.with_suffix(".md"): table(found)}
-    if chart.complete(found, TITLES):
+    if chart.can_be_drawn(found, TITLES):
         written[folder / "chart.svg"] = chart.svg(found, TITLES)
     for path, text in written.items():
         path.write_text(text)
@@ -59,12 +59,12 @@ def write(found: Record, folder: Path, began: datetime.datetime) -> list[Path]:
 
 
 def all_met(found: Record) -> bool:
-    """Whether every floor that this CPU can be held to was reached."""
+    """Whether every floor was reached. Skipped rows have none."""
     return all(floor["met"] for row in found["rows"] for floor in row["floors"])
 
 
 def table(found: Record) -> str:
-    """The record as people read it."""
+    """The report in Markdown."""
     lines = [
         f"# {found['date']}",
         "",
@@ -72,8 +72,8 @@ def table(found: Record) -> str:
         f"{', '.join(found['isa'])}, {found['memory_bytes'] / 2**30:.0f} GiB; {found['system']}; "
         f"{found['threads']} threads, {found['size']} x {found['size']} pixels, {found['rounds']} rounds; "
         f"load before the run {found['load_before']:.1f}.",
-        f"engraft at {found['commit'][:12]}{', with changes' if found['changed'] else ''}. "
-        "Seconds are medians; memory is the peak of a process.",
+        f"engraft at {found['commit'][:12]}{', with uncommitted changes' if found['changed'] else ''}. "
+        "Seconds are medians; memory is the peak of the process.",
         "",
         "| row | floor | reached | |",
         "|---|---|---|---|",
@@ -87,7 +87,7 @@ def table(found: Record) -> str:
     ]
     for row in found["rows"]:
         lines += programs_of(row)
-    lines += ["", *bf16_beside_f32(found), "What engraft's time goes into:", "", *limits_of(found), "", versions(found)]
+    lines += ["", *bf16_beside_f32(found), "Breakdown of engraft's time:", "", *limits_of(found), "", versions(found)]
     return "\n".join(lines) + "\n"
 
 
@@ -122,7 +122,7 @@ def floors_of(row: Record) -> list[str]:
 
 
 def bf16_beside_f32(found: Record) -> list[str]:
-    """Our step in bf16 beside Keras' in f32: its floor is over the best that Keras has, in bf16 where that is faster."""
+    """The speed of engraft in bf16 relative to Keras in f32. (The floor compares with Keras' fastest setting, bf16 or f32.)"""
     programs = {row["name"]: row["programs"] for row in found["rows"] if "programs" in row}
     ours = programs.get("bf16", {}).get("engraft", {}).get("seconds")
     keras = programs.get("frozen", {}).get("keras", {}).get("seconds")
@@ -136,6 +136,6 @@ def limits_of(found: Record) -> list[str]:
 
 
 def versions(found: Record) -> str:
-    """Every version once."""
+    """The versions of all programs."""
     programs = (program for row in found["rows"] for program in row["programs"].values())
     return f"Versions: {'; '.join(sorted({program['version'] for program in programs if 'version' in program}))}."

@@ -1,4 +1,4 @@
-"""Brings the peers, each at pinned versions and in an environment of its own under `target/bench`."""
+"""Installs the peers at pinned versions, each in a virtual environment under `target/bench`."""
 
 import hashlib
 import re
@@ -11,33 +11,33 @@ from rows import Peer
 
 ROOT = Path(__file__).resolve().parent.parent
 PEERS = ROOT / "bench" / "peers"
-PLACE = ROOT / "target" / "bench"
-RUST = PLACE / "rust"
+TARGET = ROOT / "target" / "bench"
+RUST = TARGET / "rust"
 
 
 def python_of(name: str) -> Path:
-    """The Python that has this peer."""
-    return PLACE / "env" / name / "bin" / "python"
+    """The Python of a peer's virtual environment."""
+    return TARGET / "env" / name / "bin" / "python"
 
 
 def program_of(name: str) -> Path:
-    """A peer written in Rust."""
+    """The executable of a peer written in Rust."""
     return RUST / "release" / name
 
 
 def requirements_of(name: str) -> Path:
-    """What the environment of a peer holds, or the lock file of those written in Rust."""
-    listed = PEERS / f"{name}.txt"
-    return listed if listed.exists() else PEERS / "rust" / "Cargo.lock"
+    """The file that pins a peer's versions: its requirements file, or the lock file of the Rust peers."""
+    requirements = PEERS / f"{name}.txt"
+    return requirements if requirements.exists() else PEERS / "rust" / "Cargo.lock"
 
 
 def fingerprint(name: str) -> str:
-    """Changes with the versions of a peer."""
+    """A hash that changes with the pinned versions of a peer."""
     return hashlib.sha256(requirements_of(name).read_bytes()).hexdigest()
 
 
 def set_up(peers: list[Peer]) -> None:
-    """Sets up these peers; what is there already is left as it is."""
+    """Installs these peers, unless they are installed."""
     for peer in peers:
         if peer.script:
             set_up_python(peer.name)
@@ -49,24 +49,26 @@ def set_up(peers: list[Peer]) -> None:
 
 
 def set_up_python(name: str) -> None:
-    """An environment that holds exactly what `peers/NAME.txt` lists."""
-    stamp = PLACE / "env" / name / "complete"
+    """Creates a virtual environment with exactly the packages of `peers/NAME.txt`."""
+    stamp = TARGET / "env" / name / "complete"
     if stamp.exists() and stamp.read_text() == fingerprint(name):
         return
-    print(f"setting up {name}", file=sys.stderr)
-    venv.create(PLACE / "env" / name, with_pip=True, clear=True)
-    # The lists are complete. PyTorch's own would bring gigabytes for GPUs.
+    print(f"installing {name}", file=sys.stderr)
+    venv.create(TARGET / "env" / name, with_pip=True, clear=True)
+    # --no-deps: the requirements files list all dependencies, except the gigabytes of PyTorch's GPU libraries.
     command = [python_of(name), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
     subprocess.run([*command, "-r", requirements_of(name)], check=True)
     if name == "torch":
-        (library,) = (PLACE / "env" / name).glob("lib/python*/site-packages/torch/lib")
-        stand_in_for_gpu_libraries(library)
+        (library,) = (TARGET / "env" / name).glob("lib/python*/site-packages/torch/lib")
+        build_gpu_stubs(library)
     stamp.write_text(fingerprint(name))
 
 
-def stand_in_for_gpu_libraries(folder: Path) -> None:
-    """Libraries for the ones of a GPU that PyTorch is linked to but never calls on a CPU: every function says 100, which is
-    CUDA's "no device"."""
+def build_gpu_stubs(folder: Path) -> None:
+    """Builds stubs of the GPU libraries that PyTorch is linked to, but doesn't call on a CPU.
+
+    Every function returns 100, CUDA's code for "no device".
+    """
     needed, places, functions = set(), {}, {}
     for file in folder.glob("lib*.so"):
         needed |= set(re.findall(r"NEEDED.*\[(.+)\]", tool("readelf", "--dynamic", "--wide", file)))
@@ -81,11 +83,11 @@ def stand_in_for_gpu_libraries(folder: Path) -> None:
     for library in needed:
         if re.match("lib(cu|nccl|nv)", library) and not (folder / library).exists():
             versions = {version: functions.get(version, set()) for version, at in places.items() if at == library}
-            build_stand_in(folder, library, versions or {"": plain})
+            build_stub(folder, library, versions or {"": plain})
 
 
-def build_stand_in(folder: Path, library: str, versions: dict[str, set[str]]) -> None:
-    """A shared library with these functions under these symbol versions."""
+def build_stub(folder: Path, library: str, versions: dict[str, set[str]]) -> None:
+    """Builds a shared library with these functions, by symbol version."""
     source = "".join(f"int {name}(void) {{ return 100; }}\n" for names in versions.values() for name in sorted(names))
     command = ["gcc", "-w", "-shared", "-fPIC", "-x", "c", "-", f"-Wl,-soname,{library}", "-o", folder / library]
     if "" not in versions:

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Compares two builds of engraft: OLD and NEW take turns at each row, pair by pair.
+"""Compares the speed of two builds of engraft, which run alternately.
 
     bench/versions.py OLD NEW [--pairs 25] [--rows predict,frozen,fine-tune=15,full]
 
-Prints a Markdown table: the median of the pairs' ratios (how many times as fast NEW is), and an interval of 95 % of that median, by
-resampling the pairs. A ratio of 1 within the interval is no difference; nothing else may be busy.
+OLD and NEW are paths of the program `engraft`. Prints a Markdown table with the median ratio of the pairs (how many times as fast
+NEW is) and its 95 % confidence interval by bootstrap. If the interval contains 1, no difference was found. The machine should be
+idle otherwise.
 """
 
 import argparse
@@ -24,7 +25,7 @@ def seconds(program, row):
 
 
 def interval(ratios):
-    """The interval of 95 % of the median, by resampling."""
+    """The 95 % confidence interval of the median, by bootstrap."""
     draw = random.Random(0)
     medians = sorted(statistics.median(draw.choices(ratios, k=len(ratios))) for _ in range(RESAMPLES))
     return medians[RESAMPLES // 40], medians[-RESAMPLES // 40]
@@ -32,12 +33,12 @@ def interval(ratios):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("old")
-    parser.add_argument("new")
-    parser.add_argument("--pairs", type=int, default=25)
-    parser.add_argument("--rows", default=ROWS)
+    parser.add_argument("old", help="path of the older `engraft`")
+    parser.add_argument("new", help="path of the newer `engraft`")
+    parser.add_argument("--pairs", type=int, default=25, help="measurements of each program and row [25]")
+    parser.add_argument("--rows", default=ROWS, help=f"modes of `engraft bench`, separated by commas [{ROWS}]")
     arguments = parser.parse_args()
-    print("| row | pairs | old, s | new, s | new is faster by | 95 % of the median |\n|---|---|---|---|---|---|", flush=True)
+    print("| row | pairs | old, s | new, s | old / new | 95 % interval |\n|---|---|---|---|---|---|", flush=True)
     for row in arguments.rows.split(","):
         times = [(seconds(arguments.old, row), seconds(arguments.new, row)) for _ in range(arguments.pairs)]
         ratios = [old / new for old, new in times]

@@ -1,6 +1,6 @@
-"""Prints what Keras predicts: `check_keras.py MODEL.keras X.npy`, one row of numbers a sample.
+"""Prints Keras' predictions, one line per sample: `check_keras.py MODEL.keras X.npy`.
 
-The model is loaded in Keras' default safe mode. For a test that has no Keras this is never needed.
+The model is loaded in Keras' default safe mode. This script is a manual check; no test runs it.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Writes the golden values that the Rust tests compare with. See README.md."""
+"""Computes golden values with Keras for the Rust tests. See README.md."""
 
 import argparse
 import importlib
@@ -14,8 +14,9 @@ HERE = pathlib.Path(__file__).parent
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("concerns", nargs="*", default=CONCERNS, help=f"some of: {', '.join(CONCERNS)}")
-    parser.add_argument("--output", type=pathlib.Path, default=HERE, help="where the folders go")
-    parser.add_argument("--assets", type=pathlib.Path, default=HERE.parent / "assets", help="downloads, for vgg16")
+    parser.add_argument("--output", type=pathlib.Path, default=HERE, help="output folder (default: this folder)")
+    help_text = "folder with the packages that vgg16 and mobilenet need (default: ../assets)"
+    parser.add_argument("--assets", type=pathlib.Path, default=HERE.parent / "assets", help=help_text)
     arguments = parser.parse_args()
     unknown = set(arguments.concerns) - set(CONCERNS)
     if unknown:
@@ -27,14 +28,14 @@ def main():
         directory = arguments.output / concern
         shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir(parents=True)
-        start_afresh()
+        reset_keras()
         importlib.import_module(f"cases.{concern}").write(directory)
         size = sum(file.stat().st_size for file in directory.iterdir())
         print(f"{concern}: {len(list(directory.iterdir()))} files, {size / 1000:.0f} kB")
 
 
 def make_reproducible():
-    """One thread and TensorFlow's plain kernels: sums are always taken in the same order."""
+    """Makes TensorFlow deterministic: one thread and no oneDNN kernels keep the order of sums fixed."""
     os.environ.update(KERAS_BACKEND="tensorflow", TF_CPP_MIN_LOG_LEVEL="3", TF_ENABLE_ONEDNN_OPTS="0")
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
     import tensorflow as tf
@@ -44,8 +45,8 @@ def make_reproducible():
     tf.get_logger().setLevel("ERROR")
 
 
-def start_afresh():
-    """Seeds and automatic names do not hang on which concerns came before."""
+def reset_keras():
+    """Resets seeds and automatic names, so that a concern's values don't depend on earlier concerns."""
     import keras
 
     keras.utils.clear_session()

@@ -1,4 +1,4 @@
-"""How golden values are kept: npz archives and an index, byte for byte the same on every run."""
+"""Writes golden values as npz archives with an index, reproducibly: every run gives the same bytes."""
 
 import contextlib
 import datetime
@@ -12,15 +12,15 @@ from unittest import mock
 
 import numpy as np
 
-# The zip format has no "no date"; this is the earliest one it can hold.
+# A fixed date, or archives would differ between runs. This is the earliest date of the zip format.
 EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 class Case(dict):
-    """Named arrays of one golden case, narrowed to the two types that the tests read."""
+    """The named arrays of one golden case, as f32 or i64: the two types that the tests read."""
 
     def put(self, name, array):
-        """Keeps `array` as f32 or i64 in C order and returns `name`, for use in the index."""
+        """Adds `array` as f32 or i64 in C order and returns `name`, for use in the index."""
         array = np.asarray(array)
         kind = np.float32 if array.dtype.kind == "f" else np.int64
         # `ascontiguousarray` turns a scalar into shape [1], which is what the tests expect.
@@ -44,7 +44,7 @@ def write_npz(path, case):
 
 
 def write_index(directory, entries):
-    """Writes `index.json`, a list with one case a line."""
+    """Writes `index.json`, a list with one case per line."""
     names = [entry["case"] for entry in entries]
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
@@ -54,12 +54,12 @@ def write_index(directory, entries):
 
 
 def generator(name):
-    """A random generator of this case alone, so that adding a case changes no other."""
+    """A random generator seeded by the case's name, so that a new case doesn't change the others."""
     return np.random.default_rng(zlib.crc32(name.encode()))
 
 
 def serialize(keras_object):
-    """Keras' own description of a layer, loss, metric or optimizer, without its build shapes."""
+    """Keras' serialized form of a layer, loss, metric or optimizer, without its build shapes."""
     import keras
 
     description = keras.saving.serialize_keras_object(keras_object)
@@ -69,7 +69,7 @@ def serialize(keras_object):
 
 @contextlib.contextmanager
 def reproducible_saving():
-    """Within, the files that Keras saves hold EPOCH as their date and counted numbers as object ids."""
+    """Context in which Keras saves reproducible files: the date is EPOCH, and object ids are counted."""
     from keras.src.saving import saving_lib, serialization_lib
 
     clock = mock.Mock()
@@ -78,7 +78,7 @@ def reproducible_saving():
     numbers = {}
 
     def numbered(thing):
-        # Keras writes the memory addresses of shared objects; these look like addresses.
+        # Keras writes the memory addresses of shared objects. These numbers have the same length.
         return numbers.setdefault(id(thing), 140_000_000_000_000 + 16 * len(numbers))
 
     with (
@@ -90,15 +90,15 @@ def reproducible_saving():
 
 
 def count(weights):
-    """How many numbers the weights hold together: the parameters of a summary."""
+    """Total number of parameters, as in a summary."""
     return sum(math.prod(weight.shape) for weight in weights)
 
 
 def randomize(model, random):
-    """Gives every weight a random value, biases and moving statistics too, so that none can be forgotten."""
+    """Sets every weight to random values, including biases and moving statistics, so that a test notices a missing one."""
 
     def value(weight):
-        if weight.name in ["mean", "variance", "count"]:  # what a Normalization learned from data
+        if weight.name in ["mean", "variance", "count"]:  # of a Normalization, adapted to data
             return np.asarray(weight)
         fan_in = max(1, math.prod(weight.shape[:-1]))
         values = random.standard_normal(weight.shape) * (fan_in**-0.5 if len(weight.shape) > 1 else 0.2)

@@ -1,7 +1,7 @@
-"""keras2.py FOLDER: the genuine Keras 2 takes our weights by order and by name, and writes files of its own for us.
+"""keras2.py FOLDER: Keras 2 loads engraft's weights by order and by name, and writes files for engraft to read.
 
-Its model is that of the test; whole models of Keras 3, and so ours, it can't open. Of what training leaves, there is a folder
-0, 1, ... for each optimizer.
+The model is the same as in the test. Only weights are tested, because Keras 2 can't open whole models of Keras 3 or of engraft.
+The script trains a model with each optimizer and writes its files to the subfolders 0, 1, ...
 """
 
 import pathlib

@@ -1,6 +1,6 @@
-"""keras_goes_on.py X.npy Y.npy [MODEL LOSSES.npy OPTIMIZER]...: from where each MODEL's training stopped, Keras' losses are ours.
+"""keras_goes_on.py X.npy Y.npy [MODEL LOSSES.npy OPTIMIZER]...: Keras resumes the training of each MODEL with engraft's LOSSES.
 
-Each OPTIMIZER, serialised as Keras does it, is the one that Keras finds in MODEL.
+OPTIMIZER is the serialized optimizer that Keras must find in MODEL.
 """
 
 import json
@@ -15,10 +15,10 @@ for model_file, losses, config in zip(files[::3], files[1::3], files[2::3], stri
     model, expected = keras.saving.load_model(model_file), np.load(losses)
     optimizer = model.optimizer.get_config()
     config = keras.optimizers.deserialize(json.loads(config)).get_config()
-    assert optimizer == config, f"{optimizer} and not {config}"
-    assert int(model.optimizer.iterations) > 0, f"{optimizer}: starts afresh"
+    assert optimizer == config, f"expected {config}, received {optimizer}"
+    assert int(model.optimizer.iterations) > 0, f"{optimizer}: expected the iterations of the file, received 0"
     history = model.fit(x, y, batch_size=len(x), epochs=len(expected), shuffle=False, verbose=0)
     found = np.array(history.history["loss"])
-    # The same sums in another order, step after step.
-    assert np.allclose(found, expected, rtol=1e-4, atol=1e-6), f"{optimizer}: {found} and not {expected}"
+    # The tolerance covers other orders of summation, accumulated over the steps.
+    assert np.allclose(found, expected, rtol=1e-4, atol=1e-6), f"{optimizer}: expected losses {expected}, received {found}"
     print(np.abs(found - expected).max())

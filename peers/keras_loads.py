@@ -1,4 +1,4 @@
-"""keras_loads.py MODEL TOLERANCE X.npy Y.npy [WEIGHTS [by_name]]: Keras opens MODEL in its safe mode, takes WEIGHTS, and predicts Y from X."""
+"""keras_loads.py MODEL TOLERANCE X.npy Y.npy [WEIGHTS [by_name]]: Keras loads MODEL in safe mode and WEIGHTS; it predicts Y from X."""
 
 import sys
 

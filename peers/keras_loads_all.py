@@ -1,4 +1,4 @@
-"""keras_loads_all.py FOLDER: Keras opens each model there in its safe mode, and predicts from `x` the `y` (or `y0`, `y1`, …) of its .npz."""
+"""keras_loads_all.py FOLDER: Keras loads each model in safe mode; from `x` it predicts `y` (or `y0`, `y1`, …) of the .npz."""
 
 import pathlib
 import sys

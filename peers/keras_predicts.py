@@ -1,7 +1,7 @@
-"""keras_predicts.py ENGRAFT MODEL.keras PHOTO...: Keras and engraft predict the same from the same photos.
+"""keras_predicts.py ENGRAFT MODEL.keras PHOTO...: Keras and the program ENGRAFT predict the same for the same photos.
 
-Keras loads the model in its safe mode and predicts from the pixels of `keras.utils.load_img`, resized as
-`image_dataset_from_directory` resizes; `engraft predict --json` reads the same files.
+Keras loads the model in safe mode. The photos are read by `keras.utils.load_img` and resized as in
+`image_dataset_from_directory`; `engraft predict --json` reads the same files.
 """
 
 import json
@@ -20,7 +20,7 @@ theirs = model.predict(np.stack(pixels), verbose=0)
 
 output = subprocess.run([engraft, "predict", "--json", path, *photos], capture_output=True, text=True, check=True).stdout
 ours = np.array([list(json.loads(line)["probabilities"].values()) for line in output.splitlines()])
-assert ours.shape == theirs.shape, f"{ours.shape} probabilities and not {theirs.shape}"
+assert ours.shape == theirs.shape, f"expected probabilities of shape {theirs.shape}, received {ours.shape}"
 difference = np.abs(theirs - ours).max()
 assert difference <= 1e-4, f"a probability differs by {difference}"
 print(f"{len(photos)} photos: the largest difference of a probability is {difference:.1e}")

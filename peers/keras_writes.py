@@ -1,6 +1,6 @@
-"""keras_writes.py FOLDER OPTIMIZER...: a model as Keras writes it today in every format, and what it predicts.
+"""keras_writes.py FOLDER OPTIMIZER...: Keras trains a model and writes it in every format, with its predictions and losses.
 
-For each OPTIMIZER, serialised as Keras does it, there is a folder 0, 1, ... of a model that it has trained.
+Each OPTIMIZER is serialized by Keras' rules. The files of the first are in the subfolder 0, those of the second in 1, ...
 """
 
 import json

@@ -1,4 +1,4 @@
-"""numpy_reads.py FOLDER: NumPy reads our x.npy and all.npz, and writes arrays of its own for us."""
+"""numpy_reads.py FOLDER: NumPy reads engraft's x.npy and all.npz, and writes arrays for engraft to read."""
 
 import pathlib
 import sys

@@ -1,6 +1,7 @@
-"""onnx_predicts.py FILE TOLERANCE X.npy Y.npy CLASSES.json: onnxruntime predicts Y from the photos X by an exported FILE.
+"""onnx_predicts.py FILE TOLERANCE X.npy Y.npy CLASSES.json: onnxruntime runs an exported FILE and predicts Y from the photos X.
 
-One photo at a time and all at once; `onnx.checker` finds no fault, and the metadata name the classes and the size of photos.
+It runs the photos one at a time and as a batch. `onnx.checker` must find no error, and the metadata must have the class names and
+the image size.
 """
 
 import json
@@ -27,5 +28,5 @@ together = session.run(None, {photos.name: x})[0]
 each = np.concatenate([session.run(None, {photos.name: x[i : i + 1]})[0] for i in range(len(x))])
 for found in [together, each]:
     difference = np.abs(found - expected).max()
-    assert found.shape == expected.shape and difference <= float(tolerance), f"{file}: off by {difference}"
+    assert found.shape == expected.shape and difference <= float(tolerance), f"{file}: predictions differ by {difference}"
     print(difference)

@@ -1,6 +1,6 @@
-"""safetensors_predicts.py FILE PRECISION METADATA.json MODEL TOLERANCE X.npy Y.npy: the safetensors package reads FILE, and with its weights MODEL predicts Y from X.
+"""safetensors_predicts.py FILE PRECISION METADATA.json MODEL TOLERANCE X.npy Y.npy: MODEL with the weights of FILE predicts Y from X.
 
-FILE holds each of the weights under Keras' path of it, kernels in PRECISION (f32 or f16) and the rest in f32.
+The safetensors package reads FILE. Tensors are named by Keras' weight paths; kernels are in PRECISION (f32 or f16), others in f32.
 """
 
 import json
@@ -18,7 +18,7 @@ with safe_open(file, "np") as opened:
 tensors = load_file(file)
 model = keras.saving.load_model(model_file)
 names = [variable.path for variable in model.weights]
-assert sorted(tensors) == sorted(names), f"{file}: tensors {sorted(tensors)} and not {sorted(names)}"
+assert sorted(tensors) == sorted(names), f"{file}: expected tensors {sorted(names)}, received {sorted(tensors)}"
 for variable in model.weights:
     values = tensors[variable.path]
     kind = np.float16 if precision == "f16" and values.ndim > 1 else np.float32

@@ -1,4 +1,4 @@
-"""safetensors_reads.py FOLDER: the safetensors package reads our files, and writes one of its own for us."""
+"""safetensors_reads.py FOLDER: the safetensors package reads engraft's files, and writes one for engraft to read."""
 
 import pathlib
 import sys
@@ -13,7 +13,7 @@ for name, tolerance in [("f32.safetensors", 0), ("f16.safetensors", 5e-4)]:
     found = load_file(folder / name)
     assert sorted(found) == sorted(expected), sorted(found)
     for key, value in expected.items():
-        # Biases stay as they are.
+        # Biases stay in f32.
         kind = np.float32 if tolerance == 0 or value.ndim == 1 else np.float16
         assert found[key].dtype == kind and np.abs(found[key].astype("f4") - value).max() <= tolerance, key
 with safe_open(folder / "f32.safetensors", "np") as file:

@@ -1,4 +1,4 @@
-"""torchvision_loads.py FOLDER: torchvision's VGG16 takes our weights and gives our numbers, and writes weights of its own for us."""
+"""torchvision_loads.py FOLDER: torchvision's VGG16 loads engraft's weights and predicts the same; it writes weights for engraft."""
 
 import pathlib
 import sys
@@ -20,4 +20,4 @@ with torch.no_grad():
     found = ours(x).numpy()
 expected = np.load(folder / "ours.npy")
 difference = np.abs(found - expected).max() / np.abs(expected).max()
-assert difference <= 1e-4, f"numbers differ by {difference} of the largest"
+assert difference <= 1e-4, f"outputs differ by {difference}, relative to the largest"

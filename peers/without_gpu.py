@@ -1,7 +1,7 @@
-"""Lets PyTorch be imported without the gigabytes of NVIDIA's libraries, which it is linked to and never calls on a CPU.
+"""Makes PyTorch importable without the gigabytes of NVIDIA's libraries, which it is linked to but doesn't call on a CPU.
 
-Each library that is missing is made empty, but for one that holds all their functions: every one of them answers 100, which
-is CUDA's "no device".
+Each missing library is replaced by an empty one, except one that defines all functions. They return 100, CUDA's code for
+"no device".
 """
 
 import importlib.util
@@ -9,8 +9,8 @@ import pathlib
 import re
 import subprocess
 
-# Not asked for by any symbol's version, so that the loader takes functions of any version from it.
-HOLDS_ALL = "libnccl.so.2"
+# The stub that defines all functions. No symbol version refers to this library, so the loader accepts its unversioned functions.
+STUB = "libnccl.so.2"
 
 
 def output_of(*command):
@@ -21,9 +21,9 @@ folder = pathlib.Path(importlib.util.find_spec("torch").submodule_search_locatio
 files = list(folder.glob("lib*.so"))
 wanted = {name for file in files for name in re.findall(r"NEEDED.*\[(.+)\]", output_of("readelf", "--dynamic", "--wide", file))}
 missing = [name for name in wanted if re.match("lib(cu|nccl|nv)", name) and not (folder / name).exists()]
-family = r" [Uw] (_*(?:cu[A-Zd_]|cu[a-z]+[A-Z]|cublas|cudnn|cupti|nccl|nvrtc|nvshmem)\w*)"
-functions = {name for file in files for name in re.findall(family, output_of("nm", "--dynamic", file))}
+gpu_function = r" [Uw] (_*(?:cu[A-Zd_]|cu[a-z]+[A-Z]|cublas|cudnn|cupti|nccl|nvrtc|nvshmem)\w*)"
+functions = {name for file in files for name in re.findall(gpu_function, output_of("nm", "--dynamic", file))}
 source = "".join(f"int {name}(void) {{ return 100; }}\n" for name in sorted(functions))
 for name in missing:
     command = ["gcc", "-w", "-shared", "-fPIC", "-x", "c", "-", f"-Wl,-soname,{name}", "-o", folder / name]
-    subprocess.run(command, input=source if name == HOLDS_ALL else "", text=True, check=True)
+    subprocess.run(command, input=source if name == STUB else "", text=True, check=True)

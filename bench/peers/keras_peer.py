@@ -1,4 +1,4 @@
-"""The seed model in Keras on TensorFlow."""
+"""The benchmark's model in Keras on TensorFlow."""
 
 import os
 from collections.abc import Callable
@@ -14,7 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-# How many of VGG16's layers don't learn. Its input is one more than the count of `--freeze`, which has augmentation.
+# Number of frozen layers of VGG16, its input included. `--freeze 15` counts an augmentation layer, too, which is absent here.
 FROZEN = {"frozen": 19, "fine-tune=15": 14}
 
 
@@ -31,14 +31,14 @@ def model(size: int) -> keras.Model:
 
 
 def keras_step(net: keras.Model, x: np.ndarray, y: np.ndarray) -> Callable[[], object]:
-    """A step as Keras makes it."""
+    """A step by Keras' `train_on_batch` or `predict_on_batch`."""
     if OPTIONS["task"] == "predict":
         return lambda: net.predict_on_batch(x)
     return lambda: net.train_on_batch(x, y)
 
 
 def function_step(net: keras.Model, x: np.ndarray, y: np.ndarray) -> Callable[[], object]:
-    """A step as one writes it oneself, with nothing around it."""
+    """A step by a custom `tf.function`, without the overhead of Keras' own."""
     x, y = tf.constant(x), tf.constant(y)
 
     @tf.function

@@ -1,4 +1,4 @@
-"""What `engraft predict MODEL PHOTO` does, in Keras: `keras_predict.py MODEL PHOTO`. With `--make MODEL SIZE` it writes the model."""
+"""`engraft predict MODEL PHOTO` in Keras: `keras_predict.py MODEL PHOTO`. `--make MODEL SIZE` writes the benchmark's model."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""Writes the seed model as an ONNX file, weights drawn at random beside it: `onnx_file.py FILE SIZE`."""
+"""Writes the benchmark's model with random weights as an ONNX file: `onnx_file.py FILE SIZE`."""
 
 import sys
 
@@ -12,7 +12,7 @@ BLOCKS = [(2, 64), (2, 128), (3, 256), (3, 512), (3, 512)]
 
 
 class Network:
-    """Nodes one after the other."""
+    """A chain of ONNX nodes."""
 
     def __init__(self) -> None:
         self.random = np.random.default_rng(0)
@@ -24,7 +24,7 @@ class Network:
         self.value = output
 
     def weight(self, *shape: int) -> str:
-        # He's bound: activations neither vanish nor grow on their way up.
+        # He et al. 2015 (arXiv:1502.01852): uniform initialization that keeps the variance of activations.
         bound = (6 / np.prod(shape[1:])) ** 0.5 if len(shape) > 1 else 0
         values = self.random.uniform(-bound, bound, shape).astype(np.float32)
         name = f"weight{len(self.weights)}"

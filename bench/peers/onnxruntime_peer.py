@@ -1,4 +1,4 @@
-"""The seed model in ONNX Runtime."""
+"""The benchmark's model in ONNX Runtime."""
 
 import numpy as np
 import onnxruntime

@@ -1,4 +1,4 @@
-"""The seed model in OpenVINO."""
+"""The benchmark's model in OpenVINO."""
 
 import numpy as np
 import openvino

@@ -1,7 +1,7 @@
-"""How the driver and a peer talk: a line each way, on standard input and output.
+"""The protocol between the benchmark driver and a peer, in lines on standard input and output.
 
-A peer loads and warms up once, says what it is, and then runs a step whenever it is told `run`, so that the programs which
-are compared can take turns without loading again.
+A peer loads its model, warms up and sends its version. For each line `run` it runs a step and sends the seconds. So programs can
+run alternately without loading again.
 """
 
 import json
@@ -13,22 +13,22 @@ CLASSES = 5
 
 
 def options() -> dict:
-    """What to do: task, batch, size of the photos, threads, settings."""
+    """The request of the driver: task, batch size, image size, threads, settings."""
     return json.loads(sys.argv[1])
 
 
 def serve(step: Callable[[], object], version: str) -> None:
-    """Runs `step` once to warm up, then as often as the driver asks, and tells the seconds that each took."""
+    """Runs `step` once to warm up, then once for each `run` of the driver, and sends the seconds of each step."""
     step()
-    say({"version": version})
+    send({"version": version})
     for line in sys.stdin:
         if line.strip() != "run":
             break
         began = time.perf_counter()
         step()
-        say({"seconds": time.perf_counter() - began})
+        send({"seconds": time.perf_counter() - began})
 
 
-def say(message: dict) -> None:
-    # The programs compared write to standard output as they please: these lines are told apart by their first sign.
+def send(message: dict) -> None:
+    # Libraries may print to standard output, too. The first character marks the lines of this protocol.
     print("@" + json.dumps(message), flush=True)

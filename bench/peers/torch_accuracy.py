@@ -1,4 +1,4 @@
-"""How far PyTorch's f32 convolutions are from f64 on VGG16's layers: the table of `cargo run --example accuracy`, for PyTorch."""
+"""Errors of PyTorch's f32 convolutions relative to f64 on VGG16's layers, as in the example `accuracy` of engraft-kernels."""
 
 import torch
 import torch.nn.functional as F
@@ -30,7 +30,7 @@ def difference(found: torch.Tensor, exact: torch.Tensor) -> str:
 
 
 torch.manual_seed(7)
-print("| layer | forward | by the input | by the kernel |\n|---|---|---|---|")
+print("| layer | forward | input gradient | kernel gradient |\n|---|---|---|---|")
 for name, side, in_c, out_c in LAYERS:
     x = torch.randn(1, in_c, side, side).relu().contiguous(memory_format=torch.channels_last)
     w = (torch.randn(out_c, in_c, 3, 3) * (2 / (9 * in_c)) ** 0.5).contiguous(memory_format=torch.channels_last)

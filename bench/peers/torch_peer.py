@@ -1,4 +1,4 @@
-"""The seed model in PyTorch."""
+"""The benchmark's model in PyTorch."""
 
 import warnings
 
@@ -33,11 +33,11 @@ def model(size: int) -> tuple[nn.Sequential, nn.Sequential]:
 
 
 def freeze(base: nn.Sequential, task: str) -> None:
-    """As `fine-tune=15` counts: input and augmentation, then the first 13 layers of VGG16, four blocks without the last pool."""
+    """Freezes convolutions by task. `fine-tune=15` counts input, augmentation, and 13 layers of VGG16 with 10 convolutions."""
     convolutions = [layer for layer in base if isinstance(layer, nn.Conv2d)]
-    learning = {"full": convolutions, "fine-tune=15": convolutions[10:]}.get(task, [])
+    trainable = {"full": convolutions, "fine-tune=15": convolutions[10:]}.get(task, [])
     for layer in convolutions:
-        layer.requires_grad_(layer in learning)
+        layer.requires_grad_(layer in trainable)
 
 
 def main() -> None:
@@ -58,8 +58,8 @@ def main() -> None:
         with precision:
             run(x).softmax(1)
 
-    learning = [weight for weight in net.parameters() if weight.requires_grad]
-    adam = torch.optim.Adam(learning, lr=1e-6, fused=True) if task != "predict" else None
+    trainable = [weight for weight in net.parameters() if weight.requires_grad]
+    adam = torch.optim.Adam(trainable, lr=1e-6, fused=True) if task != "predict" else None
 
     def train() -> None:
         adam.zero_grad()

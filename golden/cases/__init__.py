@@ -1,1 +1,1 @@
-"""One module per concern; each has a `write(directory)` that fills its folder."""
+"""One module per concern. Its function `write(directory)` writes the arrays and the index of the concern."""

@@ -1,4 +1,4 @@
-"""By what names the networks of `keras.applications` can be told apart, and where their tops begin."""
+"""Layer names that identify the networks of `keras.applications`, and the last layers before their tops."""
 
 import keras
 
@@ -25,7 +25,7 @@ LANDMARKS += [f"convnext_{size}_stage_3_block_2_identity" for size in ["tiny", "
 
 def build(network, include_top):
     keras.utils.clear_session()
-    # Weights get no values: only names are asked for.
+    # Only names are needed, so weights aren't initialized.
     with keras.StatelessScope(initialize_variables=False):
         return network(weights=None, include_top=include_top)
 
@@ -36,9 +36,9 @@ def write(directory):
         if not callable(network) or not name[0].isupper():
             continue
         bare = build(network, include_top=False)
-        learns = [layer.name for layer in bare.layers if any(weight.trainable for weight in layer.weights)]
+        trainable = [layer.name for layer in bare.layers if any(weight.trainable for weight in layer.weights)]
         names = [layer.name for layer in bare.layers]
-        entry = {"case": name, "first": learns[0], "last": names[-2:]}
+        entry = {"case": name, "first": trainable[0], "last": names[-2:]}
         entry["without_top"] = [name for name in names if name in LANDMARKS]
         with_top = [layer.name for layer in build(network, include_top=True).layers]
         entry["with_top"] = [name for name in with_top if name in LANDMARKS]

@@ -1,4 +1,4 @@
-"""RandomFlip, RandomRotation and RandomZoom, each with a transformation that is given, not drawn."""
+"""RandomFlip, RandomRotation and RandomZoom with fixed transformations instead of random ones."""
 
 import numpy as np
 from keras import layers as L
@@ -9,22 +9,22 @@ import store
 FILL_MODES = ["reflect", "wrap", "constant", "nearest"]
 INTERPOLATIONS = ["bilinear", "nearest"]
 SIZES = {"odd": (17, 13), "square": (16, 16)}
-# Degrees, one for each of the two images.
+# Angles in degrees, one for each of the two images.
 ANGLES = {"small": (15.0, -40.0), "large": (123.0, -171.3), "tiny": (0.7, -3.3)}
-# (heights, widths): below 1 zooms in, above 1 zooms out.
+# Zoom factors (heights, widths) of the two images: below 1 zooms in, above 1 zooms out.
 ZOOMS = {
     "in": ((0.83, 0.57), (0.83, 0.57)),
     "out": ((1.23, 1.91), (1.23, 1.91)),
     "separate": ((0.71, 1.37), (1.29, 0.61)),
     "far": ((3.17, 2.71), (4.73, 0.37)),
 }
-# How near, in pixels, a coordinate may come to a place where the rule for reading it jumps: far more
-# than f32 rounding moves it, so that a correct program can't land on the other side.
+# Minimum distance, in pixels, of a coordinate from a discontinuity of the sampling rule, such as a rounding boundary.
+# It is far above the rounding error of f32, so that a correct implementation can't sample another pixel.
 CLEARANCE = 1e-4
 
 
 def photo_like(height, width):
-    """Two images of whole numbers 0..255: smooth shades and a fine texture."""
+    """Two images of integers from 0 to 255, of smooth gradients and a fine texture."""
     y, x, c = np.meshgrid(np.arange(height), np.arange(width), np.arange(3), indexing="ij")
     texture = store.generator(f"{height}x{width}").uniform(-40, 40, (2, height, width, 3))
     shades = 128 + 60 * np.sin(0.4 * x + c) + 50 * np.cos(0.3 * y - 0.5 * c)
@@ -75,7 +75,7 @@ def zooms():
 
 
 def rotation_matrix(layer, angles, height, width):
-    """The matrix that RandomRotation computes from its angles, about the centre of the image."""
+    """The matrix that RandomRotation computes for these angles; the image's centre is fixed."""
     zeros, ones = np.zeros_like(angles), np.ones_like(angles)
     centre = {"center_x": 0.5, "center_y": 0.5}
     still = {"translate_x": zeros, "translate_y": zeros, "scale": ones, "shear_x": zeros, "shear_y": zeros}
@@ -84,7 +84,7 @@ def rotation_matrix(layer, angles, height, width):
 
 
 def as_keras_passes_it(transformation, images):
-    """The dictionary that the layer's `get_random_transformation` would have returned."""
+    """The transformation in the form that the layer's `get_random_transformation` returns."""
     if "flips" in transformation:
         return {"flips": transformation["flips"].astype(bool).reshape(-1, 1, 1, 1), "input_shape": images.shape}
     if "angle" in transformation:
@@ -94,7 +94,7 @@ def as_keras_passes_it(transformation, images):
 
 
 def require_clearance(name, layer, transformation, height, width):
-    """Refuses a case whose outcome would hang on the last bits of a coordinate."""
+    """Raises an error if the rounding of a coordinate could change which pixel is sampled."""
     if "matrix" not in transformation:
         return
     y, x = np.meshgrid(np.arange(height), np.arange(width), indexing="ij")
@@ -106,7 +106,8 @@ def require_clearance(name, layer, transformation, height, width):
             if layer.fill_mode == "wrap":
                 jumps.append((coordinate / (length - 1) - np.rint(coordinate / (length - 1))) * (length - 1))
             if jumps and np.min(np.abs(jumps)) < CLEARANCE:
-                raise ValueError(f"case `{name}`: a coordinate lies within {CLEARANCE} of a jump; choose another number")
+                problem = f"a coordinate is within {CLEARANCE} of a rounding boundary"
+                raise ValueError(f"case `{name}`: {problem}; choose another transformation")
 
 
 def write(directory):

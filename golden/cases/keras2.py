@@ -1,4 +1,4 @@
-"""Files that the genuine Keras 2 writes (the package tf-keras), whole models and weights, with what it predicts."""
+"""Whole-model and weight files of Keras 2 (the package tf-keras), with Keras 2's predictions and losses."""
 
 import numpy as np
 import tf_keras as keras
@@ -10,7 +10,7 @@ SHAPE = (12, 12, 3)
 
 
 def functional():
-    """A frozen base with statistics, nested, and a head; trained for some steps."""
+    """A frozen nested base with BatchNormalization, and a head; trained for some steps."""
     inputs = keras.Input(SHAPE)
     x = L.Conv2D(4, 3, padding="same", use_bias=False, name="block1_conv1")(inputs)
     x = L.ReLU(6.0, name="block1_relu")(L.BatchNormalization(name="block1_bn")(x))
@@ -28,7 +28,7 @@ def functional():
 
 
 def sequential():
-    """The input's shape stands in the first layer, as it did before there were Inputs."""
+    """The first layer has the input shape (`input_shape`), in the old style without an Input."""
     layers = [
         L.Conv2D(4, 3, activation="relu", input_shape=SHAPE),
         L.MaxPooling2D(),
@@ -42,7 +42,7 @@ def sequential():
 
 
 def residual():
-    """A shared layer, a sum and a Sequential inside."""
+    """A shared layer, a sum and a nested Sequential."""
     inputs = keras.Input(SHAPE)
     x = L.Conv2D(4, 3, padding="same", activation="relu", name="stem")(inputs)
     shared = L.Conv2D(4, 3, padding="same", name="shared")
@@ -78,7 +78,7 @@ def write(directory):
             "x": case.put("x", x),
             "y": case.put("y", model.predict(x, verbose=0)),
             "labels": case.put("labels", labels),
-            # Those of random layers are nobody else's.
+            # Losses with random layers can't be reproduced by another implementation.
             "losses": None if builder is functional else case.put("losses", train(model, x, labels, 3)),
             "parameters": store.count(model.weights),
             "trainable_parameters": store.count(model.trainable_weights),

@@ -164,7 +164,7 @@ def shapes_and_merging():
 
 def random_inputs(name, random, shapes):
     inputs = [random.standard_normal(shape).astype("float32") for shape in shapes]
-    # Halves repeat often, so that several places of a window hold the maximum.
+    # Multiples of one half repeat often, so that several pixels of a pooling window hold the maximum.
     return [np.round(x) / 2 for x in inputs] if name.endswith("ties") else inputs
 
 
@@ -175,7 +175,7 @@ def random_weight(variable, random):
 
 
 def evaluate(name, layer, shapes):
-    """Runs one layer and returns its line of the index and its arrays."""
+    """Runs one layer and returns its entry of the index and its arrays."""
     layer.name = name
     random = store.generator(name)
     training = name.endswith("_training")

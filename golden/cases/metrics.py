@@ -1,4 +1,4 @@
-"""Accuracies over several updates, ties included."""
+"""Accuracies over several updates, with tied scores."""
 
 import numpy as np
 from keras import metrics

@@ -1,6 +1,6 @@
-"""A genuine whole-model `.h5` that somebody published: MobileNetV2 and a head, on an image given by a formula.
+"""Predictions of a published whole-model `.h5` (MobileNetV2 and a head) on a synthetic image.
 
-The file is not checked in: it is read from the assets folder.
+The file is not in the repository; it is read from the assets folder.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ def published_model(assets):
 def write(directory):
     model = published_model(pathlib.Path(os.environ["GOLDEN_ASSETS"]))
     size = model.input_shape[1]
-    # As it stands, upside down, and mirrored.
+    # The image, flipped vertically, and flipped horizontally.
     image = synthetic(size) / 127.5 - 1
     x = np.stack([image, image[::-1], image[:, ::-1]])
     features = keras.Model(model.inputs, model.get_layer("global_average_pooling2d").output)

@@ -1,4 +1,4 @@
-"""Model files as Keras writes them, with what the model in them predicts."""
+"""Model files written by Keras, with the models' predictions."""
 
 import keras
 import numpy as np
@@ -134,29 +134,29 @@ BUILDERS = [
     trained,
     *programs.BUILDERS,
 ]
-# The weights of these are what training made of them.
+# Models that keep their trained weights. The weights of all others are set to random values.
 TRAINED = [trained, *programs.TRAINED]
 
 
 def images(random):
-    """Three images of whole numbers 0..255."""
+    """Three images of integers from 0 to 255."""
     return random.integers(0, 256, (3, *SHAPE)).astype("float32")
 
 
 def operations(model):
-    """What stands in a functional model and is no layer, such as the steps of `preprocess_input`."""
+    """The operations of a functional model that aren't layers, such as those of `preprocess_input`."""
     return [part for part in getattr(model, "operations", []) if not isinstance(part, L.Layer)]
 
 
 def inputs_for(model, random):
-    """Images in the range that the model expects: a saturated softmax would tell nothing."""
+    """Images in the range that the model expects. Other images would saturate the softmax and hide errors."""
     scaled = any(isinstance(layer, (L.Rescaling, L.Normalization)) for layer in model._flatten_layers())
     scaled = scaled or operations(model)
     return images(random) if scaled else images(random) / 255
 
 
 def build(builder):
-    """The model with automatic names that start afresh and weights of its own."""
+    """Builds the model with reset automatic names and, unless it is trained, with random weights."""
     keras.utils.clear_session()
     keras.utils.set_random_seed(2)
     model = builder()
@@ -166,7 +166,7 @@ def build(builder):
 
 
 def predict(model, x, case):
-    """The name of the prediction, or of each where there are several."""
+    """Adds the predictions to the case. Returns the array's name, or a list of names for several outputs."""
     y = model.predict(x, verbose=0)
     return case.put_all("y", y) if isinstance(y, list) else case.put("y", y)
 
@@ -195,10 +195,10 @@ def write(directory):
         with store.reproducible_saving():
             model.save(directory / f"{name}.keras")
         add(name, model, f"{name}.keras", weights_file=None)
-    for builder in BUILDERS:  # and in Keras' older HDF5 format
+    for builder in BUILDERS:  # Keras' older HDF5 format
         name = builder.__name__
         model = build(builder)
-        if operations(model):  # Keras writes an .h5 of them that it can't read
+        if operations(model):  # Keras writes .h5 files with operations, but can't read them
             continue
         with store.reproducible_saving():
             model.save(directory / f"{name}.h5")
@@ -206,7 +206,7 @@ def write(directory):
     for builder in [functional, augmentation]:
         name = builder.__name__
         model = build(builder)
-        # Other weights than those in the .keras file, so that loading them makes a difference.
+        # The weights differ from those in the .keras file, so that loading them changes the predictions.
         store.randomize(model, store.generator(f"{name}_weights"))
         model.save_weights(directory / f"{name}.weights.h5")
         add(f"{name}_weights", model, f"{name}.keras", weights_file=f"{name}.weights.h5")

@@ -1,4 +1,4 @@
-"""A variable after each of five steps with given gradients."""
+"""The values of a variable after each of five optimizer steps with fixed gradients."""
 
 import keras
 import numpy as np

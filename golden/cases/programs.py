@@ -1,4 +1,4 @@
-"""Models as people write them every day: fine-tuned, preprocessed inside, nested, shared, trained."""
+"""Typical user models: transfer learning, preprocessing in the model, nested and shared models, two outputs."""
 
 import keras
 import numpy as np
@@ -10,7 +10,7 @@ SHAPE = (12, 12, 3)
 
 
 def little_vgg(name="little_vgg"):
-    """Two blocks that stand for a pretrained base: frozen, with weights that keep the numbers small."""
+    """Two blocks in place of a pretrained base. They are frozen; their first kernel is scaled down for inputs up to 255."""
     inputs = keras.Input(SHAPE)
     x = inputs
     for block, filters in [(1, 4), (2, 6)]:
@@ -26,7 +26,7 @@ def little_vgg(name="little_vgg"):
 
 
 def train(model, steps=2):
-    """Some steps on three images of whole numbers 0..255, one of each class."""
+    """Trains for some steps on three images of integers from 0 to 255, one of each class."""
     x = store.generator("train").integers(0, 256, (3, *SHAPE)).astype("float32")
     y = np.eye(3, dtype="float32")
     model.fit(x, y, batch_size=3, epochs=steps, shuffle=False, verbose=0)
@@ -34,7 +34,7 @@ def train(model, steps=2):
 
 
 def tutorial_functional():
-    """Augmentation, `preprocess_input` on a symbolic tensor, a frozen base, a head; trained for some steps."""
+    """Augmentation, `preprocess_input` on a symbolic tensor, a frozen base and a head; trained for some steps."""
     inputs = keras.Input(SHAPE)
     x = L.RandomFlip("horizontal")(inputs)
     x = L.RandomRotation(0.1)(x)
@@ -49,7 +49,7 @@ def tutorial_functional():
 
 
 def tutorial_sequential():
-    """The same as a Sequential of a Sequential, a Rescaling and a base, then fine-tuned from a block on."""
+    """A Sequential of augmentation, Rescaling, base and head; trained, then fine-tuned from the second block on."""
     augment = keras.Sequential([L.RandomFlip("horizontal_and_vertical"), L.RandomZoom(0.2)], name="augment")
     base = little_vgg()
     head = [L.GlobalAveragePooling2D(), L.Dense(8, activation="relu"), L.Dropout(0.2), L.Dense(3, activation="softmax")]
@@ -64,7 +64,7 @@ def tutorial_sequential():
 
 
 def preprocessed():
-    """`preprocess_input` of every kind on symbolic tensors: caffe's, TensorFlow's and PyTorch's."""
+    """`preprocess_input` in its three modes on symbolic tensors: caffe, tf and torch."""
     inputs = keras.Input(SHAPE)
     kinds = [keras.applications.vgg16, keras.applications.mobilenet_v2, keras.applications.densenet]
     branches = [kind.preprocess_input(inputs) for kind in kinds]
@@ -75,7 +75,7 @@ def preprocessed():
 
 
 def inverted_residuals():
-    """MobileNetV2's stem and blocks, one with a stride and one with a sum."""
+    """MobileNetV2's stem and two blocks, one with a stride of 2 and one with a residual connection."""
 
     def convolve(x, filters, size, prefix, **options):
         x = L.Conv2D(filters, size, padding="same", use_bias=False, name=f"{prefix}_conv", **options)(x)
@@ -100,7 +100,7 @@ def inverted_residuals():
 
 
 def attention():
-    """An Xception-like separable convolution, weighted by a squeeze-and-excitation gate, and swish."""
+    """A separable convolution as in Xception, a squeeze-and-excitation gate, and swish."""
     inputs = keras.Input(SHAPE)
     x = L.SeparableConv2D(6, 3, padding="same", activation="swish")(L.Rescaling(1 / 255)(inputs))
     gate = L.Reshape((1, 1, 6))(L.GlobalAveragePooling2D()(x))
@@ -111,7 +111,7 @@ def attention():
 
 
 def shared_model():
-    """One nested model called on two pictures made of one, and their difference."""
+    """A nested model called on two versions of the input, whose outputs are subtracted and averaged."""
     inputs = keras.Input(SHAPE)
     tower = [keras.Input(SHAPE), L.Conv2D(4, 3, activation="elu"), L.GlobalAveragePooling2D()]
     tower = keras.Sequential(tower, name="tower")
@@ -130,13 +130,13 @@ def nested_three_deep():
 
 
 def two_outputs():
-    """A class and a place in the picture."""
+    """A class and a bounding box."""
     inputs = keras.Input(SHAPE)
     x = L.Flatten()(L.MaxPooling2D()(L.Conv2D(4, 3, activation="relu")(L.Rescaling(1 / 255)(inputs))))
     label = L.Dense(3, activation="softmax", name="label")(x)
     return keras.Model(inputs, [label, L.Dense(4, activation="tanh", name="box")(x)])
 
 
-# The weights of these are what training made of them.
+# Models that keep their trained weights.
 TRAINED = [tutorial_functional, tutorial_sequential]
 BUILDERS = [*TRAINED, preprocessed, inverted_residuals, attention, shared_model, nested_three_deep, two_outputs]

@@ -1,4 +1,4 @@
-"""Model files that Keras writes and loads, and that hold what can't be read here: each must be refused by name."""
+"""Model files that Keras can load and engraft doesn't support. Engraft must reject each and name the reason."""
 
 import keras
 from keras import layers as L
@@ -7,7 +7,7 @@ import store
 from cases.programs import SHAPE
 
 
-# Compiled under a name of its own: the bytes of a Lambda hold the path of the file it was written in.
+# A Lambda's bytecode contains the path of its source file. A fixed file name makes the bytes reproducible.
 scale = eval(compile("lambda x: x / 255", "program.py", "eval"))
 
 
@@ -33,7 +33,7 @@ class Classifier(keras.Model):
 
 
 def between(*layers):
-    """Layers between an input and a classifier."""
+    """A model of these layers between an input and a classification head."""
     return keras.Sequential([keras.Input(SHAPE), *layers, L.GlobalAveragePooling2D(), L.Dense(3, name="top")])
 
 
@@ -92,7 +92,7 @@ def half_precision():
 
 
 def operation_in_h5():
-    """`preprocess_input`: Keras writes such an .h5 and can't read it."""
+    """`preprocess_input` in an .h5, which Keras writes but can't read."""
     inputs = keras.Input(SHAPE)
     x = L.GlobalAveragePooling2D()(keras.applications.vgg16.preprocess_input(inputs))
     return keras.Model(inputs, L.Dense(3)(x))
@@ -113,7 +113,7 @@ BUILDERS = [
     half_precision,
     operation_in_h5,
 ]
-# Keras can write no .h5 of a model of a class of its own, and read none with an operation.
+# File formats of each case; both by default. Keras can't write an .h5 of a custom model class, or read one with an operation.
 ENDINGS = {"custom_model": ["keras"], "unknown_operation": ["keras"], "operation_in_h5": ["h5"]}
 
 

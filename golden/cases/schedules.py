@@ -7,7 +7,7 @@ from keras.optimizers import schedules as S
 
 import store
 
-# Besides the first iterations, those around the edges of a schedule: the iteration before, at and after each.
+# Every case has these iterations, FAR, and the iterations before, at and after each change of the schedule.
 FIRST = [0, 1, 2]
 FAR = 1000
 # The model files are compiled with this case's schedule.
@@ -15,7 +15,7 @@ SAVED = "cosine_decay_warmup"
 
 
 def schedules():
-    """Name, schedule, and the iterations at which something changes."""
+    """Name, schedule, and the iterations at which the schedule changes."""
     yield "exponential_decay", S.ExponentialDecay(0.1, 10, 0.96), [10]
     yield "exponential_decay_staircase", S.ExponentialDecay(0.1, 10, 0.5, staircase=True), [10, 20, 30]
     yield "exponential_decay_growing", S.ExponentialDecay(1e-6, 500, 10.0, name="range_test"), [500]
@@ -44,7 +44,7 @@ def around(edges):
 
 
 def save(directory, name, schedule):
-    """Files of a small model, after two steps of training with the schedule."""
+    """Saves a small model after two training steps with the schedule. Returns the file names."""
     model = keras.Sequential([keras.Input((4,)), L.Dense(3, activation="softmax", name="dense")], name="model")
     model.compile(keras.optimizers.Adam(schedule), "categorical_crossentropy")
     x = store.generator(name).standard_normal((6, 4)).astype("float32")

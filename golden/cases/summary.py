@@ -1,4 +1,4 @@
-"""The text of `model.summary()` for the seven programs that the examples mirror, at 256 pixels."""
+"""The text of `model.summary()` for the programs of engraft's examples, at 256 by 256 pixels."""
 
 import os
 
@@ -8,7 +8,7 @@ from keras import layers as L
 import store
 
 SIZE, CLASSES, HEAD, FROZEN = (256, 256, 3), 5, 4096, 15
-# Keras narrows a table to the terminal: "wide" leaves its default length alone, 80 is a common terminal.
+# Terminal widths: Keras narrows its tables to fit. "wide" is wide enough for Keras' default line length.
 TERMINALS = {"wide": 200, "80": 80}
 VARIANTS = {
     "": {},
@@ -85,7 +85,7 @@ def program7():
 def text(model, columns, **options):
     printed = []
     os.environ["COLUMNS"] = str(columns)
-    # Keras hands over the whole table at once, its last line break included.
+    # Keras calls print_fn once, with the complete table and its final line break.
     model.summary(print_fn=lambda table, **_: printed.append(table), **options)
     return "".join(printed)
 

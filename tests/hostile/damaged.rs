@@ -1,4 +1,4 @@
-//! Small files of every format cut short at every length, and with every one of their bits flipped.
+//! Reads small files of every format, truncated at every length, and with each bit flipped.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -9,20 +9,20 @@ use engraft_hostile::{Reader, reader};
 
 /// The smallest valid file of a reader.
 fn smallest(reader: &Reader) -> Vec<u8> {
-    let taken = (reader.valid)().into_iter().filter(|bytes| reader.check(bytes));
-    taken.min_by_key(Vec::len).unwrap()
+    let accepted = (reader.valid)().into_iter().filter(|bytes| reader.check(bytes));
+    accepted.min_by_key(Vec::len).unwrap()
 }
 
-/// Every shorter file is refused.
-fn cut(name: &str) {
+/// Asserts that every truncated file is refused.
+fn truncate(name: &str) {
     let reader = reader(name);
-    let whole = smallest(reader);
-    for len in 0..whole.len() {
-        assert!(!reader.check(&whole[..len]), "{name}: {len} of {} bytes", whole.len());
+    let bytes = smallest(reader);
+    for len in 0..bytes.len() {
+        assert!(!reader.check(&bytes[..len]), "{name}: {len} of {} bytes", bytes.len());
     }
 }
 
-/// Reads the file with each of its bits flipped, one at a time; gives how many were refused, and how many there were.
+/// Reads the file with one bit flipped, for each bit. Returns the numbers of refused files and of bits.
 fn flip(name: &str) -> (usize, usize) {
     let reader = reader(name);
     let mut bytes = smallest(reader);
@@ -42,7 +42,7 @@ macro_rules! damaged {
         mod cut_short_at_every_length {
             $(#[test]
             fn $name() {
-                super::cut(stringify!($name));
+                super::truncate(stringify!($name));
             })*
         }
 
@@ -50,7 +50,7 @@ macro_rules! damaged {
             $(#[test]
             fn $name() {
                 let (refused, all) = super::flip(stringify!($name));
-                // Without checksums a changed value is a value; what says where values are must be right.
+                // Without checksums, a changed value is still valid. Changed offsets and sizes must be refused.
                 assert!(refused > 0 && refused <= all, "{refused} of {all} refused");
             })*
         }
@@ -59,7 +59,7 @@ macro_rules! damaged {
 
 damaged!(keras, model_h5, weights_h5, safetensors, onnx, npy, npz, inspect);
 
-/// The archive's checksums see to it that a damaged model is never taken for another.
+/// The checksums of a zip archive detect changed weights.
 #[test]
 fn a_damaged_archive_is_refused_or_has_its_weights() {
     let mut bytes = smallest(reader("keras"));

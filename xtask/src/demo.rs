@@ -1,4 +1,4 @@
-//! `cargo xtask demo`: the main job on real photos, by the program a user has.
+//! `cargo xtask demo`: transfer learning on real photos with the `engraft` program, compared with random weights.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,8 +8,10 @@ use serde_json::Value;
 use crate::process::{cargo, output_of, step};
 use crate::{TaskError, assets};
 
-/// How both runs are trained: the same in everything but the first weights. The head learns fast at first and then, the
-/// base frozen all along, with a tenth of the rate: 262 photos alone leave it where the last few batches pushed it.
+/// Options of both training runs; only the initial weights differ.
+///
+/// The base stays frozen. Of the two phases, the second has a tenth of the learning rate: with only 262 photos and a large
+/// rate, the last few batches would dominate the result.
 const TRAINING: &[&str] = &[
     "--image-size",
     "128",
@@ -31,21 +33,21 @@ const TRAINING: &[&str] = &[
     "4",
     "--fine-tune-learning-rate",
     "0.0001",
-    // The photos held out lie in a folder of their own.
+    // The held-out photos are in another folder.
     "--validation-split",
     "0",
 ];
 
-/// What must come out on photos held out.
-const LEAST_ACCURACY: f64 = 0.80;
+/// Minimum accuracy on the held-out photos with the ImageNet weights.
+const MIN_ACCURACY: f64 = 0.80;
 
-/// And how far above the same training from random weights: what ImageNet is worth.
-const LEAST_GAIN: f64 = 0.25;
+/// Minimum difference in accuracy between the ImageNet weights and random weights.
+const MIN_GAIN: f64 = 0.25;
 
-/// Trains VGG16 on food photos, from ImageNet and from random weights, and compares them on photos held out.
+/// Trains VGG16 on food photos, with ImageNet and with random weights, and compares the accuracies on held-out photos.
 ///
 /// # Errors
-/// The first step that fails, or accuracies below what transfer learning gives.
+/// The first step that fails, or an accuracy below [`MIN_ACCURACY`] or [`MIN_GAIN`].
 pub(crate) fn run(root: &Path) -> Result<(), TaskError> {
     assets::run(root)?;
     step("building engraft", engraft_build().current_dir(root))?;
@@ -65,12 +67,12 @@ fn engraft_build() -> Command {
 
 struct Demo {
     root: PathBuf,
-    /// Where models are left, so that they can be looked at.
+    /// Folder of the trained models, which are kept for inspection.
     models: PathBuf,
 }
 
 impl Demo {
-    /// The built program; weights are found where the assets lie, and checked as any user's are.
+    /// The `engraft` program, with the weights of `assets/`.
     fn engraft(&self) -> Command {
         let mut command = cargo();
         command.args(["run", "--quiet", "--release", "-p", "engraft-cli", "--"]).current_dir(&self.root);
@@ -78,7 +80,7 @@ impl Demo {
         command
     }
 
-    /// Accuracy on the photos held out after training from these first weights.
+    /// Trains with these initial weights and returns the accuracy on the held-out photos.
     fn accuracy(&self, weights: &str) -> Result<f64, TaskError> {
         let model = self.models.join(format!("{weights}.keras"));
         let mut train = self.engraft();
@@ -90,7 +92,7 @@ impl Demo {
     }
 }
 
-/// The accuracy in what `evaluate --json` prints.
+/// Parses the accuracy in the output of `evaluate --json`.
 fn accuracy(json: &str) -> Result<f64, TaskError> {
     let found: Value = serde_json::from_str(json).map_err(|error| TaskError::at("evaluate --json", error))?;
     found["accuracy"].as_f64().ok_or_else(|| TaskError::at("evaluate --json", format!("no accuracy in {json}")))
@@ -98,7 +100,7 @@ fn accuracy(json: &str) -> Result<f64, TaskError> {
 
 fn report(imagenet: f64, random: f64) -> String {
     format!(
-        "\nOn food photos that neither has seen:\n  {:5.1} %  from the ImageNet weights\n  {:5.1} %  from random weights\n  {:5.1}    points of difference",
+        "\nAccuracy on held-out food photos:\n  {:5.1} %  from the ImageNet weights\n  {:5.1} %  from random weights\n  {:5.1}    points of difference",
         100.0 * imagenet,
         100.0 * random,
         100.0 * (imagenet - random)
@@ -106,15 +108,15 @@ fn report(imagenet: f64, random: f64) -> String {
 }
 
 fn verdict(imagenet: f64, random: f64) -> Result<(), TaskError> {
-    let below = |what: &str, least: f64, received: f64| {
-        let (least, received) = (100.0 * least, 100.0 * received);
-        Err(TaskError::Failed(format!("{what}: expected at least {least:.1}, received {received:.1}")))
+    let below = |quantity: &str, min: f64, received: f64| {
+        let (min, received) = (100.0 * min, 100.0 * received);
+        Err(TaskError::Failed(format!("{quantity}: expected at least {min:.1}, received {received:.1}")))
     };
-    if imagenet < LEAST_ACCURACY {
-        return below("accuracy from the ImageNet weights, in %", LEAST_ACCURACY, imagenet);
+    if imagenet < MIN_ACCURACY {
+        return below("accuracy from the ImageNet weights, in %", MIN_ACCURACY, imagenet);
     }
-    if imagenet - random < LEAST_GAIN {
-        return below("gain over random weights, in points", LEAST_GAIN, imagenet - random);
+    if imagenet - random < MIN_GAIN {
+        return below("gain over random weights, in points", MIN_GAIN, imagenet - random);
     }
     Ok(())
 }

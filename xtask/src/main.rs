@@ -1,9 +1,11 @@
-//! What a contributor runs: `cargo xtask assets`, `demo`, `dependencies`, `peers`, `test`.
+//! Development tasks: `cargo xtask assets`, `demo`, `dependencies`, `peers`, `test`.
 
 mod assets;
 mod client;
 mod demo;
 mod dependencies;
+#[cfg(test)]
+mod glossary;
 mod peers;
 mod process;
 mod test;
@@ -14,18 +16,18 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 usage: cargo xtask <task>
 
-  assets        fetch the real VGG16 weights and the food photos into assets/
-  demo          train VGG16 on the food photos and evaluate it on photos it has not seen
-  dependencies  check what the workspace depends on against deny.toml, with cargo-deny
-  peers         install the other programs that tests compare with, and print the path of their Python
+  assets        download the real VGG16 weights and the food photos into assets/
+  demo          train VGG16 on the food photos and evaluate it on held-out photos
+  dependencies  check dependencies against deny.toml with cargo-deny
+  peers         install Keras, onnxruntime and others for comparison tests, and print the path of their Python
   test          run what CI runs: formatting, lints, dependencies, tests, documentation";
 
-/// Why a task ended early.
+/// Why a task failed.
 #[derive(Debug, thiserror::Error)]
 enum TaskError {
     #[error("{0}")]
     Failed(String),
-    /// A package's registry couldn't be reached: the one failure that `test` may pass over.
+    /// A package registry can't be reached. `test` then skips the tests that need the package.
     #[error("{0}")]
     Unreachable(String),
     #[error("{step} failed with exit code {code}")]
@@ -33,7 +35,7 @@ enum TaskError {
 }
 
 impl TaskError {
-    /// An error about a place, with what was being done there.
+    /// A failure with its place, such as a file or a command.
     fn at(place: impl std::fmt::Display, error: impl std::fmt::Display) -> Self {
         Self::Failed(format!("{place}: {error}"))
     }
@@ -71,9 +73,9 @@ fn main() -> ExitCode {
     }
 }
 
-/// The root of the repository, one above this package.
+/// The root of the repository: the parent folder of this package.
 fn root() -> Result<PathBuf, TaskError> {
     let package = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
     let root = package.and_then(|package| package.parent().map(PathBuf::from));
-    root.ok_or_else(|| TaskError::Failed("run this as `cargo xtask`, which tells where the repository is".into()))
+    root.ok_or_else(|| TaskError::Failed("CARGO_MANIFEST_DIR is not set; run `cargo xtask` in the repository".into()))
 }

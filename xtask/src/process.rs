@@ -1,4 +1,4 @@
-//! Other programs, run in the open.
+//! Runs commands as named steps, with their output and duration shown.
 
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
@@ -6,15 +6,15 @@ use std::time::Instant;
 
 use crate::TaskError;
 
-/// The cargo that runs this task.
+/// A command of the cargo that runs this task.
 pub(crate) fn cargo() -> Command {
     Command::new(std::env::var_os("CARGO").map_or_else(|| PathBuf::from("cargo"), PathBuf::from))
 }
 
-/// Runs a command as a named step, showing its output and how long it took.
+/// Runs a command as a named step, and shows its output and duration.
 ///
 /// # Errors
-/// [`TaskError::Step`] with the exit code of a command that fails.
+/// [`TaskError::Step`] with the command's exit code if the command fails.
 pub(crate) fn step(name: &str, command: &mut Command) -> Result<(), TaskError> {
     eprintln!("==> {name}");
     let start = Instant::now();
@@ -27,10 +27,10 @@ pub(crate) fn step(name: &str, command: &mut Command) -> Result<(), TaskError> {
     Ok(())
 }
 
-/// Runs a command as a named step and gives what it prints.
+/// Runs a command as a named step and returns its standard output.
 ///
 /// # Errors
-/// [`TaskError::Step`] with the exit code of a command that fails.
+/// [`TaskError::Step`] with the command's exit code if the command fails.
 pub(crate) fn output_of(name: &str, command: &mut Command) -> Result<String, TaskError> {
     eprintln!("==> {name}");
     let output = command.stderr(Stdio::inherit()).output();
@@ -41,7 +41,7 @@ pub(crate) fn output_of(name: &str, command: &mut Command) -> Result<String, Tas
     }
 }
 
-/// A process ended by a signal has no code; 1 says as much.
+/// The exit code, or 1 for a process that a signal ended.
 fn code(status: ExitStatus) -> u8 {
     status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
 }

@@ -1,12 +1,11 @@
-//! `cargo xtask test`: what CI runs, in its order.
+//! `cargo xtask test`: all checks of CI, in CI's order.
 
 use std::path::Path;
 
 use crate::process::{cargo, step};
 use crate::{TaskError, assets, dependencies, peers};
 
-/// Name and cargo arguments of each step. Tests and doc tests are told apart so that each shows
-/// its own time.
+/// Name and cargo arguments of each step. Unit tests and doc tests are separate steps, to show their durations.
 const STEPS: &[(&str, &[&str])] = &[
     ("formatting", &["fmt", "--all", "--check"]),
     ("lints", &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),
@@ -15,23 +14,23 @@ const STEPS: &[(&str, &[&str])] = &[
     ("documentation", &["doc", "--workspace", "--no-deps", "--all-features"]),
 ];
 
-/// How docs.rs builds documentation, and no warning.
+/// Flags of docs.rs, with warnings denied.
 const DOC_FLAGS: &str = "-D warnings --cfg docsrs";
 
-/// What computes, for each instruction set that `ENGRAFT_ISA` can force.
+/// Tests that are repeated with each instruction set that `ENGRAFT_ISA` can force.
 const KERNELS: &[&str] = &["test", "--package", "engraft-kernels", "--package", "engraft-cpu", "--lib", "--tests"];
 
-/// The one crate with `unsafe`, under the address sanitizer.
+/// Tests of the crate with most `unsafe` code, run with the address sanitizer.
 const SANITIZED: &[&str] = &["test", "--package", "engraft-kernels", "--lib", "--target", "x86_64-unknown-linux-gnu"];
 
-/// Runs every step, after bringing the real weights and photos and the programs that files must agree with.
+/// Downloads the assets and the programs for comparison tests, then runs every step.
 ///
 /// # Errors
 /// The first step that fails, with its exit code.
 pub(crate) fn run(root: &Path) -> Result<(), TaskError> {
-    unless_unreachable(assets::run(root), "on the real weights and photos")?;
-    let python = unless_unreachable(peers::prepare(root), "that asks another program about our files")?;
-    if let Some(deny) = unless_unreachable(dependencies::prepare(root), "of licences, bans and sources")? {
+    skip_if_unreachable(assets::run(root), "on the real weights and photos")?;
+    let python = skip_if_unreachable(peers::prepare(root), "that compares with another program")?;
+    if let Some(deny) = skip_if_unreachable(dependencies::prepare(root), "of licences, bans and sources")? {
         dependencies::check(root, &deny)?;
     }
     for (name, arguments) in STEPS {
@@ -45,12 +44,12 @@ pub(crate) fn run(root: &Path) -> Result<(), TaskError> {
     for isa in isas() {
         let mut command = cargo();
         command.args(KERNELS).current_dir(root).env("ENGRAFT_ISA", isa);
-        step(&format!("kernels held to {isa}"), &mut command)?;
+        step(&format!("kernels with {isa}"), &mut command)?;
     }
     sanitize(root)
 }
 
-/// The instruction sets of this CPU.
+/// The instruction sets that this CPU supports.
 fn isas() -> Vec<&'static str> {
     let mut isas = vec!["portable"];
     #[cfg(target_arch = "x86_64")]
@@ -61,23 +60,27 @@ fn isas() -> Vec<&'static str> {
     isas
 }
 
-/// Runs the kernels' tests under the address sanitizer, where Rust has one.
+/// Runs the kernels' tests with the address sanitizer on x86-64 Linux; elsewhere it does nothing.
 fn sanitize(root: &Path) -> Result<(), TaskError> {
     if !cfg!(all(target_arch = "x86_64", target_os = "linux")) {
         return Ok(());
     }
     let mut command = cargo();
     command.args(SANITIZED).current_dir(root);
-    // The sanitizer comes with every toolchain; only the flag is not stable.
+    // Stable toolchains contain the sanitizer, but its flag is unstable. RUSTC_BOOTSTRAP allows the flag.
     command.env("RUSTC_BOOTSTRAP", "1").env("RUSTFLAGS", "-Zsanitizer=address");
-    step("kernels under the address sanitizer", &mut command)
+    step("kernels with the address sanitizer", &mut command)
 }
 
-/// What was brought; nothing, said loudly, where its registry can't be reached.
-fn unless_unreachable<T>(brought: Result<T, TaskError>, tests: &str) -> Result<Option<T>, TaskError> {
-    match brought {
+/// Returns the result of a download, or `None` with a warning if the registry can't be reached.
+///
+/// `tests` describes the tests that are skipped then.
+fn skip_if_unreachable<T>(downloaded: Result<T, TaskError>, tests: &str) -> Result<Option<T>, TaskError> {
+    match downloaded {
         Err(TaskError::Unreachable(reason)) => {
-            eprintln!("\n!!! {reason}\n!!! SKIPPED: every test {tests}. The rest runs; this is not a full pass.\n");
+            eprintln!(
+                "\n!!! {reason}\n!!! SKIPPED: every test {tests}. The other tests run; this is not a full pass.\n"
+            );
             Ok(None)
         }
         other => other.map(Some),

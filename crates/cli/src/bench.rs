@@ -1,4 +1,4 @@
-//! `engraft bench`: what this machine will do for a user.
+//! `engraft bench`: measures prediction and training speed on this machine.
 
 mod mode;
 mod report;
@@ -11,48 +11,58 @@ use engraft::train::Speed;
 use engraft::{Error, Model};
 
 use crate::failure::Failure;
-use crate::options::{self, Count, Head, PrecisionArg};
+use crate::options::{self, Count, HiddenUnits, PrecisionArg};
 use crate::output::line;
 use mode::Mode;
 use report::Report;
 
-/// Classes of the model that is measured: they hardly count beside everything below them.
+/// Number of classes of the measured model; its cost is negligible.
 const CLASSES: usize = 5;
 
-/// Small enough that noise for photos doesn't make the weights run away.
+/// Learning rate small enough that training on noise doesn't diverge.
 const LEARNING_RATE: f64 = 1e-6;
 
-/// Measure how fast a model predicts or trains on this machine
+const EXAMPLES: &str = "\
+Examples:
+  engraft bench --mode predict --batch 1
+  engraft bench --mode fine-tune=15 --batch 16 --image-size 128 --layers";
+
+/// Measure prediction or training speed on this machine
 ///
-/// On noise and from random weights, which take the same time as photos and trained ones. Two steps warm up and aren't
-/// counted.
+/// Uses noise as photos and random weights, which take the same time as real ones. Two warm-up steps are not counted.
 #[derive(clap::Args, Debug)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// The network to build on
-    #[arg(long, value_parser = options::backbone, default_value = "vgg16")]
+    /// Pretrained network below the head
+    #[arg(long, value_parser = options::backbone, default_value = "vgg16", help_heading = "Model")]
     backbone: Backbone,
-    /// What is measured: predicting, or a step of training with the base frozen, with its first N layers frozen, or whole
-    #[arg(long, value_name = "predict|frozen|fine-tune=N|full", default_value = "frozen")]
+    /// Prediction, or a training step with the base frozen, with its first N layers frozen, or with all layers trainable
+    #[arg(
+        long,
+        value_name = "predict|frozen|fine-tune=N|full",
+        default_value = "frozen",
+        help_heading = "Measurement"
+    )]
     mode: Mode,
-    /// Photos a step
-    #[arg(long, value_name = "N", default_value = "16")]
+    /// Batch size: photos per step
+    #[arg(long, value_name = "N", default_value = "16", help_heading = "Measurement")]
     batch: Count,
-    /// Pixels a side of the photos
-    #[arg(long, value_name = "PIXELS", value_parser = options::image_size, default_value = "256")]
+    /// Height and width of the photos, in pixels
+    #[arg(long, value_name = "PIXELS", value_parser = options::image_size, default_value = "256", help_heading = "Model")]
     image_size: usize,
-    /// Units of the hidden layers between the base and the classes, or `none`
-    #[arg(long, value_name = "UNITS,...", default_value = "4096,4096")]
-    head: Head,
+    /// Units of the hidden Dense layers between base and output, or `none` for a linear classifier
+    #[arg(long, value_name = "UNITS,...", default_value = "4096,4096", help_heading = "Model")]
+    head: HiddenUnits,
     #[command(flatten)]
     precision: PrecisionArg,
-    /// Steps to measure
-    #[arg(long, value_name = "N", default_value = "5")]
+    /// Number of steps to measure
+    #[arg(long, value_name = "N", default_value = "5", help_heading = "Measurement")]
     steps: Count,
-    /// Also show every layer
-    #[arg(long)]
+    /// Also print the time of each layer
+    #[arg(long, help_heading = "Output")]
     layers: bool,
-    /// One JSON object instead of text
-    #[arg(long)]
+    /// Print one JSON object instead of text
+    #[arg(long, help_heading = "Output")]
     json: bool,
 }
 

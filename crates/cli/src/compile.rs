@@ -1,4 +1,4 @@
-//! How a model is compiled: optimizers by name, the loss that fits its output, and accuracy.
+//! Compiling a model: optimizers by name, the loss that matches its output, and accuracy.
 
 use clap::ValueEnum;
 use engraft::Result;
@@ -15,7 +15,7 @@ pub(crate) enum OptimizerKind {
 
 impl OptimizerKind {
     pub(crate) fn optimizer(self, learning_rate: Option<LearningRate>) -> Optimizer {
-        // What leaves a pretrained base intact: a tenth of Keras' defaults.
+        // A tenth of Keras' defaults: larger steps destroy pretrained weights.
         let rate = learning_rate.unwrap_or_else(|| LearningRate::from(if self == Self::Sgd { 1e-3 } else { 1e-4 }));
         match self {
             Self::Sgd => Sgd::new(rate).into(),
@@ -26,7 +26,7 @@ impl OptimizerKind {
     }
 }
 
-/// Compiles a model that was saved without optimizer and loss, by what it gives: one yes or no, or a number a class.
+/// Compiles a model that was saved without optimizer and loss: binary crossentropy for one output, else categorical.
 pub(crate) fn compile_if_needed(model: &Model) -> Result<()> {
     if model.compiled().is_some() {
         return Ok(());
@@ -38,7 +38,7 @@ pub(crate) fn compile_if_needed(model: &Model) -> Result<()> {
     model.compile(OptimizerKind::Adam.optimizer(None), loss, [Metric::Accuracy])
 }
 
-/// Adds accuracy to what is measured of a compiled model; gives the loss.
+/// Adds accuracy to the metrics of a compiled model. Returns its loss.
 pub(crate) fn with_accuracy(model: &Model) -> Result<Loss> {
     model.update_compiled(|compiled| {
         if !compiled.metrics.contains(&Metric::Accuracy) {

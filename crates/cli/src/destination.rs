@@ -1,4 +1,4 @@
-//! Files that a command will write, tried before the long work.
+//! Output files, checked before the long work starts.
 
 use std::path::{Path, PathBuf};
 
@@ -6,15 +6,15 @@ use engraft::{Error, ErrorKind};
 
 use crate::failure::Failure;
 
-/// A file that can be written, as far as that can be known before.
+/// An output file that can be written, as far as that can be checked in advance.
 #[derive(Debug)]
 pub(crate) struct Destination(PathBuf);
 
 impl Destination {
-    /// Tries to make a file beside `path`, called `option` on the command line.
+    /// Checks that a file can be created in the folder of `path`. `option` names the argument in errors.
     ///
     /// # Errors
-    /// [`Failure::Usage`] for a path that no file can have; else the folder isn't there, or can't be written to.
+    /// [`Failure::Usage`] for a path that is no file name; otherwise the folder is missing or not writable.
     pub(crate) fn check(option: &str, path: &Path) -> Result<Self, Failure> {
         if path.file_name().is_none() || path.is_dir() {
             let error = Error::new(option, "the name of a file to write", path.display());
@@ -22,7 +22,7 @@ impl Destination {
         }
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         match tempfile::Builder::new().prefix(".engraft").tempfile_in(folder) {
-            // Gone again when dropped.
+            // The trial file is deleted when dropped.
             Ok(_) => Ok(Self(path.to_owned())),
             Err(error) if !folder.is_dir() => Err(Error::because(folder.display(), "there is no such folder")
                 .with_kind(ErrorKind::NotFound)
@@ -37,13 +37,13 @@ impl Destination {
         }
     }
 
-    /// Where it will be.
+    /// The path of the file.
     pub(crate) fn path(&self) -> &Path {
         &self.0
     }
 }
 
-/// Without the path of the trial file, which nobody asked for.
+/// The reason without the path of the trial file.
 fn reason(error: &std::io::Error) -> String {
     error.raw_os_error().map_or(error.kind().to_string(), |code| std::io::Error::from_raw_os_error(code).to_string())
 }

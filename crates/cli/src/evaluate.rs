@@ -1,4 +1,4 @@
-//! `engraft evaluate`: how well a model does on photos it has not seen.
+//! `engraft evaluate`: loss and accuracy of a model on a folder of photos.
 
 use std::path::PathBuf;
 
@@ -18,11 +18,17 @@ use crate::photos::{self, skipped_note};
 use crate::predict::warn;
 use crate::score::{Score, change};
 
-/// Photos at a time.
+/// Batch size of evaluation.
 const BATCH: usize = 32;
 
-/// Measure loss and accuracy on a folder of photos
+const EXAMPLES: &str = "\
+Examples:
+  engraft evaluate model.keras held-out-photos
+  engraft evaluate model.keras held-out-photos --json";
+
+/// Measure loss and accuracy on a folder of photos, overall and per class
 #[derive(clap::Args, Debug)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// A `.keras` file or a whole-model `.h5`
     #[arg(value_name = "MODEL")]
@@ -31,8 +37,8 @@ pub(crate) struct Args {
     photos: PhotosArg,
     #[command(flatten)]
     precision: PrecisionArg,
-    /// One JSON object instead of text
-    #[arg(long)]
+    /// Print one JSON object instead of text
+    #[arg(long, help_heading = "Output")]
     json: bool,
 }
 
@@ -42,7 +48,7 @@ pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
     warn(&classifier);
     let folder = photos::scan_for(&args.photos.photos, &classifier)?;
     let scores = scores(&classifier, &folder, &chosen)?;
-    // In fewer bits, what that changes is told.
+    // With bf16, report the change against f32.
     let in_f32 = match args.precision.get() {
         Precision::F32 => None,
         Precision::Bf16 => Some(total(&self::scores(&classifier, &folder, runtime)?)),
@@ -53,7 +59,7 @@ pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
     }
 }
 
-/// The score of each class, of those without photos an empty one.
+/// The score of each class; an empty score for a class without photos.
 fn scores(classifier: &Classifier, folder: &PhotoFolder, runtime: &Runtime) -> Result<Vec<Score>, Error> {
     let model = classifier.model();
     compile_if_needed(model)?;

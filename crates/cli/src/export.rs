@@ -1,4 +1,4 @@
-//! `engraft export`: a model as a file for another program, compared with the model before it is kept.
+//! `engraft export`: converts a model to a file for another program, and verifies the file against the model.
 
 mod check;
 mod target;
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use engraft::Error;
-use engraft::formats::Precision;
+use engraft::formats::FloatType;
 use engraft::formats::safetensors::Naming;
 use engraft::recipe::Classifier;
 use engraft::runtime::Runtime;
@@ -20,36 +20,42 @@ use crate::output::{self, line, note};
 use crate::photos;
 use crate::predict::warn;
 
-/// What f32 sums in another order may differ by in a probability.
+/// Largest accepted difference of a probability: f32 sums in another order stay well below it.
 const TOLERANCE: f32 = 1e-4;
 
-/// Write a model for another program, and check it against the model first
+const EXAMPLES: &str = "\
+Examples:
+  engraft export model.keras held-out-photos --to onnx
+  engraft export model.keras --to safetensors --names torchvision --precision f16 -o vgg16.safetensors";
+
+/// Convert a model for another program, and verify the result
 ///
-/// The new file is read back, or run where it is ONNX, and must predict what the model predicts: on PHOTOS, or on pictures
-/// made up for it. It takes its place only then.
+/// The new file is read back (an ONNX file is run) and its predictions compared with the model's, on PHOTOS or on synthetic
+/// images. It is kept only if they agree.
 #[derive(clap::Args, Debug)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// A `.keras` file, or a whole-model `.h5`
     #[arg(value_name = "MODEL")]
     model: PathBuf,
-    /// Photos to check on, one folder of them per class
+    /// Folder of photos to compare predictions on, one folder per class [default: synthetic images]
     #[arg(value_name = "PHOTOS")]
     photos: Option<PathBuf>,
-    /// What to write: a whole model as .onnx or .h5, or weights alone as .weights.h5 or .safetensors
-    #[arg(long, value_enum)]
+    /// File format: onnx and h5 hold the whole model, weights.h5 and safetensors its weights only
+    #[arg(long, value_enum, help_heading = "Output")]
     to: Target,
-    /// In which numbers kernels are stored; f16 halves the file
-    #[arg(long, value_enum, default_value = "f32")]
+    /// Number format of the weights in the file; f16 halves its size
+    #[arg(long, value_enum, default_value = "f32", help_heading = "Output")]
     precision: Number,
-    /// What weights are called in a .safetensors file, and how they are laid out
-    #[arg(long, value_enum, default_value = "keras")]
+    /// Naming and axis order of the weights in a .safetensors file
+    #[arg(long, value_enum, default_value = "keras", help_heading = "Output")]
     names: Names,
-    /// The file to write [default: MODEL with another ending]
-    #[arg(short, long, value_name = "FILE")]
+    /// File to write [default: MODEL with the extension of the format]
+    #[arg(short, long, value_name = "FILE", help_heading = "Output")]
     output: Option<PathBuf>,
 }
 
-/// [`Precision`] on the command line.
+/// [`FloatType`] on the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Number {
     F32,
@@ -64,10 +70,10 @@ enum Names {
 }
 
 impl Args {
-    fn precision(&self) -> Precision {
+    fn float_type(&self) -> FloatType {
         match self.precision {
-            Number::F32 => Precision::F32,
-            Number::F16 => Precision::F16,
+            Number::F32 => FloatType::F32,
+            Number::F16 => FloatType::F16,
         }
     }
 
@@ -82,7 +88,7 @@ impl Args {
 pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
     if args.names == Names::Torchvision && args.to != Target::Safetensors {
         let error = Error::new("--names torchvision", "--to safetensors", args.to.name());
-        return Err(Failure::Usage(error.hint("other formats have names of their own")));
+        return Err(Failure::Usage(error.hint("the other formats have fixed names")));
     }
     let path = args.output.clone().unwrap_or_else(|| args.model.with_extension(args.to.name()));
     let output = Destination::check("--output", &path)?;
@@ -91,17 +97,17 @@ pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
     let folder = args.photos.as_deref().map(|photos| photos::scan_for(photos, &classifier)).transpose()?;
     let samples = match folder {
         Some(folder) => Samples::photos(folder, &classifier)?,
-        None => Samples::made_up(&classifier)?,
+        None => Samples::synthetic(&classifier)?,
     };
-    // Beside its place and under its name, so that a rename is all that is left to do.
+    // In the same folder and under the same name, so that a rename completes the export.
     let beside = output.path().parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let trial = tempfile::Builder::new().prefix(".engraft").tempdir_in(beside);
     let trial = trial.map_err(|error| Error::from_io(output.path().display(), error))?;
     let written = trial.path().join(output.path().file_name().unwrap_or_default());
-    args.to.write(&classifier, &written, args.precision(), args.naming())?;
+    args.to.write(&classifier, &written, args.float_type(), args.naming())?;
     let predict = args.to.read(&args.model, &written, args.naming(), runtime)?;
     let agreement = samples.compare(classifier.model(), &predict, runtime)?;
-    agreement.must_hold(args.precision())?;
+    agreement.must_hold(args.float_type())?;
     std::fs::rename(&written, output.path()).map_err(|error| Error::from_io(output.path().display(), error))?;
     report(args, &classifier, output.path(), &samples, &agreement)
 }
@@ -122,7 +128,7 @@ fn report(
         line(format_args!("Accuracy {after:.1} %, of the model itself {before:.1} % ({:+.1})", after - before))?;
     }
     if args.to.holds_weights_alone() {
-        note("The file holds weights alone: whoever reads it must have a model of the same layers");
+        note("The file holds weights only: load it into a model with the same layers");
     }
     Ok(())
 }

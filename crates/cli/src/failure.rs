@@ -1,4 +1,4 @@
-//! Why a command ended early, and the exit code that says so.
+//! The reasons for which a command fails, with their exit codes.
 
 use std::process::ExitCode;
 
@@ -6,23 +6,23 @@ use engraft::Error;
 
 use crate::output;
 
-/// Why a command ended early.
+/// The reason for which a command ended early.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// Arguments that don't go together.
+    /// Invalid arguments.
     Usage(Error),
-    /// Something else went wrong.
+    /// Any other error.
     Failed(Error),
-    /// Something went wrong and was told already.
+    /// An error that was printed already.
     Reported,
-    /// The user wanted it to end.
+    /// Ctrl-C.
     Interrupted,
-    /// Nobody reads the output any more, as after `| head`: no reason to complain.
+    /// The reader of standard output is gone, as after `| head`; not an error.
     ClosedPipe,
 }
 
 impl Failure {
-    /// Tells the user and gives the exit code.
+    /// Prints the error. Returns the exit code.
     pub(crate) fn report(self) -> ExitCode {
         if let Self::Usage(error) | Self::Failed(error) = &self {
             output::note(format_args!("error: {error}"));
@@ -31,7 +31,7 @@ impl Failure {
             Self::ClosedPipe => ExitCode::SUCCESS,
             Self::Failed(_) | Self::Reported => ExitCode::from(1),
             Self::Usage(_) => ExitCode::from(2),
-            // What shells give for a program ended by this signal.
+            // 128 + SIGINT, as in shells.
             Self::Interrupted => ExitCode::from(130),
         }
     }

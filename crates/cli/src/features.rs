@@ -1,4 +1,4 @@
-//! `engraft features`: what a layer makes of photos.
+//! `engraft features`: writes the outputs of a layer for photos to a NumPy file.
 
 use std::path::{Path, PathBuf};
 
@@ -14,8 +14,13 @@ use crate::failure::Failure;
 use crate::output::line;
 use crate::predict::warn;
 
-/// Write what a layer makes of photos to a NumPy file, [images, ...] of float32
+const EXAMPLES: &str = "\
+Example:
+  engraft features model.keras photos/*.jpg --layer block5_pool -o features.npy";
+
+/// Write the outputs of a layer for photos to a NumPy file: float32 of shape [images, ...]
 #[derive(clap::Args, Debug)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// A `.keras` file or a whole-model `.h5`
     #[arg(value_name = "MODEL")]
@@ -23,15 +28,15 @@ pub(crate) struct Args {
     /// Photos: JPEG, PNG, GIF, BMP or WebP
     #[arg(value_name = "IMAGE", required = true)]
     images: Vec<PathBuf>,
-    /// The layer; `engraft summary MODEL --expand-nested` names them all
-    #[arg(long, value_name = "NAME")]
+    /// Name of the layer; `engraft summary MODEL --expand-nested` lists all layers
+    #[arg(long, value_name = "NAME", help_heading = "Model")]
     layer: String,
-    /// The file to write
-    #[arg(short, long, value_name = "FILE.npy")]
+    /// NumPy file to write
+    #[arg(short, long, value_name = "FILE.npy", help_heading = "Output")]
     output: PathBuf,
 }
 
-/// A row for each image: one that can't be read ends it, since rows must stay in step with images.
+/// Writes one row per image. An image that can't be read is an error, since rows must match images.
 pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
     let output = Destination::check("--output", &args.output)?;
     let classifier = Classifier::load(&args.model)?;
@@ -51,7 +56,7 @@ pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
     line(format_args!("{}: {shape:?} of float32", output.path().display()))
 }
 
-/// All rows must fit into memory.
+/// Checks that all rows fit in memory.
 fn check_memory(row: &Tensor, rows: usize, available: Option<usize>) -> Result<(), Error> {
     let needed = size_of_val(row.data()).saturating_mul(rows);
     match available {

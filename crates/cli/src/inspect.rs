@@ -1,37 +1,43 @@
-//! `engraft inspect`: what a file holds.
+//! `engraft inspect`: lists the contents of a model, weights or array file.
 
 use std::path::PathBuf;
 
 use engraft::formats::inspect::{ArrayInfo, Contents, LayerInfo, inspect};
 use engraft::formats::keras;
-use engraft::recipe::Facts;
+use engraft::recipe::Metadata;
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
 use crate::output::{line, note, thousands};
 
-/// Longer texts of metadata are cut.
+/// Characters of a metadata text that are printed.
 const SHOWN: usize = 200;
 
-/// Show what a file holds: layers, arrays, classes, optimizer, who wrote it
+const EXAMPLES: &str = "\
+Examples:
+  engraft inspect model.keras
+  engraft inspect weights.safetensors --json";
+
+/// List the contents of a file: layers, arrays, classes, optimizer, and the program that wrote it
 ///
-/// For .keras, .h5, .weights.h5, .safetensors, .onnx, .npy and .npz files, whoever wrote them.
+/// Reads .keras, .h5, .weights.h5, .safetensors, .onnx, .npy and .npz files, also those of other programs.
 #[derive(clap::Args, Debug)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// The file
+    /// File to list
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// One JSON object instead of tables
-    #[arg(long)]
+    /// Print one JSON object instead of tables
+    #[arg(long, help_heading = "Output")]
     json: bool,
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let mut contents = inspect(&args.file)?;
     if !contents.layers.is_empty()
-        && let Some(facts) = keras::read_extra(&args.file, Facts::ENTRY)?
+        && let Some(metadata) = keras::read_extra(&args.file, Metadata::ENTRY)?
     {
-        contents.texts.insert(Facts::ENTRY.to_owned(), String::from_utf8_lossy(&facts).into_owned());
+        contents.texts.insert(Metadata::ENTRY.to_owned(), String::from_utf8_lossy(&metadata).into_owned());
     }
     let classes = classes(&contents);
     if args.json {
@@ -42,14 +48,14 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Class names, by engraft's facts or by the metadata of an ONNX file.
+/// Class names, from the metadata of engraft or of an ONNX file.
 fn classes(contents: &Contents) -> Vec<String> {
-    let facts = contents.texts.get(Facts::ENTRY).and_then(|json| Facts::from_json(json.as_bytes()).ok());
+    let metadata = contents.texts.get(Metadata::ENTRY).and_then(|json| Metadata::from_json(json.as_bytes()).ok());
     let names = contents
         .texts
         .get("class_names")
         .and_then(|text| engraft::formats::json::parse("class_names", text.as_bytes()).ok());
-    facts.map(|facts| facts.classes).or(names).unwrap_or_default()
+    metadata.map(|metadata| metadata.classes).or(names).unwrap_or_default()
 }
 
 fn to_json(contents: &Contents, classes: &[String]) -> Value {
@@ -82,7 +88,7 @@ fn to_text(contents: &Contents, classes: &[String]) -> String {
     }
     lines.extend(contents.opset.map(|version| format!("opset: {version}")));
     lines.extend(contents.optimizer.iter().map(|optimizer| format!("optimizer: {optimizer}")));
-    for (name, text) in contents.texts.iter().filter(|(name, _)| *name != Facts::ENTRY && *name != "class_names") {
+    for (name, text) in contents.texts.iter().filter(|(name, _)| *name != Metadata::ENTRY && *name != "class_names") {
         lines.push(format!("{name}: {}", text.chars().take(SHOWN).collect::<String>()));
     }
     let shape = |shape: &[usize]| format!("{shape:?}");

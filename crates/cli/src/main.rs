@@ -1,4 +1,4 @@
-//! The engraft program: from a folder of photos to a trained classifier.
+//! The program `engraft`: parses the command line, runs one command, prints the result. The work is done by the crate `engraft`.
 
 mod bench;
 mod compile;
@@ -24,20 +24,33 @@ use engraft::runtime::Runtime;
 use crate::failure::Failure;
 use crate::options::{Bytes, Count};
 
-/// Transfer learning for image classifiers: a network trained on ImageNet learns to tell your own photos apart.
-///
-/// Exit codes: 0 when all went well, 1 when something failed, 2 for a mistake on the command line, 130 when Ctrl-C ended
-/// training early (the model is saved then).
+/// Three commands to start with.
+const START: &str = "\
+To start, put your photos into one folder per class (photos/cat/, photos/dog/), then:
+
+  engraft train photos -o model.keras        train a classifier
+  engraft predict model.keras photo.jpg      classify a photo
+  engraft evaluate model.keras more-photos   measure accuracy on other photos";
+
+/// Exit codes, for scripts.
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    success
+  1    failure
+  2    mistake on the command line
+  130  training stopped by Ctrl-C, the model saved";
+
+/// Transfer learning for image classifiers: train a network, pretrained on ImageNet, on your own photos.
 #[derive(Parser)]
-#[command(name = "engraft", version, arg_required_else_help = true)]
+#[command(name = "engraft", version, before_help = START, after_help = EXIT_CODES)]
 struct Cli {
     #[command(subcommand)]
-    command: Command,
-    /// Threads to work with [default: one for each core]
-    #[arg(long, global = true, value_name = "N")]
+    command: Option<Command>,
+    /// Number of threads [default: one per core]
+    #[arg(long, global = true, value_name = "N", help_heading = "General")]
     threads: Option<Count>,
-    /// Memory to stay within, such as 2GB or 500MiB [default: what the machine has free]
-    #[arg(long, global = true, value_name = "SIZE")]
+    /// Most memory to use, such as 2GB or 500MiB [default: the free memory]
+    #[arg(long, global = true, value_name = "SIZE", help_heading = "General")]
     memory_limit: Option<Bytes>,
 }
 
@@ -55,20 +68,24 @@ enum Command {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    match run(cli) {
+    let Some(command) = cli.command else {
+        output::note(format_args!("{START}\n\n`engraft --help` lists all commands."));
+        return ExitCode::from(2);
+    };
+    match run(command, cli.threads, cli.memory_limit) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
     }
 }
 
-fn run(cli: Cli) -> Result<(), Failure> {
-    if let Some(Count(threads)) = cli.threads {
-        // Photos are decoded by rayon's own threads. They can be set only once, and nothing has started them yet.
+fn run(command: Command, threads: Option<Count>, memory_limit: Option<Bytes>) -> Result<(), Failure> {
+    if let Some(Count(threads)) = threads {
+        // Photos are decoded by rayon's global pool. It can be set up only once, and nothing has started it yet.
         let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
     }
-    let runtime = Runtime::cpu(cli.threads.map(|Count(threads)| threads))?;
-    let runtime = runtime.memory_limit(cli.memory_limit.map(|Bytes(limit)| limit));
-    match cli.command {
+    let runtime = Runtime::cpu(threads.map(|Count(threads)| threads))?;
+    let runtime = runtime.memory_limit(memory_limit.map(|Bytes(limit)| limit));
+    match command {
         Command::Summary(args) => summary::run(&args),
         Command::Train(args) => train::run(&args, &runtime),
         Command::Evaluate(args) => evaluate::run(&args, &runtime),

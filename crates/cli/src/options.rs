@@ -1,4 +1,4 @@
-//! Options that several commands share, as checked values.
+//! Options that several commands share, parsed and validated.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -12,10 +12,10 @@ use engraft::runtime::Runtime;
 
 use crate::failure::Failure;
 
-/// The largest size of a layer: what a model's file may hold.
+/// Largest number of units of a layer, as in model files.
 const MAX_UNITS: usize = 1 << 24;
 
-/// Fewest and most pixels a side: five poolings halve 32 down to 1, and 2048 squared fills 1 GiB in VGG16's first layer.
+/// Smallest and largest image size: five poolings halve 32 to 1; at 2048 the first layer of VGG16 fills 1 GiB.
 const IMAGE_SIZES: std::ops::RangeInclusive<usize> = 32..=2048;
 
 /// A whole number from 1 up.
@@ -33,7 +33,7 @@ impl FromStr for Count {
     }
 }
 
-/// So many bytes: a number and a unit, of a thousand or of 1024.
+/// A number of bytes, written with a decimal (`2GB`) or binary (`500MiB`) unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Bytes(pub(crate) usize);
 
@@ -61,11 +61,11 @@ impl FromStr for Bytes {
     }
 }
 
-/// Units of the hidden layers of a head: `4096,4096`, `none`.
+/// Units of the hidden layers of the head: `4096,4096` or `none`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Head(pub(crate) Vec<usize>);
+pub(crate) struct HiddenUnits(pub(crate) Vec<usize>);
 
-impl FromStr for Head {
+impl FromStr for HiddenUnits {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -86,7 +86,7 @@ pub(crate) fn learning_rate(text: &str) -> Result<f64, String> {
     }
 }
 
-/// A share: at least 0 and below 1.
+/// A fraction: at least 0 and below 1.
 pub(crate) fn share(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(share) if (0.0..1.0).contains(&share) => Ok(share),
@@ -94,7 +94,7 @@ pub(crate) fn share(text: &str) -> Result<f64, String> {
     }
 }
 
-/// Pixels a side.
+/// An image size: height and width in pixels.
 pub(crate) fn image_size(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(size) if IMAGE_SIZES.contains(&size) => Ok(size),
@@ -102,7 +102,7 @@ pub(crate) fn image_size(text: &str) -> Result<usize, String> {
     }
 }
 
-/// Without the hint's line break: clap puts it into a sentence of its own.
+/// Parses `text`; the error is one line, as clap prints it inside a sentence.
 fn parsed<T: FromStr<Err = Error>>(text: &str) -> Result<T, String> {
     text.parse().map_err(|error: Error| error.to_string().replace("\nhint:", ";"))
 }
@@ -119,43 +119,57 @@ pub(crate) fn weights(text: &str) -> Result<Weights, String> {
     }
 }
 
-/// What a new model is made of.
+/// The parts of a new model.
 #[derive(Args, Debug)]
 pub(crate) struct RecipeArgs {
-    /// Pixels a side of the photos that the model takes
-    #[arg(long, value_name = "PIXELS", value_parser = image_size, default_value = "256", conflicts_with = "model")]
+    /// Height and width to which photos are resized, in pixels
+    #[arg(
+        long,
+        value_name = "PIXELS",
+        value_parser = image_size,
+        default_value = "256",
+        conflicts_with = "model",
+        help_heading = "Model"
+    )]
     pub(crate) image_size: usize,
-    /// Units of the hidden layers between the base and the classes, or `none`
-    #[arg(long, value_name = "UNITS,...", default_value = "4096,4096", conflicts_with = "model")]
-    pub(crate) head: Head,
-    /// Random changes of photos in training, in this order, or `none`
+    /// Units of the hidden Dense layers between base and output, or `none` for a linear classifier
+    #[arg(
+        long,
+        value_name = "UNITS,...",
+        default_value = "4096,4096",
+        conflicts_with = "model",
+        help_heading = "Model"
+    )]
+    pub(crate) head: HiddenUnits,
+    /// Data augmentation during training, applied in this order, or `none`; rotate=F turns by up to F of a full turn, zoom=F by up to F
     #[arg(
         long,
         value_name = "flip,rotate=F,zoom=F",
         value_parser = parsed::<Augment>,
         default_value = "flip,rotate=0.1,zoom=0.2",
-        conflicts_with = "model"
+        conflicts_with = "model",
+        help_heading = "Model"
     )]
     pub(crate) augment: Augment,
 }
 
-/// The network below the head: for `#[arg(value_parser = backbone)]`.
+/// Parses the name of a pretrained network.
 pub(crate) fn backbone(text: &str) -> Result<Backbone, String> {
     parsed(text)
 }
 
-/// What is computed with.
+/// Number format of matrix products on the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Number {
     F32,
     Bf16,
 }
 
-/// The choice of numbers.
+/// The option `--precision`.
 #[derive(Args, Debug)]
 pub(crate) struct PrecisionArg {
-    /// What is computed with: bf16 takes less time where the CPU has instructions for it, and changes results in the third digit
-    #[arg(long, value_enum, default_value = "f32")]
+    /// Number format of matrix products: bf16 is faster on CPUs with bf16 instructions, and changes results in the third digit
+    #[arg(long, value_enum, default_value = "f32", help_heading = "Computation")]
     precision: Number,
 }
 
@@ -167,16 +181,16 @@ impl PrecisionArg {
         }
     }
 
-    /// A runtime that computes in it; an error of usage where this CPU can't.
+    /// A runtime that computes in this format; a usage error if the CPU has no instructions for it.
     pub(crate) fn of(&self, runtime: &Runtime) -> Result<Runtime, Failure> {
         runtime.clone().precision(self.get()).map_err(Failure::Usage)
     }
 }
 
-/// A folder of photos, one folder a class in it.
+/// The argument PHOTOS: a folder with one folder per class.
 #[derive(Args, Debug)]
 pub(crate) struct PhotosArg {
-    /// Folder that holds one folder of photos per class: JPEG, PNG, GIF, BMP or WebP
+    /// Folder with one folder of photos per class: JPEG, PNG, GIF, BMP or WebP
     #[arg(value_name = "PHOTOS")]
     pub(crate) photos: PathBuf,
 }
@@ -187,10 +201,10 @@ mod tests {
 
     #[test]
     fn numbers_are_checked_where_they_are_read() {
-        assert_eq!("4096,16".parse(), Ok(Head(vec![4096, 16])));
-        assert_eq!("none".parse(), Ok(Head(Vec::new())));
+        assert_eq!("4096,16".parse(), Ok(HiddenUnits(vec![4096, 16])));
+        assert_eq!("none".parse(), Ok(HiddenUnits(Vec::new())));
         for head in ["", "0", "12,", "a", "16777217"] {
-            assert!(head.parse::<Head>().is_err(), "{head}");
+            assert!(head.parse::<HiddenUnits>().is_err(), "{head}");
         }
         let sizes = [("2GB", 2_000_000_000), ("500 MiB", 500 << 20), ("1.5gib", 3 << 29), ("4kb", 4000)];
         sizes.iter().for_each(|&(text, size)| assert_eq!(text.parse(), Ok(Bytes(size)), "{text}"));

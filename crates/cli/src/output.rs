@@ -1,4 +1,4 @@
-//! What the user reads: results on standard output, everything else on standard error.
+//! Printing: results to standard output, everything else to standard error. Control characters never reach the terminal.
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -7,10 +7,10 @@ use engraft::Error;
 
 use crate::failure::Failure;
 
-/// Writes a line of the result.
+/// Writes a line of the result to standard output.
 ///
 /// # Errors
-/// Where it can't be written: [`Failure::ClosedPipe`] if nobody listens.
+/// The line can't be written: [`Failure::ClosedPipe`] if the reader is gone.
 pub(crate) fn line(text: impl Display) -> Result<(), Failure> {
     writeln!(io::stdout().lock(), "{}", printable(&text.to_string())).map_err(|error| match error.kind() {
         io::ErrorKind::BrokenPipe => Failure::ClosedPipe,
@@ -18,13 +18,13 @@ pub(crate) fn line(text: impl Display) -> Result<(), Failure> {
     })
 }
 
-/// Writes a line beside the result.
+/// Writes a line to standard error.
 pub(crate) fn note(text: impl Display) {
-    // Without a standard error there is no one to tell.
+    // A failure to write to standard error can't be reported anywhere.
     let _ = writeln!(io::stderr().lock(), "{}", printable(&text.to_string()));
 }
 
-/// Names come from files and folders: none of them may command the terminal.
+/// Replaces control characters: names of files and classes must not send escape sequences to the terminal.
 fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
 }

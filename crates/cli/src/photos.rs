@@ -1,20 +1,20 @@
-//! Folders of photos, read with a progress bar, and photos that are no use reported.
+//! Reading folders of photos with a progress bar, and reporting skipped files.
 
 use std::io::{self, IsTerminal};
 use std::path::Path;
 
 use engraft::Error;
-use engraft::data::{PhotoFolder, Skipped};
+use engraft::data::{PhotoFolder, SkippedFile};
 use engraft::recipe::Classifier;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::failure::Failure;
 use crate::output::{self, note};
 
-/// Bad photos that are told one by one.
+/// Up to this many skipped files are reported one by one.
 const SHOWN: usize = 20;
 
-/// A bar on the terminal, or nothing where there is none.
+/// A progress bar, hidden without a terminal.
 pub(crate) fn bar(template: &str, length: u64) -> ProgressBar {
     if !io::stderr().is_terminal() {
         return ProgressBar::hidden();
@@ -23,19 +23,19 @@ pub(crate) fn bar(template: &str, length: u64) -> ProgressBar {
     ProgressBar::new(length).with_style(style.progress_chars("━╸ "))
 }
 
-/// Reads a folder that says what the classes are.
+/// Scans a folder; its folders are the classes.
 pub(crate) fn scan(dir: &Path) -> Result<PhotoFolder, Failure> {
     with_bar(|progress| PhotoFolder::scan(dir, progress))
 }
 
-/// Reads a folder whose classes are given.
+/// Scans a folder with given classes.
 pub(crate) fn scan_as(dir: &Path, classes: &[String]) -> Result<PhotoFolder, Failure> {
     with_bar(|progress| PhotoFolder::scan_as(dir, classes, progress))
 }
 
-/// Reads a folder for a model: its classes by name, or where it holds no names by their order.
+/// Scans a folder for a model: classes are matched by name, or by order if the model has no class names.
 pub(crate) fn scan_for(dir: &Path, classifier: &Classifier) -> Result<PhotoFolder, Failure> {
-    if classifier.facts().is_some() {
+    if classifier.metadata().is_some() {
         return scan_as(dir, classifier.classes());
     }
     let folder = scan(dir)?;
@@ -43,7 +43,7 @@ pub(crate) fn scan_for(dir: &Path, classifier: &Classifier) -> Result<PhotoFolde
     Ok(folder)
 }
 
-/// Class folders and the model's outputs must be equally many.
+/// Checks that there are as many class folders as classes of the model.
 pub(crate) fn check_count(dir: &Path, classifier: &Classifier, folders: &[String]) -> Result<(), Failure> {
     let (expected, received) = (classifier.classes().len(), folders.len());
     if expected == received {
@@ -51,7 +51,7 @@ pub(crate) fn check_count(dir: &Path, classifier: &Classifier, folders: &[String
     }
     let error =
         Error::new(dir.display(), format_args!("{expected} folders, one for each class of the model"), received);
-    Err(error.hint("the model holds no class names, so that its classes are the folders in alphabetical order").into())
+    Err(error.hint("the model has no class names, so its classes are the folders in alphabetical order").into())
 }
 
 fn with_bar(
@@ -68,8 +68,8 @@ fn with_bar(
     Ok(folder)
 }
 
-fn report_skipped(skipped: &[Skipped]) {
-    for Skipped { path, reason } in skipped.iter().take(SHOWN) {
+fn report_skipped(skipped: &[SkippedFile]) {
+    for SkippedFile { path, reason } in skipped.iter().take(SHOWN) {
         note(format_args!("warning: {}: skipped: {reason}", path.display()));
     }
     if skipped.len() > SHOWN {
@@ -77,7 +77,7 @@ fn report_skipped(skipped: &[Skipped]) {
     }
 }
 
-/// `fish 81, fruit 54`: photos of each class.
+/// Number of photos of each class, by name.
 pub(crate) fn by_class(folder: &PhotoFolder) -> Vec<(&str, usize)> {
     let count = |class| folder.photos.iter().filter(|photo| photo.class == class).count();
     folder.classes.iter().enumerate().map(|(class, name)| (name.as_str(), count(class))).collect()

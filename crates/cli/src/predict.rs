@@ -1,4 +1,4 @@
-//! `engraft predict`: which class a photo belongs to.
+//! `engraft predict`: classifies photos.
 
 use std::path::{Path, PathBuf};
 
@@ -11,8 +11,14 @@ use crate::failure::Failure;
 use crate::options::Count;
 use crate::output::{self, line, note};
 
-/// Tell which class photos belong to
+const EXAMPLES: &str = "\
+Examples:
+  engraft predict model.keras photo.jpg
+  engraft predict model.keras photos/*.jpg --json > predictions.jsonl";
+
+/// Classify photos: print the likeliest classes with their probabilities
 #[derive(clap::Args, Debug)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// A `.keras` file or a whole-model `.h5`
     #[arg(value_name = "MODEL")]
@@ -20,15 +26,15 @@ pub(crate) struct Args {
     /// Photos: JPEG, PNG, GIF, BMP or WebP
     #[arg(value_name = "IMAGE", required = true)]
     images: Vec<PathBuf>,
-    /// How many of the likeliest classes to show; with --json all are told
-    #[arg(long, value_name = "K", default_value = "3")]
+    /// Number of likeliest classes to print; --json always prints all
+    #[arg(long, value_name = "K", default_value = "3", help_heading = "Output")]
     top: Count,
-    /// One JSON object a line instead of text
-    #[arg(long)]
+    /// Print one JSON object per photo and line instead of text
+    #[arg(long, help_heading = "Output")]
     json: bool,
 }
 
-/// Goes on past a photo that can't be read, and fails at the end.
+/// Classifies each photo. A photo that can't be read doesn't stop the others, but the command fails at the end.
 pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
     let classifier = Classifier::load(&args.model)?.runtime(runtime);
     warn(&classifier);
@@ -59,7 +65,7 @@ pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
     }
 }
 
-/// Tells what could not be taken over from the model's file.
+/// Prints the warnings from loading the model.
 pub(crate) fn warn(classifier: &Classifier) {
     classifier.warnings().iter().for_each(|warning| note(format_args!("warning: {warning}")));
 }
@@ -84,7 +90,7 @@ fn to_text(image: &Path, classes: &[String], probabilities: &[f32], top: usize) 
     text
 }
 
-/// Class numbers, likeliest first; of equals the first.
+/// Class indices by falling probability; ties keep their order.
 fn ranked(probabilities: &[f32]) -> Vec<usize> {
     let mut classes: Vec<usize> = (0..probabilities.len()).collect();
     classes.sort_by(|&a, &b| probabilities[b].total_cmp(&probabilities[a]));

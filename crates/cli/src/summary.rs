@@ -1,42 +1,55 @@
-//! `engraft summary`: what a model consists of.
+//! `engraft summary`: prints the layers of a saved model, or of a model that `engraft train` would build.
 
 use std::path::PathBuf;
 
 use engraft::Model;
 use engraft::applications::Weights;
 use engraft::formats::keras;
-use engraft::recipe::{Backbone, Base, Facts, Freeze, Recipe};
+use engraft::recipe::{Backbone, Freeze, Recipe};
 
 use crate::failure::Failure;
 use crate::options::{self, Count, RecipeArgs};
 use crate::output::{line, note};
 
-/// Show the layers of a model, their shapes and how many parameters they have
+const EXAMPLES: &str = "\
+Examples:
+  engraft summary model.keras --show-trainable
+  engraft summary --backbone vgg16 --image-size 128 --classes 3 --freeze 15";
+
+/// Print the layers of a model with output shapes and parameter counts, like Keras' summary()
 #[derive(clap::Args, Debug)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// A `.keras` file or a whole-model `.h5`, or instead of it:
+    /// A `.keras` file or a whole-model `.h5`; without it, --backbone describes a new model
     #[arg(value_name = "MODEL", required_unless_present = "backbone", conflicts_with = "backbone")]
     model: Option<PathBuf>,
-    /// The network to build on
-    #[arg(long, value_parser = options::backbone)]
+    /// Pretrained network of a new model
+    #[arg(long, value_parser = options::backbone, help_heading = "Model")]
     backbone: Option<Backbone>,
-    /// imagenet, none or a file; nothing of them is shown
-    #[arg(long, value_parser = options::weights, default_value = "none", conflicts_with = "model")]
+    /// Initial weights: imagenet, none, or a weights file; the summary is the same for all
+    #[arg(
+        long,
+        value_name = "imagenet|none|FILE",
+        value_parser = options::weights,
+        default_value = "none",
+        conflicts_with = "model",
+        help_heading = "Model"
+    )]
     weights: Weights,
-    /// How many classes to tell apart
-    #[arg(long, value_name = "N", default_value = "5", conflicts_with = "model")]
+    /// Number of classes
+    #[arg(long, value_name = "N", default_value = "5", conflicts_with = "model", help_heading = "Model")]
     classes: Count,
     #[command(flatten)]
     recipe: RecipeArgs,
-    /// What doesn't learn: all of the base, none, its first N layers, or everything before a layer
-    /// [default: all for a new model, as stored for a saved one]
-    #[arg(long, value_name = "all|none|N|LAYER", value_parser = options::freeze)]
+    /// Layers to freeze: all of the base, none, its first N layers, or all layers before LAYER
+    /// [default: all for a new model, unchanged for a saved one]
+    #[arg(long, value_name = "all|none|N|LAYER", value_parser = options::freeze, help_heading = "Model")]
     freeze: Option<Freeze>,
-    /// Also show the layers inside nested models
-    #[arg(long)]
+    /// Also print the layers inside nested models
+    #[arg(long, help_heading = "Output")]
     expand_nested: bool,
-    /// Also show which layers learn
-    #[arg(long)]
+    /// Also print which layers are trainable
+    #[arg(long, help_heading = "Output")]
     show_trainable: bool,
 }
 
@@ -50,8 +63,6 @@ fn model(args: &Args) -> Result<Model, Failure> {
         let archive = keras::load(path)?;
         archive.warnings.iter().for_each(|warning| note(format_args!("warning: {warning}")));
         if let Some(freeze) = &args.freeze {
-            let base = Facts::read(path)?.map(|facts| facts.base).unwrap_or_default();
-            Base::restore(&archive.model, &base).map_err(|error| error.within(path.display()))?;
             freeze.apply(&archive.model)?;
         }
         return Ok(archive.model);

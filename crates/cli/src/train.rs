@@ -1,4 +1,4 @@
-//! `engraft train`: from photos to a model.
+//! `engraft train`: trains a classifier on a folder of photos and saves it.
 
 mod interrupt;
 mod plan;
@@ -27,71 +27,99 @@ use crate::score::{Score, change};
 use progress::Progress;
 use start::Start;
 
+const EXAMPLES: &str = "\
+Examples:
+  engraft train photos -o model.keras
+  engraft train photos -o model.keras --epochs 20 --fine-tune-from block5_conv1
+  engraft train photos -o better.keras --model model.keras --learning-rate 0.00001";
+
 /// Train a classifier on a folder of photos
 ///
-/// The plan is shown first. Ctrl-C stops after the current step and saves what has been learned; once more stops at once.
+/// Prints the plan first: photos per class, layers to train, peak memory. Ctrl-C stops after the current step and saves
+/// the model; a second Ctrl-C exits at once.
 #[derive(clap::Args, Debug)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     #[command(flatten)]
     photos: PhotosArg,
-    /// The model file to write, named `.keras`
-    #[arg(short, long, value_name = "MODEL")]
+    /// Model file to write, ending in `.keras`
+    #[arg(short, long, value_name = "MODEL", help_heading = "Output")]
     output: PathBuf,
-    /// Go on with this model, its frozen layers and settings as stored
-    #[arg(long, value_name = "MODEL")]
+    /// Continue training this model, with the frozen layers and compile settings in its file
+    #[arg(long, value_name = "MODEL", help_heading = "Model")]
     model: Option<PathBuf>,
-    /// The network to build on
-    #[arg(long, value_parser = options::backbone, default_value = "vgg16", conflicts_with = "model")]
+    /// Pretrained network below the head
+    #[arg(long, value_parser = options::backbone, default_value = "vgg16", conflicts_with = "model", help_heading = "Model")]
     backbone: Backbone,
-    /// Its first weights: imagenet, none for random ones, or a file
-    #[arg(long, value_name = "imagenet|none|FILE", value_parser = options::weights, default_value = "imagenet", conflicts_with = "model")]
+    /// Initial weights of the backbone: imagenet, none (random), or a weights file
+    #[arg(
+        long,
+        value_name = "imagenet|none|FILE",
+        value_parser = options::weights,
+        default_value = "imagenet",
+        conflicts_with = "model",
+        help_heading = "Model"
+    )]
     weights: Weights,
     #[command(flatten)]
     recipe: RecipeArgs,
-    /// What doesn't learn: all of the base, none, its first N layers, or everything before a layer
-    /// [default: all for a new model, as stored for a saved one]
-    #[arg(long, value_name = "all|none|N|LAYER", value_parser = options::freeze)]
+    /// Layers to freeze: all of the base, none, its first N layers, or all layers before LAYER
+    /// [default: all for a new model, unchanged with --model]
+    #[arg(long, value_name = "all|none|N|LAYER", value_parser = options::freeze, help_heading = "Model")]
     freeze: Option<Freeze>,
-    /// Passes over the photos
-    #[arg(long, value_name = "N", default_value = "10")]
+    /// Number of epochs: passes over the training set
+    #[arg(long, value_name = "N", default_value = "10", help_heading = "Training")]
     epochs: Count,
-    /// Photos a step
-    #[arg(long, value_name = "N", default_value = "32")]
+    /// Batch size: photos per training step
+    #[arg(long, value_name = "N", default_value = "32", help_heading = "Training")]
     batch_size: Count,
-    /// How weights are updated [default: adam for a new model, as stored for a saved one]
-    #[arg(long, value_enum)]
+    /// Optimizer [default: adam for a new model, unchanged with --model]
+    #[arg(long, value_enum, help_heading = "Training")]
     optimizer: Option<OptimizerKind>,
-    /// How far each update goes [default: 0.0001, for sgd 0.001; as stored for a saved model]
-    #[arg(long, value_name = "X", value_parser = options::learning_rate)]
+    /// Learning rate [default: 0.0001, for sgd 0.001; unchanged with --model]
+    #[arg(long, value_name = "X", value_parser = options::learning_rate, help_heading = "Training")]
     learning_rate: Option<f64>,
-    /// Share of each class' photos to hold out and validate on; 0 to train on all
-    #[arg(long, value_name = "SHARE", value_parser = options::share, default_value = "0.2", conflicts_with = "validation")]
+    /// Fraction of each class to hold out as validation set; 0 to train on all photos
+    #[arg(
+        long,
+        value_name = "FRACTION",
+        value_parser = options::share,
+        default_value = "0.2",
+        conflicts_with = "validation",
+        help_heading = "Data"
+    )]
     validation_split: f64,
-    /// A folder of photos to validate on instead
-    #[arg(long, value_name = "DIR")]
+    /// Folder of photos to use as validation set instead, with the same class folders
+    #[arg(long, value_name = "DIR", help_heading = "Data")]
     validation: Option<PathBuf>,
-    /// Decides first weights, held-out photos, their order and augmentation: the same seed, the same model
-    #[arg(long, value_name = "N", default_value = "0")]
+    /// Random seed of initial weights, validation split, shuffling and augmentation: the same seed gives the same model
+    #[arg(long, value_name = "N", default_value = "0", help_heading = "Training")]
     seed: u64,
-    /// Take photos by class and name in every epoch, as Keras does with shuffle=False
-    #[arg(long)]
+    /// Keep photos in the order of class and name in every epoch, like shuffle=False in Keras
+    #[arg(long, help_heading = "Training")]
     no_shuffle: bool,
-    /// Afterwards train on with this layer and all above it unfrozen
-    #[arg(long, value_name = "LAYER|N", value_parser = options::freeze)]
+    /// Afterwards unfreeze this layer (or layer N of the base) and all layers after it, and fine-tune
+    #[arg(long, value_name = "LAYER|N", value_parser = options::freeze, help_heading = "Training")]
     fine_tune_from: Option<Freeze>,
-    /// Passes of that
-    #[arg(long, value_name = "N", default_value = "5", requires = "fine_tune_from")]
+    /// Epochs of the fine-tuning phase
+    #[arg(long, value_name = "N", default_value = "5", requires = "fine_tune_from", help_heading = "Training")]
     fine_tune_epochs: Count,
-    /// Its learning rate [default: a tenth of the first]
-    #[arg(long, value_name = "X", value_parser = options::learning_rate, requires = "fine_tune_from")]
+    /// Learning rate of the fine-tuning phase [default: a tenth of the learning rate]
+    #[arg(
+        long,
+        value_name = "X",
+        value_parser = options::learning_rate,
+        requires = "fine_tune_from",
+        help_heading = "Training"
+    )]
     fine_tune_learning_rate: Option<f64>,
     #[command(flatten)]
     precision: PrecisionArg,
-    /// Save the optimizer's memory, too, so that training can go on where it stopped, here and in Keras
-    #[arg(long)]
+    /// Also save the optimizer state, so that training can resume exactly, here and in Keras
+    #[arg(long, help_heading = "Output")]
     save_optimizer: bool,
-    /// Write loss and accuracy of each epoch, as Keras' History.history
-    #[arg(long, value_name = "FILE.json")]
+    /// Write loss and accuracy of each epoch to a JSON file, like Keras' History.history
+    #[arg(long, value_name = "FILE.json", help_heading = "Output")]
     history: Option<PathBuf>,
 }
 
@@ -138,24 +166,24 @@ pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
             let epoch =
                 progress::epoch_name(&job.phases()[phase].name, epoch, job.phases()[phase].epochs).to_lowercase();
             let (step, path) = (step + 1, output.path().display());
-            line(format_args!("Stopped at {epoch}, step {step}; what has been learned is saved in {path}"))?;
+            line(format_args!("Stopped at {epoch}, step {step}; the model so far is saved in {path}"))?;
             Err(Failure::Interrupted)
         }
     }
 }
 
-/// What a failure leaves on the disk, after so many phases were saved.
+/// The state of the output file after a failure, once `phases_saved` phases were saved.
 fn what_is_left(output: &Destination, phases_saved: usize) -> String {
     let path = output.path().display();
     match phases_saved {
         0 if output.path().exists() => format!("{path} is as it was before"),
         0 => format!("{path} was not written"),
-        _ => format!("{path} holds what was learned before fine-tuning"),
+        _ => format!("{path} holds the model from before fine-tuning"),
     }
 }
 
-/// What computing in fewer bits than f32 changes for the model that was trained, where that was asked for: on the validation set or,
-/// without one, on the training set.
+/// The change of accuracy and loss by computing in bf16 instead of f32, if bf16 was used: on the validation set or, without one, on
+/// the training set.
 fn change_by_precision(
     args: &Args,
     job: &TrainingJob<'_>,
@@ -167,13 +195,13 @@ fn change_by_precision(
         return Ok(None);
     }
     with_accuracy(job.classifier().model())?;
-    let which = if job.validation_set().is_some() { "to validate on" } else { "to learn from" };
+    let photo = if job.validation_set().is_some() { "validation photo" } else { "training photo" };
     let [now, in_f32] = [chosen, in_f32].map(|runtime| job.evaluate(runtime).map(|found| Score::of(&found)));
     let (now, in_f32) = (now?, in_f32?);
     let change = change(now.accuracy, now.loss, in_f32);
-    let photos = count(now.images, "photo");
+    let photos = count(now.images, photo);
     let accuracy = 100.0 * now.accuracy;
-    Ok(Some(format!("accuracy {accuracy:.1} %, loss {:.4} on {photos} {which} {change}", now.loss)))
+    Ok(Some(format!("accuracy {accuracy:.1} %, loss {:.4} on {photos} {change}", now.loss)))
 }
 
 fn write_history(file: &Destination, history: &History) -> Result<(), Error> {
@@ -209,7 +237,7 @@ fn warn_of_leaks(training: &[Photo], validation: &[Photo]) {
     match validation.iter().filter(|photo| known.contains(&photo.digest)).count() {
         0 => {}
         both => note(format_args!(
-            "warning: {both} of {} photos to validate on are among those to learn from: accuracy will look too good",
+            "warning: {both} of {} validation photos are also in the training set: accuracy will look too good",
             validation.len()
         )),
     }

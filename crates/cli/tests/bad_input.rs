@@ -20,8 +20,10 @@ fn place() -> Place {
 fn mistakes_on_the_command_line_end_with_2() {
     let place = place();
     for (arguments, expected) in [
-        ("", "Usage: engraft"),
-        ("trian photos", "unrecognized subcommand 'trian'"),
+        ("", "engraft train photos -o model.keras"),
+        ("trian photos", "a similar subcommand exists: 'train'"),
+        ("train photos -o n.keras --epoch 3", "a similar argument exists: '--epochs'"),
+        ("train photos -o n.keras --optimizer adm", "a similar value exists: 'adam'"),
         ("train photos", "--output <MODEL>"),
         ("summary", "required"),
         ("summary m.keras --backbone vgg16", "cannot be used with"),
@@ -261,5 +263,5 @@ fn too_few_photos_to_hold_any_out_say_so() {
     place.add_model("m.keras");
     place
         .run(TRAIN)
-        .fails(1, &["validation split: 0.2 of 3 photos leaves none to validate on", "or 0 to train on every"]);
+        .fails(1, &["validation split: 0.2 of 3 photos leaves the validation set empty", "or 0 to train on every"]);
 }

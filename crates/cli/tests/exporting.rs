@@ -8,7 +8,7 @@ use engraft::Tensor;
 use engraft::formats::safetensors::SafetensorsFile;
 use engraft::interpreter::OnnxModel;
 use engraft::prelude::Train;
-use engraft::recipe::{Classifier, Facts};
+use engraft::recipe::{Classifier, Metadata};
 use support::Place;
 
 fn names(place: &Place) -> Vec<String> {
@@ -26,7 +26,7 @@ fn each_format_is_written_checked_and_named_after_the_model() {
     {
         let run = place.run(&format!("export small.keras --to {format}")).succeeds();
         assert!(run.out.starts_with(&format!("Saved {file}: 251 parameters, ")), "{run}");
-        assert!(run.out.contains("on 8 made up pictures: 0.0e0"), "{run}");
+        assert!(run.out.contains("on 8 synthetic images: 0.0e0"), "{run}");
         let run = place.run(&format!("export small.keras photos --to {format} --precision f16")).succeeds();
         assert!(run.out.contains("on 6 photos: ") && run.out.contains("Accuracy "), "{run}");
     }
@@ -46,8 +46,8 @@ fn each_format_is_written_checked_and_named_after_the_model() {
 #[test]
 fn onnx_holds_preprocessing_and_the_names_of_the_classes() {
     let place = Place::with_photos(2);
-    let facts = Facts::new(["blue", "green", "red"].map(str::to_owned).to_vec());
-    Classifier::new(support::small_model(3), Some(facts)).unwrap().save(&place.path("small.keras")).unwrap();
+    let metadata = Metadata::new(["blue", "green", "red"].map(str::to_owned).to_vec());
+    Classifier::new(support::small_model(3), Some(metadata)).unwrap().save(&place.path("small.keras")).unwrap();
     for (precision, tolerance) in [("f32", 1e-6), ("f16", 1e-3)] {
         let run = place.run(&format!("export small.keras photos --to onnx --precision {precision}")).succeeds();
         assert!(

@@ -43,7 +43,7 @@ fn frozen_layers_stay_as_stored_unless_told_otherwise() {
         conv.weights()[0].values().clone()
     };
     let run = place.run(&format!("{GO_ON} --epochs 1")).succeeds();
-    assert!(run.out.contains("27 of 251 parameters learn: top\n"), "{run}");
+    assert!(run.out.contains("27 of 251 parameters are trainable: top\n"), "{run}");
     assert_eq!(kernel("m.keras"), kernel("n.keras"));
     place.run(&format!("{GO_ON} --epochs 1 --freeze none --optimizer sgd --learning-rate 0.5")).succeeds();
     assert_ne!(kernel("m.keras"), kernel("n.keras"));
@@ -58,7 +58,7 @@ fn a_base_that_is_known_can_be_frozen_and_any_other_is_refused() {
     let model = Sequential::new().add(&base).add(GlobalMaxPooling2D::new()).add(Dense::new(3).named("top"));
     save(&model.build().unwrap(), &place.path("m.keras"));
     let run = place.run(&format!("{GO_ON} --epochs 1 --freeze all")).succeeds();
-    assert!(run.out.contains("15 of 147 parameters learn: top\n"), "{run}");
+    assert!(run.out.contains("15 of 147 parameters are trainable: top\n"), "{run}");
     let summary = place.run("summary n.keras --freeze all").succeeds();
     assert!(summary.out.contains(" Trainable params: 15 "), "{summary}");
 
@@ -105,10 +105,10 @@ fn photos_to_validate_on_may_lie_elsewhere() {
     place.add_model("m.keras");
     let go_on = "train photos --model m.keras -o n.keras --epochs 1 --history h.json --validation";
     let run = place.run(&format!("{go_on} held_out")).succeeds();
-    assert!(run.out.contains("6 to learn from, 3 to validate on\n"), "{run}");
+    assert!(run.out.contains("6 for training, 3 for validation\n"), "{run}");
     assert_eq!(place.json("h.json").as_object().unwrap().len(), 4);
     let run = place.run(&format!("{go_on} photos")).succeeds();
-    assert!(run.err.contains("warning: 6 of 6 photos to validate on are among those to learn from"), "{run}");
+    assert!(run.err.contains("warning: 6 of 6 validation photos are also in the training set"), "{run}");
 }
 
 #[test]

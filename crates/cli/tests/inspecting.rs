@@ -2,14 +2,14 @@
 
 mod support;
 
-use engraft::recipe::{Classifier, Facts};
+use engraft::recipe::{Classifier, Metadata};
 use support::Place;
 
 #[test]
 fn a_model_and_what_was_exported_of_it() {
     let place = Place::new();
-    let facts = Facts::new(["blue", "green", "red"].map(str::to_owned).to_vec());
-    Classifier::new(support::small_model(3), Some(facts)).unwrap().save(&place.path("small.keras")).unwrap();
+    let metadata = Metadata::new(["blue", "green", "red"].map(str::to_owned).to_vec());
+    Classifier::new(support::small_model(3), Some(metadata)).unwrap().save(&place.path("small.keras")).unwrap();
     for format in ["h5", "safetensors", "weights.h5", "onnx"] {
         place.run(&format!("export small.keras --to {format} --precision f16")).succeeds();
     }

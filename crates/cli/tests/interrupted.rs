@@ -33,7 +33,7 @@ fn ctrl_c_stops_in_good_order_and_keeps_what_was_learned() {
     let out = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(130), "{out}");
     assert!(rest.contains("Stopping after this step, then saving; Ctrl-C again"), "stopping is told");
-    assert!(out.contains("Stopped at epoch ") && out.contains("what has been learned is saved in n.keras\n"), "{out}");
+    assert!(out.contains("Stopped at epoch ") && out.contains("the model so far is saved in n.keras\n"), "{out}");
     assert!(!place.json("h.json")["loss"].as_array().unwrap().is_empty());
     place.run("predict n.keras photos/red/00.bmp").succeeds();
 }

@@ -17,10 +17,10 @@ fn a_model_is_trained_evaluated_and_used() {
     let options = "--weights none --image-size 32 --head none --augment flip --batch-size 8 --learning-rate 0.05";
     let run = place.run(&format!("train photos -o m.keras {options} --epochs 14 --history h.json")).succeeds();
     for expected in [
-        "Photos    30 photos of 3 classes\n          blue 10, green 10, red 10\n          24 to learn from, 6 to validate on\n",
+        "Photos    30 photos of 3 classes\n          blue 10, green 10, red 10\n          24 for training, 6 for validation\n",
         "Model     vgg16 with random weights, 32 x 32 pixels, augmentation flip, head 3\n",
         "Training  14 epochs of 3 steps of 8 photos, Adam at a learning rate of 0.05\n",
-        "          1,539 of 14,716,227 parameters learn: dense\nMemory    ",
+        "          1,539 of 14,716,227 parameters are trainable: dense\nMemory    ",
         "Output    m.keras\nSaved m.keras\n",
     ] {
         assert!(run.out.contains(expected), "expected {expected:?} in {run}");
@@ -83,7 +83,7 @@ fn fine_tuning_goes_on_above_a_layer() {
     for expected in [
         "Training  1 epoch of 1 step of 6 photos, Adam at a learning rate of 0.003\n",
         "          then fine-tuning: 2 epochs of 1 step of 6 photos, Adam at a learning rate of 0.0003\n",
-        "          2,368,067 of 14,722,947 parameters learn: block5_conv3, dense, dense_1\n",
+        "          2,368,067 of 14,722,947 parameters are trainable: block5_conv3, dense, dense_1\n",
     ] {
         assert!(run.out.contains(expected), "expected {expected:?} in {run}");
     }

@@ -182,3 +182,22 @@ fn bf16_is_computed_where_it_can_be_and_says_what_it_changes() {
         serde_json::json!({"loss": json["loss"], "accuracy": json["accuracy"]})
     });
 }
+
+#[test]
+fn help_shows_an_example_and_groups_options() {
+    let place = Place::new();
+    let start = place.run("");
+    for command in ["train", "predict", "evaluate"] {
+        assert!(start.err.contains(&format!("  engraft {command} ")), "{start}");
+    }
+    for command in ["summary", "train", "evaluate", "predict", "features", "export", "inspect", "bench"] {
+        let help = place.run(&format!("{command} --help")).succeeds();
+        assert!(help.out.contains(&format!("\n  engraft {command} ")), "an example in {help}");
+        assert!(help.out.contains("\nOutput:\n") && help.out.contains("\nGeneral:\n"), "groups in {help}");
+        assert!(help.out.contains("\nOptions:\n  -h, --help"), "nothing but --help outside of the groups in {help}");
+    }
+    let help = place.run("train --help").succeeds();
+    for group in ["Data", "Model", "Training", "Output"] {
+        assert!(help.out.contains(&format!("\n{group}:\n")), "{group} in {help}");
+    }
+}

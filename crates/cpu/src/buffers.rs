@@ -1,15 +1,18 @@
-//! The buffers of a session, allocated once.
+//! The buffers of a session, one for each slot of the plan, allocated once.
 
 use engraft_memory::prefer_huge_pages;
 use engraft_nn::{Error, ErrorKind, Result};
 use engraft_plan::Slot;
 
-/// Buffers by slot. One can be taken out to be written while others are read.
+/// Buffers by slot. A buffer is taken out while it is written, so that others can be read at the same time.
 #[derive(Debug, Default)]
 pub(crate) struct Buffers(Vec<Vec<f32>>);
 
 impl Buffers {
-    /// Zeroed buffers of these lengths; an error where the system has no room for them.
+    /// Zeroed buffers of these lengths in f32.
+    ///
+    /// # Errors
+    /// The system can't allocate them.
     pub(crate) fn new(lengths: &[usize]) -> Result<Self> {
         lengths.iter().map(|&length| zeroed(length)).collect::<Result<_>>().map(Self)
     }
@@ -22,21 +25,22 @@ impl Buffers {
         &self.0[slot]
     }
 
-    /// Takes a buffer out, to be [put back](Self::put_back); while it is out the slot reads as empty.
+    /// Takes a buffer out. The slot reads as empty until [`restore`](Self::restore) puts the buffer back.
     pub(crate) fn take(&mut self, slot: Slot) -> Vec<f32> {
         std::mem::take(&mut self.0[slot])
     }
 
-    pub(crate) fn put_back(&mut self, slot: Slot, buffer: Vec<f32>) {
+    /// Puts a buffer back into its slot after [`take`](Self::take).
+    pub(crate) fn restore(&mut self, slot: Slot, buffer: Vec<f32>) {
         self.0[slot] = buffer;
     }
 }
 
-/// Zeros, or an error instead of the abort that an ordinary allocation ends in.
+/// Allocates zeros in huge pages if possible. Unlike `vec![0.0; length]`, it returns an error instead of aborting the process.
 pub(crate) fn zeroed(length: usize) -> Result<Vec<f32>> {
     let mut buffer = Vec::new();
     buffer.try_reserve_exact(length).map_err(|error| {
-        Error::because("memory", format_args!("no room for a buffer of {} MiB", (4 * length) >> 20))
+        Error::because("memory", format_args!("cannot allocate a buffer of {} MiB", (4 * length) >> 20))
             .with_kind(ErrorKind::OutOfMemory)
             .caused_by(error)
             .hint("use a smaller batch, smaller images or a smaller head")

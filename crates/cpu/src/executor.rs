@@ -1,4 +1,4 @@
-//! The executor: threads, and sessions for plans.
+//! [`CpuExecutor`]: chooses threads and instruction set, and makes a session of a plan.
 
 use std::sync::Arc;
 
@@ -11,10 +11,10 @@ use crate::ops;
 use crate::options::plan_options;
 use crate::session::CpuSession;
 use crate::step_call::StepCall;
-use crate::workers::Workers;
-use crate::workspace::Keeps;
+use crate::thread_pools::ThreadPools;
+use crate::workspace::KernelCachePolicy;
 
-/// Runs plans on the CPU: several threads may train and predict with one model, side by side.
+/// Runs plans on the CPU. Several threads may train and predict with one model at the same time.
 ///
 /// ```
 /// use engraft_cpu::CpuExecutor;
@@ -30,38 +30,48 @@ use crate::workspace::Keeps;
 /// ```
 #[derive(Clone, Debug)]
 pub struct CpuExecutor {
-    workers: Arc<Workers>,
+    pools: Arc<ThreadPools>,
     isa: Isa,
 }
 
 impl CpuExecutor {
-    /// An executor of `threads` threads; of one for each core with `None`.
+    /// An executor with `threads` threads for each run; `None` means one thread for each core.
+    ///
+    /// ```
+    /// use engraft_cpu::CpuExecutor;
+    /// use engraft_plan::Executor;
+    /// let cpu = CpuExecutor::new(Some(2))?;
+    /// assert_eq!(cpu.threads(), 2);
+    /// println!("kernels for {}", cpu.name());
+    /// # Ok::<(), engraft_nn::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// No such number of threads can be had, or `ENGRAFT_ISA` asks for an instruction set that this CPU lacks.
+    /// The system gives no such number of threads, or `ENGRAFT_ISA` names an instruction set that this CPU lacks.
     pub fn new(threads: Option<usize>) -> Result<Self> {
         let isa = Isa::chosen().map_err(|e| Error::from_source("CPU executor", e))?;
-        let workers = Workers::new(threads).map_err(|e| Error::from_io("CPU executor", e))?;
-        Ok(Self { workers: Arc::new(workers), isa })
+        let pools = ThreadPools::new(threads).map_err(|e| Error::from_io("CPU executor", e))?;
+        Ok(Self { pools: Arc::new(pools), isa })
     }
 
-    /// The working space, in f32, of the step that needs the most.
+    /// Scratch space of the most demanding step, in f32.
     fn scratch_len(&self, plan: &Plan) -> usize {
-        // The backward pass prepares the kernel of what it goes through, too.
-        let keeps = |index| if plan.differentiates(index) { Keeps::Nothing } else { Keeps::of(plan) };
-        let lengths = || calls(plan).enumerate().map(|(index, call)| ops::scratch_len(&call, keeps(index)));
-        self.workers.run(|| lengths().max().unwrap_or(0))
+        let cached = KernelCachePolicy::of(plan);
+        // The backward pass of a differentiated step prepares its kernel in scratch space, cached or not.
+        let policy = |index| if plan.differentiates(index) { KernelCachePolicy::Off } else { cached };
+        let lengths = || step_calls(plan).enumerate().map(|(index, call)| ops::scratch_len(&call, policy(index)));
+        self.pools.run(|| lengths().max().unwrap_or(0))
     }
 
-    /// What kernels that are kept prepared take, in f32.
+    /// Length of all prepared kernels that the plan may cache, in f32.
     fn prepared_len(&self, plan: &Plan) -> usize {
-        let keeps = Keeps::of(plan);
-        calls(plan).map(|call| ops::prepared_len(&call, keeps)).sum()
+        let policy = KernelCachePolicy::of(plan);
+        step_calls(plan).map(|call| ops::prepared_len(&call, policy)).sum()
     }
 }
 
-/// Every step, for as many samples as it is run for at a time.
-fn calls(plan: &Plan) -> impl Iterator<Item = StepCall<'_>> {
+/// A call of every step with as many samples as it computes at a time: a chunk within the prefix, else the batch.
+fn step_calls(plan: &Plan) -> impl Iterator<Item = StepCall<'_>> {
     plan.program().steps.iter().enumerate().map(move |(index, step)| {
         let chunked = plan.prefix().contains(&index);
         let samples = if chunked { plan.chunk() } else { plan.batch() };
@@ -87,7 +97,7 @@ impl Executor for CpuExecutor {
     fn prepare(&self, plan: Plan) -> Result<Box<dyn Session>> {
         self.check_precision(plan.precision())?;
         let scratch = self.scratch_len(&plan);
-        Ok(Box::new(CpuSession::new(plan, Arc::clone(&self.workers), scratch)?))
+        Ok(Box::new(CpuSession::new(plan, Arc::clone(&self.pools), scratch)?))
     }
 
     fn memory(&self, plan: &Plan) -> Memory {
@@ -98,16 +108,16 @@ impl Executor for CpuExecutor {
         engraft_memory::available()
     }
 
-    /// The instruction set that its kernels use, as `ENGRAFT_ISA` names it.
+    /// The instruction set that the kernels use, as `ENGRAFT_ISA` names it.
     fn name(&self) -> &str {
         self.isa.name()
     }
 
     fn threads(&self) -> usize {
-        self.workers.count()
+        self.pools.count()
     }
 
     fn peak_gflops(&self) -> Option<f64> {
-        Some(self.workers.run(peak_gflops))
+        Some(self.pools.run(peak_gflops))
     }
 }

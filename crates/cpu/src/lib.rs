@@ -1,19 +1,32 @@
 //! The CPU executor: runs a plan with engraft's kernels.
 //!
-//! A [`CpuExecutor`] turns a [`Plan`](engraft_plan::Plan) into a session that owns its buffers, allocated once. Its
-//! work is shared among the threads of one pool, and its results are the same bit for bit whatever their number.
+//! A [`CpuExecutor`] makes a session of a [`Plan`](engraft_plan::Plan). The session allocates its buffers once and reuses them in
+//! every step. Each run uses a thread pool of its own. Results are the same bit for bit for any number of threads.
+//!
+//! The crate chooses the kernels and calls them; the kernels themselves are in `engraft-kernels`, and what is computed when is
+//! decided by `engraft-plan`. Programs use it through the facade crate `engraft`.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | `executor`, `options` | [`CpuExecutor`] and the plan options that suit a CPU |
+//! | `session` | `Session`: prediction, evaluation, training steps, gradients |
+//! | `batch_run` | one forward and backward pass over a batch |
+//! | `ops` | the kernels of each operation |
+//! | `update` | the optimizer step |
+//! | `values`, `buffers`, `workspace` | values in slots, scratch space, prepared convolution kernels |
+//! | `thread_pools` | one pool for each concurrent run |
 
+mod batch_run;
 mod buffers;
 mod executor;
 mod loss;
 mod ops;
 mod options;
-mod pass;
 mod session;
 mod step_call;
+mod thread_pools;
 mod update;
 mod values;
-mod workers;
 mod workspace;
 
 pub use executor::CpuExecutor;

@@ -1,20 +1,22 @@
-//! The loss of a batch, and its gradient.
+//! The loss of a batch, its gradient, the penalties of regularizers, and the output activation that the plan split off.
 
 use engraft_kernels::{
     Activation, activate, binary_cross_entropy_from_probabilities, cross_entropy_from_probabilities, l1_l2_penalty,
     sigmoid_cross_entropy, softmax, softmax_cross_entropy,
 };
-use engraft_nn::{Head, Loss, LossKind, Program, Result};
+use engraft_nn::{Loss, LossKind, OutputActivation, Program, Result};
 use engraft_plan::LabelledBatch;
 
-/// Mean loss of a batch whose last value is `values`, rows of `width`. Writes the gradient where asked: of the mean over `total`
-/// samples, of which these may be a part.
+/// Mean loss of a batch, without penalties. `values` are the program's output, in rows of `width`.
 ///
-/// As Keras does in a compiled step, the loss is taken from the input of a last softmax or sigmoid, the head: then no
-/// probability can round to 0 and hide an error.
+/// If `gradient` is given, writes the gradient with respect to `values` into it, for the mean over `total` samples. With several
+/// replicas `total` counts the samples of all of them.
+///
+/// If the plan split off an output activation, `values` are logits. Keras computes the loss from logits in a compiled step, too:
+/// a probability that has rounded to 0 or 1 would hide an error.
 pub(crate) fn mean_loss(
     loss: &Loss,
-    head: Head,
+    output_activation: OutputActivation,
     width: usize,
     values: &[f32],
     batch: &LabelledBatch<'_>,
@@ -25,7 +27,7 @@ pub(crate) fn mean_loss(
     let targets = loss.dense_targets(batch.targets.data(), rows, width)?;
     let mut losses = vec![0.0; rows];
     let mut gradient = gradient;
-    let from_logits = loss.is_from_logits() || head != Head::None;
+    let from_logits = loss.is_from_logits() || output_activation != OutputActivation::None;
     let compute = match (loss.kind(), from_logits) {
         (LossKind::BinaryCrossentropy, true) => sigmoid_cross_entropy,
         (LossKind::BinaryCrossentropy, false) => binary_cross_entropy_from_probabilities,
@@ -45,8 +47,9 @@ pub(crate) fn mean_loss(
     Ok(sum / rows.max(1) as f64)
 }
 
-/// Sparse categorical cross-entropy from probabilities. Keras clips them and takes their logarithms for logits; the
-/// gradient is zero where the clip holds.
+/// Sparse categorical cross-entropy from probabilities, as Keras' TensorFlow backend computes it.
+///
+/// Keras clips the probabilities and uses their logarithms as logits. The gradient is zero where a probability is clipped.
 fn sparse_cross_entropy_from_probabilities(
     classes: usize,
     probabilities: &[f32],
@@ -68,11 +71,11 @@ fn sparse_cross_entropy_from_probabilities(
     }
 }
 
-/// The penalties of all regularised weights that are trainable.
+/// The sum of the penalties of all trainable weights with a regularizer.
 pub(crate) fn penalty(program: &Program) -> f64 {
     let params = program.weights();
-    let regularised = params.iter().filter(|p| p.trainable).filter_map(|p| Some((p, p.weight.regularizer()?)));
-    regularised
+    let regularized = params.iter().filter(|p| p.trainable).filter_map(|p| Some((p, p.weight.regularizer()?)));
+    regularized
         .map(|(param, regularizer)| {
             let (l1, l2) = regularizer.factors();
             l1_l2_penalty(&param.weight.values(), l1, l2)
@@ -80,12 +83,12 @@ pub(crate) fn penalty(program: &Program) -> f64 {
         .sum()
 }
 
-/// Applies the head to the program's last value, in place.
-pub(crate) fn apply_head(head: Head, width: usize, values: &mut [f32]) {
-    match head {
-        Head::None => {}
-        Head::Softmax => softmax(width, values),
-        Head::Sigmoid => activate(Activation::Sigmoid, values),
+/// Applies the output activation that the plan split off to the program's last value, in place.
+pub(crate) fn apply_output_activation(output_activation: OutputActivation, width: usize, values: &mut [f32]) {
+    match output_activation {
+        OutputActivation::None => {}
+        OutputActivation::Softmax => softmax(width, values),
+        OutputActivation::Sigmoid => activate(Activation::Sigmoid, values),
     }
 }
 
@@ -112,9 +115,11 @@ mod tests {
             let width = outputs.shape().last().copied().unwrap();
             let rows = outputs.data().len() / width;
             let mut gradient = vec![f32::NAN; outputs.data().len()];
-            let value = mean_loss(&loss, Head::None, width, outputs.data(), &batch, rows, Some(&mut gradient)).unwrap();
+            let value =
+                mean_loss(&loss, OutputActivation::None, width, outputs.data(), &batch, rows, Some(&mut gradient))
+                    .unwrap();
             let expected = f64::from(array("value").unwrap().data()[0]);
-            // Logarithms and sums in f32.
+            // Logarithms and sums are rounded to f32.
             assert!(
                 (value - expected).abs() <= 1e-5 * expected.abs().max(1e-3),
                 "{}: {value} for {expected}",

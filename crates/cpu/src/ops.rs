@@ -1,4 +1,4 @@
-//! What each operation computes, forward and backward.
+//! Dispatch of a step to its kernels, forward and backward: one module for each kind of operation.
 
 mod augment;
 mod conv2d;
@@ -15,28 +15,28 @@ use engraft_nn::Result;
 use engraft_plan::GradientReducer;
 
 use crate::step_call::{Statistics, StepCall};
-use crate::workspace::{Keeps, Workspace};
+use crate::workspace::{KernelCachePolicy, Workspace};
 
-/// Working space, in f32, that any call of this step needs where such kernels are kept.
-pub(crate) fn scratch_len(call: &StepCall<'_>, keeps: Keeps) -> usize {
+/// Scratch space that this step needs at most, in f32, under this cache policy.
+pub(crate) fn scratch_len(call: &StepCall<'_>, policy: KernelCachePolicy) -> usize {
     match call.step.op {
-        Op::Conv2d { .. } if depthwise::kernel(call).is_none() => conv2d::scratch_len(call, keeps),
+        Op::Conv2d { .. } if depthwise::convolution(call).is_none() => conv2d::scratch_len(call, policy),
         _ => 0,
     }
 }
 
-/// What a step's kernel takes, in f32, in the form that its algorithm wants, where such kernels are kept.
-pub(crate) fn prepared_len(call: &StepCall<'_>, keeps: Keeps) -> usize {
+/// Length in f32 of the prepared kernel that this step may add to the cache.
+pub(crate) fn prepared_len(call: &StepCall<'_>, policy: KernelCachePolicy) -> usize {
     match call.step.op {
-        Op::Conv2d { .. } => conv2d::prepared_len(call, keeps),
+        Op::Conv2d { .. } => conv2d::prepared_len(call, policy),
         _ => 0,
     }
 }
 
-/// `y` from `x`, the inputs in order.
+/// Forward pass of a step: computes `y` from its inputs `x`, which are in the step's order.
 pub(crate) fn forward(call: &StepCall<'_>, x: &[&[f32]], y: &mut [f32], workspace: &mut Workspace) {
     match &call.step.op {
-        Op::Conv2d { .. } => match depthwise::kernel(call) {
+        Op::Conv2d { .. } => match depthwise::convolution(call) {
             Some(direct) => depthwise::forward(&direct, call, x[0], y),
             None => conv2d::forward(call, x[0], y, workspace),
         },
@@ -57,24 +57,29 @@ pub(crate) fn forward(call: &StepCall<'_>, x: &[&[f32]], y: &mut [f32], workspac
     }
 }
 
-/// Turns `dy`, the gradient with respect to the step's output, into the one with respect to the input of its fused activation.
+/// Backward pass of the step's fused activation, in place.
+///
+/// `dy` holds the gradient with respect to the activation's output on entry, and with respect to its input on return.
 pub(crate) fn activation_gradient(call: &StepCall<'_>, y: &[f32], dy: &mut [f32]) {
     if call.step.activation != Activation::Linear {
         engraft_kernels::activation_gradient(call.step.activation, y, dy);
     }
 }
 
-/// What the backward pass of a step may read. Values that the step doesn't need are empty.
+/// Operands of the backward pass of a step. Values that the step doesn't need may be empty.
 pub(crate) struct Backward<'a> {
+    /// Inputs of the step.
     pub(crate) x: &'a [&'a [f32]],
+    /// Output of the step.
     pub(crate) y: &'a [f32],
+    /// Gradient with respect to the output.
     pub(crate) dy: &'a [f32],
 }
 
-/// `dx`, the gradient with respect to input `index`, overwritten.
+/// Overwrites `dx` with the gradient with respect to input `index`.
 ///
 /// # Errors
-/// Those of the reducer, which batch normalization may ask.
+/// Errors of the reducer, which sums the statistics of batch normalization over replicas.
 pub(crate) fn input_gradient(
     call: &StepCall<'_>,
     index: usize,
@@ -84,7 +89,7 @@ pub(crate) fn input_gradient(
     reducer: &mut dyn GradientReducer,
 ) -> Result<()> {
     match &call.step.op {
-        Op::Conv2d { .. } => match depthwise::kernel(call) {
+        Op::Conv2d { .. } => match depthwise::convolution(call) {
             Some(direct) => depthwise::input_gradient(&direct, call, b, dx),
             None => conv2d::input_gradient(call, b, dx, scratch),
         },
@@ -106,17 +111,24 @@ pub(crate) fn input_gradient(
     Ok(())
 }
 
-/// In place: `x` holds the only input on entry and the gradient with respect to it on return. With `relu`, the input is the result
-/// of a ReLU, and the gradient is the one with respect to the ReLU's input.
-pub(crate) fn replace_input(call: &StepCall<'_>, b: &Backward<'_>, relu: bool, x: &mut [f32], scratch: &mut [f32]) {
+/// In place: `x` holds the only input on entry and the gradient with respect to it on return.
+///
+/// With `relu`, the input is the output of a ReLU, and the gradient on return is with respect to the ReLU's input.
+pub(crate) fn input_gradient_in_place(
+    call: &StepCall<'_>,
+    b: &Backward<'_>,
+    relu: bool,
+    x: &mut [f32],
+    scratch: &mut [f32],
+) {
     match &call.step.op {
-        Op::Conv2d { .. } => conv2d::replace_input(call, b.dy, relu, x, scratch),
-        Op::Pool2d { .. } => pooling::replace_input(call, b, relu, x),
-        op => unreachable!("the plan has no gradient written over the input of {op:?}"),
+        Op::Conv2d { .. } => conv2d::input_gradient_in_place(call, b.dy, relu, x, scratch),
+        Op::Pool2d { .. } => pooling::input_gradient_in_place(call, b, relu, x),
+        op => unreachable!("plans have no in-place gradient of {op:?}"),
     }
 }
 
-/// `dw`, the gradient with respect to the step's weight at `position`, overwritten.
+/// Overwrites `dw` with the gradient with respect to the step's weight at `position`.
 pub(crate) fn weight_gradient(
     call: &StepCall<'_>,
     position: usize,
@@ -125,7 +137,7 @@ pub(crate) fn weight_gradient(
     scratch: &mut [f32],
 ) {
     match (&call.step.op, position) {
-        (Op::Conv2d { .. }, 0) => match depthwise::kernel(call) {
+        (Op::Conv2d { .. }, 0) => match depthwise::convolution(call) {
             Some(direct) => depthwise::kernel_gradient(&direct, b, dw),
             None => conv2d::kernel_gradient(call, b, dw, scratch),
         },
@@ -136,13 +148,13 @@ pub(crate) fn weight_gradient(
     }
 }
 
-/// Dense kernels' gradient a few rows at a time, for an update in the same pass.
+/// Some rows of the gradient with respect to a Dense kernel, for folded updates.
 pub(crate) use dense::kernel_gradient_rows;
 
-/// The statistics of the batch that a step normalizes by, if it does.
+/// Batch statistics that a batch normalization uses in training mode; `None` for every other step.
 ///
 /// # Errors
-/// Those of the reducer, which may sum over replicas.
+/// Errors of the reducer, which may sum the statistics over replicas.
 pub(crate) fn batch_statistics(
     call: &StepCall<'_>,
     x: &[f32],
@@ -154,5 +166,4 @@ pub(crate) fn batch_statistics(
     }
 }
 
-/// Moves a step's stored statistics towards a batch's.
-pub(crate) use normalization::move_statistics;
+pub(crate) use normalization::update_moving_statistics;

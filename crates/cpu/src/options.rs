@@ -1,18 +1,21 @@
-//! What suits the CPU's caches and kernels.
+//! The plan options that fit the caches of a typical CPU and the kernels of `engraft-kernels`.
+//!
+//! `bench/records/constants.md` records the measurements behind `CHUNK_BYTES` and `ROW_STREAMING`.
 
 use engraft_ir::{Op, PoolKind, Shape};
 use engraft_kernels::{Conv2d, max_pool2d_gradient_in_place};
 use engraft_plan::{PlanOptions, RowStreaming};
 
-/// Bytes that the widest step of the prefix may read and write for a chunk: three 256-pixel images of VGG16. Larger chunks are
-/// little faster, as the kernels already split one image over the cores.
+/// Bytes that the widest step of the prefix may read and write for one chunk: about three 256 x 256 images of VGG16.
+///
+/// Larger chunks need more memory and gain little speed, as the kernels already split one image over the cores.
 const CHUNK_BYTES: usize = 40 << 20;
 
-/// Bytes that a step may read and write for a whole batch without being run in chunks. Its kernels are then read once a batch.
+/// Steps that read and write at most this many bytes for the whole batch run unchunked, so their weights are read once a batch.
 const UNCHUNKED_BYTES: usize = 32 << 20;
 
-/// Rows between two convolutions take a small part of a typical last-level cache; outputs of an image of up to twice as many bytes
-/// stay in it as a whole.
+/// Sizes for row streaming, in bytes: the buffered rows take a small part of a typical last-level cache (32 MiB). An intermediate
+/// image of at most twice that size stays in the cache anyway, so it is not streamed.
 const ROW_STREAMING: RowStreaming = RowStreaming { rows_bytes: 4 << 20, cached_bytes: 8 << 20 };
 
 pub(crate) fn plan_options() -> PlanOptions {

@@ -1,4 +1,4 @@
-//! A plan with its buffers, ready to run.
+//! `CpuSession`: a plan with its buffers, ready to run. Implements [`Session`].
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -7,43 +7,44 @@ use engraft_ir::ValueId;
 use engraft_kernels::add_assign;
 use engraft_nn::{Error, ErrorKind, OptimizerState, Result, Tensor};
 use engraft_plan::{
-    GradientReducer, Gradients, LabelledBatch, LayerGradient, Local, Plan, Purpose, Session, StepOutput, StepTime,
-    Update,
+    GradientReducer, Gradients, LabelledBatch, LayerGradient, Plan, Purpose, Session, SingleReplica, StepOutput,
+    StepTime, Update,
 };
 
+use crate::batch_run::{BatchRun, BatchStatistics};
 use crate::buffers::Buffers;
 use crate::loss;
-use crate::pass::{BatchStatistics, Pass};
+use crate::thread_pools::ThreadPools;
 use crate::update::Updater;
 use crate::values::Values;
-use crate::workers::Workers;
-use crate::workspace::{Keeps, Workspace};
+use crate::workspace::{KernelCachePolicy, Workspace};
 
+/// A plan with its buffers, ready to run.
 pub(crate) struct CpuSession {
     plan: Arc<Plan>,
-    workers: Arc<Workers>,
+    pools: Arc<ThreadPools>,
     buffers: Buffers,
     workspace: Workspace,
-    /// What the last `forward_backward` left to be applied; gone after any other run.
-    pending: Option<Pending>,
+    /// The last training step, until `apply` uses its gradients. Any other run overwrites the gradients and discards it.
+    unapplied: Option<UnappliedStep>,
 }
 
-/// What a step that is not applied yet has beside its buffers.
-struct Pending {
+/// A training step whose gradients are in the buffers and not yet applied.
+struct UnappliedStep {
     samples: usize,
     statistics: BatchStatistics,
-    /// Inputs that a folded update reads.
+    /// Copies of the inputs that folded updates read.
     inputs: HashMap<ValueId, Vec<f32>>,
 }
 
 impl CpuSession {
-    pub(crate) fn new(plan: Plan, workers: Arc<Workers>, scratch: usize) -> Result<Self> {
+    pub(crate) fn new(plan: Plan, pools: Arc<ThreadPools>, scratch: usize) -> Result<Self> {
         let buffers = Buffers::new(plan.buffers())?;
-        let workspace = Workspace::new(scratch, Keeps::of(&plan))?;
-        Ok(Self { plan: Arc::new(plan), workers, buffers, workspace, pending: None })
+        let workspace = Workspace::new(scratch, KernelCachePolicy::of(&plan))?;
+        Ok(Self { plan: Arc::new(plan), pools, buffers, workspace, unapplied: None })
     }
 
-    /// Makes the buffers, where there are none yet.
+    /// Allocates buffers and scratch space, unless they exist. A fork has none before its first run.
     fn allocate(&mut self) -> Result<()> {
         if self.buffers.is_empty() {
             self.buffers = Buffers::new(self.plan.buffers())?;
@@ -51,54 +52,56 @@ impl CpuSession {
         self.workspace.allocate()
     }
 
-    /// Runs `work` over these inputs on this session's threads. Random layers draw by `iteration`.
+    /// Calls `work` with a run over `inputs`, on the threads of this session.
+    ///
+    /// `iteration` is part of the seed of random layers.
     fn run<R: Send>(
         &mut self,
         inputs: &[&Tensor],
         iteration: u64,
         reducer: &mut dyn GradientReducer,
-        work: impl FnOnce(&Plan, &mut Pass<'_>) -> Result<R> + Send,
+        work: impl FnOnce(&Plan, &mut BatchRun<'_>) -> Result<R> + Send,
     ) -> Result<R> {
-        self.pending = None;
+        self.unapplied = None;
         self.allocate()?;
-        let Self { plan, workers, buffers, workspace, .. } = self;
+        let Self { plan, pools, buffers, workspace, .. } = self;
         let values = Values::new(plan, buffers, inputs)?;
         workspace.begin_run(plan.program().steps.len());
-        workers.run(|| work(plan, &mut Pass::new(values, workspace, iteration, reducer)))
+        pools.run(|| work(plan, &mut BatchRun::new(values, workspace, iteration, reducer)))
     }
 }
 
 impl CpuSession {
-    /// See [`Session::forward_backward`].
+    /// [`Session::forward_backward`], without telling the reducer about errors.
     fn step(
         &mut self,
         batch: &LabelledBatch<'_>,
         iteration: u64,
         reducer: &mut dyn GradientReducer,
     ) -> Result<StepOutput> {
-        self.pending = None;
+        self.unapplied = None;
         check_reducible(&self.plan, reducer)?;
-        let (step, pending) = self.run(batch.inputs, iteration, reducer, |plan, pass| {
-            pass.forward()?;
+        let (step, unapplied) = self.run(batch.inputs, iteration, reducer, |plan, run| {
+            run.forward()?;
             let output = plan.program().outputs[0];
-            // Without a slot nothing is trainable: there is a loss, but nothing to update.
+            // The output has no gradient slot if nothing is trainable. Then only the loss is computed.
             let slot = plan.gradient_slot(output);
-            let mut gradient = slot.map(|slot| pass.values.buffers.take(slot)).unwrap_or_default();
-            let total = pass.place().total;
-            let loss = mean_loss(&pass.values, batch, total, gradient.get_mut(..pass.values.length(output)));
+            let mut gradient = slot.map(|slot| run.values.buffers.take(slot)).unwrap_or_default();
+            let total = run.place().total;
+            let loss = mean_loss(&run.values, batch, total, gradient.get_mut(..run.values.length(output)));
             if let Some(slot) = slot {
-                pass.values.buffers.put_back(slot, gradient);
+                run.values.buffers.restore(slot, gradient);
             }
-            let step = StepOutput { loss: loss?, output: outputs(&pass.values).remove(0) };
+            let step = StepOutput { loss: loss?, output: outputs(&run.values).remove(0) };
             if !step.loss.is_finite() {
                 return Err(not_finite(step.loss, iteration + 1));
             }
-            pass.backward()?;
-            let inputs = pass.values.kept_inputs();
-            let (samples, statistics) = (pass.values.samples, pass.take_statistics());
-            Ok((step, Pending { samples, statistics, inputs }))
+            run.backward()?;
+            let inputs = run.values.copy_folded_inputs();
+            let (samples, statistics) = (run.values.samples, run.take_statistics());
+            Ok((step, UnappliedStep { samples, statistics, inputs }))
         })?;
-        self.pending = Some(pending);
+        self.unapplied = Some(unapplied);
         Ok(step)
     }
 }
@@ -109,17 +112,17 @@ impl Session for CpuSession {
     }
 
     fn predict(&mut self, inputs: &[&Tensor]) -> Result<Vec<Tensor>> {
-        self.run(inputs, 0, &mut Local, |_, pass| {
-            pass.forward()?;
-            Ok(outputs(&pass.values))
+        self.run(inputs, 0, &mut SingleReplica, |_, run| {
+            run.forward()?;
+            Ok(outputs(&run.values))
         })
     }
 
     fn evaluate(&mut self, batch: &LabelledBatch<'_>) -> Result<StepOutput> {
-        self.run(batch.inputs, 0, &mut Local, |_, pass| {
-            pass.forward()?;
-            let loss = mean_loss(&pass.values, batch, pass.values.samples, None)?;
-            Ok(StepOutput { loss, output: outputs(&pass.values).remove(0) })
+        self.run(batch.inputs, 0, &mut SingleReplica, |_, run| {
+            run.forward()?;
+            let loss = mean_loss(&run.values, batch, run.values.samples, None)?;
+            Ok(StepOutput { loss, output: outputs(&run.values).remove(0) })
         })
     }
 
@@ -134,42 +137,42 @@ impl Session for CpuSession {
     }
 
     fn apply(&mut self, update: Update, state: &OptimizerState) -> Result<()> {
-        let Self { plan, workers, buffers, workspace, pending } = self;
-        let Some(Pending { samples, statistics, inputs }) = pending else {
+        let Self { plan, pools, buffers, workspace, unapplied } = self;
+        let Some(UnappliedStep { samples, statistics, inputs }) = unapplied else {
             return Err(Error::because("apply", "there are no gradients to apply")
                 .with_kind(ErrorKind::InvalidState)
                 .hint("call forward_backward before it"));
         };
-        let values = Values::of_backward(plan, buffers, *samples, inputs);
-        workers.run(|| {
+        let values = Values::after_backward(plan, buffers, *samples, inputs);
+        pools.run(|| {
             let updater = Updater::new(plan, update, state)?;
             updater.run(values, &mut workspace.times);
-            statistics.move_stored(plan, *samples);
+            statistics.update_moving_statistics(plan, *samples);
             Ok(())
         })?;
-        *pending = None;
+        *unapplied = None;
         Ok(())
     }
 
     fn gradients(&mut self, inputs: &[&Tensor], upstream: &[&Tensor], iteration: u64) -> Result<Gradients> {
-        self.run(inputs, iteration, &mut Local, |plan, pass| {
+        self.run(inputs, iteration, &mut SingleReplica, |plan, run| {
             let Purpose::Gradients { inputs, values } = plan.purpose() else {
                 return Err(Error::new("gradients", "a plan of gradients", format_args!("{:?}", plan.purpose())));
             };
-            pass.forward()?;
-            begin_gradients(&mut pass.values, upstream)?;
-            // Before gradients are written over values.
-            let outputs = outputs(&pass.values);
-            pass.backward()?;
-            pass.take_statistics().move_stored(plan, pass.values.samples);
+            run.forward()?;
+            write_upstream(&mut run.values, upstream)?;
+            // Copied now, as the backward pass may overwrite values with gradients.
+            let outputs = outputs(&run.values);
+            run.backward()?;
+            run.take_statistics().update_moving_statistics(plan, run.values.samples);
             let values = values
                 .iter()
-                .map(|&value| LayerGradient { value: pass.values.tensor(value), gradient: pass.gradient(value) });
+                .map(|&value| LayerGradient { value: run.values.tensor(value), gradient: run.gradient(value) });
             let inputs = plan.program().inputs.iter().filter(|_| *inputs);
             Ok(Gradients {
                 outputs,
-                inputs: inputs.map(|&input| pass.values.gradient(input)).collect(),
-                weights: pass.values.weight_gradients(),
+                inputs: inputs.map(|&input| run.values.gradient(input)).collect(),
+                weights: run.values.weight_gradients(),
                 layers: values.collect(),
             })
         })
@@ -177,8 +180,8 @@ impl Session for CpuSession {
 
     fn fork(&self) -> Result<Box<dyn Session>> {
         let (buffers, workspace) = (Buffers::default(), self.workspace.fork());
-        let (plan, workers) = (Arc::clone(&self.plan), Arc::clone(&self.workers));
-        Ok(Box::new(Self { plan, workers, buffers, workspace, pending: None }))
+        let (plan, pools) = (Arc::clone(&self.plan), Arc::clone(&self.pools));
+        Ok(Box::new(Self { plan, pools, buffers, workspace, unapplied: None }))
     }
 
     fn step_times(&self) -> &[StepTime] {
@@ -186,26 +189,31 @@ impl Session for CpuSession {
     }
 }
 
-/// A plan that is trained, whose gradients exist if the reducer needs them.
+/// Checks that the plan is for training, and that it materializes all gradients if the reducer needs them.
 fn check_reducible(plan: &Plan, reducer: &dyn GradientReducer) -> Result<()> {
     if !matches!(plan.purpose(), Purpose::Train { .. }) {
         return Err(Error::new("forward_backward", "a plan of training", format_args!("{:?}", plan.purpose())));
     }
     let folds = (0..plan.program().steps.len()).any(|index| plan.folds_update(index));
     if folds && reducer.needs_gradients() {
-        return Err(Error::because("forward_backward", "the plan folds updates, so that not all gradients exist")
-            .hint("plan with `fold_updates(false)` to sum gradients over replicas"));
+        return Err(Error::because(
+            "forward_backward",
+            "the plan folds updates: some gradients never exist as a whole",
+        )
+        .hint("plan with `fold_updates(false)` to sum gradients over replicas"));
     }
     Ok(())
 }
 
-/// Writes the gradients with respect to the outputs. A value that is an output twice, reshaped or not, has their sum.
-fn begin_gradients(values: &mut Values<'_>, upstream: &[&Tensor]) -> Result<()> {
+/// Copies the upstream gradients into the gradient slots of the outputs.
+///
+/// Outputs that share a buffer (one value twice, or a value and its reshaped form) get the sum of their gradients.
+fn write_upstream(values: &mut Values<'_>, upstream: &[&Tensor]) -> Result<()> {
     let outputs = &values.plan.program().outputs;
     if upstream.len() != outputs.len() {
         return Err(Error::new("upstream", format_args!("{} tensors", outputs.len()), upstream.len()));
     }
-    let mut begun = HashSet::new();
+    let mut written = HashSet::new();
     for (&output, upstream) in outputs.iter().zip(upstream) {
         let length = values.length(output);
         if upstream.data().len() != length {
@@ -213,17 +221,19 @@ fn begin_gradients(values: &mut Values<'_>, upstream: &[&Tensor]) -> Result<()> 
         }
         let Some(slot) = values.plan.gradient_slot(output) else { continue };
         let mut gradient = values.buffers.take(slot);
-        match begun.insert(values.plan.root(output)) {
+        match written.insert(values.plan.root(output)) {
             true => gradient[..length].copy_from_slice(upstream.data()),
             false => add_assign(&mut gradient[..length], upstream.data()),
         }
-        values.buffers.put_back(slot, gradient);
+        values.buffers.restore(slot, gradient);
     }
     Ok(())
 }
 
-/// Mean loss of a batch, penalties included. Writes the gradient with respect to the program's last value where asked: of the mean
-/// over `total` samples, those of other replicas included.
+/// Mean loss of a batch plus the penalties of regularizers.
+///
+/// If `gradient` is given, writes the gradient with respect to the program's output into it, for the mean over `total` samples:
+/// this batch and those of the other replicas.
 fn mean_loss(
     values: &Values<'_>,
     batch: &LabelledBatch<'_>,
@@ -239,16 +249,16 @@ fn mean_loss(
     }
     let output = plan.program().outputs[0];
     let width = plan.program().size(output);
-    let mean = loss::mean_loss(loss, plan.head(), width, values.get(output), batch, total, gradient)?;
+    let mean = loss::mean_loss(loss, plan.output_activation(), width, values.get(output), batch, total, gradient)?;
     Ok(mean + loss::penalty(plan.program()))
 }
 
-/// The model's outputs: the program's, through the head where one was split off.
+/// The model's outputs: the program's outputs, and on them the output activation that the plan split off, if any.
 fn outputs(values: &Values<'_>) -> Vec<Tensor> {
     let (plan, program) = (values.plan, values.plan.program());
     let output = |&output: &ValueId| {
         let mut tensor = values.tensor(output);
-        loss::apply_head(plan.head(), program.size(output), tensor.data_mut());
+        loss::apply_output_activation(plan.output_activation(), program.size(output), tensor.data_mut());
         tensor
     };
     program.outputs.iter().map(output).collect()
@@ -257,10 +267,10 @@ fn outputs(values: &Values<'_>) -> Vec<Tensor> {
 fn not_finite(loss: f64, step: u64) -> Error {
     let (cause, hint) = match step {
         1 => (
-            "nothing was learned yet, so the inputs or the weights hold values that are not finite or far too large",
+            "no weight was updated yet, so the inputs or the initial weights are not finite or far too large",
             "check the weights file, and that pixels are scaled as the network expects",
         ),
-        _ => ("the weights have most likely run away", "use a smaller learning rate, for example a tenth of this one"),
+        _ => ("training has most likely diverged", "use a smaller learning rate, for example a tenth of this one"),
     };
     Error::because(format_args!("training step {step}"), format_args!("the loss is {loss}: {cause}"))
         .with_kind(ErrorKind::NonFinite)

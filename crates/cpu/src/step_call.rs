@@ -1,4 +1,4 @@
-//! A step about to be computed.
+//! `StepCall`: a step with the shapes, samples and seeds of one call. `ops` computes it.
 
 use std::sync::Arc;
 
@@ -7,43 +7,46 @@ use engraft_kernels::{Bf16, Conv2d};
 use engraft_nn::{Program, Step};
 use engraft_plan::Plan;
 
-/// Mean and variance of each channel, over so many rows.
+/// Mean and variance of each channel in a batch normalization.
 #[derive(Clone, Debug)]
 pub(crate) struct Statistics {
     pub(crate) mean: Vec<f32>,
     pub(crate) variance: Vec<f32>,
+    /// Number of rows (samples times pixels) that the statistics were computed from.
     pub(crate) rows: f64,
 }
 
-/// A step about to be computed for some samples.
+/// A step to compute for some samples of a batch.
 pub(crate) struct StepCall<'a> {
     pub(crate) step: &'a Step,
-    /// Shapes of the inputs, the batch axis left out.
+    /// Shapes of the inputs, without the batch axis.
     pub(crate) inputs: Vec<&'a Shape>,
-    /// Shape of the output, the batch axis left out.
+    /// Shape of the output, without the batch axis.
     pub(crate) output: &'a Shape,
-    /// How many samples.
+    /// Number of samples in this call.
     pub(crate) samples: usize,
-    /// Whether it is one of several calls for a batch.
+    /// Whether the step belongs to the chunked prefix, which is called several times for a batch.
     pub(crate) chunked: bool,
-    /// The samples of a whole batch.
+    /// Number of samples in the plan's whole batch.
     pub(crate) batch: usize,
-    /// Which sample of the global batch is the first: random layers draw by it.
+    /// Index of the first sample in the global batch. Part of the seed of random layers.
     pub(crate) first_sample: usize,
-    /// Which training step this is: random layers draw by it.
+    /// Number of this training step. Part of the seed of random layers.
     pub(crate) iteration: u64,
-    /// Where products are of bf16, the proof that the CPU has them.
+    /// Proof that the CPU can multiply bf16, if the plan asks for that precision; `None` means f32.
     pub(crate) bf16: Option<Bf16>,
-    /// The batch's statistics, where the step normalises by them.
+    /// Statistics of the batch, for batch normalization in training mode.
     pub(crate) statistics: Option<Arc<Statistics>>,
 }
 
 impl<'a> StepCall<'a> {
+    /// A call for `samples` samples from the first one on, outside the prefix, at iteration 0.
     pub(crate) fn new(plan: &'a Plan, step: &'a Step, samples: usize) -> Self {
         let bf16 = if plan.precision() == Precision::Bf16 { Bf16::detect().ok() } else { None };
         Self { batch: plan.batch(), bf16, ..Self::of_program(plan.program(), step, samples) }
     }
 
+    /// As [`new`](Self::new), in f32, with `samples` as the whole batch.
     pub(crate) fn of_program(program: &'a Program, step: &'a Step, samples: usize) -> Self {
         let shapes = &program.shapes;
         let inputs = step.inputs.iter().map(|&value| &shapes[value]).collect();
@@ -61,20 +64,20 @@ impl<'a> StepCall<'a> {
         }
     }
 
-    /// Numbers in the last axis.
+    /// Size of the first input's last axis.
     pub(crate) fn channels(&self) -> usize {
         self.inputs[0].last().copied().unwrap_or(1)
     }
 
-    /// Height, width and channels of an image.
+    /// Height, width and channels of an image shape.
     pub(crate) fn image(shape: &Shape) -> [usize; 3] {
         match shape[..] {
             [height, width, channels] => [height, width, channels],
-            _ => unreachable!("layers for images have checked that {shape:?} is one"),
+            _ => unreachable!("{shape:?} is not an image shape, which image layers check when they are built"),
         }
     }
 
-    /// The convolution that the step is, of so many samples; `None` where it is another operation.
+    /// The convolution of this step for `samples` samples; `None` for any other operation.
     pub(crate) fn conv2d(&self, samples: usize) -> Option<Conv2d> {
         let conv = Conv2d::new(self.step.op.conv2d_shape(samples, self.inputs[0], self.output)?);
         let conv = match self.bf16 {

@@ -1,4 +1,6 @@
-//! The optimizer's update of all weights, by the gradients that a backward pass has left.
+//! The optimizer step: updates all trainable weights with the gradients of the last backward pass.
+//!
+//! Each formula is in `engraft-kernels`; this module cuts weights into blocks and computes folded gradients.
 
 use std::sync::MutexGuard;
 use std::time::Instant;
@@ -13,21 +15,21 @@ use crate::ops::{self, Backward};
 use crate::step_call::StepCall;
 use crate::values::Values;
 
-/// Values that are updated at a time, and numbers of a kernel's gradient that are computed and used up: a quarter MiB stays in the
-/// L2 cache.
-const PIECE: usize = 64 << 10;
+/// Weights in a block of an update. A block of a folded gradient (256 KiB) is computed and used while it is in the L2 cache.
+const UPDATE_BLOCK: usize = 64 << 10;
 
-/// One step of an optimizer.
+/// One optimizer step over all weights of a plan.
 pub(crate) struct Updater<'a> {
     plan: &'a Plan,
-    rule: Rule<'a>,
-    /// Held from the check to the last update: nobody changes them in between.
+    rule: UpdateRule<'a>,
+    /// Locked from the check of the slots to the last update, so that nobody changes them in between.
     slots: MutexGuard<'a, Slots>,
 }
 
 impl<'a> Updater<'a> {
-    /// The step that `update` says, of a plan's weights. Their slots are made here where they are new, all or none: once an
-    /// update has begun, nothing can fail.
+    /// Checks and locks the optimizer's slots, and adds slots for weights that have none.
+    ///
+    /// After this the update can't fail. An error here leaves weights and slots unchanged.
     pub(crate) fn new(plan: &'a Plan, update: Update, state: &'a OptimizerState) -> Result<Self> {
         let Purpose::Train { optimizer, .. } = plan.purpose() else {
             return Err(Error::new("apply", "a plan of training", format_args!("{:?}", plan.purpose())));
@@ -35,10 +37,10 @@ impl<'a> Updater<'a> {
         let mut slots = state.slots_mut();
         let missing = missing_slots(&slots, optimizer, &plan.program().weights())?;
         slots.extend(missing);
-        Ok(Self { plan, rule: Rule { optimizer, update }, slots })
+        Ok(Self { plan, rule: UpdateRule { optimizer, update }, slots })
     }
 
-    /// Updates all weights, those of the last step first.
+    /// Updates all trainable weights, those of the last step first.
     pub(crate) fn run(self, mut values: Values<'_>, times: &mut [StepTime]) {
         let Self { plan, rule, mut slots } = self;
         let trained = |step: &Step| step.weights.iter().any(|param| param.trainable);
@@ -46,11 +48,11 @@ impl<'a> Updater<'a> {
         for (index, step) in steps.filter(|(_, step)| trained(step)) {
             let began = Instant::now();
             for (position, param) in step.weights.iter().enumerate().filter(|(_, param)| param.trainable) {
-                let slots = slots.get_mut(&param.weight.id()).expect("made for every weight before the first update");
+                let slots = slots.get_mut(&param.weight.id()).expect("every trainable weight has slots since `new`");
                 if position == 0 && plan.folds_update(index) {
                     update_folded(&rule, index, &values, slots);
                 } else if plan.last_use(param.weight.id()) == Some(index) {
-                    update_gathered(&rule, param, &mut values, slots);
+                    update_materialized(&rule, param, &mut values, slots);
                 }
             }
             times[index].backward += began.elapsed();
@@ -58,15 +60,16 @@ impl<'a> Updater<'a> {
     }
 }
 
-fn update_gathered(rule: &Rule<'_>, param: &Param, values: &mut Values<'_>, slots: &mut [Vec<f32>]) {
-    let slot = values.plan.weight_gradient_slot(param.weight.id()).expect("gathered, as it isn't folded");
+/// Updates a weight whose gradient is in a slot.
+fn update_materialized(rule: &UpdateRule<'_>, param: &Param, values: &mut Values<'_>, slots: &mut [Vec<f32>]) {
+    let slot = values.plan.weight_gradient_slot(param.weight.id()).expect("a gradient that isn't folded has a slot");
     let mut buffer = values.buffers.take(slot);
     rule.apply_all(param, &mut buffer[..param.weight.count()], slots);
-    values.buffers.put_back(slot, buffer);
+    values.buffers.restore(slot, buffer);
 }
 
-/// Changes a Dense kernel as the rows of its gradient are computed: the gradient is never written out.
-fn update_folded(rule: &Rule<'_>, index: usize, values: &Values<'_>, slots: &mut [Vec<f32>]) {
+/// Updates a Dense kernel block by block, right after each block of its gradient is computed. The whole gradient never exists.
+fn update_folded(rule: &UpdateRule<'_>, index: usize, values: &Values<'_>, slots: &mut [Vec<f32>]) {
     let step = &values.plan.program().steps[index];
     let call = StepCall::new(values.plan, step, values.samples);
     let slot = values.plan.gradient_slot(step.output).expect("a differentiated step's output has a gradient");
@@ -74,18 +77,21 @@ fn update_folded(rule: &Rule<'_>, index: usize, values: &Values<'_>, slots: &mut
     let b = Backward { x: &values.inputs_of(step), y: &[], dy };
     let param = &step.weights[0];
     let units = param.weight.shape().last().copied().unwrap_or(1).max(1);
-    let rows = (PIECE / units).max(1);
+    let rows = (UPDATE_BLOCK / units).max(1);
     let mut kernel = param.weight.values_mut();
-    let pieces = pieces(&mut kernel, slots, rows * units);
-    pieces.into_par_iter().enumerate().for_each_init(Vec::new, |gradient, (piece, (values, mut slots))| {
+    let blocks = update_blocks(&mut kernel, slots, rows * units);
+    blocks.into_par_iter().enumerate().for_each_init(Vec::new, |gradient, (block, (values, mut slots))| {
         gradient.resize(values.len(), 0.0);
-        let first = piece * rows;
+        let first = block * rows;
         ops::kernel_gradient_rows(&call, &b, first..first + values.len() / units, gradient);
         rule.apply(param, values, gradient, &mut slots);
     });
 }
 
-/// Slots for the weights that have none; those that are there must be the optimizer's.
+/// New slots for the trainable weights that have none.
+///
+/// # Errors
+/// Existing slots of another optimizer, or no memory for the new ones.
 fn missing_slots(slots: &Slots, optimizer: &Optimizer, params: &[&Param]) -> Result<Slots> {
     let mut missing = Slots::new();
     for Param { weight, .. } in params.iter().filter(|param| param.trainable) {
@@ -108,35 +114,36 @@ fn missing_slots(slots: &Slots, optimizer: &Optimizer, params: &[&Param]) -> Res
     Ok(missing)
 }
 
-/// Values and slots cut into pieces of `length` that belong together.
-fn pieces<'a>(
+/// Cuts the values of a weight and its slots into corresponding blocks of `length` elements.
+fn update_blocks<'a>(
     values: &'a mut [f32],
     slots: &'a mut [Vec<f32>],
     length: usize,
 ) -> Vec<(&'a mut [f32], Vec<&'a mut [f32]>)> {
-    let mut pieces: Vec<_> = values.chunks_mut(length).map(|values| (values, Vec::new())).collect();
+    let mut blocks: Vec<_> = values.chunks_mut(length).map(|values| (values, Vec::new())).collect();
     for slot in slots {
-        pieces.iter_mut().zip(slot.chunks_mut(length)).for_each(|((_, slots), slot)| slots.push(slot));
+        blocks.iter_mut().zip(slot.chunks_mut(length)).for_each(|((_, slots), slot)| slots.push(slot));
     }
-    pieces
+    blocks
 }
 
-/// The formula, for a weight or a piece of one.
-struct Rule<'a> {
+/// The optimizer's formula with the learning rate and iteration of this step.
+struct UpdateRule<'a> {
     optimizer: &'a Optimizer,
     update: Update,
 }
 
-impl Rule<'_> {
-    /// Changes a whole weight by its gradient.
+impl UpdateRule<'_> {
+    /// Updates a whole weight, block by block on all threads.
     fn apply_all(&self, param: &Param, gradient: &mut [f32], slots: &mut [Vec<f32>]) {
         let mut values = param.weight.values_mut();
-        assert_eq!(gradient.len(), values.len(), "a gradient has a number for each weight");
-        let pieces = pieces(&mut values, slots, PIECE).into_par_iter().zip(gradient.par_chunks_mut(PIECE));
-        pieces.for_each(|((values, mut slots), gradient)| self.apply(param, values, gradient, &mut slots));
+        assert_eq!(gradient.len(), values.len(), "a gradient is as long as its weight");
+        let blocks = update_blocks(&mut values, slots, UPDATE_BLOCK);
+        let blocks = blocks.into_par_iter().zip(gradient.par_chunks_mut(UPDATE_BLOCK));
+        blocks.for_each(|((values, mut slots), gradient)| self.apply(param, values, gradient, &mut slots));
     }
 
-    /// Changes some values by their gradient; the regularizer's part is added to it here.
+    /// Updates some values of a weight on the calling thread. Adds the gradient of the regularizer to `gradient` first.
     fn apply(&self, param: &Param, values: &mut [f32], gradient: &mut [f32], slots: &mut [&mut [f32]]) {
         if let Some(regularizer) = param.weight.regularizer() {
             let (l1, l2) = regularizer.factors();
@@ -168,7 +175,7 @@ impl Rule<'_> {
                 let average = if o.centered { others.next() } else { None };
                 step.apply(values, gradient, velocity, momentum, average);
             }
-            (optimizer, slots) => unreachable!("{optimizer:?} keeps {} slots, not {}", optimizer.slots(), slots.len()),
+            (optimizer, slots) => unreachable!("{optimizer:?} has {} slots, not {}", optimizer.slots(), slots.len()),
         }
     }
 
@@ -191,7 +198,7 @@ mod tests {
 
     use super::*;
 
-    /// A Dense kernel of these values, as a step uses it.
+    /// The parameter of a Dense kernel with these values.
     fn param(values: &[f32], regularizer: Option<Regularizer>) -> Param {
         let mut dense = Dense::new(1).use_bias(false);
         if let Some(regularizer) = regularizer {
@@ -228,10 +235,10 @@ mod tests {
                 slots.extend(missing_slots(&slots, &optimizer, &[&param]).unwrap());
                 let update = Update { learning_rate: optimizer.learning_rate().at(iteration), iteration };
                 let slots = slots.get_mut(&param.weight.id()).unwrap();
-                Rule { optimizer: &optimizer, update }.apply_all(&param, &mut gradient, slots);
+                UpdateRule { optimizer: &optimizer, update }.apply_all(&param, &mut gradient, slots);
                 iteration += 1;
                 let error = relative_error(&param.weight.values(), arrays.get(after).data());
-                // A few roundings of f32 a step.
+                // Five steps with a few f32 rounding errors each.
                 assert!(error < 2e-6, "{} {after}: {error}", case.name());
             }
         }

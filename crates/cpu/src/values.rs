@@ -1,4 +1,4 @@
-//! The values of one run: in buffers, or in the inputs that were given.
+//! `Values`: the values of one run, which are in the session's buffers or in the caller's input tensors.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -9,18 +9,21 @@ use engraft_plan::{Plan, Slot};
 
 use crate::buffers::Buffers;
 
-/// Where the values of a run over `samples` samples stand.
+/// The values of a run over `samples` samples, and where each of them is stored.
 pub(crate) struct Values<'a> {
     pub(crate) plan: &'a Plan,
     pub(crate) buffers: &'a mut Buffers,
     pub(crate) samples: usize,
-    /// Whether the backward pass has begun: values that are recomputed for it stand elsewhere.
+    /// Whether the backward pass has begun. Values that are recomputed for it have another slot from then on.
     pub(crate) backward: bool,
     inputs: HashMap<ValueId, &'a [f32]>,
 }
 
 impl<'a> Values<'a> {
-    /// Values that follow from `inputs`, once their shapes are found to be what the plan is for.
+    /// The values of a run over these inputs.
+    ///
+    /// # Errors
+    /// The inputs differ from the program's in number or shape, or hold more samples than the plan's batch.
     pub(crate) fn new(plan: &'a Plan, buffers: &'a mut Buffers, inputs: &'a [&'a Tensor]) -> Result<Self> {
         let program = plan.program();
         if inputs.len() != program.inputs.len() {
@@ -42,8 +45,10 @@ impl<'a> Values<'a> {
         Ok(Self { plan, buffers, samples, backward: false, inputs })
     }
 
-    /// The values that the backward pass over `samples` samples has left, with those of the inputs that were kept.
-    pub(crate) fn of_backward(
+    /// The values that a backward pass over `samples` samples left in the buffers, for the optimizer step.
+    ///
+    /// `inputs` come from [`copy_folded_inputs`](Self::copy_folded_inputs).
+    pub(crate) fn after_backward(
         plan: &'a Plan,
         buffers: &'a mut Buffers,
         samples: usize,
@@ -53,30 +58,30 @@ impl<'a> Values<'a> {
         Self { plan, buffers, samples, backward: true, inputs }
     }
 
-    /// Copies of the inputs that a folded update reads.
-    pub(crate) fn kept_inputs(&self) -> HashMap<ValueId, Vec<f32>> {
-        let kept = self.inputs.iter().filter(|(value, _)| self.plan.keeps_input(**value));
-        kept.map(|(&value, input)| (value, input.to_vec())).collect()
+    /// Copies of the inputs that folded updates read.
+    pub(crate) fn copy_folded_inputs(&self) -> HashMap<ValueId, Vec<f32>> {
+        let read = self.inputs.iter().filter(|(value, _)| self.plan.keeps_input(**value));
+        read.map(|(&value, input)| (value, input.to_vec())).collect()
     }
 
     /// Copies of the gradients with respect to all trainable weights, by the weights' ids.
     pub(crate) fn weight_gradients(&self) -> HashMap<usize, Vec<f32>> {
         let weights = self.plan.program().weights().into_iter().map(|param| &param.weight);
-        let gathered = weights.filter_map(|weight| Some((weight, self.plan.weight_gradient_slot(weight.id())?)));
-        gathered.map(|(weight, slot)| (weight.id(), self.buffers.get(slot)[..weight.count()].to_vec())).collect()
+        let materialized = weights.filter_map(|weight| Some((weight, self.plan.weight_gradient_slot(weight.id())?)));
+        materialized.map(|(weight, slot)| (weight.id(), self.buffers.get(slot)[..weight.count()].to_vec())).collect()
     }
 
-    /// Where a value stands now; `None` for an input.
+    /// The slot of a value in the current pass; `None` for an input, which the caller owns.
     pub(crate) fn slot(&self, value: ValueId) -> Option<Slot> {
         if self.backward { self.plan.slot_backward(value) } else { self.plan.slot(value) }
     }
 
-    /// A value of the whole batch. Empty while its buffer is taken out.
+    /// A value for the whole batch. Empty while its buffer is taken out.
     pub(crate) fn get(&self, value: ValueId) -> &[f32] {
         self.get_samples(value, 0, self.samples)
     }
 
-    /// A value of `samples` samples from the `first` on.
+    /// A value for `samples` samples, from sample `first` on.
     pub(crate) fn get_samples(&self, value: ValueId, first: usize, samples: usize) -> &[f32] {
         let range = self.range(value, first, samples);
         match self.slot(value) {
@@ -85,17 +90,19 @@ impl<'a> Values<'a> {
         }
     }
 
-    /// What a step reads, the whole batch.
+    /// The inputs of a step for the whole batch.
     pub(crate) fn inputs_of(&self, step: &Step) -> Vec<&[f32]> {
         step.inputs.iter().map(|&value| self.get(value)).collect()
     }
 
-    /// What a step reads, of some samples.
+    /// The inputs of a step for `samples` samples, from sample `first` on.
     pub(crate) fn inputs_of_samples(&self, step: &Step, first: usize, samples: usize) -> Vec<&[f32]> {
         step.inputs.iter().map(|&value| self.get_samples(value, first, samples)).collect()
     }
 
-    /// Where samples of a value stand in its buffer: within the prefix, buffers hold one chunk.
+    /// The range of some samples in the buffer of a value.
+    ///
+    /// Buffers within the prefix hold one chunk, so their range starts at 0.
     pub(crate) fn range(&self, value: ValueId, first: usize, samples: usize) -> Range<usize> {
         let size = self.plan.program().size(value);
         let whole_batch = self.plan.slot(value).is_none() || self.plan.leaves_prefix(value);
@@ -103,17 +110,17 @@ impl<'a> Values<'a> {
         first * size..(first + samples) * size
     }
 
-    /// How many numbers the whole batch of a value has.
+    /// Number of elements of a value for the whole batch.
     pub(crate) fn length(&self, value: ValueId) -> usize {
         self.samples * self.plan.program().size(value)
     }
 
-    /// A copy of a value.
+    /// A copy of a value for the whole batch.
     pub(crate) fn tensor(&self, value: ValueId) -> Tensor {
         self.tensor_of(value, self.get(value))
     }
 
-    /// A copy of the gradient with respect to a value.
+    /// A copy of the gradient with respect to a value; zeros if nothing depends on the value.
     pub(crate) fn gradient(&self, value: ValueId) -> Tensor {
         match self.plan.gradient_slot(value) {
             Some(slot) => self.tensor_of(value, &self.buffers.get(slot)[..self.length(value)]),
@@ -121,9 +128,9 @@ impl<'a> Values<'a> {
         }
     }
 
-    /// These numbers in the shape of a value.
+    /// A tensor in the shape of `value` with a copy of `data`.
     pub(crate) fn tensor_of(&self, value: ValueId, data: &[f32]) -> Tensor {
-        Tensor::new(self.shape(value), data.to_vec()).expect("a value is as long as its shape says")
+        Tensor::new(self.shape(value), data.to_vec()).expect("the data has the length of the value's shape")
     }
 
     fn shape(&self, value: ValueId) -> Vec<usize> {

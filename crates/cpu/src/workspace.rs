@@ -1,4 +1,7 @@
-//! What a session keeps beside its buffers: working space, and kernels in the form that their algorithm wants.
+//! Memory of a session beside its buffers: scratch space, step times, and the cache of prepared convolution kernels.
+//!
+//! A *prepared* kernel is in the layout that its convolution algorithm reads, such as filters in the Winograd domain or packed
+//! panels. Forks of a session share the cache.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,82 +13,85 @@ use engraft_plan::{Plan, Purpose, StepTime};
 use crate::buffers::zeroed;
 use crate::step_call::StepCall;
 
-/// Reused by every step of every run.
+/// Scratch space, step times and prepared kernels of a session. Every step of every run reuses them.
 pub(crate) struct Workspace {
-    /// As long as the step that needs the most wants it.
+    /// Scratch space, as long as the most demanding step of the plan needs.
     pub(crate) scratch: Vec<f32>,
     scratch_len: usize,
-    /// By step, what it took in the last run.
+    /// Duration of each step of the last run, by the step's index.
     pub(crate) times: Vec<StepTime>,
-    keeps: Keeps,
-    kernels: Arc<Kernels>,
+    policy: KernelCachePolicy,
+    cache: Arc<KernelCache>,
 }
 
-/// Prepared kernels by weight, shared by sessions of one plan.
-type Kernels = Mutex<HashMap<KernelKey, Kept>>;
+/// Prepared kernels by weight, shared by the forks of a session.
+type KernelCache = Mutex<HashMap<KernelKey, CachedKernel>>;
 
-/// Weight, algorithm and length: a layer called on images of two sizes may have two algorithms.
+/// Id of the weight, algorithm, and length of the prepared kernel: a layer called on two image sizes may use two algorithms.
 type KernelKey = (usize, &'static str, usize);
 
-/// Which kernels are kept as their algorithm wants them.
+/// Which prepared kernels a session caches, and from which use on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Keeps {
-    /// None: memory counts for more.
-    Nothing,
-    /// Those that are used a second time unchanged. What is used once, as most are for a single photo, is not worth the memory.
-    Reused,
-    /// Kernels of frozen layers, from their first use on: those that a run uses several times, or whose convolution is short.
-    AtOnce,
+pub(crate) enum KernelCachePolicy {
+    /// No kernel is cached: low-memory plans.
+    Off,
+    /// A kernel is cached from its second use on, if it hasn't changed since the first. Most kernels of a single prediction are
+    /// used once, and one use doesn't justify the memory.
+    SecondUse,
+    /// Frozen kernels are cached from their first use on, if a run uses them several times or preparing them takes long.
+    FrozenFirstUse,
 }
 
-impl Keeps {
+impl KernelCachePolicy {
     pub(crate) fn of(plan: &Plan) -> Self {
         match plan.purpose() {
-            _ if plan.options().low_memory => Self::Nothing,
-            Purpose::Train { .. } => Self::AtOnce,
-            _ => Self::Reused,
+            _ if plan.options().low_memory => Self::Off,
+            Purpose::Train { .. } => Self::FrozenFirstUse,
+            _ => Self::SecondUse,
         }
     }
 
-    /// Whether the kernel of this call is kept, if it is used again.
-    pub(crate) fn kernel(self, call: &StepCall<'_>) -> bool {
+    /// Whether the prepared kernel of this call may be cached.
+    pub(crate) fn allows(self, call: &StepCall<'_>) -> bool {
         let frozen = || call.step.weights.iter().all(|param| !param.trainable);
         match self {
-            Self::Nothing => false,
-            Self::Reused => true,
-            Self::AtOnce => frozen() && (call.chunked || is_short(call)),
+            Self::Off => false,
+            Self::SecondUse => true,
+            Self::FrozenFirstUse => frozen() && (call.chunked || is_short(call)),
         }
     }
 }
 
-/// Whether preparing a convolution's kernel for each batch takes long beside the convolution; of the last batch, too, if that is
-/// smaller.
+/// Whether preparing the kernel takes long compared with convolving a full batch.
+///
+/// It asks for the plan's batch size even if this batch is smaller: the last batch of an epoch must not decide differently.
 fn is_short(call: &StepCall<'_>) -> bool {
-    call.conv2d(call.batch).is_some_and(|conv| conv.is_short())
+    call.conv2d(call.batch).is_some_and(|conv| conv.preparing_is_costly())
 }
 
-/// What is known of a kernel.
-struct Kept {
-    /// The weight's version when it was last used.
+/// Cache entry of a kernel that was used at least once.
+struct CachedKernel {
+    /// The weight's version at the last use. An entry of another version is stale.
     version: u64,
+    /// The prepared kernel; `None` after a use that did not prepare it.
     prepared: Option<Arc<PreparedKernel>>,
 }
 
 impl Workspace {
-    pub(crate) fn new(scratch: usize, keeps: Keeps) -> Result<Self> {
+    pub(crate) fn new(scratch: usize, policy: KernelCachePolicy) -> Result<Self> {
         let mut workspace =
-            Self { scratch: Vec::new(), scratch_len: scratch, times: Vec::new(), keeps, kernels: Arc::default() };
+            Self { scratch: Vec::new(), scratch_len: scratch, times: Vec::new(), policy, cache: Arc::default() };
         workspace.allocate()?;
         Ok(workspace)
     }
 
-    /// Another one that shares the prepared kernels, without scratch yet.
+    /// A second workspace with the same cache. Its scratch space is allocated later, by [`allocate`](Self::allocate).
     pub(crate) fn fork(&self) -> Self {
-        let (keeps, kernels) = (self.keeps, Arc::clone(&self.kernels));
-        Self { scratch: Vec::new(), scratch_len: self.scratch_len, times: Vec::new(), keeps, kernels }
+        let (policy, cache) = (self.policy, Arc::clone(&self.cache));
+        Self { scratch: Vec::new(), scratch_len: self.scratch_len, times: Vec::new(), policy, cache }
     }
 
-    /// Makes the scratch, where there is none yet.
+    /// Allocates the scratch space, unless it exists.
     pub(crate) fn allocate(&mut self) -> Result<()> {
         if self.scratch.len() < self.scratch_len {
             self.scratch = zeroed(self.scratch_len)?;
@@ -93,32 +99,32 @@ impl Workspace {
         Ok(())
     }
 
-    /// Forgets the last run's times.
+    /// Resets the step times for a run of `steps` steps.
     pub(crate) fn begin_run(&mut self, steps: usize) {
         self.times.clear();
         self.times.resize(steps, StepTime::default());
     }
 
-    /// The step's kernel as the algorithm wants it; nothing where such a kernel is not kept.
-    pub(crate) fn kernel(&self, conv: &Conv2d, call: &StepCall<'_>) -> Option<Arc<PreparedKernel>> {
-        if conv.prepared_len() == 0 || !self.keeps.kernel(call) {
+    /// The prepared kernel of a convolution step; `None` if this use doesn't cache it.
+    pub(crate) fn prepared_kernel(&self, conv: &Conv2d, call: &StepCall<'_>) -> Option<Arc<PreparedKernel>> {
+        if conv.prepared_len() == 0 || !self.policy.allows(call) {
             return None;
         }
         let weight: &Weight = &call.step.weights[0].weight;
         let (key, version) = ((weight.id(), conv.algorithm(), conv.prepared_len()), weight.version());
-        let seen_before = match self.kernels().get(&key).filter(|kept| kept.version == version) {
-            Some(Kept { prepared: Some(prepared), .. }) => return Some(Arc::clone(prepared)),
-            seen => seen.is_some(),
+        let used_before = match self.lock_cache().get(&key).filter(|cached| cached.version == version) {
+            Some(CachedKernel { prepared: Some(prepared), .. }) => return Some(Arc::clone(prepared)),
+            entry => entry.is_some(),
         };
-        // Prepared while nothing is locked: sessions that share the kernels need not wait.
-        let worthwhile = seen_before || self.keeps == Keeps::AtOnce;
+        // The cache is unlocked while the kernel is prepared, so that forks don't wait for it.
+        let worthwhile = used_before || self.policy == KernelCachePolicy::FrozenFirstUse;
         let prepared = if worthwhile { conv.prepare(&weight.values()).map(Arc::new) } else { None };
-        self.kernels().insert(key, Kept { version, prepared: prepared.clone() });
+        self.lock_cache().insert(key, CachedKernel { version, prepared: prepared.clone() });
         prepared
     }
 
-    fn kernels(&self) -> MutexGuard<'_, HashMap<KernelKey, Kept>> {
-        self.kernels.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock_cache(&self) -> MutexGuard<'_, HashMap<KernelKey, CachedKernel>> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -157,8 +163,8 @@ mod tests {
     fn kernels_are_prepared_when_they_are_used_again_unchanged() {
         let (program, conv) = (program(), conv());
         let call = StepCall::of_program(&program, &program.steps[0], 1);
-        let workspace = Workspace::new(0, Keeps::Reused).unwrap();
-        let prepared = || workspace.kernel(&conv, &call).is_some();
+        let workspace = Workspace::new(0, KernelCachePolicy::SecondUse).unwrap();
+        let prepared = || workspace.prepared_kernel(&conv, &call).is_some();
         assert!(!prepared() && prepared() && prepared());
         program.steps[0].weights[0].weight.values_mut()[0] += 1.0;
         assert!(!prepared(), "a stale kernel was used");
@@ -166,22 +172,22 @@ mod tests {
     }
 
     #[test]
-    fn training_prepares_what_it_leaves_alone_and_uses_shortly() {
+    fn training_caches_frozen_kernels_of_short_or_chunked_convolutions() {
         let (mut program, conv) = (program(), conv());
-        let workspace = Workspace::new(0, Keeps::AtOnce).unwrap();
+        let workspace = Workspace::new(0, KernelCachePolicy::FrozenFirstUse).unwrap();
         let call = StepCall::of_program(&program, &program.steps[0], 1);
-        assert!((0..3).all(|_| workspace.kernel(&conv, &call).is_none()), "it is trained");
+        assert!((0..3).all(|_| workspace.prepared_kernel(&conv, &call).is_none()), "it is trained");
         program.steps[0].weights.iter_mut().for_each(|param| param.trainable = false);
         let call = || StepCall::of_program(&program, &program.steps[0], 1);
-        // A whole batch takes long, and so the few samples of the last are treated alike.
-        assert!((0..3).all(|_| workspace.kernel(&conv, &StepCall { batch: 256, ..call() }).is_none()));
-        assert!(workspace.kernel(&conv, &StepCall { batch: 256, chunked: true, ..call() }).is_some());
-        assert!(workspace.kernel(&conv, &call()).is_some());
+        // Convolving 256 samples takes long compared with preparing the kernel, and the last, smaller batch decides the same.
+        assert!((0..3).all(|_| workspace.prepared_kernel(&conv, &StepCall { batch: 256, ..call() }).is_none()));
+        assert!(workspace.prepared_kernel(&conv, &StepCall { batch: 256, chunked: true, ..call() }).is_some());
+        assert!(workspace.prepared_kernel(&conv, &call()).is_some());
 
         program.steps[0].weights[0].weight.values_mut()[0] += 1.0;
         let (x, mut scratch) = (vec![0.5; 10 * 10 * 24], vec![0.0; conv.scratch_len()]);
         let [mut y, mut expected] = [(); 2].map(|()| vec![0.0; conv.output_len()]);
-        let changed = workspace.kernel(&conv, &call()).unwrap();
+        let changed = workspace.prepared_kernel(&conv, &call()).unwrap();
         conv.forward_prepared(&x, &changed, None, Activation::Linear, &mut y, &mut scratch);
         let w = program.steps[0].weights[0].weight.values();
         conv.forward(&x, &w, None, Activation::Linear, &mut expected, &mut scratch);
@@ -192,10 +198,10 @@ mod tests {
     fn a_fork_shares_prepared_kernels() {
         let (program, conv) = (program(), conv());
         let call = StepCall::of_program(&program, &program.steps[0], 1);
-        let workspace = Workspace::new(0, Keeps::Reused).unwrap();
+        let workspace = Workspace::new(0, KernelCachePolicy::SecondUse).unwrap();
         let fork = workspace.fork();
-        assert!(workspace.kernel(&conv, &call).is_none(), "used for the first time");
-        let [prepared, shared] = [fork.kernel(&conv, &call), workspace.kernel(&conv, &call)].map(Option::unwrap);
+        assert!(workspace.prepared_kernel(&conv, &call).is_none(), "used for the first time");
+        let [prepared, shared] = [&fork, &workspace].map(|workspace| workspace.prepared_kernel(&conv, &call).unwrap());
         assert!(Arc::ptr_eq(&prepared, &shared));
     }
 }

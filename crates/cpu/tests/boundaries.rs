@@ -16,7 +16,7 @@ fn session(plan: Plan) -> Box<dyn Session> {
     CpuExecutor::new(Some(2)).unwrap().prepare(plan).unwrap()
 }
 
-/// A frozen base, and above it a head that is trained.
+/// A frozen base with a trainable head.
 fn model() -> Model {
     let x = Input::new([12, 12, 3]);
     let y = Conv2D::new(8, 3).padding(Padding::Same).activation(Relu).named("conv").call(&x).unwrap();
@@ -36,7 +36,7 @@ fn photos() -> Tensor {
     normal(&[BATCH, 12, 12, 3], 1)
 }
 
-/// What the layer makes of the photos.
+/// The output of a layer for the photos.
 fn features(model: &Model, layer: &str) -> Tensor {
     let plan = Plan::features(model, layer, BATCH, &options()).unwrap();
     session(plan).predict(&[&photos()]).unwrap().remove(0)
@@ -66,18 +66,18 @@ fn a_fed_layer_gives_the_gradients_of_the_whole_model() {
     for layer in BOUNDARIES {
         let request = GradientRequest { weights: true, layers: vec![layer.into()], ..GradientRequest::default() };
         let plan = Plan::gradients(&model, &request, BATCH, &options()).unwrap();
-        let whole = session(plan).gradients(&[&photos()], &[&upstream], 0).unwrap();
+        let full = session(plan).gradients(&[&photos()], &[&upstream], 0).unwrap();
         let purpose = Purpose::Gradients { inputs: true, values: Vec::new() };
         let x = features(&model, layer);
         let mut part = session(from_boundary(&model, layer, false, purpose, &options()));
         let part = part.gradients(&[&x], &[&upstream], 0).unwrap();
-        assert_eq!((&part.outputs, &part.weights), (&whole.outputs, &whole.weights), "from {layer} on");
-        assert_eq!((&x, &part.inputs[0]), (&whole.layers[0].value, &whole.layers[0].gradient), "of {layer}");
+        assert_eq!((&part.outputs, &part.weights), (&full.outputs, &full.weights), "from {layer} on");
+        assert_eq!((&x, &part.inputs[0]), (&full.layers[0].value, &full.layers[0].gradient), "of {layer}");
         assert!(part.inputs[0].data().iter().any(|&g| g != 0.0));
     }
 }
 
-/// Losses and weights of three steps; the weights are restored.
+/// Losses and weights of three training steps. Restores the weights.
 fn trained(model: &Model, plan: Plan, x: &Tensor) -> (Vec<f64>, Vec<Vec<f32>>) {
     let before = weights(model);
     let (inputs, targets, state) = ([x], one_hot(BATCH, 2), OptimizerState::default());
@@ -95,13 +95,13 @@ fn training_above_a_fed_layer_gives_the_weights_of_the_whole_model() {
     let optimizer = Optimizer::from(Sgd::new(0.1).momentum(0.9));
     let loss = Loss::categorical_crossentropy;
     for options in [options(), options().low_memory(true), options().fold_updates(false)] {
-        let whole = Plan::train(&model, optimizer.clone(), loss(), BATCH, 7, &options).unwrap();
-        let expected = trained(&model, whole, &photos());
+        let full = Plan::train(&model, optimizer.clone(), loss(), BATCH, 7, &options).unwrap();
+        let expected = trained(&model, full, &photos());
         assert!(expected.1 != weights(&model));
         for layer in BOUNDARIES {
             let purpose = Purpose::Train { optimizer: optimizer.clone(), loss: loss() };
             let plan = from_boundary(&model, layer, true, purpose, &options);
-            // The folded update of the Dense right above reads what is fed, after the call that it was fed to.
+            // A Dense directly above the boundary has a folded update: `apply` reads the fed input after `forward_backward`.
             let kept = plan.keeps_input(plan.program().inputs[0]);
             assert_eq!(kept, layer == "flat" && options.fold_updates);
             assert!(trained(&model, plan, &features(&model, layer)) == expected, "from {layer} on");
@@ -117,8 +117,8 @@ fn score(session: &mut dyn Session, x: &Tensor, upstream: &Tensor) -> f64 {
 
 #[test]
 fn a_gradient_with_respect_to_a_layer_is_the_slope_of_the_score() {
-    // Outputs are smooth functions of order 1 from the pooled values on: truncation is about step², and rounding of f32 by 1e-7
-    // becomes 1e-7 / step. 1e-2 balances both at 1e-4.
+    // Above the pooling, outputs are smooth functions of order 1. The truncation error is about step², and the f32 rounding error
+    // about 1e-7 / step. A step of 1e-2 balances both near 1e-4.
     const STEP: f32 = 1e-2;
     const TOLERANCE: f64 = 1e-3;
     let model = model();
@@ -144,7 +144,7 @@ fn a_gradient_with_respect_to_a_layer_is_the_slope_of_the_score() {
     }
 }
 
-/// Flatten moves nothing: its output and its input share a buffer, and each has readers of its own.
+/// The input and the output of Flatten share a buffer, but each has consumers of its own.
 #[test]
 fn a_flattened_value_that_is_read_elsewhere_has_the_gradient_of_both_readers() {
     let x = Input::new([4, 4, 2]);
@@ -164,5 +164,23 @@ fn a_flattened_value_that_is_read_elsewhere_has_the_gradient_of_both_readers() {
         assert_eq!((active.value.data(), flat.value.shape()), (flat.value.data(), &[1, 32][..]));
         assert_eq!(active.gradient.data(), [2.0; 32], "1 from each reader, {}", executor.name());
         assert_eq!(flat.gradient.data(), [1.0; 32], "its own reader's only, {}", executor.name());
+    }
+}
+
+#[test]
+fn every_call_of_a_shared_layer_has_a_gradient_of_its_own() {
+    let shared = Dense::new(1).use_bias(false).named("shared");
+    let x = Input::new([1]);
+    let model = Model::new(&x, &shared.call(&shared.call(&x).unwrap()).unwrap()).unwrap();
+    model.weights()[0].set(vec![3.0]).unwrap();
+    let program = Program::of(&model, false, 0).unwrap();
+    let values = program.layer_outputs("shared").unwrap();
+    let purpose = Purpose::Gradients { inputs: false, values };
+    let one = Tensor::new([1, 1], vec![1.0]).unwrap();
+    for executor in [&CpuExecutor::new(Some(1)).unwrap() as &dyn Executor, &engraft_reference::ReferenceExecutor] {
+        let plan = Plan::new(program.clone(), purpose.clone(), 1, &executor.plan_options()).unwrap();
+        let found = executor.prepare(plan).unwrap().gradients(&[&one], &[&one], 0).unwrap();
+        let calls: Vec<_> = found.layers.iter().map(|call| (call.value.data()[0], call.gradient.data()[0])).collect();
+        assert_eq!(calls, [(3.0, 3.0), (9.0, 1.0)], "value and slope of each call, {}", executor.name());
     }
 }

@@ -12,7 +12,7 @@ use engraft_nn::{Error, Result};
 use engraft_plan::{Executor, Plan};
 use support::{options, request};
 
-/// f32 sums of up to 135 products: Keras' own values, computed again in f64, move by up to 8e-7 of the largest.
+/// Sums of up to 135 products in f32. Keras' own values differ from the same computation in f64 by up to 8e-7 of the largest.
 const TOLERANCE: f32 = 1e-5;
 
 #[test]

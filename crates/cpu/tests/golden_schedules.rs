@@ -1,13 +1,13 @@
-//! Learning rate schedules, at and around every edge, as Keras computes and serialises them.
+//! Learning rate schedules against Keras: rates at and around every edge, and serialized configurations.
 
 use engraft_nn::LearningRate;
 
-/// Keras computes rates in f32, we in f64: a few roundings, and those of an exponent count as often as it is large.
+/// Keras computes rates in f32, engraft in f64. The relative error is a few roundings; that of a power grows with its exponent.
 const RELATIVE: f64 = 1e-6;
 
-/// Roundings of f32, as a share of the largest rate, that are left where `1 + cos` or `1 - iteration / decay_steps` has almost
-/// cancelled: near the end of a decay they are large beside the rate itself.
-const CANCELLED: f64 = 1.2e-7;
+/// Rounding error of f32, relative to the largest rate of the schedule. It remains where `1 + cos` or
+/// `1 - iteration / decay_steps` nearly cancels: near the end of a decay, it is large compared with the rate itself.
+const CANCELLATION: f64 = 1.2e-7;
 
 #[test]
 fn rates_are_those_of_keras() {
@@ -22,7 +22,7 @@ fn rates_are_those_of_keras() {
         let largest = expected.iter().fold(0.0, |largest: f64, &rate| largest.max(rate.into()));
         for (iteration, &expected) in iterations.iter().zip(expected) {
             let (found, expected) = (schedule.at(iteration.as_u64().unwrap()), f64::from(expected));
-            let tolerance = RELATIVE * expected + CANCELLED * largest;
+            let tolerance = RELATIVE * expected + CANCELLATION * largest;
             assert!((found - expected).abs() <= tolerance, "{} at {iteration}: {found}, not {expected}", case.name());
         }
     }

@@ -22,10 +22,10 @@ fn score(session: &mut dyn Session, x: &Tensor, upstream: &Tensor) -> f64 {
     y.data().iter().zip(upstream.data()).map(|(y, u)| f64::from(*y) * f64::from(*u)).sum()
 }
 
-/// Compares along random directions: one number tells of every element, and its rounding is averaged over all of them.
+/// Compares slopes along random directions. One number covers every element, and rounding errors average out.
 fn check(model: &Model) {
-    // Weights and inputs of order 1 with smooth functions: third derivatives are of order 1 as well, so the truncation is
-    // about step²; f32 rounds outputs by 1e-7, which the division turns into 1e-7 / step. 1e-2 balances both at 1e-4.
+    // Weights, inputs and third derivatives are of order 1. The truncation error is about step², and the f32 rounding error about
+    // 1e-7 / step. A step of 1e-2 balances both near 1e-4.
     const STEP: f32 = 1e-2;
     const TOLERANCE: f64 = 2e-3;
     for (i, weight) in model.weights().iter().enumerate() {
@@ -84,8 +84,9 @@ fn a_chain_with_every_kind_of_layer() {
     check(&Model::new(&x, &y).unwrap());
 }
 
-/// Gradients are written over the values that 3x3 convolutions and pools read, masked by the ReLU that made them; but not over
-/// outputs, so a model that gives all its values has the same gradients without.
+/// In-place gradients overwrite the inputs of 3x3 convolutions and pools, with the gradient of a preceding ReLU applied.
+///
+/// Outputs are never overwritten. So a model that outputs every value must compute the same gradients out of place.
 #[test]
 fn gradients_in_the_place_of_values() {
     let x = Input::new([18, 17, 3]);
@@ -120,11 +121,11 @@ fn gradients_in_the_place_of_values() {
         let weights = model.trainable_weights().iter().map(|weight| found.weights[&weight.id()].clone()).collect();
         [vec![found.inputs[0].data().to_vec()], weights].concat()
     };
-    // Not over what a pool gives, which its own gradient reads.
-    let over = gradients(&Model::new(&x, last).unwrap(), [true, true, false, true, true, false, false]);
-    let beside = gradients(&Model::new(&x, all).unwrap(), [false; 7]);
-    assert!(over.iter().all(|gradient| gradient.iter().any(|&g| g != 0.0)));
-    assert!(over == beside);
+    // The output of a pool isn't overwritten, as the pool's own gradient reads it.
+    let in_place = gradients(&Model::new(&x, last).unwrap(), [true, true, false, true, true, false, false]);
+    let out_of_place = gradients(&Model::new(&x, all).unwrap(), [false; 7]);
+    assert!(in_place.iter().all(|gradient| gradient.iter().any(|&g| g != 0.0)));
+    assert!(in_place == out_of_place);
 }
 
 #[test]
@@ -176,8 +177,8 @@ fn a_block_that_weighs_its_channels() {
     let squared = Multiply::new().call([&y, &y, &weighed]).unwrap();
     let mean = Average::new().call([&squared, &weighed]).unwrap();
     let difference = Subtract::new().call([&mean, &y]).unwrap();
-    let turned = Permute::new([2, 3, 1]).call(&difference).unwrap();
-    let soft = engraft_nn::layers::Softmax::new().axis(1).call(&turned).unwrap();
+    let permuted = Permute::new([2, 3, 1]).call(&difference).unwrap();
+    let soft = engraft_nn::layers::Softmax::new().axis(1).call(&permuted).unwrap();
     let cropped = Cropping2D::new([[1, 0], [0, 1]]).call(&soft).unwrap();
     let larger = UpSampling2D::new(2).call(&cropped).unwrap();
     let y = Dense::new(3).call(&Flatten::new().call(&larger).unwrap()).unwrap();

@@ -35,7 +35,7 @@ struct Line {
 
 impl Line {
     fn of(model: &Model, rng: &mut Rng) -> Self {
-        // Values and their changes stay of order 1 where layers read many, so that differences have small truncation.
+        // Weights of layers with many inputs are small: values and their changes stay of order 1, and truncation errors small.
         let scale = |weight: &Weight| {
             let inputs = weight.count() / weight.shape().last().unwrap();
             (18.0 / inputs as f32).sqrt().min(1.0)
@@ -70,8 +70,8 @@ impl Line {
 }
 
 fn check(model: &Model, seed: u64) {
-    // Two step sizes cancel the truncation by the square of the step (Richardson 1911); what is left is its fourth power,
-    // and f32's rounding of 1e-7 divided by the step.
+    // Two step sizes cancel the step² term of the truncation error (Richardson 1911). The step⁴ term remains, and the f32
+    // rounding error of about 1e-7 / step.
     const STEP: f32 = 1e-2;
     const TOLERANCE: f64 = 2e-3;
     let rng = &mut Rng::new(seed);
@@ -80,7 +80,7 @@ fn check(model: &Model, seed: u64) {
     let upstream: Vec<&Tensor> = upstream.iter().collect();
     let executor = CpuExecutor::new(Some(1)).unwrap();
     let mut session = executor.prepare(Plan::gradients(model, &request(false), BATCH, &options()).unwrap()).unwrap();
-    // Twice: what the first run leaves in the buffers must not matter.
+    // Two runs: values that the first leaves in the buffers must not matter.
     let inputs: Vec<&Tensor> = line.inputs.iter().map(|(x, _)| x).collect();
     session.gradients(&inputs, &upstream, 0).unwrap();
     let found = session.gradients(&inputs, &upstream, 0).unwrap();
@@ -111,7 +111,7 @@ fn bits(model: &Model, plan: Plan, seed: u64) -> Vec<Vec<f32>> {
     let inputs: Vec<&Tensor> = line.inputs.iter().map(|(x, _)| x).collect();
     let mut session = CpuExecutor::new(Some(1)).unwrap().prepare(plan).unwrap();
     let mut all = Vec::new();
-    // Twice: the first run moves the statistics of the normalisations.
+    // Two runs: the first updates the moving statistics.
     for step in 0..2 {
         let found = session.gradients(&inputs, &upstream.iter().collect::<Vec<_>>(), step).unwrap();
         all.extend(found.outputs.into_iter().chain(found.inputs).map(|tensor| tensor.data().to_vec()));
@@ -132,7 +132,7 @@ fn what_is_recomputed_is_the_same() {
             (0..plan.program().steps.len()).map(|step| low_memory.recomputed_steps(step).len()).sum::<usize>();
         assert!(low_memory.memory().buffers <= plan.memory().buffers);
         let [kept, again] = [plan, low_memory].map(|plan| bits(&model, plan, seed));
-        // Bits, as a NaN is not equal to itself.
+        // Bits are compared, as a NaN is not equal to itself.
         let same = |a: &[f32], b: &[f32]| a.iter().map(|x| x.to_bits()).eq(b.iter().map(|x| x.to_bits()));
         assert!(kept.len() == again.len() && kept.iter().zip(&again).all(|(a, b)| same(a, b)), "seed {seed}");
     }

@@ -1,4 +1,4 @@
-//! What a session promises beyond single operations: chunks, small batches, several outputs, several threads.
+//! Sessions beyond single operations: chunks, small batches, several outputs, several threads, recomputation, forks.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -9,7 +9,7 @@ use engraft_ir::Precision;
 use engraft_ir::random::Rng;
 use engraft_nn::prelude::*;
 use engraft_nn::{ErrorKind, OptimizerState, Slots};
-use engraft_plan::{Executor, LabelledBatch, Local, Plan, Session, Update};
+use engraft_plan::{Executor, LabelledBatch, Plan, Session, SingleReplica, Update};
 use rayon::prelude::*;
 use support::{options, request, weights};
 
@@ -33,7 +33,7 @@ fn targets(rows: usize) -> Tensor {
         .unwrap()
 }
 
-/// Random layers, then a border so wide that a chunk holds one image, or none.
+/// Random layers, then zero padding. A wide border makes the values so large that a chunk holds one image only.
 fn randomly_changed(border: usize) -> Model {
     engraft_nn::clear_session();
     let x = Input::new([6, 5, 12]);
@@ -41,7 +41,7 @@ fn randomly_changed(border: usize) -> Model {
     let y = RandomRotation::new(0.2).call(&y).unwrap();
     let y = Dropout::new(0.5).call(&y).unwrap();
     let y = if border > 0 { ZeroPadding2D::new(border).call(&y).unwrap() } else { y };
-    // No value is below zero, and so the border changes no maximum.
+    // All values are at least zero, so the zeros of the border change no maximum.
     let y = GlobalMaxPooling2D::new().call(&y).unwrap();
     let y = Dense::new(2).activation(Softmax).call(&y).unwrap();
     Model::new(&x, &y).unwrap()
@@ -64,28 +64,28 @@ fn a_chunk_draws_what_the_whole_batch_draws() {
 fn streamed_rows_give_the_bits_of_whole_images() {
     let x = Input::new([260, 264, 3]);
     let conv = |filters| Conv2D::new(filters, 3).padding(Padding::Same).activation(Relu);
-    let between = conv(32).call(&Rescaling::new(0.5).call(&x).unwrap()).unwrap();
-    let y = MaxPooling2D::new(2).call(&conv(9).call(&between).unwrap()).unwrap();
+    let intermediate = conv(32).call(&Rescaling::new(0.5).call(&x).unwrap()).unwrap();
+    let y = MaxPooling2D::new(2).call(&conv(9).call(&intermediate).unwrap()).unwrap();
     let streamed = Plan::predict(&Model::new(&x, &y).unwrap(), 3, &options()).unwrap();
-    // What is wanted is made as a whole.
-    let whole = Plan::predict(&Model::new(&x, [&between, &y]).unwrap(), 3, &options()).unwrap();
+    // Outputs are computed as whole images, so an intermediate output prevents streaming.
+    let unstreamed = Plan::predict(&Model::new(&x, [&intermediate, &y]).unwrap(), 3, &options()).unwrap();
     let streams = |plan: &Plan| (0..plan.program().steps.len()).any(|step| plan.stream(step).is_some());
-    assert!(streams(&streamed) && !streams(&whole));
+    assert!(streams(&streamed) && !streams(&unstreamed));
     let photos = random(&[3, 260, 264, 3], 1);
     for precision in precisions() {
-        let [streamed, whole] = [&streamed, &whole].map(|plan| session(plan.clone().in_precision(precision)));
-        let [streamed, whole] = [streamed, whole].map(|mut session| session.predict(&[&photos]).unwrap());
-        assert_eq!(streamed[0].data(), whole[1].data(), "{precision}");
+        let [streamed, unstreamed] = [&streamed, &unstreamed].map(|plan| session(plan.clone().in_precision(precision)));
+        let [streamed, unstreamed] = [streamed, unstreamed].map(|mut session| session.predict(&[&photos]).unwrap());
+        assert_eq!(streamed[0].data(), unstreamed[1].data(), "{precision}");
     }
 }
 
-/// What this CPU can compute with.
+/// The precisions that this CPU supports.
 fn precisions() -> impl Iterator<Item = Precision> {
     let executor = CpuExecutor::new(Some(2)).unwrap();
     [Precision::F32, Precision::Bf16].into_iter().filter(move |&precision| executor.check_precision(precision).is_ok())
 }
 
-/// Frozen and trained convolutions, pooled and not, of every kernel.
+/// Frozen and trained convolutions, with and without fused pooling, for every convolution algorithm.
 #[test]
 fn training_in_bf16_stays_close_and_needs_hardly_more_memory() {
     let x = Input::new([24, 24, 3]);
@@ -107,7 +107,7 @@ fn training_in_bf16_stays_close_and_needs_hardly_more_memory() {
         let (weights, losses) = trained(&model, rounded.clone());
         assert!(losses.iter().zip(&exact).all(|(&a, &b)| close(a, b)) && losses != exact, "{losses:?} {exact:?}");
         assert!(trained(&model, rounded.clone().low_memory().unwrap()) == (weights, losses), "{frozen} layers frozen");
-        // Working space may be larger, by what a task of bf16 holds for each thread.
+        // Scratch space may be larger: each thread holds operands in bf16.
         let executor = CpuExecutor::new(Some(2)).unwrap();
         let [rounded, exact] = [rounded, plan].map(|plan| executor.memory(&plan).total());
         assert!(rounded <= exact + (4 << 20), "{rounded} bytes in bf16, {exact} in f32");
@@ -141,7 +141,7 @@ fn a_batch_smaller_than_the_plan_s_is_as_good() {
         (cut(&x).unwrap(), cut(&y).unwrap())
     };
     let mut large = session(training(&model, 7));
-    // After a full one, whose values still stand in the buffers.
+    // The first batch is full and leaves its values in the buffers. Smaller batches must not read them.
     for rows in [7, 1, 3] {
         let (x, y) = some(rows);
         let labelled = LabelledBatch { inputs: &[&x], targets: &y, sample_weights: None };
@@ -251,7 +251,7 @@ fn callers_may_be_threads_of_a_pool() {
     });
 }
 
-/// What a few steps of training make of a model's weights, moving statistics included, and their losses.
+/// Weights (including moving statistics) and losses after a few training steps. Restores the weights.
 fn trained(model: &Model, plan: Plan) -> (Vec<Vec<f32>>, Vec<f64>) {
     let x = random(&[&[4], model.input_shape().as_slice()].concat(), 1);
     let y = targets(4);
@@ -264,7 +264,7 @@ fn trained(model: &Model, plan: Plan) -> (Vec<Vec<f32>>, Vec<f64>) {
     (end, losses)
 }
 
-/// Trains with all values kept and with some recomputed; returns how many bytes that saves.
+/// Checks that training with recomputed values gives the same bits, and returns the bytes that recomputing saves.
 fn saved_by_recomputing(model: &Model) -> usize {
     let plan = training(model, 4);
     let low_memory = plan.clone().low_memory().unwrap();
@@ -281,7 +281,7 @@ fn a_pooled_image_is_recomputed() {
         let y = Conv2D::new(8, 3).padding(Padding::Same).activation(Relu).call(y).unwrap();
         MaxPooling2D::new(2).call(&y).unwrap()
     };
-    // Above it, the backward pass needs more at once than where the pooled images are needed.
+    // Wide layers above make the peak of the backward pass higher than the memory at the pooled images.
     let wide = || Conv2D::new(128, 3).padding(Padding::Same).activation(Relu);
     let y = wide().call(&wide().call(&conv(&conv(&x))).unwrap()).unwrap();
     let y = GlobalAveragePooling2D::new().call(&y).unwrap();
@@ -303,11 +303,11 @@ fn normalised_and_activated_values_are_recomputed() {
     }
     let y = GlobalAveragePooling2D::new().call(&y).unwrap();
     let model = Model::new(&x, &Dense::new(2).activation(Softmax).call(&y).unwrap()).unwrap();
-    // At least the inner activations of two blocks: 16 channels, twice a block, 4 samples.
+    // Saves at least the inner activations of two blocks: two in each block, with 16 channels, for 4 samples.
     assert!(saved_by_recomputing(&model) >= 4 * 4 * (2 * 2 * 32 * 32 * 16), "{}", saved_by_recomputing(&model));
 }
 
-/// A frozen convolution, whose kernel is kept prepared, below a head that is trained.
+/// A frozen convolution, whose prepared kernel is cached, below a trainable head.
 fn frozen_base() -> Model {
     let x = Input::new([20, 20, 24]);
     let frozen = Conv2D::new(24, 3).padding(Padding::Same).activation(Relu).named("frozen").call(&x).unwrap();
@@ -358,11 +358,11 @@ fn a_fork_gives_the_same_bits_from_buffers_of_its_own() {
     let labelled = LabelledBatch::new(&inputs, &y);
     let mut first = session(training(&model, 8));
     let (state, update) = (OptimizerState::default(), Update { learning_rate: 0.1, iteration: 0 });
-    let expected = first.forward_backward(&labelled, 0, &mut Local).unwrap();
+    let expected = first.forward_backward(&labelled, 0, &mut SingleReplica).unwrap();
     let mut fork = first.fork().unwrap();
     let error = fork.apply(update, &state).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidState, "gradients of a session are its own: {error}");
-    let found = fork.forward_backward(&labelled, 0, &mut Local).unwrap();
+    let found = fork.forward_backward(&labelled, 0, &mut SingleReplica).unwrap();
     assert_eq!((found.loss, &found.output), (expected.loss, &expected.output));
     let before = weights(&model);
     let applied = [&mut fork, &mut first].map(|session| {
@@ -371,7 +371,7 @@ fn a_fork_gives_the_same_bits_from_buffers_of_its_own() {
         weights(&model)
     });
     assert!(applied[0] == applied[1] && applied[0] != before);
-    // Other weights are seen by both.
+    // Both sessions see a change of the weights.
     model.get_layer("frozen").unwrap().weights()[0].values_mut().fill(0.01);
     let [a, b] = [first, fork].map(|mut session| session.evaluate(&labelled).unwrap().output);
     assert!(a == b && a != expected.output);
@@ -394,13 +394,13 @@ fn gradients_are_applied_once() {
         assert!(weights(&model) == weights_now && state.version() == version);
     };
     refused(&mut *session);
-    session.forward_backward(&labelled, 0, &mut Local).unwrap();
+    session.forward_backward(&labelled, 0, &mut SingleReplica).unwrap();
     assert!(weights(&model) == before, "nothing is changed before apply");
     session.apply(update, &state).unwrap();
     assert!(weights(&model) != before);
     refused(&mut *session);
-    // Another run uses the buffers that the gradients stood in.
-    session.forward_backward(&labelled, 1, &mut Local).unwrap();
+    // Another run overwrites the buffers of the gradients.
+    session.forward_backward(&labelled, 1, &mut SingleReplica).unwrap();
     session.evaluate(&labelled).unwrap();
     refused(&mut *session);
 }
@@ -417,16 +417,16 @@ fn an_update_with_the_state_of_another_optimizer_changes_nothing() {
     };
     for options in [options(), options().fold_updates(false)] {
         let mut session = adam(&model, options);
-        // One velocity, of the last weight only: those before it have no slots yet.
+        // State of SGD: one velocity for the last weight. The other weights have no slots yet.
         let last = model.trainable_weights().last().unwrap().clone();
         let other = OptimizerState::new(0, Slots::from([(last.id(), vec![vec![0.5; last.count()]])]));
         let (before, slots) = (weights(&model), other.slots().clone());
-        session.forward_backward(&labelled, 0, &mut Local).unwrap();
+        session.forward_backward(&labelled, 0, &mut SingleReplica).unwrap();
         let update = Update { learning_rate: 0.1, iteration: 0 };
         let error = session.apply(update, &other).unwrap_err().to_string();
         assert!(error.contains("it belongs to another optimizer"), "{error}");
         assert!(weights(&model) == before && *other.slots() == slots);
-        // The gradients are still there for the right one.
+        // The gradients can still be applied with the right state.
         let state = OptimizerState::default();
         session.apply(update, &state).unwrap();
         let found = weights(&model);

@@ -1,8 +1,10 @@
-//! What training reads: samples by number, batch by batch.
+//! [`Dataset`], the interface through which training and prediction read samples, and [`Arrays`], a dataset in memory.
+//!
+//! Photo files are a dataset too: [`PhotoDataset`](crate::PhotoDataset).
 
 use engraft_nn::{Error, Result, Tensor};
 
-/// Samples side by side with what a model should answer to them.
+/// A batch of n samples: inputs `x` and targets `y`.
 ///
 /// ```
 /// use engraft_data::{Arrays, Batch, Dataset};
@@ -24,14 +26,15 @@ pub struct Batch {
     pub y: Tensor,
 }
 
-/// Samples that can be read in any order, so that training shuffles numbers instead of data (as PyTorch's map-style
-/// datasets do).
+/// Samples that can be read by index in any order, like PyTorch's map-style datasets.
+///
+/// Training shuffles the indices instead of the data.
 ///
 /// ```
 /// use engraft_data::{Batch, Dataset};
 /// use engraft_nn::{Result, Tensor};
 ///
-/// /// A hundred points of a sine curve, computed when they are asked for.
+/// /// A hundred points of a sine curve, computed on demand.
 /// struct Sine;
 ///
 /// impl Dataset for Sine {
@@ -45,26 +48,27 @@ pub struct Batch {
 ///         Ok(Batch { x: Tensor::new(shape, x)?, y: Tensor::new(shape, y)? })
 ///     }
 /// }
+/// assert!(!Sine.is_empty());
 /// assert_eq!(Sine.batch(&[5, 0])?.x.data(), [0.5, 0.0]);
 /// # Ok::<(), engraft_nn::Error>(())
 /// ```
 pub trait Dataset: Sync {
-    /// How many samples there are.
+    /// The number of samples.
     fn len(&self) -> usize;
 
-    /// The samples numbered `indices`, in that order; a number may repeat.
+    /// Reads the samples at `indices`, in that order; an index may repeat.
     ///
     /// # Errors
-    /// Where a number is not below [`len`](Self::len), or a sample can't be read.
+    /// Where an index is not below [`len`](Self::len), or a sample can't be read.
     fn batch(&self, indices: &[usize]) -> Result<Batch>;
 
-    /// Whether there is no sample at all.
+    /// Whether the dataset has no samples.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }
 
-/// Inputs and targets held in memory: NumPy arrays, in Keras' terms.
+/// A dataset of two arrays in memory, like the NumPy arrays that Keras' `fit(x, y)` takes.
 ///
 /// ```
 /// use engraft_data::{Arrays, Dataset};
@@ -84,7 +88,10 @@ pub struct Arrays {
 }
 
 impl Arrays {
-    /// Inputs `x: [n, ...]` with targets `y: [n, ...]`; an error unless both hold n samples.
+    /// Makes a dataset of inputs `x: [n, ...]` and targets `y: [n, ...]`.
+    ///
+    /// # Errors
+    /// Where the first axes of `x` and `y` differ in size, or one of them is a scalar.
     pub fn new(x: Tensor, y: Tensor) -> Result<Self> {
         let samples = |tensor: &Tensor| tensor.shape().first().copied();
         if samples(&x).is_none() || samples(&x) != samples(&y) {
@@ -106,7 +113,7 @@ impl Dataset for Arrays {
     }
 }
 
-/// An error unless every one of `indices` is below `len`.
+/// An error where one of `indices` is not below `len`.
 pub(crate) fn check_indices(indices: &[usize], len: usize) -> Result<()> {
     match indices.iter().find(|&&index| index >= len) {
         Some(index) => Err(Error::new("Dataset::batch", format_args!("sample numbers below {len}"), index)),
@@ -114,7 +121,7 @@ pub(crate) fn check_indices(indices: &[usize], len: usize) -> Result<()> {
     }
 }
 
-/// `tensor: [n, ...] -> [indices.len(), ...]`.
+/// The rows of `tensor` at `indices`: `[n, ...] -> [indices.len(), ...]`.
 fn gather(tensor: &Tensor, indices: &[usize]) -> Result<Tensor> {
     let mut shape = tensor.shape().to_vec();
     shape[0] = indices.len();

@@ -1,4 +1,6 @@
-//! A photo's file into upright RGB pixels.
+//! Decodes a photo's file into upright RGB pixels, with limits on what a hostile file can make the decoders allocate.
+//!
+//! JPEG is decoded by libjpeg ([`jpeg`]), the other formats by the crate `image`.
 
 use std::fmt;
 use std::io::Cursor;
@@ -9,12 +11,11 @@ use engraft_nn::{ErrorKind, Result};
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
 
-use crate::complete::{is_complete, most_pixels};
-use crate::file::{Problem, read};
+use crate::file::{PhotoError, read};
+use crate::truncation::{is_truncated, max_pixels_in};
 use crate::{jpeg, png};
 
-/// The most pixels a photo may declare, 178 megapixels: the size at which Pillow, too, takes an image for a
-/// decompression bomb.
+/// The most pixels that a photo may have: 178 megapixels, the size at which Pillow refuses an image as a decompression bomb.
 ///
 /// ```
 /// use engraft_data::{MAX_PIXELS, decode_bytes};
@@ -26,14 +27,14 @@ use crate::{jpeg, png};
 /// ```
 pub const MAX_PIXELS: u64 = 178_956_970;
 
-/// What a photo must be, in words.
+/// The formats that can be decoded, for error messages.
 const FORMATS: &str = "a JPEG, PNG, GIF, BMP or WebP image";
 
-/// A photo decoded, turned upright, its transparency flattened on white.
+/// A decoded photo: 8-bit RGB, upright, without transparency.
 ///
 /// ```
 /// use engraft_data::Pixels;
-/// // Frames of a camera need no file: a red pixel beside a blue one.
+/// // A camera's frame needs no file: a red pixel beside a blue one.
 /// let frame = Pixels { width: 2, height: 1, rgb: vec![255, 0, 0, 0, 0, 255] };
 /// assert_eq!(frame.rgb.len(), frame.height * frame.width * 3);
 /// assert_eq!(frame.resize(1, 2), [255.0, 0.0, 0.0, 0.0, 0.0, 255.0]);
@@ -51,8 +52,8 @@ pub struct Pixels {
 /// Reads and decodes the photo at `path`, as [`decode_bytes`] does.
 ///
 /// # Errors
-/// Where the file can't be read, is no regular file, exceeds [`MAX_FILE_BYTES`](crate::MAX_FILE_BYTES), or fails to decode. The error names the
-/// file.
+/// Where the file can't be read, is no regular file, exceeds [`MAX_FILE_BYTES`](crate::MAX_FILE_BYTES), or fails to decode. The
+/// error names the file.
 ///
 /// ```
 /// # // A BMP image of one red pixel.
@@ -72,21 +73,21 @@ pub struct Pixels {
 /// ```
 pub fn decode(path: &Path) -> Result<Pixels> {
     let pixels = read(path).and_then(|bytes| pixels(&bytes));
-    pixels.map_err(|problem| problem.at(path.display()))
+    pixels.map_err(|error| error.at(path.display()))
 }
 
-/// Decodes a photo from the content of its file; `place` is what errors call it.
+/// Decodes a photo from the bytes of its file. Errors name the photo as `place`.
 ///
-/// JPEG (grey, CMYK and YCCK too), PNG, BMP and the first frame of a GIF or WebP are read. The content decides the
-/// format, whatever the file is called. The EXIF orientation is applied, transparency is flattened on white, and of 16
-/// bits the upper 8 are kept (as TensorFlow does).
+/// Reads JPEG (grey, CMYK and YCCK too), PNG, BMP and the first frame of a GIF or WebP. The format is detected from the content,
+/// not from a file name. The EXIF orientation is applied, transparency is blended onto white, and 16-bit values are reduced to
+/// their upper 8 bits, as in TensorFlow.
 ///
-/// The pixels of a JPEG are those of libjpeg's accurate transform, bit for bit, as Pillow and with it Keras' `load_img` give
-/// them; of a CMYK or YCCK one they are within a few steps of 255. TensorFlow's default is the fast transform, which strays
-/// from it by up to 20 in a pixel.
+/// The pixels of a grey or RGB JPEG equal those of Pillow and Keras' `load_img` bit for bit: both use libjpeg's accurate inverse
+/// DCT. Those of a CMYK or YCCK JPEG differ by a few levels of 255. TensorFlow's `decode_jpeg` uses the fast DCT by default,
+/// which differs by up to 20 levels.
 ///
 /// # Errors
-/// Where the content is none of these formats, is damaged or cut short, or declares more than [`MAX_PIXELS`].
+/// Where the content has none of these formats, is damaged or truncated, or declares more than [`MAX_PIXELS`] pixels.
 ///
 /// ```
 /// # // A BMP image of one red pixel.
@@ -103,12 +104,12 @@ pub fn decode(path: &Path) -> Result<Pixels> {
 /// # Ok::<(), engraft_data::Error>(())
 /// ```
 pub fn decode_bytes(bytes: &[u8], place: impl fmt::Display) -> Result<Pixels> {
-    pixels(bytes).map_err(|problem| problem.at(place))
+    pixels(bytes).map_err(|error| error.at(place))
 }
 
-/// `bytes` decoded, upright and opaque.
-pub(crate) fn pixels(bytes: &[u8]) -> std::result::Result<Pixels, Problem> {
-    let format = sniff(bytes)?;
+/// Decodes `bytes` as [`decode_bytes`] does, with an error that doesn't name the photo.
+pub(crate) fn pixels(bytes: &[u8]) -> std::result::Result<Pixels, PhotoError> {
+    let format = detect_format(bytes)?;
     match format {
         ImageFormat::Jpeg => jpeg::check_kind(bytes)?,
         ImageFormat::Png => png::check_palette(bytes)?,
@@ -119,7 +120,7 @@ pub(crate) fn pixels(bytes: &[u8]) -> std::result::Result<Pixels, Problem> {
             ImageError::Unsupported(_) => ErrorKind::Unsupported,
             _ => ErrorKind::InvalidData,
         };
-        Problem::new(kind, format!("damaged {}: {error}", name(format))).caused_by(error)
+        PhotoError::new(kind, format!("damaged {}: {error}", name(format))).caused_by(error)
     };
     let mut decoder = ImageReader::with_format(Cursor::new(bytes), format);
     decoder.limits(limits(format, bytes.len()));
@@ -128,26 +129,26 @@ pub(crate) fn pixels(bytes: &[u8]) -> std::result::Result<Pixels, Problem> {
     let (width, height) = decoder.dimensions();
     if u64::from(width) * u64::from(height) > MAX_PIXELS {
         let too_many = format!("expected at most {MAX_PIXELS} pixels, received {width} x {height}; scale it down");
-        return Err(Problem::damaged(too_many));
+        return Err(PhotoError::damaged(too_many));
     }
     if width == 0 || height == 0 {
-        return Err(Problem::damaged(format!("expected at least 1 x 1 pixels, received {width} x {height}")));
+        return Err(PhotoError::damaged(format!("expected at least 1 x 1 pixels, received {width} x {height}")));
     }
-    if u64::from(width) * u64::from(height) > most_pixels(format, bytes) {
+    if u64::from(width) * u64::from(height) > max_pixels_in(format, bytes) {
         let received = format!("expected {width} x {height} pixels, received {} bytes", bytes.len());
-        return Err(Problem::damaged(format!("{} cut short: {received}; copy the file again", name(format))));
+        return Err(PhotoError::damaged(format!("{} cut short: {received}; copy the file again", name(format))));
     }
-    if !is_complete(format, bytes) {
-        return Err(Problem::damaged(format!("{} cut short; copy the file again", name(format))));
+    if is_truncated(format, bytes) {
+        return Err(PhotoError::damaged(format!("{} cut short; copy the file again", name(format))));
     }
-    // Damaged metadata doesn't make a photo useless.
+    // Unreadable EXIF metadata is no reason to refuse a photo.
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let through_libjpeg = if format == ImageFormat::Jpeg { jpeg::decode(bytes, (width, height))? } else { None };
     let mut image = match through_libjpeg {
         Some(image) => DynamicImage::ImageRgb8(image),
-        // A decoder's own mistake costs a photo, not the run.
+        // A panic in a decoder must cost one photo, not the whole run.
         None => catch_unwind(AssertUnwindSafe(|| DynamicImage::from_decoder(decoder)))
-            .map_err(|_| Problem::damaged(format!("damaged {}: its decoder gave up; save it anew", name(format))))?
+            .map_err(|_| PhotoError::damaged(format!("damaged {}: its decoder gave up; save it anew", name(format))))?
             .map_err(damaged)?,
     };
     image.apply_orientation(orientation);
@@ -155,19 +156,19 @@ pub(crate) fn pixels(bytes: &[u8]) -> std::result::Result<Pixels, Problem> {
     Ok(Pixels { width, height, rgb: opaque_rgb(image) })
 }
 
-/// The format that the first bytes tell.
-fn sniff(bytes: &[u8]) -> std::result::Result<ImageFormat, Problem> {
+/// Detects the format from the first bytes.
+fn detect_format(bytes: &[u8]) -> std::result::Result<ImageFormat, PhotoError> {
     use ImageFormat::{Bmp, Gif, Jpeg, Png, WebP};
     if bytes.is_empty() {
-        return Err(Problem::damaged("expected a photo, received an empty file"));
+        return Err(PhotoError::damaged("expected a photo, received an empty file"));
     }
     match image::guess_format(bytes) {
         Ok(format @ (Jpeg | Png | Gif | Bmp | WebP)) => Ok(format),
         Ok(other) => {
             let received = format!("{}; convert it to JPEG or PNG", name(other));
-            Err(Problem::unsupported(format!("expected {FORMATS}, received {received}")))
+            Err(PhotoError::unsupported(format!("expected {FORMATS}, received {received}")))
         }
-        Err(_) => Err(Problem::damaged(format!("expected {FORMATS}, received something else"))),
+        Err(_) => Err(PhotoError::damaged(format!("expected {FORMATS}, received something else"))),
     }
 }
 
@@ -175,24 +176,26 @@ fn name(format: ImageFormat) -> String {
     format!("{format:?}").to_uppercase()
 }
 
-/// What a PNG's metadata, such as its colour profile, may grow to while it is read. What is larger is passed over.
+/// The most bytes of a PNG's decompressed metadata, such as a colour profile; larger metadata is ignored.
 const MAX_METADATA: u64 = 16 << 20;
 
-/// Bounds what a decoder may allocate on the say of a file: 16-bit RGBA at [`MAX_PIXELS`]. A PNG's counts its metadata alone.
+/// Limits on the bytes that a decoder may allocate, since a file's header can declare any size.
+///
+/// The limit is [`MAX_PIXELS`] of 16-bit RGBA. For PNG, the decoder counts only metadata against it.
 fn limits(format: ImageFormat, len: usize) -> Limits {
     let mut limits = Limits::no_limits();
     limits.max_alloc = Some(match format {
         ImageFormat::Png => len as u64 + MAX_METADATA,
-        // A frame of 4 bytes a pixel, which may be declared larger than the picture.
+        // RGBA frames of at most 4096 pixels per byte of the file; a frame may be declared larger than the image.
         ImageFormat::Gif => 4 * 4096 * len as u64,
         _ => MAX_PIXELS * 8,
     });
     limits
 }
 
-/// `image` in 8 bits on a white ground.
+/// The image as 8-bit RGB, blended onto white.
 fn opaque_rgb(image: DynamicImage) -> Vec<u8> {
-    let high = |value: u16| (value >> 8) as u8;
+    let upper_byte = |value: u16| (value >> 8) as u8;
     let on_white = |value: u8, alpha: u8| {
         let (value, alpha) = (u32::from(value), u32::from(alpha));
         ((value * alpha + 255 * (255 - alpha) + 127) / 255) as u8
@@ -200,15 +203,16 @@ fn opaque_rgb(image: DynamicImage) -> Vec<u8> {
     match image {
         DynamicImage::ImageRgb8(image) => image.into_raw(),
         DynamicImage::ImageLuma8(image) => image.iter().flat_map(|&grey| [grey; 3]).collect(),
-        DynamicImage::ImageLuma16(image) => image.iter().flat_map(|&grey| [high(grey); 3]).collect(),
-        DynamicImage::ImageRgb16(image) => image.iter().map(|&value| high(value)).collect(),
+        DynamicImage::ImageLuma16(image) => image.iter().flat_map(|&grey| [upper_byte(grey); 3]).collect(),
+        DynamicImage::ImageRgb16(image) => image.iter().map(|&value| upper_byte(value)).collect(),
         DynamicImage::ImageLumaA8(image) => image.pixels().flat_map(|p| [on_white(p[0], p[1]); 3]).collect(),
         DynamicImage::ImageLumaA16(image) => {
-            image.pixels().flat_map(|p| [on_white(high(p[0]), high(p[1])); 3]).collect()
+            image.pixels().flat_map(|p| [on_white(upper_byte(p[0]), upper_byte(p[1])); 3]).collect()
         }
-        DynamicImage::ImageRgba16(image) => {
-            image.pixels().flat_map(|p| [p[0], p[1], p[2]].map(|value| on_white(high(value), high(p[3])))).collect()
-        }
+        DynamicImage::ImageRgba16(image) => image
+            .pixels()
+            .flat_map(|p| [p[0], p[1], p[2]].map(|value| on_white(upper_byte(value), upper_byte(p[3]))))
+            .collect(),
         other => {
             let image = other.into_rgba8();
             image.pixels().flat_map(|p| [p[0], p[1], p[2]].map(|value| on_white(value, p[3]))).collect()
@@ -240,8 +244,9 @@ mod tests {
         })
     }
 
-    /// The 16 x 32 photo of four colours. JPEG's cosine transform and colour conversion round differently from decoder to
-    /// decoder, by one step each and in each channel: hence 3 of 255.
+    /// Asserts the corner colours of a 16 x 32 photo in four colours.
+    ///
+    /// For lossy formats the tolerance is 3 of 255: decoders round the DCT and the colour conversion differently.
     #[track_caller]
     fn assert_corners(bytes: &[u8], expected: [[u8; 3]; 4], tolerance: u8) {
         let pixels = pixels(bytes).unwrap();
@@ -319,10 +324,10 @@ mod tests {
 
     #[test]
     fn damage_never_panics() {
-        for whole in [photo!("orientation_6.jpg"), photo!("palette.png"), photo!("animated.gif"), photo!("lossy.webp")]
+        for intact in [photo!("orientation_6.jpg"), photo!("palette.png"), photo!("animated.gif"), photo!("lossy.webp")]
         {
-            for at in 0..whole.len() {
-                let mut damaged = whole.to_vec();
+            for at in 0..intact.len() {
+                let mut damaged = intact.to_vec();
                 damaged[at] ^= 0x55;
                 if let Ok(pixels) = pixels(&damaged) {
                     assert_eq!(pixels.rgb.len(), pixels.width * pixels.height * 3);
@@ -333,16 +338,16 @@ mod tests {
 
     #[test]
     fn too_many_pixels_are_refused_by_the_header() {
-        let problem = pixels(photo!("bomb.png")).unwrap_err().text;
-        assert!(problem.contains("at most 178956970 pixels, received 60000 x 60000"), "{problem}");
+        let message = pixels(photo!("bomb.png")).unwrap_err().message;
+        assert!(message.contains("at most 178956970 pixels, received 60000 x 60000"), "{message}");
     }
 
     #[test]
     fn the_error_says_what_came_instead_of_a_photo() {
-        let problem = |bytes| decode_bytes(bytes, "cat.jpg").unwrap_err().to_string();
-        assert_eq!(problem(b""), "cat.jpg: expected a photo, received an empty file");
-        assert!(problem(b"just a note").contains("JPEG, PNG, GIF, BMP or WebP"));
-        assert!(problem(b"II*\0\x08\0\0\0").contains("received TIFF; convert it"));
+        let message = |bytes| decode_bytes(bytes, "cat.jpg").unwrap_err().to_string();
+        assert_eq!(message(b""), "cat.jpg: expected a photo, received an empty file");
+        assert!(message(b"just a note").contains("JPEG, PNG, GIF, BMP or WebP"));
+        assert!(message(b"II*\0\x08\0\0\0").contains("received TIFF; convert it"));
     }
 
     #[test]
@@ -365,7 +370,7 @@ mod tests {
         let path = folder.path().join("cat.png");
         assert_eq!(decode(&path).unwrap_err().to_string(), format!("{}: not found", path.display()));
         assert!(decode(folder.path()).unwrap_err().to_string().contains("received a folder"));
-        // A JPEG inside: the extension isn't asked.
+        // A JPEG named `.png` is read: the extension doesn't matter.
         std::fs::write(&path, photo!("orientation_1.jpg")).unwrap();
         assert_eq!(decode(&path).unwrap().width, 16);
     }

@@ -1,4 +1,6 @@
-//! A folder of photos, one subfolder per class.
+//! [`PhotoFolder`]: the photos below a folder that has one subfolder per class.
+//!
+//! Lists the files ([`directory`](crate::directory)) and decodes each once ([`verification`](crate::verification)).
 
 use std::collections::HashSet;
 use std::io;
@@ -6,29 +8,30 @@ use std::path::{Path, PathBuf};
 
 use engraft_nn::{Error, ErrorKind, Result};
 
-use crate::file::Problem;
-use crate::listing::{Kind, entries, photos_below};
-use crate::screen::readable;
+use crate::directory::{EntryKind, entries, photos_below};
+use crate::file::PhotoError;
+use crate::verification::verify;
 
-/// A photo found to be readable.
+/// A readable photo file with its class.
 ///
 /// ```
 /// use engraft_data::Photo;
+/// // Equal digests show that the second file is a copy of the first.
 /// let photo = |path: &str, digest| Photo { path: path.into(), class: 0, digest };
 /// let (photo, copy) = (photo("cat/1.jpg", [7; 32]), photo("cat/copy of 1.jpg", [7; 32]));
 /// assert!(photo.path != copy.path && photo.digest == copy.digest);
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Photo {
-    /// Its file.
+    /// The file.
     pub path: PathBuf,
-    /// Number of its class.
+    /// Index of its class in [`PhotoFolder::classes`].
     pub class: usize,
-    /// SHA-256 of the file's content: equal digests are the same photo.
+    /// SHA-256 of the file's content. Files with equal digests are copies of one photo.
     pub digest: [u8; 32],
 }
 
-/// A file that was left out, and why.
+/// A file that a scan left out, with the reason.
 ///
 /// ```
 /// # // A BMP image of one red pixel.
@@ -51,18 +54,20 @@ pub struct Photo {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Skipped {
+pub struct SkippedFile {
     /// The file.
     pub path: PathBuf,
-    /// What is wrong with it.
+    /// Why it was left out.
     pub reason: String,
 }
 
-/// The photos of a folder, in the order of Keras' `image_dataset_from_directory(shuffle=False)`: by class, then by
-/// folder, then by file name, each compared byte by byte.
+/// The photos below a folder that has one subfolder per class, like Keras' `image_dataset_from_directory`.
 ///
-/// As in Keras, folders inside a class' folder count to that class. Unlike Keras, hidden files are left out (macOS leaves
-/// `._photo.jpg` beside photos), WebP is read, and a photo that fails to decode is listed instead of stopping the run.
+/// Photos are in the order of `image_dataset_from_directory(shuffle=False)`: by class, then by folder, then by file name, each
+/// compared bytewise. As in Keras, photos in nested subfolders belong to the class of the top subfolder.
+///
+/// Unlike Keras, hidden files are ignored (macOS writes `._photo.jpg` beside photos), WebP is read, and a photo that fails to
+/// decode is reported in [`skipped`](Self::skipped) instead of ending the run.
 ///
 /// ```
 /// # // A BMP image of one red pixel.
@@ -86,22 +91,22 @@ pub struct Skipped {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PhotoFolder {
-    /// Class names by number.
+    /// Class names; a class' index is its position here.
     pub classes: Vec<String>,
     /// Readable photos.
     pub photos: Vec<Photo>,
-    /// Files left out.
-    pub skipped: Vec<Skipped>,
+    /// Files that were left out, with the reason.
+    pub skipped: Vec<SkippedFile>,
 }
 
 impl PhotoFolder {
-    /// Reads and decodes every photo below `dir` once; its subfolders, sorted by name, are the classes.
+    /// Decodes every photo below `dir` once, with the subfolders of `dir`, sorted by name, as classes.
     ///
-    /// `progress` is called with how many photos are done and how many there are.
+    /// `progress` is called with the number of photos done and the total.
     ///
     /// # Errors
-    /// Where `dir` is missing, no folder, unreadable or empty, holds fewer than two class folders, or a class holds no
-    /// readable photo. A bad photo is no error: it is listed in [`skipped`](Self::skipped).
+    /// Where `dir` is missing, not a folder, unreadable or empty; where it has fewer than two subfolders; where a class has no
+    /// readable photo. An unreadable photo is no error, but is reported in [`skipped`](Self::skipped).
     pub fn scan(dir: &Path, progress: &mut dyn FnMut(usize, usize)) -> Result<Self> {
         let (classes, mut skipped) = class_folders(dir)?;
         if let [only] = classes.as_slice() {
@@ -111,18 +116,42 @@ impl PhotoFolder {
                 .hint("put photos of another class into a folder of their own beside it"));
         }
         let found = photos_of(dir, &classes, &classes, &mut skipped)?;
-        // Asked before anything is read, too: the user needn't wait for it.
+        // Checked already here, so that a class without any photo file is reported before the slow decoding starts.
         require_each(dir, &classes, found.iter().map(|(_, class)| *class), &skipped)?;
-        let photos = readable(&found, &mut skipped, progress);
+        let photos = verify(&found, &mut skipped, progress);
         require_each(dir, &classes, photos.iter().map(|photo| photo.class), &skipped)?;
         Ok(Self { classes, photos, skipped })
     }
 
-    /// As [`scan`](Self::scan), with the classes and their numbers given: for photos that a trained model is to meet.
-    /// Classes may be missing from the folder, or be without photos.
+    /// Scans `dir` with the classes of a trained model, to evaluate the model on its photos.
+    ///
+    /// A class' index is its position in `classes`, as in the model, and not that of its subfolder. A class may have no
+    /// subfolder, or no photos.
     ///
     /// # Errors
-    /// As [`scan`](Self::scan), but a single photo is enough; and where a subfolder is none of `classes`.
+    /// As [`scan`](Self::scan), but a single readable photo in all is enough. Also where a subfolder is not named after one of
+    /// `classes`.
+    ///
+    /// ```
+    /// # // A BMP image of one red pixel.
+    /// # let mut bmp = b"BM\0\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0\x01\0\0\0\x01\0\0\0\x01\0\x18\0".to_vec();
+    /// # bmp.extend([0; 24]);
+    /// # bmp.extend([0, 0, 255, 0]);
+    /// # let photos = tempfile::tempdir()?;
+    /// # let dir = photos.path();
+    /// # for class in ["cat", "dog"] {
+    /// #     std::fs::create_dir(dir.join(class))?;
+    /// #     std::fs::write(dir.join(class).join("1.bmp"), &bmp)?;
+    /// # }
+    ///
+    /// use engraft_data::PhotoFolder;
+    /// // The model knows emus; `dir` holds cat/1.bmp and dog/1.bmp.
+    /// let classes = ["dog", "emu", "cat"].map(str::to_owned);
+    /// let folder = PhotoFolder::scan_as(dir, &classes, &mut |_done, _total| {})?;
+    /// let labels: Vec<usize> = folder.photos.iter().map(|photo| photo.class).collect();
+    /// assert_eq!(labels, [0, 2]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn scan_as(dir: &Path, classes: &[String], progress: &mut dyn FnMut(usize, usize)) -> Result<Self> {
         let (folders, mut skipped) = class_folders(dir)?;
         if let Some(unknown) = folders.iter().find(|folder| !classes.contains(folder)) {
@@ -131,7 +160,7 @@ impl PhotoFolder {
             return Err(error.with_kind(ErrorKind::InvalidData).hint("rename the folder, or move it elsewhere"));
         }
         let found = photos_of(dir, classes, &folders, &mut skipped)?;
-        let photos = readable(&found, &mut skipped, progress);
+        let photos = verify(&found, &mut skipped, progress);
         if photos.is_empty() {
             return Err(no_photos(dir, &skipped));
         }
@@ -139,29 +168,31 @@ impl PhotoFolder {
     }
 }
 
-/// The names of the class folders in `dir`, sorted, and the photos that lie beside them as skipped.
-fn class_folders(dir: &Path) -> Result<(Vec<String>, Vec<Skipped>)> {
+/// The names of the subfolders of `dir`, sorted, and the photos directly in `dir`, as skipped.
+fn class_folders(dir: &Path) -> Result<(Vec<String>, Vec<SkippedFile>)> {
     let hint = "give a folder that holds one folder of photos per class";
     let entries = entries(dir).map_err(|error| match error.kind() {
         io::ErrorKind::NotADirectory => Error::new(dir.display(), "a folder", "a file").caused_by(error).hint(hint),
         io::ErrorKind::NotFound => {
             Error::because(dir.display(), "no such folder").with_kind(ErrorKind::NotFound).caused_by(error).hint(hint)
         }
-        _ => Problem::from(error).at(dir.display()),
+        _ => PhotoError::from(error).at(dir.display()),
     })?;
     let is_empty = entries.is_empty();
     let (mut folders, mut loose) = (Vec::new(), Vec::new());
     for (path, kind) in entries {
         match (kind, path.file_name().and_then(|name| name.to_str())) {
-            (Kind::Folder { .. }, Some(name)) => folders.push(name.to_owned()),
-            // It would travel inside models, where text is UTF-8.
-            (Kind::Folder { .. }, None) => {
+            (EntryKind::Folder { .. }, Some(name)) => folders.push(name.to_owned()),
+            // Class names are stored in model files, as UTF-8.
+            (EntryKind::Folder { .. }, None) => {
                 return Err(
                     Error::because(path.display(), "expected a class name in UTF-8").with_kind(ErrorKind::InvalidData)
                 );
             }
-            (Kind::Photo, _) => loose.push(Skipped { path, reason: "lies outside the class folders".to_owned() }),
-            (Kind::UnreadPhoto | Kind::Other, _) => {}
+            (EntryKind::Photo, _) => {
+                loose.push(SkippedFile { path, reason: "lies outside the class folders".to_owned() })
+            }
+            (EntryKind::UnsupportedPhoto | EntryKind::Other, _) => {}
         }
     }
     if !folders.is_empty() {
@@ -177,25 +208,30 @@ fn class_folders(dir: &Path) -> Result<(Vec<String>, Vec<Skipped>)> {
         .hint("make a folder for each class and put its photos there"))
 }
 
-/// The photos of those `classes` that are among the `folders` of `dir`, each with the number of its class.
+/// The photo files of `classes` below `dir`, each with the index of its class. Only classes in `folders` have a subfolder.
 fn photos_of(
     dir: &Path,
     classes: &[String],
     folders: &[String],
-    skipped: &mut Vec<Skipped>,
+    skipped: &mut Vec<SkippedFile>,
 ) -> Result<Vec<(PathBuf, usize)>> {
     let mut found = Vec::new();
     for (class, name) in classes.iter().enumerate().filter(|(_, name)| folders.contains(name)) {
         let path = dir.join(name);
         let photos = photos_below(&path, skipped);
-        let photos = photos.map_err(|error| Problem::from(error).at(path.display()))?;
+        let photos = photos.map_err(|error| PhotoError::from(error).at(path.display()))?;
         found.extend(photos.into_iter().map(|path| (path, class)));
     }
     Ok(found)
 }
 
-/// An error unless every one of `classes` is among `found`, the classes of photos.
-fn require_each(dir: &Path, classes: &[String], found: impl Iterator<Item = usize>, skipped: &[Skipped]) -> Result<()> {
+/// An error that names the first of `classes` without a photo; `found` are the class indices of the photos.
+fn require_each(
+    dir: &Path,
+    classes: &[String],
+    found: impl Iterator<Item = usize>,
+    skipped: &[SkippedFile],
+) -> Result<()> {
     let found: HashSet<usize> = found.collect();
     match (0..classes.len()).find(|class| !found.contains(class)) {
         Some(class) => Err(no_photos(&dir.join(&classes[class]), skipped)),
@@ -203,9 +239,9 @@ fn require_each(dir: &Path, classes: &[String], found: impl Iterator<Item = usiz
     }
 }
 
-/// The error that `folder` holds no photo, or only such as were `skipped`.
-fn no_photos(folder: &Path, skipped: &[Skipped]) -> Error {
-    let bad: Vec<&Skipped> = skipped.iter().filter(|skipped| skipped.path.starts_with(folder)).collect();
+/// The error for a `folder` without readable photos. It quotes the first of the `skipped` files below `folder`.
+fn no_photos(folder: &Path, skipped: &[SkippedFile]) -> Error {
+    let bad: Vec<&SkippedFile> = skipped.iter().filter(|skipped| skipped.path.starts_with(folder)).collect();
     let received = match bad.first() {
         None => "none".to_owned(),
         Some(first) => format!("{} that can't be used, such as {}: {}", bad.len(), first.path.display(), first.reason),
@@ -287,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_folder_of_classes_is_an_error_that_says_so() {
+    fn a_path_that_is_no_folder_of_classes_is_an_error_that_says_so() {
         let files = folder(&[("file.jpg", PHOTO)]);
         let error = |path: &str| PhotoFolder::scan(&files.path().join(path), &mut |_, _| {}).unwrap_err().to_string();
         assert!(error("missing").contains("missing: no such folder\nhint: give a folder"));
@@ -309,7 +345,7 @@ mod tests {
         let empty = error(("b/note.txt", b""));
         assert!(empty.contains("b: expected at least one readable photo, received none\nhint: "), "{empty}");
         let folder = folder(&[("a/1.jpg", PHOTO), ("b/note.txt", b"")]);
-        PhotoFolder::scan(folder.path(), &mut |_, _| panic!("nothing is to be read before that")).unwrap_err();
+        PhotoFolder::scan(folder.path(), &mut |_, _| panic!("no photo may be read before the check")).unwrap_err();
         let bad = error(("b/2.jpg", b""));
         assert!(
             bad.contains("received 1 that can't be used, such as ") && bad.contains("2.jpg: expected a photo"),

@@ -1,9 +1,10 @@
-//! JPEG through libjpeg, for the sake of its pixels.
+//! Decodes JPEG with libjpeg-turbo, whose pixels equal Pillow's bit for bit.
 //!
-//! The standard leaves to the decoder how the cosine transform rounds and how subsampled colours are interpolated. Pillow
-//! (and so Keras' `load_img`), OpenCV and PyTorch leave both to libjpeg, and models have been trained on its pixels. Other
-//! decoders stray from them by up to 4 of 255, enough to move VGG16's activations by 0.4 % of the largest. mozjpeg holds
-//! libjpeg-turbo's decoder and sets its defaults: the accurate integer transform, and smooth interpolation.
+//! The JPEG standard fixes neither the rounding of the inverse DCT nor the interpolation of subsampled chroma. Pillow (and so
+//! Keras' `load_img`), OpenCV and PyTorch all use libjpeg, so models are trained on its pixels. Other decoders differ by up to 4
+//! of 255, which moves VGG16's activations by 0.4 % of the largest one.
+//!
+//! The crate mozjpeg contains libjpeg-turbo's decoder with its defaults: the accurate integer DCT and smooth chroma upsampling.
 
 use std::cell::Cell;
 use std::panic::{catch_unwind, resume_unwind};
@@ -13,59 +14,64 @@ use image::RgbImage;
 use mozjpeg::Decompress;
 use mozjpeg_sys::{jpeg_common_struct, jpeg_error_mgr};
 
-use crate::file::Problem;
+use crate::file::PhotoError;
 
-/// The most scans a JPEG may have. Each of them walks over all of the photo, however few bytes it takes in the file. The
-/// finest progression, a scan for every coefficient of every component, has 190; Pillow writes 10.
+/// The most scans that a JPEG may have.
+///
+/// Each scan costs a pass over the whole photo, even if it takes few bytes in the file, so unlimited scans would take unlimited
+/// time. The finest useful progression, one scan per coefficient and component, has 190; Pillow writes 10.
 const MAX_SCANS: usize = 200;
 
 const START_OF_SCAN: u8 = 0xDA;
 const END_OF_IMAGE: u8 = 0xD9;
 
 thread_local! {
-    /// Whether libjpeg has warned on this thread. Only a thread's state can be reached from its callback without `unsafe`.
+    /// Whether libjpeg has emitted a warning on this thread. The callback gets raw pointers only, so without `unsafe` it can
+    /// reach no other state.
     static WARNED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Refuses by its markers what no decoder here reads, or would read for minutes.
-pub(crate) fn check_kind(bytes: &[u8]) -> Result<(), Problem> {
+/// An error for JPEGs of an unsupported process (lossless, hierarchical, arithmetic), or with more than [`MAX_SCANS`] scans.
+pub(crate) fn check_kind(bytes: &[u8]) -> Result<(), PhotoError> {
     let mut scans = 0;
     for marker in markers(bytes).take_while(|&marker| marker != END_OF_IMAGE) {
         match marker {
             START_OF_SCAN => scans += 1,
             0xC3 | 0xC5..=0xC7 | 0xC9..=0xCB | 0xCD..=0xCF => {
                 let received = "received a lossless, hierarchical or arithmetically coded one; save it anew";
-                return Err(Problem::unsupported(format!("expected a baseline or progressive JPEG, {received}")));
+                return Err(PhotoError::unsupported(format!("expected a baseline or progressive JPEG, {received}")));
             }
             _ => {}
         }
     }
     if scans > MAX_SCANS {
         let too_many = format!("expected at most {MAX_SCANS} scans in a JPEG, received {scans}; save it anew");
-        return Err(Problem::damaged(too_many));
+        return Err(PhotoError::damaged(too_many));
     }
     Ok(())
 }
 
-/// Decodes a grey or three-coloured JPEG whose header declares `size`, width by height; `None` for one of four inks.
-pub(crate) fn decode(bytes: &[u8], size: (u32, u32)) -> Result<Option<RgbImage>, Problem> {
-    // libjpeg's fatal errors never return: they unwind through its C frames, from `give_up` to here.
-    let gave_up = || Problem::damaged("damaged JPEG, or of a kind that libjpeg can't decode; save it anew");
-    catch_unwind(|| decode_or_unwind(bytes, size)).unwrap_or_else(|_| Err(gave_up()))
+/// Decodes a grey or three-component JPEG; `None` for one of four components (CMYK, YCCK).
+///
+/// `size` is `(width, height)` as another parser read it; a header that differs is an error.
+pub(crate) fn decode(bytes: &[u8], size: (u32, u32)) -> Result<Option<RgbImage>, PhotoError> {
+    // On a fatal error, `raise_fatal_error` unwinds through libjpeg's C frames up to here.
+    let fatal = || PhotoError::damaged("damaged JPEG, or of a kind that libjpeg can't decode; save it anew");
+    catch_unwind(|| decode_or_unwind(bytes, size)).unwrap_or_else(|_| Err(fatal()))
 }
 
-fn decode_or_unwind(bytes: &[u8], size: (u32, u32)) -> Result<Option<RgbImage>, Problem> {
-    let damaged = || Problem::damaged("damaged JPEG: its data is corrupt; copy the file again");
+fn decode_or_unwind(bytes: &[u8], size: (u32, u32)) -> Result<Option<RgbImage>, PhotoError> {
+    let damaged = || PhotoError::damaged("damaged JPEG: its data is corrupt; copy the file again");
     let header = Decompress::builder().with_err(error_manager()).from_mem(bytes).map_err(|_| damaged())?;
-    // What may be allocated has been decided by this size.
+    // The caller has checked the allocation for this size.
     if header.size() != (size.0 as usize, size.1 as usize) {
         return Err(damaged());
     }
     if header.components().len() == 4 {
         return Ok(None);
     }
-    // What libjpeg finds odd before the first scan (an unknown revision, stray bytes) leaves the pixels alone. So does
-    // what follows the last row of a baseline JPEG, where cameras leave stray bytes: it isn't read.
+    // Warnings before the first scan (an unknown revision, stray bytes) don't concern pixels, so they are discarded here. Stray
+    // bytes after the last row, which some cameras write, are never read.
     WARNED.set(false);
     let mut rows = header.rgb().map_err(|_| damaged())?;
     let rgb = rows.read_scanlines().map_err(|_| damaged())?;
@@ -75,17 +81,18 @@ fn decode_or_unwind(bytes: &[u8], size: (u32, u32)) -> Result<Option<RgbImage>, 
     RgbImage::from_raw(size.0, size.1, rgb).map(Some).ok_or_else(damaged)
 }
 
-/// The markers of a JPEG one after the other, with those that stand in its scans. Those of a thumbnail lie inside a segment
-/// and don't count.
+/// The markers of a JPEG in file order, restart markers inside scans included.
+///
+/// Segments are skipped as a whole, so the markers of an embedded thumbnail are not among them.
 pub(crate) fn markers(mut rest: &[u8]) -> impl Iterator<Item = u8> {
     std::iter::from_fn(move || {
         loop {
             let prefix = rest.iter().position(|&byte| byte == 0xFF)?;
             rest = &rest[prefix + 1..];
             let (marker, length) = match *rest {
-                // A fill byte, or 255 as a value in a scan.
+                // A fill byte, or a stuffed 0xFF in scan data.
                 [0xFF | 0x00, ..] => continue,
-                // Those that stand alone: temporary, restart, start and end of image.
+                // Markers without a segment: TEM, RSTn, SOI and EOI.
                 [marker @ (0x01 | 0xD0..=0xD9), ..] => (marker, 0),
                 [marker, high, low, ..] => (marker, u16::from_be_bytes([high, low])),
                 _ => return None,
@@ -96,16 +103,16 @@ pub(crate) fn markers(mut rest: &[u8]) -> impl Iterator<Item = u8> {
     })
 }
 
-/// Whether a JPEG's segments and scans lead to its end.
-pub(crate) fn is_complete(bytes: &[u8]) -> bool {
-    markers(bytes).any(|marker| marker == END_OF_IMAGE)
+/// Whether a JPEG ends before its end-of-image marker.
+pub(crate) fn is_truncated(bytes: &[u8]) -> bool {
+    !markers(bytes).any(|marker| marker == END_OF_IMAGE)
 }
 
-/// mozjpeg's own would drop warnings without a trace, and with them damage inside a scan.
+/// libjpeg's callbacks. Unlike mozjpeg's default ones, they record warnings, which are the only sign of damage inside a scan.
 fn error_manager() -> jpeg_error_mgr {
     jpeg_error_mgr {
-        error_exit: Some(give_up),
-        emit_message: Some(note),
+        error_exit: Some(raise_fatal_error),
+        emit_message: Some(record_warning),
         output_message: Some(ignore),
         format_message: None,
         reset_error_mgr: Some(ignore),
@@ -121,13 +128,13 @@ fn error_manager() -> jpeg_error_mgr {
     }
 }
 
-/// Ends decoding. Unlike `panic!`, this prints nothing.
-extern "C-unwind" fn give_up(_: &mut jpeg_common_struct) {
+/// Ends decoding by unwinding. Unlike `panic!`, `resume_unwind` prints nothing.
+extern "C-unwind" fn raise_fatal_error(_: &mut jpeg_common_struct) {
     resume_unwind(Box::new(()));
 }
 
-/// Levels below 0 are warnings, the others tell what is going on.
-extern "C-unwind" fn note(_: &mut jpeg_common_struct, level: i32) {
+/// Sets [`WARNED`] for warnings, whose level is negative; other levels are trace messages.
+extern "C-unwind" fn record_warning(_: &mut jpeg_common_struct, level: i32) {
     if level < 0 {
         WARNED.set(true);
     }
@@ -174,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_odd_outside_the_scan_does_no_harm() {
+    fn oddities_outside_the_scan_do_no_harm() {
         let mut unknown_revision = photo!("exact_420.jpg").to_vec();
         assert_eq!(&unknown_revision[6..12], b"JFIF\0\x01");
         unknown_revision[11] = 7;
@@ -186,9 +193,9 @@ mod tests {
     fn a_hole_in_a_scan_is_damage() {
         for photo in [photo!("exact_420.jpg"), photo!("exact_progressive.jpg"), photo!("exact_grey.jpg")] {
             let shortened = [&photo[..photo.len() - 40], &photo[photo.len() - 2..]].concat();
-            assert!(is_complete(&shortened));
-            let problem = pixels(&shortened).unwrap_err().text;
-            assert!(problem.contains("damaged JPEG"), "{problem}");
+            assert!(!is_truncated(&shortened));
+            let message = pixels(&shortened).unwrap_err().message;
+            assert!(message.contains("damaged JPEG"), "{message}");
         }
     }
 
@@ -222,8 +229,8 @@ mod tests {
         let photo = photo!("exact_progressive.jpg");
         let last = photo.windows(2).rposition(|marker| marker == [0xFF, START_OF_SCAN]).unwrap();
         let scan = &photo[last..photo.len() - 2];
-        let problem = pixels(&with_tail(photo, &scan.repeat(300))).unwrap_err().text;
-        assert!(problem.contains("at most 200 scans in a JPEG, received 310"), "{problem}");
+        let message = pixels(&with_tail(photo, &scan.repeat(300))).unwrap_err().message;
+        assert!(message.contains("at most 200 scans in a JPEG, received 310"), "{message}");
     }
 
     #[test]
@@ -231,9 +238,9 @@ mod tests {
         let mut photo = photo!("exact_420.jpg").to_vec();
         let frame = photo.windows(2).position(|marker| marker == [0xFF, 0xC0]).unwrap();
         photo[frame + 1] = 0xC9;
-        let problem = pixels(&photo).unwrap_err().text;
-        assert!(problem.contains("received a lossless, hierarchical or arithmetically coded one"), "{problem}");
-        // Nor does it slip through to libjpeg, whose fatal error comes out as one.
-        assert!(decode(&photo, (37, 23)).unwrap_err().text.contains("damaged JPEG, or of a kind"));
+        let message = pixels(&photo).unwrap_err().message;
+        assert!(message.contains("received a lossless, hierarchical or arithmetically coded one"), "{message}");
+        // Without that check, libjpeg's fatal error becomes an `Err`.
+        assert!(decode(&photo, (37, 23)).unwrap_err().message.contains("damaged JPEG, or of a kind"));
     }
 }

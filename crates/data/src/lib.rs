@@ -1,39 +1,55 @@
-//! Photos into tensors: folders, decoding, orientation, resizing, splits, batches.
+//! Loads photos as training data: folders by class, decoding, resizing, validation split, batches.
 //!
-//! A folder with one subfolder per class becomes a [`PhotoFolder`], which [`split`]s into photos to train on and photos to
-//! validate on; a [`PhotoDataset`] turns either into the batches that training reads. Photos are only ever read.
+//! [`PhotoFolder::scan`] finds and verifies the photos below a folder with one subfolder per class. [`split`] divides them into a
+//! training set and a validation set. A [`PhotoDataset`] decodes either set batch by batch. Photo files are never modified.
 //!
-//! ```no_run
+//! Augmentation is not here: random layers of the model do it (`engraft_nn::layers`).
+//!
+//! ```
+//! # let photos = tempfile::tempdir()?;
+//! # let dir = photos.path();
+//! # for class in ["cat", "dog"] {
+//! #     std::fs::create_dir(dir.join(class))?;
+//! #     for n in 0..5 {
+//! #         // A BMP image of one pixel.
+//! #         let mut bmp = b"BM\0\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0\x01\0\0\0\x01\0\0\0\x01\0\x18\0".to_vec();
+//! #         bmp.extend([0; 24]);
+//! #         bmp.extend([n, class.as_bytes()[0], 0, 0]);
+//! #         std::fs::write(dir.join(class).join(format!("{n}.bmp")), bmp)?;
+//! #     }
+//! # }
 //! use engraft_data::{Dataset, PhotoDataset, PhotoFolder, split};
 //!
-//! let folder = PhotoFolder::scan("photos".as_ref(), &mut |_done, _total| {})?;
+//! // `dir` holds the folders `cat` and `dog` with five photos each.
+//! let folder = PhotoFolder::scan(dir, &mut |_done, _total| {})?;
 //! for bad in &folder.skipped {
 //!     eprintln!("skipped {}: {}", bad.path.display(), bad.reason);
 //! }
-//! let parts = split(&folder.photos, 0.2, 1)?;
-//! let training = PhotoDataset::new(parts.training, folder.classes.len(), [256, 256])?.keep_in_memory(1 << 30);
+//! let sets = split(&folder.photos, 0.2, 1)?;
+//! let training = PhotoDataset::new(sets.training, folder.classes.len(), [64, 64])?.keep_in_memory(1 << 30);
+//! assert_eq!(training.len(), 8);
 //! let batch = training.batch(&[0, 1, 2, 3])?;
-//! assert_eq!(batch.x.shape(), [4, 256, 256, 3]);
-//! # Ok::<(), engraft_data::Error>(())
+//! assert_eq!((batch.x.shape(), batch.y.shape()), (&[4, 64, 64, 3][..], &[4, 2][..]));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod complete;
 mod dataset;
 mod decode;
+mod directory;
 mod file;
 mod folder;
 mod jpeg;
-mod listing;
-mod photos;
+mod photo_dataset;
 mod png;
 mod resize;
-mod screen;
 mod split;
+mod truncation;
+mod verification;
 
 pub use dataset::{Arrays, Batch, Dataset};
 pub use decode::{MAX_PIXELS, Pixels, decode, decode_bytes};
 pub use engraft_nn::{Error, Result};
 pub use file::MAX_FILE_BYTES;
-pub use folder::{Photo, PhotoFolder, Skipped};
-pub use photos::PhotoDataset;
+pub use folder::{Photo, PhotoFolder, SkippedFile};
+pub use photo_dataset::PhotoDataset;
 pub use split::{Split, split};

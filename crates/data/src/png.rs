@@ -1,35 +1,39 @@
-//! What a PNG's decoder takes for granted.
+//! Checks of PNG files that the decoder omits.
 
-use crate::file::Problem;
+use crate::file::PhotoError;
 
-/// A PNG begins with a signature, and goes on with chunks: the length of their data, a name, the data, a checksum.
-const SIGNATURE: usize = 8;
-const CHUNK: usize = 4 + 4 + 4;
+/// Bytes of the signature that a PNG starts with. Chunks follow.
+const SIGNATURE_LEN: usize = 8;
+/// Bytes of a chunk beside its data: length, name and checksum.
+const CHUNK_OVERHEAD: usize = 4 + 4 + 4;
 
-/// Where the header tells the kind of colours, and that of numbers of colours in a palette.
-const KIND: usize = SIGNATURE + 8 + 9;
-const PALETTE: u8 = 3;
+/// Offset of the colour type in a file: byte 9 of the data of the first chunk, `IHDR`.
+const COLOUR_TYPE: usize = SIGNATURE_LEN + 8 + 9;
+/// The colour type of indexed images, whose pixels are indices into a palette.
+const INDEXED: u8 = 3;
 
-/// Refuses a palette that is none: its decoder reads colours of 3 bytes, at most 256 of them, without looking.
-pub(crate) fn check_palette(bytes: &[u8]) -> Result<(), Problem> {
+/// An error where an indexed PNG's palette has not 1 to 256 colours of 3 bytes.
+///
+/// The decoder assumes such a palette without checking it.
+pub(crate) fn check_palette(bytes: &[u8]) -> Result<(), PhotoError> {
     let first = chunks(bytes).find(|(name, _)| [b"PLTE", b"IDAT"].contains(name));
-    let palette = first.filter(|(name, _)| *name == b"PLTE" && bytes.get(KIND) == Some(&PALETTE));
+    let palette = first.filter(|(name, _)| *name == b"PLTE" && bytes.get(COLOUR_TYPE) == Some(&INDEXED));
     match palette {
         Some((_, length)) if length % 3 != 0 || !(3..=3 * 256).contains(&length) => {
             let expected = "expected a palette of 1 to 256 colours, 3 bytes each";
-            Err(Problem::damaged(format!("damaged PNG: {expected}, received {length} bytes; save it anew")))
+            Err(PhotoError::damaged(format!("damaged PNG: {expected}, received {length} bytes; save it anew")))
         }
         _ => Ok(()),
     }
 }
 
-/// Name and length of every chunk.
+/// The name and data length of every chunk, in file order.
 fn chunks(bytes: &[u8]) -> impl Iterator<Item = (&[u8; 4], usize)> {
-    let mut at = SIGNATURE;
+    let mut at = SIGNATURE_LEN;
     std::iter::from_fn(move || {
         let (length, rest) = bytes.get(at..)?.split_first_chunk()?;
         let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
-        at = at.checked_add(CHUNK)?.checked_add(length)?;
+        at = at.checked_add(CHUNK_OVERHEAD)?.checked_add(length)?;
         Some((rest.first_chunk()?, length))
     })
 }
@@ -53,7 +57,7 @@ mod tests {
     #[test]
     fn a_palette_beside_colours_is_a_suggestion() {
         let mut bytes = include_bytes!("../testdata/palette_of_parts.png").to_vec();
-        bytes[super::KIND] = 2;
+        bytes[super::COLOUR_TYPE] = 2;
         assert!(super::check_palette(&bytes).is_ok());
     }
 }

@@ -1,20 +1,25 @@
-//! Pixels to the size a model wants, as Keras does by default.
+//! Resizes decoded photos to a model's input size, bilinearly as Keras does by default.
+//!
+//! The `Resizing` layer of models is a kernel of its own, `engraft_kernels::resize`; both give the same bits.
 
 use crate::Pixels;
 
-/// Where along one axis an output value lies between two input values.
-struct Tap {
+/// The two input pixels along one axis that an output pixel is interpolated from.
+struct Neighbours {
     low: usize,
     high: usize,
-    /// 0 at `low`, 1 at `high`.
+    /// The weight of `high`; `low` has the rest to 1.
     fraction: f32,
 }
 
 impl Pixels {
-    /// Resized to `[height, width, 3]`, values in 0..=255: bilinear with half-pixel centres, without antialiasing and
-    /// without keeping the aspect ratio, as `tf.image.resize` and with it Keras' `image_dataset_from_directory` do.
+    /// Resizes to `[height, width, 3]`, f32 values in 0..=255.
     ///
-    /// The bytes are sampled directly, since a copy of a 24-megapixel photo in f32 would take 288 MB per thread.
+    /// The interpolation is bilinear with half-pixel centres, without antialiasing; the aspect ratio is not kept. So do
+    /// `tf.image.resize` and Keras' `image_dataset_from_directory` by default.
+    ///
+    /// # Panics
+    /// Where `width` or `height` of these pixels is 0, or `rgb` holds fewer than `height * width * 3` bytes.
     ///
     /// ```
     /// use engraft_data::Pixels;
@@ -23,9 +28,10 @@ impl Pixels {
     /// assert_eq!(reds, [0.0, 25.0, 75.0, 100.0]);
     /// ```
     pub fn resize(&self, height: usize, width: usize) -> Vec<f32> {
-        let columns = taps(self.width, width);
+        // Bytes are interpolated directly: an f32 copy of a 24-megapixel photo would take 288 MB per thread.
+        let columns = neighbours(self.width, width);
         let mut resized = Vec::with_capacity(height * width * 3);
-        for row in taps(self.height, height) {
+        for row in neighbours(self.height, height) {
             for column in &columns {
                 for channel in 0..3 {
                     let at = |y, x| f32::from(self.rgb[(y * self.width + x) * 3 + channel]);
@@ -40,20 +46,22 @@ impl Pixels {
     }
 }
 
-/// For each of `output` positions, the two of `input` positions around it. In f32 as TensorFlow computes it.
-fn taps(input: usize, output: usize) -> Vec<Tap> {
+/// The neighbours of every output pixel, for an axis resized from `input` to `output` pixels.
+///
+/// Coordinates are f32, as in TensorFlow, so that they round alike.
+fn neighbours(input: usize, output: usize) -> Vec<Neighbours> {
     let scale = input as f32 / output as f32;
-    let tap = |position: usize| {
+    let around = |position: usize| {
         let centre = (position as f32 + 0.5) * scale - 0.5;
         let low = centre.floor();
         let last = input - 1;
-        Tap {
+        Neighbours {
             low: (low.max(0.0) as usize).min(last),
             high: (centre.ceil().max(0.0) as usize).min(last),
             fraction: centre - low,
         }
     };
-    (0..output).map(tap).collect()
+    (0..output).map(around).collect()
 }
 
 #[cfg(test)]
@@ -61,13 +69,14 @@ mod tests {
     use super::*;
     use engraft_kernels::{Interpolation, resize};
 
-    /// 7 wide, 5 high, values spread over 0..=255.
+    /// A photo of 7 x 5 pixels (width by height) with values spread over 0..=255.
     fn photo() -> Pixels {
         Pixels { width: 7, height: 5, rgb: (0..5 * 7 * 3).map(|i| (i * 37 % 256) as u8).collect() }
     }
 
-    /// The first six values and the sum of all, from `tf.image.resize`; see `testdata/generate.py`. A value is rounded in
-    /// a few f32 operations on numbers below 256: 1e-4 each, and as much for each value in the sum.
+    /// Compares the first values and the sum of all with those of `tf.image.resize`, which `testdata/generate.py` prints.
+    ///
+    /// A few f32 operations on numbers below 256 round by at most 1e-4, which is the tolerance per value.
     #[track_caller]
     fn assert_resized(height: usize, width: usize, first: &[f32], sum: f64) {
         let resized = photo().resize(height, width);
@@ -90,7 +99,7 @@ mod tests {
         assert_resized(8, 9, &[0.0, 37.0, 74.0, 74.0, 111.0, 148.0], 27000.888916015625);
     }
 
-    /// What a Resizing layer computes, bit for bit: a model resizes as its photos were resized.
+    /// A `Resizing` layer must give the same bits, so that a model resizes photos as its training set was resized.
     #[test]
     fn the_same_as_the_kernel_on_floats() {
         let photo = photo();

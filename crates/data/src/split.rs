@@ -1,4 +1,4 @@
-//! Which photos to learn from and which to hold out.
+//! Splits photos into a training set and a validation set, stratified by class and reproducible by seed.
 
 use std::collections::HashMap;
 
@@ -7,7 +7,7 @@ use engraft_nn::{Error, Result};
 
 use crate::Photo;
 
-/// Photos divided in two, each part in the order they came.
+/// A training set and a validation set, each in the order of the photos that were split.
 ///
 /// ```
 /// use engraft_data::{Photo, Split, split};
@@ -20,20 +20,22 @@ use crate::Photo;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Split {
-    /// Photos to learn from.
+    /// The training set.
     pub training: Vec<Photo>,
-    /// Photos held out.
+    /// The validation set, which is held out of training.
     pub validation: Vec<Photo>,
 }
 
-/// Holds out `fraction` of the photos of every class, chosen by `seed`.
+/// Splits off `fraction` of the photos of every class as the validation set, chosen at random by `seed`.
 ///
-/// Photos of identical content stay on one side, even where they stand in several classes; so a class may hold out fewer
-/// than its share, but never more, and always keeps a photo to learn from. One seed gives one split, whatever the machine,
-/// the thread count or the version of this crate. A fraction of 0 holds out nothing.
+/// Photos with identical content go to the same set, even across classes, so that no validation photo is also trained on. A class
+/// may therefore hold out fewer photos than its rounded share, but never more. Every class keeps at least one training photo. A
+/// `fraction` of 0 leaves the validation set empty.
+///
+/// The same seed gives the same split on every machine, with any number of threads, in every version of this crate.
 ///
 /// # Errors
-/// Unless `fraction` is at least 0 and below 1, or where it is above 0 and yet too small to hold out a single photo.
+/// Where `fraction` is below 0, 1 or above, NaN, or above 0 but too small to hold out a single photo.
 ///
 /// ```
 /// use engraft_data::{Photo, split};
@@ -48,49 +50,51 @@ pub fn split(photos: &[Photo], fraction: f64, seed: u64) -> Result<Split> {
         let received = format_args!("{fraction}");
         return Err(Error::new("validation split", "a fraction of at least 0 and below 1", received));
     }
-    // Each class' share, rounded, but never all of it.
+    // The photos that a class of this size holds out: its rounded share, but never all of its photos.
     let share = |size: usize| ((size as f64 * fraction).round() as usize).min(size - 1);
-    let mut vacancies = class_sizes(photos.iter());
-    vacancies.values_mut().for_each(|size| *size = share(*size));
-    let mut groups = same_content(photos);
+    // By class, how many photos are still to be held out.
+    let mut remaining = class_sizes(photos.iter());
+    remaining.values_mut().for_each(|size| *size = share(*size));
+    let mut groups = group_by_content(photos);
     Rng::new(seed).shuffle(&mut groups);
 
     let mut held_out = vec![false; photos.len()];
     for group in groups {
         let needed = class_sizes(group.iter().map(|&photo| &photos[photo]));
-        if needed.iter().all(|(class, photos)| vacancies[class] >= *photos) {
-            needed.iter().for_each(|(class, photos)| *vacancies.entry(*class).or_default() -= photos);
+        if needed.iter().all(|(class, photos)| remaining[class] >= *photos) {
+            needed.iter().for_each(|(class, photos)| *remaining.entry(*class).or_default() -= photos);
             group.into_iter().for_each(|photo| held_out[photo] = true);
         }
     }
     if fraction > 0.0 && !held_out.contains(&true) {
-        let problem = format_args!("{fraction} of {} photos leaves none to validate on", photos.len());
+        let problem = format_args!("{fraction} of {} photos leaves the validation set empty", photos.len());
         return Err(
-            Error::because("validation split", problem).hint("give a larger fraction, or 0 to train on every photo")
+            Error::because("validation split", problem).hint("use a larger fraction, or 0 to train on every photo")
         );
     }
-    let part =
-        |held| photos.iter().zip(&held_out).filter(|&(_, &out)| out == held).map(|(photo, _)| photo.clone()).collect();
+    let part = |validation| {
+        photos.iter().zip(&held_out).filter(|&(_, &out)| out == validation).map(|(photo, _)| photo.clone()).collect()
+    };
     Ok(Split { training: part(false), validation: part(true) })
 }
 
-/// How many of `photos` each class has.
+/// The number of photos by class.
 fn class_sizes<'a>(photos: impl Iterator<Item = &'a Photo>) -> HashMap<usize, usize> {
     let mut sizes = HashMap::new();
     photos.for_each(|photo| *sizes.entry(photo.class).or_default() += 1);
     sizes
 }
 
-/// The numbers of the photos, those of one digest together, in order of their first photo.
-fn same_content(photos: &[Photo]) -> Vec<Vec<usize>> {
+/// The indices of the photos, grouped by digest. Groups are in the order of their first photo.
+fn group_by_content(photos: &[Photo]) -> Vec<Vec<usize>> {
     let mut groups: Vec<Vec<usize>> = Vec::new();
     let mut group_of = HashMap::new();
-    for (number, photo) in photos.iter().enumerate() {
+    for (index, photo) in photos.iter().enumerate() {
         let group = *group_of.entry(photo.digest).or_insert(groups.len());
         if group == groups.len() {
             groups.push(Vec::new());
         }
-        groups[group].push(number);
+        groups[group].push(index);
     }
     groups
 }
@@ -100,14 +104,14 @@ mod tests {
     use super::*;
     use std::collections::HashSet;
 
-    /// Photo `number` of `class` with the content `content`.
+    /// A photo `class/number.jpg` whose digest is made of `content`.
     fn photo(number: usize, class: usize, content: usize) -> Photo {
         let mut digest = [0; 32];
         digest[..8].copy_from_slice(&content.to_le_bytes());
         Photo { path: format!("{class}/{number}.jpg").into(), class, digest }
     }
 
-    /// As many photos as `sizes` says for each class, of which every `repeat`-th has the content of the one before it.
+    /// `sizes[class]` photos of each class. Every `repeat`-th photo has the content of the photo before it.
     fn photos(sizes: &[usize], repeat: usize) -> Vec<Photo> {
         let classes = sizes.iter().enumerate().flat_map(|(class, &size)| vec![class; size]);
         classes
@@ -147,7 +151,7 @@ mod tests {
     #[test]
     fn identical_photos_stay_on_one_side_across_classes() {
         for seed in 0..50 {
-            // With every second photo a copy, the last of a class and the first of the next are copies, too.
+            // Every second photo is a copy of the one before. Classes have an odd size, so some copies are in two classes.
             let parts = split(&photos(&[9, 9, 9], 2), 0.4, seed).unwrap();
             let contents = |part: &[Photo]| part.iter().map(|photo| photo.digest).collect::<HashSet<_>>();
             assert!(contents(&parts.training).is_disjoint(&contents(&parts.validation)), "seed {seed}");
@@ -155,14 +159,14 @@ mod tests {
     }
 
     #[test]
-    fn every_class_keeps_a_photo_to_learn_from() {
+    fn every_class_keeps_a_training_photo() {
         for seed in 0..20 {
             let parts = split(&photos(&[1, 2, 3, 40], usize::MAX), 0.999, seed).unwrap();
             assert!((0..4).all(|class| in_class(&parts.training, class) >= 1), "seed {seed}");
         }
     }
 
-    /// The numbers come from another implementation of the same rule, in Python.
+    /// The expected indices come from an independent implementation of the same algorithm in Python.
     #[test]
     fn a_seed_gives_one_split_for_ever() {
         let held_out = |seed| -> Vec<usize> {

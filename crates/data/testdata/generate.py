@@ -1,4 +1,4 @@
-"""Writes the photos that the tests read, and prints what Pillow and TensorFlow make of them.
+"""Writes the photos that the tests read, and prints the values that Pillow and TensorFlow decode from them.
 
 Run in this folder with Pillow 13 and, for the 16-bit image and the resizing (`--tensorflow`), TensorFlow 2.21.
 """
@@ -13,8 +13,8 @@ from PIL import Image, ImageOps
 
 RED, GREEN, BLUE, WHITE = (250, 10, 20), (30, 200, 40), (20, 60, 220), (255, 255, 255)
 ORIENTATION = 0x0112
-# What a camera held so must store, for the photo to be upright once EXIF orientation 1..8 is applied.
-STORED = [
+# The transposition of an upright photo that EXIF orientation 1..8 undoes.
+TRANSPOSITIONS = [
     None,
     Image.Transpose.FLIP_LEFT_RIGHT,
     Image.Transpose.ROTATE_180,
@@ -43,16 +43,16 @@ def corners(name):
 
 def oriented():
     upright = quarters()
-    for orientation, transpose in enumerate(STORED, 1):
-        stored = upright.transpose(transpose) if transpose is not None else upright
+    for orientation, transpose in enumerate(TRANSPOSITIONS, 1):
+        transposed = upright.transpose(transpose) if transpose is not None else upright
         exif = Image.Exif()
         exif[ORIENTATION] = orientation
-        stored.save(f"orientation_{orientation}.jpg", quality=100, subsampling=0, exif=exif)
+        transposed.save(f"orientation_{orientation}.jpg", quality=100, subsampling=0, exif=exif)
         if orientation == 6:
-            stored.save("orientation_6.png", exif=exif)
-            stored.save("orientation_6.webp", lossless=True, exif=exif)
-        turned = ImageOps.exif_transpose(Image.open(f"orientation_{orientation}.jpg"))
-        assert np.abs(np.asarray(turned, int) - np.asarray(upright, int)).max() <= 2
+            transposed.save("orientation_6.png", exif=exif)
+            transposed.save("orientation_6.webp", lossless=True, exif=exif)
+        upright_again = ImageOps.exif_transpose(Image.open(f"orientation_{orientation}.jpg"))
+        assert np.abs(np.asarray(upright_again, int) - np.asarray(upright, int)).max() <= 2
 
 
 def jpegs():
@@ -60,7 +60,7 @@ def jpegs():
     quarters().save("progressive.jpg", quality=100, subsampling=0, progressive=True)
     inks = [(10, 200, 100, 0), (0, 0, 0, 0), (0, 0, 0, 200), (50, 50, 200, 100)]
     quarters(inks, "CMYK").save("cmyk.jpg", quality=100, subsampling=0)
-    # Pillow writes no YCCK: the same four planes, with the Adobe marker saying that three of them are YCbCr.
+    # Pillow can't write YCCK, so write CMYK and set the Adobe marker's colour transform to YCCK.
     content = io.BytesIO()
     planes = [(55, 127, 127, 0), (155, 100, 140, 0), (0, 127, 127, 200), (100, 160, 90, 100)]
     quarters(planes, "CMYK").save(content, "JPEG", quality=100, subsampling=0)
@@ -72,7 +72,7 @@ def jpegs():
 
 
 def exact():
-    """37 wide, 23 high, so that blocks are cut at both edges; colours change where a subsampled pixel doesn't end."""
+    """37 wide, 23 high, so that blocks are cut at both edges; colours change inside subsampled chroma pixels."""
     y, x = np.mgrid[:23, :37]
     stripes = np.stack([(x // 3 * 85 + y) % 256, (y // 5 * 60 + 2 * x) % 256, ((x + y) // 7 * 110) % 256], axis=-1)
     image = Image.fromarray(stripes.astype(np.uint8))
@@ -113,7 +113,7 @@ def others():
 
 
 def png(name, size, kind, pixels, palette=None):
-    """A PNG of `kind` (2: colours, 3: numbers of colours in a palette), 8 bits a value, whose rows are `pixels`."""
+    """A PNG of `kind` (2: RGB, 3: indices into a palette), 8 bits a value, whose rows are `pixels`."""
     def chunk(kind, data):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 

@@ -1,8 +1,8 @@
-//! The classifier of `functional_vgg16`, its augmentation called layer by layer.
+//! The classifier of `functional_vgg16`, with augmentation layers that are called one by one instead of in a `Sequential`.
 
 use engraft::prelude::*;
 
-/// The model, and the VGG16 in it.
+/// The model and its VGG16 base.
 pub(crate) fn model(weights: &str) -> engraft::Result<(Model, Model)> {
     let inputs = Input::new([256, 256, 3]);
     let x = RandomFlip::horizontal().call(&inputs)?;

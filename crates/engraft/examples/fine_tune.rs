@@ -6,7 +6,7 @@ use std::path::Path;
 
 use engraft::prelude::*;
 
-/// The history of both phases on the photos in `photos`, and the model.
+/// Trains on the photos in `photos` and returns the history of both phases and the model.
 pub(crate) fn run(photos: &Path, weights: &str, image_size: usize) -> engraft::Result<(History, Model)> {
     let folder = PhotoFolder::scan(photos, &mut |_done, _total| {})?;
     let classes = folder.classes.len();
@@ -19,12 +19,12 @@ pub(crate) fn run(photos: &Path, weights: &str, image_size: usize) -> engraft::R
     let outputs = Dense::new(classes).activation(Softmax).call(&x)?;
     let model = Model::new(&inputs, &outputs)?;
 
-    // First the head alone.
+    // Phase 1: only the head is trainable.
     base.set_trainable(false);
     model.compile(Adam::new(1e-3), Loss::categorical_crossentropy(), [Metric::Accuracy])?;
     let mut history = model.fit(&training, Fit::new().epochs(2).batch_size(8))?;
 
-    // Then the last block as well, slowly: compiling again begins with fresh moments.
+    // Phase 2: the last block is trainable, too, with a low learning rate. Compiling again resets the optimizer's state.
     for layer in base.layers().iter().filter(|layer| layer.name().starts_with("block5")) {
         layer.set_trainable(true);
     }

@@ -1,4 +1,4 @@
-//! Only the head learns: every layer of the VGG16 is frozen.
+//! Freezes all layers of VGG16, so that only the head is trained.
 
 #[path = "functional_vgg16.rs"]
 #[expect(dead_code, reason = "only its model is wanted")]
@@ -6,7 +6,7 @@ mod functional_vgg16;
 
 use engraft::prelude::*;
 
-/// The model of `functional_vgg16`, and the frozen VGG16 in it.
+/// The model of `functional_vgg16` and its frozen base.
 pub(crate) fn model(weights: &str) -> engraft::Result<(Model, Model)> {
     let (model, base) = functional_vgg16::model(weights)?;
     for layer in base.layers() {

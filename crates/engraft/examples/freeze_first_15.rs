@@ -1,4 +1,4 @@
-//! The head and the last block of the VGG16 learn: its first 15 layers are frozen.
+//! Freezes the first 15 layers of VGG16, so that its last block and the head are trained.
 
 #[path = "functional_vgg16.rs"]
 #[expect(dead_code, reason = "only its model is wanted")]
@@ -6,7 +6,7 @@ mod functional_vgg16;
 
 use engraft::prelude::*;
 
-/// The model of `functional_vgg16`, and the partly frozen VGG16 in it.
+/// The model of `functional_vgg16` and its partly frozen base.
 pub(crate) fn model(weights: &str) -> engraft::Result<(Model, Model)> {
     let (model, base) = functional_vgg16::model(weights)?;
     for layer in &base.layers()[..15] {

@@ -1,8 +1,8 @@
-//! A classifier of five kinds of photos in functional style: augmentation, VGG16, a head of three Dense layers.
+//! A classifier of photos into five classes, built with the functional API: augmentation, VGG16, a head of three Dense layers.
 
 use engraft::prelude::*;
 
-/// The model, and the VGG16 in it.
+/// The model and its VGG16 base.
 pub(crate) fn model(weights: &str) -> engraft::Result<(Model, Model)> {
     let augment =
         Sequential::new().add(RandomFlip::horizontal()).add(RandomRotation::new(0.1)).add(RandomZoom::new(0.2));

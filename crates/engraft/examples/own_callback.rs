@@ -1,10 +1,11 @@
-//! A callback of one's own: warms the learning rate up, keeps the best weights in memory, and stops when the loss is low enough.
+//! A custom callback: it warms up the learning rate, restores the best weights at the end, and stops at a low loss.
 
 use engraft::prelude::*;
 
-/// What is wanted of training.
+/// The callback.
 #[derive(Default)]
 pub(crate) struct BestWeights {
+    /// The lowest loss and its weights.
     best: Option<(f64, Vec<Vec<f32>>)>,
     /// The learning rate of each epoch.
     pub(crate) rates: Vec<f64>,
@@ -35,7 +36,7 @@ impl Callback for BestWeights {
     }
 }
 
-/// Trains a small model with it.
+/// Trains a small model with the callback.
 pub(crate) fn run() -> engraft::Result<(History, BestWeights)> {
     let dense = |units, seed| {
         let initializer = Initializer::RandomNormal { mean: 0.0, stddev: 0.7, seed: Some(seed) };

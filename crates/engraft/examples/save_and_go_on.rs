@@ -1,4 +1,4 @@
-//! Train, save, load, and go on where training stopped: the weights are those of training in one go, bit for bit.
+//! Trains, saves, loads and resumes. The weights are the same, bit for bit, as those of uninterrupted training.
 //!
 //!     cargo run --release --example save_and_go_on -- model.keras
 
@@ -6,11 +6,11 @@ use std::path::Path;
 
 use engraft::prelude::*;
 
-/// A small model on made up data, trained for three epochs with a stop after the first.
+/// Trains a small model on synthetic data for three epochs; after the first, it is saved and loaded.
 pub(crate) fn run(file: &Path) -> engraft::Result<Model> {
     let (model, data) = (model()?, data()?);
     model.fit(&data, Fit::new().epochs(1).batch_size(4))?;
-    // Layers, weights, what compile set, and the optimizer's state; Keras opens the file, too.
+    // Saves layers, weights, compile settings and optimizer state. Keras can load the file, too.
     save_model(&model, file)?;
 
     let model = load_model(file)?;
@@ -18,15 +18,15 @@ pub(crate) fn run(file: &Path) -> engraft::Result<Model> {
     Ok(model)
 }
 
-/// The same without a stop.
-pub(crate) fn in_one_go() -> engraft::Result<Model> {
+/// Trains the same model for three epochs without interruption.
+pub(crate) fn run_uninterrupted() -> engraft::Result<Model> {
     let model = model()?;
     model.fit(&data()?, Fit::new().epochs(3).batch_size(4))?;
     Ok(model)
 }
 
 fn model() -> engraft::Result<Model> {
-    // The same first weights each time.
+    // Fixed seeds, so that both runs have the same initial weights.
     let dense = |units, seed| {
         let initializer = Initializer::RandomNormal { mean: 0.0, stddev: 0.5, seed: Some(seed) };
         Dense::new(units).kernel_initializer(initializer)
@@ -45,8 +45,8 @@ fn data() -> engraft::Result<Arrays> {
 
 fn main() -> engraft::Result<()> {
     let file = std::env::args().nth(1).unwrap_or("model.keras".into());
-    let [stopped, whole] = [run(Path::new(&file))?, in_one_go()?];
-    let same = stopped.weights().iter().zip(whole.weights()).all(|(a, b)| *a.values() == *b.values());
-    println!("{}\nthe same as in one go: {same}", stopped.summary());
+    let [resumed, uninterrupted] = [run(Path::new(&file))?, run_uninterrupted()?];
+    let same = resumed.weights().iter().zip(uninterrupted.weights()).all(|(a, b)| *a.values() == *b.values());
+    println!("{}\nsame weights as without interruption: {same}", resumed.summary());
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The head and the last block of a nested VGG16 learn: the nested first 15 layers are frozen.
+//! Freezes the first 15 layers of a nested VGG16, so that its last block and the head are trained.
 
 #[path = "sequential_vgg16.rs"]
 #[expect(dead_code, reason = "only its model is wanted")]
@@ -6,7 +6,7 @@ mod sequential_vgg16;
 
 use engraft::prelude::*;
 
-/// The model of `sequential_vgg16`, and the partly frozen VGG16 in it.
+/// The model of `sequential_vgg16` and its partly frozen base.
 pub(crate) fn model(weights: &str) -> engraft::Result<(Model, Model)> {
     let (model, base) = sequential_vgg16::model(weights)?;
     base.set_trainable(true);

@@ -1,8 +1,8 @@
-//! The same classifier as a Sequential, the frozen VGG16 being one of its layers.
+//! The classifier of `functional_vgg16` without augmentation, as a `Sequential` with a frozen VGG16 as its first layer.
 
 use engraft::prelude::*;
 
-/// The model, and the VGG16 in it.
+/// The model and its VGG16 base.
 pub(crate) fn model(weights: &str) -> engraft::Result<(Model, Model)> {
     let base = Vgg16::new().include_top(false).weights(weights).input_shape([256, 256, 3]).build()?;
     base.set_trainable(false);

@@ -1,4 +1,4 @@
-//! From a folder of photos, one subfolder a class, to a classifier that tells what a new photo shows.
+//! Trains a classifier on a folder of photos, with one subfolder per class, and classifies a new photo.
 //!
 //!     cargo run --release --example train_on_a_folder -- photos new-photo.jpg
 
@@ -8,7 +8,7 @@ use engraft::data::{decode, split};
 use engraft::prelude::*;
 use engraft::recipe::Augment;
 
-/// Trains on `photos` and gives the probability of each class for `photo`.
+/// Trains on `photos` and returns the probability of each class for `photo`.
 pub(crate) fn run(
     photos: &Path,
     photo: &Path,

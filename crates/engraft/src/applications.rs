@@ -1,4 +1,6 @@
-//! Networks with pretrained weights, as in `keras.applications`: architectures as data.
+//! Pretrained network architectures, as in `keras.applications`.
+//!
+//! Each module builds one family of networks. [`Weights`] says where the initial weights come from.
 
 pub mod vgg16;
 
@@ -8,7 +10,7 @@ mod weights;
 pub use vgg16::Vgg16;
 pub use weights::Weights;
 
-/// How a network without its top ends in one number a channel, where asked to.
+/// Global pooling at the end of a network without its top (Keras' `pooling` argument): one value per channel.
 ///
 /// ```
 /// use engraft::prelude::*;
@@ -19,8 +21,8 @@ pub use weights::Weights;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pooling {
-    /// The mean over all places: `GlobalAveragePooling2D`.
+    /// The mean over all pixels: `GlobalAveragePooling2D`.
     Avg,
-    /// The maximum over all places: `GlobalMaxPooling2D`.
+    /// The maximum over all pixels: `GlobalMaxPooling2D`.
     Max,
 }

@@ -1,35 +1,82 @@
-//! Transfer learning for image classifiers, in Rust: Keras' vocabulary and Keras' numbers.
+//! Transfer learning for image classifiers, with the vocabulary and the numbers of Keras 3.
 //!
-//! A network trained on ImageNet, frozen, with a new head for classes of your own:
+//! Take a network pretrained on ImageNet, freeze it, train a new head on a folder of photos, fine-tune the last layers, and save a
+//! `.keras` file that Keras opens too.
+//!
+//! # Transfer learning in thirty lines
 //!
 //! ```
+//! use engraft::applications::vgg16;
+//! use engraft::data::{decode, split};
 //! use engraft::prelude::*;
 //!
-//! let inputs = Input::new([256, 256, 3]);
-//! let x = RandomFlip::horizontal().call(&inputs)?;
-//! // "imagenet" in earnest: the weights are then found or downloaded.
-//! let base = Vgg16::new().include_top(false).weights("none").input_tensor(&x).build()?;
-//! base.set_trainable(false);
+//! # let folder = tempfile::tempdir()?;
+//! # let photos = folder.path().join("photos");
+//! # for (class, grey) in [("cat", 20), ("dog", 220)] {
+//! #     std::fs::create_dir_all(photos.join(class))?;
+//! #     for photo in 0..5 {
+//! #         let mut bmp = b"BM\0\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0\x08\0\0\0\x08\0\0\0\x01\0\x18\0".to_vec();
+//! #         bmp.extend([0; 24]);
+//! #         bmp.extend([grey + photo; 8 * 8 * 3]);
+//! #         std::fs::write(photos.join(class).join(format!("{photo}.bmp")), bmp)?;
+//! #     }
+//! # }
+//! # let photo = photos.join("cat/0.bmp");
+//! # let file = folder.path().join("pets.keras");
+//! // Training set and validation set: photos/cat/*.jpg, photos/dog/*.jpg, resized to 32 x 32 pixels.
+//! let folder = PhotoFolder::scan(&photos, &mut |_done, _total| {})?;
+//! let classes = folder.classes.len();
+//! let parts = split(&folder.photos, 0.2, 42)?;
+//! let training = PhotoDataset::new(parts.training, classes, [32, 32])?;
+//! let validation = PhotoDataset::new(parts.validation, classes, [32, 32])?;
 //!
+//! // Augmentation, preprocessing, the pretrained base, a new head. "imagenet" would download the pretrained weights.
+//! let inputs = Input::new([32, 32, 3]);
+//! let x = RandomFlip::horizontal().call(&inputs)?;
+//! let x = vgg16::preprocess_input(&x)?;
+//! let base = Vgg16::new().include_top(false).weights("none").input_tensor(&x).build()?;
 //! let x = GlobalAveragePooling2D::new().call(base.output())?;
-//! let outputs = Dense::new(5).activation(Softmax).call(&x)?;
+//! let outputs = Dense::new(classes).activation(Softmax).call(&x)?;
 //! let model = Model::new(&inputs, &outputs)?;
 //!
-//! assert_eq!(model.count_params(), 14_714_688 + 512 * 5 + 5);
+//! // Train the head; the base is frozen.
+//! base.set_trainable(false);
+//! model.compile(Adam::new(1e-3), Loss::categorical_crossentropy(), [Metric::Accuracy])?;
+//! model.fit(&training, Fit::new().epochs(2).validation(&validation))?;
+//!
+//! // Fine-tune the last block at a tenth of the learning rate.
+//! for layer in base.layers().iter().filter(|layer| layer.name().starts_with("block5")) {
+//!     layer.set_trainable(true);
+//! }
+//! model.compile(Adam::new(1e-4), Loss::categorical_crossentropy(), [Metric::Accuracy])?;
 //! println!("{}", model.summary().show_trainable(true));
-//! # Ok::<(), engraft::Error>(())
+//! let history = model.fit(&training, Fit::new().epochs(1).validation(&validation))?;
+//! println!("validation accuracy {:?}", history.last("val_accuracy"));
+//!
+//! // Save, load, classify a photo.
+//! save_model(&model, &file)?;
+//! let classifier = Classifier::load(&file)?;
+//! let probabilities = classifier.classify(&decode(&photo)?)?;
+//! assert_eq!(probabilities.len(), classes);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! | part | what it holds |
+//! [`recipe::Recipe`] builds such a model in one call, and [`recipe::TrainingJob`] runs both phases, as the program `engraft train` does.
+//!
+//! # Map of the crate
+//!
+//! | to | use |
 //! |---|---|
-//! | [`layers`], [`Model`], [`Sequential`] | what a network is |
-//! | [`applications`] | networks with pretrained weights |
-//! | [`recipe`] | a classifier of photos in one step |
-//! | [`data`] | folders of photos as batches |
-//! | [`train`] | compile, fit, evaluate, predict |
-//! | [`formats`] | model files |
-//! | [`interpreter`] | ONNX files run operator by operator, to check them |
-//! | [`hub`] | pretrained weight files: found, downloaded, checked |
+//! | describe a network | [`layers`], [`Sequential`], [`Model`], [`Initializer`], [`Regularizer`] |
+//! | start from a pretrained network | [`applications`]; [`hub`] finds, downloads and verifies weight files |
+//! | build and train a photo classifier in a few lines | [`recipe`]: `Recipe`, `TrainingJob`, `Classifier`, `Freeze` |
+//! | read folders of photos | [`data`]: scan, decode, resize, split, batch |
+//! | train and evaluate | [`Model::compile`], [`Optimizer`], [`Loss`], [`Metric`]; [`train`]: fit, evaluate, predict, callbacks |
+//! | read and write model files | [`formats`]: `.keras`, `.h5`, `.weights.h5`, `.safetensors`, `.onnx`, `.npy` |
+//! | choose threads, memory limit and bf16, predict from many threads | [`runtime`]: `Runtime`, `Predictor` |
+//! | see or change how a model runs | [`Program`] and [`ir`]: the operations of a model; [`plan`]: memory, fusion, executors; [`cpu`]: the CPU executor |
+//! | check an exported ONNX file | [`interpreter`]: runs ONNX graphs operator by operator |
+//! | look at the memory of the machine | [`memory`] |
 
 pub mod applications;
 pub mod recipe;

@@ -1,16 +1,19 @@
-//! A classifier in one step: augmentation, preprocessing, a pretrained base and a new head.
+//! High-level transfer learning: build, train, save and use an image classifier.
 //!
-//! Preprocessing stands inside the model: it takes raw RGB photos of 0 to 255, here and in Keras. What else must travel
-//! with it, such as the names of its classes, are its [`Facts`].
+//! - [`Recipe`] builds a model of augmentation, preprocessing, a pretrained base and a new head.
+//! - [`TrainingJob`] trains it in [`Phase`]s, such as training the head and fine-tuning.
+//! - [`Classifier`] applies it to photos, loads and saves it. Class names and provenance are its [`Metadata`].
+//! - [`Base`] and [`Freeze`] select the layers to freeze.
+//!
+//! Preprocessing is part of the model: the model takes raw RGB photos (0 to 255), here and in Keras.
 
 mod augment;
 mod base;
 mod classifier;
-mod facts;
 mod freeze;
 mod interrupt;
 mod job;
-mod leaves;
+mod metadata;
 mod phase;
 
 use std::fmt;
@@ -21,29 +24,29 @@ use serde::{Deserialize, Serialize};
 pub use augment::{Augment, Augmentation};
 pub use base::Base;
 pub use classifier::Classifier;
-pub use facts::Facts;
 pub use freeze::Freeze;
 pub use interrupt::Interrupt;
-pub use job::{Observer, Outcome, Report, TrainingJob};
+pub use job::{CallbackFactory, Outcome, TrainingJob, TrainingReport};
+pub use metadata::Metadata;
 pub use phase::Phase;
 
 use crate::applications::vgg16;
 use crate::prelude::*;
 use crate::{Error, Result};
 
-/// Called while weights are downloaded, with the bytes that have arrived and, where known, how many there are.
+/// Callback for download progress. Its arguments are the bytes received so far and, if known, the total.
 ///
 /// ```
-/// use engraft::recipe::{Progress, Recipe};
-/// let progress: Progress = Box::new(|arrived, total| eprint!("\r{arrived} of {total:?} bytes"));
+/// use engraft::recipe::{DownloadProgress, Recipe};
+/// let progress: DownloadProgress = Box::new(|received, total| eprint!("\r{received} of {total:?} bytes"));
 /// let recipe = Recipe { image_size: 32, head: vec![], ..Recipe::new(2) };
 /// let model = recipe.weights("none").build(progress)?;
 /// assert_eq!(model.output_shape(), &[2]);
 /// # Ok::<(), engraft::Error>(())
 /// ```
-pub type Progress = Box<dyn FnMut(u64, Option<u64>)>;
+pub type DownloadProgress = Box<dyn FnMut(u64, Option<u64>)>;
 
-/// A pretrained network to build on.
+/// A pretrained network that a [`Recipe`] can build on.
 ///
 /// ```
 /// use engraft::recipe::{Backbone, Recipe};
@@ -78,7 +81,9 @@ impl FromStr for Backbone {
     }
 }
 
-/// What a classifier is made of.
+/// Settings of an image classifier: backbone, initial weights, image size, head, augmentation and frozen layers.
+///
+/// Here VGG16 with random weights is frozen, and the head has one hidden layer:
 ///
 /// ```
 /// use engraft::recipe::{Freeze, Recipe};
@@ -92,22 +97,24 @@ impl FromStr for Backbone {
 pub struct Recipe {
     /// The network below the head.
     pub backbone: Backbone,
-    /// Its first weights.
+    /// The backbone's initial weights.
     pub weights: Weights,
-    /// Pixels a side of the photos it takes.
+    /// Height and width of the input, in pixels.
     pub image_size: usize,
-    /// Units of the hidden Dense layers of the head; may be empty.
+    /// Units of each hidden Dense layer of the head; may be empty.
     pub head: Vec<usize>,
-    /// Random changes in training.
+    /// Augmentation of the training photos.
     pub augment: Augment,
-    /// How many classes it tells apart, at least 2.
+    /// Number of classes, at least 2.
     pub classes: usize,
-    /// What doesn't learn.
+    /// The layers to freeze.
     pub freeze: Freeze,
 }
 
 impl Recipe {
-    /// VGG16 from ImageNet, frozen, at 256 pixels, with a head of two layers of 4096 and Keras' usual augmentation.
+    /// Defaults: VGG16 with ImageNet weights, frozen, at 256 by 256 pixels.
+    ///
+    /// The head has two hidden layers of 4096 units. The augmentation is [`Augment::default`].
     pub fn new(classes: usize) -> Self {
         Self {
             backbone: Backbone::Vgg16,
@@ -120,19 +127,22 @@ impl Recipe {
         }
     }
 
-    /// With other first weights.
+    /// Sets the backbone's initial weights.
     #[must_use]
     pub fn weights(mut self, weights: impl Into<Weights>) -> Self {
         self.weights = weights.into();
         self
     }
 
-    /// The model, not compiled: `[image_size, image_size, 3]` to `[classes]`, a softmax.
+    /// Builds the model, not compiled: `[image_size, image_size, 3]` to `[classes]`, with a softmax.
+    ///
+    /// `progress` is called during the download of weights.
     ///
     /// # Errors
-    /// Fewer than two classes, an image size that the backbone doesn't take, weights that can't be had or don't fit, a
-    /// layer to freeze that isn't there.
-    pub fn build(&self, progress: Progress) -> Result<Model> {
+    /// - There are fewer than two classes, or the image is too small for the backbone.
+    /// - The weights can't be found or downloaded, or their shapes differ.
+    /// - The model lacks the layers to freeze.
+    pub fn build(&self, progress: DownloadProgress) -> Result<Model> {
         if self.classes < 2 {
             return Err(Error::new("classes", "two or more", self.classes));
         }
@@ -151,7 +161,7 @@ impl Recipe {
         Ok(model)
     }
 
-    fn base(&self, x: &SymbolicTensor, progress: Progress) -> Result<Model> {
+    fn base(&self, x: &SymbolicTensor, progress: DownloadProgress) -> Result<Model> {
         match self.backbone {
             Backbone::Vgg16 => {
                 let x = vgg16::preprocess_input(x)?;
@@ -181,7 +191,7 @@ mod tests {
             ("none", 165_738_309),
             ("15", 158_103_045),
             ("block4_pool", 158_103_045),
-            // The first convolution is layer 2.
+            // The first convolution is layer 2, so that freezing 2 layers freezes no weights.
             ("2", 165_738_309),
             ("3", 165_738_309 - 1792),
         ] {

@@ -1,4 +1,4 @@
-//! Every kind of error, made through the public API, and the source that it keeps.
+//! Every kind of error can be produced through the public API, and keeps its source.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -11,7 +11,7 @@ use engraft::formats::atomic::AtomicError;
 use engraft::formats::h5::{H5Error, H5Writer};
 use engraft::formats::onnx::OnnxError;
 use engraft::formats::safetensors::SafetensorsFile;
-use engraft::formats::{Precision, keras, npy};
+use engraft::formats::{FloatType, keras, npy};
 use engraft::hub::{Hub, HubError};
 use engraft::interpreter::OnnxModel;
 use engraft::plan::{Plan, PlanOptions};
@@ -37,7 +37,7 @@ fn assert_caused_by<S: std::error::Error + 'static>(error: &Error, kind: ErrorKi
     assert!(error.source().is_some_and(|source| source.is::<S>()), "{error}: {:?}", error.source());
 }
 
-/// A classifier of points, compiled.
+/// A compiled classifier of points in the plane.
 fn model(learning_rate: f64) -> Model {
     let layers = Sequential::new().add(Input::new([2])).add(Dense::new(2).activation(Softmax).named("top"));
     let model = layers.build().unwrap();
@@ -49,7 +49,7 @@ fn points(x: Vec<f32>) -> Arrays {
     Arrays::new(Tensor::new([2, 2], x).unwrap(), Tensor::new([2, 2], vec![1.0, 0.0, 0.0, 1.0]).unwrap()).unwrap()
 }
 
-/// A model's `.h5` whose one layer beside the input is of this class.
+/// A whole-model `.h5` of an input and one layer of this class.
 fn model_of(class: &str) -> Vec<u8> {
     let input = json!({"class_name": "InputLayer", "config": {"name": "input", "batch_shape": [null, 2]}});
     let layer = json!({"class_name": class, "config": {"name": "layer", "units": 2}});
@@ -102,15 +102,15 @@ fn a_damaged_file_is_invalid_data() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.keras");
     keras::save(&model(0.1), &path, &keras::SaveOptions::default()).unwrap();
-    let whole = std::fs::read(&path).unwrap();
+    let bytes = std::fs::read(&path).unwrap();
 
-    std::fs::write(&path, &whole[..whole.len() / 2]).unwrap();
-    let cut = error(keras::load(&path));
-    assert_eq!(cut.kind(), ErrorKind::InvalidData, "{cut}");
-    assert!(cut.source().is_some(), "the error of the archive's reader is kept");
+    std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+    let truncated = error(keras::load(&path));
+    assert_eq!(truncated.kind(), ErrorKind::InvalidData, "{truncated}");
+    assert!(truncated.source().is_some(), "the error has no source");
 
-    let mut flipped = whole.clone();
-    flipped[whole.len() / 2] ^= 0xff;
+    let mut flipped = bytes.clone();
+    flipped[bytes.len() / 2] ^= 0xff;
     std::fs::write(&path, &flipped).unwrap();
     let flipped = error(keras::load(&path));
     assert_eq!(flipped.kind(), ErrorKind::InvalidData, "{flipped}");
@@ -132,10 +132,10 @@ fn a_folder_without_classes_is_invalid_data() {
 fn weights_of_another_shape_are_invalid_data() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("some.weights.h5");
-    keras::save_weights(&model(0.1), &path, Precision::F32).unwrap();
+    keras::save_weights(&model(0.1), &path, FloatType::F32).unwrap();
     let wider = Sequential::new().add(Input::new([3])).add(Dense::new(2)).build().unwrap();
     assert_eq!(kind(keras::load_weights(&path, &wider)), ErrorKind::InvalidData);
-    // A whole model without its weights.
+    // A whole-model file without weights.
     assert_eq!(kind(keras::read(io::Cursor::new(model_of("Dense")))), ErrorKind::InvalidData);
 }
 
@@ -168,10 +168,10 @@ fn a_loss_that_is_no_number_is_non_finite() {
     let result = model(0.1).fit(&points(vec![f32::NAN; 4]), Fit::new().epochs(1));
     let error = error(result);
     assert_eq!(error.kind(), ErrorKind::NonFinite, "{error}");
-    assert!(error.to_string().starts_with("epoch 1 of 1, "), "the place is added, the kind stays: {error}");
+    assert!(error.to_string().starts_with("epoch 1 of 1, "), "{error}");
 }
 
-/// A link to itself, which the system can't follow whoever asks.
+/// A symbolic link to itself, which no user can open, not even root.
 #[cfg(unix)]
 #[test]
 fn what_the_system_refuses_is_io() {
@@ -191,7 +191,7 @@ fn a_server_out_of_reach_is_network() {
     let error = error(Vgg16::new().include_top(false).hub(hub).build());
     assert_caused_by::<HubError>(&error, ErrorKind::Network);
     let client = error.source().and_then(std::error::Error::source);
-    assert!(client.is_some(), "the error of the HTTP client is kept: {error}");
+    assert!(client.is_some(), "the error of the HTTP client is missing: {error}");
 }
 
 #[test]

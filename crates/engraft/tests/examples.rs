@@ -1,4 +1,4 @@
-//! The examples build what they say.
+//! The models of the examples have the expected layers and numbers of parameters.
 
 mod programs;
 

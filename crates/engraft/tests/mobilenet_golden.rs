@@ -1,4 +1,4 @@
-//! Somebody else's MobileNetV2, a whole model in an `.h5`, on a picture made by a formula, against Keras.
+//! A published whole-model `.h5` of MobileNetV2 predicts the same as in Keras, on a synthetic image.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -8,13 +8,13 @@ use engraft::formats::keras;
 use engraft::prelude::*;
 use engraft_golden::{cases, picture, relative_error};
 
-/// Of a probability.
+/// Absolute tolerance of a probability.
 const TOLERANCE: f32 = 1e-4;
 
-/// Of the largest feature: f32 sums through fifty-two convolutions in another order.
+/// Tolerance of the features, relative to the largest, for another order of f32 sums in fifty-two convolutions.
 const FEATURE_TOLERANCE: f32 = 1e-4;
 
-/// As it stands, upside down, and mirrored, from -1 to 1.
+/// The image, flipped vertically, and flipped horizontally, with values from -1 to 1.
 fn pictures(size: usize) -> Tensor {
     let picture: Vec<f32> = picture(size).iter().map(|value| value / 127.5 - 1.0).collect();
     let rows: Vec<&[f32]> = picture.chunks(3 * size).collect();
@@ -30,7 +30,7 @@ fn it_predicts_what_it_predicts_in_keras() {
     let file = format!("third_party/{}", case.get("file").as_str().unwrap());
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets").join(&file);
     if !path.exists() {
-        eprintln!("SKIPPED: assets/{file} is missing; `cargo xtask assets` brings it");
+        eprintln!("SKIPPED: assets/{file} is missing; `cargo xtask assets` downloads it");
         return;
     }
     let archive = keras::load(&path).unwrap();

@@ -1,4 +1,4 @@
-//! Files that engraft 0.1 wrote: this version opens them, predicts the same, trains on, and writes them again.
+//! This version loads the files of engraft 0.1, predicts the same, resumes their training, and saves them again.
 //!
 //! `tests/compatibility/files/0.1/README.md` describes the files.
 
@@ -14,21 +14,21 @@ use engraft::formats::npy;
 use engraft::formats::safetensors::{self, Naming};
 use engraft::interpreter::OnnxModel;
 use engraft::prelude::*;
-use engraft::recipe::{Backbone, Facts};
+use engraft::recipe::{Backbone, Metadata};
 use engraft_golden::relative_error;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// Of the largest prediction: instruction sets with and without fused multiply-add round sums differently.
+/// Tolerance relative to the largest prediction. Instruction sets with and without fused multiply-add round differently.
 const TOLERANCE: f32 = 1e-6;
 
-/// Of the largest prediction after a training step: Adam divides a gradient by its own magnitude, so that the rounding
-/// of a small gradient counts as much as that of a large one.
+/// Tolerance relative to the largest prediction after a training step. It is larger because Adam normalizes the magnitude of
+/// gradients, which amplifies the rounding of small ones.
 const TRAINED_TOLERANCE: f32 = 1e-5;
 
 const BATCH: usize = 6;
 
-/// The archive of files, unpacked.
+/// The unpacked files of `models.zip`, with their index and expected predictions.
 struct Files {
     folder: TempDir,
     index: Vec<Value>,
@@ -38,11 +38,11 @@ struct Files {
 
 impl Files {
     fn unpack() -> Self {
-        let stored = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/compatibility/files/0.1");
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/compatibility/files/0.1");
         let folder = tempfile::tempdir().unwrap();
-        let mut archive = zip::ZipArchive::new(File::open(stored.join("models.zip")).unwrap()).unwrap();
+        let mut archive = zip::ZipArchive::new(File::open(source.join("models.zip")).unwrap()).unwrap();
         archive.extract(folder.path()).unwrap();
-        let index = std::fs::read(stored.join("index.json")).unwrap();
+        let index = std::fs::read(source.join("index.json")).unwrap();
         Self {
             index: serde_json::from_slice(&index).unwrap(),
             expected: npy::load_npz(&folder.path().join("expected.npz")).unwrap(),
@@ -51,7 +51,7 @@ impl Files {
         }
     }
 
-    /// Name and row of each file of a kind, of which there are `count`.
+    /// Name and index row of each file of this kind; asserts that there are `count`.
     fn of_kind(&self, kind: &str, count: usize) -> Vec<(&str, &Value)> {
         let rows: Vec<_> = self.index.iter().filter(|row| row["kind"] == kind).collect();
         assert_eq!(rows.len(), count, "files of the kind `{kind}`");
@@ -73,7 +73,7 @@ impl Files {
         assert!(error <= tolerance, "{name}: predictions are off by {error:e} of the largest");
     }
 
-    /// Makes one training step, of images that a horizontal flip leaves as they are; gives its loss.
+    /// Makes one training step and returns its loss. The images are symmetric, so random flips don't change them.
     fn train(&self, model: &Model) -> f64 {
         let one_hot = |index: usize| f32::from(u8::from(index / 3 % 3 == index % 3));
         let targets = Tensor::new([BATCH, 3], (0..3 * BATCH).map(one_hot).collect()).unwrap();
@@ -81,19 +81,19 @@ impl Files {
     }
 }
 
-/// The model of a file that must be read without a warning.
+/// Loads a model and asserts that there are no warnings.
 fn load(path: &Path) -> Model {
     let archive = keras::load(path).unwrap();
     assert!(archive.warnings.is_empty(), "{}: {:?}", path.display(), archive.warnings);
     archive.model
 }
 
-fn metadata() -> Facts {
+fn metadata() -> Metadata {
     let classes = ["daisy", "rose", "tulip"].map(str::to_owned).to_vec();
-    Facts { backbone: Some(Backbone::Vgg16), seed: Some(7), ..Facts::new(classes) }
+    Metadata { backbone: Some(Backbone::Vgg16), seed: Some(7), ..Metadata::new(classes) }
 }
 
-/// What `compile` set and how far the optimizer has come, as the index tells it.
+/// The compile settings and the optimizer's iterations, in the form of the index.
 fn compiled(model: &Model) -> Value {
     let compiled = model.compiled();
     let Some(compiled) = compiled.as_ref() else { return Value::Null };
@@ -117,7 +117,7 @@ fn whole_models_keep_predictions_metadata_and_compile_settings() {
         files.assert_expected(file, &files.predict(&model), TOLERANCE);
         assert_eq!(compiled(&model), row["compiled"], "{file}");
         let expected = (row["metadata"] == true).then(metadata);
-        assert_eq!(Facts::read(&files.path(file)).unwrap(), expected, "{file}");
+        assert_eq!(Metadata::read(&files.path(file)).unwrap(), expected, "{file}");
     }
 }
 
@@ -150,10 +150,10 @@ fn whole_models_are_written_again_without_loss() {
             let model = load(&path);
             assert_eq!(files.predict(&model), predictions, "{file} in {}", path.display());
             assert_eq!(compiled(&model), compiled(&first), "{file} in {}", path.display());
-            assert_eq!(Facts::read(&path).unwrap(), Some(metadata()), "{file} in {}", path.display());
+            assert_eq!(Metadata::read(&path).unwrap(), Some(metadata()), "{file} in {}", path.display());
             model
         });
-        // The next step reads every moment of the optimizer.
+        // The next step depends on every moment of the optimizer.
         if first.compiled().is_some() {
             let loss = files.train(&first);
             let predictions = files.predict(&first);
@@ -170,14 +170,14 @@ fn weights_go_into_the_model_that_they_are_of() {
     let files = Files::unpack();
     for (file, row) in files.of_kind("weights", 5) {
         let model = load(&files.path(row["of"].as_str().unwrap()));
-        // A weight that the file doesn't set must not keep the value that is expected.
+        // Clears the expected values, so that the test notices a weight that isn't set.
         model.weights().iter().for_each(|weight| weight.values_mut().fill(0.0));
         read_weights(&files.path(file), &model).unwrap();
         files.assert_expected(file, &files.predict(&model), TOLERANCE);
     }
 }
 
-/// Reads weights by the function for the file's name.
+/// Loads weights with the function for the file's format.
 fn read_weights(path: &Path, model: &Model) -> Result<(), Error> {
     let name = path.file_name().unwrap().to_str().unwrap();
     match name {

@@ -1,4 +1,4 @@
-//! Summaries are Keras' to the letter: compared with what Keras printed for the same programs.
+//! Summaries have exactly the text that Keras prints for the same programs.
 
 mod programs;
 
@@ -8,7 +8,7 @@ fn golden() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../golden/summary")
 }
 
-/// Keras fits its default length into the terminal, less 4: "80" was printed on one of 80 columns, "wide" on a wide one.
+/// Terminal names of the golden files and their line lengths. Keras limits lines to the terminal's width minus 4.
 const WIDTHS: [(&str, Option<usize>); 2] = [("80", Some(76)), ("wide", None)];
 
 #[test]
@@ -38,5 +38,5 @@ fn summaries_are_those_of_keras() {
         }
     }
     let files = std::fs::read_dir(golden()).unwrap().count();
-    assert_eq!(compared, files - 1, "every file beside index.json is compared");
+    assert_eq!(compared, files - 1, "not every file except index.json was compared");
 }

@@ -1,4 +1,4 @@
-//! VGG16 with the real weights on a real photo and on a picture made by a formula, against Keras.
+//! VGG16 with the ImageNet weights has the activations of Keras, on a photo and on a synthetic image.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -9,14 +9,14 @@ use engraft::prelude::*;
 use engraft::train::Train;
 use engraft_golden::{Case, relative_error};
 
-/// Of the largest activation. Keras' own values, computed again in f64, move by 3e-7.
+/// Tolerance relative to the largest activation. (Keras' own values differ by 3e-7 from a computation in f64.)
 const TOLERANCE: f32 = 1e-3;
 
-/// A file that `cargo xtask assets` brings, or a loud word that the test is skipped.
+/// The path of a file of `cargo xtask assets`; if it is missing, prints that the test is skipped.
 fn asset(file: &str) -> Option<PathBuf> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets").join(file);
     if !path.exists() {
-        eprintln!("SKIPPED: assets/{file} is missing; `cargo xtask assets` brings it");
+        eprintln!("SKIPPED: assets/{file} is missing; `cargo xtask assets` downloads it");
     }
     path.exists().then_some(path)
 }
@@ -25,7 +25,7 @@ fn case(name: &str) -> Case {
     engraft_golden::cases("vgg16").into_iter().find(|case| case.name() == name).unwrap()
 }
 
-/// Compares what the network makes of `pixels: [128, 128, 3]` with the case's activations.
+/// Compares the activations for `pixels: [128, 128, 3]` with those of the case.
 fn check(case: &Case, weights: &Path, pixels: Vec<f32>) {
     let inputs = Input::new([128, 128, 3]);
     let x = engraft::applications::vgg16::preprocess_input(&inputs).unwrap();

@@ -1,4 +1,4 @@
-//! The examples that train run, on a few small photos.
+//! Runs the examples that train, on a few small photos.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -22,7 +22,7 @@ use tempfile::TempDir;
 
 /// Uncompressed BMP of `side` by `side` pixels of one grey.
 fn bmp(side: u32, grey: u8) -> Vec<u8> {
-    // Rows are filled up to four bytes.
+    // Rows are padded to multiples of four bytes.
     let row = (3 * side).next_multiple_of(4);
     let mut file = b"BM".to_vec();
     for number in [54 + row * side, 0, 54, 40, side, side, 1 | 24 << 16, 0, row * side, 0, 0, 0, 0] {
@@ -66,9 +66,10 @@ fn the_last_block_is_fine_tuned_after_the_head() {
 #[test]
 fn training_goes_on_where_it_stopped() {
     let folder = tempfile::tempdir().unwrap();
-    let [stopped, whole] = [save_and_go_on::run(&folder.path().join("m.keras")), save_and_go_on::in_one_go()];
+    let resumed = save_and_go_on::run(&folder.path().join("m.keras")).unwrap();
+    let uninterrupted = save_and_go_on::run_uninterrupted().unwrap();
     let weights = |model: engraft::Model| model.weights().iter().map(|w| w.values().clone()).collect::<Vec<_>>();
-    assert_eq!(weights(stopped.unwrap()), weights(whole.unwrap()));
+    assert_eq!(weights(resumed), weights(uninterrupted));
     assert!(Path::new(&folder.path().join("m.keras")).is_file());
 }
 

@@ -1,4 +1,4 @@
-//! Zip archives, which `.keras` and `.npz` files are: entries read within limits, never unpacked to disk.
+//! The zip container of `.keras` and `.npz` files. Entries are read into memory within limits, never unpacked to disk.
 
 use std::fmt::Display;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -9,24 +9,24 @@ use zip::result::ZipError;
 use zip::{CompressionMethod, ZipArchive};
 
 use crate::error::{at, io_kind_of_reading};
-use crate::h5::{Direct, H5File};
-use crate::{budget, pickle};
+use crate::h5::{H5File, ParallelReader};
+use crate::{expansion, pickle};
 
-/// Entries of an archive. Keras writes three; layers with vocabularies add a few assets.
+/// Limit on the number of entries. Keras writes three; layers with vocabularies add a few assets.
 const MAX_ENTRIES: usize = 1000;
 
-/// How errors name the archive as a whole.
+/// The place that errors name when no single entry is at fault.
 const PLACE: &str = "archive";
 
-/// An archive open for reading.
+/// A zip archive open for reading.
 pub(crate) struct Zip<R> {
     entries: ZipArchive<R>,
-    /// Bytes of the whole file.
+    /// Length of the archive in bytes.
     len: u64,
 }
 
 impl<R: Read + Seek + Send + 'static> Zip<R> {
-    /// Opens an archive that should be `what`, and checks its directory.
+    /// Opens an archive and checks the names of all entries. `what` is the expected kind of file, for errors.
     pub(crate) fn new(mut file: R, what: &str) -> Result<Self> {
         pickle::refuse(&mut file)?;
         let failed = |error| Error::from_io("file", error);
@@ -43,19 +43,20 @@ impl<R: Read + Seek + Send + 'static> Zip<R> {
             return Err(Error::new(PLACE, format_args!("at most {MAX_ENTRIES} entries"), zip.entries.len()));
         }
         if zip.entries.has_duplicate_names() {
-            return Err(Error::because(PLACE, "two entries of one name: which of them counts is unclear"));
+            return Err(Error::because(PLACE, "two entries have the same name, so it is unclear which one to read"));
         }
         (0..zip.entries.len()).try_for_each(|index| zip.check_entry(index))?;
         Ok(zip)
     }
 
-    /// An entry is a file or a folder inside the archive. Nothing is unpacked here, but an archive that says otherwise
-    /// was made to do harm, and so is one of PyTorch.
+    /// Refuses links, names that lead out of the archive, and PyTorch's pickles.
+    ///
+    /// Nothing is unpacked here, so a link or name could do no harm; but only a malicious file has one.
     fn check_entry(&mut self, index: usize) -> Result<()> {
         let entry = self.entries.by_index_raw(index).map_err(|error| unreadable(PLACE, error))?;
         let name = entry.name().map_err(|error| unreadable(PLACE, error))?;
         let place = place(&name);
-        let harm = "is it from a source that you trust? what can be read here has no such entries";
+        let harm = "do you trust the source of this file? model files never have such entries";
         if leaves_archive(&name) {
             return Err(Error::new(place, "a name inside the archive", format_args!("`{name}`")).hint(harm));
         }
@@ -68,17 +69,17 @@ impl<R: Read + Seek + Send + 'static> Zip<R> {
         Ok(())
     }
 
-    /// Bytes that may be made of the archive.
-    pub(crate) fn budget(&self) -> u64 {
-        budget::of_file(self.len)
+    /// Bytes that all entries together may take in memory.
+    pub(crate) fn expansion_limit(&self) -> u64 {
+        expansion::limit(self.len)
     }
 
-    /// The names of all entries, in the archive's order.
+    /// The names of all entries, in archive order.
     pub(crate) fn names(&self) -> Vec<String> {
         self.entries.file_names().flatten().map(Into::into).collect()
     }
 
-    /// An entry read into memory, at most `limit` bytes of it; `None` if there is no such entry.
+    /// Reads an entry of at most `limit` bytes into memory; `None` if there is no such entry.
     pub(crate) fn read(&mut self, name: &str, limit: u64) -> Result<Option<Vec<u8>>> {
         let place = place(name);
         if self.entries.index_for_name(name).is_none() {
@@ -87,38 +88,39 @@ impl<R: Read + Seek + Send + 'static> Zip<R> {
         let mut entry = self.entry(name)?;
         check_size(&place, entry.size(), limit)?;
         let mut bytes = Vec::new();
-        // What is declared and what is stored may differ: both are limited.
+        // The declared size may be false, so the bytes that arrive are limited too.
         entry.by_ref().take(limit + 1).read_to_end(&mut bytes).map_err(|error| unreadable(&place, error.into()))?;
         check_size(&place, bytes.len() as u64, limit)?;
         Ok(Some(bytes))
     }
 
-    /// Like [`read`](Self::read), for an entry that must be there.
+    /// Like [`read`](Self::read), but a missing entry is an error.
     pub(crate) fn require(&mut self, name: &str, limit: u64) -> Result<Vec<u8>> {
         self.read(name, limit)?.ok_or_else(|| self.missing(name))
     }
 
-    /// The HDF5 file in an entry, after its checksum was found right. Stored as it is, it is read
-    /// in place, `direct` being the archive's file; deflated, which Keras doesn't, it is held in memory, and
-    /// what is made of it is measured by what stands in the archive.
-    pub(crate) fn into_h5(mut self, name: &str, direct: Option<Direct>) -> Result<H5File> {
+    /// Opens the HDF5 file in an entry, after checking the entry's checksum.
+    ///
+    /// An uncompressed entry, as Keras writes it, is read in place; `parallel` reads the same archive file. A deflated
+    /// entry is decompressed into memory first, and its expansion limit follows from its compressed size.
+    pub(crate) fn into_h5(mut self, name: &str, parallel: Option<ParallelReader>) -> Result<H5File> {
         let place = place(name);
         if self.entries.index_for_name(name).is_none() {
             return Err(self.missing(name));
         }
-        let budget = self.budget();
+        let budget = self.expansion_limit();
         let mut entry = self.entry(name)?;
         let hdf5 = |error| at(&place, error);
         if entry.compression() != CompressionMethod::Stored {
-            let limit = budget::of_file(entry.compressed_size());
+            let limit = expansion::limit(entry.compressed_size());
             drop(entry);
             return H5File::from_bytes(self.require(name, limit)?).map(|file| file.with_budget(budget)).map_err(hdf5);
         }
         let start = entry.data_start().ok_or_else(|| damaged(&place, "no data"))?;
-        let direct = direct.map(|file| file.skip(start));
-        let len = match &direct {
-            Some(direct)
-                if direct.crc32(entry.size()).map_err(|error| unreadable(&place, error.into()))? != entry.crc32() =>
+        let parallel = parallel.map(|file| file.skip(start));
+        let len = match &parallel {
+            Some(parallel)
+                if parallel.crc32(entry.size()).map_err(|error| unreadable(&place, error.into()))? != entry.crc32() =>
             {
                 return Err(damaged(&place, "Invalid checksum"));
             }
@@ -127,7 +129,7 @@ impl<R: Read + Seek + Send + 'static> Zip<R> {
         };
         drop(entry);
         let section = Section { inner: self.entries.into_inner(), start, len, position: 0 };
-        H5File::from_reader(section).map(|file| file.with_direct(direct)).map_err(hdf5)
+        H5File::from_reader(section).map(|file| file.with_parallel_reader(parallel)).map_err(hdf5)
     }
 
     fn entry(&mut self, name: &str) -> Result<ZipFile<'_, R>> {
@@ -138,11 +140,11 @@ impl<R: Read + Seek + Send + 'static> Zip<R> {
     fn missing(&self, name: &str) -> Error {
         let names: Vec<_> = self.entries.file_names().flatten().take(10).collect();
         Error::new(PLACE, format_args!("an entry `{name}`"), format_args!("entries {names:?}"))
-            .hint("a .keras file holds config.json, metadata.json and model.weights.h5")
+            .hint("a .keras file contains config.json, metadata.json and model.weights.h5")
     }
 }
 
-/// Whether a name, taken as a path, leads out of the folder it is unpacked in, on whatever system.
+/// Whether a name is an absolute path or contains `..`, on Unix or Windows.
 fn leaves_archive(name: &str) -> bool {
     let absolute = name.starts_with(['/', '\\']) || name.as_bytes().get(1) == Some(&b':');
     absolute || name.split(['/', '\\']).any(|part| part == "..")
@@ -175,7 +177,7 @@ fn kind(error: &ZipError) -> ErrorKind {
     }
 }
 
-/// A part of a reader, as a reader of its own.
+/// A byte range of a reader, as a reader of its own that starts at 0.
 struct Section<R> {
     inner: R,
     start: u64,

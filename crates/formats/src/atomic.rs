@@ -1,4 +1,6 @@
-//! Files that are either the old or the new one, never half of each.
+//! Atomic replacement of files: a reader sees the old file or the new one, never a mixture.
+//!
+//! Every writer of this crate saves through [`write()`].
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, BufWriter, Write};
@@ -9,7 +11,7 @@ use tempfile::NamedTempFile;
 
 use crate::h5::H5Error;
 
-/// Why a file wasn't replaced. The old one, if any, is as it was.
+/// A failed write. The old file, if there was one, is unchanged.
 ///
 /// ```
 /// use engraft_formats::atomic;
@@ -23,15 +25,15 @@ use crate::h5::H5Error;
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write {}: {source}", path.display())]
 pub struct AtomicError {
-    /// The file that was to be written.
+    /// The file that could not be written.
     pub path: PathBuf,
-    /// What the system said, or the error of the function that wrote.
+    /// The error of the system, or of the function that writes the content.
     #[source]
     pub source: io::Error,
 }
 
 impl AtomicError {
-    /// What went wrong, for a program to act on.
+    /// The category of the error, for programs that react to it.
     ///
     /// ```
     /// use engraft_formats::atomic;
@@ -44,12 +46,11 @@ impl AtomicError {
     }
 }
 
-/// Writes a file as a whole: into a temporary file beside it, which takes its place once every
-/// byte is on disk.
+/// Replaces a file atomically: writes a temporary file in the same folder, syncs it, and renames it.
 ///
-/// Readers see the old file or the new one, whenever this process or the machine stops. An
-/// existing file's permissions are kept; a link is replaced in the place it points to. On failure
-/// the temporary file is removed.
+/// Readers see the old file or the new one, even if this process or the machine stops in between.
+/// Permissions of an existing file stay. Where `path` is a symbolic link, its target is replaced.
+/// On failure the temporary file is removed.
 ///
 /// ```
 /// use engraft_formats::atomic;
@@ -64,7 +65,7 @@ impl AtomicError {
 ///
 /// # Errors
 /// [`AtomicError`] with the path, when the folder can't be written, the disk is full, or `write`
-/// fails. An error of another type travels through [`io::Error::other`].
+/// fails. Wrap an error of another type in [`io::Error::other`]; it becomes the source.
 pub fn write(path: &Path, write: impl FnOnce(&mut BufWriter<&mut File>) -> io::Result<()>) -> Result<(), AtomicError> {
     replace(path, write).map_err(|source| AtomicError { path: path.to_owned(), source })
 }
@@ -88,8 +89,7 @@ fn replace(path: &Path, write: impl FnOnce(&mut BufWriter<&mut File>) -> io::Res
     Ok(())
 }
 
-/// A temporary file named after the one it will replace, so that a leftover of a crash tells
-/// where it belongs.
+/// Creates the temporary file, named `.NAME….tmp` so that a leftover of a crash shows where it came from.
 fn create_beside(folder: &Path, name: &std::ffi::OsStr) -> io::Result<NamedTempFile> {
     let mut prefix = std::ffi::OsString::from(".");
     prefix.push(name);
@@ -101,7 +101,7 @@ fn create_beside(folder: &Path, name: &std::ffi::OsStr) -> io::Result<NamedTempF
     builder.tempfile_in(folder)
 }
 
-/// Temporary files are private by default; a model is an ordinary file, subject to the umask.
+/// Permissions of new files before the umask. Temporary files would be private by default.
 #[cfg(unix)]
 fn new_file_permissions() -> Option<Permissions> {
     use std::os::unix::fs::PermissionsExt;
@@ -113,8 +113,8 @@ fn new_file_permissions() -> Option<Permissions> {
     None
 }
 
-/// Makes the renaming itself durable, where the file system knows how: the file is in place
-/// already, so a refusal is no failure.
+/// Syncs the folder, so that the rename survives a power failure. Errors are ignored: the file is in place already,
+/// and some file systems can't sync folders.
 fn sync_folder(folder: &Path) {
     if let Ok(folder) = File::open(folder) {
         let _ = folder.sync_all();
@@ -194,7 +194,7 @@ mod tests {
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
     }
 
-    /// Root may write anywhere, so there this folder has to be one that no one may write.
+    /// `/proc` refuses writes even by root, as which tests may run.
     #[cfg(target_os = "linux")]
     #[test]
     fn a_folder_that_cannot_be_written_is_an_error_with_the_path() {
@@ -203,8 +203,7 @@ mod tests {
         assert!(error.to_string().contains("/proc/self/model"), "{error}");
     }
 
-    /// `/dev/full` refuses every byte, as a full disk does, at the latest when the buffer is
-    /// flushed.
+    /// `/dev/full` refuses every byte, as a full disk does.
     #[cfg(target_os = "linux")]
     #[test]
     fn a_full_disk_is_the_error_it_is() {

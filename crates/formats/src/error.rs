@@ -1,4 +1,4 @@
-//! This crate's own errors, and the system's, as errors of a model's file: at a place, of a kind, with their source.
+//! Conversions of HDF5, ONNX and I/O errors to [`engraft_nn::Error`], with place, kind and source.
 
 use std::error::Error as StdError;
 use std::fmt::Display;
@@ -11,28 +11,28 @@ use crate::atomic::AtomicError;
 use crate::h5::H5Error;
 use crate::onnx::OnnxError;
 
-/// The cause of another error, of whatever type.
+/// The source of another error, of any type.
 pub(crate) type Cause = Box<dyn StdError + Send + Sync>;
 
-/// An error that knows its kind.
-pub(crate) trait Kinded: StdError + Send + Sync + 'static {
+/// Errors that map to an [`ErrorKind`].
+pub(crate) trait HasErrorKind: StdError + Send + Sync + 'static {
     fn error_kind(&self) -> ErrorKind;
 }
 
-impl Kinded for io::Error {
+impl HasErrorKind for io::Error {
     fn error_kind(&self) -> ErrorKind {
         self.kind().into()
     }
 }
 
-impl Kinded for AtomicError {
+impl HasErrorKind for AtomicError {
     fn error_kind(&self) -> ErrorKind {
         self.kind()
     }
 }
 
-/// Where an array is missing from a model's file, the file is wrong, not the path that was asked for.
-impl Kinded for H5Error {
+/// A missing array counts as invalid data, since here the path comes from the format and not from the caller.
+impl HasErrorKind for H5Error {
     fn error_kind(&self) -> ErrorKind {
         match self {
             Self::Missing { .. } => ErrorKind::InvalidData,
@@ -41,29 +41,31 @@ impl Kinded for H5Error {
     }
 }
 
-impl Kinded for OnnxError {
+impl HasErrorKind for OnnxError {
     fn error_kind(&self) -> ErrorKind {
         self.kind()
     }
 }
 
-/// The error at `place`, of its kind and with itself as the source.
-pub(crate) fn at(place: impl Display, error: impl Kinded) -> Error {
+/// Wraps an error with its place, keeping its kind; the error itself becomes the source.
+pub(crate) fn at(place: impl Display, error: impl HasErrorKind) -> Error {
     let kind = error.error_kind();
     Error::from_source(place, error).with_kind(kind)
 }
 
-/// The error of a reader of the file at `path`: what doesn't fit there is the file's fault.
+/// Adds the file's path to an error of its reader. A mismatch counts as invalid data, since the file is at fault.
 pub(crate) fn within_file(path: &Path, error: Error) -> Error {
     error.within(path.display()).into_invalid_data()
 }
 
-/// The kind of an error while bytes are read and decoded: the system's, where `cause` is the system's, else that of damage.
+/// The kind of an error while decoding: that of `cause` if the system reported it, otherwise invalid data.
 pub(crate) fn kind_of_reading(cause: Option<&Cause>) -> ErrorKind {
     cause.and_then(|cause| cause.downcast_ref::<io::Error>()).map_or(ErrorKind::InvalidData, io_kind_of_reading)
 }
 
-/// Decoders report damage through [`io::Error`] as well, under kinds of many names; only the system has error numbers.
+/// The kind of an [`io::Error`] while decoding.
+///
+/// Decoders report damage as [`io::Error`]s of various kinds. Only errors of the system have an OS error number.
 pub(crate) fn io_kind_of_reading(error: &io::Error) -> ErrorKind {
     match error.raw_os_error() {
         Some(_) => error.kind().into(),

@@ -1,9 +1,8 @@
-//! HDF5 as Keras uses it: a tree of groups, numeric datasets and string attributes.
+//! HDF5 files as Keras writes them: a tree of groups, numeric datasets and string attributes.
 //!
-//! This module is the only one that knows how HDF5 is stored. Everything else speaks of paths
-//! inside a file (`layers/dense/vars/0`), shapes, `f32` values and strings. What Keras never
-//! writes is refused rather than followed: links to other files, external storage, virtual
-//! datasets.
+//! Only this module uses the HDF5 crate. Its callers see paths inside a file (`layers/dense/vars/0`),
+//! shapes, `f32` values and strings. Links to other files, external storage and virtual datasets are
+//! refused: Keras never writes them, and a model file must hold its own weights.
 //!
 //! ```
 //! use engraft_formats::h5::{H5File, H5Writer};
@@ -26,19 +25,21 @@ use engraft_nn::ErrorKind;
 use crate::error::{Cause, kind_of_reading};
 
 mod budget;
-mod direct;
-mod number;
-mod read;
-mod skeleton;
-mod translate;
-mod write;
+mod convert_error;
+mod datatype;
+mod h5_file;
+mod h5_writer;
+mod parallel_reader;
+mod sparse_file;
 
-pub(crate) use direct::Direct;
-pub use read::{H5Entry, H5File, is_hdf5};
-pub use write::H5Writer;
+pub use h5_file::{H5Entry, H5File, is_hdf5};
+pub use h5_writer::H5Writer;
+pub(crate) use parallel_reader::ParallelReader;
 
-/// A path inside a file may not be deeper than this. Keras needs two components per level of
-/// model nesting; the limit ends a walk through a group that contains itself.
+/// The largest number of components of a path inside a file.
+///
+/// Keras needs two components per level of model nesting. The limit ends a walk through a group that
+/// contains itself.
 ///
 /// ```
 /// use engraft_formats::h5::{H5Error, H5Writer, MAX_DEPTH};
@@ -48,12 +49,12 @@ pub use write::H5Writer;
 /// ```
 pub const MAX_DEPTH: usize = 64;
 
-/// HDF5 keeps an object's attributes in a header message of at most 64 KiB. Keras splits longer
-/// lists of names at this many bytes (`HDF5_OBJECT_HEADER_LIMIT`) into `name0`, `name1`, ….
+/// Size in bytes at which Keras splits a list of names into attributes `name0`, `name1`, ….
+///
+/// An HDF5 header message takes at most 64 KiB. Keras calls the limit `HDF5_OBJECT_HEADER_LIMIT`.
 const ATTRIBUTE_LIMIT: usize = 64512;
 
-/// Why an HDF5 file could not be read or written. Every variant but [`H5Error::Open`] and
-/// [`H5Error::Write`] names the path inside the file.
+/// An error of reading or writing an HDF5 file, with the path inside the file where there is one.
 ///
 /// ```
 /// use engraft_formats::h5::{H5Error, H5Writer};
@@ -68,16 +69,16 @@ pub enum H5Error {
     /// The file can't be read, or isn't HDF5.
     #[error("cannot open as HDF5: {reason}")]
     Open {
-        /// What the reader said.
+        /// The message of the HDF5 reader or the system.
         reason: String,
-        /// The error of the system or of the reader that says so.
+        /// The underlying error, if there is one.
         #[source]
         source: Option<Cause>,
     },
-    /// A file of another kind, which is never read.
+    /// The file is a Python pickle, which is never read.
     #[error("cannot open as HDF5: {}", crate::pickle::REFUSED)]
     Pickle,
-    /// Nothing, or something of another kind, stands at this path.
+    /// The path leads to nothing, or to an object of another kind.
     #[error(
         "`{path}`: expected a {expected}, found none in this file \
          (links to other places are never followed)"
@@ -85,7 +86,7 @@ pub enum H5Error {
     Missing {
         /// The path inside the file.
         path: String,
-        /// What was looked for: `group`, `dataset`, ….
+        /// The expected kind of object: `group`, `dataset`, ….
         expected: &'static str,
     },
     /// The object stores its data outside the file.
@@ -96,7 +97,7 @@ pub enum H5Error {
         /// `external storage` or `a virtual dataset`.
         what: &'static str,
     },
-    /// Declared sizes exceed what a file of this length may ask for.
+    /// The declared size exceeds the bytes left of the memory budget for this file.
     #[error(
         "`{path}`: declares {declared} bytes, but only {left} are left of the budget for this \
          file; if the file can be trusted, raise the budget"
@@ -104,7 +105,7 @@ pub enum H5Error {
     Budget {
         /// The path inside the file.
         path: String,
-        /// Bytes that reading it would take.
+        /// Bytes that the values would take in memory.
         declared: u64,
         /// Bytes left of the file's budget.
         left: u64,
@@ -120,12 +121,12 @@ pub enum H5Error {
     Type {
         /// The path inside the file.
         path: String,
-        /// What can be read here.
+        /// The accepted types.
         expected: &'static str,
         /// The type found.
         received: String,
     },
-    /// The values given to the writer don't fill the shape.
+    /// The number of values given to the writer doesn't match the shape.
     #[error("`{path}`: shape {shape:?} doesn't hold {received} values")]
     Shape {
         /// The path inside the file.
@@ -135,38 +136,38 @@ pub enum H5Error {
         /// The number of values given.
         received: usize,
     },
-    /// A name stands twice in the tree given to the writer, or isn't a name.
+    /// A name given to the writer is empty or taken.
     #[error("`{path}`: {reason}")]
     Name {
         /// The path inside the file.
         path: String,
-        /// What is wrong with it.
+        /// The problem with the name.
         reason: &'static str,
     },
-    /// The file is damaged here, or uses a part of HDF5 that isn't supported.
+    /// The file is damaged at this path, or uses an unsupported feature of HDF5.
     #[error("`{path}`: damaged or unsupported: {reason}")]
     Damaged {
         /// The path inside the file.
         path: String,
-        /// What the reader said.
+        /// The message of the HDF5 reader or the system.
         reason: String,
-        /// The error of the system or of the reader that says so.
+        /// The underlying error, if there is one.
         #[source]
         source: Option<Cause>,
     },
-    /// The file couldn't be written.
+    /// The output refused the bytes, or the file layout could not be made.
     #[error("cannot write HDF5: {reason}")]
     Write {
-        /// What the writer said.
+        /// The message of the HDF5 writer or the system.
         reason: String,
-        /// The error of the system or of the writer that says so.
+        /// The underlying error, if there is one.
         #[source]
         source: Option<Cause>,
     },
 }
 
 impl H5Error {
-    /// What went wrong, for a program to act on.
+    /// The category of the error, for programs that react to it.
     ///
     /// ```
     /// use engraft_formats::h5::H5File;
@@ -188,7 +189,7 @@ impl H5Error {
         }
     }
 
-    /// Damage that no other error tells of.
+    /// Damage found by a check of our own, without an underlying error.
     fn damaged(path: &str, reason: String) -> Self {
         Self::Damaged { path: path.to_owned(), reason, source: None }
     }

@@ -1,4 +1,4 @@
-//! What a file holds, whichever of the formats it is in: layers, arrays, who wrote it.
+//! Inspection of a model or array file of any supported format: layers, arrays, and the program that wrote it.
 //!
 //! ```
 //! use engraft_formats::inspect::inspect;
@@ -17,7 +17,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod model;
+mod keras_model;
 mod onnx;
 
 use std::collections::BTreeMap;
@@ -33,11 +33,11 @@ use crate::h5::{H5Error, H5File, is_hdf5};
 use crate::npy;
 use crate::safetensors::SafetensorsFile;
 
-/// Entries of a file that are looked at, those of some thousand layers and their optimizer; groups that hold each other
-/// would never end.
+/// Limit on the members of groups in a file, enough for thousands of layers and their optimizer. Without it, the walk
+/// through groups that contain each other would never end.
 const MAX_ENTRIES: usize = 1 << 15;
 
-/// What a file holds.
+/// The contents of a file: format, layers, arrays and metadata.
 ///
 /// ```
 /// use engraft_formats::{inspect::inspect, npy};
@@ -52,21 +52,21 @@ const MAX_ENTRIES: usize = 1 << 15;
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Contents {
-    /// What kind of file it is.
+    /// The format in words, such as `Keras model (.keras)`.
     pub format: String,
-    /// The program that wrote it and its version, as far as the file says so.
+    /// The program that wrote the file and its version, if the file records them.
     pub written_by: Option<String>,
-    /// The version of ONNX' operators that an ONNX file is made of.
+    /// The opset version of an ONNX file.
     pub opset: Option<i64>,
-    /// The layers of a whole model, those of nested models after the model they are in.
+    /// The layers of a model. The layers of a nested model follow it.
     pub layers: Vec<LayerInfo>,
-    /// All arrays.
+    /// All arrays, including those of an optimizer.
     pub arrays: Vec<ArrayInfo>,
-    /// The optimizer and how far it has come.
+    /// The optimizer and its number of steps, such as `Adam after 120 steps`.
     pub optimizer: Option<String>,
-    /// Further texts by name, such as metadata.
+    /// Further texts by name: the metadata of a safetensors or ONNX file.
     pub texts: BTreeMap<String, String>,
-    /// Why a whole model can't be used here, or what of it can't.
+    /// Reasons why the model, or a part of it, can't be loaded.
     pub problems: Vec<String>,
 }
 
@@ -87,13 +87,13 @@ pub struct Contents {
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct LayerInfo {
-    /// Its name, after the names of the models that it is in: `vgg16/block1_conv1`.
+    /// The name, prefixed by the names of the nested models around it: `vgg16/block1_conv1`.
     pub name: String,
-    /// Keras' class name.
+    /// The class name in Keras, such as `Dense`.
     pub class: String,
-    /// The shape of what it gives for one sample, where the model can be used here.
+    /// The shape of its output for one sample, if the model can be loaded.
     pub output_shape: Option<Vec<usize>>,
-    /// How many numbers its weights hold, those of layers inside included, where the model can be used here.
+    /// The number of parameters, including those of nested layers, if the model can be loaded.
     pub parameters: Option<usize>,
 }
 
@@ -112,35 +112,51 @@ pub struct LayerInfo {
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct ArrayInfo {
-    /// Its name or path.
+    /// The name, or the path in an HDF5 file.
     pub name: String,
-    /// Its shape; empty for a scalar.
+    /// The shape; empty for a scalar.
     pub shape: Vec<usize>,
-    /// How its numbers are stored, in the format's own word.
+    /// The element type, in the word of the format: `F32`, `FLOAT`, ….
     pub kind: String,
 }
 
 impl ArrayInfo {
-    /// How many numbers it holds; at most `usize::MAX`, whatever its shape claims.
+    /// The number of elements; `usize::MAX` if the shape claims more.
     pub fn count(&self) -> usize {
         if self.shape.contains(&0) { 0 } else { self.shape.iter().copied().fold(1, usize::saturating_mul) }
     }
 }
 
 impl Contents {
-    /// The arrays but for an optimizer's.
+    /// The arrays that aren't part of an optimizer.
+    ///
+    /// ```
+    /// use engraft_formats::{inspect::inspect, keras};
+    /// use engraft_nn::prelude::*;
+    /// let folder = tempfile::tempdir()?;
+    /// let path = folder.path().join("flowers.keras");
+    /// let model = Sequential::new().add(Input::new([4])).add(Dense::new(2).activation(Softmax)).build()?;
+    /// model.compile(Adam::new(1e-3), Loss::categorical_crossentropy(), [])?;
+    /// keras::save_model(&model, &path)?;
+    /// let contents = inspect(&path)?;
+    /// let names: Vec<&str> = contents.weights().map(|array| array.name.as_str()).collect();
+    /// assert_eq!(names, ["layers/dense/vars/0", "layers/dense/vars/1"]);
+    /// assert!(contents.arrays.len() > names.len());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn weights(&self) -> impl Iterator<Item = &ArrayInfo> {
         self.arrays.iter().filter(|array| !array.name.starts_with("optimizer"))
     }
 
-    /// How many numbers the weights hold.
+    /// The number of elements of all [weights](Self::weights).
     pub fn parameters(&self) -> usize {
         self.weights().map(ArrayInfo::count).fold(0, usize::saturating_add)
     }
 }
 
-/// What a `.keras`, `.h5`, `.weights.h5`, `.safetensors`, `.onnx`, `.npy` or `.npz` file holds; which it is,
-/// its first bytes tell.
+/// Inspects a `.keras`, `.h5`, `.weights.h5`, `.safetensors`, `.onnx`, `.npy` or `.npz` file.
+///
+/// The format follows from the first bytes, not from the file name.
 ///
 /// ```
 /// use engraft_formats::inspect::inspect;
@@ -157,7 +173,7 @@ impl Contents {
 /// ```
 ///
 /// # Errors
-/// The file can't be read, or is none of these, or damaged.
+/// The file can't be read, is damaged, or has another format.
 pub fn inspect(path: &Path) -> Result<Contents> {
     let within = |error: Error| within_file(path, error);
     let unread = |error| within(Error::from_io("file", error));
@@ -174,7 +190,7 @@ pub fn inspect(path: &Path) -> Result<Contents> {
     } else if start.get(8) == Some(&b'{') {
         safetensors(file)
     } else {
-        // A protobuf message has no beginning of its own.
+        // ONNX (protobuf) has no signature, so it is tried last.
         return onnx::contents(path);
     };
     contents.map_err(within)
@@ -202,14 +218,14 @@ fn npy(path: &Path) -> Result<Contents> {
 }
 
 fn numpy_array(name: String, header: npy::Header) -> ArrayInfo {
-    ArrayInfo { name, shape: header.shape, kind: header.number.to_string() }
+    ArrayInfo { name, shape: header.shape, kind: header.element_type.to_string() }
 }
 
 /// A `.keras` or `.npz` file, both zip archives.
 fn archive(path: &Path, file: BufReader<File>) -> Result<Contents> {
     let zip = Zip::new(file, "a .keras or .npz file (a zip archive)")?;
     if zip.names().iter().any(|name| name == "config.json") {
-        return model::of_archive(path, zip);
+        return keras_model::of_archive(path, zip);
     }
     let file = File::open(path).map_err(|error| Error::from_io("file", error))?;
     let arrays = npy::each(BufReader::new(file), npy::header)?;
@@ -220,18 +236,18 @@ fn archive(path: &Path, file: BufReader<File>) -> Result<Contents> {
     })
 }
 
-/// A whole model, weights of Keras 3, or weights of Keras 2: all HDF5.
+/// An HDF5 file: a model, weights of Keras 3, or weights of Keras 2.
 fn hdf5(path: &Path, file: BufReader<File>) -> Result<Contents> {
     let file = H5File::from_reader(file).map_err(in_h5)?;
     let text = |name| file.attr_string("", name).map_err(in_h5);
     if let Some(config) = text("model_config")? {
-        return model::of_hdf5(path, &file, &config);
+        return keras_model::of_hdf5(path, &file, &config);
     }
     let (arrays, keras_version) = (arrays(&file)?, text("keras_version")?);
-    let listed = file.attr_strings("", "layer_names").map_err(in_h5)?;
-    let numbered = arrays.iter().any(|array| array.name.rsplit('/').nth(1) == Some("vars"));
+    let layer_names = file.attr_strings("", "layer_names").map_err(in_h5)?;
+    let has_vars = arrays.iter().any(|array| array.name.rsplit('/').nth(1) == Some("vars"));
     Ok(Contents {
-        format: match (listed, numbered) {
+        format: match (layer_names, has_vars) {
             (Some(_), _) => "weights by layer names (.h5)",
             (None, true) => "weights of Keras 3 (.weights.h5)",
             (None, false) => "HDF5",
@@ -244,7 +260,7 @@ fn hdf5(path: &Path, file: BufReader<File>) -> Result<Contents> {
     })
 }
 
-/// All arrays of an HDF5 file, group by group.
+/// All arrays of an HDF5 file, by a walk over its groups.
 fn arrays(file: &H5File) -> Result<Vec<ArrayInfo>> {
     let (mut found, mut seen) = (Vec::new(), 0);
     let mut pending = vec![String::new()];
@@ -269,7 +285,7 @@ fn arrays(file: &H5File) -> Result<Vec<ArrayInfo>> {
     Ok(found)
 }
 
-/// How far an optimizer has come whose variables Keras 3 numbered.
+/// The steps of an optimizer in the layout of Keras 3, as text; `None` if there is none.
 fn steps(arrays: &[ArrayInfo], file: &H5File) -> Option<String> {
     arrays.iter().find(|array| array.name == "optimizer/vars/0")?;
     let (_, steps) = file.read_i64("optimizer/vars/0").ok()?;

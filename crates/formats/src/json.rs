@@ -1,13 +1,14 @@
-//! JSON out of files, no more of it than any model has.
+//! JSON parsing with a limit on the number of values, against files that would exhaust memory.
 
 use engraft_nn::{Error, ErrorKind, Result};
 use serde::de::DeserializeOwned;
 
-/// A model of a thousand layers has fifty-five thousand. A value takes two bytes of text, which an archive shrinks to
-/// nothing, and a hundred in memory or more.
+/// Limit on the number of values; a model of 1,000 layers has about 55,000.
+///
+/// A value may take two bytes of text, which compress to almost nothing, but takes 100 bytes or more in memory.
 const MAX_VALUES: usize = 1 << 18;
 
-/// What a text says; `place` is what errors call it.
+/// Parses JSON text from a file into a value. Errors name it by `place`.
 ///
 /// ```
 /// let classes: Vec<String> = engraft_formats::json::parse("class_names", br#"["cat", "dog"]"#)?;
@@ -16,19 +17,20 @@ const MAX_VALUES: usize = 1 << 18;
 /// ```
 ///
 /// # Errors
-/// It isn't JSON, is of another form than `T`, or has more than 262,144 values.
+/// The text isn't JSON, doesn't match `T`, or has more than 262,144 values.
 pub fn parse<T: DeserializeOwned>(place: &str, text: &[u8]) -> Result<T> {
     let values = count(text);
     if values > MAX_VALUES {
         return Err(Error::new(place, format_args!("at most {MAX_VALUES} values"), values)
             .with_kind(ErrorKind::InvalidData)
-            .hint("no model has so many: is the file from a source that you trust?"));
+            .hint("no model has so many; do you trust the source of this file?"));
     }
     serde_json::from_slice(text).map_err(|error| Error::from_source(place, error).with_kind(ErrorKind::InvalidData))
 }
 
-/// At least as many values as a text holds, whether or not it is JSON: each is the whole, or the first of a list or an
-/// object, or stands after a comma.
+/// An upper bound on the number of JSON values in a text, valid or not.
+///
+/// Each value is the document itself, the first of an array or object, or follows a comma.
 fn count(text: &[u8]) -> usize {
     let (mut count, mut quoted, mut escaped) = (1, false, false);
     for &byte in text {

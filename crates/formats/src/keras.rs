@@ -1,10 +1,10 @@
-//! Keras' own files: `.keras` archives, `.weights.h5`, and the older `.h5` of whole models and of weights.
+//! Files of Keras: `.keras` archives, `.weights.h5`, and the older `.h5` of models or weights.
 //!
 //! A `.keras` file is a zip archive of `config.json` (the layers), `metadata.json` and
-//! `model.weights.h5`; a whole-model `.h5` holds the same in attributes and groups ([`legacy`]).
-//! [`load`] makes a model of either, whoever wrote it; Keras' `load_model` opens what [`save`]
-//! writes, in its default safe mode. Facts of our own stand in entries that Keras ignores
-//! ([`SaveOptions::extras`], [`read_extra`]).
+//! `model.weights.h5`. An `.h5` of a model has the same content in attributes and groups ([`legacy`]).
+//! [`load`] reads both, whether Keras or this crate wrote them. Keras' `load_model` opens the files
+//! that [`save`] writes, with its default `safe_mode=True`. A program may add entries of its own,
+//! which Keras ignores ([`SaveOptions::extras`], [`read_extra`]).
 //!
 //! ```
 //! use engraft_formats::keras::{self, SaveOptions};
@@ -22,17 +22,18 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod base;
 mod by_name;
-mod compile;
-mod config;
+mod compile_config;
+mod config_reader;
+mod config_writer;
+mod dynamic_shape;
 mod functional;
 mod keras2;
 pub mod legacy;
 mod nodes;
-mod open_size;
-mod optimizer;
+mod optimizer_state;
 mod save;
-mod serialize;
 mod version;
 mod weights;
 
@@ -43,10 +44,11 @@ use std::path::Path;
 use engraft_nn::{Error, Model, Result};
 use serde_json::{Map, Value};
 
-use self::config::Reader;
+use self::config_reader::ConfigReader;
+use self::optimizer_state::SavedOptimizer;
 use crate::archive::Zip;
-use crate::error::{Kinded, at, within_file};
-use crate::h5::{self, Direct, H5File};
+use crate::error::{HasErrorKind, at, within_file};
+use crate::h5::{self, H5File, ParallelReader};
 use crate::json::parse;
 
 pub use self::by_name::load_weights_by_name;
@@ -57,13 +59,13 @@ const CONFIG: &str = "config.json";
 const METADATA: &str = "metadata.json";
 const WEIGHTS: &str = "model.weights.h5";
 
-/// A config of a thousand layers takes about 1 MiB.
+/// Limit on the bytes of `config.json`; 1,000 layers take about 1 MiB.
 pub(crate) const MAX_CONFIG: u64 = 8 << 20;
 
-/// Metadata and extra entries are small.
+/// Limit on the bytes of `metadata.json` and of each extra entry.
 pub(crate) const MAX_EXTRA: u64 = 4 << 20;
 
-/// What a file of a whole model holds.
+/// A model read from a file, with the warnings of reading it.
 ///
 /// ```
 /// use engraft_formats::keras;
@@ -80,20 +82,20 @@ pub(crate) const MAX_EXTRA: u64 = 4 << 20;
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Archive {
-    /// The model, with its weights, and compiled if it was and all parts of that are supported.
+    /// The model with its weights. It is compiled if the file says so and all of that is supported.
     pub model: Model,
-    /// What could not be taken over and does not matter for predictions, such as an optimizer that
-    /// is not known.
+    /// Parts of the file that could not be used and do not matter for predictions, such as an unknown
+    /// optimizer.
     pub warnings: Vec<String>,
-    /// The version of Keras that wrote the file, as far as it says so.
+    /// The version of Keras that wrote the file, if the file records it.
     pub keras_version: Option<String>,
 }
 
-/// Reads a `.keras` file or a whole-model `.h5`; which it is, its first bytes tell.
+/// Reads a model from a `.keras` file or an `.h5`. The format follows from the first bytes.
 ///
-/// No code in it is run, no other file is opened, and what it declares is checked before anything
-/// of that size is allocated. Weights are matched strictly: each array must be there, of its
-/// weight's shape, and no other.
+/// Reading runs no code from the file and opens no other file. Declared sizes are checked before
+/// memory of that size is allocated. The arrays in the file must match the weights exactly: none
+/// missing, none left over, all of the right shape.
 ///
 /// ```
 /// use engraft_formats::keras::{self, SaveOptions, legacy};
@@ -109,14 +111,14 @@ pub struct Archive {
 /// ```
 ///
 /// # Errors
-/// The file can't be read or holds no model; a class or option is not known, and named; a weight is
-/// missing, left over or of another shape; a later generation of Keras wrote it.
+/// The file can't be read or has no model; a class or option is unknown (the error names it); a
+/// weight is missing, left over or of another shape; Keras 4 or later wrote the file.
 pub fn load(path: &Path) -> Result<Archive> {
-    let (file, direct) = open_directly(path)?;
-    read_from(file, direct).map_err(|error| within_file(path, error))
+    let (file, parallel) = open_for_parallel_reads(path)?;
+    read_from(file, parallel).map_err(|error| within_file(path, error))
 }
 
-/// Like [`load`], from anything that can be read at any place.
+/// Like [`load`], from any seekable reader.
 ///
 /// ```
 /// let archive = std::io::Cursor::new(b"no archive".to_vec());
@@ -130,41 +132,43 @@ pub fn read(file: impl Read + Seek + Send + 'static) -> Result<Archive> {
     read_from(file, None).map_err(Error::into_invalid_data)
 }
 
-/// `direct` is the same file, if it is one.
-fn read_from(mut file: impl Read + Seek + Send + 'static, direct: Option<Direct>) -> Result<Archive> {
+/// `parallel` reads the same file, if there is a file on disk.
+fn read_from(mut file: impl Read + Seek + Send + 'static, parallel: Option<ParallelReader>) -> Result<Archive> {
     if h5::is_hdf5(&mut file).map_err(in_file)? {
-        return legacy::read(&H5File::from_reader(file).map_err(in_file)?.with_direct(direct));
+        return legacy::read(&H5File::from_reader(file).map_err(in_file)?.with_parallel_reader(parallel));
     }
     let mut zip = Zip::new(file, ARCHIVE)?;
     let metadata: Option<Value> = zip.read(METADATA, MAX_EXTRA)?.map(|bytes| parse(METADATA, &bytes)).transpose()?;
-    let keras_version = metadata.and_then(|m| m.get("keras_version")?.as_str().map(str::to_owned));
+    let metadata = metadata.unwrap_or_default();
+    let keras_version = metadata["keras_version"].as_str().map(str::to_owned);
     version::check(keras_version.as_deref())?;
     let config = parse(CONFIG, &zip.require(CONFIG, MAX_CONFIG)?)?;
-    let model = Reader::of_version(keras_version.as_deref()).model(&config);
+    let model = ConfigReader::of_version(keras_version.as_deref()).model(&config);
     let (model, mut warnings) = model.map_err(|error| version::hint(error, keras_version.as_deref()))?;
-    let file = zip.into_h5(WEIGHTS, direct)?;
-    weights::read(&weights::saved(model.layer()), &file, weights::Names::Same)?;
+    base::restore(&model, &metadata[base::KEY])?;
+    let file = zip.into_h5(WEIGHTS, parallel)?;
+    weights::read(&weights::saved_layers(model.layer()), &file, weights::LayerNames::MustMatch)?;
     if let Some(compiled) = config.get("compile_config").and_then(Value::as_object).filter(|c| !c.is_empty()) {
-        warnings.extend(recompile(&model, compiled, || optimizer::Saved::of_keras_3(&file)));
+        warnings.extend(recompile(&model, compiled, || SavedOptimizer::in_weights_h5(&file)));
     }
     Ok(Archive { model, warnings, keras_version })
 }
 
-/// Compiles a model as its file says, and lets the optimizer go on where it was; gives a warning
-/// where that isn't possible.
+/// Compiles a model by its file's config and restores the optimizer state. Returns a warning if either
+/// fails.
 fn recompile<'a>(
     model: &Model,
     compiled: &Map<String, Value>,
-    state: impl FnOnce() -> Result<optimizer::Saved<'a>>,
+    state: impl FnOnce() -> Result<SavedOptimizer<'a>>,
 ) -> Option<String> {
-    if let Err(error) = compile::read(compiled, model) {
+    if let Err(error) = compile_config::read(compiled, model) {
         return Some(format!("the model is not compiled: {error}"));
     }
     let error = state().and_then(|state| state.read(model)).err()?;
     Some(format!("the optimizer starts afresh: {error}"))
 }
 
-/// The model in a file; see [`load`], which also gives warnings.
+/// Reads a model from a file without the warnings that [`load`] gives.
 ///
 /// ```
 /// use engraft_formats::keras;
@@ -184,8 +188,9 @@ pub fn load_model(path: &Path) -> Result<Model> {
     load(path).map(|archive| archive.model)
 }
 
-/// An entry of a `.keras` file beside Keras' own, such as one of [`SaveOptions::extras`], or the
-/// attribute of this name in a whole-model `.h5`; `None` if there is none.
+/// Reads an extra entry of a model file, such as one of [`SaveOptions::extras`]; `None` if there is none.
+///
+/// In a `.keras` file it is an entry of the archive, in an `.h5` an attribute of the root.
 ///
 /// ```
 /// use engraft_formats::keras::{self, SaveOptions};
@@ -201,7 +206,7 @@ pub fn load_model(path: &Path) -> Result<Model> {
 /// ```
 ///
 /// # Errors
-/// The file can't be read or is neither, or the entry is damaged or larger than 4 MiB.
+/// The file can't be read or has another format; the entry is damaged or larger than 4 MiB.
 pub fn read_extra(path: &Path, name: &str) -> Result<Option<Vec<u8>>> {
     let mut file = open(path)?;
     let extra = match h5::is_hdf5(&mut file).map_err(in_file) {
@@ -215,31 +220,31 @@ pub fn read_extra(path: &Path, name: &str) -> Result<Option<Vec<u8>>> {
     extra.map_err(|error| within_file(path, error))
 }
 
-/// Loads a `.weights.h5` file of Keras 3, or the weights in a `.keras` file, into a model of the
-/// same layers; their names may differ.
+/// Loads weights from a `.weights.h5` file of Keras 3 or a `.keras` file into a model of the same
+/// layers. The names of layers may differ.
 ///
 /// ```
-/// use engraft_formats::{Precision, keras};
+/// use engraft_formats::{FloatType, keras};
 /// use engraft_nn::prelude::*;
 /// let folder = tempfile::tempdir()?;
 /// let path = folder.path().join("flowers.weights.h5");
 /// let model = || Sequential::new().add(Input::new([4])).add(Dense::new(2)).build();
 /// let (trained, fresh) = (model()?, model()?);
-/// keras::save_weights(&trained, &path, Precision::F32)?;
+/// keras::save_weights(&trained, &path, FloatType::F32)?;
 /// keras::load_weights(&path, &fresh)?;
 /// assert_eq!(*fresh.weights()[0].values(), *trained.weights()[0].values());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
 /// # Errors
-/// The file can't be read or isn't one of these; a weight is missing, left over or of another
-/// shape. Nothing is changed then.
+/// The file can't be read or has another format; a weight is missing, left over or of another shape.
+/// Then the model is unchanged.
 pub fn load_weights(path: &Path, model: &Model) -> Result<()> {
-    let (file, direct) = open_directly(path)?;
-    read_weights_from(file, direct, model).map_err(|error| within_file(path, error))
+    let (file, parallel) = open_for_parallel_reads(path)?;
+    read_weights_from(file, parallel, model).map_err(|error| within_file(path, error))
 }
 
-/// Like [`load_weights`], from anything that can be read at any place.
+/// Like [`load_weights`], from any seekable reader.
 ///
 /// ```
 /// use engraft_formats::keras;
@@ -261,26 +266,30 @@ pub fn read_weights(file: impl Read + Seek + Send + 'static, model: &Model) -> R
     read_weights_from(file, None, model).map_err(Error::into_invalid_data)
 }
 
-fn read_weights_from(mut file: impl Read + Seek + Send + 'static, direct: Option<Direct>, model: &Model) -> Result<()> {
+fn read_weights_from(
+    mut file: impl Read + Seek + Send + 'static,
+    parallel: Option<ParallelReader>,
+    model: &Model,
+) -> Result<()> {
     let file = match h5::is_hdf5(&mut file).map_err(in_file)? {
-        true => H5File::from_reader(file).map_err(in_file)?.with_direct(direct),
-        false => Zip::new(file, ARCHIVE)?.into_h5(WEIGHTS, direct)?,
+        true => H5File::from_reader(file).map_err(in_file)?.with_parallel_reader(parallel),
+        false => Zip::new(file, ARCHIVE)?.into_h5(WEIGHTS, parallel)?,
     };
-    weights::read(&weights::saved(model.layer()), &file, weights::Names::Any)
+    weights::read(&weights::saved_layers(model.layer()), &file, weights::LayerNames::Ignored)
 }
 
 fn open(path: &Path) -> Result<BufReader<File>> {
     File::open(path).map(BufReader::new).map_err(|error| at(path.display(), error))
 }
 
-/// A file, and the same to be read from several threads.
-fn open_directly(path: &Path) -> Result<(BufReader<File>, Option<Direct>)> {
+/// Opens a file twice: for ordinary reads, and for parallel reads where the system has them.
+fn open_for_parallel_reads(path: &Path) -> Result<(BufReader<File>, Option<ParallelReader>)> {
     open(path).map(|file| {
-        let direct = Direct::of(file.get_ref());
-        (file, direct)
+        let parallel = ParallelReader::of(file.get_ref());
+        (file, parallel)
     })
 }
 
-fn in_file(error: impl Kinded) -> Error {
+fn in_file(error: impl HasErrorKind) -> Error {
     at("weights", error)
 }

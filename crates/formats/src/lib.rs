@@ -1,18 +1,22 @@
-//! Files of models and arrays: Keras archives and HDF5, safetensors, NumPy, and ONNX.
+//! Readers and writers of model and array files: Keras archives and HDF5, safetensors, NumPy, and ONNX.
+//!
+//! Each format has a module of its own. [`inspect`](mod@inspect) tells what any of these files holds, and [`atomic`]
+//! replaces files safely. Layers and weights are those of the crate `engraft_nn`.
 
 mod archive;
 pub mod atomic;
-mod budget;
+mod element_type;
 mod error;
+mod expansion;
+mod float_type;
 pub mod h5;
 pub mod inspect;
 pub mod json;
 pub mod keras;
 pub mod npy;
-mod numbers;
 pub mod onnx;
 mod paths;
 mod pickle;
 pub mod safetensors;
 
-pub use numbers::Precision;
+pub use float_type::FloatType;

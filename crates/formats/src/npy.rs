@@ -1,4 +1,4 @@
-//! NumPy's files: one array (`.npy`), or several by name (`.npz`).
+//! NumPy files: a single array (`.npy`), or named arrays in a zip archive (`.npz`).
 //!
 //! ```
 //! use engraft_formats::npy;
@@ -32,7 +32,7 @@ use crate::archive::Zip;
 use crate::atomic;
 use crate::error::at;
 
-/// The array in a `.npy` file; numbers of any width become f32.
+/// Reads the array in a `.npy` file, converted to f32.
 ///
 /// ```
 /// use engraft_formats::npy;
@@ -46,13 +46,13 @@ use crate::error::at;
 /// ```
 ///
 /// # Errors
-/// The file can't be read, isn't a `.npy`, or holds anything but numbers in little-endian order.
+/// The file can't be read, isn't a `.npy`, or has a type other than little-endian integers and floats.
 pub fn load(path: &Path) -> Result<Tensor> {
     let bytes = std::fs::read(path).map_err(|error| Error::from_io(path.display(), error))?;
     read(&bytes).map_err(|error| error.within(path.display()))
 }
 
-/// The array in a `.npy` file held in memory.
+/// Reads the array in the bytes of a `.npy` file, converted to f32.
 ///
 /// ```
 /// let error = engraft_formats::npy::read(b"no array").unwrap_err();
@@ -60,43 +60,43 @@ pub fn load(path: &Path) -> Result<Tensor> {
 /// ```
 ///
 /// # Errors
-/// Those of [`load`], but for reading.
+/// The bytes aren't a `.npy`, or have a type other than little-endian integers and floats.
 pub fn read(bytes: &[u8]) -> Result<Tensor> {
     array(bytes).map_err(Error::into_invalid_data)
 }
 
 fn array(bytes: &[u8]) -> Result<Tensor> {
-    let (Header { number, fortran_order, shape }, data) = parts(bytes)?;
-    let values = number.to_f32(data);
+    let (Header { element_type, fortran_order, shape }, data) = parts(bytes)?;
+    let values = element_type.to_f32(data);
     if !fortran_order {
         return Tensor::new(shape, values);
     }
-    // The first axis fastest: the rows of an array with its axes reversed.
+    // Fortran order is the row-major order of the array with its axes reversed.
     let reversed: Vec<usize> = shape.iter().rev().copied().collect();
     let axes: Vec<usize> = (0..shape.len()).rev().collect();
     Tensor::new(shape, transpose(&values, &reversed, &axes))
 }
 
-/// How an array is stored, without its numbers.
+/// Reads the header of a `.npy`, after checking that the values match its shape.
 pub(crate) fn header(bytes: &[u8]) -> Result<Header> {
     parts(bytes).map(|(header, _)| header)
 }
 
-/// A header, and the bytes that fill its shape.
+/// Splits a `.npy` into its header and its values; their number must match the shape.
 fn parts(bytes: &[u8]) -> Result<(Header, &[u8])> {
     let (header, data) = Header::read(bytes)?;
     let count = header.shape.iter().try_fold(1usize, |count, &size| count.checked_mul(size));
-    if count.and_then(|count| count.checked_mul(header.number.size())) == Some(data.len()) {
+    if count.and_then(|count| count.checked_mul(header.element_type.size())) == Some(data.len()) {
         return Ok((header, data));
     }
-    let received = format!("{} bytes of {}", data.len(), header.number);
+    let received = format!("{} bytes of {}", data.len(), header.element_type);
     Err(Error::new(PLACE, format_args!("values for shape {:?}", header.shape), received))
 }
 
-/// How errors name it.
+/// The place that errors name.
 const PLACE: &str = "array";
 
-/// The arrays of a `.npz` file by name, in its order.
+/// Reads the arrays of a `.npz` file with their names, in file order.
 ///
 /// ```
 /// use engraft_formats::npy;
@@ -110,14 +110,14 @@ const PLACE: &str = "array";
 /// ```
 ///
 /// # Errors
-/// The file can't be read or isn't a `.npz`; an array, which is named, is none of numbers; together they
-/// take far more room than the file.
+/// The file can't be read or isn't a `.npz`; an array (the error names it) isn't numeric; the arrays together
+/// take more memory as f32 than 16 times the file's length (at least 64 MiB are allowed).
 pub fn load_npz(path: &Path) -> Result<Vec<(String, Tensor)>> {
     let file = File::open(path).map_err(|error| Error::from_io(path.display(), error))?;
     read_npz(BufReader::new(file)).map_err(|error| error.within(path.display()))
 }
 
-/// Like [`load_npz`], from anything that can be read at any place.
+/// Like [`load_npz`], from any seekable reader.
 ///
 /// ```
 /// use engraft_formats::npy;
@@ -137,22 +137,24 @@ pub fn read_npz(file: impl Read + Seek + Send + 'static) -> Result<Vec<(String, 
     each(file, read).map_err(Error::into_invalid_data)
 }
 
-/// What `read` makes of each array in a `.npz` file, by name, as long as all of them as f32 would fit the file's budget.
+/// Calls `read` for each array in a `.npz` file; returns names and results.
+///
+/// All arrays together must fit the file's expansion limit as f32, even if `read` doesn't convert them.
 pub(crate) fn each<T>(
     file: impl Read + Seek + Send + 'static,
     read: impl Fn(&[u8]) -> Result<T>,
 ) -> Result<Vec<(String, T)>> {
     let mut zip = Zip::new(file, "a .npz file (a zip archive of .npy files)")?;
-    let mut left = zip.budget();
+    let mut left = zip.expansion_limit();
     let mut arrays = Vec::new();
     for entry in zip.names() {
         let bytes = zip.read(&entry, left)?.unwrap_or_default();
         let name = entry.strip_suffix(".npy").unwrap_or(&entry);
         let within = |error: Error| error.within(format_args!("`{name}`"));
-        let made = header(&bytes).map_err(within)?.bytes_as_f32().max(bytes.len() as u64);
-        left = left.checked_sub(made).ok_or_else(|| {
+        let size = header(&bytes).map_err(within)?.bytes_as_f32().max(bytes.len() as u64);
+        left = left.checked_sub(size).ok_or_else(|| {
             let expected = format!("at most {left} bytes as f32, which are left of the budget for this file");
-            within(Error::new(PLACE, expected, made).hint("if the file can be trusted, save this array as a .npy"))
+            within(Error::new(PLACE, expected, size).hint("if the file can be trusted, save this array as a .npy"))
         })?;
         arrays.push((name.to_owned(), read(&bytes).map_err(within)?));
     }
@@ -175,12 +177,12 @@ pub(crate) fn each<T>(
 /// ```
 ///
 /// # Errors
-/// The file can't be written; the old one, if any, is as it was.
+/// The file can't be written. Then the old one, if there is one, is unchanged.
 pub fn save(path: &Path, tensor: &Tensor) -> Result<()> {
     atomic::write(path, |file| write(tensor, file)).map_err(|error| at("array", error))
 }
 
-/// Writes arrays by name to a `.npz` file, as `numpy.savez` does.
+/// Writes named arrays to a `.npz` file, like `numpy.savez`.
 ///
 /// ```
 /// use engraft_formats::npy;
@@ -195,7 +197,7 @@ pub fn save(path: &Path, tensor: &Tensor) -> Result<()> {
 /// ```
 ///
 /// # Errors
-/// The file can't be written; two arrays have one name.
+/// The file can't be written; two arrays have the same name.
 pub fn save_npz(path: &Path, arrays: &[(&str, &Tensor)]) -> Result<()> {
     atomic::write(path, |file| {
         let mut zip = ZipWriter::new(file);
@@ -250,9 +252,9 @@ mod tests {
 
     #[test]
     fn truncated_anywhere_it_is_an_error() {
-        let whole = npy(&header("<f4", "False", "(2,)"), &[0; 8]);
-        assert!(read(&whole).is_ok());
-        assert!((0..whole.len()).all(|len| read(&whole[..len]).is_err()));
+        let bytes = npy(&header("<f4", "False", "(2,)"), &[0; 8]);
+        assert!(read(&bytes).is_ok());
+        assert!((0..bytes.len()).all(|len| read(&bytes[..len]).is_err()));
     }
 
     #[test]

@@ -1,9 +1,10 @@
-//! ONNX: whole models written for onnxruntime and others, weights read out of any graph.
+//! ONNX: exports models for onnxruntime and other programs, and reads graphs and weights of any ONNX file.
 //!
-//! [`save`] writes what a model computes when it predicts, preprocessing included: raw pixels go in
-//! as `[batch, height, width, channels]`, with a batch of any size. Nested models are written out,
-//! augmentation and dropout left out. [`Graph`] is what a file declares. [`initializers`] reads the weights of
-//! any graph, [`load_weights`] brings them into a model.
+//! [`save`] writes the forward pass of a model in inference mode, with its preprocessing. The exported graph takes raw pixels as
+//! `[batch, height, width, channels]`, for any batch size. Nested models are inlined; augmentation and dropout are left out.
+//!
+//! [`Graph`] reads the operators and constants of a file, [`initializers`] its weights, and [`load_weights`] loads the weights
+//! into a model. Graphs are not run here: `engraft_interpreter::OnnxModel` does that.
 //!
 //! ```
 //! use engraft_formats::onnx::{self, OnnxOptions};
@@ -22,26 +23,26 @@
 
 mod activation;
 mod constant;
-mod file;
-mod graph;
-mod kernel;
+mod conv_kernel;
+mod decode;
+mod graph_builder;
+mod initializers;
 mod load;
-mod model;
+mod messages;
+mod model_file;
 mod operation;
-mod parsed;
-mod proto;
-mod read;
+mod parsed_graph;
+mod protobuf;
+mod raw_initializer;
 mod save;
-mod stored;
-mod wire;
 
+pub(crate) use self::decode::decode_model;
+pub(crate) use self::initializers::read_file;
+pub use self::initializers::{Initializer, OnnxError, initializers, initializers_from_bytes};
 pub use self::load::{load_weights, load_weights_from_bytes};
-pub(crate) use self::model::model;
-pub use self::parsed::{Attribute, AttributeValue, ConstantValue, Dimension, Graph, GraphNode, GraphValue};
-pub(crate) use self::read::read_file;
-pub use self::read::{Initializer, OnnxError, initializers, initializers_from_bytes};
+pub use self::parsed_graph::{Attribute, AttributeValue, ConstantValue, Dimension, Graph, GraphNode, GraphValue};
+pub(crate) use self::raw_initializer::{RawInitializer, raw_initializers};
 pub use self::save::{OPSET, OnnxOptions, save};
-pub(crate) use self::stored::{Stored, stored};
 
-/// A protobuf message, and so a model that isn't split over several files, is below 2 GiB.
+/// A protobuf message is shorter than 2 GiB, and so is a model in a single file.
 const MAX_FILE_LEN: u64 = 1 << 31;

@@ -1,19 +1,21 @@
-//! Pickles, in which PyTorch and others keep weights: refused by name, since reading one runs the code that it names.
+//! Detection of Python pickles, which PyTorch and others use for weights.
+//!
+//! Every reader refuses them with a clear message, since unpickling runs arbitrary code.
 
 use std::io::{self, Read, Seek};
 
 use engraft_nn::{Error, ErrorKind, Result};
 
-/// What to say of one.
+/// The message for a refused pickle.
 pub(crate) const REFUSED: &str = "a pickle (.pkl, .pt, .pth, .bin) is refused, since reading one runs the code that it names; \
-     save the weights as .safetensors where they come from";
+     save the weights as .safetensors in the program that wrote them";
 
-/// Whether a file begins like a pickle of protocol 2 or later.
+/// Whether these first bytes are those of a pickle of protocol 2 or later.
 pub(crate) fn is_pickle(start: &[u8]) -> bool {
     matches!(start, [0x80, 2..=5, ..])
 }
 
-/// An error for a pickle; any other file is left at its beginning.
+/// Returns an error if the file is a pickle. Rewinds the file.
 pub(crate) fn refuse(file: &mut (impl Read + Seek)) -> Result<()> {
     match begins_as_pickle(file) {
         Ok(false) => Ok(()),
@@ -22,7 +24,7 @@ pub(crate) fn refuse(file: &mut (impl Read + Seek)) -> Result<()> {
     }
 }
 
-/// Whether a file begins like a pickle; it is left at its beginning.
+/// Whether the file begins like a pickle. Rewinds the file.
 pub(crate) fn begins_as_pickle(file: &mut (impl Read + Seek)) -> io::Result<bool> {
     let mut start = Vec::new();
     file.by_ref().take(2).read_to_end(&mut start)?;
@@ -30,7 +32,7 @@ pub(crate) fn begins_as_pickle(file: &mut (impl Read + Seek)) -> io::Result<bool
     Ok(is_pickle(&start))
 }
 
-/// The error for one.
+/// The error for a pickle.
 pub(crate) fn error() -> Error {
     Error::because("file", REFUSED).with_kind(ErrorKind::Unsupported)
 }

@@ -1,7 +1,7 @@
-//! Weights in `.safetensors`: a JSON header of names, types, shapes and offsets, then the values.
+//! Weights in `.safetensors` files: a JSON header of names, types, shapes and offsets, then the values.
 //!
-//! Keras has no names of its own for this format, so that a model's weights go by their paths
-//! (`block1_conv1/kernel`), laid out as here; or by torchvision's names and layouts ([`Naming`]).
+//! Keras doesn't define names for this format. Weights are named by their paths (`block1_conv1/kernel`)
+//! in Keras' layout, or as in torchvision with its layout ([`Naming`]).
 //!
 //! ```
 //! use engraft_formats::safetensors::{self, Naming, SaveOptions};
@@ -17,27 +17,26 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod layout;
 mod naming;
-mod read;
+mod safetensors_file;
+mod weight_layout;
 
 use std::collections::HashMap;
 use std::io::{BufReader, Read, Seek, Write};
 use std::path::Path;
 
-use ::safetensors::tensor::{Dtype, Metadata, TensorInfo};
+use ::safetensors::tensor::{Dtype, Metadata};
 use engraft_nn::{Error, Layer, Result};
 
-use self::naming::Named;
-use self::read::unfit;
-use crate::atomic;
+use self::naming::NamedWeight;
+use self::safetensors_file::invalid_data;
 use crate::error::at;
-use crate::numbers::Precision;
+use crate::{FloatType, atomic};
 
 pub use self::naming::Naming;
-pub use self::read::{SafetensorsFile, Stored};
+pub use self::safetensors_file::{SafetensorsFile, TensorInfo};
 
-/// How [`save_weights`] writes.
+/// Options of [`save_weights`].
 ///
 /// ```
 /// use engraft_formats::inspect::inspect;
@@ -54,18 +53,18 @@ pub use self::read::{SafetensorsFile, Stored};
 /// ```
 #[derive(Debug, Clone, Default)]
 pub struct SaveOptions {
-    /// What the weights are called, and how they are laid out.
+    /// The names of tensors and the layout of their axes.
     pub naming: Naming,
-    /// How exactly they are written.
-    pub precision: Precision,
-    /// Texts by name, for the header's `__metadata__`.
+    /// The float type of weights.
+    pub float_type: FloatType,
+    /// Entries of `__metadata__` in the header: any texts, by name.
     pub metadata: HashMap<String, String>,
 }
 
-/// Sets the weights of `layers` from a file, and gives the names of tensors that none of them took.
+/// Loads the weights of `layers` from a file; returns the names of tensors in the file that weren't used.
 ///
-/// For a whole model pass `&model.layers()`, for a part of one that part. Numbers of any width become
-/// f32. Nothing is changed unless every weight has a tensor of its shape.
+/// Pass `&model.layers()` for a model, or a part of that list. Values of any numeric type are converted
+/// to f32. If a weight has no tensor of its shape, nothing is changed.
 ///
 /// ```
 /// use engraft_formats::safetensors::{self, Naming, SaveOptions};
@@ -85,8 +84,8 @@ pub struct SaveOptions {
 /// ```
 ///
 /// # Errors
-/// The file can't be read or isn't a safetensors file; a weight has no tensor of its name, or one of
-/// another shape or of no numbers; a layer has no name in this naming.
+/// The file can't be read or isn't a safetensors file; a weight has no tensor, or one of another shape or
+/// of a type that isn't numeric; `naming` has no name for a layer.
 pub fn load_weights(path: &Path, layers: &[Layer], naming: Naming) -> Result<Vec<String>> {
     let read = || {
         let file = std::fs::File::open(path).map_err(|error| Error::from_io("file", error))?;
@@ -95,7 +94,7 @@ pub fn load_weights(path: &Path, layers: &[Layer], naming: Naming) -> Result<Vec
     read().map_err(|error| error.within(path.display()))
 }
 
-/// Like [`load_weights`], from anything that can be read at any place.
+/// Like [`load_weights`], from any seekable reader.
 ///
 /// ```
 /// use engraft_formats::safetensors::{self, Naming, SaveOptions};
@@ -113,30 +112,30 @@ pub fn load_weights(path: &Path, layers: &[Layer], naming: Naming) -> Result<Vec
 /// Those of [`load_weights`].
 pub fn read_weights(file: impl Read + Seek, layers: &[Layer], naming: Naming) -> Result<Vec<String>> {
     let mut file = SafetensorsFile::new(file)?;
-    let mut left: HashMap<String, Stored> = file.tensors().into_iter().map(|t| (t.name.clone(), t)).collect();
+    let mut unused: HashMap<String, TensorInfo> = file.tensors().into_iter().map(|t| (t.name.clone(), t)).collect();
     let named = naming.of(layers)?;
-    for Named { name, weight, layout } in &named {
-        let Some(stored) = left.remove(name) else {
-            return Err(unfit(place(weight), format_args!("a tensor `{name}`"), "none").hint(match naming {
-                Naming::Keras => "is this file of the same layers, and named as Keras names them?",
-                Naming::Torchvision => "is this file of the same layers, and named as torchvision names them?",
+    for NamedWeight { name, weight, layout } in &named {
+        let Some(tensor) = unused.remove(name) else {
+            return Err(invalid_data(place(weight), format_args!("a tensor `{name}`"), "none").hint(match naming {
+                Naming::Keras => "does the file have the same layers, and names of Keras?",
+                Naming::Torchvision => "does the file have the same layers, and names of torchvision?",
             }));
         };
-        if stored.shape != layout.stored_shape() {
-            let received = format!("{:?} in `{name}`", stored.shape);
-            return Err(unfit(place(weight), format_args!("{:?}", layout.stored_shape()), received));
+        if tensor.shape != layout.file_shape() {
+            let received = format!("{:?} in `{name}`", tensor.shape);
+            return Err(invalid_data(place(weight), format_args!("{:?}", layout.file_shape()), received));
         }
-        stored.number().map_err(|error| error.within(place(weight)))?;
+        tensor.element_type().map_err(|error| error.within(place(weight)))?;
     }
-    for Named { name, weight, layout } in &named {
-        weight.set(layout.restore(file.read_f32(name)?))?;
+    for NamedWeight { name, weight, layout } in &named {
+        weight.set(layout.decode(file.read_f32(name)?))?;
     }
-    let mut left: Vec<String> = left.into_keys().collect();
-    left.sort();
-    Ok(left)
+    let mut unused: Vec<String> = unused.into_keys().collect();
+    unused.sort();
+    Ok(unused)
 }
 
-/// Writes the weights of `layers`, one tensor at a time: no second copy of them all is made.
+/// Writes the weights of `layers`, one tensor at a time, without a second copy of all of them in memory.
 ///
 /// ```
 /// use engraft_formats::safetensors::{self, SafetensorsFile, SaveOptions};
@@ -151,36 +150,46 @@ pub fn read_weights(file: impl Read + Seek, layers: &[Layer], naming: Naming) ->
 /// ```
 ///
 /// # Errors
-/// The file can't be written (the old one, if any, is as it was); a layer has no name in this naming; a
-/// weight can't be written in this precision.
+/// The file can't be written (then the old one is unchanged); the naming has no name for a layer; a
+/// weight doesn't fit the float type.
 pub fn save_weights(path: &Path, layers: &[Layer], options: &SaveOptions) -> Result<()> {
     let mut named = options.naming.of(layers)?;
     let weights: Vec<_> = named.iter().map(|named| named.weight.clone()).collect();
-    options.precision.check(&weights)?;
-    // Wider numbers first, so that each stands at a multiple of its size.
-    named.sort_by_key(|named| options.precision.of(named.weight.shape()) == Precision::F16);
+    options.float_type.check(&weights)?;
+    // f32 before f16, so that every tensor is aligned to its element size.
+    named.sort_by_key(|named| options.float_type.of(named.weight.shape()) == FloatType::F16);
     let header = header(&named, options).map_err(|error| Error::from_source(path.display(), error))?;
     atomic::write(path, |file| {
         file.write_all(&(header.len() as u64).to_le_bytes())?;
         file.write_all(&header)?;
-        named.iter().try_for_each(|Named { weight, layout, .. }| {
-            file.write_all(&options.precision.of(weight.shape()).bytes(&layout.store(&weight.values())))
+        named.iter().try_for_each(|NamedWeight { weight, layout, .. }| {
+            file.write_all(&options.float_type.of(weight.shape()).bytes(&layout.encode(&weight.values())))
         })
     })
     .map_err(|error| at("weights", error))
 }
 
-/// The header, with spaces at its end so that the values stand at a multiple of 8 bytes.
-fn header(named: &[Named], options: &SaveOptions) -> std::result::Result<Vec<u8>, ::safetensors::SafeTensorError> {
+/// The header, padded with spaces so that the values start at a multiple of 8 bytes.
+fn header(
+    named: &[NamedWeight],
+    options: &SaveOptions,
+) -> std::result::Result<Vec<u8>, ::safetensors::SafeTensorError> {
     let mut end = 0;
-    let tensors = named.iter().map(|Named { name, weight, layout }| {
-        let (dtype, size) = match options.precision.of(weight.shape()) {
-            Precision::F32 => (Dtype::F32, 4),
-            Precision::F16 => (Dtype::F16, 2),
+    let tensors = named.iter().map(|NamedWeight { name, weight, layout }| {
+        let (dtype, size) = match options.float_type.of(weight.shape()) {
+            FloatType::F32 => (Dtype::F32, 4),
+            FloatType::F16 => (Dtype::F16, 2),
         };
         let start = end;
         end += weight.count() * size;
-        (name.clone(), TensorInfo { dtype, shape: layout.stored_shape().to_vec(), data_offsets: (start, end) })
+        (
+            name.clone(),
+            ::safetensors::tensor::TensorInfo {
+                dtype,
+                shape: layout.file_shape().to_vec(),
+                data_offsets: (start, end),
+            },
+        )
     });
     let tensors = tensors.collect();
     let mut header = serde_json::to_vec(&Metadata::new(Some(options.metadata.clone()), tensors)?)?;

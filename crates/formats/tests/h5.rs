@@ -1,4 +1,4 @@
-//! HDF5 files written by Keras and h5py (`data/generate.py`).
+//! Reads HDF5 files that Keras and h5py wrote (`data/generate.py`), and files of our own writer.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -178,6 +178,7 @@ fn the_writer_refuses_what_makes_no_tree() {
 
 #[test]
 fn a_writer_that_fails_says_so() {
+    /// An output with this many bytes left.
     struct Full(usize);
     impl std::io::Write for Full {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
@@ -190,8 +191,8 @@ fn a_writer_that_fails_says_so() {
     }
     let mut writer = H5Writer::new();
     writer.f32("a", &[100_000], vec![1.0; 100_000]).unwrap();
-    for room in [0, 100, 100_000] {
-        let error = writer.write_to(Full(room)).unwrap_err();
+    for capacity in [0, 100, 100_000] {
+        let error = writer.write_to(Full(capacity)).unwrap_err();
         assert!(matches!(error, H5Error::Write { .. }), "{error:?}");
     }
 }

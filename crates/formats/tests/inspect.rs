@@ -1,4 +1,4 @@
-//! What files are said to hold.
+//! Inspects files of every format.
 
 use std::path::{Path, PathBuf};
 

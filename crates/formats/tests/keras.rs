@@ -1,10 +1,10 @@
-//! Files that Keras wrote, and files that go there and back.
+//! Loads files that Keras wrote, saves the models again, and compares what is loaded from that.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use std::path::{Path, PathBuf};
 
-use engraft_formats::Precision;
+use engraft_formats::FloatType;
 use engraft_formats::h5::H5File;
 use engraft_formats::keras::{self, SaveOptions, legacy};
 use engraft_nn::prelude::*;
@@ -31,15 +31,15 @@ fn parameters(weights: &[engraft_nn::Weight]) -> u64 {
     weights.iter().map(|weight| weight.count() as u64).sum()
 }
 
-/// Names and flags of all layers, nested ones included. Inputs and operations have no flag in a
-/// file, and nothing to train.
+/// Name and `trainable` flag of all layers, nested ones included. Files have no flag for inputs and
+/// operations, which have nothing to train.
 fn flags(layer: &Layer) -> Vec<(String, bool)> {
     let flagged = !["InputLayer", "Flip"].contains(&layer.class_name());
     let own = (layer.name().to_owned(), flagged && layer.trainable());
     std::iter::once(own).chain(layer.layers().iter().flat_map(flags)).collect()
 }
 
-/// Saves and loads again as both kinds of file, optimizer state included.
+/// Saves a model as `.keras` and as `.h5` with its optimizer state, and loads both.
 fn there_and_back(model: &Model) -> [keras::Archive; 2] {
     let folder = tempfile::tempdir().unwrap();
     let options = SaveOptions { optimizer_state: true, ..SaveOptions::default() };
@@ -127,13 +127,13 @@ fn an_optimizer_goes_on_where_it_was() {
         assert_eq!(first.slots().len(), 6);
         for (before, after) in model.weights().iter().zip(again.weights()) {
             assert_eq!(first.slots()[&before.id()], second.slots()[&after.id()]);
-            // Adam's second moment is a mean of squares.
+            // Adam's second moment is a mean of squares, so never negative.
             assert!(first.slots()[&before.id()][1].iter().all(|&square| square >= 0.0));
         }
     }
 }
 
-/// Keras keeps no variable of a learning rate that follows a schedule.
+/// Keras saves no variable for a learning rate that follows a schedule.
 #[test]
 fn a_schedule_goes_on_where_it_was() {
     let mut files = 0;
@@ -155,7 +155,7 @@ fn a_schedule_goes_on_where_it_was() {
     assert_eq!(files, 2, "a .keras and an .h5");
 }
 
-/// Keras skips all variables of a file that holds more or fewer of them than it makes itself.
+/// Keras ignores the optimizer state of a file unless it has exactly the variables that Keras creates.
 #[test]
 fn the_learning_rate_is_a_variable_only_if_it_is_a_number() {
     let folder = tempfile::tempdir().unwrap();
@@ -178,7 +178,7 @@ fn state_that_does_not_fit_is_a_warning() {
     keras::save(&model, &path, &SaveOptions { optimizer_state: true, ..SaveOptions::default() }).unwrap();
     let mut zip = zip::ZipArchive::new(std::fs::File::open(&path).unwrap()).unwrap();
     let config = std::io::read_to_string(zip.by_name("config.json").unwrap()).unwrap();
-    // Frozen after it was trained: there are slots of weights that are not trained now.
+    // Freeze a layer after training: the file then has slots of weights that aren't trainable.
     let frozen = config.replacen(r#""name":"conv2d","trainable":true"#, r#""name":"conv2d","trainable":false"#, 1);
     assert_ne!(frozen, config);
     let weights = keras::read_extra(&path, "model.weights.h5").unwrap().unwrap();
@@ -205,7 +205,7 @@ fn weight_files_of_keras_3_are_read_and_written() {
         keras::load_weights(&model_file(&format!("{name}.weights.h5")), &model).unwrap();
         let others = values(&model);
         assert_ne!(own, others);
-        keras::save_weights(&model, &path, Precision::F32).unwrap();
+        keras::save_weights(&model, &path, FloatType::F32).unwrap();
         keras::load_weights(&model_file(&format!("{name}.keras")), &model).unwrap();
         assert_eq!(values(&model), own);
         keras::load_weights(&path, &model).unwrap();
@@ -278,15 +278,15 @@ fn extras_travel_and_do_not_pass_for_keras_own_entries() {
 fn half_precision_is_the_nearest_and_refused_where_it_holds_no_number() {
     let folder = tempfile::tempdir().unwrap();
     let [archive, hdf5, weights] = ["a.keras", "b.h5", "c.weights.h5"].map(|name| folder.path().join(name));
-    // Large enough to be written in a pass of its own.
+    // Large enough for the path of the HDF5 writer that avoids a copy.
     let model = || Sequential::new().add(Input::new([300])).add(Dense::new(200)).add(BatchNormalization::new());
     let model = || model().build().unwrap();
     let saved = model();
     saved.weights()[5].values_mut().fill(1e9);
-    let options = SaveOptions { precision: Precision::F16, ..SaveOptions::default() };
+    let options = SaveOptions { float_type: FloatType::F16, ..SaveOptions::default() };
     keras::save(&saved, &archive, &options).unwrap();
     legacy::save(&saved, &hdf5, &options).unwrap();
-    keras::save_weights(&saved, &weights, Precision::F16).unwrap();
+    keras::save_weights(&saved, &weights, FloatType::F16).unwrap();
     let read = model();
     keras::load_weights(&weights, &read).unwrap();
     for read in [keras::load_model(&archive).unwrap(), keras::load_model(&hdf5).unwrap(), read] {
@@ -296,9 +296,9 @@ fn half_precision_is_the_nearest_and_refused_where_it_holds_no_number() {
         }
         assert_eq!(values(&read)[1..], values(&saved)[1..], "vectors stay as they are");
     }
-    assert!(std::fs::metadata(&weights).unwrap().len() < 2 * 300 * 200 + 20_000, "two bytes a number");
+    assert!(std::fs::metadata(&weights).unwrap().len() < 2 * 300 * 200 + 20_000, "two bytes per value");
 
     saved.weights()[0].values_mut()[7] = 70_000.0;
-    let error = keras::save_weights(&saved, &weights, Precision::F16).unwrap_err().to_string();
+    let error = keras::save_weights(&saved, &weights, FloatType::F16).unwrap_err().to_string();
     assert!(error.contains("/kernel`: expected values of at most 65504 for f16, received 70000"), "{error}");
 }

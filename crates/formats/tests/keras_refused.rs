@@ -1,4 +1,4 @@
-//! `.keras` files that hold no model that can be read: each gets an error that names the place.
+//! Refuses `.keras` files that are damaged or inconsistent, with an error that names the place.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -44,7 +44,7 @@ fn refused(bytes: &[u8], expected: &str) {
     assert!(error.contains(expected), "expected `{expected}` in: {error}");
 }
 
-/// The weights of `model` under another config.
+/// An archive with the weights of `model` and another config.
 fn with_config(model: &str, config: &Value) -> Vec<u8> {
     let entries =
         [("config.json", config.to_string().into_bytes()), ("model.weights.h5", entry(model, "model.weights.h5"))];
@@ -230,7 +230,7 @@ fn weights_of_another_model() {
     );
 }
 
-/// A model that calls the last one twice, `levels` times over.
+/// Nested models, each of which calls the next one twice: 2^`levels` calls.
 fn doubling(levels: usize) -> Value {
     let tensor = |layer: &str, call: usize| json!({"class_name": "__keras_tensor__", "config": {"keras_history": [layer, call, 0]}});
     let input = json!({"class_name": "InputLayer", "name": "x", "config": {"name": "x", "batch_shape": [null, 4]}, "inbound_nodes": []});

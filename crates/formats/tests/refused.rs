@@ -1,11 +1,11 @@
-//! Files that Keras writes and loads, and that hold what isn't known here: the error names it and its place.
+//! Refuses files of Keras with classes or options that we don't know; the error names them and their place.
 
 use std::path::{Path, PathBuf};
 
 use engraft_formats::keras;
 use serde_json::Value;
 
-/// What each file of `golden/refused` is refused with.
+/// The expected error of each case in `golden/refused`.
 const WORDS: &[(&str, &str)] = &[
     (
         "lambda_layer",
@@ -17,12 +17,12 @@ const WORDS: &[(&str, &str)] = &[
     ("custom_model", "class `Classifier` in config.json: expected a class of Keras itself"),
     (
         "unknown_layer",
-        "layer `norm` (LayerNormalization): this class of layer is not known\nhint: known are Activation, ",
+        "layer `norm` (LayerNormalization): this class of layer is not known\nhint: supported: Activation, ",
     ),
     ("unknown_layer_in_functional", "layer `drop` (SpatialDropout2D): this class of layer is not known"),
     (
         "unknown_activation",
-        "layer `conv` (Conv2D), option `activation`: unknown activation `log_sigmoid`; known are linear, relu",
+        "layer `conv` (Conv2D), option `activation`: unknown activation `log_sigmoid`; supported: linear, relu",
     ),
     ("unknown_operation", "operation `cumsum` (Cumsum): this operation is not known"),
     ("unknown_option", "layer `conv` (Conv2D), option `kernel_constraint`: expected null"),

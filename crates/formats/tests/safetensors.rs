@@ -1,14 +1,14 @@
-//! Weights that go to `.safetensors` and come back.
+//! Saves weights to `.safetensors` and loads them again.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use std::io::Cursor;
 
-use engraft_formats::Precision;
+use engraft_formats::FloatType;
 use engraft_formats::safetensors::{self, Naming, SafetensorsFile, SaveOptions};
 use engraft_nn::prelude::*;
 
-/// A little VGG with a head.
+/// A small VGG with a head.
 fn model(classes: usize) -> Model {
     let base = Sequential::with_name("base").add(Input::new([8, 8, 3])).add(Conv2D::new(4, 3).named("conv"));
     let base = base.add(MaxPooling2D::new(2)).build().unwrap();
@@ -25,13 +25,13 @@ fn both_namings_come_back_and_half_precision_is_the_nearest() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.safetensors");
     let saved = model(3);
-    for (naming, precision, tolerance) in [
-        (Naming::Keras, Precision::F32, 0.0),
-        (Naming::Torchvision, Precision::F32, 0.0),
+    for (naming, float_type, tolerance) in [
+        (Naming::Keras, FloatType::F32, 0.0),
+        (Naming::Torchvision, FloatType::F32, 0.0),
         // 11 significant bits, of weights below 1.
-        (Naming::Torchvision, Precision::F16, 0.0005),
+        (Naming::Torchvision, FloatType::F16, 0.0005),
     ] {
-        let options = SaveOptions { naming, precision, ..SaveOptions::default() };
+        let options = SaveOptions { naming, float_type, ..SaveOptions::default() };
         safetensors::save_weights(&path, &saved.layers(), &options).unwrap();
         let read = model(3);
         assert_ne!(values(&read), values(&saved));
@@ -40,7 +40,7 @@ fn both_namings_come_back_and_half_precision_is_the_nearest() {
             assert!((read - saved).abs() <= tolerance, "{read} {saved}");
         }
     }
-    assert!(std::fs::metadata(&path).unwrap().len() < 2 * saved.count_params() as u64 + 2000, "two bytes a number");
+    assert!(std::fs::metadata(&path).unwrap().len() < 2 * saved.count_params() as u64 + 2000, "two bytes per value");
 }
 
 #[test]
@@ -53,8 +53,8 @@ fn a_part_may_be_loaded_and_the_rest_is_told() {
     safetensors::save_weights(&path, &saved.layers(), &options).unwrap();
 
     let base = model(3).layers()[..1].to_vec();
-    let left = safetensors::load_weights(&path, &base, Naming::Keras).unwrap();
-    assert_eq!(left, ["hidden/bias", "hidden/kernel", "top/bias", "top/kernel"]);
+    let unused = safetensors::load_weights(&path, &base, Naming::Keras).unwrap();
+    assert_eq!(unused, ["hidden/bias", "hidden/kernel", "top/bias", "top/kernel"]);
     assert_eq!(*base[0].weights()[0].values(), *saved.weights()[0].values());
     let file = SafetensorsFile::new(Cursor::new(std::fs::read(&path).unwrap())).unwrap();
     assert_eq!(file.metadata()["licence"], "MIT");
@@ -82,9 +82,9 @@ fn truncated_anywhere_it_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.safetensors");
     safetensors::save_weights(&path, &model(3).layers(), &SaveOptions::default()).unwrap();
-    let whole = std::fs::read(&path).unwrap();
-    assert!(SafetensorsFile::new(Cursor::new(whole.clone())).is_ok());
-    for len in 0..whole.len() {
-        assert!(SafetensorsFile::new(Cursor::new(whole[..len].to_vec())).is_err(), "{len} bytes");
+    let bytes = std::fs::read(&path).unwrap();
+    assert!(SafetensorsFile::new(Cursor::new(bytes.clone())).is_ok());
+    for len in 0..bytes.len() {
+        assert!(SafetensorsFile::new(Cursor::new(bytes[..len].to_vec())).is_err(), "{len} bytes");
     }
 }

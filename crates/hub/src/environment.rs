@@ -1,4 +1,4 @@
-//! The places that environment variables name.
+//! [`Hub::from_env`]: the cache, Keras' folder and the mirror from environment variables.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -6,20 +6,32 @@ use std::path::PathBuf;
 use crate::{Hub, HubError};
 
 impl Hub {
-    /// The places that the environment names.
+    /// Makes a hub from environment variables, with Keras' and the XDG specification's defaults.
     ///
-    /// - cache: `ENGRAFT_CACHE`, else `XDG_CACHE_HOME/engraft`, else `~/.cache/engraft`
-    /// - Keras' downloads: `KERAS_HOME/models`, else `~/.keras/models`
-    /// - mirror: `ENGRAFT_WEIGHTS_URL`, if set
+    /// - cache: `$ENGRAFT_CACHE`, else `$XDG_CACHE_HOME/engraft`, else `~/.cache/engraft`
+    /// - Keras' downloads: `$KERAS_HOME/models`, else `~/.keras/models`
+    /// - mirror: `$ENGRAFT_WEIGHTS_URL`, if set
+    ///
+    /// An empty variable counts as unset.
     ///
     /// # Errors
-    /// [`HubError::NoCache`] where there is no home folder and no variable stands in for it.
+    /// [`HubError::NoCache`] where no variable gives a cache and the home folder is unknown.
+    ///
+    /// ```
+    /// use engraft_hub::Hub;
+    /// let hub = Hub::from_env()?;
+    /// match std::env::var_os("ENGRAFT_CACHE").filter(|folder| !folder.is_empty()) {
+    ///     Some(folder) => assert_eq!(hub.cache, folder),
+    ///     None => assert!(hub.cache.ends_with("engraft")),
+    /// }
+    /// # Ok::<(), engraft_hub::HubError>(())
+    /// ```
     pub fn from_env() -> Result<Self, HubError> {
         Self::from_variables(std::env::home_dir(), |name| std::env::var_os(name))
     }
 
     fn from_variables(home: Option<PathBuf>, variable: impl Fn(&str) -> Option<OsString>) -> Result<Self, HubError> {
-        // An empty variable counts as none, as the XDG specification has it.
+        // The XDG Base Directory Specification treats an empty variable as unset, too.
         let set = |name| variable(name).filter(|value| !value.is_empty());
         let folder = |name| set(name).map(PathBuf::from);
         let home = home.filter(|home| !home.as_os_str().is_empty());
@@ -29,7 +41,7 @@ impl Hub {
             .or_else(|| Some(folder("XDG_CACHE_HOME")?.join("engraft")))
             .or_else(|| in_home(".cache/engraft"))
             .ok_or(HubError::NoCache)?;
-        // Without a home there is nothing of Keras' either: the cache is simply asked twice.
+        // Without a home folder, the cache stands in for Keras' folder, and is searched twice.
         let keras = folder("KERAS_HOME").or_else(|| in_home(".keras")).map(|keras| keras.join("models"));
         let mirror = set("ENGRAFT_WEIGHTS_URL").map(|url| url.to_string_lossy().into_owned());
         Ok(Self { mirror, ..Self::new(cache.clone(), keras.unwrap_or(cache)) })

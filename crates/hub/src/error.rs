@@ -1,12 +1,12 @@
-//! Why a weight file can't be had, and which file to put where instead.
+//! [`HubError`]: why a weight file can't be found or downloaded, with instructions to install the file by hand.
 
 use std::path::PathBuf;
 use std::{fmt, io};
 
-/// The cause of another error, of whatever type.
+/// The error that caused another one, of any type.
 type Cause = Box<dyn std::error::Error + Send + Sync>;
 
-/// What went wrong, as far as a program can act on it.
+/// The kind of a [`HubError`], for programs that react to it, for example by retrying.
 ///
 /// ```
 /// use engraft_hub::{HubError, HubErrorKind};
@@ -16,17 +16,19 @@ type Cause = Box<dyn std::error::Error + Send + Sync>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum HubErrorKind {
-    /// There is no place to look for files: neither a home folder nor a variable that names one.
+    /// No cache folder: there is neither a home folder nor an environment variable that names one.
     NotFound,
-    /// The server can't be reached, refuses, or breaks off: no connection, HTTP status 503.
+    /// The download failed: no connection, an HTTP error status, or an interrupted transfer. Retrying may help.
     Network,
-    /// Another file arrived than the one that was wanted.
+    /// The downloaded file is not the expected one: its MD5 differs, or it is too large.
     InvalidData,
     /// The cache can't be read or written: no permission, a full disk.
     Io,
 }
 
-/// Why a weight file can't be had. Every message about a download says which file to put where by hand.
+/// Why a weight file can't be found or downloaded.
+///
+/// The message of a failed download names the file, its MD5 and the folders to put it into by hand.
 ///
 /// ```
 /// use engraft_hub::{Hub, HubError, VGG16};
@@ -42,73 +44,73 @@ pub enum HubErrorKind {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HubError {
-    /// No place to keep files: neither a home folder nor a variable that names one.
-    #[error("there is no home folder to keep weights in\nhint: set ENGRAFT_CACHE to a folder")]
+    /// No cache folder: there is neither a home folder nor an environment variable that names one.
+    #[error("there is no home folder for the weights cache\nhint: set ENGRAFT_CACHE to a folder")]
     NoCache,
-    /// The server can't be reached.
-    #[error("{}: can't be reached: {reason}{wanted}", wanted.url)]
+    /// The server can't be reached: no network, unknown host, connection refused.
+    #[error("{}: can't be reached: {reason}{requested}", requested.url)]
     Offline {
-        /// The file that was wanted.
-        wanted: Box<Wanted>,
+        /// The requested file.
+        requested: Box<RequestedFile>,
         /// Why there was no connection.
         reason: String,
         /// The error of the HTTP client.
         source: Cause,
     },
-    /// The server answers, but not with the file.
-    #[error("{}: expected the file, received HTTP status {status}{wanted}", wanted.url)]
+    /// The server responded with an HTTP error status.
+    #[error("{}: expected the file, received HTTP status {status}{requested}", requested.url)]
     Status {
-        /// The file that was wanted.
-        wanted: Box<Wanted>,
+        /// The requested file.
+        requested: Box<RequestedFile>,
         /// The HTTP status.
         status: u16,
     },
-    /// The connection kept breaking before the end. What arrived is kept, and the next attempt goes on from there.
-    #[error("{}: cut short after {received} bytes: {reason}\nhint: try again, it goes on from there{wanted}", wanted.url)]
+    /// The transfer was interrupted at every attempt. The received bytes are kept, and the next call resumes after them.
+    #[error("{}: interrupted after {received} bytes: {reason}\nhint: try again; the download resumes there{requested}", requested.url)]
     Truncated {
-        /// The file that was wanted.
-        wanted: Box<Wanted>,
-        /// Bytes that have arrived.
+        /// The requested file.
+        requested: Box<RequestedFile>,
+        /// Bytes received so far.
         received: u64,
-        /// How the connection broke.
+        /// Why the transfer was interrupted.
         reason: String,
-        /// The error that broke it; none where the server closed it in good order.
+        /// The I/O error; `None` if the server closed the connection.
         source: Option<io::Error>,
     },
-    /// The server sends more than any weight file holds. What arrived was deleted.
-    #[error("{}: expected at most {limit} bytes, received {received}{wanted}", wanted.url)]
+    /// The server sends more bytes than any weight file has. The received bytes were deleted.
+    #[error("{}: expected at most {limit} bytes, received {received}{requested}", requested.url)]
     TooLarge {
-        /// The file that was wanted.
-        wanted: Box<Wanted>,
-        /// The bound, in bytes.
+        /// The requested file.
+        requested: Box<RequestedFile>,
+        /// The largest accepted size in bytes.
         limit: u64,
-        /// Bytes announced or received.
+        /// Bytes that the server announced or sent.
         received: u64,
     },
-    /// All of a file arrived, but of another file. It was deleted.
-    #[error("{}: expected MD5 {}, received {received} ({reason}); the download was deleted{wanted}", wanted.url, wanted.md5)]
+    /// The downloaded file has another MD5, and the caller did not accept its content. The file was deleted.
+    #[error("{}: expected MD5 {}, received {received} ({reason}); the download was deleted{requested}", requested.url, requested.md5)]
     WrongHash {
-        /// The file that was wanted.
-        wanted: Box<Wanted>,
-        /// The MD5 of what arrived.
+        /// The requested file.
+        requested: Box<RequestedFile>,
+        /// The MD5 of the downloaded file.
         received: String,
-        /// Why its content wasn't accepted either.
+        /// Why the caller did not accept its content.
         reason: String,
     },
     /// The cache can't be read or written: no permission, a full disk.
-    #[error("{}: can't be {action}: {source}\nhint: make room or give yourself access there, or set ENGRAFT_CACHE to another folder", path.display())]
+    #[error("{}: can't be {action}: {source}\nhint: free disk space or give yourself access there, or set ENGRAFT_CACHE to another folder", path.display())]
     Disk {
         /// The file or folder.
         path: PathBuf,
-        /// What was tried, as a participle.
+        /// The failed action as a participle, such as `written`.
         action: &'static str,
-        /// What the system says.
+        /// The I/O error.
         source: io::Error,
     },
 }
 
 impl HubError {
-    /// What went wrong, for a program to act on.
+    /// The kind of this error.
     ///
     /// ```
     /// use engraft_hub::{HubError, HubErrorKind};
@@ -124,35 +126,35 @@ impl HubError {
     }
 }
 
-/// A file that was to be downloaded, shown as what to do where that fails.
+/// The file of a failed download. Its `Display` tells the user which file to install by hand, and where.
 ///
 /// ```
-/// use engraft_hub::Wanted;
-/// let wanted = Wanted {
+/// use engraft_hub::RequestedFile;
+/// let requested = RequestedFile {
 ///     url: "https://example.org/weights.h5".to_owned(),
 ///     name: "weights.h5",
 ///     md5: "f96b697d7cb7938d525a2f31aaf161d0",
 ///     folders: ["cache".into(), "keras".into()],
 ///     rejected: Vec::new(),
 /// };
-/// let hint = wanted.to_string();
+/// let hint = requested.to_string();
 /// assert!(hint.contains("put weights.h5 (MD5 f96b697d7cb7938d525a2f31aaf161d0) into cache or keras"));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wanted {
-    /// Address it was asked from.
+pub struct RequestedFile {
+    /// URL of the file.
     pub url: String,
     /// File name.
     pub name: &'static str,
-    /// The MD5 that is pinned for it.
+    /// The expected MD5.
     pub md5: &'static str,
-    /// Folders that are searched for it.
+    /// The folders that are searched: the cache, and Keras' folder.
     pub folders: [PathBuf; 2],
-    /// Files of that name that were found there and turned down, with the reason.
+    /// Files of that name in these folders that were rejected, with the reason.
     pub rejected: Vec<(PathBuf, String)>,
 }
 
-impl fmt::Display for Wanted {
+impl fmt::Display for RequestedFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (path, reason) in &self.rejected {
             write!(f, "\nnote: {} is not used: {reason}", path.display())?;
@@ -169,14 +171,14 @@ mod tests {
 
     #[test]
     fn the_message_says_what_happened_what_was_found_and_what_to_do() {
-        let wanted = Box::new(Wanted {
+        let requested = Box::new(RequestedFile {
             url: "https://host/weights.h5".to_owned(),
             name: "weights.h5",
             md5: "00ff",
             folders: ["cache".into(), "keras".into()],
             rejected: vec![("keras/weights.h5".into(), "its MD5 is 11".to_owned())],
         });
-        let error = HubError::Status { wanted, status: 404 };
+        let error = HubError::Status { requested, status: 404 };
         let expected = "https://host/weights.h5: expected the file, received HTTP status 404\n\
                         note: keras/weights.h5 is not used: its MD5 is 11\n\
                         hint: put weights.h5 (MD5 00ff) into cache or keras, \

@@ -1,4 +1,4 @@
-//! The hash that Keras pins.
+//! MD5 of files: Keras publishes the MD5 of its weight files.
 
 use std::fmt::Write;
 use std::fs::File;
@@ -29,7 +29,7 @@ pub(crate) fn md5_of(path: &Path) -> io::Result<String> {
 mod tests {
     use super::*;
 
-    /// Of RFC 1321's test suite.
+    /// The test vectors are from RFC 1321, appendix A.5.
     #[test]
     fn hashes_as_the_rfc_says() {
         let folder = tempfile::tempdir().unwrap();

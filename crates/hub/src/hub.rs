@@ -1,4 +1,4 @@
-//! The places where a weight file may be, in the order they are asked.
+//! [`Hub`]: finds a weight file in the cache or in Keras' folder, or downloads it into the cache.
 
 use std::fs::{self, File};
 use std::io;
@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use crate::download::download;
 use crate::hash::md5_of;
 use crate::limits::Limits;
-use crate::{HubError, Wanted, WeightFile};
+use crate::{HubError, RequestedFile, WeightFile};
 
-/// Where weight files are found, and where they are kept.
+/// The cache of weight files, and the places to search and to download from.
 ///
 /// ```
 /// use engraft_hub::{Hub, WeightFile};
@@ -19,40 +19,42 @@ use crate::{HubError, Wanted, WeightFile};
 /// let file = WeightFile { name: "weights.h5", url: "https://example.org", md5, bytes: None };
 /// std::fs::create_dir(&keras)?;
 /// std::fs::write(keras.join("weights.h5"), "message digest")?;
-/// // The MD5 matches: nothing is downloaded, and `refuse` is not called.
-/// let refuse = |_path: &std::path::Path| Err("another file".to_owned());
-/// let path = Hub::new(&cache, &keras).fetch(&file, &refuse, &mut |_done, _total| {})?;
+/// // The MD5 matches: nothing is downloaded, and `reject` is not called.
+/// let reject = |_path: &std::path::Path| Err("another file".to_owned());
+/// let path = Hub::new(&cache, &keras).fetch(&file, &reject, &mut |_done, _total| {})?;
 /// assert_eq!(path, keras.join("weights.h5"));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
 pub struct Hub {
-    /// Folder that downloads go to.
+    /// Folder that downloads are stored in.
     pub cache: PathBuf,
-    /// Folder of Keras' own downloads; only read.
+    /// Folder of Keras' own downloads. It is read, never written.
     pub keras: PathBuf,
-    /// Address of a directory to download from, instead of the one that a file names.
+    /// URL of a directory to download from instead of [`WeightFile::url`].
     pub mirror: Option<String>,
     pub(crate) limits: Limits,
 }
 
 impl Hub {
-    /// Files are kept in `cache`, looked for in `keras` too, and downloaded from where each is published.
+    /// Makes a hub that searches `cache` and then `keras`, and downloads into `cache` from [`WeightFile::url`].
     pub fn new(cache: impl Into<PathBuf>, keras: impl Into<PathBuf>) -> Self {
         Self { cache: cache.into(), keras: keras.into(), mirror: None, limits: Limits::default() }
     }
 
-    /// The path of `file`: in the cache, else in Keras' folder, else downloaded into the cache.
+    /// Returns the path of a verified copy of `file`: in the cache, else in Keras' folder, else downloaded into the cache.
     ///
-    /// A file is good if its MD5 is the pinned one, or else if `accept` finds its content to be the same (equal tensors in
-    /// another layout, say); otherwise `accept` tells why not. The path it is given may end in `.part`. `progress` is
-    /// called during a download with the bytes that have arrived and, where known, how many there are.
+    /// A copy is accepted if its MD5 is [`WeightFile::md5`]. If the MD5 differs, `accept` decides: `Ok` accepts the content, for
+    /// example equal tensors in another layout, and `Err` gives the reason to reject it. The path that `accept` receives may end
+    /// in `.part`.
     ///
-    /// A download that breaks off is resumed, in this call and by the next. Processes that want one file wait for each
-    /// other.
+    /// `progress` is called during a download with the bytes received and the total, if known.
+    ///
+    /// An interrupted download is resumed, by this call and by later ones. A lock file makes concurrent processes wait, so that
+    /// each file is downloaded once.
     ///
     /// # Errors
-    /// One variant of [`HubError`] per cause.
+    /// See the variants of [`HubError`].
     pub fn fetch(
         &self,
         file: &WeightFile,
@@ -62,20 +64,23 @@ impl Hub {
         if let Ok(path) = self.find(file, accept) {
             return Ok(path);
         }
-        fs::create_dir_all(&self.cache).map_err(disk(&self.cache, "created"))?;
+        fs::create_dir_all(&self.cache).map_err(disk_error(&self.cache, "created"))?;
         let _lock = lock(&self.cache.join(format!("{}.lock", file.name)))?;
-        // Looked for again: another process may have brought it while this one waited.
+        // Search again: another process may have downloaded the file while this one waited for the lock.
         let rejected = match self.find(file, accept) {
             Ok(path) => return Ok(path),
             Err(rejected) => rejected,
         };
-        let wanted = self.wanted(file, rejected);
+        let requested = self.request(file, rejected);
         let part = self.cache.join(format!("{}.part", file.name));
-        download(&wanted, &part, file.bytes, &self.limits, progress)?;
-        self.keep(file, &part, accept, wanted)
+        download(&requested, &part, file.bytes, &self.limits, progress)?;
+        self.move_into_cache(file, &part, accept, requested)
     }
 
-    /// A good copy of `file` on this machine; else the copies that were turned down, and why.
+    /// Searches the cache and Keras' folder for a verified copy of `file`.
+    ///
+    /// # Errors
+    /// The copies that were rejected, with the reason; none if there are no copies.
     fn find(
         &self,
         file: &WeightFile,
@@ -87,9 +92,9 @@ impl Hub {
             if !path.is_file() {
                 continue;
             }
-            let reason = match check(file, &path, accept) {
-                Ok(Verdict::Good) => return Ok(path),
-                Ok(Verdict::Other { md5, reason }) => format!("its MD5 is {md5} ({reason})"),
+            let reason = match verify(file, &path, accept) {
+                Ok(Verification::Match) => return Ok(path),
+                Ok(Verification::Mismatch { md5, reason }) => format!("its MD5 is {md5} ({reason})"),
                 Err(error) => format!("it can't be read: {error}"),
             };
             rejected.push((path, reason));
@@ -97,30 +102,30 @@ impl Hub {
         Err(rejected)
     }
 
-    /// Makes `part` the cache's copy of `file` if it is good, and deletes it if not.
-    fn keep(
+    /// Verifies the download `part`, and renames it to the cache's copy of `file`; deletes it if it is rejected.
+    fn move_into_cache(
         &self,
         file: &WeightFile,
         part: &Path,
         accept: &dyn Fn(&Path) -> Result<(), String>,
-        wanted: Wanted,
+        requested: RequestedFile,
     ) -> Result<PathBuf, HubError> {
-        match check(file, part, accept).map_err(disk(part, "read"))? {
-            Verdict::Good => {
+        match verify(file, part, accept).map_err(disk_error(part, "read"))? {
+            Verification::Match => {
                 let path = self.cache.join(file.name);
-                fs::rename(part, &path).map_err(disk(&path, "written"))?;
+                fs::rename(part, &path).map_err(disk_error(&path, "written"))?;
                 Ok(path)
             }
-            Verdict::Other { md5, reason } => {
-                fs::remove_file(part).map_err(disk(part, "deleted"))?;
-                Err(HubError::WrongHash { wanted: Box::new(wanted), received: md5, reason })
+            Verification::Mismatch { md5, reason } => {
+                fs::remove_file(part).map_err(disk_error(part, "deleted"))?;
+                Err(HubError::WrongHash { requested: Box::new(requested), received: md5, reason })
             }
         }
     }
 
-    fn wanted(&self, file: &WeightFile, rejected: Vec<(PathBuf, String)>) -> Wanted {
+    fn request(&self, file: &WeightFile, rejected: Vec<(PathBuf, String)>) -> RequestedFile {
         let directory = self.mirror.as_deref().unwrap_or(file.url).trim_end_matches('/');
-        Wanted {
+        RequestedFile {
             url: format!("{directory}/{}", file.name),
             name: file.name,
             md5: file.md5,
@@ -130,36 +135,38 @@ impl Hub {
     }
 }
 
-/// What a file turned out to be.
-enum Verdict {
-    Good,
-    Other { md5: String, reason: String },
+/// The result of [`verify`].
+enum Verification {
+    Match,
+    Mismatch { md5: String, reason: String },
 }
 
-/// Whether the content of `path` is that of `file`: by its hash, or else by the judgement of `accept`.
-fn check(file: &WeightFile, path: &Path, accept: &dyn Fn(&Path) -> Result<(), String>) -> io::Result<Verdict> {
+/// Compares the MD5 of the file at `path` with that of `file`; asks `accept` if they differ.
+fn verify(file: &WeightFile, path: &Path, accept: &dyn Fn(&Path) -> Result<(), String>) -> io::Result<Verification> {
     let md5 = md5_of(path)?;
     if md5 == file.md5 {
-        return Ok(Verdict::Good);
+        return Ok(Verification::Match);
     }
     Ok(match accept(path) {
-        Ok(()) => Verdict::Good,
-        Err(reason) => Verdict::Other { md5, reason },
+        Ok(()) => Verification::Match,
+        Err(reason) => Verification::Mismatch { md5, reason },
     })
 }
 
-/// Waits until no other process holds `path`; the system lets go of it when the handle is dropped, however a process ends.
+/// Locks the file at `path`, and waits while another process holds the lock.
+///
+/// The lock ends when the returned handle is dropped. The operating system releases it too if the process is killed.
 fn lock(path: &Path) -> Result<File, HubError> {
-    let file = File::create(path).map_err(disk(path, "written"))?;
+    let file = File::create(path).map_err(disk_error(path, "written"))?;
     match file.lock() {
-        // Some network file systems know no locks. At worst, two processes then download the file twice.
-        Err(error) if error.kind() != io::ErrorKind::Unsupported => Err(disk(path, "locked")(error)),
+        // Some network file systems don't support locks. Then two processes may download the file twice, which does no harm.
+        Err(error) if error.kind() != io::ErrorKind::Unsupported => Err(disk_error(path, "locked")(error)),
         _ => Ok(file),
     }
 }
 
-/// Turns what the system says about `path` into an error.
-pub(crate) fn disk(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> HubError {
+/// A function that wraps an I/O error at `path` into [`HubError::Disk`]; `action` is the failed action as a participle.
+pub(crate) fn disk_error(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> HubError {
     move |source| HubError::Disk { path: path.to_owned(), action, source }
 }
 
@@ -179,7 +186,7 @@ mod tests {
         bytes: Some(14),
     };
 
-    fn refuse(_: &Path) -> Result<(), String> {
+    fn reject(_: &Path) -> Result<(), String> {
         Err("other tensors".to_owned())
     }
 
@@ -199,7 +206,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let hub = hub(folder.path());
         let in_keras = put(&hub.keras, CONTENT);
-        let fetch = || hub.fetch(&FILE, &refuse, &mut |_, _| panic!("nothing is to be downloaded")).unwrap();
+        let fetch = || hub.fetch(&FILE, &reject, &mut |_, _| panic!("a cached file must not be downloaded")).unwrap();
         assert_eq!(fetch(), in_keras);
         let in_cache = put(&hub.cache, CONTENT);
         assert_eq!(fetch(), in_cache);
@@ -225,36 +232,36 @@ mod tests {
         let hub = Hub { mirror: Some(format!("{}/mirror/", server.url)), ..hub(folder.path()) };
         let in_cache = put(&hub.cache, b"damaged");
         let in_keras = put(&hub.keras, b"damaged, too");
-        assert_eq!(hub.fetch(&FILE, &refuse, &mut |_, _| {}).unwrap(), in_cache);
+        assert_eq!(hub.fetch(&FILE, &reject, &mut |_, _| {}).unwrap(), in_cache);
         assert_eq!(fs::read(in_cache).unwrap(), CONTENT);
         assert_eq!(fs::read(in_keras).unwrap(), b"damaged, too");
         assert_eq!(server.paths(), ["/mirror/weights.h5"]);
     }
 
     #[test]
-    fn out_of_reach_the_error_says_what_to_put_where_and_what_was_turned_down() {
+    fn without_a_server_the_error_names_the_file_the_folders_and_rejected_copies() {
         let folder = tempfile::tempdir().unwrap();
         let hub = hub(folder.path());
         let bad = put(&hub.keras, b"");
-        let error = hub.fetch(&FILE, &refuse, &mut |_, _| {}).unwrap_err();
+        let error = hub.fetch(&FILE, &reject, &mut |_, _| {}).unwrap_err();
         assert!(matches!(error, HubError::Offline { .. }), "{error}");
         assert_eq!(error.kind(), HubErrorKind::Network);
         assert!(error.source().is_some_and(|source| source.is::<ureq::Error>()));
         let message = error.to_string();
-        let turned_down =
+        let rejected =
             format!("{} is not used: its MD5 is d41d8cd98f00b204e9800998ecf8427e (other tensors)", bad.display());
         let into = format!("into {} or {}", hub.cache.display(), hub.keras.display());
-        for expected in [FILE.url, FILE.md5, "put weights.h5 ", "ENGRAFT_WEIGHTS_URL", &turned_down, &into] {
+        for expected in [FILE.url, FILE.md5, "put weights.h5 ", "ENGRAFT_WEIGHTS_URL", &rejected, &into] {
             assert!(message.contains(expected), "{expected:?} is missing from {message}");
         }
     }
 
     #[test]
-    fn of_a_wrong_file_nothing_is_kept_unless_its_content_is_accepted() {
+    fn a_download_with_another_md5_is_deleted_unless_its_content_is_accepted() {
         let folder = tempfile::tempdir().unwrap();
         let server = Server::start(|_, start| Reply::from(b"another file", start));
         let hub = Hub { mirror: Some(server.url), ..hub(folder.path()) };
-        let error = hub.fetch(&FILE, &refuse, &mut |_, _| {}).unwrap_err();
+        let error = hub.fetch(&FILE, &reject, &mut |_, _| {}).unwrap_err();
         assert!(matches!(error, HubError::WrongHash { .. }));
         assert_eq!(error.kind(), HubErrorKind::InvalidData);
         let message = error.to_string();
@@ -270,11 +277,11 @@ mod tests {
     }
 
     #[test]
-    fn two_that_want_one_file_download_it_once() {
+    fn two_concurrent_calls_download_a_file_once() {
         let folder = tempfile::tempdir().unwrap();
         let server = Server::start(|_, start| Reply::from(CONTENT, start));
         let hub = Hub { mirror: Some(server.url.clone()), ..hub(folder.path()) };
-        let fetch = || hub.fetch(&FILE, &refuse, &mut |_, _| {}).unwrap();
+        let fetch = || hub.fetch(&FILE, &reject, &mut |_, _| {}).unwrap();
         std::thread::scope(|scope| {
             let other = scope.spawn(fetch);
             assert_eq!(fetch(), other.join().unwrap());
@@ -287,7 +294,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let hub = hub(folder.path());
         fs::write(&hub.cache, "a file").unwrap();
-        let error = hub.fetch(&FILE, &refuse, &mut |_, _| {}).unwrap_err();
+        let error = hub.fetch(&FILE, &reject, &mut |_, _| {}).unwrap_err();
         assert!(matches!(&error, HubError::Disk { path, action: "created", .. } if *path == hub.cache), "{error}");
         assert_eq!(error.kind(), HubErrorKind::Io);
         assert!(error.source().is_some_and(|source| source.is::<io::Error>()));

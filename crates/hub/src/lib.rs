@@ -1,10 +1,14 @@
 //! Finds, downloads and verifies pretrained weight files.
 //!
+//! [`Hub::fetch`] looks in a cache and in Keras' own cache first. Nothing here knows models: a callback decides whether a file
+//! with another MD5 is acceptable.
+//!
 //! ```no_run
 //! use engraft_hub::{Hub, VGG16_NOTOP};
 //!
 //! let hub = Hub::from_env()?;
-//! let path = hub.fetch(&VGG16_NOTOP, &|_path| Err("another file".to_owned()), &mut |done, total| {
+//! let reject = |_path: &std::path::Path| Err("the MD5 differs".to_owned());
+//! let path = hub.fetch(&VGG16_NOTOP, &reject, &mut |done, total| {
 //!     eprintln!("{done} of {total:?} bytes");
 //! })?;
 //! println!("the weights are in {}", path.display());
@@ -17,11 +21,11 @@ mod error;
 mod hash;
 mod hub;
 mod limits;
-mod part;
+mod partial_file;
 #[cfg(test)]
 mod test_server;
 mod weights;
 
-pub use error::{HubError, HubErrorKind, Wanted};
+pub use error::{HubError, HubErrorKind, RequestedFile};
 pub use hub::Hub;
 pub use weights::{VGG16, VGG16_NOTOP, WeightFile};

@@ -1,47 +1,47 @@
-//! What is borne from a server, and for how long.
+//! Limits on downloads: size, failed attempts, delays between attempts, timeouts.
 
 use std::time::Duration;
 
 use ureq::Agent;
 
-/// How much is borne from a server.
+/// Limits on one download.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
-    /// The most bytes of a file.
-    pub(crate) bytes: u64,
-    /// Attempts in a row that bring less than `progress` bytes.
-    pub(crate) attempts: u32,
-    /// An attempt that brings so many bytes shows that the server is of use.
-    pub(crate) progress: u64,
-    /// Pause after the first of them; it doubles with each.
-    pub(crate) pause: Duration,
-    /// The longest silence: while connecting, before the answer, between two reads.
-    pub(crate) silence: Duration,
+    /// The largest file that is accepted, in bytes.
+    pub(crate) max_bytes: u64,
+    /// The download fails after this many consecutive attempts that each receive fewer than `min_progress` bytes.
+    pub(crate) max_attempts: u32,
+    /// An attempt that receives this many bytes counts as a success and resets the count of failures.
+    pub(crate) min_progress: u64,
+    /// Delay before the second attempt; it doubles with every further failure.
+    pub(crate) retry_delay: Duration,
+    /// Timeout of each step: connecting, waiting for the response, reading the next bytes.
+    pub(crate) timeout: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            // The largest of Keras' files that are pinned here, VGG16 with its top, has 553 MB.
-            bytes: 1 << 30,
-            attempts: 5,
-            progress: 1 << 20,
-            pause: Duration::from_millis(500),
-            silence: Duration::from_secs(30),
+            // The largest known file, VGG16 with its top, has 553 MB.
+            max_bytes: 1 << 30,
+            max_attempts: 5,
+            min_progress: 1 << 20,
+            retry_delay: Duration::from_millis(500),
+            timeout: Duration::from_secs(30),
         }
     }
 }
 
 impl Limits {
-    /// A client that keeps within them.
+    /// An HTTP client with these timeouts.
     pub(crate) fn agent(&self) -> Agent {
         Agent::config_builder()
             .http_status_as_error(false)
-            .timeout_connect(Some(self.silence))
-            .timeout_recv_response(Some(self.silence))
-            .timeout_per_read(Some(self.silence))
+            .timeout_connect(Some(self.timeout))
+            .timeout_recv_response(Some(self.timeout))
+            .timeout_per_read(Some(self.timeout))
             .user_agent(concat!("engraft/", env!("CARGO_PKG_VERSION")))
-            // Ranges and lengths count the bytes of the file itself.
+            // Without compression, so that ranges and lengths count bytes of the file itself.
             .accept_encoding("identity")
             .build()
             .into()

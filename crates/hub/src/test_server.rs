@@ -1,11 +1,11 @@
-//! An HTTP server on this machine that behaves as badly as a test wants.
+//! An HTTP server for tests, which can drop connections, ignore ranges and send wrong headers.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-/// What a server sends before it closes the connection.
+/// A response, after which the server closes the connection.
 pub(crate) struct Reply {
     pub(crate) head: String,
     pub(crate) body: Vec<u8>,
@@ -16,15 +16,15 @@ impl Reply {
         Self { head: format!("HTTP/1.1 {status} Whatever\r\nContent-Length: 0\r\n"), body: Vec::new() }
     }
 
-    /// All of `content`.
-    pub(crate) fn whole(content: &[u8]) -> Self {
+    /// Status 200 with all of `content`.
+    pub(crate) fn full(content: &[u8]) -> Self {
         Self { head: format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n", content.len()), body: content.to_vec() }
     }
 
-    /// `content` from `start` on, as a request with a range wants it; all of it without one.
+    /// The correct response to a range request from byte `start`, or to a request without a range.
     pub(crate) fn from(content: &[u8], start: Option<usize>) -> Self {
         let total = content.len();
-        let Some(start) = start else { return Self::whole(content) };
+        let Some(start) = start else { return Self::full(content) };
         if start >= total {
             let head = format!(
                 "HTTP/1.1 416 Range Not Satisfiable\r\nContent-Range: bytes */{total}\r\nContent-Length: 0\r\n"
@@ -36,27 +36,28 @@ impl Reply {
         Self { head: format!("HTTP/1.1 206 Partial Content\r\n{range}"), body: content[start..].to_vec() }
     }
 
-    /// Closes the connection after `bytes` of the body, whatever was announced.
+    /// Sends only the first `bytes` of the body, fewer than the announced length.
     pub(crate) fn cut(mut self, bytes: usize) -> Self {
         self.body.truncate(bytes);
         self
     }
 }
 
-/// What a client asked for.
+/// The path of a request, and the first byte of its range if it has one.
 struct Request {
     path: String,
     start: Option<usize>,
 }
 
-/// Answers one connection after the other until the test process ends.
+/// A server that handles one connection after the other until the test process ends.
 pub(crate) struct Server {
     pub(crate) url: String,
     requests: Arc<Mutex<Vec<Request>>>,
 }
 
 impl Server {
-    /// A server that answers request number `n` (from 0) for the bytes from `start` on with `reply(n, start)`.
+    /// Starts a server that responds to request number `n` (from 0) with `reply(n, start)`, where `start` is the range's first
+    /// byte.
     pub(crate) fn start(reply: impl Fn(usize, Option<usize>) -> Reply + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -69,7 +70,7 @@ impl Server {
                 let start = request.start;
                 seen.lock().unwrap().push(request);
                 let Reply { head, body } = reply(number, start);
-                // A client may hang up on what it doesn't want.
+                // The client may close the connection before the end.
                 let _ = stream.write_all(format!("{head}Connection: close\r\n\r\n").as_bytes());
                 let _ = stream.write_all(&body);
             }
@@ -77,12 +78,12 @@ impl Server {
         Self { url, requests }
     }
 
-    /// The starts of the ranges that were asked for, request by request.
+    /// The first byte of the requested range, request by request.
     pub(crate) fn starts(&self) -> Vec<Option<usize>> {
         self.requests.lock().unwrap().iter().map(|request| request.start).collect()
     }
 
-    /// The paths that were asked for, request by request.
+    /// The requested paths, request by request.
     pub(crate) fn paths(&self) -> Vec<String> {
         self.requests.lock().unwrap().iter().map(|request| request.path.clone()).collect()
     }

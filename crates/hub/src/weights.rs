@@ -1,8 +1,8 @@
-//! Weight files that Keras publishes, pinned by the hashes that Keras pins.
+//! The weight files that Keras publishes, with their addresses and the MD5 that Keras checks.
 
 const KERAS_VGG16: &str = "https://storage.googleapis.com/tensorflow/keras-applications/vgg16";
 
-/// A published file: where it is, and how to know that it arrived whole.
+/// A published weight file: its address, and the MD5 and size to verify a download.
 ///
 /// ```
 /// use engraft_hub::{Hub, WeightFile};
@@ -15,8 +15,8 @@ const KERAS_VGG16: &str = "https://storage.googleapis.com/tensorflow/keras-appli
 ///     bytes: Some(14),
 /// };
 /// std::fs::write(cache.join(flowers.name), "message digest")?;
-/// let refuse = |_path: &std::path::Path| Err("another file".to_owned());
-/// let path = Hub::new(cache, cache).fetch(&flowers, &refuse, &mut |_done, _total| {})?;
+/// let reject = |_path: &std::path::Path| Err("another file".to_owned());
+/// let path = Hub::new(cache, cache).fetch(&flowers, &reject, &mut |_done, _total| {})?;
 /// assert!(path.ends_with("flowers.h5"));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -24,12 +24,12 @@ const KERAS_VGG16: &str = "https://storage.googleapis.com/tensorflow/keras-appli
 pub struct WeightFile {
     /// File name, in the cache and on the server.
     pub name: &'static str,
-    /// Address of the directory it lies in.
+    /// URL of the directory that holds it, without the file name.
     pub url: &'static str,
-    /// MD5 of its content, 32 lower-case hexadecimal digits: what Keras pins. It guards against accidents, not against
-    /// an attacker; a fingerprint of the tensors should follow.
+    /// MD5 of its content in 32 lower-case hexadecimal digits, as in Keras' source. MD5 detects damage, but not a file that an
+    /// attacker forged.
     pub md5: &'static str,
-    /// Its size, where known: shown as the total where a server doesn't tell.
+    /// Its size in bytes, if known. Progress shows it as the total if the server doesn't send a length.
     pub bytes: Option<u64>,
 }
 

@@ -1,4 +1,4 @@
-//! `Conv`: the product of the kernel and what its windows see.
+//! The operator `Conv`, by im2col and a matrix product per image and group.
 
 use engraft_kernels::{Matrix, gemm};
 use engraft_nn::{Result, Tensor};
@@ -20,14 +20,22 @@ pub(super) fn conv(node: &mut Node<'_>) -> Result<Value> {
     }
     let [rows, columns] = windows.output;
     let shape = [images, filters, rows, columns];
-    let mut y = vec![0.0; node.room(&shape)?];
-    let (pixels, taps) = (rows * columns, node.room(&[depth, kernel_height, kernel_width])?);
+    let mut y = vec![0.0; node.element_count(&shape)?];
+    let (pixels, taps) = (rows * columns, node.element_count(&[depth, kernel_height, kernel_width])?);
     let (filters, plane) = (filters / groups, height * width);
-    let mut seen = vec![0.0; node.room(&[taps, pixels])?];
+    let mut columns_matrix = vec![0.0; node.element_count(&[taps, pixels])?];
     for (index, y) in y.chunks_exact_mut((filters * pixels).max(1)).enumerate() {
-        see(&windows, &x.data()[index * depth * plane..][..depth * plane], plane, &mut seen);
+        im2col(&windows, &x.data()[index * depth * plane..][..depth * plane], plane, &mut columns_matrix);
         let kernel = &kernel.data()[index % groups * filters * taps..];
-        gemm(filters, taps, pixels, Matrix::row_major(kernel, taps), Matrix::row_major(&seen, pixels), false, y);
+        gemm(
+            filters,
+            taps,
+            pixels,
+            Matrix::row_major(kernel, taps),
+            Matrix::row_major(&columns_matrix, pixels),
+            false,
+            y,
+        );
     }
     if let Some(bias) = bias {
         let planes = y.chunks_exact_mut(pixels.max(1)).zip(bias.iter().cycle());
@@ -36,18 +44,18 @@ pub(super) fn conv(node: &mut Node<'_>) -> Result<Value> {
     Tensor::new(shape, y).map(Value::Floats)
 }
 
-/// A row for each tap of each channel: what it sees in all windows, zero where that is padding.
-fn see(windows: &Windows, channels: &[f32], plane: usize, seen: &mut [f32]) {
+/// Fills the im2col matrix: one row per channel and kernel element, one column per window, zeros in the padding.
+fn im2col(windows: &Windows, channels: &[f32], plane: usize, matrix: &mut [f32]) {
     let ([height, width], [rows, columns]) = (windows.size, windows.output);
     let image_width = windows.image[1];
-    let mut seen = seen.chunks_exact_mut(columns.max(1));
+    let mut matrix_rows = matrix.chunks_exact_mut(columns.max(1));
     for channel in channels.chunks_exact(plane.max(1)) {
         for (tap_row, tap_column) in (0..height).flat_map(|row| (0..width).map(move |column| (row, column))) {
-            for (row, seen) in (0..rows).zip(&mut seen) {
-                let line = windows.at(0, row, tap_row).map(|at| &channel[at * image_width..][..image_width]);
-                for (column, seen) in seen.iter_mut().enumerate() {
+            for (row, matrix_row) in (0..rows).zip(&mut matrix_rows) {
+                let image_row = windows.at(0, row, tap_row).map(|at| &channel[at * image_width..][..image_width]);
+                for (column, value) in matrix_row.iter_mut().enumerate() {
                     let at = windows.at(1, column, tap_column);
-                    *seen = line.zip(at).map_or(0.0, |(line, at)| line[at]);
+                    *value = image_row.zip(at).map_or(0.0, |(image_row, at)| image_row[at]);
                 }
             }
         }

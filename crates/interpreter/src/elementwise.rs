@@ -1,4 +1,4 @@
-//! Operators that compute number by number.
+//! Elementwise operators of one and more operands, with ONNX' (NumPy's) broadcasting.
 
 use engraft_nn::strided::{offsets, row_major};
 use engraft_nn::{Result, Tensor};
@@ -6,13 +6,13 @@ use engraft_nn::{Result, Tensor};
 use super::node::Node;
 use super::value::Value;
 
-/// A function of one number.
-pub(super) fn unary(node: &Node<'_>, function: impl Fn(f32) -> f32) -> Result<Value> {
+/// Applies a function to each element of the input.
+pub(super) fn map(node: &Node<'_>, function: impl Fn(f32) -> f32) -> Result<Value> {
     let x = node.floats(0)?;
     Tensor::new(x.shape(), x.data().iter().map(|&x| function(x)).collect()).map(Value::Floats)
 }
 
-/// A function of two numbers, taken over all inputs from the first to the last.
+/// Combines all inputs elementwise, from the first to the last, with a function of two numbers.
 pub(super) fn fold(node: &Node<'_>, function: impl Fn(f32, f32) -> f32) -> Result<Value> {
     let mut result = node.floats(0)?.clone();
     for index in 1..node.arity() {
@@ -21,28 +21,29 @@ pub(super) fn fold(node: &Node<'_>, function: impl Fn(f32, f32) -> f32) -> Resul
     Ok(Value::Floats(result))
 }
 
-/// The second input where the first is true, else the third.
-pub(super) fn choose(node: &Node<'_>) -> Result<Value> {
-    let (is, yes, no) = (node.floats(0)?, node.floats(1)?, node.floats(2)?);
-    // What isn't chosen must not show, even where it isn't finite.
-    let chosen = binary(node, is, yes, |is, yes| if is != 0.0 { yes } else { 0.0 })?;
-    let rest = binary(node, is, no, |is, no| if is != 0.0 { 0.0 } else { no })?;
-    binary(node, &chosen, &rest, |chosen, rest| chosen + rest).map(Value::Floats)
+/// `Where`: elements of the second input where the first is true, else of the third.
+pub(super) fn select(node: &Node<'_>) -> Result<Value> {
+    let (condition, yes, no) = (node.floats(0)?, node.floats(1)?, node.floats(2)?);
+    // Elements that aren't selected become 0 first: a product with 0 would keep NaN and infinity.
+    let yes = binary(node, condition, yes, |condition, yes| if condition != 0.0 { yes } else { 0.0 })?;
+    let no = binary(node, condition, no, |condition, no| if condition != 0.0 { 0.0 } else { no })?;
+    binary(node, &yes, &no, |yes, no| yes + no).map(Value::Floats)
 }
 
-/// A function of two tensors' numbers. Shapes are aligned at their last axes; an axis that is missing or of length 1
-/// repeats.
+/// Combines two tensors elementwise. Shapes are aligned at their last axes; an axis that is missing or of size 1 is broadcast.
 fn binary(node: &Node<'_>, a: &Tensor, b: &Tensor, function: impl Fn(f32, f32) -> f32) -> Result<Tensor> {
-    let shape = common_shape(a.shape(), b.shape())
-        .ok_or_else(|| node.error("shapes that repeat to one", format_args!("{:?} and {:?}", a.shape(), b.shape())))?;
-    node.room(&shape)?;
-    let [strides_a, strides_b] = [a, b].map(|tensor| repeating(tensor.shape(), &shape));
+    let shape = broadcast_shape(a.shape(), b.shape()).ok_or_else(|| {
+        node.error("shapes that can be broadcast", format_args!("{:?} and {:?}", a.shape(), b.shape()))
+    })?;
+    node.element_count(&shape)?;
+    let [strides_a, strides_b] = [a, b].map(|tensor| broadcast_strides(tensor.shape(), &shape));
     let pairs = offsets(&shape, &strides_a, 0).zip(offsets(&shape, &strides_b, 0));
     let values = pairs.map(|(at_a, at_b)| function(a.data()[at_a], b.data()[at_b])).collect();
     Tensor::new(shape, values)
 }
 
-fn common_shape(a: &[usize], b: &[usize]) -> Option<Vec<usize>> {
+/// The shape of two broadcast tensors; `None` if their shapes are incompatible.
+fn broadcast_shape(a: &[usize], b: &[usize]) -> Option<Vec<usize>> {
     let rank = a.len().max(b.len());
     let size = |shape: &[usize], axis: usize| (axis + shape.len()).checked_sub(rank).map_or(1, |axis| shape[axis]);
     let common = |axis| match (size(a, axis), size(b, axis)) {
@@ -52,8 +53,8 @@ fn common_shape(a: &[usize], b: &[usize]) -> Option<Vec<usize>> {
     (0..rank).map(common).collect()
 }
 
-/// Strides that see a tensor of shape `own` as one of `shape`.
-fn repeating(own: &[usize], shape: &[usize]) -> Vec<isize> {
+/// The strides that broadcast a tensor of shape `own` to `shape`: 0 along broadcast axes.
+fn broadcast_strides(own: &[usize], shape: &[usize]) -> Vec<isize> {
     let mut strides = vec![0; shape.len() - own.len()];
     strides.extend(row_major(own).into_iter().zip(own).map(|(stride, &size)| if size == 1 { 0 } else { stride }));
     strides
@@ -67,7 +68,7 @@ mod tests {
     use crate::testing::tensor;
 
     #[test]
-    fn axes_repeat() {
+    fn axes_are_broadcast() {
         let proto = GraphNode::default();
         let a = tensor([2, 3, 1], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
         let b = tensor([3, 2], &[0.0, 10.0, 20.0, 30.0, 40.0, 50.0]);
@@ -82,10 +83,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_chosen_does_not_show() {
+    fn elements_that_are_not_selected_do_not_show() {
         let proto = GraphNode::default();
         let inputs = [tensor([2], &[1.0, 0.0]), tensor([2], &[5.0, f32::NAN]), tensor([2], &[f32::INFINITY, 7.0])];
         let node = Node::new(&proto, inputs.iter().map(Some).collect());
-        assert_eq!(choose(&node).unwrap(), tensor([2], &[5.0, 7.0]));
+        assert_eq!(select(&node).unwrap(), tensor([2], &[5.0, 7.0]));
     }
 }

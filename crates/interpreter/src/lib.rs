@@ -1,20 +1,21 @@
-//! An interpreter for ONNX graphs: a second opinion on the files that engraft writes.
+//! An interpreter for ONNX graphs, to check the files that engraft exports.
 //!
-//! [`OnnxModel`] computes each operator by its definition in ONNX, channels first, one after the other. It shares
-//! only the matrix product with the way models are executed in this workspace, so an exported file that answers as
-//! its model does says what the model computes. It is not fast.
+//! [`OnnxModel`] computes one operator after the other by its definition in ONNX, channels first. It shares only the matrix
+//! product with the executors of this workspace. So an exported file whose outputs equal the model's was exported correctly.
+//!
+//! It knows the operators that [`save`](fn@engraft_formats::onnx::save) writes, and is slow.
 
-mod axes;
 mod conv;
+mod data_movement;
 mod elementwise;
-mod function;
 mod liveness;
-mod matrix;
+mod matmul;
 mod model;
 mod node;
 mod normalize;
 mod operator;
 mod resize;
+mod unary;
 mod value;
 mod window;
 

@@ -1,4 +1,4 @@
-//! The tensors that are still needed.
+//! [`LiveTensors`]: the tensors that later nodes still read. Each is freed after its last use.
 
 use std::collections::HashMap;
 
@@ -7,39 +7,40 @@ use engraft_nn::{Error, ErrorKind, Result};
 
 use super::value::Value;
 
-/// Tensors by name, each until it has been read as often as the graph does.
+/// The live tensors by name, with the number of their remaining reads.
 pub(super) struct LiveTensors<'a> {
     values: HashMap<&'a str, Value>,
-    reads: HashMap<&'a str, usize>,
-    len: usize,
+    remaining_reads: HashMap<&'a str, usize>,
+    /// Elements of all live tensors.
+    elements: usize,
     limit: usize,
 }
 
 impl<'a> LiveTensors<'a> {
-    /// `limit` values at a time and no more.
+    /// Counts the reads of each tensor in `graph`. `limit` bounds the elements of all live tensors.
     pub(super) fn new(graph: &'a Graph, limit: usize) -> Self {
         let mut reads = HashMap::new();
         let outputs = graph.outputs.iter().map(|output| &output.name);
         for name in graph.nodes.iter().flat_map(|node| &node.inputs).chain(outputs) {
             *reads.entry(name.as_str()).or_default() += 1;
         }
-        Self { values: HashMap::new(), reads, len: 0, limit }
+        Self { values: HashMap::new(), remaining_reads: reads, elements: 0, limit }
     }
 
-    /// Keeps a tensor.
+    /// Adds a computed tensor. One that is never read is dropped at once.
     ///
     /// # Errors
-    /// There is one of this name, or too many values are kept at a time.
-    pub(super) fn keep(&mut self, name: &'a str, value: Value) -> Result<()> {
-        self.len += value.len();
-        if self.len > self.limit {
-            let expected = format!("at most {} values at a time", self.limit);
-            return Err(Error::new(format_args!("tensor `{name}`"), expected, self.len)
+    /// Where a tensor of this name is live, or the limit on elements is exceeded.
+    pub(super) fn insert(&mut self, name: &'a str, value: Value) -> Result<()> {
+        self.elements += value.len();
+        if self.elements > self.limit {
+            let expected = format!("at most {} elements at a time", self.limit);
+            return Err(Error::new(format_args!("tensor `{name}`"), expected, self.elements)
                 .with_kind(ErrorKind::OutOfMemory)
                 .hint("use a smaller batch"));
         }
         if self.values.insert(name, value).is_some() {
-            return Err(Error::because(format_args!("tensor `{name}`"), "made more than once")
+            return Err(Error::because(format_args!("tensor `{name}`"), "computed more than once")
                 .with_kind(ErrorKind::InvalidData));
         }
         self.release(name, 0);
@@ -50,16 +51,17 @@ impl<'a> LiveTensors<'a> {
         self.values.get(name)
     }
 
-    /// Says that a tensor has been read once.
-    pub(super) fn read(&mut self, name: &'a str) {
+    /// Records one read of a tensor; drops it if that was the last.
+    pub(super) fn mark_read(&mut self, name: &'a str) {
         self.release(name, 1);
     }
 
+    /// Subtracts reads from a tensor's remaining ones, and drops it when none are left.
     fn release(&mut self, name: &'a str, reads: usize) {
-        let left = self.reads.entry(name).or_default();
+        let left = self.remaining_reads.entry(name).or_default();
         *left = left.saturating_sub(reads);
         if *left == 0 {
-            self.len -= self.values.remove(name).map_or(0, |value| value.len());
+            self.elements -= self.values.remove(name).map_or(0, |value| value.len());
         }
     }
 }
@@ -80,16 +82,16 @@ mod tests {
         let graph = Graph { nodes: vec![node(&["a", "a"])], outputs, ..Graph::default() };
         let mut live = LiveTensors::new(&graph, 100);
         for name in ["a", "b", "unread"] {
-            live.keep(name, Value::Ints(vec![1, 2])).unwrap();
+            live.insert(name, Value::Ints(vec![1, 2])).unwrap();
         }
-        assert_eq!((live.len, live.get("unread")), (4, None));
-        live.read("a");
+        assert_eq!((live.elements, live.get("unread")), (4, None));
+        live.mark_read("a");
         assert!(live.get("a").is_some());
-        live.read("a");
-        assert_eq!((live.len, live.get("a")), (2, None));
-        let error = live.keep("b", Value::Ints(vec![])).unwrap_err().to_string();
-        assert_eq!(error, "tensor `b`: made more than once");
-        let error = live.keep("a", Value::Ints(vec![0; 99])).unwrap_err().to_string();
-        assert!(error.contains("tensor `a`: expected at most 100 values at a time, received 101"), "{error}");
+        live.mark_read("a");
+        assert_eq!((live.elements, live.get("a")), (2, None));
+        let error = live.insert("b", Value::Ints(vec![])).unwrap_err().to_string();
+        assert_eq!(error, "tensor `b`: computed more than once");
+        let error = live.insert("a", Value::Ints(vec![0; 99])).unwrap_err().to_string();
+        assert!(error.contains("tensor `a`: expected at most 100 elements at a time, received 101"), "{error}");
     }
 }

@@ -1,4 +1,4 @@
-//! A whole graph: what it reads and makes, node by node.
+//! [`OnnxModel`]: runs a graph node by node, and checks its inputs and outputs against their declared shapes.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -9,9 +9,9 @@ use engraft_nn::{Error, ErrorKind, Result, Tensor};
 use super::liveness::LiveTensors;
 use super::node::Node;
 use super::operator::operator;
-use super::value::{MAX_VALUES, Value, count};
+use super::value::{MAX_ELEMENTS, Value, element_count};
 
-/// An ONNX file that can be run, as [`save`](fn@engraft_formats::onnx::save) writes them.
+/// A runnable ONNX model, of the operators that [`save`](fn@engraft_formats::onnx::save) writes.
 ///
 /// ```
 /// use engraft_formats::onnx::{self, OnnxOptions};
@@ -24,8 +24,8 @@ use super::value::{MAX_VALUES, Value, count};
 /// model.weights()[0].set(vec![1.0, 10.0])?;
 /// onnx::save(&model, &path, &OnnxOptions::default())?;
 ///
-/// let written = OnnxModel::load(&path)?;
-/// let outputs = written.run(&[&Tensor::new([2, 2], vec![1.0, 2.0, 3.0, 4.0])?])?;
+/// let exported = OnnxModel::load(&path)?;
+/// let outputs = exported.run(&[&Tensor::new([2, 2], vec![1.0, 2.0, 3.0, 4.0])?])?;
 /// assert_eq!(outputs, [Tensor::new([2, 1], vec![21.0, 43.0])?]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -37,16 +37,15 @@ pub struct OnnxModel {
 }
 
 impl OnnxModel {
-    /// Reads a file.
+    /// Loads an ONNX file.
     ///
     /// # Errors
-    /// The file can't be read or isn't an ONNX model, is of another opset than 17, or keeps weights in
-    /// another file.
+    /// Where the file can't be read, isn't an ONNX model, has another opset than 17, or stores weights in another file.
     pub fn load(path: &Path) -> Result<Self> {
         Self::new(Graph::load(path)?).map_err(|error| error.within(path.display()))
     }
 
-    /// Reads an ONNX model held in memory. See [`load`](Self::load).
+    /// Loads an ONNX model from memory. See [`load`](Self::load).
     ///
     /// # Errors
     /// As [`load`](Self::load).
@@ -54,16 +53,16 @@ impl OnnxModel {
         Self::new(Graph::from_bytes(bytes)?)
     }
 
-    /// Takes a graph that has been read.
+    /// Makes a model of a parsed graph.
     ///
     /// # Errors
-    /// It is of another opset than 17, or holds a constant of more values than may be held.
+    /// Where the graph has another opset than 17, or a constant of more than 2^29 elements.
     pub fn new(mut graph: Graph) -> Result<Self> {
         let opsets: Vec<_> = graph.opsets.iter().map(|(domain, version)| (domain.as_str(), *version)).collect();
         if opsets != [("", OPSET)] {
             return Err(Error::new(
-                "operators",
-                format_args!("ONNX' own of version {OPSET}"),
+                "operator sets",
+                format_args!("ONNX' own, version {OPSET}"),
                 format_args!("{opsets:?}"),
             )
             .with_kind(ErrorKind::Unsupported));
@@ -74,40 +73,41 @@ impl OnnxModel {
                 ConstantValue::Floats(tensor) => Value::Floats(tensor),
                 ConstantValue::Ints(values) => Value::Ints(values),
             };
-            within_bounds(&name, &value, MAX_VALUES)?;
+            check_element_count(&name, &value, MAX_ELEMENTS)?;
             constants.insert(name, value);
         }
-        Ok(Self { graph, constants, limit: MAX_VALUES })
+        Ok(Self { graph, constants, limit: MAX_ELEMENTS })
     }
 
-    /// Sets how many values [`run`](Self::run) may hold at a time, beside those in the file: 2^29 otherwise, which a
-    /// graph of a few bytes can ask for.
+    /// Limits the tensor elements that [`run`](Self::run) holds at a time, constants excluded. The default is 2^29.
+    ///
+    /// Use a smaller limit for untrusted files: a graph of a few bytes can declare tensors of any size.
     #[must_use]
-    pub fn with_limit(self, values: usize) -> Self {
-        Self { limit: values, ..self }
+    pub fn with_limit(self, elements: usize) -> Self {
+        Self { limit: elements, ..self }
     }
 
-    /// The entries of its metadata; [`save`](fn@engraft_formats::onnx::save) says which it writes.
+    /// The file's metadata. See [`save`](fn@engraft_formats::onnx::save) for the entries that it writes.
     pub fn metadata(&self) -> &BTreeMap<String, String> {
         &self.graph.metadata
     }
 
-    /// The outputs of a batch, in the graph's order.
+    /// Runs the graph on a batch; returns the outputs in the graph's order.
     ///
     /// # Errors
-    /// Inputs that aren't as many, or of other shapes, than the graph declares; an operator or attribute
-    /// that [`save`](fn@engraft_formats::onnx::save) doesn't write; shapes that don't fit; outputs that aren't as
-    /// declared.
+    /// Where the inputs or outputs differ from the declared ones in number or shape; where the graph has an operator or attribute
+    /// that [`save`](fn@engraft_formats::onnx::save) doesn't write; where operands have incompatible shapes; where the limit of
+    /// [`with_limit`](Self::with_limit) is exceeded.
     pub fn run(&self, inputs: &[&Tensor]) -> Result<Vec<Tensor>> {
         if inputs.len() != self.graph.inputs.len() {
             return Err(Error::new("inputs", self.graph.inputs.len(), inputs.len()));
         }
         let mut live = LiveTensors::new(&self.graph, self.limit);
         for (declared, &input) in self.graph.inputs.iter().zip(inputs) {
-            must_be_as_declared("input", declared, input)?;
+            check_shape("input", declared, input)?;
             let value = Value::Floats(input.clone());
-            within_bounds(&declared.name, &value, self.limit)?;
-            live.keep(&declared.name, value)?;
+            check_element_count(&declared.name, &value, self.limit)?;
+            live.insert(&declared.name, value)?;
         }
         for node in &self.graph.nodes {
             let [output] = &node.outputs[..] else {
@@ -118,19 +118,19 @@ impl OnnxModel {
                 "" => Ok(None),
                 name => self.tensor(&live, name).map(Some),
             });
-            let mut ready = Node::new(node, inputs.collect::<Result<_>>()?).within(self.limit);
-            let value = operator(&mut ready)?;
-            node.inputs.iter().for_each(|name| live.read(name));
-            live.keep(output, value)?;
+            let mut call = Node::new(node, inputs.collect::<Result<_>>()?).with_limit(self.limit);
+            let value = operator(&mut call)?;
+            node.inputs.iter().for_each(|name| live.mark_read(name));
+            live.insert(output, value)?;
         }
         self.graph.outputs.iter().map(|declared| self.output(&live, declared)).collect()
     }
 
     fn output(&self, live: &LiveTensors<'_>, declared: &GraphValue) -> Result<Tensor> {
         match self.tensor(live, &declared.name)? {
-            Value::Floats(tensor) => must_be_as_declared("output", declared, tensor)
-                .map(|()| tensor.clone())
-                .map_err(Error::into_invalid_data),
+            Value::Floats(tensor) => {
+                check_shape("output", declared, tensor).map(|()| tensor.clone()).map_err(Error::into_invalid_data)
+            }
             other => Err(Error::new(format_args!("output `{}`", declared.name), "numbers", other.describe())
                 .with_kind(ErrorKind::InvalidData)),
         }
@@ -139,14 +139,14 @@ impl OnnxModel {
     fn tensor<'a>(&'a self, live: &'a LiveTensors<'_>, name: &str) -> Result<&'a Value> {
         let found = live.get(name).or_else(|| self.constants.get(name));
         found.ok_or_else(|| {
-            Error::because(format_args!("tensor `{name}`"), "used before a node makes it")
+            Error::because(format_args!("tensor `{name}`"), "used before any node computes it")
                 .with_kind(ErrorKind::InvalidData)
         })
     }
 }
 
-/// An error where a tensor hasn't the shape that the graph declares.
-fn must_be_as_declared(kind: &str, declared: &GraphValue, tensor: &Tensor) -> Result<()> {
+/// An error where a tensor's shape differs from the declared one.
+fn check_shape(kind: &str, declared: &GraphValue, tensor: &Tensor) -> Result<()> {
     let fits = |(declared, &size): (&Dimension, &usize)| match declared {
         Dimension::Size(value) => usize::try_from(*value) == Ok(size),
         Dimension::Named(_) | Dimension::Unknown => true,
@@ -167,9 +167,10 @@ fn must_be_as_declared(kind: &str, declared: &GraphValue, tensor: &Tensor) -> Re
     Err(Error::new(format_args!("{kind} `{}`", declared.name), expected, format_args!("{:?}", tensor.shape())))
 }
 
-fn within_bounds(name: &str, value: &Value, limit: usize) -> Result<()> {
+/// An error where a tensor has more than `limit` elements.
+fn check_element_count(name: &str, value: &Value, limit: usize) -> Result<()> {
     match value {
-        Value::Floats(tensor) if count(tensor.shape(), limit).is_none() => {
+        Value::Floats(tensor) if element_count(tensor.shape(), limit).is_none() => {
             let expected = format!("at most {limit} values");
             Err(Error::new(format_args!("tensor `{name}`"), expected, value.describe())
                 .with_kind(ErrorKind::OutOfMemory))
@@ -210,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_named() {
+    fn unknown_operators_attributes_and_shapes_are_named() {
         let graph = Graph::from_bytes(&bytes()).unwrap();
         assert_eq!(run(graph.clone()).unwrap()[0].shape(), [2, 2]);
         let failed = |change: fn(&mut Graph)| {
@@ -231,13 +232,13 @@ mod tests {
                 |graph| graph.nodes[2].attributes.push(testing::int("axis", 1)),
                 "node `conv` (Relu): expected attributes",
             ),
-            (|graph| graph.nodes[2].inputs[0] = "y".into(), "tensor `y`: used before a node makes it"),
+            (|graph| graph.nodes[2].inputs[0] = "y".into(), "tensor `y`: used before any node computes it"),
             (
                 |graph| graph.inputs[0] = batch("photos", &[6, 7, 3]),
                 "input `photos`: expected shape [batch, 6, 7, 3], received [2, 6, 6, 3]",
             ),
             (|graph| graph.outputs[0] = batch("top", &[3]), "output `top`: expected shape [batch, 3], received [2, 2]"),
-            (|graph| graph.opsets[0].1 = 21, "operators: expected ONNX' own of version 17"),
+            (|graph| graph.opsets[0].1 = 21, "operator sets: expected ONNX' own, version 17"),
             (|graph| graph.opsets.push(("ai.onnx.ml".into(), 3)), "ai.onnx.ml"),
         ] {
             let error = failed(change);
@@ -247,13 +248,13 @@ mod tests {
 
     #[test]
     fn damage_anywhere_is_an_error_or_another_answer() {
-        let whole = bytes();
+        let intact = bytes();
         let x = Tensor::zeros([1, 6, 6, 3]);
         let survived = |bytes: &[u8]| OnnxModel::from_bytes(bytes).and_then(|model| model.run(&[&x])).is_ok();
-        assert!((0..whole.len()).all(|len| !survived(&whole[..len])));
-        let damaged = (0..whole.len()).flat_map(|at| [0, 3, 7].map(|bit| (at, bit)));
+        assert!((0..intact.len()).all(|len| !survived(&intact[..len])));
+        let damaged = (0..intact.len()).flat_map(|at| [0, 3, 7].map(|bit| (at, bit)));
         let answers = damaged.filter(|&(at, bit)| {
-            let mut bytes = whole.clone();
+            let mut bytes = intact.clone();
             bytes[at] ^= 1 << bit;
             survived(&bytes)
         });

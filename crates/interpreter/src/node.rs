@@ -1,13 +1,15 @@
-//! A node about to be computed: what it reads, and its attributes.
+//! [`Node`]: an operator call with its input tensors and attributes, and checked access to both.
 
 use std::collections::HashMap;
 
 use engraft_formats::onnx::{Attribute, AttributeValue, GraphNode};
 use engraft_nn::{Error, ErrorKind, Result, Tensor};
 
-use super::value::{MAX_VALUES, Value, count};
+use super::value::{MAX_ELEMENTS, Value, element_count};
 
-/// Inputs by position and attributes by name. Attributes are taken, so that one that no operator asked for is found.
+/// A call of an operator.
+///
+/// Reading an attribute removes it, so that attributes left over at the end, which the operator doesn't know, are errors.
 pub(super) struct Node<'a> {
     proto: &'a GraphNode,
     inputs: Vec<Option<&'a Value>>,
@@ -16,14 +18,14 @@ pub(super) struct Node<'a> {
 }
 
 impl<'a> Node<'a> {
-    /// `inputs` as the node names them, none for an empty name.
+    /// A call of `proto` with the tensors that its inputs name; `None` stands for an omitted input.
     pub(super) fn new(proto: &'a GraphNode, inputs: Vec<Option<&'a Value>>) -> Self {
         let attributes = proto.attributes.iter().map(|Attribute { name, value }| (name.as_str(), value)).collect();
-        Self { proto, inputs, attributes, limit: MAX_VALUES }
+        Self { proto, inputs, attributes, limit: MAX_ELEMENTS }
     }
 
-    /// Sets how many values each tensor may have.
-    pub(super) fn within(self, limit: usize) -> Self {
+    /// Sets the limit on the elements of each output.
+    pub(super) fn with_limit(self, limit: usize) -> Self {
         Self { limit, ..self }
     }
 
@@ -31,40 +33,41 @@ impl<'a> Node<'a> {
         &self.proto.op_type
     }
 
-    /// An error where the operator is another set's, of whatever name.
-    pub(super) fn must_be_onnx(&self) -> Result<()> {
+    /// An error where the operator is from another operator set than ONNX' own.
+    pub(super) fn require_onnx_domain(&self) -> Result<()> {
         match self.proto.domain.as_str() {
             "" => Ok(()),
             domain => Err(self.unsupported("an operator of ONNX' own", format_args!("one of `{domain}`"))),
         }
     }
 
-    /// How many inputs are named.
+    /// The number of inputs, omitted ones included.
     pub(super) fn arity(&self) -> usize {
         self.inputs.len()
     }
 
-    /// An error at this node, which asks for what isn't known here.
+    /// An error of kind `Unsupported` at this node.
     pub(super) fn unsupported(&self, expected: impl std::fmt::Display, received: impl std::fmt::Display) -> Error {
         self.error(expected, received).with_kind(ErrorKind::Unsupported)
     }
 
-    /// An error at this node.
+    /// An error of kind `InvalidData` at this node.
     pub(super) fn error(&self, expected: impl std::fmt::Display, received: impl std::fmt::Display) -> Error {
         Error::new(format_args!("node `{}` ({})", self.proto.name, self.proto.op_type), expected, received)
             .with_kind(ErrorKind::InvalidData)
     }
 
-    /// An input that need not be there.
+    /// An optional input.
     pub(super) fn optional(&self, index: usize) -> Option<&'a Value> {
         self.inputs.get(index).copied().flatten()
     }
 
+    /// A required input.
     pub(super) fn value(&self, index: usize) -> Result<&'a Value> {
         self.optional(index).ok_or_else(|| self.error(format_args!("an input {index}"), "none"))
     }
 
-    /// An input of numbers.
+    /// A required input of f32.
     pub(super) fn floats(&self, index: usize) -> Result<&'a Tensor> {
         match self.value(index)? {
             Value::Floats(tensor) => Ok(tensor),
@@ -72,7 +75,7 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// An input of numbers with this many axes.
+    /// A required f32 input with `N` axes, and its shape.
     pub(super) fn floats_of_rank<const N: usize>(&self, index: usize) -> Result<(&'a Tensor, [usize; N])> {
         let tensor = self.floats(index)?;
         let shape = tensor.shape().try_into().map_err(|_| {
@@ -81,7 +84,7 @@ impl<'a> Node<'a> {
         Ok((tensor, shape))
     }
 
-    /// An input of numbers with one axis of this length.
+    /// A required f32 input with one axis of size `len`.
     pub(super) fn vector(&self, index: usize, len: usize) -> Result<&'a [f32]> {
         let tensor = self.floats(index)?;
         if tensor.shape() == [len] {
@@ -90,7 +93,7 @@ impl<'a> Node<'a> {
         Err(self.error(format_args!("shape [{len}] of input {index}"), format_args!("{:?}", tensor.shape())))
     }
 
-    /// An input that is one number.
+    /// A required f32 input with one element.
     pub(super) fn scalar(&self, index: usize) -> Result<f32> {
         match self.floats(index)?.data() {
             &[value] => Ok(value),
@@ -98,7 +101,7 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// An input that lists integers.
+    /// A required input of integers.
     pub(super) fn ints(&self, index: usize) -> Result<&'a [i64]> {
         match self.value(index)? {
             Value::Ints(values) => Ok(values),
@@ -106,25 +109,25 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// Takes an attribute that is one integer.
+    /// Takes an integer attribute.
     pub(super) fn int(&mut self, name: &str, default: i64) -> Result<i64> {
         let int = |value: &AttributeValue| if let AttributeValue::Int(value) = value { Some(*value) } else { None };
         self.attribute(name, int).map(|found| found.unwrap_or(default))
     }
 
-    /// Takes an attribute that is one number.
+    /// Takes a float attribute.
     pub(super) fn float(&mut self, name: &str, default: f32) -> Result<f32> {
         let float = |value: &AttributeValue| if let AttributeValue::Float(value) = value { Some(*value) } else { None };
         self.attribute(name, float).map(|found| found.unwrap_or(default))
     }
 
-    /// Takes an attribute that is `N` sizes.
+    /// Takes an attribute of `N` non-negative integers.
     pub(super) fn sizes<const N: usize>(&mut self, name: &str, default: [usize; N]) -> Result<[usize; N]> {
         let sizes = |value: &AttributeValue| sizes(value)?.try_into().ok();
         self.attribute(name, sizes).map(|found| found.unwrap_or(default))
     }
 
-    /// Takes an attribute that is a list of axes, each once and all of `rank`.
+    /// Takes a required attribute that is a permutation of the axes `0..rank`.
     pub(super) fn permutation(&mut self, name: &str, rank: usize) -> Result<Vec<usize>> {
         let axes = |value: &AttributeValue| {
             sizes(value).filter(|axes| axes.len() == rank && (0..rank).all(|axis| axes.contains(&axis)))
@@ -132,7 +135,7 @@ impl<'a> Node<'a> {
         self.attribute(name, axes)?.ok_or_else(|| self.error(format_args!("an attribute `{name}`"), "none"))
     }
 
-    /// Takes an attribute that is one of these words.
+    /// Takes a required string attribute that is one of `words`.
     pub(super) fn word(&mut self, name: &str, words: &[&'static str]) -> Result<&'static str> {
         let known = |value: &AttributeValue| {
             let AttributeValue::String(text) = value else { return None };
@@ -142,33 +145,34 @@ impl<'a> Node<'a> {
         found.ok_or_else(|| self.error(format_args!("an attribute `{name}`"), "none"))
     }
 
+    /// Removes an attribute and converts it with `get`, whose `None` means that the value is unsupported.
     fn attribute<T>(&mut self, name: &str, get: impl Fn(&AttributeValue) -> Option<T>) -> Result<Option<T>> {
         let Some(value) = self.attributes.remove(name) else { return Ok(None) };
         let unknown = || self.unsupported(format_args!("an attribute `{name}` that is known here"), value);
         get(value).ok_or_else(unknown).map(Some)
     }
 
-    /// An axis of so many, counted from the back where it is negative.
+    /// The index of `axis` among `rank` axes; a negative `axis` counts from the back.
     pub(super) fn axis(&self, axis: i64, rank: usize) -> Result<usize> {
         let from_front = if axis < 0 { axis.checked_add(rank as i64) } else { Some(axis) };
         let found = from_front.and_then(|axis| usize::try_from(axis).ok()).filter(|&axis| axis < rank);
         found.ok_or_else(|| self.error(format_args!("an axis of {rank}"), axis))
     }
 
-    /// How many values this shape has.
+    /// The number of elements of a shape, checked before anything is allocated for it.
     ///
     /// # Errors
-    /// More than may be allocated.
-    pub(super) fn room(&self, shape: &[usize]) -> Result<usize> {
+    /// Where it exceeds the limit.
+    pub(super) fn element_count(&self, shape: &[usize]) -> Result<usize> {
         let limit = self.limit;
-        let beyond = || {
-            self.error(format_args!("at most {limit} values"), format_args!("shape {shape:?}"))
+        let too_many = || {
+            self.error(format_args!("at most {limit} elements"), format_args!("shape {shape:?}"))
                 .with_kind(ErrorKind::OutOfMemory)
         };
-        count(shape, limit).ok_or_else(beyond)
+        element_count(shape, limit).ok_or_else(too_many)
     }
 
-    /// An error where the node has an attribute that its operator didn't take.
+    /// An error where attributes are left over, which the operator doesn't know.
     pub(super) fn no_more_attributes(&self) -> Result<()> {
         match self.attributes.keys().min() {
             Some(name) => Err(self.unsupported("attributes that are known here", format_args!("`{name}`"))),
@@ -177,7 +181,7 @@ impl<'a> Node<'a> {
     }
 }
 
-/// Integers of which none is negative.
+/// A list of integers as sizes; `None` if one is negative.
 fn sizes(value: &AttributeValue) -> Option<Vec<usize>> {
     let AttributeValue::Ints(values) = value else { return None };
     values.iter().map(|&size| usize::try_from(size).ok()).collect()
@@ -210,9 +214,9 @@ mod tests {
         for axis in [4, -5, i64::MIN, i64::MAX] {
             assert!(node.axis(axis, 4).is_err(), "{axis}");
         }
-        assert_eq!(node.room(&[2, 3]).unwrap(), 6);
-        for shape in [&[MAX_VALUES + 1][..], &[usize::MAX, 2], &[0, MAX_VALUES, 2]] {
-            assert!(node.room(shape).is_err(), "{shape:?}");
+        assert_eq!(node.element_count(&[2, 3]).unwrap(), 6);
+        for shape in [&[MAX_ELEMENTS + 1][..], &[usize::MAX, 2], &[0, MAX_ELEMENTS, 2]] {
+            assert!(node.element_count(shape).is_err(), "{shape:?}");
         }
     }
 }

@@ -1,18 +1,18 @@
-//! `BatchNormalization` and `Softmax`.
+//! The operators `BatchNormalization` (inference mode) and `Softmax`.
 
 use engraft_nn::{Result, Tensor};
 
 use super::node::Node;
 use super::value::Value;
 
-/// Each channel by the statistics that are given for it.
+/// `BatchNormalization`: normalizes each channel with the given mean and variance.
 pub(super) fn batch_norm(node: &mut Node<'_>) -> Result<Value> {
     let epsilon = node.float("epsilon", 1e-5)?;
     let mut x = node.floats(0)?.clone();
     let &[_, channels, ref rest @ ..] = x.shape() else {
-        return Err(node.error("images or rows", format_args!("shape {:?}", x.shape())));
+        return Err(node.error("an input of two or more axes", format_args!("shape {:?}", x.shape())));
     };
-    let plane = node.room(rest)?.max(1);
+    let plane = node.element_count(rest)?.max(1);
     let [scale, shift, mean, variance] =
         [node.vector(1, channels)?, node.vector(2, channels)?, node.vector(3, channels)?, node.vector(4, channels)?];
     for (index, x) in x.data_mut().chunks_exact_mut(plane).enumerate() {
@@ -23,13 +23,13 @@ pub(super) fn batch_norm(node: &mut Node<'_>) -> Result<Value> {
     Ok(Value::Floats(x))
 }
 
-/// Shares of a whole along an axis.
+/// `Softmax` along an axis.
 pub(super) fn softmax(node: &mut Node<'_>) -> Result<Value> {
     let mut x: Tensor = node.floats(0)?.clone();
     let axis = node.int("axis", -1)?;
     let axis = node.axis(axis, x.shape().len())?;
     let size = x.shape()[axis];
-    let stride = node.room(&x.shape()[axis + 1..])?;
+    let stride = node.element_count(&x.shape()[axis + 1..])?;
     for block in x.data_mut().chunks_exact_mut((size * stride).max(1)) {
         for first in 0..stride {
             let row = || (first..size * stride).step_by(stride);
@@ -50,7 +50,7 @@ mod tests {
     use crate::testing::{self, tensor};
 
     #[test]
-    fn shares_along_any_axis() {
+    fn probabilities_along_any_axis() {
         let log = |share: f32| share.ln();
         let columns = tensor([2, 2], &[log(1.0), 500.0, log(3.0), 500.0]);
         let proto = GraphNode { attributes: vec![testing::int("axis", 0)], ..GraphNode::default() };

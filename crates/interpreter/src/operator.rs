@@ -1,26 +1,26 @@
-//! The operators that [`save`](fn@engraft_formats::onnx::save) writes.
+//! Dispatches a node to its operator: the operators that [`save`](fn@engraft_formats::onnx::save) writes.
 
 use engraft_nn::Result;
 
 use super::node::Node;
 use super::value::Value;
-use super::{axes, conv, elementwise, function, matrix, normalize, resize, window};
+use super::{conv, data_movement, elementwise, matmul, normalize, resize, unary, window};
 
 /// `TensorProto.DataType.FLOAT`.
 const FLOAT: i64 = 1;
 
-/// What a node makes of its inputs.
+/// Computes a node's output.
 ///
 /// # Errors
-/// An operator or attribute that isn't known here, or inputs that don't fit.
+/// Where the operator or an attribute is unknown, or inputs have wrong types or shapes.
 pub(super) fn operator(node: &mut Node<'_>) -> Result<Value> {
-    node.must_be_onnx()?;
+    node.require_onnx_domain()?;
     let value = match node.op_type() {
         "Conv" => conv::conv(node)?,
         "MaxPool" | "AveragePool" => window::pool(node)?,
         "GlobalMaxPool" | "GlobalAveragePool" => window::global_pool(node)?,
-        "MatMul" => matrix::matmul(node)?,
-        "Gemm" => matrix::matrices(node)?,
+        "MatMul" => matmul::matmul(node)?,
+        "Gemm" => matmul::gemm(node)?,
         "BatchNormalization" => normalize::batch_norm(node)?,
         "Softmax" => normalize::softmax(node)?,
         "Add" | "Sum" => elementwise::fold(node, |a, b| a + b)?,
@@ -28,19 +28,19 @@ pub(super) fn operator(node: &mut Node<'_>) -> Result<Value> {
         "Mul" => elementwise::fold(node, |a, b| a * b)?,
         "Min" => elementwise::fold(node, |a, b| if a < b || a.is_nan() { a } else { b })?,
         "Greater" => elementwise::fold(node, |a, b| if a > b { 1.0 } else { 0.0 })?,
-        "Where" => elementwise::choose(node)?,
-        "Transpose" => axes::transposed(node)?,
-        "Flatten" => axes::flatten(node)?,
-        "Reshape" => axes::reshape(node)?,
-        "Concat" => axes::concat(node)?,
-        "Gather" => axes::gather(node)?,
-        "Slice" => axes::slice(node)?,
-        "Pad" => axes::pad(node)?,
-        "Shape" => axes::shape(node)?,
+        "Where" => elementwise::select(node)?,
+        "Transpose" => data_movement::transposed(node)?,
+        "Flatten" => data_movement::flatten(node)?,
+        "Reshape" => data_movement::reshape(node)?,
+        "Concat" => data_movement::concat(node)?,
+        "Gather" => data_movement::gather(node)?,
+        "Slice" => data_movement::slice(node)?,
+        "Pad" => data_movement::pad(node)?,
+        "Shape" => data_movement::shape(node)?,
         "Resize" => resize::resize(node)?,
         "Identity" => node.value(0)?.clone(),
         "Cast" => cast(node)?,
-        other => match function::function(node)? {
+        other => match unary::unary(node)? {
             Some(value) => value,
             None => return Err(node.unsupported("an operator that is known here", format_args!("`{other}`"))),
         },
@@ -49,7 +49,7 @@ pub(super) fn operator(node: &mut Node<'_>) -> Result<Value> {
     Ok(value)
 }
 
-/// f16 is widened when a file is read.
+/// `Cast` to f32: a copy, since f16 was widened already when the file was read.
 fn cast(node: &mut Node<'_>) -> Result<Value> {
     let to = node.int("to", 0)?;
     if to != FLOAT {

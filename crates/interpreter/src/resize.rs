@@ -1,17 +1,17 @@
-//! `Resize`: one axis after the other.
+//! The operator `Resize`, computed one axis after the other.
 
 use engraft_nn::{Result, Tensor};
 
 use super::node::Node;
 use super::value::Value;
 
-/// Two places on an axis, and the share of the second.
-type Tap = (usize, usize, f32);
+/// The two input indices along an axis that an output is interpolated from, and the weight of the second.
+type Neighbours = (usize, usize, f32);
 
 pub(super) fn resize(node: &mut Node<'_>) -> Result<Value> {
     let mut x = node.floats(0)?.clone();
     node.word("coordinate_transformation_mode", &["half_pixel"])?;
-    let tap = if node.word("mode", &["linear", "nearest"])? == "linear" {
+    let neighbours = if node.word("mode", &["linear", "nearest"])? == "linear" {
         linear
     } else {
         node.word("nearest_mode", &["round_prefer_ceil"])?;
@@ -23,46 +23,49 @@ pub(super) fn resize(node: &mut Node<'_>) -> Result<Value> {
         return Err(node.error("a size for each axis", received));
     };
     for (axis, size) in sizes.into_iter().enumerate() {
-        let before = x.shape()[axis];
-        if size == before {
+        let input_size = x.shape()[axis];
+        if size == input_size {
             continue;
         }
-        if before == 0 {
-            return Err(node.error("pixels to make others of", format_args!("shape {:?}", x.shape())));
+        if input_size == 0 {
+            return Err(node.error("at least one pixel to interpolate", format_args!("shape {:?}", x.shape())));
         }
-        let taps: Vec<Tap> = (0..node.room(&[size])?).map(|pixel| tap(centre(pixel, before, size), before)).collect();
-        x = along(node, &x, axis, &taps)?;
+        let pixels = 0..node.element_count(&[size])?;
+        let sources: Vec<Neighbours> =
+            pixels.map(|pixel| neighbours(source_coordinate(pixel, input_size, size), input_size)).collect();
+        x = interpolated(node, &x, axis, &sources)?;
     }
     Ok(Value::Floats(x))
 }
 
-/// Where the middle of a pixel lies before resizing: pixels are as long as they are, not points.
-fn centre(pixel: usize, before: usize, after: usize) -> f64 {
-    (pixel as f64 + 0.5) * before as f64 / after as f64 - 0.5
+/// The input coordinate of an output pixel's centre, with half-pixel centres.
+fn source_coordinate(pixel: usize, input_size: usize, output_size: usize) -> f64 {
+    (pixel as f64 + 0.5) * input_size as f64 / output_size as f64 - 0.5
 }
 
-fn linear(place: f64, size: usize) -> Tap {
-    let place = place.clamp(0.0, (size - 1) as f64);
-    let first = place.floor();
-    (first as usize, (first as usize + 1).min(size - 1), (place - first) as f32)
+fn linear(coordinate: f64, size: usize) -> Neighbours {
+    let coordinate = coordinate.clamp(0.0, (size - 1) as f64);
+    let first = coordinate.floor();
+    (first as usize, (first as usize + 1).min(size - 1), (coordinate - first) as f32)
 }
 
-fn nearest(place: f64, size: usize) -> Tap {
-    let pixel = ((place + 0.5).floor().max(0.0) as usize).min(size - 1);
+/// Halves round up.
+fn nearest(coordinate: f64, size: usize) -> Neighbours {
+    let pixel = ((coordinate + 0.5).floor().max(0.0) as usize).min(size - 1);
     (pixel, pixel, 0.0)
 }
 
-/// A tensor whose entries along an axis are mixed of two of `x` each.
-fn along(node: &Node<'_>, x: &Tensor, axis: usize, taps: &[Tap]) -> Result<Tensor> {
+/// Interpolates `x` along an axis: output entry `i` comes from the input entries `sources[i]`.
+fn interpolated(node: &Node<'_>, x: &Tensor, axis: usize, sources: &[Neighbours]) -> Result<Tensor> {
     let mut shape = x.shape().to_vec();
     let block: usize = shape[axis + 1..].iter().product();
-    let whole = (shape[axis] * block).max(1);
-    shape[axis] = taps.len();
-    let mut y = Vec::with_capacity(node.room(&shape)?);
-    for x in x.data().chunks_exact(whole) {
-        for &(first, second, share) in taps {
+    let outer = (shape[axis] * block).max(1);
+    shape[axis] = sources.len();
+    let mut y = Vec::with_capacity(node.element_count(&shape)?);
+    for x in x.data().chunks_exact(outer) {
+        for &(first, second, weight) in sources {
             let pair = x[first * block..][..block].iter().zip(&x[second * block..][..block]);
-            y.extend(pair.map(|(first, second)| first + (second - first) * share));
+            y.extend(pair.map(|(first, second)| first + (second - first) * weight));
         }
     }
     Tensor::new(shape, y)
@@ -94,7 +97,7 @@ mod tests {
     fn pixels_are_mixed_or_taken() {
         assert_eq!(resized("linear", &[0.0, 4.0], 4).unwrap(), [0.0, 1.0, 3.0, 4.0]);
         assert_eq!(resized("linear", &[0.0, 1.0, 2.0, 3.0], 2).unwrap(), [0.5, 2.5]);
-        // Halves go up: the middle of both lies between the second pixel and the third.
+        // The coordinate 1.5 rounds up to the third pixel.
         assert_eq!(resized("nearest", &[0.0, 1.0, 2.0, 3.0], 1).unwrap(), [2.0]);
         assert_eq!(resized("nearest", &[5.0], 3).unwrap(), [5.0; 3]);
     }

@@ -1,4 +1,4 @@
-//! Attributes and tensors for tests.
+//! Constructors of attributes and tensors for tests.
 
 use engraft_formats::onnx::{Attribute, AttributeValue};
 use engraft_nn::Tensor;

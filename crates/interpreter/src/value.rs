@@ -1,29 +1,31 @@
-//! What nodes pass to each other.
+//! [`Value`]: the tensors that nodes read and write.
 
 use engraft_nn::Tensor;
 
-/// Values that one tensor may have, and all that are needed at one time, unless a caller says otherwise: 2 GiB. What a
-/// node declares is bounded by nothing else.
-pub(super) const MAX_VALUES: usize = 1 << 29;
+/// The default limit on the elements of one tensor, and of all live tensors together: 2 GiB of f32.
+///
+/// A limit is needed because a file of a few bytes can declare tensors of any size.
+pub(super) const MAX_ELEMENTS: usize = 1 << 29;
 
-/// How many values a shape has; `None` for more than `limit`. Sizes of 0 count as 1, so that no product of some of them is
-/// larger.
-pub(super) fn count(shape: &[usize], limit: usize) -> Option<usize> {
-    let most = shape.iter().try_fold(1usize, |count, &size| count.checked_mul(size.max(1)))?;
-    (most <= limit).then(|| shape.iter().product())
+/// The number of elements of a shape; `None` if it exceeds `limit`.
+///
+/// For the limit, sizes of 0 count as 1. So the product of any subset of the sizes stays within the limit, too.
+pub(super) fn element_count(shape: &[usize], limit: usize) -> Option<usize> {
+    let bound = shape.iter().try_fold(1usize, |count, &size| count.checked_mul(size.max(1)))?;
+    (bound <= limit).then(|| shape.iter().product())
 }
 
 /// A tensor.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Value {
-    /// Numbers; the truth of a comparison is 0 or 1.
+    /// A tensor of f32. Booleans, which comparisons give, are 0 and 1.
     Floats(Tensor),
-    /// A list of sizes or positions.
+    /// A one-dimensional tensor of 64-bit integers: a shape, or indices.
     Ints(Vec<i64>),
 }
 
 impl Value {
-    /// How many numbers it holds.
+    /// The number of elements.
     pub(super) fn len(&self) -> usize {
         match self {
             Self::Floats(tensor) => tensor.data().len(),
@@ -31,7 +33,7 @@ impl Value {
         }
     }
 
-    /// Its kind and shape, for errors.
+    /// Its type and shape, for error messages.
     pub(super) fn describe(&self) -> String {
         match self {
             Self::Floats(tensor) => format!("numbers of shape {:?}", tensor.shape()),

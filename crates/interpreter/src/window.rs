@@ -1,24 +1,25 @@
-//! Windows over images, and pooling by them.
+//! The sliding windows of convolutions and poolings, and the pooling operators.
 
 use engraft_nn::{Result, Tensor};
 
 use super::node::Node;
 use super::value::Value;
 
-/// The windows of a convolution or a pooling: their attributes, and how many there are.
+/// The windows of a convolution or pooling. All pairs are rows, then columns.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Windows {
     pub(super) image: [usize; 2],
     pub(super) size: [usize; 2],
     stride: [usize; 2],
     dilation: [usize; 2],
-    /// Top and left.
+    /// Padding at the top and on the left.
     pad: [usize; 2],
+    /// Number of windows.
     pub(super) output: [usize; 2],
 }
 
 impl Windows {
-    /// Takes a node's attributes, for windows of `size` unless it says so itself.
+    /// Takes the window attributes of a node. `size` is the default of `kernel_shape`.
     pub(super) fn take(node: &mut Node<'_>, image: [usize; 2], size: [usize; 2]) -> Result<Self> {
         let size = node.sizes("kernel_shape", size)?;
         let (stride, dilation) = (node.sizes("strides", [1, 1])?, node.sizes("dilations", [1, 1])?);
@@ -26,8 +27,8 @@ impl Windows {
         let count = |axis: usize| {
             let padded = image[axis].checked_add(pads[axis])?.checked_add(pads[axis + 2])?;
             let dilation = Some(dilation[axis]).filter(|&dilation| dilation > 0)?;
-            let reach = size[axis].checked_sub(1)?.checked_mul(dilation)?.checked_add(1)?;
-            Some(padded.checked_sub(reach)?.checked_div(stride[axis])? + 1)
+            let extent = size[axis].checked_sub(1)?.checked_mul(dilation)?.checked_add(1)?;
+            Some(padded.checked_sub(extent)?.checked_div(stride[axis])? + 1)
         };
         let (Some(rows), Some(columns)) = (count(0), count(1)) else {
             let received = format!("size {size:?}, strides {stride:?}, dilations {dilation:?}, pads {pads:?}");
@@ -36,20 +37,21 @@ impl Windows {
         Ok(Self { image, size, stride, dilation, pad: [pads[0], pads[1]], output: [rows, columns] })
     }
 
-    /// Where a tap of the window at `output` lies along an axis; `None` where that is padding.
+    /// The input row (or column, by `axis`) that kernel element `tap` of window `output` reads; `None` in the padding.
     pub(super) fn at(&self, axis: usize, output: usize, tap: usize) -> Option<usize> {
         let padded = output * self.stride[axis] + tap * self.dilation[axis];
         padded.checked_sub(self.pad[axis]).filter(|&at| at < self.image[axis])
     }
 
-    /// All taps of a window that lie in the image, as offsets into a plane.
-    fn taps(&self, row: usize, column: usize) -> impl Iterator<Item = usize> {
-        self.places(0, row).flat_map(move |y| self.places(1, column).map(move |x| y * self.image[1] + x))
+    /// The pixels that a window reads, as offsets into a plane, without the padding.
+    fn pixels(&self, row: usize, column: usize) -> impl Iterator<Item = usize> {
+        self.inside(0, row).flat_map(move |y| self.inside(1, column).map(move |x| y * self.image[1] + x))
     }
 
-    /// Where the taps of the window at `output` lie along an axis. Those in the padding, of which there may be any number,
-    /// are not gone through.
-    fn places(&self, axis: usize, output: usize) -> impl Iterator<Item = usize> {
+    /// The rows (or columns) of the image that window `output` reads.
+    ///
+    /// The padding is skipped without iterating over it: a hostile file can declare any amount of it.
+    fn inside(&self, axis: usize, output: usize) -> impl Iterator<Item = usize> {
         let tap = |padded: usize| {
             padded.saturating_sub(output * self.stride[axis]).div_ceil(self.dilation[axis]).min(self.size[axis])
         };
@@ -58,18 +60,18 @@ impl Windows {
     }
 }
 
-/// `MaxPool` and `AveragePool`; padding takes no part.
+/// `MaxPool` and `AveragePool`. The padding doesn't count, neither as a maximum nor in the mean.
 pub(super) fn pool(node: &mut Node<'_>) -> Result<Value> {
     let (x, [images, channels, height, width]) = node.floats_of_rank(0)?;
     let windows = Windows::take(node, [height, width], [0, 0])?;
     let [rows, columns] = windows.output;
     let shape = [images, channels, rows, columns];
-    let mut y = Vec::with_capacity(node.room(&shape)?);
+    let mut y = Vec::with_capacity(node.element_count(&shape)?);
     let is_max = node.op_type() == "MaxPool";
     for plane in x.data().chunks_exact((height * width).max(1)) {
         for (row, column) in (0..rows).flat_map(|row| (0..columns).map(move |column| (row, column))) {
-            let taps = windows.taps(row, column).map(|at| plane[at]);
-            y.push(if is_max { maximum(taps) } else { mean(taps) });
+            let pixels = windows.pixels(row, column).map(|at| plane[at]);
+            y.push(if is_max { maximum(pixels) } else { mean(pixels) });
         }
     }
     Tensor::new(shape, y).map(Value::Floats)
@@ -83,7 +85,7 @@ pub(super) fn global_pool(node: &Node<'_>) -> Result<Value> {
     Tensor::new([images, channels, 1, 1], y).map(Value::Floats)
 }
 
-/// The largest; what isn't a number counts as larger.
+/// The maximum; NaN if any value is NaN.
 fn maximum(values: impl Iterator<Item = f32>) -> f32 {
     values.fold(f32::NEG_INFINITY, |largest, value| if largest >= value || largest.is_nan() { largest } else { value })
 }
@@ -115,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn padding_takes_no_part() {
+    fn padding_does_not_count() {
         let window = |pads| {
             vec![testing::ints("kernel_shape", &[2, 2]), testing::ints("strides", &[2, 2]), testing::ints("pads", pads)]
         };
@@ -127,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn taps_in_the_padding_take_no_time() {
+    fn padding_takes_no_time() {
         let far = 1 << 60;
         let attributes = vec![
             testing::ints("kernel_shape", &[far + 3, 2]),

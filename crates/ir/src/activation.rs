@@ -1,12 +1,12 @@
-//! Activation functions by Keras' definitions (`keras.activations`).
+//! Elementwise activation functions, with Keras' definitions (`keras.activations`).
 
 use serde::{Deserialize, Serialize};
 
-/// An activation function of single values. (Softmax needs whole rows: it is [`Op::Softmax`](crate::Op).)
+/// An elementwise activation function. Softmax is not here: it needs whole rows, see [`Op::Softmax`](crate::Op).
 ///
 /// ```
 /// use engraft_ir::Activation;
-/// // ReLU's gradient is 0 where its output is 0: the backward pass needs no input. GELU's does.
+/// // ReLU's gradient is 0 where its output is 0 and 1 elsewhere. GELU's gradient needs the input.
 /// assert!(Activation::Relu.gradient_from_output());
 /// assert!(!Activation::Gelu { approximate: false }.gradient_from_output());
 /// ```
@@ -24,21 +24,21 @@ pub enum Activation {
         /// Slope for negative `x`; Keras' default is 0.2.
         negative_slope: f32,
     },
-    /// `min(x, max_value)` above the threshold, else `negative_slope * (x - threshold)`: Keras' `ReLU` with all its options
+    /// `min(x, max_value)` from the threshold on, else `negative_slope * (x - threshold)`: Keras' `ReLU` with all its options
     ThresholdedRelu {
-        /// Ceiling; infinity for none.
+        /// Upper limit of the output; infinity for no limit.
         max_value: f32,
-        /// Slope below the threshold.
+        /// Slope for inputs below the threshold.
         negative_slope: f32,
-        /// Where the function breaks, at least 0.
+        /// Smallest input that passes unchanged; at least 0.
         threshold: f32,
     },
     /// `x` where positive, else `alpha * (exp(x) - 1)`
     Elu {
-        /// The limit at minus infinity, negated; Keras' default is 1.
+        /// The output tends to `-alpha` where `x` tends to minus infinity. Keras' default is 1.
         alpha: f32,
     },
-    /// Elu with alpha 1.6732632, scaled by 1.050701 (Klambauer et al. 2017)
+    /// Elu with alpha 1.6732632, scaled by 1.050701 (Klambauer et al. 2017, arXiv 1706.02515)
     Selu,
     /// `1 / (1 + exp(-x))`
     Sigmoid,
@@ -56,27 +56,27 @@ pub enum Activation {
     Silu,
     /// `x * hard_sigmoid(x)`, also called hard swish
     HardSilu,
-    /// `x * P(X <= x)` for a standard normal `X` (Hendrycks and Gimpel 2016)
+    /// `x * P(X <= x)` for a standard normal `X` (Hendrycks and Gimpel 2016, arXiv 1606.08415)
     Gelu {
-        /// Whether to compute it through `tanh` instead of `erf`.
+        /// Whether to approximate the normal distribution function with `tanh`. It is computed with `erf` otherwise.
         approximate: bool,
     },
-    /// `x * tanh(softplus(x))` (Misra 2019)
+    /// `x * tanh(softplus(x))` (Misra 2019, arXiv 1908.08681)
     Mish,
 }
 
 impl Activation {
-    /// Whether the gradient can be had from the output alone, so that the input need not be kept.
+    /// Whether the output alone determines the gradient, so that the backward pass needs no copy of the input.
     pub fn gradient_from_output(self) -> bool {
         match self {
             Self::Linear | Self::Relu | Self::Relu6 | Self::Selu | Self::Sigmoid | Self::HardSigmoid => true,
             Self::Tanh | Self::Softplus | Self::Exponential => true,
-            // With a negative parameter the output's sign no longer tells the input's.
+            // With a negative parameter, negative inputs have positive outputs: the sign of the input is lost.
             Self::LeakyRelu { negative_slope } => negative_slope >= 0.0,
             Self::Elu { alpha } => alpha >= 0.0,
-            // Values below a threshold above 0 can come out above ones that pass it.
+            // With a negative slope, inputs on both sides of the threshold can have the same output.
             Self::ThresholdedRelu { .. } => false,
-            // Softsign's could be, but `1 - |y|` has few digits left where |x| is large.
+            // Softsign's gradient is `(1 - |y|)^2`, but `1 - |y|` cancels where `|x|` is large. The others aren't monotonic.
             Self::Softsign | Self::Silu | Self::HardSilu | Self::Gelu { .. } | Self::Mish => false,
         }
     }

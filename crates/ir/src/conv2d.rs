@@ -1,9 +1,9 @@
-//! The shapes of a 2-D convolution.
+//! The sizes of a 2-D convolution, as planners, executors and kernels pass them on.
 
 use std::ops::Range;
 
-/// Shapes of a 2-D convolution: `x` `[batch, in_h, in_w, in_c]`, kernel `[kernel[0], kernel[1], in_c / groups, out_c]`,
-/// `y` `[batch, out_h, out_w, out_c]`.
+/// Sizes of a 2-D convolution: input `x` `[batch, in_h, in_w, in_c]`, kernel `[kernel[0], kernel[1], in_c / groups, out_c]`,
+/// output `y` `[batch, out_h, out_w, out_c]`.
 ///
 /// ```
 /// use engraft_ir::Conv2dShape;
@@ -22,13 +22,14 @@ use std::ops::Range;
 ///     out_w: 224,
 ///     groups: 1,
 /// };
+/// conv.check();
+/// assert_eq!((conv.x_len(), conv.y_len()), (224 * 224 * 3, 224 * 224 * 64));
 /// assert_eq!(conv.w_len(), 3 * 3 * 3 * 64);
-/// // Output rows 0 to 7 read input rows 0 to 8: the padding stands above them.
-/// assert_eq!(conv.rows(0..8).1, 0..9);
+/// assert!(!conv.is_pointwise());
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Conv2dShape {
-    /// Images.
+    /// Number of images.
     pub batch: usize,
     /// Input height in pixels.
     pub in_h: usize,
@@ -40,40 +41,50 @@ pub struct Conv2dShape {
     pub out_c: usize,
     /// Height and width of the kernel.
     pub kernel: [usize; 2],
-    /// Distance between windows, down and across.
+    /// Stride: pixels from one window to the next, down and across.
     pub stride: [usize; 2],
-    /// Distance between the kernel's taps, down and across; 1 for an ordinary convolution.
+    /// Dilation: pixels from one kernel element to the next, down and across; 1 for an ordinary convolution.
     pub dilation: [usize; 2],
-    /// Zeros at the top and left; at the bottom and right they follow from the output size.
+    /// Rows of zeros at the top and columns at the left. The output size implies those at the bottom and right.
     pub pad: [usize; 2],
     /// Output height in pixels.
     pub out_h: usize,
     /// Output width in pixels.
     pub out_w: usize,
-    /// Group g of the output channels sees group g of the input channels only; 1 for an ordinary convolution.
+    /// Number of groups: output channels of group g read input channels of group g only. 1 for an ordinary convolution.
     pub groups: usize,
 }
 
 impl Conv2dShape {
-    /// Values in the input.
+    /// Number of elements of the input.
     pub fn x_len(&self) -> usize {
         self.batch * self.in_h * self.in_w * self.in_c
     }
 
-    /// Values in the kernel.
+    /// Number of elements of the kernel.
     pub fn w_len(&self) -> usize {
         self.kernel[0] * self.kernel[1] * self.in_c / self.groups * self.out_c
     }
 
-    /// Values in the output.
+    /// Number of elements of the output.
     pub fn y_len(&self) -> usize {
         self.batch * self.out_h * self.out_w * self.out_c
     }
 
-    /// The convolution that makes `rows` of the outputs, and the rows of the input that it reads.
+    /// The convolution that computes only the output rows `rows`, and the range of input rows that it reads.
+    ///
+    /// ```
+    /// use engraft_ir::Conv2dShape;
+    /// # let (batch, in_h, in_w, in_c, out_c, groups) = (1, 224, 224, 3, 64, 1);
+    /// # let (kernel, stride, dilation, pad, out_h, out_w) = ([3, 3], [1, 1], [1, 1], [1, 1], 224, 224);
+    /// let conv = Conv2dShape { batch, in_h, in_w, in_c, out_c, kernel, stride, dilation, pad, out_h, out_w, groups };
+    /// // With a 3x3 kernel, output rows 0 to 7 read input rows 0 to 8 and a row of padding above them.
+    /// let (first, input_rows) = conv.rows(0..8);
+    /// assert_eq!((first.out_h, input_rows), (8, 0..9));
+    /// ```
     ///
     /// # Panics
-    /// Where there are no such rows.
+    /// If `rows` is empty or ends after the last output row.
     pub fn rows(&self, rows: Range<usize>) -> (Self, Range<usize>) {
         assert!(!rows.is_empty() && rows.end <= self.out_h, "rows {rows:?} of {self:?}");
         let window = self.dilation[0] * (self.kernel[0] - 1) + 1;
@@ -84,7 +95,7 @@ impl Conv2dShape {
         (Self { in_h: bottom - top, out_h: rows.len(), pad, ..*self }, top..bottom)
     }
 
-    /// Whether every output pixel is computed from the input pixel at the same place alone.
+    /// Whether this is a pointwise (1x1) convolution: each output pixel reads only the input pixel at the same position.
     pub fn is_pointwise(&self) -> bool {
         self.kernel == [1, 1]
             && self.stride == [1, 1]
@@ -92,7 +103,10 @@ impl Conv2dShape {
             && [self.in_h, self.in_w] == [self.out_h, self.out_w]
     }
 
-    /// Panics where the sizes contradict each other: layers have checked them, so this is an error of the program.
+    /// Checks the sizes. Layers refuse bad ones with an error before, so a panic here is a bug.
+    ///
+    /// # Panics
+    /// If a size other than the batch is 0, or `groups` doesn't divide the channels.
     pub fn check(&self) {
         let sizes = [self.kernel, self.stride, self.dilation, [self.in_c, self.out_c]];
         assert!(!sizes.as_flattened().contains(&0), "sizes other than the batch's must not be zero: {self:?}");

@@ -1,8 +1,7 @@
-//! The vocabulary of operations: what a planned network is made of.
+//! The intermediate representation (IR): the operations that a network is lowered to.
 //!
-//! Layers (`engraft-nn`) are lowered to these operations, a planner (`engraft-plan`) decides how they run, kernels
-//! (`engraft-kernels`) and other executors compute them. This crate says what each operation means and what shapes it has;
-//! it computes nothing.
+//! `engraft-nn` lowers layers to these operations. `engraft-plan` plans how they run. Executors (`engraft-cpu`,
+//! `engraft-reference`) compute them. This crate defines the meaning and the shapes of each operation; it computes none.
 
 mod activation;
 mod conv2d;
@@ -21,7 +20,7 @@ pub use precision::Precision;
 pub use random_transform::{Fill, RandomTransform, Transformation};
 pub use sampling::{FillMode, Interpolation};
 
-/// Sizes of one sample's axes, the batch axis left out: an RGB image of 256 by 256 pixels is `[256, 256, 3]`.
+/// Sizes of one sample's axes, without the batch axis: an RGB image of 256 by 256 pixels is `[256, 256, 3]`.
 ///
 /// ```
 /// use engraft_ir::Shape;
@@ -31,11 +30,11 @@ pub use sampling::{FillMode, Interpolation};
 /// ```
 pub type Shape = Vec<usize>;
 
-/// Number of a value in a program: an index into its shapes.
+/// Identifies a value (an input or a step's output) of a program: its index in the program's list of shapes.
 ///
 /// ```
 /// use engraft_ir::{Shape, ValueId};
-/// // A photo, and what Flatten makes of it.
+/// // A photo, and the output of a Flatten layer on it.
 /// let shapes: [Shape; 2] = [vec![8, 8, 3], vec![192]];
 /// let (photo, flat): (ValueId, ValueId) = (0, 1);
 /// assert_eq!(shapes[photo].iter().product::<usize>(), shapes[flat][0]);

@@ -1,8 +1,11 @@
-//! The operations that an executor computes.
+//! [`Op`]: the operations that executors compute.
 
 use crate::{Activation, Conv2dShape, Interpolation, Pool2dShape, PoolKind, RandomTransform, Shape};
 
-/// One operation on whole batches. Shapes stand in the program; weights in the step, in the layer's order.
+/// One operation on a whole batch.
+///
+/// The shapes of its inputs and output are in the program (`engraft_nn::Program`). Its weights are in the program's step, in the
+/// layer's order.
 ///
 /// ```
 /// use engraft_ir::Op;
@@ -18,13 +21,19 @@ use crate::{Activation, Conv2dShape, Interpolation, Pool2dShape, PoolKind, Rando
 /// assert_eq!((conv.batch, conv.in_c, conv.out_c), (32, 64, 128));
 /// assert!(op.differentiable() && !op.is_cheap());
 /// assert_eq!(Op::Softmax.conv2d_shape(32, &vec![10], &vec![10]), None);
+///
+/// // Batch statistics make the result for one sample depend on the others.
+/// let norm = Op::BatchNorm { epsilon: 1e-3, momentum: 0.99, scale: true, center: true, batch_statistics: true };
+/// assert!(norm.couples_samples() && !op.couples_samples());
 /// ```
 #[derive(Clone, Debug, PartialEq)]
-#[expect(missing_docs, reason = "fields are the layers' options of the same names, resolved")]
+#[expect(missing_docs, reason = "fields are the layers' options of the same names, with padding in pixels")]
 pub enum Op {
-    /// Weights: kernel `[kh, kw, c / groups, filters]`, then bias `[filters]` if there is one. `pad` is top and left.
-    /// A depthwise kernel `[kh, kw, c, m]` has `c` groups and `c * m` filters, and lies in memory as `[kh, kw, 1, c * m]`.
-    /// With `pool`, the greatest of each 2x2 pixels is all that it gives, of this height and width before.
+    /// 2-D convolution, optionally with a fused 2x2 max pooling.
+    ///
+    /// Weights: kernel `[kh, kw, c / groups, filters]`, then bias `[filters]` if there is one. `pad` is the padding at the top
+    /// and left. A depthwise kernel `[kh, kw, c, m]` has `c` groups and `c * m` filters; its memory layout is
+    /// `[kh, kw, 1, c * m]`. `pool` is the height and width before the fused pooling; `None` for no pooling.
     Conv2d {
         kernel: [usize; 2],
         stride: [usize; 2],
@@ -33,57 +42,58 @@ pub enum Op {
         groups: usize,
         pool: Option<[usize; 2]>,
     },
-    /// Weights: kernel `[inputs, units]`, then bias `[units]` if there is one.
+    /// Matrix product. Weights: kernel `[inputs, units]`, then bias `[units]` if there is one.
     Dense,
-    /// Padding never counts as a value.
+    /// Maximum or mean over windows of pixels. Padding never counts as a value.
     Pool2d { kind: PoolKind, size: [usize; 2], stride: [usize; 2], pad: [usize; 2] },
-    /// Over all pixels of each channel.
+    /// Maximum or mean over all pixels of each channel.
     GlobalPool { kind: PoolKind },
+    /// Batch normalization (Ioffe and Szegedy 2015, arXiv 1502.03167), by the moving statistics unless `batch_statistics`.
     /// Weights: gamma if `scale`, beta if `center`, moving mean, moving variance.
     BatchNorm { epsilon: f32, momentum: f32, scale: bool, center: bool, batch_statistics: bool },
-    /// Element by element.
+    /// An elementwise activation function.
     Activation(Activation),
-    /// Along the last axis.
+    /// Softmax along the last axis.
     Softmax,
-    /// Sum of all inputs.
+    /// Elementwise sum of all inputs.
     Add,
-    /// Product of two inputs; the second is repeated along axes where its size is 1 and the first's is not.
+    /// Elementwise product of two inputs. The second is broadcast along its axes of size 1.
     Multiply,
-    /// Along this axis of a sample.
+    /// Concatenation along `axis` of a sample (0 is the first axis after the batch axis).
     Concatenate { axis: usize },
-    /// `[[top, bottom], [left, right]]` zeros.
+    /// Zero padding of `[[top, bottom], [left, right]]` pixels.
     Pad2d { pad: [[usize; 2]; 2] },
-    /// The same numbers in another shape: the output is the input's buffer.
+    /// The same values in another shape: the output shares the input's buffer.
     Reshape,
-    /// Along each axis, from `start` on every `step`th value (negative: backwards), as many as the output has.
+    /// Strided slice: along each axis, every `step`th value from `start` on (backwards if negative), as many as the output has.
     Slice { start: Vec<usize>, step: Vec<isize> },
-    /// Axis `i` of the output is axis `axes[i]` of the input.
+    /// Transposition: axis `i` of the output is axis `axes[i]` of the input.
     Permute { axes: Vec<usize> },
-    /// `x * scale[c] + shift[c]`.
+    /// `x * scale[c] + shift[c]` for channel `c`.
     ScaleShift { scale: Vec<f32>, shift: Vec<f32> },
-    /// The last axis backwards.
+    /// Reverses the last axis: RGB to BGR.
     ReverseChannels,
-    /// To the output's height and width.
+    /// Resizes images to the output's height and width.
     Resize { interpolation: Interpolation },
-    /// Drops by a hash of (seed, step, element).
+    /// Dropout. A hash of (seed, step, element) decides whether an element is dropped.
     Dropout { rate: f32, seed: u64 },
-    /// Draws a transformation an image from (seed, step, image).
+    /// Transforms each image at random. A hash of (seed, step, image) seeds the draw.
     RandomTransform { transform: RandomTransform, seed: u64 },
 }
 
 impl Op {
-    /// Whether a sample's result depends on the other samples of its batch.
+    /// Whether the result for a sample depends on the other samples of its batch.
     pub fn couples_samples(&self) -> bool {
         matches!(self, Self::BatchNorm { batch_statistics: true, .. })
     }
 
-    /// Whether it costs little more than reading and writing its values: such results are recomputed rather than kept where memory
-    /// is short.
+    /// Whether computing the result costs little more than reading and writing it. A low-memory plan recomputes such results for
+    /// the backward pass instead of saving them.
     pub fn is_cheap(&self) -> bool {
         !matches!(self, Self::Conv2d { .. } | Self::Dense | Self::GlobalPool { .. } | Self::RandomTransform { .. })
     }
 
-    /// The shapes of a convolution of `samples` images; `None` for any other operation.
+    /// Sizes of this convolution for a batch of `samples` images; `None` for any other operation.
     pub fn conv2d_shape(&self, samples: usize, input: &Shape, output: &Shape) -> Option<Conv2dShape> {
         let (&[in_h, in_w, in_c], &[out_h, out_w, out_c]) = (input.as_slice(), output.as_slice()) else { return None };
         match *self {
@@ -109,7 +119,14 @@ impl Op {
         }
     }
 
-    /// The kind and shapes of a pooling of `samples` images; `None` for any other operation.
+    /// Kind and sizes of this pooling for a batch of `samples` images; `None` for any other operation.
+    ///
+    /// ```
+    /// use engraft_ir::{Op, PoolKind};
+    /// let op = Op::Pool2d { kind: PoolKind::Max, size: [2, 2], stride: [2, 2], pad: [0, 0] };
+    /// let (kind, pool) = op.pool2d_shape(32, &vec![56, 56, 64], &vec![28, 28, 64]).unwrap();
+    /// assert_eq!((kind, pool.batch, pool.channels), (PoolKind::Max, 32, 64));
+    /// ```
     pub fn pool2d_shape(&self, samples: usize, input: &Shape, output: &Shape) -> Option<(PoolKind, Pool2dShape)> {
         let (&[in_h, in_w, channels], &[out_h, out_w, _]) = (input.as_slice(), output.as_slice()) else { return None };
         match *self {
@@ -120,7 +137,7 @@ impl Op {
         }
     }
 
-    /// Whether a gradient can be carried through it.
+    /// Whether the backward pass can go through it.
     pub fn differentiable(&self) -> bool {
         !matches!(self, Self::RandomTransform { .. })
     }

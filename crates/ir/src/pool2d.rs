@@ -1,10 +1,10 @@
-//! Pooling: the maximum or mean of windows of pixels.
+//! The kinds and sizes of a 2-D pooling, as planners, executors and kernels pass them on.
 
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-/// What a window of pixels is reduced to.
+/// Whether a pooling takes the maximum or the mean of a window.
 ///
 /// ```
 /// use engraft_ir::{Op, PoolKind};
@@ -16,13 +16,13 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PoolKind {
-    /// Its greatest value.
+    /// The maximum of the window.
     Max,
-    /// Its mean, over pixels inside the image only.
+    /// The mean over the window's pixels inside the image; padding doesn't count.
     Average,
 }
 
-/// Shapes of a 2-D pooling: `[batch, in_h, in_w, channels]` -> `[batch, out_h, out_w, channels]`.
+/// Sizes of a 2-D pooling: `[batch, in_h, in_w, channels]` -> `[batch, out_h, out_w, channels]`.
 ///
 /// ```
 /// use engraft_ir::Pool2dShape;
@@ -40,10 +40,14 @@ pub enum PoolKind {
 /// // The window in the corner has one row and one column of padding.
 /// assert_eq!(pool.window(0, 0), (0..2, 0..2));
 /// assert_eq!(pool.window(1, 1), (1..4, 1..4));
+/// assert!(!pool.windows_are_disjoint());
+/// assert_eq!((pool.in_size(), pool.out_size()), (5 * 5 * 8, 3 * 3 * 8));
+/// // Row 1, column 0 of the input begins after a row of 5 pixels with 8 channels.
+/// assert_eq!(pool.pixel_offset(1, 0), 40);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pool2dShape {
-    /// Images.
+    /// Number of images.
     pub batch: usize,
     /// Input height in pixels.
     pub in_h: usize,
@@ -53,9 +57,9 @@ pub struct Pool2dShape {
     pub channels: usize,
     /// Height and width of a window.
     pub size: [usize; 2],
-    /// Distance between windows, down and across.
+    /// Stride: pixels from one window to the next, down and across.
     pub stride: [usize; 2],
-    /// Padding at the top and left; at the bottom and right it follows from the output size.
+    /// Rows of padding at the top and columns at the left. The output size implies those at the bottom and right.
     pub pad: [usize; 2],
     /// Output height in pixels.
     pub out_h: usize,
@@ -64,7 +68,7 @@ pub struct Pool2dShape {
 }
 
 impl Pool2dShape {
-    /// Whether no two windows share a pixel and none reaches beyond the image: each input pixel belongs to at most one output.
+    /// Whether the windows neither overlap nor reach beyond the image, so that each input pixel counts in at most one output.
     pub fn windows_are_disjoint(&self) -> bool {
         let inside = |axis: usize, out: usize, len: usize| out * self.stride[axis] <= len;
         self.size == self.stride
@@ -73,17 +77,17 @@ impl Pool2dShape {
             && inside(1, self.out_w, self.in_w)
     }
 
-    /// Values in one input image.
+    /// Number of elements of one input image.
     pub fn in_size(&self) -> usize {
         self.in_h * self.in_w * self.channels
     }
 
-    /// Values in one output image.
+    /// Number of elements of one output image.
     pub fn out_size(&self) -> usize {
         self.out_h * self.out_w * self.channels
     }
 
-    /// The rows and columns inside the image that the window of output pixel (`y`, `x`) covers.
+    /// The rows and columns of the image that the window of output pixel (`y`, `x`) covers, without padding.
     pub fn window(&self, y: usize, x: usize) -> (Range<usize>, Range<usize>) {
         let clip = |position: usize, axis: usize, len: usize| {
             let start = position * self.stride[axis];
@@ -92,8 +96,8 @@ impl Pool2dShape {
         (clip(y, 0, self.in_h), clip(x, 1, self.in_w))
     }
 
-    /// Start of input pixel (`y`, `x`) in its image.
-    pub fn at(&self, y: usize, x: usize) -> usize {
+    /// Index of the first channel of input pixel (`y`, `x`) in its image.
+    pub fn pixel_offset(&self, y: usize, x: usize) -> usize {
         (y * self.in_w + x) * self.channels
     }
 }

@@ -1,8 +1,8 @@
-//! The number format that products are computed in.
+//! The number format of the operands of matrix products and convolutions.
 
 use std::fmt;
 
-/// The number format of the operands of products. Weights, activations, sums and updates are f32 always.
+/// Number format of the operands of matrix products and convolutions. Weights, activations, sums and updates are always f32.
 ///
 /// ```
 /// use engraft_ir::Precision;
@@ -11,11 +11,13 @@ use std::fmt;
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Precision {
-    /// 24 bits.
+    /// IEEE 754 single precision, with 24 significant bits.
     #[default]
     F32,
-    /// Where it pays, f32 rounded to bf16: their range, with 8 bits. On the CPU these are operands of convolutions, forward and
-    /// in the gradient with respect to their input: of 3x3 ones, or of all of stride 1 where there is a matrix unit.
+    /// bfloat16: the range of f32, with 8 significant bits. Operands are rounded to it where that makes the product faster.
+    ///
+    /// The CPU executor rounds operands of convolutions, in the forward pass and in the gradient with respect to the input. It
+    /// does so for 3x3 convolutions, and on a CPU with a matrix unit (AMX) for all convolutions of stride 1.
     Bf16,
 }
 

@@ -1,15 +1,15 @@
-//! Random transformations of images, drawn one for each image.
+//! Random image transformations for data augmentation. Executors draw one for each image.
 
 use crate::random::Rng;
 use crate::{FillMode, Interpolation};
 
-/// A distribution of transformations: one is drawn for each image at each step.
+/// A distribution of image transformations; one is drawn for each image at each training step.
 ///
 /// ```
 /// use engraft_ir::random::Rng;
 /// use engraft_ir::{Fill, FillMode, Interpolation, RandomTransform, Transformation};
 /// let fill = Fill { mode: FillMode::Reflect, value: 0.0, interpolation: Interpolation::Bilinear };
-/// // Without a width of its own, an image keeps its proportions.
+/// // Without a range for the width, the image keeps its proportions.
 /// let zoom = RandomTransform::Zoom { height: [0.8, 1.2], width: None, fill };
 /// let Transformation::Zoom { height, width, .. } = zoom.draw(&mut Rng::new(3)) else { unreachable!() };
 /// assert!((0.8..=1.2).contains(&height) && height == width);
@@ -17,34 +17,34 @@ use crate::{FillMode, Interpolation};
 #[derive(Clone, Debug, PartialEq)]
 #[expect(missing_docs, reason = "fields are the layers' options of the same names")]
 pub enum RandomTransform {
-    /// Each direction that is set, with probability 1/2 as in Keras: both at once or none.
+    /// With probability 1/2, mirrors the image along every enabled direction. As in Keras, one draw decides for both.
     Flip { horizontal: bool, vertical: bool },
-    /// An angle in radians, uniform.
+    /// Rotates the image by an angle in radians, uniform in `low..high`.
     Rotation { low: f32, high: f32, fill: Fill },
-    /// Factors on output coordinates, uniform: below 1 zooms in. Without `width`, that of the height.
+    /// Scales the image by factors uniform in these ranges; below 1 zooms in. Without `width`, the height's factor serves both.
     Zoom { height: [f32; 2], width: Option<[f32; 2]>, fill: Fill },
 }
 
-/// What stands where a transformed image has no pixel, and how pixels are read between pixels.
+/// How a transformed image is sampled: between the original's pixels and beyond its edges.
 ///
 /// ```
 /// use engraft_ir::{Fill, FillMode, Interpolation, Transformation};
-/// // A quarter turn on a white ground.
+/// // A rotation by 90 degrees on a white background.
 /// let fill = Fill { mode: FillMode::Constant, value: 255.0, interpolation: Interpolation::Nearest };
-/// let quarter = Transformation::Rotation { radians: std::f32::consts::FRAC_PI_2, fill };
-/// assert!(matches!(quarter, Transformation::Rotation { fill: Fill { value: 255.0, .. }, .. }));
+/// let rotation = Transformation::Rotation { radians: std::f32::consts::FRAC_PI_2, fill };
+/// assert!(matches!(rotation, Transformation::Rotation { fill: Fill { value: 255.0, .. }, .. }));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Fill {
-    /// How the image goes on beyond its edges.
+    /// How pixels beyond the edges are filled.
     pub mode: FillMode,
-    /// For `FillMode::Constant`.
+    /// Pixel value for [`FillMode::Constant`]; unused in the other modes.
     pub value: f32,
-    /// How values between pixels are found.
+    /// How values between pixels are computed.
     pub interpolation: Interpolation,
 }
 
-/// One transformation, fixed.
+/// One concrete transformation, as drawn from a [`RandomTransform`].
 ///
 /// ```
 /// use engraft_ir::random::Rng;
@@ -56,18 +56,18 @@ pub struct Fill {
 /// assert!((400..600).contains(&count), "about half of the images: {count}");
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
-#[expect(missing_docs, reason = "fields say what they hold")]
+#[expect(missing_docs, reason = "the names of the fields say it")]
 pub enum Transformation {
-    /// Mirrors.
+    /// Mirrors the image.
     Flip { horizontal: bool, vertical: bool },
-    /// Counter-clockwise about the centre.
+    /// Rotates the image counter-clockwise about its centre.
     Rotation { radians: f32, fill: Fill },
-    /// About the centre; below 1 zooms in.
+    /// Scales the image about its centre; a factor below 1 zooms in.
     Zoom { height: f32, width: f32, fill: Fill },
 }
 
 impl RandomTransform {
-    /// Draws a transformation.
+    /// Draws one transformation.
     ///
     /// ```
     /// use engraft_ir::{RandomTransform, Transformation};

@@ -1,12 +1,12 @@
-//! How images are sampled: between their pixels and beyond their edges.
+//! How images are sampled between their pixels and beyond their edges, for resizing and random transformations.
 
 use serde::{Deserialize, Serialize};
 
-/// How a value between pixels is read.
+/// How a value between pixels is computed.
 ///
 /// ```
 /// use engraft_ir::{Interpolation, Op};
-/// // What `UpSampling2D` is lowered to: nearest by default, as in Keras.
+/// // `UpSampling2D` is lowered to this operation. As in Keras, its default is the nearest pixel.
 /// let op = Op::Resize { interpolation: Interpolation::Nearest };
 /// assert_ne!(op, Op::Resize { interpolation: Interpolation::Bilinear });
 /// assert!(op.is_cheap());
@@ -14,18 +14,18 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Interpolation {
-    /// A mean of the four pixels around, weighted by distance.
+    /// Mean of the four nearest pixels, weighted by distance.
     Bilinear,
-    /// The nearest pixel.
+    /// Value of the nearest pixel.
     Nearest,
 }
 
-/// What lies outside an image.
+/// How pixels beyond the edges of an image are filled.
 ///
 /// ```
 /// use engraft_ir::{Fill, FillMode, Interpolation};
 /// let reflect = Fill { mode: FillMode::Reflect, value: 0.0, interpolation: Interpolation::Bilinear };
-/// // Black around a rotated photo instead of its mirror image.
+/// // A black border around a rotated photo instead of reflected pixels.
 /// let black = Fill { mode: FillMode::Constant, ..reflect };
 /// assert_eq!((black.mode, black.value), (FillMode::Constant, 0.0));
 /// ```

@@ -1,9 +1,13 @@
-//! How far each algorithm is from f64, on every convolution of VGG16: the largest difference and the root of the mean square, both
-//! relative to the root of the mean square of what is computed. Small images, real numbers of channels.
+//! Rounding errors of each convolution algorithm, compared with f64, on every convolution of VGG16.
+//!
+//! Prints the largest and the root mean square (RMS) error, both relative to the RMS of the exact result. Images are small;
+//! numbers of channels are VGG16's. The results are recorded in `bench/records/accuracy.md`.
+//!
+//! Run it with `cargo run --release -p engraft-kernels --example accuracy`.
 
 use engraft_kernels::{Activation, Bf16, Conv2d, Conv2dShape, Isa, IsaError, Threads};
 
-/// Name, pixels a side, channels read and made.
+/// Name, side of the image in pixels, input channels, output channels.
 const LAYERS: [(&str, usize, usize, usize); 13] = [
     ("block1_conv1", 64, 3, 64),
     ("block1_conv2", 64, 64, 64),
@@ -26,8 +30,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 }
 
 fn print() -> Result<(), IsaError> {
-    println!("Instructions: {}. Largest and root mean square difference to f64, in 1e-7.\n", Isa::chosen()?.name());
-    println!("| layer | algorithm | forward | by the input | by the kernel |\n|---|---|---|---|---|");
+    println!("Instruction set: {}. Largest and RMS error relative to f64, in 1e-7.\n", Isa::chosen()?.name());
+    println!("| layer | algorithm | forward | input gradient | kernel gradient |\n|---|---|---|---|---|");
     for (name, side, in_c, out_c) in LAYERS {
         let shape = Conv2dShape {
             batch: 1,
@@ -45,29 +49,30 @@ fn print() -> Result<(), IsaError> {
         };
         let layer = Layer::new(shape);
         let (im2col, chosen) = (Conv2d::by_im2col(shape), Conv2d::new(shape));
-        let mut ways = vec![("im2col".to_owned(), im2col), (chosen.algorithm().to_owned(), chosen.clone())];
+        let mut algorithms = vec![("im2col".to_owned(), im2col), (chosen.algorithm().to_owned(), chosen.clone())];
         if let Ok(bf16) = Bf16::detect() {
             let conv = chosen.in_bf16(bf16);
-            // Photos stay in f32 where vectors do the products.
+            // Without a matrix unit, convolutions of RGB images stay in f32.
             if ["winograd", "direct"].contains(&conv.algorithm()) {
-                ways.push((format!("{}, bf16", conv.algorithm()), conv));
+                algorithms.push((format!("{}, bf16", conv.algorithm()), conv));
             }
         }
-        for (way, conv) in ways {
-            let [forward, by_input, by_kernel] = layer.differences(&conv);
-            println!("| {name} | {way} | {forward} | {by_input} | {by_kernel} |");
+        for (algorithm, conv) in algorithms {
+            let [forward, input_gradient, kernel_gradient] = layer.errors(&conv);
+            println!("| {name} | {algorithm} | {forward} | {input_gradient} | {kernel_gradient} |");
         }
     }
     Ok(())
 }
 
-/// Numbers like those of a trained network, and what comes of them in f64.
+/// Inputs, weights and gradients distributed as in a trained network, and the exact results in f64.
 struct Layer {
     shape: Conv2dShape,
-    /// After a ReLU.
+    /// Outputs of a ReLU.
     x: Vec<f32>,
     w: Vec<f32>,
     dy: Vec<f32>,
+    /// Output, gradient with respect to the input, gradient with respect to the kernel.
     exact: [Vec<f64>; 3],
 }
 
@@ -83,28 +88,29 @@ impl Layer {
         Self { shape, x, w, dy, exact }
     }
 
-    fn differences(&self, conv: &Conv2d) -> [String; 3] {
+    /// Errors of the output, of the input gradient and of the kernel gradient.
+    fn errors(&self, conv: &Conv2d) -> [String; 3] {
         let Self { shape, x, w, dy, exact } = self;
         let mut scratch = vec![0.0; conv.scratch_len()];
-        let mut found = [vec![0.0; shape.in_h * shape.in_w * shape.out_c], vec![0.0; x.len()], vec![0.0; w.len()]];
-        let [y, dx, dw] = &mut found;
+        let mut computed = [vec![0.0; shape.in_h * shape.in_w * shape.out_c], vec![0.0; x.len()], vec![0.0; w.len()]];
+        let [y, dx, dw] = &mut computed;
         conv.forward(x, w, None, Activation::Linear, y, &mut scratch);
         conv.input_gradient(dy, w, dx, &mut scratch);
         conv.kernel_gradient(x, dy, dw, &mut scratch);
-        std::array::from_fn(|i| difference(&found[i], &exact[i]))
+        std::array::from_fn(|i| error(&computed[i], &exact[i]))
     }
 }
 
-/// `largest / root mean square`.
-fn difference(found: &[f32], exact: &[f64]) -> String {
+/// Formats the error as `largest / RMS`.
+fn error(computed: &[f32], exact: &[f64]) -> String {
     let mean_square = |squares: &mut dyn Iterator<Item = f64>| squares.sum::<f64>() / exact.len() as f64;
     let size = mean_square(&mut exact.iter().map(|e| e * e)).sqrt();
-    let differences = || found.iter().zip(exact).map(|(&f, &e)| (f64::from(f) - e).abs() / size);
-    let (largest, mean) = (differences().fold(0.0, f64::max), mean_square(&mut differences().map(|d| d * d)).sqrt());
+    let errors = || computed.iter().zip(exact).map(|(&f, &e)| (f64::from(f) - e).abs() / size);
+    let (largest, mean) = (errors().fold(0.0, f64::max), mean_square(&mut errors().map(|d| d * d)).sqrt());
     format!("{:.0} / {:.1}", 1e7 * largest, 1e7 * mean)
 }
 
-/// Output, gradient by the input and gradient by the kernel.
+/// Output, gradient with respect to the input and gradient with respect to the kernel, from their definitions.
 fn exact(shape: &Conv2dShape, x: &[f32], w: &[f32], dy: &[f32]) -> [Vec<f64>; 3] {
     let (side, in_c, out_c) = (shape.in_h, shape.in_c, shape.out_c);
     let mut results = [vec![0.0; side * side * out_c], vec![0.0; x.len()], vec![0.0; w.len()]];
@@ -128,7 +134,7 @@ fn exact(shape: &Conv2dShape, x: &[f32], w: &[f32], dy: &[f32]) -> [Vec<f64>; 3]
     results
 }
 
-/// Normally distributed numbers: sums of twelve uniform ones.
+/// A generator of approximately normal numbers: each is the sum of twelve uniform ones.
 struct Normal(u64);
 
 impl Normal {

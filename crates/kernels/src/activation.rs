@@ -1,4 +1,5 @@
-//! Activation functions by Keras' definitions (`keras.activations`).
+//! Activation functions and their gradients, as Keras defines them (`keras.activations`). Softmax is in
+//! [`softmax`](crate::softmax).
 
 use rayon::prelude::*;
 
@@ -8,7 +9,7 @@ use crate::chunks::{CHUNK, check_len, zip_chunks};
 const SELU_SCALE: f32 = 1.050_701;
 const SELU_SCALE_ALPHA: f32 = 1.758_099_3;
 
-/// Applies the function to every value, in place.
+/// Applies an activation function to every value, in place.
 ///
 /// ```
 /// use engraft_kernels::{Activation, activate};
@@ -22,11 +23,11 @@ pub fn activate(function: Activation, x: &mut [f32]) {
     }
 }
 
-/// [`activate`] on the calling thread, for kernels that finish a block while it is in cache.
+/// [`activate`] on the calling thread, for epilogues of other kernels, whose block of values is still in the cache.
 pub(crate) fn activate_serial(function: Activation, x: &mut [f32]) {
     match function {
         Activation::Linear => {}
-        // Not `max`, which would turn NaN into zero and hide that a model has diverged.
+        // `f32::max` would turn NaN into zero and hide that a model has diverged.
         Activation::Relu => update(x, |x| if x < 0.0 { 0.0 } else { x }),
         Activation::Relu6 => update(x, |x| x.clamp(0.0, 6.0)),
         Activation::LeakyRelu { negative_slope } => update(x, |x| if x > 0.0 { x } else { negative_slope * x }),
@@ -50,9 +51,18 @@ pub(crate) fn activate_serial(function: Activation, x: &mut [f32]) {
     }
 }
 
-/// Turns the gradient `dy` with respect to the output into the one with respect to the input, in place.
+/// Backward pass of an activation function, in place: multiplies `dy` by the function's slope.
 ///
-/// `x_or_y` is the output where [`gradient_from_output`](Activation::gradient_from_output) is true, else the input.
+/// `dy` holds the gradient with respect to the output on entry, and with respect to the input on return. `x_or_y` is the output
+/// if [`gradient_from_output`](Activation::gradient_from_output) is true, else the input.
+///
+/// ```
+/// use engraft_kernels::{Activation, activation_gradient};
+/// let (y, mut dy) = ([0.0, 2.0], [0.5, 0.5]);
+/// assert!(Activation::Relu.gradient_from_output());
+/// activation_gradient(Activation::Relu, &y, &mut dy);
+/// assert_eq!(dy, [0.0, 0.5]);
+/// ```
 pub fn activation_gradient(function: Activation, x_or_y: &[f32], dy: &mut [f32]) {
     check_len("x_or_y", x_or_y, dy.len());
     match function {
@@ -62,7 +72,7 @@ pub fn activation_gradient(function: Activation, x_or_y: &[f32], dy: &mut [f32])
         Activation::LeakyRelu { negative_slope } => scale(x_or_y, dy, |y| if y > 0.0 { 1.0 } else { negative_slope }),
         Activation::ThresholdedRelu { max_value, negative_slope, threshold } => scale(x_or_y, dy, |x| match x {
             x if x > threshold => f32::from(x <= max_value),
-            // At the threshold itself Keras' gradient is 0.
+            // Keras' gradient at the threshold itself is 0.
             x if x < threshold => negative_slope,
             _ => 0.0,
         }),
@@ -72,7 +82,7 @@ pub fn activation_gradient(function: Activation, x_or_y: &[f32], dy: &mut [f32])
         Activation::Sigmoid => scale(x_or_y, dy, |y| y * (1.0 - y)),
         Activation::HardSigmoid => scale(x_or_y, dy, |y| if y > 0.0 && y < 1.0 { 1.0 / 6.0 } else { 0.0 }),
         Activation::Tanh => scale(x_or_y, dy, |y| 1.0 - y * y),
-        // sigmoid(x), as 1 - exp(-softplus(x))
+        // The slope is sigmoid(x) = 1 - exp(-softplus(x)).
         Activation::Softplus => scale(x_or_y, dy, |y| -(-y).exp_m1()),
         Activation::Softsign => scale(x_or_y, dy, |x| 1.0 / ((1.0 + x.abs()) * (1.0 + x.abs()))),
         Activation::Exponential => scale(x_or_y, dy, |y| y),
@@ -100,7 +110,7 @@ fn hard_sigmoid(x: f32) -> f32 {
     (x + 3.0).clamp(0.0, 6.0) / 6.0
 }
 
-/// Written so that `exp` never overflows.
+/// `ln(1 + exp(x))`, in a form in which `exp` never overflows.
 fn softplus(x: f32) -> f32 {
     x.max(0.0) + (-x.abs()).exp().ln_1p()
 }
@@ -118,7 +128,7 @@ fn gelu_tanh(x: f32) -> f32 {
     (GELU_SCALE * (x + GELU_CUBIC * x * x * x)).tanh()
 }
 
-/// Probability that a standard normal variable is at most `x`.
+/// Cumulative distribution function of the standard normal distribution.
 fn normal_cdf(x: f32) -> f32 {
     0.5 * libm::erfcf(-x * std::f32::consts::FRAC_1_SQRT_2)
 }
@@ -196,7 +206,7 @@ mod tests {
             [-0.026747497, -0.06409779, 0.4398156, 0.6, 0.9857584, 1.0693178, 1.0044335]),
     ];
 
-    /// exp and tanh differ by a few units in the last place between libraries, and `1 - tanh²` near 1 multiplies that by 10.
+    /// `exp` and `tanh` differ by a few units in the last place between libraries. `1 - tanh²` loses another decimal digit.
     const TOLERANCE: f32 = 3e-6;
 
     #[track_caller]

@@ -1,26 +1,29 @@
-//! Where values lie with respect to cache lines: vectors that straddle two cost twice.
+//! Buffers aligned to cache lines. A vector load or store that straddles two cache lines costs twice as much.
 
 use engraft_memory::prefer_huge_pages;
 
-/// Values of a cache line.
-pub(crate) const LINE: usize = 16;
+/// Number of f32 values in a cache line of 64 bytes.
+pub(crate) const CACHE_LINE: usize = 16;
 
-/// Least length not below `len` that is an odd number of cache lines: what lies that far apart spreads over all sets of a cache.
-pub(crate) fn odd_lines(len: usize) -> usize {
-    (len.div_ceil(LINE) | 1) * LINE
+/// `len` rounded up to an odd number of cache lines.
+///
+/// Used as a stride between rows. Rows that are a power of two apart map to the same few sets of a cache and evict each other; an
+/// odd stride spreads them over all sets.
+pub(crate) fn odd_cache_lines(len: usize) -> usize {
+    (len.div_ceil(CACHE_LINE) | 1) * CACHE_LINE
 }
 
-/// The part of `values` that starts at a cache line: up to [`LINE`] values less.
+/// The part of `values` from its first cache line boundary on. It is shorter by fewer than [`CACHE_LINE`] values.
 pub(crate) fn aligned(values: &mut [f32]) -> &mut [f32] {
-    let start = first_line(values).min(values.len());
+    let start = first_aligned(values).min(values.len());
     &mut values[start..]
 }
 
-fn first_line(values: &[f32]) -> usize {
-    values.as_ptr().align_offset(LINE * size_of::<f32>())
+fn first_aligned(values: &[f32]) -> usize {
+    values.as_ptr().align_offset(CACHE_LINE * size_of::<f32>())
 }
 
-/// Values that start at a cache line.
+/// A vector whose first value is aligned to a cache line.
 #[derive(Debug)]
 pub(crate) struct AlignedVec {
     values: Vec<f32>,
@@ -29,10 +32,11 @@ pub(crate) struct AlignedVec {
 }
 
 impl AlignedVec {
+    /// `len` zeros, in huge pages where the system grants them.
     pub(crate) fn zeros(len: usize) -> Self {
-        let mut values = vec![0.0; len + LINE];
+        let mut values = vec![0.0; len + CACHE_LINE];
         prefer_huge_pages(&mut values);
-        let start = first_line(&values).min(LINE);
+        let start = first_aligned(&values).min(CACHE_LINE);
         Self { values, start, len }
     }
 
@@ -52,9 +56,9 @@ mod tests {
     #[test]
     fn what_is_aligned_starts_at_a_line() {
         let mut values = vec![0.0; 100];
-        for skip in 0..LINE {
+        for skip in 0..CACHE_LINE {
             let part = aligned(&mut values[skip..]);
-            assert!(part.len() + skip > 100 - 2 * LINE);
+            assert!(part.len() + skip > 100 - 2 * CACHE_LINE);
             assert_eq!(part.as_ptr() as usize % 64, 0);
         }
         let mut vector = AlignedVec::zeros(33);
@@ -63,6 +67,6 @@ mod tests {
 
     #[test]
     fn odd_lines_are_odd() {
-        assert_eq!([0, 1, 16, 17, 48].map(odd_lines), [16, 16, 16, 48, 48]);
+        assert_eq!([0, 1, 16, 17, 48].map(odd_cache_lines), [16, 16, 16, 48, 48]);
     }
 }

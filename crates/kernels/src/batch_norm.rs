@@ -1,16 +1,25 @@
-//! Batch normalisation over rows of channels (Ioffe and Szegedy 2015, `keras.layers.BatchNormalization`).
+//! Batch normalization over rows of channels (Ioffe and Szegedy 2015, arXiv 1502.03167; `keras.layers.BatchNormalization`).
+//!
+//! A row is a pixel of a sample. The statistics come in two passes ([`channel_sums`], [`squared_deviation_sums`]), so that a
+//! caller can sum each over replicas. Moving statistics are the caller's.
 
 use crate::chunks::{check_len, column_sums, count_rows, row_chunk, zip_chunks};
 use crate::elementwise::scale_shift;
 
 /// Mean and population variance of each channel, in two passes (`keras.ops.moments`). Zero rows give zeros.
+///
+/// ```
+/// let (mut mean, mut variance) = ([0.0], [0.0]);
+/// engraft_kernels::moments(1, &[1.0, 3.0], &mut mean, &mut variance);
+/// assert_eq!((mean, variance), ([2.0], [1.0]));
+/// ```
 pub fn moments(channels: usize, x: &[f32], mean: &mut [f32], variance: &mut [f32]) {
     let count = count_rows("x", x, channels).max(1) as f64;
     means(&channel_sums(channels, x), count, mean);
     means(&squared_deviation_sums(channels, x, mean), count, variance);
 }
 
-/// The sum of each channel, the first of the two passes of [`moments`].
+/// The sum of each channel: the first pass of [`moments`].
 ///
 /// ```
 /// assert_eq!(engraft_kernels::channel_sums(2, &[1.0, 2.0, 3.0, 4.0]), [4.0, 6.0]);
@@ -21,7 +30,7 @@ pub fn channel_sums(channels: usize, x: &[f32]) -> Vec<f64> {
     column_sums(channels, rows, 1, |i, sum| sum.iter_mut().zip(row(i)).for_each(|(sum, x)| *sum += x))
 }
 
-/// The sum of each channel's squared deviations from `mean`, the second of the two passes of [`moments`].
+/// The sum of squared deviations from `mean` for each channel: the second pass of [`moments`].
 ///
 /// ```
 /// assert_eq!(engraft_kernels::squared_deviation_sums(1, &[1.0, 3.0], &[2.0]), [2.0]);
@@ -37,7 +46,7 @@ pub fn squared_deviation_sums(channels: usize, x: &[f32], mean: &[f32]) -> Vec<f
     })
 }
 
-/// `sums / count`, for [`moments`] of rows that are not all here.
+/// `sums / count` in f32: turns the sums of all replicas into [`moments`] over `count` rows.
 ///
 /// ```
 /// let mut mean = [0.0];
@@ -49,7 +58,13 @@ pub fn means(sums: &[f64], count: f64, mean: &mut [f32]) {
     mean.iter_mut().zip(sums).for_each(|(mean, sum)| *mean = (sum / count) as f32);
 }
 
-/// `y = (x - mean) / sqrt(variance + epsilon) * gamma + beta`, where a missing `gamma` is 1 and a missing `beta` 0.
+/// Batch normalization: `y = (x - mean) / sqrt(variance + epsilon) * gamma + beta`. A missing `gamma` is 1, a missing `beta` 0.
+///
+/// ```
+/// let mut y = [0.0; 2];
+/// engraft_kernels::batch_norm(1, &[1.0, 5.0], &[3.0], &[4.0], Some(&[10.0]), Some(&[0.5]), 0.0, &mut y);
+/// assert_eq!(y, [-9.5, 10.5]);
+/// ```
 #[expect(clippy::too_many_arguments, reason = "the parameters of the layer")]
 pub fn batch_norm(
     channels: usize,
@@ -71,8 +86,17 @@ pub fn batch_norm(
     scale_shift(channels, &scale, &shift, x, y);
 }
 
-/// The gradients of [`batch_norm`] with `mean` and `variance` held fixed (moving statistics). Each output is written only where
-/// it is asked for.
+/// The gradients of [`batch_norm`] in inference mode, where `mean` and `variance` are constants (moving statistics).
+///
+/// Writes the gradients with respect to `x`, `gamma` and `beta` into those of `dx`, `dgamma` and `dbeta` that are given.
+///
+/// ```
+/// use engraft_kernels::batch_norm_gradient_inference;
+/// let (x, dy, mut dx, mut dbeta) = ([1.0, 5.0], [1.0, 2.0], [0.0; 2], [0.0]);
+/// let gamma = Some(&[10.0][..]);
+/// batch_norm_gradient_inference(1, &dy, &x, &[3.0], &[4.0], gamma, 0.0, Some(&mut dx), None, Some(&mut dbeta));
+/// assert_eq!((dx, dbeta), ([5.0, 10.0], [3.0]));
+/// ```
 #[expect(clippy::too_many_arguments, reason = "the parameters of the layer and their gradients")]
 pub fn batch_norm_gradient_inference(
     channels: usize,
@@ -95,7 +119,17 @@ pub fn batch_norm_gradient_inference(
     }
 }
 
-/// The gradients of [`batch_norm`] where `mean` and `variance` are the [`moments`] of `x` itself, differentiated through.
+/// The gradients of [`batch_norm`] in training mode, where `mean` and `variance` are the [`moments`] of `x` itself.
+///
+/// The gradient with respect to `x` includes the part that flows through the moments. Writes into those of `dx`, `dgamma` and
+/// `dbeta` that are given.
+///
+/// ```
+/// use engraft_kernels::batch_norm_gradient_training;
+/// let (x, dy, mut dx) = ([1.0, 1.0, 5.0, 5.0], [1.0, 0.0, 0.0, 0.0], [0.0; 4]);
+/// batch_norm_gradient_training(1, &dy, &x, &[3.0], &[4.0], None, 0.0, Some(&mut dx), None, None);
+/// assert_eq!(dx, [0.25, -0.25, 0.0, 0.0]);
+/// ```
 #[expect(clippy::too_many_arguments, reason = "the parameters of the layer and their gradients")]
 pub fn batch_norm_gradient_training(
     channels: usize,
@@ -117,8 +151,9 @@ pub fn batch_norm_gradient_training(
     write_sums(&sums, dgamma, dbeta);
 }
 
-/// `[sum(dy * normalised x), sum(dy)]` of each channel: the gradients with respect to gamma and beta, and what
-/// [`batch_norm_input_gradient`] needs.
+/// `[sum(dy * normalized x), sum(dy)]` of each channel: the gradients with respect to gamma and beta.
+///
+/// [`batch_norm_input_gradient`] needs them too, summed over all replicas.
 pub fn batch_norm_gradient_sums(
     channels: usize,
     dy: &[f32],
@@ -130,8 +165,22 @@ pub fn batch_norm_gradient_sums(
     parameter_sums(channels, dy, x, mean, &inverse_deviations(channels, variance, epsilon))
 }
 
-/// The gradient with respect to `x` of [`batch_norm`] by the statistics of `rows` rows, of which those of `x` may be a part;
-/// `sums` are the [sums](batch_norm_gradient_sums) over all of them.
+/// The gradient of [`batch_norm`] with respect to `x` in training mode, if `x` is one replica's part of the batch.
+///
+/// `mean` and `variance` are the moments of all `rows` rows of the batch. `sums` are the
+/// [gradient sums](batch_norm_gradient_sums) of all replicas, added up.
+///
+/// ```
+/// use engraft_kernels::{batch_norm_gradient_sums, batch_norm_input_gradient};
+/// // Four rows on two replicas.
+/// let (x, dy, mean, variance) = ([1.0, 1.0, 5.0, 5.0], [1.0, 0.0, 0.0, 0.0], [3.0], [4.0]);
+/// let mut sums = batch_norm_gradient_sums(1, &dy[..2], &x[..2], &mean, &variance, 0.0);
+/// let other = batch_norm_gradient_sums(1, &dy[2..], &x[2..], &mean, &variance, 0.0);
+/// sums.iter_mut().zip(other).for_each(|(sum, other)| *sum += other);
+/// let mut dx = [0.0; 2];
+/// batch_norm_input_gradient(1, &dy[..2], &x[..2], &mean, &variance, None, 0.0, &sums, 4.0, &mut dx);
+/// assert_eq!(dx, [0.25, -0.25]);
+/// ```
 #[expect(clippy::too_many_arguments, reason = "the parameters of the layer and their gradients")]
 pub fn batch_norm_input_gradient(
     channels: usize,
@@ -148,15 +197,15 @@ pub fn batch_norm_input_gradient(
     check_len("dx", dx, x.len());
     assert!(sums.len() == 2 * channels, "`sums` must hold {} values, holds {}", 2 * channels, sums.len());
     let inverse = inverse_deviations(channels, variance, epsilon);
-    // dx = scale * (dy - mean(dy) - normalised * mean(dy * normalised)), gathered into dy * a + x * b + c.
+    // dx = scale * (dy - mean(dy) - normalized * mean(dy * normalized)), with the factors of dy and of x - mean collected.
     let scale = scales(&inverse, gamma);
-    let by_x: Vec<f32> = (0..channels).map(|c| -scale[c] * inverse[c] * (sums[c] / rows) as f32).collect();
+    let x_factor: Vec<f32> = (0..channels).map(|c| -scale[c] * inverse[c] * (sums[c] / rows) as f32).collect();
     let constant: Vec<f32> = (0..channels).map(|c| -scale[c] * (sums[channels + c] / rows) as f32).collect();
     dx.copy_from_slice(x);
     zip_chunks(dy, dx, row_chunk(channels), |dy, dx| {
         for (dy, dx) in dy.chunks_exact(channels).zip(dx.chunks_exact_mut(channels)) {
             for (c, (dx, dy)) in dx.iter_mut().zip(dy).enumerate() {
-                *dx = dy * scale[c] + (*dx - mean[c]) * by_x[c] + constant[c];
+                *dx = dy * scale[c] + (*dx - mean[c]) * x_factor[c] + constant[c];
             }
         }
     });
@@ -178,7 +227,7 @@ fn scales(inverse: &[f32], gamma: Option<&[f32]>) -> Vec<f32> {
     }
 }
 
-/// `[sum(dy * normalised x), sum(dy)]` of each channel: the gradients of gamma and beta.
+/// [`batch_norm_gradient_sums`] from `inverse`, the reciprocal standard deviations.
 fn parameter_sums(channels: usize, dy: &[f32], x: &[f32], mean: &[f32], inverse: &[f32]) -> Vec<f64> {
     let rows = count_rows("x", x, channels);
     check_len("dy", dy, x.len());
@@ -236,7 +285,7 @@ mod tests {
         assert_eq!((mean, variance), ([0.0; 2], [0.0; 2]));
     }
 
-    /// `sum(weights * batch_norm(x))` in f64, with the statistics of `x` itself or with fixed ones.
+    /// `sum(weights * batch_norm(x))` in f64, with the moments of `x` itself or with the constants `fixed`.
     fn weighted_sum(x: &[f64], fixed: Option<[f64; 2]>, gamma: &[f64], beta: &[f64], weights: &[f32]) -> f64 {
         let channel = |c: usize| {
             let x: Vec<f64> = x.iter().skip(c).step_by(2).copied().collect();
@@ -267,12 +316,12 @@ mod tests {
             let outputs = (Some(&mut dx[..]), Some(&mut dgamma[..]), Some(&mut dbeta[..]));
             gradient(2, &dy, &x, &mean, &variance, Some(&gamma), EPSILON, outputs.0, outputs.1, outputs.2);
             let tolerance = 2e-6; // sums of ten terms near 1, each rounded to 6e-8
-            let by_x = numeric_gradient(&x, |x| weighted_sum(x, fixed, &gamma64, &beta64, &dy));
-            assert_close(&dx, &by_x, tolerance);
-            let by_gamma = numeric_gradient(&gamma, |gamma| weighted_sum(&x64, fixed, gamma, &beta64, &dy));
-            assert_close(&dgamma, &by_gamma, tolerance);
-            let by_beta = numeric_gradient(&beta, |beta| weighted_sum(&x64, fixed, &gamma64, beta, &dy));
-            assert_close(&dbeta, &by_beta, tolerance);
+            let expected = numeric_gradient(&x, |x| weighted_sum(x, fixed, &gamma64, &beta64, &dy));
+            assert_close(&dx, &expected, tolerance);
+            let expected = numeric_gradient(&gamma, |gamma| weighted_sum(&x64, fixed, gamma, &beta64, &dy));
+            assert_close(&dgamma, &expected, tolerance);
+            let expected = numeric_gradient(&beta, |beta| weighted_sum(&x64, fixed, &gamma64, beta, &dy));
+            assert_close(&dbeta, &expected, tolerance);
         }
     }
 

@@ -1,16 +1,17 @@
-//! Products of two tensors, of which one may be stretched over axes of size 1.
+//! Element-wise products with broadcasting: the second operand is repeated along its axes of size 1.
 
 use rayon::prelude::*;
 
 use crate::chunks::check_len;
 
-/// How two samples lie beside each other: `b` has the rank of `a`, and along each axis `a`'s size or 1.
-struct Pairs<'a> {
+/// The shapes of two operands without the batch axis. `b` has the rank of `a`, and each of its axes has `a`'s size or size 1.
+struct Broadcast<'a> {
     a: &'a [usize],
     b: &'a [usize],
 }
 
-impl Pairs<'_> {
+impl Broadcast<'_> {
+    /// Elements in a sample of `a` and of `b`. Panics if the shapes can't be broadcast.
     fn lengths(&self) -> [usize; 2] {
         assert!(
             self.a.len() == self.b.len() && self.a.iter().zip(self.b).all(|(a, b)| b == a || *b == 1),
@@ -21,35 +22,36 @@ impl Pairs<'_> {
         [self.a.iter().product(), self.b.iter().product()]
     }
 
-    /// Calls `visit` with the start of each row (last axis) of `a` and of the row of `b` that belongs to it.
+    /// Calls `visit` with the offset of each row (last axis) of `a` and the offset of the matching row of `b`.
     fn for_each_row(&self, mut visit: impl FnMut(usize, usize)) {
         let (Some((&width, outer_a)), Some((&width_b, outer_b))) = (self.a.split_last(), self.b.split_last()) else {
             return visit(0, 0);
         };
         for row in 0..outer_a.iter().product() {
-            let (mut rest, mut place, mut stride) = (row, 0, width_b);
+            let (mut rest, mut offset, mut stride) = (row, 0, width_b);
             for (size, size_b) in outer_a.iter().zip(outer_b).rev() {
                 if *size_b != 1 {
-                    place += rest % size * stride;
+                    offset += rest % size * stride;
                 }
                 rest /= size;
                 stride *= size_b;
             }
-            visit(row * width, place);
+            visit(row * width, offset);
         }
     }
 
+    /// Length of a row of `a`.
     fn width(&self) -> usize {
         self.a.last().copied().unwrap_or(1)
     }
 
-    /// Whether one number of `b` serves a whole row of `a`.
-    fn one_a_row(&self) -> bool {
+    /// Whether one element of `b` is repeated along a whole row of `a`.
+    fn is_scalar_per_row(&self) -> bool {
         self.b.last().is_none_or(|&width| width == 1)
     }
 }
 
-/// `y = a * b` for samples of shapes `a_shape` and `b_shape`; an axis of size 1 in `b` is repeated along `a`'s.
+/// `y = a * b`, where `b` is repeated along its axes of size 1. The shapes leave out the batch axis.
 ///
 /// ```
 /// use engraft_kernels::multiply;
@@ -58,43 +60,50 @@ impl Pairs<'_> {
 /// assert_eq!(y, [10.0, 200.0, 30.0, 400.0]);
 /// ```
 pub fn multiply(a_shape: &[usize], b_shape: &[usize], a: &[f32], b: &[f32], y: &mut [f32]) {
-    let pairs = Pairs { a: a_shape, b: b_shape };
-    let [a_len, b_len] = pairs.lengths();
+    let broadcast = Broadcast { a: a_shape, b: b_shape };
+    let [a_len, b_len] = broadcast.lengths();
     check_len("y", y, a.len());
     check_len("b", b, a.len() / a_len.max(1) * b_len);
-    let (width, one) = (pairs.width(), pairs.one_a_row());
+    let (width, scalar) = (broadcast.width(), broadcast.is_scalar_per_row());
     let samples = a.par_chunks(a_len.max(1)).zip(b.par_chunks(b_len.max(1)));
     y.par_chunks_mut(a_len.max(1)).zip(samples).for_each(|(y, (a, b))| {
-        pairs.for_each_row(|row, place| {
+        broadcast.for_each_row(|row, offset| {
             let (y, a) = (&mut y[row..][..width], &a[row..][..width]);
-            if one {
-                y.iter_mut().zip(a).for_each(|(y, a)| *y = a * b[place]);
+            if scalar {
+                y.iter_mut().zip(a).for_each(|(y, a)| *y = a * b[offset]);
             } else {
-                y.iter_mut().zip(a).zip(&b[place..]).for_each(|((y, a), b)| *y = a * b);
+                y.iter_mut().zip(a).zip(&b[offset..]).for_each(|((y, a), b)| *y = a * b);
             }
         });
     });
 }
 
-/// The gradient of [`multiply`] by `b`: the products `a * dy`, summed over the axes along which `b` was repeated.
+/// The gradient of [`multiply`] with respect to `b`: `a * dy`, summed over the axes along which `b` was repeated.
 ///
-/// (The gradient by `a` is `multiply` of `dy` and `b`.)
+/// The gradient with respect to `a` is `multiply` of `dy` and `b`.
+///
+/// ```
+/// use engraft_kernels::multiply_gradient;
+/// let mut db = [0.0; 2];
+/// multiply_gradient(&[2, 2], &[1, 2], &[1.0, 2.0, 3.0, 4.0], &[1.0, 1.0, 1.0, 0.5], &mut db);
+/// assert_eq!(db, [1.0 + 3.0, 2.0 + 2.0]);
+/// ```
 pub fn multiply_gradient(a_shape: &[usize], b_shape: &[usize], a: &[f32], dy: &[f32], db: &mut [f32]) {
-    let pairs = Pairs { a: a_shape, b: b_shape };
-    let [a_len, b_len] = pairs.lengths();
+    let broadcast = Broadcast { a: a_shape, b: b_shape };
+    let [a_len, b_len] = broadcast.lengths();
     check_len("dy", dy, a.len());
     check_len("db", db, a.len() / a_len.max(1) * b_len);
-    let (width, one) = (pairs.width(), pairs.one_a_row());
+    let (width, scalar) = (broadcast.width(), broadcast.is_scalar_per_row());
     let samples = a.par_chunks(a_len.max(1)).zip(dy.par_chunks(a_len.max(1)));
     db.par_chunks_mut(b_len.max(1)).zip(samples).for_each(|(db, (a, dy))| {
-        // In f64: a sum over an image may have a hundred thousand terms.
+        // Summed in f64, as a sum over an image may have a hundred thousand terms.
         let mut sums = vec![0.0f64; b_len];
-        pairs.for_each_row(|row, place| {
+        broadcast.for_each_row(|row, offset| {
             let products = a[row..][..width].iter().zip(&dy[row..]).map(|(a, dy)| f64::from(a * dy));
-            if one {
-                sums[place] += products.sum::<f64>();
+            if scalar {
+                sums[offset] += products.sum::<f64>();
             } else {
-                sums[place..].iter_mut().zip(products).for_each(|(sum, product)| *sum += product);
+                sums[offset..].iter_mut().zip(products).for_each(|(sum, product)| *sum += product);
             }
         });
         db.iter_mut().zip(&sums).for_each(|(db, &sum)| *db = sum as f32);
@@ -106,17 +115,17 @@ mod tests {
     use super::*;
     use crate::testing::{assert_same_for_any_threads, integers, uniform};
 
-    /// The index into `b` of every element of `a`, one axis after the other.
-    fn partners(a: &[usize], b: &[usize]) -> Vec<usize> {
+    /// The index into `b` of every element of `a`, computed axis by axis.
+    fn broadcast_indices(a: &[usize], b: &[usize]) -> Vec<usize> {
         (0..a.iter().product())
             .map(|index| {
-                let (mut rest, mut place, mut stride) = (index, 0, 1);
+                let (mut rest, mut offset, mut stride) = (index, 0, 1);
                 for (size, size_b) in a.iter().zip(b).rev() {
-                    place += rest % size % size_b * stride;
+                    offset += rest % size % size_b * stride;
                     rest /= size;
                     stride *= size_b;
                 }
-                place
+                offset
             })
             .collect()
     }
@@ -132,8 +141,8 @@ mod tests {
             multiply_gradient(&a_shape, &b_shape, &a, &dy, &mut db);
             let (mut products, mut sums) = (vec![0.0; 120], vec![0.0; 2 * b_len]);
             for sample in 0..2 {
-                for (i, partner) in partners(&a_shape, &b_shape).into_iter().enumerate() {
-                    let (i, j) = (sample * 60 + i, sample * b_len + partner);
+                for (i, index_b) in broadcast_indices(&a_shape, &b_shape).into_iter().enumerate() {
+                    let (i, j) = (sample * 60 + i, sample * b_len + index_b);
                     products[i] = a[i] * b[j];
                     sums[j] += a[i] * dy[i];
                 }

@@ -1,20 +1,22 @@
-//! How large this CPU's caches are.
+//! The size of this CPU's L2 cache, by which kernels choose the size of their cache blocks.
 
 use std::sync::OnceLock;
 
-/// Where the CPU does not say: a common size.
-const COMMON: usize = 1 << 20;
+/// Assumed where the CPU doesn't report a size.
+const DEFAULT_L2_BYTES: usize = 1 << 20;
 
-/// Bytes of a second-level cache, that of the core which is asked first: what a task should keep within, as what lies beyond is
-/// several times slower. Nothing but time may depend on it.
-pub(crate) fn second_level() -> usize {
+/// Bytes of the L2 cache of one core, read once per process.
+///
+/// A task's working set should fit in it, as the L3 cache is several times slower. Only speed may depend on this value, never a
+/// result.
+pub(crate) fn l2_bytes() -> usize {
     static SIZE: OnceLock<usize> = OnceLock::new();
-    *SIZE.get_or_init(|| stated_second_level().unwrap_or(COMMON))
+    *SIZE.get_or_init(|| reported_l2_bytes().unwrap_or(DEFAULT_L2_BYTES))
 }
 
-/// What the CPU says of it, in the same place on Intel's and AMD's.
+/// The size that `CPUID` reports in leaf `0x8000_0006`, on Intel's and AMD's CPUs alike.
 #[cfg(target_arch = "x86_64")]
-fn stated_second_level() -> Option<usize> {
+fn reported_l2_bytes() -> Option<usize> {
     const EXTENDED: u32 = 0x8000_0000;
     const LEAF: u32 = 0x8000_0006;
     if std::arch::x86_64::__cpuid(EXTENDED).eax < LEAF {
@@ -25,7 +27,7 @@ fn stated_second_level() -> Option<usize> {
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-fn stated_second_level() -> Option<usize> {
+fn reported_l2_bytes() -> Option<usize> {
     None
 }
 
@@ -35,9 +37,9 @@ mod tests {
 
     #[test]
     fn a_size_is_known_and_stays() {
-        let size = second_level();
+        let size = l2_bytes();
         assert!(size > 0);
-        assert_eq!(size, second_level());
-        assert!(stated_second_level().is_none_or(|stated| stated == size));
+        assert_eq!(size, l2_bytes());
+        assert!(reported_l2_bytes().is_none_or(|stated| stated == size));
     }
 }

@@ -1,15 +1,18 @@
-//! How work is cut here: by size alone, never by the number of threads.
+//! Cuts slices into chunks for parallel loops, and sums columns in a fixed order.
+//!
+//! The size of the data alone decides where it is cut, never the number of threads. So results have the same bits for any number
+//! of threads. Matrix products cut their work into [`tiles`](crate::tiles) instead.
 
 use rayon::prelude::*;
 
-/// Elements a task handles: 64 KiB of f32, large against rayon's overhead (about a microsecond), small against the work of a
-/// large layer.
+/// Elements in a chunk: 64 KiB of f32. That outweighs rayon's overhead per task, and large layers still have a chunk for each
+/// core.
 pub(crate) const CHUNK: usize = 16 * 1024;
 
-/// Rows summed in f32 before their sum goes into an f64 accumulator: keeps a sum over millions of rows as good as one of 32.
+/// Rows that are summed in f32 before the sum is added to an f64 accumulator. The rounding error doesn't grow beyond 32 rows.
 const BLOCK_ROWS: usize = 32;
 
-/// Upper bound on the partial sums that [`column_sums`] keeps.
+/// Largest number of chunks, and so of partial sums, in [`column_sums`].
 const MAX_PARTIALS: usize = 64;
 
 /// Panics unless `slice` holds `expected` values.
@@ -18,7 +21,7 @@ pub(crate) fn check_len(name: &str, slice: &[f32], expected: usize) {
     assert!(slice.len() == expected, "`{name}` must hold {expected} values, holds {}", slice.len());
 }
 
-/// Number of rows of `width` values in `slice`; panics unless they fill it.
+/// Number of rows of `width` values in `slice`. Panics if the length isn't a multiple of `width`.
 #[track_caller]
 pub(crate) fn count_rows(name: &str, slice: &[f32], width: usize) -> usize {
     assert!(width > 0, "rows of `{name}` must hold at least one value");
@@ -26,19 +29,19 @@ pub(crate) fn count_rows(name: &str, slice: &[f32], width: usize) -> usize {
     slice.len() / width
 }
 
-/// Elements in a chunk of whole rows of `width`: about [`CHUNK`], at least one row.
+/// Elements in a chunk of whole rows of `width` values: at most [`CHUNK`], but at least one row.
 pub(crate) fn row_chunk(width: usize) -> usize {
     width.max(1) * (CHUNK / width.max(1)).max(1)
 }
 
-/// Calls `f` with chunks of `size` of `x` and `y` that belong together.
+/// Calls `f` in parallel with corresponding chunks of `x` and `y`, of `size` elements each.
 pub(crate) fn zip_chunks(x: &[f32], y: &mut [f32], size: usize, f: impl Fn(&[f32], &mut [f32]) + Sync) {
     y.par_chunks_mut(size).zip(x.par_chunks(size)).for_each(|(y, x)| f(x, y));
 }
 
-/// Column sums over `rows` rows of `sums` quantities per channel, as `[sums, channels]`.
+/// Sums `sums` quantities for each channel over `rows` rows. Returns `[sums, channels]`.
 ///
-/// `add(row, block)` adds one row's share into `block`, also `[sums, channels]`.
+/// `add(row, block)` must add the quantities of one row to `block`, which is also `[sums, channels]`.
 pub(crate) fn column_sums(
     channels: usize,
     rows: usize,
@@ -82,7 +85,7 @@ mod tests {
 
     #[test]
     fn column_sums_keep_the_small_beside_the_large() {
-        // In f32 alone the sum would stop growing at 2^24.
+        // A sum in f32 alone would stop growing at 2^24.
         let sums = column_sums(1, 20_000_000, 1, |_, sum| sum[0] += 1.0);
         assert_eq!(sums, [2e7]);
     }

@@ -1,4 +1,4 @@
-//! 2-D convolution: one interface ([`Conv2d`]) to several algorithms.
+//! 2-D convolution: [`Conv2d`], one interface to several algorithms ([`algorithm`]), of which [`choose`] picks the fastest.
 
 mod algorithm;
 mod bf16;
@@ -28,9 +28,9 @@ use crate::chunks::check_len;
 use crate::simd::Isa;
 use crate::{Activation, Conv2dShape};
 
-/// A convolution of one shape, computed by the algorithm that suits the shape.
+/// A convolution of one shape, computed by the fastest algorithm for that shape.
 ///
-/// All calls use a `scratch` of [`scratch_len`](Self::scratch_len) values. Its content does not matter before or after a call, so
+/// All calls need a `scratch` buffer of [`scratch_len`](Self::scratch_len) values. No call expects or preserves its content, so
 /// many layers can share one buffer.
 ///
 /// ```
@@ -45,18 +45,24 @@ use crate::{Activation, Conv2dShape};
 /// let mut y = [0.0; 2];
 /// conv.forward(&x, &w, Some(&[10.0]), Activation::Relu, &mut y, &mut scratch);
 /// assert_eq!(y, [6.0, 6.0]);
+///
+/// // The gradients, for a gradient of 1 with respect to each output.
+/// let (dy, mut dx, mut dw) = ([1.0, 1.0], [0.0; 6], [0.0; 4]);
+/// conv.input_gradient(&dy, &w, &mut dx, &mut scratch);
+/// conv.kernel_gradient(&x, &dy, &mut dw, &mut scratch);
+/// assert_eq!((dx, dw), ([1.0, 1.0, 0.0, 0.0, -1.0, -1.0], [3.0, 5.0, 9.0, 11.0]));
 /// ```
 #[derive(Clone, Debug)]
 pub struct Conv2d {
     shape: Conv2dShape,
     algorithm: Algorithm,
     im2col_gradients: Im2colGradients,
-    /// Whether the epilogue max-pools outputs in windows of 2x2.
+    /// Whether outputs are max-pooled in windows of 2x2.
     pool: bool,
 }
 
 impl Conv2d {
-    /// A convolution of `shape` by the algorithm that is fastest in f32.
+    /// A convolution of `shape` in f32, by the fastest algorithm.
     ///
     /// # Panics
     /// If the sizes of `shape` contradict each other.
@@ -70,14 +76,14 @@ impl Conv2d {
         Self { im2col_gradients, ..Self::with_algorithm(shape, algorithm) }
     }
 
-    /// A convolution whose gradients are computed by `algorithm` as well.
+    /// A convolution whose forward pass and gradients are all computed by `algorithm`.
     fn with_algorithm(shape: Conv2dShape, algorithm: Algorithm) -> Self {
         Self { shape, algorithm, im2col_gradients: Im2colGradients::default(), pool: false }
     }
 
     /// A convolution of `shape` by im2col, although another algorithm may be faster.
     ///
-    /// Im2col computes every shape, so the other algorithms are compared with it.
+    /// Im2col computes every shape. It is the baseline that the other algorithms are compared with.
     ///
     /// ```
     /// use engraft_kernels::{Conv2d, Conv2dShape};
@@ -93,12 +99,12 @@ impl Conv2d {
         Self::with_algorithm(shape, Algorithm::im2col(shape))
     }
 
-    /// Rows of outputs of an image, before pooling.
+    /// Height of the outputs, before pooling.
     pub fn out_h(&self) -> usize {
         self.shape.out_h
     }
 
-    /// Number of values that the forward pass writes.
+    /// Number of output values of the forward pass, after pooling.
     pub fn output_len(&self) -> usize {
         let Conv2dShape { batch, out_h, out_w, out_c, .. } = self.shape;
         if self.pool { batch * (out_h / 2) * (out_w / 2) * out_c } else { self.shape.y_len() }

@@ -1,4 +1,4 @@
-//! Dense layers: `y = activation(x w + bias)`.
+//! Dense layers, `y = activation(x w + bias)`, and their gradients. All are matrix products.
 
 use std::ops::Range;
 
@@ -7,7 +7,16 @@ use crate::chunks::{check_len, column_sums, count_rows};
 use crate::gemm::{Matrix, apply_epilogue, gemm, gemm_then, gemm_tile};
 use crate::tiles::Tile;
 
-/// `x` `[batch, inputs]`, `w` `[inputs, units]`, `bias` `[units]` -> `y` `[batch, units]`.
+/// Forward pass of a Dense layer: `y = activation(x w + bias)`.
+///
+/// Shapes: `x` `[batch, inputs]`, `w` `[inputs, units]`, `bias` `[units]`, `y` `[batch, units]`.
+///
+/// ```
+/// use engraft_kernels::{Activation, dense};
+/// let mut y = [0.0; 2];
+/// dense(1, 2, 2, &[1.0, 2.0], &[3.0, -4.0, 5.0, 0.0], Some(&[0.5, 0.5]), Activation::Relu, &mut y);
+/// assert_eq!(y, [13.5, 0.0]);
+/// ```
 #[expect(clippy::too_many_arguments, reason = "the parameters of the layer")]
 pub fn dense(
     batch: usize,
@@ -27,21 +36,41 @@ pub fn dense(
     gemm_then(batch, inputs, units, a, b, false, y, |tile| apply_epilogue(bias, activation, tile));
 }
 
-/// `dx = dy wᵀ`: the gradient with respect to the input, `[batch, inputs]`.
+/// Gradient of [`dense`] with respect to the input: `dx = dy wᵀ`, `[batch, inputs]`.
+///
+/// `dy` is the gradient with respect to the output before bias and activation.
+///
+/// ```
+/// let (w, mut dx) = ([3.0, -4.0, 5.0, 0.0], [0.0; 2]);
+/// engraft_kernels::dense_input_gradient(1, 2, 2, &[1.0, 10.0], &w, &mut dx);
+/// assert_eq!(dx, [-37.0, 5.0]);
+/// ```
 pub fn dense_input_gradient(batch: usize, inputs: usize, units: usize, dy: &[f32], w: &[f32], dx: &mut [f32]) {
     check_dense(batch, inputs, units, dx, w, dy);
     gemm(batch, units, inputs, Matrix::row_major(dy, units), Matrix::transposed(w, units), false, dx);
 }
 
-/// `dw = xᵀ dy`: the gradient with respect to the kernel, `[inputs, units]`.
+/// Gradient of [`dense`] with respect to the kernel: `dw = xᵀ dy`, `[inputs, units]`.
+///
+/// ```
+/// let mut dw = [0.0; 4];
+/// engraft_kernels::dense_kernel_gradient(1, 2, 2, &[1.0, 2.0], &[1.0, 10.0], &mut dw);
+/// assert_eq!(dw, [1.0, 10.0, 2.0, 20.0]);
+/// ```
 pub fn dense_kernel_gradient(batch: usize, inputs: usize, units: usize, x: &[f32], dy: &[f32], dw: &mut [f32]) {
     check_dense(batch, inputs, units, x, dw, dy);
     gemm(inputs, batch, units, Matrix::transposed(x, inputs), Matrix::row_major(dy, units), false, dw);
 }
 
-/// `rows` of [`dense_kernel_gradient`], `[rows.len(), units]`, on the calling thread.
+/// Some rows of [`dense_kernel_gradient`], `[rows.len(), units]`, computed on the calling thread.
 ///
-/// Lets a caller use a part of the gradient while it is in cache, without ever holding all of it.
+/// A caller can use a few rows while they are in the cache, so that the whole gradient never exists in memory.
+///
+/// ```
+/// let mut second = [0.0; 2];
+/// engraft_kernels::dense_kernel_gradient_rows(1, 2, 2, &[1.0, 2.0], &[1.0, 10.0], 1..2, &mut second);
+/// assert_eq!(second, [2.0, 20.0]);
+/// ```
 pub fn dense_kernel_gradient_rows(
     batch: usize,
     inputs: usize,
@@ -58,7 +87,13 @@ pub fn dense_kernel_gradient_rows(
     gemm_tile(batch, a, Matrix::row_major(dy, units), false, &mut Tile::whole(rows.len(), units, dw_rows));
 }
 
-/// The gradient with respect to a bias: `db[c]` is the sum of `dy` over all rows of `channels` values.
+/// Gradient with respect to a bias: `db[c]` is the sum of `dy[row, c]` over all rows.
+///
+/// ```
+/// let mut db = [0.0; 2];
+/// engraft_kernels::bias_gradient(2, &[1.0, 2.0, 3.0, 4.0], &mut db);
+/// assert_eq!(db, [4.0, 6.0]);
+/// ```
 pub fn bias_gradient(channels: usize, dy: &[f32], db: &mut [f32]) {
     let rows = count_rows("dy", dy, channels);
     check_len("db", db, channels);

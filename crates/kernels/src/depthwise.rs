@@ -1,7 +1,9 @@
-//! Depthwise convolution: every channel by a small kernel of its own (Sifre 2014; Howard et al. 2017).
+//! Depthwise convolution: each channel is convolved with a small kernel of its own (Sifre 2014; Howard et al. 2017, arXiv
+//! 1704.04861).
 //!
-//! Each output is a sum of a few products of neighbouring pixels, channel by channel: there is no matrix product in it, and
-//! patches would only be copied. Forward and input gradient are one loop ([`gather`]) over different [`Taps`].
+//! An output value is a sum over a few neighbouring pixels of one channel. There is no matrix product in it, so im2col would only
+//! copy data. The forward pass and the input gradient share one loop ([`gather`]) with different [`Taps`]. Other convolutions,
+//! with several output channels per group too, are in `conv2d`.
 
 use rayon::prelude::*;
 
@@ -9,10 +11,10 @@ use crate::activation::activate_serial;
 use crate::chunks::{check_len, column_sums};
 use crate::{Activation, Conv2dShape};
 
-/// Channels summed at once, in registers: eight of four floats.
+/// Channels that are summed at once, in eight registers of four floats.
 const LANES: usize = 32;
 
-/// A depthwise convolution of one shape with one output channel for each input channel: kernel `[kernel[0], kernel[1], channels]`.
+/// A depthwise convolution with one output channel for each input channel. Its kernel is `[kernel[0], kernel[1], channels]`.
 ///
 /// ```
 /// use engraft_kernels::{Activation, Conv2dShape, Depthwise};
@@ -26,6 +28,12 @@ const LANES: usize = 32;
 /// let mut y = [0.0; 4];
 /// depthwise.forward(&x, &w, Some(&[0.5, 0.0]), Activation::Linear, &mut y);
 /// assert_eq!(y, [3.5, -20.0, 5.5, -30.0]);
+///
+/// let (dy, mut dx, mut dw) = ([1.0, 0.0, 1.0, 0.0], [0.0; 6], [0.0; 4]);
+/// depthwise.input_gradient(&dy, &w, &mut dx);
+/// assert_eq!(dx, [1.0, 0.0, 2.0, 0.0, 1.0, 0.0]);
+/// depthwise.kernel_gradient(&x, &dy, &mut dw);
+/// assert_eq!(dw, [3.0, 0.0, 5.0, 0.0]);
 /// ```
 #[derive(Clone, Debug)]
 pub struct Depthwise {
@@ -33,13 +41,13 @@ pub struct Depthwise {
 }
 
 impl Depthwise {
-    /// The convolution of this shape; `None` where it isn't depthwise with one output for each channel.
+    /// The depthwise convolution of this shape; `None` unless groups, input channels and output channels are equal in number.
     pub fn new(shape: &Conv2dShape) -> Option<Self> {
         let depthwise = shape.in_c > 0 && shape.groups == shape.in_c && shape.out_c == shape.in_c;
         depthwise.then_some(Self { shape: *shape })
     }
 
-    /// `y = activation(x * w + bias)`, with `bias` `[channels]`.
+    /// Forward pass: `y = activation(conv(x, w) + bias)`, with `bias` `[channels]`.
     pub fn forward(&self, x: &[f32], w: &[f32], bias: Option<&[f32]>, activation: Activation, y: &mut [f32]) {
         self.check(x, w, y);
         let s = &self.shape;
@@ -55,14 +63,14 @@ impl Depthwise {
         });
     }
 
-    /// The gradient with respect to `x`, from the one with respect to the convolution's output before bias and activation.
+    /// The gradient with respect to `x`. `dy` is the gradient with respect to the output before bias and activation.
     pub fn input_gradient(&self, dy: &[f32], w: &[f32], dx: &mut [f32]) {
         self.check(dx, w, dy);
         let s = &self.shape;
         gather(&Taps::backward(s), s.in_c, [s.out_h, s.out_w], [s.in_h, s.in_w], dy, w, dx, |_| {});
     }
 
-    /// The gradient with respect to `w`, from the one with respect to the convolution's output before bias and activation.
+    /// The gradient with respect to `w`. `dy` is the gradient with respect to the output before bias and activation.
     pub fn kernel_gradient(&self, x: &[f32], dy: &[f32], dw: &mut [f32]) {
         self.check(x, dw, dy);
         let s = &self.shape;
@@ -88,45 +96,46 @@ impl Depthwise {
     }
 }
 
-/// For each position along an axis, which taps of the kernel reach which positions on the other side.
-type Reach = Vec<Vec<(usize, usize)>>;
+/// For each destination index along an axis, the pairs (kernel tap, source index) that it sums over.
+type AxisTaps = Vec<Vec<(usize, usize)>>;
 
-/// The taps that each pixel sums over, by row and by column.
+/// The kernel taps that each destination pixel sums over, separately for rows and columns.
 struct Taps {
-    rows: Reach,
-    columns: Reach,
+    rows: AxisTaps,
+    columns: AxisTaps,
     /// Taps in a row of the kernel.
     width: usize,
 }
 
 impl Taps {
-    /// For every output pixel, the input pixels in its window.
+    /// Taps of the forward pass: for every output pixel, the input pixels in its window.
     fn forward(s: &Conv2dShape) -> Self {
-        let axis = |axis: usize, from: usize, to: usize| -> Reach {
-            let reach = |at: usize| {
-                let place = |tap: usize| (at * s.stride[axis] + tap * s.dilation[axis]).checked_sub(s.pad[axis]);
-                (0..s.kernel[axis]).filter_map(|tap| Some((tap, place(tap).filter(|&place| place < from)?))).collect()
+        let axis = |axis: usize, from: usize, to: usize| -> AxisTaps {
+            let taps_at = |at: usize| {
+                let source = |tap: usize| (at * s.stride[axis] + tap * s.dilation[axis]).checked_sub(s.pad[axis]);
+                let inside = |tap: usize| source(tap).filter(|&source| source < from);
+                (0..s.kernel[axis]).filter_map(|tap| Some((tap, inside(tap)?))).collect()
             };
-            (0..to).map(reach).collect()
+            (0..to).map(taps_at).collect()
         };
         Self { rows: axis(0, s.in_h, s.out_h), columns: axis(1, s.in_w, s.out_w), width: s.kernel[1] }
     }
 
-    /// For every input pixel, the output pixels whose windows hold it.
+    /// Taps of the input gradient: for every input pixel, the output pixels whose windows hold it.
     fn backward(s: &Conv2dShape) -> Self {
         let forward = Self::forward(s);
-        let turned = |reach: Reach, length: usize| {
-            let mut turned: Reach = vec![Vec::new(); length];
-            for (to, taps) in reach.into_iter().enumerate() {
-                taps.into_iter().for_each(|(tap, from)| turned[from].push((tap, to)));
+        let transpose = |axis: AxisTaps, length: usize| {
+            let mut transposed: AxisTaps = vec![Vec::new(); length];
+            for (to, taps) in axis.into_iter().enumerate() {
+                taps.into_iter().for_each(|(tap, from)| transposed[from].push((tap, to)));
             }
-            turned
+            transposed
         };
-        Self { rows: turned(forward.rows, s.in_h), columns: turned(forward.columns, s.in_w), width: s.kernel[1] }
+        Self { rows: transpose(forward.rows, s.in_h), columns: transpose(forward.columns, s.in_w), width: s.kernel[1] }
     }
 }
 
-/// `to[pixel] = sum of from[other pixel] * w[tap]` over the pixel's taps; then `finish` for each whole row.
+/// `to[pixel] = sum of from[source pixel] * w[tap]` over the pixel's taps. Calls `epilogue` with each row when it is complete.
 #[expect(clippy::too_many_arguments, reason = "two images, a kernel, and their sizes")]
 fn gather(
     taps: &Taps,
@@ -136,30 +145,30 @@ fn gather(
     from: &[f32],
     w: &[f32],
     to: &mut [f32],
-    finish: impl Fn(&mut [f32]) + Sync,
+    epilogue: impl Fn(&mut [f32]) + Sync,
 ) {
     to.par_chunks_mut((to_w * channels).max(1)).enumerate().for_each(|(row, to)| {
         let image = &from[row / to_h * from_h * from_w * channels..][..from_h * from_w * channels];
-        let mut places = Vec::new();
+        let mut offsets = Vec::new();
         for (pixel, columns) in to.chunks_exact_mut(channels).zip(&taps.columns) {
-            places.clear();
+            offsets.clear();
             for &(tap_row, row) in &taps.rows[row % to_h] {
-                let place = |&(tap, column)| (row * from_w + column, tap_row * taps.width + tap);
-                places.extend(columns.iter().map(place).map(|(pixel, tap)| (pixel * channels, tap * channels)));
+                let indices = |&(tap, column)| (row * from_w + column, tap_row * taps.width + tap);
+                offsets.extend(columns.iter().map(indices).map(|(pixel, tap)| (pixel * channels, tap * channels)));
             }
-            sum_products(&places, image, w, pixel);
+            sum_products(&offsets, image, w, pixel);
         }
-        finish(to);
+        epilogue(to);
     });
 }
 
-/// `y[c] = sum over places (i, j) of x[i + c] * w[j + c]`.
-fn sum_products(places: &[(usize, usize)], x: &[f32], w: &[f32], y: &mut [f32]) {
+/// `y[c] = sum of x[i + c] * w[j + c]` over the offsets `(i, j)`.
+fn sum_products(offsets: &[(usize, usize)], x: &[f32], w: &[f32], y: &mut [f32]) {
     let mut blocks = y.chunks_exact_mut(LANES);
     let mut start = 0;
     for y in &mut blocks {
         let mut sums = [0.0; LANES];
-        for &(i, j) in places {
+        for &(i, j) in offsets {
             let (x, w) = (&x[i + start..][..LANES], &w[j + start..][..LANES]);
             sums.iter_mut().zip(x.iter().zip(w)).for_each(|(sum, (x, w))| *sum += x * w);
         }
@@ -168,13 +177,13 @@ fn sum_products(places: &[(usize, usize)], x: &[f32], w: &[f32], y: &mut [f32]) 
     }
     let rest = blocks.into_remainder();
     rest.fill(0.0);
-    for &(i, j) in places {
+    for &(i, j) in offsets {
         rest.iter_mut().zip(x[i + start..].iter().zip(&w[j + start..])).for_each(|(y, (x, w))| *y += x * w);
     }
 }
 
-/// Adds one output row's share of one kernel row's gradient: `sums[tap, c] += x[pixel, c] * dy[pixel', c]`.
-fn add_products(columns: &Reach, channels: usize, x: &[f32], dy: &[f32], sums: &mut [f32]) {
+/// Adds the contribution of one output row to the gradient of one kernel row: `sums[tap, c] += x[source, c] * dy[pixel, c]`.
+fn add_products(columns: &AxisTaps, channels: usize, x: &[f32], dy: &[f32], sums: &mut [f32]) {
     for (dy, taps) in dy.chunks_exact(channels).zip(columns) {
         for &(tap, column) in taps {
             let (x, sums) = (&x[column * channels..][..channels], &mut sums[tap * channels..][..channels]);
@@ -209,14 +218,14 @@ mod tests {
         vec![
             shape([1, 1, 1, 1], plain, plain, plain, [0, 0]),
             shape([2, 5, 6, 3], [3, 3], plain, plain, [2, 2]),
-            // whole blocks of channels and a rest
+            // Full blocks of `LANES` channels and a remainder.
             shape([2, 9, 7, 70], [3, 3], plain, plain, [2, 2]),
             shape([1, 4, 4, 64], [3, 3], plain, plain, [0, 0]),
-            // Keras' MobileNet: padded below and right only, then stride 2
+            // As in Keras' MobileNet: padding below and right only, and stride 2.
             shape([3, 8, 9, 33], [3, 3], [2, 2], plain, [1, 1]),
             shape([1, 12, 11, 4], [5, 2], [3, 1], plain, [4, 1]),
             shape([1, 12, 11, 4], [3, 3], plain, [2, 3], [4, 6]),
-            // windows farther apart than they are wide leave pixels that nothing reads
+            // The stride exceeds the window, so some pixels are never read.
             shape([1, 7, 7, 2], [2, 2], [3, 3], plain, [0, 0]),
         ]
     }
@@ -260,7 +269,7 @@ mod tests {
         let moved = |x: &[f32], i: usize, step: f32| -> Vec<f32> {
             x.iter().enumerate().map(|(at, &x)| if at == i { x + step } else { x }).collect()
         };
-        // Linear in each value, so a step as large as the values costs nothing: what is left is the rounding of f32 outputs.
+        // The score is linear in each value, so a large step has no truncation error. Only f32 rounding is left.
         for i in (0..x_len).step_by(37) {
             let difference = score(&moved(&x, i, 1.0), &w) - score(&moved(&x, i, -1.0), &w);
             assert_close(&[dx[i]], &[(difference / 2.0) as f32], 1e-5);
@@ -301,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn other_shapes_are_left_to_others() {
+    fn other_convolutions_are_refused() {
         let s = shape([1, 4, 4, 4], [3, 3], [1, 1], [1, 1], [2, 2]);
         assert!(Depthwise::new(&s).is_some());
         for other in [Conv2dShape { groups: 2, ..s }, Conv2dShape { out_c: 8, ..s }, Conv2dShape { groups: 1, ..s }] {

@@ -1,22 +1,34 @@
-//! Kernels that treat every value, or every channel, by itself.
+//! Element-wise kernels: sums, scaling and shifting by channel, dropout. Activations are in [`activation`](crate::activation).
 
 use rayon::prelude::*;
 
 use crate::chunks::{CHUNK, check_len, count_rows, row_chunk, zip_chunks};
 
-/// `acc += x`.
+/// `acc += x`, element by element.
+///
+/// ```
+/// let mut acc = [1.0, 2.0];
+/// engraft_kernels::add_assign(&mut acc, &[0.5, -2.0]);
+/// assert_eq!(acc, [1.5, 0.0]);
+/// ```
 pub fn add_assign(acc: &mut [f32], x: &[f32]) {
     check_len("x", x, acc.len());
     zip_chunks(x, acc, CHUNK, |x, acc| acc.iter_mut().zip(x).for_each(|(acc, x)| *acc += x));
 }
 
-/// `y = x * scale[c] + shift[c]` for rows of `channels`.
+/// Scales and shifts each channel: `y[row, c] = x[row, c] * scale[c] + shift[c]`.
+///
+/// ```
+/// let mut y = [0.0; 4];
+/// engraft_kernels::scale_shift(2, &[2.0, 10.0], &[0.0, -1.0], &[1.0, 2.0, 3.0, 4.0], &mut y);
+/// assert_eq!(y, [2.0, 19.0, 6.0, 39.0]);
+/// ```
 pub fn scale_shift(channels: usize, scale: &[f32], shift: &[f32], x: &[f32], y: &mut [f32]) {
     count_rows("x", x, channels);
     check_len("scale", scale, channels);
     check_len("shift", shift, channels);
     check_len("y", y, x.len());
-    let [scale, shift] = [scale, shift].map(widened);
+    let [scale, shift] = [scale, shift].map(repeat_row);
     zip_chunks(x, y, row_chunk(channels), |x, y| {
         for (x, y) in x.chunks(scale.len()).zip(y.chunks_mut(scale.len())) {
             for (((y, x), scale), shift) in y.iter_mut().zip(x).zip(&scale).zip(&shift) {
@@ -26,18 +38,24 @@ pub fn scale_shift(channels: usize, scale: &[f32], shift: &[f32], x: &[f32], y: 
     });
 }
 
-/// Values of some rows, which repeat, one row after the other: loops over three colours take several times as long.
-fn widened(row: &[f32]) -> Vec<f32> {
+/// Repeats a row until it has at least 256 values. A loop over three colours is too short to be vectorized.
+fn repeat_row(row: &[f32]) -> Vec<f32> {
     const WIDTH: usize = 256;
     row.repeat(WIDTH.div_ceil(row.len()))
 }
 
-/// The gradient of [`scale_shift`] with respect to `x`: `dx = dy * scale[c]`.
+/// The gradient of [`scale_shift`] with respect to `x`: `dx[row, c] = dy[row, c] * scale[c]`.
+///
+/// ```
+/// let mut dx = [0.0; 2];
+/// engraft_kernels::scale_gradient(2, &[2.0, 10.0], &[1.0, 0.5], &mut dx);
+/// assert_eq!(dx, [2.0, 5.0]);
+/// ```
 pub fn scale_gradient(channels: usize, scale: &[f32], dy: &[f32], dx: &mut [f32]) {
     count_rows("dy", dy, channels);
     check_len("scale", scale, channels);
     check_len("dx", dx, dy.len());
-    let scale = widened(scale);
+    let scale = repeat_row(scale);
     zip_chunks(dy, dx, row_chunk(channels), |dy, dx| {
         for (dy, dx) in dy.chunks(scale.len()).zip(dx.chunks_mut(scale.len())) {
             dx.iter_mut().zip(dy).zip(&scale).for_each(|((dx, dy), scale)| *dx = dy * scale);
@@ -45,9 +63,21 @@ pub fn scale_gradient(channels: usize, scale: &[f32], dy: &[f32], dx: &mut [f32]
     });
 }
 
-/// Dropout with `rate` in 0..=1: each value is dropped with probability `rate`, the others are scaled by `1 / (1 - rate)`.
+/// Dropout with `rate` in 0..=1: each value is zeroed with probability `rate`, the others are scaled by `1 / (1 - rate)`.
 ///
-/// Which values are dropped depends on `seed` and the value's index alone, so the gradient is the same call on `dy`.
+/// The mask depends on `seed` and the indices alone. So the gradient is the same call with `dy` for `x`.
+///
+/// ```
+/// use engraft_kernels::dropout;
+/// let (mut y, mut dx) = ([0.0; 100], [0.0; 100]);
+/// dropout(&[1.0; 100], 0.5, 7, &mut y);
+/// assert!(y.contains(&0.0) && y.contains(&2.0));
+/// dropout(&[1.0; 100], 0.5, 7, &mut dx);
+/// assert_eq!(dx, y);
+/// ```
+///
+/// # Panics
+/// `rate` lies outside 0..=1.
 pub fn dropout(x: &[f32], rate: f32, seed: u64, y: &mut [f32]) {
     check_len("y", y, x.len());
     assert!((0.0..=1.0).contains(&rate), "`rate` must lie in 0..=1, is {rate}");
@@ -57,14 +87,15 @@ pub fn dropout(x: &[f32], rate: f32, seed: u64, y: &mut [f32]) {
     let (key, scale) = (mix(seed), 1.0 / (1.0 - rate));
     y.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).enumerate().for_each(|(chunk, (y, x))| {
         for (i, (y, x)) in y.iter_mut().zip(x).enumerate() {
-            // Scaled before the choice, which is then no branch: it would be mispredicted every other time.
+            // Scaled unconditionally, so that the compiler selects a value instead of branching: the branch would be mispredicted
+            // every other time.
             let scaled = x * scale;
             *y = if uniform(key, (chunk * CHUNK + i) as u64) >= rate { scaled } else { 0.0 };
         }
     });
 }
 
-/// A number uniform in 0..1 with 24 random bits: SplitMix64's finaliser (Steele, Lea and Flood 2014) over a counter.
+/// A number uniform in 0..1 with 24 random bits: the finalizer of SplitMix64 (Steele, Lea and Flood 2014) applied to a counter.
 fn uniform(key: u64, index: u64) -> f32 {
     let bits = mix(key.wrapping_add(index.wrapping_mul(0x9e37_79b9_7f4a_7c15))) >> 40;
     bits as u32 as f32 / (1u32 << 24) as f32
@@ -95,7 +126,7 @@ mod tests {
         assert_eq!(y, [1.0, 3.0, 5.0, 4.0, 9.0, 5.0]);
         scale_gradient(3, &[1.0, 2.0, 0.0], &[1.0; 6], &mut y);
         assert_eq!(y, [1.0, 2.0, 0.0, 1.0, 2.0, 0.0]);
-        // Rows repeat within loops that are longer than they are, and are cut at their end.
+        // More rows than `repeat_row` repeats, and a remainder.
         let (scale, shift, x) = (integers(3, 1), integers(3, 2), integers(3 * 200, 3));
         let mut y = vec![f32::NAN; x.len()];
         scale_shift(3, &scale, &shift, &x, &mut y);

@@ -1,4 +1,7 @@
-//! General matrix multiplication, the work inside dense and convolution layers.
+//! General matrix multiplication (GEMM), which dense layers and im2col convolutions are made of.
+//!
+//! The output is cut into tiles that threads compute in parallel. Each tile runs the loop nest that suits its shape: [`packed`]
+//! for many rows, [`skinny`] and [`transposed`] for few rows (see [`multiply`]). The inner loop is [`crate::microkernel`].
 
 mod epilogue;
 mod matrix;
@@ -6,8 +9,8 @@ mod multiply;
 mod operands;
 mod pack;
 mod packed;
-mod swept;
-mod turned;
+mod skinny;
+mod transposed;
 
 use crate::chunks::check_len;
 use crate::simd::Isa;
@@ -15,7 +18,7 @@ use crate::tiles::{Tile, Tiles};
 pub(crate) use epilogue::apply_epilogue;
 pub use matrix::Matrix;
 use operands::Operands;
-use swept::Swept;
+use skinny::Skinny;
 
 /// `c = a b`, or `c += a b` with `accumulate`: `a` is m x k, `b` k x n, `c` row-major m x n.
 ///
@@ -29,7 +32,7 @@ pub fn gemm(m: usize, k: usize, n: usize, a: Matrix, b: Matrix, accumulate: bool
     gemm_then(m, k, n, a, b, accumulate, c, |_| {});
 }
 
-/// [`gemm`] that calls `epilogue` on every tile of `c` while it is in cache.
+/// [`gemm`] with an epilogue, called on every tile of `c` while the tile is in cache.
 #[expect(clippy::too_many_arguments, reason = "the parameters of gemm")]
 pub(crate) fn gemm_then(
     m: usize,
@@ -44,8 +47,8 @@ pub(crate) fn gemm_then(
     check_len("c", c, m * n);
     a.check("a", m, k);
     b.check("b", k, n);
-    let size = match b.col_stride == 1 && Swept::suits(m, k, n) {
-        true => [m, Swept::columns(n, rayon::current_num_threads())],
+    let size = match b.col_stride == 1 && Skinny::suits(m, k, n) {
+        true => [m, Skinny::columns(n, rayon::current_num_threads())],
         false => tile_size(m, n),
     };
     Tiles::new(c, 1, [m, n], size).for_each(|mut tile| {
@@ -55,10 +58,10 @@ pub(crate) fn gemm_then(
     });
 }
 
-/// Rows and columns that one task computes of an output of m x n.
+/// Rows and columns of the tiles that an m x n output is cut into, one tile for each task.
 ///
-/// Each task reads and packs its own operands, which costs `1 / rows + 1 / columns` of the products: so tiles are large, and
-/// where more are needed to keep threads busy, their longer side is cut.
+/// Each task packs its own operands. Relative to the multiply-accumulates, packing costs `1 / rows + 1 / columns`. So tiles are
+/// as large as the L2 cache allows. Where these are too few to keep the threads busy, the longer side is halved.
 pub(crate) fn tile_size(m: usize, n: usize) -> [usize; 2] {
     const MAX: [usize; 2] = [256, 512];
     const MIN_SIDE: usize = 64;
@@ -71,9 +74,10 @@ pub(crate) fn tile_size(m: usize, n: usize) -> [usize; 2] {
     [rows, columns]
 }
 
-/// `tile = a b` or `tile += a b` on the calling thread: `a` has the tile's rows and `k` columns, `b` its columns.
+/// `tile = a b`, or `tile += a b` with `accumulate`, on the calling thread.
 ///
-/// Every element is summed along `k` in order, whichever way is taken and however a product is cut into tiles.
+/// `a` has the rows of the tile and `k` columns; `b` has `k` rows and the columns of the tile. Every element is summed along `k`
+/// in order. So its bits depend neither on the loop nest nor on the tiling.
 pub(crate) fn gemm_tile(k: usize, a: Matrix, b: Matrix, accumulate: bool, tile: &mut Tile) {
     let (m, n) = (tile.rows.len(), tile.columns.len());
     a.check("a", m, k);
@@ -92,8 +96,8 @@ mod tests {
     use crate::reference;
     use crate::testing::{assert_same_for_any_threads, integers, to_f32, uniform};
 
-    /// Below, at and above the edges of tiles (64 and 128 rows; 256 and 512 columns), of depth (256, 2048), and of what is few rows
-    /// (2, 64), in each of the ways.
+    /// Sizes `[m, k, n]` below, at and above every block size: tiles (64 and 128 rows, 256 and 512 columns), blocks of the depth
+    /// (256 and 2048), and the row limits of the loop nests (2 and 64).
     const SIZES: [[usize; 3]; 18] = [
         [1, 1, 1],
         [3, 5, 7],

@@ -1,4 +1,4 @@
-//! Global pooling: the maximum or mean of whole images.
+//! Global pooling: the maximum or mean of each channel over a whole image. Pooling over windows is in [`pool`](crate::pool).
 
 use rayon::prelude::*;
 
@@ -6,14 +6,27 @@ use crate::PoolKind;
 use crate::chunks::check_len;
 use crate::pool::reduce;
 
-/// The maximum or mean of all pixels: `x` `[batch, pixels, channels]` -> `y` `[batch, channels]`.
+/// The maximum or mean over all pixels: `x` `[batch, pixels, channels]` -> `y` `[batch, channels]`.
+///
+/// ```
+/// use engraft_kernels::{PoolKind, global_average_pool_gradient, global_max_pool_gradient, global_pool};
+/// // One image of two pixels with two channels.
+/// let x = [1.0, 8.0, 3.0, 4.0];
+/// let (mut y, mut dx) = ([0.0; 2], [0.0; 4]);
+/// global_pool(PoolKind::Max, 1, 2, 2, &x, &mut y);
+/// assert_eq!(y, [3.0, 8.0]);
+/// global_max_pool_gradient(1, 2, 2, &x, &y, &[10.0, 20.0], &mut dx);
+/// assert_eq!(dx, [0.0, 20.0, 10.0, 0.0]);
+/// global_average_pool_gradient(1, 2, 2, &[10.0, 20.0], &mut dx);
+/// assert_eq!(dx, [5.0, 10.0, 5.0, 10.0]);
+/// ```
 pub fn global_pool(kind: PoolKind, batch: usize, pixels: usize, channels: usize, x: &[f32], y: &mut [f32]) {
     check_global(batch, pixels, channels, x, y);
     let images = x.par_chunks_exact(pixels * channels);
     y.par_chunks_exact_mut(channels).zip(images).for_each(|(y, x)| reduce(kind, x.chunks_exact(channels), y));
 }
 
-/// The gradient of global max pooling, shared equally among pixels that tie for the maximum (TensorFlow's `reduce_max`).
+/// The gradient of global max pooling. Pixels that tie for the maximum share it equally, as with TensorFlow's `reduce_max`.
 pub fn global_max_pool_gradient(
     batch: usize,
     pixels: usize,
@@ -63,7 +76,7 @@ mod tests {
 
     #[test]
     fn global_pools_and_their_gradients() {
-        // two images of three pixels of two channels; channel 0 of the first image ties
+        // Two images of three pixels with two channels. Channel 0 of the first image has a tie.
         let x = [5.0, 1.0, 5.0, 2.0, 2.0, 9.0, -1.0, -4.0, -2.0, -5.0, -3.0, -6.0];
         let (mut y, mut dx) = ([0.0; 4], [f32::NAN; 12]);
         global_pool(PoolKind::Average, 2, 3, 2, &x, &mut y);

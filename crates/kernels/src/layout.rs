@@ -1,11 +1,22 @@
-//! Kernels that only move values: borders, slices of channels, mirror images.
+//! Kernels that rearrange values: zero padding, copies of channels, channel order, mirror images. Slices with steps, and permuted
+//! axes, are in [`strided`](crate::strided).
 
 use rayon::prelude::*;
 
 use crate::chunks::{check_len, count_rows, row_chunk, zip_chunks};
 
-/// Surrounds images by zeros: `x` `[batch, h, w, c]` -> `y` `[batch, top + h + bottom, left + w + right, c]` with
-/// `pad = [[top, bottom], [left, right]]` (Keras' `ZeroPadding2D`).
+/// Pads images with zeros: `pad = [[top, bottom], [left, right]]` (Keras' `ZeroPadding2D`).
+///
+/// Shapes: `x` `[batch, h, w, c]`, `y` `[batch, top + h + bottom, left + w + right, c]`.
+///
+/// ```
+/// use engraft_kernels::{pad2d, pad2d_gradient};
+/// let (mut y, mut dx) = ([9.0; 4], [0.0]);
+/// pad2d(1, 1, 1, 1, [[1, 0], [0, 1]], &[5.0], &mut y);
+/// assert_eq!(y, [0.0, 0.0, 5.0, 0.0]);
+/// pad2d_gradient(1, 1, 1, 1, [[1, 0], [0, 1]], &[1.0, 2.0, 3.0, 4.0], &mut dx);
+/// assert_eq!(dx, [3.0]);
+/// ```
 pub fn pad2d(batch: usize, h: usize, w: usize, c: usize, pad: [[usize; 2]; 2], x: &[f32], y: &mut [f32]) {
     let [[top, bottom], [left, right]] = pad;
     let (out_h, out_row) = (top + h + bottom, (left + w + right) * c);
@@ -20,7 +31,7 @@ pub fn pad2d(batch: usize, h: usize, w: usize, c: usize, pad: [[usize; 2]; 2], x
     });
 }
 
-/// The gradient of [`pad2d`]: the middle of `dy`, without the border.
+/// The gradient of [`pad2d`]: `dy` without the border.
 pub fn pad2d_gradient(batch: usize, h: usize, w: usize, c: usize, pad: [[usize; 2]; 2], dy: &[f32], dx: &mut [f32]) {
     let [[top, bottom], [left, right]] = pad;
     let (out_h, out_row) = (top + h + bottom, (left + w + right) * c);
@@ -34,8 +45,17 @@ pub fn pad2d_gradient(batch: usize, h: usize, w: usize, c: usize, pad: [[usize; 
 
 /// Copies `count` channels of each row: `y[row, to_offset + i] = x[row, from_offset + i]`.
 ///
-/// Concatenation is one call for each input; its gradient is the same with the roles exchanged.
-#[expect(clippy::too_many_arguments, reason = "two strided views and the slices they look into")]
+/// Concatenation is one call for each input. Its gradient is the same call with `x` and `y` exchanged.
+///
+/// ```
+/// use engraft_kernels::copy_channels;
+/// // Two rows: one channel of `a` and two of `b`, concatenated.
+/// let (a, b, mut y) = ([1.0, 2.0], [10.0, 11.0, 20.0, 21.0], [0.0; 6]);
+/// copy_channels(2, 1, 0, 3, 0, 1, &a, &mut y);
+/// copy_channels(2, 2, 0, 3, 1, 2, &b, &mut y);
+/// assert_eq!(y, [1.0, 10.0, 11.0, 2.0, 20.0, 21.0]);
+/// ```
+#[expect(clippy::too_many_arguments, reason = "two slices with their channels and offsets")]
 pub fn copy_channels(
     rows: usize,
     from_channels: usize,
@@ -61,7 +81,13 @@ pub fn copy_channels(
     });
 }
 
-/// Reverses the order of channels, RGB to BGR: `y[row, c] = x[row, channels - 1 - c]`.
+/// Reverses the order of channels, such as RGB to BGR: `y[row, c] = x[row, channels - 1 - c]`.
+///
+/// ```
+/// let mut bgr = [0.0; 3];
+/// engraft_kernels::reverse_channels(3, &[1.0, 2.0, 3.0], &mut bgr);
+/// assert_eq!(bgr, [3.0, 2.0, 1.0]);
+/// ```
 pub fn reverse_channels(channels: usize, x: &[f32], y: &mut [f32]) {
     count_rows("x", x, channels);
     check_len("y", y, x.len());
@@ -72,7 +98,13 @@ pub fn reverse_channels(channels: usize, x: &[f32], y: &mut [f32]) {
     });
 }
 
-/// Mirrors one image `[h, w, c]` left to right (`horizontal`), top to bottom (`vertical`), both or neither.
+/// Mirrors one image `[h, w, c]`: `horizontal` swaps left and right, `vertical` swaps top and bottom.
+///
+/// ```
+/// let mut y = [0.0; 4];
+/// engraft_kernels::flip(true, false, 2, 2, 1, &[1.0, 2.0, 3.0, 4.0], &mut y);
+/// assert_eq!(y, [2.0, 1.0, 4.0, 3.0]);
+/// ```
 pub fn flip(horizontal: bool, vertical: bool, h: usize, w: usize, c: usize, x: &[f32], y: &mut [f32]) {
     check_len("x", x, h * w * c);
     check_len("y", y, h * w * c);
@@ -92,7 +124,8 @@ pub fn flip(horizontal: bool, vertical: bool, h: usize, w: usize, c: usize, x: &
     }
 }
 
-/// Pixels of so many channels from the last to the first. A copy of a length that isn't known takes longer than the few values.
+/// Reverses a row of pixels with `C` channels. The length is a constant, as a copy of unknown length costs more than its few
+/// values.
 fn reverse_pixels<const C: usize>(x: &[f32], y: &mut [f32]) {
     y.as_chunks_mut::<C>().0.iter_mut().zip(x.as_chunks::<C>().0.iter().rev()).for_each(|(y, x)| *y = *x);
 }
@@ -147,7 +180,7 @@ mod tests {
 
     #[test]
     fn flips() {
-        // two rows of two pixels of two channels
+        // Two rows of two pixels with two channels.
         let x = [1.0, 10.0, 2.0, 20.0, 3.0, 30.0, 4.0, 40.0];
         for (horizontal, vertical, expected) in [
             (false, false, x),

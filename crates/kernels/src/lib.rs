@@ -1,14 +1,16 @@
 //! Numeric kernels of engraft: slices in, slices out.
 //!
-//! Everything here works on plain `f32` slices; a kernel knows no tensors, no layers and no plan.
+//! Kernels work on plain `f32` slices. Tensors, layers and plans are the concern of the crates above, which call kernels from
+//! their executors.
 //!
 //! - **Layout.** Images are NHWC (`[batch, height, width, channels]`, channels fastest), convolution kernels are HWIO
 //!   (`[height, width, in_channels / groups, out_channels]`), dense kernels `[inputs, units]`.
-//! - **Threads.** Kernels run on the ambient [rayon] pool; [`Threads`] is a pool to run them in. No sum
-//!   depends on how work is cut for threads, so results are **bit-identical for any number of threads**.
-//! - **Numbers.** Definitions are those of Keras 3 on TensorFlow.
-//! - **Panics.** A slice of the wrong length is a programming error and panics with the kernel's and the slice's name. Batches
-//!   of size zero are allowed everywhere.
+//! - **Threads.** Kernels run on the ambient [rayon] pool; [`Threads`] creates one. The order of every sum depends on the shape
+//!   alone, so results are **bit-identical for any number of threads**.
+//! - **Instruction sets.** AVX2, AVX-512, AMX or portable vectors are chosen at run time, see [`Isa`].
+//! - **Definitions.** Every operation computes what Keras 3 on TensorFlow computes.
+//! - **Panics.** A slice of the wrong length is a programming error: the kernel panics and names the slice. Batches of size zero
+//!   are allowed everywhere.
 //!
 //! ```
 //! use engraft_kernels::{Activation, dense};
@@ -34,7 +36,7 @@ mod loss;
 mod microkernel;
 mod number;
 mod pool;
-mod project;
+mod projective_transform;
 #[cfg(test)]
 mod reference;
 mod resize;
@@ -70,7 +72,7 @@ pub use loss::{
 pub use pool::{
     average_pool2d_gradient, max_pool2d_gradient, max_pool2d_gradient_in_place, pool2d, replace_max_pool2d_input,
 };
-pub use project::{Projection, project};
+pub use projective_transform::{ProjectiveTransform, projective_transform};
 pub use resize::{resize, resize_gradient};
 pub use simd::{Bf16, Bf16Error, Isa, IsaError, peak_gflops};
 pub use softmax::{softmax, softmax_gradient};

@@ -1,16 +1,16 @@
-//! Cross-entropy losses: for each sample its loss and, where asked for, the gradient of that loss.
+//! Cross-entropy losses: the loss of each sample and, on request, its gradient with respect to the predictions.
 //!
-//! Gradients belong to each sample's own loss; dividing by the batch size and weighting are the caller's.
+//! The gradient is that of each sample's own loss. Executors divide it by the batch size and multiply it by sample weights.
 
 use rayon::prelude::*;
 
 use crate::activation::sigmoid;
 use crate::chunks::{check_len, count_rows, row_chunk};
 
-/// Keras' `backend.epsilon()`: probabilities are kept this far from 0 and 1.
+/// Keras' `backend.epsilon()`: probabilities are clipped to this distance from 0 and 1.
 const EPSILON: f32 = 1e-7;
 
-/// Categorical cross-entropy from logits (`tf.nn.softmax_cross_entropy_with_logits`), rows of `classes` values.
+/// Categorical cross-entropy from logits, in rows of `classes` values (`tf.nn.softmax_cross_entropy_with_logits`).
 ///
 /// `losses[row] = sum(targets * (log(sum(exp(logits))) - logits))`, `gradient = softmax(logits) - targets`.
 ///
@@ -39,7 +39,14 @@ pub fn softmax_cross_entropy(
     });
 }
 
-/// Binary cross-entropy from logits (`tf.nn.sigmoid_cross_entropy_with_logits`), averaged over each row of `width` values.
+/// Binary cross-entropy from logits, averaged over each row of `width` values (`tf.nn.sigmoid_cross_entropy_with_logits`).
+///
+/// ```
+/// use engraft_kernels::sigmoid_cross_entropy;
+/// let (mut losses, mut gradient) = ([0.0], [0.0]);
+/// sigmoid_cross_entropy(1, &[0.0], &[1.0], &mut losses, Some(&mut gradient));
+/// assert_eq!((losses, gradient), ([std::f32::consts::LN_2], [-0.5]));
+/// ```
 pub fn sigmoid_cross_entropy(
     width: usize,
     logits: &[f32],
@@ -57,8 +64,16 @@ pub fn sigmoid_cross_entropy(
     });
 }
 
-/// Categorical cross-entropy from probabilities, as Keras' TensorFlow backend computes it with `from_logits=False`: rows are
-/// divided by their sum, then clipped to 1e-7 ..= 1 - 1e-7. The gradient is zero where the clip holds.
+/// Categorical cross-entropy from probabilities, as Keras' TensorFlow backend computes it with `from_logits=False`.
+///
+/// Each row is divided by its sum, then clipped to 1e-7 ..= 1 - 1e-7. Clipped values have a gradient of zero.
+///
+/// ```
+/// use engraft_kernels::cross_entropy_from_probabilities;
+/// let (mut losses, mut gradient) = ([0.0], [0.0; 2]);
+/// cross_entropy_from_probabilities(2, &[0.5, 0.5], &[1.0, 0.0], &mut losses, Some(&mut gradient));
+/// assert_eq!((losses, gradient), ([std::f32::consts::LN_2], [-1.0, 1.0]));
+/// ```
 pub fn cross_entropy_from_probabilities(
     classes: usize,
     probs: &[f32],
@@ -77,8 +92,17 @@ pub fn cross_entropy_from_probabilities(
     });
 }
 
-/// Binary cross-entropy from probabilities, as Keras' TensorFlow backend computes it with `from_logits=False`, averaged over
-/// each row of `width` values. The gradient is zero where the clip to 1e-7 ..= 1 - 1e-7 holds.
+/// Binary cross-entropy from probabilities, averaged over each row of `width` values.
+///
+/// As Keras' TensorFlow backend computes it with `from_logits=False`: probabilities are clipped to 1e-7 ..= 1 - 1e-7. Clipped
+/// values have a gradient of zero.
+///
+/// ```
+/// use engraft_kernels::binary_cross_entropy_from_probabilities;
+/// let (mut losses, mut gradient) = ([0.0], [0.0]);
+/// binary_cross_entropy_from_probabilities(1, &[0.5], &[1.0], &mut losses, Some(&mut gradient));
+/// assert_eq!((losses, gradient), ([std::f32::consts::LN_2], [-2.0]));
+/// ```
 pub fn binary_cross_entropy_from_probabilities(
     width: usize,
     probs: &[f32],
@@ -105,7 +129,7 @@ fn is_clipped(p: f32) -> bool {
     !(EPSILON..=1.0 - EPSILON).contains(&p)
 }
 
-/// Calls `loss(x, targets, gradient)` for each row and stores what it returns; `gradient` is empty where none is asked for.
+/// Writes `loss(x, targets, gradient)` of each row into `losses`. The row's `gradient` is empty if no gradient is requested.
 fn for_each_row(
     width: usize,
     x: &[f32],
@@ -141,13 +165,13 @@ mod tests {
 
     type Loss = fn(usize, &[f32], &[f32], &mut [f32], Option<&mut [f32]>);
 
-    /// Compares with what Keras gives, and the losses without gradient with those with it.
+    /// Compares losses and gradient with Keras, and the losses with and without a gradient with each other.
     #[track_caller]
     fn check(loss: Loss, predictions: &[f32], targets: &[f32], losses: &[f32], gradient: &[f32]) {
         let width = predictions.len() / losses.len();
         let (mut received, mut slopes) = (vec![f32::NAN; losses.len()], vec![f32::NAN; gradient.len()]);
         loss(width, predictions, targets, &mut received, Some(&mut slopes));
-        // exp and ln differ by a unit in the last place between libraries, and sums round a few times.
+        // `exp` and `ln` differ by one unit in the last place between libraries, and sums are rounded a few times.
         assert_close(&received, losses, 5e-7);
         assert_close(&slopes, gradient, 5e-7);
         let mut alone = vec![f32::NAN; losses.len()];

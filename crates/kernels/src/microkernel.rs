@@ -1,210 +1,226 @@
-//! The innermost loop of every product: a tile of it, held in registers while the depth runs by.
+//! The microkernel of every matrix product: it accumulates one register tile of the product over the depth.
+//!
+//! GEMM and the Winograd convolutions call [`multiply`] on operands that they packed. The AMX matrix unit has a microkernel of
+//! its own, in [`crate::simd`].
 
 #![expect(unsafe_code, reason = "operands are addressed through strides")]
 
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use crate::aligned::LINE;
+use crate::aligned::CACHE_LINE;
 use crate::number::Number;
 use crate::simd::{Kernel, Simd};
 
-/// Rows of a tile. With [`Simd::VECTORS`] it is as wide as its sums fit the registers beside a row of the right operand; wide
-/// rather than tall, as every row takes a value of the left operand to be spread over a vector, and an address to be kept.
+/// Rows of a register tile (MR in BLIS).
+///
+/// The accumulators of `ROWS` x [`Simd::VECTORS`] vectors and one row of the right operand fill the vector registers. The tile is
+/// wide rather than tall, as each row costs the broadcast of a value of the left operand and an address register.
 pub(crate) const ROWS: usize = 6;
 
-/// Columns of a tile.
+/// Columns of a register tile (NR in BLIS).
 #[inline(always)]
 pub(crate) const fn columns<S: Simd>() -> usize {
     S::VECTORS * S::LANES
 }
 
-/// The left operand, counted in [words](crate::number::words) as all of them: element (i, k) is `start[i * outer + k * inner]`.
-/// Where one of the strides is known to be 1, addresses are computed once for several elements, which otherwise takes a quarter of
-/// the time.
-pub(crate) trait Left: Copy {
-    /// Element (0, 0).
+/// The left operand of a product: the slot (i, k) is `start[i * row_stride + k * depth_stride]`.
+///
+/// Strides count 32-bit [slots](crate::number), as in all operands. Row-major and column-major operands have a type each, so that
+/// the stride of 1 is a constant: the compiler then folds address computations, which otherwise slow down the inner loop.
+pub(crate) trait LeftOperand: Copy {
+    /// The address of slot (0, 0).
     fn start(self) -> *const f32;
-    /// From one row to the next.
-    fn outer(self) -> usize;
-    /// From one step of the depth to the next.
-    fn inner(self) -> usize;
+    /// Distance from one row to the next.
+    fn row_stride(self) -> usize;
+    /// Distance from one step of the depth to the next.
+    fn depth_stride(self) -> usize;
 }
 
-/// A left operand whose rows lie as they are: steps of the depth side by side.
+/// A row-major left operand: the steps of the depth are contiguous.
 #[derive(Clone, Copy)]
-pub(crate) struct Rows {
+pub(crate) struct RowMajor {
     pub(crate) start: *const f32,
-    pub(crate) outer: usize,
+    pub(crate) row_stride: usize,
 }
 
-/// A left operand that lies transposed: rows side by side.
+/// A column-major left operand: the rows of one step of the depth are contiguous.
 #[derive(Clone, Copy)]
-pub(crate) struct Columns {
+pub(crate) struct ColumnMajor {
     pub(crate) start: *const f32,
-    pub(crate) inner: usize,
+    pub(crate) depth_stride: usize,
 }
 
-macro_rules! left {
-    ($name:ident, $outer:expr, $inner:expr) => {
-        impl Left for $name {
+macro_rules! left_operand {
+    ($name:ident, $row_stride:expr, $depth_stride:expr) => {
+        impl LeftOperand for $name {
             #[inline(always)]
             fn start(self) -> *const f32 {
                 self.start
             }
 
             #[inline(always)]
-            fn outer(self) -> usize {
-                $outer(self)
+            fn row_stride(self) -> usize {
+                $row_stride(self)
             }
 
             #[inline(always)]
-            fn inner(self) -> usize {
-                $inner(self)
+            fn depth_stride(self) -> usize {
+                $depth_stride(self)
             }
         }
     };
 }
 
-left!(Rows, |left: Self| left.outer, |_| 1);
-left!(Columns, |_| 1, |left: Self| left.inner);
+left_operand!(RowMajor, |left: Self| left.row_stride, |_| 1);
+left_operand!(ColumnMajor, |_| 1, |left: Self| left.depth_stride);
 
-/// The right operand: some vectors side by side for every step of the depth.
+/// The right operand of a product: a panel of contiguous vectors for each step of the depth.
 #[derive(Clone, Copy)]
-pub(crate) struct Right {
+pub(crate) struct RightOperand {
     pub(crate) start: *const f32,
-    /// From one step of the depth to the next.
-    pub(crate) inner: usize,
-    /// Vectors of a step that are wanted: 1 to [`Simd::VECTORS`].
+    /// Distance from one step of the depth to the next.
+    pub(crate) depth_stride: usize,
+    /// Vectors of a step that are multiplied: 1 to [`Simd::VECTORS`].
     pub(crate) vectors: usize,
 }
 
-/// Where a product goes: rows of values side by side.
+/// The memory that a product is written to, in row-major order.
 #[derive(Clone, Copy)]
 pub(crate) struct Product {
     pub(crate) start: *mut f32,
-    /// From one row to the next.
-    pub(crate) outer: usize,
+    /// Distance from one row to the next.
+    pub(crate) row_stride: usize,
 }
 
-/// What will be read next, and is prefetched meanwhile: values that lie side by side, at any address.
+/// Contiguous values that the caller reads next, prefetched into the L2 cache during a product. Any address is allowed.
 #[derive(Clone, Copy)]
-pub(crate) struct Ahead {
+pub(crate) struct Prefetch {
     pub(crate) start: *const f32,
     pub(crate) len: usize,
 }
 
-impl Ahead {
-    /// Nothing: to prefetch from where nothing is would cost a search for its page each time.
-    pub(crate) const NOTHING: Self = Self { start: std::ptr::null(), len: 0 };
+impl Prefetch {
+    /// No prefetching. Prefetching from an unmapped address would cost a page walk each time.
+    pub(crate) const NONE: Self = Self { start: std::ptr::null(), len: 0 };
 }
 
-/// `c = a b`, or `c += a b`, over `rows` rows and as many columns as `b` has. What is ahead is prefetched meanwhile, at most a line
-/// in every four steps.
+/// `c = a b`, or `c += a b` with `accumulate`, over `rows` rows and the columns of `b`.
 ///
-/// Every element is summed along the depth in order, whatever stands beside it: how rows and columns are grouped changes no bit.
+/// Meanwhile the values of `prefetch` are prefetched, at most one cache line in four steps of the depth.
+///
+/// Every element is summed along the depth in order. So the bits of an element don't depend on how rows and columns are blocked.
 ///
 /// # Safety
-/// `rows` rows of `c` must be writable (and readable, to accumulate) and those of `a` readable, `depth` steps deep; `b` must be
-/// readable as deep.
+/// `rows` rows of `c` must be writable, and readable if `accumulate` is set. `a` must be readable for as many rows and `depth`
+/// steps, and `b` for `depth` steps.
 #[inline(always)]
-#[expect(clippy::too_many_arguments, reason = "sizes, operands, and what to do with them")]
-pub(crate) unsafe fn multiply<S: Simd, N: Number, L: Left>(
+#[expect(clippy::too_many_arguments, reason = "sizes, operands and modes of one product")]
+pub(crate) unsafe fn multiply<S: Simd, N: Number, L: LeftOperand>(
     simd: S,
     rows: usize,
     depth: usize,
     a: L,
-    b: Right,
+    b: RightOperand,
     c: Product,
     accumulate: bool,
-    ahead: Ahead,
+    prefetch: Prefetch,
 ) {
     debug_assert!((1..=S::VECTORS).contains(&b.vectors), "{} vectors", b.vectors);
-    let share = ahead.len.div_ceil(rows.div_ceil(ROWS).max(1));
-    let tiles = Tiles { rows: 0..rows, depth, a, b, c, accumulate, ahead: ahead.start, share };
+    let prefetch_per_tile = prefetch.len.div_ceil(rows.div_ceil(ROWS).max(1));
+    let tiles =
+        RegisterTiles { rows: 0..rows, depth, a, b, c, accumulate, prefetch: prefetch.start, prefetch_per_tile };
     // SAFETY: the caller's promise.
     unsafe {
         match b.vectors {
             1 => tiles.run::<S, N, 1>(simd),
             2 => tiles.run::<S, N, 2>(simd),
-            _ if S::VECTORS <= 2 => unreachable!("a tile has at most two vectors"),
+            _ if S::VECTORS <= 2 => unreachable!("a register tile has at most two vectors"),
             3 => tiles.run::<S, N, 3>(simd),
             _ => tiles.run::<S, N, 4>(simd),
         }
     }
 }
 
-/// Tiles one below the other, all of as many rows.
-struct Tiles<L> {
+/// Register tiles one below the other, all with the same number of rows.
+struct RegisterTiles<L> {
     rows: Range<usize>,
     depth: usize,
     a: L,
-    b: Right,
+    b: RightOperand,
     c: Product,
     accumulate: bool,
-    ahead: *const f32,
-    /// Values that are prefetched during a tile.
-    share: usize,
+    prefetch: *const f32,
+    /// Values that are prefetched during each tile.
+    prefetch_per_tile: usize,
 }
 
-impl<L: Left> Tiles<L> {
+impl<L: LeftOperand> RegisterTiles<L> {
     /// # Safety
     /// As [`multiply`], for right operands of `V` vectors.
     #[inline(always)]
     unsafe fn run<S: Simd, N: Number, const V: usize>(self, simd: S) {
         let whole = self.rows.end / ROWS * ROWS;
-        let rest =
-            Self { rows: whole..self.rows.end, ahead: self.ahead.wrapping_add(whole / ROWS * self.share), ..self };
-        // Functions of their own, for all places that multiply: they would be very large with all sizes of tiles in each.
-        simd.run(TilesOf::<L, N, ROWS, V>(Self { rows: 0..whole, ..self }, PhantomData));
+        let rest = Self {
+            rows: whole..self.rows.end,
+            prefetch: self.prefetch.wrapping_add(whole / ROWS * self.prefetch_per_tile),
+            ..self
+        };
+        // `simd.run` keeps each tile size in a function of its own. Inlined into every caller, all sizes would make the code very
+        // large.
+        simd.run(SizedRegisterTiles::<L, N, ROWS, V>(Self { rows: 0..whole, ..self }, PhantomData));
         match rest.rows.len() {
             0 => {}
-            1 => simd.run(TilesOf::<L, N, 1, V>(rest, PhantomData)),
-            2 => simd.run(TilesOf::<L, N, 2, V>(rest, PhantomData)),
-            3 => simd.run(TilesOf::<L, N, 3, V>(rest, PhantomData)),
-            4 => simd.run(TilesOf::<L, N, 4, V>(rest, PhantomData)),
-            _ => simd.run(TilesOf::<L, N, 5, V>(rest, PhantomData)),
+            1 => simd.run(SizedRegisterTiles::<L, N, 1, V>(rest, PhantomData)),
+            2 => simd.run(SizedRegisterTiles::<L, N, 2, V>(rest, PhantomData)),
+            3 => simd.run(SizedRegisterTiles::<L, N, 3, V>(rest, PhantomData)),
+            4 => simd.run(SizedRegisterTiles::<L, N, 4, V>(rest, PhantomData)),
+            _ => simd.run(SizedRegisterTiles::<L, N, 5, V>(rest, PhantomData)),
         }
     }
 }
 
-/// Tiles of `R` rows and `V` vectors. Made by [`Tiles::run`] alone, whose caller promises that the operands are as large.
-struct TilesOf<L, N, const R: usize, const V: usize>(Tiles<L>, PhantomData<N>);
+/// [`RegisterTiles`] of `R` rows and `V` vectors.
+///
+/// Only [`RegisterTiles::run`] constructs them, as its caller promises that the operands are large enough.
+struct SizedRegisterTiles<L, N, const R: usize, const V: usize>(RegisterTiles<L>, PhantomData<N>);
 
-impl<L: Left, N: Number, const R: usize, const V: usize> Kernel for TilesOf<L, N, R, V> {
+impl<L: LeftOperand, N: Number, const R: usize, const V: usize> Kernel for SizedRegisterTiles<L, N, R, V> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Tiles { rows, depth, a, b, c, accumulate, mut ahead, share } = self.0;
+        let RegisterTiles { rows, depth, a, b, c, accumulate, mut prefetch, prefetch_per_tile } = self.0;
         let mut row = rows.start;
         while row < rows.end {
-            let end = ahead.wrapping_add(share);
+            let end = prefetch.wrapping_add(prefetch_per_tile);
             // SAFETY: the promise of `multiply`'s caller.
             unsafe {
-                let product = Product { start: c.start.add(row * c.outer), ..c };
-                let left = a.start().add(row * a.outer());
-                tile::<S, L, N, R, V>(simd, depth, a, left, b, product, accumulate, ahead..end);
+                let product = Product { start: c.start.add(row * c.row_stride), ..c };
+                let left = a.start().add(row * a.row_stride());
+                tile::<S, L, N, R, V>(simd, depth, a, left, b, product, accumulate, prefetch..end);
             }
-            ahead = end;
+            prefetch = end;
             row += R;
         }
     }
 }
 
+/// Computes one register tile.
+///
 /// # Safety
 /// As [`multiply`], for `R` rows of the left operand from `left` on.
 #[inline(always)]
 #[expect(clippy::too_many_arguments, reason = "as for `multiply`")]
-unsafe fn tile<S: Simd, L: Left, N: Number, const R: usize, const V: usize>(
+unsafe fn tile<S: Simd, L: LeftOperand, N: Number, const R: usize, const V: usize>(
     simd: S,
     depth: usize,
     a: L,
     mut left: *const f32,
-    b: Right,
+    b: RightOperand,
     c: Product,
     accumulate: bool,
-    ahead: Range<*const f32>,
+    prefetch: Range<*const f32>,
 ) {
     let mut sums = [[simd.splat(0.0); V]; R];
     // SAFETY: the caller's promise.
@@ -212,48 +228,48 @@ unsafe fn tile<S: Simd, L: Left, N: Number, const R: usize, const V: usize>(
         if accumulate {
             for (row, sums) in sums.iter_mut().enumerate() {
                 for (vector, sum) in sums.iter_mut().enumerate() {
-                    *sum = simd.load(c.start.add(row * c.outer + vector * S::LANES));
+                    *sum = simd.load(c.start.add(row * c.row_stride + vector * S::LANES));
                 }
             }
         }
-        let (mut right, mut next) = (b.start, ahead.start);
+        let (mut right, mut next) = (b.start, prefetch.start);
         for _ in 0..depth / 4 {
-            if next < ahead.end {
+            if next < prefetch.end {
                 simd.prefetch_far(next);
-                next = next.wrapping_add(LINE);
+                next = next.wrapping_add(CACHE_LINE);
             }
             for step in 0..4 {
                 add_products::<S, N, R, V>(
                     simd,
-                    left.add(step * a.inner()),
-                    a.outer(),
-                    right.add(step * b.inner),
+                    left.add(step * a.depth_stride()),
+                    a.row_stride(),
+                    right.add(step * b.depth_stride),
                     &mut sums,
                 );
             }
-            (left, right) = (left.add(4 * a.inner()), right.add(4 * b.inner));
+            (left, right) = (left.add(4 * a.depth_stride()), right.add(4 * b.depth_stride));
         }
         for _ in 0..depth % 4 {
-            add_products::<S, N, R, V>(simd, left, a.outer(), right, &mut sums);
-            (left, right) = (left.add(a.inner()), right.add(b.inner));
+            add_products::<S, N, R, V>(simd, left, a.row_stride(), right, &mut sums);
+            (left, right) = (left.add(a.depth_stride()), right.add(b.depth_stride));
         }
         for (row, sums) in sums.iter().enumerate() {
             for (vector, sum) in sums.iter().enumerate() {
-                simd.store(*sum, c.start.add(row * c.outer + vector * S::LANES));
+                simd.store(*sum, c.start.add(row * c.row_stride + vector * S::LANES));
             }
         }
     }
 }
 
-/// One step of the depth.
+/// Adds the products of one step of the depth to the accumulators: a rank-1 update (of two numbers in bf16, rank 2).
 ///
 /// # Safety
-/// `R` values must be readable at `left`, `outer` apart, and `V` vectors at `right`.
+/// `R` slots must be readable at `left`, `row_stride` apart, and `V` vectors at `right`.
 #[inline(always)]
 unsafe fn add_products<S: Simd, N: Number, const R: usize, const V: usize>(
     simd: S,
     left: *const f32,
-    outer: usize,
+    row_stride: usize,
     right: *const f32,
     sums: &mut [[S::Vector; V]; R],
 ) {
@@ -264,7 +280,7 @@ unsafe fn add_products<S: Simd, N: Number, const R: usize, const V: usize>(
             *column = simd.load(right.add(vector * S::LANES));
         }
         for (row, sums) in sums.iter_mut().enumerate() {
-            let x = simd.splat(*left.add(row * outer));
+            let x = simd.splat(*left.add(row * row_stride));
             for (sum, column) in sums.iter_mut().zip(columns) {
                 *sum = N::multiply_add(simd, x, column, *sum);
             }

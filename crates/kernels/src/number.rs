@@ -1,34 +1,37 @@
-//! What the operands of a product are held in. Sums are f32 always.
+//! Number formats of a product's operands: f32, or bf16 packed in pairs. Products are always accumulated in f32.
 
 #![expect(unsafe_code, reason = "vectors are stored to addresses that kernels compute")]
 
 use crate::simd::Simd;
 
-/// A kind of numbers, [`PACKED`](Self::PACKED) of which stand in the room of an f32: operands are addressed by such *words*.
+/// The number format of packed operands.
+///
+/// Operands are stored in 32-bit *slots*, whatever the format: a slot holds one f32 or two bf16 that are neighbours along the
+/// depth (the VNNI layout). So kernels address both formats as `f32` slices.
 pub(crate) trait Number: Copy + Send + Sync + 'static {
-    /// Numbers of a word: steps of the depth that follow each other.
+    /// Numbers in a 32-bit slot. They are consecutive along the depth.
     const PACKED: usize;
 
-    /// `sum + a b` for each word; of its numbers, all products are added.
+    /// `sum + a b` for each slot. With two numbers in a slot, both products are added to the slot's sum.
     fn multiply_add<S: Simd>(simd: S, a: S::Vector, b: S::Vector, sum: S::Vector) -> S::Vector;
 
-    /// Writes a vector of f32 as numbers side by side.
+    /// Converts a vector of f32 to this format and writes the numbers side by side.
     ///
     /// # Safety
-    /// [`words`] of a vector must be writable at `to`.
+    /// The [`slots`] of `LANES` numbers must be writable at `to`.
     unsafe fn store<S: Simd>(simd: S, x: S::Vector, to: *mut f32);
 
-    /// Words of the numbers in `first` with those in `second` after them; of `first` alone where a word holds one.
+    /// Slots that hold the numbers of `first` and, if a slot holds two, those of `second` after them.
     fn pack<S: Simd>(simd: S, first: S::Vector, second: S::Vector) -> S::Vector;
 }
 
-/// Words that hold `count` numbers.
+/// Number of 32-bit slots that hold `count` numbers.
 #[inline(always)]
-pub(crate) const fn words<N: Number>(count: usize) -> usize {
+pub(crate) const fn slots<N: Number>(count: usize) -> usize {
     count.div_ceil(N::PACKED)
 }
 
-/// f32 as they are.
+/// One f32 in a slot.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct F32;
 
@@ -52,11 +55,11 @@ impl Number for F32 {
     }
 }
 
-/// The upper half of an f32: its range, with eight bits of precision.
+/// Two bf16 in a slot. A bf16 is the upper half of an f32: the same range, with eight bits of precision.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Bf16;
+pub(crate) struct Bf16Pair;
 
-impl Number for Bf16 {
+impl Number for Bf16Pair {
     const PACKED: usize = 2;
 
     #[inline(always)]

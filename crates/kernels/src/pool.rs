@@ -1,4 +1,5 @@
-//! Pooling: the maximum or mean of windows of pixels.
+//! Pooling: the maximum or mean of each channel over windows of pixels. Pooling over whole images is in
+//! [`global_pool`](crate::global_pool).
 
 use rayon::prelude::*;
 
@@ -11,12 +12,21 @@ fn check(shape: &Pool2dShape, input: &[f32], output: &[f32]) {
     check_len("output", output, shape.batch * shape.out_size());
 }
 
-/// Whether [`replace_max_pool2d_input`] can write the gradient over the input: no two windows share a pixel.
+/// Whether [`replace_max_pool2d_input`] supports this shape: windows don't overlap, leave no gaps and stay inside the image.
+///
+/// ```
+/// use engraft_kernels::{Pool2dShape, max_pool2d_gradient_in_place};
+/// let shape = Pool2dShape {
+///     batch: 1, in_h: 4, in_w: 4, channels: 8, size: [2, 2], stride: [2, 2], pad: [0, 0], out_h: 2, out_w: 2,
+/// };
+/// assert!(max_pool2d_gradient_in_place(&shape));
+/// assert!(!max_pool2d_gradient_in_place(&Pool2dShape { stride: [1, 1], out_h: 3, out_w: 3, ..shape }));
+/// ```
 pub fn max_pool2d_gradient_in_place(shape: &Pool2dShape) -> bool {
     shape.windows_are_disjoint()
 }
 
-/// Pools `x` into `y`. A window that holds no pixel gives minus infinity (maximum) or NaN (mean).
+/// The maximum or mean of each window of `x`. A window without pixels gives minus infinity (maximum) or NaN (mean).
 ///
 /// ```
 /// use engraft_kernels::{Pool2dShape, PoolKind, pool2d};
@@ -35,7 +45,7 @@ pub fn pool2d(kind: PoolKind, shape: &Pool2dShape, x: &[f32], y: &mut [f32]) {
         let x = &x[image * shape.in_size()..][..shape.in_size()];
         for (column, y) in y.chunks_exact_mut(shape.channels).enumerate() {
             let (rows, columns) = shape.window(row, column);
-            let pixels = rows.flat_map(|row| columns.clone().map(move |column| shape.at(row, column)));
+            let pixels = rows.flat_map(|row| columns.clone().map(move |column| shape.pixel_offset(row, column)));
             reduce(kind, pixels.map(|start| &x[start..][..shape.channels]), y);
         }
     });
@@ -46,7 +56,7 @@ pub(crate) fn reduce<'a>(kind: PoolKind, pixels: impl Iterator<Item = &'a [f32]>
     match kind {
         PoolKind::Max => {
             y.fill(f32::NEG_INFINITY);
-            // Not `max`, which would drop NaN and hide that a model has diverged.
+            // `f32::max` would drop NaN and hide that a model has diverged.
             let greater = |(y, &x): (&mut f32, &f32)| *y = if x > *y || x.is_nan() { x } else { *y };
             pixels.for_each(|x| y.iter_mut().zip(x).for_each(greater));
         }
@@ -62,7 +72,20 @@ pub(crate) fn reduce<'a>(kind: PoolKind, pixels: impl Iterator<Item = &'a [f32]>
     }
 }
 
-/// The gradient of max pooling: each `dy` goes to the first greatest value of its window, row by row, as in TensorFlow.
+/// The gradient of max pooling: each `dy` goes to the first maximum of its window in row-major order, as in TensorFlow.
+///
+/// ```
+/// use engraft_kernels::{Pool2dShape, PoolKind, average_pool2d_gradient, max_pool2d_gradient, pool2d};
+/// let shape = Pool2dShape {
+///     batch: 1, in_h: 1, in_w: 3, channels: 1, size: [1, 2], stride: [1, 1], pad: [0, 0], out_h: 1, out_w: 2,
+/// };
+/// let (x, dy, mut y, mut dx) = ([1.0, 5.0, 2.0], [10.0, 20.0], [0.0; 2], [0.0; 3]);
+/// pool2d(PoolKind::Max, &shape, &x, &mut y);
+/// max_pool2d_gradient(&shape, &x, &y, &dy, &mut dx);
+/// assert_eq!(dx, [0.0, 30.0, 0.0]);
+/// average_pool2d_gradient(&shape, &dy, &mut dx);
+/// assert_eq!(dx, [5.0, 15.0, 10.0]);
+/// ```
 pub fn max_pool2d_gradient(shape: &Pool2dShape, x: &[f32], y: &[f32], dy: &[f32], dx: &mut [f32]) {
     check(shape, x, y);
     check(shape, dx, dy);
@@ -74,7 +97,7 @@ pub fn max_pool2d_gradient(shape: &Pool2dShape, x: &[f32], y: &[f32], dy: &[f32]
         for (pixel, (y, dy)) in y.chunks_exact(shape.channels).zip(dy.chunks_exact(shape.channels)).enumerate() {
             let (rows, columns) = shape.window(pixel / shape.out_w, pixel % shape.out_w);
             left.copy_from_slice(dy);
-            for at in rows.flat_map(|row| columns.clone().map(move |column| shape.at(row, column))) {
+            for at in rows.flat_map(|row| columns.clone().map(move |column| shape.pixel_offset(row, column))) {
                 let (x, dx) = (&x[at..][..shape.channels], &mut dx[at..][..shape.channels]);
                 for (((dx, x), y), left) in dx.iter_mut().zip(x).zip(y).zip(&mut left) {
                     let taken = if x == y { *left } else { 0.0 };
@@ -86,8 +109,9 @@ pub fn max_pool2d_gradient(shape: &Pool2dShape, x: &[f32], y: &[f32], dy: &[f32]
     });
 }
 
-/// [`max_pool2d_gradient`] over what it is the gradient by: `x` goes in, the gradient comes out. With `relu`, `x` is what a ReLU
-/// gave, and the gradient is the one before it. For shapes that [can](Pool2dShape::windows_are_disjoint).
+/// [`max_pool2d_gradient`] in place: `x` holds the input on entry and the gradient with respect to it on return.
+///
+/// With `relu`, `x` is the output of a ReLU, and the gradient on return is with respect to the ReLU's input.
 ///
 /// ```
 /// use engraft_kernels::{Pool2dShape, replace_max_pool2d_input};
@@ -100,11 +124,11 @@ pub fn max_pool2d_gradient(shape: &Pool2dShape, x: &[f32], y: &[f32], dy: &[f32]
 /// ```
 ///
 /// # Panics
-/// Where a slice has another length, or the shape can't.
+/// A slice has the wrong length, or [the shape isn't supported](max_pool2d_gradient_in_place).
 pub fn replace_max_pool2d_input(shape: &Pool2dShape, y: &[f32], dy: &[f32], relu: bool, x: &mut [f32]) {
     check(shape, x, y);
     check(shape, x, dy);
-    assert!(shape.windows_are_disjoint(), "windows of {shape:?} overlap or leave gaps");
+    assert!(shape.windows_are_disjoint(), "windows of {shape:?} overlap, leave gaps or reach beyond the image");
     let row = shape.out_w * shape.channels;
     x.par_chunks_mut(shape.in_size().max(1)).enumerate().for_each(|(image, x)| {
         let [y, dy] = [y, dy].map(|slice| &slice[image * shape.out_size()..][..shape.out_size()]);
@@ -116,18 +140,20 @@ pub fn replace_max_pool2d_input(shape: &Pool2dShape, y: &[f32], dy: &[f32], relu
                     let rows = x.chunks_exact_mut(shape.in_w * shape.channels);
                     rows.for_each(|x| replace_row(shape, y, &mut left, relu, x));
                 }
-                // Below the last row of windows.
+                // Rows below the last window have no gradient.
                 None => x.fill(0.0),
             }
         }
     });
 }
 
-/// One row of pixels; `left` of the gradients is what earlier rows of the same windows have not taken.
+/// Replaces one row of pixels by its gradient.
+///
+/// `left` holds the gradients of the windows. It is zeroed where a row has taken the gradient, so that later ties get none.
 fn replace_row(shape: &Pool2dShape, y: &[f32], left: &mut [f32], relu: bool, x: &mut [f32]) {
     let channels = shape.channels;
-    let (windows, beside) = x.split_at_mut(shape.out_w * shape.size[1] * channels);
-    beside.fill(0.0);
+    let (windows, uncovered) = x.split_at_mut(shape.out_w * shape.size[1] * channels);
+    uncovered.fill(0.0);
     let windows = windows.chunks_exact_mut(shape.size[1] * channels);
     for ((x, y), left) in windows.zip(y.chunks_exact(channels)).zip(left.chunks_exact_mut(channels)) {
         for x in x.chunks_exact_mut(channels) {
@@ -140,7 +166,7 @@ fn replace_row(shape: &Pool2dShape, y: &[f32], left: &mut [f32], relu: bool, x: 
     }
 }
 
-/// The gradient of average pooling: each `dy` is shared equally among the pixels of its window.
+/// The gradient of average pooling: each `dy` is divided equally among the pixels of its window.
 pub fn average_pool2d_gradient(shape: &Pool2dShape, dy: &[f32], dx: &mut [f32]) {
     check(shape, dx, dy);
     dx.par_chunks_mut(shape.in_size().max(1)).enumerate().for_each(|(image, dx)| {
@@ -149,7 +175,7 @@ pub fn average_pool2d_gradient(shape: &Pool2dShape, dy: &[f32], dx: &mut [f32]) 
         for (pixel, dy) in dy.chunks_exact(shape.channels).enumerate() {
             let (rows, columns) = shape.window(pixel / shape.out_w, pixel % shape.out_w);
             let share = 1.0 / (rows.len() * columns.len()) as f32;
-            for at in rows.flat_map(|row| columns.clone().map(move |column| shape.at(row, column))) {
+            for at in rows.flat_map(|row| columns.clone().map(move |column| shape.pixel_offset(row, column))) {
                 dx[at..][..shape.channels].iter_mut().zip(dy).for_each(|(dx, dy)| *dx += dy * share);
             }
         }
@@ -176,13 +202,13 @@ mod tests {
         };
         vec![
             base,
-            // "same": the last window hangs over the lower edge
+            // Padding "same": the last windows reach beyond the lower edge.
             Pool2dShape { out_h: 4, ..base },
-            // overlapping windows, padded all round
+            // Overlapping windows with padding on all sides.
             Pool2dShape { size: [3, 3], stride: [2, 1], pad: [1, 1], out_h: 4, out_w: 6, ..base },
-            // rows and a column that no window covers
+            // Some rows and a column that no window covers.
             Pool2dShape { in_h: 9, in_w: 7, ..base },
-            // gaps between windows
+            // Gaps between windows.
             Pool2dShape { size: [1, 2], stride: [3, 3], out_h: 3, out_w: 2, ..base },
             Pool2dShape { batch: 1, channels: 70, size: [7, 6], stride: [1, 1], out_h: 1, out_w: 1, ..base },
         ]
@@ -203,7 +229,7 @@ mod tests {
     #[test]
     fn gradients_agree_with_the_reference() {
         for shape in shapes() {
-            // Whole numbers of a small range tie often.
+            // Small whole numbers tie often.
             let x = integers(shape.batch * shape.in_size(), 1);
             let dy = integers(shape.batch * shape.out_size(), 2);
             let (mut y, mut dx) = (vec![0.0; dy.len()], vec![f32::NAN; x.len()]);
@@ -219,7 +245,7 @@ mod tests {
                 }
             }
             average_pool2d_gradient(&shape, &dy, &mut dx);
-            // A value is a sum of a few shares of at most 4, each rounded once.
+            // A value is a sum of a few terms of at most 4, each rounded once.
             assert_close(&dx, &to_f32(&reference::pool2d_gradient(PoolKind::Average, &shape, &x, &dy)), 1e-6);
         }
     }

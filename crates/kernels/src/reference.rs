@@ -1,4 +1,5 @@
-//! The slow truth: plain loops in f64 that every fast path is compared with. Never tuned.
+//! Reference implementations for the tests: plain loops in f64, straight from the definitions. Optimized kernels are compared
+//! with them. The reference executor for whole plans is the crate `engraft-reference`.
 
 use crate::{Conv2dShape, Matrix, Pool2dShape, PoolKind};
 
@@ -27,7 +28,7 @@ pub(crate) fn conv2d_kernel_gradient(shape: &Conv2dShape, x: &[f32], dy: &[f32])
     dw
 }
 
-/// Calls `f` with the indices into x, w and y of every product that a convolution sums.
+/// Calls `f` with the indices into `x`, `w` and `y` of every multiply-accumulate of a convolution.
 fn for_each_product(shape: &Conv2dShape, mut f: impl FnMut(usize, usize, usize)) {
     let s = shape;
     let (group_in, group_out) = (s.in_c / s.groups, s.out_c / s.groups);
@@ -77,7 +78,7 @@ pub(crate) fn pool2d_gradient(kind: PoolKind, shape: &Pool2dShape, x: &[f32], dy
     dx
 }
 
-/// Calls `f` for every output value in order, with the indices of the inputs in its window, row by row.
+/// Calls `f` for every output value in order, with the indices of the input values in its window, in row-major order.
 fn for_each_window(shape: &Pool2dShape, mut f: impl FnMut(&[usize])) {
     let s = shape;
     for yi in 0..s.batch * s.out_h * s.out_w * s.channels {

@@ -1,11 +1,12 @@
-//! Resizing images as `tf.image.resize` does: half-pixel centres, no antialiasing.
+//! Resizing of images as `tf.image.resize` does it: half-pixel centres, no antialiasing. Photos are resized on loading by
+//! `engraft-data`.
 
 use rayon::prelude::*;
 
 use crate::Interpolation;
 use crate::chunks::check_len;
 
-/// Where one output coordinate reads: `lower` and `upper` input coordinates and the share of `upper`.
+/// The input coordinates `lower` and `upper` that an output coordinate interpolates between, and the weight of `upper`.
 #[derive(Clone, Copy)]
 struct Tap {
     lower: usize,
@@ -13,7 +14,7 @@ struct Tap {
     share: f32,
 }
 
-/// Resizes `x` `[batch, in_h, in_w, c]` to `y` `[batch, out_h, out_w, c]`.
+/// Resizes images: `x` `[batch, in_h, in_w, c]` -> `y` `[batch, out_h, out_w, c]`.
 ///
 /// ```
 /// use engraft_kernels::{Interpolation, resize};
@@ -51,7 +52,14 @@ pub fn resize(
     });
 }
 
-/// The gradient of [`resize`] with the same sizes: `dy` `[batch, out_h, out_w, c]` -> `dx` `[batch, in_h, in_w, c]`.
+/// The gradient of [`resize`]: `dy` `[batch, out_h, out_w, c]` -> `dx` `[batch, in_h, in_w, c]`.
+///
+/// ```
+/// use engraft_kernels::{Interpolation, resize_gradient};
+/// let mut dx = [0.0; 2];
+/// resize_gradient(Interpolation::Bilinear, 1, 1, 2, 1, 1, 4, &[1.0; 4], &mut dx);
+/// assert_eq!(dx, [2.0, 2.0]);
+/// ```
 #[expect(clippy::too_many_arguments, reason = "two image shapes and the slices that hold them")]
 pub fn resize_gradient(
     interpolation: Interpolation,
@@ -95,15 +103,16 @@ fn lerp(a: f32, b: f32, share: f32) -> f32 {
     a + (b - a) * share
 }
 
-/// The taps of every output coordinate along one axis. All in f32, as in TensorFlow's `ResizeBilinear` and
-/// `ResizeNearestNeighbor` with `half_pixel_centers`.
+/// The taps of every output coordinate along one axis.
+///
+/// Computed in f32, as TensorFlow's `ResizeBilinear` and `ResizeNearestNeighbor` do with `half_pixel_centers`.
 fn taps(interpolation: Interpolation, input: usize, output: usize) -> Vec<Tap> {
     let scale = input as f32 / output as f32;
     let last = input - 1;
     let bilinear = |i: usize| {
         let position = (i as f32 + 0.5) * scale - 0.5;
         let floor = position.floor();
-        // `as usize` saturates: positions left of the first pixel read the first pixel.
+        // `as usize` saturates at 0: positions left of the first pixel read the first pixel.
         Tap { lower: (floor as usize).min(last), upper: (position.ceil() as usize).min(last), share: position - floor }
     };
     let nearest = |i: usize| {
@@ -127,7 +136,7 @@ mod tests {
     fn values_are_those_of_tensorflow() {
         let mut y = [0.0; 10];
         resize(Interpolation::Bilinear, 1, 3, 3, 1, 2, 5, &X, &mut y);
-        // One rounding of values below 16; TensorFlow's SIMD path may fuse a multiplication.
+        // One rounding of values below 16. TensorFlow's SIMD code may use fused multiply-add.
         assert_close(&y, &[1.75, 2.15, 2.75, 3.5, 4.0, 9.25, 9.95, 11.0, 13.1, 14.5], 2e-7);
         resize(Interpolation::Nearest, 1, 3, 3, 1, 2, 5, &X, &mut y);
         assert_eq!(y, [1.0, 1.0, 2.0, 3.0, 3.0, 11.0, 11.0, 13.0, 17.0, 17.0]);
@@ -150,7 +159,7 @@ mod tests {
                 let (mut y, mut dx) = (vec![f32::NAN; dy.len()], vec![f32::NAN; x.len()]);
                 resize(interpolation, 2, in_h, in_w, 3, out_h, out_w, &x, &mut y);
                 resize_gradient(interpolation, 2, in_h, in_w, 3, out_h, out_w, &dy, &mut dx);
-                // Both sides sum fewer than 1000 products below 1 rounded to 6e-8.
+                // Both sides sum fewer than 1000 products below 1, each rounded to 6e-8.
                 assert!((dot(&y, &dy) - dot(&x, &dx)).abs() < 1e-5, "{in_h} x {in_w} to {out_h} x {out_w}");
             }
         }

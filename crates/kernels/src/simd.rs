@@ -1,7 +1,9 @@
-//! One algorithm for every instruction set: kernels are written once over [`Simd`], and compiled for each.
+//! Vector instructions: kernels are written once, generic over the trait [`Simd`], and compiled for every instruction set.
 //!
-//! A value that implements [`Simd`] is a proof that the CPU has its instructions: it can only be had by asking the CPU. So a
-//! kernel that holds one may use them, and none is ever chosen by hope.
+//! A value of a type that implements [`Simd`] is a token: it proves that the CPU has the instructions, as only a check of the CPU
+//! creates one. So safe code can call kernels with it. [`Isa`] picks the instruction set at run time.
+//!
+//! [`Bf16`] is the token for bf16 instructions, and [`Amx`] the one for the AMX matrix unit.
 
 #![expect(unsafe_code, reason = "vectors are loaded from and stored to addresses that kernels compute")]
 
@@ -15,47 +17,47 @@ mod isa;
 mod peak;
 mod portable;
 
-pub(crate) use amx::{Amx, BLOCK, Blocks, Segment, TILE};
+pub(crate) use amx::{Amx, BLOCK, BlockProduct, Segment, TILE};
 pub use bf16::{Bf16, Bf16Error};
 pub use isa::{Isa, IsaError};
 pub use peak::peak_gflops;
 
-/// An instruction set: vectors of [`LANES`](Self::LANES) f32.
+/// An instruction set with vectors of [`LANES`](Self::LANES) f32.
 ///
-/// Methods are `inline(always)`, so that they end up inside [`run`](Self::run), where the instructions are enabled.
+/// All methods are `inline(always)`. So they are compiled inside [`run`](Self::run), where the target features are enabled.
 pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// A vector in a register.
     type Vector: Copy;
 
-    /// Values in a vector.
+    /// Number of f32 in a vector.
     const LANES: usize;
 
-    /// Vectors that a tile of products is wide.
+    /// Width of a register tile in vectors; see [`crate::microkernel`].
     const VECTORS: usize;
 
-    /// Runs a kernel with this instruction set enabled.
+    /// Runs a kernel, compiled with this instruction set enabled.
     fn run<K: Kernel>(self, kernel: K) -> K::Output;
 
-    /// `x` in every lane.
+    /// A vector with `x` in every lane.
     fn splat(self, x: f32) -> Self::Vector;
 
-    /// The values at `from`.
+    /// Reads a vector from `from`, which may be unaligned.
     ///
     /// # Safety
     /// `LANES` values must be readable there.
     unsafe fn load(self, from: *const f32) -> Self::Vector;
 
-    /// Writes a vector to `to`.
+    /// Writes a vector to `to`, which may be unaligned.
     ///
     /// # Safety
     /// `LANES` values must be writable there.
     unsafe fn store(self, x: Self::Vector, to: *mut f32);
 
-    /// Asks for the cache line at an address that will be read or written soon; any address will do.
+    /// Prefetches a cache line into the L1 cache. Any address is allowed.
     #[inline(always)]
     fn prefetch(self, _at: *const f32) {}
 
-    /// The same, into the second-level cache alone: for so much that it would push out of the first what is in use.
+    /// Prefetches a cache line into the L2 cache only, so that large amounts don't evict the L1 cache. Any address is allowed.
     #[inline(always)]
     fn prefetch_far(self, _at: *const f32) {}
 
@@ -68,41 +70,43 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// `a * b`
     fn mul(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
 
-    /// `a * b + c`, rounded once where the instructions can.
+    /// `a * b + c`, rounded once if the instruction set has fused multiply-add, else twice.
     fn mul_add(self, a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
 
     /// `max(x, 0)`; NaN stays NaN.
     fn relu(self, x: Self::Vector) -> Self::Vector;
 
-    /// The greater of the two; NaN where one is.
+    /// The greater of both in each lane; NaN if either is NaN.
     fn max(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
 
-    /// `x` in the lanes where `condition` is above zero, zero in the others.
+    /// `x` in the lanes where `condition` is positive, zero in the others.
     fn where_positive(self, condition: Self::Vector, x: Self::Vector) -> Self::Vector;
 
-    /// `sum + a b` for both halves of each lane, which hold a bf16 each. In plain code, for tests; [`Bf16`] has instructions.
+    /// `sum + a b` with a pair of bf16 in each lane of `a` and `b`: adds both products to the lane's f32.
+    ///
+    /// The default is a scalar emulation for tests. Instruction sets of [`Bf16`] override it.
     #[inline(always)]
     fn add_bf16_products(self, a: Self::Vector, b: Self::Vector, sum: Self::Vector) -> Self::Vector {
         bf16::add_products(self, a, b, sum)
     }
 
-    /// A bf16 of each lane of `low` in the lower half of a lane, one of `high` in its upper half.
+    /// Rounds both vectors to bf16 and packs them in pairs: `low` in the lower half of each lane, `high` in the upper half.
     #[inline(always)]
     fn pair_bf16(self, low: Self::Vector, high: Self::Vector) -> Self::Vector {
         bf16::pairs(self, low, high)
     }
 
-    /// Writes a bf16 for each lane, side by side.
+    /// Rounds each lane to bf16 and writes them side by side to `to`.
     ///
     /// # Safety
-    /// `LANES` of them must be writable there.
+    /// `LANES` bf16 must be writable there.
     #[inline(always)]
     unsafe fn store_bf16(self, x: Self::Vector, to: *mut u16) {
         // SAFETY: the caller's promise.
         unsafe { bf16::store(self, x, to) }
     }
 
-    /// The first `count` values at `from`, the other lanes zero.
+    /// Reads the first `count` lanes from `from` and sets the others to zero. `count` may exceed `LANES`.
     ///
     /// # Safety
     /// `min(count, LANES)` values must be readable there.
@@ -120,7 +124,7 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
         }
     }
 
-    /// Writes the first `count` lanes to `to`.
+    /// Writes the first `count` lanes to `to`. `count` may exceed `LANES`.
     ///
     /// # Safety
     /// `min(count, LANES)` values must be writable there.
@@ -139,18 +143,19 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     }
 }
 
-/// Most lanes of any instruction set.
+/// Maximum of [`Simd::LANES`] over all instruction sets.
 pub(crate) const MAX_LANES: usize = 16;
 
-/// Most columns of a tile of products, on any instruction set.
+/// Maximum number of columns of a register tile over all instruction sets.
 pub(crate) const MAX_COLUMNS: usize = 4 * MAX_LANES;
 
-/// Work that [`Simd::run`] and [`Isa::run`] compile for an instruction set.
+/// A piece of code that [`Simd::run`] and [`Isa::run`] compile for an instruction set.
 pub(crate) trait Kernel {
-    /// What it gives.
+    /// The result of [`run`](Self::run).
     type Output;
 
-    /// Does the work. Must be `inline(always)`, as all that it calls with vectors.
+    /// Does the work. Must be `inline(always)`, like every function that it calls with vectors: other functions would be compiled
+    /// without the instruction set.
     fn run<S: Simd>(self, simd: S) -> Self::Output;
 }
 
@@ -166,7 +171,7 @@ mod tests {
         #[inline(always)]
         fn run<S: Simd>(self, simd: S) {
             let values: Vec<f32> = (0..S::LANES).map(|i| i as f32 - 2.0).collect();
-            // SAFETY: every vector is of LANES values.
+            // SAFETY: `values` holds LANES values.
             let x = unsafe { simd.load(values.as_ptr()) };
             let lanes = |x: S::Vector| {
                 let mut lanes = vec![f32::NAN; S::LANES];
@@ -189,16 +194,16 @@ mod tests {
             assert_eq!(lanes(simd.where_positive(x, three)), each(|x| if x > 0.0 { 3.0 } else { 0.0 }));
             assert_eq!(lanes(simd.where_positive(simd.splat(f32::NAN), three)), each(|_| 0.0));
             for count in (0..=S::LANES).chain([S::LANES + 1, 3 * MAX_LANES]) {
-                // SAFETY: as above, and `count` of them are enough.
+                // SAFETY: as above; no more than LANES values are read.
                 let first = lanes(unsafe { simd.load_first(count, values.as_ptr()) });
-                let held = count.min(S::LANES);
-                assert_eq!(first[..held], values[..held]);
-                assert!(first[held..].iter().all(|&x| x == 0.0));
-                let mut stored = vec![7.0; S::LANES];
+                let read = count.min(S::LANES);
+                assert_eq!(first[..read], values[..read]);
+                assert!(first[read..].iter().all(|&x| x == 0.0));
+                let mut written = vec![7.0; S::LANES];
                 // SAFETY: as above.
-                unsafe { simd.store_first(count, x, stored.as_mut_ptr()) };
-                assert_eq!(stored[..held], values[..held]);
-                assert!(stored[held..].iter().all(|&x| x == 7.0));
+                unsafe { simd.store_first(count, x, written.as_mut_ptr()) };
+                assert_eq!(written[..read], values[..read]);
+                assert!(written[read..].iter().all(|&x| x == 7.0));
             }
         }
     }

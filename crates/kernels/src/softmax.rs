@@ -1,17 +1,29 @@
-//! Softmax over the last axis.
+//! Softmax over the last axis, and its gradient.
 
 use rayon::prelude::*;
 
 use crate::chunks::{check_len, count_rows, row_chunk, zip_chunks};
 
 /// Softmax of each row of `classes` values, in place (`keras.activations.softmax`, last axis).
+///
+/// ```
+/// use engraft_kernels::{softmax, softmax_gradient};
+/// let mut y = [0.0, 0.0];
+/// softmax(2, &mut y);
+/// assert_eq!(y, [0.5, 0.5]);
+///
+/// let mut gradient = [1.0, 0.0];
+/// softmax_gradient(2, &y, &mut gradient);
+/// assert_eq!(gradient, [0.25, -0.25]);
+/// ```
 pub fn softmax(classes: usize, x: &mut [f32]) {
     count_rows("x", x, classes);
     x.par_chunks_mut(row_chunk(classes)).for_each(|rows| rows.chunks_exact_mut(classes).for_each(softmax_row));
 }
 
-/// From each row's softmax `y` and the gradient `dy` with respect to it, the gradient with respect to its input, in place of
-/// `dy`: `dx = y * (dy - sum(y * dy))`.
+/// The gradient of [`softmax`], in place: `dx = y * (dy - sum(y * dy))` for each row.
+///
+/// `dy` holds the gradient with respect to the output `y` on entry, and with respect to the input on return.
 pub fn softmax_gradient(classes: usize, y: &[f32], dy: &mut [f32]) {
     count_rows("y", y, classes);
     check_len("dy", dy, y.len());
@@ -49,7 +61,7 @@ mod tests {
 
     #[test]
     fn agrees_with_f64_over_many_rows() {
-        // 7 does not divide a chunk
+        // Rows of 7 values don't fill a chunk evenly.
         let x = uniform(7 * 5000, 1);
         let expected: Vec<f32> = x
             .chunks_exact(7)

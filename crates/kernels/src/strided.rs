@@ -1,11 +1,13 @@
-//! Views into samples: slices, reversed axes, axes in another order.
+//! Strided views of samples: slices with steps, reversed axes, permuted axes.
 
 use rayon::prelude::*;
 
 use crate::chunks::check_len;
 
-/// Elements of a sample in an order of their own: element `[i, j, …]` of `shape` stands at
-/// `offset + i * strides[0] + j * strides[1] + …`. No two elements may stand at the same place.
+/// A strided view of a sample, as of a tensor in NumPy. It is applied to each sample of a batch.
+///
+/// Element `[i, j, …]` of the view is the sample's value at `offset + i * strides[0] + j * strides[1] + …`. No two elements are
+/// the same value.
 ///
 /// ```
 /// use engraft_kernels::StridedView;
@@ -14,6 +16,16 @@ use crate::chunks::check_len;
 /// let mut y = [0.0; 3];
 /// view.read(6, &[1.0, 10.0, 2.0, 20.0, 3.0, 30.0], &mut y);
 /// assert_eq!(y, [30.0, 20.0, 10.0]);
+///
+/// // The gradient of `read`.
+/// let mut dx = [0.0; 6];
+/// view.scatter(6, &[1.0, 2.0, 3.0], &mut dx);
+/// assert_eq!(dx, [0.0, 3.0, 0.0, 2.0, 0.0, 1.0]);
+///
+/// let transpose = StridedView::permute(&[3, 2], &[1, 0]);
+/// let mut columns = [0.0; 6];
+/// transpose.read(6, &[1.0, 10.0, 2.0, 20.0, 3.0, 30.0], &mut columns);
+/// assert_eq!(columns, [1.0, 2.0, 3.0, 10.0, 20.0, 30.0]);
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StridedView {
@@ -23,7 +35,9 @@ pub struct StridedView {
 }
 
 impl StridedView {
-    /// Of samples of shape `from`: along each axis `shape` elements from `start` on, `step` apart (negative: backwards).
+    /// A slice of samples of shape `from`: `shape[i]` elements along axis `i`, from `start[i]` on, in steps of `step[i]`.
+    ///
+    /// Negative steps go backwards.
     pub fn slice(from: &[usize], start: &[usize], step: &[isize], shape: &[usize]) -> Self {
         let dense = dense_strides(from);
         let offset = start.iter().zip(&dense).map(|(&start, stride)| start as isize * stride).sum();
@@ -31,7 +45,8 @@ impl StridedView {
         Self { shape: shape.to_vec(), strides, offset }
     }
 
-    /// Of samples of shape `from`: axis `i` is their axis `axes[i]`.
+    /// A permutation of the axes of samples of shape `from`: axis `i` of the view is axis `axes[i]` of a sample (NumPy's
+    /// `transpose`).
     pub fn permute(from: &[usize], axes: &[usize]) -> Self {
         let dense = dense_strides(from);
         Self {
@@ -41,7 +56,10 @@ impl StridedView {
         }
     }
 
-    /// `y`, the view of every sample in `x`; samples hold `sample` values.
+    /// Copies the view of every sample in `x` to `y`. A sample has `sample` values.
+    ///
+    /// # Panics
+    /// If `x` isn't whole samples, or `y` has another length than their views.
     pub fn read(&self, sample: usize, x: &[f32], y: &mut [f32]) {
         let length = self.check(sample, x, y);
         y.par_chunks_mut(length.max(1)).zip(x.par_chunks(sample.max(1))).for_each(|(y, x)| {
@@ -49,7 +67,10 @@ impl StridedView {
         });
     }
 
-    /// The gradient of [`read`](Self::read): every value of `dy` at its place, zeros elsewhere.
+    /// The gradient of [`read`](Self::read): writes the elements of `dy` to their positions in `dx`, and zeros elsewhere.
+    ///
+    /// # Panics
+    /// As [`read`](Self::read).
     pub fn scatter(&self, sample: usize, dy: &[f32], dx: &mut [f32]) {
         let length = self.check(sample, dx, dy);
         dx.fill(0.0);
@@ -58,6 +79,7 @@ impl StridedView {
         });
     }
 
+    /// Checks both lengths, and returns the length of the view.
     fn check(&self, sample: usize, x: &[f32], y: &[f32]) -> usize {
         let length: usize = self.shape.iter().product();
         let samples = x.len() / sample.max(1);
@@ -66,7 +88,7 @@ impl StridedView {
         length
     }
 
-    /// Calls `visit` with each element's index in the view and in the sample, in the view's order.
+    /// Calls `visit(view index, sample index)` for each element, in the order of the view.
     fn for_each(&self, mut visit: impl FnMut(usize, usize)) {
         let (Some((&width, outer)), Some((&stride, outer_strides))) =
             (self.shape.split_last(), self.strides.split_last())
@@ -75,19 +97,19 @@ impl StridedView {
         };
         for row in 0..outer.iter().product() {
             let mut rest = row;
-            let mut place = self.offset;
+            let mut start = self.offset;
             for (&size, &stride) in outer.iter().zip(outer_strides).rev() {
-                place += (rest % size) as isize * stride;
+                start += (rest % size) as isize * stride;
                 rest /= size;
             }
             for column in 0..width {
-                visit(row * width + column, (place + column as isize * stride) as usize);
+                visit(row * width + column, (start + column as isize * stride) as usize);
             }
         }
     }
 }
 
-/// How far apart neighbours along each axis stand in row-major order.
+/// The strides of a contiguous row-major tensor of `shape`.
 fn dense_strides(shape: &[usize]) -> Vec<isize> {
     let mut stride = 1;
     let mut strides: Vec<isize> = shape

@@ -1,17 +1,19 @@
-//! Tasks that threads share.
+//! Parallel loops over tasks: a static share for each thread, then work stealing.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 
-/// Does `count` tasks on as many threads as the pool has, each with `len` values of `scratch` to itself.
+/// Runs `work(task, scratch)` for the tasks `0..count` on all threads of the ambient pool.
 ///
-/// A thread begins with a share of its own, in order, and then helps others with theirs. The same thread has the same share each
-/// time, so it reads in one layer most of what it wrote in the layer before. Cores without a common cache would exchange
-/// those values slowly.
+/// Each thread gets `len` values of `scratch` to itself. If `scratch` is too short for all threads, fewer threads run.
+///
+/// A thread runs its own share of the tasks in order, and then steals tasks from the shares of others. A thread has the same
+/// share in every call, so it reads in one layer most of what it wrote in the layer before. Otherwise the values would move
+/// between the caches of different cores.
 ///
 /// # Panics
-/// `scratch` has no room for a single thread, or `len` is zero.
+/// If `scratch` is shorter than `len`, or `len` is zero.
 pub(crate) fn for_each_task(count: usize, scratch: &mut [f32], len: usize, work: impl Fn(usize, &mut [f32]) + Sync) {
     assert!(scratch.len() >= len, "scratch of {} values is too short for {len}", scratch.len());
     let threads = rayon::current_num_threads().min(scratch.len() / len);
@@ -26,7 +28,8 @@ pub(crate) fn for_each_task(count: usize, scratch: &mut [f32], len: usize, work:
     });
 }
 
-/// The tasks that one thread begins with. On two cache lines of its own, as CPUs fetch them in pairs.
+/// The tasks that belong to one thread. Aligned to two cache lines, as CPUs prefetch lines in pairs: so counters don't share
+/// lines.
 #[repr(align(128))]
 struct Share {
     next: AtomicUsize,
@@ -39,7 +42,7 @@ impl Share {
         Self { next: AtomicUsize::new(start(thread)), end: start(thread + 1) }
     }
 
-    /// One that nobody has taken.
+    /// Claims the next task of this share; `None` if all are claimed.
     fn next(&self) -> Option<usize> {
         Some(self.next.fetch_add(1, Ordering::Relaxed)).filter(|&task| task < self.end)
     }
@@ -49,19 +52,19 @@ impl Share {
 mod tests {
     use super::*;
     use crate::Threads;
-    use crate::shared::Shared;
+    use crate::shared::SharedSlice;
 
     #[test]
     fn every_task_is_done_once() {
         let threads = Threads::new(Some(3)).unwrap();
-        // Room for one thread, for two of the three, and for more.
-        for (count, room) in [(0, 3), (1, 3), (100, 3), (100, 7), (2, 50), (100, 50)] {
+        // Scratch for one thread, for two of the three, and for more.
+        for (count, scratch_len) in [(0, 3), (1, 3), (100, 3), (100, 7), (2, 50), (100, 50)] {
             let mut done = vec![0.0; count];
-            let shared = Shared::new(&mut done);
+            let shared = SharedSlice::new(&mut done);
             threads.run(|| {
-                for_each_task(count, &mut vec![0.0; room], 3, |task, scratch| {
+                for_each_task(count, &mut vec![0.0; scratch_len], 3, |task, scratch| {
                     assert_eq!(scratch.len(), 3);
-                    // SAFETY: the value is this task's alone.
+                    // SAFETY: no other task uses this element.
                     #[expect(unsafe_code, reason = "tasks count themselves")]
                     unsafe {
                         *shared.at(task, 1) += 1.0;

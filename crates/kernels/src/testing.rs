@@ -1,18 +1,18 @@
-//! What the tests share: numbers to compute with, and ways to compare.
+//! Test utilities: pseudorandom numbers, comparisons with tolerances, numeric gradients, and a check of thread independence.
 
 use crate::Threads;
 
-/// Small whole numbers. Sums of their products are exact in f32 in any order, so results can be compared for equality.
+/// Random whole numbers in -4..=4. Sums of their products are exact in f32 in any order, so results can be compared for equality.
 pub(crate) fn integers(len: usize, seed: u64) -> Vec<f32> {
     random(len, seed).map(|bits| (bits % 9) as f32 - 4.0).collect()
 }
 
-/// Numbers uniform in -1..1.
+/// Random numbers, uniform in -1..1.
 pub(crate) fn uniform(len: usize, seed: u64) -> Vec<f32> {
     random(len, seed).map(|bits| (bits >> 8) as f32 / (1u32 << 23) as f32 - 1.0).collect()
 }
 
-/// A linear congruential generator (Knuth's MMIX constants), upper half of its state.
+/// The upper halves of the states of a linear congruential generator (Knuth's MMIX constants).
 fn random(len: usize, seed: u64) -> impl Iterator<Item = u32> {
     let next =
         |state: &u64| Some(state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407));
@@ -23,7 +23,7 @@ pub(crate) fn to_f32(x: &[f64]) -> Vec<f32> {
     x.iter().map(|&x| x as f32).collect()
 }
 
-/// Asserts that every value lies within `tolerance * max(1, |expected|)` of what is expected.
+/// Asserts that every value differs from the expected one by at most `tolerance * max(1, |expected|)`.
 #[track_caller]
 pub(crate) fn assert_close(received: &[f32], expected: &[f32], tolerance: f32) {
     assert_eq!(received.len(), expected.len());
@@ -33,7 +33,7 @@ pub(crate) fn assert_close(received: &[f32], expected: &[f32], tolerance: f32) {
     }
 }
 
-/// The gradient of `f` at `x` by central differences in f64: good to about 1e-9 where `f` is smooth.
+/// The gradient of `f` at `x` by central differences in f64, accurate to about 1e-9 if `f` is smooth.
 pub(crate) fn numeric_gradient(x: &[f32], f: impl Fn(&[f64]) -> f64) -> Vec<f32> {
     let step = 1e-5;
     let x: Vec<f64> = x.iter().copied().map(f64::from).collect();

@@ -1,8 +1,8 @@
-//! The threads that kernels run on.
+//! Thread pools that kernels run in.
 
 use std::io;
 
-/// A pool of worker threads; kernels called inside [`run`](Self::run) share their work among them.
+/// A pool of worker threads. Kernels that are called inside [`run`](Self::run) use all of its threads.
 ///
 /// ```
 /// use engraft_kernels::Threads;
@@ -15,13 +15,13 @@ use std::io;
 pub struct Threads(rayon::ThreadPool);
 
 impl Threads {
-    /// More threads than this are refused: no machine has them, and each costs memory.
+    /// Maximum number of threads of a pool. A larger number is likely a mistake, and each thread costs memory.
     pub const MAX: usize = 1024;
 
-    /// A pool of `count` threads (1..=[`MAX`](Self::MAX)), or with `None` one for every CPU this process may use.
+    /// A pool of `count` threads, 1 to [`MAX`](Self::MAX). With `None`, one thread for each CPU that this process may use.
     ///
     /// # Errors
-    /// `InvalidInput` where `count` is out of range; what the system says where it gives no more threads.
+    /// `InvalidInput` if `count` is out of range; the system's error if it can't start the threads.
     pub fn new(count: Option<usize>) -> io::Result<Self> {
         let count = match count {
             Some(count) if (1..=Self::MAX).contains(&count) => count,
@@ -34,12 +34,12 @@ impl Threads {
         rayon::ThreadPoolBuilder::new().num_threads(count).build().map(Self).map_err(io::Error::other)
     }
 
-    /// Runs `work` in the pool and returns its result.
+    /// Runs `work` on a thread of the pool and returns its result. Kernels inside `work` use all threads of the pool.
     pub fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
         self.0.install(work)
     }
 
-    /// How many threads the pool has.
+    /// Number of threads of the pool.
     pub fn count(&self) -> usize {
         self.0.current_num_threads()
     }

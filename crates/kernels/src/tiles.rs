@@ -1,6 +1,9 @@
-//! Writing one matrix from several threads, each its own tile.
+//! An output matrix cut into tiles that threads write in parallel: the cache blocks of GEMM and im2col.
 
-#![expect(unsafe_code, reason = "threads write interleaved rows of one slice, which no safe split of it allows")]
+#![expect(
+    unsafe_code,
+    reason = "threads write interleaved rows of one slice, which safe slice splitting can't express"
+)]
 
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -10,30 +13,28 @@ use rayon::prelude::*;
 use crate::chunks::check_len;
 use crate::tasks::for_each_task;
 
-/// A stack of row-major matrices, cut into tiles that may be written at the same time.
-///
-/// How it is cut depends on the shapes alone, so what is computed does not depend on the number of threads.
+/// A stack of row-major matrices of one shape, cut into tiles that can be written in parallel.
 pub(crate) struct Tiles<'a> {
     start: *mut f32,
-    /// Layers, row blocks and column blocks.
+    /// Number of matrices, of tiles down a matrix, and of tiles across it.
     counts: [usize; 3],
-    /// Rows and columns of a layer.
-    layer: [usize; 2],
-    /// Rows and columns of a tile; fewer at the end.
+    /// Rows and columns of a matrix.
+    shape: [usize; 2],
+    /// Rows and columns of a tile. The last tiles of a matrix may be smaller.
     tile: [usize; 2],
     values: PhantomData<&'a mut [f32]>,
 }
 
-// SAFETY: `Tiles` owns a unique borrow of f32 values, and hands each of them to one `Tile` only (`Tiles::get`).
+// SAFETY: `Tiles` owns a unique borrow of f32 values, and gives each value to one `Tile` only (`Tiles::get`).
 unsafe impl Sync for Tiles<'_> {}
 
-/// A rectangle of one matrix, borrowed for writing.
+/// A rectangle of one matrix, mutably borrowed.
 pub(crate) struct Tile<'a> {
-    /// Which matrix of the stack.
-    pub(crate) layer: usize,
-    /// The rows of the matrix it covers.
+    /// The index of the matrix in the stack.
+    pub(crate) matrix: usize,
+    /// The rows of the matrix that the tile covers.
     pub(crate) rows: Range<usize>,
-    /// The columns it covers.
+    /// The columns of the matrix that the tile covers.
     pub(crate) columns: Range<usize>,
     start: *mut f32,
     row_stride: usize,
@@ -41,12 +42,12 @@ pub(crate) struct Tile<'a> {
 }
 
 impl<'a> Tiles<'a> {
-    /// `values` as `layers` matrices of `layer = [rows, columns]`, cut into tiles of `tile = [rows, columns]`.
-    pub(crate) fn new(values: &'a mut [f32], layers: usize, layer: [usize; 2], tile: [usize; 2]) -> Self {
-        check_len("output", values, layers * layer[0] * layer[1]);
+    /// `values` as `matrices` matrices of `shape = [rows, columns]`, cut into tiles of `tile = [rows, columns]`.
+    pub(crate) fn new(values: &'a mut [f32], matrices: usize, shape: [usize; 2], tile: [usize; 2]) -> Self {
+        check_len("output", values, matrices * shape[0] * shape[1]);
         let tile = tile.map(|size| size.max(1));
-        let counts = [layers, layer[0].div_ceil(tile[0]), layer[1].div_ceil(tile[1])];
-        Self { start: values.as_mut_ptr(), counts, layer, tile, values: PhantomData }
+        let counts = [matrices, shape[0].div_ceil(tile[0]), shape[1].div_ceil(tile[1])];
+        Self { start: values.as_mut_ptr(), counts, shape, tile, values: PhantomData }
     }
 
     /// Calls `work` once for every tile, in parallel.
@@ -57,13 +58,16 @@ impl<'a> Tiles<'a> {
         });
     }
 
-    /// [`for_each`](Self::for_each) with a part of `scratch` of length `part` for each tile at work; at least one part is needed.
-    pub(crate) fn for_each_with(self, scratch: &mut [f32], part: usize, work: impl Fn(Tile, &mut [f32]) + Sync) {
-        if part == 0 {
+    /// [`for_each`](Self::for_each) with `len` values of `scratch` for each running call of `work`.
+    ///
+    /// # Panics
+    /// If `scratch` is shorter than `len`.
+    pub(crate) fn for_each_with(self, scratch: &mut [f32], len: usize, work: impl Fn(Tile, &mut [f32]) + Sync) {
+        if len == 0 {
             return self.for_each(|tile| work(tile, &mut []));
         }
-        for_each_task(self.count(), scratch, part, |index, scratch| {
-            // SAFETY: every task is done once.
+        for_each_task(self.count(), scratch, len, |index, scratch| {
+            // SAFETY: every task runs once.
             work(unsafe { self.get(index) }, scratch);
         });
     }
@@ -72,33 +76,33 @@ impl<'a> Tiles<'a> {
         self.counts.iter().product()
     }
 
-    /// Tile `index`, counted along columns first.
+    /// Tile `index` in row-major order of tiles, matrix by matrix.
     ///
     /// # Safety
-    /// Each index must be asked for at most once.
+    /// Each index may be requested once only, as two tiles of the same index would alias.
     unsafe fn get(&self, index: usize) -> Tile<'_> {
         assert!(index < self.count());
         let [_, row_blocks, column_blocks] = self.counts;
-        let [height, width] = self.layer;
-        let layer = index / (row_blocks * column_blocks);
+        let [height, width] = self.shape;
+        let matrix = index / (row_blocks * column_blocks);
         let block = |index: usize, size: usize, end: usize| index * size..end.min((index + 1) * size);
         let rows = block(index / column_blocks % row_blocks, self.tile[0], height);
         let columns = block(index % column_blocks, self.tile[1], width);
-        // SAFETY: layer, rows and columns lie within the shape that `new` compared with the slice's length.
-        let start = unsafe { self.start.add((layer * height + rows.start) * width + columns.start) };
-        Tile { layer, rows, columns, start, row_stride: width, values: PhantomData }
+        // SAFETY: matrix, rows and columns lie within the shape that `new` compared with the slice's length.
+        let start = unsafe { self.start.add((matrix * height + rows.start) * width + columns.start) };
+        Tile { matrix, rows, columns, start, row_stride: width, values: PhantomData }
     }
 }
 
 impl<'a> Tile<'a> {
-    /// All of one matrix of `rows` x `columns`.
+    /// One tile that covers a matrix of `rows` x `columns`.
     pub(crate) fn whole(rows: usize, columns: usize, values: &'a mut [f32]) -> Self {
         check_len("output", values, rows * columns);
         let (start, row_stride) = (values.as_mut_ptr(), columns);
-        Self { layer: 0, rows: 0..rows, columns: 0..columns, start, row_stride, values: PhantomData }
+        Self { matrix: 0, rows: 0..rows, columns: 0..columns, start, row_stride, values: PhantomData }
     }
 
-    /// Some rows of the tile, counted from its first; one at least.
+    /// The sub-tile of the given rows, counted from the tile's first row. The range must not be empty.
     pub(crate) fn part(&mut self, rows: Range<usize>) -> Tile<'_> {
         assert!(!rows.is_empty() && rows.end <= self.rows.len());
         // SAFETY: these rows lie within the tile, which is borrowed.
@@ -114,7 +118,7 @@ impl<'a> Tile<'a> {
         unsafe { std::slice::from_raw_parts_mut(self.start.add(row * self.row_stride), self.columns.len()) }
     }
 
-    /// The first element and the distance between rows. Valid for reading and writing the tile's rows and columns.
+    /// A pointer to the first element, and the row stride. Valid for reading and writing the tile's rows and columns.
     pub(crate) fn as_mut_ptr(&mut self) -> (*mut f32, usize) {
         (self.start, self.row_stride)
     }
@@ -127,13 +131,13 @@ mod tests {
 
     #[test]
     fn every_value_is_visited_once_with_its_place() {
-        let (layers, rows, columns) = (2, 5, 7);
-        let mut values = vec![-1.0; layers * rows * columns];
+        let (matrices, rows, columns) = (2, 5, 7);
+        let mut values = vec![-1.0; matrices * rows * columns];
         let threads = Threads::new(Some(3)).unwrap();
         threads.run(|| {
-            Tiles::new(&mut values, layers, [rows, columns], [2, 3]).for_each(|mut tile| {
+            Tiles::new(&mut values, matrices, [rows, columns], [2, 3]).for_each(|mut tile| {
                 for row in 0..tile.rows.len() {
-                    let first = (tile.layer * rows + tile.rows.start + row) * columns + tile.columns.start;
+                    let first = (tile.matrix * rows + tile.rows.start + row) * columns + tile.columns.start;
                     assert!(tile.row(row).iter().all(|&value| value == -1.0));
                     (first..).zip(tile.row(row)).for_each(|(index, value)| *value = index as f32);
                 }

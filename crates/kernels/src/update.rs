@@ -1,18 +1,28 @@
-//! Optimizers' updates of one variable, in place, as Keras 3 computes them.
+//! Optimizer steps of one variable, in place, as Keras 3 computes them, and the gradients of L1 and L2 regularizers.
 //!
-//! Updates run on the calling thread: callers cut large variables into pieces, each to be updated while its gradient is in cache.
+//! Updates run on the calling thread. Callers cut large variables into blocks and update each while its gradient is in the cache.
 //!
-//! Hyper-parameters are f64, as Python's floats are: Keras takes `1 - beta` in double precision before it rounds to f32, and in
-//! f32 `1 - 0.999` would be off by 1e-5 of itself.
+//! Hyperparameters are f64, as in Python: Keras computes `1 - beta` in double precision before it rounds to f32. In f32, `1 -
+//! 0.999` has a relative error of 1e-5.
 
 use rayon::prelude::*;
 
 use crate::chunks::{CHUNK, check_len};
 use crate::simd::Isa;
 
-/// Stochastic gradient descent (`keras.optimizers.SGD`): `var -= learning_rate * grad`; with a momentum slot,
-/// `slot = momentum * slot - learning_rate * grad` and `var += slot`, or Nesterov's
-/// `var += momentum * slot - learning_rate * grad`.
+/// One step of stochastic gradient descent (`keras.optimizers.SGD`).
+///
+/// - Without a momentum slot: `var -= learning_rate * grad`.
+/// - With one: `slot = momentum * slot - learning_rate * grad`, then `var += slot`.
+/// - With Nesterov momentum: the same slot, then `var += momentum * slot - learning_rate * grad`.
+///
+/// ```
+/// use engraft_kernels::sgd;
+/// let (mut var, mut velocity) = ([1.0], [0.0]);
+/// sgd(&mut var, &[2.0], Some(&mut velocity), 0.25, 0.5, false);
+/// sgd(&mut var, &[2.0], Some(&mut velocity), 0.25, 0.5, false);
+/// assert_eq!((velocity, var), ([-0.75], [-0.25]));
+/// ```
 pub fn sgd(
     var: &mut [f32],
     grad: &[f32],
@@ -41,7 +51,7 @@ pub fn sgd(
     );
 }
 
-/// One step of Adam (Kingma and Ba 2015, `keras.optimizers.Adam`).
+/// One step of Adam (Kingma and Ba 2015, arXiv 1412.6980; `keras.optimizers.Adam`).
 ///
 /// ```
 /// use engraft_kernels::AdamStep;
@@ -52,20 +62,23 @@ pub fn sgd(
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AdamStep {
-    /// Size of a step.
+    /// Learning rate.
     pub learning_rate: f64,
-    /// Decay of the first moment.
+    /// Decay rate of the first moment.
     pub beta_1: f64,
-    /// Decay of the second moment.
+    /// Decay rate of the second moment.
     pub beta_2: f64,
-    /// Added to the root of the second moment.
+    /// Added to the square root of the second moment.
     pub epsilon: f64,
-    /// Number of this step, from 1.
+    /// Number of this step, counted from 1, for the bias correction.
     pub step: u64,
 }
 
 impl AdamStep {
-    /// Updates `var` and its moments `m` and `v` from `grad`.
+    /// Updates `var`, the first moment `m` and the second moment `v`.
+    ///
+    /// # Panics
+    /// `step` is 0, or the lengths differ.
     pub fn apply(&self, var: &mut [f32], grad: &[f32], m: &mut [f32], v: &mut [f32]) {
         assert!(self.step > 0, "Adam counts its steps from 1");
         check_len("grad", grad, var.len());
@@ -89,22 +102,34 @@ impl AdamStep {
 }
 
 /// One step of RMSprop (`keras.optimizers.RMSprop`).
+///
+/// ```
+/// use engraft_kernels::RmspropStep;
+/// let step = RmspropStep { learning_rate: 0.1, rho: 0.75, momentum: 0.0, epsilon: 0.0, centered: false };
+/// let (mut var, mut velocity) = ([1.0], [0.0]);
+/// step.apply(&mut var, &[4.0], &mut velocity, None, None);
+/// assert_eq!(velocity, [0.25 * 16.0]);
+/// assert!((var[0] - (1.0 - 0.1 * 4.0 / 2.0f32)).abs() < 1e-6);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RmspropStep {
-    /// Size of a step.
+    /// Learning rate.
     pub learning_rate: f64,
-    /// Decay of the mean of squared gradients.
+    /// Decay rate of the mean of squared gradients.
     pub rho: f64,
-    /// Decay of the sum of past steps; used where a momentum slot is given.
+    /// Decay rate of the momentum slot, if one is given.
     pub momentum: f64,
     /// Added to the mean of squared gradients.
     pub epsilon: f64,
-    /// Whether gradients are normalised by their variance instead of their mean square; needs an average gradient.
+    /// Whether gradients are divided by their standard deviation instead of their root mean square. Needs an average gradient.
     pub centered: bool,
 }
 
 impl RmspropStep {
-    /// Updates `var` and its slots from `grad`. `average_gradient` must be given exactly when `centered`.
+    /// Updates `var` and its slots. `average_gradient` must be given exactly if `centered`.
+    ///
+    /// # Panics
+    /// `average_gradient` and `centered` disagree, or the lengths differ.
     pub fn apply(
         &self,
         var: &mut [f32],
@@ -141,12 +166,12 @@ impl RmspropStep {
         let (learning_rate, momentum) = (self.learning_rate as f32, self.momentum as f32);
         for (i, ((var, grad), velocity)) in var.iter_mut().zip(grad).zip(velocity).enumerate() {
             *velocity = rho * *velocity + rise * (grad * grad);
-            let mut spread = *velocity;
+            let mut denominator = *velocity;
             if let Some(average) = &mut average_gradient {
                 average[i] = rho * average[i] + rise * grad;
-                spread -= average[i] * average[i];
+                denominator -= average[i] * average[i];
             }
-            let mut step = learning_rate * grad / (spread + epsilon).sqrt();
+            let mut step = learning_rate * grad / (denominator + epsilon).sqrt();
             if let Some(slot) = &mut momentum_slot {
                 slot[i] = momentum * slot[i] + step;
                 step = slot[i];
@@ -156,7 +181,15 @@ impl RmspropStep {
     }
 }
 
-/// `var *= factor`: decoupled weight decay (Loshchilov and Hutter 2019) with `factor = 1 - weight_decay * learning_rate`.
+/// Decoupled weight decay (Loshchilov and Hutter 2019, arXiv 1711.05101): `var *= factor`.
+///
+/// Keras' AdamW uses `factor = 1 - weight_decay * learning_rate`.
+///
+/// ```
+/// let mut var = [8.0];
+/// engraft_kernels::decay(&mut var, 0.75);
+/// assert_eq!(var, [6.0]);
+/// ```
 pub fn decay(var: &mut [f32], factor: f32) {
     Isa::current().run_plain(
         #[inline(always)]
@@ -165,13 +198,21 @@ pub fn decay(var: &mut [f32], factor: f32) {
 }
 
 /// Adds the gradient of [`l1_l2_penalty`] to `grad`: `grad += l1 * sign(var) + 2 * l2 * var`.
+///
+/// ```
+/// use engraft_kernels::{l1_l2_gradient, l1_l2_penalty};
+/// let (var, mut grad) = ([-3.0], [1.0]);
+/// assert_eq!(l1_l2_penalty(&var, 0.5, 0.25), 0.5 * 3.0 + 0.25 * 9.0);
+/// l1_l2_gradient(&var, 0.5, 0.25, &mut grad);
+/// assert_eq!(grad, [1.0 - 0.5 - 2.0 * 0.25 * 3.0]);
+/// ```
 pub fn l1_l2_gradient(var: &[f32], l1: f32, l2: f32, grad: &mut [f32]) {
     check_len("grad", grad, var.len());
     Isa::current().run_plain(
         #[inline(always)]
         || {
             for (grad, &var) in grad.iter_mut().zip(var) {
-                // `signum` would take zero to one; TensorFlow's sign takes it to zero.
+                // TensorFlow's sign of zero is zero; `f32::signum` gives one.
                 let sign = if var == 0.0 { 0.0 } else { var.signum() };
                 *grad += l1 * sign + 2.0 * l2 * var;
             }
@@ -179,7 +220,7 @@ pub fn l1_l2_gradient(var: &[f32], l1: f32, l2: f32, grad: &mut [f32]) {
     );
 }
 
-/// `l1 * sum(|var|) + l2 * sum(var^2)` (`keras.regularizers.L1L2`), summed in f64.
+/// Penalty of an L1 and L2 regularizer (`keras.regularizers.L1L2`): `l1 * sum(|var|) + l2 * sum(var^2)`, summed in f64.
 pub fn l1_l2_penalty(var: &[f32], l1: f32, l2: f32) -> f64 {
     let (l1, l2) = (f64::from(l1), f64::from(l2));
     let penalty = |var: &f32| l1 * f64::from(var.abs()) + l2 * f64::from(*var) * f64::from(*var);
@@ -192,7 +233,7 @@ mod tests {
     use super::*;
     use crate::testing::{assert_close, uniform};
 
-    /// Three updates of one variable, the gradient growing with each, as they were run in Keras.
+    /// Three updates of one variable with growing gradients. The expected values come from the same updates in Keras.
     fn three_updates(mut update: impl FnMut(u64, &mut [f32], &[f32])) -> [f32; 3] {
         let mut var = [1.0, -2.0, 0.5];
         for step in 1..=3 {
@@ -260,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn decay_and_regularisation() {
+    fn decay_and_regularization() {
         let mut var = [1.0, -2.0, 0.0];
         let mut grad = [0.5; 3];
         l1_l2_gradient(&var, 0.1, 0.25, &mut grad);

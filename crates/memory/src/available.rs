@@ -1,8 +1,9 @@
-//! How much memory the machine has free, and how much this process has used.
+//! How much memory this process may use, and how much it has used at most.
 
-/// Bytes that this process may come to use, those that it uses now included; `None` where the system doesn't say.
+/// Bytes that this process may use in total, including those in use now; `None` if the system doesn't tell (only Linux does).
 ///
-/// The smaller of what the machine has free and what the process' control group allows (Linux).
+/// The smaller of two limits: the machine's free memory plus this process' own, and the limit of the control group (cgroup v2),
+/// such as that of a container.
 ///
 /// ```
 /// if let Some(bytes) = engraft_memory::available() {
@@ -17,7 +18,7 @@ pub fn available() -> Option<usize> {
     Some(group.map_or(machine, |group: usize| group.min(machine)))
 }
 
-/// The most bytes that this process has had in memory so far; `None` where the system doesn't say (Linux does).
+/// The peak resident memory of this process so far, in bytes; `None` if the system doesn't tell (only Linux does).
 ///
 /// ```
 /// if let Some(bytes) = engraft_memory::peak() {
@@ -28,7 +29,7 @@ pub fn peak() -> Option<usize> {
     kernel_counter("/proc/self/status", "VmHWM:")
 }
 
-/// The field `name` of a file of the kernel's that holds `Name: 123 kB` in each line, in bytes.
+/// The value in bytes of the line `name 123 kB` in a file of `/proc`.
 fn kernel_counter(file: &str, name: &str) -> Option<usize> {
     let text = std::fs::read_to_string(file).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix(name))?;

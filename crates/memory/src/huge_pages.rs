@@ -1,14 +1,15 @@
-//! Huge pages for large arrays.
+//! Huge pages for large arrays (`madvise` with `MADV_HUGEPAGE` on Linux).
 
 #![cfg_attr(target_os = "linux", expect(unsafe_code, reason = "advice to the system is given by address"))]
 
-/// Smallest array that is worth huge pages, in bytes: a few of them, of 2 MiB each.
+/// Smallest array, in bytes, that is backed with huge pages: a few pages of 2 MiB.
 #[cfg(target_os = "linux")]
-const WORTHWHILE: usize = 8 << 20;
+const MIN_BYTES: usize = 8 << 20;
 
-/// Asks the system to back an array with huge pages. Call it before the array is first written: pages are allocated on first
-/// write, and 512 times fewer of them take a fraction of the time and miss the TLB less often. Nothing happens for small arrays
-/// and on systems without such advice.
+/// Asks the system to back an array with huge pages. Does nothing for small arrays, and on systems other than Linux.
+///
+/// Call it before the array is first written, as pages are allocated on first write. A huge page replaces 512 normal pages: there
+/// are fewer page faults and fewer TLB misses.
 ///
 /// ```
 /// let mut values = vec![0.0; 10_000_000];
@@ -21,11 +22,12 @@ pub fn prefer_huge_pages(values: &mut Vec<f32>) {
         const PAGE: usize = 4096;
         let bytes = values.capacity() * size_of::<f32>();
         let before = values.as_ptr().align_offset(PAGE).saturating_mul(size_of::<f32>());
-        if bytes < WORTHWHILE || before > bytes {
+        if bytes < MIN_BYTES || before > bytes {
             return;
         }
         let length = (bytes - before) / PAGE * PAGE;
-        // SAFETY: the range lies within the array's allocation and is unchanged by the advice. Its failure does not matter.
+        // SAFETY: the range lies within the array's allocation, and the advice doesn't change its contents. If the call fails,
+        // the array keeps normal pages.
         unsafe {
             libc::madvise(values.as_mut_ptr().byte_add(before).cast(), length, libc::MADV_HUGEPAGE);
         }

@@ -1,7 +1,7 @@
-//! Memory of the host: large buffers, and how much there is.
+//! Memory of the host: huge pages for large arrays, and how much memory is available and used.
 //!
-//! Whoever holds large arrays here (weights, activations, arrays read from files) asks for huge pages; whoever plans what to hold
-//! asks how much there is. Nothing in this crate knows what the arrays mean.
+//! Code that allocates large arrays (weights, activations, arrays read from files) asks for huge pages here. The runtime compares
+//! the needs of a plan with the available memory, and the command line reports the peak. Memory of a GPU isn't covered.
 
 mod available;
 mod huge_pages;

@@ -1,4 +1,4 @@
-//! Activation functions by Keras' names.
+//! Activation functions by Keras' names, as layers take them in their `activation` option.
 
 use engraft_ir::Activation as Elementwise;
 use serde::de::Error as _;
@@ -11,6 +11,9 @@ use serde_json::Value;
 /// use engraft_nn::ActivationFn;
 /// assert_eq!(ActivationFn::Relu.name(), "relu");
 /// assert_eq!(ActivationFn::from_name("softmax"), Some(ActivationFn::Softmax));
+/// // Softmax works on whole rows.
+/// assert_eq!(ActivationFn::Relu.elementwise(), Some(engraft_ir::Activation::Relu));
+/// assert_eq!(ActivationFn::Softmax.elementwise(), None);
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ActivationFn {
@@ -25,7 +28,7 @@ pub enum ActivationFn {
     LeakyRelu,
     /// x, or e^x - 1 below zero
     Elu,
-    /// `Elu`, scaled so that activations keep their variance (Klambauer 2017)
+    /// `Elu`, scaled so that activations keep their variance (Klambauer et al. 2017)
     Selu,
     /// 1 / (1 + e^-x)
     Sigmoid,
@@ -51,7 +54,7 @@ pub enum ActivationFn {
     Softmax,
 }
 
-/// Each function, Keras' name for it, and its element-wise kernel (softmax works on whole rows and has none).
+/// Each function with Keras' name and the element-wise operation; softmax works on whole rows and has none.
 const TABLE: &[(ActivationFn, &str, Option<Elementwise>)] = &[
     (ActivationFn::Linear, "linear", Some(Elementwise::Linear)),
     (ActivationFn::Relu, "relu", Some(Elementwise::Relu)),
@@ -73,12 +76,12 @@ const TABLE: &[(ActivationFn, &str, Option<Elementwise>)] = &[
 ];
 
 impl ActivationFn {
-    /// Keras' name of it.
+    /// Keras' name of the function.
     pub fn name(self) -> &'static str {
         self.row().1
     }
 
-    /// The function of Keras' name, aliases `swish` and `hard_swish` included.
+    /// The function with this Keras name; `swish` and `hard_swish` are accepted as aliases.
     pub fn from_name(name: &str) -> Option<Self> {
         let name = match name {
             "swish" => "silu",
@@ -88,7 +91,7 @@ impl ActivationFn {
         TABLE.iter().find(|row| row.1 == name).map(|row| row.0)
     }
 
-    /// The element-wise kernel; `None` for softmax.
+    /// The element-wise operation; `None` for softmax.
     pub fn elementwise(self) -> Option<Elementwise> {
         self.row().2
     }
@@ -114,8 +117,8 @@ impl<'de> Deserialize<'de> for ActivationFn {
             }
         };
         Self::from_name(&name).ok_or_else(|| {
-            let known: Vec<&str> = TABLE.iter().map(|row| row.1).collect();
-            D::Error::custom(format_args!("unknown activation `{name}`; known are {}", known.join(", ")))
+            let supported: Vec<&str> = TABLE.iter().map(|row| row.1).collect();
+            D::Error::custom(format_args!("unknown activation `{name}`; supported: {}", supported.join(", ")))
         })
     }
 }

@@ -1,11 +1,10 @@
-//! A place on a model for what others derive from it.
+//! [`Cache`]: holds a value derived from a model, such as a ready session, from one call to the next.
 
 use std::any::Any;
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
-/// Holds one value that was derived from a model and is wanted back at the next call: a session, ready to run. It goes with
-/// the model.
+/// Holds one value that was derived from a model, such as a session that is ready to run. It is dropped with the model.
 ///
 /// ```
 /// use engraft_nn::prelude::*;
@@ -13,25 +12,28 @@ use std::sync::{Mutex, PoisonError};
 /// model.cache().put(7_u32);
 /// assert_eq!(model.cache().take::<u32>(), Some(7));
 /// assert_eq!(model.cache().take::<u32>(), None);
+/// model.cache().put(8_u32);
+/// model.cache().clear();
+/// assert_eq!(model.cache().take::<u32>(), None);
 /// # Ok::<(), engraft_nn::Error>(())
 /// ```
 #[derive(Default)]
 pub struct Cache(Mutex<Option<Box<dyn Any + Send>>>);
 
 impl Cache {
-    /// Takes the value out, if there is one of this type; one of another type is dropped.
+    /// Takes the value out if it has the type `T`. A value of another type is dropped.
     pub fn take<T: 'static>(&self) -> Option<T> {
         let value = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         value.and_then(|value| value.downcast().ok()).map(|value| *value)
     }
 
-    /// Keeps a value; one kept before is dropped.
+    /// Stores a value and drops the previous one.
     pub fn put(&self, value: impl Any + Send) {
-        // The lock is let go before the old value is dropped, which may take long.
+        // `_old` is dropped after the lock is released: dropping a session may take long.
         let _old = self.0.lock().unwrap_or_else(PoisonError::into_inner).replace(Box::new(value));
     }
 
-    /// Drops the value.
+    /// Drops the cached value.
     pub fn clear(&self) {
         let _old = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
     }

@@ -1,4 +1,4 @@
-//! What `compile` sets: optimizer, loss and metrics.
+//! The settings of `Model::compile`: optimizer with its learning rate and state, loss and metrics.
 
 mod learning_rate;
 mod loss;
@@ -8,7 +8,7 @@ mod optimizer;
 mod optimizer_state;
 
 pub use learning_rate::LearningRate;
-pub use loss::{Head, Loss, LossKind};
+pub use loss::{Loss, LossKind, OutputActivation};
 pub use lr_schedule::{
     CosineDecay, CosineDecayRestarts, ExponentialDecay, InverseTimeDecay, LearningRateSchedule, PiecewiseConstantDecay,
     PolynomialDecay,
@@ -19,7 +19,7 @@ pub use optimizer_state::{OptimizerState, Slots};
 
 use crate::{Error, ErrorKind, Model, Result};
 
-/// How a model is trained, and how far it has come.
+/// The settings of [`Model::compile`] and the optimizer's state.
 ///
 /// ```
 /// use engraft_nn::prelude::*;
@@ -32,28 +32,31 @@ use crate::{Error, ErrorKind, Model, Result};
 /// ```
 #[derive(Clone, Debug)]
 pub struct Compiled {
-    /// How updates are made.
+    /// The optimizer, which updates the weights.
     pub optimizer: Optimizer,
-    /// What is minimised.
+    /// The loss, which training minimizes.
     pub loss: Loss,
-    /// What else is measured.
+    /// Metrics that training and evaluation report besides the loss.
     pub metrics: Vec<Metric>,
-    /// The optimizer's state: a handle that a copy of this shares.
+    /// A handle to the optimizer's state, shared with clones of this value.
     pub state: OptimizerState,
 }
 
 impl Model {
-    /// Sets optimizer, loss and metrics (Keras' `compile`). Freezing or unfreezing layers later needs no second call.
+    /// Sets optimizer, loss and metrics, and resets the optimizer's state (Keras' `compile`).
+    ///
+    /// Layers can be frozen and unfrozen later without another `compile`.
     ///
     /// ```
     /// use engraft_nn::prelude::*;
     /// let model = Sequential::new().add(Input::new([4])).add(Dense::new(3).activation(Softmax)).build()?;
     /// model.compile(Adam::new(1e-4), Loss::categorical_crossentropy(), [Metric::Accuracy])?;
+    /// assert_eq!(model.compiled_or_error()?.loss.name(), "categorical_crossentropy");
     /// # Ok::<(), engraft_nn::Error>(())
     /// ```
     ///
     /// # Errors
-    /// Options that no training can have, or a loss that doesn't fit the model's output.
+    /// Invalid options of the optimizer, such as a negative learning rate, or a loss that doesn't fit the model's output.
     pub fn compile(
         &self,
         optimizer: impl Into<Optimizer>,
@@ -68,10 +71,18 @@ impl Model {
         Ok(())
     }
 
-    /// What `compile` set.
+    /// The settings of `compile`, like [`compiled`](Self::compiled), with an error if there are none.
+    ///
+    /// ```
+    /// use engraft_nn::ErrorKind;
+    /// use engraft_nn::prelude::*;
+    /// let model = Sequential::new().add(Input::new([4])).add(Dense::new(2)).build()?;
+    /// assert_eq!(model.compiled_or_error().unwrap_err().kind(), ErrorKind::InvalidState);
+    /// # Ok::<(), engraft_nn::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// The model isn't compiled.
+    /// `compile` wasn't called.
     pub fn compiled_or_error(&self) -> Result<Compiled> {
         self.compiled().ok_or_else(|| {
             Error::because(format_args!("model `{}`", self.name()), "not compiled")

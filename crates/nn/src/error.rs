@@ -1,4 +1,4 @@
-//! What can go wrong when a model is described, planned or run.
+//! [`Error`], [`ErrorKind`] and [`Result`], which all crates of the workspace return.
 
 mod kind;
 
@@ -7,10 +7,10 @@ use std::{fmt, io};
 
 pub use self::kind::ErrorKind;
 
-/// What an error was caused by, shared by its clones.
+/// The error that caused another one, shared by clones.
 type Source = Arc<dyn std::error::Error + Send + Sync>;
 
-/// Result of describing, planning or running a model.
+/// Result of an operation that can fail with an [`Error`].
 ///
 /// ```
 /// use engraft_nn::prelude::*;
@@ -23,7 +23,7 @@ type Source = Arc<dyn std::error::Error + Send + Sync>;
 /// ```
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// An error that names the place, what was expected there, what was received and what to do next.
+/// An error that says where it occurred, what was expected, what was received and what to do next.
 ///
 /// ```
 /// use engraft_nn::Error;
@@ -31,8 +31,8 @@ pub type Result<T> = std::result::Result<T, Error>;
 /// assert_eq!(error.to_string(), "layer `dense`: expected 2 dimensions, received [8, 8, 512]\nhint: add Flatten before it");
 /// ```
 ///
-/// People read the message; programs read the [`kind`](Self::kind), which decides a status code or the class of an exception,
-/// and the [`source`](std::error::Error::source), the error of the system or of a library that led here.
+/// The message is for people. Programs read the [`kind`](Self::kind), to choose a status code or an exception class, and the
+/// [`source`](std::error::Error::source), the error of the system or of a library that caused this one.
 #[derive(Clone)]
 pub struct Error {
     place: String,
@@ -43,18 +43,25 @@ pub struct Error {
 }
 
 impl Error {
-    /// `place: expected …, received …`, of the kind [`ErrorKind::InvalidArgument`].
+    /// An error `place: expected …, received …` of the kind [`ErrorKind::InvalidArgument`].
     pub fn new(place: impl fmt::Display, expected: impl fmt::Display, received: impl fmt::Display) -> Self {
         Self::because(place, format_args!("expected {expected}, received {received}"))
     }
 
-    /// `place: problem`, where expected and received would not make a sentence; of the kind [`ErrorKind::InvalidArgument`].
+    /// An error `place: problem` of the kind [`ErrorKind::InvalidArgument`].
+    ///
+    /// For problems that "expected …, received …" can't express.
+    ///
+    /// ```
+    /// use engraft_nn::Error;
+    /// assert_eq!(Error::because("model.keras", "damaged").to_string(), "model.keras: damaged");
+    /// ```
     pub fn because(place: impl fmt::Display, problem: impl fmt::Display) -> Self {
         let kind = ErrorKind::InvalidArgument;
-        Self { place: plain(place), problem: plain(problem), hint: None, kind, source: None }
+        Self { place: sanitize(place), problem: sanitize(problem), hint: None, kind, source: None }
     }
 
-    /// `place: source`: an error of the system or of a library, which becomes the [`source`](std::error::Error::source).
+    /// An error `place: source` caused by an error of a library, which becomes the [`source`](std::error::Error::source).
     ///
     /// ```
     /// use engraft_nn::{Error, ErrorKind};
@@ -66,7 +73,7 @@ impl Error {
         Self::because(place, &source).caused_by(source)
     }
 
-    /// `place: source`: an error of the system, which decides the [kind](Self::kind).
+    /// An error `place: source` caused by an I/O error, which determines the [kind](Self::kind).
     ///
     /// ```
     /// use engraft_nn::{Error, ErrorKind};
@@ -78,7 +85,7 @@ impl Error {
         Self::from_source(place, source).with_kind(kind)
     }
 
-    /// What went wrong, for a program to act on.
+    /// The kind of the error, for programs to act on.
     ///
     /// ```
     /// use engraft_nn::{Error, ErrorKind};
@@ -88,7 +95,7 @@ impl Error {
         self.kind
     }
 
-    /// The same error, of another kind.
+    /// Sets the kind of the error.
     ///
     /// ```
     /// use engraft_nn::{Error, ErrorKind};
@@ -101,8 +108,9 @@ impl Error {
         self
     }
 
-    /// Turns an [`ErrorKind::InvalidArgument`] into an [`ErrorKind::InvalidData`]; other kinds stay. For readers of files: the
-    /// layers they build check arguments, but the caller's only argument is the file.
+    /// Turns [`ErrorKind::InvalidArgument`] into [`ErrorKind::InvalidData`]; other kinds stay.
+    ///
+    /// For file readers: a layer that they build reports a bad value as an argument, but the value comes from the file.
     ///
     /// ```
     /// use engraft_nn::{Error, ErrorKind};
@@ -118,7 +126,7 @@ impl Error {
         }
     }
 
-    /// Sets the [`source`](std::error::Error::source), where the message says in other words what it says.
+    /// Sets the [`source`](std::error::Error::source) of an error with a message of its own.
     ///
     /// ```
     /// use engraft_nn::Error;
@@ -133,37 +141,43 @@ impl Error {
         self
     }
 
-    /// Adds what to do next, shown on a line of its own.
+    /// Adds a hint on what to do next, shown on a separate line.
     #[must_use]
     pub fn hint(mut self, hint: impl fmt::Display) -> Self {
-        self.hint = Some(plain(hint));
+        self.hint = Some(sanitize(hint));
         self
     }
 
-    /// Puts an outer place before this error's own: ``model `vgg16`, layer `dense`: …``.
+    /// Prepends an enclosing place to the error's place: ``model `vgg16`, layer `dense`: …``.
+    ///
+    /// ```
+    /// use engraft_nn::Error;
+    /// let error = Error::new("units", "at least 1", 0).within("layer `top`");
+    /// assert_eq!(error.to_string(), "layer `top`, units: expected at least 1, received 0");
+    /// ```
     #[must_use]
     pub fn within(mut self, outer: impl fmt::Display) -> Self {
-        self.place = plain(format_args!("{outer}, {}", self.place));
+        self.place = sanitize(format_args!("{outer}, {}", self.place));
         self
     }
 }
 
-/// The longest part of a message, in characters. What files hold is quoted in messages, and may be megabytes.
+/// Maximum length of each part of a message, in characters. Messages quote text from files, which can be megabytes long.
 const MAX_LEN: usize = 2000;
 
-/// Text of a length to be read, without characters that control a terminal.
-fn plain(text: impl fmt::Display) -> String {
+/// Truncates text to [`MAX_LEN`] and replaces control characters, which could otherwise control a terminal.
+fn sanitize(text: impl fmt::Display) -> String {
     let text = text.to_string();
-    let odd = |character: char| character.is_control() && character != '\n';
-    if text.len() <= MAX_LEN && !text.contains(odd) {
+    let forbidden = |character: char| character.is_control() && character != '\n';
+    if text.len() <= MAX_LEN && !text.contains(forbidden) {
         return text;
     }
-    let mut plain: String =
-        text.chars().take(MAX_LEN).map(|character| if odd(character) { '\u{fffd}' } else { character }).collect();
+    let replace = |character: char| if forbidden(character) { '\u{fffd}' } else { character };
+    let mut sanitized: String = text.chars().take(MAX_LEN).map(replace).collect();
     if text.chars().nth(MAX_LEN).is_some() {
-        plain.push('…');
+        sanitized.push('…');
     }
-    plain
+    sanitized
 }
 
 impl fmt::Display for Error {
@@ -176,7 +190,7 @@ impl fmt::Display for Error {
     }
 }
 
-/// As displayed: what `fn main() -> Result<()>` prints is for people.
+/// The same as `Display`: `fn main() -> Result<()>` prints an error by `Debug`, and people read it.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
@@ -189,7 +203,7 @@ impl std::error::Error for Error {
     }
 }
 
-/// By message and kind: sources can't be compared.
+/// Compares message and kind, but not the source: sources can't be compared.
 impl PartialEq for Error {
     fn eq(&self, other: &Self) -> bool {
         let Self { place, problem, hint, kind, source: _ } = self;
@@ -204,7 +218,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_file_holds_neither_floods_nor_controls_a_terminal() {
+    fn text_from_a_file_neither_floods_nor_controls_a_terminal() {
         let error = Error::new("layer `\u{1b}[2Jx`", "a\nname", "é".repeat(100_000)).within("y\r").hint("z\u{7}");
         let text = error.to_string();
         assert!(text.starts_with("y\u{fffd}, layer `\u{fffd}[2Jx`: expected a\nname, received ééé"), "{text}");
@@ -214,6 +228,7 @@ mod tests {
             MAX_LEN - "expected a\nname, received ".len()
         );
     }
+
     #[test]
     fn kind_and_source_stay_where_a_place_or_a_hint_is_added() {
         use std::error::Error as _;

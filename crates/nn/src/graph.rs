@@ -1,4 +1,6 @@
-//! The symbolic graph: which layer was called on what.
+//! The symbolic graph: tensors without values, and the layer calls that produced them.
+//!
+//! Models hold a [`Graph`]; the lowering turns it into a program.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -9,7 +11,7 @@ use crate::layer::{IntoLayer, Layer};
 use crate::layers::InputLayer;
 use crate::{Error, Result};
 
-/// The result of calling a layer: a shape and where it comes from, no values (Keras' `KerasTensor`).
+/// The result of a layer call: a shape and the call itself, without values (Keras' `KerasTensor`).
 ///
 /// ```
 /// use engraft_nn::prelude::*;
@@ -34,35 +36,44 @@ impl SymbolicTensor {
         Self(Arc::new(Call { layer, inputs, shape }))
     }
 
-    /// Sizes of one sample's axes.
+    /// Shape of one sample, without the batch axis.
     pub fn shape(&self) -> &Shape {
         &self.0.shape
     }
 
-    /// The layer whose call made it.
+    /// The layer whose call produced this tensor.
     pub fn layer(&self) -> &Layer {
         &self.0.layer
     }
 
-    /// What that layer was called on; empty for an input.
+    /// The tensors that the layer was called on; empty for an input.
     pub fn inputs(&self) -> &[SymbolicTensor] {
         &self.0.inputs
     }
 
-    /// A number that is the same for every handle of this call and no other.
+    /// An id that all handles of this tensor share. No other tensor has it while this one is alive.
     pub fn id(&self) -> usize {
         Arc::as_ptr(&self.0) as usize
     }
 
-    /// The inputs that this tensor comes from, in the order of a depth-first walk.
+    /// The inputs that this tensor depends on, in depth-first order.
+    ///
+    /// ```
+    /// use engraft_nn::prelude::*;
+    /// let (a, b) = (Input::new([4]), Input::new([4]));
+    /// let y = Dense::new(2).call(&Add::new().call([&a, &b])?)?;
+    /// let sources: Vec<usize> = y.sources().iter().map(|source| source.id()).collect();
+    /// assert_eq!(sources, [a.id(), b.id()]);
+    /// # Ok::<(), engraft_nn::Error>(())
+    /// ```
     pub fn sources(&self) -> Vec<SymbolicTensor> {
-        let mut walk = Walk::default();
-        walk.visit(self, &HashSet::new());
-        walk.calls.into_iter().filter(|call| call.inputs().is_empty()).collect()
+        let mut traversal = Traversal::default();
+        traversal.visit(self, &HashSet::new());
+        traversal.calls.into_iter().filter(|call| call.inputs().is_empty()).collect()
     }
 }
 
-/// Stands for the layer behind it: `Sequential::new().add(Input::new([4]))`.
+/// Converts to the layer that produced the tensor: `Sequential::new().add(Input::new([4]))`.
 impl IntoLayer for SymbolicTensor {
     fn into_layer(self) -> Layer {
         self.layer().clone()
@@ -76,7 +87,7 @@ impl fmt::Debug for SymbolicTensor {
 }
 
 impl Drop for Call {
-    /// Unlinks long chains one by one: the compiler's recursive drop would exhaust the stack on a file with 100,000 layers.
+    /// Drops long chains in a loop: the compiler's recursive drop would overflow the stack on a file with 100,000 layers.
     fn drop(&mut self) {
         let mut pending = std::mem::take(&mut self.inputs);
         while let Some(tensor) = pending.pop() {
@@ -87,14 +98,21 @@ impl Drop for Call {
     }
 }
 
-/// One symbolic input or several: `&x`, `[&a, &b]`, `&tensors`.
+/// One symbolic tensor or several, as layers and models take them: `&x`, `[&a, &b]` or `&tensors`.
 ///
 /// ```
-/// use engraft_nn::prelude::*;
+/// use engraft_nn::{Arguments, Result, prelude::*};
+///
+/// /// Class scores from one feature vector or several of the same size.
+/// fn scores<'a>(features: impl Arguments<'a>) -> Result<SymbolicTensor> {
+///     let features = features.tensors();
+///     let joined = if features.len() > 1 { Average::new().call(&features)? } else { features[0].clone() };
+///     Dense::new(3).call(&joined)
+/// }
+///
 /// let (a, b) = (Input::new([4]), Input::new([4]));
-/// let sum = Add::new().call([&a, &b])?;
-/// let scores = Dense::new(3).call(&sum)?;
-/// let model = Model::new([&a, &b], &scores)?;
+/// assert_eq!(scores(&a)?.shape(), &[3]);
+/// let model = Model::new([&a, &b], &scores([&a, &b])?)?;
 /// assert_eq!((model.inputs().len(), model.outputs().len()), (2, 1));
 /// # Ok::<(), engraft_nn::Error>(())
 /// ```
@@ -127,17 +145,21 @@ impl<'a> Arguments<'a> for &'a Vec<SymbolicTensor> {
     }
 }
 
-/// The calls between some inputs and outputs, in an order in which they can be computed.
+/// The layer calls between a model's inputs and outputs, in topological order.
 ///
 /// ```
-/// use engraft_nn::prelude::*;
+/// use engraft_nn::{Graph, prelude::*};
 /// let x = Input::named("x", [4]);
-/// let hidden = Dense::new(4).named("hidden").call(&x)?;
-/// let sum = Add::new().named("sum").call([&x, &hidden])?;
-/// let model = Model::new(&x, &sum)?;
-/// let calls: Vec<&str> = model.graph().calls().iter().map(|call| call.layer().name()).collect();
-/// assert_eq!(calls, ["x", "hidden", "sum"]);
-/// assert!(!model.graph().is_chain());
+/// let hidden = Dense::new(4).named("hidden");
+/// let y = hidden.call(&hidden.call(&x)?)?;
+/// let sum = Add::new().named("sum").call([&x, &y])?;
+///
+/// let graph = Graph::new(vec![x.clone()], vec![sum.clone()])?;
+/// let calls: Vec<&str> = graph.calls().iter().map(|call| call.layer().name()).collect();
+/// assert_eq!(calls, ["x", "hidden", "hidden", "sum"]);
+/// assert_eq!(graph.layers().len(), 3, "a layer that is called twice is listed once");
+/// assert_eq!((graph.inputs()[0].id(), graph.outputs()[0].id()), (x.id(), sum.id()));
+/// assert!(!graph.is_chain());
 /// # Ok::<(), engraft_nn::Error>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -149,7 +171,11 @@ pub struct Graph {
 }
 
 impl Graph {
-    /// The graph from `inputs` to `outputs`; an error if an output needs anything else, or two layers share a name.
+    /// The graph from `inputs` to `outputs`.
+    ///
+    /// # Errors
+    /// No inputs or no outputs; an input that isn't the result of `Input::new`, or is listed twice; an output that depends on an
+    /// input outside `inputs`; two layers of the same name.
     pub fn new(inputs: Vec<SymbolicTensor>, outputs: Vec<SymbolicTensor>) -> Result<Self> {
         if inputs.is_empty() || outputs.is_empty() {
             let received = format!("{} inputs and {} outputs", inputs.len(), outputs.len());
@@ -165,18 +191,18 @@ impl Graph {
         let mut declared = HashSet::new();
         if let Some(twice) = inputs.iter().find(|input| !declared.insert(input.id())) {
             return Err(Error::because(twice.layer().place(), "this input is among the model's inputs twice")
-                .hint("make a second Input, or name this one once"));
+                .hint("create a second Input, or list this one once"));
         }
-        let mut walk = Walk::default();
-        outputs.iter().for_each(|output| walk.visit(output, &declared));
-        if let Some(stray) = walk.calls.iter().find(|c| c.inputs().is_empty() && !declared.contains(&c.id())) {
+        let mut traversal = Traversal::default();
+        outputs.iter().for_each(|output| traversal.visit(output, &declared));
+        if let Some(missing) = traversal.calls.iter().find(|c| c.inputs().is_empty() && !declared.contains(&c.id())) {
             return Err(Error::because(
-                stray.layer().place(),
+                missing.layer().place(),
                 "the outputs depend on this input, which is not among the model's inputs",
             )
             .hint("pass it to Model::new"));
         }
-        let layers = ordered_layers(&walk);
+        let layers = ordered_layers(&traversal);
         let mut names = HashSet::new();
         if let Some(twice) = layers.iter().find(|layer| !names.insert(layer.name().to_owned())) {
             return Err(Error::because(
@@ -185,48 +211,51 @@ impl Graph {
             )
             .hint("name one of them with `.named(..)`"));
         }
-        Ok(Self { inputs, outputs, calls: walk.calls, layers })
+        Ok(Self { inputs, outputs, calls: traversal.calls, layers })
     }
 
-    /// Symbolic inputs.
+    /// The symbolic inputs.
     pub fn inputs(&self) -> &[SymbolicTensor] {
         &self.inputs
     }
 
-    /// Symbolic outputs.
+    /// The symbolic outputs.
     pub fn outputs(&self) -> &[SymbolicTensor] {
         &self.outputs
     }
 
-    /// Every call, each after those it reads.
+    /// Every layer call, inputs included. A call follows the calls whose results it reads.
     pub fn calls(&self) -> &[SymbolicTensor] {
         &self.calls
     }
 
-    /// Every layer once, in Keras' order.
+    /// Every layer once, in the order of Keras' `Model.layers`.
     pub fn layers(&self) -> &[Layer] {
         &self.layers
     }
 
-    /// Whether it is a plain chain: each call reads only the one before it, and no layer is called twice.
+    /// Whether the graph is a linear chain: each call reads only the previous one, and no layer is called twice.
     pub fn is_chain(&self) -> bool {
         self.layers.len() == self.calls.len()
             && self.calls.windows(2).all(|pair| pair[1].inputs().len() == 1 && pair[1].inputs()[0].id() == pair[0].id())
     }
 }
 
-/// A depth-first walk from outputs to inputs.
+/// A depth-first traversal from outputs to inputs.
 #[derive(Default)]
-struct Walk {
+struct Traversal {
+    /// Calls in post-order: after their inputs.
     calls: Vec<SymbolicTensor>,
-    finished: HashSet<usize>,
-    /// When each layer was first met, before what it reads: Keras breaks ties of depth by it.
-    met: HashMap<usize, usize>,
+    /// Ids of the calls that were entered.
+    visited: HashSet<usize>,
+    /// Pre-order index of each layer's first visit, by the layer's id. Keras orders layers of equal depth by it.
+    first_visit: HashMap<usize, usize>,
 }
 
-impl Walk {
+impl Traversal {
+    /// Visits `output` and all calls that it depends on; the inputs of calls in `stop` are not visited.
     fn visit(&mut self, output: &SymbolicTensor, stop: &HashSet<usize>) {
-        // A stack of (call, next input to look at) instead of recursion: files may hold very long chains.
+        // A stack of (call, index of its next input) instead of recursion: files may contain very long chains.
         let mut stack = Vec::new();
         self.enter(output, &mut stack);
         while let Some((call, next)) = stack.pop() {
@@ -242,19 +271,19 @@ impl Walk {
     }
 
     fn enter(&mut self, call: &SymbolicTensor, stack: &mut Vec<(SymbolicTensor, usize)>) {
-        if self.finished.insert(call.id()) {
-            let index = self.met.len();
-            self.met.entry(call.layer().id()).or_insert(index);
+        if self.visited.insert(call.id()) {
+            let index = self.first_visit.len();
+            self.first_visit.entry(call.layer().id()).or_insert(index);
             stack.push((call.clone(), 0));
         }
     }
 }
 
-/// Keras' order of layers (`map_graph`): by falling depth, the longest distance to an output; ties by first meeting.
-fn ordered_layers(walk: &Walk) -> Vec<Layer> {
+/// Layers in Keras' order (`map_graph`): by decreasing depth, the longest distance to an output; ties by first visit.
+fn ordered_layers(traversal: &Traversal) -> Vec<Layer> {
     let mut call_depth: HashMap<usize, usize> = HashMap::new();
     let mut layer_depth: HashMap<usize, usize> = HashMap::new();
-    for call in walk.calls.iter().rev() {
+    for call in traversal.calls.iter().rev() {
         let own = call_depth.get(&call.id()).copied().unwrap_or(0);
         let of_layer = layer_depth.entry(call.layer().id()).or_insert(0);
         *of_layer = own.max(*of_layer);
@@ -267,8 +296,8 @@ fn ordered_layers(walk: &Walk) -> Vec<Layer> {
     }
     let mut seen = HashSet::new();
     let mut layers: Vec<Layer> =
-        walk.calls.iter().map(|call| call.layer().clone()).filter(|layer| seen.insert(layer.id())).collect();
-    layers.sort_by_key(|layer| (std::cmp::Reverse(layer_depth[&layer.id()]), walk.met[&layer.id()]));
+        traversal.calls.iter().map(|call| call.layer().clone()).filter(|layer| seen.insert(layer.id())).collect();
+    layers.sort_by_key(|layer| (std::cmp::Reverse(layer_depth[&layer.id()]), traversal.first_visit[&layer.id()]));
     layers
 }
 
@@ -285,7 +314,7 @@ mod tests {
         let y = Add::new().named("sum").call([&left, &right]).unwrap();
         let names: Vec<String> =
             Model::new(&x, &y).unwrap().layers().iter().map(|l| l.name().to_owned()).skip(1).collect();
-        // As Keras 3.15 prints them for this graph.
+        // The order that Keras 3.15 prints for this graph.
         assert_eq!(names, ["right_1", "left", "right_2", "sum"]);
     }
 

@@ -1,19 +1,22 @@
-//! How weights get their first values.
+//! Initializers: formulas for the first values of weights (Keras' `keras.initializers`).
 
 use engraft_memory::prefer_huge_pages;
 use serde::{Deserialize, Serialize};
 
 use engraft_ir::random::Rng;
 
-/// Keras' initialisers with Keras' formulas and defaults (`keras.initializers`).
+/// A weight initializer, with Keras' formulas and defaults (`keras.initializers`).
 ///
-/// `seed` as in Keras: `None` draws from the session's seed, see [`set_random_seed`](crate::set_random_seed).
+/// `seed` works as in Keras: `None` derives a seed from the session's, see [`set_random_seed`](crate::set_random_seed). The
+/// generator is another one, so a seed gives other values than in Keras.
 ///
 /// ```
 /// use engraft_nn::Initializer;
 /// let kernel = Initializer::glorot_uniform().values(&[3, 5], 1);
 /// let limit = (6.0f32 / 8.0).sqrt();
 /// assert!(kernel.iter().all(|w| w.abs() <= limit));
+/// assert_eq!(Initializer::zeros().values(&[5], 1), [0.0; 5]);
+/// assert_eq!(Initializer::ones().values(&[5], 1), [1.0; 5]);
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "class_name", content = "config", deny_unknown_fields)]
@@ -32,14 +35,14 @@ pub enum Initializer {
         #[serde(default)]
         seed: Option<u64>,
     },
-    /// Normal.
+    /// Normal distribution.
     RandomNormal {
         mean: f32,
         stddev: f32,
         #[serde(default)]
         seed: Option<u64>,
     },
-    /// Normal, values beyond two standard deviations drawn again.
+    /// Normal distribution; values beyond two standard deviations are drawn again.
     TruncatedNormal {
         mean: f32,
         stddev: f32,
@@ -50,7 +53,7 @@ pub enum Initializer {
     GlorotUniform(Fan),
     /// Truncated normal of variance 2 / (`fan_in` + `fan_out`).
     GlorotNormal(Fan),
-    /// Uniform within ±sqrt(6 / `fan_in`) (He 2015).
+    /// Uniform within ±sqrt(6 / `fan_in`) (He et al. 2015, arXiv:1502.01852).
     HeUniform(Fan),
     /// Truncated normal of variance 2 / `fan_in`.
     HeNormal(Fan),
@@ -60,7 +63,7 @@ pub enum Initializer {
     LecunNormal(Fan),
 }
 
-/// What the initialisers that scale with a layer's fan are given.
+/// Options of the initializers that scale with a layer's fan-in or fan-out.
 ///
 /// ```
 /// use engraft_nn::{Fan, Initializer};
@@ -73,7 +76,7 @@ pub enum Initializer {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fan {
-    /// Fixes the values whatever the session's seed.
+    /// Seed of the values; `None` derives one from the session's.
     #[serde(default)]
     pub seed: Option<u64>,
     #[serde(default)]
@@ -82,12 +85,12 @@ pub struct Fan {
     output_axes: crate::keras_object::Unset,
 }
 
-/// Keras' default for kernels, as serde wants it.
+/// Keras' default for kernels, for `#[serde(default = …)]`.
 pub(crate) fn kernel_default() -> Initializer {
     Initializer::glorot_uniform()
 }
 
-/// For `#[serde(with = …)]`: the form of a Keras object.
+/// Serializes an initializer as a Keras object, for `#[serde(with = …)]`.
 pub(crate) mod object {
     use serde::de::Error as _;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -104,21 +107,37 @@ pub(crate) mod object {
     }
 }
 
-/// A normal truncated at two standard deviations keeps this share of its standard deviation.
+/// Standard deviation of the standard normal distribution after truncation to ±2.
 const TRUNCATED_STDDEV: f32 = 0.879_625_7;
 
 impl Initializer {
-    /// Keras' default for kernels.
+    /// Glorot uniform: Keras' default for kernels.
     pub fn glorot_uniform() -> Self {
         Self::GlorotUniform(Fan::default())
     }
 
-    /// Suits layers followed by ReLU.
+    /// He normal, for layers followed by ReLU.
+    ///
+    /// ```
+    /// use engraft_nn::prelude::*;
+    /// let hidden = Dense::new(64).activation(Relu).kernel_initializer(Initializer::he_normal()).into_layer();
+    /// hidden.call(&Input::new([200]))?;
+    /// let weights = hidden.weights();
+    /// let variance = weights[0].values().iter().map(|w| w * w).sum::<f32>() / (200.0 * 64.0);
+    /// assert!((variance - 2.0 / 200.0).abs() < 0.001, "{variance}");
+    /// # Ok::<(), engraft_nn::Error>(())
+    /// ```
     pub fn he_normal() -> Self {
         Self::HeNormal(Fan::default())
     }
 
-    /// Suits layers followed by ReLU.
+    /// He uniform, for layers followed by ReLU.
+    ///
+    /// ```
+    /// use engraft_nn::Initializer;
+    /// let kernel = Initializer::he_uniform().values(&[24, 8], 1);
+    /// assert!(kernel.iter().all(|w| w.abs() <= 0.5), "the limit is sqrt(6 / 24)");
+    /// ```
     pub fn he_uniform() -> Self {
         Self::HeUniform(Fan::default())
     }
@@ -128,12 +147,12 @@ impl Initializer {
         Self::Zeros {}
     }
 
-    /// All 1.
+    /// All 1: Keras' default for the scale of a batch normalization.
     pub fn ones() -> Self {
         Self::Ones {}
     }
 
-    /// Values for a weight of `shape`; `seed` counts where the initialiser has none of its own.
+    /// Values for a weight of `shape`. `seed` is used if the initializer has no seed of its own.
     pub fn values(&self, shape: &[usize], seed: u64) -> Vec<f32> {
         let (fan_in, fan_out) = fans(shape);
         let uniform = |scale: f32, fan: &Fan| {
@@ -170,7 +189,7 @@ impl Initializer {
 fn draw(shape: &[usize], seed: u64, mut next: impl FnMut(&mut Rng) -> f32) -> Vec<f32> {
     let (mut rng, count) = (Rng::new(seed), shape.iter().product());
     let mut values = Vec::with_capacity(count);
-    // The kernel of a large Dense is read row by row, each on other small pages.
+    // Reading a column block of a large Dense kernel touches another small page per row; huge pages save TLB misses.
     prefer_huge_pages(&mut values);
     values.extend((0..count).map(|_| next(&mut rng)));
     values
@@ -185,7 +204,7 @@ fn truncated_normal(rng: &mut Rng) -> f32 {
     }
 }
 
-/// Inputs and outputs that one unit sees (Keras' `compute_fans`): a kernel's receptive field counts for both.
+/// Fan-in and fan-out of a weight (Keras' `compute_fans`). Both include the size of a kernel's receptive field.
 fn fans(shape: &[usize]) -> (f32, f32) {
     let (fan_in, fan_out) = match *shape {
         [] => (1, 1),

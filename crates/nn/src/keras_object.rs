@@ -1,10 +1,12 @@
-//! Keras' way of writing an object: `{"module", "class_name", "config", "registered_name"}`.
+//! Keras' serialized objects: `{"module", "class_name", "config", "registered_name"}`, and options that must be `null`.
+//!
+//! Initializers and regularizers are written and read in this form within the config of their layer.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::{Value, json};
 
-/// Writes an enum tagged by `class_name` and `config` as the Keras object of `module`.
+/// Serializes an enum tagged by `class_name` and `config` as a Keras object of `module`.
 pub(crate) fn to_value<T: Serialize>(module: &str, object: &T) -> Value {
     let tagged = serde_json::to_value(object).expect("configs hold only numbers, strings and lists");
     json!({
@@ -15,7 +17,7 @@ pub(crate) fn to_value<T: Serialize>(module: &str, object: &T) -> Value {
     })
 }
 
-/// Reads a Keras object, or the short form Keras also accepts: its name (`"glorot_uniform"` or `"GlorotUniform"`).
+/// Deserializes a Keras object, or Keras' short form: the name alone (`"glorot_uniform"` or `"GlorotUniform"`).
 pub(crate) fn from_value<T: DeserializeOwned>(value: Value) -> Result<T, String> {
     let (class_name, config) = match value {
         Value::String(name) => (camel_case(&name), json!({})),
@@ -29,7 +31,7 @@ pub(crate) fn from_value<T: DeserializeOwned>(value: Value) -> Result<T, String>
     serde_json::from_value(json!({"class_name": class_name, "config": config})).map_err(|e| format!("{text}: {e}"))
 }
 
-/// For `#[serde(with = …)]` on an optional object that Keras writes as `null` when absent.
+/// Defines a module for `#[serde(with = …)]` on an optional Keras object, which is `null` if absent.
 macro_rules! optional_object {
     ($name:ident, $type:ty, $module:literal) => {
         pub(crate) mod $name {
@@ -45,7 +47,7 @@ macro_rules! optional_object {
 }
 pub(crate) use optional_object;
 
-/// An option of Keras that we don't offer: only its absence (`null`) can be read.
+/// A Keras option that engraft doesn't support: only `null` can be deserialized.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Unset;
 
@@ -66,7 +68,7 @@ impl<'de> Deserialize<'de> for Unset {
     }
 }
 
-/// `glorot_uniform` is `GlorotUniform`; a name already in camel case stays.
+/// Converts `glorot_uniform` to `GlorotUniform`; a name already in camel case stays as it is.
 fn camel_case(name: &str) -> String {
     name.split('_')
         .map(|word| {

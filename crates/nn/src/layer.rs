@@ -1,4 +1,7 @@
-//! What a layer is: a shared handle around a description.
+//! Layers: [`LayerDef`] describes a kind of layer, [`Layer`] is a shared handle to one layer of a model.
+//!
+//! Every class in [`layers`](crate::layers) and every model implements `LayerDef`. The graph, models and the lowering hold
+//! `Layer`s. Nothing here computes: an executor runs the operations that a layer is lowered to.
 
 use engraft_ir::ValueId;
 use std::any::Any;
@@ -16,93 +19,183 @@ use crate::size::check_size;
 use crate::weight::{Weight, WeightSpec};
 use crate::{Error, Result, naming};
 
-/// Keras' module of layers proper.
+/// Keras' module of all layers; operations on tensors are in other modules.
 const LAYERS: &str = "keras.layers";
 
-/// What a kind of layer says of itself. Layers describe; nothing here computes.
+/// The description of a kind of layer: its class, config, shapes, weights and operations.
 ///
-/// A description is Keras' `config` of that class: its fields serialise under Keras' names.
+/// A value of the trait is one configured layer without weights, such as `Dense::new(5)`. The built-in layers serialize as
+/// Keras' config of their class. Implement the trait for a layer of your own:
 ///
 /// ```
 /// use engraft_ir::{Op, ValueId};
-/// use engraft_nn::{LayerDef, Lowering, Result, Shape, prelude::*};
+/// use engraft_nn::{Error, LayerDef, Lowering, Program, Result, Shape, WeightSpec, prelude::*};
 /// use serde_json::{Map, Value};
 ///
+/// /// A bottleneck with a skip connection, `x + up(relu(down(x)))` (Houlsby et al. 2019, arXiv:1902.00751).
 /// #[derive(Debug)]
-/// struct Double;
+/// struct Adapter {
+///     rank: usize,
+/// }
 ///
-/// impl LayerDef for Double {
+/// impl LayerDef for Adapter {
 ///     fn class_name(&self) -> &'static str {
-///         "Double"
+///         "Adapter"
 ///     }
+///
 ///     fn config(&self) -> Map<String, Value> {
-///         Map::new()
+///         Map::from_iter([("rank".into(), self.rank.into())])
 ///     }
+///
 ///     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape> {
-///         Ok(inputs[0].clone())
+///         match inputs {
+///             [shape] if shape.len() == 1 => Ok(shape.clone()),
+///             other => Err(Error::new("inputs", "one vector", format_args!("{other:?}"))),
+///         }
 ///     }
+///
+///     fn weights(&self, inputs: &[Shape]) -> Result<Vec<WeightSpec>> {
+///         let features = self.output_shape(inputs)?[0];
+///         let spec = |name, shape, initializer| WeightSpec {
+///             name,
+///             shape,
+///             initializer,
+///             trainable: true,
+///             regularizer: None,
+///         };
+///         Ok(vec![
+///             spec("down", vec![features, self.rank], Initializer::he_normal()),
+///             // Zeros: an untrained adapter passes its input on unchanged.
+///             spec("up", vec![self.rank, features], Initializer::zeros()),
+///         ])
+///     }
+///
 ///     fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {
 ///         let shape = to.shape(inputs[0]).clone();
-///         Ok(to.push(Op::Add, &[inputs[0], inputs[0]], shape))
+///         // The range selects the weights of an operation: `down` is weight 0, `up` is weight 1.
+///         let hidden = to.push_with(Op::Dense, inputs, vec![self.rank], 0..1);
+///         let hidden = to.activate(Relu, hidden);
+///         let change = to.push_with(Op::Dense, &[hidden], shape.clone(), 1..2);
+///         Ok(to.push_with(Op::Add, &[inputs[0], change], shape, 0..0))
 ///     }
 /// }
 ///
-/// assert_eq!(Double.call(&Input::new([4]))?.shape(), &[4]);
+/// let model = Sequential::new().add(Input::new([512])).add(Adapter { rank: 8 }.named("adapter")).build()?;
+/// assert_eq!(model.count_params(), 2 * 512 * 8);
+/// // Dense with a fused ReLU, Dense, Add.
+/// assert_eq!(Program::of(&model, false, 0)?.steps.len(), 3);
 /// # Ok::<(), engraft_nn::Error>(())
 /// ```
 pub trait LayerDef: fmt::Debug + Send + Sync + Any {
-    /// Keras' class name: `Conv2D`.
+    /// Keras' class name, such as `Conv2D`.
     fn class_name(&self) -> &'static str;
 
-    /// Keras' module of the class: layers, or the operations that a functional model may hold beside them.
+    /// Keras' module of the class: `keras.layers`, or another module for an operation on tensors.
+    ///
+    /// A model lists only layers of `keras.layers`, and only their weights. Override this method for operations alone, which
+    /// have no weights.
+    ///
+    /// ```
+    /// use engraft_nn::{LayerDef, layers::{Dense, Flip}};
+    /// assert_eq!(Dense::new(2).module(), "keras.layers");
+    /// assert_eq!(Flip::channels().module(), "keras.src.ops.numpy");
+    /// ```
     fn module(&self) -> &'static str {
         LAYERS
     }
 
-    /// Keras' `get_config`, without `name`, `trainable` and `dtype`, which every layer has.
+    /// Keras' `get_config` without the entries that every layer has: `name`, `trainable` and `dtype`.
     fn config(&self) -> Map<String, Value>;
 
-    /// The arguments of a call on these tensors, as Keras writes them: one tensor alone, several as a list.
+    /// The arguments of a call on `tensors`, as Keras writes them to a file: one tensor alone, several as a list.
+    ///
+    /// ```
+    /// use engraft_nn::{LayerDef, layers::{Add, Dense}};
+    /// use serde_json::json;
+    /// assert_eq!(Dense::new(2).call_arguments(vec![json!("x")]), [json!("x")]);
+    /// assert_eq!(Add::new().call_arguments(vec![json!("a"), json!("b")]), [json!(["a", "b"])]);
+    /// ```
     fn call_arguments(&self, tensors: Vec<Value>) -> Vec<Value> {
         if tensors.len() == 1 { tensors } else { vec![Value::Array(tensors)] }
     }
 
-    /// Shape of the output for inputs of these shapes; an error where they don't fit.
+    /// Shape of the output for inputs of these shapes, all without the batch axis.
+    ///
+    /// # Errors
+    /// Input shapes or options that the layer doesn't support.
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape>;
 
-    /// Weights to make at the first call, in Keras' order.
+    /// Specifications of the layer's own weights for inputs of these shapes, in Keras' order. The first call creates them.
     fn weights(&self, _inputs: &[Shape]) -> Result<Vec<WeightSpec>> {
         Ok(Vec::new())
     }
 
-    /// Adds the operations that compute this layer; returns where the result stands.
+    /// Appends the operations that compute this layer to a program; returns the id of the result.
     fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId>;
 
-    /// The layers inside, for a nested model.
+    /// The graph of a model; `None` for any other layer.
+    ///
+    /// ```
+    /// use engraft_nn::prelude::*;
+    /// let model = Sequential::new().add(Input::new([4])).add(Dense::new(2).named("top")).build()?;
+    /// let graph = model.layer().def().graph().expect("a model has a graph");
+    /// assert_eq!(graph.calls().len(), 2);
+    /// assert!(model.get_layer("top")?.def().graph().is_none());
+    /// # Ok::<(), engraft_nn::Error>(())
+    /// ```
     fn graph(&self) -> Option<&Graph> {
         None
     }
 
-    /// Prepares what depends on the inputs' shapes, before anything else is asked. Called once.
+    /// Prepares state that depends on the input shapes.
+    ///
+    /// [`Layer::build`] calls it before all methods that take shapes, and not again after a build that succeeded.
+    ///
+    /// ```
+    /// use engraft_nn::prelude::*;
+    /// // A sequential model without an input chains its layers when it is built.
+    /// let layer = Sequential::new().add(Dense::new(2)).into_layer();
+    /// assert!(layer.def().graph().is_none());
+    /// layer.build(&[vec![4]])?;
+    /// assert!(layer.def().graph().is_some());
+    /// # Ok::<(), engraft_nn::Error>(())
+    /// ```
     fn build(&self, _inputs: &[Shape]) -> Result<()> {
         Ok(())
     }
 
-    /// The layers that `layers()` shows of a nested model. Operations that stand among them aren't layers to Keras.
+    /// The layers that [`Layer::layers`] lists for a model. Operations of its graph are left out, as in Keras.
+    ///
+    /// ```
+    /// use engraft_nn::{layers::Flip, prelude::*};
+    /// let x = Input::named("pixels", [4, 4, 3]);
+    /// let y = Flatten::new().named("flat").call(&Flip::channels().call(&x)?)?;
+    /// let layers = Model::new(&x, &y)?.layer().def().sublayers();
+    /// assert_eq!(layers.iter().map(|layer| layer.name()).collect::<Vec<_>>(), ["pixels", "flat"]);
+    /// # Ok::<(), engraft_nn::Error>(())
+    /// ```
     fn sublayers(&self) -> Vec<Layer> {
         let layers = self.graph().map(Graph::layers).unwrap_or_default();
         layers.iter().filter(|layer| layer.def().module() == LAYERS).cloned().collect()
     }
 }
 
-/// A layer of a model: a handle that shares its weights and its `trainable` flag with every clone.
+/// A layer of a model: a shared handle to a description, its weights and its `trainable` flag.
+///
+/// Clones share all of them, and so do several calls of one layer.
 ///
 /// ```
 /// use engraft_nn::prelude::*;
 /// let x = Input::new([8]);
-/// let shared = Dense::new(8).into_layer();
-/// let twice = shared.call(&shared.call(&x)?)?;
-/// assert_eq!(Model::new(&x, &twice)?.count_params(), 8 * 8 + 8);
+/// let dense = Dense::new(8).named("shared");
+/// assert_eq!((dense.name(), dense.class_name()), ("shared", "Dense"));
+/// assert!(dense.weights().is_empty(), "the first call creates the weights");
+/// let y = dense.call(&dense.call(&x)?)?;
+/// assert_eq!(dense.output_shape(), Some(&vec![8]));
+/// // Both calls share one kernel and one bias.
+/// assert_eq!(Model::new(&x, &y)?.count_params(), 8 * 8 + 8);
+/// assert!(dense.trainable());
+/// assert_eq!(dense.trainable_weights().len(), 2);
 /// # Ok::<(), engraft_nn::Error>(())
 /// ```
 #[derive(Clone)]
@@ -114,7 +207,7 @@ struct Inner {
     in_base: AtomicBool,
     def: Box<dyn LayerDef>,
     built: OnceLock<Built>,
-    // Serialises the first call: two threads must not build the same layer twice.
+    // Locked by every build: two threads must not build the same layer at once.
     building: Mutex<()>,
 }
 
@@ -125,7 +218,7 @@ struct Built {
 }
 
 impl Layer {
-    /// A layer of this description, with a name of Keras' automatic kind unless one is given.
+    /// A layer of this description. Without a name it takes Keras' automatic one, such as `dense_1`.
     pub fn new(def: impl LayerDef, name: Option<String>) -> Self {
         let name = name.unwrap_or_else(|| naming::auto_name(def.class_name()));
         Self(Arc::new(Inner {
@@ -138,7 +231,7 @@ impl Layer {
         }))
     }
 
-    /// Its name, unique in a model.
+    /// The layer's name, unique in a model.
     pub fn name(&self) -> &str {
         &self.0.name
     }
@@ -148,23 +241,49 @@ impl Layer {
         self.0.def.class_name()
     }
 
-    /// The description.
+    /// The layer's description.
+    ///
+    /// ```
+    /// use engraft_nn::prelude::*;
+    /// let layer = Dense::new(5).into_layer();
+    /// assert_eq!(layer.def().config()["units"], 5);
+    /// ```
     pub fn def(&self) -> &dyn LayerDef {
         &*self.0.def
     }
 
-    /// The description, where it is of type `D`.
+    /// The layer's description if its type is `D`.
+    ///
+    /// ```
+    /// use engraft_nn::prelude::*;
+    /// let layer = Flatten::new().into_layer();
+    /// assert!(layer.def_as::<Flatten>().is_some());
+    /// assert!(layer.def_as::<Dense>().is_none());
+    /// ```
     pub fn def_as<D: LayerDef>(&self) -> Option<&D> {
         let def: &dyn Any = self.def();
         def.downcast_ref()
     }
 
-    /// Whether training may change it. A layer inside a frozen model is frozen whatever its own flag says.
+    /// The layer's own `trainable` flag; true for a new layer.
+    ///
+    /// A layer inside a frozen model is frozen whatever its own flag says.
     pub fn trainable(&self) -> bool {
         self.0.trainable.load(Ordering::Relaxed)
     }
 
-    /// Freezes or unfreezes this layer and, for a nested model, every layer in it. Counts at once, compiled or not.
+    /// Freezes or unfreezes this layer and, for a model, every layer in it.
+    ///
+    /// The next `fit` or `train_on_batch` uses the new flag. The model need not be compiled again.
+    ///
+    /// ```
+    /// use engraft_nn::prelude::*;
+    /// let model = Sequential::new().add(Input::new([4])).add(Dense::new(2).named("top")).build()?;
+    /// model.layer().set_trainable(false);
+    /// assert!(!model.get_layer("top")?.trainable());
+    /// assert!(model.trainable_weights().is_empty());
+    /// # Ok::<(), engraft_nn::Error>(())
+    /// ```
     pub fn set_trainable(&self, trainable: bool) {
         self.0.trainable.store(trainable, Ordering::Relaxed);
         if let Some(graph) = self.0.def.graph() {
@@ -174,7 +293,20 @@ impl Layer {
         }
     }
 
-    /// Whether it is recorded as part of a pretrained base; every model that holds the layer sees the record.
+    /// Whether the layer is recorded as part of a pretrained base. All handles of the layer share the record.
+    ///
+    /// ```
+    /// use engraft_nn::prelude::*;
+    /// let conv = Conv2D::new(4, 3).named("conv");
+    /// assert!(!conv.in_base());
+    /// conv.clone().set_in_base(true);
+    /// assert!(conv.in_base());
+    /// ```
+    pub fn in_base(&self) -> bool {
+        self.0.in_base.load(Ordering::Relaxed)
+    }
+
+    /// Records whether this layer and, for a model, every layer in it belong to a pretrained base.
     ///
     /// ```
     /// use engraft_nn::prelude::*;
@@ -187,53 +319,64 @@ impl Layer {
     /// assert!(!model.get_layer("top")?.in_base());
     /// # Ok::<(), engraft_nn::Error>(())
     /// ```
-    pub fn in_base(&self) -> bool {
-        self.0.in_base.load(Ordering::Relaxed)
-    }
-
-    /// Records whether this layer and, for a nested model, every layer in it belong to a pretrained base.
     pub fn set_in_base(&self, in_base: bool) {
         self.0.in_base.store(in_base, Ordering::Relaxed);
         self.layers().iter().for_each(|layer| layer.set_in_base(in_base));
     }
 
-    /// The layers of a nested model; empty for any other layer.
+    /// The layers of a model; empty for any other layer.
+    ///
+    /// ```
+    /// use engraft_nn::prelude::*;
+    /// let head = Sequential::new().add(Dropout::new(0.2)).add(Dense::new(2)).into_layer();
+    /// assert_eq!(head.layers().len(), 2);
+    /// assert!(head.layers()[1].layers().is_empty());
+    /// ```
     pub fn layers(&self) -> Vec<Layer> {
         self.0.def.sublayers()
     }
 
-    /// Its weights, those of nested layers included, each once, in Keras' order. Empty before the first call.
+    /// All weights, each once, in Keras' order, including those of nested layers; empty before the first call.
     pub fn weights(&self) -> Vec<Weight> {
         self.weights_where(|_| true)
     }
 
-    /// The weights that training would change now.
+    /// The weights that training would change under the current `trainable` flags.
     pub fn trainable_weights(&self) -> Vec<Weight> {
         self.weights_where(|trainable| trainable)
     }
 
-    /// Each weight once that somewhere is as trainable as wanted.
-    fn weights_where(&self, wanted: impl Fn(bool) -> bool) -> Vec<Weight> {
+    /// Weights whose trainability is accepted in at least one place, each once. A shared layer's weight has several places.
+    fn weights_where(&self, accepts: impl Fn(bool) -> bool) -> Vec<Weight> {
         let (mut weights, mut seen) = (Vec::new(), HashSet::new());
         self.visit_weights(true, &mut |weight, trainable| {
-            if wanted(trainable) && seen.insert(weight.id()) {
+            if accepts(trainable) && seen.insert(weight.id()) {
                 weights.push(weight.clone());
             }
         });
         weights
     }
 
-    /// How many numbers its weights hold.
+    /// Number of parameters: the elements of all weights.
     pub fn count_params(&self) -> usize {
         self.weights().iter().map(Weight::count).sum()
     }
 
-    /// Shapes of the inputs it was first called with.
+    /// Shapes of the inputs of the first call; `None` before it.
+    ///
+    /// ```
+    /// use engraft_nn::prelude::*;
+    /// let add = Add::new().into_layer();
+    /// assert!(add.input_shapes().is_none());
+    /// add.call([&Input::new([4]), &Input::new([4])])?;
+    /// assert_eq!(add.input_shapes(), Some(&[vec![4], vec![4]][..]));
+    /// # Ok::<(), engraft_nn::Error>(())
+    /// ```
     pub fn input_shapes(&self) -> Option<&[Shape]> {
         self.0.built.get().map(|built| &*built.input_shapes)
     }
 
-    /// Shape of the output of its first call.
+    /// Shape of the output of the first call; `None` before it.
     pub fn output_shape(&self) -> Option<&Shape> {
         self.0.built.get().map(|built| &built.output_shape)
     }
@@ -241,20 +384,32 @@ impl Layer {
     /// Applies the layer to symbolic inputs: one `&tensor`, or `[&a, &b]`.
     ///
     /// # Errors
-    /// Shapes that don't fit, and models of several outputs.
+    /// Input shapes that the layer doesn't support, and models with several outputs.
     pub fn call<'a>(&self, inputs: impl Arguments<'a>) -> Result<SymbolicTensor> {
         let inputs = inputs.tensors();
         let shapes: Vec<Shape> = inputs.iter().map(|input| input.shape().clone()).collect();
         self.build(&shapes)?;
         if let Some(several) = self.0.def.graph().map(|graph| graph.outputs().len()).filter(|&outputs| outputs != 1) {
             return Err(Error::new(self.place(), "one output, for a model called as a layer", several)
-                .hint("make a model of its inputs and the output that is wanted"));
+                .hint("build a model from its inputs to the one output you need"));
         }
         let shape = self.0.def.output_shape(&shapes).map_err(|e| e.within(self.place()))?;
         Ok(SymbolicTensor::new(self.clone(), inputs, shape))
     }
 
-    /// Makes the weights for inputs of these shapes, as the first call does; a second build must agree with the first.
+    /// Creates the weights for inputs of these shapes, as the first call does.
+    ///
+    /// # Errors
+    /// Shapes that the layer doesn't support, or that need weights of other shapes than the first build.
+    ///
+    /// ```
+    /// use engraft_nn::prelude::*;
+    /// let dense = Dense::new(2).into_layer();
+    /// dense.build(&[vec![3]])?;
+    /// assert_eq!(dense.weights()[0].shape(), [3, 2]);
+    /// assert!(dense.build(&[vec![4]]).is_err(), "the kernel has 3 rows");
+    /// # Ok::<(), engraft_nn::Error>(())
+    /// ```
     pub fn build(&self, shapes: &[Shape]) -> Result<()> {
         let _guard = self.0.building.lock().unwrap_or_else(PoisonError::into_inner);
         let place = |e: Error| e.within(self.place());
@@ -263,7 +418,7 @@ impl Layer {
             self.0.def.build(shapes).map_err(place)?;
         }
         let output_shape = self.0.def.output_shape(shapes).map_err(place)?;
-        // An input is checked when it is used: making one can't fail.
+        // `Input::new` can't return an error: an input's shape is checked when a layer is called on the input.
         if !shapes.is_empty() {
             check_size("output", &output_shape).map_err(place)?;
         }
@@ -273,7 +428,7 @@ impl Layer {
             None => {
                 let weights = specs.into_iter().map(|spec| Weight::new(self.name(), spec)).collect();
                 let built = Built { input_shapes: shapes.to_vec(), output_shape, weights };
-                // The lock above is held: nobody else can have set it.
+                // `building` is locked: no other thread has set `built` since the check.
                 let _ = self.0.built.set(built);
                 Ok(())
             }
@@ -284,7 +439,7 @@ impl Layer {
                 let (first, now) = (&built.input_shapes, shapes);
                 Err(Error::new(
                     self.place(),
-                    format_args!("inputs like the first call's {first:?}"),
+                    format_args!("inputs of the first call's shapes {first:?}"),
                     format_args!("{now:?}"),
                 )
                 .hint("a layer called twice shares its weights; make a second layer for inputs of another shape"))
@@ -292,24 +447,39 @@ impl Layer {
         }
     }
 
-    /// A number that is the same for every handle of this layer and no other.
+    /// An id that all handles of this layer share. No other layer has it while this one is alive.
+    ///
+    /// ```
+    /// use engraft_nn::prelude::*;
+    /// let dense = Dense::new(2).into_layer();
+    /// assert_eq!(dense.clone().id(), dense.id());
+    /// assert_ne!(Dense::new(2).into_layer().id(), dense.id());
+    /// ```
     pub fn id(&self) -> usize {
         Arc::as_ptr(&self.0).cast::<()>() as usize
     }
 
-    /// How errors name it.
+    /// The layer's name and class, as errors show them.
     pub(crate) fn place(&self) -> String {
         format!("layer `{}` ({})", self.name(), self.class_name())
     }
 
-    /// The weights it made itself, not those of nested layers.
+    /// The layer's own weights, without those of nested layers.
+    ///
+    /// ```
+    /// use engraft_nn::prelude::*;
+    /// let model = Sequential::new().add(Input::new([4])).add(Dense::new(2)).build()?;
+    /// assert!(model.layer().own_weights().is_empty(), "kernel and bias belong to the Dense layer");
+    /// assert_eq!(model.layers()[0].own_weights().len(), 2);
+    /// # Ok::<(), engraft_nn::Error>(())
+    /// ```
     pub fn own_weights(&self) -> &[Weight] {
         self.0.built.get().map(|built| &*built.weights).unwrap_or_default()
     }
 
-    /// Calls `visit` with every weight and whether training would change it, `enclosing` being the outer models' word.
-    pub(crate) fn visit_weights(&self, enclosing: bool, visit: &mut impl FnMut(&Weight, bool)) {
-        let trainable = enclosing && self.trainable();
+    /// Calls `visit` with every weight and whether training would change it. `outer_trainable` is false inside a frozen model.
+    pub(crate) fn visit_weights(&self, outer_trainable: bool, visit: &mut impl FnMut(&Weight, bool)) {
+        let trainable = outer_trainable && self.trainable();
         self.own_weights().iter().for_each(|weight| visit(weight, trainable && weight.trainable()));
         self.layers().iter().for_each(|layer| layer.visit_weights(trainable, visit));
     }
@@ -329,18 +499,18 @@ impl fmt::Debug for Layer {
     }
 }
 
-/// What can stand where a layer is wanted: a description such as `Dense::new(5)`, a [`Layer`], a [`Model`](crate::Model).
+/// Conversion into a [`Layer`], from a description such as `Dense::new(5)`, a layer or a [`Model`](crate::Model).
 ///
 /// ```
 /// use engraft_nn::prelude::*;
 /// let hidden = Dense::new(4).into_layer();
-/// // Sequential takes a tensor's input layer, a layer and a description alike.
+/// // `add` takes an input, a layer or a description.
 /// let model = Sequential::new().add(Input::new([4])).add(&hidden).add(Dense::new(2)).build()?;
 /// assert_eq!(model.layers()[0], hidden);
 /// # Ok::<(), engraft_nn::Error>(())
 /// ```
 pub trait IntoLayer {
-    /// The layer, named automatically where it has no name yet.
+    /// The layer; it takes an automatic name if it has none.
     fn into_layer(self) -> Layer;
 }
 
@@ -362,7 +532,7 @@ impl IntoLayer for &Layer {
     }
 }
 
-/// From a description straight to a named layer or to its result.
+/// Shorthands that turn a description into a named layer, or call it.
 ///
 /// ```
 /// use engraft_nn::prelude::*;
@@ -374,7 +544,7 @@ impl IntoLayer for &Layer {
 /// # Ok::<(), engraft_nn::Error>(())
 /// ```
 pub trait LayerDefExt: LayerDef + Sized {
-    /// The layer of this description, called `name`.
+    /// A layer of this description with the name `name`.
     ///
     /// ```
     /// use engraft_nn::prelude::*;
@@ -384,7 +554,10 @@ pub trait LayerDefExt: LayerDef + Sized {
         Layer::new(self, Some(name.into()))
     }
 
-    /// Makes the layer and applies it: `Dense::new(5).call(&x)?`.
+    /// Creates the layer and calls it: `Dense::new(5).call(&x)?`.
+    ///
+    /// # Errors
+    /// Those of [`Layer::call`].
     fn call<'a>(self, inputs: impl Arguments<'a>) -> Result<SymbolicTensor> {
         self.into_layer().call(inputs)
     }

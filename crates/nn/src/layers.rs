@@ -1,4 +1,7 @@
-//! Keras' layers, one concept a file. Each serialises as Keras' config of that class.
+//! Keras' built-in layers, one kind per file. Each serializes as Keras' config of its class.
+//!
+//! [`from_config`] creates a layer from such a config. [`Operation`] is an operation on tensors, such as `x / 255.0`, which
+//! isn't a layer in Keras.
 
 mod activation;
 mod axis;

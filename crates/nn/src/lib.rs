@@ -1,7 +1,8 @@
 //! Layers, graphs and models in Keras' vocabulary.
 //!
-//! Layers describe ([`layers`], [`Model`], [`Sequential`]) and are lowered to a flat [`Program`] of operations. What a program
-//! takes to run is decided in `engraft-plan`, and computed by an executor. This crate computes nothing and touches no files.
+//! A [`Model`] or [`Sequential`] is a graph of [`layers`]. It is lowered to a [`Program`], a flat list of operations.
+//! `engraft-plan` plans the buffers and the order in which a program runs, and an executor runs it. This crate computes
+//! nothing and touches no files.
 
 pub mod layers;
 pub mod strided;
@@ -14,6 +15,7 @@ mod graph;
 mod initializer;
 mod keras_object;
 mod layer;
+mod leaves;
 mod lowering;
 mod model;
 mod naming;
@@ -29,9 +31,9 @@ mod weight;
 pub use activation::ActivationFn;
 pub use cache::Cache;
 pub use compile::{
-    Adam, Compiled, CosineDecay, CosineDecayRestarts, ExponentialDecay, Head, InverseTimeDecay, LearningRate,
-    LearningRateSchedule, Loss, LossKind, Metric, MetricState, Optimizer, OptimizerState, PiecewiseConstantDecay,
-    PolynomialDecay, RmsProp, Sgd, Slots,
+    Adam, Compiled, CosineDecay, CosineDecayRestarts, ExponentialDecay, InverseTimeDecay, LearningRate,
+    LearningRateSchedule, Loss, LossKind, Metric, MetricState, Optimizer, OptimizerState, OutputActivation,
+    PiecewiseConstantDecay, PolynomialDecay, RmsProp, Sgd, Slots,
 };
 pub use engraft_ir::{FillMode, Interpolation, Shape, random};
 pub use error::{Error, ErrorKind, Result};
@@ -49,7 +51,7 @@ pub use tensor::Tensor;
 pub use trainability::Trainability;
 pub use weight::{ValuesMut, Weight, WeightSpec};
 
-/// What a program that describes models needs.
+/// The names that code which defines and compiles models needs, to be imported together.
 pub mod prelude {
     pub use crate::ActivationFn::{self, Relu, Sigmoid, Softmax, Tanh};
     pub use crate::layers::{

@@ -1,4 +1,4 @@
-//! From layers to operations.
+//! [`Lowering`]: turns the layers of a model into the operations of a [`Program`], nested models inlined.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -14,10 +14,10 @@ use crate::trainability::Trainability;
 use crate::weight::Weight;
 use crate::{Error, Model, Result};
 
-/// Models nested in each other may call each twice: a small file can ask for more steps than there are atoms.
+/// Limit on layer calls in a program. Each level of nested models can double them, so a small file could ask for 2^100 calls.
 const MAX_CALLS: usize = 1 << 18;
 
-/// What a layer writes its operations into.
+/// The program under construction, to which [`LayerDef::lower`](crate::LayerDef::lower) adds the operations of a layer.
 ///
 /// ```
 /// use engraft_ir::{Op, ValueId};
@@ -47,16 +47,58 @@ const MAX_CALLS: usize = 1 << 18;
 /// assert_eq!(Program::of(&model, false, 0)?.steps[0].op, Op::Multiply);
 /// # Ok::<(), engraft_nn::Error>(())
 /// ```
+///
+/// A layer with weights may add several operations, which depend on the mode:
+///
+/// ```
+/// use engraft_ir::{Op, ValueId};
+/// use engraft_nn::{ActivationFn, LayerDef, Lowering, Program, Result, Shape, WeightSpec, prelude::*};
+///
+/// /// A product, ReLU and, while the layer is trained, dropout.
+/// #[derive(Debug)]
+/// struct Hidden(usize);
+///
+/// impl LayerDef for Hidden {
+/// #     fn class_name(&self) -> &'static str {
+/// #         "Hidden"
+/// #     }
+/// #     fn config(&self) -> serde_json::Map<String, serde_json::Value> {
+/// #         serde_json::Map::new()
+/// #     }
+/// #     fn output_shape(&self, _inputs: &[Shape]) -> Result<Shape> {
+/// #         Ok(vec![self.0])
+/// #     }
+/// #     fn weights(&self, inputs: &[Shape]) -> Result<Vec<WeightSpec>> {
+/// #         Dense::new(self.0).weights(inputs)
+/// #     }
+///     fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {
+///         let weights = 0..to.own_weights().len();
+///         let product = to.push_with(Op::Dense, inputs, vec![self.0], weights);
+///         let active = to.activate(ActivationFn::Relu, product);
+///         if !(to.training() && to.layer_trainable()) {
+///             return Ok(active);
+///         }
+///         let seed = to.random_seed(None);
+///         Ok(to.push_with(Op::Dropout { rate: 0.5, seed }, &[active], vec![self.0], 0..0))
+///     }
+/// }
+///
+/// let model = Sequential::new().add(Input::new([4])).add(Hidden(8)).build()?;
+/// assert_eq!(Program::of(&model, false, 0)?.steps.len(), 1, "the activation is part of the product's step");
+/// assert_eq!(Program::of(&model, true, 0)?.steps.len(), 2);
+/// # Ok::<(), engraft_nn::Error>(())
+/// ```
 pub struct Lowering<'a> {
     training: bool,
     seed: u64,
-    /// What may be trained; the layers' own flags, if absent.
+    /// The layers' `trainable` flags for this program; the layers' own flags if `None`.
     trainability: Option<&'a Trainability>,
+    /// Number of random layers lowered so far, which makes their seeds differ.
     random_layers: u64,
     program: Program,
-    /// Where the steps of the layer being lowered begin.
+    /// Index of the first step of the layer being lowered.
     first_step: usize,
-    /// The layer being lowered, and whether it is trainable with all models around it.
+    /// The layer being lowered, and whether it and all enclosing models are trainable.
     layer: Option<(&'a Layer, bool)>,
 }
 
@@ -75,7 +117,7 @@ impl Lowering<'_> {
             random_layers: 0,
             program: Program::default(),
             first_step: 0,
-            layer: Some((model.layer(), trains(trainability, model.layer()))),
+            layer: Some((model.layer(), is_trainable(trainability, model.layer()))),
         };
         let inputs: Vec<ValueId> = graph.inputs().iter().map(|input| lowering.value(input.shape().clone())).collect();
         lowering.program.inputs.clone_from(&inputs);
@@ -84,38 +126,38 @@ impl Lowering<'_> {
         Ok(lowering.program)
     }
 
-    /// Whether random layers act.
+    /// Whether the program is lowered for training, where random layers act.
     pub fn training(&self) -> bool {
         self.training
     }
 
-    /// Whether the layer being lowered, and every model around it, may be trained.
+    /// Whether the layer being lowered and all enclosing models are trainable.
     pub fn layer_trainable(&self) -> bool {
         self.layer.is_some_and(|(_, trainable)| trainable)
     }
 
-    /// The weights that the layer being lowered made itself.
+    /// The weights of the layer being lowered, without those of nested layers.
     pub fn own_weights(&self) -> &[Weight] {
         self.layer.map(|(layer, _)| layer.own_weights()).unwrap_or_default()
     }
 
-    /// The seed of the random layer being lowered: its own, or one that follows from the run's.
+    /// The seed of the random layer being lowered: `own`, or one derived from the program's seed.
     pub fn random_seed(&mut self, own: Option<u64>) -> u64 {
         self.random_layers += 1;
         own.unwrap_or_else(|| mix(self.seed, self.random_layers))
     }
 
-    /// Shape of a value.
+    /// Shape of a value, without the batch axis.
     pub fn shape(&self, value: ValueId) -> &Shape {
         &self.program.shapes[value]
     }
 
-    /// Adds an operation with the weights of the layer being lowered; returns the value it makes.
+    /// Adds an operation with all weights of the layer being lowered; returns its output value.
     pub fn push(&mut self, op: Op, inputs: &[ValueId], shape: Shape) -> ValueId {
         self.push_with(op, inputs, shape, 0..self.own_weights().len())
     }
 
-    /// Adds an operation with these of the weights of the layer being lowered; returns the value it makes.
+    /// Adds an operation with the range `weights` of the layer's own weights; returns its output value.
     pub fn push_with(&mut self, op: Op, inputs: &[ValueId], shape: Shape, weights: Range<usize>) -> ValueId {
         let output = self.value(shape);
         let trainable = self.layer_trainable();
@@ -135,8 +177,9 @@ impl Lowering<'_> {
         output
     }
 
-    /// Adds an activation of `value`: within the step that made it where that is the last one and a convolution or
-    /// Dense, else as a step of its own.
+    /// Adds an activation of `value`; returns its output value.
+    ///
+    /// It is fused to the step that computes `value` if that is the last step, a convolution or Dense of the same layer.
     pub fn activate(&mut self, function: ActivationFn, value: ValueId) -> ValueId {
         let shape = self.shape(value).clone();
         let Some(function) = function.elementwise() else {
@@ -145,8 +188,8 @@ impl Lowering<'_> {
         if function == Activation::Linear {
             return value;
         }
-        let own = self.program.steps.len() > self.first_step;
-        if own
+        let has_steps = self.program.steps.len() > self.first_step;
+        if has_steps
             && let Some(last) = self.program.steps.last_mut()
             && last.output == value
             && matches!(last.op, Op::Conv2d { .. } | Op::Dense)
@@ -163,7 +206,7 @@ impl Lowering<'_> {
         self.push_with(op, &[input], shape, 0..0)
     }
 
-    /// Adds a nested model with one output.
+    /// Adds the operations of a nested model with one output; returns its output value.
     pub(crate) fn graph(&mut self, graph: &Graph, inputs: &[ValueId]) -> Result<ValueId> {
         Ok(self.graph_outputs(graph, inputs)?[0])
     }
@@ -188,7 +231,7 @@ impl Lowering<'_> {
             return Err(Error::new("model", format_args!("at most {MAX_CALLS} calls of layers"), "more")
                 .hint("nested models that are called several times multiply their layers"));
         }
-        // A lowering of its own for the inner layer: it borrows that layer, this one keeps borrowing the outer.
+        // The inner layer gets another `Lowering`, as `self.layer` borrows the outer layer.
         let mut inner = Lowering {
             training: self.training,
             seed: self.seed,
@@ -196,7 +239,7 @@ impl Lowering<'_> {
             random_layers: self.random_layers,
             first_step: self.program.steps.len(),
             program: std::mem::take(&mut self.program),
-            layer: Some((layer, outer_trainable && trains(self.trainability, layer))),
+            layer: Some((layer, outer_trainable && is_trainable(self.trainability, layer))),
         };
         let value = layer.def().lower(&mut inner, arguments).map_err(|e| e.within(layer.place()));
         self.random_layers = inner.random_layers;
@@ -212,8 +255,8 @@ impl Lowering<'_> {
     }
 }
 
-fn trains(trainability: Option<&Trainability>, layer: &Layer) -> bool {
-    trainability.map_or_else(|| layer.trainable(), |trainability| trainability.trains(layer))
+fn is_trainable(trainability: Option<&Trainability>, layer: &Layer) -> bool {
+    trainability.map_or_else(|| layer.trainable(), |trainability| trainability.trainable(layer))
 }
 
 #[cfg(test)]
@@ -224,7 +267,7 @@ mod tests {
     use crate::prelude::*;
 
     #[test]
-    fn an_activation_joins_the_step_of_its_own_layer_only() {
+    fn an_activation_is_fused_to_a_step_of_its_own_layer_only() {
         let x = Input::new([3]);
         // Names are unique in one model only: the nested layer and the outer one may share theirs.
         let inner = Input::new([3]);

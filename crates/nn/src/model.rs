@@ -1,4 +1,4 @@
-//! Models: graphs of layers that are layers themselves.
+//! [`Model`]: a graph of layers, which can be nested as a layer in another model.
 
 use engraft_ir::{Shape, ValueId};
 use std::fmt;
@@ -16,16 +16,25 @@ use crate::summary::Summary;
 use crate::weight::Weight;
 use crate::{Error, ErrorKind, Result, naming};
 
-/// A model: what lies between inputs and outputs (Keras' `Model`). Cloning shares, as for layers.
+/// A model (Keras' `Model`): the layers between its inputs and its outputs. Clones share layers, weights and compile settings.
 ///
 /// ```
 /// use engraft_nn::prelude::*;
 /// let inputs = Input::new([32, 32, 3]);
 /// let x = Conv2D::new(8, 3).activation(Relu).call(&inputs)?;
-/// let x = GlobalAveragePooling2D::new().call(&x)?;
-/// let outputs = Dense::new(5).activation(Softmax).call(&x)?;
-/// let model = Model::new(&inputs, &outputs)?;
+/// let base = Model::new(&inputs, &GlobalAveragePooling2D::new().call(&x)?)?;
+///
+/// // A classifier of five classes on a frozen base.
+/// base.set_trainable(false);
+/// let outputs = Dense::new(5).activation(Softmax).call(&base.call(&inputs)?)?;
+/// let model = Model::named("classifier", &inputs, &outputs)?;
+/// assert_eq!(model.name(), "classifier");
+/// assert_eq!((model.input_shape(), model.output_shape()), (&vec![32, 32, 3], &vec![5]));
+/// assert_eq!(&model.layers()[1], base.layer());
 /// assert_eq!(model.count_params(), (3 * 3 * 3 * 8 + 8) + (8 * 5 + 5));
+/// assert!(model.trainable() && !base.trainable());
+/// assert_eq!((model.weights().len(), model.trainable_weights().len()), (4, 2));
+/// assert!(!model.is_sequential());
 /// # Ok::<(), engraft_nn::Error>(())
 /// ```
 #[derive(Clone)]
@@ -36,12 +45,19 @@ pub struct Model {
 }
 
 impl Model {
-    /// The functional model from `inputs` to `outputs`: one `&tensor` each, or `[&a, &b]`.
+    /// A functional model from `inputs` to `outputs`. Each is one `&tensor` or several, `[&a, &b]`.
+    ///
+    /// # Errors
+    /// `inputs` that aren't results of [`Input`](crate::layers::Input), outputs that depend on other inputs, or two layers with
+    /// the same name.
     pub fn new<'a, 'b>(inputs: impl Arguments<'a>, outputs: impl Arguments<'b>) -> Result<Self> {
         Self::functional(inputs.tensors(), outputs.tensors(), None)
     }
 
-    /// Like [`new`](Self::new), called `name`.
+    /// Like [`new`](Self::new), with a name for the model.
+    ///
+    /// # Errors
+    /// Those of [`new`](Self::new).
     pub fn named<'a, 'b>(
         name: impl Into<String>,
         inputs: impl Arguments<'a>,
@@ -59,7 +75,20 @@ impl Model {
         Self::from_layer(layer)
     }
 
-    /// The model that a layer is; an error for a layer that holds no others.
+    /// A layer that is itself a model, such as a nested base, as a `Model`.
+    ///
+    /// ```
+    /// use engraft_nn::prelude::*;
+    /// let base = Sequential::new().add(Input::new([8])).add(Dense::new(4).named("features")).build()?;
+    /// let model = Sequential::new().add(&base).add(Dense::new(2)).build()?;
+    /// let nested = Model::from_layer(model.get_layer(base.name())?)?;
+    /// assert_eq!(nested.layer(), base.layer());
+    /// assert!(Model::from_layer(model.get_layer("features")?).is_err(), "a single layer");
+    /// # Ok::<(), engraft_nn::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// A layer that isn't a model, or a `Sequential` before it is built.
     pub fn from_layer(layer: Layer) -> Result<Self> {
         if layer.def().graph().is_none() {
             return Err(Error::new(layer.place(), "a model (Functional or a built Sequential)", "a single layer"));
@@ -67,27 +96,46 @@ impl Model {
         Ok(Self { layer, compiled: Arc::default(), cache: Arc::default() })
     }
 
-    /// This model as a layer, to nest in another.
+    /// The model as a layer, to nest it in another model.
     pub fn layer(&self) -> &Layer {
         &self.layer
     }
 
-    /// The graph of its calls.
+    /// The graph of its layer calls.
+    ///
+    /// ```
+    /// use engraft_nn::prelude::*;
+    /// let model = Sequential::new().add(Input::new([4])).add(Dense::new(2)).build()?;
+    /// assert_eq!(model.graph().calls().len(), 2, "the input and the Dense layer");
+    /// # Ok::<(), engraft_nn::Error>(())
+    /// ```
     pub fn graph(&self) -> &Graph {
         self.layer.def().graph().expect("checked when the model was made")
     }
 
-    /// Its name.
+    /// The model's name.
     pub fn name(&self) -> &str {
         self.layer.name()
     }
 
-    /// Its layers, in Keras' order: inputs first.
+    /// The layers of the model in Keras' order, inputs first. A nested model is one layer.
     pub fn layers(&self) -> Vec<Layer> {
         self.layer.layers()
     }
 
-    /// The layer called `name`, looked for in nested models too; an error that lists what there is.
+    /// The layer with this name, nested models included.
+    ///
+    /// ```
+    /// use engraft_nn::prelude::*;
+    /// let model = Sequential::new().add(Input::new([4])).add(Dense::new(2).named("top")).build()?;
+    /// assert_eq!(model.get_layer("top")?.count_params(), 4 * 2 + 2);
+    /// let error = model.get_layer("head").unwrap_err().to_string();
+    /// assert!(error.contains("no layer called `head`"), "{error}");
+    /// # Ok::<(), engraft_nn::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// No layer with this name. The error's hint lists the model's layers.
     pub fn get_layer(&self, name: &str) -> Result<Layer> {
         find_layer(&self.layers(), name).ok_or_else(|| {
             let names: Vec<String> = self.layers().iter().map(|layer| layer.name().to_owned()).collect();
@@ -97,52 +145,61 @@ impl Model {
         })
     }
 
-    /// Symbolic inputs.
+    /// The symbolic inputs of the model.
     pub fn inputs(&self) -> &[SymbolicTensor] {
         self.graph().inputs()
     }
 
-    /// Symbolic outputs.
+    /// The symbolic outputs of the model.
     pub fn outputs(&self) -> &[SymbolicTensor] {
         self.graph().outputs()
     }
 
-    /// The first output: where a head is grafted on.
+    /// The first symbolic output, to build a new head on.
+    ///
+    /// ```
+    /// use engraft_nn::prelude::*;
+    /// let base = Sequential::new().add(Input::new([8, 8, 3])).add(Conv2D::new(4, 3)).build()?;
+    /// let pooled = GlobalAveragePooling2D::new().call(base.output())?;
+    /// let model = Model::new(base.inputs(), &Dense::new(2).activation(Softmax).call(&pooled)?)?;
+    /// assert_eq!(model.output_shape(), &[2]);
+    /// # Ok::<(), engraft_nn::Error>(())
+    /// ```
     pub fn output(&self) -> &SymbolicTensor {
         &self.graph().outputs()[0]
     }
 
-    /// Shape of one sample of the first input.
+    /// Shape of the first input, without the batch axis.
     pub fn input_shape(&self) -> &Shape {
         self.graph().inputs()[0].shape()
     }
 
-    /// Shape of one sample of the first output.
+    /// Shape of the first output, without the batch axis.
     pub fn output_shape(&self) -> &Shape {
         self.output().shape()
     }
 
-    /// Whether training may change it at all; see [`Layer::trainable`].
+    /// The model's own `trainable` flag (Keras' `trainable`); see [`Layer::trainable`].
     pub fn trainable(&self) -> bool {
         self.layer.trainable()
     }
 
-    /// Freezes or unfreezes every layer in it, at once and without compiling again.
+    /// Freezes or unfreezes all layers of the model. It takes effect at the next `fit`, without another `compile`.
     pub fn set_trainable(&self, trainable: bool) {
         self.layer.set_trainable(trainable);
     }
 
-    /// All weights, in Keras' order.
+    /// All weights of the model, in Keras' order.
     pub fn weights(&self) -> Vec<Weight> {
         self.layer.weights()
     }
 
-    /// The weights that training would change now.
+    /// The weights that training would update, by the current `trainable` flags.
     pub fn trainable_weights(&self) -> Vec<Weight> {
         self.layer.trainable_weights()
     }
 
-    /// How many parameters it has.
+    /// Number of parameters of the model, trainable or not.
     pub fn count_params(&self) -> usize {
         self.layer.count_params()
     }
@@ -159,12 +216,12 @@ impl Model {
         Summary::new(self)
     }
 
-    /// Applies the model as a layer.
+    /// Calls the model as a layer on symbolic inputs.
     pub fn call<'a>(&self, inputs: impl Arguments<'a>) -> Result<SymbolicTensor> {
         self.layer.call(inputs)
     }
 
-    /// Optimizer, loss, metrics and a handle to the optimizer's state, as they are now; `None` before `compile`.
+    /// The settings of `compile` and a handle to the optimizer's state; `None` before `compile`.
     ///
     /// ```
     /// use engraft_nn::prelude::*;
@@ -178,7 +235,9 @@ impl Model {
         self.lock_compiled().clone()
     }
 
-    /// Changes what `compile` set, where it was called. The optimizer's state stays. `change` must not ask the model for it.
+    /// Changes the settings of `compile` and keeps the optimizer's state. Does nothing before `compile`.
+    ///
+    /// `change` must not call this method, `compile` or `compiled` of the same model: that would deadlock.
     ///
     /// ```
     /// use engraft_nn::prelude::*;
@@ -190,9 +249,9 @@ impl Model {
     /// ```
     ///
     /// # Errors
-    /// Options of the optimizer that no training can have. Nothing is changed then.
+    /// Invalid options of the optimizer, such as a negative learning rate. The settings then stay as they were.
     pub fn update_compiled(&self, change: impl FnOnce(&mut Compiled)) -> Result<()> {
-        // Under one lock: a `compile` in between would be undone.
+        // One lock for reading and writing: a concurrent `compile` in between would be overwritten.
         let mut locked = self.lock_compiled();
         if let Some(mut compiled) = locked.clone() {
             change(&mut compiled);
@@ -202,7 +261,17 @@ impl Model {
         Ok(())
     }
 
-    /// Replaces what `compile` set, the optimizer's state included.
+    /// Replaces the settings of `compile` and the optimizer's state.
+    ///
+    /// ```
+    /// use engraft_nn::prelude::*;
+    /// let build = || Sequential::new().add(Input::new([4])).add(Dense::new(3).activation(Softmax)).build();
+    /// let (trained, copy) = (build()?, build()?);
+    /// trained.compile(Sgd::new(0.1), Loss::categorical_crossentropy(), [Metric::Accuracy])?;
+    /// copy.set_compiled(trained.compiled());
+    /// assert_eq!(copy.compiled_or_error()?.metrics, [Metric::Accuracy]);
+    /// # Ok::<(), engraft_nn::Error>(())
+    /// ```
     pub fn set_compiled(&self, compiled: Option<Compiled>) {
         *self.lock_compiled() = compiled;
     }
@@ -211,12 +280,20 @@ impl Model {
         self.compiled.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A place for what a runtime derives from the model and wants back at the next call.
+    /// The model's cache: a runtime keeps a ready session in it from one call to the next.
+    ///
+    /// ```
+    /// use engraft_nn::prelude::*;
+    /// let model = Sequential::new().add(Input::new([4])).add(Dense::new(2)).build()?;
+    /// model.cache().put("a session");
+    /// assert_eq!(model.clone().cache().take(), Some("a session"));
+    /// # Ok::<(), engraft_nn::Error>(())
+    /// ```
     pub fn cache(&self) -> &Cache {
         &self.cache
     }
 
-    /// Whether this is a `Sequential`.
+    /// Whether the model is a `Sequential`.
     pub fn is_sequential(&self) -> bool {
         self.layer.def_as::<SequentialDef>().is_some()
     }
@@ -248,7 +325,7 @@ impl IntoLayer for &Model {
     }
 }
 
-/// The description of a functional model.
+/// The layer definition of a functional model.
 ///
 /// ```
 /// use engraft_nn::{Functional, prelude::*};
@@ -268,7 +345,7 @@ impl LayerDef for Functional {
         "Functional"
     }
 
-    /// Empty: the graph itself is written by who writes files.
+    /// Empty: the writers of `engraft-formats` add the graph to the config.
     fn config(&self) -> Map<String, Value> {
         Map::new()
     }
@@ -286,7 +363,7 @@ impl LayerDef for Functional {
     }
 }
 
-/// Shape of a model's first output, for inputs that fit.
+/// Shape of the first output of `graph`; an error unless `inputs` are the shapes that it was built for.
 pub(crate) fn graph_output_shape(graph: &Graph, inputs: &[Shape]) -> Result<Shape> {
     let expected: Vec<&Shape> = graph.inputs().iter().map(SymbolicTensor::shape).collect();
     if !inputs.iter().eq(expected.iter().copied()) {

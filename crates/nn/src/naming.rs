@@ -1,26 +1,29 @@
-//! Automatic names and seeds, counted per thread as Keras counts them.
+//! Automatic names of layers and seeds of weights, counted per thread as in Keras.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
 
+/// The counters of one thread.
 #[derive(Default)]
-struct Session {
+struct Counters {
+    /// Automatic names given so far, by the class name in snake case.
     names: HashMap<String, usize>,
     seed: u64,
+    /// Weights seeded so far.
     weights: u64,
 }
 
 thread_local! {
-    static SESSION: RefCell<Session> = RefCell::default();
+    static COUNTERS: RefCell<Counters> = RefCell::default();
 }
 
-/// `dense`, then `dense_1`, `dense_2`, … for the class `Dense` (Keras' `auto_name`).
+/// The next automatic name of a class (Keras' `auto_name`): `dense`, then `dense_1`, `dense_2`, … for `Dense`.
 pub(crate) fn auto_name(class: &str) -> String {
     let base = snake_case(class);
-    SESSION.with_borrow_mut(|session| {
-        let uses = session.names.entry(base.clone()).or_insert(0);
-        *uses += 1;
-        match *uses - 1 {
+    COUNTERS.with_borrow_mut(|counters| {
+        let count = counters.names.entry(base.clone()).or_insert(0);
+        *count += 1;
+        match *count - 1 {
             0 => base,
             earlier => format!("{base}_{earlier}"),
         }
@@ -29,15 +32,15 @@ pub(crate) fn auto_name(class: &str) -> String {
 
 /// The seed of the next weight's initial values.
 pub(crate) fn next_weight_seed() -> u64 {
-    SESSION.with_borrow_mut(|session| {
-        session.weights += 1;
-        crate::random::mix(session.seed, session.weights)
+    COUNTERS.with_borrow_mut(|counters| {
+        counters.weights += 1;
+        crate::random::mix(counters.seed, counters.weights)
     })
 }
 
-/// Seeds the initial values of every weight created from here on by this thread (Keras' `set_random_seed`).
+/// Seeds the initial values of every weight that this thread creates afterwards (Keras' `set_random_seed`).
 ///
-/// Without a call the seed is 0: the same program gives the same numbers every time.
+/// Without a call the seed is 0, so that a program gives the same values in every run.
 ///
 /// ```
 /// use engraft_nn::{prelude::*, set_random_seed};
@@ -50,13 +53,13 @@ pub(crate) fn next_weight_seed() -> u64 {
 /// # Ok::<(), engraft_nn::Error>(())
 /// ```
 pub fn set_random_seed(seed: u64) {
-    SESSION.with_borrow_mut(|session| {
-        session.seed = seed;
-        session.weights = 0;
+    COUNTERS.with_borrow_mut(|counters| {
+        counters.seed = seed;
+        counters.weights = 0;
     });
 }
 
-/// Starts automatic names and seeds of this thread afresh (Keras' `clear_session`).
+/// Resets the automatic names and the seed of this thread (Keras' `clear_session`).
 ///
 /// ```
 /// use engraft_nn::prelude::*;
@@ -65,10 +68,10 @@ pub fn set_random_seed(seed: u64) {
 /// assert_eq!(Dense::new(2).into_layer().name(), "dense_1");
 /// ```
 pub fn clear_session() {
-    SESSION.with_borrow_mut(|session| *session = Session::default());
+    COUNTERS.with_borrow_mut(|counters| *counters = Counters::default());
 }
 
-/// `MaxPooling2D` is `max_pooling2d` (Keras' `to_snake_case`).
+/// Converts a class name to snake case: `MaxPooling2D` to `max_pooling2d` (Keras' `to_snake_case`).
 ///
 /// ```
 /// assert_eq!(engraft_nn::snake_case("MaxPooling2D"), "max_pooling2d");

@@ -1,4 +1,4 @@
-//! A model as a flat list of operations.
+//! [`Program`]: a model as a flat list of operations, the input of `engraft-plan`.
 
 use std::collections::HashSet;
 
@@ -9,7 +9,7 @@ use crate::trainability::Trainability;
 use crate::weight::Weight;
 use crate::{Error, ErrorKind, Model, Result};
 
-/// A weight as a step uses it.
+/// A weight in a step, and whether training updates it there.
 ///
 /// ```
 /// use engraft_nn::{Program, prelude::*};
@@ -25,11 +25,11 @@ use crate::{Error, ErrorKind, Model, Result};
 pub struct Param {
     /// The weight.
     pub weight: Weight,
-    /// Whether training changes it, by its layer's flag and those of all models around it.
+    /// Whether training updates the weight: its layer and all enclosing models are trainable.
     pub trainable: bool,
 }
 
-/// One operation, what it reads and what it makes.
+/// One operation of a program, with its inputs, output and weights.
 ///
 /// ```
 /// use engraft_ir::{Activation, Op};
@@ -45,54 +45,65 @@ pub struct Param {
 pub struct Step {
     /// The operation.
     pub op: Op,
-    /// Applied to the result of a `Conv2d` or `Dense`; linear for all others.
+    /// Activation fused to a `Conv2d` or `Dense`; linear for all other operations.
     pub activation: Activation,
-    /// Values read.
+    /// Input values.
     pub inputs: Vec<ValueId>,
-    /// The value made.
+    /// Output value.
     pub output: ValueId,
     /// Weights, in the layer's order.
     pub weights: Vec<Param>,
-    /// Name of the layer it comes from.
+    /// Name of the layer that was lowered to this step.
     pub layer: String,
 }
 
-/// Operations in an order in which they can run.
+/// The operations of a model in topological order, each after those whose outputs it reads.
 ///
 /// ```
 /// use engraft_nn::Program;
 /// use engraft_nn::prelude::*;
 /// let model = Sequential::new().add(Input::new([4])).add(Dense::new(8).named("hidden")).add(Dense::new(2)).build()?;
 /// let program = Program::of(&model, false, 0)?;
-/// assert_eq!(program.steps.len(), 2);
-/// let head = program.starting_at("hidden")?;
-/// assert_eq!(head.shapes[head.inputs[0]], [8]);
+/// assert_eq!((program.steps.len(), program.weights().len()), (2, 4));
+/// let hidden = program.layer_output("hidden")?;
+/// assert_eq!(program.size(hidden), 8);
+/// let top = program.starting_at("hidden")?;
+/// assert_eq!((top.steps.len(), &top.inputs[..]), (1, &[hidden][..]));
 /// # Ok::<(), engraft_nn::Error>(())
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Program {
-    /// The operations.
+    /// The operations, in the order in which they run.
     pub steps: Vec<Step>,
-    /// Shape of every value, the batch axis left out.
+    /// Shape of every value, without the batch axis; a [`ValueId`] is an index into this list.
     pub shapes: Vec<Shape>,
-    /// Values that are fed.
+    /// Values that the caller provides.
     pub inputs: Vec<ValueId>,
-    /// Values that are wanted.
+    /// Values that the program computes for the caller.
     pub outputs: Vec<ValueId>,
-    /// The value that each layer's call made, nested layers included.
+    /// Name of the layer and output value of every layer call, nested layers included.
     pub(crate) layer_outputs: Vec<(String, ValueId)>,
 }
 
 impl Program {
-    /// The program of a model, in training mode or not. `seed` decides what random layers without a seed of their own draw.
+    /// Lowers a model. With `training`, random layers act; those without an own seed draw from `seed`.
     ///
     /// # Errors
-    /// More calls of layers than a program may hold, or a layer that can't be lowered.
+    /// More layer calls than a program may have, or a layer that can't be lowered.
     pub fn of(model: &Model, training: bool, seed: u64) -> Result<Self> {
         Lowering::run(model, training, seed, None)
     }
 
-    /// The program in training mode of a model of which `trainability` says what may be trained, whatever its own flags are.
+    /// Lowers a model in training mode, with the flags of `trainability` instead of the layers' own `trainable` flags.
+    ///
+    /// ```
+    /// use engraft_nn::{Program, Trainability, prelude::*};
+    /// let model = Sequential::new().add(Input::new([4])).add(Dense::new(2).named("top")).build()?;
+    /// let frozen = Trainability::of(&model).with(&model.get_layer("top")?, false);
+    /// let program = Program::for_training(&model, 0, &frozen)?;
+    /// assert!(program.weights().iter().all(|param| !param.trainable));
+    /// # Ok::<(), engraft_nn::Error>(())
+    /// ```
     ///
     /// # Errors
     /// Those of [`of`](Self::of).
@@ -100,7 +111,7 @@ impl Program {
         Lowering::run(model, true, seed, Some(trainability))
     }
 
-    /// Makes a weight trainable in every step that uses it if it is in one: as in Keras, it is one variable wherever it is used.
+    /// Makes a shared weight trainable in all steps if it is trainable in one: as in Keras, it is a single variable.
     pub(crate) fn train_shared_weights(&mut self) {
         let trained: HashSet<usize> =
             self.weights_of_steps().filter(|param| param.trainable).map(|param| param.weight.id()).collect();
@@ -112,52 +123,81 @@ impl Program {
         self.steps.iter().flat_map(|step| &step.weights)
     }
 
-    /// The value that layer `name` makes, in its first call.
+    /// The output of layer `name`, of its first call if there are several.
     ///
     /// # Errors
-    /// No layer of that name, nested ones included.
+    /// No layer with this name, nested models included.
     pub fn layer_output(&self, name: &str) -> Result<ValueId> {
-        let found = self.layer_outputs.iter().find(|(layer, _)| layer == name);
-        found.map(|&(_, value)| value).ok_or_else(|| {
-            let names: Vec<&str> = self.layer_outputs.iter().map(|(layer, _)| layer.as_str()).collect();
-            Error::because("layer", format_args!("no layer called `{name}`"))
-                .with_kind(ErrorKind::NotFound)
-                .hint(format_args!("the layers are {}", names.join(", ")))
-        })
+        self.layer_outputs(name).map(|values| values[0])
     }
 
-    /// The same program up to the output of layer `name`, which becomes its only output.
+    /// The outputs of layer `name`, one for each of its calls in the order of the program; at least one.
+    ///
+    /// ```
+    /// use engraft_nn::{Program, prelude::*};
+    /// let shared = Dense::new(4).named("shared");
+    /// let x = Input::new([4]);
+    /// let model = Model::new(&x, &shared.call(&shared.call(&x)?)?)?;
+    /// let program = Program::of(&model, false, 0)?;
+    /// let outputs = program.layer_outputs("shared")?;
+    /// assert_eq!(outputs, [program.layer_output("shared")?, program.outputs[0]]);
+    /// # Ok::<(), engraft_nn::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// No layer of that name.
+    /// No layer with this name, nested models included.
+    pub fn layer_outputs(&self, name: &str) -> Result<Vec<ValueId>> {
+        let calls = self.layer_outputs.iter().filter(|(layer, _)| layer == name);
+        let values: Vec<ValueId> = calls.map(|&(_, value)| value).collect();
+        if values.is_empty() {
+            let names: Vec<&str> = self.layer_outputs.iter().map(|(layer, _)| layer.as_str()).collect();
+            return Err(Error::because("layer", format_args!("no layer called `{name}`"))
+                .with_kind(ErrorKind::NotFound)
+                .hint(format_args!("the layers are {}", names.join(", "))));
+        }
+        Ok(values)
+    }
+
+    /// Cuts the program after layer `name`, whose output becomes the only output.
+    ///
+    /// ```
+    /// use engraft_nn::{Program, prelude::*};
+    /// let model = Sequential::new().add(Input::new([4])).add(Dense::new(8).named("hidden")).add(Dense::new(2)).build()?;
+    /// let features = Program::of(&model, false, 0)?.until("hidden")?;
+    /// assert_eq!(features.steps.len(), 1);
+    /// assert_eq!(features.shapes[features.outputs[0]], [8]);
+    /// # Ok::<(), engraft_nn::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// No layer with this name.
     pub fn until(mut self, name: &str) -> Result<Self> {
         self.outputs = vec![self.layer_output(name)?];
-        self.keep_needed_steps();
+        self.remove_dead_steps();
         Ok(self)
     }
 
-    /// The same program from the output of layer `name` on, which becomes its only input: its values are fed instead of the
-    /// model's input.
+    /// Cuts the program after layer `name` and keeps the steps that follow. The layer's output becomes the only input.
     ///
     /// # Errors
-    /// No layer of that name, or outputs that need the model's input by a way around that layer.
+    /// No layer with this name, or a path from the model's input to an output that bypasses the layer.
     pub fn starting_at(mut self, name: &str) -> Result<Self> {
         let boundary = self.layer_output(name)?;
         self.steps.retain(|step| step.output != boundary);
         let model_inputs = std::mem::replace(&mut self.inputs, vec![boundary]);
-        let needed = self.keep_needed_steps();
+        let needed = self.remove_dead_steps();
         if model_inputs.iter().any(|input| *input != boundary && needed.contains(input)) {
             return Err(Error::because(
                 format_args!("layer `{name}`"),
-                "the model's output also depends on its input by a way around this layer",
+                "a path from the model's input to its output bypasses this layer",
             )
             .hint("choose a layer that every path from the input goes through"));
         }
         Ok(self)
     }
 
-    /// Removes the steps that no output needs. Gives the values that are needed.
-    fn keep_needed_steps(&mut self) -> HashSet<ValueId> {
+    /// Dead code elimination: removes the steps that no output depends on. Returns the values that outputs depend on.
+    fn remove_dead_steps(&mut self) -> HashSet<ValueId> {
         let mut needed: HashSet<ValueId> = self.outputs.iter().copied().collect();
         let mut keep = vec![false; self.steps.len()];
         for (i, step) in self.steps.iter().enumerate().rev() {
@@ -171,13 +211,13 @@ impl Program {
         needed
     }
 
-    /// Every weight once.
+    /// The weights of all steps; a shared weight is listed once.
     pub fn weights(&self) -> Vec<&Param> {
         let mut seen = HashSet::new();
         self.weights_of_steps().filter(|param| seen.insert(param.weight.id())).collect()
     }
 
-    /// How many numbers a value holds for each sample.
+    /// Number of elements of a value for one sample.
     pub fn size(&self, value: ValueId) -> usize {
         self.shapes[value].iter().product()
     }
@@ -207,7 +247,7 @@ mod tests {
         let y = Add::new().call([&x, &y]).unwrap();
         let model = Model::new(&x, &y).unwrap();
         let error = Program::of(&model, true, 0).unwrap().starting_at("inner").unwrap_err().to_string();
-        assert!(error.contains("layer `inner`") && error.contains("a way around this layer"), "{error}");
+        assert!(error.contains("layer `inner`") && error.contains("bypasses this layer"), "{error}");
         assert!(Program::of(&model, true, 0).unwrap().starting_at("outer").unwrap_err().to_string().contains("inner"));
     }
 }

@@ -1,13 +1,14 @@
-//! Penalties on weights.
+//! Regularizers: penalties on weights (Keras' `keras.regularizers`).
 
 use serde::{Deserialize, Serialize};
 
 crate::keras_object::optional_object!(object, crate::Regularizer, "keras.regularizers");
 
-/// A penalty added to the loss (Keras' `keras.regularizers`): `l1 Σ|w| + l2 Σw²`.
+/// A penalty on a weight that is added to the loss: `l1 Σ|w| + l2 Σw²`, as in `keras.regularizers`.
 ///
 /// ```
 /// use engraft_nn::Regularizer;
+/// assert_eq!(Regularizer::l1(0.001).factors(), (0.001, 0.0));
 /// assert_eq!(Regularizer::l2(0.01).factors(), (0.0, 0.01));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -18,7 +19,7 @@ pub enum Regularizer {
     L1 { l1: f32 },
     /// `l2 Σw²`
     L2 { l2: f32 },
-    /// both
+    /// `l1 Σ|w| + l2 Σw²`
     #[serde(rename = "L1L2")]
     L1L2 { l1: f32, l2: f32 },
 }

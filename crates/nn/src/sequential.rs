@@ -1,4 +1,6 @@
-//! Sequential: layers one after the other.
+//! Sequential models: chains of layers.
+//!
+//! [`Sequential`] collects the layers; [`SequentialDef`] is the description of the finished model.
 
 use engraft_ir::ValueId;
 use std::sync::OnceLock;
@@ -13,15 +15,20 @@ use crate::lowering::Lowering;
 use crate::model::{Model, graph_output_shape};
 use crate::{Error, ErrorKind, Result, naming};
 
-/// Collects layers for a sequential model (Keras' `Sequential`).
+/// Builder of a sequential model, a chain of layers (Keras' `Sequential`).
 ///
-/// It is a layer too: called on a tensor it takes that tensor's shape.
+/// Called on a tensor, it becomes one layer of a larger model, for inputs of the tensor's shape.
 ///
 /// ```
 /// use engraft_nn::prelude::*;
-/// let augment = Sequential::new().add(RandomFlip::horizontal()).add(RandomRotation::new(0.1));
+/// let augment = Sequential::with_name("augment").add(RandomFlip::horizontal()).add(RandomRotation::new(0.1));
 /// let x = augment.call(&Input::new([64, 64, 3]))?;
-/// assert_eq!(x.shape(), &[64, 64, 3]);
+/// assert_eq!((x.layer().name(), x.shape()), ("augment", &vec![64, 64, 3]));
+///
+/// // A model of its own: the input's shape stands first, or is given to `build_for`.
+/// let model = Sequential::new().add(Input::new([4])).add(Dense::new(2)).build()?;
+/// let same = Sequential::new().add(Dense::new(2)).build_for([4])?;
+/// assert_eq!(model.count_params(), same.count_params());
 /// # Ok::<(), engraft_nn::Error>(())
 /// ```
 #[derive(Debug)]
@@ -31,18 +38,18 @@ pub struct Sequential {
 }
 
 impl Sequential {
-    /// No layers yet, named automatically.
-    #[expect(clippy::new_without_default, reason = "each takes the next automatic name: no two are equal")]
+    /// An empty chain with an automatic name.
+    #[expect(clippy::new_without_default, reason = "each call takes the next automatic name")]
     pub fn new() -> Self {
         Self::with_name(naming::auto_name("Sequential"))
     }
 
-    /// No layers yet, called `name`.
+    /// An empty chain with the name `name`.
     pub fn with_name(name: impl Into<String>) -> Self {
         Self { name: name.into(), layers: Vec::new() }
     }
 
-    /// Appends a layer, a model, or (first) an input.
+    /// Appends a layer or a model; the first may be an [`Input`](crate::layers::Input).
     #[must_use]
     #[expect(clippy::should_implement_trait, reason = "Keras' name of it")]
     pub fn add(mut self, layer: impl IntoLayer) -> Self {
@@ -50,12 +57,18 @@ impl Sequential {
         self
     }
 
-    /// Applies the layers as one layer.
+    /// Calls the chain on `inputs` as one layer.
+    ///
+    /// # Errors
+    /// Those of [`Layer::call`].
     pub fn call<'a>(self, inputs: impl Arguments<'a>) -> Result<SymbolicTensor> {
         self.into_layer().call(inputs)
     }
 
-    /// The model, where the first layer knows its input: an [`Input`](crate::layers::Input) or another model.
+    /// Builds the model; the first layer must be an [`Input`](crate::layers::Input) or a layer with a known input shape.
+    ///
+    /// # Errors
+    /// No layers, an unknown input shape, or a layer that doesn't support its input.
     pub fn build(self) -> Result<Model> {
         let Some(first) = self.layers.first() else {
             return Err(Error::because("Sequential", "expected at least one layer, received none").hint("add one"));
@@ -67,14 +80,17 @@ impl Sequential {
         let Some(shape) = declared.cloned() else {
             return Err(Error::because(
                 "Sequential",
-                format_args!("the input shape is unknown: {} has none", first.place()),
+                format_args!("the input shape is unknown: {} doesn't declare one", first.place()),
             )
             .hint("add(Input::new([height, width, channels])) first, or use build_for"));
         };
         self.build_for(shape)
     }
 
-    /// The model for samples of this shape.
+    /// Builds the model for samples of `shape`, without the batch axis.
+    ///
+    /// # Errors
+    /// A layer that doesn't support its input, or an [`Input`](crate::layers::Input) of another shape.
     pub fn build_for(self, shape: impl Into<Shape>) -> Result<Model> {
         let layer = self.into_layer();
         layer.build(&[shape.into()])?;
@@ -93,7 +109,7 @@ impl IntoLayer for Sequential {
     }
 }
 
-/// The description of a sequential model.
+/// The description of a sequential model; [`Sequential`] builds it.
 ///
 /// ```
 /// use engraft_nn::{SequentialDef, prelude::*};
@@ -110,7 +126,7 @@ pub struct SequentialDef {
 }
 
 impl SequentialDef {
-    /// The chain from an input of this shape through all layers.
+    /// The graph from an input of this shape through all layers.
     fn chain(&self, shape: &Shape) -> Result<Graph> {
         let input = match &self.input {
             Some(layer) => SymbolicTensor::new(layer.clone(), Vec::new(), shape.clone()),
@@ -129,7 +145,7 @@ impl LayerDef for SequentialDef {
         "Sequential"
     }
 
-    /// Empty: the graph itself is written by who writes files.
+    /// Empty: writers of files write the layers themselves.
     fn config(&self) -> Map<String, Value> {
         Map::new()
     }
@@ -143,9 +159,9 @@ impl LayerDef for SequentialDef {
         {
             return Err(Error::new("input", format_args!("{declared:?} as declared"), format_args!("{shape:?}")));
         }
-        // A second build finds the graph in place; the layer checks its shape.
+        // After the first build the graph exists; `Layer::build` checks that later shapes agree with it.
         if self.graph.get().is_none() {
-            // Keras builds a Functional inside, which takes a name: those that follow must count it.
+            // Keras creates an inner Functional here. It uses up an automatic name, which later names must count.
             naming::auto_name("Functional");
             let _ = self.graph.set(self.chain(shape)?);
         }
@@ -170,7 +186,7 @@ impl LayerDef for SequentialDef {
         self.graph.get()
     }
 
-    /// Without the input, as Keras shows them.
+    /// The layers without the input, as in Keras.
     fn sublayers(&self) -> Vec<Layer> {
         self.layers.clone()
     }

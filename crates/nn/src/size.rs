@@ -1,11 +1,11 @@
-//! Sizes that are worth planning for: above nothing and below what could be counted.
+//! Bounds on the sizes of samples and weights, checked when a layer is built.
 
 use crate::{Error, Result};
 
-/// More numbers than this, 4 TiB of them, are in no sample and no weight; sums of such sizes can't overflow.
+/// Most numbers in one sample or weight: 4 TiB as f32, more than any machine takes. Sums of such sizes can't overflow.
 const MAX_SIZE: usize = 1 << 40;
 
-/// An error that names `what` unless every axis has a size, and their product one that can be counted.
+/// Checks that every axis has a size of at least 1 and their product is at most `MAX_SIZE`; errors name `what`.
 pub(crate) fn check_size(what: &str, shape: &[usize]) -> Result<()> {
     let size = shape.iter().try_fold(1usize, |size, &axis| size.checked_mul(axis).filter(|&size| size <= MAX_SIZE));
     match size {
@@ -29,8 +29,8 @@ mod tests {
             (Dense::new(huge).call(&Input::new([8])), "at most"),
             (Dense::new(0).call(&Input::new([8])), "at least 1"),
             (Dense::new(1 << 39).call(&Input::new([4])), "kernel: expected at most"),
-            (Conv2D::new(1, [1, huge]).padding(Padding::Same).call(&Input::new([4, 4, 1])), "can be counted"),
-            (ZeroPadding2D::new(huge).call(&Input::new([4, 4, 1])), "can be counted"),
+            (Conv2D::new(1, [1, huge]).padding(Padding::Same).call(&Input::new([4, 4, 1])), "overflow"),
+            (ZeroPadding2D::new(huge).call(&Input::new([4, 4, 1])), "overflow"),
             (ZeroPadding2D::new(huge / 4).call(&Input::new([4, 4, 1])), "at most"),
             (Resizing::new(huge, huge).call(&Input::new([4, 4, 1])), "at most"),
         ];

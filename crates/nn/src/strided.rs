@@ -1,10 +1,12 @@
-//! Arrays seen through strides: where each value lies, and axes in another order.
+//! Strided views of row-major arrays: offsets of their values, and transposition.
+//!
+//! Readers and writers of files and the ONNX interpreter use them. The kernels have their own.
 
 mod transpose;
 
 pub use transpose::{inverse, transpose};
 
-/// The distance from one index to the next along each axis of a row-major array.
+/// The strides of a row-major array, in values.
 ///
 /// ```
 /// use engraft_nn::strided::row_major;
@@ -18,8 +20,10 @@ pub fn row_major(shape: &[usize]) -> Vec<isize> {
     strides
 }
 
-/// Where each value of `shape` lies, the last axis counting fastest: the first at `start`, along axis `i` `strides[i]`
-/// apart. A stride of 0 repeats what it finds, a negative one goes backwards.
+/// Offsets of the values of a strided view of `shape`, in row-major order.
+///
+/// The first value is at `start`; neighbors along axis `i` are `strides[i]` apart. A stride of 0 repeats a value, a negative
+/// stride goes backwards.
 ///
 /// ```
 /// use engraft_nn::strided::offsets;
@@ -30,7 +34,7 @@ pub fn offsets<'a>(shape: &'a [usize], strides: &'a [isize], start: usize) -> im
     let mut next = start as isize;
     (0..shape.iter().product()).map(move |_| {
         let offset = next as usize;
-        // Counts up like a clock.
+        // Counts up like an odometer: an axis that reaches its end returns to 0 and advances the axis before.
         for axis in (0..shape.len()).rev() {
             index[axis] += 1;
             next += strides[axis];

@@ -1,4 +1,4 @@
-//! Keras' `summary()`: a model as a table.
+//! Keras' `summary()`: a model's layers as a table, and the totals of its parameters.
 
 mod table;
 
@@ -10,10 +10,10 @@ use crate::layer::Layer;
 use crate::{Model, Weight};
 use table::{Align, Column, Table};
 
-/// A model's layers, shapes and parameters as text, the same that Keras prints; see [`Model::summary`].
+/// A model's layers, output shapes and parameter counts as text, as Keras prints them; see [`Model::summary`].
 ///
-/// Counts follow the layers' `trainable` of the moment it is printed. Keras narrows the table to the terminal; a library
-/// doesn't ask for one, [`line_length`](Self::line_length) tells.
+/// The totals use the layers' `trainable` flags at the time of printing. Keras fits the table to the terminal's width; here
+/// [`line_length`](Self::line_length) sets it.
 ///
 /// ```
 /// use engraft_nn::prelude::*;
@@ -44,6 +44,15 @@ impl<'a> Summary<'a> {
     }
 
     /// Also shows the layers inside nested models; false by default.
+    ///
+    /// ```
+    /// use engraft_nn::prelude::*;
+    /// let head = Sequential::with_name("head").add(Dense::new(2).named("scores"));
+    /// let model = Sequential::new().add(Input::new([4])).add(head).build()?;
+    /// assert!(!model.summary().to_string().contains("scores (Dense)"));
+    /// assert!(model.summary().expand_nested(true).to_string().contains("└ scores (Dense)"));
+    /// # Ok::<(), engraft_nn::Error>(())
+    /// ```
     #[must_use]
     pub fn expand_nested(mut self, expand: bool) -> Self {
         self.expand_nested = expand;
@@ -51,21 +60,33 @@ impl<'a> Summary<'a> {
     }
 
     /// Also shows whether each layer with weights is trainable, `Y` or `N`; false by default.
+    ///
+    /// ```
+    /// use engraft_nn::prelude::*;
+    /// let model = Sequential::new().add(Input::new([4])).add(Dense::new(2)).build()?;
+    /// model.layers()[0].set_trainable(false);
+    /// let text = model.summary().show_trainable(true).to_string();
+    /// let row = text.lines().find(|line| line.contains("(Dense)")).expect("a row for the layer");
+    /// assert!(row.contains(" N "), "{row}");
+    /// # Ok::<(), engraft_nn::Error>(())
+    /// ```
     #[must_use]
     pub fn show_trainable(mut self, show: bool) -> Self {
         self.show_trainable = show;
         self
     }
 
-    /// Characters a line, within what the columns need and 1000. By default Keras': 88, or 108 with the column of connections
-    /// that a model other than a chain has, and 12 more with that of trainable layers.
+    /// Sets the width of the table in characters, at most 1000. A width too small for the columns is increased.
+    ///
+    /// The default is Keras': 88, or 108 if the model isn't a chain and the table shows connections. The column of trainable
+    /// flags adds 12.
     #[must_use]
     pub fn line_length(mut self, characters: usize) -> Self {
         self.line_length = Some(characters);
         self
     }
 
-    /// Shares of the line as in Keras, which takes a tenth of each for the column of trainable layers.
+    /// The columns with Keras' shares of the line. The column of trainable flags takes a tenth of every other column's share.
     fn empty_table(&self, chain: bool) -> Table {
         let (default_length, ends) = match chain {
             true => (88, &[0.45, 0.80, 1.0][..]),
@@ -93,7 +114,7 @@ impl<'a> Summary<'a> {
         let mut table = self.empty_table(chain);
         let mut calls = Calls::new();
         graph.calls().iter().for_each(|call| calls.entry(call.layer().id()).or_default().push(call));
-        // Of the outermost model Keras shows operations as well.
+        // Keras shows the operations of the outermost model, but not those of nested models.
         let layers = if self.model.is_sequential() { self.model.layers() } else { graph.layers().to_vec() };
         for layer in layers {
             self.push_layer(&mut table, &layer, 0, (!chain).then_some(&calls));
@@ -101,7 +122,7 @@ impl<'a> Summary<'a> {
         table
     }
 
-    /// Adds a row for the layer, and rows for those inside it.
+    /// Adds a row for the layer and, with `expand_nested`, rows for the layers inside it.
     fn push_layer(&self, table: &mut Table, layer: &Layer, depth: usize, calls: Option<&Calls<'_>>) {
         let prefix = if depth == 0 { String::new() } else { format!("{}└ ", "   ".repeat(depth)) };
         let name = format!("{prefix}{} ({})", layer.name(), layer.class_name());
@@ -116,15 +137,15 @@ impl<'a> Summary<'a> {
         }
     }
 
-    /// Numbers and bytes that the optimizer keeps; `None` before the first step.
-    fn optimizer(&self) -> Option<Total> {
+    /// Size of the optimizer's state; `None` before the first step.
+    fn optimizer_total(&self) -> Option<Total> {
         let compiled = self.model.compiled();
         let state = &compiled.as_ref()?.state;
         if state.iterations() == 0 && state.slots().is_empty() {
             return None;
         }
         let slots: usize = state.slots().values().flatten().map(Vec::len).sum();
-        // Keras counts the 64-bit number of steps and the learning rate, too.
+        // Keras also counts the iterations, a 64-bit integer, and the learning rate.
         Some(Total { count: slots + 2, bytes: 4 * slots + 8 + 4 })
     }
 }
@@ -136,9 +157,9 @@ impl fmt::Display for Summary<'_> {
         let trainable = Total::of_weights(&self.model.trainable_weights());
         let weights = Total::of_weights(&self.model.weights());
         let frozen = Total { count: weights.count - trainable.count, bytes: weights.bytes - trainable.bytes };
-        let optimizer = self.optimizer();
-        let kept = optimizer.unwrap_or_default();
-        let total = Total { count: weights.count + kept.count, bytes: weights.bytes + kept.bytes };
+        let optimizer = self.optimizer_total();
+        let state = optimizer.unwrap_or_default();
+        let total = Total { count: weights.count + state.count, bytes: weights.bytes + state.bytes };
         write!(f, " Total params: {total}\n Trainable params: {trainable}\n Non-trainable params: {frozen}")?;
         match optimizer {
             Some(optimizer) => write!(f, "\n Optimizer params: {optimizer}"),
@@ -147,10 +168,10 @@ impl fmt::Display for Summary<'_> {
     }
 }
 
-/// The calls of each layer in a model that is no chain, by the layer's id.
+/// The calls of each layer, by the layer's id.
 type Calls<'a> = HashMap<usize, Vec<&'a SymbolicTensor>>;
 
-/// Of the last call, where there are several.
+/// Output shape of the layer's last call in the model, such as `(None, 8, 8, 4)`.
 fn shape(layer: &Layer, calls: Option<&Calls<'_>>) -> String {
     let last = calls.and_then(|calls| calls.get(&layer.id())?.last());
     let Some(shape) = last.map(|call| call.shape()).or(layer.output_shape()) else {
@@ -175,7 +196,7 @@ fn trainable(layer: &Layer) -> &'static str {
     }
 }
 
-/// What the layer reads in this model: `name[n][0]`, output 0 of the n-th call of the layer `name`.
+/// The inputs of the layer's calls in this model. `name[n][0]` is output 0 of call n of the layer `name`.
 fn connections(layer: &Layer, calls: &Calls<'_>) -> String {
     let of = |layer: &Layer| calls.get(&layer.id()).map_or(&[][..], Vec::as_slice);
     let sources: Vec<String> = of(layer)
@@ -189,7 +210,7 @@ fn connections(layer: &Layer, calls: &Calls<'_>) -> String {
     if sources.is_empty() { "-".into() } else { sources.join(", ") }
 }
 
-/// How many numbers, and in how many bytes.
+/// A number of parameters and their size in bytes.
 #[derive(Clone, Copy, Default)]
 struct Total {
     count: usize,
@@ -268,7 +289,7 @@ mod tests {
         for weight in model.weights() {
             state.slots_mut().insert(weight.id(), vec![vec![0.0; weight.count()]; 2]);
         }
-        // What Keras 3.15 prints of this model after a step.
+        // Keras 3.15 prints these totals for this model after one step.
         let totals = " Total params: 26 (108.00 B)
  Trainable params: 8 (32.00 B)
  Non-trainable params: 0 (0.00 B)

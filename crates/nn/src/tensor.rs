@@ -1,4 +1,4 @@
-//! Concrete values: a shape and its numbers.
+//! [`Tensor`]: concrete values, as they go into a model and come out of it.
 
 use crate::{Error, Result};
 
@@ -8,9 +8,13 @@ use crate::{Error, Result};
 ///
 /// ```
 /// use engraft_nn::Tensor;
-/// let x = Tensor::new([2, 3], vec![0.0, 1.0, 2.0, 3.0, 4.0, 5.0])?;
+/// let mut x = Tensor::new([2, 3], vec![0.0, 1.0, 2.0, 3.0, 4.0, 5.0])?;
 /// assert_eq!(x.shape(), [2, 3]);
+/// assert_eq!(x.batch(), 2, "samples");
 /// assert_eq!(x.row(1), [3.0, 4.0, 5.0]);
+/// x.data_mut()[0] = 7.0;
+/// assert_eq!(x.data()[..3], [7.0, 1.0, 2.0]);
+/// assert_eq!(x.into_data().len(), 6);
 /// # Ok::<(), engraft_nn::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq)]
@@ -20,7 +24,10 @@ pub struct Tensor {
 }
 
 impl Tensor {
-    /// A tensor of `shape` holding `data`; an error unless their sizes agree.
+    /// A tensor with this shape and these values, in row-major order.
+    ///
+    /// # Errors
+    /// A number of values other than the product of the axes.
     pub fn new(shape: impl Into<Vec<usize>>, data: Vec<f32>) -> Result<Self> {
         let shape = shape.into();
         let elements = shape.iter().try_fold(1usize, |size, &axis| size.checked_mul(axis));
@@ -35,6 +42,12 @@ impl Tensor {
     }
 
     /// A tensor of zeros.
+    ///
+    /// ```
+    /// use engraft_nn::Tensor;
+    /// let batch = Tensor::zeros([8, 224, 224, 3]);
+    /// assert_eq!(batch.data().len(), 8 * 224 * 224 * 3);
+    /// ```
     pub fn zeros(shape: impl Into<Vec<usize>>) -> Self {
         let shape = shape.into();
         let data = vec![0.0; shape.iter().product()];
@@ -46,27 +59,27 @@ impl Tensor {
         &self.shape
     }
 
-    /// The size of the first axis: how many samples a batch holds (1 for a scalar).
+    /// The size of the first axis, which is the number of samples of a batch; 1 for a scalar.
     pub fn batch(&self) -> usize {
         self.shape.first().copied().unwrap_or(1)
     }
 
-    /// All values.
+    /// All values, in row-major order.
     pub fn data(&self) -> &[f32] {
         &self.data
     }
 
-    /// All values, to change in place.
+    /// All values, for changes in place.
     pub fn data_mut(&mut self) -> &mut [f32] {
         &mut self.data
     }
 
-    /// The values, without the shape.
+    /// Takes the values out of the tensor.
     pub fn into_data(self) -> Vec<f32> {
         self.data
     }
 
-    /// A copy of samples `first..first + count`, fewer at the end.
+    /// A copy of the samples `first..first + count`; the range is cut off at the last sample.
     ///
     /// ```
     /// use engraft_nn::Tensor;
@@ -76,7 +89,7 @@ impl Tensor {
     /// ```
     ///
     /// # Errors
-    /// A scalar, which holds no samples.
+    /// A scalar, which has no samples.
     pub fn samples(&self, first: usize, count: usize) -> Result<Self> {
         let Some((&batch, sample)) = self.shape.split_first() else {
             return Err(Error::new("samples", "a tensor with a first axis", "a scalar"));
@@ -90,7 +103,7 @@ impl Tensor {
     /// The values of sample `index` along the first axis.
     ///
     /// # Panics
-    /// Where `index` is not below [`batch`](Self::batch).
+    /// If `index` isn't less than [`batch`](Self::batch).
     pub fn row(&self, index: usize) -> &[f32] {
         let size = self.data.len() / self.batch().max(1);
         &self.data[index * size..][..size]

@@ -1,12 +1,13 @@
-//! Which layers of a model may be trained, as a value.
+//! [`Trainability`]: the `trainable` flags of a model's layers as a value, to plan a training phase without setting them.
 
 use std::collections::HashMap;
 
 use crate::layer::Layer;
 use crate::model::Model;
 
-/// Whether each layer of a model may be trained: the flags of one moment, or those of a stretch of training to come. Asking what
-/// such a stretch takes leaves the model's own flags as they are.
+/// A snapshot of the `trainable` flags of a model's layers, or the flags of a later training phase.
+///
+/// A caller can plan such a phase, for example to compute its memory, while the layers keep their own flags.
 ///
 /// ```
 /// use engraft_nn::Trainability;
@@ -16,13 +17,16 @@ use crate::model::Model;
 /// assert_eq!((model.trainable_weights().len(), frozen.trainable_weights(&model).len()), (2, 0));
 /// frozen.apply(&model);
 /// assert_eq!(model.trainable_weights().len(), 0);
+/// Trainability::all(&model).apply(&model);
+/// assert_eq!(model.trainable_weights().len(), 2);
+/// assert!(!frozen.trainable(&model.get_layer("top")?), "a snapshot doesn't change");
 /// # Ok::<(), engraft_nn::Error>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Trainability(HashMap<usize, bool>);
 
 impl Trainability {
-    /// The flags of a model and of all layers in it as they are now.
+    /// The current flags of a model and of all its layers, nested models included.
     pub fn of(model: &Model) -> Self {
         let mut flags = HashMap::new();
         let mut pending = vec![model.layer().clone()];
@@ -33,12 +37,12 @@ impl Trainability {
         Self(flags)
     }
 
-    /// A model of which every layer may be trained.
+    /// Flags that make every layer of a model trainable.
     pub fn all(model: &Model) -> Self {
         Self(Self::of(model).0.into_keys().map(|layer| (layer, true)).collect())
     }
 
-    /// The same, but for one layer, a nested model with all layers in it.
+    /// Sets the flag of one layer; for a nested model, the flags of all its layers.
     #[must_use]
     pub fn with(mut self, layer: &Layer, trainable: bool) -> Self {
         let mut pending = vec![layer.clone()];
@@ -49,23 +53,23 @@ impl Trainability {
         self
     }
 
-    /// Whether a layer may be trained; by its own flag if it isn't among these.
-    pub fn trains(&self, layer: &Layer) -> bool {
+    /// The flag of a layer; its own `trainable` flag if it belongs to another model.
+    pub fn trainable(&self, layer: &Layer) -> bool {
         self.0.get(&layer.id()).copied().unwrap_or_else(|| layer.trainable())
     }
 
-    /// Sets the flags of a model's layers.
+    /// Sets the `trainable` flags of the model's layers to these flags.
     pub fn apply(&self, model: &Model) {
         self.apply_to(model.layer());
     }
 
     fn apply_to(&self, layer: &Layer) {
-        // A model's flag reaches all layers in it, so theirs come after it.
-        layer.set_trainable(self.trains(layer));
+        // Setting a model's flag sets those of its layers too, so theirs are set after it.
+        layer.set_trainable(self.trainable(layer));
         layer.layers().iter().for_each(|inner| self.apply_to(inner));
     }
 
-    /// The weights that training would change.
+    /// The weights of `model` that training would update with these flags.
     pub fn trainable_weights(&self, model: &Model) -> Vec<crate::Weight> {
         let mut weights = Vec::new();
         self.collect(model.layer(), true, &mut weights);
@@ -73,14 +77,14 @@ impl Trainability {
     }
 
     fn collect(&self, layer: &Layer, enclosing: bool, weights: &mut Vec<crate::Weight>) {
-        let trains = enclosing && self.trains(layer);
-        let own = layer.own_weights().iter().filter(|weight| trains && weight.trainable());
+        let trainable = enclosing && self.trainable(layer);
+        let own = layer.own_weights().iter().filter(|weight| trainable && weight.trainable());
         for weight in own {
             if !weights.iter().any(|known: &crate::Weight| known.id() == weight.id()) {
                 weights.push(weight.clone());
             }
         }
-        layer.layers().iter().for_each(|inner| self.collect(inner, trains, weights));
+        layer.layers().iter().for_each(|inner| self.collect(inner, trainable, weights));
     }
 }
 

@@ -1,4 +1,4 @@
-//! Weights: named arrays that layers own and training changes.
+//! [`Weight`]: a named array of parameters, owned by a layer and updated in training.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWrite
 
 use crate::{Error, Initializer, Regularizer, Result, naming};
 
-/// What a layer asks for: a weight not yet made.
+/// The definition of a weight, from which a layer creates it at its first call.
 ///
 /// ```
 /// use engraft_nn::{LayerDef, layers::Dense};
@@ -19,19 +19,19 @@ use crate::{Error, Initializer, Regularizer, Result, naming};
 pub struct WeightSpec {
     /// `kernel`, `bias`, `gamma`, … as in Keras.
     pub name: &'static str,
-    /// Axes as in Keras: a convolution's kernel is `[height, width, inputs, filters]`.
+    /// Sizes of the axes, as in Keras: a convolution's kernel is `[height, width, inputs, filters]`.
     pub shape: Vec<usize>,
-    /// First values.
+    /// Draws the initial values.
     pub initializer: Initializer,
-    /// Whether training by gradient may ever change it; a `BatchNormalization`'s statistics are not.
+    /// Whether gradients update it; false for the moving statistics of `BatchNormalization`.
     pub trainable: bool,
-    /// Penalty on its values.
+    /// Penalty on the values, added to the loss.
     pub regularizer: Option<Regularizer>,
 }
 
-/// A shared handle to a layer's weight. Cloning shares, as with Keras' variables.
+/// A handle to a layer's weight. Clones share the values, like references to a Keras variable.
 ///
-/// Values are made when first read: a summary of a model with 165 million parameters allocates none.
+/// The initial values are drawn when they are first read. A summary of a model with 165 million parameters allocates none.
 ///
 /// ```
 /// use engraft_nn::prelude::*;
@@ -39,8 +39,11 @@ pub struct WeightSpec {
 /// dense.call(&Input::new([3]))?;
 /// let kernel = &dense.weights()[0];
 /// assert_eq!((kernel.name(), kernel.shape()), ("kernel", &[3, 2][..]));
-/// kernel.set(vec![0.5; 6])?;
-/// assert_eq!(*kernel.values(), [0.5; 6]);
+/// let version = kernel.version();
+/// kernel.set(vec![0.5; kernel.count()])?;
+/// kernel.values_mut()[0] = 1.0;
+/// assert_eq!(*kernel.values(), [1.0, 0.5, 0.5, 0.5, 0.5, 0.5]);
+/// assert!(kernel.version() > version);
 /// # Ok::<(), engraft_nn::Error>(())
 /// ```
 #[derive(Clone)]
@@ -60,12 +63,20 @@ impl Weight {
         Self(Arc::new(Inner { layer: layer.into(), spec, seed, values: OnceLock::new(), version: AtomicU64::new(0) }))
     }
 
-    /// `kernel`, `bias`, ….
+    /// The weight's name in its layer: `kernel`, `bias`, ….
     pub fn name(&self) -> &str {
         self.0.spec.name
     }
 
-    /// `block1_conv1/kernel`: the layer's name and this weight's.
+    /// The names of layer and weight, such as `block1_conv1/kernel`.
+    ///
+    /// ```
+    /// use engraft_nn::prelude::*;
+    /// let model = Sequential::new().add(Input::new([4])).add(Dense::new(2).named("top")).build()?;
+    /// let paths: Vec<String> = model.weights().iter().map(|weight| weight.path()).collect();
+    /// assert_eq!(paths, ["top/kernel", "top/bias"]);
+    /// # Ok::<(), engraft_nn::Error>(())
+    /// ```
     pub fn path(&self) -> String {
         format!("{}/{}", self.0.layer, self.0.spec.name)
     }
@@ -75,44 +86,76 @@ impl Weight {
         &self.0.spec.shape
     }
 
-    /// How many numbers it holds.
+    /// Number of elements.
     pub fn count(&self) -> usize {
         self.0.spec.shape.iter().product()
     }
 
-    /// Whether gradients may ever change it; its layer's `trainable` decides whether they do.
+    /// Whether gradients may update the weight, if its layer is trainable.
+    ///
+    /// ```
+    /// use engraft_nn::{Weight, prelude::*};
+    /// let norm = BatchNormalization::new().into_layer();
+    /// norm.call(&Input::new([8]))?;
+    /// let (trained, statistics): (Vec<Weight>, Vec<Weight>) = norm.weights().into_iter().partition(Weight::trainable);
+    /// assert_eq!((trained[0].name(), trained[1].name()), ("gamma", "beta"));
+    /// assert_eq!((statistics[0].name(), statistics[1].name()), ("moving_mean", "moving_variance"));
+    /// # Ok::<(), engraft_nn::Error>(())
+    /// ```
     pub fn trainable(&self) -> bool {
         self.0.spec.trainable
     }
 
-    /// Penalty on its values.
+    /// Penalty on the values, added to the loss; `None` for no penalty.
+    ///
+    /// ```
+    /// use engraft_nn::prelude::*;
+    /// let dense = Dense::new(2).kernel_regularizer(Regularizer::l2(1e-4)).into_layer();
+    /// dense.call(&Input::new([3]))?;
+    /// let [kernel, bias] = &dense.weights()[..] else { panic!("a kernel and a bias") };
+    /// assert_eq!((kernel.count(), kernel.regularizer()), (6, Some(Regularizer::l2(1e-4))));
+    /// assert_eq!((bias.count(), bias.regularizer()), (2, None));
+    /// # Ok::<(), engraft_nn::Error>(())
+    /// ```
     pub fn regularizer(&self) -> Option<Regularizer> {
         self.0.spec.regularizer
     }
 
-    /// A number that is the same for every handle of this weight and no other.
+    /// Identifies the weight: equal for all handles to it, different for any other weight that exists.
+    ///
+    /// ```
+    /// use engraft_nn::prelude::*;
+    /// let dense = Dense::new(2).into_layer();
+    /// dense.call(&Input::new([3]))?;
+    /// let [kernel, bias] = &dense.weights()[..] else { panic!("a kernel and a bias") };
+    /// assert!(kernel.id() == kernel.clone().id() && kernel.id() != bias.id());
+    /// # Ok::<(), engraft_nn::Error>(())
+    /// ```
     pub fn id(&self) -> usize {
         Arc::as_ptr(&self.0) as usize
     }
 
-    /// Grows with every change of the values: what was derived from them at an older version is stale.
+    /// Version of the values, which grows with every change. A copy made at an older version is stale.
     pub fn version(&self) -> u64 {
         self.0.version.load(Ordering::Acquire)
     }
 
-    /// The values, locked for reading while the guard lives.
+    /// The values, locked for reading until the guard is dropped.
     pub fn values(&self) -> RwLockReadGuard<'_, Vec<f32>> {
         self.lock().read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The values, locked for changing in place while the guard lives; their number is fixed by the shape.
+    /// The values for changes in place, locked for writing until the guard is dropped. Their number can't change.
     pub fn values_mut(&self) -> ValuesMut<'_> {
         let guard = self.lock().write().unwrap_or_else(PoisonError::into_inner);
         self.0.version.fetch_add(1, Ordering::Release);
         ValuesMut(guard)
     }
 
-    /// Replaces all values; an error unless there are as many as the shape says.
+    /// Replaces all values.
+    ///
+    /// # Errors
+    /// A number of values other than [`count`](Self::count).
     pub fn set(&self, values: Vec<f32>) -> Result<()> {
         if values.len() != self.count() {
             return Err(Error::new(
@@ -121,7 +164,7 @@ impl Weight {
                 values.len(),
             ));
         }
-        // Never draws initial values only to overwrite them.
+        // A weight without values gets these at once, instead of initial values that would be overwritten.
         let mut values = Some(values);
         let lock = self.0.values.get_or_init(|| RwLock::new(values.take().unwrap_or_default()));
         if let Some(values) = values {
@@ -137,7 +180,7 @@ impl Weight {
     }
 }
 
-/// A weight's values, to change in place.
+/// A guard for changing a weight's values in place; [`Weight::values_mut`] returns it.
 ///
 /// ```
 /// use engraft_nn::prelude::*;

@@ -1,4 +1,4 @@
-//! Buffer assignment: what is never alive at the same time may share a buffer.
+//! Buffer assignment: arrays whose live ranges don't overlap may share a buffer.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
@@ -7,7 +7,7 @@ use engraft_ir::ValueId;
 
 use crate::liveness::{LiveRange, Liveness, Storage};
 
-/// A place for a value: the first numbers of a buffer.
+/// Index of a buffer in [`Plan::buffers`](crate::Plan::buffers). A value takes the first numbers of its buffer.
 ///
 /// ```
 /// use engraft_nn::prelude::*;
@@ -22,32 +22,32 @@ use crate::liveness::{LiveRange, Liveness, Storage};
 /// ```
 pub type Slot = usize;
 
-/// The slots of a plan.
+/// The slot of every array that a plan stores.
 #[derive(Clone, Debug)]
-pub(crate) struct Layout {
+pub(crate) struct BufferAssignment {
     lengths: Vec<usize>,
     slots: HashMap<Storage, Slot>,
-    /// For every value, the one whose buffer it stands in.
+    /// By value, its root: the value whose buffer it shares.
     roots: Vec<ValueId>,
     leaving_prefix: Vec<bool>,
-    /// For every root, the step that makes it; none makes an input.
-    makers: Vec<Option<usize>>,
-    /// For every root, whether the gradient with respect to it is written over it.
+    /// By root, the step that computes it; none for an input.
+    producers: Vec<Option<usize>>,
+    /// By root, whether the gradient overwrites the value.
     in_place: Vec<bool>,
-    /// By a step, those that are recomputed before its backward pass.
+    /// By step, the steps that are recomputed before its backward pass.
     recomputed_steps: HashMap<usize, Vec<usize>>,
-    /// For each weight whose gradient is gathered, the steps that use it: first and last in backward order.
+    /// By weight id, the first and last step in backward order that contribute to its gradient. Folded kernels have none.
     uses: HashMap<usize, (usize, usize)>,
 }
 
-impl Layout {
+impl BufferAssignment {
     pub(crate) fn new(liveness: &Liveness<'_>) -> Self {
         let mut all = liveness.values();
         all.extend(liveness.recomputed_values());
         let mut uses = Vec::new();
-        if liveness.draft.purpose.has_backward() {
+        if liveness.annotated.purpose.has_backward() {
             all.extend(liveness.gradients());
-            uses = liveness.uses();
+            uses = liveness.weight_uses();
             all.extend(liveness.weight_gradients(&uses));
         }
         let (lengths, slots) = assign(all);
@@ -56,7 +56,7 @@ impl Layout {
             slots,
             roots: liveness.roots().to_vec(),
             leaving_prefix: liveness.leaving_prefix(),
-            makers: liveness.makers(),
+            producers: liveness.producers(),
             in_place: liveness.in_place().to_vec(),
             recomputed_steps: liveness.recomputed_steps(),
             uses: uses.into_iter().map(|uses| (uses.weight, (uses.first, uses.last))).collect(),
@@ -67,7 +67,7 @@ impl Layout {
         &self.lengths
     }
 
-    /// Of all slots together.
+    /// The length of all buffers together, in f32.
     pub(crate) fn length(&self) -> usize {
         self.lengths.iter().sum()
     }
@@ -88,8 +88,8 @@ impl Layout {
         self.slot(Storage::Recomputed(self.root(value))).or_else(|| self.value(value))
     }
 
-    pub(crate) fn maker(&self, value: ValueId) -> Option<usize> {
-        self.makers[self.root(value)]
+    pub(crate) fn producer(&self, value: ValueId) -> Option<usize> {
+        self.producers[self.root(value)]
     }
 
     pub(crate) fn recomputed_steps(&self, step: usize) -> &[usize] {
@@ -115,7 +115,7 @@ impl Layout {
         self.slot(Storage::WeightGradient(weight))
     }
 
-    pub(crate) fn uses(&self, weight: usize) -> Option<(usize, usize)> {
+    pub(crate) fn weight_uses(&self, weight: usize) -> Option<(usize, usize)> {
         self.uses.get(&weight).copied()
     }
 
@@ -125,21 +125,22 @@ impl Layout {
 }
 
 /// The length of every slot, and the slot of each range.
-type Assignment = (Vec<usize>, HashMap<Storage, Slot>);
+type Slots = (Vec<usize>, HashMap<Storage, Slot>);
 
-/// The smaller of two greedy assignments: each has shapes of networks on which it is the better one.
-fn assign(mut ranges: Vec<LiveRange>) -> Assignment {
-    let total = |(lengths, _): &Assignment| lengths.iter().sum::<usize>();
-    let [by_birth, by_size] = [assign_by_birth(&mut ranges), assign_by_size(&mut ranges)];
-    if total(&by_size) < total(&by_birth) { by_size } else { by_birth }
+/// The smaller of two greedy assignments. Which one is smaller depends on the network.
+fn assign(mut ranges: Vec<LiveRange>) -> Slots {
+    let total = |(lengths, _): &Slots| lengths.iter().sum::<usize>();
+    let [by_start, by_size] = [assign_by_start(&mut ranges), assign_by_size(&mut ranges)];
+    if total(&by_size) < total(&by_start) { by_size } else { by_start }
 }
 
-/// In order of the first use: the smallest free slot that is large enough, else the largest free one grown, else a new one.
-fn assign_by_birth(ranges: &mut [LiveRange]) -> Assignment {
+/// Linear scan by start time. A range takes the smallest free slot that is large enough. If none is, the largest free slot grows,
+/// or a new slot is added.
+fn assign_by_start(ranges: &mut [LiveRange]) -> Slots {
     ranges.sort_by_key(|range| (range.from, Reverse(range.length), range.to));
     let mut lengths: Vec<usize> = Vec::new();
     let mut slots = HashMap::new();
-    // Slots in use by when they fall free, and free ones by length.
+    // Slots in use, by the time until which they are in use. Free slots, by length.
     let mut busy: BinaryHeap<Reverse<(usize, Slot)>> = BinaryHeap::new();
     let mut free: BTreeSet<(usize, Slot)> = BTreeSet::new();
     for range in ranges {
@@ -151,9 +152,9 @@ fn assign_by_birth(ranges: &mut [LiveRange]) -> Assignment {
         }
         let found = free.range((range.length, 0)..).next().or_else(|| free.last()).copied();
         let slot = match found {
-            Some(place) => {
-                free.remove(&place);
-                place.1
+            Some(entry) => {
+                free.remove(&entry);
+                entry.1
             }
             None => {
                 lengths.push(0);
@@ -167,28 +168,29 @@ fn assign_by_birth(ranges: &mut [LiveRange]) -> Assignment {
     (lengths, slots)
 }
 
-/// The largest first: the smallest slot that is free all the time, else a new one (Pisarchyk and Lee 2020, "Efficient Memory
-/// Management for Deep Neural Net Inference", arXiv 2001.03288, section 4.3).
-fn assign_by_size(ranges: &mut [LiveRange]) -> Assignment {
-    /// Slots that are looked at for each range: more would take the square of the length of a program.
-    const MOST_TRIED: usize = 256;
+/// Greedy by size. Ranges are taken from the longest to the shortest; each gets the smallest slot that is free all its time, else
+/// a new slot (Pisarchyk and Lee 2020, "Efficient Memory Management for Deep Neural Net Inference", arXiv 2001.03288, section
+/// 4.3).
+fn assign_by_size(ranges: &mut [LiveRange]) -> Slots {
+    /// Limit of the search per range. Without it, the time would grow with the square of the program's length.
+    const MAX_SLOTS_TRIED: usize = 256;
     ranges.sort_by_key(|range| (Reverse(range.length), range.from, range.to));
     let mut lengths: Vec<usize> = Vec::new();
     let mut slots = HashMap::new();
-    // Of each slot, the ranges in it: their ends by their beginnings.
-    let mut taken: Vec<BTreeMap<usize, usize>> = Vec::new();
+    // By slot, the ranges in it: end by start.
+    let mut occupied: Vec<BTreeMap<usize, usize>> = Vec::new();
     for range in ranges {
         let is_free = |slot: &usize| {
-            let before = taken[*slot].range(..=range.to).next_back();
+            let before = occupied[*slot].range(..=range.to).next_back();
             before.is_none_or(|(_, &to)| to < range.from)
         };
-        // Slots were made in order of their lengths: the last that is free is the smallest.
-        let slot = (0..lengths.len()).rev().take(MOST_TRIED).find(is_free).unwrap_or_else(|| {
+        // Slots were added by falling length: the last one that is free is the smallest.
+        let slot = (0..lengths.len()).rev().take(MAX_SLOTS_TRIED).find(is_free).unwrap_or_else(|| {
             lengths.push(range.length);
-            taken.push(BTreeMap::new());
+            occupied.push(BTreeMap::new());
             lengths.len() - 1
         });
-        taken[slot].insert(range.from, range.to);
+        occupied[slot].insert(range.from, range.to);
         slots.insert(range.storage, slot);
     }
     (lengths, slots)
@@ -203,11 +205,11 @@ mod tests {
     }
 
     #[test]
-    fn those_that_meet_stand_apart_and_others_share() {
+    fn ranges_that_overlap_have_different_slots_and_others_share() {
         let (lengths, slots) =
-            assign_by_birth(&mut [range(0, 4, 1, 2), range(1, 2, 2, 3), range(2, 3, 3, 4), range(3, 9, 4, 4)]);
+            assign_by_start(&mut [range(0, 4, 1, 2), range(1, 2, 2, 3), range(2, 3, 3, 4), range(3, 9, 4, 4)]);
         let slot = |value| slots[&Storage::Value(value)];
-        // 0 and 1 meet at 2, 1 and 2 at 3, 2 and 3 at 4; 2 takes the place of 0, and 3 that of 1, grown.
+        // 0 and 1 overlap at 2, 1 and 2 at 3, 2 and 3 at 4. So 2 reuses the slot of 0, and 3 the slot of 1, which grows.
         assert_eq!((slot(0), slot(1), slot(2), slot(3)), (0, 1, 0, 1));
         assert_eq!(lengths, [4, 9]);
     }
@@ -215,15 +217,15 @@ mod tests {
     #[test]
     fn the_smallest_that_is_large_enough_is_taken() {
         let (_, slots) =
-            assign_by_birth(&mut [range(0, 9, 1, 1), range(1, 5, 1, 1), range(2, 2, 1, 1), range(3, 3, 2, 2)]);
+            assign_by_start(&mut [range(0, 9, 1, 1), range(1, 5, 1, 1), range(2, 2, 1, 1), range(3, 3, 2, 2)]);
         assert_eq!(slots[&Storage::Value(3)], slots[&Storage::Value(1)]);
     }
 
     #[test]
     fn something_small_that_stays_takes_no_large_place() {
-        // By birth, 1 takes the place of 0 for good, and 2 needs one of its own.
+        // By start, 1 reuses the large slot of 0 to the end, so that 2 needs a new slot.
         let ranges = || vec![range(0, 9, 1, 1), range(1, 2, 2, 9), range(2, 9, 3, 3)];
-        assert_eq!(assign_by_birth(&mut ranges()).0, [9, 9]);
+        assert_eq!(assign_by_start(&mut ranges()).0, [9, 9]);
         assert_eq!(assign(ranges()).0, [9, 2]);
     }
 }

@@ -1,4 +1,4 @@
-//! The door between plans and the machines that run them.
+//! The interface of executors: [`Executor`], [`Session`] and the types of their arguments and results.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -7,18 +7,18 @@ use std::time::Duration;
 use engraft_ir::Precision;
 use engraft_nn::{OptimizerState, Result, Tensor};
 
-use crate::{GradientReducer, Local, Memory, Plan, PlanOptions};
+use crate::{GradientReducer, Memory, Plan, PlanOptions, SingleReplica};
 
-/// Something that can run plans: a CPU, later a GPU. It takes a *whole* plan, never single operations, so that one with
-/// fusions, memory or an autodiff of its own fits as well.
+/// Runs plans: on a CPU, later on a GPU. It takes whole plans, never single operations, so that an executor with its own fusions,
+/// memory management or autodiff fits as well.
 ///
 /// ```
+/// use engraft_ir::Precision;
 /// use engraft_nn::prelude::*;
 /// use engraft_nn::{Error, Result};
 /// use engraft_plan::{Executor, Memory, Plan, PlanOptions, Session};
-/// # use engraft_ir::Precision;
 ///
-/// /// Plans and tells how much memory that takes, but runs nothing.
+/// /// Tells how much memory plans need, but runs none.
 /// #[derive(Debug)]
 /// struct DryRun;
 ///
@@ -26,147 +26,163 @@ use crate::{GradientReducer, Local, Memory, Plan, PlanOptions};
 ///     fn plan_options(&self) -> PlanOptions {
 ///         PlanOptions::default().low_memory(true)
 ///     }
+///     fn check_precision(&self, _precision: Precision) -> Result<()> {
+///         Ok(())
+///     }
 ///     fn prepare(&self, _plan: Plan) -> Result<Box<dyn Session>> {
 ///         Err(Error::because("dry run", "nothing is computed"))
 ///     }
 ///     fn memory(&self, plan: &Plan) -> Memory {
 ///         plan.memory()
 ///     }
-/// #     fn check_precision(&self, _precision: Precision) -> Result<()> {
-/// #         Ok(())
-/// #     }
-/// #     fn available_memory(&self) -> Option<usize> {
-/// #         None
-/// #     }
-/// #     fn name(&self) -> &str {
-/// #         "dry run"
-/// #     }
-/// #     fn threads(&self) -> usize {
-/// #         1
-/// #     }
-///     // `check_precision`, `available_memory`, `name` and `threads` are left out here.
+///     fn available_memory(&self) -> Option<usize> {
+///         None
+///     }
+///     fn name(&self) -> &str {
+///         "dry run"
+///     }
+///     fn threads(&self) -> usize {
+///         1
+///     }
 /// }
 ///
 /// let model = Sequential::new().add(Input::new([4])).add(Dense::new(2)).build()?;
 /// let plan = Plan::predict(&model, 16, &DryRun.plan_options())?;
 /// assert_eq!(DryRun.memory(&plan).weights, 4 * (4 * 2 + 2));
 /// assert!(DryRun.prepare(plan).is_err());
+/// assert_eq!(DryRun.peak_gflops(), None);
 /// # Ok::<(), engraft_nn::Error>(())
 /// ```
 pub trait Executor: fmt::Debug + Send + Sync {
-    /// What suits its caches and kernels. Only the executor knows those.
+    /// The plan options that suit the executor's caches and kernels.
     fn plan_options(&self) -> PlanOptions;
 
-    /// Whether it can compute products in this number format.
+    /// Checks that the executor can compute matrix products and convolutions in this number format.
     ///
     /// # Errors
-    /// It can't, with what it would need.
+    /// The executor can't. The error says what hardware it needs.
     fn check_precision(&self, precision: Precision) -> Result<()>;
 
-    /// Makes ready to run `plan`: buffers are allocated once, here.
+    /// Makes a session that runs `plan`, and allocates its buffers.
     ///
     /// # Errors
-    /// There is no room for them, or the plan is in a precision that this executor can't compute.
+    /// Out of memory, or a plan in a precision that this executor can't compute.
     fn prepare(&self, plan: Plan) -> Result<Box<dyn Session>>;
 
-    /// What `plan` takes on this executor, its working space included.
+    /// The memory that `plan` needs on this executor, including working space.
     fn memory(&self, plan: &Plan) -> Memory;
 
-    /// Bytes that plans may use of the memory that they run in, those in use by this process included; `None` where that isn't known.
+    /// Bytes of memory that plans may use, including memory that this process uses already; `None` if unknown.
     fn available_memory(&self) -> Option<usize>;
 
-    /// What it computes with, such as `avx512`.
+    /// The name of the executor's hardware or instruction set, such as `avx512`.
     fn name(&self) -> &str;
 
-    /// Threads that it works with.
+    /// The number of threads that run plans.
     fn threads(&self) -> usize;
 
-    /// Billions of floating-point operations a second that it can do at most, as measured now; `None` where that isn't measured.
+    /// The peak rate in GFLOP/s (10⁹ floating-point operations per second), measured by this call; `None` if not measured.
     fn peak_gflops(&self) -> Option<f64> {
         None
     }
 }
 
-/// A plan with its buffers, ready to run any number of times.
+/// A plan with its buffers, ready to run any number of times, with batches of up to the plan's size.
 ///
-/// Batches may be smaller than the plan's, never larger.
+/// A training step is [`forward_backward`](Self::forward_backward), then [`apply`](Self::apply).
 ///
-/// A training step is [`forward_backward`](Self::forward_backward), then [`apply`](Self::apply). The weights of the model and the
-/// optimizer's state are at home in the model; an executor may keep copies where it computes, uploads what is newer at home
-/// (by [`Weight::version`](engraft_nn::Weight::version) and [`OptimizerState::version`]), and brings its own home when
-/// [`synchronize`](Self::synchronize) asks for them.
+/// The model owns the weights and the optimizer's state. An executor may keep copies, on a device for instance. It compares
+/// versions ([`Weight::version`](engraft_nn::Weight::version), [`OptimizerState::version`]) to see which copies are stale, and
+/// copies trained weights back to the model in [`synchronize`](Self::synchronize).
 ///
 /// ```
-/// # use engraft_nn::prelude::*;
-/// use engraft_nn::{OptimizerState, Result, Tensor};
-/// use engraft_plan::{Gradients, LabelledBatch, Plan, PlanOptions, Session, StepOutput, Update};
-/// # use engraft_plan::GradientReducer;
+/// use std::collections::HashMap;
+/// use engraft_nn::prelude::*;
+/// use engraft_nn::{OptimizerState, Result};
+/// use engraft_plan::{GradientReducer, Gradients, LabelledBatch, Plan, PlanOptions, Session, StepOutput, Update};
 ///
-/// /// Answers zeros to everything: a stand-in for tests.
-/// struct Zeros(Plan);
+/// /// A baseline for classifiers: gives every class the same probability, and is never trained.
+/// struct Uniform(Plan);
 ///
-/// impl Session for Zeros {
+/// impl Uniform {
+///     fn classes(&self) -> usize {
+///         let program = self.0.program();
+///         program.size(program.outputs[0])
+///     }
+/// }
+///
+/// impl Session for Uniform {
 ///     fn plan(&self) -> &Plan {
 ///         &self.0
 ///     }
 ///     fn predict(&mut self, inputs: &[&Tensor]) -> Result<Vec<Tensor>> {
-///         let program = self.0.program();
-///         let shape = |output: &usize| [&[inputs[0].batch()], program.shapes[*output].as_slice()].concat();
-///         Ok(program.outputs.iter().map(|output| Tensor::zeros(shape(output))).collect())
+///         let (samples, classes) = (inputs[0].batch(), self.classes());
+///         Ok(vec![Tensor::new([samples, classes], vec![1.0 / classes as f32; samples * classes])?])
 ///     }
-/// #     fn evaluate(&mut self, _batch: &LabelledBatch<'_>) -> Result<StepOutput> {
-/// #         unimplemented!()
-/// #     }
-/// #     fn forward_backward(
-/// #         &mut self,
-/// #         _batch: &LabelledBatch<'_>,
-/// #         _iteration: u64,
-/// #         _reducer: &mut dyn GradientReducer,
-/// #     ) -> Result<StepOutput> {
-/// #         unimplemented!()
-/// #     }
-/// #     fn apply(&mut self, _update: Update, _state: &OptimizerState) -> Result<()> {
-/// #         unimplemented!()
-/// #     }
-/// #     fn gradients(&mut self, _inputs: &[&Tensor], _upstream: &[&Tensor], _iteration: u64) -> Result<Gradients> {
-/// #         unimplemented!()
-/// #     }
-/// #     fn fork(&self) -> Result<Box<dyn Session>> {
-/// #         Ok(Box::new(Self(self.0.clone())))
-/// #     }
-///     // `evaluate`, `forward_backward`, `apply`, `gradients` and `fork` are left out here.
+///     fn evaluate(&mut self, batch: &LabelledBatch<'_>) -> Result<StepOutput> {
+///         // The cross-entropy of equal probabilities.
+///         Ok(StepOutput { loss: (self.classes() as f64).ln(), output: self.predict(batch.inputs)?.remove(0) })
+///     }
+///     fn forward_backward(
+///         &mut self,
+///         batch: &LabelledBatch<'_>,
+///         _iteration: u64,
+///         _reducer: &mut dyn GradientReducer,
+///     ) -> Result<StepOutput> {
+///         self.evaluate(batch)
+///     }
+///     fn apply(&mut self, _update: Update, _state: &OptimizerState) -> Result<()> {
+///         Ok(())
+///     }
+///     fn gradients(&mut self, inputs: &[&Tensor], _upstream: &[&Tensor], _iteration: u64) -> Result<Gradients> {
+///         let outputs = self.predict(inputs)?;
+///         Ok(Gradients { outputs, inputs: Vec::new(), weights: HashMap::new(), layers: Vec::new() })
+///     }
+///     fn fork(&self) -> Result<Box<dyn Session>> {
+///         Ok(Box::new(Self(self.0.clone())))
+///     }
 /// }
 ///
-/// let model = Sequential::new().add(Input::new([4])).add(Dense::new(2)).build()?;
-/// let mut session = Zeros(Plan::predict(&model, 16, &PlanOptions::default())?);
-/// // Fewer samples than the plan is for.
-/// assert_eq!(session.predict(&[&Tensor::zeros([3, 4])])?, [Tensor::zeros([3, 2])]);
+/// let model = Sequential::new().add(Input::new([4])).add(Dense::new(2).activation(Softmax)).build()?;
+/// let loss = Loss::categorical_crossentropy();
+/// let plan = Plan::train(&model, Sgd::new(0.1).into(), loss, 16, 0, &PlanOptions::default())?;
+/// let (mut session, state) = (Uniform(plan), OptimizerState::default());
+///
+/// // A batch of 3 samples, with a plan for up to 16.
+/// let (x, y) = (Tensor::zeros([3, 4]), Tensor::new([3, 2], vec![1.0, 0.0, 1.0, 0.0, 0.0, 1.0])?);
+/// let step = session.train_step(&LabelledBatch::new(&[&x], &y), 0.1, &state)?;
+/// assert_eq!((step.loss, state.iterations()), (2.0f64.ln(), 1));
+/// assert_eq!(session.predict(&[&x])?[0].row(2), [0.5, 0.5]);
+/// session.synchronize(&state)?;
+/// // This session measures no times.
+/// assert!(session.step_times().is_empty());
 /// # Ok::<(), engraft_nn::Error>(())
 /// ```
 pub trait Session: Send {
-    /// The plan it runs.
+    /// The plan that the session runs.
     fn plan(&self) -> &Plan;
 
-    /// The outputs for a batch: one tensor an output, `[n, ..]`.
+    /// Computes the outputs for a batch of `n` samples: one tensor of shape `[n, ..]` for each output.
     ///
     /// # Errors
-    /// Inputs of another number or shape than the plan's, or more samples than it is for.
+    /// A wrong number of inputs, a wrong shape, or more samples than the plan's batch.
     fn predict(&mut self, inputs: &[&Tensor]) -> Result<Vec<Tensor>>;
 
-    /// Loss and output for a batch of a plan with a loss; nothing is changed.
+    /// Computes loss and output for a batch, and changes nothing. The plan must have a loss.
     ///
     /// # Errors
-    /// A plan without a loss, or a batch that doesn't fit.
+    /// A plan without a loss, or a batch that doesn't fit the plan.
     fn evaluate(&mut self, batch: &LabelledBatch<'_>) -> Result<StepOutput>;
 
-    /// The first part of a training step: forward pass, loss and backward pass. Gradients are offered to `reducer` as each becomes
-    /// final, and collected from it at the end. No weight, no moving statistic and no optimizer state changes.
+    /// Runs the first part of a training step: forward pass, loss and backward pass.
     ///
-    /// Random layers draw by (`iteration`, place in the global batch).
+    /// Each gradient is offered to `reducer` as soon as it is final, and collected from it after the backward pass. Weights,
+    /// moving statistics and the optimizer's state stay as they are. What random layers draw follows from `iteration` and the
+    /// sample's index in the global batch.
     ///
     /// # Errors
-    /// A plan of another purpose, a batch that doesn't fit, a loss that is not finite, what the reducer gives. The step can't be
-    /// applied then.
+    /// A plan that isn't for training, a batch that doesn't fit it, a loss that is not finite, an error of the reducer. The step
+    /// can't be applied then.
     fn forward_backward(
         &mut self,
         batch: &LabelledBatch<'_>,
@@ -174,18 +190,20 @@ pub trait Session: Send {
         reducer: &mut dyn GradientReducer,
     ) -> Result<StepOutput>;
 
-    /// The second part: changes weights, moving statistics and the optimizer's slots by the gradients of the last
-    /// [`forward_backward`](Self::forward_backward). Counting the iteration is the caller's.
+    /// Runs the second part of a training step: updates weights, moving statistics and optimizer slots with the gradients of the
+    /// last [`forward_backward`](Self::forward_backward).
+    ///
+    /// The caller counts the iteration in `state`.
     ///
     /// # Errors
-    /// No gradients since the last `apply`, or a state that belongs to another optimizer. Nothing is changed: the
-    /// gradients can still be applied to the right one.
+    /// No gradients since the last `apply`, or the state of another optimizer. Nothing changes, and the gradients can still be
+    /// applied with the right state.
     fn apply(&mut self, update: Update, state: &OptimizerState) -> Result<()>;
 
-    /// Both parts, for the only replica there is, and counts the step.
+    /// Runs a whole training step without other replicas, and counts it in `state`.
     ///
     /// # Errors
-    /// Those of both parts. Nothing is changed.
+    /// Those of [`forward_backward`](Self::forward_backward) and [`apply`](Self::apply). Nothing changes.
     fn train_step(
         &mut self,
         batch: &LabelledBatch<'_>,
@@ -193,42 +211,44 @@ pub trait Session: Send {
         state: &OptimizerState,
     ) -> Result<StepOutput> {
         let iteration = state.iterations();
-        let output = self.forward_backward(batch, iteration, &mut Local)?;
+        let output = self.forward_backward(batch, iteration, &mut SingleReplica)?;
         self.apply(Update { learning_rate, iteration }, state)?;
         state.count_step();
         Ok(output)
     }
 
-    /// The third part, when the model itself is wanted: brings weights and the optimizer's slots home from wherever the executor
-    /// keeps them. Nothing happens where they are at home already, as the CPU's are.
+    /// Copies weights and optimizer slots from the executor back to the model, before the model is read.
+    ///
+    /// By default it does nothing: an executor for CPUs updates them in the model itself.
     ///
     /// # Errors
-    /// The device that keeps them can't be read.
+    /// The device that keeps the copies can't be read.
     fn synchronize(&mut self, _state: &OptimizerState) -> Result<()> {
         Ok(())
     }
 
-    /// Outputs, and the gradients of `sum(output * upstream)`, for a plan of gradients. In training mode the moving statistics of batch
-    /// normalization move, as in every forward pass of training.
+    /// Computes outputs, and the gradients of `sum(output * upstream)`. The plan must be one of gradients.
+    ///
+    /// In training mode this updates the moving statistics of batch normalization, as every forward pass of training does.
     ///
     /// # Errors
-    /// A plan of another purpose, or inputs and upstream gradients that don't fit.
+    /// A plan that isn't for gradients, or inputs or upstream gradients that don't fit it.
     fn gradients(&mut self, inputs: &[&Tensor], upstream: &[&Tensor], iteration: u64) -> Result<Gradients>;
 
-    /// Another session of the same plan, with buffers of its own, which are made at its first run; what is derived from weights and
-    /// never changes is shared.
+    /// Makes another session of the same plan, with its own buffers, allocated at its first run. Data derived from frozen
+    /// weights, such as transformed filters, are shared.
     ///
     /// # Errors
-    /// The executor can't.
+    /// The executor can't fork sessions.
     fn fork(&self) -> Result<Box<dyn Session>>;
 
-    /// What each step of the plan took in the last run; empty where that isn't measured.
+    /// The time of each step of the plan in the last run; empty if not measured.
     fn step_times(&self) -> &[StepTime] {
         &[]
     }
 }
 
-/// What one step of a plan took in a run.
+/// The time that one step of a plan took in a run.
 ///
 /// ```
 /// use std::time::Duration;
@@ -240,13 +260,13 @@ pub trait Session: Send {
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StepTime {
-    /// In the forward pass, all chunks of the batch together.
+    /// Time in the forward pass, summed over all chunks of the batch.
     pub forward: Duration,
-    /// In the backward pass, updates of its weights included.
+    /// Time in the backward pass, including the updates of the step's weights.
     pub backward: Duration,
 }
 
-/// Samples with their targets.
+/// A batch of samples with their targets.
 ///
 /// ```
 /// use engraft_nn::Tensor;
@@ -258,28 +278,28 @@ pub struct StepTime {
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct LabelledBatch<'a> {
-    /// `[n, ..]` for each input.
+    /// One tensor of shape `[n, ..]` for each input.
     pub inputs: &'a [&'a Tensor],
-    /// Targets in the form the loss wants.
+    /// Targets in the form that the loss expects: one-hot rows, class indices, or 0 and 1.
     pub targets: &'a Tensor,
-    /// A weight for each sample's loss; all 1 if absent.
+    /// The weight of each sample's loss; all 1 if absent.
     pub sample_weights: Option<&'a [f32]>,
 }
 
 impl<'a> LabelledBatch<'a> {
-    /// Samples that count alike.
+    /// A batch without sample weights.
     pub fn new(inputs: &'a [&'a Tensor], targets: &'a Tensor) -> Self {
         Self { inputs, targets, sample_weights: None }
     }
 
-    /// With a weight for each sample's loss.
+    /// Sets the weight of each sample's loss.
     #[must_use]
     pub fn sample_weights(self, sample_weights: Option<&'a [f32]>) -> Self {
         Self { sample_weights, ..self }
     }
 }
 
-/// How the gradients of a step are applied.
+/// The learning rate and iteration of an update.
 ///
 /// ```
 /// use engraft_plan::Update;
@@ -290,13 +310,13 @@ impl<'a> LabelledBatch<'a> {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Update {
-    /// Size of the step.
+    /// The learning rate of this step.
     pub learning_rate: f64,
-    /// Steps made before this one: Adam corrects its moments by it.
+    /// The number of steps before this one. Adam needs it to correct the bias of its moments.
     pub iteration: u64,
 }
 
-/// Result of a forward pass with a loss.
+/// Loss and output of a forward pass.
 ///
 /// ```
 /// use engraft_nn::Tensor;
@@ -309,13 +329,13 @@ pub struct Update {
 /// ```
 #[derive(Clone, Debug)]
 pub struct StepOutput {
-    /// Mean loss of the batch, of this replica's own samples alone, penalties included.
+    /// Mean loss of this replica's own samples, including regularization penalties.
     pub loss: f64,
     /// The model's output, `[n, ..]`.
     pub output: Tensor,
 }
 
-/// Result of [`Session::gradients`].
+/// Outputs and gradients, the result of [`Session::gradients`].
 ///
 /// ```
 /// use std::collections::HashMap;
@@ -334,17 +354,17 @@ pub struct StepOutput {
 /// ```
 #[derive(Clone, Debug)]
 pub struct Gradients {
-    /// The outputs.
+    /// The model's outputs.
     pub outputs: Vec<Tensor>,
-    /// With respect to each input; empty unless they were asked for.
+    /// The gradient with respect to each input; empty unless requested.
     pub inputs: Vec<Tensor>,
-    /// With respect to each trainable weight, under the weight's id; empty unless they were asked for.
+    /// The gradient with respect to each trainable weight, by the weight's id; empty unless requested.
     pub weights: HashMap<usize, Vec<f32>>,
-    /// With respect to the output of each layer that was asked for, in that order.
+    /// Output and gradient of each requested layer, in the order of the request.
     pub layers: Vec<LayerGradient>,
 }
 
-/// A layer's output and the gradient with respect to it.
+/// The output of a layer, and the gradient with respect to it.
 ///
 /// ```
 /// use engraft_nn::Tensor;
@@ -353,7 +373,7 @@ pub struct Gradients {
 ///     value: Tensor::new([1, 2], vec![3.0, 5.0])?,
 ///     gradient: Tensor::new([1, 2], vec![0.5, -1.0])?,
 /// };
-/// // Grad-CAM: values weighted by their gradients, of which the positive part counts.
+/// // As in Grad-CAM: the positive part of values times gradients.
 /// let pairs = layer.value.data().iter().zip(layer.gradient.data());
 /// let positive: Vec<f32> = pairs.map(|(value, gradient)| (value * gradient).max(0.0)).collect();
 /// assert_eq!(positive, [1.5, 0.0]);
@@ -361,8 +381,8 @@ pub struct Gradients {
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct LayerGradient {
-    /// What the layer made, `[n, ..]`.
+    /// The layer's output, `[n, ..]`.
     pub value: Tensor,
-    /// The gradient with respect to it, of the same shape.
+    /// The gradient with respect to `value`, of the same shape.
     pub gradient: Tensor,
 }

@@ -1,16 +1,19 @@
-//! The planner, and the doors between plans and the executors that run them.
+//! The planner, and the interface between plans and the executors that run them.
 //!
 //! Keras knows the whole graph at `compile` and then runs it layer by layer. Here a model is lowered to a flat
-//! [`Program`](engraft_nn::Program), and a [`Plan`] decides before anything runs: which steps the backward pass goes through,
-//! which run a few samples at a time, which are fused, which values share a buffer, and how much memory that takes. What suits
-//! an executor's caches it says itself, by [`PlanOptions`].
+//! [`Program`](engraft_nn::Program), and a [`Plan`] decides the rest before anything runs: which steps are differentiated, fused
+//! or run in chunks, which values share a buffer, and how much memory is needed. An executor gives the [`PlanOptions`] that suit
+//! its caches and kernels.
 //!
-//! An [`Executor`] makes a [`Session`] of a plan. A training step has three parts, so that gradients can be summed over
-//! processes between them and weights can live where they are computed: [`forward_backward`](Session::forward_backward),
-//! [`apply`](Session::apply), [`synchronize`](Session::synchronize).
+//! An [`Executor`] turns a plan into a [`Session`]. A training step has three parts:
+//! - [`forward_backward`](Session::forward_backward) computes gradients; a [`GradientReducer`] may sum them over processes;
+//! - [`apply`](Session::apply) updates the weights where the executor keeps them, such as on a device;
+//! - [`synchronize`](Session::synchronize) copies them back to the model, when it is read.
+//!
+//! This crate computes nothing: the crate `engraft-cpu` has the executor for CPUs.
 
+mod annotated_program;
 mod buffers;
-mod draft;
 mod executor;
 mod liveness;
 mod memory;
@@ -28,5 +31,5 @@ pub use options::{PlanOptions, RowStreaming};
 pub use passes::RowStream;
 pub use plan::Plan;
 pub use purpose::{GradientRequest, Purpose};
-pub use reducer::{BatchPlace, GradientReducer, Local};
+pub use reducer::{BatchPlace, GradientReducer, SingleReplica};
 pub use work::Work;

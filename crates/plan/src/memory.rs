@@ -1,35 +1,36 @@
-//! What a plan takes to run.
+//! [`Memory`]: the bytes that a plan needs, and how they are printed.
 
 use std::fmt;
 
-/// Bytes a plan needs while it runs, by what they are for.
+/// The memory that a plan needs while it runs, in bytes, by use.
 ///
 /// ```
 /// use engraft_plan::Memory;
 /// let memory = Memory { weights: 3 << 20, buffers: 1 << 20, ..Memory::default() };
 /// assert_eq!(memory.to_string(), "4.0 MiB (weights 3.0 MiB, activations and gradients 1.0 MiB)");
+/// assert_eq!((memory.total(), memory.total_readable()), (4 << 20, "4.0 MiB".to_owned()));
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Memory {
     /// The model's weights.
     pub weights: usize,
-    /// The optimizer's state.
+    /// The optimizer's state, such as moments.
     pub optimizer: usize,
     /// Activations, gradients and weight gradients.
     pub buffers: usize,
-    /// Batches of photos: one in use, one being read.
-    pub photos: usize,
-    /// The executor's working space.
+    /// Two input batches: one is computed while the next is read.
+    pub inputs: usize,
+    /// The executor's working space, such as packed panels.
     pub scratch: usize,
 }
 
 impl Memory {
-    /// All of it.
+    /// The sum of all parts.
     pub fn total(&self) -> usize {
-        self.weights + self.optimizer + self.buffers + self.photos + self.scratch
+        self.weights + self.optimizer + self.buffers + self.inputs + self.scratch
     }
 
-    /// All of it, as people read it: `1.5 GiB`.
+    /// The sum of all parts as text, such as `1.5 GiB`.
     pub fn total_readable(&self) -> String {
         readable(self.total())
     }
@@ -41,7 +42,7 @@ impl fmt::Display for Memory {
             ("weights", self.weights),
             ("optimizer", self.optimizer),
             ("activations and gradients", self.buffers),
-            ("photos", self.photos),
+            ("input batches", self.inputs),
             ("working space", self.scratch),
         ];
         let parts: Vec<String> =
@@ -50,7 +51,7 @@ impl fmt::Display for Memory {
     }
 }
 
-/// `1.5 GiB`, `12.0 MiB`, `3.0 KiB`, `17 B`.
+/// A number of bytes as text, in the largest unit that fits: `1.5 GiB`, `12.0 MiB`, `3.0 KiB`, `17 B`.
 fn readable(bytes: usize) -> String {
     let units = [("GiB", 1usize << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
     match units.iter().find(|(_, size)| bytes >= *size) {

@@ -1,11 +1,11 @@
-//! What an executor and its caller want of a plan.
+//! [`PlanOptions`]: the choices that an executor and its caller make for a plan.
 
 use engraft_ir::{Conv2dShape, Op, Precision, Shape};
 
-/// Choices that shape a plan. An executor gives those that suit its caches and kernels
-/// ([`Executor::plan_options`](crate::Executor::plan_options)); whoever asks for a plan adds its own.
+/// Options of a plan. An executor gives the ones that suit its caches and kernels
+/// ([`Executor::plan_options`](crate::Executor::plan_options)); its caller may change them.
 ///
-/// The default fuses, streams and chunks nothing: every value of a batch is made in full.
+/// With the default options nothing is fused, streamed or chunked: every step computes its outputs for the whole batch.
 ///
 /// ```
 /// use engraft_ir::Precision;
@@ -15,28 +15,30 @@ use engraft_ir::{Conv2dShape, Op, Precision, Shape};
 /// ```
 #[derive(Clone, Debug)]
 pub struct PlanOptions {
-    /// The number format of products.
+    /// The number format of matrix products and convolutions.
     pub precision: Precision,
-    /// Whether memory counts for more than time: the prefix runs one sample at a time, values that are cheap to compute are
-    /// recomputed for the backward pass, and executors keep nothing that they could compute again.
+    /// Whether to save memory at the cost of time. The prefix then runs one sample at a time, cheap values are recomputed for the
+    /// backward pass, and executors cache nothing that they can recompute, such as transformed filters.
     pub low_memory: bool,
-    /// Whether a Dense kernel's update is made as the rows of its gradient are computed, so that the gradient never exists as a
-    /// whole. It can't be summed over replicas then.
+    /// Whether a Dense kernel is updated row by row while its gradient is computed. The gradient then needs no buffer, but it
+    /// can't be summed over replicas.
     pub fold_updates: bool,
-    /// Bytes that the widest step of the prefix may read and write for a chunk of samples; a prefix is run in chunks of that many.
+    /// Upper limit for the bytes that a prefix step reads and writes for one chunk. It decides how many samples a chunk has, at
+    /// least one.
     pub chunk_bytes: usize,
-    /// Bytes that a step may read and write for a whole batch without being run in chunks: its kernels are then read once a batch.
+    /// A step that reads and writes at most this many bytes for a whole batch need not run in chunks. Its kernel is then read
+    /// once per batch instead of once per chunk.
     pub unchunked_bytes: usize,
-    /// How pairs of convolutions are run a few rows at a time; `None` for never.
+    /// How rows are streamed between pairs of convolutions; `None` turns it off.
     pub row_streaming: Option<RowStreaming>,
-    /// Whether the executor's convolution of this shape can max-pool its outputs in windows of 2x2 in the same pass.
+    /// Whether the executor's convolution of this shape can max-pool its outputs in 2x2 windows, as part of its epilogue.
     pub fuses_pooling: fn(&Conv2dShape) -> bool,
-    /// Whether the executor can write the gradient with respect to the only input of this operation over that input. Given are the
-    /// shapes of input and output.
+    /// Whether the executor can overwrite the only input of an operation with the gradient with respect to it. The arguments are
+    /// the operation, its input shape and its output shape.
     pub gradient_in_place: fn(&Op, &Shape, &Shape) -> bool,
 }
 
-/// How a convolution's outputs are handed to the convolution after it a few rows at a time, while they are in the cache.
+/// Limits for streaming rows from one convolution to the next, so that they are read while they are in the cache.
 ///
 /// ```
 /// use engraft_nn::prelude::*;
@@ -53,9 +55,9 @@ pub struct PlanOptions {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RowStreaming {
-    /// Bytes that the rows between the two may take.
+    /// Upper limit for the rows between the two convolutions, in bytes.
     pub rows_bytes: usize,
-    /// Outputs of one image up to this size, in bytes, stay in the cache as a whole: they are not streamed.
+    /// Outputs of one image up to this size, in bytes, stay in the cache and are not streamed.
     pub cached_bytes: usize,
 }
 
@@ -75,19 +77,19 @@ impl Default for PlanOptions {
 }
 
 impl PlanOptions {
-    /// With products in this number format.
+    /// Sets the number format of matrix products and convolutions.
     #[must_use]
     pub fn precision(self, precision: Precision) -> Self {
         Self { precision, ..self }
     }
 
-    /// Whether memory counts for more than time.
+    /// Sets whether to save memory at the cost of time.
     #[must_use]
     pub fn low_memory(self, low_memory: bool) -> Self {
         Self { low_memory, ..self }
     }
 
-    /// Whether updates of Dense kernels are folded into their gradients.
+    /// Sets whether Dense kernels are updated while their gradients are computed.
     #[must_use]
     pub fn fold_updates(self, fold_updates: bool) -> Self {
         Self { fold_updates, ..self }

@@ -1,11 +1,11 @@
-//! Passes over a draft, one file each. A pass decides one thing, from what those before it have decided.
+//! Passes over an [`AnnotatedProgram`], one file each. Each pass makes one decision, which later passes build on.
 
 mod chunk_prefix;
 mod differentiate;
 mod fold_updates;
 mod fuse_pooling;
 mod rematerialize;
-mod split_head;
+mod split_output_activation;
 mod stream_rows;
 
 pub use stream_rows::RowStream;
@@ -13,14 +13,14 @@ pub use stream_rows::RowStream;
 use engraft_nn::Result;
 
 use crate::PlanOptions;
-use crate::draft::Draft;
+use crate::annotated_program::AnnotatedProgram;
 
-/// Decides one thing about a draft.
-type Pass = fn(&mut Draft, &PlanOptions) -> Result<()>;
+/// A pass: makes one decision and records it in the program.
+type Pass = fn(&mut AnnotatedProgram, &PlanOptions) -> Result<()>;
 
 /// All passes, in the order in which they run.
 const PASSES: &[Pass] = &[
-    split_head::run,
+    split_output_activation::run,
     differentiate::run,
     fold_updates::run,
     fuse_pooling::run,
@@ -29,13 +29,13 @@ const PASSES: &[Pass] = &[
     rematerialize::run,
 ];
 
-/// Runs those passes again that decide how much memory a finished draft takes.
-pub(crate) fn save_memory(draft: &mut Draft, options: &PlanOptions) -> Result<()> {
-    chunk_prefix::run(draft, options)?;
-    rematerialize::run(draft, options)
+/// Runs the passes again that depend on [`PlanOptions::low_memory`], on a program that all passes have seen.
+pub(crate) fn save_memory(annotated: &mut AnnotatedProgram, options: &PlanOptions) -> Result<()> {
+    chunk_prefix::run(annotated, options)?;
+    rematerialize::run(annotated, options)
 }
 
 /// Runs all passes.
-pub(crate) fn run(draft: &mut Draft, options: &PlanOptions) -> Result<()> {
-    PASSES.iter().try_for_each(|pass| pass(draft, options))
+pub(crate) fn run(annotated: &mut AnnotatedProgram, options: &PlanOptions) -> Result<()> {
+    PASSES.iter().try_for_each(|pass| pass(annotated, options))
 }

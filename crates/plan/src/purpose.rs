@@ -1,9 +1,9 @@
-//! What a plan is for.
+//! [`Purpose`] and [`GradientRequest`]: what a plan computes.
 
 use engraft_ir::ValueId;
 use engraft_nn::{Loss, Optimizer};
 
-/// What a plan is for.
+/// What a plan computes: predictions, a loss, a training step, or gradients.
 ///
 /// ```
 /// use engraft_nn::Program;
@@ -22,21 +22,21 @@ pub enum Purpose {
     Predict,
     /// Outputs and their loss, outside training.
     Evaluate {
-        /// What is measured.
+        /// The loss to compute.
         loss: Loss,
     },
-    /// A loss, its gradients and the optimizer's update.
+    /// A loss, its gradients, and the update of the weights by the optimizer.
     Train {
-        /// How updates are made.
+        /// The rule of the updates.
         optimizer: Optimizer,
-        /// What is minimised.
+        /// The loss to minimise.
         loss: Loss,
     },
-    /// Outputs, and gradients of their weighted sum, kept for the caller.
+    /// Outputs, and gradients of a weighted sum of them, for the caller to read.
     Gradients {
-        /// Whether gradients with respect to the inputs are wanted.
+        /// Whether to compute gradients with respect to the inputs.
         inputs: bool,
-        /// Further values that are wanted, with the gradients with respect to them.
+        /// Intermediate values to return, together with the gradients with respect to them.
         values: Vec<ValueId>,
     },
 }
@@ -55,8 +55,8 @@ impl Purpose {
         }
     }
 
-    /// Values that the caller reads beside the outputs.
-    pub(crate) fn wanted_values(&self) -> &[ValueId] {
+    /// The values that the caller reads in addition to the outputs.
+    pub(crate) fn requested_values(&self) -> &[ValueId] {
         match self {
             Self::Gradients { values, .. } => values,
             _ => &[],
@@ -64,24 +64,25 @@ impl Purpose {
     }
 }
 
-/// Which gradients are wanted of a model's outputs, weighted and summed.
+/// The gradients to compute of a weighted sum of a model's outputs.
 ///
 /// ```
 /// use engraft_plan::GradientRequest;
-/// // What Grad-CAM asks for: the values of a layer, and the gradients with respect to them.
+/// // Grad-CAM needs the outputs of a layer and the gradients with respect to them.
 /// let request = GradientRequest { layers: vec!["block5_conv3".into()], ..GradientRequest::default() };
 /// assert!(!request.inputs && !request.weights);
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GradientRequest {
-    /// Whether random layers act and batch normalization uses the batch's statistics.
+    /// Whether layers run in training mode: random layers act, and batch normalization uses the batch's statistics.
     pub training: bool,
-    /// Decides what random layers draw.
+    /// Seed of the random layers that have none of their own.
     pub seed: u64,
-    /// With respect to the inputs.
+    /// Gradients with respect to the inputs.
     pub inputs: bool,
-    /// With respect to the weights that are trainable.
+    /// Gradients with respect to the trainable weights.
     pub weights: bool,
-    /// With respect to the outputs of these layers, nested ones included.
+    /// Gradients with respect to the outputs of these layers, which may be inside nested models. If a layer is called several
+    /// times, its first call counts. For any other value of the graph, make the plan with [`Purpose::Gradients`].
     pub layers: Vec<String>,
 }

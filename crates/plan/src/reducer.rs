@@ -1,71 +1,114 @@
-//! How gradients of several replicas become one.
+//! [`GradientReducer`]: sums gradients over replicas in data-parallel training.
 
 use engraft_nn::{Error, Result, Weight};
 
-/// Where a replica's samples stand in the batch of all replicas.
+/// The position of a replica's samples in the global batch, which is the batch of all replicas together.
 ///
 /// ```
 /// use engraft_plan::BatchPlace;
-/// // Four replicas of 8 samples each: the third begins after 16.
+/// // Four replicas of 8 samples each: the third starts at sample 16.
 /// let place = |replica: usize| BatchPlace { first: 8 * replica, total: 4 * 8 };
 /// assert_eq!(place(2), BatchPlace { first: 16, total: 32 });
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchPlace {
-    /// Number of the first sample: random layers draw by a sample's place in the global batch.
+    /// Index of the replica's first sample. Random layers draw by a sample's index in the global batch.
     pub first: usize,
-    /// Samples of all replicas: the loss is their mean.
+    /// The number of samples of all replicas. The loss is the mean over all of them.
     pub total: usize,
 }
 
 /// Sums gradients over replicas that compute parts of one batch: processes, machines, or sessions in one process.
 ///
-/// A session [offers](Self::offer) the gradient with respect to each weight as soon as it is final, while the backward pass goes
-/// on, and [collects](Self::collect) the sums once the pass is over, both in the same order on every replica. A reducer that
+/// A session [offers](Self::offer) the gradient with respect to each weight as soon as it is final, during the backward pass.
+/// After the pass it [collects](Self::collect) the sums. Both happen in the same order on every replica. A reducer that
 /// communicates in the background starts in `offer`; a simple one does all its work in `collect`.
 ///
-/// Each gradient is already divided by the number of samples of the *global* batch, so that a sum is all that is needed. Penalties
-/// of regularizers are added after it, once.
+/// Each gradient is already divided by the number of samples of the *global* batch, so the reducer only adds. Regularization
+/// penalties are added to the sum, once.
 ///
 /// ```
-/// use engraft_nn::{Result, Weight};
+/// use std::sync::mpsc::{Receiver, Sender, channel};
+/// use engraft_nn::prelude::*;
+/// use engraft_nn::{Error, Result, Weight};
 /// use engraft_plan::{BatchPlace, GradientReducer};
 ///
-/// /// Two replicas that always see the same samples.
-/// struct Doubled;
+/// /// One of two replicas in a process. Each sends its gradients to the other.
+/// struct Replica {
+///     number: usize,
+///     to_other: Option<Sender<Vec<f32>>>,
+///     from_other: Receiver<Vec<f32>>,
+/// }
 ///
-/// impl GradientReducer for Doubled {
+/// impl GradientReducer for Replica {
 ///     fn place(&self, samples: usize) -> BatchPlace {
-///         BatchPlace { first: 0, total: 2 * samples }
+///         BatchPlace { first: self.number * samples, total: 2 * samples }
 ///     }
-///     fn collect(&mut self, _weight: &Weight, gradient: &mut [f32]) -> Result<()> {
-///         gradient.iter_mut().for_each(|g| *g *= 2.0);
+///     fn offer(&mut self, weight: &Weight, gradient: &[f32]) -> Result<()> {
+///         let sent = self.to_other.as_ref().and_then(|other| other.send(gradient.to_vec()).ok());
+///         sent.ok_or_else(|| Error::because(weight.path(), "the other replica has ended"))
+///     }
+///     fn collect(&mut self, weight: &Weight, gradient: &mut [f32]) -> Result<()> {
+///         let other = self.from_other.recv();
+///         let other = other.map_err(|error| Error::because(weight.path(), "the other replica has failed").caused_by(error))?;
+///         gradient.iter_mut().zip(other).for_each(|(sum, gradient)| *sum += gradient);
 ///         Ok(())
 ///     }
+///     fn abort(&mut self, _error: &Error) {
+///         // Closes the channel, so that the other replica doesn't wait.
+///         self.to_other = None;
+///     }
 /// }
-/// assert_eq!(Doubled.place(8).total, 16);
+///
+/// let ((to_second, from_first), (to_first, from_second)) = (channel(), channel());
+/// let mut first = Replica { number: 0, to_other: Some(to_second), from_other: from_second };
+/// let mut second = Replica { number: 1, to_other: Some(to_first), from_other: from_first };
+/// assert!(first.needs_gradients());
+/// assert_eq!(second.place(8), BatchPlace { first: 8, total: 16 });
+///
+/// // Sessions make these calls.
+/// let model = Sequential::new().add(Input::new([2])).add(Dense::new(1)).build()?;
+/// let (weight, mut gradient) = (&model.weights()[0], [1.0, 2.0]);
+/// first.offer(weight, &gradient)?;
+/// second.offer(weight, &[3.0, 4.0])?;
+/// first.collect(weight, &mut gradient)?;
+/// assert_eq!(gradient, [4.0, 6.0]);
+///
+/// second.abort(&Error::because("training step", "the loss is not finite"));
+/// assert!(first.collect(weight, &mut gradient).is_err());
+/// # Ok::<(), engraft_nn::Error>(())
 /// ```
 pub trait GradientReducer: Send {
-    /// Where a batch of `samples` samples of this replica stands in the global batch.
+    /// The position in the global batch of `samples` samples of this replica.
     fn place(&self, samples: usize) -> BatchPlace;
 
-    /// Takes the gradient with respect to `weight`, which is final.
+    /// Takes the final gradient of this replica with respect to `weight`.
     ///
     /// # Errors
-    /// It can't be sent. The step ends, and nothing is changed.
+    /// The gradient can't be sent. The step ends and changes nothing.
     fn offer(&mut self, _weight: &Weight, _gradient: &[f32]) -> Result<()> {
         Ok(())
     }
 
-    /// Replaces a gradient that was offered by the sum over all replicas. Called for each that was offered, in that order, after
-    /// the last.
+    /// Replaces an offered gradient by the sum over all replicas. Called for each offered gradient, in the same order, after the
+    /// backward pass.
     ///
     /// # Errors
-    /// A replica can't be reached. The step ends, and nothing is changed.
+    /// A replica can't be reached. The step ends and changes nothing.
     fn collect(&mut self, weight: &Weight, gradient: &mut [f32]) -> Result<()>;
 
-    /// Replaces sums over this replica's samples by those over all replicas' in batch normalization, forward and backward, so
-    /// that it normalizes by the statistics of the global batch. By default they stay: each replica uses its own.
+    /// Replaces sums over this replica's samples by sums over all replicas, for batch normalization that is synchronized across
+    /// replicas. By default the sums stay: each replica normalizes by the statistics of its own samples.
+    ///
+    /// Batch normalization calls it in the forward and in the backward pass.
+    ///
+    /// ```
+    /// use engraft_plan::{GradientReducer, SingleReplica};
+    /// let mut sums = [3.0, 5.0];
+    /// SingleReplica.sum_statistics(&mut sums)?;
+    /// assert_eq!(sums, [3.0, 5.0]);
+    /// # Ok::<(), engraft_nn::Error>(())
+    /// ```
     ///
     /// # Errors
     /// A replica can't be reached.
@@ -73,26 +116,27 @@ pub trait GradientReducer: Send {
         Ok(())
     }
 
-    /// Called when this replica's step has failed, by a loss that is not finite, say: others that wait for it must be told.
+    /// Called when this replica's step has failed, for example with a loss that is not finite. The reducer then tells the
+    /// replicas that wait for it.
     fn abort(&mut self, _error: &Error) {}
 
-    /// Whether gradients must exist as a whole to be summed. A plan that
-    /// [folds updates](crate::PlanOptions::fold_updates) is refused then.
+    /// Whether the reducer needs complete gradients. Plans that [fold updates](crate::PlanOptions::fold_updates) have none and
+    /// are then refused.
     fn needs_gradients(&self) -> bool {
         true
     }
 }
 
-/// The only replica there is: nothing is summed.
+/// The reducer for training without other replicas: gradients stay as they are.
 ///
 /// ```
-/// use engraft_plan::{GradientReducer, Local};
-/// assert_eq!(Local.place(32).total, 32);
+/// use engraft_plan::{GradientReducer, SingleReplica};
+/// assert_eq!(SingleReplica.place(32).total, 32);
 /// ```
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Local;
+pub struct SingleReplica;
 
-impl GradientReducer for Local {
+impl GradientReducer for SingleReplica {
     fn place(&self, samples: usize) -> BatchPlace {
         BatchPlace { first: 0, total: samples }
     }

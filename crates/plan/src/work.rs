@@ -1,13 +1,14 @@
-//! How much arithmetic a step is.
+//! [`Work`]: the floating-point operations of a step.
 
 use engraft_ir::Op;
 use engraft_nn::Step;
 
 use crate::Plan;
 
-/// Floating-point operations a sample, counted by the definition: a multiplication and an addition for each weight that
-/// meets a value. What a faster algorithm saves is not taken off, so that rates compare across algorithms. Convolutions
-/// and Dense layers count, everything else is small beside them.
+/// Floating-point operations of a step per sample: two for each multiply-accumulate of the direct algorithm.
+///
+/// Operations that a faster algorithm such as Winograd saves are counted all the same, so that rates compare across algorithms.
+/// Only convolutions and Dense layers count; other operations are negligible.
 ///
 /// ```
 /// use engraft_nn::prelude::*;
@@ -19,20 +20,30 @@ use crate::Plan;
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Work {
-    /// Of the forward pass.
+    /// Operations of the forward pass.
     pub forward: usize,
-    /// Of the gradients with respect to the kernel and the input, as far as they are wanted.
+    /// Operations of the gradients with respect to the kernel and the input, if the plan computes them.
     pub backward: usize,
 }
 
 impl Plan {
-    /// The arithmetic of step `index`.
+    /// The floating-point operations of step `index`, per sample.
+    ///
+    /// ```
+    /// use engraft_nn::prelude::*;
+    /// use engraft_plan::{Plan, PlanOptions};
+    /// let model = Sequential::new().add(Input::new([100])).add(Dense::new(50)).add(Dense::new(10)).build()?;
+    /// let plan = Plan::predict(&model, 1, &PlanOptions::default())?;
+    /// let total: usize = (0..plan.program().steps.len()).map(|index| plan.work(index).forward).sum();
+    /// assert_eq!(total, 2 * (100 * 50 + 50 * 10));
+    /// # Ok::<(), engraft_nn::Error>(())
+    /// ```
     pub fn work(&self, index: usize) -> Work {
         let step = &self.program().steps[index];
         let forward = self.forward_work(step);
-        let by_kernel = step.weights.first().is_some_and(|kernel| kernel.trainable);
-        let by_input = step.inputs.first().is_some_and(|&input| self.gradient_slot(input).is_some());
-        let gradients = usize::from(by_kernel) + usize::from(by_input);
+        let kernel_gradient = step.weights.first().is_some_and(|kernel| kernel.trainable);
+        let input_gradient = step.inputs.first().is_some_and(|&input| self.gradient_slot(input).is_some());
+        let gradients = usize::from(kernel_gradient) + usize::from(input_gradient);
         Work { forward, backward: if self.differentiates(index) { gradients * forward } else { 0 } }
     }
 
@@ -42,12 +53,12 @@ impl Plan {
             _ => self.program().size(step.output),
         };
         let Some(kernel) = step.weights.first() else { return 0 };
-        let each = match step.op {
-            // Every output is a sum over all of a kernel but its last axis, the filters or units.
+        let macs_per_output = match step.op {
+            // Each output is a sum over all axes of the kernel but the last, which counts filters or units.
             Op::Conv2d { .. } | Op::Dense => kernel.weight.shape().iter().rev().skip(1).product(),
             _ => 0,
         };
-        2 * outputs * each
+        2 * outputs * macs_per_output
     }
 }
 
@@ -69,7 +80,7 @@ mod tests {
                 .unwrap();
         let one = 2 * 4 * 4;
         let work: Vec<Work> = (0..3).map(|index| plan.work(index)).collect();
-        // Nothing below the lowest trainable layer; no gradient with respect to its input; both by the layers above.
+        // Nothing below the lowest trainable layer, which needs no gradient with respect to its input. Layers above need both.
         let expected = [0, one, 2 * one].map(|backward| Work { forward: one, backward });
         assert_eq!(work, expected);
     }

@@ -1,4 +1,4 @@
-//! Plans of random models, replayed: whatever a step reads must still stand where it was written.
+//! Replays plans of random models without computing: each step must find in its buffers what earlier steps wrote.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -12,7 +12,7 @@ use engraft_nn::prelude::*;
 use engraft_plan::{GradientRequest, Plan, PlanOptions, Purpose, Slot};
 use random_graphs::{Kinds, random_classifier, random_model};
 
-/// What stands in a buffer.
+/// What was last written to a buffer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Content {
     Value(ValueId),
@@ -21,25 +21,27 @@ enum Content {
     Contribution,
 }
 
-/// Buffers that remember what was written last, and an executor's walk over them.
+/// Runs a plan as an executor does, but records only what is written to each buffer.
 struct Replay<'a> {
     plan: &'a Plan,
     buffers: HashMap<Slot, Content>,
-    begun: HashSet<ValueId>,
-    /// Gradients that were written over their values.
+    /// Roots whose gradients have a first contribution.
+    started: HashSet<ValueId>,
+    /// The number of gradients that overwrote their values.
     in_place: usize,
-    /// Whether the backward pass has begun.
-    turned: bool,
-    /// How many steps were recomputed for it.
+    /// Whether the backward pass is running.
+    in_backward_pass: bool,
+    /// The number of steps that were recomputed for the backward pass.
     recomputed: usize,
 }
 
 impl<'a> Replay<'a> {
-    /// The walk through a whole plan.
+    /// Replays a whole plan.
     fn of(plan: &'a Plan) -> Self {
         let outputs = &plan.program().outputs;
-        let begun = outputs.iter().map(|&output| plan.root(output)).collect();
-        let mut replay = Replay { plan, buffers: HashMap::new(), begun, in_place: 0, turned: false, recomputed: 0 };
+        let started = outputs.iter().map(|&output| plan.root(output)).collect();
+        let mut replay =
+            Replay { plan, buffers: HashMap::new(), started, in_place: 0, in_backward_pass: false, recomputed: 0 };
         for first in (0..plan.batch()).step_by(plan.chunk()) {
             plan.prefix().for_each(|step| replay.forward(step, first));
         }
@@ -51,7 +53,7 @@ impl<'a> Replay<'a> {
             }
         }
         let differentiated = (0..plan.program().steps.len()).rev().filter(|&step| plan.differentiates(step));
-        replay.turned = true;
+        replay.in_backward_pass = true;
         differentiated.for_each(|step| replay.backward(step));
         replay.update();
         replay.read_results();
@@ -68,7 +70,7 @@ impl<'a> Replay<'a> {
     }
 
     fn slot(&self, value: ValueId) -> Option<Slot> {
-        if self.turned { self.plan.slot_backward(value) } else { self.plan.slot(value) }
+        if self.in_backward_pass { self.plan.slot_backward(value) } else { self.plan.slot(value) }
     }
 
     fn read_value(&self, value: ValueId) {
@@ -87,12 +89,12 @@ impl<'a> Replay<'a> {
             return;
         }
         assert!(step.inputs.iter().all(|&input| self.slot(input) != Some(slot)), "{:?} in place", step.op);
-        // A value that gathers the chunks of a batch must not be lost between two of them.
+        // A value of the whole batch must survive from one chunk of the prefix to the next.
         if plan.leaves_prefix(step.output) && first > 0 {
             self.read(slot, Content::Value(step.output));
         }
-        let whole = !plan.prefix().contains(&index) || plan.leaves_prefix(step.output);
-        let samples = if whole { plan.batch() } else { plan.chunk() };
+        let is_whole_batch = !plan.prefix().contains(&index) || plan.leaves_prefix(step.output);
+        let samples = if is_whole_batch { plan.batch() } else { plan.chunk() };
         self.write(slot, Content::Value(step.output), samples * plan.program().size(step.output));
     }
 
@@ -108,7 +110,7 @@ impl<'a> Replay<'a> {
             self.recomputed += 1;
         }
         self.read(dy, Content::Gradient(step.output));
-        // Whoever writes a gradient over its value has taken the activation's too.
+        // A step that overwrites a value with its gradient has applied the gradient of the activation already.
         if step.activation != Function::Linear && !plan.gradient_in_place(step.output) {
             self.read_value(step.output);
         }
@@ -120,12 +122,12 @@ impl<'a> Replay<'a> {
         self.weight_gradients(index, dy, false);
     }
 
-    /// Those that are gathered, or those that are not.
-    fn weight_gradients(&mut self, index: usize, dy: Slot, gathered: bool) {
+    /// The gradients of a step's weights: those with a buffer, or those whose update is folded.
+    fn weight_gradients(&mut self, index: usize, dy: Slot, has_buffer: bool) {
         let plan = self.plan;
         let step = &plan.program().steps[index];
         for (position, param) in step.weights.iter().enumerate().filter(|(_, param)| param.trainable) {
-            if plan.weight_gradient_slot(param.weight.id()).is_some() != gathered {
+            if plan.weight_gradient_slot(param.weight.id()).is_some() != has_buffer {
                 continue;
             }
             if position == 0 || matches!(step.op, Op::BatchNorm { .. }) {
@@ -136,7 +138,7 @@ impl<'a> Replay<'a> {
         }
     }
 
-    /// What the gradient by a step's inputs is computed from.
+    /// Reads the values that the gradient with respect to a step's inputs is computed from.
     fn read_saved(&self, index: usize) {
         let step = &self.plan.program().steps[index];
         match step.op {
@@ -159,11 +161,11 @@ impl<'a> Replay<'a> {
             self.in_place += 1;
             self.read_value(input);
         }
-        if self.begun.insert(plan.root(input)) {
+        if self.started.insert(plan.root(input)) {
             self.write(slot, gradient, length);
         } else {
-            let beside = plan.contribution_slot(index).unwrap();
-            self.write(beside, Content::Contribution, length);
+            let contribution = plan.contribution_slot(index).unwrap();
+            self.write(contribution, Content::Contribution, length);
             self.read(slot, gradient);
         }
         self.read(dy, Content::Gradient(plan.program().steps[index].output));
@@ -184,7 +186,8 @@ impl<'a> Replay<'a> {
         }
     }
 
-    /// A folded update reads its kernel's input and the gradient with respect to its output; others read their gradient.
+    /// Updates the weights. A folded update reads the step's input and the gradient with respect to its output; other updates
+    /// read the weight's gradient.
     fn update(&self) {
         let steps = self.plan.program().steps.iter().enumerate();
         for (index, step) in steps.filter(|(index, _)| self.plan.differentiates(*index)) {
@@ -199,8 +202,8 @@ impl<'a> Replay<'a> {
         }
     }
 
-    /// Outputs, values that were asked for and the gradients with respect to these and the inputs stand until the caller has read
-    /// them.
+    /// Reads the results as the caller does: outputs, requested values, and gradients with respect to requested values and
+    /// inputs.
     fn read_results(&self) {
         let program = self.plan.program();
         let mut with_gradient = program.inputs.clone();
@@ -217,7 +220,7 @@ impl<'a> Replay<'a> {
     }
 }
 
-/// Options that use everything a plan can do but streaming, which has tests of its own.
+/// Options that turn on everything but row streaming, which has its own tests.
 fn options() -> PlanOptions {
     PlanOptions {
         fold_updates: true,
@@ -232,17 +235,17 @@ fn options() -> PlanOptions {
     }
 }
 
-/// Gradients with respect to everything, and to the outputs of some layers.
+/// Requests gradients with respect to inputs, weights and the outputs of some layers.
 fn everything(model: &Model, seed: usize) -> GradientRequest {
-    // Not every input comes before all other layers.
+    // Some layers have no step: inputs.
     let program = Program::of(model, true, 0).unwrap();
     let names = model.layers().iter().map(|layer| layer.name().to_owned()).collect::<Vec<_>>();
-    let made = names.into_iter().filter(|name| program.layer_output(name).is_ok());
-    let layers = made.skip(seed % 3).step_by(3).collect();
+    let computed = names.into_iter().filter(|name| program.layer_output(name).is_ok());
+    let layers = computed.skip(seed % 3).step_by(3).collect();
     GradientRequest { training: true, inputs: true, weights: true, layers, ..GradientRequest::default() }
 }
 
-/// Nothing is allocated by a plan: a batch of millions has a prefix of several chunks.
+/// A plan allocates nothing, so a batch may have millions of samples: its prefix then has several chunks.
 const BATCHES: [usize; 2] = [3, 4_000_000];
 
 #[test]
@@ -262,7 +265,7 @@ fn whatever_is_read_still_stands() {
             let plan = plan.unwrap();
             chunked += usize::from(plan.chunk() < batch && plan.prefix().len() > 1);
             in_place += Replay::of(&plan).in_place;
-            // One sample at a time, millions of them would take minutes.
+            // A low-memory prefix runs one sample at a time: millions of samples would take minutes.
             if batch == BATCHES[0] {
                 recomputed += Replay::of(&plan.low_memory().unwrap()).recomputed;
             }
@@ -270,7 +273,7 @@ fn whatever_is_read_still_stands() {
     }
     assert!(chunked > 300, "only {chunked} plans had chunks");
     assert!(recomputed > 100, "only {recomputed} steps were recomputed");
-    assert!(in_place > 50, "only {in_place} gradients took the place of their values");
+    assert!(in_place > 50, "only {in_place} gradients overwrote their values");
 }
 
 #[test]
@@ -285,7 +288,7 @@ fn the_same_model_has_the_same_plan() {
 }
 
 #[test]
-fn a_prediction_has_no_room_for_gradients() {
+fn a_prediction_has_no_buffers_for_gradients() {
     let x = Input::new([8, 8, 1]);
     let y = Conv2D::new(1, 8).call(&x).unwrap();
     let plan = Plan::predict(&Model::new(&x, &Flatten::new().call(&y).unwrap()).unwrap(), 1, &options()).unwrap();
@@ -294,7 +297,7 @@ fn a_prediction_has_no_room_for_gradients() {
 
 #[test]
 fn plans_of_long_chains_take_no_square_of_their_length() {
-    // A square of this length would take minutes.
+    // An algorithm of quadratic time would take minutes at this length.
     let x = Input::new([2]);
     let (flat, tanh) = (Flatten::new().into_layer(), Activation::new(Tanh).into_layer());
     let mut y = Dense::new(2).call(&x).unwrap();

@@ -1,10 +1,10 @@
-//! Arrays of f64.
+//! [`Array`]: n-dimensional arrays of f64.
 
 use std::ops::{Index, IndexMut};
 
 use engraft_nn::{Error, Result, Tensor};
 
-/// A dense array of f64 in row-major order. That of a value has the batch as its first axis.
+/// A dense array of f64 in row-major order. The first axis of an operation's input or output is the batch.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Array {
     shape: Vec<usize>,
@@ -33,7 +33,7 @@ impl Array {
         Self::new(shape, data.iter().copied().map(f64::from).collect())
     }
 
-    /// The values, rounded.
+    /// The values rounded to f32.
     pub(crate) fn to_f32(&self) -> Vec<f32> {
         self.data.iter().map(|&value| value as f32).collect()
     }
@@ -47,10 +47,10 @@ impl Array {
         &self.shape
     }
 
-    /// The sizes of the axes, as many as the caller knows that there are.
+    /// The shape as an array of `N` sizes.
     ///
     /// # Errors
-    /// Another number of axes.
+    /// Where the array has another number of axes than `N`.
     pub(crate) fn sizes<const N: usize>(&self) -> Result<[usize; N]> {
         sizes(&self.shape)
     }
@@ -68,7 +68,7 @@ impl Array {
         Self::new(shape, self.data.clone())
     }
 
-    /// As rows: all axes but the last are one.
+    /// The values as a matrix: all axes before the last are merged into one.
     pub(crate) fn as_rows(&self) -> Self {
         let width = self.shape.last().copied().unwrap_or(1);
         self.reshaped([self.data.len() / width.max(1), width])
@@ -125,10 +125,10 @@ impl IndexMut<&[usize]> for Array {
     }
 }
 
-/// A shape of `N` axes.
+/// Converts a shape to an array of `N` sizes.
 ///
 /// # Errors
-/// Another number of axes.
+/// Where the shape has another number of axes than `N`.
 pub(crate) fn sizes<const N: usize>(shape: &[usize]) -> Result<[usize; N]> {
     shape.try_into().map_err(|_| Error::new("value", format_args!("{N} axes"), format_args!("shape {shape:?}")))
 }
@@ -146,7 +146,7 @@ pub(crate) fn positions<const N: usize>(shape: [usize; N]) -> impl Iterator<Item
     })
 }
 
-/// [`positions`] where the number of axes is known when it runs only.
+/// [`positions`] for a number of axes that is known only at run time.
 pub(crate) fn positions_of(shape: &[usize]) -> impl Iterator<Item = Vec<usize>> {
     (0..shape.iter().product()).map(move |index| {
         let mut rest = index;

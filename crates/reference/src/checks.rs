@@ -1,9 +1,9 @@
-//! Whether calls fit a session's plan.
+//! Checks of a session's calls against its plan, and the errors for wrong calls.
 
 use engraft_nn::{Error, Result, Tensor};
 use engraft_plan::{GradientReducer, Plan, Purpose};
 
-/// The number of samples, once inputs are found to be what the plan is for.
+/// Checks number and shapes of the inputs; returns the number of samples.
 pub(crate) fn check_inputs(plan: &Plan, inputs: &[&Tensor]) -> Result<usize> {
     let program = plan.program();
     if inputs.len() != program.inputs.len() {
@@ -23,32 +23,37 @@ pub(crate) fn check_inputs(plan: &Plan, inputs: &[&Tensor]) -> Result<usize> {
     Ok(samples)
 }
 
-/// A plan that is trained, whose gradients exist if the reducer needs them. Here they always do, but other replicas may fold.
+/// An error unless the plan trains, or where it folds updates although the reducer needs gradients.
+///
+/// This executor never folds, but the replicas that the reducer sums over may be other executors with the same plan.
 pub(crate) fn check_reducible(plan: &Plan, reducer: &dyn GradientReducer) -> Result<()> {
     if !matches!(plan.purpose(), Purpose::Train { .. }) {
         return Err(wrong_purpose("forward_backward", "a plan of training", plan));
     }
     let folds = (0..plan.program().steps.len()).any(|index| plan.folds_update(index));
     if folds && reducer.needs_gradients() {
-        return Err(Error::because("forward_backward", "the plan folds updates, so that not all gradients exist")
-            .hint("plan with `fold_updates(false)` to sum gradients over replicas"));
+        return Err(Error::because(
+            "forward_backward",
+            "the plan folds updates: some gradients never exist as a whole",
+        )
+        .hint("plan with `fold_updates(false)` to sum gradients over replicas"));
     }
     Ok(())
 }
 
-/// The plan of a session is for something else than this call.
+/// The error that a session's plan has another purpose than `call` needs.
 pub(crate) fn wrong_purpose(call: &str, expected: &str, plan: &Plan) -> Error {
     Error::new(call, expected, format_args!("{:?}", plan.purpose()))
 }
 
-/// A training step, counted from 1, whose loss is not finite.
+/// The error for a training step, counted from 1, whose loss is not finite.
 pub(crate) fn not_finite(loss: f64, step: u64) -> Error {
     let (cause, hint) = match step {
         1 => (
-            "nothing was learned yet, so the inputs or the weights hold values that are not finite or far too large",
+            "no weight was updated yet, so the inputs or the initial weights are not finite or far too large",
             "check the weights file, and that pixels are scaled as the network expects",
         ),
-        _ => ("the weights have most likely run away", "use a smaller learning rate, for example a tenth of this one"),
+        _ => ("training has most likely diverged", "use a smaller learning rate, for example a tenth of this one"),
     };
     Error::because(format_args!("training step {step}"), format_args!("the loss is {loss}: {cause}")).hint(hint)
 }

@@ -1,4 +1,4 @@
-//! The executor: sessions for plans.
+//! [`ReferenceExecutor`]: makes sessions for plans.
 
 use engraft_ir::Precision;
 use engraft_nn::{Error, Result};
@@ -6,11 +6,10 @@ use engraft_plan::{Executor, Memory, Plan, PlanOptions, Session};
 
 use crate::session::ReferenceSession;
 
-/// Computes every operation from its definition, in f64 and one number after the other: the measure of other executors, and far too
-/// slow for anything else.
+/// An executor for tests, which computes every operation from its definition in f64. It is far too slow for training.
 ///
-/// It keeps weights and optimizer slots of its own, so that changes come home by
-/// [`synchronize`](engraft_plan::Session::synchronize) only, as with an executor on a device.
+/// Its sessions have copies of weights and optimizer slots, like those of an executor on a GPU:
+/// [`synchronize`](engraft_plan::Session::synchronize) writes changes back to the model.
 ///
 /// ```
 /// use engraft_nn::prelude::*;

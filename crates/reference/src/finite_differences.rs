@@ -1,24 +1,24 @@
-//! Gradients of random models against finite differences in f64.
+//! Tests that compare the gradients of random models with finite differences in f64.
 
 use std::collections::HashMap;
 
 use engraft_ir::ValueId;
 use engraft_nn::Model;
-use engraft_plan::{GradientRequest, Local, Plan, PlanOptions};
+use engraft_plan::{GradientRequest, Plan, PlanOptions, SingleReplica};
 
 use crate::array::Array;
-use crate::pass::{Backward, Pass};
+use crate::pass::{ForwardPass, PassGradients};
 use crate::random_graphs::{Kinds, random_model};
 use crate::testing::{STEP, dot, random};
-use crate::unfused::Unfused;
+use crate::unfused::UnfusedProgram;
 use crate::weights::Weights;
 
 const BATCH: usize = 3;
 
-/// A model's program, and numbers that its outputs are multiplied by.
+/// A scalar function of a model to differentiate: its outputs, weighted by random `upstream` gradients and summed.
 struct Evaluation {
     plan: Plan,
-    program: Unfused,
+    program: UnfusedProgram,
     upstream: HashMap<ValueId, Array>,
 }
 
@@ -31,11 +31,11 @@ impl Evaluation {
             (output, random(&shape, 100 + output as u64))
         };
         let upstream = plan.program().outputs.iter().map(upstream).collect();
-        Self { program: Unfused::of(&plan), plan, upstream }
+        Self { program: UnfusedProgram::of(&plan), plan, upstream }
     }
 
-    fn pass<'a>(&'a self, weights: &'a Weights, inputs: &HashMap<ValueId, Array>) -> Pass<'a> {
-        Pass::forward(&self.program, weights, BATCH, inputs.clone(), 7, &mut Local).unwrap()
+    fn pass<'a>(&'a self, weights: &'a Weights, inputs: &HashMap<ValueId, Array>) -> ForwardPass<'a> {
+        ForwardPass::run(&self.program, weights, BATCH, inputs.clone(), 7, &mut SingleReplica).unwrap()
     }
 
     /// `sum(output * upstream)`.
@@ -44,13 +44,14 @@ impl Evaluation {
         self.upstream.iter().map(|(&output, upstream)| dot(pass.value(output).unwrap(), upstream)).sum()
     }
 
-    fn gradients(&self, weights: &Weights, inputs: &HashMap<ValueId, Array>) -> Backward {
-        self.pass(weights, inputs).backward(self.upstream.clone(), &mut Local).unwrap()
+    fn gradients(&self, weights: &Weights, inputs: &HashMap<ValueId, Array>) -> PassGradients {
+        self.pass(weights, inputs).backward(self.upstream.clone(), &mut SingleReplica).unwrap()
     }
 }
 
-/// Compares along random directions: one number tells of every element. Third derivatives, which decide how far differences are
-/// off, are of order 1 for each of a few layers.
+/// Compares the directional derivative along a random `direction` with the central difference, which covers all elements at once.
+///
+/// The error of central differences grows with the third derivative, which is of order 1 for these models of a few layers.
 #[track_caller]
 fn compare(what: &str, gradient: &Array, direction: &Array, score: impl Fn(f64) -> f64) {
     let (along, difference) = (dot(gradient, direction), (score(STEP) - score(-STEP)) / (2.0 * STEP));

@@ -1,11 +1,11 @@
-//! The reference executor: what every operation means, in plain loops over f64.
+//! The reference executor: computes every operation from its definition, in plain loops over f64.
 //!
-//! It shares no code with executors that are fast, and is written to be read: `ops` holds a file for each kind of operation with
-//! `forward` and `backward` from the definition, `loss` and `update` Keras' formulas of losses and optimizers. Other executors are
-//! held to its results, in tests.
+//! Tests compare the results of other executors with its results. It shares no code with them, and is written to be read: `ops`
+//! has a file for each kind of operation, with `forward` and `backward` from the definition; `loss` and `update` have Keras'
+//! formulas of losses and optimizers.
 //!
-//! How a plan wants to be run doesn't matter to it: fusions are undone, every value is kept, and slots, chunks and streams are
-//! ignored. Inputs and weights are widened to f64 on the way in; results are rounded to f32 on the way out.
+//! The plan's optimizations are ignored: fusions are undone, all values are kept for the backward pass, and buffers, chunks and
+//! row streaming play no role. Inputs and weights are converted to f64; results are rounded to f32.
 
 mod array;
 mod checks;

@@ -3,32 +3,32 @@
 use std::ops::RangeInclusive;
 
 use engraft_ir::Activation;
-use engraft_nn::{Error, Head, Loss, LossKind, Result};
+use engraft_nn::{Error, Loss, LossKind, OutputActivation, Result};
 use engraft_plan::LabelledBatch;
 
 use crate::array::Array;
 use crate::ops::{activate, softmax};
 
-/// Keras' `backend.epsilon()`: probabilities are kept this far from 0 and 1.
+/// Keras' `backend.epsilon()`: probabilities are clipped to this distance from 0 and 1.
 const EPSILON: f32 = 1e-7;
-/// The bounds as f32 has them: the upper one is 1.2e-7 below 1, which shows in the loss of a probability of 1.
+/// The bounds of clipped probabilities, rounded to f32 as in Keras: the upper bound is 1.2e-7 below 1, which shows in the loss.
 const PROBABILITIES: RangeInclusive<f64> = EPSILON as f64..=(1.0 - EPSILON) as f64;
 
-/// The loss of a batch.
+/// The loss of a batch and its gradient.
 pub(crate) struct BatchLoss {
-    /// Mean over these samples, each by its weight.
+    /// The mean over the samples of this batch, each multiplied by its sample weight.
     pub(crate) mean: f64,
-    /// The gradient with respect to the values of the mean over the samples of all replicas.
+    /// The gradient of the mean over the samples of all replicas with respect to the values.
     pub(crate) gradient: Array,
 }
 
-/// The loss of a batch whose last value is `values`, a part of `total` samples.
+/// Computes the loss of a batch from the program's output `values`. `total` is the number of samples of all replicas.
 ///
-/// Where the plan has split a last softmax or sigmoid off, `values` are its inputs and the loss is taken from them, as Keras does in
-/// a compiled step: a probability that has rounded to 0 would hide an error.
+/// If the plan has split off a last softmax or sigmoid (`output_activation`), `values` are logits, and the loss is computed from
+/// logits, as Keras does in a compiled step: a probability that has rounded to 0 would have no gradient.
 pub(crate) fn batch_loss(
     loss: &Loss,
-    head: Head,
+    output_activation: OutputActivation,
     values: &Array,
     batch: &LabelledBatch<'_>,
     total: usize,
@@ -39,7 +39,7 @@ pub(crate) fn batch_loss(
     }
     let targets = loss.dense_targets(batch.targets.data(), rows, width)?;
     let targets = Array::from_f32([rows, width], &targets);
-    let from_logits = loss.is_from_logits() || head != Head::None;
+    let from_logits = loss.is_from_logits() || output_activation != OutputActivation::None;
     let row_loss = match (loss.kind(), from_logits) {
         (LossKind::BinaryCrossentropy, true) => sigmoid_cross_entropy,
         (LossKind::BinaryCrossentropy, false) => binary_cross_entropy,
@@ -57,18 +57,18 @@ pub(crate) fn batch_loss(
     Ok(BatchLoss { mean: sum / rows.max(1) as f64, gradient: Array::new([rows, width], gradient) })
 }
 
-/// The function that was split off, applied to the program's last value: the model's output.
-pub(crate) fn apply_head(head: Head, values: &Array) -> Array {
-    match head {
-        Head::None => values.clone(),
-        Head::Softmax => softmax(values),
-        Head::Sigmoid => values.map(|x| activate(Activation::Sigmoid, x)),
+/// Applies the split-off last activation to the program's output, which gives the model's output.
+pub(crate) fn apply_output_activation(output_activation: OutputActivation, values: &Array) -> Array {
+    match output_activation {
+        OutputActivation::None => values.clone(),
+        OutputActivation::Softmax => softmax(values),
+        OutputActivation::Sigmoid => values.map(|x| activate(Activation::Sigmoid, x)),
     }
 }
 
-/// A row's loss and the gradient with respect to its values: `-sum(target * ln(softmax(x)))`.
+/// The loss of one row of logits, `-sum(target * ln(softmax(x)))`, and its gradient.
 ///
-/// The gradient is TensorFlow's, that of targets that sum to 1.
+/// The gradient is `softmax(x) - target`, as in TensorFlow, which is exact only for targets that sum to 1.
 fn softmax_cross_entropy(x: &[f64], targets: &[f64]) -> (f64, Vec<f64>) {
     let greatest = x.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let sum: f64 = x.iter().map(|x| (x - greatest).exp()).sum();
@@ -77,7 +77,8 @@ fn softmax_cross_entropy(x: &[f64], targets: &[f64]) -> (f64, Vec<f64>) {
     (loss, x.iter().zip(targets).map(slope).collect())
 }
 
-/// The mean of `-target * ln(p) - (1 - target) * ln(1 - p)` with `p = sigmoid(x)`, written so that nothing overflows.
+/// The mean of `-target * ln(p) - (1 - target) * ln(1 - p)` with `p = sigmoid(x)`, in a form that can't overflow, and its
+/// gradient.
 fn sigmoid_cross_entropy(x: &[f64], targets: &[f64]) -> (f64, Vec<f64>) {
     let count = x.len() as f64;
     let loss = |(&x, target): (&f64, &f64)| activate(Activation::Softplus, x) - x * target;
@@ -86,7 +87,7 @@ fn sigmoid_cross_entropy(x: &[f64], targets: &[f64]) -> (f64, Vec<f64>) {
     (pairs().map(loss).sum::<f64>() / count, pairs().map(slope).collect())
 }
 
-/// `-sum(target * ln(q))`, where `q` are the probabilities divided by their sum and clipped.
+/// The loss `-sum(target * ln(q))`, where `q` are the probabilities divided by their sum and clipped, and its gradient.
 fn cross_entropy(probabilities: &[f64], targets: &[f64]) -> (f64, Vec<f64>) {
     let sum: f64 = probabilities.iter().sum();
     let shares: Vec<f64> = probabilities.iter().map(|p| p / sum).collect();
@@ -98,14 +99,14 @@ fn cross_entropy(probabilities: &[f64], targets: &[f64]) -> (f64, Vec<f64>) {
     (loss, slopes.iter().map(|slope| (slope - through_sum) / sum).collect())
 }
 
-/// The loss of logits that are the logarithms of clipped probabilities.
+/// The softmax cross-entropy of `ln(clip(p))` as logits, and its gradient, as Keras' sparse loss computes it from probabilities.
 fn sparse_cross_entropy(probabilities: &[f64], targets: &[f64]) -> (f64, Vec<f64>) {
     let logits: Vec<f64> = probabilities.iter().map(|&p| clip(p).ln()).collect();
     let (loss, slopes) = softmax_cross_entropy(&logits, targets);
     (loss, slopes.iter().zip(probabilities).map(|(slope, &p)| slope * clip_slope(p) / clip(p)).collect())
 }
 
-/// The mean of `-target * ln(p) - (1 - target) * ln(1 - p)`, where each probability `p` is clipped away from 0 and 1.
+/// The mean of `-target * ln(p) - (1 - target) * ln(1 - p)` over clipped probabilities `p`, and its gradient.
 fn binary_cross_entropy(probabilities: &[f64], targets: &[f64]) -> (f64, Vec<f64>) {
     let count = probabilities.len() as f64;
     let loss = |(&p, target): (&f64, &f64)| -target * clip(p).ln() - (1.0 - target) * (1.0 - clip(p)).ln();
@@ -119,7 +120,7 @@ fn clip(p: f64) -> f64 {
     p.clamp(*PROBABILITIES.start(), *PROBABILITIES.end())
 }
 
-/// The derivative of [`clip`]: 0 where it holds.
+/// The derivative of [`clip`]: 1 within the bounds, 0 outside.
 fn clip_slope(p: f64) -> f64 {
     f64::from(PROBABILITIES.contains(&p))
 }
@@ -144,9 +145,9 @@ mod tests {
             let sample_weights = array("sample_weight").map(|weights| weights.data());
             let batch = LabelledBatch::new(&[], targets).sample_weights(sample_weights);
             let values = Array::from_f32(outputs.shape(), outputs.data()).as_rows();
-            let found = batch_loss(&loss, Head::None, &values, &batch, values.shape()[0]).unwrap();
+            let found = batch_loss(&loss, OutputActivation::None, &values, &batch, values.shape()[0]).unwrap();
             let expected = f64::from(array("value").unwrap().data()[0]);
-            // Keras' logarithms and sums are f32.
+            // Keras computes logarithms and sums in f32.
             let allowed = 1e-5 * expected.abs().max(1e-3);
             assert!((found.mean - expected).abs() <= allowed, "{}: {} for {expected}", case.name(), found.mean);
             let error = relative_error(&found.gradient.to_f32(), array("gradient").unwrap().data());
@@ -157,29 +158,29 @@ mod tests {
     #[test]
     fn gradients_are_those_of_the_mean_over_all_replicas() {
         let weights = [0.5, 2.0, 1.0];
-        for (loss, head, classes) in [
-            (Loss::categorical_crossentropy().label_smoothing(0.1), Head::Softmax, false),
-            (Loss::categorical_crossentropy(), Head::None, false),
-            (Loss::sparse_categorical_crossentropy().from_logits(true), Head::None, true),
-            (Loss::sparse_categorical_crossentropy(), Head::None, true),
-            (Loss::binary_crossentropy(), Head::Sigmoid, false),
-            (Loss::binary_crossentropy().label_smoothing(0.2), Head::None, false),
+        for (loss, output_activation, classes) in [
+            (Loss::categorical_crossentropy().label_smoothing(0.1), OutputActivation::Softmax, false),
+            (Loss::categorical_crossentropy(), OutputActivation::None, false),
+            (Loss::sparse_categorical_crossentropy().from_logits(true), OutputActivation::None, true),
+            (Loss::sparse_categorical_crossentropy(), OutputActivation::None, true),
+            (Loss::binary_crossentropy(), OutputActivation::Sigmoid, false),
+            (Loss::binary_crossentropy().label_smoothing(0.2), OutputActivation::None, false),
         ] {
             let targets = match classes {
                 true => Tensor::new([3, 1], vec![1.0, 0.0, 3.0]).unwrap(),
                 false => softmax(&random(&[3, 4], 7)).to_tensor().unwrap(),
             };
             let batch = LabelledBatch::new(&[], &targets).sample_weights(Some(&weights));
-            // Probabilities are positive and below 1; logits may be as well.
+            // Values between 0.1 and 0.9 are valid probabilities as well as logits.
             let values = random(&[3, 4], 8).map(|x| 0.1 + 0.8 / (1.0 + x.exp()));
-            let evaluate = |values: &Array| batch_loss(&loss, head, values, &batch, 6).unwrap();
+            let evaluate = |values: &Array| batch_loss(&loss, output_activation, values, &batch, 6).unwrap();
             for i in 0..values.data().len() {
                 let at = |step: f64| {
                     let mut moved = values.clone();
                     moved.data_mut()[i] += step;
                     evaluate(&moved).mean
                 };
-                // Three of six samples.
+                // The batch has three of the six samples of all replicas.
                 let difference = (at(STEP) - at(-STEP)) / (2.0 * STEP) * 3.0 / 6.0;
                 let gradient = evaluate(&values).gradient.data()[i];
                 assert!((gradient - difference).abs() < 1e-8, "{loss:?}: {gradient}, differences say {difference}");

@@ -1,7 +1,7 @@
-//! What each operation computes, forward and backward, from its definition.
+//! The forward and backward pass of every operation, from its definition.
 //!
-//! Every file holds one kind of operation. `forward` gives the output of a [`Call`]; `backward` turns the gradient with respect to
-//! the output into [`OpGradients`], and computes again what it needs of the forward pass.
+//! Each file has one kind of operation. `forward` computes the output of a [`Call`]. `backward` computes [`OpGradients`] from the
+//! gradient with respect to the output, and recomputes the intermediate values that it needs.
 
 mod activation;
 mod batch_norm;
@@ -25,7 +25,7 @@ pub(crate) use activation::value as activate;
 pub(crate) use batch_norm::{Statistics, batch_statistics, moving_statistics};
 pub(crate) use softmax::softmax;
 
-/// An operation with what it reads.
+/// An operation with its operands.
 pub(crate) struct Call<'a> {
     pub(crate) op: &'a Op,
     /// The inputs in order.
@@ -34,43 +34,43 @@ pub(crate) struct Call<'a> {
     pub(crate) weights: Vec<&'a Array>,
     /// Shape of the output, batch included.
     pub(crate) output: Vec<usize>,
-    pub(crate) draw: Draw,
-    /// The batch's statistics, where batch normalization uses them.
+    pub(crate) rng_key: RngKey,
+    /// The batch's statistics, if the operation is a batch normalization that uses them.
     pub(crate) statistics: Option<&'a Statistics>,
 }
 
-/// What random operations draw by.
+/// The position in training from which random operations derive their numbers, together with the layer's seed.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Draw {
-    /// Which training step this is.
+pub(crate) struct RngKey {
+    /// The training step, from 0.
     pub(crate) iteration: u64,
-    /// Number of the first sample in the global batch.
+    /// The index of the batch's first sample in the global batch of all replicas.
     pub(crate) first_sample: usize,
 }
 
-impl Draw {
-    /// The seed of a sample's draws. It depends neither on the other samples nor on which replica the sample is on.
+impl RngKey {
+    /// The seed of one sample. It doesn't depend on the other samples, or on the replica that computes the sample.
     fn seed(self, layer_seed: u64, sample: usize) -> u64 {
         mix(mix(layer_seed, self.iteration), (self.first_sample + sample) as u64)
     }
 }
 
-/// The gradients that one operation passes back.
+/// The gradients that the backward pass of one operation computes.
 pub(crate) struct OpGradients {
     /// With respect to each input.
     pub(crate) inputs: Vec<Array>,
-    /// With respect to those weights that can be trained, which come first in the layer's order.
+    /// With respect to the trainable weights, which come first in the layer's order.
     pub(crate) weights: Vec<Array>,
 }
 
 impl OpGradients {
-    /// Of an operation with one input and no weights.
+    /// The gradients of an operation with one input and no weights.
     fn of_input(dx: Array) -> Self {
         Self { inputs: vec![dx], weights: Vec::new() }
     }
 }
 
-/// The output of an operation.
+/// Computes the output of an operation.
 pub(crate) fn forward(call: &Call<'_>) -> Result<Array> {
     match call.op {
         Op::Conv2d { .. } => conv2d::forward(call),
@@ -90,7 +90,7 @@ pub(crate) fn forward(call: &Call<'_>) -> Result<Array> {
     }
 }
 
-/// The gradients with respect to what an operation reads, from `dy`, the gradient with respect to its output.
+/// Computes the gradients with respect to an operation's operands from `dy`, the gradient with respect to its output.
 pub(crate) fn backward(call: &Call<'_>, dy: &Array, reducer: &mut dyn GradientReducer) -> Result<OpGradients> {
     match call.op {
         Op::Conv2d { .. } => conv2d::backward(call, dy),

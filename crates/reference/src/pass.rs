@@ -7,44 +7,46 @@ use engraft_nn::{Error, Program, Result, Weight};
 use engraft_plan::GradientReducer;
 
 use crate::array::Array;
-use crate::ops::{self, Call, Draw, Statistics};
-use crate::unfused::{Node, Unfused};
+use crate::ops::{self, Call, RngKey, Statistics};
+use crate::unfused::{Node, UnfusedProgram};
 use crate::update;
 use crate::weights::Weights;
 
-/// The statistics that nodes have normalized by, by the nodes' numbers. In order: a layer called twice moves its stored ones twice.
+/// The batch statistics that batch normalizations used, by the node's index.
+///
+/// The map is ordered, because a layer that is called twice updates its moving statistics twice, in the order of the calls.
 pub(crate) type BatchStatistics = BTreeMap<usize, Statistics>;
 
-/// A forward pass that has been run: all values are kept.
-pub(crate) struct Pass<'a> {
-    program: &'a Unfused,
+/// A finished forward pass with all its values.
+pub(crate) struct ForwardPass<'a> {
+    program: &'a UnfusedProgram,
     weights: &'a Weights,
-    draw: Draw,
+    rng_key: RngKey,
     samples: usize,
     values: HashMap<ValueId, Array>,
     pub(crate) statistics: BatchStatistics,
 }
 
-/// What a backward pass gives.
-pub(crate) struct Backward {
-    /// Gradients with respect to the values that it reached.
+/// The gradients of a backward pass.
+pub(crate) struct PassGradients {
+    /// Gradients with respect to the values that the pass reached.
     pub(crate) values: HashMap<ValueId, Array>,
     /// Gradients with respect to trainable weights, in the order in which they became final.
     pub(crate) weights: Vec<(Weight, Array)>,
 }
 
-impl<'a> Pass<'a> {
-    /// Runs all operations over a batch of `samples` samples, whose inputs are in `values`.
-    pub(crate) fn forward(
-        program: &'a Unfused,
+impl<'a> ForwardPass<'a> {
+    /// Runs all operations on a batch of `samples` samples with these inputs.
+    pub(crate) fn run(
+        program: &'a UnfusedProgram,
         weights: &'a Weights,
         samples: usize,
         inputs: HashMap<ValueId, Array>,
         iteration: u64,
         reducer: &mut dyn GradientReducer,
     ) -> Result<Self> {
-        let draw = Draw { iteration, first_sample: reducer.place(samples).first };
-        let mut pass = Self { program, weights, draw, samples, values: inputs, statistics: BTreeMap::new() };
+        let rng_key = RngKey { iteration, first_sample: reducer.place(samples).first };
+        let mut pass = Self { program, weights, rng_key, samples, values: inputs, statistics: BTreeMap::new() };
         for (index, node) in program.nodes.iter().enumerate() {
             let statistics = ops::batch_statistics(&node.op, pass.value(node.inputs[0])?, reducer)?;
             pass.statistics.extend(statistics.map(|statistics| (index, statistics)));
@@ -54,15 +56,15 @@ impl<'a> Pass<'a> {
         Ok(pass)
     }
 
-    /// A value that was fed or computed.
+    /// An input or a computed value.
     ///
     /// # Errors
-    /// The program makes no such value.
+    /// Where no step of the program computes the value.
     pub(crate) fn value(&self, value: ValueId) -> Result<&Array> {
-        self.values.get(&value).ok_or_else(|| Error::because("program", format_args!("no step makes value {value}")))
+        self.values.get(&value).ok_or_else(|| Error::because("program", format_args!("no step computes value {value}")))
     }
 
-    /// The penalties of all regularized weights that are trainable.
+    /// The sum of the regularization penalties of all trainable weights.
     pub(crate) fn penalty(&self, program: &Program) -> Result<f64> {
         let trainable = program.weights().into_iter().filter(|param| param.trainable);
         let regularized = trainable.filter_map(|param| Some((&param.weight, param.weight.regularizer()?)));
@@ -71,17 +73,17 @@ impl<'a> Pass<'a> {
             .sum()
     }
 
-    /// Carries `upstream`, the gradients with respect to some values, back through all differentiated operations.
+    /// Runs the backward pass through all differentiated operations, from `upstream`, gradients with respect to some values.
     ///
-    /// Gradients with respect to trainable weights are offered to the reducer as each becomes final, rounded.
+    /// Each gradient with respect to a trainable weight is rounded to f32 and offered to the reducer as soon as it is final.
     pub(crate) fn backward(
         &self,
         upstream: HashMap<ValueId, Array>,
         reducer: &mut dyn GradientReducer,
-    ) -> Result<Backward> {
+    ) -> Result<PassGradients> {
         let first_uses = self.first_uses();
-        let mut gathered: HashMap<usize, Array> = HashMap::new();
-        let mut backward = Backward { values: upstream, weights: Vec::new() };
+        let mut partial_sums: HashMap<usize, Array> = HashMap::new();
+        let mut backward = PassGradients { values: upstream, weights: Vec::new() };
         for (index, node) in self.program.nodes.iter().enumerate().rev().filter(|(_, node)| node.differentiated) {
             let dy = backward.values.get(&node.output).cloned();
             let dy = dy.unwrap_or_else(|| Array::zeros(self.shape(node.output)));
@@ -90,11 +92,11 @@ impl<'a> Pass<'a> {
                 accumulate(&mut backward.values, input, dx);
             }
             for (param, gradient) in node.weights.iter().zip(gradients.weights).filter(|(param, _)| param.trainable) {
-                accumulate(&mut gathered, param.weight.id(), gradient);
+                accumulate(&mut partial_sums, param.weight.id(), gradient);
             }
             for param in &node.weights {
                 if first_uses.get(&param.weight.id()) == Some(&index)
-                    && let Some(gradient) = gathered.remove(&param.weight.id())
+                    && let Some(gradient) = partial_sums.remove(&param.weight.id())
                 {
                     reducer.offer(&param.weight, &gradient.to_f32())?;
                     backward.weights.push((param.weight.clone(), gradient));
@@ -104,7 +106,8 @@ impl<'a> Pass<'a> {
         Ok(backward)
     }
 
-    /// By weight, the first node that uses it: the last to contribute to its gradient.
+    /// The first node that uses each weight, by the weight's id. The backward pass reaches it last, which makes the gradient
+    /// final.
     fn first_uses(&self) -> HashMap<usize, usize> {
         let nodes = self.program.nodes.iter().enumerate().rev();
         nodes.flat_map(|(index, node)| node.weights.iter().map(move |param| (param.weight.id(), index))).collect()
@@ -116,7 +119,7 @@ impl<'a> Pass<'a> {
             x: node.inputs.iter().map(|&input| self.value(input)).collect::<Result<_>>()?,
             weights: node.weights.iter().map(|param| self.weights.get(&param.weight)).collect::<Result<_>>()?,
             output: self.shape(node.output),
-            draw: self.draw,
+            rng_key: self.rng_key,
             statistics: self.statistics.get(&index),
         })
     }
@@ -127,7 +130,7 @@ impl<'a> Pass<'a> {
     }
 }
 
-/// Adds a contribution to the sum under `key`.
+/// Adds `contribution` to the sum for `key`.
 pub(crate) fn accumulate(sums: &mut HashMap<usize, Array>, key: usize, contribution: Array) {
     match sums.get_mut(&key) {
         Some(sum) => sum.add(&contribution),

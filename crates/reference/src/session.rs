@@ -1,4 +1,4 @@
-//! A plan with copies of what it changes, ready to run.
+//! [`ReferenceSession`]: runs a plan on its own copies of weights and optimizer slots.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -6,49 +6,55 @@ use std::sync::Arc;
 use engraft_ir::ValueId;
 use engraft_nn::{Error, ErrorKind, OptimizerState, Result, Tensor};
 use engraft_plan::{
-    GradientReducer, Gradients, LabelledBatch, LayerGradient, Local, Plan, Purpose, Session, StepOutput, Update,
+    GradientReducer, Gradients, LabelledBatch, LayerGradient, Plan, Purpose, Session, SingleReplica, StepOutput, Update,
 };
 
 use crate::array::Array;
 use crate::checks::{check_inputs, check_reducible, not_finite, wrong_purpose};
 use crate::loss::{self, BatchLoss};
 use crate::ops;
-use crate::pass::{BatchStatistics, Pass, accumulate};
-use crate::unfused::Unfused;
+use crate::pass::{BatchStatistics, ForwardPass, accumulate};
+use crate::unfused::UnfusedProgram;
 use crate::update;
 use crate::weights::{OptimizerSlots, Weights};
 
 #[derive(Debug)]
 pub(crate) struct ReferenceSession {
     plan: Arc<Plan>,
-    program: Arc<Unfused>,
+    program: Arc<UnfusedProgram>,
     weights: Weights,
     slots: OptimizerSlots,
-    /// What the last `forward_backward` left to be applied.
+    /// The result of the last `forward_backward`, until `apply`.
     pending: Option<Pending>,
 }
 
+/// Gradients and statistics that are computed but not applied yet.
 #[derive(Debug)]
 struct Pending {
-    /// By the weights' ids, as the reducer has given them.
+    /// Gradients by the weight's id, summed by the reducer.
     gradients: HashMap<usize, Array>,
     statistics: BatchStatistics,
 }
 
 impl ReferenceSession {
     pub(crate) fn new(plan: Plan) -> Self {
-        let program = Arc::new(Unfused::of(&plan));
+        let program = Arc::new(UnfusedProgram::of(&plan));
         let (weights, slots) = (Weights::default(), OptimizerSlots::default());
         Self { plan: Arc::new(plan), program, weights, slots, pending: None }
     }
 
-    /// Runs the forward pass, once weights that are newer at home are copied.
-    fn forward(&mut self, inputs: &[&Tensor], iteration: u64, reducer: &mut dyn GradientReducer) -> Result<Pass<'_>> {
+    /// Copies weights that changed in the model, and runs the forward pass.
+    fn forward(
+        &mut self,
+        inputs: &[&Tensor],
+        iteration: u64,
+        reducer: &mut dyn GradientReducer,
+    ) -> Result<ForwardPass<'_>> {
         let samples = check_inputs(&self.plan, inputs)?;
         self.weights.upload(self.plan.program().weights());
         let values = self.plan.program().inputs.iter().copied();
         let values = values.zip(inputs.iter().map(|input| Array::from_f32(input.shape(), input.data()))).collect();
-        Pass::forward(&self.program, &self.weights, samples, values, iteration, reducer)
+        ForwardPass::run(&self.program, &self.weights, samples, values, iteration, reducer)
     }
 }
 
@@ -59,13 +65,13 @@ impl Session for ReferenceSession {
 
     fn predict(&mut self, inputs: &[&Tensor]) -> Result<Vec<Tensor>> {
         let plan = Arc::clone(&self.plan);
-        outputs(&plan, &self.forward(inputs, 0, &mut Local)?)
+        outputs(&plan, &self.forward(inputs, 0, &mut SingleReplica)?)
     }
 
     fn evaluate(&mut self, batch: &LabelledBatch<'_>) -> Result<StepOutput> {
         let plan = Arc::clone(&self.plan);
-        let pass = self.forward(batch.inputs, 0, &mut Local)?;
-        Ok(step_output(&plan, &pass, batch, &Local)?.0)
+        let pass = self.forward(batch.inputs, 0, &mut SingleReplica)?;
+        Ok(step_output(&plan, &pass, batch, &SingleReplica)?.0)
     }
 
     fn forward_backward(
@@ -113,41 +119,41 @@ impl Session for ReferenceSession {
             let regularizer = param.weight.regularizer();
             update::apply(optimizer, update, regularizer, gradient.data(), values.data_mut(), slots);
         }
-        move_statistics(&self.program, &mut self.weights, statistics)?;
+        update_moving_statistics(&self.program, &mut self.weights, statistics)?;
         self.pending = None;
         Ok(())
     }
 
     fn synchronize(&mut self, state: &OptimizerState) -> Result<()> {
         self.weights.upload(self.plan.program().weights());
-        self.slots.bring_home(state)?;
-        self.weights.bring_home();
+        self.slots.download(state)?;
+        self.weights.download();
         Ok(())
     }
 
     fn gradients(&mut self, inputs: &[&Tensor], upstream: &[&Tensor], iteration: u64) -> Result<Gradients> {
         let plan = Arc::clone(&self.plan);
-        let Purpose::Gradients { inputs: wants_inputs, values: wanted } = plan.purpose() else {
+        let Purpose::Gradients { inputs: with_inputs, values: requested } = plan.purpose() else {
             return Err(wrong_purpose("gradients", "a plan of gradients", &plan));
         };
-        let pass = self.forward(inputs, iteration, &mut Local)?;
+        let pass = self.forward(inputs, iteration, &mut SingleReplica)?;
         let outputs = outputs(&plan, &pass)?;
-        let backward = pass.backward(upstream_gradients(&plan, &pass, upstream)?, &mut Local)?;
+        let backward = pass.backward(upstream_gradients(&plan, &pass, upstream)?, &mut SingleReplica)?;
         let gradient = |&value: &ValueId| match backward.values.get(&value) {
             Some(gradient) => gradient.to_tensor(),
-            // No output depends on it.
+            // The backward pass didn't reach it: no output depends on it.
             None => Ok(Tensor::zeros(pass.value(value)?.shape())),
         };
         let layer =
             |value: &ValueId| Ok(LayerGradient { value: pass.value(*value)?.to_tensor()?, gradient: gradient(value)? });
         let gradients = Gradients {
             outputs,
-            inputs: plan.program().inputs.iter().filter(|_| *wants_inputs).map(gradient).collect::<Result<_>>()?,
+            inputs: plan.program().inputs.iter().filter(|_| *with_inputs).map(gradient).collect::<Result<_>>()?,
             weights: backward.weights.iter().map(|(weight, gradient)| (weight.id(), gradient.to_f32())).collect(),
-            layers: wanted.iter().map(layer).collect::<Result<_>>()?,
+            layers: requested.iter().map(layer).collect::<Result<_>>()?,
         };
         let statistics = pass.statistics;
-        move_statistics(&self.program, &mut self.weights, &statistics)?;
+        update_moving_statistics(&self.program, &mut self.weights, &statistics)?;
         Ok(gradients)
     }
 
@@ -158,27 +164,32 @@ impl Session for ReferenceSession {
 }
 
 /// Updates the moving mean and variance of every batch normalization that used the statistics of the batch.
-fn move_statistics(program: &Unfused, weights: &mut Weights, statistics: &BatchStatistics) -> Result<()> {
+fn update_moving_statistics(
+    program: &UnfusedProgram,
+    weights: &mut Weights,
+    statistics: &BatchStatistics,
+) -> Result<()> {
     for (&index, batch) in statistics {
         let node = &program.nodes[index];
-        let stored = node.weights.iter().map(|param| weights.get(&param.weight)).collect::<Result<Vec<_>>>()?;
-        for (position, moved) in ops::moving_statistics(&node.op, &stored, batch)? {
-            *weights.get_mut(&node.weights[position].weight)? = moved;
+        let current = node.weights.iter().map(|param| weights.get(&param.weight)).collect::<Result<Vec<_>>>()?;
+        for (position, updated) in ops::moving_statistics(&node.op, &current, batch)? {
+            *weights.get_mut(&node.weights[position].weight)? = updated;
         }
     }
     Ok(())
 }
 
-/// The model's outputs: the program's, through the head where one was split off.
-fn outputs(plan: &Plan, pass: &Pass<'_>) -> Result<Vec<Tensor>> {
-    let output = |&output: &ValueId| loss::apply_head(plan.head(), pass.value(output)?).to_tensor();
+/// The model's outputs: the program's outputs, and on them the output activation that the plan split off, if any.
+fn outputs(plan: &Plan, pass: &ForwardPass<'_>) -> Result<Vec<Tensor>> {
+    let output =
+        |&output: &ValueId| loss::apply_output_activation(plan.output_activation(), pass.value(output)?).to_tensor();
     plan.program().outputs.iter().map(output).collect()
 }
 
-/// Loss and output of a forward pass, and the gradient with respect to the program's output.
+/// The loss and output of a forward pass, and the gradient of the loss with respect to the program's output.
 fn step_output(
     plan: &Plan,
-    pass: &Pass<'_>,
+    pass: &ForwardPass<'_>,
     batch: &LabelledBatch<'_>,
     reducer: &dyn GradientReducer,
 ) -> Result<(StepOutput, Array)> {
@@ -187,13 +198,13 @@ fn step_output(
     };
     let values = pass.value(plan.program().outputs[0])?;
     let total = reducer.place(values.shape()[0]).total;
-    let BatchLoss { mean, gradient } = loss::batch_loss(loss, plan.head(), values, batch, total)?;
+    let BatchLoss { mean, gradient } = loss::batch_loss(loss, plan.output_activation(), values, batch, total)?;
     let output = outputs(plan, pass)?.remove(0);
     Ok((StepOutput { loss: mean + pass.penalty(plan.program())?, output }, gradient))
 }
 
-/// By output, the gradient with respect to it: the sum where a value is an output twice.
-fn upstream_gradients(plan: &Plan, pass: &Pass<'_>, upstream: &[&Tensor]) -> Result<HashMap<ValueId, Array>> {
+/// The upstream gradients by output value. Those of a value that is an output twice are summed.
+fn upstream_gradients(plan: &Plan, pass: &ForwardPass<'_>, upstream: &[&Tensor]) -> Result<HashMap<ValueId, Array>> {
     let outputs = &plan.program().outputs;
     if upstream.len() != outputs.len() {
         return Err(Error::new("upstream", format_args!("{} tensors", outputs.len()), upstream.len()));

@@ -1,16 +1,16 @@
-//! What the tests share: random arrays, and gradients compared with finite differences.
+//! Helpers of the tests: random arrays, and the comparison of gradients with finite differences.
 
 use engraft_ir::Op;
 use engraft_ir::random::Rng;
-use engraft_plan::Local;
+use engraft_plan::SingleReplica;
 
 use crate::array::Array;
-use crate::ops::{self, Call, Draw};
+use crate::ops::{self, Call, RngKey};
 
-/// Step of central differences: their error is about `STEP^2` by truncation and `1e-16 / STEP` by rounding.
+/// The step of central differences. Their error is about `STEP^2` from truncation plus `1e-16 / STEP` from rounding.
 pub(crate) const STEP: f64 = 1e-5;
 
-/// Normally distributed numbers.
+/// An array of normally distributed numbers.
 pub(crate) fn random(shape: &[usize], seed: u64) -> Array {
     let mut rng = Rng::new(seed);
     Array::new(shape, (0..shape.iter().product()).map(|_| f64::from(rng.normal())).collect())
@@ -20,13 +20,15 @@ pub(crate) fn dot(a: &Array, b: &Array) -> f64 {
     a.data().iter().zip(b.data()).map(|(a, b)| a * b).sum()
 }
 
-/// Compares the gradients of `sum(output * upstream)` with central differences, by every value of every operand.
+/// Compares the gradients of `sum(output * upstream)` with central differences, for every element of every operand.
+///
+/// `inputs` and `weights` are the shapes of the operands, `output` that of the result; the batch is the first axis.
 #[track_caller]
 pub(crate) fn check_gradients(op: &Op, inputs: &[&[usize]], weights: &[&[usize]], output: &[usize]) {
     const TOLERANCE: f64 = 1e-8;
     let mut operands: Vec<Array> =
         inputs.iter().chain(weights).enumerate().map(|(i, shape)| random(shape, i as u64)).collect();
-    // What stands for a variance must not be negative.
+    // The operand that is a variance must not be negative.
     operands[inputs.len()..].iter_mut().for_each(|weight| *weight = weight.map(f64::abs));
     let upstream = random(output, 99);
     let found = Evaluation { op, inputs: inputs.len(), output, upstream: &upstream }.gradients(&operands);
@@ -48,7 +50,7 @@ pub(crate) fn check_gradients(op: &Op, inputs: &[&[usize]], weights: &[&[usize]]
     }
 }
 
-/// An operation with the numbers that its output is multiplied by.
+/// A scalar function of an operation to differentiate: its output, weighted by `upstream` and summed.
 struct Evaluation<'a> {
     op: &'a Op,
     inputs: usize,
@@ -59,13 +61,13 @@ struct Evaluation<'a> {
 impl Evaluation<'_> {
     fn with_call<R>(&self, operands: &[Array], work: impl FnOnce(&Call<'_>) -> R) -> R {
         let (x, weights) = operands.split_at(self.inputs);
-        let statistics = ops::batch_statistics(self.op, &x[0], &mut Local).unwrap();
+        let statistics = ops::batch_statistics(self.op, &x[0], &mut SingleReplica).unwrap();
         work(&Call {
             op: self.op,
             x: x.iter().collect(),
             weights: weights.iter().collect(),
             output: self.output.to_vec(),
-            draw: Draw { iteration: 1, first_sample: 2 },
+            rng_key: RngKey { iteration: 1, first_sample: 2 },
             statistics: statistics.as_ref(),
         })
     }
@@ -75,9 +77,9 @@ impl Evaluation<'_> {
         self.with_call(operands, |call| dot(&ops::forward(call).unwrap(), self.upstream))
     }
 
-    /// Gradients of the score, each with the number of the operand.
+    /// The gradients of the score, each with the index of its operand.
     fn gradients(&self, operands: &[Array]) -> Vec<(usize, Array)> {
-        let found = self.with_call(operands, |call| ops::backward(call, self.upstream, &mut Local).unwrap());
+        let found = self.with_call(operands, |call| ops::backward(call, self.upstream, &mut SingleReplica).unwrap());
         assert_eq!(found.inputs.len(), self.inputs, "a gradient with respect to each input");
         found.inputs.into_iter().chain(found.weights).enumerate().collect()
     }

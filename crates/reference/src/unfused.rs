@@ -1,19 +1,19 @@
-//! A plan's program with its fusions undone.
+//! [`UnfusedProgram`]: a plan's program with one operation per node, in which fusions are undone.
 
 use engraft_ir::{Activation, Op, PoolKind, Shape, ValueId};
 use engraft_nn::{Param, Step};
 use engraft_plan::Plan;
 
-/// The program of a plan, one operation a node: activations and pooling that are fused into another operation stand apart.
+/// A plan's program in which fused activations and poolings are nodes of their own.
 ///
-/// Values of the plan's program keep their numbers; those in between come after them.
+/// Values of the plan's program keep their ids; the values between undone fusions get new ids after them.
 #[derive(Debug)]
-pub(crate) struct Unfused {
+pub(crate) struct UnfusedProgram {
     pub(crate) nodes: Vec<Node>,
     pub(crate) shapes: Vec<Shape>,
 }
 
-/// One operation, what it reads and what it makes.
+/// One operation with the ids of its inputs and output.
 #[derive(Debug)]
 pub(crate) struct Node {
     pub(crate) op: Op,
@@ -21,11 +21,11 @@ pub(crate) struct Node {
     pub(crate) output: ValueId,
     /// Weights in the layer's order.
     pub(crate) weights: Vec<Param>,
-    /// Whether the backward pass goes through it.
+    /// Whether the backward pass visits it.
     pub(crate) differentiated: bool,
 }
 
-impl Unfused {
+impl UnfusedProgram {
     pub(crate) fn of(plan: &Plan) -> Self {
         let program = plan.program();
         let mut unfused = Self { nodes: Vec::new(), shapes: program.shapes.clone() };
@@ -34,7 +34,7 @@ impl Unfused {
             let operations = operations(step, &program.shapes[step.output]);
             let last = operations.len() - 1;
             for (place, (op, shape)) in operations.into_iter().enumerate() {
-                let output = if place == last { step.output } else { unfused.value(shape) };
+                let output = if place == last { step.output } else { unfused.add_value(shape) };
                 let (inputs, weights) = (std::mem::replace(&mut inputs, vec![output]), std::mem::take(&mut weights));
                 unfused.nodes.push(Node { op, inputs, output, weights, differentiated: plan.differentiates(index) });
             }
@@ -42,26 +42,27 @@ impl Unfused {
         unfused
     }
 
-    fn value(&mut self, shape: Shape) -> ValueId {
+    /// Adds a value of this shape; returns its id.
+    fn add_value(&mut self, shape: Shape) -> ValueId {
         self.shapes.push(shape);
         self.shapes.len() - 1
     }
 }
 
-/// The operations of a step in order, each with the shape of what it makes; `output` is that of the last.
+/// The operations of a step in order, each with its output shape. `output` is the shape of the last one.
 fn operations(step: &Step, output: &Shape) -> Vec<(Op, Shape)> {
     let mut op = step.op.clone();
     let pooled = match &mut op {
         Op::Conv2d { pool, .. } => pool.take(),
         _ => None,
     };
-    let full = match (pooled, &output[..]) {
+    let before_pooling = match (pooled, &output[..]) {
         (Some([height, width]), [_, _, filters]) => vec![height, width, *filters],
         _ => output.clone(),
     };
-    let mut operations = vec![(op, full.clone())];
+    let mut operations = vec![(op, before_pooling.clone())];
     if step.activation != Activation::Linear {
-        operations.push((Op::Activation(step.activation), full));
+        operations.push((Op::Activation(step.activation), before_pooling));
     }
     if pooled.is_some() {
         let pool = Op::Pool2d { kind: PoolKind::Max, size: [2, 2], stride: [2, 2], pad: [0, 0] };
@@ -85,7 +86,7 @@ mod tests {
         let options = PlanOptions { fuses_pooling: |_| true, ..PlanOptions::default() };
         let plan = Plan::predict(&model, 1, &options).unwrap();
         assert_eq!(plan.program().steps.len(), 1);
-        let unfused = Unfused::of(&plan);
+        let unfused = UnfusedProgram::of(&plan);
         let [conv, relu, pool] = &unfused.nodes[..] else { panic!("three operations, not {:?}", unfused.nodes) };
         assert!(matches!(conv.op, Op::Conv2d { pool: None, .. }) && matches!(pool.op, Op::Pool2d { .. }));
         assert_eq!((relu.inputs.as_slice(), pool.inputs.as_slice()), (&[conv.output][..], &[relu.output][..]));

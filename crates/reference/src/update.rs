@@ -1,11 +1,11 @@
-//! The optimizers' updates, by Keras' formulas (`keras.optimizers`), and regularizers.
+//! The update rules of optimizers, by Keras' formulas (`keras.optimizers`), and regularization penalties.
 
 use engraft_nn::{Optimizer, Regularizer};
 use engraft_plan::Update;
 
-/// Changes the values of one weight, and the optimizer's slots for it, which stand in Keras' order.
+/// Updates the values of one weight and the optimizer's slots for it, which are in Keras' order.
 ///
-/// `gradient` is that of the mean loss; the regularizer's part is added to it here.
+/// `gradient` is the gradient of the mean loss; the gradient of the regularization penalty is added here.
 pub(crate) fn apply(
     optimizer: &Optimizer,
     update: Update,
@@ -24,7 +24,7 @@ pub(crate) fn apply(
     }
 }
 
-/// What an optimizer takes off one number, whose slots it moves.
+/// Updates the slots of one weight element; returns the amount to subtract from the element.
 fn decrease<'a>(
     optimizer: &Optimizer,
     Update { learning_rate, iteration }: Update,
@@ -67,13 +67,13 @@ fn decrease<'a>(
     }
 }
 
-/// `l1 * sum(|w|) + l2 * sum(w^2)`.
+/// The regularization penalty `l1 * sum(|w|) + l2 * sum(w^2)`.
 pub(crate) fn penalty(regularizer: Regularizer, values: &[f64]) -> f64 {
     let (l1, l2) = factors(regularizer);
     values.iter().map(|value| l1 * value.abs() + l2 * value * value).sum()
 }
 
-/// The derivative of [`penalty`] with respect to one value; at 0 that of `|w|` is 0, as in TensorFlow.
+/// The derivative of [`penalty`] with respect to one value. The derivative of `|w|` at 0 is 0, as in TensorFlow.
 fn penalty_slope(regularizer: Regularizer, value: f64) -> f64 {
     let (l1, l2) = factors(regularizer);
     let sign = if value == 0.0 { 0.0 } else { value.signum() };
@@ -118,7 +118,7 @@ mod tests {
                 apply(&optimizer, update, regularizer(case), &array(gradient), &mut values, &mut slots);
                 let found: Vec<f32> = values.iter().map(|&value| value as f32).collect();
                 let error = relative_error(&found, arrays.get(after).data());
-                // Keras rounds to f32 a few times a step.
+                // Keras rounds to f32 a few times per step.
                 assert!(error < 2e-6, "{} {after}: {error}", case.name());
             }
         }

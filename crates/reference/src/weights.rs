@@ -1,4 +1,6 @@
-//! The session's own copies of weights and optimizer slots.
+//! The session's copies of weights and optimizer slots, which imitate the memory of a device.
+//!
+//! `upload` copies from the model (the host) to the session, `download` back. Versions show which side is newer.
 
 use std::collections::HashMap;
 
@@ -6,29 +8,33 @@ use engraft_nn::{Error, Optimizer, OptimizerState, Param, Result, Weight};
 
 use crate::array::Array;
 
-/// Copies in f64 of the weights that a program uses. Their home is the model; what is newer there is copied at the beginning of
-/// every call, and what changed here goes home when the session is synchronized.
+/// The session's f64 copies of the weights that a program uses.
+///
+/// At the beginning of every call, weights that changed in the model are uploaded. `synchronize` downloads the weights that the
+/// session changed.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Weights(HashMap<usize, WeightCopy>);
 
 #[derive(Clone, Debug)]
 struct WeightCopy {
-    home: Weight,
+    /// The model's weight.
+    host: Weight,
     values: Array,
-    /// The version at home that the copy agrees with, but for changes made here.
+    /// The host's version when it was last copied in either direction.
     version: u64,
+    /// Whether the session has changed the copy since then.
     changed: bool,
 }
 
 impl Weights {
-    /// Copies every weight that is newer at home; changes made here to an older version of it are lost.
+    /// Copies every weight that changed in the model since the last copy. The session's changes to such a weight are lost.
     pub(crate) fn upload<'a>(&mut self, params: impl IntoIterator<Item = &'a Param>) {
         for Param { weight, .. } in params {
-            // Before the values: a change while they are read is then seen next time.
+            // Read before the values, so that a concurrent change is noticed by the next upload.
             let version = weight.version();
             if self.0.get(&weight.id()).is_none_or(|copy| copy.version != version) {
                 let values = Array::from_f32(weight.shape(), &weight.values());
-                let copy = WeightCopy { home: weight.clone(), values, version, changed: false };
+                let copy = WeightCopy { host: weight.clone(), values, version, changed: false };
                 self.0.insert(weight.id(), copy);
             }
         }
@@ -37,28 +43,28 @@ impl Weights {
     /// The values of a weight.
     ///
     /// # Errors
-    /// It was never uploaded.
+    /// Where the weight was never uploaded.
     pub(crate) fn get(&self, weight: &Weight) -> Result<&Array> {
         self.0.get(&weight.id()).map(|copy| &copy.values).ok_or_else(|| not_uploaded(weight))
     }
 
-    /// The values of a weight, to change here.
+    /// The values of a weight, to be changed; marks the copy as changed.
     ///
     /// # Errors
-    /// It was never uploaded.
+    /// Where the weight was never uploaded.
     pub(crate) fn get_mut(&mut self, weight: &Weight) -> Result<&mut Array> {
         let copy = self.0.get_mut(&weight.id()).ok_or_else(|| not_uploaded(weight))?;
         copy.changed = true;
         Ok(&mut copy.values)
     }
 
-    /// Brings what changed here home, rounded.
-    pub(crate) fn bring_home(&mut self) {
+    /// Writes the changed copies back to the model, rounded to f32.
+    pub(crate) fn download(&mut self) {
         for copy in self.0.values_mut().filter(|copy| copy.changed) {
-            let mut home = copy.home.values_mut();
-            home.copy_from_slice(&copy.values.to_f32());
-            // While the guard still keeps others from changing it.
-            copy.version = copy.home.version();
+            let mut host_values = copy.host.values_mut();
+            host_values.copy_from_slice(&copy.values.to_f32());
+            // Read under the write lock, before any other change.
+            copy.version = copy.host.version();
             copy.changed = false;
         }
     }
@@ -68,37 +74,37 @@ fn not_uploaded(weight: &Weight) -> Error {
     Error::because(format_args!("weight `{}`", weight.path()), "the program doesn't use it")
 }
 
-/// Copies in f64 of an optimizer's slots, for each weight by its id.
+/// The session's f64 copies of an optimizer's slots, by the weight's id.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct OptimizerSlots {
     slots: HashMap<usize, Vec<Vec<f64>>>,
-    /// The state that they are copies of, and the version that they agree with, but for changes made here.
-    home: Option<(OptimizerState, u64)>,
+    /// The model's optimizer state that they are copies of, with its version when they were last copied in either direction.
+    host: Option<(OptimizerState, u64)>,
     changed: bool,
 }
 
 impl OptimizerSlots {
-    /// Copies all slots if they are of another state or newer at home; slots that `state` lacks are zeros.
+    /// Copies all slots if `state` is another one than before, or has changed. Slots that `state` lacks become zeros.
     ///
     /// # Errors
-    /// A state that belongs to another optimizer. Nothing is changed.
+    /// Where the state belongs to another optimizer. Nothing is changed then.
     pub(crate) fn upload(&mut self, optimizer: &Optimizer, params: &[&Param], state: &OptimizerState) -> Result<()> {
         let version = state.version();
-        if self.home.as_ref().is_some_and(|(home, known)| home.id() == state.id() && *known == version) {
+        if self.host.as_ref().is_some_and(|(host, known)| host.id() == state.id() && *known == version) {
             return Ok(());
         }
-        let home = state.slots();
+        let host_slots = state.slots();
         let mut slots = HashMap::new();
         for Param { weight, .. } in params.iter().filter(|param| param.trainable) {
             let (count, length) = (optimizer.slots(), weight.count());
-            let copy = match home.get(&weight.id()) {
+            let copy = match host_slots.get(&weight.id()) {
                 None => vec![vec![0.0; length]; count],
-                Some(home) if home.len() == count && home.iter().all(|slot| slot.len() == length) => {
-                    home.iter().map(|slot| slot.iter().copied().map(f64::from).collect()).collect()
+                Some(found) if found.len() == count && found.iter().all(|slot| slot.len() == length) => {
+                    found.iter().map(|slot| slot.iter().copied().map(f64::from).collect()).collect()
                 }
-                Some(home) => {
+                Some(found) => {
                     let place = format!("the optimizer's state of `{}`", weight.path());
-                    let received: Vec<usize> = home.iter().map(Vec::len).collect();
+                    let received: Vec<usize> = found.iter().map(Vec::len).collect();
                     let expected = format!("{count} arrays of {length} numbers");
                     return Err(Error::new(place, expected, format_args!("arrays of {received:?}"))
                         .hint("it belongs to another optimizer: compile the model again"));
@@ -106,34 +112,34 @@ impl OptimizerSlots {
             };
             slots.insert(weight.id(), copy);
         }
-        *self = Self { slots, home: Some((state.clone(), version)), changed: false };
+        *self = Self { slots, host: Some((state.clone(), version)), changed: false };
         Ok(())
     }
 
-    /// The slots of a weight, to change here.
+    /// The slots of a weight, to be changed; marks the copies as changed.
     pub(crate) fn get_mut(&mut self, weight: &Weight) -> &mut [Vec<f64>] {
         self.changed = true;
         self.slots.entry(weight.id()).or_default()
     }
 
-    /// Brings all slots home, rounded, if any changed here and `state` has not changed since.
+    /// Writes the slots back to `state`, rounded to f32, unless none changed or `state` itself has changed since.
     ///
     /// # Errors
-    /// They are copies of another state.
-    pub(crate) fn bring_home(&mut self, state: &OptimizerState) -> Result<()> {
-        let Some((home, version)) = self.home.as_mut().filter(|_| self.changed) else { return Ok(()) };
-        if home.id() != state.id() {
+    /// Where the copies were made from another state.
+    pub(crate) fn download(&mut self, state: &OptimizerState) -> Result<()> {
+        let Some((host, version)) = self.host.as_mut().filter(|_| self.changed) else { return Ok(()) };
+        if host.id() != state.id() {
             return Err(Error::because("synchronize", "the optimizer's state is not the one of the last apply")
                 .hint("call synchronize with the state that apply was given"));
         }
         self.changed = false;
-        if *version != home.version() {
+        if *version != host.version() {
             return Ok(());
         }
-        let mut slots = home.slots_mut();
+        let mut slots = host.slots_mut();
         let rounded = |slot: &Vec<f64>| slot.iter().map(|&value| value as f32).collect();
         slots.extend(self.slots.iter().map(|(&weight, copy)| (weight, copy.iter().map(rounded).collect())));
-        *version = home.version();
+        *version = host.version();
         Ok(())
     }
 }

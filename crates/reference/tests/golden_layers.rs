@@ -1,4 +1,4 @@
-//! Every layer, forward and backward, against Keras.
+//! Compares every layer, forward and backward, with golden values of Keras.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -9,7 +9,7 @@ use engraft_nn::{Error, OptimizerState, Result};
 use engraft_plan::{Executor, GradientRequest, Plan, PlanOptions};
 use engraft_reference::ReferenceExecutor;
 
-/// Keras computes in f32: its own values, computed again in f64, move by up to 8e-7 of the largest.
+/// The largest error relative to the largest value. Keras' f32 results differ from its f64 results by up to 8e-7.
 const TOLERANCE: f32 = 2e-6;
 
 #[test]

@@ -1,4 +1,4 @@
-//! Training steps whose gradients are summed over replicas.
+//! Training steps with gradients summed over replicas.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -9,9 +9,9 @@ use std::sync::{Arc, Barrier, Mutex};
 use common::{BATCH, UPDATE, classes, model, plan, prepare, random, session, values};
 use engraft_nn::prelude::*;
 use engraft_nn::{OptimizerState, Result, Weight};
-use engraft_plan::{BatchPlace, GradientReducer, LabelledBatch, Local, PlanOptions};
+use engraft_plan::{BatchPlace, GradientReducer, LabelledBatch, PlanOptions, SingleReplica};
 
-/// One of two replicas in threads of this process.
+/// The reducer of one of two replicas, which are threads of this process.
 struct Replica {
     number: usize,
     exchange: Arc<Exchange>,
@@ -29,7 +29,7 @@ impl Replica {
         Self { number, exchange: Arc::clone(exchange), offered: Vec::new(), collected: Vec::new() }
     }
 
-    /// Every replica's `own`, summed.
+    /// Sums `own` over all replicas.
     fn sum(&self, own: &[f64]) -> Vec<f64> {
         let Exchange { barrier, sums } = &*self.exchange;
         {
@@ -70,7 +70,7 @@ impl GradientReducer for Replica {
     }
 }
 
-/// Half of the samples of a batch.
+/// The first or second half of a batch.
 fn half(tensor: &Tensor, number: usize) -> Tensor {
     let samples = tensor.batch() / 2;
     let rows = (number * samples..(number + 1) * samples).flat_map(|row| tensor.row(row).to_vec()).collect();
@@ -78,13 +78,13 @@ fn half(tensor: &Tensor, number: usize) -> Tensor {
 }
 
 #[test]
-fn replicas_of_half_a_batch_make_the_step_of_the_whole() {
+fn replicas_of_half_a_batch_make_the_step_of_the_full_batch() {
     let (x, y) = (random(&[BATCH, 6, 6, 2], 1), classes(BATCH));
-    let whole = model();
-    let (mut session_of_whole, state) = (session(&whole), OptimizerState::default());
-    let output = session_of_whole.forward_backward(&LabelledBatch::new(&[&x], &y), 3, &mut Local).unwrap();
-    session_of_whole.apply(UPDATE, &state).unwrap();
-    session_of_whole.synchronize(&state).unwrap();
+    let full = model();
+    let (mut full_session, state) = (session(&full), OptimizerState::default());
+    let output = full_session.forward_backward(&LabelledBatch::new(&[&x], &y), 3, &mut SingleReplica).unwrap();
+    full_session.apply(UPDATE, &state).unwrap();
+    full_session.synchronize(&state).unwrap();
 
     let shared = model();
     let exchange = Arc::new(Exchange { barrier: Barrier::new(2), sums: Mutex::default() });
@@ -96,7 +96,7 @@ fn replicas_of_half_a_batch_make_the_step_of_the_whole() {
                 let state = OptimizerState::default();
                 let step = session.forward_backward(&LabelledBatch::new(&[&x], &y), 3, &mut reducer).unwrap();
                 session.apply(UPDATE, &state).unwrap();
-                // All replicas have made the same step: one brings it home.
+                // All replicas have made the same step, so one writes it back.
                 if number == 0 {
                     session.synchronize(&state).unwrap();
                 }
@@ -109,18 +109,18 @@ fn replicas_of_half_a_batch_make_the_step_of_the_whole() {
     let backward = ["top/kernel", "top/bias", "norm/gamma", "norm/beta", "conv/kernel", "conv/bias"];
     assert!(losses.iter().all(|(_, offered, collected)| offered == &backward && collected == &backward));
     assert!((losses[0].0 + losses[1].0 - 2.0 * output.loss).abs() < 1e-9, "each gives the mean of its own samples");
-    for (a, b) in values(&whole).iter().flatten().zip(values(&shared).iter().flatten()) {
+    for (a, b) in values(&full).iter().flatten().zip(values(&shared).iter().flatten()) {
         // Each replica rounds its part of the gradient to f32 before the sum.
         assert!((a - b).abs() < 1e-6, "{a} and {b}");
     }
 }
 
-/// Gives gradients of its own.
+/// A reducer that replaces every gradient by ones.
 struct Ones;
 
 impl GradientReducer for Ones {
     fn place(&self, samples: usize) -> BatchPlace {
-        Local.place(samples)
+        SingleReplica.place(samples)
     }
 
     fn collect(&mut self, _weight: &Weight, gradient: &mut [f32]) -> Result<()> {
@@ -130,7 +130,7 @@ impl GradientReducer for Ones {
 }
 
 #[test]
-fn what_is_collected_is_what_is_applied() {
+fn the_collected_gradients_are_applied() {
     let model = model();
     let bias = model.get_layer("top").unwrap().weights()[1].clone();
     bias.set(vec![0.0; 3]).unwrap();
@@ -148,5 +148,5 @@ fn a_reducer_that_needs_gradients_refuses_a_plan_that_folds_updates() {
     let (x, y) = (random(&[BATCH, 6, 6, 2], 1), classes(BATCH));
     let error = session.forward_backward(&LabelledBatch::new(&[&x], &y), 0, &mut Ones).unwrap_err().to_string();
     assert!(error.contains("fold_updates(false)"), "{error}");
-    assert!(session.forward_backward(&LabelledBatch::new(&[&x], &y), 0, &mut Local).is_ok());
+    assert!(session.forward_backward(&LabelledBatch::new(&[&x], &y), 0, &mut SingleReplica).is_ok());
 }

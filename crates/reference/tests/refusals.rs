@@ -1,4 +1,4 @@
-//! Calls that can't be made, and what their errors say.
+//! Invalid calls of sessions, and their error messages.
 
 mod common;
 
@@ -6,7 +6,7 @@ use common::{BATCH, UPDATE, classes, model, plan, prepare, random, session};
 use engraft_ir::Precision;
 use engraft_nn::prelude::*;
 use engraft_nn::{OptimizerState, Result};
-use engraft_plan::{Executor, LabelledBatch, Local, Plan, PlanOptions};
+use engraft_plan::{Executor, LabelledBatch, Plan, PlanOptions, SingleReplica};
 use engraft_reference::ReferenceExecutor;
 
 #[test]
@@ -15,7 +15,7 @@ fn a_step_needs_gradients_and_a_state_of_its_optimizer() {
     let (mut session, state) = (session(&model), OptimizerState::default());
     assert!(session.apply(UPDATE, &state).unwrap_err().to_string().contains("call forward_backward before it"));
     let (x, y) = (random(&[BATCH, 6, 6, 2], 1), classes(BATCH));
-    session.forward_backward(&LabelledBatch::new(&[&x], &y), 0, &mut Local).unwrap();
+    session.forward_backward(&LabelledBatch::new(&[&x], &y), 0, &mut SingleReplica).unwrap();
     let bias = model.get_layer("top").unwrap().weights()[1].clone();
     let foreign = OptimizerState::new(0, [(bias.id(), vec![vec![0.0; 3]; 2])].into());
     let error = session.apply(UPDATE, &foreign).unwrap_err().to_string();
@@ -29,9 +29,10 @@ fn a_loss_that_is_not_finite_leaves_nothing_to_apply() {
     let model = model();
     let (mut session, state) = (session(&model), OptimizerState::default());
     let (mut x, y) = (random(&[BATCH, 6, 6, 2], 1), classes(BATCH));
-    session.forward_backward(&LabelledBatch::new(&[&x], &y), 0, &mut Local).unwrap();
+    session.forward_backward(&LabelledBatch::new(&[&x], &y), 0, &mut SingleReplica).unwrap();
     x.data_mut()[0] = f32::NAN;
-    let error = session.forward_backward(&LabelledBatch::new(&[&x], &y), 0, &mut Local).unwrap_err().to_string();
+    let error =
+        session.forward_backward(&LabelledBatch::new(&[&x], &y), 0, &mut SingleReplica).unwrap_err().to_string();
     assert!(error.contains("training step 1: the loss is NaN"), "{error}");
     assert!(session.apply(UPDATE, &state).is_err());
 }
@@ -51,7 +52,13 @@ fn calls_that_do_not_fit_are_errors_that_say_what_would() {
     let batch = [&x];
     let batch = LabelledBatch::new(&batch, &y);
     assert!(predicting.evaluate(&batch).unwrap_err().to_string().contains("a plan with a loss"));
-    assert!(predicting.forward_backward(&batch, 0, &mut Local).unwrap_err().to_string().contains("plan of training"));
+    assert!(
+        predicting
+            .forward_backward(&batch, 0, &mut SingleReplica)
+            .unwrap_err()
+            .to_string()
+            .contains("plan of training")
+    );
     let weighted = batch.sample_weights(Some(&[1.0]));
     assert!(training.evaluate(&weighted).unwrap_err().to_string().contains("expected 4 numbers, received 1"));
 }

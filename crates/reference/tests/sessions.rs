@@ -1,31 +1,31 @@
-//! What sessions change, where and when; and what they give for any plan.
+//! When sessions read from the model and write back to it, and that results don't depend on the plan's options.
 
 mod common;
 
 use common::{BATCH, UPDATE, classes, model, plan, prepare, random, session, step, values};
 use engraft_nn::prelude::*;
 use engraft_nn::{ErrorKind, OptimizerState};
-use engraft_plan::{GradientRequest, LabelledBatch, Local, Plan, PlanOptions, RowStreaming};
+use engraft_plan::{GradientRequest, LabelledBatch, Plan, PlanOptions, RowStreaming, SingleReplica};
 
 #[test]
-fn changes_come_home_when_the_session_is_synchronized() {
+fn changes_are_written_back_when_the_session_is_synchronized() {
     let model = model();
     let (mut session, state) = (session(&model), OptimizerState::default());
     let before = values(&model);
     let first = step(&mut *session, 1, 0, &state);
-    assert!(values(&model) == before && state.slots().is_empty(), "nothing has come home yet");
+    assert!(values(&model) == before && state.slots().is_empty(), "nothing is written back yet");
     assert!(step(&mut *session, 1, 1, &state) != first, "the second step starts where the first one ended");
     session.synchronize(&state).unwrap();
     let moved = values(&model).iter().zip(&before).all(|(after, before)| after != before);
-    assert!(moved, "all weights and moving statistics are home");
+    assert!(moved, "all weights and moving statistics are written back");
     assert_eq!(state.slots().len(), model.trainable_weights().len());
     let (after, version) = (values(&model), state.version());
     session.synchronize(&state).unwrap();
-    assert!(values(&model) == after && state.version() == version, "there was nothing more to bring home");
+    assert!(values(&model) == after && state.version() == version, "there was nothing more to write back");
 }
 
 #[test]
-fn two_steps_are_the_same_whether_or_not_they_come_home_in_between() {
+fn two_steps_are_the_same_with_and_without_a_synchronization_in_between() {
     let train = |synchronized: bool| {
         let model = model();
         let (mut session, state) = (session(&model), OptimizerState::default());
@@ -33,7 +33,7 @@ fn two_steps_are_the_same_whether_or_not_they_come_home_in_between() {
             step(&mut *session, iteration, iteration, &state);
             if synchronized {
                 session.synchronize(&state).unwrap();
-                // Another session sees what came home.
+                // A new session starts from the written weights.
                 session = prepare(session.plan().clone());
             }
         }
@@ -41,13 +41,13 @@ fn two_steps_are_the_same_whether_or_not_they_come_home_in_between() {
         values(&model)
     };
     for (a, b) in train(true).iter().flatten().zip(train(false).iter().flatten()) {
-        // Rounded to f32 once more on the way.
+        // The synchronization rounds to f32 once more.
         assert!((a - b).abs() <= 1e-6 * a.abs().max(1.0), "{a} and {b}");
     }
 }
 
 #[test]
-fn what_is_newer_at_home_is_seen_by_the_next_call() {
+fn a_change_in_the_model_is_seen_by_the_next_call() {
     let model = model();
     let (mut session, state) = (session(&model), OptimizerState::default());
     step(&mut *session, 1, 0, &state);
@@ -62,11 +62,11 @@ fn what_is_newer_at_home_is_seen_by_the_next_call() {
 }
 
 #[test]
-fn slots_that_are_newer_at_home_or_of_another_state_are_seen() {
+fn changed_slots_and_those_of_another_state_are_seen() {
     let model = model();
     let (mut session, state) = (session(&model), OptimizerState::default());
     step(&mut *session, 1, 0, &state);
-    // Of the same version as the one before, but another one.
+    // Another state with the same version.
     let other = OptimizerState::default();
     step(&mut *session, 1, 1, &other);
     assert!(session.synchronize(&state).unwrap_err().to_string().contains("the state that apply was given"));
@@ -101,7 +101,7 @@ fn any_plan_gives_the_same_results() {
         });
         let (mut session, state) = (prepare(plan(&model, options)), OptimizerState::default());
         let (x, y) = (random(&[BATCH, 8, 8, 2], 1), classes(BATCH));
-        session.forward_backward(&LabelledBatch::new(&[&x], &y), 0, &mut Local).unwrap();
+        session.forward_backward(&LabelledBatch::new(&[&x], &y), 0, &mut SingleReplica).unwrap();
         session.apply(UPDATE, &state).unwrap();
         session.synchronize(&state).unwrap();
         let (steps, folded) = (session.plan().program().steps.len(), session.plan().folds_update(4));

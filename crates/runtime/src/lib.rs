@@ -1,8 +1,8 @@
-//! How and where models run: the executor, the number format and the memory of a [`Runtime`], and [`Predictor`]s that many
+//! Where models run: [`Runtime`] has the executor, the number format and the memory limit. A [`Predictor`] is a model that many
 //! threads use at once.
 //!
-//! A [`Runtime`] is a value, passed to `fit`, `evaluate`, `predict` and whatever else computes. The only thing shared by a whole
-//! process is the default one, [`Runtime::shared`].
+//! `fit`, `evaluate` and `predict` of the crate `engraft-train` take a [`Runtime`] as an argument. Without one they use
+//! [`Runtime::shared`], the only global state.
 
 mod limits;
 mod predictor;

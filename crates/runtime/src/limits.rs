@@ -1,14 +1,14 @@
-//! Whether a plan fits into memory.
+//! The check that a plan fits into memory, and the error that suggests a smaller batch.
 
 use engraft_nn::{Error, ErrorKind, Result};
 use engraft_plan::Memory;
 
-/// What the program itself and a few decoded photos take beside a plan.
+/// Memory of the process apart from plans: code, threads and a few decoded photos.
 pub(crate) const PROGRAM_BYTES: usize = 48 << 20;
 
-/// An error that says what would make it fit, unless `needed` fits into `available` bytes.
+/// Checks that a plan fits into `available` bytes. The error suggests a batch size that would fit.
 ///
-/// `with_batch` tells what a smaller batch would take.
+/// `with_batch` gives the bytes that another batch size needs.
 ///
 /// ```
 /// use engraft_plan::Memory;
@@ -19,7 +19,7 @@ pub(crate) const PROGRAM_BYTES: usize = 48 << 20;
 /// ```
 ///
 /// # Errors
-/// It doesn't fit.
+/// The plan doesn't fit, or `with_batch` fails.
 pub fn ensure_fits(
     needed: &Memory,
     available: usize,
@@ -53,12 +53,12 @@ mod tests {
 
     #[test]
     fn what_fits_passes_and_what_does_not_says_what_would() {
-        let by_batch = |batch| Ok(memory(batch).total());
-        assert!(ensure_fits(&memory(16), 300 << 20, 16, by_batch).is_ok());
-        let error = ensure_fits(&memory(16), 150 << 20, 16, by_batch).unwrap_err().to_string();
+        let with_batch = |batch| Ok(memory(batch).total());
+        assert!(ensure_fits(&memory(16), 300 << 20, 16, with_batch).is_ok());
+        let error = ensure_fits(&memory(16), 150 << 20, 16, with_batch).unwrap_err().to_string();
         assert!(error.contains("260.0 MiB") && error.contains("150.0 MiB"), "{error}");
         assert!(error.contains("hint: a batch size of 4 would fit"), "{error}");
-        let error = ensure_fits(&memory(16), 50 << 20, 16, by_batch).unwrap_err().to_string();
+        let error = ensure_fits(&memory(16), 50 << 20, 16, with_batch).unwrap_err().to_string();
         assert!(error.contains("smaller images"), "{error}");
     }
 }

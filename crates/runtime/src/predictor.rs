@@ -1,4 +1,4 @@
-//! A model ready to predict for many threads at once.
+//! [`Predictor`]: a model that many threads use at once, each call in a session of its own.
 
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,16 +9,16 @@ use engraft_plan::{Memory, Plan, Session};
 
 use crate::Runtime;
 
-/// A model ready for concurrent use: many threads may predict with one predictor, and none waits for another to be done.
+/// A model for concurrent prediction. Many threads may call one predictor, and no call waits for another.
 ///
-/// Each call runs in a session of its own, with buffers and threads of its own; a few sessions are kept for
-/// later calls. Whoever serves requests limits how many run at once, and so how much memory they take; a session that doesn't fit
-/// into the runtime's memory any more is refused.
+/// Each call runs in its own session, with its own buffers and threads; a few sessions are kept for later calls. A server should
+/// limit the number of concurrent calls, and so their memory. A call whose session doesn't fit into the runtime's memory is
+/// refused.
 ///
-/// # Bits
-/// A call gives the bits of [`predict`](Self::predict) on the same batch, whoever else computes at the time. The same sample in
-/// batches of different sizes may differ in the last bits, as kernels choose their algorithm by the size of a batch: by less than
-/// 1e-5 of the largest output.
+/// # Reproducibility
+/// The same batch gives the same bits, whatever other threads compute. The outputs of a sample may differ between batches of
+/// different sizes, because kernels choose their algorithm by the size of the batch. The difference is less than 1e-5 of the
+/// largest output.
 ///
 /// ```
 /// use engraft_nn::prelude::*;
@@ -34,29 +34,32 @@ use crate::Runtime;
 ///         Ok::<(), engraft_nn::Error>(())
 ///     })
 /// })?;
+/// // More samples than the largest batch are computed in several batches.
+/// assert_eq!(predictor.largest_batch(), 8);
+/// assert_eq!(predictor.predict(&Tensor::zeros([20, 2]))?.shape(), [20, 3]);
 /// # Ok::<(), engraft_nn::Error>(())
 /// ```
 pub struct Predictor {
     largest_batch: usize,
     output_shape: Vec<usize>,
     runtime: Runtime,
-    /// What the weights and one session take.
+    /// Memory of the weights and one session.
     memory: Memory,
-    /// Never run, and so without buffers: others are forked from it.
+    /// The session that others are forked from. It never runs, and so has no buffers.
     template: Mutex<Box<dyn Session>>,
     idle: Mutex<Vec<Box<dyn Session>>>,
-    /// Sessions that are idle or in use.
+    /// The number of sessions, idle or in use.
     sessions: AtomicUsize,
 }
 
-/// Sessions that are kept for later calls, at most.
-const MOST_IDLE: usize = 8;
+/// The maximum number of sessions that are kept for later calls.
+const MAX_IDLE: usize = 8;
 
 impl Predictor {
-    /// Makes a model with one output ready for batches of up to `largest_batch` samples; larger ones are computed in parts.
+    /// A predictor of a model with one output. Calls with more than `largest_batch` samples are computed in several batches.
     ///
     /// # Errors
-    /// A model of several outputs, a batch of no samples, a plan that doesn't fit into memory.
+    /// A model of several outputs, a batch of 0 samples, a plan that doesn't fit into memory.
     pub fn new(model: &Model, largest_batch: usize, runtime: &Runtime) -> Result<Self> {
         if model.outputs().len() != 1 {
             let error = Error::new("Predictor", "a model with one output", model.outputs().len());
@@ -75,31 +78,43 @@ impl Predictor {
         })
     }
 
-    /// The outputs for `x: [n, ..]`.
+    /// Computes the outputs for `x: [n, ..]`.
     ///
     /// # Errors
-    /// An input of another shape than the model's, or no room for the buffers of one more session.
+    /// A wrong input shape, or not enough memory for one more session.
     pub fn predict(&self, x: &Tensor) -> Result<Tensor> {
         self.predict_inputs(&[x])
     }
 
-    /// The outputs for a model of several inputs, `[n, ..]` each.
+    /// Computes the outputs of a model of several inputs, `[n, ..]` each, in the order of the model's inputs.
+    ///
+    /// ```
+    /// use engraft_nn::prelude::*;
+    /// use engraft_runtime::{Predictor, Runtime};
+    /// let (color, size) = (Input::new([3]), Input::new([2]));
+    /// let both = Concatenate::new().call([&color, &size])?;
+    /// let model = Model::new([&color, &size], &Dense::new(1).call(&both)?)?;
+    /// let predictor = Predictor::new(&model, 8, &Runtime::shared()?)?;
+    /// let y = predictor.predict_inputs(&[&Tensor::zeros([4, 3]), &Tensor::zeros([4, 2])])?;
+    /// assert_eq!(y.shape(), [4, 1]);
+    /// # Ok::<(), engraft_nn::Error>(())
+    /// ```
     ///
     /// # Errors
     /// Those of [`predict`](Self::predict).
     pub fn predict_inputs(&self, inputs: &[&Tensor]) -> Result<Tensor> {
         let mut session = self.take()?;
-        let output = self.in_parts(&mut *session, inputs);
+        let output = self.predict_in_batches(&mut *session, inputs);
         self.put_back(session);
         output
     }
 
-    /// The most samples that are computed at a time.
+    /// The maximum number of samples that are computed at a time.
     pub fn largest_batch(&self) -> usize {
         self.largest_batch
     }
 
-    /// A session that nobody uses, or a new one.
+    /// An idle session, or a new one.
     fn take(&self) -> Result<Box<dyn Session>> {
         if let Some(session) = lock(&self.idle).pop() {
             return Ok(session);
@@ -113,14 +128,14 @@ impl Predictor {
 
     fn put_back(&self, session: Box<dyn Session>) {
         let mut idle = lock(&self.idle);
-        if idle.len() < MOST_IDLE {
+        if idle.len() < MAX_IDLE {
             idle.push(session);
         } else {
             self.sessions.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
-    /// An error unless so many sessions fit into memory.
+    /// Checks that this number of sessions fits into memory.
     fn check_memory(&self, sessions: usize) -> Result<()> {
         let needed = self.memory.weights + sessions.saturating_mul(self.memory.total() - self.memory.weights);
         match self.runtime.available_memory() {
@@ -134,13 +149,12 @@ impl Predictor {
         }
     }
 
-    fn in_parts(&self, session: &mut dyn Session, inputs: &[&Tensor]) -> Result<Tensor> {
+    fn predict_in_batches(&self, session: &mut dyn Session, inputs: &[&Tensor]) -> Result<Tensor> {
         let samples = inputs.first().map_or(0, |input| input.batch());
         let mut output: Vec<f32> = Vec::with_capacity(samples * self.output_shape.iter().product::<usize>());
         for first in (0..samples).step_by(self.largest_batch) {
             let count = self.largest_batch.min(samples - first);
-            let whole = count == samples;
-            match whole {
+            match count == samples {
                 true => output.extend(session.predict(inputs)?[0].data()),
                 false => {
                     let parts: Vec<Tensor> = inputs.iter().map(|x| x.samples(first, count)).collect::<Result<_>>()?;
@@ -171,7 +185,7 @@ mod tests {
 
     use super::*;
 
-    /// Convolutions of two algorithms, a normalization and a Dense.
+    /// A model with convolutions that use different algorithms, a normalization and a Dense layer.
     fn model() -> Model {
         let x = Input::new([24, 24, 3]);
         let conv = |filters, size: usize| Conv2D::new(filters, size).padding(Padding::Same).activation(Relu);

@@ -1,4 +1,4 @@
-//! Executor, number format and memory limit, as one value.
+//! [`Runtime`]: the executor, number format and memory limit that models run with, and how plans are fitted into memory.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -13,12 +13,15 @@ use crate::task::TaskKey;
 
 static SHARED: OnceLock<Runtime> = OnceLock::new();
 
-/// What models run with: an executor, the number format of products and a limit on memory. Cloning shares the executor.
+/// The executor, number format and memory limit that models run with. Clones share the executor.
 ///
 /// ```
+/// use engraft_ir::Precision;
 /// use engraft_runtime::Runtime;
 /// let runtime = Runtime::cpu(Some(2))?.memory_limit(Some(2 << 30));
 /// assert_eq!(runtime.threads(), 2);
+/// assert!(!runtime.executor().name().is_empty());
+/// assert_eq!(runtime.plan_options().precision, Precision::F32);
 /// assert!(runtime.available_memory().is_some_and(|bytes| bytes < 2 << 30));
 /// # Ok::<(), engraft_nn::Error>(())
 /// ```
@@ -30,20 +33,35 @@ pub struct Runtime {
 }
 
 impl Runtime {
-    /// Runs on this executor, in f32, with all the memory it has.
+    /// A runtime with this executor, in f32, with all memory of the executor.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use engraft_cpu::CpuExecutor;
+    /// use engraft_runtime::Runtime;
+    /// let runtime = Runtime::new(Arc::new(CpuExecutor::new(Some(1))?));
+    /// assert_eq!(runtime.executor().threads(), 1);
+    /// # Ok::<(), engraft_nn::Error>(())
+    /// ```
     pub fn new(executor: Arc<dyn Executor>) -> Self {
         Self { executor, precision: Precision::default(), memory_limit: None }
     }
 
-    /// Runs on `threads` threads of the CPU; on one for each core with `None`.
+    /// A runtime on the CPU with this number of threads; `None` means one per core.
     ///
     /// # Errors
-    /// No such number of threads can be had, or `ENGRAFT_ISA` asks for an instruction set that this CPU lacks.
+    /// The system can't start that many threads, or `ENGRAFT_ISA` names an instruction set that this CPU doesn't have.
     pub fn cpu(threads: Option<usize>) -> Result<Self> {
         Ok(Self::new(Arc::new(CpuExecutor::new(threads)?)))
     }
 
-    /// The runtime of this process that is used unless another is given: all cores, made when it is first asked for.
+    /// The default runtime of the process, with all cores of the CPU. It is made at the first call.
+    ///
+    /// ```
+    /// use engraft_runtime::Runtime;
+    /// assert!(Runtime::shared()?.threads() >= 1);
+    /// # Ok::<(), engraft_nn::Error>(())
+    /// ```
     ///
     /// # Errors
     /// Those of [`cpu`](Self::cpu).
@@ -57,7 +75,8 @@ impl Runtime {
         }
     }
 
-    /// With products in this number format, as Keras' `set_dtype_policy("mixed_bfloat16")` has them. Weights and files stay in f32.
+    /// Sets the number format of matrix products and convolutions, as Keras' `set_dtype_policy("mixed_bfloat16")` does. Weights
+    /// and files stay in f32.
     ///
     /// ```
     /// use engraft_ir::Precision;
@@ -70,46 +89,58 @@ impl Runtime {
     /// ```
     ///
     /// # Errors
-    /// The executor can't.
+    /// The executor can't compute in this format.
     pub fn precision(self, precision: Precision) -> Result<Self> {
         self.executor.check_precision(precision)?;
         Ok(Self { precision, ..self })
     }
 
-    /// Bytes that this process may use in all, the program itself included; what the executor has with `None`. Plans are made to need less memory, or are
-    /// refused, to stay below.
+    /// Sets the bytes that the whole process may use; `None` means all memory of the executor. Plans that would exceed the limit
+    /// are replaced by [low-memory plans](PlanOptions::low_memory) or refused.
     #[must_use]
     pub fn memory_limit(self, bytes: Option<usize>) -> Self {
         Self { memory_limit: bytes, ..self }
     }
 
-    /// The executor.
+    /// The executor that runs plans.
     pub fn executor(&self) -> &dyn Executor {
         &*self.executor
     }
 
-    /// Threads that it works with.
+    /// The number of threads of the executor.
     pub fn threads(&self) -> usize {
         self.executor.threads()
     }
 
-    /// Bytes that plans may take: what the executor has, and no more than the limit leaves beside the program itself; `None`
-    /// where neither is known.
+    /// Bytes that plans may use: the memory of the executor, or less if there is a limit. Of the limit, a part is left for the
+    /// process itself. `None` if neither is known.
     pub fn available_memory(&self) -> Option<usize> {
         let limit = self.memory_limit.map(|limit| limit.saturating_sub(PROGRAM_BYTES));
         self.executor.available_memory().into_iter().chain(limit).min()
     }
 
-    /// The options of its plans: what suits the executor, in this runtime's number format.
+    /// The plan options that suit the executor, in this runtime's number format.
     pub fn plan_options(&self) -> PlanOptions {
         self.executor.plan_options().precision(self.precision)
     }
 
-    /// A session of `plan(batch)`, made by the options given to it: as it is if it fits into memory, else a
-    /// [low-memory plan](PlanOptions::low_memory).
+    /// Makes a session of the plan that `plan` gives for `batch` samples, and tells its memory. If the plan doesn't fit into
+    /// memory, a [low-memory plan](PlanOptions::low_memory) takes its place.
+    ///
+    /// ```
+    /// use engraft_nn::prelude::*;
+    /// use engraft_plan::Plan;
+    /// use engraft_runtime::Runtime;
+    /// let model = Sequential::new().add(Input::new([4])).add(Dense::new(2)).build()?;
+    /// let (mut session, memory) =
+    ///     Runtime::shared()?.session(16, |batch, options| Plan::predict(&model, batch, options))?;
+    /// assert_eq!(session.predict(&[&Tensor::zeros([3, 4])])?, [Tensor::zeros([3, 2])]);
+    /// assert_eq!(memory.weights, 4 * (4 * 2 + 2));
+    /// # Ok::<(), engraft_nn::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// Neither fits, with what would.
+    /// Those of `plan`, and a plan that doesn't fit into memory. The error suggests a batch size that would fit.
     pub fn session(
         &self,
         batch: usize,
@@ -119,7 +150,22 @@ impl Runtime {
         Ok((self.executor.prepare(plan)?, memory))
     }
 
-    /// The plan of [`session`](Self::session), and what it takes.
+    /// The plan that [`session`](Self::session) would run, and its memory.
+    ///
+    /// ```
+    /// use engraft_nn::prelude::*;
+    /// use engraft_plan::Plan;
+    /// use engraft_runtime::Runtime;
+    /// let model = Sequential::new().add(Input::new([4])).add(Dense::new(2)).build()?;
+    /// let plan_within = |limit| {
+    ///     let runtime = Runtime::cpu(Some(1))?.memory_limit(Some(limit));
+    ///     runtime.fitting_plan(16, |batch, options| Plan::predict(&model, batch, options))
+    /// };
+    /// let (plan, _memory) = plan_within(2 << 30)?;
+    /// assert!(!plan.options().low_memory);
+    /// assert!(plan_within(1 << 10).is_err());
+    /// # Ok::<(), engraft_nn::Error>(())
+    /// ```
     ///
     /// # Errors
     /// Those of [`session`](Self::session).
@@ -141,7 +187,24 @@ impl Runtime {
         Ok((low, memory))
     }
 
-    /// Runs `work` with the session that the model keeps from the last call for the same task, else with a new one, which it keeps.
+    /// Runs `work` with the model's cached session if its key and runtime are the same, else with a new session. The model caches
+    /// the session for the next call.
+    ///
+    /// ```
+    /// use engraft_nn::prelude::*;
+    /// use engraft_plan::{Plan, PlanOptions};
+    /// use engraft_runtime::{Runtime, TaskKey};
+    /// let model = Sequential::new().add(Input::new([4])).add(Dense::new(2)).build()?;
+    /// let (runtime, x) = (Runtime::shared()?, Tensor::zeros([16, 4]));
+    /// for _ in 0..2 {
+    ///     // The second iteration makes no new plan.
+    ///     let plan = |batch, options: &PlanOptions| Plan::predict(&model, batch, options);
+    ///     let key = TaskKey::Predict { batch: 16 };
+    ///     let outputs = runtime.with_session(&model, key, plan, |session| session.predict(&[&x]))?;
+    ///     assert_eq!(outputs[0].shape(), [16, 2]);
+    /// }
+    /// # Ok::<(), engraft_nn::Error>(())
+    /// ```
     ///
     /// # Errors
     /// Those of [`session`](Self::session) and of `work`.
@@ -152,20 +215,21 @@ impl Runtime {
         plan: impl Fn(usize, &PlanOptions) -> Result<Plan>,
         work: impl FnOnce(&mut dyn Session) -> Result<R>,
     ) -> Result<R> {
-        let kept = model.cache().take::<Kept>().filter(|kept| kept.key == key && kept.runtime.is_same(self));
-        let mut kept = match kept {
-            Some(kept) => kept,
+        let cached =
+            model.cache().take::<CachedSession>().filter(|cached| cached.key == key && cached.runtime.is_same(self));
+        let mut cached = match cached {
+            Some(cached) => cached,
             None => {
                 let (session, _) = self.session(key.batch(), plan)?;
-                Kept { runtime: self.clone(), key, session }
+                CachedSession { runtime: self.clone(), key, session }
             }
         };
-        let result = work(&mut *kept.session);
-        model.cache().put(kept);
+        let result = work(&mut *cached.session);
+        model.cache().put(cached);
         result
     }
 
-    /// Whether both run in the same way on the same executor.
+    /// Whether both runtimes have the same executor, number format and memory limit.
     fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.executor, &other.executor)
             && self.precision == other.precision
@@ -183,8 +247,8 @@ impl fmt::Debug for Runtime {
     }
 }
 
-/// A session that a model keeps for the next call, and what it was made for.
-struct Kept {
+/// A session that a model caches for the next call, with its key.
+struct CachedSession {
     runtime: Runtime,
     key: TaskKey,
     session: Box<dyn Session>,
@@ -200,7 +264,7 @@ mod tests {
     fn a_limit_is_kept_by_a_low_memory_plan_or_refused() {
         let conv = |name| Conv2D::new(8, 3).padding(Padding::Same).activation(Relu).named(name);
         let layers = Sequential::new().add(Input::new([64, 64, 3])).add(conv("a")).add(MaxPooling2D::new(2));
-        // Above the pooled image, the backward pass needs more at once than where the pooled image is needed.
+        // The backward pass needs the most memory in the wide layers. Recomputing the pooled image later makes that peak smaller.
         let wide = |name| Conv2D::new(64, 3).padding(Padding::Same).activation(Relu).named(name);
         let layers = layers.add(wide("b")).add(wide("c")).add(GlobalAveragePooling2D::new());
         let model = layers.add(Dense::new(2).activation(Softmax)).build().unwrap();
@@ -209,15 +273,15 @@ mod tests {
         };
         let runtime = Runtime::cpu(Some(2)).unwrap();
         let first = plan(4, &runtime.plan_options()).unwrap();
-        let whole = runtime.executor().memory(&first).total();
+        let full = runtime.executor().memory(&first).total();
         let least = runtime.executor().memory(&first.low_memory().unwrap()).total();
-        assert!(least < whole);
+        assert!(least < full);
         let within = |limit: usize| {
             let runtime = runtime.clone().memory_limit(Some(limit + PROGRAM_BYTES));
             runtime.fitting_plan(4, plan).map(|(_, memory)| memory.total())
         };
-        assert_eq!(within(whole).unwrap(), whole);
-        assert_eq!(within(whole - 1).unwrap(), least);
+        assert_eq!(within(full).unwrap(), full);
+        assert_eq!(within(full - 1).unwrap(), least);
         assert_eq!(within(least).unwrap(), least);
         let error = within(least - 1).unwrap_err().to_string();
         assert!(error.contains("the plan needs") && error.contains("a batch size of 2 would fit"), "{error}");

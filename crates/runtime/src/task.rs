@@ -1,45 +1,55 @@
-//! What a session was made for.
+//! [`TaskKey`]: the key of a session that a model caches.
 
 use engraft_nn::{Compiled, Layer, Loss, Model, Optimizer};
 
-/// What a kept session was planned for: another task asks for another session.
+/// The key of a cached session: everything that its plan depends on, apart from the graph of the model.
 ///
 /// ```
+/// use engraft_nn::prelude::*;
 /// use engraft_runtime::TaskKey;
-/// assert_ne!(TaskKey::Predict { batch: 8 }, TaskKey::Predict { batch: 16 });
+/// let model = Sequential::new().add(Input::new([4])).add(Dense::new(2).activation(Softmax).named("top")).build()?;
+/// model.compile(Sgd::new(0.1), Loss::categorical_crossentropy(), [])?;
+/// let key = |batch| Ok::<_, engraft_nn::Error>(TaskKey::train(&model, &model.compiled_or_error()?, batch));
+/// let before = key(8)?;
+/// assert_eq!(before, key(8)?);
+/// assert_ne!(before, key(16)?);
+/// // Other trainable layers need another plan.
+/// model.get_layer("top")?.set_trainable(false);
+/// assert_ne!(before, key(8)?);
+/// # Ok::<(), engraft_nn::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub enum TaskKey {
-    /// Outputs of up to so many samples.
+    /// Computing outputs.
     Predict {
-        /// Samples.
+        /// The maximum number of samples in a call.
         batch: usize,
     },
     /// A training step.
     Train {
-        /// Samples.
+        /// The maximum number of samples in a call.
         batch: usize,
-        /// How updates are made, the learning rate apart.
+        /// The optimizer, without its learning rate.
         optimizer: Box<Optimizer>,
-        /// What is minimised.
+        /// The loss to minimise.
         loss: Loss,
-        /// Whether each layer may be trained, for it and for all inside: a training plan depends on it beside the graph.
+        /// The `trainable` flag of each layer, nested layers included, in the order of the graph.
         trainable: Vec<bool>,
     },
 }
 
 impl TaskKey {
-    /// A training step of a model as it is now.
+    /// The key of a training step, with the `trainable` flags as they are now.
     pub fn train(model: &Model, compiled: &Compiled, batch: usize) -> Self {
         let mut trainable = Vec::new();
         trainable_flags(model.layer(), &mut trainable);
         let mut optimizer = Box::new(compiled.optimizer.clone());
-        // The rate is an argument of each step: another one needs no other plan.
+        // The learning rate is an argument of each step: a plan doesn't depend on it.
         optimizer.set_learning_rate(0.0);
         Self::Train { batch, optimizer, loss: compiled.loss, trainable }
     }
 
-    /// The most samples of a call.
+    /// The maximum number of samples in a call.
     pub fn batch(&self) -> usize {
         match self {
             Self::Predict { batch } | Self::Train { batch, .. } => *batch,

@@ -1,4 +1,4 @@
-//! Callbacks: what a program does while a model trains.
+//! The [`Callback`] trait, and the arguments of its methods.
 
 use engraft_nn::Result;
 use engraft_plan::Memory;
@@ -6,7 +6,7 @@ use engraft_plan::Memory;
 use crate::history::Averages;
 use crate::training::Training;
 
-/// What is known when training begins.
+/// The argument of [`Callback::on_train_begin`]: epochs, steps, samples and memory.
 ///
 /// ```
 /// # use engraft_data::Arrays;
@@ -14,7 +14,7 @@ use crate::training::Training;
 /// use engraft_nn::Result;
 /// use engraft_train::{Callback, Fit, Train, TrainBegin, Training};
 ///
-/// /// Counts the steps to come, for a progress bar.
+/// /// The total number of steps, for a progress bar.
 /// struct Steps(usize);
 ///
 /// impl Callback for Steps {
@@ -36,19 +36,19 @@ use crate::training::Training;
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct TrainBegin {
-    /// The first epoch, from 0.
+    /// The first epoch to train, counted from 0.
     pub initial_epoch: usize,
-    /// The epoch before which training ends: epochs in all, those before the first included.
+    /// The total number of epochs, including the epochs before `initial_epoch`.
     pub epochs: usize,
-    /// Steps in each epoch.
+    /// The number of steps per epoch.
     pub steps: usize,
-    /// Training samples.
+    /// The number of training samples.
     pub samples: usize,
-    /// What it takes.
+    /// The memory that training needs, including validation.
     pub memory: Memory,
 }
 
-/// A step just made.
+/// The argument of [`Callback::on_batch_end`]: the step just finished.
 ///
 /// ```
 /// # use engraft_data::Arrays;
@@ -56,7 +56,7 @@ pub struct TrainBegin {
 /// use engraft_nn::Result;
 /// use engraft_train::{BatchEnd, Callback, Fit, Train, Training};
 ///
-/// /// A line for each step.
+/// /// Collects a line of text for each step.
 /// struct Lines(Vec<String>);
 ///
 /// impl Callback for Lines {
@@ -78,17 +78,17 @@ pub struct TrainBegin {
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct BatchEnd<'a> {
-    /// Epoch, from 0.
+    /// The epoch, counted from 0.
     pub epoch: usize,
-    /// Step of the epoch, from 0.
+    /// The step in the epoch, counted from 0.
     pub step: usize,
-    /// Steps in the epoch.
+    /// The number of steps per epoch.
     pub steps: usize,
-    /// Means over the epoch so far.
+    /// Mean loss and metrics over the epoch so far.
     pub averages: &'a Averages,
 }
 
-/// An epoch just finished.
+/// The argument of [`Callback::on_epoch_end`]: the epoch just finished, with its loss and metrics.
 ///
 /// ```
 /// use engraft_train::EpochEnd;
@@ -99,31 +99,33 @@ pub struct BatchEnd<'a> {
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct EpochEnd<'a> {
-    /// Epoch, from 0.
+    /// The epoch, counted from 0.
     pub epoch: usize,
-    /// Steps that it had.
+    /// The number of steps in the epoch.
     pub steps: usize,
-    /// `loss`, metrics, and the same of the validation set under `val_…`.
+    /// Loss and metrics by name, as in Keras' `logs`: `loss`, `accuracy`, and with a validation set `val_loss`, `val_accuracy`.
     pub numbers: &'a [(String, f64)],
 }
 
 impl EpochEnd<'_> {
-    /// The number of this name, such as `val_loss`.
+    /// The loss or metric of this name, such as `val_loss`.
     pub fn get(&self, name: &str) -> Option<f64> {
         self.numbers.iter().find(|(number, _)| number == name).map(|(_, value)| *value)
     }
 }
 
-/// Called while a model trains, at the points where Keras calls its `Callback`. Every method has an empty default.
+/// Code that runs while a model trains, at the points where Keras calls its `Callback`. The default of every method does nothing.
 ///
-/// A callback may read and change the model, set the learning rate, ask to stop, and fail: an error ends training after
-/// `on_train_end` was called, and what was learned before stays in the model.
+/// A callback may read and change the model, set the learning rate, and stop training. If it returns an error, training calls
+/// `on_train_end` and ends. The model keeps the weights trained so far.
 ///
 /// ```
+/// # use engraft_data::Arrays;
+/// # use engraft_nn::prelude::*;
 /// use engraft_nn::Result;
-/// use engraft_train::{Callback, EpochEnd, Training};
+/// use engraft_train::{Callback, EpochEnd, Fit, Train, Training};
 ///
-/// /// Stops as soon as the loss is below a bound.
+/// /// Stops as soon as the loss is below a threshold.
 /// struct GoodEnough(f64);
 ///
 /// impl Callback for GoodEnough {
@@ -134,69 +136,137 @@ impl EpochEnd<'_> {
 ///         Ok(())
 ///     }
 /// }
+/// # let model = Sequential::new().add(Input::new([2])).add(Dense::new(2).activation(Softmax)).build()?;
+/// # model.compile(Adam::new(0.1), Loss::categorical_crossentropy(), [Metric::Accuracy])?;
+/// # let x = Tensor::new([4, 2], vec![0.0, 1.0, 1.0, 0.0, 0.1, 0.9, 0.8, 0.0])?;
+/// # let y = Tensor::new([4, 2], vec![1.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 1.0])?;
+/// # let data = Arrays::new(x, y)?;
+/// let history = model.fit(&data, Fit::new().epochs(1000).callback(&mut GoodEnough(0.1)))?;
+/// assert!(history.epochs() < 1000);
+/// assert!(history.last("loss").is_some_and(|loss| loss < 0.1));
+/// # Ok::<(), engraft_nn::Error>(())
+/// ```
+///
+/// The methods are called in this order:
+///
+/// ```
+/// # use engraft_data::Arrays;
+/// # use engraft_nn::prelude::*;
+/// use engraft_nn::Result;
+/// use engraft_train::{BatchEnd, Callback, EpochEnd, Fit, Train, TrainBegin, Training};
+///
+/// /// Records the calls.
+/// #[derive(Default)]
+/// struct Calls(Vec<&'static str>);
+///
+/// impl Calls {
+///     fn record(&mut self, call: &'static str) -> Result<()> {
+///         self.0.push(call);
+///         Ok(())
+///     }
+/// }
+///
+/// impl Callback for Calls {
+///     fn on_train_begin(&mut self, _: &TrainBegin, _: &mut Training<'_>) -> Result<()> {
+///         self.record("train begin")
+///     }
+///     fn on_epoch_begin(&mut self, _epoch: usize, _: &mut Training<'_>) -> Result<()> {
+///         self.record("epoch begin")
+///     }
+///     fn on_batch_begin(&mut self, _step: usize, _: &mut Training<'_>) -> Result<()> {
+///         self.record("batch begin")
+///     }
+///     fn on_batch_end(&mut self, _: &BatchEnd<'_>, _: &mut Training<'_>) -> Result<()> {
+///         self.record("batch end")
+///     }
+///     fn on_validation_begin(&mut self, _: &mut Training<'_>) -> Result<()> {
+///         self.record("validation begin")
+///     }
+///     fn on_validation_end(&mut self, _: &mut Training<'_>) -> Result<()> {
+///         self.record("validation end")
+///     }
+///     fn on_epoch_end(&mut self, _: &EpochEnd<'_>, _: &mut Training<'_>) -> Result<()> {
+///         self.record("epoch end")
+///     }
+///     fn on_train_end(&mut self, _: &mut Training<'_>) -> Result<()> {
+///         self.record("train end")
+///     }
+/// }
+/// # let model = Sequential::new().add(Input::new([2])).add(Dense::new(2).activation(Softmax)).build()?;
+/// # model.compile(Adam::new(0.1), Loss::categorical_crossentropy(), [Metric::Accuracy])?;
+/// # let x = Tensor::new([4, 2], vec![0.0, 1.0, 1.0, 0.0, 0.1, 0.9, 0.8, 0.0])?;
+/// # let y = Tensor::new([4, 2], vec![1.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 1.0])?;
+/// # let data = Arrays::new(x, y)?;
+/// let mut calls = Calls::default();
+/// model.fit(&data, Fit::new().validation(&data).callback(&mut calls))?;
+/// let step = ["batch begin", "batch end"];
+/// let validation = ["validation begin", "validation end"];
+/// let expected = [&["train begin", "epoch begin"], &step[..], &validation, &["epoch end", "train end"]].concat();
+/// assert_eq!(calls.0, expected);
+/// # Ok::<(), engraft_nn::Error>(())
 /// ```
 #[expect(unused_variables, reason = "the defaults do nothing")]
 pub trait Callback {
-    /// Before the first step.
+    /// Called before the first step.
     ///
     /// # Errors
-    /// What ends training.
+    /// Any error ends training.
     fn on_train_begin(&mut self, begin: &TrainBegin, training: &mut Training<'_>) -> Result<()> {
         Ok(())
     }
 
-    /// Before an epoch's first step.
+    /// Called before the first step of an epoch. Epochs are counted from 0.
     ///
     /// # Errors
-    /// What ends training.
+    /// Any error ends training.
     fn on_epoch_begin(&mut self, epoch: usize, training: &mut Training<'_>) -> Result<()> {
         Ok(())
     }
 
-    /// Before a step, numbered from 0 in its epoch (Keras' `on_train_batch_begin`).
+    /// Called before a step (Keras' `on_train_batch_begin`). Steps are counted from 0 in each epoch.
     ///
     /// # Errors
-    /// What ends training.
+    /// Any error ends training.
     fn on_batch_begin(&mut self, step: usize, training: &mut Training<'_>) -> Result<()> {
         Ok(())
     }
 
-    /// After a step (Keras' `on_train_batch_end`).
+    /// Called after a step (Keras' `on_train_batch_end`).
     ///
     /// # Errors
-    /// What ends training.
+    /// Any error ends training.
     fn on_batch_end(&mut self, end: &BatchEnd<'_>, training: &mut Training<'_>) -> Result<()> {
         Ok(())
     }
 
-    /// Before validation (Keras' `on_test_begin`).
+    /// Called before validation (Keras' `on_test_begin`).
     ///
     /// # Errors
-    /// What ends training.
+    /// Any error ends training.
     fn on_validation_begin(&mut self, training: &mut Training<'_>) -> Result<()> {
         Ok(())
     }
 
-    /// After validation (Keras' `on_test_end`).
+    /// Called after validation (Keras' `on_test_end`).
     ///
     /// # Errors
-    /// What ends training.
+    /// Any error ends training.
     fn on_validation_end(&mut self, training: &mut Training<'_>) -> Result<()> {
         Ok(())
     }
 
-    /// After an epoch and its validation.
+    /// Called after an epoch and its validation.
     ///
     /// # Errors
-    /// What ends training.
+    /// Any error ends training.
     fn on_epoch_end(&mut self, end: &EpochEnd<'_>, training: &mut Training<'_>) -> Result<()> {
         Ok(())
     }
 
-    /// After the last step, however training ended.
+    /// Called at the end of training, also after an error.
     ///
     /// # Errors
-    /// What becomes the error of training, unless there is one.
+    /// Training returns this error, unless it has failed already.
     fn on_train_end(&mut self, training: &mut Training<'_>) -> Result<()> {
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! Callbacks that come with the library, one file each, under Keras' names.
+//! Keras' callbacks, one file each. The trait that they implement is [`Callback`](crate::Callback).
 
 mod early_stopping;
 mod lambda_callback;

@@ -1,4 +1,4 @@
-//! Loss and metrics on a dataset.
+//! [`Evaluation`]: loss and metrics of a model on a dataset, and the loop that computes them.
 
 use engraft_data::Dataset;
 use engraft_nn::{Error, Loss, Metric, Result};
@@ -7,7 +7,7 @@ use engraft_plan::{LabelledBatch, Session};
 use crate::history::Averages;
 use crate::prefetch::for_each_batch;
 
-/// What `evaluate` found.
+/// Loss and metrics of a model on a dataset, the result of [`Train::evaluate`](crate::Train::evaluate).
 ///
 /// ```
 /// # use engraft_data::Arrays;
@@ -27,22 +27,22 @@ use crate::prefetch::for_each_batch;
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Evaluation {
-    /// Mean loss, penalties included.
+    /// Mean loss, including regularization penalties.
     pub loss: f64,
-    /// Each metric by name.
+    /// The metrics, by name.
     pub metrics: Vec<(String, f64)>,
-    /// Samples seen.
+    /// The number of samples.
     pub samples: usize,
 }
 
 impl Evaluation {
-    /// The metric called `name`.
+    /// The value of the metric called `name`.
     pub fn get(&self, name: &str) -> Option<f64> {
         self.metrics.iter().find(|(metric, _)| metric == name).map(|(_, value)| *value)
     }
 }
 
-/// Runs a session planned for evaluation over all samples.
+/// Evaluates all samples with a session whose plan has a loss.
 pub(crate) fn evaluate(
     session: &mut dyn Session,
     data: &dyn Dataset,

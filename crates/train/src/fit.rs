@@ -1,21 +1,37 @@
-//! How a model is trained: the options of `fit`.
+//! [`Fit`]: the options of `fit`, its checks before training, and the plans that it runs.
 
 use engraft_data::Dataset;
 use engraft_nn::{Compiled, Error, ErrorKind, Model, Program, Result, Trainability, Weight};
-use engraft_plan::{GradientReducer, Local, Memory, Plan, PlanOptions, Purpose};
+use engraft_plan::{GradientReducer, Memory, Plan, PlanOptions, Purpose, SingleReplica};
 use engraft_runtime::{Runtime, ensure_fits};
 
 use crate::callback::{Callback, TrainBegin};
-use crate::fit_loop::{Loop, Settings};
+use crate::fit_loop::{Settings, TrainingLoop};
 use crate::history::History;
 use crate::training::Stop;
 
-/// How `fit` goes about it: Keras' arguments and defaults.
+/// The options of [`fit`](crate::Train::fit), with the names and defaults of Keras' arguments.
 ///
 /// ```
-/// use engraft_train::Fit;
-/// let options = Fit::new().epochs(5).batch_size(16).seed(1);
-/// # let _ = options;
+/// # use engraft_data::Arrays;
+/// # use engraft_nn::prelude::*;
+/// use engraft_runtime::Runtime;
+/// use engraft_train::callbacks::EarlyStopping;
+/// use engraft_train::{Fit, Train};
+/// # let model = Sequential::new().add(Input::new([2])).add(Dense::new(2).activation(Softmax)).build()?;
+/// # model.compile(Adam::new(0.1), Loss::categorical_crossentropy(), [Metric::Accuracy])?;
+/// # let x = Tensor::new([4, 2], vec![0.0, 1.0, 1.0, 0.0, 0.1, 0.9, 0.8, 0.0])?;
+/// # let y = Tensor::new([4, 2], vec![1.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 1.0])?;
+/// # let (training_set, validation_set) = (Arrays::new(x.clone(), y.clone())?, Arrays::new(x, y)?);
+/// // Go on after two earlier epochs, up to five in all.
+/// let options = Fit::new().initial_epoch(2).epochs(5).batch_size(2).shuffle(true).seed(1);
+/// // The second class is rare, so its samples weigh more.
+/// let options = options.class_weights(&[1.0, 3.0]).validation(&validation_set);
+/// let (runtime, mut stopping) = (Runtime::cpu(Some(2))?, EarlyStopping::new("val_loss").patience(3));
+/// let history = model.fit(&training_set, options.runtime(&runtime).callback(&mut stopping))?;
+/// assert_eq!(history.epochs(), 3);
+/// assert_eq!(history.get("val_accuracy").len(), 3);
+/// # Ok::<(), engraft_nn::Error>(())
 /// ```
 pub struct Fit<'a> {
     settings: Settings<'a>,
@@ -32,54 +48,54 @@ impl Default for Fit<'_> {
 }
 
 impl<'a> Fit<'a> {
-    /// One epoch, batches of 32, shuffled, seed 0.
+    /// Keras' defaults: one epoch, a batch size of 32, shuffled. The seed is 0.
     pub fn new() -> Self {
         Self { settings: Settings::default(), callbacks: Vec::new(), runtime: None, from_layer: None, reducer: None }
     }
 
-    /// Epochs in all: training ends before this one, counted from 0.
+    /// Sets the total number of epochs, including the epochs before [`initial_epoch`](Self::initial_epoch).
     #[must_use]
     pub fn epochs(mut self, epochs: usize) -> Self {
         self.settings.epochs = epochs;
         self
     }
 
-    /// The epoch to begin with, counted from 0, where an earlier call of `fit` has made those before it.
+    /// Sets the first epoch, counted from 0, to continue after an earlier call of `fit`.
     #[must_use]
     pub fn initial_epoch(mut self, epoch: usize) -> Self {
         self.settings.initial_epoch = epoch;
         self
     }
 
-    /// Samples a step.
+    /// Sets the number of samples per step.
     #[must_use]
     pub fn batch_size(mut self, batch_size: usize) -> Self {
         self.settings.batch_size = batch_size;
         self
     }
 
-    /// Whether each epoch takes the samples in an order of its own; true by default.
+    /// Sets whether the samples are shuffled before each epoch; true by default.
     #[must_use]
     pub fn shuffle(mut self, shuffle: bool) -> Self {
         self.settings.shuffle = shuffle;
         self
     }
 
-    /// Decides the order of samples and what random layers draw: the same seed, the same weights bit for bit.
+    /// Sets the seed of shuffling and of random layers. The same seed gives the same weights, bit for bit.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
         self.settings.seed = seed;
         self
     }
 
-    /// Samples to evaluate after each epoch.
+    /// Sets the validation set, which is evaluated after each epoch.
     #[must_use]
     pub fn validation(mut self, data: &'a dyn Dataset) -> Self {
         self.settings.validation = Some(data);
         self
     }
 
-    /// A weight for each class' loss: as many as outputs, two for a single output.
+    /// Sets the weight of each class' loss: one weight per output, or two for a model with a single output.
     #[must_use]
     pub fn class_weights(mut self, weights: &'a [f32]) -> Self {
         self.settings.class_weights = Some(weights);
@@ -93,16 +109,21 @@ impl<'a> Fit<'a> {
         self
     }
 
-    /// Runs on this runtime instead of the [shared one](Runtime::shared). Where a plan needs more memory than it has, a
-    /// [low-memory one](PlanOptions::low_memory) is made; one that still does is refused before it starts.
+    /// Sets the runtime, in place of the [shared one](Runtime::shared).
+    ///
+    /// If training needs more memory than the runtime has, it runs with [low-memory plans](PlanOptions::low_memory). If these
+    /// need too much as well, `fit` returns an error before it starts.
     #[must_use]
     pub fn runtime(mut self, runtime: &'a Runtime) -> Self {
         self.runtime = Some(runtime);
         self
     }
 
-    /// Trains from the output of this layer on: the data are values of that layer, of nested models too, not inputs of the model.
-    /// What comes before it must be frozen or have no weights, and every path from the input must go through it.
+    /// Trains on features: the data are outputs of this layer instead of inputs of the model. The layer may be inside a nested
+    /// model.
+    ///
+    /// Layers up to this one must be frozen or have no weights. Every path from the input to the output must go through this
+    /// layer.
     ///
     /// ```
     /// use engraft_data::Arrays;
@@ -114,9 +135,10 @@ impl<'a> Fit<'a> {
     /// model.compile(Adam::new(0.1), Loss::categorical_crossentropy(), [])?;
     /// let x = Tensor::new([2, 4], vec![0.0, 1.0, 2.0, 3.0, 3.0, 2.0, 1.0, 0.0])?;
     /// let y = Tensor::new([2, 2], vec![1.0, 0.0, 0.0, 1.0])?;
-    /// // Computed once, used in every epoch.
+    /// // The base runs once, not in every epoch.
     /// let features = model.features(&x, "base", 32)?;
-    /// model.fit(&Arrays::new(features, y)?, Fit::new().epochs(3).from_layer("base"))?;
+    /// let history = model.fit(&Arrays::new(features, y)?, Fit::new().epochs(3).from_layer("base"))?;
+    /// assert_eq!(history.epochs(), 3);
     /// # Ok::<(), engraft_nn::Error>(())
     /// ```
     #[must_use]
@@ -125,18 +147,61 @@ impl<'a> Fit<'a> {
         self
     }
 
-    /// Sums gradients over replicas by this reducer. The data, the batch size and their order are this replica's own.
+    /// Sets the reducer that sums gradients over replicas. Data, batch size and the order of samples are those of this replica.
+    ///
+    /// ```
+    /// # use engraft_data::Arrays;
+    /// # use engraft_nn::prelude::*;
+    /// use engraft_nn::{Result, Weight};
+    /// use engraft_plan::{BatchPlace, GradientReducer};
+    /// use engraft_train::{Fit, Train};
+    ///
+    /// /// Stands for a second replica that always computes the same gradients as this one.
+    /// struct Mirrored;
+    ///
+    /// impl GradientReducer for Mirrored {
+    ///     fn place(&self, samples: usize) -> BatchPlace {
+    ///         BatchPlace { first: 0, total: 2 * samples }
+    ///     }
+    ///     fn collect(&mut self, _weight: &Weight, gradient: &mut [f32]) -> Result<()> {
+    ///         gradient.iter_mut().for_each(|value| *value *= 2.0);
+    ///         Ok(())
+    ///     }
+    /// }
+    /// # let model = Sequential::new().add(Input::new([2])).add(Dense::new(2).activation(Softmax)).build()?;
+    /// # model.compile(Adam::new(0.1), Loss::categorical_crossentropy(), [Metric::Accuracy])?;
+    /// # let x = Tensor::new([4, 2], vec![0.0, 1.0, 1.0, 0.0, 0.1, 0.9, 0.8, 0.0])?;
+    /// # let y = Tensor::new([4, 2], vec![1.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 1.0])?;
+    /// # let data = Arrays::new(x, y)?;
+    /// let history = model.fit(&data, Fit::new().epochs(2).reducer(&mut Mirrored))?;
+    /// assert_eq!(history.epochs(), 2);
+    /// # Ok::<(), engraft_nn::Error>(())
+    /// ```
     #[must_use]
     pub fn reducer(mut self, reducer: &'a mut dyn GradientReducer) -> Self {
         self.reducer = Some(reducer);
         self
     }
 
-    /// What training `model` this way takes, validation included, by what `trainability` says may be trained. The model stays as
-    /// it is.
+    /// The memory that training `model` with these options needs, including validation. `trainability` says which layers would be
+    /// trained; the model stays as it is.
+    ///
+    /// ```
+    /// use engraft_nn::Trainability;
+    /// use engraft_nn::prelude::*;
+    /// use engraft_train::Fit;
+    /// let layers = Sequential::new().add(Input::new([64])).add(Dense::new(64).named("base"));
+    /// let model = layers.add(Dense::new(2).activation(Softmax)).build()?;
+    /// model.compile(Adam::new(0.1), Loss::categorical_crossentropy(), [])?;
+    /// let all = Trainability::all(&model);
+    /// let head_only = all.clone().with(&model.get_layer("base")?, false);
+    /// let memory = |trainability| Fit::new().batch_size(16).memory(&model, trainability);
+    /// assert!(memory(&head_only)?.total() < memory(&all)?.total());
+    /// # Ok::<(), engraft_nn::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// A model not compiled, or one that can't be trained this way.
+    /// A model that isn't compiled, or that can't be trained with these options.
     pub fn memory(&self, model: &Model, trainability: &Trainability) -> Result<Memory> {
         let (compiled, runtime) = (model.compiled_or_error()?, self.runtime_or_shared()?);
         let batch_size = self.settings.batch_size;
@@ -147,7 +212,7 @@ impl<'a> Fit<'a> {
         self.runtime.map_or_else(Runtime::shared, |runtime| Ok(runtime.clone()))
     }
 
-    /// A program from the boundary on, where there is one.
+    /// The program after the layer given to [`from_layer`](Self::from_layer), or the whole program.
     fn cut_at_boundary(&self, program: Program) -> Result<Program> {
         match self.from_layer {
             Some(layer) => program.starting_at(layer),
@@ -155,12 +220,12 @@ impl<'a> Fit<'a> {
         }
     }
 
-    /// An error where weights below the boundary were to be trained: they aren't part of the program.
+    /// Checks that no weights before the boundary are trainable: the program doesn't contain them.
     fn check_boundary(&self, program: &Program, trainable: &[Weight]) -> Result<()> {
         let Some(boundary) = self.from_layer else { return Ok(()) };
-        let trained: Vec<usize> = program.weights().iter().map(|param| param.weight.id()).collect();
+        let in_program: Vec<usize> = program.weights().iter().map(|param| param.weight.id()).collect();
         let below: Vec<String> =
-            trainable.iter().filter(|weight| !trained.contains(&weight.id())).map(Weight::path).take(10).collect();
+            trainable.iter().filter(|weight| !in_program.contains(&weight.id())).map(Weight::path).take(10).collect();
         if below.is_empty() {
             return Ok(());
         }
@@ -169,7 +234,7 @@ impl<'a> Fit<'a> {
             .hint("freeze them with set_trainable(false), or train from the input"))
     }
 
-    /// Plans of training and validation, as they are if they fit into memory, else low-memory ones; and what they take.
+    /// The plans of training and validation, and their memory. If they don't fit, low-memory plans take their place.
     fn plans(
         &self,
         model: &Model,
@@ -177,7 +242,7 @@ impl<'a> Fit<'a> {
         runtime: &Runtime,
         trainability: &Trainability,
         batch: usize,
-    ) -> Result<(Plans, Memory)> {
+    ) -> Result<(FitPlans, Memory)> {
         let folds = self.reducer.as_ref().is_none_or(|reducer| !reducer.needs_gradients());
         let options = runtime.plan_options();
         let options = PlanOptions { fold_updates: options.fold_updates && folds, ..options };
@@ -192,13 +257,13 @@ impl<'a> Fit<'a> {
             }
             None => None,
         };
-        let plans = Plans { train, evaluate };
+        let plans = FitPlans { train, evaluate };
         let memory = plans.memory(runtime);
         if runtime.available_memory().is_none_or(|available| memory.total() <= available) {
             return Ok((plans, memory));
         }
         let evaluate = plans.evaluate.map(Plan::low_memory).transpose()?;
-        let plans = Plans { train: plans.train.low_memory()?, evaluate };
+        let plans = FitPlans { train: plans.train.low_memory()?, evaluate };
         let memory = plans.memory(runtime);
         Ok((plans, memory))
     }
@@ -207,7 +272,7 @@ impl<'a> Fit<'a> {
     pub(crate) fn run(mut self, model: &Model, data: &dyn Dataset) -> Result<History> {
         let (compiled, runtime) = (model.compiled_or_error()?, self.runtime_or_shared()?);
         self.check(model, data)?;
-        // A batch never holds more than there is, and buffers kept from a call before are in the way.
+        // A batch has no more samples than the dataset. Sessions cached by earlier calls would take memory.
         self.settings.batch_size = self.settings.batch_size.min(data.len());
         model.cache().clear();
         let batch_size = self.settings.batch_size;
@@ -227,8 +292,8 @@ impl<'a> Fit<'a> {
             samples: data.len(),
             memory,
         };
-        let mut local = Local;
-        let training_loop = Loop {
+        let mut single = SingleReplica;
+        let training_loop = TrainingLoop {
             model,
             data,
             loss: compiled.loss,
@@ -236,7 +301,7 @@ impl<'a> Fit<'a> {
             settings: &self.settings,
             training: &mut *training,
             validation: validation.as_deref_mut(),
-            reducer: self.reducer.unwrap_or(&mut local),
+            reducer: self.reducer.unwrap_or(&mut single),
             callbacks: self.callbacks,
             stop: Stop::No,
         };
@@ -255,7 +320,7 @@ impl<'a> Fit<'a> {
                 .with_kind(ErrorKind::InvalidState)
                 .hint("unfreeze at least the head: set_trainable(true)"));
         }
-        // One output tells two classes apart.
+        // A single output is for two classes.
         let classes = model.output_shape().iter().product::<usize>().max(2);
         match self.settings.class_weights {
             Some(weights) if weights.len() != classes => {
@@ -266,13 +331,14 @@ impl<'a> Fit<'a> {
     }
 }
 
-/// The plans of a call of fit.
-struct Plans {
+/// The plans of a call of `fit`.
+struct FitPlans {
     train: Plan,
     evaluate: Option<Plan>,
 }
 
-impl Plans {
+impl FitPlans {
+    /// The memory of both plans. They share weights and input batches; buffers and working space add up.
     fn memory(&self, runtime: &Runtime) -> Memory {
         let mut memory = runtime.executor().memory(&self.train);
         if let Some(evaluate) = &self.evaluate {
@@ -303,9 +369,9 @@ mod tests {
         assert_eq!(model.evaluate(&data, usize::MAX).unwrap().samples, 6);
     }
 
-    /// A base of one layer under a head of two.
+    /// A frozen base of one layer, with a head of two.
     fn model() -> Model {
-        // Seeds of their own: other tests of this process draw weights at the same time.
+        // With fixed seeds, as the process-wide generator also serves other tests that run at the same time.
         let dense = |units, seed| {
             let initializer = Initializer::RandomNormal { mean: 0.0, stddev: 0.5, seed: Some(seed) };
             Dense::new(units).kernel_initializer(initializer)

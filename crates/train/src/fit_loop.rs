@@ -1,4 +1,4 @@
-//! The training loop.
+//! The training loop: epochs, steps, validation, and the calls of callbacks.
 
 use engraft_data::{Batch, Dataset};
 use engraft_ir::random::{Rng, mix};
@@ -11,7 +11,7 @@ use crate::history::{Averages, History};
 use crate::prefetch::for_each_batch;
 use crate::training::{Stop, Training};
 
-/// What `fit` is asked for.
+/// The settings of a call of `fit`.
 pub(crate) struct Settings<'a> {
     pub(crate) initial_epoch: usize,
     pub(crate) epochs: usize,
@@ -36,8 +36,8 @@ impl Default for Settings<'_> {
     }
 }
 
-/// All that a call of `fit` works with.
-pub(crate) struct Loop<'a, 'c> {
+/// The state of a call of `fit`.
+pub(crate) struct TrainingLoop<'a, 'c> {
     pub(crate) model: &'a Model,
     pub(crate) data: &'a dyn Dataset,
     pub(crate) loss: Loss,
@@ -50,16 +50,16 @@ pub(crate) struct Loop<'a, 'c> {
     pub(crate) stop: Stop,
 }
 
-impl Loop<'_, '_> {
-    /// Trains until the last epoch, a callback that wants to stop, or an error. However it ends, the weights come home and
-    /// callbacks are told.
+impl TrainingLoop<'_, '_> {
+    /// Trains until the last epoch is done, a callback stops training, or an error occurs. In each case the weights are copied
+    /// back to the model, and `on_train_end` is called.
     pub(crate) fn run(mut self, begin: &TrainBegin) -> Result<History> {
         let result = self.call(|callback, training| callback.on_train_begin(begin, training));
         let result = result.and_then(|()| self.epochs());
-        let home = self.synchronize();
+        let synchronized = self.synchronize();
         let ended = self.end();
         let history = result?;
-        home.and(ended).map(|()| history)
+        synchronized.and(ended).map(|()| history)
     }
 
     fn epochs(&mut self) -> Result<History> {
@@ -83,7 +83,7 @@ impl Loop<'_, '_> {
         Ok(history)
     }
 
-    /// The steps of an epoch, until a callback wants to stop.
+    /// Runs the steps of an epoch, until a callback stops training.
     fn epoch(&mut self, epoch: usize) -> Result<Averages> {
         let (data, batch_size) = (self.data, self.settings.batch_size);
         let order = self.order(epoch);
@@ -109,14 +109,14 @@ impl Loop<'_, '_> {
     fn order(&self, epoch: usize) -> Vec<usize> {
         let mut order: Vec<usize> = (0..self.data.len()).collect();
         if self.settings.shuffle {
-            // By the step as well: training that goes on where an earlier run stopped must not see its order again.
+            // The step is part of the seed, so that a later call of `fit` with the same epoch number uses another order.
             let steps = self.model.compiled().map_or(0, |compiled| compiled.state.iterations());
             Rng::new(mix(mix(self.settings.seed, epoch as u64), steps)).shuffle(&mut order);
         }
         order
     }
 
-    /// One step, at the learning rate that the model's optimizer has now.
+    /// Runs one step, with the current learning rate of the model's optimizer.
     fn step(&mut self, batch: &Batch) -> Result<StepOutput> {
         let compiled = self.model.compiled_or_error()?;
         let state = compiled.state;
@@ -131,38 +131,39 @@ impl Loop<'_, '_> {
         Ok(output)
     }
 
-    /// Loss and metrics on the validation set, if there is one.
+    /// Loss and metrics on the validation set; empty without one.
     fn validate(&mut self) -> Result<Vec<(String, f64)>> {
         let Some(data) = self.settings.validation else { return Ok(Vec::new()) };
         self.synchronize()?;
         self.call(|callback, training| callback.on_validation_begin(training))?;
         let Some(session) = self.validation.as_deref_mut() else { return Ok(Vec::new()) };
-        let found = evaluate(session, data, self.settings.batch_size, &self.loss, self.metrics)?;
+        let evaluation = evaluate(session, data, self.settings.batch_size, &self.loss, self.metrics)?;
         self.call(|callback, training| callback.on_validation_end(training))?;
-        let metrics = found.metrics.into_iter().map(|(name, value)| (format!("val_{name}"), value));
-        Ok(std::iter::once(("val_loss".to_owned(), found.loss)).chain(metrics).collect())
+        let metrics = evaluation.metrics.into_iter().map(|(name, value)| (format!("val_{name}"), value));
+        Ok(std::iter::once(("val_loss".to_owned(), evaluation.loss)).chain(metrics).collect())
     }
 
     fn synchronize(&mut self) -> Result<()> {
         self.model.compiled().map_or(Ok(()), |compiled| self.training.synchronize(&compiled.state))
     }
 
-    /// Tells every callback that training has ended, and gives the first error.
+    /// Calls `on_train_end` of every callback, and returns the first error.
     fn end(&mut self) -> Result<()> {
         let mut training = Training::new(self.model, self.training, &mut self.stop);
         let results = self.callbacks.iter_mut().map(|callback| callback.on_train_end(&mut training));
         results.collect::<Vec<_>>().into_iter().collect()
     }
 
-    /// Calls every callback, whatever others want, unless one fails.
+    /// Calls every callback, also after one has stopped training. An error ends the calls.
     fn call(&mut self, mut call: impl FnMut(&mut dyn Callback, &mut Training<'_>) -> Result<()>) -> Result<()> {
         let mut training = Training::new(self.model, self.training, &mut self.stop);
         self.callbacks.iter_mut().try_for_each(|callback| call(&mut **callback, &mut training))
     }
 }
 
-/// The weight of each sample's class; targets are one-hot rows or class indices. As in Keras, a class without a weight has
-/// 1, and of equal targets the first counts.
+/// The weight of each sample, by its class. Targets are one-hot rows or class indices.
+///
+/// As in Keras, a class without a weight gets 1, and of equal values in a row the first one counts.
 fn sample_weights(targets: &Tensor, class_weights: &[f32]) -> Vec<f32> {
     let class = |row: &[f32]| match row {
         [class] => class.round() as usize,
@@ -208,7 +209,7 @@ mod tests {
         assert!(error.contains("class weights: expected 2 numbers, received 1"), "{error}");
     }
 
-    /// Writes down every call.
+    /// Records every call.
     #[derive(Default)]
     struct Recorder {
         calls: Vec<String>,
@@ -295,11 +296,11 @@ mod tests {
 
     #[test]
     fn a_stop_in_an_epoch_reports_it_unless_at_once() {
-        struct Stops {
+        struct StopsInSecondEpoch {
             at_once: bool,
             reported: Vec<usize>,
         }
-        impl Callback for Stops {
+        impl Callback for StopsInSecondEpoch {
             fn on_batch_end(&mut self, end: &BatchEnd<'_>, training: &mut Training<'_>) -> Result<()> {
                 if (end.epoch, end.step) == (1, 0) {
                     if self.at_once { training.stop_at_once() } else { training.stop() }
@@ -312,7 +313,8 @@ mod tests {
             }
         }
         for (at_once, expected) in [(false, &[0, 1][..]), (true, &[0])] {
-            let (mut stops, binary) = (Stops { at_once, reported: Vec::new() }, model(1, Loss::binary_crossentropy()));
+            let (mut stops, binary) =
+                (StopsInSecondEpoch { at_once, reported: Vec::new() }, model(1, Loss::binary_crossentropy()));
             let history = binary.fit(&six(), Fit::new().epochs(5).batch_size(2).callback(&mut stops)).unwrap();
             assert_eq!((&stops.reported[..], history.epochs()), (expected, expected.len()));
             assert_eq!(binary.compiled().unwrap().state.iterations(), 4);
@@ -321,35 +323,35 @@ mod tests {
 
     #[test]
     fn every_callback_is_told_of_the_end_though_one_fails() {
-        struct Fails;
-        impl Callback for Fails {
+        struct FailsAtEnd;
+        impl Callback for FailsAtEnd {
             fn on_train_end(&mut self, _: &mut Training<'_>) -> Result<()> {
-                Err(Error::because("Fails", "at the end"))
+                Err(Error::because("FailsAtEnd", "at the end"))
             }
         }
-        let (mut recorder, mut fails) = (Recorder::default(), Fails);
+        let (mut recorder, mut fails) = (Recorder::default(), FailsAtEnd);
         let fit = Fit::new().callback(&mut fails).callback(&mut recorder);
         let error = model(1, Loss::binary_crossentropy()).fit(&six(), fit).unwrap_err().to_string();
         assert_eq!(
             (error.as_str(), recorder.calls.last().map(String::as_str)),
-            ("Fails: at the end", Some("train end"))
+            ("FailsAtEnd: at the end", Some("train end"))
         );
     }
 
     #[test]
     fn a_callback_can_fail_and_change_model_and_learning_rate() {
-        struct Zeroes;
-        impl Callback for Zeroes {
+        struct ZeroesWeights;
+        impl Callback for ZeroesWeights {
             fn on_batch_end(&mut self, end: &BatchEnd<'_>, training: &mut Training<'_>) -> Result<()> {
-                // A step of size 0 keeps what is written here.
+                // With a learning rate of 0, steps don't change the zeros.
                 training.set_learning_rate(0.0)?;
                 training.model()?.weights().iter().for_each(|weight| weight.values_mut().fill(0.0));
-                if end.step < 2 { Ok(()) } else { Err(Error::because("Zeroes", "that's enough")) }
+                if end.step < 2 { Ok(()) } else { Err(Error::because("ZeroesWeights", "that's enough")) }
             }
         }
         let binary = model(1, Loss::binary_crossentropy());
-        let error = binary.fit(&six(), Fit::new().batch_size(1).callback(&mut Zeroes)).unwrap_err().to_string();
-        assert!(error.contains("Zeroes: that's enough"), "{error}");
+        let error = binary.fit(&six(), Fit::new().batch_size(1).callback(&mut ZeroesWeights)).unwrap_err().to_string();
+        assert!(error.contains("ZeroesWeights: that's enough"), "{error}");
         assert!(binary.weights().iter().all(|weight| weight.values().iter().all(|w| *w == 0.0)));
         let compiled = binary.compiled().unwrap();
         assert_eq!((compiled.state.iterations(), compiled.optimizer.learning_rate().at(0)), (3, 0.0));

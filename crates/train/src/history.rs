@@ -1,9 +1,9 @@
-//! What training looked like, epoch by epoch.
+//! [`History`]: loss and metrics of each epoch. [`Averages`]: their means during an epoch.
 
 use engraft_nn::{LossKind, Metric, MetricState};
 use serde_json::{Map, Value, json};
 
-/// Keras' `History`: for each measure (`loss`, `accuracy`, `val_loss`, …) one number an epoch.
+/// Loss and metrics of each epoch (Keras' `History`), by name: `loss`, `accuracy`, `val_loss`, …
 ///
 /// ```
 /// use engraft_train::History;
@@ -11,54 +11,62 @@ use serde_json::{Map, Value, json};
 /// history.push([("loss".to_owned(), 0.5)]);
 /// history.push([("loss".to_owned(), 0.25)]);
 /// assert_eq!(history.get("loss"), [0.5, 0.25]);
+/// assert_eq!((history.last("loss"), history.epochs()), (Some(0.25), 2));
 /// assert_eq!(history.to_json().to_string(), r#"{"loss":[0.5,0.25]}"#);
+///
+/// // Fine-tuning adds epochs.
+/// let mut fine_tuning = History::default();
+/// fine_tuning.push([("loss".to_owned(), 0.125)]);
+/// history.extend(&fine_tuning);
+/// assert_eq!(history.get("loss"), [0.5, 0.25, 0.125]);
 /// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct History {
-    measures: Vec<(String, Vec<f64>)>,
+    metrics: Vec<(String, Vec<f64>)>,
 }
 
 impl History {
-    /// The numbers of a measure; empty if there is none of that name.
-    pub fn get(&self, measure: &str) -> &[f64] {
-        self.measures.iter().find(|(name, _)| name == measure).map_or(&[], |(_, values)| values)
+    /// The values of a loss or metric, one per epoch; empty if there is none of that name.
+    pub fn get(&self, metric: &str) -> &[f64] {
+        self.metrics.iter().find(|(name, _)| name == metric).map_or(&[], |(_, values)| values)
     }
 
-    /// The last epoch's number of a measure.
-    pub fn last(&self, measure: &str) -> Option<f64> {
-        self.get(measure).last().copied()
+    /// The value of a loss or metric in the last epoch.
+    pub fn last(&self, metric: &str) -> Option<f64> {
+        self.get(metric).last().copied()
     }
 
-    /// Epochs recorded.
+    /// The number of epochs.
     pub fn epochs(&self) -> usize {
-        self.measures.first().map_or(0, |(_, values)| values.len())
+        self.metrics.first().map_or(0, |(_, values)| values.len())
     }
 
-    /// Adds an epoch's numbers.
+    /// Adds the loss and metrics of an epoch.
     pub fn push(&mut self, numbers: impl IntoIterator<Item = (String, f64)>) {
         for (name, number) in numbers {
-            match self.measures.iter_mut().find(|(measure, _)| *measure == name) {
+            match self.metrics.iter_mut().find(|(metric, _)| *metric == name) {
                 Some((_, values)) => values.push(number),
-                None => self.measures.push((name, vec![number])),
+                None => self.metrics.push((name, vec![number])),
             }
         }
     }
 
-    /// Adds the epochs of a later run, as fine-tuning after training.
+    /// Adds the epochs of a later run, such as fine-tuning.
     pub fn extend(&mut self, later: &History) {
-        for (name, values) in &later.measures {
+        for (name, values) in &later.metrics {
             values.iter().for_each(|&value| self.push([(name.clone(), value)]));
         }
     }
 
-    /// Keras' `History.history`: an object of lists. A number that isn't finite is null, JSON having no word for it.
+    /// The history as JSON, in the form of Keras' `History.history`: an object of lists. Numbers that aren't finite become null,
+    /// as JSON can't express them.
     pub fn to_json(&self) -> Value {
-        let lists = self.measures.iter().map(|(name, values)| (name.clone(), json!(values)));
+        let lists = self.metrics.iter().map(|(name, values)| (name.clone(), json!(values)));
         Value::Object(lists.collect::<Map<_, _>>())
     }
 }
 
-/// Running means of loss and metrics over the samples seen.
+/// Mean loss and metrics over the samples of an epoch so far.
 ///
 /// ```
 /// # use engraft_data::Arrays;
@@ -66,7 +74,7 @@ impl History {
 /// use engraft_nn::Result;
 /// use engraft_train::{BatchEnd, Callback, Fit, Train, Training};
 ///
-/// /// The measures shown after the latest step.
+/// /// The names of loss and metrics, for a progress line.
 /// struct Shown(Vec<String>);
 ///
 /// impl Callback for Shown {
@@ -105,17 +113,17 @@ impl Averages {
         self.metrics.iter_mut().for_each(|metric| metric.update(kind, outputs, targets, width));
     }
 
-    /// Samples seen.
+    /// The number of samples so far.
     pub fn samples(&self) -> usize {
         self.samples
     }
 
-    /// Mean loss.
+    /// The mean loss over these samples.
     pub fn loss(&self) -> f64 {
         self.loss / self.samples.max(1) as f64
     }
 
-    /// `loss`, then each metric by name.
+    /// The mean loss, named `loss`, then each metric by name.
     pub fn numbers(&self) -> Vec<(String, f64)> {
         let metrics = self.metrics.iter().map(|state| (state.metric().name().to_owned(), state.result()));
         std::iter::once(("loss".to_owned(), self.loss())).chain(metrics).collect()

@@ -1,6 +1,8 @@
-//! fit, evaluate and predict; callbacks and History.
+//! Training under Keras' names: fit, evaluate and predict, callbacks, and History.
 //!
-//! The [`Train`] trait gives every compiled [`Model`](engraft_nn::Model) Keras' methods. [`callbacks`] act while a model trains.
+//! The [`Train`] trait adds Keras' methods to [`Model`](engraft_nn::Model). A [`Callback`] runs code while a model trains;
+//! [`callbacks`] has Keras' own. Layers, losses and optimizers are in the crate `engraft-nn`; kernels that compute are in
+//! `engraft-cpu`.
 
 pub mod callbacks;
 

@@ -1,9 +1,9 @@
-//! How evaluate and predict go about it.
+//! [`RunOptions`]: the options of `evaluate`, `predict` and `features`.
 
 use engraft_nn::Result;
 use engraft_runtime::Runtime;
 
-/// Options of `evaluate`, `predict` and `features`: a batch size alone, or with a runtime.
+/// The options of `evaluate`, `predict` and `features`. A batch size converts to options.
 ///
 /// ```
 /// use engraft_runtime::Runtime;
@@ -15,14 +15,14 @@ use engraft_runtime::Runtime;
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct RunOptions<'a> {
-    /// Samples that are computed at a time.
+    /// The number of samples that are computed at a time.
     pub batch_size: usize,
     runtime: Option<&'a Runtime>,
     from_layer: Option<&'a str>,
 }
 
 impl Default for RunOptions<'_> {
-    /// Batches of 32, as in Keras.
+    /// A batch size of 32, as in Keras.
     fn default() -> Self {
         Self::from(32)
     }
@@ -35,13 +35,25 @@ impl From<usize> for RunOptions<'_> {
 }
 
 impl<'a> RunOptions<'a> {
-    /// Runs on this runtime instead of the [shared one](Runtime::shared).
+    /// Sets the runtime, in place of the [shared one](Runtime::shared).
     #[must_use]
     pub fn runtime(self, runtime: &'a Runtime) -> Self {
         Self { runtime: Some(runtime), ..self }
     }
 
-    /// Takes the inputs for values of this layer's output, and computes what comes after it.
+    /// Takes outputs of this layer as inputs, and runs only the layers after it.
+    ///
+    /// ```
+    /// use engraft_nn::prelude::*;
+    /// use engraft_train::{RunOptions, Train};
+    /// let layers = Sequential::new().add(Input::new([4])).add(Dense::new(3).named("base"));
+    /// let model = layers.add(Dense::new(2).activation(Softmax)).build()?;
+    /// let x = Tensor::new([2, 4], vec![0.0, 1.0, 2.0, 3.0, 3.0, 2.0, 1.0, 0.0])?;
+    /// let features = model.features(&x, "base", 32)?;
+    /// let y = model.predict(&features, RunOptions::default().from_layer("base"))?;
+    /// assert_eq!(y, model.predict(&x, 32)?);
+    /// # Ok::<(), engraft_nn::Error>(())
+    /// ```
     #[must_use]
     pub fn from_layer(self, layer: &'a str) -> Self {
         Self { from_layer: Some(layer), ..self }

@@ -1,11 +1,12 @@
-//! Reading the next batch while the last one is computed.
+//! Prefetching: reads the next batch in a second thread while the current one is computed.
 
 use std::sync::mpsc::sync_channel;
 
 use engraft_data::{Batch, Dataset};
 use engraft_nn::{Error, ErrorKind, Result};
 
-/// Calls `work` with each batch of `order`, in order; a second thread reads one batch ahead.
+/// Calls `work` with each batch, until it returns false: the step, the indices of the samples, and the batch. Samples come in
+/// `order`; a second thread reads one batch ahead.
 pub(crate) fn for_each_batch(
     data: &dyn Dataset,
     order: &[usize],
@@ -13,11 +14,11 @@ pub(crate) fn for_each_batch(
     mut work: impl FnMut(usize, &[usize], Batch) -> Result<bool>,
 ) -> Result<()> {
     std::thread::scope(|scope| {
-        // A rendezvous: one batch waits to be taken while the one before it is in use, no more.
+        // Without capacity: only one batch is in memory besides the one in use.
         let (sender, receiver) = sync_channel(0);
         scope.spawn(move || {
             for indices in order.chunks(batch_size) {
-                // A closed channel means that the other side has stopped.
+                // The receiver has stopped.
                 if sender.send(data.batch(indices)).is_err() {
                     return;
                 }

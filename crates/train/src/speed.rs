@@ -1,4 +1,4 @@
-//! How fast a model runs on this machine.
+//! [`Speed`]: a benchmark of a model on this machine.
 
 use std::time::{Duration, Instant};
 
@@ -7,10 +7,10 @@ use engraft_nn::{Error, LossKind, Model, Result, Tensor};
 use engraft_plan::{LabelledBatch, Memory, Plan, PlanOptions, Session, StepTime, Work};
 use engraft_runtime::Runtime;
 
-/// Steps that aren't counted: the first finds memory untouched, and kernels are prepared when they are used again.
+/// Warm-up steps, which aren't measured: the first step touches its memory for the first time, and the second prepares kernels.
 const WARM_UP: usize = 2;
 
-/// What is measured.
+/// The task to measure: prediction or training.
 ///
 /// ```
 /// use engraft_nn::prelude::*;
@@ -27,13 +27,13 @@ const WARM_UP: usize = 2;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Task {
-    /// Outputs of a batch.
+    /// Computing the outputs of a batch.
     Predict,
-    /// A step of training by what is trainable now.
+    /// A training step, with the `trainable` flags as they are now.
     Train,
 }
 
-/// What was measured of a [`Task`] on batches of noise.
+/// Times, memory and arithmetic of a [`Task`], measured on batches of noise.
 ///
 /// ```
 /// use engraft_nn::prelude::*;
@@ -43,28 +43,30 @@ pub enum Task {
 /// model.compile(Sgd::new(0.1), Loss::categorical_crossentropy(), [])?;
 /// let speed = Speed::measure(&model, Task::Train, 4, 3, &Runtime::shared()?)?;
 /// assert_eq!(speed.steps.len(), 3);
-/// // Forward, and the gradient by the kernel: 8 by 2 numbers, 4 samples.
+/// // Forward pass and gradient with respect to the kernel of 8 x 2 numbers, for 4 samples.
 /// assert_eq!(speed.operations(), 2 * 4 * (2 * 8 * 2));
+/// assert_eq!(speed.samples_per_second(), 4.0 / speed.seconds_per_step());
+/// assert!(speed.gflops() > 0.0);
 /// # Ok::<(), engraft_nn::Error>(())
 /// ```
 #[derive(Clone, Debug)]
 pub struct Speed {
-    /// Samples a step.
+    /// The number of samples per step.
     pub batch: usize,
-    /// What each step took, in order, after two that aren't counted.
+    /// The time of each measured step, in order.
     pub steps: Vec<Duration>,
-    /// What the plan says that it takes.
+    /// The memory that the plan needs.
     pub memory: Memory,
-    /// By layer, in the order of the forward pass; empty if the executor doesn't measure that.
+    /// Time and arithmetic of each layer, in the order of the forward pass; empty if the executor doesn't measure steps.
     pub layers: Vec<LayerSpeed>,
-    /// Billions of floating-point operations a second that the executor was found to do at most; 0 where it can't be measured.
+    /// The measured peak rate of the executor in GFLOP/s (10⁹ floating-point operations per second); 0 if it can't be measured.
     pub peak_gflops: f64,
-    /// What the executor computes with: on a CPU the instruction set, as `ENGRAFT_ISA` names it.
+    /// The executor's hardware: on a CPU the instruction set, by its name in `ENGRAFT_ISA`.
     pub isa: String,
     operations: usize,
 }
 
-/// What was measured of a layer.
+/// Time and arithmetic of one layer.
 ///
 /// ```
 /// use engraft_nn::prelude::*;
@@ -84,18 +86,18 @@ pub struct Speed {
 pub struct LayerSpeed {
     /// The layer's name.
     pub name: String,
-    /// What it took in the median step.
+    /// The layer's time in the median step.
     pub time: StepTime,
-    /// Its arithmetic in a step, the whole batch.
+    /// The layer's floating-point operations in a step, for the whole batch.
     pub work: Work,
 }
 
 impl Speed {
-    /// Runs two steps that aren't counted, then `steps` that are, of `batch` samples each. Training changes the weights.
+    /// Measures `steps` steps of `batch` samples, after two warm-up steps. Training steps change the model's weights.
     ///
     /// # Errors
-    /// No steps, a model of several inputs, a model to train that isn't compiled, a plan that needs more memory than the runtime
-    /// has; what a step itself gives.
+    /// 0 steps, a model of several inputs, training of a model that isn't compiled, a plan that doesn't fit into memory, an error
+    /// of a step.
     pub fn measure(model: &Model, task: Task, batch: usize, steps: usize, runtime: &Runtime) -> Result<Self> {
         if steps == 0 {
             return Err(Error::new("steps to measure", "at least 1", 0));
@@ -122,26 +124,27 @@ impl Speed {
         Ok(Self { batch, steps, memory, layers, peak_gflops, isa, operations })
     }
 
-    /// The median step, in seconds.
+    /// The median time of a step, in seconds.
     pub fn seconds_per_step(&self) -> f64 {
         let mut steps = self.steps.clone();
         steps.sort();
         let middle = |index: usize| steps[index].as_secs_f64();
-        // Of an even number the mean of the two in the middle.
+        // For an even number of steps, the mean of the two in the middle.
         (middle((steps.len() - 1) / 2) + middle(steps.len() / 2)) / 2.0
     }
 
-    /// Samples a second, in the median step.
+    /// Samples per second, at the median time of a step.
     pub fn samples_per_second(&self) -> f64 {
         self.batch as f64 / self.seconds_per_step()
     }
 
-    /// Floating-point operations of a step, counted as [`Work`] does.
+    /// Floating-point operations of a step for the whole batch, counted as in [`Work`].
     pub fn operations(&self) -> usize {
         self.operations
     }
 
-    /// Billions of such operations a second. An algorithm that saves some of them may exceed what the machine can do.
+    /// The rate in GFLOP/s, from [`operations`](Self::operations). It may exceed the peak rate of the machine, as an algorithm
+    /// such as Winograd does fewer operations than are counted.
     pub fn gflops(&self) -> f64 {
         self.operations as f64 / self.seconds_per_step().max(1e-9) / 1e9
     }
@@ -168,7 +171,7 @@ fn run(model: &Model, task: Task, session: &mut dyn Session, x: &Tensor, y: &Ten
     }
 }
 
-/// Pixels of any brightness, and targets that take the classes in turn, as the loss wants them.
+/// A batch of random pixels, and targets in the form that the loss expects. Sample `i` has class `i % classes`.
 fn noise(model: &Model, task: Task, batch: usize) -> Result<(Tensor, Tensor)> {
     if model.inputs().len() != 1 {
         return Err(Error::new(format_args!("model `{}`", model.name()), "one input", model.inputs().len()));
@@ -193,14 +196,14 @@ fn noise(model: &Model, task: Task, batch: usize) -> Result<(Tensor, Tensor)> {
     Ok((x, y))
 }
 
-/// Each step's layer and its arithmetic for the whole batch.
+/// The layer and the floating-point operations of each step, for the whole batch.
 fn works(plan: &Plan, batch: usize) -> Vec<(String, Work)> {
     let of_batch = |work: Work| Work { forward: batch * work.forward, backward: batch * work.backward };
     let steps = plan.program().steps.iter().enumerate();
     steps.map(|(index, step)| (step.layer.clone(), of_batch(plan.work(index)))).collect()
 }
 
-/// Steps of one layer that follow each other, together.
+/// Merges consecutive steps of one layer.
 fn by_layer(works: Vec<(String, Work)>, times: &[StepTime]) -> Vec<LayerSpeed> {
     let mut layers: Vec<LayerSpeed> = Vec::new();
     for ((name, work), time) in works.into_iter().zip(times) {

@@ -1,9 +1,10 @@
-//! Targets in the form that a loss wants.
+//! [`Targets`]: converts one-hot targets to the form that a loss expects.
 
 use engraft_data::{Batch, Dataset};
 use engraft_nn::{Loss, LossKind, Model, Result, Tensor};
 
-/// A dataset of one-hot targets, with targets in the form of a model's loss: one-hot rows, class indices, or a yes or no.
+/// A dataset whose one-hot targets are converted to the form that a model's loss expects: one-hot rows, class indices, or 0 and
+/// 1.
 ///
 /// ```
 /// use engraft_data::{Arrays, Dataset};
@@ -14,36 +15,40 @@ use engraft_nn::{Loss, LossKind, Model, Result, Tensor};
 /// let data = Arrays::new(Tensor::zeros([2, 1]), one_hot)?;
 /// let data = Targets::new(data, &model, &Loss::binary_crossentropy());
 /// assert_eq!(data.batch(&[0, 1])?.y.data(), [0.0, 1.0]);
+///
+/// // Another dataset with the same conversion.
+/// let other = Arrays::new(Tensor::zeros([1, 1]), Tensor::new([1, 2], vec![0.0, 1.0])?)?;
+/// assert_eq!(data.map(|_| other).batch(&[0])?.y.data(), [1.0]);
 /// # Ok::<(), engraft_nn::Error>(())
 /// ```
 #[derive(Debug)]
 pub struct Targets<D> {
     /// The dataset with one-hot targets.
-    pub photos: D,
-    /// Whether the class' index stands instead of the row: for sparse losses and for a single output.
+    pub dataset: D,
+    /// Whether targets are class indices instead of rows: for sparse losses and for a single output.
     indices: bool,
 }
 
 impl<D: Dataset> Targets<D> {
-    /// The dataset for `model`, compiled with `loss`.
-    pub fn new(photos: D, model: &Model, loss: &Loss) -> Self {
+    /// Converts the targets of `dataset` for `model`, compiled with `loss`.
+    pub fn new(dataset: D, model: &Model, loss: &Loss) -> Self {
         let single = model.output_shape() == &[1];
-        Self { photos, indices: loss.kind() == LossKind::SparseCategoricalCrossentropy || single }
+        Self { dataset, indices: loss.kind() == LossKind::SparseCategoricalCrossentropy || single }
     }
 
-    /// The same targets for what `change` makes of the dataset.
+    /// Replaces the dataset by the result of `change`; the conversion stays the same.
     pub fn map(self, change: impl FnOnce(D) -> D) -> Self {
-        Self { photos: change(self.photos), ..self }
+        Self { dataset: change(self.dataset), ..self }
     }
 }
 
 impl<D: Dataset> Dataset for Targets<D> {
     fn len(&self) -> usize {
-        self.photos.len()
+        self.dataset.len()
     }
 
     fn batch(&self, indices: &[usize]) -> Result<Batch> {
-        let batch = self.photos.batch(indices)?;
+        let batch = self.dataset.batch(indices)?;
         if !self.indices {
             return Ok(batch);
         }

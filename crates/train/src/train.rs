@@ -1,4 +1,4 @@
-//! Keras' methods on a model.
+//! The [`Train`] trait: Keras' methods `fit`, `evaluate`, `predict` and `train_on_batch` on a model.
 
 use engraft_data::Dataset;
 use engraft_nn::{Error, Model, Program, Result, Tensor};
@@ -21,38 +21,53 @@ use crate::options::RunOptions;
 /// model.compile(Adam::new(0.1), Loss::categorical_crossentropy(), [Metric::Accuracy])?;
 /// let x = Tensor::new([4, 2], vec![0.0, 1.0, 1.0, 0.0, 0.1, 0.9, 0.8, 0.0])?;
 /// let y = Tensor::new([4, 2], vec![1.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 1.0])?;
-/// let history = model.fit(&Arrays::new(x.clone(), y)?, Fit::new().epochs(50))?;
+/// let data = Arrays::new(x.clone(), y.clone())?;
+/// let history = model.fit(&data, Fit::new().epochs(50))?;
 /// assert_eq!(history.last("accuracy"), Some(1.0));
+/// assert_eq!(model.evaluate(&data, 32)?.get("accuracy"), Some(1.0));
 /// assert_eq!(model.predict(&x, 32)?.shape(), [4, 2]);
+///
+/// // One more step. The loss is computed before the update.
+/// let step = model.train_on_batch(&x, &y)?;
+/// assert!(step.loss < history.get("loss")[0]);
 /// # Ok::<(), engraft_nn::Error>(())
 /// ```
 pub trait Train {
-    /// Trains on a dataset (Keras' `fit`). Which layers learn is decided by their flags when it begins.
+    /// Trains on a dataset (Keras' `fit`). The `trainable` flags at the start of the call decide which layers are trained.
     ///
     /// # Errors
-    /// A model not compiled, shapes that don't fit, a plan larger than memory, a sample that can't be read, a loss that
-    /// is not finite. What was learned before stays in the model.
+    /// A model that isn't compiled, shapes that don't fit, not enough memory, a sample that can't be read, a loss that is not
+    /// finite. The model keeps the weights trained so far.
     fn fit(&self, data: &dyn Dataset, options: Fit<'_>) -> Result<History>;
 
-    /// Loss and metrics on a dataset (Keras' `evaluate`), computed a batch at a time: `model.evaluate(&data, 32)`.
+    /// Computes loss and metrics on a dataset, in batches (Keras' `evaluate`): `model.evaluate(&data, 32)`.
     ///
     /// # Errors
-    /// A model not compiled, no samples, shapes that don't fit, a plan larger than memory, a sample that can't be read.
+    /// A model that isn't compiled, no samples, shapes that don't fit, not enough memory, a sample that can't be read.
     fn evaluate<'a>(&self, data: &dyn Dataset, options: impl Into<RunOptions<'a>>) -> Result<Evaluation>;
 
-    /// The outputs for `x: [n, ..]` (Keras' `predict`), computed a batch at a time: `model.predict(&x, 32)`.
+    /// Computes the outputs for `x: [n, ..]`, in batches (Keras' `predict`): `model.predict(&x, 32)`.
     ///
     /// # Errors
-    /// A model of several inputs or outputs, a shape that doesn't fit, a plan larger than memory.
+    /// A model of several inputs or outputs, a shape that doesn't fit, not enough memory.
     fn predict<'a>(&self, x: &Tensor, options: impl Into<RunOptions<'a>>) -> Result<Tensor>;
 
-    /// One step of training on a batch (Keras' `train_on_batch`); tells loss and output as they were before the update.
+    /// Runs one training step on a batch (Keras' `train_on_batch`). Returns the loss and output from before the update.
     ///
     /// # Errors
     /// Those of [`fit`](Self::fit).
     fn train_on_batch(&self, x: &Tensor, y: &Tensor) -> Result<StepOutput>;
 
-    /// The output of a layer for `x: [n, ..]`, layers of nested models included, computed a batch at a time.
+    /// Computes the outputs of a layer for `x: [n, ..]`, in batches. The layer may be inside a nested model.
+    ///
+    /// ```
+    /// use engraft_nn::prelude::*;
+    /// use engraft_train::Train;
+    /// let layers = Sequential::new().add(Input::new([4])).add(Dense::new(3).named("base")).add(Dense::new(2));
+    /// let features = layers.build()?.features(&Tensor::zeros([10, 4]), "base", 32)?;
+    /// assert_eq!(features.shape(), [10, 3]);
+    /// # Ok::<(), engraft_nn::Error>(())
+    /// ```
     ///
     /// # Errors
     /// No such layer, and those of [`predict`](Self::predict).
@@ -83,7 +98,7 @@ impl Train for Model {
         let runtime = options.runtime_or_shared()?;
         let shape = self.output_shape();
         match options.boundary() {
-            // A part of a model is not kept for the next call.
+            // A model caches sessions of the whole model only.
             Some(_) => predict_in_batches(&mut *runtime.session(batch, plan)?.0, x, batch, shape),
             None => runtime.with_session(self, TaskKey::Predict { batch }, plan, |session| {
                 predict_in_batches(session, x, batch, shape)
@@ -116,7 +131,7 @@ impl Train for Model {
     }
 }
 
-/// The program of a model, from a boundary on where there is one.
+/// The program of a model, or of the part after the layer `boundary`.
 fn program(model: &Model, boundary: Option<&str>) -> Result<Program> {
     let program = Program::of(model, false, 0)?;
     match boundary {
@@ -125,7 +140,7 @@ fn program(model: &Model, boundary: Option<&str>) -> Result<Program> {
     }
 }
 
-/// The outputs of a session for all of `x`, of `shape` each.
+/// Computes the outputs for `x` in batches. `shape` is that of one sample's output.
 fn predict_in_batches(session: &mut dyn Session, x: &Tensor, batch: usize, shape: &[usize]) -> Result<Tensor> {
     if x.batch() <= batch {
         return predict_batch(session, x);

@@ -1,15 +1,16 @@
-//! What a callback may do with the training under way.
+//! [`Training`]: access to the running training for callbacks.
 
 use engraft_nn::{Model, Result};
 use engraft_plan::Session;
 
-/// The training under way, as a callback sees it: it may read and change the model, set the learning rate and ask to stop.
+/// The running training, as an argument of callbacks. They may read and change the model, set the learning rate, and stop
+/// training.
 ///
 /// ```
 /// # use engraft_data::Arrays;
 /// # use engraft_nn::prelude::*;
 /// use engraft_nn::Result;
-/// use engraft_train::{Callback, EpochEnd, Fit, Train, Training};
+/// use engraft_train::{BatchEnd, Callback, EpochEnd, Fit, Train, Training};
 ///
 /// /// Halves the learning rate after each epoch, and stops after the third.
 /// struct Halving;
@@ -29,6 +30,22 @@ use engraft_plan::Session;
 /// # let data = Arrays::new(x, y)?;
 /// let history = model.fit(&data, Fit::new().epochs(10).callback(&mut Halving))?;
 /// assert_eq!(history.epochs(), 3);
+///
+/// /// Ends training after a number of steps, in the middle of an epoch if need be.
+/// struct MaxSteps(u64);
+///
+/// impl Callback for MaxSteps {
+///     fn on_batch_end(&mut self, _: &BatchEnd<'_>, training: &mut Training<'_>) -> Result<()> {
+///         if training.iterations() >= self.0 {
+///             training.stop_at_once();
+///             assert!(training.is_stopping());
+///         }
+///         Ok(())
+///     }
+/// }
+/// // 3 steps so far, then 1 of the 4 in the first epoch. That epoch isn't reported.
+/// let history = model.fit(&data, Fit::new().batch_size(1).callback(&mut MaxSteps(4)))?;
+/// assert_eq!(history.epochs(), 0);
 /// # Ok::<(), engraft_nn::Error>(())
 /// ```
 pub struct Training<'a> {
@@ -37,14 +54,14 @@ pub struct Training<'a> {
     stop: &'a mut Stop,
 }
 
-/// Whether training is to end.
+/// Whether a callback has stopped training, and how.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Stop {
     #[default]
     No,
-    /// After the step under way; the epoch is validated and reported as it is then.
+    /// Stop after the current step, then validate and report the epoch.
     AfterEpochEnd,
-    /// After the step under way; the epoch is not reported.
+    /// Stop after the current step, without validating and reporting the epoch.
     AtOnce,
 }
 
@@ -53,11 +70,11 @@ impl<'a> Training<'a> {
         Self { model, session, stop }
     }
 
-    /// The model as it is now. Its weights and the optimizer's state are brought home first from where the executor keeps them;
-    /// what a callback changes counts from the next step on.
+    /// The model with its current weights. The executor first copies weights and optimizer state back to the model. The next step
+    /// uses any changes that the callback makes.
     ///
     /// # Errors
-    /// The executor can't bring them home.
+    /// The executor can't copy them back.
     pub fn model(&mut self) -> Result<&'a Model> {
         if let Some(compiled) = self.model.compiled() {
             self.session.synchronize(&compiled.state)?;
@@ -65,7 +82,7 @@ impl<'a> Training<'a> {
         Ok(self.model)
     }
 
-    /// Steps that the optimizer has made, those of earlier calls of `fit` included.
+    /// The number of steps of the optimizer, including earlier calls of `fit`.
     pub fn iterations(&self) -> u64 {
         self.model.compiled().map_or(0, |compiled| compiled.state.iterations())
     }
@@ -76,7 +93,7 @@ impl<'a> Training<'a> {
         compiled.map_or(0.0, |compiled| compiled.optimizer.learning_rate().at(compiled.state.iterations()))
     }
 
-    /// Sets the learning rate of the steps to come, as Keras' `optimizer.learning_rate = rate` does; a schedule is given up.
+    /// Sets the learning rate of all further steps, as Keras' `optimizer.learning_rate = rate` does. It replaces a schedule.
     ///
     /// # Errors
     /// A rate that is negative or not finite.
@@ -84,18 +101,18 @@ impl<'a> Training<'a> {
         self.model.update_compiled(|compiled| compiled.optimizer.set_learning_rate(rate))
     }
 
-    /// Asks to end training before the next step, as Keras' `model.stop_training = True` does: the epoch is validated and reported
-    /// as far as it has come. What has been learned stays in the model.
+    /// Stops training before the next step, as Keras' `model.stop_training = True` does. The epoch is still validated and
+    /// reported. The model keeps its weights.
     pub fn stop(&mut self) {
         *self.stop = Stop::AfterEpochEnd.max(*self.stop);
     }
 
-    /// Asks to end training before the next step, without validating and reporting the epoch under way.
+    /// Stops training before the next step, without validating and reporting the current epoch.
     pub fn stop_at_once(&mut self) {
         *self.stop = Stop::AtOnce;
     }
 
-    /// Whether a callback has asked to stop.
+    /// Whether a callback has stopped training.
     pub fn is_stopping(&self) -> bool {
         *self.stop != Stop::No
     }

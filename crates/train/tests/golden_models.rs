@@ -1,4 +1,4 @@
-//! Model files that Keras wrote predict here what they predict in Keras.
+//! Model files written by Keras give the same predictions here as in Keras.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -7,16 +7,16 @@ use engraft_golden::{Case, relative_error};
 use engraft_nn::Model;
 use engraft_train::Train;
 
-/// f32 sums in another order; the files hold the same weights to the bit.
+/// Predictions differ because f32 sums have another order. The weights are the same, bit for bit.
 const TOLERANCE: f32 = 1e-5;
 
-/// Losses after some steps, whose sums differ in order, step after step.
+/// For losses of several steps, over which the differences of sums add up.
 const LOSS_TOLERANCE: f32 = 1e-4;
 
 fn check(case: &Case, model: &Model, what: &str) {
     let arrays = case.arrays();
     let x = arrays.get(case.get("x").as_str().unwrap());
-    // Several outputs are read one at a time.
+    // A model of several outputs is checked one output at a time.
     let names = case.get("y").as_str().map_or_else(|| case.names("y"), |name| vec![name]);
     assert_eq!(model.outputs().len(), names.len(), "{} {what}", case.name());
     for (output, name) in model.outputs().iter().zip(names) {
@@ -56,7 +56,7 @@ fn files_of_keras_predict_the_same_before_and_after_saving() {
 #[test]
 fn files_of_keras_2_predict_the_same_and_their_training_goes_on() {
     let cases = engraft_golden::cases("keras2");
-    let mut gone_on = 0;
+    let mut continued = 0;
     for case in &cases {
         let file = |key: &str| case.path(case.get(key).as_str().unwrap());
         let archive = keras::load(&file("file")).unwrap();
@@ -66,8 +66,8 @@ fn files_of_keras_2_predict_the_same_and_their_training_goes_on() {
         let iterations = model.compiled().as_ref().map(|compiled| compiled.state.iterations());
         assert_eq!(iterations, Some(2), "{}", case.name());
         if case.get("losses").is_string() {
-            goes_on(case, &model);
-            gone_on += 1;
+            continues_training(case, &model);
+            continued += 1;
         }
 
         let clear = || model.weights().iter().for_each(|weight| weight.values_mut().fill(0.0));
@@ -78,11 +78,12 @@ fn files_of_keras_2_predict_the_same_and_their_training_goes_on() {
         legacy::load_weights_by_name(&file("weights_file"), &model.layers()).unwrap();
         check(case, &model, "with weights by name");
     }
-    assert_eq!((cases.len(), gone_on), (3, 2));
+    assert_eq!((cases.len(), continued), (3, 2));
 }
 
-/// From where Keras' training stopped, the losses are Keras', which the optimizer's memory tells from the second on.
-fn goes_on(case: &Case, model: &Model) {
+/// Continues training from Keras' checkpoint: the losses are those of Keras. From the second step on they depend on the optimizer
+/// state in the file.
+fn continues_training(case: &Case, model: &Model) {
     let arrays = case.arrays();
     for expected in arrays.get("losses").data() {
         let found = model.train_on_batch(arrays.get("x"), arrays.get("labels")).unwrap().loss as f32;

@@ -1,4 +1,4 @@
-//! Ten steps of training, and metrics, against Keras.
+//! Ten training steps, and metrics, compared with Keras.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -9,7 +9,7 @@ use engraft_nn::prelude::*;
 use engraft_nn::{LossKind, MetricState};
 use engraft_train::{Fit, Train};
 
-/// Batch `index` of the ten.
+/// The batch of step `index`.
 fn batch(arrays: &engraft_golden::Arrays, index: usize) -> (Tensor, Tensor) {
     let part = |name: &str| {
         let all = arrays.get(name);
@@ -18,7 +18,7 @@ fn batch(arrays: &engraft_golden::Arrays, index: usize) -> (Tensor, Tensor) {
     (part("x"), part("y"))
 }
 
-/// The loss of each of ten steps.
+/// The losses of ten training steps.
 fn ten_losses(case: &Case, model: &Model) -> Vec<f64> {
     let batches = engraft_golden::Arrays::open(&case.path(case.get("batches").as_str().unwrap()));
     let class_weights: Option<Vec<f32>> = case
@@ -59,14 +59,14 @@ fn ten_steps_as_keras_makes_them() {
             assert!((found - expected).abs() <= 1e-4 * expected, "{} step {step}: {found} for {expected}", case.name());
         }
         let error = relative_error(model.predict(&x, 6).unwrap().data(), arrays.get("predict_after").data());
-        // Ten steps of Adam carry the losses' tolerance into the outputs.
+        // Differences grow over ten steps of Adam.
         assert!(error < 1e-3, "{}: predictions after differ by {error}", case.name());
         let trainable: Vec<usize> = model.trainable_weights().iter().map(|w| w.id()).collect();
         for ((weight, name), before) in model.weights().iter().zip(case.names("weights_after")).zip(&before) {
             let error = relative_error(&weight.values(), arrays.get(name).data());
             assert!(error < 1e-3, "{} {}: off by {error}", case.name(), weight.path());
             if !trainable.contains(&weight.id()) && weight.trainable() {
-                assert_eq!(*weight.values(), *before, "{}: frozen {} has moved", case.name(), weight.path());
+                assert_eq!(*weight.values(), *before, "{}: frozen {} has changed", case.name(), weight.path());
             }
         }
         if case.name() == "batch_normalization_frozen" {
@@ -114,7 +114,7 @@ fn metrics_as_keras_counts_them() {
     assert!(checked >= 10, "only {checked} cases");
 }
 
-/// A small network with everything random in it, on forty random images.
+/// The weights of a small network with all kinds of random layers, trained on forty random images.
 fn trained_weights(threads: usize) -> Vec<Vec<f32>> {
     engraft_nn::clear_session();
     let x = Input::new([20, 20, 3]);

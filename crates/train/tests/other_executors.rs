@@ -1,4 +1,4 @@
-//! fit on an executor that keeps its weights elsewhere, and on two replicas that sum their gradients.
+//! `fit` on an executor that keeps copies of the weights, and on two replicas that sum their gradients.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -13,7 +13,7 @@ use engraft_reference::ReferenceExecutor;
 use engraft_runtime::Runtime;
 use engraft_train::{Callback, EpochEnd, Fit, History, Train, Training};
 
-/// A layer whose first weights don't depend on what other tests of this process draw.
+/// A layer with a fixed seed, as the process-wide generator also serves other tests that run at the same time.
 fn dense(units: usize, seed: u64) -> Dense {
     Dense::new(units).kernel_initializer(Initializer::RandomNormal { mean: 0.0, stddev: 0.5, seed: Some(seed) })
 }
@@ -55,7 +55,7 @@ fn fit(runtime: &Runtime) -> (History, Vec<f32>, Vec<f32>) {
     (history, callback.0, weights)
 }
 
-/// f32 sums in another order, over twelve steps of momentum.
+/// Whether numbers agree up to the order of f32 sums, over twelve steps with momentum.
 fn close(a: &[f32], b: &[f32]) -> bool {
     a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-4)
 }
@@ -64,7 +64,8 @@ fn close(a: &[f32], b: &[f32]) -> bool {
 fn weights_that_are_kept_elsewhere_come_home_when_they_are_wanted() {
     let (history, seen, weights) = fit(&Runtime::new(Arc::new(ReferenceExecutor)));
     let (expected, expected_seen, expected_weights) = fit(&Runtime::cpu(Some(1)).unwrap());
-    // What a callback reads, what validation sees, what a callback has written, and what is left at the end.
+    // The weights that the callback reads, the validation losses, and the weights after training. The callback changes weights
+    // too.
     assert!(close(&seen, &expected_seen), "{seen:?} {expected_seen:?}");
     let numbers = |history: &History| history.get("val_loss").iter().map(|&loss| loss as f32).collect::<Vec<_>>();
     assert!(close(&numbers(&history), &numbers(&expected)), "{history:?} {expected:?}");
@@ -81,7 +82,7 @@ fn a_batch_is_taken_in_by_train_on_batch_whoever_computes() {
     assert_eq!(model.compiled().unwrap().state.slots().len(), 6);
 }
 
-/// Sums the gradients of two replicas in the order of their numbers.
+/// Sums the gradients of two replicas, in the order of their numbers.
 struct Replica<'a> {
     number: usize,
     sums: &'a Mutex<HashMap<String, [Option<Vec<f32>>; 2]>>,
@@ -97,7 +98,7 @@ impl GradientReducer for Replica<'_> {
         self.sums.lock().unwrap().entry(weight.path()).or_default()[self.number] = Some(gradient.to_vec());
         self.barrier.wait();
         let parts = self.sums.lock().unwrap()[&weight.path()].clone();
-        let [Some(first), Some(second)] = parts else { panic!("both have given theirs") };
+        let [Some(first), Some(second)] = parts else { panic!("a replica has given no gradient") };
         gradient.iter_mut().zip(first.iter().zip(second)).for_each(|(sum, (a, b))| *sum = a + b);
         self.barrier.wait();
         Ok(())
@@ -105,7 +106,7 @@ impl GradientReducer for Replica<'_> {
 }
 
 #[test]
-fn two_replicas_of_fit_learn_what_one_learns() {
+fn two_replicas_of_fit_train_the_weights_that_one_trains() {
     let plain = || {
         let layers = Sequential::new().add(Input::new([3])).add(dense(6, 1).activation(Tanh).named("hidden"));
         let model = layers.add(dense(2, 2).activation(Softmax).named("top")).build().unwrap();
@@ -113,8 +114,8 @@ fn two_replicas_of_fit_learn_what_one_learns() {
         model
     };
     let weights = |model: &Model| model.weights().iter().flat_map(|w| w.values().clone()).collect::<Vec<f32>>();
-    let whole = plain();
-    whole.fit(&data(0, 16), Fit::new().epochs(5).batch_size(16).shuffle(false)).unwrap();
+    let alone = plain();
+    alone.fit(&data(0, 16), Fit::new().epochs(5).batch_size(16).shuffle(false)).unwrap();
     let models = [plain(), plain()];
     let (sums, barrier) = (Mutex::default(), Barrier::new(2));
     std::thread::scope(|scope| {
@@ -129,7 +130,7 @@ fn two_replicas_of_fit_learn_what_one_learns() {
     });
     let [first, second] = models.each_ref().map(weights);
     assert!(first == second, "both make the same steps, bit for bit");
-    // A few roundings of f32 a step.
+    // A few f32 rounding errors per step.
     let largest = first.iter().fold(0.0f32, |largest, w| largest.max(w.abs()));
-    assert!(first.iter().zip(weights(&whole)).all(|(a, b)| (a - b).abs() <= 1e-6 * largest));
+    assert!(first.iter().zip(weights(&alone)).all(|(a, b)| (a - b).abs() <= 1e-6 * largest));
 }

@@ -1,7 +1,6 @@
-"""Writes the hostile files that only h5py and onnx can write: `python generate.py`.
+"""Writes the malicious files that need h5py or onnx: `python generate.py`.
 
-Each asks its reader to go to other places, to go round in circles, or to allocate more than it could hold. Names of other
-files are such that a test can put something there.
+They refer to other files, contain cyclic groups, or declare huge arrays. A test can create the files that they refer to.
 """
 
 import os

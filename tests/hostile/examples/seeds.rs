@@ -1,4 +1,4 @@
-//! Writes the valid files that fuzzing begins with: `cargo run -p engraft-hostile --example seeds fuzz/corpus`.
+//! Writes the seed files of libFuzzer's corpus: `cargo run -p engraft-hostile --example seeds fuzz/corpus`.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! An ONNX tensor named the file that holds its values, anywhere on the disk, and the package read it.
+//! ONNX external data: a tensor may name any file on the disk as the source of its values, and the onnx package read it.
 
 #[cfg(unix)]
 use super::tripwire::Pipe;
@@ -12,7 +12,7 @@ fn model() -> Model {
     Sequential::new().add(Input::new([2])).add(Dense::new(3)).build().unwrap()
 }
 
-/// `external.onnx` with another location of the same length.
+/// `external.onnx` with another path, padded to the same length.
 fn with_location(location: &str) -> Vec<u8> {
     const WRITTEN: &str = "../../../../../../../../../../../../tmp/engraft-external-data.bin";
     let mut bytes = std::fs::read(data("external.onnx")).unwrap();
@@ -26,7 +26,7 @@ fn with_location(location: &str) -> Vec<u8> {
 #[test]
 fn the_other_file_is_never_read() {
     let folder = tempfile::tempdir().unwrap();
-    let pipe = Pipe::lay(&folder.path().join("data.bin"));
+    let pipe = Pipe::create(&folder.path().join("data.bin"));
     let path = folder.path().join("model.onnx");
     std::fs::write(&path, with_location("data.bin")).unwrap();
     let expected = ["initializer `kernel`: its values are in another file, which is never read"];

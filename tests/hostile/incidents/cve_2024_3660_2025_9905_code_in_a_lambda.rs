@@ -1,5 +1,5 @@
-//! Lambda layers carry marshalled Python code, which Keras ran on loading: in `.keras` files, and in `.h5` files even when
-//! asked for its safe mode.
+//! Lambda layers contain marshalled Python code, which Keras ran on loading: in `.keras` files, and in `.h5` files even in its
+//! safe mode.
 
 use serde_json::json;
 

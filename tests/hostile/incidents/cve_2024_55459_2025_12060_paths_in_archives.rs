@@ -1,5 +1,6 @@
-//! Entries called `../../x`, `/x`, or links, which Keras' `get_file` unpacked to wherever they pointed.
-//! Nothing is unpacked here; a file that has such entries was made to do harm, and is refused.
+//! Path traversal: archives with links or with entries such as `../../x` or `/x`, which Keras' `get_file` unpacked outside its folder.
+//!
+//! Engraft unpacks nothing to disk. It refuses such archives anyway, because only an attacker writes them.
 
 use std::io::{Cursor, Write};
 
@@ -25,7 +26,6 @@ fn entries_that_leave_the_archive() {
     ] {
         let mut entries = entries();
         entries.push((name, b"x".to_vec()));
-        // Backslashes and drives come from hands that write zip files byte by byte.
         let place = format!("entry `{name}`: ");
         refused(|| load(&archive(&entries, Stored)), &[&place, "expected a name inside the archive", "hint: "]);
         let arrays = archive(&[(name, b"x".to_vec())], Stored);
@@ -49,22 +49,23 @@ fn links() {
     }
 }
 
-/// Which of them counts differs from one reader to the next: what one checks, another reads.
+/// Readers differ in which entry they use, so that a scanner could check one entry and a reader use the other.
 #[test]
 fn two_entries_of_one_name() {
     for name in ["config.json", "model.weights.h5"] {
-        let stand_in = "x".repeat(name.len());
+        // The zip writer refuses duplicates: the name is replaced in the finished archive.
+        let placeholder = "x".repeat(name.len());
         let mut entries = entries();
-        entries.push((&stand_in, b"{}".to_vec()));
+        entries.push((&placeholder, b"{}".to_vec()));
         let mut bytes = archive(&entries, Stored);
-        while let Some(at) = bytes.windows(name.len()).position(|window| window == stand_in.as_bytes()) {
+        while let Some(at) = bytes.windows(name.len()).position(|window| window == placeholder.as_bytes()) {
             bytes[at..at + name.len()].copy_from_slice(name.as_bytes());
         }
         refused(|| load(&bytes), &["archive: two entries of one name"]);
     }
 }
 
-/// Keras' own archives of such layers have entries in folders.
+/// Keras writes entries in folders, for example the vocabulary of a lookup layer.
 #[test]
 fn entries_in_folders_are_no_harm() {
     let mut entries = entries();

@@ -1,4 +1,4 @@
-//! A lookup layer named a file, or an address, as its vocabulary, and Keras read it while the model was loaded.
+//! A lookup layer may name a file or a URL as its vocabulary, and Keras read it while loading the model.
 
 use serde_json::json;
 
@@ -12,7 +12,7 @@ use super::{h5_of, keras_of, load, refused, with_layer};
 fn no_file_is_read() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("vocabulary.txt");
-    let pipe = Pipe::lay(&path);
+    let pipe = Pipe::create(&path);
     for class_name in ["StringLookup", "IntegerLookup", "TextVectorization"] {
         let config = with_layer(class_name, "keras.layers", &json!({"vocabulary": path}));
         for bytes in [keras_of(&config), h5_of(&config)] {

@@ -1,5 +1,5 @@
-//! A config named a module and a function, which Keras imported and called: `os.system`, Keras' own `get_file` on any
-//! address, or the function that turns its safe mode off.
+//! Arbitrary calls: a config may name a module and a function, which Keras imported and called. Examples are `os.system`, Keras'
+//! `get_file` with any URL, and the function that turns its safe mode off.
 
 use serde_json::json;
 
@@ -42,7 +42,7 @@ fn functions_of_keras_are_no_layers() {
     port.assert_untouched();
 }
 
-/// Wherever an object may stand in a layer's config.
+/// Every option of a layer that may contain a serialized object.
 #[test]
 fn options_of_layers_name_no_functions_either() {
     let function =
@@ -59,7 +59,7 @@ fn options_of_layers_name_no_functions_either() {
     }
 }
 
-/// The model predicts without what it was compiled with, and says so.
+/// The model is loaded without its compile settings, with a warning.
 #[test]
 fn what_compiles_a_model_names_no_functions_either() {
     let function =

@@ -1,5 +1,6 @@
-//! PyTorch's files are pickles: programs for a machine that calls any function of Python, even where `weights_only` was
-//! asked for. They are refused by name, whatever they are called.
+//! Pickles, such as PyTorch's files: unpickling can call any Python function, even with `weights_only`.
+//!
+//! Every reader recognises pickles by their contents, refuses them and recommends safetensors.
 
 use std::io::Cursor;
 
@@ -16,7 +17,7 @@ use super::{load, refused};
 const REFUSED: &str = "a pickle";
 const ADVICE: &str = "safetensors";
 
-/// `pickle.dumps` of an object whose reading runs `touch PATH`.
+/// A pickle that runs `touch PATH` when it is loaded.
 fn pickle(made: &std::path::Path) -> Vec<u8> {
     [
         b"\x80\x04cposix\nsystem\n\x8c",
@@ -33,7 +34,7 @@ fn by_whatever_door_they_come() {
     let made = folder.path().join("made");
     let plain = pickle(&made);
     let model = Sequential::new().add(Input::new([2])).add(Dense::new(3)).build().unwrap();
-    // As PyTorch has written since 1.6: a zip archive.
+    // PyTorch's format since 1.6 is a zip archive.
     let zipped = archive(&[("model/data.pkl", plain.clone()), ("model/version", b"3\n".to_vec())], Stored);
     for bytes in [&plain, &zipped] {
         let path = folder.path().join("model.pt");
@@ -51,7 +52,7 @@ fn by_whatever_door_they_come() {
     assert!(!made.exists());
 }
 
-/// NumPy's arrays of objects are pickles behind a header.
+/// NumPy's object arrays are pickles after a header.
 #[test]
 fn arrays_of_objects() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! A shape of a few bytes asked for terabytes, and Keras allocated them.
+//! Shape bombs: a shape of a few bytes declares terabytes, and Keras allocated them.
 
 use std::io::Cursor;
 
@@ -16,7 +16,7 @@ fn model() -> Model {
     Sequential::new().add(Input::new([4])).add(Dense::new(2)).build().unwrap()
 }
 
-/// The weights of another model, whose kernel is 4 TiB of nothing.
+/// A weight file whose kernel declares 4 TiB without data.
 #[test]
 fn in_the_weights_of_a_model() {
     let weights = std::fs::read(data("shape_bomb.weights.h5")).unwrap();
@@ -29,7 +29,7 @@ fn in_the_weights_of_a_model() {
     refused(|| load(&archive(&entries, CompressionMethod::Stored)), &["expected [4, 2], received [1048576, 1048576]"]);
 }
 
-/// Layers that would have as many weights, or make as much of their input.
+/// Layers with huge weights or huge outputs.
 #[test]
 fn in_the_config_of_a_layer() {
     let conv = |option: &str, value: Value| {
@@ -57,7 +57,7 @@ fn in_the_config_of_a_layer() {
     refused(|| load(&keras_of(&config)), &["layer `input_layer`: expected an output of 1 to 268435456 numbers"]);
 }
 
-/// The option that isn't known is looked for by trying all: not among a million.
+/// Layers with a huge number of options. The search for the unknown option must not take quadratic time or much memory.
 #[test]
 fn in_the_number_of_options() {
     let mut options = json!({"filters": 4, "kernel_size": [3, 3]});
@@ -82,7 +82,7 @@ fn in_other_formats() {
         &["expected 4398046511104 bytes after the header, received 64"],
     );
 
-    // A float tensor `x` of [2^40, 2^40] without values, in a graph, in a model.
+    // A model with a graph with a float tensor `x` of [2^40, 2^40] without values.
     let tensor =
         [&[8, 0x80, 0x80, 0x80, 0x80, 0x80, 0x20][..], &[8, 0x80, 0x80, 0x80, 0x80, 0x80, 0x20], &[16, 1, 66, 1, b'x']]
             .concat();
@@ -92,14 +92,14 @@ fn in_other_formats() {
     refused(|| onnx::initializers_from_bytes(&bytes), &[expected]);
 }
 
-/// HDF5 may give attributes a shape, too.
+/// In HDF5, attributes have shapes, too.
 #[test]
 fn in_the_shape_of_an_attribute() {
     let mut writer = H5Writer::new();
     writer.attr_strings("", "layer_names", &["a", "b", "c", "d", "e", "f", "g"]).unwrap();
     let mut bytes = Vec::new();
     writer.write_to(&mut bytes).unwrap();
-    // Its dataspace: version 2, one dimension, of seven.
+    // The attribute's dataspace: version 2, one dimension of size seven.
     let at = bytes.windows(8).position(|window| window == 7_u64.to_le_bytes()).unwrap();
     let blocks = engraft_hostile::protected(&bytes);
     bytes[at..at + 8].copy_from_slice(&(1_u64 << 40).to_le_bytes());

@@ -1,5 +1,4 @@
-//! HDF5 can keep data in other files: behind links, as external storage, as virtual datasets. Keras read what those were
-//! told to be, and gave it out as weights.
+//! HDF5 data in other files, by external links, external storage or virtual datasets. Keras read any such file as weights.
 
 use engraft_formats::h5::H5File;
 
@@ -7,12 +6,12 @@ use engraft_formats::h5::H5File;
 use super::tripwire::Pipe;
 use super::{data, refused};
 
-/// The files name `secret.bin` and `secret.h5` beside them.
+/// The test files refer to `secret.bin` and `secret.h5` in their folder.
 #[cfg(unix)]
 #[test]
 fn no_other_file_is_opened() {
     let folder = tempfile::tempdir().unwrap();
-    let pipes = ["secret.bin", "secret.h5"].map(|name| Pipe::lay(&folder.path().join(name)));
+    let pipes = ["secret.bin", "secret.h5"].map(|name| Pipe::create(&folder.path().join(name)));
     for (name, expected) in [
         ("external_link.h5", "`outside`: expected a dataset, found none in this file (links to other places"),
         ("external_storage.h5", "`outside`: external storage is refused"),

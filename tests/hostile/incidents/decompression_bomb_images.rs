@@ -1,4 +1,4 @@
-//! Photos of some bytes that declare billions of pixels, or pixels they can't hold, or metadata that grows.
+//! Decompression bombs: small photos that declare huge images or huge metadata.
 
 use std::io::Write;
 
@@ -8,7 +8,7 @@ use flate2::write::ZlibEncoder;
 
 use super::{refused, refused_within};
 
-/// A PNG of these chunks.
+/// A PNG file of these chunks.
 fn png(chunks: &[(&[u8; 4], Vec<u8>)]) -> Vec<u8> {
     let mut bytes = b"\x89PNG\r\n\x1a\n".to_vec();
     for (kind, data) in chunks {
@@ -22,7 +22,7 @@ fn png(chunks: &[(&[u8; 4], Vec<u8>)]) -> Vec<u8> {
     bytes
 }
 
-/// Width, height, and 8 bits of red, green and blue.
+/// The header chunk of an 8-bit RGB image.
 fn header(width: u32, height: u32) -> (&'static [u8; 4], Vec<u8>) {
     (b"IHDR", [&width.to_be_bytes()[..], &height.to_be_bytes(), &[8, 2, 0, 0, 0]].concat())
 }
@@ -59,7 +59,7 @@ fn more_pixels_than_any_photo() {
     }
 }
 
-/// 100 megapixels are no more than a photo may have, but these files can't hold them.
+/// 100 megapixels are allowed, but these files are too short to contain them.
 #[test]
 fn more_pixels_than_the_file_can_hold() {
     let jpeg = {
@@ -82,7 +82,7 @@ fn more_pixels_than_the_file_can_hold() {
     }
 }
 
-/// A colour profile of 128 MiB in an eighth of a megabyte; without it the photo is as good.
+/// A colour profile that inflates to 128 MiB from an eighth of a megabyte. It is ignored, and the photo is decoded.
 #[test]
 fn a_profile_that_grows() {
     let profile = [b"profile\0\0", &deflated(&vec![0; 128 << 20])[..]].concat();
@@ -93,12 +93,12 @@ fn a_profile_that_grows() {
         (b"IEND", Vec::new()),
     ]);
     assert!(bytes.len() < 1 << 20);
-    let (pixels, held) = engraft_hostile::peak(|| decode_bytes(&bytes, "photo").unwrap());
+    let (pixels, peak_bytes) = engraft_hostile::peak(|| decode_bytes(&bytes, "photo").unwrap());
     assert_eq!(pixels.rgb, [255, 0, 0, 0, 0, 255]);
-    assert!(held < 64 << 20, "{held}");
+    assert!(peak_bytes < 64 << 20, "{peak_bytes}");
 }
 
-/// Metadata of 2 GiB in a file of 130 bytes, for which its decoder made room.
+/// Metadata that declares 2 GiB in a file of 130 bytes, which the decoder allocated.
 #[test]
 fn metadata_longer_than_the_file() {
     let mut bytes = include_bytes!("../../../crates/data/testdata/orientation_6.webp").to_vec();
@@ -107,7 +107,7 @@ fn metadata_longer_than_the_file() {
     refused(|| decode_bytes(&bytes, "photo"), &["photo: WEBP cut short; copy the file again"]);
 }
 
-/// A frame of 12,000 by 12,000 pixels in a picture of 16 by 32, for which its decoder made room.
+/// A frame of 12,000 by 12,000 pixels in a GIF of 16 by 32, which the decoder allocated.
 #[test]
 fn a_frame_larger_than_its_picture() {
     let mut bytes = include_bytes!("../../../crates/data/testdata/animated.gif").to_vec();
@@ -116,7 +116,7 @@ fn a_frame_larger_than_its_picture() {
     refused(|| decode_bytes(&bytes, "photo"), &["photo: damaged GIF: "]);
 }
 
-/// Each of 300 scans of a progressive JPEG walks over all pixels.
+/// A progressive JPEG with 300 scans, each of which processes all pixels.
 #[test]
 fn scans_without_end() {
     let photo = include_bytes!("../../../crates/data/testdata/exact_progressive.jpg");

@@ -1,4 +1,4 @@
-//! Datasets that grow when they are read: compressed zeros, chunks never written, sizes that only the file's budget ends.
+//! HDF5 decompression bombs: compressed zeros, chunks without data, and many datasets that are large together.
 
 use engraft_formats::h5::H5File;
 
@@ -12,7 +12,7 @@ fn declared_sizes_are_counted_before_anything_is_allocated() {
     }
 }
 
-/// Nothing, of a shape whose first axes alone can't be multiplied.
+/// An empty dataset, the product of whose first two axes overflows.
 #[test]
 fn an_empty_dataset_may_not_overflow() {
     let file = H5File::open(&data("overflowing_nothing.h5")).unwrap();
@@ -21,7 +21,7 @@ fn an_empty_dataset_may_not_overflow() {
     refused(|| file.read_i64("nothing"), &[expected]);
 }
 
-/// None of them is too large alone.
+/// No dataset is too large by itself.
 #[test]
 fn the_budget_is_that_of_the_whole_file() {
     let file = H5File::open(&data("many_small_bombs.h5")).unwrap();
@@ -35,7 +35,7 @@ fn the_budget_is_that_of_the_whole_file() {
     refused(|| file.read_f32("chunked"), &["`chunked`: declares ", "raise the budget"]);
 }
 
-/// Room for a stored chunk is made before its bytes are found missing.
+/// A buffer for a chunk is allocated before its bytes are read, so the chunk's size must be checked first.
 #[test]
 fn a_chunk_longer_than_the_file_makes_no_room_for_itself() {
     let mut bytes = std::fs::read(data("many_small_bombs.h5")).unwrap();
@@ -48,12 +48,12 @@ fn a_chunk_longer_than_the_file_makes_no_room_for_itself() {
     refused(|| file.read_f32("chunked"), &[&expected]);
 }
 
-/// Where its values go overflowed.
+/// A chunk offset that overflowed when the position in the dataset was computed.
 #[test]
 fn a_chunk_lies_within_its_dataset() {
     let mut bytes = std::fs::read(data("many_small_bombs.h5")).unwrap();
     let node = bytes.windows(5).position(|window| window == b"TREE\x01").unwrap();
-    // After the chunk's size and its filters.
+    // The chunk's offset, after its size and its filter mask.
     bytes[node + 32..node + 40].copy_from_slice(&u64::MAX.to_le_bytes());
     let file = H5File::from_bytes(bytes).unwrap();
     let expected = "`chunked`: damaged or unsupported: a chunk at [18446744073709551615] of shape [100]";

@@ -1,4 +1,4 @@
-//! Groups that contain themselves: a walk through them would never end.
+//! HDF5 groups that contain themselves: an unlimited traversal would never end.
 
 use engraft_formats::h5::H5File;
 use engraft_formats::inspect::inspect;
@@ -24,13 +24,13 @@ fn so_does_everything_that_walks() {
     refused(|| keras::load_weights_by_name(&path, &model.layers()), &["groups nested deeper than 64"]);
 }
 
-/// A path passes over such a name, so that it leads back to the group itself however often it stands there.
+/// Paths ignore empty names and dots, so a path through such a member leads to the same group again, without growing deeper.
 #[test]
 fn a_group_that_contains_itself_under_no_name() {
     let model = Sequential::new().add(Input::new([2])).add(Dense::new(3)).build().unwrap();
     for name in [b"\0", b".", b"/"] {
         let mut bytes = std::fs::read(data("cycle.h5")).unwrap();
-        // Where the inner group keeps its names.
+        // The last occurrence of the name is the inner group's member.
         let at = bytes.windows(5).rposition(|window| window == b"again").unwrap();
         bytes[at..at + 5].fill(0);
         bytes[at] = name[0];
@@ -42,7 +42,7 @@ fn a_group_that_contains_itself_under_no_name() {
     }
 }
 
-/// Ten groups, each of which holds all ten: ten to the power of 64 paths.
+/// Ten groups that contain all ten: 10^64 paths up to the maximum depth.
 #[test]
 fn groups_that_all_hold_each_other() {
     let path = data("mesh.h5");

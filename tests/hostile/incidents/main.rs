@@ -1,8 +1,7 @@
-//! Files made to do harm, one module for each incident: each is refused with a clear word, before it has cost anything,
-//! with nothing run and nothing else touched.
+//! Malicious files, one module for each known attack. Each file is refused with a clear error, without large allocations, without
+//! running code and without access to other files or the network.
 //!
-//! The incidents of servers (one that fetches an address for whoever asks, one that tells of its insides, one that a large
-//! body brings down) wait for a server.
+//! Attacks on servers (server-side request forgery, information disclosure, large request bodies) aren't tested: engraft has no server.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -33,47 +32,47 @@ use engraft_hostile::{archive, peak};
 use serde_json::{Value, json};
 use zip::CompressionMethod;
 
-/// Bytes that may be held while a hostile file is refused: a copy or two of a small file, and what its valid parts take.
+/// Maximum memory until a malicious file is refused: a few copies of a small file, and its valid parts.
 const MEMORY: u64 = 2 << 20;
 
-/// Asserts that `read` gives an error with all these `parts`, and holds at most [`MEMORY`] until then.
+/// Asserts that `read` returns an error that contains all `parts`, and allocates at most [`MEMORY`].
 #[track_caller]
 fn refused<T, E: Display>(read: impl FnOnce() -> Result<T, E>, parts: &[&str]) {
     refused_within(MEMORY, read, parts);
 }
 
-/// Like [`refused`], where the file itself takes more.
+/// Like [`refused`], with another limit for large files.
 #[track_caller]
 fn refused_within<T, E: Display>(memory: u64, read: impl FnOnce() -> Result<T, E>, parts: &[&str]) {
-    let (message, held) = peak(|| read().err().map(|error| error.to_string()));
+    let (message, peak_bytes) = peak(|| read().err().map(|error| error.to_string()));
     let message = message.expect("an error");
     for part in parts {
         assert!(message.contains(part), "expected `{part}` in: {message}");
     }
-    assert!(held <= memory, "expected at most {memory} bytes, held {held}: {message}");
+    assert!(peak_bytes <= memory, "expected at most {memory} bytes, allocated {peak_bytes}: {message}");
 }
 
-/// A file of this folder.
+/// A file in `tests/hostile/data`.
 fn data(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("data").join(name)
 }
 
-/// A `.keras` file that a real Keras wrote.
+/// A `.keras` file that Keras wrote.
 fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../golden/models").join(name)
 }
 
-/// An entry of that file.
+/// An entry of a `.keras` file that Keras wrote.
 fn entry(name: &str) -> Vec<u8> {
     keras::read_extra(&golden("functional.keras"), name).unwrap().unwrap()
 }
 
-/// The three entries of a `.keras` file.
+/// The three entries of a `.keras` file that Keras wrote.
 fn entries() -> Vec<(&'static str, Vec<u8>)> {
     ["metadata.json", "config.json", "model.weights.h5"].map(|name| (name, entry(name))).to_vec()
 }
 
-/// The config of a small functional model, whose layer `conv2d` `change` changes.
+/// The config of a small functional model, after `change` has changed its layer `conv2d`.
 fn config(change: impl FnOnce(&mut Value)) -> Value {
     let mut config: Value = serde_json::from_slice(&entry("config.json")).unwrap();
     let layers = config["config"]["layers"].as_array_mut().unwrap();
@@ -81,7 +80,7 @@ fn config(change: impl FnOnce(&mut Value)) -> Value {
     config
 }
 
-/// A layer of its own between the input and `conv2d`'s place: `conv2d` becomes this object.
+/// The config of a small functional model whose layer `conv2d` is replaced by this layer.
 fn with_layer(class_name: &str, module: &str, options: &Value) -> Value {
     config(|layer| {
         layer["class_name"] = json!(class_name);
@@ -93,18 +92,18 @@ fn with_layer(class_name: &str, module: &str, options: &Value) -> Value {
     })
 }
 
-/// A `.keras` file of this config.
+/// A `.keras` file with this config.
 fn keras_of(config: &Value) -> Vec<u8> {
     let weights = entry("model.weights.h5");
     archive(&[("config.json", config.to_string().into()), ("model.weights.h5", weights)], CompressionMethod::Stored)
 }
 
-/// A whole-model `.h5` of this config.
+/// A whole-model `.h5` with this config.
 fn h5_of(config: &Value) -> Vec<u8> {
     h5_of_text(&config.to_string())
 }
 
-/// A whole-model `.h5` whose config is this text.
+/// A whole-model `.h5` with this text as its config.
 fn h5_of_text(config: &str) -> Vec<u8> {
     let mut writer = H5Writer::new();
     writer.attr_string("", "model_config", config).unwrap();
@@ -114,7 +113,7 @@ fn h5_of_text(config: &str) -> Vec<u8> {
     bytes
 }
 
-/// For what opens its file itself.
+/// Calls a reader that takes a path.
 fn at_a_path<T>(bytes: &[u8], read: impl FnOnce(&Path) -> T) -> T {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(&file, bytes).unwrap();

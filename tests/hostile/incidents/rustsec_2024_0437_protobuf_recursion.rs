@@ -1,5 +1,5 @@
-//! Messages in messages in …, or groups in groups, overran the stack of a protobuf reader; many beside each other overrun
-//! its memory.
+//! Deeply nested protobuf messages or groups, which overflowed the stack of a protobuf parser, and huge numbers of messages, which
+//! exhaust the memory.
 
 use engraft_formats::inspect::inspect;
 use engraft_formats::onnx;
@@ -7,7 +7,7 @@ use engraft_interpreter::OnnxModel;
 
 use super::{at_a_path, refused, refused_within};
 
-/// A length-delimited field of this number.
+/// A length-delimited field with this field number.
 fn field(number: u8, contents: &[u8]) -> Vec<u8> {
     let mut bytes = vec![number << 3 | 2];
     let mut rest = contents.len();
@@ -20,8 +20,7 @@ fn field(number: u8, contents: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// A node whose attribute holds a graph, whose node's attribute holds a graph, …, `depth` times; the last has an
-/// initializer. Such graphs are the bodies of loops.
+/// An ONNX model of graphs nested `depth` times in attributes of nodes, like the bodies of loops. The innermost has an initializer.
 fn nested(depth: usize) -> Vec<u8> {
     let graph = (0..depth).fold(field(5, &field(8, b"x")), |graph, _| field(1, &field(5, &field(6, &graph))));
     field(7, &graph)
@@ -30,8 +29,8 @@ fn nested(depth: usize) -> Vec<u8> {
 #[test]
 fn graphs_in_graphs_are_passed_over() {
     let bytes = nested(10_000);
-    let ((), held) = engraft_hostile::peak(|| assert_eq!(onnx::initializers_from_bytes(&bytes).unwrap(), []));
-    assert!(held < 1 << 10, "{held}");
+    let ((), peak_bytes) = engraft_hostile::peak(|| assert_eq!(onnx::initializers_from_bytes(&bytes).unwrap(), []));
+    assert!(peak_bytes < 1 << 10, "{peak_bytes}");
     assert_eq!(at_a_path(&bytes, |path| inspect(path).unwrap()).arrays, []);
 }
 
@@ -47,15 +46,15 @@ fn groups_in_groups_are_refused() {
     }
 }
 
-/// Messages of two bytes each, which take up to a hundred and more in memory: none is decoded.
+/// Messages of two bytes each, which would take a hundred bytes or more each in memory. They are refused before decoding.
 #[test]
 fn messages_without_number() {
     let many = |number: u8, depth: &[u8]| {
         depth.iter().rev().fold([number << 3 | 2, 0].repeat(8_000_000), |inside, &number| field(number, &inside))
     };
-    let expected = "ONNX: more beside its weights than any model has";
+    let expected = "ONNX: more nodes or metadata than any model has";
     for graph in [
-        // Nodes; their inputs, attributes and numbers; inputs of the graph; axes of its inputs and outputs.
+        // Nodes; inputs of nodes; attributes; numbers in an attribute; graph inputs; axes of graph inputs and outputs.
         many(1, &[]),
         many(1, &[1]),
         many(5, &[1]),
@@ -68,20 +67,20 @@ fn messages_without_number() {
         refused(|| OnnxModel::from_bytes(&bytes), &[expected]);
     }
     for number in [8, 14] {
-        // Sets of operators, metadata.
+        // Operator sets and metadata.
         let bytes = [many(number, &[]), field(7, &[])].concat();
         refused(|| OnnxModel::from_bytes(&bytes), &[expected]);
-        // The file itself, growing.
-        let expected = "read as ONNX, more beside its weights than any model has";
+        // `inspect` reads the file into a growing buffer.
+        let expected = "read as ONNX, more nodes or metadata than any model has";
         at_a_path(&bytes, |path| refused_within(2 * bytes.len() as u64, || inspect(path), &[expected]));
     }
 }
 
-/// As many as are allowed.
+/// The largest number of messages that is allowed.
 #[test]
 fn messages_up_to_their_number() {
     let nodes = [10, 0].repeat((16 << 20) / 144 - 10);
     let bytes = [field(8, &[16, 17]), field(7, &nodes)].concat();
-    let (read, held) = engraft_hostile::peak(|| OnnxModel::from_bytes(&bytes));
-    assert!(read.is_ok() && held < 40 << 20, "{held}: {read:?}");
+    let (read, peak_bytes) = engraft_hostile::peak(|| OnnxModel::from_bytes(&bytes));
+    assert!(read.is_ok() && peak_bytes < 40 << 20, "{peak_bytes}: {read:?}");
 }

@@ -1,5 +1,4 @@
-//! Headers of a huge length, offsets that overlap, leave holes, or point outside, sizes that overflow: what an audit of the
-//! format looked for.
+//! Malformed safetensors headers: huge lengths, offsets that overlap, leave holes or point outside, sizes that overflow.
 
 use std::io::Cursor;
 
@@ -24,7 +23,7 @@ fn a_length_beyond_the_file_or_reason() {
         let expected = format!("header: expected at most 2 bytes, in a file of 10, received {length}");
         refused(|| SafetensorsFile::new(Cursor::new(bytes)), &[&expected, "hint: "]);
     }
-    // Of which the file has every byte.
+    // A file that really has so many header bytes.
     let spaces = " ".repeat(17 << 20);
     let bytes = file(spaces.len() as u64, &spaces, &[]);
     let file = Cursor::new(bytes);
@@ -63,14 +62,14 @@ fn sizes_that_overflow() {
     );
 }
 
-/// Which of them counts differs from one reader to the next.
+/// Readers differ in which tensor they use.
 #[test]
 fn two_tensors_of_one_name() {
     let tensor = r#""a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}"#;
     let again = r#""a":{"dtype":"F32","shape":[2],"data_offsets":[8,16]}"#;
-    header_refused(&format!("{{{tensor},{again}}}"), "tensor `a`: stands twice in the header");
+    header_refused(&format!("{{{tensor},{again}}}"), "tensor `a`: occurs twice in the header");
     let same = r#""a":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}"#;
-    header_refused(&format!("{{{same},{same}}}"), "tensor `a`: stands twice in the header");
+    header_refused(&format!("{{{same},{same}}}"), "tensor `a`: occurs twice in the header");
 }
 
 #[test]
@@ -79,7 +78,7 @@ fn nesting() {
     header_refused(&r#"{"a":"#.repeat(100_000), "header: expected JSON of tensors");
 }
 
-/// A header of many tensors of no bytes takes more memory than it is long, within reason.
+/// Many empty tensors: the parsed header may take at most 20 times the memory of its text.
 #[test]
 fn many_tensors_of_nothing() {
     let tensors: Vec<String> = (0..100_000)

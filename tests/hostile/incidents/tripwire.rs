@@ -1,4 +1,4 @@
-//! Files and addresses that tell when they are touched.
+//! Files and URLs that detect access.
 
 use std::fs::OpenOptions;
 use std::io::ErrorKind;
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
-/// A named pipe. A thread waits to write into it, which goes on as soon as anybody opens it to read.
+/// A named pipe that detects whether it is opened. A thread that opens it for writing blocks until a reader opens it.
 #[cfg(unix)]
 pub(crate) struct Pipe {
     path: PathBuf,
@@ -18,8 +18,8 @@ pub(crate) struct Pipe {
 
 #[cfg(unix)]
 impl Pipe {
-    /// Lays a pipe at `path`.
-    pub(crate) fn lay(path: &Path) -> Self {
+    /// Creates a pipe at `path`.
+    pub(crate) fn create(path: &Path) -> Self {
         let made = std::process::Command::new("mkfifo").arg(path).status().unwrap();
         assert!(made.success(), "mkfifo {}", path.display());
         let opened = Arc::new(AtomicBool::new(false));
@@ -32,11 +32,11 @@ impl Pipe {
         Self { path: path.to_owned(), opened, waiting }
     }
 
-    /// Asserts that nobody opened it.
+    /// Asserts that the pipe wasn't opened.
     #[track_caller]
     pub(crate) fn assert_untouched(self) {
         let opened = self.opened.load(Ordering::SeqCst);
-        // What the thread waits for; to open both ends waits for nobody.
+        // Unblocks the thread. Opening both ends never blocks.
         let both_ends = OpenOptions::new().read(true).write(true).open(&self.path).unwrap();
         self.waiting.join().unwrap();
         drop(both_ends);
@@ -44,7 +44,7 @@ impl Pipe {
     }
 }
 
-/// A port of this machine.
+/// A local TCP port that detects connections.
 pub(crate) struct Port(TcpListener);
 
 impl Port {
@@ -54,16 +54,16 @@ impl Port {
         Self(listener)
     }
 
-    /// An address there.
+    /// A URL with this port.
     pub(crate) fn url(&self) -> String {
         format!("http://{}/file", self.0.local_addr().unwrap())
     }
 
-    /// Asserts that nobody connected.
+    /// Asserts that there was no connection.
     #[track_caller]
     pub(crate) fn assert_untouched(self) {
-        let nobody = self.0.accept().is_err_and(|error| error.kind() == ErrorKind::WouldBlock);
-        assert!(nobody, "somebody connected");
+        let untouched = self.0.accept().is_err_and(|error| error.kind() == ErrorKind::WouldBlock);
+        assert!(untouched, "the port received a connection");
     }
 }
 
@@ -72,7 +72,7 @@ impl Port {
 #[should_panic(expected = "was opened")]
 fn a_pipe_tells_who_reads_it() {
     let folder = tempfile::tempdir().unwrap();
-    let pipe = Pipe::lay(&folder.path().join("pipe"));
+    let pipe = Pipe::create(&folder.path().join("pipe"));
     std::fs::read(folder.path().join("pipe")).unwrap();
     while !pipe.opened.load(Ordering::SeqCst) {
         std::thread::yield_now();
@@ -81,7 +81,7 @@ fn a_pipe_tells_who_reads_it() {
 }
 
 #[test]
-#[should_panic(expected = "somebody connected")]
+#[should_panic(expected = "received a connection")]
 fn a_port_tells_who_connects() {
     let port = Port::open();
     std::net::TcpStream::connect(port.0.local_addr().unwrap()).unwrap();

@@ -1,8 +1,8 @@
-//! Archives that grow a thousandfold when they are read, say so or not.
+//! Zip bombs: archives whose entries inflate a thousandfold, with true or false declared sizes.
 
 use std::io::Cursor;
 
-use engraft::recipe::Facts;
+use engraft::recipe::Metadata;
 use engraft_formats::inspect::inspect;
 use engraft_formats::{keras, npy};
 use engraft_hostile::{archive, peak};
@@ -11,7 +11,7 @@ use zip::CompressionMethod::{Deflated, Stored};
 
 use super::{MEMORY, at_a_path, data, entries, entry, h5_of_text, load, refused, refused_within};
 
-/// 33 MiB of spaces in some kilobytes.
+/// 33 MiB of spaces, compressed to less than 128 KiB.
 #[test]
 fn a_config_of_nothing() {
     for name in ["config.json", "metadata.json"] {
@@ -23,32 +23,32 @@ fn a_config_of_nothing() {
     }
 }
 
-/// A list of as many such elements as fit this length.
+/// A JSON list of at most `len` bytes that repeats `element`.
 fn list(element: &str, len: usize) -> String {
     let elements = vec![element; (len - 1) / (element.len() + 1)].join(",");
     format!("[{elements}]")
 }
 
-/// The three entries, one of them replaced, in some kilobytes.
+/// A `.keras` archive with one entry replaced by `text`.
 fn with_entry(name: &str, text: &str) -> Vec<u8> {
     let mut entries = entries();
     entries.iter_mut().filter(|(entry, _)| *entry == name).for_each(|(_, bytes)| *bytes = text.into());
     archive(&entries, Deflated)
 }
 
-/// A value takes two bytes of JSON, and a hundred and more in memory.
+/// A JSON value takes two bytes of text, but a hundred bytes or more in memory.
 #[test]
 fn values_without_number() {
     for (name, len) in [("config.json", 8 << 20), ("metadata.json", 4 << 20)] {
         let bytes = with_entry(name, &list("0", len));
         assert!(bytes.len() < 1 << 17);
         let expected = format!("{name}: expected at most 262144 values, received {}", len / 2);
-        // The text alone, growing.
+        // The growing buffer of the text.
         refused_within(2 * len as u64 + MEMORY, || load(&bytes), &[&expected]);
-        let (contents, held) = at_a_path(&bytes, |path| peak(|| inspect(path).unwrap()));
-        assert!(held < 5 * len as u64, "{held}");
+        let (contents, peak_bytes) = at_a_path(&bytes, |path| peak(|| inspect(path).unwrap()));
+        assert!(peak_bytes < 5 * len as u64, "{peak_bytes}");
         let problem = contents.problems[0].as_str();
-        assert!(problem.contains("the model can't be used here") && problem.contains(&expected), "{problem}");
+        assert!(problem.contains("the model can't be loaded") && problem.contains(&expected), "{problem}");
     }
     let len = 8 << 20;
     let (bytes, expected) =
@@ -56,24 +56,24 @@ fn values_without_number() {
     refused_within(8 * len as u64, || load(&bytes), &[expected]);
 }
 
-/// Names of classes, which stand in an entry of our own: 4 MiB of them.
+/// Class names in the metadata entry: 4 MiB of them.
 #[test]
 fn classes_without_number() {
-    let facts = |classes: &str| format!("{{\"version\": 1, \"classes\": {classes}}}").into_bytes();
+    let metadata = |classes: &str| format!("{{\"version\": 1, \"classes\": {classes}}}").into_bytes();
     let read = |text: Vec<u8>| {
-        let entries = entries().into_iter().chain([(Facts::ENTRY, text)]).collect::<Vec<_>>();
+        let entries = entries().into_iter().chain([(Metadata::ENTRY, text)]).collect::<Vec<_>>();
         let bytes = archive(&entries, Deflated);
         assert!(bytes.len() < 1 << 17);
-        move || at_a_path(&bytes, Facts::read)
+        move || at_a_path(&bytes, Metadata::read)
     };
-    let many = read(facts(&list("\"\"", 4_000_000)));
-    // The text alone, growing.
+    let many = read(metadata(&list("\"\"", 4_000_000)));
+    // The growing buffer of the text.
     refused_within((8 << 20) + MEMORY, many, &["engraft.json: expected at most 262144 values, received 1333336"]);
-    let allowed = read(facts(&list("\"\"", 3 * ((1 << 18) - 3))));
+    let allowed = read(metadata(&list("\"\"", 3 * ((1 << 18) - 3))));
     refused_within(24 << 20, allowed, &["engraft.json: expected class names that differ, received `` twice"]);
 }
 
-/// What is just allowed, of the kinds that take most.
+/// The largest number of values that is allowed, for the types that take the most memory.
 #[test]
 fn values_up_to_their_number() {
     for (element, values) in [("0", 1), ("[0]", 2), ("{\"\":0}", 2)] {
@@ -82,7 +82,7 @@ fn values_up_to_their_number() {
     }
 }
 
-/// What an archive inflates to is no measure of what may be made of it.
+/// Arrays without data inside a compressed archive: the HDF5 reader's budget counts declared sizes, not the inflated size.
 #[test]
 fn weights_that_grow_twice() {
     let mut weights = std::fs::read(data("unwritten.weights.h5")).unwrap();
@@ -90,7 +90,7 @@ fn weights_that_grow_twice() {
     let bytes = archive(&[("model.weights.h5", weights)], Deflated);
     let model = Sequential::new().add(Input::new([3000]));
     let model = (0..8).fold(model, |model, _| model.add(Dense::new(3000).use_bias(false))).build().unwrap();
-    // An archive, and one of its eight weights.
+    // The memory of the inflated archive and of one of its eight weights.
     refused_within(
         160 << 20,
         || keras::read_weights(Cursor::new(bytes.clone()), &model),
@@ -98,7 +98,7 @@ fn weights_that_grow_twice() {
     );
 }
 
-/// Numbers of a byte each become four, and stand twice in memory while their axes are turned round.
+/// Values of one byte become f32, and exist twice while a Fortran-ordered array is transposed.
 #[test]
 fn arrays_that_grow_when_they_are_read() {
     for (order, made) in [("False", 268_402_688), ("True", 536_805_376)] {
@@ -109,7 +109,7 @@ fn arrays_that_grow_when_they_are_read() {
         let expected = format!(
             "`a`, array: expected at most 67108864 bytes as f32, which are left of the budget for this file, received {made}"
         );
-        // As stored, growing.
+        // The growing buffer of the inflated entry.
         refused_within(140 << 20, || npy::read_npz(Cursor::new(bytes.clone())), &[&expected, "hint: "]);
     }
 }
@@ -122,7 +122,7 @@ fn weights_of_nothing() {
     refused(|| load(&bytes), &["entry `model.weights.h5`: expected at most 67108864 bytes, received 83886080 or more"]);
 }
 
-/// The directory says 100 bytes, the entry has 80 MiB: at most what may be read is read.
+/// The directory declares 100 bytes, but the entry has 80 MiB. Reading stops at the limit.
 #[test]
 fn sizes_that_are_a_lie() {
     let mut entries = entries();
@@ -130,11 +130,11 @@ fn sizes_that_are_a_lie() {
     let mut bytes = archive(&entries, Deflated);
     let at = bytes.windows(4).rposition(|window| window == b"PK\x01\x02").unwrap();
     bytes[at + 24..at + 28].copy_from_slice(&100_u32.to_le_bytes());
-    // A Vec that grows to 64 MiB holds its old half for a moment.
+    // A growing Vec of 64 MiB briefly exists next to its previous half.
     refused_within(200 << 20, || load(&bytes), &["entry `model.weights.h5`: "]);
 }
 
-/// Declared sizes alone: 4 GiB in an entry of some kilobytes.
+/// The directory declares 4 GiB for entries of some kilobytes.
 #[test]
 fn sizes_that_cannot_be() {
     let mut bytes = archive(&entries(), Deflated);
@@ -154,17 +154,17 @@ fn entries_without_number() {
     refused_within(8 << 20, || load(&bytes), &["archive: expected at most 1000 entries, received 2000"]);
 }
 
-/// None of them is too large alone.
+/// No array is too large by itself.
 #[test]
 fn arrays_count_together() {
     let header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({},), }}\n", 10 << 20);
     let zeros = [b"\x93NUMPY\x01\x00", &[header.len() as u8, 0][..], header.as_bytes(), &vec![0; 40 << 20]].concat();
     let bytes = archive(&[("a.npy", zeros.clone()), ("b.npy", zeros)], Deflated);
-    // The first array is read: as stored, growing, and as numbers.
+    // The first array is read: the growing buffer of its bytes, and its values.
     refused_within(200 << 20, || npy::read_npz(Cursor::new(bytes.clone())), &["entry `b.npy`: expected at most"]);
 }
 
-/// A zip within a zip is an entry like any other.
+/// A nested archive isn't unpacked; it is an entry with invalid contents.
 #[test]
 fn archives_in_archives() {
     let mut inner = archive(&entries(), Deflated);

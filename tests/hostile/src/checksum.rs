@@ -1,28 +1,28 @@
-//! Checksums put right after a change, so that what they protect is read at all.
+//! Recomputes checksums after a change, so that readers parse the changed bytes.
 
 use std::ops::Range;
 
-/// The blocks of newer HDF5 files that end in a checksum: superblock, object headers, heaps, B-trees, arrays of chunks.
+/// Signatures of HDF5 blocks that end in a checksum: superblock, object headers, heaps, B-trees, chunk arrays.
 const SIGNATURES: [&[u8; 4]; 13] = [
     b"\x89HDF", b"OHDR", b"OCHK", b"FRHP", b"FHDB", b"FHIB", b"BTHD", b"BTLF", b"BTIN", b"FAHD", b"FADB", b"EAHD",
     b"EAIB",
 ];
 
-/// Blocks are looked for up to this length.
+/// Maximum length of the blocks that [`protected`] finds.
 const MAX_BLOCK: usize = 4096;
 
-/// Where a valid HDF5 file has bytes that the checksum behind them protects, inner blocks first.
+/// The ranges of a valid HDF5 file that are followed by their checksum.
 #[must_use]
 pub fn protected(file: &[u8]) -> Vec<Range<usize>> {
     let starts = (0..file.len()).filter(|&at| SIGNATURES.iter().any(|signature| file[at..].starts_with(*signature)));
     let block = |start: usize| {
         let ends = start + 8..file.len().min(start + MAX_BLOCK).saturating_sub(3);
-        ends.map(|end| start..end).find(|range| stored(file, range.end) == lookup3(&file[range.clone()]))
+        ends.map(|end| start..end).find(|range| checksum_at(file, range.end) == lookup3(&file[range.clone()]))
     };
     starts.filter_map(block).collect()
 }
 
-/// Writes the checksums of these blocks anew.
+/// Recomputes and writes the checksums of these blocks.
 pub fn protect(file: &mut [u8], blocks: &[Range<usize>]) {
     for block in blocks {
         let sum = lookup3(&file[block.clone()]);
@@ -30,11 +30,11 @@ pub fn protect(file: &mut [u8], blocks: &[Range<usize>]) {
     }
 }
 
-fn stored(file: &[u8], at: usize) -> u32 {
+fn checksum_at(file: &[u8], at: usize) -> u32 {
     u32::from_le_bytes([file[at], file[at + 1], file[at + 2], file[at + 3]])
 }
 
-/// Writes the checksum of each chunk of a PNG anew, as far as the lengths of the chunks lead.
+/// Recomputes the checksum of each PNG chunk, up to the first chunk whose length exceeds the file.
 pub(crate) fn protect_png(file: &mut [u8]) {
     let mut at = 8;
     while let Some(length) = file.get(at..at + 4) {
@@ -50,13 +50,13 @@ pub(crate) fn protect_png(file: &mut [u8]) {
     }
 }
 
-/// Bob Jenkins' `lookup3`, which HDF5 uses, without an initial value.
+/// Bob Jenkins' hash `lookup3` with an initial value of 0, the checksum of HDF5.
 fn lookup3(bytes: &[u8]) -> u32 {
     let start = 0xdead_beef_u32.wrapping_add(bytes.len() as u32);
     let (mut a, mut b, mut c) = (start, start, start);
-    // The last block, even a whole one, goes through the final mixing; no bytes go through none.
-    let whole = bytes.len().saturating_sub(1) / 12;
-    let (blocks, rest) = bytes.split_at(12 * whole);
+    // The last block is mixed differently, even if it is full. An empty input isn't mixed at all.
+    let full_blocks = bytes.len().saturating_sub(1) / 12;
+    let (blocks, rest) = bytes.split_at(12 * full_blocks);
     let word = |block: &[u8], index: usize| {
         let mut word = [0; 4];
         let part = block.get(4 * index..).unwrap_or_default();
@@ -68,11 +68,11 @@ fn lookup3(bytes: &[u8]) -> u32 {
         a = a.wrapping_add(word(block, 0));
         b = b.wrapping_add(word(block, 1));
         c = c.wrapping_add(word(block, 2));
-        for (turn, [x, y, z]) in
+        for (rotation, [x, y, z]) in
             [4, 6, 8, 16, 19, 4].into_iter().zip([[0, 2, 1], [1, 0, 2], [2, 1, 0]].into_iter().cycle())
         {
             let mut words = [a, b, c];
-            words[x] = words[x].wrapping_sub(words[y]) ^ words[y].rotate_left(turn);
+            words[x] = words[x].wrapping_sub(words[y]) ^ words[y].rotate_left(rotation);
             words[y] = words[y].wrapping_add(words[z]);
             [a, b, c] = words;
         }
@@ -83,9 +83,10 @@ fn lookup3(bytes: &[u8]) -> u32 {
     a = a.wrapping_add(word(rest, 0));
     b = b.wrapping_add(word(rest, 1));
     c = c.wrapping_add(word(rest, 2));
-    for (turn, [x, y]) in [14, 11, 25, 16, 4, 14, 24].into_iter().zip([[2, 1], [0, 2], [1, 0]].into_iter().cycle()) {
+    for (rotation, [x, y]) in [14, 11, 25, 16, 4, 14, 24].into_iter().zip([[2, 1], [0, 2], [1, 0]].into_iter().cycle())
+    {
         let mut words = [a, b, c];
-        words[x] = (words[x] ^ words[y]).wrapping_sub(words[y].rotate_left(turn));
+        words[x] = (words[x] ^ words[y]).wrapping_sub(words[y].rotate_left(rotation));
         [a, b, c] = words;
     }
     c
@@ -97,7 +98,7 @@ mod tests {
 
     #[test]
     fn the_hash_is_jenkins() {
-        // The values that his own file gives for an initial value of 0.
+        // Test values from the comments of Jenkins' lookup3.c, for an initial value of 0.
         assert_eq!(lookup3(b""), 0xdead_beef);
         assert_eq!(lookup3(b"Four score and seven years ago"), 0x1777_0551);
     }

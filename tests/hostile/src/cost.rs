@@ -1,31 +1,31 @@
-//! What a call takes.
+//! Measures the memory and the CPU time of a call.
 
 use std::time::Duration;
 
-/// Time that no small file is worth, of one processor: other programs beside this one don't count.
+/// Maximum CPU time of a call. CPU time doesn't depend on other programs, unlike wall-clock time.
 const MAX_TIME: Duration = Duration::from_secs(10);
 
-/// What `read` gives, and the most bytes that it held at a time on this thread. No single allocation was larger.
+/// Calls `read` and returns its result and its peak memory: the largest number of bytes allocated at a time on this thread.
 ///
 /// # Panics
-/// It took longer than any file may take.
+/// The call takes more than ten seconds of CPU time.
 pub fn peak<T>(read: impl FnOnce() -> T) -> (T, u64) {
     let mut value = None;
     let start = time();
     let counted = allocation_counter::measure(|| value = Some(read()));
-    let taken = time().saturating_sub(start);
-    assert!(taken <= MAX_TIME, "expected at most {MAX_TIME:?}, took {taken:?}");
-    (value.expect("it was called"), counted.bytes_max)
+    let elapsed = time().saturating_sub(start);
+    assert!(elapsed <= MAX_TIME, "expected at most {MAX_TIME:?} of CPU time, took {elapsed:?}");
+    (value.expect("the closure was called"), counted.bytes_max)
 }
 
-/// How long this thread has computed.
+/// CPU time of this thread.
 #[cfg(unix)]
 fn time() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     Duration::try_from(time).expect("time is never negative")
 }
 
-/// How long the program has run, where no more is known.
+/// Wall-clock time, on systems without a clock of CPU time.
 #[cfg(not(unix))]
 fn time() -> Duration {
     static START: std::sync::LazyLock<std::time::Instant> = std::sync::LazyLock::new(std::time::Instant::now);

@@ -1,8 +1,8 @@
-//! Every reader of files, called as a fuzzer calls it, and files to call it with.
+//! Fuzzing of every file reader: entry points, seed files and mutations.
 //!
-//! [`Reader::check`] gives bytes to a reader and holds it to what is promised of all of them: a value or an error that
-//! fits a screen, no panic, no hang, no more memory than the file may ask for. The fuzzing targets in `fuzz/` are these calls; the
-//! test `mutated` makes the same calls on stable Rust, with files that [`Seed`]s turn into.
+//! [`Reader::check`] gives bytes to a reader and asserts the properties of all readers: a value or a short error message, no panic,
+//! limited time, limited memory. The libFuzzer targets in `fuzz/` call it. The test `mutated` calls it on stable Rust with mutated
+//! [`Seed`]s. Tests of known attacks are in `incidents/`.
 
 mod checksum;
 mod cost;

@@ -1,9 +1,9 @@
-//! Changes to bytes and to JSON, drawn at random.
+//! Random changes to bytes and to JSON documents.
 
 use fastrand::Rng;
 use serde_json::{Value, json};
 
-/// Numbers at which sizes, counts and offsets go wrong.
+/// Numbers that often reveal errors in sizes, counts and offsets.
 const NUMBERS: [u64; 20] = [
     0,
     1,
@@ -27,14 +27,14 @@ const NUMBERS: [u64; 20] = [
     u64::MAX,
 ];
 
-/// Changes `bytes` at one to four places; `donor` is another file of the kind, to take pieces of.
+/// Changes `bytes` one to four times. Inserted pieces may come from `donor`, another file of the same format.
 pub(crate) fn bytes(bytes: &mut Vec<u8>, donor: &[u8], rng: &mut Rng) {
     for _ in 0..rng.usize(1..=4) {
         if rng.u8(..) < 180 { in_place(bytes, rng) } else { resize(bytes, donor, rng) }
     }
 }
 
-/// Changes `bytes` but not how many they are.
+/// Changes `bytes` without changing their number.
 pub(crate) fn in_place(bytes: &mut [u8], rng: &mut Rng) {
     if bytes.is_empty() {
         return;
@@ -60,7 +60,7 @@ pub(crate) fn in_place(bytes: &mut [u8], rng: &mut Rng) {
     }
 }
 
-/// Writes a number of 1, 2, 4 or 8 bytes, in either order, as far as there is room.
+/// Writes a number in 1, 2, 4 or 8 bytes, in either byte order, truncated at the end of `bytes`.
 fn put(bytes: &mut [u8], number: u64, rng: &mut Rng) {
     let width = 1 << rng.u8(..4);
     let mut number = number.to_le_bytes()[..width].to_vec();
@@ -75,14 +75,14 @@ fn near(number: u64, rng: &mut Rng) -> u64 {
     if rng.bool() { number.wrapping_add(by) } else { number.wrapping_sub(by) }
 }
 
-/// Changes the next digit of a text.
+/// Changes the first ASCII digit from `at` on.
 fn digit(bytes: &mut [u8], at: usize, rng: &mut Rng) {
     if let Some(digit) = bytes[at..].iter_mut().find(|byte| byte.is_ascii_digit()) {
         *digit = b'0' + rng.u8(..10);
     }
 }
 
-/// Cuts, repeats, or takes over pieces.
+/// Truncates, removes, repeats or inserts pieces.
 fn resize(bytes: &mut Vec<u8>, donor: &[u8], rng: &mut Rng) {
     let piece = |len: usize, rng: &mut Rng| {
         let (start, most) = (rng.usize(..=len), if rng.bool() { 16 } else { 512 });
@@ -107,7 +107,7 @@ fn resize(bytes: &mut Vec<u8>, donor: &[u8], rng: &mut Rng) {
     }
 }
 
-/// Changes a JSON document at one to three places, so that it stays one.
+/// Changes a JSON document one to three times. It stays valid JSON.
 pub(crate) fn json(document: &mut Value, rng: &mut Rng) {
     for _ in 0..rng.usize(1..=3) {
         let mut places = Vec::new();
@@ -120,7 +120,7 @@ pub(crate) fn json(document: &mut Value, rng: &mut Rng) {
     }
 }
 
-/// The places of all values, as JSON pointers.
+/// Collects the JSON pointers of all values.
 fn find(value: &Value, place: String, places: &mut Vec<String>) {
     match value {
         Value::Array(list) => {
@@ -188,7 +188,7 @@ fn change(value: &mut Value, other: Value, rng: &mut Rng) {
     }
 }
 
-/// Changes a text, which stays one.
+/// Changes a string. It stays valid UTF-8.
 fn bytes_of(text: &mut String, rng: &mut Rng) {
     let mut changed = std::mem::take(text).into_bytes();
     bytes(&mut changed, b"Lambda", rng);

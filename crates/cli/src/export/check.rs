@@ -1,9 +1,9 @@
-//! A model and the file written of it, compared on pictures.
+//! Comparing the predictions of a model with those of its exported file.
 
 use std::fmt;
 
 use engraft::data::{Dataset, PhotoDataset, PhotoFolder};
-use engraft::formats::Precision;
+use engraft::formats::FloatType;
 use engraft::random::Rng;
 use engraft::recipe::Classifier;
 use engraft::runtime::Runtime;
@@ -14,21 +14,21 @@ use super::TOLERANCE;
 use super::target::Predict;
 use crate::output;
 
-/// Pictures at a time, and made up ones in all.
+/// Batch size, and number of synthetic images.
 pub(super) const BATCH: usize = 8;
 
-/// What both predict from.
+/// The images that model and file are compared on.
 pub(super) enum Samples {
     Photos(PhotoDataset),
-    MadeUp(Tensor),
+    Synthetic(Tensor),
 }
 
-/// How far both agree.
+/// The agreement of model and file.
 #[derive(Debug, PartialEq)]
 pub(super) struct Agreement {
-    /// The largest difference of a number that they predict.
+    /// Largest difference of a predicted probability.
     pub(super) difference: f32,
-    /// The share of photos that the model and the file get right; none where no classes are given.
+    /// Accuracy of the model and of the file; `None` for synthetic images, which have no classes.
     pub(super) accuracy: Option<[f64; 2]>,
 }
 
@@ -37,8 +37,8 @@ impl Samples {
         PhotoDataset::new(folder.photos, folder.classes.len(), classifier.image_size()).map(Self::Photos)
     }
 
-    /// Slopes of light under noise, of all brightnesses.
-    pub(super) fn made_up(classifier: &Classifier) -> Result<Self> {
+    /// Noisy gradients of all brightnesses.
+    pub(super) fn synthetic(classifier: &Classifier) -> Result<Self> {
         let [height, width] = classifier.image_size();
         let mut rng = Rng::new(0);
         let mut pixels = Vec::with_capacity(BATCH * height * width * 3);
@@ -52,15 +52,15 @@ impl Samples {
                 }
             }
         }
-        Tensor::new([BATCH, height, width, 3], pixels).map(Self::MadeUp)
+        Tensor::new([BATCH, height, width, 3], pixels).map(Self::Synthetic)
     }
 
-    /// What both make of all pictures.
+    /// Compares the predictions on all images.
     pub(super) fn compare(&self, model: &Model, file: &Predict, runtime: &Runtime) -> Result<Agreement> {
         let options = RunOptions::from(BATCH).runtime(runtime);
         let predict = |x: &Tensor| -> Result<[Tensor; 2]> { Ok([model.predict(x, options)?, file(x)?]) };
         let photos = match self {
-            Self::MadeUp(x) => {
+            Self::Synthetic(x) => {
                 let [a, b] = predict(x)?;
                 return Ok(Agreement { difference: difference(&a, &b), accuracy: None });
             }
@@ -86,17 +86,17 @@ impl fmt::Display for Samples {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Photos(photos) => f.write_str(&output::count(photos.len(), "photo")),
-            Self::MadeUp(x) => f.write_str(&output::count(x.batch(), "made up picture")),
+            Self::Synthetic(x) => f.write_str(&output::count(x.batch(), "synthetic image")),
         }
     }
 }
 
 impl Agreement {
     /// An error where a file in full precision gives other predictions, or one in half none at all.
-    pub(super) fn must_hold(&self, precision: Precision) -> Result<()> {
-        let (most, expected) = match precision {
-            Precision::F32 => (TOLERANCE, format!("predictions that differ from the model's by at most {TOLERANCE}")),
-            Precision::F16 => (f32::MAX, "predictions that are numbers".to_owned()),
+    pub(super) fn must_hold(&self, float_type: FloatType) -> Result<()> {
+        let (most, expected) = match float_type {
+            FloatType::F32 => (TOLERANCE, format!("predictions that differ from the model's by at most {TOLERANCE}")),
+            FloatType::F16 => (f32::MAX, "predictions that are numbers".to_owned()),
         };
         if self.difference <= most {
             return Ok(());
@@ -133,12 +133,12 @@ mod tests {
         let tensor = |values: [f32; 2]| Tensor::new([2], values.to_vec()).unwrap();
         assert_eq!(difference(&tensor([0.25, 1.0]), &tensor([0.5, 1.0])), 0.25);
         let nan = difference(&tensor([f32::NAN, 1.0]), &tensor([0.5, 1.0]));
-        for precision in [Precision::F32, Precision::F16] {
-            let error = Agreement { difference: nan, accuracy: None }.must_hold(precision).unwrap_err();
+        for float_type in [FloatType::F32, FloatType::F16] {
+            let error = Agreement { difference: nan, accuracy: None }.must_hold(float_type).unwrap_err();
             assert!(error.to_string().contains("received NaN"), "{error}");
         }
         let differing = Agreement { difference: 0.01, accuracy: None };
-        assert!(differing.must_hold(Precision::F32).is_err() && differing.must_hold(Precision::F16).is_ok());
+        assert!(differing.must_hold(FloatType::F32).is_err() && differing.must_hold(FloatType::F16).is_ok());
     }
 
     #[test]

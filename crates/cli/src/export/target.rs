@@ -1,24 +1,24 @@
-//! The formats to export to: how each is written, and what a written file predicts.
+//! The export formats: writing a file, and reading it back to predict.
 
 use std::path::Path;
 
 use clap::ValueEnum;
-use engraft::formats::Precision;
+use engraft::formats::FloatType;
 use engraft::formats::keras::{self, legacy};
 use engraft::formats::onnx::{self, OnnxOptions};
 use engraft::formats::safetensors::{self, Naming};
 use engraft::interpreter::OnnxModel;
-use engraft::recipe::{Classifier, Facts};
+use engraft::recipe::{Classifier, Metadata};
 use engraft::runtime::Runtime;
 use engraft::train::{RunOptions, Train};
 use engraft::{Error, ErrorKind, Model, Result, Tensor};
 
 use super::check::BATCH;
 
-/// What a file predicts of pictures.
+/// Predicts from images with the exported file.
 pub(super) type Predict = Box<dyn Fn(&Tensor) -> Result<Tensor>>;
 
-/// A format.
+/// An export format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Target {
     #[value(name = "onnx")]
@@ -32,7 +32,7 @@ pub(crate) enum Target {
 }
 
 impl Target {
-    /// Its name, which files of it end in.
+    /// Name of the format, which is also its file extension.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Onnx => "onnx",
@@ -46,40 +46,40 @@ impl Target {
         matches!(self, Self::Safetensors | Self::Weights)
     }
 
-    /// Writes a model, its class names included where the format has room for them.
+    /// Writes the model, with its metadata if the format can hold it.
     pub(super) fn write(
         self,
         classifier: &Classifier,
         path: &Path,
-        precision: Precision,
+        float_type: FloatType,
         naming: Naming,
     ) -> Result<()> {
         let model = classifier.model();
-        let facts: Vec<(String, Vec<u8>)> = classifier.facts().iter().map(|facts| facts.entry()).collect();
+        let metadata: Vec<(String, Vec<u8>)> = classifier.metadata().iter().map(|metadata| metadata.entry()).collect();
         match self {
             Self::Onnx => {
-                let class_names = classifier.facts().map(|facts| &facts.classes[..]).unwrap_or_default();
-                let options = OnnxOptions { precision, class_names, ..OnnxOptions::default() };
+                let class_names = classifier.metadata().map(|metadata| &metadata.classes[..]).unwrap_or_default();
+                let options = OnnxOptions { float_type, class_names, ..OnnxOptions::default() };
                 onnx::save(model, path, &options)
             }
             Self::H5 => {
-                let options = keras::SaveOptions { precision, extras: &facts, ..keras::SaveOptions::default() };
+                let options = keras::SaveOptions { float_type, extras: &metadata, ..keras::SaveOptions::default() };
                 legacy::save(model, path, &options)
             }
-            Self::Weights => keras::save_weights(model, path, precision),
+            Self::Weights => keras::save_weights(model, path, float_type),
             Self::Safetensors => {
                 let text = |(name, json): (String, Vec<u8>)| (name, String::from_utf8_lossy(&json).into_owned());
-                let metadata = facts.into_iter().map(text).collect();
+                let metadata = metadata.into_iter().map(text).collect();
                 safetensors::save_weights(
                     path,
                     &model.layers(),
-                    &safetensors::SaveOptions { naming, precision, metadata },
+                    &safetensors::SaveOptions { naming, float_type, metadata },
                 )
             }
         }
     }
 
-    /// What a file predicts that was written of the model in `source`.
+    /// Opens an exported file for prediction. Weights are loaded into the layers of the model in `source`.
     pub(super) fn read(self, source: &Path, path: &Path, naming: Naming, runtime: &Runtime) -> Result<Predict> {
         match self {
             Self::Onnx => {
@@ -87,9 +87,9 @@ impl Target {
                 let none = || Error::because("outputs", "the graph has none").with_kind(ErrorKind::InvalidData);
                 Ok(Box::new(move |x| model.run(&[x])?.into_iter().next().ok_or_else(none)))
             }
-            // Its class names must be those of its outputs, too.
+            // Also checks that its class names fit its outputs.
             Self::H5 => {
-                Ok(of_model(Classifier::new(keras::load_model(path)?, Facts::read(path)?)?.model().clone(), runtime))
+                Ok(of_model(Classifier::new(keras::load_model(path)?, Metadata::read(path)?)?.model().clone(), runtime))
             }
             Self::Weights => {
                 let model = without_weights(source)?;
@@ -110,7 +110,7 @@ fn of_model(model: Model, runtime: &Runtime) -> Predict {
     Box::new(move |x| model.predict(x, RunOptions::from(BATCH).runtime(&runtime)))
 }
 
-/// A model whose weights are zeros: what isn't in a file must not be thought of as read.
+/// The model with zeros as weights, so that a weight missing in the file shows as a difference.
 fn without_weights(source: &Path) -> Result<Model> {
     let model = keras::load_model(source)?;
     model.weights().iter().for_each(|weight| weight.values_mut().fill(0.0));

@@ -1,10 +1,10 @@
-//! Ctrl-C: once to stop in good order, twice to stop at once.
+//! Ctrl-C: the first stops training after the current step and saves, the second exits at once.
 
 use engraft::recipe::Interrupt;
 
 use crate::output::note;
 
-/// From here on Ctrl-C, and the signal to terminate, only ask to stop. The second time they end the program.
+/// Installs a handler of Ctrl-C and SIGTERM: the first signal requests a stop, the second ends the program.
 pub(super) fn watch() -> Interrupt {
     let interrupt = Interrupt::new();
     let requested = interrupt.clone();

@@ -1,20 +1,20 @@
-//! What is about to be done, shown before it begins.
+//! The overview of a training job that is printed before it starts: photos, model, phases, memory, output.
 
 use engraft::applications::Weights;
 use engraft::data::{Dataset, PhotoFolder};
 use engraft::plan::Memory;
 use engraft::recipe::{Phase, TrainingJob};
 use engraft::runtime::Runtime;
-use engraft::{Layer, LearningRate, Model, Optimizer, Trainability, Weight};
+use engraft::{LearningRate, Model, Optimizer, Trainability, Weight};
 
 use super::Args;
 use crate::output::{count, thousands};
 use crate::photos::{by_class, skipped_note};
 
-/// Layers that are named one by one.
+/// Up to this many layers are listed by name.
 const NAMED: usize = 6;
 
-/// The plan, line by line.
+/// The lines of the overview.
 pub(super) fn lines(
     args: &Args,
     job: &TrainingJob<'_>,
@@ -26,7 +26,7 @@ pub(super) fn lines(
     lines.push(titled("Model", model(args, job)));
     for (number, phase) in job.phases().iter().enumerate() {
         lines.push(titled(if number == 0 { "Training" } else { "" }, training(args, job, phase)));
-        lines.push(titled("", learning(job.classifier().model(), &phase.trainability)));
+        lines.push(titled("", trainable(job.classifier().model(), &phase.trainability)));
     }
     let peak = memory.iter().max_by_key(|memory| memory.total()).copied().unwrap_or_default();
     let available = runtime.available_memory();
@@ -45,13 +45,13 @@ fn photos(job: &TrainingJob<'_>, folder: &PhotoFolder) -> Vec<String> {
     let (photos, classes) = (count(folder.photos.len(), "photo"), folder.classes.len());
     let by_class: Vec<String> = by_class(folder).iter().map(|(class, photos)| format!("{class} {photos}")).collect();
     let validation = match job.validation_set() {
-        Some(photos) => format!("{} to validate on", photos.len()),
-        None => "none to validate on".to_owned(),
+        Some(photos) => format!("{} for validation", photos.len()),
+        None => "none for validation".to_owned(),
     };
     vec![
         titled("Photos", format!("{photos} of {classes} classes{}", skipped_note(folder))),
         titled("", by_class.join(", ")),
-        titled("", format!("{} to learn from, {validation}", job.training_set().len())),
+        titled("", format!("{} for training, {validation}", job.training_set().len())),
     ]
 }
 
@@ -93,24 +93,22 @@ fn name(optimizer: &Optimizer) -> String {
     optimizer.to_keras()["class_name"].as_str().unwrap_or("optimizer").to_owned()
 }
 
-/// `8,259 of 14,722,947 parameters learn: dense, dense_1`.
-fn learning(model: &Model, trainability: &Trainability) -> String {
+/// `8,259 of 14,722,947 parameters are trainable: dense, dense_1`.
+fn trainable(model: &Model, trainability: &Trainability) -> String {
     let trained = trainability.trainable_weights(model);
     let count = |weights: &[Weight]| thousands(weights.iter().map(Weight::count).sum());
     let (all, some) = (count(&model.weights()), count(&trained));
-    format!("{some} of {all} parameters learn: {}", named(&learners(&model.layers(), &trained)))
+    format!("{some} of {all} parameters are trainable: {}", named(&trainable_layers(model, &trained)))
 }
 
-/// The names of the layers that learn, nested models seen through.
-fn learners(layers: &[Layer], trained: &[Weight]) -> Vec<String> {
+/// The names of the leaf layers that own any of these weights.
+fn trainable_layers(model: &Model, trained: &[Weight]) -> Vec<String> {
     let is_trained = |weight: &Weight| trained.iter().any(|trained| trained.id() == weight.id());
-    let learners = layers.iter().flat_map(|layer| match layer.layers() {
-        none if none.is_empty() && layer.own_weights().iter().any(is_trained) => vec![layer.name().to_owned()],
-        inner => learners(&inner, trained),
-    });
-    learners.collect()
+    let layers = model.leaves().into_iter().filter(|layer| layer.own_weights().iter().any(is_trained));
+    layers.map(|layer| layer.name().to_owned()).collect()
 }
 
+/// The names, or the first and the last of many.
 fn named(names: &[String]) -> String {
     match names {
         [first, .., last] if names.len() > NAMED => format!("{first} to {last}, {} layers", names.len()),

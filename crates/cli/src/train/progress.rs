@@ -1,4 +1,4 @@
-//! How training goes, step by step: a bar on a terminal, plain lines elsewhere.
+//! The progress of training: a bar on a terminal, plain lines elsewhere.
 
 use std::time::{Duration, Instant};
 
@@ -9,10 +9,10 @@ use indicatif::ProgressBar;
 use crate::output::note;
 use crate::photos::bar;
 
-/// Where there is no terminal, a step is told about this often.
+/// Interval between lines of progress where there is no terminal.
 const PLAIN_EVERY: Duration = Duration::from_secs(30);
 
-/// Shows each step and epoch.
+/// A callback that shows each step and epoch.
 pub(super) struct Progress {
     phase: String,
     begin: Option<TrainBegin>,

@@ -1,4 +1,4 @@
-//! How a model is trained: optimizer, loss, and the phases of training, from the arguments.
+//! Optimizer, loss and training phases, as the arguments of `engraft train` choose them.
 
 use engraft::Result;
 use engraft::prelude::*;
@@ -7,13 +7,13 @@ use engraft::recipe::Phase;
 use super::Args;
 use crate::compile::{OptimizerKind, compile_if_needed};
 
-/// Compiles a model that a recipe made.
+/// Compiles a new model.
 pub(super) fn compile_new(args: &Args, model: &Model) -> Result<()> {
     let optimizer = args.optimizer.unwrap_or(OptimizerKind::Adam).optimizer(args.learning_rate.map(LearningRate::from));
     model.compile(optimizer, Loss::categorical_crossentropy(), [Metric::Accuracy])
 }
 
-/// Compiles a saved model if it isn't, and sets what the arguments name.
+/// Compiles a saved model unless it is compiled, then applies `--optimizer` and `--learning-rate`.
 pub(super) fn compile_saved(args: &Args, model: &Model) -> Result<()> {
     compile_if_needed(model)?;
     let stored = model.compiled_or_error()?;
@@ -27,7 +27,7 @@ pub(super) fn compile_saved(args: &Args, model: &Model) -> Result<()> {
     Ok(())
 }
 
-/// The phases that the arguments ask for, of a compiled model.
+/// The training phases of a compiled model: one, or two with `--fine-tune-from`.
 pub(super) fn phases(args: &Args, model: &Model) -> Result<Vec<Phase>> {
     let first = Phase::first(model, args.epochs.0, args.seed)?;
     let Some(from) = &args.fine_tune_from else { return Ok(vec![first]) };

@@ -1,9 +1,9 @@
-//! What training starts from: a recipe, or a saved model.
+//! The model that training starts from: a new one, or a saved one.
 
 use std::path::Path;
 
 use engraft::applications::Weights;
-use engraft::recipe::{Classifier, Facts, Freeze, Progress, Recipe};
+use engraft::recipe::{Classifier, DownloadProgress, Freeze, Metadata, Recipe};
 use engraft::{Error, ErrorKind};
 
 use super::{Args, settings};
@@ -11,16 +11,16 @@ use crate::failure::Failure;
 use crate::photos;
 use crate::predict::warn;
 
-/// What training starts from.
+/// The model that training starts from.
 pub(super) enum Start {
     /// A new model, built once the classes are known.
     Recipe,
-    /// A saved one.
+    /// A saved model.
     Saved(Box<Classifier>),
 }
 
 impl Start {
-    /// Opens the saved model, if there is one; else checks that the weights' file is there.
+    /// Opens the model of `--model`; without one, checks that the file of `--weights` exists.
     pub(super) fn of(args: &Args) -> Result<Self, Failure> {
         if let Some(path) = &args.model {
             let classifier = Classifier::load(path)?;
@@ -36,11 +36,11 @@ impl Start {
         }
     }
 
-    /// A saved model must know the folder's classes, in their order.
+    /// Checks that the classes of a saved model are those of the folder, in order.
     pub(super) fn check_classes(&self, dir: &Path, folders: &[String]) -> Result<(), Failure> {
         match self {
             Self::Recipe => Ok(()),
-            Self::Saved(classifier) if classifier.facts().is_none() => photos::check_count(dir, classifier, folders),
+            Self::Saved(classifier) if classifier.metadata().is_none() => photos::check_count(dir, classifier, folders),
             Self::Saved(classifier) if classifier.classes() == folders => Ok(()),
             Self::Saved(classifier) => {
                 let expected = format!("folders of the model's classes {}", classifier.classes().join(", "));
@@ -51,7 +51,7 @@ impl Start {
         }
     }
 
-    /// The compiled model, its classes named `classes`.
+    /// The compiled model with these class names.
     pub(super) fn classifier(self, args: &Args, classes: Vec<String>) -> Result<Classifier, Failure> {
         match self {
             Self::Recipe => Ok(new(args, classes)?),
@@ -73,8 +73,8 @@ fn new(args: &Args, classes: Vec<String>) -> Result<Classifier, Error> {
     };
     let model = recipe.build(download_bar())?;
     settings::compile_new(args, &model)?;
-    let facts = Facts { backbone: Some(args.backbone), seed: Some(args.seed), ..Facts::new(classes) };
-    Classifier::new(model, Some(facts))
+    let metadata = Metadata { backbone: Some(args.backbone), seed: Some(args.seed), ..Metadata::new(classes) };
+    Classifier::new(model, Some(metadata))
 }
 
 fn saved(args: &Args, classifier: Classifier, classes: Vec<String>) -> Result<Classifier, Error> {
@@ -83,12 +83,12 @@ fn saved(args: &Args, classifier: Classifier, classes: Vec<String>) -> Result<Cl
     if let Some(freeze) = &args.freeze {
         freeze.apply(&model)?;
     }
-    let backbone = classifier.facts().and_then(|facts| facts.backbone);
-    Classifier::new(model, Some(Facts { backbone, seed: Some(args.seed), ..Facts::new(classes) }))
+    let backbone = classifier.metadata().and_then(|metadata| metadata.backbone);
+    Classifier::new(model, Some(Metadata { backbone, seed: Some(args.seed), ..Metadata::new(classes) }))
 }
 
-/// Shows how far a download is, once there is one.
-fn download_bar() -> Progress {
+/// A progress bar that appears when a download starts.
+fn download_bar() -> DownloadProgress {
     let mut bar = None;
     Box::new(move |received, total| {
         let template = "Downloading weights {bar:24} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left";

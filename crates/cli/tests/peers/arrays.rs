@@ -1,6 +1,6 @@
 //! NumPy's and the safetensors package's files.
 
-use engraft::formats::Precision;
+use engraft::formats::FloatType;
 use engraft::formats::npy;
 use engraft::formats::safetensors::{self, Naming, SaveOptions};
 use engraft::prelude::*;
@@ -33,9 +33,9 @@ fn the_safetensors_package_reads_our_weights_and_we_read_its() {
         layers.add(Flatten::new()).add(Dense::new(2).named("top")).build().unwrap()
     };
     let saved = model();
-    for (file, precision) in [("f32.safetensors", Precision::F32), ("f16.safetensors", Precision::F16)] {
+    for (file, float_type) in [("f32.safetensors", FloatType::F32), ("f16.safetensors", FloatType::F16)] {
         let metadata = [("licence".to_owned(), "MIT".to_owned())].into();
-        let options = SaveOptions { precision, metadata, ..SaveOptions::default() };
+        let options = SaveOptions { float_type, metadata, ..SaveOptions::default() };
         safetensors::save_weights(&peers.path(file), &saved.layers(), &options).unwrap();
     }
     let tensor = |weight: &engraft::Weight| Tensor::new(weight.shape(), weight.values().clone()).unwrap();

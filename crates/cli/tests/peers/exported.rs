@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use engraft::prelude::*;
-use engraft::recipe::{Classifier, Facts};
+use engraft::recipe::{Classifier, Metadata};
 
 use crate::keras::{losses, model, photos};
 use crate::python::Peers;
@@ -18,13 +18,14 @@ fn exported_files_hold_for_others_what_the_model_is() {
     let (place, (x, y)) = (Place::new(), photos());
     let model = model(Adam::new(0.01).into());
     losses(&model, &x, &y, 2);
-    let facts = Facts::new(["Röschti", "fish", "fruit"].map(str::to_owned).to_vec());
-    let metadata = peers.path("metadata.json");
-    let (name, json) = facts.entry();
-    std::fs::write(&metadata, serde_json::json!({name: String::from_utf8(json).unwrap()}).to_string()).unwrap();
+    let metadata = Metadata::new(["Röschti", "fish", "fruit"].map(str::to_owned).to_vec());
+    let expected_metadata = peers.path("metadata.json");
+    let (name, json) = metadata.entry();
+    std::fs::write(&expected_metadata, serde_json::json!({name: String::from_utf8(json).unwrap()}).to_string())
+        .unwrap();
     let expected = model.predict(&x, 4).unwrap();
     let (x, y, source) = (peers.array("x.npy", &x), peers.array("y.npy", &expected), place.path("m.keras"));
-    Classifier::new(model, Some(facts)).unwrap().save(&source).unwrap();
+    Classifier::new(model, Some(metadata)).unwrap().save(&source).unwrap();
 
     for (precision, tolerance) in TOLERANCES {
         let tolerance = Path::new(tolerance);
@@ -36,7 +37,7 @@ fn exported_files_hold_for_others_what_the_model_is() {
         peers.agree("keras_loads.py", &[&export("h5"), tolerance, &x, &y]);
         peers.agree("keras_loads.py", &[&source, tolerance, &x, &y, &export("weights.h5")]);
         let weights = export("safetensors");
-        let arguments = [&weights, Path::new(precision), &metadata, &source, tolerance, &x, &y];
+        let arguments = [&weights, Path::new(precision), &expected_metadata, &source, tolerance, &x, &y];
         peers.agree("safetensors_predicts.py", &arguments);
     }
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use engraft::applications::vgg16::preprocess_input;
-use engraft::formats::Precision;
+use engraft::formats::FloatType;
 use engraft::formats::keras::{self, SaveOptions, legacy};
 use engraft::formats::npy;
 use engraft::prelude::*;
@@ -89,7 +89,7 @@ fn keras_opens_what_we_write() {
     let options = SaveOptions { optimizer_state: true, ..SaveOptions::default() };
     keras::save(&model, &archive, &options).unwrap();
     legacy::save(&model, &hdf5, &options).unwrap();
-    keras::save_weights(&model, &weights, Precision::F32).unwrap();
+    keras::save_weights(&model, &weights, FloatType::F32).unwrap();
     legacy::save_weights(&old_weights, &model.layers()).unwrap();
 
     let photos = peers.array("x.npy", &x);

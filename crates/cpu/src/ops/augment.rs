@@ -1,13 +1,16 @@
-//! Random transformations of images.
+//! Random transformations of images (Keras' `RandomFlip`, `RandomRotation`, `RandomZoom`). They have no gradient.
 
 use engraft_ir::random::{Rng, mix};
 use engraft_ir::{Fill, RandomTransform, Transformation};
-use engraft_kernels::{Projection, flip, project};
+use engraft_kernels::{ProjectiveTransform, flip, projective_transform};
 use rayon::prelude::*;
 
 use super::StepCall;
 
-/// Draws a transformation for each image, by its place in the global batch, and applies it.
+/// Draws a transformation for each image and applies it.
+///
+/// The random numbers follow from the seed, the iteration and the image's index in the global batch, so chunks and replicas draw
+/// the same transformations as one whole batch.
 pub(super) fn forward(call: &StepCall<'_>, transform: &RandomTransform, seed: u64, x: &[f32], y: &mut [f32]) {
     let shape @ [h, w, c] = StepCall::image(call.inputs[0]);
     let size = (h * w * c).max(1);
@@ -17,15 +20,17 @@ pub(super) fn forward(call: &StepCall<'_>, transform: &RandomTransform, seed: u6
     });
 }
 
-/// One image, transformed.
+/// Applies a transformation to one image.
 fn apply(transformation: &Transformation, [h, w, c]: [usize; 3], x: &[f32], y: &mut [f32]) {
-    let projected = |projection: &Projection, fill: &Fill, y: &mut [f32]| {
-        project(projection, fill.interpolation, fill.mode, fill.value, h, w, c, x, y);
+    let transform = |transform: ProjectiveTransform, fill: &Fill, y: &mut [f32]| {
+        projective_transform(&transform, fill.interpolation, fill.mode, fill.value, h, w, c, x, y);
     };
     match transformation {
         Transformation::Flip { horizontal, vertical } => flip(*horizontal, *vertical, h, w, c, x, y),
-        Transformation::Rotation { radians, fill } => projected(&Projection::rotation(*radians, h, w), fill, y),
-        Transformation::Zoom { height, width, fill } => projected(&Projection::zoom(*height, *width, h, w), fill, y),
+        Transformation::Rotation { radians, fill } => transform(ProjectiveTransform::rotation(*radians, h, w), fill, y),
+        Transformation::Zoom { height, width, fill } => {
+            transform(ProjectiveTransform::zoom(*height, *width, h, w), fill, y);
+        }
     }
 }
 
@@ -39,7 +44,7 @@ mod tests {
 
     use super::*;
 
-    /// The distribution that a golden case's layer draws from.
+    /// The distribution that the layer of a golden case draws from.
     fn distribution(case: &Case, shape: &[usize]) -> RandomTransform {
         let layer = case.get("layer");
         let config = layer["config"].as_object().unwrap().clone();
@@ -52,7 +57,7 @@ mod tests {
         }
     }
 
-    /// The case's transformation of image `index`.
+    /// The transformation that the golden case applies to image `index`.
     fn fixed(case: &Case, distribution: &RandomTransform, index: usize) -> Transformation {
         let arrays = case.arrays();
         let number = |name: &str| arrays.get(case.get("transformation")[name].as_str().unwrap()).data()[index];
@@ -82,8 +87,7 @@ mod tests {
             for image in 0..images.batch() {
                 let mut found = vec![f32::NAN; images.row(image).len()];
                 apply(&fixed(case, &distribution, image), shape, images.row(image), &mut found);
-                // A thousandth of the range of pixels: f32 rounds coordinates, and pixels change by up to 255 from one
-                // to the next.
+                // A thousandth of the pixel range: f32 rounds coordinates, and neighbouring pixels differ by up to 255.
                 for (found, expected) in found.iter().zip(expected.row(image)) {
                     assert!((found - expected).abs() <= 0.255, "{}: {found} for {expected}", case.name());
                 }

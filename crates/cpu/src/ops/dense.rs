@@ -1,10 +1,10 @@
-//! Dense.
+//! Dense steps.
 
 use std::ops::Range;
 
 use super::{Backward, StepCall};
 
-/// Rows, inputs and units: all axes but the last count as rows.
+/// Rows, inputs and units of the matrix product. All axes but the last are flattened into rows, as in Keras.
 fn sizes(call: &StepCall<'_>) -> (usize, usize, usize) {
     let inputs = call.channels();
     let rows = call.samples * call.inputs[0].iter().product::<usize>() / inputs.max(1);
@@ -29,7 +29,7 @@ pub(super) fn kernel_gradient(call: &StepCall<'_>, b: &Backward<'_>, dw: &mut [f
     engraft_kernels::dense_kernel_gradient(rows, inputs, units, b.x[0], b.dy, dw);
 }
 
-/// The gradient of kernel rows `rows`, on the calling thread.
+/// The gradient with respect to the kernel rows `rows`, computed on the calling thread.
 pub(crate) fn kernel_gradient_rows(call: &StepCall<'_>, b: &Backward<'_>, rows: Range<usize>, dw: &mut [f32]) {
     let (batch, inputs, units) = sizes(call);
     engraft_kernels::dense_kernel_gradient_rows(batch, inputs, units, b.x[0], b.dy, rows, dw);

@@ -1,12 +1,12 @@
-//! Depthwise convolution.
+//! Depthwise convolution steps with one output channel for each input channel.
 
 use engraft_ir::Op;
 use engraft_kernels::{Conv2dShape, Depthwise};
 
 use super::{Backward, StepCall};
 
-/// The kernel for this call's shapes, where it is a depthwise convolution.
-pub(super) fn kernel(call: &StepCall<'_>) -> Option<Depthwise> {
+/// The depthwise convolution of this call; `None` for every other step.
+pub(super) fn convolution(call: &StepCall<'_>) -> Option<Depthwise> {
     let Op::Conv2d { kernel, stride, dilation, pad, groups, .. } = call.step.op else { return None };
     let [in_h, in_w, in_c] = StepCall::image(call.inputs[0]);
     let [out_h, out_w, out_c] = StepCall::image(call.output);

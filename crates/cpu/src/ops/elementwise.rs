@@ -1,4 +1,4 @@
-//! Operations that treat each element, or each row, by itself.
+//! Element-wise operations, and softmax, which works row by row.
 
 use engraft_ir::Op;
 use engraft_ir::random::mix;
@@ -25,7 +25,7 @@ pub(super) fn forward(call: &StepCall<'_>, x: &[&[f32]], y: &mut [f32]) {
         }
         Op::Multiply => multiply(call.inputs[0], call.inputs[1], x[0], x[1], y),
         Op::ScaleShift { scale, shift } => scale_shift(scale.len(), scale, shift, x[0], y),
-        Op::Dropout { rate, seed } => drop_some(call, *rate, *seed, x[0], y),
+        Op::Dropout { rate, seed } => dropout_per_sample(call, *rate, *seed, x[0], y),
         op => unreachable!("{op:?} is not element-wise"),
     }
 }
@@ -44,13 +44,13 @@ pub(super) fn input_gradient(call: &StepCall<'_>, index: usize, b: &Backward<'_>
         Op::Multiply if index == 0 => multiply(call.inputs[0], call.inputs[1], b.dy, b.x[1], dx),
         Op::Multiply => multiply_gradient(call.inputs[0], call.inputs[1], b.x[0], b.dy, dx),
         Op::ScaleShift { scale, .. } => scale_gradient(scale.len(), scale, b.dy, dx),
-        Op::Dropout { rate, seed } => drop_some(call, *rate, *seed, b.dy, dx),
+        Op::Dropout { rate, seed } => dropout_per_sample(call, *rate, *seed, b.dy, dx),
         op => unreachable!("{op:?} is not element-wise"),
     }
 }
 
-/// Each sample by a seed of its own, so that what is dropped doesn't depend on how a batch is cut.
-fn drop_some(call: &StepCall<'_>, rate: f32, seed: u64, x: &[f32], y: &mut [f32]) {
+/// Dropout with a seed for each sample, so that the mask doesn't depend on how the batch is split into chunks or replicas.
+fn dropout_per_sample(call: &StepCall<'_>, rate: f32, seed: u64, x: &[f32], y: &mut [f32]) {
     let size = x.len() / call.samples.max(1);
     if size == 0 {
         return;

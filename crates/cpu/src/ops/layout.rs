@@ -1,18 +1,20 @@
-//! Operations that only move values: joining, cutting, padding, reordering, reshaping, resizing.
+//! Operations that rearrange or resample values: concatenation, slices, padding, permutation, reshaping, resizing.
 
 use engraft_ir::Op;
 use engraft_kernels::{StridedView, copy_channels, pad2d, pad2d_gradient, resize, resize_gradient, reverse_channels};
 
 use super::{Backward, StepCall};
 
-/// Concatenation seen as columns: rows, width of each input's row, width of the output's.
-struct Columns {
+/// A concatenation as matrices side by side. The axes before the concatenated one are flattened into rows.
+struct ConcatLayout {
     rows: usize,
+    /// Row length of each input.
     inputs: Vec<usize>,
+    /// Row length of the output.
     output: usize,
 }
 
-impl Columns {
+impl ConcatLayout {
     fn of(call: &StepCall<'_>, axis: usize) -> Self {
         let outer: usize = call.output[..axis].iter().product();
         let width = |shape: &[usize]| shape[axis..].iter().product();
@@ -23,12 +25,13 @@ impl Columns {
         }
     }
 
+    /// Where input `index` begins in a row of the output.
     fn offset(&self, index: usize) -> usize {
         self.inputs[..index].iter().sum()
     }
 }
 
-/// What a slice or a permutation of axes reads, and how many numbers each of its samples holds.
+/// The strided view of the input that a slice or a permutation reads, and the input's size per sample; `None` for other steps.
 fn view(call: &StepCall<'_>) -> Option<(StridedView, usize)> {
     let from = call.inputs[0];
     let view = match &call.step.op {
@@ -46,10 +49,10 @@ pub(super) fn forward(call: &StepCall<'_>, x: &[&[f32]], y: &mut [f32]) {
     let n = call.samples;
     match &call.step.op {
         Op::Concatenate { axis } => {
-            let columns = Columns::of(call, *axis);
+            let layout = ConcatLayout::of(call, *axis);
             for (index, x) in x.iter().enumerate() {
-                let width = columns.inputs[index];
-                copy_channels(columns.rows, width, 0, columns.output, columns.offset(index), width, x, y);
+                let width = layout.inputs[index];
+                copy_channels(layout.rows, width, 0, layout.output, layout.offset(index), width, x, y);
             }
         }
         Op::Pad2d { pad } => {
@@ -62,7 +65,7 @@ pub(super) fn forward(call: &StepCall<'_>, x: &[&[f32]], y: &mut [f32]) {
             let ([in_h, in_w, c], [out_h, out_w, _]) = (StepCall::image(call.inputs[0]), StepCall::image(call.output));
             resize(*interpolation, n, in_h, in_w, c, out_h, out_w, x[0], y);
         }
-        op => unreachable!("{op:?} computes values"),
+        op => unreachable!("{op:?} does not rearrange values"),
     }
 }
 
@@ -73,9 +76,9 @@ pub(super) fn input_gradient(call: &StepCall<'_>, index: usize, b: &Backward<'_>
     let n = call.samples;
     match &call.step.op {
         Op::Concatenate { axis } => {
-            let columns = Columns::of(call, *axis);
-            let width = columns.inputs[index];
-            copy_channels(columns.rows, columns.output, columns.offset(index), width, 0, width, b.dy, dx);
+            let layout = ConcatLayout::of(call, *axis);
+            let width = layout.inputs[index];
+            copy_channels(layout.rows, layout.output, layout.offset(index), width, 0, width, b.dy, dx);
         }
         Op::Pad2d { pad } => {
             let [h, w, c] = StepCall::image(call.inputs[0]);
@@ -87,6 +90,6 @@ pub(super) fn input_gradient(call: &StepCall<'_>, index: usize, b: &Backward<'_>
             let ([in_h, in_w, c], [out_h, out_w, _]) = (StepCall::image(call.inputs[0]), StepCall::image(call.output));
             resize_gradient(*interpolation, n, in_h, in_w, c, out_h, out_w, b.dy, dx);
         }
-        op => unreachable!("{op:?} computes values"),
+        op => unreachable!("{op:?} does not rearrange values"),
     }
 }

@@ -1,4 +1,4 @@
-//! Batch normalization.
+//! Batch normalization steps, in training mode (statistics of the batch) and in inference mode (moving statistics).
 
 use std::sync::RwLockReadGuard;
 
@@ -13,8 +13,8 @@ use engraft_plan::GradientReducer;
 use super::{Backward, StepCall};
 use crate::step_call::Statistics;
 
-/// Options of the step, and which of its weights is which.
-struct Setup {
+/// Options of the step, and the position of each parameter among its weights.
+struct BatchNormConfig {
     epsilon: f32,
     momentum: f32,
     batch_statistics: bool,
@@ -24,10 +24,10 @@ struct Setup {
     variance: usize,
 }
 
-impl Setup {
+impl BatchNormConfig {
     fn of(call: &StepCall<'_>) -> Self {
         let Op::BatchNorm { epsilon, momentum, scale, center, batch_statistics } = call.step.op else {
-            unreachable!("called for batch normalisation only");
+            unreachable!("called for batch normalization only");
         };
         let mean = usize::from(scale) + usize::from(center);
         let (gamma, beta) = (scale.then_some(0), center.then_some(usize::from(scale)));
@@ -39,20 +39,22 @@ fn values<'a>(call: &'a StepCall<'_>, position: usize) -> RwLockReadGuard<'a, Ve
     call.step.weights[position].weight.values()
 }
 
-/// The batch's own statistics, where the step normalizes by them: of the global batch, where the reducer sums over replicas.
+/// Mean and variance of the batch in training mode; `None` in inference mode.
+///
+/// They are those of the global batch if the reducer sums statistics over replicas.
 pub(super) fn batch_statistics(
     call: &StepCall<'_>,
     x: &[f32],
     reducer: &mut dyn GradientReducer,
 ) -> Result<Option<Statistics>> {
-    if !Setup::of(call).batch_statistics {
+    if !BatchNormConfig::of(call).batch_statistics {
         return Ok(None);
     }
     let channels = call.channels();
     let mut sums = channel_sums(channels, x);
     sums.push((x.len() / channels.max(1)) as f64);
     reducer.sum_statistics(&mut sums)?;
-    // Of no rows at all, zeros.
+    // Zero rows have a mean and a variance of zero.
     let rows = sums.pop().unwrap_or(0.0).max(1.0);
     let mut statistics = Statistics { mean: vec![0.0; channels], variance: vec![0.0; channels], rows };
     means(&sums, rows, &mut statistics.mean);
@@ -62,27 +64,27 @@ pub(super) fn batch_statistics(
     Ok(Some(statistics))
 }
 
-/// What the step normalizes by: the batch's statistics or the stored ones.
-fn statistics(call: &StepCall<'_>, setup: &Setup) -> Statistics {
+/// Mean and variance that the step normalizes by: the batch's in training mode, the moving ones in inference mode.
+fn statistics(call: &StepCall<'_>, config: &BatchNormConfig) -> Statistics {
     match &call.statistics {
         Some(batch) => Statistics::clone(batch),
         None => {
-            let [mean, variance] = [setup.mean, setup.variance].map(|position| values(call, position).clone());
+            let [mean, variance] = [config.mean, config.variance].map(|position| values(call, position).clone());
             Statistics { mean, variance, rows: 0.0 }
         }
     }
 }
 
 pub(super) fn forward(call: &StepCall<'_>, x: &[f32], y: &mut [f32]) {
-    let setup = Setup::of(call);
-    let Statistics { mean, variance, .. } = statistics(call, &setup);
-    let gamma = setup.gamma.map(|position| values(call, position));
-    let beta = setup.beta.map(|position| values(call, position));
+    let config = BatchNormConfig::of(call);
+    let Statistics { mean, variance, .. } = statistics(call, &config);
+    let gamma = config.gamma.map(|position| values(call, position));
+    let beta = config.beta.map(|position| values(call, position));
     let (gamma, beta) = (gamma.as_deref().map(Vec::as_slice), beta.as_deref().map(Vec::as_slice));
-    batch_norm(call.channels(), x, &mean, &variance, gamma, beta, setup.epsilon, y);
+    batch_norm(call.channels(), x, &mean, &variance, gamma, beta, config.epsilon, y);
 }
 
-/// Through the batch's statistics where the step normalizes by them: of the global batch, where the reducer sums over replicas.
+/// In training mode the gradient also flows through the statistics: of the global batch, if the reducer sums over replicas.
 pub(super) fn input_gradient(
     call: &StepCall<'_>,
     b: &Backward<'_>,
@@ -93,18 +95,18 @@ pub(super) fn input_gradient(
         gradient(call, b, Some(dx), None, None);
         return Ok(());
     };
-    let (setup, channels, x) = (Setup::of(call), call.channels(), b.x[0]);
+    let (config, channels, x) = (BatchNormConfig::of(call), call.channels(), b.x[0]);
     let Statistics { mean, variance, rows } = &**batch;
-    let gamma = setup.gamma.map(|position| values(call, position));
+    let gamma = config.gamma.map(|position| values(call, position));
     let gamma = gamma.as_deref().map(Vec::as_slice);
-    let mut sums = batch_norm_gradient_sums(channels, b.dy, x, mean, variance, setup.epsilon);
+    let mut sums = batch_norm_gradient_sums(channels, b.dy, x, mean, variance, config.epsilon);
     reducer.sum_statistics(&mut sums)?;
-    batch_norm_input_gradient(channels, b.dy, x, mean, variance, gamma, setup.epsilon, &sums, *rows, dx);
+    batch_norm_input_gradient(channels, b.dy, x, mean, variance, gamma, config.epsilon, &sums, *rows, dx);
     Ok(())
 }
 
 pub(super) fn weight_gradient(call: &StepCall<'_>, position: usize, b: &Backward<'_>, dw: &mut [f32]) {
-    if Setup::of(call).gamma == Some(position) {
+    if BatchNormConfig::of(call).gamma == Some(position) {
         gradient(call, b, None, Some(dw), None);
     } else {
         gradient(call, b, None, None, Some(dw));
@@ -118,26 +120,26 @@ fn gradient(
     dgamma: Option<&mut [f32]>,
     dbeta: Option<&mut [f32]>,
 ) {
-    let setup = Setup::of(call);
+    let config = BatchNormConfig::of(call);
     let x = b.x[0];
-    let Statistics { mean, variance, .. } = statistics(call, &setup);
-    let gamma = setup.gamma.map(|position| values(call, position));
+    let Statistics { mean, variance, .. } = statistics(call, &config);
+    let gamma = config.gamma.map(|position| values(call, position));
     let gamma = gamma.as_deref().map(Vec::as_slice);
     let channels = call.channels();
     if call.statistics.is_some() {
-        batch_norm_gradient_training(channels, b.dy, x, &mean, &variance, gamma, setup.epsilon, dx, dgamma, dbeta);
+        batch_norm_gradient_training(channels, b.dy, x, &mean, &variance, gamma, config.epsilon, dx, dgamma, dbeta);
     } else {
-        batch_norm_gradient_inference(channels, b.dy, x, &mean, &variance, gamma, setup.epsilon, dx, dgamma, dbeta);
+        batch_norm_gradient_inference(channels, b.dy, x, &mean, &variance, gamma, config.epsilon, dx, dgamma, dbeta);
     }
 }
 
-/// `stored * momentum + batch * (1 - momentum)`, Keras' formula.
-pub(crate) fn move_statistics(call: &StepCall<'_>, batch: &Statistics) {
-    let setup = Setup::of(call);
-    for (position, batch) in [(setup.mean, &batch.mean), (setup.variance, &batch.variance)] {
-        let mut stored = call.step.weights[position].weight.values_mut();
-        for (stored, batch) in stored.iter_mut().zip(batch) {
-            *stored = *stored * setup.momentum + batch * (1.0 - setup.momentum);
+/// Updates the moving mean and variance as Keras does: `moving * momentum + batch * (1 - momentum)`.
+pub(crate) fn update_moving_statistics(call: &StepCall<'_>, batch: &Statistics) {
+    let config = BatchNormConfig::of(call);
+    for (position, batch) in [(config.mean, &batch.mean), (config.variance, &batch.variance)] {
+        let mut moving = call.step.weights[position].weight.values_mut();
+        for (moving, batch) in moving.iter_mut().zip(batch) {
+            *moving = *moving * config.momentum + batch * (1.0 - config.momentum);
         }
     }
 }

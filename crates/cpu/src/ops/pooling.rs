@@ -1,4 +1,4 @@
-//! Pooling, over windows and over whole images.
+//! Pooling steps, over windows (`Op::Pool2d`) and over whole images (`Op::GlobalPool`).
 
 use engraft_ir::Op;
 use engraft_kernels::{
@@ -12,8 +12,8 @@ fn window(call: &StepCall<'_>) -> Option<(PoolKind, Pool2dShape)> {
     call.step.op.pool2d_shape(call.samples, call.inputs[0], call.output)
 }
 
-/// Kind, samples, pixels and channels of a pooling over whole images.
-fn whole(call: &StepCall<'_>) -> (PoolKind, usize, usize, usize) {
+/// Kind, samples, pixels and channels of a global pooling.
+fn global(call: &StepCall<'_>) -> (PoolKind, usize, usize, usize) {
     let Op::GlobalPool { kind } = call.step.op else { unreachable!("called for pooling only") };
     let [height, width, channels] = StepCall::image(call.inputs[0]);
     (kind, call.samples, height * width, channels)
@@ -23,7 +23,7 @@ pub(super) fn forward(call: &StepCall<'_>, x: &[f32], y: &mut [f32]) {
     match window(call) {
         Some((kind, shape)) => pool2d(kind, &shape, x, y),
         None => {
-            let (kind, samples, pixels, channels) = whole(call);
+            let (kind, samples, pixels, channels) = global(call);
             global_pool(kind, samples, pixels, channels, x, y);
         }
     }
@@ -33,7 +33,7 @@ pub(super) fn input_gradient(call: &StepCall<'_>, b: &Backward<'_>, dx: &mut [f3
     match window(call) {
         Some((PoolKind::Max, shape)) => max_pool2d_gradient(&shape, b.x[0], b.y, b.dy, dx),
         Some((PoolKind::Average, shape)) => average_pool2d_gradient(&shape, b.dy, dx),
-        None => match whole(call) {
+        None => match global(call) {
             (PoolKind::Max, n, pixels, c) => global_max_pool_gradient(n, pixels, c, b.x[0], b.y, b.dy, dx),
             (PoolKind::Average, n, pixels, c) => global_average_pool_gradient(n, pixels, c, b.dy, dx),
         },
@@ -41,7 +41,7 @@ pub(super) fn input_gradient(call: &StepCall<'_>, b: &Backward<'_>, dx: &mut [f3
 }
 
 /// In place: `x` holds the input on entry and the gradient with respect to it on return.
-pub(super) fn replace_input(call: &StepCall<'_>, b: &Backward<'_>, relu: bool, x: &mut [f32]) {
-    let (_, shape) = window(call).expect("the plan does this for windows only");
+pub(super) fn input_gradient_in_place(call: &StepCall<'_>, b: &Backward<'_>, relu: bool, x: &mut [f32]) {
+    let (_, shape) = window(call).expect("plans have in-place gradients of windowed pooling only");
     replace_max_pool2d_input(&shape, b.y, b.dy, relu, x);
 }

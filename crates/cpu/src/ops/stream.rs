@@ -1,4 +1,6 @@
-//! Two convolutions of which the second uses rows of the first's outputs while they are in the cache.
+//! Row-streamed pairs of convolutions: the second reads rows of the first's output while they are still in the cache.
+//!
+//! The plan's pass `stream_rows` decides which pairs run like this, and how many rows at a time.
 
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -6,13 +8,15 @@ use std::time::{Duration, Instant};
 use super::{StepCall, conv2d};
 use crate::workspace::Workspace;
 
-/// Makes the outputs of the second of two convolutions, image by image, `rows` rows at a time (before pooling). Of the first's
-/// outputs, `between` holds those that the second reads for so many. Gives the time that each took.
+/// Computes two convolutions image by image, `rows` output rows of the second at a time, and returns the duration of each.
+///
+/// `rows` counts rows before a fused pooling. `window` is a buffer for those rows of the first output that the second
+/// convolution reads for `rows` rows.
 pub(crate) fn forward(
     [first, second]: [&StepCall<'_>; 2],
     rows: usize,
     x: &[f32],
-    between: &mut [f32],
+    window: &mut [f32],
     y: &mut [f32],
     workspace: &mut Workspace,
 ) -> [Duration; 2] {
@@ -20,48 +24,49 @@ pub(crate) fn forward(
     let images = x.chunks_exact(x.len() / samples).zip(y.chunks_exact_mut(y.len() / samples));
     let mut times = [Duration::ZERO; 2];
     for (x, y) in images {
-        image([first, second], rows, x, between, y, workspace, &mut times);
+        forward_image([first, second], rows, x, window, y, workspace, &mut times);
     }
     times
 }
 
-fn image(
+fn forward_image(
     [first, second]: [&StepCall<'_>; 2],
     rows: usize,
     x: &[f32],
-    between: &mut [f32],
+    window: &mut [f32],
     mut y: &mut [f32],
     workspace: &mut Workspace,
     times: &mut [Duration; 2],
 ) {
-    let (to_between, to_y) = (conv2d::of_one(first), conv2d::of_one(second));
+    let (first_conv, second_conv) =
+        (conv2d::single_sample_convolution(first), conv2d::single_sample_convolution(second));
     let (x_row, row) = (row_len(first), row_len(second));
-    let part = |rows: &Range<usize>, row: usize| rows.start * row..rows.end * row;
-    // Rows of the first's outputs that are held.
-    let mut held = 0..0;
-    let height = to_y.out_h();
+    let elements = |rows: &Range<usize>, row: usize| rows.start * row..rows.end * row;
+    // Rows of the first output that are in `window`.
+    let mut buffered = 0..0;
+    let height = second_conv.out_h();
     for start in (0..height).step_by(rows) {
         let began = Instant::now();
-        let (to_y, wanted) = to_y.rows(start..height.min(start + rows));
-        // Some rows are read for these outputs and for those before.
-        let kept = wanted.start.min(held.end)..held.end;
-        between.copy_within(part(&(kept.start - held.start..held.end - held.start), row), 0);
-        held = wanted.start..wanted.end.max(kept.end);
-        if kept.end.max(wanted.start) < wanted.end {
-            let (to_between, reads) = to_between.rows(kept.end.max(wanted.start)..wanted.end);
-            let made = &mut between[kept.len() * row..held.len() * row];
-            conv2d::apply(&to_between, first, &x[part(&reads, x_row)], made, workspace);
+        let (second_rows, required) = second_conv.rows(start..height.min(start + rows));
+        // Neighbouring blocks of output rows overlap in the rows that they read. These are computed once and moved to the front.
+        let reused = required.start.min(buffered.end)..buffered.end;
+        window.copy_within(elements(&(reused.start - buffered.start..buffered.end - buffered.start), row), 0);
+        buffered = required.start..required.end.max(reused.end);
+        if reused.end.max(required.start) < required.end {
+            let (first_rows, x_rows) = first_conv.rows(reused.end.max(required.start)..required.end);
+            let new = &mut window[reused.len() * row..buffered.len() * row];
+            conv2d::apply(&first_rows, first, &x[elements(&x_rows, x_row)], new, workspace);
         }
         times[0] += began.elapsed();
         let began = Instant::now();
-        let (made, rest) = y.split_at_mut(to_y.output_len());
-        conv2d::apply(&to_y, second, &between[..wanted.len() * row], made, workspace);
+        let (new, rest) = y.split_at_mut(second_rows.output_len());
+        conv2d::apply(&second_rows, second, &window[..required.len() * row], new, workspace);
         y = rest;
         times[1] += began.elapsed();
     }
 }
 
-/// Values of a row of what a step reads.
+/// Length of a row of the step's input.
 fn row_len(call: &StepCall<'_>) -> usize {
     let [_, width, channels] = StepCall::image(call.inputs[0]);
     width * channels
@@ -73,12 +78,18 @@ mod tests {
     use engraft_nn::prelude::*;
 
     use super::*;
-    use crate::workspace::Keeps;
+    use crate::workspace::KernelCachePolicy;
 
-    /// In the order of the steps, both as a whole.
-    fn wholes(calls: &[StepCall<'_>; 2], x: &[f32], between: &mut [f32], y: &mut [f32], workspace: &mut Workspace) {
-        conv2d::forward(&calls[0], x, between, workspace);
-        conv2d::forward(&calls[1], between, y, workspace);
+    /// Computes the first convolution for all rows, then the second.
+    fn forward_unstreamed(
+        calls: &[StepCall<'_>; 2],
+        x: &[f32],
+        intermediate: &mut [f32],
+        y: &mut [f32],
+        workspace: &mut Workspace,
+    ) {
+        conv2d::forward(&calls[0], x, intermediate, workspace);
+        conv2d::forward(&calls[1], intermediate, y, workspace);
     }
 
     #[test]
@@ -95,18 +106,19 @@ mod tests {
             let model = Model::new(&input, &second.call(&first.call(&input).unwrap()).unwrap()).unwrap();
             let program = Program::of(&model, false, 0).unwrap();
             let calls = [0, 1].map(|step| StepCall::of_program(&program, &program.steps[step], 2));
-            let scratch = calls.iter().map(|call| super::super::scratch_len(call, Keeps::Nothing)).max().unwrap();
-            let mut workspace = Workspace::new(scratch, Keeps::Nothing).unwrap();
+            let lengths = calls.iter().map(|call| super::super::scratch_len(call, KernelCachePolicy::Off));
+            let scratch = lengths.max().unwrap();
+            let mut workspace = Workspace::new(scratch, KernelCachePolicy::Off).unwrap();
             workspace.begin_run(2);
             let x: Vec<f32> = (0..2 * program.size(0)).map(|i| (i * 7 % 23) as f32 - 11.0).collect();
-            let [mut between, mut y, mut again] =
+            let [mut intermediate, mut y, mut streamed] =
                 [1, 2, 2].map(|value| vec![f32::NAN; 2 * program.size(program.steps[value - 1].output)]);
-            wholes(&calls, &x, &mut between, &mut y, &mut workspace);
+            forward_unstreamed(&calls, &x, &mut intermediate, &mut y, &mut workspace);
             for rows in [8, 16, 64] {
-                between.fill(f32::NAN);
-                again.fill(f32::NAN);
-                forward([&calls[0], &calls[1]], rows, &x, &mut between, &mut again, &mut workspace);
-                assert!(again == y, "pair {index}, {rows} rows");
+                intermediate.fill(f32::NAN);
+                streamed.fill(f32::NAN);
+                forward([&calls[0], &calls[1]], rows, &x, &mut intermediate, &mut streamed, &mut workspace);
+                assert!(streamed == y, "pair {index}, {rows} rows");
             }
         }
     }

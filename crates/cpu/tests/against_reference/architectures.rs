@@ -1,4 +1,4 @@
-//! Networks of the kinds that are trained, large enough for the kernels and fusions of such.
+//! Small versions of common architectures, large enough to use the same kernels and fusions as the originals.
 
 use engraft_cpu::CpuExecutor;
 use engraft_nn::prelude::*;
@@ -8,7 +8,7 @@ use engraft_reference::ReferenceExecutor;
 use crate::compare::{BATCH, TOLERANCE, check, compare_gradients, compare_training, inner_layers, optimizers, sgd};
 use crate::support::{normal, options, randomize};
 
-/// A classifier on top of `layers`, of which the first `frozen` are not trained.
+/// A classifier on top of `layers`, the first `frozen` of which are frozen.
 fn classifier(shape: [usize; 3], layers: &[Layer], frozen: usize) -> Model {
     let x = Input::new(shape);
     let y = layers.iter().fold(x.clone(), |y, layer| layer.call(&y).unwrap());
@@ -25,7 +25,7 @@ fn conv(filters: usize) -> Layer {
     Conv2D::new(filters, 3).padding(Padding::Same).activation(Relu).into_layer()
 }
 
-/// Gradients of everything with everything trained, and three training steps for each number of frozen layers.
+/// Compares all gradients without frozen layers, and three training steps for each number of frozen layers.
 fn compare_classifiers(shape: [usize; 3], layers: &dyn Fn() -> Vec<Layer>, frozen: &[usize]) {
     let request = GradientRequest { training: true, inputs: true, weights: true, ..GradientRequest::default() };
     compare_gradients(&classifier(shape, &layers(), 0), &request, "all gradients");
@@ -87,7 +87,7 @@ fn depthwise_convolutions() {
     compare_classifiers([21, 24, 3], &layers, &[0, 6]);
 }
 
-/// Layers that random graphs lack: broadcasts, permutations, slices and resampling.
+/// Operations that the random graphs don't have: broadcasts, permutations, slices and resampling.
 #[test]
 fn values_weighed_permuted_and_resampled() {
     let x = Input::new([9, 8, 3]);

@@ -1,4 +1,4 @@
-//! The same runs by both executors.
+//! Runs the same plans on the CPU executor and the reference executor, and compares all results.
 
 use engraft_cpu::CpuExecutor;
 use engraft_nn::prelude::*;
@@ -10,17 +10,17 @@ use crate::support::{batches, one_hot, options, restore, weights};
 
 pub(crate) const BATCH: usize = 3;
 
-/// f32 rounds by 6e-8, and sums of some hundred terms of either sign keep a few times that. Batch normalization over three samples
-/// divides by small deviations and multiplies it: the greatest distance found is 1.4e-5 of the largest value.
+/// f32 rounds by 6e-8, and sums of some hundred terms have a few times that error. Batch normalization over three samples divides
+/// by small deviations and amplifies it. The largest distance observed is 1.4e-5 of the largest value.
 pub(crate) const TOLERANCE: f32 = 5e-5;
 
-/// Three training steps add up: the greatest distance found is 4.7e-5.
+/// The errors of three training steps add up. The largest distance observed is 4.7e-5.
 pub(crate) const TRAINING_TOLERANCE: f32 = 2e-4;
 
-/// Numbers under the name of what they are.
+/// Arrays with descriptive names, for messages.
 pub(crate) type Named = Vec<(String, Vec<f32>)>;
 
-/// What suits the CPU, and what changes the way but not the result.
+/// The CPU's own plan options, and options that change how a plan runs but not its results.
 pub(crate) fn variants() -> [(&'static str, PlanOptions); 4] {
     let small_caches = PlanOptions {
         chunk_bytes: 1,
@@ -36,14 +36,15 @@ pub(crate) fn variants() -> [(&'static str, PlanOptions); 4] {
     ]
 }
 
-/// Compares each array by its largest value, or by 1 where that is less: inputs, weights and upstream gradients are of order 1.
+/// Compares arrays, with a tolerance relative to the largest value of each, or to 1 if that is larger. Inputs, weights and
+/// upstream gradients are of order 1.
 pub(crate) fn check(found: &Named, expected: &Named, tolerance: f32, place: &str) {
     assert_eq!(found.len(), expected.len(), "{place}");
     for ((name, found), (expected_name, expected)) in found.iter().zip(expected) {
         assert!(name == expected_name && found.len() == expected.len(), "{place}: {name} for {expected_name}");
         let largest = expected.iter().fold(1.0f32, |largest, x| largest.max(x.abs()));
         for (index, (found, expected)) in found.iter().zip(expected).enumerate() {
-            // Not `>`, which a NaN would pass.
+            // NaN must fail the comparison, as it does with `<=`.
             let close = (found - expected).abs() <= tolerance * largest;
             assert!(close, "{place}: {name}[{index}] is {found} and not {expected}, of up to {largest}");
         }
@@ -54,7 +55,7 @@ pub(crate) fn named_weights(model: &Model) -> impl Iterator<Item = (String, Vec<
     model.weights().into_iter().map(|weight| (weight.path(), weight.values().clone()))
 }
 
-/// Outputs, all gradients and moved statistics; the weights are restored.
+/// Outputs, all requested gradients, and the weights with updated moving statistics. Restores the weights.
 pub(crate) fn gradients(
     executor: &dyn Executor,
     model: &Model,
@@ -90,7 +91,7 @@ pub(crate) fn gradients(
     all
 }
 
-/// Losses and outputs of three training steps, and the weights after them; the weights are restored.
+/// Losses and outputs of three training steps, and the weights after them. Restores the weights.
 pub(crate) fn training(executor: &dyn Executor, model: &Model, optimizer: &Optimizer, options: &PlanOptions) -> Named {
     let before = weights(model);
     let plan = Plan::train(model, optimizer.clone(), Loss::categorical_crossentropy(), BATCH, 5, options).unwrap();
@@ -130,8 +131,7 @@ pub(crate) fn sgd() -> Optimizer {
     Sgd::new(0.05).momentum(0.9).into()
 }
 
-/// Optimizers that divide by the size of the gradient, or by this where that is less: a gradient of nothing but rounding would
-/// otherwise make a step like any other.
+/// Epsilon of the adaptive optimizers. With a small one, a gradient that is pure rounding error would make a step of full length.
 pub(crate) const EPSILON: f64 = 1e-2;
 
 pub(crate) fn optimizers() -> [Optimizer; 3] {
@@ -139,7 +139,7 @@ pub(crate) fn optimizers() -> [Optimizer; 3] {
     [sgd(), Adam::new(0.05).epsilon(EPSILON).into(), rms_prop.into()]
 }
 
-/// The names of two layers somewhere inside, of nested models too.
+/// The names of two inner layers, possibly of nested models.
 pub(crate) fn inner_layers(model: &Model, seed: usize) -> Vec<String> {
     let program = Program::of(model, false, 0).unwrap();
     let names: Vec<String> = program.steps.iter().map(|step| step.layer.clone()).collect();

@@ -1,4 +1,4 @@
-//! Every loss and optimizer, with sample weights.
+//! Every loss and optimizer with sample weights, on the CPU executor and the reference executor.
 
 use engraft_cpu::CpuExecutor;
 use engraft_nn::OptimizerState;
@@ -9,7 +9,7 @@ use engraft_reference::ReferenceExecutor;
 use crate::compare::{BATCH, EPSILON, Named, TRAINING_TOLERANCE, check, named_weights, optimizers};
 use crate::support::{batches, one_hot, randomize, restore, weights};
 
-/// Three steps and an evaluation, of fewer samples than the plan is for, each with its own weight.
+/// Results of three training steps and an evaluation with sample weights. The batch is smaller than the plan's.
 fn weighted(executor: &dyn Executor, model: &Model, optimizer: &Optimizer, loss: &Loss, targets: &Tensor) -> Named {
     let before = weights(model);
     let inputs = batches(model.inputs(), BATCH, 10);

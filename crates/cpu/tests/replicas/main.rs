@@ -1,4 +1,4 @@
-//! Training steps of two replicas whose gradients are summed, against the same steps by one session.
+//! Training steps of two replicas whose gradients are summed, compared with the same steps in one session.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -29,17 +29,17 @@ fn sgd() -> Optimizer {
     Sgd::new(0.1).momentum(0.9).into()
 }
 
-/// What some steps give.
+/// Results of some training steps.
 struct Trained {
-    /// Of the last step.
+    /// Gradients of the last step, by path of the weight.
     gradients: Vec<(String, Vec<f32>)>,
     losses: Vec<f64>,
-    /// Of the last step.
+    /// Output of the last step.
     output: Tensor,
     weights: Vec<Vec<f32>>,
 }
 
-/// `steps` steps over some rows of the batch of each step.
+/// Trains `steps` steps on the rows `rows` of each step's batch.
 fn train<R: GradientReducer>(
     model: &Model,
     rows: Range<usize>,
@@ -53,8 +53,8 @@ fn train<R: GradientReducer>(
     let mut trained =
         Trained { gradients: Vec::new(), losses: Vec::new(), output: Tensor::zeros([0]), weights: Vec::new() };
     for iteration in 0..steps {
-        let whole = normal(&[&[rows.end.max(16)], model.input_shape().as_slice()].concat(), 40 + iteration);
-        let [x, y] = [whole, one_hot(rows.end.max(16), CLASSES)].map(|tensor| part(&tensor, rows.clone()));
+        let full = normal(&[&[rows.end.max(16)], model.input_shape().as_slice()].concat(), 40 + iteration);
+        let [x, y] = [full, one_hot(rows.end.max(16), CLASSES)].map(|tensor| part(&tensor, rows.clone()));
         let inputs = [&x];
         let step = session.forward_backward(&LabelledBatch::new(&inputs, &y), iteration, reducer).unwrap();
         session.apply(Update { learning_rate: 0.02, iteration }, &state).unwrap();
@@ -71,14 +71,14 @@ fn part(tensor: &Tensor, rows: Range<usize>) -> Tensor {
     Tensor::new([&[rows.len()], &tensor.shape()[1..]].concat(), values).unwrap()
 }
 
-/// The same steps by one session and by two replicas of half of its batch, each with a model of its own.
-fn both_ways(
+/// Trains the same steps in one session and in two replicas, each with half of the batch and a model of its own.
+fn single_and_replicas(
     model: fn() -> Model,
     batch: usize,
     steps: u64,
     synchronizes_statistics: bool,
 ) -> (Trained, [Trained; REPLICAS]) {
-    let whole = train(&model(), 0..batch, steps, &mut Recorder::default(), |recorder| std::mem::take(&mut recorder.0));
+    let single = train(&model(), 0..batch, steps, &mut Recorder::default(), |recorder| std::mem::take(&mut recorder.0));
     let exchange = Arc::new(Exchange { barrier: Barrier::new(REPLICAS), parts: Mutex::default() });
     let share = batch / REPLICAS;
     let replicas = std::thread::scope(|scope| {
@@ -92,10 +92,10 @@ fn both_ways(
         });
         threads.map(|thread| thread.join().unwrap())
     });
-    (whole, replicas)
+    (single, replicas)
 }
 
-/// The largest difference, by the largest expected value.
+/// The largest difference divided by the largest expected value.
 fn distance<'a>(found: impl IntoIterator<Item = &'a f32>, expected: impl IntoIterator<Item = &'a f32>) -> f32 {
     let (mut difference, mut largest) = (0.0f32, 0.0f32);
     for (found, expected) in found.into_iter().zip(expected) {
@@ -106,16 +106,16 @@ fn distance<'a>(found: impl IntoIterator<Item = &'a f32>, expected: impl IntoIte
     difference / largest
 }
 
-/// How far the replicas' gradients and weights are from those of the whole, at most.
-fn distances(whole: &Trained, replicas: &[Trained; REPLICAS]) -> [f32; 2] {
+/// The largest distances of the replicas' gradients and weights from those of the single session.
+fn distances(single: &Trained, replicas: &[Trained; REPLICAS]) -> [f32; 2] {
     let [first, second] = replicas;
     assert!(first.gradients == second.gradients, "both have the same sums");
     let names = |trained: &Trained| trained.gradients.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
-    assert!(names(first) == names(whole) && !first.gradients.is_empty());
-    // Of all gradients together: that of a bias before a batch normalization is nothing but rounding.
+    assert!(names(first) == names(single) && !first.gradients.is_empty());
+    // All gradients are compared together: the gradient of a bias before a batch normalization is pure rounding error.
     let all = |trained: &'_ Trained| trained.gradients.iter().flat_map(|(_, gradient)| gradient.clone()).collect();
-    let (found, expected): (Vec<f32>, Vec<f32>) = (all(first), all(whole));
-    let both = replicas.iter().flat_map(|replica| replica.weights.iter().zip(&whole.weights));
+    let (found, expected): (Vec<f32>, Vec<f32>) = (all(first), all(single));
+    let both = replicas.iter().flat_map(|replica| replica.weights.iter().zip(&single.weights));
     [distance(&found, &expected), both.map(|(a, b)| distance(a, b)).fold(0.0, f32::max)]
 }
 
@@ -129,7 +129,7 @@ fn top() -> Layer {
     Dense::new(CLASSES).activation(Softmax).kernel_regularizer(Regularizer::l2(0.01)).named("top").into_layer()
 }
 
-/// Trained from the first layer on, without batch normalization.
+/// A model without batch normalization, all of whose layers are trainable.
 fn plain() -> Model {
     let x = Input::new([8, 8, 3]);
     let y = Conv2D::new(8, 3).padding(Padding::Same).activation(Relu).named("conv").call(&x).unwrap();
@@ -138,7 +138,7 @@ fn plain() -> Model {
     randomized(&x, &top().call(&y).unwrap())
 }
 
-/// With batch normalization between convolutions.
+/// A model with batch normalization after convolutions.
 fn normalized() -> Model {
     let x = Input::new([8, 8, 3]);
     let y = Conv2D::new(8, 3).padding(Padding::Same).named("conv").call(&x).unwrap();
@@ -154,49 +154,49 @@ fn frozen_normalized() -> Model {
     model
 }
 
-/// Parts of a sum are rounded to f32 before they are added, and kernels may sum a half batch in another order: a few roundings of
-/// 6e-8. The greatest distance found is 1.5e-7.
+/// Partial sums of the replicas are rounded to f32, and kernels may sum half a batch in another order. That makes a few rounding
+/// errors of 6e-8; the largest distance observed is 1.5e-7.
 const ONE_STEP: f32 = 1e-6;
 
-/// Later steps start from weights that differ by the roundings of earlier ones, and so do their gradients: by up to 1.1e-5, with the
-/// portable kernels, which sum in the fewest parts.
+/// Rounding errors of earlier steps change the weights, and so the gradients of later steps. The largest distance observed is
+/// 1.1e-5, with the portable kernels, which have the fewest partial sums.
 const TEN_STEPS: f32 = 5e-5;
 
 #[test]
 fn gradients_are_those_of_the_whole_batch() {
     for model in [plain, frozen_normalized] {
-        let (whole, replicas) = both_ways(model, 16, 1, false);
-        let [gradients, weights] = distances(&whole, &replicas);
+        let (single, replicas) = single_and_replicas(model, 16, 1, false);
+        let [gradients, weights] = distances(&single, &replicas);
         assert!(gradients < ONE_STEP && weights < ONE_STEP, "{gradients} {weights}");
         let mean = (replicas[0].losses[0] + replicas[1].losses[0]) / 2.0;
-        assert!((mean - whole.losses[0]).abs() < 1e-6, "each has the mean loss of its own samples");
+        assert!((mean - single.losses[0]).abs() < 1e-6, "each has the mean loss of its own samples");
     }
 }
 
-/// With one sample each, a bias' gradient is the sum of two numbers either way. Sums over more samples, and products, may be
-/// formed in another order, so that no bits are promised of them.
+/// With one sample for each replica, the gradient of a bias is a sum of two numbers in both cases. Other sums may run in another
+/// order, so their bits may differ.
 #[test]
 fn gradients_of_biases_have_the_bits_of_the_whole_batch_where_each_replica_has_one_sample() {
-    let (whole, replicas) = both_ways(plain, 2, 1, false);
-    for ((name, sum), (_, expected)) in replicas[0].gradients.iter().zip(&whole.gradients) {
+    let (single, replicas) = single_and_replicas(plain, 2, 1, false);
+    for ((name, sum), (_, expected)) in replicas[0].gradients.iter().zip(&single.gradients) {
         let same_order = ["hidden/bias", "top/bias"].contains(&name.as_str());
         assert!(!same_order || sum == expected, "{name}: {sum:?} for {expected:?}");
     }
-    assert_eq!(whole.gradients.iter().filter(|(name, _)| name.ends_with("bias")).count(), 3);
+    assert_eq!(single.gradients.iter().filter(|(name, _)| name.ends_with("bias")).count(), 3);
 }
 
 #[test]
 fn ten_steps_end_at_the_same_weights() {
     let before = weights(&plain());
-    let (whole, replicas) = both_ways(plain, 16, 10, false);
-    let [gradients, weights] = distances(&whole, &replicas);
-    // Small steps take little of what gradients differ by into the weights: the greatest distance found is 2.8e-7.
+    let (single, replicas) = single_and_replicas(plain, 16, 10, false);
+    let [gradients, weights] = distances(&single, &replicas);
+    // The learning rate is small, so the weights differ less than the gradients. The largest distance observed is 2.8e-7.
     assert!(gradients < TEN_STEPS && weights < ONE_STEP, "{gradients} {weights}");
     assert!(replicas[0].weights == replicas[1].weights, "both replicas make the same step, bit for bit");
-    assert!(whole.weights.iter().zip(&before).all(|(after, before)| distance(after, before) > 1000.0 * ONE_STEP));
+    assert!(single.weights.iter().zip(&before).all(|(after, before)| distance(after, before) > 1000.0 * ONE_STEP));
 }
 
-/// Random layers, frozen or without weights, before the first trainable layer and above it.
+/// A model with random layers below and above the first trainable layer.
 fn random_layers() -> Model {
     let x = Input::new([8, 8, 3]);
     let y = RandomFlip::horizontal_and_vertical().call(&x).unwrap();
@@ -210,41 +210,41 @@ fn random_layers() -> Model {
 #[test]
 fn random_layers_draw_by_the_place_in_the_whole_batch() {
     for steps in [1, 2] {
-        let (whole, replicas) = both_ways(random_layers, 16, steps, false);
+        let (single, replicas) = single_and_replicas(random_layers, 16, steps, false);
         for (number, replica) in replicas.iter().enumerate() {
-            let expected = part(&whole.output, 8 * number..8 * (number + 1));
+            let expected = part(&single.output, 8 * number..8 * (number + 1));
             assert!(distance(replica.output.data(), expected.data()) < ONE_STEP, "replica {number}");
         }
-        let [gradients, weights] = distances(&whole, &replicas);
+        let [gradients, weights] = distances(&single, &replicas);
         assert!(gradients < TEN_STEPS && weights < TEN_STEPS, "{gradients} {weights}");
     }
-    // Replica 1 at the place of replica 0 draws otherwise: the comparison above can fail.
+    // Counter-check: the samples of replica 1 in the place of replica 0 draw other random numbers.
     let model = random_layers();
     let misplaced = train(&model, 8..16, 1, &mut Recorder::default(), |recorder| std::mem::take(&mut recorder.0));
-    let (whole, _) = both_ways(random_layers, 16, 1, false);
-    assert!(distance(misplaced.output.data(), part(&whole.output, 8..16).data()) > 0.01);
+    let (single, _) = single_and_replicas(random_layers, 16, 1, false);
+    assert!(distance(misplaced.output.data(), part(&single.output, 8..16).data()) > 0.01);
 }
 
 #[test]
 fn synchronized_batch_normalization_is_that_of_the_whole_batch() {
-    let (whole, replicas) = both_ways(normalized, 16, 1, true);
-    let [gradients, weights] = distances(&whole, &replicas);
+    let (single, replicas) = single_and_replicas(normalized, 16, 1, true);
+    let [gradients, weights] = distances(&single, &replicas);
     assert!(gradients < 2.0 * ONE_STEP && weights < ONE_STEP, "{gradients} {weights}");
     for (number, replica) in replicas.iter().enumerate() {
-        let expected = part(&whole.output, 8 * number..8 * (number + 1));
+        let expected = part(&single.output, 8 * number..8 * (number + 1));
         assert!(distance(replica.output.data(), expected.data()) < ONE_STEP, "replica {number}");
     }
-    let (whole, replicas) = both_ways(normalized, 16, 10, true);
-    let [gradients, weights] = distances(&whole, &replicas);
-    // Small steps take little of what gradients differ by into the weights: the greatest distance found is 2.8e-7.
+    let (single, replicas) = single_and_replicas(normalized, 16, 10, true);
+    let [gradients, weights] = distances(&single, &replicas);
+    // The learning rate is small, so the weights differ less than the gradients. The largest distance observed is 2.8e-7.
     assert!(gradients < TEN_STEPS && weights < ONE_STEP, "{gradients} {weights}");
     assert!(replicas[0].weights == replicas[1].weights, "moving statistics included");
 }
 
 #[test]
 fn without_synchronization_each_replica_normalizes_by_its_own_samples() {
-    let (whole, replicas) = both_ways(normalized, 16, 1, false);
-    let [gradients, weights] = distances(&whole, &replicas);
+    let (single, replicas) = single_and_replicas(normalized, 16, 1, false);
+    let [gradients, weights] = distances(&single, &replicas);
     assert!(gradients > 0.01 && weights > 1e-3, "{gradients} {weights}");
     assert!(replicas[0].weights != replicas[1].weights, "moving statistics are each replica's own");
 }

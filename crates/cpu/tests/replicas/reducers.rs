@@ -3,29 +3,29 @@
 use std::sync::{Arc, Barrier, Mutex};
 
 use engraft_nn::{Result, Weight};
-use engraft_plan::{BatchPlace, GradientReducer, Local};
+use engraft_plan::{BatchPlace, GradientReducer, SingleReplica};
 
 use crate::REPLICAS;
 
-/// Where replicas leave what is to be summed.
+/// The place where replicas exchange their partial sums.
 pub(crate) struct Exchange {
     pub(crate) barrier: Barrier,
     pub(crate) parts: Mutex<[Vec<f64>; REPLICAS]>,
 }
 
 impl Exchange {
-    /// The sum of all replicas' parts, in the order of their numbers.
+    /// The sum over all replicas, in the order of their numbers.
     fn sum(&self, number: usize, own: Vec<f64>) -> Vec<f64> {
         self.parts.lock().unwrap()[number] = own;
         self.barrier.wait();
         let [first, second] = self.parts.lock().unwrap().clone();
-        // No part may be replaced before all have read it.
+        // Wait until all replicas have read the sums, before any replica writes its next one.
         self.barrier.wait();
         first.iter().zip(second).map(|(a, b)| a + b).collect()
     }
 }
 
-/// Sums with the other replica, and keeps what it has summed.
+/// A replica: sums gradients with the other replica, and records the sums.
 pub(crate) struct Replica {
     pub(crate) number: usize,
     pub(crate) exchange: Arc<Exchange>,
@@ -54,13 +54,13 @@ impl GradientReducer for Replica {
     }
 }
 
-/// The only replica, which keeps its gradients.
+/// A single replica that records its gradients.
 #[derive(Default)]
 pub(crate) struct Recorder(pub(crate) Vec<(String, Vec<f32>)>);
 
 impl GradientReducer for Recorder {
     fn place(&self, samples: usize) -> BatchPlace {
-        Local.place(samples)
+        SingleReplica.place(samples)
     }
 
     fn collect(&mut self, weight: &Weight, gradient: &mut [f32]) -> Result<()> {

@@ -1,14 +1,14 @@
-//! Reducers that fail, and plans that can't be reduced.
+//! Reducers that fail, and plans whose folded gradients can't be summed over replicas.
 
 use engraft_nn::prelude::*;
 use engraft_nn::{Error, ErrorKind, OptimizerState, Result, Slots, Weight};
-use engraft_plan::{BatchPlace, GradientReducer, LabelledBatch, Local, Update};
+use engraft_plan::{BatchPlace, GradientReducer, LabelledBatch, SingleReplica, Update};
 
 use crate::reducers::Recorder;
 use crate::support::{normal, one_hot, options, weights};
 use crate::{CLASSES, normalized, plain, session, sgd};
 
-/// Fails at the `left`-th call of one of its methods.
+/// A reducer that fails at the `left`-th call of one of its methods.
 struct Failing {
     method: &'static str,
     left: usize,
@@ -29,7 +29,7 @@ impl Failing {
 
 impl GradientReducer for Failing {
     fn place(&self, samples: usize) -> BatchPlace {
-        Local.place(samples)
+        SingleReplica.place(samples)
     }
 
     fn offer(&mut self, _weight: &Weight, _gradient: &[f32]) -> Result<()> {
@@ -58,7 +58,8 @@ fn a_reducer_that_fails_leaves_everything_as_it_was() {
         (weights(&model), state.slots().clone(), state.iterations())
     };
     let before = now(&state);
-    // The first, one in the middle and the last call: two normalizations of two sums forward and one backward, ten gradients.
+    // The first call, one in the middle, and the last. There are ten gradients. Each of the two batch normalizations sums
+    // statistics twice in the forward pass and once in the backward pass.
     let calls = [("offer", [1, 4, 10]), ("collect", [1, 4, 10]), ("sum_statistics", [1, 4, 6])];
     for (method, left) in calls.into_iter().flat_map(|(method, calls)| calls.map(|left| (method, left))) {
         let mut reducer = Failing { method, left };
@@ -69,7 +70,7 @@ fn a_reducer_that_fails_leaves_everything_as_it_was() {
         assert_eq!(error.kind(), ErrorKind::InvalidState, "{error}");
         assert!(now(&state) == before, "{method}, call {left}");
     }
-    // What failed leaves no trace in later steps either.
+    // A failed step doesn't change later steps either.
     session.train_step(&batch, 0.1, &state).unwrap();
     let found = now(&state);
     let fresh = normalized();
@@ -87,12 +88,12 @@ fn folded_updates_are_refused_where_gradients_are_summed() {
     let model = plain();
     let before = weights(&model);
     let mut folding = session(&model, 16, &sgd(), &options());
-    folding.forward_backward(&batch, 0, &mut Local).unwrap();
+    folding.forward_backward(&batch, 0, &mut SingleReplica).unwrap();
     let error = folding.forward_backward(&batch, 0, &mut Recorder::default()).unwrap_err();
     assert!(error.to_string().contains("fold_updates(false)"), "{error}");
     let state = OptimizerState::default();
     let error = folding.apply(Update { learning_rate: 0.1, iteration: 0 }, &state).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::InvalidState, "nor are the gradients of the call before: {error}");
+    assert_eq!(error.kind(), ErrorKind::InvalidState, "the gradients of the previous call are gone as well: {error}");
     assert!(weights(&model) == before && state.slots().is_empty());
 }
 

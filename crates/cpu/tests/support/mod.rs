@@ -1,4 +1,4 @@
-//! What several tests need.
+//! Helpers that several tests share: plan options, random tensors, targets, and weights to save and restore.
 
 #![allow(dead_code, clippy::unwrap_used, reason = "not every test uses all of it")]
 
@@ -7,7 +7,7 @@ use engraft_nn::prelude::*;
 use engraft_nn::random::Rng;
 use engraft_plan::{Executor, GradientRequest, PlanOptions};
 
-/// What suits the CPU.
+/// The plan options of the CPU executor.
 pub(crate) fn options() -> PlanOptions {
     CpuExecutor::new(Some(1)).unwrap().plan_options()
 }
@@ -23,7 +23,7 @@ pub(crate) fn normal(shape: &[usize], seed: u64) -> Tensor {
     Tensor::new(shape, (0..shape.iter().product()).map(|_| rng.normal()).collect()).unwrap()
 }
 
-/// Random values of a batch for each of these, which are inputs or outputs of a model.
+/// A random batch for each of these inputs or outputs of a model.
 pub(crate) fn batches(values: &[SymbolicTensor], batch: usize, seed: u64) -> Vec<Tensor> {
     values
         .iter()
@@ -32,13 +32,13 @@ pub(crate) fn batches(values: &[SymbolicTensor], batch: usize, seed: u64) -> Vec
         .collect()
 }
 
-/// One-hot targets that take the classes in turns.
+/// One-hot targets that cycle through the classes.
 pub(crate) fn one_hot(samples: usize, classes: usize) -> Tensor {
     let row = |sample: usize| (0..classes).map(move |class| f32::from(u8::from(sample % classes == class)));
     Tensor::new([samples, classes], (0..samples).flat_map(row).collect()).unwrap()
 }
 
-/// Gives every weight random values. Those that sum over many inputs are small, so that values and gradients stay of order 1.
+/// Sets every weight to random values. Weights of layers with many inputs are small: values and gradients stay of order 1.
 pub(crate) fn randomize(model: &Model, seed: u64) {
     for (weight, seed) in model.weights().iter().zip(1000 * seed..) {
         let inputs = weight.count() / weight.shape().last().unwrap();
@@ -54,7 +54,7 @@ pub(crate) fn weights(model: &Model) -> Vec<Vec<f32>> {
     model.weights().iter().map(|weight| weight.values().clone()).collect()
 }
 
-/// Gives the weights the values that [`weights`] has returned.
+/// Sets the weights to values that [`weights`] returned before.
 pub(crate) fn restore(model: &Model, values: &[Vec<f32>]) {
     model.weights().iter().zip(values).for_each(|(weight, values)| weight.set(values.clone()).unwrap());
 }

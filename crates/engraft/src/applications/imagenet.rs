@@ -1,22 +1,22 @@
-//! What networks trained on ImageNet have in common: Keras' checks on their arguments.
+//! Argument checks shared by all networks with ImageNet weights; the rules are those of `keras.applications`.
 
 use super::Weights;
 use crate::{ActivationFn, Error, Result, Shape};
 
-/// Classes of the ImageNet challenge.
+/// Number of classes of the ImageNet challenge (ILSVRC).
 pub(super) const CLASSES: usize = 1000;
 
-/// Sizes that a network takes.
-pub(super) struct Sizes {
-    /// Pixels a side that it was trained at.
+/// Image sizes that a network supports, in pixels per side.
+pub(super) struct ImageSizes {
+    /// The size that the network was trained at.
     pub(super) default: usize,
-    /// Fewest pixels a side that leave something after the last pooling.
+    /// The smallest size that leaves at least one pixel after the last pooling.
     pub(super) min: usize,
 }
 
-/// What is asked of a network.
-pub(super) struct Request<'a> {
-    /// How errors name it.
+/// The arguments of a network's builder that limit each other.
+pub(super) struct ImagenetArguments<'a> {
+    /// The network's name in errors.
     pub(super) place: &'a str,
     pub(super) include_top: bool,
     pub(super) weights: &'a Weights,
@@ -24,8 +24,8 @@ pub(super) struct Request<'a> {
     pub(super) classifier_activation: ActivationFn,
 }
 
-impl Request<'_> {
-    /// Checks that pretrained weights fit the classes and the activation that are asked for.
+impl ImagenetArguments<'_> {
+    /// Checks that the number of classes and the activation are compatible with pretrained weights.
     pub(super) fn check(&self) -> Result<()> {
         let fail = |expected: String, received: &dyn std::fmt::Display| {
             Err(Error::new(self.place, expected, received)
@@ -45,9 +45,9 @@ impl Request<'_> {
         Ok(())
     }
 
-    /// The shape of one image, `given` or by default (Keras' `obtain_input_shape`).
-    pub(super) fn input_shape(&self, given: Option<&[usize]>, sizes: &Sizes) -> Result<Shape> {
-        let Sizes { default, min } = *sizes;
+    /// The shape of one image: `given` if valid, else the default (Keras' `obtain_input_shape`).
+    pub(super) fn input_shape(&self, given: Option<&[usize]>, sizes: &ImageSizes) -> Result<Shape> {
+        let ImageSizes { default, min } = *sizes;
         let Some(given) = given else {
             return Ok(vec![default, default, 3]);
         };

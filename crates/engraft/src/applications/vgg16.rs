@@ -1,33 +1,36 @@
-//! VGG16: thirteen convolutions of 3x3 in five blocks.
+//! The VGG16 network and its preprocessing.
 
 mod preprocess;
 
 pub use preprocess::{preprocess, preprocess_input};
 
-use super::imagenet::{CLASSES, Request, Sizes};
-use super::weights::{self, Published};
+use super::imagenet::{CLASSES, ImageSizes, ImagenetArguments};
+use super::weights::{self, PretrainedFile};
 use super::{Pooling, Weights};
 use crate::hub::{Hub, VGG16, VGG16_NOTOP};
 use crate::prelude::*;
 use crate::{ActivationFn, Error, Result, Shape};
 
-/// Convolutions and filters of each block; a pooling that halves the image ends it.
+/// Number of convolutions and filters of each block. A 2x2 max pooling ends each block.
 const BLOCKS: [(usize, usize); 5] = [(2, 64), (2, 128), (3, 256), (3, 512), (3, 512)];
 
-/// Five poolings halve 32 pixels down to one.
-const SIZES: Sizes = Sizes { default: 224, min: 32 };
+/// The minimum is 32 because five poolings reduce 32 pixels to one.
+const SIZES: ImageSizes = ImageSizes { default: 224, min: 32 };
 
-const IMAGENET: Published = Published { file: &VGG16, fingerprint: None };
-const IMAGENET_NOTOP: Published = Published {
+const IMAGENET: PretrainedFile = PretrainedFile { file: &VGG16, fingerprint: None };
+const IMAGENET_NOTOP: PretrainedFile = PretrainedFile {
     file: &VGG16_NOTOP,
     fingerprint: Some("d9a27cc1fc7f975ef8cff49180e794ccd7c4bc868ebb49740803b3bbaa8dbefd"),
 };
 
 /// Builds VGG16 (Simonyan and Zisserman 2014, <https://arxiv.org/abs/1409.1556>; Keras' `applications.VGG16`).
 ///
-/// Its layers are `block1_conv1` to `block5_pool` and, with the top, `flatten`, `fc1`, `fc2` and `predictions`. The first
-/// eighteen are recorded as the [base](crate::recipe::Base) of every model that holds them. It wants photos as
-/// [`preprocess_input`] makes them.
+/// VGG16 has thirteen 3x3 convolutions in five blocks. Its layers are `block1_conv1` to `block5_pool` and, with the top,
+/// `flatten`, `fc1`, `fc2` and `predictions`. The eighteen layers of the blocks are recorded as the
+/// [base](crate::recipe::Base) of every model that contains them. The ImageNet weights expect images preprocessed by
+/// [`preprocess_input`].
+///
+/// The convolutional base, for transfer learning:
 ///
 /// ```
 /// use engraft::prelude::*;
@@ -35,6 +38,29 @@ const IMAGENET_NOTOP: Published = Published {
 /// assert_eq!(base.output_shape(), &[4, 4, 512]);
 /// assert_eq!(base.count_params(), 14_714_688);
 /// # Ok::<(), engraft::Error>(())
+/// ```
+///
+/// The whole network, to train from scratch on classes of your own:
+///
+/// ```
+/// use engraft::{ActivationFn, prelude::*};
+/// let network = Vgg16::new().weights("none").input_shape([64, 64, 3]).name("flowers");
+/// let model = network.classes(5).classifier_activation(ActivationFn::Linear).build()?;
+/// assert_eq!((model.name(), model.output_shape()), ("flowers", &vec![5]));
+/// # Ok::<(), engraft::Error>(())
+/// ```
+///
+/// ImageNet weights from a mirror, with a progress line. No server listens at this address, so the download fails:
+///
+/// ```
+/// use engraft::{ErrorKind, hub::Hub, prelude::*};
+/// let cache = tempfile::tempdir()?;
+/// let mut hub = Hub::new(cache.path(), cache.path());
+/// hub.mirror = Some("http://127.0.0.1:9".into());
+/// let network = Vgg16::new().include_top(false).hub(hub);
+/// let network = network.progress(|received, total| eprint!("\r{received} of {total:?} bytes"));
+/// assert_eq!(network.build().map(drop).unwrap_err().kind(), ErrorKind::Network);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[must_use = "describes a network until build() is called"]
 pub struct Vgg16 {
@@ -57,7 +83,7 @@ impl Default for Vgg16 {
 }
 
 impl Vgg16 {
-    /// With its top and the ImageNet weights, for 224 by 224 pixels.
+    /// VGG16 with its top and the ImageNet weights, for images of 224 by 224 pixels.
     pub fn new() -> Self {
         Self {
             include_top: true,
@@ -73,46 +99,61 @@ impl Vgg16 {
         }
     }
 
-    /// Whether the three Dense layers at the end are wanted; true by default.
+    /// Whether to include the three Dense layers at the end; true by default.
     pub fn include_top(mut self, include_top: bool) -> Self {
         self.include_top = include_top;
         self
     }
 
-    /// First weights: `"imagenet"` (the default), `"none"` for random ones, or the path of a file; see [`Weights`].
+    /// Initial weights: `"imagenet"` (the default), `"none"` for random ones, or the path of a file; see [`Weights`].
     pub fn weights(mut self, weights: impl Into<Weights>) -> Self {
         self.weights = weights.into();
         self
     }
 
-    /// What it is called on, instead of an input of its own. The model then begins where this tensor comes from, so that
-    /// augmentation, say, is part of it.
+    /// Applies the network to `tensor` instead of a new input. The model then includes the layers that produced `tensor`.
+    ///
+    /// ```
+    /// use engraft::prelude::*;
+    /// let inputs = Input::new([64, 64, 3]);
+    /// let x = RandomFlip::horizontal().call(&inputs)?;
+    /// let base = Vgg16::new().include_top(false).weights("none").input_tensor(&x).build()?;
+    /// assert_eq!(base.layers()[1].class_name(), "RandomFlip");
+    /// # Ok::<(), engraft::Error>(())
+    /// ```
     pub fn input_tensor(mut self, tensor: &SymbolicTensor) -> Self {
         self.input_tensor = Some(tensor.clone());
         self
     }
 
-    /// Height, width and channels of its input; 224, 224 and 3 by default.
+    /// Height, width and channels of the input; 224, 224 and 3 by default.
     ///
-    /// Keras leaves height and width open by default where there is no top; here every size is known before anything runs.
+    /// Without the top, Keras' default leaves height and width undefined; engraft has no undefined sizes.
     pub fn input_shape(mut self, shape: [usize; 3]) -> Self {
         self.input_shape = Some(shape);
         self
     }
 
-    /// Ends a network without its top in 512 numbers instead of an image of them.
+    /// Adds global pooling to a network without its top: `[512]` instead of `[height / 32, width / 32, 512]`.
+    ///
+    /// ```
+    /// use engraft::prelude::*;
+    /// let base = Vgg16::new().include_top(false).weights("none").pooling(Pooling::Max).build()?;
+    /// assert_eq!(base.output_shape(), &[512]);
+    /// # Ok::<(), engraft::Error>(())
+    /// ```
     pub fn pooling(mut self, pooling: Pooling) -> Self {
         self.pooling = Some(pooling);
         self
     }
 
-    /// How many classes the top tells apart; 1000 by default.
+    /// Number of classes of the top; 1000 by default.
     pub fn classes(mut self, classes: usize) -> Self {
         self.classes = classes;
         self
     }
 
-    /// Function at the end of the top: `Softmax` by default, `ActivationFn::Linear` for logits.
+    /// Activation of the last layer of the top: `Softmax` by default, `ActivationFn::Linear` for logits.
     pub fn classifier_activation(mut self, activation: ActivationFn) -> Self {
         self.classifier_activation = activation;
         self
@@ -124,25 +165,28 @@ impl Vgg16 {
         self
     }
 
-    /// Where the ImageNet weights are looked for and kept; [`Hub::from_env`] by default.
+    /// Finds, downloads and caches the ImageNet weights; [`Hub::from_env`] by default.
     pub fn hub(mut self, hub: Hub) -> Self {
         self.hub = Some(hub);
         self
     }
 
-    /// Called while weights are downloaded, with the bytes that have arrived and, where known, how many there are.
+    /// Callback for download progress. Its arguments are the bytes received so far and, if known, the total.
     pub fn progress(mut self, progress: impl FnMut(u64, Option<u64>) + 'static) -> Self {
         self.progress = Box::new(progress);
         self
     }
 
-    /// The model: `[height, width, channels]` to `[height / 32, width / 32, 512]`, to `[512]` with pooling, to `[classes]`
-    /// with the top.
+    /// Builds the model and loads its weights.
+    ///
+    /// Input: `[height, width, channels]`. Output: `[classes]` with the top, `[512]` with pooling, else
+    /// `[height / 32, width / 32, 512]`.
     ///
     /// # Errors
-    /// Where the arguments don't fit each other, as in Keras: images below 32 pixels; with the ImageNet weights other
-    /// than 3 channels or, with the top, another shape than the default, another number of classes than 1000 or an
-    /// activation other than softmax or none. And where the weights can't be had or don't fit.
+    /// - The arguments contradict each other, by Keras' rules. Images must have at least 32 pixels per side.
+    ///   The ImageNet weights need 3 channels and, with the top, the default shape and 1000 classes.
+    ///   Pretrained weights with the top need the activation `Softmax` or `Linear`.
+    /// - The weights can't be found or downloaded, or their shapes differ.
     pub fn build(mut self) -> Result<Model> {
         let shape = self.check()?;
         let input = self.input_tensor.take().unwrap_or_else(|| Input::new(shape));
@@ -153,16 +197,16 @@ impl Vgg16 {
         Ok(model)
     }
 
-    /// Checks everything; returns the shape of one image.
+    /// Checks all arguments and returns the shape of one image.
     fn check(&self) -> Result<Shape> {
-        let request = Request {
+        let arguments = ImagenetArguments {
             place: "Vgg16",
             include_top: self.include_top,
             weights: &self.weights,
             classes: self.classes,
             classifier_activation: self.classifier_activation,
         };
-        request.check()?;
+        arguments.check()?;
         let given = self.input_shape.as_ref().map(|shape| &shape[..]);
         let called_on = self.input_tensor.as_ref().map(|tensor| tensor.shape().as_slice());
         if let (Some(given), Some(called_on)) = (given, called_on)
@@ -175,7 +219,7 @@ impl Vgg16 {
             )
             .hint("give only one of the two"));
         }
-        request.input_shape(called_on.or(given), &SIZES)
+        arguments.input_shape(called_on.or(given), &SIZES)
     }
 
     fn layers(&self) -> Vec<Layer> {
@@ -207,13 +251,13 @@ impl Vgg16 {
     }
 
     fn load(mut self, layers: &[Layer], model: &Model) -> Result<()> {
-        let published = if self.include_top { IMAGENET } else { IMAGENET_NOTOP };
+        let pretrained = if self.include_top { IMAGENET } else { IMAGENET_NOTOP };
         match &self.weights {
             Weights::None => Ok(()),
             Weights::File(path) => weights::load_file(path, layers, model),
             Weights::Imagenet => {
                 let hub = self.hub.map_or_else(Hub::from_env, Ok).map_err(|error| weights::from_hub("Vgg16", error))?;
-                weights::load_published(&published, layers, &hub, &mut self.progress)
+                weights::load_pretrained(&pretrained, layers, &hub, &mut self.progress)
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Where a network's first weights come from.
+//! Loads a network's initial weights, from Keras' published files or from a file of the user's.
 
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use crate::formats::safetensors::{self, Naming};
 use crate::hub::{Hub, HubError, HubErrorKind, WeightFile};
 use crate::{Error, ErrorKind, Layer, Model, Result};
 
-/// Where a network's first weights come from. `"imagenet"`, `"none"` and paths turn into it.
+/// Source of a network's initial weights (Keras' `weights` argument). Converts from `"imagenet"`, `"none"` and paths.
 ///
 /// ```
 /// use engraft::applications::Weights;
@@ -21,12 +21,14 @@ use crate::{Error, ErrorKind, Layer, Model, Result};
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Weights {
-    /// As trained on ImageNet and published by Keras.
+    /// Keras' published weights, trained on ImageNet.
     Imagenet,
-    /// Random, by the layers' initialisers.
+    /// Random values of the layers' initializers.
     None,
-    /// From a file with weights for the same architecture: `.weights.h5`, `.keras`, `.safetensors` under Keras' names, `.onnx`
-    /// (by order and shape, whatever follows the architecture's last layer), or Keras' older `.h5`.
+    /// A file with weights of the same architecture.
+    ///
+    /// Formats: `.weights.h5`, `.keras`, `.safetensors` with Keras' names, and Keras' older `.h5`. In an `.onnx` file, weights
+    /// are matched by order and shape, and layers after the architecture's last layer are ignored.
     File(PathBuf),
 }
 
@@ -58,39 +60,41 @@ impl From<PathBuf> for Weights {
     }
 }
 
-/// A published file, and the fingerprint of the tensors in it where known: another file with the same tensors is as good.
-pub(super) struct Published {
+/// A weight file that Keras publishes.
+pub(super) struct PretrainedFile {
     pub(super) file: &'static WeightFile,
+    /// [`fingerprint`] of the file's tensors, if known. It identifies files with the same tensors but other bytes.
     pub(super) fingerprint: Option<&'static str>,
 }
 
-/// Sets the weights of `layers` from the published file, found or downloaded by `hub`.
+/// Sets the weights of `layers` from a published file, which `hub` finds or downloads.
 ///
-/// A file is taken for its MD5 or for the fingerprint of its tensors; the fingerprint, where known, must hold either way.
-pub(super) fn load_published(
-    published: &Published,
+/// The hub accepts a file by its MD5, or by the fingerprint of its tensors. If a fingerprint is known, it is checked in
+/// both cases.
+pub(super) fn load_pretrained(
+    pretrained: &PretrainedFile,
     layers: &[Layer],
     hub: &Hub,
     progress: &mut dyn FnMut(u64, Option<u64>),
 ) -> Result<()> {
     let load = |path: &Path| {
         legacy::load_weights(path, layers)?;
-        match published.fingerprint {
+        match pretrained.fingerprint {
             Some(expected) => check_fingerprint(layers, expected),
             None => Ok(()),
         }
     };
-    let accept = |path: &Path| match published.fingerprint {
+    let accept = |path: &Path| match pretrained.fingerprint {
         Some(_) => load(path).map_err(|error| error.to_string()),
-        None => Err("no other file is known to hold the same".to_owned()),
+        None => Err("only the published file is accepted".to_owned()),
     };
     let path = hub
-        .fetch(published.file, &accept, progress)
-        .map_err(|error| from_hub(format_args!("weights `{}`", published.file.name), error))?;
+        .fetch(pretrained.file, &accept, progress)
+        .map_err(|error| from_hub(format_args!("weights `{}`", pretrained.file.name), error))?;
     load(&path)
 }
 
-/// The hub's error at `place`, of the same kind.
+/// Converts an error of the hub, with `place` as its place and the same kind.
 pub(super) fn from_hub(place: impl Display, error: HubError) -> Error {
     let kind = match error.kind() {
         HubErrorKind::NotFound => ErrorKind::NotFound,
@@ -109,18 +113,19 @@ fn check_fingerprint(layers: &[Layer], expected: &str) -> Result<()> {
     Err(Error::new("the fingerprint of its tensors", expected, received).with_kind(ErrorKind::InvalidData))
 }
 
-/// Sets the weights of `layers`, or of the `model` that they are in, from a file of the user's.
+/// Sets the weights of `layers`, which are part of `model`, from a file of the user's.
 pub(super) fn load_file(path: &Path, layers: &[Layer], model: &Model) -> Result<()> {
     if !path.is_file() {
         return Err(Error::new("weights", "`imagenet`, `none` or the path of a weights file", path.display())
             .with_kind(ErrorKind::NotFound)
             .hint("check the spelling; there is no such file"));
     }
-    // As Keras tells its formats apart.
+    // The extension selects the format, as in Keras.
     let name = path.to_string_lossy();
     if name.ends_with(".weights.h5") {
         return keras::load_weights(path, model).or_else(|error| {
-            // Another model may hold the same layers; then it must hold all of them.
+            // The file may be of another model with the same layers. Its weights are then matched by layer name, and none
+            // may be missing.
             let wanted = layers.iter().filter(|layer| !layer.weights().is_empty()).count();
             match keras::load_weights_by_name(path, layers) {
                 Ok(found) if found.len() == wanted => Ok(()),
@@ -140,7 +145,7 @@ pub(super) fn load_file(path: &Path, layers: &[Layer], model: &Model) -> Result<
     legacy::load_weights(path, layers)
 }
 
-/// sha256 over all weights in order, as little-endian f32.
+/// SHA-256 of all weights in order, as little-endian f32.
 fn fingerprint(layers: &[Layer]) -> String {
     let mut hash = Sha256::new();
     for weight in layers.iter().flat_map(Layer::weights) {
@@ -155,11 +160,11 @@ fn fingerprint(layers: &[Layer]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::formats::Precision;
+    use crate::formats::FloatType;
     use crate::hub::VGG16_NOTOP;
     use crate::prelude::*;
 
-    /// A dense layer holding 1, 2, 3, 4 and a bias of 5, 6.
+    /// A Dense layer with the kernel values 1, 2, 3, 4 and the bias 5, 6.
     fn dense() -> Layer {
         let layer = Dense::new(2).named("d");
         layer.call(&Input::new([2])).unwrap();
@@ -186,16 +191,16 @@ mod tests {
         let load = |fingerprint| {
             let layer = Dense::new(2).named("other_name");
             layer.call(&Input::new([2])).unwrap();
-            let published = Published { file: &VGG16_NOTOP, fingerprint };
-            load_published(&published, std::slice::from_ref(&layer), &hub, &mut |_, _| {}).map(|()| layer)
+            let pretrained = PretrainedFile { file: &VGG16_NOTOP, fingerprint };
+            load_pretrained(&pretrained, std::slice::from_ref(&layer), &hub, &mut |_, _| {}).map(|()| layer)
         };
         let layer = load(Some(FINGERPRINT)).unwrap();
         assert_eq!(*layer.weights()[1].values(), [5.0, 6.0]);
 
         let error = load(Some("d9a27cc1")).unwrap_err().to_string();
-        let told = format!("the fingerprint of its tensors: expected d9a27cc1, received {FINGERPRINT}");
-        assert!(error.contains(&told), "{error}");
-        assert!(load(None).unwrap_err().to_string().contains("no other file is known"));
+        let expected = format!("the fingerprint of its tensors: expected d9a27cc1, received {FINGERPRINT}");
+        assert!(error.contains(&expected), "{error}");
+        assert!(load(None).unwrap_err().to_string().contains("only the published file is accepted"));
     }
 
     #[test]
@@ -210,11 +215,11 @@ mod tests {
         let (written, layers) = model();
         let path = |name| folder.path().join(name);
         legacy::save_weights(&path("old.h5"), &layers).unwrap();
-        keras::save_weights(&written, &path("new.weights.h5"), Precision::F32).unwrap();
-        keras::save(&written, &path("whole.keras"), &keras::SaveOptions::default()).unwrap();
+        keras::save_weights(&written, &path("new.weights.h5"), FloatType::F32).unwrap();
+        keras::save(&written, &path("model.keras"), &keras::SaveOptions::default()).unwrap();
         safetensors::save_weights(&path("some.safetensors"), &layers, &safetensors::SaveOptions::default()).unwrap();
         onnx::save(&written, &path("graph.onnx"), &onnx::OnnxOptions::default()).unwrap();
-        for name in ["old.h5", "new.weights.h5", "whole.keras", "some.safetensors", "graph.onnx"] {
+        for name in ["old.h5", "new.weights.h5", "model.keras", "some.safetensors", "graph.onnx"] {
             let (read, layers) = model();
             load_file(&path(name), &layers, &read).unwrap();
             for (written, read) in written.weights().iter().zip(read.weights()) {

@@ -1,4 +1,4 @@
-//! Augmentation in words: `flip,rotate=0.1,zoom=0.2`.
+//! Augmentation settings, their text form (`flip,rotate=0.1,zoom=0.2`), and their Keras layers.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,7 +6,7 @@ use std::str::FromStr;
 use crate::prelude::*;
 use crate::{Error, Result};
 
-/// One random change of a photo.
+/// One random transformation of a photo.
 ///
 /// ```
 /// use engraft::recipe::{Augment, Augmentation};
@@ -17,40 +17,41 @@ use crate::{Error, Result};
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Augmentation {
-    /// Left and right exchanged, half of the time.
+    /// Mirrors left and right with a probability of one half (Keras' `RandomFlip("horizontal")`).
     Flip,
-    /// Turned by up to this share of a full turn either way, 0 to 1.
+    /// Rotates by at most this fraction of a full turn, in either direction (Keras' `RandomRotation`). Above 0, at most 1.
     Rotate(f32),
-    /// Scaled in or out by up to this share, 0 to 1.
+    /// Zooms in or out by at most this fraction (Keras' `RandomZoom`). Above 0, at most 1.
     Zoom(f32),
 }
 
-/// Random changes, made in this order, in training only. Written as `flip,rotate=0.1,zoom=0.2` or `none`.
+/// Augmentation: random transformations in order, applied in training only. As text: `flip,rotate=0.1,zoom=0.2` or `none`.
 ///
 /// ```
 /// use engraft::recipe::{Augment, Augmentation};
 /// let augment: Augment = "flip,zoom=0.2".parse()?;
 /// assert_eq!(augment.0, [Augmentation::Flip, Augmentation::Zoom(0.2)]);
 /// assert_eq!(augment.to_string(), "flip,zoom=0.2");
+/// assert_eq!("none".parse::<Augment>()?, Augment::none());
 /// # Ok::<(), engraft::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Augment(pub Vec<Augmentation>);
 
 impl Default for Augment {
-    /// `flip,rotate=0.1,zoom=0.2`, the layers of Keras' transfer learning guide with some zoom.
+    /// `flip,rotate=0.1,zoom=0.2`: the layers of Keras' transfer learning guide, plus a zoom.
     fn default() -> Self {
         Self(vec![Augmentation::Flip, Augmentation::Rotate(0.1), Augmentation::Zoom(0.2)])
     }
 }
 
 impl Augment {
-    /// No change at all.
+    /// No augmentation.
     pub fn none() -> Self {
         Self(Vec::new())
     }
 
-    /// The layers; `None` where there are none.
+    /// The augmentation layers, or `None` without augmentation.
     pub(super) fn sequential(&self) -> Result<Option<Sequential>> {
         if self.0.is_empty() {
             return Ok(None);

@@ -3,15 +3,12 @@
 mod architectures;
 mod find;
 
-use std::collections::HashMap;
-
-use super::leaves::{learns, leaves, paths};
-use crate::{Error, Layer, Model, Result};
+use crate::{Layer, Model, Result};
 
 /// The pretrained layers of a model: its base, as opposed to its head and its preprocessing.
 ///
 /// Code that makes a base records it, on its layers: the builders in [`applications`](crate::applications) do, and
-/// [`record`](Self::record) does for other models. A [`Classifier`](super::Classifier) keeps the record in its file.
+/// [`record`](Self::record) does for other models. Model files keep the record, `.keras` and whole-model `.h5` alike.
 /// Without a record, as in files of Keras, the base is, in this order:
 ///
 /// 1. the layers below the top of a network of `keras.applications`, recognised by their names;
@@ -63,32 +60,6 @@ impl Base {
         model.layer().set_in_base(true);
     }
 
-    /// Records the layers of these paths as the base of `model`: what a file holds in [`Facts::base`](super::Facts::base).
-    ///
-    /// # Errors
-    /// A layer that the model doesn't have. Nothing is recorded then.
-    pub fn restore(model: &Model, names: &[String]) -> Result<()> {
-        let known: HashMap<String, Layer> = paths(&model.layers()).into_iter().collect();
-        let find = |name: &String| {
-            known.get(name).ok_or_else(|| {
-                Error::new(
-                    format_args!("model `{}`, base in {}", model.name(), super::Facts::ENTRY),
-                    "names of its layers",
-                    format_args!("`{name}`"),
-                )
-                .hint("the file was changed after it was saved: save the model again with engraft")
-            })
-        };
-        let layers = names.iter().map(find).collect::<Result<Vec<_>>>()?;
-        layers.into_iter().for_each(|layer| layer.set_in_base(true));
-        Ok(())
-    }
-
-    /// Paths of the recorded layers, as [`restore`](Self::restore) takes them; empty without a record.
-    pub(super) fn recorded_paths(model: &Model) -> Vec<String> {
-        paths(&model.layers()).into_iter().filter(|(_, layer)| layer.in_base()).map(|(path, _)| path).collect()
-    }
-
     /// Its layers in the model's order, from the first with trainable weights on, nested models seen through.
     pub fn layers(&self) -> &[Layer] {
         &self.layers
@@ -96,11 +67,16 @@ impl Base {
 }
 
 fn recorded(model: &Model) -> Vec<Layer> {
-    leaves(&model.layers()).into_iter().filter(Layer::in_base).collect()
+    model.leaves().into_iter().filter(Layer::in_base).collect()
 }
 
 fn from_first_weights(layers: Vec<Layer>) -> Vec<Layer> {
-    layers.into_iter().skip_while(|layer| !learns(layer)).collect()
+    layers.into_iter().skip_while(|layer| !has_trainable_weights(layer)).collect()
+}
+
+/// Whether the layer, or a layer inside it, has weights that training changes when nothing is frozen.
+fn has_trainable_weights(layer: &Layer) -> bool {
+    layer.weights().iter().any(|weight| weight.trainable())
 }
 
 #[cfg(test)]
@@ -133,25 +109,11 @@ mod tests {
     }
 
     #[test]
-    fn a_record_is_kept_as_paths() {
-        let nested = |record: bool| {
-            let base = convnext(&Input::named("photo", [8, 8, 3]));
-            if record {
-                Base::record(&base);
-            }
-            let head = Sequential::with_name("head").add(Flatten::new()).add(Dense::new(2).named("stem"));
-            Sequential::new().add(&base).add(head).build().unwrap()
-        };
-        let paths = Base::recorded_paths(&nested(true));
-        assert_eq!(paths[1..3], ["convnext/stem", "convnext/depthwise"]);
-        let again = nested(false);
-        assert!(Base::of(&again).is_err(), "two nested models");
-        Base::restore(&again, &paths).unwrap();
-        assert_eq!(names(&Base::of(&again).unwrap()).len(), 5);
-        let error = Base::restore(&again, &["stem".into()]).unwrap_err().to_string();
-        assert!(
-            error.contains("base in engraft.json: expected names of its layers, received `stem`\nhint: "),
-            "{error}"
-        );
+    fn frozen_layers_have_trainable_weights_and_a_normalization_has_none() {
+        let x = Input::new([4, 4, 3]);
+        let (fixed, frozen) = (Normalization::new([0.0; 3], [1.0; 3]).into_layer(), Dense::new(2).into_layer());
+        frozen.call(&fixed.call(&x).unwrap()).unwrap();
+        frozen.set_trainable(false);
+        assert_eq!((has_trainable_weights(&fixed), has_trainable_weights(&frozen)), (false, true));
     }
 }

@@ -1,17 +1,17 @@
-//! A model with what it takes to use it on photos.
+//! An image classifier: a model with class names and, for a file of engraft, its metadata.
 
 use std::path::Path;
 
 use engraft_kernels::{Activation, activate, softmax};
 
-use super::{Base, Facts};
+use super::Metadata;
 use crate::data::Pixels;
 use crate::formats::keras::{self, SaveOptions};
 use crate::runtime::Runtime;
 use crate::train::{RunOptions, Train};
 use crate::{Error, LossKind, Model, Result, Tensor};
 
-/// A model that takes raw RGB photos and tells classes apart, and the names of these.
+/// A model that classifies raw RGB photos, with the names of its classes.
 ///
 /// ```
 /// use engraft::data::Pixels;
@@ -24,26 +24,55 @@ use crate::{Error, LossKind, Model, Result, Tensor};
 ///     .build()?;
 /// let classifier = Classifier::new(model, None)?;
 /// assert_eq!(classifier.classes(), ["0", "1", "2"]);
+///
+/// // Photos of any size are resized to the model's input.
 /// let photo = Pixels { width: 1, height: 1, rgb: vec![255, 0, 0] };
+/// assert_eq!(classifier.image_size(), [2, 2]);
+/// assert_eq!(classifier.input(&photo)?.data()[..6], [255.0, 0.0, 0.0, 255.0, 0.0, 0.0]);
 /// assert_eq!(classifier.classify(&photo)?.len(), 3);
 /// # Ok::<(), engraft::Error>(())
+/// ```
+///
+/// Class names are saved with the model:
+///
+/// ```
+/// use engraft::data::Pixels;
+/// use engraft::prelude::*;
+/// use engraft::recipe::{Classifier, Metadata};
+/// # let layers = Sequential::new().add(Input::new([2, 2, 3])).add(Flatten::new());
+/// # let model = layers.add(Dense::new(2).activation(Softmax)).build()?;
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("pets.keras");
+/// let metadata = Metadata::new(vec!["cat".into(), "dog".into()]);
+/// let classifier = Classifier::new(model, Some(metadata))?;
+/// classifier.save(&path)?;
+///
+/// let loaded = Classifier::load(&path)?.runtime(&Runtime::cpu(Some(2))?);
+/// assert_eq!(loaded.classes(), ["cat", "dog"]);
+/// assert_eq!(loaded.metadata(), classifier.metadata());
+/// assert!(loaded.warnings().is_empty());
+/// let photo = Pixels { width: 1, height: 1, rgb: vec![255, 0, 0] };
+/// assert_eq!(loaded.classify(&photo)?, classifier.classify(&photo)?);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
 pub struct Classifier {
     model: Model,
     classes: Vec<String>,
-    facts: Option<Facts>,
+    metadata: Option<Metadata>,
     warnings: Vec<String>,
     runtime: Option<Runtime>,
 }
 
 impl Classifier {
-    /// Names the classes of a model: by its facts, else `0`, `1`, …. A base in the facts is recorded on the model.
+    /// A classifier that names the model's classes by the metadata or, without metadata, `0`, `1`, ….
+    ///
+    /// The model must map one input `[height, width, 3]` to one output `[classes]`. A model with an output `[1]` is a binary
+    /// classifier; the output is the probability of the second class.
     ///
     /// # Errors
-    /// A model that doesn't take one RGB photo, gives anything but one number a class, or has another number of classes
-    /// than the facts have names; facts whose base has layers that the model doesn't have.
-    pub fn new(model: Model, facts: Option<Facts>) -> Result<Self> {
+    /// The model's input or output has another shape, or the metadata has another number of class names.
+    pub fn new(model: Model, metadata: Option<Metadata>) -> Result<Self> {
         let place = || format!("model `{}`", model.name());
         let single = |received: usize, what: &str| match received {
             1 => Ok(()),
@@ -59,33 +88,30 @@ impl Classifier {
             let received = format!("{:?}", model.output_shape());
             return Err(Error::new(place(), "an output of one number a class, [classes]", received));
         };
-        // One yes or no tells two classes apart.
+        // A single output is a binary classifier.
         let count = outputs.max(2);
-        let classes = match &facts {
-            Some(facts) => facts.classes.clone(),
+        let classes = match &metadata {
+            Some(metadata) => metadata.classes.clone(),
             None => (0..count).map(|class| class.to_string()).collect(),
         };
         if classes.len() != count {
             return Err(Error::new(place(), format_args!("{count} class names"), classes.len()));
         }
-        if let Some(facts) = &facts {
-            Base::restore(&model, &facts.base)?;
-        }
-        Ok(Self { model, classes, facts, warnings: Vec::new(), runtime: None })
+        Ok(Self { model, classes, metadata, warnings: Vec::new(), runtime: None })
     }
 
-    /// Opens a `.keras` file or a whole-model `.h5`, whoever wrote it.
+    /// Loads a `.keras` file or a whole-model `.h5`, written by engraft or by Keras.
     ///
     /// # Errors
-    /// Those of [`keras::load`], [`Facts::read`] and [`new`](Self::new).
+    /// Those of [`keras::load`], [`Metadata::read`] and [`new`](Self::new).
     pub fn load(path: &Path) -> Result<Self> {
         let archive = keras::load(path)?;
         let unfit = |error: Error| error.within(path.display()).into_invalid_data();
-        let loaded = Self::new(archive.model, Facts::read(path)?).map_err(unfit)?;
+        let loaded = Self::new(archive.model, Metadata::read(path)?).map_err(unfit)?;
         Ok(Self { warnings: archive.warnings, ..loaded })
     }
 
-    /// Writes a `.keras` file that holds the facts, too, and in them the base as it is recorded on the model.
+    /// Saves the model and the metadata to a `.keras` file, without the optimizer's state.
     ///
     /// # Errors
     /// Those of [`keras::save`].
@@ -93,18 +119,34 @@ impl Classifier {
         self.save_with(path, false)
     }
 
-    /// Like [`save`](Self::save); with the optimizer's memory, if wanted, training goes on where it stopped. With Adam
-    /// that adds two numbers for each that is trained.
+    /// Like [`save`](Self::save), with the optimizer's state if `optimizer_state` is true.
+    ///
+    /// Training can then resume where it stopped. Adam's state is two numbers per trainable parameter.
+    ///
+    /// ```
+    /// use engraft::prelude::*;
+    /// use engraft::recipe::Classifier;
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("model.keras");
+    /// let layers = Sequential::new().add(Input::new([1, 1, 3])).add(Flatten::new());
+    /// let model = layers.add(Dense::new(2).activation(Softmax)).build()?;
+    /// model.compile(Adam::new(1e-3), Loss::categorical_crossentropy(), [])?;
+    /// model.train_on_batch(&Tensor::zeros([1, 1, 1, 3]), &Tensor::new([1, 2], vec![1.0, 0.0])?)?;
+    /// Classifier::new(model, None)?.save_with(&path, true)?;
+    ///
+    /// let resumed = Classifier::load(&path)?;
+    /// assert_eq!(resumed.model().compiled().map(|compiled| compiled.state.iterations()), Some(1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// Those of [`keras::save`].
     pub fn save_with(&self, path: &Path, optimizer_state: bool) -> Result<()> {
-        let facts = self.facts.clone().map(|facts| Facts { base: Base::recorded_paths(&self.model), ..facts });
-        let extras: Vec<_> = facts.iter().map(Facts::entry).collect();
+        let extras: Vec<_> = self.metadata.iter().map(Metadata::entry).collect();
         keras::save(&self.model, path, &SaveOptions { optimizer_state, extras: &extras, ..SaveOptions::default() })
     }
 
-    /// Computes on this runtime instead of the [shared one](Runtime::shared).
+    /// Predicts with this runtime instead of the [shared one](Runtime::shared).
     #[must_use]
     pub fn runtime(self, runtime: &Runtime) -> Self {
         Self { runtime: Some(runtime.clone()), ..self }
@@ -120,26 +162,28 @@ impl Classifier {
         &self.classes
     }
 
-    /// What else is known of the model; `None` where engraft hasn't written it.
-    pub fn facts(&self) -> Option<&Facts> {
-        self.facts.as_ref()
+    /// The metadata; `None` for a file that engraft didn't write.
+    pub fn metadata(&self) -> Option<&Metadata> {
+        self.metadata.as_ref()
     }
 
-    /// What could not be taken over from its file.
+    /// Parts of the file that weren't loaded, such as an unknown optimizer. Predictions don't depend on them.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
 
-    /// Height and width of the photos that the model takes.
+    /// Height and width of the model's input, in pixels.
     pub fn image_size(&self) -> [usize; 2] {
         let shape = self.model.input_shape();
         [shape[0], shape[1]]
     }
 
-    /// A photo as the model takes it: `[1, height, width, 3]`, resized as Keras does by default, RGB in 0..=255.
+    /// Converts a photo to the model's input `[1, height, width, 3]`, with RGB values from 0 to 255.
+    ///
+    /// The photo is resized like `image_dataset_from_directory` does by default: bilinear, without keeping the aspect ratio.
     ///
     /// # Errors
-    /// Never, while the photo holds the pixels that it says.
+    /// The number of pixels contradicts the photo's width and height.
     pub fn input(&self, photo: &Pixels) -> Result<Tensor> {
         let [height, width] = self.image_size();
         Tensor::new([1, height, width, 3], photo.resize(height, width))
@@ -148,13 +192,13 @@ impl Classifier {
     /// The probability of each class for a photo, in class order.
     ///
     /// # Errors
-    /// A model that can't run, such as one larger than memory.
+    /// The model can't run, for example because it needs more memory than there is.
     pub fn classify(&self, photo: &Pixels) -> Result<Vec<f32>> {
         let options = self.runtime.iter().fold(RunOptions::from(1), |options, runtime| options.runtime(runtime));
         let mut outputs = self.model.predict(&self.input(photo)?, options)?.into_data();
         let loss = self.model.compiled().map(|compiled| compiled.loss);
         if let Some(loss) = loss.filter(|loss| loss.is_from_logits()) {
-            probabilities(&mut outputs, loss.kind());
+            logits_to_probabilities(&mut outputs, loss.kind());
         }
         Ok(match outputs[..] {
             [yes] => vec![1.0 - yes, yes],
@@ -163,8 +207,8 @@ impl Classifier {
     }
 }
 
-/// Turns logits into what the loss takes them for.
-fn probabilities(logits: &mut [f32], loss: LossKind) {
+/// Applies the activation that the loss implies, in place: a sigmoid for binary crossentropy, else a softmax.
+fn logits_to_probabilities(logits: &mut [f32], loss: LossKind) {
     if loss == LossKind::BinaryCrossentropy {
         activate(Activation::Sigmoid, logits);
         return;
@@ -177,7 +221,7 @@ mod tests {
     use super::*;
     use crate::prelude::*;
 
-    /// A model whose outputs are the kernel's values for a photo of one pixel with a red of 1.
+    /// A model that maps [`PHOTO`] to these outputs.
     fn model(outputs: &[f32]) -> Model {
         let model = Sequential::new().add(Input::new([1, 1, 3])).add(Flatten::new()).add(Dense::new(outputs.len()));
         let model = model.build().unwrap();
@@ -186,6 +230,7 @@ mod tests {
         model
     }
 
+    /// One pixel of red 1, which selects the first row of the kernel.
     const PHOTO: [u8; 3] = [1, 0, 0];
 
     fn classify(model: Model) -> Vec<f32> {
@@ -197,7 +242,7 @@ mod tests {
     fn logits_become_probabilities() {
         let logits = model(&[0.0, 2.0_f32.ln(), 5.0_f32.ln()]);
         logits.compile(Sgd::new(0.1), Loss::categorical_crossentropy().from_logits(true), []).unwrap();
-        // 1, 2 and 5 eighths: a few f32 operations.
+        // The tolerance covers the rounding of a few f32 operations.
         for (received, expected) in classify(logits).iter().zip([0.125, 0.25, 0.625]) {
             assert!((received - expected).abs() < 1e-6, "{received} {expected}");
         }
@@ -212,13 +257,13 @@ mod tests {
     }
 
     #[test]
-    fn facts_travel_in_the_file() {
+    fn metadata_travels_in_the_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("model.keras");
-        let facts = Facts::new(vec!["cat".into(), "dog".into()]);
-        Classifier::new(model(&[0.1, 0.9]), Some(facts.clone())).unwrap().save(&path).unwrap();
+        let metadata = Metadata::new(vec!["cat".into(), "dog".into()]);
+        Classifier::new(model(&[0.1, 0.9]), Some(metadata.clone())).unwrap().save(&path).unwrap();
         let loaded = Classifier::load(&path).unwrap();
-        assert_eq!((loaded.facts(), loaded.classes()), (Some(&facts), &["cat".to_owned(), "dog".to_owned()][..]));
+        assert_eq!((loaded.metadata(), loaded.classes()), (Some(&metadata), &["cat".to_owned(), "dog".to_owned()][..]));
         assert!(loaded.warnings().is_empty());
     }
 
@@ -231,7 +276,7 @@ mod tests {
         assert!(built(grey).contains("received [4, 4, 1]"));
         let image = Sequential::new().add(Input::new([4, 4, 3])).add(Conv2D::new(2, 3));
         assert!(built(image).contains("expected an output of one number a class"));
-        let names = Facts::new(vec!["cat".into()]);
+        let names = Metadata::new(vec!["cat".into()]);
         let error = Classifier::new(model(&[0.1, 0.2, 0.7]), Some(names)).unwrap_err().to_string();
         assert!(error.contains("expected 3 class names, received 1"), "{error}");
     }

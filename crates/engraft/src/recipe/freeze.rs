@@ -1,20 +1,20 @@
-//! Which layers don't learn, in words: `all`, `none`, a number, a layer's name.
+//! The layers to freeze, and their text form: `all`, `none`, a number or a layer name.
 
 use std::fmt;
 use std::str::FromStr;
 
 use super::Base;
-use super::leaves::leaves;
 use crate::{Error, Layer, Model, Result, Trainability};
 
-/// The number of a base's first layer with weights: an input and augmentation count before it, as in
-/// `for layer in base.layers[:15]`, there or not.
+/// Index of the base's first layer with weights in [`Freeze::First`].
+///
+/// Layers 0 and 1 are an input and augmentation, as in Keras scripts that freeze `base.layers[:15]`. They are counted even
+/// if the model has none.
 const FIRST: usize = 2;
 
-/// Which layers of a model don't learn. Written as `all`, `none`, a number or a layer's name.
+/// The layers of a model to freeze. As text: `all`, `none`, a number or a layer name.
 ///
-/// Which layers are the base of a model is recorded where it is made; see [`Base`]. A base nested in the model is seen
-/// through, as if its layers were the model's own.
+/// [`Base`] tells which layers are the base. The layers of a nested base count as layers of the model.
 ///
 /// ```
 /// use engraft::recipe::Freeze;
@@ -22,30 +22,42 @@ const FIRST: usize = 2;
 /// assert_eq!("15".parse(), Ok(Freeze::First(15)));
 /// assert_eq!("block4_pool".parse(), Ok(Freeze::Before("block4_pool".into())));
 /// ```
+///
+/// Freezing changes a model at once:
+///
+/// ```
+/// use engraft::recipe::{Freeze, Recipe};
+/// let recipe = Recipe { image_size: 32, head: vec![], freeze: Freeze::None, ..Recipe::new(2) };
+/// let model = recipe.weights("none").build(Box::new(|_, _| {}))?;
+/// Freeze::All.apply(&model)?;
+/// // The kernel and the bias of the head.
+/// assert_eq!(model.trainable_weights().len(), 2);
+/// # Ok::<(), engraft::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Freeze {
-    /// The whole base: only the head learns.
+    /// The whole base: only the head is trained.
     All,
-    /// Nothing: every layer learns.
+    /// No layer: every layer is trained.
     None,
-    /// The first so many layers of the base. The input counts as layer 0 and augmentation as layer 1, even where there is
-    /// none; the first layer with weights is layer 2.
+    /// The first `n` layers of the base. The input counts as layer 0 and augmentation as layer 1, even if the model has
+    /// none. The first layer with weights is layer 2.
     First(usize),
-    /// Every layer before the one of this name.
+    /// Every layer before the layer with this name.
     Before(String),
 }
 
 impl Freeze {
-    /// Sets what may be trained in `model`: not the layers that this names, but all others.
+    /// Freezes these layers of `model` and makes all other layers trainable.
     ///
     /// # Errors
-    /// Those of [`trainability`](Self::trainability). Nothing is changed then.
+    /// Those of [`trainability`](Self::trainability). The model is unchanged after an error.
     pub fn apply(&self, model: &Model) -> Result<()> {
         self.trainability(model)?.apply(model);
         Ok(())
     }
 
-    /// What [`apply`](Self::apply) would set, the model left as it is.
+    /// The `trainable` flags that [`apply`](Self::apply) sets. The model is unchanged.
     ///
     /// ```
     /// use engraft::recipe::{Freeze, Recipe};
@@ -57,13 +69,13 @@ impl Freeze {
     /// ```
     ///
     /// # Errors
-    /// No layer of that name, fewer layers than the number, or no known base.
+    /// The model has no layer of that name, the base has fewer layers than the number, or the base is unknown.
     pub fn trainability(&self, model: &Model) -> Result<Trainability> {
         let frozen = self.frozen(model)?;
         Ok(frozen.iter().fold(Trainability::all(model), |flags, layer| flags.with(layer, false)))
     }
 
-    /// The layers of `model` that it freezes.
+    /// The layers of `model` to freeze.
     fn frozen(&self, model: &Model) -> Result<Vec<Layer>> {
         match self {
             Self::None => Ok(Vec::new()),
@@ -80,9 +92,9 @@ impl Freeze {
             }
             Self::Before(name) => {
                 let named = model.get_layer(name)?;
-                // Of a nested model its first layer.
-                let first = leaves(std::slice::from_ref(&named)).into_iter().next().unwrap_or(named);
-                Ok(leaves(&model.layers()).into_iter().take_while(|layer| *layer != first).collect())
+                // The name may be of a nested model. Freezing then ends before the first layer inside it.
+                let first = named.leaves().into_iter().next().unwrap_or(named);
+                Ok(model.leaves().into_iter().take_while(|layer| *layer != first).collect())
             }
         }
     }
@@ -128,7 +140,7 @@ mod tests {
             .add(Conv2D::new(2, 3).named("conv2"))
     }
 
-    /// The same layers as the model's own, recorded as its base.
+    /// The layers of [`base`] without nesting, recorded as the base.
     fn flat() -> Sequential {
         let base = base().build().unwrap();
         Base::record(&base);
@@ -143,10 +155,10 @@ mod tests {
             .unwrap()
     }
 
-    fn learning(model: &Model) -> Vec<String> {
-        let layers = leaves(&model.layers());
-        let learns = |layer: &&Layer| !layer.trainable_weights().is_empty();
-        layers.iter().filter(learns).map(|layer| layer.name().to_owned()).collect()
+    fn trainable_names(model: &Model) -> Vec<String> {
+        let layers = model.leaves();
+        let is_trainable = |layer: &&Layer| !layer.trainable_weights().is_empty();
+        layers.iter().filter(is_trainable).map(|layer| layer.name().to_owned()).collect()
     }
 
     #[test]
@@ -162,7 +174,7 @@ mod tests {
                 ("top", &["top"]),
             ] {
                 freeze.parse::<Freeze>().unwrap().apply(&model).unwrap();
-                assert_eq!(learning(&model), expected, "{freeze}");
+                assert_eq!(trainable_names(&model), expected, "{freeze}");
             }
         }
     }
@@ -173,17 +185,17 @@ mod tests {
         let model =
             head(Sequential::new().add(Input::new([10, 10, 3])).add(Conv2D::new(3, 3).named("conv0")).add(inner));
         Freeze::Before("base".into()).apply(&model).unwrap();
-        assert_eq!(learning(&model), ["conv1", "norm", "conv2", "hidden", "top"]);
+        assert_eq!(trainable_names(&model), ["conv1", "norm", "conv2", "hidden", "top"]);
     }
 
     #[test]
-    fn what_learned_can_learn_again() {
+    fn frozen_layers_can_be_made_trainable_again() {
         let model = head(Sequential::new().add(base().build().unwrap()));
         Freeze::First(4).apply(&model).unwrap();
         let before = Trainability::of(&model);
         Freeze::None.apply(&model).unwrap();
         before.apply(&model);
-        assert_eq!(learning(&model), ["conv2", "hidden", "top"]);
+        assert_eq!(trainable_names(&model), ["conv2", "hidden", "top"]);
     }
 
     #[test]
@@ -197,7 +209,7 @@ mod tests {
             let error = freeze.parse::<Freeze>().unwrap().apply(&model).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
         }
-        assert_eq!(learning(&model), ["hidden", "top"]);
+        assert_eq!(trainable_names(&model), ["hidden", "top"]);
         let dense = Sequential::new().add(Input::new([2])).add(Dense::new(2)).build().unwrap();
         assert!(Freeze::All.apply(&dense).unwrap_err().to_string().contains("expected a recorded base"));
         assert!("".parse::<Freeze>().is_err());

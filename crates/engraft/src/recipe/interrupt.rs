@@ -1,9 +1,11 @@
-//! A wish to stop, told from another thread.
+//! The flag that another thread or a signal handler sets to stop a [`TrainingJob`](super::TrainingJob).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// A wish to stop training in good order: set by a signal handler or another thread, seen after each step. Cloning shares.
+/// A shared flag that asks a [`TrainingJob`](super::TrainingJob) to stop after the current step. Clones share the flag.
+///
+/// A signal handler or another thread can set it.
 ///
 /// ```
 /// use engraft::recipe::Interrupt;
@@ -11,24 +13,24 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// let handler = interrupt.clone();
 /// assert!(!handler.request());
 /// assert!(interrupt.is_requested());
-/// // The second time: whoever asks may want to stop at once.
+/// // On a second Ctrl-C, a program may want to exit at once.
 /// assert!(handler.request());
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Interrupt(Arc<AtomicBool>);
 
 impl Interrupt {
-    /// Not requested yet.
+    /// A flag that isn't set.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Asks to stop. Tells whether somebody had asked before.
+    /// Sets the flag. Returns whether it was already set.
     pub fn request(&self) -> bool {
         self.0.swap(true, Ordering::Relaxed)
     }
 
-    /// Whether somebody has asked.
+    /// Whether the flag is set.
     pub fn is_requested(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }

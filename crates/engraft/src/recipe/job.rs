@@ -1,4 +1,4 @@
-//! The training of a classifier on photos, phase by phase.
+//! Trains a classifier on photos in one or more phases, saves it and reports the result.
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ use crate::runtime::{Runtime, ensure_fits};
 use crate::train::{BatchEnd, Callback, EpochEnd, Evaluation, Fit, History, RunOptions, Targets, Train, Training};
 use crate::{Error, Result};
 
-/// Everything that the training of a classifier needs: photos, phases, and where the result goes.
+/// A training run of a classifier: training set, validation set, phases and output file.
 ///
 /// ```
 /// use engraft::data::{PhotoFolder, split};
@@ -36,10 +36,26 @@ use crate::{Error, Result};
 ///
 /// let classifier = Classifier::new(model, None)?;
 /// let phases = vec![Phase::first(classifier.model(), 20, 0)?];
-/// let job = TrainingJob::new(&classifier, parts.training, parts.validation, phases)?.batch_size(4);
+/// let runtime = Runtime::cpu(Some(2))?;
+/// let file = photos.join("model.keras");
+/// let job = TrainingJob::new(&classifier, parts.training, parts.validation, phases)?
+///     .batch_size(4)
+///     .shuffle(true)
+///     .runtime(&runtime)
+///     .save_to(&file, false)
+///     .keep_photos_in_memory()?;
+/// assert_eq!((job.training_set().len(), job.steps()), (6, 2));
+/// assert_eq!(job.validation_set().map(|photos| photos.len()), Some(2));
+///
+/// // Fail before the first step if memory is short.
+/// job.ensure_fits()?;
+/// println!("{} of memory in the first phase", job.memory()?[0].total_readable());
+///
 /// let report = job.run(&Interrupt::new(), &mut |_phase| None);
 /// assert_eq!(report.outcome?, Outcome::Complete);
 /// assert_eq!(report.history.last("val_accuracy"), Some(1.0));
+/// assert_eq!(job.evaluate(&runtime)?.get("accuracy"), Some(1.0));
+/// assert!(file.is_file());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct TrainingJob<'a> {
@@ -53,7 +69,7 @@ pub struct TrainingJob<'a> {
     output: Option<(PathBuf, bool)>,
 }
 
-/// How training ended, where nothing failed.
+/// How a training run ended without an error.
 ///
 /// ```
 /// use engraft::recipe::Outcome;
@@ -66,24 +82,24 @@ pub struct TrainingJob<'a> {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// All phases were trained.
+    /// All phases were completed.
     Complete,
-    /// The caller wanted to stop.
+    /// The [`Interrupt`] was requested.
     Interrupted {
-        /// Number of the phase, from 0.
+        /// Index of the phase, from 0.
         phase: usize,
-        /// Epoch of the phase, from 0.
+        /// Index of the epoch within the phase, from 0.
         epoch: usize,
-        /// The last step made, from 0.
+        /// Index of the last completed step within the epoch, from 0.
         step: usize,
     },
 }
 
-/// What training has left, however it ended.
+/// Result of a training run: history, number of saved phases and outcome. It exists even after an error.
 ///
 /// ```
 /// use engraft::prelude::*;
-/// use engraft::recipe::{Interrupt, Outcome, Phase, Report, TrainingJob};
+/// use engraft::recipe::{Interrupt, Outcome, Phase, TrainingJob, TrainingReport};
 /// # let photos = tempfile::tempdir()?;
 /// # for (class, grey) in [("dark", 20), ("light", 220)] {
 /// #     std::fs::create_dir(photos.path().join(class))?;
@@ -92,36 +108,36 @@ pub enum Outcome {
 /// #     bmp.extend([grey; 8 * 8 * 3]);
 /// #     std::fs::write(photos.path().join(class).join("1.bmp"), bmp)?;
 /// # }
-/// # let listed = PhotoFolder::scan(photos.path(), &mut |_done, _total| {})?.photos;
+/// # let files = PhotoFolder::scan(photos.path(), &mut |_done, _total| {})?.photos;
 /// # let layers = Sequential::new().add(Input::new([8, 8, 3])).add(Rescaling::new(1.0 / 255.0)).add(Flatten::new());
 /// # let model = layers.add(Dense::new(2).activation(Softmax)).build()?;
 /// # model.compile(Adam::new(0.05), Loss::categorical_crossentropy(), [])?;
 /// # let classifier = Classifier::new(model, None)?;
 /// # let phases = vec![Phase::first(classifier.model(), 3, 0)?];
-/// # let job = TrainingJob::new(&classifier, listed, Vec::new(), phases)?;
+/// # let job = TrainingJob::new(&classifier, files, Vec::new(), phases)?;
 /// let interrupt = Interrupt::new();
-/// // Ctrl-C, say.
+/// // A handler of Ctrl-C would do this.
 /// interrupt.request();
-/// let report: Report = job.run(&interrupt, &mut |_phase| None);
+/// let report: TrainingReport = job.run(&interrupt, &mut |_phase| None);
 /// assert_eq!(report.phases_saved, 0);
 /// assert_eq!(report.outcome?, Outcome::Interrupted { phase: 0, epoch: 0, step: 0 });
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
-pub struct Report {
-    /// Numbers of each epoch, all phases together.
+pub struct TrainingReport {
+    /// Loss and metrics of each epoch, over all phases.
     pub history: History,
-    /// Phases after which the model was saved.
+    /// Number of phases after which the model was saved.
     pub phases_saved: usize,
-    /// How it ended.
+    /// How the run ended, or its error.
     pub outcome: Result<Outcome>,
 }
 
-/// Makes the callback that watches a phase of training, where one is wanted.
+/// Function that creates the callback of each phase, or `None` for a phase without a callback.
 ///
 /// ```
 /// use engraft::prelude::*;
-/// use engraft::recipe::{Interrupt, Observer, Phase, TrainingJob};
+/// use engraft::recipe::{CallbackFactory, Interrupt, Phase, TrainingJob};
 /// # let photos = tempfile::tempdir()?;
 /// # for (class, grey) in [("dark", 20), ("light", 220)] {
 /// #     std::fs::create_dir(photos.path().join(class))?;
@@ -130,29 +146,31 @@ pub struct Report {
 /// #     bmp.extend([grey; 8 * 8 * 3]);
 /// #     std::fs::write(photos.path().join(class).join("1.bmp"), bmp)?;
 /// # }
-/// # let listed = PhotoFolder::scan(photos.path(), &mut |_done, _total| {})?.photos;
+/// # let files = PhotoFolder::scan(photos.path(), &mut |_done, _total| {})?.photos;
 /// # let layers = Sequential::new().add(Input::new([8, 8, 3])).add(Rescaling::new(1.0 / 255.0)).add(Flatten::new());
 /// # let model = layers.add(Dense::new(2).activation(Softmax)).build()?;
 /// # model.compile(Adam::new(0.05), Loss::categorical_crossentropy(), [])?;
 /// # let classifier = Classifier::new(model, None)?;
 /// # let phases = vec![Phase::first(classifier.model(), 3, 0)?];
-/// # let job = TrainingJob::new(&classifier, listed, Vec::new(), phases)?;
+/// # let job = TrainingJob::new(&classifier, files, Vec::new(), phases)?;
 /// let mut epochs = Vec::new();
-/// let observer: Observer<'_> = &mut |phase| {
+/// let create_callback: CallbackFactory<'_> = &mut |phase| {
 ///     epochs.push(phase.epochs);
 ///     Some(Box::new(EarlyStopping::new("loss")))
 /// };
-/// job.run(&Interrupt::new(), observer).outcome?;
+/// job.run(&Interrupt::new(), create_callback).outcome?;
 /// assert_eq!(epochs, [3]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub type Observer<'a> = &'a mut dyn FnMut(&Phase) -> Option<Box<dyn Callback>>;
+pub type CallbackFactory<'a> = &'a mut dyn FnMut(&Phase) -> Option<Box<dyn Callback>>;
 
 impl<'a> TrainingJob<'a> {
-    /// The training of a compiled classifier on these photos, in batches of 32.
+    /// A job that trains a compiled classifier on `training`, in batches of 32.
+    ///
+    /// `validation` may be empty. The phases run in order.
     ///
     /// # Errors
-    /// A model not compiled, photos of classes that it doesn't have.
+    /// The model isn't compiled, or a photo's class is not one of the model's.
     pub fn new(
         classifier: &'a Classifier,
         training: Vec<Photo>,
@@ -170,25 +188,25 @@ impl<'a> TrainingJob<'a> {
         Ok(Self { classifier, training, validation, phases, batch_size, shuffle, runtime, output })
     }
 
-    /// Photos a step; 32 by default.
+    /// Photos per step; 32 by default.
     #[must_use]
     pub fn batch_size(self, batch_size: usize) -> Self {
         Self { batch_size, ..self }
     }
 
-    /// Whether each epoch takes the photos in an order of its own; true by default.
+    /// Whether to shuffle the training set in each epoch; true by default.
     #[must_use]
     pub fn shuffle(self, shuffle: bool) -> Self {
         Self { shuffle, ..self }
     }
 
-    /// Runs on this runtime instead of the [shared one](Runtime::shared).
+    /// Trains with this runtime instead of the [shared one](Runtime::shared).
     #[must_use]
     pub fn runtime(self, runtime: &Runtime) -> Self {
         Self { runtime: Some(runtime.clone()), ..self }
     }
 
-    /// Saves the classifier to a `.keras` file after each phase, with the optimizer's state if wanted.
+    /// Saves the classifier to a `.keras` file after each phase, with the optimizer's state if `optimizer_state` is true.
     #[must_use]
     pub fn save_to(self, path: &Path, optimizer_state: bool) -> Self {
         Self { output: Some((path.to_owned(), optimizer_state)), ..self }
@@ -209,12 +227,12 @@ impl<'a> TrainingJob<'a> {
         self.validation.as_ref()
     }
 
-    /// The phases.
+    /// The phases, in order.
     pub fn phases(&self) -> &[Phase] {
         &self.phases
     }
 
-    /// Steps of each epoch.
+    /// Number of steps in each epoch.
     pub fn steps(&self) -> usize {
         self.training.len().div_ceil(self.batch_size.max(1))
     }
@@ -223,10 +241,10 @@ impl<'a> TrainingJob<'a> {
         self.runtime.clone().map_or_else(Runtime::shared, Ok)
     }
 
-    /// What each phase takes. The model stays as it is.
+    /// The memory that each phase needs. The model is unchanged.
     ///
     /// # Errors
-    /// A phase that can't be planned.
+    /// No plan exists for a phase, for example because no layer is trainable.
     pub fn memory(&self) -> Result<Vec<Memory>> {
         let runtime = self.runtime_or_shared()?;
         self.phases.iter().map(|phase| self.memory_of(phase, &runtime, self.batch_size)).collect()
@@ -237,17 +255,17 @@ impl<'a> TrainingJob<'a> {
         fit.memory(self.classifier.model(), &phase.trainability)
     }
 
-    /// How a phase is trained.
+    /// The options of `fit` for a phase.
     fn fit<'f>(&'f self, phase: &Phase, runtime: &'f Runtime) -> Fit<'f> {
         let fit = Fit::new().batch_size(self.batch_size).shuffle(self.shuffle).runtime(runtime);
         let fit = fit.epochs(phase.epochs).seed(phase.seed);
         self.validation.iter().fold(fit, |fit, validation| fit.validation(validation))
     }
 
-    /// An error that says what would make it fit, unless there is enough memory for each phase.
+    /// Checks that each phase fits into memory.
     ///
     /// # Errors
-    /// There isn't.
+    /// A phase needs more memory than is available. The error names a batch size that fits, if there is one.
     pub fn ensure_fits(&self) -> Result<()> {
         let runtime = self.runtime_or_shared()?;
         let Some(available) = runtime.available_memory() else { return Ok(()) };
@@ -257,25 +275,27 @@ impl<'a> TrainingJob<'a> {
         })
     }
 
-    /// Keeps decoded photos in half of the memory that training leaves.
+    /// Caches decoded photos in memory, in at most half of the memory that training leaves free.
+    ///
+    /// The training set has priority over the validation set. Photos that don't fit are decoded again in each epoch.
     ///
     /// # Errors
-    /// A phase that can't be planned.
+    /// Those of [`memory`](Self::memory).
     pub fn keep_photos_in_memory(self) -> Result<Self> {
         let peak = self.memory()?.iter().map(Memory::total).max().unwrap_or(0);
         let available = self.runtime_or_shared()?.available_memory();
         let budget = available.map_or(0, |available| available.saturating_sub(peak) / 2);
         let [height, width] = self.classifier.image_size();
-        let taken = self.training.photos.photos().len().saturating_mul(height * width * 3 * size_of::<f32>());
+        let training_bytes = self.training.dataset.photos().len().saturating_mul(height * width * 3 * size_of::<f32>());
         let keep = |set: Targets<PhotoDataset>, bytes| set.map(|photos| photos.keep_in_memory(bytes));
         Ok(Self {
             training: keep(self.training, budget),
-            validation: self.validation.map(|set| keep(set, budget.saturating_sub(taken))),
+            validation: self.validation.map(|set| keep(set, budget.saturating_sub(training_bytes))),
             ..self
         })
     }
 
-    /// Loss and metrics on the validation set or, where there is none, on the training set.
+    /// Computes loss and metrics on the validation set or, without one, on the training set.
     ///
     /// # Errors
     /// Those of [`evaluate`](Train::evaluate).
@@ -284,16 +304,19 @@ impl<'a> TrainingJob<'a> {
         self.classifier.model().evaluate(photos, RunOptions::from(self.batch_size).runtime(runtime))
     }
 
-    /// Trains phase by phase and saves after each. `observe` gives a callback for each phase.
-    pub fn run(&self, interrupt: &Interrupt, observe: Observer<'_>) -> Report {
-        let mut report = Report { history: History::default(), phases_saved: 0, outcome: Ok(Outcome::Complete) };
+    /// Trains the phases in order and saves the classifier after each, if [`save_to`](Self::save_to) was called.
+    ///
+    /// `create_callback` is called at the start of each phase. Errors are in [`TrainingReport::outcome`].
+    pub fn run(&self, interrupt: &Interrupt, create_callback: CallbackFactory<'_>) -> TrainingReport {
+        let mut report =
+            TrainingReport { history: History::default(), phases_saved: 0, outcome: Ok(Outcome::Complete) };
         for (number, phase) in self.phases.iter().enumerate() {
             if number > 0 && interrupt.is_requested() {
                 let (epoch, step) = (self.phases[number - 1].epochs.saturating_sub(1), self.steps().saturating_sub(1));
                 report.outcome = Ok(Outcome::Interrupted { phase: number - 1, epoch, step });
                 break;
             }
-            match self.run_phase((number, phase), interrupt, observe, &mut report) {
+            match self.run_phase((number, phase), interrupt, create_callback, &mut report) {
                 Ok(Outcome::Complete) => {}
                 ended => {
                     report.outcome = ended;
@@ -308,23 +331,23 @@ impl<'a> TrainingJob<'a> {
         &self,
         (number, phase): (usize, &Phase),
         interrupt: &Interrupt,
-        observe: Observer<'_>,
-        report: &mut Report,
+        create_callback: CallbackFactory<'_>,
+        report: &mut TrainingReport,
     ) -> Result<Outcome> {
         let (model, runtime) = (self.classifier.model(), self.runtime_or_shared()?);
         phase.trainability.apply(model);
         let compiled = model.compiled_or_error()?;
         if number == 0 && compiled.optimizer.slots() == phase.optimizer.slots() {
-            // Training goes on where an earlier run stopped.
+            // The optimizer's state stays valid, so training resumes where an earlier run stopped.
             model.update_compiled(|compiled| compiled.optimizer = phase.optimizer.clone())?;
         } else {
-            // Afresh, as in Keras: the old moments belong to other weights.
+            // The moments are of other weights, so the optimizer's state starts at zero, as after `compile` in Keras.
             model.compile(phase.optimizer.clone(), compiled.loss, compiled.metrics)?;
         }
         let mut recorder = Recorder { interrupt, epochs: phase.epochs, history: History::default(), stopped: None };
-        let mut observer = observe(phase);
+        let mut callback = create_callback(phase);
         let fit = self.fit(phase, &runtime).callback(&mut recorder);
-        let fit = observer.iter_mut().fold(fit, |fit, observer| fit.callback(&mut **observer));
+        let fit = callback.iter_mut().fold(fit, |fit, callback| fit.callback(&mut **callback));
         let fitted = model.fit(&self.training, fit);
         report.history.extend(&recorder.history);
         fitted?;
@@ -337,12 +360,12 @@ impl<'a> TrainingJob<'a> {
     }
 }
 
-/// Records each epoch, and stops when the caller wants it.
+/// Callback that records the history and stops training when the interrupt is requested.
 struct Recorder<'a> {
     interrupt: &'a Interrupt,
     epochs: usize,
     history: History,
-    /// Epoch and step at which it stopped.
+    /// Epoch and step after which training stopped.
     stopped: Option<(usize, usize)>,
 }
 
@@ -357,7 +380,7 @@ impl Recorder<'_> {
 
 impl Callback for Recorder<'_> {
     fn on_batch_end(&mut self, end: &BatchEnd<'_>, training: &mut Training<'_>) -> Result<()> {
-        // After the last step of a phase nothing of it is left to do; the next phase isn't begun.
+        // After the last step of a phase, the phase is complete. `run` checks the interrupt before the next phase.
         let last = end.epoch + 1 == self.epochs && end.step + 1 == end.steps;
         if !last {
             self.stop_if_requested(end.epoch, end.step, training);

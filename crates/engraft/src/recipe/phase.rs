@@ -1,9 +1,9 @@
-//! Stretches of training: what is trained, for how long, and how fast.
+//! A phase of training: its epochs, optimizer, trainable layers and seed.
 
 use super::Freeze;
 use crate::{Error, ErrorKind, LearningRate, Model, Optimizer, Result, Trainability};
 
-/// A stretch of training.
+/// One phase of a training job, such as training the head or fine-tuning: epochs, optimizer, trainable layers, seed.
 ///
 /// ```
 /// use engraft::prelude::*;
@@ -19,20 +19,20 @@ use crate::{Error, ErrorKind, LearningRate, Model, Optimizer, Result, Trainabili
 /// ```
 #[derive(Clone, Debug)]
 pub struct Phase {
-    /// Empty for the first, else what people call it: `fine-tuning`.
+    /// Display name, such as `fine-tuning`; empty for the first phase.
     pub name: String,
-    /// Epochs.
+    /// Number of epochs.
     pub epochs: usize,
-    /// How weights are updated.
+    /// The optimizer of this phase; it replaces the model's.
     pub optimizer: Optimizer,
-    /// Which layers are trained.
+    /// The layers to train.
     pub trainability: Trainability,
-    /// Decides the order of photos and what random layers draw.
+    /// Seed of the shuffling and of random layers.
     pub seed: u64,
 }
 
 impl Phase {
-    /// Training of a compiled model as it is.
+    /// A first phase with the optimizer and the trainable layers of a compiled model.
     ///
     /// # Errors
     /// The model isn't compiled.
@@ -41,7 +41,9 @@ impl Phase {
         Ok(Self { name: String::new(), epochs, optimizer, trainability, seed })
     }
 
-    /// Fine-tuning after this phase: all layers but those of `freeze`, at `learning_rate` or a tenth of this phase's.
+    /// A fine-tuning phase after this one, which trains all layers but those of `freeze`.
+    ///
+    /// Its learning rate is `learning_rate`, by default a tenth of this phase's. Its seed is this phase's plus one.
     ///
     /// ```
     /// use engraft::prelude::*;
@@ -57,7 +59,7 @@ impl Phase {
     /// ```
     ///
     /// # Errors
-    /// Layers to freeze that the model doesn't have; no learning rate where this phase's follows a schedule.
+    /// The model doesn't have the layers to freeze; or `learning_rate` is `None` and this phase uses a schedule.
     pub fn fine_tuning(
         &self,
         model: &Model,
@@ -77,7 +79,7 @@ impl Phase {
         };
         let mut optimizer = self.optimizer.clone();
         optimizer.set_learning_rate(rate);
-        // Another order and other augmentation than in the first epochs.
+        // Another seed, or the photos would repeat the order and the augmentation of the first phase.
         let seed = self.seed.wrapping_add(1);
         Ok(Self { name: "fine-tuning".into(), epochs, optimizer, trainability: freeze.trainability(model)?, seed })
     }
@@ -100,7 +102,7 @@ mod tests {
     fn fine_tuning_is_slower_and_leaves_the_model_as_it_is() {
         let (model, first) = first(0.1);
         let second = first.fine_tuning(&model, &Freeze::Before("top".into()), 2, None).unwrap();
-        // In f32 it reads 0.01.
+        // Compared in f32, as the quotient may differ from 0.01 in the last bits of f64.
         assert_eq!((second.optimizer.learning_rate().at(0) as f32, second.epochs, second.seed), (0.01, 2, 8));
         assert_eq!((model.trainable_weights().len(), second.trainability.trainable_weights(&model).len()), (4, 2));
     }

@@ -1,7 +1,7 @@
-"""Runs the ONNX files of a folder in onnxruntime and compares what they predict with what is written beside them.
+"""Runs the ONNX files of a folder in onnxruntime and compares the outputs with the expected ones.
 
-`cases.json` is a list of {"model", "tolerance", "runs": [{"inputs", "outputs"}]}; an array there is
-{"file", "shape"}, little-endian f32. Prints how many runs agreed; the first that doesn't ends the program with an error.
+`cases.json` is a list of {"model", "tolerance", "runs": [{"inputs", "outputs"}]}; an array is {"file", "shape"}, little-endian f32.
+Prints the number of runs of the cases that agree. The exit code is 1 if a case fails.
 """
 
 import json

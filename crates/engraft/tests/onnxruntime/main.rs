@@ -1,37 +1,36 @@
-//! ONNX files predict in onnxruntime, and run here, what their models predict here and in Keras; `onnx.checker` finds no
-//! fault.
+//! Exported ONNX files predict the same as their models, in onnxruntime and in engraft's interpreter, and pass `onnx.checker`.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
-mod bench;
+mod comparison;
 
-use bench::Bench;
+use comparison::OnnxComparison;
 use engraft::Interpolation;
 use engraft::formats::onnx::OnnxOptions;
-use engraft::formats::{Precision, keras};
+use engraft::formats::{FloatType, keras};
 use engraft::layers::from_config;
 use engraft::plan::Plan;
 use engraft::prelude::*;
 
 use engraft_golden::Case;
 
-/// f32 sums in another order.
+/// For another order of f32 sums.
 const TOLERANCE: f32 = 1e-5;
 
 #[test]
 fn every_layer_of_the_golden_values() {
-    let mut bench = Bench::new();
+    let mut comparison = OnnxComparison::new();
     for case in engraft_golden::cases("layers").iter().filter(|case| !case.get("training").as_bool().unwrap()) {
         let model = layer_model(case);
         let arrays = case.arrays();
         let inputs: Vec<&Tensor> = case.names("inputs").into_iter().map(|name| arrays.get(name)).collect();
-        bench.case(case.name(), &model, &OnnxOptions::default(), TOLERANCE).run(&inputs, &[arrays.get("y")]);
+        comparison.case(case.name(), &model, &OnnxOptions::default(), TOLERANCE).run(&inputs, &[arrays.get("y")]);
     }
-    assert!(bench.len() > 130, "only {} layers", bench.len());
-    bench.check();
+    assert!(comparison.len() > 130, "only {} layers", comparison.len());
+    comparison.check();
 }
 
-/// The layer of a case between inputs and output, with its weights.
+/// A model of a golden case's layer, with the case's weights.
 fn layer_model(case: &Case) -> Model {
     let layer = case.get("layer");
     let layer = from_config(layer["class_name"].as_str().unwrap(), layer["config"].as_object().unwrap().clone());
@@ -47,7 +46,7 @@ fn layer_model(case: &Case) -> Model {
 
 #[test]
 fn every_model_of_the_golden_values() {
-    let mut bench = Bench::new();
+    let mut comparison = OnnxComparison::new();
     for case in engraft_golden::cases("models") {
         let file = case.get("file").as_str().unwrap();
         if !file.ends_with(".keras") || !case.get("weights_file").is_null() {
@@ -57,19 +56,19 @@ fn every_model_of_the_golden_values() {
         let arrays = case.arrays();
         let outputs = case.get("y").as_str().map_or_else(|| case.names("y"), |name| vec![name]);
         let (x, y): (_, Vec<&Tensor>) = (arrays.get("x"), outputs.into_iter().map(|name| arrays.get(name)).collect());
-        bench.case(case.name(), &model, &OnnxOptions::default(), TOLERANCE).run(&[x], &y);
-        // f16 keeps 11 bits of a weight: half a thousandth of it at most is lost.
-        let options = OnnxOptions { precision: Precision::F16, ..OnnxOptions::default() };
-        bench.case(&format!("{}_f16", case.name()), &model, &options, 2e-3).run(&[x], &y);
+        comparison.case(case.name(), &model, &OnnxOptions::default(), TOLERANCE).run(&[x], &y);
+        // f16 has 11 significant bits: the relative rounding error of a weight is at most 2^-11, about 5e-4.
+        let options = OnnxOptions { float_type: FloatType::F16, ..OnnxOptions::default() };
+        comparison.case(&format!("{}_f16", case.name()), &model, &options, 2e-3).run(&[x], &y);
     }
-    assert!(bench.len() >= 20, "only {} models", bench.len());
-    bench.check();
+    assert!(comparison.len() >= 20, "only {} models", comparison.len());
+    comparison.check();
 }
 
-/// Layers that share, split and join, at odd sizes, and every place where a name or a layout could be taken twice.
+/// Shared layers, branches and several outputs at odd sizes, where names or layouts could be used twice.
 #[test]
 fn nested_shared_and_several() {
-    let mut bench = Bench::new();
+    let mut comparison = OnnxComparison::new();
     let x = Input::named("x", [7, 5, 3]);
     let shared = Conv2D::new(3, 2).padding(Padding::Same).strides(1).activation(ActivationFn::Silu).named("shared");
     let inner = Input::new([7, 5, 3]);
@@ -82,7 +81,7 @@ fn nested_shared_and_several() {
     let features = GlobalMaxPooling2D::new().call(&resized).unwrap();
     let top = Dense::new(2).activation(Sigmoid).named("top").call(&features).unwrap();
     let model = Model::new(&x, [&top, &pooled, &x, &top, &resized]).unwrap();
-    let mut case = bench.case("several", &model, &OnnxOptions::default(), TOLERANCE);
+    let mut case = comparison.case("several", &model, &OnnxOptions::default(), TOLERANCE);
     for batch in [1, 5] {
         let pixels = (0..batch * 7 * 5 * 3).map(|i| (i * 37 % 256) as f32 / 64.0).collect();
         let x = Tensor::new([batch, 7, 5, 3], pixels).unwrap();
@@ -94,13 +93,13 @@ fn nested_shared_and_several() {
         let expected = session.predict(&[&x]).unwrap();
         case.run(&[&x], &expected.iter().collect::<Vec<_>>());
     }
-    bench.check();
+    comparison.check();
 }
 
-/// Sizes up and down, odd and even, where a pixel more or less would show.
+/// Enlarging and shrinking between odd and even sizes, which would reveal an error of one pixel.
 #[test]
 fn resizing_to_many_sizes() {
-    let mut bench = Bench::new();
+    let mut comparison = OnnxComparison::new();
     for interpolation in [Interpolation::Bilinear, Interpolation::Nearest] {
         for (from, to) in [(6, 9), (9, 6), (7, 3), (3, 7), (10, 4), (5, 64), (64, 5), (13, 29), (150, 64)] {
             let x = Input::new([from, to, 2]);
@@ -110,8 +109,8 @@ fn resizing_to_many_sizes() {
             let x = Tensor::new([1, from, to, 2], pixels).unwrap();
             let y = model.predict(&x, 1).unwrap();
             let name = format!("{interpolation:?}_{from}_{to}");
-            bench.case(&name, &model, &OnnxOptions::default(), TOLERANCE).run(&[&x], &[&y]);
+            comparison.case(&name, &model, &OnnxOptions::default(), TOLERANCE).run(&[&x], &[&y]);
         }
     }
-    bench.check();
+    comparison.check();
 }

@@ -1,4 +1,4 @@
-//! The examples' models, by the names that the golden summaries use.
+//! The models of the examples, by the names of the golden summaries.
 #![expect(dead_code, reason = "the examples' own main functions")]
 #![expect(clippy::duplicate_mod, reason = "examples include each other, too")]
 
@@ -19,7 +19,7 @@ mod sequential_freeze_15;
 #[path = "../../examples/sequential_vgg16.rs"]
 mod sequential_vgg16;
 
-/// The model that the example builds with random weights, and the VGG16 in it, named as in a fresh process.
+/// The example's model with random weights, and its VGG16 base. Automatic names are reset, as in a new process.
 pub(crate) fn build(program: &str) -> (Model, Model) {
     engraft::clear_session();
     let model = match program {
@@ -31,5 +31,5 @@ pub(crate) fn build(program: &str) -> (Model, Model) {
         "program7" => augment_functional::model,
         other => panic!("no example builds {other}"),
     };
-    model("none").expect("random weights need nothing from outside")
+    model("none").expect("random weights need no download")
 }

@@ -1,16 +1,16 @@
-//! What the datasets of a file may make its reader allocate.
+//! The memory budget of an open HDF5 file, shared by all its reads.
 
 use std::cell::Cell;
 
 use hdf5_pure::{Dataset, Layout};
 
 use super::H5Error;
-use super::translate::translate;
+use super::convert_error::convert_error;
 
-/// Bytes that the record of one chunk takes while a dataset is read.
+/// Bytes of bookkeeping per chunk while a chunked dataset is read (an estimate).
 const CHUNK_RECORD: u64 = 128;
 
-/// Bytes that all reads of one file may still take together.
+/// The bytes left for all further reads of one file.
 #[derive(Debug)]
 pub(super) struct Budget {
     left: Cell<u64>,
@@ -21,11 +21,12 @@ impl Budget {
         Self { left: Cell::new(bytes) }
     }
 
-    /// Takes the bytes of a dataset, whose values will be held in at least `width` bytes each, or
-    /// refuses it: for its declared sizes, or because its data isn't in the file of `file_len`
-    /// bytes.
+    /// Subtracts the memory that a dataset will take, at `width` bytes per value or more.
+    ///
+    /// # Errors
+    /// The dataset takes more than is left, or its data lies outside the file of `file_len` bytes.
     pub(super) fn admit(&self, path: &str, dataset: &Dataset, width: u64, file_len: u64) -> Result<(), H5Error> {
-        let damaged = |error| translate(path, "dataset", error);
+        let damaged = |error| convert_error(path, "dataset", error);
         let layout = dataset.layout().map_err(damaged)?;
         if layout == Layout::Virtual {
             return Err(H5Error::Outside { path: path.to_owned(), what: "a virtual dataset" });
@@ -41,11 +42,11 @@ impl Budget {
             let shape = dataset.shape().map_err(damaged)?;
             for chunk in dataset.chunks().map_err(damaged)? {
                 let refused = |reason| Err(H5Error::damaged(path, reason));
-                // Room for a stored chunk is made before its bytes are found missing.
+                // The HDF5 crate allocates the compressed chunk before it finds bytes missing.
                 if chunk.storage_size > file_len {
                     return refused(format!("a chunk of {} bytes in a file of {file_len}", chunk.storage_size));
                 }
-                // Where its values go is computed without looking for overflow.
+                // The HDF5 crate computes the offset of the values without overflow checks.
                 if chunk.offset.iter().zip(&shape).any(|(at, len)| at >= len) {
                     return refused(format!("a chunk at {:?} of shape {shape:?}", chunk.offset));
                 }
@@ -55,12 +56,12 @@ impl Budget {
     }
 }
 
-/// The bytes that values of this shape take, and the largest piece they are read in.
+/// Bytes that the values take in memory, or one chunk if that is larger, plus bookkeeping.
 fn declared_bytes(shape: &[u64], layout: &Layout, width: u64) -> u64 {
     let product = |dims: &[u64]| dims.iter().copied().fold(1, u64::saturating_mul);
     let values = product(shape).saturating_mul(width);
     let Layout::Chunked { chunk_shape, .. } = layout else { return values };
-    // A chunk is decompressed as a whole, even when the dataset is smaller.
+    // A chunk is always decompressed completely, even when it is larger than the dataset.
     let chunk = product(chunk_shape).saturating_mul(width);
     let counts: Vec<u64> = shape.iter().zip(chunk_shape).map(|(&n, &size)| n.div_ceil(size.max(1))).collect();
     values.max(chunk).saturating_add(product(&counts).saturating_mul(CHUNK_RECORD))

@@ -1,13 +1,15 @@
-//! ONNX files: their weights, who made them, and what they say of themselves.
+//! Inspects ONNX files: their weights, producer, operator set and metadata.
 
 use std::path::Path;
 
 use engraft_nn::{Error, Result};
 
 use super::{ArrayInfo, Contents};
-use crate::onnx::{self, OnnxError, Stored};
+use crate::onnx::{self, OnnxError, RawInitializer};
 
-/// What an ONNX file holds.
+/// Inspects the ONNX file at `path`.
+///
+/// ONNX has no signature, so every file of unknown format comes here; the error names all supported formats.
 pub(super) fn contents(path: &Path) -> Result<Contents> {
     read(path).map_err(|error| {
         Error::new(
@@ -22,12 +24,13 @@ pub(super) fn contents(path: &Path) -> Result<Contents> {
 
 fn read(path: &Path) -> std::result::Result<Contents, OnnxError> {
     let bytes = onnx::read_file(path)?;
-    let model = onnx::model(&bytes)?;
+    let model = onnx::decode_model(&bytes)?;
     let (mut arrays, mut problems) = (Vec::new(), Vec::new());
-    for tensor in onnx::stored(&bytes)?.iter().filter(|tensor| !tensor.is_ints()) {
+    for tensor in onnx::raw_initializers(&bytes)?.iter().filter(|tensor| !tensor.is_ints()) {
         arrays.push(array(tensor)?);
-        match tensor.must_be_here() {
+        match tensor.require_internal() {
             Err(error) => problems.push(error.to_string()),
+            // Decoded only to find out whether it is damaged.
             Ok(()) if tensor.is_float() => drop(tensor.values()?),
             Ok(()) => {}
         }
@@ -36,7 +39,7 @@ fn read(path: &Path) -> std::result::Result<Contents, OnnxError> {
     Ok(Contents {
         format: "ONNX model (.onnx)".into(),
         written_by: Some(producer).filter(|name| !name.is_empty()),
-        // Other sets have names.
+        // ONNX' own operator set has an empty domain, or its alias `ai.onnx`.
         opset: model.opset_import.iter().find(|set| ["", "ai.onnx"].contains(&&*set.domain)).map(|set| set.version),
         arrays,
         texts: model.metadata_props.into_iter().map(|entry| (entry.key, entry.value)).collect(),
@@ -45,6 +48,6 @@ fn read(path: &Path) -> std::result::Result<Contents, OnnxError> {
     })
 }
 
-fn array(tensor: &Stored<'_>) -> std::result::Result<ArrayInfo, OnnxError> {
+fn array(tensor: &RawInitializer<'_>) -> std::result::Result<ArrayInfo, OnnxError> {
     Ok(ArrayInfo { name: tensor.name.to_owned(), shape: tensor.shape()?, kind: tensor.data_type() })
 }

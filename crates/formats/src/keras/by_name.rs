@@ -1,4 +1,6 @@
-//! Weights of a `.weights.h5` by the names of layers, however they are grouped there.
+//! Loading weights of a `.weights.h5` by layer names, whatever the nesting of groups in the file.
+//!
+//! `keras::weights` matches by position instead; `keras::legacy` matches by name in the older `.h5`.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -9,29 +11,29 @@ use super::in_file;
 use crate::error::within_file;
 use crate::h5::H5File;
 
-/// Groups that are looked at; those that hold each other would never end.
-const MAX_GROUPS: usize = 1 << 15;
+/// Limit on groups and their members, since the walk through groups that contain each other would never end.
+const MAX_ENTRIES: usize = 1 << 15;
 
-/// Sets the weights of those `layers`, and of layers in them, whose **names** are in a `.weights.h5` of Keras 3, and
-/// gives the names. All other layers, here and there, are passed over; so is how the layers are grouped, which in a
-/// model of a class of its own is up to its author. Nothing is changed unless all of these fit.
+/// Loads weights by **layer name** from a `.weights.h5` of Keras 3; returns the names of the layers that were set.
+///
+/// Layers whose name is only in the file or only in `layers` (nested layers included) are skipped. The nesting of groups
+/// in the file doesn't matter, since subclassed models have groups of their own. If one layer doesn't fit, none is changed.
 ///
 /// ```
-/// use engraft_formats::Precision;
+/// use engraft_formats::FloatType;
 /// use engraft_formats::keras;
 /// use engraft_nn::prelude::*;
 /// let folder = tempfile::tempdir()?;
 /// let path = folder.path().join("some.weights.h5");
 /// let model = |name: &str| Sequential::new().add(Input::new([4])).add(Dense::new(2).named(name)).build();
-/// keras::save_weights(&model("base")?, &path, Precision::F32)?;
+/// keras::save_weights(&model("base")?, &path, FloatType::F32)?;
 /// let other = Sequential::new().add(model("base")?).add(Dense::new(3).named("top")).build()?;
 /// assert_eq!(keras::load_weights_by_name(&path, &other.layers())?, ["base"]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
 /// # Errors
-/// The file can't be read; no name agrees, or one stands twice in the file; a layer's arrays are too many, too few or
-/// of other shapes.
+/// The file can't be read; no name matches; a name is twice in the file; the number or shapes of a layer's arrays differ.
 pub fn load_weights_by_name(path: &Path, layers: &[Layer]) -> Result<Vec<String>> {
     let read = || set(&H5File::open(path).map_err(in_file)?, layers);
     read().map_err(|error| within_file(path, error))
@@ -65,23 +67,23 @@ fn set(file: &H5File, layers: &[Layer]) -> Result<Vec<String>> {
     Ok(found.iter().map(|(layer, _)| layer.name().to_owned()).collect())
 }
 
-/// A layer and those in it, each alone.
+/// A layer and all layers nested in it.
 fn with_inner(layer: &Layer) -> Vec<Layer> {
     std::iter::once(layer.clone()).chain(layer.layers().iter().flat_map(with_inner)).collect()
 }
 
-/// The groups `vars` that hold arrays, by the layer's name in their attribute `name`.
+/// The paths of the groups `vars` that contain arrays, by layer name (their attribute `name`).
 fn groups(file: &H5File) -> Result<HashMap<String, Vec<String>>> {
     let mut named: HashMap<String, Vec<String>> = HashMap::new();
     let (mut pending, mut seen) = (vec![String::new()], 0);
     while let Some(group) = pending.pop() {
         let entries = file.children(&group).map_err(in_file)?;
         seen += 1 + entries.len();
-        if seen > MAX_GROUPS {
-            return Err(Error::new("groups", format_args!("at most {MAX_GROUPS}"), "more"));
+        if seen > MAX_ENTRIES {
+            return Err(Error::new("groups", format_args!("at most {MAX_ENTRIES}"), "more"));
         }
-        let holds_arrays = entries.iter().any(|entry| !entry.is_group);
-        if (group == "vars" || group.ends_with("/vars")) && holds_arrays {
+        let has_arrays = entries.iter().any(|entry| !entry.is_group);
+        if (group == "vars" || group.ends_with("/vars")) && has_arrays {
             if let Some(name) = file.attr_string(&group, "name").map_err(in_file)? {
                 named.entry(name).or_default().push(group);
             }
@@ -94,6 +96,7 @@ fn groups(file: &H5File) -> Result<HashMap<String, Vec<String>>> {
     Ok(named)
 }
 
+/// Checks that the arrays in a group have the shapes of a layer's own weights.
 fn check(file: &H5File, layer: &Layer, group: &str) -> Result<()> {
     let count = file.children(group).map_err(in_file)?.len();
     let shape = |index| file.dataset_shape(&format!("{group}/{index}")).map_err(in_file);

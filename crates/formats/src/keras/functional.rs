@@ -1,4 +1,4 @@
-//! Functional models out of Keras' config: layers, and calls that refer to each other.
+//! The reader of functional models: builds the layers, resolves the calls that refer to each other, and makes them.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -7,48 +7,49 @@ use engraft_nn::layers::{InputLayer, known_classes};
 use engraft_nn::{Error, Layer, Model, Result, SymbolicTensor};
 use serde_json::{Map, Value};
 
-use super::config::{ARGUMENTS, Reader, excerpt, is_operation, layer_objects, model_name};
+use super::config_reader::{ARGUMENTS, ConfigReader, excerpt, is_operation, layer_objects, model_name};
+use super::dynamic_shape;
 use super::nodes::{self, Reference};
-use super::open_size;
 
-/// The functional model of this config.
-pub(super) fn read(reader: &mut Reader, config: &Map<String, Value>, depth: usize) -> Result<Layer> {
+/// Builds the functional model of a config.
+pub(super) fn read(reader: &mut ConfigReader, config: &Map<String, Value>, depth: usize) -> Result<Layer> {
     let name = model_name(config, &["layers", "input_layers", "output_layers"])?;
     build(reader, config, &name, depth).map_err(|error| error.within(format_args!("model `{name}`")))
 }
 
-fn build(reader: &mut Reader, config: &Map<String, Value>, name: &str, depth: usize) -> Result<Layer> {
-    let listings = layer_objects(config)?.iter().map(Listing::new).collect::<Result<Vec<_>>>()?;
+fn build(reader: &mut ConfigReader, config: &Map<String, Value>, name: &str, depth: usize) -> Result<Layer> {
+    let entries = layer_objects(config)?.iter().map(LayerEntry::new).collect::<Result<Vec<_>>>()?;
     let ends = |name| nodes::ends(config.get(name).unwrap_or(&Value::Null));
     let (inputs, outputs) = (ends("input_layers")?, ends("output_layers")?);
-    let layers = read_layers(reader, &listings, depth)?;
-    let places = Places::new(&listings, &layers, &outputs)?;
-    let reads = listings
+    let layers = read_layers(reader, &entries, depth)?;
+    let resolver = CallResolver::new(&entries, &layers, &outputs)?;
+    let reads = entries
         .iter()
-        .map(|listing| listing.calls.iter().map(|call| places.of_call(call)).collect::<Result<Vec<_>>>())
+        .map(|entry| entry.calls.iter().map(|call| resolver.inputs(call)).collect::<Result<Vec<_>>>())
         .collect::<Result<Vec<_>>>()?;
-    let made = make_calls(reader, &layers, &reads)?;
+    let results = make_calls(reader, &layers, &reads)?;
     let tensors = |ends: &[Reference]| {
         ends.iter()
-            .map(|end| places.of_end(end).map(|(layer, call)| made[layer][call].clone()))
+            .map(|end| resolver.end(end).map(|(layer, call)| results[layer][call].clone()))
             .collect::<Result<Vec<_>>>()
     };
     let model = Model::named(name, &tensors(&inputs)?, &tensors(&outputs)?)?;
     Ok(model.layer().clone())
 }
 
-/// A layer as the file lists it.
-struct Listing<'a> {
+/// A layer in the config of a functional model, with its calls.
+struct LayerEntry<'a> {
     object: &'a Value,
     name: &'a str,
-    /// What each of its calls reads.
+    /// The inputs of each of its calls.
     calls: Vec<Vec<Reference>>,
-    /// The arguments of an operation's call, constants included.
+    /// The arguments of an operation's calls, constants included.
     arguments: Option<Vec<Value>>,
+    /// Whether its nodes have the form of Keras 2.
     legacy: bool,
 }
 
-impl<'a> Listing<'a> {
+impl<'a> LayerEntry<'a> {
     fn new(object: &'a Value) -> Result<Self> {
         let name = object.get("name").or_else(|| object.pointer("/config/name")).and_then(Value::as_str);
         let (Some(name), Some(nodes)) = (name, object.get("inbound_nodes").and_then(Value::as_array)) else {
@@ -71,8 +72,8 @@ impl<'a> Listing<'a> {
         Ok(Self { object, name, calls, arguments, legacy: nodes.iter().any(nodes::is_legacy) })
     }
 
-    /// The object that describes the layer, with the arguments of an operation beside it.
-    fn described(&self) -> Cow<'a, Value> {
+    /// The object that describes the layer, with the arguments of an operation under [`ARGUMENTS`].
+    fn object_with_arguments(&self) -> Cow<'a, Value> {
         let Some(arguments) = &self.arguments else { return Cow::Borrowed(self.object) };
         let mut object = self.object.clone();
         object[ARGUMENTS] = Value::Array(arguments.clone());
@@ -80,7 +81,7 @@ impl<'a> Listing<'a> {
     }
 }
 
-/// Adds to an error that an `.h5` doesn't say what is an operation, where this may be one.
+/// Adds a hint to an error if this may be an operation in an `.h5`, which doesn't mark operations.
 fn perhaps_an_operation(error: Error, object: &Value) -> Error {
     let class_name = object["class_name"].as_str().unwrap_or_default();
     if object.get("module").is_some() || known_classes().any(|class| class == class_name) {
@@ -91,8 +92,8 @@ fn perhaps_an_operation(error: Error, object: &Value) -> Error {
     ))
 }
 
-/// What each call of an operation reads, and the arguments that all of them were made with.
-#[expect(clippy::type_complexity, reason = "the two halves of a listing")]
+/// The inputs of each call of an operation, and the arguments, which all calls must share.
+#[expect(clippy::type_complexity, reason = "two fields of `LayerEntry`")]
 fn operation_calls(nodes: &[Value]) -> Result<(Vec<Vec<Reference>>, Option<Vec<Value>>)> {
     let mut calls = Vec::with_capacity(nodes.len());
     let mut arguments: Option<Vec<Value>> = None;
@@ -108,104 +109,107 @@ fn operation_calls(nodes: &[Value]) -> Result<(Vec<Vec<Reference>>, Option<Vec<V
     Ok((calls, arguments))
 }
 
-fn read_layers(reader: &mut Reader, listings: &[Listing], depth: usize) -> Result<Vec<Layer>> {
+fn read_layers(reader: &mut ConfigReader, entries: &[LayerEntry], depth: usize) -> Result<Vec<Layer>> {
     let mut readers: HashMap<&str, Vec<&Value>> = HashMap::new();
-    for listing in listings {
-        for reference in listing.calls.iter().flatten() {
-            readers.entry(&reference.layer).or_default().push(listing.object);
+    for entry in entries {
+        for reference in entry.calls.iter().flatten() {
+            readers.entry(&reference.layer).or_default().push(entry.object);
         }
     }
-    let mut layers = Vec::with_capacity(listings.len());
-    for listing in listings {
-        let fixed = open_size::fix(listing.object, readers.get(listing.name).into_iter().flatten().copied());
-        let object = fixed.as_ref().map_or(listing.described(), |fixed| Cow::Borrowed(&fixed.object));
+    let mut layers = Vec::with_capacity(entries.len());
+    for entry in entries {
+        let fixed = dynamic_shape::fix(entry.object, readers.get(entry.name).into_iter().flatten().copied());
+        let object = fixed.as_ref().map_or(entry.object_with_arguments(), |fixed| Cow::Borrowed(&fixed.object));
         layers.push(reader.layer(&object, depth + 1)?);
         reader.warnings.extend(fixed.map(|fixed| fixed.warning));
     }
     Ok(layers)
 }
 
-/// Where references lead: to a layer and one of its calls, both by index.
-struct Places<'a> {
-    layers: HashMap<&'a str, Place>,
+/// Resolves references to calls: (index of the layer, index of its call).
+struct CallResolver<'a> {
+    layers: HashMap<&'a str, LayerCalls>,
 }
 
-struct Place {
+/// The calls of a layer, and where Keras starts to count them.
+struct LayerCalls {
+    /// Index of the layer.
     index: usize,
     calls: usize,
-    /// The number of the first call, where layers read it and where it is an end of the model.
+    /// The number that references in `inbound_nodes` give to the first call.
     first_call: usize,
+    /// The number that `input_layers` and `output_layers` give to the first call.
     first_end: usize,
 }
 
-impl<'a> Places<'a> {
-    fn new(listings: &'a [Listing], layers: &[Layer], outputs: &[Reference]) -> Result<Self> {
-        let legacy = listings.iter().any(|listing| listing.legacy);
-        let referred = listings.iter().flat_map(|listing| listing.calls.iter().flatten()).chain(outputs);
+impl<'a> CallResolver<'a> {
+    fn new(entries: &'a [LayerEntry], layers: &[Layer], outputs: &[Reference]) -> Result<Self> {
+        let legacy = entries.iter().any(|entry| entry.legacy);
+        let referred = entries.iter().flat_map(|entry| entry.calls.iter().flatten()).chain(outputs);
         let from_zero: HashSet<&str> = referred.filter(|r| r.call == 0).map(|r| r.layer.as_str()).collect();
-        let mut places = HashMap::new();
-        for (index, (listing, layer)) in listings.iter().zip(layers).enumerate() {
+        let mut by_name = HashMap::new();
+        for (index, (entry, layer)) in entries.iter().zip(layers).enumerate() {
             let model = matches!(layer.class_name(), "Functional" | "Sequential");
-            let in_legacy = usize::from(legacy && model && !from_zero.contains(listing.name));
-            // Keras 3 counts the making of a Functional as a call, but only where it is an end.
+            let in_legacy = usize::from(legacy && model && !from_zero.contains(entry.name));
+            // In `input_layers` and `output_layers` alone, Keras 3 counts the construction of a Functional as a call.
             let in_ends = if legacy { in_legacy } else { usize::from(layer.class_name() == "Functional") };
-            let place = Place { index, calls: listing.calls.len(), first_call: in_legacy, first_end: in_ends };
-            if places.insert(listing.name, place).is_some() {
-                return Err(Error::because("layers", format_args!("two are called `{}`", listing.name)));
+            let layer_calls = LayerCalls { index, calls: entry.calls.len(), first_call: in_legacy, first_end: in_ends };
+            if by_name.insert(entry.name, layer_calls).is_some() {
+                return Err(Error::because("layers", format_args!("two are called `{}`", entry.name)));
             }
         }
-        Ok(Self { layers: places })
+        Ok(Self { layers: by_name })
     }
 
-    fn of_call(&self, references: &[Reference]) -> Result<Vec<(usize, usize)>> {
-        references.iter().map(|reference| self.find(reference, |place| place.first_call)).collect()
+    fn inputs(&self, references: &[Reference]) -> Result<Vec<(usize, usize)>> {
+        references.iter().map(|reference| self.find(reference, |layer_calls| layer_calls.first_call)).collect()
     }
 
-    fn of_end(&self, reference: &Reference) -> Result<(usize, usize)> {
-        self.find(reference, |place| place.first_end)
+    fn end(&self, reference: &Reference) -> Result<(usize, usize)> {
+        self.find(reference, |layer_calls| layer_calls.first_end)
     }
 
-    fn find(&self, reference: &Reference, first: impl Fn(&Place) -> usize) -> Result<(usize, usize)> {
+    fn find(&self, reference: &Reference, first: impl Fn(&LayerCalls) -> usize) -> Result<(usize, usize)> {
         let received = || format!("call {} of `{}`", reference.call, reference.layer);
-        let Some(place) = self.layers.get(reference.layer.as_str()) else {
+        let Some(layer_calls) = self.layers.get(reference.layer.as_str()) else {
             return Err(Error::new("inbound_nodes", "calls of layers of this model", received()));
         };
-        let first = first(place);
+        let first = first(layer_calls);
         match reference.call.checked_sub(first) {
-            // With one call there is no doubt which is meant.
-            _ if place.calls == 1 && reference.call <= first => Ok((place.index, 0)),
-            Some(call) if call < place.calls => Ok((place.index, call)),
-            _ => Err(Error::new("inbound_nodes", format_args!("one of {} calls", place.calls), received())),
+            // A layer with a single call: the reference is to that call, whichever way it is counted.
+            _ if layer_calls.calls == 1 && reference.call <= first => Ok((layer_calls.index, 0)),
+            Some(call) if call < layer_calls.calls => Ok((layer_calls.index, call)),
+            _ => Err(Error::new("inbound_nodes", format_args!("one of {} calls", layer_calls.calls), received())),
         }
     }
 }
 
-/// Makes the calls, each after those it reads, and a layer's own in their order.
+/// Makes all calls in an order in which inputs come first, and the calls of one layer in their order.
 fn make_calls(
-    reader: &Reader,
+    reader: &ConfigReader,
     layers: &[Layer],
     reads: &[Vec<Vec<(usize, usize)>>],
 ) -> Result<Vec<Vec<SymbolicTensor>>> {
-    let mut made: Vec<Vec<SymbolicTensor>> = vec![Vec::new(); layers.len()];
+    let mut results: Vec<Vec<SymbolicTensor>> = vec![Vec::new(); layers.len()];
     let mut waiting: HashMap<(usize, usize), Vec<usize>> = HashMap::new();
     let mut ready: VecDeque<usize> = (0..layers.len()).collect();
     while let Some(index) = ready.pop_front() {
-        while let Some(read) = reads[index].get(made[index].len()) {
-            if let Some(&missing) = read.iter().find(|&&(layer, call)| call >= made[layer].len()) {
+        while let Some(read) = reads[index].get(results[index].len()) {
+            if let Some(&missing) = read.iter().find(|&&(layer, call)| call >= results[layer].len()) {
                 waiting.entry(missing).or_default().push(index);
                 break;
             }
-            let inputs: Vec<SymbolicTensor> = read.iter().map(|&(layer, call)| made[layer][call].clone()).collect();
+            let inputs: Vec<SymbolicTensor> = read.iter().map(|&(layer, call)| results[layer][call].clone()).collect();
             if inputs.is_empty() && layers[index].def_as::<InputLayer>().is_none() {
                 return Err(Error::new(format_args!("layer `{}`", layers[index].name()), "an input", "none"));
             }
-            let call = (index, made[index].len());
-            made[index].push(reader.call(&layers[index], &inputs)?);
+            let call = (index, results[index].len());
+            results[index].push(reader.call(&layers[index], &inputs)?);
             ready.extend(waiting.remove(&call).into_iter().flatten());
         }
     }
-    match (0..layers.len()).find(|&index| made[index].len() < reads[index].len()) {
-        None => Ok(made),
+    match (0..layers.len()).find(|&index| results[index].len() < reads[index].len()) {
+        None => Ok(results),
         Some(stuck) => Err(Error::because(
             format_args!("layer `{}`", layers[stuck].name()),
             "its inputs depend on its own output: the graph has a cycle",
@@ -234,10 +238,10 @@ mod tests {
     }
 
     fn model(object: &Value) -> Model {
-        Reader::default().model(object).unwrap().0
+        ConfigReader::default().model(object).unwrap().0
     }
 
-    /// Every call, with the numbers of those it reads.
+    /// Every call as `layer[inputs]`, where inputs are indices of calls.
     fn reads(model: &Model) -> Vec<String> {
         let calls = model.graph().calls();
         let number = |id| calls.iter().position(|call| call.id() == id).unwrap();

@@ -1,15 +1,15 @@
-//! What Keras 2 wrote in other words than Keras 3.
+//! Conversion of Keras 2 configs to those of Keras 3.
 
 use engraft_nn::{Error, ErrorKind, Result};
 use serde_json::{Map, Value};
 
-/// Leaves out options that Keras 3 hasn't and that say nothing; refuses what means something else today.
+/// Removes options without effect that Keras 3 doesn't have. Refuses options whose meaning changed in Keras 3.
 pub(super) fn layer_config(class_name: &str, config: &mut Map<String, Value>) -> Result<()> {
-    config.retain(|option, value| !says_nothing(class_name, option, value));
+    config.retain(|option, value| !has_no_effect(class_name, option, value));
     match config.get("activation").and_then(Value::as_str) {
         Some("hard_sigmoid") => Err(Error::because(
             "option `activation`",
-            "hard_sigmoid is x / 5 + 1/2 between 0 and 1 in Keras 2, which wrote this file, and x / 6 + 1/2 here and in Keras 3",
+            "hard_sigmoid is x / 5 + 1/2 between 0 and 1 in Keras 2, which wrote this file, but x / 6 + 1/2 in Keras 3 and engraft",
         )
         .with_kind(ErrorKind::Unsupported)
         .hint("build the model in Keras 3 and train it there")),
@@ -17,10 +17,10 @@ pub(super) fn layer_config(class_name: &str, config: &mut Map<String, Value>) ->
     }
 }
 
-fn says_nothing(class_name: &str, option: &str, value: &Value) -> bool {
+fn has_no_effect(class_name: &str, option: &str, value: &Value) -> bool {
     match (class_name, option) {
         ("RandomFlip" | "RandomRotation" | "RandomZoom", "rng_type") => true,
-        // Left from the class that these were derived from.
+        // Options of the base class Conv, which these layers ignore.
         ("DepthwiseConv2D" | "SeparableConv2D", "kernel_initializer") => true,
         ("DepthwiseConv2D" | "SeparableConv2D", "kernel_regularizer" | "kernel_constraint") => value.is_null(),
         ("DepthwiseConv2D" | "SeparableConv2D", "groups") => *value == 1,
@@ -28,7 +28,7 @@ fn says_nothing(class_name: &str, option: &str, value: &Value) -> bool {
     }
 }
 
-/// What `compile` set: an optimizer and metrics under the names that they have in Keras 3.
+/// Converts the optimizer and metrics of a `compile_config` to their names in Keras 3.
 pub(super) fn compile_config(config: &mut Map<String, Value>) {
     if let Some(optimizer) = config.get_mut("optimizer") {
         if let Some(name) = optimizer["class_name"].as_str().and_then(|name| name.strip_prefix("Custom>")) {
@@ -48,7 +48,7 @@ pub(super) fn compile_config(config: &mut Map<String, Value>) {
     }
 }
 
-/// A metric that only takes the mean of a function is called after that function today.
+/// Replaces a `MeanMetricWrapper` by the name of its function, as Keras 3 writes it.
 fn unwrap_metrics(metrics: &mut Value) {
     match metrics {
         Value::Array(list) => list.iter_mut().for_each(unwrap_metrics),
@@ -80,7 +80,11 @@ mod tests {
         let more = json!({"groups": 1, "kernel_regularizer": null, "kernel_initializer": {"class_name": "Zeros"}});
         assert_eq!(read("SeparableConv2D", more), Ok(json!({})));
         for kept in [json!({"groups": 2}), json!({"kernel_regularizer": {"class_name": "L2"}})] {
-            assert_eq!(read("DepthwiseConv2D", kept.clone()), Ok(kept), "for its reader to refuse");
+            assert_eq!(
+                read("DepthwiseConv2D", kept.clone()),
+                Ok(kept),
+                "left to the reader of the layer, which refuses it"
+            );
         }
         assert_eq!(read("Conv2D", json!({"groups": 1})), Ok(json!({"groups": 1})));
         let error = read("Dense", json!({"activation": "hard_sigmoid"})).unwrap_err();

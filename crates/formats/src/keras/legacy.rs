@@ -1,10 +1,10 @@
-//! `.h5` files as Keras 2 saved them, as Keras 3 still does, and as `keras.applications` publishes
-//! weights.
+//! The older `.h5` format of Keras 2, which Keras 3 still reads and writes, for models and for weights.
 //!
-//! The root (or, in the file of a whole model, the group `model_weights`) lists its layers in the
-//! attribute `layer_names`; each layer's group lists its arrays in `weight_names`. A whole model has
-//! its layers as JSON in the root's attribute `model_config`, and what `compile` set in
-//! `training_config`; [`keras::load`](super::load) opens it.
+//! `keras.applications` publishes its weights in this format. The attribute `layer_names` of the root
+//! lists the layers; the attribute `weight_names` of each layer's group lists its arrays. In the file
+//! of a model these groups are in the group `model_weights`. The root then has two attributes of JSON:
+//! `model_config` for the layers, `training_config` for the settings of `compile`.
+//! [`keras::load`](super::load) reads such a model.
 //!
 //! ```
 //! use engraft_formats::keras::{self, SaveOptions, legacy};
@@ -19,25 +19,24 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod listed;
-mod whole;
+mod layer_weights;
+mod model_file;
 
 use std::path::Path;
 
 use engraft_nn::{Error, Layer, Result};
 
-use self::listed::{Listed, Weights};
+use self::layer_weights::{LayerWeights, OrderedWeights};
 use super::version::KERAS_VERSION;
-use crate::atomic;
 use crate::error::{at, within_file};
 use crate::h5::{H5Error, H5File, H5Writer};
-use crate::numbers::Precision;
+use crate::{FloatType, atomic};
 
-pub use self::listed::LegacyLayer;
-pub(super) use self::whole::read;
-pub use self::whole::save;
+pub use self::layer_weights::LegacyLayer;
+pub(super) use self::model_file::read;
+pub use self::model_file::save;
 
-/// The layers of a file in order, those without weights included.
+/// The layers of a file in order, including those without weights.
 ///
 /// ```
 /// use engraft_formats::keras::legacy;
@@ -52,16 +51,16 @@ pub use self::whole::save;
 /// ```
 ///
 /// # Errors
-/// The file can't be read, isn't HDF5, or isn't laid out like this.
+/// The file can't be read, isn't HDF5, or has another layout.
 pub fn layers(path: &Path) -> Result<Vec<LegacyLayer>> {
-    with_listed(path, |listed| Ok(listed.layers().to_vec()))
+    with_layer_weights(path, |weights| Ok(weights.layers().to_vec()))
 }
 
-/// Sets the weights of `layers` **by order**, as Keras does: the first layer that has weights
-/// takes the arrays of the first layer in the file that has some, and so on. Names don't matter.
+/// Loads weights into `layers` **by order**, as Keras does by default. Names don't matter.
 ///
-/// For a whole model pass `&model.layers()`, for a part of one that part. Nothing is changed
-/// unless everything fits.
+/// The first layer with weights takes the arrays of the first layer with weights in the file, and so
+/// on. Pass `&model.layers()` for a model, or a part of that list. If anything doesn't fit, nothing is
+/// changed.
 ///
 /// ```
 /// use engraft_formats::keras::legacy;
@@ -77,14 +76,15 @@ pub fn layers(path: &Path) -> Result<Vec<LegacyLayer>> {
 /// ```
 ///
 /// # Errors
-/// Those of [`layers()`]; a layer or an array too many or too few, or of another shape, is named.
+/// Those of [`layers()`]; the number of layers or arrays differs, or a shape (the error names it).
 pub fn load_weights(path: &Path, layers: &[Layer]) -> Result<()> {
-    with_listed(path, |listed| listed.set_by_order(layers))
+    with_layer_weights(path, |weights| weights.set_by_order(layers))
 }
 
-/// Sets the weights of those `layers` whose **names** are in the file, as Keras does with
-/// `by_name=True`, and gives the names. All other layers, here and there, are passed over. Nothing
-/// is changed unless all of these fit.
+/// Loads weights by **layer name**, as Keras does with `by_name=True`; returns the names that were set.
+///
+/// Layers whose name is only in the file or only in `layers` are skipped. If one layer doesn't fit,
+/// none is changed.
 ///
 /// ```
 /// use engraft_formats::keras::legacy;
@@ -102,12 +102,12 @@ pub fn load_weights(path: &Path, layers: &[Layer]) -> Result<()> {
 /// ```
 ///
 /// # Errors
-/// Those of [`layers()`]; no name agrees; a layer's arrays are too many, too few or of other shapes.
+/// Those of [`layers()`]; no name matches; the number or shapes of a layer's arrays differ.
 pub fn load_weights_by_name(path: &Path, layers: &[Layer]) -> Result<Vec<String>> {
-    with_listed(path, |listed| listed.set_by_name(layers))
+    with_layer_weights(path, |weights| weights.set_by_name(layers))
 }
 
-/// Writes the weights of `layers` in this layout, as `keras.applications` publishes them.
+/// Writes the weights of `layers` to an `.h5`, in the layout of `keras.applications`.
 ///
 /// ```
 /// use engraft_formats::keras::legacy;
@@ -121,20 +121,19 @@ pub fn load_weights_by_name(path: &Path, layers: &[Layer]) -> Result<Vec<String>
 /// ```
 ///
 /// # Errors
-/// The file can't be written; the old one, if any, is as it was.
+/// The file can't be written. Then the old one, if there is one, is unchanged.
 pub fn save_weights(path: &Path, layers: &[Layer]) -> Result<()> {
-    let weights = Weights::of(layers);
+    let weights = OrderedWeights::of(layers);
     let values = weights.values();
     let mut writer = H5Writer::new();
-    weights.write("", &values, Precision::F32, &mut writer).map_err(|error| in_h5(error).within(path.display()))?;
+    weights.write("", &values, FloatType::F32, &mut writer).map_err(|error| in_h5(error).within(path.display()))?;
     write_file(path, &writer)
 }
 
-fn with_listed<T>(path: &Path, then: impl FnOnce(&Listed) -> Result<T>) -> Result<T> {
+fn with_layer_weights<T>(path: &Path, then: impl FnOnce(&LayerWeights) -> Result<T>) -> Result<T> {
     let read = || {
         let file = H5File::open(path).map_err(in_h5)?;
-        let listed = Listed::of(&file)?;
-        then(&listed)
+        then(&LayerWeights::of(&file)?)
     };
     read().map_err(|error| within_file(path, error))
 }

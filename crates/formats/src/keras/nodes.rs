@@ -1,25 +1,26 @@
-//! `inbound_nodes`: which calls a layer was called on.
+//! Parser of `inbound_nodes`: the inputs of each call of a layer, in the forms of Keras 2 and 3.
 
 use engraft_nn::layers::tensor_argument;
 use engraft_nn::{Error, ErrorKind, Result};
 use serde_json::Value;
 
-/// A reference to the result of a layer's call.
+/// A reference to the output of a layer's call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Reference {
-    /// The layer called.
+    /// The name of the layer.
     pub(super) layer: String,
-    /// Which of its calls, counted from 0 (but see [`is_legacy`]).
+    /// The number of the call, usually from 0 (see [`is_legacy`]).
     pub(super) call: usize,
 }
 
-/// Whether a node is written as Keras 2 wrote it: a list, `[["conv", 0, 0, {}]]`. There the calls
-/// of a nested model are counted from 1, since making the model counted as one.
+/// Whether a node has the form of Keras 2: a list such as `[["conv", 0, 0, {}]]`.
+///
+/// Keras 2 counts the calls of a nested model from 1, since the construction of the model is call 0.
 pub(super) fn is_legacy(node: &Value) -> bool {
     node.is_array()
 }
 
-/// What a layer was called on, in order.
+/// The inputs of a call of a layer, in order.
 pub(super) fn references(node: &Value) -> Result<Vec<Reference>> {
     let mut found = Vec::new();
     match node {
@@ -44,12 +45,12 @@ pub(super) fn references(node: &Value) -> Result<Vec<Reference>> {
         other => return Err(Error::new("inbound_nodes", "objects with args and kwargs, or lists", other)),
     }
     if found.is_empty() {
-        return Err(Error::new("inbound_nodes", "at least one tensor a call", node));
+        return Err(Error::new("inbound_nodes", "at least one tensor per call", node));
     }
     Ok(found)
 }
 
-/// What an operation was called on: the tensors, and all arguments with a placeholder for each of them.
+/// The inputs of a call of an operation, and all its arguments with a placeholder for each input.
 pub(super) fn operands(node: &Value) -> Result<(Vec<Reference>, Vec<Value>)> {
     let mut found = Vec::new();
     let Some(arguments) = node.get("args").and_then(Value::as_array) else {
@@ -58,7 +59,7 @@ pub(super) fn operands(node: &Value) -> Result<(Vec<Reference>, Vec<Value>)> {
     let arguments = arguments.iter().map(|argument| operand(argument, &mut found)).collect::<Result<_>>()?;
     check_options(node.get("kwargs").unwrap_or(&Value::Null))?;
     if found.is_empty() {
-        return Err(Error::new("inbound_nodes", "at least one tensor a call", node));
+        return Err(Error::new("inbound_nodes", "at least one tensor per call", node));
     }
     Ok((found, arguments))
 }
@@ -89,7 +90,7 @@ pub(super) fn ends(value: &Value) -> Result<Vec<Reference>> {
     }
 }
 
-/// A tensor, or lists of tensors.
+/// Collects the references in a tensor or in nested lists of tensors.
 fn collect(argument: &Value, found: &mut Vec<Reference>) -> Result<()> {
     if let Value::Array(list) = argument {
         return list.iter().try_for_each(|argument| collect(argument, found));
@@ -101,7 +102,7 @@ fn collect(argument: &Value, found: &mut Vec<Reference>) -> Result<()> {
     Ok(())
 }
 
-/// `[layer, call, output]`; a layer has one output here.
+/// Parses `[layer, call, output]`. Layers here have one output, so `output` must be 0.
 fn history(value: &Value) -> Result<Reference> {
     let call = value.get(1).and_then(Value::as_u64).and_then(|call| usize::try_from(call).ok());
     match (value.get(0).and_then(Value::as_str), call, value.get(2).and_then(Value::as_u64)) {
@@ -110,8 +111,9 @@ fn history(value: &Value) -> Result<Reference> {
     }
 }
 
-/// Options of a call. `training` as given at the call has no effect within a model: what the model
-/// is called with overrules it.
+/// Refuses options of a call other than `training`.
+///
+/// `training` has no effect here: the value that the model is called with overrules it.
 fn check_options(options: &Value) -> Result<()> {
     for (option, value) in options.as_object().into_iter().flatten() {
         match option.as_str() {

@@ -1,4 +1,4 @@
-//! Writing `.keras` archives and `.weights.h5` files.
+//! Writers of `.keras` archives and `.weights.h5` files. The older `.h5` is written in `legacy`.
 
 use std::io::{self, Seek, Write};
 use std::path::Path;
@@ -10,38 +10,37 @@ use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
 
 use super::version::KERAS_VERSION;
-use super::{CONFIG, METADATA, WEIGHTS, optimizer, serialize, weights};
-use crate::atomic;
+use super::{CONFIG, METADATA, WEIGHTS, base, config_writer, optimizer_state, weights};
 use crate::error::at;
 use crate::h5::H5Writer;
-use crate::numbers::Precision;
+use crate::{FloatType, atomic};
 
-/// What [`save`] writes beside layers and weights.
+/// Options of [`save`] and of [`legacy::save`](super::legacy::save).
 ///
 /// ```
-/// use engraft_formats::Precision;
+/// use engraft_formats::FloatType;
 /// use engraft_formats::keras::{self, SaveOptions};
 /// use engraft_nn::prelude::*;
 /// let folder = tempfile::tempdir()?;
 /// let (full, half) = (folder.path().join("full.keras"), folder.path().join("half.keras"));
 /// let model = Sequential::new().add(Input::new([64])).add(Dense::new(64)).build()?;
 /// keras::save(&model, &full, &SaveOptions::default())?;
-/// keras::save(&model, &half, &SaveOptions { precision: Precision::F16, ..SaveOptions::default() })?;
+/// keras::save(&model, &half, &SaveOptions { float_type: FloatType::F16, ..SaveOptions::default() })?;
 /// assert!(std::fs::metadata(&half)?.len() < std::fs::metadata(&full)?.len());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SaveOptions<'a> {
-    /// The optimizer's memory, with which training goes on where it stopped; with Adam it triples
-    /// the file.
+    /// Whether to save the optimizer state (its iterations and moments), so that training can
+    /// continue. With Adam it triples the size of the file.
     pub optimizer_state: bool,
-    /// How exactly weights are written; the optimizer's memory always is as it is.
-    pub precision: Precision,
-    /// Further entries by name, which Keras ignores.
+    /// The float type of weights. The optimizer state is always f32.
+    pub float_type: FloatType,
+    /// Extra entries: name and content. Keras ignores them.
     pub extras: &'a [(String, Vec<u8>)],
 }
 
-/// Writes a model to a `.keras` file with all that Keras' `model.save` keeps, the optimizer's state included.
+/// Writes a model to a `.keras` file like Keras' `model.save`: with its optimizer state, in f32.
 ///
 /// ```
 /// use engraft_formats::keras::{load_model, save_model};
@@ -59,10 +58,10 @@ pub fn save_model(model: &Model, path: &Path) -> Result<()> {
     save(model, path, &SaveOptions { optimizer_state: true, ..SaveOptions::default() })
 }
 
-/// Writes a model to a `.keras` file that Keras 3 opens: layers, weights, what `compile` set.
+/// Writes a model to a `.keras` file for Keras 3: layers, weights, and the settings of `compile`.
 ///
-/// The file is written beside its place and then renamed, so that a failure leaves the old one.
-/// Weights are laid down as they are, without a second copy in memory.
+/// The file is replaced atomically: a failure leaves the old one unchanged. Weights are written
+/// without a second copy in memory.
 ///
 /// ```
 /// use engraft_formats::keras::{self, SaveOptions};
@@ -76,28 +75,32 @@ pub fn save_model(model: &Model, path: &Path) -> Result<()> {
 /// ```
 ///
 /// # Errors
-/// The file can't be written, or an extra's name is one of Keras' own entries.
+/// The file can't be written; a weight doesn't fit the float type; an extra entry has the name of one of
+/// Keras' entries.
 pub fn save(model: &Model, path: &Path, options: &SaveOptions<'_>) -> Result<()> {
     if let Some((name, _)) = options.extras.iter().find(|(name, _)| is_keras_entry(name)) {
         return Err(Error::because(
             path.display(),
-            format_args!("an extra entry can't be called `{name}`: Keras has a use for it"),
+            format_args!("an extra entry can't be called `{name}`, since Keras uses this name"),
         ));
     }
-    let config = serialize::model(model).to_string();
-    let metadata = json!({
+    let config = config_writer::model(model).to_string();
+    let mut metadata = json!({
         "keras_version": KERAS_VERSION,
         "date_saved": timestamp(SystemTime::now()),
         "engraft_version": env!("CARGO_PKG_VERSION"),
     });
+    if let paths @ [_, ..] = &base::paths(model)[..] {
+        metadata[base::KEY] = json!(paths);
+    }
     let small = [(METADATA, metadata.to_string()), (CONFIG, config)];
-    with_weights(model, Some(options.optimizer_state), options.precision, |writer, bytes| {
+    with_weights(model, Some(options.optimizer_state), options.float_type, |writer, bytes| {
         atomic::write(path, |file| {
             let mut zip = ZipWriter::new(file);
             for (name, text) in &small {
                 entry(&mut zip, name, text.as_bytes())?;
             }
-            // Beyond 4 GiB an entry needs larger fields, which must be said before.
+            // An entry beyond 4 GiB needs ZIP64 fields, which the header must announce.
             zip.start_file(
                 WEIGHTS,
                 SimpleFileOptions::default().compression_method(STORED).large_file(bytes >= 1 << 31),
@@ -117,26 +120,26 @@ pub fn save(model: &Model, path: &Path, options: &SaveOptions<'_>) -> Result<()>
 ///
 /// ```
 /// use engraft_formats::h5::H5File;
-/// use engraft_formats::{Precision, keras};
+/// use engraft_formats::{FloatType, keras};
 /// use engraft_nn::prelude::*;
 /// let folder = tempfile::tempdir()?;
 /// let path = folder.path().join("flowers.weights.h5");
 /// let model = Sequential::new().add(Input::new([4])).add(Dense::new(2).named("top")).build()?;
-/// keras::save_weights(&model, &path, Precision::F32)?;
+/// keras::save_weights(&model, &path, FloatType::F32)?;
 /// assert_eq!(H5File::open(&path)?.dataset_shape("layers/dense/vars/0")?, [4, 2]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
 /// # Errors
-/// The file can't be written, or a weight not so.
-pub fn save_weights(model: &Model, path: &Path, precision: Precision) -> Result<()> {
-    with_weights(model, None, precision, |writer, _| {
+/// The file can't be written; a weight doesn't fit the float type.
+pub fn save_weights(model: &Model, path: &Path, float_type: FloatType) -> Result<()> {
+    with_weights(model, None, float_type, |writer, _| {
         atomic::write(path, |file| writer.write_to(file).map_err(io::Error::other))
             .map_err(|error| at("weights", error))
     })
 }
 
-/// As Keras stores entries: as they are.
+/// Entries are uncompressed, as in Keras.
 const STORED: zip::CompressionMethod = zip::CompressionMethod::Stored;
 
 fn is_keras_entry(name: &str) -> bool {
@@ -148,32 +151,34 @@ fn entry(zip: &mut ZipWriter<impl Write + Seek>, name: &str, bytes: &[u8]) -> io
     zip.write_all(bytes)
 }
 
-/// Calls `then` with the HDF5 file to be written and its length, a little rounded up. An optimizer
-/// is part of it if `slots` says whether its slots are.
+/// Calls `then` with a writer of the model's weights and an upper bound on the file's length in bytes.
+///
+/// `slots`: `None` leaves the optimizer out, `Some(false)` writes a fresh one, `Some(true)` its state.
 fn with_weights(
     model: &Model,
     slots: Option<bool>,
-    precision: Precision,
+    float_type: FloatType,
     then: impl FnOnce(&H5Writer<'_>, usize) -> Result<()>,
 ) -> Result<()> {
-    precision.check(&model.weights())?;
+    float_type.check(&model.weights())?;
     let failed = |error| at("weights", error);
-    let saved = weights::saved(model.layer());
+    let saved = weights::saved_layers(model.layer());
     let values = weights::values(&saved);
-    let trained = model.trainable_weights();
+    let trainable = model.trainable_weights();
     let compiled = model.compiled();
     let state = compiled.as_ref().map(|compiled| compiled.state.slots());
     let mut writer = H5Writer::new();
-    weights::write(&saved, &values, precision, &mut writer).map_err(failed)?;
+    weights::write(&saved, &values, float_type, &mut writer).map_err(failed)?;
     let mut numbers = model.count_params();
     if let (Some(slots), Some(compiled)) = (slots, compiled.as_ref()) {
-        optimizer::write(compiled, &trained, state.as_deref().filter(|_| slots), &mut writer).map_err(failed)?;
-        numbers += usize::from(slots) * compiled.optimizer.slots() * trained.iter().map(Weight::count).sum::<usize>();
+        optimizer_state::write(compiled, &trainable, state.as_deref().filter(|_| slots), &mut writer)
+            .map_err(failed)?;
+        numbers += usize::from(slots) * compiled.optimizer.slots() * trainable.iter().map(Weight::count).sum::<usize>();
     }
     then(&writer, numbers * size_of::<f32>() + (1 << 20) + saved.len() * (1 << 12))
 }
 
-/// `2026-03-14@15:09:26` in UTC, as Keras writes dates.
+/// A UTC date in the format of Keras: `2026-03-14@15:09:26`.
 fn timestamp(now: SystemTime) -> String {
     let seconds = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let (mut days, second) = (seconds / 86_400, seconds % 86_400);

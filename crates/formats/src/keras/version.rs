@@ -1,11 +1,11 @@
-//! Which Keras wrote a file, and what follows from it.
+//! The version of Keras that wrote a file: the check for future versions, and the version that we write.
 
 use engraft_nn::{Error, ErrorKind, Result};
 
-/// The version of Keras whose files these are.
+/// The version of Keras whose format we write.
 pub(super) const KERAS_VERSION: &str = "3.15.1";
 
-/// Refuses the files of a later generation, whose layers may do other things under the same names.
+/// Refuses files of Keras 4 or later, where a layer of the same name may compute something else.
 pub(super) fn check(version: Option<&str>) -> Result<()> {
     let (Some(version), Some(known)) = (version, parts(KERAS_VERSION)) else { return Ok(()) };
     match parts(version) {
@@ -18,21 +18,22 @@ pub(super) fn check(version: Option<&str>) -> Result<()> {
     }
 }
 
-/// Adds to an error that the file is newer than what is known here, where it is.
+/// Adds a hint to an error if a version of Keras later than [`KERAS_VERSION`] wrote the file.
 pub(super) fn hint(error: Error, version: Option<&str>) -> Error {
     match version {
-        Some(version) if parts(version) > parts(KERAS_VERSION) => error
-            .hint(format_args!("Keras {version} wrote this file; files of up to Keras {KERAS_VERSION} are known here")),
+        Some(version) if parts(version) > parts(KERAS_VERSION) => error.hint(format_args!(
+            "Keras {version} wrote this file; engraft knows the formats up to Keras {KERAS_VERSION}"
+        )),
         _ => error,
     }
 }
 
-/// Whether Keras 2 or an older one wrote a file.
+/// Whether Keras 2 or 1 wrote a file.
 pub(super) fn is_keras_2(version: Option<&str>) -> bool {
     version.and_then(parts).is_some_and(|(major, _)| major < 3)
 }
 
-/// Major and minor.
+/// The major and minor version.
 fn parts(version: &str) -> Option<(u32, u32)> {
     let mut numbers = version.split('.').map(|part| part.parse().ok());
     Some((numbers.next()??, numbers.next()??))

@@ -1,25 +1,26 @@
-//! `model.weights.h5`: where each layer's weights stand, as Keras 3 lays them out (`saving_lib`).
+//! The layout of `model.weights.h5` in Keras 3 (`saving_lib`): reading and writing the weights of all layers.
 //!
-//! A layer's weights are `vars/0`, `vars/1`, … in its group. A model's layers are groups in
-//! `layers`, called not by their names but by their classes: `conv2d`, `conv2d_1`, `dense`, ….
+//! A layer's weights are `vars/0`, `vars/1`, … in its group. The layers of a model are groups in
+//! `layers`, named after their classes and not their names: `conv2d`, `conv2d_1`, `dense`, ….
 
 use std::collections::{HashMap, HashSet};
 
 use engraft_nn::{Error, ErrorKind, Layer, Result, Weight, snake_case};
 
-use super::config::is_operation;
-use crate::Precision;
+use super::config_reader::is_operation;
+use crate::FloatType;
 use crate::error::at;
 use crate::h5::{H5Error, H5File, H5Writer};
 
 /// A layer and its group in the file; the empty path is the root.
-pub(super) struct Saved {
+pub(super) struct SavedLayer {
     pub(super) path: String,
     pub(super) layer: Layer,
 }
 
-impl Saved {
-    fn name(&self) -> String {
+impl SavedLayer {
+    /// Name and class of the layer, for errors.
+    fn description(&self) -> String {
         format!("layer `{}` ({})", self.layer.name(), self.layer.class_name())
     }
 
@@ -36,19 +37,19 @@ fn join(path: &str, name: &str) -> String {
     if path.is_empty() { name.to_owned() } else { format!("{path}/{name}") }
 }
 
-/// The model and every layer in it, each once, at the first place where Keras meets it.
-pub(super) fn saved(model: &Layer) -> Vec<Saved> {
+/// The model and every layer in it, each once, with the group of its first visit in the order of Keras.
+pub(super) fn saved_layers(model: &Layer) -> Vec<SavedLayer> {
     let mut found = Vec::new();
     visit(model, String::new(), &mut HashSet::new(), &mut found);
     found
 }
 
-fn visit(layer: &Layer, path: String, visited: &mut HashSet<usize>, found: &mut Vec<Saved>) {
+fn visit(layer: &Layer, path: String, visited: &mut HashSet<usize>, found: &mut Vec<SavedLayer>) {
     if !visited.insert(layer.id()) {
         return;
     }
     let layers = join(&path, "layers");
-    found.push(Saved { path, layer: layer.clone() });
+    found.push(SavedLayer { path, layer: layer.clone() });
     let mut used: HashMap<String, usize> = HashMap::new();
     for inner in layer.layers().iter().filter(|inner| !is_operation(inner.def().module())) {
         let class = snake_case(inner.class_name());
@@ -60,17 +61,17 @@ fn visit(layer: &Layer, path: String, visited: &mut HashSet<usize>, found: &mut 
     }
 }
 
-/// Adds the weights of all layers, borrowed from `values`, which [`values`] gives.
+/// Writes the weights of all layers. `values` are the locked values from [`values`].
 pub(super) fn write<'a>(
-    saved: &[Saved],
+    saved: &[SavedLayer],
     values: &'a [Vec<Values>],
-    precision: Precision,
+    float_type: FloatType,
     to: &mut H5Writer<'a>,
 ) -> std::result::Result<(), H5Error> {
-    for (place, values) in saved.iter().zip(values) {
-        to.attr_string(&place.vars(), "name", place.layer.name())?;
-        for (index, (weight, values)) in place.layer.own_weights().iter().zip(values).enumerate() {
-            to.weight(&place.var(index), weight.shape(), &values[..], precision)?;
+    for (entry, values) in saved.iter().zip(values) {
+        to.attr_string(&entry.vars(), "name", entry.layer.name())?;
+        for (index, (weight, values)) in entry.layer.own_weights().iter().zip(values).enumerate() {
+            to.weight(&entry.var(index), weight.shape(), &values[..], float_type)?;
         }
     }
     Ok(())
@@ -79,72 +80,72 @@ pub(super) fn write<'a>(
 /// A weight's values, locked for reading.
 pub(super) type Values<'w> = std::sync::RwLockReadGuard<'w, Vec<f32>>;
 
-/// The values of all layers' own weights.
-pub(super) fn values(saved: &[Saved]) -> Vec<Vec<Values<'_>>> {
-    saved.iter().map(|place| place.layer.own_weights().iter().map(Weight::values).collect()).collect()
+/// Locks the values of all layers' own weights for reading.
+pub(super) fn values(saved: &[SavedLayer]) -> Vec<Vec<Values<'_>>> {
+    saved.iter().map(|entry| entry.layer.own_weights().iter().map(Weight::values).collect()).collect()
 }
 
-/// Which layers' names must be those in the file.
+/// Whether layer names in the file must match those of the model.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Names {
-    /// All: file and model were saved together, and the order of layers must agree, too.
-    Same,
-    /// None: weights of another model of the same layers.
-    Any,
+pub(super) enum LayerNames {
+    /// For a file saved together with the model: a different name shows a wrong order of layers.
+    MustMatch,
+    /// For the weights of another model with the same layers.
+    Ignored,
 }
 
-/// Sets the weights of all layers, once every array was found to be there and of the right shape.
-pub(super) fn read(saved: &[Saved], file: &H5File, names: Names) -> Result<()> {
-    let check = Check { file, root: root(file)?, names };
-    let groups: HashSet<String> = saved.iter().map(|place| check.path(&place.path)).collect();
-    for place in saved {
-        check.arrays(place)?;
-        check.no_others(place, &groups)?;
+/// Checks that the file has an array of the right shape for every weight, then sets all weights.
+pub(super) fn read(saved: &[SavedLayer], file: &H5File, names: LayerNames) -> Result<()> {
+    let comparison = FileComparison { file, root: root(file)?, names };
+    let groups: HashSet<String> = saved.iter().map(|entry| comparison.path(&entry.path)).collect();
+    for entry in saved {
+        comparison.check_arrays(entry)?;
+        comparison.check_no_others(entry, &groups)?;
     }
-    for place in saved {
-        for (index, weight) in place.layer.own_weights().iter().enumerate() {
+    for entry in saved {
+        for (index, weight) in entry.layer.own_weights().iter().enumerate() {
             let (_, values) =
-                file.read_f32(&check.path(&place.var(index))).map_err(|error| of_weight(weight, error))?;
+                file.read_f32(&comparison.path(&entry.var(index))).map_err(|error| of_weight(weight, error))?;
             weight.set(values)?;
         }
     }
     Ok(())
 }
 
-/// What the groups of layers are called: Keras 2.13 had another word for them.
+/// The name of the groups of layers: `layers`, or another name in files of Keras 2.13.
 fn root(file: &H5File) -> Result<&'static str> {
-    let words = ["layers", "_layer_checkpoint_dependencies"];
-    for word in words {
-        if file.contains(word).map_err(in_h5)? {
-            return Ok(word);
+    for name in ["layers", "_layer_checkpoint_dependencies"] {
+        if file.contains(name).map_err(in_h5)? {
+            return Ok(name);
         }
     }
     let none = Error::because("weights", "expected a group `layers`, found none").with_kind(ErrorKind::InvalidData);
     Err(none.hint(
-        "files of Keras 2 (`layer_names`) are read by legacy::load_weights; these are weights as Keras 3 saves them",
+        "this function reads the weights of Keras 3; legacy::load_weights reads those of Keras 2 (`layer_names`)",
     ))
 }
 
-/// A file compared with the model whose weights it should hold.
-struct Check<'a> {
+/// The comparison of a file with the layers of a model.
+struct FileComparison<'a> {
     file: &'a H5File,
+    /// The name of the groups of layers in this file.
     root: &'static str,
-    names: Names,
+    names: LayerNames,
 }
 
-impl Check<'_> {
-    /// A path in this file's words.
+impl FileComparison<'_> {
+    /// Converts a path to this file's name for groups of layers.
     fn path(&self, path: &str) -> String {
         path.split('/').map(|part| if part == "layers" { self.root } else { part }).collect::<Vec<_>>().join("/")
     }
 
-    /// The arrays of one layer are those of its weights.
-    fn arrays(&self, place: &Saved) -> Result<()> {
-        let vars = self.path(&place.vars());
+    /// Checks that the number and shapes of a layer's arrays match its weights.
+    fn check_arrays(&self, entry: &SavedLayer) -> Result<()> {
+        let vars = self.path(&entry.vars());
         let found: HashSet<String> = children(self.file, &vars)?.into_iter().collect();
-        let weights = place.layer.own_weights();
+        let weights = entry.layer.own_weights();
         for (index, weight) in weights.iter().enumerate() {
-            let path = self.path(&place.var(index));
+            let path = self.path(&entry.var(index));
             if !found.contains(&index.to_string()) {
                 return Err(Error::new(
                     name_of(weight),
@@ -159,19 +160,23 @@ impl Check<'_> {
             }
         }
         if found.len() != weights.len() {
-            return Err(Error::new(place.name(), format_args!("{} arrays in `{vars}`", weights.len()), found.len()));
+            return Err(Error::new(
+                entry.description(),
+                format_args!("{} arrays in `{vars}`", weights.len()),
+                found.len(),
+            ));
         }
-        self.name(place, &vars)
+        self.check_name(entry, &vars)
     }
 
-    /// The layer's name is that in the file, where it is there and must be.
-    fn name(&self, place: &Saved, vars: &str) -> Result<()> {
-        if self.names == Names::Any || place.layer.own_weights().is_empty() {
+    /// Checks the layer's name, if names must match and the file has one.
+    fn check_name(&self, entry: &SavedLayer, vars: &str) -> Result<()> {
+        if self.names == LayerNames::Ignored || entry.layer.own_weights().is_empty() {
             return Ok(());
         }
         match self.file.attr_string(vars, "name").map_err(in_h5)? {
-            Some(name) if name != place.layer.name() => Err(Error::new(
-                place.name(),
+            Some(name) if name != entry.layer.name() => Err(Error::new(
+                entry.description(),
                 format_args!("its weights in `{vars}`"),
                 format_args!("those of `{name}`"),
             )),
@@ -179,19 +184,19 @@ impl Check<'_> {
         }
     }
 
-    /// No group beside those of the model's layers holds weights.
-    fn no_others(&self, place: &Saved, groups: &HashSet<String>) -> Result<()> {
-        let layers = self.path(&join(&place.path, "layers"));
+    /// Checks that no other group has weights.
+    fn check_no_others(&self, entry: &SavedLayer, groups: &HashSet<String>) -> Result<()> {
+        let layers = self.path(&join(&entry.path, "layers"));
         for name in children(self.file, &layers)? {
             let group = join(&layers, &name);
-            let holds_weights = || {
+            let has_weights = || {
                 let inside = [join(&group, "vars"), join(&group, self.root)];
                 Ok(!children(self.file, &inside[0])?.is_empty() || !children(self.file, &inside[1])?.is_empty())
             };
-            if !groups.contains(&group) && holds_weights()? {
+            if !groups.contains(&group) && has_weights()? {
                 return Err(Error::new(
-                    place.name(),
-                    "weights of its own layers alone",
+                    entry.description(),
+                    "only weights of its own layers",
                     format_args!("others in `{group}`"),
                 )
                 .hint("are these the weights of this model?"));
@@ -201,7 +206,7 @@ impl Check<'_> {
     }
 }
 
-/// Names in a group; none if there is no such group.
+/// The names of the members of a group; empty if there is no such group.
 fn children(file: &H5File, group: &str) -> Result<Vec<String>> {
     match file.children(group) {
         Ok(entries) => Ok(entries.into_iter().map(|entry| entry.name).collect()),
@@ -239,7 +244,7 @@ mod tests {
         let inner = || Sequential::new().add(Flatten::new()).add(&shared);
         let (a, b) = (inner().call(&y).unwrap(), inner().call(&y).unwrap());
         let model = Model::new(&x, &Add::new().call([&a, &b]).unwrap()).unwrap();
-        let groups: Vec<String> = saved(model.layer()).into_iter().map(|place| place.path).collect();
+        let groups: Vec<String> = saved_layers(model.layer()).into_iter().map(|entry| entry.path).collect();
         // The operation has no group, and the shared layer one: where it is met first.
         let expected = [
             "",

@@ -1,14 +1,14 @@
-//! Writing an array whose values come a few at a time.
+//! A streaming writer of `.npy` files, for arrays whose values arrive in parts.
 
 use std::io::{self, Write};
 
 use super::header;
-use crate::numbers::Precision;
+use crate::FloatType;
 
-/// Values converted and written at a time: no second copy of them all is made.
+/// Number of values that are converted and written at a time, to avoid a second copy of the array.
 const BLOCK: usize = 1 << 14;
 
-/// Writes a `.npy` file of float32, whose values come one run after the other.
+/// Writes a `.npy` file of float32 in parts, so that the array never needs to be in memory as a whole.
 ///
 /// ```
 /// use engraft_formats::npy::{self, Writer};
@@ -32,25 +32,25 @@ impl<W: Write> Writer<W> {
     /// Writes the header of an array of this shape.
     ///
     /// # Errors
-    /// What can't be written.
+    /// The output refuses the bytes.
     pub fn new(mut to: W, shape: &[usize]) -> io::Result<Self> {
         to.write_all(&header::of_f32(shape))?;
         Ok(Self { to, shape: shape.to_vec(), written: 0 })
     }
 
-    /// Writes the values that come next, row-major.
+    /// Writes the next values, in row-major order.
     ///
     /// # Errors
-    /// What can't be written.
+    /// The output refuses the bytes.
     pub fn write(&mut self, values: &[f32]) -> io::Result<()> {
         self.written += values.len();
-        values.chunks(BLOCK).try_for_each(|values| self.to.write_all(&Precision::F32.bytes(values)))
+        values.chunks(BLOCK).try_for_each(|values| self.to.write_all(&FloatType::F32.bytes(values)))
     }
 
-    /// Ends the array.
+    /// Ends the array and checks the number of values.
     ///
     /// # Errors
-    /// The values written don't fill the shape.
+    /// Fewer or more values were written than the shape has.
     pub fn finish(self) -> io::Result<()> {
         if self.shape.iter().product::<usize>() == self.written {
             return Ok(());

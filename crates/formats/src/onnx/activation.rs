@@ -1,13 +1,13 @@
-//! Activation functions as ONNX operators.
+//! Lowers activation functions to ONNX operators of opset 17.
 
 use std::f32::consts::{FRAC_1_SQRT_2, FRAC_2_PI};
 
 use engraft_ir::Activation;
 
-use super::graph::GraphBuilder;
-use super::proto::AttributeProto;
+use super::graph_builder::GraphBuilder;
+use super::messages::AttributeProto;
 
-/// Applies a function to a tensor, element by element.
+/// Adds nodes that apply `function` to each element of the tensor `x`; returns the name of the result.
 pub(super) fn activation(g: &mut GraphBuilder<'_>, function: Activation, x: String) -> String {
     let x = x.as_str();
     let float = |name, value| vec![AttributeProto::float(name, value)];
@@ -28,7 +28,7 @@ pub(super) fn activation(g: &mut GraphBuilder<'_>, function: Activation, x: Stri
             g.node("Where", &[&is_above, &above, &below], vec![])
         }
         Activation::Elu { alpha } => g.node("Elu", &[x], float("alpha", alpha)),
-        // Its constants are the operator's defaults.
+        // ONNX' defaults for alpha and gamma are Keras' constants.
         Activation::Selu => g.node("Selu", &[x], vec![]),
         Activation::Sigmoid => g.node("Sigmoid", &[x], vec![]),
         Activation::HardSigmoid => g.node("HardSigmoid", &[x], float("alpha", 1.0 / 6.0)),
@@ -50,8 +50,9 @@ pub(super) fn activation(g: &mut GraphBuilder<'_>, function: Activation, x: Stri
     }
 }
 
-/// `x / 2 * (1 + erf(x / sqrt 2))`, or with `tanh(sqrt(2 / pi) * (x + 0.044715 x^3))` in place of `erf`: the operator of
-/// this name is younger than the rest.
+/// Adds nodes that compute GELU from other operators, since ONNX has an operator `Gelu` only from opset 20 on.
+///
+/// It is `x / 2 * (1 + erf(x / sqrt(2)))`; approximate: `x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3)))`.
 fn gelu(g: &mut GraphBuilder<'_>, x: &str, approximate: bool) -> String {
     let half = g.scalar(0.5);
     let one = g.scalar(1.0);

@@ -1,4 +1,6 @@
-//! The constants of a graph: how long they are in a file, and their bytes, one weight at a time.
+//! The initializers of a graph to be written: their encoded lengths, and their bytes, one weight at a time.
+//!
+//! [`RawInitializer`](super::raw_initializer::RawInitializer) is the counterpart for reading.
 
 use std::io::{self, Write};
 
@@ -7,11 +9,11 @@ use engraft_nn::strided::transpose;
 use half::f16;
 use prost::Message;
 
-use super::file::field_prefix;
-use super::proto::{FLOAT, FLOAT16, INT64, RAW_DATA, TensorProto};
-use crate::Precision;
+use super::messages::{FLOAT, FLOAT16, INT64, RAW_DATA, TensorProto};
+use super::model_file::field_prefix;
+use crate::FloatType;
 
-/// An initializer to be written. The values of a weight are read when its turn comes.
+/// An initializer to be written. A weight's values are read when it is written, not before.
 #[derive(Debug)]
 pub(super) struct Constant {
     name: String,
@@ -21,64 +23,65 @@ pub(super) struct Constant {
 
 #[derive(Debug)]
 enum Data {
-    /// The weight's axes in the order in which they are written.
     Weight {
         weight: Weight,
+        /// The permutation of the weight's axes in the file.
         axes: Vec<usize>,
-        precision: Precision,
+        float_type: FloatType,
     },
     Floats(Vec<f32>),
     Ints(Vec<i64>),
 }
 
 impl Constant {
-    /// A weight as `dims`, its axes in another order: `[3, 2, 0, 1]` puts the last of four first.
+    /// An initializer of shape `dims` with the weight's values transposed by `axes`: `[3, 2, 0, 1]` moves the last axis to the
+    /// front.
     pub(super) fn weight(
         name: String,
         weight: &Weight,
         axes: &[usize],
         dims: Vec<usize>,
-        precision: Precision,
+        float_type: FloatType,
     ) -> Self {
-        Self { name, dims, data: Data::Weight { weight: weight.clone(), axes: axes.to_vec(), precision } }
+        Self { name, dims, data: Data::Weight { weight: weight.clone(), axes: axes.to_vec(), float_type } }
     }
 
-    /// Numbers of this shape.
+    /// An initializer of f32 values with shape `dims`.
     pub(super) fn floats(name: String, dims: Vec<usize>, values: Vec<f32>) -> Self {
         Self { name, dims, data: Data::Floats(values) }
     }
 
-    /// A list of sizes or positions.
+    /// An initializer of 64-bit integers with one axis.
     pub(super) fn ints(name: String, values: Vec<i64>) -> Self {
         Self { name, dims: vec![values.len()], data: Data::Ints(values) }
     }
 
-    /// Bytes of its message.
+    /// The length of its encoded `TensorProto` in bytes.
     pub(super) fn encoded_len(&self) -> usize {
         self.header().len() + self.raw_len()
     }
 
-    /// Writes its message.
+    /// Encodes its `TensorProto` into `out`.
     ///
     /// # Errors
-    /// What can't be written.
+    /// The errors of `out`.
     pub(super) fn write_to(&self, out: &mut impl Write) -> io::Result<()> {
         out.write_all(&self.header())?;
         match &self.data {
-            Data::Floats(values) => write_values(values, Precision::F32, out),
+            Data::Floats(values) => write_values(values, FloatType::F32, out),
             Data::Ints(values) => values.iter().try_for_each(|value| out.write_all(&value.to_le_bytes())),
-            Data::Weight { weight, axes, precision } => {
+            Data::Weight { weight, axes, float_type } => {
                 let values = weight.values();
                 if axes.is_sorted() {
-                    write_values(&values, *precision, out)
+                    write_values(&values, *float_type, out)
                 } else {
-                    write_values(&transpose(&values, weight.shape(), axes), *precision, out)
+                    write_values(&transpose(&values, weight.shape(), axes), *float_type, out)
                 }
             }
         }
     }
 
-    /// The message up to its numbers.
+    /// The encoded `TensorProto` up to the values.
     fn header(&self) -> Vec<u8> {
         let header = TensorProto {
             name: self.name.clone(),
@@ -93,26 +96,26 @@ impl Constant {
 
     fn data_type(&self) -> i32 {
         match &self.data {
-            Data::Weight { precision: Precision::F16, .. } => FLOAT16,
-            Data::Weight { precision: Precision::F32, .. } | Data::Floats(_) => FLOAT,
+            Data::Weight { float_type: FloatType::F16, .. } => FLOAT16,
+            Data::Weight { float_type: FloatType::F32, .. } | Data::Floats(_) => FLOAT,
             Data::Ints(_) => INT64,
         }
     }
 
     fn raw_len(&self) -> usize {
         match &self.data {
-            Data::Weight { weight, precision: Precision::F16, .. } => weight.count() * size_of::<f16>(),
-            Data::Weight { weight, precision: Precision::F32, .. } => weight.count() * size_of::<f32>(),
+            Data::Weight { weight, float_type: FloatType::F16, .. } => weight.count() * size_of::<f16>(),
+            Data::Weight { weight, float_type: FloatType::F32, .. } => weight.count() * size_of::<f32>(),
             Data::Floats(values) => size_of_val(values.as_slice()),
             Data::Ints(values) => size_of_val(values.as_slice()),
         }
     }
 }
 
-/// Converts a few numbers at a time: the largest weights never stand in memory twice.
-fn write_values(values: &[f32], precision: Precision, out: &mut impl Write) -> io::Result<()> {
+/// Encodes values in chunks, so that a large weight isn't copied as a whole.
+fn write_values(values: &[f32], float_type: FloatType, out: &mut impl Write) -> io::Result<()> {
     const CHUNK: usize = 1 << 14;
-    values.chunks(CHUNK).try_for_each(|chunk| out.write_all(&precision.bytes(chunk)))
+    values.chunks(CHUNK).try_for_each(|chunk| out.write_all(&float_type.bytes(chunk)))
 }
 
 #[cfg(test)]
@@ -139,7 +142,7 @@ mod tests {
     fn a_weight_is_written_with_its_axes_in_order() {
         let weight = kernel(vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
         for (axes, expected) in [([0, 1], [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]), ([1, 0], [1.0, 3.0, 5.0, 2.0, 4.0, 6.0])] {
-            let tensor = Constant::weight("kernel".into(), &weight, &axes, vec![6], Precision::F32);
+            let tensor = Constant::weight("kernel".into(), &weight, &axes, vec![6], FloatType::F32);
             let found = decoded(&tensor);
             assert_eq!((found.name.as_str(), &found.dims[..], found.data_type), ("kernel", &[6][..], FLOAT));
             assert_eq!(found.raw_data, expected.map(f32::to_le_bytes).concat());
@@ -149,7 +152,7 @@ mod tests {
     #[test]
     fn f16_takes_half_the_bytes() {
         let tensor =
-            Constant::weight("k".into(), &kernel(vec![1.0 / 3.0, -65504.0]), &[0, 1], vec![1, 2], Precision::F16);
+            Constant::weight("k".into(), &kernel(vec![1.0 / 3.0, -65504.0]), &[0, 1], vec![1, 2], FloatType::F16);
         let found = decoded(&tensor);
         assert_eq!(found.data_type, FLOAT16);
         assert_eq!(found.raw_data, [f16::from_f32(1.0 / 3.0), f16::MIN].map(f16::to_le_bytes).concat());

@@ -1,4 +1,4 @@
-//! Weights of a graph into a model of the same layers.
+//! Loads the weights of an ONNX file into a model with the same layers.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -7,18 +7,18 @@ use engraft_ir::Op;
 use engraft_nn::strided::transpose;
 use engraft_nn::{Error, ErrorKind, Model, Program, Result, Weight};
 
-use super::kernel::{FROM_ONNX, OnnxKernel, onnx_kernel};
-use super::read::{OnnxError, read_file};
-use super::stored::{Stored, Use, in_order_of_use, stored};
+use super::conv_kernel::{ONNX_TO_KERAS, OnnxKernel, onnx_kernel};
+use super::initializers::{OnnxError, read_file};
+use super::raw_initializer::{InitializerUse, RawInitializer, in_order_of_use, raw_initializers};
 use crate::error::at;
 
-/// Loads the weights of an ONNX file into a model of the same layers: a backbone, in most cases.
+/// Loads the weights of an ONNX file into a model with the same layers, typically a backbone.
 ///
-/// Names differ from one exporter to the next, so weights are matched by order and shape: those of
-/// the model in the order in which it computes, those of the file in the order in which its nodes
-/// use them. What stands in the file before and after, such as another head, is passed over, and so
-/// are single numbers and vectors between; a kernel that has no place in the model is an error. Kernels
-/// of convolutions are brought from `[out, in, height, width]` to Keras' order.
+/// Exporters name weights differently, so weights are matched by order and shape: the model's in order of computation, the file's
+/// in the order in which nodes use them. Initializers before the first match and after the last, such as those of another head,
+/// are skipped, and so are scalars and vectors in between. A kernel in between that matches no weight is an error.
+///
+/// Convolution kernels are transposed from `[out, in, height, width]` to Keras' `[height, width, in, out]`.
 ///
 /// ```
 /// use engraft_formats::onnx::{self, OnnxOptions};
@@ -39,15 +39,15 @@ use crate::error::at;
 /// ```
 ///
 /// # Errors
-/// The file can't be read or isn't an ONNX model; it keeps weights in another file; a weight has no
-/// counterpart, or a kernel in between is left over; a Dense kernel stands behind a Flatten of
-/// images, whose order the graph doesn't tell. Nothing is changed then.
+/// Where the file can't be read, isn't an ONNX model, or stores weights in another file; where a weight of the model has no
+/// match, or a kernel in between matches no weight; where a Dense follows a Flatten of images, since the graph doesn't tell
+/// whether they were flattened channels first or channels last. No weight is changed then.
 pub fn load_weights(path: &Path, model: &Model) -> Result<()> {
     let bytes = read_file(path).map_err(|error| at(path.display(), error))?;
     load_weights_from_bytes(&bytes, model).map_err(|error| error.within(path.display()))
 }
 
-/// Loads the weights of an ONNX model held in memory. See [`load_weights`].
+/// Loads the weights of an ONNX model in memory into a model with the same layers. See [`load_weights`].
 ///
 /// ```
 /// use engraft_formats::onnx::{self, OnnxOptions};
@@ -67,18 +67,20 @@ pub fn load_weights(path: &Path, model: &Model) -> Result<()> {
 pub fn load_weights_from_bytes(bytes: &[u8], model: &Model) -> Result<()> {
     let damaged = |error: OnnxError| at("ONNX", error);
     let program = Program::of(model, false, 0)?;
-    refuse_flattened(&program)?;
-    let stored = stored(bytes).map_err(damaged)?;
-    let uses = in_order_of_use(bytes, &stored).map_err(damaged)?;
-    let wanted = wanted(&program);
-    let matched = matched(&wanted, &stored, &uses)?;
+    refuse_flattened_images(&program)?;
+    let initializers = raw_initializers(bytes).map_err(damaged)?;
+    let uses = in_order_of_use(bytes, &initializers).map_err(damaged)?;
+    let targets = targets(&program);
+    let matches = match_targets(&targets, &initializers, &uses)?;
     let values: Vec<Vec<f32>> =
-        matched.iter().map(|found| found.values()).collect::<std::result::Result<_, _>>().map_err(damaged)?;
-    wanted.iter().zip(values).try_for_each(|(wanted, values)| wanted.weight.set(values))
+        matches.iter().map(|found| found.values()).collect::<std::result::Result<_, _>>().map_err(damaged)?;
+    targets.iter().zip(values).try_for_each(|(target, values)| target.weight.set(values))
 }
 
-/// Where images are flattened, rows of the next kernel stand in an order that depends on the layout of the graph.
-fn refuse_flattened(program: &Program) -> Result<()> {
+/// An error where a Dense follows a Flatten of images.
+///
+/// The order of the Dense kernel's rows depends on whether the exporter flattened channels first or channels last.
+fn refuse_flattened_images(program: &Program) -> Result<()> {
     let flattens = |input: &[usize]| matches!(input, &[height, width, channels] if height * width > 1 && channels > 1);
     let flatten =
         program.steps.iter().position(|step| step.op == Op::Reshape && flattens(&program.shapes[step.inputs[0]]));
@@ -87,84 +89,91 @@ fn refuse_flattened(program: &Program) -> Result<()> {
         None => Ok(()),
         Some(dense) => Err(Error::because(
             format_args!("layer `{}`", dense.layer),
-            "the order of its inputs, flattened images, can't be told from an ONNX graph",
+            "its inputs are flattened images, whose order can't be told from an ONNX graph",
         )
         .with_kind(ErrorKind::Unsupported)
         .hint("load the weights into the model without its head")),
     }
 }
 
-/// An initializer that is a weight's, and the order of its axes as the weight has them.
+/// An initializer that matches a weight.
 struct Match<'a> {
-    tensor: &'a Stored<'a>,
+    initializer: &'a RawInitializer<'a>,
     shape: Vec<usize>,
+    /// The permutation of the initializer's axes into the weight's order; empty for the same order.
     axes: &'static [usize],
 }
 
 impl Match<'_> {
     fn values(&self) -> std::result::Result<Vec<f32>, OnnxError> {
-        let values = self.tensor.values()?;
+        let values = self.initializer.values()?;
         Ok(if self.axes.is_sorted() { values } else { transpose(&values, &self.shape, self.axes) })
     }
 }
 
-/// A weight to be found, and its shape in ONNX if it is a convolution's kernel.
-struct Wanted<'a> {
+/// A weight of the model to be loaded, with its ONNX layout if it is a convolution's kernel.
+struct Target<'a> {
     weight: &'a Weight,
     kernel: Option<OnnxKernel>,
 }
 
-impl Wanted<'_> {
-    /// How the axes of an initializer follow each other in the weight; `None` where the shapes don't fit.
-    fn axes(&self, stored: &[usize], transposed: bool) -> Option<&'static [usize]> {
+impl Target<'_> {
+    /// The permutation of axes from an initializer of shape `found` to the weight; `None` if the shapes don't match.
+    ///
+    /// `transposed` says whether a `Gemm` transposes the initializer.
+    fn axes(&self, found: &[usize], transposed: bool) -> Option<&'static [usize]> {
         match (self.kernel, self.weight.shape()) {
-            (Some(kernel), _) => (stored == kernel.dims).then_some(FROM_ONNX),
-            (None, &[inputs, outputs]) if transposed => (stored == [outputs, inputs]).then_some(&[1, 0]),
-            (None, shape) => (stored == shape).then_some(&[]),
+            (Some(kernel), _) => (found == kernel.dims).then_some(ONNX_TO_KERAS),
+            (None, &[inputs, outputs]) if transposed => (found == [outputs, inputs]).then_some(&[1, 0]),
+            (None, shape) => (found == shape).then_some(&[]),
         }
     }
 }
 
-/// Every weight once, in the order in which it is first used.
-fn wanted(program: &Program) -> Vec<Wanted<'_>> {
+/// Every weight of the program once, in the order of first use.
+fn targets(program: &Program) -> Vec<Target<'_>> {
     let mut seen = HashSet::new();
     let weights = program.steps.iter().flat_map(|step| step.weights.iter().map(move |param| (step, &param.weight)));
     weights
         .filter(|(_, weight)| seen.insert(weight.id()))
-        .map(|(step, weight)| Wanted { weight, kernel: onnx_kernel(program, step, weight) })
+        .map(|(step, weight)| Target { weight, kernel: onnx_kernel(program, step, weight) })
         .collect()
 }
 
-/// The initializer of each weight.
-fn matched<'a>(wanted: &[Wanted<'_>], stored: &'a [Stored<'a>], uses: &[Use]) -> Result<Vec<Match<'a>>> {
-    let mut uses = uses.iter().filter(|used| stored[used.index].is_float());
-    let mut found: Vec<Match<'a>> = Vec::with_capacity(wanted.len());
-    for wanted in wanted {
-        let place = format!("weight `{}`", wanted.weight.path());
-        let expected = format!("an initializer for shape {:?}", wanted.weight.shape());
+/// Finds the initializer of each target.
+fn match_targets<'a>(
+    targets: &[Target<'_>],
+    initializers: &'a [RawInitializer<'a>],
+    uses: &[InitializerUse],
+) -> Result<Vec<Match<'a>>> {
+    let mut uses = uses.iter().filter(|used| initializers[used.index].is_float());
+    let mut found: Vec<Match<'a>> = Vec::with_capacity(targets.len());
+    for target in targets {
+        let place = format!("weight `{}`", target.weight.path());
+        let expected = format!("an initializer for shape {:?}", target.weight.shape());
         loop {
             let Some(used) = uses.next() else {
                 return Err(Error::new(place, expected, "none after those of the layers before")
                     .with_kind(ErrorKind::InvalidData));
             };
-            let tensor = &stored[used.index];
-            let shape = tensor.shape().map_err(|error| at(&place, error))?;
-            if let Some(axes) = wanted.axes(&shape, used.transposed) {
-                found.push(Match { tensor, shape, axes });
+            let initializer = &initializers[used.index];
+            let shape = initializer.shape().map_err(|error| at(&place, error))?;
+            if let Some(axes) = target.axes(&shape, used.transposed) {
+                found.push(Match { initializer, shape, axes });
                 break;
             }
             if !found.is_empty() && is_kernel(&shape) {
-                let received = format!("`{}` of shape {shape:?}", tensor.name);
+                let received = format!("`{}` of shape {shape:?}", initializer.name);
                 return Err(Error::new(place, expected, received)
                     .with_kind(ErrorKind::InvalidData)
-                    .hint("the file's layers are others than the model's"));
+                    .hint("the file has other layers than the model"));
             }
         }
     }
     Ok(found)
 }
 
-/// More than a number or a vector, however many axes it is seen with.
+/// Whether a shape has more than one axis of a size above 1, unlike scalars and vectors.
 fn is_kernel(shape: &[usize]) -> bool {
     shape.iter().filter(|&&size| size > 1).count() > 1
 }
@@ -175,10 +184,10 @@ mod tests {
     use prost::Message;
 
     use super::*;
-    use crate::onnx::file::field_prefix;
-    use crate::onnx::proto::{AttributeProto, FLOAT, GRAPH, GraphProto, INITIALIZER, NodeProto, TensorProto};
+    use crate::onnx::messages::{AttributeProto, FLOAT, GRAPH, GraphProto, INITIALIZER, NodeProto, TensorProto};
+    use crate::onnx::model_file::field_prefix;
 
-    /// A graph of nodes with one or two weights each, whose initializers stand in the opposite order.
+    /// An encoded graph of nodes with these weight shapes. The initializers are in reverse order of use.
     fn graph(nodes: &[(&str, &[&[i64]])]) -> Vec<u8> {
         let mut graph = GraphProto::default();
         let mut tensors = Vec::new();
@@ -220,7 +229,7 @@ mod tests {
         [("Conv", &[&[2, 3, 1, 2], &[2]]), ("Conv", &[&[2, 2, 1, 1]]), ("Gemm", &[&[2, 2], &[2]])];
 
     #[test]
-    fn weights_are_found_by_their_use_and_brought_into_order() {
+    fn weights_are_found_by_their_use_and_transposed() {
         let preprocessing: (&str, &[&[i64]]) = ("Add", &[&[3, 1, 1]]);
         let head: (&str, &[&[i64]]) = ("MatMul", &[&[2, 9]]);
         let model = backbone();

@@ -1,4 +1,4 @@
-//! A program's operations as ONNX nodes.
+//! Lowers the operations of a program to ONNX nodes.
 
 use engraft_ir::{Interpolation, PoolKind};
 use engraft_ir::{Op, ValueId};
@@ -6,16 +6,16 @@ use engraft_nn::{Error, ErrorKind, Result};
 use engraft_nn::{Param, Step};
 
 use super::activation::activation;
-use super::graph::Layout::{ChannelsFirst, ChannelsLast};
-use super::graph::{GraphBuilder, Layout, Made};
-use super::kernel::onnx_kernel;
-use super::proto::AttributeProto;
+use super::conv_kernel::onnx_kernel;
+use super::graph_builder::Layout::{ChannelsFirst, ChannelsLast};
+use super::graph_builder::{GraphBuilder, LaidOutTensor, Layout};
+use super::messages::AttributeProto;
 
-/// Adds what computes a step.
+/// Adds the nodes that compute a step; returns its output tensor.
 ///
 /// # Errors
-/// An operation of training.
-pub(super) fn operation(g: &mut GraphBuilder<'_>, step: &Step) -> Result<Made> {
+/// Where the operation exists only in training, such as Dropout.
+pub(super) fn operation(g: &mut GraphBuilder<'_>, step: &Step) -> Result<LaidOutTensor> {
     let input = step.inputs[0];
     let (tensor, layout) = match &step.op {
         Op::Conv2d { .. } => convolution(g, step),
@@ -23,31 +23,31 @@ pub(super) fn operation(g: &mut GraphBuilder<'_>, step: &Step) -> Result<Made> {
         Op::Pool2d { kind, size, stride, pad } => {
             let x = g.read(input, ChannelsFirst);
             let op_type = if *kind == PoolKind::Max { "MaxPool" } else { "AveragePool" };
-            let window = Window { reach: *size, stride: *stride, pad: *pad };
+            let window = Window { extent: *size, stride: *stride, pad: *pad };
             (g.node(op_type, &[&x], window.attributes(g, step, *size)), ChannelsFirst)
         }
         Op::GlobalPool { kind } => global_pool(g, *kind, step),
         Op::BatchNorm { batch_statistics: false, .. } => batch_norm(g, step),
         Op::Activation(function) => {
-            let (x, layout) = anyhow(g, input);
+            let (x, layout) = in_any_layout(g, input);
             (activation(g, *function, x), layout)
         }
         Op::Softmax => {
-            let (x, layout) = anyhow(g, input);
+            let (x, layout) = in_any_layout(g, input);
             let axis = channel_axis(g, input, layout);
             (g.node("Softmax", &[&x], vec![AttributeProto::int("axis", axis as i64)]), layout)
         }
         Op::Add => {
-            let (terms, layout) = alike(g, &step.inputs);
+            let (terms, layout) = in_common_layout(g, &step.inputs);
             let op_type = if terms.len() == 2 { "Add" } else { "Sum" };
             (g.node(op_type, &terms.iter().map(String::as_str).collect::<Vec<_>>(), vec![]), layout)
         }
         Op::Multiply => {
-            let (factors, layout) = alike(g, &step.inputs);
+            let (factors, layout) = in_common_layout(g, &step.inputs);
             (g.node("Mul", &factors.iter().map(String::as_str).collect::<Vec<_>>(), vec![]), layout)
         }
         Op::Concatenate { axis } => {
-            let (parts, layout) = alike(g, &step.inputs);
+            let (parts, layout) = in_common_layout(g, &step.inputs);
             let axis = layout.axis(g.shape(input).len(), *axis) as i64;
             let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
             (g.node("Concat", &parts, vec![AttributeProto::int("axis", axis)]), layout)
@@ -66,7 +66,7 @@ pub(super) fn operation(g: &mut GraphBuilder<'_>, step: &Step) -> Result<Made> {
         }
         Op::ScaleShift { scale, shift } => scale_shift(g, input, scale, shift),
         Op::ReverseChannels => {
-            // Whole planes change places where the channels come first.
+            // Channels first, a reversal moves whole planes, which is faster than moving single values.
             let layout = if g.shape(input).len() < 2 { ChannelsLast } else { ChannelsFirst };
             let x = g.read(input, layout);
             let axis = channel_axis(g, input, layout);
@@ -77,45 +77,49 @@ pub(super) fn operation(g: &mut GraphBuilder<'_>, step: &Step) -> Result<Made> {
         Op::Resize { interpolation } => (resize(g, *interpolation, step), ChannelsFirst),
         op @ (Op::Dropout { .. } | Op::RandomTransform { .. } | Op::BatchNorm { batch_statistics: true, .. }) => {
             let place = format_args!("layer `{}`", step.layer);
-            return Err(Error::new(place, "an operation of prediction", format_args!("{op:?}"))
+            return Err(Error::new(place, "an operation of inference", format_args!("{op:?}"))
                 .with_kind(ErrorKind::Unsupported));
         }
     };
     Ok((activation(g, step.activation, tensor), layout))
 }
 
-/// A value in the layout it is in.
-fn anyhow(g: &mut GraphBuilder<'_>, value: ValueId) -> Made {
+/// A tensor of a value in the layout that needs no `Transpose`.
+fn in_any_layout(g: &mut GraphBuilder<'_>, value: ValueId) -> LaidOutTensor {
     let layout = g.layout(&[value]);
     (g.read(value, layout), layout)
 }
 
-/// Several values in one layout.
-fn alike(g: &mut GraphBuilder<'_>, values: &[ValueId]) -> (Vec<String>, Layout) {
+/// Tensors of several values in one layout.
+fn in_common_layout(g: &mut GraphBuilder<'_>, values: &[ValueId]) -> (Vec<String>, Layout) {
     let layout = g.layout(values);
     (values.iter().map(|&value| g.read(value, layout)).collect(), layout)
 }
 
+/// The tensor axis of a value's channels in `layout`.
 fn channel_axis(g: &GraphBuilder<'_>, value: ValueId, layout: Layout) -> usize {
     let rank = g.shape(value).len();
     layout.axis(rank, rank.saturating_sub(1))
 }
 
-/// What windows over an image read.
+/// The windows of a convolution or pooling.
 struct Window {
-    /// Pixels from the first tap to the last, both counted.
-    reach: [usize; 2],
+    /// The extent of a window in pixels, dilation included.
+    extent: [usize; 2],
     stride: [usize; 2],
-    /// Top and left.
+    /// Padding at the top and on the left.
     pad: [usize; 2],
 }
 
 impl Window {
-    /// Kernel, strides, and pads on all four sides: the last ones are what the windows reach beyond the image.
+    /// The attributes `kernel_shape`, `strides` and `pads`.
+    ///
+    /// ONNX wants the padding on all four sides: at the bottom and on the right it is what the last windows read beyond the
+    /// image.
     fn attributes(&self, g: &GraphBuilder<'_>, step: &Step, kernel: [usize; 2]) -> Vec<AttributeProto> {
         let (input, output) = (g.shape(step.inputs[0]), g.shape(step.output));
         let end = |axis: usize| {
-            let read = output[axis].saturating_sub(1) * self.stride[axis] + self.reach[axis];
+            let read = output[axis].saturating_sub(1) * self.stride[axis] + self.extent[axis];
             read.saturating_sub(input[axis] + self.pad[axis])
         };
         vec![
@@ -126,7 +130,7 @@ impl Window {
     }
 }
 
-fn convolution(g: &mut GraphBuilder<'_>, step: &Step) -> Made {
+fn convolution(g: &mut GraphBuilder<'_>, step: &Step) -> LaidOutTensor {
     let Op::Conv2d { kernel, stride, dilation, pad, groups, .. } = step.op else {
         unreachable!("called for convolutions only");
     };
@@ -138,15 +142,15 @@ fn convolution(g: &mut GraphBuilder<'_>, step: &Step) -> Made {
             None => g.weight(weight, &[0], weight.shape().to_vec()),
         });
     }
-    let reach = [0, 1].map(|axis| (kernel[axis] - 1) * dilation[axis] + 1);
-    let mut attributes = Window { reach, stride, pad }.attributes(g, step, kernel);
+    let extent = [0, 1].map(|axis| (kernel[axis] - 1) * dilation[axis] + 1);
+    let mut attributes = Window { extent, stride, pad }.attributes(g, step, kernel);
     attributes.push(AttributeProto::ints("dilations", &dilation));
     attributes.push(AttributeProto::int("group", groups as i64));
     let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
     (g.node("Conv", &inputs, attributes), ChannelsFirst)
 }
 
-fn dense(g: &mut GraphBuilder<'_>, step: &Step) -> Made {
+fn dense(g: &mut GraphBuilder<'_>, step: &Step) -> LaidOutTensor {
     let input = step.inputs[0];
     let x = g.read(input, ChannelsLast);
     let mut weights = Vec::new();
@@ -154,7 +158,7 @@ fn dense(g: &mut GraphBuilder<'_>, step: &Step) -> Made {
         let shape = param.weight.shape();
         weights.push(g.weight(&param.weight, if shape.len() == 2 { &[0, 1] } else { &[0] }, shape.to_vec()));
     }
-    // Gemm takes matrices only.
+    // `Gemm` accepts matrices only; inputs with more axes need `MatMul`.
     let product = match &weights[..] {
         [kernel, bias] if g.shape(input).len() == 1 => g.node("Gemm", &[&x, kernel, bias], vec![]),
         [kernel, bias] => {
@@ -166,7 +170,7 @@ fn dense(g: &mut GraphBuilder<'_>, step: &Step) -> Made {
     (product, ChannelsLast)
 }
 
-fn global_pool(g: &mut GraphBuilder<'_>, kind: PoolKind, step: &Step) -> Made {
+fn global_pool(g: &mut GraphBuilder<'_>, kind: PoolKind, step: &Step) -> LaidOutTensor {
     let x = g.read(step.inputs[0], ChannelsFirst);
     let op_type = if kind == PoolKind::Max { "GlobalMaxPool" } else { "GlobalAveragePool" };
     let pooled = g.node(op_type, &[&x], vec![]);
@@ -176,7 +180,7 @@ fn global_pool(g: &mut GraphBuilder<'_>, kind: PoolKind, step: &Step) -> Made {
     (pooled, ChannelsFirst)
 }
 
-fn batch_norm(g: &mut GraphBuilder<'_>, step: &Step) -> Made {
+fn batch_norm(g: &mut GraphBuilder<'_>, step: &Step) -> LaidOutTensor {
     let Op::BatchNorm { epsilon, scale, center, .. } = step.op else {
         unreachable!("called for batch normalisation only");
     };
@@ -204,27 +208,30 @@ fn reshape(g: &mut GraphBuilder<'_>, step: &Step) -> String {
         shape if shape == &g.shape(step.inputs[0])[..] => x,
         [_] => g.node("Flatten", &[&x], vec![]),
         shape => {
-            // A zero stands for the input's own size: here, of the batch.
+            // In a `Reshape`, 0 keeps the size of that axis: here of the batch.
             let shape = g.sizes("shape", std::iter::once(0).chain(shape.iter().copied()));
             g.node("Reshape", &[&x, &shape], vec![])
         }
     }
 }
 
-/// A slice names the axes it acts on; its ends, which count from the back where negative, are the numbers after the last.
-fn slice(g: &mut GraphBuilder<'_>, step: &Step, start: &[usize], steps: &[isize]) -> Made {
+/// Adds a `Slice` over the axes that change.
+///
+/// ONNX gives an exclusive end for each axis. A negative end counts from the back, so a reversed slice down to index 0 ends at
+/// `i64::MIN`.
+fn slice(g: &mut GraphBuilder<'_>, step: &Step, start: &[usize], steps: &[isize]) -> LaidOutTensor {
     let input = step.inputs[0];
-    let (x, layout) = anyhow(g, input);
-    let (whole, taken) = (g.shape(input), g.shape(step.output));
+    let (x, layout) = in_any_layout(g, input);
+    let (before, after) = (g.shape(input), g.shape(step.output));
     let (mut starts, mut ends, mut axes, mut strides) = (vec![], vec![], vec![], vec![]);
-    for axis in 0..whole.len() {
-        if taken[axis] == whole[axis] && steps[axis] == 1 {
+    for axis in 0..before.len() {
+        if after[axis] == before[axis] && steps[axis] == 1 {
             continue;
         }
-        let end = start[axis] as i64 + steps[axis] as i64 * taken[axis] as i64;
+        let end = start[axis] as i64 + steps[axis] as i64 * after[axis] as i64;
         starts.push(start[axis] as i64);
         ends.push(if end < 0 { i64::MIN } else { end });
-        axes.push(layout.axis(whole.len(), axis) as i64);
+        axes.push(layout.axis(before.len(), axis) as i64);
         strides.push(steps[axis] as i64);
     }
     if axes.is_empty() {
@@ -235,18 +242,18 @@ fn slice(g: &mut GraphBuilder<'_>, step: &Step, start: &[usize], steps: &[isize]
     (g.node("Slice", &[&x, &starts, &ends, &axes, &steps], vec![]), layout)
 }
 
-fn scale_shift(g: &mut GraphBuilder<'_>, input: ValueId, scale: &[f32], shift: &[f32]) -> Made {
-    let (mut x, layout) = anyhow(g, input);
-    for (op_type, name, values, nothing) in [("Mul", "scale", scale, 1.0), ("Add", "shift", shift, 0.0)] {
-        if values.iter().all(|&value| value == nothing) {
+fn scale_shift(g: &mut GraphBuilder<'_>, input: ValueId, scale: &[f32], shift: &[f32]) -> LaidOutTensor {
+    let (mut x, layout) = in_any_layout(g, input);
+    for (op_type, name, values, identity) in [("Mul", "scale", scale, 1.0), ("Add", "shift", shift, 0.0)] {
+        if values.iter().all(|&value| value == identity) {
             continue;
         }
         let operand = if values.iter().all(|value| value == &values[0]) {
             g.scalar(values[0])
         } else {
-            // Axes after the channels' that the same number holds for.
-            let after = if layout == ChannelsFirst { g.shape(input).len() - 1 } else { 0 };
-            let dims = std::iter::once(values.len()).chain(std::iter::repeat_n(1, after)).collect();
+            // Trailing axes of size 1, so that the values broadcast along the axis of channels.
+            let trailing = if layout == ChannelsFirst { g.shape(input).len() - 1 } else { 0 };
+            let dims = std::iter::once(values.len()).chain(std::iter::repeat_n(1, trailing)).collect();
             g.floats(name, dims, values.to_vec())
         };
         x = g.node(op_type, &[&x, &operand], vec![]);
@@ -254,16 +261,16 @@ fn scale_shift(g: &mut GraphBuilder<'_>, input: ValueId, scale: &[f32], shift: &
     (x, layout)
 }
 
-/// TensorFlow's half-pixel centres are ONNX's; its nearest pixel rounds halves up.
+/// Adds a `Resize` with TensorFlow's half-pixel centres; nearest neighbour rounds halves up, as TensorFlow does.
 ///
-/// Sizes are given for all four axes, the batch's and the channels' out of the input: onnxruntime 1.32 fails on a
-/// Resize of two axes that stands between transpositions.
+/// The sizes of batch and channels are computed from the input, and all four sizes are given. Resizing two axes would be shorter,
+/// but onnxruntime 1.32 fails on it between two `Transpose` nodes.
 fn resize(g: &mut GraphBuilder<'_>, interpolation: Interpolation, step: &Step) -> String {
     let x = g.read(step.inputs[0], ChannelsFirst);
     let shape = g.shape(step.output);
-    let kept = g.node("Shape", &[&x], vec![AttributeProto::int("end", 2)]);
+    let batch_and_channels = g.node("Shape", &[&x], vec![AttributeProto::int("end", 2)]);
     let size = g.sizes("size", [shape[0], shape[1]]);
-    let sizes = g.node("Concat", &[&kept, &size], vec![AttributeProto::int("axis", 0)]);
+    let sizes = g.node("Concat", &[&batch_and_channels, &size], vec![AttributeProto::int("axis", 0)]);
     let mut attributes = vec![AttributeProto::string("coordinate_transformation_mode", "half_pixel")];
     match interpolation {
         Interpolation::Bilinear => attributes.push(AttributeProto::string("mode", "linear")),

@@ -1,4 +1,4 @@
-//! Writing a model as an ONNX file.
+//! Exports a model as an ONNX file: [`save`], its options and metadata.
 
 use std::path::Path;
 
@@ -7,14 +7,14 @@ use engraft_nn::{Error, ErrorKind, Model, Result};
 use serde_json::json;
 
 use super::MAX_FILE_LEN;
-use super::file::ModelFile;
-use super::graph::GraphBuilder;
+use super::graph_builder::GraphBuilder;
+use super::messages::{ModelProto, OperatorSetIdProto, StringStringEntryProto};
+use super::model_file::ModelFile;
 use super::operation::operation;
-use super::proto::{ModelProto, OperatorSetIdProto, StringStringEntryProto};
 use crate::error::at;
-use crate::{Precision, atomic};
+use crate::{FloatType, atomic};
 
-/// The version of ONNX' operators that [`save`] writes, from 2022: nothing here needs a later one.
+/// The version of ONNX' operator set that [`save`] writes. It is from 2022; no layer needs a later one.
 ///
 /// ```
 /// use engraft_formats::onnx::{self, Graph, OPSET, OnnxOptions};
@@ -28,10 +28,10 @@ use crate::{Precision, atomic};
 /// ```
 pub const OPSET: i64 = 17;
 
-/// The version of the file format that came with it.
+/// The version of the file format (`ir_version`) that was released with [`OPSET`].
 const IR_VERSION: i64 = 8;
 
-/// What [`save`] writes beside layers and weights, and how.
+/// Options of [`save`]: float type of the stored weights, class names, metadata.
 ///
 /// ```
 /// use engraft_formats::onnx::{self, Graph, OnnxOptions};
@@ -46,23 +46,24 @@ const IR_VERSION: i64 = 8;
 /// ```
 #[derive(Debug, Clone, Copy, Default)]
 pub struct OnnxOptions<'a> {
-    /// In which numbers kernels are stored. They are cast to f32 before use, which onnxruntime does
-    /// once, when it loads the file: few processors compute with f16, and where they don't each
-    /// operation would cast its operands.
-    pub precision: Precision,
-    /// Names of the classes in the order of the first output: a JSON list under `class_names` in the
-    /// file's metadata.
+    /// The float type in which kernels are stored; biases and other vectors stay f32.
+    ///
+    /// The graph casts f16 kernels to f32, and onnxruntime does so once, when it loads the file. Computing in f16 would be
+    /// slower: few CPUs have instructions for it, and on others each operation would cast its operands.
+    pub float_type: FloatType,
+    /// Class names in the order of the first output. They are stored as a JSON list in the metadata entry `class_names`.
     pub class_names: &'a [String],
-    /// Further entries of the metadata, by key.
+    /// Further metadata entries as pairs of key and value.
     pub metadata: &'a [(String, String)],
 }
 
-/// Writes a model to an ONNX file: what it computes when it predicts, with its weights.
+/// Exports a model as an ONNX file: its forward pass in inference mode, with its weights.
 ///
-/// Inputs and outputs keep the layout they have here, channels last, and the names of their layers.
-/// Metadata beside the options': `engraft_version`, and for images `input_size`, a JSON list of height
-/// and width. Weights are laid down as they are, without a second copy in memory; the file takes its
-/// place only when it is whole.
+/// Inputs and outputs stay channels-last, and have the names of their layers. Beside the options' metadata, the entry
+/// `engraft_version` is written, and for images `input_size`, a JSON list of height and width.
+///
+/// Weights are streamed to the file without a second copy in memory. The file is written under a temporary name and renamed when
+/// it is complete, so that an error never leaves a partial file.
 ///
 /// ```
 /// use engraft_formats::onnx::{self, Graph, OnnxOptions};
@@ -76,9 +77,8 @@ pub struct OnnxOptions<'a> {
 /// ```
 ///
 /// # Errors
-/// The file would reach the 2 GiB that ONNX files stay below; a weight that f16 can't hold; class
-/// names that are not as many as outputs; an entry of the metadata that is taken; a file that can't
-/// be written.
+/// Where the file would reach 2 GiB, the limit of ONNX files; a weight exceeds the range of f16; the number of class names
+/// differs from that of the outputs; a metadata key occurs twice; or the file can't be written.
 pub fn save(model: &Model, path: &Path, options: &OnnxOptions<'_>) -> Result<()> {
     let file = model_file(model, options).map_err(|error| error.within(path.display()))?;
     let len = file.len() as u64;
@@ -95,20 +95,21 @@ pub fn save(model: &Model, path: &Path, options: &OnnxOptions<'_>) -> Result<()>
     atomic::write(path, |out| file.write_to(out)).map_err(|error| at("model", error))
 }
 
+/// Builds the graph of `model` and everything else that the file holds.
 pub(super) fn model_file(model: &Model, options: &OnnxOptions<'_>) -> Result<ModelFile> {
     let metadata_props = metadata(model, options)?;
-    options.precision.check(&model.weights())?;
+    options.float_type.check(&model.weights())?;
     let program = Program::of(model, false, 0)?;
-    let mut builder = GraphBuilder::new(&program, options.precision);
+    let mut builder = GraphBuilder::new(&program, options.float_type);
     let layers: Vec<_> = model.inputs().iter().map(|input| input.layer().clone()).collect();
     let input = builder.inputs(&layers.iter().map(|layer| layer.name()).collect::<Vec<_>>());
     for (index, step) in program.steps.iter().enumerate() {
-        builder.enter(&step.layer);
+        builder.enter_layer(&step.layer);
         let (mut tensor, layout) = operation(&mut builder, step)?;
         if program.steps.get(index + 1).is_none_or(|next| next.layer != step.layer) {
             tensor = builder.name_output(tensor);
         }
-        builder.hold(step.output, (tensor, layout));
+        builder.define(step.output, (tensor, layout));
     }
     let (graph, constants) = builder.finish(model.name(), input);
     let model = ModelProto {
@@ -121,6 +122,7 @@ pub(super) fn model_file(model: &Model, options: &OnnxOptions<'_>) -> Result<Mod
     Ok(ModelFile { model, graph, constants })
 }
 
+/// The metadata entries of the file: the automatic ones, then those of the options.
 fn metadata(model: &Model, options: &OnnxOptions<'_>) -> Result<Vec<StringStringEntryProto>> {
     let mut entries = vec![("engraft_version".to_owned(), env!("CARGO_PKG_VERSION").to_owned())];
     if let [height, width, _] = model.input_shape()[..] {
@@ -140,7 +142,8 @@ fn metadata(model: &Model, options: &OnnxOptions<'_>) -> Result<Vec<StringString
     Ok(entries.into_iter().map(|(key, value)| StringStringEntryProto { key, value }).collect())
 }
 
-/// One name an output, or two for a single one, which is the share of the second.
+/// An error unless there is one class name per output, or two names for a single sigmoid output, the probability of the second
+/// class.
 fn check_class_names(model: &Model, names: &[String]) -> Result<()> {
     let outputs = model.output_shape().last().copied().unwrap_or(1);
     match (outputs, names.len()) {
@@ -155,13 +158,13 @@ mod tests {
     use engraft_nn::prelude::*;
 
     use super::*;
-    use crate::onnx::proto::{GraphProto, Size};
+    use crate::onnx::messages::{GraphProto, Size};
 
     fn written(model: &Model) -> GraphProto {
         model_file(model, &OnnxOptions::default()).unwrap().graph
     }
 
-    /// Names of the nodes and of what they read.
+    /// The name and the inputs of every node.
     fn nodes(graph: &GraphProto) -> Vec<(&str, Vec<&str>)> {
         graph.node.iter().map(|node| (node.name.as_str(), node.input.iter().map(String::as_str).collect())).collect()
     }
@@ -229,8 +232,8 @@ mod tests {
 
     #[test]
     fn the_length_is_known_before_a_byte_is_written() {
-        for precision in [Precision::F32, Precision::F16] {
-            let file = model_file(&classifier(), &OnnxOptions { precision, ..OnnxOptions::default() }).unwrap();
+        for float_type in [FloatType::F32, FloatType::F16] {
+            let file = model_file(&classifier(), &OnnxOptions { float_type, ..OnnxOptions::default() }).unwrap();
             let mut bytes = Vec::new();
             file.write_to(&mut bytes).unwrap();
             assert_eq!(bytes.len(), file.len());

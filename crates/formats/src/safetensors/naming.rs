@@ -1,11 +1,11 @@
-//! What weights are called in a file, and how they are laid out there.
+//! The names of weights in a safetensors file: those of Keras or of torchvision.
 
 use engraft_nn::{Error, Layer, Result, Weight};
 
-use super::layout::Layout;
+use super::weight_layout::WeightLayout;
 use crate::paths::unique_paths;
 
-/// Names and layouts of weights.
+/// Whose names and layouts of weights a file uses: Keras' or torchvision's.
 ///
 /// ```
 /// use engraft_formats::safetensors::{self, Naming, SafetensorsFile, SaveOptions};
@@ -21,66 +21,70 @@ use crate::paths::unique_paths;
 /// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Naming {
-    /// Keras' paths, `block1_conv1/kernel`, and Keras' layouts.
+    /// Paths of Keras (`block1_conv1/kernel`) with the layouts of Keras.
     #[default]
     Keras,
-    /// torchvision's for VGG: `features.0.weight`, `classifier.3.bias`; convolutions as outputs, inputs,
-    /// height, width; dense layers as outputs, inputs, the first of them on channels flattened first.
+    /// Names of torchvision's VGG: `features.0.weight`, `classifier.3.bias`. Convolution kernels are
+    /// (outputs, inputs, height, width); dense kernels are (outputs, inputs), the first after a
+    /// channels-first flatten.
     ///
-    /// Only names and layouts: torchvision's own VGG16 takes RGB normalised by mean and deviation, Keras'
-    /// takes BGR less a mean, and weights trained for one give other numbers on the other's input.
+    /// This converts names and layouts, not preprocessing. torchvision's VGG16 expects RGB normalized by
+    /// mean and standard deviation, Keras' VGG16 expects BGR minus the mean. So weights trained with one
+    /// preprocessing give wrong predictions with the other.
     Torchvision,
 }
 
-/// A weight with its tensor's name and layout.
-pub(super) struct Named {
+/// A weight with the name and layout of its tensor in the file.
+pub(super) struct NamedWeight {
     pub(super) name: String,
     pub(super) weight: Weight,
-    pub(super) layout: Layout,
+    pub(super) layout: WeightLayout,
 }
 
 impl Naming {
-    /// The weights of these layers, nested ones included, each once.
-    pub(super) fn of(self, layers: &[Layer]) -> Result<Vec<Named>> {
+    /// The weights of these layers, each once, including those of nested layers.
+    pub(super) fn of(self, layers: &[Layer]) -> Result<Vec<NamedWeight>> {
         match self {
             Self::Keras => Ok(keras(layers)),
             Self::Torchvision => {
-                let mut walk = Torchvision::default();
-                layers.iter().try_for_each(|layer| walk.visit(layer))?;
-                Ok(walk.named)
+                let mut names = TorchvisionNames::default();
+                layers.iter().try_for_each(|layer| names.visit(layer))?;
+                Ok(names.named)
             }
         }
     }
 }
 
-fn keras(layers: &[Layer]) -> Vec<Named> {
+fn keras(layers: &[Layer]) -> Vec<NamedWeight> {
     let mut seen = std::collections::HashSet::new();
     let weights: Vec<Weight> =
         layers.iter().flat_map(Layer::weights).filter(|weight| seen.insert(weight.id())).collect();
-    let named = |(name, weight): (String, Weight)| Named { name, layout: Layout::same(weight.shape()), weight };
+    let named =
+        |(name, weight): (String, Weight)| NamedWeight { name, layout: WeightLayout::same(weight.shape()), weight };
     unique_paths(&weights).into_iter().zip(weights).map(named).collect()
 }
 
-/// A walk along the layers, counting as torchvision's `Sequential`s do: a convolution and its activation
-/// take two numbers of `features`, a pooling one; a dense layer, its activation and its dropout take three
-/// of `classifier`.
+/// Numbers layers like torchvision's two `Sequential`s, `features` and `classifier`.
+///
+/// In `features`, a convolution and its activation take two numbers, a pooling layer one. In `classifier`, a dense layer,
+/// its activation and its dropout take three.
 #[derive(Default)]
-struct Torchvision {
+struct TorchvisionNames {
     features: usize,
     classifier: usize,
-    /// The shape of what was flattened, until a dense layer has read it.
+    /// The input shape of a flatten layer, until the next dense layer.
     flattened: Option<[usize; 3]>,
-    named: Vec<Named>,
+    named: Vec<NamedWeight>,
 }
 
-impl Torchvision {
+impl TorchvisionNames {
     fn visit(&mut self, layer: &Layer) -> Result<()> {
         let within = |error: Error| error.within(format_args!("layer `{}`", layer.name()));
         match layer.class_name() {
             "Functional" | "Sequential" => return layer.layers().iter().try_for_each(|inner| self.visit(inner)),
             "Conv2D" => {
                 self.push("features", self.features, layer, |shape| match *shape {
-                    [height, width, inputs, outputs] => Some(Layout::kernel([height, width, inputs, outputs])),
+                    [height, width, inputs, outputs] => Some(WeightLayout::kernel([height, width, inputs, outputs])),
                     _ => None,
                 })
                 .map_err(within)?;
@@ -94,8 +98,8 @@ impl Torchvision {
             "Dense" => {
                 let flattened = self.flattened.take();
                 self.push("classifier", self.classifier, layer, |shape| match (shape, flattened) {
-                    (&[_, units], Some(image)) => Some(Layout::flattened(image, units)),
-                    (&[inputs, units], None) => Some(Layout::dense([inputs, units])),
+                    (&[_, units], Some(image)) => Some(WeightLayout::flattened(image, units)),
+                    (&[inputs, units], None) => Some(WeightLayout::dense([inputs, units])),
                     _ => None,
                 })
                 .map_err(within)?;
@@ -107,25 +111,25 @@ impl Torchvision {
         Ok(())
     }
 
-    /// Adds a layer's kernel and bias.
+    /// Adds the kernel and bias of a layer.
     fn push(
         &mut self,
         part: &str,
         number: usize,
         layer: &Layer,
-        kernel: impl Fn(&[usize]) -> Option<Layout>,
+        kernel: impl Fn(&[usize]) -> Option<WeightLayout>,
     ) -> Result<()> {
         for weight in layer.own_weights() {
             let (name, layout) = match weight.name() {
                 "kernel" => ("weight", kernel(weight.shape())),
-                "bias" => ("bias", Some(Layout::same(weight.shape()))),
+                "bias" => ("bias", Some(WeightLayout::same(weight.shape()))),
                 _ => ("", None),
             };
             let Some(layout) = layout else {
                 let received = format!("`{}` of {:?}", weight.name(), weight.shape());
                 return Err(Error::new("torchvision's names", "a kernel and a bias", received));
             };
-            self.named.push(Named { name: format!("{part}.{number}.{name}"), weight: weight.clone(), layout });
+            self.named.push(NamedWeight { name: format!("{part}.{number}.{name}"), weight: weight.clone(), layout });
         }
         Ok(())
     }
@@ -139,7 +143,7 @@ mod tests {
 
     fn names(layers: &[Layer], naming: Naming) -> Vec<(String, Vec<usize>)> {
         let named = naming.of(layers).unwrap();
-        named.into_iter().map(|named| (named.name, named.layout.stored_shape().to_vec())).collect()
+        named.into_iter().map(|named| (named.name, named.layout.file_shape().to_vec())).collect()
     }
 
     #[test]

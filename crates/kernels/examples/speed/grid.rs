@@ -1,23 +1,23 @@
-//! The algorithm that is chosen for 3x3 convolutions beside im2col, which every shape has.
+//! Speed of the chosen algorithm of 3x3 convolutions relative to im2col, over a grid of shapes.
 
 use engraft_kernels::{Activation, Conv2d, Conv2dShape};
 
 use crate::timing::{Buffers, convolution, fastest_of};
 
-/// Sides that layers have in networks over images of 32 to 512 pixels, and odd ones.
+/// Image sides: typical layers of networks for images of 32 to 512 pixels, and some uneven sizes.
 const SIDES: [usize; 16] = [1, 2, 3, 4, 7, 8, 14, 16, 32, 33, 56, 64, 97, 128, 255, 512];
 const BATCHES: [usize; 5] = [1, 2, 5, 16, 64];
 const CHANNELS: [(usize, usize); 11] =
     [(3, 64), (8, 8), (13, 40), (16, 16), (17, 19), (32, 32), (64, 64), (96, 24), (128, 256), (256, 256), (512, 512)];
 
-/// What one measurement may take: more of the same would say nothing new.
+/// Maximum work of one measurement in floating-point operations. Larger shapes behave alike.
 const MOST_FLOP: f64 = 2e10;
 
-const KERNELS: [&str; 3] = ["forward", "data gradient", "weight gradient"];
+const KERNELS: [&str; 3] = ["forward", "input gradient", "kernel gradient"];
 
-/// A row for every shape, then the worst of each kernel.
+/// Prints a row for every shape, then the slowest shape of each kernel.
 pub(crate) fn print() {
-    println!("times as fast as im2col; shapes for which im2col is chosen, or which are very large, are left out\n");
+    println!("speedup over im2col; shapes that choose im2col and very large shapes are omitted\n");
     println!(
         "{:>4} {:>5} {:>4} {:>4}  {:>8} {:>14} {:>16}",
         "side", "batch", "in", "out", KERNELS[0], KERNELS[1], KERNELS[2]
@@ -25,7 +25,7 @@ pub(crate) fn print() {
     let mut worst = [(f64::INFINITY, String::new()), (f64::INFINITY, String::new()), (f64::INFINITY, String::new())];
     let (mut shapes, mut slower) = (0, 0);
     for shape in shapes_to_measure() {
-        let ratios = faster_than_im2col(shape);
+        let ratios = speedups(shape);
         let Conv2dShape { batch, in_h, in_c, out_c, .. } = shape;
         let name = format!("{in_h:4} {batch:5} {in_c:4} {out_c:4}");
         println!("{name}  {:8.2} {:14.2} {:16.2}", ratios[0], ratios[1], ratios[2]);
@@ -52,20 +52,22 @@ fn shapes_to_measure() -> impl Iterator<Item = Conv2dShape> {
     })
 }
 
-/// Of each kernel.
-fn faster_than_im2col(shape: Conv2dShape) -> [f64; 3] {
+/// The speedup of each kernel over im2col.
+fn speedups(shape: Conv2dShape) -> [f64; 3] {
     let [chosen, im2col] = [Conv2d::new(shape), Conv2d::by_im2col(shape)];
     let Buffers { mut x, mut w, mut y, .. } = Buffers::new(&shape);
     let mut scratch = vec![0.0; chosen.scratch_len().max(im2col.scratch_len())];
-    let forward = beside([&chosen, &im2col], |conv| conv.forward(&x, &w, None, Activation::Relu, &mut y, &mut scratch));
-    let by_input = beside([&chosen, &im2col], |conv| conv.input_gradient(&y, &w, &mut x, &mut scratch));
-    let by_kernel = beside([&chosen, &im2col], |conv| conv.kernel_gradient(&x, &y, &mut w, &mut scratch));
-    [forward, by_input, by_kernel]
+    let forward =
+        speedup([&chosen, &im2col], |conv| conv.forward(&x, &w, None, Activation::Relu, &mut y, &mut scratch));
+    let input_gradient = speedup([&chosen, &im2col], |conv| conv.input_gradient(&y, &w, &mut x, &mut scratch));
+    let kernel_gradient = speedup([&chosen, &im2col], |conv| conv.kernel_gradient(&x, &y, &mut w, &mut scratch));
+    [forward, input_gradient, kernel_gradient]
 }
 
-/// How many times as fast the first is.
-fn beside([first, second]: [&Conv2d; 2], work: impl FnMut(&Conv2d)) -> f64 {
+/// The speedup of the first convolution over the second.
+fn speedup([first, second]: [&Conv2d; 2], work: impl FnMut(&Conv2d)) -> f64 {
     let work = std::cell::RefCell::new(work);
-    let [ours, theirs] = fastest_of([&mut || work.borrow_mut()(first), &mut || work.borrow_mut()(second)]);
-    theirs / ours
+    let [first_seconds, second_seconds] =
+        fastest_of([&mut || work.borrow_mut()(first), &mut || work.borrow_mut()(second)]);
+    second_seconds / first_seconds
 }

@@ -1,4 +1,4 @@
-//! What VGG16 and its head are made of.
+//! Times of the kernels of VGG16 and its head.
 
 use engraft_kernels::{
     Activation, AdamStep, Bf16, Conv2d, Pool2dShape, PoolKind, dense, dense_input_gradient, dense_kernel_gradient,
@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use crate::timing::{Buffers, convolution, copy_rate, fastest};
 
-/// How often VGG16 has each 3x3 convolution: sides relative to the image's, input and output channels.
+/// The 3x3 convolutions of VGG16: number of occurrences, image side divided by the layer's side, input channels, output channels.
 const CONVOLUTIONS: [(usize, usize, usize, usize); 9] = [
     (1, 1, 3, 64),
     (1, 1, 64, 64),
@@ -20,34 +20,38 @@ const CONVOLUTIONS: [(usize, usize, usize, usize); 9] = [
     (2, 8, 512, 512),
     (3, 16, 512, 512),
 ];
-/// Where VGG16 halves the image: side relative to the image's, channels.
+/// The max pooling layers of VGG16: image side divided by the layer's side, channels.
 const POOLS: [(usize, usize); 5] = [(1, 64), (2, 128), (4, 256), (8, 512), (16, 512)];
 const UNITS: usize = 4096;
 const ADAM: AdamStep = AdamStep { learning_rate: 1e-6, beta_1: 0.9, beta_2: 0.999, epsilon: 1e-7, step: 1 };
 
-/// What the machine can do at most.
+/// The machine's peak rates.
 struct Peak {
+    /// Floating-point operations per second.
     flop: f64,
+    /// Bytes per second that memory copies read and write.
     bytes: f64,
 }
 
 impl Peak {
+    /// Prints the rate of a kernel that is bound by arithmetic.
     fn row(&self, name: &str, seconds: f64, flop: f64) {
         let share = 100.0 * flop / seconds / self.flop;
         println!("{name:48} {:9.2} ms {:8.1} GFLOP/s {share:4.0} %", 1e3 * seconds, flop / seconds / 1e9);
     }
 
+    /// Prints the rate of a kernel that is bound by memory bandwidth.
     fn memory_row(&self, name: &str, seconds: f64, bytes: f64) {
         let share = 100.0 * bytes / seconds / self.bytes;
         println!("{name:48} {:9.2} ms {:8.1} GB/s    {share:4.0} %", 1e3 * seconds, bytes / seconds / 1e9);
     }
 }
 
-/// A table of every kernel, or of convolutions in bf16.
+/// Prints a table of every kernel or, with `bf16`, of the convolutions in bf16.
 pub(crate) fn print(side: usize, batch: usize, bf16: Option<Bf16>) {
     let peak = Peak { flop: 1e9 * peak_gflops(), bytes: copy_rate() };
     println!("peak {:.1} GFLOP/s; memory is copied at {:.1} GB/s", peak.flop / 1e9, peak.bytes / 1e9);
-    println!("{side} x {side}, batch {batch}; convolutions are counted as done directly, memory once each way\n");
+    println!("{side} x {side}, batch {batch}; GFLOP/s count a direct convolution, GB/s one read and one write\n");
     convolutions(&peak, side, batch, bf16);
     if bf16.is_some() {
         return;
@@ -68,21 +72,21 @@ fn convolutions(peak: &Peak, side: usize, batch: usize, bf16: Option<Bf16>) {
         let prepared = conv.prepare(&w).map_or(forward, |kernel| {
             fastest(|| conv.forward_prepared(&x, &kernel, None, Activation::Relu, &mut y, &mut scratch))
         });
-        let by_input = fastest(|| conv.input_gradient(&y, &w, &mut x, &mut scratch));
-        let by_kernel = fastest(|| conv.kernel_gradient(&x, &y, &mut w, &mut scratch));
+        let input_gradient = fastest(|| conv.input_gradient(&y, &w, &mut x, &mut scratch));
+        let kernel_gradient = fastest(|| conv.kernel_gradient(&x, &y, &mut w, &mut scratch));
         let name = format!("{:3}x{:<3} {in_c:3} -> {out_c:3} {:8}", shape.in_h, shape.in_w, conv.algorithm());
-        let times = [forward, prepared, by_input, by_kernel];
+        let times = [forward, prepared, input_gradient, kernel_gradient];
         for (kernel, (seconds, sum)) in KERNELS.into_iter().zip(times.into_iter().zip(&mut sums)) {
             peak.row(&format!("{name}  {kernel}"), seconds, flop);
             *sum += count as f64 * seconds;
         }
     }
     for (kernel, sum) in KERNELS.into_iter().zip(sums) {
-        println!("all 13 convolutions, {kernel}: {:.1} ms an image", 1e3 * sum / batch as f64);
+        println!("all 13 convolutions, {kernel}: {:.1} ms per image", 1e3 * sum / batch as f64);
     }
 }
 
-const KERNELS: [&str; 4] = ["forward", "forward, prepared", "data gradient", "weight gradient"];
+const KERNELS: [&str; 4] = ["forward", "forward, prepared", "input gradient", "kernel gradient"];
 
 fn pools(peak: &Peak, side: usize, batch: usize) {
     println!();
@@ -119,17 +123,17 @@ fn dense_layers(peak: &Peak, side: usize, batch: usize) {
         let seconds = fastest(|| dense(batch, inputs, UNITS, &x, &w, None, Activation::Relu, &mut y));
         peak.memory_row(&format!("{name}  forward"), seconds, kernel);
         let seconds = fastest(|| dense_input_gradient(batch, inputs, UNITS, &y, &w, &mut x));
-        peak.memory_row(&format!("{name}  data gradient"), seconds, kernel);
+        peak.memory_row(&format!("{name}  input gradient"), seconds, kernel);
         let mut dw = vec![0.0; w.len()];
         let seconds = fastest(|| dense_kernel_gradient(batch, inputs, UNITS, &x, &y, &mut dw));
-        peak.memory_row(&format!("{name}  weight gradient"), seconds, kernel);
+        peak.memory_row(&format!("{name}  kernel gradient"), seconds, kernel);
         let (mut m, mut v) = (dw, vec![0.0; w.len()]);
         let seconds = fastest(|| gradient_and_adam([batch, inputs], &x, &y, [&mut w, &mut m, &mut v]));
-        peak.memory_row(&format!("{name}  weight gradient with Adam"), seconds, 6.0 * kernel);
+        peak.memory_row(&format!("{name}  kernel gradient with Adam"), seconds, 6.0 * kernel);
     }
 }
 
-/// The gradient by some rows of a kernel at a time, used up while it is in cache.
+/// The kernel gradient and its Adam update, a few rows at a time: each part of the gradient is applied while it is in cache.
 fn gradient_and_adam([batch, inputs]: [usize; 2], x: &[f32], dy: &[f32], [w, m, v]: [&mut [f32]; 3]) {
     const ROWS: usize = 16;
     let rows = w.par_chunks_mut(ROWS * UNITS).zip(m.par_chunks_mut(ROWS * UNITS)).zip(v.par_chunks_mut(ROWS * UNITS));

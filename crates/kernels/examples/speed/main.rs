@@ -1,11 +1,11 @@
-//! Speed of the kernels, one by one, on all threads of this machine.
+//! Microbenchmarks of single kernels, on all threads of this machine.
 //!
-//! - `cargo run --release -p engraft-kernels --example speed -- layers [IMAGE SIDE] [BATCH] [bf16]`: what VGG16 and its head are
-//!   made of, and which share of the machine's peak each kernel reaches; with `bf16` its convolutions alone, in bf16.
-//! - `… --example speed -- grid`: the algorithm that is chosen for 3x3 convolutions beside im2col, over sizes, batches and
-//!   channels.
+//! - `cargo run --release -p engraft-kernels --example speed -- layers [IMAGE SIDE] [BATCH] [bf16]`: the kernels of VGG16 and its
+//!   head, with the percentage of the machine's peak that each reaches. With `bf16`, only the convolutions, in bf16.
+//! - `cargo run --release -p engraft-kernels --example speed -- grid`: the chosen algorithm of 3x3 convolutions compared with
+//!   im2col, over image sizes, batch sizes and channels.
 //!
-//! `RAYON_NUM_THREADS` has no say here; `ENGRAFT_ISA` has.
+//! The environment variable `ENGRAFT_ISA` chooses the instruction set. `RAYON_NUM_THREADS` has no effect.
 
 mod grid;
 mod layers;

@@ -1,24 +1,25 @@
-//! Times that a busy machine disturbs little, and what they are measured on.
+//! Timing that is robust on a busy machine, and the shapes and buffers that are timed.
 
 use std::time::Instant;
 
 use engraft_kernels::Conv2dShape;
 use rayon::prelude::*;
 
-/// Runs of each measurement at least, and seconds after which they are enough.
-const RUNS: usize = 3;
-const ENOUGH: f64 = 0.03;
+/// Minimum number of runs of each measurement.
+const MIN_RUNS: usize = 3;
+/// Minimum time of a measurement in seconds.
+const MIN_SECONDS: f64 = 0.03;
 
-/// Seconds of the fastest of several runs, after one that isn't counted: the one least disturbed.
+/// Seconds of the fastest of several runs, the one that other processes disturb least. A warm-up run isn't counted.
 pub(crate) fn fastest(mut work: impl FnMut()) -> f64 {
     fastest_of([&mut work])[0]
 }
 
-/// The same of several things that take turns, so that what disturbs one disturbs all.
+/// [`fastest`] for several functions that run in turns, so that a disturbance affects all of them.
 pub(crate) fn fastest_of<const N: usize>(mut works: [&mut dyn FnMut(); N]) -> [f64; N] {
     works.iter_mut().for_each(|work| work());
     let (mut best, mut spent, mut runs) = ([f64::INFINITY; N], 0.0, 0);
-    while runs < RUNS || spent < ENOUGH * N as f64 {
+    while runs < MIN_RUNS || spent < MIN_SECONDS * N as f64 {
         for (best, work) in best.iter_mut().zip(&mut works) {
             let began = Instant::now();
             work();
@@ -31,7 +32,7 @@ pub(crate) fn fastest_of<const N: usize>(mut works: [&mut dyn FnMut(); N]) -> [f
     best
 }
 
-/// Bytes a second that are read and written when memory is copied by all threads.
+/// Memory bandwidth in bytes per second: reads and writes of a copy by all threads.
 pub(crate) fn copy_rate() -> f64 {
     const LENGTH: usize = 64 << 20;
     let (from, mut to) = (vec![1.0f32; LENGTH], vec![0.0f32; LENGTH]);
@@ -41,7 +42,7 @@ pub(crate) fn copy_rate() -> f64 {
     (8 * LENGTH) as f64 / seconds
 }
 
-/// A 3x3 convolution with padding "same" over square images.
+/// A 3x3 convolution with "same" padding over square images.
 pub(crate) fn convolution(side: usize, batch: usize, in_c: usize, out_c: usize) -> Conv2dShape {
     Conv2dShape {
         batch,
@@ -59,12 +60,12 @@ pub(crate) fn convolution(side: usize, batch: usize, in_c: usize, out_c: usize) 
     }
 }
 
-/// What a convolution reads and writes.
+/// The buffers of a convolution.
 pub(crate) struct Buffers {
     pub(crate) x: Vec<f32>,
     pub(crate) w: Vec<f32>,
     pub(crate) y: Vec<f32>,
-    /// Floating-point operations of each of its three kernels, done directly.
+    /// Floating-point operations of a direct convolution. Each of both gradients takes as many.
     pub(crate) flop: f64,
 }
 

@@ -6,16 +6,18 @@ use super::strips::Strips;
 use super::winograd::Winograd;
 use crate::Conv2dShape;
 
-/// The algorithm of a convolution. Each new algorithm is a variant with the same calls.
+/// The algorithm of a convolution.
 #[derive(Clone, Debug)]
 pub(super) enum Algorithm {
-    /// A matrix product of patches and the kernel, for every shape.
+    /// A matrix product of gathered patches and the kernel, for every shape.
     Im2col(Box<Im2col>),
-    /// [`Im2col`](Self::Im2col) with patches that overlap in memory, for images with few channels.
+    /// Like [`Im2col`](Self::Im2col), with patches that overlap in memory instead of being gathered one by one. For images with
+    /// few channels.
     Strips(Strips),
-    /// Products in the Winograd domain, for 3x3 kernels of stride 1.
+    /// Matrix products in the Winograd domain, for 3x3 kernels of stride 1.
     Winograd(Winograd),
-    /// Products of shifted images on a matrix unit for bf16, and the f32 algorithm of the gradient with respect to the kernel.
+    /// Matrix products of shifted images on a matrix unit for bf16. The second field computes the gradient with respect to the
+    /// kernel, in f32.
     Direct(Direct, Box<Algorithm>),
 }
 

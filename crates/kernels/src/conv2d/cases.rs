@@ -45,11 +45,11 @@ pub(super) fn shapes() -> Vec<Conv2dShape> {
         shape([1, 9, 9, 2], 2, [3, 3], [2, 2], [2, 2], [0, 0], 1),
         shape([2, 7, 7, 6], 4, [3, 3], plain, plain, [2, 2], 2),
         shape([2, 7, 7, 6], 12, plain, plain, plain, [0, 0], 3),
-        // groups wider than a tile's least side
+        // groups wider than the minimum side of an output tile
         shape([1, 5, 5, 140], 146, plain, plain, plain, [0, 0], 2),
         // depthwise, with a multiplier of 2
         shape([1, 6, 7, 5], 10, [3, 3], [2, 2], plain, [2, 2], 5),
-        // kernels that are no squares, with stride 1
+        // kernels that aren't square, with stride 1
         shape([2, 9, 8, 5], 34, [5, 2], plain, plain, [4, 1], 1),
         shape([1, 7, 20, 33], 3, [1, 7], plain, plain, [0, 6], 1),
         shape([1, 20, 1, 6], 7, [7, 1], plain, plain, [6, 0], 1),
@@ -66,13 +66,14 @@ pub(super) fn shapes_of_3x3() -> Vec<Conv2dShape> {
     let pads = [[0, 0], [1, 0], [3, 4]].map(|pad| ([2, 6, 7, 3], 4, pad));
     let deep = [(514, 3), (3, 300), (128, 130), (33, 256)];
     let deep = deep.map(|(channels, out_c)| ([1, 4, 5, channels], out_c, [2, 2]));
-    // more tiles than one block has, or one chunk of a segment of the gradient with respect to the kernel
+    // more tiles than a block of the forward pass has, or a chunk of the kernel gradient
     let many = [([1, 70, 66, 2], 3, [2, 2]), ([5, 28, 29, 9], 8, [2, 2]), ([1, 184, 184, 2], 3, [2, 2])];
     let all = sides.chain(channels).chain(pads).chain(deep).chain(many);
     all.map(|(image, out_c, pad)| shape(image, out_c, [3, 3], plain, plain, pad, 1)).collect()
 }
 
-/// A convolution by every algorithm that can compute it, on every instruction set of this CPU, with a name for messages.
+/// The convolution of `shape` by every algorithm that can compute it, on every instruction set of this CPU, each with a name for
+/// messages.
 pub(super) fn every_algorithm(shape: Conv2dShape) -> Vec<(String, Conv2d)> {
     let mut all = vec![("im2col".into(), Conv2d::by_im2col(shape))];
     if Strips::can(&shape) {
@@ -111,9 +112,10 @@ pub(super) fn relative_error(received: &[f32], expected: &[f64]) -> f64 {
     received.iter().zip(expected).map(difference).fold(0.0, larger) / largest
 }
 
-/// Of [`relative_error`] in f32. Winograd's transforms lose two digits of seven on single values at worst, most in the long sums
-/// of the gradient with respect to the kernel.
+/// Tolerance of [`relative_error`] in f32. At worst, Winograd's transforms lose two of seven digits on single values, mostly in
+/// the long sums of the kernel gradient.
 pub(super) const TOLERANCE: f64 = 2e-5;
 
-/// Of [`relative_error`] in bf16. Operands have eight bits, and Winograd's transforms lose two or three of them on single values.
+/// Tolerance of [`relative_error`] in bf16. Operands have eight bits, of which Winograd's transforms lose two or three on single
+/// values.
 pub(super) const BF16_TOLERANCE: f64 = 5e-2;

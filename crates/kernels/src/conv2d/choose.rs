@@ -1,4 +1,7 @@
-//! The choice of the algorithm: the only place that compares them.
+//! The choice of the algorithm for each shape, the only place that compares algorithms.
+//!
+//! The limits for Winograd's algorithm and for strips were measured with the example `speed`, subcommand `grid`; see
+//! `bench/records/constants.md`.
 
 use super::algorithm::Algorithm;
 use super::direct::Direct;
@@ -31,13 +34,13 @@ pub(super) fn in_bf16(bf16: Bf16, shape: Conv2dShape, in_f32: Algorithm) -> Algo
 
 /// Whether Winograd's algorithm is the fastest in f32.
 pub(super) fn prefers_winograd(shape: &Conv2dShape) -> bool {
-    // An image of one tile saves no more products than the transforms cost.
+    // With one tile in an image, the transforms cost as much as the multiplications that they save.
     const MIN_TILES: usize = 2;
-    // A tile costs the same however many of its 16 outputs lie in the image. With fewer than this on average, most are wasted.
+    // A tile costs the same for any number of its 16 outputs inside the image. Below this average, too much work is wasted.
     const MIN_OUTPUTS_PER_TILE: usize = 9;
-    // With fewer channels, the transforms cost more than the products that they save.
+    // With fewer channels, the transforms cost more than the multiplications that they save.
     const MIN_CHANNELS: usize = 8;
-    // With fewer channels than this, small images don't repay the fixed costs: they need this many tiles.
+    // With fewer channels than `FEW_CHANNELS`, images need more tiles to repay the fixed costs.
     const FEW_CHANNELS: usize = 24;
     const MIN_TILES_OF_FEW_CHANNELS: usize = 20;
     let (channels, tiles) = (shape.in_c.min(shape.out_c), Winograd::tiles_of_image(shape));
@@ -48,10 +51,11 @@ pub(super) fn prefers_winograd(shape: &Conv2dShape) -> bool {
         && shape.out_h * shape.out_w >= MIN_OUTPUTS_PER_TILE * tiles
 }
 
+/// Whether im2col on strips is faster than ordinary im2col.
 fn prefers_strips(shape: &Conv2dShape) -> bool {
-    // With more channels, gathering patches costs little beside their products.
+    // With more channels, gathering patches costs little compared to the multiply-accumulates.
     const MAX_CHANNELS: usize = 7;
-    // Every row of outputs is a product of its own. Shorter rows don't repay its fixed costs.
+    // Every row of outputs is a separate matrix product. Shorter rows don't repay its fixed costs.
     const MIN_ROW_OUTPUTS: usize = 24;
     // With a kernel one column wide, patches don't overlap.
     Strips::can(shape) && shape.kernel[1] > 1 && shape.in_c <= MAX_CHANNELS && shape.out_w >= MIN_ROW_OUTPUTS
@@ -59,9 +63,9 @@ fn prefers_strips(shape: &Conv2dShape) -> bool {
 
 /// Whether a matrix unit for bf16 computes the convolution faster than vector units do in f32.
 fn prefers_direct(shape: &Conv2dShape) -> bool {
-    // The matrix unit multiplies 32 pixels at a time. Smaller images fill too little of that.
+    // The matrix unit multiplies blocks of 32 pixels. Smaller images leave most of a block empty.
     const MIN_OUTPUTS: usize = 25;
-    // The channels at each tap are padded to a multiple of 32. Shallower products are mostly padding and conversion.
+    // Input channels are padded to a multiple of 32. Products of less depth are mostly padding and conversion.
     const MIN_DEPTH: usize = 128;
     Direct::can(shape)
         && shape.out_h * shape.out_w >= MIN_OUTPUTS
@@ -78,15 +82,15 @@ pub(super) struct Im2colGradients {
 }
 
 impl Im2colGradients {
-    /// The gradients of a convolution by Winograd's algorithm that im2col computes faster.
+    /// The gradients that im2col computes faster, for a convolution whose forward pass uses Winograd's algorithm.
     pub(super) fn beside_winograd(shape: &Conv2dShape) -> Self {
-        // Up to so many tiles in the batch, transforming the filters takes longer than all the rest.
+        // With up to so many tiles in the batch, the filter transform takes longer than all other work.
         const FEW_TILES: usize = 20;
-        // The kernel gradient's sums are four times the kernel in the Winograd domain. Of a kernel with at least so many pairs of
-        // channels, they are written to memory and read again, which fewer tiles don't repay.
+        // In the Winograd domain, the sums of the kernel gradient have four times the size of the kernel. With at least so many
+        // pairs of channels, they don't fit in cache: writing and reading them needs enough tiles to pay off.
         const LARGE_KERNEL: usize = 1 << 17;
         const MIN_TILES_OF_LARGE_KERNEL: usize = 40;
-        // With fewer channels, the kernel gradient's products leave register tiles partly empty.
+        // With fewer channels, the products of the kernel gradient don't fill a register tile.
         const MIN_CHANNELS: usize = 12;
         let tiles = shape.batch * Winograd::tiles_of_image(shape);
         let large = shape.in_c * shape.out_c >= LARGE_KERNEL;

@@ -1,25 +1,26 @@
-//! Convolutions of stride 1 as sums of products of shifted images, in bf16 by a matrix unit.
+//! Direct convolutions of stride 1 in bf16 on the AMX matrix unit: a sum of matrix products, one for each tap of the kernel.
 //!
-//! A band of rows is copied as bf16 with zeros around it: a *strip* `[rows, columns, channels]`. What one tap of the kernel reads
-//! for all outputs of the band lies in it at equal distances, as the left operand of a product: all the strip's pixels, beginning
-//! at the tap. So the convolution is a sum of products, one for each tap, of which nothing is copied again. Where a row's outputs
-//! end and the next row's have not begun, a few are computed for nothing.
+//! A task copies the input rows of a band as bf16, with zero padding, into a *strip* `[rows, columns, channels]`. The left
+//! operand of a tap's product is the strip itself, shifted by the offset of the tap: its rows are the pixels from there on. So
+//! the strip is written once for all taps, where im2col would copy each pixel for every tap. The product also computes the
+//! padding between the end of a row and the start of the next one; these outputs are discarded.
 
 mod band;
 mod convolution;
 mod filters;
 
 use self::band::Band;
-use self::convolution::{Convolution, GROUP};
+use self::convolution::{Convolution, GROUP_PANELS};
 use self::filters::Layout;
 use super::direction::Direction;
 use super::epilogue::{Epilogue, POOL, RegisterEpilogue};
 use crate::Conv2dShape;
-use crate::aligned::{AlignedVec, LINE, aligned};
-use crate::shared::Shared;
+use crate::aligned::{AlignedVec, CACHE_LINE, aligned};
+use crate::shared::SharedSlice;
 use crate::simd::{Amx, Bf16};
 use crate::tasks::for_each_task;
 
+/// A direct convolution of stride 1 and its gradient with respect to the input.
 #[derive(Clone, Debug)]
 pub(super) struct Direct {
     bf16: Bf16,
@@ -29,7 +30,7 @@ pub(super) struct Direct {
 }
 
 impl Direct {
-    /// Whether this algorithm can do a convolution of this shape.
+    /// Whether this algorithm can compute a convolution of this shape.
     pub(super) fn can(shape: &Conv2dShape) -> bool {
         shape.stride == [1, 1]
             && shape.dilation == [1, 1]
@@ -41,28 +42,28 @@ impl Direct {
         let Conv2dShape { batch: images, in_h, in_w, in_c, out_h, out_w, out_c, kernel, pad, .. } = shape;
         let forward = Convolution {
             images,
-            from_size: [in_h, in_w],
-            size: [out_h, out_w],
+            in_size: [in_h, in_w],
+            out_size: [out_h, out_w],
             pad,
-            filters: Layout { kernel, from: in_c, to: out_c },
+            filters: Layout { kernel, in_channels: in_c, out_channels: out_c },
         };
         let backward = Convolution {
             images,
-            from_size: [out_h, out_w],
-            size: [in_h, in_w],
+            in_size: [out_h, out_w],
+            out_size: [in_h, in_w],
             pad: [0, 1].map(|axis| kernel[axis] - 1 - pad[axis]),
-            filters: Layout { kernel, from: out_c, to: in_c },
+            filters: Layout { kernel, in_channels: out_c, out_channels: in_c },
         };
         Self { bf16, amx, forward, backward }
     }
 
-    /// The same for another shape.
+    /// The same algorithm for another shape.
     pub(super) fn of_shape(&self, shape: Conv2dShape) -> Self {
         Self::new(self.bf16, self.amx, shape)
     }
 
     pub(super) fn scratch_len(&self, threads: usize) -> usize {
-        let all = |c: &Convolution| LINE + c.filters.len() + threads * c.scratch_len();
+        let all = |c: &Convolution| CACHE_LINE + c.filters.len() + threads * c.scratch_len();
         all(&self.forward).max(all(&self.backward))
     }
 
@@ -76,7 +77,7 @@ impl Direct {
 
     pub(super) fn prepare(&self, w: &[f32]) -> AlignedVec {
         let mut prepared = AlignedVec::zeros(self.prepared_len());
-        self.forward.filters.arrange(self.bf16, Direction::Forward, w, prepared.as_mut_slice());
+        self.forward.filters.pack(self.bf16, Direction::Forward, w, prepared.as_mut_slice());
         prepared
     }
 
@@ -92,7 +93,7 @@ impl Direct {
     }
 
     pub(super) fn forward(&self, x: &[f32], w: &[f32], epilogue: Epilogue, y: &mut [f32], scratch: &mut [f32]) {
-        let (filters, scratch) = self.arrange(&self.forward, Direction::Forward, w, scratch);
+        let (filters, scratch) = self.pack(&self.forward, Direction::Forward, w, scratch);
         self.run_forward(x, filters, epilogue, y, scratch);
     }
 
@@ -110,12 +111,12 @@ impl Direct {
         dx: &mut [f32],
         scratch: &mut [f32],
     ) {
-        let (filters, scratch) = self.arrange(&self.backward, Direction::Backward, w, scratch);
+        let (filters, scratch) = self.pack(&self.backward, Direction::Backward, w, scratch);
         self.run(&self.backward, dy, filters, RegisterEpilogue::of_gradient(where_positive), dx, scratch);
     }
 
-    /// The filters in the first part of `scratch`, and what is left of it.
-    fn arrange<'a>(
+    /// Packs the filters `w` (HWIO) into the first part of `scratch`. Returns them and the rest of `scratch`.
+    fn pack<'a>(
         &self,
         convolution: &Convolution,
         direction: Direction,
@@ -123,11 +124,11 @@ impl Direct {
         scratch: &'a mut [f32],
     ) -> (&'a [f32], &'a mut [f32]) {
         let (filters, scratch) = aligned(scratch).split_at_mut(convolution.filters.len());
-        convolution.filters.arrange(self.bf16, direction, w, filters);
+        convolution.filters.pack(self.bf16, direction, w, filters);
         (filters, scratch)
     }
 
-    /// `y = epilogue(x * filters)`
+    /// Computes `y = epilogue(x * filters)`.
     fn run(
         &self,
         convolution: &Convolution,
@@ -137,20 +138,20 @@ impl Direct {
         y: &mut [f32],
         scratch: &mut [f32],
     ) {
-        let Convolution { images, from_size, size, filters: layout, .. } = *convolution;
-        let written = size.map(|size| if epilogue.pool { size / POOL } else { size });
-        assert_eq!(x.len(), images * from_size.iter().product::<usize>() * layout.from);
-        assert_eq!(y.len(), images * written.iter().product::<usize>() * layout.to);
+        let Convolution { images, in_size, out_size, filters: layout, .. } = *convolution;
+        let written = out_size.map(|size| if epilogue.pool { size / POOL } else { size });
+        assert_eq!(x.len(), images * in_size.iter().product::<usize>() * layout.in_channels);
+        assert_eq!(y.len(), images * written.iter().product::<usize>() * layout.out_channels);
         assert_eq!(filters.len(), layout.len());
         if y.is_empty() {
             return;
         }
-        let (rows, y) = (convolution.rows(), Shared::new(y));
-        let (bands, groups) = (size[0].div_ceil(rows), layout.panels().div_ceil(GROUP));
+        let (rows, y) = (convolution.rows(), SharedSlice::new(y));
+        let (bands, groups) = (out_size[0].div_ceil(rows), layout.panels().div_ceil(GROUP_PANELS));
         let blocks = images * bands;
-        // Where bands are too few for the threads, panels are divided too, and strips written more than once.
+        // With too few bands for the threads, the panels are divided too. Each part then writes the strip again.
         let parts = groups.min((2 * rayon::current_num_threads()).div_ceil(blocks));
-        let segments = layout.segments(convolution.pixel(), convolution.pitch());
+        let segments = layout.segments(convolution.pixel_stride(), convolution.row_pixels());
         for_each_task(blocks * parts, scratch, convolution.scratch_len(), |task, scratch| {
             let (part, block) = (task / blocks, task % blocks);
             let top = block % bands * rows;
@@ -159,7 +160,7 @@ impl Direct {
                 amx: self.amx,
                 segments: &segments,
                 image: block / bands,
-                rows: top..size[0].min(top + rows),
+                rows: top..out_size[0].min(top + rows),
                 groups: groups * part / parts..groups * (part + 1) / parts,
                 x,
                 filters,

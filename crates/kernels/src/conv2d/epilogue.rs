@@ -4,20 +4,20 @@
 
 use crate::Activation;
 use crate::activation::activate;
-use crate::shared::Shared;
+use crate::shared::SharedSlice;
 use crate::simd::Simd;
 
-/// What follows the products of a forward pass.
+/// The epilogue of a forward pass.
 #[derive(Clone, Copy)]
 pub(super) struct Epilogue<'a> {
     pub(super) bias: Option<&'a [f32]>,
     pub(super) activation: Activation,
-    /// Whether outputs are max-pooled in windows of 2x2. The activation must not change the order of values.
+    /// Whether outputs are max-pooled in windows of 2x2. The activation must be non-decreasing.
     pub(super) pool: bool,
 }
 
 impl<'a> Epilogue<'a> {
-    /// The part that runs in registers. [`activate_rest`](Self::activate_rest) does the rest.
+    /// The part of the epilogue that runs in registers. [`activate_rest`](Self::activate_rest) applies the rest.
     pub(super) fn in_registers(self) -> RegisterEpilogue<'a> {
         let Self { bias, activation, pool } = self;
         RegisterEpilogue { bias, relu: activation == Activation::Relu, where_positive: false, pool }
@@ -39,9 +39,9 @@ pub(super) const POOL: usize = 2;
 pub(super) struct RegisterEpilogue<'a> {
     pub(super) bias: Option<&'a [f32]>,
     pub(super) relu: bool,
-    /// The gradient of a ReLU: whether an output is zero where the value that it overwrites is not positive.
+    /// Whether the gradient of a ReLU is applied: an output is zero if the value that it overwrites isn't positive.
     pub(super) where_positive: bool,
-    /// Whether the maximum of each window of 2x2 is written alone.
+    /// Whether only the maximum of each window of 2x2 outputs is written.
     pub(super) pool: bool,
 }
 
@@ -55,7 +55,7 @@ impl RegisterEpilogue<'_> {
     #[inline(always)]
     pub(super) fn bias<S: Simd>(&self, simd: S, channel: usize, count: usize) -> S::Vector {
         match self.bias.map(|bias| &bias[channel..][..count]) {
-            // SAFETY: there are as many values.
+            // SAFETY: `bias` holds `count` values.
             Some(bias) => unsafe { simd.load_first(count, bias.as_ptr()) },
             None => simd.splat(0.0),
         }
@@ -66,7 +66,7 @@ impl RegisterEpilogue<'_> {
     /// # Safety
     /// `y` must have that many values from `at` on, and no other thread may use them.
     #[inline(always)]
-    pub(super) unsafe fn store<S: Simd>(&self, simd: S, count: usize, x: S::Vector, y: &Shared, at: usize) {
+    pub(super) unsafe fn store<S: Simd>(&self, simd: S, count: usize, x: S::Vector, y: &SharedSlice, at: usize) {
         let x = if self.relu { simd.relu(x) } else { x };
         // SAFETY: the caller's promise.
         unsafe {

@@ -26,15 +26,14 @@ impl Conv2d {
         }
     }
 
-    /// Whether a convolution of `shape` can overwrite its input with the gradient with respect to it:
-    /// [`replace_input`](Self::replace_input).
+    /// Whether a convolution of `shape` supports [`replace_input`](Self::replace_input), the in-place input gradient.
     pub fn gradient_in_place(shape: &Conv2dShape) -> bool {
         prefers_winograd(shape)
     }
 
-    /// Overwrites the input with the gradient with respect to it.
+    /// The gradient with respect to the input, in place: `x` holds the input on entry and the gradient on return.
     ///
-    /// In place: `x` holds the input on entry and the gradient on return. With `relu`, `x` is the output of a ReLU, and the gradient is the one with respect to that ReLU's input.
+    /// With `relu`, the input is the output of a ReLU, and the gradient is the one with respect to that ReLU's input.
     /// [`gradient_in_place`](Self::gradient_in_place) tells which shapes can do this.
     ///
     /// ```
@@ -58,7 +57,7 @@ impl Conv2d {
         self.check_lengths(x, w, dy);
         match &self.algorithm {
             Algorithm::Im2col(_) | Algorithm::Strips(_) => {
-                panic!("the gradient with respect to the input of {:?} can't overwrite it", self.shape)
+                panic!("the input gradient of {:?} can't be computed in place", self.shape)
             }
             Algorithm::Winograd(_) if self.im2col_gradients.input => {
                 let (dx, scratch) = scratch.split_at_mut(x.len());

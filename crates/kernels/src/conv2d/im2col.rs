@@ -1,4 +1,4 @@
-//! Convolution as matrix multiplication, for every shape.
+//! Im2col: convolution as matrix multiplication, for every shape.
 //!
 //! With the patches of the input as a matrix P (`[output pixels, taps * channels]`, [`Patches`]) and the kernel as a matrix W
 //! (`[taps * channels, out channels]`, as it lies in memory): `Y = P W`, `dW = Pᵀ dY`, and `dX = Q Wᵀ`, where Q holds the patches
@@ -13,19 +13,20 @@ use crate::chunks::CHUNK;
 use crate::gemm::{Matrix, apply_epilogue, gemm_tile, tile_size};
 use crate::tiles::{Tile, Tiles};
 
-/// Columns of patches that one task gathers at a time: with 256 rows half a megabyte, which stays in a core's L2 cache, and a
-/// multiple of the depth in which products are computed.
+/// Columns of patches that one task gathers at a time. With 256 rows they take 512 KiB, which stays in a core's L2 cache. A
+/// multiple of GEMM's depth block.
 const PATCH_COLUMNS: usize = 512;
 
-/// Values that partial sums of the kernel gradient may take.
+/// Maximum number of values in all partial sums of the kernel gradient.
 const PARTIAL_BUDGET: usize = 4 * 1024 * 1024;
 
-/// Most partial sums of the kernel gradient.
+/// Maximum number of partial sums of the kernel gradient.
 const MAX_PARTIALS: usize = 16;
 
-/// Output pixels whose share of the kernel gradient is added at once.
+/// Output pixels whose products are added to the kernel gradient at a time.
 const GRADIENT_ROWS: usize = 256;
 
+/// A convolution and its gradients by im2col.
 #[derive(Clone, Debug)]
 pub(super) struct Im2col {
     shape: Conv2dShape,
@@ -66,13 +67,13 @@ impl Im2col {
 
     pub(super) fn input_gradient(&self, dy: &[f32], w: &[f32], dx: &mut [f32], scratch: &mut [f32]) {
         let (group_c, k) = (self.shape.in_c / self.shape.groups, self.output.columns());
-        let (turned, scratch) = scratch.split_at_mut(self.shape.w_len());
-        self.transpose_kernel(w, turned);
-        let (tile_size, turned) = (self.input_gradient_tile(), &*turned);
+        let (transposed, scratch) = scratch.split_at_mut(self.shape.w_len());
+        self.transpose_kernel(w, transposed);
+        let (tile_size, transposed) = (self.input_gradient_tile(), &*transposed);
         let tiles = Tiles::new(dx, 1, [self.in_pixels(), self.shape.in_c], tile_size);
         tiles.for_each_with(scratch, buffer_len(&self.output, tile_size[0]), |mut tile, scratch| {
             let (group, column) = (tile.columns.start / group_c, tile.columns.start % group_c);
-            let kernel = Matrix::row_major(&turned[group * k * group_c..], group_c).skip(0, column);
+            let kernel = Matrix::row_major(&transposed[group * k * group_c..], group_c).skip(0, column);
             multiply_patches(&self.output, dy, group, kernel, &mut tile, scratch);
         });
     }
@@ -93,7 +94,7 @@ impl Im2col {
         });
     }
 
-    /// Cuts the output pixels into `segments` and writes each one's `Pᵀ dY` into its layer of `sums`.
+    /// Cuts the output pixels into `segments` and writes `Pᵀ dY` of each segment to its matrix in `sums`.
     fn add_patches(&self, x: &[f32], dy: &[f32], segments: usize, sums: &mut [f32], scratch: &mut [f32]) {
         let shape = &self.shape;
         let (patches, group_c, tile_size) = (&self.input, shape.out_c / shape.groups, self.gradient_tile());
@@ -104,8 +105,8 @@ impl Im2col {
         tiles.for_each_with(scratch, buffer_len(patches, GRADIENT_ROWS), |mut tile, scratch| {
             (0..tile.rows.len()).for_each(|row| tile.row(row).fill(0.0));
             let group = tile.columns.start / group_c;
-            let end = pixels.min((tile.layer + 1) * segment);
-            for start in (tile.layer * segment..end).step_by(GRADIENT_ROWS) {
+            let end = pixels.min((tile.matrix + 1) * segment);
+            for start in (tile.matrix * segment..end).step_by(GRADIENT_ROWS) {
                 let rows = start..end.min(start + GRADIENT_ROWS);
                 let patch = patches.read(x, group, rows.clone(), tile.rows.clone(), scratch);
                 let transposed =
@@ -115,21 +116,21 @@ impl Im2col {
         });
     }
 
-    /// The kernel as the input gradient wants it: for each group `[taps * out channels, in channels]`.
-    fn transpose_kernel(&self, w: &[f32], turned: &mut [f32]) {
+    /// Transposes the kernel for the input gradient: `[taps * out channels, in channels]` for each group.
+    fn transpose_kernel(&self, w: &[f32], transposed: &mut [f32]) {
         let shape = &self.shape;
         let (in_c, out_c) = (shape.in_c / shape.groups, shape.out_c / shape.groups);
         let taps = shape.kernel[0] * shape.kernel[1];
         const COLUMNS: usize = 8;
-        turned.par_chunks_exact_mut(in_c * out_c).enumerate().for_each(|(block, turned)| {
+        transposed.par_chunks_exact_mut(in_c * out_c).enumerate().for_each(|(block, transposed)| {
             let (group, tap) = (block / taps, block % taps);
             let rows = w.chunks_exact(shape.out_c).skip(tap * in_c).take(in_c);
-            // A few columns at a time: the lines that are written stay in the L1 cache while rows are read through.
+            // A few columns at a time: the written cache lines stay in the L1 cache while all rows are read.
             for first in (0..out_c).step_by(COLUMNS) {
                 let columns = first..out_c.min(first + COLUMNS);
                 for (c, row) in rows.clone().enumerate() {
                     let row = &row[group * out_c..][columns.clone()];
-                    columns.clone().zip(row).for_each(|(o, w)| turned[o * in_c + c] = *w);
+                    columns.clone().zip(row).for_each(|(o, w)| transposed[o * in_c + c] = *w);
                 }
             }
         });
@@ -151,7 +152,7 @@ impl Im2col {
         self.pixel_tile(self.in_pixels(), self.shape.in_c)
     }
 
-    /// Pixels and channels of an image that one task computes; channels of one group only.
+    /// Pixels and channels that one task computes. The channels belong to one group.
     fn pixel_tile(&self, pixels: usize, channels: usize) -> [usize; 2] {
         let tile = tile_size(pixels, channels / self.shape.groups);
         if self.shape.groups == 1 { tile } else { [tile[0], channels / self.shape.groups] }
@@ -171,12 +172,12 @@ impl Im2col {
     }
 }
 
-/// Values of patches that a task with `rows` of them holds at a time.
+/// Scratch of a task that computes `rows` pixels: the patch columns that it gathers at a time.
 fn buffer_len(patches: &Patches, rows: usize) -> usize {
     patches.buffer_len(rows, patches.columns().min(PATCH_COLUMNS))
 }
 
-/// `tile = patches kernel`, where the tile's rows are those of the patches and its columns those of the kernel.
+/// Computes `tile = patches kernel`. The tile's rows are rows of the patches, and its columns are columns of the kernel.
 fn multiply_patches(
     patches: &Patches,
     images: &[f32],

@@ -1,35 +1,35 @@
-//! A convolution's input as a matrix: one row for each output pixel, holding the pixels under the kernel.
+//! The patch matrix of im2col: one row for each output pixel, with the input pixels under the kernel.
 
 use std::ops::Range;
 
 use crate::Conv2dShape;
 use crate::gemm::Matrix;
 
-/// How to read the matrix `[batch * out_h * out_w, taps * channels]` of patches from an image batch `[batch, h, w, c]`.
+/// Gathers parts of the patch matrix `[batch * out_h * out_w, taps * channels]` from a batch of images `[batch, h, w, c]`.
 ///
-/// The same type serves the input gradient, where "output" pixels are the input's, and patches are taken from `dy`.
+/// The input gradient uses it with exchanged roles: the images are `dy`, and the "output" pixels are the convolution's inputs.
 #[derive(Clone, Debug)]
 pub(super) struct Patches {
-    /// Height and width of the images that are read.
+    /// Height and width of the images.
     image: [usize; 2],
-    /// Channels of these images.
+    /// Channels of the images.
     image_channels: usize,
-    /// Values in one image.
+    /// Number of values in one image.
     image_len: usize,
-    /// Channels in a patch: those of one group.
+    /// Channels in a patch, which belong to one group.
     channels: usize,
-    /// For each output row and kernel row the image row, or `None` outside the image; likewise for columns.
+    /// The image row for each output row and kernel row, `None` if it lies outside the image. Likewise for columns.
     taps: [Vec<Option<usize>>; 2],
-    /// For each output column whether the taps of a kernel row lie side by side in memory, all channels of them.
+    /// For each output column, whether the pixels under a kernel row are contiguous in memory, with all their channels.
     contiguous: Vec<bool>,
     kernel: [usize; 2],
     output: [usize; 2],
-    /// The matrix is the image itself.
+    /// Whether the patch matrix is the image itself: a 1x1 kernel of stride 1.
     pointwise: bool,
 }
 
 impl Patches {
-    /// Patches of the input that make the output.
+    /// Patches of the input, for the forward pass and the kernel gradient.
     pub(super) fn of_input(shape: &Conv2dShape) -> Self {
         let (image, output) = ([shape.in_h, shape.in_w], [shape.out_h, shape.out_w]);
         Self::new(shape, image, shape.in_c, output, |axis, position, tap| {
@@ -37,7 +37,7 @@ impl Patches {
         })
     }
 
-    /// Patches of the output's gradient that make the input's gradient.
+    /// Patches of the gradient with respect to the output, for the input gradient.
     pub(super) fn of_output(shape: &Conv2dShape) -> Self {
         let (image, output) = ([shape.out_h, shape.out_w], [shape.in_h, shape.in_w]);
         Self::new(shape, image, shape.out_c, output, |axis, position, tap| {
@@ -46,7 +46,7 @@ impl Patches {
         })
     }
 
-    /// `source(axis, position, tap)`: where along `axis` the image lies under tap `tap` of the window at `position`.
+    /// `source(axis, position, tap)` is the image coordinate along `axis` under `tap` of the window at `position`.
     fn new(
         shape: &Conv2dShape,
         image: [usize; 2],
@@ -78,17 +78,18 @@ impl Patches {
         }
     }
 
-    /// Columns of the matrix.
+    /// Number of columns of the patch matrix.
     pub(super) fn columns(&self) -> usize {
         self.kernel[0] * self.kernel[1] * self.channels
     }
 
-    /// Values that [`read`](Self::read) writes for `rows` and `columns` of the matrix.
+    /// Length of the buffer that [`read`](Self::read) needs for so many rows and columns.
     pub(super) fn buffer_len(&self, rows: usize, columns: usize) -> usize {
         if self.pointwise { 0 } else { rows * columns }
     }
 
-    /// `rows` and `columns` of the matrix for `group`, gathered into `buffer` where they do not lie in `images` already.
+    /// The given rows and columns of the patch matrix of `group`: a view of `images` if the matrix is the image itself, else
+    /// gathered into `buffer`.
     pub(super) fn read<'a>(
         &self,
         images: &'a [f32],
@@ -115,7 +116,7 @@ impl Patches {
         Matrix::row_major(buffer, columns.len())
     }
 
-    /// The patch of output pixel (`y`, `x`) in one `image`, from `column` on.
+    /// Gathers the patch of output pixel (`y`, `x`) of one `image`, from `column` on.
     fn gather(&self, image: &[f32], [y, x]: [usize; 2], column: usize, mut patch: &mut [f32]) {
         let [kernel_h, kernel_w] = self.kernel;
         let (rows, columns) = (&self.taps[0][y * kernel_h..], &self.taps[1][x * kernel_w..]);

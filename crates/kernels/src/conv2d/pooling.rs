@@ -5,15 +5,15 @@ use super::choose::prefers_winograd;
 use crate::Conv2dShape;
 
 impl Conv2d {
-    /// Whether a convolution of `shape` can max-pool its outputs in its epilogue: [`pooled`](Self::pooled).
+    /// Whether a convolution of `shape` supports [`pooled`](Self::pooled), max pooling in the epilogue.
     pub fn fuses_pooling(shape: &Conv2dShape) -> bool {
         prefers_winograd(shape)
     }
 
     /// The convolution followed by max pooling in windows of 2x2 with stride 2. Forward pass only.
     ///
-    /// Outputs are `[batch, out_h / 2, out_w / 2, out_c]`; the convolution's own outputs are never written. The activation must not
-    /// be decreasing anywhere. [`fuses_pooling`](Self::fuses_pooling) tells which shapes can be pooled.
+    /// Outputs are `[batch, out_h / 2, out_w / 2, out_c]`; the outputs before pooling are never written. The activation must be
+    /// non-decreasing. [`fuses_pooling`](Self::fuses_pooling) tells which shapes can be pooled.
     ///
     /// ```
     /// use engraft_kernels::{Activation, Conv2d, Conv2dShape};

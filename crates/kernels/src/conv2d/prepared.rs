@@ -1,4 +1,4 @@
-//! Kernels in the layout that an algorithm multiplies, kept for many calls.
+//! Prepared kernels: packed and transformed once, for many forward passes.
 
 use super::Conv2d;
 use super::algorithm::Algorithm;
@@ -7,10 +7,10 @@ use crate::Activation;
 use crate::aligned::AlignedVec;
 use crate::chunks::check_len;
 
-/// A kernel in the layout of its convolution's algorithm, for [`Conv2d::forward_prepared`].
+/// A kernel in the packed layout of its convolution's algorithm, for [`Conv2d::forward_prepared`].
 ///
-/// It takes four times the kernel's memory for 3x3 in f32, twice in bf16, and half where a matrix unit multiplies. That pays off
-/// for a kernel that is used many times without changing.
+/// Preparing pays off for a kernel that is used many times without changing. The prepared kernel takes memory of its own: for
+/// Winograd's algorithm four times the kernel's size in f32 and twice in bf16, and half its size on a matrix unit.
 #[derive(Debug)]
 pub struct PreparedKernel(AlignedVec);
 
@@ -24,7 +24,8 @@ impl Conv2d {
         }
     }
 
-    /// Number of values of scratch that [`forward_prepared`](Self::forward_prepared) needs: no room to prepare a kernel.
+    /// Number of values of scratch that [`forward_prepared`](Self::forward_prepared) needs. It includes no space to prepare a
+    /// kernel.
     pub fn prepared_scratch_len(&self) -> usize {
         match &self.algorithm {
             Algorithm::Im2col(_) | Algorithm::Strips(_) => self.scratch_len(),
@@ -33,13 +34,13 @@ impl Conv2d {
         }
     }
 
-    /// Whether preparing the kernel in each call would take a good part of the call's time.
+    /// Whether preparing the kernel in each forward pass would take a large part of the pass's time.
     ///
-    /// Preparing costs the same for every batch, so its share falls with the number of tiles (4x4 outputs).
-    pub fn is_short(&self) -> bool {
-        // With so many tiles, the products take several times as long as preparing.
+    /// Preparing costs the same for every batch, so its share decreases with the number of tiles (4x4 outputs).
+    pub fn preparing_is_costly(&self) -> bool {
+        // From so many tiles on, the products take several times as long as preparing.
         const MANY_TILES: usize = 256;
-        // A matrix unit computes the products several times as fast, so preparing keeps its share for longer.
+        // A matrix unit computes the products several times as fast, so preparing stays costly for more tiles.
         const MANY_TILES_OF_DIRECT: usize = 8 * MANY_TILES;
         let many = if matches!(self.algorithm, Algorithm::Direct(..)) { MANY_TILES_OF_DIRECT } else { MANY_TILES };
         self.shape.batch * Winograd::tiles_of_image(&self.shape) < many
@@ -70,7 +71,8 @@ impl Conv2d {
         }
     }
 
-    /// [`forward`](Self::forward) with a kernel that [`prepare`](Self::prepare) made: the same bits, without preparing in each call.
+    /// [`forward`](Self::forward) with a kernel that [`prepare`](Self::prepare) made: the same bits, without preparing in each
+    /// call.
     ///
     /// The kernel may come from a convolution of another batch or image size, if kernel size and channels are the same.
     ///
@@ -89,7 +91,7 @@ impl Conv2d {
         check_len("output", y, self.output_len());
         let epilogue = self.epilogue(bias, activation);
         match &self.algorithm {
-            Algorithm::Im2col(_) | Algorithm::Strips(_) => panic!("kernels of {:?} are not prepared", self.shape),
+            Algorithm::Im2col(_) | Algorithm::Strips(_) => panic!("kernels of {:?} can't be prepared", self.shape),
             Algorithm::Winograd(winograd) => winograd.forward_prepared(x, &kernel.0, epilogue, y, scratch),
             Algorithm::Direct(direct, _) => direct.forward_prepared(x, &kernel.0, epilogue, y, scratch),
         }

@@ -1,4 +1,4 @@
-//! How much scratch the calls of a convolution need.
+//! The size of the scratch buffer of a convolution.
 
 use super::Conv2d;
 use super::algorithm::Algorithm;
@@ -21,8 +21,9 @@ impl Conv2d {
         }
     }
 
-    /// Scratch of the gradients that im2col computes beside Winograd's algorithm: for this batch, or for any smaller one, which
-    /// im2col may serve although it does not serve this one.
+    /// Scratch of the gradients that im2col computes for a convolution by Winograd's algorithm.
+    ///
+    /// The maximum over this batch and all smaller ones: im2col may compute the gradients of a smaller batch only.
     fn im2col_gradients_len(&self, threads: usize) -> usize {
         let batches = (1..=self.shape.batch).rev().map(|batch| Conv2dShape { batch, ..self.shape });
         let largest = |by_im2col: fn(Im2colGradients) -> bool| {

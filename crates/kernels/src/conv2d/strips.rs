@@ -1,38 +1,42 @@
-//! Convolutions of images with few channels, whose patches are so short that gathering each takes longer than its products.
+//! Convolutions of images with few channels, by im2col on strips with overlapping patches.
 //!
-//! The image rows under a row of outputs, laid side by side column by column, are a *strip* `[columns, kernel rows, channels]`.
-//! Its patches overlap: the one of each output begins a stride of columns after the one before it. So a strip is the matrix of
-//! patches as it lies, written once instead of once for each column of the kernel. Taps come in another order than the
-//! kernel's, column by column, so the kernel is brought into that order, and its gradient back.
+//! With few channels, gathering each patch takes longer than its multiply-accumulates.
+//!
+//! A *strip* holds the image rows under one row of outputs, column by column: `[columns, kernel rows, channels]`. The patch of
+//! each output starts one stride of columns after the patch before it, and overlaps with it. So a strip is the patch matrix, with
+//! a row stride smaller than a row, and each pixel is written once instead of once for each column of the kernel.
+//!
+//! Patches have their taps in column-major order. So the kernel is reordered to match, and its gradient is reordered back.
 
 use std::ops::Range;
 
 use super::im2col::Im2col;
 use crate::Activation;
 use crate::Conv2dShape;
-use crate::aligned::LINE;
+use crate::aligned::CACHE_LINE;
 use crate::gemm::{Matrix, apply_epilogue, gemm_tile};
 use crate::tiles::Tiles;
 
-/// Outputs that one task computes at least, in whole rows. Smaller tasks don't repay their fixed costs.
+/// Minimum number of outputs of a task, which computes whole rows. Smaller tasks don't repay their fixed costs.
 const OUTPUTS: usize = 256;
 
-/// Channels that one task computes.
+/// Output channels of a task.
 const CHANNELS: usize = 64;
 
-/// Most partial sums of the gradient with respect to the kernel, each over the same number of output rows.
-const MOST_PARTS: usize = 16;
+/// Maximum number of partial sums of the gradient with respect to the kernel. Each covers the same number of output rows.
+const MAX_PARTIALS: usize = 16;
 
-/// Values that the partial sums may take.
-const PARTS_BUDGET: usize = 1 << 20;
+/// Maximum number of values in all partial sums.
+const PARTIAL_BUDGET: usize = 1 << 20;
 
+/// A convolution on strips, and its gradient with respect to the kernel.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Strips {
     shape: Conv2dShape,
 }
 
 impl Strips {
-    /// Whether the patches of a row of outputs overlap as a strip's do.
+    /// Whether this algorithm can compute a convolution of this shape.
     pub(super) fn can(shape: &Conv2dShape) -> bool {
         shape.groups == 1 && shape.dilation[1] == 1
     }
@@ -42,7 +46,7 @@ impl Strips {
     }
 
     pub(super) fn scratch_len(&self, threads: usize) -> usize {
-        let own = self.parts() * self.shape.w_len() + threads * self.strip_len();
+        let own = self.partials() * self.shape.w_len() + threads * self.strip_len();
         Im2col::new(self.shape).scratch_len(threads).max(own)
     }
 
@@ -56,9 +60,9 @@ impl Strips {
         scratch: &mut [f32],
     ) {
         let Conv2dShape { batch, out_h, out_w, out_c, .. } = self.shape;
-        let (turned, scratch) = scratch.split_at_mut(self.shape.w_len());
-        self.taps().for_each(|[row, column]| turned[column].copy_from_slice(&w[row]));
-        let kernel = Matrix::row_major(turned, out_c);
+        let (reordered, scratch) = scratch.split_at_mut(self.shape.w_len());
+        self.taps().for_each(|[row, column]| reordered[column].copy_from_slice(&w[row]));
+        let kernel = Matrix::row_major(reordered, out_c);
         let rows = OUTPUTS.div_ceil(out_w.max(1));
         let tiles = Tiles::new(y, 1, [batch * out_h * out_w, out_c], [rows * out_w, CHANNELS]);
         tiles.for_each_with(scratch, self.strip_len(), |mut tile, strip| {
@@ -71,7 +75,7 @@ impl Strips {
         });
     }
 
-    /// It reads images of many channels, whose patches are long.
+    /// The gradient with respect to the input, by im2col: `dy` has many channels, so its patches are long.
     pub(super) fn input_gradient(&self, dy: &[f32], w: &[f32], dx: &mut [f32], scratch: &mut [f32]) {
         Im2col::new(self.shape).input_gradient(dy, w, dx, scratch);
     }
@@ -79,15 +83,15 @@ impl Strips {
     pub(super) fn kernel_gradient(&self, x: &[f32], dy: &[f32], dw: &mut [f32], scratch: &mut [f32]) {
         let Conv2dShape { batch, out_h, out_w, out_c, .. } = self.shape;
         let (rows, length) = (batch * out_h, self.shape.w_len());
-        let part = rows.div_ceil(self.parts());
-        let (sums, scratch) = scratch.split_at_mut(self.parts() * length);
+        let part = rows.div_ceil(self.partials());
+        let (sums, scratch) = scratch.split_at_mut(self.partials() * length);
         let size = [self.depth(), out_c];
-        Tiles::new(sums, self.parts(), size, size).for_each_with(scratch, self.strip_len(), |mut tile, strip| {
+        Tiles::new(sums, self.partials(), size, size).for_each_with(scratch, self.strip_len(), |mut tile, strip| {
             (0..tile.rows.len()).for_each(|row| tile.row(row).fill(0.0));
-            for row in (tile.layer * part..rows).take(part) {
+            for row in (tile.matrix * part..rows).take(part) {
                 let patches = self.patches(x, row, strip);
                 let dy = Matrix::row_major(&dy[row * out_w * out_c..], out_c);
-                gemm_tile(out_w, patches.turned(), dy, true, &mut tile);
+                gemm_tile(out_w, patches.transpose(), dy, true, &mut tile);
             }
         });
         dw.fill(0.0);
@@ -96,38 +100,39 @@ impl Strips {
         }
     }
 
-    /// Where each tap's part of the kernel stands: in the kernel, which goes row by row, and in the order of strips.
+    /// For each tap, its range of values in the kernel (row-major taps) and in the reordered kernel (column-major taps).
     fn taps(&self) -> impl Iterator<Item = [Range<usize>; 2]> {
         let Conv2dShape { kernel: [height, width], in_c, out_c, .. } = self.shape;
         let part = move |tap: usize| tap * in_c * out_c..(tap + 1) * in_c * out_c;
         (0..height * width).map(move |tap| [part(tap), part(tap % width * height + tap / width)])
     }
 
-    fn parts(&self) -> usize {
-        (PARTS_BUDGET / self.shape.w_len()).clamp(1, MOST_PARTS)
+    /// Number of partial sums of the kernel gradient.
+    fn partials(&self) -> usize {
+        (PARTIAL_BUDGET / self.shape.w_len()).clamp(1, MAX_PARTIALS)
     }
 
-    /// Values of a patch.
+    /// Number of values in a patch.
     fn depth(&self) -> usize {
         self.shape.kernel[1] * self.column()
     }
 
-    /// Values of a strip's column.
+    /// Number of values in a column of a strip.
     fn column(&self) -> usize {
         self.shape.kernel[0] * self.shape.in_c
     }
 
-    /// Room for a strip, and a cache line, for those of two threads not to share one.
+    /// Scratch of a task: a strip, and a cache line so that the strips of two threads don't share one.
     fn strip_len(&self) -> usize {
-        self.columns() * self.column() + LINE
+        self.columns() * self.column() + CACHE_LINE
     }
 
-    /// Columns that a row of outputs reads, counted from the first of the padding.
+    /// Columns that a row of outputs reads, padding included.
     fn columns(&self) -> usize {
         (self.shape.out_w * self.shape.stride[1]).saturating_sub(self.shape.stride[1]) + self.shape.kernel[1]
     }
 
-    /// The patches of row `row` of outputs, counted over all images, by way of `strip`.
+    /// Writes the strip of an output row and returns the row's patch matrix, a view of the strip. `row` counts over all images.
     fn patches<'a>(&self, x: &[f32], row: usize, strip: &'a mut [f32]) -> Matrix<'a> {
         let Conv2dShape { in_h, in_w, in_c, kernel, stride, dilation, pad, out_h, .. } = self.shape;
         let (columns, column) = (self.columns(), self.column());
@@ -136,7 +141,7 @@ impl Strips {
         for tap in 0..kernel[0] {
             let from = (row % out_h * stride[0] + tap * dilation[0]).checked_sub(pad[0]).filter(|&y| y < in_h);
             let from = from.map_or(&[][..], |y| &image[y * in_w * in_c..][..in_w * in_c]);
-            // Columns of the padding, or all of a row outside the image, are zeros.
+            // Padding columns, and all columns of rows outside the image, are zero.
             let inside = |x: usize| x.clamp(pad[1], pad[1] + from.len() / in_c).min(columns);
             let inside = inside(0)..inside(columns);
             let mut zeros = |columns: Range<usize>| {
@@ -149,7 +154,7 @@ impl Strips {
                 let from = &from[(inside.start - pad[1]) * in_c..(inside.end - pad[1]) * in_c];
                 let to = strip[inside.start * column..inside.end * column].chunks_exact_mut(column);
                 match in_c {
-                    // The colours of a photo, as so many values known when compiling.
+                    // RGB images: a constant number of channels compiles to faster code.
                     3 => copy_columns::<3>(from, to, tap),
                     _ => from.chunks_exact(in_c).zip(to).for_each(|(from, to)| {
                         to[tap * in_c..][..in_c].copy_from_slice(from);
@@ -161,7 +166,7 @@ impl Strips {
     }
 }
 
-/// Copies pixels of `C` channels to row `tap` of the columns.
+/// Copies pixels of `C` channels to kernel row `tap` of the strip's columns.
 fn copy_columns<'a, const C: usize>(from: &[f32], to: impl Iterator<Item = &'a mut [f32]>, tap: usize) {
     for (from, to) in from.as_chunks::<C>().0.iter().zip(to) {
         to[tap * C..][..C].copy_from_slice(from);

@@ -1,8 +1,11 @@
 //! 3x3 convolutions of stride 1 by Winograd's F(4x4, 3x3): a quarter of the multiplications of a direct convolution.
 //!
-//! Images are cut into tiles of 4x4 outputs. A task takes a block of tiles and a range of output channels: it transforms what
-//! the tiles read, multiplies channels at each of the 36 points (36 small matrix products, where most of the time goes), and
-//! transforms products back, adding bias and activation in registers. Nothing but the task's own block is ever held.
+//! The outputs are cut into tiles of 4x4, each of which reads 6x6 inputs. Inputs and filters are transformed to the Winograd
+//! domain, where a tile has 36 elements, the *points*. At each point, the convolution is a matrix product of tiles and channels.
+//! The output transform turns the products into outputs and applies the epilogue in registers.
+//!
+//! A task computes a block of tiles for a range of output channels. It keeps the transformed inputs and the products of this
+//! block in its scratch, so neither is ever in memory for the whole image.
 
 mod convolve;
 mod filters;
@@ -12,14 +15,15 @@ mod tiles;
 mod transform;
 
 use self::convolve::{Arithmetic, Convolution, Filters};
-use self::tiles::Tiles;
+use self::tiles::TileGrid;
 use self::transform::TAPS;
 use super::direction::Direction;
 use super::epilogue::{Epilogue, RegisterEpilogue};
 use crate::Conv2dShape;
-use crate::aligned::{AlignedVec, LINE, aligned};
+use crate::aligned::{AlignedVec, CACHE_LINE, aligned};
 use crate::simd::{Bf16, Isa};
 
+/// A 3x3 convolution of stride 1 and its gradients by Winograd's algorithm.
 #[derive(Clone, Debug)]
 pub(super) struct Winograd {
     arithmetic: Arithmetic,
@@ -28,7 +32,7 @@ pub(super) struct Winograd {
 }
 
 impl Winograd {
-    /// Whether this algorithm can do a convolution of this shape.
+    /// Whether this algorithm can compute a convolution of this shape.
     pub(super) fn can(shape: &Conv2dShape) -> bool {
         shape.kernel == [TAPS, TAPS]
             && shape.stride == [1, 1]
@@ -37,17 +41,19 @@ impl Winograd {
             && shape.pad.iter().all(|&pad| pad < TAPS)
     }
 
-    /// How many tiles the outputs of one image are cut into.
+    /// Number of tiles of one image.
     pub(super) fn tiles_of_image(shape: &Conv2dShape) -> usize {
-        Tiles { images: 1, size: [shape.out_h, shape.out_w] }.count()
+        TileGrid { images: 1, size: [shape.out_h, shape.out_w] }.count()
     }
 
     pub(super) fn new(isa: Isa, shape: Conv2dShape) -> Self {
         Self::by(Arithmetic::F32(isa), shape)
     }
 
-    /// With products in bf16 in the forward pass and in the gradient with respect to the input: operands are rounded in the
-    /// Winograd domain. The gradient with respect to the kernel stays in f32, as it is a long sum of small numbers.
+    /// The algorithm with products in bf16, in the forward pass and in the gradient with respect to the input.
+    ///
+    /// Operands are rounded in the Winograd domain. The gradient with respect to the kernel stays in f32, as it is a long sum of
+    /// small numbers.
     pub(super) fn in_bf16(bf16: Bf16, shape: Conv2dShape) -> Self {
         Self::by(Arithmetic::Bf16(bf16), shape)
     }
@@ -55,15 +61,15 @@ impl Winograd {
     fn by(arithmetic: Arithmetic, shape: Conv2dShape) -> Self {
         let (inputs, outputs) = ([shape.in_h, shape.in_w], [shape.out_h, shape.out_w]);
         let forward = Convolution {
-            tiles: Tiles { images: shape.batch, size: outputs },
-            from_size: inputs,
+            tiles: TileGrid { images: shape.batch, size: outputs },
+            in_size: inputs,
             pad: shape.pad,
             filters: arithmetic.layout(shape.in_c, shape.out_c),
             arithmetic,
         };
         let backward = Convolution {
-            tiles: Tiles { images: shape.batch, size: inputs },
-            from_size: outputs,
+            tiles: TileGrid { images: shape.batch, size: inputs },
+            in_size: outputs,
             pad: shape.pad.map(|pad| TAPS - 1 - pad),
             filters: arithmetic.layout(shape.out_c, shape.in_c),
             arithmetic,
@@ -71,13 +77,13 @@ impl Winograd {
         Self { arithmetic, forward, backward }
     }
 
-    /// The same for another shape.
+    /// The same algorithm for another shape.
     pub(super) fn of_shape(&self, shape: Conv2dShape) -> Self {
         Self::by(self.arithmetic, shape)
     }
 
     pub(super) fn scratch_len(&self, threads: usize) -> usize {
-        let convolution = |c: &Convolution| LINE + c.filters.len() + c.scratch_len(threads);
+        let convolution = |c: &Convolution| CACHE_LINE + c.filters.len() + c.scratch_len(threads);
         let kernel_gradient = kernel_gradient::scratch_len(&self.forward_in_f32(), threads);
         convolution(&self.forward).max(convolution(&self.backward)).max(kernel_gradient)
     }
@@ -92,21 +98,21 @@ impl Winograd {
 
     /// Transforms the kernel to the Winograd domain.
     pub(super) fn prepare(&self, w: &[f32]) -> AlignedVec {
-        let mut points = AlignedVec::zeros(self.forward.filters.len());
-        self.forward.prepare((Direction::Forward, w), points.as_mut_slice());
-        points
+        let mut transformed = AlignedVec::zeros(self.forward.filters.len());
+        self.forward.prepare((Direction::Forward, w), transformed.as_mut_slice());
+        transformed
     }
 
     /// The forward pass with a kernel that [`prepare`](Self::prepare) has transformed.
     pub(super) fn forward_prepared(
         &self,
         x: &[f32],
-        points: &AlignedVec,
+        transformed: &AlignedVec,
         epilogue: Epilogue,
         y: &mut [f32],
         scratch: &mut [f32],
     ) {
-        self.run_forward(x, Filters::Points(points.as_slice()), epilogue, y, scratch);
+        self.run_forward(x, Filters::Transformed(transformed.as_slice()), epilogue, y, scratch);
     }
 
     pub(super) fn forward(&self, x: &[f32], w: &[f32], epilogue: Epilogue, y: &mut [f32], scratch: &mut [f32]) {
@@ -138,23 +144,24 @@ impl Winograd {
 
     fn forward_in_f32(&self) -> Convolution {
         let arithmetic = Arithmetic::F32(self.arithmetic.isa());
-        let filters = arithmetic.layout(self.forward.filters.from, self.forward.filters.to);
+        let filters = arithmetic.layout(self.forward.filters.in_channels, self.forward.filters.out_channels);
         Convolution { filters, arithmetic, ..self.forward }
     }
 }
 
-/// The filters `w` of a convolution, and the rest of `scratch`. They are transformed into the first part of `scratch`, or left as
-/// they are if tasks transform them.
+/// The filters `w` (HWIO) as the convolution's tasks read them, and the rest of `scratch`.
+///
+/// They are transformed into the first part of `scratch`, or left in the spatial domain if the tasks transform them.
 fn filters<'a>(
     convolution: &Convolution,
     direction: Direction,
     w: &'a [f32],
     scratch: &'a mut [f32],
 ) -> (Filters<'a>, &'a mut [f32]) {
-    if convolution.prepares_in_tasks(rayon::current_num_threads()) {
-        return (Filters::Taps(direction, w), scratch);
+    if convolution.transforms_filters_in_tasks(rayon::current_num_threads()) {
+        return (Filters::Spatial(direction, w), scratch);
     }
-    let (points, scratch) = aligned(scratch).split_at_mut(convolution.filters.len());
-    convolution.prepare((direction, w), points);
-    (Filters::Points(points), scratch)
+    let (transformed, scratch) = aligned(scratch).split_at_mut(convolution.filters.len());
+    convolution.prepare((direction, w), transformed);
+    (Filters::Transformed(transformed), scratch)
 }

@@ -1,4 +1,4 @@
-//! The epilogue of a matrix product: bias and activation of a tile that is still in cache.
+//! The epilogue of a matrix product: bias and activation, applied to a tile while it is in cache.
 
 #![expect(unsafe_code, reason = "whole vectors are loaded and stored")]
 
@@ -7,7 +7,7 @@ use crate::activation::activate_serial;
 use crate::simd::{Isa, Kernel, Simd};
 use crate::tiles::Tile;
 
-/// Adds `bias` (one value for each column of the whole matrix) and applies `activation` to a tile.
+/// Adds `bias` and applies `activation` to a tile. `bias` has one value for each column of the whole matrix.
 pub(crate) fn apply_epilogue(bias: Option<&[f32]>, activation: Activation, tile: &mut Tile) {
     let bias = bias.map(|bias| &bias[tile.columns.clone()]);
     let relu = activation == Activation::Relu;
@@ -19,7 +19,7 @@ pub(crate) fn apply_epilogue(bias: Option<&[f32]>, activation: Activation, tile:
     }
 }
 
-/// The two that most layers have, in one pass.
+/// Bias and ReLU in one pass, as most layers have both.
 struct BiasAndRelu<'a, 't> {
     bias: Option<&'a [f32]>,
     relu: bool,
@@ -39,7 +39,7 @@ impl Kernel for BiasAndRelu<'_, '_> {
             let mut column = 0;
             while column < width {
                 let count = S::LANES.min(width - column);
-                // SAFETY: as many columns are left, of the row and of the bias.
+                // SAFETY: the row and the bias have `count` more columns.
                 unsafe {
                     let at = row.add(column);
                     let mut x = simd.load_first(count, at);

@@ -1,32 +1,32 @@
-//! One tile of a matrix product on one thread: the choice of the loop nest by the shape of the operands.
+//! One tile of a matrix product on one thread: the choice of the loop nest by shape and layout of the operands.
 
 use std::cell::RefCell;
 
 use super::operands::Operands;
-use super::pack::Copies;
+use super::pack::PackBuffers;
 use super::packed::Packed;
-use super::swept::Swept;
-use super::turned::Turned;
+use super::skinny::Skinny;
+use super::transposed::Transposed;
 use crate::aligned::AlignedVec;
 use crate::simd::Isa;
 
 thread_local! {
-    /// Kept from one product to the next; they grow to a megabyte or two at most.
-    static COPIES: RefCell<Copies> =
-        RefCell::new(Copies { left: AlignedVec::zeros(0), right: AlignedVec::zeros(0) });
+    /// Reused by all products of the thread. They grow to 1 or 2 MiB.
+    static PACK_BUFFERS: RefCell<PackBuffers> =
+        RefCell::new(PackBuffers { left: AlignedVec::zeros(0), right: AlignedVec::zeros(0) });
 }
 
-/// Computes a tile none of whose sizes is zero. Every element is summed along the depth in order, whichever way is taken.
+/// Computes one tile, whose sizes must not be zero. Every loop nest sums each element along the depth in order.
 pub(super) fn run(isa: Isa, operands: Operands) {
     let (rows, columns) = (operands.tile.rows.len(), operands.tile.columns.len());
     let (k, b) = (operands.k, operands.b);
-    COPIES.with_borrow_mut(|copies| {
-        if b.col_stride == 1 && Swept::suits(rows, k, columns) {
-            isa.run(Swept { operands, copies });
-        } else if b.row_stride == 1 && rows <= Turned::ROWS {
-            isa.run(Turned { operands, copies });
+    PACK_BUFFERS.with_borrow_mut(|buffers| {
+        if b.col_stride == 1 && Skinny::suits(rows, k, columns) {
+            isa.run(Skinny { operands, buffers });
+        } else if b.row_stride == 1 && rows <= Transposed::MAX_ROWS {
+            isa.run(Transposed { operands, buffers });
         } else {
-            isa.run(Packed { operands, copies });
+            isa.run(Packed { operands, buffers });
         }
     });
 }

@@ -1,14 +1,14 @@
-//! The operands of one tile of a matrix product, and their product in registers.
+//! The operands of one tile of a matrix product, and the call of the microkernel on them.
 
 #![expect(unsafe_code, reason = "operands are addressed through strides")]
 
 use super::matrix::Matrix;
-use crate::microkernel::{Ahead, Columns, Left, Product, ROWS, Right, Rows, multiply};
+use crate::microkernel::{ColumnMajor, LeftOperand, Prefetch, Product, ROWS, RightOperand, RowMajor, multiply};
 use crate::number::F32;
 use crate::simd::{MAX_COLUMNS, Simd};
 use crate::tiles::Tile;
 
-/// Operands of one tile: `tile = a b` or `tile += a b`, over `k` steps.
+/// Operands of one tile: `tile = a b`, or `tile += a b` with `accumulate`, of depth `k`.
 pub(super) struct Operands<'a, 'b, 't> {
     pub(super) k: usize,
     pub(super) a: Matrix<'a>,
@@ -17,10 +17,10 @@ pub(super) struct Operands<'a, 'b, 't> {
     pub(super) tile: &'a mut Tile<'t>,
 }
 
-/// Sums of one tile of products.
-pub(super) type Sums = [f32; ROWS * MAX_COLUMNS];
+/// Memory for one register tile of any instruction set, for blocks that aren't whole vectors wide.
+pub(super) type TileBuffer = [f32; ROWS * MAX_COLUMNS];
 
-/// [`multiply`] with a left operand one of whose strides is 1.
+/// Calls the microkernel with a left operand that is row-major or column-major: one of its strides must be 1.
 ///
 /// # Safety
 /// As [`multiply`].
@@ -30,23 +30,31 @@ pub(super) unsafe fn multiply_rows<S: Simd>(
     rows: usize,
     steps: usize,
     a: Matrix,
-    right: Right,
+    right: RightOperand,
     product: Product,
     accumulate: bool,
 ) {
     #[inline(always)]
-    unsafe fn with<S: Simd, L: Left>(simd: S, rows: usize, steps: usize, a: L, b: Right, c: Product, accumulate: bool) {
+    unsafe fn with<S: Simd, L: LeftOperand>(
+        simd: S,
+        rows: usize,
+        steps: usize,
+        a: L,
+        b: RightOperand,
+        c: Product,
+        accumulate: bool,
+    ) {
         // SAFETY: the caller's promise.
-        unsafe { multiply::<S, F32, L>(simd, rows, steps, a, b, c, accumulate, Ahead::NOTHING) }
+        unsafe { multiply::<S, F32, L>(simd, rows, steps, a, b, c, accumulate, Prefetch::NONE) }
     }
     let start = a.data.as_ptr();
     // SAFETY: the caller's promise.
     unsafe {
         match a.col_stride {
-            1 => with(simd, rows, steps, Rows { start, outer: a.row_stride }, right, product, accumulate),
-            inner => {
+            1 => with(simd, rows, steps, RowMajor { start, row_stride: a.row_stride }, right, product, accumulate),
+            depth_stride => {
                 debug_assert_eq!(a.row_stride, 1);
-                with(simd, rows, steps, Columns { start, inner }, right, product, accumulate);
+                with(simd, rows, steps, ColumnMajor { start, depth_stride }, right, product, accumulate);
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Packed copies of operands.
+//! Packing: copies of operand panels in the order in which the microkernel reads them.
 
 #![expect(unsafe_code, reason = "whole vectors are loaded and stored")]
 
@@ -7,13 +7,15 @@ use crate::aligned::AlignedVec;
 use crate::microkernel::columns;
 use crate::simd::Simd;
 
-/// Copies of operands in the order in which they are used.
-pub(super) struct Copies {
+/// A thread's buffers for packed operands.
+pub(super) struct PackBuffers {
+    /// Packed left operand of the microkernel.
     pub(super) left: AlignedVec,
+    /// Packed right operand of the microkernel. [`Skinny`](super::skinny::Skinny), which packs none, accumulates here.
     pub(super) right: AlignedVec,
 }
 
-/// Copies `steps` rows of `count` columns, each filled up to `width` with zeros.
+/// Packs a panel of `steps` rows and `count` columns of `b`. Rows are padded with zeros to `width` values.
 #[inline(always)]
 pub(super) fn pack<S: Simd>(simd: S, b: Matrix, steps: usize, count: usize, width: usize, to: &mut [f32]) {
     if b.col_stride == 1 && count == columns::<S>() && width == count {
@@ -29,8 +31,8 @@ pub(super) fn pack<S: Simd>(simd: S, b: Matrix, steps: usize, count: usize, widt
     }
 }
 
-/// [`pack`] of a panel of as many columns as a tile of products has. A copy by the library's function takes longer than the
-/// products of a few rows.
+/// [`pack`] for a panel exactly as wide as a register tile, copied by vectors. With few rows, `memcpy` calls for each step would
+/// take longer than the products.
 #[inline(always)]
 fn pack_whole<S: Simd>(simd: S, b: Matrix, steps: usize, to: &mut [f32]) {
     let width = columns::<S>();
@@ -46,10 +48,10 @@ fn pack_whole<S: Simd>(simd: S, b: Matrix, steps: usize, to: &mut [f32]) {
     }
 }
 
-/// The first `len` values of a copy, which grows where it must.
-pub(super) fn room(copy: &mut AlignedVec, len: usize) -> &mut [f32] {
-    if copy.as_slice().len() < len {
-        *copy = AlignedVec::zeros(len);
+/// The first `len` values of `buffer`, which is reallocated if it is shorter.
+pub(super) fn reserve(buffer: &mut AlignedVec, len: usize) -> &mut [f32] {
+    if buffer.as_slice().len() < len {
+        *buffer = AlignedVec::zeros(len);
     }
-    &mut copy.as_mut_slice()[..len]
+    &mut buffer.as_mut_slice()[..len]
 }

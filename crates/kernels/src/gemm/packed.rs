@@ -1,24 +1,25 @@
-//! Products of many rows: panels of the right operand are copied, and all rows multiplied with each.
+//! GEMM for many rows: each panel of the right operand is packed, and then multiplied by all rows of the left operand.
 
 #![expect(unsafe_code, reason = "operands are addressed through strides")]
 
 use super::matrix::Matrix;
-use super::operands::{Operands, Sums, multiply_rows};
-use super::pack::{Copies, pack, room};
-use crate::aligned::odd_lines;
-use crate::microkernel::{Product, ROWS, Right, columns};
+use super::operands::{Operands, TileBuffer, multiply_rows};
+use super::pack::{PackBuffers, pack, reserve};
+use crate::aligned::odd_cache_lines;
+use crate::microkernel::{Product, ROWS, RightOperand, columns};
 use crate::simd::{Kernel, Simd};
 use crate::tiles::Tile;
 
-/// Steps of the depth that are copied at a time: with 16 columns half of the first-level cache.
+/// Depth of a packed panel (KC in BLIS). A panel of 16 columns takes half of a 32 KiB L1 cache.
 const DEPTH: usize = 256;
 
-/// From here on, steps lie far apart.
-const FAR: usize = 128;
+/// A column-major left operand is packed if its columns are at least this far apart. Closer columns are read where they are.
+const MIN_PACKED_STRIDE: usize = 128;
 
+/// The loop nest for many rows.
 pub(super) struct Packed<'a, 'b, 't> {
     pub(super) operands: Operands<'a, 'b, 't>,
-    pub(super) copies: &'a mut Copies,
+    pub(super) buffers: &'a mut PackBuffers,
 }
 
 impl Kernel for Packed<'_, '_, '_> {
@@ -26,38 +27,42 @@ impl Kernel for Packed<'_, '_, '_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let (Operands { k, a, b, accumulate, tile }, copies) = (self.operands, self.copies);
+        let (Operands { k, a, b, accumulate, tile }, buffers) = (self.operands, self.buffers);
         let (rows, width) = (tile.rows.len(), columns::<S>());
-        let (side_by_side, panel) = (odd_lines(rows), room(&mut copies.right, DEPTH * width));
+        let (left_stride, panel) = (odd_cache_lines(rows), reserve(&mut buffers.right, DEPTH * width));
         for depth in (0..k).step_by(DEPTH) {
             let steps = DEPTH.min(k - depth);
             let a = match a.skip(0, depth) {
-                a if a.col_stride == 1 || a.row_stride == 1 && a.col_stride < FAR => a,
-                // Steps that lie far apart would push each other out of the cache.
+                a if a.col_stride == 1 || a.row_stride == 1 && a.col_stride < MIN_PACKED_STRIDE => a,
+                // Columns that are far apart, often by a power of two, would evict each other from the cache.
                 a => {
-                    let left = room(&mut copies.left, DEPTH * side_by_side);
-                    pack(simd, a.turned(), steps, rows, side_by_side, left);
-                    Matrix::transposed(left, side_by_side)
+                    let left = reserve(&mut buffers.left, DEPTH * left_stride);
+                    pack(simd, a.transpose(), steps, rows, left_stride, left);
+                    Matrix::transposed(left, left_stride)
                 }
             };
             for column in (0..tile.columns.len()).step_by(width) {
                 let count = width.min(tile.columns.len() - column);
                 pack(simd, b.skip(depth, column), steps, count, width, panel);
-                let right = Right { start: panel.as_ptr(), inner: width, vectors: count.div_ceil(S::LANES) };
-                write(simd, steps, a, right, tile, column, count, accumulate || depth > 0);
+                let right =
+                    RightOperand { start: panel.as_ptr(), depth_stride: width, vectors: count.div_ceil(S::LANES) };
+                multiply_panel(simd, steps, a, right, tile, column, count, accumulate || depth > 0);
             }
         }
     }
 }
 
-/// Multiplies into `count` columns of the tile from `column` on; where they are no whole vectors, by way of a copy.
+/// Multiplies `a` by one panel, into `count` columns of the tile from `column` on.
+///
+/// The microkernel writes whole vectors. If `count` isn't a multiple of a vector, it writes to a buffer instead, from which the
+/// columns are copied.
 #[inline(always)]
-#[expect(clippy::too_many_arguments, reason = "sizes, operands, and where to")]
-fn write<S: Simd>(
+#[expect(clippy::too_many_arguments, reason = "sizes, operands and destination of one product")]
+fn multiply_panel<S: Simd>(
     simd: S,
     steps: usize,
     a: Matrix,
-    right: Right,
+    right: RightOperand,
     tile: &mut Tile,
     column: usize,
     count: usize,
@@ -65,24 +70,24 @@ fn write<S: Simd>(
 ) {
     let (rows, width) = (tile.rows.len(), columns::<S>());
     if count.is_multiple_of(S::LANES) {
-        let (start, outer) = tile.as_mut_ptr();
+        let (start, row_stride) = tile.as_mut_ptr();
         // SAFETY: `gemm_tile` checked the operands' extent, and these columns lie within the tile.
         unsafe {
-            let product = Product { start: start.add(column), outer };
+            let product = Product { start: start.add(column), row_stride };
             return multiply_rows(simd, rows, steps, a, right, product, accumulate);
         }
     }
-    let mut sums: Sums = [0.0; _];
+    let mut buffer: TileBuffer = [0.0; _];
     for row in (0..rows).step_by(ROWS) {
-        let some = ROWS.min(rows - row);
-        for (r, sums) in sums.chunks_exact_mut(width).take(some).enumerate() {
-            sums[..count].copy_from_slice(&tile.row(row + r)[column..][..count]);
+        let height = ROWS.min(rows - row);
+        for (r, buffer) in buffer.chunks_exact_mut(width).take(height).enumerate() {
+            buffer[..count].copy_from_slice(&tile.row(row + r)[column..][..count]);
         }
-        let product = Product { start: sums.as_mut_ptr(), outer: width };
-        // SAFETY: as above; every row of the sums holds `width` values.
-        unsafe { multiply_rows(simd, some, steps, a.skip(row, 0), right, product, accumulate) };
-        for (r, sums) in sums.chunks_exact(width).take(some).enumerate() {
-            tile.row(row + r)[column..][..count].copy_from_slice(&sums[..count]);
+        let product = Product { start: buffer.as_mut_ptr(), row_stride: width };
+        // SAFETY: as above; every row of the buffer holds `width` values.
+        unsafe { multiply_rows(simd, height, steps, a.skip(row, 0), right, product, accumulate) };
+        for (r, buffer) in buffer.chunks_exact(width).take(height).enumerate() {
+            tile.row(row + r)[column..][..count].copy_from_slice(&buffer[..count]);
         }
     }
 }

@@ -1,17 +1,17 @@
 //! 256-bit vectors: AVX2 with fused multiply-add, 16 registers.
 
-#![expect(unsafe_code, reason = "intrinsics need a proof that the CPU has them: `Avx2` is that proof")]
+#![expect(unsafe_code, reason = "intrinsics need a CPU that has them, which the token `Avx2` proves")]
 
 use std::arch::x86_64::*;
 
 use super::{Kernel, Simd};
 
-/// Proof that this CPU has AVX2 and FMA.
+/// A token: this CPU has AVX2 and FMA.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Avx2(());
 
 impl Avx2 {
-    /// The proof, where this CPU and its operating system can give it.
+    /// The token; `None` if the CPU or the operating system lacks AVX2 or FMA.
     pub(crate) fn detect() -> Option<Self> {
         (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(Self(()))
     }
@@ -87,14 +87,14 @@ impl Simd for Avx2 {
         unsafe { _mm256_fmadd_ps(a, b, c) }
     }
 
-    /// The instruction gives its second operand where one is NaN.
+    /// If either operand is NaN, `vmaxps` returns the second one: so a NaN in `x` stays.
     #[inline(always)]
     fn relu(self, x: __m256) -> __m256 {
         // SAFETY: as above.
         unsafe { _mm256_max_ps(_mm256_setzero_ps(), x) }
     }
 
-    /// The instruction gives its second operand where one is NaN.
+    /// If either operand is NaN, `vmaxps` returns the second one, so NaN is set by an unordered comparison.
     #[inline(always)]
     fn max(self, a: __m256, b: __m256) -> __m256 {
         // SAFETY: as above.

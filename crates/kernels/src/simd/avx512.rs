@@ -1,24 +1,24 @@
 //! 512-bit vectors: AVX-512, 32 registers.
 
-#![expect(unsafe_code, reason = "intrinsics need a proof that the CPU has them: `Avx512` is that proof")]
+#![expect(unsafe_code, reason = "intrinsics need a CPU that has them, which the token `Avx512` proves")]
 
 use std::arch::x86_64::*;
 use std::mem::transmute;
 
 use super::{Kernel, Simd};
 
-/// Proof that this CPU has AVX-512 (F), and with `BF16` its products of bf16.
+/// A token: this CPU has AVX-512F and, if `BF16`, AVX512-BF16 too.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Avx512<const BF16: bool = false>(());
 
 impl<const BF16: bool> Avx512<BF16> {
-    /// The proof, where this CPU and its operating system can give it.
+    /// The token; `None` if the CPU or the operating system lacks the instructions.
     pub(crate) fn detect() -> Option<Self> {
         let bf16 = !BF16 || is_x86_feature_detected!("avx512bf16") && is_x86_feature_detected!("avx512bw");
         (bf16 && is_x86_feature_detected!("avx512f") && super::avx2::Avx2::detect().is_some()).then_some(Self(()))
     }
 
-    /// The proof of the rest.
+    /// The token for AVX-512F alone.
     pub(crate) fn without_bf16(self) -> Avx512 {
         Avx512(())
     }
@@ -110,14 +110,14 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
         unsafe { _mm512_fmadd_ps(a, b, c) }
     }
 
-    /// The instruction gives its second operand where one is NaN.
+    /// If either operand is NaN, `vmaxps` returns the second one: so a NaN in `x` stays.
     #[inline(always)]
     fn relu(self, x: __m512) -> __m512 {
         // SAFETY: as above.
         unsafe { _mm512_max_ps(_mm512_setzero_ps(), x) }
     }
 
-    /// The instruction gives its second operand where one is NaN.
+    /// If either operand is NaN, `vmaxps` returns the second one, so such lanes are replaced by the sum, which is NaN.
     #[inline(always)]
     fn max(self, a: __m512, b: __m512) -> __m512 {
         // SAFETY: as above.
@@ -132,14 +132,14 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
 
     #[inline(always)]
     fn add_bf16_products(self, a: __m512, b: __m512, sum: __m512) -> __m512 {
-        assert!(BF16, "bf16 needs its proof");
+        assert!(BF16, "this token doesn't cover AVX512-BF16");
         // SAFETY: as above, with `BF16`; both types are the same bits.
         unsafe { _mm512_dpbf16_ps(sum, transmute::<__m512, __m512bh>(a), transmute::<__m512, __m512bh>(b)) }
     }
 
     #[inline(always)]
     fn pair_bf16(self, low: __m512, high: __m512) -> __m512 {
-        assert!(BF16, "bf16 needs its proof");
+        assert!(BF16, "this token doesn't cover AVX512-BF16");
         // SAFETY: as above.
         unsafe {
             let low = _mm512_cvtepu16_epi32(transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(low)));
@@ -150,13 +150,13 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
 
     #[inline(always)]
     unsafe fn store_bf16(self, x: __m512, to: *mut u16) {
-        assert!(BF16, "bf16 needs its proof");
+        assert!(BF16, "this token doesn't cover AVX512-BF16");
         // SAFETY: as above, and the caller's promise.
         unsafe { _mm256_storeu_si256(to.cast(), transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(x))) }
     }
 }
 
-/// A mask of the first `count` lanes.
+/// The mask of the first `count` lanes; all lanes if `count` exceeds 16.
 #[inline(always)]
 fn first(count: usize) -> __mmask16 {
     ((1_u32 << count.min(16)) - 1) as __mmask16

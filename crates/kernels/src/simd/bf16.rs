@@ -1,6 +1,6 @@
-//! Numbers of 16 bits: the upper half of an f32.
+//! bf16 instructions: their detection, and a scalar emulation for tests. A bf16 is the upper half of an f32.
 
-#![expect(unsafe_code, reason = "vectors are taken apart by way of memory")]
+#![expect(unsafe_code, reason = "vectors are split into lanes through memory")]
 
 use std::fmt;
 
@@ -11,20 +11,22 @@ use super::avx512::Avx512;
 use super::portable::{Portable, Wide};
 use super::{Isa, Kernel, MAX_LANES, Simd};
 
-/// Proof that this CPU multiplies bf16 by instructions of its own: two products for each of f32.
+/// A token: this CPU has bf16 instructions, which compute two multiply-accumulates per lane.
+///
+/// [`Conv2d::in_bf16`](crate::Conv2d::in_bf16) takes it.
 ///
 /// ```
 /// use engraft_kernels::Bf16;
 /// match Bf16::detect() {
-///     Ok(_) => println!("twice as fast"),
+///     Ok(_) => println!("convolutions can compute in bf16"),
 ///     Err(error) => println!("{error}"),
 /// }
 /// ```
 #[derive(Clone, Copy, Debug)]
-pub struct Bf16(Proof);
+pub struct Bf16(Backend);
 
 #[derive(Clone, Copy, Debug)]
-enum Proof {
+enum Backend {
     #[cfg(target_arch = "x86_64")]
     Avx512(Avx512<true>),
     #[cfg(test)]
@@ -33,10 +35,10 @@ enum Proof {
     Wide(Wide),
 }
 
-/// This CPU can't, or not with the instruction set that was chosen.
+/// The error if this CPU, or the chosen instruction set, lacks bf16 instructions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bf16Error {
-    /// The instruction set that was chosen in place of the best, where this CPU could with the best that it has.
+    /// The instruction set that [`Isa::VARIABLE`] chose, if the CPU has bf16 instructions that this choice disables.
     chosen: Option<&'static str>,
 }
 
@@ -57,15 +59,15 @@ impl fmt::Display for Bf16Error {
 impl std::error::Error for Bf16Error {}
 
 impl Bf16 {
-    /// The proof, where this CPU can give it and [`Isa::VARIABLE`] doesn't ask for less.
+    /// The token, if this CPU has the instructions and [`Isa::VARIABLE`] doesn't choose a lesser instruction set.
     ///
     /// # Errors
-    /// It can't.
+    /// If the CPU lacks them, or the variable disables them.
     pub fn detect() -> Result<Self, Bf16Error> {
         let chosen = Isa::current().name();
         #[cfg(target_arch = "x86_64")]
         let could = match Avx512::<true>::detect() {
-            Some(simd) if chosen == "avx512" => return Ok(Self(Proof::Avx512(simd))),
+            Some(simd) if chosen == "avx512" => return Ok(Self(Backend::Avx512(simd))),
             simd => simd.is_some(),
         };
         #[cfg(not(target_arch = "x86_64"))]
@@ -73,49 +75,49 @@ impl Bf16 {
         Err(Bf16Error { chosen: could.then_some(chosen) })
     }
 
-    /// All there are, and plain code.
+    /// The instructions, if this CPU has them, and emulations.
     #[cfg(test)]
     pub(crate) fn tested() -> impl Iterator<Item = Self> {
-        let plain = [Self(Proof::Portable(Portable {})), Self(Proof::Wide(Wide {}))];
+        let plain = [Self(Backend::Portable(Portable {})), Self(Backend::Wide(Wide {}))];
         Self::detect().into_iter().chain(plain)
     }
 
-    /// The unit that multiplies whole tiles of them, where the CPU has one beside these instructions.
+    /// The AMX matrix unit, if the CPU has one.
     pub(crate) fn amx(self) -> Option<Amx> {
         #[cfg(test)]
-        if matches!(self.0, Proof::Portable(_) | Proof::Wide(_)) {
+        if matches!(self.0, Backend::Portable(_) | Backend::Wide(_)) {
             return None;
         }
         Amx::detect()
     }
 
-    /// The instruction set that it is part of.
+    /// The f32 instruction set that the bf16 instructions extend.
     pub(crate) fn isa(self) -> Isa {
         match self.0 {
             #[cfg(target_arch = "x86_64")]
-            Proof::Avx512(simd) => simd.without_bf16().into(),
+            Backend::Avx512(simd) => simd.without_bf16().into(),
             #[cfg(test)]
-            Proof::Portable(simd) => simd.into(),
+            Backend::Portable(simd) => simd.into(),
             #[cfg(test)]
-            Proof::Wide(simd) => simd.into(),
+            Backend::Wide(simd) => simd.into(),
         }
     }
 
-    /// Runs a kernel with these instructions.
+    /// Runs a kernel, compiled with the bf16 instructions enabled.
     #[inline]
     pub(crate) fn run<K: Kernel>(self, kernel: K) -> K::Output {
         match self.0 {
             #[cfg(target_arch = "x86_64")]
-            Proof::Avx512(simd) => simd.run(kernel),
+            Backend::Avx512(simd) => simd.run(kernel),
             #[cfg(test)]
-            Proof::Portable(simd) => simd.run(kernel),
+            Backend::Portable(simd) => simd.run(kernel),
             #[cfg(test)]
-            Proof::Wide(simd) => simd.run(kernel),
+            Backend::Wide(simd) => simd.run(kernel),
         }
     }
 }
 
-/// The nearest bf16, of two equally near the even one; NaN stays NaN.
+/// Rounds to the nearest bf16, ties to even. NaN stays NaN.
 fn round(x: f32) -> u16 {
     let bits = x.to_bits();
     match x.is_nan() {
@@ -124,7 +126,9 @@ fn round(x: f32) -> u16 {
     }
 }
 
-/// What follows is called, not inlined: nobody waits for it, and in every place it would take minutes to compile.
+/// Emulation of [`Simd::add_bf16_products`].
+///
+/// The emulations are never inlined: only tests run them, and inlined into every kernel they would take minutes to compile.
 #[inline(never)]
 pub(super) fn add_products<S: Simd>(simd: S, a: S::Vector, b: S::Vector, sum: S::Vector) -> S::Vector {
     let [a, b, mut sums] = [lanes(simd, a), lanes(simd, b), lanes(simd, sum)];
@@ -137,7 +141,7 @@ pub(super) fn add_products<S: Simd>(simd: S, a: S::Vector, b: S::Vector, sum: S:
     unsafe { simd.load(sums.as_ptr()) }
 }
 
-/// Both rounded, side by side in each lane.
+/// Emulation of [`Simd::pair_bf16`].
 #[inline(never)]
 pub(super) fn pairs<S: Simd>(simd: S, low: S::Vector, high: S::Vector) -> S::Vector {
     let (mut pairs, high) = (lanes(simd, low), lanes(simd, high));
@@ -148,6 +152,8 @@ pub(super) fn pairs<S: Simd>(simd: S, low: S::Vector, high: S::Vector) -> S::Vec
     unsafe { simd.load(pairs.as_ptr()) }
 }
 
+/// Emulation of [`Simd::store_bf16`].
+///
 /// # Safety
 /// `LANES` values must be writable at `to`.
 #[inline(never)]
@@ -170,7 +176,8 @@ fn lanes<S: Simd>(simd: S, x: S::Vector) -> [f32; MAX_LANES] {
 mod tests {
     use super::*;
 
-    /// A number and what it is as bf16: exact, half way to an even one below and above, just past half way, beyond the largest.
+    /// Pairs of an f32 and the bf16 that it rounds to: exact, ties to even down and up, just above a tie, beyond the largest
+    /// bf16.
     const ROUNDED: [(f32, f32); 9] = [
         (1.0, 1.0),
         (-0.15625, -0.15625),
@@ -198,11 +205,11 @@ mod tests {
                 lanes[0]
             };
             for (x, expected) in ROUNDED {
-                let mut stored = [0; MAX_LANES];
+                let mut written = [0; MAX_LANES];
                 // SAFETY: as above.
-                unsafe { simd.store_bf16(simd.splat(x), stored.as_mut_ptr()) };
+                unsafe { simd.store_bf16(simd.splat(x), written.as_mut_ptr()) };
                 assert!(
-                    stored[..S::LANES].iter().all(|&bits| f32::from_bits(u32::from(bits) << 16) == expected),
+                    written[..S::LANES].iter().all(|&bits| f32::from_bits(u32::from(bits) << 16) == expected),
                     "{x}"
                 );
                 let pair = lane(simd.pair_bf16(simd.splat(x), simd.splat(2.0))).to_bits();
@@ -228,7 +235,7 @@ mod tests {
         let error = |chosen| Bf16Error { chosen }.to_string();
         let (could, can_not) = (error(Some("avx2")), error(None));
         assert!(could.contains("AVX-512") && could.contains("ENGRAFT_ISA asks for avx2"), "{could}");
-        // What this CPU has, whatever was chosen.
+        // The message names the best instruction set of the CPU, not the chosen one.
         let has = format!("this one has {}", Isa::best().name());
         assert!(can_not.contains("AVX-512") && can_not.contains(&has), "{can_not}");
     }

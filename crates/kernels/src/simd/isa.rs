@@ -1,4 +1,4 @@
-//! Which instruction set kernels run on.
+//! The choice of the instruction set at run time.
 
 use std::fmt;
 use std::sync::OnceLock;
@@ -9,7 +9,9 @@ use super::{Kernel, Simd, portable::Portable};
 #[cfg(target_arch = "x86_64")]
 use super::{avx2::Avx2, avx512::Avx512};
 
-/// The instruction set that kernels are run with: one that this CPU has.
+/// An instruction set that this CPU has.
+///
+/// Kernels run on the one that [`chosen`](Self::chosen) returns.
 ///
 /// ```
 /// use engraft_kernels::Isa;
@@ -18,10 +20,10 @@ use super::{avx2::Avx2, avx512::Avx512};
 /// # Ok::<(), engraft_kernels::IsaError>(())
 /// ```
 #[derive(Clone, Copy, Debug)]
-pub struct Isa(Proof);
+pub struct Isa(Backend);
 
 #[derive(Clone, Copy, Debug)]
-enum Proof {
+enum Backend {
     Portable(Portable),
     #[cfg(target_arch = "x86_64")]
     Avx2(Avx2),
@@ -34,35 +36,38 @@ enum Proof {
 #[cfg(target_arch = "x86_64")]
 impl From<Avx512> for Isa {
     fn from(simd: Avx512) -> Self {
-        Self(Proof::Avx512(simd))
+        Self(Backend::Avx512(simd))
     }
 }
 
 #[cfg(test)]
 impl From<Portable> for Isa {
     fn from(simd: Portable) -> Self {
-        Self(Proof::Portable(simd))
+        Self(Backend::Portable(simd))
     }
 }
 
 #[cfg(test)]
 impl From<Wide> for Isa {
     fn from(simd: Wide) -> Self {
-        Self(Proof::Wide(simd))
+        Self(Backend::Wide(simd))
     }
 }
 
-/// An instruction set that was asked for cannot be used.
+/// The error if [`Isa::VARIABLE`] names an instruction set that this CPU lacks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IsaError {
-    asked: String,
+    requested: String,
 }
 
 impl fmt::Display for IsaError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let supported: Vec<_> = Isa::supported().map(Isa::name).collect();
-        let (variable, asked, supported) = (Isa::VARIABLE, &self.asked, supported.join(", "));
-        write!(f, "{variable}: expected one that this CPU has ({supported}), received `{asked}`; unset it for the best")
+        let (variable, requested, supported) = (Isa::VARIABLE, &self.requested, supported.join(", "));
+        write!(
+            f,
+            "{variable}: expected one that this CPU has ({supported}), received `{requested}`; unset it for the best"
+        )
     }
 }
 
@@ -72,25 +77,27 @@ impl Isa {
     /// The environment variable that forces an instruction set: `portable`, `avx2` or `avx512`.
     pub const VARIABLE: &str = "ENGRAFT_ISA";
 
-    /// All that this CPU has, the best last.
+    /// The instruction sets that this CPU has, from the slowest to the fastest.
     pub fn supported() -> impl Iterator<Item = Self> {
         #[cfg(target_arch = "x86_64")]
-        let x86 = [Avx2::detect().map(Proof::Avx2), Avx512::detect().map(Proof::Avx512)];
+        let x86 = [Avx2::detect().map(Backend::Avx2), Avx512::detect().map(Backend::Avx512)];
         #[cfg(not(target_arch = "x86_64"))]
         let x86 = [];
-        std::iter::once(Proof::Portable(Portable {})).chain(x86.into_iter().flatten()).map(Self)
+        std::iter::once(Backend::Portable(Portable {})).chain(x86.into_iter().flatten()).map(Self)
     }
 
-    /// All that this CPU has, and vectors as wide as any in plain code.
+    /// The instruction sets that this CPU has, and an emulation of 512-bit vectors.
     #[cfg(test)]
     pub(crate) fn tested() -> impl Iterator<Item = Self> {
-        Self::supported().chain([Self(Proof::Wide(Wide {}))])
+        Self::supported().chain([Self(Backend::Wide(Wide {}))])
     }
 
-    /// The one that the environment asks for, or else the best. Read once.
+    /// The instruction set that the environment variable [`VARIABLE`](Self::VARIABLE) names, or the fastest if it isn't set.
+    ///
+    /// The variable is read once per process.
     ///
     /// # Errors
-    /// [`VARIABLE`](Self::VARIABLE) names none that this CPU has.
+    /// If the variable names an instruction set that this CPU lacks.
     pub fn chosen() -> Result<Self, IsaError> {
         static CHOSEN: OnceLock<Result<Isa, IsaError>> = OnceLock::new();
         CHOSEN
@@ -100,31 +107,33 @@ impl Isa {
 
     fn named(name: Option<String>) -> Result<Self, IsaError> {
         match name {
-            Some(asked) => Self::supported().find(|isa| isa.name() == asked).ok_or(IsaError { asked }),
+            Some(requested) => Self::supported().find(|isa| isa.name() == requested).ok_or(IsaError { requested }),
             None => Ok(Self::best()),
         }
     }
 
-    /// The one that kernels use: as [`chosen`](Self::chosen), or the best where that fails. A program tells its user of the
-    /// failure before it gets here.
+    /// The instruction set that kernels use: [`chosen`](Self::chosen), or the fastest if that fails.
+    ///
+    /// Programs report the failure by calling `chosen` first.
     pub(crate) fn current() -> Self {
         Self::chosen().unwrap_or_else(|_| Self::best())
     }
 
+    /// The fastest instruction set of this CPU.
     pub(super) fn best() -> Self {
-        Self::supported().last().unwrap_or(Self(Proof::Portable(Portable {})))
+        Self::supported().last().unwrap_or(Self(Backend::Portable(Portable {})))
     }
 
-    /// As [`VARIABLE`](Self::VARIABLE) spells it.
+    /// The name of the instruction set, as in [`VARIABLE`](Self::VARIABLE).
     pub fn name(self) -> &'static str {
         match self.0 {
-            Proof::Portable(_) => "portable",
+            Backend::Portable(_) => "portable",
             #[cfg(target_arch = "x86_64")]
-            Proof::Avx2(_) => "avx2",
+            Backend::Avx2(_) => "avx2",
             #[cfg(target_arch = "x86_64")]
-            Proof::Avx512(_) => "avx512",
+            Backend::Avx512(_) => "avx512",
             #[cfg(test)]
-            Proof::Wide(_) => "wide",
+            Backend::Wide(_) => "wide",
         }
     }
 
@@ -132,17 +141,17 @@ impl Isa {
     #[inline]
     pub(crate) fn run<K: Kernel>(self, kernel: K) -> K::Output {
         match self.0 {
-            Proof::Portable(simd) => simd.run(kernel),
+            Backend::Portable(simd) => simd.run(kernel),
             #[cfg(target_arch = "x86_64")]
-            Proof::Avx2(simd) => simd.run(kernel),
+            Backend::Avx2(simd) => simd.run(kernel),
             #[cfg(target_arch = "x86_64")]
-            Proof::Avx512(simd) => simd.run(kernel),
+            Backend::Avx512(simd) => simd.run(kernel),
             #[cfg(test)]
-            Proof::Wide(simd) => simd.run(kernel),
+            Backend::Wide(simd) => simd.run(kernel),
         }
     }
 
-    /// Runs plain loops, of which the compiler makes vectors of this instruction set. `work` must be `inline(always)`.
+    /// Runs scalar loops, which the compiler vectorizes for this instruction set. `work` must be `inline(always)`.
     #[inline]
     pub(crate) fn run_plain<R>(self, work: impl FnOnce() -> R) -> R {
         struct Plain<F>(F);
@@ -157,7 +166,7 @@ impl Isa {
         self.run(Plain(work))
     }
 
-    /// Columns of a tile of products.
+    /// Columns of a register tile on this instruction set.
     pub(crate) fn columns(self) -> usize {
         struct Columns;
         impl Kernel for Columns {

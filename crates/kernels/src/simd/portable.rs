@@ -1,22 +1,22 @@
-//! Vectors of plain Rust, for any CPU: what the compiler makes of f32 side by side.
+//! Vectors as arrays of f32 for any CPU. The compiler maps them to the vectors of the target.
 
 #![expect(unsafe_code, reason = "see the trait")]
 
 use super::{Kernel, Simd};
 
-/// `LANES` values side by side, and tiles `VECTORS` wide. Needs nothing of a CPU.
+/// The instruction set of arrays of `LANES` f32, with register tiles of `VECTORS` arrays. Every CPU has it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Plain<const LANES: usize, const VECTORS: usize>;
 
-/// The 128-bit vectors that nearly every CPU has.
+/// Vectors of 128 bits, which nearly every CPU has.
 pub(crate) type Portable = Plain<4, 2>;
 
-/// Vectors as wide as the widest, so that what is written for them is tested on every CPU; of tiles no wider than two of them, which
-/// take minutes less to compile.
+/// Vectors of 512 bits, so that code for wide vectors is tested on every CPU. Register tiles are two vectors wide: four would
+/// take minutes more to compile.
 #[cfg(test)]
 pub(crate) type Wide = Plain<16, 2>;
 
-/// A vector.
+/// A vector: an array of `LANES` f32.
 #[derive(Clone, Copy)]
 #[repr(align(16))]
 pub(crate) struct Values<const LANES: usize>([f32; LANES]);
@@ -73,7 +73,7 @@ impl<const LANES: usize, const VECTORS: usize> Simd for Plain<LANES, VECTORS> {
         zip(a, b, |a, b| a * b)
     }
 
-    /// Rounded twice: without an instruction for it, one rounding would take a call to the C library.
+    /// Rounded twice: without an FMA instruction, a single rounding would call the C library.
     #[inline(always)]
     fn mul_add(self, a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector {
         self.add(self.mul(a, b), c)

@@ -1,4 +1,4 @@
-//! The learning rate of an optimizer: a number, or a schedule over iterations.
+//! [`LearningRate`]: a constant or a schedule over iterations, and its serialized form in an optimizer's config.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::{Map, Value};
@@ -6,10 +6,10 @@ use serde_json::{Map, Value};
 use super::lr_schedule::{self, LearningRateSchedule};
 use crate::{Result, keras_object};
 
-/// Keras' module of the schedules.
+/// Keras' module with the schedule classes.
 const MODULE: &str = "keras.optimizers.schedules";
 
-/// An optimizer's `learning_rate`: the same for every step, or a function of the steps made so far.
+/// An optimizer's `learning_rate`: a constant, or a function of the iteration (the number of steps made so far).
 ///
 /// ```
 /// use engraft_nn::prelude::*;
@@ -27,7 +27,7 @@ pub enum LearningRate {
 }
 
 impl LearningRate {
-    /// The rate of the step that follows `iteration` others (Keras' `schedule(step)`).
+    /// The learning rate of the step after `iteration` steps (Keras' `schedule(step)`).
     pub fn at(&self, iteration: u64) -> f64 {
         match self {
             Self::Constant(rate) => *rate,
@@ -35,7 +35,7 @@ impl LearningRate {
         }
     }
 
-    /// The rate, unless it follows a schedule.
+    /// The constant rate; `None` for a schedule.
     ///
     /// ```
     /// use engraft_nn::prelude::*;
@@ -51,7 +51,7 @@ impl LearningRate {
 
     pub(super) fn check(&self) -> Result<()> {
         match self {
-            Self::Constant(rate) => lr_schedule::check_from_zero("learning_rate", *rate),
+            Self::Constant(rate) => lr_schedule::check_non_negative("learning_rate", *rate),
             Self::Schedule(schedule) => schedule.check(),
         }
     }
@@ -94,13 +94,13 @@ impl<'de> Deserialize<'de> for LearningRate {
 }
 
 fn schedule_from_keras(mut object: Map<String, Value>) -> std::result::Result<LearningRateSchedule, String> {
-    // A class of somebody else may compute anything under the name of one of Keras'.
+    // A user-defined class may have the name of a Keras class and compute something else.
     if let Some(module) = object.get("module").filter(|module| *module != MODULE) {
         let class_name = object.get("class_name").unwrap_or(&Value::Null);
         return Err(format!("schedule {class_name}: expected a class of {MODULE}, received one of {module}"));
     }
     if let Some(Value::Object(config)) = object.get_mut("config") {
-        // Keras 2 wrote a name of null, which Keras 3 can't run.
+        // Keras 2 wrote a name of null, which Keras 3 rejects.
         config.retain(|option, value| option != "name" || !value.is_null());
     }
     keras_object::from_value(Value::Object(object))
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_schedule_of_keras_is_named() {
+    fn an_invalid_schedule_is_named_in_the_error() {
         let schedule = |module: &str, class_name: &str, config: Value| {
             read(json!({"module": module, "class_name": class_name, "config": config})).unwrap_err()
         };

@@ -1,35 +1,38 @@
-//! Losses.
+//! Losses: their options, targets and Keras' serialized form. Executors compute their values and gradients.
 
 use serde_json::{Map, Value, json};
 
 use crate::{Error, ErrorKind, Result};
 
-/// Which loss.
+/// The kinds of losses.
 ///
 /// ```
 /// use engraft_nn::{Loss, LossKind};
 /// let loss = Loss::from_keras(&"sparse_categorical_crossentropy".into())?;
 /// assert_eq!(loss.kind(), LossKind::SparseCategoricalCrossentropy);
-/// // Two samples of three classes, as class indices.
-/// assert_eq!(loss.dense_targets(&[2.0, 0.0], 2, 3)?, [0.0, 0.0, 1.0, 1.0, 0.0, 0.0]);
 /// # Ok::<(), engraft_nn::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LossKind {
-    /// Targets are rows of class probabilities, one-hot as a rule.
+    /// Cross-entropy over classes. Targets are rows of class probabilities, usually one-hot.
     CategoricalCrossentropy,
-    /// Targets are class indices.
+    /// Cross-entropy over classes. Targets are class indices.
     SparseCategoricalCrossentropy,
-    /// Every output is a yes or no of its own.
+    /// Cross-entropy of each output as an independent yes or no. Targets are 0 or 1.
     BinaryCrossentropy,
 }
 
 /// A loss with its options (Keras' `keras.losses`), averaged over the batch.
 ///
 /// ```
-/// use engraft_nn::prelude::*;
+/// use engraft_nn::{LossKind, OutputActivation, prelude::*};
 /// let loss = Loss::categorical_crossentropy().label_smoothing(0.1);
-/// assert_eq!(loss.name(), "categorical_crossentropy");
+/// assert_eq!((loss.kind(), loss.name()), (LossKind::CategoricalCrossentropy, "categorical_crossentropy"));
+/// // It fits a model that ends in a softmax over five classes.
+/// assert!(!loss.is_from_logits() && loss.output_activation() == OutputActivation::Softmax);
+/// loss.check(&[5])?;
+/// assert_eq!(Loss::from_keras(&loss.to_keras())?, loss);
+/// # Ok::<(), engraft_nn::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Loss {
@@ -38,22 +41,26 @@ pub struct Loss {
     label_smoothing: f32,
 }
 
-/// What stands between a network's logits and its output.
+/// The last activation of a model, from logits to probabilities.
+///
+/// The loss is computed from the logits if it can be: a probability that has rounded to 0 or 1 would hide an error. A plan
+/// therefore splits this activation off, as Keras does in a compiled step.
 ///
 /// ```
-/// use engraft_nn::{Head, Loss};
-/// assert_eq!(Loss::categorical_crossentropy().head(), Head::Softmax);
-/// assert_eq!(Loss::binary_crossentropy().head(), Head::Sigmoid);
-/// assert_eq!(Loss::categorical_crossentropy().from_logits(true).head(), Head::None);
+/// use engraft_nn::{Loss, OutputActivation};
+/// assert_eq!(Loss::categorical_crossentropy().output_activation(), OutputActivation::Softmax);
+/// assert_eq!(Loss::binary_crossentropy().output_activation(), OutputActivation::Sigmoid);
+/// // The outputs are logits already.
+/// assert_eq!(Loss::categorical_crossentropy().from_logits(true).output_activation(), OutputActivation::None);
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Head {
-    /// Nothing.
+pub enum OutputActivation {
+    /// No activation: the outputs are logits, or the plan splits no activation off.
     #[default]
     None,
-    /// Rows that sum to 1.
+    /// Softmax over each row: the outputs of a row sum to 1.
     Softmax,
-    /// Each value apart.
+    /// Sigmoid of each output.
     Sigmoid,
 }
 
@@ -62,64 +69,105 @@ impl Loss {
         Self { kind, from_logits: false, label_smoothing: 0.0 }
     }
 
-    /// For outputs that sum to 1 and targets of the same shape.
+    /// Cross-entropy for one-hot targets. Expects a softmax at the end of the model.
+    ///
+    /// ```
+    /// use engraft_nn::prelude::*;
+    /// let model = Sequential::new().add(Input::new([4])).add(Dense::new(3).activation(Softmax)).build()?;
+    /// model.compile(Adam::new(1e-4), Loss::categorical_crossentropy(), [Metric::Accuracy])?;
+    /// # Ok::<(), engraft_nn::Error>(())
+    /// ```
     pub fn categorical_crossentropy() -> Self {
         Self::new(LossKind::CategoricalCrossentropy)
     }
 
-    /// For outputs that sum to 1 and targets that are class indices.
+    /// Cross-entropy for class indices as targets. Expects a softmax at the end of the model.
+    ///
+    /// ```
+    /// use engraft_nn::prelude::*;
+    /// let loss = Loss::sparse_categorical_crossentropy();
+    /// assert_eq!(loss.dense_targets(&[2.0], 1, 3)?, [0.0, 0.0, 1.0]);
+    /// # Ok::<(), engraft_nn::Error>(())
+    /// ```
     pub fn sparse_categorical_crossentropy() -> Self {
         Self::new(LossKind::SparseCategoricalCrossentropy)
     }
 
-    /// For outputs in 0..1, each for itself.
+    /// Cross-entropy for independent outputs, each with a target of 0 or 1. Expects a sigmoid at the end of the model.
+    ///
+    /// ```
+    /// use engraft_nn::prelude::*;
+    /// let model = Sequential::new().add(Input::new([4])).add(Dense::new(1).activation(Sigmoid)).build()?;
+    /// model.compile(Adam::new(1e-4), Loss::binary_crossentropy(), [Metric::Accuracy])?;
+    /// # Ok::<(), engraft_nn::Error>(())
+    /// ```
     pub fn binary_crossentropy() -> Self {
         Self::new(LossKind::BinaryCrossentropy)
     }
 
-    /// Whether the model's outputs are logits, with no softmax or sigmoid applied; false by default.
+    /// Whether the model's outputs are logits, without a softmax or sigmoid; false by default.
+    ///
+    /// ```
+    /// use engraft_nn::prelude::*;
+    /// // The last layer has no activation.
+    /// let model = Sequential::new().add(Input::new([4])).add(Dense::new(3)).build()?;
+    /// let loss = Loss::categorical_crossentropy().from_logits(true);
+    /// assert!(loss.is_from_logits());
+    /// model.compile(Adam::new(1e-4), loss, [Metric::Accuracy])?;
+    /// # Ok::<(), engraft_nn::Error>(())
+    /// ```
     #[must_use]
     pub fn from_logits(mut self, from_logits: bool) -> Self {
         self.from_logits = from_logits;
         self
     }
 
-    /// Share of each target spread over all classes, in `0.0..=1.0`; 0 by default.
+    /// Fraction of each target that is spread over all classes, in `0.0..=1.0`; 0 by default.
     #[must_use]
     pub fn label_smoothing(mut self, smoothing: f32) -> Self {
         self.label_smoothing = smoothing;
         self
     }
 
-    /// Which loss it is.
+    /// The kind of the loss.
     pub fn kind(&self) -> LossKind {
         self.kind
     }
 
-    /// Whether outputs are logits.
+    /// Whether the model's outputs are logits.
     pub fn is_from_logits(&self) -> bool {
         self.from_logits
     }
 
-    /// Keras' name of it.
+    /// Keras' name of the loss, such as `categorical_crossentropy`.
     pub fn name(&self) -> &'static str {
         self.names().0
     }
 
+    /// Keras' names of the loss: of the function and of the class.
     fn names(&self) -> (&'static str, &'static str) {
         NAMES.iter().find(|names| names.2 == self.kind).map(|n| (n.0, n.1)).expect("the table holds every loss")
     }
 
-    /// The activation whose input this loss can be computed from.
-    pub fn head(&self) -> Head {
+    /// The last activation that this loss expects of a model.
+    pub fn output_activation(&self) -> OutputActivation {
         match self.kind {
-            _ if self.from_logits => Head::None,
-            LossKind::BinaryCrossentropy => Head::Sigmoid,
-            _ => Head::Softmax,
+            _ if self.from_logits => OutputActivation::None,
+            LossKind::BinaryCrossentropy => OutputActivation::Sigmoid,
+            _ => OutputActivation::Softmax,
         }
     }
 
-    /// Checks that it suits outputs of this shape.
+    /// Checks the options, and that the loss fits outputs of this shape (without the batch axis).
+    ///
+    /// ```
+    /// use engraft_nn::prelude::*;
+    /// let error = Loss::categorical_crossentropy().check(&[1]).unwrap_err().to_string();
+    /// assert!(error.contains("for one output use binary_crossentropy"), "{error}");
+    /// ```
+    ///
+    /// # Errors
+    /// Outputs that aren't one axis, too few outputs, or a label smoothing outside of `0.0..=1.0`.
     pub fn check(&self, output: &[usize]) -> Result<()> {
         if !(0.0..=1.0).contains(&self.label_smoothing) {
             return Err(Error::new("label_smoothing", "a share from 0 to 1", self.label_smoothing));
@@ -137,7 +185,17 @@ impl Loss {
         }
     }
 
-    /// Targets as rows of `width` numbers: indices made one-hot, smoothing applied.
+    /// Targets as `rows` rows of `width` numbers, with class indices made one-hot and label smoothing applied.
+    ///
+    /// ```
+    /// use engraft_nn::prelude::*;
+    /// let loss = Loss::categorical_crossentropy().label_smoothing(0.5);
+    /// assert_eq!(loss.dense_targets(&[1.0, 0.0], 1, 2)?, [0.75, 0.25]);
+    /// # Ok::<(), engraft_nn::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// A wrong number of targets, or class indices that aren't whole numbers below `width`.
     pub fn dense_targets(&self, targets: &[f32], rows: usize, width: usize) -> Result<Vec<f32>> {
         let place = format_args!("targets of {}", self.name()).to_string();
         let mut dense = match self.kind {
@@ -176,7 +234,7 @@ impl Loss {
         Ok(dense)
     }
 
-    /// Keras' serialised form.
+    /// Keras' serialized form (`keras.losses.serialize`).
     pub fn to_keras(&self) -> Value {
         let (name, class_name) = self.names();
         let mut config = json!({"name": name, "reduction": "sum_over_batch_size", "from_logits": self.from_logits});
@@ -190,7 +248,10 @@ impl Loss {
         json!({"module": "keras.losses", "class_name": class_name, "config": config, "registered_name": null})
     }
 
-    /// Reads Keras' serialised form: a name, or an object with a config.
+    /// Reads Keras' serialized form: a name, or an object with a config.
+    ///
+    /// # Errors
+    /// An unknown loss, option or value of an option.
     pub fn from_keras(value: &Value) -> Result<Self> {
         let unknown = |received: &dyn std::fmt::Display| {
             let known: Vec<&str> = NAMES.iter().map(|names| names.0).collect();
@@ -200,7 +261,7 @@ impl Loss {
             Value::String(name) => (name.as_str(), None),
             Value::Object(object) => {
                 let name = object.get("class_name").and_then(Value::as_str).ok_or_else(|| unknown(&value))?;
-                // A function of keras.losses is written with its name as the config.
+                // Keras serializes a function of keras.losses with the function's name as the config.
                 match object.get("config") {
                     Some(Value::String(function)) => (function.as_str(), None),
                     config => (name, config.and_then(Value::as_object)),
@@ -244,6 +305,7 @@ impl Loss {
     }
 }
 
+/// Keras' names of the losses: of the function and of the class.
 const NAMES: &[(&str, &str, LossKind)] = &[
     ("categorical_crossentropy", "CategoricalCrossentropy", LossKind::CategoricalCrossentropy),
     ("sparse_categorical_crossentropy", "SparseCategoricalCrossentropy", LossKind::SparseCategoricalCrossentropy),
@@ -268,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn indices_become_rows_and_smoothing_is_kept_apart() {
+    fn indices_become_one_hot_rows_and_targets_are_smoothed() {
         let sparse = Loss::sparse_categorical_crossentropy();
         assert_eq!(sparse.dense_targets(&[2.0, 0.0], 2, 3).unwrap(), [0.0, 0.0, 1.0, 1.0, 0.0, 0.0]);
         assert!(sparse.dense_targets(&[3.0], 1, 3).unwrap_err().to_string().contains("from 0 to 2"));

@@ -1,6 +1,6 @@
 //! Learning rate schedules, with the arguments, defaults and formulas of Keras' `keras.optimizers.schedules`.
 //!
-//! Rates are computed in f64. Keras computes them in f32: the two agree but for rounding.
+//! Rates are computed in f64. Keras computes them in f32, so the two differ by rounding.
 
 mod cosine_decay;
 mod cosine_decay_restarts;
@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
 
-/// Any of the learning rate schedules.
+/// A learning rate schedule with its options.
 ///
 /// ```
 /// use engraft_nn::LearningRateSchedule;
@@ -32,22 +32,22 @@ use crate::{Error, Result};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "class_name", content = "config")]
 pub enum LearningRateSchedule {
-    /// A cosine from the initial rate down, after an optional linear warmup.
+    /// Half a cosine from the initial rate down, after an optional linear warmup.
     CosineDecay(CosineDecay),
-    /// A cosine that starts again and again, over more and more steps.
+    /// Half a cosine that restarts whenever it ends (SGDR).
     CosineDecayRestarts(CosineDecayRestarts),
-    /// A constant factor every so many steps.
+    /// Multiplies the rate by a constant factor every `decay_steps` steps.
     ExponentialDecay(ExponentialDecay),
-    /// The initial rate over a number that grows linearly.
+    /// Divides the initial rate by a number that grows linearly.
     InverseTimeDecay(InverseTimeDecay),
-    /// One rate up to each boundary.
+    /// A constant rate between any two boundaries.
     PiecewiseConstantDecay(PiecewiseConstantDecay),
-    /// A power of the share of steps that remain.
+    /// Follows a power of the fraction of steps that remain.
     PolynomialDecay(PolynomialDecay),
 }
 
 impl LearningRateSchedule {
-    /// The rate of the step that follows `iteration` others.
+    /// The learning rate of the step after `iteration` steps.
     pub fn at(&self, iteration: u64) -> f64 {
         match self {
             Self::CosineDecay(schedule) => schedule.at(iteration),
@@ -59,7 +59,7 @@ impl LearningRateSchedule {
         }
     }
 
-    /// Keras' name of the class.
+    /// Keras' class name of the schedule.
     pub fn class_name(&self) -> &'static str {
         match self {
             Self::CosineDecay(_) => "CosineDecay",
@@ -102,8 +102,8 @@ from_schedules!(
     PolynomialDecay
 );
 
-/// Checks a rate, or a factor of rates: a step never goes uphill.
-pub(super) fn check_from_zero(option: &str, value: f64) -> Result<()> {
+/// Checks that a rate or a factor of rates is finite and not negative: a negative rate would ascend the gradient.
+pub(super) fn check_non_negative(option: &str, value: f64) -> Result<()> {
     match value.is_finite() && value >= 0.0 {
         true => Ok(()),
         false => Err(Error::new(option, "a finite number from 0 up", value)),

@@ -1,11 +1,11 @@
-//! Metrics: what training and evaluation report beside the loss.
+//! Metrics, which training and evaluation report besides the loss.
 
 use serde_json::{Value, json};
 
 use super::LossKind;
 use crate::{Error, ErrorKind, Result};
 
-/// A metric (Keras' `keras.metrics`), a mean over all samples seen.
+/// A metric (Keras' `keras.metrics`), averaged over all samples of an epoch or an evaluation.
 ///
 /// ```
 /// use engraft_nn::prelude::*;
@@ -13,19 +13,20 @@ use crate::{Error, ErrorKind, Result};
 /// model.compile(Sgd::new(0.1), Loss::categorical_crossentropy(), [Metric::Accuracy, Metric::TopKAccuracy(3)])?;
 /// let names: Vec<&str> = model.compiled_or_error()?.metrics.iter().map(|metric| metric.name()).collect();
 /// assert_eq!(names, ["accuracy", "top_k_categorical_accuracy"]);
+/// assert_eq!(Metric::from_keras(&Metric::TopKAccuracy(3).to_keras())?, Metric::TopKAccuracy(3));
 /// # Ok::<(), engraft_nn::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Metric {
-    /// Share of samples whose largest output is the target's class; with `binary_crossentropy`, share of outputs on
-    /// the right side of 0.5.
+    /// Fraction of samples whose largest output is the target class. With `binary_crossentropy`, the fraction of outputs on the
+    /// right side of 0.5.
     Accuracy,
-    /// Share of samples whose class is among the `k` largest outputs.
+    /// Fraction of samples whose target class is among the `k` largest outputs.
     TopKAccuracy(usize),
 }
 
 impl Metric {
-    /// Keras' name of it: `accuracy`, `top_k_categorical_accuracy`.
+    /// Keras' name of the metric: `accuracy` or `top_k_categorical_accuracy`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Accuracy => "accuracy",
@@ -33,7 +34,7 @@ impl Metric {
         }
     }
 
-    /// Keras' serialised form.
+    /// Keras' serialized form (`keras.metrics.serialize`).
     pub fn to_keras(self) -> Value {
         match self {
             Self::Accuracy => json!("accuracy"),
@@ -46,7 +47,10 @@ impl Metric {
         }
     }
 
-    /// Reads Keras' serialised form: a name, or an object with a config.
+    /// Reads Keras' serialized form: a name, or an object with a config.
+    ///
+    /// # Errors
+    /// An unknown metric, a threshold other than 0.5, or a `k` that isn't at least 1.
     pub fn from_keras(value: &Value) -> Result<Self> {
         let name = value.as_str().or_else(|| value.get("class_name").and_then(Value::as_str)).unwrap_or_default();
         let k = || match value.pointer("/config/k") {
@@ -82,13 +86,14 @@ impl Metric {
     }
 }
 
-/// A metric's running mean.
+/// The running mean of a metric over batches.
 ///
 /// ```
 /// use engraft_nn::{LossKind, Metric, MetricState};
 /// let mut accuracy = MetricState::new(Metric::Accuracy);
+/// // Two samples of two classes: the first is right, the second wrong.
 /// accuracy.update(LossKind::SparseCategoricalCrossentropy, &[0.1, 0.9, 0.8, 0.2], &[1.0, 1.0], 2);
-/// assert_eq!(accuracy.result(), 0.5);
+/// assert_eq!((accuracy.metric().name(), accuracy.result()), ("accuracy", 0.5));
 /// ```
 #[derive(Clone, Debug)]
 pub struct MetricState {
@@ -98,17 +103,17 @@ pub struct MetricState {
 }
 
 impl MetricState {
-    /// Nothing seen yet.
+    /// The mean over no samples yet.
     pub fn new(metric: Metric) -> Self {
         Self { metric, hits: 0.0, count: 0.0 }
     }
 
-    /// The metric it counts.
+    /// The metric that is averaged.
     pub fn metric(&self) -> Metric {
         self.metric
     }
 
-    /// Counts a batch: rows of `width` outputs, and targets in the form of the loss `kind`.
+    /// Adds a batch: rows of `width` outputs, and targets as the loss of this `kind` takes them.
     pub fn update(&mut self, kind: LossKind, outputs: &[f32], targets: &[f32], width: usize) {
         if kind == LossKind::BinaryCrossentropy && self.metric == Metric::Accuracy {
             let right = outputs.iter().zip(targets).filter(|(y, t)| (**y > 0.5) == (**t > 0.5)).count();
@@ -123,7 +128,7 @@ impl MetricState {
             };
             let hit = match self.metric {
                 Metric::Accuracy => argmax(row) == class,
-                // Ties count in favour, as in TensorFlow's in_top_k; a score that isn't finite never counts.
+                // A tie at rank k is a hit, as in TensorFlow's in_top_k. A score that isn't finite is never a hit.
                 Metric::TopKAccuracy(k) => {
                     row[class].is_finite() && row.iter().filter(|score| **score > row[class]).count() < k
                 }
@@ -133,13 +138,13 @@ impl MetricState {
         }
     }
 
-    /// The mean so far; 0 before any sample.
+    /// The mean over the samples so far; 0 without samples.
     pub fn result(&self) -> f64 {
         if self.count > 0.0 { self.hits / self.count } else { 0.0 }
     }
 }
 
-/// The first of the largest.
+/// Index of the largest value, the first one if several are equal.
 fn argmax(row: &[f32]) -> usize {
     let mut best = 0;
     for (i, score) in row.iter().enumerate() {
@@ -155,7 +160,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_top_k_without_a_k_that_counts_is_refused() {
+    fn a_top_k_with_an_invalid_k_is_refused() {
         let top_k =
             |config: Value| Metric::from_keras(&json!({"class_name": "TopKCategoricalAccuracy", "config": config}));
         assert_eq!(top_k(json!({"k": 3})).unwrap(), Metric::TopKAccuracy(3));

@@ -1,4 +1,4 @@
-//! Optimizers, with Keras' defaults and formulas.
+//! Optimizers, with Keras' options and defaults. Executors compute their updates, with Keras' formulas.
 
 mod adam;
 mod rmsprop;
@@ -13,14 +13,15 @@ pub use self::sgd::Sgd;
 use crate::keras_object;
 use crate::{Error, ErrorKind, LearningRate, Result};
 
-/// Any of the optimizers.
+/// An optimizer with its options.
 ///
 /// ```
 /// use engraft_nn::prelude::*;
 /// let optimizer = Optimizer::from(Sgd::new(0.1).momentum(0.9));
 /// assert_eq!(optimizer.learning_rate().constant(), Some(0.1));
-/// // One momentum for every trained parameter.
-/// assert_eq!(optimizer.slots(), 1);
+/// assert_eq!((optimizer.slots(), optimizer.weight_decay()), (1, None));
+/// optimizer.check()?;
+/// assert_eq!(Optimizer::from_keras(&optimizer.to_keras())?, optimizer);
 /// assert_eq!(Optimizer::from_name("adam")?, Optimizer::from(Adam::default()));
 /// # Ok::<(), engraft_nn::Error>(())
 /// ```
@@ -32,7 +33,7 @@ pub enum Optimizer {
     Sgd(Sgd),
     /// Adam.
     Adam(Adam),
-    /// Adam under the name that weight decay gives it.
+    /// Adam with decoupled weight decay.
     AdamW(Adam),
     /// Root mean square propagation.
     #[serde(rename = "RMSprop")]
@@ -58,12 +59,21 @@ impl From<RmsProp> for Optimizer {
 }
 
 impl Optimizer {
-    /// `AdamW` with Keras' weight decay of 0.004.
+    /// `AdamW` with Keras' default weight decay of 0.004.
+    ///
+    /// ```
+    /// use engraft_nn::prelude::*;
+    /// assert_eq!(Optimizer::adam_w(1e-4).weight_decay(), Some(0.004));
+    /// assert_eq!(Optimizer::from(Adam::new(1e-4)).weight_decay(), None);
+    /// ```
     pub fn adam_w(learning_rate: impl Into<LearningRate>) -> Self {
         Self::AdamW(Adam::new(learning_rate).weight_decay(0.004))
     }
 
-    /// Keras' optimizer of this name with its defaults: `sgd`, `adam`, `adamw`, `rmsprop`.
+    /// The optimizer with this Keras name (`sgd`, `adam`, `adamw`, `rmsprop`) and Keras' defaults.
+    ///
+    /// # Errors
+    /// Any other name.
     pub fn from_name(name: &str) -> Result<Self> {
         match name.to_lowercase().as_str() {
             "sgd" => Ok(Sgd::default().into()),
@@ -74,7 +84,7 @@ impl Optimizer {
         }
     }
 
-    /// Size of a step: a number or a schedule.
+    /// The learning rate: a constant or a schedule.
     ///
     /// ```
     /// use engraft_nn::prelude::*;
@@ -89,7 +99,7 @@ impl Optimizer {
         }
     }
 
-    /// Changes the size of the steps to come; a number replaces a schedule.
+    /// Sets the learning rate of later steps; a number replaces a schedule.
     ///
     /// ```
     /// use engraft_nn::prelude::*;
@@ -106,7 +116,7 @@ impl Optimizer {
         *rate = learning_rate.into();
     }
 
-    /// Share of every weight taken off each step, times the learning rate.
+    /// Weight decay: each step subtracts this fraction of every weight, times the learning rate.
     pub fn weight_decay(&self) -> Option<f64> {
         match self {
             Self::Sgd(o) => o.weight_decay,
@@ -115,7 +125,7 @@ impl Optimizer {
         }
     }
 
-    /// How many numbers it keeps for every trained parameter.
+    /// Number of slots (moments, momentum) that the optimizer keeps for every trained parameter.
     pub fn slots(&self) -> usize {
         match self {
             Self::Sgd(o) => usize::from(o.momentum != 0.0),
@@ -127,7 +137,7 @@ impl Optimizer {
     /// Checks the options.
     ///
     /// # Errors
-    /// One that no training can have.
+    /// An invalid learning rate or schedule, or `amsgrad`, which isn't supported.
     pub fn check(&self) -> Result<()> {
         self.learning_rate().check()?;
         if let Self::Adam(Adam { amsgrad: true, .. }) | Self::AdamW(Adam { amsgrad: true, .. }) = self {
@@ -136,7 +146,7 @@ impl Optimizer {
         Ok(())
     }
 
-    /// Keras' serialised form.
+    /// Keras' serialized form (`keras.optimizers.serialize`).
     pub fn to_keras(&self) -> Value {
         let mut object = keras_object::to_value("keras.optimizers", self);
         let name = match self {
@@ -146,7 +156,7 @@ impl Optimizer {
             Self::RmsProp(_) => "rmsprop",
         };
         object["config"]["name"] = json!(name.to_lowercase());
-        for option in ABSENT {
+        for option in UNSUPPORTED {
             object["config"][*option] = Value::Null;
         }
         object["config"]["use_ema"] = json!(false);
@@ -154,7 +164,10 @@ impl Optimizer {
         object
     }
 
-    /// Reads Keras' serialised form: a name, or an object with a config.
+    /// Reads Keras' serialized form: a name, or an object with a config.
+    ///
+    /// # Errors
+    /// An unknown class or option, or an option that isn't supported, such as `clipnorm`.
     pub fn from_keras(value: &Value) -> Result<Self> {
         let Some(object) = value.as_object() else {
             return match value.as_str() {
@@ -172,8 +185,8 @@ impl Optimizer {
     }
 }
 
-/// Options of every Keras optimizer that must be absent.
-const ABSENT: &[&str] = &[
+/// Options of every Keras optimizer that aren't supported. They are written as null and must be null or absent when read.
+const UNSUPPORTED: &[&str] = &[
     "clipnorm",
     "global_clipnorm",
     "clipvalue",
@@ -182,8 +195,9 @@ const ABSENT: &[&str] = &[
     "gradient_accumulation_steps",
 ];
 
+/// Removes the options that all Keras optimizers share; an error if one that isn't supported is set.
 fn remove_shared_options(config: &mut Map<String, Value>) -> Result<()> {
-    for option in ABSENT {
+    for option in UNSUPPORTED {
         if let Some(value) = config.remove(*option).filter(|value| !value.is_null()) {
             return Err(Error::new(format_args!("optimizer option `{option}`"), "null", value)
                 .with_kind(ErrorKind::Unsupported));
@@ -218,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_change_the_numbers_is_refused() {
+    fn options_that_would_change_the_updates_are_refused() {
         let mut clipped = Optimizer::from(Adam::new(0.1)).to_keras();
         clipped["config"]["clipnorm"] = json!(1.0);
         assert!(Optimizer::from_keras(&clipped).unwrap_err().to_string().contains("clipnorm"));

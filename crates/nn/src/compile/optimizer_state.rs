@@ -1,11 +1,11 @@
-//! What an optimizer keeps between steps.
+//! [`OptimizerState`]: iterations and slots (moments, momentum) that an optimizer keeps between steps.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// For each trained weight, by its id, the optimizer's slots in Keras' order: Adam's moments, SGD's momentum, ….
+/// The optimizer's slots (Adam's moments, SGD's momentum, …) in Keras' order, by [`Weight::id`](crate::Weight::id).
 ///
 /// ```
 /// use engraft_nn::prelude::*;
@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// let dense = Dense::new(2).into_layer();
 /// dense.call(&Input::new([3]))?;
 /// let kernel = &dense.weights()[0];
-/// // SGD with momentum keeps one slot for every weight.
+/// // SGD with momentum has one slot for every trained weight.
 /// let slots = Slots::from([(kernel.id(), vec![vec![0.0; kernel.count()]])]);
 /// let state = OptimizerState::new(100, slots);
 /// assert_eq!(state.slots()[&kernel.id()], [[0.0; 6]]);
@@ -21,16 +21,23 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// ```
 pub type Slots = HashMap<usize, Vec<Vec<f32>>>;
 
-/// A shared handle to an optimizer's state: how many steps it has made, and its slots. Cloning shares, as for weights.
+/// A handle to an optimizer's state: its iterations (steps made) and slots. Clones share the state.
 ///
-/// An executor may keep a copy elsewhere while it trains; [`version`](Self::version) tells it when its copy is stale.
+/// An executor may keep a copy in another memory while it trains. The [`version`](Self::version) tells it when the copy is stale.
 ///
 /// ```
-/// use engraft_nn::OptimizerState;
-/// let state = OptimizerState::default();
-/// let same = state.clone();
+/// use engraft_nn::{OptimizerState, Slots};
+/// let state = OptimizerState::new(0, Slots::new());
+/// let handle = state.clone();
 /// state.set_iterations(3);
-/// assert_eq!(same.iterations(), 3);
+/// state.count_step();
+/// assert_eq!((handle.id() == state.id(), handle.iterations()), (true, 4));
+///
+/// // Reading slots keeps the version, writing them increases it.
+/// let version = state.version();
+/// assert!(state.slots().is_empty() && state.version() == version);
+/// state.slots_mut().insert(7, vec![vec![0.0; 6]]);
+/// assert!(state.version() > version);
 /// ```
 #[derive(Clone, Default)]
 pub struct OptimizerState(Arc<Inner>);
@@ -43,7 +50,7 @@ struct Inner {
 }
 
 impl OptimizerState {
-    /// A state after `iterations` steps.
+    /// The state after `iterations` steps.
     pub fn new(iterations: u64, slots: Slots) -> Self {
         let state = Self::default();
         state.set_iterations(iterations);
@@ -51,40 +58,40 @@ impl OptimizerState {
         state
     }
 
-    /// Steps made.
+    /// Number of steps made.
     pub fn iterations(&self) -> u64 {
         self.0.iterations.load(Ordering::Acquire)
     }
 
-    /// Sets how many steps were made.
+    /// Sets the number of steps made.
     pub fn set_iterations(&self, iterations: u64) {
         self.0.iterations.store(iterations, Ordering::Release);
     }
 
-    /// Counts one more step.
+    /// Increments the number of steps made.
     pub fn count_step(&self) {
         self.0.iterations.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// The slots, locked while the guard lives: read only, so that the version stays.
+    /// The slots for reading, locked until the guard is dropped.
     pub fn slots(&self) -> impl std::ops::Deref<Target = Slots> + '_ {
         self.lock()
     }
 
-    /// The slots, locked while the guard lives, to change.
+    /// The slots for changes, locked until the guard is dropped. Increases the version.
     pub fn slots_mut(&self) -> MutexGuard<'_, Slots> {
-        // Under the lock: whoever sees the new version must not find the old slots.
+        // The version changes under the lock: a reader of the new version must not find the old slots.
         let slots = self.lock();
         self.0.version.fetch_add(1, Ordering::AcqRel);
         slots
     }
 
-    /// A number that is the same for every handle of this state and, while one lives, no other.
+    /// Identifies the state: equal for all handles to it, different for any other state that exists.
     pub fn id(&self) -> usize {
         Arc::as_ptr(&self.0) as usize
     }
 
-    /// Grows whenever the slots may have changed.
+    /// Version of the slots, which grows whenever they may have changed.
     pub fn version(&self) -> u64 {
         self.0.version.load(Ordering::Acquire)
     }
@@ -105,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reading_keeps_the_version_and_writing_moves_it() {
+    fn reading_keeps_the_version_and_writing_increases_it() {
         let state = OptimizerState::new(2, Slots::from([(7, vec![vec![1.0]])]));
         let version = state.version();
         assert_eq!((state.slots()[&7][0][0], state.version()), (1.0, version));

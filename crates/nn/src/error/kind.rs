@@ -1,8 +1,8 @@
-//! The kinds of errors that a program tells apart.
+//! [`ErrorKind`]: the kinds of errors that a program can distinguish.
 
 use std::io;
 
-/// What went wrong, as far as a program can act on it: a server chooses a status code by it, a binding the class of an exception.
+/// The kind of an [`Error`](crate::Error), from which a server chooses a status code or a language binding an exception class.
 ///
 /// | kind | HTTP status | Python exception |
 /// |---|---|---|
@@ -29,25 +29,25 @@ use std::io;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The caller passed something that doesn't fit: a batch size of 0, an input of another shape, an unknown name of an optimizer.
+    /// The caller passed an invalid argument: a batch size of 0, an input of the wrong shape, an unknown name of an optimizer.
     InvalidArgument,
-    /// The call comes too early or too late: `fit` on a model that isn't compiled.
+    /// The call comes at the wrong time: `fit` on a model that isn't compiled.
     InvalidState,
-    /// A file, a folder or a photo is damaged, or isn't what it should be: a `.keras` file cut short, weights of other shapes.
+    /// A file, folder or photo is damaged or has unexpected contents: a truncated `.keras` file, weights of the wrong shapes.
     InvalidData,
-    /// Well formed, but this program or this CPU can't: a Lambda layer in a model file, a photo in TIFF, bf16 on an old CPU.
+    /// Valid, but not supported here: a Lambda layer in a model file, a TIFF photo, bf16 on a CPU without bf16 instructions.
     Unsupported,
-    /// There is no such thing: a path without a file, a name that no layer has.
+    /// Something doesn't exist: no file at a path, no layer with a name.
     NotFound,
-    /// It doesn't fit into memory, or not into the limit set: a batch too large to train with.
+    /// It doesn't fit into memory or into the memory limit: training with too large a batch.
     OutOfMemory,
-    /// A number that isn't finite: the loss of a run whose learning rate is far too high.
+    /// A number became infinite or NaN: the loss, if the learning rate is far too high.
     NonFinite,
-    /// The system refuses to read or write: no permission, a full disk.
+    /// Reading or writing failed: no permission, a full disk.
     Io,
-    /// A server can't be reached, or doesn't send what it should: a download of weights without a connection.
+    /// A server is unreachable or sends a wrong response: a download of weights without a connection.
     Network,
-    /// A mistake of this program's own: a written ONNX file that computes something else than the model.
+    /// A bug in engraft: an exported ONNX file that computes something else than the model.
     Internal,
 }
 
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_system_says_has_a_kind() {
+    fn errors_of_the_system_have_a_kind() {
         for (system, expected) in [
             (io::ErrorKind::NotFound, ErrorKind::NotFound),
             (io::ErrorKind::IsADirectory, ErrorKind::InvalidArgument),

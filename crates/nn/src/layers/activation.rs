@@ -1,4 +1,4 @@
-//! Any activation function as a layer of its own.
+//! `Activation`: an activation function as a layer.
 
 use engraft_ir::ValueId;
 use serde::{Deserialize, Serialize};
@@ -11,7 +11,7 @@ use crate::activation::ActivationFn;
 use crate::layer::LayerDef;
 use crate::lowering::Lowering;
 
-/// Any activation function as a layer (Keras' `Activation`).
+/// An activation function as a layer of its own (Keras' `Activation`).
 ///
 /// ```
 /// use engraft_nn::prelude::*;
@@ -25,7 +25,7 @@ pub struct Activation {
 }
 
 impl Activation {
-    /// Applies `activation`.
+    /// A layer that applies `activation`.
     pub fn new(activation: ActivationFn) -> Self {
         Self { activation }
     }

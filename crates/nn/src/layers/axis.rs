@@ -1,31 +1,31 @@
-//! The axis along which a layer works.
+//! The `axis` option of layers, in Keras' numbering.
 
 use crate::{Error, Result};
 
 /// Keras' default: the last axis.
-pub(super) fn last() -> i64 {
+pub(super) fn last_axis() -> i64 {
     -1
 }
 
-/// An axis as Keras counts it, the batch being 0 and the last -1, among those of a sample.
+/// Converts Keras' number of an axis to an index into a sample's shape. Keras' axis 0 is the batch, -1 is the last axis.
 pub(crate) fn sample_axis(axis: i64, rank: usize) -> Result<usize> {
-    let place = if axis < 0 { axis.checked_add(rank as i64) } else { axis.checked_sub(1) };
-    place
-        .and_then(|place| usize::try_from(place).ok())
-        .filter(|&place| place < rank)
+    let index = if axis < 0 { axis.checked_add(rank as i64) } else { axis.checked_sub(1) };
+    index
+        .and_then(|index| usize::try_from(index).ok())
+        .filter(|&index| index < rank)
         .ok_or_else(|| Error::new("axis", format_args!("1 to {rank} or -{rank} to -1 (0 is the batch)"), axis))
 }
 
-/// How layers are made whose one option is an axis.
+/// Defines the constructor and the option of a layer whose only option is its axis.
 macro_rules! axis_option {
     ($name:ident) => {
         impl $name {
-            /// Along the last axis.
+            /// A layer that works along the last axis.
             pub fn new() -> Self {
-                Self { axis: last() }
+                Self { axis: last_axis() }
             }
 
-            /// Along another axis: 1 is the first after the batch, -1 the last.
+            /// Sets the axis: 1 is the first after the batch, -1 is the last (default).
             #[must_use]
             pub fn axis(mut self, axis: i64) -> Self {
                 self.axis = axis;

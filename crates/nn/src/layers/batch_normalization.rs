@@ -1,4 +1,4 @@
-//! Batch normalisation.
+//! `BatchNormalization`: normalization of each channel, with moving statistics.
 
 use engraft_ir::{Op, ValueId};
 use serde::{Deserialize, Serialize};
@@ -12,23 +12,26 @@ use crate::lowering::Lowering;
 use crate::weight::WeightSpec;
 use crate::{Error, ErrorKind, Initializer, Regularizer, Result, initializer, regularizer};
 
-/// Normalises each channel to mean 0 and variance 1, then scales and shifts (Keras' `BatchNormalization`;
-/// Ioffe and Szegedy 2015).
+/// Normalizes each channel to mean 0 and variance 1, then scales and shifts it (Keras' `BatchNormalization`).
 ///
-/// In training by the batch's own statistics, which also move the stored ones; outside training, or frozen, by the
-/// stored ones, which then stay as they are bit for bit.
+/// A training step uses the mean and variance of the batch, and updates the moving statistics with them. Outside training,
+/// and in a frozen layer, the moving statistics are used and stay unchanged. Source: Ioffe and Szegedy 2015, arXiv:1502.03167.
 ///
 /// ```
 /// use engraft_nn::prelude::*;
 /// let y = BatchNormalization::new().call(&Input::new([8, 8, 16]))?;
 /// let names: Vec<String> = y.layer().weights().iter().map(|w| w.name().to_owned()).collect();
 /// assert_eq!(names, ["gamma", "beta", "moving_mean", "moving_variance"]);
+///
+/// // Without a trainable scale and offset.
+/// let y = BatchNormalization::new().momentum(0.9).epsilon(1e-5).scale(false).center(false).call(&y)?;
+/// assert!(y.layer().trainable_weights().is_empty());
 /// # Ok::<(), engraft_nn::Error>(())
 /// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BatchNormalization {
-    #[serde(default = "last")]
+    #[serde(default = "last_axis")]
     axis: Axis,
     #[serde(default = "momentum")]
     momentum: f32,
@@ -64,7 +67,7 @@ pub struct BatchNormalization {
     _renorm_momentum: Option<f32>,
 }
 
-/// Keras writes the axis as a number; Keras 2 as a list of one.
+/// The axis in a config: Keras 3 writes a number, Keras 2 a list of one number.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[serde(untagged, expecting = "one axis")]
 enum Axis {
@@ -72,7 +75,7 @@ enum Axis {
     List([i64; 1]),
 }
 
-fn last() -> Axis {
+fn last_axis() -> Axis {
     Axis::One(-1)
 }
 
@@ -91,10 +94,10 @@ impl Default for BatchNormalization {
 }
 
 impl BatchNormalization {
-    /// Over the last axis, momentum 0.99, epsilon 0.001.
+    /// A layer for channels along the last axis, with momentum 0.99 and epsilon 0.001.
     pub fn new() -> Self {
         Self {
-            axis: last(),
+            axis: last_axis(),
             momentum: momentum(),
             epsilon: epsilon(),
             center: true,
@@ -114,28 +117,28 @@ impl BatchNormalization {
         }
     }
 
-    /// Share of the stored statistics that a training step keeps.
+    /// Sets the share of the moving statistics that remains after a training step; 0.99 by default.
     #[must_use]
     pub fn momentum(mut self, momentum: f32) -> Self {
         self.momentum = momentum;
         self
     }
 
-    /// Added to the variance before its square root.
+    /// Sets the constant that is added to the variance before its square root; 0.001 by default.
     #[must_use]
     pub fn epsilon(mut self, epsilon: f32) -> Self {
         self.epsilon = epsilon;
         self
     }
 
-    /// Whether a trained offset `beta` is added; true by default.
+    /// Sets whether a trainable offset `beta` is added; true by default.
     #[must_use]
     pub fn center(mut self, center: bool) -> Self {
         self.center = center;
         self
     }
 
-    /// Whether a trained factor `gamma` is applied; true by default.
+    /// Sets whether a trainable factor `gamma` is applied; true by default.
     #[must_use]
     pub fn scale(mut self, scale: bool) -> Self {
         self.scale = scale;

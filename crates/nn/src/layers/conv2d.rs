@@ -1,4 +1,4 @@
-//! Convolution of images.
+//! `Conv2D`: 2D convolution of images.
 
 use engraft_ir::{Op, ValueId};
 use serde::{Deserialize, Serialize};
@@ -22,6 +22,20 @@ use crate::{Error, Initializer, Regularizer, Result, initializer, regularizer};
 /// use engraft_nn::prelude::*;
 /// let y = Conv2D::new(64, 3).padding(Padding::Same).activation(Relu).call(&Input::new([32, 32, 3]))?;
 /// assert_eq!(y.shape(), &[32, 32, 64]);
+///
+/// // Dilated: 3 taps that are 2 pixels apart cover 5 pixels.
+/// let context = Conv2D::new(64, 3).dilation_rate(2).call(&y)?;
+/// assert_eq!(context.shape(), &[28, 28, 64]);
+///
+/// // Grouped, as in ResNeXt: each of 4 groups connects 16 channels with 8 filters.
+/// let grouped = Conv2D::new(32, 3)
+///     .groups(4)
+///     .strides(2)
+///     .use_bias(false)
+///     .kernel_initializer(Initializer::he_normal())
+///     .kernel_regularizer(Regularizer::l2(1e-4))
+///     .call(&y)?;
+/// assert_eq!(grouped.layer().count_params(), 3 * 3 * 16 * 32);
 /// # Ok::<(), engraft_nn::Error>(())
 /// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -68,7 +82,7 @@ fn one_group() -> usize {
 }
 
 impl Conv2D {
-    /// `filters` outputs a pixel, each from a window of `kernel_size` (`3` or `[3, 5]`).
+    /// A convolution with `filters` output channels and windows of `kernel_size` pixels (`3` or `[3, 5]`).
     pub fn new(filters: usize, kernel_size: impl Into<Size2d>) -> Self {
         Self {
             filters,
@@ -90,14 +104,14 @@ impl Conv2D {
         }
     }
 
-    /// Pixels between the taps of a window; 1 by default.
+    /// Sets the distance between the taps of a window, in pixels; 1 by default.
     #[must_use]
     pub fn dilation_rate(mut self, rate: impl Into<Size2d>) -> Self {
         self.dilation_rate = rate.into();
         self
     }
 
-    /// Groups of channels convolved apart; 1 by default.
+    /// Sets the number of groups of channels that are convolved separately; 1 by default.
     #[must_use]
     pub fn groups(mut self, groups: usize) -> Self {
         self.groups = groups;

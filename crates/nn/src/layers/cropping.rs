@@ -1,4 +1,4 @@
-//! Images without their border.
+//! `Cropping2D`: images without a border.
 
 use engraft_ir::{Op, ValueId};
 use serde::{Deserialize, Serialize};
@@ -11,7 +11,7 @@ use crate::layer::LayerDef;
 use crate::lowering::Lowering;
 use crate::{Error, Result};
 
-/// Takes rows and columns off an image's edges (Keras' `Cropping2D`).
+/// Removes rows and columns at the edges of images (Keras' `Cropping2D`).
 ///
 /// ```
 /// use engraft_nn::prelude::*;
@@ -27,7 +27,7 @@ pub struct Cropping2D {
 }
 
 impl Cropping2D {
-    /// Without a border of `1`, `[rows, columns]` or `[[top, bottom], [left, right]]`.
+    /// A layer that removes a border of `1`, `[rows, columns]` or `[[top, bottom], [left, right]]` pixels.
     pub fn new(cropping: impl Into<Border>) -> Self {
         Self { cropping: cropping.into(), data_format: DataFormat::ChannelsLast }
     }
@@ -45,11 +45,11 @@ impl LayerDef for Cropping2D {
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape> {
         let [height, width, channels] = image(inputs)?;
         let [[top, bottom], [left, right]] = self.cropping.sides();
-        let left_of = |size: usize, a: usize, b: usize| {
+        let cropped = |size: usize, a: usize, b: usize| {
             let rest = size.checked_sub(a).and_then(|rest| rest.checked_sub(b)).filter(|&rest| rest > 0);
             rest.ok_or_else(|| Error::new("cropping", format_args!("less than {size} pixels"), format!("{a} and {b}")))
         };
-        Ok(vec![left_of(height, top, bottom)?, left_of(width, left, right)?, channels])
+        Ok(vec![cropped(height, top, bottom)?, cropped(width, left, right)?, channels])
     }
 
     fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {

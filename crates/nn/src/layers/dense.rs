@@ -1,4 +1,4 @@
-//! Dense: every input to every unit.
+//! `Dense`: the fully connected layer.
 
 use engraft_ir::{Op, ValueId};
 use serde::{Deserialize, Serialize};
@@ -14,7 +14,7 @@ use crate::lowering::Lowering;
 use crate::weight::WeightSpec;
 use crate::{Error, Initializer, Regularizer, Result, initializer, regularizer};
 
-/// `activation(x · kernel + bias)` along the last axis (Keras' `Dense`).
+/// The fully connected layer: `activation(x · kernel + bias)` along the last axis (Keras' `Dense`).
 ///
 /// `[.., inputs] -> [.., units]`; kernel `[inputs, units]`, bias `[units]`.
 ///
@@ -22,6 +22,17 @@ use crate::{Error, Initializer, Regularizer, Result, initializer, regularizer};
 /// use engraft_nn::prelude::*;
 /// let y = Dense::new(4096).activation(Relu).call(&Input::new([32768]))?;
 /// assert_eq!(y.layer().count_params(), 134_221_824);
+///
+/// let regularized = Dense::new(5)
+///     .kernel_initializer(Initializer::he_uniform())
+///     .kernel_regularizer(Regularizer::l2(1e-4))
+///     .bias_initializer(Initializer::zeros())
+///     .bias_regularizer(Regularizer::l1(1e-5))
+///     .call(&y)?;
+/// assert_eq!(regularized.layer().weights()[0].regularizer(), Some(Regularizer::l2(1e-4)));
+///
+/// let without_bias = Dense::new(5).use_bias(false).call(&y)?;
+/// assert_eq!(without_bias.layer().weights().len(), 1);
 /// # Ok::<(), engraft_nn::Error>(())
 /// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -53,7 +64,7 @@ pub struct Dense {
 }
 
 impl Dense {
-    /// `units` outputs.
+    /// A layer with `units` outputs.
     pub fn new(units: usize) -> Self {
         Self {
             units,

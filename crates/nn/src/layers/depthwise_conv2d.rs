@@ -1,4 +1,4 @@
-//! Depthwise convolution of images.
+//! `DepthwiseConv2D`: convolution of each channel by itself.
 
 use engraft_ir::{Op, ValueId};
 use serde::{Deserialize, Serialize};
@@ -14,7 +14,7 @@ use crate::lowering::Lowering;
 use crate::weight::WeightSpec;
 use crate::{Error, Initializer, Regularizer, Result, initializer, regularizer};
 
-/// Every channel convolved by kernels of its own (Keras' `DepthwiseConv2D`; Howard et al. 2017).
+/// Convolves every channel with kernels of its own (Keras' `DepthwiseConv2D`; Howard et al. 2017, arXiv:1704.04861).
 ///
 /// `[h, w, c] -> [h', w', c * depth_multiplier]`; kernel `[kh, kw, c, depth_multiplier]`, bias `[c * depth_multiplier]`.
 ///
@@ -22,6 +22,9 @@ use crate::{Error, Initializer, Regularizer, Result, initializer, regularizer};
 /// use engraft_nn::prelude::*;
 /// let y = DepthwiseConv2D::new(3).strides(2).padding(Padding::Same).call(&Input::new([32, 32, 24]))?;
 /// assert_eq!((y.shape(), y.layer().count_params()), (&vec![16, 16, 24], 3 * 3 * 24 + 24));
+///
+/// let wide = DepthwiseConv2D::new(3).depth_multiplier(2).dilation_rate(2).activation(Relu).use_bias(false).call(&y)?;
+/// assert_eq!(wide.shape(), &[12, 12, 48]);
 /// # Ok::<(), engraft_nn::Error>(())
 /// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -56,12 +59,12 @@ pub struct DepthwiseConv2D {
     depthwise_constraint: Unset,
     #[serde(default)]
     bias_constraint: Unset,
-    /// Keras 2 wrote the groups of a `Conv2D` here; they mean nothing, and only 1 was ever written.
+    /// An option of `Conv2D` that Keras 2 also wrote here, always as 1. It has no effect.
     #[serde(default, skip_serializing, rename = "groups")]
     _groups: One,
 }
 
-/// The number 1, written or not.
+/// An option that must be 1 or absent.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(try_from = "u64")]
 struct One;
@@ -83,7 +86,7 @@ fn one_output() -> usize {
 }
 
 impl DepthwiseConv2D {
-    /// Kernels of `kernel_size` (`3` or `[3, 5]`), one for each channel.
+    /// A convolution with windows of `kernel_size` pixels (`3` or `[3, 5]`) and one kernel per channel.
     pub fn new(kernel_size: impl Into<Size2d>) -> Self {
         Self {
             kernel_size: kernel_size.into(),
@@ -105,14 +108,14 @@ impl DepthwiseConv2D {
         }
     }
 
-    /// Outputs for each channel; 1 by default.
+    /// Sets the number of output channels per input channel; 1 by default.
     #[must_use]
     pub fn depth_multiplier(mut self, outputs: usize) -> Self {
         self.depth_multiplier = outputs;
         self
     }
 
-    /// Pixels between the taps of a window; 1 by default.
+    /// Sets the distance between the taps of a window, in pixels; 1 by default.
     #[must_use]
     pub fn dilation_rate(mut self, rate: impl Into<Size2d>) -> Self {
         self.dilation_rate = rate.into();
@@ -125,7 +128,7 @@ impl DepthwiseConv2D {
         }
         channels
             .checked_mul(self.depth_multiplier)
-            .ok_or_else(|| Error::new("depth_multiplier", "a size that can be counted", self.depth_multiplier))
+            .ok_or_else(|| Error::new("depth_multiplier", "a product that doesn't overflow", self.depth_multiplier))
     }
 }
 
@@ -172,7 +175,7 @@ impl LayerDef for DepthwiseConv2D {
     fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {
         let [height, width, channels] = image(std::slice::from_ref(to.shape(inputs[0])))?;
         let [(out_h, top), (out_w, left)] = self.windows(height, width)?;
-        // A group for each channel; `[kh, kw, c, m]` lies in memory as a grouped kernel `[kh, kw, 1, c * m]` does.
+        // One group per channel: `[kh, kw, c, m]` has the memory layout of a grouped kernel `[kh, kw, 1, c * m]`.
         let op = Op::Conv2d {
             kernel: self.kernel_size.0,
             stride: self.strides.0,

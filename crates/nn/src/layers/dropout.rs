@@ -1,4 +1,4 @@
-//! Dropout.
+//! `Dropout`: random zeros in training.
 
 use engraft_ir::{Op, ValueId};
 use serde::{Deserialize, Serialize};
@@ -11,14 +11,18 @@ use crate::layer::LayerDef;
 use crate::lowering::Lowering;
 use crate::{Error, Result};
 
-/// Sets a random share of its inputs to zero in training and scales the others up (Keras' `Dropout`; Srivastava 2014).
+/// Sets a random share of its inputs to zero in training and scales the others up (Keras' `Dropout`).
 ///
-/// Does nothing outside training.
+/// Has no effect outside training. Source: Srivastava et al. 2014, JMLR 15.
 ///
 /// ```
-/// use engraft_nn::prelude::*;
-/// assert_eq!(Dropout::new(0.5).call(&Input::new([10]))?.shape(), &[10]);
-/// assert!(Dropout::new(1.5).call(&Input::new([10])).is_err());
+/// use engraft_nn::{Program, prelude::*};
+/// let x = Input::new([10]);
+/// let model = Model::new(&x, &Dropout::new(0.5).seed(7).call(&x)?)?;
+/// // With a seed of its own, a layer ignores the seed of the run.
+/// assert_eq!(Program::of(&model, true, 1)?.steps[0].op, Program::of(&model, true, 2)?.steps[0].op);
+/// assert!(Program::of(&model, false, 1)?.steps.is_empty());
+/// assert!(Dropout::new(1.5).call(&x).is_err());
 /// # Ok::<(), engraft_nn::Error>(())
 /// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -32,12 +36,12 @@ pub struct Dropout {
 }
 
 impl Dropout {
-    /// Drops a share of `rate`, in `0.0..1.0`.
+    /// A layer that drops each value with probability `rate`, in `0.0..1.0`.
     pub fn new(rate: f32) -> Self {
         Self { rate, seed: None, noise_shape: Unset }
     }
 
-    /// Fixes what is dropped at each step, whatever the seed of `fit`.
+    /// Sets a seed for this layer, which replaces the seed of `fit`.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
@@ -56,7 +60,7 @@ impl LayerDef for Dropout {
 
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape> {
         if !(0.0..1.0).contains(&self.rate) {
-            return Err(Error::new("rate", "a share from 0 to below 1", self.rate));
+            return Err(Error::new("rate", "at least 0 and below 1", self.rate));
         }
         single(inputs).cloned()
     }

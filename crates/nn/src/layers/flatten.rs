@@ -1,4 +1,4 @@
-//! Flatten: all axes into one.
+//! `Flatten`: all axes of a sample as one.
 
 use engraft_ir::{Op, ValueId};
 use serde::{Deserialize, Serialize};
@@ -10,7 +10,7 @@ use crate::layer::LayerDef;
 use crate::lowering::Lowering;
 use crate::{Error, Result};
 
-/// `[h, w, c] -> [h * w * c]` in row-major order (Keras' `Flatten`).
+/// Reshapes `[h, w, c]` to `[h * w * c]` in row-major order (Keras' `Flatten`).
 ///
 /// ```
 /// use engraft_nn::prelude::*;
@@ -25,7 +25,7 @@ pub struct Flatten {
 }
 
 impl Flatten {
-    /// The only one there is.
+    /// The layer; it has no options.
     pub fn new() -> Self {
         Self::default()
     }
@@ -46,7 +46,7 @@ impl LayerDef for Flatten {
             .iter()
             .try_fold(1usize, |size, &axis| size.checked_mul(axis))
             .map(|size| vec![size])
-            .ok_or_else(|| Error::new("input", "a size that can be counted", format_args!("{shape:?}")))
+            .ok_or_else(|| Error::new("input", "a size that doesn't overflow", format_args!("{shape:?}")))
     }
 
     fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {

@@ -1,4 +1,4 @@
-//! Flip: an axis in reverse.
+//! `Flip`: an axis in reverse order.
 
 use engraft_ir::{Op, ValueId};
 use serde::{Deserialize, Serialize};
@@ -11,10 +11,10 @@ use crate::Shape;
 use crate::layer::LayerDef;
 use crate::lowering::Lowering;
 
-/// An axis in reverse order (`keras.ops.flip` on a symbolic tensor): of the channels, RGB to BGR.
+/// Reverses an axis, for example the channels from RGB to BGR (`keras.ops.flip` on a symbolic tensor).
 ///
-/// Networks trained with Caffe, VGG16 among them, want BGR. Keras writes operations into a model's file beside its
-/// layers, so a model that begins with this one takes raw RGB pixels in Keras, too.
+/// Networks trained with Caffe, such as VGG16, expect BGR. Keras saves operations with a model, so a model that begins with
+/// `Flip` takes RGB pixels in Keras, too.
 ///
 /// ```
 /// use engraft_nn::prelude::*;
@@ -29,7 +29,7 @@ pub struct Flip {
 }
 
 impl Flip {
-    /// Along the last axis.
+    /// An operation that reverses the last axis, the channels of an image.
     pub fn channels() -> Self {
         Self { axis: -1 }
     }

@@ -1,4 +1,4 @@
-//! Pooling over whole images.
+//! `GlobalAveragePooling2D` and `GlobalMaxPooling2D`: pooling over whole images.
 
 use engraft_ir::PoolKind;
 use engraft_ir::{Op, ValueId};
@@ -11,7 +11,7 @@ use crate::Shape;
 use crate::layer::LayerDef;
 use crate::lowering::Lowering;
 
-/// The two layers differ in what they take from an image, and in nothing else.
+/// Defines a global pooling layer. The two layers differ only in the kind of pooling.
 macro_rules! global_pooling_layer {
     ($(#[$doc:meta])* $name:ident, $kind:expr) => {
         $(#[$doc])*
@@ -25,12 +25,12 @@ macro_rules! global_pooling_layer {
         }
 
         impl $name {
-            /// `[h, w, c] -> [c]`.
+            /// A layer that pools `[h, w, c]` to `[c]`.
             pub fn new() -> Self {
                 Self::default()
             }
 
-            /// `[h, w, c] -> [1, 1, c]` where true; false by default.
+            /// Sets whether the result has the shape `[1, 1, c]`; false by default.
             #[must_use]
             pub fn keepdims(mut self, keepdims: bool) -> Self {
                 self.keepdims = keepdims;
@@ -61,22 +61,26 @@ macro_rules! global_pooling_layer {
 }
 
 global_pooling_layer! {
-    /// The mean over all pixels of each channel (Keras' `GlobalAveragePooling2D`).
+    /// The mean of each channel over all pixels (Keras' `GlobalAveragePooling2D`).
     ///
     /// ```
     /// use engraft_nn::prelude::*;
-    /// assert_eq!(GlobalAveragePooling2D::new().call(&Input::new([8, 8, 512]))?.shape(), &[512]);
+    /// let x = Input::new([8, 8, 512]);
+    /// assert_eq!(GlobalAveragePooling2D::new().call(&x)?.shape(), &[512]);
+    /// assert_eq!(GlobalAveragePooling2D::new().keepdims(true).call(&x)?.shape(), &[1, 1, 512]);
     /// # Ok::<(), engraft_nn::Error>(())
     /// ```
     GlobalAveragePooling2D, PoolKind::Average
 }
 
 global_pooling_layer! {
-    /// The largest value over all pixels of each channel (Keras' `GlobalMaxPooling2D`).
+    /// The maximum of each channel over all pixels (Keras' `GlobalMaxPooling2D`).
     ///
     /// ```
     /// use engraft_nn::prelude::*;
-    /// assert_eq!(GlobalMaxPooling2D::new().call(&Input::new([8, 8, 512]))?.shape(), &[512]);
+    /// let x = Input::new([8, 8, 512]);
+    /// assert_eq!(GlobalMaxPooling2D::new().call(&x)?.shape(), &[512]);
+    /// assert_eq!(GlobalMaxPooling2D::new().keepdims(true).call(&x)?.shape(), &[1, 1, 512]);
     /// # Ok::<(), engraft_nn::Error>(())
     /// ```
     GlobalMaxPooling2D, PoolKind::Max

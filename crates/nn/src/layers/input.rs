@@ -1,4 +1,4 @@
-//! Where a model begins.
+//! `Input` and `InputLayer`: the inputs of models.
 
 use engraft_ir::ValueId;
 use serde::{Deserialize, Serialize};
@@ -11,38 +11,39 @@ use crate::layer::{IntoLayer, Layer, LayerDef, LayerDefExt};
 use crate::lowering::Lowering;
 use crate::{Error, ErrorKind, Result};
 
-/// A symbolic input (Keras' `Input`), of one sample's shape.
+/// Creates symbolic inputs of models (Keras' `Input`).
 ///
 /// ```
 /// use engraft_nn::prelude::*;
 /// assert_eq!(Input::new([256, 256, 3]).shape(), &[256, 256, 3]);
+/// assert_eq!(Input::named("pixels", [256, 256, 3]).layer().name(), "pixels");
 /// ```
 pub struct Input;
 
 impl Input {
-    /// An input for samples of `shape`, the batch axis left out.
-    #[expect(clippy::new_ret_no_self, reason = "Keras' Input is a function, too: it gives a tensor")]
+    /// An input for samples of `shape`, without the batch axis.
+    #[expect(clippy::new_ret_no_self, reason = "as in Keras, `Input` returns a tensor")]
     pub fn new(shape: impl Into<Shape>) -> SymbolicTensor {
         Self::from_layer(InputLayer::new(shape).into_layer())
     }
 
-    /// Like [`new`](Self::new), called `name`.
+    /// An input with a name, for samples of `shape`, without the batch axis.
     pub fn named(name: impl Into<String>, shape: impl Into<Shape>) -> SymbolicTensor {
         Self::from_layer(InputLayer::new(shape).named(name))
     }
 
     fn from_layer(layer: Layer) -> SymbolicTensor {
-        layer.call(&Vec::new()).expect("an input needs nothing that could be missing")
+        layer.call(&Vec::new()).expect("a new input layer has a supported shape and dtype")
     }
 }
 
-/// The layer behind an [`Input`].
+/// The layer that produces an [`Input`]'s tensor (Keras' `InputLayer`).
 ///
 /// ```
 /// use engraft_nn::layers::{Input, InputLayer};
+/// assert_eq!(InputLayer::new([32, 32, 3]).shape()?, [32, 32, 3]);
 /// let pixels = Input::named("pixels", [32, 32, 3]);
-/// let layer = pixels.layer().def_as::<InputLayer>().expect("the layer of an input");
-/// assert_eq!(layer.shape()?, [32, 32, 3]);
+/// assert!(pixels.layer().def_as::<InputLayer>().is_some());
 /// # Ok::<(), engraft_nn::Error>(())
 /// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -65,13 +66,16 @@ fn float32() -> String {
 }
 
 impl InputLayer {
-    /// For samples of `shape`.
+    /// An input layer for samples of `shape`, without the batch axis.
     pub fn new(shape: impl Into<Shape>) -> Self {
         let batch_shape = std::iter::once(None).chain(shape.into().into_iter().map(Some)).collect();
         Self { batch_shape, dtype: float32(), sparse: false, ragged: false, optional: false }
     }
 
-    /// The sample's shape; an error for a shape with an open size.
+    /// Shape of one sample.
+    ///
+    /// # Errors
+    /// A shape read from a file in which a size other than the batch is open (`null`).
     pub fn shape(&self) -> Result<Shape> {
         self.batch_shape.iter().skip(1).copied().collect::<Option<Shape>>().ok_or_else(|| {
             let received = serde_json::to_string(&self.batch_shape).unwrap_or_default();
@@ -98,6 +102,6 @@ impl LayerDef for InputLayer {
     }
 
     fn lower(&self, _: &mut Lowering<'_>, _: &[ValueId]) -> Result<ValueId> {
-        Err(Error::because("input", "an input is fed, not computed"))
+        Err(Error::because("input", "the caller feeds an input; no operation computes it"))
     }
 }

@@ -1,40 +1,40 @@
-//! What layers with a kernel and a bias share.
+//! Options shared by the layers with a kernel: `Dense` and the convolutions.
 
-/// The builder methods for activation, initialisers and regularisers, and the weights they describe.
+/// Defines the options for activation, initializers and regularizers, and the specifications of kernel and bias.
 macro_rules! kernel_options {
     ($name:ident) => {
         output_options!($name);
 
         impl $name {
-            /// First values of the kernel; Glorot uniform by default.
+            /// Sets the initializer of the kernel; Glorot uniform by default.
             #[must_use]
             pub fn kernel_initializer(mut self, initializer: Initializer) -> Self {
                 self.kernel_initializer = initializer;
                 self
             }
 
-            /// First values of the bias; zeros by default.
+            /// Sets the initializer of the bias; zeros by default.
             #[must_use]
             pub fn bias_initializer(mut self, initializer: Initializer) -> Self {
                 self.bias_initializer = initializer;
                 self
             }
 
-            /// Penalty on the kernel; none by default.
+            /// Sets the penalty on the kernel; none by default.
             #[must_use]
             pub fn kernel_regularizer(mut self, regularizer: Regularizer) -> Self {
                 self.kernel_regularizer = Some(regularizer);
                 self
             }
 
-            /// Penalty on the bias; none by default.
+            /// Sets the penalty on the bias; none by default.
             #[must_use]
             pub fn bias_regularizer(mut self, regularizer: Regularizer) -> Self {
                 self.bias_regularizer = Some(regularizer);
                 self
             }
 
-            /// The kernel of this shape and, where there is one, a bias as long as its last axis.
+            /// A kernel of this shape and, with `use_bias`, a bias of the length of its last axis.
             fn kernel_and_bias(&self, shape: Vec<usize>) -> Vec<WeightSpec> {
                 let outputs = shape.last().copied().unwrap_or(0);
                 let kernel = WeightSpec {
@@ -57,18 +57,18 @@ macro_rules! kernel_options {
     };
 }
 
-/// The builder methods of every layer with a kernel for what is done to its result.
+/// Defines the options of every layer with a kernel for what follows the product: bias and activation.
 macro_rules! output_options {
     ($name:ident) => {
         impl $name {
-            /// Applied to the result; linear by default.
+            /// Sets the activation function of the result; linear by default.
             #[must_use]
             pub fn activation(mut self, activation: ActivationFn) -> Self {
                 self.activation = activation;
                 self
             }
 
-            /// Whether a bias is added; true by default.
+            /// Sets whether a bias is added; true by default.
             #[must_use]
             pub fn use_bias(mut self, use_bias: bool) -> Self {
                 self.use_bias = use_bias;
@@ -78,25 +78,25 @@ macro_rules! output_options {
     };
 }
 
-/// The builder methods of every convolution for its windows.
+/// Defines the options of every convolution for its windows: strides and padding.
 macro_rules! window_options {
     ($name:ident) => {
         impl $name {
-            /// Pixels between windows; 1 by default.
+            /// Sets the distance between windows, in pixels; 1 by default.
             #[must_use]
             pub fn strides(mut self, strides: impl Into<Size2d>) -> Self {
                 self.strides = strides.into();
                 self
             }
 
-            /// What stands beyond the edges; `valid` by default.
+            /// Sets the padding at the edges; [`Padding::Valid`] by default.
             #[must_use]
             pub fn padding(mut self, padding: Padding) -> Self {
                 self.padding = padding;
                 self
             }
 
-            /// Output size and leading pad of both axes for images of this size.
+            /// Output size and leading padding along both axes, for images of this size.
             fn windows(&self, height: usize, width: usize) -> Result<[(usize, usize); 2]> {
                 let (size, strides, dilation) = (self.kernel_size, self.strides, self.dilation_rate);
                 $crate::layers::options::conv_windows([height, width], size, strides, dilation, self.padding)

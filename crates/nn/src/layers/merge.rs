@@ -1,17 +1,17 @@
-//! Layers that join several inputs.
+//! Layers that merge several inputs: `Add`, `Average`, `Subtract`, `Multiply` and `Concatenate`.
 
 use engraft_ir::{Op, ValueId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::axis::{axis_option, last, sample_axis};
+use super::axis::{axis_option, last_axis, sample_axis};
 use super::options::config_of;
 use crate::Shape;
 use crate::layer::LayerDef;
 use crate::lowering::Lowering;
 use crate::{Error, Result};
 
-/// Layers without options that make one tensor of several.
+/// Defines a layer without options that merges several tensors into one.
 macro_rules! merge_layer {
     ($(#[$doc:meta])* $name:ident, $shape:path, $lower:path) => {
         $(#[$doc])*
@@ -20,7 +20,7 @@ macro_rules! merge_layer {
         pub struct $name {}
 
         impl $name {
-            /// The only one there is.
+            /// The layer; it has no options.
             pub fn new() -> Self {
                 Self {}
             }
@@ -47,7 +47,7 @@ macro_rules! merge_layer {
 }
 
 merge_layer! {
-    /// The sum of inputs of one shape (Keras' `Add`).
+    /// The sum of inputs of the same shape (Keras' `Add`).
     ///
     /// ```
     /// use engraft_nn::prelude::*;
@@ -55,11 +55,11 @@ merge_layer! {
     /// assert_eq!(Add::new().call([&a, &b])?.shape(), &[4]);
     /// # Ok::<(), engraft_nn::Error>(())
     /// ```
-    Add, alike, sum
+    Add, same_shape, sum
 }
 
 merge_layer! {
-    /// The mean of inputs of one shape (Keras' `Average`).
+    /// The mean of inputs of the same shape (Keras' `Average`).
     ///
     /// ```
     /// use engraft_nn::prelude::*;
@@ -67,7 +67,7 @@ merge_layer! {
     /// assert_eq!(Average::new().call([&a, &b])?.shape(), &[4]);
     /// # Ok::<(), engraft_nn::Error>(())
     /// ```
-    Average, alike, mean
+    Average, same_shape, mean
 }
 
 merge_layer! {
@@ -79,12 +79,14 @@ merge_layer! {
     /// assert_eq!(Subtract::new().call([&a, &b])?.shape(), &[4]);
     /// # Ok::<(), engraft_nn::Error>(())
     /// ```
-    Subtract, two_alike, difference
+    Subtract, same_shape_of_two, difference
 }
 
 merge_layer! {
-    /// The product of inputs (Keras' `Multiply`). One may have size 1 along axes where the others are longer: weights for
-    /// each channel, `[1, 1, c]`, of an image.
+    /// The product of inputs (Keras' `Multiply`).
+    ///
+    /// Of each pair, one input may have size 1 along axes where the other is longer, such as weights `[1, 1, c]` for the channels
+    /// of an image.
     ///
     /// ```
     /// use engraft_nn::prelude::*;
@@ -92,35 +94,36 @@ merge_layer! {
     /// assert_eq!(Multiply::new().call([&image, &weights])?.shape(), &[8, 8, 3]);
     /// # Ok::<(), engraft_nn::Error>(())
     /// ```
-    Multiply, stretched, product
+    Multiply, broadcast_shape, product
 }
 
-/// The shape that all inputs have.
-pub(super) fn alike(inputs: &[Shape]) -> Result<Shape> {
+/// The shape of two or more inputs, which must be the same.
+pub(super) fn same_shape(inputs: &[Shape]) -> Result<Shape> {
     match inputs {
         [first, others @ ..] if !others.is_empty() && others.iter().all(|other| other == first) => Ok(first.clone()),
-        _ => Err(Error::new("inputs", "two or more of one shape", format_args!("{inputs:?}"))),
+        _ => Err(Error::new("inputs", "two or more of the same shape", format_args!("{inputs:?}"))),
     }
 }
 
-pub(super) fn two_alike(inputs: &[Shape]) -> Result<Shape> {
+/// The shape of exactly two inputs, which must be the same.
+pub(super) fn same_shape_of_two(inputs: &[Shape]) -> Result<Shape> {
     match inputs {
         [first, second] if first == second => Ok(first.clone()),
-        _ => Err(Error::new("inputs", "two of one shape", format_args!("{inputs:?}"))),
+        _ => Err(Error::new("inputs", "two of the same shape", format_args!("{inputs:?}"))),
     }
 }
 
-/// The shape of a product: each input in turn fits the ones before, or they fit it.
-pub(super) fn stretched(inputs: &[Shape]) -> Result<Shape> {
+/// The shape of a product. Each input must broadcast to the shape of the inputs before it, or that shape to the input's.
+pub(super) fn broadcast_shape(inputs: &[Shape]) -> Result<Shape> {
     let wrong = || {
-        let expected = "two or more of one rank, of which one of each pair has the other's sizes or 1";
+        let expected = "two or more of the same rank, one of each pair with the other's sizes or 1";
         Error::new("inputs", expected, format_args!("{inputs:?}"))
     };
     let (first, others) = inputs.split_first().filter(|(_, others)| !others.is_empty()).ok_or_else(wrong)?;
     others.iter().try_fold(first.clone(), |shape, other| {
-        if fits(other, &shape) {
+        if broadcasts(other, &shape) {
             Ok(shape)
-        } else if fits(&shape, other) {
+        } else if broadcasts(&shape, other) {
             Ok(other.clone())
         } else {
             Err(wrong())
@@ -128,9 +131,9 @@ pub(super) fn stretched(inputs: &[Shape]) -> Result<Shape> {
     })
 }
 
-/// Whether `part` can be repeated to the shape `whole`.
-fn fits(part: &Shape, whole: &Shape) -> bool {
-    part.len() == whole.len() && part.iter().zip(whole).all(|(part, whole)| part == whole || *part == 1)
+/// Whether `shape` broadcasts to `target`: same rank, and along each axis the target's size or 1.
+fn broadcasts(shape: &Shape, target: &Shape) -> bool {
+    shape.len() == target.len() && shape.iter().zip(target).all(|(size, target)| size == target || *size == 1)
 }
 
 pub(super) fn sum(to: &mut Lowering<'_>, inputs: &[ValueId]) -> ValueId {
@@ -150,9 +153,10 @@ pub(super) fn difference(to: &mut Lowering<'_>, inputs: &[ValueId]) -> ValueId {
 
 pub(super) fn product(to: &mut Lowering<'_>, inputs: &[ValueId]) -> ValueId {
     inputs[1..].iter().fold(inputs[0], |product, &input| {
-        let (whole, part) = if fits(to.shape(input), to.shape(product)) { (product, input) } else { (input, product) };
-        let shape = to.shape(whole).clone();
-        to.push(Op::Multiply, &[whole, part], shape)
+        // `Op::Multiply` broadcasts its second operand.
+        let operands = if broadcasts(to.shape(input), to.shape(product)) { [product, input] } else { [input, product] };
+        let shape = to.shape(operands[0]).clone();
+        to.push(Op::Multiply, &operands, shape)
     })
 }
 
@@ -162,18 +166,19 @@ fn scaled(to: &mut Lowering<'_>, value: ValueId, factor: f32) -> ValueId {
     to.push(Op::ScaleShift { scale: vec![factor; channels], shift: vec![0.0; channels] }, &[value], shape)
 }
 
-/// Inputs one after the other along an axis (Keras' `Concatenate`).
+/// Concatenates inputs along an axis (Keras' `Concatenate`).
 ///
 /// ```
 /// use engraft_nn::prelude::*;
 /// let (a, b) = (Input::new([4, 4, 3]), Input::new([4, 4, 5]));
 /// assert_eq!(Concatenate::new().call([&a, &b])?.shape(), &[4, 4, 8]);
+/// assert_eq!(Concatenate::new().axis(1).call([&a, &a])?.shape(), &[8, 4, 3]);
 /// # Ok::<(), engraft_nn::Error>(())
 /// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Concatenate {
-    #[serde(default = "last")]
+    #[serde(default = "last_axis")]
     axis: i64,
 }
 
@@ -201,7 +206,7 @@ impl LayerDef for Concatenate {
             input.len() == first.len() && (0..first.len()).all(|other| other == axis || input[other] == first[other])
         });
         if !others_agree {
-            return Err(Error::new("inputs", "shapes that differ only in the joined axis", format_args!("{inputs:?}")));
+            return Err(Error::new("inputs", "shapes that differ only along the axis", format_args!("{inputs:?}")));
         }
         let mut shape = first.clone();
         shape[axis] = inputs.iter().map(|input| input[axis]).sum();
@@ -222,11 +227,11 @@ mod tests {
 
     #[test]
     fn products_stretch_one_of_each_pair() {
-        assert_eq!(stretched(&[vec![1, 1, 3], vec![4, 5, 3]]).unwrap(), [4, 5, 3]);
-        assert_eq!(stretched(&[vec![4, 5, 3], vec![4, 5, 1], vec![1, 1, 3]]).unwrap(), [4, 5, 3]);
+        assert_eq!(broadcast_shape(&[vec![1, 1, 3], vec![4, 5, 3]]).unwrap(), [4, 5, 3]);
+        assert_eq!(broadcast_shape(&[vec![4, 5, 3], vec![4, 5, 1], vec![1, 1, 3]]).unwrap(), [4, 5, 3]);
         for inputs in [&[vec![4, 1, 3], vec![1, 5, 3]][..], &[vec![3], vec![4, 3]], &[vec![4]], &[]] {
-            let error = stretched(inputs).unwrap_err().to_string();
-            assert!(error.contains("of which one of each pair has the other's sizes or 1"), "{error}");
+            let error = broadcast_shape(inputs).unwrap_err().to_string();
+            assert!(error.contains("one of each pair with the other's sizes or 1"), "{error}");
         }
     }
 }

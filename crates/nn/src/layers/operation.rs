@@ -1,7 +1,7 @@
-//! Keras' operations on symbolic tensors: part of a functional model's graph, but no layers to Keras.
+//! Keras' operations on symbolic tensors, such as `x[..., 0]`, `x / 127.5` or `keras.ops.stack(…)`.
 //!
-//! `x[..., 0]`, `x / 127.5`, `keras.ops.stack(…)` and their like. Each computes what some layer does, so an [`Operation`] is
-//! Keras' wording around that layer.
+//! They are part of a functional model's graph, but Keras doesn't count them as layers. An [`Operation`] holds Keras' class,
+//! config and arguments for writing files, and an equivalent layer for computing.
 
 mod arithmetic;
 mod axes;
@@ -21,11 +21,11 @@ use crate::{Error, ErrorKind, Result};
 const NUMPY: &str = "keras.src.ops.numpy";
 const NN: &str = "keras.src.ops.nn";
 
-/// What makes the layer behind an operation, from its config and the arguments of its call.
-type Maker = fn(&Map<String, Value>, &[Value]) -> Result<Box<dyn LayerDef>>;
+/// Creates the layer that computes an operation, from the operation's config and the arguments of its call.
+type LayerFactory = fn(&Map<String, Value>, &[Value]) -> Result<Box<dyn LayerDef>>;
 
-/// Every operation that can be read: Keras' class, its module, and what makes the layer that does the same.
-const OPERATIONS: &[(&str, &str, Maker)] = &[
+/// Every supported operation: Keras' class, its module, and the factory of the equivalent layer.
+const OPERATIONS: &[(&str, &str, LayerFactory)] = &[
     ("Add", NUMPY, arithmetic::add),
     ("Cast", "keras.src.ops.core", functions::cast),
     ("Concatenate", NUMPY, axes::concatenate),
@@ -56,14 +56,14 @@ const OPERATIONS: &[(&str, &str, Maker)] = &[
     ("TrueDivide", NUMPY, arithmetic::divide),
 ];
 
-/// An operation of a functional model's graph: Keras' class and config, and the layer that computes the same.
+/// An operation in a functional model's graph: Keras' class and config, with a layer that computes it.
 ///
 /// ```
 /// use engraft_nn::layers::{Operation, operation_from_config, tensor_argument};
 /// let config = serde_json::json!({"name": "relu"});
 /// let relu = operation_from_config("Relu", config.as_object().unwrap().clone(), vec![tensor_argument()])?;
 /// assert!(relu.def_as::<Operation>().is_some());
-/// // Keras' module of the class: it isn't `keras.layers`.
+/// // The module shows that this isn't a layer.
 /// assert_eq!(relu.def().module(), "keras.src.ops.nn");
 /// # Ok::<(), engraft_nn::Error>(())
 /// ```
@@ -73,10 +73,10 @@ pub struct Operation {
     module: &'static str,
     config: Map<String, Value>,
     arguments: Vec<Value>,
-    computes: Box<dyn LayerDef>,
+    implementation: Box<dyn LayerDef>,
 }
 
-/// What stands in an operation's arguments where a call has its next tensor.
+/// A placeholder for a tensor in the arguments of [`operation_from_config`].
 ///
 /// ```
 /// use engraft_nn::layers::{operation_from_config, tensor_argument};
@@ -96,8 +96,9 @@ fn is_tensor(argument: &Value) -> bool {
     argument.get("class_name").is_some_and(|class| class == "__keras_tensor__")
 }
 
-/// The operation of a Keras class, with its config and the arguments of its call: constants as Keras writes them, and
-/// [`tensor_argument`] for each tensor.
+/// Creates an operation from its Keras class, its config and the arguments of its call.
+///
+/// The arguments contain constants as Keras writes them, and [`tensor_argument`] for each tensor.
 ///
 /// ```
 /// use engraft_nn::layers::{Input, operation_from_config, tensor_argument};
@@ -111,21 +112,21 @@ fn is_tensor(argument: &Value) -> bool {
 /// ```
 ///
 /// # Errors
-/// A class, an option or a constant that isn't supported is named, with the operation.
+/// A class, an option or a constant that isn't supported. The error names it and the operation.
 pub fn operation_from_config(class_name: &str, mut config: Map<String, Value>, arguments: Vec<Value>) -> Result<Layer> {
     let Some(Value::String(name)) = config.remove("name") else {
         return Err(Error::new(format_args!("operation {class_name}"), "a name", "none"));
     };
     let place = format!("operation `{name}` ({class_name})");
-    let Some(&(class_name, module, make)) = OPERATIONS.iter().find(|(class, ..)| *class == class_name) else {
-        let known: Vec<&str> = OPERATIONS.iter().map(|(class, ..)| *class).collect();
+    let Some(&(class_name, module, create)) = OPERATIONS.iter().find(|(class, ..)| *class == class_name) else {
+        let supported: Vec<&str> = OPERATIONS.iter().map(|(class, ..)| *class).collect();
         return Err(Error::because(place, "this operation is not known")
             .with_kind(ErrorKind::Unsupported)
-            .hint(format_args!("known are {}; a layer of the same effect may do instead", known.join(", "))));
+            .hint(format_args!("supported: {}; an equivalent layer may do instead", supported.join(", "))));
     };
     let unsupported = |error: Error| error.within(place).with_kind(ErrorKind::Unsupported);
-    let computes = make(&config, &arguments).map_err(unsupported)?;
-    Ok(Layer::new(Operation { class_name, module, config, arguments, computes }, Some(name)))
+    let implementation = create(&config, &arguments).map_err(unsupported)?;
+    Ok(Layer::new(Operation { class_name, module, config, arguments, implementation }, Some(name)))
 }
 
 impl LayerDef for Operation {
@@ -143,28 +144,28 @@ impl LayerDef for Operation {
 
     fn call_arguments(&self, tensors: Vec<Value>) -> Vec<Value> {
         let mut tensors = tensors.into_iter();
-        self.arguments.iter().map(|argument| filled(argument, &mut tensors)).collect()
+        self.arguments.iter().map(|argument| with_tensors(argument, &mut tensors)).collect()
     }
 
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape> {
-        self.computes.output_shape(inputs)
+        self.implementation.output_shape(inputs)
     }
 
     fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {
-        self.computes.lower(to, inputs)
+        self.implementation.lower(to, inputs)
     }
 }
 
-/// An argument with its placeholders replaced by the next tensors.
-fn filled(argument: &Value, tensors: &mut impl Iterator<Item = Value>) -> Value {
+/// A copy of an argument in which the next tensors replace the placeholders.
+fn with_tensors(argument: &Value, tensors: &mut impl Iterator<Item = Value>) -> Value {
     match argument {
-        Value::Array(list) => list.iter().map(|argument| filled(argument, tensors)).collect(),
+        Value::Array(list) => list.iter().map(|argument| with_tensors(argument, tensors)).collect(),
         placeholder if is_tensor(placeholder) => tensors.next().unwrap_or(Value::Null),
         constant => constant.clone(),
     }
 }
 
-/// Checks that a call has a tensor, and nothing else, as its argument.
+/// Checks that the only argument of a call is a tensor.
 fn one_tensor(arguments: &[Value]) -> Result<()> {
     match arguments {
         [tensor] if is_tensor(tensor) => Ok(()),
@@ -172,7 +173,7 @@ fn one_tensor(arguments: &[Value]) -> Result<()> {
     }
 }
 
-/// Checks that a call has a list of tensors, and nothing else, as its argument.
+/// Checks that the only argument of a call is a list of tensors.
 fn list_of_tensors(arguments: &[Value]) -> Result<()> {
     match arguments {
         [Value::Array(tensors)] if !tensors.is_empty() && tensors.iter().all(is_tensor) => Ok(()),
@@ -180,7 +181,7 @@ fn list_of_tensors(arguments: &[Value]) -> Result<()> {
     }
 }
 
-/// Reads an operation's config into a struct of its options.
+/// Deserializes an operation's config into a struct of its options.
 fn options<T: serde::de::DeserializeOwned>(config: &Map<String, Value>) -> Result<T> {
     serde_json::from_value(Value::Object(config.clone())).map_err(|error| Error::from_source("config", error))
 }

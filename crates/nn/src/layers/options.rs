@@ -1,4 +1,4 @@
-//! Options that several layers share.
+//! Option types that several layers share, with the shape arithmetic of windows.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use crate::Shape;
 use crate::{Error, Result};
 
-/// `3` or `[3, 5]`: height and width.
+/// A height and a width, from `3` (both) or `[3, 5]`.
 ///
 /// ```
 /// use engraft_nn::layers::Size2d;
@@ -44,7 +44,7 @@ impl<'de> Deserialize<'de> for Size2d {
     }
 }
 
-/// What stands beyond the edge of an image.
+/// The padding of windows at the edges of an image.
 ///
 /// ```
 /// use engraft_nn::prelude::*;
@@ -55,43 +55,45 @@ impl<'de> Deserialize<'de> for Size2d {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Padding {
-    /// Nothing: windows lie inside the image.
+    /// No padding: windows lie inside the image.
     #[default]
     Valid,
-    /// Enough zeros that a stride of 1 keeps the size; the odd one goes to the bottom and right.
+    /// Zeros are added so that a stride of 1 keeps the size. An odd zero goes to the bottom or right.
     Same,
 }
 
-/// More pixels than this are not reached by any window: kernels may add such numbers without care.
-const MAX_REACH: usize = 1 << 40;
+/// Largest extent of a dilated window, in pixels. Sums of such sizes can't overflow in kernels.
+const MAX_EXTENT: usize = 1 << 40;
 
 impl Padding {
-    /// Output size and leading pad of one axis, as TensorFlow defines them.
+    /// Output size and leading padding along one axis, as TensorFlow defines them.
     pub(crate) fn resolve(self, input: usize, window: usize, stride: usize, dilation: usize) -> Result<(usize, usize)> {
         if window == 0 || stride == 0 || dilation == 0 {
             return Err(Error::new("window", "sizes, strides and dilations of at least 1", 0));
         }
-        let reach = (window - 1)
+        let extent = (window - 1)
             .checked_mul(dilation)
-            .and_then(|reach| reach.checked_add(1))
-            .filter(|&reach| reach <= MAX_REACH)
-            .ok_or_else(|| Error::new("window", "a size that can be counted", format_args!("{window} x {dilation}")))?;
+            .and_then(|extent| extent.checked_add(1))
+            .filter(|&extent| extent <= MAX_EXTENT)
+            .ok_or_else(|| {
+                Error::new("window", "a size that doesn't overflow", format_args!("{window} x {dilation}"))
+            })?;
         match self {
-            Self::Valid if input < reach => {
-                Err(Error::new("input", format_args!("at least {reach} pixels for this window"), input)
+            Self::Valid if input < extent => {
+                Err(Error::new("input", format_args!("at least {extent} pixels for this window"), input)
                     .hint("use larger images, padding `same`, or fewer pooling layers"))
             }
-            Self::Valid => Ok(((input - reach) / stride + 1, 0)),
+            Self::Valid => Ok(((input - extent) / stride + 1, 0)),
             Self::Same => {
                 let output = input.div_ceil(stride);
-                let total = ((output.max(1) - 1) * stride + reach).saturating_sub(input);
+                let total = ((output.max(1) - 1) * stride + extent).saturating_sub(input);
                 Ok((output, total / 2))
             }
         }
     }
 }
 
-/// Output size and leading pad of both axes for a convolution's windows.
+/// Output size and leading padding along both axes, for a convolution's windows.
 pub(crate) fn conv_windows(
     input: [usize; 2],
     kernel: Size2d,
@@ -107,7 +109,7 @@ pub(crate) fn conv_windows(
     Ok([padding.resolve(input[0], kernel[0], sh, dh)?, padding.resolve(input[1], kernel[1], sw, dw)?])
 }
 
-/// The axis order of images; ours is `channels_last`, the only one read.
+/// The order of an image's axes. Only `channels_last` is supported.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum DataFormat {
@@ -115,15 +117,15 @@ pub(crate) enum DataFormat {
     ChannelsLast,
 }
 
-/// Serialises a description into Keras' config.
+/// Serializes a description as Keras' config.
 pub(crate) fn config_of(def: &impl Serialize) -> Map<String, Value> {
     match serde_json::to_value(def) {
         Ok(Value::Object(map)) => map,
-        other => unreachable!("a layer's description is a struct of numbers and names, not {other:?}"),
+        other => unreachable!("a description serializes to a JSON object, not {other:?}"),
     }
 }
 
-/// The one input of a layer that takes one.
+/// The shape of a layer's input; an error unless there is exactly one.
 pub(crate) fn single(inputs: &[Shape]) -> Result<&Shape> {
     match inputs {
         [input] => Ok(input),
@@ -131,13 +133,14 @@ pub(crate) fn single(inputs: &[Shape]) -> Result<&Shape> {
     }
 }
 
-/// Height, width and channels of the one input of a layer for images.
+/// Height, width and channels of a layer's input; an error unless it is exactly one image.
 pub(crate) fn image(inputs: &[Shape]) -> Result<[usize; 3]> {
     let shape = single(inputs)?;
     <[usize; 3]>::try_from(shape.as_slice())
         .map_err(|_| Error::new("input", "[height, width, channels]", format_args!("{shape:?}")))
 }
 
+/// For `#[serde(default = …)]`.
 pub(crate) fn yes() -> bool {
     true
 }
@@ -148,7 +151,7 @@ mod tests {
 
     #[test]
     fn same_padding_as_tensorflow() {
-        // (input, window, stride, dilation) -> (output, leading pad)
+        // (input, window, stride, dilation) -> (output, leading padding)
         for ((input, window, stride, dilation), expected) in [
             ((5, 3, 1, 1), (5, 1)),
             ((6, 3, 2, 1), (3, 0)),

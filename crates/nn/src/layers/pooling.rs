@@ -1,4 +1,4 @@
-//! Pooling over windows.
+//! `MaxPooling2D` and `AveragePooling2D`: pooling over windows.
 
 use engraft_ir::PoolKind;
 use engraft_ir::{Op, ValueId};
@@ -15,7 +15,7 @@ fn two() -> Size2d {
     Size2d::from(2)
 }
 
-/// The two layers differ in what they take from a window, and in nothing else.
+/// Defines a pooling layer. The two layers differ only in the kind of pooling.
 macro_rules! pooling_layer {
     ($(#[$doc:meta])* $name:ident, $kind:expr) => {
         $(#[$doc])*
@@ -33,26 +33,27 @@ macro_rules! pooling_layer {
         }
 
         impl $name {
-            /// Windows of `pool_size` (`2` or `[2, 3]`), side by side.
+            /// A layer with adjacent windows of `pool_size` pixels (`2` or `[2, 3]`).
             pub fn new(pool_size: impl Into<Size2d>) -> Self {
                 let pool_size = pool_size.into();
                 Self { pool_size, padding: Padding::Valid, strides: Some(pool_size), data_format: DataFormat::ChannelsLast }
             }
 
-            /// Pixels between windows; the window's size by default.
+            /// Sets the distance between windows, in pixels; the window's size by default.
             #[must_use]
             pub fn strides(mut self, strides: impl Into<Size2d>) -> Self {
                 self.strides = Some(strides.into());
                 self
             }
 
-            /// What stands beyond the edges; `valid` by default. Padding never counts as a value.
+            /// Sets the padding at the edges; [`Padding::Valid`] by default. Padded pixels are left out of maximum and mean.
             #[must_use]
             pub fn padding(mut self, padding: Padding) -> Self {
                 self.padding = padding;
                 self
             }
 
+            /// Output size and leading padding along both axes, for images of this size.
             fn window(&self, input: [usize; 2]) -> Result<[(usize, usize); 2]> {
                 let Size2d(stride) = self.strides.unwrap_or(self.pool_size);
                 let axis = |i: usize| self.padding.resolve(input[i], self.pool_size.0[i], stride[i], 1);
@@ -87,12 +88,14 @@ macro_rules! pooling_layer {
 }
 
 pooling_layer! {
-    /// The largest value of each window (Keras' `MaxPooling2D`): `[h, w, c] -> [h', w', c]`.
+    /// The maximum of each window (Keras' `MaxPooling2D`): `[h, w, c] -> [h', w', c]`.
     ///
     /// ```
     /// use engraft_nn::prelude::*;
-    /// let y = MaxPooling2D::new(2).call(&Input::new([7, 8, 3]))?;
-    /// assert_eq!(y.shape(), &[3, 4, 3]);
+    /// let x = Input::new([7, 8, 3]);
+    /// assert_eq!(MaxPooling2D::new(2).call(&x)?.shape(), &[3, 4, 3]);
+    /// // Overlapping windows, as in ResNet's stem.
+    /// assert_eq!(MaxPooling2D::new(3).strides(2).padding(Padding::Same).call(&x)?.shape(), &[4, 4, 3]);
     /// # Ok::<(), engraft_nn::Error>(())
     /// ```
     MaxPooling2D, PoolKind::Max
@@ -103,8 +106,9 @@ pooling_layer! {
     ///
     /// ```
     /// use engraft_nn::prelude::*;
-    /// let y = AveragePooling2D::new([1, 2]).call(&Input::new([7, 8, 3]))?;
-    /// assert_eq!(y.shape(), &[7, 4, 3]);
+    /// let x = Input::new([7, 8, 3]);
+    /// assert_eq!(AveragePooling2D::new([1, 2]).call(&x)?.shape(), &[7, 4, 3]);
+    /// assert_eq!(AveragePooling2D::new(3).strides(1).padding(Padding::Same).call(&x)?.shape(), &[7, 8, 3]);
     /// # Ok::<(), engraft_nn::Error>(())
     /// ```
     AveragePooling2D, PoolKind::Average

@@ -1,4 +1,4 @@
-//! Random flips, rotations and zooms: augmentation that acts in training only.
+//! Augmentation layers: random flips, rotations and zooms, in training only.
 
 use engraft_ir::{Fill, Op, RandomTransform, ValueId};
 use engraft_ir::{FillMode, Interpolation};
@@ -11,7 +11,7 @@ use crate::layer::LayerDef;
 use crate::lowering::Lowering;
 use crate::{Error, Result};
 
-/// A factor: `0.1` stands for -0.1 to 0.1.
+/// The range that a random factor is drawn from; in a config, `0.1` stands for -0.1 to 0.1.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged, expecting = "a number or two of them")]
 enum Factor {
@@ -20,6 +20,7 @@ enum Factor {
 }
 
 impl Factor {
+    /// Lower and upper bound; an error for a bound outside `limits`.
     fn bounds(self, place: &str, limits: std::ops::RangeInclusive<f32>) -> Result<[f32; 2]> {
         let [low, high] = match self {
             Self::Symmetric(factor) => [-factor.abs(), factor.abs()],
@@ -44,11 +45,12 @@ fn bilinear() -> Interpolation {
     Interpolation::Bilinear
 }
 
-/// Checks the input of a random layer; keeps its shape.
-fn same_image(inputs: &[Shape]) -> Result<Shape> {
+/// The output shape of a random layer: the input's, which must be an image.
+fn image_shape(inputs: &[Shape]) -> Result<Shape> {
     image(inputs).map(|shape| shape.to_vec())
 }
 
+/// Lowers a random layer to `transform` in training, and to nothing otherwise.
 fn lower_random(
     to: &mut Lowering<'_>,
     inputs: &[ValueId],
@@ -63,15 +65,19 @@ fn lower_random(
     Ok(to.push(Op::RandomTransform { transform, seed }, inputs, shape))
 }
 
-/// Mirrors images at random in training (Keras' `RandomFlip`): `[h, w, c] -> [h, w, c]`.
+/// Mirrors images with probability 1/2 in training (Keras' `RandomFlip`): `[h, w, c] -> [h, w, c]`.
 ///
 /// ```
 /// use engraft_nn::{Program, prelude::*};
 /// let x = Input::new([64, 64, 3]);
 /// let model = Model::new(&x, &RandomFlip::horizontal().call(&x)?)?;
 /// assert_eq!(Program::of(&model, true, 0)?.steps.len(), 1);
-/// // Predictions see the images as they are.
+/// // Predictions use the images unchanged.
 /// assert!(Program::of(&model, false, 0)?.steps.is_empty());
+///
+/// // Satellite photos have no upright direction. With its own seed, the layer ignores the seed of `fit`.
+/// let flipped = RandomFlip::horizontal_and_vertical().seed(7).call(&x)?;
+/// assert_eq!(flipped.layer().def().config()["mode"], "horizontal_and_vertical");
 /// # Ok::<(), engraft_nn::Error>(())
 /// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -98,22 +104,27 @@ fn both() -> FlipMode {
 }
 
 impl RandomFlip {
-    /// Left and right exchanged.
+    /// A layer that exchanges left and right.
     pub fn horizontal() -> Self {
         Self { mode: FlipMode::Horizontal, seed: None, data_format: DataFormat::ChannelsLast }
     }
 
-    /// Top and bottom exchanged.
+    /// A layer that exchanges top and bottom.
+    ///
+    /// ```
+    /// use engraft_nn::{LayerDef, layers::RandomFlip};
+    /// assert_eq!(RandomFlip::vertical().config()["mode"], "vertical");
+    /// ```
     pub fn vertical() -> Self {
         Self { mode: FlipMode::Vertical, ..Self::horizontal() }
     }
 
-    /// Both at once.
+    /// A layer that mirrors in both directions. As in Keras, one draw decides for both.
     pub fn horizontal_and_vertical() -> Self {
         Self { mode: both(), ..Self::horizontal() }
     }
 
-    /// Fixes what is drawn at each step, whatever the seed of `fit`.
+    /// Sets a seed for this layer, which replaces the seed of `fit`.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
@@ -131,7 +142,7 @@ impl LayerDef for RandomFlip {
     }
 
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape> {
-        same_image(inputs)
+        image_shape(inputs)
     }
 
     fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {
@@ -146,9 +157,16 @@ impl LayerDef for RandomFlip {
 /// Rotates images at random in training (Keras' `RandomRotation`): `[h, w, c] -> [h, w, c]`.
 ///
 /// ```
-/// use engraft_nn::prelude::*;
-/// // Up to a tenth of a full turn either way.
-/// let y = RandomRotation::new(0.1).call(&Input::new([64, 64, 3]))?;
+/// use engraft_nn::{FillMode, Interpolation, prelude::*};
+/// // Up to a tenth of a full turn in both directions.
+/// let x = RandomRotation::new(0.1).call(&Input::new([64, 64, 3]))?;
+/// // Only counter-clockwise, with black corners.
+/// let y = RandomRotation::between(0.0, 0.25)
+///     .fill_mode(FillMode::Constant)
+///     .fill_value(0.0)
+///     .interpolation(Interpolation::Nearest)
+///     .seed(7)
+///     .call(&x)?;
 /// assert_eq!(y.shape(), &[64, 64, 3]);
 /// # Ok::<(), engraft_nn::Error>(())
 /// ```
@@ -169,12 +187,12 @@ pub struct RandomRotation {
 }
 
 impl RandomRotation {
-    /// Up to `factor` full turns either way.
+    /// A layer that rotates by up to `factor` full turns in both directions.
     pub fn new(factor: f32) -> Self {
         Self::between(-factor.abs(), factor.abs())
     }
 
-    /// From `low` to `high` full turns, positive counter-clockwise.
+    /// A layer that rotates by `low` to `high` full turns; positive is counter-clockwise.
     pub fn between(low: f32, high: f32) -> Self {
         Self {
             factor: Factor::Between([low, high]),
@@ -198,7 +216,7 @@ impl LayerDef for RandomRotation {
 
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape> {
         self.factor.bounds("factor", -1.0..=1.0)?;
-        same_image(inputs)
+        image_shape(inputs)
     }
 
     fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {
@@ -207,12 +225,19 @@ impl LayerDef for RandomRotation {
     }
 }
 
-/// Zooms into or out of images at random in training (Keras' `RandomZoom`): `[h, w, c] -> [h, w, c]`.
+/// Zooms in or out at random in training (Keras' `RandomZoom`): `[h, w, c] -> [h, w, c]`.
 ///
 /// ```
-/// use engraft_nn::prelude::*;
+/// use engraft_nn::{FillMode, Interpolation, prelude::*};
 /// let x = RandomZoom::new(0.2).call(&Input::new([64, 64, 3]))?;
-/// let y = RandomZoom::between(-0.3, 0.0).width(-0.1, 0.1).call(&x)?;
+/// // Zooms in on the height only, and stretches or squeezes the width. White borders.
+/// let y = RandomZoom::between(-0.3, 0.0)
+///     .width(-0.1, 0.1)
+///     .fill_mode(FillMode::Constant)
+///     .fill_value(255.0)
+///     .interpolation(Interpolation::Bilinear)
+///     .seed(7)
+///     .call(&x)?;
 /// assert_eq!(y.shape(), &[64, 64, 3]);
 /// # Ok::<(), engraft_nn::Error>(())
 /// ```
@@ -235,12 +260,12 @@ pub struct RandomZoom {
 }
 
 impl RandomZoom {
-    /// By up to `factor` either way, the aspect ratio kept.
+    /// A layer that zooms in or out by up to `factor` and preserves the aspect ratio.
     pub fn new(factor: f32) -> Self {
         Self { height_factor: Factor::Symmetric(factor), ..Self::between(0.0, 0.0) }
     }
 
-    /// By factors from `low` to `high`; negative zooms in, positive out.
+    /// A layer that zooms by factors from `low` to `high`; negative zooms in, positive zooms out.
     pub fn between(low: f32, high: f32) -> Self {
         Self {
             height_factor: Factor::Between([low, high]),
@@ -253,7 +278,7 @@ impl RandomZoom {
         }
     }
 
-    /// Draws a factor of its own for the width.
+    /// Draws the factor of the width separately, from `low` to `high`.
     #[must_use]
     pub fn width(mut self, low: f32, high: f32) -> Self {
         self.width_factor = Some(Factor::Between([low, high]));
@@ -281,7 +306,7 @@ impl LayerDef for RandomZoom {
 
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape> {
         self.transform()?;
-        same_image(inputs)
+        image_shape(inputs)
     }
 
     fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {
@@ -289,32 +314,32 @@ impl LayerDef for RandomZoom {
     }
 }
 
-/// The options that rotation and zoom share.
+/// Defines the options that rotation and zoom share.
 macro_rules! fill_options {
     ($name:ident) => {
         impl $name {
-            /// How the image goes on beyond its edges; reflected by default.
+            /// Sets how pixels beyond the edges are filled; [`FillMode::Reflect`] by default.
             #[must_use]
             pub fn fill_mode(mut self, mode: FillMode) -> Self {
                 self.fill_mode = mode;
                 self
             }
 
-            /// The value beyond the edges with [`FillMode::Constant`]; 0 by default.
+            /// Sets the value of pixels beyond the edges for [`FillMode::Constant`]; 0 by default.
             #[must_use]
             pub fn fill_value(mut self, value: f32) -> Self {
                 self.fill_value = value;
                 self
             }
 
-            /// How values between pixels are found; bilinear by default.
+            /// Sets how values between pixels are computed; bilinear by default.
             #[must_use]
             pub fn interpolation(mut self, interpolation: Interpolation) -> Self {
                 self.interpolation = interpolation;
                 self
             }
 
-            /// Fixes what is drawn at each step, whatever the seed of `fit`.
+            /// Sets a seed for this layer, which replaces the seed of `fit`.
             #[must_use]
             pub fn seed(mut self, seed: u64) -> Self {
                 self.seed = Some(seed);

@@ -1,4 +1,4 @@
-//! From Keras' class names and configs to layers.
+//! The registry of Keras' classes: creates a layer from its class name and config.
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -7,13 +7,14 @@ use super::*;
 use crate::layer::{Layer, LayerDef};
 use crate::{Error, ErrorKind, Result};
 
+/// Creates a layer from its config and name.
 type Reader = fn(Value, String) -> std::result::Result<Layer, serde_json::Error>;
 
 fn read<D: LayerDef + DeserializeOwned>(config: Value, name: String) -> std::result::Result<Layer, serde_json::Error> {
     serde_json::from_value::<D>(config).map(|def| Layer::new(def, Some(name)))
 }
 
-/// Every class that can be read, apart from models, which hold others.
+/// Every supported class except models, which contain other layers.
 const CLASSES: &[(&str, Reader)] = &[
     ("Activation", read::<Activation>),
     ("Add", read::<Add>),
@@ -50,7 +51,7 @@ const CLASSES: &[(&str, Reader)] = &[
     ("ZeroPadding2D", read::<ZeroPadding2D>),
 ];
 
-/// The classes that [`from_config`] reads.
+/// Keras' class names that [`from_config`] supports.
 ///
 /// ```
 /// assert!(engraft_nn::layers::known_classes().any(|class| class == "Conv2D"));
@@ -59,10 +60,7 @@ pub fn known_classes() -> impl Iterator<Item = &'static str> {
     CLASSES.iter().map(|(class, _)| *class)
 }
 
-/// The layer of a Keras class with Keras' config.
-///
-/// An error names the layer and the option: an unknown class, an unknown option, or a value that isn't supported is
-/// never read as something else.
+/// Creates a layer from its Keras class name and config.
 ///
 /// ```
 /// use engraft_nn::layers::from_config;
@@ -71,6 +69,10 @@ pub fn known_classes() -> impl Iterator<Item = &'static str> {
 /// assert_eq!((layer.name(), layer.trainable()), ("top", false));
 /// # Ok::<(), engraft_nn::Error>(())
 /// ```
+///
+/// # Errors
+/// An unknown class, an unknown option, or a value that isn't supported. None is ignored or replaced by a default; the error
+/// names the layer and the option.
 pub fn from_config(class_name: &str, mut config: Map<String, Value>) -> Result<Layer> {
     let name = match config.remove("name") {
         Some(Value::String(name)) => name,
@@ -85,10 +87,10 @@ pub fn from_config(class_name: &str, mut config: Map<String, Value>) -> Result<L
                 "write it in Keras with layers (Rescaling, Resizing, …) or operations on the tensor (x / 255.0), and save the model again",
             ));
         }
-        let known: Vec<&str> = known_classes().collect();
+        let supported: Vec<&str> = known_classes().collect();
         return Err(Error::because(place, "this class of layer is not known")
             .with_kind(ErrorKind::Unsupported)
-            .hint(format_args!("known are {}", known.join(", "))));
+            .hint(format_args!("supported: {}", supported.join(", "))));
     };
     let trainable = match config.remove("trainable") {
         None => true,
@@ -99,26 +101,27 @@ pub fn from_config(class_name: &str, mut config: Map<String, Value>) -> Result<L
         if let Some(dtype) = config.remove("dtype") {
             check_dtype(&dtype).map_err(|e| e.within(&place))?;
         }
-        // Keras 2 wrote the input's shape into a first layer.
+        // Keras 2 wrote the input's shape into the config of a first layer.
         config.remove("batch_input_shape");
     }
-    let layer = reader(Value::Object(config.clone()), name).map_err(|e| match culprit(*reader, &config) {
-        Some(option) => {
-            Error::from_source(format_args!("{place}, option `{option}`"), e).with_kind(ErrorKind::Unsupported)
-        }
-        None => Error::from_source(&place, e),
-    })?;
+    let layer =
+        reader(Value::Object(config.clone()), name).map_err(|e| match unsupported_option(*reader, &config) {
+            Some(option) => {
+                Error::from_source(format_args!("{place}, option `{option}`"), e).with_kind(ErrorKind::Unsupported)
+            }
+            None => Error::from_source(&place, e),
+        })?;
     layer.set_trainable(trainable);
     Ok(layer)
 }
 
-/// The option without which the config can be read: its value is what isn't supported.
-fn culprit(reader: Reader, config: &Map<String, Value>) -> Option<&str> {
+/// The option whose value isn't supported: without it, the config can be read.
+fn unsupported_option(reader: Reader, config: &Map<String, Value>) -> Option<&str> {
     let without = |option: &&String| {
         let rest = config.iter().filter(|(other, _)| other != option);
         reader(rest.map(|(name, value)| (name.clone(), value.clone())).collect(), String::new()).is_ok()
     };
-    // No layer has as many options as this; each is tried with a copy of all.
+    // Each trial copies all options. The limit bounds the work on a hostile file; no layer has 100 options.
     config.keys().find(|option| config.len() <= 100 && without(option)).map(String::as_str)
 }
 

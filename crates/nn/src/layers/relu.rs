@@ -1,4 +1,4 @@
-//! Rectifiers as layers of their own.
+//! `ReLU`, `LeakyReLU` and `ELU`: rectifiers with options, as layers.
 
 use engraft_ir::Activation as Elementwise;
 use engraft_ir::{Op, ValueId};
@@ -11,12 +11,16 @@ use crate::layer::LayerDef;
 use crate::lowering::Lowering;
 use crate::{Error, Result};
 
-/// `min(x, max_value)` above the threshold, else `negative_slope * (x - threshold)` (Keras' `ReLU`); with its default
-/// options `max(x, 0)`.
+/// The rectified linear unit, `max(x, 0)` with its default options (Keras' `ReLU`).
+///
+/// From the threshold on it computes `min(x, max_value)`, below it `negative_slope * (x - threshold)`.
 ///
 /// ```
 /// use engraft_nn::prelude::*;
-/// assert_eq!(ReLU::new().max_value(6.0).call(&Input::new([10]))?.shape(), &[10]);
+/// let relu6 = ReLU::new().max_value(6.0).call(&Input::new([10]))?;
+/// let leaky = ReLU::new().negative_slope(0.1).threshold(0.5).call(&relu6)?;
+/// assert_eq!(leaky.shape(), &[10]);
+/// assert!(ReLU::new().threshold(-1.0).call(&leaky).is_err());
 /// # Ok::<(), engraft_nn::Error>(())
 /// ```
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -31,34 +35,35 @@ pub struct ReLU {
 }
 
 impl ReLU {
-    /// `max(x, 0)`.
+    /// A layer that computes `max(x, 0)`.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// A ceiling, at least 0; none by default.
+    /// Sets the largest output, at least 0; unbounded by default.
     #[must_use]
     pub fn max_value(mut self, max_value: f32) -> Self {
         self.max_value = Some(max_value);
         self
     }
 
-    /// Slope below the threshold, at least 0; 0 by default.
+    /// Sets the slope below the threshold, at least 0; 0 by default.
     #[must_use]
     pub fn negative_slope(mut self, slope: f32) -> Self {
         self.negative_slope = slope;
         self
     }
 
-    /// Where the function breaks, at least 0; 0 by default.
+    /// Sets the input from which values pass unchanged, at least 0; 0 by default.
     #[must_use]
     pub fn threshold(mut self, threshold: f32) -> Self {
         self.threshold = threshold;
         self
     }
 
-    fn kernel(&self) -> Result<Elementwise> {
-        // As Keras: the formula means something else below 0.
+    /// The simplest element-wise operation that computes these options.
+    fn elementwise(&self) -> Result<Elementwise> {
+        // Keras refuses negative options, too.
         let options = [("max_value", self.max_value.unwrap_or(0.0)), ("negative_slope", self.negative_slope)];
         for (option, value) in options.into_iter().chain([("threshold", self.threshold)]) {
             at_least_zero(option, value)?;
@@ -90,17 +95,17 @@ impl LayerDef for ReLU {
     }
 
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape> {
-        self.kernel()?;
+        self.elementwise()?;
         single(inputs).cloned()
     }
 
     fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {
         let shape = to.shape(inputs[0]).clone();
-        Ok(to.push(Op::Activation(self.kernel()?), inputs, shape))
+        Ok(to.push(Op::Activation(self.elementwise()?), inputs, shape))
     }
 }
 
-/// `x`, or `negative_slope * x` below zero (Keras' `LeakyReLU`; Maas et al. 2013).
+/// The leaky rectifier: `x`, or `negative_slope * x` below zero (Keras' `LeakyReLU`; Maas et al. 2013).
 ///
 /// ```
 /// use engraft_nn::prelude::*;
@@ -111,17 +116,17 @@ impl LayerDef for ReLU {
 #[serde(deny_unknown_fields)]
 pub struct LeakyReLU {
     /// Keras 2 called it `alpha`.
-    #[serde(default = "leaky", alias = "alpha")]
+    #[serde(default = "default_slope", alias = "alpha")]
     negative_slope: f32,
 }
 
 /// Keras' default.
-fn leaky() -> f32 {
+fn default_slope() -> f32 {
     0.3
 }
 
 impl LeakyReLU {
-    /// With this slope below zero, at least 0.
+    /// A layer with this slope below zero, at least 0.
     pub fn new(negative_slope: f32) -> Self {
         Self { negative_slope }
     }
@@ -147,7 +152,7 @@ impl LayerDef for LeakyReLU {
     }
 }
 
-/// `x`, or `alpha * (e^x - 1)` below zero (Keras' `ELU`; Clevert et al. 2016).
+/// The exponential linear unit: `x`, or `alpha * (e^x - 1)` below zero (Keras' `ELU`; Clevert et al. 2016).
 ///
 /// ```
 /// use engraft_nn::prelude::*;
@@ -157,16 +162,17 @@ impl LayerDef for LeakyReLU {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ELU {
-    #[serde(default = "whole")]
+    #[serde(default = "default_alpha")]
     alpha: f32,
 }
 
-fn whole() -> f32 {
+/// Keras' default.
+fn default_alpha() -> f32 {
     1.0
 }
 
 impl ELU {
-    /// With this limit at minus infinity, negated.
+    /// A layer that tends to `-alpha` for large negative inputs.
     pub fn new(alpha: f32) -> Self {
         Self { alpha }
     }
@@ -196,13 +202,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn options_choose_the_kernel() {
-        assert_eq!(ReLU::new().kernel().unwrap(), Elementwise::Relu);
-        assert_eq!(ReLU::new().max_value(6.0).kernel().unwrap(), Elementwise::Relu6);
-        let leaky = ReLU::new().negative_slope(0.1).kernel().unwrap();
+    fn options_choose_the_operation() {
+        assert_eq!(ReLU::new().elementwise().unwrap(), Elementwise::Relu);
+        assert_eq!(ReLU::new().max_value(6.0).elementwise().unwrap(), Elementwise::Relu6);
+        let leaky = ReLU::new().negative_slope(0.1).elementwise().unwrap();
         assert_eq!(leaky, Elementwise::LeakyRelu { negative_slope: 0.1 });
         let (max_value, negative_slope, threshold) = (f32::INFINITY, 0.0, 0.5);
-        let thresholded = ReLU::new().threshold(0.5).kernel().unwrap();
+        let thresholded = ReLU::new().threshold(0.5).elementwise().unwrap();
         assert_eq!(thresholded, Elementwise::ThresholdedRelu { max_value, negative_slope, threshold });
     }
 

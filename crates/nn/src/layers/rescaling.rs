@@ -1,4 +1,4 @@
-//! Fixed scales and offsets.
+//! `Rescaling` and `Normalization`: scales and offsets that training doesn't change.
 
 use engraft_ir::{Op, ValueId};
 use serde::{Deserialize, Serialize};
@@ -11,7 +11,7 @@ use crate::lowering::Lowering;
 use crate::weight::{Weight, WeightSpec};
 use crate::{Error, ErrorKind, Initializer, Result};
 
-/// One number, or one for each channel.
+/// One number for all channels, or one number per channel.
 ///
 /// ```
 /// use engraft_nn::{LayerDef, layers::Rescaling};
@@ -22,9 +22,9 @@ use crate::{Error, ErrorKind, Initializer, Result};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged, expecting = "a number or a list of numbers")]
 pub enum PerChannel {
-    /// The same everywhere.
+    /// The same for all channels.
     One(f32),
-    /// One a channel.
+    /// One number per channel.
     Each(Vec<f32>),
 }
 
@@ -41,6 +41,7 @@ impl<const N: usize> From<[f32; N]> for PerChannel {
 }
 
 impl PerChannel {
+    /// One value per channel; an error, which names `place`, for another number of values.
     fn values(&self, channels: usize, place: &str) -> Result<Vec<f32>> {
         match self {
             Self::One(value) => Ok(vec![*value; channels]),
@@ -51,7 +52,7 @@ impl PerChannel {
     }
 }
 
-/// `x * scale + offset` (Keras' `Rescaling`).
+/// Scales and shifts its input: `x * scale + offset` (Keras' `Rescaling`).
 ///
 /// ```
 /// use engraft_nn::prelude::*;
@@ -74,18 +75,19 @@ fn zero() -> PerChannel {
 }
 
 impl Rescaling {
-    /// Multiplies by one number, or by `[..]` one a channel.
+    /// A layer that multiplies by one number, or by an array with one number per channel.
     pub fn new(scale: impl Into<PerChannel>) -> Self {
         Self { scale: scale.into(), offset: zero() }
     }
 
-    /// Added afterwards; 0 by default.
+    /// Sets the offset, which is added after scaling; 0 by default.
     #[must_use]
     pub fn offset(mut self, offset: impl Into<PerChannel>) -> Self {
         self.offset = offset.into();
         self
     }
 
+    /// Scale and offset of each channel.
     fn factors(&self, shape: &Shape) -> Result<(Vec<f32>, Vec<f32>)> {
         let channels = shape.last().copied().unwrap_or(1);
         Ok((self.scale.values(channels, "scale")?, self.offset.values(channels, "offset")?))
@@ -114,9 +116,9 @@ impl LayerDef for Rescaling {
     }
 }
 
-/// `(x - mean) / sqrt(variance)` a channel (Keras' `Normalization`).
+/// Normalizes each channel: `(x - mean) / sqrt(variance)` (Keras' `Normalization`).
 ///
-/// The statistics are given, or, in a model that Keras adapted to its data, weights that training never changes.
+/// Mean and variance are options of the layer. In a model on which Keras' `adapt` was called, they are non-trainable weights.
 ///
 /// ```
 /// use engraft_nn::prelude::*;
@@ -124,6 +126,9 @@ impl LayerDef for Rescaling {
 /// let y = Normalization::new([123.7, 116.3, 103.5], [3411.0, 3260.0, 3292.0]).call(&x)?;
 /// assert_eq!(y.shape(), x.shape());
 /// assert_eq!(y.layer().count_params(), 0);
+/// // Back to pixels.
+/// let pixels = Normalization::new([123.7, 116.3, 103.5], [3411.0, 3260.0, 3292.0]).invert(true).call(&y)?;
+/// assert_eq!(pixels.shape(), x.shape());
 /// # Ok::<(), engraft_nn::Error>(())
 /// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -136,7 +141,7 @@ pub struct Normalization {
     variance: Option<Nested>,
 }
 
-/// Numbers in lists within lists: Keras writes statistics in the shape they were given.
+/// A number or nested lists of numbers: Keras writes mean and variance in the shape that the user passed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(untagged, expecting = "numbers")]
 enum Nested {
@@ -145,6 +150,7 @@ enum Nested {
 }
 
 impl Nested {
+    /// All numbers, in order.
     fn numbers(&self) -> Vec<f32> {
         match self {
             Self::Number(number) => vec![*number],
@@ -153,24 +159,24 @@ impl Nested {
     }
 }
 
-/// Keras' guard against a variance of zero: the divisor is at least this.
+/// Keras' smallest divisor, against a variance of 0.
 const EPSILON: f32 = 1e-7;
 
 impl Normalization {
-    /// With one mean and variance a channel.
+    /// A layer with one mean and one variance per channel.
     pub fn new<const N: usize>(mean: [f32; N], variance: [f32; N]) -> Self {
         let list = |values: [f32; N]| Some(Nested::List(values.map(Nested::Number).to_vec()));
         Self { axis: Some(vec![-1]), invert: false, mean: list(mean), variance: list(variance) }
     }
 
-    /// `x * sqrt(variance) + mean` instead.
+    /// Sets whether the inverse is computed, `x * sqrt(variance) + mean`; false by default.
     #[must_use]
     pub fn invert(mut self, invert: bool) -> Self {
         self.invert = invert;
         self
     }
 
-    /// Whether the statistics are weights, computed by Keras' `adapt`.
+    /// Whether mean and variance are weights, computed by Keras' `adapt`.
     fn is_adapted(&self) -> bool {
         self.mean.is_none() && self.variance.is_none()
     }
@@ -185,7 +191,7 @@ impl Normalization {
         }
     }
 
-    /// How many means there are: one a channel, or one in all.
+    /// Number of means: one per channel, or one for all.
     fn statistics(&self, shape: &Shape) -> usize {
         match self.axis.as_deref() {
             None | Some([]) => 1,
@@ -193,6 +199,7 @@ impl Normalization {
         }
     }
 
+    /// Mean and variance of each channel, from the options.
     fn given(&self, channels: usize) -> Result<(Vec<f32>, Vec<f32>)> {
         let (Some(mean), Some(variance)) = (&self.mean, &self.variance) else {
             return Err(Error::new("mean and variance", "both or neither", "one of them"));
@@ -201,7 +208,7 @@ impl Normalization {
         Ok((mean, PerChannel::Each(variance.numbers()).values(channels, "variance")?))
     }
 
-    /// Scale and shift that do the same as subtracting the mean and dividing by the deviation.
+    /// Scale and offset of each channel that are equivalent to this normalization.
     fn factors(&self, mean: Vec<f32>, variance: &[f32]) -> (Vec<f32>, Vec<f32>) {
         let deviation: Vec<f32> = variance.iter().map(|variance| variance.sqrt().max(EPSILON)).collect();
         if self.invert {

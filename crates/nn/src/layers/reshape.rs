@@ -1,4 +1,4 @@
-//! The same numbers in another shape, or along other axes.
+//! `Reshape` and `Permute`: the same values in another shape, or with their axes in another order.
 
 use engraft_ir::{Op, ValueId};
 use serde::{Deserialize, Serialize};
@@ -10,7 +10,7 @@ use crate::layer::LayerDef;
 use crate::lowering::Lowering;
 use crate::{Error, Result};
 
-/// The same numbers, in row-major order, in another shape (Keras' `Reshape`).
+/// Changes the shape and keeps the values in row-major order (Keras' `Reshape`).
 ///
 /// ```
 /// use engraft_nn::prelude::*;
@@ -24,16 +24,16 @@ pub struct Reshape {
 }
 
 impl Reshape {
-    /// To these sizes, of which one may be -1: whatever is left.
+    /// A layer with these output sizes. One of them may be -1; it follows from the input's size.
     pub fn new(target_shape: impl Into<Vec<i64>>) -> Self {
         Self { target_shape: target_shape.into() }
     }
 }
 
-/// The sizes that `target` stands for, one of them -1 for what is left, for samples of shape `from`.
+/// The shape that `target` stands for, for samples of shape `from`. One size may be -1; it follows from the others.
 pub(super) fn resolve(target: &[i64], from: &Shape) -> Result<Shape> {
     let wrong = || {
-        let expected = format!("the {} numbers of {from:?}, with at most one size left open (-1)", count(from));
+        let expected = format!("sizes for the {} numbers of {from:?}, at most one of them -1", count(from));
         Error::new("target_shape", expected, format_args!("{target:?}"))
     };
     let open = target.iter().filter(|&&size| size == -1).count();
@@ -74,7 +74,7 @@ impl LayerDef for Reshape {
     }
 }
 
-/// The axes in another order (Keras' `Permute`): axes are counted from 1, the batch stays where it is.
+/// Reorders the axes of samples, counted from 1 (Keras' `Permute`). The batch stays the first axis.
 ///
 /// ```
 /// use engraft_nn::prelude::*;
@@ -88,12 +88,12 @@ pub struct Permute {
 }
 
 impl Permute {
-    /// Axis `i` of the result is axis `dims[i]` of the input.
+    /// A layer whose output axis `i` is the input's axis `dims[i]`.
     pub fn new(dims: impl Into<Vec<usize>>) -> Self {
         Self { dims: dims.into() }
     }
 
-    /// The axes counted from 0.
+    /// The order of axes, counted from 0; an error unless it is a permutation.
     fn axes(&self, rank: usize) -> Result<Vec<usize>> {
         let mut sorted = self.dims.clone();
         sorted.sort_unstable();
@@ -141,7 +141,7 @@ mod tests {
     fn shapes_that_do_not_fit_are_refused() {
         for target in [&[5, 5][..], &[-1, 7], &[-1, -1], &[-2, 12], &[0, -1], &[i64::MAX, i64::MAX, -1]] {
             let error = resolve(target, &vec![4, 6]).unwrap_err().to_string();
-            assert!(error.contains("expected the 24 numbers of [4, 6]"), "{error}");
+            assert!(error.contains("expected sizes for the 24 numbers of [4, 6]"), "{error}");
         }
         let error = Permute::new([1, 1]).call(&Input::new([4, 6])).unwrap_err().to_string();
         assert!(error.contains("each of 1 to 2 once"), "{error}");

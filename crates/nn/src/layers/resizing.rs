@@ -1,4 +1,4 @@
-//! Images to another size.
+//! `Resizing`: images of another size.
 
 use engraft_ir::Interpolation;
 use engraft_ir::{Op, ValueId};
@@ -11,11 +11,15 @@ use crate::layer::LayerDef;
 use crate::lowering::Lowering;
 use crate::{Error, Result};
 
-/// Resizes images, the aspect ratio not kept (Keras' `Resizing`): half-pixel centres, no antialiasing, as TensorFlow.
+/// Resizes images to a fixed size, whatever their aspect ratio (Keras' `Resizing`).
+///
+/// As in TensorFlow, pixel centers are at half-integer coordinates, and there is no antialiasing.
 ///
 /// ```
-/// use engraft_nn::prelude::*;
-/// assert_eq!(Resizing::new(128, 96).call(&Input::new([200, 300, 3]))?.shape(), &[128, 96, 3]);
+/// use engraft_nn::{Interpolation, prelude::*};
+/// let x = Input::new([200, 300, 3]);
+/// assert_eq!(Resizing::new(128, 96).call(&x)?.shape(), &[128, 96, 3]);
+/// assert_eq!(Resizing::new(400, 600).interpolation(Interpolation::Nearest).call(&x)?.shape(), &[400, 600, 3]);
 /// # Ok::<(), engraft_nn::Error>(())
 /// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -48,7 +52,7 @@ fn constant() -> String {
 }
 
 impl Resizing {
-    /// To `height` x `width` pixels, bilinear.
+    /// A layer that resizes to `height` x `width` pixels by bilinear interpolation.
     pub fn new(height: usize, width: usize) -> Self {
         Self {
             height,
@@ -63,7 +67,7 @@ impl Resizing {
         }
     }
 
-    /// Bilinear by default.
+    /// Sets the interpolation between pixels; bilinear by default.
     #[must_use]
     pub fn interpolation(mut self, interpolation: Interpolation) -> Self {
         self.interpolation = interpolation;

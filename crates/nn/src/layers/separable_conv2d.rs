@@ -1,4 +1,4 @@
-//! A depthwise convolution followed by one that mixes channels.
+//! `SeparableConv2D`: a depthwise convolution followed by a pointwise (1x1) convolution.
 
 use engraft_ir::{Op, ValueId};
 use serde::{Deserialize, Serialize};
@@ -14,7 +14,9 @@ use crate::lowering::Lowering;
 use crate::weight::WeightSpec;
 use crate::{Error, Initializer, Regularizer, Result, initializer, regularizer};
 
-/// Every channel convolved by itself, then all of them mixed pixel by pixel (Keras' `SeparableConv2D`; Chollet 2017).
+/// A depthwise convolution followed by a pointwise (1x1) convolution (Keras' `SeparableConv2D`).
+///
+/// Source: Chollet 2017, arXiv:1610.02357.
 ///
 /// `[h, w, c] -> [h', w', filters]`; depthwise kernel `[kh, kw, c, depth_multiplier]`, pointwise kernel
 /// `[1, 1, c * depth_multiplier, filters]`, bias `[filters]`.
@@ -23,6 +25,9 @@ use crate::{Error, Initializer, Regularizer, Result, initializer, regularizer};
 /// use engraft_nn::prelude::*;
 /// let y = SeparableConv2D::new(8, 3).padding(Padding::Same).activation(Relu).call(&Input::new([32, 32, 3]))?;
 /// assert_eq!((y.shape(), y.layer().count_params()), (&vec![32, 32, 8], 3 * 3 * 3 + 3 * 8 + 8));
+///
+/// let wide = SeparableConv2D::new(16, 3).depth_multiplier(2).strides(2).use_bias(false).call(&y)?;
+/// assert_eq!((wide.shape(), wide.layer().count_params()), (&vec![15, 15, 16], 3 * 3 * 8 * 2 + 16 * 16));
 /// # Ok::<(), engraft_nn::Error>(())
 /// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -75,7 +80,7 @@ fn one_output() -> usize {
 }
 
 impl SeparableConv2D {
-    /// `filters` outputs a pixel, mixed from channels that were convolved over windows of `kernel_size`.
+    /// A layer with `filters` output channels and windows of `kernel_size` pixels (`3` or `[3, 5]`).
     pub fn new(filters: usize, kernel_size: impl Into<Size2d>) -> Self {
         Self {
             filters,
@@ -100,22 +105,22 @@ impl SeparableConv2D {
         }
     }
 
-    /// Outputs of the depthwise convolution for each channel; 1 by default.
+    /// Sets the number of channels that the depthwise convolution computes per input channel; 1 by default.
     #[must_use]
     pub fn depth_multiplier(mut self, outputs: usize) -> Self {
         self.depth_multiplier = outputs;
         self
     }
 
-    /// Channels between the two convolutions.
-    fn middle(&self, channels: usize) -> Result<usize> {
+    /// Number of channels between the two convolutions.
+    fn depthwise_channels(&self, channels: usize) -> Result<usize> {
         if self.depth_multiplier == 0 || self.filters == 0 {
             let received = format!("{} and {}", self.filters, self.depth_multiplier);
             return Err(Error::new("filters and depth_multiplier", "at least 1", received));
         }
         channels
             .checked_mul(self.depth_multiplier)
-            .ok_or_else(|| Error::new("depth_multiplier", "a size that can be counted", self.depth_multiplier))
+            .ok_or_else(|| Error::new("depth_multiplier", "a product that doesn't overflow", self.depth_multiplier))
     }
 }
 
@@ -133,7 +138,7 @@ impl LayerDef for SeparableConv2D {
 
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape> {
         let [height, width, channels] = image(inputs)?;
-        self.middle(channels)?;
+        self.depthwise_channels(channels)?;
         let [(out_h, _), (out_w, _)] = self.windows(height, width)?;
         Ok(vec![out_h, out_w, self.filters])
     }
@@ -149,7 +154,7 @@ impl LayerDef for SeparableConv2D {
             regularizer,
         };
         let depthwise = vec![kh, kw, channels, self.depth_multiplier];
-        let pointwise = vec![1, 1, self.middle(channels)?, self.filters];
+        let pointwise = vec![1, 1, self.depthwise_channels(channels)?, self.filters];
         let mut weights = vec![
             spec("depthwise_kernel", depthwise, &self.depthwise_initializer, self.depthwise_regularizer),
             spec("pointwise_kernel", pointwise, &self.pointwise_initializer, self.pointwise_regularizer),
@@ -173,9 +178,10 @@ impl LayerDef for SeparableConv2D {
         };
         let pointwise =
             Op::Conv2d { kernel: [1, 1], stride: [1, 1], dilation: [1, 1], pad: [0, 0], groups: 1, pool: None };
-        let middle = to.push_with(depthwise, inputs, vec![out_h, out_w, self.middle(channels)?], 0..1);
-        let rest = 1..to.own_weights().len();
-        let y = to.push_with(pointwise, &[middle], vec![out_h, out_w, self.filters], rest);
+        let hidden_shape = vec![out_h, out_w, self.depthwise_channels(channels)?];
+        let hidden = to.push_with(depthwise, inputs, hidden_shape, 0..1);
+        let kernel_and_bias = 1..to.own_weights().len();
+        let y = to.push_with(pointwise, &[hidden], vec![out_h, out_w, self.filters], kernel_and_bias);
         Ok(to.activate(self.activation, y))
     }
 }

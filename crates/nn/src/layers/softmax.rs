@@ -1,10 +1,10 @@
-//! Softmax as a layer of its own.
+//! `Softmax`: softmax as a layer.
 
 use engraft_ir::{Op, ValueId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::axis::{axis_option, last, sample_axis};
+use super::axis::{axis_option, last_axis, sample_axis};
 use super::options::{config_of, single};
 use crate::Result;
 use crate::Shape;
@@ -12,17 +12,20 @@ use crate::activation::ActivationFn;
 use crate::layer::LayerDef;
 use crate::lowering::Lowering;
 
-/// `e^x` over the sum of `e^x` along an axis (Keras' `Softmax`).
+/// The softmax along an axis: `e^x` divided by the sum of `e^x` (Keras' `Softmax`).
 ///
 /// ```
-/// use engraft_nn::prelude::*;
-/// assert_eq!(engraft_nn::layers::Softmax::new().call(&Input::new([10]))?.shape(), &[10]);
+/// use engraft_nn::layers::{Input, Softmax};
+/// use engraft_nn::prelude::LayerDefExt;
+/// assert_eq!(Softmax::new().call(&Input::new([10]))?.shape(), &[10]);
+/// // Along the first axis after the batch.
+/// assert_eq!(Softmax::new().axis(1).call(&Input::new([10, 4]))?.shape(), &[10, 4]);
 /// # Ok::<(), engraft_nn::Error>(())
 /// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Softmax {
-    #[serde(default = "last")]
+    #[serde(default = "last_axis")]
     axis: i64,
 }
 
@@ -49,7 +52,7 @@ impl LayerDef for Softmax {
         if axis == last {
             return Ok(to.activate(ActivationFn::Softmax, inputs[0]));
         }
-        // Along the last axis, of a view in which that is the wanted one.
+        // `Op::Softmax` works along the last axis: swap the axis with the last one, and back.
         let mut axes: Vec<usize> = (0..shape.len()).collect();
         axes.swap(axis, last);
         let swapped: Shape = axes.iter().map(|&axis| shape[axis]).collect();

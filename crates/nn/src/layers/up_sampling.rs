@@ -1,4 +1,4 @@
-//! Images a whole number of times larger.
+//! `UpSampling2D`: images enlarged by integer factors.
 
 use engraft_ir::Interpolation;
 use engraft_ir::{Op, ValueId};
@@ -11,11 +11,13 @@ use crate::layer::LayerDef;
 use crate::lowering::Lowering;
 use crate::{Error, Result};
 
-/// Repeats rows and columns, or interpolates between them (Keras' `UpSampling2D`).
+/// Enlarges images by integer factors: repeats pixels, or interpolates between them (Keras' `UpSampling2D`).
 ///
 /// ```
-/// use engraft_nn::prelude::*;
-/// assert_eq!(UpSampling2D::new([2, 3]).call(&Input::new([4, 4, 8]))?.shape(), &[8, 12, 8]);
+/// use engraft_nn::{Interpolation, prelude::*};
+/// let x = Input::new([4, 4, 8]);
+/// assert_eq!(UpSampling2D::new([2, 3]).call(&x)?.shape(), &[8, 12, 8]);
+/// assert_eq!(UpSampling2D::new(2).interpolation(Interpolation::Bilinear).call(&x)?.shape(), &[8, 8, 8]);
 /// # Ok::<(), engraft_nn::Error>(())
 /// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -38,12 +40,12 @@ fn nearest() -> Interpolation {
 }
 
 impl UpSampling2D {
-    /// `size` times as large (`2` or `[2, 3]`), by repetition.
+    /// A layer that enlarges images by the factors `size` (`2` or `[2, 3]`) by repeating pixels.
     pub fn new(size: impl Into<Size2d>) -> Self {
         Self { size: size.into(), interpolation: nearest(), data_format: DataFormat::ChannelsLast }
     }
 
-    /// Nearest by default: repetition.
+    /// Sets the interpolation between pixels; nearest by default, which repeats them.
     #[must_use]
     pub fn interpolation(mut self, interpolation: Interpolation) -> Self {
         self.interpolation = interpolation;
@@ -63,11 +65,11 @@ impl LayerDef for UpSampling2D {
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape> {
         let [height, width, channels] = image(inputs)?;
         let Size2d([rows, columns]) = self.size;
-        let times = |size: usize, factor: usize| {
+        let enlarged = |size: usize, factor: usize| {
             let larger = size.checked_mul(factor).filter(|&larger| larger > 0);
-            larger.ok_or_else(|| Error::new("size", "a factor of at least 1 that can be counted", factor))
+            larger.ok_or_else(|| Error::new("size", "a factor of at least 1 that doesn't overflow", factor))
         };
-        Ok(vec![times(height, rows)?, times(width, columns)?, channels])
+        Ok(vec![enlarged(height, rows)?, enlarged(width, columns)?, channels])
     }
 
     fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {

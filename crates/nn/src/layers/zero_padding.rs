@@ -1,4 +1,4 @@
-//! A border of zeros.
+//! `ZeroPadding2D`: images with a border of zeros.
 
 use engraft_ir::{Op, ValueId};
 use serde::{Deserialize, Serialize};
@@ -10,7 +10,7 @@ use crate::layer::LayerDef;
 use crate::lowering::Lowering;
 use crate::{Error, Result};
 
-/// Rows and columns of zeros around an image (Keras' `ZeroPadding2D`).
+/// Adds rows and columns of zeros around images (Keras' `ZeroPadding2D`).
 ///
 /// ```
 /// use engraft_nn::prelude::*;
@@ -25,7 +25,7 @@ pub struct ZeroPadding2D {
     data_format: DataFormat,
 }
 
-/// `[[top, bottom], [left, right]]`, in Keras' short forms as well: `1` everywhere, `[rows, columns]`.
+/// The width of an image's border in pixels: `[[top, bottom], [left, right]]`, `[rows, columns]` or `1` on all sides.
 ///
 /// ```
 /// use engraft_nn::layers::Border;
@@ -79,7 +79,7 @@ impl<'de> Deserialize<'de> for Border {
 }
 
 impl ZeroPadding2D {
-    /// A border of `1`, `[rows, columns]` or `[[top, bottom], [left, right]]`.
+    /// A layer that adds a border of `1`, `[rows, columns]` or `[[top, bottom], [left, right]]` pixels.
     pub fn new(padding: impl Into<Border>) -> Self {
         Self { padding: padding.into(), data_format: DataFormat::ChannelsLast }
     }
@@ -97,12 +97,12 @@ impl LayerDef for ZeroPadding2D {
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape> {
         let [height, width, channels] = image(inputs)?;
         let Border([[top, bottom], [left, right]]) = self.padding;
-        let grown = |size: usize, a: usize, b: usize| {
+        let padded = |size: usize, a: usize, b: usize| {
             size.checked_add(a)
                 .and_then(|size| size.checked_add(b))
-                .ok_or_else(|| Error::new("padding", "a size that can be counted", format_args!("{a} and {b}")))
+                .ok_or_else(|| Error::new("padding", "a size that doesn't overflow", format_args!("{a} and {b}")))
         };
-        Ok(vec![grown(height, top, bottom)?, grown(width, left, right)?, channels])
+        Ok(vec![padded(height, top, bottom)?, padded(width, left, right)?, channels])
     }
 
     fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {

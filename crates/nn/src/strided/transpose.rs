@@ -1,10 +1,10 @@
-//! Axes of an array in another order.
+//! Transposition: the axes of an array in another order.
 
 use super::{offsets, row_major};
 
-/// The values of an array of `shape`, its axes reordered: axis `i` of the result is axis `order[i]`.
+/// Transposes an array of `shape`: axis `i` of the result is axis `order[i]` of `values`.
 ///
-/// The size of the result is that of `values`, which must fill `shape`.
+/// `order` must be a permutation of the axes, and `values` must have as many values as `shape`.
 ///
 /// ```
 /// use engraft_nn::strided::transpose;
@@ -12,10 +12,10 @@ use super::{offsets, row_major};
 /// ```
 ///
 /// # Panics
-/// Where `order` isn't one of the axes of `shape`, or `values` don't fill it.
+/// If `order` contains an axis that `shape` doesn't have, or `values` has too few values.
 pub fn transpose(values: &[f32], shape: &[usize], order: &[usize]) -> Vec<f32> {
     if values.is_empty() {
-        // The other sizes may be any, and their product too large for a number.
+        // One size is 0: the product of the others may overflow, so no strides are computed.
         return Vec::new();
     }
     let strides = row_major(shape);
@@ -23,7 +23,7 @@ pub fn transpose(values: &[f32], shape: &[usize], order: &[usize]) -> Vec<f32> {
     offsets(&sizes, &strides, 0).map(|offset| values[offset]).collect()
 }
 
-/// The order that undoes another.
+/// The inverse of a permutation: transposing by `order` and then by its inverse restores an array.
 ///
 /// ```
 /// use engraft_nn::strided::inverse;
@@ -31,7 +31,7 @@ pub fn transpose(values: &[f32], shape: &[usize], order: &[usize]) -> Vec<f32> {
 /// ```
 ///
 /// # Panics
-/// Where `order` names an axis that it doesn't have.
+/// If a number in `order` is not below its length.
 pub fn inverse(order: &[usize]) -> Vec<usize> {
     let mut inverse = vec![0; order.len()];
     order.iter().enumerate().for_each(|(to, &from)| inverse[from] = to);

@@ -1,8 +1,8 @@
-//! A table with box-drawing lines, laid out as Python's `rich`, which Keras prints with, does it.
+//! The table of a summary, in box-drawing characters. Keras prints with Python's `rich`; the layout is the same.
 
 use std::fmt;
 
-/// Where text stands in its column.
+/// Alignment of text in its column.
 #[derive(Clone, Copy)]
 pub(super) enum Align {
     Left,
@@ -10,35 +10,35 @@ pub(super) enum Align {
     Right,
 }
 
-/// A column: its title, where its right edge stands as a share of the line, and how its text is aligned.
+/// A column: its title, the position of its right edge as a share of the line, and the alignment of its text.
 pub(super) struct Column {
     pub(super) title: &'static str,
     pub(super) end: f64,
     pub(super) align: Align,
 }
 
-/// Columns with rows of text; prints itself with a line break after every line.
+/// Columns and rows of text. `Display` ends every line with a line break.
 pub(super) struct Table {
     columns: Vec<Column>,
     line_length: usize,
     rows: Vec<Vec<String>>,
 }
 
-/// Longest line: a table of blanks without bound would help nobody.
+/// Longest line in characters: a caller's huge length must not allocate gigabytes of blanks.
 const MAX_LINE_LENGTH: usize = 1000;
 
 impl Table {
-    /// No rows yet. A line too short for one character a column is made as long as that takes.
+    /// A table without rows. A line too short for one character per column is printed longer.
     pub(super) fn new(columns: Vec<Column>, line_length: usize) -> Self {
         Self { columns, line_length: line_length.min(MAX_LINE_LENGTH), rows: Vec::new() }
     }
 
-    /// Adds a row, one text a column.
+    /// Adds a row with one text per column.
     pub(super) fn push(&mut self, row: Vec<String>) {
         self.rows.push(row);
     }
 
-    /// Characters of text that fit in each column.
+    /// Width of each column's text in characters.
     fn text_widths(&self) -> Vec<usize> {
         let mut length = self.line_length;
         loop {
@@ -50,16 +50,18 @@ impl Table {
         }
     }
 
-    /// Keras gives columns their shares of the line and forgets what stands between texts, 3 characters a column and 1
-    /// in all; rich takes that from all columns alike, and its rounding puts the odd one on the last but one.
+    /// Width of the text in column `index` of a line of `length` characters; `None` if no character fits.
+    ///
+    /// Keras' shares leave out the separators: 3 characters per column and 1 per line. `rich` takes these characters from all
+    /// columns equally; its rounding takes the last one from the second column from the right.
     fn text_width(&self, index: usize, length: usize) -> Option<usize> {
         let edge = |column: &Column| (column.end * length as f64) as usize;
         let start = index.checked_sub(1).map_or(0, |before| edge(&self.columns[before]));
-        let between = if index + 2 == self.columns.len() { 4 } else { 3 };
-        (edge(&self.columns[index]) - start).checked_sub(between).filter(|&width| width > 0)
+        let separator = if index + 2 == self.columns.len() { 4 } else { 3 };
+        (edge(&self.columns[index]) - start).checked_sub(separator).filter(|&width| width > 0)
     }
 
-    /// The lines of one row, each cell wrapped on its own.
+    /// The lines of each cell of a row.
     fn wrap_row<'a>(&self, cells: impl Iterator<Item = &'a str>, widths: &[usize]) -> Vec<Vec<String>> {
         let aligns = self.columns.iter().map(|column| column.align);
         cells.zip(aligns).zip(widths).map(|((cell, align), &width)| wrap(cell, width, align)).collect()
@@ -72,7 +74,7 @@ impl fmt::Display for Table {
         rule(f, &widths, ["┏━", "━┳━", "━┓"], '━')?;
         let mut header = self.wrap_row(self.columns.iter().map(|column| column.title), &widths);
         let height = header.iter().map(Vec::len).max().unwrap_or(0);
-        // Titles stand at the bottom of their row, everything else at the top.
+        // Titles are aligned to the bottom of their row, other cells to the top.
         for (cell, &width) in header.iter_mut().zip(&widths) {
             cell.splice(0..0, vec![" ".repeat(width); height - cell.len()]);
         }
@@ -105,7 +107,7 @@ fn print_row(f: &mut fmt::Formatter<'_>, cells: &[Vec<String>], widths: &[usize]
     Ok(())
 }
 
-/// Breaks text between words into lines of exactly `width` characters; a longer word ends in `…`.
+/// Breaks text between words into lines padded to `width` characters; a longer word is cut and ends in `…`.
 fn wrap(text: &str, width: usize, align: Align) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in words(text) {
@@ -117,7 +119,7 @@ fn wrap(text: &str, width: usize, align: Align) -> Vec<String> {
     lines.iter().map(|line| fit(line.trim_end(), width, align)).collect()
 }
 
-/// Words with the blanks that follow them; the first keeps its indentation.
+/// Splits text into words, each with the blanks after it; the first word keeps its indentation.
 fn words(text: &str) -> Vec<&str> {
     let mut words = Vec::new();
     let mut rest = text;

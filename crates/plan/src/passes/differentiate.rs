@@ -1,4 +1,4 @@
-//! Marks the steps that the backward pass goes through: those with a trainable weight, and all that depend on one.
+//! Marks the steps that the backward pass goes through: steps with a trainable weight, and steps that depend on one.
 
 use std::collections::HashSet;
 
@@ -6,22 +6,22 @@ use engraft_ir::ValueId;
 use engraft_nn::{Error, Result};
 
 use crate::PlanOptions;
-use crate::draft::Draft;
+use crate::annotated_program::AnnotatedProgram;
 use crate::purpose::Purpose;
 
-pub(super) fn run(draft: &mut Draft, _options: &PlanOptions) -> Result<()> {
-    if !draft.purpose.has_backward() {
+pub(super) fn run(annotated: &mut AnnotatedProgram, _options: &PlanOptions) -> Result<()> {
+    if !annotated.purpose.has_backward() {
         return Ok(());
     }
-    let mut carrying = asked_for(draft);
-    for (step, differentiated) in draft.program.steps.iter().zip(&mut draft.differentiated) {
+    let mut with_gradient = requested_gradients(annotated);
+    for (step, differentiated) in annotated.program.steps.iter().zip(&mut annotated.differentiated) {
         *differentiated = step.weights.iter().any(|param| param.trainable)
-            || step.inputs.iter().any(|input| carrying.contains(input));
+            || step.inputs.iter().any(|input| with_gradient.contains(input));
         if *differentiated {
-            carrying.insert(step.output);
+            with_gradient.insert(step.output);
         }
     }
-    let steps = draft.program.steps.iter().zip(&draft.differentiated);
+    let steps = annotated.program.steps.iter().zip(&annotated.differentiated);
     let blocked = steps.filter(|(_, differentiated)| **differentiated).find(|(step, _)| !step.op.differentiable());
     match blocked {
         None => Ok(()),
@@ -32,11 +32,11 @@ pub(super) fn run(draft: &mut Draft, _options: &PlanOptions) -> Result<()> {
     }
 }
 
-/// The values with respect to which gradients are asked for, weights apart.
-fn asked_for(draft: &Draft) -> HashSet<ValueId> {
-    match &draft.purpose {
+/// The values whose gradients the caller requests; weights are not among them.
+fn requested_gradients(annotated: &AnnotatedProgram) -> HashSet<ValueId> {
+    match &annotated.purpose {
         Purpose::Gradients { inputs, values } => {
-            let inputs = draft.program.inputs.iter().filter(|_| *inputs);
+            let inputs = annotated.program.inputs.iter().filter(|_| *inputs);
             inputs.chain(values).copied().collect()
         }
         _ => HashSet::new(),
@@ -73,7 +73,7 @@ mod tests {
         assert_eq!(differentiated(&all), ["conv1", "conv2", "flatten", "top"]);
         ["conv1", "conv2"].iter().for_each(|name| model.get_layer(name).unwrap().set_trainable(false));
         let head_only = train();
-        // Flatten carries a gradient only if something below wants it.
+        // Flatten is differentiated only if a layer before it is.
         assert_eq!(differentiated(&head_only), ["top"]);
         assert!(head_only.memory().buffers < all.memory().buffers);
         assert!(head_only.memory().optimizer < all.memory().optimizer);

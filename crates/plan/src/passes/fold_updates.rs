@@ -1,5 +1,5 @@
-//! Marks the Dense kernels whose update is made as the rows of the gradient are computed: the gradient, as large as the kernel,
-//! never exists as a whole.
+//! Marks the Dense kernels that are updated row by row while their gradient is computed. The gradient, as large as the kernel,
+//! then needs no buffer.
 
 use std::collections::HashMap;
 
@@ -7,18 +7,18 @@ use engraft_ir::Op;
 use engraft_nn::Result;
 
 use crate::PlanOptions;
-use crate::draft::Draft;
+use crate::annotated_program::AnnotatedProgram;
 use crate::purpose::Purpose;
 
-pub(super) fn run(draft: &mut Draft, options: &PlanOptions) -> Result<()> {
-    if !options.fold_updates || !matches!(draft.purpose, Purpose::Train { .. }) {
+pub(super) fn run(annotated: &mut AnnotatedProgram, options: &PlanOptions) -> Result<()> {
+    if !options.fold_updates || !matches!(annotated.purpose, Purpose::Train { .. }) {
         return Ok(());
     }
     let mut uses: HashMap<usize, usize> = HashMap::new();
-    let params = draft.program.steps.iter().flat_map(|step| &step.weights);
+    let params = annotated.program.steps.iter().flat_map(|step| &step.weights);
     params.for_each(|param| *uses.entry(param.weight.id()).or_default() += 1);
-    for (step, folded) in draft.program.steps.iter().zip(&mut draft.folded) {
-        // A kernel that several steps use has a gradient of several parts.
+    for (step, folded) in annotated.program.steps.iter().zip(&mut annotated.folded) {
+        // If several steps use a kernel, its gradient is a sum over them, and must be complete before the update.
         let kernel = step.weights.first().filter(|_| matches!(step.op, Op::Dense));
         *folded = kernel.is_some_and(|kernel| kernel.trainable && uses[&kernel.weight.id()] == 1);
     }

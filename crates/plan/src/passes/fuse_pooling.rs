@@ -1,35 +1,35 @@
-//! Fuses max pooling in windows of 2x2 into the convolution before it, as part of its epilogue: the values before pooling, four
-//! times as many as after it, are never written.
+//! Fuses max pooling in 2x2 windows into the epilogue of the convolution before it. The values before pooling, four times as many
+//! as after it, are then not written to memory.
 
 use engraft_ir::{Activation, Op, PoolKind, ValueId};
 use engraft_nn::{Program, Result, Step};
 
 use crate::PlanOptions;
-use crate::draft::Draft;
+use crate::annotated_program::AnnotatedProgram;
 
-/// Only where no gradient goes through, and where nothing else reads the values before pooling.
-pub(super) fn run(draft: &mut Draft, options: &PlanOptions) -> Result<()> {
-    let readers = draft.readers();
-    let mut steps: Vec<Step> = Vec::with_capacity(draft.program.steps.len());
-    let mut kept = Vec::with_capacity(draft.program.steps.len());
-    for (index, step) in std::mem::take(&mut draft.program.steps).into_iter().enumerate() {
-        let fused = !draft.differentiated[index]
-            && kept.last().is_some_and(|&conv: &usize| !draft.differentiated[conv])
+/// Fuses where neither step is differentiated and nothing else reads the values before pooling.
+pub(super) fn run(annotated: &mut AnnotatedProgram, options: &PlanOptions) -> Result<()> {
+    let readers = annotated.readers();
+    let mut steps: Vec<Step> = Vec::with_capacity(annotated.program.steps.len());
+    let mut kept = Vec::with_capacity(annotated.program.steps.len());
+    for (index, step) in std::mem::take(&mut annotated.program.steps).into_iter().enumerate() {
+        let fused = !annotated.differentiated[index]
+            && kept.last().is_some_and(|&conv: &usize| !annotated.differentiated[conv])
             && steps
                 .last()
-                .is_some_and(|conv| readers[conv.output] == 1 && fuses(&draft.program, conv, &step, options));
+                .is_some_and(|conv| readers[conv.output] == 1 && fuses(&annotated.program, conv, &step, options));
         match steps.last_mut().filter(|_| fused) {
-            Some(conv) => fuse(&draft.program, conv, &step),
+            Some(conv) => fuse(&annotated.program, conv, &step),
             None => {
                 steps.push(step);
                 kept.push(index);
             }
         }
     }
-    draft.program.steps = steps;
-    draft.differentiated = kept.iter().map(|&index| draft.differentiated[index]).collect();
-    draft.folded = kept.iter().map(|&index| draft.folded[index]).collect();
-    draft.streams.truncate(kept.len());
+    annotated.program.steps = steps;
+    annotated.differentiated = kept.iter().map(|&index| annotated.differentiated[index]).collect();
+    annotated.folded = kept.iter().map(|&index| annotated.folded[index]).collect();
+    annotated.streams.truncate(kept.len());
     Ok(())
 }
 
@@ -53,7 +53,7 @@ fn fuses(program: &Program, conv: &Step, pooling: &Step, options: &PlanOptions) 
         && pooling.inputs == [conv.output]
         && shape(pooling.output)[..2] == [height / 2, width / 2]
         && matches!(conv.op, Op::Conv2d { pool: None, .. })
-        // The maximum commutes with functions that never fall.
+        // The maximum commutes with non-decreasing functions.
         && matches!(conv.activation, Activation::Linear | Activation::Relu)
         && conv
             .op
@@ -94,7 +94,7 @@ mod tests {
         assert!(!fused(&train()));
         model.get_layer("conv").unwrap().set_trainable(false);
         assert!(fused(&train()));
-        assert!(!fused(&Plan::features(&model, "conv", 2, &options()).unwrap()), "what is asked for must be there");
+        assert!(!fused(&Plan::features(&model, "conv", 2, &options()).unwrap()), "requested values must be computed");
         assert!(fused(&Plan::features(&model, "pool", 2, &options()).unwrap()));
         assert!(!fused(&Plan::predict(&model, 2, &PlanOptions::default()).unwrap()), "the executor can't");
     }

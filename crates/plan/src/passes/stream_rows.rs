@@ -1,14 +1,14 @@
-//! Streams rows between pairs of convolutions: the first makes a few rows of its outputs, the second uses them while they are in
-//! the cache. As a whole, the outputs of an image at full size would leave the cache before they are read.
+//! Streams rows between pairs of convolutions: the first computes a few rows of its outputs, the second reads them while they are
+//! in the cache. The outputs of a large image don't fit in the cache: without streaming, they are evicted before they are read.
 
 use engraft_ir::Op;
 use engraft_nn::{Program, Result, Step};
 
-use crate::draft::Draft;
+use crate::annotated_program::AnnotatedProgram;
 use crate::passes::chunk_prefix;
 use crate::{PlanOptions, RowStreaming};
 
-/// How a convolution's outputs are handed to the convolution after it.
+/// How many rows at a time are streamed from one convolution to the next.
 ///
 /// ```
 /// use engraft_nn::prelude::*;
@@ -21,27 +21,27 @@ use crate::{PlanOptions, RowStreaming};
 /// let options = PlanOptions { row_streaming, ..PlanOptions::default() };
 /// let plan = Plan::predict(&model, 1, &options)?;
 /// // 64 rows of outputs need 66 rows of the first convolution: its neighbour's kernel is 3 rows high.
-/// assert_eq!(plan.stream(0), Some(RowStream { rows: 64, held: 66 }));
+/// assert_eq!(plan.stream(0), Some(RowStream { rows: 64, buffered_rows: 66 }));
 /// # Ok::<(), engraft_nn::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RowStream {
-    /// Rows of the second convolution's outputs that are made at a time, counted before pooling: a multiple of 8, so that tiles
-    /// and windows lie as in the whole image.
+    /// Output rows of the second convolution that are computed at a time, before pooling. A multiple of 8, so that tiles and
+    /// pooling windows have the same positions as without streaming.
     pub rows: usize,
-    /// Rows of the first convolution's outputs that are held for them, at most.
-    pub held: usize,
+    /// Output rows of the first convolution that are buffered for them, at most.
+    pub buffered_rows: usize,
 }
 
-/// Only among the steps at the front that nothing differentiates: others keep their values.
-pub(super) fn run(draft: &mut Draft, options: &PlanOptions) -> Result<()> {
+/// Streams between the first, undifferentiated steps only: a backward pass would need the values in full.
+pub(super) fn run(annotated: &mut AnnotatedProgram, options: &PlanOptions) -> Result<()> {
     let Some(streaming) = options.row_streaming else { return Ok(()) };
-    let readers = draft.readers();
-    for index in 1..chunk_prefix::undifferentiated(draft) {
-        let (first, second) = (&draft.program.steps[index - 1], &draft.program.steps[index]);
-        let taken = index >= 2 && draft.streams[index - 2].is_some();
-        if !taken && second.inputs == [first.output] && readers[first.output] == 1 {
-            draft.streams[index - 1] = stream(&draft.program, first, second, streaming);
+    let readers = annotated.readers();
+    for index in 1..chunk_prefix::chunkable_steps(annotated) {
+        let (first, second) = (&annotated.program.steps[index - 1], &annotated.program.steps[index]);
+        let is_streamed_to = index >= 2 && annotated.streams[index - 2].is_some();
+        if !is_streamed_to && second.inputs == [first.output] && readers[first.output] == 1 {
+            annotated.streams[index - 1] = stream(&annotated.program, first, second, streaming);
         }
     }
     Ok(())
@@ -50,7 +50,7 @@ pub(super) fn run(draft: &mut Draft, options: &PlanOptions) -> Result<()> {
 fn stream(program: &Program, first: &Step, second: &Step, streaming: RowStreaming) -> Option<RowStream> {
     let shape = |step: &Step| {
         let conv = step.op.conv2d_shape(1, &program.shapes[step.inputs[0]], &program.shapes[step.output])?;
-        // Depthwise convolutions have kernels of their own.
+        // Depthwise convolutions run on kernels of their own.
         (conv.groups == 1 && conv.in_c > 1).then_some(conv)
     };
     let (between, second) = (shape(first)?, shape(second)?);
@@ -58,9 +58,9 @@ fn stream(program: &Program, first: &Step, second: &Step, streaming: RowStreamin
     if matches!(first.op, Op::Conv2d { pool: Some(_), .. }) || row * between.out_h <= streaming.cached_bytes {
         return None;
     }
-    let held = |rows: usize| (rows - 1) * second.stride[0] + second.dilation[0] * (second.kernel[0] - 1) + 1;
+    let buffered_rows = |rows: usize| (rows - 1) * second.stride[0] + second.dilation[0] * (second.kernel[0] - 1) + 1;
     let rows = (streaming.rows_bytes / row / second.stride[0] / 8 * 8).max(8).min(second.out_h);
-    Some(RowStream { rows, held: held(rows).min(between.out_h) })
+    Some(RowStream { rows, buffered_rows: buffered_rows(rows).min(between.out_h) })
 }
 
 #[cfg(test)]
@@ -87,8 +87,8 @@ mod tests {
     #[test]
     fn large_outputs_are_streamed() {
         let plan = Plan::predict(&model(256), 2, &options()).unwrap();
-        assert_eq!((plan.stream(0), plan.stream(1)), (Some(RowStream { rows: 64, held: 66 }), None));
-        // The rows in between, and the pooled outputs of both images.
+        assert_eq!((plan.stream(0), plan.stream(1)), (Some(RowStream { rows: 64, buffered_rows: 66 }), None));
+        // The buffered rows, and the pooled outputs of both images.
         assert!([66 * 256 * 64, 2 * 128 * 128 * 64].iter().all(|length| plan.buffers().contains(length)));
         assert_eq!(Plan::predict(&model(128), 2, &options()).unwrap().stream(0), None);
         assert_eq!(Plan::predict(&model(256), 2, &PlanOptions::default()).unwrap().stream(0), None);

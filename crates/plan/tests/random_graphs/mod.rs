@@ -1,21 +1,21 @@
-//! Random models: branches, joins, reshapes, layers and models called again, some layers frozen.
+//! Random models for tests: with branches, joins, reshapes, layers and models that are called again, and frozen layers.
 
 #![allow(clippy::unwrap_used, reason = "only tests use it")]
 
 use engraft_nn::prelude::*;
 use engraft_nn::random::Rng;
 
-/// What a graph may be made of.
+/// The kinds of layers in a random graph.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Kinds {
     /// Every kind of layer.
     All,
     #[allow(dead_code, reason = "not every test differentiates")]
-    /// Those whose gradient has no jumps, so that finite differences can be trusted.
+    /// Layers with continuous gradients, so that finite differences are accurate.
     Smooth,
 }
 
-/// Grows a graph by calling random layers on random values.
+/// Builds a graph by calling random layers on random values.
 struct Grower {
     rng: Rng,
     kinds: Kinds,
@@ -23,7 +23,7 @@ struct Grower {
     layers: Vec<Layer>,
 }
 
-/// The model of a seed: one to three inputs, and as outputs every value that nothing reads.
+/// The model of a seed, with one to three inputs. Its outputs are the values that no layer reads.
 pub(crate) fn random_model(seed: u64, kinds: Kinds) -> Model {
     let mut grower = Grower { rng: Rng::new(seed), kinds, values: Vec::new(), layers: Vec::new() };
     let inputs: Vec<SymbolicTensor> = (0..=grower.rng.below(3)).map(|_| Input::new([4, 4, 2])).collect();
@@ -33,7 +33,7 @@ pub(crate) fn random_model(seed: u64, kinds: Kinds) -> Model {
     let values = grower.values;
     let is_read = |value: &SymbolicTensor| values.iter().any(|v| v.inputs().iter().any(|i| i.id() == value.id()));
     let mut outputs: Vec<SymbolicTensor> = values.iter().filter(|value| !is_read(value)).cloned().collect();
-    // Sometimes an input is left unread, and sometimes an output is read inside as well.
+    // In some models an input is unused. In some an output is also read by a layer.
     if grower.rng.below(2) == 0 && outputs.iter().any(|output| !output.inputs().is_empty()) {
         outputs.retain(|output| !output.inputs().is_empty());
     }
@@ -48,7 +48,7 @@ pub(crate) fn random_model(seed: u64, kinds: Kinds) -> Model {
     model
 }
 
-/// The same with all outputs joined for a classifier's head, to be trained.
+/// A random model with a classifier's head: its outputs are concatenated, then a Dense layer follows.
 #[allow(dead_code, reason = "not every test trains")]
 pub(crate) fn random_classifier(seed: u64) -> Model {
     let base = random_model(seed, Kinds::All);
@@ -60,7 +60,7 @@ pub(crate) fn random_classifier(seed: u64) -> Model {
 
 impl Grower {
     fn pick(&mut self) -> SymbolicTensor {
-        // Recent values more often: chains grow long.
+        // Recent values are more likely, so that chains get long.
         let last = self.values.len() - 1;
         let back = self.rng.below(self.values.len()).min(self.rng.below(self.values.len()));
         self.values[last - back].clone()
@@ -76,7 +76,7 @@ impl Grower {
         self.values.extend(result);
     }
 
-    /// A layer met before, on another value of the shape it was first called with.
+    /// Calls an earlier layer again, on a value of the shape that it was built with.
     fn again(&mut self, x: &SymbolicTensor) -> Option<SymbolicTensor> {
         let fits = |layer: &&Layer| layer.input_shapes() == Some(std::slice::from_ref(x.shape()));
         let fitting: Vec<Layer> = self.layers.iter().filter(fits).cloned().collect();
@@ -84,7 +84,7 @@ impl Grower {
         Some(layer.call(x).unwrap())
     }
 
-    /// Several values of one shape, or alike but for the last axis.
+    /// Adds values of one shape, or concatenates values that differ in the last axis only.
     fn join(&mut self, x: &SymbolicTensor) -> Option<SymbolicTensor> {
         let y = self.pick();
         let z = if self.rng.below(2) == 0 { x.clone() } else { self.pick() };
@@ -107,7 +107,7 @@ impl Grower {
 
     fn image_layer(&mut self, shape: &[usize]) -> Layer {
         let size = shape[0].min(shape[1]);
-        // From 8 on, gradients of 3x3 convolutions are written over what they read.
+        // With 8 channels or more, 3x3 convolutions write gradients in place.
         let channels = [1, 2, 3, 8, 8][self.rng.below(5)];
         match self.rng.below(12) {
             0 | 1 => Conv2D::new(channels, 3).padding(Padding::Same).activation(Tanh).into_layer(),
@@ -141,7 +141,7 @@ impl Grower {
         }
     }
 
-    /// A model of two branches with a layer of its own called twice.
+    /// A nested model of two branches, one of which calls a layer twice.
     fn nested(&mut self, shape: &[usize]) -> Layer {
         let x = Input::new(shape);
         let shared = Conv2D::new(shape[2], 1).activation(Tanh).into_layer();

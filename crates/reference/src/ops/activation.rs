@@ -4,16 +4,18 @@ use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
 
 use engraft_ir::Activation;
 
-/// Klambauer et al. 2017, "Self-Normalizing Neural Networks", arXiv 1706.02515, section 2: the values that keep mean 0 and variance 1.
+/// The constants that preserve mean 0 and variance 1: Klambauer et al. 2017, "Self-Normalizing Neural Networks", arXiv
+/// 1706.02515, section 2.
 const SELU_ALPHA: f64 = 1.673_263_242_354_377_3;
 const SELU_SCALE: f64 = 1.050_700_987_355_480_5;
 
 /// `sqrt(2 / pi)`.
 const SQRT_2_OVER_PI: f64 = FRAC_2_SQRT_PI * FRAC_1_SQRT_2;
-/// Hendrycks and Gimpel 2016, "Gaussian Error Linear Units", arXiv 1606.08415, section 2.
+/// The cubic coefficient of the tanh approximation: Hendrycks and Gimpel 2016, "Gaussian Error Linear Units", arXiv 1606.08415,
+/// section 2.
 const GELU_CUBIC: f64 = 0.044_715;
 
-/// The function at `x`. NaN stays NaN.
+/// The value of the activation function at `x`. NaN stays NaN.
 pub(crate) fn value(function: Activation, x: f64) -> f64 {
     match function {
         Activation::Linear => x,
@@ -40,7 +42,7 @@ pub(crate) fn value(function: Activation, x: f64) -> f64 {
     }
 }
 
-/// The derivative at `x`. Where there is none, TensorFlow's choice.
+/// The derivative of the activation function at `x`. At kinks it is TensorFlow's choice.
 pub(crate) fn derivative(function: Activation, x: f64) -> f64 {
     match function {
         Activation::Linear => 1.0,
@@ -53,7 +55,7 @@ pub(crate) fn derivative(function: Activation, x: f64) -> f64 {
             _ => 0.0,
         },
         Activation::Elu { alpha } => if_positive(x, 1.0, f64::from(alpha) * x.exp()),
-        // Unlike Elu's, that at 0 is the one from the right.
+        // At 0, TensorFlow takes the right derivative for SELU, but the left one for ELU.
         Activation::Selu if x < 0.0 => SELU_SCALE * SELU_ALPHA * x.exp(),
         Activation::Selu => SELU_SCALE,
         Activation::Sigmoid => sigmoid(x) * (1.0 - sigmoid(x)),
@@ -163,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn where_there_is_no_derivative_it_is_tensorflows() {
+    fn at_kinks_the_derivative_is_tensorflows() {
         for (function, x, slope) in [
             (Activation::Relu, 0.0, 0.0),
             (Activation::Relu6, 6.0, 0.0),

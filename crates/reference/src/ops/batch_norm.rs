@@ -7,16 +7,16 @@ use engraft_plan::GradientReducer;
 use super::{Call, OpGradients};
 use crate::array::{Array, positions};
 
-/// Mean and population variance of each channel over the rows of the batch: the samples, and the pixels of images.
+/// The mean and population variance of each channel over the rows of a batch. Rows are the samples, or the pixels of all images.
 #[derive(Clone, Debug)]
 pub(crate) struct Statistics {
     mean: Vec<f64>,
     variance: Vec<f64>,
-    /// How many rows they are of.
+    /// The number of rows.
     rows: f64,
 }
 
-/// The options of the operation.
+/// The options of [`Op::BatchNorm`].
 struct Options {
     epsilon: f64,
     momentum: f64,
@@ -41,16 +41,18 @@ impl Options {
     }
 }
 
-/// The batch's own statistics, where `op` normalizes by them: of the global batch, where the reducer sums over replicas.
+/// Computes the statistics of the batch; `None` if `op` doesn't normalize by them.
+///
+/// If the reducer sums over replicas, they are the statistics of the global batch.
 ///
 /// # Errors
-/// What the reducer gives.
+/// The reducer's errors.
 pub(crate) fn batch_statistics(op: &Op, x: &Array, reducer: &mut dyn GradientReducer) -> Result<Option<Statistics>> {
     if !matches!(op, Op::BatchNorm { batch_statistics: true, .. }) {
         return Ok(None);
     }
     let x = x.as_rows();
-    // The number of rows goes with the sums: replicas may have batches of different sizes.
+    // The number of rows is summed too, since replicas may have batches of different sizes.
     let mut sums = channel_sums(&x, |x, _| x);
     sums.push(x.shape()[0] as f64);
     reducer.sum_statistics(&mut sums)?;
@@ -62,20 +64,19 @@ pub(crate) fn batch_statistics(op: &Op, x: &Array, reducer: &mut dyn GradientRed
     Ok(Some(Statistics { mean, variance, rows }))
 }
 
-/// The moving mean and the moving variance after a step that normalized by `batch`, each with its position among the weights:
-/// `moving * momentum + batch * (1 - momentum)`.
+/// The updated moving mean and variance, `moving * momentum + batch * (1 - momentum)`, each with its position among the weights.
 pub(crate) fn moving_statistics(op: &Op, weights: &[&Array], batch: &Statistics) -> Result<[(usize, Array); 2]> {
     let options = Options::of(op)?;
-    let moved = |position: usize, batch: &[f64]| {
+    let updated = |position: usize, batch: &[f64]| {
         let batch = Array::new([batch.len()], batch.to_vec());
         let momentum = options.momentum;
         (position, weights[position].zip(&batch, |moving, batch| moving * momentum + batch * (1.0 - momentum)))
     };
     let first = options.moving_mean();
-    Ok([moved(first, &batch.mean), moved(first + 1, &batch.variance)])
+    Ok([updated(first, &batch.mean), updated(first + 1, &batch.variance)])
 }
 
-/// `normalized * gamma + beta`.
+/// Computes `normalized * gamma + beta`.
 pub(super) fn forward(call: &Call<'_>) -> Result<Array> {
     let options = Options::of(call.op)?;
     let Normalized { mut values, .. } = Normalized::of(call, &options);
@@ -86,7 +87,9 @@ pub(super) fn forward(call: &Call<'_>) -> Result<Array> {
     Ok(values.reshaped(call.output.clone()))
 }
 
-/// Through the batch's statistics where the operation normalizes by them; moving statistics are constants.
+/// Computes the gradients with respect to input, gamma and beta.
+///
+/// Batch statistics are differentiated as functions of the input; moving statistics are constants.
 pub(super) fn backward(call: &Call<'_>, dy: &Array, reducer: &mut dyn GradientReducer) -> Result<OpGradients> {
     let options = Options::of(call.op)?;
     let (normalized, dy) = (Normalized::of(call, &options), dy.as_rows());
@@ -94,7 +97,8 @@ pub(super) fn backward(call: &Call<'_>, dy: &Array, reducer: &mut dyn GradientRe
     let d_gamma = channel_sums(&dy.zip(&normalized.values, |dy, normalized| dy * normalized), |product, _| product);
     let d_beta = channel_sums(&dy, |dy, _| dy);
 
-    // A batch's mean and variance depend on every one of its rows: the means of `dy` and of `dy * normalized` come back through them.
+    // Batch mean and variance depend on every row, so each row's gradient gets the means of `dy` and of `dy * normalized` through
+    // them.
     let mut means = vec![0.0; 2 * channels];
     if let Some(batch) = call.statistics {
         means = [d_gamma.as_slice(), &d_beta].concat();
@@ -113,7 +117,7 @@ pub(super) fn backward(call: &Call<'_>, dy: &Array, reducer: &mut dyn GradientRe
     Ok(OpGradients { inputs: vec![dx.reshaped(call.x[0].shape())], weights: weights.collect() })
 }
 
-/// Rows with the mean taken off, divided by the deviation.
+/// The normalized rows: mean subtracted, divided by the standard deviation.
 struct Normalized {
     values: Array,
     /// `1 / sqrt(variance + epsilon)` of each channel.
@@ -135,7 +139,7 @@ impl Normalized {
     }
 }
 
-/// Gamma, or ones.
+/// The weight gamma, or ones if the layer has none.
 fn gamma(call: &Call<'_>, options: &Options) -> Vec<f64> {
     let ones = || vec![1.0; call.weights[options.moving_mean()].data().len()];
     if options.scale { call.weights[0].data().to_vec() } else { ones() }
@@ -151,9 +155,9 @@ fn channel_sums(rows: &Array, term: impl Fn(f64, usize) -> f64) -> Vec<f64> {
 
 #[cfg(test)]
 mod tests {
-    use engraft_plan::Local;
+    use engraft_plan::SingleReplica;
 
-    use super::super::Draw;
+    use super::super::RngKey;
     use super::*;
     use crate::testing::check_gradients;
 
@@ -172,15 +176,15 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_has_mean_0_and_variance_1_and_moves_the_stored_statistics() {
+    fn a_batch_has_mean_0_and_variance_1_and_updates_the_moving_statistics() {
         let op = op(false, false, true);
         let x = Array::new([4, 1], vec![1.0, 3.0, 5.0, 7.0]);
         let (mean, variance) = (Array::new([1], vec![8.0]), Array::new([1], vec![1.0]));
-        let statistics = batch_statistics(&op, &x, &mut Local).unwrap().unwrap();
-        let (weights, draw, output) = (vec![&mean, &variance], Draw::default(), vec![4, 1]);
-        let call = Call { op: &op, x: vec![&x], weights, output, draw, statistics: Some(&statistics) };
+        let statistics = batch_statistics(&op, &x, &mut SingleReplica).unwrap().unwrap();
+        let (weights, rng_key, output) = (vec![&mean, &variance], RngKey::default(), vec![4, 1]);
+        let call = Call { op: &op, x: vec![&x], weights, output, rng_key, statistics: Some(&statistics) };
         let y = forward(&call).unwrap();
-        // A variance of 5, and the epsilon of 0.25.
+        // The batch's variance is 5, and epsilon is 0.25.
         let expected = [-3.0, -1.0, 1.0, 3.0].map(|difference| difference / 5.25f64.sqrt());
         assert!(y.data().iter().zip(expected).all(|(y, expected)| (y - expected).abs() < 1e-15));
         let [(0, mean), (1, variance)] = moving_statistics(&op, &call.weights, &statistics).unwrap() else { panic!() };

@@ -32,7 +32,9 @@ pub(super) fn backward(call: &Call<'_>, dy: &Array) -> Result<OpGradients> {
     Ok(OpGradients { inputs: vec![dx], weights })
 }
 
-/// Shapes, input, and kernel as `[height, width, channels of a group, filters]`, which a depthwise kernel is in memory.
+/// The shapes, the input, and the kernel as `[height, width, channels per group, filters]`.
+///
+/// A depthwise kernel has the same values in memory, so it is only reshaped.
 fn operands<'a>(call: &Call<'a>) -> Result<(Conv2dShape, &'a Array, Array)> {
     let x = call.x[0];
     let shape = call.op.conv2d_shape(x.shape()[0], &x.shape()[1..].to_vec(), &call.output[1..].to_vec());
@@ -42,10 +44,10 @@ fn operands<'a>(call: &Call<'a>) -> Result<(Conv2dShape, &'a Array, Array)> {
     Ok((shape, x, kernel))
 }
 
-/// Calls `visit` with the positions in input, kernel and output of every product that a convolution sums.
+/// Calls `visit(x_at, kernel_at, y_at)` with the positions of every product `x * kernel` that contributes to an output.
 fn for_each_product(shape: &Conv2dShape, mut visit: impl FnMut([usize; 4], [usize; 4], [usize; 4])) {
     let (group_channels, group_filters) = (shape.in_c / shape.groups, shape.out_c / shape.groups);
-    // The row or column that a tap reads; none where it lies in the padding.
+    // The input row or column that a kernel element reads; `None` in the padding.
     let read = |axis: usize, window: usize, tap: usize, size: usize| {
         let padded = window * shape.stride[axis] + tap * shape.dilation[axis];
         padded.checked_sub(shape.pad[axis]).filter(|&at| at < size)
@@ -68,7 +70,7 @@ fn for_each_product(shape: &Conv2dShape, mut visit: impl FnMut([usize; 4], [usiz
 mod tests {
     use engraft_ir::Op;
 
-    use super::super::{Draw, forward};
+    use super::super::{RngKey, forward};
     use super::*;
     use crate::testing::check_gradients;
 
@@ -83,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn a_depthwise_kernel_has_a_multiplier_as_its_last_axis() {
+    fn the_last_axis_of_a_depthwise_kernel_is_the_multiplier() {
         let op = Op::Conv2d { kernel: [2, 2], stride: [1, 1], dilation: [1, 1], pad: [0, 0], groups: 2, pool: None };
         check_gradients(&op, &[&[2, 3, 3, 2]], &[&[2, 2, 2, 3], &[6]], &[2, 2, 2, 6]);
     }
@@ -96,7 +98,7 @@ mod tests {
         );
         let bias = Array::new([1], vec![0.5]);
         let (weights, output) = (vec![&kernel, &bias], vec![1, 1, 1, 1]);
-        let call = Call { op: &CONV, x: vec![&x], weights, output, draw: Draw::default(), statistics: None };
+        let call = Call { op: &CONV, x: vec![&x], weights, output, rng_key: RngKey::default(), statistics: None };
         assert_eq!(forward(&call).unwrap().data(), [4321.5]);
     }
 }

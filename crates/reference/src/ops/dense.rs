@@ -29,7 +29,7 @@ pub(super) fn backward(call: &Call<'_>, dy: &Array) -> OpGradients {
     OpGradients { inputs: vec![dx.reshaped(call.x[0].shape())], weights }
 }
 
-/// Calls `visit` with the row, input and unit of every product.
+/// Calls `visit(row, input, unit)` for every product `x[row, input] * kernel[input, unit]`.
 fn for_each_product(x: &Array, kernel: &Array, mut visit: impl FnMut(usize, usize, usize)) {
     let sizes = [x.shape()[0], kernel.shape()[0], kernel.shape()[1]];
     positions(sizes).for_each(|[row, input, unit]| visit(row, input, unit));

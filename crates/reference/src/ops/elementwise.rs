@@ -1,4 +1,4 @@
-//! Operations on values at the same position: sums, products, affine functions of a channel, dropout.
+//! Elementwise operations: `Add`, `Multiply` with broadcasting, `ScaleShift` per channel, and `Dropout`.
 
 use engraft_ir::random::mix;
 
@@ -18,7 +18,7 @@ pub(super) fn add_backward(call: &Call<'_>, dy: &Array) -> OpGradients {
 pub(super) fn multiply(call: &Call<'_>) -> Array {
     let (a, b) = (call.x[0], call.x[1]);
     let mut y = a.clone();
-    positions_of(a.shape()).for_each(|at| y[at.as_slice()] *= b[repeated(&at, b).as_slice()]);
+    positions_of(a.shape()).for_each(|at| y[at.as_slice()] *= b[broadcast_position(&at, b).as_slice()]);
     y
 }
 
@@ -26,15 +26,15 @@ pub(super) fn multiply_backward(call: &Call<'_>, dy: &Array) -> OpGradients {
     let (a, b) = (call.x[0], call.x[1]);
     let [mut da, mut db] = [a, b].map(|factor| Array::zeros(factor.shape()));
     for at in positions_of(a.shape()) {
-        let (at, b_at) = (at.as_slice(), repeated(&at, b));
+        let (at, b_at) = (at.as_slice(), broadcast_position(&at, b));
         da[at] = dy[at] * b[b_at.as_slice()];
         db[b_at.as_slice()] += dy[at] * a[at];
     }
     OpGradients { inputs: vec![da, db], weights: Vec::new() }
 }
 
-/// Where `b`, repeated along its axes of size 1, is read for a position of the first factor.
-fn repeated(at: &[usize], b: &Array) -> Vec<usize> {
+/// The position in `b`, broadcast along its axes of size 1, that belongs to a position of the first factor.
+fn broadcast_position(at: &[usize], b: &Array) -> Vec<usize> {
     at.iter().zip(b.shape()).map(|(&at, &size)| if size == 1 { 0 } else { at }).collect()
 }
 
@@ -46,7 +46,7 @@ pub(super) fn scale_shift_backward(scale: &[f32], dy: &Array) -> Array {
     by_channel(dy, |dy, channel| dy * f64::from(scale[channel]))
 }
 
-/// `function` of each value and the number of its channel, its place along the last axis.
+/// Applies `function` to each value and the index of its channel, which is its index along the last axis.
 fn by_channel(x: &Array, function: impl Fn(f64, usize) -> f64) -> Array {
     let channels = x.shape().last().copied().unwrap_or(1);
     let mut y = x.clone();
@@ -54,14 +54,15 @@ fn by_channel(x: &Array, function: impl Fn(f64, usize) -> f64) -> Array {
     y
 }
 
-/// `x` with values dropped at the same positions, whether `x` is the input or the gradient with respect to the output. Values that
-/// stay are scaled so that the mean stays.
+/// Inverted dropout: sets random values of `x` to 0, and scales the others by `1 / (1 - rate)` to preserve the mean.
+///
+/// The positions depend on seeds alone, so the backward pass applies it to the gradient with respect to the output.
 pub(super) fn dropout(call: &Call<'_>, rate: f32, layer_seed: u64, x: &Array) -> Array {
     let scale = 1.0 / (1.0 - f64::from(rate));
     let size: usize = x.shape()[1..].iter().product();
     let mut y = x.clone();
     for (sample, values) in y.data_mut().chunks_mut(size.max(1)).enumerate() {
-        let key = finalize(call.draw.seed(layer_seed, sample));
+        let key = finalize(call.rng_key.seed(layer_seed, sample));
         for (index, value) in values.iter_mut().enumerate() {
             *value = if uniform(key, index as u64) < rate { 0.0 } else { *value * scale };
         }
@@ -72,13 +73,13 @@ pub(super) fn dropout(call: &Call<'_>, rate: f32, layer_seed: u64, x: &Array) ->
 /// SplitMix64's increment: the golden ratio.
 const INCREMENT: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// A number in 0..1 with 24 random bits, so that it is exact in f32: number `index` of SplitMix64's sequence.
+/// A uniform number in 0..1 with 24 random bits, which f32 holds exactly: element `index` of SplitMix64's sequence from `key`.
 fn uniform(key: u64, index: u64) -> f32 {
     let bits = finalize(key.wrapping_add(index.wrapping_mul(INCREMENT))) >> 40;
     bits as f32 / (1u32 << 24) as f32
 }
 
-/// SplitMix64's finalizer without the increment that [`mix`] adds.
+/// SplitMix64's finalizer alone: [`mix`] also adds the increment, which is subtracted first.
 fn finalize(bits: u64) -> u64 {
     mix(0, bits.wrapping_sub(INCREMENT))
 }
@@ -87,7 +88,7 @@ fn finalize(bits: u64) -> u64 {
 mod tests {
     use engraft_ir::Op;
 
-    use super::super::Draw;
+    use super::super::RngKey;
     use super::*;
     use crate::testing::check_gradients;
 
@@ -101,30 +102,30 @@ mod tests {
         check_gradients(&Op::Dropout { rate: 0.4, seed: 5 }, &[&[3, 20]], &[], &[3, 20]);
     }
 
-    fn dropped(rate: f32, draw: Draw, samples: usize) -> Vec<f64> {
+    fn dropped(rate: f32, rng_key: RngKey, samples: usize) -> Vec<f64> {
         let x = Array::new([samples, 10_000], vec![1.0; samples * 10_000]);
         let op = Op::Dropout { rate, seed: 9 };
-        let call = Call { op: &op, x: vec![&x], weights: vec![], output: vec![], draw, statistics: None };
+        let call = Call { op: &op, x: vec![&x], weights: vec![], output: vec![], rng_key, statistics: None };
         dropout(&call, rate, 9, &x).data().to_vec()
     }
 
     #[test]
     fn the_expected_share_is_dropped_and_the_mean_stays() {
         for rate in [0.1, 0.5, 0.9] {
-            let y = dropped(rate, Draw::default(), 10);
+            let y = dropped(rate, RngKey::default(), 10);
             let share = y.iter().filter(|&&y| y == 0.0).count() as f32 / 1e5;
-            // The standard deviation is at most 0.0016.
+            // The tolerance is five standard deviations, of at most 0.0016.
             assert!((share - rate).abs() < 0.008, "rate {rate}: dropped {share}");
             assert!(y.iter().all(|&y| y == 0.0 || y == 1.0 / (1.0 - f64::from(rate))));
         }
-        assert!(dropped(1.0, Draw::default(), 1).iter().all(|&y| y == 0.0));
+        assert!(dropped(1.0, RngKey::default(), 1).iter().all(|&y| y == 0.0));
     }
 
     #[test]
     fn a_sample_draws_by_its_place_in_the_global_batch() {
-        let draw = |iteration, first_sample| Draw { iteration, first_sample };
-        let whole = dropped(0.5, draw(3, 0), 2);
-        assert_eq!(whole[10_000..], dropped(0.5, draw(3, 1), 1));
-        assert_ne!(whole[..10_000], dropped(0.5, draw(4, 0), 1));
+        let key = |iteration, first_sample| RngKey { iteration, first_sample };
+        let full_batch = dropped(0.5, key(3, 0), 2);
+        assert_eq!(full_batch[10_000..], dropped(0.5, key(3, 1), 1));
+        assert_ne!(full_batch[..10_000], dropped(0.5, key(4, 0), 1));
     }
 }

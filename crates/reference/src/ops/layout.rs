@@ -1,4 +1,6 @@
-//! Operations that only move values. Each is defined by where every value of the output comes from.
+//! Operations that only move values: `Concatenate`, `Pad2d`, `Reshape`, `Slice`, `Permute`, `ReverseChannels`.
+//!
+//! Each is defined by the source of every output value; forward and backward pass use the same definition.
 
 use engraft_ir::Op;
 use engraft_nn::{Error, Result};
@@ -6,7 +8,7 @@ use engraft_nn::{Error, Result};
 use super::{Call, OpGradients};
 use crate::array::{Array, positions_of};
 
-/// A value of an input: the number of the input and the position in it, batch included.
+/// The index of an input and a position in it, batch included.
 type Source = (usize, Vec<usize>);
 
 pub(super) fn forward(call: &Call<'_>) -> Result<Array> {
@@ -29,7 +31,7 @@ pub(super) fn backward(call: &Call<'_>, dy: &Array) -> Result<OpGradients> {
     Ok(OpGradients { inputs, weights: Vec::new() })
 }
 
-/// Where the value at `to` comes from; `None` for a zero.
+/// The source of the output value at position `to`; `None` if the value is a padding zero.
 fn source(call: &Call<'_>, to: &[usize]) -> Result<Option<Source>> {
     let (sample, position) = (to[0], &to[1..]);
     let shape = &call.x[0].shape()[1..];
@@ -62,7 +64,7 @@ fn source(call: &Call<'_>, to: &[usize]) -> Result<Option<Source>> {
     Ok(from.map(|from| (0, [&[sample], from.as_slice()].concat())))
 }
 
-/// Inputs stand one after the other along `axis`, the batch axis counted.
+/// The source of an output value of `Concatenate` along tensor axis `axis`, batch included.
 fn concatenated(call: &Call<'_>, axis: usize, to: &[usize]) -> Option<Source> {
     let mut from = to.to_vec();
     for (input, x) in call.x.iter().enumerate() {
@@ -74,29 +76,29 @@ fn concatenated(call: &Call<'_>, axis: usize, to: &[usize]) -> Option<Source> {
     None
 }
 
-/// The position in shape `from` that has the same place in row-major order as `position` in shape `to`.
+/// The position in shape `from` with the same row-major offset as `position` in shape `to`.
 fn reshaped(from: &[usize], to: &[usize], position: &[usize]) -> Vec<usize> {
-    let mut place = position.iter().zip(to).fold(0, |place, (at, size)| place * size + at);
+    let mut offset = position.iter().zip(to).fold(0, |offset, (at, size)| offset * size + at);
     let mut found = vec![0; from.len()];
     for (at, size) in found.iter_mut().zip(from).rev() {
-        *at = place % size;
-        place /= size;
+        *at = offset % size;
+        offset /= size;
     }
     found
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::Draw;
+    use super::super::RngKey;
     use super::*;
     use crate::testing::check_gradients;
 
-    /// One sample with the values 0, 1, 2, … moved by `op`.
+    /// Applies `op` to one sample with the values 0, 1, 2, …
     fn moved(op: &Op, shape: &[usize], output: &[usize]) -> Vec<f64> {
         let batched = |shape: &[usize]| [&[1], shape].concat();
         let x = Array::new(batched(shape), (0..shape.iter().product()).map(|i: usize| i as f64).collect());
-        let (draw, output) = (Draw::default(), batched(output));
-        forward(&Call { op, x: vec![&x], weights: vec![], output, draw, statistics: None }).unwrap().data().to_vec()
+        let (rng_key, output) = (RngKey::default(), batched(output));
+        forward(&Call { op, x: vec![&x], weights: vec![], output, rng_key, statistics: None }).unwrap().data().to_vec()
     }
 
     #[test]

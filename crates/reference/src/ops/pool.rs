@@ -1,4 +1,4 @@
-//! Pooling, over windows and over whole images.
+//! Max and average pooling, over windows and global.
 
 use engraft_ir::{Op, PoolKind};
 use engraft_nn::{Error, Result};
@@ -6,7 +6,7 @@ use engraft_nn::{Error, Result};
 use super::Call;
 use crate::array::{Array, positions};
 
-/// A window of an image of one channel, as the positions of its pixels, row by row, and the position of the output.
+/// A pooling window in one channel: the positions of its pixels, row by row, and the position of its output.
 struct Window {
     pixels: Vec<[usize; 4]>,
     output: Vec<usize>,
@@ -45,20 +45,20 @@ pub(super) fn backward(call: &Call<'_>, dy: &Array) -> Result<Array> {
     Ok(dx)
 }
 
-/// The maximum, but NaN where one is NaN, so that a model that has diverged shows it.
+/// The maximum; NaN if `a` or `b` is NaN, so that a diverged model doesn't look healthy.
 fn greater(a: f64, b: f64) -> f64 {
     if b > a || b.is_nan() { b } else { a }
 }
 
-/// What windows are reduced to, and the windows of all images and channels.
+/// The kind of pooling, and the windows of all images and channels.
 fn windows(call: &Call<'_>) -> Result<(PoolKind, Vec<Window>)> {
     let [batch, height, width, channels] = call.x[0].sizes()?;
     if let Op::GlobalPool { kind } = *call.op {
-        // The output may keep the axes of the image, of size 1.
-        let kept = vec![0; call.output.len() - 2];
+        // With `keepdims`, the output has the spatial axes with size 1.
+        let spatial = vec![0; call.output.len() - 2];
         let window = |[image, channel]: [usize; 2]| Window {
             pixels: positions([height, width]).map(|[y, x]| [image, y, x, channel]).collect(),
-            output: [&[image], kept.as_slice(), &[channel]].concat(),
+            output: [&[image], spatial.as_slice(), &[channel]].concat(),
         };
         return Ok((kind, positions([batch, channels]).map(window).collect()));
     }
@@ -75,7 +75,7 @@ fn windows(call: &Call<'_>) -> Result<(PoolKind, Vec<Window>)> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Draw;
+    use super::super::RngKey;
     use super::*;
     use crate::testing::check_gradients;
 
@@ -104,7 +104,7 @@ mod tests {
                 x: vec![&x],
                 weights: vec![],
                 output: vec![1, 1, 1, 1],
-                draw: Draw::default(),
+                rng_key: RngKey::default(),
                 statistics: None,
             };
             assert_eq!(forward(&call).unwrap().data(), [y]);
@@ -120,7 +120,8 @@ mod tests {
             (Op::GlobalPool { kind: PoolKind::Max }, vec![1, 1], [0.0, 4.0, 4.0, 0.0]),
         ] {
             let dy = Array::new(output.clone(), vec![8.0]);
-            let call = Call { op: &op, x: vec![&x], weights: vec![], output, draw: Draw::default(), statistics: None };
+            let call =
+                Call { op: &op, x: vec![&x], weights: vec![], output, rng_key: RngKey::default(), statistics: None };
             assert_eq!(backward(&call, &dy).unwrap().data(), dx);
         }
     }

@@ -1,6 +1,6 @@
-//! Random flips, rotations and zooms: Keras' matrices, TensorFlow's `ImageProjectiveTransformV3`.
+//! Random flips, rotations and zooms, with Keras' matrices and TensorFlow's `ImageProjectiveTransformV3`.
 //!
-//! Coordinates are f32, as in TensorFlow: which pixels are read hangs on their rounding. What is read between them is f64.
+//! Coordinates are f32, as in TensorFlow, because their rounding decides which pixels are read. Interpolation is in f64.
 
 use engraft_ir::random::Rng;
 use engraft_ir::{Fill, FillMode, Interpolation, RandomTransform, Transformation};
@@ -13,7 +13,7 @@ use crate::array::Array;
 pub(super) fn forward(call: &Call<'_>, transform: &RandomTransform, layer_seed: u64) -> Result<Array> {
     let x = call.x[0];
     let shape @ [batch, _, _, _] = x.sizes()?;
-    let draw = |image| transform.draw(&mut Rng::new(call.draw.seed(layer_seed, image)));
+    let draw = |image| transform.draw(&mut Rng::new(call.rng_key.seed(layer_seed, image)));
     let drawn: Vec<Transformation> = (0..batch).map(draw).collect();
     Ok(Array::from_fn(shape, |[image, y, x_at, channel]| {
         Image { x, image, channel, height: shape[1], width: shape[2] }.transformed(&drawn[image], y, x_at)
@@ -51,7 +51,7 @@ impl Image<'_> {
         }
     }
 
-    /// The image's value at (`y`, `x`), between its pixels or beyond its edges.
+    /// Samples the image at real coordinates, with the fill mode and interpolation of `fill`.
     fn sample(&self, fill: &Fill, [y, x]: [f32; 2]) -> f64 {
         let (y, x) = (mapped(fill.mode, y, self.height), mapped(fill.mode, x, self.width));
         match fill.interpolation {
@@ -65,14 +65,15 @@ impl Image<'_> {
         }
     }
 
-    /// The pixel at whole coordinates; the fill value outside.
+    /// The pixel at integer coordinates; the fill value outside of the image.
     fn read(&self, fill: &Fill, y: f32, x: f32) -> f64 {
         let inside = (0.0..self.height as f32).contains(&y) && (0.0..self.width as f32).contains(&x);
         if inside { self.pixel(y as usize, x as usize) } else { f64::from(fill.value) }
     }
 }
 
-/// Where a turn about the centre reads; a positive angle turns counter-clockwise (Keras' `RandomRotation`).
+/// The source coordinates of an output pixel in a rotation about the centre; positive angles are counter-clockwise (Keras'
+/// `RandomRotation`).
 fn rotated(radians: f32, size: [usize; 2], [y, x]: [usize; 2]) -> [f32; 2] {
     let [center_y, center_x] = size.map(|size| 0.5 * (size as f32 - 1.0));
     let (sin, cos) = radians.sin_cos();
@@ -82,7 +83,7 @@ fn rotated(radians: f32, size: [usize; 2], [y, x]: [usize; 2]) -> [f32; 2] {
     [sin * x + cos * y + y_offset, cos * x + -sin * y + x_offset]
 }
 
-/// Where a zoom about the centre reads; factors above 1 show more than the image holds (Keras' `RandomZoom`).
+/// The source coordinates of an output pixel in a zoom about the centre; factors above 1 zoom out (Keras' `RandomZoom`).
 fn zoomed(factors: [f32; 2], size: [usize; 2], position: [usize; 2]) -> [f32; 2] {
     [0, 1].map(|axis| {
         let offset = (size[axis] as f32 - 1.0) / 2.0 * (1.0 - factors[axis]);
@@ -90,7 +91,7 @@ fn zoomed(factors: [f32; 2], size: [usize; 2], position: [usize; 2]) -> [f32; 2]
     })
 }
 
-/// The coordinate to read on an axis of `size` pixels: TensorFlow's `MapCoordinate` with its truncations.
+/// Maps a coordinate into an axis of `size` pixels by the fill mode, like TensorFlow's `MapCoordinate`, truncations included.
 fn mapped(mode: FillMode, coordinate: f32, size: usize) -> f32 {
     let (last, size) = (size as f32 - 1.0, size as f32);
     let inside = (0.0..=last).contains(&coordinate);
@@ -123,11 +124,11 @@ mod tests {
     use engraft_nn::layers::from_config;
     use engraft_nn::prelude::*;
 
-    use super::super::Draw;
+    use super::super::RngKey;
     use super::*;
     use crate::array::positions;
 
-    /// The distribution that a golden case's layer draws from.
+    /// The distribution of the golden case's layer.
     fn distribution(case: &Case, shape: &[usize]) -> RandomTransform {
         let layer = case.get("layer");
         let config = layer["config"].as_object().unwrap().clone();
@@ -140,7 +141,7 @@ mod tests {
         }
     }
 
-    /// The case's transformation of image `index`.
+    /// The fixed transformation of image `index` in a golden case.
     fn fixed(case: &Case, arrays: &Arrays, distribution: &RandomTransform, index: usize) -> Transformation {
         let number = |name: &str| arrays.get(case.get("transformation")[name].as_str().unwrap()).data()[index];
         match *distribution {
@@ -171,8 +172,7 @@ mod tests {
             let expected = Array::from_f32(images.shape(), expected.data());
             for at @ [image, y, column, channel] in positions([batch, height, width, channels]) {
                 let found = Image { x: &x, image, channel, height, width }.transformed(&drawn[image], y, column);
-                // A thousandth of the range of pixels: f32 rounds coordinates, and pixels change by up to 255 from one
-                // to the next.
+                // The tolerance is 0.1 % of the range: coordinates round in f32, and adjacent pixels differ by up to 255.
                 assert!((found - expected[at]).abs() <= 0.255, "{}: {found} for {}", case.name(), expected[at]);
             }
         }
@@ -182,13 +182,13 @@ mod tests {
     fn an_image_draws_by_its_place_in_the_global_batch() {
         let transform = RandomTransform::Flip { horizontal: true, vertical: false };
         let op = Op::RandomTransform { transform: transform.clone(), seed: 4 };
-        let flipped = |images: usize, draw| {
+        let flipped = |images: usize, rng_key| {
             let x = Array::from_fn([images, 1, 2, 1], |[_, _, column, _]| column as f64);
-            let call = Call { op: &op, x: vec![&x], weights: vec![], output: vec![], draw, statistics: None };
+            let call = Call { op: &op, x: vec![&x], weights: vec![], output: vec![], rng_key, statistics: None };
             forward(&call, &transform, 4).unwrap().data().to_vec()
         };
-        let whole = flipped(64, Draw { iteration: 2, first_sample: 0 });
-        assert_eq!(whole[2 * 40..], flipped(24, Draw { iteration: 2, first_sample: 40 }));
-        assert_ne!(whole, flipped(64, Draw { iteration: 3, first_sample: 0 }));
+        let full_batch = flipped(64, RngKey { iteration: 2, first_sample: 0 });
+        assert_eq!(full_batch[2 * 40..], flipped(24, RngKey { iteration: 2, first_sample: 40 }));
+        assert_ne!(full_batch, flipped(64, RngKey { iteration: 3, first_sample: 0 }));
     }
 }

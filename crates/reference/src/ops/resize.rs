@@ -9,18 +9,18 @@ use crate::array::{Array, positions, sizes};
 pub(super) fn forward(call: &Call<'_>, interpolation: Interpolation) -> Result<Array> {
     let x = call.x[0];
     let mut y = Array::zeros(call.output.clone());
-    for_each_tap(call, interpolation, |from, to, share| y[to] += share * x[from])?;
+    for_each_source(call, interpolation, |from, to, weight| y[to] += weight * x[from])?;
     Ok(y)
 }
 
 pub(super) fn backward(call: &Call<'_>, interpolation: Interpolation, dy: &Array) -> Result<Array> {
     let mut dx = Array::zeros(call.x[0].shape());
-    for_each_tap(call, interpolation, |from, to, share| dx[from] += share * dy[to])?;
+    for_each_source(call, interpolation, |from, to, weight| dx[from] += weight * dy[to])?;
     Ok(dx)
 }
 
-/// Calls `visit` with the position of each input pixel that an output pixel reads, the position of that, and the input's share.
-fn for_each_tap(
+/// Calls `visit(from, to, weight)` for every output position `to` and each input position `from` that it interpolates.
+fn for_each_source(
     call: &Call<'_>,
     interpolation: Interpolation,
     mut visit: impl FnMut([usize; 4], [usize; 4], f64),
@@ -28,27 +28,27 @@ fn for_each_tap(
     let [_, in_h, in_w, _] = call.x[0].sizes()?;
     let output @ [_, out_h, out_w, _] = sizes(&call.output)?;
     for to @ [image, y, x, channel] in positions(output) {
-        for (row, row_share) in taps(interpolation, y, in_h, out_h) {
-            for (column, share) in taps(interpolation, x, in_w, out_w) {
-                visit([image, row, column, channel], to, row_share * share);
+        for (row, row_weight) in sources(interpolation, y, in_h, out_h) {
+            for (column, column_weight) in sources(interpolation, x, in_w, out_w) {
+                visit([image, row, column, channel], to, row_weight * column_weight);
             }
         }
     }
     Ok(())
 }
 
-/// The coordinates that output coordinate `to` reads along one axis, with their shares.
+/// The input indices along one axis that output index `to` interpolates, with their weights.
 ///
-/// Coordinates are f32, as in TensorFlow: which pixel is the nearest hangs on their rounding.
-fn taps(interpolation: Interpolation, to: usize, input: usize, output: usize) -> Vec<(usize, f64)> {
+/// Coordinates are f32, as in TensorFlow, because their rounding decides which pixel is the nearest.
+fn sources(interpolation: Interpolation, to: usize, input: usize, output: usize) -> Vec<(usize, f64)> {
     let center = (to as f32 + 0.5) * (input as f32 / output as f32);
     let inside = |coordinate: f32| (coordinate.max(0.0) as usize).min(input.saturating_sub(1));
     match interpolation {
         Interpolation::Nearest => vec![(inside(center.floor()), 1.0)],
         Interpolation::Bilinear => {
             let position = center - 0.5;
-            let share = f64::from(position - position.floor());
-            vec![(inside(position.floor()), 1.0 - share), (inside(position.ceil()), share)]
+            let weight = f64::from(position - position.floor());
+            vec![(inside(position.floor()), 1.0 - weight), (inside(position.ceil()), weight)]
         }
     }
 }
@@ -61,11 +61,11 @@ mod tests {
     use crate::testing::check_gradients;
 
     #[test]
-    fn taps_are_symmetric_and_stay_inside() {
-        assert_eq!(taps(Interpolation::Bilinear, 0, 2, 4), [(0, 0.25), (0, 0.75)]);
-        assert_eq!(taps(Interpolation::Bilinear, 1, 2, 4), [(0, 0.75), (1, 0.25)]);
-        assert_eq!(taps(Interpolation::Bilinear, 3, 2, 4), [(1, 0.75), (1, 0.25)]);
-        assert_eq!([0, 1].map(|to| taps(Interpolation::Nearest, to, 4, 2)), [[(1, 1.0)], [(3, 1.0)]]);
+    fn sources_are_symmetric_and_stay_inside() {
+        assert_eq!(sources(Interpolation::Bilinear, 0, 2, 4), [(0, 0.25), (0, 0.75)]);
+        assert_eq!(sources(Interpolation::Bilinear, 1, 2, 4), [(0, 0.75), (1, 0.25)]);
+        assert_eq!(sources(Interpolation::Bilinear, 3, 2, 4), [(1, 0.75), (1, 0.25)]);
+        assert_eq!([0, 1].map(|to| sources(Interpolation::Nearest, to, 4, 2)), [[(1, 1.0)], [(3, 1.0)]]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use crate::array::Array;
 
-/// `exp(x) / sum(exp(x))` of each row, from differences to the greatest so that nothing overflows.
+/// Computes `exp(x) / sum(exp(x))` of each row. The row's maximum is subtracted first, so that `exp` can't overflow.
 pub(crate) fn softmax(x: &Array) -> Array {
     let mut y = x.clone();
     let width = x.shape().last().copied().unwrap_or(1).max(1);
@@ -14,7 +14,7 @@ pub(crate) fn softmax(x: &Array) -> Array {
     y
 }
 
-/// `y * (dy - sum(y * dy))` of each row.
+/// Computes the gradient with respect to `x`, `y * (dy - sum(y * dy))` of each row.
 pub(super) fn backward(x: &Array, dy: &Array) -> Array {
     let y = softmax(x);
     let mut dx = dy.clone();

@@ -1,11 +1,11 @@
-//! What the tests of sessions share: a small model and its training.
+//! Helpers of the session tests: a small model and its training.
 
 #![allow(clippy::unwrap_used, dead_code, reason = "only tests use it, and not every test all of it")]
 
 use engraft_nn::OptimizerState;
 use engraft_nn::prelude::*;
 use engraft_nn::random::Rng;
-use engraft_plan::{Executor, LabelledBatch, Local, Plan, PlanOptions, Session, Update};
+use engraft_plan::{Executor, LabelledBatch, Plan, PlanOptions, Session, SingleReplica, Update};
 use engraft_reference::ReferenceExecutor;
 
 pub(crate) const BATCH: usize = 4;
@@ -20,7 +20,7 @@ pub(crate) fn classes(samples: usize) -> Tensor {
     Tensor::new([samples, 1], (0..samples).map(|sample| (sample % 3) as f32).collect()).unwrap()
 }
 
-/// Augmentation, a convolution, batch statistics, dropout and a softmax, with the same weights each time.
+/// A model with augmentation, convolution, batch normalization, dropout and softmax. Its weights are the same on every call.
 pub(crate) fn model() -> Model {
     let x = Input::new([6, 6, 2]);
     let y = RandomFlip::horizontal().call(&x).unwrap();
@@ -55,10 +55,10 @@ pub(crate) fn values(model: &Model) -> Vec<Vec<f32>> {
     model.weights().iter().map(|weight| weight.values().clone()).collect()
 }
 
-/// One step over samples `seed`, not synchronized. Gives the loss.
+/// Runs one training step on random samples of this seed, without `synchronize`; returns the loss.
 pub(crate) fn step(session: &mut dyn Session, seed: u64, iteration: u64, state: &OptimizerState) -> f64 {
     let (x, y) = (random(&[BATCH, 6, 6, 2], seed), classes(BATCH));
-    let output = session.forward_backward(&LabelledBatch::new(&[&x], &y), iteration, &mut Local).unwrap();
+    let output = session.forward_backward(&LabelledBatch::new(&[&x], &y), iteration, &mut SingleReplica).unwrap();
     session.apply(Update { iteration, ..UPDATE }, state).unwrap();
     output.loss
 }

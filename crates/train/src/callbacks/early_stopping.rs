@@ -1,16 +1,30 @@
-//! Stops when a number has not become better for some epochs.
+//! [`EarlyStopping`]: stops training when a loss or metric no longer improves.
 
 use engraft_nn::{Model, Result};
 
 use super::Monitor;
 use crate::{Callback, EpochEnd, TrainBegin, Training};
 
-/// Stops training when a number has stopped improving (Keras' `EarlyStopping`).
+/// Stops training when a loss or metric has stopped improving (Keras' `EarlyStopping`).
 ///
 /// ```
+/// # use engraft_data::Arrays;
+/// # use engraft_nn::prelude::*;
 /// use engraft_train::callbacks::EarlyStopping;
-/// let mut stopping = EarlyStopping::new("val_loss").patience(3).restore_best_weights(true);
-/// # let _ = &mut stopping;
+/// use engraft_train::{Fit, Train};
+/// # let model = Sequential::new().add(Input::new([2])).add(Dense::new(2).activation(Softmax)).build()?;
+/// # model.compile(Sgd::new(0.1), Loss::categorical_crossentropy(), [])?;
+/// # let y = Tensor::new([4, 2], vec![1.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 1.0])?;
+/// // All samples are alike, but not their targets: training can't improve the loss.
+/// let data = Arrays::new(Tensor::zeros([4, 2]), y)?;
+/// let stopping = EarlyStopping::new("val_loss").patience(3).min_delta(0.001).restore_best_weights(true);
+/// // The first epoch is a warm-up.
+/// let mut stopping = stopping.start_from_epoch(1);
+/// let history = model.fit(&data, Fit::new().epochs(100).validation(&data).callback(&mut stopping))?;
+/// // Epoch 1 counts as the best; then follow three epochs without improvement.
+/// assert_eq!((stopping.stopped_epoch(), history.epochs()), (Some(4), 5));
+/// assert_eq!(stopping.best(), Some(history.get("val_loss")[1]));
+/// # Ok::<(), engraft_nn::Error>(())
 /// ```
 #[derive(Clone, Debug)]
 pub struct EarlyStopping {
@@ -25,7 +39,7 @@ pub struct EarlyStopping {
 }
 
 impl EarlyStopping {
-    /// Watches the number of this name; Keras' defaults: no patience, no smallest change, weights stay as they are.
+    /// Watches the loss or metric of this name. Defaults as in Keras: patience 0, `min_delta` 0, the last weights are kept.
     pub fn new(monitor: impl Into<String>) -> Self {
         Self {
             monitor: Monitor::new(monitor),
@@ -39,36 +53,36 @@ impl EarlyStopping {
         }
     }
 
-    /// A smaller change doesn't count as an improvement.
+    /// Sets the smallest change that counts as an improvement.
     #[must_use]
     pub fn min_delta(self, min_delta: f64) -> Self {
         Self { min_delta: min_delta.abs(), ..self }
     }
 
-    /// Epochs without improvement after which training stops.
+    /// Sets the number of epochs without improvement after which training stops.
     #[must_use]
     pub fn patience(self, epochs: usize) -> Self {
         Self { patience: epochs, ..self }
     }
 
-    /// Epochs before this one, from 0, are not watched.
+    /// Sets the first epoch to watch, counted from 0.
     #[must_use]
     pub fn start_from_epoch(self, epoch: usize) -> Self {
         Self { start_from_epoch: epoch, ..self }
     }
 
-    /// Whether the model ends with the weights of its best epoch. They are kept in memory.
+    /// Sets whether the model gets back the weights of its best epoch when training ends. A copy of them is kept in memory.
     #[must_use]
     pub fn restore_best_weights(self, restore: bool) -> Self {
         Self { restore_best_weights: restore, ..self }
     }
 
-    /// The epoch, from 0, after which it stopped training.
+    /// The epoch, counted from 0, after which this callback stopped training; `None` if it didn't.
     pub fn stopped_epoch(&self) -> Option<usize> {
         self.stopped_epoch
     }
 
-    /// The best number so far.
+    /// The best value so far.
     pub fn best(&self) -> Option<f64> {
         self.monitor.best()
     }

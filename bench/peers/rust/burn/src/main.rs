@@ -1,4 +1,4 @@
-//! The seed model in Burn, on its `flex` device.
+//! The benchmark's model in Burn, on its `flex` device.
 
 use burn::module::Module;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
@@ -10,9 +10,9 @@ use burn::tensor::activation::{relu, softmax};
 use burn::tensor::{Device, Distribution, Int, Tensor};
 use peer_serve::{BLOCKS, HEAD, Options, Result, Task, serve};
 
-/// Convolutions number `first..`, then the head.
+/// The trainable part of the network: the last convolutions and the head.
 #[derive(Module, Debug)]
-struct Upper {
+struct TrainablePart {
     convolutions: Vec<Conv2d>,
     head: Vec<Linear>,
 }
@@ -35,7 +35,7 @@ fn head(size: usize, device: &Device) -> Vec<Linear> {
     sizes.windows(2).map(|pair| LinearConfig::new(pair[0], pair[1]).init(device)).collect()
 }
 
-/// Applies convolutions of which the first is number `first`, each block's pool after its last.
+/// Applies consecutive convolutions of VGG16, from index `first` on, with a pooling after each block.
 fn base(mut x: Tensor<4>, convolutions: &[Conv2d], first: usize) -> Tensor<4> {
     let pool = MaxPool2dConfig::new([2, 2]).with_strides([2, 2]).init();
     let ends: Vec<usize> = (1..=BLOCKS.len()).map(|blocks| BLOCKS[..blocks].iter().map(|(count, _)| count).sum()).collect();
@@ -48,7 +48,7 @@ fn base(mut x: Tensor<4>, convolutions: &[Conv2d], first: usize) -> Tensor<4> {
     x
 }
 
-impl Upper {
+impl TrainablePart {
     fn forward(&self, x: Tensor<4>, first: usize) -> Tensor<2> {
         let mut x: Tensor<2> = base(x, &self.convolutions, first).flatten(1, 3);
         for (number, layer) in self.head.iter().enumerate() {
@@ -65,17 +65,17 @@ fn main() -> Result<()> {
     let x = Tensor::<4>::random([batch, 3, size, size], Distribution::Uniform(-128.0, 128.0), &plain);
     match task {
         Task::Predict => {
-            let net = Upper { convolutions: convolutions(0, 13, &plain), head: head(size, &plain) };
+            let net = TrainablePart { convolutions: convolutions(0, 13, &plain), head: head(size, &plain) };
             serve("Burn 0.22.1", || {
                 softmax(net.forward(x.clone(), 0), 1).into_data();
                 Ok(())
             })
         }
         Task::Train { frozen } => {
-            // What is frozen runs on the device without autodiff, which keeps nothing for a way back.
+            // Frozen convolutions run on a device without autodiff, which saves no values for a backward pass.
             let lower = convolutions(0, frozen, &plain);
             let device = Device::flex().autodiff();
-            let mut net = Upper { convolutions: convolutions(frozen, 13, &device), head: head(size, &device) };
+            let mut net = TrainablePart { convolutions: convolutions(frozen, 13, &device), head: head(size, &device) };
             let y = Tensor::<1, Int>::from_data(
                 (0..batch as i32).map(|sample| sample % 5).collect::<Vec<_>>().as_slice(),
                 &device,

@@ -1,32 +1,32 @@
-//! The seed model in candle.
+//! The benchmark's model in candle.
 
 use candle_core::{D, DType, Device, Tensor, Var};
 use candle_nn::{AdamW, Optimizer, ParamsAdamW, loss, ops};
 use peer_serve::{BLOCKS, HEAD, Options, Result, Task, serve};
 
-/// A layer's kernel and bias. Of a frozen layer they are plain tensors, which candle doesn't differentiate.
+/// A layer's kernel and bias. For a frozen layer they are plain tensors, which candle doesn't differentiate.
 struct Layer {
     kernel: Tensor,
     bias: Tensor,
 }
 
-/// Draws weights and gathers those that learn.
+/// Creates random weights and collects the trainable ones.
 struct Weights {
     device: Device,
-    learning: Vec<Var>,
+    trainable: Vec<Var>,
 }
 
 impl Weights {
-    fn layer(&mut self, kernel: &[usize], inputs: usize, units: usize, learns: bool) -> Result<Layer> {
+    fn layer(&mut self, kernel: &[usize], inputs: usize, units: usize, trainable: bool) -> Result<Layer> {
         let bound = (6.0 / inputs as f64).sqrt();
         let kernel = Tensor::rand(-bound as f32, bound as f32, kernel, &self.device)?;
         let bias = Tensor::zeros(units, DType::F32, &self.device)?;
-        if !learns {
+        if !trainable {
             return Ok(Layer { kernel, bias });
         }
         let (kernel, bias) = (Var::from_tensor(&kernel)?, Var::from_tensor(&bias)?);
         let layer = Layer { kernel: kernel.as_tensor().clone(), bias: bias.as_tensor().clone() };
-        self.learning.extend([kernel, bias]);
+        self.trainable.extend([kernel, bias]);
         Ok(layer)
     }
 }
@@ -41,9 +41,9 @@ impl Net {
         let (mut convolutions, mut channels) = (Vec::new(), 3);
         for (count, filters) in BLOCKS {
             for _ in 0..count {
-                let learns = train && convolutions.len() >= frozen;
+                let trainable = train && convolutions.len() >= frozen;
                 let kernel = [filters, channels, 3, 3];
-                convolutions.push(weights.layer(&kernel, channels * 9, filters, learns)?);
+                convolutions.push(weights.layer(&kernel, channels * 9, filters, trainable)?);
                 channels = filters;
             }
         }
@@ -77,7 +77,7 @@ impl Net {
 
 fn main() -> Result<()> {
     let Options { task, batch, size } = Options::read()?;
-    let mut weights = Weights { device: Device::Cpu, learning: Vec::new() };
+    let mut weights = Weights { device: Device::Cpu, trainable: Vec::new() };
     let x = Tensor::rand(-128f32, 128f32, (batch, 3, size, size), &weights.device)?;
     let classes: Vec<u32> = (0..batch as u32).map(|sample| sample % 5).collect();
     let y = Tensor::new(classes, &weights.device)?;
@@ -92,7 +92,7 @@ fn main() -> Result<()> {
         Task::Train { frozen } => {
             let net = Net::new(&mut weights, size, frozen, true)?;
             let adam = ParamsAdamW { lr: 1e-6, weight_decay: 0.0, ..ParamsAdamW::default() };
-            let mut adam = AdamW::new(weights.learning, adam)?;
+            let mut adam = AdamW::new(weights.trainable, adam)?;
             serve("candle 0.11.1", || {
                 let loss = loss::cross_entropy(&net.forward(&x)?, &y)?;
                 adam.backward_step(&loss)?;

@@ -1,4 +1,4 @@
-//! How the driver and a peer talk, as in `serve.py`: a line each way, on standard input and output.
+//! The protocol between the benchmark driver and a peer, as in `serve.py`: lines on standard input and output.
 
 use std::error::Error;
 use std::io::{self, Write};
@@ -6,31 +6,31 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-/// Convolutions and filters of VGG16's blocks.
+/// Number of convolutions and filters of each block of VGG16.
 pub const BLOCKS: [(usize, usize); 5] = [(2, 64), (2, 128), (3, 256), (3, 512), (3, 512)];
-/// Units of the layers on top.
+/// Units of the head's Dense layers.
 pub const HEAD: [usize; 3] = [4096, 4096, 5];
 
-/// What to measure.
+/// The task to measure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Task {
     Predict,
-    /// A step of training, this many of the thirteen convolutions frozen.
+    /// A training step. The first `frozen` of the thirteen convolutions are frozen.
     Train { frozen: usize },
 }
 
-/// What to do: task, batch, pixels a side.
+/// The request of the driver: task, batch size, and image size in pixels.
 pub struct Options {
     pub task: Task,
     pub batch: usize,
     pub size: usize,
 }
 
-/// A failure of whatever kind: the driver records it and goes on without this peer.
+/// Result with any error. The driver records an error and continues without this peer.
 pub type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 impl Options {
-    /// From the program's only argument.
+    /// Parses the program's only argument.
     pub fn read() -> Result<Self> {
         let text = std::env::args().nth(1).ok_or("expected options in JSON")?;
         let options: Value = serde_json::from_str(&text)?;
@@ -46,22 +46,22 @@ impl Options {
     }
 }
 
-/// Runs `step` once to warm up, then as often as the driver asks, and tells the seconds that each took.
+/// Runs `step` once to warm up, then once for each `run` of the driver, and sends the seconds of each step.
 pub fn serve(version: &str, mut step: impl FnMut() -> Result<()>) -> Result<()> {
     step()?;
-    say(&json!({"version": version}))?;
+    send(&json!({"version": version}))?;
     for line in io::stdin().lines() {
         if line?.trim() != "run" {
             break;
         }
         let began = Instant::now();
         step()?;
-        say(&json!({"seconds": began.elapsed().as_secs_f64()}))?;
+        send(&json!({"seconds": began.elapsed().as_secs_f64()}))?;
     }
     Ok(())
 }
 
-fn say(message: &Value) -> io::Result<()> {
+fn send(message: &Value) -> io::Result<()> {
     let mut output = io::stdout().lock();
     writeln!(output, "@{message}")?;
     output.flush()

@@ -1,32 +1,35 @@
-//! Photos as VGG16 was trained on them (Caffe's way).
+//! VGG16's input preprocessing (`mode="caffe"` in Keras): as layers of the model, and on photos in memory.
 
 use crate::layers::Flip;
 use crate::prelude::*;
 use crate::{Error, Result};
 
-/// Mean of the ImageNet photos: blue, green, red.
+/// Mean of the ImageNet photos, in the order blue, green, red (Keras' `imagenet_utils`).
 const MEAN_BGR: [f32; 3] = [103.939, 116.779, 123.68];
 
-/// RGB photos of 0 to 255 as VGG16 was trained on them: BGR, each channel less its ImageNet mean, not scaled.
+/// Adds VGG16's preprocessing to a model: RGB (0 to 255) becomes BGR, minus the ImageNet mean of each channel, not scaled.
 ///
-/// Two layers, so that they become part of the model and of its file, which then takes raw photos in Keras, too.
-/// x: `[height, width, 3]` -> `[height, width, 3]`
+/// The preprocessing is two layers, `Flip` and `Rescaling`. As part of the model they are saved with it, so the saved model
+/// takes raw RGB photos, in Keras too (`keras.applications.vgg16.preprocess_input`).
+///
+/// Shapes: `[height, width, 3]` to `[height, width, 3]`.
 ///
 /// ```
 /// use engraft::{applications::vgg16, prelude::*};
-/// let inputs = Input::new([128, 128, 3]);
-/// let x = vgg16::preprocess_input(&inputs)?;
-/// let base = Vgg16::new().include_top(false).weights("none").input_tensor(&x).build()?;
+/// let photo = Input::new([1, 1, 3]);
+/// let model = Model::new(&photo, &vgg16::preprocess_input(&photo)?)?;
+/// let red = Tensor::new([1, 1, 1, 3], vec![255.0, 0.0, 0.0])?;
+/// assert_eq!(model.predict(&red, 1)?.data(), [-103.939, -116.779, 255.0 - 123.68]);
 /// # Ok::<(), engraft::Error>(())
 /// ```
 ///
 /// # Errors
-/// Unless the last axis holds 3 channels.
+/// The last axis doesn't have 3 channels.
 pub fn preprocess_input(x: &SymbolicTensor) -> Result<SymbolicTensor> {
     Rescaling::new(1.0).offset(MEAN_BGR.map(|mean| -mean)).call(&Flip::channels().call(x)?)
 }
 
-/// The same as [`preprocess_input`], done to photos in memory, `[.., 3]`.
+/// Preprocesses photos in memory, `[.., 3]`, in place; the values are those of [`preprocess_input`].
 ///
 /// ```
 /// use engraft::{Tensor, applications::vgg16};
@@ -37,7 +40,7 @@ pub fn preprocess_input(x: &SymbolicTensor) -> Result<SymbolicTensor> {
 /// ```
 ///
 /// # Errors
-/// Unless the last axis holds 3 channels.
+/// The last axis doesn't have 3 channels.
 pub fn preprocess(photos: &mut Tensor) -> Result<()> {
     if photos.shape().last() != Some(&3) {
         return Err(Error::new("vgg16::preprocess", "RGB photos, [.., 3]", format_args!("{:?}", photos.shape())));

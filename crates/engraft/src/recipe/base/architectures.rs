@@ -1,22 +1,22 @@
-//! Networks of `keras.applications`, recognised by the names of their layers.
+//! Recognises networks of `keras.applications` by their layer names, and finds their bases.
 //!
-//! `golden/applications/` holds the names that Keras gives; a test compares this table with them.
+//! A test compares this table with the layer names of Keras, which are stored in `golden/applications/`.
 
 use std::collections::HashSet;
 
 use super::find::{place, upstream};
 use crate::{Error, Layer, Model, Result};
 
-/// Networks whose bases begin and end with layers of the same names.
+/// A network, or a family of networks, and the layer names that delimit its base.
 struct Architecture {
     name: &'static str,
-    /// The first layer with trainable weights; `None` where Keras numbers it automatically.
+    /// The first layer with trainable weights; `None` if Keras names it automatically, such as `conv2d_3`.
     first: Option<&'static str>,
-    /// Layers that together no other architecture has.
+    /// Names that identify the architecture: no other architecture has all of them.
     landmarks: &'static [&'static str],
-    /// The last layer below the top that has a name of its own.
+    /// The last layer of the base with a fixed name.
     last: &'static str,
-    /// Automatic name of one more layer before the top.
+    /// The automatic name of one more layer of the base, after `last`.
     followed_by: Option<&'static str>,
 }
 
@@ -65,18 +65,18 @@ impl Architecture {
         Self { followed_by: Some(automatic), ..self }
     }
 
-    fn is_of(&self, names: &HashSet<&str>) -> bool {
+    fn matches(&self, names: &HashSet<&str>) -> bool {
         self.first.iter().chain(self.landmarks).chain([&self.last]).all(|name| names.contains(name))
     }
 
-    /// The layers of the base among the model's own; `None` where one that it names is missing.
+    /// The base's layers among the model's direct layers, or `None` if `last` isn't one of them.
     fn layers(&self, model: &Model) -> Option<Vec<Layer>> {
         let layers = model.layers();
         let find = |name: &str| layers.iter().find(|layer| layer.name() == name);
         let last = find(self.last)?;
-        let last = self.followed_by.and_then(|name| follower(model, last, name)).unwrap_or_else(|| last.clone());
+        let last = self.followed_by.and_then(|name| only_consumer(model, last, name)).unwrap_or_else(|| last.clone());
         let base = upstream(model.graph(), &last);
-        // Layers before the first, such as a convolution from grey to RGB, are the user's own.
+        // Layers before the first belong to the user, such as a convolution from grey to RGB.
         let first = self.first.and_then(find);
         let before = first.map(|first| upstream(model.graph(), first)).unwrap_or_default();
         let in_base =
@@ -85,32 +85,32 @@ impl Architecture {
     }
 }
 
-/// The only layer called on `layer`, where its name is this automatic one.
-fn follower(model: &Model, layer: &Layer, automatic: &str) -> Option<Layer> {
+/// The layer that consumes the output of `layer`, if it is the only one and has this automatic name.
+fn only_consumer(model: &Model, layer: &Layer, automatic: &str) -> Option<Layer> {
     let reads = |call: &&crate::SymbolicTensor| call.inputs().iter().any(|input| input.layer() == layer);
     let mut calls = model.graph().calls().iter().filter(reads);
     let (only, None) = (calls.next()?, calls.next()) else { return None };
     is_automatic(only.layer().name(), automatic).then(|| only.layer().clone())
 }
 
-/// Whether Keras gives `name` to a layer that is left without one: `activation` or `activation_7`.
+/// Whether `name` is the automatic name or a numbered form of it: `activation` or `activation_7`.
 fn is_automatic(name: &str, automatic: &str) -> bool {
     let Some(number) = name.strip_prefix(automatic) else { return false };
     number.is_empty() || number.strip_prefix('_').is_some_and(|number| number.parse::<u32>().is_ok())
 }
 
-/// The base's layers among the model's own, where these are of a known architecture; `None` where they are not.
+/// The base's layers among the model's direct layers, or `None` if they match no known architecture.
 pub(super) fn base(model: &Model) -> Result<Option<Vec<Layer>>> {
     let layers = model.layers();
     let names: HashSet<&str> = layers.iter().map(Layer::name).collect();
-    let known: Vec<&Architecture> = ARCHITECTURES.iter().filter(|known| known.is_of(&names)).collect();
+    let known: Vec<&Architecture> = ARCHITECTURES.iter().filter(|known| known.matches(&names)).collect();
     match known[..] {
         [] => Ok(None),
         [known] => Ok(known.layers(model)),
         _ => {
             let several: Vec<&str> = known.iter().map(|known| known.name).collect();
             Err(Error::new(place(model), "layers of one network", several.join(", "))
-                .hint("name the first layer that learns: all layers before it are frozen"))
+                .hint("name the first layer to train: all layers before it are frozen"))
         }
     }
 }
@@ -129,7 +129,7 @@ mod tests {
         for case in &cases {
             for names in ["with_top", "without_top"] {
                 let names: HashSet<&str> = case.names(names).into_iter().collect();
-                let known: Vec<&Architecture> = ARCHITECTURES.iter().filter(|known| known.is_of(&names)).collect();
+                let known: Vec<&Architecture> = ARCHITECTURES.iter().filter(|known| known.matches(&names)).collect();
                 let [known] = known[..] else { panic!("{}: {} architectures", case.name(), known.len()) };
                 let first = case.get("first").as_str().unwrap();
                 assert!(known.first.map_or(is_automatic(first, "conv2d"), |name| name == first), "{}", case.name());
@@ -145,7 +145,7 @@ mod tests {
         }
     }
 
-    /// Layers of 1x1 with these names, one after the other.
+    /// A chain of 1x1 convolutions with these names.
     fn chain(x: &SymbolicTensor, names: &[&str]) -> SymbolicTensor {
         let call = |x: SymbolicTensor, name: &&str| Conv2D::new(3, 1).named(*name).call(&x).unwrap();
         names.iter().fold(x.clone(), call)

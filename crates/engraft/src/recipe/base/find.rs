@@ -1,41 +1,46 @@
-//! The base of a model without a record, where it can be told for sure.
+//! Finds the base of a model without a record, by the names and the nesting of its layers.
+//!
+//! An ambiguous model is an error; [`Base`](super::Base) documents the rules.
 
 use std::collections::HashSet;
 
-use super::architectures;
-use crate::recipe::leaves::{learns, leaves};
+use super::{architectures, has_trainable_weights};
 use crate::{Error, Graph, Layer, Model, Result};
 
-/// At most so many names are listed in an error.
-const LISTED: usize = 20;
+/// Maximum number of layer names in an error.
+const MAX_NAMES: usize = 20;
 
-/// The layers of the base, nested models seen through.
+/// The leaf layers of the base.
 pub(super) fn base(model: &Model) -> Result<Vec<Layer>> {
     if let Some(layers) = architectures::base(model)? {
         return Ok(leaves(&layers));
     }
     let (models, layers): (Vec<Layer>, Vec<Layer>) =
-        model.layers().into_iter().filter(learns).partition(|layer| !layer.layers().is_empty());
+        model.layers().into_iter().filter(has_trainable_weights).partition(|layer| !layer.layers().is_empty());
     match &models[..] {
-        // A model that only wraps another, to add preprocessing for example.
+        // The model only wraps another one, for example to add preprocessing.
         [only] if layers.is_empty() => base(&Model::from_layer(only.clone())?),
-        // A nested head has layers with weights before it, a nested base has some after it.
+        // A nested base is followed by layers with weights. Without such layers the nested model may be the head.
         [only] if follows_any(model, only, &layers) => {
             let known = architectures::base(&Model::from_layer(only.clone())?)?;
             Ok(leaves(&known.unwrap_or_else(|| only.layers())))
         }
-        [_, _, ..] => Err(several(model, &models)),
-        _ => Err(unknown(model)),
+        [_, _, ..] => Err(ambiguous_base(model, &models)),
+        _ => Err(unknown_base(model)),
     }
 }
 
-/// Whether any of `layers` is not needed to compute `nested`.
+fn leaves(layers: &[Layer]) -> Vec<Layer> {
+    layers.iter().flat_map(Layer::leaves).collect()
+}
+
+/// Whether any of `layers` is outside the layers that `nested` depends on.
 fn follows_any(model: &Model, nested: &Layer, layers: &[Layer]) -> bool {
     let before = upstream(model.graph(), nested);
     layers.iter().any(|layer| !before.contains(&layer.id()))
 }
 
-/// Ids of the layers that `layer` depends on, its own included.
+/// Ids of `layer` and of all layers that it depends on.
 pub(super) fn upstream(graph: &Graph, layer: &Layer) -> HashSet<usize> {
     let mut pending: Vec<_> = graph.calls().iter().filter(|call| call.layer() == layer).collect();
     let (mut visited, mut layers) = (HashSet::new(), HashSet::new());
@@ -48,15 +53,15 @@ pub(super) fn upstream(graph: &Graph, layer: &Layer) -> HashSet<usize> {
     layers
 }
 
-fn several(model: &Model, models: &[Layer]) -> Error {
+fn ambiguous_base(model: &Model, models: &[Layer]) -> Error {
     Error::new(place(model), "one nested model with weights to be the base", list(models))
-        .hint("name the first layer that learns: all layers before it are frozen")
+        .hint("name the first layer to train: all layers before it are frozen")
 }
 
-fn unknown(model: &Model) -> Error {
+fn unknown_base(model: &Model) -> Error {
     let expected =
         "a recorded base, a nested model before the head, or the layer names of a keras.applications network";
-    Error::new(place(model), expected, list(&leaves(&model.layers())))
+    Error::new(place(model), expected, list(&model.leaves()))
         .hint("name the first layer of the head: all layers before it are frozen")
 }
 
@@ -64,9 +69,9 @@ pub(super) fn place(model: &Model) -> String {
     format!("base of model `{}`", model.name())
 }
 
-/// The names, or the last of them: heads are at the end.
+/// The layer names for an error. A long list keeps its end, where the head's layers are.
 fn list(layers: &[Layer]) -> String {
-    let hidden = layers.len().saturating_sub(LISTED);
+    let hidden = layers.len().saturating_sub(MAX_NAMES);
     let names: Vec<&str> = layers[hidden..].iter().map(Layer::name).collect();
     match hidden {
         0 => names.join(", "),
@@ -109,15 +114,15 @@ mod tests {
         let tail = || [Flatten::new().into_layer(), Dense::new(2).named("top")];
         assert_eq!(names(&model([flip, nested("a")].into_iter().chain(tail()))), ["inner"]);
         assert_eq!(names(&model([conv("adapter"), nested("a")].into_iter().chain(tail()))), ["inner"]);
-        let whole = model([nested("a")].into_iter().chain(tail()));
-        assert_eq!(names(&model([whole.into_layer()])), ["inner"], "a wrapped classifier");
+        let classifier = model([nested("a")].into_iter().chain(tail()));
+        assert_eq!(names(&model([classifier.into_layer()])), ["inner"], "a wrapped classifier");
     }
 
     #[test]
     fn several_nested_models_are_refused_and_listed() {
         let received = refusal(&model([nested("a"), nested("b"), head()]));
         let expected = "base of model `m`: expected one nested model with weights to be the base, received a, b, head\n\
-                        hint: name the first layer that learns";
+                        hint: name the first layer to train";
         assert!(received.starts_with(expected), "{received}");
     }
 

@@ -1,16 +1,16 @@
-//! What one task does: a strip, its products with some filters, and their outputs.
+//! One task of the direct convolution: it copies a strip as bf16, multiplies it with filter panels, and writes the outputs.
 
 #![expect(unsafe_code, reason = "vectors and tiles are read and written at computed addresses")]
 
 use std::ops::Range;
 
-use super::convolution::{Convolution, GROUP, PRODUCT};
+use super::convolution::{Convolution, GROUP_PANELS, PRODUCT_STRIDE};
 use super::filters::CHANNELS;
 use crate::conv2d::epilogue::{POOL, RegisterEpilogue};
-use crate::shared::Shared;
-use crate::simd::{Amx, BLOCK, Blocks, Kernel, Segment, Simd};
+use crate::shared::SharedSlice;
+use crate::simd::{Amx, BLOCK, BlockProduct, Kernel, Segment, Simd};
 
-/// Some rows of outputs of an image, and some groups of their channels.
+/// A band: a range of output rows of one image, for a range of groups of output channels.
 pub(super) struct Band<'a> {
     pub(super) convolution: &'a Convolution,
     pub(super) amx: Amx,
@@ -21,7 +21,7 @@ pub(super) struct Band<'a> {
     pub(super) x: &'a [f32],
     pub(super) filters: &'a [f32],
     pub(super) epilogue: RegisterEpilogue<'a>,
-    pub(super) y: &'a Shared<'a>,
+    pub(super) y: &'a SharedSlice<'a>,
     pub(super) scratch: &'a mut [f32],
 }
 
@@ -32,29 +32,29 @@ impl Kernel for Band<'_> {
     fn run<S: Simd>(mut self, simd: S) {
         let (convolution, layout) = (self.convolution, self.convolution.filters);
         let (strip, products) = std::mem::take(&mut self.scratch).split_at_mut(convolution.strip_len(self.rows.len()));
-        let rows = convolution.products(self.rows.len());
-        assert!(products.len() >= rows * PRODUCT);
+        let rows = convolution.product_rows(self.rows.len());
+        assert!(products.len() >= rows * PRODUCT_STRIDE);
         self.write_strip(simd, strip);
-        let tiles = self.amx.start();
+        let tiles = self.amx.configure();
         for group in self.groups.clone() {
-            let first = group * GROUP;
-            for panel in first..layout.panels().min(first + GROUP) {
-                // SAFETY: the strip reaches as far as the last segment of the last row, the panel has all segments' steps, and
-                // there are as many products.
+            let first = group * GROUP_PANELS;
+            for panel in first..layout.panels().min(first + GROUP_PANELS) {
+                // SAFETY: the strip contains the last segment of the last row, the panel has the steps of all segments, and
+                // `products` has `rows` rows.
                 unsafe {
-                    tiles.multiply(Blocks {
+                    tiles.multiply(BlockProduct {
                         left: strip.as_ptr(),
-                        left_outer: convolution.pixel(),
+                        left_stride: convolution.pixel_stride(),
                         segments: self.segments,
-                        right: self.filters[panel * layout.panel()..][..layout.panel()].as_ptr(),
-                        ahead: self.filters.as_ptr().wrapping_add((panel + 1) * layout.panel()),
+                        right: self.filters[panel * layout.panel_stride()..][..layout.panel_stride()].as_ptr(),
+                        prefetch: self.filters.as_ptr().wrapping_add((panel + 1) * layout.panel_stride()),
                         product: products[(panel - first) * BLOCK..].as_mut_ptr(),
-                        product_outer: PRODUCT,
+                        product_stride: PRODUCT_STRIDE,
                         rows,
                     });
                 }
             }
-            let channels = first * BLOCK..layout.to.min((first + GROUP) * BLOCK);
+            let channels = first * BLOCK..layout.out_channels.min((first + GROUP_PANELS) * BLOCK);
             for channel in channels.clone().step_by(S::LANES) {
                 let products = &products[channel - channels.start..];
                 match self.epilogue.pool {
@@ -67,31 +67,32 @@ impl Kernel for Band<'_> {
 }
 
 impl Band<'_> {
-    /// The rows that the outputs read as bf16, with zeros around.
+    /// Writes the strip: the input rows that the band reads, as bf16 and with zero padding.
     #[inline(always)]
     fn write_strip<S: Simd>(&self, simd: S, strip: &mut [f32]) {
-        let Convolution { from_size: [height, width], pad, filters, .. } = *self.convolution;
-        let (pitch, pixel, from) = (self.convolution.pitch(), self.convolution.pixel(), filters.from);
+        let Convolution { in_size: [height, width], pad, filters, .. } = *self.convolution;
+        let (row_pixels, pixel_stride) = (self.convolution.row_pixels(), self.convolution.pixel_stride());
+        let in_channels = filters.in_channels;
         let count = self.rows.len() + filters.kernel[0] - 1;
-        for (row, strip) in strip.chunks_exact_mut(pitch * pixel).take(count).enumerate() {
+        for (row, strip) in strip.chunks_exact_mut(row_pixels * pixel_stride).take(count).enumerate() {
             let y = (self.rows.start + row).wrapping_sub(pad[0]);
             if y >= height {
                 strip.fill(0.0);
                 continue;
             }
-            let image = &self.x[(self.image * height + y) * width * from..][..width * from];
-            for (column, strip) in strip.chunks_exact_mut(pixel).enumerate() {
+            let image = &self.x[(self.image * height + y) * width * in_channels..][..width * in_channels];
+            for (column, strip) in strip.chunks_exact_mut(pixel_stride).enumerate() {
                 let column = column.wrapping_sub(pad[1]);
                 if column >= width {
                     strip.fill(0.0);
                     continue;
                 }
-                let values = &image[column * from..][..from];
+                let values = &image[column * in_channels..][..in_channels];
                 assert!(strip.len() * 2 >= filters.steps() * CHANNELS);
                 for channel in (0..filters.steps() * CHANNELS).step_by(S::LANES) {
-                    // SAFETY: as many values are left as are loaded; the strip has room for all steps' channels.
+                    // SAFETY: `values` has the `count` loaded channels; the strip holds the channels of all steps.
                     unsafe {
-                        let x = match from.saturating_sub(channel) {
+                        let x = match in_channels.saturating_sub(channel) {
                             0 => simd.splat(0.0),
                             count => simd.load_first(count, values.as_ptr().add(channel)),
                         };
@@ -102,20 +103,20 @@ impl Band<'_> {
         }
     }
 
-    /// Writes a vector of channels of all outputs.
+    /// Writes one vector of channels of all outputs.
     #[inline(always)]
     fn write<S: Simd>(&self, simd: S, channel: usize, products: &[f32]) {
-        let Convolution { size: [height, width], filters, .. } = *self.convolution;
-        let (pitch, count) = (self.convolution.pitch(), S::LANES.min(filters.to - channel));
+        let Convolution { out_size: [height, width], filters, .. } = *self.convolution;
+        let (row_pixels, count) = (self.convolution.row_pixels(), S::LANES.min(filters.out_channels - channel));
         let bias = self.epilogue.bias(simd, channel, count);
         for (row, y) in self.rows.clone().enumerate() {
-            let products = &products[row * pitch * PRODUCT..][..(width - 1) * PRODUCT + S::LANES];
-            let start = (self.image * height + y) * width * filters.to + channel;
+            let products = &products[row * row_pixels * PRODUCT_STRIDE..][..(width - 1) * PRODUCT_STRIDE + S::LANES];
+            let start = (self.image * height + y) * width * filters.out_channels + channel;
             for x in 0..width {
-                // SAFETY: a row has as many products; these outputs exist, and are this task's alone.
+                // SAFETY: `products` holds these products; these outputs exist, and no other task writes them.
                 unsafe {
-                    let value = simd.add(simd.load(products.as_ptr().add(x * PRODUCT)), bias);
-                    self.epilogue.store(simd, count, value, self.y, start + x * filters.to);
+                    let value = simd.add(simd.load(products.as_ptr().add(x * PRODUCT_STRIDE)), bias);
+                    self.epilogue.store(simd, count, value, self.y, start + x * filters.out_channels);
                 }
             }
         }
@@ -125,27 +126,27 @@ impl Band<'_> {
     /// of values, so they are applied to the maximum.
     #[inline(always)]
     fn write_pooled<S: Simd>(&self, simd: S, channel: usize, products: &[f32]) {
-        let Convolution { size, filters, .. } = *self.convolution;
-        let ([height, width], pitch) = (size.map(|size| size / POOL), self.convolution.pitch());
-        let count = S::LANES.min(filters.to - channel);
+        let Convolution { out_size, filters, .. } = *self.convolution;
+        let ([height, width], row_pixels) = (out_size.map(|size| size / POOL), self.convolution.row_pixels());
+        let count = S::LANES.min(filters.out_channels - channel);
         let bias = self.epilogue.bias(simd, channel, count);
         if width == 0 {
             return;
         }
         for row in 0..self.rows.len() / POOL {
-            let last = (row * POOL + 1) * pitch + width * POOL - 1;
-            let products = &products[..last * PRODUCT + S::LANES];
-            let start = (self.image * height + self.rows.start / POOL + row) * width * filters.to + channel;
+            let last = (row * POOL + 1) * row_pixels + width * POOL - 1;
+            let products = &products[..last * PRODUCT_STRIDE + S::LANES];
+            let start = (self.image * height + self.rows.start / POOL + row) * width * filters.out_channels + channel;
             for x in 0..width {
-                let corner = row * POOL * pitch + x * POOL;
+                let corner = row * POOL * row_pixels + x * POOL;
                 // SAFETY: as above.
                 unsafe {
-                    let upper = products.as_ptr().add(corner * PRODUCT);
-                    let lower = products.as_ptr().add((corner + pitch) * PRODUCT);
-                    let upper = simd.max(simd.load(upper), simd.load(upper.add(PRODUCT)));
-                    let lower = simd.max(simd.load(lower), simd.load(lower.add(PRODUCT)));
+                    let upper = products.as_ptr().add(corner * PRODUCT_STRIDE);
+                    let lower = products.as_ptr().add((corner + row_pixels) * PRODUCT_STRIDE);
+                    let upper = simd.max(simd.load(upper), simd.load(upper.add(PRODUCT_STRIDE)));
+                    let lower = simd.max(simd.load(lower), simd.load(lower.add(PRODUCT_STRIDE)));
                     let value = simd.add(simd.max(upper, lower), bias);
-                    self.epilogue.store(simd, count, value, self.y, start + x * filters.to);
+                    self.epilogue.store(simd, count, value, self.y, start + x * filters.out_channels);
                 }
             }
         }

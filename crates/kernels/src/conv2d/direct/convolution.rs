@@ -1,80 +1,83 @@
-//! The images of a convolution, and how tasks divide them into bands of rows.
+//! The geometry of a direct convolution: its images, and the bands of rows that tasks compute.
 
 use super::filters::Layout;
-use crate::aligned::LINE;
+use crate::aligned::CACHE_LINE;
 use crate::conv2d::epilogue::POOL;
 use crate::simd::{BLOCK, TILE};
 
-/// Panels whose products are computed before they are written to outputs, some cache lines at a time.
-pub(super) const GROUP: usize = 2;
+/// Panels of output channels whose products are computed before they are written to the outputs.
+pub(super) const GROUP_PANELS: usize = 2;
 
-/// From one row of a group's products to the next.
-pub(super) const PRODUCT: usize = GROUP * BLOCK;
+/// Distance between neighbouring rows of a group's products.
+pub(super) const PRODUCT_STRIDE: usize = GROUP_PANELS * BLOCK;
 
-/// Words that the strip and the products of a task take at most, unless two rows take more: half of a typical L2 cache of 2 MiB.
-const BUDGET: usize = 1 << 18;
+/// Maximum scratch of a task in 32-bit values, unless two rows need more: 1 MiB, half of a typical L2 cache.
+const SCRATCH_BUDGET: usize = 1 << 18;
 
-/// One convolution: its images, and what it reads for them.
+/// A convolution in one direction: the geometry of its images, and the layout of its filters.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Convolution {
     pub(super) images: usize,
-    /// Height and width of the images that are read.
-    pub(super) from_size: [usize; 2],
-    /// Height and width of outputs.
-    pub(super) size: [usize; 2],
-    /// Zeros above and to the left of the images that are read.
+    /// Height and width of the input images.
+    pub(super) in_size: [usize; 2],
+    /// Height and width of the outputs.
+    pub(super) out_size: [usize; 2],
+    /// Zero padding above and to the left of the input images.
     pub(super) pad: [usize; 2],
     pub(super) filters: Layout,
 }
 
 impl Convolution {
-    /// Pixels of a strip's row.
-    pub(super) fn pitch(&self) -> usize {
-        self.size[1] + self.filters.kernel[1] - 1
+    /// Pixels in a row of a strip, including padding.
+    pub(super) fn row_pixels(&self) -> usize {
+        self.out_size[1] + self.filters.kernel[1] - 1
     }
 
-    /// Words from one pixel of a strip to the next: of large ones no multiple of four cache lines, which would leave most of a
-    /// cache unused.
-    pub(super) fn pixel(&self) -> usize {
-        let lines = self.filters.steps() * TILE / LINE;
-        LINE * if lines > 2 && lines.is_multiple_of(4) { lines + 1 } else { lines }
+    /// Distance between neighbouring pixels of a strip, in bf16 pairs.
+    ///
+    /// A large distance is never a multiple of four cache lines, as pixels would then map to few sets of the cache.
+    pub(super) fn pixel_stride(&self) -> usize {
+        let lines = self.filters.steps() * TILE / CACHE_LINE;
+        CACHE_LINE * if lines > 2 && lines.is_multiple_of(4) { lines + 1 } else { lines }
     }
 
-    /// Rows of products of a band: one for each pixel from its first output to its last, in whole blocks.
-    pub(super) fn products(&self, rows: usize) -> usize {
-        ((rows - 1) * self.pitch() + self.size[1]).next_multiple_of(BLOCK)
+    /// Rows of the product for a band of `rows` output rows: one for each strip pixel from the first output to the last, rounded
+    /// up to whole blocks.
+    pub(super) fn product_rows(&self, rows: usize) -> usize {
+        ((rows - 1) * self.row_pixels() + self.out_size[1]).next_multiple_of(BLOCK)
     }
 
-    /// Words of a strip: as far as the last tap reaches from the last of these rows.
+    /// Length of a strip for `rows` output rows, in bf16 pairs. It extends to the last tap of the last product row.
     pub(super) fn strip_len(&self, rows: usize) -> usize {
         let [height, width] = self.filters.kernel;
-        let reached = self.products(rows) + (height - 1) * self.pitch() + width - 1;
-        reached.max((rows + height - 1) * self.pitch()) * self.pixel()
+        let reached = self.product_rows(rows) + (height - 1) * self.row_pixels() + width - 1;
+        reached.max((rows + height - 1) * self.row_pixels()) * self.pixel_stride()
     }
 
+    /// Length of strip and products for `rows` output rows.
     fn len(&self, rows: usize) -> usize {
-        self.strip_len(rows) + self.products(rows) * PRODUCT
+        self.strip_len(rows) + self.product_rows(rows) * PRODUCT_STRIDE
     }
 
-    /// The most rows of outputs that a task computes: as many as its budget allows, in whole windows of a pool.
-    fn most_rows(&self) -> usize {
-        let most = self.size[0].next_multiple_of(POOL).max(POOL);
+    /// Maximum number of output rows that fit a task's budget, in whole pooling windows.
+    fn max_rows(&self) -> usize {
+        let most = self.out_size[0].next_multiple_of(POOL).max(POOL);
         (POOL..most)
             .step_by(POOL)
-            .take_while(|&rows| self.len(rows + POOL) <= BUDGET)
+            .take_while(|&rows| self.len(rows + POOL) <= SCRATCH_BUDGET)
             .last()
             .map_or(POOL, |rows| rows + POOL)
             .min(most)
     }
 
-    /// Rows of outputs that a task computes: as many in each, as nearly as can be.
+    /// Output rows of a band. All bands of an image have nearly the same number of rows.
     pub(super) fn rows(&self) -> usize {
-        let bands = self.size[0].div_ceil(self.most_rows());
-        self.size[0].div_ceil(bands).next_multiple_of(POOL)
+        let bands = self.out_size[0].div_ceil(self.max_rows());
+        self.out_size[0].div_ceil(bands).next_multiple_of(POOL)
     }
 
-    /// What a task needs. Fewer images, or rows of them, never need more.
+    /// Scratch of one task. Fewer images or rows never need more.
     pub(super) fn scratch_len(&self) -> usize {
-        LINE + self.len(self.most_rows())
+        CACHE_LINE + self.len(self.max_rows())
     }
 }

@@ -1,4 +1,4 @@
-//! Filters in the order in which tiles of products read them.
+//! Filters of the direct convolution: their packing into bf16 panels, in the order in which the AMX microkernel reads them.
 
 #![expect(unsafe_code, reason = "vectors are written to computed addresses")]
 
@@ -7,98 +7,104 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use crate::conv2d::direction::Direction;
-use crate::shared::Shared;
+use crate::shared::SharedSlice;
 use crate::simd::{BLOCK, Bf16, Kernel, Segment, Simd, TILE};
 
-/// Steps of the depth, of [`TILE`] words each, that all taps are done with before the next: what a block of outputs reads of so
-/// many channels stays in the first-level cache from one tap to another.
+/// Steps of [`CHANNELS`] input channels that all taps multiply before the next steps. The inputs that a block of outputs reads
+/// for so many channels stay in the L1 cache from one tap to the next.
 const CHUNK: usize = 4;
 
-/// Channels of a step.
+/// Input channels of a step: a row of an AMX tile, in bf16.
 pub(super) const CHANNELS: usize = 2 * TILE;
 
-/// Filters as `[panel][chunk][tap][step][half][word][column]`, in words of two channels: a panel is [`BLOCK`] channels to which a
-/// convolution leads, in halves of [`TILE`]. Where there are fewer channels, zeros stand.
+/// The packed layout of filters: `[panel][chunk][tap][step][half][pair][column]`.
+///
+/// A panel is [`BLOCK`] output channels in two halves of [`TILE`] columns. A chunk is [`CHUNK`] steps of input channels, whose
+/// channels are packed in bf16 pairs. Missing channels are padded with zeros.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Layout {
+    /// Height and width of the kernel.
     pub(super) kernel: [usize; 2],
-    /// Channels that a convolution reads.
-    pub(super) from: usize,
-    /// Channels that it computes.
-    pub(super) to: usize,
+    /// Input channels of the convolution.
+    pub(super) in_channels: usize,
+    /// Output channels of the convolution.
+    pub(super) out_channels: usize,
 }
 
 impl Layout {
-    /// Steps of all channels.
+    /// Number of steps of all input channels.
     pub(super) fn steps(&self) -> usize {
-        self.from.div_ceil(CHANNELS)
+        self.in_channels.div_ceil(CHANNELS)
     }
 
     pub(super) fn panels(&self) -> usize {
-        self.to.div_ceil(BLOCK)
+        self.out_channels.div_ceil(BLOCK)
     }
 
-    /// From one panel to the next.
-    pub(super) fn panel(&self) -> usize {
+    /// Distance between neighbouring panels, in bf16 pairs.
+    pub(super) fn panel_stride(&self) -> usize {
         self.taps() * self.steps() * BLOCK * TILE
     }
 
     pub(super) fn len(&self) -> usize {
-        self.panels() * self.panel()
+        self.panels() * self.panel_stride()
     }
 
     fn taps(&self) -> usize {
         self.kernel[0] * self.kernel[1]
     }
 
+    /// The steps of each chunk.
     fn chunks(&self) -> impl Iterator<Item = Range<usize>> {
         let steps = self.steps();
         (0..steps).step_by(CHUNK).map(move |first| first..steps.min(first + CHUNK))
     }
 
-    /// The depth in the order of a panel, as it lies in a strip whose pixels are `pixel` words apart and rows `pitch` pixels.
-    pub(super) fn segments(&self, pixel: usize, pitch: usize) -> Vec<Segment> {
+    /// The segments of a strip that correspond to a panel's depth, in the same order.
+    ///
+    /// Pixels of the strip are `pixel_stride` bf16 pairs apart, and its rows have `row_pixels` pixels.
+    pub(super) fn segments(&self, pixel_stride: usize, row_pixels: usize) -> Vec<Segment> {
         let [height, width] = self.kernel;
-        let taps = (0..height).flat_map(|row| (0..width).map(move |column| row * pitch + column));
+        let taps = (0..height).flat_map(|row| (0..width).map(move |column| row * row_pixels + column));
         let of_chunk = |chunk: Range<usize>| {
             let (first, steps) = (chunk.start * TILE, chunk.len());
-            taps.clone().map(move |pixels| Segment { start: pixels * pixel + first, steps })
+            taps.clone().map(move |pixels| Segment { start: pixels * pixel_stride + first, steps })
         };
         self.chunks().flat_map(of_chunk).collect()
     }
 
-    /// Brings the filters `w`, HWIO, into this order.
-    pub(super) fn arrange(&self, bf16: Bf16, direction: Direction, w: &[f32], to: &mut [f32]) {
-        assert!(w.len() == self.taps() * self.from * self.to && to.len() == self.len());
-        let to = Shared::new(to);
+    /// Rounds the filters `w` (HWIO) to bf16 and packs them into `to`.
+    pub(super) fn pack(&self, bf16: Bf16, direction: Direction, w: &[f32], to: &mut [f32]) {
+        assert!(w.len() == self.taps() * self.in_channels * self.out_channels && to.len() == self.len());
+        let to = SharedSlice::new(to);
         (0..self.panels()).into_par_iter().for_each(|panel| {
-            bf16.run(Arrange { layout: *self, direction, w, panel, to: &to });
+            bf16.run(PackPanel { layout: *self, direction, w, panel, to: &to });
         });
     }
 }
 
-/// The filters of one panel.
-struct Arrange<'a> {
+/// The packing of one panel.
+struct PackPanel<'a> {
     layout: Layout,
     direction: Direction,
     w: &'a [f32],
     panel: usize,
-    to: &'a Shared<'a>,
+    to: &'a SharedSlice<'a>,
 }
 
-impl Kernel for Arrange<'_> {
+impl Kernel for PackPanel<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let mut at = self.panel * self.layout.panel();
+        let mut at = self.panel * self.layout.panel_stride();
         for chunk in self.layout.chunks() {
             for (tap, step) in (0..self.layout.taps()).flat_map(|tap| chunk.clone().map(move |step| (tap, step))) {
                 for half in 0..2 {
                     let values = self.read(tap, step * CHANNELS, self.panel * BLOCK + half * TILE);
                     for pair in values.chunks_exact(2) {
                         for column in (0..TILE).step_by(S::LANES) {
-                            // SAFETY: both rows are of whole vectors, and so are the words of this panel.
+                            // SAFETY: both rows and the panel hold whole vectors; no other task writes this panel.
                             unsafe {
                                 let low = simd.load(pair[0][column..].as_ptr());
                                 let high = simd.load(pair[1][column..].as_ptr());
@@ -113,25 +119,28 @@ impl Kernel for Arrange<'_> {
     }
 }
 
-impl Arrange<'_> {
-    /// The filters of a tap from channels from `from` on to channels from `to` on; zeros for those that there aren't.
-    fn read(&self, tap: usize, from: usize, to: usize) -> [[f32; TILE]; CHANNELS] {
-        let Layout { from: from_end, to: to_end, .. } = self.layout;
-        let (froms, tos) = (from..from_end.min(from + CHANNELS), to..to_end.min(to + TILE));
+impl PackPanel<'_> {
+    /// The filters of one tap for the input channels from `in_start` on and the output channels from `out_start` on. Missing
+    /// channels are zero.
+    fn read(&self, tap: usize, in_start: usize, out_start: usize) -> [[f32; TILE]; CHANNELS] {
+        let Layout { in_channels, out_channels, .. } = self.layout;
+        let inputs = in_start..in_channels.min(in_start + CHANNELS);
+        let outputs = out_start..out_channels.min(out_start + TILE);
         let mut values = [[0.0; TILE]; CHANNELS];
-        if tos.is_empty() {
+        if outputs.is_empty() {
             return values;
         }
         match self.direction {
             Direction::Forward => {
-                for (row, c) in values.iter_mut().zip(froms) {
-                    row[..tos.len()].copy_from_slice(&self.w[(tap * from_end + c) * to_end..][tos.clone()]);
+                for (row, c) in values.iter_mut().zip(inputs) {
+                    let filters = &self.w[(tap * in_channels + c) * out_channels..];
+                    row[..outputs.len()].copy_from_slice(&filters[outputs.clone()]);
                 }
             }
             Direction::Backward => {
-                let turned = self.layout.taps() - 1 - tap;
-                for (column, c) in tos.enumerate() {
-                    let row = &self.w[(turned * to_end + c) * from_end..][froms.clone()];
+                let rotated_tap = self.layout.taps() - 1 - tap;
+                for (column, c) in outputs.enumerate() {
+                    let row = &self.w[(rotated_tap * out_channels + c) * in_channels..][inputs.clone()];
                     values.iter_mut().zip(row).for_each(|(values, w)| values[column] = *w);
                 }
             }

@@ -1,4 +1,7 @@
-//! A convolution of images with filters at the points, in either direction.
+//! The Winograd convolution of images with transformed filters, for the forward pass and the gradient with respect to the input.
+//!
+//! Tasks are blocks of tiles and ranges of filter panels. Each task transforms the inputs of its tiles, multiplies them with its
+//! filters at every point of the Winograd domain, and transforms the products to outputs. All three stay in the task's scratch.
 
 #![expect(unsafe_code, reason = "tasks write interleaved pixels of one output")]
 
@@ -8,50 +11,55 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::filters::{self, Layout};
-use super::output::Output;
-use super::tiles::{Images, Tiles};
+use super::output::OutputTransform;
+use super::tiles::{Images, TileGrid};
 use super::transform::{self, INPUT, POINTS};
-use crate::aligned::{LINE, aligned, odd_lines};
-use crate::cache::second_level;
+use crate::aligned::{CACHE_LINE, aligned, odd_cache_lines};
+use crate::cache::l2_bytes;
 use crate::conv2d::direction::Direction;
 use crate::conv2d::epilogue::{POOL, RegisterEpilogue};
-use crate::microkernel::{Ahead, Product, ROWS, Right, Rows, columns, multiply};
+use crate::microkernel::{Prefetch, Product, ROWS, RightOperand, RowMajor, columns, multiply};
 use crate::number::{self, Number};
-use crate::shared::Shared;
+use crate::shared::SharedSlice;
 use crate::simd::{Bf16, Isa, Kernel, Simd};
 use crate::tasks::for_each_task;
 
-/// Values of a filter panel that are multiplied before the products are written and read again: as many as an L1 cache holds, as
-/// they are read once for every register tile.
-const NEAR: usize = 8 * 1024;
+/// Values of a filter panel that are multiplied at a time: 32 KiB, the size of an L1 cache, as every register tile reads them
+/// again. Deeper panels accumulate the products in several passes. Measured: `bench/records/constants.md`.
+const L1_PANEL: usize = 8 * 1024;
 
-/// Output channels whose products are computed before they are transformed back. With so many, several panels read the inputs of a
-/// point while they are in the L1 cache, and the products still leave most of the L2 cache to the inputs.
-const GROUP: usize = 128;
+/// Output channels whose products are computed before they are transformed to outputs.
+///
+/// With so many, several panels read the inputs of a point while they are in the L1 cache. The products still leave most of the
+/// L2 cache to the inputs.
+const GROUP_CHANNELS: usize = 128;
 
-/// Channels of a panel that a thread transforms at a time.
-const PART: usize = 4 * filters::CHANNELS;
+/// Input channels of a panel that one task of [`Convolution::prepare`] transforms.
+const TRANSFORM_CHANNELS: usize = 4 * filters::CHANNELS;
 
-/// Tiles of a block for each MiB of the L2 cache, between 1 and 2 MiB, if the filters stay in the last-level cache. The block's
-/// transformed inputs must stay in the L2 cache; a larger one reads the filters less often.
-const FEW_TILES: usize = 4 * ROWS;
+/// Tiles of a block for each MiB of the L2 cache, if the filters stay in the last-level cache.
+///
+/// The transformed inputs of a block must stay in the L2 cache. Larger blocks read the filters less often. Measured:
+/// `bench/records/constants.md`.
+const TILES_PER_MIB: usize = 4 * ROWS;
 
-/// Filters with at least so many values in the Winograd domain don't stay in the last-level cache: 16 MiB, half of a typical one.
+/// Transformed filters of at least so many values don't stay in the last-level cache: 16 MiB, half of a typical one.
 const LARGE_FILTERS: usize = 4 << 20;
 
-/// One convolution: its tiles, and what they read.
+/// A convolution in one direction: the geometry of its images and tiles, and the layout of its filters.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Convolution {
-    pub(super) tiles: Tiles,
-    /// Height and width of the images that are read.
-    pub(super) from_size: [usize; 2],
-    /// Zeros above and to the left of them.
+    /// The tiles of the outputs.
+    pub(super) tiles: TileGrid,
+    /// Height and width of the input images.
+    pub(super) in_size: [usize; 2],
+    /// Zero padding above and to the left of the input images.
     pub(super) pad: [usize; 2],
     pub(super) filters: Layout,
     pub(super) arithmetic: Arithmetic,
 }
 
-/// What products are computed with.
+/// The number format of the products' operands, with the instruction set that multiplies them.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Arithmetic {
     F32(Isa),
@@ -66,73 +74,76 @@ impl Arithmetic {
         }
     }
 
-    /// How filters lie.
-    pub(super) fn layout(self, from: usize, to: usize) -> Layout {
+    /// The layout of transformed filters.
+    pub(super) fn layout(self, in_channels: usize, out_channels: usize) -> Layout {
         match self {
-            Self::F32(isa) => Layout::new::<number::F32>(isa, from, to),
-            Self::Bf16(bf16) => Layout::new::<number::Bf16>(bf16.isa(), from, to),
+            Self::F32(isa) => Layout::new::<number::F32>(isa, in_channels, out_channels),
+            Self::Bf16(bf16) => Layout::new::<number::Bf16Pair>(bf16.isa(), in_channels, out_channels),
         }
     }
 }
 
-/// How a convolution is cut into tasks, each a block of tiles and a range of panels.
+/// The sizes of the tasks that a convolution is cut into: each is a block of tiles and a range of panels.
 #[derive(Clone, Copy, Debug)]
-struct Tasks {
+struct Blocking {
+    /// Tiles of a block.
     tiles: usize,
+    /// Panels of a range.
     panels: usize,
-    /// From one tile's transformed input to the next's.
-    input: usize,
-    /// From one tile's products to the next's.
-    product: usize,
+    /// Distance between the transformed inputs of neighbouring tiles.
+    input_stride: usize,
+    /// Distance between the products of neighbouring tiles.
+    product_stride: usize,
 }
 
-impl Tasks {
-    /// From one point of the transformed inputs to the next.
-    fn input_point(&self) -> usize {
-        odd_lines(self.tiles * self.input)
+impl Blocking {
+    /// Distance between neighbouring points of the transformed inputs.
+    fn input_point_stride(&self) -> usize {
+        odd_cache_lines(self.tiles * self.input_stride)
     }
 
-    /// From one point of the products to the next.
-    fn product_point(&self) -> usize {
-        odd_lines(self.tiles * self.product)
+    /// Distance between neighbouring points of the products.
+    fn product_point_stride(&self) -> usize {
+        odd_cache_lines(self.tiles * self.product_stride)
     }
 
-    /// What a task needs for itself: transformed inputs, products, and a pixel of zeros.
+    /// Scratch of one task: transformed inputs, products, and the `channels` zeros that stand for a pixel of the padding.
     fn scratch_len(&self, channels: usize) -> usize {
-        POINTS * (self.input_point() + self.product_point()) + channels + LINE
+        POINTS * (self.input_point_stride() + self.product_point_stride()) + channels + CACHE_LINE
     }
 }
 
 impl Convolution {
     /// Divides the tiles into blocks and, if these are too few for the threads, the panels into ranges.
     ///
-    /// A block's transformed inputs stay in the L2 cache. Every task reads all its filters once, so blocks are larger if the filters
-    /// come from memory. A block is a multiple of the register tile's rows; if each thread has only a few blocks, all have one size
-    /// instead.
+    /// The transformed inputs of a block stay in the L2 cache. Every task reads its filters once, so blocks are larger if the
+    /// filters come from memory. The size of a block is a multiple of the register tile's rows. If each thread has only a few
+    /// blocks, all blocks have the same size instead.
     ///
-    /// Each range of panels transforms the same inputs again. So there are no more ranges than it takes to give every thread one
-    /// task, if the tasks come out equal.
-    fn tasks(&self, threads: usize) -> Tasks {
+    /// Each range of panels transforms the inputs again. So if ranges can divide the work evenly, there are only as many as give
+    /// every thread one task.
+    fn blocking(&self, threads: usize) -> Blocking {
         const MANY_BLOCKS: usize = 8;
-        let (count, most) = (self.tiles.count(), self.most_tiles());
-        // Tiles are divided where there aren't panels enough for the threads.
+        let (count, most) = (self.tiles.count(), self.max_block_tiles());
+        // With fewer panels than threads, only more blocks of tiles give every thread a task.
         let least = threads.div_ceil(self.filters.panels().max(1));
         let blocks = match count.div_ceil(most).max(least) {
             few if few < threads => few,
             blocks => blocks.next_multiple_of(threads),
         };
         let tiles = if blocks > MANY_BLOCKS * threads { most } else { count.div_ceil(blocks).max(1) };
-        self.tasks_of(tiles, threads)
+        self.blocking_of(tiles, threads)
     }
 
     /// The number of tiles in a large block.
     ///
-    /// With vectors of 8 values, products take twice as long, which leaves the filters twice the time to arrive from memory. So
-    /// blocks can be smaller than with vectors of 16, and take less of the cache.
-    fn most_tiles(&self) -> usize {
+    /// If the filters come from memory, wider vectors need larger blocks: vectors of 16 values multiply twice as fast as those of
+    /// 8, which leaves the filters half the time to arrive. Measured: `bench/records/constants.md`.
+    fn max_block_tiles(&self) -> usize {
+        // Columns of a register tile with vectors of 16 values.
         const WIDE: usize = 64;
         if self.filters.len() < LARGE_FILTERS {
-            FEW_TILES * (second_level() >> 20).clamp(1, 2)
+            TILES_PER_MIB * (l2_bytes() >> 20).clamp(1, 2)
         } else if self.filters.columns >= WIDE {
             22 * ROWS
         } else {
@@ -140,60 +151,63 @@ impl Convolution {
         }
     }
 
-    fn tasks_of(&self, tiles: usize, threads: usize) -> Tasks {
+    /// The blocking into blocks of `tiles` tiles.
+    fn blocking_of(&self, tiles: usize, threads: usize) -> Blocking {
         let blocks = self.tiles.count().div_ceil(tiles).max(1);
         let panels = self.filters.panels();
         let tasks = if threads.is_multiple_of(blocks) { threads } else { 2 * threads };
         let ranges = if blocks >= tasks { 1 } else { panels.min(tasks.div_ceil(blocks)) };
-        Tasks {
+        Blocking {
             tiles,
             panels: panels.div_ceil(ranges),
-            input: self.filters.words.next_multiple_of(LINE) + LINE,
-            product: panels.min(self.filters.panels_of(GROUP)) * self.filters.columns,
+            input_stride: self.filters.depth.next_multiple_of(CACHE_LINE) + CACHE_LINE,
+            product_stride: panels.min(self.filters.panels_of(GROUP_CHANNELS)) * self.filters.columns,
         }
     }
 
-    /// A smaller batch never needs more.
+    /// Scratch of [`run`](Self::run) with transformed filters. A smaller batch never needs more.
     pub(super) fn scratch_len(&self, threads: usize) -> usize {
-        let most = self.most_tiles().min(self.tiles.count()).max(1);
-        threads * self.tasks_of(most, threads).scratch_len(self.filters.from)
+        let most = self.max_block_tiles().min(self.tiles.count()).max(1);
+        threads * self.blocking_of(most, threads).scratch_len(self.filters.in_channels)
     }
 
-    /// Takes the filters to the points.
-    pub(super) fn prepare(&self, taps: (Direction, &[f32]), points: &mut [f32]) {
+    /// Transforms the filters `spatial` (the pass that they serve, and HWIO values) to the Winograd domain.
+    pub(super) fn prepare(&self, spatial: (Direction, &[f32]), transformed: &mut [f32]) {
         let filters = self.filters;
-        assert_eq!(points.len(), filters.len());
-        let points = Shared::new(points);
-        let parts = filters.from.div_ceil(PART);
+        assert_eq!(transformed.len(), filters.len());
+        let transformed = SharedSlice::new(transformed);
+        let parts = filters.in_channels.div_ceil(TRANSFORM_CHANNELS);
         (0..filters.panels() * parts).into_par_iter().for_each(|task| {
-            let (panel, first) = (task / parts, task % parts * PART);
-            let channels = first..filters.from.min(first + PART);
-            self.run_in(Prepare { filters, taps, panel, channels, points: &points });
+            let (panel, first) = (task / parts, task % parts * TRANSFORM_CHANNELS);
+            let channels = first..filters.in_channels.min(first + TRANSFORM_CHANNELS);
+            self.run_kernel(TransformFilters { filters, spatial, panel, channels, transformed: &transformed });
         });
     }
 
-    /// Runs a kernel that is one for each kind of numbers, with those of this convolution.
-    fn run_in(&self, kernel: impl KernelIn) {
+    /// Runs a kernel with this convolution's number format and instruction set.
+    fn run_kernel(&self, kernel: impl GenericKernel) {
         match self.arithmetic {
-            Arithmetic::F32(isa) => isa.run(In::<_, number::F32>(kernel, PhantomData)),
-            Arithmetic::Bf16(bf16) => bf16.run(In::<_, number::Bf16>(kernel, PhantomData)),
+            Arithmetic::F32(isa) => isa.run(Instantiated::<_, number::F32>(kernel, PhantomData)),
+            Arithmetic::Bf16(bf16) => bf16.run(Instantiated::<_, number::Bf16Pair>(kernel, PhantomData)),
         }
     }
 
-    /// Whether each task takes the filters that it multiplies with to the points itself: where there are so few tiles that no two
-    /// tasks share any, they needn't be written to memory and read again.
-    pub(super) fn prepares_in_tasks(&self, threads: usize) -> bool {
-        let tasks = self.tasks(threads);
-        let one_block = self.tiles.count() <= tasks.tiles;
-        one_block && threads * self.own_panels(&tasks) <= self.filters.panels()
+    /// Whether each task transforms the filters that it multiplies.
+    ///
+    /// This is so if there are so few tiles that no two tasks share filters. The transformed filters then stay in cache, instead
+    /// of being written to memory and read again.
+    pub(super) fn transforms_filters_in_tasks(&self, threads: usize) -> bool {
+        let blocking = self.blocking(threads);
+        let one_block = self.tiles.count() <= blocking.tiles;
+        one_block && threads * self.group_panels(&blocking) <= self.filters.panels()
     }
 
-    /// Panels that a task takes to the points at a time.
-    fn own_panels(&self, tasks: &Tasks) -> usize {
-        tasks.panels.min(self.filters.panels_of(GROUP))
+    /// Panels whose products a task computes at a time.
+    fn group_panels(&self, blocking: &Blocking) -> usize {
+        blocking.panels.min(self.filters.panels_of(GROUP_CHANNELS))
     }
 
-    /// `y = epilogue(x * filters)`
+    /// Computes `y = epilogue(x * filters)`.
     pub(super) fn run(
         &self,
         x: &[f32],
@@ -202,42 +216,43 @@ impl Convolution {
         y: &mut [f32],
         scratch: &mut [f32],
     ) {
-        let tasks = self.tasks(rayon::current_num_threads());
-        let images = Images { values: x, size: self.from_size, channels: self.filters.from };
-        assert_eq!(x.len(), self.tiles.images * self.from_size.iter().product::<usize>() * self.filters.from);
+        let blocking = self.blocking(rayon::current_num_threads());
+        let images = Images { values: x, size: self.in_size, channels: self.filters.in_channels };
+        assert_eq!(x.len(), self.tiles.images * self.in_size.iter().product::<usize>() * self.filters.in_channels);
         let size = self.tiles.size.map(|size| if epilogue.pool { size / POOL } else { size });
-        assert_eq!(y.len(), self.tiles.images * size.iter().product::<usize>() * self.filters.to);
+        assert_eq!(y.len(), self.tiles.images * size.iter().product::<usize>() * self.filters.out_channels);
         let own_filters = match filters {
-            Filters::Points(points) => {
-                assert_eq!(points.len(), self.filters.len());
+            Filters::Transformed(transformed) => {
+                assert_eq!(transformed.len(), self.filters.len());
                 0
             }
-            Filters::Taps(..) => self.own_panels(&tasks) * self.filters.panel(),
+            Filters::Spatial(..) => self.group_panels(&blocking) * self.filters.panel_stride(),
         };
-        let scratch_len = tasks.scratch_len(self.filters.from) + own_filters;
-        let y = Shared::new(y);
-        let blocks = self.tiles.count().div_ceil(tasks.tiles);
-        let count = blocks * self.filters.panels().div_ceil(tasks.panels);
+        let scratch_len = blocking.scratch_len(self.filters.in_channels) + own_filters;
+        let y = SharedSlice::new(y);
+        let blocks = self.tiles.count().div_ceil(blocking.tiles);
+        let count = blocks * self.filters.panels().div_ceil(blocking.panels);
         for_each_task(count, scratch, scratch_len, |task, scratch| {
             let range = |index: usize, size: usize, end: usize| index * size..end.min((index + 1) * size);
-            let tiles = range(task % blocks, tasks.tiles, self.tiles.count());
-            let panels = range(task / blocks, tasks.panels, self.filters.panels());
+            let tiles = range(task % blocks, blocking.tiles, self.tiles.count());
+            let panels = range(task / blocks, blocking.panels, self.filters.panels());
             let scratch = aligned(scratch);
-            self.run_in(Task { convolution: self, tasks, images, filters, epilogue, y: &y, tiles, panels, scratch });
+            let (convolution, y) = (self, &y);
+            self.run_kernel(BlockTask { convolution, blocking, images, filters, epilogue, y, tiles, panels, scratch });
         });
     }
 }
 
-/// A kernel that is one for each kind of numbers.
-trait KernelIn {
+/// A [`Kernel`] that is generic over the number format as well.
+trait GenericKernel {
     /// Does the work. Must be `inline(always)`.
     fn run<S: Simd, N: Number>(self, simd: S);
 }
 
-/// The one for numbers of kind `N`.
-struct In<K, N>(K, PhantomData<N>);
+/// A [`GenericKernel`] instantiated for the number format `N`.
+struct Instantiated<K, N>(K, PhantomData<N>);
 
-impl<K: KernelIn, N: Number> Kernel for In<K, N> {
+impl<K: GenericKernel, N: Number> Kernel for Instantiated<K, N> {
     type Output = ();
 
     #[inline(always)]
@@ -246,100 +261,104 @@ impl<K: KernelIn, N: Number> Kernel for In<K, N> {
     }
 }
 
-/// Some channels of a panel on their way to the points.
-struct Prepare<'a> {
+/// The transform of the filters of one panel, for a range of input channels.
+struct TransformFilters<'a> {
     filters: Layout,
-    taps: (Direction, &'a [f32]),
+    spatial: (Direction, &'a [f32]),
     panel: usize,
     channels: Range<usize>,
-    points: &'a Shared<'a>,
+    transformed: &'a SharedSlice<'a>,
 }
 
-impl KernelIn for Prepare<'_> {
+impl GenericKernel for TransformFilters<'_> {
     #[inline(always)]
     fn run<S: Simd, N: Number>(self, simd: S) {
-        let Self { filters, taps, panel, channels, points } = self;
-        filters.evaluate::<S, N>(simd, taps, panel, channels, points, panel * filters.panel());
+        let Self { filters, spatial, panel, channels, transformed } = self;
+        filters.transform::<S, N>(simd, spatial, panel, channels, transformed, panel * filters.panel_stride());
     }
 }
 
-/// What a convolution multiplies with.
+/// The filters of a convolution.
 #[derive(Clone, Copy)]
 pub(super) enum Filters<'a> {
-    /// At the points.
-    Points(&'a [f32]),
-    /// As they lie, HWIO: each task takes its own to the points.
-    Taps(Direction, &'a [f32]),
+    /// In the Winograd domain, in the convolution's [`Layout`].
+    Transformed(&'a [f32]),
+    /// In the spatial domain (HWIO). Each task transforms those that it multiplies.
+    Spatial(Direction, &'a [f32]),
 }
 
-struct Task<'a> {
+/// One task: a block of tiles and a range of panels.
+struct BlockTask<'a> {
     convolution: &'a Convolution,
-    tasks: Tasks,
+    blocking: Blocking,
     images: Images<'a>,
     filters: Filters<'a>,
     epilogue: RegisterEpilogue<'a>,
-    y: &'a Shared<'a>,
+    y: &'a SharedSlice<'a>,
     tiles: Range<usize>,
     panels: Range<usize>,
     scratch: &'a mut [f32],
 }
 
-impl KernelIn for Task<'_> {
+impl GenericKernel for BlockTask<'_> {
     #[inline(always)]
     fn run<S: Simd, N: Number>(self, simd: S) {
-        let Self { convolution, tasks, images, filters, epilogue, y, tiles, panels, scratch } = self;
-        let (inputs, rest) = scratch.split_at_mut(POINTS * tasks.input_point());
-        let (products, rest) = rest.split_at_mut(POINTS * tasks.product_point());
+        let Self { convolution, blocking, images, filters, epilogue, y, tiles, panels, scratch } = self;
+        let (inputs, rest) = scratch.split_at_mut(POINTS * blocking.input_point_stride());
+        let (products, rest) = rest.split_at_mut(POINTS * blocking.product_point_stride());
         let layout = convolution.filters;
         let (own_filters, zeros) = match filters {
-            Filters::Points(_) => rest.split_at_mut(0),
-            Filters::Taps(..) => rest.split_at_mut(convolution.own_panels(&tasks) * layout.panel()),
+            Filters::Transformed(_) => rest.split_at_mut(0),
+            Filters::Spatial(..) => rest.split_at_mut(convolution.group_panels(&blocking) * layout.panel_stride()),
         };
         let zeros = &mut zeros[..images.channels];
         zeros.fill(0.0);
         for (index, tile) in tiles.clone().enumerate() {
-            let place = convolution.tiles.place(tile);
-            let square = images.square::<INPUT>(place, convolution.pad, zeros);
-            let to = inputs[index * tasks.input..].as_mut_ptr();
-            // SAFETY: `square` lies within the images or the zeros; `to` is a row of whole vectors at every point.
+            let position = convolution.tiles.position(tile);
+            let square = images.square::<INPUT>(position, convolution.pad, zeros);
+            let to = inputs[index * blocking.input_stride..].as_mut_ptr();
+            // SAFETY: `square` lies within the images or the zeros; `to` has a row of whole vectors at every point.
             unsafe {
-                transform::pixels::<S, N, INPUT>(
+                transform::transform_pixels::<S, N, INPUT>(
                     simd,
                     images.channels,
                     &square,
                     #[inline(always)]
                     |d| transform::input(simd, d),
                     to,
-                    tasks.input_point(),
+                    blocking.input_point_stride(),
                 );
             }
         }
         let mut first = panels.start;
         while first < panels.end {
-            let group = first..panels.end.min(first + layout.panels_of(GROUP));
-            let points = match filters {
-                Filters::Points(points) => &points[group.start * layout.panel()..],
-                Filters::Taps(direction, w) => {
-                    let points = Shared::new(own_filters);
+            let group = first..panels.end.min(first + layout.panels_of(GROUP_CHANNELS));
+            let transformed = match filters {
+                Filters::Transformed(transformed) => &transformed[group.start * layout.panel_stride()..],
+                Filters::Spatial(direction, w) => {
+                    let transformed = SharedSlice::new(own_filters);
                     for (member, panel) in group.clone().enumerate() {
-                        let start = member * layout.panel();
-                        layout.evaluate::<S, N>(simd, (direction, w), panel, 0..layout.from, &points, start);
+                        let start = member * layout.panel_stride();
+                        let channels = 0..layout.in_channels;
+                        layout.transform::<S, N>(simd, (direction, w), panel, channels, &transformed, start);
                     }
                     &*own_filters
                 }
             };
-            multiply_points::<S, N>(simd, layout, &tasks, tiles.len(), inputs, points, group.clone(), products);
+            multiply_points::<S, N>(simd, layout, &blocking, tiles.len(), inputs, transformed, group.clone(), products);
             for (index, tile) in tiles.clone().enumerate() {
-                let products = &products[index * tasks.product..];
-                let output = Output { size: convolution.tiles.size, channels: convolution.filters.to, y, epilogue };
+                let products = &products[index * blocking.product_stride..];
+                let (size, channels) = (convolution.tiles.size, convolution.filters.out_channels);
+                let output = OutputTransform { size, channels, y, epilogue };
                 for vector in 0..group.len() * S::VECTORS {
                     let channel = first * columns::<S>() + vector * S::LANES;
                     if channel < output.channels {
                         let products = &products[vector * S::LANES..];
-                        let (place, point) = (convolution.tiles.place(tile), tasks.product_point());
+                        let position = convolution.tiles.position(tile);
+                        let point_stride = blocking.product_point_stride();
                         match epilogue.pool {
-                            true => output.write_pooled(simd, place, channel, products, point),
-                            false => output.write(simd, place, channel, products, point),
+                            true => output.write_pooled(simd, position, channel, products, point_stride),
+                            false => output.write(simd, position, channel, products, point_stride),
                         }
                     }
                 }
@@ -349,50 +368,52 @@ impl KernelIn for Task<'_> {
     }
 }
 
-/// For each point the product of the transformed inputs of `tiles` tiles with a group of panels, whose filters are `points`.
+/// Multiplies the transformed inputs of `tiles` tiles with a group of panels of `transformed` filters, at each point.
 #[inline(always)]
-#[expect(clippy::too_many_arguments, reason = "the parts of a task, borrowed apart")]
+#[expect(clippy::too_many_arguments, reason = "the fields of a task, borrowed separately")]
 fn multiply_points<S: Simd, N: Number>(
     simd: S,
     filters: Layout,
-    tasks: &Tasks,
+    blocking: &Blocking,
     tiles: usize,
     inputs: &[f32],
-    points: &[f32],
+    transformed: &[f32],
     group: Range<usize>,
     products: &mut [f32],
 ) {
     let width = columns::<S>();
     for point in 0..POINTS {
-        let inputs = &inputs[point * tasks.input_point()..];
+        let inputs = &inputs[point * blocking.input_point_stride()..];
         for (member, panel) in group.clone().enumerate() {
-            let filter = &points[member * filters.panel() + point * filters.point()..][..filters.words * width];
-            let products = &mut products[point * tasks.product_point() + member * width..];
+            let filter = &transformed[member * filters.panel_stride() + point * filters.point_stride()..]
+                [..filters.depth * width];
+            let products = &mut products[point * blocking.product_point_stride() + member * width..];
             let next_point = match panel + 1 < group.end {
-                true => filter.as_ptr().wrapping_add(filters.panel()),
-                false => filter.as_ptr().wrapping_sub(member * filters.panel()).wrapping_add(filters.point()),
+                true => filter.as_ptr().wrapping_add(filters.panel_stride()),
+                false => {
+                    filter.as_ptr().wrapping_sub(member * filters.panel_stride()).wrapping_add(filters.point_stride())
+                }
             };
-            let mut depth = 0;
-            while depth < filters.words {
-                let most = NEAR / width;
-                let count = most.min(filters.words - depth);
-                let rest = filters.words - depth - count;
-                // SAFETY: every tile has a row of inputs, as deep as there are channels, and one of products; the filter is as
-                // deep.
+            let mut first = 0;
+            while first < filters.depth {
+                let most = L1_PANEL / width;
+                let count = most.min(filters.depth - first);
+                let rest = filters.depth - first - count;
+                // SAFETY: every tile has a row of inputs and a row of products; inputs and filter have the depth of the channels.
                 unsafe {
-                    let a = Rows { start: inputs.as_ptr().add(depth), outer: tasks.input };
-                    let b = Right {
-                        start: filter.as_ptr().add(depth * width),
-                        inner: width,
+                    let a = RowMajor { start: inputs.as_ptr().add(first), row_stride: blocking.input_stride };
+                    let b = RightOperand {
+                        start: filter.as_ptr().add(first * width),
+                        depth_stride: width,
                         vectors: filters.vectors::<S>(panel),
                     };
-                    let c = Product { start: products.as_mut_ptr(), outer: tasks.product };
-                    let (start, words) =
-                        if rest > 0 { (b.start.add(count * width), rest) } else { (next_point, filters.words) };
-                    let ahead = Ahead { start, len: most.min(words) * width };
-                    multiply::<S, N, Rows>(simd, tiles, count, a, b, c, depth > 0, ahead);
+                    let c = Product { start: products.as_mut_ptr(), row_stride: blocking.product_stride };
+                    let (start, depth) =
+                        if rest > 0 { (b.start.add(count * width), rest) } else { (next_point, filters.depth) };
+                    let prefetch = Prefetch { start, len: most.min(depth) * width };
+                    multiply::<S, N, RowMajor>(simd, tiles, count, a, b, c, first > 0, prefetch);
                 }
-                depth += count;
+                first += count;
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Filters at the points of the transform, in the order in which products read them.
+//! Filters in the Winograd domain: their transform, their packed layout, and the transform of their gradients.
 
 #![expect(unsafe_code, reason = "vectors are read and written at computed addresses")]
 
@@ -7,240 +7,251 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::transform::{self, INPUT, POINTS, TAPS};
-use crate::aligned::odd_lines;
+use crate::aligned::odd_cache_lines;
 use crate::conv2d::direction::Direction;
 use crate::microkernel::columns;
-use crate::number::{Number, words};
-use crate::shared::Shared;
+use crate::number::{Number, slots};
+use crate::shared::SharedSlice;
 use crate::simd::{Isa, Kernel, MAX_LANES, Simd};
 
-/// Filters at the points: `[panel][point][from][column]`, a panel being as many channels to which a convolution leads as a tile
-/// of products is wide, the last filled up with zeros to whole vectors. Channels that a convolution reads are packed in [words].
+/// The packed layout of transformed filters: `[panel][point][input channel][column]`.
+///
+/// A panel is as many output channels as a register tile has columns; the last one is padded with zeros to whole vectors. A point
+/// is one of the [`POINTS`] elements of a transformed filter. Input channels are the depth of the products, packed in
+/// [slots](crate::number).
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Layout {
-    /// Channels that a convolution reads.
-    pub(super) from: usize,
-    /// Words of them.
-    pub(super) words: usize,
-    /// Channels that it computes.
-    pub(super) to: usize,
-    /// Channels of a panel.
+    /// Input channels of the convolution.
+    pub(super) in_channels: usize,
+    /// Depth of the products: the slots that hold the input channels.
+    pub(super) depth: usize,
+    /// Output channels of the convolution.
+    pub(super) out_channels: usize,
+    /// Output channels of a panel.
     pub(super) columns: usize,
 }
 
 impl Layout {
-    pub(super) fn new<N: Number>(isa: Isa, from: usize, to: usize) -> Self {
-        Self { from, words: words::<N>(from), to, columns: isa.columns() }
+    pub(super) fn new<N: Number>(isa: Isa, in_channels: usize, out_channels: usize) -> Self {
+        Self { in_channels, depth: slots::<N>(in_channels), out_channels, columns: isa.columns() }
     }
 
     pub(super) fn panels(&self) -> usize {
-        self.panels_of(self.to)
+        self.panels_of(self.out_channels)
     }
 
-    /// Panels that hold `channels`.
+    /// Number of panels that hold `channels` output channels.
     pub(super) fn panels_of(&self, channels: usize) -> usize {
         channels.div_ceil(self.columns)
     }
 
-    /// Vectors of a panel that hold channels.
+    /// Number of vectors of a panel that hold channels, not padding alone.
     #[inline(always)]
     pub(super) fn vectors<S: Simd>(&self, panel: usize) -> usize {
-        (self.to - panel * self.columns).div_ceil(S::LANES).min(S::VECTORS)
+        (self.out_channels - panel * self.columns).div_ceil(S::LANES).min(S::VECTORS)
     }
 
-    /// From one point to the next.
-    pub(super) fn point(&self) -> usize {
-        odd_lines(self.words * self.columns)
+    /// Distance from one point of a panel to the next.
+    pub(super) fn point_stride(&self) -> usize {
+        odd_cache_lines(self.depth * self.columns)
     }
 
-    /// From one panel to the next.
-    pub(super) fn panel(&self) -> usize {
-        POINTS * self.point()
+    /// Distance from one panel to the next.
+    pub(super) fn panel_stride(&self) -> usize {
+        POINTS * self.point_stride()
     }
 
     pub(super) fn len(&self) -> usize {
-        self.panels() * self.panel()
+        self.panels() * self.panel_stride()
     }
 
-    /// Takes some channels that are read of the filters `w`, HWIO, to the points of one panel, which begins at `start` of `points`.
-    /// Both ends of the channels are multiples of [`CHANNELS`], or the last.
+    /// Transforms the filters `w` (HWIO) of some input channels to the Winograd domain, for one panel.
+    ///
+    /// The panel is written to `transformed` from `start` on. Both ends of `channels` must be multiples of [`CHANNELS`], or the
+    /// number of input channels.
     #[inline(always)]
-    pub(super) fn evaluate<S: Simd, N: Number>(
+    pub(super) fn transform<S: Simd, N: Number>(
         &self,
         simd: S,
         (direction, w): (Direction, &[f32]),
         panel: usize,
         channels: Range<usize>,
-        points: &Shared,
+        transformed: &SharedSlice,
         start: usize,
     ) {
         const { assert!(CHANNELS.is_multiple_of(N::PACKED)) };
-        assert!(w.len() == TAPS * TAPS * self.from * self.to);
-        let evaluate = Evaluate { layout: self, w, panel, points, start };
+        assert!(w.len() == TAPS * TAPS * self.in_channels * self.out_channels);
+        let filters = FilterTransform { layout: self, w, panel, transformed, start };
         let mut first = channels.start;
         while first < channels.end {
             let channels = first..channels.end.min(first + CHANNELS);
             for vector in 0..self.vectors::<S>(panel) {
                 match direction {
-                    Direction::Forward => evaluate.forward::<S, N>(simd, channels.clone(), vector),
-                    Direction::Backward => evaluate.backward::<S, N>(simd, channels.clone(), vector),
+                    Direction::Forward => filters.forward::<S, N>(simd, channels.clone(), vector),
+                    Direction::Backward => filters.backward::<S, N>(simd, channels.clone(), vector),
                 }
             }
             first = channels.end;
         }
     }
 
-    /// Takes gradients at the points, given as several parts to add up, back to filters, HWIO: the transpose of
-    /// [`evaluate`](Self::evaluate), forward.
-    pub(super) fn interpolate(&self, isa: Isa, parts: &[f32], dw: &mut [f32]) {
-        assert!(dw.len() == TAPS * TAPS * self.from * self.to && parts.len().is_multiple_of(self.len()));
-        let dw = Shared::new(dw);
+    /// The gradient with respect to the filters, `dw` (HWIO), from the gradient with respect to the transformed filters.
+    ///
+    /// The latter is the sum of `partials`, which all have this layout, in f32. This is the transpose of the forward
+    /// [`transform`](Self::transform).
+    pub(super) fn transform_gradient(&self, isa: Isa, partials: &[f32], dw: &mut [f32]) {
+        assert!(
+            dw.len() == TAPS * TAPS * self.in_channels * self.out_channels && partials.len().is_multiple_of(self.len())
+        );
+        let dw = SharedSlice::new(dw);
         (0..self.panels()).into_par_iter().for_each(|panel| {
-            isa.run(Interpolate { layout: *self, parts, panel, dw: &dw });
+            isa.run(FilterGradientTransform { layout: *self, partials, panel, dw: &dw });
         });
     }
 }
 
-/// Channels that are taken to the points at a time.
+/// Input channels that are transformed at a time.
 pub(super) const CHANNELS: usize = 16;
 
-struct Evaluate<'a> {
+/// The transform of the filters of one panel.
+struct FilterTransform<'a> {
     layout: &'a Layout,
     w: &'a [f32],
     panel: usize,
-    points: &'a Shared<'a>,
+    transformed: &'a SharedSlice<'a>,
     start: usize,
 }
 
-impl Evaluate<'_> {
-    /// The first of the channels of one vector of the panel, and how many there are.
+impl FilterTransform<'_> {
+    /// The first output channel of a vector of the panel, and the number of its channels.
     #[inline(always)]
     fn vector<S: Simd>(&self, vector: usize) -> (usize, usize) {
         let first = self.panel * columns::<S>() + vector * S::LANES;
-        (first, (self.layout.to - first).min(S::LANES))
+        (first, (self.layout.out_channels - first).min(S::LANES))
     }
 
-    /// Filters as they lie.
+    /// Transforms filters of the forward pass, which are loaded where they are.
     #[inline(always)]
     fn forward<S: Simd, N: Number>(&self, simd: S, channels: Range<usize>, vector: usize) {
-        let (&Layout { from, to, .. }, w) = (self.layout, self.w);
+        let (&Layout { in_channels, out_channels, .. }, w) = (self.layout, self.w);
         let (first, count) = self.vector::<S>(vector);
-        self.words::<S, N>(
+        self.transform_channels::<S, N>(
             simd,
             channels,
             vector,
             #[inline(always)]
-            // SAFETY: `count` channels from `first` on exist (`evaluate` checked the length).
-            |tap, c| unsafe { simd.load_first(count, w[(tap * from + c) * to + first..].as_ptr()) },
+            // SAFETY: `count` channels from `first` on exist (`Layout::transform` checked the length).
+            |tap, c| unsafe { simd.load_first(count, w[(tap * in_channels + c) * out_channels + first..].as_ptr()) },
         );
     }
 
-    /// Filters turned: those of some channels are copied first, row by row, to where they are wanted.
+    /// Transforms filters of the backward pass: channels swapped, taps rotated by 180°. They are first transposed into a buffer.
     #[inline(always)]
     fn backward<S: Simd, N: Number>(&self, simd: S, channels: Range<usize>, vector: usize) {
-        let (&Layout { from, to, .. }, w) = (self.layout, self.w);
+        let (&Layout { in_channels, out_channels, .. }, w) = (self.layout, self.w);
         let (first, count) = self.vector::<S>(vector);
-        let mut copy = [0.0; TAPS * TAPS * CHANNELS * MAX_LANES];
+        let mut transposed = [0.0; TAPS * TAPS * CHANNELS * MAX_LANES];
         for tap in 0..TAPS * TAPS {
-            let turned = TAPS * TAPS - 1 - tap;
+            let rotated_tap = TAPS * TAPS - 1 - tap;
             for lane in 0..count {
-                let row = &w[(turned * to + first + lane) * from..][channels.clone()];
+                let row = &w[(rotated_tap * out_channels + first + lane) * in_channels..][channels.clone()];
                 for (c, w) in row.iter().enumerate() {
-                    copy[(tap * CHANNELS + c) * S::LANES + lane] = *w;
+                    transposed[(tap * CHANNELS + c) * S::LANES + lane] = *w;
                 }
             }
         }
         let start = channels.start;
-        self.words::<S, N>(
+        self.transform_channels::<S, N>(
             simd,
             channels,
             vector,
             #[inline(always)]
-            // SAFETY: the copy holds a vector for every tap and channel.
-            |tap, c| unsafe { simd.load(copy[(tap * CHANNELS + c - start) * S::LANES..].as_ptr()) },
+            // SAFETY: the buffer holds a vector for every tap and channel.
+            |tap, c| unsafe { simd.load(transposed[(tap * CHANNELS + c - start) * S::LANES..].as_ptr()) },
         );
     }
 
-    /// Takes the taps of some channels to the points, word by word.
+    /// Transforms the filters of some input channels, slot by slot. `load(tap, channel)` loads a vector of output channels.
     #[inline(always)]
-    fn words<S: Simd, N: Number>(
+    fn transform_channels<S: Simd, N: Number>(
         &self,
         simd: S,
         channels: Range<usize>,
         vector: usize,
         load: impl Fn(usize, usize) -> S::Vector,
     ) {
-        let point = self.layout.point();
+        let point_stride = self.layout.point_stride();
         let mut c = channels.start;
         while c < channels.end {
-            let first = evaluate(
+            let first = transform_filter(
                 simd,
                 #[inline(always)]
                 |tap| load(tap, c),
             );
             let second = match N::PACKED > 1 && c + 1 < channels.end {
-                true => evaluate(
+                true => transform_filter(
                     simd,
                     #[inline(always)]
                     |tap| load(tap, c + 1),
                 ),
                 false => [simd.splat(0.0); POINTS],
             };
-            let word = self.start + c / N::PACKED * columns::<S>() + vector * S::LANES;
-            for at in 0..POINTS {
-                let words = N::pack(simd, first[at], second[at]);
-                // SAFETY: the panel holds a row of `columns` for this word at every point, which is this task's alone.
-                unsafe { simd.store(words, self.points.at(word + at * point, S::LANES)) };
+            let first_point = self.start + c / N::PACKED * columns::<S>() + vector * S::LANES;
+            for point in 0..POINTS {
+                let slots = N::pack(simd, first[point], second[point]);
+                // SAFETY: the panel has a row of `columns` for this slot at every point; no other task writes it.
+                unsafe { simd.store(slots, self.transformed.at(first_point + point * point_stride, S::LANES)) };
             }
             c += N::PACKED;
         }
     }
 }
 
-/// A filter at all points.
+/// Transforms one filter, of a vector of channels, to the Winograd domain. `load` loads a tap.
 #[inline(always)]
-fn evaluate<S: Simd>(simd: S, load: impl Fn(usize) -> S::Vector) -> [S::Vector; POINTS] {
-    let mut points = [simd.splat(0.0); POINTS];
-    transform::square(
+fn transform_filter<S: Simd>(simd: S, load: impl Fn(usize) -> S::Vector) -> [S::Vector; POINTS] {
+    let mut transformed = [simd.splat(0.0); POINTS];
+    transform::transform_2d(
         simd,
         #[inline(always)]
         |i: usize, j: usize| load(i * TAPS + j),
         #[inline(always)]
         |g| transform::filter(simd, g),
         #[inline(always)]
-        |i: usize, j: usize, u| points[i * INPUT + j] = u,
+        |i: usize, j: usize, u| transformed[i * INPUT + j] = u,
     );
-    points
+    transformed
 }
 
-struct Interpolate<'a> {
+/// The transform of the gradients of one panel.
+struct FilterGradientTransform<'a> {
     layout: Layout,
-    parts: &'a [f32],
+    partials: &'a [f32],
     panel: usize,
-    dw: &'a Shared<'a>,
+    dw: &'a SharedSlice<'a>,
 }
 
-impl Kernel for Interpolate<'_> {
+impl Kernel for FilterGradientTransform<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Layout { from, to, .. } = self.layout;
-        for c in 0..from {
+        let Layout { in_channels, out_channels, .. } = self.layout;
+        for c in 0..in_channels {
             for vector in 0..self.layout.vectors::<S>(self.panel) {
                 let first = self.panel * columns::<S>() + vector * S::LANES;
-                let count = (to - first).min(S::LANES);
-                let point = self.layout.point();
-                let first_part = self.panel * self.layout.panel() + c * columns::<S>() + vector * S::LANES;
-                transform::square(
+                let count = (out_channels - first).min(S::LANES);
+                let point_stride = self.layout.point_stride();
+                let first_point = self.panel * self.layout.panel_stride() + c * columns::<S>() + vector * S::LANES;
+                transform::transform_2d(
                     simd,
                     #[inline(always)]
                     |i: usize, j: usize| {
                         let mut sum = simd.splat(0.0);
-                        let mut at = first_part + (i * INPUT + j) * point;
-                        while at < self.parts.len() {
-                            // SAFETY: as where they were written (`interpolate` checked the length).
-                            sum = simd.add(sum, unsafe { simd.load(self.parts.as_ptr().add(at)) });
+                        let mut at = first_point + (i * INPUT + j) * point_stride;
+                        while at < self.partials.len() {
+                            // SAFETY: each partial sum has this layout (`transform_gradient` checked the length).
+                            sum = simd.add(sum, unsafe { simd.load(self.partials.as_ptr().add(at)) });
                             at += self.layout.len();
                         }
                         sum
@@ -249,8 +260,8 @@ impl Kernel for Interpolate<'_> {
                     |u| transform::filter_gradient(simd, u),
                     #[inline(always)]
                     |i: usize, j: usize, g| {
-                        let at = ((i * TAPS + j) * from + c) * to + first;
-                        // SAFETY: these channels are this panel's alone, and `count` of them exist.
+                        let at = ((i * TAPS + j) * in_channels + c) * out_channels + first;
+                        // SAFETY: `count` channels from `first` on exist, and no other panel writes them.
                         unsafe { simd.store_first(count, g, self.dw.at(at, count)) }
                     },
                 );

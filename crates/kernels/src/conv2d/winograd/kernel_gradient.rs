@@ -1,9 +1,11 @@
-//! The gradient with respect to the kernel in the Winograd domain: the exact transpose of the forward pass.
+//! The gradient with respect to the kernel, computed in the Winograd domain: the exact transpose of the forward pass.
 //!
-//! A chunk of tiles at a time: what they read and the gradients of what they computed are transformed, and their products added
-//! up for each point; at the end the sums are taken back to filters. Where sums are small there are several, each over a
-//! segment of the tiles, so that threads need not wait for each other after every chunk. Segments are cut by the shape alone, and
-//! every sum runs over tiles in order: results do not depend on the threads.
+//! Tiles are processed in chunks. A chunk's inputs and output gradients are transformed, and their products are added to the
+//! sums, one matrix for each point. At the end, the sums are transformed to the gradient of the filters.
+//!
+//! If the sums are small, the tiles are cut into segments with sums of their own, so that threads needn't wait for each other
+//! after every chunk. The shape alone decides the segments, and every sum runs over its tiles in order. So the bits don't depend
+//! on the number of threads.
 
 #![expect(unsafe_code, reason = "tasks write interleaved rows")]
 
@@ -17,108 +19,111 @@ use super::convolve::Convolution;
 use super::filters::Layout;
 use super::tiles::Images;
 use super::transform::{self, INPUT, OUTPUT, POINTS};
-use crate::aligned::{LINE, aligned, odd_lines};
-use crate::cache::second_level;
-use crate::microkernel::{Ahead, Columns, Product, Right, columns, multiply};
+use crate::aligned::{CACHE_LINE, aligned, odd_cache_lines};
+use crate::cache::l2_bytes;
+use crate::microkernel::{ColumnMajor, Prefetch, Product, RightOperand, columns, multiply};
 use crate::number::F32;
-use crate::shared::Shared;
+use crate::shared::SharedSlice;
 use crate::simd::{Isa, Kernel, Simd};
 
-/// Most segments ...
-const SEGMENTS: usize = 16;
+/// Maximum number of segments that the tiles are cut into.
+const MAX_SEGMENTS: usize = 16;
 
-/// ... and most values that the sums of all may have.
-const SUMS: usize = 10 << 20;
+/// Maximum number of values in the sums of all segments, unless one segment needs more.
+const MAX_SUM_VALUES: usize = 10 << 20;
 
-/// Tiles of a chunk when a thread has a segment for itself, and a chunk can't stay in its cache. The sums are read and written once
-/// a chunk.
-const TILES: usize = 128;
+/// Tiles of a chunk if each thread processes segments alone and no chunk fits its L2 cache.
+///
+/// Each chunk reads and writes the sums once, so smaller chunks would be slower.
+const CHUNK_TILES: usize = 128;
 
-/// A chunk that can has a multiple of these.
-const NEAR_TILES: usize = 32;
+/// If a chunk fits the L2 cache, its number of tiles is a multiple of this.
+const CHUNK_TILES_MULTIPLE: usize = 32;
 
-/// Tiles of a chunk when threads share it, and wait for each other twice: up to this many ...
-const SHARED_TILES: usize = 512;
+/// Maximum number of tiles of a chunk that all threads process together. They synchronize twice in each chunk.
+const MAX_SHARED_CHUNK_TILES: usize = 512;
 
-/// ... and as many that inputs at one point have this many values. Sums of many channels come from memory once a
-/// chunk, so chunks are large.
-const INPUTS: usize = 256 * 1024;
+/// Values of the transformed inputs of such a chunk at one point. The sums come from memory once in each chunk, so chunks are
+/// large.
+const SHARED_CHUNK_INPUTS: usize = 256 * 1024;
 
-/// Tiles that products run over at a time: a line of inputs and of gradients for each, which is half of the first-level cache.
+/// Depth of a product, in tiles. A cache line of inputs and one of gradients for each tile take half of a 32 KiB L1 cache.
 const DEPTH: usize = 128;
 
-/// Tiles that a task transforms.
-const TASK: usize = 8;
+/// Tiles that one task transforms.
+const TASK_TILES: usize = 8;
 
-/// Panels that a task multiplies.
-const GROUP: usize = 8;
+/// Panels that one task multiplies, at one point.
+const TASK_PANELS: usize = 8;
 
-/// How the tiles are cut, and how much room the parts of a chunk take. A smaller batch never takes more.
+/// How the tiles are cut into segments and chunks, and the layout of a chunk in scratch. A smaller batch never needs more
+/// scratch.
 #[derive(Clone, Copy)]
-struct Room {
+struct GradientBlocking {
     /// Tiles of a segment.
     segment: usize,
+    /// Number of segments.
     segments: usize,
-    /// As many segments as a batch up to this one is cut into at most.
-    most_segments: usize,
-    /// Threads that work on a segment together.
+    /// Maximum number of segments of this batch and all smaller batches.
+    max_segments: usize,
+    /// Threads that process a segment together.
     workers: usize,
     /// Tiles of a chunk.
     tiles: usize,
-    /// From one tile to the next, of inputs and of gradients.
-    row: [usize; 2],
-    /// From one point to the next.
-    point: [usize; 2],
-    /// A pixel of zeros.
+    /// Distance from one tile to the next, in the transformed inputs and in the transformed gradients.
+    row_stride: [usize; 2],
+    /// Distance from one point to the next, likewise.
+    point_stride: [usize; 2],
+    /// Length of the zeros that stand for a pixel of the padding.
     zeros: usize,
 }
 
-impl Room {
+impl GradientBlocking {
     fn of(convolution: &Convolution, threads: usize) -> Self {
         let (filters, count) = (convolution.filters, convolution.tiles.count().max(1));
-        let most = (SUMS / filters.len()).clamp(1, SEGMENTS);
-        let segment = count.div_ceil(most).next_multiple_of(TILES);
-        // Several segments for each thread, so that one that is held up does not hold up all.
+        let most = (MAX_SUM_VALUES / filters.len()).clamp(1, MAX_SEGMENTS);
+        let segment = count.div_ceil(most).next_multiple_of(CHUNK_TILES);
+        // With several segments for each thread, a thread that is interrupted doesn't delay all others.
         let workers = if 4 * threads <= most { 1 } else { threads };
-        let row =
-            [filters.from, filters.panels() * filters.columns].map(|channels| channels.next_multiple_of(LINE) + LINE);
+        let row_stride = [filters.in_channels, filters.panels() * filters.columns]
+            .map(|len| len.next_multiple_of(CACHE_LINE) + CACHE_LINE);
         let tiles = match workers {
-            1 => Self::own_tiles(row),
-            _ => (INPUTS / filters.from).clamp(TILES, SHARED_TILES),
+            1 => Self::thread_chunk_tiles(row_stride),
+            _ => (SHARED_CHUNK_INPUTS / filters.in_channels).clamp(CHUNK_TILES, MAX_SHARED_CHUNK_TILES),
         };
         let tiles = tiles.min(count);
-        let point = row.map(|row| odd_lines(tiles * row));
-        let zeros = filters.from.max(filters.to).next_multiple_of(LINE);
-        let (segments, most_segments) = (count.div_ceil(segment), most.min(count.div_ceil(TILES)));
-        Self { segment, segments, most_segments, workers, tiles, row, point, zeros }
+        let point_stride = row_stride.map(|row_stride| odd_cache_lines(tiles * row_stride));
+        let zeros = filters.in_channels.max(filters.out_channels).next_multiple_of(CACHE_LINE);
+        let (segments, max_segments) = (count.div_ceil(segment), most.min(count.div_ceil(CHUNK_TILES)));
+        Self { segment, segments, max_segments, workers, tiles, row_stride, point_stride, zeros }
     }
 
-    /// Tiles of a chunk for one thread: as many as have their inputs and gradients in half of its L2 cache, if that is enough.
-    fn own_tiles(row: [usize; 2]) -> usize {
-        let tile = POINTS * row.iter().sum::<usize>() * size_of::<f32>();
-        match second_level() / 2 / tile / NEAR_TILES * NEAR_TILES {
-            0 => TILES,
-            tiles => tiles.min(TILES),
+    /// Tiles of a chunk that one thread processes: as many as fit half of its L2 cache, or [`CHUNK_TILES`] if these are too few.
+    fn thread_chunk_tiles(row_stride: [usize; 2]) -> usize {
+        let tile = POINTS * row_stride.iter().sum::<usize>() * size_of::<f32>();
+        match l2_bytes() / 2 / tile / CHUNK_TILES_MULTIPLE * CHUNK_TILES_MULTIPLE {
+            0 => CHUNK_TILES,
+            tiles => tiles.min(CHUNK_TILES),
         }
     }
 
-    /// Inputs and gradients of a chunk.
-    fn parts(&self) -> [usize; 2] {
-        self.point.map(|point| POINTS * point)
+    /// Lengths of a chunk's transformed inputs and transformed gradients.
+    fn transformed_lens(&self) -> [usize; 2] {
+        self.point_stride.map(|point_stride| POINTS * point_stride)
     }
 
-    /// What those who work on a segment need.
+    /// Scratch of the threads that process one segment.
     fn len(&self) -> usize {
-        self.parts().iter().sum::<usize>() + self.workers * self.zeros + LINE
+        self.transformed_lens().iter().sum::<usize>() + self.workers * self.zeros + CACHE_LINE
     }
 }
 
 pub(super) fn scratch_len(convolution: &Convolution, threads: usize) -> usize {
-    let room = Room::of(convolution, threads);
-    LINE + room.most_segments * convolution.filters.len() + threads / room.workers * room.len()
+    let blocking = GradientBlocking::of(convolution, threads);
+    CACHE_LINE + blocking.max_segments * convolution.filters.len() + threads / blocking.workers * blocking.len()
 }
 
-/// `dw`, HWIO, from the images `x` and the gradients `dy` by the outputs.
+/// Computes the gradient `dw` (HWIO) from the inputs `x` and the gradient `dy` with respect to the outputs.
 pub(super) fn kernel_gradient(
     convolution: &Convolution,
     isa: Isa,
@@ -127,82 +132,84 @@ pub(super) fn kernel_gradient(
     dw: &mut [f32],
     scratch: &mut [f32],
 ) {
-    let room = Room::of(convolution, rayon::current_num_threads());
+    let blocking = GradientBlocking::of(convolution, rayon::current_num_threads());
     let (filters, tiles) = (convolution.filters, convolution.tiles);
-    let x = Images { values: x, size: convolution.from_size, channels: filters.from };
-    let dy = Images { values: dy, size: tiles.size, channels: filters.to };
+    let x = Images { values: x, size: convolution.in_size, channels: filters.in_channels };
+    let dy = Images { values: dy, size: tiles.size, channels: filters.out_channels };
     for images in [&x, &dy] {
         assert_eq!(images.values.len(), tiles.images * images.size.iter().product::<usize>() * images.channels);
     }
-    let gradient = Gradient { convolution, isa, room, x, dy };
-    let (sums, scratch) = aligned(scratch).split_at_mut(room.segments * filters.len());
-    assert!(scratch.len() >= room.len(), "scratch is too short");
+    let gradient = Gradient { convolution, isa, blocking, x, dy };
+    let (sums, scratch) = aligned(scratch).split_at_mut(blocking.segments * filters.len());
+    assert!(scratch.len() >= blocking.len(), "scratch is too short");
     let segments = Mutex::new(sums.chunks_exact_mut(filters.len()).enumerate());
-    let take = || segments.lock().expect("taking does not panic").next();
-    scratch.par_chunks_exact_mut(room.len()).with_max_len(1).for_each(|scratch| {
+    let take = || segments.lock().expect("no thread panics while it holds the lock").next();
+    scratch.par_chunks_exact_mut(blocking.len()).with_max_len(1).for_each(|scratch| {
         while let Some((segment, sums)) = take() {
-            let tiles = segment * room.segment..tiles.count().min((segment + 1) * room.segment);
-            gradient.add_up(tiles, sums, aligned(scratch));
+            let tiles = segment * blocking.segment..tiles.count().min((segment + 1) * blocking.segment);
+            gradient.accumulate(tiles, sums, aligned(scratch));
         }
     });
-    filters.interpolate(isa, sums, dw);
+    filters.transform_gradient(isa, sums, dw);
 }
 
-/// A gradient about to be computed.
+/// The computation of one kernel gradient.
 struct Gradient<'a> {
     convolution: &'a Convolution,
     isa: Isa,
-    room: Room,
+    blocking: GradientBlocking,
     x: Images<'a>,
     dy: Images<'a>,
 }
 
 impl Gradient<'_> {
-    /// The sums over some tiles, a chunk after another.
-    fn add_up(&self, tiles: Range<usize>, sums: &mut [f32], scratch: &mut [f32]) {
-        let (inputs, scratch) = scratch.split_at_mut(self.room.parts()[0]);
-        let (gradients, zeros) = scratch.split_at_mut(self.room.parts()[1]);
+    /// Computes the sums over a segment of the tiles, chunk by chunk.
+    fn accumulate(&self, tiles: Range<usize>, sums: &mut [f32], scratch: &mut [f32]) {
+        let (inputs, scratch) = scratch.split_at_mut(self.blocking.transformed_lens()[0]);
+        let (gradients, zeros) = scratch.split_at_mut(self.blocking.transformed_lens()[1]);
         if tiles.is_empty() {
             sums.fill(0.0);
         }
-        for first in tiles.clone().step_by(self.room.tiles) {
-            let chunk = first..tiles.end.min(first + self.room.tiles);
+        for first in tiles.clone().step_by(self.blocking.tiles) {
+            let chunk = first..tiles.end.min(first + self.blocking.tiles);
             self.transform(chunk.clone(), inputs, gradients, zeros);
             self.multiply(chunk.len(), inputs, gradients, first > tiles.start, sums);
         }
     }
 
+    /// Transforms the inputs and output gradients of a chunk.
     fn transform(&self, chunk: Range<usize>, inputs: &mut [f32], gradients: &mut [f32], zeros: &mut [f32]) {
-        let Self { convolution, isa, room, x, dy } = *self;
-        let to = [Shared::new(inputs), Shared::new(gradients)];
+        let Self { convolution, isa, blocking, x, dy } = *self;
+        let to = [SharedSlice::new(inputs), SharedSlice::new(gradients)];
         let tasks = AtomicUsize::new(0);
-        zeros.par_chunks_exact_mut(room.zeros).take(room.workers).with_max_len(1).for_each(|zeros| {
+        zeros.par_chunks_exact_mut(blocking.zeros).take(blocking.workers).with_max_len(1).for_each(|zeros| {
             zeros.fill(0.0);
-            take_all(&tasks, chunk.len().div_ceil(TASK), |task| {
-                let range = task * TASK..chunk.len().min((task + 1) * TASK);
-                isa.run(Transform { convolution, room, x, dy, first: chunk.start, range, to: &to, zeros });
+            run_unclaimed(&tasks, chunk.len().div_ceil(TASK_TILES), |task| {
+                let range = task * TASK_TILES..chunk.len().min((task + 1) * TASK_TILES);
+                isa.run(Transform { convolution, blocking, x, dy, first: chunk.start, range, to: &to, zeros });
             });
         });
     }
 
-    /// Writes the products of a chunk, or adds them to the sums.
+    /// Writes the products of a chunk to the sums, or adds them with `accumulate`.
     fn multiply(&self, tiles: usize, inputs: &[f32], gradients: &[f32], accumulate: bool, sums: &mut [f32]) {
-        let Self { isa, room, .. } = *self;
-        let (filters, sums) = (self.convolution.filters, Shared::new(sums));
-        let groups = filters.panels().div_ceil(GROUP);
+        let Self { isa, blocking, .. } = *self;
+        let (filters, sums) = (self.convolution.filters, SharedSlice::new(sums));
+        let groups = filters.panels().div_ceil(TASK_PANELS);
         let tasks = AtomicUsize::new(0);
-        (0..room.workers).into_par_iter().with_max_len(1).for_each(|_| {
-            take_all(&tasks, POINTS * groups, |task| {
-                let (point, first) = (task / groups, task % groups * GROUP);
-                let panels = first..filters.panels().min(first + GROUP);
-                isa.run(Add { room, filters, tiles, inputs, gradients, point, panels, accumulate, sums: &sums });
+        (0..blocking.workers).into_par_iter().with_max_len(1).for_each(|_| {
+            run_unclaimed(&tasks, POINTS * groups, |task| {
+                let (point, first) = (task / groups, task % groups * TASK_PANELS);
+                let panels = first..filters.panels().min(first + TASK_PANELS);
+                let sums = &sums;
+                isa.run(MultiplyPoint { blocking, filters, tiles, inputs, gradients, point, panels, accumulate, sums });
             });
         });
     }
 }
 
-/// Calls `run` with one number below `count` after another, those that no other thread has taken.
-fn take_all(next: &AtomicUsize, count: usize, mut run: impl FnMut(usize)) {
+/// Calls `run` with the tasks below `count` that no other thread has claimed through `next` (dynamic scheduling).
+fn run_unclaimed(next: &AtomicUsize, count: usize, mut run: impl FnMut(usize)) {
     loop {
         let task = next.fetch_add(1, Ordering::Relaxed);
         if task >= count {
@@ -212,17 +219,17 @@ fn take_all(next: &AtomicUsize, count: usize, mut run: impl FnMut(usize)) {
     }
 }
 
-/// Transforms the tiles of a task.
+/// The transform of some tiles of a chunk.
 struct Transform<'a> {
     convolution: &'a Convolution,
-    room: Room,
+    blocking: GradientBlocking,
     x: Images<'a>,
     dy: Images<'a>,
     /// The chunk's first tile.
     first: usize,
-    /// Tiles within the chunk.
+    /// Indices of the tiles in the chunk.
     range: Range<usize>,
-    to: &'a [Shared<'a>; 2],
+    to: &'a [SharedSlice<'a>; 2],
     zeros: &'a [f32],
 }
 
@@ -231,44 +238,44 @@ impl Kernel for Transform<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Self { convolution, room, x, dy, first, range, to, zeros } = self;
+        let Self { convolution, blocking, x, dy, first, range, to, zeros } = self;
         for tile in range {
-            let place = convolution.tiles.place(first + tile);
-            let square = x.square::<INPUT>(place, convolution.pad, zeros);
-            // SAFETY: `square` lies within the images or the zeros; these rows are this tile's alone.
+            let position = convolution.tiles.position(first + tile);
+            let square = x.square::<INPUT>(position, convolution.pad, zeros);
+            // SAFETY: `square` lies within the images or the zeros; no other task writes the rows of this tile.
             unsafe {
-                let to = to[0].at(tile * room.row[0], room.row[0]);
-                transform::pixels::<S, F32, INPUT>(
+                let to = to[0].at(tile * blocking.row_stride[0], blocking.row_stride[0]);
+                transform::transform_pixels::<S, F32, INPUT>(
                     simd,
                     x.channels,
                     &square,
                     #[inline(always)]
                     |d| transform::input(simd, d),
                     to,
-                    room.point[0],
+                    blocking.point_stride[0],
                 );
             }
-            let square = dy.square::<OUTPUT>(place, [0, 0], zeros);
+            let square = dy.square::<OUTPUT>(position, [0, 0], zeros);
             // SAFETY: as above.
             unsafe {
-                let to = to[1].at(tile * room.row[1], room.row[1]);
-                transform::pixels::<S, F32, OUTPUT>(
+                let to = to[1].at(tile * blocking.row_stride[1], blocking.row_stride[1]);
+                transform::transform_pixels::<S, F32, OUTPUT>(
                     simd,
                     dy.channels,
                     &square,
                     #[inline(always)]
                     |y| transform::output_gradient(simd, y),
                     to,
-                    room.point[1],
+                    blocking.point_stride[1],
                 );
             }
         }
     }
 }
 
-/// The products of a chunk at one point, for some panels.
-struct Add<'a> {
-    room: Room,
+/// The products of a chunk at one point, for a range of panels.
+struct MultiplyPoint<'a> {
+    blocking: GradientBlocking,
     filters: Layout,
     tiles: usize,
     inputs: &'a [f32],
@@ -276,40 +283,42 @@ struct Add<'a> {
     point: usize,
     panels: Range<usize>,
     accumulate: bool,
-    sums: &'a Shared<'a>,
+    sums: &'a SharedSlice<'a>,
 }
 
-impl Kernel for Add<'_> {
+impl Kernel for MultiplyPoint<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Self { room, filters, tiles, inputs, gradients, point, panels, accumulate, sums } = self;
+        let Self { blocking, filters, tiles, inputs, gradients, point, panels, accumulate, sums } = self;
         let width = columns::<S>();
         let mut first = 0;
         while first < tiles {
             let depth = DEPTH.min(tiles - first);
-            let inputs = &inputs[point * room.point[0] + first * room.row[0]..];
-            let gradients = &gradients[point * room.point[1] + first * room.row[1]..];
+            let inputs = &inputs[point * blocking.point_stride[0] + first * blocking.row_stride[0]..];
+            let gradients = &gradients[point * blocking.point_stride[1] + first * blocking.row_stride[1]..];
             let mut panel = panels.start;
             while panel < panels.end {
-                // SAFETY: both have a row for every tile, of all channels; the sums have a row for every channel, and those of a
-                // panel at a point are this task's alone.
+                // SAFETY: inputs and gradients have a row of all channels for every tile. The sums have a row for every input
+                // channel, and no other task writes those of this panel at this point.
                 unsafe {
-                    let a = Columns { start: inputs.as_ptr(), inner: room.row[0] };
+                    let a = ColumnMajor { start: inputs.as_ptr(), depth_stride: blocking.row_stride[0] };
                     let start = gradients[panel * width..].as_ptr();
-                    let b = Right { start, inner: room.row[1], vectors: filters.vectors::<S>(panel) };
-                    let sums = sums.at(panel * filters.panel() + point * filters.point(), filters.from * width);
-                    let c = Product { start: sums, outer: width };
-                    multiply::<S, F32, Columns>(
+                    let (depth_stride, vectors) = (blocking.row_stride[1], filters.vectors::<S>(panel));
+                    let b = RightOperand { start, depth_stride, vectors };
+                    let first_sum = panel * filters.panel_stride() + point * filters.point_stride();
+                    let sums = sums.at(first_sum, filters.in_channels * width);
+                    let c = Product { start: sums, row_stride: width };
+                    multiply::<S, F32, ColumnMajor>(
                         simd,
-                        filters.from,
+                        filters.in_channels,
                         depth,
                         a,
                         b,
                         c,
                         accumulate || first > 0,
-                        Ahead::NOTHING,
+                        Prefetch::NONE,
                     );
                 }
                 panel += 1;

@@ -1,34 +1,39 @@
-//! The transforms of F(4x4, 3x3): Toom and Cook's way to multiply polynomials, which Winograd (1980) applied to filters.
+//! The transforms of F(4x4, 3x3): Toom-Cook polynomial multiplication, applied to filters by Winograd (1980).
 //!
-//! A filter of three taps over six values gives four: with polynomials evaluated at six points, six products do what takes
-//! twelve directly, and in two dimensions 36 what takes 144. The points are 0, ±[`P`], ±[`Q`] and infinity. The usual 0, ±1, ±2
-//! cost the same, but lose more digits: with these, the largest and the smallest factors lie closer together.
+//! A filter of three taps over six values gives four outputs. Toom-Cook evaluates the polynomials at six points, where six
+//! multiplications replace the twelve of the direct method. In two dimensions, 36 replace 144. See Lavin and Gray, "Fast
+//! Algorithms for Convolutional Neural Networks" (2015, arXiv:1509.09308), for the notation `Aᵀ[(G g) ⊙ (Bᵀ d)]`.
+//!
+//! The evaluation points are 0, ±[`P`], ±[`Q`] and infinity. The usual points 0, ±1, ±2 cost the same but lose more digits: with
+//! these points, the coefficients of the transforms differ less in magnitude. Measured: `bench/records/accuracy.md`.
 
 #![expect(unsafe_code, reason = "values are loaded from and stored to addresses that callers compute")]
 
-use crate::aligned::LINE;
+use crate::aligned::CACHE_LINE;
 use crate::number::Number;
 use crate::simd::Simd;
 
-/// Side of the square of values that a tile reads.
+/// Side of the square of inputs that a tile reads, and of the transformed tile.
 pub(super) const INPUT: usize = 6;
-/// Side of the square of values that it computes.
+/// Side of the square of outputs that a tile computes.
 pub(super) const OUTPUT: usize = 4;
-/// Taps of the filter, along each axis.
+/// Taps of the filter along each axis.
 pub(super) const TAPS: usize = 3;
-/// Points, along both axes: products of a tile, for each pair of channels.
+/// Points of the Winograd domain: the elements of a transformed tile, and so its multiplications for each pair of channels.
 pub(super) const POINTS: usize = INPUT * INPUT;
 
+/// An evaluation point.
 const P: f32 = 0.625;
+/// An evaluation point.
 const Q: f32 = 1.5;
 const PP: f32 = P * P;
 const QQ: f32 = Q * Q;
-/// What interpolation divides by, at the three kinds of points.
+/// Scale factors of the interpolation at the points 0, ±P and ±Q. The filter transform applies them.
 const AT_ZERO: f32 = 1.0 / (PP * QQ);
 const AT_P: f32 = 1.0 / (2.0 * PP * (PP - QQ));
 const AT_Q: f32 = 1.0 / (2.0 * QQ * (QQ - PP));
 
-/// `Bᵀ d`: six values, as the coefficients of a polynomial, prepared for the six points.
+/// The input transform `Bᵀ d` of six values.
 #[inline(always)]
 pub(super) fn input<S: Simd>(simd: S, d: [S::Vector; INPUT]) -> [S::Vector; INPUT] {
     let fma = |factor: f32, x, y| simd.mul_add(simd.splat(factor), x, y);
@@ -44,7 +49,7 @@ pub(super) fn input<S: Simd>(simd: S, d: [S::Vector; INPUT]) -> [S::Vector; INPU
     ]
 }
 
-/// `G g`: a filter's three taps evaluated at the six points, divided by what interpolation divides by.
+/// The filter transform `G g`: three taps, evaluated at the six points and scaled for the interpolation.
 #[inline(always)]
 pub(super) fn filter<S: Simd>(simd: S, g: [S::Vector; TAPS]) -> [S::Vector; INPUT] {
     let scaled = |factor: f32, x| simd.mul(simd.splat(factor), x);
@@ -61,7 +66,7 @@ pub(super) fn filter<S: Simd>(simd: S, g: [S::Vector; TAPS]) -> [S::Vector; INPU
     ]
 }
 
-/// `Aᵀ m`: four outputs from six products.
+/// The output transform `Aᵀ m`: four outputs from six products.
 #[inline(always)]
 pub(super) fn output<S: Simd>(simd: S, m: [S::Vector; INPUT]) -> [S::Vector; OUTPUT] {
     let scaled = |factor: f32, x| simd.mul(simd.splat(factor), x);
@@ -76,7 +81,7 @@ pub(super) fn output<S: Simd>(simd: S, m: [S::Vector; INPUT]) -> [S::Vector; OUT
     ]
 }
 
-/// `A y`: the transpose of [`output`], which takes gradients back to products.
+/// The transpose of the output transform, `A y`: the gradient with respect to the six products.
 #[inline(always)]
 pub(super) fn output_gradient<S: Simd>(simd: S, y: [S::Vector; OUTPUT]) -> [S::Vector; INPUT] {
     let scaled = |factor: f32, x| simd.mul(simd.splat(factor), x);
@@ -86,7 +91,7 @@ pub(super) fn output_gradient<S: Simd>(simd: S, y: [S::Vector; OUTPUT]) -> [S::V
     [y[0], simd.add(even_p, odd_p), simd.sub(even_p, odd_p), simd.add(even_q, odd_q), simd.sub(even_q, odd_q), y[3]]
 }
 
-/// `Gᵀ u`: the transpose of [`filter`], which takes gradients back to taps.
+/// The transpose of the filter transform, `Gᵀ u`: the gradient with respect to the three taps.
 #[inline(always)]
 pub(super) fn filter_gradient<S: Simd>(simd: S, u: [S::Vector; INPUT]) -> [S::Vector; TAPS] {
     let scaled = |factor: f32, x| simd.mul(simd.splat(factor), x);
@@ -100,13 +105,14 @@ pub(super) fn filter_gradient<S: Simd>(simd: S, u: [S::Vector; INPUT]) -> [S::Ve
     ]
 }
 
-/// A transform of columns, then of rows: `T x Tᵀ`, of a square of vectors. Each is loaded when it is needed and stored when it
-/// is known, so that few are alive at a time.
+/// The two-dimensional transform `T x Tᵀ` of a square of vectors: `transform` is applied to the columns, then to the rows.
 ///
-/// The functions given must be `inline(always)`, and there are plain loops where the standard library has iterators: whatever
-/// else the compiler does not inline would be compiled without the instruction set.
+/// Each vector is loaded just before it is used and stored as soon as it is computed, to keep register pressure low.
+///
+/// The given functions must be `inline(always)`, and loops replace iterators: any call that isn't inlined would be compiled
+/// without the instruction set.
 #[inline(always)]
-pub(super) fn square<S: Simd, const N: usize, const M: usize>(
+pub(super) fn transform_2d<S: Simd, const N: usize, const M: usize>(
     simd: S,
     load: impl Fn(usize, usize) -> S::Vector,
     transform: impl Fn([S::Vector; N]) -> [S::Vector; M],
@@ -114,7 +120,7 @@ pub(super) fn square<S: Simd, const N: usize, const M: usize>(
 ) {
     let zero = simd.splat(0.0);
     let mut rows = [[zero; N]; M];
-    times::<N>(
+    unrolled::<N>(
         #[inline(always)]
         |j| {
             let mut column = [zero; N];
@@ -127,7 +133,7 @@ pub(super) fn square<S: Simd, const N: usize, const M: usize>(
             }
         },
     );
-    times::<M>(
+    unrolled::<M>(
         #[inline(always)]
         |i| {
             for (j, value) in transform(rows[i]).into_iter().enumerate() {
@@ -137,11 +143,12 @@ pub(super) fn square<S: Simd, const N: usize, const M: usize>(
     );
 }
 
-/// Calls `body` with 0 to `N - 1`, 6 times at most, without a loop: the compiler would not unroll one with so much in it, and would
-/// keep in memory what is addressed by its counter. With debug assertions, which are a hundred branches more, it would not be
-/// done within a quarter of an hour, so there it is a loop.
+/// Calls `body` with `0..N`, fully unrolled. `N` is at most 6.
+///
+/// The compiler doesn't unroll loops with such large bodies, and keeps arrays indexed by the loop counter in memory instead of
+/// registers. With debug assertions, this is a loop, as the unrolled code would compile too slowly.
 #[inline(always)]
-fn times<const N: usize>(mut body: impl FnMut(usize)) {
+fn unrolled<const N: usize>(mut body: impl FnMut(usize)) {
     const { assert!(N <= 6) };
     if cfg!(debug_assertions) {
         for i in 0..N {
@@ -169,85 +176,88 @@ fn times<const N: usize>(mut body: impl FnMut(usize)) {
     }
 }
 
-/// A square of pixels: where each starts.
-pub(super) struct Pixels<const N: usize> {
+/// Pointers to the pixels of a square, each to its first channel.
+pub(super) struct PixelPointers<const N: usize> {
     pub(super) starts: [[*const f32; N]; N],
-    /// From a pixel to that of the next tile to the right.
-    pub(super) tile: usize,
+    /// Distance from a pixel to the corresponding pixel of the tile to the right.
+    pub(super) next_tile: usize,
 }
 
-/// Transforms all `channels` of a square of pixels to [`POINTS`] rows of channels, `point` words apart, each filled up with zeros to
-/// whole vectors. Of the square to the right, which will be wanted next, pixels are prefetched meanwhile: all of them at once
-/// would wait for each other.
+/// Transforms a square of pixels with all their channels to the Winograd domain.
+///
+/// Writes a row of channels for each of the [`POINTS`], padded with zeros to whole vectors. The rows are `point_stride` slots
+/// apart. Meanwhile the pixels of the square to the right, which comes next, are prefetched. The prefetches are spread over the
+/// loop, as many at once would stall.
 ///
 /// # Safety
-/// `channels` values must be readable at each of the pixels; at `to`, as many filled up to whole vectors must be writable at each
-/// point.
+/// `channels` values must be readable at each pixel. From `to` on, a row of channels padded to whole vectors must be writable at
+/// each point.
 #[inline(always)]
-pub(super) unsafe fn pixels<S: Simd, T: Number, const N: usize>(
+pub(super) unsafe fn transform_pixels<S: Simd, T: Number, const N: usize>(
     simd: S,
     channels: usize,
-    from: &Pixels<N>,
+    from: &PixelPointers<N>,
     transform: impl Fn([S::Vector; N]) -> [S::Vector; INPUT] + Copy,
     to: *mut f32,
-    point: usize,
+    point_stride: usize,
 ) {
     let whole = channels / S::LANES * S::LANES;
     let mut channel = 0;
     while channel < whole {
-        if channel.is_multiple_of(LINE) {
+        if channel.is_multiple_of(CACHE_LINE) {
             for starts in &from.starts {
                 for start in &starts[N - OUTPUT..] {
-                    simd.prefetch(start.wrapping_add(from.tile + channel));
+                    simd.prefetch(start.wrapping_add(from.next_tile + channel));
                 }
             }
         }
         // SAFETY: the caller's promise, for a vector of channels from `channel` on.
         unsafe {
-            vector::<S, T, N>(
+            transform_vector::<S, T, N>(
                 simd,
                 #[inline(always)]
                 |i, j| simd.load(from.starts[i][j].wrapping_add(channel)),
                 transform,
                 to.add(channel / T::PACKED),
-                point,
+                point_stride,
             )
         };
         channel += S::LANES;
     }
     if channel < channels {
-        // SAFETY: the caller's promise, for the channels that are left.
+        // SAFETY: the caller's promise, for the remaining channels.
         unsafe {
-            vector::<S, T, N>(
+            transform_vector::<S, T, N>(
                 simd,
                 #[inline(always)]
                 |i, j| simd.load_first(channels - channel, from.starts[i][j].wrapping_add(channel)),
                 transform,
                 to.add(channel / T::PACKED),
-                point,
+                point_stride,
             )
         };
     }
 }
 
-/// Transforms one vector of channels. How it is loaded is known where this is compiled: a choice at each of the pixels takes
-/// longer than the arithmetic.
+/// Transforms one vector of channels of a square of pixels.
+///
+/// Each way to load a vector instantiates this function: a branch at each pixel would take longer than the arithmetic.
 ///
 /// # Safety
-/// `load` must be able to read at each pixel; a whole vector must be writable at each point.
+/// `load` must be able to read each pixel. A whole vector must be writable at each point.
 #[inline(always)]
 #[expect(
     clippy::redundant_closure,
     reason = "called through a reference, it would be compiled without the instruction set"
 )]
-unsafe fn vector<S: Simd, T: Number, const N: usize>(
+unsafe fn transform_vector<S: Simd, T: Number, const N: usize>(
     simd: S,
     load: impl Fn(usize, usize) -> S::Vector,
     transform: impl Fn([S::Vector; N]) -> [S::Vector; INPUT] + Copy,
     to: *mut f32,
-    point: usize,
+    point_stride: usize,
 ) {
-    square(
+    transform_2d(
         simd,
         #[inline(always)]
         |i, j| load(i, j),
@@ -255,7 +265,7 @@ unsafe fn vector<S: Simd, T: Number, const N: usize>(
         |d| transform(d),
         #[inline(always)]
         // SAFETY: the caller's promise.
-        |i, j, x| unsafe { T::store(simd, x, to.add((i * INPUT + j) * point)) },
+        |i, j, x| unsafe { T::store(simd, x, to.add((i * INPUT + j) * point_stride)) },
     );
 }
 
@@ -264,10 +274,10 @@ mod tests {
     use super::*;
     use crate::simd::{Isa, Kernel};
 
-    /// One filter over one line of six values, through the points and directly.
-    struct OneLine;
+    /// A filter of three taps over six values, by Winograd's algorithm and directly.
+    struct Correlation1d;
 
-    impl Kernel for OneLine {
+    impl Kernel for Correlation1d {
         type Output = [[f32; OUTPUT]; 2];
 
         #[inline(always)]
@@ -287,17 +297,17 @@ mod tests {
     }
 
     #[test]
-    fn products_at_the_points_are_a_correlation() {
+    fn products_in_the_winograd_domain_are_a_correlation() {
         for isa in Isa::tested() {
-            let [through_points, direct] = isa.run(OneLine);
-            for (a, b) in through_points.into_iter().zip(direct) {
+            let [winograd, direct] = isa.run(Correlation1d);
+            for (a, b) in winograd.into_iter().zip(direct) {
                 // A few roundings of values below 20.
-                assert!((a - b).abs() < 1e-5, "{}: {through_points:?}, directly {direct:?}", isa.name());
+                assert!((a - b).abs() < 1e-5, "{}: {winograd:?}, directly {direct:?}", isa.name());
             }
         }
     }
 
-    /// `<T x, y> - <x, Tᵀ y>` for the two pairs of transposes.
+    /// `<T x, y> - <x, Tᵀ y>` for the output transform and the filter transform.
     struct Transposes;
 
     impl Kernel for Transposes {

@@ -1,14 +1,16 @@
-//! `CosineDecay`.
+//! [`CosineDecay`], a learning rate schedule.
 
 use std::f64::consts::PI;
 
 use serde::{Deserialize, Serialize};
 
-use super::{check_from_zero, steps};
+use super::{check_non_negative, steps};
 use crate::Result;
 
-/// Half a cosine from the initial learning rate to `alpha` times it, after an optional linear warmup (Keras' `CosineDecay`;
-/// Loshchilov and Hutter 2016, arXiv 1608.03983; warmup: Goyal et al. 2017, arXiv 1706.02677).
+/// Decays the learning rate along half a cosine to `alpha` times the initial rate, after an optional linear warmup.
+///
+/// Keras' `CosineDecay`. Source of the decay: Loshchilov and Hutter 2016, arXiv 1608.03983; of the warmup: Goyal et al. 2017,
+/// arXiv 1706.02677.
 ///
 /// ```
 /// use engraft_nn::prelude::*;
@@ -24,21 +26,21 @@ use crate::Result;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CosineDecay {
-    /// Rate of the first step.
+    /// Learning rate of the first step.
     pub initial_learning_rate: f64,
-    /// Steps of the decay, those of the warmup not counted.
+    /// Steps of the decay, without the warmup.
     #[serde(deserialize_with = "steps::deserialize")]
     pub decay_steps: u64,
-    /// Last rate, as a share of the rate at which the decay begins.
+    /// Final rate, as a fraction of the rate at which the decay begins.
     #[serde(default)]
     pub alpha: f64,
-    /// Keras' name of the operation.
+    /// Name of the TensorFlow operation, which Keras' config contains.
     #[serde(default = "default_name")]
     pub name: String,
-    /// Rate at the end of the warmup; without it there is no warmup.
+    /// Learning rate at the end of the warmup; `None` for no warmup.
     #[serde(default)]
     pub warmup_target: Option<f64>,
-    /// Steps of the warmup; without effect where there is no target.
+    /// Steps of the warmup; unused if `warmup_target` is `None`.
     #[serde(default, deserialize_with = "steps::deserialize")]
     pub warmup_steps: u64,
 }
@@ -48,7 +50,7 @@ fn default_name() -> String {
 }
 
 impl CosineDecay {
-    /// To a rate of 0, without warmup.
+    /// A decay to a rate of 0, without warmup.
     pub fn new(initial_learning_rate: f64, decay_steps: u64) -> Self {
         Self {
             initial_learning_rate,
@@ -60,28 +62,28 @@ impl CosineDecay {
         }
     }
 
-    /// Last rate, as a share of the rate at which the decay begins; 0 by default.
+    /// Final rate, as a fraction of the rate at which the decay begins; 0 by default.
     #[must_use]
     pub fn alpha(mut self, alpha: f64) -> Self {
         self.alpha = alpha;
         self
     }
 
-    /// Rate at the end of the warmup, from which the decay begins; none by default, which skips the warmup.
+    /// Learning rate at the end of the warmup, where the decay begins. None by default: there is no warmup.
     #[must_use]
     pub fn warmup_target(mut self, rate: f64) -> Self {
         self.warmup_target = Some(rate);
         self
     }
 
-    /// Steps from the initial rate to the warmup's target; 0 by default. Without a target they have no effect.
+    /// Steps of the warmup, from the initial rate to the target; 0 by default. Unused without a target.
     #[must_use]
     pub fn warmup_steps(mut self, steps: u64) -> Self {
         self.warmup_steps = steps;
         self
     }
 
-    /// The rate of the step that follows `iteration` others.
+    /// The learning rate of the step after `iteration` steps.
     pub fn at(&self, iteration: u64) -> f64 {
         let initial = self.initial_learning_rate;
         match self.warmup_target {
@@ -93,7 +95,7 @@ impl CosineDecay {
         }
     }
 
-    /// The rate after `steps` steps of the decay from `rate`.
+    /// The learning rate after `steps` steps of a decay from `rate`.
     fn decay(&self, rate: f64, steps: u64) -> f64 {
         let progress = steps.min(self.decay_steps) as f64 / self.decay_steps as f64;
         rate * cosine(progress, self.alpha)
@@ -101,13 +103,13 @@ impl CosineDecay {
 
     pub(super) fn check(&self) -> Result<()> {
         steps::check("decay_steps", self.decay_steps)?;
-        check_from_zero("initial_learning_rate", self.initial_learning_rate)?;
-        check_from_zero("alpha", self.alpha)?;
-        self.warmup_target.map_or(Ok(()), |target| check_from_zero("warmup_target", target))
+        check_non_negative("initial_learning_rate", self.initial_learning_rate)?;
+        check_non_negative("alpha", self.alpha)?;
+        self.warmup_target.map_or(Ok(()), |target| check_non_negative("warmup_target", target))
     }
 }
 
-/// Half a cosine from 1 to `alpha`, at a progress from 0 to 1.
+/// Half a cosine that falls from 1 to `alpha` while `progress` goes from 0 to 1.
 pub(super) fn cosine(progress: f64, alpha: f64) -> f64 {
     (1.0 - alpha) * 0.5 * (1.0 + (PI * progress).cos()) + alpha
 }

@@ -1,13 +1,15 @@
-//! `CosineDecayRestarts`.
+//! [`CosineDecayRestarts`], a learning rate schedule.
 
 use serde::{Deserialize, Serialize};
 
 use super::cosine_decay::cosine;
-use super::{check_from_zero, steps};
+use super::{check_non_negative, steps};
 use crate::{Error, Result};
 
-/// Half a cosine that starts again whenever it ends (Keras' `CosineDecayRestarts`; Loshchilov and Hutter 2016, arXiv
-/// 1608.03983). Each period has `t_mul` times the steps of the last and begins at `m_mul` times its rate.
+/// Decays the learning rate along half a cosine, again and again (SGDR, Loshchilov and Hutter 2016, arXiv 1608.03983; Keras'
+/// `CosineDecayRestarts`).
+///
+/// Each period has `t_mul` times the steps of the previous one. It begins at `m_mul` times the previous period's first rate.
 ///
 /// ```
 /// use engraft_nn::prelude::*;
@@ -16,25 +18,30 @@ use crate::{Error, Result};
 /// assert_eq!((schedule.at(0), schedule.at(100), schedule.at(300)), (0.1, 0.05, 0.025));
 /// let optimizer: Optimizer = Sgd::new(schedule).into();
 /// assert!(optimizer.learning_rate().at(99) < 1e-4);
+///
+/// // Periods of equal length that never fall below a tenth of the initial rate.
+/// let equal = CosineDecayRestarts::new(0.1, 100).t_mul(1.0).alpha(0.1);
+/// assert_eq!((equal.at(100), equal.at(200)), (0.1, 0.1));
+/// assert!(equal.at(199) > 0.01);
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CosineDecayRestarts {
-    /// Rate of the first step.
+    /// Learning rate of the first step.
     pub initial_learning_rate: f64,
     /// Steps of the first period.
     #[serde(deserialize_with = "steps::deserialize")]
     pub first_decay_steps: u64,
-    /// Steps of a period, as a multiple of those of the last.
+    /// Ratio of a period's steps to those of the previous period.
     #[serde(default = "default_t_mul")]
     pub t_mul: f64,
-    /// First rate of a period, as a multiple of that of the last.
+    /// Ratio of a period's first rate to that of the previous period.
     #[serde(default = "default_m_mul")]
     pub m_mul: f64,
-    /// Lowest rate, as a share of the initial one.
+    /// Lowest rate, as a fraction of the initial rate.
     #[serde(default)]
     pub alpha: f64,
-    /// Keras' name of the operation.
+    /// Name of the TensorFlow operation, which Keras' config contains.
     #[serde(default = "default_name")]
     pub name: String,
 }
@@ -52,7 +59,7 @@ fn default_name() -> String {
 }
 
 impl CosineDecayRestarts {
-    /// Every period from the initial rate to 0, in twice the steps of the last.
+    /// Periods that decay from the initial rate to 0, each in twice the steps of the previous one.
     pub fn new(initial_learning_rate: f64, first_decay_steps: u64) -> Self {
         Self {
             initial_learning_rate,
@@ -64,45 +71,45 @@ impl CosineDecayRestarts {
         }
     }
 
-    /// Steps of a period, as a multiple of those of the last; 2 by default.
+    /// Ratio of a period's steps to those of the previous period; 2 by default.
     #[must_use]
     pub fn t_mul(mut self, factor: f64) -> Self {
         self.t_mul = factor;
         self
     }
 
-    /// First rate of a period, as a multiple of that of the last; 1 by default.
+    /// Ratio of a period's first rate to that of the previous period; 1 by default.
     #[must_use]
     pub fn m_mul(mut self, factor: f64) -> Self {
         self.m_mul = factor;
         self
     }
 
-    /// Lowest rate, as a share of the initial one; 0 by default.
+    /// Lowest rate, as a fraction of the initial rate; 0 by default.
     #[must_use]
     pub fn alpha(mut self, alpha: f64) -> Self {
         self.alpha = alpha;
         self
     }
 
-    /// The rate of the step that follows `iteration` others.
+    /// The learning rate of the step after `iteration` steps.
     pub fn at(&self, iteration: u64) -> f64 {
         let (restarts, progress) = self.period(iteration as f64 / self.first_decay_steps as f64);
         let height = self.m_mul.powf(restarts);
-        // The floor is a share of the initial rate, however low the period begins.
+        // `alpha` is a fraction of the initial rate, not of the period's first rate.
         self.initial_learning_rate * (height * cosine(progress, 0.0) * (1.0 - self.alpha) + self.alpha)
     }
 
-    /// Restarts so far and the progress since the last, from 0 to 1; `elapsed` counts in first periods.
+    /// Number of restarts so far, and progress in the current period from 0 to 1. `elapsed` is in units of the first period.
     fn period(&self, elapsed: f64) -> (f64, f64) {
         let ratio = self.t_mul;
         if ratio == 1.0 {
             return (elapsed.floor(), elapsed.fract());
         }
-        // Periods 1, t, t², … before restart n make up (t^n - 1) / (t - 1).
+        // Start of period n, the sum 1 + t + … + t^(n-1) of the lengths before it: (t^n - 1) / (t - 1).
         let start = |restart: f64| (ratio.powf(restart) - 1.0) / (ratio - 1.0);
         let estimate = (1.0 + elapsed * (ratio - 1.0)).ln() / ratio.ln();
-        // Where a period begins, rounding may put either side first: the restart is not to come a step late.
+        // Rounding may put the first step of a period just before its start; the tolerance prevents a restart one step late.
         let nearest = estimate.round();
         let restarts = if start(nearest) <= elapsed * (1.0 + 1e-12) { nearest } else { nearest - 1.0 };
         (restarts, (elapsed - start(restarts)) / ratio.powf(restarts))
@@ -110,14 +117,15 @@ impl CosineDecayRestarts {
 
     pub(super) fn check(&self) -> Result<()> {
         steps::check("first_decay_steps", self.first_decay_steps)?;
-        check_from_zero("initial_learning_rate", self.initial_learning_rate)?;
-        check_from_zero("m_mul", self.m_mul)?;
-        check_from_zero("alpha", self.alpha)?;
+        check_non_negative("initial_learning_rate", self.initial_learning_rate)?;
+        check_non_negative("m_mul", self.m_mul)?;
+        check_non_negative("alpha", self.alpha)?;
         if self.t_mul.is_finite() && self.t_mul >= 1.0 {
             return Ok(());
         }
-        Err(Error::new("t_mul", "a finite number from 1 up", self.t_mul)
-            .hint("below 1 all periods together end after first_decay_steps / (1 - t_mul) steps, and no rate comes after them"))
+        Err(Error::new("t_mul", "a finite number from 1 up", self.t_mul).hint(
+            "below 1, all periods together last first_decay_steps / (1 - t_mul) steps, and later steps have no rate",
+        ))
     }
 }
 
@@ -145,6 +153,9 @@ mod tests {
     #[test]
     fn shrinking_periods_are_refused() {
         let error = CosineDecayRestarts::new(0.1, 7).t_mul(0.5).check().unwrap_err().to_string();
-        assert!(error.starts_with("t_mul: expected a finite number from 1 up, received 0.5\nhint: below 1"), "{error}");
+        assert!(
+            error.starts_with("t_mul: expected a finite number from 1 up, received 0.5\nhint: below 1,"),
+            "{error}"
+        );
     }
 }

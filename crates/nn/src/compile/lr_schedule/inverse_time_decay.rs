@@ -1,8 +1,8 @@
-//! `InverseTimeDecay`.
+//! [`InverseTimeDecay`], a learning rate schedule.
 
 use serde::{Deserialize, Serialize};
 
-use super::{check_from_zero, steps};
+use super::{check_non_negative, steps};
 use crate::Result;
 
 /// Divides the learning rate by a number that grows linearly (Keras' `InverseTimeDecay`):
@@ -18,17 +18,17 @@ use crate::Result;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InverseTimeDecay {
-    /// Rate of the first step.
+    /// Learning rate of the first step.
     pub initial_learning_rate: f64,
     /// Steps in which the divisor grows by `decay_rate`.
     #[serde(deserialize_with = "steps::deserialize")]
     pub decay_steps: u64,
-    /// Growth of the divisor.
+    /// Growth of the divisor every `decay_steps` steps.
     pub decay_rate: f64,
-    /// Whether the rate changes every `decay_steps` steps, not every step.
+    /// Whether the rate changes only every `decay_steps` steps.
     #[serde(default)]
     pub staircase: bool,
-    /// Keras' name of the operation.
+    /// Name of the TensorFlow operation, which Keras' config contains.
     #[serde(default = "default_name")]
     pub name: String,
 }
@@ -38,28 +38,27 @@ fn default_name() -> String {
 }
 
 impl InverseTimeDecay {
-    /// Changes the rate at every step.
+    /// A schedule that changes the rate at every step.
     pub fn new(initial_learning_rate: f64, decay_steps: u64, decay_rate: f64) -> Self {
         Self { initial_learning_rate, decay_steps, decay_rate, staircase: false, name: default_name() }
     }
 
-    /// Whether the rate changes every `decay_steps` steps, not every step; false by default.
+    /// Whether the rate changes only every `decay_steps` steps; false by default: it changes at every step.
     #[must_use]
     pub fn staircase(mut self, staircase: bool) -> Self {
         self.staircase = staircase;
         self
     }
 
-    /// The rate of the step that follows `iteration` others.
+    /// The learning rate of the step after `iteration` steps.
     pub fn at(&self, iteration: u64) -> f64 {
-        let decays = iteration as f64 / self.decay_steps as f64;
-        let decays = if self.staircase { decays.floor() } else { decays };
+        let decays = steps::decays(iteration, self.decay_steps, self.staircase);
         self.initial_learning_rate / (1.0 + self.decay_rate * decays)
     }
 
     pub(super) fn check(&self) -> Result<()> {
         steps::check("decay_steps", self.decay_steps)?;
-        check_from_zero("initial_learning_rate", self.initial_learning_rate)?;
-        check_from_zero("decay_rate", self.decay_rate)
+        check_non_negative("initial_learning_rate", self.initial_learning_rate)?;
+        check_non_negative("decay_rate", self.decay_rate)
     }
 }

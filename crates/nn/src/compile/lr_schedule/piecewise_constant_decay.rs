@@ -1,11 +1,11 @@
-//! `PiecewiseConstantDecay`.
+//! [`PiecewiseConstantDecay`], a learning rate schedule.
 
 use serde::{Deserialize, Serialize};
 
-use super::{check_from_zero, steps};
+use super::{check_non_negative, steps};
 use crate::{Error, Result};
 
-/// One learning rate up to and with each boundary, and another after the last (Keras' `PiecewiseConstantDecay`).
+/// A constant learning rate up to and including each boundary, and one after the last (Keras' `PiecewiseConstantDecay`).
 ///
 /// ```
 /// use engraft_nn::prelude::*;
@@ -17,12 +17,12 @@ use crate::{Error, Result};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PiecewiseConstantDecay {
-    /// Last iteration of each rate but the last, in rising order.
+    /// The last iteration of each rate except the last rate, in ascending order.
     #[serde(deserialize_with = "steps::deserialize_list")]
     pub boundaries: Vec<u64>,
-    /// Rates: one more than there are boundaries.
+    /// Learning rates, one more than boundaries.
     pub values: Vec<f64>,
-    /// Keras' name of the operation.
+    /// Name of the TensorFlow operation, which Keras' config contains.
     #[serde(default = "default_name")]
     pub name: String,
 }
@@ -32,12 +32,12 @@ fn default_name() -> String {
 }
 
 impl PiecewiseConstantDecay {
-    /// `values[0]` up to iteration `boundaries[0]`, and so on; there is one more value than there are boundaries.
+    /// A schedule with the rate `values[i]` up to iteration `boundaries[i]`. The last value has no boundary.
     pub fn new(boundaries: impl Into<Vec<u64>>, values: impl Into<Vec<f64>>) -> Self {
         Self { boundaries: boundaries.into(), values: values.into(), name: default_name() }
     }
 
-    /// The rate of the step that follows `iteration` others; NaN where a value is missing, which `compile` refuses.
+    /// The learning rate of the step after `iteration` steps. NaN if a value is missing; `compile` refuses such a schedule.
     pub fn at(&self, iteration: u64) -> f64 {
         let piece = self.boundaries.partition_point(|&boundary| boundary < iteration);
         self.values.get(piece).copied().unwrap_or(f64::NAN)
@@ -55,7 +55,7 @@ impl PiecewiseConstantDecay {
             let expected = format!("{} rates, one more than boundaries", boundaries.len() + 1);
             return Err(Error::new("values", expected, values.len()));
         }
-        values.iter().try_for_each(|&value| check_from_zero("values", value))
+        values.iter().try_for_each(|&value| check_non_negative("values", value))
     }
 }
 

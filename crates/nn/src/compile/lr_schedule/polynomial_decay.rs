@@ -1,11 +1,11 @@
-//! `PolynomialDecay`.
+//! [`PolynomialDecay`], a learning rate schedule.
 
 use serde::{Deserialize, Serialize};
 
-use super::{check_from_zero, steps};
+use super::{check_non_negative, steps};
 use crate::Result;
 
-/// Goes from one learning rate to another in `decay_steps` steps, along a power of the share of steps that remain (Keras'
+/// Decays the learning rate to an end rate in `decay_steps` steps, along a power of the fraction of steps that remain (Keras'
 /// `PolynomialDecay`): `(initial_learning_rate - end_learning_rate) * (1 - iteration / decay_steps) ^ power +
 /// end_learning_rate`.
 ///
@@ -13,27 +13,29 @@ use crate::Result;
 /// use engraft_nn::prelude::*;
 /// let linear = PolynomialDecay::new(0.5, 1000).end_learning_rate(0.25);
 /// assert_eq!((linear.at(0), linear.at(500), linear.at(1000), linear.at(5000)), (0.5, 0.375, 0.25, 0.25));
-/// let optimizer: Optimizer = Sgd::new(linear.power(2.0)).into();
+/// let optimizer: Optimizer = Sgd::new(linear.clone().power(2.0)).into();
 /// assert_eq!(optimizer.learning_rate().at(500), 0.3125);
+/// // With `cycle`, the decay is stretched over twice the steps when the first 1000 are over.
+/// assert_eq!(linear.cycle(true).at(1500), 0.3125);
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PolynomialDecay {
-    /// Rate of the first step.
+    /// Learning rate of the first step.
     pub initial_learning_rate: f64,
-    /// Steps to the end rate.
+    /// Steps from the initial rate to the end rate.
     #[serde(deserialize_with = "steps::deserialize")]
     pub decay_steps: u64,
-    /// Rate after `decay_steps` steps.
+    /// Learning rate after `decay_steps` steps.
     #[serde(default = "default_end")]
     pub end_learning_rate: f64,
-    /// Exponent; 1 is a line.
+    /// Exponent of the decay; 1 is linear.
     #[serde(default = "default_power")]
     pub power: f64,
-    /// Whether the rate rises again after the end, over ever more steps.
+    /// Whether the decay is stretched over another `decay_steps` steps whenever its end is reached.
     #[serde(default)]
     pub cycle: bool,
-    /// Keras' name of the operation.
+    /// Name of the TensorFlow operation, which Keras' config contains.
     #[serde(default = "default_name")]
     pub name: String,
 }
@@ -51,7 +53,7 @@ fn default_name() -> String {
 }
 
 impl PolynomialDecay {
-    /// A line to a rate of 0.0001.
+    /// A linear decay to a rate of 0.0001.
     pub fn new(initial_learning_rate: f64, decay_steps: u64) -> Self {
         Self {
             initial_learning_rate,
@@ -63,32 +65,32 @@ impl PolynomialDecay {
         }
     }
 
-    /// Rate after `decay_steps` steps; 0.0001 by default.
+    /// Learning rate after `decay_steps` steps; 0.0001 by default.
     #[must_use]
     pub fn end_learning_rate(mut self, rate: f64) -> Self {
         self.end_learning_rate = rate;
         self
     }
 
-    /// Exponent; 1 by default, a line.
+    /// Exponent of the decay; 1 by default, which is linear.
     #[must_use]
     pub fn power(mut self, power: f64) -> Self {
         self.power = power;
         self
     }
 
-    /// Whether to decay over the next multiple of `decay_steps` once the last is reached; false by default, which stays at
-    /// the end rate.
+    /// Whether the decay is stretched over another `decay_steps` steps whenever its end is reached. False by default: the end
+    /// rate stays.
     #[must_use]
     pub fn cycle(mut self, cycle: bool) -> Self {
         self.cycle = cycle;
         self
     }
 
-    /// The rate of the step that follows `iteration` others.
+    /// The learning rate of the step after `iteration` steps.
     pub fn at(&self, iteration: u64) -> f64 {
         let progress = iteration as f64 / self.decay_steps as f64;
-        // A multiple of `decay_steps` still belongs to the cycle that ends with it.
+        // The iteration at which a cycle ends still belongs to that cycle, hence `ceil`.
         let cycles = if self.cycle { progress.ceil().max(1.0) } else { 1.0 };
         let remaining = 1.0 - (progress / cycles).min(1.0);
         (self.initial_learning_rate - self.end_learning_rate) * remaining.powf(self.power) + self.end_learning_rate
@@ -96,8 +98,8 @@ impl PolynomialDecay {
 
     pub(super) fn check(&self) -> Result<()> {
         steps::check("decay_steps", self.decay_steps)?;
-        check_from_zero("initial_learning_rate", self.initial_learning_rate)?;
-        check_from_zero("end_learning_rate", self.end_learning_rate)?;
-        check_from_zero("power", self.power)
+        check_non_negative("initial_learning_rate", self.initial_learning_rate)?;
+        check_non_negative("end_learning_rate", self.end_learning_rate)?;
+        check_non_negative("power", self.power)
     }
 }

@@ -1,4 +1,4 @@
-//! Counts of steps, as Keras' configs hold them.
+//! Numbers of steps in Keras' configs of schedules: reading and checking them.
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
@@ -6,28 +6,38 @@ use serde_json::Number;
 
 use crate::{Error, Result};
 
-/// Reads a count of steps. Python programs often compute one as a float, such as `100.0`.
+/// Reads a number of steps. Python programs often compute it as a float, such as `100.0`.
 pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> std::result::Result<u64, D::Error> {
-    whole(&Number::deserialize(d)?).map_err(D::Error::custom)
+    to_integer(&Number::deserialize(d)?).map_err(D::Error::custom)
 }
 
-/// Reads a list of such counts.
+/// Reads a list of numbers of steps, each like [`deserialize`] reads one.
 pub(super) fn deserialize_list<'de, D: Deserializer<'de>>(d: D) -> std::result::Result<Vec<u64>, D::Error> {
-    Vec::<Number>::deserialize(d)?.iter().map(whole).collect::<std::result::Result<_, _>>().map_err(D::Error::custom)
+    Vec::<Number>::deserialize(d)?
+        .iter()
+        .map(to_integer)
+        .collect::<std::result::Result<_, _>>()
+        .map_err(D::Error::custom)
 }
 
-fn whole(number: &Number) -> std::result::Result<u64, String> {
-    let from_float = |float: &f64| float.fract() == 0.0 && (0.0..MAX_WHOLE).contains(float);
+fn to_integer(number: &Number) -> std::result::Result<u64, String> {
+    let from_float = |float: &f64| float.fract() == 0.0 && (0.0..MAX_EXACT).contains(float);
     let steps = number.as_u64().or_else(|| number.as_f64().filter(from_float).map(|float| float as u64));
     steps.ok_or_else(|| format!("expected a whole number of steps, received {number}"))
 }
 
-/// From here on, f64 doesn't hold every whole number.
-const MAX_WHOLE: f64 = (1_u64 << 53) as f64;
+/// 2^53: f64 represents every integer below it exactly, but not every integer above.
+const MAX_EXACT: f64 = (1_u64 << 53) as f64;
 
-/// Checks a number of steps that is divided by.
+/// Checks that a number of steps isn't 0, as the schedule divides by it.
 pub(super) fn check(option: &str, steps: u64) -> Result<()> {
     if steps == 0 { Err(Error::new(option, "1 or more", steps)) } else { Ok(()) }
+}
+
+/// Length of `iteration` steps in units of `decay_steps`; rounded down if `staircase`.
+pub(super) fn decays(iteration: u64, decay_steps: u64, staircase: bool) -> f64 {
+    let decays = iteration as f64 / decay_steps as f64;
+    if staircase { decays.floor() } else { decays }
 }
 
 #[cfg(test)]
@@ -37,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whole_floats_are_counts() {
+    fn floats_without_a_fraction_are_numbers_of_steps() {
         assert_eq!(deserialize(json!(100)).unwrap(), 100);
         assert_eq!(deserialize_list(json!([100.0, 7])).unwrap(), [100, 7]);
         for wrong in [json!(0.5), json!(-1), json!(1e300)] {

@@ -1,15 +1,17 @@
-//! Adam and AdamW.
+//! [`Adam`]: the options of Adam and AdamW.
 
 use serde::{Deserialize, Serialize};
 
 use crate::LearningRate;
 
-/// Adam (Kingma and Ba 2014; Keras' `Adam`), and with weight decay `AdamW` (Loshchilov and Hutter 2017).
+/// Adam (Kingma and Ba 2014, arXiv 1412.6980; Keras' `Adam`); with weight decay, AdamW (Loshchilov and Hutter 2017, arXiv
+/// 1711.05101).
 ///
 /// ```
 /// use engraft_nn::prelude::*;
-/// let optimizer: Optimizer = Adam::new(1e-4).weight_decay(0.004).into();
+/// let optimizer: Optimizer = Adam::new(1e-4).betas(0.9, 0.99).epsilon(1e-6).weight_decay(0.004).into();
 /// assert_eq!(optimizer.learning_rate().constant(), Some(1e-4));
+/// assert_eq!(optimizer.weight_decay(), Some(0.004));
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -38,26 +40,26 @@ impl Default for Adam {
 }
 
 impl Adam {
-    /// With Keras' betas of 0.9 and 0.999 and epsilon of 1e-7.
+    /// Adam with Keras' defaults: betas of 0.9 and 0.999, epsilon of 1e-7, no weight decay.
     pub fn new(learning_rate: impl Into<LearningRate>) -> Self {
         Self { learning_rate: learning_rate.into(), ..Self::default() }
     }
 
-    /// Share of every weight taken off each step, times the learning rate; none by default.
+    /// Weight decay: each step subtracts this fraction of every weight, times the learning rate; none by default.
     #[must_use]
     pub fn weight_decay(mut self, decay: f64) -> Self {
         self.weight_decay = Some(decay);
         self
     }
 
-    /// Decay of both moments.
+    /// Decay rates of the first and second moment; 0.9 and 0.999 by default.
     #[must_use]
     pub fn betas(mut self, beta_1: f64, beta_2: f64) -> Self {
         (self.beta_1, self.beta_2) = (beta_1, beta_2);
         self
     }
 
-    /// Added to the root of the second moment.
+    /// Number added to the root of the second moment, against division by 0; 1e-7 by default.
     #[must_use]
     pub fn epsilon(mut self, epsilon: f64) -> Self {
         self.epsilon = epsilon;

@@ -1,14 +1,15 @@
-//! RMSprop.
+//! [`RmsProp`]: the options of RMSprop.
 
 use serde::{Deserialize, Serialize};
 
 use crate::LearningRate;
 
-/// `RMSprop` (Tieleman and Hinton 2012; Keras' `RMSprop`).
+/// RMSprop (Tieleman and Hinton 2012, Coursera lecture 6.5; Keras' `RMSprop`).
 ///
 /// ```
 /// use engraft_nn::prelude::*;
 /// let optimizer: Optimizer = RmsProp::new(1e-3).momentum(0.9).centered(true).into();
+/// // Mean square and mean of the gradient, and momentum.
 /// assert_eq!(optimizer.slots(), 3);
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -37,19 +38,19 @@ impl Default for RmsProp {
 }
 
 impl RmsProp {
-    /// With Keras' rho of 0.9 and epsilon of 1e-7.
+    /// RMSprop with Keras' defaults: rho of 0.9, epsilon of 1e-7, no momentum, not centered.
     pub fn new(learning_rate: impl Into<LearningRate>) -> Self {
         Self { learning_rate: learning_rate.into(), ..Self::default() }
     }
 
-    /// Share of the last step kept in the next; 0 by default.
+    /// Momentum: fraction of the previous step that is added to the next; 0 by default.
     #[must_use]
     pub fn momentum(mut self, momentum: f64) -> Self {
         self.momentum = momentum;
         self
     }
 
-    /// Divides by the deviation of the gradient instead of its size.
+    /// Whether to divide by the standard deviation of the gradient instead of its root mean square; false by default.
     #[must_use]
     pub fn centered(mut self, centered: bool) -> Self {
         self.centered = centered;

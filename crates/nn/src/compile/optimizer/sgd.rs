@@ -1,14 +1,14 @@
-//! Stochastic gradient descent.
+//! [`Sgd`]: the options of stochastic gradient descent.
 
 use serde::{Deserialize, Serialize};
 
 use crate::LearningRate;
 
-/// Stochastic gradient descent (Keras' `SGD`).
+/// Stochastic gradient descent (Keras' `SGD`), with optional momentum.
 ///
 /// ```
 /// use engraft_nn::prelude::*;
-/// let optimizer: Optimizer = Sgd::new(0.01).momentum(0.9).into();
+/// let optimizer: Optimizer = Sgd::new(0.01).momentum(0.9).nesterov(true).into();
 /// assert_eq!(optimizer.slots(), 1);
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -28,19 +28,19 @@ impl Default for Sgd {
 }
 
 impl Sgd {
-    /// Plain descent.
+    /// Gradient descent without momentum.
     pub fn new(learning_rate: impl Into<LearningRate>) -> Self {
         Self { learning_rate: learning_rate.into(), ..Self::default() }
     }
 
-    /// Share of the last step kept in the next; 0 by default.
+    /// Momentum: fraction of the previous step that is added to the next; 0 by default.
     #[must_use]
     pub fn momentum(mut self, momentum: f64) -> Self {
         self.momentum = momentum;
         self
     }
 
-    /// Looks ahead along the momentum.
+    /// Whether to use Nesterov momentum (Sutskever et al. 2013); false by default.
     #[must_use]
     pub fn nesterov(mut self, nesterov: bool) -> Self {
         self.nesterov = nesterov;

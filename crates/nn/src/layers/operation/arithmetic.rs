@@ -1,4 +1,4 @@
-//! Sums, differences, products and quotients of tensors and constants.
+//! Arithmetic operations on tensors and constants: add, subtract, multiply, divide, negate.
 
 use serde_json::{Map, Value};
 
@@ -9,12 +9,12 @@ use super::{is_tensor, one_tensor, options};
 use crate::layer::LayerDef;
 use crate::{Error, Result};
 
-/// The options of an operation that has none.
+/// The config of an operation without options.
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NoOptions {}
 
-/// What a call of an operation with two operands was made on.
+/// The two operands of a call, in order.
 enum Operands {
     Tensors,
     TensorAndConstant(PerChannel),

@@ -1,4 +1,4 @@
-//! Operations that add, drop, join, turn or reorder axes.
+//! Operations on axes: concatenate, stack, flip, expand, squeeze, reshape and transpose.
 
 use engraft_ir::{Op, ValueId};
 use serde::Deserialize;
@@ -36,15 +36,15 @@ pub(super) fn stack(config: &Map<String, Value>, arguments: &[Value]) -> Result<
     Ok(Box::new(Stack { axis }))
 }
 
-/// Inputs of one shape side by side along a new axis.
+/// Joins inputs of the same shape along a new axis.
 #[derive(Debug)]
 struct Stack {
     axis: i64,
 }
 
 impl Stack {
-    /// The new axis among those of the output's samples, and the shape of one input with it.
-    fn widened(&self, input: &Shape) -> Result<(usize, Shape)> {
+    /// Index of the new axis, and the shape of one input with that axis at size 1.
+    fn expanded(&self, input: &Shape) -> Result<(usize, Shape)> {
         let axis = sample_axis(self.axis, input.len() + 1)?;
         let mut shape = input.clone();
         shape.insert(axis, 1);
@@ -64,16 +64,16 @@ impl LayerDef for Stack {
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape> {
         match inputs {
             [first, others @ ..] if others.iter().all(|other| other == first) => {
-                let (axis, mut shape) = self.widened(first)?;
+                let (axis, mut shape) = self.expanded(first)?;
                 shape[axis] = inputs.len();
                 Ok(shape)
             }
-            _ => Err(Error::new("inputs", "one or more of one shape", format_args!("{inputs:?}"))),
+            _ => Err(Error::new("inputs", "one or more of the same shape", format_args!("{inputs:?}"))),
         }
     }
 
     fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {
-        let (axis, one) = self.widened(to.shape(inputs[0]))?;
+        let (axis, one) = self.expanded(to.shape(inputs[0]))?;
         let parts: Vec<ValueId> = inputs.iter().map(|&input| to.push(Op::Reshape, &[input], one.clone())).collect();
         let mut shape = one;
         shape[axis] = inputs.len();
@@ -84,7 +84,7 @@ impl LayerDef for Stack {
 pub(super) fn expand_dims(config: &Map<String, Value>, arguments: &[Value]) -> Result<Box<dyn LayerDef>> {
     one_tensor(arguments)?;
     let OneAxis { axis } = options(config)?;
-    // One tensor stacked alone.
+    // A stack of one tensor has the new axis at size 1.
     Ok(Box::new(Stack { axis }))
 }
 
@@ -94,7 +94,7 @@ pub(super) fn squeeze(config: &Map<String, Value>, arguments: &[Value]) -> Resul
     Ok(Box::new(Squeeze { axis }))
 }
 
-/// An axis of size 1 left out.
+/// Removes an axis of size 1.
 #[derive(Debug)]
 struct Squeeze {
     axis: i64,
@@ -132,7 +132,7 @@ pub(super) fn reshape(config: &Map<String, Value>, arguments: &[Value]) -> Resul
     one_tensor(arguments)?;
     let Options { newshape } = options(config)?;
     match newshape.split_first() {
-        // The batch stays the batch only where all other sizes are said.
+        // -1 stands for the batch size only if all other sizes are given.
         Some((-1, sample)) if !sample.contains(&-1) => Ok(Box::new(shapes::Reshape::new(sample))),
         _ => Err(Error::new("newshape", "-1 for the batch, then a size for every axis", format!("{newshape:?}"))),
     }

@@ -5,12 +5,12 @@ use serde_json::Value;
 use super::super::rescaling::PerChannel;
 use crate::{Error, Result};
 
-/// More axes than this has no tensor.
+/// Most axes of a constant array; bounds the search through nested lists.
 const MAX_RANK: usize = 32;
 
-/// A number, or an array that has more than one value along its last axis only: `[[[[-103.9, -116.8, -123.7]]]]`.
+/// Reads a number, or an array whose axes have size 1 except for the last: `[[[[-103.9, -116.8, -123.7]]]]`.
 pub(super) fn per_channel(argument: &Value) -> Result<PerChannel> {
-    let wrong = || Error::new("constant", "a number or an array with one value a channel", argument);
+    let wrong = || Error::new("constant", "a number or an array with one value per channel", argument);
     if let Some(number) = argument.as_f64() {
         return Ok(PerChannel::One(number as f32));
     }
@@ -53,7 +53,7 @@ mod tests {
     fn values_by_row_are_refused() {
         for value in [json!([[1.0], [2.0]]), json!([[1.0, "x"]]), json!(null), json!([[1.0, 2.0], [3.0, 4.0]])] {
             let error = per_channel(&array(&value)).unwrap_err().to_string();
-            assert!(error.contains("one value a channel"), "{error}");
+            assert!(error.contains("one value per channel"), "{error}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Operations that do what a layer of another name does.
+//! Element-wise functions, reductions and resizing, most of which have an equivalent layer.
 
 use engraft_ir::Activation as Elementwise;
 use engraft_ir::{Op, ValueId};
@@ -14,7 +14,7 @@ use crate::layer::LayerDef;
 use crate::lowering::Lowering;
 use crate::{Error, Result};
 
-/// A function of each value that no layer's options can express.
+/// An element-wise function.
 #[derive(Debug)]
 struct Function(Elementwise);
 
@@ -76,7 +76,7 @@ pub(super) fn gelu(config: &Map<String, Value>, arguments: &[Value]) -> Result<B
     function(&Map::new(), arguments, Elementwise::Gelu { approximate })
 }
 
-/// A type of numbers: only the one that everything here has.
+/// A cast; only float32 is supported, which every tensor has already.
 pub(super) fn cast(config: &Map<String, Value>, arguments: &[Value]) -> Result<Box<dyn LayerDef>> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
@@ -90,7 +90,7 @@ pub(super) fn cast(config: &Map<String, Value>, arguments: &[Value]) -> Result<B
     function(&Map::new(), arguments, Elementwise::Linear)
 }
 
-/// The layer whose config is that of the operation.
+/// A layer that has the same config as the operation.
 fn layer<D: LayerDef + serde::de::DeserializeOwned>(
     config: &Map<String, Value>,
     arguments: &[Value],
@@ -115,8 +115,8 @@ pub(super) fn softmax(config: &Map<String, Value>, arguments: &[Value]) -> Resul
     layer::<Softmax>(config, arguments)
 }
 
-/// Whether the axes that are gone stay with size 1, of a mean or maximum over height and width.
-fn keeps_axes(config: &Map<String, Value>, arguments: &[Value]) -> Result<bool> {
+/// Reads `keepdims` of a reduction, which must be over height and width.
+fn keepdims(config: &Map<String, Value>, arguments: &[Value]) -> Result<bool> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Options {
@@ -137,11 +137,11 @@ fn keeps_axes(config: &Map<String, Value>, arguments: &[Value]) -> Result<bool> 
 }
 
 pub(super) fn mean(config: &Map<String, Value>, arguments: &[Value]) -> Result<Box<dyn LayerDef>> {
-    Ok(Box::new(GlobalAveragePooling2D::new().keepdims(keeps_axes(config, arguments)?)))
+    Ok(Box::new(GlobalAveragePooling2D::new().keepdims(keepdims(config, arguments)?)))
 }
 
 pub(super) fn max(config: &Map<String, Value>, arguments: &[Value]) -> Result<Box<dyn LayerDef>> {
-    Ok(Box::new(GlobalMaxPooling2D::new().keepdims(keeps_axes(config, arguments)?)))
+    Ok(Box::new(GlobalMaxPooling2D::new().keepdims(keepdims(config, arguments)?)))
 }
 
 pub(super) fn resize(config: &Map<String, Value>, arguments: &[Value]) -> Result<Box<dyn LayerDef>> {

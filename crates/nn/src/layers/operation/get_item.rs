@@ -1,4 +1,4 @@
-//! Indexing: `x[..., 0]`, `x[:, 1:5, ::-1]`.
+//! Indexing by Python's rules: `x[..., 0]`, `x[:, 1:5, ::-1]`.
 
 use engraft_ir::{Op, ValueId};
 use serde::Deserialize;
@@ -20,14 +20,14 @@ pub(super) fn get_item(config: &Map<String, Value>, arguments: &[Value]) -> Resu
     }
 }
 
-/// What an index says of one axis.
+/// One element of an index: `x[0, 1:5, ..., None]` has four.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Index {
-    /// One place; the axis goes.
+    /// An integer: selects one value and removes the axis.
     At(i64),
     /// A range.
     Slice { start: Option<i64>, stop: Option<i64>, step: Option<i64> },
-    /// As many whole axes as are left.
+    /// All axes without an element of their own.
     Ellipsis,
     /// A new axis of size 1.
     NewAxis,
@@ -66,29 +66,29 @@ impl Index {
     }
 }
 
-const WHOLE: Index = Index::Slice { start: None, stop: None, step: None };
+const FULL_RANGE: Index = Index::Slice { start: None, stop: None, step: None };
 
-/// An index into samples; the batch is left whole.
+/// An index into a tensor; it must select the whole batch.
 #[derive(Debug)]
 struct GetItem {
     index: Vec<Index>,
 }
 
-/// An index, resolved for one shape.
+/// An index, resolved for one shape: a strided slice and a reshape.
 #[derive(Debug, Default, PartialEq)]
 struct Selection {
     start: Vec<usize>,
     step: Vec<isize>,
-    /// How many values of each axis.
-    taken: Shape,
-    /// The same without the axes that go, and with the new ones.
+    /// Shape of the slice, with all axes of the input.
+    slice_shape: Shape,
+    /// Shape of the result: without axes indexed by an integer, and with new axes.
     shape: Shape,
 }
 
 impl GetItem {
     fn resolve(&self, input: &Shape) -> Result<Selection> {
         let mut index = self.expanded(input.len() + 1)?.into_iter();
-        if index.next() != Some(WHOLE) {
+        if index.next() != Some(FULL_RANGE) {
             return Err(Error::new("index", "the whole batch (`:` or `...` first)", format_args!("{:?}", self.index)));
         }
         let (mut sizes, mut selection) = (input.iter(), Selection::default());
@@ -98,10 +98,10 @@ impl GetItem {
                 continue;
             }
             let Some(&size) = sizes.next() else { break };
-            let (start, step, length) = along(index, size)?;
+            let (start, step, length) = resolve_axis(index, size)?;
             selection.start.push(start);
             selection.step.push(step);
-            selection.taken.push(length);
+            selection.slice_shape.push(length);
             if !matches!(index, Index::At(_)) {
                 selection.shape.push(length);
             }
@@ -109,7 +109,7 @@ impl GetItem {
         Ok(selection)
     }
 
-    /// The index with every axis of a tensor of this rank said, the batch's included.
+    /// The index with an element for every axis of a tensor of this rank, including the batch.
     fn expanded(&self, rank: usize) -> Result<Vec<Index>> {
         let axes = self.index.iter().filter(|index| !matches!(index, Index::Ellipsis | Index::NewAxis)).count();
         let ellipses = self.index.iter().filter(|&&index| index == Index::Ellipsis).count();
@@ -120,39 +120,43 @@ impl GetItem {
         let mut expanded = Vec::new();
         for &index in &self.index {
             match index {
-                Index::Ellipsis => expanded.extend(std::iter::repeat_n(WHOLE, rank - axes)),
+                Index::Ellipsis => expanded.extend(std::iter::repeat_n(FULL_RANGE, rank - axes)),
                 other => expanded.push(other),
             }
         }
         if ellipses == 0 {
-            expanded.extend(std::iter::repeat_n(WHOLE, rank - axes));
+            expanded.extend(std::iter::repeat_n(FULL_RANGE, rank - axes));
         }
         Ok(expanded)
     }
 }
 
-/// Start, step and length of what is taken along an axis, by Python's rules.
-fn along(index: Index, size: usize) -> Result<(usize, isize, usize)> {
+/// Start, step and length of the range that an index selects along an axis, by Python's rules.
+fn resolve_axis(index: Index, size: usize) -> Result<(usize, isize, usize)> {
     let length = size as i64;
     let (start, stop, step) = match index {
         Index::At(at) => {
-            let place = if at < 0 { at.saturating_add(length) } else { at };
-            return usize::try_from(place).ok().filter(|&place| place < size).map(|place| (place, 1, 1)).ok_or_else(
+            let start = if at < 0 { at.saturating_add(length) } else { at };
+            return usize::try_from(start).ok().filter(|&start| start < size).map(|start| (start, 1, 1)).ok_or_else(
                 || Error::new("index", format_args!("-{size} to {} along an axis of {size}", size - 1), at),
             );
         }
         Index::Slice { start, stop, step } => (start, stop, step.unwrap_or(1)),
-        Index::Ellipsis | Index::NewAxis => unreachable!("expanded before"),
+        Index::Ellipsis | Index::NewAxis => unreachable!("`resolve` handles ellipses and new axes"),
     };
     let (least, most) = if step < 0 { (-1, length - 1) } else { (0, length) };
-    let clipped = |place: i64| if place < 0 { place.saturating_add(length) } else { place }.clamp(least, most);
+    let clipped = |bound: i64| if bound < 0 { bound.saturating_add(length) } else { bound }.clamp(least, most);
     let start = start.map_or(if step < 0 { most } else { least }, clipped);
     let stop = stop.map_or(if step < 0 { least } else { most }, clipped);
     let distance = if step < 0 { start - stop } else { stop - start };
-    let taken = if step == 0 { 0 } else { distance.max(0).unsigned_abs().div_ceil(step.unsigned_abs()) };
-    match (usize::try_from(start), isize::try_from(step), usize::try_from(taken)) {
-        (Ok(start), Ok(step), Ok(taken @ 1..)) => Ok((start, step, taken)),
-        _ => Err(Error::new("index", format_args!("at least one of {size} values"), format_args!("{index:?}"))),
+    let count = if step == 0 { 0 } else { distance.max(0).unsigned_abs().div_ceil(step.unsigned_abs()) };
+    match (usize::try_from(start), isize::try_from(step), usize::try_from(count)) {
+        (Ok(start), Ok(step), Ok(count @ 1..)) => Ok((start, step, count)),
+        _ => Err(Error::new(
+            "index",
+            format_args!("a range of at least one of {size} values"),
+            format_args!("{index:?}"),
+        )),
     }
 }
 
@@ -170,9 +174,9 @@ impl LayerDef for GetItem {
     }
 
     fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {
-        let Selection { start, step, taken, shape } = self.resolve(to.shape(inputs[0]))?;
-        let part = to.push(Op::Slice { start, step }, inputs, taken);
-        Ok(to.push(Op::Reshape, &[part], shape))
+        let Selection { start, step, slice_shape, shape } = self.resolve(to.shape(inputs[0]))?;
+        let slice = to.push(Op::Slice { start, step }, inputs, slice_shape);
+        Ok(to.push(Op::Reshape, &[slice], shape))
     }
 }
 
@@ -196,7 +200,7 @@ mod tests {
 
     #[test]
     fn indices_are_those_of_python() {
-        for (key, start, step, taken, shape) in [
+        for (key, start, step, slice_shape, shape) in [
             (json!([ellipsis(), 2]), [0, 0, 2], [1, 1, 1], [5, 7, 1], vec![5, 7]),
             (json!([ellipsis(), slice(None, None, Some(-1))]), [0, 0, 2], [1, 1, -1], [5, 7, 3], vec![5, 7, 3]),
             (json!([slice(None, None, None), -1]), [4, 0, 0], [1, 1, 1], [1, 7, 3], vec![7, 3]),
@@ -210,7 +214,7 @@ mod tests {
             (json!([ellipsis(), null]), [0, 0, 0], [1, 1, 1], [5, 7, 3], vec![5, 7, 3, 1]),
             (json!([slice(None, None, None), null, 0]), [0, 0, 0], [1, 1, 1], [1, 7, 3], vec![1, 7, 3]),
         ] {
-            let expected = Selection { start: start.into(), step: step.into(), taken: taken.into(), shape };
+            let expected = Selection { start: start.into(), step: step.into(), slice_shape: slice_shape.into(), shape };
             assert_eq!(resolve(&key).unwrap(), expected, "{key}");
         }
     }
@@ -230,9 +234,9 @@ mod tests {
             (json!([ellipsis(), "red"]), "numbers, slices"),
         ] {
             let result = resolve(&key);
-            // The smallest step there is takes the last value alone.
+            // The smallest step selects only the last value.
             if key == json!([whole, slice(None, None, Some(i64::MIN))]) {
-                assert_eq!(result.unwrap().taken, [1, 7, 3]);
+                assert_eq!(result.unwrap().slice_shape, [1, 7, 3]);
                 continue;
             }
             let error = result.unwrap_err().to_string();

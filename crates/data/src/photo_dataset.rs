@@ -1,0 +1,187 @@
+//! [`PhotoDataset`]: photo files as a [`Dataset`], decoded and resized batch by batch, with an optional cache in memory.
+
+use std::sync::OnceLock;
+
+use engraft_nn::{Error, Result, Tensor};
+use rayon::prelude::*;
+
+use crate::dataset::check_indices;
+use crate::{Batch, Dataset, Photo, decode};
+
+/// A dataset of labelled photos, resized to one size.
+///
+/// In a batch of n photos, x is `[n, height, width, 3]`, RGB in 0..=255, and y is one-hot, `[n, classes]`.
+/// The photos of a batch are decoded in parallel; the result doesn't depend on the number of threads.
+///
+/// ```
+/// # // A BMP image of one red pixel.
+/// # let mut bmp = b"BM\0\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0\x01\0\0\0\x01\0\0\0\x01\0\x18\0".to_vec();
+/// # bmp.extend([0; 24]);
+/// # bmp.extend([0, 0, 255, 0]);
+/// # let photos = tempfile::tempdir()?;
+/// # let dir = photos.path();
+/// # for class in ["cat", "dog"] {
+/// #     std::fs::create_dir(dir.join(class))?;
+/// #     std::fs::write(dir.join(class).join("1.bmp"), &bmp)?;
+/// # }
+///
+/// use engraft_data::{Dataset, PhotoDataset, PhotoFolder};
+/// let folder = PhotoFolder::scan(dir, &mut |_done, _total| {})?;
+/// let dataset = PhotoDataset::new(folder.photos, folder.classes.len(), [32, 48])?.keep_in_memory(1 << 20);
+/// let batch = dataset.batch(&[1])?;
+/// assert_eq!(batch.x.shape(), [1, 32, 48, 3]);
+/// assert_eq!(batch.y.data(), [0.0, 1.0]);
+/// // Sample 1 of the dataset is this file.
+/// assert!(dataset.photos()[1].path.ends_with("dog/1.bmp"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct PhotoDataset {
+    photos: Vec<Photo>,
+    classes: usize,
+    height: usize,
+    width: usize,
+    /// Resized photos by index, filled on first use. Photos beyond its length are decoded each time.
+    cache: Vec<OnceLock<Vec<f32>>>,
+}
+
+impl PhotoDataset {
+    /// Makes a dataset of `photos` in `classes` classes, resized to `image_size`, which is `[height, width]`.
+    ///
+    /// # Errors
+    /// Where a photo's class index is not below `classes`, a side of the image size is 0, or a resized photo exceeds the address
+    /// space.
+    pub fn new(photos: Vec<Photo>, classes: usize, image_size: [usize; 2]) -> Result<Self> {
+        let [height, width] = image_size;
+        if let Some(photo) = photos.iter().find(|photo| photo.class >= classes) {
+            return Err(Error::new(photo.path.display(), format_args!("a class below {classes}"), photo.class));
+        }
+        let values = height.checked_mul(width).and_then(|pixels| pixels.checked_mul(3));
+        if values.is_none_or(|values| values == 0 || values > isize::MAX as usize / size_of::<f32>()) {
+            return Err(Error::new(
+                "image size",
+                "a height and a width of 1 or more that fit into memory",
+                format_args!("{image_size:?}"),
+            ));
+        }
+        Ok(Self { photos, classes, height, width, cache: Vec::new() })
+    }
+
+    /// Caches resized photos in memory, as many as fit into `bytes`, like `tf.data.Dataset.cache`.
+    ///
+    /// A cached photo takes height x width x 12 bytes, and is decoded once instead of once per epoch.
+    #[must_use]
+    pub fn keep_in_memory(mut self, bytes: usize) -> Self {
+        let fit = bytes / (self.values_per_photo() * size_of::<f32>());
+        self.cache.resize_with(fit.min(self.photos.len()), OnceLock::new);
+        self
+    }
+
+    /// The photos of the dataset; sample `i` of the dataset is `photos()[i]`.
+    pub fn photos(&self) -> &[Photo] {
+        &self.photos
+    }
+
+    fn values_per_photo(&self) -> usize {
+        self.height * self.width * 3
+    }
+
+    /// Writes photo `index`, resized, to `x: [height, width, 3]`, from the cache or from its file.
+    fn write_resized(&self, index: usize, x: &mut [f32]) -> Result<()> {
+        let cached = self.cache.get(index);
+        if let Some(resized) = cached.and_then(OnceLock::get) {
+            x.copy_from_slice(resized);
+            return Ok(());
+        }
+        let resized = decode(&self.photos[index].path)?.resize(self.height, self.width);
+        x.copy_from_slice(&resized);
+        if let Some(cached) = cached {
+            // Another thread may have set it first, to the same values.
+            let _ = cached.set(resized);
+        }
+        Ok(())
+    }
+}
+
+impl Dataset for PhotoDataset {
+    fn len(&self) -> usize {
+        self.photos.len()
+    }
+
+    fn batch(&self, indices: &[usize]) -> Result<Batch> {
+        check_indices(indices, self.len())?;
+        let mut x = Tensor::zeros([indices.len(), self.height, self.width, 3]);
+        let mut y = Tensor::zeros([indices.len(), self.classes]);
+        let rows = x.data_mut().par_chunks_mut(self.values_per_photo()).zip(y.data_mut().par_chunks_mut(self.classes));
+        rows.zip(indices).try_for_each(|((x, y), &index)| {
+            y[self.photos[index].class] = 1.0;
+            self.write_resized(index, x)
+        })?;
+        Ok(Batch { x, y })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    /// Writes `0.png` to `2.png` in `folder`, each 2 x 2 pixels of one grey, with the classes 1, 0 and 1.
+    fn greys(folder: &Path) -> Vec<Photo> {
+        let write = |(number, (grey, class))| {
+            let path = folder.join(format!("{number}.png"));
+            image::RgbImage::from_pixel(2, 2, image::Rgb([grey; 3])).save(&path).unwrap();
+            Photo { path, class, digest: [grey; 32] }
+        };
+        [(10, 1), (20, 0), (30, 1)].into_iter().enumerate().map(write).collect()
+    }
+
+    #[test]
+    fn a_batch_holds_resized_photos_and_one_hot_classes() {
+        let folder = tempfile::tempdir().unwrap();
+        let dataset = PhotoDataset::new(greys(folder.path()), 3, [4, 5]).unwrap();
+        let batch = dataset.batch(&[2, 1]).unwrap();
+        assert_eq!(batch.x.shape(), [2, 4, 5, 3]);
+        assert_eq!(batch.x.row(0), [30.0; 60]);
+        assert_eq!(batch.x.row(1), [20.0; 60]);
+        assert_eq!(batch.y, Tensor::new([2, 3], vec![0., 1., 0., 1., 0., 0.]).unwrap());
+    }
+
+    #[test]
+    fn photos_kept_in_memory_are_read_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let photos = greys(folder.path());
+        let each = 2 * 2 * 3 * size_of::<f32>();
+        let dataset = PhotoDataset::new(photos.clone(), 2, [2, 2]).unwrap().keep_in_memory(2 * each + each / 2);
+        let first = dataset.batch(&[0, 1, 2]).unwrap();
+
+        photos.iter().for_each(|photo| std::fs::remove_file(&photo.path).unwrap());
+        assert_eq!(dataset.batch(&[0, 1]).unwrap().x.data(), &first.x.data()[..24]);
+        // The third didn't fit into the cache.
+        let error = dataset.batch(&[0, 2]).unwrap_err().to_string();
+        assert!(error.contains("2.png: not found"), "{error}");
+    }
+
+    #[test]
+    fn a_photo_gone_bad_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let photos = greys(folder.path());
+        std::fs::write(&photos[1].path, "overwritten").unwrap();
+        let error = PhotoDataset::new(photos, 2, [2, 2]).unwrap().batch(&[0, 1]).unwrap_err().to_string();
+        assert!(error.contains("1.png: expected a JPEG"), "{error}");
+    }
+
+    #[test]
+    fn what_makes_no_dataset_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let error =
+            |classes, image_size| PhotoDataset::new(greys(folder.path()), classes, image_size).unwrap_err().to_string();
+        assert!(error(1, [2, 2]).contains("0.png: expected a class below 1, received 1"));
+        for image_size in [[0, 2], [2, 0], [usize::MAX, 2], [1 << 31, 1 << 30]] {
+            assert!(error(2, image_size).contains(&format!("received {image_size:?}")));
+        }
+        let dataset = PhotoDataset::new(greys(folder.path()), 2, [2, 2]).unwrap();
+        assert!(dataset.batch(&[3]).unwrap_err().to_string().contains("below 3, received 3"));
+        assert_eq!(dataset.batch(&[]).unwrap().x.shape(), [0, 2, 2, 3]);
+    }
+}

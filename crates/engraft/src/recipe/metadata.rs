@@ -1,0 +1,113 @@
+//! The metadata of a classifier in its file: class names, backbone, seed.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::Backbone;
+use crate::formats::{json, keras};
+use crate::{Error, ErrorKind, Result};
+
+/// The version of the entry that is written; older ones can be read.
+const VERSION: u32 = 1;
+
+/// The metadata of a classifier: JSON in an entry `engraft.json` of its `.keras` file, which Keras ignores.
+///
+/// ```
+/// use engraft::recipe::Metadata;
+/// let metadata = Metadata::new(vec!["cat".into(), "dog".into()]);
+/// let (name, json) = metadata.entry();
+/// assert_eq!(name, "engraft.json");
+/// assert_eq!(Metadata::from_json(&json)?, metadata);
+/// # Ok::<(), engraft::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Metadata {
+    /// Version of this format; [`Metadata::new`] sets it.
+    pub version: u32,
+    /// Class names in the order of the model's outputs.
+    pub classes: Vec<String>,
+    /// The network below the head, if a recipe built the model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backbone: Option<Backbone>,
+    /// The seed that the model was trained with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
+}
+
+impl Metadata {
+    /// The entry's name in a `.keras` file.
+    pub const ENTRY: &'static str = "engraft.json";
+
+    /// Metadata of class names alone.
+    pub fn new(classes: Vec<String>) -> Self {
+        Self { version: VERSION, classes, backbone: None, seed: None }
+    }
+
+    /// Reads the metadata of a `.keras` file or a whole-model `.h5`; `None` if it has none, as a file that Keras wrote.
+    ///
+    /// # Errors
+    /// The file can't be read, or its metadata is malformed.
+    pub fn read(path: &Path) -> Result<Option<Self>> {
+        let json = keras::read_extra(path, Self::ENTRY)?;
+        json.map(|json| Self::from_json(&json).map_err(|error| error.within(path.display()))).transpose()
+    }
+
+    /// Parses the JSON that [`entry`](Self::entry) writes, of this version or an older one.
+    ///
+    /// # Errors
+    /// Malformed JSON, more values than any model has, a later version, or two classes of one name.
+    pub fn from_json(text: &[u8]) -> Result<Self> {
+        #[derive(Deserialize)]
+        struct Versioned {
+            version: u32,
+        }
+        let Versioned { version } = json::parse(Self::ENTRY, text)?;
+        if version > VERSION {
+            return Err(Error::new(Self::ENTRY, format_args!("version {VERSION} at most"), version)
+                .with_kind(ErrorKind::Unsupported)
+                .hint("a newer engraft wrote this file: update this one"));
+        }
+        let metadata: Self = json::parse(Self::ENTRY, text)?;
+        let mut seen = HashSet::new();
+        match metadata.classes.iter().find(|class| !seen.insert(*class)) {
+            Some(twice) => Err(Error::new(Self::ENTRY, "class names that differ", format_args!("`{twice}` twice"))
+                .with_kind(ErrorKind::InvalidData)),
+            None => Ok(metadata),
+        }
+    }
+
+    /// Name and content of the entry, for [`SaveOptions::extras`](keras::SaveOptions::extras).
+    pub fn entry(&self) -> (String, Vec<u8>) {
+        let json = serde_json::to_vec_pretty(self).expect("names and numbers are always JSON");
+        (Self::ENTRY.to_owned(), json)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_reads_back() {
+        let metadata =
+            Metadata { backbone: Some(Backbone::Vgg16), seed: Some(7), ..Metadata::new(vec!["a".into(), "b".into()]) };
+        assert_eq!(Metadata::from_json(&metadata.entry().1).unwrap(), metadata);
+    }
+
+    #[test]
+    fn later_additions_are_passed_over_and_later_versions_refused() {
+        let metadata = Metadata::from_json(br#"{"version": 1, "classes": ["a"], "licence": "MIT"}"#).unwrap();
+        assert_eq!(metadata, Metadata::new(vec!["a".into()]));
+        for (json, expected) in [
+            (r#"{"version": 2, "names": []}"#, "expected version 1 at most, received 2\nhint: a newer engraft"),
+            (r#"{"version": 1}"#, "missing field `classes`"),
+            (r#"{"version": 1, "classes": ["a", "a"]}"#, "expected class names that differ, received `a` twice"),
+            ("[]", "engraft.json: "),
+        ] {
+            let error = Metadata::from_json(json.as_bytes()).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+}

@@ -1,0 +1,412 @@
+//! The HDF5 reader: an open file whose groups, datasets and attributes are read by path.
+
+use std::collections::HashMap;
+use std::io::{Cursor, Read, Seek};
+use std::path::Path;
+
+use hdf5_pure::{AttrValue, Dataset, Error, File, Group, Layout, ReadSeekSource};
+
+use super::budget::Budget;
+use super::convert_error::{cause, convert_error};
+use super::parallel_reader::{MIN_VALUES, ParallelReader};
+use super::{H5Error, MAX_DEPTH, datatype};
+use crate::{expansion, pickle};
+
+/// A member of a group.
+///
+/// ```
+/// use engraft_formats::h5::{H5File, H5Writer};
+/// let mut writer = H5Writer::new();
+/// writer.f32("dense/kernel", &[2], vec![1.0_f32, 2.0])?;
+/// let mut bytes = Vec::new();
+/// writer.write_to(&mut bytes)?;
+/// let file = H5File::from_bytes(bytes)?;
+/// let dense = &file.children("")?[0];
+/// assert_eq!((dense.name.as_str(), dense.is_group), ("dense", true));
+/// assert!(!file.children("dense")?[0].is_group);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct H5Entry {
+    /// Its name in the group.
+    pub name: String,
+    /// Whether it is a group; otherwise it is a dataset.
+    pub is_group: bool,
+}
+
+/// The first bytes of every HDF5 file that Keras writes.
+const SIGNATURE: &[u8; 8] = b"\x89HDF\r\n\x1a\n";
+
+/// Whether a file begins with the HDF5 signature. Rewinds the file.
+///
+/// ```
+/// use engraft_formats::h5::{H5Writer, is_hdf5};
+/// use std::io::Cursor;
+/// let mut bytes = Vec::new();
+/// H5Writer::new().write_to(&mut bytes)?;
+/// assert!(is_hdf5(&mut Cursor::new(bytes))?);
+/// assert!(!is_hdf5(&mut Cursor::new(b"a zip archive"))?);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// The file can't be read.
+pub fn is_hdf5(file: &mut (impl Read + Seek)) -> std::io::Result<bool> {
+    let mut start = Vec::new();
+    file.by_ref().take(SIGNATURE.len() as u64).read_to_end(&mut start)?;
+    file.rewind()?;
+    Ok(start == SIGNATURE)
+}
+
+/// An HDF5 file open for reading.
+///
+/// The components of a path are separated by `/`; the empty path is the root. All reads of a file
+/// share a memory budget: 16 times the file's length, and at least 64 MiB, unless
+/// [`H5File::with_budget`] sets another. The budget is checked before memory is allocated.
+///
+/// ```
+/// use engraft_formats::h5::{H5File, H5Writer};
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("top.weights.h5");
+/// let mut writer = H5Writer::new();
+/// writer.f32("layers/dense/vars/0", &[2, 3], vec![0.5_f32; 6])?;
+/// writer.attr_string("layers/dense/vars", "name", "top")?;
+/// writer.i64("optimizer/vars/0", &[], vec![7_i64])?;
+/// writer.write_to(std::fs::File::create(&path)?)?;
+///
+/// let file = H5File::open(&path)?;
+/// let layers: Vec<_> = file.children("layers")?.into_iter().map(|entry| entry.name).collect();
+/// assert_eq!(layers, ["dense"]);
+/// assert_eq!(file.attr_string("layers/dense/vars", "name")?.as_deref(), Some("top"));
+/// let kernel = "layers/dense/vars/0";
+/// assert_eq!((file.dataset_shape(kernel)?, file.dataset_kind(kernel)?), (vec![2, 3], "F32".to_owned()));
+/// assert_eq!(file.read_f32(kernel)?, (vec![2, 3], vec![0.5; 6]));
+/// assert_eq!(file.read_i64("optimizer/vars/0")?, (vec![], vec![7]));
+/// assert!(!file.contains("layers/dense/vars/1")?);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct H5File {
+    file: File,
+    budget: Budget,
+    /// The same file for parallel reads, where the system has them.
+    parallel: Option<ParallelReader>,
+}
+
+impl H5File {
+    /// Opens a file on disk. Values are read on demand; the file is never loaded as a whole.
+    ///
+    /// # Errors
+    /// [`H5Error::Open`] when it can't be read or isn't HDF5.
+    pub fn open(path: &Path) -> Result<Self, H5Error> {
+        let file = std::fs::File::open(path).map_err(unopened)?;
+        let parallel = ParallelReader::of(&file);
+        Self::from_reader(file).map(|file| file.with_parallel_reader(parallel))
+    }
+
+    /// Opens a file in memory.
+    ///
+    /// ```
+    /// use engraft_formats::h5::{H5File, H5Writer};
+    /// let mut bytes = Vec::new();
+    /// H5Writer::new().write_to(&mut bytes)?;
+    /// assert!(H5File::from_bytes(bytes)?.children("")?.is_empty());
+    /// # Ok::<(), engraft_formats::h5::H5Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`H5Error::Open`] when it isn't HDF5.
+    pub fn from_bytes(bytes: Vec<u8>) -> Result<Self, H5Error> {
+        Self::from_reader(Cursor::new(bytes))
+    }
+
+    /// Opens a file from any seekable reader, such as an uncompressed entry of a zip archive.
+    ///
+    /// ```
+    /// use engraft_formats::h5::{H5File, H5Writer};
+    /// let mut bytes = Vec::new();
+    /// H5Writer::new().write_to(&mut bytes)?;
+    /// let truncated = std::io::Cursor::new(bytes[..bytes.len() - 1].to_vec());
+    /// let error = H5File::from_reader(truncated).unwrap_err();
+    /// assert!(error.to_string().contains("is the file complete?"));
+    /// # Ok::<(), engraft_formats::h5::H5Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`H5Error::Open`] when it can't be read, isn't HDF5, or is truncated; [`H5Error::Pickle`].
+    pub fn from_reader(mut reader: impl Read + Seek + Send + 'static) -> Result<Self, H5Error> {
+        if pickle::begins_as_pickle(&mut reader).map_err(|error| open_error(error.into()))? {
+            return Err(H5Error::Pickle);
+        }
+        let source = ReadSeekSource::new(reader).map_err(|error| open_error(error.into()))?;
+        let file = File::from_source(source).map_err(open_error)?;
+        let (declared, len) = (file.superblock().eof_address, file.file_size());
+        if declared > len {
+            let reason = format!("expected {declared} bytes, received {len}: is the file complete?");
+            return Err(H5Error::Open { reason, source: None });
+        }
+        let budget = Budget::new(expansion::limit(len));
+        Ok(Self { file, budget, parallel: None })
+    }
+
+    /// Sets the reader that large datasets are read with; it must be on the same bytes.
+    pub(crate) fn with_parallel_reader(self, parallel: Option<ParallelReader>) -> Self {
+        Self { parallel, ..self }
+    }
+
+    /// Sets the memory budget in bytes that all further reads share.
+    ///
+    /// ```
+    /// use engraft_formats::h5::{H5Error, H5File, H5Writer};
+    /// let mut writer = H5Writer::new();
+    /// writer.f32("kernel", &[4], vec![0.0_f32; 4])?;
+    /// let mut bytes = Vec::new();
+    /// writer.write_to(&mut bytes)?;
+    /// let file = H5File::from_bytes(bytes)?.with_budget(20);
+    /// assert!(file.read_f32("kernel").is_ok());
+    /// let error = file.read_f32("kernel").unwrap_err();
+    /// assert!(matches!(error, H5Error::Budget { declared: 16, left: 4, .. }));
+    /// # Ok::<(), engraft_formats::h5::H5Error>(())
+    /// ```
+    #[must_use]
+    pub fn with_budget(self, bytes: u64) -> Self {
+        Self { budget: Budget::new(bytes), ..self }
+    }
+
+    /// The members of a group, sorted by name (by bytes, as in h5py).
+    ///
+    /// # Errors
+    /// [`H5Error::Missing`] when `group` isn't a group in this file, [`H5Error::Depth`],
+    /// [`H5Error::Damaged`].
+    pub fn children(&self, group: &str) -> Result<Vec<H5Entry>, H5Error> {
+        let node = self.group(group)?;
+        let damaged = |error| convert_error(group, "group", error);
+        let groups = node.groups().map_err(damaged)?.into_iter().map(|name| H5Entry { name, is_group: true });
+        let datasets = node.datasets().map_err(damaged)?.into_iter().map(|name| H5Entry { name, is_group: false });
+        let mut entries: Vec<_> = groups.chain(datasets).collect();
+        // Such a name can't be part of a path: a walk over all groups would visit this group again and never end.
+        if let Some(entry) = entries.iter().find(|entry| matches!(&*entry.name, "" | ".") || entry.name.contains('/')) {
+            let reason = format!("a member called `{}`, which no path can name", entry.name);
+            return Err(H5Error::damaged(group, reason));
+        }
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(entries)
+    }
+
+    /// Whether there is a group or dataset at `path`.
+    ///
+    /// # Errors
+    /// [`H5Error::Depth`], [`H5Error::Damaged`].
+    pub fn contains(&self, path: &str) -> Result<bool, H5Error> {
+        match self.attributes(path) {
+            Ok(_) => Ok(true),
+            Err(H5Error::Missing { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The shape of a dataset; empty for a scalar.
+    ///
+    /// # Errors
+    /// [`H5Error::Missing`], [`H5Error::Depth`], [`H5Error::Damaged`].
+    pub fn dataset_shape(&self, path: &str) -> Result<Vec<usize>, H5Error> {
+        shape_of(path, &self.dataset(path)?)
+    }
+
+    /// The element type of a dataset, by name: `F32`, `I64`, ….
+    ///
+    /// Signed and unsigned integers have the same name.
+    ///
+    /// # Errors
+    /// As [`H5File::dataset_shape`].
+    pub fn dataset_kind(&self, path: &str) -> Result<String, H5Error> {
+        let datatype = self.dataset(path)?.datatype().map_err(|error| convert_error(path, "dataset", error))?;
+        Ok(datatype::name(&datatype))
+    }
+
+    /// Reads the shape and values of a numeric dataset, row-major. 16- and 64-bit floats and all
+    /// integers are rounded to the nearest f32.
+    ///
+    /// # Errors
+    /// [`H5Error::Missing`], [`H5Error::Depth`], [`H5Error::Type`] when its type isn't numeric,
+    /// [`H5Error::Outside`] when its data isn't in this file, [`H5Error::Budget`],
+    /// [`H5Error::Damaged`].
+    pub fn read_f32(&self, path: &str) -> Result<(Vec<usize>, Vec<f32>), H5Error> {
+        let dataset = self.dataset(path)?;
+        let shape = self.admit(path, &dataset, size_of::<f32>())?;
+        let values = match self.read_in_parallel(path, &dataset, shape.iter().product())? {
+            Some(values) => values,
+            None => datatype::read_f32(path, &dataset)?,
+        };
+        self.check_count(path, &shape, values.len())?;
+        Ok((shape, values))
+    }
+
+    /// Reads a large dataset of contiguous little-endian f32 in parallel; `None` for any other.
+    fn read_in_parallel(&self, path: &str, dataset: &Dataset, count: usize) -> Result<Option<Vec<f32>>, H5Error> {
+        let damaged = |error| convert_error(path, "dataset", error);
+        let Some(parallel) = self.parallel.as_ref().filter(|_| count >= MIN_VALUES) else { return Ok(None) };
+        let Layout::Contiguous { address: Some(address), size } = dataset.layout().map_err(damaged)? else {
+            return Ok(None);
+        };
+        let end = address.checked_add(size).filter(|&end| end <= self.file.file_size());
+        if end.is_none() || size != (count * size_of::<f32>()) as u64 || !datatype::is_little_endian_f32(path, dataset)?
+        {
+            return Ok(None);
+        }
+        // The HDF5 crate reads the first row, so that all its checks of the dataset apply; the values must agree.
+        let row = dataset.read_f32_rows(0, 1).map_err(damaged)?;
+        let mut values = vec![0.0; count];
+        engraft_memory::prefer_huge_pages(&mut values);
+        parallel.read_f32(address, &mut values).map_err(|error| H5Error::Damaged {
+            path: path.to_owned(),
+            reason: error.to_string(),
+            source: Some(error.into()),
+        })?;
+        let same = values.iter().zip(&row).all(|(a, b)| a.to_bits() == b.to_bits());
+        Ok(same.then_some(values))
+    }
+
+    /// Reads the shape and values of an integer dataset, such as an optimizer's `iterations`.
+    ///
+    /// # Errors
+    /// As [`H5File::read_f32`]; [`H5Error::Type`] also for floats.
+    pub fn read_i64(&self, path: &str) -> Result<(Vec<usize>, Vec<i64>), H5Error> {
+        let dataset = self.dataset(path)?;
+        let shape = self.admit(path, &dataset, size_of::<i64>())?;
+        let values = datatype::read_i64(path, &dataset)?;
+        self.check_count(path, &shape, values.len())?;
+        Ok((shape, values))
+    }
+
+    /// Reads a string attribute of a group or dataset; `None` if there is no such attribute.
+    ///
+    /// # Errors
+    /// [`H5Error::Missing`] when there is nothing at `path`, [`H5Error::Type`] when the attribute
+    /// isn't a single string, [`H5Error::Depth`], [`H5Error::Damaged`].
+    pub fn attr_string(&self, path: &str, name: &str) -> Result<Option<String>, H5Error> {
+        let attributes = self.attributes(path)?;
+        let Some(value) = attributes.get(name) else { return Ok(None) };
+        match value.as_str() {
+            Some(text) => Ok(Some(text.to_owned())),
+            None => Err(wrong_attribute(path, name, "a string", value)),
+        }
+    }
+
+    /// Reads an attribute that is a list of strings, such as `layer_names`; `None` if there is no
+    /// such attribute.
+    ///
+    /// Keras splits a long list into attributes `layer_names0`, `layer_names1`, …; they are joined
+    /// again.
+    ///
+    /// ```
+    /// use engraft_formats::h5::{H5File, H5Writer};
+    /// let mut writer = H5Writer::new();
+    /// writer.attr_strings("", "layer_names0", &["base"])?;
+    /// writer.attr_strings("", "layer_names1", &["top"])?;
+    /// let mut bytes = Vec::new();
+    /// writer.write_to(&mut bytes)?;
+    /// let names = H5File::from_bytes(bytes)?.attr_strings("", "layer_names")?;
+    /// assert_eq!(names.unwrap(), ["base", "top"]);
+    /// # Ok::<(), engraft_formats::h5::H5Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`H5File::attr_string`].
+    pub fn attr_strings(&self, path: &str, name: &str) -> Result<Option<Vec<String>>, H5Error> {
+        let attributes = self.attributes(path)?;
+        let list = |name: &str| match attributes.get(name) {
+            None => Ok(None),
+            Some(value) => strings_of(value).ok_or_else(|| wrong_attribute(path, name, "strings", value)).map(Some),
+        };
+        if let Some(unsplit) = list(name)? {
+            return Ok(Some(unsplit));
+        }
+        let Some(mut joined) = list(&format!("{name}0"))? else { return Ok(None) };
+        for part in 1.. {
+            match list(&format!("{name}{part}"))? {
+                Some(more) => joined.extend(more),
+                None => break,
+            }
+        }
+        Ok(Some(joined))
+    }
+
+    fn group(&self, path: &str) -> Result<Group, H5Error> {
+        check_depth(path)?;
+        if path.split('/').all(str::is_empty) {
+            return Ok(self.file.root());
+        }
+        self.file.group(path).map_err(|error| convert_error(path, "group", error))
+    }
+
+    fn dataset(&self, path: &str) -> Result<Dataset, H5Error> {
+        check_depth(path)?;
+        self.file.dataset(path).map_err(|error| convert_error(path, "dataset", error))
+    }
+
+    fn attributes(&self, path: &str) -> Result<HashMap<String, AttrValue>, H5Error> {
+        let attributes = match self.group(path) {
+            Ok(group) => group.attrs(),
+            Err(H5Error::Missing { .. }) => self.dataset(path)?.attrs(),
+            Err(error) => return Err(error),
+        };
+        attributes.map_err(|error| convert_error(path, "group or dataset", error))
+    }
+
+    /// Subtracts a dataset's values, of at least `width` bytes each, from the budget and returns its
+    /// shape. Must be called before the values are read.
+    fn admit(&self, path: &str, dataset: &Dataset, width: usize) -> Result<Vec<usize>, H5Error> {
+        let shape = shape_of(path, dataset)?;
+        self.budget.admit(path, dataset, width as u64, self.file.file_size())?;
+        // The size must not overflow even without axes of 0: the HDF5 crate may multiply the other axes first.
+        let bytes = shape.iter().try_fold(width, |bytes, &n| bytes.checked_mul(n.max(1)));
+        let too_large = || H5Error::damaged(path, format!("shape {shape:?} is too large"));
+        bytes.ok_or_else(too_large)?;
+        Ok(shape)
+    }
+
+    fn check_count(&self, path: &str, shape: &[usize], received: usize) -> Result<(), H5Error> {
+        let expected: usize = shape.iter().product();
+        if expected == received {
+            return Ok(());
+        }
+        Err(H5Error::damaged(path, format!("{received} values for shape {shape:?}")))
+    }
+}
+
+fn shape_of(path: &str, dataset: &Dataset) -> Result<Vec<usize>, H5Error> {
+    let dims = dataset.shape().map_err(|error| convert_error(path, "dataset", error))?;
+    let too_large = |_| H5Error::damaged(path, format!("shape {dims:?} is too large"));
+    dims.iter().map(|&n| usize::try_from(n).map_err(too_large)).collect()
+}
+
+/// The strings of an attribute. An empty list may have any type: h5py, and so Keras, writes `[]` as
+/// floats.
+fn strings_of(value: &AttrValue) -> Option<Vec<String>> {
+    match value.as_strings() {
+        Some(strings) => Some(strings.to_vec()),
+        None => value.to_f64s().filter(Vec::is_empty).map(|_| Vec::new()),
+    }
+}
+
+fn check_depth(path: &str) -> Result<(), H5Error> {
+    if path.split('/').filter(|part| !part.is_empty()).count() > MAX_DEPTH {
+        return Err(H5Error::Depth { path: path.to_owned() });
+    }
+    Ok(())
+}
+
+fn wrong_attribute(path: &str, name: &str, expected: &'static str, value: &AttrValue) -> H5Error {
+    H5Error::Type { path: format!("{path}@{name}"), expected, received: value.type_name().to_owned() }
+}
+
+/// An error of the HDF5 crate while it opens a file.
+fn open_error(error: Error) -> H5Error {
+    H5Error::Open { reason: error.to_string(), source: Some(cause(error)) }
+}
+
+/// An error of the system while it opens a file.
+fn unopened(error: std::io::Error) -> H5Error {
+    H5Error::Open { reason: error.to_string(), source: Some(error.into()) }
+}

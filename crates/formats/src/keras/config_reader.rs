@@ -1,0 +1,289 @@
+//! The reader of `config.json`: builds a model from Keras' serialized objects.
+//!
+//! Class names are looked up in a fixed list. Nothing that a file names is imported or run.
+//! Functional models are read in `functional`; `config_writer` writes the same format.
+
+use std::collections::HashMap;
+
+use engraft_nn::layers::{Input, InputLayer, from_config, operation_from_config};
+use engraft_nn::{Error, ErrorKind, IntoLayer, Layer, Model, Result, Sequential, SymbolicTensor};
+use serde_json::{Map, Value};
+
+use super::{functional, keras2, version};
+
+/// Limit on the depth of nested models. Nobody builds deeper ones, and the recursion is safe for the stack.
+const MAX_NESTING: usize = 32;
+
+/// Limit on the layers of one model.
+pub(super) const MAX_LAYERS: usize = 10_000;
+
+/// Limit on the layer calls of a model with all nested models inlined.
+///
+/// If each level of nesting calls the next one twice, their number is exponential in the depth.
+const MAX_CALLS: usize = 100_000;
+
+/// Limit on integers in a layer's config (units, filters, window sizes, …).
+const MAX_NUMBER: u64 = 1 << 24;
+
+/// Limit on the values in a layer's output for one sample: 1 GiB, or 4096 x 4096 pixels of 16 channels.
+const MAX_VALUES: usize = 1 << 28;
+
+/// Key under which `functional` passes the arguments of an operation's call. Keras has them in `inbound_nodes`.
+pub(super) const ARGUMENTS: &str = "arguments";
+
+/// Reads the objects of one file and keeps what later objects and the result depend on.
+#[derive(Default)]
+pub(super) struct ConfigReader {
+    /// Layers that several models contain, by Keras' `shared_object_id`.
+    shared: HashMap<u64, Layer>,
+    /// The flag `trainable` of every layer, inner layers first.
+    trainable: Vec<(Layer, bool)>,
+    /// Whether Keras 2 wrote the file.
+    keras_2: bool,
+    /// Warnings about changes to the model, such as a fixed input size.
+    pub(super) warnings: Vec<String>,
+}
+
+impl ConfigReader {
+    /// A reader of files of this version of Keras.
+    pub(super) fn of_version(version: Option<&str>) -> Self {
+        Self { keras_2: version::is_keras_2(version), ..Self::default() }
+    }
+
+    /// Builds the model that an object describes; also returns the warnings.
+    pub(super) fn model(mut self, object: &Value) -> Result<(Model, Vec<String>)> {
+        let layer = self.layer(object, 0)?;
+        let model = Model::from_layer(layer)?;
+        let calls = count_calls(model.layer(), &mut HashMap::new());
+        if calls > MAX_CALLS {
+            return Err(Error::new(
+                place(&model),
+                format_args!("at most {MAX_CALLS} calls, nested models included"),
+                calls,
+            ));
+        }
+        if let Some(weight) = model.weights().iter().find(|weight| values(weight.shape()).is_none()) {
+            let place = format!("weight `{}`", weight.path());
+            return Err(Error::new(place, "a size that can be counted", format_args!("{:?}", weight.shape())));
+        }
+        // Setting a model's flag sets those of all its layers, so outer models come first.
+        self.trainable.iter().rev().for_each(|(layer, trainable)| layer.set_trainable(*trainable));
+        Ok((model, self.warnings))
+    }
+
+    /// Builds the layer that an object describes, at this depth of nested models.
+    pub(super) fn layer(&mut self, object: &Value, depth: usize) -> Result<Layer> {
+        if depth > MAX_NESTING {
+            return Err(Error::because("config.json", format_args!("models nested more than {MAX_NESTING} deep")));
+        }
+        let Some(class_name) = object.get("class_name").and_then(Value::as_str) else {
+            return Err(Error::new("config.json", "an object with a class_name", excerpt(object)));
+        };
+        let id = object.get("shared_object_id").and_then(Value::as_u64);
+        if let Some(layer) = id.and_then(|id| self.shared.get(&id)) {
+            return Ok(layer.clone());
+        }
+        let Some(config) = object.get("config").and_then(Value::as_object) else {
+            return Err(Error::new(format_args!("{class_name} in config.json"), "a config", excerpt(object)));
+        };
+        check_origin(class_name, object).map_err(|error| match config.get("name").and_then(Value::as_str) {
+            Some(name) => error.within(format_args!("layer `{name}`")),
+            None => error,
+        })?;
+        let layer = match class_name {
+            "Functional" | "Model" => functional::read(self, config, depth)?,
+            "Sequential" => self.sequential(config, depth)?,
+            _ => self.leaf(class_name, object, config)?,
+        };
+        let trainable = match config.get("trainable") {
+            None => true,
+            Some(Value::Bool(trainable)) => *trainable,
+            Some(other) => {
+                let place = format!("layer `{}` ({class_name})", layer.name());
+                return Err(Error::new(place, "trainable to be true or false", excerpt(other)));
+            }
+        };
+        self.trainable.push((layer.clone(), trainable));
+        if let Some(id) = id {
+            self.shared.insert(id, layer.clone());
+        }
+        Ok(layer)
+    }
+
+    fn sequential(&mut self, config: &Map<String, Value>, depth: usize) -> Result<Layer> {
+        let name = model_name(config, &["layers", "build_input_shape"])?;
+        let within = |error: Error| error.within(format_args!("model `{name}`"));
+        let objects = layer_objects(config).map_err(within)?;
+        let fixed = super::dynamic_shape::fix_sequential(objects);
+        let mut sequential = Sequential::with_name(name.as_str());
+        let mut input = None;
+        for (index, object) in objects.iter().enumerate() {
+            let object = fixed.as_ref().filter(|_| index == 0).map_or(object, |fixed| &fixed.object);
+            let layer = self.layer(object, depth + 1).map_err(within)?;
+            if index == 0 && layer.def_as::<InputLayer>().is_some() {
+                input = Some(self.call(&layer, &[]).map_err(within)?);
+            } else if index == 0
+                && let Some(shape) = layer.input_shapes().and_then(|shapes| shapes.first())
+            {
+                input = Some(Input::new(shape.clone()));
+            }
+            sequential = sequential.add(layer);
+        }
+        self.warnings.extend(fixed.map(|fixed| fixed.warning));
+        let layer = sequential.into_layer();
+        // Keras 2 has the input shape in the config of the first layer. A model that was never called has none.
+        let shape = config.get("build_input_shape").or_else(|| objects.first()?.pointer("/config/batch_input_shape"));
+        if input.is_none() {
+            input = shape.and_then(sample_shape).map(Input::new);
+        }
+        if let Some(input) = input {
+            self.call(&layer, &[input]).map_err(within)?;
+        }
+        Ok(layer)
+    }
+
+    /// Builds a layer that contains no other layers.
+    fn leaf(&self, class_name: &str, object: &Value, config: &Map<String, Value>) -> Result<Layer> {
+        for (option, value) in config.iter().filter(|(option, _)| *option != "seed" && *option != "dtype") {
+            check_numbers(value).map_err(|error| error.within(format_args!("{class_name} option `{option}`")))?;
+        }
+        let mut config = config.clone();
+        if self.keras_2 {
+            let name = config.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
+            keras2::layer_config(class_name, &mut config)
+                .map_err(|error| error.within(format_args!("layer `{name}` ({class_name})")))?;
+        }
+        if class_name == "InputLayer" {
+            // Without effect on an input.
+            config.remove("trainable");
+        }
+        if is_operation(object.get("module").and_then(Value::as_str).unwrap_or_default()) {
+            let arguments = object.get(ARGUMENTS).and_then(Value::as_array);
+            return operation_from_config(class_name, config, arguments.cloned().unwrap_or_default());
+        }
+        from_config(class_name, config)
+    }
+
+    /// Calls a layer. Refuses outputs that are empty or larger than [`MAX_VALUES`].
+    pub(super) fn call(&self, layer: &Layer, inputs: &[SymbolicTensor]) -> Result<SymbolicTensor> {
+        if layer.output_shape().is_none()
+            && let [input] = inputs
+        {
+            // The first call of a Sequential builds its layers. Calling them one by one before that
+            // checks the size of each output first.
+            let mut x = input.clone();
+            for inner in layer.layers() {
+                x = self.call(&inner, &[x])?;
+            }
+        }
+        let output = layer.call(inputs)?;
+        match values(output.shape()) {
+            Some(1..=MAX_VALUES) => Ok(output),
+            _ => {
+                let expected = format!("an output of 1 to {MAX_VALUES} numbers");
+                Err(Error::new(
+                    format_args!("layer `{}`", layer.name()),
+                    expected,
+                    format_args!("{:?}", output.shape()),
+                ))
+            }
+        }
+    }
+}
+
+/// Whether a Python module contains operations: nodes of a graph that Keras doesn't count as layers.
+pub(super) fn is_operation(module: &str) -> bool {
+    module.split('.').any(|part| part == "ops" || part == "activations")
+}
+
+/// Refuses classes that aren't Keras' own: a registered class of the same name may compute anything.
+fn check_origin(class_name: &str, object: &Value) -> Result<()> {
+    let own_module = match object.get("module") {
+        None => true,
+        Some(Value::String(module)) => module == "keras" || module.starts_with("keras."),
+        Some(_) => false,
+    };
+    let own_name = match object.get("registered_name") {
+        None | Some(Value::Null) => true,
+        Some(name) => name == class_name,
+    };
+    if own_module && own_name {
+        return Ok(());
+    }
+    let received = format!("module {}, registered name {}", object["module"], object["registered_name"]);
+    Err(Error::new(format_args!("class `{class_name}` in config.json"), "a class of Keras itself", received)
+        .with_kind(ErrorKind::Unsupported)
+        .hint("custom layers can't be read; rebuild the model from Keras' own layers and save it again"))
+}
+
+fn check_numbers(value: &Value) -> Result<()> {
+    match value {
+        Value::Number(number) if number.as_i64().map_or(number.is_u64(), |n| n.unsigned_abs() > MAX_NUMBER) => {
+            Err(Error::new("number", format_args!("at most {MAX_NUMBER}"), number))
+        }
+        Value::Array(list) => list.iter().try_for_each(check_numbers),
+        Value::Object(object) => {
+            let exempt = ["seed", "shared_object_id"];
+            object
+                .iter()
+                .filter(|(name, _)| !exempt.contains(&name.as_str()))
+                .try_for_each(|(_, value)| check_numbers(value))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The name of a model. Refuses options other than `options` and those of all models.
+pub(super) fn model_name(config: &Map<String, Value>, options: &[&str]) -> Result<String> {
+    let Some(name) = config.get("name").and_then(Value::as_str) else {
+        return Err(Error::new("model in config.json", "a name", format_args!("{:?}", config.get("name"))));
+    };
+    let common = ["name", "trainable", "dtype"];
+    match config.keys().find(|key| !common.contains(&key.as_str()) && !options.contains(&key.as_str())) {
+        None => Ok(name.to_owned()),
+        Some(option) => Err(Error::because(format_args!("model `{name}`"), format_args!("unknown option `{option}`"))
+            .with_kind(ErrorKind::Unsupported)),
+    }
+}
+
+/// The objects that describe a model's layers.
+pub(super) fn layer_objects(config: &Map<String, Value>) -> Result<&[Value]> {
+    match config.get("layers").and_then(Value::as_array) {
+        Some(layers) if layers.len() <= MAX_LAYERS => Ok(layers),
+        Some(layers) => Err(Error::new("layers", format_args!("at most {MAX_LAYERS}"), layers.len())),
+        None => Err(Error::new("layers", "a list", "none")),
+    }
+}
+
+/// The sample shape of a batch shape such as `[null, 32, 32, 3]`; `None` if another size is null.
+fn sample_shape(batch_shape: &Value) -> Option<Vec<usize>> {
+    let sizes = batch_shape.as_array()?.get(1..)?;
+    sizes.iter().map(|size| size.as_u64().filter(|&n| n <= MAX_NUMBER).map(|n| n as usize)).collect()
+}
+
+fn values(shape: &[usize]) -> Option<usize> {
+    shape.iter().try_fold(1, |product: usize, &size| product.checked_mul(size))
+}
+
+fn count_calls(layer: &Layer, known: &mut HashMap<usize, usize>) -> usize {
+    let Some(graph) = layer.def().graph() else { return 1 };
+    if let Some(&calls) = known.get(&layer.id()) {
+        return calls;
+    }
+    let calls = graph.calls().iter().fold(1, |sum: usize, call| sum.saturating_add(count_calls(call.layer(), known)));
+    known.insert(layer.id(), calls);
+    calls
+}
+
+fn place(model: &Model) -> String {
+    format!("model `{}`", model.name())
+}
+
+/// The first 200 characters of a value as JSON, for an error.
+pub(super) fn excerpt(value: &Value) -> String {
+    let text = value.to_string();
+    match text.char_indices().nth(200) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}

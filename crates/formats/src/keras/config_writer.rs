@@ -1,0 +1,189 @@
+//! The writer of `config.json`: serializes a model as Keras 3.15 does.
+
+use std::collections::{HashMap, HashSet};
+
+use engraft_nn::layers::InputLayer;
+use engraft_nn::{Graph, Layer, Model, Shape, SymbolicTensor};
+use serde_json::{Map, Value, json};
+
+use super::compile_config;
+use super::config_reader::is_operation;
+
+/// Serializes a model, its layers and the settings of `compile`.
+pub(super) fn model(model: &Model) -> Value {
+    let mut shared = SharedLayers::default();
+    shared.count(model.layer(), &mut HashSet::new());
+    let mut object = shared.object(model.layer());
+    if let Some(compiled) = model.compiled().as_ref() {
+        object.insert("compile_config".into(), compile_config::write(compiled));
+    }
+    Value::Object(object)
+}
+
+/// The layers of a graph, including inputs that no layer reads.
+fn layers_of(graph: &Graph) -> Vec<Layer> {
+    let mut layers = graph.layers().to_vec();
+    let unread = graph.inputs().iter().map(SymbolicTensor::layer).filter(|input| !graph.layers().contains(input));
+    layers.extend(unread.cloned());
+    layers
+}
+
+/// Counts in how many models each layer occurs, by layer id. A layer in several models gets a
+/// `shared_object_id`, so that a reader builds it once.
+#[derive(Default)]
+struct SharedLayers {
+    models: HashMap<usize, usize>,
+}
+
+impl SharedLayers {
+    fn count(&mut self, model: &Layer, seen: &mut HashSet<usize>) {
+        let Some(graph) = model.def().graph().filter(|_| seen.insert(model.id())) else { return };
+        for layer in layers_of(graph) {
+            *self.models.entry(layer.id()).or_default() += 1;
+            self.count(&layer, seen);
+        }
+    }
+
+    fn object(&self, layer: &Layer) -> Map<String, Value> {
+        let mut object = match (layer.class_name(), layer.def().graph()) {
+            ("Functional", Some(graph)) => self.functional(layer, graph),
+            ("Sequential", Some(graph)) => self.sequential(layer, graph),
+            _ => leaf(layer),
+        };
+        if self.models.get(&layer.id()).is_some_and(|&models| models > 1) {
+            object.insert("shared_object_id".into(), json!(layer.id()));
+        }
+        object
+    }
+
+    fn functional(&self, layer: &Layer, graph: &Graph) -> Map<String, Value> {
+        let calls = CallNumbers::of(graph);
+        let layers: Vec<Value> = layers_of(graph).iter().map(|inner| self.layer_entry(inner, graph, &calls)).collect();
+        let config = json!({
+            "name": layer.name(),
+            "trainable": layer.trainable(),
+            "layers": layers,
+            "input_layers": calls.ends(graph.inputs()),
+            "output_layers": calls.ends(graph.outputs()),
+        });
+        let mut object = object("keras.src.models.functional", "Functional", config, json!("Functional"));
+        object.insert("build_config".into(), json!({"input_shape": null}));
+        object.insert("compile_config".into(), json!({}));
+        object
+    }
+
+    /// A layer in the config of a functional model, with the inputs of its calls.
+    fn layer_entry(&self, layer: &Layer, graph: &Graph, calls: &CallNumbers) -> Value {
+        let own = graph.calls().iter().filter(|call| call.layer() == layer && !call.inputs().is_empty());
+        let nodes: Vec<Value> = own
+            .map(|call| {
+                let tensors: Vec<Value> = call.inputs().iter().map(|input| calls.tensor(input)).collect();
+                json!({"args": layer.def().call_arguments(tensors), "kwargs": {}})
+            })
+            .collect();
+        let mut object = self.object(layer);
+        object.insert("name".into(), json!(layer.name()));
+        object.insert("inbound_nodes".into(), Value::Array(nodes));
+        Value::Object(object)
+    }
+
+    fn sequential(&self, layer: &Layer, graph: &Graph) -> Map<String, Value> {
+        let input = graph.inputs()[0].layer().clone();
+        let shape = batch_shape(graph.inputs()[0].shape());
+        let layers: Vec<_> = std::iter::once(input).chain(layer.layers()).map(|inner| self.object(&inner)).collect();
+        let mut config = common_config(layer);
+        config.insert("layers".into(), json!(layers));
+        config.insert("build_input_shape".into(), shape.clone());
+        let mut object = object("keras", "Sequential", Value::Object(config), Value::Null);
+        object.insert("build_config".into(), json!({"input_shape": shape}));
+        object.insert("compile_config".into(), json!({}));
+        object
+    }
+}
+
+/// Serializes a layer that contains no other layers.
+fn leaf(layer: &Layer) -> Map<String, Value> {
+    let (def, name) = (layer.def(), layer.name());
+    if is_operation(def.module()) || layer.def_as::<InputLayer>().is_some() {
+        let mut config = def.config();
+        config.insert("name".into(), json!(name));
+        let registered_name = if is_operation(def.module()) { json!(def.class_name()) } else { Value::Null };
+        return object(def.module(), def.class_name(), Value::Object(config), registered_name);
+    }
+    let mut config = common_config(layer);
+    config.extend(def.config());
+    let mut object = object(def.module(), def.class_name(), Value::Object(config), Value::Null);
+    let shapes: Vec<Value> = layer.input_shapes().unwrap_or_default().iter().map(batch_shape).collect();
+    let shape = if shapes.len() == 1 { shapes[0].clone() } else { Value::Array(shapes) };
+    object.insert("build_config".into(), json!({"input_shape": shape}));
+    object
+}
+
+fn object(module: &str, class_name: &str, config: Value, registered_name: Value) -> Map<String, Value> {
+    let members = [
+        ("module", json!(module)),
+        ("class_name", json!(class_name)),
+        ("config", config),
+        ("registered_name", registered_name),
+    ];
+    members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+fn common_config(layer: &Layer) -> Map<String, Value> {
+    let policy = object("keras", "DTypePolicy", json!({"name": "float32"}), Value::Null);
+    let members = [("name", json!(layer.name())), ("trainable", json!(layer.trainable())), ("dtype", json!(policy))];
+    members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// The shape of a batch: a sample's shape after a batch axis of unknown size.
+fn batch_shape(shape: &Shape) -> Value {
+    std::iter::once(Value::Null).chain(shape.iter().map(|&size| json!(size))).collect()
+}
+
+/// The number of each call of a graph among the calls of its layer.
+struct CallNumbers {
+    /// By the id of the call.
+    numbers: HashMap<usize, usize>,
+}
+
+impl CallNumbers {
+    fn of(graph: &Graph) -> Self {
+        let mut calls_of_layer: HashMap<usize, usize> = HashMap::new();
+        let numbers = graph.calls().iter().map(|call| {
+            let next = calls_of_layer.entry(call.layer().id()).or_default();
+            *next += 1;
+            (call.id(), *next - 1)
+        });
+        Self { numbers: numbers.collect() }
+    }
+
+    fn number(&self, tensor: &SymbolicTensor) -> usize {
+        // An input that no layer reads isn't among the calls of the graph. It has a single call, number 0.
+        self.numbers.get(&tensor.id()).copied().unwrap_or(0)
+    }
+
+    fn tensor(&self, tensor: &SymbolicTensor) -> Value {
+        let history = json!([tensor.layer().name(), self.number(tensor), 0]);
+        json!({
+            "class_name": "__keras_tensor__",
+            "config": {"shape": batch_shape(tensor.shape()), "dtype": "float32", "keras_history": history},
+        })
+    }
+
+    /// The value of `input_layers` or `output_layers`: a single reference, or a list of several.
+    ///
+    /// Only here, Keras counts the construction of a functional model as its first call.
+    fn ends(&self, tensors: &[SymbolicTensor]) -> Value {
+        let ends: Vec<Value> = tensors
+            .iter()
+            .map(|tensor| {
+                let first = usize::from(tensor.layer().class_name() == "Functional");
+                json!([tensor.layer().name(), self.number(tensor) + first, 0])
+            })
+            .collect();
+        match <[Value; 1]>::try_from(ends) {
+            Ok([end]) => end,
+            Err(several) => Value::Array(several),
+        }
+    }
+}

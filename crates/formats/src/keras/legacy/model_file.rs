@@ -1,0 +1,171 @@
+//! Models in an `.h5`: config in JSON attributes, weights in the group `model_weights`, optimizer state.
+
+use std::path::Path;
+
+use engraft_nn::{Error, Model, Result};
+use serde_json::{Map, Value, json};
+
+use super::{KERAS_VERSION, LayerWeights, OrderedWeights, in_h5, write_file};
+use crate::h5::{H5File, H5Writer};
+use crate::json::parse;
+use crate::keras::config_reader::ConfigReader;
+use crate::keras::optimizer_state::{self, SavedOptimizer};
+use crate::keras::{Archive, SaveOptions, base, config_writer, keras2, recompile, version};
+
+const CONFIG: &str = "model_config";
+const TRAINING: &str = "training_config";
+const WEIGHTS: &str = "model_weights";
+
+/// Reads the model in a file.
+pub(in crate::keras) fn read(file: &H5File) -> Result<Archive> {
+    let keras_version = file.attr_string("", "keras_version").map_err(in_h5)?;
+    version::check(keras_version.as_deref())?;
+    let Some(config) = file.attr_string("", CONFIG).map_err(in_h5)? else {
+        return Err(Error::new("root", format_args!("an attribute `{CONFIG}`"), "none")
+            .hint("this .h5 holds weights only: load them into a model of the same layers"));
+    };
+    let model = ConfigReader::of_version(keras_version.as_deref()).model(&parse(CONFIG, config.as_bytes())?);
+    let (model, mut warnings) = model.map_err(|error| version::hint(error, keras_version.as_deref()))?;
+    LayerWeights::of(file)?.set_by_order(&model.layers())?;
+    if let Some(record) = file.attr_string("", base::KEY).map_err(in_h5)? {
+        base::restore(&model, &parse(base::KEY, record.as_bytes())?)?;
+    }
+    if let Some(training) = file.attr_string("", TRAINING).map_err(in_h5)? {
+        let compiled = compile_config(parse(TRAINING, training.as_bytes())?);
+        warnings.extend(recompile(&model, &compiled, || SavedOptimizer::in_legacy_h5(file)));
+    }
+    Ok(Archive { model, warnings, keras_version })
+}
+
+/// Converts a `training_config` of an `.h5` to the `compile_config` of a `.keras` file.
+fn compile_config(training: Value) -> Map<String, Value> {
+    let Value::Object(mut config) = training else { return Map::new() };
+    if let Some(optimizer) = config.remove("optimizer_config") {
+        config.insert("optimizer".into(), optimizer);
+    }
+    keras2::compile_config(&mut config);
+    config
+}
+
+/// Converts a `compile_config` of a `.keras` file to the `training_config` of an `.h5`.
+fn training_config(mut compiled: Map<String, Value>) -> Value {
+    let optimizer = compiled.remove("optimizer").unwrap_or_default();
+    // Without `module`: with it, Keras 3 would take the object for one of its own format and fail.
+    compiled.insert(
+        "optimizer_config".into(),
+        json!({"class_name": optimizer["class_name"], "config": optimizer["config"]}),
+    );
+    Value::Object(compiled)
+}
+
+/// Writes a model to an `.h5` for Keras 2 and 3: layers, weights, and the settings of `compile`.
+///
+/// Extra entries become attributes of the root.
+///
+/// ```
+/// use engraft_formats::keras::{self, SaveOptions, legacy};
+/// use engraft_nn::prelude::*;
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("flowers.h5");
+/// let model = Sequential::new().add(Input::new([4])).add(Dense::new(2).named("top")).build()?;
+/// let extras = [("licence".to_owned(), b"MIT".to_vec())];
+/// legacy::save(&model, &path, &SaveOptions { extras: &extras, ..SaveOptions::default() })?;
+/// assert_eq!(keras::load_model(&path)?.count_params(), 10);
+/// assert_eq!(keras::read_extra(&path, "licence")?.as_deref(), Some(&b"MIT"[..]));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// The file can't be written; a weight doesn't fit the float type; an extra entry isn't UTF-8 text or has the
+/// name of one of Keras' attributes.
+pub fn save(model: &Model, path: &Path, options: &SaveOptions<'_>) -> Result<()> {
+    let within = |error: Error| error.within(path.display());
+    options.float_type.check(&model.weights()).map_err(within)?;
+    let attributes = attributes(model, options).map_err(within)?;
+    let layers = model.layers();
+    let weights = OrderedWeights::of(&layers);
+    let values = weights.values();
+    let trainable = model.trainable_weights();
+    let compiled = model.compiled();
+    let state = compiled.as_ref().map(|compiled| compiled.state.slots());
+    let slots = state.as_deref().filter(|_| options.optimizer_state);
+    let mut writer = H5Writer::new();
+    let mut fill = || {
+        attributes.iter().try_for_each(|(name, text)| writer.attr_string("", name, text))?;
+        weights.write(WEIGHTS, &values, options.float_type, &mut writer)?;
+        match compiled.as_ref() {
+            Some(compiled) => optimizer_state::write_legacy(compiled, &trainable, slots, &mut writer),
+            None => Ok(()),
+        }
+    };
+    fill().map_err(|error| within(in_h5(error)))?;
+    write_file(path, &writer)
+}
+
+/// Names and texts of the root's attributes.
+fn attributes(model: &Model, options: &SaveOptions<'_>) -> Result<Vec<(String, String)>> {
+    let mut config = config_writer::model(model);
+    spell_out_ellipses(&mut config);
+    let layers = json!({"class_name": config["class_name"], "config": config["config"]});
+    let mut attributes = vec![
+        ("backend".to_owned(), "tensorflow".to_owned()),
+        ("keras_version".to_owned(), KERAS_VERSION.to_owned()),
+        (CONFIG.to_owned(), layers.to_string()),
+    ];
+    if let Value::Object(compiled) = &config["compile_config"]
+        && !compiled.is_empty()
+    {
+        attributes.push((TRAINING.to_owned(), training_config(compiled.clone()).to_string()));
+    }
+    if let paths @ [_, ..] = &base::paths(model)[..] {
+        attributes.push((base::KEY.to_owned(), json!(paths).to_string()));
+    }
+    for (name, bytes) in options.extras {
+        let text = String::from_utf8(bytes.clone()).map_err(|error| Error::from_source(name, error))?;
+        attributes.push((name.clone(), text));
+    }
+    Ok(attributes)
+}
+
+/// Replaces `x[..., 0]` by `x[:, :, :, 0]`, since Keras can't read an ellipsis from an `.h5`.
+fn spell_out_ellipses(object: &mut Value) {
+    for layer in object.pointer_mut("/config/layers").and_then(Value::as_array_mut).into_iter().flatten() {
+        spell_out_ellipses(layer);
+        for node in layer.get_mut("inbound_nodes").and_then(Value::as_array_mut).into_iter().flatten() {
+            if let Some([tensor, key]) = node.get_mut("args").and_then(Value::as_array_mut).map(Vec::as_mut_slice)
+                && let Some(axes) = tensor.pointer("/config/shape").and_then(Value::as_array).map(Vec::len)
+            {
+                *key = without_ellipsis(key, axes);
+            }
+        }
+    }
+}
+
+/// An index expression for a tensor of `axes` axes, with full slices in place of an ellipsis.
+fn without_ellipsis(key: &Value, axes: usize) -> Value {
+    let is_ellipsis = |index: &Value| index["class_name"] == "__ellipsis__";
+    let list = if key.is_array() { key.as_array().cloned().unwrap_or_default() } else { vec![key.clone()] };
+    let Some(at) = list.iter().position(is_ellipsis) else { return key.clone() };
+    // A null (None in Python) adds a new axis and selects none.
+    let indexed = list.iter().filter(|index| !is_ellipsis(index) && !index.is_null()).count();
+    let full_slice = json!({"class_name": "__slice__", "config": {"start": null, "stop": null, "step": null}});
+    let rest = vec![full_slice; axes.saturating_sub(indexed)];
+    list[..at].iter().cloned().chain(rest).chain(list[at + 1..].iter().cloned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ellipsis_is_as_many_slices_as_axes_are_left() {
+        let ellipsis = json!({"class_name": "__ellipsis__", "config": {}});
+        let all = json!({"class_name": "__slice__", "config": {"start": null, "stop": null, "step": null}});
+        assert_eq!(without_ellipsis(&json!([ellipsis, 2]), 4), json!([all, all, all, 2]));
+        assert_eq!(without_ellipsis(&json!([0, ellipsis, null, 2]), 3), json!([0, all, null, 2]));
+        assert_eq!(without_ellipsis(&ellipsis, 2), json!([all, all]));
+        for other in [json!([1, all]), json!(1), json!(2.5), json!({"class_name": "__tensor__"})] {
+            assert_eq!(without_ellipsis(&other, 4), other);
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! [`AnnotatedProgram`]: a program and the decisions of the passes about it. Passes change it, liveness analysis reads it.
+
+use engraft_ir::ValueId;
+use engraft_nn::{OutputActivation, Program};
+
+use crate::passes::RowStream;
+use crate::purpose::Purpose;
+
+/// A program and what the passes have decided about it so far.
+#[derive(Clone, Debug)]
+pub(crate) struct AnnotatedProgram {
+    pub(crate) program: Program,
+    pub(crate) purpose: Purpose,
+    pub(crate) batch: usize,
+    /// The softmax or sigmoid that was split off the end of the program.
+    pub(crate) output_activation: OutputActivation,
+    /// By step, whether the backward pass goes through it.
+    pub(crate) differentiated: Vec<bool>,
+    /// By step, whether its kernel is updated while the gradient is computed.
+    pub(crate) folded: Vec<bool>,
+    /// The number of steps in the prefix: the first steps, which run `chunk` samples at a time.
+    pub(crate) prefix: usize,
+    pub(crate) chunk: usize,
+    /// By step, how it streams its outputs to the next step; `None` if it writes them in full.
+    pub(crate) streams: Vec<Option<RowStream>>,
+    /// By value, whether it is recomputed for the backward pass instead of being kept.
+    pub(crate) rematerialized: Vec<bool>,
+}
+
+impl AnnotatedProgram {
+    pub(crate) fn new(program: Program, purpose: Purpose, batch: usize) -> Self {
+        let (steps, values) = (program.steps.len(), program.shapes.len());
+        Self {
+            program,
+            purpose,
+            batch,
+            output_activation: OutputActivation::None,
+            differentiated: vec![false; steps],
+            folded: vec![false; steps],
+            prefix: 0,
+            chunk: batch,
+            streams: vec![None; steps],
+            rematerialized: vec![false; values],
+        }
+    }
+
+    /// The values that the caller reads: the outputs, and values requested with their gradients.
+    pub(crate) fn read_by_caller(&self) -> impl Iterator<Item = ValueId> + '_ {
+        self.program.outputs.iter().chain(self.purpose.requested_values()).copied()
+    }
+
+    /// The number of reads of each value, by steps and by the caller.
+    pub(crate) fn readers(&self) -> Vec<usize> {
+        let mut readers = vec![0; self.program.shapes.len()];
+        let by_steps = self.program.steps.iter().flat_map(|step| &step.inputs).copied();
+        by_steps.chain(self.read_by_caller()).for_each(|value| readers[value] += 1);
+        readers
+    }
+}
