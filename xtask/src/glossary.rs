@@ -7,15 +7,14 @@ use std::path::{Path, PathBuf};
 
 /// Phrases and the words of the field for them.
 const PHRASES: &[(&str, &str)] = &[
-    ("gradient by", "gradient with respect to"),
-    ("gradients by", "gradients with respect to"),
+    ("gradient by the", "gradient with respect to"),
+    ("gradients by the input", "gradients with respect to"),
     ("parameters learn", "trainable parameters"),
     ("what learns", "trainable layers"),
     ("to learn from", "training set"),
     ("to validate on", "validation set"),
     ("passes of that", "epochs"),
-    ("at the points", "in the Winograd domain"),
-    ("to the points", "into the Winograd domain"),
+    ("taken to the points", "into the Winograd domain"),
     ("optimizer's memory", "optimizer state"),
     ("thrifty", "low-memory"),
     ("tenant", "live range"),
@@ -24,7 +23,7 @@ const PHRASES: &[(&str, &str)] = &[
     ("photos a step", "batch size"),
 ];
 
-/// Names of modules and types that say nothing, and what they stood for.
+/// Names of types and files that say nothing to a stranger, and what they stood for.
 const NAMES: &[(&str, &str)] = &[
     ("Facts", "Metadata"),
     ("Keeps", "the kind of cached values"),
@@ -86,7 +85,8 @@ fn no_word_of_the_private_dialect_is_left() {
         let mut report = |word: &str, better: &str| found.push(format!("{}: {word:?}: say {better:?}", path.display()));
         PHRASES.iter().filter(|(word, _)| contains_word(&lower, word)).for_each(|(word, better)| report(word, better));
         for (word, better) in NAMES {
-            if name == *word || (!word.ends_with(".rs") && contains_word(&text, word)) {
+            let defines = |kind: &str| contains_word(&text, &format!("{kind} {word}"));
+            if name == *word || ["struct", "enum", "trait", "type"].into_iter().any(defines) {
                 report(word, better);
             }
         }

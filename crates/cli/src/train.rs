@@ -42,9 +42,19 @@ Examples:
 pub(crate) struct Args {
     #[command(flatten)]
     photos: PhotosArg,
-    /// Model file to write, ending in `.keras`
-    #[arg(short, long, value_name = "MODEL", help_heading = "Output")]
-    output: PathBuf,
+    /// Fraction of each class to hold out as validation set; 0 to train on all photos
+    #[arg(
+        long,
+        value_name = "FRACTION",
+        value_parser = options::share,
+        default_value = "0.2",
+        conflicts_with = "validation",
+        help_heading = "Data"
+    )]
+    validation_split: f64,
+    /// Folder of photos to use as validation set instead, with the same class folders
+    #[arg(long, value_name = "DIR", help_heading = "Data")]
+    validation: Option<PathBuf>,
     /// Continue training this model, with the frozen layers and compile settings in its file
     #[arg(long, value_name = "MODEL", help_heading = "Model")]
     model: Option<PathBuf>,
@@ -79,25 +89,6 @@ pub(crate) struct Args {
     /// Learning rate [default: 0.0001, for sgd 0.001; unchanged with --model]
     #[arg(long, value_name = "X", value_parser = options::learning_rate, help_heading = "Training")]
     learning_rate: Option<f64>,
-    /// Fraction of each class to hold out as validation set; 0 to train on all photos
-    #[arg(
-        long,
-        value_name = "FRACTION",
-        value_parser = options::share,
-        default_value = "0.2",
-        conflicts_with = "validation",
-        help_heading = "Data"
-    )]
-    validation_split: f64,
-    /// Folder of photos to use as validation set instead, with the same class folders
-    #[arg(long, value_name = "DIR", help_heading = "Data")]
-    validation: Option<PathBuf>,
-    /// Random seed of initial weights, validation split, shuffling and augmentation: the same seed gives the same model
-    #[arg(long, value_name = "N", default_value = "0", help_heading = "Training")]
-    seed: u64,
-    /// Keep photos in the order of class and name in every epoch, like shuffle=False in Keras
-    #[arg(long, help_heading = "Training")]
-    no_shuffle: bool,
     /// Afterwards unfreeze this layer (or layer N of the base) and all layers after it, and fine-tune
     #[arg(long, value_name = "LAYER|N", value_parser = options::freeze, help_heading = "Training")]
     fine_tune_from: Option<Freeze>,
@@ -113,8 +104,17 @@ pub(crate) struct Args {
         help_heading = "Training"
     )]
     fine_tune_learning_rate: Option<f64>,
+    /// Random seed of initial weights, validation split, shuffling and augmentation: the same seed gives the same model
+    #[arg(long, value_name = "N", default_value = "0", help_heading = "Training")]
+    seed: u64,
+    /// Keep photos in the order of class and name in every epoch, like shuffle=False in Keras
+    #[arg(long, help_heading = "Training")]
+    no_shuffle: bool,
     #[command(flatten)]
     precision: PrecisionArg,
+    /// Model file to write, ending in `.keras`
+    #[arg(short, long, value_name = "MODEL", help_heading = "Output")]
+    output: PathBuf,
     /// Also save the optimizer state, so that training can resume exactly, here and in Keras
     #[arg(long, help_heading = "Output")]
     save_optimizer: bool,

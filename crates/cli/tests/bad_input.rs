@@ -184,7 +184,7 @@ fn a_plan_larger_than_memory_is_told_before_it_starts() {
     let run = run
         .fails(1, &["memory: the plan needs ", " are available", "hint: no batch size would fit: use smaller images"]);
     assert!(run.out.contains("Memory    ") && run.out.contains(" GiB (weights "), "{run}");
-    // Of 10,000 photos a step; what would fit depends on the machine.
+    // A batch of 10,000 photos; which batch would fit depends on the machine.
     let large = "--image-size 2048 --head none --freeze none --batch-size 10000";
     place.run(&format!("{train} {large}")).fails(1, &["memory: the plan needs ", "hint: "]);
     assert!(!place.path("n.keras").exists());

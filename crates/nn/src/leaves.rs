@@ -1,4 +1,4 @@
-//! The leaf layers of a model: those without sublayers, nested models seen through.
+//! The leaf layers of a model: the layers without sublayers, also those inside nested models.
 
 use crate::{Layer, Model};
 

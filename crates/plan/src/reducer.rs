@@ -90,7 +90,7 @@ pub trait GradientReducer: Send {
         Ok(())
     }
 
-    /// Replaces an offered gradient by the sum over all replicas. Called for each offered gradient, in the same order, after the
+    /// Replaces an offered gradient with the sum over all replicas. Called for each offered gradient, in the same order, after the
     /// backward pass.
     ///
     /// # Errors

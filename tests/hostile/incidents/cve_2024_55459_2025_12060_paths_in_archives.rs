@@ -1,4 +1,4 @@
-//! Path traversal: archives with links or with entries such as `../../x` or `/x`, which Keras' `get_file` unpacked outside its folder.
+//! Path traversal: archives with links or entries such as `../../x` or `/x`, which Keras' `get_file` unpacked outside its folder.
 //!
 //! Engraft unpacks nothing to disk. It refuses such archives anyway, because only an attacker writes them.
 
@@ -61,7 +61,7 @@ fn two_entries_of_one_name() {
         while let Some(at) = bytes.windows(name.len()).position(|window| window == placeholder.as_bytes()) {
             bytes[at..at + name.len()].copy_from_slice(name.as_bytes());
         }
-        refused(|| load(&bytes), &["archive: two entries of one name"]);
+        refused(|| load(&bytes), &["archive: two entries have the same name"]);
     }
 }
 

@@ -1,7 +1,7 @@
 //! Malicious files, one module for each known attack. Each file is refused with a clear error, without large allocations, without
 //! running code and without access to other files or the network.
 //!
-//! Attacks on servers (server-side request forgery, information disclosure, large request bodies) aren't tested: engraft has no server.
+//! Attacks on servers aren't tested, because engraft has no server.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 

@@ -1,5 +1,4 @@
-//! Deeply nested protobuf messages or groups, which overflowed the stack of a protobuf parser, and huge numbers of messages, which
-//! exhaust the memory.
+//! Deeply nested protobuf messages or groups, which overflowed the stack of a protobuf parser, and huge numbers of messages.
 
 use engraft_formats::inspect::inspect;
 use engraft_formats::onnx;
@@ -20,7 +19,7 @@ fn field(number: u8, contents: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// An ONNX model of graphs nested `depth` times in attributes of nodes, like the bodies of loops. The innermost has an initializer.
+/// An ONNX model of graphs nested `depth` times in node attributes, like bodies of loops. The innermost has an initializer.
 fn nested(depth: usize) -> Vec<u8> {
     let graph = (0..depth).fold(field(5, &field(8, b"x")), |graph, _| field(1, &field(5, &field(6, &graph))));
     field(7, &graph)

@@ -184,7 +184,7 @@ fn keras_2_takes_our_weights_and_we_go_on_where_it_stopped() {
     let base = Sequential::with_name("base").add(Input::new([8, 8, 3]));
     let base = base.add(Conv2D::new(4, 3).activation(Relu).named("conv")).add(BatchNormalization::new().named("norm"));
     let base = base.build().unwrap();
-    // Keras 2 lists what learns before what doesn't.
+    // Keras 2 lists trainable weights before the others.
     base.get_layer("conv").unwrap().set_trainable(false);
     let y = Rescaling::new(1.0 / 255.0).call(&x).unwrap();
     let y = Flatten::new().call(&base.call(&y).unwrap()).unwrap();

@@ -1,4 +1,4 @@
-//! The base of a model: the pretrained layers below its head.
+//! The base of a model: its pretrained layers, as opposed to its head. Freezing and fine-tuning count from it.
 
 mod architectures;
 mod find;
@@ -14,7 +14,7 @@ use crate::{Layer, Model, Result};
 /// 1. the layers below the top of a network of `keras.applications`, recognised by their names;
 /// 2. the only nested model with weights, if layers with weights follow it.
 ///
-/// Any other model has no known base: classes of layers don't tell, since a base may hold Dense layers, too.
+/// Any other model has no known base. The classes of layers are no evidence, since a base may contain Dense layers too.
 ///
 /// ```
 /// use engraft::prelude::*;
@@ -32,10 +32,10 @@ pub struct Base {
 }
 
 impl Base {
-    /// The base of a model, as recorded or else by the names and the nesting of its layers.
+    /// The base of a model: as recorded, else recognised by the names and the nesting of its layers.
     ///
     /// # Errors
-    /// No base is recorded and none can be told for sure. The error lists the layers to choose from.
+    /// No base is recorded or recognised. The error lists the layers to choose from.
     pub fn of(model: &Model) -> Result<Self> {
         let recorded = from_first_weights(recorded(model));
         let layers = if recorded.is_empty() { from_first_weights(find::base(model)?) } else { recorded };
@@ -60,7 +60,7 @@ impl Base {
         model.layer().set_in_base(true);
     }
 
-    /// Its layers in the model's order, from the first with trainable weights on, nested models seen through.
+    /// The leaf layers of the base in the order of the model, starting at the first with trainable weights.
     pub fn layers(&self) -> &[Layer] {
         &self.layers
     }

@@ -47,6 +47,20 @@ impl Metadata {
 
     /// Reads the metadata of a `.keras` file or a whole-model `.h5`; `None` if it has none, as a file that Keras wrote.
     ///
+    /// ```
+    /// use engraft::prelude::*;
+    /// use engraft::recipe::Metadata;
+    /// let folder = tempfile::tempdir()?;
+    /// let file = folder.path().join("pets.keras");
+    /// let model = Sequential::new().add(Input::new([8, 8, 3])).add(Flatten::new()).add(Dense::new(2)).build()?;
+    /// Classifier::new(model.clone(), Some(Metadata::new(vec!["cat".into(), "dog".into()])))?.save(&file)?;
+    /// assert_eq!(Metadata::read(&file)?.map(|metadata| metadata.classes), Some(vec!["cat".into(), "dog".into()]));
+    ///
+    /// save_model(&model, &file)?;
+    /// assert_eq!(Metadata::read(&file)?, None);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// The file can't be read, or its metadata is malformed.
     pub fn read(path: &Path) -> Result<Option<Self>> {
