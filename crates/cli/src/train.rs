@@ -1,7 +1,7 @@
 //! `engraft train`: trains a classifier on a folder of photos and saves it.
 
 mod interrupt;
-mod plan;
+mod overview;
 mod progress;
 mod settings;
 mod start;
@@ -140,7 +140,7 @@ pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
     let job = job.batch_size(args.batch_size.0).shuffle(!args.no_shuffle).runtime(&chosen);
     let job = job.save_to(output.path(), args.save_optimizer);
     let memory = job.memory()?;
-    plan::lines(args, &job, &photos.folder, &memory, &chosen).into_iter().try_for_each(line)?;
+    overview::lines(args, &job, &photos.folder, &memory, &chosen).into_iter().try_for_each(line)?;
     job.ensure_fits()?;
 
     let job = job.keep_photos_in_memory()?;
