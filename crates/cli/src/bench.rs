@@ -29,14 +29,18 @@ Examples:
 
 /// Measure prediction or training speed on this machine
 ///
-/// Uses noise as photos and random weights, which take the same time as real ones. Two warm-up steps are not counted.
+/// Uses random pixels and random weights, which take the same time as real ones. Runs two warm-up steps first, which are not
+/// counted.
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// Pretrained network below the head
+    /// Network to measure (vgg16)
     #[arg(long, value_parser = options::backbone, default_value = "vgg16", help_heading = "Model")]
     backbone: Backbone,
-    /// Prediction, or a training step with the base frozen, with its first N layers frozen, or with all layers trainable
+    /// What to measure: prediction, or a training step with more or fewer layers frozen (not trained)
+    ///
+    /// predict: prediction. frozen: a training step with the whole base frozen, as by default in `engraft train`. fine-tune=N: a
+    /// training step with the first N layers of the base frozen. full: a training step with all layers trainable.
     #[arg(
         long,
         value_name = "predict|frozen|fine-tune=N|full",
@@ -44,24 +48,25 @@ pub(crate) struct Args {
         help_heading = "Measurement"
     )]
     mode: Mode,
-    /// Batch size: photos per step
+    /// Batch size: images per step
     #[arg(long, value_name = "N", default_value = "16", help_heading = "Measurement")]
     batch: Count,
-    /// Height and width of the photos, in pixels
+    /// Height and width of the images, in pixels, from 32 to 2048
     #[arg(long, value_name = "PIXELS", value_parser = options::image_size, default_value = "256", help_heading = "Model")]
     image_size: usize,
-    /// Units of the hidden Dense layers between base and output, or `none` for a linear classifier
+    /// Units (outputs) of each hidden Dense layer between base and output layer, such as 256 or 4096,4096, or `none` for a
+    /// linear classifier
     #[arg(long, value_name = "UNITS,...", default_value = "4096,4096", help_heading = "Model")]
     head: HiddenUnits,
     #[command(flatten)]
     precision: PrecisionArg,
-    /// Number of steps to measure
+    /// Number of steps to measure; the printed time is their median
     #[arg(long, value_name = "N", default_value = "5", help_heading = "Measurement")]
     steps: Count,
     /// Also print the time of each layer
     #[arg(long, help_heading = "Output")]
     layers: bool,
-    /// Print one JSON object instead of text
+    /// Print one JSON object instead of text, for scripts
     #[arg(long, help_heading = "Output")]
     json: bool,
 }

@@ -1,15 +1,19 @@
-//! Compiling a model: optimizers by name, the loss that matches its output, and accuracy.
+//! Compiles models: optimizers by name, the loss that matches the model's output, and accuracy as the metric.
 
 use clap::ValueEnum;
 use engraft::Result;
 use engraft::prelude::*;
 
-/// Optimizers by Keras' names, with its defaults but for the learning rate.
+/// The values of `--optimizer`, named as in Keras. Defaults other than the learning rate are those of Keras.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum OptimizerKind {
+    /// Stochastic gradient descent: one step size for all weights
     Sgd,
+    /// Adapts the step size of each weight; a good first choice
     Adam,
+    /// Adam with weight decay, which keeps weights small
     Adamw,
+    /// Adapts the step size of each weight by the size of its recent gradients
     Rmsprop,
 }
 
@@ -26,7 +30,9 @@ impl OptimizerKind {
     }
 }
 
-/// Compiles a model that was saved without optimizer and loss: binary crossentropy for one output, else categorical.
+/// Compiles a model that was saved without optimizer and loss, with Adam and accuracy.
+///
+/// The loss is binary crossentropy for a single output, else categorical crossentropy.
 pub(crate) fn compile_if_needed(model: &Model) -> Result<()> {
     if model.compiled().is_some() {
         return Ok(());

@@ -1,4 +1,4 @@
-//! Output files, checked before the long work starts.
+//! Output files: checks that they can be written before training or an export starts.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,7 @@ use engraft::{Error, ErrorKind};
 
 use crate::failure::Failure;
 
-/// An output file that can be written, as far as that can be checked in advance.
+/// The path of an output file whose folder exists and is writable.
 #[derive(Debug)]
 pub(crate) struct Destination(PathBuf);
 
@@ -14,7 +14,7 @@ impl Destination {
     /// Checks that a file can be created in the folder of `path`. `option` names the argument in errors.
     ///
     /// # Errors
-    /// [`Failure::Usage`] for a path that is no file name; otherwise the folder is missing or not writable.
+    /// [`Failure::Usage`] if `path` is a folder or ends in `..`. [`Failure::Failed`] if its folder is missing or not writable.
     pub(crate) fn check(option: &str, path: &Path) -> Result<Self, Failure> {
         if path.file_name().is_none() || path.is_dir() {
             let error = Error::new(option, "the name of a file to write", path.display());
@@ -22,7 +22,7 @@ impl Destination {
         }
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         match tempfile::Builder::new().prefix(".engraft").tempfile_in(folder) {
-            // The trial file is deleted when dropped.
+            // The temporary file of the check is deleted when dropped.
             Ok(_) => Ok(Self(path.to_owned())),
             Err(error) if !folder.is_dir() => Err(Error::because(folder.display(), "there is no such folder")
                 .with_kind(ErrorKind::NotFound)
@@ -43,7 +43,7 @@ impl Destination {
     }
 }
 
-/// The reason without the path of the trial file.
+/// The system's error message, without the path of the temporary file that `tempfile` adds.
 fn reason(error: &std::io::Error) -> String {
     error.raw_os_error().map_or(error.kind().to_string(), |code| std::io::Error::from_raw_os_error(code).to_string())
 }

@@ -27,17 +27,20 @@ Examples:
   engraft evaluate model.keras held-out-photos --json";
 
 /// Measure loss and accuracy on a folder of photos, overall and per class
+///
+/// Accuracy is the share of photos that the model classifies correctly. Loss also counts how sure it is; lower is better.
+/// Use photos that the model was not trained on, in folders named after its classes.
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// A `.keras` file or a whole-model `.h5`
+    /// Model file to read: `.keras`, or an `.h5` that holds layers and weights, written by engraft or Keras
     #[arg(value_name = "MODEL")]
     model: PathBuf,
     #[command(flatten)]
     photos: PhotosArg,
     #[command(flatten)]
     precision: PrecisionArg,
-    /// Print one JSON object instead of text
+    /// Print one JSON object instead of text, for scripts
     #[arg(long, help_heading = "Output")]
     json: bool,
 }

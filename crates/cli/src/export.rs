@@ -28,44 +28,48 @@ Examples:
   engraft export model.keras held-out-photos --to onnx
   engraft export model.keras --to safetensors --names torchvision --precision f16 -o vgg16.safetensors";
 
-/// Convert a model for another program, and verify the result
+/// Convert a model to a file for another program, and verify the file
 ///
-/// The new file is read back (an ONNX file is run) and its predictions compared with the model's, on PHOTOS or on synthetic
-/// images. It is kept only if they agree.
+/// Reads the new file back and compares its predictions with those of the model, on PHOTOS or on synthetic images. Keeps the
+/// file only if the predictions agree.
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// A `.keras` file, or a whole-model `.h5`
+    /// Model file to read: `.keras`, or an `.h5` that holds layers and weights, written by engraft or Keras
     #[arg(value_name = "MODEL")]
     model: PathBuf,
-    /// Folder of photos to compare predictions on, one folder per class [default: synthetic images]
+    /// Folder of photos to compare predictions on, with one folder per class [default: synthetic images]
     #[arg(value_name = "PHOTOS")]
     photos: Option<PathBuf>,
-    /// File format: onnx and h5 hold the whole model, weights.h5 and safetensors its weights only
+    /// File format: onnx and h5 hold the whole model; weights.h5 and safetensors hold weights only, without layers
     #[arg(long, value_enum, help_heading = "Output")]
     to: Target,
-    /// Number format of the weights in the file; f16 halves its size
+    /// Number format of the weights in the file; f16 takes about half the space and changes predictions slightly
     #[arg(long, value_enum, default_value = "f32", help_heading = "Output")]
     precision: Number,
     /// Naming and axis order of the weights in a .safetensors file
     #[arg(long, value_enum, default_value = "keras", help_heading = "Output")]
     names: Names,
-    /// File to write [default: MODEL with the extension of the format]
+    /// File to write [default: the name of MODEL with the format as its extension, such as model.onnx]
     #[arg(short, long, value_name = "FILE", help_heading = "Output")]
     output: Option<PathBuf>,
 }
 
-/// [`FloatType`] on the command line.
+/// The values of `--precision`: [`FloatType`] on the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Number {
+    /// 32-bit floating point, exact
     F32,
+    /// 16-bit floating point, three decimal digits
     F16,
 }
 
-/// [`Naming`] on the command line.
+/// The values of `--names`: [`Naming`] on the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Names {
+    /// Names and axes of Keras, such as block1_conv1/kernel
     Keras,
+    /// Names and axes of torchvision's VGG, such as features.0.weight, for PyTorch
     Torchvision,
 }
 
@@ -99,7 +103,7 @@ pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
         Some(folder) => Samples::photos(folder, &classifier)?,
         None => Samples::synthetic(&classifier)?,
     };
-    // In the same folder and under the same name, so that a rename completes the export.
+    // The file is first written to a temporary folder next to the output. Once verified, it is renamed into place.
     let beside = output.path().parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let trial = tempfile::Builder::new().prefix(".engraft").tempdir_in(beside);
     let trial = trial.map_err(|error| Error::from_io(output.path().display(), error))?;

@@ -1,4 +1,4 @@
-//! The reasons for which a command fails, with their exit codes.
+//! The reasons why a command ends early, with their exit codes.
 
 use std::process::ExitCode;
 
@@ -6,7 +6,7 @@ use engraft::Error;
 
 use crate::output;
 
-/// The reason for which a command ended early.
+/// The reason why a command ended early.
 #[derive(Debug)]
 pub(crate) enum Failure {
     /// Invalid arguments.
@@ -15,7 +15,7 @@ pub(crate) enum Failure {
     Failed(Error),
     /// An error that was printed already.
     Reported,
-    /// Ctrl-C.
+    /// Training was stopped by Ctrl-C, and the model is saved.
     Interrupted,
     /// The reader of standard output is gone, as after `| head`; not an error.
     ClosedPipe,

@@ -19,13 +19,16 @@ Example:
   engraft features model.keras photos/*.jpg --layer block5_pool -o features.npy";
 
 /// Write the outputs of a layer for photos to a NumPy file: float32 of shape [images, ...]
+///
+/// The outputs of an inner layer (features) describe a photo in numbers, for example to search for similar photos or to train
+/// another classifier in Python. Row i belongs to the i-th IMAGE.
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// A `.keras` file or a whole-model `.h5`
+    /// Model file to read: `.keras`, or an `.h5` that holds layers and weights, written by engraft or Keras
     #[arg(value_name = "MODEL")]
     model: PathBuf,
-    /// Photos: JPEG, PNG, GIF, BMP or WebP
+    /// Photo files to read: JPEG, PNG, GIF, BMP or WebP
     #[arg(value_name = "IMAGE", required = true)]
     images: Vec<PathBuf>,
     /// Name of the layer; `engraft summary MODEL --expand-nested` lists all layers

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::failure::Failure;
 use crate::output::{line, note, thousands};
 
-/// Characters of a metadata text that are printed.
+/// Maximum number of characters that are printed of a metadata text.
 const SHOWN: usize = 200;
 
 const EXAMPLES: &str = "\
@@ -18,16 +18,16 @@ Examples:
   engraft inspect model.keras
   engraft inspect weights.safetensors --json";
 
-/// List the contents of a file: layers, arrays, classes, optimizer, and the program that wrote it
+/// List the contents of a model or weights file: layers, arrays, classes, optimizer, and the program that wrote it
 ///
-/// Reads .keras, .h5, .weights.h5, .safetensors, .onnx, .npy and .npz files, also those of other programs.
+/// Reads .keras, .h5, .weights.h5, .safetensors, .onnx, .npy and .npz files of engraft, Keras and other programs.
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// File to list
+    /// File to read, such as model.keras
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// Print one JSON object instead of tables
+    /// Print one JSON object instead of tables, for scripts
     #[arg(long, help_heading = "Output")]
     json: bool,
 }
@@ -120,7 +120,7 @@ fn to_text(contents: &Contents, classes: &[String]) -> String {
     lines.join("\n")
 }
 
-/// Columns as wide as their widest cell, the last to the right.
+/// Formats a table. Each column is as wide as its widest cell; the last is right-aligned.
 fn table(titles: &[String; 4], rows: &[[String; 4]]) -> Vec<String> {
     let all = || std::iter::once(titles).chain(rows);
     let width = |column: usize| all().map(|row| row[column].chars().count()).max().unwrap_or(0);

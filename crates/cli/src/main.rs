@@ -1,4 +1,4 @@
-//! The program `engraft`: parses the command line, runs one command, prints the result. The work is done by the crate `engraft`.
+//! The program `engraft`: parses the command line and runs one command. The work is done by the library crate `engraft`.
 
 mod bench;
 mod compile;
@@ -24,7 +24,7 @@ use engraft::runtime::Runtime;
 use crate::failure::Failure;
 use crate::options::{Bytes, Count};
 
-/// Three commands to start with.
+/// The commands of a first use, printed above the help and without a command.
 const START: &str = "\
 To start, put your photos into one folder per class (photos/cat/, photos/dog/), then:
 
@@ -37,19 +37,19 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0    success
   1    failure
-  2    mistake on the command line
-  130  training stopped by Ctrl-C, the model saved";
+  2    mistake on the command line, such as an unknown option
+  130  training stopped by Ctrl-C: the model so far is saved, except after a second Ctrl-C";
 
-/// Transfer learning for image classifiers: train a network, pretrained on ImageNet, on your own photos.
+/// Transfer learning for image classifiers: adapts a network that was pretrained on ImageNet to the classes of your photos.
 #[derive(Parser)]
 #[command(name = "engraft", version, before_help = START, after_help = EXIT_CODES)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
-    /// Number of threads [default: one per core]
+    /// Number of CPU threads to use [default: one per core]
     #[arg(long, global = true, value_name = "N", help_heading = "General")]
     threads: Option<Count>,
-    /// Most memory to use, such as 2GB or 500MiB [default: the free memory]
+    /// Maximum memory to use, such as 2GB or 500MiB [default: the free memory]
     #[arg(long, global = true, value_name = "SIZE", help_heading = "General")]
     memory_limit: Option<Bytes>,
 }
@@ -80,7 +80,7 @@ fn main() -> ExitCode {
 
 fn run(command: Command, threads: Option<Count>, memory_limit: Option<Bytes>) -> Result<(), Failure> {
     if let Some(Count(threads)) = threads {
-        // Photos are decoded by rayon's global pool. It can be set up only once, and nothing has started it yet.
+        // Photos are decoded by rayon's global thread pool. It can be built only once, and nothing has built it before.
         let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
     }
     let runtime = Runtime::cpu(threads.map(|Count(threads)| threads))?;

@@ -15,10 +15,10 @@ use crate::failure::Failure;
 /// Largest number of units of a layer, as in model files.
 const MAX_UNITS: usize = 1 << 24;
 
-/// Smallest and largest image size: five poolings halve 32 to 1; at 2048 the first layer of VGG16 fills 1 GiB.
+/// Accepted image sizes in pixels. VGG16's five poolings reduce 32 pixels to 1; at 2048 its first layer's output takes 1 GiB.
 const IMAGE_SIZES: std::ops::RangeInclusive<usize> = 32..=2048;
 
-/// A whole number from 1 up.
+/// A whole number from 1 to [`MAX_UNITS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Count(pub(crate) usize);
 
@@ -61,7 +61,7 @@ impl FromStr for Bytes {
     }
 }
 
-/// Units of the hidden layers of the head: `4096,4096` or `none`.
+/// Number of units of each hidden layer of the head, as text `4096,4096`, or `none` for no hidden layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct HiddenUnits(pub(crate) Vec<usize>);
 
@@ -102,7 +102,7 @@ pub(crate) fn image_size(text: &str) -> Result<usize, String> {
     }
 }
 
-/// Parses `text`; the error is one line, as clap prints it inside a sentence.
+/// Parses `text`. The error is joined to one line, because clap prints it inside a sentence.
 fn parsed<T: FromStr<Err = Error>>(text: &str) -> Result<T, String> {
     text.parse().map_err(|error: Error| error.to_string().replace("\nhint:", ";"))
 }
@@ -111,7 +111,7 @@ pub(crate) fn freeze(text: &str) -> Result<Freeze, String> {
     parsed(text)
 }
 
-/// `imagenet`, `none` or a file.
+/// Parses initial weights: `imagenet`, `none` or the path of a file.
 pub(crate) fn weights(text: &str) -> Result<Weights, String> {
     match text {
         "" => Err("expected imagenet, none or a file".to_owned()),
@@ -119,10 +119,10 @@ pub(crate) fn weights(text: &str) -> Result<Weights, String> {
     }
 }
 
-/// The parts of a new model.
+/// The options that describe a new model; they conflict with a saved model.
 #[derive(Args, Debug)]
 pub(crate) struct RecipeArgs {
-    /// Height and width to which photos are resized, in pixels
+    /// Height and width to which photos are resized, in pixels, from 32 to 2048; smaller is faster, larger shows more detail
     #[arg(
         long,
         value_name = "PIXELS",
@@ -132,7 +132,8 @@ pub(crate) struct RecipeArgs {
         help_heading = "Model"
     )]
     pub(crate) image_size: usize,
-    /// Units of the hidden Dense layers between base and output, or `none` for a linear classifier
+    /// Units (outputs) of each hidden Dense layer between base and output layer, such as 256 or 4096,4096, or `none` for a
+    /// linear classifier; fewer units are faster and take less memory
     #[arg(
         long,
         value_name = "UNITS,...",
@@ -141,7 +142,10 @@ pub(crate) struct RecipeArgs {
         help_heading = "Model"
     )]
     pub(crate) head: HiddenUnits,
-    /// Data augmentation during training, applied in this order, or `none`; rotate=F turns by up to F of a full turn, zoom=F by up to F
+    /// Data augmentation: random changes of each photo during training, applied in this order, or `none`
+    ///
+    /// flip mirrors left and right. rotate=0.1 turns by up to a tenth of a full turn (36 degrees). zoom=0.2 zooms in or out
+    /// by up to 20 %. The model sees other versions of each photo in each epoch, so it generalizes better to new photos.
     #[arg(
         long,
         value_name = "flip,rotate=F,zoom=F",
@@ -158,17 +162,20 @@ pub(crate) fn backbone(text: &str) -> Result<Backbone, String> {
     parsed(text)
 }
 
-/// Number format of matrix products on the command line.
+/// The values of `--precision`: [`Precision`] on the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Number {
+    /// 32-bit floating point, on every CPU
     F32,
+    /// bfloat16 (16 bits), on CPUs with AVX-512 and its BF16 instructions
     Bf16,
 }
 
 /// The option `--precision`.
 #[derive(Args, Debug)]
 pub(crate) struct PrecisionArg {
-    /// Number format of matrix products: bf16 is faster on CPUs with bf16 instructions, and changes results in the third digit
+    /// Number format of matrix products: f32, or bf16, which is faster on CPUs with bf16 instructions but changes results in
+    /// the third digit
     #[arg(long, value_enum, default_value = "f32", help_heading = "Computation")]
     precision: Number,
 }
@@ -181,7 +188,7 @@ impl PrecisionArg {
         }
     }
 
-    /// A runtime that computes in this format; a usage error if the CPU has no instructions for it.
+    /// The runtime, set to compute in this format. If the CPU has no instructions for it, returns [`Failure::Usage`].
     pub(crate) fn of(&self, runtime: &Runtime) -> Result<Runtime, Failure> {
         runtime.clone().precision(self.get()).map_err(Failure::Usage)
     }
@@ -190,7 +197,7 @@ impl PrecisionArg {
 /// The argument PHOTOS: a folder with one folder per class.
 #[derive(Args, Debug)]
 pub(crate) struct PhotosArg {
-    /// Folder with one folder of photos per class: JPEG, PNG, GIF, BMP or WebP
+    /// Folder with one folder of photos per class, named after the class; photos are JPEG, PNG, GIF, BMP or WebP
     #[arg(value_name = "PHOTOS")]
     pub(crate) photos: PathBuf,
 }

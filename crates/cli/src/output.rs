@@ -1,4 +1,4 @@
-//! Printing: results to standard output, everything else to standard error. Control characters never reach the terminal.
+//! Prints results to standard output and everything else to standard error. Control characters never reach the terminal.
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -29,12 +29,12 @@ fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
 }
 
-/// `1 photo`, `2 photos`.
+/// Formats a number with its noun: `1 photo`, `2 photos`.
 pub(crate) fn count(number: usize, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
-/// `14,722,947`.
+/// Formats a number with thousands separators: `14,722,947`.
 pub(crate) fn thousands(number: usize) -> String {
     let digits = number.to_string();
     let groups = digits.as_bytes().rchunks(3).rev().map(String::from_utf8_lossy);

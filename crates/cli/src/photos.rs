@@ -1,4 +1,4 @@
-//! Reading folders of photos with a progress bar, and reporting skipped files.
+//! Reads folders of photos with a progress bar, and reports skipped files.
 
 use std::io::{self, IsTerminal};
 use std::path::Path;
@@ -11,7 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::failure::Failure;
 use crate::output::{self, note};
 
-/// Up to this many skipped files are reported one by one.
+/// Maximum number of skipped files that are reported by name; the others are counted.
 const SHOWN: usize = 20;
 
 /// A progress bar, hidden without a terminal.
@@ -23,12 +23,12 @@ pub(crate) fn bar(template: &str, length: u64) -> ProgressBar {
     ProgressBar::new(length).with_style(style.progress_chars("━╸ "))
 }
 
-/// Scans a folder; its folders are the classes.
+/// Scans a folder of photos. Its subfolders are the classes.
 pub(crate) fn scan(dir: &Path) -> Result<PhotoFolder, Failure> {
     with_bar(|progress| PhotoFolder::scan(dir, progress))
 }
 
-/// Scans a folder with given classes.
+/// Scans a folder of photos with the classes of a model. Its subfolders must be named after them.
 pub(crate) fn scan_as(dir: &Path, classes: &[String]) -> Result<PhotoFolder, Failure> {
     with_bar(|progress| PhotoFolder::scan_as(dir, classes, progress))
 }
@@ -77,13 +77,13 @@ fn report_skipped(skipped: &[SkippedFile]) {
     }
 }
 
-/// Number of photos of each class, by name.
+/// Name and number of photos of each class.
 pub(crate) fn by_class(folder: &PhotoFolder) -> Vec<(&str, usize)> {
     let count = |class| folder.photos.iter().filter(|photo| photo.class == class).count();
     folder.classes.iter().enumerate().map(|(class, name)| (name.as_str(), count(class))).collect()
 }
 
-/// `, 2 skipped` where there are any.
+/// A note such as `, 2 files skipped` to append to a line; empty if no file was skipped.
 pub(crate) fn skipped_note(folder: &PhotoFolder) -> String {
     match folder.skipped.len() {
         0 => String::new(),

@@ -16,20 +16,20 @@ Examples:
   engraft predict model.keras photo.jpg
   engraft predict model.keras photos/*.jpg --json > predictions.jsonl";
 
-/// Classify photos: print the likeliest classes with their probabilities
+/// Classify photos: print the most likely classes of each photo with their probabilities
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// A `.keras` file or a whole-model `.h5`
+    /// Model file to read: `.keras`, or an `.h5` that holds layers and weights, written by engraft or Keras
     #[arg(value_name = "MODEL")]
     model: PathBuf,
-    /// Photos: JPEG, PNG, GIF, BMP or WebP
+    /// Photo files to read: JPEG, PNG, GIF, BMP or WebP
     #[arg(value_name = "IMAGE", required = true)]
     images: Vec<PathBuf>,
-    /// Number of likeliest classes to print; --json always prints all
+    /// Number of classes to print per photo, the most likely first; --json always prints all
     #[arg(long, value_name = "K", default_value = "3", help_heading = "Output")]
     top: Count,
-    /// Print one JSON object per photo and line instead of text
+    /// Print one JSON object per photo, one per line, instead of text, for scripts
     #[arg(long, help_heading = "Output")]
     json: bool,
 }
@@ -90,7 +90,7 @@ fn to_text(image: &Path, classes: &[String], probabilities: &[f32], top: usize) 
     text
 }
 
-/// Class indices by falling probability; ties keep their order.
+/// Class indices in descending order of probability; equal probabilities stay in class order.
 fn ranked(probabilities: &[f32]) -> Vec<usize> {
     let mut classes: Vec<usize> = (0..probabilities.len()).collect();
     classes.sort_by(|&a, &b| probabilities[b].total_cmp(&probabilities[a]));

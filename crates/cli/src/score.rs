@@ -1,9 +1,9 @@
-//! Loss and accuracy, and their change by computing in bf16.
+//! Loss and accuracy of a model, and a comparison of those in bf16 with those in f32.
 
 use engraft::prelude::*;
 use engraft::train::Evaluation;
 
-/// Loss and accuracy on the photos of one class, or of all.
+/// Loss and accuracy on the photos of one class, or of all classes.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Score {
     pub(crate) loss: f64,
@@ -18,7 +18,7 @@ impl Score {
     }
 }
 
-/// A line that compares the result in bf16 with `in_f32`.
+/// Text that compares accuracy and loss in bf16 with the score `in_f32`.
 pub(crate) fn change(accuracy: f64, loss: f64, in_f32: Score) -> String {
     format!(
         "in bf16; in f32 accuracy {:.1} %, loss {:.4}: bf16 changes accuracy by {:+.1} points, loss by {:+.4}",

@@ -16,17 +16,19 @@ Examples:
   engraft summary model.keras --show-trainable
   engraft summary --backbone vgg16 --image-size 128 --classes 3 --freeze 15";
 
-/// Print the layers of a model with output shapes and parameter counts, like Keras' summary()
+/// Print the layers of a model with output shapes and numbers of parameters, like Keras' summary()
+///
+/// Prints a saved model, or, with --backbone, the model that `engraft train` would build with these options.
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// A `.keras` file or a whole-model `.h5`; without it, --backbone describes a new model
+    /// Model file to read: `.keras`, or an `.h5` that holds layers and weights, written by engraft or Keras
     #[arg(value_name = "MODEL", required_unless_present = "backbone", conflicts_with = "backbone")]
     model: Option<PathBuf>,
-    /// Pretrained network of a new model
+    /// Describe a new model on this pretrained network (vgg16), instead of a saved one
     #[arg(long, value_parser = options::backbone, help_heading = "Model")]
     backbone: Option<Backbone>,
-    /// Initial weights: imagenet, none, or a weights file; the summary is the same for all
+    /// Initial weights: imagenet (downloaded if missing), none (random), or a weights file; the summary is the same for all
     #[arg(
         long,
         value_name = "imagenet|none|FILE",
@@ -36,19 +38,21 @@ pub(crate) struct Args {
         help_heading = "Model"
     )]
     weights: Weights,
-    /// Number of classes
+    /// Number of classes of a new model
     #[arg(long, value_name = "N", default_value = "5", conflicts_with = "model", help_heading = "Model")]
     classes: Count,
     #[command(flatten)]
     recipe: RecipeArgs,
-    /// Layers to freeze: all of the base, none, its first N layers, or all layers before LAYER
+    /// Layers to freeze (not to train): all of the base, none, its first N layers, or all layers before LAYER
     /// [default: all for a new model, unchanged for a saved one]
+    ///
+    /// N counts the input and the augmentation as layers 0 and 1, so 15 leaves the last block of VGG16 and the head trainable.
     #[arg(long, value_name = "all|none|N|LAYER", value_parser = options::freeze, help_heading = "Model")]
     freeze: Option<Freeze>,
-    /// Also print the layers inside nested models
+    /// Also print the layers inside nested models (models that are layers of the model)
     #[arg(long, help_heading = "Output")]
     expand_nested: bool,
-    /// Also print which layers are trainable
+    /// Also print which layers are trainable (Y) and which are frozen (N)
     #[arg(long, help_heading = "Output")]
     show_trainable: bool,
 }

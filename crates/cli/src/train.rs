@@ -35,14 +35,21 @@ Examples:
 
 /// Train a classifier on a folder of photos
 ///
+/// Starts from a network that was trained on ImageNet, a million photos of 1000 classes. Its layers, called the base, stay as
+/// they are (frozen). New layers after them, called the head, are trained to distinguish your classes. The defaults suit a
+/// first try.
+///
+/// By default, a fifth of the photos of each class is held out as validation set. After each epoch, val_accuracy is the share
+/// of these photos that the model classifies correctly; val_loss also counts how sure it is, and lower is better.
+///
 /// Prints the plan first: photos per class, layers to train, peak memory. Ctrl-C stops after the current step and saves
-/// the model; a second Ctrl-C exits at once.
+/// the model; a second Ctrl-C exits at once, without saving.
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     #[command(flatten)]
     photos: PhotosArg,
-    /// Fraction of each class to hold out as validation set; 0 to train on all photos
+    /// Fraction of the photos of each class to hold out of training as validation set; 0 to train on all photos
     #[arg(
         long,
         value_name = "FRACTION",
@@ -52,16 +59,16 @@ pub(crate) struct Args {
         help_heading = "Data"
     )]
     validation_split: f64,
-    /// Folder of photos to use as validation set instead, with the same class folders
+    /// Folder of other photos to use as validation set, with the same class folders; all of PHOTOS are then trained on
     #[arg(long, value_name = "DIR", help_heading = "Data")]
     validation: Option<PathBuf>,
-    /// Continue training this model, with the frozen layers and compile settings in its file
+    /// Continue training this model file; its frozen layers, optimizer and learning rate apply unless options change them
     #[arg(long, value_name = "MODEL", help_heading = "Model")]
     model: Option<PathBuf>,
-    /// Pretrained network below the head
+    /// Pretrained network to build on (vgg16)
     #[arg(long, value_parser = options::backbone, default_value = "vgg16", conflicts_with = "model", help_heading = "Model")]
     backbone: Backbone,
-    /// Initial weights of the backbone: imagenet, none (random), or a weights file
+    /// Initial weights of the backbone: imagenet (downloaded once, 59 MB), none (random), or a weights file
     #[arg(
         long,
         value_name = "imagenet|none|FILE",
@@ -73,29 +80,36 @@ pub(crate) struct Args {
     weights: Weights,
     #[command(flatten)]
     recipe: RecipeArgs,
-    /// Layers to freeze: all of the base, none, its first N layers, or all layers before LAYER
+    /// Layers to freeze (not to train): all of the base, none, its first N layers, or all layers before LAYER
     /// [default: all for a new model, unchanged with --model]
+    ///
+    /// N counts the input and the augmentation as layers 0 and 1, so 15 trains the last block of VGG16 and the head.
+    /// `engraft summary` lists the names of layers.
     #[arg(long, value_name = "all|none|N|LAYER", value_parser = options::freeze, help_heading = "Model")]
     freeze: Option<Freeze>,
     /// Number of epochs: passes over the training set
     #[arg(long, value_name = "N", default_value = "10", help_heading = "Training")]
     epochs: Count,
-    /// Batch size: photos per training step
+    /// Batch size: photos per training step; smaller takes less memory
     #[arg(long, value_name = "N", default_value = "32", help_heading = "Training")]
     batch_size: Count,
-    /// Optimizer [default: adam for a new model, unchanged with --model]
+    /// Optimizer, the method that changes the weights in each step [default: adam for a new model, unchanged with --model]
     #[arg(long, value_enum, help_heading = "Training")]
     optimizer: Option<OptimizerKind>,
-    /// Learning rate [default: 0.0001, for sgd 0.001; unchanged with --model]
+    /// Learning rate, the size of the changes in each step; lower it if the loss grows
+    /// [default: 0.0001, for sgd 0.001; unchanged with --model]
     #[arg(long, value_name = "X", value_parser = options::learning_rate, help_heading = "Training")]
     learning_rate: Option<f64>,
-    /// Afterwards unfreeze this layer (or layer N of the base) and all layers after it, and fine-tune
+    /// Fine-tune in a second phase: unfreeze this layer, or layer N of the base, and all layers after it
+    ///
+    /// Fine-tuning often improves the accuracy, because the last layers of the base adapt to your photos. N counts as in
+    /// --freeze. The last block of VGG16 starts at block5_conv1.
     #[arg(long, value_name = "LAYER|N", value_parser = options::freeze, help_heading = "Training")]
     fine_tune_from: Option<Freeze>,
-    /// Epochs of the fine-tuning phase
+    /// Number of epochs of the fine-tuning phase
     #[arg(long, value_name = "N", default_value = "5", requires = "fine_tune_from", help_heading = "Training")]
     fine_tune_epochs: Count,
-    /// Learning rate of the fine-tuning phase [default: a tenth of the learning rate]
+    /// Learning rate of the fine-tuning phase [default: a tenth of --learning-rate]
     #[arg(
         long,
         value_name = "X",
@@ -107,7 +121,7 @@ pub(crate) struct Args {
     /// Random seed of initial weights, validation split, shuffling and augmentation: the same seed gives the same model
     #[arg(long, value_name = "N", default_value = "0", help_heading = "Training")]
     seed: u64,
-    /// Keep photos in the order of class and name in every epoch, like shuffle=False in Keras
+    /// Train on the photos in the order of class and name instead of a random order, like shuffle=False in Keras
     #[arg(long, help_heading = "Training")]
     no_shuffle: bool,
     #[command(flatten)]
@@ -115,10 +129,10 @@ pub(crate) struct Args {
     /// Model file to write, ending in `.keras`
     #[arg(short, long, value_name = "MODEL", help_heading = "Output")]
     output: PathBuf,
-    /// Also save the optimizer state, so that training can resume exactly, here and in Keras
+    /// Also save the optimizer state, so that --model (or Keras) resumes training exactly; the file gets larger
     #[arg(long, help_heading = "Output")]
     save_optimizer: bool,
-    /// Write loss and accuracy of each epoch to a JSON file, like Keras' History.history
+    /// Also write loss and accuracy of each epoch to this JSON file, like Keras' History.history
     #[arg(long, value_name = "FILE.json", help_heading = "Output")]
     history: Option<PathBuf>,
 }
@@ -155,7 +169,7 @@ pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
             line(format_args!("Saved {}", output.path().display()))?;
             match change_by_precision(args, &job, &interrupt, runtime, &chosen) {
                 Ok(change) => change.map_or(Ok(()), line),
-                // The model is trained and saved.
+                // Not an error of the command, because the model is trained and saved.
                 Err(error) => {
                     note(format_args!("warning: what bf16 changes could not be measured: {error}"));
                     Ok(())
@@ -172,7 +186,7 @@ pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
     }
 }
 
-/// The state of the output file after a failure, once `phases_saved` phases were saved.
+/// A message about the content of the output file after a failure. `phases_saved` phases were saved before it.
 fn what_is_left(output: &Destination, phases_saved: usize) -> String {
     let path = output.path().display();
     match phases_saved {
@@ -182,8 +196,9 @@ fn what_is_left(output: &Destination, phases_saved: usize) -> String {
     }
 }
 
-/// The change of accuracy and loss by computing in bf16 instead of f32, if bf16 was used: on the validation set or, without one, on
-/// the training set.
+/// Compares accuracy and loss in bf16 with those in f32, as a line of text; `None` if training ran in f32 or was interrupted.
+///
+/// The photos are the validation set or, without one, the training set.
 fn change_by_precision(
     args: &Args,
     job: &TrainingJob<'_>,
@@ -210,7 +225,7 @@ fn write_history(file: &Destination, history: &History) -> Result<(), Error> {
     written.map_err(|error| Error::because("history", &error).with_kind(error.kind()).caused_by(error))
 }
 
-/// The training set and the validation set.
+/// The scanned folder, and its split into training set and validation set.
 struct Photos {
     folder: PhotoFolder,
     parts: Split,

@@ -1,4 +1,4 @@
-//! What bad input gets: an error that names the place and says what to do, and nothing half done.
+//! Bad input ends in an error that names the file or option and says what to do. No output is left incomplete.
 
 mod support;
 
@@ -89,7 +89,7 @@ fn bad_photos_are_told_skipped_counted_and_left_alone() {
     place.write("photos/red/text.jpg", b"not a photo at all");
     place.write("photos/red/bomb.png", &testdata("bomb.png"));
     place.write("photos/red/empty.png", b"");
-    // These are unusual, but good.
+    // Unusual photos that can be decoded: 16-bit grey, CMYK, a single pixel.
     for name in ["grey16.png", "cmyk.jpg", "one_pixel.png"] {
         place.write(&format!("photos/blue/{name}"), &testdata(name));
     }
@@ -167,7 +167,7 @@ fn weights_that_cannot_be_had_say_which_file_to_put_where() {
 fn a_loss_that_is_no_number_stops_at_once_and_keeps_what_was_saved() {
     let place = place();
     place.write("n.keras", b"the last good model");
-    // Overflows f32 within a few steps.
+    // This learning rate makes the weights overflow f32 within a few steps.
     let run = place.run(&format!("{TRAIN} --optimizer sgd --learning-rate 1e30 --history h.json"));
     let run = run.fails(1, &["epoch 1 of 1, training step ", "the loss is ", "hint: use a smaller learning rate"]);
     assert!(run.err.contains("n.keras is as it was before\n"), "{run}");
@@ -179,12 +179,12 @@ fn a_loss_that_is_no_number_stops_at_once_and_keeps_what_was_saved() {
 fn a_plan_larger_than_memory_is_told_before_it_starts() {
     let place = place();
     let train = "train photos -o n.keras --weights none --epochs 1";
-    // 32768 x 4,000,000 weights and two moments of each.
+    // The first layer of the head has 32,768 x 4,000,000 weights, and Adam keeps two moments of each.
     let run = place.run(&format!("{train} --head 4000000,16"));
     let run = run
         .fails(1, &["memory: the plan needs ", " are available", "hint: no batch size would fit: use smaller images"]);
     assert!(run.out.contains("Memory    ") && run.out.contains(" GiB (weights "), "{run}");
-    // A batch of 10,000 photos; which batch would fit depends on the machine.
+    // A batch of 10,000 photos never fits. The hint isn't compared: the batch size that fits depends on the machine.
     let large = "--image-size 2048 --head none --freeze none --batch-size 10000";
     place.run(&format!("{train} {large}")).fails(1, &["memory: the plan needs ", "hint: "]);
     assert!(!place.path("n.keras").exists());
@@ -196,7 +196,7 @@ fn a_memory_limit_is_kept_to_or_refused() {
     let train = "train photos -o n.keras --weights none --epochs 1 --image-size 128 --head 16 --batch-size 2";
     let bench = "bench --mode predict --batch 16 --image-size 128 --head 16 --steps 2 --json";
     let peak = |limit: &str| place.run(&format!("{bench}{limit}")).succeeds().json()["peak_bytes"].as_u64().unwrap();
-    // Kernels of VGG16 for use again and again take 235 MB, which a limit rules out.
+    // VGG16's kernels in the Winograd domain take 235 MB. A session caches them only if the memory limit allows it.
     let (free, limited) = (peak(""), peak(" --memory-limit 250MB"));
     assert!(limited < 250_000_000 && free > limited + 150_000_000, "{limited} bytes with a limit, {free} without");
     place.run(&format!("{train} --memory-limit 100MB")).fails(1, &["memory: the plan needs ", "hint: "]);
@@ -216,14 +216,14 @@ fn a_place_that_cannot_be_written_is_known_before_the_work() {
     assert!(run.err.contains("warning: Keras opens model files only where their name ends in .keras"), "{run}");
 }
 
-/// A limit on the size of files stands in for a disk that fills up.
+/// A limit on the size of files simulates a full disk.
 #[cfg(unix)]
 #[test]
 fn a_disk_that_is_full_leaves_the_old_model() {
     let place = place();
     place.write("n.keras", b"the last good model");
     let program = env!("CARGO_BIN_EXE_engraft");
-    // Without the signal the write itself fails; 8 blocks hold less than any model.
+    // `trap` ignores the signal for exceeding the limit, so that the write itself fails. Every model exceeds 8 blocks.
     let script = format!("trap '' XFSZ; ulimit -f 8; exec {program} {TRAIN}");
     let output = std::process::Command::new("sh").args(["-c", &script]).current_dir(place.path("")).output().unwrap();
     let error = String::from_utf8(output.stderr).unwrap();

@@ -1,4 +1,4 @@
-//! `engraft export`: files for other programs, compared with the model before they are kept.
+//! `engraft export`: writes files for other programs, and keeps a file only if it predicts the same as the model.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 

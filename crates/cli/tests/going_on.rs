@@ -1,4 +1,4 @@
-//! Training that goes on with a saved model.
+//! Training that continues from a saved model (`--model`).
 
 mod support;
 
@@ -20,7 +20,7 @@ fn a_model_of_unknown_origin_learns_with_its_own_settings_and_gets_names() {
     let after = place.run("predict n.keras photos/red/00.bmp --json").succeeds().json();
     assert_eq!(after["class"], "red");
 
-    // By name in one, by the order of folders in the other.
+    // Folders are matched to classes by name for n.keras, and by order for m.keras, which has no class names.
     let accuracy = |model: &str| {
         let found = place.run(&format!("evaluate {model} photos --json")).succeeds().json();
         found["accuracy"].as_f64().unwrap()
@@ -93,7 +93,7 @@ fn the_model_and_the_folder_must_agree_on_classes() {
     place.run("evaluate n.keras photos").fails(1, &["rot: expected a folder named after one of the classes"]);
     std::fs::remove_dir_all(place.path("photos/rot")).unwrap();
     place.run("evaluate m.keras photos").fails(1, &["expected 3 folders, one for each class of the model, received 2"]);
-    // A class may be missing where classes have names.
+    // If the model has class names, the folder of a class may be missing.
     let found = place.run("evaluate n.keras photos").succeeds();
     assert!(found.out.contains("\n  red    no photos\n"), "{found}");
 }

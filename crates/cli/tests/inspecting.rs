@@ -1,4 +1,4 @@
-//! `engraft inspect`: what files are said to hold.
+//! `engraft inspect`: the contents that it prints for a model and for its exported files.
 
 mod support;
 
@@ -23,7 +23,7 @@ fn a_model_and_what_was_exported_of_it() {
         ("small.h5", "Keras model (.h5)", 3, 251),
         ("small.safetensors", "safetensors", 3, 251),
         ("small.weights.h5", "weights of Keras 3 (.weights.h5)", 0, 251),
-        // By what pixels are scaled is a number of the graph like others.
+        // In ONNX, the factor of the Rescaling layer is an initializer, which counts as one more parameter.
         ("small.onnx", "ONNX model (.onnx)", 3, 252),
     ] {
         let json = place.run(&format!("inspect {file} --json")).succeeds().json();

@@ -26,7 +26,7 @@ fn ctrl_c_stops_in_good_order_and_keeps_what_was_learned() {
     errors.read_line(&mut line).unwrap();
     assert!(line.starts_with("Epoch 1/1000000: "), "{line}");
     assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
-    // Read on, or the child waits for room in the pipe.
+    // Standard error is read to its end: with a full pipe, the child would block.
     let mut rest = String::new();
     errors.read_to_string(&mut rest).unwrap();
     let output = child.wait_with_output().unwrap();

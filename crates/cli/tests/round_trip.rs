@@ -1,11 +1,11 @@
-//! From photos to a model and back to photos, as a user does it.
+//! Trains a model on photos, evaluates it and classifies photos with it, by the commands of the program.
 
 mod support;
 
 use serde_json::json;
 use support::{COLOURS, Place};
 
-/// What makes VGG16 small and quick: 32 pixels, random weights, a head of 16.
+/// Options for a small and fast VGG16: 32 pixels, random weights, a hidden layer of 16 units.
 const SMALL: &str = "--weights none --image-size 32 --head 16 --augment flip --batch-size 8 --learning-rate 0.003";
 
 #[test]
@@ -13,7 +13,7 @@ fn a_model_is_trained_evaluated_and_used() {
     let place = Place::with_photos(10);
     place.add_photos("unseen", 3, 2);
     let before = place.snapshot("photos");
-    // Random features are small: one layer on them learns faster than two.
+    // A base with random weights has small outputs. A head of one layer trains faster on them than a head of two.
     let options = "--weights none --image-size 32 --head none --augment flip --batch-size 8 --learning-rate 0.05";
     let run = place.run(&format!("train photos -o m.keras {options} --epochs 14 --history h.json")).succeeds();
     for expected in [
@@ -40,7 +40,7 @@ fn a_model_is_trained_evaluated_and_used() {
     let found = place.run("evaluate m.keras unseen --json").succeeds().json();
     assert_eq!((&found["images"], &found["skipped"]), (&json!(9), &json!(0)));
     assert!(found["loss"].as_f64().unwrap() > 0.0);
-    // Colours are easy: one mistake is allowed for.
+    // Classes differ by colour, which is easy: at most one of nine photos may be wrong.
     assert!(found["accuracy"].as_f64().unwrap() >= 8.0 / 9.0 - 1e-9, "{found}");
     assert_eq!(found["classes"]["red"]["images"], 3);
 
@@ -54,7 +54,7 @@ fn a_model_is_trained_evaluated_and_used() {
         let probabilities = line["probabilities"].as_object().unwrap();
         assert_eq!(probabilities.keys().collect::<Vec<_>>(), COLOURS.map(|(class, _)| class));
         assert_eq!(probabilities[line["class"].as_str().unwrap()], line["probability"]);
-        // A softmax of three in f32.
+        // The tolerance covers the f32 rounding of a softmax over three classes.
         let sum: f64 = probabilities.values().map(|p| p.as_f64().unwrap()).sum();
         assert!((sum - 1.0).abs() < 1e-6, "{sum}");
     }
@@ -91,7 +91,7 @@ fn fine_tuning_goes_on_above_a_layer() {
     let history = place.json("h.json");
     assert_eq!(history["loss"].as_array().unwrap().len(), 3);
     assert!(history.get("val_loss").is_none(), "nothing was held out: {history}");
-    // What learned last is what the file says.
+    // The file stores the trainable layers of the last phase, which is fine-tuning.
     let summary = place.run("summary m.keras").succeeds();
     let learns = 3 * 3 * 512 * 512 + 512 + (512 * 16 + 16) + (16 * 3 + 3);
     assert!(summary.out.replace(',', "").contains(&format!("Trainable params: {learns} ")), "{summary}");

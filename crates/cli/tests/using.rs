@@ -1,4 +1,4 @@
-//! Summaries, predictions, evaluations and features, as text and as files.
+//! `engraft summary`, `predict`, `evaluate`, `features` and `bench`: printed text, JSON and files.
 
 mod support;
 
@@ -48,7 +48,7 @@ fn a_saved_model_has_a_summary_too() {
 fn predictions_read_as_a_list_of_the_likeliest() {
     let place = Place::with_photos(1);
     let model = small_model(3);
-    // Whatever the photo, the top's bias decides: odds of 1, 2 and 5.
+    // With a kernel of zeros, the bias alone decides: the softmax gives 1/8, 2/8 and 5/8 for every photo.
     let top = model.get_layer("top").unwrap();
     top.weights()[0].set(vec![0.0; 24]).unwrap();
     top.weights()[1].set([1.0_f32, 2.0, 5.0].map(f32::ln).to_vec()).unwrap();
@@ -80,7 +80,7 @@ fn one_output_is_a_yes_or_no() {
     let found = place.run("predict n.keras photos/red/00.bmp --json").succeeds().json();
     assert_eq!(found["class"], "red");
     let probabilities = &found["probabilities"];
-    // 1 - p in f32.
+    // One probability is p, the other 1 - p, each rounded to f32.
     assert!((probabilities["red"].as_f64().unwrap() + probabilities["blue"].as_f64().unwrap() - 1.0).abs() < 1e-6);
 }
 
@@ -113,7 +113,7 @@ fn features_are_a_numpy_array() {
     assert!(!place.path("g.npy").exists());
 }
 
-/// As with `| head`.
+/// The reader of standard output closes the pipe early, as `head` does.
 #[cfg(unix)]
 #[test]
 fn a_reader_that_goes_away_is_no_error() {
@@ -137,7 +137,7 @@ fn a_machine_is_measured() {
             assert!(number(name) > 0.0, "{name} in {json}");
         }
         assert_eq!(json["seconds"].as_array().map(Vec::len), Some(2), "{json}");
-        // VGG16's 18 layers above the input, and below and above them preprocessing and head. Those that ran as one share a row.
+        // VGG16 has 18 layers; preprocessing and head are added. Layers that were fused into one step share a row.
         let rows = json["layers"].as_array().unwrap_or_else(|| panic!("{json}"));
         let names = rows.iter().flat_map(|row| row["name"].as_str().unwrap_or_default().split(", "));
         assert!(names.filter(|name| !name.is_empty()).count() >= 20, "{json}");
@@ -155,7 +155,7 @@ fn bf16_is_computed_where_it_can_be_and_says_what_it_changes() {
     let train = "train photos -o m.keras --weights none --image-size 32 --head none --epochs 1 --precision bf16";
     let bench = "bench --image-size 32 --head none --batch 2 --steps 2 --precision bf16 --json";
     let can = engraft::runtime::Runtime::shared().unwrap().precision(engraft::ir::Precision::Bf16).is_ok();
-    // Where it can't be had at all, asking for another instruction set would be no help, so that isn't what is said.
+    // On a CPU without bf16 instructions, the error must not mention `ENGRAFT_ISA`, because no value of it would help.
     let reason: &[_] = match can {
         true => &["precision: bf16 needs AVX-512", "ENGRAFT_ISA asks for portable", "hint: leave it at f32"],
         false => &["precision: bf16 needs a CPU with AVX-512", "this one has ", "hint: leave it at f32"],

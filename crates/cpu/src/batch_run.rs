@@ -51,7 +51,7 @@ impl<'a> BatchRun<'a> {
         Self { values, workspace, iteration, reducer, statistics, saved_gradients }
     }
 
-    /// The place of this batch in the global batch of all replicas.
+    /// The position of this batch's samples in the global batch of all replicas.
     pub(crate) fn place(&self) -> BatchPlace {
         self.reducer.place(self.values.samples)
     }
@@ -180,7 +180,8 @@ impl<'a> BatchRun<'a> {
             ops::activation_gradient(&call, self.values.get(output), dy);
         }
         let trainable = |position: &usize| call.step.weights[*position].trainable;
-        // Gradients with respect to weights come first: those with respect to inputs may overwrite the inputs.
+        // Gradients with respect to weights come first, because they read the step's inputs. The gradient with respect to an
+        // input may overwrite the input.
         for position in (0..call.step.weights.len()).filter(trainable) {
             self.weight_gradient(&call, index, position, dy);
         }
@@ -202,7 +203,9 @@ impl<'a> BatchRun<'a> {
         Ok(())
     }
 
-    /// Offers the gradient with respect to a weight to the reducer, if it is materialized and step `index` made it final.
+    /// Offers the gradient with respect to a weight to the reducer, if step `index` was the last to contribute to it.
+    ///
+    /// A kernel whose update is folded has no gradient to offer.
     fn offer(&mut self, weight: &'a Weight, index: usize, offered: &mut Vec<&'a Weight>) -> Result<()> {
         let plan = self.values.plan;
         let Some(slot) = plan.weight_gradient_slot(weight.id()) else { return Ok(()) };
@@ -262,13 +265,15 @@ impl<'a> BatchRun<'a> {
         self.values.buffers.restore(slot, buffer);
     }
 
-    /// Adds the step's contribution to the gradient with respect to a weight, if that gradient is materialized.
+    /// Computes the step's contribution to the gradient with respect to a weight: the first one is written, later ones are added.
+    ///
+    /// A kernel whose update is folded has no gradient buffer, so nothing is computed for it here.
     fn weight_gradient(&mut self, call: &StepCall<'_>, index: usize, position: usize, dy: &[f32]) {
         let plan = self.values.plan;
         let weight = &call.step.weights[position].weight;
         let Some(slot) = plan.weight_gradient_slot(weight.id()) else { return };
         let mut buffer = self.values.buffers.take(slot);
-        // The second half of the buffer takes contributions of further steps that share the weight.
+        // If several steps share the weight, the buffer has a second half for contributions after the first.
         let (sum, contribution) = buffer.split_at_mut(weight.count());
         let first = plan.first_use(weight.id()) == Some(index);
         let target = if first { &mut *sum } else { &mut contribution[..weight.count()] };

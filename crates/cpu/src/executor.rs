@@ -54,23 +54,23 @@ impl CpuExecutor {
         Ok(Self { pools: Arc::new(pools), isa })
     }
 
-    /// Scratch space of the most demanding step, in f32.
+    /// Length of the scratch space that the most demanding step needs, in f32.
     fn scratch_len(&self, plan: &Plan) -> usize {
         let cached = KernelCachePolicy::of(plan);
-        // The backward pass of a differentiated step prepares its kernel in scratch space, cached or not.
+        // A backward pass doesn't use cached kernels: it prepares the kernel of its step in scratch space.
         let policy = |index| if plan.differentiates(index) { KernelCachePolicy::Off } else { cached };
         let lengths = || step_calls(plan).enumerate().map(|(index, call)| ops::scratch_len(&call, policy(index)));
         self.pools.run(|| lengths().max().unwrap_or(0))
     }
 
-    /// Length of all prepared kernels that the plan may cache, in f32.
+    /// Total length of the prepared kernels that a session of this plan may cache, in f32.
     fn prepared_len(&self, plan: &Plan) -> usize {
         let policy = KernelCachePolicy::of(plan);
         step_calls(plan).map(|call| ops::prepared_len(&call, policy)).sum()
     }
 }
 
-/// A call of every step with as many samples as it computes at a time: a chunk within the prefix, else the batch.
+/// One call of each step with the largest number of samples that it gets at a time: a chunk in the prefix, else the whole batch.
 fn step_calls(plan: &Plan) -> impl Iterator<Item = StepCall<'_>> {
     plan.program().steps.iter().enumerate().map(move |(index, step)| {
         let chunked = plan.prefix().contains(&index);

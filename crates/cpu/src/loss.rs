@@ -9,8 +9,8 @@ use engraft_plan::LabelledBatch;
 
 /// Mean loss of a batch, without penalties. `values` are the program's output, in rows of `width`.
 ///
-/// If `gradient` is given, writes the gradient with respect to `values` into it, for the mean over `total` samples. With several
-/// replicas `total` counts the samples of all of them.
+/// If `gradient` is given, writes the gradient with respect to `values` into it. The gradient is that of the mean over `total`
+/// samples, which are the samples of all replicas. The returned loss is the mean over this batch alone.
 ///
 /// If the plan split off an output activation, `values` are logits. Keras computes the loss from logits in a compiled step, too:
 /// a probability that has rounded to 0 or 1 would hide an error.
@@ -119,7 +119,7 @@ mod tests {
                 mean_loss(&loss, OutputActivation::None, width, outputs.data(), &batch, rows, Some(&mut gradient))
                     .unwrap();
             let expected = f64::from(array("value").unwrap().data()[0]);
-            // Logarithms and sums are rounded to f32.
+            // The tolerance of 1e-5 allows for logarithms and sums that are rounded to f32.
             assert!(
                 (value - expected).abs() <= 1e-5 * expected.abs().max(1e-3),
                 "{}: {value} for {expected}",

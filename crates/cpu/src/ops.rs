@@ -17,7 +17,7 @@ use engraft_plan::GradientReducer;
 use crate::step_call::{Statistics, StepCall};
 use crate::workspace::{KernelCachePolicy, Workspace};
 
-/// Scratch space that this step needs at most, in f32, under this cache policy.
+/// Upper bound of the scratch space that this step needs under this cache policy, in f32.
 pub(crate) fn scratch_len(call: &StepCall<'_>, policy: KernelCachePolicy) -> usize {
     match call.step.op {
         Op::Conv2d { .. } if depthwise::convolution(call).is_none() => conv2d::scratch_len(call, policy),
@@ -148,7 +148,7 @@ pub(crate) fn weight_gradient(
     }
 }
 
-/// Some rows of the gradient with respect to a Dense kernel, for folded updates.
+/// Computes some rows of the gradient with respect to a Dense kernel. Folded updates use it: they never need the whole gradient.
 pub(crate) use dense::kernel_gradient_rows;
 
 /// Batch statistics that a batch normalization uses in training mode; `None` for every other step.

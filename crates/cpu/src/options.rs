@@ -6,7 +6,9 @@ use engraft_ir::{Op, PoolKind, Shape};
 use engraft_kernels::{Conv2d, max_pool2d_gradient_in_place};
 use engraft_plan::{PlanOptions, RowStreaming};
 
-/// Bytes that the widest step of the prefix may read and write for one chunk: about three 256 x 256 images of VGG16.
+/// Bytes that the widest step of the prefix may read and write for one chunk.
+///
+/// A chunk then has three 256 x 256 images of VGG16, whose widest step reads 4 MiB and writes 8 MiB per image.
 ///
 /// Larger chunks need more memory and gain little speed, as the kernels already split one image over the cores.
 const CHUNK_BYTES: usize = 40 << 20;
@@ -14,8 +16,8 @@ const CHUNK_BYTES: usize = 40 << 20;
 /// Steps that read and write at most this many bytes for the whole batch run unchunked, so their weights are read once a batch.
 const UNCHUNKED_BYTES: usize = 32 << 20;
 
-/// Sizes for row streaming, in bytes: the buffered rows take a small part of a typical last-level cache (32 MiB). An intermediate
-/// image of at most twice that size stays in the cache anyway, so it is not streamed.
+/// Sizes for row streaming, in bytes. The rows that are buffered between two convolutions take an eighth of a typical last-level
+/// cache (32 MiB). An image of up to a quarter of that cache stays in it between the convolutions anyway, so it is not streamed.
 const ROW_STREAMING: RowStreaming = RowStreaming { rows_bytes: 4 << 20, cached_bytes: 8 << 20 };
 
 pub(crate) fn plan_options() -> PlanOptions {

@@ -25,7 +25,7 @@ pub(crate) struct CpuSession {
     pools: Arc<ThreadPools>,
     buffers: Buffers,
     workspace: Workspace,
-    /// The last training step, until `apply` uses its gradients. Any other run overwrites the gradients and discards it.
+    /// The last training step, until `apply` uses its gradients. Any other run overwrites the gradients and sets this to `None`.
     unapplied: Option<UnappliedStep>,
 }
 
@@ -161,7 +161,7 @@ impl Session for CpuSession {
             };
             run.forward()?;
             write_upstream(&mut run.values, upstream)?;
-            // Copied now, as the backward pass may overwrite values with gradients.
+            // The outputs are copied before the backward pass, which may overwrite values with gradients.
             let outputs = outputs(&run.values);
             run.backward()?;
             run.take_statistics().update_moving_statistics(plan, run.values.samples);
@@ -189,7 +189,7 @@ impl Session for CpuSession {
     }
 }
 
-/// Checks that the plan is for training, and that it materializes all gradients if the reducer needs them.
+/// Checks that the plan is for training, and that it folds no updates if the reducer needs complete gradients.
 fn check_reducible(plan: &Plan, reducer: &dyn GradientReducer) -> Result<()> {
     if !matches!(plan.purpose(), Purpose::Train { .. }) {
         return Err(Error::new("forward_backward", "a plan of training", format_args!("{:?}", plan.purpose())));
@@ -232,8 +232,8 @@ fn write_upstream(values: &mut Values<'_>, upstream: &[&Tensor]) -> Result<()> {
 
 /// Mean loss of a batch plus the penalties of regularizers.
 ///
-/// If `gradient` is given, writes the gradient with respect to the program's output into it, for the mean over `total` samples:
-/// this batch and those of the other replicas.
+/// If `gradient` is given, writes the gradient with respect to the program's output into it. The gradient is that of the mean
+/// over `total` samples, which are the samples of all replicas.
 fn mean_loss(
     values: &Values<'_>,
     batch: &LabelledBatch<'_>,

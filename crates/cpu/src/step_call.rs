@@ -40,13 +40,13 @@ pub(crate) struct StepCall<'a> {
 }
 
 impl<'a> StepCall<'a> {
-    /// A call for `samples` samples from the first one on, outside the prefix, at iteration 0.
+    /// A call for the first `samples` samples of the batch, outside the chunked prefix, at iteration 0.
     pub(crate) fn new(plan: &'a Plan, step: &'a Step, samples: usize) -> Self {
         let bf16 = if plan.precision() == Precision::Bf16 { Bf16::detect().ok() } else { None };
         Self { batch: plan.batch(), bf16, ..Self::of_program(plan.program(), step, samples) }
     }
 
-    /// As [`new`](Self::new), in f32, with `samples` as the whole batch.
+    /// A call of a step without a plan: in f32, for a whole batch of `samples` samples, at iteration 0.
     pub(crate) fn of_program(program: &'a Program, step: &'a Step, samples: usize) -> Self {
         let shapes = &program.shapes;
         let inputs = step.inputs.iter().map(|&value| &shapes[value]).collect();

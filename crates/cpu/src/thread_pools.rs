@@ -6,7 +6,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use engraft_kernels::Threads;
 
-/// Idle pools that are kept for later runs, at most.
+/// The maximum number of idle pools that are kept for later runs.
 const MOST_IDLE: usize = 4;
 
 /// Thread pools of equal size, one for each concurrent run. Concurrent runs never wait for each other.
@@ -15,7 +15,7 @@ const MOST_IDLE: usize = 4;
 /// run may wait for a weight that this very thread has locked. So each run has a pool to itself, and the pools share the cores.
 #[derive(Debug)]
 pub(crate) struct ThreadPools {
-    /// Threads in each pool.
+    /// Number of threads in each pool.
     count: usize,
     idle: Mutex<Vec<Threads>>,
     returned: Condvar,
@@ -28,7 +28,7 @@ impl ThreadPools {
         Ok(Self { count: first.count(), idle: Mutex::new(vec![first]), returned: Condvar::new() })
     }
 
-    /// Threads in each pool.
+    /// Number of threads in each pool.
     pub(crate) fn count(&self) -> usize {
         self.count
     }

@@ -15,7 +15,8 @@ use crate::ops::{self, Backward};
 use crate::step_call::StepCall;
 use crate::values::Values;
 
-/// Weights in a block of an update. A block of a folded gradient (256 KiB) is computed and used while it is in the L2 cache.
+/// Number of weight elements that are updated as one block. In a folded update, the gradient of a block (256 KiB) is used while
+/// it is in the L2 cache.
 const UPDATE_BLOCK: usize = 64 << 10;
 
 /// One optimizer step over all weights of a plan.
@@ -169,7 +170,7 @@ impl UpdateRule<'_> {
                     epsilon: o.epsilon,
                     centered: o.centered,
                 };
-                // Keras' order of slots: velocity, momentum if any, average gradient if any.
+                // RMSprop's slots in Keras' order: velocity, then momentum and average gradient if the optimizer has them.
                 let mut others = others.iter_mut().map(|slot| &mut **slot);
                 let momentum = if o.momentum > 0.0 { others.next() } else { None };
                 let average = if o.centered { others.next() } else { None };
@@ -238,7 +239,7 @@ mod tests {
                 UpdateRule { optimizer: &optimizer, update }.apply_all(&param, &mut gradient, slots);
                 iteration += 1;
                 let error = relative_error(&param.weight.values(), arrays.get(after).data());
-                // Five steps with a few f32 rounding errors each.
+                // The tolerance allows for five steps with a few f32 rounding errors each.
                 assert!(error < 2e-6, "{} {after}: {error}", case.name());
             }
         }

@@ -35,8 +35,8 @@ type KernelKey = (usize, &'static str, usize);
 pub(crate) enum KernelCachePolicy {
     /// No kernel is cached: low-memory plans.
     Off,
-    /// A kernel is cached from its second use on, if it hasn't changed since the first. Most kernels of a single prediction are
-    /// used once, and one use doesn't justify the memory.
+    /// A kernel is cached from its second use on, if it hasn't changed since the first. A single prediction uses most kernels
+    /// once, and one use doesn't justify the memory.
     SecondUse,
     /// Frozen kernels are cached from their first use on, if a run uses them several times or preparing them takes long.
     FrozenFirstUse,
@@ -64,7 +64,8 @@ impl KernelCachePolicy {
 
 /// Whether preparing the kernel takes long compared with convolving a full batch.
 ///
-/// It asks for the plan's batch size even if this batch is smaller: the last batch of an epoch must not decide differently.
+/// The plan's batch size decides, even if this batch is smaller. Otherwise the last batch of an epoch could cache a kernel that
+/// no other batch caches.
 fn is_short(call: &StepCall<'_>) -> bool {
     call.conv2d(call.batch).is_some_and(|conv| conv.preparing_is_costly())
 }
@@ -73,7 +74,7 @@ fn is_short(call: &StepCall<'_>) -> bool {
 struct CachedKernel {
     /// The weight's version at the last use. An entry of another version is stale.
     version: u64,
-    /// The prepared kernel; `None` after a use that did not prepare it.
+    /// The prepared kernel; `None` if the kernel was used but not prepared.
     prepared: Option<Arc<PreparedKernel>>,
 }
 

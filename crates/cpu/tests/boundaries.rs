@@ -36,7 +36,7 @@ fn photos() -> Tensor {
     normal(&[BATCH, 12, 12, 3], 1)
 }
 
-/// The output of a layer for the photos.
+/// The output of a layer for the input [`photos`].
 fn features(model: &Model, layer: &str) -> Tensor {
     let plan = Plan::features(model, layer, BATCH, &options()).unwrap();
     session(plan).predict(&[&photos()]).unwrap().remove(0)
@@ -101,7 +101,7 @@ fn training_above_a_fed_layer_gives_the_weights_of_the_whole_model() {
         for layer in BOUNDARIES {
             let purpose = Purpose::Train { optimizer: optimizer.clone(), loss: loss() };
             let plan = from_boundary(&model, layer, true, purpose, &options);
-            // A Dense directly above the boundary has a folded update: `apply` reads the fed input after `forward_backward`.
+            // A Dense that reads the program's input has a folded update: `apply` reads the input again after `forward_backward`.
             let kept = plan.keeps_input(plan.program().inputs[0]);
             assert_eq!(kept, layer == "flat" && options.fold_updates);
             assert!(trained(&model, plan, &features(&model, layer)) == expected, "from {layer} on");
@@ -109,7 +109,7 @@ fn training_above_a_fed_layer_gives_the_weights_of_the_whole_model() {
     }
 }
 
-/// The sum of outputs times `upstream`.
+/// `sum(output * upstream)` in f64.
 fn score(session: &mut dyn Session, x: &Tensor, upstream: &Tensor) -> f64 {
     let y = session.predict(&[x]).unwrap().remove(0);
     y.data().iter().zip(upstream.data()).map(|(y, u)| f64::from(*y) * f64::from(*u)).sum()
@@ -117,8 +117,8 @@ fn score(session: &mut dyn Session, x: &Tensor, upstream: &Tensor) -> f64 {
 
 #[test]
 fn a_gradient_with_respect_to_a_layer_is_the_slope_of_the_score() {
-    // Above the pooling, outputs are smooth functions of order 1. The truncation error is about step², and the f32 rounding error
-    // about 1e-7 / step. A step of 1e-2 balances both near 1e-4.
+    // The step of the central differences. The outputs are smooth functions, of order 1, of the values above the pooling. So the
+    // truncation error is about STEP² = 1e-4, and the f32 rounding error about 1e-7 / STEP = 1e-5.
     const STEP: f32 = 1e-2;
     const TOLERANCE: f64 = 1e-3;
     let model = model();

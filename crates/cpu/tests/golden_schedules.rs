@@ -2,11 +2,12 @@
 
 use engraft_nn::LearningRate;
 
-/// Keras computes rates in f32, engraft in f64. The relative error is a few roundings; that of a power grows with its exponent.
+/// The error relative to a rate. Keras computes rates in f32, engraft in f64. Most rates have the error of a few f32 roundings;
+/// the error of a power grows with its exponent.
 const RELATIVE: f64 = 1e-6;
 
-/// Rounding error of f32, relative to the largest rate of the schedule. It remains where `1 + cos` or
-/// `1 - iteration / decay_steps` nearly cancels: near the end of a decay, it is large compared with the rate itself.
+/// One f32 rounding error, relative to the largest rate of the schedule. Near the end of a decay, `1 + cos` or
+/// `1 - iteration / decay_steps` nearly cancels: such a rounding error is large compared with the rate itself.
 const CANCELLATION: f64 = 1.2e-7;
 
 #[test]

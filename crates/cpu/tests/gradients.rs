@@ -22,10 +22,12 @@ fn score(session: &mut dyn Session, x: &Tensor, upstream: &Tensor) -> f64 {
     y.data().iter().zip(upstream.data()).map(|(y, u)| f64::from(*y) * f64::from(*u)).sum()
 }
 
-/// Compares slopes along random directions. One number covers every element, and rounding errors average out.
+/// Compares gradients with central differences: one random direction in the inputs, and one for each trainable weight.
+///
+/// The slope along a random direction depends on every element of the gradient, so one comparison covers all of them.
 fn check(model: &Model) {
-    // Weights, inputs and third derivatives are of order 1. The truncation error is about step², and the f32 rounding error about
-    // 1e-7 / step. A step of 1e-2 balances both near 1e-4.
+    // The step of the central differences. Weights, inputs and third derivatives are of order 1. So the truncation error is about
+    // STEP² = 1e-4, and the f32 rounding error about 1e-7 / STEP = 1e-5.
     const STEP: f32 = 1e-2;
     const TOLERANCE: f64 = 2e-3;
     for (i, weight) in model.weights().iter().enumerate() {
@@ -84,9 +86,10 @@ fn a_chain_with_every_kind_of_layer() {
     check(&Model::new(&x, &y).unwrap());
 }
 
-/// In-place gradients overwrite the inputs of 3x3 convolutions and pools, with the gradient of a preceding ReLU applied.
+/// Compares gradients that overwrite values with the same gradients in buffers of their own.
 ///
-/// Outputs are never overwritten. So a model that outputs every value must compute the same gradients out of place.
+/// Gradients overwrite the inputs of 3x3 convolutions and pools, but never an output of the model. So the second model outputs
+/// every value.
 #[test]
 fn gradients_in_the_place_of_values() {
     let x = Input::new([18, 17, 3]);
@@ -121,7 +124,7 @@ fn gradients_in_the_place_of_values() {
         let weights = model.trainable_weights().iter().map(|weight| found.weights[&weight.id()].clone()).collect();
         [vec![found.inputs[0].data().to_vec()], weights].concat()
     };
-    // The output of a pool isn't overwritten, as the pool's own gradient reads it.
+    // The output of a pool isn't overwritten, because the backward pass of the pool reads it.
     let in_place = gradients(&Model::new(&x, last).unwrap(), [true, true, false, true, true, false, false]);
     let out_of_place = gradients(&Model::new(&x, all).unwrap(), [false; 7]);
     assert!(in_place.iter().all(|gradient| gradient.iter().any(|&g| g != 0.0)));

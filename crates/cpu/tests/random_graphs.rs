@@ -54,7 +54,7 @@ impl Line {
         Self { inputs, weights: weights.collect() }
     }
 
-    /// The sum of outputs times `upstream`, `step` along the line.
+    /// `sum(output * upstream)` at the point that is `step` times the direction away from the start.
     fn score(&self, session: &mut dyn Session, step: f32, upstream: &[&Tensor]) -> f64 {
         let along = |start: &[f32], direction: &[f32]| -> Vec<f32> {
             start.iter().zip(direction).map(|(start, direction)| start + step * direction).collect()
@@ -70,8 +70,8 @@ impl Line {
 }
 
 fn check(model: &Model, seed: u64) {
-    // Two step sizes cancel the step² term of the truncation error (Richardson 1911). The step⁴ term remains, and the f32
-    // rounding error of about 1e-7 / step.
+    // The larger of the two steps of the central differences. Richardson's extrapolation (1911) combines both such that the step²
+    // term of the truncation error cancels. The f32 rounding error of about 1e-7 / STEP = 1e-5 remains.
     const STEP: f32 = 1e-2;
     const TOLERANCE: f64 = 2e-3;
     let rng = &mut Rng::new(seed);
@@ -80,7 +80,7 @@ fn check(model: &Model, seed: u64) {
     let upstream: Vec<&Tensor> = upstream.iter().collect();
     let executor = CpuExecutor::new(Some(1)).unwrap();
     let mut session = executor.prepare(Plan::gradients(model, &request(false), BATCH, &options()).unwrap()).unwrap();
-    // Two runs: values that the first leaves in the buffers must not matter.
+    // The gradients are computed twice: what the first run leaves in the buffers must not change the second.
     let inputs: Vec<&Tensor> = line.inputs.iter().map(|(x, _)| x).collect();
     session.gradients(&inputs, &upstream, 0).unwrap();
     let found = session.gradients(&inputs, &upstream, 0).unwrap();
@@ -111,7 +111,7 @@ fn bits(model: &Model, plan: Plan, seed: u64) -> Vec<Vec<f32>> {
     let inputs: Vec<&Tensor> = line.inputs.iter().map(|(x, _)| x).collect();
     let mut session = CpuExecutor::new(Some(1)).unwrap().prepare(plan).unwrap();
     let mut all = Vec::new();
-    // Two runs: the first updates the moving statistics.
+    // The plan runs twice: the second run starts from the moving statistics that the first has updated.
     for step in 0..2 {
         let found = session.gradients(&inputs, &upstream.iter().collect::<Vec<_>>(), step).unwrap();
         all.extend(found.outputs.into_iter().chain(found.inputs).map(|tensor| tensor.data().to_vec()));
@@ -132,7 +132,7 @@ fn what_is_recomputed_is_the_same() {
             (0..plan.program().steps.len()).map(|step| low_memory.recomputed_steps(step).len()).sum::<usize>();
         assert!(low_memory.memory().buffers <= plan.memory().buffers);
         let [kept, again] = [plan, low_memory].map(|plan| bits(&model, plan, seed));
-        // Bits are compared, as a NaN is not equal to itself.
+        // The comparison is of bits, because a NaN is not equal to itself.
         let same = |a: &[f32], b: &[f32]| a.iter().map(|x| x.to_bits()).eq(b.iter().map(|x| x.to_bits()));
         assert!(kept.len() == again.len() && kept.iter().zip(&again).all(|(a, b)| same(a, b)), "seed {seed}");
     }

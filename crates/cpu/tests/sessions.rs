@@ -33,7 +33,7 @@ fn targets(rows: usize) -> Tensor {
         .unwrap()
 }
 
-/// Random layers, then zero padding. A wide border makes the values so large that a chunk holds one image only.
+/// A model of random layers, then zero padding. A wide border makes the images so large that a chunk has one image only.
 fn randomly_changed(border: usize) -> Model {
     engraft_nn::clear_session();
     let x = Input::new([6, 5, 12]);
@@ -41,7 +41,7 @@ fn randomly_changed(border: usize) -> Model {
     let y = RandomRotation::new(0.2).call(&y).unwrap();
     let y = Dropout::new(0.5).call(&y).unwrap();
     let y = if border > 0 { ZeroPadding2D::new(border).call(&y).unwrap() } else { y };
-    // All values are at least zero, so the zeros of the border change no maximum.
+    // Inputs are in 0..1, and no layer so far makes them negative. So the zeros of the border change no maximum.
     let y = GlobalMaxPooling2D::new().call(&y).unwrap();
     let y = Dense::new(2).activation(Softmax).call(&y).unwrap();
     Model::new(&x, &y).unwrap()
@@ -85,7 +85,7 @@ fn precisions() -> impl Iterator<Item = Precision> {
     [Precision::F32, Precision::Bf16].into_iter().filter(move |&precision| executor.check_precision(precision).is_ok())
 }
 
-/// Frozen and trained convolutions, with and without fused pooling, for every convolution algorithm.
+/// The convolutions of the model use every algorithm. If the first two are frozen, the max pooling is fused into the second.
 #[test]
 fn training_in_bf16_stays_close_and_needs_hardly_more_memory() {
     let x = Input::new([24, 24, 3]);
@@ -107,7 +107,7 @@ fn training_in_bf16_stays_close_and_needs_hardly_more_memory() {
         let (weights, losses) = trained(&model, rounded.clone());
         assert!(losses.iter().zip(&exact).all(|(&a, &b)| close(a, b)) && losses != exact, "{losses:?} {exact:?}");
         assert!(trained(&model, rounded.clone().low_memory().unwrap()) == (weights, losses), "{frozen} layers frozen");
-        // Scratch space may be larger: each thread holds operands in bf16.
+        // Scratch space may be larger in bf16: each thread keeps a copy of its operands in bf16.
         let executor = CpuExecutor::new(Some(2)).unwrap();
         let [rounded, exact] = [rounded, plan].map(|plan| executor.memory(&plan).total());
         assert!(rounded <= exact + (4 << 20), "{rounded} bytes in bf16, {exact} in f32");
@@ -164,7 +164,7 @@ fn outputs_that_share_a_buffer_share_their_gradient() {
     let found = session.gradients(&[&x], &[&one, &flat, &one, &one], 0).unwrap();
     for (gradient, x) in found.inputs[0].data().iter().zip(x.data()) {
         let expected = 12.0 * (1.0 - x.tanh() * x.tanh()) + 1.0;
-        // A few roundings of f32.
+        // The tolerance allows for a few rounding errors of f32.
         assert!((gradient - expected).abs() < 1e-5, "{gradient} for {expected}");
     }
     let error = session.gradients(&[&x], &[&one], 0).unwrap_err().to_string();
@@ -211,7 +211,8 @@ fn a_normalisation_called_twice_moves_its_statistics_in_order() {
     let y = targets(2);
     let labelled = LabelledBatch { inputs: &[&x], targets: &y, sample_weights: None };
     session(training(&model, 2)).train_step(&labelled, 0.1, &OptimizerState::default()).unwrap();
-    // Batch means of 4 and then 8: (0 + 4) / 2, (2 + 8) / 2. The other order would end at 4.
+    // The batch means are 4 in the first call and 8 in the second, and the momentum is 0.5. The moving mean is first
+    // (0 + 4) / 2 = 2, then (2 + 8) / 2 = 5. In the other order it would end at 4.
     let mean = shared.weights()[2].values()[0];
     assert!((mean - 5.0).abs() < 1e-5, "{mean}");
 }
@@ -281,7 +282,7 @@ fn a_pooled_image_is_recomputed() {
         let y = Conv2D::new(8, 3).padding(Padding::Same).activation(Relu).call(y).unwrap();
         MaxPooling2D::new(2).call(&y).unwrap()
     };
-    // Wide layers above make the peak of the backward pass higher than the memory at the pooled images.
+    // Memory peaks in the backward pass of the wide layers. The pooled image below is recomputed later, so it isn't live then.
     let wide = || Conv2D::new(128, 3).padding(Padding::Same).activation(Relu);
     let y = wide().call(&wide().call(&conv(&conv(&x))).unwrap()).unwrap();
     let y = GlobalAveragePooling2D::new().call(&y).unwrap();
@@ -303,7 +304,7 @@ fn normalised_and_activated_values_are_recomputed() {
     }
     let y = GlobalAveragePooling2D::new().call(&y).unwrap();
     let model = Model::new(&x, &Dense::new(2).activation(Softmax).call(&y).unwrap()).unwrap();
-    // Saves at least the inner activations of two blocks: two in each block, with 16 channels, for 4 samples.
+    // Recomputing saves at least the activations inside of two blocks: each has two of 32 x 32 x 16, in f32, for 4 samples.
     assert!(saved_by_recomputing(&model) >= 4 * 4 * (2 * 2 * 32 * 32 * 16), "{}", saved_by_recomputing(&model));
 }
 
@@ -337,7 +338,8 @@ fn sessions_side_by_side_give_the_bits_of_sessions_alone() {
     };
     let (expected_features, expected_training) = (features().predict(&inputs).unwrap(), train());
     assert_ne!(expected_training.1, start);
-    // The head is trained in one thread while others read the frozen convolution, two of them by forks of one session.
+    // One thread trains the head while three others predict with the frozen convolution. Two of the three share prepared
+    // kernels: one runs a session, the other its fork.
     let first = features();
     let mut predicting = [first.fork().unwrap(), first, features()];
     let trained = std::thread::scope(|scope| {

@@ -186,7 +186,7 @@ fn limits(format: ImageFormat, len: usize) -> Limits {
     let mut limits = Limits::no_limits();
     limits.max_alloc = Some(match format {
         ImageFormat::Png => len as u64 + MAX_METADATA,
-        // RGBA frames of at most 4096 pixels per byte of the file; a frame may be declared larger than the image.
+        // 4 bytes per RGBA pixel, and at most 4096 pixels per byte of the file. A frame may be declared larger than the image.
         ImageFormat::Gif => 4 * 4096 * len as u64,
         _ => MAX_PIXELS * 8,
     });

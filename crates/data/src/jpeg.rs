@@ -175,7 +175,7 @@ mod tests {
     fn pixels_are_pillows_bit_for_bit() {
         assert_pixels(photo!("exact_420.jpg"), PIXELS_420);
         assert_pixels(photo!("exact_444.jpg"), "efe7ab60a00dc7b1f3f86b3fcb366e458f625e92a28b04f08e5eef70c5b63c86");
-        // The same coefficients in another order.
+        // A progressive JPEG stores the same coefficients in another order, so the pixels are equal.
         assert_pixels(photo!("exact_progressive.jpg"), PIXELS_420);
         assert_pixels(photo!("exact_grey.jpg"), "fe36f9bdebd9ddd76f5f873a2d52c3c07c29840333d7faf26aa269a70d4824fa");
     }
@@ -240,7 +240,7 @@ mod tests {
         photo[frame + 1] = 0xC9;
         let message = pixels(&photo).unwrap_err().message;
         assert!(message.contains("received a lossless, hierarchical or arithmetically coded one"), "{message}");
-        // Without that check, libjpeg's fatal error becomes an `Err`.
+        // `decode` doesn't call `check_kind`. It returns libjpeg's fatal error as an `Err`.
         assert!(decode(&photo, (37, 23)).unwrap_err().message.contains("damaged JPEG, or of a kind"));
     }
 }

@@ -157,7 +157,7 @@ mod tests {
 
         photos.iter().for_each(|photo| std::fs::remove_file(&photo.path).unwrap());
         assert_eq!(dataset.batch(&[0, 1]).unwrap().x.data(), &first.x.data()[..24]);
-        // The third didn't fit into the cache.
+        // Photo 2 didn't fit into the cache, so its deleted file is missed.
         let error = dataset.batch(&[0, 2]).unwrap_err().to_string();
         assert!(error.contains("2.png: not found"), "{error}");
     }

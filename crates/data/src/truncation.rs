@@ -83,11 +83,11 @@ mod tests {
             photo!("rgba.webp"),
             photo!("lossy.webp"),
         ] {
-            // The picture survives the loss of an animation's later frames or of a PNG's closing chunk.
+            // The picture ends at this byte. Later frames of a GIF or the closing chunk of a PNG follow it.
             let picture = match image::guess_format(intact).unwrap() {
                 ImageFormat::Gif => intact.len() / 2,
                 ImageFormat::Png => intact.len() - 16,
-                // The last byte is padding.
+                // The last byte of these WebP files is padding.
                 ImageFormat::WebP => intact.len() - 1,
                 _ => intact.len(),
             };

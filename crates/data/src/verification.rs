@@ -22,7 +22,7 @@ pub(crate) fn verify(
     let mut photos = Vec::new();
     let mut done = 0;
     progress(done, found.len());
-    // One chunk at a time: `progress` needs no `Send`, since it is called on the caller's thread between chunks.
+    // `progress` is called between chunks, on the caller's thread, so it need not be `Send`.
     for chunk in found.chunks(4 * rayon::current_num_threads()) {
         let digests: Vec<_> = chunk.par_iter().map(|(path, _)| decode_and_hash(path)).collect();
         for ((path, class), digest) in chunk.iter().zip(digests) {

@@ -57,7 +57,7 @@ fn models_built_on_vgg16_know_it_as_their_base() {
     }
 }
 
-/// What each way of saving and opening a model makes of it.
+/// The model after saving and loading, once for each way to save a whole model.
 fn reopened(model: &Model) -> Vec<Model> {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
@@ -72,7 +72,7 @@ fn reopened(model: &Model) -> Vec<Model> {
 #[test]
 fn a_record_is_kept_in_every_file_of_a_whole_model() {
     for nested in [false, true] {
-        // Saved once more, it is still there.
+        // Each model is saved and loaded twice: the record must survive the second time too.
         for model in reopened(&dense_base(nested)).iter().flat_map(reopened) {
             assert_eq!(names(&Base::of(&model).unwrap()), ["stem", "pointwise"], "nested: {nested}");
         }

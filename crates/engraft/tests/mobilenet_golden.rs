@@ -14,7 +14,7 @@ const TOLERANCE: f32 = 1e-4;
 /// Tolerance of the features, relative to the largest, for another order of f32 sums in fifty-two convolutions.
 const FEATURE_TOLERANCE: f32 = 1e-4;
 
-/// The image, flipped vertically, and flipped horizontally, with values from -1 to 1.
+/// Three images, with values from -1 to 1: the synthetic image, its vertical flip and its horizontal flip.
 fn pictures(size: usize) -> Tensor {
     let picture: Vec<f32> = picture(size).iter().map(|value| value / 127.5 - 1.0).collect();
     let rows: Vec<&[f32]> = picture.chunks(3 * size).collect();

@@ -15,7 +15,7 @@ use crate::{expansion, pickle};
 /// Limit on the number of entries. Keras writes three; layers with vocabularies add a few assets.
 const MAX_ENTRIES: usize = 1000;
 
-/// The place that errors name when no single entry is at fault.
+/// The place named in errors that concern no single entry.
 const PLACE: &str = "archive";
 
 /// A zip archive open for reading.
@@ -51,7 +51,8 @@ impl<R: Read + Seek + Send + 'static> Zip<R> {
 
     /// Refuses links, names that lead out of the archive, and PyTorch's pickles.
     ///
-    /// Nothing is unpacked here, so a link or name could do no harm; but only a malicious file has one.
+    /// Nothing is unpacked to disk, so such links and names would do no harm here. They are refused because only a malicious
+    /// file has them.
     fn check_entry(&mut self, index: usize) -> Result<()> {
         let entry = self.entries.by_index_raw(index).map_err(|error| unreadable(PLACE, error))?;
         let name = entry.name().map_err(|error| unreadable(PLACE, error))?;
@@ -101,8 +102,8 @@ impl<R: Read + Seek + Send + 'static> Zip<R> {
 
     /// Opens the HDF5 file in an entry, after checking the entry's checksum.
     ///
-    /// An uncompressed entry, as Keras writes it, is read in place; `parallel` reads the same archive file. A deflated
-    /// entry is decompressed into memory first, and its expansion limit follows from its compressed size.
+    /// An uncompressed entry, as Keras writes it, is read in place. `parallel` is a second reader of the archive file, for
+    /// large datasets. A deflated entry is decompressed into memory first, up to a limit set by its compressed size.
     pub(crate) fn into_h5(mut self, name: &str, parallel: Option<ParallelReader>) -> Result<H5File> {
         let place = place(name);
         if self.entries.index_for_name(name).is_none() {

@@ -101,7 +101,8 @@ fn create_beside(folder: &Path, name: &std::ffi::OsStr) -> io::Result<NamedTempF
     builder.tempfile_in(folder)
 }
 
-/// Permissions of new files before the umask. Temporary files would be private by default.
+/// Permissions requested for new files, before the umask applies. Without them, temporary files would be private to their
+/// owner.
 #[cfg(unix)]
 fn new_file_permissions() -> Option<Permissions> {
     use std::os::unix::fs::PermissionsExt;
@@ -194,7 +195,7 @@ mod tests {
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
     }
 
-    /// `/proc` refuses writes even by root, as which tests may run.
+    /// Tests may run as root, who can write to ordinary folders. `/proc` refuses writes even by root.
     #[cfg(target_os = "linux")]
     #[test]
     fn a_folder_that_cannot_be_written_is_an_error_with_the_path() {

@@ -7,7 +7,7 @@ use std::fmt;
 
 use half::{bf16, f16};
 
-/// The type of an array's elements; displayed as `F32`.
+/// The element type of an array in a file. Displayed in upper case: `F32`, `BF16`, ….
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ElementType {
     F16,

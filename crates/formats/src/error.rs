@@ -31,7 +31,7 @@ impl HasErrorKind for AtomicError {
     }
 }
 
-/// A missing array counts as invalid data, since here the path comes from the format and not from the caller.
+/// A missing array counts as invalid data and not as "not found": the format, not the caller, determines its path.
 impl HasErrorKind for H5Error {
     fn error_kind(&self) -> ErrorKind {
         match self {

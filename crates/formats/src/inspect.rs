@@ -116,7 +116,7 @@ pub struct ArrayInfo {
     pub name: String,
     /// The shape; empty for a scalar.
     pub shape: Vec<usize>,
-    /// The element type, in the word of the format: `F32`, `FLOAT`, ….
+    /// The element type, as the file's format spells it: `F32` in safetensors, `FLOAT` in ONNX, ….
     pub kind: String,
 }
 

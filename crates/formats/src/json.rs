@@ -5,7 +5,8 @@ use serde::de::DeserializeOwned;
 
 /// Limit on the number of values; a model of 1,000 layers has about 55,000.
 ///
-/// A value may take two bytes of text, which compress to almost nothing, but takes 100 bytes or more in memory.
+/// A value may take only two bytes of text, and almost none when compressed, but takes 100 bytes or more in memory. So the
+/// file's length is no limit.
 const MAX_VALUES: usize = 1 << 18;
 
 /// Parses JSON text from a file into a value. Errors name it by `place`.

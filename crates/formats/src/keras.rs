@@ -22,8 +22,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod base;
-mod by_name;
+mod base_record;
 mod compile_config;
 mod config_reader;
 mod config_writer;
@@ -36,6 +35,7 @@ mod optimizer_state;
 mod save;
 mod version;
 mod weights;
+mod weights_by_name;
 
 use std::fs::File;
 use std::io::{BufReader, Read, Seek};
@@ -51,8 +51,8 @@ use crate::error::{HasErrorKind, at, within_file};
 use crate::h5::{self, H5File, ParallelReader};
 use crate::json::parse;
 
-pub use self::by_name::load_weights_by_name;
 pub use self::save::{SaveOptions, save, save_model, save_weights};
+pub use self::weights_by_name::load_weights_by_name;
 
 const ARCHIVE: &str = "a .keras file (a zip archive) or an .h5 (HDF5)";
 const CONFIG: &str = "config.json";
@@ -82,7 +82,7 @@ pub(crate) const MAX_EXTRA: u64 = 4 << 20;
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Archive {
-    /// The model with its weights. It is compiled if the file says so and all of that is supported.
+    /// The model with its weights. It is compiled if the file has an optimizer, loss and metrics that are all supported.
     pub model: Model,
     /// Parts of the file that could not be used and do not matter for predictions, such as an unknown
     /// optimizer.
@@ -132,7 +132,7 @@ pub fn read(file: impl Read + Seek + Send + 'static) -> Result<Archive> {
     read_from(file, None).map_err(Error::into_invalid_data)
 }
 
-/// `parallel` reads the same file, if there is a file on disk.
+/// Reads a model from a `.keras` file or an `.h5`. `parallel` is a second reader of the same file, if it is on disk.
 fn read_from(mut file: impl Read + Seek + Send + 'static, parallel: Option<ParallelReader>) -> Result<Archive> {
     if h5::is_hdf5(&mut file).map_err(in_file)? {
         return legacy::read(&H5File::from_reader(file).map_err(in_file)?.with_parallel_reader(parallel));
@@ -145,7 +145,7 @@ fn read_from(mut file: impl Read + Seek + Send + 'static, parallel: Option<Paral
     let config = parse(CONFIG, &zip.require(CONFIG, MAX_CONFIG)?)?;
     let model = ConfigReader::of_version(keras_version.as_deref()).model(&config);
     let (model, mut warnings) = model.map_err(|error| version::hint(error, keras_version.as_deref()))?;
-    base::restore(&model, &metadata[base::KEY])?;
+    base_record::restore(&model, &metadata[base_record::KEY])?;
     let file = zip.into_h5(WEIGHTS, parallel)?;
     weights::read(&weights::saved_layers(model.layer()), &file, weights::LayerNames::MustMatch)?;
     if let Some(compiled) = config.get("compile_config").and_then(Value::as_object).filter(|c| !c.is_empty()) {

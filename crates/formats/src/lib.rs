@@ -15,8 +15,8 @@ pub mod json;
 pub mod keras;
 pub mod npy;
 pub mod onnx;
-mod paths;
 mod pickle;
 pub mod safetensors;
+mod unique_names;
 
 pub use float_type::FloatType;

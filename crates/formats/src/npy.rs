@@ -93,7 +93,7 @@ fn parts(bytes: &[u8]) -> Result<(Header, &[u8])> {
     Err(Error::new(PLACE, format_args!("values for shape {:?}", header.shape), received))
 }
 
-/// The place that errors name.
+/// The place named in errors about an array.
 const PLACE: &str = "array";
 
 /// Reads the arrays of a `.npz` file with their names, in file order.

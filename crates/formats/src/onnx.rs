@@ -22,14 +22,14 @@
 //! ```
 
 mod activation;
-mod constant;
 mod conv_kernel;
 mod decode;
+mod encode;
 mod graph_builder;
-mod initializers;
+mod initializer_reader;
+mod initializer_writer;
 mod load;
 mod messages;
-mod model_file;
 mod operation;
 mod parsed_graph;
 mod protobuf;
@@ -37,8 +37,8 @@ mod raw_initializer;
 mod save;
 
 pub(crate) use self::decode::decode_model;
-pub(crate) use self::initializers::read_file;
-pub use self::initializers::{Initializer, OnnxError, initializers, initializers_from_bytes};
+pub(crate) use self::initializer_reader::read_file;
+pub use self::initializer_reader::{Initializer, OnnxError, initializers, initializers_from_bytes};
 pub use self::load::{load_weights, load_weights_from_bytes};
 pub use self::parsed_graph::{Attribute, AttributeValue, ConstantValue, Dimension, Graph, GraphNode, GraphValue};
 pub(crate) use self::raw_initializer::{RawInitializer, raw_initializers};

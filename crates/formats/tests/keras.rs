@@ -1,4 +1,4 @@
-//! Loads files that Keras wrote, saves the models again, and compares what is loaded from that.
+//! Loads files that Keras wrote, saves the models again, and compares them with the models loaded from the new files.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -278,7 +278,7 @@ fn extras_travel_and_do_not_pass_for_keras_own_entries() {
 fn half_precision_is_the_nearest_and_refused_where_it_holds_no_number() {
     let folder = tempfile::tempdir().unwrap();
     let [archive, hdf5, weights] = ["a.keras", "b.h5", "c.weights.h5"].map(|name| folder.path().join(name));
-    // Large enough for the path of the HDF5 writer that avoids a copy.
+    // The kernel is large enough that the HDF5 writer streams it instead of copying it.
     let model = || Sequential::new().add(Input::new([300])).add(Dense::new(200)).add(BatchNormalization::new());
     let model = || model().build().unwrap();
     let saved = model();
@@ -291,7 +291,7 @@ fn half_precision_is_the_nearest_and_refused_where_it_holds_no_number() {
     keras::load_weights(&weights, &read).unwrap();
     for read in [keras::load_model(&archive).unwrap(), keras::load_model(&hdf5).unwrap(), read] {
         for (read, saved) in values(&read)[0].iter().zip(&values(&saved)[0]) {
-            // 11 significant bits.
+            // f16 has 11 significant bits, so rounding changes a value by at most 1/2048 of it, or 1e-7 for tiny values.
             assert!((read - saved).abs() <= saved.abs() / 2048.0 + 1e-7, "{read} {saved}");
         }
         assert_eq!(values(&read)[1..], values(&saved)[1..], "vectors stay as they are");

@@ -15,7 +15,7 @@ use engraft_nn::Weight;
 use engraft_nn::prelude::*;
 use engraft_nn::random::Rng;
 
-/// The environment variable with the file name for the process that saves.
+/// The environment variable that gives the saving process the path of its file.
 const VARIABLE: &str = "ENGRAFT_TEST_SAVES";
 
 /// How often the process is killed, per format.
@@ -60,7 +60,9 @@ fn load(path: &Path) -> Model {
     model
 }
 
-/// The process that is killed: saves versions 1, 2, 3, …, all weights equal to the version. Does nothing as a test.
+/// The process that is killed: saves versions 1, 2, 3, … of a model whose weights all equal the version.
+///
+/// In a normal test run, without [`VARIABLE`], it does nothing.
 #[test]
 fn saves_until_it_is_killed() {
     let Some(path) = std::env::var_os(VARIABLE) else { return };

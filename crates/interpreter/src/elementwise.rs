@@ -24,7 +24,8 @@ pub(super) fn fold(node: &Node<'_>, function: impl Fn(f32, f32) -> f32) -> Resul
 /// `Where`: elements of the second input where the first is true, else of the third.
 pub(super) fn select(node: &Node<'_>) -> Result<Value> {
     let (condition, yes, no) = (node.floats(0)?, node.floats(1)?, node.floats(2)?);
-    // Elements that aren't selected become 0 first: a product with 0 would keep NaN and infinity.
+    // Each branch is set to 0 where it isn't selected, and the branches are added. A multiplication by 0 or 1 instead would make
+    // NaN of an infinity that isn't selected.
     let yes = binary(node, condition, yes, |condition, yes| if condition != 0.0 { yes } else { 0.0 })?;
     let no = binary(node, condition, no, |condition, no| if condition != 0.0 { 0.0 } else { no })?;
     binary(node, &yes, &no, |yes, no| yes + no).map(Value::Floats)

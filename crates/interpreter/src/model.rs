@@ -40,15 +40,17 @@ impl OnnxModel {
     /// Loads an ONNX file.
     ///
     /// # Errors
-    /// Where the file can't be read, isn't an ONNX model, has another opset than 17, or stores weights in another file.
+    /// Where the file can't be read, isn't an ONNX model, has another opset than 17, stores weights in another file, or has a
+    /// constant of more than 2^29 elements.
     pub fn load(path: &Path) -> Result<Self> {
         Self::new(Graph::load(path)?).map_err(|error| error.within(path.display()))
     }
 
-    /// Loads an ONNX model from memory. See [`load`](Self::load).
+    /// Loads an ONNX model from the bytes of a file.
     ///
     /// # Errors
-    /// As [`load`](Self::load).
+    /// Where the bytes aren't an ONNX model, or the model has another opset than 17, stores weights in another file, or has a
+    /// constant of more than 2^29 elements.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
         Self::new(Graph::from_bytes(bytes)?)
     }

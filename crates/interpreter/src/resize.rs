@@ -49,7 +49,7 @@ fn linear(coordinate: f64, size: usize) -> Neighbours {
     (first as usize, (first as usize + 1).min(size - 1), (coordinate - first) as f32)
 }
 
-/// Halves round up.
+/// The input pixel nearest to a coordinate. A coordinate halfway between two pixels rounds up, as in `round_prefer_ceil`.
 fn nearest(coordinate: f64, size: usize) -> Neighbours {
     let pixel = ((coordinate + 0.5).floor().max(0.0) as usize).min(size - 1);
     (pixel, pixel, 0.0)

@@ -30,7 +30,7 @@ pub(super) fn unary(node: &mut Node<'_>) -> Result<Option<Value>> {
         }
         "HardSwish" => map(node, |x| x * (x / 6.0 + 0.5).clamp(0.0, 1.0)),
         "Tanh" => map(node, f32::tanh),
-        // As `max(x, 0) + ln(1 + exp(-|x|))`, where `exp` can't overflow.
+        // `ln(1 + exp(x))`, written as `max(x, 0) + ln(1 + exp(-|x|))` so that `exp` can't overflow.
         "Softplus" => map(node, |x| (if x < 0.0 { 0.0 } else { x }) + (-x.abs()).exp().ln_1p()),
         "Softsign" => map(node, |x| x / (1.0 + x.abs())),
         "Exp" => map(node, f32::exp),

@@ -33,7 +33,7 @@ impl Value {
         }
     }
 
-    /// Its type and shape, for error messages.
+    /// The value's type and shape, for error messages.
     pub(super) fn describe(&self) -> String {
         match self {
             Self::Floats(tensor) => format!("numbers of shape {:?}", tensor.shape()),

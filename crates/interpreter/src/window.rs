@@ -5,7 +5,7 @@ use engraft_nn::{Result, Tensor};
 use super::node::Node;
 use super::value::Value;
 
-/// The windows of a convolution or pooling. All pairs are rows, then columns.
+/// The windows of a convolution or pooling. Each field has one number for the rows (height), then one for the columns (width).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Windows {
     pub(super) image: [usize; 2],

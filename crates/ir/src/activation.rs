@@ -24,7 +24,7 @@ pub enum Activation {
         /// Slope for negative `x`; Keras' default is 0.2.
         negative_slope: f32,
     },
-    /// `min(x, max_value)` from the threshold on, else `negative_slope * (x - threshold)`: Keras' `ReLU` with all its options
+    /// `min(x, max_value)` where `x >= threshold`, else `negative_slope * (x - threshold)`: Keras' `ReLU` with all its options
     ThresholdedRelu {
         /// Upper limit of the output; infinity for no limit.
         max_value: f32,
@@ -71,7 +71,7 @@ impl Activation {
         match self {
             Self::Linear | Self::Relu | Self::Relu6 | Self::Selu | Self::Sigmoid | Self::HardSigmoid => true,
             Self::Tanh | Self::Softplus | Self::Exponential => true,
-            // With a negative parameter, negative inputs have positive outputs: the sign of the input is lost.
+            // With a negative slope or alpha, negative inputs have positive outputs: the sign of the input is lost.
             Self::LeakyRelu { negative_slope } => negative_slope >= 0.0,
             Self::Elu { alpha } => alpha >= 0.0,
             // With a negative slope, inputs on both sides of the threshold can have the same output.

@@ -103,7 +103,7 @@ impl Conv2dShape {
             && [self.in_h, self.in_w] == [self.out_h, self.out_w]
     }
 
-    /// Checks the sizes. Layers refuse bad ones with an error before, so a panic here is a bug.
+    /// Checks the sizes. Layers report bad sizes as errors earlier, so a panic here is a bug.
     ///
     /// # Panics
     /// If a size other than the batch is 0, or `groups` doesn't divide the channels.

@@ -48,8 +48,8 @@ pub enum Op {
     Pool2d { kind: PoolKind, size: [usize; 2], stride: [usize; 2], pad: [usize; 2] },
     /// Maximum or mean over all pixels of each channel.
     GlobalPool { kind: PoolKind },
-    /// Batch normalization (Ioffe and Szegedy 2015, arXiv 1502.03167), by the moving statistics unless `batch_statistics`.
-    /// Weights: gamma if `scale`, beta if `center`, moving mean, moving variance.
+    /// Batch normalization (Ioffe and Szegedy 2015, arXiv 1502.03167). Mean and variance are those of the batch if
+    /// `batch_statistics`, else the moving ones. Weights: gamma if `scale`, beta if `center`, moving mean, moving variance.
     BatchNorm { epsilon: f32, momentum: f32, scale: bool, center: bool, batch_statistics: bool },
     /// An elementwise activation function.
     Activation(Activation),
@@ -75,9 +75,9 @@ pub enum Op {
     ReverseChannels,
     /// Resizes images to the output's height and width.
     Resize { interpolation: Interpolation },
-    /// Dropout. A hash of (seed, step, element) decides whether an element is dropped.
+    /// Dropout. A hash of (seed, training iteration, sample, element) decides whether an element is dropped.
     Dropout { rate: f32, seed: u64 },
-    /// Transforms each image at random. A hash of (seed, step, image) seeds the draw.
+    /// Transforms each image at random. A hash of (seed, training iteration, image) seeds the draw.
     RandomTransform { transform: RandomTransform, seed: u64 },
 }
 
@@ -137,7 +137,7 @@ impl Op {
         }
     }
 
-    /// Whether the backward pass can go through it.
+    /// Whether the backward pass can go through this operation.
     pub fn differentiable(&self) -> bool {
         !matches!(self, Self::RandomTransform { .. })
     }

@@ -96,7 +96,7 @@ impl Pool2dShape {
         (clip(y, 0, self.in_h), clip(x, 1, self.in_w))
     }
 
-    /// Index of the first channel of input pixel (`y`, `x`) in its image.
+    /// Offset of input pixel (`y`, `x`) in its image: the index of the pixel's first channel, in elements.
     pub fn pixel_offset(&self, y: usize, x: usize) -> usize {
         (y * self.in_w + x) * self.channels
     }

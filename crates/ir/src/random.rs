@@ -101,7 +101,8 @@ mod tests {
         assert_eq!([rng.next_u64(), rng.next_u64()], [6_457_827_717_110_365_317, 3_203_168_211_198_807_973]);
     }
 
-    /// Splits into training and validation set depend on this order. An independent implementation in Python gave the orders.
+    /// The split into training and validation set depends on this order. The expected orders come from an independent
+    /// implementation in Python.
     #[test]
     fn the_order_of_a_shuffle_never_changes() {
         let shuffled = |seed| {
@@ -123,7 +124,7 @@ mod tests {
             sum += x;
             squares += x * x;
         }
-        // Five standard errors of the mean (1/sqrt n) and of the variance (sqrt(2/n)).
+        // The tolerances are five standard errors: 5 / sqrt(n) for the mean, 5 sqrt(2 / n) for the variance.
         assert!((sum / n as f64).abs() < 0.012);
         assert!((squares / n as f64 - 1.0).abs() < 0.016);
         let mean = (0..n).map(|_| f64::from(rng.uniform(2.0, 4.0))).sum::<f64>() / n as f64;

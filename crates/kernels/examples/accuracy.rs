@@ -1,7 +1,7 @@
 //! Rounding errors of each convolution algorithm, compared with f64, on every convolution of VGG16.
 //!
-//! Prints the largest and the root mean square (RMS) error, both relative to the RMS of the exact result. Images are small;
-//! numbers of channels are VGG16's. The results are recorded in `bench/records/accuracy.md`.
+//! Prints the largest and the root mean square (RMS) error, both relative to the RMS of the exact result. The layers have VGG16's
+//! numbers of channels but smaller images. The results are recorded in `bench/records/accuracy.md`.
 //!
 //! Run it with `cargo run --release -p engraft-kernels --example accuracy`.
 
@@ -52,7 +52,7 @@ fn print() -> Result<(), IsaError> {
         let mut algorithms = vec![("im2col".to_owned(), im2col), (chosen.algorithm().to_owned(), chosen.clone())];
         if let Ok(bf16) = Bf16::detect() {
             let conv = chosen.in_bf16(bf16);
-            // Without a matrix unit, convolutions of RGB images stay in f32.
+            // Convolutions that stay in f32, such as those of RGB images, are skipped.
             if ["winograd", "direct"].contains(&conv.algorithm()) {
                 algorithms.push((format!("{}, bf16", conv.algorithm()), conv));
             }
@@ -68,7 +68,7 @@ fn print() -> Result<(), IsaError> {
 /// Inputs, weights and gradients distributed as in a trained network, and the exact results in f64.
 struct Layer {
     shape: Conv2dShape,
-    /// Outputs of a ReLU.
+    /// Input of the layer, with the distribution of a ReLU's outputs.
     x: Vec<f32>,
     w: Vec<f32>,
     dy: Vec<f32>,
@@ -134,7 +134,7 @@ fn exact(shape: &Conv2dShape, x: &[f32], w: &[f32], dy: &[f32]) -> [Vec<f64>; 3]
     results
 }
 
-/// A generator of approximately normal numbers: each is the sum of twelve uniform ones.
+/// A generator of approximately normal random numbers: each is the sum of twelve uniform random numbers.
 struct Normal(u64);
 
 impl Normal {

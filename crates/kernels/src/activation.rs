@@ -23,7 +23,7 @@ pub fn activate(function: Activation, x: &mut [f32]) {
     }
 }
 
-/// [`activate`] on the calling thread, for epilogues of other kernels, whose block of values is still in the cache.
+/// [`activate`] on the calling thread. Epilogues of other kernels call it on a block of outputs that is still in the cache.
 pub(crate) fn activate_serial(function: Activation, x: &mut [f32]) {
     match function {
         Activation::Linear => {}

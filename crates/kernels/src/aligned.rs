@@ -13,7 +13,7 @@ pub(crate) fn odd_cache_lines(len: usize) -> usize {
     (len.div_ceil(CACHE_LINE) | 1) * CACHE_LINE
 }
 
-/// The part of `values` from its first cache line boundary on. It is shorter by fewer than [`CACHE_LINE`] values.
+/// The part of `values` from its first cache line boundary on. Fewer than [`CACHE_LINE`] values are cut off.
 pub(crate) fn aligned(values: &mut [f32]) -> &mut [f32] {
     let start = first_aligned(values).min(values.len());
     &mut values[start..]

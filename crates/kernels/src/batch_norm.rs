@@ -1,7 +1,7 @@
 //! Batch normalization over rows of channels (Ioffe and Szegedy 2015, arXiv 1502.03167; `keras.layers.BatchNormalization`).
 //!
-//! A row is a pixel of a sample. The statistics come in two passes ([`channel_sums`], [`squared_deviation_sums`]), so that a
-//! caller can sum each over replicas. Moving statistics are the caller's.
+//! A row is a pixel of a sample. The moments take two passes ([`channel_sums`], [`squared_deviation_sums`]). A caller with
+//! several replicas adds up the sums of all replicas after each pass. Callers also update the moving statistics.
 
 use crate::chunks::{check_len, column_sums, count_rows, row_chunk, zip_chunks};
 use crate::elementwise::scale_shift;
@@ -88,7 +88,8 @@ pub fn batch_norm(
 
 /// The gradients of [`batch_norm`] in inference mode, where `mean` and `variance` are constants (moving statistics).
 ///
-/// Writes the gradients with respect to `x`, `gamma` and `beta` into those of `dx`, `dgamma` and `dbeta` that are given.
+/// Writes the gradients with respect to `x`, `gamma` and `beta` into `dx`, `dgamma` and `dbeta`. A gradient is skipped if its
+/// slice is `None`.
 ///
 /// ```
 /// use engraft_kernels::batch_norm_gradient_inference;
@@ -121,8 +122,8 @@ pub fn batch_norm_gradient_inference(
 
 /// The gradients of [`batch_norm`] in training mode, where `mean` and `variance` are the [`moments`] of `x` itself.
 ///
-/// The gradient with respect to `x` includes the part that flows through the moments. Writes into those of `dx`, `dgamma` and
-/// `dbeta` that are given.
+/// The gradient with respect to `x` includes the part that flows through the moments. A gradient is skipped if its slice (`dx`,
+/// `dgamma` or `dbeta`) is `None`.
 ///
 /// ```
 /// use engraft_kernels::batch_norm_gradient_training;
@@ -197,7 +198,7 @@ pub fn batch_norm_input_gradient(
     check_len("dx", dx, x.len());
     assert!(sums.len() == 2 * channels, "`sums` must hold {} values, holds {}", 2 * channels, sums.len());
     let inverse = inverse_deviations(channels, variance, epsilon);
-    // dx = scale * (dy - mean(dy) - normalized * mean(dy * normalized)), with the factors of dy and of x - mean collected.
+    // dx = scale * (dy - mean(dy) - normalized * mean(dy * normalized)), with one factor for dy and one for x - mean.
     let scale = scales(&inverse, gamma);
     let x_factor: Vec<f32> = (0..channels).map(|c| -scale[c] * inverse[c] * (sums[c] / rows) as f32).collect();
     let constant: Vec<f32> = (0..channels).map(|c| -scale[c] * (sums[channels + c] / rows) as f32).collect();
@@ -266,7 +267,7 @@ mod tests {
         moments(2, &x, &mut mean, &mut variance);
         assert_eq!((mean, variance), ([3.0, 0.5], [2.6666667, 1.5]));
         batch_norm(2, &x, &mean, &variance, Some(&[2.0, -1.0]), Some(&[0.1, 0.2]), EPSILON, &mut y);
-        // TensorFlow's reciprocal root differs in the last place.
+        // TensorFlow's reciprocal square root differs in the last place.
         assert_close(&y, &[-2.3490305, -1.0243368, 0.1, 1.4243368, 2.5490308, 0.2], 4e-7);
     }
 

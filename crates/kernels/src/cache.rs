@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-/// Assumed where the CPU doesn't report a size.
+/// Size of the L2 cache that is assumed if the CPU doesn't report one.
 const DEFAULT_L2_BYTES: usize = 1 << 20;
 
 /// Bytes of the L2 cache of one core, read once per process.

@@ -10,12 +10,12 @@ mod direction;
 mod epilogue;
 mod gradients;
 mod im2col;
+mod im2col_strips;
 mod patches;
 mod pooling;
 mod prepared;
 mod rows;
 mod scratch;
-mod strips;
 #[cfg(test)]
 mod tests;
 mod winograd;

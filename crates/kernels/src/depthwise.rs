@@ -1,9 +1,9 @@
 //! Depthwise convolution: each channel is convolved with a small kernel of its own (Sifre 2014; Howard et al. 2017, arXiv
 //! 1704.04861).
 //!
-//! An output value is a sum over a few neighbouring pixels of one channel. There is no matrix product in it, so im2col would only
-//! copy data. The forward pass and the input gradient share one loop ([`gather`]) with different [`Taps`]. Other convolutions,
-//! with several output channels per group too, are in `conv2d`.
+//! An output value is a sum over a few neighbouring pixels of one channel. It contains no matrix product, so im2col would only
+//! copy data. The forward pass and the input gradient share one loop ([`gather`]) with different [`Taps`]. All other convolutions
+//! are in `conv2d`, also those with several output channels per input channel (a depth multiplier).
 
 use rayon::prelude::*;
 
@@ -198,7 +198,8 @@ mod tests {
     use crate::testing::{assert_close, assert_same_for_any_threads, dot, integers, to_f32, uniform};
     use crate::{Conv2d, reference};
 
-    /// A convolution over `batch` images `[h, w, channels]` with a total padding of `pad` an axis, the odd one below and right.
+    /// A convolution over `batch` images `[h, w, channels]` with a total padding of `pad` along each axis; an odd pixel of
+    /// padding lies below or right.
     fn shape(
         [batch, h, w, channels]: [usize; 4],
         kernel: [usize; 2],
@@ -269,7 +270,8 @@ mod tests {
         let moved = |x: &[f32], i: usize, step: f32| -> Vec<f32> {
             x.iter().enumerate().map(|(at, &x)| if at == i { x + step } else { x }).collect()
         };
-        // The score is linear in each value, so a large step has no truncation error. Only f32 rounding is left.
+        // The score is linear in each value, so central differences have no truncation error even with a large step. Only f32
+        // rounding is left.
         for i in (0..x_len).step_by(37) {
             let difference = score(&moved(&x, i, 1.0), &w) - score(&moved(&x, i, -1.0), &w);
             assert_close(&[dx[i]], &[(difference / 2.0) as f32], 1e-5);
@@ -305,7 +307,7 @@ mod tests {
         let (mut patches, mut direct) = (vec![0.0; y_len], vec![0.0; y_len]);
         conv.forward(&x, &w, None, Activation::Relu, &mut patches, &mut vec![0.0; conv.scratch_len()]);
         Depthwise::new(&s).unwrap().forward(&x, &w, None, Activation::Relu, &mut direct);
-        // Nine products below 1, each sum rounded to 6e-8 of at most 9.
+        // Both algorithms sum nine products below 1 in f32, and may round each partial sum differently.
         assert_close(&direct, &patches, 1e-6);
     }
 

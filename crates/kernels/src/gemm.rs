@@ -4,21 +4,21 @@
 //! for many rows, [`skinny`] and [`transposed`] for few rows (see [`multiply`]). The inner loop is [`crate::microkernel`].
 
 mod epilogue;
+mod few_rows;
+mod few_rows_transposed;
+mod many_rows;
 mod matrix;
 mod multiply;
 mod operands;
 mod pack;
-mod packed;
-mod skinny;
-mod transposed;
 
 use crate::chunks::check_len;
 use crate::simd::Isa;
 use crate::tiles::{Tile, Tiles};
 pub(crate) use epilogue::apply_epilogue;
+use few_rows::Skinny;
 pub use matrix::Matrix;
 use operands::Operands;
-use skinny::Skinny;
 
 /// `c = a b`, or `c += a b` with `accumulate`: `a` is m x k, `b` k x n, `c` row-major m x n.
 ///
@@ -61,7 +61,7 @@ pub(crate) fn gemm_then(
 /// Rows and columns of the tiles that an m x n output is cut into, one tile for each task.
 ///
 /// Each task packs its own operands. Relative to the multiply-accumulates, packing costs `1 / rows + 1 / columns`. So tiles are
-/// as large as the L2 cache allows. Where these are too few to keep the threads busy, the longer side is halved.
+/// as large as the L2 cache allows. If that gives too few tiles to keep the threads busy, the longer side of a tile is halved.
 pub(crate) fn tile_size(m: usize, n: usize) -> [usize; 2] {
     const MAX: [usize; 2] = [256, 512];
     const MIN_SIDE: usize = 64;
@@ -77,7 +77,7 @@ pub(crate) fn tile_size(m: usize, n: usize) -> [usize; 2] {
 /// `tile = a b`, or `tile += a b` with `accumulate`, on the calling thread.
 ///
 /// `a` has the rows of the tile and `k` columns; `b` has `k` rows and the columns of the tile. Every element is summed along `k`
-/// in order. So its bits depend neither on the loop nest nor on the tiling.
+/// in order. So the bits of an element depend neither on the loop nest nor on the tiling.
 pub(crate) fn gemm_tile(k: usize, a: Matrix, b: Matrix, accumulate: bool, tile: &mut Tile) {
     let (m, n) = (tile.rows.len(), tile.columns.len());
     a.check("a", m, k);
@@ -96,8 +96,8 @@ mod tests {
     use crate::reference;
     use crate::testing::{assert_same_for_any_threads, integers, to_f32, uniform};
 
-    /// Sizes `[m, k, n]` below, at and above every block size: tiles (64 and 128 rows, 256 and 512 columns), blocks of the depth
-    /// (256 and 2048), and the row limits of the loop nests (2 and 64).
+    /// Sizes `[m, k, n]` around the block sizes: sides of tiles (64, 128, 256 and 512), blocks of the depth (256 and 2048), and
+    /// the row limits of the loop nests (2 and 64).
     const SIZES: [[usize; 3]; 18] = [
         [1, 1, 1],
         [3, 5, 7],

@@ -35,6 +35,7 @@ mod layout;
 mod loss;
 mod microkernel;
 mod number;
+mod parallel_tasks;
 mod pool;
 mod projective_transform;
 #[cfg(test)]
@@ -44,10 +45,9 @@ mod shared;
 mod simd;
 mod softmax;
 mod strided;
-mod tasks;
 #[cfg(test)]
 mod testing;
-mod threads;
+mod thread_pool;
 mod tiles;
 mod update;
 
@@ -77,5 +77,5 @@ pub use resize::{resize, resize_gradient};
 pub use simd::{Bf16, Bf16Error, Isa, IsaError, peak_gflops};
 pub use softmax::{softmax, softmax_gradient};
 pub use strided::StridedView;
-pub use threads::Threads;
+pub use thread_pool::Threads;
 pub use update::{AdamStep, RmspropStep, decay, l1_l2_gradient, l1_l2_penalty, sgd};

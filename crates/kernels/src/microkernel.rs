@@ -142,7 +142,7 @@ pub(crate) unsafe fn multiply<S: Simd, N: Number, L: LeftOperand>(
     }
 }
 
-/// Register tiles one below the other, all with the same number of rows.
+/// A stack of register tiles: the rows `rows` of the product, and the columns of `b`.
 struct RegisterTiles<L> {
     rows: Range<usize>,
     depth: usize,
@@ -261,7 +261,7 @@ unsafe fn tile<S: Simd, L: LeftOperand, N: Number, const R: usize, const V: usiz
     }
 }
 
-/// Adds the products of one step of the depth to the accumulators: a rank-1 update (of two numbers in bf16, rank 2).
+/// Adds the products of one step of the depth to the accumulators: a rank-1 update in f32, and a rank-2 update in bf16.
 ///
 /// # Safety
 /// `R` slots must be readable at `left`, `row_stride` apart, and `V` vectors at `right`.

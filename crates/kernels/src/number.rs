@@ -21,7 +21,8 @@ pub(crate) trait Number: Copy + Send + Sync + 'static {
     /// The [`slots`] of `LANES` numbers must be writable at `to`.
     unsafe fn store<S: Simd>(simd: S, x: S::Vector, to: *mut f32);
 
-    /// Slots that hold the numbers of `first` and, if a slot holds two, those of `second` after them.
+    /// Packs one step of the depth, or two, into slots: lane by lane the number of `first` and, if a slot holds two, that of
+    /// `second`.
     fn pack<S: Simd>(simd: S, first: S::Vector, second: S::Vector) -> S::Vector;
 }
 

@@ -149,7 +149,8 @@ pub fn replace_max_pool2d_input(shape: &Pool2dShape, y: &[f32], dy: &[f32], relu
 
 /// Replaces one row of pixels by its gradient.
 ///
-/// `left` holds the gradients of the windows. It is zeroed where a row has taken the gradient, so that later ties get none.
+/// `left` holds the gradient of each window that no pixel has received yet. The first pixel that equals the maximum receives it
+/// and sets `left` to zero, so later ties get none.
 fn replace_row(shape: &Pool2dShape, y: &[f32], left: &mut [f32], relu: bool, x: &mut [f32]) {
     let channels = shape.channels;
     let (windows, uncovered) = x.split_at_mut(shape.out_w * shape.size[1] * channels);
@@ -229,7 +230,7 @@ mod tests {
     #[test]
     fn gradients_agree_with_the_reference() {
         for shape in shapes() {
-            // Small whole numbers tie often.
+            // Inputs are small whole numbers, so that ties for the maximum are frequent.
             let x = integers(shape.batch * shape.in_size(), 1);
             let dy = integers(shape.batch * shape.out_size(), 2);
             let (mut y, mut dx) = (vec![0.0; dy.len()], vec![f32::NAN; x.len()]);
@@ -245,7 +246,7 @@ mod tests {
                 }
             }
             average_pool2d_gradient(&shape, &dy, &mut dx);
-            // A value is a sum of a few terms of at most 4, each rounded once.
+            // Each gradient is a sum of a few terms of at most 4, each rounded once.
             assert_close(&dx, &to_f32(&reference::pool2d_gradient(PoolKind::Average, &shape, &x, &dy)), 1e-6);
         }
     }

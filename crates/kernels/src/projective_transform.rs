@@ -184,7 +184,7 @@ mod tests {
         ] {
             let mut y = [f32::NAN; 12];
             projective_transform(&transform, by, fill, 0.5, 3, 4, 1, &X, &mut y);
-            // Positions are rounded to 2e-7, and neighbours differ by up to 17.
+            // Positions have rounding errors of about 2e-7, and neighbouring pixels differ by up to 17.
             assert_close(&y, &expected, 3e-6);
         }
     }

@@ -136,7 +136,7 @@ mod tests {
     fn values_are_those_of_tensorflow() {
         let mut y = [0.0; 10];
         resize(Interpolation::Bilinear, 1, 3, 3, 1, 2, 5, &X, &mut y);
-        // One rounding of values below 16. TensorFlow's SIMD code may use fused multiply-add.
+        // TensorFlow's SIMD code may use fused multiply-add, so that results differ by one rounding.
         assert_close(&y, &[1.75, 2.15, 2.75, 3.5, 4.0, 9.25, 9.95, 11.0, 13.1, 14.5], 2e-7);
         resize(Interpolation::Nearest, 1, 3, 3, 1, 2, 5, &X, &mut y);
         assert_eq!(y, [1.0, 1.0, 2.0, 3.0, 3.0, 11.0, 11.0, 13.0, 17.0, 17.0]);

@@ -6,8 +6,8 @@ use crate::chunks::check_len;
 
 /// A strided view of a sample, as of a tensor in NumPy. It is applied to each sample of a batch.
 ///
-/// Element `[i, j, …]` of the view is the sample's value at `offset + i * strides[0] + j * strides[1] + …`. No two elements are
-/// the same value.
+/// Element `[i, j, …]` of the view is the sample's value at `offset + i * strides[0] + j * strides[1] + …`. No two elements of a
+/// view refer to the same value of the sample.
 ///
 /// ```
 /// use engraft_kernels::StridedView;

@@ -11,7 +11,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use crate::chunks::check_len;
-use crate::tasks::for_each_task;
+use crate::parallel_tasks::for_each_task;
 
 /// A stack of row-major matrices of one shape, cut into tiles that can be written in parallel.
 pub(crate) struct Tiles<'a> {

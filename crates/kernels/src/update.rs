@@ -126,7 +126,7 @@ pub struct RmspropStep {
 }
 
 impl RmspropStep {
-    /// Updates `var` and its slots. `average_gradient` must be given exactly if `centered`.
+    /// Updates `var` and its slots. `average_gradient` must be `Some` if `centered` is true, and `None` if not.
     ///
     /// # Panics
     /// `average_gradient` and `centered` disagree, or the lengths differ.
@@ -242,7 +242,7 @@ mod tests {
         var
     }
 
-    /// A few roundings of values near 1.
+    /// Tolerance of [`assert_close`]: a few roundings of values near 1.
     const TOLERANCE: f32 = 3e-7;
 
     #[test]
@@ -296,7 +296,7 @@ mod tests {
         let centered = three_updates(|_, var, grad| {
             step(0.5, true).apply(var, grad, &mut velocity, Some(&mut slot), Some(&mut average));
         });
-        // The variance is a difference of two close numbers.
+        // The tolerance is higher, as centered RMSprop computes the variance as a difference of two close numbers.
         assert_close(&centered, &[0.86496913, -1.8649654, 0.36496508], 2e-6);
     }
 

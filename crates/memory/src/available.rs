@@ -2,8 +2,8 @@
 
 /// Bytes that this process may use in total, including those in use now; `None` if the system doesn't tell (only Linux does).
 ///
-/// The smaller of two limits: the machine's free memory plus this process' own, and the limit of the control group (cgroup v2),
-/// such as that of a container.
+/// The smaller of two limits: the machine's free memory plus this process' own, and the limit in `/sys/fs/cgroup/memory.max`
+/// (cgroup v2), which a container has. The limit of a nested control group isn't read.
 ///
 /// ```
 /// if let Some(bytes) = engraft_memory::available() {

@@ -2,7 +2,7 @@
 
 #![cfg_attr(target_os = "linux", expect(unsafe_code, reason = "advice to the system is given by address"))]
 
-/// Smallest array, in bytes, that is backed with huge pages: a few pages of 2 MiB.
+/// Smallest array, in bytes, that is backed with huge pages: four huge pages of 2 MiB.
 #[cfg(target_os = "linux")]
 const MIN_BYTES: usize = 8 << 20;
 

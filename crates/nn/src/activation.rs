@@ -54,7 +54,7 @@ pub enum ActivationFn {
     Softmax,
 }
 
-/// Each function with Keras' name and the element-wise operation; softmax works on whole rows and has none.
+/// Each function with its Keras name and its element-wise operation; `None` for softmax, which works on whole rows.
 const TABLE: &[(ActivationFn, &str, Option<Elementwise>)] = &[
     (ActivationFn::Linear, "linear", Some(Elementwise::Linear)),
     (ActivationFn::Relu, "relu", Some(Elementwise::Relu)),

@@ -71,7 +71,7 @@ impl Model {
         Ok(())
     }
 
-    /// The settings of `compile`, like [`compiled`](Self::compiled), with an error if there are none.
+    /// The settings of `compile`, as [`compiled`](Self::compiled) returns them; an error if the model isn't compiled.
     ///
     /// ```
     /// use engraft_nn::ErrorKind;

@@ -126,7 +126,7 @@ impl Error {
         }
     }
 
-    /// Sets the [`source`](std::error::Error::source) of an error with a message of its own.
+    /// Sets the [`source`](std::error::Error::source) of this error and keeps its message.
     ///
     /// ```
     /// use engraft_nn::Error;

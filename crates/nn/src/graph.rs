@@ -56,7 +56,7 @@ impl SymbolicTensor {
         Arc::as_ptr(&self.0) as usize
     }
 
-    /// The inputs that this tensor depends on, in depth-first order.
+    /// The results of [`Input`](crate::layers::Input) that this tensor depends on, in depth-first order.
     ///
     /// ```
     /// use engraft_nn::prelude::*;

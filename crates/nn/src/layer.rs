@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 use crate::Shape;
 use crate::graph::{Arguments, Graph, SymbolicTensor};
 use crate::lowering::Lowering;
-use crate::size::check_size;
+use crate::size_limits::check_size;
 use crate::weight::{Weight, WeightSpec};
 use crate::{Error, Result, naming};
 
@@ -24,8 +24,8 @@ const LAYERS: &str = "keras.layers";
 
 /// The description of a kind of layer: its class, config, shapes, weights and operations.
 ///
-/// A value of the trait is one configured layer without weights, such as `Dense::new(5)`. The built-in layers serialize as
-/// Keras' config of their class. Implement the trait for a layer of your own:
+/// A value of an implementing type is one configured layer without weights, such as `Dense::new(5)`. The built-in layers
+/// serialize as Keras' config of their class. Implement the trait for a layer of your own:
 ///
 /// ```
 /// use engraft_ir::{Op, ValueId};
@@ -92,7 +92,7 @@ pub trait LayerDef: fmt::Debug + Send + Sync + Any {
 
     /// Keras' module of the class: `keras.layers`, or another module for an operation on tensors.
     ///
-    /// A model lists only layers of `keras.layers`, and only their weights. Override this method for operations alone, which
+    /// A model lists only layers of `keras.layers`, and only their weights. Override this method only for operations, which
     /// have no weights.
     ///
     /// ```
@@ -125,7 +125,8 @@ pub trait LayerDef: fmt::Debug + Send + Sync + Any {
     /// Input shapes or options that the layer doesn't support.
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape>;
 
-    /// Specifications of the layer's own weights for inputs of these shapes, in Keras' order. The first call creates them.
+    /// Specifications of the layer's own weights for inputs of these shapes, in Keras' order. The first [`Layer::build`] creates
+    /// the weights from them.
     fn weights(&self, _inputs: &[Shape]) -> Result<Vec<WeightSpec>> {
         Ok(Vec::new())
     }
@@ -149,7 +150,7 @@ pub trait LayerDef: fmt::Debug + Send + Sync + Any {
 
     /// Prepares state that depends on the input shapes.
     ///
-    /// [`Layer::build`] calls it before all methods that take shapes, and not again after a build that succeeded.
+    /// [`Layer::build`] calls this method before the other methods that take shapes, until a build has succeeded.
     ///
     /// ```
     /// use engraft_nn::prelude::*;
@@ -346,7 +347,8 @@ impl Layer {
         self.weights_where(|trainable| trainable)
     }
 
-    /// Weights whose trainability is accepted in at least one place, each once. A shared layer's weight has several places.
+    /// The weights that `accepts` selects, each once. `accepts` is told whether training would change the weight. A layer that
+    /// several models share is visited in each of them; one visit that accepts the weight is enough.
     fn weights_where(&self, accepts: impl Fn(bool) -> bool) -> Vec<Weight> {
         let (mut weights, mut seen) = (Vec::new(), HashSet::new());
         self.visit_weights(true, &mut |weight, trainable| {

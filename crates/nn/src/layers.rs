@@ -4,7 +4,7 @@
 //! isn't a layer in Keras.
 
 mod activation;
-mod axis;
+mod axis_option;
 mod batch_normalization;
 mod conv2d;
 mod cropping;

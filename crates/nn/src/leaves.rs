@@ -42,7 +42,7 @@ impl Model {
         self.layers().iter().flat_map(Layer::leaves).collect()
     }
 
-    /// The leaf layers by path: `conv`, or `base/conv` inside the nested model `base`. Keras allows no `/` in the name of a layer.
+    /// The leaf layers by path: `conv`, or `base/conv` inside the nested model `base`. Keras allows no `/` in a layer's name.
     ///
     /// ```
     /// use engraft_nn::prelude::*;
@@ -59,7 +59,6 @@ impl Model {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::prelude::*;
 
     #[test]

@@ -22,7 +22,7 @@ mod naming;
 mod program;
 mod regularizer;
 mod sequential;
-mod size;
+mod size_limits;
 mod summary;
 mod tensor;
 mod trainability;

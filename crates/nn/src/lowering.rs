@@ -179,7 +179,8 @@ impl Lowering<'_> {
 
     /// Adds an activation of `value`; returns its output value.
     ///
-    /// It is fused to the step that computes `value` if that is the last step, a convolution or Dense of the same layer.
+    /// The activation is fused into the last step if that step computes `value` and is a convolution or Dense of the same layer.
+    /// An activation whose gradient needs its input isn't fused, see [`Activation::gradient_from_output`].
     pub fn activate(&mut self, function: ActivationFn, value: ValueId) -> ValueId {
         let shape = self.shape(value).clone();
         let Some(function) = function.elementwise() else {

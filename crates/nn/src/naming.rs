@@ -6,10 +6,10 @@ use std::collections::HashMap;
 /// The counters of one thread.
 #[derive(Default)]
 struct Counters {
-    /// Automatic names given so far, by the class name in snake case.
+    /// Number of automatic names given so far, by the class name in snake case.
     names: HashMap<String, usize>,
     seed: u64,
-    /// Weights seeded so far.
+    /// Number of weights that got a seed since `seed` was set.
     weights: u64,
 }
 

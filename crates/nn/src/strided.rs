@@ -1,6 +1,6 @@
 //! Strided views of row-major arrays: offsets of their values, and transposition.
 //!
-//! Readers and writers of files and the ONNX interpreter use them. The kernels have their own.
+//! File readers, file writers and the ONNX interpreter use this module. The kernels have a strided view of their own.
 
 mod transpose;
 

@@ -27,7 +27,7 @@ impl Tensor {
     /// A tensor with this shape and these values, in row-major order.
     ///
     /// # Errors
-    /// A number of values other than the product of the axes.
+    /// A number of values other than the product of the sizes in `shape`.
     pub fn new(shape: impl Into<Vec<usize>>, data: Vec<f32>) -> Result<Self> {
         let shape = shape.into();
         let elements = shape.iter().try_fold(1usize, |size, &axis| size.checked_mul(axis));

@@ -64,7 +64,7 @@ impl Trainability {
     }
 
     fn apply_to(&self, layer: &Layer) {
-        // Setting a model's flag sets those of its layers too, so theirs are set after it.
+        // Setting a model's flag also sets the flags of its layers. The layers' flags are therefore set afterwards.
         layer.set_trainable(self.trainable(layer));
         layer.layers().iter().for_each(|inner| self.apply_to(inner));
     }

@@ -7,7 +7,8 @@ use engraft_ir::ValueId;
 
 use crate::liveness::{LiveRange, Liveness, Storage};
 
-/// Index of a buffer in [`Plan::buffers`](crate::Plan::buffers). A value takes the first numbers of its buffer.
+/// Index of a buffer in [`Plan::buffers`](crate::Plan::buffers). A buffer may be longer than a value in it: the value begins at
+/// the start of the buffer.
 ///
 /// ```
 /// use engraft_nn::prelude::*;
@@ -140,7 +141,7 @@ fn assign_by_start(ranges: &mut [LiveRange]) -> Slots {
     ranges.sort_by_key(|range| (range.from, Reverse(range.length), range.to));
     let mut lengths: Vec<usize> = Vec::new();
     let mut slots = HashMap::new();
-    // Slots in use, by the time until which they are in use. Free slots, by length.
+    // Slots in use, ordered by the time at which they become free. Free slots, ordered by length.
     let mut busy: BinaryHeap<Reverse<(usize, Slot)>> = BinaryHeap::new();
     let mut free: BTreeSet<(usize, Slot)> = BTreeSet::new();
     for range in ranges {
@@ -168,23 +169,24 @@ fn assign_by_start(ranges: &mut [LiveRange]) -> Slots {
     (lengths, slots)
 }
 
-/// Greedy by size. Ranges are taken from the longest to the shortest; each gets the smallest slot that is free all its time, else
-/// a new slot (Pisarchyk and Lee 2020, "Efficient Memory Management for Deep Neural Net Inference", arXiv 2001.03288, section
-/// 4.3).
+/// Greedy by size. Arrays are taken from the longest to the shortest. Each gets the smallest slot that is free during its whole
+/// live range, else a new slot (Pisarchyk and Lee 2020, "Efficient Memory Management for Deep Neural Net Inference", arXiv
+/// 2001.03288, section 4.3).
 fn assign_by_size(ranges: &mut [LiveRange]) -> Slots {
-    /// Limit of the search per range. Without it, the time would grow with the square of the program's length.
+    /// Maximum number of slots that are tried for one range. Without this limit, the time would grow with the square of the
+    /// program's length.
     const MAX_SLOTS_TRIED: usize = 256;
     ranges.sort_by_key(|range| (Reverse(range.length), range.from, range.to));
     let mut lengths: Vec<usize> = Vec::new();
     let mut slots = HashMap::new();
-    // By slot, the ranges in it: end by start.
+    // By slot, the live ranges of its arrays: a map from the start of a range to its end.
     let mut occupied: Vec<BTreeMap<usize, usize>> = Vec::new();
     for range in ranges {
         let is_free = |slot: &usize| {
             let before = occupied[*slot].range(..=range.to).next_back();
             before.is_none_or(|(_, &to)| to < range.from)
         };
-        // Slots were added by falling length: the last one that is free is the smallest.
+        // Slots were added in order of falling length, so the last free slot is the smallest.
         let slot = (0..lengths.len()).rev().take(MAX_SLOTS_TRIED).find(is_free).unwrap_or_else(|| {
             lengths.push(range.length);
             occupied.push(BTreeMap::new());
@@ -209,7 +211,8 @@ mod tests {
         let (lengths, slots) =
             assign_by_start(&mut [range(0, 4, 1, 2), range(1, 2, 2, 3), range(2, 3, 3, 4), range(3, 9, 4, 4)]);
         let slot = |value| slots[&Storage::Value(value)];
-        // 0 and 1 overlap at 2, 1 and 2 at 3, 2 and 3 at 4. So 2 reuses the slot of 0, and 3 the slot of 1, which grows.
+        // Ranges 0 and 1 overlap at time 2, ranges 1 and 2 at time 3, ranges 2 and 3 at time 4. So range 2 reuses the slot of
+        // range 0. Range 3 reuses the slot of range 1, which grows.
         assert_eq!((slot(0), slot(1), slot(2), slot(3)), (0, 1, 0, 1));
         assert_eq!(lengths, [4, 9]);
     }
@@ -223,7 +226,8 @@ mod tests {
 
     #[test]
     fn something_small_that_stays_takes_no_large_place() {
-        // By start, 1 reuses the large slot of 0 to the end, so that 2 needs a new slot.
+        // In order of start, the small range 1 takes the large slot of range 0 and keeps it to the end. So range 2 needs a new
+        // slot.
         let ranges = || vec![range(0, 9, 1, 1), range(1, 2, 2, 9), range(2, 9, 3, 3)];
         assert_eq!(assign_by_start(&mut ranges()).0, [9, 9]);
         assert_eq!(assign(ranges()).0, [9, 2]);

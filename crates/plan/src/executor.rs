@@ -193,7 +193,7 @@ pub trait Session: Send {
     /// Runs the second part of a training step: updates weights, moving statistics and optimizer slots with the gradients of the
     /// last [`forward_backward`](Self::forward_backward).
     ///
-    /// The caller counts the iteration in `state`.
+    /// The iteration counter of `state` stays as it is: the caller increments it.
     ///
     /// # Errors
     /// No gradients since the last `apply`, or the state of another optimizer. Nothing changes, and the gradients can still be
@@ -227,12 +227,14 @@ pub trait Session: Send {
         Ok(())
     }
 
-    /// Computes outputs, and the gradients of `sum(output * upstream)`. The plan must be one of gradients.
+    /// Computes outputs, and the gradients of `sum(output * upstream)`.
+    ///
+    /// The purpose of the plan must be [`Purpose::Gradients`](crate::Purpose::Gradients).
     ///
     /// In training mode this updates the moving statistics of batch normalization, as every forward pass of training does.
     ///
     /// # Errors
-    /// A plan that isn't for gradients, or inputs or upstream gradients that don't fit it.
+    /// A plan with another purpose, or inputs or upstream gradients that don't fit the plan.
     fn gradients(&mut self, inputs: &[&Tensor], upstream: &[&Tensor], iteration: u64) -> Result<Gradients>;
 
     /// Makes another session of the same plan, with its own buffers, allocated at its first run. Data derived from frozen

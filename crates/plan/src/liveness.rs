@@ -3,8 +3,8 @@
 //! A program of `n` steps has these points in time: 1 to `n` for the forward pass, `n + 1` to `2n` for the backward pass, and one
 //! at the end, at which weights are updated and the caller reads the results.
 //!
-//! The *root* of a value is the value whose buffer it shares. The output of a reshape has the root of its input. Any other value is
-//! its own root.
+//! The *root* of a value is the value whose buffer it shares. The output of a reshape has the root of its input. Any other value
+//! is its own root.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::RangeInclusive;
@@ -24,7 +24,8 @@ pub(crate) enum Storage {
     Recomputed(ValueId),
     /// The gradient with respect to a value, by the value's root.
     Gradient(ValueId),
-    /// The contribution of a step to a gradient that another step has begun, by step.
+    /// A contribution to the gradient with respect to an input of a step, by step. It is computed here if another step has
+    /// written the first contribution, and then added to the gradient.
     Contribution(usize),
     /// The gradient with respect to a weight, by its id.
     WeightGradient(usize),
@@ -46,7 +47,7 @@ pub(crate) struct AliasSet {
     pub(crate) producer: Option<usize>,
     /// The steps that read the value or one of its aliases.
     pub(crate) readers: Vec<usize>,
-    /// Whether it is an output of the program. Its gradient is then computed with the loss.
+    /// Whether it is an output of the program. The first contribution to its gradient then comes from the loss or the caller.
     is_output: bool,
     /// Whether the caller reads it.
     pub(crate) is_read_by_caller: bool,
@@ -84,8 +85,9 @@ impl<'a> Liveness<'a> {
         program.inputs.iter().for_each(|&input| is_input[input] = true);
         let mut alias_sets = vec![AliasSet::default(); roots.len()];
         for (index, step) in program.steps.iter().enumerate() {
-            // A reshape copies in two cases. An input is borrowed, so there is no buffer to share. And if the caller requests the
-            // gradient with respect to the reshaped value, it differs from that of the original.
+            // A reshape copies in two cases. An input of the program is borrowed, so there is no buffer to share. And if the
+            // caller requests the gradient with respect to the reshaped value, that gradient needs a buffer of its own: it lacks
+            // the contributions of other steps that read the original.
             let copies = is_input[step.inputs[0]] || annotated.purpose.requested_values().contains(&step.output);
             if matches!(step.op, Op::Reshape) && !copies {
                 roots[step.output] = roots[step.inputs[0]];
@@ -155,7 +157,8 @@ impl<'a> Liveness<'a> {
             self.alias_sets.iter().enumerate().filter_map(|(value, aliases)| Some((value, aliases, aliases.producer?)));
         made.map(|(value, aliases, producer)| {
             let leaves_prefix = self.leaves_prefix(aliases);
-            // The prefix runs once for each chunk. Its own first steps must not overwrite the values of an earlier chunk.
+            // A value that leaves the prefix is live from the first step on. The prefix runs once for each chunk, and its first
+            // steps must not overwrite what an earlier chunk has written.
             let from = if leaves_prefix { self.forward(0) } else { self.forward(producer) };
             // Of two streamed steps, the first still reads while the second writes.
             let last = |reader: usize| self.forward(reader + usize::from(streams[reader].is_some()));
@@ -241,7 +244,7 @@ impl<'a> Liveness<'a> {
     /// The live range of each gradient that doesn't overwrite its value: from its first contribution to the backward pass of the
     /// step that computed the value. Gradients that the caller or a folded update reads live to the end.
     ///
-    /// Later contributions need buffers too: each is computed there, then added to the sum.
+    /// Contributions after the first need buffers of their own: each is computed there, then added to the gradient.
     pub(crate) fn gradients(&self) -> Vec<LiveRange> {
         let mut ranges = Vec::new();
         let mut contributions: BTreeMap<usize, usize> = BTreeMap::new();
@@ -316,7 +319,8 @@ impl<'a> Liveness<'a> {
                 }
             }
         }
-        // The loop goes forward: its first step with a weight is the last one in the backward pass.
+        // The loop goes through the steps in forward order. The first step that it finds for a weight is the last one in the
+        // backward pass.
         all
     }
 
@@ -355,10 +359,10 @@ fn reads_output_backward(step: &Step) -> bool {
     }
 }
 
-/// Whether the gradient with respect to a value can overwrite it. The only step that reads the value writes the gradient.
+/// Whether the gradient with respect to a value can overwrite it. The backward pass of the value's only reader then does so.
 ///
-/// If a fused ReLU computed the value, the same step applies the ReLU's gradient: no other step of the backward pass reads the
-/// value.
+/// If the value is the output of a fused ReLU, the backward pass of the reader also applies the ReLU's gradient, because the sign
+/// of the value is lost afterwards.
 fn gradient_in_place(annotated: &AnnotatedProgram, aliases: &AliasSet, options: &PlanOptions) -> bool {
     let (Some(producer), &[reader], false) = (aliases.producer, aliases.readers.as_slice(), aliases.is_read_by_caller)
     else {
@@ -367,7 +371,8 @@ fn gradient_in_place(annotated: &AnnotatedProgram, aliases: &AliasSet, options: 
     let program = &annotated.program;
     let (producing, reading) = (&program.steps[producer], &program.steps[reader]);
     let fused_relu = matches!(producing.op, Op::Conv2d { .. } | Op::Dense) && producing.activation == Activation::Relu;
-    // A value that the backward pass doesn't read has no buffer any more.
+    // The value must still be in its buffer when the backward pass of the reader runs, so that pass must read it. The backward
+    // pass of the producer must not read it, as it runs after the value is overwritten.
     let is_kept = fused_relu || (reads_inputs_backward(reading) && !reads_output_backward(producing));
     let shape = |value: ValueId| &program.shapes[value];
     annotated.differentiated[producer]

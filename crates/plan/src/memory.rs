@@ -18,7 +18,7 @@ pub struct Memory {
     pub optimizer: usize,
     /// Activations, gradients and weight gradients.
     pub buffers: usize,
-    /// Two input batches: one is computed while the next is read.
+    /// Two input batches: the next one is loaded while the current one is computed.
     pub inputs: usize,
     /// The executor's working space, such as packed panels.
     pub scratch: usize,

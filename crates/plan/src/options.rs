@@ -55,9 +55,11 @@ pub struct PlanOptions {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RowStreaming {
-    /// Upper limit for the rows between the two convolutions, in bytes.
+    /// Size of the rows that are buffered between the two convolutions, in bytes. It decides how many rows are computed at a
+    /// time, at least 8. The overlap of neighbouring windows of the second convolution is not counted.
     pub rows_bytes: usize,
-    /// Outputs of one image up to this size, in bytes, stay in the cache and are not streamed.
+    /// If the outputs of the first convolution for one image have at most this many bytes, they stay in the cache and are not
+    /// streamed.
     pub cached_bytes: usize,
 }
 

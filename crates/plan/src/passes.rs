@@ -29,7 +29,7 @@ const PASSES: &[Pass] = &[
     rematerialize::run,
 ];
 
-/// Runs the passes again that depend on [`PlanOptions::low_memory`], on a program that all passes have seen.
+/// Runs the passes that depend on [`PlanOptions::low_memory`] again, after all passes have run.
 pub(crate) fn save_memory(annotated: &mut AnnotatedProgram, options: &PlanOptions) -> Result<()> {
     chunk_prefix::run(annotated, options)?;
     rematerialize::run(annotated, options)

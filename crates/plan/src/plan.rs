@@ -94,7 +94,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// A plan that computes a model's outputs, outside training, for up to `batch` samples at a time.
+    /// A plan that computes a model's outputs in inference mode, for up to `batch` samples at a time.
     ///
     /// # Errors
     /// Those of [`new`](Self::new).
@@ -119,7 +119,7 @@ impl Plan {
         Self::new(Program::of(model, false, 0)?.until(layer)?, Purpose::Predict, batch, options)
     }
 
-    /// A plan that computes outputs and loss, outside training, for up to `batch` samples at a time.
+    /// A plan that computes outputs and loss in inference mode, for up to `batch` samples at a time.
     ///
     /// ```
     /// use engraft_nn::prelude::*;
@@ -235,7 +235,7 @@ impl Plan {
     /// ```
     ///
     /// # Errors
-    /// Those of [`new`](Self::new). A valid plan gives none.
+    /// Errors of the planner. A plan that was made without errors gives none here.
     pub fn low_memory(self) -> Result<Self> {
         let options = self.options.low_memory(true);
         let mut annotated = self.annotated;
@@ -461,7 +461,8 @@ impl Plan {
             .is_some_and(|producer| self.program().steps[producer].activation == Activation::Relu)
     }
 
-    /// The buffer in which step `index` computes a contribution to a gradient that another step has begun, before it is added.
+    /// The buffer for a contribution of step `index` to the gradient with respect to an input, if another step writes the first
+    /// contribution. The contribution is computed in this buffer and then added to the gradient.
     ///
     /// ```
     /// use engraft_nn::prelude::*;
@@ -528,7 +529,7 @@ impl Plan {
             weights: program.weights().iter().map(|p| 4 * p.weight.count()).sum(),
             optimizer: 4 * trainable * slots,
             buffers: 4 * self.assignment.length() + kept_inputs.map(|&input| bytes(input)).sum::<usize>(),
-            // One batch is computed while the next is read.
+            // Memory for two input batches: the next one is loaded while the current one is computed.
             inputs: 2 * program.inputs.iter().map(|&input| bytes(input)).sum::<usize>(),
             scratch: 0,
         }
@@ -537,8 +538,9 @@ impl Plan {
 
 /// Refuses sizes whose count of bytes overflows `usize`. Code that runs after this check needs no overflow checks.
 fn check_countable(program: &Program, batch: usize) -> Result<()> {
-    // An upper bound. Values, gradients, contributions and input batches take at most 8 times the values; weights, their
-    // gradients and the optimizer's state at most 8 times the weights; each number has 4 bytes.
+    // Upper bound of the bytes for each number of a value or weight. The values with their gradients, contributions and input
+    // batches are at most 8 times as long as the values alone. The weights with their gradients and the optimizer's state are at
+    // most 8 times as long as the weights alone. Each number has 4 bytes.
     const MAX_BYTES_PER_NUMBER: usize = 8 * 4;
     let values = (0..program.shapes.len()).try_fold(0usize, |sum, value| sum.checked_add(program.size(value)));
     let weights = program.weights().iter().try_fold(0usize, |sum, param| sum.checked_add(param.weight.count()));
@@ -583,7 +585,8 @@ mod tests {
     #[test]
     fn prediction_needs_no_more_than_its_widest_places() {
         let plan = predict(4).unwrap();
-        // conv1's output and the pooled output. The outputs of conv2 and of both Dense layers reuse the buffer of conv1.
+        // One buffer has the output of conv1, the other the pooled output. The outputs of conv2 and of both Dense layers reuse
+        // the buffer of conv1.
         assert_eq!(plan.buffers().iter().sum::<usize>(), 4 * (16 * 16 * 8 + 8 * 8 * 8));
     }
 
@@ -615,7 +618,7 @@ mod tests {
             plan.keeps_input(plan.program().inputs[0])
         };
         assert!(kept("flat", true) && !kept("flat", false));
-        // Flatten copies the input, and the Dense layer reads the copy.
+        // If the program starts at conv2, Flatten copies the input, and the folded update of the Dense layer reads the copy.
         assert!(!kept("conv2", true));
     }
 }

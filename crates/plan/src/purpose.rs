@@ -20,7 +20,7 @@ use engraft_nn::{Loss, Optimizer};
 pub enum Purpose {
     /// Outputs only.
     Predict,
-    /// Outputs and their loss, outside training.
+    /// Outputs and their loss, in inference mode.
     Evaluate {
         /// The loss to compute.
         loss: Loss,

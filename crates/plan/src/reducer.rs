@@ -90,8 +90,8 @@ pub trait GradientReducer: Send {
         Ok(())
     }
 
-    /// Replaces an offered gradient with the sum over all replicas. Called for each offered gradient, in the same order, after the
-    /// backward pass.
+    /// Replaces an offered gradient with the sum over all replicas. Called for each offered gradient, in the same order, after
+    /// the backward pass.
     ///
     /// # Errors
     /// A replica can't be reached. The step ends and changes nothing.

@@ -80,7 +80,8 @@ mod tests {
                 .unwrap();
         let one = 2 * 4 * 4;
         let work: Vec<Work> = (0..3).map(|index| plan.work(index)).collect();
-        // Nothing below the lowest trainable layer, which needs no gradient with respect to its input. Layers above need both.
+        // `low` is frozen and has no backward pass. `middle`, the lowest trainable layer, needs the gradient with respect to its
+        // kernel only. `top` needs the gradients with respect to kernel and input.
         let expected = [0, one, 2 * one].map(|backward| Work { forward: one, backward });
         assert_eq!(work, expected);
     }

@@ -25,7 +25,7 @@ enum Content {
 struct Replay<'a> {
     plan: &'a Plan,
     buffers: HashMap<Slot, Content>,
-    /// Roots whose gradients have a first contribution.
+    /// Roots whose gradients have a first contribution already. Further contributions are added to the first.
     started: HashSet<ValueId>,
     /// The number of gradients that overwrote their values.
     in_place: usize,
@@ -122,7 +122,7 @@ impl<'a> Replay<'a> {
         self.weight_gradients(index, dy, false);
     }
 
-    /// The gradients of a step's weights: those with a buffer, or those whose update is folded.
+    /// Computes the gradients with respect to a step's weights: the ones with a buffer, or the ones whose update is folded.
     fn weight_gradients(&mut self, index: usize, dy: Slot, has_buffer: bool) {
         let plan = self.plan;
         let step = &plan.program().steps[index];

@@ -147,7 +147,7 @@ mod tests {
             let values = Array::from_f32(outputs.shape(), outputs.data()).as_rows();
             let found = batch_loss(&loss, OutputActivation::None, &values, &batch, values.shape()[0]).unwrap();
             let expected = f64::from(array("value").unwrap().data()[0]);
-            // Keras computes logarithms and sums in f32.
+            // The tolerance allows for Keras' logarithms and sums, which are in f32.
             let allowed = 1e-5 * expected.abs().max(1e-3);
             assert!((found.mean - expected).abs() <= allowed, "{}: {} for {expected}", case.name(), found.mean);
             let error = relative_error(&found.gradient.to_f32(), array("gradient").unwrap().data());
@@ -180,7 +180,7 @@ mod tests {
                     moved.data_mut()[i] += step;
                     evaluate(&moved).mean
                 };
-                // The batch has three of the six samples of all replicas.
+                // `mean` is over the three samples of this batch. `gradient` is for the mean over all six of the replicas.
                 let difference = (at(STEP) - at(-STEP)) / (2.0 * STEP) * 3.0 / 6.0;
                 let gradient = evaluate(&values).gradient.data()[i];
                 assert!((gradient - difference).abs() < 1e-8, "{loss:?}: {gradient}, differences say {difference}");

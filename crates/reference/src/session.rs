@@ -141,7 +141,7 @@ impl Session for ReferenceSession {
         let backward = pass.backward(upstream_gradients(&plan, &pass, upstream)?, &mut SingleReplica)?;
         let gradient = |&value: &ValueId| match backward.values.get(&value) {
             Some(gradient) => gradient.to_tensor(),
-            // The backward pass didn't reach it: no output depends on it.
+            // The backward pass didn't reach the value, because no output depends on it.
             None => Ok(Tensor::zeros(pass.value(value)?.shape())),
         };
         let layer =

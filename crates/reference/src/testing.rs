@@ -28,7 +28,7 @@ pub(crate) fn check_gradients(op: &Op, inputs: &[&[usize]], weights: &[&[usize]]
     const TOLERANCE: f64 = 1e-8;
     let mut operands: Vec<Array> =
         inputs.iter().chain(weights).enumerate().map(|(i, shape)| random(shape, i as u64)).collect();
-    // The operand that is a variance must not be negative.
+    // All weights are made positive, because a moving variance must not be negative.
     operands[inputs.len()..].iter_mut().for_each(|weight| *weight = weight.map(f64::abs));
     let upstream = random(output, 99);
     let found = Evaluation { op, inputs: inputs.len(), output, upstream: &upstream }.gradients(&operands);

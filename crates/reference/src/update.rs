@@ -118,7 +118,7 @@ mod tests {
                 apply(&optimizer, update, regularizer(case), &array(gradient), &mut values, &mut slots);
                 let found: Vec<f32> = values.iter().map(|&value| value as f32).collect();
                 let error = relative_error(&found, arrays.get(after).data());
-                // Keras rounds to f32 a few times per step.
+                // The tolerance allows for Keras' rounding to f32, a few times per step.
                 assert!(error < 2e-6, "{} {after}: {error}", case.name());
             }
         }

@@ -30,7 +30,7 @@ impl Weights {
     /// Copies every weight that changed in the model since the last copy. The session's changes to such a weight are lost.
     pub(crate) fn upload<'a>(&mut self, params: impl IntoIterator<Item = &'a Param>) {
         for Param { weight, .. } in params {
-            // Read before the values, so that a concurrent change is noticed by the next upload.
+            // The version is read before the values. If another thread changes the weight in between, the next upload notices.
             let version = weight.version();
             if self.0.get(&weight.id()).is_none_or(|copy| copy.version != version) {
                 let values = Array::from_f32(weight.shape(), &weight.values());
@@ -63,7 +63,7 @@ impl Weights {
         for copy in self.0.values_mut().filter(|copy| copy.changed) {
             let mut host_values = copy.host.values_mut();
             host_values.copy_from_slice(&copy.values.to_f32());
-            // Read under the write lock, before any other change.
+            // The version is read while this thread holds the write lock, before another thread can change the weight.
             copy.version = copy.host.version();
             copy.changed = false;
         }
@@ -78,7 +78,7 @@ fn not_uploaded(weight: &Weight) -> Error {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct OptimizerSlots {
     slots: HashMap<usize, Vec<Vec<f64>>>,
-    /// The model's optimizer state that they are copies of, with its version when they were last copied in either direction.
+    /// The model's optimizer state that the slots are copies of, with its version when they were last copied in either direction.
     host: Option<(OptimizerState, u64)>,
     changed: bool,
 }
@@ -122,7 +122,8 @@ impl OptimizerSlots {
         self.slots.entry(weight.id()).or_default()
     }
 
-    /// Writes the slots back to `state`, rounded to f32, unless none changed or `state` itself has changed since.
+    /// Writes the slots back to `state`, rounded to f32. Does nothing if no slot has changed, or if `state` itself has changed
+    /// since the last copy.
     ///
     /// # Errors
     /// Where the copies were made from another state.

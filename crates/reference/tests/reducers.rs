@@ -96,7 +96,7 @@ fn replicas_of_half_a_batch_make_the_step_of_the_full_batch() {
                 let state = OptimizerState::default();
                 let step = session.forward_backward(&LabelledBatch::new(&[&x], &y), 3, &mut reducer).unwrap();
                 session.apply(UPDATE, &state).unwrap();
-                // All replicas have made the same step, so one writes it back.
+                // All replicas have computed the same weights, so one of them writes the weights back to the model.
                 if number == 0 {
                     session.synchronize(&state).unwrap();
                 }
@@ -110,7 +110,7 @@ fn replicas_of_half_a_batch_make_the_step_of_the_full_batch() {
     assert!(losses.iter().all(|(_, offered, collected)| offered == &backward && collected == &backward));
     assert!((losses[0].0 + losses[1].0 - 2.0 * output.loss).abs() < 1e-9, "each gives the mean of its own samples");
     for (a, b) in values(&full).iter().flatten().zip(values(&shared).iter().flatten()) {
-        // Each replica rounds its part of the gradient to f32 before the sum.
+        // The tolerance allows for rounding: each replica rounds its part of the gradient to f32 before the sum.
         assert!((a - b).abs() < 1e-6, "{a} and {b}");
     }
 }

@@ -41,7 +41,7 @@ fn two_steps_are_the_same_with_and_without_a_synchronization_in_between() {
         values(&model)
     };
     for (a, b) in train(true).iter().flatten().zip(train(false).iter().flatten()) {
-        // The synchronization rounds to f32 once more.
+        // The tolerance allows for rounding: each synchronization rounds the weights to f32.
         assert!((a - b).abs() <= 1e-6 * a.abs().max(1.0), "{a} and {b}");
     }
 }
@@ -66,7 +66,7 @@ fn changed_slots_and_those_of_another_state_are_seen() {
     let model = model();
     let (mut session, state) = (session(&model), OptimizerState::default());
     step(&mut *session, 1, 0, &state);
-    // Another state with the same version.
+    // `other` is another state that has the same version as `state`.
     let other = OptimizerState::default();
     step(&mut *session, 1, 1, &other);
     assert!(session.synchronize(&state).unwrap_err().to_string().contains("the state that apply was given"));

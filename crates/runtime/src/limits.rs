@@ -3,7 +3,7 @@
 use engraft_nn::{Error, ErrorKind, Result};
 use engraft_plan::Memory;
 
-/// Memory of the process apart from plans: code, threads and a few decoded photos.
+/// Estimated memory of the process apart from plans: code, threads and a few decoded photos.
 pub(crate) const PROGRAM_BYTES: usize = 48 << 20;
 
 /// Checks that a plan fits into `available` bytes. The error suggests a batch size that would fit.

@@ -112,8 +112,8 @@ impl Runtime {
         self.executor.threads()
     }
 
-    /// Bytes that plans may use: the memory of the executor, or less if there is a limit. Of the limit, a part is left for the
-    /// process itself. `None` if neither is known.
+    /// Bytes that plans may use: the executor's memory, or the limit if that is lower. A part of the limit is reserved for the
+    /// process itself. `None` if the executor's memory is unknown and no limit is set.
     pub fn available_memory(&self) -> Option<usize> {
         let limit = self.memory_limit.map(|limit| limit.saturating_sub(PROGRAM_BYTES));
         self.executor.available_memory().into_iter().chain(limit).min()
@@ -264,7 +264,8 @@ mod tests {
     fn a_limit_is_kept_by_a_low_memory_plan_or_refused() {
         let conv = |name| Conv2D::new(8, 3).padding(Padding::Same).activation(Relu).named(name);
         let layers = Sequential::new().add(Input::new([64, 64, 3])).add(conv("a")).add(MaxPooling2D::new(2));
-        // The backward pass needs the most memory in the wide layers. Recomputing the pooled image later makes that peak smaller.
+        // Memory peaks in the backward pass of the wide layers. In a low-memory plan, the pooled image below is recomputed later,
+        // so it isn't live at the peak.
         let wide = |name| Conv2D::new(64, 3).padding(Padding::Same).activation(Relu).named(name);
         let layers = layers.add(wide("b")).add(wide("c")).add(GlobalAveragePooling2D::new());
         let model = layers.add(Dense::new(2).activation(Softmax)).build().unwrap();

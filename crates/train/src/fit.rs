@@ -272,7 +272,7 @@ impl<'a> Fit<'a> {
     pub(crate) fn run(mut self, model: &Model, data: &dyn Dataset) -> Result<History> {
         let (compiled, runtime) = (model.compiled_or_error()?, self.runtime_or_shared()?);
         self.check(model, data)?;
-        // A batch has no more samples than the dataset. Sessions cached by earlier calls would take memory.
+        // A batch has at most as many samples as the dataset. Sessions that earlier calls cached are dropped to free memory.
         self.settings.batch_size = self.settings.batch_size.min(data.len());
         model.cache().clear();
         let batch_size = self.settings.batch_size;

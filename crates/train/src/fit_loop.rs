@@ -343,7 +343,7 @@ mod tests {
         struct ZeroesWeights;
         impl Callback for ZeroesWeights {
             fn on_batch_end(&mut self, end: &BatchEnd<'_>, training: &mut Training<'_>) -> Result<()> {
-                // With a learning rate of 0, steps don't change the zeros.
+                // A learning rate of 0, so that further steps leave the weights at the zeros that are set here.
                 training.set_learning_rate(0.0)?;
                 training.model()?.weights().iter().for_each(|weight| weight.values_mut().fill(0.0));
                 if end.step < 2 { Ok(()) } else { Err(Error::because("ZeroesWeights", "that's enough")) }

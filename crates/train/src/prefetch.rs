@@ -5,8 +5,9 @@ use std::sync::mpsc::sync_channel;
 use engraft_data::{Batch, Dataset};
 use engraft_nn::{Error, ErrorKind, Result};
 
-/// Calls `work` with each batch, until it returns false: the step, the indices of the samples, and the batch. Samples come in
-/// `order`; a second thread reads one batch ahead.
+/// Reads the samples in `order`, batch by batch, and calls `work` until it returns false. A second thread reads one batch ahead.
+///
+/// The arguments of `work` are the step, the indices of the batch's samples, and the batch.
 pub(crate) fn for_each_batch(
     data: &dyn Dataset,
     order: &[usize],
@@ -14,11 +15,11 @@ pub(crate) fn for_each_batch(
     mut work: impl FnMut(usize, &[usize], Batch) -> Result<bool>,
 ) -> Result<()> {
     std::thread::scope(|scope| {
-        // Without capacity: only one batch is in memory besides the one in use.
+        // The channel has no capacity, so that only one batch is in memory besides the one in use.
         let (sender, receiver) = sync_channel(0);
         scope.spawn(move || {
             for indices in order.chunks(batch_size) {
-                // The receiver has stopped.
+                // Sending fails if the receiver was dropped, because training stopped.
                 if sender.send(data.batch(indices)).is_err() {
                     return;
                 }

@@ -64,8 +64,8 @@ fn close(a: &[f32], b: &[f32]) -> bool {
 fn weights_that_are_kept_elsewhere_come_home_when_they_are_wanted() {
     let (history, seen, weights) = fit(&Runtime::new(Arc::new(ReferenceExecutor)));
     let (expected, expected_seen, expected_weights) = fit(&Runtime::cpu(Some(1)).unwrap());
-    // The weights that the callback reads, the validation losses, and the weights after training. The callback changes weights
-    // too.
+    // The executors agree on the weights that the callback reads, on validation losses and on the final weights. The callback
+    // also changes weights, so copies must go both ways.
     assert!(close(&seen, &expected_seen), "{seen:?} {expected_seen:?}");
     let numbers = |history: &History| history.get("val_loss").iter().map(|&loss| loss as f32).collect::<Vec<_>>();
     assert!(close(&numbers(&history), &numbers(&expected)), "{history:?} {expected:?}");
@@ -130,7 +130,7 @@ fn two_replicas_of_fit_train_the_weights_that_one_trains() {
     });
     let [first, second] = models.each_ref().map(weights);
     assert!(first == second, "both make the same steps, bit for bit");
-    // A few f32 rounding errors per step.
+    // The tolerance covers a few f32 rounding errors per step: two replicas sum gradients in another order than one.
     let largest = first.iter().fold(0.0f32, |largest, w| largest.max(w.abs()));
     assert!(first.iter().zip(weights(&alone)).all(|(a, b)| (a - b).abs() <= 1e-6 * largest));
 }

@@ -12,7 +12,7 @@ fn declared_sizes_are_counted_before_anything_is_allocated() {
     }
 }
 
-/// An empty dataset, the product of whose first two axes overflows.
+/// An empty dataset of shape [2^40, 2^40, 0]: the product of the first two axes overflows.
 #[test]
 fn an_empty_dataset_may_not_overflow() {
     let file = H5File::open(&data("overflowing_nothing.h5")).unwrap();
@@ -21,7 +21,7 @@ fn an_empty_dataset_may_not_overflow() {
     refused(|| file.read_i64("nothing"), &[expected]);
 }
 
-/// No dataset is too large by itself.
+/// Each dataset fits into the file's budget alone, but all together exceed it.
 #[test]
 fn the_budget_is_that_of_the_whole_file() {
     let file = H5File::open(&data("many_small_bombs.h5")).unwrap();

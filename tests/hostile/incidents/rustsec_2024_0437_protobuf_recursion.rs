@@ -53,7 +53,8 @@ fn messages_without_number() {
     };
     let expected = "ONNX: more nodes or metadata than any model has";
     for graph in [
-        // Nodes; inputs of nodes; attributes; numbers in an attribute; graph inputs; axes of graph inputs and outputs.
+        // The repeated field, in order: nodes, inputs of a node, attributes of a node, numbers in an attribute, graph inputs,
+        // axes of a graph input, axes of a graph output.
         many(1, &[]),
         many(1, &[1]),
         many(5, &[1]),
@@ -66,16 +67,16 @@ fn messages_without_number() {
         refused(|| OnnxModel::from_bytes(&bytes), &[expected]);
     }
     for number in [8, 14] {
-        // Operator sets and metadata.
+        // Fields 8 and 14 of a model: operator sets and metadata.
         let bytes = [many(number, &[]), field(7, &[])].concat();
         refused(|| OnnxModel::from_bytes(&bytes), &[expected]);
-        // `inspect` reads the file into a growing buffer.
+        // The memory limit covers the growing buffer into which `inspect` reads the file.
         let expected = "read as ONNX, more nodes or metadata than any model has";
         at_a_path(&bytes, |path| refused_within(2 * bytes.len() as u64, || inspect(path), &[expected]));
     }
 }
 
-/// The largest number of messages that is allowed.
+/// Slightly fewer messages than the maximum are accepted, in limited memory.
 #[test]
 fn messages_up_to_their_number() {
     let nodes = [10, 0].repeat((16 << 20) / 144 - 10);

@@ -23,7 +23,7 @@ fn a_length_beyond_the_file_or_reason() {
         let expected = format!("header: expected at most 2 bytes, in a file of 10, received {length}");
         refused(|| SafetensorsFile::new(Cursor::new(bytes)), &[&expected, "hint: "]);
     }
-    // A file that really has so many header bytes.
+    // A header above the maximum, although the file contains all of its bytes.
     let spaces = " ".repeat(17 << 20);
     let bytes = file(spaces.len() as u64, &spaces, &[]);
     let file = Cursor::new(bytes);
@@ -62,7 +62,7 @@ fn sizes_that_overflow() {
     );
 }
 
-/// Readers differ in which tensor they use.
+/// Readers differ in which of two tensors with the same name they use.
 #[test]
 fn two_tensors_of_one_name() {
     let tensor = r#""a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}"#;

@@ -43,7 +43,7 @@ fn values_without_number() {
         let bytes = with_entry(name, &list("0", len));
         assert!(bytes.len() < 1 << 17);
         let expected = format!("{name}: expected at most 262144 values, received {}", len / 2);
-        // The growing buffer of the text.
+        // The memory limit covers the growing buffer of the inflated text.
         refused_within(2 * len as u64 + MEMORY, || load(&bytes), &[&expected]);
         let (contents, peak_bytes) = at_a_path(&bytes, |path| peak(|| inspect(path).unwrap()));
         assert!(peak_bytes < 5 * len as u64, "{peak_bytes}");
@@ -56,7 +56,7 @@ fn values_without_number() {
     refused_within(8 * len as u64, || load(&bytes), &[expected]);
 }
 
-/// Class names in the metadata entry: 4 MiB of them.
+/// Metadata with more than a million class names, in 4 MB of text.
 #[test]
 fn classes_without_number() {
     let metadata = |classes: &str| format!("{{\"version\": 1, \"classes\": {classes}}}").into_bytes();
@@ -67,13 +67,13 @@ fn classes_without_number() {
         move || at_a_path(&bytes, Metadata::read)
     };
     let many = read(metadata(&list("\"\"", 4_000_000)));
-    // The growing buffer of the text.
+    // The memory limit covers the growing buffer of the inflated text.
     refused_within((8 << 20) + MEMORY, many, &["engraft.json: expected at most 262144 values, received 1333336"]);
     let allowed = read(metadata(&list("\"\"", 3 * ((1 << 18) - 3))));
     refused_within(24 << 20, allowed, &["engraft.json: expected class names that differ, received `` twice"]);
 }
 
-/// The largest number of values that is allowed, for the types that take the most memory.
+/// The maximum number of values, for the JSON types that take the most memory. Memory stays limited.
 #[test]
 fn values_up_to_their_number() {
     for (element, values) in [("0", 1), ("[0]", 2), ("{\"\":0}", 2)] {
@@ -90,7 +90,7 @@ fn weights_that_grow_twice() {
     let bytes = archive(&[("model.weights.h5", weights)], Deflated);
     let model = Sequential::new().add(Input::new([3000]));
     let model = (0..8).fold(model, |model, _| model.add(Dense::new(3000).use_bias(false))).build().unwrap();
-    // The memory of the inflated archive and of one of its eight weights.
+    // The memory limit covers the growing buffer of the inflated archive, and one of its eight weights.
     refused_within(
         160 << 20,
         || keras::read_weights(Cursor::new(bytes.clone()), &model),
@@ -109,7 +109,7 @@ fn arrays_that_grow_when_they_are_read() {
         let expected = format!(
             "`a`, array: expected at most 67108864 bytes as f32, which are left of the budget for this file, received {made}"
         );
-        // The growing buffer of the inflated entry.
+        // The memory limit covers the growing buffer of the inflated entry.
         refused_within(140 << 20, || npy::read_npz(Cursor::new(bytes.clone())), &[&expected, "hint: "]);
     }
 }
@@ -130,7 +130,7 @@ fn sizes_that_are_a_lie() {
     let mut bytes = archive(&entries, Deflated);
     let at = bytes.windows(4).rposition(|window| window == b"PK\x01\x02").unwrap();
     bytes[at + 24..at + 28].copy_from_slice(&100_u32.to_le_bytes());
-    // A growing Vec of 64 MiB briefly exists next to its previous half.
+    // The memory limit covers a Vec that grows to 64 MiB: while it grows, its old and its new buffer exist.
     refused_within(200 << 20, || load(&bytes), &["entry `model.weights.h5`: "]);
 }
 
@@ -154,13 +154,13 @@ fn entries_without_number() {
     refused_within(8 << 20, || load(&bytes), &["archive: expected at most 1000 entries, received 2000"]);
 }
 
-/// No array is too large by itself.
+/// Two arrays of 40 MiB: each fits into the file's budget alone, but both together exceed it.
 #[test]
 fn arrays_count_together() {
     let header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({},), }}\n", 10 << 20);
     let zeros = [b"\x93NUMPY\x01\x00", &[header.len() as u8, 0][..], header.as_bytes(), &vec![0; 40 << 20]].concat();
     let bytes = archive(&[("a.npy", zeros.clone()), ("b.npy", zeros)], Deflated);
-    // The first array is read: the growing buffer of its bytes, and its values.
+    // The memory limit covers the first array, which is read: the growing buffer of its bytes, and its values.
     refused_within(200 << 20, || npy::read_npz(Cursor::new(bytes.clone())), &["entry `b.npy`: expected at most"]);
 }
 

@@ -26,7 +26,7 @@ pub(crate) fn tiny() -> Model {
     Sequential::new().add(Input::new([2])).add(Dense::new(1).named("top")).build().expect("valid layers")
 }
 
-/// A model of layers that have names in torchvision's VGG.
+/// A model whose weights can be named as in torchvision's VGG: convolutions, pooling, Flatten, Dense layers.
 pub(crate) fn torchvision_model() -> Model {
     let model = Sequential::new().add(Input::new([4, 4, 2])).add(Conv2D::new(3, 3)).add(MaxPooling2D::new(2));
     model.add(Flatten::new()).add(Dense::new(2)).build().expect("valid layers")

@@ -12,7 +12,7 @@ pub(super) enum Mode {
     Predict,
     /// A training step with the base frozen.
     Frozen,
-    /// A training step with the first layers of the base frozen, counted as by `--freeze`.
+    /// A training step with this many layers of the base frozen, counted as in [`Freeze::First`].
     FineTune(usize),
     /// A training step with all layers trainable.
     Full,

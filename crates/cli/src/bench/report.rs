@@ -1,4 +1,4 @@
-//! The measurements of `engraft bench` as text and as JSON.
+//! Formats the measurements of `engraft bench` as text and as JSON.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{Args, CLASSES};
 use crate::output::count;
 
-/// The measurements and the machine.
+/// The measurements, with the arguments, the number of threads and the peak memory of the run.
 pub(super) struct Report<'a> {
     pub(super) args: &'a Args,
     pub(super) speed: &'a Speed,
@@ -19,7 +19,7 @@ pub(super) struct Report<'a> {
 }
 
 impl Report<'_> {
-    /// The measurements as JSON. `peak_bytes` falls back to the planned bytes if the system reports nothing.
+    /// The measurements as JSON. If the system doesn't report peak memory, `peak_bytes` is the planned memory.
     pub(super) fn to_json(&self) -> Value {
         let (args, speed) = (self.args, self.speed);
         let steps: Vec<f64> = speed.steps.iter().map(Duration::as_secs_f64).collect();
@@ -105,7 +105,7 @@ fn layer_to_json(layer: &LayerSpeed) -> Value {
     })
 }
 
-/// A table with one row per layer; GFLOP/s only for layers with arithmetic.
+/// A table with one row per layer. Layers without arithmetic, such as Flatten, have no GFLOP/s.
 fn layers_to_text(layers: &[LayerSpeed]) -> String {
     let width = layers.iter().map(|layer| layer.name.chars().count()).max().unwrap_or(0).max("Layer".len());
     let row = |name: &str, cells: [String; 4]| {

@@ -1,4 +1,4 @@
-//! Comparing the predictions of a model with those of its exported file.
+//! Compares the predictions of a model with those of its exported file.
 
 use std::fmt;
 
@@ -17,16 +17,16 @@ use crate::output;
 /// Batch size, and number of synthetic images.
 pub(super) const BATCH: usize = 8;
 
-/// The images that model and file are compared on.
+/// The images on which the model and its exported file are compared.
 pub(super) enum Samples {
     Photos(PhotoDataset),
     Synthetic(Tensor),
 }
 
-/// The agreement of model and file.
+/// How far the predictions of a model and of its exported file agree.
 #[derive(Debug, PartialEq)]
 pub(super) struct Agreement {
-    /// Largest difference of a predicted probability.
+    /// Largest difference of a predicted probability; NaN if a prediction is NaN.
     pub(super) difference: f32,
     /// Accuracy of the model and of the file; `None` for synthetic images, which have no classes.
     pub(super) accuracy: Option<[f64; 2]>,
@@ -37,7 +37,7 @@ impl Samples {
         PhotoDataset::new(folder.photos, folder.classes.len(), classifier.image_size()).map(Self::Photos)
     }
 
-    /// Noisy gradients of all brightnesses.
+    /// Makes synthetic images: horizontal gradients between two random colours, with noise.
     pub(super) fn synthetic(classifier: &Classifier) -> Result<Self> {
         let [height, width] = classifier.image_size();
         let mut rng = Rng::new(0);
@@ -55,7 +55,7 @@ impl Samples {
         Tensor::new([BATCH, height, width, 3], pixels).map(Self::Synthetic)
     }
 
-    /// Compares the predictions on all images.
+    /// Compares the predictions of `model` and of the exported file `file` on all images.
     pub(super) fn compare(&self, model: &Model, file: &Predict, runtime: &Runtime) -> Result<Agreement> {
         let options = RunOptions::from(BATCH).runtime(runtime);
         let predict = |x: &Tensor| -> Result<[Tensor; 2]> { Ok([model.predict(x, options)?, file(x)?]) };
@@ -92,7 +92,9 @@ impl fmt::Display for Samples {
 }
 
 impl Agreement {
-    /// An error where a file in full precision gives other predictions, or one in half none at all.
+    /// Returns an error if the comparison failed.
+    ///
+    /// An f32 file fails if a prediction differs by more than [`TOLERANCE`]; an f16 file, if a prediction is not a finite number.
     pub(super) fn must_hold(&self, float_type: FloatType) -> Result<()> {
         let (most, expected) = match float_type {
             FloatType::F32 => (TOLERANCE, format!("predictions that differ from the model's by at most {TOLERANCE}")),
@@ -111,12 +113,12 @@ fn difference(a: &Tensor, b: &Tensor) -> f32 {
     a.data().iter().zip(b.data()).fold(0.0, |largest, (a, b)| maximum(largest, (a - b).abs()))
 }
 
-/// The larger; what isn't a number counts as largest.
+/// The larger number. If one is NaN, the result is NaN, unlike that of `f32::max`.
 fn maximum(a: f32, b: f32) -> f32 {
     if a.is_nan() || b.is_nan() { f32::NAN } else { a.max(b) }
 }
 
-/// The likeliest class, the first of equals; of one number a yes or no.
+/// Index of the most likely class, the first of equal ones. A single output is class 1 from 0.5 on, else class 0.
 fn class(row: &[f32]) -> usize {
     match row {
         [yes] => usize::from(*yes >= 0.5),

@@ -1,4 +1,4 @@
-//! The export formats: writing a file, and reading it back to predict.
+//! The export formats: writes a model to a file, and reads the file back for prediction.
 
 use std::path::Path;
 
@@ -15,18 +15,22 @@ use engraft::{Error, ErrorKind, Model, Result, Tensor};
 
 use super::check::BATCH;
 
-/// Predicts from images with the exported file.
+/// A function that predicts with an exported file: images to outputs.
 pub(super) type Predict = Box<dyn Fn(&Tensor) -> Result<Tensor>>;
 
-/// An export format.
+/// The values of `--to`: the export formats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Target {
+    /// Whole model for ONNX Runtime and other ONNX programs
     #[value(name = "onnx")]
     Onnx,
+    /// Weights only, for Python programs and others with the package safetensors
     #[value(name = "safetensors")]
     Safetensors,
+    /// Weights only, for load_weights in Keras 3
     #[value(name = "weights.h5")]
     Weights,
+    /// Whole model in Keras' older format
     #[value(name = "h5")]
     H5,
 }
@@ -79,7 +83,7 @@ impl Target {
         }
     }
 
-    /// Opens an exported file for prediction. Weights are loaded into the layers of the model in `source`.
+    /// Opens an exported file for prediction. A file of weights only is loaded into the layers of the model in `source`.
     pub(super) fn read(self, source: &Path, path: &Path, naming: Naming, runtime: &Runtime) -> Result<Predict> {
         match self {
             Self::Onnx => {
@@ -87,7 +91,7 @@ impl Target {
                 let none = || Error::because("outputs", "the graph has none").with_kind(ErrorKind::InvalidData);
                 Ok(Box::new(move |x| model.run(&[x])?.into_iter().next().ok_or_else(none)))
             }
-            // Also checks that its class names fit its outputs.
+            // `Classifier::new` also checks that the number of class names in the file fits its outputs.
             Self::H5 => {
                 Ok(of_model(Classifier::new(keras::load_model(path)?, Metadata::read(path)?)?.model().clone(), runtime))
             }
@@ -110,7 +114,8 @@ fn of_model(model: Model, runtime: &Runtime) -> Predict {
     Box::new(move |x| model.predict(x, RunOptions::from(BATCH).runtime(&runtime)))
 }
 
-/// The model with zeros as weights, so that a weight missing in the file shows as a difference.
+/// Loads the model in `source` and sets its weights to zeros, so that a weight that is missing in the exported file changes
+/// predictions.
 fn without_weights(source: &Path) -> Result<Model> {
     let model = keras::load_model(source)?;
     model.weights().iter().for_each(|weight| weight.values_mut().fill(0.0));

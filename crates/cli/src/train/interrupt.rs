@@ -1,4 +1,4 @@
-//! Ctrl-C: the first stops training after the current step and saves, the second exits at once.
+//! Handles Ctrl-C: the first stops training after the current step and saves the model, the second exits at once.
 
 use engraft::recipe::Interrupt;
 

@@ -11,7 +11,7 @@ use super::Args;
 use crate::output::{count, thousands};
 use crate::photos::{by_class, skipped_note};
 
-/// Up to this many layers are listed by name.
+/// Maximum number of layers that are listed one by one.
 const NAMED: usize = 6;
 
 /// The lines of the overview.
@@ -75,14 +75,14 @@ fn model(args: &Args, job: &TrainingJob<'_>) -> String {
     format!("{}, {height} x {width} pixels", saved.display())
 }
 
-/// `10 epochs of 7 steps of 32 photos, Adam at a learning rate of 0.0001`.
+/// Describes a phase: `10 epochs of 7 steps of 32 photos, Adam at a learning rate of 0.0001`.
 fn training(args: &Args, job: &TrainingJob<'_>, phase: &Phase) -> String {
     let batch = args.batch_size.0.min(job.training_set().len());
     let steps = count(job.steps(), "step");
     let then = if phase.name.is_empty() { String::new() } else { format!("then {}: ", phase.name) };
     let (epochs, batch) = (count(phase.epochs, "epoch"), count(batch, "photo"));
     let rate = match phase.optimizer.learning_rate() {
-        // In f32, so that a tenth of 0.003 reads as 0.0003.
+        // Printed as f32: a tenth of 0.003 is 0.0003 then, while an f64 would show its rounding error.
         LearningRate::Constant(rate) => format!("at a learning rate of {}", *rate as f32),
         LearningRate::Schedule(schedule) => format!("with the learning rate schedule {}", schedule.class_name()),
     };
@@ -93,7 +93,7 @@ fn name(optimizer: &Optimizer) -> String {
     optimizer.to_keras()["class_name"].as_str().unwrap_or("optimizer").to_owned()
 }
 
-/// `8,259 of 14,722,947 parameters are trainable: dense, dense_1`.
+/// Describes what is trained: `8,259 of 14,722,947 parameters are trainable: dense, dense_1`.
 fn trainable(model: &Model, trainability: &Trainability) -> String {
     let trained = trainability.trainable_weights(model);
     let count = |weights: &[Weight]| thousands(weights.iter().map(Weight::count).sum());
@@ -108,7 +108,7 @@ fn trainable_layers(model: &Model, trained: &[Weight]) -> Vec<String> {
     layers.map(|layer| layer.name().to_owned()).collect()
 }
 
-/// The names, or the first and the last of many.
+/// Joins layer names. Of more than [`NAMED`], only the first and the last are named, with the number of layers.
 fn named(names: &[String]) -> String {
     match names {
         [first, .., last] if names.len() > NAMED => format!("{first} to {last}, {} layers", names.len()),

@@ -1,4 +1,4 @@
-//! The progress of training: a bar on a terminal, plain lines elsewhere.
+//! Shows the progress of training: a progress bar on a terminal, else plain lines.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use indicatif::ProgressBar;
 use crate::output::note;
 use crate::photos::bar;
 
-/// Interval between lines of progress where there is no terminal.
+/// Interval between lines of progress if standard error is not a terminal.
 const PLAIN_EVERY: Duration = Duration::from_secs(30);
 
 /// A callback that shows each step and epoch.
@@ -33,7 +33,7 @@ impl Progress {
     }
 }
 
-/// `Epoch 2/10`, `Epoch 2/5 of fine-tuning`.
+/// Name of an epoch: `Epoch 2/10`, `Epoch 2/5 of fine-tuning`. `epoch` counts from 0.
 pub(super) fn epoch_name(phase: &str, epoch: usize, epochs: usize) -> String {
     match phase {
         "" => format!("Epoch {}/{epochs}", epoch + 1),
@@ -49,7 +49,7 @@ impl Callback for Progress {
 
     fn on_epoch_begin(&mut self, epoch: usize, _training: &mut Training<'_>) -> Result<()> {
         let steps = self.begin.map_or(0, |begin| begin.steps);
-        // Two lines, so that everything fits into 80 columns.
+        // The bar has two lines, so that its text fits into 80 columns.
         self.bar =
             bar("{prefix}\n{pos:>3}/{len} {bar:12} {wide_msg}", steps as u64).with_prefix(self.epoch_name(epoch));
         (self.epoch_began, self.shown) = (Instant::now(), Instant::now());
@@ -81,18 +81,18 @@ impl Callback for Progress {
     }
 }
 
-/// `12.3 images/s`.
+/// Formats the training speed: `12.3 images/s`.
 fn rate(averages: &Averages, elapsed: Duration) -> String {
     format!("{:.1} images/s", averages.samples() as f64 / elapsed.as_secs_f64().max(1e-9))
 }
 
-/// `loss: 0.1234 - accuracy: 0.9000`, as Keras shows them.
+/// Formats loss and metrics as Keras does: `loss: 0.1234 - accuracy: 0.9000`.
 fn numbers(numbers: &[(String, f64)]) -> String {
     let each: Vec<String> = numbers.iter().map(|(name, value)| format!("{name}: {value:.4}")).collect();
     each.join(" - ")
 }
 
-/// `0:08`, `1:02:03`.
+/// Formats a duration: `0:08`, `1:02:03`.
 fn clock(time: Duration) -> String {
     let seconds = time.as_secs_f64().round() as u64;
     match (seconds / 3600, seconds / 60 % 60, seconds % 60) {

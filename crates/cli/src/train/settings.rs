@@ -1,4 +1,4 @@
-//! Optimizer, loss and training phases, as the arguments of `engraft train` choose them.
+//! Applies the arguments of `engraft train`: optimizer, loss, learning rate and training phases.
 
 use engraft::Result;
 use engraft::prelude::*;
@@ -7,7 +7,7 @@ use engraft::recipe::Phase;
 use super::Args;
 use crate::compile::{OptimizerKind, compile_if_needed};
 
-/// Compiles a new model.
+/// Compiles a new model with the optimizer and learning rate of the arguments.
 pub(super) fn compile_new(args: &Args, model: &Model) -> Result<()> {
     let optimizer = args.optimizer.unwrap_or(OptimizerKind::Adam).optimizer(args.learning_rate.map(LearningRate::from));
     model.compile(optimizer, Loss::categorical_crossentropy(), [Metric::Accuracy])

@@ -13,7 +13,7 @@ use crate::predict::warn;
 
 /// The model that training starts from.
 pub(super) enum Start {
-    /// A new model, built once the classes are known.
+    /// A new model. It is built later, once the classes are known.
     Recipe,
     /// A saved model.
     Saved(Box<Classifier>),
@@ -51,7 +51,7 @@ impl Start {
         }
     }
 
-    /// The compiled model with these class names.
+    /// Builds or opens the model, compiles it by the arguments, and gives it these class names.
     pub(super) fn classifier(self, args: &Args, classes: Vec<String>) -> Result<Classifier, Failure> {
         match self {
             Self::Recipe => Ok(new(args, classes)?),

@@ -1,4 +1,4 @@
-//! NumPy's and the safetensors package's files.
+//! Files of NumPy and of the Python package safetensors, in both directions.
 
 use engraft::formats::FloatType;
 use engraft::formats::npy;

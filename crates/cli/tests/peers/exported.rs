@@ -1,4 +1,4 @@
-//! What `engraft export` writes, but for ONNX, in Keras and in the safetensors package.
+//! Files of `engraft export` predict the same in Keras, read by Keras or by the Python package safetensors. `onnx` tests ONNX.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use crate::keras::{losses, model, photos};
 use crate::python::Peers;
 use crate::support::Place;
 
-/// What Keras and we may differ by in a probability, by how the kernels are stored.
+/// For each float type of the kernels in the file: the largest accepted difference of a probability from Keras.
 const TOLERANCES: [(&str, &str); 2] = [("f32", "1e-4"), ("f16", "5e-3")];
 
 #[test]

@@ -1,4 +1,4 @@
-//! Keras' own files.
+//! Files of Keras 3 and Keras 2, in both directions: predictions, weights and resumed training.
 
 use std::path::{Path, PathBuf};
 
@@ -11,16 +11,16 @@ use engraft::random::Rng;
 
 use crate::python::Peers;
 
-/// What Keras and we may differ by in a probability.
+/// Largest accepted difference of a probability from Keras.
 const TOLERANCE: f32 = 1e-4;
 
-/// Keras' losses after some steps, which sum in another order.
+/// Largest accepted difference of a loss from Keras. It covers other orders of f32 sums, accumulated over the steps.
 const LOSS_TOLERANCE: f64 = 1e-4;
 
-/// How far training goes on; what the optimizer remembers tells from the second loss on.
+/// Number of steps after training is resumed. The optimizer's state affects the losses from the second step on.
 const MORE_STEPS: usize = 3;
 
-/// Each optimizer, with every slot that it can have, and with a schedule whose rate changes at every step.
+/// Optimizers that together use all state variables (moments, momentum, mean gradient), and two learning rate schedules.
 fn optimizers() -> [Optimizer; 9] {
     [
         Adam::new(0.01).into(),
@@ -35,7 +35,7 @@ fn optimizers() -> [Optimizer; 9] {
     ]
 }
 
-/// Nested, with statistics, a shared layer and an operation; the first layers are frozen.
+/// A model with a nested base, moving statistics, a shared layer and an `Add`. The first layers of the base are frozen.
 pub(crate) fn model(optimizer: Optimizer) -> Model {
     let x = Input::new([16, 16, 3]);
     let y = Rescaling::new(1.0 / 255.0).call(&preprocess_input(&x).unwrap()).unwrap();
@@ -60,7 +60,7 @@ pub(crate) fn photos() -> (Tensor, Tensor) {
     (Tensor::new([4, 16, 16, 3], x).unwrap(), Tensor::new([4, 3], y).unwrap())
 }
 
-/// The largest difference, of predictions whose numbers are few.
+/// The largest absolute difference of two tensors of the same shape.
 fn largest_difference(found: &Tensor, expected: &Tensor) -> f32 {
     assert_eq!(found.shape(), expected.shape());
     found.data().iter().zip(expected.data()).fold(0.0, |most: f32, (a, b)| most.max((a - b).abs()))
@@ -74,7 +74,7 @@ fn same_losses(found: &[f32], expected: &Tensor, what: &str) {
     }
 }
 
-/// The losses of some more steps on all photos.
+/// Makes `steps` training steps on all photos, and returns their losses.
 pub(crate) fn losses(model: &Model, x: &Tensor, y: &Tensor, steps: usize) -> Vec<f32> {
     (0..steps).map(|_| model.train_on_batch(x, y).unwrap().loss as f32).collect()
 }
@@ -113,7 +113,8 @@ fn keras_goes_on_where_our_training_stopped() {
         let config = optimizer.to_keras().to_string();
         let model = model(optimizer);
         losses(&model, &x, &y, 2);
-        // Not an .h5: Keras 3 builds the optimizer of one for no weights, of its own files, too.
+        // Not as `.h5`: Keras 3 loses the optimizer's state in such a file, even in one of its own, because it builds the
+        // optimizer without weights.
         files.push(peers.path(&format!("{number}.keras")));
         let options = SaveOptions { optimizer_state: true, ..SaveOptions::default() };
         keras::save(&model, &files[files.len() - 1], &options).unwrap();
@@ -154,7 +155,7 @@ fn we_open_what_keras_writes_and_go_on_training() {
     }
 }
 
-/// Every program of the golden values, read and written again.
+/// Loads each golden model that Keras wrote as `.keras`, saves it as `.keras` and `.h5`, and lets Keras load both.
 #[test]
 fn keras_opens_its_own_models_as_we_write_them() {
     let Some(peers) = Peers::find() else { return };
@@ -184,14 +185,14 @@ fn keras_2_takes_our_weights_and_we_go_on_where_it_stopped() {
     let base = Sequential::with_name("base").add(Input::new([8, 8, 3]));
     let base = base.add(Conv2D::new(4, 3).activation(Relu).named("conv")).add(BatchNormalization::new().named("norm"));
     let base = base.build().unwrap();
-    // Keras 2 lists trainable weights before the others.
+    // A frozen layer changes the order of weights in the file: Keras 2 writes trainable weights before the others.
     base.get_layer("conv").unwrap().set_trainable(false);
     let y = Rescaling::new(1.0 / 255.0).call(&x).unwrap();
     let y = Flatten::new().call(&base.call(&y).unwrap()).unwrap();
     let y = Dense::new(4).activation(Tanh).named("hidden").call(&y).unwrap();
     let model = Model::new(&x, &Dense::new(3).activation(Softmax).named("top").call(&y).unwrap()).unwrap();
     for weight in model.weights() {
-        // Statistics that are ones and zeros would agree anywhere.
+        // Initial weights such as zeros and ones would hide a missing or swapped weight.
         weight.values_mut().iter_mut().for_each(|value| *value += rng.uniform(0.0, 0.2));
     }
     let pixels = (0..4 * 8 * 8 * 3).map(|_| rng.uniform(0.0, 255.0)).collect();

@@ -1,4 +1,4 @@
-//! Our files in the other programs, and theirs here. `cargo xtask peers` installs these.
+//! Interoperability: other programs read engraft's files, and engraft reads theirs. `cargo xtask peers` installs the programs.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 

@@ -1,4 +1,4 @@
-//! What the program trained, on real photos, in Keras.
+//! A model that the program trained on real photos predicts the same in Keras.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! Another program, asked by a script in `peers/`.
+//! Runs the Python scripts in `peers/`, which compare engraft with other programs.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,14 +7,14 @@ use engraft::Tensor;
 use engraft::formats::npy;
 use tempfile::TempDir;
 
-/// A folder to exchange files in, and the Python that has the other programs.
+/// A temporary folder to exchange files, and the Python interpreter in whose environment the other programs are installed.
 pub(crate) struct Peers {
     python: PathBuf,
     folder: TempDir,
 }
 
 impl Peers {
-    /// `None`, said loudly, where the programs aren't installed.
+    /// Finds the environment. If it is missing, prints that the test is skipped, and returns `None`.
     pub(crate) fn find() -> Option<Self> {
         let Some(python) = std::env::var_os("ENGRAFT_PEER_PYTHON") else {
             eprintln!("SKIPPED: ENGRAFT_PEER_PYTHON isn't set; `cargo xtask peers` installs the other programs");
@@ -27,14 +27,14 @@ impl Peers {
         self.folder.path().join(name)
     }
 
-    /// Writes an array and gives its path.
+    /// Writes an array to the folder and returns the path of its file.
     pub(crate) fn array(&self, name: &str, tensor: &Tensor) -> PathBuf {
         let path = self.path(name);
         npy::save(&path, tensor).unwrap();
         path
     }
 
-    /// Runs a script, which fails where the programs don't agree.
+    /// Runs a script, and panics if it fails: it fails if the programs' results differ.
     #[track_caller]
     pub(crate) fn agree(&self, script: &str, arguments: &[&Path]) {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../peers").join(script);

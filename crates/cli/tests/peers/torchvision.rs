@@ -1,4 +1,4 @@
-//! torchvision's VGG16.
+//! Weights of VGG16 exchanged with torchvision, in both directions.
 
 use engraft::ActivationFn;
 use engraft::formats::npy;
@@ -8,7 +8,7 @@ use engraft::random::Rng;
 
 use crate::python::Peers;
 
-/// Of the largest number: f32 sums through sixteen layers in another order.
+/// Tolerance relative to the largest logit: f32 sums have another order in each of the sixteen layers.
 const TOLERANCE: f32 = 1e-4;
 
 #[test]
@@ -20,7 +20,7 @@ fn vgg16_goes_there_and_comes_back() {
     let x = Tensor::new([1, 224, 224, 3], x).unwrap();
     peers.array("x.npy", &x);
     let ours = model();
-    // Biases that are zeros would agree anywhere.
+    // The initial biases are zeros, which would hide a missing or swapped bias.
     let biases = ours.weights().into_iter().filter(|weight| weight.name() == "bias");
     biases.for_each(|bias| bias.values_mut().iter_mut().for_each(|value| *value = rng.uniform(-0.1, 0.1)));
     peers.array("ours.npy", &ours.predict(&x, 1).unwrap());

@@ -1,4 +1,4 @@
-//! A small VGG16, as the program trains it on real photos.
+//! A classifier on VGG16 that the program trains on a few real photos, for comparisons with other programs.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,19 +7,19 @@ use engraft::recipe::Classifier;
 
 use crate::support::Place;
 
-/// The classes that it tells apart, and how many photos of each it learns from and doesn't see.
+/// The classes of the model. [`SEEN`] photos of each are in its training set; [`UNSEEN`] others are held out.
 const CLASSES: [&str; 2] = ["fish", "fruit"];
 const SEEN: usize = 4;
 const UNSEEN: usize = 4;
 
-/// A folder with the model `m.keras` and photos that it hasn't seen, one folder of them per class, in `unseen`.
+/// A place with the model `m.keras`, and held-out photos in `unseen/CLASS/`.
 pub(crate) struct Trained {
     pub(crate) place: Place,
     pub(crate) unseen: Vec<PathBuf>,
 }
 
 impl Trained {
-    /// `None`, said loudly, where the weights and photos aren't there.
+    /// Trains the model. If weights or photos are missing, prints that the test is skipped, and returns `None`.
     pub(crate) fn new() -> Option<Self> {
         let weights = asset("keras/vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5");
         let (Some(weights), Some(food)) = (weights, asset("food5")) else { return None };
@@ -40,7 +40,9 @@ impl Trained {
     }
 }
 
-/// Makes a model less sure: after two epochs its probabilities are all 0 or 1, and would agree anywhere.
+/// Divides the weights of the output layer, so that probabilities lie between 0 and 1.
+///
+/// After training they are close to 0 or 1, where even a wrong model may predict the same.
 fn soften(path: &Path) {
     let classifier = Classifier::load(path).unwrap();
     for weight in classifier.model().layers().last().unwrap().weights() {
@@ -49,7 +51,7 @@ fn soften(path: &Path) {
     classifier.save(path).unwrap();
 }
 
-/// Something that `cargo xtask assets` brings, or a loud word that the test is skipped.
+/// Path of a file or folder that `cargo xtask assets` downloads. If it is missing, prints that the test is skipped.
 fn asset(name: &str) -> Option<PathBuf> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets").join(name);
     if !path.exists() {
@@ -58,7 +60,7 @@ fn asset(name: &str) -> Option<PathBuf> {
     path.exists().then_some(path)
 }
 
-/// The first photos of a class.
+/// The first `count` photos in the folder of a class, by file name.
 fn photos(class: &Path, count: usize) -> Vec<PathBuf> {
     let mut photos: Vec<PathBuf> = fs::read_dir(class).unwrap().map(|entry| entry.unwrap().path()).collect();
     photos.sort();

@@ -1,4 +1,4 @@
-//! The program run as a user runs it, on photos and models made for the occasion.
+//! Runs the program as a user does, on generated photos and models.
 
 #![allow(dead_code, reason = "each file of tests uses some of it")]
 #![allow(clippy::unwrap_used, reason = "only tests use it")]
@@ -15,11 +15,11 @@ use engraft::random::Rng;
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// What each class looks like: a patch of this colour somewhere in grey noise.
+/// Name and colour of each class. Its photos show a patch of this colour at a random place in grey noise.
 pub(crate) const COLOURS: [(&str, [u8; 3]); 3] =
     [("blue", [30, 40, 230]), ("green", [20, 200, 40]), ("red", [220, 30, 20])];
 
-/// A folder to work in, gone afterwards.
+/// A temporary folder in which the program runs; deleted when dropped.
 pub(crate) struct Place(TempDir);
 
 impl Place {
@@ -27,7 +27,7 @@ impl Place {
         Self(tempfile::tempdir().unwrap())
     }
 
-    /// With `each` photos of each class of [`COLOURS`] in the folder `photos`.
+    /// A place with a folder `photos`, which has `each` photos of each class of [`COLOURS`].
     pub(crate) fn with_photos(each: usize) -> Self {
         let place = Self::new();
         place.add_photos("photos", each, 1);
@@ -69,7 +69,7 @@ impl Place {
     pub(crate) fn run_with(&self, arguments: &str, change: impl FnOnce(&mut Command) -> &mut Command) -> Run {
         let mut command = Command::new(env!("CARGO_BIN_EXE_engraft"));
         command.args(arguments.split_whitespace()).current_dir(self.0.path()).env("ENGRAFT_CACHE", self.0.path());
-        // Nothing may be downloaded here, and nothing found that happens to be on the machine.
+        // Weights must come neither from a server nor from a cache of this machine.
         command.env("KERAS_HOME", self.0.path()).env("ENGRAFT_WEIGHTS_URL", "http://127.0.0.1:9");
         Run::of(arguments, &change(&mut command).output().unwrap())
     }
@@ -79,7 +79,7 @@ impl Place {
         save(&small_model(3), &self.path(name));
     }
 
-    /// The entries of a model's file, but for the date.
+    /// Names and contents of the entries of a `.keras` file, except `metadata.json`, which contains the date.
     pub(crate) fn entries(&self, name: &str) -> Vec<(String, Vec<u8>)> {
         let mut zip = zip::ZipArchive::new(fs::File::open(self.path(name)).unwrap()).unwrap();
         let mut entries = Vec::new();
@@ -94,7 +94,7 @@ impl Place {
         entries
     }
 
-    /// Every file below the folder `name` with its content.
+    /// Path and content of every file below the folder `name`, sorted by path.
     pub(crate) fn snapshot(&self, name: &str) -> Vec<(PathBuf, Vec<u8>)> {
         let mut files = Vec::new();
         let mut pending = vec![self.path(name)];
@@ -112,7 +112,7 @@ impl Place {
     }
 }
 
-/// What came of a run.
+/// The result of a run: arguments, exit code, standard output and standard error.
 pub(crate) struct Run {
     arguments: String,
     pub(crate) code: Option<i32>,
@@ -144,7 +144,7 @@ impl Run {
         self
     }
 
-    /// Fails with this code and each of these in the error.
+    /// Asserts that the exit code is `code`, and that standard error contains `error: ` and each of `expected`.
     #[track_caller]
     pub(crate) fn fails(self, code: i32, expected: &[&str]) -> Self {
         let run = self.ends_with(code);
@@ -183,12 +183,12 @@ pub(crate) fn save(model: &Model, path: &Path) {
     keras::save(model, path, &SaveOptions::default()).unwrap();
 }
 
-/// A file of the tests of photos.
+/// Content of a test file of the crate engraft-data.
 pub(crate) fn testdata(name: &str) -> Vec<u8> {
     fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("../data/testdata").join(name)).unwrap()
 }
 
-/// 40 by 36 pixels, as BMP.
+/// A BMP photo of 40 by 36 pixels: a square of `colour` at a random place in grey noise.
 fn photo(colour: [u8; 3], rng: &mut Rng) -> Vec<u8> {
     let (width, height) = (40, 36);
     let (left, top) = (rng.uniform(0.0, 20.0) as usize, rng.uniform(0.0, 16.0) as usize);
@@ -198,7 +198,7 @@ fn photo(colour: [u8; 3], rng: &mut Rng) -> Vec<u8> {
     })
 }
 
-/// An uncompressed image of 24 bits; a row of `width` pixels must fill a multiple of 4 bytes.
+/// An uncompressed BMP image with 24 bits per pixel. `3 * width` must be a multiple of 4, because no padding is written.
 pub(crate) fn bmp(width: usize, height: usize, mut pixel: impl FnMut(usize, usize) -> [u8; 3]) -> Vec<u8> {
     let size = 54 + 3 * width * height;
     let mut file = b"BM".to_vec();

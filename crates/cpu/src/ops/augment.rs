@@ -87,7 +87,7 @@ mod tests {
             for image in 0..images.batch() {
                 let mut found = vec![f32::NAN; images.row(image).len()];
                 apply(&fixed(case, &distribution, image), shape, images.row(image), &mut found);
-                // A thousandth of the pixel range: f32 rounds coordinates, and neighbouring pixels differ by up to 255.
+                // The tolerance is 0.1 % of the pixel range: coordinates round in f32, and adjacent pixels differ by up to 255.
                 for (found, expected) in found.iter().zip(expected.row(image)) {
                     assert!((found - expected).abs() <= 0.255, "{}: {found} for {expected}", case.name());
                 }

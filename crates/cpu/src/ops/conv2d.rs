@@ -14,7 +14,9 @@ fn convolution_for(call: &StepCall<'_>, samples: usize) -> Conv2d {
     call.conv2d(samples).expect("called for convolutions of images only")
 }
 
-/// Scratch space in f32. If the kernel is cached from its first use on, only the prepared forward pass needs any.
+/// Length of the scratch space, in f32.
+///
+/// If the kernel is cached from its first use on, every forward pass reads the prepared kernel, which takes less scratch space.
 pub(super) fn scratch_len(call: &StepCall<'_>, policy: KernelCachePolicy) -> usize {
     let conv = convolution(call);
     match policy == KernelCachePolicy::FrozenFirstUse && policy.allows(call) {

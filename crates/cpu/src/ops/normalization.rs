@@ -41,7 +41,7 @@ fn values<'a>(call: &'a StepCall<'_>, position: usize) -> RwLockReadGuard<'a, Ve
 
 /// Mean and variance of the batch in training mode; `None` in inference mode.
 ///
-/// They are those of the global batch if the reducer sums statistics over replicas.
+/// If the reducer sums statistics over replicas, the mean and variance are those of the global batch.
 pub(super) fn batch_statistics(
     call: &StepCall<'_>,
     x: &[f32],
@@ -54,7 +54,7 @@ pub(super) fn batch_statistics(
     let mut sums = channel_sums(channels, x);
     sums.push((x.len() / channels.max(1)) as f64);
     reducer.sum_statistics(&mut sums)?;
-    // Zero rows have a mean and a variance of zero.
+    // A batch without rows gets a mean and a variance of 0, not 0 / 0.
     let rows = sums.pop().unwrap_or(0.0).max(1.0);
     let mut statistics = Statistics { mean: vec![0.0; channels], variance: vec![0.0; channels], rows };
     means(&sums, rows, &mut statistics.mean);
@@ -84,7 +84,10 @@ pub(super) fn forward(call: &StepCall<'_>, x: &[f32], y: &mut [f32]) {
     batch_norm(call.channels(), x, &mean, &variance, gamma, beta, config.epsilon, y);
 }
 
-/// In training mode the gradient also flows through the statistics: of the global batch, if the reducer sums over replicas.
+/// Computes the gradient with respect to the input.
+///
+/// In training mode, the batch's mean and variance are functions of the input, and the gradient includes their derivatives.
+/// If the reducer sums over replicas, they are the mean and variance of the global batch.
 pub(super) fn input_gradient(
     call: &StepCall<'_>,
     b: &Backward<'_>,

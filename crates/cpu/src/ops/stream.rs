@@ -10,8 +10,8 @@ use crate::workspace::Workspace;
 
 /// Computes two convolutions image by image, `rows` output rows of the second at a time, and returns the duration of each.
 ///
-/// `rows` counts rows before a fused pooling. `window` is a buffer for those rows of the first output that the second
-/// convolution reads for `rows` rows.
+/// If the second convolution has a fused pooling, `rows` counts its output rows before the pooling. `window` is the buffer
+/// between the two convolutions. It holds the output rows of the first that the second reads to compute `rows` rows.
 pub(crate) fn forward(
     [first, second]: [&StepCall<'_>; 2],
     rows: usize,
@@ -42,13 +42,14 @@ fn forward_image(
         (conv2d::single_sample_convolution(first), conv2d::single_sample_convolution(second));
     let (x_row, row) = (row_len(first), row_len(second));
     let elements = |rows: &Range<usize>, row: usize| rows.start * row..rows.end * row;
-    // Rows of the first output that are in `window`.
+    // Output rows of the first convolution that are in `window`.
     let mut buffered = 0..0;
     let height = second_conv.out_h();
     for start in (0..height).step_by(rows) {
         let began = Instant::now();
         let (second_rows, required) = second_conv.rows(start..height.min(start + rows));
-        // Neighbouring blocks of output rows overlap in the rows that they read. These are computed once and moved to the front.
+        // Consecutive blocks of output rows read some of the same rows in `window`. The first convolution computes these rows
+        // once; they are then moved to the front of `window`.
         let reused = required.start.min(buffered.end)..buffered.end;
         window.copy_within(elements(&(reused.start - buffered.start..buffered.end - buffered.start), row), 0);
         buffered = required.start..required.end.max(reused.end);

@@ -131,7 +131,8 @@ pub(crate) fn sgd() -> Optimizer {
     Sgd::new(0.05).momentum(0.9).into()
 }
 
-/// Epsilon of the adaptive optimizers. With a small one, a gradient that is pure rounding error would make a step of full length.
+/// Epsilon of the adaptive optimizers. With a small epsilon, a gradient that is pure rounding error would change a weight by the
+/// full learning rate.
 pub(crate) const EPSILON: f64 = 1e-2;
 
 pub(crate) fn optimizers() -> [Optimizer; 3] {

@@ -24,7 +24,8 @@ fn gradients_of_random_models() {
         let place = format!("seed {seed}, training {training}");
         let request = GradientRequest { training, seed, inputs: true, weights: true, layers };
         compare_gradients(&model, &request, &place);
-        // Fewer steps are differentiated, so more are fused, chunked and streamed.
+        // Without gradients with respect to inputs and weights, fewer steps are differentiated. So more are fused, chunked and
+        // streamed.
         let request = GradientRequest { inputs: false, weights: false, ..request };
         compare_gradients(&model, &request, &format!("{place}, of layers only"));
     }

@@ -154,12 +154,12 @@ fn frozen_normalized() -> Model {
     model
 }
 
-/// Partial sums of the replicas are rounded to f32, and kernels may sum half a batch in another order. That makes a few rounding
-/// errors of 6e-8; the largest distance observed is 1.5e-7.
+/// The largest [`distance`] after one step. Each replica rounds its partial sums to f32, and kernels may sum half a batch in
+/// another order. That makes a few rounding errors of 6e-8; the largest distance observed is 1.5e-7.
 const ONE_STEP: f32 = 1e-6;
 
-/// Rounding errors of earlier steps change the weights, and so the gradients of later steps. The largest distance observed is
-/// 1.1e-5, with the portable kernels, which have the fewest partial sums.
+/// The largest [`distance`] after ten steps. Rounding errors of earlier steps change the weights, and so the gradients of later
+/// steps. The largest distance observed is 1.1e-5, with the portable kernels, which have the fewest partial sums.
 const TEN_STEPS: f32 = 5e-5;
 
 #[test]
@@ -173,8 +173,8 @@ fn gradients_are_those_of_the_whole_batch() {
     }
 }
 
-/// With one sample for each replica, the gradient of a bias is a sum of two numbers in both cases. Other sums may run in another
-/// order, so their bits may differ.
+/// With one sample for each replica, the gradient of a Dense bias is the same sum of two numbers, in one session and in two.
+/// Longer sums may run in another order, so their bits may differ.
 #[test]
 fn gradients_of_biases_have_the_bits_of_the_whole_batch_where_each_replica_has_one_sample() {
     let (single, replicas) = single_and_replicas(plain, 2, 1, false);
@@ -190,7 +190,7 @@ fn ten_steps_end_at_the_same_weights() {
     let before = weights(&plain());
     let (single, replicas) = single_and_replicas(plain, 16, 10, false);
     let [gradients, weights] = distances(&single, &replicas);
-    // The learning rate is small, so the weights differ less than the gradients. The largest distance observed is 2.8e-7.
+    // The learning rate is small, so the weights differ less than the gradients: by 2.8e-7 at most, as observed.
     assert!(gradients < TEN_STEPS && weights < ONE_STEP, "{gradients} {weights}");
     assert!(replicas[0].weights == replicas[1].weights, "both replicas make the same step, bit for bit");
     assert!(single.weights.iter().zip(&before).all(|(after, before)| distance(after, before) > 1000.0 * ONE_STEP));
@@ -218,7 +218,7 @@ fn random_layers_draw_by_the_place_in_the_whole_batch() {
         let [gradients, weights] = distances(&single, &replicas);
         assert!(gradients < TEN_STEPS && weights < TEN_STEPS, "{gradients} {weights}");
     }
-    // Counter-check: the samples of replica 1 in the place of replica 0 draw other random numbers.
+    // The opposite case: replica 1's samples draw other random numbers if they are the first samples of the batch.
     let model = random_layers();
     let misplaced = train(&model, 8..16, 1, &mut Recorder::default(), |recorder| std::mem::take(&mut recorder.0));
     let (single, _) = single_and_replicas(random_layers, 16, 1, false);
@@ -236,7 +236,7 @@ fn synchronized_batch_normalization_is_that_of_the_whole_batch() {
     }
     let (single, replicas) = single_and_replicas(normalized, 16, 10, true);
     let [gradients, weights] = distances(&single, &replicas);
-    // The learning rate is small, so the weights differ less than the gradients. The largest distance observed is 2.8e-7.
+    // The learning rate is small, so the weights differ less than the gradients: by 2.8e-7 at most, as observed.
     assert!(gradients < TEN_STEPS && weights < ONE_STEP, "{gradients} {weights}");
     assert!(replicas[0].weights == replicas[1].weights, "moving statistics included");
 }

@@ -7,7 +7,7 @@ use engraft_plan::{BatchPlace, GradientReducer, SingleReplica};
 
 use crate::REPLICAS;
 
-/// The place where replicas exchange their partial sums.
+/// Shared memory in which replicas exchange their partial sums.
 pub(crate) struct Exchange {
     pub(crate) barrier: Barrier,
     pub(crate) parts: Mutex<[Vec<f64>; REPLICAS]>,

@@ -8,7 +8,7 @@ use crate::reducers::Recorder;
 use crate::support::{normal, one_hot, options, weights};
 use crate::{CLASSES, normalized, plain, session, sgd};
 
-/// A reducer that fails at the `left`-th call of one of its methods.
+/// A reducer that fails at one call of `method`: at the `left`-th from now.
 struct Failing {
     method: &'static str,
     left: usize,
@@ -58,8 +58,8 @@ fn a_reducer_that_fails_leaves_everything_as_it_was() {
         (weights(&model), state.slots().clone(), state.iterations())
     };
     let before = now(&state);
-    // The first call, one in the middle, and the last. There are ten gradients. Each of the two batch normalizations sums
-    // statistics twice in the forward pass and once in the backward pass.
+    // Each method fails at its first call, at its fourth and at its last. The model has ten gradients. Each of the two batch
+    // normalizations sums statistics twice in the forward pass and once in the backward pass.
     let calls = [("offer", [1, 4, 10]), ("collect", [1, 4, 10]), ("sum_statistics", [1, 4, 6])];
     for (method, left) in calls.into_iter().flat_map(|(method, calls)| calls.map(|left| (method, left))) {
         let mut reducer = Failing { method, left };

@@ -65,7 +65,8 @@ fn every_model_of_the_golden_values() {
     comparison.check();
 }
 
-/// Shared layers, branches and several outputs at odd sizes, where names or layouts could be used twice.
+/// Shared and nested layers, branches and several outputs, at odd sizes. An exporter could give two nodes the same name, or
+/// transpose a value twice.
 #[test]
 fn nested_shared_and_several() {
     let mut comparison = OnnxComparison::new();

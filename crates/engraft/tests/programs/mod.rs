@@ -19,7 +19,9 @@ mod sequential_freeze_15;
 #[path = "../../examples/sequential_vgg16.rs"]
 mod sequential_vgg16;
 
-/// The example's model with random weights, and its VGG16 base. Automatic names are reset, as in a new process.
+/// Builds the model of the example for `program` with random weights. Returns the model and its VGG16 base.
+///
+/// Automatic layer names are reset first, as in a new process.
 pub(crate) fn build(program: &str) -> (Model, Model) {
     engraft::clear_session();
     let model = match program {

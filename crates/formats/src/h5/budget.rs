@@ -21,7 +21,7 @@ impl Budget {
         Self { left: Cell::new(bytes) }
     }
 
-    /// Subtracts the memory that a dataset will take, at `width` bytes per value or more.
+    /// Subtracts the memory that reading a dataset will take: `width` bytes per value, or more if the file's type is wider.
     ///
     /// # Errors
     /// The dataset takes more than is left, or its data lies outside the file of `file_len` bytes.

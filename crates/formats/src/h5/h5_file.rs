@@ -89,7 +89,7 @@ pub fn is_hdf5(file: &mut (impl Read + Seek)) -> std::io::Result<bool> {
 pub struct H5File {
     file: File,
     budget: Budget,
-    /// The same file for parallel reads, where the system has them.
+    /// A reader of the same bytes for parallel reads; `None` if the file isn't on disk or the system doesn't support them.
     parallel: Option<ParallelReader>,
 }
 
@@ -97,7 +97,7 @@ impl H5File {
     /// Opens a file on disk. Values are read on demand; the file is never loaded as a whole.
     ///
     /// # Errors
-    /// [`H5Error::Open`] when it can't be read or isn't HDF5.
+    /// [`H5Error::Open`] when it can't be read, isn't HDF5, or is truncated; [`H5Error::Pickle`].
     pub fn open(path: &Path) -> Result<Self, H5Error> {
         let file = std::fs::File::open(path).map_err(unopened)?;
         let parallel = ParallelReader::of(&file);
@@ -115,7 +115,7 @@ impl H5File {
     /// ```
     ///
     /// # Errors
-    /// [`H5Error::Open`] when it isn't HDF5.
+    /// [`H5Error::Open`] when it isn't HDF5 or is truncated; [`H5Error::Pickle`].
     pub fn from_bytes(bytes: Vec<u8>) -> Result<Self, H5Error> {
         Self::from_reader(Cursor::new(bytes))
     }
@@ -149,7 +149,7 @@ impl H5File {
         Ok(Self { file, budget, parallel: None })
     }
 
-    /// Sets the reader that large datasets are read with; it must be on the same bytes.
+    /// Sets the reader for large datasets. It must read the same bytes as this file.
     pub(crate) fn with_parallel_reader(self, parallel: Option<ParallelReader>) -> Self {
         Self { parallel, ..self }
     }
@@ -184,7 +184,8 @@ impl H5File {
         let groups = node.groups().map_err(damaged)?.into_iter().map(|name| H5Entry { name, is_group: true });
         let datasets = node.datasets().map_err(damaged)?.into_iter().map(|name| H5Entry { name, is_group: false });
         let mut entries: Vec<_> = groups.chain(datasets).collect();
-        // Such a name can't be part of a path: a walk over all groups would visit this group again and never end.
+        // A path with an empty name or `.` leads back to this group, so a walk over all groups would never end. A name
+        // with a slash would be taken for several names.
         if let Some(entry) = entries.iter().find(|entry| matches!(&*entry.name, "" | ".") || entry.name.contains('/')) {
             let reason = format!("a member called `{}`, which no path can name", entry.name);
             return Err(H5Error::damaged(group, reason));
@@ -218,7 +219,7 @@ impl H5File {
     /// Signed and unsigned integers have the same name.
     ///
     /// # Errors
-    /// As [`H5File::dataset_shape`].
+    /// Those of [`H5File::dataset_shape`].
     pub fn dataset_kind(&self, path: &str) -> Result<String, H5Error> {
         let datatype = self.dataset(path)?.datatype().map_err(|error| convert_error(path, "dataset", error))?;
         Ok(datatype::name(&datatype))
@@ -254,7 +255,8 @@ impl H5File {
         {
             return Ok(None);
         }
-        // The HDF5 crate reads the first row, so that all its checks of the dataset apply; the values must agree.
+        // Reading the first row with the HDF5 crate runs all its checks of the dataset. If that row differs from the parallel
+        // read, the caller falls back to the ordinary reader.
         let row = dataset.read_f32_rows(0, 1).map_err(damaged)?;
         let mut values = vec![0.0; count];
         engraft_memory::prefer_huge_pages(&mut values);
@@ -270,7 +272,7 @@ impl H5File {
     /// Reads the shape and values of an integer dataset, such as an optimizer's `iterations`.
     ///
     /// # Errors
-    /// As [`H5File::read_f32`]; [`H5Error::Type`] also for floats.
+    /// Those of [`H5File::read_f32`]; [`H5Error::Type`] also for floats.
     pub fn read_i64(&self, path: &str) -> Result<(Vec<usize>, Vec<i64>), H5Error> {
         let dataset = self.dataset(path)?;
         let shape = self.admit(path, &dataset, size_of::<i64>())?;
@@ -312,7 +314,7 @@ impl H5File {
     /// ```
     ///
     /// # Errors
-    /// As [`H5File::attr_string`].
+    /// Those of [`H5File::attr_string`]; [`H5Error::Type`] when the attribute isn't a list of strings.
     pub fn attr_strings(&self, path: &str, name: &str) -> Result<Option<Vec<String>>, H5Error> {
         let attributes = self.attributes(path)?;
         let list = |name: &str| match attributes.get(name) {
@@ -354,12 +356,12 @@ impl H5File {
         attributes.map_err(|error| convert_error(path, "group or dataset", error))
     }
 
-    /// Subtracts a dataset's values, of at least `width` bytes each, from the budget and returns its
+    /// Subtracts the memory of a dataset, at `width` bytes per value, from the budget and returns the dataset's
     /// shape. Must be called before the values are read.
     fn admit(&self, path: &str, dataset: &Dataset, width: usize) -> Result<Vec<usize>, H5Error> {
         let shape = shape_of(path, dataset)?;
         self.budget.admit(path, dataset, width as u64, self.file.file_size())?;
-        // The size must not overflow even without axes of 0: the HDF5 crate may multiply the other axes first.
+        // The product of the non-zero axes must not overflow: the HDF5 crate may multiply them before it meets an axis of 0.
         let bytes = shape.iter().try_fold(width, |bytes, &n| bytes.checked_mul(n.max(1)));
         let too_large = || H5Error::damaged(path, format!("shape {shape:?} is too large"));
         bytes.ok_or_else(too_large)?;

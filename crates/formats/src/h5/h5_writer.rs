@@ -22,7 +22,7 @@ const WRITE_BLOCK: usize = 16384;
 ///
 /// The components of a path are separated by `/`; the empty path is the root. The groups above a
 /// dataset are created as needed. Values are borrowed until [`H5Writer::write_to`] writes them.
-/// h5py, and so Keras, reads string attributes as `str` and lists of names as fixed-length bytes.
+/// String attributes have variable length, which h5py reads as `str`. Lists of names are fixed-length bytes, as in Keras.
 ///
 /// ```
 /// use engraft_formats::FloatType;
@@ -59,25 +59,25 @@ struct GroupNode<'a> {
     datasets: BTreeMap<String, (Vec<u64>, Values<'a>)>,
 }
 
-/// The values of a dataset, in the type of the file.
+/// The values of a dataset. The variant is their type in the file.
 #[derive(Debug)]
 enum Values<'a> {
     F32(Cow<'a, [f32]>),
-    /// Rounded to f16 when they are written.
+    /// f32 values that are rounded to f16 when they are written.
     F16(Cow<'a, [f32]>),
     I32(Cow<'a, [i32]>),
     I64(Cow<'a, [i64]>),
 }
 
 impl<'a> H5Writer<'a> {
-    /// An empty file.
+    /// A writer of a file that has only the empty root group.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Creates a group and those above it. Keras expects some empty groups, such as `vars` of a layer
-    /// without weights.
+    /// Creates a group and its missing parent groups. Keras expects some empty groups, such as `vars` of
+    /// a layer without weights.
     ///
     /// # Errors
     /// [`H5Error::Name`] when a component of the path is a dataset, [`H5Error::Depth`].
@@ -97,7 +97,7 @@ impl<'a> H5Writer<'a> {
     /// Adds a weight as f32 or f16. Arrays of one axis are always f32: see [`FloatType::F16`].
     ///
     /// # Errors
-    /// As [`H5Writer::f32`].
+    /// Those of [`H5Writer::f32`].
     pub fn weight(
         &mut self,
         path: &str,
@@ -115,7 +115,7 @@ impl<'a> H5Writer<'a> {
     /// Adds a dataset of i32. An empty shape makes a scalar.
     ///
     /// # Errors
-    /// As [`H5Writer::f32`].
+    /// Those of [`H5Writer::f32`].
     pub fn i32(&mut self, path: &str, shape: &[usize], values: impl Into<Cow<'a, [i32]>>) -> Result<(), H5Error> {
         self.dataset(path, shape, Values::I32(values.into()))
     }
@@ -123,7 +123,7 @@ impl<'a> H5Writer<'a> {
     /// Adds a dataset of i64. An empty shape makes a scalar, such as an optimizer's `iterations`.
     ///
     /// # Errors
-    /// As [`H5Writer::f32`].
+    /// Those of [`H5Writer::f32`].
     pub fn i64(&mut self, path: &str, shape: &[usize], values: impl Into<Cow<'a, [i64]>>) -> Result<(), H5Error> {
         self.dataset(path, shape, Values::I64(values.into()))
     }
@@ -141,7 +141,7 @@ impl<'a> H5Writer<'a> {
     /// A list too long for one attribute is split into `layer_names0`, `layer_names1`, …, as in Keras.
     ///
     /// # Errors
-    /// As [`H5Writer::attr_string`].
+    /// Those of [`H5Writer::attr_string`].
     pub fn attr_strings<S: AsRef<str>>(&mut self, group: &str, name: &str, values: &[S]) -> Result<(), H5Error> {
         let width = values.iter().map(|value| value.as_ref().len()).max().unwrap_or(0).max(1);
         let part_len = (ATTRIBUTE_LIMIT / width).max(1);

@@ -1,16 +1,17 @@
 //! Positioned reads of a file by several threads, for large f32 datasets and for checksums.
 //!
 //! Uncompressed little-endian f32 values have the same bytes in the file and in memory. Reading them in parallel, without a
-//! conversion of each value, makes loading a model of half a gigabyte much faster. Only `h5::h5_file` and `archive` use it.
+//! conversion of each value, makes loading a model of half a gigabyte much faster. `h5::h5_file` reads datasets with it, and
+//! `archive` computes checksums.
 
 use std::fs::File;
 use std::io;
 use std::sync::{Arc, Mutex};
 
-/// Bytes that a thread reads at a time. Small enough to stay in its cache until they are used.
+/// Bytes that a thread reads at a time. Small enough that they are still in the core's cache when their checksum is computed.
 const BLOCK: usize = 1 << 20;
 
-/// The smallest dataset, in values, that is read in parallel: one block, the work of one thread.
+/// The smallest dataset, in values, that is read in parallel. A smaller one is less than one block, the share of one thread.
 pub(crate) const MIN_VALUES: usize = BLOCK / size_of::<f32>();
 
 /// An open file (or the part of it from an offset on) for reads that leave the file position alone.
@@ -21,13 +22,13 @@ pub(crate) struct ParallelReader {
 }
 
 impl ParallelReader {
-    /// `None` on big-endian or non-Unix systems, or if the handle can't be duplicated.
+    /// A parallel reader of `file`; `None` on big-endian or non-Unix systems, or if the handle can't be duplicated.
     pub(crate) fn of(file: &File) -> Option<Self> {
         let file = if cfg!(all(unix, target_endian = "little")) { file.try_clone().ok()? } else { return None };
         Some(Self { file: Arc::new(file), start: 0 })
     }
 
-    /// The same file from the offset `start` on.
+    /// A reader of the same file whose offset 0 is at `start`.
     pub(crate) fn skip(self, start: u64) -> Self {
         Self { start: self.start + start, ..self }
     }

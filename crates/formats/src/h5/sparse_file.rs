@@ -9,7 +9,7 @@ use std::io::{self, Write};
 
 use hdf5_pure::{FormatError, Source};
 
-/// A file that keeps only the writes with a non-zero byte, by their offset. Everything else reads as zeros.
+/// A file that stores only the writes that contain a non-zero byte, keyed by offset. Everything else reads as zeros.
 #[derive(Debug, Clone, Default)]
 pub(super) struct SparseFile {
     runs: BTreeMap<u64, Vec<u8>>,

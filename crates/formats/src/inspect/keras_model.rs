@@ -25,7 +25,7 @@ pub(super) fn of_archive(path: &Path, mut zip: Zip<impl Read + Seek + Send + 'st
         (Some(engraft), Some(keras)) => Some(format!("engraft {engraft}, as Keras {keras}")),
         (_, keras) => keras.map(|version| format!("Keras {version}")),
     };
-    // The HDF5 file is dropped at once: if it was deflated, it is in memory.
+    // The HDF5 file is dropped before the model is loaded: a deflated one is held in memory.
     let arrays = arrays(&zip.into_h5("model.weights.h5", None)?)?;
     let contents = Contents { format: "Keras model (.keras)".into(), written_by, arrays, ..Contents::default() };
     Ok(with_model(path, &config, contents))

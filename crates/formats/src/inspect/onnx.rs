@@ -9,7 +9,8 @@ use crate::onnx::{self, OnnxError, RawInitializer};
 
 /// Inspects the ONNX file at `path`.
 ///
-/// ONNX has no signature, so every file of unknown format comes here; the error names all supported formats.
+/// ONNX has no signature, so every file without a known signature is read as ONNX. The error therefore names all supported
+/// formats.
 pub(super) fn contents(path: &Path) -> Result<Contents> {
     read(path).map_err(|error| {
         Error::new(

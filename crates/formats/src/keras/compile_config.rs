@@ -1,6 +1,6 @@
 //! `compile_config` of a model: its optimizer, loss and metrics.
 //!
-//! Both model formats read it; `config_writer` writes it.
+//! The readers of `.keras` files and of the older `.h5` use `read`; `config_writer` uses `write`.
 
 use engraft_nn::{Compiled, Error, ErrorKind, Loss, Metric, Model, Optimizer, Result};
 use serde_json::{Map, Value, json};

@@ -31,7 +31,7 @@ const MAX_VALUES: usize = 1 << 28;
 /// Key under which `functional` passes the arguments of an operation's call. Keras has them in `inbound_nodes`.
 pub(super) const ARGUMENTS: &str = "arguments";
 
-/// Reads the objects of one file and keeps what later objects and the result depend on.
+/// Builds the layers of one file. The fields carry state from one object to later ones and to the finished model.
 #[derive(Default)]
 pub(super) struct ConfigReader {
     /// Layers that several models contain, by Keras' `shared_object_id`.
@@ -154,7 +154,7 @@ impl ConfigReader {
                 .map_err(|error| error.within(format_args!("layer `{name}` ({class_name})")))?;
         }
         if class_name == "InputLayer" {
-            // Without effect on an input.
+            // An input has no weights, so the option has no effect.
             config.remove("trainable");
         }
         if is_operation(object.get("module").and_then(Value::as_str).unwrap_or_default()) {
@@ -169,8 +169,8 @@ impl ConfigReader {
         if layer.output_shape().is_none()
             && let [input] = inputs
         {
-            // The first call of a Sequential builds its layers. Calling them one by one before that
-            // checks the size of each output first.
+            // The first call of a Sequential builds all its layers. The layers are called one by one before,
+            // so that the size of each output is checked before the next layer is built.
             let mut x = input.clone();
             for inner in layer.layers() {
                 x = self.call(&inner, &[x])?;
@@ -233,7 +233,7 @@ fn check_numbers(value: &Value) -> Result<()> {
     }
 }
 
-/// The name of a model. Refuses options other than `options` and those of all models.
+/// The name of a model. Refuses options other than `name`, `trainable`, `dtype` and those in `options`.
 pub(super) fn model_name(config: &Map<String, Value>, options: &[&str]) -> Result<String> {
     let Some(name) = config.get("name").and_then(Value::as_str) else {
         return Err(Error::new("model in config.json", "a name", format_args!("{:?}", config.get("name"))));
@@ -255,7 +255,9 @@ pub(super) fn layer_objects(config: &Map<String, Value>) -> Result<&[Value]> {
     }
 }
 
-/// The sample shape of a batch shape such as `[null, 32, 32, 3]`; `None` if another size is null.
+/// The sample shape of a batch shape such as `[null, 32, 32, 3]`.
+///
+/// `None` if a size after the batch axis is null or above [`MAX_NUMBER`].
 fn sample_shape(batch_shape: &Value) -> Option<Vec<usize>> {
     let sizes = batch_shape.as_array()?.get(1..)?;
     sizes.iter().map(|size| size.as_u64().filter(|&n| n <= MAX_NUMBER).map(|n| n as usize)).collect()

@@ -140,9 +140,9 @@ fn batch_shape(shape: &Shape) -> Value {
     std::iter::once(Value::Null).chain(shape.iter().map(|&size| json!(size))).collect()
 }
 
-/// The number of each call of a graph among the calls of its layer.
+/// Keras' numbers for the calls of a graph: the position of each call among the calls of the same layer, from 0.
 struct CallNumbers {
-    /// By the id of the call.
+    /// The number of each call, by the call's id.
     numbers: HashMap<usize, usize>,
 }
 
@@ -172,7 +172,8 @@ impl CallNumbers {
 
     /// The value of `input_layers` or `output_layers`: a single reference, or a list of several.
     ///
-    /// Only here, Keras counts the construction of a functional model as its first call.
+    /// In these two lists alone, Keras counts the construction of a functional model as its call 0. So references to such a
+    /// model are one higher.
     fn ends(&self, tensors: &[SymbolicTensor]) -> Value {
         let ends: Vec<Value> = tensors
             .iter()

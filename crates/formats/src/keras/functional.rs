@@ -1,4 +1,4 @@
-//! The reader of functional models: builds the layers, resolves the calls that refer to each other, and makes them.
+//! The reader of functional models: builds the layers, resolves the references between calls, and calls the layers.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -126,7 +126,7 @@ fn read_layers(reader: &mut ConfigReader, entries: &[LayerEntry], depth: usize) 
     Ok(layers)
 }
 
-/// Resolves references to calls: (index of the layer, index of its call).
+/// Resolves each reference to a pair: index of the layer, and index of the call among the layer's calls.
 struct CallResolver<'a> {
     layers: HashMap<&'a str, LayerCalls>,
 }
@@ -176,7 +176,7 @@ impl<'a> CallResolver<'a> {
         };
         let first = first(layer_calls);
         match reference.call.checked_sub(first) {
-            // A layer with a single call: the reference is to that call, whichever way it is counted.
+            // A layer with a single call: every number up to `first` means that call, so both ways of counting are accepted.
             _ if layer_calls.calls == 1 && reference.call <= first => Ok((layer_calls.index, 0)),
             Some(call) if call < layer_calls.calls => Ok((layer_calls.index, call)),
             _ => Err(Error::new("inbound_nodes", format_args!("one of {} calls", layer_calls.calls), received())),
@@ -184,7 +184,7 @@ impl<'a> CallResolver<'a> {
     }
 }
 
-/// Makes all calls in an order in which inputs come first, and the calls of one layer in their order.
+/// Makes all calls, each after the calls that produce its inputs. The calls of one layer keep their order.
 fn make_calls(
     reader: &ConfigReader,
     layers: &[Layer],

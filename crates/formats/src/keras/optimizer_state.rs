@@ -14,7 +14,7 @@ use crate::h5::{H5Error, H5File, H5Writer};
 const VARS: &str = "optimizer/vars";
 const LEGACY: &str = "optimizer_weights";
 
-/// The place that errors name.
+/// The place named in errors about a saved optimizer state.
 const STATE: &str = "optimizer state";
 
 /// Number of variables before the slots: steps and learning rate, or only steps if the rate follows a schedule.
@@ -25,7 +25,7 @@ fn variables_before_slots(optimizer: &Optimizer) -> usize {
     }
 }
 
-/// The position of a slot among all slots: slot number `slot` of trainable weight `index` of `count`.
+/// The position of a slot in Keras' order: slot `slot` of trainable weight `index`, among the slots of all `count` weights.
 fn slot_position(optimizer: &Optimizer, slot: usize, index: usize, count: usize) -> usize {
     match optimizer {
         // Both moments of a weight are adjacent.
@@ -143,7 +143,7 @@ impl<'a> SavedOptimizer<'a> {
         let optimizer = &compiled.optimizer;
         let (count, most_before) = (self.slots(optimizer) * trainable.len(), variables_before_slots(optimizer));
         if self.arrays.is_empty() || (count > 0 && self.arrays.len() <= most_before) {
-            // Saved without its state, or never trained.
+            // The file was saved without the optimizer state, or the model was never trained.
             return Ok(());
         }
         let before = self.arrays.len().saturating_sub(count);

@@ -10,7 +10,7 @@ use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
 
 use super::version::KERAS_VERSION;
-use super::{CONFIG, METADATA, WEIGHTS, base, config_writer, optimizer_state, weights};
+use super::{CONFIG, METADATA, WEIGHTS, base_record, config_writer, optimizer_state, weights};
 use crate::error::at;
 use crate::h5::H5Writer;
 use crate::{FloatType, atomic};
@@ -90,8 +90,8 @@ pub fn save(model: &Model, path: &Path, options: &SaveOptions<'_>) -> Result<()>
         "date_saved": timestamp(SystemTime::now()),
         "engraft_version": env!("CARGO_PKG_VERSION"),
     });
-    if let paths @ [_, ..] = &base::paths(model)[..] {
-        metadata[base::KEY] = json!(paths);
+    if let paths @ [_, ..] = &base_record::paths(model)[..] {
+        metadata[base_record::KEY] = json!(paths);
     }
     let small = [(METADATA, metadata.to_string()), (CONFIG, config)];
     with_weights(model, Some(options.optimizer_state), options.float_type, |writer, bytes| {
@@ -100,7 +100,8 @@ pub fn save(model: &Model, path: &Path, options: &SaveOptions<'_>) -> Result<()>
             for (name, text) in &small {
                 entry(&mut zip, name, text.as_bytes())?;
             }
-            // An entry beyond 4 GiB needs ZIP64 fields, which the header must announce.
+            // An entry beyond 4 GiB needs ZIP64 fields, and its header must announce them before the length is known. So the
+            // header announces them from an upper bound of 2 GiB on.
             zip.start_file(
                 WEIGHTS,
                 SimpleFileOptions::default().compression_method(STORED).large_file(bytes >= 1 << 31),

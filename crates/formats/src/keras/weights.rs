@@ -112,7 +112,7 @@ pub(super) fn read(saved: &[SavedLayer], file: &H5File, names: LayerNames) -> Re
     Ok(())
 }
 
-/// The name of the groups of layers: `layers`, or another name in files of Keras 2.13.
+/// The name of the groups that contain layers: `layers`, or `_layer_checkpoint_dependencies` in files of Keras 2.13.
 fn root(file: &H5File) -> Result<&'static str> {
     for name in ["layers", "_layer_checkpoint_dependencies"] {
         if file.contains(name).map_err(in_h5)? {
@@ -134,7 +134,7 @@ struct FileComparison<'a> {
 }
 
 impl FileComparison<'_> {
-    /// Converts a path to this file's name for groups of layers.
+    /// Replaces each `layers` in a path by this file's name for such groups.
     fn path(&self, path: &str) -> String {
         path.split('/').map(|part| if part == "layers" { self.root } else { part }).collect::<Vec<_>>().join("/")
     }
@@ -245,7 +245,7 @@ mod tests {
         let (a, b) = (inner().call(&y).unwrap(), inner().call(&y).unwrap());
         let model = Model::new(&x, &Add::new().call([&a, &b]).unwrap()).unwrap();
         let groups: Vec<String> = saved_layers(model.layer()).into_iter().map(|entry| entry.path).collect();
-        // The operation has no group, and the shared layer one: where it is met first.
+        // The operation (`Flip`) has no group. The shared layer has only one, in the first of the two models that contain it.
         let expected = [
             "",
             "layers/input_layer",

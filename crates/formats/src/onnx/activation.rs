@@ -52,7 +52,8 @@ pub(super) fn activation(g: &mut GraphBuilder<'_>, function: Activation, x: Stri
 
 /// Adds nodes that compute GELU from other operators, since ONNX has an operator `Gelu` only from opset 20 on.
 ///
-/// It is `x / 2 * (1 + erf(x / sqrt(2)))`; approximate: `x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3)))`.
+/// GELU is `x / 2 * (1 + erf(x / sqrt(2)))`. With `approximate`, it is
+/// `x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3)))`.
 fn gelu(g: &mut GraphBuilder<'_>, x: &str, approximate: bool) -> String {
     let half = g.scalar(0.5);
     let one = g.scalar(1.0);

@@ -45,7 +45,7 @@ mod tests {
     #[test]
     fn groups_are_no_depthwise_kernel() {
         assert_eq!(dims(Conv2D::new(6, [3, 2]).into_layer()), [6, 4, 3, 2]);
-        // Two groups of two channels: the kernel's third axis has the size of a depthwise kernel for two channels.
+        // Two groups of two channels: the kernel's third axis equals the number of groups, as in a depthwise kernel.
         assert_eq!(dims(Conv2D::new(6, [3, 2]).groups(2).into_layer()), [6, 2, 3, 2]);
         assert_eq!(dims(DepthwiseConv2D::new([3, 2]).depth_multiplier(2).into_layer()), [8, 1, 3, 2]);
     }

@@ -26,7 +26,7 @@ enum FieldContent {
     Weights,
     /// A packed list of integers.
     Numbers,
-    /// Nested messages, with those of their fields that need the same treatment, by field number.
+    /// Nested messages, with their own fields whose decoded size is not the encoded length, by field number.
     Messages(&'static [(u32, FieldContent)]),
 }
 
@@ -70,7 +70,7 @@ pub(super) fn decode_graph(bytes: &[u8]) -> Result<GraphProto, OnnxError> {
     Ok(GraphProto::decode(graph)?)
 }
 
-/// An error where a message would take more than [`MAX_DECODED_BYTES`] when decoded.
+/// Returns an error if a message would take more than [`MAX_DECODED_BYTES`] when decoded.
 fn check_decoded_size(message: &[u8], known: &[(u32, FieldContent)]) -> Result<(), OnnxError> {
     let mut bytes = 0;
     add_decoded_size(message, known, &mut bytes)?;
@@ -96,7 +96,7 @@ fn add_decoded_size(message: &[u8], known: &[(u32, FieldContent)], total: &mut u
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::onnx::model_file::field_prefix;
+    use crate::onnx::encode::field_prefix;
 
     #[test]
     fn everything_but_weights_is_decoded_and_limited() {

@@ -10,7 +10,7 @@ use engraft_ir::ValueId;
 use engraft_nn::Program;
 use engraft_nn::{Shape, Weight};
 
-use super::constant::Constant;
+use super::initializer_writer::Constant;
 use super::messages::{AttributeProto, FLOAT, GraphProto, NodeProto, ValueInfoProto};
 use crate::FloatType;
 
@@ -24,7 +24,7 @@ pub(super) enum Layout {
 }
 
 impl Layout {
-    /// The tensor axis, batch included, of axis `axis` of a channels-last sample with `rank` axes.
+    /// Converts axis `axis` of a channels-last sample of `rank` axes to the axis of a tensor, with batch, in this layout.
     pub(super) fn axis(self, rank: usize, axis: usize) -> usize {
         match self {
             Self::ChannelsLast => axis + 1,
@@ -128,7 +128,9 @@ impl<'a> GraphBuilder<'a> {
         self.tensors.insert((value, self.canonical_layout(value, layout)), tensor);
     }
 
-    /// The layout under which a value is recorded: a vector per sample is the same in both layouts, and counts as channels last.
+    /// The layout under which a value is recorded.
+    ///
+    /// A value with fewer than two axes per sample is the same in both layouts and is recorded as channels last.
     fn canonical_layout(&self, value: ValueId, layout: Layout) -> Layout {
         if self.shape(value).len() < 2 { Layout::ChannelsLast } else { layout }
     }
@@ -153,7 +155,7 @@ impl<'a> GraphBuilder<'a> {
 
     /// Renames `tensor`, the output of the current layer, to the layer's name, and returns the name.
     ///
-    /// A layer without nodes of its own (such as Dropout) has its input as output, which keeps its name.
+    /// If the layer has no nodes of its own (such as Dropout), `tensor` is the layer's input and keeps its name.
     pub(super) fn name_output(&mut self, tensor: String) -> String {
         match self.nodes.last() {
             Some(last) if last.output == [tensor.as_str()] && last.name.starts_with(&format!("{}/", self.layer)) => {}

@@ -8,7 +8,7 @@ use engraft_nn::strided::transpose;
 use engraft_nn::{Error, ErrorKind, Model, Program, Result, Weight};
 
 use super::conv_kernel::{ONNX_TO_KERAS, OnnxKernel, onnx_kernel};
-use super::initializers::{OnnxError, read_file};
+use super::initializer_reader::{OnnxError, read_file};
 use super::raw_initializer::{InitializerUse, RawInitializer, in_order_of_use, raw_initializers};
 use crate::error::at;
 
@@ -63,7 +63,7 @@ pub fn load_weights(path: &Path, model: &Model) -> Result<()> {
 /// ```
 ///
 /// # Errors
-/// As [`load_weights`].
+/// Those of [`load_weights`].
 pub fn load_weights_from_bytes(bytes: &[u8], model: &Model) -> Result<()> {
     let damaged = |error: OnnxError| at("ONNX", error);
     let program = Program::of(model, false, 0)?;
@@ -77,7 +77,7 @@ pub fn load_weights_from_bytes(bytes: &[u8], model: &Model) -> Result<()> {
     targets.iter().zip(values).try_for_each(|(target, values)| target.weight.set(values))
 }
 
-/// An error where a Dense follows a Flatten of images.
+/// Returns an error if a Dense follows a Flatten of images.
 ///
 /// The order of the Dense kernel's rows depends on whether the exporter flattened channels first or channels last.
 fn refuse_flattened_images(program: &Program) -> Result<()> {
@@ -184,8 +184,8 @@ mod tests {
     use prost::Message;
 
     use super::*;
+    use crate::onnx::encode::field_prefix;
     use crate::onnx::messages::{AttributeProto, FLOAT, GRAPH, GraphProto, INITIALIZER, NodeProto, TensorProto};
-    use crate::onnx::model_file::field_prefix;
 
     /// An encoded graph of nodes with these weight shapes. The initializers are in reverse order of use.
     fn graph(nodes: &[(&str, &[&[i64]])]) -> Vec<u8> {

@@ -66,7 +66,7 @@ pub(super) fn operation(g: &mut GraphBuilder<'_>, step: &Step) -> Result<LaidOut
         }
         Op::ScaleShift { scale, shift } => scale_shift(g, input, scale, shift),
         Op::ReverseChannels => {
-            // Channels first, a reversal moves whole planes, which is faster than moving single values.
+            // In the channels-first layout, a reversal copies whole channel planes, which is faster than copying single values.
             let layout = if g.shape(input).len() < 2 { ChannelsLast } else { ChannelsFirst };
             let x = g.read(input, layout);
             let axis = channel_axis(g, input, layout);
@@ -114,8 +114,8 @@ struct Window {
 impl Window {
     /// The attributes `kernel_shape`, `strides` and `pads`.
     ///
-    /// ONNX wants the padding on all four sides: at the bottom and on the right it is what the last windows read beyond the
-    /// image.
+    /// ONNX needs the padding of all four sides. At the bottom and on the right, it is the number of rows and columns that the
+    /// last windows read beyond the image.
     fn attributes(&self, g: &GraphBuilder<'_>, step: &Step, kernel: [usize; 2]) -> Vec<AttributeProto> {
         let (input, output) = (g.shape(step.inputs[0]), g.shape(step.output));
         let end = |axis: usize| {
@@ -251,7 +251,7 @@ fn scale_shift(g: &mut GraphBuilder<'_>, input: ValueId, scale: &[f32], shift: &
         let operand = if values.iter().all(|value| value == &values[0]) {
             g.scalar(values[0])
         } else {
-            // Trailing axes of size 1, so that the values broadcast along the axis of channels.
+            // Trailing axes of size 1 align the values with the channel axis, which stands before the image axes.
             let trailing = if layout == ChannelsFirst { g.shape(input).len() - 1 } else { 0 };
             let dims = std::iter::once(values.len()).chain(std::iter::repeat_n(1, trailing)).collect();
             g.floats(name, dims, values.to_vec())

@@ -9,7 +9,7 @@ use std::path::Path;
 use engraft_nn::{Result, Tensor};
 
 use super::decode::{decode_graph, decode_model};
-use super::initializers::{OnnxError, read_file};
+use super::initializer_reader::{OnnxError, read_file};
 use super::messages::{AttributeProto, AttributeType, Dimension as DimensionProto, NodeProto, Size, ValueInfoProto};
 use super::raw_initializer::{RawInitializer, raw_initializers};
 use crate::error::{at, within_file};
@@ -230,7 +230,7 @@ impl Graph {
     /// ```
     ///
     /// # Errors
-    /// As [`load`](Self::load).
+    /// Those of [`load`](Self::load).
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
         let damaged = |error: OnnxError| at("ONNX", error);
         let model = decode_model(bytes).map_err(damaged)?;

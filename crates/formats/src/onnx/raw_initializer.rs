@@ -209,12 +209,12 @@ impl<'a> RawInitializer<'a> {
         Ok(numbers.iter().map(|&bytes| i64::from_le_bytes(bytes)).collect())
     }
 
-    /// An error where its values are stored in another file.
+    /// Returns an error if its values are stored in another file.
     pub(crate) fn require_internal(&self) -> Result<(), OnnxError> {
         if self.external { Err(OnnxError::External { name: self.name.to_owned() }) } else { Ok(()) }
     }
 
-    /// An error where the shape doesn't have this many values.
+    /// Returns an error unless the shape has `values` elements.
     fn check_count(&self, values: usize) -> Result<(), OnnxError> {
         let count =
             self.dims.iter().try_fold(1usize, |product, &size| product.checked_mul(usize::try_from(size).ok()?));

@@ -7,9 +7,9 @@ use engraft_nn::{Error, ErrorKind, Model, Result};
 use serde_json::json;
 
 use super::MAX_FILE_LEN;
+use super::encode::ModelFile;
 use super::graph_builder::GraphBuilder;
 use super::messages::{ModelProto, OperatorSetIdProto, StringStringEntryProto};
-use super::model_file::ModelFile;
 use super::operation::operation;
 use crate::error::at;
 use crate::{FloatType, atomic};
@@ -142,8 +142,9 @@ fn metadata(model: &Model, options: &OnnxOptions<'_>) -> Result<Vec<StringString
     Ok(entries.into_iter().map(|(key, value)| StringStringEntryProto { key, value }).collect())
 }
 
-/// An error unless there is one class name per output, or two names for a single sigmoid output, the probability of the second
-/// class.
+/// Returns an error unless there is one class name per output, or two names for a single sigmoid output.
+///
+/// A sigmoid output is the probability of the second class.
 fn check_class_names(model: &Model, names: &[String]) -> Result<()> {
     let outputs = model.output_shape().last().copied().unwrap_or(1);
     match (outputs, names.len()) {

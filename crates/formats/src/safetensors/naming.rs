@@ -3,7 +3,7 @@
 use engraft_nn::{Error, Layer, Result, Weight};
 
 use super::weight_layout::WeightLayout;
-use crate::paths::unique_paths;
+use crate::unique_names::unique_paths;
 
 /// Whose names and layouts of weights a file uses: Keras' or torchvision's.
 ///
@@ -25,8 +25,8 @@ pub enum Naming {
     #[default]
     Keras,
     /// Names of torchvision's VGG: `features.0.weight`, `classifier.3.bias`. Convolution kernels are
-    /// (outputs, inputs, height, width); dense kernels are (outputs, inputs), the first after a
-    /// channels-first flatten.
+    /// (outputs, inputs, height, width). Dense kernels are (outputs, inputs). The inputs of the first
+    /// dense layer are the image, flattened channels first.
     ///
     /// This converts names and layouts, not preprocessing. torchvision's VGG16 expects RGB normalized by
     /// mean and standard deviation, Keras' VGG16 expects BGR minus the mean. So weights trained with one

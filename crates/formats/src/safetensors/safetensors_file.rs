@@ -17,7 +17,7 @@ const MAX_HEADER: u64 = 16 << 20;
 /// Size in bytes of the header length at the start of the file.
 const PREFIX: u64 = 8;
 
-/// The place that errors of the header name.
+/// The place named in errors about the header.
 const HEADER: &str = "header";
 
 /// Name, shape and type of a tensor in a safetensors file.

@@ -4,18 +4,18 @@ use engraft_kernels::{Activation, Conv2d, Conv2dShape};
 
 use crate::timing::{Buffers, convolution, fastest_of};
 
-/// Image sides: typical layers of networks for images of 32 to 512 pixels, and some uneven sizes.
+/// Sides of a layer's input in pixels: those of typical networks for images of 32 to 512 pixels, and some odd sizes.
 const SIDES: [usize; 16] = [1, 2, 3, 4, 7, 8, 14, 16, 32, 33, 56, 64, 97, 128, 255, 512];
 const BATCHES: [usize; 5] = [1, 2, 5, 16, 64];
 const CHANNELS: [(usize, usize); 11] =
     [(3, 64), (8, 8), (13, 40), (16, 16), (17, 19), (32, 32), (64, 64), (96, 24), (128, 256), (256, 256), (512, 512)];
 
-/// Maximum work of one measurement in floating-point operations. Larger shapes behave alike.
+/// Maximum number of floating-point operations in a forward pass. Larger shapes are skipped, as they behave like smaller ones.
 const MOST_FLOP: f64 = 2e10;
 
 const KERNELS: [&str; 3] = ["forward", "input gradient", "kernel gradient"];
 
-/// Prints a row for every shape, then the slowest shape of each kernel.
+/// Prints a row for every shape, then the shape with the lowest speedup in each of [`KERNELS`].
 pub(crate) fn print() {
     println!("speedup over im2col; shapes that choose im2col and very large shapes are omitted\n");
     println!(
@@ -52,7 +52,7 @@ fn shapes_to_measure() -> impl Iterator<Item = Conv2dShape> {
     })
 }
 
-/// The speedup of each kernel over im2col.
+/// The speedup over im2col of each of [`KERNELS`].
 fn speedups(shape: Conv2dShape) -> [f64; 3] {
     let [chosen, im2col] = [Conv2d::new(shape), Conv2d::by_im2col(shape)];
     let Buffers { mut x, mut w, mut y, .. } = Buffers::new(&shape);

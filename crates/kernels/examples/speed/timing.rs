@@ -65,7 +65,7 @@ pub(crate) struct Buffers {
     pub(crate) x: Vec<f32>,
     pub(crate) w: Vec<f32>,
     pub(crate) y: Vec<f32>,
-    /// Floating-point operations of a direct convolution. Each of both gradients takes as many.
+    /// Floating-point operations of a direct forward pass. Each of the two gradients takes the same number.
     pub(crate) flop: f64,
 }
 

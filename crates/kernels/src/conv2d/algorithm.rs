@@ -2,7 +2,7 @@
 
 use super::direct::Direct;
 use super::im2col::Im2col;
-use super::strips::Strips;
+use super::im2col_strips::Strips;
 use super::winograd::Winograd;
 use crate::Conv2dShape;
 

@@ -3,7 +3,7 @@
 use super::Conv2d;
 use super::algorithm::Algorithm;
 use super::direct::Direct;
-use super::strips::Strips;
+use super::im2col_strips::Strips;
 use super::winograd::Winograd;
 use crate::Conv2dShape;
 use crate::simd::{Amx, Bf16, Isa};
@@ -34,31 +34,33 @@ pub(super) fn shapes() -> Vec<Conv2dShape> {
     vec![
         shape([1, 1, 1, 1], 1, plain, plain, plain, [0, 0], 1),
         shape([2, 5, 6, 3], 4, [3, 3], plain, plain, [2, 2], 1),
-        // 273 pixels cross a tile of 256 rows; channels that are no multiple of a vector
+        // 273 output pixels: more than the kernel gradient adds at a time (256); channels that don't fill whole vectors
         shape([1, 13, 21, 17], 19, [3, 3], plain, plain, [2, 2], 1),
         shape([3, 17, 16, 8], 70, plain, plain, plain, [0, 0], 1),
         shape([2, 9, 8, 5], 6, plain, [2, 2], plain, [0, 0], 1),
-        // TensorFlow's "same" with stride 2 pads below and right only where the total is odd
+        // TensorFlow's "same" padding with stride 2: 8 rows need one row of padding, which lies below; 9 columns need one on each
+        // side
         shape([2, 8, 9, 3], 5, [3, 3], [2, 2], plain, [1, 2], 1),
         shape([1, 12, 11, 4], 3, [5, 2], [3, 1], plain, [4, 1], 1),
         shape([1, 12, 11, 4], 3, [3, 3], plain, [2, 3], [4, 6], 1),
         shape([1, 9, 9, 2], 2, [3, 3], [2, 2], [2, 2], [0, 0], 1),
         shape([2, 7, 7, 6], 4, [3, 3], plain, plain, [2, 2], 2),
         shape([2, 7, 7, 6], 12, plain, plain, plain, [0, 0], 3),
-        // groups wider than the minimum side of an output tile
+        // groups of 70 input and 73 output channels: more than the minimum side of a tile (64)
         shape([1, 5, 5, 140], 146, plain, plain, plain, [0, 0], 2),
-        // depthwise, with a multiplier of 2
+        // depthwise, with a depth multiplier of 2
         shape([1, 6, 7, 5], 10, [3, 3], [2, 2], plain, [2, 2], 5),
         // kernels that aren't square, with stride 1
         shape([2, 9, 8, 5], 34, [5, 2], plain, plain, [4, 1], 1),
         shape([1, 7, 20, 33], 3, [1, 7], plain, plain, [0, 6], 1),
         shape([1, 20, 1, 6], 7, [7, 1], plain, plain, [6, 0], 1),
-        // more columns than one gradient tile of 512 rows, few pixels
+        // 520 columns of patches: more than the rows of a tile of the kernel gradient (512); few pixels
         shape([1, 2, 2, 130], 33, [2, 2], plain, plain, [1, 1], 1),
     ]
 }
 
-/// Shapes around the edges of tiles of 4x4 outputs, of vectors and panels of channels, of depth, and of blocks of tiles.
+/// Shapes of 3x3 convolutions just below, at and above block sizes: tiles of 4x4 outputs, vectors and panels of channels, depth,
+/// blocks of tiles.
 pub(super) fn shapes_of_3x3() -> Vec<Conv2dShape> {
     let plain = [1, 1];
     let sides = (1..=9).map(|side| ([1, side, 10 - side, 3], 5, [2, 2]));
@@ -66,7 +68,7 @@ pub(super) fn shapes_of_3x3() -> Vec<Conv2dShape> {
     let pads = [[0, 0], [1, 0], [3, 4]].map(|pad| ([2, 6, 7, 3], 4, pad));
     let deep = [(514, 3), (3, 300), (128, 130), (33, 256)];
     let deep = deep.map(|(channels, out_c)| ([1, 4, 5, channels], out_c, [2, 2]));
-    // more tiles than a block of the forward pass has, or a chunk of the kernel gradient
+    // more tiles than fit a block of the forward pass, or a chunk of the kernel gradient
     let many = [([1, 70, 66, 2], 3, [2, 2]), ([5, 28, 29, 9], 8, [2, 2]), ([1, 184, 184, 2], 3, [2, 2])];
     let all = sides.chain(channels).chain(pads).chain(deep).chain(many);
     all.map(|(image, out_c, pad)| shape(image, out_c, [3, 3], plain, plain, pad, 1)).collect()
@@ -97,12 +99,13 @@ pub(super) fn every_algorithm(shape: Conv2dShape) -> Vec<(String, Conv2d)> {
     all
 }
 
-/// Whether sums of small whole numbers have no rounding error. The constants of Winograd's transforms are not whole numbers.
+/// Whether `conv` computes small whole numbers without rounding errors. Winograd's transforms don't, as their constants are
+/// fractions.
 pub(super) fn is_exact(conv: &Conv2d) -> bool {
     conv.algorithm() != "winograd"
 }
 
-/// Largest difference, relative to the largest value.
+/// Largest absolute difference, divided by the largest absolute expected value.
 pub(super) fn relative_error(received: &[f32], expected: &[f64]) -> f64 {
     assert_eq!(received.len(), expected.len());
     let largest = expected.iter().fold(f64::MIN_POSITIVE, |largest, x| largest.max(x.abs()));
@@ -116,6 +119,6 @@ pub(super) fn relative_error(received: &[f32], expected: &[f64]) -> f64 {
 /// the long sums of the kernel gradient.
 pub(super) const TOLERANCE: f64 = 2e-5;
 
-/// Tolerance of [`relative_error`] in bf16. Operands have eight bits, of which Winograd's transforms lose two or three on single
-/// values.
+/// Tolerance of [`relative_error`] in bf16. Operands have eight bits of precision. At worst, Winograd's transforms lose two or
+/// three of them on single values.
 pub(super) const BF16_TOLERANCE: f64 = 5e-2;

@@ -1,11 +1,11 @@
-//! The choice of the algorithm for each shape, the only place that compares algorithms.
+//! Chooses the algorithm for each shape. No other module compares the speed of algorithms.
 //!
 //! The limits for Winograd's algorithm and for strips were measured with the example `speed`, subcommand `grid`; see
 //! `bench/records/constants.md`.
 
 use super::algorithm::Algorithm;
 use super::direct::Direct;
-use super::strips::Strips;
+use super::im2col_strips::Strips;
 use super::winograd::Winograd;
 use crate::Conv2dShape;
 use crate::simd::{Bf16, Isa};
@@ -63,9 +63,10 @@ fn prefers_strips(shape: &Conv2dShape) -> bool {
 
 /// Whether a matrix unit for bf16 computes the convolution faster than vector units do in f32.
 fn prefers_direct(shape: &Conv2dShape) -> bool {
-    // The matrix unit multiplies blocks of 32 pixels. Smaller images leave most of a block empty.
+    // The matrix unit multiplies blocks of 32 pixels. Images with fewer outputs waste too much of a block.
     const MIN_OUTPUTS: usize = 25;
-    // Input channels are padded to a multiple of 32. Products of less depth are mostly padding and conversion.
+    // Input channels are padded to a multiple of 32. With less depth (taps times input channels), padding and conversion to bf16
+    // take too much of the time.
     const MIN_DEPTH: usize = 128;
     Direct::can(shape)
         && shape.out_h * shape.out_w >= MIN_OUTPUTS
@@ -84,10 +85,10 @@ pub(super) struct Im2colGradients {
 impl Im2colGradients {
     /// The gradients that im2col computes faster, for a convolution whose forward pass uses Winograd's algorithm.
     pub(super) fn beside_winograd(shape: &Conv2dShape) -> Self {
-        // With up to so many tiles in the batch, the filter transform takes longer than all other work.
+        // With this many tiles in the batch or fewer, the filter transform takes longer than all other work.
         const FEW_TILES: usize = 20;
-        // In the Winograd domain, the sums of the kernel gradient have four times the size of the kernel. With at least so many
-        // pairs of channels, they don't fit in cache: writing and reading them needs enough tiles to pay off.
+        // In the Winograd domain, the kernel gradient has four times the size of the kernel. From this many pairs of channels on,
+        // it doesn't fit in cache. Writing and reading it pays off only with enough tiles.
         const LARGE_KERNEL: usize = 1 << 17;
         const MIN_TILES_OF_LARGE_KERNEL: usize = 40;
         // With fewer channels, the products of the kernel gradient don't fill a register tile.
@@ -118,7 +119,7 @@ mod tests {
         assert_eq!(name(same_3x3([1, 16, 20, 8], 8)), "winograd");
         assert_eq!(name(same_3x3([1, 16, 16, 23], 64)), "im2col");
         assert_eq!(name(same_3x3([1, 16, 20, 7], 64)), "im2col");
-        // 5 x 5 outputs are four tiles, 6 outputs in each; 6 x 6 fill 9 of each.
+        // 5 x 5 and 6 x 6 outputs both need four tiles: 6.25 and 9 outputs per tile on average.
         assert_eq!(name(same_3x3([1, 5, 5, 24], 24)), "im2col");
         assert_eq!(name(same_3x3([1, 6, 6, 24], 24)), "winograd");
     }

@@ -1,24 +1,25 @@
 //! Direct convolutions of stride 1 in bf16 on the AMX matrix unit: a sum of matrix products, one for each tap of the kernel.
 //!
-//! A task copies the input rows of a band as bf16, with zero padding, into a *strip* `[rows, columns, channels]`. The left
-//! operand of a tap's product is the strip itself, shifted by the offset of the tap: its rows are the pixels from there on. So
-//! the strip is written once for all taps, where im2col would copy each pixel for every tap. The product also computes the
-//! padding between the end of a row and the start of the next one; these outputs are discarded.
+//! A task computes a *band*: some output rows of one image. It copies the input rows of the band as bf16, with zero padding, into
+//! a *strip* `[rows, columns, channels]`. The left operand of a tap's product is the strip from the tap's offset on, with one
+//! matrix row per pixel. So all taps share one strip, where im2col would copy each pixel for every tap.
+//!
+//! The products also cover the padding between the end of an image row and the start of the next. These outputs are discarded.
 
 mod band;
-mod convolution;
 mod filters;
+mod geometry;
 
 use self::band::Band;
-use self::convolution::{Convolution, GROUP_PANELS};
 use self::filters::Layout;
+use self::geometry::{Convolution, GROUP_PANELS};
 use super::direction::Direction;
 use super::epilogue::{Epilogue, POOL, RegisterEpilogue};
 use crate::Conv2dShape;
 use crate::aligned::{AlignedVec, CACHE_LINE, aligned};
+use crate::parallel_tasks::for_each_task;
 use crate::shared::SharedSlice;
 use crate::simd::{Amx, Bf16};
-use crate::tasks::for_each_task;
 
 /// A direct convolution of stride 1 and its gradient with respect to the input.
 #[derive(Clone, Debug)]
@@ -102,7 +103,8 @@ impl Direct {
         epilogue.activate_rest(y);
     }
 
-    /// If `where_positive`, the gradient is zero wherever `dx` held no positive value.
+    /// Writes the gradient with respect to the input to `dx`. With `where_positive`, the gradient is zero where the value that
+    /// `dx` holds on entry isn't positive.
     pub(super) fn input_gradient(
         &self,
         dy: &[f32],
@@ -128,7 +130,7 @@ impl Direct {
         (filters, scratch)
     }
 
-    /// Computes `y = epilogue(x * filters)`.
+    /// Computes `y = epilogue(x * filters)`, where `*` is the convolution.
     fn run(
         &self,
         convolution: &Convolution,
@@ -149,7 +151,8 @@ impl Direct {
         let (rows, y) = (convolution.rows(), SharedSlice::new(y));
         let (bands, groups) = (out_size[0].div_ceil(rows), layout.panels().div_ceil(GROUP_PANELS));
         let blocks = images * bands;
-        // With too few bands for the threads, the panels are divided too. Each part then writes the strip again.
+        // With too few bands for the threads, the panels of filters are divided too. The task of each part then writes the strip
+        // again.
         let parts = groups.min((2 * rayon::current_num_threads()).div_ceil(blocks));
         let segments = layout.segments(convolution.pixel_stride(), convolution.row_pixels());
         for_each_task(blocks * parts, scratch, convolution.scratch_len(), |task, scratch| {

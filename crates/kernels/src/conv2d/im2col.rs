@@ -13,8 +13,8 @@ use crate::chunks::CHUNK;
 use crate::gemm::{Matrix, apply_epilogue, gemm_tile, tile_size};
 use crate::tiles::{Tile, Tiles};
 
-/// Columns of patches that one task gathers at a time. With 256 rows they take 512 KiB, which stays in a core's L2 cache. A
-/// multiple of GEMM's depth block.
+/// Columns of patches that one task gathers at a time. With 256 rows they take 512 KiB, which stays in a core's L2 cache. The
+/// number is a multiple of the depth of GEMM's packed panels.
 const PATCH_COLUMNS: usize = 512;
 
 /// Maximum number of values in all partial sums of the kernel gradient.
@@ -125,7 +125,8 @@ impl Im2col {
         transposed.par_chunks_exact_mut(in_c * out_c).enumerate().for_each(|(block, transposed)| {
             let (group, tap) = (block / taps, block % taps);
             let rows = w.chunks_exact(shape.out_c).skip(tap * in_c).take(in_c);
-            // A few columns at a time: the written cache lines stay in the L1 cache while all rows are read.
+            // Only a few columns are transposed at a time. So the written cache lines stay in the L1 cache while all rows are
+            // read.
             for first in (0..out_c).step_by(COLUMNS) {
                 let columns = first..out_c.min(first + COLUMNS);
                 for (c, row) in rows.clone().enumerate() {

@@ -7,7 +7,8 @@ use crate::gemm::Matrix;
 
 /// Gathers parts of the patch matrix `[batch * out_h * out_w, taps * channels]` from a batch of images `[batch, h, w, c]`.
 ///
-/// The input gradient uses it with exchanged roles: the images are `dy`, and the "output" pixels are the convolution's inputs.
+/// The input gradient exchanges the roles: the images are `dy`, and the "output" pixels are the pixels of the convolution's
+/// input.
 #[derive(Clone, Debug)]
 pub(super) struct Patches {
     /// Height and width of the images.
@@ -18,9 +19,9 @@ pub(super) struct Patches {
     image_len: usize,
     /// Channels in a patch, which belong to one group.
     channels: usize,
-    /// The image row for each output row and kernel row, `None` if it lies outside the image. Likewise for columns.
+    /// First the image row for each pair of output row and kernel row, `None` outside the image. Second the same for columns.
     taps: [Vec<Option<usize>>; 2],
-    /// For each output column, whether the pixels under a kernel row are contiguous in memory, with all their channels.
+    /// For each output column, whether the patch values under a kernel row are contiguous in the image.
     contiguous: Vec<bool>,
     kernel: [usize; 2],
     output: [usize; 2],
@@ -46,7 +47,8 @@ impl Patches {
         })
     }
 
-    /// `source(axis, position, tap)` is the image coordinate along `axis` under `tap` of the window at `position`.
+    /// Patches whose pixels `source` locates: `source(axis, position, tap)` is the image coordinate along `axis` that output
+    /// coordinate `position` reads with kernel coordinate `tap`.
     fn new(
         shape: &Conv2dShape,
         image: [usize; 2],
@@ -83,7 +85,7 @@ impl Patches {
         self.kernel[0] * self.kernel[1] * self.channels
     }
 
-    /// Length of the buffer that [`read`](Self::read) needs for so many rows and columns.
+    /// Length of the buffer that [`read`](Self::read) needs for `rows` rows and `columns` columns.
     pub(super) fn buffer_len(&self, rows: usize, columns: usize) -> usize {
         if self.pointwise { 0 } else { rows * columns }
     }

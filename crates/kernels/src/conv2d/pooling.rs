@@ -44,7 +44,7 @@ mod tests {
     use crate::testing::uniform;
     use crate::{Activation, Pool2dShape, PoolKind, pool2d};
 
-    /// Bias and ReLU keep the order of values, rounding included.
+    /// Bias and ReLU are non-decreasing even when rounded, so applying them before or after the maximum gives the same bits.
     #[test]
     fn fused_pooling_gives_the_bits_of_separate_pooling() {
         for shape in shapes_of_3x3() {

@@ -9,8 +9,9 @@ use crate::chunks::check_len;
 
 /// A kernel in the packed layout of its convolution's algorithm, for [`Conv2d::forward_prepared`].
 ///
-/// Preparing pays off for a kernel that is used many times without changing. The prepared kernel takes memory of its own: for
-/// Winograd's algorithm four times the kernel's size in f32 and twice in bf16, and half its size on a matrix unit.
+/// Preparing pays off for a kernel that is used many times without changing. The prepared kernel takes additional memory. For
+/// Winograd's algorithm, it has four times the kernel's size in f32 and twice in bf16. On a matrix unit, it has half the kernel's
+/// size.
 #[derive(Debug)]
 pub struct PreparedKernel(AlignedVec);
 
@@ -24,7 +25,7 @@ impl Conv2d {
         }
     }
 
-    /// Number of values of scratch that [`forward_prepared`](Self::forward_prepared) needs. It includes no space to prepare a
+    /// Number of values of scratch that [`forward_prepared`](Self::forward_prepared) needs. This excludes the space to prepare a
     /// kernel.
     pub fn prepared_scratch_len(&self) -> usize {
         match &self.algorithm {
@@ -38,9 +39,9 @@ impl Conv2d {
     ///
     /// Preparing costs the same for every batch, so its share decreases with the number of tiles (4x4 outputs).
     pub fn preparing_is_costly(&self) -> bool {
-        // From so many tiles on, the products take several times as long as preparing.
+        // From this many tiles on, the matrix products take several times as long as preparing the kernel.
         const MANY_TILES: usize = 256;
-        // A matrix unit computes the products several times as fast, so preparing stays costly for more tiles.
+        // The limit on a matrix unit is higher, as the unit computes the matrix products several times as fast.
         const MANY_TILES_OF_DIRECT: usize = 8 * MANY_TILES;
         let many = if matches!(self.algorithm, Algorithm::Direct(..)) { MANY_TILES_OF_DIRECT } else { MANY_TILES };
         self.shape.batch * Winograd::tiles_of_image(&self.shape) < many

@@ -7,8 +7,9 @@ use super::Conv2d;
 impl Conv2d {
     /// The convolution that computes the output rows `rows` of one image, and the range of input rows that it reads.
     ///
-    /// Rows count before pooling, which needs an even first row. The algorithm stays the same, so kernels prepared for the whole
-    /// image serve its rows too. The results have the same bits if the first row is a multiple of 4. It needs no more scratch.
+    /// `rows` counts output rows before pooling. With pooling, the first row must be even. The algorithm stays the same, so
+    /// kernels prepared for the whole image can be used for its rows too. If the first row is a multiple of 4, the outputs have
+    /// the same bits as those of the whole image. The new convolution needs no more scratch than the whole one.
     ///
     /// ```
     /// use engraft_kernels::{Activation, Conv2d, Conv2dShape};

@@ -23,7 +23,8 @@ impl Conv2d {
 
     /// Scratch of the gradients that im2col computes for a convolution by Winograd's algorithm.
     ///
-    /// The maximum over this batch and all smaller ones: im2col may compute the gradients of a smaller batch only.
+    /// This is the maximum over this batch and all smaller ones, as im2col may compute the gradients of smaller batches but not
+    /// of this one.
     fn im2col_gradients_len(&self, threads: usize) -> usize {
         let batches = (1..=self.shape.batch).rev().map(|batch| Conv2dShape { batch, ..self.shape });
         let largest = |by_im2col: fn(Im2colGradients) -> bool| {
@@ -31,7 +32,7 @@ impl Conv2d {
             shape.map_or((0, 0), |shape| (Im2col::new(shape).scratch_len(threads), shape.x_len()))
         };
         let (kernel, _) = largest(|gradients| gradients.kernel);
-        // A gradient that overwrites the input is first computed into scratch.
+        // Im2col computes an in-place input gradient into scratch first.
         let (input, x_len) = largest(|gradients| gradients.input);
         kernel.max(input + x_len)
     }
@@ -55,7 +56,7 @@ mod tests {
             let lengths: Vec<_> = lengths.collect();
             assert!(lengths.windows(2).all(|pair| pair[0].iter().zip(&pair[1]).all(|(a, b)| a <= b)), "{lengths:?}");
         }
-        // The gradient with respect to the kernel cuts 2049 tiles into fewer segments than 2048.
+        // An image has 64 tiles. The kernel gradient cuts 32 images into 16 segments of 128 tiles, but 33 images into 9 of 256.
         for threads in [1, 2, 8] {
             let lengths = (20..50).map(|batch| {
                 let shape = same_3x3([batch, 32, 32, 64], 64);

@@ -1,8 +1,9 @@
 //! 3x3 convolutions of stride 1 by Winograd's F(4x4, 3x3): a quarter of the multiplications of a direct convolution.
 //!
 //! The outputs are cut into tiles of 4x4, each of which reads 6x6 inputs. Inputs and filters are transformed to the Winograd
-//! domain, where a tile has 36 elements, the *points*. At each point, the convolution is a matrix product of tiles and channels.
-//! The output transform turns the products into outputs and applies the epilogue in registers.
+//! domain, where a tile has 36 elements, the *points*. At each point, the convolution is a matrix product: `[tiles, in channels]`
+//! times `[in channels, out channels]`. The output transform turns the products into outputs and applies the epilogue in
+//! registers.
 //!
 //! A task computes a block of tiles for a range of output channels. It keeps the transformed inputs and the products of this
 //! block in its scratch, so neither is ever in memory for the whole image.
@@ -125,7 +126,8 @@ impl Winograd {
         epilogue.activate_rest(y);
     }
 
-    /// If `where_positive`, the gradient is zero wherever `dx` held no positive value.
+    /// Writes the gradient with respect to the input to `dx`. With `where_positive`, the gradient is zero where the value that
+    /// `dx` holds on entry isn't positive.
     pub(super) fn input_gradient(
         &self,
         dy: &[f32],
@@ -151,7 +153,7 @@ impl Winograd {
 
 /// The filters `w` (HWIO) as the convolution's tasks read them, and the rest of `scratch`.
 ///
-/// They are transformed into the first part of `scratch`, or left in the spatial domain if the tasks transform them.
+/// The filters are transformed into the first part of `scratch`, or left in the spatial domain if the tasks transform them.
 fn filters<'a>(
     convolution: &Convolution,
     direction: Direction,

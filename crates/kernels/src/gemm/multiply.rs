@@ -2,16 +2,16 @@
 
 use std::cell::RefCell;
 
+use super::few_rows::Skinny;
+use super::few_rows_transposed::Transposed;
+use super::many_rows::Packed;
 use super::operands::Operands;
 use super::pack::PackBuffers;
-use super::packed::Packed;
-use super::skinny::Skinny;
-use super::transposed::Transposed;
 use crate::aligned::AlignedVec;
 use crate::simd::Isa;
 
 thread_local! {
-    /// Reused by all products of the thread. They grow to 1 or 2 MiB.
+    /// Buffers for packed operands, reused by all products of the thread. They grow to 1 or 2 MiB.
     static PACK_BUFFERS: RefCell<PackBuffers> =
         RefCell::new(PackBuffers { left: AlignedVec::zeros(0), right: AlignedVec::zeros(0) });
 }

@@ -11,7 +11,7 @@ use crate::simd::Simd;
 pub(super) struct PackBuffers {
     /// Packed left operand of the microkernel.
     pub(super) left: AlignedVec,
-    /// Packed right operand of the microkernel. [`Skinny`](super::skinny::Skinny), which packs none, accumulates here.
+    /// Packed right operand of the microkernel. [`Skinny`](super::few_rows::Skinny), which packs none, accumulates here.
     pub(super) right: AlignedVec,
 }
 

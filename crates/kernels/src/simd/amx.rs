@@ -42,7 +42,8 @@ pub(crate) struct Segment {
 
 /// Operands and destination of one product, `c = Σ aₛ bₛ` over the segments `s` of the depth.
 ///
-/// Operands consist of bf16 pairs, each stored in 32 bits: two consecutive steps of the depth. Strides count 32-bit values.
+/// Operands consist of bf16 pairs, each stored in 32 bits: two values that are neighbours along the depth. Strides count 32-bit
+/// values.
 #[derive(Clone, Copy)]
 pub(crate) struct BlockProduct<'a> {
     /// The left operand. Rows may overlap in memory.
@@ -119,7 +120,7 @@ impl TileRegisters {
         debug_assert!(operands.segments.iter().all(|segment| segment.steps > 0));
         let steps: usize = operands.segments.iter().map(|segment| segment.steps).sum();
         for first in (0..operands.rows).step_by(BLOCK) {
-            // Each block of rows prefetches the next part of the operand, four cache lines in each step.
+            // Each block of rows prefetches another part of the next right operand, four cache lines in each step.
             let prefetched = (first / BLOCK * steps * 4 * TILE).min(steps * BLOCK * TILE);
             // SAFETY: the caller's promise.
             unsafe {
@@ -145,7 +146,7 @@ mod tests {
     use super::*;
     use crate::testing::integers;
 
-    /// Segments overlap and leave gaps; the rows make two blocks. With small whole numbers, sums are exact.
+    /// The segments overlap and leave gaps, and the rows make two blocks. Operands are small whole numbers, so sums are exact.
     #[test]
     fn products_are_those_of_their_segments() {
         let segments = [(0, 2), (16, 1), (48, 3), (7, 1)].map(|(start, steps)| Segment { start, steps });

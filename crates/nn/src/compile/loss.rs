@@ -43,8 +43,8 @@ pub struct Loss {
 
 /// The last activation of a model, from logits to probabilities.
 ///
-/// The loss is computed from the logits if it can be: a probability that has rounded to 0 or 1 would hide an error. A plan
-/// therefore splits this activation off, as Keras does in a compiled step.
+/// The loss is computed from the logits where possible: a probability that has rounded to 0 or 1 no longer shows how wrong a
+/// logit is. A plan therefore splits this activation off the end of the program, as Keras does in a compiled step.
 ///
 /// ```
 /// use engraft_nn::{Loss, OutputActivation};
@@ -55,7 +55,7 @@ pub struct Loss {
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OutputActivation {
-    /// No activation: the outputs are logits, or the plan splits no activation off.
+    /// No activation: the loss expects logits as the outputs, or the plan splits no activation off.
     #[default]
     None,
     /// Softmax over each row: the outputs of a row sum to 1.
@@ -144,7 +144,7 @@ impl Loss {
         self.names().0
     }
 
-    /// Keras' names of the loss: of the function and of the class.
+    /// Keras' names of the loss: of its function (`binary_crossentropy`) and of its class (`BinaryCrossentropy`).
     fn names(&self) -> (&'static str, &'static str) {
         NAMES.iter().find(|names| names.2 == self.kind).map(|n| (n.0, n.1)).expect("the table holds every loss")
     }
@@ -167,7 +167,7 @@ impl Loss {
     /// ```
     ///
     /// # Errors
-    /// Outputs that aren't one axis, too few outputs, or a label smoothing outside of `0.0..=1.0`.
+    /// An output shape without exactly one axis, too few outputs, or a label smoothing outside of `0.0..=1.0`.
     pub fn check(&self, output: &[usize]) -> Result<()> {
         if !(0.0..=1.0).contains(&self.label_smoothing) {
             return Err(Error::new("label_smoothing", "a share from 0 to 1", self.label_smoothing));
@@ -305,7 +305,7 @@ impl Loss {
     }
 }
 
-/// Keras' names of the losses: of the function and of the class.
+/// Keras' function name and class name of each loss.
 const NAMES: &[(&str, &str, LossKind)] = &[
     ("categorical_crossentropy", "CategoricalCrossentropy", LossKind::CategoricalCrossentropy),
     ("sparse_categorical_crossentropy", "SparseCategoricalCrossentropy", LossKind::SparseCategoricalCrossentropy),

@@ -40,9 +40,9 @@ pub enum LearningRateSchedule {
     ExponentialDecay(ExponentialDecay),
     /// Divides the initial rate by a number that grows linearly.
     InverseTimeDecay(InverseTimeDecay),
-    /// A constant rate between any two boundaries.
+    /// Piecewise constant: the rate changes after each of several given iterations.
     PiecewiseConstantDecay(PiecewiseConstantDecay),
-    /// Follows a power of the fraction of steps that remain.
+    /// Decays the rate to an end rate, along a power of the fraction of steps that remain.
     PolynomialDecay(PolynomialDecay),
 }
 

@@ -103,7 +103,7 @@ pub struct MetricState {
 }
 
 impl MetricState {
-    /// The mean over no samples yet.
+    /// A running mean that contains no samples yet.
     pub fn new(metric: Metric) -> Self {
         Self { metric, hits: 0.0, count: 0.0 }
     }

@@ -23,7 +23,8 @@ pub type Slots = HashMap<usize, Vec<Vec<f32>>>;
 
 /// A handle to an optimizer's state: its iterations (steps made) and slots. Clones share the state.
 ///
-/// An executor may keep a copy in another memory while it trains. The [`version`](Self::version) tells it when the copy is stale.
+/// An executor may keep a copy of the slots elsewhere, such as in GPU memory, while it trains. The [`version`](Self::version)
+/// tells the executor when the copy is stale.
 ///
 /// ```
 /// use engraft_nn::{OptimizerState, Slots};

@@ -4,7 +4,7 @@ use engraft_ir::{Op, ValueId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::axis::sample_axis;
+use super::axis_option::sample_axis;
 use super::options::{config_of, single};
 use crate::Result;
 use crate::Shape;

@@ -57,7 +57,7 @@ macro_rules! kernel_options {
     };
 }
 
-/// Defines the options of every layer with a kernel for what follows the product: bias and activation.
+/// Defines the options `activation` and `use_bias`, which every layer with a kernel has.
 macro_rules! output_options {
     ($name:ident) => {
         impl $name {

@@ -4,7 +4,7 @@ use engraft_ir::{Op, ValueId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::axis::{axis_option, last_axis, sample_axis};
+use super::axis_option::{axis_option, last_axis, sample_axis};
 use super::options::config_of;
 use crate::Shape;
 use crate::layer::LayerDef;
@@ -85,8 +85,8 @@ merge_layer! {
 merge_layer! {
     /// The product of inputs (Keras' `Multiply`).
     ///
-    /// Of each pair, one input may have size 1 along axes where the other is longer, such as weights `[1, 1, c]` for the channels
-    /// of an image.
+    /// Inputs of different shapes are multiplied if one broadcasts to the other: it has size 1 along every axis where the sizes
+    /// differ, such as weights `[1, 1, c]` for the channels of an image.
     ///
     /// ```
     /// use engraft_nn::prelude::*;
@@ -113,7 +113,8 @@ pub(super) fn same_shape_of_two(inputs: &[Shape]) -> Result<Shape> {
     }
 }
 
-/// The shape of a product. Each input must broadcast to the shape of the inputs before it, or that shape to the input's.
+/// The shape of a product, built up from left to right: each input must broadcast to the product of the inputs before it, or
+/// that product to the input.
 pub(super) fn broadcast_shape(inputs: &[Shape]) -> Result<Shape> {
     let wrong = || {
         let expected = "two or more of the same rank, one of each pair with the other's sizes or 1";

@@ -4,10 +4,10 @@
 //! config and arguments for writing files, and an equivalent layer for computing.
 
 mod arithmetic;
-mod axes;
 mod constant;
 mod functions;
 mod get_item;
+mod rearrange;
 
 use engraft_ir::ValueId;
 use serde_json::{Map, Value, json};
@@ -28,11 +28,11 @@ type LayerFactory = fn(&Map<String, Value>, &[Value]) -> Result<Box<dyn LayerDef
 const OPERATIONS: &[(&str, &str, LayerFactory)] = &[
     ("Add", NUMPY, arithmetic::add),
     ("Cast", "keras.src.ops.core", functions::cast),
-    ("Concatenate", NUMPY, axes::concatenate),
+    ("Concatenate", NUMPY, rearrange::concatenate),
     ("Divide", NUMPY, arithmetic::divide),
     ("Elu", NN, functions::elu),
-    ("ExpandDims", NUMPY, axes::expand_dims),
-    ("Flip", NUMPY, axes::flip),
+    ("ExpandDims", NUMPY, rearrange::expand_dims),
+    ("Flip", NUMPY, rearrange::flip),
     ("Gelu", NN, functions::gelu),
     ("GetItem", NUMPY, get_item::get_item),
     ("LeakyRelu", NN, functions::leaky_relu),
@@ -43,16 +43,16 @@ const OPERATIONS: &[(&str, &str, LayerFactory)] = &[
     ("ReLU", "keras.src.activations.activations", functions::relu_with_options),
     ("Relu", NN, functions::relu),
     ("Relu6", NN, functions::relu6),
-    ("Reshape", NUMPY, axes::reshape),
+    ("Reshape", NUMPY, rearrange::reshape),
     ("Resize", "keras.src.ops.image", functions::resize),
     ("Sigmoid", NN, functions::sigmoid),
     ("Silu", NN, functions::silu),
     ("Softmax", NN, functions::softmax),
-    ("Squeeze", NUMPY, axes::squeeze),
-    ("Stack", NUMPY, axes::stack),
+    ("Squeeze", NUMPY, rearrange::squeeze),
+    ("Stack", NUMPY, rearrange::stack),
     ("Subtract", NUMPY, arithmetic::subtract),
     ("Tanh", NUMPY, functions::tanh),
-    ("Transpose", NUMPY, axes::transpose),
+    ("Transpose", NUMPY, rearrange::transpose),
     ("TrueDivide", NUMPY, arithmetic::divide),
 ];
 

@@ -58,7 +58,8 @@ pub enum Padding {
     /// No padding: windows lie inside the image.
     #[default]
     Valid,
-    /// Zeros are added so that a stride of 1 keeps the size. An odd zero goes to the bottom or right.
+    /// Pads so that a stride of 1 keeps the size. If the number of padded rows (or columns) is odd, one more is at the bottom
+    /// (or right).
     Same,
 }
 
@@ -66,7 +67,7 @@ pub enum Padding {
 const MAX_EXTENT: usize = 1 << 40;
 
 impl Padding {
-    /// Output size and leading padding along one axis, as TensorFlow defines them.
+    /// Output size and leading padding (top or left) along one axis, as TensorFlow defines them.
     pub(crate) fn resolve(self, input: usize, window: usize, stride: usize, dilation: usize) -> Result<(usize, usize)> {
         if window == 0 || stride == 0 || dilation == 0 {
             return Err(Error::new("window", "sizes, strides and dilations of at least 1", 0));
@@ -117,7 +118,7 @@ pub(crate) enum DataFormat {
     ChannelsLast,
 }
 
-/// Serializes a description as Keras' config.
+/// Serializes a layer's description as Keras' config.
 pub(crate) fn config_of(def: &impl Serialize) -> Map<String, Value> {
     match serde_json::to_value(def) {
         Ok(Value::Object(map)) => map,
@@ -140,7 +141,7 @@ pub(crate) fn image(inputs: &[Shape]) -> Result<[usize; 3]> {
         .map_err(|_| Error::new("input", "[height, width, channels]", format_args!("{shape:?}")))
 }
 
-/// For `#[serde(default = …)]`.
+/// The default of boolean options that are true, for `#[serde(default = …)]`.
 pub(crate) fn yes() -> bool {
     true
 }

@@ -50,7 +50,7 @@ fn image_shape(inputs: &[Shape]) -> Result<Shape> {
     image(inputs).map(|shape| shape.to_vec())
 }
 
-/// Lowers a random layer to `transform` in training, and to nothing otherwise.
+/// Lowers a random layer to `transform` in training. Otherwise the layer adds no operation and returns its input.
 fn lower_random(
     to: &mut Lowering<'_>,
     inputs: &[ValueId],

@@ -71,8 +71,8 @@ pub fn known_classes() -> impl Iterator<Item = &'static str> {
 /// ```
 ///
 /// # Errors
-/// An unknown class, an unknown option, or a value that isn't supported. None is ignored or replaced by a default; the error
-/// names the layer and the option.
+/// An unknown class, an unknown option, or a value that isn't supported. Such an option or value is never ignored or replaced
+/// by a default. The error names the layer and the option.
 pub fn from_config(class_name: &str, mut config: Map<String, Value>) -> Result<Layer> {
     let name = match config.remove("name") {
         Some(Value::String(name)) => name,

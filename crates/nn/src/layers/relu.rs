@@ -13,7 +13,7 @@ use crate::{Error, Result};
 
 /// The rectified linear unit, `max(x, 0)` with its default options (Keras' `ReLU`).
 ///
-/// From the threshold on it computes `min(x, max_value)`, below it `negative_slope * (x - threshold)`.
+/// With other options: `min(x, max_value)` where `x >= threshold`, else `negative_slope * (x - threshold)`.
 ///
 /// ```
 /// use engraft_nn::prelude::*;
@@ -54,7 +54,7 @@ impl ReLU {
         self
     }
 
-    /// Sets the input from which values pass unchanged, at least 0; 0 by default.
+    /// Sets the smallest input that passes unchanged, at least 0; 0 by default.
     #[must_use]
     pub fn threshold(mut self, threshold: f32) -> Self {
         self.threshold = threshold;
@@ -126,7 +126,7 @@ fn default_slope() -> f32 {
 }
 
 impl LeakyReLU {
-    /// A layer with this slope below zero, at least 0.
+    /// A layer with this slope for negative inputs. The slope must be at least 0.
     pub fn new(negative_slope: f32) -> Self {
         Self { negative_slope }
     }

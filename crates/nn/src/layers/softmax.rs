@@ -4,7 +4,7 @@ use engraft_ir::{Op, ValueId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::axis::{axis_option, last_axis, sample_axis};
+use super::axis_option::{axis_option, last_axis, sample_axis};
 use super::options::{config_of, single};
 use crate::Result;
 use crate::Shape;

@@ -52,8 +52,8 @@ impl Table {
 
     /// Width of the text in column `index` of a line of `length` characters; `None` if no character fits.
     ///
-    /// Keras' shares leave out the separators: 3 characters per column and 1 per line. `rich` takes these characters from all
-    /// columns equally; its rounding takes the last one from the second column from the right.
+    /// A column's share of the line includes 3 characters of separators. The line has 1 more separator character, which `rich`
+    /// takes from the second column from the right.
     fn text_width(&self, index: usize, length: usize) -> Option<usize> {
         let edge = |column: &Column| (column.end * length as f64) as usize;
         let start = index.checked_sub(1).map_or(0, |before| edge(&self.columns[before]));
@@ -171,7 +171,7 @@ mod tests {
             let column = |end| Column { title: "a", end, align: Align::Left };
             Table::new(vec![column(0.5), column(1.0)], length).to_string()
         };
-        // The shortest line with a character in both columns, and the longest.
+        // The shortest line has at least one character of text per column. The longest has `MAX_LINE_LENGTH` characters.
         assert_eq!(table(0).lines().next(), Some("┏━━━┳━━━━┓"));
         let longest = table(usize::MAX);
         assert_eq!(longest.lines().next().map(length), Some(MAX_LINE_LENGTH));

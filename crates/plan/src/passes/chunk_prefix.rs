@@ -65,7 +65,8 @@ mod tests {
         let options = PlanOptions { chunk_bytes: 40 << 20, unchunked_bytes: 32 << 20, ..PlanOptions::default() };
         let plan = Plan::predict(&model, 4, &options).unwrap();
         assert_eq!((plan.prefix(), plan.chunk()), (0..2, 3));
-        // A chunk of the wide values, whose buffer narrow values reuse; and the prefix's outputs for the whole batch.
+        // One buffer holds a chunk of the wide convolution's output. The narrow convolution reuses it. The other buffer holds the
+        // prefix's output for the whole batch.
         let lengths = [3 * 512 * 512 * 8, 4 * 256 * 256 * 8];
         assert_eq!(plan.buffers().iter().sum::<usize>(), lengths.iter().sum::<usize>());
         assert_eq!(plan.low_memory().unwrap().chunk(), 1);

@@ -31,19 +31,19 @@ pub(super) fn run(annotated: &mut AnnotatedProgram, options: &PlanOptions) -> Re
     Ok(())
 }
 
-/// Until when a value can be read in the backward pass if nothing is kept for that purpose alone.
+/// How long a value can be read in the backward pass, as an input of recomputed steps, without being kept for them alone.
 #[derive(Clone, Copy)]
 struct Availability {
-    /// The last time at which it can be read.
+    /// The last time at which the value can be read.
     until: usize,
-    /// The number of steps to recompute for it; 0 if it is kept.
+    /// The number of steps to recompute before the value can be read; 0 if it is kept.
     steps: usize,
 }
 
 /// By root, whether it can be recomputed where the backward pass needs it.
 fn recomputable(liveness: &Liveness<'_>) -> Vec<bool> {
     let mut recomputable = vec![false; liveness.alias_sets.len()];
-    // The caller keeps the inputs.
+    // The inputs of the program can always be read, because the caller keeps them.
     let mut available = vec![Availability { until: usize::MAX, steps: 0 }; liveness.alias_sets.len()];
     for (index, step) in liveness.producing_steps() {
         let inputs = step.inputs.iter().map(|&input| available[liveness.roots()[input]]);
@@ -57,9 +57,10 @@ fn recomputable(liveness: &Liveness<'_>) -> Vec<bool> {
             && !liveness.alias_sets[step.output].is_read_by_caller
             && recomputed.steps <= MAX_CHAIN
             && needed.as_ref().is_none_or(|needed| *needed.start() <= recomputed.until);
-        // If a gradient overwrites a value, the backward pass of its only reader does it. The reader's output has been recomputed
-        // by then, so the value is no longer needed. A value that the backward pass doesn't read may still be recomputed for
-        // another value that it reads.
+        // If its gradient overwrites a value, `needed` includes the live range of the gradient, and `until` is too late. That
+        // does no harm: the value has only one reader, and the reader's output is recomputed before the value is overwritten.
+        //
+        // A value that the backward pass doesn't read may still be recomputed as an input of another recomputed value.
         let if_not_needed = if recomputable[step.output] { recomputed.until } else { 0 };
         available[step.output] = Availability {
             until: needed.map_or(if_not_needed, |needed| *needed.end()),
@@ -99,9 +100,9 @@ mod tests {
         let y = BatchNormalization::new().call(&y).unwrap();
         let y = Activation::new(Relu).call(&y).unwrap();
         let model = Model::new(&x, &Conv2D::new(2, 1).call(&y).unwrap()).unwrap();
-        // Forward at 1 to 4, backward at 5 to 8. The normalization reads the first convolution's output at 7. Only the ReLU reads
-        // the normalization's output. The ReLU is recomputed at 5 for the second convolution; its own backward pass reads it at
-        // 6.
+        // Steps 0 to 3 run forward at times 1 to 4 and backward at times 8 to 5. The first convolution's output is kept until the
+        // backward pass of the normalization, at 7. The outputs of the normalization and the ReLU are recomputed at 5 for the
+        // second convolution. The backward pass of the ReLU reads the ReLU's output, at 6.
         let kept = [
             (Storage::Value(1), 1, 7),
             (Storage::Value(2), 2, 3),
@@ -115,7 +116,8 @@ mod tests {
     #[test]
     fn a_value_that_would_need_another_one_kept_is_kept_itself() {
         let x = Input::new([8, 8, 2]);
-        // After this ReLU has run, nothing reads its input any more.
+        // The backward pass of a ReLU reads its output only. So the first convolution's output isn't kept for the backward pass,
+        // and the ReLU can't be recomputed from it.
         let y = Activation::new(Relu).call(&Conv2D::new(2, 1).call(&x).unwrap()).unwrap();
         let model = Model::new(&x, &Conv2D::new(2, 1).call(&y).unwrap()).unwrap();
         assert!(ranges(&model).iter().all(|(storage, ..)| matches!(storage, Storage::Value(_))));
@@ -130,8 +132,8 @@ mod tests {
             y = Add::new().call([&y, &branch]).unwrap();
         }
         let model = Model::new(&x, &Conv2D::new(2, 1).call(&y).unwrap()).unwrap();
-        // Two steps are recomputed for a sum after a kept value, four for the next sum. The third would need six, so it is kept.
-        // Each branch computes three values, and its backward pass reads the sum before it.
+        // If the value below a sum is kept, recomputing the sum takes two steps: normalization and addition. The next sum takes
+        // four steps. The third would take six, more than `MAX_CHAIN`, so it is kept. Sum `s` is the value `1 + 3 * s`.
         let ranges = ranges(&model);
         let recomputed = |sum: usize| ranges.iter().any(|(storage, ..)| *storage == Storage::Recomputed(1 + 3 * sum));
         assert_eq!([1, 2, 3, 4, 5, 6].map(recomputed), [true, true, false, true, true, false]);

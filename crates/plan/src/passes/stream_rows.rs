@@ -26,10 +26,13 @@ use crate::{PlanOptions, RowStreaming};
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RowStream {
-    /// Output rows of the second convolution that are computed at a time, before pooling. A multiple of 8, so that tiles and
-    /// pooling windows have the same positions as without streaming.
+    /// Number of output rows of the second convolution that are computed at a time, before pooling.
+    ///
+    /// A multiple of 8, or all rows. The output tiles of Winograd's algorithm and the pooling windows then have the same
+    /// positions as without streaming.
     pub rows: usize,
-    /// Output rows of the first convolution that are buffered for them, at most.
+    /// Number of output rows of the first convolution that the second reads for `rows` rows. The buffer between them has this
+    /// many rows.
     pub buffered_rows: usize,
 }
 
@@ -50,7 +53,7 @@ pub(super) fn run(annotated: &mut AnnotatedProgram, options: &PlanOptions) -> Re
 fn stream(program: &Program, first: &Step, second: &Step, streaming: RowStreaming) -> Option<RowStream> {
     let shape = |step: &Step| {
         let conv = step.op.conv2d_shape(1, &program.shapes[step.inputs[0]], &program.shapes[step.output])?;
-        // Depthwise convolutions run on kernels of their own.
+        // Depthwise convolutions are not streamed, because the executor has other kernels for them.
         (conv.groups == 1 && conv.in_c > 1).then_some(conv)
     };
     let (between, second) = (shape(first)?, shape(second)?);
@@ -88,7 +91,7 @@ mod tests {
     fn large_outputs_are_streamed() {
         let plan = Plan::predict(&model(256), 2, &options()).unwrap();
         assert_eq!((plan.stream(0), plan.stream(1)), (Some(RowStream { rows: 64, buffered_rows: 66 }), None));
-        // The buffered rows, and the pooled outputs of both images.
+        // One buffer has the 66 rows between the convolutions, another the pooled outputs of the two images of the batch.
         assert!([66 * 256 * 64, 2 * 128 * 128 * 64].iter().all(|length| plan.buffers().contains(length)));
         assert_eq!(Plan::predict(&model(128), 2, &options()).unwrap().stream(0), None);
         assert_eq!(Plan::predict(&model(256), 2, &PlanOptions::default()).unwrap().stream(0), None);

@@ -42,7 +42,7 @@ pub(crate) fn value(function: Activation, x: f64) -> f64 {
     }
 }
 
-/// The derivative of the activation function at `x`. At kinks it is TensorFlow's choice.
+/// The derivative of the activation function at `x`. At a kink it is the one of the two slopes that TensorFlow takes.
 pub(crate) fn derivative(function: Activation, x: f64) -> f64 {
     match function {
         Activation::Linear => 1.0,

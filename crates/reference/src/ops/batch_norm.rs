@@ -97,8 +97,8 @@ pub(super) fn backward(call: &Call<'_>, dy: &Array, reducer: &mut dyn GradientRe
     let d_gamma = channel_sums(&dy.zip(&normalized.values, |dy, normalized| dy * normalized), |product, _| product);
     let d_beta = channel_sums(&dy, |dy, _| dy);
 
-    // Batch mean and variance depend on every row, so each row's gradient gets the means of `dy` and of `dy * normalized` through
-    // them.
+    // The batch's mean and variance depend on every row. Their derivatives contribute the mean of `dy` and the mean of
+    // `dy * normalized` to the gradient of each row.
     let mut means = vec![0.0; 2 * channels];
     if let Some(batch) = call.statistics {
         means = [d_gamma.as_slice(), &d_beta].concat();

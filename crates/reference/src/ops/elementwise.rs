@@ -79,7 +79,7 @@ fn uniform(key: u64, index: u64) -> f32 {
     bits as f32 / (1u32 << 24) as f32
 }
 
-/// SplitMix64's finalizer alone: [`mix`] also adds the increment, which is subtracted first.
+/// SplitMix64's finalizer alone. [`mix`] adds the increment before its finalizer, so the increment is subtracted here.
 fn finalize(bits: u64) -> u64 {
     mix(0, bits.wrapping_sub(INCREMENT))
 }

@@ -54,7 +54,7 @@ fn greater(a: f64, b: f64) -> f64 {
 fn windows(call: &Call<'_>) -> Result<(PoolKind, Vec<Window>)> {
     let [batch, height, width, channels] = call.x[0].sizes()?;
     if let Op::GlobalPool { kind } = *call.op {
-        // With `keepdims`, the output has the spatial axes with size 1.
+        // With `keepdims`, the output keeps the two spatial axes, with size 1.
         let spatial = vec![0; call.output.len() - 2];
         let window = |[image, channel]: [usize; 2]| Window {
             pixels: positions([height, width]).map(|[y, x]| [image, y, x, channel]).collect(),

@@ -7,7 +7,7 @@ use engraft_nn::{Error, Layer, Result, Weight};
 use super::{KERAS_VERSION, in_h5};
 use crate::FloatType;
 use crate::h5::{H5Error, H5File, H5Writer};
-use crate::paths::unique_paths;
+use crate::unique_names::unique_paths;
 
 /// A layer in an `.h5` of Keras 2: its name, and the names and shapes of its arrays.
 ///

@@ -10,7 +10,7 @@ use crate::h5::{H5File, H5Writer};
 use crate::json::parse;
 use crate::keras::config_reader::ConfigReader;
 use crate::keras::optimizer_state::{self, SavedOptimizer};
-use crate::keras::{Archive, SaveOptions, base, config_writer, keras2, recompile, version};
+use crate::keras::{Archive, SaveOptions, base_record, config_writer, keras2, recompile, version};
 
 const CONFIG: &str = "model_config";
 const TRAINING: &str = "training_config";
@@ -27,8 +27,8 @@ pub(in crate::keras) fn read(file: &H5File) -> Result<Archive> {
     let model = ConfigReader::of_version(keras_version.as_deref()).model(&parse(CONFIG, config.as_bytes())?);
     let (model, mut warnings) = model.map_err(|error| version::hint(error, keras_version.as_deref()))?;
     LayerWeights::of(file)?.set_by_order(&model.layers())?;
-    if let Some(record) = file.attr_string("", base::KEY).map_err(in_h5)? {
-        base::restore(&model, &parse(base::KEY, record.as_bytes())?)?;
+    if let Some(record) = file.attr_string("", base_record::KEY).map_err(in_h5)? {
+        base_record::restore(&model, &parse(base_record::KEY, record.as_bytes())?)?;
     }
     if let Some(training) = file.attr_string("", TRAINING).map_err(in_h5)? {
         let compiled = compile_config(parse(TRAINING, training.as_bytes())?);
@@ -50,7 +50,7 @@ fn compile_config(training: Value) -> Map<String, Value> {
 /// Converts a `compile_config` of a `.keras` file to the `training_config` of an `.h5`.
 fn training_config(mut compiled: Map<String, Value>) -> Value {
     let optimizer = compiled.remove("optimizer").unwrap_or_default();
-    // Without `module`: with it, Keras 3 would take the object for one of its own format and fail.
+    // `module` is left out: with it, Keras 3 would take the object for one of its own format and fail.
     compiled.insert(
         "optimizer_config".into(),
         json!({"class_name": optimizer["class_name"], "config": optimizer["config"]}),
@@ -117,8 +117,8 @@ fn attributes(model: &Model, options: &SaveOptions<'_>) -> Result<Vec<(String, S
     {
         attributes.push((TRAINING.to_owned(), training_config(compiled.clone()).to_string()));
     }
-    if let paths @ [_, ..] = &base::paths(model)[..] {
-        attributes.push((base::KEY.to_owned(), json!(paths).to_string()));
+    if let paths @ [_, ..] = &base_record::paths(model)[..] {
+        attributes.push((base_record::KEY.to_owned(), json!(paths).to_string()));
     }
     for (name, bytes) in options.extras {
         let text = String::from_utf8(bytes.clone()).map_err(|error| Error::from_source(name, error))?;
@@ -146,7 +146,7 @@ fn without_ellipsis(key: &Value, axes: usize) -> Value {
     let is_ellipsis = |index: &Value| index["class_name"] == "__ellipsis__";
     let list = if key.is_array() { key.as_array().cloned().unwrap_or_default() } else { vec![key.clone()] };
     let Some(at) = list.iter().position(is_ellipsis) else { return key.clone() };
-    // A null (None in Python) adds a new axis and selects none.
+    // A null (None in Python) adds a new axis, so it indexes none of the tensor's axes.
     let indexed = list.iter().filter(|index| !is_ellipsis(index) && !index.is_null()).count();
     let full_slice = json!({"class_name": "__slice__", "config": {"start": null, "stop": null, "step": null}});
     let rest = vec![full_slice; axes.saturating_sub(indexed)];

@@ -4,13 +4,13 @@
 
 use std::ops::Range;
 
-use super::convolution::{Convolution, GROUP_PANELS, PRODUCT_STRIDE};
 use super::filters::CHANNELS;
+use super::geometry::{Convolution, GROUP_PANELS, PRODUCT_STRIDE};
 use crate::conv2d::epilogue::{POOL, RegisterEpilogue};
 use crate::shared::SharedSlice;
 use crate::simd::{Amx, BLOCK, BlockProduct, Kernel, Segment, Simd};
 
-/// A band: a range of output rows of one image, for a range of groups of output channels.
+/// One task: a range of output rows of one image (a band), for a range of groups of filter panels.
 pub(super) struct Band<'a> {
     pub(super) convolution: &'a Convolution,
     pub(super) amx: Amx,
@@ -103,7 +103,7 @@ impl Band<'_> {
         }
     }
 
-    /// Writes one vector of channels of all outputs.
+    /// Applies the epilogue to one vector of channels of all the band's outputs, and writes them to `y`.
     #[inline(always)]
     fn write<S: Simd>(&self, simd: S, channel: usize, products: &[f32]) {
         let Convolution { out_size: [height, width], filters, .. } = *self.convolution;

@@ -10,17 +10,17 @@ use crate::conv2d::direction::Direction;
 use crate::shared::SharedSlice;
 use crate::simd::{BLOCK, Bf16, Kernel, Segment, Simd, TILE};
 
-/// Steps of [`CHANNELS`] input channels that all taps multiply before the next steps. The inputs that a block of outputs reads
-/// for so many channels stay in the L1 cache from one tap to the next.
+/// Steps of a chunk of input channels. All taps multiply one chunk before the next chunk. The inputs that a block of outputs
+/// reads in one chunk stay in the L1 cache from one tap to the next.
 const CHUNK: usize = 4;
 
-/// Input channels of a step: a row of an AMX tile, in bf16.
+/// Input channels of a step: the bf16 values in a row of an AMX tile.
 pub(super) const CHANNELS: usize = 2 * TILE;
 
 /// The packed layout of filters: `[panel][chunk][tap][step][half][pair][column]`.
 ///
-/// A panel is [`BLOCK`] output channels in two halves of [`TILE`] columns. A chunk is [`CHUNK`] steps of input channels, whose
-/// channels are packed in bf16 pairs. Missing channels are padded with zeros.
+/// A panel is [`BLOCK`] output channels in two halves of [`TILE`] columns. A chunk is [`CHUNK`] steps, and a step is [`CHANNELS`]
+/// input channels, packed in bf16 pairs. Missing channels are padded with zeros.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Layout {
     /// Height and width of the kernel.
@@ -32,7 +32,7 @@ pub(super) struct Layout {
 }
 
 impl Layout {
-    /// Number of steps of all input channels.
+    /// Number of steps that cover all input channels.
     pub(super) fn steps(&self) -> usize {
         self.in_channels.div_ceil(CHANNELS)
     }
@@ -54,13 +54,13 @@ impl Layout {
         self.kernel[0] * self.kernel[1]
     }
 
-    /// The steps of each chunk.
+    /// The range of steps of each chunk.
     fn chunks(&self) -> impl Iterator<Item = Range<usize>> {
         let steps = self.steps();
         (0..steps).step_by(CHUNK).map(move |first| first..steps.min(first + CHUNK))
     }
 
-    /// The segments of a strip that correspond to a panel's depth, in the same order.
+    /// The segments of a strip that a panel multiplies, in the order in which the panel is packed: one for each chunk and tap.
     ///
     /// Pixels of the strip are `pixel_stride` bf16 pairs apart, and its rows have `row_pixels` pixels.
     pub(super) fn segments(&self, pixel_stride: usize, row_pixels: usize) -> Vec<Segment> {

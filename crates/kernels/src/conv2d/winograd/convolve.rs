@@ -1,7 +1,8 @@
 //! The Winograd convolution of images with transformed filters, for the forward pass and the gradient with respect to the input.
 //!
 //! Tasks are blocks of tiles and ranges of filter panels. Each task transforms the inputs of its tiles, multiplies them with its
-//! filters at every point of the Winograd domain, and transforms the products to outputs. All three stay in the task's scratch.
+//! filters at every point of the Winograd domain, and transforms the products to outputs. The transformed inputs and the products
+//! stay in the task's scratch.
 
 #![expect(unsafe_code, reason = "tasks write interleaved pixels of one output")]
 
@@ -20,18 +21,18 @@ use crate::conv2d::direction::Direction;
 use crate::conv2d::epilogue::{POOL, RegisterEpilogue};
 use crate::microkernel::{Prefetch, Product, ROWS, RightOperand, RowMajor, columns, multiply};
 use crate::number::{self, Number};
+use crate::parallel_tasks::for_each_task;
 use crate::shared::SharedSlice;
 use crate::simd::{Bf16, Isa, Kernel, Simd};
-use crate::tasks::for_each_task;
 
-/// Values of a filter panel that are multiplied at a time: 32 KiB, the size of an L1 cache, as every register tile reads them
-/// again. Deeper panels accumulate the products in several passes. Measured: `bench/records/constants.md`.
+/// Values of a filter panel that are multiplied at a time: 32 KiB, the size of an L1 cache. Every register tile reads these
+/// values again. Deeper panels are multiplied in several passes that accumulate. Measured: `bench/records/constants.md`.
 const L1_PANEL: usize = 8 * 1024;
 
-/// Output channels whose products are computed before they are transformed to outputs.
+/// Output channels in a group of panels: a task multiplies a whole group before it transforms the products to outputs.
 ///
-/// With so many, several panels read the inputs of a point while they are in the L1 cache. The products still leave most of the
-/// L2 cache to the inputs.
+/// In a group of this size, several panels read the inputs of a point while these inputs are in the L1 cache. The products of the
+/// group still leave most of the L2 cache to the inputs.
 const GROUP_CHANNELS: usize = 128;
 
 /// Input channels of a panel that one task of [`Convolution::prepare`] transforms.
@@ -43,7 +44,8 @@ const TRANSFORM_CHANNELS: usize = 4 * filters::CHANNELS;
 /// `bench/records/constants.md`.
 const TILES_PER_MIB: usize = 4 * ROWS;
 
-/// Transformed filters of at least so many values don't stay in the last-level cache: 16 MiB, half of a typical one.
+/// Transformed filters of at least this many values are taken to come from memory. They have 16 MiB, half of a typical last-level
+/// cache.
 const LARGE_FILTERS: usize = 4 << 20;
 
 /// A convolution in one direction: the geometry of its images and tiles, and the layout of its filters.
@@ -114,18 +116,18 @@ impl Blocking {
 }
 
 impl Convolution {
-    /// Divides the tiles into blocks and, if these are too few for the threads, the panels into ranges.
+    /// Divides the tiles into blocks and, if there are too few blocks for the threads, the panels into ranges.
     ///
     /// The transformed inputs of a block stay in the L2 cache. Every task reads its filters once, so blocks are larger if the
-    /// filters come from memory. The size of a block is a multiple of the register tile's rows. If each thread has only a few
-    /// blocks, all blocks have the same size instead.
+    /// filters come from memory. If each thread has many blocks, the tiles of a block are a multiple of the register tile's rows.
+    /// If each thread has only a few, the tiles are divided evenly among the blocks.
     ///
-    /// Each range of panels transforms the inputs again. So if ranges can divide the work evenly, there are only as many as give
-    /// every thread one task.
+    /// Each range of panels transforms the inputs again, so few ranges are better. There is one task for each thread if the
+    /// threads are a multiple of the blocks, else about two tasks for each thread.
     fn blocking(&self, threads: usize) -> Blocking {
         const MANY_BLOCKS: usize = 8;
         let (count, most) = (self.tiles.count(), self.max_block_tiles());
-        // With fewer panels than threads, only more blocks of tiles give every thread a task.
+        // With fewer panels than threads, one block can't give every thread a task, so more blocks of tiles are needed.
         let least = threads.div_ceil(self.filters.panels().max(1));
         let blocks = match count.div_ceil(most).max(least) {
             few if few < threads => few,
@@ -171,7 +173,7 @@ impl Convolution {
         threads * self.blocking_of(most, threads).scratch_len(self.filters.in_channels)
     }
 
-    /// Transforms the filters `spatial` (the pass that they serve, and HWIO values) to the Winograd domain.
+    /// Transforms filters to the Winograd domain. `spatial` is the pass that they serve and their values (HWIO).
     pub(super) fn prepare(&self, spatial: (Direction, &[f32]), transformed: &mut [f32]) {
         let filters = self.filters;
         assert_eq!(transformed.len(), filters.len());
@@ -194,8 +196,9 @@ impl Convolution {
 
     /// Whether each task transforms the filters that it multiplies.
     ///
-    /// This is so if there are so few tiles that no two tasks share filters. The transformed filters then stay in cache, instead
-    /// of being written to memory and read again.
+    /// Tasks do so if all tiles fit one block, so that no two tasks share filters. The tasks that run at the same time must also
+    /// transform no more panels than the filters have. The transformed filters then stay in cache, instead of being written to
+    /// memory and read again.
     pub(super) fn transforms_filters_in_tasks(&self, threads: usize) -> bool {
         let blocking = self.blocking(threads);
         let one_block = self.tiles.count() <= blocking.tiles;
@@ -207,7 +210,7 @@ impl Convolution {
         blocking.panels.min(self.filters.panels_of(GROUP_CHANNELS))
     }
 
-    /// Computes `y = epilogue(x * filters)`.
+    /// Computes `y = epilogue(x * filters)`, where `*` is the convolution.
     pub(super) fn run(
         &self,
         x: &[f32],
@@ -283,7 +286,7 @@ impl GenericKernel for TransformFilters<'_> {
 pub(super) enum Filters<'a> {
     /// In the Winograd domain, in the convolution's [`Layout`].
     Transformed(&'a [f32]),
-    /// In the spatial domain (HWIO). Each task transforms those that it multiplies.
+    /// In the spatial domain (HWIO). Each task transforms the filters that it multiplies.
     Spatial(Direction, &'a [f32]),
 }
 

@@ -130,7 +130,7 @@ impl FilterTransform<'_> {
         (first, (self.layout.out_channels - first).min(S::LANES))
     }
 
-    /// Transforms filters of the forward pass, which are loaded where they are.
+    /// Transforms filters of the forward pass, which are loaded directly from `w`.
     #[inline(always)]
     fn forward<S: Simd, N: Number>(&self, simd: S, channels: Range<usize>, vector: usize) {
         let (&Layout { in_channels, out_channels, .. }, w) = (self.layout, self.w);
@@ -145,7 +145,8 @@ impl FilterTransform<'_> {
         );
     }
 
-    /// Transforms filters of the backward pass: channels swapped, taps rotated by 180°. They are first transposed into a buffer.
+    /// Transforms filters of the backward pass: channels swapped, taps rotated by 180°. The filters are first transposed into a
+    /// buffer.
     #[inline(always)]
     fn backward<S: Simd, N: Number>(&self, simd: S, channels: Range<usize>, vector: usize) {
         let (&Layout { in_channels, out_channels, .. }, w) = (self.layout, self.w);
@@ -207,7 +208,7 @@ impl FilterTransform<'_> {
     }
 }
 
-/// Transforms one filter, of a vector of channels, to the Winograd domain. `load` loads a tap.
+/// Transforms one filter in each lane to the Winograd domain. `load(tap)` loads a tap of all lanes.
 #[inline(always)]
 fn transform_filter<S: Simd>(simd: S, load: impl Fn(usize) -> S::Vector) -> [S::Vector; POINTS] {
     let mut transformed = [simd.splat(0.0); POINTS];

@@ -1,11 +1,11 @@
 //! The gradient with respect to the kernel, computed in the Winograd domain: the exact transpose of the forward pass.
 //!
-//! Tiles are processed in chunks. A chunk's inputs and output gradients are transformed, and their products are added to the
-//! sums, one matrix for each point. At the end, the sums are transformed to the gradient of the filters.
+//! Tiles are processed in chunks. The inputs and output gradients of a chunk are transformed. At each point, their matrix product
+//! is added to a matrix of sums. At the end, the sums of all points are transformed to the gradient with respect to the filters.
 //!
-//! If the sums are small, the tiles are cut into segments with sums of their own, so that threads needn't wait for each other
-//! after every chunk. The shape alone decides the segments, and every sum runs over its tiles in order. So the bits don't depend
-//! on the number of threads.
+//! If the sums are small, the tiles are cut into segments, each with sums of its own. Then threads needn't wait for each other
+//! after every chunk. The shape alone decides the segments, and every sum runs over its tiles in order. So the bits of the
+//! gradient don't depend on the number of threads.
 
 #![expect(unsafe_code, reason = "tasks write interleaved rows")]
 
@@ -32,22 +32,24 @@ const MAX_SEGMENTS: usize = 16;
 /// Maximum number of values in the sums of all segments, unless one segment needs more.
 const MAX_SUM_VALUES: usize = 10 << 20;
 
-/// Tiles of a chunk if each thread processes segments alone and no chunk fits its L2 cache.
+/// Maximum number of tiles of a chunk that one thread processes alone, also used if no smaller chunk fits its L2 cache.
 ///
-/// Each chunk reads and writes the sums once, so smaller chunks would be slower.
+/// Each chunk reads and writes the sums once, so small chunks that don't fit would only be slower. Segments are a multiple of
+/// this number, and chunks that all threads share have at least as many tiles.
 const CHUNK_TILES: usize = 128;
 
-/// If a chunk fits the L2 cache, its number of tiles is a multiple of this.
+/// A chunk that fits the L2 cache has a multiple of this number of tiles.
 const CHUNK_TILES_MULTIPLE: usize = 32;
 
 /// Maximum number of tiles of a chunk that all threads process together. They synchronize twice in each chunk.
 const MAX_SHARED_CHUNK_TILES: usize = 512;
 
-/// Values of the transformed inputs of such a chunk at one point. The sums come from memory once in each chunk, so chunks are
-/// large.
+/// Target size of a chunk that all threads process together: values of its transformed inputs at one point. Such chunks are
+/// large, as each chunk reads the sums from memory once.
 const SHARED_CHUNK_INPUTS: usize = 256 * 1024;
 
-/// Depth of a product, in tiles. A cache line of inputs and one of gradients for each tile take half of a 32 KiB L1 cache.
+/// Depth of a matrix product, in tiles. With one cache line of inputs and one of gradients for each tile, it takes half of a 32
+/// KiB L1 cache.
 const DEPTH: usize = 128;
 
 /// Tiles that one task transforms.
@@ -72,7 +74,7 @@ struct GradientBlocking {
     tiles: usize,
     /// Distance from one tile to the next, in the transformed inputs and in the transformed gradients.
     row_stride: [usize; 2],
-    /// Distance from one point to the next, likewise.
+    /// Distance from one point to the next, in the transformed inputs and in the transformed gradients.
     point_stride: [usize; 2],
     /// Length of the zeros that stand for a pixel of the padding.
     zeros: usize,
@@ -98,7 +100,8 @@ impl GradientBlocking {
         Self { segment, segments, max_segments, workers, tiles, row_stride, point_stride, zeros }
     }
 
-    /// Tiles of a chunk that one thread processes: as many as fit half of its L2 cache, or [`CHUNK_TILES`] if these are too few.
+    /// Tiles of a chunk that one thread processes: as many as fit half of its L2 cache. If fewer than [`CHUNK_TILES_MULTIPLE`]
+    /// fit, or more than [`CHUNK_TILES`], it is [`CHUNK_TILES`].
     fn thread_chunk_tiles(row_stride: [usize; 2]) -> usize {
         let tile = POINTS * row_stride.iter().sum::<usize>() * size_of::<f32>();
         match l2_bytes() / 2 / tile / CHUNK_TILES_MULTIPLE * CHUNK_TILES_MULTIPLE {
@@ -227,7 +230,7 @@ struct Transform<'a> {
     dy: Images<'a>,
     /// The chunk's first tile.
     first: usize,
-    /// Indices of the tiles in the chunk.
+    /// The tiles to transform, counted from the chunk's first tile.
     range: Range<usize>,
     to: &'a [SharedSlice<'a>; 2],
     zeros: &'a [f32],

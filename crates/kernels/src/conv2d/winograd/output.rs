@@ -8,12 +8,12 @@ use crate::conv2d::epilogue::{POOL, RegisterEpilogue};
 use crate::shared::SharedSlice;
 use crate::simd::Simd;
 
-/// Distance of the prefetch, in pixels to the right of the written ones: two tiles.
+/// Distance in pixels from a written output to the prefetched output to its right: two tiles.
 const PREFETCH_COLUMNS: usize = 2 * OUTPUT;
 
-/// The output of a convolution, and the epilogue that is applied on the way.
+/// The destination of the output transform, and the epilogue that is applied before outputs are written.
 pub(super) struct OutputTransform<'a> {
-    /// Height and width before pooling.
+    /// Height and width of the outputs before pooling.
     pub(super) size: [usize; 2],
     pub(super) channels: usize,
     pub(super) y: &'a SharedSlice<'a>,

@@ -2,7 +2,7 @@
 
 use super::transform::{OUTPUT, PixelPointers};
 
-/// The tiles of a batch, in row-major order, image by image. A tile is 4x4 outputs, and fewer at the right and bottom edges.
+/// The tiles of a batch, in row-major order, image by image. A tile is 4x4 outputs, or fewer at the right and bottom edges.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TileGrid {
     pub(super) images: usize,

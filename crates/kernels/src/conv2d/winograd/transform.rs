@@ -5,7 +5,7 @@
 //! Algorithms for Convolutional Neural Networks" (2015, arXiv:1509.09308), for the notation `Aᵀ[(G g) ⊙ (Bᵀ d)]`.
 //!
 //! The evaluation points are 0, ±[`P`], ±[`Q`] and infinity. The usual points 0, ±1, ±2 cost the same but lose more digits: with
-//! these points, the coefficients of the transforms differ less in magnitude. Measured: `bench/records/accuracy.md`.
+//! them, the coefficients of the transforms differ more in magnitude. Measured: `bench/records/accuracy.md`.
 
 #![expect(unsafe_code, reason = "values are loaded from and stored to addresses that callers compute")]
 
@@ -22,9 +22,9 @@ pub(super) const TAPS: usize = 3;
 /// Points of the Winograd domain: the elements of a transformed tile, and so its multiplications for each pair of channels.
 pub(super) const POINTS: usize = INPUT * INPUT;
 
-/// An evaluation point.
+/// An evaluation point, used with both signs.
 const P: f32 = 0.625;
-/// An evaluation point.
+/// An evaluation point, used with both signs.
 const Q: f32 = 1.5;
 const PP: f32 = P * P;
 const QQ: f32 = Q * Q;
@@ -186,8 +186,8 @@ pub(super) struct PixelPointers<const N: usize> {
 /// Transforms a square of pixels with all their channels to the Winograd domain.
 ///
 /// Writes a row of channels for each of the [`POINTS`], padded with zeros to whole vectors. The rows are `point_stride` slots
-/// apart. Meanwhile the pixels of the square to the right, which comes next, are prefetched. The prefetches are spread over the
-/// loop, as many at once would stall.
+/// apart. Meanwhile the pixels of the square to the right are prefetched, as the caller transforms it next. The prefetches are
+/// spread over the loop, as many at once would stall.
 ///
 /// # Safety
 /// `channels` values must be readable at each pixel. From `to` on, a row of channels padded to whole vectors must be writable at
@@ -241,7 +241,8 @@ pub(super) unsafe fn transform_pixels<S: Simd, T: Number, const N: usize>(
 
 /// Transforms one vector of channels of a square of pixels.
 ///
-/// Each way to load a vector instantiates this function: a branch at each pixel would take longer than the arithmetic.
+/// Whole and partial vectors are loaded by different closures, each with its own instance of this function. A branch at each
+/// pixel would take longer than the arithmetic.
 ///
 /// # Safety
 /// `load` must be able to read each pixel. A whole vector must be writable at each point.
@@ -301,7 +302,7 @@ mod tests {
         for isa in Isa::tested() {
             let [winograd, direct] = isa.run(Correlation1d);
             for (a, b) in winograd.into_iter().zip(direct) {
-                // A few roundings of values below 20.
+                // Tolerance: a few roundings of values below 20.
                 assert!((a - b).abs() < 1e-5, "{}: {winograd:?}, directly {direct:?}", isa.name());
             }
         }
@@ -337,7 +338,7 @@ mod tests {
     #[test]
     fn gradients_are_transposes() {
         for isa in Isa::tested() {
-            // A few roundings of sums below 50.
+            // Tolerance: a few roundings of sums below 50.
             assert!(isa.run(Transposes).iter().all(|difference| difference.abs() < 1e-5), "{}", isa.name());
         }
     }

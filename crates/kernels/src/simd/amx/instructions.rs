@@ -57,7 +57,8 @@ pub(super) unsafe fn release() {
 /// Computes one block of [`super::BLOCK`] x [`super::BLOCK`] of the product.
 ///
 /// Tile registers 0 to 3 hold the accumulators, 4 and 5 the left operand, 6 and 7 the right operand. The right operand is
-/// streamed: its steps two steps ahead are prefetched from the L2 into the L1 cache, between the tile instructions.
+/// streamed: each step prefetches the operand of the step after the next from the L2 into the L1 cache, between the tile
+/// instructions.
 ///
 /// # Safety
 /// As [`super::TileRegisters::multiply`], for one block of rows, with the tile registers of this thread [configured](configure).

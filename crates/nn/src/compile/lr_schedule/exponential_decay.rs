@@ -20,7 +20,7 @@ use crate::Result;
 pub struct ExponentialDecay {
     /// Learning rate of the first step.
     pub initial_learning_rate: f64,
-    /// Steps in which the rate is multiplied by `decay_rate`.
+    /// Number of steps over which the rate is multiplied by `decay_rate` once.
     #[serde(deserialize_with = "steps::deserialize")]
     pub decay_steps: u64,
     /// Factor of the rate every `decay_steps` steps; above 1 the rate grows.

@@ -20,7 +20,7 @@ use crate::Result;
 pub struct InverseTimeDecay {
     /// Learning rate of the first step.
     pub initial_learning_rate: f64,
-    /// Steps in which the divisor grows by `decay_rate`.
+    /// Number of steps over which the divisor grows by `decay_rate`.
     #[serde(deserialize_with = "steps::deserialize")]
     pub decay_steps: u64,
     /// Growth of the divisor every `decay_steps` steps.

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use super::{check_non_negative, steps};
 use crate::{Error, Result};
 
-/// A constant learning rate up to and including each boundary, and one after the last (Keras' `PiecewiseConstantDecay`).
+/// A piecewise constant learning rate (Keras' `PiecewiseConstantDecay`): `values[i]` up to and including iteration
+/// `boundaries[i]`, and the last value after the last boundary.
 ///
 /// ```
 /// use engraft_nn::prelude::*;
@@ -17,7 +18,7 @@ use crate::{Error, Result};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PiecewiseConstantDecay {
-    /// The last iteration of each rate except the last rate, in ascending order.
+    /// The last iteration of each learning rate, in ascending order. The last rate has no boundary.
     #[serde(deserialize_with = "steps::deserialize_list")]
     pub boundaries: Vec<u64>,
     /// Learning rates, one more than boundaries.

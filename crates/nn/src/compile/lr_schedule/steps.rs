@@ -34,7 +34,7 @@ pub(super) fn check(option: &str, steps: u64) -> Result<()> {
     if steps == 0 { Err(Error::new(option, "1 or more", steps)) } else { Ok(()) }
 }
 
-/// Length of `iteration` steps in units of `decay_steps`; rounded down if `staircase`.
+/// Number of decays after `iteration` steps, `iteration / decay_steps`; rounded down if `staircase`.
 pub(super) fn decays(iteration: u64, decay_steps: u64, staircase: bool) -> f64 {
     let decays = iteration as f64 / decay_steps as f64;
     if staircase { decays.floor() } else { decays }

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::super::rescaling::PerChannel;
 use crate::{Error, Result};
 
-/// Most axes of a constant array; bounds the search through nested lists.
+/// Maximum number of axes of a constant array. It bounds the loop over nested lists.
 const MAX_RANK: usize = 32;
 
 /// Reads a number, or an array whose axes have size 1 except for the last: `[[[[-103.9, -116.8, -123.7]]]]`.

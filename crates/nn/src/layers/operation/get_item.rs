@@ -27,7 +27,7 @@ enum Index {
     At(i64),
     /// A range.
     Slice { start: Option<i64>, stop: Option<i64>, step: Option<i64> },
-    /// All axes without an element of their own.
+    /// All axes that no other element of the index selects from.
     Ellipsis,
     /// A new axis of size 1.
     NewAxis,
@@ -234,7 +234,7 @@ mod tests {
             (json!([ellipsis(), "red"]), "numbers, slices"),
         ] {
             let result = resolve(&key);
-            // The smallest step selects only the last value.
+            // The most negative step is valid: it selects only the last value.
             if key == json!([whole, slice(None, None, Some(i64::MIN))]) {
                 assert_eq!(result.unwrap().slice_shape, [1, 7, 3]);
                 continue;

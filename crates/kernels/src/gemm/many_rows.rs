@@ -10,7 +10,7 @@ use crate::microkernel::{Product, ROWS, RightOperand, columns};
 use crate::simd::{Kernel, Simd};
 use crate::tiles::Tile;
 
-/// Depth of a packed panel (KC in BLIS). A panel of 16 columns takes half of a 32 KiB L1 cache.
+/// Depth of a packed panel (KC in BLIS). With AVX2, a panel has 16 columns and takes half of a 32 KiB L1 cache.
 const DEPTH: usize = 256;
 
 /// A column-major left operand is packed if its columns are at least this far apart. Closer columns are read where they are.

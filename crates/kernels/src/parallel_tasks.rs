@@ -28,8 +28,8 @@ pub(crate) fn for_each_task(count: usize, scratch: &mut [f32], len: usize, work:
     });
 }
 
-/// The tasks that belong to one thread. Aligned to two cache lines, as CPUs prefetch lines in pairs: so counters don't share
-/// lines.
+/// The tasks that belong to one thread. The alignment is two cache lines, as CPUs prefetch lines in pairs. So the counters of two
+/// threads never share a line.
 #[repr(align(128))]
 struct Share {
     next: AtomicUsize,
@@ -57,7 +57,7 @@ mod tests {
     #[test]
     fn every_task_is_done_once() {
         let threads = Threads::new(Some(3)).unwrap();
-        // Scratch for one thread, for two of the three, and for more.
+        // A task needs 3 values: the lengths of scratch are enough for one thread, for two, and for more than three.
         for (count, scratch_len) in [(0, 3), (1, 3), (100, 3), (100, 7), (2, 50), (100, 50)] {
             let mut done = vec![0.0; count];
             let shared = SharedSlice::new(&mut done);

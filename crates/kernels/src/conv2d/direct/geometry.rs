@@ -5,7 +5,7 @@ use crate::aligned::CACHE_LINE;
 use crate::conv2d::epilogue::POOL;
 use crate::simd::{BLOCK, TILE};
 
-/// Panels of output channels whose products are computed before they are written to the outputs.
+/// Panels in a group: a task computes the products of a whole group before it writes them to the outputs.
 pub(super) const GROUP_PANELS: usize = 2;
 
 /// Distance between neighbouring rows of a group's products.

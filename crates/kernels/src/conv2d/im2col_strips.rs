@@ -3,8 +3,8 @@
 //! With few channels, gathering each patch takes longer than its multiply-accumulates.
 //!
 //! A *strip* holds the image rows under one row of outputs, column by column: `[columns, kernel rows, channels]`. The patch of
-//! each output starts one stride of columns after the patch before it, and overlaps with it. So a strip is the patch matrix, with
-//! a row stride smaller than a row, and each pixel is written once instead of once for each column of the kernel.
+//! each output starts one stride of columns after the previous patch, and overlaps with it. So a strip is the patch matrix with a
+//! row stride smaller than a row. Each pixel is written once, not once for each column of the kernel.
 //!
 //! Patches have their taps in column-major order. So the kernel is reordered to match, and its gradient is reordered back.
 
@@ -127,7 +127,7 @@ impl Strips {
         self.columns() * self.column() + CACHE_LINE
     }
 
-    /// Columns that a row of outputs reads, padding included.
+    /// Input columns that a row of outputs reads, padding included.
     fn columns(&self) -> usize {
         (self.shape.out_w * self.shape.stride[1]).saturating_sub(self.shape.stride[1]) + self.shape.kernel[1]
     }

@@ -2,7 +2,8 @@
 
 use crate::{Error, Result};
 
-/// Most numbers in one sample or weight: 4 TiB as f32, more than any machine takes. Sums of such sizes can't overflow.
+/// Maximum number of elements of one sample or weight: 4 TiB as f32, far more than a model needs. Sums of such sizes can't
+/// overflow.
 const MAX_SIZE: usize = 1 << 40;
 
 /// Checks that every axis has a size of at least 1 and their product is at most `MAX_SIZE`; errors name `what`.

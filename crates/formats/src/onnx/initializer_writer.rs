@@ -9,8 +9,8 @@ use engraft_nn::strided::transpose;
 use half::f16;
 use prost::Message;
 
+use super::encode::field_prefix;
 use super::messages::{FLOAT, FLOAT16, INT64, RAW_DATA, TensorProto};
-use super::model_file::field_prefix;
 use crate::FloatType;
 
 /// An initializer to be written. A weight's values are read when it is written, not before.
@@ -25,7 +25,7 @@ pub(super) struct Constant {
 enum Data {
     Weight {
         weight: Weight,
-        /// The permutation of the weight's axes in the file.
+        /// The axes of the tensor in the file, as indices of the weight's axes.
         axes: Vec<usize>,
         float_type: FloatType,
     },
@@ -34,8 +34,9 @@ enum Data {
 }
 
 impl Constant {
-    /// An initializer of shape `dims` with the weight's values transposed by `axes`: `[3, 2, 0, 1]` moves the last axis to the
-    /// front.
+    /// An initializer of shape `dims` with the weight's values, transposed by `axes`.
+    ///
+    /// `axes` are indices of the weight's axes: with `[3, 2, 0, 1]`, axis 3 of the weight becomes axis 0.
     pub(super) fn weight(
         name: String,
         weight: &Weight,

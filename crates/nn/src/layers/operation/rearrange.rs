@@ -4,7 +4,7 @@ use engraft_ir::{Op, ValueId};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::super::axis::sample_axis;
+use super::super::axis_option::sample_axis;
 use super::super::options::single;
 use super::super::{Concatenate, Permute, reshape as shapes};
 use super::{Flip, list_of_tensors, one_tensor, options};

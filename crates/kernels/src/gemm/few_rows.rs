@@ -1,8 +1,8 @@
 //! GEMM for few rows (a skinny product) and a row-major right operand, as in Dense layers with a small batch.
 //!
 //! Such a product is bound by memory bandwidth: its time goes into reading the right operand once. So the right operand is
-//! streamed from memory in its own order and never packed. Each group of its rows is a rank-k update of the accumulators, which
-//! stay in cache.
+//! streamed from memory in its own order and never packed. Each group of [`STEPS`] rows of the right operand is a rank-k update
+//! of the accumulators, which stay in cache.
 
 #![expect(unsafe_code, reason = "operands are addressed through strides")]
 
@@ -12,11 +12,11 @@ use super::pack::{PackBuffers, reserve};
 use crate::aligned::{CACHE_LINE, odd_cache_lines};
 use crate::simd::{Kernel, Simd};
 
-/// Rank of an update: rows of the right operand that are streamed at the same time. With [`VECTORS`], as many as fit the
-/// registers.
+/// Rank of an update: rows of the right operand that are streamed at the same time. `STEPS` x [`VECTORS`] vectors of these rows
+/// take 12 of the 16 vector registers of AVX2. The others hold accumulators and a value of the left operand.
 const STEPS: usize = 6;
 
-/// Vectors of each of these rows that are held in registers while they are multiplied by all rows of the left operand.
+/// Vectors of each streamed row that stay in registers while all rows of the left operand multiply them.
 const VECTORS: usize = 2;
 
 /// Depth of a packed block of the left operand.
@@ -29,17 +29,19 @@ pub(super) struct Skinny<'a, 'b, 't> {
 }
 
 impl Skinny<'_, '_, '_> {
-    /// Up to so many rows, streaming is faster than packing for every right operand.
+    /// Up to this many rows of the output, streaming is faster than packing for every right operand.
     const MAX_ROWS_ANY_SIZE: usize = 2;
 
-    /// Up to so many rows, streaming is faster than packing if the right operand is so large that it comes from memory: at least
-    /// [`MIN_DEPTH`](Self::MIN_DEPTH) rows and [`MIN_LEN`](Self::MIN_LEN) values. Measured: `bench/records/constants.md`.
+    /// Up to this many rows of the output, streaming is faster than packing if the right operand is so large that it comes from
+    /// memory: at least [`MIN_DEPTH`](Self::MIN_DEPTH) rows and [`MIN_LEN`](Self::MIN_LEN) values. Measured:
+    /// `bench/records/constants.md`.
     const MAX_ROWS: usize = 64;
     const MIN_DEPTH: usize = 256;
     const MIN_LEN: usize = 64 << 10;
 
-    /// Columns of an output of `n` columns that one task computes: if `n` allows, those that a memory page holds of each row, as
-    /// each page costs a TLB look-up.
+    /// Columns that one task computes of an output with `n` columns. A task has at most the 1024 columns that one 4 KiB page
+    /// holds of a row, as each page costs a TLB look-up. It has fewer columns if each thread would otherwise get fewer than two
+    /// tasks.
     pub(super) fn columns(n: usize, threads: usize) -> usize {
         const PAGE_VALUES: usize = 1024;
         n.div_ceil(2 * threads).next_multiple_of(CACHE_LINE).min(PAGE_VALUES)
@@ -103,11 +105,11 @@ fn pack_left(a: Matrix, rows: usize, steps: usize, to: &mut [f32]) {
 struct RankUpdate {
     rows: usize,
     columns: usize,
-    /// Packed by [`pack_left`].
+    /// The left operand, packed by [`pack_left`].
     left: *const f32,
-    /// Start and row stride.
+    /// Start and row stride of the right operand.
     right: (*const f32, usize),
-    /// Start and row stride. Rows are padded to whole vectors.
+    /// Start and row stride of the accumulators, whose rows are padded to whole vectors.
     sums: (*mut f32, usize),
 }
 

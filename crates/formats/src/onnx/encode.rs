@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use prost::{Message, encode_length_delimiter};
 
-use super::constant::Constant;
+use super::initializer_writer::Constant;
 use super::messages::{GRAPH, GraphProto, INITIALIZER, ModelProto};
 
 /// A model ready to be written. Weights are handles to those of the model; their values are read while they are written.

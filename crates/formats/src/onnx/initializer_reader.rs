@@ -1,7 +1,7 @@
 //! Reads weights from ONNX files ([`initializers`]), and the error type of all ONNX readers ([`OnnxError`]).
 //!
-//! The operators of the graph are not decoded: the reader steps over the encoded fields down to the tensors. So nothing in a file
-//! makes it recurse, and only one tensor at a time is copied.
+//! The operators of the graph are not decoded: the reader steps over the encoded fields down to the tensors. So it never
+//! recurses, whatever the file contains, and copies only one tensor at a time.
 
 use std::fs::File;
 use std::io::Read;
@@ -84,7 +84,7 @@ pub enum OnnxError {
     /// The file has more initializers than any model.
     #[error("more than {MAX_INITIALIZERS} initializers")]
     TooManyInitializers,
-    /// The model has no graph. An empty file, or a file of another format, may look so.
+    /// The model has no graph. An empty file, or a file of another format, may parse as such a model.
     #[error("not an ONNX model: it holds no graph")]
     NoGraph,
     /// An initializer's values are stored in another file.
@@ -168,7 +168,7 @@ pub fn initializers(path: &Path) -> Result<Vec<Initializer>, OnnxError> {
 /// ```
 ///
 /// # Errors
-/// As [`initializers`].
+/// Those of [`initializers`].
 pub fn initializers_from_bytes(bytes: &[u8]) -> Result<Vec<Initializer>, OnnxError> {
     raw_initializers(bytes)?
         .iter()
