@@ -9,6 +9,8 @@ use crate::{TaskError, assets, dependencies, peers};
 const STEPS: &[(&str, &[&str])] = &[
     ("formatting", &["fmt", "--all", "--check"]),
     ("lints", &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),
+    ("features: no downloads", &["test", "--package", "engraft-hub", "--no-default-features", "--lib"]),
+    ("features: none", &["check", "--package", "engraft", "--package", "engraft-cli", "--no-default-features"]),
     ("tests", &["test", "--workspace", "--lib", "--bins", "--tests", "--examples"]),
     ("documentation tests", &["test", "--workspace", "--doc"]),
     ("documentation", &["doc", "--workspace", "--no-deps", "--all-features"]),

@@ -49,7 +49,7 @@ pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
     let chosen = args.precision.of(runtime)?;
     let classifier = Classifier::load(&args.model)?;
     warn(&classifier);
-    let folder = photos::scan_for(&args.photos.photos, &classifier)?;
+    let folder = photos::scan_for(&args.photos.photos, &classifier, runtime)?;
     let scores = scores(&classifier, &folder, &chosen)?;
     // With bf16, report the change against f32.
     let in_f32 = match args.precision.get() {

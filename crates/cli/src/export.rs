@@ -20,9 +20,6 @@ use crate::output::{self, line, note};
 use crate::photos;
 use crate::predict::warn;
 
-/// Largest accepted difference of a probability: f32 sums in another order stay well below it.
-const TOLERANCE: f32 = 1e-4;
-
 const EXAMPLES: &str = "\
 Examples:
   engraft export model.keras held-out-photos --to onnx
@@ -98,7 +95,8 @@ pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
     let output = Destination::check("--output", &path)?;
     let classifier = Classifier::load(&args.model)?;
     warn(&classifier);
-    let folder = args.photos.as_deref().map(|photos| photos::scan_for(photos, &classifier)).transpose()?;
+    let scan = |photos| photos::scan_for(photos, &classifier, runtime);
+    let folder = args.photos.as_deref().map(scan).transpose()?;
     let samples = match folder {
         Some(folder) => Samples::photos(folder, &classifier)?,
         None => Samples::synthetic(&classifier)?,

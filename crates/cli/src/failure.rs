@@ -4,8 +4,6 @@ use std::process::ExitCode;
 
 use engraft::Error;
 
-use crate::output;
-
 /// The reason why a command ended early.
 #[derive(Debug)]
 pub(crate) enum Failure {
@@ -22,11 +20,16 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    /// Prints the error. Returns the exit code.
-    pub(crate) fn report(self) -> ExitCode {
-        if let Self::Usage(error) | Self::Failed(error) = &self {
-            output::note(format_args!("error: {error}"));
+    /// The error to print; `None` if there is none, or if it was printed already.
+    pub(crate) fn error(&self) -> Option<&Error> {
+        match self {
+            Self::Usage(error) | Self::Failed(error) => Some(error),
+            Self::Reported | Self::Interrupted | Self::ClosedPipe => None,
         }
+    }
+
+    /// The exit code of the program.
+    pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
             Self::ClosedPipe => ExitCode::SUCCESS,
             Self::Failed(_) | Self::Reported => ExitCode::from(1),

@@ -2,6 +2,7 @@
 
 mod bench;
 mod compile;
+mod decode_pool;
 mod destination;
 mod evaluate;
 mod export;
@@ -74,15 +75,16 @@ fn main() -> ExitCode {
     };
     match run(command, cli.threads, cli.memory_limit) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failure.report(),
+        Err(failure) => {
+            if let Some(error) = failure.error() {
+                output::note(format_args!("error: {error}"));
+            }
+            failure.exit_code()
+        }
     }
 }
 
 fn run(command: Command, threads: Option<Count>, memory_limit: Option<Bytes>) -> Result<(), Failure> {
-    if let Some(Count(threads)) = threads {
-        // Photos are decoded by rayon's global thread pool. It can be built only once, and nothing has built it before.
-        let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
-    }
     let runtime = Runtime::cpu(threads.map(|Count(threads)| threads))?;
     let runtime = runtime.memory_limit(memory_limit.map(|Bytes(limit)| limit));
     match command {

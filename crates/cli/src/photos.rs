@@ -6,8 +6,10 @@ use std::path::Path;
 use engraft::Error;
 use engraft::data::{PhotoFolder, SkippedFile};
 use engraft::recipe::Classifier;
+use engraft::runtime::Runtime;
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::decode_pool::decode_pool;
 use crate::failure::Failure;
 use crate::output::{self, note};
 
@@ -24,21 +26,21 @@ pub(crate) fn bar(template: &str, length: u64) -> ProgressBar {
 }
 
 /// Scans a folder of photos. Its subfolders are the classes.
-pub(crate) fn scan(dir: &Path) -> Result<PhotoFolder, Failure> {
-    with_bar(|progress| PhotoFolder::scan(dir, progress))
+pub(crate) fn scan(dir: &Path, runtime: &Runtime) -> Result<PhotoFolder, Failure> {
+    with_bar(runtime, |progress| PhotoFolder::scan(dir, progress))
 }
 
 /// Scans a folder of photos with the classes of a model. Its subfolders must be named after them.
-pub(crate) fn scan_as(dir: &Path, classes: &[String]) -> Result<PhotoFolder, Failure> {
-    with_bar(|progress| PhotoFolder::scan_as(dir, classes, progress))
+pub(crate) fn scan_as(dir: &Path, classes: &[String], runtime: &Runtime) -> Result<PhotoFolder, Failure> {
+    with_bar(runtime, |progress| PhotoFolder::scan_as(dir, classes, progress))
 }
 
 /// Scans a folder for a model: classes are matched by name, or by order if the model has no class names.
-pub(crate) fn scan_for(dir: &Path, classifier: &Classifier) -> Result<PhotoFolder, Failure> {
+pub(crate) fn scan_for(dir: &Path, classifier: &Classifier, runtime: &Runtime) -> Result<PhotoFolder, Failure> {
     if classifier.metadata().is_some() {
-        return scan_as(dir, classifier.classes());
+        return scan_as(dir, classifier.classes(), runtime);
     }
-    let folder = scan(dir)?;
+    let folder = scan(dir, runtime)?;
     check_count(dir, classifier, &folder.classes)?;
     Ok(folder)
 }
@@ -54,14 +56,17 @@ pub(crate) fn check_count(dir: &Path, classifier: &Classifier, folders: &[String
     Err(error.hint("the model has no class names, so its classes are the folders in alphabetical order").into())
 }
 
+/// Reads a folder with the number of threads of `runtime`.
 fn with_bar(
-    read: impl FnOnce(&mut dyn FnMut(usize, usize)) -> engraft::Result<PhotoFolder>,
+    runtime: &Runtime,
+    read: impl FnOnce(&mut dyn FnMut(usize, usize)) -> engraft::Result<PhotoFolder> + Send,
 ) -> Result<PhotoFolder, Failure> {
     let bar = bar("Reading photos {bar:24} {pos}/{len}", 0);
-    let folder = read(&mut |done, total| {
+    let progress = &mut |done, total| {
         bar.set_length(total as u64);
         bar.set_position(done as u64);
-    });
+    };
+    let folder = decode_pool(runtime)?.install(|| read(progress));
     bar.finish_and_clear();
     let folder = folder?;
     report_skipped(&folder.skipped);
@@ -88,5 +93,22 @@ pub(crate) fn skipped_note(folder: &PhotoFolder) -> String {
     match folder.skipped.len() {
         0 => String::new(),
         skipped => format!(", {} skipped", output::count(skipped, "file")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn photos_are_decoded_by_as_many_threads_as_wanted() {
+        let runtime = Runtime::cpu(Some(3)).unwrap();
+        let mut threads = 0;
+        let folder = with_bar(&runtime, |_| {
+            threads = rayon::current_num_threads();
+            Ok(PhotoFolder { classes: Vec::new(), photos: Vec::new(), skipped: Vec::new() })
+        });
+        assert!(folder.is_ok());
+        assert_eq!(threads, 3);
     }
 }

@@ -145,7 +145,7 @@ pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
     }
     let chosen = args.precision.of(runtime)?;
     let start = Start::of(args)?;
-    let photos = Photos::read(args, &start)?;
+    let photos = Photos::read(args, &start, runtime)?;
     let classifier = start.classifier(args, photos.folder.classes.clone())?;
     let phases = settings::phases(args, classifier.model())?;
 
@@ -232,13 +232,13 @@ struct Photos {
 }
 
 impl Photos {
-    fn read(args: &Args, start: &Start) -> Result<Self, Failure> {
-        let folder = photos::scan(&args.photos.photos)?;
+    fn read(args: &Args, start: &Start, runtime: &Runtime) -> Result<Self, Failure> {
+        let folder = photos::scan(&args.photos.photos, runtime)?;
         start.check_classes(&args.photos.photos, &folder.classes)?;
         let parts = match &args.validation {
             None => split(&folder.photos, args.validation_split, args.seed)?,
             Some(dir) => {
-                let validation = photos::scan_as(dir, &folder.classes)?.photos;
+                let validation = photos::scan_as(dir, &folder.classes, runtime)?.photos;
                 warn_of_leaks(&folder.photos, &validation);
                 Split { training: folder.photos.clone(), validation }
             }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use engraft_ir::Precision;
 use engraft_kernels::{Bf16, Isa, peak_gflops};
-use engraft_nn::{Error, ErrorKind, Result};
+use engraft_nn::{Error, Result};
 use engraft_plan::{Executor, Memory, Plan, PlanOptions, Session};
 
 use crate::ops;
@@ -49,7 +49,10 @@ impl CpuExecutor {
     /// # Errors
     /// The system gives no such number of threads, or `ENGRAFT_ISA` names an instruction set that this CPU lacks.
     pub fn new(threads: Option<usize>) -> Result<Self> {
-        let isa = Isa::chosen().map_err(|e| Error::from_source("CPU executor", e))?;
+        let isa = Isa::chosen().map_err(|error| {
+            let kind = error.kind().into();
+            Error::from_source("CPU executor", error).with_kind(kind)
+        })?;
         let pools = ThreadPools::new(threads).map_err(|e| Error::from_io("CPU executor", e))?;
         Ok(Self { pools: Arc::new(pools), isa })
     }
@@ -87,7 +90,7 @@ impl Executor for CpuExecutor {
     fn check_precision(&self, precision: Precision) -> Result<()> {
         match (precision, Bf16::detect()) {
             (Precision::Bf16, Err(error)) => {
-                let unsupported = Error::from_source("precision", error).with_kind(ErrorKind::Unsupported);
+                let unsupported = Error::from_source("precision", error).with_kind(error.kind().into());
                 Err(unsupported.hint("leave it at f32, which gives the better results"))
             }
             _ => Ok(()),

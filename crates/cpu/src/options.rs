@@ -2,7 +2,7 @@
 //!
 //! `bench/records/constants.md` records the measurements behind `CHUNK_BYTES` and `ROW_STREAMING`.
 
-use engraft_ir::{Op, PoolKind, Shape};
+use engraft_ir::{Conv2dShape, Op, PoolKind, Shape};
 use engraft_kernels::{Conv2d, max_pool2d_gradient_in_place};
 use engraft_plan::{PlanOptions, RowStreaming};
 
@@ -16,9 +16,12 @@ const CHUNK_BYTES: usize = 40 << 20;
 /// Steps that read and write at most this many bytes for the whole batch run unchunked, so their weights are read once a batch.
 const UNCHUNKED_BYTES: usize = 32 << 20;
 
-/// Sizes for row streaming, in bytes. The rows that are buffered between two convolutions take an eighth of a typical last-level
-/// cache (32 MiB). An image of up to a quarter of that cache stays in it between the convolutions anyway, so it is not streamed.
-const ROW_STREAMING: RowStreaming = RowStreaming { rows_bytes: 4 << 20, cached_bytes: 8 << 20 };
+/// The rows that are buffered between two convolutions take an eighth of a typical last-level cache (32 MiB). An image of up to
+/// a quarter of that cache stays in it between the convolutions anyway, so it is not streamed.
+///
+/// The number of rows is a multiple of 8, two tiles of Winograd's algorithm: streaming then changes no bit.
+const ROW_STREAMING: RowStreaming =
+    RowStreaming { rows_bytes: 4 << 20, row_multiple: 8, cached_bytes: 8 << 20, streams: streams_rows };
 
 pub(crate) fn plan_options() -> PlanOptions {
     PlanOptions {
@@ -26,10 +29,17 @@ pub(crate) fn plan_options() -> PlanOptions {
         chunk_bytes: CHUNK_BYTES,
         unchunked_bytes: UNCHUNKED_BYTES,
         row_streaming: Some(ROW_STREAMING),
+        // The epilogues of convolutions and Dense apply every activation.
+        fuses_activation: |_, _| true,
         fuses_pooling: Conv2d::fuses_pooling,
         gradient_in_place,
         ..PlanOptions::default()
     }
+}
+
+/// Whether [`Conv2d`] computes this convolution some rows at a time. Depthwise convolutions have kernels of their own.
+fn streams_rows(shape: &Conv2dShape) -> bool {
+    shape.groups == 1 && shape.in_c > 1
 }
 
 fn gradient_in_place(op: &Op, input: &Shape, output: &Shape) -> bool {

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use engraft_ir::ValueId;
 use engraft_kernels::add_assign;
-use engraft_nn::{Error, ErrorKind, OptimizerState, Result, Tensor};
+use engraft_nn::{Error, OptimizerState, Result, Tensor};
 use engraft_plan::{
     GradientReducer, Gradients, LabelledBatch, LayerGradient, Plan, Purpose, Session, SingleReplica, StepOutput,
-    StepTime, Update,
+    StepTime, Update, checks,
 };
 
 use crate::batch_run::{BatchRun, BatchStatistics};
@@ -80,7 +80,7 @@ impl CpuSession {
         reducer: &mut dyn GradientReducer,
     ) -> Result<StepOutput> {
         self.unapplied = None;
-        check_reducible(&self.plan, reducer)?;
+        checks::reducible(&self.plan, reducer)?;
         let (step, unapplied) = self.run(batch.inputs, iteration, reducer, |plan, run| {
             run.forward()?;
             let output = plan.program().outputs[0];
@@ -93,9 +93,7 @@ impl CpuSession {
                 run.values.buffers.restore(slot, gradient);
             }
             let step = StepOutput { loss: loss?, output: outputs(&run.values).remove(0) };
-            if !step.loss.is_finite() {
-                return Err(not_finite(step.loss, iteration + 1));
-            }
+            checks::finite_loss(step.loss, iteration)?;
             run.backward()?;
             let inputs = run.values.copy_folded_inputs();
             let (samples, statistics) = (run.values.samples, run.take_statistics());
@@ -139,14 +137,14 @@ impl Session for CpuSession {
     fn apply(&mut self, update: Update, state: &OptimizerState) -> Result<()> {
         let Self { plan, pools, buffers, workspace, unapplied } = self;
         let Some(UnappliedStep { samples, statistics, inputs }) = unapplied else {
-            return Err(Error::because("apply", "there are no gradients to apply")
-                .with_kind(ErrorKind::InvalidState)
-                .hint("call forward_backward before it"));
+            return Err(checks::no_gradients());
         };
         let values = Values::after_backward(plan, buffers, *samples, inputs);
         pools.run(|| {
-            let updater = Updater::new(plan, update, state)?;
-            updater.run(values, &mut workspace.times);
+            state.update_slots(|slots| {
+                Updater::new(plan, update, slots)?.run(values, &mut workspace.times);
+                Ok(())
+            })?;
             statistics.update_moving_statistics(plan, *samples);
             Ok(())
         })?;
@@ -157,7 +155,7 @@ impl Session for CpuSession {
     fn gradients(&mut self, inputs: &[&Tensor], upstream: &[&Tensor], iteration: u64) -> Result<Gradients> {
         self.run(inputs, iteration, &mut SingleReplica, |plan, run| {
             let Purpose::Gradients { inputs, values } = plan.purpose() else {
-                return Err(Error::new("gradients", "a plan of gradients", format_args!("{:?}", plan.purpose())));
+                return Err(checks::wrong_purpose("gradients", "a plan of gradients", plan));
             };
             run.forward()?;
             write_upstream(&mut run.values, upstream)?;
@@ -187,22 +185,6 @@ impl Session for CpuSession {
     fn step_times(&self) -> &[StepTime] {
         &self.workspace.times
     }
-}
-
-/// Checks that the plan is for training, and that it folds no updates if the reducer needs complete gradients.
-fn check_reducible(plan: &Plan, reducer: &dyn GradientReducer) -> Result<()> {
-    if !matches!(plan.purpose(), Purpose::Train { .. }) {
-        return Err(Error::new("forward_backward", "a plan of training", format_args!("{:?}", plan.purpose())));
-    }
-    let folds = (0..plan.program().steps.len()).any(|index| plan.folds_update(index));
-    if folds && reducer.needs_gradients() {
-        return Err(Error::because(
-            "forward_backward",
-            "the plan folds updates: some gradients never exist as a whole",
-        )
-        .hint("plan with `fold_updates(false)` to sum gradients over replicas"));
-    }
-    Ok(())
 }
 
 /// Copies the upstream gradients into the gradient slots of the outputs.
@@ -242,11 +224,9 @@ fn mean_loss(
 ) -> Result<f64> {
     let plan = values.plan;
     let Some(loss) = plan.purpose().loss() else {
-        return Err(Error::new("step", "a plan with a loss", format_args!("{:?}", plan.purpose())));
+        return Err(checks::wrong_purpose("step", "a plan with a loss", plan));
     };
-    if let Some(weights) = batch.sample_weights.filter(|weights| weights.len() != values.samples) {
-        return Err(Error::new("sample weights", format_args!("{} numbers", values.samples), weights.len()));
-    }
+    checks::sample_weights(batch, values.samples)?;
     let output = plan.program().outputs[0];
     let width = plan.program().size(output);
     let mean = loss::mean_loss(loss, plan.output_activation(), width, values.get(output), batch, total, gradient)?;
@@ -262,17 +242,4 @@ fn outputs(values: &Values<'_>) -> Vec<Tensor> {
         tensor
     };
     program.outputs.iter().map(output).collect()
-}
-
-fn not_finite(loss: f64, step: u64) -> Error {
-    let (cause, hint) = match step {
-        1 => (
-            "no weight was updated yet, so the inputs or the initial weights are not finite or far too large",
-            "check the weights file, and that pixels are scaled as the network expects",
-        ),
-        _ => ("training has most likely diverged", "use a smaller learning rate, for example a tenth of this one"),
-    };
-    Error::because(format_args!("training step {step}"), format_args!("the loss is {loss}: {cause}"))
-        .with_kind(ErrorKind::NonFinite)
-        .hint(hint)
 }

@@ -2,12 +2,11 @@
 //!
 //! Each formula is in `engraft-kernels`; this module cuts weights into blocks and computes folded gradients.
 
-use std::sync::MutexGuard;
 use std::time::Instant;
 
 use engraft_kernels::{AdamStep, RmspropStep, decay, l1_l2_gradient, sgd};
-use engraft_nn::{Adam, Error, Optimizer, OptimizerState, Param, Result, Slots, Step};
-use engraft_plan::{Plan, Purpose, StepTime, Update};
+use engraft_nn::{Adam, Optimizer, Param, Result, Slots, Step};
+use engraft_plan::{Plan, Purpose, StepTime, Update, checks};
 use rayon::prelude::*;
 
 use crate::buffers::zeroed;
@@ -23,27 +22,26 @@ const UPDATE_BLOCK: usize = 64 << 10;
 pub(crate) struct Updater<'a> {
     plan: &'a Plan,
     rule: UpdateRule<'a>,
-    /// Locked from the check of the slots to the last update, so that nobody changes them in between.
-    slots: MutexGuard<'a, Slots>,
+    /// Borrowed from the check of the slots to the last update, so that nobody changes them in between.
+    slots: &'a mut Slots,
 }
 
 impl<'a> Updater<'a> {
-    /// Checks and locks the optimizer's slots, and adds slots for weights that have none.
+    /// Checks the optimizer's slots, and adds slots for weights that have none.
     ///
     /// After this the update can't fail. An error here leaves weights and slots unchanged.
-    pub(crate) fn new(plan: &'a Plan, update: Update, state: &'a OptimizerState) -> Result<Self> {
+    pub(crate) fn new(plan: &'a Plan, update: Update, slots: &'a mut Slots) -> Result<Self> {
         let Purpose::Train { optimizer, .. } = plan.purpose() else {
-            return Err(Error::new("apply", "a plan of training", format_args!("{:?}", plan.purpose())));
+            return Err(checks::wrong_purpose("apply", "a plan of training", plan));
         };
-        let mut slots = state.slots_mut();
-        let missing = missing_slots(&slots, optimizer, &plan.program().weights())?;
+        let missing = missing_slots(slots, optimizer, &plan.program().weights())?;
         slots.extend(missing);
         Ok(Self { plan, rule: UpdateRule { optimizer, update }, slots })
     }
 
     /// Updates all trainable weights, those of the last step first.
     pub(crate) fn run(self, mut values: Values<'_>, times: &mut [StepTime]) {
-        let Self { plan, rule, mut slots } = self;
+        let Self { plan, rule, slots } = self;
         let trained = |step: &Step| step.weights.iter().any(|param| param.trainable);
         let steps = plan.program().steps.iter().enumerate().rev();
         for (index, step) in steps.filter(|(_, step)| trained(step)) {
@@ -96,19 +94,11 @@ fn update_folded(rule: &UpdateRule<'_>, index: usize, values: &Values<'_>, slots
 fn missing_slots(slots: &Slots, optimizer: &Optimizer, params: &[&Param]) -> Result<Slots> {
     let mut missing = Slots::new();
     for Param { weight, .. } in params.iter().filter(|param| param.trainable) {
-        let (count, length) = (optimizer.slots(), weight.count());
         match slots.get(&weight.id()) {
+            Some(slots) => checks::slots(optimizer, weight, slots)?,
             None => {
-                let new = (0..count).map(|_| zeroed(length)).collect::<Result<_>>()?;
+                let new = (0..optimizer.slots()).map(|_| zeroed(weight.count())).collect::<Result<_>>()?;
                 missing.insert(weight.id(), new);
-            }
-            Some(slots) if slots.len() == count && slots.iter().all(|slot| slot.len() == length) => {}
-            Some(slots) => {
-                let received = slots.iter().map(Vec::len).collect::<Vec<_>>();
-                let expected = format!("{count} arrays of {length} numbers");
-                let place = format!("the optimizer's state of {}", weight.path());
-                return Err(Error::new(place, expected, format_args!("arrays of {received:?}"))
-                    .hint("it belongs to another optimizer: compile the model again"));
             }
         }
     }

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use engraft_ir::ValueId;
-use engraft_nn::{Error, Result, Step, Tensor};
-use engraft_plan::{Plan, Slot};
+use engraft_nn::{Result, Step, Tensor};
+use engraft_plan::{Plan, Slot, checks};
 
 use crate::buffers::Buffers;
 
@@ -25,23 +25,8 @@ impl<'a> Values<'a> {
     /// # Errors
     /// The inputs differ from the program's in number or shape, or hold more samples than the plan's batch.
     pub(crate) fn new(plan: &'a Plan, buffers: &'a mut Buffers, inputs: &'a [&'a Tensor]) -> Result<Self> {
-        let program = plan.program();
-        if inputs.len() != program.inputs.len() {
-            return Err(Error::new("inputs", format_args!("{} tensors", program.inputs.len()), inputs.len()));
-        }
-        let samples = inputs.first().map_or(0, |input| input.batch());
-        for (input, &value) in inputs.iter().zip(&program.inputs) {
-            let shape = &program.shapes[value];
-            if input.shape().get(1..) != Some(shape.as_slice()) || input.batch() != samples {
-                let expected: Vec<usize> = std::iter::once(samples).chain(shape.iter().copied()).collect();
-                return Err(Error::new("input", format_args!("{expected:?}"), format_args!("{:?}", input.shape()))
-                    .hint("resize the photos to the model's input size"));
-            }
-        }
-        if samples > plan.batch() {
-            return Err(Error::new("input", format_args!("at most {} samples", plan.batch()), samples));
-        }
-        let inputs = program.inputs.iter().copied().zip(inputs.iter().map(|input| input.data())).collect();
+        let samples = checks::inputs(plan, inputs)?;
+        let inputs = plan.program().inputs.iter().copied().zip(inputs.iter().map(|input| input.data())).collect();
         Ok(Self { plan, buffers, samples, backward: false, inputs })
     }
 

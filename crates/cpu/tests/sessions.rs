@@ -422,12 +422,12 @@ fn an_update_with_the_state_of_another_optimizer_changes_nothing() {
         // State of SGD: one velocity for the last weight. The other weights have no slots yet.
         let last = model.trainable_weights().last().unwrap().clone();
         let other = OptimizerState::new(0, Slots::from([(last.id(), vec![vec![0.5; last.count()]])]));
-        let (before, slots) = (weights(&model), other.slots().clone());
+        let (before, slots) = (weights(&model), other.slots());
         session.forward_backward(&labelled, 0, &mut SingleReplica).unwrap();
         let update = Update { learning_rate: 0.1, iteration: 0 };
         let error = session.apply(update, &other).unwrap_err().to_string();
         assert!(error.contains("it belongs to another optimizer"), "{error}");
-        assert!(weights(&model) == before && *other.slots() == slots);
+        assert!(weights(&model) == before && other.slots() == slots);
         // The gradients can still be applied with the right state.
         let state = OptimizerState::default();
         session.apply(update, &state).unwrap();

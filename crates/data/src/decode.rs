@@ -13,7 +13,7 @@ use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Li
 
 use crate::file::{PhotoError, read};
 use crate::truncation::{is_truncated, max_pixels_in};
-use crate::{jpeg, png};
+use crate::{jpeg, png_checks};
 
 /// The most pixels that a photo may have: 178 megapixels, the size at which Pillow refuses an image as a decompression bomb.
 ///
@@ -112,7 +112,7 @@ pub(crate) fn pixels(bytes: &[u8]) -> std::result::Result<Pixels, PhotoError> {
     let format = detect_format(bytes)?;
     match format {
         ImageFormat::Jpeg => jpeg::check_kind(bytes)?,
-        ImageFormat::Png => png::check_palette(bytes)?,
+        ImageFormat::Png => png_checks::check_palette(bytes)?,
         _ => {}
     }
     let damaged = |error: ImageError| {

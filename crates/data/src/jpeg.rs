@@ -7,6 +7,7 @@
 //! The crate mozjpeg contains libjpeg-turbo's decoder with its defaults: the accurate integer DCT and smooth chroma upsampling.
 
 use std::cell::Cell;
+use std::io;
 use std::panic::{catch_unwind, resume_unwind};
 use std::ptr::null;
 
@@ -55,14 +56,16 @@ pub(crate) fn check_kind(bytes: &[u8]) -> Result<(), PhotoError> {
 ///
 /// `size` is `(width, height)` as another parser read it; a header that differs is an error.
 pub(crate) fn decode(bytes: &[u8], size: (u32, u32)) -> Result<Option<RgbImage>, PhotoError> {
-    // On a fatal error, `raise_fatal_error` unwinds through libjpeg's C frames up to here.
+    // On a fatal error, `raise_fatal_error` unwinds through libjpeg's C frames up to here. It can't bring libjpeg's message along
+    // as the source: the message is behind a raw pointer, which takes `unsafe` to follow.
     let fatal = || PhotoError::damaged("damaged JPEG, or of a kind that libjpeg can't decode; save it anew");
     catch_unwind(|| decode_or_unwind(bytes, size)).unwrap_or_else(|_| Err(fatal()))
 }
 
 fn decode_or_unwind(bytes: &[u8], size: (u32, u32)) -> Result<Option<RgbImage>, PhotoError> {
     let damaged = || PhotoError::damaged("damaged JPEG: its data is corrupt; copy the file again");
-    let header = Decompress::builder().with_err(error_manager()).from_mem(bytes).map_err(|_| damaged())?;
+    let caused_by = |error: io::Error| damaged().caused_by(error);
+    let header = Decompress::builder().with_err(error_manager()).from_mem(bytes).map_err(caused_by)?;
     // The caller has checked the allocation for this size.
     if header.size() != (size.0 as usize, size.1 as usize) {
         return Err(damaged());
@@ -73,8 +76,8 @@ fn decode_or_unwind(bytes: &[u8], size: (u32, u32)) -> Result<Option<RgbImage>, 
     // Warnings before the first scan (an unknown revision, stray bytes) don't concern pixels, so they are discarded here. Stray
     // bytes after the last row, which some cameras write, are never read.
     WARNED.set(false);
-    let mut rows = header.rgb().map_err(|_| damaged())?;
-    let rgb = rows.read_scanlines().map_err(|_| damaged())?;
+    let mut rows = header.rgb().map_err(caused_by)?;
+    let rgb = rows.read_scanlines().map_err(caused_by)?;
     if WARNED.get() {
         return Err(damaged());
     }
@@ -144,6 +147,8 @@ extern "C-unwind" fn ignore(_: &mut jpeg_common_struct) {}
 
 #[cfg(test)]
 mod tests {
+    use std::error::Error as _;
+
     use super::*;
     use crate::decode::{Pixels, pixels};
     use sha2::{Digest, Sha256};
@@ -216,6 +221,13 @@ mod tests {
             }
             assert!(refused > 0);
         }
+    }
+
+    #[test]
+    fn the_error_of_the_decoder_is_the_source() {
+        // Start and end of an image, and nothing between.
+        let error = decode(&[0xFF, 0xD8, 0xFF, END_OF_IMAGE], (1, 1)).unwrap_err().at("a.jpg");
+        assert!(error.source().is_some_and(|source| source.is::<io::Error>()), "{error}: {:?}", error.source());
     }
 
     #[test]

@@ -35,12 +35,13 @@
 
 mod dataset;
 mod decode;
-mod directory;
 mod file;
-mod folder;
+mod file_listing;
 mod jpeg;
+mod photo;
 mod photo_dataset;
-mod png;
+mod photo_folder;
+mod png_checks;
 mod resize;
 mod split;
 mod truncation;
@@ -50,6 +51,7 @@ pub use dataset::{Arrays, Batch, Dataset};
 pub use decode::{MAX_PIXELS, Pixels, decode, decode_bytes};
 pub use engraft_nn::{Error, Result};
 pub use file::MAX_FILE_BYTES;
-pub use folder::{Photo, PhotoFolder, SkippedFile};
+pub use photo::{Photo, SkippedFile};
 pub use photo_dataset::PhotoDataset;
+pub use photo_folder::PhotoFolder;
 pub use split::{Split, split};

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use crate::decode::pixels;
 use crate::file::{PhotoError, read};
-use crate::{Photo, SkippedFile};
+use crate::photo::{Photo, SkippedFile};
 
 /// Decodes every file of `found` and returns the readable photos with their digests; adds the other files to `skipped`.
 ///

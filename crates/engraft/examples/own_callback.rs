@@ -1,4 +1,8 @@
 //! A custom callback: it warms up the learning rate, restores the best weights at the end, and stops at a low loss.
+//!
+//!     cargo run --release --example own_callback -- photos
+
+use std::path::Path;
 
 use engraft::prelude::*;
 
@@ -36,24 +40,30 @@ impl Callback for BestWeights {
     }
 }
 
-/// Trains a small model with the callback.
-pub(crate) fn run() -> engraft::Result<(History, BestWeights)> {
-    let dense = |units, seed| {
-        let initializer = Initializer::RandomNormal { mean: 0.0, stddev: 0.7, seed: Some(seed) };
-        Dense::new(units).kernel_initializer(initializer)
-    };
-    let layers = Sequential::new().add(Input::new([2])).add(dense(8, 1).activation(Tanh));
-    let model = layers.add(dense(2, 2).activation(Softmax)).build()?;
+/// Trains a small model on `photos` with the callback, for at most `epochs` epochs.
+pub(crate) fn run(photos: &Path, epochs: usize) -> engraft::Result<(History, BestWeights)> {
+    let folder = PhotoFolder::scan(photos, &mut |_done, _total| {})?;
+    let classes = folder.classes.len();
+    // Small photos are decoded once and kept in memory.
+    let training = PhotoDataset::new(folder.photos, classes, [32, 32])?.keep_in_memory(100 << 20);
+
+    let initializer = |seed| Initializer::RandomNormal { mean: 0.0, stddev: 0.2, seed: Some(seed) };
+    let layers = Sequential::new()
+        .add(Input::new([32, 32, 3]))
+        .add(Rescaling::new(1.0 / 255.0))
+        .add(Conv2D::new(8, 3).activation(Relu).kernel_initializer(initializer(1)))
+        .add(GlobalAveragePooling2D::new())
+        .add(Dense::new(classes).activation(Softmax).kernel_initializer(initializer(2)));
+    let model = layers.build()?;
     model.compile(Adam::new(1e-3), Loss::categorical_crossentropy(), [])?;
-    let x = Tensor::new([4, 2], vec![0.0, 0.0, 0.0, 1.0, 1.0, 0.0, 1.0, 1.0])?;
-    let y = Tensor::new([4, 2], vec![1.0, 0.0, 0.0, 1.0, 0.0, 1.0, 1.0, 0.0])?;
     let mut callback = BestWeights::default();
-    let history = model.fit(&Arrays::new(x, y)?, Fit::new().epochs(500).callback(&mut callback))?;
+    let history = model.fit(&training, Fit::new().epochs(epochs).callback(&mut callback))?;
     Ok((history, callback))
 }
 
 fn main() -> engraft::Result<()> {
-    let (history, _) = run()?;
+    let photos = std::env::args().nth(1).unwrap_or("photos".into());
+    let (history, _) = run(Path::new(&photos), 50)?;
     println!("{} epochs, loss {:?}", history.epochs(), history.last("loss"));
     Ok(())
 }

@@ -4,9 +4,7 @@
 
 use std::path::Path;
 
-use engraft::data::{decode, split};
 use engraft::prelude::*;
-use engraft::recipe::Augment;
 
 /// Trains on `photos` and returns the probability of each class for `photo`.
 pub(crate) fn run(
@@ -16,7 +14,7 @@ pub(crate) fn run(
     image_size: usize,
 ) -> engraft::Result<Vec<(String, f32)>> {
     let folder = PhotoFolder::scan(photos, &mut |_done, _total| {})?;
-    let parts = split(&folder.photos, 0.2, 1)?;
+    let parts = data::split(&folder.photos, 0.2, 1)?;
     let dataset = |photos| PhotoDataset::new(photos, folder.classes.len(), [image_size, image_size]);
     let (training, validation) = (dataset(parts.training)?, dataset(parts.validation)?);
 
@@ -28,7 +26,7 @@ pub(crate) fn run(
     println!("validation accuracy {:?}", history.last("val_accuracy"));
 
     let classifier = Classifier::new(model, None)?;
-    let probabilities = classifier.classify(&decode(photo)?)?;
+    let probabilities = classifier.classify(&data::decode(photo)?)?;
     Ok(folder.classes.into_iter().zip(probabilities).collect())
 }
 

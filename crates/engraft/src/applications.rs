@@ -4,7 +4,7 @@
 
 pub mod vgg16;
 
-mod imagenet;
+mod imagenet_arguments;
 mod weights;
 
 pub use vgg16::Vgg16;

@@ -6,8 +6,6 @@
 //! # Transfer learning in thirty lines
 //!
 //! ```
-//! use engraft::applications::vgg16;
-//! use engraft::data::{decode, split};
 //! use engraft::prelude::*;
 //!
 //! # let folder = tempfile::tempdir()?;
@@ -26,7 +24,7 @@
 //! // Training set and validation set: photos/cat/*.jpg, photos/dog/*.jpg, resized to 32 x 32 pixels.
 //! let folder = PhotoFolder::scan(&photos, &mut |_done, _total| {})?;
 //! let classes = folder.classes.len();
-//! let parts = split(&folder.photos, 0.2, 42)?;
+//! let parts = data::split(&folder.photos, 0.2, 42)?;
 //! let training = PhotoDataset::new(parts.training, classes, [32, 32])?;
 //! let validation = PhotoDataset::new(parts.validation, classes, [32, 32])?;
 //!
@@ -56,7 +54,7 @@
 //! // Save, load, classify a photo.
 //! save_model(&model, &file)?;
 //! let classifier = Classifier::load(&file)?;
-//! let probabilities = classifier.classify(&decode(&photo)?)?;
+//! let probabilities = classifier.classify(&data::decode(&photo)?)?;
 //! assert_eq!(probabilities.len(), classes);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -77,6 +75,11 @@
 //! | see or change how a model runs | [`Program`] and [`ir`]: the operations of a model; [`plan`]: memory, fusion, executors; [`cpu`]: the CPU executor |
 //! | check an exported ONNX file | [`interpreter`]: runs ONNX graphs operator by operator |
 //! | look at the memory of the machine | [`memory`] |
+//!
+//! # Features
+//!
+//! `download` (default): downloads pretrained weights over HTTPS. Without it, the crate depends on no HTTP client. Weights then come
+//! from the cache, from Keras' folder or from a file, and missing ones are an error that names the feature.
 
 pub mod applications;
 pub mod recipe;
@@ -95,6 +98,9 @@ pub use engraft_train as train;
 
 /// What a program that describes and trains models needs.
 ///
+/// Of [`data`] and [`vgg16`](crate::applications::vgg16), it holds the modules and not their functions: `data::split`,
+/// `data::decode` and `vgg16::preprocess_input` say what they work on, and can't be confused with a program's own functions.
+///
 /// ```
 /// use engraft::prelude::*;
 ///
@@ -111,13 +117,15 @@ pub use engraft_train as train;
 pub mod prelude {
     pub use engraft_nn::prelude::*;
 
-    pub use crate::applications::{Pooling, Vgg16, Weights};
-    pub use crate::data::{Arrays, Dataset, PhotoDataset, PhotoFolder};
+    pub use crate::applications::{Pooling, Vgg16, Weights, vgg16};
+    pub use crate::data::{self, Arrays, Dataset, PhotoDataset, PhotoFolder};
     pub use crate::formats::keras::{load_model, save_model};
     pub use crate::ir::Precision;
-    pub use crate::recipe::{Classifier, Freeze, Recipe};
+    pub use crate::recipe::{Augment, Classifier, Freeze, Interrupt, Outcome, Phase, Recipe, TrainingJob};
     pub use crate::runtime::{Predictor, Runtime};
-    pub use crate::train::callbacks::{EarlyStopping, LearningRateScheduler, ModelCheckpoint, ReduceLROnPlateau};
+    pub use crate::train::callbacks::{
+        EarlyStopping, LambdaCallback, LearningRateScheduler, ModelCheckpoint, ReduceLROnPlateau,
+    };
     pub use crate::train::{
         BatchEnd, Callback, EpochEnd, Evaluation, Fit, History, RunOptions, Train, TrainBegin, Training,
     };

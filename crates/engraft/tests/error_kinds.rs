@@ -1,4 +1,6 @@
-//! Every kind of error can be produced through the public API, and keeps its source.
+//! Every kind of error but `Internal` can be produced through the public API, and keeps its source.
+//!
+//! `Internal` means a bug in engraft, so no correct call produces it.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -12,6 +14,7 @@ use engraft::formats::h5::{H5Error, H5Writer};
 use engraft::formats::onnx::OnnxError;
 use engraft::formats::safetensors::SafetensorsFile;
 use engraft::formats::{FloatType, keras, npy};
+#[cfg(feature = "download")]
 use engraft::hub::{Hub, HubError};
 use engraft::interpreter::OnnxModel;
 use engraft::plan::{Plan, PlanOptions};
@@ -183,6 +186,7 @@ fn what_the_system_refuses_is_io() {
     assert_caused_by::<io::Error>(&error(engraft::data::decode(&path)), ErrorKind::Io);
 }
 
+#[cfg(feature = "download")]
 #[test]
 fn a_server_out_of_reach_is_network() {
     let folder = tempfile::tempdir().unwrap();

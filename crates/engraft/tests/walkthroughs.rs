@@ -16,7 +16,6 @@ mod save_and_go_on;
 mod train_on_a_folder;
 
 use std::fs;
-use std::path::Path;
 
 use tempfile::TempDir;
 
@@ -65,17 +64,18 @@ fn the_last_block_is_fine_tuned_after_the_head() {
 
 #[test]
 fn training_goes_on_where_it_stopped() {
-    let folder = tempfile::tempdir().unwrap();
-    let resumed = save_and_go_on::run(&folder.path().join("m.keras")).unwrap();
-    let uninterrupted = save_and_go_on::run_uninterrupted().unwrap();
+    let (photos, folder) = (photos(), tempfile::tempdir().unwrap());
+    let file = folder.path().join("m.keras");
+    let resumed = save_and_go_on::run(photos.path(), &file).unwrap();
+    let uninterrupted = save_and_go_on::run_uninterrupted(photos.path()).unwrap();
     let weights = |model: engraft::Model| model.weights().iter().map(|w| w.values().clone()).collect::<Vec<_>>();
     assert_eq!(weights(resumed), weights(uninterrupted));
-    assert!(Path::new(&folder.path().join("m.keras")).is_file());
+    assert!(file.is_file());
 }
 
 #[test]
 fn a_callback_of_ones_own_sets_the_learning_rate_and_stops() {
-    let (history, callback) = own_callback::run().unwrap();
+    let (history, callback) = own_callback::run(photos().path(), 500).unwrap();
     assert_eq!(callback.rates[..6], [0.01, 0.02, 0.03, 0.04, 0.05, 0.05]);
     assert!(history.epochs() < 500 && history.last("loss").unwrap() < 0.1, "{:?}", history.last("loss"));
 }

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use engraft_nn::ErrorKind;
 use tempfile::NamedTempFile;
 
+use crate::error::HasErrorKind;
 use crate::h5::H5Error;
 
 /// A failed write. The old file, if there was one, is unchanged.
@@ -43,6 +44,12 @@ impl AtomicError {
     pub fn kind(&self) -> ErrorKind {
         let of_hdf5 = self.source.get_ref().and_then(|error| error.downcast_ref::<H5Error>());
         of_hdf5.map_or_else(|| self.source.kind().into(), H5Error::kind)
+    }
+}
+
+impl HasErrorKind for AtomicError {
+    fn error_kind(&self) -> ErrorKind {
+        self.kind()
     }
 }
 

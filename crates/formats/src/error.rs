@@ -1,4 +1,4 @@
-//! Conversions of HDF5, ONNX and I/O errors to [`engraft_nn::Error`], with place, kind and source.
+//! Conversions of this crate's errors to [`engraft_nn::Error`], with place, kind and source.
 
 use std::error::Error as StdError;
 use std::fmt::Display;
@@ -7,14 +7,10 @@ use std::path::Path;
 
 use engraft_nn::{Error, ErrorKind};
 
-use crate::atomic::AtomicError;
-use crate::h5::H5Error;
-use crate::onnx::OnnxError;
-
 /// The source of another error, of any type.
 pub(crate) type Cause = Box<dyn StdError + Send + Sync>;
 
-/// Errors that map to an [`ErrorKind`].
+/// Errors that map to an [`ErrorKind`]. Each error type implements it where it is defined.
 pub(crate) trait HasErrorKind: StdError + Send + Sync + 'static {
     fn error_kind(&self) -> ErrorKind;
 }
@@ -22,28 +18,6 @@ pub(crate) trait HasErrorKind: StdError + Send + Sync + 'static {
 impl HasErrorKind for io::Error {
     fn error_kind(&self) -> ErrorKind {
         self.kind().into()
-    }
-}
-
-impl HasErrorKind for AtomicError {
-    fn error_kind(&self) -> ErrorKind {
-        self.kind()
-    }
-}
-
-/// A missing array counts as invalid data and not as "not found": the format, not the caller, determines its path.
-impl HasErrorKind for H5Error {
-    fn error_kind(&self) -> ErrorKind {
-        match self {
-            Self::Missing { .. } => ErrorKind::InvalidData,
-            _ => self.kind(),
-        }
-    }
-}
-
-impl HasErrorKind for OnnxError {
-    fn error_kind(&self) -> ErrorKind {
-        self.kind()
     }
 }
 
@@ -84,14 +58,5 @@ mod tests {
         assert_eq!(kind_of_reading(None), ErrorKind::InvalidData);
         let system: Cause = Box::new(std::fs::read("no/such/file").unwrap_err());
         assert_eq!(kind_of_reading(Some(&system)), ErrorKind::NotFound);
-    }
-
-    #[test]
-    fn an_array_that_a_file_lacks_is_the_files_fault() {
-        let missing = H5Error::Missing { path: "layers".into(), expected: "group" };
-        assert_eq!(missing.kind(), ErrorKind::NotFound);
-        let error = at("weights", missing);
-        assert_eq!(error.kind(), ErrorKind::InvalidData);
-        assert!(error.source().is_some_and(|source| source.is::<H5Error>()));
     }
 }

@@ -22,7 +22,7 @@
 
 use engraft_nn::ErrorKind;
 
-use crate::error::{Cause, kind_of_reading};
+use crate::error::{Cause, HasErrorKind, kind_of_reading};
 
 mod budget;
 mod convert_error;
@@ -192,5 +192,32 @@ impl H5Error {
     /// Damage found by a check of our own, without an underlying error.
     fn damaged(path: &str, reason: String) -> Self {
         Self::Damaged { path: path.to_owned(), reason, source: None }
+    }
+}
+
+/// A missing array counts as invalid data and not as "not found": the format, not the caller, determines its path.
+impl HasErrorKind for H5Error {
+    fn error_kind(&self) -> ErrorKind {
+        match self {
+            Self::Missing { .. } => ErrorKind::InvalidData,
+            _ => self.kind(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+
+    use super::*;
+    use crate::error::at;
+
+    #[test]
+    fn an_array_that_a_file_lacks_is_the_files_fault() {
+        let missing = H5Error::Missing { path: "layers".into(), expected: "group" };
+        assert_eq!(missing.kind(), ErrorKind::NotFound);
+        let error = at("weights", missing);
+        assert_eq!(error.kind(), ErrorKind::InvalidData);
+        assert!(error.source().is_some_and(|source| source.is::<H5Error>()));
     }
 }

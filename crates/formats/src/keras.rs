@@ -33,6 +33,7 @@ pub mod legacy;
 mod nodes;
 mod optimizer_state;
 mod save;
+mod serialized_object;
 mod version;
 mod weights;
 mod weights_by_name;

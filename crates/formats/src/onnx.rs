@@ -25,9 +25,11 @@ mod activation;
 mod conv_kernel;
 mod decode;
 mod encode;
+mod error;
 mod graph_builder;
 mod initializer_reader;
 mod initializer_writer;
+mod limits;
 mod load;
 mod messages;
 mod operation;
@@ -37,12 +39,10 @@ mod raw_initializer;
 mod save;
 
 pub(crate) use self::decode::decode_model;
+pub use self::error::OnnxError;
 pub(crate) use self::initializer_reader::read_file;
-pub use self::initializer_reader::{Initializer, OnnxError, initializers, initializers_from_bytes};
+pub use self::initializer_reader::{Initializer, initializers, initializers_from_bytes};
 pub use self::load::{load_weights, load_weights_from_bytes};
 pub use self::parsed_graph::{Attribute, AttributeValue, ConstantValue, Dimension, Graph, GraphNode, GraphValue};
 pub(crate) use self::raw_initializer::{RawInitializer, raw_initializers};
 pub use self::save::{OPSET, OnnxOptions, save};
-
-/// A protobuf message is shorter than 2 GiB, and so is a model in a single file.
-const MAX_FILE_LEN: u64 = 1 << 31;

@@ -1,5 +1,7 @@
 //! [`HubError`]: why a weight file can't be found or downloaded, with instructions to install the file by hand.
 
+#[cfg(feature = "download")]
+use std::path::Path;
 use std::path::PathBuf;
 use std::{fmt, io};
 
@@ -16,7 +18,8 @@ type Cause = Box<dyn std::error::Error + Send + Sync>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum HubErrorKind {
-    /// No cache folder: there is neither a home folder nor an environment variable that names one.
+    /// The file is missing and can't be downloaded: the crate was built without the feature `download`, or there is no cache
+    /// folder.
     NotFound,
     /// The download failed: no connection, an HTTP error status, or an interrupted transfer. Retrying may help.
     Network,
@@ -33,12 +36,12 @@ pub enum HubErrorKind {
 /// ```
 /// use engraft_hub::{Hub, HubError, VGG16};
 /// let folder = tempfile::tempdir()?;
-/// let cache = folder.path().join("cache");
-/// std::fs::write(&cache, "a file where a folder should be")?;
-/// let hub = Hub::new(&cache, folder.path());
+/// let mut hub = Hub::new(folder.path().join("cache"), folder.path().join("keras"));
+/// // No server listens on this port.
+/// hub.mirror = Some("http://127.0.0.1:9".to_owned());
 /// let error = hub.fetch(&VGG16, &|_path| Err("another file".to_owned()), &mut |_done, _total| {}).unwrap_err();
-/// assert!(matches!(&error, HubError::Disk { path, .. } if *path == cache));
-/// assert!(error.to_string().contains("set ENGRAFT_CACHE"));
+/// assert!(matches!(error, HubError::Offline { .. } | HubError::NoDownload { .. }));
+/// assert!(error.to_string().contains(&format!("put {} (MD5 {})", VGG16.name, VGG16.md5)));
 /// # Ok::<(), std::io::Error>(())
 /// ```
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +50,12 @@ pub enum HubError {
     /// No cache folder: there is neither a home folder nor an environment variable that names one.
     #[error("there is no home folder for the weights cache\nhint: set ENGRAFT_CACHE to a folder")]
     NoCache,
+    /// There is no verified copy of the file, and this crate was built without the feature `download`.
+    #[error("{}: expected a verified copy, received none{}, or build this program with the feature `download` of engraft", requested.name, requested.by_hand())]
+    NoDownload {
+        /// The requested file.
+        requested: Box<RequestedFile>,
+    },
     /// The server can't be reached: no network, unknown host, connection refused.
     #[error("{}: can't be reached: {reason}{requested}", requested.url)]
     Offline {
@@ -118,12 +127,18 @@ impl HubError {
     /// ```
     pub fn kind(&self) -> HubErrorKind {
         match self {
-            Self::NoCache => HubErrorKind::NotFound,
+            Self::NoCache | Self::NoDownload { .. } => HubErrorKind::NotFound,
             Self::Offline { .. } | Self::Status { .. } | Self::Truncated { .. } => HubErrorKind::Network,
             Self::TooLarge { .. } | Self::WrongHash { .. } => HubErrorKind::InvalidData,
             Self::Disk { .. } => HubErrorKind::Io,
         }
     }
+}
+
+/// A function that wraps an I/O error at `path` into [`HubError::Disk`]; `action` is the failed action as a participle.
+#[cfg(feature = "download")]
+pub(crate) fn disk_error(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> HubError {
+    move |source| HubError::Disk { path: path.to_owned(), action, source }
 }
 
 /// The file of a failed download. Its `Display` tells the user which file to install by hand, and where.
@@ -154,14 +169,19 @@ pub struct RequestedFile {
     pub rejected: Vec<(PathBuf, String)>,
 }
 
+impl RequestedFile {
+    /// Names the rejected copies and the folders to put the file into.
+    fn by_hand(&self) -> String {
+        let note = |(path, reason): &(PathBuf, String)| format!("\nnote: {} is not used: {reason}", path.display());
+        let notes: String = self.rejected.iter().map(note).collect();
+        let [cache, keras] = self.folders.each_ref().map(|folder| folder.display());
+        format!("{notes}\nhint: put {} (MD5 {}) into {cache} or {keras}", self.name, self.md5)
+    }
+}
+
 impl fmt::Display for RequestedFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (path, reason) in &self.rejected {
-            write!(f, "\nnote: {} is not used: {reason}", path.display())?;
-        }
-        let [cache, keras] = self.folders.each_ref().map(|folder| folder.display());
-        write!(f, "\nhint: put {} (MD5 {}) into {cache} or {keras}", self.name, self.md5)?;
-        write!(f, ", or set ENGRAFT_WEIGHTS_URL to the address of a folder that holds it")
+        write!(f, "{}, or set ENGRAFT_WEIGHTS_URL to the address of a folder that holds it", self.by_hand())
     }
 }
 
@@ -169,16 +189,30 @@ impl fmt::Display for RequestedFile {
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_message_says_what_happened_what_was_found_and_what_to_do() {
-        let requested = Box::new(RequestedFile {
+    fn requested() -> Box<RequestedFile> {
+        Box::new(RequestedFile {
             url: "https://host/weights.h5".to_owned(),
             name: "weights.h5",
             md5: "00ff",
             folders: ["cache".into(), "keras".into()],
             rejected: vec![("keras/weights.h5".into(), "its MD5 is 11".to_owned())],
-        });
-        let error = HubError::Status { requested, status: 404 };
+        })
+    }
+
+    #[test]
+    fn without_downloads_the_message_names_the_feature() {
+        let error = HubError::NoDownload { requested: requested() };
+        let expected = "weights.h5: expected a verified copy, received none\n\
+                        note: keras/weights.h5 is not used: its MD5 is 11\n\
+                        hint: put weights.h5 (MD5 00ff) into cache or keras, \
+                        or build this program with the feature `download` of engraft";
+        assert_eq!(error.to_string(), expected);
+        assert_eq!(error.kind(), HubErrorKind::NotFound);
+    }
+
+    #[test]
+    fn the_message_says_what_happened_what_was_found_and_what_to_do() {
+        let error = HubError::Status { requested: requested(), status: 404 };
         let expected = "https://host/weights.h5: expected the file, received HTTP status 404\n\
                         note: keras/weights.h5 is not used: its MD5 is 11\n\
                         hint: put weights.h5 (MD5 00ff) into cache or keras, \

@@ -1,13 +1,14 @@
 //! [`Hub`]: finds a weight file in the cache or in Keras' folder, or downloads it into the cache.
 
-use std::fs::{self, File};
+#[cfg(feature = "download")]
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::download::download;
 use crate::hash::md5_of;
-use crate::limits::Limits;
 use crate::{HubError, RequestedFile, WeightFile};
+#[cfg(feature = "download")]
+use crate::{download::download, error::disk_error, limits::Limits, lock::lock};
 
 /// The cache of weight files, and the places to search and to download from.
 ///
@@ -26,6 +27,7 @@ use crate::{HubError, RequestedFile, WeightFile};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Hub {
     /// Folder that downloads are stored in.
     pub cache: PathBuf,
@@ -33,13 +35,12 @@ pub struct Hub {
     pub keras: PathBuf,
     /// URL of a directory to download from instead of [`WeightFile::url`].
     pub mirror: Option<String>,
-    pub(crate) limits: Limits,
 }
 
 impl Hub {
     /// Makes a hub that searches `cache` and then `keras`, and downloads into `cache` from [`WeightFile::url`].
     pub fn new(cache: impl Into<PathBuf>, keras: impl Into<PathBuf>) -> Self {
-        Self { cache: cache.into(), keras: keras.into(), mirror: None, limits: Limits::default() }
+        Self { cache: cache.into(), keras: keras.into(), mirror: None }
     }
 
     /// Returns the path of a verified copy of `file`: in the cache, else in Keras' folder, else downloaded into the cache.
@@ -53,6 +54,8 @@ impl Hub {
     /// An interrupted download is resumed, by this call and by later ones. A lock file makes concurrent processes wait, so that
     /// each file is downloaded once.
     ///
+    /// Without the feature `download`, nothing is downloaded: a file that is in neither folder is [`HubError::NoDownload`].
+    ///
     /// # Errors
     /// See the variants of [`HubError`].
     pub fn fetch(
@@ -61,20 +64,16 @@ impl Hub {
         accept: &dyn Fn(&Path) -> Result<(), String>,
         progress: &mut dyn FnMut(u64, Option<u64>),
     ) -> Result<PathBuf, HubError> {
-        if let Ok(path) = self.find(file, accept) {
-            return Ok(path);
+        match self.find(file, accept) {
+            Ok(path) => Ok(path),
+            #[cfg(feature = "download")]
+            Err(_) => self.download(file, accept, progress),
+            #[cfg(not(feature = "download"))]
+            Err(rejected) => {
+                let _ = progress;
+                Err(HubError::NoDownload { requested: Box::new(self.request(file, rejected)) })
+            }
         }
-        fs::create_dir_all(&self.cache).map_err(disk_error(&self.cache, "created"))?;
-        let _lock = lock(&self.cache.join(format!("{}.lock", file.name)))?;
-        // Search again: another process may have downloaded the file while this one waited for the lock.
-        let rejected = match self.find(file, accept) {
-            Ok(path) => return Ok(path),
-            Err(rejected) => rejected,
-        };
-        let requested = self.request(file, rejected);
-        let part = self.cache.join(format!("{}.part", file.name));
-        download(&requested, &part, file.bytes, &self.limits, progress)?;
-        self.move_into_cache(file, &part, accept, requested)
     }
 
     /// Searches the cache and Keras' folder for a verified copy of `file`.
@@ -102,6 +101,40 @@ impl Hub {
         Err(rejected)
     }
 
+    fn request(&self, file: &WeightFile, rejected: Vec<(PathBuf, String)>) -> RequestedFile {
+        let directory = self.mirror.as_deref().unwrap_or(file.url).trim_end_matches('/');
+        RequestedFile {
+            url: format!("{directory}/{}", file.name),
+            name: file.name,
+            md5: file.md5,
+            folders: [self.cache.clone(), self.keras.clone()],
+            rejected,
+        }
+    }
+}
+
+#[cfg(feature = "download")]
+impl Hub {
+    /// Downloads `file` into the cache, or waits while another process does.
+    fn download(
+        &self,
+        file: &WeightFile,
+        accept: &dyn Fn(&Path) -> Result<(), String>,
+        progress: &mut dyn FnMut(u64, Option<u64>),
+    ) -> Result<PathBuf, HubError> {
+        fs::create_dir_all(&self.cache).map_err(disk_error(&self.cache, "created"))?;
+        let _lock = lock(&self.cache.join(format!("{}.lock", file.name)))?;
+        // Search again: another process may have downloaded the file while this one waited for the lock.
+        let rejected = match self.find(file, accept) {
+            Ok(path) => return Ok(path),
+            Err(rejected) => rejected,
+        };
+        let requested = self.request(file, rejected);
+        let part = self.cache.join(format!("{}.part", file.name));
+        download(&requested, &part, file.bytes, &Limits::default(), progress)?;
+        self.move_into_cache(file, &part, accept, requested)
+    }
+
     /// Verifies the download `part`, and renames it to the cache's copy of `file`; deletes it if it is rejected.
     fn move_into_cache(
         &self,
@@ -120,17 +153,6 @@ impl Hub {
                 fs::remove_file(part).map_err(disk_error(part, "deleted"))?;
                 Err(HubError::WrongHash { requested: Box::new(requested), received: md5, reason })
             }
-        }
-    }
-
-    fn request(&self, file: &WeightFile, rejected: Vec<(PathBuf, String)>) -> RequestedFile {
-        let directory = self.mirror.as_deref().unwrap_or(file.url).trim_end_matches('/');
-        RequestedFile {
-            url: format!("{directory}/{}", file.name),
-            name: file.name,
-            md5: file.md5,
-            folders: [self.cache.clone(), self.keras.clone()],
-            rejected,
         }
     }
 }
@@ -153,30 +175,12 @@ fn verify(file: &WeightFile, path: &Path, accept: &dyn Fn(&Path) -> Result<(), S
     })
 }
 
-/// Locks the file at `path`, and waits while another process holds the lock.
-///
-/// The lock ends when the returned handle is dropped. The operating system releases it too if the process is killed.
-fn lock(path: &Path) -> Result<File, HubError> {
-    let file = File::create(path).map_err(disk_error(path, "written"))?;
-    match file.lock() {
-        // Some network file systems don't support locks. Then two processes may download the file twice, which does no harm.
-        Err(error) if error.kind() != io::ErrorKind::Unsupported => Err(disk_error(path, "locked")(error)),
-        _ => Ok(file),
-    }
-}
-
-/// A function that wraps an I/O error at `path` into [`HubError::Disk`]; `action` is the failed action as a participle.
-pub(crate) fn disk_error(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> HubError {
-    move |source| HubError::Disk { path: path.to_owned(), action, source }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::error::Error;
+    use std::fs;
 
     use super::*;
     use crate::HubErrorKind;
-    use crate::test_server::{Reply, Server};
 
     const CONTENT: &[u8] = b"message digest";
     const FILE: WeightFile = WeightFile {
@@ -225,79 +229,103 @@ mod tests {
         assert_eq!(hub.fetch(&FILE, &accept, &mut |_, _| {}).unwrap(), path);
     }
 
+    #[cfg(not(feature = "download"))]
     #[test]
-    fn a_bad_copy_in_the_cache_is_replaced_and_one_of_keras_is_left_alone() {
-        let folder = tempfile::tempdir().unwrap();
-        let server = Server::start(|_, start| Reply::from(CONTENT, start));
-        let hub = Hub { mirror: Some(format!("{}/mirror/", server.url)), ..hub(folder.path()) };
-        let in_cache = put(&hub.cache, b"damaged");
-        let in_keras = put(&hub.keras, b"damaged, too");
-        assert_eq!(hub.fetch(&FILE, &reject, &mut |_, _| {}).unwrap(), in_cache);
-        assert_eq!(fs::read(in_cache).unwrap(), CONTENT);
-        assert_eq!(fs::read(in_keras).unwrap(), b"damaged, too");
-        assert_eq!(server.paths(), ["/mirror/weights.h5"]);
-    }
-
-    #[test]
-    fn without_a_server_the_error_names_the_file_the_folders_and_rejected_copies() {
+    fn without_downloads_a_missing_file_is_an_error_that_names_the_feature() {
         let folder = tempfile::tempdir().unwrap();
         let hub = hub(folder.path());
-        let bad = put(&hub.keras, b"");
+        let bad = put(&hub.keras, b"damaged");
         let error = hub.fetch(&FILE, &reject, &mut |_, _| {}).unwrap_err();
-        assert!(matches!(error, HubError::Offline { .. }), "{error}");
-        assert_eq!(error.kind(), HubErrorKind::Network);
-        assert!(error.source().is_some_and(|source| source.is::<ureq::Error>()));
+        assert!(matches!(error, HubError::NoDownload { .. }), "{error}");
+        assert_eq!(error.kind(), HubErrorKind::NotFound);
         let message = error.to_string();
-        let rejected =
-            format!("{} is not used: its MD5 is d41d8cd98f00b204e9800998ecf8427e (other tensors)", bad.display());
-        let into = format!("into {} or {}", hub.cache.display(), hub.keras.display());
-        for expected in [FILE.url, FILE.md5, "put weights.h5 ", "ENGRAFT_WEIGHTS_URL", &rejected, &into] {
-            assert!(message.contains(expected), "{expected:?} is missing from {message}");
+        assert!(message.contains("feature `download`"), "{message}");
+        assert!(message.contains(&bad.display().to_string()), "{message}");
+        assert!(!hub.cache.exists());
+    }
+
+    #[cfg(feature = "download")]
+    mod downloads {
+        use std::error::Error;
+
+        use super::*;
+        use crate::test_server::{Reply, Server};
+
+        #[test]
+        fn a_bad_copy_in_the_cache_is_replaced_and_one_of_keras_is_left_alone() {
+            let folder = tempfile::tempdir().unwrap();
+            let server = Server::start(|_, start| Reply::from(CONTENT, start));
+            let hub = Hub { mirror: Some(format!("{}/mirror/", server.url)), ..hub(folder.path()) };
+            let in_cache = put(&hub.cache, b"damaged");
+            let in_keras = put(&hub.keras, b"damaged, too");
+            assert_eq!(hub.fetch(&FILE, &reject, &mut |_, _| {}).unwrap(), in_cache);
+            assert_eq!(fs::read(in_cache).unwrap(), CONTENT);
+            assert_eq!(fs::read(in_keras).unwrap(), b"damaged, too");
+            assert_eq!(server.paths(), ["/mirror/weights.h5"]);
         }
-    }
 
-    #[test]
-    fn a_download_with_another_md5_is_deleted_unless_its_content_is_accepted() {
-        let folder = tempfile::tempdir().unwrap();
-        let server = Server::start(|_, start| Reply::from(b"another file", start));
-        let hub = Hub { mirror: Some(server.url), ..hub(folder.path()) };
-        let error = hub.fetch(&FILE, &reject, &mut |_, _| {}).unwrap_err();
-        assert!(matches!(error, HubError::WrongHash { .. }));
-        assert_eq!(error.kind(), HubErrorKind::InvalidData);
-        let message = error.to_string();
-        assert!(
-            message
-                .contains("expected MD5 f96b697d7cb7938d525a2f31aaf161d0, received 50e55790ffe629eab86d207fc98bf710"),
-            "{message}"
-        );
-        assert!(!hub.cache.join("weights.h5").exists() && !hub.cache.join("weights.h5.part").exists());
+        #[test]
+        fn without_a_server_the_error_names_the_file_the_folders_and_rejected_copies() {
+            let folder = tempfile::tempdir().unwrap();
+            let hub = hub(folder.path());
+            let bad = put(&hub.keras, b"");
+            let error = hub.fetch(&FILE, &reject, &mut |_, _| {}).unwrap_err();
+            assert!(matches!(error, HubError::Offline { .. }), "{error}");
+            assert_eq!(error.kind(), HubErrorKind::Network);
+            assert!(error.source().is_some_and(|source| source.is::<ureq::Error>()));
+            let message = error.to_string();
+            let rejected =
+                format!("{} is not used: its MD5 is d41d8cd98f00b204e9800998ecf8427e (other tensors)", bad.display());
+            let into = format!("into {} or {}", hub.cache.display(), hub.keras.display());
+            for expected in [FILE.url, FILE.md5, "put weights.h5 ", "ENGRAFT_WEIGHTS_URL", &rejected, &into] {
+                assert!(message.contains(expected), "{expected:?} is missing from {message}");
+            }
+        }
 
-        let path = hub.fetch(&FILE, &|_| Ok(()), &mut |_, _| {}).unwrap();
-        assert_eq!(fs::read(path).unwrap(), b"another file");
-    }
+        #[test]
+        fn a_download_with_another_md5_is_deleted_unless_its_content_is_accepted() {
+            let folder = tempfile::tempdir().unwrap();
+            let server = Server::start(|_, start| Reply::from(b"another file", start));
+            let hub = Hub { mirror: Some(server.url), ..hub(folder.path()) };
+            let error = hub.fetch(&FILE, &reject, &mut |_, _| {}).unwrap_err();
+            assert!(matches!(error, HubError::WrongHash { .. }));
+            assert_eq!(error.kind(), HubErrorKind::InvalidData);
+            let message = error.to_string();
+            assert!(
+                message.contains(
+                    "expected MD5 f96b697d7cb7938d525a2f31aaf161d0, received 50e55790ffe629eab86d207fc98bf710"
+                ),
+                "{message}"
+            );
+            assert!(!hub.cache.join("weights.h5").exists() && !hub.cache.join("weights.h5.part").exists());
 
-    #[test]
-    fn two_concurrent_calls_download_a_file_once() {
-        let folder = tempfile::tempdir().unwrap();
-        let server = Server::start(|_, start| Reply::from(CONTENT, start));
-        let hub = Hub { mirror: Some(server.url.clone()), ..hub(folder.path()) };
-        let fetch = || hub.fetch(&FILE, &reject, &mut |_, _| {}).unwrap();
-        std::thread::scope(|scope| {
-            let other = scope.spawn(fetch);
-            assert_eq!(fetch(), other.join().unwrap());
-        });
-        assert_eq!(server.starts(), [None]);
-    }
+            let path = hub.fetch(&FILE, &|_| Ok(()), &mut |_, _| {}).unwrap();
+            assert_eq!(fs::read(path).unwrap(), b"another file");
+        }
 
-    #[test]
-    fn a_cache_that_is_no_folder_is_named() {
-        let folder = tempfile::tempdir().unwrap();
-        let hub = hub(folder.path());
-        fs::write(&hub.cache, "a file").unwrap();
-        let error = hub.fetch(&FILE, &reject, &mut |_, _| {}).unwrap_err();
-        assert!(matches!(&error, HubError::Disk { path, action: "created", .. } if *path == hub.cache), "{error}");
-        assert_eq!(error.kind(), HubErrorKind::Io);
-        assert!(error.source().is_some_and(|source| source.is::<io::Error>()));
-        assert!(error.to_string().contains("set ENGRAFT_CACHE"));
+        #[test]
+        fn two_concurrent_calls_download_a_file_once() {
+            let folder = tempfile::tempdir().unwrap();
+            let server = Server::start(|_, start| Reply::from(CONTENT, start));
+            let hub = Hub { mirror: Some(server.url.clone()), ..hub(folder.path()) };
+            let fetch = || hub.fetch(&FILE, &reject, &mut |_, _| {}).unwrap();
+            std::thread::scope(|scope| {
+                let other = scope.spawn(fetch);
+                assert_eq!(fetch(), other.join().unwrap());
+            });
+            assert_eq!(server.starts(), [None]);
+        }
+
+        #[test]
+        fn a_cache_that_is_no_folder_is_named() {
+            let folder = tempfile::tempdir().unwrap();
+            let hub = hub(folder.path());
+            fs::write(&hub.cache, "a file").unwrap();
+            let error = hub.fetch(&FILE, &reject, &mut |_, _| {}).unwrap_err();
+            assert!(matches!(&error, HubError::Disk { path, action: "created", .. } if *path == hub.cache), "{error}");
+            assert_eq!(error.kind(), HubErrorKind::Io);
+            assert!(error.source().is_some_and(|source| source.is::<io::Error>()));
+            assert!(error.to_string().contains("set ENGRAFT_CACHE"));
+        }
     }
 }

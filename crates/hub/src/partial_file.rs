@@ -5,7 +5,7 @@ use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
 
 use crate::HubError;
-use crate::hub::disk_error;
+use crate::error::disk_error;
 
 /// A partly downloaded file, open for appending.
 pub(crate) struct PartialFile<'a> {

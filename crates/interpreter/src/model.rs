@@ -48,6 +48,20 @@ impl OnnxModel {
 
     /// Loads an ONNX model from the bytes of a file.
     ///
+    /// ```
+    /// use engraft_formats::onnx::{self, OnnxOptions};
+    /// use engraft_interpreter::OnnxModel;
+    /// use engraft_nn::prelude::*;
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("sum.onnx");
+    /// let model = Sequential::new().add(Input::new([2])).add(Dense::new(1)).build()?;
+    /// onnx::save(&model, &path, &OnnxOptions::default())?;
+    /// let bytes = std::fs::read(&path)?;
+    /// let outputs = OnnxModel::from_bytes(&bytes)?.run(&[&Tensor::zeros([1, 2])])?;
+    /// assert_eq!(outputs, [Tensor::zeros([1, 1])]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// Where the bytes aren't an ONNX model, or the model has another opset than 17, stores weights in another file, or has a
     /// constant of more than 2^29 elements.
@@ -56,6 +70,22 @@ impl OnnxModel {
     }
 
     /// Makes a model of a parsed graph.
+    ///
+    /// ```
+    /// use engraft_formats::onnx::{self, Graph, OnnxOptions};
+    /// use engraft_interpreter::OnnxModel;
+    /// use engraft_nn::prelude::*;
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("sum.onnx");
+    /// let model = Sequential::new().add(Input::new([2])).add(Dense::new(1)).build()?;
+    /// onnx::save(&model, &path, &OnnxOptions::default())?;
+    /// let mut graph = Graph::load(&path)?;
+    /// // Without its last node, the graph doesn't compute its output.
+    /// graph.nodes.pop();
+    /// let error = OnnxModel::new(graph)?.run(&[&Tensor::zeros([1, 2])]).unwrap_err();
+    /// assert!(error.to_string().contains("used before any node computes it"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// Where the graph has another opset than 17, or a constant of more than 2^29 elements.
@@ -84,12 +114,39 @@ impl OnnxModel {
     /// Limits the tensor elements that [`run`](Self::run) holds at a time, constants excluded. The default is 2^29.
     ///
     /// Use a smaller limit for untrusted files: a graph of a few bytes can declare tensors of any size.
+    ///
+    /// ```
+    /// use engraft_formats::onnx::{self, OnnxOptions};
+    /// use engraft_interpreter::OnnxModel;
+    /// use engraft_nn::prelude::*;
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("sum.onnx");
+    /// let model = Sequential::new().add(Input::new([8, 8, 3])).add(UpSampling2D::new(64)).build()?;
+    /// onnx::save(&model, &path, &OnnxOptions::default())?;
+    /// // 8 x 8 pixels become 512 x 512.
+    /// let error = OnnxModel::load(&path)?.with_limit(100_000).run(&[&Tensor::zeros([1, 8, 8, 3])]).unwrap_err();
+    /// assert_eq!(error.kind(), engraft_nn::ErrorKind::OutOfMemory);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn with_limit(self, elements: usize) -> Self {
         Self { limit: elements, ..self }
     }
 
     /// The file's metadata. See [`save`](fn@engraft_formats::onnx::save) for the entries that it writes.
+    ///
+    /// ```
+    /// use engraft_formats::onnx::{self, OnnxOptions};
+    /// use engraft_interpreter::OnnxModel;
+    /// use engraft_nn::prelude::*;
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("sum.onnx");
+    /// let model = Sequential::new().add(Input::new([4])).add(Dense::new(2)).build()?;
+    /// let class_names = ["daisy".to_owned(), "tulip".to_owned()];
+    /// onnx::save(&model, &path, &OnnxOptions { class_names: &class_names, ..OnnxOptions::default() })?;
+    /// assert_eq!(OnnxModel::load(&path)?.metadata()["class_names"], r#"["daisy","tulip"]"#);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn metadata(&self) -> &BTreeMap<String, String> {
         &self.graph.metadata
     }

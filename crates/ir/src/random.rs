@@ -2,17 +2,45 @@
 //!
 //! Initializers, random layers and data splits draw from it.
 
-/// Mixes two numbers into a seed, with SplitMix64's finalizer: each bit of `a` or `b` affects about half of the result's bits.
+/// SplitMix64's increment: 2⁶⁴ divided by the golden ratio, an odd number.
+const INCREMENT: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// SplitMix64's finalizer: each bit of `z` affects about half of the result's bits. Different numbers give different results.
+///
+/// ```
+/// use engraft_ir::random::finalize;
+/// assert_eq!(finalize(0), 0);
+/// let changed = (finalize(6) ^ finalize(7)).count_ones();
+/// assert!((16..48).contains(&changed), "{changed} of 64 bits");
+/// ```
+pub fn finalize(mut z: u64) -> u64 {
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// Number `index` of the uniform distribution on `0.0..1.0` that `key` stands for, with 24 random bits, which f32 holds exactly.
+///
+/// It is a step of SplitMix64 whose state is `key` after `index` increments, so numbers can be drawn in any order.
+///
+/// ```
+/// use engraft_ir::random::uniform_at;
+/// let mean = (0..1000).map(|index| uniform_at(7, index)).sum::<f32>() / 1000.0;
+/// assert!((0.45..0.55).contains(&mean), "{mean}");
+/// ```
+pub fn uniform_at(key: u64, index: u64) -> f32 {
+    let bits = finalize(key.wrapping_add(index.wrapping_mul(INCREMENT))) >> 40;
+    bits as u32 as f32 / (1u32 << 24) as f32
+}
+
+/// Mixes two numbers into a seed: each bit of `a` or `b` affects about half of the result's bits.
 ///
 /// ```
 /// use engraft_ir::random::mix;
 /// assert_ne!(mix(1, 2), mix(2, 1));
 /// ```
 pub fn mix(a: u64, b: u64) -> u64 {
-    let mut z = a.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(b).wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
+    finalize(a.wrapping_mul(INCREMENT).wrapping_add(b).wrapping_add(INCREMENT))
 }
 
 /// The random generator SplitMix64 (Steele, Lea and Flood 2014, doi 10.1145/2660193.2660195). Any seed is as good as another.
@@ -38,7 +66,7 @@ impl Rng {
     /// The next 64 random bits.
     pub fn next_u64(&mut self) -> u64 {
         let value = mix(0, self.0);
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        self.0 = self.0.wrapping_add(INCREMENT);
         value
     }
 
@@ -99,6 +127,13 @@ mod tests {
         // The first outputs of SplitMix64 from seed 1234567, as its authors' reference prints them.
         let mut rng = Rng::new(1_234_567);
         assert_eq!([rng.next_u64(), rng.next_u64()], [6_457_827_717_110_365_317, 3_203_168_211_198_807_973]);
+    }
+
+    /// The masks of dropout depend on these numbers. The expected values come from an independent implementation in Python.
+    #[test]
+    fn the_numbers_of_a_key_never_change() {
+        let expected = [12_028_831, 8_797_065, 10_132_046].map(|bits: u32| bits as f32 / 16_777_216.0);
+        assert_eq!([0, 1, 1_000_000].map(|index| uniform_at(finalize(7), index)), expected);
     }
 
     /// The split into training and validation set depends on this order. The expected orders come from an independent

@@ -1,5 +1,6 @@
 //! Element-wise kernels: sums, scaling and shifting by channel, dropout. Activations are in [`activation`](crate::activation).
 
+use engraft_ir::random::{finalize, uniform_at};
 use rayon::prelude::*;
 
 use crate::chunks::{CHUNK, check_len, count_rows, row_chunk, zip_chunks};
@@ -84,27 +85,15 @@ pub fn dropout(x: &[f32], rate: f32, seed: u64, y: &mut [f32]) {
     if rate == 1.0 {
         return y.fill(0.0);
     }
-    let (key, scale) = (mix(seed), 1.0 / (1.0 - rate));
+    let (key, scale) = (finalize(seed), 1.0 / (1.0 - rate));
     y.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).enumerate().for_each(|(chunk, (y, x))| {
         for (i, (y, x)) in y.iter_mut().zip(x).enumerate() {
             // Scaled unconditionally, so that the compiler selects a value instead of branching: the branch would be mispredicted
             // every other time.
             let scaled = x * scale;
-            *y = if uniform(key, (chunk * CHUNK + i) as u64) >= rate { scaled } else { 0.0 };
+            *y = if uniform_at(key, (chunk * CHUNK + i) as u64) >= rate { scaled } else { 0.0 };
         }
     });
-}
-
-/// A number uniform in 0..1 with 24 random bits: the finalizer of SplitMix64 (Steele, Lea and Flood 2014) applied to a counter.
-fn uniform(key: u64, index: u64) -> f32 {
-    let bits = mix(key.wrapping_add(index.wrapping_mul(0x9e37_79b9_7f4a_7c15))) >> 40;
-    bits as u32 as f32 / (1u32 << 24) as f32
-}
-
-fn mix(mut z: u64) -> u64 {
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
 
 #[cfg(test)]

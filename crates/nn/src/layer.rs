@@ -82,8 +82,8 @@ const LAYERS: &str = "keras.layers";
 ///
 /// let model = Sequential::new().add(Input::new([512])).add(Adapter { rank: 8 }.named("adapter")).build()?;
 /// assert_eq!(model.count_params(), 2 * 512 * 8);
-/// // Dense with a fused ReLU, Dense, Add.
-/// assert_eq!(Program::of(&model, false, 0)?.steps.len(), 3);
+/// // Dense, ReLU, Dense, Add.
+/// assert_eq!(Program::of(&model, false, 0)?.steps.len(), 4);
 /// # Ok::<(), engraft_nn::Error>(())
 /// ```
 pub trait LayerDef: fmt::Debug + Send + Sync + Any {

@@ -84,8 +84,8 @@ const MAX_CALLS: usize = 1 << 18;
 /// }
 ///
 /// let model = Sequential::new().add(Input::new([4])).add(Hidden(8)).build()?;
-/// assert_eq!(Program::of(&model, false, 0)?.steps.len(), 1, "the activation is part of the product's step");
-/// assert_eq!(Program::of(&model, true, 0)?.steps.len(), 2);
+/// assert_eq!(Program::of(&model, false, 0)?.steps.len(), 2);
+/// assert_eq!(Program::of(&model, true, 0)?.steps.len(), 3);
 /// # Ok::<(), engraft_nn::Error>(())
 /// ```
 pub struct Lowering<'a> {
@@ -96,8 +96,6 @@ pub struct Lowering<'a> {
     /// Number of random layers lowered so far, which makes their seeds differ.
     random_layers: u64,
     program: Program,
-    /// Index of the first step of the layer being lowered.
-    first_step: usize,
     /// The layer being lowered, and whether it and all enclosing models are trainable.
     layer: Option<(&'a Layer, bool)>,
 }
@@ -116,7 +114,6 @@ impl Lowering<'_> {
             trainability,
             random_layers: 0,
             program: Program::default(),
-            first_step: 0,
             layer: Some((model.layer(), is_trainable(trainability, model.layer()))),
         };
         let inputs: Vec<ValueId> = graph.inputs().iter().map(|input| lowering.value(input.shape().clone())).collect();
@@ -177,29 +174,14 @@ impl Lowering<'_> {
         output
     }
 
-    /// Adds an activation of `value`; returns its output value.
-    ///
-    /// The activation is fused into the last step if that step computes `value` and is a convolution or Dense of the same layer.
-    /// An activation whose gradient needs its input isn't fused, see [`Activation::gradient_from_output`].
+    /// Adds an activation of `value`; returns its output value. The planner may fuse it into the step before.
     pub fn activate(&mut self, function: ActivationFn, value: ValueId) -> ValueId {
         let shape = self.shape(value).clone();
-        let Some(function) = function.elementwise() else {
-            return self.push_plain(Op::Softmax, value, shape);
-        };
-        if function == Activation::Linear {
-            return value;
+        match function.elementwise() {
+            None => self.push_plain(Op::Softmax, value, shape),
+            Some(Activation::Linear) => value,
+            Some(function) => self.push_plain(Op::Activation(function), value, shape),
         }
-        let has_steps = self.program.steps.len() > self.first_step;
-        if has_steps
-            && let Some(last) = self.program.steps.last_mut()
-            && last.output == value
-            && matches!(last.op, Op::Conv2d { .. } | Op::Dense)
-            && function.gradient_from_output()
-        {
-            last.activation = function;
-            return value;
-        }
-        self.push_plain(Op::Activation(function), value, shape)
     }
 
     /// Adds an operation without weights.
@@ -238,7 +220,6 @@ impl Lowering<'_> {
             seed: self.seed,
             trainability: self.trainability,
             random_layers: self.random_layers,
-            first_step: self.program.steps.len(),
             program: std::mem::take(&mut self.program),
             layer: Some((layer, outer_trainable && is_trainable(self.trainability, layer))),
         };
@@ -262,25 +243,8 @@ fn is_trainable(trainability: Option<&Trainability>, layer: &Layer) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use engraft_ir::{Activation as Function, Op};
-
     use crate::Program;
     use crate::prelude::*;
-
-    #[test]
-    fn an_activation_is_fused_to_a_step_of_its_own_layer_only() {
-        let x = Input::new([3]);
-        // Names are unique in one model only: the nested layer and the outer one may share theirs.
-        let inner = Input::new([3]);
-        let nested = Dense::new(3).named("same").call(&inner).unwrap();
-        let nested = Model::new(&inner, &nested).unwrap().call(&x).unwrap();
-        let active = Activation::new(Relu).named("same").call(&nested).unwrap();
-        let sum = Add::new().call([&nested, &active]).unwrap();
-        let program = Program::of(&Model::new(&x, &sum).unwrap(), false, 0).unwrap();
-        let ops: Vec<&Op> = program.steps.iter().map(|step| &step.op).collect();
-        assert_eq!(ops, [&Op::Dense, &Op::Activation(Function::Relu), &Op::Add]);
-        assert_eq!(program.steps[0].activation, Function::Linear);
-    }
 
     #[test]
     fn models_that_multiply_their_layers_are_refused() {

@@ -37,15 +37,15 @@ pub struct Param {
 /// let hidden = Dense::new(8).activation(Relu).named("hidden");
 /// let model = Sequential::new().add(Input::new([4])).add(hidden).build()?;
 /// let step = &Program::of(&model, false, 0)?.steps[0];
-/// assert_eq!((&step.op, step.activation), (&Op::Dense, Activation::Relu));
-/// assert_eq!(step.layer, "hidden");
+/// // The layer's activation is a step of its own; a plan may fuse both.
+/// assert_eq!((&step.op, step.activation, step.layer.as_str()), (&Op::Dense, Activation::Linear, "hidden"));
 /// # Ok::<(), engraft_nn::Error>(())
 /// ```
 #[derive(Clone, Debug)]
 pub struct Step {
     /// The operation.
     pub op: Op,
-    /// Activation fused to a `Conv2d` or `Dense`; linear for all other operations.
+    /// Activation that a plan has fused to a `Conv2d` or `Dense`. Lowering leaves it linear: activations are operations of their own.
     pub activation: Activation,
     /// Input values.
     pub inputs: Vec<ValueId>,

@@ -287,7 +287,7 @@ mod tests {
         let state = model.compiled().unwrap().state;
         state.set_iterations(1);
         for weight in model.weights() {
-            state.slots_mut().insert(weight.id(), vec![vec![0.0; weight.count()]; 2]);
+            state.update_slots(|slots| slots.insert(weight.id(), vec![vec![0.0; weight.count()]; 2]));
         }
         // Keras 3.15 prints these totals for this model after one step.
         let totals = " Total params: 26 (108.00 B)

@@ -141,11 +141,16 @@ impl Weight {
     }
 
     /// The values, locked for reading until the guard is dropped.
+    ///
+    /// Training waits for the guard. A thread that calls `fit` while it holds one waits for itself without end: copy what is
+    /// needed (`weight.values().clone()`), or drop the guard first.
     pub fn values(&self) -> RwLockReadGuard<'_, Vec<f32>> {
         self.lock().read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The values for changes in place, locked for writing until the guard is dropped. Their number can't change.
+    ///
+    /// Training and prediction wait for the guard, as with [`values`](Self::values).
     pub fn values_mut(&self) -> ValuesMut<'_> {
         let guard = self.lock().write().unwrap_or_else(PoisonError::into_inner);
         self.0.version.fetch_add(1, Ordering::Release);

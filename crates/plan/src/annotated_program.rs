@@ -1,7 +1,7 @@
 //! [`AnnotatedProgram`]: a program and the decisions of the passes about it. Passes change it, liveness analysis reads it.
 
 use engraft_ir::ValueId;
-use engraft_nn::{OutputActivation, Program};
+use engraft_nn::{OutputActivation, Program, Step};
 
 use crate::passes::RowStream;
 use crate::purpose::Purpose;
@@ -42,6 +42,14 @@ impl AnnotatedProgram {
             streams: vec![None; steps],
             rematerialized: vec![false; values],
         }
+    }
+
+    /// Replaces the steps. For passes that run before any step is annotated.
+    pub(crate) fn set_steps(&mut self, steps: Vec<Step>) {
+        self.differentiated.truncate(steps.len());
+        self.folded.truncate(steps.len());
+        self.streams.truncate(steps.len());
+        self.program.steps = steps;
     }
 
     /// The values that the caller reads: the outputs, and values requested with their gradients.

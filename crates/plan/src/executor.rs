@@ -182,7 +182,7 @@ pub trait Session: Send {
     ///
     /// # Errors
     /// A plan that isn't for training, a batch that doesn't fit it, a loss that is not finite, an error of the reducer. The step
-    /// can't be applied then.
+    /// can't be applied then. The session passes every error to [`GradientReducer::abort`], so that other replicas don't wait.
     fn forward_backward(
         &mut self,
         batch: &LabelledBatch<'_>,

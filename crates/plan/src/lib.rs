@@ -14,6 +14,7 @@
 
 mod annotated_program;
 mod buffers;
+pub mod checks;
 mod executor;
 mod liveness;
 mod memory;

@@ -1,6 +1,6 @@
 //! [`PlanOptions`]: the choices that an executor and its caller make for a plan.
 
-use engraft_ir::{Conv2dShape, Op, Precision, Shape};
+use engraft_ir::{Activation, Conv2dShape, Op, Precision, Shape};
 
 /// Options of a plan. An executor gives the ones that suit its caches and kernels
 /// ([`Executor::plan_options`](crate::Executor::plan_options)); its caller may change them.
@@ -31,6 +31,8 @@ pub struct PlanOptions {
     pub unchunked_bytes: usize,
     /// How rows are streamed between pairs of convolutions; `None` turns it off.
     pub row_streaming: Option<RowStreaming>,
+    /// Whether the executor can apply this activation as part of the epilogue of the operation, a convolution or Dense.
+    pub fuses_activation: fn(&Op, Activation) -> bool,
     /// Whether the executor's convolution of this shape can max-pool its outputs in 2x2 windows, as part of its epilogue.
     pub fuses_pooling: fn(&Conv2dShape) -> bool,
     /// Whether the executor can overwrite the only input of an operation with the gradient with respect to it. The arguments are
@@ -38,29 +40,42 @@ pub struct PlanOptions {
     pub gradient_in_place: fn(&Op, &Shape, &Shape) -> bool,
 }
 
-/// Limits for streaming rows from one convolution to the next, so that they are read while they are in the cache.
+/// How rows are streamed from one convolution to the next, so that they are read while they are in the cache.
+///
+/// The default streams all convolutions, one row at a time.
 ///
 /// ```
 /// use engraft_nn::prelude::*;
 /// use engraft_plan::{Plan, PlanOptions, RowStreaming};
-/// # let conv = |name| Conv2D::new(64, 3).padding(Padding::Same).activation(Relu).named(name);
+/// # let conv = |name| Conv2D::new(64, 3).padding(Padding::Same).named(name);
 /// # let layers = Sequential::new().add(Input::new([256, 256, 3])).add(conv("a")).add(conv("b"));
 /// # let model = layers.add(GlobalAveragePooling2D::new()).add(Dense::new(2)).build()?;
 /// // `model` begins with two convolutions of 64 filters at 256 x 256 pixels.
-/// let row_streaming = Some(RowStreaming { rows_bytes: 4 << 20, cached_bytes: 8 << 20 });
+/// let row_streaming = Some(RowStreaming { rows_bytes: 4 << 20, ..RowStreaming::default() });
 /// let options = PlanOptions { row_streaming, ..PlanOptions::default() };
 /// let (whole, streamed) = (Plan::predict(&model, 1, &PlanOptions::default())?, Plan::predict(&model, 1, &options)?);
 /// assert!(streamed.memory().buffers < whole.memory().buffers);
 /// # Ok::<(), engraft_nn::Error>(())
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub struct RowStreaming {
     /// Size of the rows that are buffered between the two convolutions, in bytes. It decides how many rows are computed at a
-    /// time, at least 8. The overlap of neighbouring windows of the second convolution is not counted.
+    /// time. The overlap of neighbouring windows of the second convolution is not counted.
     pub rows_bytes: usize,
+    /// The number of rows that are computed at a time is a multiple of this, or all rows. An executor that computes rows in
+    /// tiles gives the height of a tile here: the tiles then have the same positions as without streaming.
+    pub row_multiple: usize,
     /// If the outputs of the first convolution for one image have at most this many bytes, they stay in the cache and are not
     /// streamed.
     pub cached_bytes: usize,
+    /// Whether the executor can compute some rows of a convolution of this shape. Both convolutions of a pair must allow it.
+    pub streams: fn(&Conv2dShape) -> bool,
+}
+
+impl Default for RowStreaming {
+    fn default() -> Self {
+        Self { rows_bytes: 0, row_multiple: 1, cached_bytes: 0, streams: |_| true }
+    }
 }
 
 impl Default for PlanOptions {
@@ -72,6 +87,7 @@ impl Default for PlanOptions {
             chunk_bytes: usize::MAX,
             unchunked_bytes: usize::MAX,
             row_streaming: None,
+            fuses_activation: |_, _| false,
             fuses_pooling: |_| false,
             gradient_in_place: |_, _, _| false,
         }

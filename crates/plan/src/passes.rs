@@ -3,6 +3,7 @@
 mod chunk_prefix;
 mod differentiate;
 mod fold_updates;
+mod fuse_activations;
 mod fuse_pooling;
 mod rematerialize;
 mod split_output_activation;
@@ -21,6 +22,7 @@ type Pass = fn(&mut AnnotatedProgram, &PlanOptions) -> Result<()>;
 /// All passes, in the order in which they run.
 const PASSES: &[Pass] = &[
     split_output_activation::run,
+    fuse_activations::run,
     differentiate::run,
     fold_updates::run,
     fuse_pooling::run,

@@ -383,7 +383,8 @@ impl Plan {
     /// let layers = Sequential::new().add(Input::new([64, 64, 3])).add(conv(8)).add(MaxPooling2D::new(2));
     /// let layers = layers.add(conv(64)).add(conv(64)).add(GlobalAveragePooling2D::new());
     /// let (model, loss) = (layers.add(Dense::new(2).activation(Softmax)).build()?, Loss::categorical_crossentropy());
-    /// let plan = Plan::train(&model, Sgd::new(0.1).into(), loss, 4, 0, &PlanOptions::default())?;
+    /// let options = PlanOptions { fuses_activation: |_, _| true, ..PlanOptions::default() };
+    /// let plan = Plan::train(&model, Sgd::new(0.1).into(), loss, 4, 0, &options)?;
     /// assert!(plan.recomputed_steps(2).is_empty());
     /// // To save memory, step 1 (the pooling) runs again before the backward pass of step 2 (the second convolution).
     /// assert_eq!(plan.low_memory()?.recomputed_steps(2), [1]);
@@ -432,8 +433,11 @@ impl Plan {
     /// let layers = Sequential::new().add(Input::new([16, 16, 3])).add(conv()).add(conv());
     /// let model = layers.add(GlobalAveragePooling2D::new()).add(Dense::new(2).activation(Softmax)).build()?;
     /// // This executor's convolutions can write the gradient over their input.
-    /// let options =
-    ///     PlanOptions { gradient_in_place: |op, _, _| matches!(op, Op::Conv2d { .. }), ..PlanOptions::default() };
+    /// let options = PlanOptions {
+    ///     fuses_activation: |_, _| true,
+    ///     gradient_in_place: |op, _, _| matches!(op, Op::Conv2d { .. }),
+    ///     ..PlanOptions::default()
+    /// };
     /// let plan = Plan::train(&model, Sgd::new(0.1).into(), Loss::categorical_crossentropy(), 4, 0, &options)?;
     /// let between = plan.program().steps[0].output;
     /// assert!(plan.gradient_in_place(between));
@@ -450,7 +454,8 @@ impl Plan {
     /// use engraft_nn::prelude::*;
     /// use engraft_plan::{Plan, PlanOptions};
     /// let layers = Sequential::new().add(Input::new([4])).add(Dense::new(3).activation(Relu)).add(Dense::new(2));
-    /// let plan = Plan::predict(&layers.build()?, 16, &PlanOptions::default())?;
+    /// let options = PlanOptions { fuses_activation: |_, _| true, ..PlanOptions::default() };
+    /// let plan = Plan::predict(&layers.build()?, 16, &options)?;
     /// let [hidden, output] = [0, 1].map(|step| plan.program().steps[step].output);
     /// assert!(plan.is_fused_relu_output(hidden) && !plan.is_fused_relu_output(output));
     /// # Ok::<(), engraft_nn::Error>(())
@@ -579,7 +584,8 @@ mod tests {
     }
 
     fn predict(batch: usize) -> Result<Plan> {
-        Plan::predict(&small(), batch, &PlanOptions::default())
+        let options = PlanOptions { fuses_activation: |_, _| true, ..PlanOptions::default() };
+        Plan::predict(&small(), batch, &options)
     }
 
     #[test]

@@ -116,8 +116,10 @@ pub trait GradientReducer: Send {
         Ok(())
     }
 
-    /// Called when this replica's step has failed, for example with a loss that is not finite. The reducer then tells the
-    /// replicas that wait for it.
+    /// Called with every error of this replica's [`forward_backward`](crate::Session::forward_backward), such as a loss that is
+    /// not finite. The reducer then tells the replicas that wait for it.
+    ///
+    /// A training loop also calls it with its own errors, such as a sample that can't be read, and may repeat the error of a step.
     fn abort(&mut self, _error: &Error) {}
 
     /// Whether the reducer needs complete gradients. Plans that [fold updates](crate::PlanOptions::fold_updates) have none and

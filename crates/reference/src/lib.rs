@@ -8,7 +8,6 @@
 //! row streaming play no role. Inputs and weights are converted to f64; results are rounded to f32.
 
 mod array;
-mod checks;
 mod executor;
 #[cfg(test)]
 mod finite_differences;

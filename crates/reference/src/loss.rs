@@ -3,8 +3,8 @@
 use std::ops::RangeInclusive;
 
 use engraft_ir::Activation;
-use engraft_nn::{Error, Loss, LossKind, OutputActivation, Result};
-use engraft_plan::LabelledBatch;
+use engraft_nn::{Loss, LossKind, OutputActivation, Result};
+use engraft_plan::{LabelledBatch, checks};
 
 use crate::array::Array;
 use crate::ops::{activate, softmax};
@@ -34,9 +34,7 @@ pub(crate) fn batch_loss(
     total: usize,
 ) -> Result<BatchLoss> {
     let [rows, width] = values.sizes()?;
-    if let Some(weights) = batch.sample_weights.filter(|weights| weights.len() != rows) {
-        return Err(Error::new("sample weights", format_args!("{rows} numbers"), weights.len()));
-    }
+    checks::sample_weights(batch, rows)?;
     let targets = loss.dense_targets(batch.targets.data(), rows, width)?;
     let targets = Array::from_f32([rows, width], &targets);
     let from_logits = loss.is_from_logits() || output_activation != OutputActivation::None;

@@ -4,13 +4,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use engraft_ir::ValueId;
-use engraft_nn::{Error, ErrorKind, OptimizerState, Result, Tensor};
+use engraft_nn::{Error, OptimizerState, Result, Tensor};
 use engraft_plan::{
-    GradientReducer, Gradients, LabelledBatch, LayerGradient, Plan, Purpose, Session, SingleReplica, StepOutput, Update,
+    GradientReducer, Gradients, LabelledBatch, LayerGradient, Plan, Purpose, Session, SingleReplica, StepOutput,
+    Update, checks,
 };
 
 use crate::array::Array;
-use crate::checks::{check_inputs, check_reducible, not_finite, wrong_purpose};
 use crate::loss::{self, BatchLoss};
 use crate::ops;
 use crate::pass::{BatchStatistics, ForwardPass, accumulate};
@@ -50,11 +50,37 @@ impl ReferenceSession {
         iteration: u64,
         reducer: &mut dyn GradientReducer,
     ) -> Result<ForwardPass<'_>> {
-        let samples = check_inputs(&self.plan, inputs)?;
+        let samples = checks::inputs(&self.plan, inputs)?;
         self.weights.upload(self.plan.program().weights());
         let values = self.plan.program().inputs.iter().copied();
         let values = values.zip(inputs.iter().map(|input| Array::from_f32(input.shape(), input.data()))).collect();
         ForwardPass::run(&self.program, &self.weights, samples, values, iteration, reducer)
+    }
+
+    /// [`Session::forward_backward`], without telling the reducer about errors.
+    fn step(
+        &mut self,
+        batch: &LabelledBatch<'_>,
+        iteration: u64,
+        reducer: &mut dyn GradientReducer,
+    ) -> Result<StepOutput> {
+        self.pending = None;
+        let plan = Arc::clone(&self.plan);
+        checks::reducible(&plan, reducer)?;
+        let pass = self.forward(batch.inputs, iteration, reducer)?;
+        let (step, gradient) = step_output(&plan, &pass, batch, reducer)?;
+        checks::finite_loss(step.loss, iteration)?;
+        let upstream = HashMap::from([(plan.program().outputs[0], gradient)]);
+        let backward = pass.backward(upstream, reducer)?;
+        let statistics = pass.statistics;
+        let mut gradients = HashMap::new();
+        for (weight, gradient) in backward.weights {
+            let mut sum = gradient.to_f32();
+            reducer.collect(&weight, &mut sum)?;
+            gradients.insert(weight.id(), Array::from_f32(weight.shape(), &sum));
+        }
+        self.pending = Some(Pending { gradients, statistics });
+        Ok(step)
     }
 }
 
@@ -80,35 +106,16 @@ impl Session for ReferenceSession {
         iteration: u64,
         reducer: &mut dyn GradientReducer,
     ) -> Result<StepOutput> {
-        self.pending = None;
-        let plan = Arc::clone(&self.plan);
-        check_reducible(&plan, reducer)?;
-        let pass = self.forward(batch.inputs, iteration, reducer)?;
-        let (step, gradient) = step_output(&plan, &pass, batch, reducer)?;
-        if !step.loss.is_finite() {
-            return Err(not_finite(step.loss, iteration + 1));
-        }
-        let upstream = HashMap::from([(plan.program().outputs[0], gradient)]);
-        let backward = pass.backward(upstream, reducer)?;
-        let statistics = pass.statistics;
-        let mut gradients = HashMap::new();
-        for (weight, gradient) in backward.weights {
-            let mut sum = gradient.to_f32();
-            reducer.collect(&weight, &mut sum)?;
-            gradients.insert(weight.id(), Array::from_f32(weight.shape(), &sum));
-        }
-        self.pending = Some(Pending { gradients, statistics });
-        Ok(step)
+        let step = self.step(batch, iteration, reducer);
+        step.inspect_err(|error| reducer.abort(error))
     }
 
     fn apply(&mut self, update: Update, state: &OptimizerState) -> Result<()> {
         let Purpose::Train { optimizer, .. } = self.plan.purpose() else {
-            return Err(wrong_purpose("apply", "a plan of training", &self.plan));
+            return Err(checks::wrong_purpose("apply", "a plan of training", &self.plan));
         };
         let Some(Pending { gradients, statistics }) = &self.pending else {
-            return Err(Error::because("apply", "there are no gradients to apply")
-                .with_kind(ErrorKind::InvalidState)
-                .hint("call forward_backward before it"));
+            return Err(checks::no_gradients());
         };
         let params = self.plan.program().weights();
         self.slots.upload(optimizer, &params, state)?;
@@ -134,7 +141,7 @@ impl Session for ReferenceSession {
     fn gradients(&mut self, inputs: &[&Tensor], upstream: &[&Tensor], iteration: u64) -> Result<Gradients> {
         let plan = Arc::clone(&self.plan);
         let Purpose::Gradients { inputs: with_inputs, values: requested } = plan.purpose() else {
-            return Err(wrong_purpose("gradients", "a plan of gradients", &plan));
+            return Err(checks::wrong_purpose("gradients", "a plan of gradients", &plan));
         };
         let pass = self.forward(inputs, iteration, &mut SingleReplica)?;
         let outputs = outputs(&plan, &pass)?;
@@ -194,7 +201,7 @@ fn step_output(
     reducer: &dyn GradientReducer,
 ) -> Result<(StepOutput, Array)> {
     let Some(loss) = plan.purpose().loss() else {
-        return Err(wrong_purpose("evaluate", "a plan with a loss", plan));
+        return Err(checks::wrong_purpose("evaluate", "a plan with a loss", plan));
     };
     let values = pass.value(plan.program().outputs[0])?;
     let total = reducer.place(values.shape()[0]).total;

@@ -83,7 +83,7 @@ mod tests {
         let x = Input::new([5, 4, 2]);
         let y = Conv2D::new(3, 3).padding(Padding::Same).activation(Relu).call(&x).unwrap();
         let model = Model::new(&x, &MaxPooling2D::new(2).call(&y).unwrap()).unwrap();
-        let options = PlanOptions { fuses_pooling: |_| true, ..PlanOptions::default() };
+        let options = PlanOptions { fuses_activation: |_, _| true, fuses_pooling: |_| true, ..PlanOptions::default() };
         let plan = Plan::predict(&model, 1, &options).unwrap();
         assert_eq!(plan.program().steps.len(), 1);
         let unfused = UnfusedProgram::of(&plan);

@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 
 use engraft_nn::{Error, Optimizer, OptimizerState, Param, Result, Weight};
+use engraft_plan::checks;
 
 use crate::array::Array;
 
@@ -96,18 +97,11 @@ impl OptimizerSlots {
         let host_slots = state.slots();
         let mut slots = HashMap::new();
         for Param { weight, .. } in params.iter().filter(|param| param.trainable) {
-            let (count, length) = (optimizer.slots(), weight.count());
             let copy = match host_slots.get(&weight.id()) {
-                None => vec![vec![0.0; length]; count],
-                Some(found) if found.len() == count && found.iter().all(|slot| slot.len() == length) => {
-                    found.iter().map(|slot| slot.iter().copied().map(f64::from).collect()).collect()
-                }
+                None => vec![vec![0.0; weight.count()]; optimizer.slots()],
                 Some(found) => {
-                    let place = format!("the optimizer's state of `{}`", weight.path());
-                    let received: Vec<usize> = found.iter().map(Vec::len).collect();
-                    let expected = format!("{count} arrays of {length} numbers");
-                    return Err(Error::new(place, expected, format_args!("arrays of {received:?}"))
-                        .hint("it belongs to another optimizer: compile the model again"));
+                    checks::slots(optimizer, weight, found)?;
+                    found.iter().map(|slot| slot.iter().copied().map(f64::from).collect()).collect()
                 }
             };
             slots.insert(weight.id(), copy);
@@ -137,10 +131,13 @@ impl OptimizerSlots {
         if *version != host.version() {
             return Ok(());
         }
-        let mut slots = host.slots_mut();
         let rounded = |slot: &Vec<f64>| slot.iter().map(|&value| value as f32).collect();
-        slots.extend(self.slots.iter().map(|(&weight, copy)| (weight, copy.iter().map(rounded).collect())));
-        *version = host.version();
+        let copies = self.slots.iter().map(|(&weight, copy)| (weight, copy.iter().map(rounded).collect()));
+        // The version is read while nobody else can change the slots.
+        *version = host.update_slots(|slots| {
+            slots.extend(copies);
+            host.version()
+        });
         Ok(())
     }
 }

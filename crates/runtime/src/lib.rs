@@ -4,11 +4,13 @@
 //! `fit`, `evaluate` and `predict` of the crate `engraft-train` take a [`Runtime`] as an argument. Without one they use
 //! [`Runtime::shared`], the only global state.
 
+mod batches;
 mod limits;
 mod predictor;
 mod runtime;
 mod task;
 
+pub use batches::predict_in_batches;
 pub use limits::ensure_fits;
 pub use predictor::Predictor;
 pub use runtime::Runtime;

@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use engraft_nn::{Error, ErrorKind, Model, Result, Tensor};
 use engraft_plan::{Memory, Plan, Session};
 
-use crate::Runtime;
+use crate::{Runtime, predict_in_batches};
 
 /// A model for concurrent prediction. Many threads may call one predictor, and no call waits for another.
 ///
@@ -16,9 +16,10 @@ use crate::Runtime;
 /// refused.
 ///
 /// # Reproducibility
-/// The same batch gives the same bits, whatever other threads compute. The outputs of a sample may differ between batches of
-/// different sizes, because kernels choose their algorithm by the size of the batch. The difference is less than 1e-5 of the
-/// largest output.
+/// A batch gives the bits that `predict` of the crate `engraft-train` gives for it, whatever other threads compute. The outputs
+/// of a sample may differ from batch to batch, as an executor is free to compute batches of another size in another way. The
+/// difference is at most 1e-5 of the largest output. The CPU executor computes a sample in the same way in every batch, so there
+/// is none.
 ///
 /// ```
 /// use engraft_nn::prelude::*;
@@ -41,7 +42,6 @@ use crate::Runtime;
 /// ```
 pub struct Predictor {
     largest_batch: usize,
-    output_shape: Vec<usize>,
     runtime: Runtime,
     /// Memory of the weights and one session.
     memory: Memory,
@@ -69,7 +69,6 @@ impl Predictor {
             runtime.session(largest_batch, |batch, options| Plan::predict(model, batch, options))?;
         Ok(Self {
             largest_batch,
-            output_shape: model.output_shape().clone(),
             runtime: runtime.clone(),
             memory,
             template: Mutex::new(session.fork()?),
@@ -104,7 +103,7 @@ impl Predictor {
     /// Those of [`predict`](Self::predict).
     pub fn predict_inputs(&self, inputs: &[&Tensor]) -> Result<Tensor> {
         let mut session = self.take()?;
-        let output = self.predict_in_batches(&mut *session, inputs);
+        let output = predict_in_batches(&mut *session, inputs);
         self.put_back(session);
         output
     }
@@ -148,22 +147,6 @@ impl Predictor {
             _ => Ok(()),
         }
     }
-
-    fn predict_in_batches(&self, session: &mut dyn Session, inputs: &[&Tensor]) -> Result<Tensor> {
-        let samples = inputs.first().map_or(0, |input| input.batch());
-        let mut output: Vec<f32> = Vec::with_capacity(samples * self.output_shape.iter().product::<usize>());
-        for first in (0..samples).step_by(self.largest_batch) {
-            let count = self.largest_batch.min(samples - first);
-            match count == samples {
-                true => output.extend(session.predict(inputs)?[0].data()),
-                false => {
-                    let parts: Vec<Tensor> = inputs.iter().map(|x| x.samples(first, count)).collect::<Result<_>>()?;
-                    output.extend(session.predict(&parts.iter().collect::<Vec<_>>())?[0].data());
-                }
-            }
-        }
-        Tensor::new([&[samples], self.output_shape.as_slice()].concat(), output)
-    }
 }
 
 impl fmt::Debug for Predictor {
@@ -178,10 +161,15 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Barrier;
+    use std::sync::{Arc, Barrier, Condvar};
+    use std::time::Duration;
 
+    use engraft_cpu::CpuExecutor;
+    use engraft_ir::Precision;
+    use engraft_nn::OptimizerState;
     use engraft_nn::prelude::*;
     use engraft_nn::random::Rng;
+    use engraft_plan::{Executor, GradientReducer, Gradients, LabelledBatch, PlanOptions, StepOutput, Update};
 
     use super::*;
 
@@ -215,6 +203,103 @@ mod tests {
                     (0..20).for_each(|_| assert_eq!(predictor.predict(x).unwrap(), *expected));
                 });
             }
+        });
+    }
+
+    /// Where two runs of a session meet: each waits until the other one runs too.
+    #[derive(Debug, Default)]
+    struct MeetingPoint {
+        arrived: Mutex<usize>,
+        both: Condvar,
+    }
+
+    impl MeetingPoint {
+        fn meet(&self) -> Result<()> {
+            let mut arrived = lock(&self.arrived);
+            *arrived += 1;
+            self.both.notify_all();
+            // Far more time than a call takes: calls that run one after the other would wait forever.
+            let alone = |arrived: &mut usize| *arrived < 2;
+            let (_arrived, wait) = self
+                .both
+                .wait_timeout_while(arrived, Duration::from_secs(20), alone)
+                .unwrap_or_else(PoisonError::into_inner);
+            if wait.timed_out() {
+                Err(Error::because("session", "no other call runs at the same time"))
+            } else {
+                Ok(())
+            }
+        }
+    }
+
+    /// The CPU executor, with sessions that meet before they compute.
+    #[derive(Debug)]
+    struct Meeting(CpuExecutor, Arc<MeetingPoint>);
+
+    impl Executor for Meeting {
+        fn plan_options(&self) -> PlanOptions {
+            self.0.plan_options()
+        }
+        fn check_precision(&self, precision: Precision) -> Result<()> {
+            self.0.check_precision(precision)
+        }
+        fn prepare(&self, plan: Plan) -> Result<Box<dyn Session>> {
+            Ok(Box::new(MeetingSession(self.0.prepare(plan)?, Arc::clone(&self.1))))
+        }
+        fn memory(&self, plan: &Plan) -> Memory {
+            self.0.memory(plan)
+        }
+        fn available_memory(&self) -> Option<usize> {
+            self.0.available_memory()
+        }
+        fn name(&self) -> &str {
+            self.0.name()
+        }
+        fn threads(&self) -> usize {
+            self.0.threads()
+        }
+    }
+
+    struct MeetingSession(Box<dyn Session>, Arc<MeetingPoint>);
+
+    impl Session for MeetingSession {
+        fn plan(&self) -> &Plan {
+            self.0.plan()
+        }
+        fn predict(&mut self, inputs: &[&Tensor]) -> Result<Vec<Tensor>> {
+            self.1.meet()?;
+            self.0.predict(inputs)
+        }
+        fn evaluate(&mut self, batch: &LabelledBatch<'_>) -> Result<StepOutput> {
+            self.0.evaluate(batch)
+        }
+        fn forward_backward(
+            &mut self,
+            batch: &LabelledBatch<'_>,
+            iteration: u64,
+            reducer: &mut dyn GradientReducer,
+        ) -> Result<StepOutput> {
+            self.0.forward_backward(batch, iteration, reducer)
+        }
+        fn apply(&mut self, update: Update, state: &OptimizerState) -> Result<()> {
+            self.0.apply(update, state)
+        }
+        fn gradients(&mut self, inputs: &[&Tensor], upstream: &[&Tensor], iteration: u64) -> Result<Gradients> {
+            self.0.gradients(inputs, upstream, iteration)
+        }
+        fn fork(&self) -> Result<Box<dyn Session>> {
+            Ok(Box::new(Self(self.0.fork()?, Arc::clone(&self.1))))
+        }
+    }
+
+    #[test]
+    fn two_calls_compute_at_the_same_time() {
+        let executor = Meeting(CpuExecutor::new(Some(1)).unwrap(), Arc::default());
+        let predictor = Predictor::new(&model(), 8, &Runtime::new(Arc::new(executor))).unwrap();
+        let x = photos(2);
+        std::thread::scope(|scope| {
+            let calls = [(); 2].map(|()| scope.spawn(|| predictor.predict(&x)));
+            calls.into_iter().for_each(|call| assert_eq!(call.join().unwrap().unwrap().shape(), [2, 5]));
         });
     }
 

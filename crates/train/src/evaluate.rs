@@ -5,7 +5,7 @@ use engraft_nn::{Error, Loss, Metric, Result};
 use engraft_plan::{LabelledBatch, Session};
 
 use crate::history::Averages;
-use crate::prefetch::for_each_batch;
+use crate::prefetch::Prefetcher;
 
 /// Loss and metrics of a model on a dataset, the result of [`Train::evaluate`](crate::Train::evaluate).
 ///
@@ -45,6 +45,7 @@ impl Evaluation {
 /// Evaluates all samples with a session whose plan has a loss.
 pub(crate) fn evaluate(
     session: &mut dyn Session,
+    prefetcher: &Prefetcher,
     data: &dyn Dataset,
     batch_size: usize,
     loss: &Loss,
@@ -55,7 +56,7 @@ pub(crate) fn evaluate(
     }
     let mut averages = Averages::new(metrics);
     let order: Vec<usize> = (0..data.len()).collect();
-    for_each_batch(data, &order, batch_size, |_, _, batch| {
+    prefetcher.for_each_batch(data, &order, batch_size, |_, batch| {
         let step = session.evaluate(&LabelledBatch::new(&[&batch.x], &batch.y))?;
         averages.add(step.loss, loss.kind(), step.output.data(), batch.y.data(), batch.x.batch());
         Ok(true)

@@ -8,6 +8,8 @@ use engraft_runtime::{Runtime, ensure_fits};
 use crate::callback::{Callback, TrainBegin};
 use crate::fit_loop::{Settings, TrainingLoop};
 use crate::history::History;
+use crate::options::runtime_or_shared;
+use crate::prefetch::Prefetcher;
 use crate::training::Stop;
 
 /// The options of [`fit`](crate::Train::fit), with the names and defaults of Keras' arguments.
@@ -149,6 +151,10 @@ impl<'a> Fit<'a> {
 
     /// Sets the reducer that sums gradients over replicas. Data, batch size and the order of samples are those of this replica.
     ///
+    /// Replicas wait for each other in every step, so all must run the same number of steps. A callback that stops training must
+    /// stop every replica after the same step. If `fit` fails, it calls [`abort`](GradientReducer::abort), and the reducer tells
+    /// the replicas that wait.
+    ///
     /// ```
     /// # use engraft_data::Arrays;
     /// # use engraft_nn::prelude::*;
@@ -203,13 +209,9 @@ impl<'a> Fit<'a> {
     /// # Errors
     /// A model that isn't compiled, or that can't be trained with these options.
     pub fn memory(&self, model: &Model, trainability: &Trainability) -> Result<Memory> {
-        let (compiled, runtime) = (model.compiled_or_error()?, self.runtime_or_shared()?);
+        let (compiled, runtime) = (model.compiled_or_error()?, runtime_or_shared(self.runtime)?);
         let batch_size = self.settings.batch_size;
         self.plans(model, &compiled, &runtime, trainability, batch_size).map(|(_, memory)| memory)
-    }
-
-    fn runtime_or_shared(&self) -> Result<Runtime> {
-        self.runtime.map_or_else(Runtime::shared, |runtime| Ok(runtime.clone()))
     }
 
     /// The program after the layer given to [`from_layer`](Self::from_layer), or the whole program.
@@ -268,9 +270,17 @@ impl<'a> Fit<'a> {
         Ok((plans, memory))
     }
 
-    /// Trains `model`; see [`Train::fit`](crate::Train::fit).
+    /// Trains `model`; see [`Train::fit`](crate::Train::fit). The reducer learns of every error, so that no other replica waits.
     pub(crate) fn run(mut self, model: &Model, data: &dyn Dataset) -> Result<History> {
-        let (compiled, runtime) = (model.compiled_or_error()?, self.runtime_or_shared()?);
+        let history = self.train(model, data);
+        if let (Err(error), Some(reducer)) = (&history, self.reducer) {
+            reducer.abort(error);
+        }
+        history
+    }
+
+    fn train(&mut self, model: &Model, data: &dyn Dataset) -> Result<History> {
+        let (compiled, runtime) = (model.compiled_or_error()?, runtime_or_shared(self.runtime)?);
         self.check(model, data)?;
         // A batch has at most as many samples as the dataset. Sessions that earlier calls cached are dropped to free memory.
         self.settings.batch_size = self.settings.batch_size.min(data.len());
@@ -292,7 +302,7 @@ impl<'a> Fit<'a> {
             samples: data.len(),
             memory,
         };
-        let mut single = SingleReplica;
+        let (mut single, prefetcher) = (SingleReplica, Prefetcher::new(&runtime)?);
         let training_loop = TrainingLoop {
             model,
             data,
@@ -301,8 +311,9 @@ impl<'a> Fit<'a> {
             settings: &self.settings,
             training: &mut *training,
             validation: validation.as_deref_mut(),
-            reducer: self.reducer.unwrap_or(&mut single),
-            callbacks: self.callbacks,
+            reducer: self.reducer.as_deref_mut().unwrap_or(&mut single),
+            callbacks: self.callbacks.iter_mut().map(|callback| &mut **callback).collect(),
+            prefetcher: &prefetcher,
             stop: Stop::No,
         };
         training_loop.run(&begin)
@@ -371,7 +382,7 @@ mod tests {
 
     /// A frozen base of one layer, with a head of two.
     fn model() -> Model {
-        // With fixed seeds, as the process-wide generator also serves other tests that run at the same time.
+        // With fixed seeds, so that every model made in this test starts from the same weights.
         let dense = |units, seed| {
             let initializer = Initializer::RandomNormal { mean: 0.0, stddev: 0.5, seed: Some(seed) };
             Dense::new(units).kernel_initializer(initializer)

@@ -8,7 +8,7 @@ use engraft_plan::{GradientReducer, LabelledBatch, Session, StepOutput, Update};
 use crate::callback::{BatchEnd, Callback, EpochEnd, TrainBegin};
 use crate::evaluate::evaluate;
 use crate::history::{Averages, History};
-use crate::prefetch::for_each_batch;
+use crate::prefetch::Prefetcher;
 use crate::training::{Stop, Training};
 
 /// The settings of a call of `fit`.
@@ -46,7 +46,8 @@ pub(crate) struct TrainingLoop<'a, 'c> {
     pub(crate) training: &'a mut dyn Session,
     pub(crate) validation: Option<&'a mut (dyn Session + 'static)>,
     pub(crate) reducer: &'a mut dyn GradientReducer,
-    pub(crate) callbacks: Vec<&'c mut dyn Callback>,
+    pub(crate) callbacks: Vec<&'a mut (dyn Callback + 'c)>,
+    pub(crate) prefetcher: &'a Prefetcher,
     pub(crate) stop: Stop,
 }
 
@@ -69,10 +70,7 @@ impl TrainingLoop<'_, '_> {
                 break;
             }
             self.call(|callback, training| callback.on_epoch_begin(epoch, training))?;
-            let averages = self.epoch(epoch)?;
-            if self.stop == Stop::AtOnce {
-                break;
-            }
+            let Some(averages) = self.epoch(epoch)? else { break };
             let mut numbers = averages.numbers();
             numbers.extend(self.validate()?);
             history.push(numbers.clone());
@@ -83,15 +81,20 @@ impl TrainingLoop<'_, '_> {
         Ok(history)
     }
 
-    /// Runs the steps of an epoch, until a callback stops training.
-    fn epoch(&mut self, epoch: usize) -> Result<Averages> {
+    /// Runs the steps of an epoch, until a callback stops training. `None` if it stopped at once: the epoch isn't reported.
+    ///
+    /// A reported epoch has at least one step: as in Keras, a stop is read after a step.
+    fn epoch(&mut self, epoch: usize) -> Result<Option<Averages>> {
+        if self.stop == Stop::AtOnce {
+            return Ok(None);
+        }
         let (data, batch_size) = (self.data, self.settings.batch_size);
         let order = self.order(epoch);
         let steps = order.len().div_ceil(batch_size);
         let mut averages = Averages::new(self.metrics);
-        for_each_batch(data, &order, batch_size, |step, _, batch| {
+        self.prefetcher.for_each_batch(data, &order, batch_size, |step, batch| {
             self.call(|callback, training| callback.on_batch_begin(step, training))?;
-            if self.stop != Stop::No {
+            if self.stop == Stop::AtOnce {
                 return Ok(false);
             }
             let output = self
@@ -102,7 +105,7 @@ impl TrainingLoop<'_, '_> {
             self.call(|callback, training| callback.on_batch_end(&end, training))?;
             Ok(self.stop == Stop::No)
         })?;
-        Ok(averages)
+        Ok(Some(averages).filter(|_| self.stop != Stop::AtOnce))
     }
 
     /// The order of an epoch's samples.
@@ -137,7 +140,7 @@ impl TrainingLoop<'_, '_> {
         self.synchronize()?;
         self.call(|callback, training| callback.on_validation_begin(training))?;
         let Some(session) = self.validation.as_deref_mut() else { return Ok(Vec::new()) };
-        let evaluation = evaluate(session, data, self.settings.batch_size, &self.loss, self.metrics)?;
+        let evaluation = evaluate(session, self.prefetcher, data, self.settings.batch_size, &self.loss, self.metrics)?;
         self.call(|callback, training| callback.on_validation_end(training))?;
         let metrics = evaluation.metrics.into_iter().map(|(name, value)| (format!("val_{name}"), value));
         Ok(std::iter::once(("val_loss".to_owned(), evaluation.loss)).chain(metrics).collect())
@@ -294,30 +297,76 @@ mod tests {
         assert!(binary.weights().iter().all(|weight| weight.values().iter().all(|w| w.is_finite())));
     }
 
+    /// The methods in which a callback can stop training.
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    enum At {
+        TrainBegin,
+        EpochBegin,
+        BatchBegin,
+        BatchEnd,
+        EpochEnd,
+    }
+
+    /// Stops training in the second epoch, or in `on_train_begin`.
+    struct Stops {
+        at: At,
+        at_once: bool,
+        epoch: usize,
+        reported: Vec<usize>,
+    }
+
+    impl Stops {
+        fn stop(&self, at: At, training: &mut Training<'_>) -> Result<()> {
+            if at == self.at && (at == At::TrainBegin || self.epoch == 1) {
+                if self.at_once { training.stop_at_once() } else { training.stop() }
+            }
+            Ok(())
+        }
+    }
+
+    impl Callback for Stops {
+        fn on_train_begin(&mut self, _: &TrainBegin, training: &mut Training<'_>) -> Result<()> {
+            self.stop(At::TrainBegin, training)
+        }
+        fn on_epoch_begin(&mut self, epoch: usize, training: &mut Training<'_>) -> Result<()> {
+            self.epoch = epoch;
+            self.stop(At::EpochBegin, training)
+        }
+        fn on_batch_begin(&mut self, _: usize, training: &mut Training<'_>) -> Result<()> {
+            self.stop(At::BatchBegin, training)
+        }
+        fn on_batch_end(&mut self, _: &BatchEnd<'_>, training: &mut Training<'_>) -> Result<()> {
+            self.stop(At::BatchEnd, training)
+        }
+        fn on_epoch_end(&mut self, end: &EpochEnd<'_>, training: &mut Training<'_>) -> Result<()> {
+            self.reported.push(end.epoch);
+            self.stop(At::EpochEnd, training)
+        }
+    }
+
     #[test]
-    fn a_stop_in_an_epoch_reports_it_unless_at_once() {
-        struct StopsInSecondEpoch {
-            at_once: bool,
-            reported: Vec<usize>,
-        }
-        impl Callback for StopsInSecondEpoch {
-            fn on_batch_end(&mut self, end: &BatchEnd<'_>, training: &mut Training<'_>) -> Result<()> {
-                if (end.epoch, end.step) == (1, 0) {
-                    if self.at_once { training.stop_at_once() } else { training.stop() }
-                }
-                Ok(())
-            }
-            fn on_epoch_end(&mut self, end: &EpochEnd<'_>, _: &mut Training<'_>) -> Result<()> {
-                self.reported.push(end.epoch);
-                Ok(())
-            }
-        }
-        for (at_once, expected) in [(false, &[0, 1][..]), (true, &[0])] {
-            let (mut stops, binary) =
-                (StopsInSecondEpoch { at_once, reported: Vec::new() }, model(1, Loss::binary_crossentropy()));
-            let history = binary.fit(&six(), Fit::new().epochs(5).batch_size(2).callback(&mut stops)).unwrap();
-            assert_eq!((&stops.reported[..], history.epochs()), (expected, expected.len()));
-            assert_eq!(binary.compiled().unwrap().state.iterations(), 4);
+    fn a_stop_ends_training_after_the_current_step_and_at_once_before_the_next() {
+        // Each epoch has three steps.
+        for (at, at_once, epochs, steps) in [
+            (At::TrainBegin, false, 0, 0),
+            (At::EpochBegin, false, 2, 4),
+            (At::BatchBegin, false, 2, 4),
+            (At::BatchEnd, false, 2, 4),
+            (At::EpochEnd, false, 2, 6),
+            (At::TrainBegin, true, 0, 0),
+            (At::EpochBegin, true, 1, 3),
+            (At::BatchBegin, true, 1, 3),
+            (At::BatchEnd, true, 1, 4),
+            (At::EpochEnd, true, 2, 6),
+        ] {
+            let (six, binary) = (six(), model(1, Loss::binary_crossentropy()));
+            let mut stops = Stops { at, at_once, epoch: 0, reported: Vec::new() };
+            let fit = Fit::new().epochs(5).batch_size(2).validation(&six).callback(&mut stops);
+            let history = binary.fit(&six, fit).unwrap();
+            assert_eq!((stops.reported.len(), history.epochs()), (epochs, epochs), "{at:?}, at once: {at_once}");
+            assert_eq!(binary.compiled().unwrap().state.iterations(), steps, "{at:?}, at once: {at_once}");
+            // The loss of an epoch without samples would be 0, the best of all.
+            assert!(history.get("loss").iter().all(|&loss| loss > 0.0), "{at:?}: {history:?}");
         }
     }
 

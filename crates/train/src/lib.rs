@@ -22,7 +22,7 @@ pub use callback::{BatchEnd, Callback, EpochEnd, TrainBegin};
 pub use evaluate::Evaluation;
 pub use fit::Fit;
 pub use history::{Averages, History};
-pub use options::RunOptions;
+pub use options::{RunOptions, StepOptions};
 pub use speed::{LayerSpeed, Speed, Task};
 pub use targets::Targets;
 pub use train::Train;

@@ -1,4 +1,4 @@
-//! [`RunOptions`]: the options of `evaluate`, `predict` and `features`.
+//! [`RunOptions`]: the options of `evaluate`, `predict` and `features`. [`StepOptions`]: those of `train_on_batch_with`.
 
 use engraft_nn::Result;
 use engraft_runtime::Runtime;
@@ -17,8 +17,8 @@ use engraft_runtime::Runtime;
 pub struct RunOptions<'a> {
     /// The number of samples that are computed at a time.
     pub batch_size: usize,
-    runtime: Option<&'a Runtime>,
-    from_layer: Option<&'a str>,
+    pub(crate) runtime: Option<&'a Runtime>,
+    pub(crate) from_layer: Option<&'a str>,
 }
 
 impl Default for RunOptions<'_> {
@@ -58,12 +58,48 @@ impl<'a> RunOptions<'a> {
     pub fn from_layer(self, layer: &'a str) -> Self {
         Self { from_layer: Some(layer), ..self }
     }
+}
 
-    pub(crate) fn runtime_or_shared(&self) -> Result<Runtime> {
-        self.runtime.map_or_else(Runtime::shared, |runtime| Ok(runtime.clone()))
+/// The options of [`train_on_batch_with`](crate::Train::train_on_batch_with).
+///
+/// ```
+/// use engraft_nn::prelude::*;
+/// use engraft_runtime::Runtime;
+/// use engraft_train::{StepOptions, Train};
+/// # let model = Sequential::new().add(Input::new([2])).add(Dense::new(1)).build()?;
+/// # model.compile(Sgd::new(0.1), Loss::binary_crossentropy().from_logits(true), [])?;
+/// # let (x, y) = (Tensor::zeros([4, 2]), Tensor::zeros([4, 1]));
+/// let runtime = Runtime::cpu(Some(2))?;
+/// let step = model.train_on_batch_with(&x, &y, StepOptions::new().runtime(&runtime))?;
+/// assert_eq!(step.output.shape(), [4, 1]);
+/// # Ok::<(), engraft_nn::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct StepOptions<'a> {
+    pub(crate) runtime: Option<&'a Runtime>,
+    pub(crate) sample_weights: Option<&'a [f32]>,
+}
+
+impl<'a> StepOptions<'a> {
+    /// The shared runtime, and equal weights of all samples.
+    pub fn new() -> Self {
+        Self::default()
     }
 
-    pub(crate) fn boundary(&self) -> Option<&'a str> {
-        self.from_layer
+    /// Sets the runtime, in place of the [shared one](Runtime::shared).
+    #[must_use]
+    pub fn runtime(self, runtime: &'a Runtime) -> Self {
+        Self { runtime: Some(runtime), ..self }
     }
+
+    /// Sets the weight of each sample's loss (Keras' `sample_weight`).
+    #[must_use]
+    pub fn sample_weights(self, weights: &'a [f32]) -> Self {
+        Self { sample_weights: Some(weights), ..self }
+    }
+}
+
+/// A copy of `runtime`, or the shared one.
+pub(crate) fn runtime_or_shared(runtime: Option<&Runtime>) -> Result<Runtime> {
+    runtime.map_or_else(Runtime::shared, |runtime| Ok(runtime.clone()))
 }

@@ -1,14 +1,15 @@
 //! The [`Train`] trait: Keras' methods `fit`, `evaluate`, `predict` and `train_on_batch` on a model.
 
 use engraft_data::Dataset;
-use engraft_nn::{Error, Model, Program, Result, Tensor};
-use engraft_plan::{LabelledBatch, Plan, PlanOptions, Purpose, Session, StepOutput};
-use engraft_runtime::TaskKey;
+use engraft_nn::{Model, Program, Result, Tensor};
+use engraft_plan::{LabelledBatch, Plan, PlanOptions, Purpose, StepOutput};
+use engraft_runtime::{TaskKey, predict_in_batches};
 
 use crate::evaluate::{Evaluation, evaluate};
 use crate::fit::Fit;
 use crate::history::History;
-use crate::options::RunOptions;
+use crate::options::{RunOptions, StepOptions, runtime_or_shared};
+use crate::prefetch::Prefetcher;
 
 /// Training, evaluation and prediction, under Keras' names.
 ///
@@ -56,7 +57,36 @@ pub trait Train {
     ///
     /// # Errors
     /// Those of [`fit`](Self::fit).
-    fn train_on_batch(&self, x: &Tensor, y: &Tensor) -> Result<StepOutput>;
+    fn train_on_batch(&self, x: &Tensor, y: &Tensor) -> Result<StepOutput> {
+        self.train_on_batch_with(x, y, StepOptions::new())
+    }
+
+    /// Runs one training step as [`train_on_batch`](Self::train_on_batch) does, with options.
+    ///
+    /// When it returns, the model has the new weights and optimizer state. An executor that keeps them elsewhere copies them back
+    /// after every step, as nothing else would do so before the model is read, saved or run. [`fit`](Self::fit) copies them only
+    /// when a callback or validation reads them, and at the end.
+    ///
+    /// ```
+    /// use engraft_nn::prelude::*;
+    /// use engraft_runtime::Runtime;
+    /// use engraft_train::{StepOptions, Train};
+    /// let model = Sequential::new().add(Input::new([2])).add(Dense::new(1)).build()?;
+    /// model.compile(Sgd::new(0.1), Loss::binary_crossentropy().from_logits(true), [])?;
+    /// let (x, y) = (Tensor::new([2, 2], vec![1.0, 0.0, 0.0, 1.0])?, Tensor::new([2, 1], vec![1.0, 0.0])?);
+    /// let runtime = Runtime::cpu(Some(1))?;
+    /// // The second sample doesn't count.
+    /// let options = StepOptions::new().runtime(&runtime).sample_weights(&[1.0, 0.0]);
+    /// let before = model.weights()[0].values().clone();
+    /// model.train_on_batch_with(&x, &y, options)?;
+    /// let after = model.weights()[0].values().clone();
+    /// assert!(after[0] > before[0] && after[1] == before[1]);
+    /// # Ok::<(), engraft_nn::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`fit`](Self::fit), and sample weights that are not one per sample.
+    fn train_on_batch_with(&self, x: &Tensor, y: &Tensor, options: StepOptions<'_>) -> Result<StepOutput>;
 
     /// Computes the outputs of a layer for `x: [n, ..]`, in batches. The layer may be inside a nested model.
     ///
@@ -83,38 +113,38 @@ impl Train for Model {
         let (options, compiled) = (options.into(), self.compiled_or_error()?);
         let batch_size = options.batch_size.min(data.len().max(1));
         let purpose = Purpose::Evaluate { loss: compiled.loss };
-        let (mut session, _) = options.runtime_or_shared()?.session(batch_size, |batch, plan_options| {
-            Plan::new(program(self, options.boundary())?, purpose.clone(), batch, plan_options)
+        let runtime = runtime_or_shared(options.runtime)?;
+        let (mut session, _) = runtime.session(batch_size, |batch, plan_options| {
+            Plan::new(program(self, options.from_layer)?, purpose.clone(), batch, plan_options)
         })?;
-        evaluate(&mut *session, data, batch_size, &compiled.loss, &compiled.metrics)
+        evaluate(&mut *session, &Prefetcher::new(&runtime)?, data, batch_size, &compiled.loss, &compiled.metrics)
     }
 
     fn predict<'a>(&self, x: &Tensor, options: impl Into<RunOptions<'a>>) -> Result<Tensor> {
         let options = options.into();
         let batch = options.batch_size.min(x.batch().max(1));
         let plan = |batch, plan_options: &PlanOptions| {
-            Plan::new(program(self, options.boundary())?, Purpose::Predict, batch, plan_options)
+            Plan::new(program(self, options.from_layer)?, Purpose::Predict, batch, plan_options)
         };
-        let runtime = options.runtime_or_shared()?;
-        let shape = self.output_shape();
-        match options.boundary() {
+        let runtime = runtime_or_shared(options.runtime)?;
+        match options.from_layer {
             // A model caches sessions of the whole model only.
-            Some(_) => predict_in_batches(&mut *runtime.session(batch, plan)?.0, x, batch, shape),
-            None => runtime.with_session(self, TaskKey::Predict { batch }, plan, |session| {
-                predict_in_batches(session, x, batch, shape)
-            }),
+            Some(_) => predict_in_batches(&mut *runtime.session(batch, plan)?.0, &[x]),
+            None => runtime
+                .with_session(self, TaskKey::Predict { batch }, plan, |session| predict_in_batches(session, &[x])),
         }
     }
 
-    fn train_on_batch(&self, x: &Tensor, y: &Tensor) -> Result<StepOutput> {
+    fn train_on_batch_with(&self, x: &Tensor, y: &Tensor, options: StepOptions<'_>) -> Result<StepOutput> {
         let compiled = self.compiled_or_error()?;
         let key = TaskKey::train(self, &compiled, x.batch());
-        let plan = |batch, options: &PlanOptions| {
-            Plan::train(self, compiled.optimizer.clone(), compiled.loss, batch, 0, options)
+        let plan = |batch, plan_options: &PlanOptions| {
+            Plan::train(self, compiled.optimizer.clone(), compiled.loss, batch, 0, plan_options)
         };
-        RunOptions::from(x.batch()).runtime_or_shared()?.with_session(self, key, plan, |session| {
+        runtime_or_shared(options.runtime)?.with_session(self, key, plan, |session| {
             let rate = compiled.optimizer.learning_rate().at(compiled.state.iterations());
-            let output = session.train_step(&LabelledBatch::new(&[x], y), rate, &compiled.state)?;
+            let batch = LabelledBatch { inputs: &[x], targets: y, sample_weights: options.sample_weights };
+            let output = session.train_step(&batch, rate, &compiled.state)?;
             session.synchronize(&compiled.state)?;
             Ok(output)
         })
@@ -123,11 +153,10 @@ impl Train for Model {
     fn features<'a>(&self, x: &Tensor, layer: &str, options: impl Into<RunOptions<'a>>) -> Result<Tensor> {
         let options = options.into();
         let batch = options.batch_size.min(x.batch().max(1));
-        let program = || program(self, options.boundary())?.until(layer);
+        let program = || program(self, options.from_layer)?.until(layer);
         let plan = |batch, plan_options: &PlanOptions| Plan::new(program()?, Purpose::Predict, batch, plan_options);
-        let (mut session, _) = options.runtime_or_shared()?.session(batch, plan)?;
-        let shape = session.plan().program().shapes[session.plan().program().outputs[0]].clone();
-        predict_in_batches(&mut *session, x, batch, &shape)
+        let (mut session, _) = runtime_or_shared(options.runtime)?.session(batch, plan)?;
+        predict_in_batches(&mut *session, &[x])
     }
 }
 
@@ -137,27 +166,6 @@ fn program(model: &Model, boundary: Option<&str>) -> Result<Program> {
     match boundary {
         Some(layer) => program.starting_at(layer),
         None => Ok(program),
-    }
-}
-
-/// Computes the outputs for `x` in batches. `shape` is that of one sample's output.
-fn predict_in_batches(session: &mut dyn Session, x: &Tensor, batch: usize, shape: &[usize]) -> Result<Tensor> {
-    if x.batch() <= batch {
-        return predict_batch(session, x);
-    }
-    let mut output: Vec<f32> = Vec::with_capacity(x.batch() * shape.iter().product::<usize>());
-    for first in (0..x.batch()).step_by(batch) {
-        output.extend(predict_batch(session, &x.samples(first, batch)?)?.data());
-    }
-    Tensor::new([&[x.batch()], shape].concat(), output)
-}
-
-fn predict_batch(session: &mut dyn Session, x: &Tensor) -> Result<Tensor> {
-    let mut outputs = session.predict(&[x])?;
-    match outputs.len() {
-        1 => Ok(outputs.remove(0)),
-        several => Err(Error::new("predict", "a model with one output", several)
-            .hint("take one of them: Model::new(model.inputs(), &model.outputs()[0])")),
     }
 }
 

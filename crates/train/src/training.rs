@@ -59,9 +59,9 @@ pub struct Training<'a> {
 pub(crate) enum Stop {
     #[default]
     No,
-    /// Stop after the current step, then validate and report the epoch.
+    /// Run no step after the current one, then validate and report the epoch.
     AfterEpochEnd,
-    /// Stop after the current step, without validating and reporting the epoch.
+    /// Run no further step, and neither validate nor report the epoch.
     AtOnce,
 }
 
@@ -101,13 +101,17 @@ impl<'a> Training<'a> {
         self.model.update_compiled(|compiled| compiled.optimizer.set_learning_rate(rate))
     }
 
-    /// Stops training before the next step, as Keras' `model.stop_training = True` does. The epoch is still validated and
+    /// Stops training after the current step, as Keras' `model.stop_training = True` does. The epoch is still validated and
     /// reported. The model keeps its weights.
+    ///
+    /// In `on_epoch_begin` and `on_batch_begin`, the current step is the one that follows: it still runs, so that the epoch has
+    /// samples to report. In `on_train_begin` and `on_epoch_end`, no step is current, so no further epoch begins.
     pub fn stop(&mut self) {
         *self.stop = Stop::AfterEpochEnd.max(*self.stop);
     }
 
-    /// Stops training before the next step, without validating and reporting the current epoch.
+    /// Stops training before the next step, without validating and reporting the current epoch. In `on_epoch_begin` and
+    /// `on_batch_begin`, the step that follows doesn't run.
     pub fn stop_at_once(&mut self) {
         *self.stop = Stop::AtOnce;
     }

@@ -10,9 +10,14 @@ use engraft::runtime::Runtime;
 use engraft::train::{RunOptions, Train};
 use engraft::{Error, ErrorKind, Model, Result, Tensor};
 
-use super::TOLERANCE;
-use super::target::Predict;
+use crate::decode_pool::decode_pool;
 use crate::output;
+
+/// Largest accepted difference of a probability: f32 sums in another order stay well below it.
+const TOLERANCE: f32 = 1e-4;
+
+/// A function that predicts with an exported file: images to outputs.
+pub(super) type Predict = Box<dyn Fn(&Tensor) -> Result<Tensor>>;
 
 /// Batch size, and number of synthetic images.
 pub(super) const BATCH: usize = 8;
@@ -66,10 +71,10 @@ impl Samples {
             }
             Self::Photos(photos) => photos,
         };
-        let indices: Vec<usize> = (0..photos.len()).collect();
+        let (pool, indices) = (decode_pool(runtime)?, Vec::from_iter(0..photos.len()));
         let (mut largest, mut right) = (0.0f32, [0; 2]);
         for indices in indices.chunks(BATCH) {
-            let batch = photos.batch(indices)?;
+            let batch = pool.install(|| photos.batch(indices))?;
             let predicted = predict(&batch.x)?;
             largest = maximum(largest, difference(&predicted[0], &predicted[1]));
             for (right, predicted) in right.iter_mut().zip(&predicted) {

@@ -11,12 +11,9 @@ use engraft::interpreter::OnnxModel;
 use engraft::recipe::{Classifier, Metadata};
 use engraft::runtime::Runtime;
 use engraft::train::{RunOptions, Train};
-use engraft::{Error, ErrorKind, Model, Result, Tensor};
+use engraft::{Error, ErrorKind, Model, Result};
 
-use super::check::BATCH;
-
-/// A function that predicts with an exported file: images to outputs.
-pub(super) type Predict = Box<dyn Fn(&Tensor) -> Result<Tensor>>;
+use super::check::{BATCH, Predict};
 
 /// The values of `--to`: the export formats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -75,8 +75,8 @@ fn row_len(call: &StepCall<'_>) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use engraft_nn::Program;
     use engraft_nn::prelude::*;
+    use engraft_plan::{Plan, PlanOptions};
 
     use super::*;
     use crate::workspace::KernelCachePolicy;
@@ -105,8 +105,10 @@ mod tests {
         for (index, (first, second)) in convs.into_iter().enumerate() {
             let input = Input::new([43, 22, 3]);
             let model = Model::new(&input, &second.call(&first.call(&input).unwrap()).unwrap()).unwrap();
-            let program = Program::of(&model, false, 0).unwrap();
-            let calls = [0, 1].map(|step| StepCall::of_program(&program, &program.steps[step], 2));
+            let options = PlanOptions { fuses_activation: |_, _| true, ..PlanOptions::default() };
+            let plan = Plan::predict(&model, 2, &options).unwrap();
+            let program = plan.program();
+            let calls = [0, 1].map(|step| StepCall::of_program(program, &program.steps[step], 2));
             let lengths = calls.iter().map(|call| super::super::scratch_len(call, KernelCachePolicy::Off));
             let scratch = lengths.max().unwrap();
             let mut workspace = Workspace::new(scratch, KernelCachePolicy::Off).unwrap();

@@ -25,7 +25,11 @@ pub(crate) fn variants() -> [(&'static str, PlanOptions); 4] {
     let small_caches = PlanOptions {
         chunk_bytes: 1,
         unchunked_bytes: 0,
-        row_streaming: Some(RowStreaming { rows_bytes: 1, cached_bytes: 0 }),
+        row_streaming: options().row_streaming.map(|streaming| RowStreaming {
+            rows_bytes: 1,
+            cached_bytes: 0,
+            ..streaming
+        }),
         ..options()
     };
     [

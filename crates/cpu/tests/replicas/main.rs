@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+mod offers;
 mod reducers;
 mod refusals;
 #[path = "../support/mod.rs"]
@@ -37,6 +38,12 @@ struct Trained {
     /// Output of the last step.
     output: Tensor,
     weights: Vec<Vec<f32>>,
+}
+
+impl Trained {
+    fn gradient(&self, path: &str) -> &[f32] {
+        &self.gradients.iter().find(|(name, _)| name == path).unwrap().1
+    }
 }
 
 /// Trains `steps` steps on the rows `rows` of each step's batch.
@@ -95,29 +102,37 @@ fn single_and_replicas(
     (single, replicas)
 }
 
-/// The largest difference divided by the largest expected value.
-fn distance<'a>(found: impl IntoIterator<Item = &'a f32>, expected: impl IntoIterator<Item = &'a f32>) -> f32 {
-    let (mut difference, mut largest) = (0.0f32, 0.0f32);
-    for (found, expected) in found.into_iter().zip(expected) {
-        assert!(found.is_finite() && expected.is_finite(), "{found} and {expected}");
-        difference = difference.max((found - expected).abs());
-        largest = largest.max(expected.abs());
-    }
-    difference / largest
+fn largest<'a>(values: impl IntoIterator<Item = &'a f32>) -> f32 {
+    values.into_iter().fold(0.0, |largest, value| value.abs().max(largest))
 }
 
-/// The largest distances of the replicas' gradients and weights from those of the single session.
+/// The largest difference divided by the largest expected value.
+fn distance(found: &[f32], expected: &[f32]) -> f32 {
+    assert!(found.iter().chain(expected).all(|value| value.is_finite()), "{found:?} and {expected:?}");
+    assert!(found.len() == expected.len() && largest(expected) > 0.0, "{expected:?}");
+    let differences: Vec<f32> = found.iter().zip(expected).map(|(found, expected)| found - expected).collect();
+    largest(&differences) / largest(expected)
+}
+
+/// The distances of the replicas' gradients and weights from those of the single session: that of the weight where it is largest.
 fn distances(single: &Trained, replicas: &[Trained; REPLICAS]) -> [f32; 2] {
     let [first, second] = replicas;
     assert!(first.gradients == second.gradients, "both have the same sums");
     let names = |trained: &Trained| trained.gradients.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
     assert!(names(first) == names(single) && !first.gradients.is_empty());
-    // All gradients are compared together: the gradient of a bias before a batch normalization is pure rounding error.
-    let all = |trained: &'_ Trained| trained.gradients.iter().flat_map(|(_, gradient)| gradient.clone()).collect();
-    let (found, expected): (Vec<f32>, Vec<f32>) = (all(first), all(single));
-    let both = replicas.iter().flat_map(|replica| replica.weights.iter().zip(&single.weights));
-    [distance(&found, &expected), both.map(|(a, b)| distance(a, b)).fold(0.0, f32::max)]
+    let gradients = first.gradients.iter().zip(&single.gradients).map(|((name, found), (_, expected))| {
+        match name == ZERO_GRADIENT && names(single).iter().any(|name| name == "norm/gamma") {
+            true => largest(found.iter().chain(expected)) / largest(single.gradient("conv/kernel")),
+            false => distance(found, expected),
+        }
+    });
+    let weights = replicas.iter().flat_map(|replica| replica.weights.iter().zip(&single.weights));
+    [gradients.fold(0.0, f32::max), weights.map(|(found, expected)| distance(found, expected)).fold(0.0, f32::max)]
 }
+
+/// Where `norm` normalizes with batch statistics, it subtracts this bias again. Its gradient is 0 in exact arithmetic. What is
+/// computed are rounding errors of a sum of the same terms as in the gradient of the kernel, and is compared with that.
+const ZERO_GRADIENT: &str = "conv/bias";
 
 fn randomized(x: &SymbolicTensor, y: &SymbolicTensor) -> Model {
     let model = Model::new(x, y).unwrap();
@@ -139,13 +154,16 @@ fn plain() -> Model {
 }
 
 /// A model with batch normalization after convolutions.
+///
+/// The values after `norm2` are flattened rather than averaged. An average has the same gradient at every position. `norm2`
+/// subtracts the mean gradient, so the terms in the gradient of `conv2/kernel` would nearly cancel: its rounding error was 1.5e-6.
 fn normalized() -> Model {
     let x = Input::new([8, 8, 3]);
     let y = Conv2D::new(8, 3).padding(Padding::Same).named("conv").call(&x).unwrap();
     let y = BatchNormalization::new().named("norm").call(&y).unwrap();
     let y = Conv2D::new(4, 1).activation(Tanh).named("conv2").call(&y).unwrap();
     let y = BatchNormalization::new().named("norm2").call(&y).unwrap();
-    randomized(&x, &top().call(&GlobalAveragePooling2D::new().call(&y).unwrap()).unwrap())
+    randomized(&x, &top().call(&Flatten::new().call(&y).unwrap()).unwrap())
 }
 
 fn frozen_normalized() -> Model {
@@ -154,8 +172,8 @@ fn frozen_normalized() -> Model {
     model
 }
 
-/// The largest [`distance`] after one step. Each replica rounds its partial sums to f32, and kernels may sum half a batch in
-/// another order. That makes a few rounding errors of 6e-8; the largest distance observed is 1.5e-7.
+/// The largest [`distance`] of a weight after one step. Each replica rounds its partial sums to f32, and kernels may sum half a
+/// batch in another order. That makes a few rounding errors of 6e-8; the largest distance observed is 3.1e-7.
 const ONE_STEP: f32 = 1e-6;
 
 /// The largest [`distance`] after ten steps. Rounding errors of earlier steps change the weights, and so the gradients of later
@@ -229,7 +247,7 @@ fn random_layers_draw_by_the_place_in_the_whole_batch() {
 fn synchronized_batch_normalization_is_that_of_the_whole_batch() {
     let (single, replicas) = single_and_replicas(normalized, 16, 1, true);
     let [gradients, weights] = distances(&single, &replicas);
-    assert!(gradients < 2.0 * ONE_STEP && weights < ONE_STEP, "{gradients} {weights}");
+    assert!(gradients < ONE_STEP && weights < ONE_STEP, "{gradients} {weights}");
     for (number, replica) in replicas.iter().enumerate() {
         let expected = part(&single.output, 8 * number..8 * (number + 1));
         assert!(distance(replica.output.data(), expected.data()) < ONE_STEP, "replica {number}");

@@ -15,7 +15,7 @@ pub(crate) struct Exchange {
 
 impl Exchange {
     /// The sum over all replicas, in the order of their numbers.
-    fn sum(&self, number: usize, own: Vec<f64>) -> Vec<f64> {
+    pub(crate) fn sum(&self, number: usize, own: Vec<f64>) -> Vec<f64> {
         self.parts.lock().unwrap()[number] = own;
         self.barrier.wait();
         let [first, second] = self.parts.lock().unwrap().clone();

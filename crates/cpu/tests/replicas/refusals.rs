@@ -1,5 +1,7 @@
 //! Reducers that fail, and plans whose folded gradients can't be summed over replicas.
 
+use std::sync::Arc;
+
 use engraft_nn::prelude::*;
 use engraft_nn::{Error, ErrorKind, OptimizerState, Result, Slots, Weight};
 use engraft_plan::{BatchPlace, GradientReducer, LabelledBatch, SingleReplica, Update};
@@ -54,8 +56,8 @@ fn a_reducer_that_fails_leaves_everything_as_it_was() {
     let batch = LabelledBatch::new(&inputs, &y);
     let state = OptimizerState::default();
     session.train_step(&batch, 0.1, &state).unwrap();
-    let now = |state: &OptimizerState| -> (Vec<Vec<f32>>, Slots, u64) {
-        (weights(&model), state.slots().clone(), state.iterations())
+    let now = |state: &OptimizerState| -> (Vec<Vec<f32>>, Arc<Slots>, u64) {
+        (weights(&model), state.slots(), state.iterations())
     };
     let before = now(&state);
     // Each method fails at its first call, at its fourth and at its last. The model has ten gradients. Each of the two batch

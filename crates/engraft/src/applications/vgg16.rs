@@ -4,7 +4,7 @@ mod preprocess;
 
 pub use preprocess::{preprocess, preprocess_input};
 
-use super::imagenet::{CLASSES, ImageSizes, ImagenetArguments};
+use super::imagenet_arguments::{CLASSES, ImageSizes, ImagenetArguments};
 use super::weights::{self, PretrainedFile};
 use super::{Pooling, Weights};
 use crate::hub::{Hub, VGG16, VGG16_NOTOP};

@@ -38,6 +38,19 @@ pub struct Metadata {
 
 impl Metadata {
     /// The entry's name in a `.keras` file.
+    ///
+    /// ```
+    /// use engraft::formats::keras;
+    /// use engraft::prelude::*;
+    /// use engraft::recipe::Metadata;
+    /// # let folder = tempfile::tempdir()?;
+    /// # let file = folder.path().join("pets.keras");
+    /// let model = Sequential::new().add(Input::new([8, 8, 3])).add(Flatten::new()).add(Dense::new(2)).build()?;
+    /// Classifier::new(model, Some(Metadata::new(vec!["cat".into(), "dog".into()])))?.save(&file)?;
+    /// let json = keras::read_extra(&file, Metadata::ENTRY)?.ok_or("no metadata")?;
+    /// assert_eq!(Metadata::from_json(&json)?.classes, ["cat", "dog"]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub const ENTRY: &'static str = "engraft.json";
 
     /// Metadata of class names alone.

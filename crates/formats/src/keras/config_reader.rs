@@ -9,13 +9,12 @@ use engraft_nn::layers::{Input, InputLayer, from_config, operation_from_config};
 use engraft_nn::{Error, ErrorKind, IntoLayer, Layer, Model, Result, Sequential, SymbolicTensor};
 use serde_json::{Map, Value};
 
-use super::{functional, keras2, version};
+use super::functional::{self, LayerReader};
+use super::serialized_object::{ARGUMENTS, excerpt, is_operation, layer_objects, model_name};
+use super::{keras2, version};
 
 /// Limit on the depth of nested models. Nobody builds deeper ones, and the recursion is safe for the stack.
 const MAX_NESTING: usize = 32;
-
-/// Limit on the layers of one model.
-pub(super) const MAX_LAYERS: usize = 10_000;
 
 /// Limit on the layer calls of a model with all nested models inlined.
 ///
@@ -28,9 +27,6 @@ const MAX_NUMBER: u64 = 1 << 24;
 /// Limit on the values in a layer's output for one sample: 1 GiB, or 4096 x 4096 pixels of 16 channels.
 const MAX_VALUES: usize = 1 << 28;
 
-/// Key under which `functional` passes the arguments of an operation's call. Keras has them in `inbound_nodes`.
-pub(super) const ARGUMENTS: &str = "arguments";
-
 /// Builds the layers of one file. The fields carry state from one object to later ones and to the finished model.
 #[derive(Default)]
 pub(super) struct ConfigReader {
@@ -41,7 +37,7 @@ pub(super) struct ConfigReader {
     /// Whether Keras 2 wrote the file.
     keras_2: bool,
     /// Warnings about changes to the model, such as a fixed input size.
-    pub(super) warnings: Vec<String>,
+    warnings: Vec<String>,
 }
 
 impl ConfigReader {
@@ -69,45 +65,6 @@ impl ConfigReader {
         // Setting a model's flag sets those of all its layers, so outer models come first.
         self.trainable.iter().rev().for_each(|(layer, trainable)| layer.set_trainable(*trainable));
         Ok((model, self.warnings))
-    }
-
-    /// Builds the layer that an object describes, at this depth of nested models.
-    pub(super) fn layer(&mut self, object: &Value, depth: usize) -> Result<Layer> {
-        if depth > MAX_NESTING {
-            return Err(Error::because("config.json", format_args!("models nested more than {MAX_NESTING} deep")));
-        }
-        let Some(class_name) = object.get("class_name").and_then(Value::as_str) else {
-            return Err(Error::new("config.json", "an object with a class_name", excerpt(object)));
-        };
-        let id = object.get("shared_object_id").and_then(Value::as_u64);
-        if let Some(layer) = id.and_then(|id| self.shared.get(&id)) {
-            return Ok(layer.clone());
-        }
-        let Some(config) = object.get("config").and_then(Value::as_object) else {
-            return Err(Error::new(format_args!("{class_name} in config.json"), "a config", excerpt(object)));
-        };
-        check_origin(class_name, object).map_err(|error| match config.get("name").and_then(Value::as_str) {
-            Some(name) => error.within(format_args!("layer `{name}`")),
-            None => error,
-        })?;
-        let layer = match class_name {
-            "Functional" | "Model" => functional::read(self, config, depth)?,
-            "Sequential" => self.sequential(config, depth)?,
-            _ => self.leaf(class_name, object, config)?,
-        };
-        let trainable = match config.get("trainable") {
-            None => true,
-            Some(Value::Bool(trainable)) => *trainable,
-            Some(other) => {
-                let place = format!("layer `{}` ({class_name})", layer.name());
-                return Err(Error::new(place, "trainable to be true or false", excerpt(other)));
-            }
-        };
-        self.trainable.push((layer.clone(), trainable));
-        if let Some(id) = id {
-            self.shared.insert(id, layer.clone());
-        }
-        Ok(layer)
     }
 
     fn sequential(&mut self, config: &Map<String, Value>, depth: usize) -> Result<Layer> {
@@ -163,9 +120,49 @@ impl ConfigReader {
         }
         from_config(class_name, config)
     }
+}
+
+impl LayerReader for ConfigReader {
+    fn layer(&mut self, object: &Value, depth: usize) -> Result<Layer> {
+        if depth > MAX_NESTING {
+            return Err(Error::because("config.json", format_args!("models nested more than {MAX_NESTING} deep")));
+        }
+        let Some(class_name) = object.get("class_name").and_then(Value::as_str) else {
+            return Err(Error::new("config.json", "an object with a class_name", excerpt(object)));
+        };
+        let id = object.get("shared_object_id").and_then(Value::as_u64);
+        if let Some(layer) = id.and_then(|id| self.shared.get(&id)) {
+            return Ok(layer.clone());
+        }
+        let Some(config) = object.get("config").and_then(Value::as_object) else {
+            return Err(Error::new(format_args!("{class_name} in config.json"), "a config", excerpt(object)));
+        };
+        check_origin(class_name, object).map_err(|error| match config.get("name").and_then(Value::as_str) {
+            Some(name) => error.within(format_args!("layer `{name}`")),
+            None => error,
+        })?;
+        let layer = match class_name {
+            "Functional" | "Model" => functional::read(self, config, depth)?,
+            "Sequential" => self.sequential(config, depth)?,
+            _ => self.leaf(class_name, object, config)?,
+        };
+        let trainable = match config.get("trainable") {
+            None => true,
+            Some(Value::Bool(trainable)) => *trainable,
+            Some(other) => {
+                let place = format!("layer `{}` ({class_name})", layer.name());
+                return Err(Error::new(place, "trainable to be true or false", excerpt(other)));
+            }
+        };
+        self.trainable.push((layer.clone(), trainable));
+        if let Some(id) = id {
+            self.shared.insert(id, layer.clone());
+        }
+        Ok(layer)
+    }
 
     /// Calls a layer. Refuses outputs that are empty or larger than [`MAX_VALUES`].
-    pub(super) fn call(&self, layer: &Layer, inputs: &[SymbolicTensor]) -> Result<SymbolicTensor> {
+    fn call(&self, layer: &Layer, inputs: &[SymbolicTensor]) -> Result<SymbolicTensor> {
         if layer.output_shape().is_none()
             && let [input] = inputs
         {
@@ -189,11 +186,10 @@ impl ConfigReader {
             }
         }
     }
-}
 
-/// Whether a Python module contains operations: nodes of a graph that Keras doesn't count as layers.
-pub(super) fn is_operation(module: &str) -> bool {
-    module.split('.').any(|part| part == "ops" || part == "activations")
+    fn warn(&mut self, warning: String) {
+        self.warnings.push(warning);
+    }
 }
 
 /// Refuses classes that aren't Keras' own: a registered class of the same name may compute anything.
@@ -233,28 +229,6 @@ fn check_numbers(value: &Value) -> Result<()> {
     }
 }
 
-/// The name of a model. Refuses options other than `name`, `trainable`, `dtype` and those in `options`.
-pub(super) fn model_name(config: &Map<String, Value>, options: &[&str]) -> Result<String> {
-    let Some(name) = config.get("name").and_then(Value::as_str) else {
-        return Err(Error::new("model in config.json", "a name", format_args!("{:?}", config.get("name"))));
-    };
-    let common = ["name", "trainable", "dtype"];
-    match config.keys().find(|key| !common.contains(&key.as_str()) && !options.contains(&key.as_str())) {
-        None => Ok(name.to_owned()),
-        Some(option) => Err(Error::because(format_args!("model `{name}`"), format_args!("unknown option `{option}`"))
-            .with_kind(ErrorKind::Unsupported)),
-    }
-}
-
-/// The objects that describe a model's layers.
-pub(super) fn layer_objects(config: &Map<String, Value>) -> Result<&[Value]> {
-    match config.get("layers").and_then(Value::as_array) {
-        Some(layers) if layers.len() <= MAX_LAYERS => Ok(layers),
-        Some(layers) => Err(Error::new("layers", format_args!("at most {MAX_LAYERS}"), layers.len())),
-        None => Err(Error::new("layers", "a list", "none")),
-    }
-}
-
 /// The sample shape of a batch shape such as `[null, 32, 32, 3]`.
 ///
 /// `None` if a size after the batch axis is null or above [`MAX_NUMBER`].
@@ -279,13 +253,4 @@ fn count_calls(layer: &Layer, known: &mut HashMap<usize, usize>) -> usize {
 
 fn place(model: &Model) -> String {
     format!("model `{}`", model.name())
-}
-
-/// The first 200 characters of a value as JSON, for an error.
-pub(super) fn excerpt(value: &Value) -> String {
-    let text = value.to_string();
-    match text.char_indices().nth(200) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text,
-    }
 }

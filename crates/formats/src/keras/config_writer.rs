@@ -7,7 +7,7 @@ use engraft_nn::{Graph, Layer, Model, Shape, SymbolicTensor};
 use serde_json::{Map, Value, json};
 
 use super::compile_config;
-use super::config_reader::is_operation;
+use super::serialized_object::is_operation;
 
 /// Serializes a model, its layers and the settings of `compile`.
 pub(super) fn model(model: &Model) -> Value {

@@ -7,17 +7,31 @@ use engraft_nn::layers::{InputLayer, known_classes};
 use engraft_nn::{Error, Layer, Model, Result, SymbolicTensor};
 use serde_json::{Map, Value};
 
-use super::config_reader::{ARGUMENTS, ConfigReader, excerpt, is_operation, layer_objects, model_name};
 use super::dynamic_shape;
 use super::nodes::{self, Reference};
+use super::serialized_object::{ARGUMENTS, excerpt, is_operation, layer_objects, model_name};
+
+/// Builds the layers of a functional model and calls them.
+///
+/// A layer may be a functional model in turn, so the implementation of [`layer`](Self::layer) calls [`read`].
+pub(super) trait LayerReader {
+    /// Builds the layer that an object describes, at this depth of nested models.
+    fn layer(&mut self, object: &Value, depth: usize) -> Result<Layer>;
+
+    /// Calls a layer.
+    fn call(&self, layer: &Layer, inputs: &[SymbolicTensor]) -> Result<SymbolicTensor>;
+
+    /// Adds a warning about a change to the model, such as a fixed input size.
+    fn warn(&mut self, warning: String);
+}
 
 /// Builds the functional model of a config.
-pub(super) fn read(reader: &mut ConfigReader, config: &Map<String, Value>, depth: usize) -> Result<Layer> {
+pub(super) fn read(reader: &mut dyn LayerReader, config: &Map<String, Value>, depth: usize) -> Result<Layer> {
     let name = model_name(config, &["layers", "input_layers", "output_layers"])?;
     build(reader, config, &name, depth).map_err(|error| error.within(format_args!("model `{name}`")))
 }
 
-fn build(reader: &mut ConfigReader, config: &Map<String, Value>, name: &str, depth: usize) -> Result<Layer> {
+fn build(reader: &mut dyn LayerReader, config: &Map<String, Value>, name: &str, depth: usize) -> Result<Layer> {
     let entries = layer_objects(config)?.iter().map(LayerEntry::new).collect::<Result<Vec<_>>>()?;
     let ends = |name| nodes::ends(config.get(name).unwrap_or(&Value::Null));
     let (inputs, outputs) = (ends("input_layers")?, ends("output_layers")?);
@@ -109,7 +123,7 @@ fn operation_calls(nodes: &[Value]) -> Result<(Vec<Vec<Reference>>, Option<Vec<V
     Ok((calls, arguments))
 }
 
-fn read_layers(reader: &mut ConfigReader, entries: &[LayerEntry], depth: usize) -> Result<Vec<Layer>> {
+fn read_layers(reader: &mut dyn LayerReader, entries: &[LayerEntry], depth: usize) -> Result<Vec<Layer>> {
     let mut readers: HashMap<&str, Vec<&Value>> = HashMap::new();
     for entry in entries {
         for reference in entry.calls.iter().flatten() {
@@ -121,7 +135,9 @@ fn read_layers(reader: &mut ConfigReader, entries: &[LayerEntry], depth: usize) 
         let fixed = dynamic_shape::fix(entry.object, readers.get(entry.name).into_iter().flatten().copied());
         let object = fixed.as_ref().map_or(entry.object_with_arguments(), |fixed| Cow::Borrowed(&fixed.object));
         layers.push(reader.layer(&object, depth + 1)?);
-        reader.warnings.extend(fixed.map(|fixed| fixed.warning));
+        if let Some(fixed) = fixed {
+            reader.warn(fixed.warning);
+        }
     }
     Ok(layers)
 }
@@ -186,7 +202,7 @@ impl<'a> CallResolver<'a> {
 
 /// Makes all calls, each after the calls that produce its inputs. The calls of one layer keep their order.
 fn make_calls(
-    reader: &ConfigReader,
+    reader: &dyn LayerReader,
     layers: &[Layer],
     reads: &[Vec<Vec<(usize, usize)>>],
 ) -> Result<Vec<Vec<SymbolicTensor>>> {
@@ -219,6 +235,7 @@ fn make_calls(
 
 #[cfg(test)]
 mod tests {
+    use engraft_nn::layers::from_config;
     use serde_json::json;
 
     use super::*;
@@ -237,8 +254,27 @@ mod tests {
         json!({"class_name": "Functional", "name": name, "config": config})
     }
 
+    /// Reads layers without the checks of `ConfigReader`.
+    struct Unchecked;
+
+    impl LayerReader for Unchecked {
+        fn layer(&mut self, object: &Value, depth: usize) -> Result<Layer> {
+            let config = object["config"].as_object().unwrap();
+            match object["class_name"].as_str().unwrap() {
+                "Functional" => read(self, config, depth),
+                class_name => from_config(class_name, config.clone()),
+            }
+        }
+
+        fn call(&self, layer: &Layer, inputs: &[SymbolicTensor]) -> Result<SymbolicTensor> {
+            layer.call(inputs)
+        }
+
+        fn warn(&mut self, _: String) {}
+    }
+
     fn model(object: &Value) -> Model {
-        ConfigReader::default().model(object).unwrap().0
+        Model::from_layer(Unchecked.layer(object, 0).unwrap()).unwrap()
     }
 
     /// Every call as `layer[inputs]`, where inputs are indices of calls.

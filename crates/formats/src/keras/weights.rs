@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 
 use engraft_nn::{Error, ErrorKind, Layer, Result, Weight, snake_case};
 
-use super::config_reader::is_operation;
+use super::serialized_object::is_operation;
 use crate::FloatType;
 use crate::error::at;
 use crate::h5::{H5Error, H5File, H5Writer};

@@ -5,7 +5,7 @@
 
 use prost::Message;
 
-use super::OnnxError;
+use super::error::OnnxError;
 use super::messages::{GRAPH, GraphProto, INITIALIZER, ModelProto};
 use super::protobuf::{FieldValue, fields};
 use super::raw_initializer::bytes_fields;
@@ -96,7 +96,7 @@ fn add_decoded_size(message: &[u8], known: &[(u32, FieldContent)], total: &mut u
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::onnx::encode::field_prefix;
+    use crate::onnx::protobuf::field_prefix;
 
     #[test]
     fn everything_but_weights_is_decoded_and_limited() {

@@ -3,10 +3,11 @@
 
 use std::io::{self, Write};
 
-use prost::{Message, encode_length_delimiter};
+use prost::Message;
 
 use super::initializer_writer::Constant;
 use super::messages::{GRAPH, GraphProto, INITIALIZER, ModelProto};
+use super::protobuf::field_prefix;
 
 /// A model ready to be written. Weights are handles to those of the model; their values are read while they are written.
 #[derive(Debug)]
@@ -46,14 +47,4 @@ impl ModelFile {
             constant.write_to(out)
         })
     }
-}
-
-/// The encoded tag and length of a length-delimited field with field number `number` and `len` bytes.
-pub(super) fn field_prefix(number: u32, len: usize) -> Vec<u8> {
-    const LENGTH_DELIMITED: usize = 2;
-    let mut prefix = Vec::new();
-    for value in [(number as usize) << 3 | LENGTH_DELIMITED, len] {
-        encode_length_delimiter(value, &mut prefix).expect("a vector grows as needed");
-    }
-    prefix
 }

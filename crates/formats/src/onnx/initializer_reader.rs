@@ -1,4 +1,4 @@
-//! Reads weights from ONNX files ([`initializers`]), and the error type of all ONNX readers ([`OnnxError`]).
+//! Reads weights from ONNX files: [`initializers`].
 //!
 //! The operators of the graph are not decoded: the reader steps over the encoded fields down to the tensors. So it never
 //! recurses, whatever the file contains, and copies only one tensor at a time.
@@ -7,11 +7,9 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use engraft_nn::ErrorKind;
-
-use super::MAX_FILE_LEN;
-use super::raw_initializer::{MAX_INITIALIZERS, raw_initializers};
-use crate::error::Cause;
+use super::error::OnnxError;
+use super::limits::MAX_FILE_LEN;
+use super::raw_initializer::raw_initializers;
 
 /// A named weight of an ONNX graph, decoded to f32.
 ///
@@ -35,100 +33,6 @@ pub struct Initializer {
     pub shape: Vec<usize>,
     /// Its values, row-major.
     pub values: Vec<f32>,
-}
-
-/// Why an ONNX file can't be read.
-///
-/// ```
-/// use engraft_formats::onnx::{self, OnnxError};
-/// let error = onnx::initializers("absent.onnx".as_ref()).unwrap_err();
-/// assert!(matches!(error, OnnxError::Read(_)));
-/// assert!(error.to_string().starts_with("cannot read: "));
-/// assert!(matches!(onnx::initializers_from_bytes(b""), Err(OnnxError::NoGraph)));
-/// ```
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum OnnxError {
-    /// The file can't be read.
-    #[error("cannot read: {0}")]
-    Read(#[from] std::io::Error),
-    /// The file is larger than a protobuf message can be.
-    #[error("{len} bytes, more than the {MAX_FILE_LEN} that an ONNX file can have")]
-    TooLarge {
-        /// Its length.
-        len: u64,
-    },
-    /// The file is a Python pickle, such as a PyTorch checkpoint. Pickles can run code, so they are never read.
-    #[error("{}", crate::pickle::REFUSED)]
-    Pickle,
-    /// A protobuf varint is cut off, or has more than 64 bits.
-    #[error("not an ONNX model, or a damaged one: an integer is cut off, or has more than 64 bits")]
-    Varint,
-    /// A protobuf field is malformed, or longer than the message that contains it.
-    #[error("not an ONNX model, or a damaged one: field {field} is malformed or longer than its message")]
-    Field {
-        /// The field number.
-        field: u64,
-    },
-    /// A protobuf message can't be decoded.
-    #[error("not an ONNX model, or a damaged one: {problem}")]
-    Message {
-        /// The decoder's error message.
-        problem: String,
-        /// The decoder's error.
-        source: Cause,
-    },
-    /// The file has more nodes or metadata than any model.
-    #[error("more nodes or metadata than any model has")]
-    GraphTooLarge,
-    /// The file has more initializers than any model.
-    #[error("more than {MAX_INITIALIZERS} initializers")]
-    TooManyInitializers,
-    /// The model has no graph. An empty file, or a file of another format, may parse as such a model.
-    #[error("not an ONNX model: it holds no graph")]
-    NoGraph,
-    /// An initializer's values are stored in another file.
-    #[error(
-        "initializer `{name}`: its values are in another file, which is never read; export the model into one file"
-    )]
-    External {
-        /// Name of the initializer.
-        name: String,
-    },
-    /// An initializer's shape is invalid, or doesn't fit the number of its values.
-    #[error("initializer `{name}`: shape {shape:?} doesn't hold {received} values")]
-    Shape {
-        /// Name of the initializer.
-        name: String,
-        /// The declared shape.
-        shape: Vec<i64>,
-        /// The number of values found.
-        received: usize,
-    },
-}
-
-impl OnnxError {
-    /// The kind of this error, for programs that react to it.
-    ///
-    /// ```
-    /// use engraft_formats::onnx;
-    /// use engraft_nn::ErrorKind;
-    /// assert_eq!(onnx::initializers("absent.onnx".as_ref()).unwrap_err().kind(), ErrorKind::NotFound);
-    /// assert_eq!(onnx::initializers_from_bytes(b"no model").unwrap_err().kind(), ErrorKind::InvalidData);
-    /// ```
-    pub fn kind(&self) -> ErrorKind {
-        match self {
-            Self::Read(error) => error.kind().into(),
-            Self::Pickle | Self::External { .. } => ErrorKind::Unsupported,
-            _ => ErrorKind::InvalidData,
-        }
-    }
-}
-
-impl From<prost::DecodeError> for OnnxError {
-    fn from(error: prost::DecodeError) -> Self {
-        Self::Message { problem: error.to_string(), source: error.into() }
-    }
 }
 
 /// Reads the weights of an ONNX file: the f32 and f16 initializers of its graph, in file order.
@@ -196,6 +100,7 @@ mod tests {
     use prost::Message;
 
     use super::*;
+    use crate::onnx::limits::MAX_INITIALIZERS;
     use crate::onnx::messages::{FLOAT, FLOAT16, TensorProto};
 
     fn tensor(name: &str, dims: &[i64]) -> TensorProto {

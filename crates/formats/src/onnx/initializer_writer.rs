@@ -9,8 +9,8 @@ use engraft_nn::strided::transpose;
 use half::f16;
 use prost::Message;
 
-use super::encode::field_prefix;
 use super::messages::{FLOAT, FLOAT16, INT64, RAW_DATA, TensorProto};
+use super::protobuf::field_prefix;
 use crate::FloatType;
 
 /// An initializer to be written. A weight's values are read when it is written, not before.

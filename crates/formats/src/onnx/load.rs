@@ -8,7 +8,8 @@ use engraft_nn::strided::transpose;
 use engraft_nn::{Error, ErrorKind, Model, Program, Result, Weight};
 
 use super::conv_kernel::{ONNX_TO_KERAS, OnnxKernel, onnx_kernel};
-use super::initializer_reader::{OnnxError, read_file};
+use super::error::OnnxError;
+use super::initializer_reader::read_file;
 use super::raw_initializer::{InitializerUse, RawInitializer, in_order_of_use, raw_initializers};
 use crate::error::at;
 
@@ -184,8 +185,8 @@ mod tests {
     use prost::Message;
 
     use super::*;
-    use crate::onnx::encode::field_prefix;
     use crate::onnx::messages::{AttributeProto, FLOAT, GRAPH, GraphProto, INITIALIZER, NodeProto, TensorProto};
+    use crate::onnx::protobuf::field_prefix;
 
     /// An encoded graph of nodes with these weight shapes. The initializers are in reverse order of use.
     fn graph(nodes: &[(&str, &[&[i64]])]) -> Vec<u8> {

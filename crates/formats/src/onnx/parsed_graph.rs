@@ -9,7 +9,8 @@ use std::path::Path;
 use engraft_nn::{Result, Tensor};
 
 use super::decode::{decode_graph, decode_model};
-use super::initializer_reader::{OnnxError, read_file};
+use super::error::OnnxError;
+use super::initializer_reader::read_file;
 use super::messages::{AttributeProto, AttributeType, Dimension as DimensionProto, NodeProto, Size, ValueInfoProto};
 use super::raw_initializer::{RawInitializer, raw_initializers};
 use crate::error::{at, within_file};

@@ -1,8 +1,8 @@
-//! Iterates over the fields of encoded protobuf messages, without copies and without recursion.
+//! Iterates over the fields of encoded protobuf messages, without copies and without recursion; encodes the prefix of a field.
 //!
-//! It reads the large parts of ONNX files, whose tensors must not be decoded all at once; `prost` decodes the small parts.
+//! It is for the large parts of ONNX files, whose tensors must not be in memory all at once; `prost` handles the small parts.
 
-use super::OnnxError;
+use super::error::OnnxError;
 
 /// The encoded value of a field.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -72,6 +72,16 @@ fn varint(bytes: &mut &[u8]) -> Result<u64, OnnxError> {
     Err(OnnxError::Varint)
 }
 
+/// The encoded tag and length of a length-delimited field with field number `number` and `len` bytes.
+pub(super) fn field_prefix(number: u32, len: usize) -> Vec<u8> {
+    const LENGTH_DELIMITED: usize = 2;
+    let mut prefix = Vec::new();
+    for value in [(number as usize) << 3 | LENGTH_DELIMITED, len] {
+        prost::encode_length_delimiter(value, &mut prefix).expect("a vector grows as needed");
+    }
+    prefix
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -87,6 +97,13 @@ mod tests {
             (4, FieldValue::Bytes(&[1, 2, 3, 4, 5, 6, 7, 8])),
         ];
         assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn a_prefix_is_read_back() {
+        let message = [field_prefix(20, 300), vec![7; 300]].concat();
+        let found: Vec<_> = fields(&message).map(Result::unwrap).collect();
+        assert_eq!(found, [(20, FieldValue::Bytes(&[7; 300]))]);
     }
 
     #[test]

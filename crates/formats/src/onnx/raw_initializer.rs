@@ -4,16 +4,12 @@
 
 use std::collections::HashMap;
 
-use super::OnnxError;
+use super::error::OnnxError;
+use super::limits::MAX_INITIALIZERS;
 use super::messages::{DATA_TYPES, EXTERNAL, FLOAT, FLOAT16, GRAPH, INITIALIZER, INT64, RAW_DATA};
 use super::protobuf::{FieldValue, fields, packed_varints};
 use crate::element_type::ElementType;
 use crate::pickle::is_pickle;
-
-/// The most initializers that a file may have; no real model has as many.
-///
-/// An empty tensor takes two bytes in the file but about a hundred in memory, so the file's length is no limit.
-pub(super) const MAX_INITIALIZERS: usize = 1 << 16;
 
 /// The most axes that an initializer may have; no weight has more.
 const MAX_AXES: usize = 8;

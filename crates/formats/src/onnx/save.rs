@@ -6,9 +6,9 @@ use engraft_nn::Program;
 use engraft_nn::{Error, ErrorKind, Model, Result};
 use serde_json::json;
 
-use super::MAX_FILE_LEN;
 use super::encode::ModelFile;
 use super::graph_builder::GraphBuilder;
+use super::limits::MAX_FILE_LEN;
 use super::messages::{ModelProto, OperatorSetIdProto, StringStringEntryProto};
 use super::operation::operation;
 use crate::error::at;

@@ -2,7 +2,7 @@
 
 #![expect(unsafe_code, reason = "vectors are split into lanes through memory")]
 
-use std::fmt;
+use std::{fmt, io};
 
 use super::amx::Amx;
 #[cfg(target_arch = "x86_64")]
@@ -36,6 +36,13 @@ enum Backend {
 }
 
 /// The error if this CPU, or the chosen instruction set, lacks bf16 instructions.
+///
+/// ```
+/// use engraft_kernels::Bf16;
+/// if let Err(error) = Bf16::detect() {
+///     assert_eq!(error.kind(), std::io::ErrorKind::Unsupported);
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bf16Error {
     /// The instruction set that [`Isa::VARIABLE`] chose, if the CPU has bf16 instructions that this choice disables.
@@ -57,6 +64,13 @@ impl fmt::Display for Bf16Error {
 }
 
 impl std::error::Error for Bf16Error {}
+
+impl Bf16Error {
+    /// The kind of the error: unsupported. No other error causes it, so it has no source.
+    pub fn kind(&self) -> io::ErrorKind {
+        io::ErrorKind::Unsupported
+    }
+}
 
 impl Bf16 {
     /// The token, if this CPU has the instructions and [`Isa::VARIABLE`] doesn't choose a lesser instruction set.
@@ -234,6 +248,7 @@ mod tests {
     fn where_it_is_missing_the_error_says_what_it_needs() {
         let error = |chosen| Bf16Error { chosen }.to_string();
         let (could, can_not) = (error(Some("avx2")), error(None));
+        assert_eq!(Bf16Error { chosen: None }.kind(), io::ErrorKind::Unsupported);
         assert!(could.contains("AVX-512") && could.contains("ENGRAFT_ISA asks for avx2"), "{could}");
         // The message names the best instruction set of the CPU, not the chosen one.
         let has = format!("this one has {}", Isa::best().name());

@@ -1,7 +1,7 @@
 //! The choice of the instruction set at run time.
 
-use std::fmt;
 use std::sync::OnceLock;
+use std::{fmt, io};
 
 #[cfg(test)]
 use super::portable::Wide;
@@ -55,6 +55,14 @@ impl From<Wide> for Isa {
 }
 
 /// The error if [`Isa::VARIABLE`] names an instruction set that this CPU lacks.
+///
+/// ```
+/// use engraft_kernels::Isa;
+/// match Isa::chosen() {
+///     Ok(isa) => println!("kernels for {}", isa.name()),
+///     Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput),
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IsaError {
     requested: String,
@@ -72,6 +80,13 @@ impl fmt::Display for IsaError {
 }
 
 impl std::error::Error for IsaError {}
+
+impl IsaError {
+    /// The kind of the error: invalid input. No other error causes it, so it has no source.
+    pub fn kind(&self) -> io::ErrorKind {
+        io::ErrorKind::InvalidInput
+    }
+}
 
 impl Isa {
     /// The environment variable that forces an instruction set: `portable`, `avx2` or `avx512`.
@@ -193,7 +208,9 @@ mod tests {
 
     #[test]
     fn what_this_cpu_lacks_is_refused_with_what_it_has() {
-        let error = Isa::named(Some("mmx".into())).unwrap_err().to_string();
+        let error = Isa::named(Some("mmx".into())).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+        let error = error.to_string();
         assert!(error.contains("ENGRAFT_ISA") && error.contains("portable") && error.contains("`mmx`"), "{error}");
     }
 }

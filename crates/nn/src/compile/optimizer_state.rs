@@ -37,8 +37,8 @@ pub type Slots = HashMap<usize, Vec<Vec<f32>>>;
 /// // Reading slots keeps the version, writing them increases it.
 /// let version = state.version();
 /// assert!(state.slots().is_empty() && state.version() == version);
-/// state.slots_mut().insert(7, vec![vec![0.0; 6]]);
-/// assert!(state.version() > version);
+/// state.update_slots(|slots| slots.insert(7, vec![vec![0.0; 6]]));
+/// assert!(state.slots().contains_key(&7) && state.version() > version);
 /// ```
 #[derive(Clone, Default)]
 pub struct OptimizerState(Arc<Inner>);
@@ -46,7 +46,8 @@ pub struct OptimizerState(Arc<Inner>);
 #[derive(Default)]
 struct Inner {
     iterations: AtomicU64,
-    slots: Mutex<Slots>,
+    /// Readers get a snapshot. A writer copies the slots only where a snapshot still exists.
+    slots: Mutex<Arc<Slots>>,
     version: AtomicU64,
 }
 
@@ -55,7 +56,7 @@ impl OptimizerState {
     pub fn new(iterations: u64, slots: Slots) -> Self {
         let state = Self::default();
         state.set_iterations(iterations);
-        *state.slots_mut() = slots;
+        state.update_slots(|empty| *empty = slots);
         state
     }
 
@@ -74,17 +75,38 @@ impl OptimizerState {
         self.0.iterations.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// The slots for reading, locked until the guard is dropped.
-    pub fn slots(&self) -> impl std::ops::Deref<Target = Slots> + '_ {
-        self.lock()
+    /// A snapshot of the slots. Later changes don't show in it, and it keeps nobody from training.
+    ///
+    /// It costs nothing by itself. A change while it exists, such as a training step, copies all slots first.
+    ///
+    /// ```
+    /// use engraft_nn::{OptimizerState, Slots};
+    /// let state = OptimizerState::new(0, Slots::from([(7, vec![vec![1.0]])]));
+    /// let before = state.slots();
+    /// state.update_slots(|slots| slots.clear());
+    /// assert_eq!((before.len(), state.slots().len()), (1, 0));
+    /// ```
+    pub fn slots(&self) -> Arc<Slots> {
+        Arc::clone(&self.lock())
     }
 
-    /// The slots for changes, locked until the guard is dropped. Increases the version.
-    pub fn slots_mut(&self) -> MutexGuard<'_, Slots> {
+    /// Calls `change` with the slots, and increases the version.
+    ///
+    /// Other threads that read or change the slots wait until `change` returns. `change` itself must not use the slots of this
+    /// state in any other way, nor train with it: it would wait for itself.
+    ///
+    /// ```
+    /// use engraft_nn::OptimizerState;
+    /// let state = OptimizerState::default();
+    /// let previous = state.update_slots(|slots| slots.insert(7, vec![vec![0.5; 6]]));
+    /// assert!(previous.is_none());
+    /// assert_eq!(state.slots()[&7], [[0.5; 6]]);
+    /// ```
+    pub fn update_slots<R>(&self, change: impl FnOnce(&mut Slots) -> R) -> R {
+        let mut slots = self.lock();
         // The version changes under the lock: a reader of the new version must not find the old slots.
-        let slots = self.lock();
         self.0.version.fetch_add(1, Ordering::AcqRel);
-        slots
+        change(Arc::make_mut(&mut slots))
     }
 
     /// Identifies the state: equal for all handles to it, different for any other state that exists.
@@ -97,7 +119,7 @@ impl OptimizerState {
         self.0.version.load(Ordering::Acquire)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Slots> {
+    fn lock(&self) -> MutexGuard<'_, Arc<Slots>> {
         self.0.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -117,8 +139,28 @@ mod tests {
         let state = OptimizerState::new(2, Slots::from([(7, vec![vec![1.0]])]));
         let version = state.version();
         assert_eq!((state.slots()[&7][0][0], state.version()), (1.0, version));
-        state.clone().slots_mut().clear();
+        state.clone().update_slots(Slots::clear);
         assert!(state.slots().is_empty() && state.version() > version);
         assert!(state.clone().id() == state.id() && OptimizerState::default().id() != state.id());
+    }
+
+    #[test]
+    fn a_snapshot_neither_changes_nor_locks() {
+        let state = OptimizerState::new(0, Slots::from([(7, vec![vec![1.0]])]));
+        let snapshot = state.slots();
+        state.update_slots(|slots| slots.get_mut(&7).unwrap()[0][0] = 2.0);
+        assert_eq!((snapshot[&7][0][0], state.slots()[&7][0][0]), (1.0, 2.0));
+    }
+
+    #[test]
+    fn slots_are_copied_only_while_a_snapshot_exists() {
+        let state = OptimizerState::new(0, Slots::from([(7, vec![vec![1.0]])]));
+        let place = || state.slots()[&7][0].as_ptr() as usize;
+        let (before, changed) = (place(), |slots: &mut Slots| slots.get_mut(&7).unwrap()[0][0] += 1.0);
+        state.update_slots(changed);
+        assert_eq!(place(), before);
+        let snapshot = state.slots();
+        state.update_slots(changed);
+        assert_ne!(place(), before, "{snapshot:?} is at the old place");
     }
 }

@@ -70,7 +70,7 @@ mod tests {
     use crate::{Plan, PlanOptions};
 
     fn options() -> PlanOptions {
-        PlanOptions { fuses_pooling: |_| true, ..PlanOptions::default() }
+        PlanOptions { fuses_activation: |_, _| true, fuses_pooling: |_| true, ..PlanOptions::default() }
     }
 
     fn model() -> Model {

@@ -11,21 +11,19 @@ pub(super) fn run(annotated: &mut AnnotatedProgram, _options: &PlanOptions) -> R
     let Some(loss) = annotated.purpose.loss() else { return Ok(()) };
     let wanted = loss.output_activation();
     let program = &mut annotated.program;
-    let Some(last) = program.steps.last_mut().filter(|last| program.outputs == [last.output]) else { return Ok(()) };
-    match (wanted, &last.op, last.activation) {
-        (OutputActivation::Sigmoid, Op::Dense | Op::Conv2d { .. }, Activation::Sigmoid) => {
-            last.activation = Activation::Linear
-        }
-        (OutputActivation::Softmax, Op::Softmax, _)
-        | (OutputActivation::Sigmoid, Op::Activation(Activation::Sigmoid), _) => {
-            program.outputs.clone_from(&last.inputs);
-            program.steps.pop();
-            annotated.differentiated.pop();
-            annotated.folded.pop();
-            annotated.streams.pop();
-        }
+    let Some(last) = program.steps.last().filter(|last| program.outputs == [last.output]) else { return Ok(()) };
+    let found = match last.op {
+        Op::Softmax => OutputActivation::Softmax,
+        Op::Activation(Activation::Sigmoid) => OutputActivation::Sigmoid,
         _ => return Ok(()),
+    };
+    if found != wanted {
+        return Ok(());
     }
+    program.outputs.clone_from(&last.inputs);
+    let mut steps = std::mem::take(&mut program.steps);
+    steps.pop();
+    annotated.set_steps(steps);
     annotated.output_activation = wanted;
     Ok(())
 }

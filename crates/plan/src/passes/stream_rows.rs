@@ -13,11 +13,11 @@ use crate::{PlanOptions, RowStreaming};
 /// ```
 /// use engraft_nn::prelude::*;
 /// use engraft_plan::{Plan, PlanOptions, RowStream, RowStreaming};
-/// # let conv = |name| Conv2D::new(64, 3).padding(Padding::Same).activation(Relu).named(name);
+/// # let conv = |name| Conv2D::new(64, 3).padding(Padding::Same).named(name);
 /// # let layers = Sequential::new().add(Input::new([256, 256, 3])).add(conv("a")).add(conv("b"));
 /// # let model = layers.add(GlobalAveragePooling2D::new()).add(Dense::new(2)).build()?;
 /// // `model` begins with two convolutions of 64 filters at 256 x 256 pixels.
-/// let row_streaming = Some(RowStreaming { rows_bytes: 4 << 20, cached_bytes: 8 << 20 });
+/// let row_streaming = Some(RowStreaming { rows_bytes: 4 << 20, ..RowStreaming::default() });
 /// let options = PlanOptions { row_streaming, ..PlanOptions::default() };
 /// let plan = Plan::predict(&model, 1, &options)?;
 /// // 64 rows of outputs need 66 rows of the first convolution: its neighbour's kernel is 3 rows high.
@@ -26,10 +26,8 @@ use crate::{PlanOptions, RowStreaming};
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RowStream {
-    /// Number of output rows of the second convolution that are computed at a time, before pooling.
-    ///
-    /// A multiple of 8, or all rows. The output tiles of Winograd's algorithm and the pooling windows then have the same
-    /// positions as without streaming.
+    /// Number of output rows of the second convolution that are computed at a time, before pooling: a multiple of
+    /// [`RowStreaming::row_multiple`] and of the height of a fused pooling window, or all rows.
     pub rows: usize,
     /// Number of output rows of the first convolution that the second reads for `rows` rows. The buffer between them has this
     /// many rows.
@@ -53,16 +51,19 @@ pub(super) fn run(annotated: &mut AnnotatedProgram, options: &PlanOptions) -> Re
 fn stream(program: &Program, first: &Step, second: &Step, streaming: RowStreaming) -> Option<RowStream> {
     let shape = |step: &Step| {
         let conv = step.op.conv2d_shape(1, &program.shapes[step.inputs[0]], &program.shapes[step.output])?;
-        // Depthwise convolutions are not streamed, because the executor has other kernels for them.
-        (conv.groups == 1 && conv.in_c > 1).then_some(conv)
+        (streaming.streams)(&conv).then_some(conv)
     };
+    // A fused pooling window, which is 2 rows high, must not be split.
+    let pooled = matches!(second.op, Op::Conv2d { pool: Some(_), .. });
+    let multiple = streaming.row_multiple.max(1).next_multiple_of(if pooled { 2 } else { 1 });
     let (between, second) = (shape(first)?, shape(second)?);
     let row = size_of::<f32>() * between.out_w * between.out_c;
     if matches!(first.op, Op::Conv2d { pool: Some(_), .. }) || row * between.out_h <= streaming.cached_bytes {
         return None;
     }
     let buffered_rows = |rows: usize| (rows - 1) * second.stride[0] + second.dilation[0] * (second.kernel[0] - 1) + 1;
-    let rows = (streaming.rows_bytes / row / second.stride[0] / 8 * 8).max(8).min(second.out_h);
+    let rows = streaming.rows_bytes / row / second.stride[0] / multiple * multiple;
+    let rows = rows.max(multiple).min(second.out_h);
     Some(RowStream { rows, buffered_rows: buffered_rows(rows).min(between.out_h) })
 }
 
@@ -77,8 +78,15 @@ mod tests {
     use crate::{Plan, PlanOptions, RowStreaming};
 
     fn options() -> PlanOptions {
-        let row_streaming = Some(RowStreaming { rows_bytes: 4 << 20, cached_bytes: 8 << 20 });
-        PlanOptions { row_streaming, fuses_pooling: |_| true, chunk_bytes: 40 << 20, ..PlanOptions::default() }
+        let row_streaming =
+            Some(RowStreaming { rows_bytes: 4 << 20, cached_bytes: 8 << 20, ..RowStreaming::default() });
+        PlanOptions {
+            row_streaming,
+            fuses_activation: |_, _| true,
+            fuses_pooling: |_| true,
+            chunk_bytes: 40 << 20,
+            ..PlanOptions::default()
+        }
     }
 
     fn model(side: usize) -> Model {
@@ -95,6 +103,23 @@ mod tests {
         assert!([66 * 256 * 64, 2 * 128 * 128 * 64].iter().all(|length| plan.buffers().contains(length)));
         assert_eq!(Plan::predict(&model(128), 2, &options()).unwrap().stream(0), None);
         assert_eq!(Plan::predict(&model(256), 2, &PlanOptions::default()).unwrap().stream(0), None);
+    }
+
+    #[test]
+    fn the_executor_chooses_the_multiple_of_rows_and_the_shapes() {
+        let rows = |row_multiple, rows_bytes, fuses_pooling| {
+            let streaming = RowStreaming { rows_bytes, row_multiple, ..RowStreaming::default() };
+            let options = PlanOptions { row_streaming: Some(streaming), fuses_pooling, ..options() };
+            Plan::predict(&model(64), 1, &options).unwrap().stream(0).map(|stream| stream.rows)
+        };
+        let row = size_of::<f32>() * 64 * 64;
+        assert_eq!([1, 3, 8, 100].map(|multiple| rows(multiple, 13 * row, |_| false)), [13, 12, 8, 64].map(Some));
+        assert_eq!([1, 3, 8].map(|multiple| rows(multiple, 1, |_| false)), [1, 3, 8].map(Some));
+        // Windows of a fused pooling are not split.
+        assert_eq!([1, 3, 8].map(|multiple| rows(multiple, 13 * row, |_| true)), [12, 12, 8].map(Some));
+        let streaming = RowStreaming { streams: |conv| conv.in_c > 3, ..RowStreaming::default() };
+        let options = PlanOptions { row_streaming: Some(streaming), ..options() };
+        assert_eq!(Plan::predict(&model(64), 1, &options).unwrap().stream(0), None);
     }
 
     #[test]

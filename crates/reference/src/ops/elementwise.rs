@@ -1,6 +1,6 @@
 //! Elementwise operations: `Add`, `Multiply` with broadcasting, `ScaleShift` per channel, and `Dropout`.
 
-use engraft_ir::random::mix;
+use engraft_ir::random::{finalize, uniform_at};
 
 use super::{Call, OpGradients};
 use crate::array::{Array, positions_of};
@@ -64,24 +64,10 @@ pub(super) fn dropout(call: &Call<'_>, rate: f32, layer_seed: u64, x: &Array) ->
     for (sample, values) in y.data_mut().chunks_mut(size.max(1)).enumerate() {
         let key = finalize(call.rng_key.seed(layer_seed, sample));
         for (index, value) in values.iter_mut().enumerate() {
-            *value = if uniform(key, index as u64) < rate { 0.0 } else { *value * scale };
+            *value = if uniform_at(key, index as u64) < rate { 0.0 } else { *value * scale };
         }
     }
     y
-}
-
-/// SplitMix64's increment: the golden ratio.
-const INCREMENT: u64 = 0x9e37_79b9_7f4a_7c15;
-
-/// A uniform number in 0..1 with 24 random bits, which f32 holds exactly: element `index` of SplitMix64's sequence from `key`.
-fn uniform(key: u64, index: u64) -> f32 {
-    let bits = finalize(key.wrapping_add(index.wrapping_mul(INCREMENT))) >> 40;
-    bits as f32 / (1u32 << 24) as f32
-}
-
-/// SplitMix64's finalizer alone. [`mix`] adds the increment before its finalizer, so the increment is subtracted here.
-fn finalize(bits: u64) -> u64 {
-    mix(0, bits.wrapping_sub(INCREMENT))
 }
 
 #[cfg(test)]

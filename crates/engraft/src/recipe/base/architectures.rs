@@ -4,7 +4,7 @@
 
 use std::collections::HashSet;
 
-use super::find::{place, upstream};
+use super::upstream::upstream;
 use crate::{Error, Layer, Model, Result};
 
 /// A network, or a family of networks, and the layer names that delimit its base.
@@ -113,6 +113,11 @@ pub(super) fn base(model: &Model) -> Result<Option<Vec<Layer>>> {
                 .hint("name the first layer to train: all layers before it are frozen"))
         }
     }
+}
+
+/// The place of errors about the base of a model.
+pub(super) fn place(model: &Model) -> String {
+    format!("base of model `{}`", model.name())
 }
 
 #[cfg(test)]

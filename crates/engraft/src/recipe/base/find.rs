@@ -2,10 +2,9 @@
 //!
 //! An ambiguous model is an error; [`Base`](super::Base) documents the rules.
 
-use std::collections::HashSet;
-
-use super::{architectures, has_trainable_weights};
-use crate::{Error, Graph, Layer, Model, Result};
+use super::architectures::{self, place};
+use super::upstream::upstream;
+use crate::{Error, Layer, Model, Result};
 
 /// Maximum number of layer names in an error.
 const MAX_NAMES: usize = 20;
@@ -30,6 +29,11 @@ pub(super) fn base(model: &Model) -> Result<Vec<Layer>> {
     }
 }
 
+/// Whether the layer, or a layer inside it, has weights that training changes when nothing is frozen.
+pub(super) fn has_trainable_weights(layer: &Layer) -> bool {
+    layer.weights().iter().any(|weight| weight.trainable())
+}
+
 fn leaves(layers: &[Layer]) -> Vec<Layer> {
     layers.iter().flat_map(Layer::leaves).collect()
 }
@@ -38,19 +42,6 @@ fn leaves(layers: &[Layer]) -> Vec<Layer> {
 fn follows_any(model: &Model, nested: &Layer, layers: &[Layer]) -> bool {
     let before = upstream(model.graph(), nested);
     layers.iter().any(|layer| !before.contains(&layer.id()))
-}
-
-/// Ids of `layer` and of all layers that it depends on.
-pub(super) fn upstream(graph: &Graph, layer: &Layer) -> HashSet<usize> {
-    let mut pending: Vec<_> = graph.calls().iter().filter(|call| call.layer() == layer).collect();
-    let (mut visited, mut layers) = (HashSet::new(), HashSet::new());
-    while let Some(call) = pending.pop() {
-        if visited.insert(call.id()) {
-            layers.insert(call.layer().id());
-            pending.extend(call.inputs());
-        }
-    }
-    layers
 }
 
 fn ambiguous_base(model: &Model, models: &[Layer]) -> Error {
@@ -63,10 +54,6 @@ fn unknown_base(model: &Model) -> Error {
         "a recorded base, a nested model before the head, or the layer names of a keras.applications network";
     Error::new(place(model), expected, list(&model.leaves()))
         .hint("name the first layer of the head: all layers before it are frozen")
-}
-
-pub(super) fn place(model: &Model) -> String {
-    format!("base of model `{}`", model.name())
 }
 
 /// The layer names for an error. A long list keeps its end, where the head's layers are.
@@ -141,12 +128,11 @@ mod tests {
     }
 
     #[test]
-    fn what_a_layer_depends_on_leaves_out_side_branches() {
+    fn frozen_layers_have_trainable_weights_and_a_normalization_has_none() {
         let x = Input::new([4, 4, 3]);
-        let [stem, side, last] = ["stem", "side", "last"].map(conv);
-        let split = stem.call(&x).unwrap();
-        let sum = Add::new().call([&side.call(&split).unwrap(), &last.call(&split).unwrap()]).unwrap();
-        let found = upstream(Model::new(&x, &sum).unwrap().graph(), &last);
-        assert_eq!(found, HashSet::from([x.layer().id(), stem.id(), last.id()]));
+        let (fixed, frozen) = (Normalization::new([0.0; 3], [1.0; 3]).into_layer(), Dense::new(2).into_layer());
+        frozen.call(&fixed.call(&x).unwrap()).unwrap();
+        frozen.set_trainable(false);
+        assert_eq!((has_trainable_weights(&fixed), has_trainable_weights(&frozen)), (false, true));
     }
 }

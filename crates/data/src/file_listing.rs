@@ -5,8 +5,8 @@
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use crate::SkippedFile;
 use crate::file::unreadable;
+use crate::photo::SkippedFile;
 
 /// File extensions of photos, compared without regard to case: those of Keras, and WebP.
 const PHOTO_EXTENSIONS: [&str; 6] = ["bmp", "gif", "jpeg", "jpg", "png", "webp"];
