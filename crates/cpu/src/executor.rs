@@ -8,7 +8,7 @@ use engraft_nn::{Error, Result};
 use engraft_plan::{Executor, Memory, Plan, PlanOptions, Session};
 
 use crate::ops;
-use crate::options::plan_options;
+use crate::plan_options::plan_options;
 use crate::session::CpuSession;
 use crate::step_call::StepCall;
 use crate::thread_pools::ThreadPools;

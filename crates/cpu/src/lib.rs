@@ -8,7 +8,7 @@
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | `executor`, `options` | [`CpuExecutor`] and the plan options that suit a CPU |
+//! | `executor`, `plan_options` | [`CpuExecutor`] and the plan options that suit a CPU |
 //! | `session` | `Session`: prediction, evaluation, training steps, gradients |
 //! | `batch_run` | one forward and backward pass over a batch |
 //! | `ops` | the kernels of each operation |
@@ -21,7 +21,7 @@ mod buffers;
 mod executor;
 mod loss;
 mod ops;
-mod options;
+mod plan_options;
 mod session;
 mod step_call;
 mod thread_pools;

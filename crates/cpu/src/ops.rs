@@ -1,13 +1,13 @@
 //! Dispatch of a step to its kernels, forward and backward: one module for each kind of operation.
 
-mod augment;
+mod batch_norm;
 mod conv2d;
 mod dense;
 mod depthwise;
 mod elementwise;
 mod layout;
-mod normalization;
 mod pooling;
+mod random_transform;
 pub(crate) mod stream;
 
 use engraft_ir::{Activation, Op};
@@ -42,7 +42,7 @@ pub(crate) fn forward(call: &StepCall<'_>, x: &[&[f32]], y: &mut [f32], workspac
         },
         Op::Dense => dense::forward(call, x[0], y),
         Op::Pool2d { .. } | Op::GlobalPool { .. } => pooling::forward(call, x[0], y),
-        Op::BatchNorm { .. } => normalization::forward(call, x[0], y),
+        Op::BatchNorm { .. } => batch_norm::forward(call, x[0], y),
         Op::Activation(_) | Op::Softmax | Op::Add | Op::Multiply | Op::ScaleShift { .. } | Op::Dropout { .. } => {
             elementwise::forward(call, x, y)
         }
@@ -53,7 +53,7 @@ pub(crate) fn forward(call: &StepCall<'_>, x: &[&[f32]], y: &mut [f32], workspac
         | Op::Resize { .. }
         | Op::Slice { .. }
         | Op::Permute { .. } => layout::forward(call, x, y),
-        Op::RandomTransform { transform, seed } => augment::forward(call, transform, *seed, x[0], y),
+        Op::RandomTransform { transform, seed } => random_transform::forward(call, transform, *seed, x[0], y),
     }
 }
 
@@ -95,7 +95,7 @@ pub(crate) fn input_gradient(
         },
         Op::Dense => dense::input_gradient(call, b, dx),
         Op::Pool2d { .. } | Op::GlobalPool { .. } => pooling::input_gradient(call, b, dx),
-        Op::BatchNorm { .. } => return normalization::input_gradient(call, b, dx, reducer),
+        Op::BatchNorm { .. } => return batch_norm::input_gradient(call, b, dx, reducer),
         Op::Activation(_) | Op::Softmax | Op::Add | Op::Multiply | Op::ScaleShift { .. } | Op::Dropout { .. } => {
             elementwise::input_gradient(call, index, b, dx)
         }
@@ -143,7 +143,7 @@ pub(crate) fn weight_gradient(
         },
         (Op::Dense, 0) => dense::kernel_gradient(call, b, dw),
         (Op::Conv2d { .. } | Op::Dense, _) => engraft_kernels::bias_gradient(dw.len(), b.dy, dw),
-        (Op::BatchNorm { .. }, _) => normalization::weight_gradient(call, position, b, dw),
+        (Op::BatchNorm { .. }, _) => batch_norm::weight_gradient(call, position, b, dw),
         (op, _) => unreachable!("{op:?} has no weights"),
     }
 }
@@ -161,9 +161,9 @@ pub(crate) fn batch_statistics(
     reducer: &mut dyn GradientReducer,
 ) -> Result<Option<Statistics>> {
     match call.step.op {
-        Op::BatchNorm { .. } => normalization::batch_statistics(call, x, reducer),
+        Op::BatchNorm { .. } => batch_norm::batch_statistics(call, x, reducer),
         _ => Ok(None),
     }
 }
 
-pub(crate) use normalization::update_moving_statistics;
+pub(crate) use batch_norm::update_moving_statistics;

@@ -109,7 +109,10 @@ fn any_plan_gives_the_same_results() {
         (values(&model), steps, folded)
     };
     let ((plain, steps, _), (other, fused_steps, folded)) = (train(&PlanOptions::default()), train(&options));
-    assert!(fused_steps == steps - 3 && folded, "both activations and pooling are fused, and the last update is folded");
+    assert!(
+        fused_steps == steps - 3 && folded,
+        "both activations and pooling are fused, and the last update is folded"
+    );
     assert!(plain == other);
 }
 

@@ -8,10 +8,10 @@ mod batches;
 mod limits;
 mod predictor;
 mod runtime;
-mod task;
+mod session_key;
 
 pub use batches::predict_in_batches;
 pub use limits::ensure_fits;
 pub use predictor::Predictor;
 pub use runtime::Runtime;
-pub use task::TaskKey;
+pub use session_key::SessionKey;

@@ -9,7 +9,7 @@ use engraft_nn::{Model, Result};
 use engraft_plan::{Executor, Memory, Plan, PlanOptions, Session};
 
 use crate::limits::{PROGRAM_BYTES, ensure_fits};
-use crate::task::TaskKey;
+use crate::session_key::SessionKey;
 
 static SHARED: OnceLock<Runtime> = OnceLock::new();
 
@@ -193,13 +193,13 @@ impl Runtime {
     /// ```
     /// use engraft_nn::prelude::*;
     /// use engraft_plan::{Plan, PlanOptions};
-    /// use engraft_runtime::{Runtime, TaskKey};
+    /// use engraft_runtime::{Runtime, SessionKey};
     /// let model = Sequential::new().add(Input::new([4])).add(Dense::new(2)).build()?;
     /// let (runtime, x) = (Runtime::shared()?, Tensor::zeros([16, 4]));
     /// for _ in 0..2 {
     ///     // The second iteration makes no new plan.
     ///     let plan = |batch, options: &PlanOptions| Plan::predict(&model, batch, options);
-    ///     let key = TaskKey::Predict { batch: 16 };
+    ///     let key = SessionKey::Predict { batch: 16 };
     ///     let outputs = runtime.with_session(&model, key, plan, |session| session.predict(&[&x]))?;
     ///     assert_eq!(outputs[0].shape(), [16, 2]);
     /// }
@@ -211,7 +211,7 @@ impl Runtime {
     pub fn with_session<R>(
         &self,
         model: &Model,
-        key: TaskKey,
+        key: SessionKey,
         plan: impl Fn(usize, &PlanOptions) -> Result<Plan>,
         work: impl FnOnce(&mut dyn Session) -> Result<R>,
     ) -> Result<R> {
@@ -250,7 +250,7 @@ impl fmt::Debug for Runtime {
 /// A session that a model caches for the next call, with its key.
 struct CachedSession {
     runtime: Runtime,
-    key: TaskKey,
+    key: SessionKey,
     session: Box<dyn Session>,
 }
 
@@ -298,7 +298,7 @@ mod tests {
                 made.set(made.get() + 1);
                 Plan::predict(&model, batch, options)
             };
-            runtime.with_session(&model, TaskKey::Predict { batch }, plan, |_| Ok(())).unwrap();
+            runtime.with_session(&model, SessionKey::Predict { batch }, plan, |_| Ok(())).unwrap();
             made.get()
         };
         assert_eq!([run(&one, 1), run(&one, 1), run(&one, 2), run(&one, 2), run(&other, 2)], [1, 1, 2, 2, 3]);

@@ -8,8 +8,8 @@ use engraft_runtime::{Runtime, ensure_fits};
 use crate::callback::{Callback, TrainBegin};
 use crate::fit_loop::{Settings, TrainingLoop};
 use crate::history::History;
-use crate::options::runtime_or_shared;
 use crate::prefetch::Prefetcher;
+use crate::run_options::runtime_or_shared;
 use crate::training::Stop;
 
 /// The options of [`fit`](crate::Train::fit), with the names and defaults of Keras' arguments.

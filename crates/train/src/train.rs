@@ -3,13 +3,13 @@
 use engraft_data::Dataset;
 use engraft_nn::{Model, Program, Result, Tensor};
 use engraft_plan::{LabelledBatch, Plan, PlanOptions, Purpose, StepOutput};
-use engraft_runtime::{TaskKey, predict_in_batches};
+use engraft_runtime::{SessionKey, predict_in_batches};
 
 use crate::evaluate::{Evaluation, evaluate};
 use crate::fit::Fit;
 use crate::history::History;
-use crate::options::{RunOptions, StepOptions, runtime_or_shared};
 use crate::prefetch::Prefetcher;
+use crate::run_options::{RunOptions, StepOptions, runtime_or_shared};
 
 /// Training, evaluation and prediction, under Keras' names.
 ///
@@ -131,13 +131,13 @@ impl Train for Model {
             // A model caches sessions of the whole model only.
             Some(_) => predict_in_batches(&mut *runtime.session(batch, plan)?.0, &[x]),
             None => runtime
-                .with_session(self, TaskKey::Predict { batch }, plan, |session| predict_in_batches(session, &[x])),
+                .with_session(self, SessionKey::Predict { batch }, plan, |session| predict_in_batches(session, &[x])),
         }
     }
 
     fn train_on_batch_with(&self, x: &Tensor, y: &Tensor, options: StepOptions<'_>) -> Result<StepOutput> {
         let compiled = self.compiled_or_error()?;
-        let key = TaskKey::train(self, &compiled, x.batch());
+        let key = SessionKey::train(self, &compiled, x.batch());
         let plan = |batch, plan_options: &PlanOptions| {
             Plan::train(self, compiled.optimizer.clone(), compiled.loss, batch, 0, plan_options)
         };

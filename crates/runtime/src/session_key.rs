@@ -1,4 +1,4 @@
-//! [`TaskKey`]: the key of a session that a model caches.
+//! [`SessionKey`]: the key of a session that a model caches.
 
 use engraft_nn::{Compiled, Layer, Loss, Model, Optimizer};
 
@@ -6,10 +6,10 @@ use engraft_nn::{Compiled, Layer, Loss, Model, Optimizer};
 ///
 /// ```
 /// use engraft_nn::prelude::*;
-/// use engraft_runtime::TaskKey;
+/// use engraft_runtime::SessionKey;
 /// let model = Sequential::new().add(Input::new([4])).add(Dense::new(2).activation(Softmax).named("top")).build()?;
 /// model.compile(Sgd::new(0.1), Loss::categorical_crossentropy(), [])?;
-/// let key = |batch| Ok::<_, engraft_nn::Error>(TaskKey::train(&model, &model.compiled_or_error()?, batch));
+/// let key = |batch| Ok::<_, engraft_nn::Error>(SessionKey::train(&model, &model.compiled_or_error()?, batch));
 /// let before = key(8)?;
 /// assert_eq!(before, key(8)?);
 /// assert_ne!(before, key(16)?);
@@ -19,7 +19,7 @@ use engraft_nn::{Compiled, Layer, Loss, Model, Optimizer};
 /// # Ok::<(), engraft_nn::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq)]
-pub enum TaskKey {
+pub enum SessionKey {
     /// Computing outputs.
     Predict {
         /// The maximum number of samples in a call.
@@ -38,7 +38,7 @@ pub enum TaskKey {
     },
 }
 
-impl TaskKey {
+impl SessionKey {
     /// The key of a training step, with the `trainable` flags as they are now.
     pub fn train(model: &Model, compiled: &Compiled, batch: usize) -> Self {
         let mut trainable = Vec::new();
