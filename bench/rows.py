@@ -60,7 +60,7 @@ class Setting:
 
 
 KERAS = (
-    Setting("as it comes", {"step": "keras"}),
+    Setting("default", {"step": "keras"}),
     Setting("allocator keeps memory", {"step": "keras"}, KEEP),
     Setting("own tf.function, allocator keeps memory", {"step": "function"}, KEEP),
     Setting("jit_compile", {"step": "keras", "jit": True}),
@@ -86,7 +86,7 @@ class Peer:
     script: str | None = None
     program: str | None = None
     tasks: tuple[str, ...] = ("predict",)
-    settings: tuple[Setting, ...] = (Setting("as it comes"),)
+    settings: tuple[Setting, ...] = (Setting("default"),)
 
 
 TRAINING = ("predict", "frozen", "fine-tune=15", "full")

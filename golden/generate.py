@@ -6,32 +6,32 @@ import os
 import pathlib
 import shutil
 
-CONCERNS = ["layers", "augment", "losses", "metrics", "optimizers", "schedules", "train"]
-CONCERNS += ["models", "keras2", "refused", "vgg16", "mobilenet", "applications", "summary"]
+FOLDERS = ["layers", "augment", "losses", "metrics", "optimizers", "schedules", "train"]
+FOLDERS += ["models", "keras2", "refused", "vgg16", "mobilenet", "applications", "summary"]
 HERE = pathlib.Path(__file__).parent
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("concerns", nargs="*", default=CONCERNS, help=f"some of: {', '.join(CONCERNS)}")
+    parser.add_argument("folders", nargs="*", default=FOLDERS, help=f"some of: {', '.join(FOLDERS)}")
     parser.add_argument("--output", type=pathlib.Path, default=HERE, help="output folder (default: this folder)")
     help_text = "folder with the packages that vgg16 and mobilenet need (default: ../assets)"
     parser.add_argument("--assets", type=pathlib.Path, default=HERE.parent / "assets", help=help_text)
     arguments = parser.parse_args()
-    unknown = set(arguments.concerns) - set(CONCERNS)
+    unknown = set(arguments.folders) - set(FOLDERS)
     if unknown:
-        parser.error(f"unknown concern {', '.join(sorted(unknown))}; expected some of {', '.join(CONCERNS)}")
+        parser.error(f"unknown folder {', '.join(sorted(unknown))}; expected some of {', '.join(FOLDERS)}")
 
     os.environ["GOLDEN_ASSETS"] = str(arguments.assets)
     make_reproducible()
-    for concern in arguments.concerns:
-        directory = arguments.output / concern
+    for folder in arguments.folders:
+        directory = arguments.output / folder
         shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir(parents=True)
         reset_keras()
-        importlib.import_module(f"cases.{concern}").write(directory)
+        importlib.import_module(f"cases.{folder}").write(directory)
         size = sum(file.stat().st_size for file in directory.iterdir())
-        print(f"{concern}: {len(list(directory.iterdir()))} files, {size / 1000:.0f} kB")
+        print(f"{folder}: {len(list(directory.iterdir()))} files, {size / 1000:.0f} kB")
 
 
 def make_reproducible():
@@ -46,7 +46,7 @@ def make_reproducible():
 
 
 def reset_keras():
-    """Resets seeds and automatic names, so that a concern's values don't depend on earlier concerns."""
+    """Resets seeds and automatic names, so that a folder's values don't depend on earlier folders."""
     import keras
 
     keras.utils.clear_session()

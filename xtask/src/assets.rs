@@ -3,6 +3,7 @@
 //! Each file is checked against a pinned hash and stored in the git-ignored `assets/`. Existing files are kept.
 
 mod download;
+mod efficientnet_lite0;
 mod photos;
 mod third_party;
 mod vgg16;
@@ -24,6 +25,7 @@ pub(crate) fn run(root: &Path) -> Result<(), TaskError> {
     let downloads = assets.join("downloads");
     std::fs::create_dir_all(&downloads).map_err(|error| TaskError::at(downloads.display(), error))?;
     vgg16::prepare(&assets, &downloads)?;
+    efficientnet_lite0::prepare(root, &assets, &downloads)?;
     third_party::prepare(&assets, &downloads)?;
     photos::prepare(&assets, &downloads)
 }

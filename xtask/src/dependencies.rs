@@ -36,7 +36,8 @@ pub(crate) fn prepare(root: &Path) -> Result<PathBuf, TaskError> {
         .args(["install", "cargo-deny", "--version", VERSION, "--locked", "--debug", "--force", "--quiet", "--root"])
         .arg(tools);
     install.env("CARGO_PROFILE_DEV_DEBUG", "0");
-    // Cargo then builds in a temporary folder, because the build files would be larger than this workspace's.
+    // Without these variables, cargo builds in a temporary folder and deletes it: the build files are larger than those of this
+    // workspace.
     install.env_remove("CARGO_TARGET_DIR").env_remove("RUSTFLAGS");
     client::run("cargo-deny", &mut install)?;
     Ok(installed)

@@ -4,16 +4,16 @@ use clap::ValueEnum;
 use engraft::Result;
 use engraft::prelude::*;
 
-/// The values of `--optimizer`, named as in Keras. Defaults other than the learning rate are those of Keras.
+/// The values of `--optimizer`, named as in Keras. All settings but the learning rate have Keras' defaults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum OptimizerKind {
-    /// Stochastic gradient descent: one step size for all weights
+    /// Stochastic gradient descent without momentum: one step size for all weights
     Sgd,
-    /// Adapts the step size of each weight; a good first choice
+    /// Adapts the step size of each weight by its recent gradients, with momentum; a good first choice
     Adam,
     /// Adam with weight decay, which keeps weights small
     Adamw,
-    /// Adapts the step size of each weight by the size of its recent gradients
+    /// Adapts the step size of each weight by its recent gradients, without momentum
     Rmsprop,
 }
 
@@ -30,7 +30,7 @@ impl OptimizerKind {
     }
 }
 
-/// Compiles a model that was saved without optimizer and loss, with Adam and accuracy.
+/// Compiles a model unless it is compiled already: sets Adam as its optimizer, accuracy as its metric, and a loss.
 ///
 /// The loss is binary crossentropy for a single output, else categorical crossentropy.
 pub(crate) fn compile_if_needed(model: &Model) -> Result<()> {

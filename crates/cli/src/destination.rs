@@ -18,7 +18,7 @@ impl Destination {
     pub(crate) fn check(option: &str, path: &Path) -> Result<Self, Failure> {
         if path.file_name().is_none() || path.is_dir() {
             let error = Error::new(option, "the name of a file to write", path.display());
-            return Err(Failure::Usage(error.hint("end it in a file's name")));
+            return Err(Failure::Usage(error.hint("add a file name, such as model.keras")));
         }
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         match tempfile::Builder::new().prefix(".engraft").tempfile_in(folder) {
@@ -27,7 +27,7 @@ impl Destination {
             Err(error) if !folder.is_dir() => Err(Error::because(folder.display(), "there is no such folder")
                 .with_kind(ErrorKind::NotFound)
                 .caused_by(error)
-                .hint(format_args!("make it first, for {} to be written there", path.display()))
+                .hint("create the folder first")
                 .into()),
             Err(error) => Err(Error::because(path.display(), format_args!("can't be written: {}", reason(&error)))
                 .with_kind(error.kind().into())
@@ -43,7 +43,8 @@ impl Destination {
     }
 }
 
-/// The system's error message, without the path of the temporary file that `tempfile` adds.
+/// The reason of an I/O error in words, such as "permission denied". The error's own text names the temporary file of the check,
+/// which means nothing to the user.
 fn reason(error: &std::io::Error) -> String {
     error.raw_os_error().map_or(error.kind().to_string(), |code| std::io::Error::from_raw_os_error(code).to_string())
 }
@@ -70,7 +71,10 @@ mod tests {
         assert!(matches!(failure(folder.path()), Failure::Usage(_)));
         assert!(matches!(failure(Path::new("..")), Failure::Usage(_)));
         let Failure::Failed(error) = failure(&folder.path().join("absent/model.keras")) else { panic!() };
-        assert!(error.to_string().contains("absent: there is no such folder\nhint: make it first"), "{error}");
+        assert!(
+            error.to_string().contains("absent: there is no such folder\nhint: create the folder first"),
+            "{error}"
+        );
     }
 
     #[cfg(target_os = "linux")]

@@ -29,7 +29,8 @@ Examples:
 /// Measure loss and accuracy on a folder of photos, overall and per class
 ///
 /// Accuracy is the share of photos that the model classifies correctly. Loss also counts how sure it is; lower is better.
-/// Use photos that the model was not trained on, in folders named after its classes.
+/// Use photos that the model was not trained on, in folders named after its classes. If the model file has no class names, the
+/// folders in alphabetical order stand for the model's outputs.
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -51,7 +52,7 @@ pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
     warn(&classifier);
     let folder = photos::scan_for(&args.photos.photos, &classifier, runtime)?;
     let scores = scores(&classifier, &folder, &chosen)?;
-    // With bf16, report the change against f32.
+    // With bf16, the photos are evaluated in f32 too, to report how much bf16 changes loss and accuracy.
     let in_f32 = match args.precision.get() {
         Precision::F32 => None,
         Precision::Bf16 => Some(total(&self::scores(&classifier, &folder, runtime)?)),
@@ -62,7 +63,7 @@ pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
     }
 }
 
-/// The score of each class; an empty score for a class without photos.
+/// The score of each class. A class without photos has a score of 0 images.
 fn scores(classifier: &Classifier, folder: &PhotoFolder, runtime: &Runtime) -> Result<Vec<Score>, Error> {
     let model = classifier.model();
     compile_if_needed(model)?;
@@ -81,7 +82,7 @@ fn scores(classifier: &Classifier, folder: &PhotoFolder, runtime: &Runtime) -> R
     (0..folder.classes.len()).map(score).collect()
 }
 
-/// The mean over all photos.
+/// Loss and accuracy of all photos together: the mean over the classes, weighted by their numbers of photos.
 fn total(scores: &[Score]) -> Score {
     let images = scores.iter().map(|score| score.images).sum();
     let mean = |part: fn(&Score) -> f64| {

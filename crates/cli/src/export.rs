@@ -23,12 +23,13 @@ use crate::predict::warn;
 const EXAMPLES: &str = "\
 Examples:
   engraft export model.keras held-out-photos --to onnx
-  engraft export model.keras --to safetensors --names torchvision --precision f16 -o vgg16.safetensors";
+  engraft export model.keras --to safetensors --names torchvision";
 
 /// Convert a model to a file for another program, and verify the file
 ///
-/// Reads the new file back and compares its predictions with those of the model, on PHOTOS or on synthetic images. Keeps the
-/// file only if the predictions agree.
+/// Reads the new file back, compares its predictions with those of the model, on PHOTOS or on synthetic images, and prints the
+/// largest difference. Keeps an f32 file only if no probability differs by more than 0.0001, and an f16 file only if all its
+/// predictions are finite numbers.
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -44,10 +45,10 @@ pub(crate) struct Args {
     /// Number format of the weights in the file; f16 takes about half the space and changes predictions slightly
     #[arg(long, value_enum, default_value = "f32", help_heading = "Output")]
     precision: Number,
-    /// Naming and axis order of the weights in a .safetensors file
+    /// Naming and axis order of the weights, only for --to safetensors
     #[arg(long, value_enum, default_value = "keras", help_heading = "Output")]
     names: Names,
-    /// File to write [default: the name of MODEL with the format as its extension, such as model.onnx]
+    /// File to write [default: MODEL with the extension of the format, such as model.onnx for model.keras]
     #[arg(short, long, value_name = "FILE", help_heading = "Output")]
     output: Option<PathBuf>,
 }
@@ -55,9 +56,9 @@ pub(crate) struct Args {
 /// The values of `--precision`: [`FloatType`] on the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Number {
-    /// 32-bit floating point, exact
+    /// 32-bit floating point, as in the model
     F32,
-    /// 16-bit floating point, three decimal digits
+    /// 16-bit floating point, about three significant decimal digits
     F16,
 }
 

@@ -16,7 +16,7 @@ use crate::predict::warn;
 
 const EXAMPLES: &str = "\
 Example:
-  engraft features model.keras photos/*.jpg --layer block5_pool -o features.npy";
+  engraft features model.keras photo.jpg --layer block5_pool -o pool.npy";
 
 /// Write the outputs of a layer for photos to a NumPy file: float32 of shape [images, ...]
 ///

@@ -14,18 +14,19 @@ mod output;
 mod photos;
 mod predict;
 mod score;
+mod suggestion;
 mod summary;
 mod train;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use engraft::runtime::Runtime;
 
 use crate::failure::Failure;
 use crate::options::{Bytes, Count};
 
-/// The commands of a first use, printed above the help and without a command.
+/// The commands of a first use. Printed at the top of the help, and when `engraft` is called without a command.
 const START: &str = "\
 To start, put your photos into one folder per class (photos/cat/, photos/dog/), then:
 
@@ -68,7 +69,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = parse();
     let Some(command) = cli.command else {
         output::note(format_args!("{START}\n\n`engraft --help` lists all commands."));
         return ExitCode::from(2);
@@ -82,6 +83,15 @@ fn main() -> ExitCode {
             failure.exit_code()
         }
     }
+}
+
+/// Parses the command line. For `--help` or a mistake, prints a text and exits, as [`Cli::parse`] does. Unlike there, the text
+/// suggests the nearest name for a misspelled one.
+fn parse() -> Cli {
+    let arguments: Vec<String> =
+        std::env::args_os().skip(1).map(|argument| argument.to_string_lossy().into()).collect();
+    let parsed = Cli::command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
+    parsed.unwrap_or_else(|error| suggestion::suggest(error, &Cli::command(), &arguments).exit())
 }
 
 fn run(command: Command, threads: Option<Count>, memory_limit: Option<Bytes>) -> Result<(), Failure> {

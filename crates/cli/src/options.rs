@@ -5,14 +5,14 @@ use std::str::FromStr;
 
 use clap::Args;
 use engraft::Error;
-use engraft::applications::Weights;
+use engraft::applications::{Pooling, Weights};
 use engraft::ir::Precision;
-use engraft::recipe::{Augment, Backbone, Freeze};
+use engraft::recipe::{Augment, Backbone, Freeze, Recipe};
 use engraft::runtime::Runtime;
 
 use crate::failure::Failure;
 
-/// Largest number of units of a layer, as in model files.
+/// Largest accepted count: units of a layer, epochs, photos per batch, threads. Model files have the same limit on units.
 const MAX_UNITS: usize = 1 << 24;
 
 /// Accepted image sizes in pixels. VGG16's five poolings reduce 32 pixels to 1; at 2048 its first layer's output takes 1 GiB.
@@ -119,33 +119,27 @@ pub(crate) fn weights(text: &str) -> Result<Weights, String> {
     }
 }
 
-/// The options that describe a new model; they conflict with a saved model.
+/// The options that describe a new model. They can't be combined with a saved model.
 #[derive(Args, Debug)]
 pub(crate) struct RecipeArgs {
     /// Height and width to which photos are resized, in pixels, from 32 to 2048; smaller is faster, larger shows more detail
-    #[arg(
-        long,
-        value_name = "PIXELS",
-        value_parser = image_size,
-        default_value = "256",
-        conflicts_with = "model",
-        help_heading = "Model"
-    )]
-    pub(crate) image_size: usize,
+    /// [default: 256 for vgg16, 224 for efficientnet-lite0]
+    #[arg(long, value_name = "PIXELS", value_parser = image_size, conflicts_with = "model", help_heading = "Model")]
+    image_size: Option<usize>,
+    /// How the base's output, an image, becomes a vector for the head: the mean or maximum of each channel, or `none` for all
+    /// values [default: none for vgg16, avg for efficientnet-lite0]
+    #[arg(long, value_enum, conflicts_with = "model", help_heading = "Model")]
+    pooling: Option<PoolingArg>,
     /// Units (outputs) of each hidden Dense layer between base and output layer, such as 256 or 4096,4096, or `none` for a
     /// linear classifier; fewer units are faster and take less memory
-    #[arg(
-        long,
-        value_name = "UNITS,...",
-        default_value = "4096,4096",
-        conflicts_with = "model",
-        help_heading = "Model"
-    )]
-    pub(crate) head: HiddenUnits,
-    /// Data augmentation: random changes of each photo during training, applied in this order, or `none`
+    /// [default: 4096,4096 for vgg16, none for efficientnet-lite0]
+    #[arg(long, value_name = "UNITS,...", conflicts_with = "model", help_heading = "Model")]
+    head: Option<HiddenUnits>,
+    /// Data augmentation: random changes of each photo during training, applied in the given order, or `none`
     ///
-    /// flip mirrors left and right. rotate=0.1 turns by up to a tenth of a full turn (36 degrees). zoom=0.2 zooms in or out
-    /// by up to 20 %. The model sees other versions of each photo in each epoch, so it generalizes better to new photos.
+    /// flip mirrors half of the photos left to right. rotate=0.1 turns by up to a tenth of a full turn (36 degrees). zoom=0.2
+    /// zooms in or out by up to 20 %. The model sees other versions of each photo in each epoch, so it generalizes better to new
+    /// photos.
     #[arg(
         long,
         value_name = "flip,rotate=F,zoom=F",
@@ -154,7 +148,42 @@ pub(crate) struct RecipeArgs {
         conflicts_with = "model",
         help_heading = "Model"
     )]
-    pub(crate) augment: Augment,
+    augment: Augment,
+}
+
+/// The values of `--pooling`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum PoolingArg {
+    /// The mean of each channel
+    Avg,
+    /// The maximum of each channel
+    Max,
+    /// All values
+    None,
+}
+
+impl PoolingArg {
+    pub(crate) fn pooling(self) -> Option<Pooling> {
+        match self {
+            Self::Avg => Some(Pooling::Avg),
+            Self::Max => Some(Pooling::Max),
+            Self::None => None,
+        }
+    }
+}
+
+impl RecipeArgs {
+    /// A recipe with these options. Options that aren't given have the defaults of `backbone`.
+    pub(crate) fn recipe(&self, backbone: Backbone, classes: usize) -> Recipe {
+        let default = Recipe::with_backbone(backbone, classes);
+        Recipe {
+            image_size: self.image_size.unwrap_or(default.image_size),
+            pooling: self.pooling.map_or(default.pooling, PoolingArg::pooling),
+            head: self.head.as_ref().map_or(default.head, |HiddenUnits(units)| units.clone()),
+            augment: self.augment.clone(),
+            ..default
+        }
+    }
 }
 
 /// Parses the name of a pretrained network.
@@ -174,8 +203,8 @@ pub(crate) enum Number {
 /// The option `--precision`.
 #[derive(Args, Debug)]
 pub(crate) struct PrecisionArg {
-    /// Number format of matrix products: f32, or bf16, which is faster on CPUs with bf16 instructions but changes results in
-    /// the third digit
+    /// Number format of matrix products: f32; or bf16, which needs a CPU with bf16 instructions, is faster there, and changes
+    /// results in the third significant digit
     #[arg(long, value_enum, default_value = "f32", help_heading = "Computation")]
     precision: Number,
 }

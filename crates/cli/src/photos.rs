@@ -35,7 +35,7 @@ pub(crate) fn scan_as(dir: &Path, classes: &[String], runtime: &Runtime) -> Resu
     with_bar(runtime, |progress| PhotoFolder::scan_as(dir, classes, progress))
 }
 
-/// Scans a folder for a model: classes are matched by name, or by order if the model has no class names.
+/// Scans a folder for a model. Subfolders are matched to classes by name, or by order if the model has no class names.
 pub(crate) fn scan_for(dir: &Path, classifier: &Classifier, runtime: &Runtime) -> Result<PhotoFolder, Failure> {
     if classifier.metadata().is_some() {
         return scan_as(dir, classifier.classes(), runtime);
@@ -45,7 +45,7 @@ pub(crate) fn scan_for(dir: &Path, classifier: &Classifier, runtime: &Runtime) -
     Ok(folder)
 }
 
-/// Checks that there are as many class folders as classes of the model.
+/// Checks that the model has as many classes as there are class folders.
 pub(crate) fn check_count(dir: &Path, classifier: &Classifier, folders: &[String]) -> Result<(), Failure> {
     let (expected, received) = (classifier.classes().len(), folders.len());
     if expected == received {
@@ -56,7 +56,7 @@ pub(crate) fn check_count(dir: &Path, classifier: &Classifier, folders: &[String
     Err(error.hint("the model has no class names, so its classes are the folders in alphabetical order").into())
 }
 
-/// Reads a folder with the number of threads of `runtime`.
+/// Calls `read` with a progress bar, in a pool of as many threads as `runtime` has, and reports the skipped files.
 fn with_bar(
     runtime: &Runtime,
     read: impl FnOnce(&mut dyn FnMut(usize, usize)) -> engraft::Result<PhotoFolder> + Send,

@@ -25,7 +25,7 @@ pub(crate) struct Args {
     /// Model file to read: `.keras`, or an `.h5` that holds layers and weights, written by engraft or Keras
     #[arg(value_name = "MODEL", required_unless_present = "backbone", conflicts_with = "backbone")]
     model: Option<PathBuf>,
-    /// Describe a new model on this pretrained network (vgg16), instead of a saved one
+    /// Describe a new model on this pretrained network, vgg16 or efficientnet-lite0, instead of a saved one
     #[arg(long, value_parser = options::backbone, help_heading = "Model")]
     backbone: Option<Backbone>,
     /// Initial weights: imagenet (downloaded if missing), none (random), or a weights file; the summary is the same for all
@@ -46,7 +46,8 @@ pub(crate) struct Args {
     /// Layers to freeze (not to train): all of the base, none, its first N layers, or all layers before LAYER
     /// [default: all for a new model, unchanged for a saved one]
     ///
-    /// N counts the input and the augmentation as layers 0 and 1, so 15 leaves the last block of VGG16 and the head trainable.
+    /// N counts the input and the augmentation as layers 0 and 1, so `--freeze 15` leaves the last block of VGG16 and the head
+    /// trainable. The option makes all layers that it doesn't freeze trainable.
     #[arg(long, value_name = "all|none|N|LAYER", value_parser = options::freeze, help_heading = "Model")]
     freeze: Option<Freeze>,
     /// Also print the layers inside nested models (models that are layers of the model)
@@ -72,13 +73,9 @@ fn model(args: &Args) -> Result<Model, Failure> {
         return Ok(archive.model);
     }
     let recipe = Recipe {
-        backbone: args.backbone.unwrap_or(Backbone::Vgg16),
         weights: args.weights.clone(),
-        image_size: args.recipe.image_size,
-        head: args.recipe.head.0.clone(),
-        augment: args.recipe.augment.clone(),
-        classes: args.classes.0,
         freeze: args.freeze.clone().unwrap_or(Freeze::All),
+        ..args.recipe.recipe(args.backbone.unwrap_or(Backbone::Vgg16), args.classes.0)
     };
     Ok(recipe.build(Box::new(|_, _| {}))?)
 }

@@ -30,8 +30,8 @@ use start::Start;
 const EXAMPLES: &str = "\
 Examples:
   engraft train photos -o model.keras
-  engraft train photos -o model.keras --epochs 20 --fine-tune-from block5_conv1
-  engraft train photos -o better.keras --model model.keras --learning-rate 0.00001";
+  engraft train photos -o model.keras --fine-tune-from block5_conv1
+  engraft train photos -o better.keras --model model.keras --epochs 5";
 
 /// Train a classifier on a folder of photos
 ///
@@ -42,8 +42,8 @@ Examples:
 /// By default, a fifth of the photos of each class is held out as validation set. After each epoch, val_accuracy is the share
 /// of these photos that the model classifies correctly; val_loss also counts how sure it is, and lower is better.
 ///
-/// Prints the plan first: photos per class, layers to train, peak memory. Ctrl-C stops after the current step and saves
-/// the model; a second Ctrl-C exits at once, without saving.
+/// Before training, prints the photos per class, the layers to train and the peak memory. Ctrl-C stops training after the
+/// current step and saves the model; a second Ctrl-C exits at once, without saving.
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -65,10 +65,10 @@ pub(crate) struct Args {
     /// Continue training this model file; its frozen layers, optimizer and learning rate apply unless options change them
     #[arg(long, value_name = "MODEL", help_heading = "Model")]
     model: Option<PathBuf>,
-    /// Pretrained network to build on (vgg16)
+    /// Pretrained network to build on: vgg16, or efficientnet-lite0, whose weights are part of the program
     #[arg(long, value_parser = options::backbone, default_value = "vgg16", conflicts_with = "model", help_heading = "Model")]
     backbone: Backbone,
-    /// Initial weights of the backbone: imagenet (downloaded once, 59 MB), none (random), or a weights file
+    /// Initial weights of the backbone: imagenet (for vgg16 downloaded once, 59 MB), none (random), or a weights file
     #[arg(
         long,
         value_name = "imagenet|none|FILE",
@@ -83,11 +83,11 @@ pub(crate) struct Args {
     /// Layers to freeze (not to train): all of the base, none, its first N layers, or all layers before LAYER
     /// [default: all for a new model, unchanged with --model]
     ///
-    /// N counts the input and the augmentation as layers 0 and 1, so 15 trains the last block of VGG16 and the head.
-    /// `engraft summary` lists the names of layers.
+    /// N counts the input and the augmentation as layers 0 and 1, so `--freeze 15` trains the last block of VGG16 and the head.
+    /// All layers that the option doesn't freeze are trained. `engraft summary` lists the names of layers.
     #[arg(long, value_name = "all|none|N|LAYER", value_parser = options::freeze, help_heading = "Model")]
     freeze: Option<Freeze>,
-    /// Number of epochs: passes over the training set
+    /// Number of epochs (passes over the training set), not counting those of --fine-tune-epochs
     #[arg(long, value_name = "N", default_value = "10", help_heading = "Training")]
     epochs: Count,
     /// Batch size: photos per training step; smaller takes less memory
@@ -100,16 +100,16 @@ pub(crate) struct Args {
     /// [default: 0.0001, for sgd 0.001; unchanged with --model]
     #[arg(long, value_name = "X", value_parser = options::learning_rate, help_heading = "Training")]
     learning_rate: Option<f64>,
-    /// Fine-tune in a second phase: unfreeze this layer, or layer N of the base, and all layers after it
+    /// Add a fine-tuning phase that trains this layer, or layer N of the base, and all layers after it
     ///
-    /// Fine-tuning often improves the accuracy, because the last layers of the base adapt to your photos. N counts as in
-    /// --freeze. The last block of VGG16 starts at block5_conv1.
+    /// Fine-tuning often improves the accuracy, because the last layers of the base adapt to your photos. All layers before this
+    /// layer are frozen in this phase. N counts as in --freeze. The last block of VGG16 starts at block5_conv1.
     #[arg(long, value_name = "LAYER|N", value_parser = options::freeze, help_heading = "Training")]
     fine_tune_from: Option<Freeze>,
     /// Number of epochs of the fine-tuning phase
     #[arg(long, value_name = "N", default_value = "5", requires = "fine_tune_from", help_heading = "Training")]
     fine_tune_epochs: Count,
-    /// Learning rate of the fine-tuning phase [default: a tenth of --learning-rate]
+    /// Learning rate of the fine-tuning phase [default: a tenth of the learning rate of the first phase]
     #[arg(
         long,
         value_name = "X",
@@ -118,15 +118,16 @@ pub(crate) struct Args {
         help_heading = "Training"
     )]
     fine_tune_learning_rate: Option<f64>,
-    /// Random seed of initial weights, validation split, shuffling and augmentation: the same seed gives the same model
+    /// Random seed of initial weights, validation split, shuffling and augmentation: with the same photos and options, the same
+    /// seed gives the same model
     #[arg(long, value_name = "N", default_value = "0", help_heading = "Training")]
     seed: u64,
-    /// Train on the photos in the order of class and name instead of a random order, like shuffle=False in Keras
+    /// Train on the photos in the order of class and file name instead of a random order, like shuffle=False in Keras
     #[arg(long, help_heading = "Training")]
     no_shuffle: bool,
     #[command(flatten)]
     precision: PrecisionArg,
-    /// Model file to write, ending in `.keras`
+    /// Model file to write, such as model.keras; any name is accepted, but Keras opens only names that end in `.keras`
     #[arg(short, long, value_name = "MODEL", help_heading = "Output")]
     output: PathBuf,
     /// Also save the optimizer state, so that --model (or Keras) resumes training exactly; the file gets larger
@@ -169,9 +170,11 @@ pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
             line(format_args!("Saved {}", output.path().display()))?;
             match change_by_precision(args, &job, &interrupt, runtime, &chosen) {
                 Ok(change) => change.map_or(Ok(()), line),
-                // Not an error of the command, because the model is trained and saved.
+                // A failed measurement doesn't fail the command, because the model is trained and saved.
                 Err(error) => {
-                    note(format_args!("warning: what bf16 changes could not be measured: {error}"));
+                    note(format_args!(
+                        "warning: the effect of bf16 on loss and accuracy could not be measured: {error}"
+                    ));
                     Ok(())
                 }
             }
@@ -186,7 +189,7 @@ pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
     }
 }
 
-/// A message about the content of the output file after a failure. `phases_saved` phases were saved before it.
+/// A message about the content of the output file after training failed. `phases_saved` phases were saved before the failure.
 fn what_is_left(output: &Destination, phases_saved: usize) -> String {
     let path = output.path().display();
     match phases_saved {

@@ -23,11 +23,13 @@ fn mistakes_on_the_command_line_end_with_2() {
         ("", "engraft train photos -o model.keras"),
         ("trian photos", "a similar subcommand exists: 'train'"),
         ("train photos -o n.keras --epoch 3", "a similar argument exists: '--epochs'"),
+        ("evalute m.keras photos", "tip: a similar subcommand exists: 'evaluate'\n"),
+        ("predict m.keras a.jpg --tpo 3", "a similar argument exists: '--top'"),
         ("train photos -o n.keras --optimizer adm", "a similar value exists: 'adam'"),
         ("train photos", "--output <MODEL>"),
         ("summary", "required"),
         ("summary m.keras --backbone vgg16", "cannot be used with"),
-        ("train photos -o n.keras --backbone vgg19", "expected vgg16, received vgg19"),
+        ("train photos -o n.keras --backbone vgg19", "expected vgg16 or efficientnet-lite0, received vgg19"),
         ("train photos -o n.keras --head 0", "expected `none` or numbers from 1"),
         ("train photos -o n.keras --augment flop", "expected flip, rotate=FACTOR, zoom=FACTOR or none"),
         ("train photos -o n.keras --image-size 16", "expected a whole number from 32 to 2048"),
@@ -97,7 +99,7 @@ fn bad_photos_are_told_skipped_counted_and_left_alone() {
     let run = place.run(TRAIN).succeeds();
     for expected in [
         "warning: photos/red/cut.jpg: skipped: JPEG cut short; copy the file again\n",
-        "warning: photos/red/text.jpg: skipped: expected a JPEG, PNG, GIF, BMP or WebP image, received something else\n",
+        "warning: photos/red/text.jpg: skipped: expected a JPEG, PNG, GIF, BMP or WebP image, received another format\n",
         "warning: photos/red/bomb.png: skipped: expected at most 178956970 pixels",
         "warning: photos/red/empty.png: skipped: expected a photo, received an empty file\n",
     ] {
@@ -209,7 +211,7 @@ fn a_place_that_cannot_be_written_is_known_before_the_work() {
     let place = place();
     let train = "train photos --model m.keras --epochs 1 -o";
     let run = place.run(&format!("{train} absent/n.keras"));
-    let run = run.fails(1, &["error: absent: there is no such folder", "hint: make it first"]);
+    let run = run.fails(1, &["error: absent: there is no such folder", "hint: create the folder first"]);
     assert!(!run.err.contains("Epoch"), "{run}");
     place.run(&format!("{train} n.keras --history absent/h.json")).fails(1, &["absent: there is no such folder"]);
     let run = place.run(&format!("{train} n")).succeeds();

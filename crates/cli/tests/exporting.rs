@@ -1,4 +1,4 @@
-//! `engraft export`: writes files for other programs, and keeps a file only if it predicts the same as the model.
+//! `engraft export`: writes files for other programs, and keeps a file only if its predictions pass a comparison.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 

@@ -93,6 +93,6 @@ fn fine_tuning_goes_on_above_a_layer() {
     assert!(history.get("val_loss").is_none(), "nothing was held out: {history}");
     // The file stores the trainable layers of the last phase, which is fine-tuning.
     let summary = place.run("summary m.keras").succeeds();
-    let learns = 3 * 3 * 512 * 512 + 512 + (512 * 16 + 16) + (16 * 3 + 3);
-    assert!(summary.out.replace(',', "").contains(&format!("Trainable params: {learns} ")), "{summary}");
+    let trainable = 3 * 3 * 512 * 512 + 512 + (512 * 16 + 16) + (16 * 3 + 3);
+    assert!(summary.out.replace(',', "").contains(&format!("Trainable params: {trainable} ")), "{summary}");
 }

@@ -1,4 +1,4 @@
-//! [`CpuExecutor`]: chooses threads and instruction set, and makes a session of a plan.
+//! [`CpuExecutor`]: chooses threads and instruction set, and makes sessions that run plans.
 
 use std::sync::Arc;
 

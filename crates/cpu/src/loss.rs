@@ -13,7 +13,7 @@ use engraft_plan::LabelledBatch;
 /// samples, which are the samples of all replicas. The returned loss is the mean over this batch alone.
 ///
 /// If the plan split off an output activation, `values` are logits. Keras computes the loss from logits in a compiled step, too:
-/// a probability that has rounded to 0 or 1 would hide an error.
+/// a probability that has rounded to 0 or 1 would have no gradient, however wrong the prediction is.
 pub(crate) fn mean_loss(
     loss: &Loss,
     output_activation: OutputActivation,

@@ -8,18 +8,20 @@ use engraft_plan::{PlanOptions, RowStreaming};
 
 /// Bytes that the widest step of the prefix may read and write for one chunk.
 ///
-/// A chunk then has three 256 x 256 images of VGG16, whose widest step reads 4 MiB and writes 8 MiB per image.
+/// A chunk of VGG16 then has three 256 x 256 images. The widest step is the first convolution of block 2: it reads 4 MiB and
+/// writes 8 MiB per image. Block 1 counts less, because the rows streamed between its two convolutions are not counted.
 ///
 /// Larger chunks need more memory and gain little speed, as the kernels already split one image over the cores.
 const CHUNK_BYTES: usize = 40 << 20;
 
-/// Steps that read and write at most this many bytes for the whole batch run unchunked, so their weights are read once a batch.
+/// The prefix ends after the last step that is row-streamed or that reads and writes more than this many bytes for the whole
+/// batch. Later steps run unchunked, so their weights are read once a batch.
 const UNCHUNKED_BYTES: usize = 32 << 20;
 
 /// The rows that are buffered between two convolutions take an eighth of a typical last-level cache (32 MiB). An image of up to
 /// a quarter of that cache stays in it between the convolutions anyway, so it is not streamed.
 ///
-/// The number of rows is a multiple of 8, two tiles of Winograd's algorithm: streaming then changes no bit.
+/// The number of rows is a multiple of 8, the height of two Winograd tiles of 4x4 outputs: streaming then changes no bit.
 const ROW_STREAMING: RowStreaming =
     RowStreaming { rows_bytes: 4 << 20, row_multiple: 8, cached_bytes: 8 << 20, streams: streams_rows };
 

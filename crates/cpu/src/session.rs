@@ -33,7 +33,7 @@ pub(crate) struct CpuSession {
 struct UnappliedStep {
     samples: usize,
     statistics: BatchStatistics,
-    /// Copies of the inputs that folded updates read.
+    /// Copies of the program's inputs that folded updates read.
     inputs: HashMap<ValueId, Vec<f32>>,
 }
 
@@ -72,7 +72,7 @@ impl CpuSession {
 }
 
 impl CpuSession {
-    /// [`Session::forward_backward`], without telling the reducer about errors.
+    /// Does the work of [`Session::forward_backward`], which passes errors to the reducer.
     fn step(
         &mut self,
         batch: &LabelledBatch<'_>,
@@ -233,7 +233,7 @@ fn mean_loss(
     Ok(mean + loss::penalty(plan.program()))
 }
 
-/// The model's outputs: the program's outputs, and on them the output activation that the plan split off, if any.
+/// The model's outputs: the program's outputs, after the output activation if the plan split one off.
 fn outputs(values: &Values<'_>) -> Vec<Tensor> {
     let (plan, program) = (values.plan, values.plan.program());
     let output = |&output: &ValueId| {

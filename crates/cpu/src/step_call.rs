@@ -27,11 +27,11 @@ pub(crate) struct StepCall<'a> {
     pub(crate) samples: usize,
     /// Whether the step belongs to the chunked prefix, which is called several times for a batch.
     pub(crate) chunked: bool,
-    /// Number of samples in the plan's whole batch.
+    /// Batch size of the plan. The batch of this run may be smaller.
     pub(crate) batch: usize,
-    /// Index of the first sample in the global batch. Part of the seed of random layers.
+    /// Index of the call's first sample in the global batch. Part of the seed of random layers.
     pub(crate) first_sample: usize,
-    /// Number of this training step. Part of the seed of random layers.
+    /// Index of the training step, from 0. Part of the seed of random layers.
     pub(crate) iteration: u64,
     /// Proof that the CPU can multiply bf16, if the plan asks for that precision; `None` means f32.
     pub(crate) bf16: Option<Bf16>,

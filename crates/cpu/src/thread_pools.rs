@@ -39,8 +39,9 @@ impl ThreadPools {
             let guard = PoolGuard { pools: self, threads: Some(self.take()) };
             guard.threads.as_ref().map(|threads| threads.run(work)).expect("only `drop` takes the pool out")
         };
-        // If the caller is a rayon thread itself, a new thread waits for the pool. A waiting rayon thread would steal other work
-        // of its own pool, and that work might ask for further pools without end.
+        // If the caller is a rayon thread of another pool, a new thread runs `in_pool`, and the caller blocks until it ends.
+        // If the rayon thread itself called `in_pool`, it would steal other work of its own pool meanwhile. That work might ask
+        // for further pools without end.
         if rayon::current_thread_index().is_some() {
             return std::thread::scope(|scope| scope.spawn(in_pool).join())
                 .unwrap_or_else(|panic| resume_unwind(panic));

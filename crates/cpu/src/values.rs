@@ -43,13 +43,13 @@ impl<'a> Values<'a> {
         Self { plan, buffers, samples, backward: true, inputs }
     }
 
-    /// Copies of the inputs that folded updates read.
+    /// Copies of the program's inputs that folded updates read.
     pub(crate) fn copy_folded_inputs(&self) -> HashMap<ValueId, Vec<f32>> {
         let read = self.inputs.iter().filter(|(value, _)| self.plan.keeps_input(**value));
         read.map(|(&value, input)| (value, input.to_vec())).collect()
     }
 
-    /// Copies of the gradients with respect to all trainable weights, by the weights' ids.
+    /// Copies of the gradients with respect to trainable weights, by the weights' ids. Folded kernels have none.
     pub(crate) fn weight_gradients(&self) -> HashMap<usize, Vec<f32>> {
         let weights = self.plan.program().weights().into_iter().map(|param| &param.weight);
         let materialized = weights.filter_map(|weight| Some((weight, self.plan.weight_gradient_slot(weight.id())?)));

@@ -35,10 +35,11 @@ type KernelKey = (usize, &'static str, usize);
 pub(crate) enum KernelCachePolicy {
     /// No kernel is cached: low-memory plans.
     Off,
-    /// A kernel is cached from its second use on, if it hasn't changed since the first. A single prediction uses most kernels
-    /// once, and one use doesn't justify the memory.
+    /// A kernel is cached from its second use on, if it hasn't changed since the first: plans that don't train. A single
+    /// prediction uses most kernels once, and one use doesn't justify the memory.
     SecondUse,
-    /// Frozen kernels are cached from their first use on, if a run uses them several times or preparing them takes long.
+    /// Frozen kernels are cached from their first use on, if a run uses them several times or preparing them takes long:
+    /// training plans. Other kernels are not cached.
     FrozenFirstUse,
 }
 
@@ -180,7 +181,8 @@ mod tests {
         assert!((0..3).all(|_| workspace.prepared_kernel(&conv, &call).is_none()), "it is trained");
         program.steps[0].weights.iter_mut().for_each(|param| param.trainable = false);
         let call = || StepCall::of_program(&program, &program.steps[0], 1);
-        // Convolving 256 samples takes long compared with preparing the kernel, and the last, smaller batch decides the same.
+        // Convolving 256 samples takes long compared with preparing the kernel, and a smaller last batch must not change the
+        // decision.
         assert!((0..3).all(|_| workspace.prepared_kernel(&conv, &StepCall { batch: 256, ..call() }).is_none()));
         assert!(workspace.prepared_kernel(&conv, &StepCall { batch: 256, chunked: true, ..call() }).is_some());
         assert!(workspace.prepared_kernel(&conv, &call()).is_some());

@@ -12,8 +12,8 @@ use engraft_nn::{Error, Result};
 use engraft_plan::{Executor, Plan};
 use support::{options, request};
 
-/// The largest error relative to the largest value. Both sides sum up to 162 products in f32, in different orders. Keras' f32
-/// results differ from its f64 results by up to 8e-7.
+/// The largest error allowed, relative to the largest value. Both sides sum up to 162 products in f32, in different orders.
+/// Keras' f32 results differ from its f64 results by up to 8e-7.
 const TOLERANCE: f32 = 1e-5;
 
 #[test]

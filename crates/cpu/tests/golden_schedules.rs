@@ -2,12 +2,12 @@
 
 use engraft_nn::LearningRate;
 
-/// The error relative to a rate. Keras computes rates in f32, engraft in f64. Most rates have the error of a few f32 roundings;
-/// the error of a power grows with its exponent.
+/// The error allowed, relative to the rate itself. Keras computes rates in f32, engraft in f64. Most rates have the error of a
+/// few f32 roundings; the error of a power grows with its exponent.
 const RELATIVE: f64 = 1e-6;
 
-/// One f32 rounding error, relative to the largest rate of the schedule. Near the end of a decay, `1 + cos` or
-/// `1 - iteration / decay_steps` nearly cancels: such a rounding error is large compared with the rate itself.
+/// The error allowed in addition, relative to the largest rate of the schedule: two f32 rounding errors of 6e-8. Near the end of
+/// a decay, `1 + cos` or `1 - iteration / decay_steps` nearly cancels: these errors are large compared with the rate itself.
 const CANCELLATION: f64 = 1.2e-7;
 
 #[test]

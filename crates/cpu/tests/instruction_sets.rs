@@ -1,4 +1,5 @@
-//! Instruction sets that the CPU lacks: errors of the kernels keep their kind, and stay as the source.
+//! Errors about unknown or missing instruction sets. The executor's error has the kind of the kernels' error, and has that error
+//! as its `source()`.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -11,7 +12,7 @@ use engraft_kernels::{Bf16Error, Isa, IsaError};
 use engraft_nn::ErrorKind;
 use engraft_plan::Executor;
 
-/// Runs the ignored test `name` of this file in a process of its own: the variable is read once per process.
+/// Runs the ignored test `name` of this file in a process of its own: `ENGRAFT_ISA` is read once per process.
 #[track_caller]
 fn run_with(isa: &str, name: &str) {
     let mut command = Command::new(std::env::current_exe().unwrap());

@@ -96,7 +96,7 @@ impl Arrays {
         let samples = |tensor: &Tensor| tensor.shape().first().copied();
         if samples(&x).is_none() || samples(&x) != samples(&y) {
             let received = format!("x {:?} and y {:?}", x.shape(), y.shape());
-            return Err(Error::new("Arrays::new", "x and y with one first axis, the samples", received));
+            return Err(Error::new("Arrays::new", "x and y with the same number of samples (first axis)", received));
         }
         Ok(Self { x, y })
     }
@@ -116,7 +116,7 @@ impl Dataset for Arrays {
 /// An error where one of `indices` is not below `len`.
 pub(crate) fn check_indices(indices: &[usize], len: usize) -> Result<()> {
     match indices.iter().find(|&&index| index >= len) {
-        Some(index) => Err(Error::new("Dataset::batch", format_args!("sample numbers below {len}"), index)),
+        Some(index) => Err(Error::new("Dataset::batch", format_args!("sample indices below {len}"), index)),
         None => Ok(()),
     }
 }

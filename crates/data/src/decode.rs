@@ -15,7 +15,7 @@ use crate::file::{PhotoError, read};
 use crate::truncation::{is_truncated, max_pixels_in};
 use crate::{jpeg, png_checks};
 
-/// The most pixels that a photo may have: 178 megapixels, the size at which Pillow refuses an image as a decompression bomb.
+/// The most pixels that a photo may have: 179 megapixels. Pillow refuses larger images as decompression bombs.
 ///
 /// ```
 /// use engraft_data::{MAX_PIXELS, decode_bytes};
@@ -148,7 +148,9 @@ pub(crate) fn pixels(bytes: &[u8]) -> std::result::Result<Pixels, PhotoError> {
         Some(image) => DynamicImage::ImageRgb8(image),
         // A panic in a decoder must cost one photo, not the whole run.
         None => catch_unwind(AssertUnwindSafe(|| DynamicImage::from_decoder(decoder)))
-            .map_err(|_| PhotoError::damaged(format!("damaged {}: its decoder gave up; save it anew", name(format))))?
+            .map_err(|_| {
+                PhotoError::damaged(format!("damaged {}: the decoder failed; save the photo again", name(format)))
+            })?
             .map_err(damaged)?,
     };
     image.apply_orientation(orientation);
@@ -168,7 +170,7 @@ fn detect_format(bytes: &[u8]) -> std::result::Result<ImageFormat, PhotoError> {
             let received = format!("{}; convert it to JPEG or PNG", name(other));
             Err(PhotoError::unsupported(format!("expected {FORMATS}, received {received}")))
         }
-        Err(_) => Err(PhotoError::damaged(format!("expected {FORMATS}, received something else"))),
+        Err(_) => Err(PhotoError::damaged(format!("expected {FORMATS}, received another format"))),
     }
 }
 
@@ -181,12 +183,14 @@ const MAX_METADATA: u64 = 16 << 20;
 
 /// Limits on the bytes that a decoder may allocate, since a file's header can declare any size.
 ///
-/// The limit is [`MAX_PIXELS`] of 16-bit RGBA. For PNG, the decoder counts only metadata against it.
+/// For JPEG, BMP and WebP the limit is [`MAX_PIXELS`] of 16-bit RGBA. The PNG decoder counts only metadata against its limit. For
+/// GIF the limit grows with the length of the file.
 fn limits(format: ImageFormat, len: usize) -> Limits {
     let mut limits = Limits::no_limits();
     limits.max_alloc = Some(match format {
         ImageFormat::Png => len as u64 + MAX_METADATA,
-        // 4 bytes per RGBA pixel, and at most 4096 pixels per byte of the file. A frame may be declared larger than the image.
+        // The decoder allocates a whole frame of 4 bytes per pixel, and a frame may be declared larger than the image. A byte of
+        // the file holds at most 4096 pixels.
         ImageFormat::Gif => 4 * 4096 * len as u64,
         _ => MAX_PIXELS * 8,
     });

@@ -8,8 +8,8 @@ use std::path::Path;
 
 use engraft_nn::{Error, ErrorKind};
 
-/// The largest file that is read as a photo: 1 GiB, enough for [`MAX_PIXELS`](crate::MAX_PIXELS) uncompressed pixels and
-/// metadata.
+/// The largest file that is read as a photo: 1 GiB, enough for [`MAX_PIXELS`](crate::MAX_PIXELS) uncompressed pixels of 32 bits
+/// and metadata.
 ///
 /// ```
 /// use engraft_data::{MAX_FILE_BYTES, decode};

@@ -20,7 +20,8 @@ use crate::file::PhotoError;
 /// The most scans that a JPEG may have.
 ///
 /// Each scan costs a pass over the whole photo, even if it takes few bytes in the file, so unlimited scans would take unlimited
-/// time. The finest useful progression, one scan per coefficient and component, has 190; Pillow writes 10.
+/// time. One scan for all DC coefficients, and one for each of the 63 AC coefficients of three components, are 190 scans. Pillow
+/// writes 10.
 const MAX_SCANS: usize = 200;
 
 const START_OF_SCAN: u8 = 0xDA;
@@ -39,14 +40,14 @@ pub(crate) fn check_kind(bytes: &[u8]) -> Result<(), PhotoError> {
         match marker {
             START_OF_SCAN => scans += 1,
             0xC3 | 0xC5..=0xC7 | 0xC9..=0xCB | 0xCD..=0xCF => {
-                let received = "received a lossless, hierarchical or arithmetically coded one; save it anew";
+                let received = "received a lossless, hierarchical or arithmetically coded one; save the photo again";
                 return Err(PhotoError::unsupported(format!("expected a baseline or progressive JPEG, {received}")));
             }
             _ => {}
         }
     }
     if scans > MAX_SCANS {
-        let too_many = format!("expected at most {MAX_SCANS} scans in a JPEG, received {scans}; save it anew");
+        let too_many = format!("expected at most {MAX_SCANS} scans in a JPEG, received {scans}; save the photo again");
         return Err(PhotoError::damaged(too_many));
     }
     Ok(())
@@ -58,7 +59,7 @@ pub(crate) fn check_kind(bytes: &[u8]) -> Result<(), PhotoError> {
 pub(crate) fn decode(bytes: &[u8], size: (u32, u32)) -> Result<Option<RgbImage>, PhotoError> {
     // On a fatal error, `raise_fatal_error` unwinds through libjpeg's C frames up to here. It can't bring libjpeg's message along
     // as the source: the message is behind a raw pointer, which takes `unsafe` to follow.
-    let fatal = || PhotoError::damaged("damaged JPEG, or of a kind that libjpeg can't decode; save it anew");
+    let fatal = || PhotoError::damaged("damaged JPEG, or of a kind that libjpeg can't decode; save the photo again");
     catch_unwind(|| decode_or_unwind(bytes, size)).unwrap_or_else(|_| Err(fatal()))
 }
 

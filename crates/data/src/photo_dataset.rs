@@ -54,7 +54,7 @@ impl PhotoDataset {
     pub fn new(photos: Vec<Photo>, classes: usize, image_size: [usize; 2]) -> Result<Self> {
         let [height, width] = image_size;
         if let Some(photo) = photos.iter().find(|photo| photo.class >= classes) {
-            return Err(Error::new(photo.path.display(), format_args!("a class below {classes}"), photo.class));
+            return Err(Error::new(photo.path.display(), format_args!("a class index below {classes}"), photo.class));
         }
         let values = height.checked_mul(width).and_then(|pixels| pixels.checked_mul(3));
         if values.is_none_or(|values| values == 0 || values > isize::MAX as usize / size_of::<f32>()) {
@@ -176,7 +176,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let error =
             |classes, image_size| PhotoDataset::new(greys(folder.path()), classes, image_size).unwrap_err().to_string();
-        assert!(error(1, [2, 2]).contains("0.png: expected a class below 1, received 1"));
+        assert!(error(1, [2, 2]).contains("0.png: expected a class index below 1, received 1"));
         for image_size in [[0, 2], [2, 0], [usize::MAX, 2], [1 << 31, 1 << 30]] {
             assert!(error(2, image_size).contains(&format!("received {image_size:?}")));
         }

@@ -47,7 +47,7 @@ pub struct PhotoFolder {
     pub classes: Vec<String>,
     /// Readable photos.
     pub photos: Vec<Photo>,
-    /// Files that were left out, with the reason.
+    /// Files and linked folders that were left out, with the reason. Files without the extension of an image format are ignored.
     pub skipped: Vec<SkippedFile>,
 }
 
@@ -57,8 +57,9 @@ impl PhotoFolder {
     /// `progress` is called with the number of photos done and the total.
     ///
     /// # Errors
-    /// Where `dir` is missing, not a folder, unreadable or empty; where it has fewer than two subfolders; where a class has no
-    /// readable photo. An unreadable photo is no error, but is reported in [`skipped`](Self::skipped).
+    /// Where `dir` is missing, not a folder, unreadable or empty; where it has fewer than two subfolders, or one whose name is
+    /// not UTF-8; where a class has no readable photo. An unreadable photo is no error, but is reported in
+    /// [`skipped`](Self::skipped).
     pub fn scan(dir: &Path, progress: &mut dyn FnMut(usize, usize)) -> Result<Self> {
         let (classes, mut skipped) = class_folders(dir)?;
         if let [only] = classes.as_slice() {
@@ -81,8 +82,8 @@ impl PhotoFolder {
     /// subfolder, or no photos.
     ///
     /// # Errors
-    /// As [`scan`](Self::scan), but a single readable photo in all is enough. Also where a subfolder is not named after one of
-    /// `classes`.
+    /// As [`scan`](Self::scan), but one subfolder with one readable photo is enough. Also where a subfolder is not named after
+    /// one of `classes`.
     ///
     /// ```
     /// # // A BMP image of one red pixel.

@@ -21,7 +21,7 @@ pub(crate) fn check_palette(bytes: &[u8]) -> Result<(), PhotoError> {
     match palette {
         Some((_, length)) if length % 3 != 0 || !(3..=3 * 256).contains(&length) => {
             let expected = "expected a palette of 1 to 256 colours, 3 bytes each";
-            Err(PhotoError::damaged(format!("damaged PNG: {expected}, received {length} bytes; save it anew")))
+            Err(PhotoError::damaged(format!("damaged PNG: {expected}, received {length} bytes; save the photo again")))
         }
         _ => Ok(()),
     }

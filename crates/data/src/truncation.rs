@@ -53,7 +53,7 @@ pub(crate) fn max_pixels_in(format: ImageFormat, bytes: &[u8]) -> u64 {
         // RLE (compression 1 or 2): a 4-byte delta skips up to 255 x 255 pixels. Uncompressed: at least 1 bit a pixel.
         ImageFormat::Bmp if matches!(bytes.get(30), Some(1 | 2)) => 1 << 14,
         ImageFormat::Bmp => 8,
-        // WebP stores uniform areas in almost no bytes, so small files may declare up to 2^24 pixels.
+        // WebP stores uniform areas in almost no bytes: any file may declare 2^24 pixels, a longer one 2^14 pixels per byte.
         _ => return (bytes.len() as u64).saturating_mul(1 << 14).max(1 << 24),
     };
     (bytes.len() as u64).saturating_mul(pixels_per_byte)

@@ -1,12 +1,15 @@
-//! Pretrained network architectures, as in `keras.applications`.
+//! Pretrained network architectures, built with the arguments of `keras.applications`.
 //!
 //! Each module builds one family of networks. [`Weights`] says where the initial weights come from.
 
+pub mod efficientnet_lite;
 pub mod vgg16;
 
 mod imagenet_arguments;
+mod network;
 mod weights;
 
+pub use efficientnet_lite::EfficientNetLite0;
 pub use vgg16::Vgg16;
 pub use weights::Weights;
 

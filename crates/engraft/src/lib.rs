@@ -1,15 +1,19 @@
 //! Transfer learning for image classifiers, with the vocabulary and the numbers of Keras 3.
 //!
-//! Take a network pretrained on ImageNet, freeze it, train a new head on a folder of photos, fine-tune the last layers, and save a
-//! `.keras` file that Keras opens too.
+//! Take a network pretrained on ImageNet, freeze it, train a new head on a folder of photos, fine-tune the last layers, and save
+//! a `.keras` file that Keras opens too.
 //!
 //! # Transfer learning in thirty lines
 //!
 //! ```
+//! use std::path::Path;
+//!
 //! use engraft::prelude::*;
 //!
-//! # let folder = tempfile::tempdir()?;
-//! # let photos = folder.path().join("photos");
+//! // photos/cat/*.jpg, photos/dog/*.jpg
+//! let (photos, photo, file) = (Path::new("photos"), Path::new("photo.jpg"), Path::new("pets.keras"));
+//! # let temporary = tempfile::tempdir()?;
+//! # let photos = temporary.path().join("photos");
 //! # for (class, grey) in [("cat", 20), ("dog", 220)] {
 //! #     std::fs::create_dir_all(photos.join(class))?;
 //! #     for photo in 0..5 {
@@ -20,19 +24,20 @@
 //! #     }
 //! # }
 //! # let photo = photos.join("cat/0.bmp");
-//! # let file = folder.path().join("pets.keras");
-//! // Training set and validation set: photos/cat/*.jpg, photos/dog/*.jpg, resized to 32 x 32 pixels.
+//! # let file = temporary.path().join("pets.keras");
+//!
+//! // Training set and validation set, photos resized to 64 x 64 pixels.
 //! let folder = PhotoFolder::scan(&photos, &mut |_done, _total| {})?;
 //! let classes = folder.classes.len();
 //! let parts = data::split(&folder.photos, 0.2, 42)?;
-//! let training = PhotoDataset::new(parts.training, classes, [32, 32])?;
-//! let validation = PhotoDataset::new(parts.validation, classes, [32, 32])?;
+//! let training = PhotoDataset::new(parts.training, classes, [64, 64])?;
+//! let validation = PhotoDataset::new(parts.validation, classes, [64, 64])?;
 //!
-//! // Augmentation, preprocessing, the pretrained base, a new head. "imagenet" would download the pretrained weights.
-//! let inputs = Input::new([32, 32, 3]);
+//! // Augmentation, preprocessing, the base with its ImageNet weights, a new head.
+//! let inputs = Input::new([64, 64, 3]);
 //! let x = RandomFlip::horizontal().call(&inputs)?;
-//! let x = vgg16::preprocess_input(&x)?;
-//! let base = Vgg16::new().include_top(false).weights("none").input_tensor(&x).build()?;
+//! let x = efficientnet_lite::preprocess_input(&x)?;
+//! let base = EfficientNetLite0::new().include_top(false).input_tensor(&x).build()?;
 //! let x = GlobalAveragePooling2D::new().call(base.output())?;
 //! let outputs = Dense::new(classes).activation(Softmax).call(&x)?;
 //! let model = Model::new(&inputs, &outputs)?;
@@ -42,8 +47,8 @@
 //! model.compile(Adam::new(1e-3), Loss::categorical_crossentropy(), [Metric::Accuracy])?;
 //! model.fit(&training, Fit::new().epochs(2).validation(&validation))?;
 //!
-//! // Fine-tune the last block at a tenth of the learning rate.
-//! for layer in base.layers().iter().filter(|layer| layer.name().starts_with("block5")) {
+//! // Fine-tune the last layers at a tenth of the learning rate.
+//! for layer in base.layers().iter().filter(|layer| layer.name().starts_with("top")) {
 //!     layer.set_trainable(true);
 //! }
 //! model.compile(Adam::new(1e-4), Loss::categorical_crossentropy(), [Metric::Accuracy])?;
@@ -59,7 +64,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! [`recipe::Recipe`] builds such a model in one call, and [`recipe::TrainingJob`] runs both phases, as the program `engraft train` does.
+//! [`recipe::Recipe`] builds such a model in one call, and [`recipe::TrainingJob`] runs both phases, as the program
+//! `engraft train` does.
 //!
 //! # Map of the crate
 //!
@@ -78,28 +84,38 @@
 //!
 //! # Features
 //!
-//! `download` (default): downloads pretrained weights over HTTPS. Without it, the crate depends on no HTTP client. Weights then come
-//! from the cache, from Keras' folder or from a file, and missing ones are an error that names the feature.
+//! `download` (default): downloads pretrained weights over HTTPS. Without it, the crate depends on no HTTP client. The weights of
+//! VGG16 then come from the cache, from Keras' folder or from a file. If they are missing, the error names the feature.
 
 pub mod applications;
 pub mod recipe;
 
+#[doc(inline)]
 pub use engraft_cpu as cpu;
+#[doc(inline)]
 pub use engraft_data as data;
+#[doc(inline)]
 pub use engraft_formats as formats;
+#[doc(inline)]
 pub use engraft_hub as hub;
+#[doc(inline)]
 pub use engraft_interpreter as interpreter;
+#[doc(inline)]
 pub use engraft_ir as ir;
+#[doc(inline)]
 pub use engraft_memory as memory;
 pub use engraft_nn::*;
+#[doc(inline)]
 pub use engraft_plan as plan;
+#[doc(inline)]
 pub use engraft_runtime as runtime;
+#[doc(inline)]
 pub use engraft_train as train;
 
-/// What a program that describes and trains models needs.
+/// Imports for a program that builds and trains models.
 ///
-/// Of [`data`] and [`vgg16`](crate::applications::vgg16), it holds the modules and not their functions: `data::split`,
-/// `data::decode` and `vgg16::preprocess_input` say what they work on, and can't be confused with a program's own functions.
+/// Functions of [`data`] and of the networks are reached through their modules: `data::split`, `data::decode`,
+/// `vgg16::preprocess_input`. So they can't be confused with a program's own functions.
 ///
 /// ```
 /// use engraft::prelude::*;
@@ -117,7 +133,7 @@ pub use engraft_train as train;
 pub mod prelude {
     pub use engraft_nn::prelude::*;
 
-    pub use crate::applications::{Pooling, Vgg16, Weights, vgg16};
+    pub use crate::applications::{EfficientNetLite0, Pooling, Vgg16, Weights, efficientnet_lite, vgg16};
     pub use crate::data::{self, Arrays, Dataset, PhotoDataset, PhotoFolder};
     pub use crate::formats::keras::{load_model, save_model};
     pub use crate::ir::Precision;

@@ -8,6 +8,7 @@
 //! Preprocessing is part of the model: the model takes raw RGB photos (0 to 255), here and in Keras.
 
 mod augment;
+mod backbone;
 mod base;
 mod classifier;
 mod freeze;
@@ -16,12 +17,8 @@ mod job;
 mod metadata;
 mod phase;
 
-use std::fmt;
-use std::str::FromStr;
-
-use serde::{Deserialize, Serialize};
-
 pub use augment::{Augment, Augmentation};
+pub use backbone::Backbone;
 pub use base::Base;
 pub use classifier::Classifier;
 pub use freeze::Freeze;
@@ -30,7 +27,6 @@ pub use job::{CallbackFactory, Outcome, TrainingJob, TrainingReport};
 pub use metadata::Metadata;
 pub use phase::Phase;
 
-use crate::applications::vgg16;
 use crate::prelude::*;
 use crate::{Error, Result};
 
@@ -45,41 +41,6 @@ use crate::{Error, Result};
 /// # Ok::<(), engraft::Error>(())
 /// ```
 pub type DownloadProgress = Box<dyn FnMut(u64, Option<u64>)>;
-
-/// A pretrained network that a [`Recipe`] can build on.
-///
-/// ```
-/// use engraft::recipe::{Backbone, Recipe};
-/// let backbone: Backbone = "vgg16".parse()?;
-/// assert_eq!(backbone, Recipe::new(5).backbone);
-/// assert!("vgg61".parse::<Backbone>().is_err());
-/// # Ok::<(), engraft::Error>(())
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Backbone {
-    /// [`Vgg16`] without its top.
-    Vgg16,
-}
-
-impl fmt::Display for Backbone {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Vgg16 => f.write_str("vgg16"),
-        }
-    }
-}
-
-impl FromStr for Backbone {
-    type Err = Error;
-
-    fn from_str(name: &str) -> Result<Self> {
-        match name {
-            "vgg16" => Ok(Self::Vgg16),
-            other => Err(Error::new("backbone", "vgg16", other)),
-        }
-    }
-}
 
 /// Settings of an image classifier: backbone, initial weights, image size, head, augmentation and frozen layers.
 ///
@@ -101,6 +62,8 @@ pub struct Recipe {
     pub weights: Weights,
     /// Height and width of the input, in pixels.
     pub image_size: usize,
+    /// Global pooling of the backbone's output; `None` to flatten it.
+    pub pooling: Option<Pooling>,
     /// Units of each hidden Dense layer of the head; may be empty.
     pub head: Vec<usize>,
     /// Augmentation of the training photos.
@@ -112,15 +75,29 @@ pub struct Recipe {
 }
 
 impl Recipe {
-    /// Defaults: VGG16 with ImageNet weights, frozen, at 256 by 256 pixels.
+    /// A recipe on VGG16 with the ImageNet weights, frozen, for images of 256 by 256 pixels.
     ///
-    /// The head has two hidden layers of 4096 units. The augmentation is [`Augment::default`].
+    /// The head has two hidden layers of 4096 units, like VGG16's own top. The augmentation is [`Augment::default`].
     pub fn new(classes: usize) -> Self {
+        Self::with_backbone(Backbone::Vgg16, classes)
+    }
+
+    /// A recipe on another backbone, with the image size, pooling and head that suit it.
+    ///
+    /// ```
+    /// use engraft::recipe::{Backbone, Recipe};
+    /// let model = Recipe::with_backbone(Backbone::EfficientNetLite0, 3).build(Box::new(|_, _| {}))?;
+    /// assert_eq!((model.input_shape(), model.output_shape()), (&vec![224, 224, 3], &vec![3]));
+    /// assert_eq!(model.count_params(), 3_413_024 + 1280 * 3 + 3);
+    /// # Ok::<(), engraft::Error>(())
+    /// ```
+    pub fn with_backbone(backbone: Backbone, classes: usize) -> Self {
         Self {
-            backbone: Backbone::Vgg16,
+            backbone,
             weights: Weights::Imagenet,
-            image_size: 256,
-            head: vec![4096, 4096],
+            image_size: backbone.image_size(),
+            pooling: backbone.pooling(),
+            head: backbone.head(),
             augment: Augment::default(),
             classes,
             freeze: Freeze::All,
@@ -151,24 +128,17 @@ impl Recipe {
             Some(augment) => augment.call(&inputs)?,
             None => inputs.clone(),
         };
-        let mut x = self.base(&x, progress)?.output().clone();
-        x = Flatten::new().call(&x)?;
+        let base = self.backbone.build(&x, self.weights.clone(), self.pooling, progress)?;
+        let mut x = base.output().clone();
+        if self.pooling.is_none() {
+            x = Flatten::new().call(&x)?;
+        }
         for &units in &self.head {
             x = Dense::new(units).activation(Relu).call(&x)?;
         }
         let model = Model::new(&inputs, &Dense::new(self.classes).activation(Softmax).call(&x)?)?;
         self.freeze.apply(&model)?;
         Ok(model)
-    }
-
-    fn base(&self, x: &SymbolicTensor, progress: DownloadProgress) -> Result<Model> {
-        match self.backbone {
-            Backbone::Vgg16 => {
-                let x = vgg16::preprocess_input(x)?;
-                let base = Vgg16::new().include_top(false).weights(self.weights.clone()).input_tensor(&x);
-                base.progress(progress).build()
-            }
-        }
     }
 }
 
@@ -219,6 +189,5 @@ mod tests {
         let error = |recipe: Recipe| recipe.weights("none").build(Box::new(|_, _| {})).unwrap_err().to_string();
         assert!(error(Recipe::new(1)).contains("expected two or more, received 1"));
         assert!(error(Recipe { image_size: 16, ..Recipe::new(2) }).contains("at least 32 by 32 pixels"));
-        assert!("vgg".parse::<Backbone>().unwrap_err().to_string().contains("expected vgg16, received vgg"));
     }
 }

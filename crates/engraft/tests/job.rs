@@ -9,7 +9,7 @@ use engraft::prelude::*;
 use engraft::recipe::{Interrupt, Outcome, Phase, TrainingJob, TrainingReport};
 use engraft::{Error, Result};
 
-/// Draws eight dark and light photos, as BMP files of 8 x 8 pixels. One epoch in batches of 4 has two steps.
+/// Draws four dark and four light photos, as BMP files of 8 x 8 pixels. One epoch in batches of 4 has two steps.
 fn photos(folder: &Path) -> Vec<Photo> {
     for (class, grey) in [("dark", 20), ("light", 200)] {
         std::fs::create_dir(folder.join(class)).unwrap();
@@ -64,7 +64,7 @@ fn iterations(model: &Model) -> u64 {
     model.compiled().unwrap().state.iterations()
 }
 
-/// Calls `work` at the end of the last step of an epoch.
+/// A callback that calls `work` at the end of the last step of epoch `epoch`, counted from 0.
 struct AtEndOf<F> {
     epoch: usize,
     work: F,
@@ -110,10 +110,10 @@ fn a_failing_second_phase_leaves_the_file_and_the_history_of_the_first() {
     });
     let error = report.outcome.unwrap_err().to_string();
     assert!(error.contains("callback: fails in the second epoch of fine-tuning"), "{error}");
-    // Two epochs of the first phase, and the complete one of the second.
+    // The two epochs of the first phase, and the first epoch of the second phase, which was completed before the error.
     assert_eq!((report.phases_saved, report.history.epochs()), (1, 3));
     assert_eq!(weights(Classifier::load(&file).unwrap().model()), after_first);
-    // The model in memory keeps what it has learned since: two epochs of two steps.
+    // The model in memory keeps the weights of the second phase: two epochs of two steps.
     assert_ne!(weights(job.0.model()), after_first);
     assert_eq!(iterations(job.0.model()), 4);
 }

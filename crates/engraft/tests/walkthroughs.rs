@@ -8,9 +8,9 @@ mod fine_tune;
 #[path = "../examples/own_callback.rs"]
 #[expect(dead_code, reason = "its main isn't called")]
 mod own_callback;
-#[path = "../examples/save_and_go_on.rs"]
+#[path = "../examples/save_and_resume.rs"]
 #[expect(dead_code, reason = "its main isn't called")]
-mod save_and_go_on;
+mod save_and_resume;
 #[path = "../examples/train_on_a_folder.rs"]
 #[expect(dead_code, reason = "its main isn't called")]
 mod train_on_a_folder;
@@ -66,8 +66,8 @@ fn the_last_block_is_fine_tuned_after_the_head() {
 fn training_goes_on_where_it_stopped() {
     let (photos, folder) = (photos(), tempfile::tempdir().unwrap());
     let file = folder.path().join("m.keras");
-    let resumed = save_and_go_on::run(photos.path(), &file).unwrap();
-    let uninterrupted = save_and_go_on::run_uninterrupted(photos.path()).unwrap();
+    let resumed = save_and_resume::run(photos.path(), &file).unwrap();
+    let uninterrupted = save_and_resume::run_uninterrupted(photos.path()).unwrap();
     let weights = |model: engraft::Model| model.weights().iter().map(|w| w.values().clone()).collect::<Vec<_>>();
     assert_eq!(weights(resumed), weights(uninterrupted));
     assert!(file.is_file());

@@ -1,4 +1,6 @@
-//! The zip container of `.keras` and `.npz` files. Entries are read into memory within limits, never unpacked to disk.
+//! The reader of zip archives: `.keras` and `.npz` files.
+//!
+//! Nothing is unpacked to disk. Entries are read into memory within limits; an uncompressed HDF5 entry is read in place.
 
 use std::fmt::Display;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -26,7 +28,7 @@ pub(crate) struct Zip<R> {
 }
 
 impl<R: Read + Seek + Send + 'static> Zip<R> {
-    /// Opens an archive and checks the names of all entries. `what` is the expected kind of file, for errors.
+    /// Opens an archive and refuses duplicate and unsafe entries. `what` is the expected kind of file, for errors.
     pub(crate) fn new(mut file: R, what: &str) -> Result<Self> {
         pickle::refuse(&mut file)?;
         let failed = |error| Error::from_io("file", error);
@@ -49,7 +51,7 @@ impl<R: Read + Seek + Send + 'static> Zip<R> {
         Ok(zip)
     }
 
-    /// Refuses links, names that lead out of the archive, and PyTorch's pickles.
+    /// Returns an error if an entry is a link, has a name that leads out of the archive, or is `data.pkl`, PyTorch's pickle.
     ///
     /// Nothing is unpacked to disk, so such links and names would do no harm here. They are refused because only a malicious
     /// file has them.
@@ -70,7 +72,7 @@ impl<R: Read + Seek + Send + 'static> Zip<R> {
         Ok(())
     }
 
-    /// Bytes that all entries together may take in memory.
+    /// Limit on the bytes that all entries together take in memory, from the archive's length.
     pub(crate) fn expansion_limit(&self) -> u64 {
         expansion::limit(self.len)
     }
@@ -145,7 +147,7 @@ impl<R: Read + Seek + Send + 'static> Zip<R> {
     }
 }
 
-/// Whether a name is an absolute path or contains `..`, on Unix or Windows.
+/// Whether a name is an absolute path or has a component `..`, by the rules of Unix or Windows.
 fn leaves_archive(name: &str) -> bool {
     let absolute = name.starts_with(['/', '\\']) || name.as_bytes().get(1) == Some(&b':');
     absolute || name.split(['/', '\\']).any(|part| part == "..")

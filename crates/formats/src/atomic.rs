@@ -1,6 +1,6 @@
 //! Atomic replacement of files: a reader sees the old file or the new one, never a mixture.
 //!
-//! Every writer of this crate saves through [`write()`].
+//! Every function of this crate that saves to a path does so through [`write()`].
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, BufWriter, Write};

@@ -27,7 +27,8 @@ pub(crate) fn at(place: impl Display, error: impl HasErrorKind) -> Error {
     Error::from_source(place, error).with_kind(kind)
 }
 
-/// Adds the file's path to an error of its reader. A mismatch counts as invalid data, since the file is at fault.
+/// Adds the file's path to an error of its reader. The kind `InvalidArgument` becomes `InvalidData`: the file is at fault,
+/// not an argument of the caller.
 pub(crate) fn within_file(path: &Path, error: Error) -> Error {
     error.within(path.display()).into_invalid_data()
 }

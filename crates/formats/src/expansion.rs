@@ -7,8 +7,8 @@ const MIN_LIMIT: u64 = 64 << 20;
 
 /// The highest ratio of bytes in memory to bytes of the file.
 ///
-/// f16 values double in memory, and gzip shrinks trained weights by a fifth. The rest allows for runs of zeros, such
-/// as fresh optimizer slots. Deflate reaches 1032, which no model needs.
+/// f16 values become f32 in memory, twice the bytes, and gzip shrinks trained weights by a fifth. The rest allows for runs of
+/// zeros, such as fresh optimizer slots. Deflate can reach a ratio of 1032, which no model needs.
 const MAX_RATIO: u64 = 16;
 
 /// Bytes that the content of a file of `len` bytes may take in memory, all nested compression included.

@@ -33,7 +33,7 @@ pub enum FloatType {
 }
 
 impl FloatType {
-    /// The float type for an array of this shape: arrays of one axis stay f32.
+    /// The float type in which an array of this shape is written: f32 for scalars and arrays of one axis, else `self`.
     pub(crate) fn of(self, shape: &[usize]) -> Self {
         if shape.len() > 1 { self } else { Self::F32 }
     }

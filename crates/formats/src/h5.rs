@@ -1,7 +1,7 @@
 //! HDF5 files as Keras writes them: a tree of groups, numeric datasets and string attributes.
 //!
 //! Only this module uses the HDF5 crate. Its callers see paths inside a file (`layers/dense/vars/0`),
-//! shapes, `f32` values and strings. Links to other files, external storage and virtual datasets are
+//! shapes, numbers (`f32`, `i32`, `i64`) and strings. Links to other files, external storage and virtual datasets are
 //! refused: Keras never writes them, and a model file must hold its own weights.
 //!
 //! ```
@@ -49,7 +49,7 @@ pub(crate) use parallel_reader::ParallelReader;
 /// ```
 pub const MAX_DEPTH: usize = 64;
 
-/// Size in bytes at which Keras splits a list of names into attributes `name0`, `name1`, ….
+/// The most bytes of a list of names in one attribute. Keras splits a longer list into attributes `name0`, `name1`, ….
 ///
 /// An HDF5 header message takes at most 64 KiB. Keras calls the limit `HDF5_OBJECT_HEADER_LIMIT`.
 const ATTRIBUTE_LIMIT: usize = 64512;
@@ -66,7 +66,7 @@ const ATTRIBUTE_LIMIT: usize = 64512;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum H5Error {
-    /// The file can't be read, or isn't HDF5.
+    /// The file can't be read, isn't HDF5, or is truncated.
     #[error("cannot open as HDF5: {reason}")]
     Open {
         /// The message of the HDF5 reader or the system.
@@ -116,7 +116,7 @@ pub enum H5Error {
         /// The path inside the file.
         path: String,
     },
-    /// The values have a type that isn't a number, or isn't the one expected.
+    /// A dataset or an attribute has another type than the reader expects.
     #[error("`{path}`: expected {expected}, received {received}")]
     Type {
         /// The path inside the file.
@@ -136,7 +136,7 @@ pub enum H5Error {
         /// The number of values given.
         received: usize,
     },
-    /// A name given to the writer is empty or taken.
+    /// A name given to the writer is empty or taken, or a path leads through a dataset.
     #[error("`{path}`: {reason}")]
     Name {
         /// The path inside the file.

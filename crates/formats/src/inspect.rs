@@ -33,8 +33,9 @@ use crate::h5::{H5Error, H5File, is_hdf5};
 use crate::npy;
 use crate::safetensors::SafetensorsFile;
 
-/// Limit on the members of groups in a file, enough for thousands of layers and their optimizer. Without it, the walk
-/// through groups that contain each other would never end.
+/// Limit on the members of all groups of an HDF5 file together, enough for thousands of layers and their optimizer.
+///
+/// Without this limit, the walk through groups that contain each other would never end.
 const MAX_ENTRIES: usize = 1 << 15;
 
 /// The contents of a file: format, layers, arrays and metadata.
@@ -58,15 +59,15 @@ pub struct Contents {
     pub written_by: Option<String>,
     /// The opset version of an ONNX file.
     pub opset: Option<i64>,
-    /// The layers of a model. The layers of a nested model follow it.
+    /// The layers of a Keras model. A nested model is followed by its own layers.
     pub layers: Vec<LayerInfo>,
-    /// All arrays, including those of an optimizer.
+    /// All arrays, including those of an optimizer. For an ONNX file: the initializers except 64-bit integers.
     pub arrays: Vec<ArrayInfo>,
-    /// The optimizer and its number of steps, such as `Adam after 120 steps`.
+    /// The optimizer and its number of steps, such as `Adam after 120 steps`. For weights without a model, only the steps.
     pub optimizer: Option<String>,
     /// Further texts by name: the metadata of a safetensors or ONNX file.
     pub texts: BTreeMap<String, String>,
-    /// Reasons why the model, or a part of it, can't be loaded.
+    /// Reasons why the model, or a part of it, can't be loaded, and the warnings of loading it.
     pub problems: Vec<String>,
 }
 
@@ -112,16 +113,16 @@ pub struct LayerInfo {
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct ArrayInfo {
-    /// The name, or the path in an HDF5 file.
+    /// The name; in an HDF5 file, the path; empty for the array of a `.npy`.
     pub name: String,
     /// The shape; empty for a scalar.
     pub shape: Vec<usize>,
-    /// The element type, as the file's format spells it: `F32` in safetensors, `FLOAT` in ONNX, ….
+    /// The element type, such as `F32` or `I64`; for ONNX, its own name of the type, such as `FLOAT`.
     pub kind: String,
 }
 
 impl ArrayInfo {
-    /// The number of elements; `usize::MAX` if the shape claims more.
+    /// The number of elements by the shape, at most `usize::MAX`.
     pub fn count(&self) -> usize {
         if self.shape.contains(&0) { 0 } else { self.shape.iter().copied().fold(1, usize::saturating_mul) }
     }
@@ -285,7 +286,7 @@ fn arrays(file: &H5File) -> Result<Vec<ArrayInfo>> {
     Ok(found)
 }
 
-/// The steps of an optimizer in the layout of Keras 3, as text; `None` if there is none.
+/// The number of steps of the optimizer in a `.weights.h5` of Keras 3, as in `after 120 steps`; `None` if it can't be read.
 fn steps(arrays: &[ArrayInfo], file: &H5File) -> Option<String> {
     arrays.iter().find(|array| array.name == "optimizer/vars/0")?;
     let (_, steps) = file.read_i64("optimizer/vars/0").ok()?;

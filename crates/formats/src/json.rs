@@ -3,13 +3,13 @@
 use engraft_nn::{Error, ErrorKind, Result};
 use serde::de::DeserializeOwned;
 
-/// Limit on the number of values; a model of 1,000 layers has about 55,000.
+/// Limit on the number of values in a text; the config of a model of 1,000 layers has about 55,000.
 ///
-/// A value may take only two bytes of text, and almost none when compressed, but takes 100 bytes or more in memory. So the
-/// file's length is no limit.
+/// A value may take only two bytes of text, and almost none when compressed, but takes 100 bytes or more in memory. So a limit
+/// on the file's length would not limit the memory.
 const MAX_VALUES: usize = 1 << 18;
 
-/// Parses JSON text from a file into a value. Errors name it by `place`.
+/// Parses JSON text from a file into a value. `place` is the name of the text in errors.
 ///
 /// ```
 /// let classes: Vec<String> = engraft_formats::json::parse("class_names", br#"["cat", "dog"]"#)?;

@@ -83,10 +83,11 @@ pub(crate) const MAX_EXTRA: u64 = 4 << 20;
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Archive {
-    /// The model with its weights. It is compiled if the file has an optimizer, loss and metrics that are all supported.
+    /// The model with its weights. It is compiled if the file has settings of `compile` (optimizer, loss, metrics) and all of
+    /// them are supported.
     pub model: Model,
-    /// Parts of the file that could not be used and do not matter for predictions, such as an unknown
-    /// optimizer.
+    /// What the reader left out or changed, such as an unknown optimizer, or an input of dynamic size that got a fixed
+    /// size. None of it changes a prediction.
     pub warnings: Vec<String>,
     /// The version of Keras that wrote the file, if the file records it.
     pub keras_version: Option<String>,
@@ -155,8 +156,8 @@ fn read_from(mut file: impl Read + Seek + Send + 'static, parallel: Option<Paral
     Ok(Archive { model, warnings, keras_version })
 }
 
-/// Compiles a model by its file's config and restores the optimizer state. Returns a warning if either
-/// fails.
+/// Compiles a model by the `compile_config` of its file and restores the optimizer state. Returns a warning if
+/// either fails.
 fn recompile<'a>(
     model: &Model,
     compiled: &Map<String, Value>,
@@ -169,7 +170,7 @@ fn recompile<'a>(
     Some(format!("the optimizer starts afresh: {error}"))
 }
 
-/// Reads a model from a file without the warnings that [`load`] gives.
+/// Reads a model from a file like [`load`], and drops the warnings.
 ///
 /// ```
 /// use engraft_formats::keras;
@@ -191,7 +192,7 @@ pub fn load_model(path: &Path) -> Result<Model> {
 
 /// Reads an extra entry of a model file, such as one of [`SaveOptions::extras`]; `None` if there is none.
 ///
-/// In a `.keras` file it is an entry of the archive, in an `.h5` an attribute of the root.
+/// In a `.keras` file, an extra entry is an entry of the archive; in an `.h5`, it is a string attribute of the root.
 ///
 /// ```
 /// use engraft_formats::keras::{self, SaveOptions};
@@ -207,7 +208,7 @@ pub fn load_model(path: &Path) -> Result<Model> {
 /// ```
 ///
 /// # Errors
-/// The file can't be read or has another format; the entry is damaged or larger than 4 MiB.
+/// The file can't be read or has another format; the entry is damaged or, in a `.keras` file, larger than 4 MiB.
 pub fn read_extra(path: &Path, name: &str) -> Result<Option<Vec<u8>>> {
     let mut file = open(path)?;
     let extra = match h5::is_hdf5(&mut file).map_err(in_file) {
@@ -238,8 +239,8 @@ pub fn read_extra(path: &Path, name: &str) -> Result<Option<Vec<u8>>> {
 /// ```
 ///
 /// # Errors
-/// The file can't be read or has another format; a weight is missing, left over or of another shape.
-/// Then the model is unchanged.
+/// The file can't be read or has another format; a weight is missing, left over or of another shape. All shapes
+/// are checked before the first weight is set. An error while values are read may leave some weights set.
 pub fn load_weights(path: &Path, model: &Model) -> Result<()> {
     let (file, parallel) = open_for_parallel_reads(path)?;
     read_weights_from(file, parallel, model).map_err(|error| within_file(path, error))
@@ -283,7 +284,7 @@ fn open(path: &Path) -> Result<BufReader<File>> {
     File::open(path).map(BufReader::new).map_err(|error| at(path.display(), error))
 }
 
-/// Opens a file twice: for ordinary reads, and for parallel reads where the system has them.
+/// Opens a file for ordinary reads, and returns a second reader of it for parallel reads where the system has them.
 fn open_for_parallel_reads(path: &Path) -> Result<(BufReader<File>, Option<ParallelReader>)> {
     open(path).map(|file| {
         let parallel = ParallelReader::of(file.get_ref());

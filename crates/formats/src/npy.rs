@@ -46,7 +46,7 @@ use crate::error::at;
 /// ```
 ///
 /// # Errors
-/// The file can't be read, isn't a `.npy`, or has a type other than little-endian integers and floats.
+/// The file can't be read, isn't a `.npy`, or has a type other than booleans and little-endian integers and floats.
 pub fn load(path: &Path) -> Result<Tensor> {
     let bytes = std::fs::read(path).map_err(|error| Error::from_io(path.display(), error))?;
     read(&bytes).map_err(|error| error.within(path.display()))
@@ -60,7 +60,7 @@ pub fn load(path: &Path) -> Result<Tensor> {
 /// ```
 ///
 /// # Errors
-/// The bytes aren't a `.npy`, or have a type other than little-endian integers and floats.
+/// The bytes aren't a `.npy`, or have a type other than booleans and little-endian integers and floats.
 pub fn read(bytes: &[u8]) -> Result<Tensor> {
     array(bytes).map_err(Error::into_invalid_data)
 }
@@ -137,7 +137,7 @@ pub fn read_npz(file: impl Read + Seek + Send + 'static) -> Result<Vec<(String, 
     each(file, read).map_err(Error::into_invalid_data)
 }
 
-/// Calls `read` for each array in a `.npz` file; returns names and results.
+/// Calls `read` with the bytes of each `.npy` in a `.npz` file; returns names and results.
 ///
 /// All arrays together must fit the file's expansion limit as f32, even if `read` doesn't convert them.
 pub(crate) fn each<T>(

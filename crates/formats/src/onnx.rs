@@ -1,7 +1,8 @@
 //! ONNX: exports models for onnxruntime and other programs, and reads graphs and weights of any ONNX file.
 //!
-//! [`save`] writes the forward pass of a model in inference mode, with its preprocessing. The exported graph takes raw pixels as
-//! `[batch, height, width, channels]`, for any batch size. Nested models are inlined; augmentation and dropout are left out.
+//! [`save`] writes the forward pass of a model in inference mode, with its preprocessing layers. The exported graph takes the
+//! same inputs as the model, for any batch size; images are `[batch, height, width, channels]`. Nested models are inlined;
+//! augmentation and dropout are left out.
 //!
 //! [`Graph`] reads the operators and constants of a file, [`initializers`] its weights, and [`load_weights`] loads the weights
 //! into a model. Graphs are not run here: `engraft_interpreter::OnnxModel` does that.

@@ -10,7 +10,7 @@ use engraft_nn::{Error, ErrorKind, Result};
 pub(crate) const REFUSED: &str = "a pickle (.pkl, .pt, .pth, .bin) is refused, since reading one runs the code that it names; \
      save the weights as .safetensors in the program that wrote them";
 
-/// Whether these first bytes are those of a pickle of protocol 2 or later.
+/// Whether the bytes at the start of a file are those of a pickle of protocol 2 to 5.
 pub(crate) fn is_pickle(start: &[u8]) -> bool {
     matches!(start, [0x80, 2..=5, ..])
 }

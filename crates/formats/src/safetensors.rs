@@ -55,7 +55,7 @@ pub use self::safetensors_file::{SafetensorsFile, TensorInfo};
 pub struct SaveOptions {
     /// The names of tensors and the layout of their axes.
     pub naming: Naming,
-    /// The float type of weights.
+    /// The float type in which weights are stored.
     pub float_type: FloatType,
     /// Entries of `__metadata__` in the header: any texts, by name.
     pub metadata: HashMap<String, String>,
@@ -156,7 +156,7 @@ pub fn save_weights(path: &Path, layers: &[Layer], options: &SaveOptions) -> Res
     let mut named = options.naming.of(layers)?;
     let weights: Vec<_> = named.iter().map(|named| named.weight.clone()).collect();
     options.float_type.check(&weights)?;
-    // f32 before f16, so that every tensor is aligned to its element size.
+    // The f32 tensors come before the f16 tensors, so that every tensor is aligned to its element size.
     named.sort_by_key(|named| options.float_type.of(named.weight.shape()) == FloatType::F16);
     let header = header(&named, options).map_err(|error| Error::from_source(path.display(), error))?;
     atomic::write(path, |file| {

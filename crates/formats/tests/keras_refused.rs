@@ -44,7 +44,7 @@ fn refused(bytes: &[u8], expected: &str) {
     assert!(error.contains(expected), "expected `{expected}` in: {error}");
 }
 
-/// An archive with the weights of `model` and another config.
+/// A `.keras` archive with the weights of the golden model `model`, but with this config.
 fn with_config(model: &str, config: &Value) -> Vec<u8> {
     let entries =
         [("config.json", config.to_string().into_bytes()), ("model.weights.h5", entry(model, "model.weights.h5"))];

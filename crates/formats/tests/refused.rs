@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use engraft_formats::keras;
 use serde_json::Value;
 
-/// The expected error of each case in `golden/refused`.
+/// Each case in `golden/refused`, with words that its error must contain.
 const WORDS: &[(&str, &str)] = &[
     (
         "lambda_layer",

@@ -26,8 +26,9 @@ enum Attempt {
 /// `bytes` is the expected size, which `progress` receives as the total if the server sends no length.
 ///
 /// # Errors
-/// The last attempt's error once `limits.max_attempts` attempts in a row have failed, or at once where retrying is pointless: the
-/// server is unreachable from the start, or responds with a client error such as 404.
+/// The last attempt's error once `limits.max_attempts` attempts in a row have failed. An error at once where retrying is
+/// pointless: the server is unreachable before any byte is received or responds with a client error such as 404, the file is too
+/// large, or `part` can't be written.
 pub(crate) fn download(
     requested: &RequestedFile,
     part: &Path,

@@ -9,11 +9,11 @@ use ureq::Agent;
 pub(crate) struct Limits {
     /// The largest file that is accepted, in bytes.
     pub(crate) max_bytes: u64,
-    /// The download fails after this many consecutive attempts that each receive fewer than `min_progress` bytes.
+    /// The download fails after this many failed attempts in a row.
     pub(crate) max_attempts: u32,
-    /// An attempt that receives this many bytes counts as a success and resets the count of failures.
+    /// If a failed attempt received at least this many bytes, the count of failed attempts starts again, with this attempt as 1.
     pub(crate) min_progress: u64,
-    /// Delay before the second attempt; it doubles with every further failure.
+    /// Delay after the first failed attempt. It doubles with every further one in a row.
     pub(crate) retry_delay: Duration,
     /// Timeout of each step: connecting, waiting for the response, reading the next bytes.
     pub(crate) timeout: Duration,

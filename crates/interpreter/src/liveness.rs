@@ -11,13 +11,15 @@ use super::value::Value;
 pub(super) struct LiveTensors<'a> {
     values: HashMap<&'a str, Value>,
     remaining_reads: HashMap<&'a str, usize>,
-    /// Elements of all live tensors.
+    /// Total number of elements of all live tensors.
     elements: usize,
     limit: usize,
 }
 
 impl<'a> LiveTensors<'a> {
-    /// Counts the reads of each tensor in `graph`. `limit` bounds the elements of all live tensors.
+    /// Counts how often the nodes of `graph` read each tensor. A graph output counts as one more read.
+    ///
+    /// `limit` bounds the number of elements of all live tensors together.
     pub(super) fn new(graph: &'a Graph, limit: usize) -> Self {
         let mut reads = HashMap::new();
         let outputs = graph.outputs.iter().map(|output| &output.name);

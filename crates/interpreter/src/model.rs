@@ -155,8 +155,8 @@ impl OnnxModel {
     ///
     /// # Errors
     /// Where the inputs or outputs differ from the declared ones in number or shape; where the graph has an operator or attribute
-    /// that [`save`](fn@engraft_formats::onnx::save) doesn't write; where operands have incompatible shapes; where the limit of
-    /// [`with_limit`](Self::with_limit) is exceeded.
+    /// that [`save`](fn@engraft_formats::onnx::save) doesn't write; where operands have incompatible shapes; where a tensor is
+    /// read before it is computed, or computed twice; where the limit of [`with_limit`](Self::with_limit) is exceeded.
     pub fn run(&self, inputs: &[&Tensor]) -> Result<Vec<Tensor>> {
         if inputs.len() != self.graph.inputs.len() {
             return Err(Error::new("inputs", self.graph.inputs.len(), inputs.len()));

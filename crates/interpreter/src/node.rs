@@ -57,7 +57,7 @@ impl<'a> Node<'a> {
             .with_kind(ErrorKind::InvalidData)
     }
 
-    /// An optional input.
+    /// An optional input; `None` if the node omits it.
     pub(super) fn optional(&self, index: usize) -> Option<&'a Value> {
         self.inputs.get(index).copied().flatten()
     }
@@ -109,25 +109,25 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// Takes an integer attribute.
+    /// Removes the integer attribute `name` and returns it, or `default` if the node has none.
     pub(super) fn int(&mut self, name: &str, default: i64) -> Result<i64> {
         let int = |value: &AttributeValue| if let AttributeValue::Int(value) = value { Some(*value) } else { None };
         self.attribute(name, int).map(|found| found.unwrap_or(default))
     }
 
-    /// Takes a float attribute.
+    /// Removes the float attribute `name` and returns it, or `default` if the node has none.
     pub(super) fn float(&mut self, name: &str, default: f32) -> Result<f32> {
         let float = |value: &AttributeValue| if let AttributeValue::Float(value) = value { Some(*value) } else { None };
         self.attribute(name, float).map(|found| found.unwrap_or(default))
     }
 
-    /// Takes an attribute of `N` non-negative integers.
+    /// Removes the attribute `name`, `N` non-negative integers, and returns it, or `default` if the node has none.
     pub(super) fn sizes<const N: usize>(&mut self, name: &str, default: [usize; N]) -> Result<[usize; N]> {
         let sizes = |value: &AttributeValue| sizes(value)?.try_into().ok();
         self.attribute(name, sizes).map(|found| found.unwrap_or(default))
     }
 
-    /// Takes a required attribute that is a permutation of the axes `0..rank`.
+    /// Removes and returns a required attribute that is a permutation of the axes `0..rank`.
     pub(super) fn permutation(&mut self, name: &str, rank: usize) -> Result<Vec<usize>> {
         let axes = |value: &AttributeValue| {
             sizes(value).filter(|axes| axes.len() == rank && (0..rank).all(|axis| axes.contains(&axis)))
@@ -135,7 +135,7 @@ impl<'a> Node<'a> {
         self.attribute(name, axes)?.ok_or_else(|| self.error(format_args!("an attribute `{name}`"), "none"))
     }
 
-    /// Takes a required string attribute that is one of `words`.
+    /// Removes and returns a required string attribute that is one of `words`.
     pub(super) fn word(&mut self, name: &str, words: &[&'static str]) -> Result<&'static str> {
         let known = |value: &AttributeValue| {
             let AttributeValue::String(text) = value else { return None };
@@ -145,7 +145,10 @@ impl<'a> Node<'a> {
         found.ok_or_else(|| self.error(format_args!("an attribute `{name}`"), "none"))
     }
 
-    /// Removes an attribute and converts it with `get`, whose `None` means that the value is unsupported.
+    /// Removes the attribute `name` and converts it with `get`; `None` if the node has no such attribute.
+    ///
+    /// # Errors
+    /// Where `get` returns `None`: the value is unsupported.
     fn attribute<T>(&mut self, name: &str, get: impl Fn(&AttributeValue) -> Option<T>) -> Result<Option<T>> {
         let Some(value) = self.attributes.remove(name) else { return Ok(None) };
         let unknown = || self.unsupported(format_args!("an attribute `{name}` that is known here"), value);

@@ -55,7 +55,7 @@ fn nearest(coordinate: f64, size: usize) -> Neighbours {
     (pixel, pixel, 0.0)
 }
 
-/// Interpolates `x` along an axis: output entry `i` comes from the input entries `sources[i]`.
+/// Interpolates `x` along an axis: output entry `i` is the weighted mean of the two input entries that `sources[i]` names.
 fn interpolated(node: &Node<'_>, x: &Tensor, axis: usize, sources: &[Neighbours]) -> Result<Tensor> {
     let mut shape = x.shape().to_vec();
     let block: usize = shape[axis + 1..].iter().product();

@@ -19,7 +19,7 @@ pub(super) struct Windows {
 }
 
 impl Windows {
-    /// Takes the window attributes of a node. `size` is the default of `kernel_shape`.
+    /// Removes the window attributes from a node, and computes its windows. `size` is the default of `kernel_shape`.
     pub(super) fn take(node: &mut Node<'_>, image: [usize; 2], size: [usize; 2]) -> Result<Self> {
         let size = node.sizes("kernel_shape", size)?;
         let (stride, dilation) = (node.sizes("strides", [1, 1])?, node.sizes("dilations", [1, 1])?);

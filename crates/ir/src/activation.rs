@@ -58,7 +58,7 @@ pub enum Activation {
     HardSilu,
     /// `x * P(X <= x)` for a standard normal `X` (Hendrycks and Gimpel 2016, arXiv 1606.08415)
     Gelu {
-        /// Whether to approximate the normal distribution function with `tanh`. It is computed with `erf` otherwise.
+        /// Whether `tanh` approximates `P(X <= x)`; if false, `P(X <= x)` is computed with `erf`.
         approximate: bool,
     },
     /// `x * tanh(softplus(x))` (Misra 2019, arXiv 1908.08681)

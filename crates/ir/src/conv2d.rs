@@ -1,4 +1,4 @@
-//! The sizes of a 2-D convolution, as planners, executors and kernels pass them on.
+//! The sizes of a 2-D convolution, which planners, executors and kernels share.
 
 use std::ops::Range;
 
@@ -71,7 +71,9 @@ impl Conv2dShape {
         self.batch * self.out_h * self.out_w * self.out_c
     }
 
-    /// The convolution that computes only the output rows `rows`, and the range of input rows that it reads.
+    /// Sizes of the convolution that computes only the output rows `rows`, and the range of input rows that it reads.
+    ///
+    /// The returned sizes describe an input that consists of only these input rows.
     ///
     /// ```
     /// use engraft_ir::Conv2dShape;
@@ -103,13 +105,13 @@ impl Conv2dShape {
             && [self.in_h, self.in_w] == [self.out_h, self.out_w]
     }
 
-    /// Checks the sizes. Layers report bad sizes as errors earlier, so a panic here is a bug.
+    /// Checks kernel, stride, dilation, channels and groups. Layers report bad values as errors earlier: a panic here is a bug.
     ///
     /// # Panics
-    /// If a size other than the batch is 0, or `groups` doesn't divide the channels.
+    /// If one of these values is 0, or `groups` doesn't divide the input channels and the output channels.
     pub fn check(&self) {
         let sizes = [self.kernel, self.stride, self.dilation, [self.in_c, self.out_c]];
-        assert!(!sizes.as_flattened().contains(&0), "sizes other than the batch's must not be zero: {self:?}");
+        assert!(!sizes.as_flattened().contains(&0), "kernel, stride, dilation and channels must not be zero: {self:?}");
         let grouped =
             self.groups > 0 && self.in_c.is_multiple_of(self.groups) && self.out_c.is_multiple_of(self.groups);
         assert!(grouped, "groups must divide the channels: {self:?}");

@@ -33,7 +33,8 @@ pub enum Op {
     ///
     /// Weights: kernel `[kh, kw, c / groups, filters]`, then bias `[filters]` if there is one. `pad` is the padding at the top
     /// and left. A depthwise kernel `[kh, kw, c, m]` has `c` groups and `c * m` filters; its memory layout is
-    /// `[kh, kw, 1, c * m]`. `pool` is the height and width before the fused pooling; `None` for no pooling.
+    /// `[kh, kw, 1, c * m]`. `pool` is the height and width of the convolution's output before the fused pooling; `None` for no
+    /// pooling.
     Conv2d {
         kernel: [usize; 2],
         stride: [usize; 2],
@@ -44,12 +45,15 @@ pub enum Op {
     },
     /// Matrix product. Weights: kernel `[inputs, units]`, then bias `[units]` if there is one.
     Dense,
-    /// Maximum or mean over windows of pixels. Padding never counts as a value.
+    /// Maximum or mean over windows of pixels. `pad` is the padding at the top and left; padding never counts as a value.
     Pool2d { kind: PoolKind, size: [usize; 2], stride: [usize; 2], pad: [usize; 2] },
     /// Maximum or mean over all pixels of each channel.
     GlobalPool { kind: PoolKind },
-    /// Batch normalization (Ioffe and Szegedy 2015, arXiv 1502.03167). Mean and variance are those of the batch if
-    /// `batch_statistics`, else the moving ones. Weights: gamma if `scale`, beta if `center`, moving mean, moving variance.
+    /// Batch normalization (Ioffe and Szegedy 2015, arXiv 1502.03167).
+    ///
+    /// With `batch_statistics`, mean and variance are those of the batch, and each training step sets the moving ones to
+    /// `moving * momentum + batch * (1 - momentum)`. Without, mean and variance are the moving ones. Weights: gamma if `scale`,
+    /// beta if `center`, moving mean, moving variance.
     BatchNorm { epsilon: f32, momentum: f32, scale: bool, center: bool, batch_statistics: bool },
     /// An elementwise activation function.
     Activation(Activation),
@@ -69,15 +73,17 @@ pub enum Op {
     Slice { start: Vec<usize>, step: Vec<isize> },
     /// Transposition: axis `i` of the output is axis `axes[i]` of the input.
     Permute { axes: Vec<usize> },
-    /// `x * scale[c] + shift[c]` for channel `c`.
+    /// `x * scale[c] + shift[c]` for channel `c`, the index along the last axis. Scale and shift are constants, not weights.
     ScaleShift { scale: Vec<f32>, shift: Vec<f32> },
     /// Reverses the last axis: RGB to BGR.
     ReverseChannels,
     /// Resizes images to the output's height and width.
     Resize { interpolation: Interpolation },
-    /// Dropout. A hash of (seed, training iteration, sample, element) decides whether an element is dropped.
+    /// Dropout: sets elements to 0 with probability `rate` and divides the others by `1 - rate`. A hash of (seed, training
+    /// iteration, sample, element) decides which elements are dropped.
     Dropout { rate: f32, seed: u64 },
-    /// Transforms each image at random. A hash of (seed, training iteration, image) seeds the draw.
+    /// Transforms each image at random. A hash of (seed, training iteration, image) seeds the random generator that draws the
+    /// image's transformation.
     RandomTransform { transform: RandomTransform, seed: u64 },
 }
 
@@ -93,7 +99,7 @@ impl Op {
         !matches!(self, Self::Conv2d { .. } | Self::Dense | Self::GlobalPool { .. } | Self::RandomTransform { .. })
     }
 
-    /// Sizes of this convolution for a batch of `samples` images; `None` for any other operation.
+    /// Sizes of this convolution, without a fused pooling, for a batch of `samples` images; `None` for any other operation.
     pub fn conv2d_shape(&self, samples: usize, input: &Shape, output: &Shape) -> Option<Conv2dShape> {
         let (&[in_h, in_w, in_c], &[out_h, out_w, out_c]) = (input.as_slice(), output.as_slice()) else { return None };
         match *self {

@@ -1,4 +1,4 @@
-//! The kinds and sizes of a 2-D pooling, as planners, executors and kernels pass them on.
+//! The kinds and sizes of a 2-D pooling, which planners, executors and kernels share.
 
 use std::ops::Range;
 

@@ -14,10 +14,12 @@ pub enum Precision {
     /// IEEE 754 single precision, with 24 significant bits.
     #[default]
     F32,
-    /// bfloat16: the range of f32, with 8 significant bits. Operands are rounded to it where that makes the product faster.
+    /// bfloat16: the range of f32, with 8 significant bits. Operands are rounded to bfloat16 where that makes the computation
+    /// faster.
     ///
-    /// The CPU executor rounds operands of convolutions, in the forward pass and in the gradient with respect to the input. It
-    /// does so for 3x3 convolutions, and on a CPU with a matrix unit (AMX) for all convolutions of stride 1.
+    /// The CPU executor rounds only operands of convolutions, in the forward pass and in the gradient with respect to the input.
+    /// It does so for 3x3 convolutions that use Winograd's algorithm. On a CPU with a matrix unit (AMX), it also does so for
+    /// ungrouped, undilated convolutions of stride 1 that are large enough to fill the unit.
     Bf16,
 }
 

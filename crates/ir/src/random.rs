@@ -19,9 +19,10 @@ pub fn finalize(mut z: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// Number `index` of the uniform distribution on `0.0..1.0` that `key` stands for, with 24 random bits, which f32 holds exactly.
+/// Number `index` of the random sequence of `key`, uniform on `0.0..1.0`. It has 24 random bits, which f32 holds exactly.
 ///
-/// It is a step of SplitMix64 whose state is `key` after `index` increments, so numbers can be drawn in any order.
+/// Each number is computed from `key` and `index` alone, so numbers can be drawn in any order: SplitMix64's finalizer is applied
+/// to `key` plus `index` increments.
 ///
 /// ```
 /// use engraft_ir::random::uniform_at;
@@ -159,7 +160,8 @@ mod tests {
             sum += x;
             squares += x * x;
         }
-        // The tolerances are five standard errors: 5 / sqrt(n) for the mean, 5 sqrt(2 / n) for the variance.
+        // The tolerances are five standard errors. Normal: 5 / sqrt(n) for the mean, 5 sqrt(2 / n) for the variance. Uniform on
+        // 2..4, of variance 1 / 3: 5 / sqrt(3 n) for the mean.
         assert!((sum / n as f64).abs() < 0.012);
         assert!((squares / n as f64 - 1.0).abs() < 0.016);
         let mean = (0..n).map(|_| f64::from(rng.uniform(2.0, 4.0))).sum::<f64>() / n as f64;

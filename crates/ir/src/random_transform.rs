@@ -21,7 +21,8 @@ pub enum RandomTransform {
     Flip { horizontal: bool, vertical: bool },
     /// Rotates the image by an angle in radians, uniform in `low..high`.
     Rotation { low: f32, high: f32, fill: Fill },
-    /// Scales the image by factors uniform in these ranges; below 1 zooms in. Without `width`, the height's factor serves both.
+    /// Zooms about the image's centre by factors uniform in the ranges `height` and `width`; see [`Transformation::Zoom`].
+    /// Without `width`, the factor of the height is also that of the width.
     Zoom { height: [f32; 2], width: Option<[f32; 2]>, fill: Fill },
 }
 
@@ -58,11 +59,11 @@ pub struct Fill {
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[expect(missing_docs, reason = "the names of the fields say it")]
 pub enum Transformation {
-    /// Mirrors the image.
+    /// Mirrors the image: `horizontal` exchanges left and right, `vertical` exchanges top and bottom.
     Flip { horizontal: bool, vertical: bool },
     /// Rotates the image counter-clockwise about its centre.
     Rotation { radians: f32, fill: Fill },
-    /// Scales the image about its centre; a factor below 1 zooms in.
+    /// Shows a central section of `height` and `width` times the image's size: a factor below 1 zooms in, one above 1 zooms out.
     Zoom { height: f32, width: f32, fill: Fill },
 }
 

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Interpolation {
-    /// Mean of the four nearest pixels, weighted by distance.
+    /// Weighted mean of the four nearest pixels: the nearer a pixel, the larger its weight.
     Bilinear,
     /// Value of the nearest pixel.
     Nearest,

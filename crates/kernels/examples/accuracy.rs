@@ -7,7 +7,7 @@
 
 use engraft_kernels::{Activation, Bf16, Conv2d, Conv2dShape, Isa, IsaError, Threads};
 
-/// Name, side of the image in pixels, input channels, output channels.
+/// Name, side of the layer's input in pixels, input channels, output channels.
 const LAYERS: [(&str, usize, usize, usize); 13] = [
     ("block1_conv1", 64, 3, 64),
     ("block1_conv2", 64, 64, 64),
@@ -65,10 +65,11 @@ fn print() -> Result<(), IsaError> {
     Ok(())
 }
 
-/// Inputs, weights and gradients distributed as in a trained network, and the exact results in f64.
+/// Random input, kernel and output gradient of a layer, and the exact results in f64. The kernel has the variance of He
+/// initialization.
 struct Layer {
     shape: Conv2dShape,
-    /// Input of the layer, with the distribution of a ReLU's outputs.
+    /// Input of the layer: ReLU of normal random numbers.
     x: Vec<f32>,
     w: Vec<f32>,
     dy: Vec<f32>,
@@ -101,7 +102,7 @@ impl Layer {
     }
 }
 
-/// Formats the error as `largest / RMS`.
+/// Formats the errors as `largest / RMS`, both in 1e-7 of the RMS of `exact`.
 fn error(computed: &[f32], exact: &[f64]) -> String {
     let mean_square = |squares: &mut dyn Iterator<Item = f64>| squares.sum::<f64>() / exact.len() as f64;
     let size = mean_square(&mut exact.iter().map(|e| e * e)).sqrt();

@@ -46,7 +46,8 @@ pub fn squared_deviation_sums(channels: usize, x: &[f32], mean: &[f32]) -> Vec<f
     })
 }
 
-/// `sums / count` in f32: turns the sums of all replicas into [`moments`] over `count` rows.
+/// Divides sums over `count` rows by `count`, in f32. Turns [`channel_sums`] into means and [`squared_deviation_sums`] into
+/// variances.
 ///
 /// ```
 /// let mut mean = [0.0];
@@ -154,7 +155,7 @@ pub fn batch_norm_gradient_training(
 
 /// `[sum(dy * normalized x), sum(dy)]` of each channel: the gradients with respect to gamma and beta.
 ///
-/// [`batch_norm_input_gradient`] needs them too, summed over all replicas.
+/// [`batch_norm_input_gradient`] takes these sums, added up over all replicas.
 pub fn batch_norm_gradient_sums(
     channels: usize,
     dy: &[f32],
@@ -198,7 +199,8 @@ pub fn batch_norm_input_gradient(
     check_len("dx", dx, x.len());
     assert!(sums.len() == 2 * channels, "`sums` must hold {} values, holds {}", 2 * channels, sums.len());
     let inverse = inverse_deviations(channels, variance, epsilon);
-    // dx = scale * (dy - mean(dy) - normalized * mean(dy * normalized)), with one factor for dy and one for x - mean.
+    // dx = scale * (dy - mean(dy) - normalized * mean(dy * normalized)), where normalized = (x - mean) * inverse. It is
+    // computed as dy * scale + (x - mean) * x_factor + constant.
     let scale = scales(&inverse, gamma);
     let x_factor: Vec<f32> = (0..channels).map(|c| -scale[c] * inverse[c] * (sums[c] / rows) as f32).collect();
     let constant: Vec<f32> = (0..channels).map(|c| -scale[c] * (sums[channels + c] / rows) as f32).collect();
@@ -228,7 +230,7 @@ fn scales(inverse: &[f32], gamma: Option<&[f32]>) -> Vec<f32> {
     }
 }
 
-/// [`batch_norm_gradient_sums`] from `inverse`, the reciprocal standard deviations.
+/// The sums of [`batch_norm_gradient_sums`], computed from `inverse`, the reciprocal standard deviations.
 fn parameter_sums(channels: usize, dy: &[f32], x: &[f32], mean: &[f32], inverse: &[f32]) -> Vec<f64> {
     let rows = count_rows("x", x, channels);
     check_len("dy", dy, x.len());
@@ -316,7 +318,7 @@ mod tests {
             let (mut dx, mut dgamma, mut dbeta) = ([0.0; 14], [0.0; 2], [0.0; 2]);
             let outputs = (Some(&mut dx[..]), Some(&mut dgamma[..]), Some(&mut dbeta[..]));
             gradient(2, &dy, &x, &mean, &variance, Some(&gamma), EPSILON, outputs.0, outputs.1, outputs.2);
-            let tolerance = 2e-6; // sums of ten terms near 1, each rounded to 6e-8
+            let tolerance = 2e-6; // sums of seven terms near 1, each rounded to 6e-8
             let expected = numeric_gradient(&x, |x| weighted_sum(x, fixed, &gamma64, &beta64, &dy));
             assert_close(&dx, &expected, tolerance);
             let expected = numeric_gradient(&gamma, |gamma| weighted_sum(&x64, fixed, gamma, &beta64, &dy));

@@ -5,11 +5,12 @@
 
 use rayon::prelude::*;
 
-/// Elements in a chunk: 64 KiB of f32. That outweighs rayon's overhead per task, and large layers still have a chunk for each
-/// core.
+/// Elements in a chunk: 64 KiB of f32. Work on a chunk takes longer than rayon's overhead per task, and large layers still have
+/// a chunk for each core.
 pub(crate) const CHUNK: usize = 16 * 1024;
 
-/// Rows that are summed in f32 before the sum is added to an f64 accumulator. The rounding error doesn't grow beyond 32 rows.
+/// Rows that are summed in f32 before the sum is added to an f64 accumulator. So the rounding error of f32 doesn't grow with
+/// the number of rows.
 const BLOCK_ROWS: usize = 32;
 
 /// Largest number of chunks, and so of partial sums, in [`column_sums`].

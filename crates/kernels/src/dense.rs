@@ -5,7 +5,7 @@ use std::ops::Range;
 use crate::Activation;
 use crate::chunks::{check_len, column_sums, count_rows};
 use crate::gemm::{Matrix, apply_epilogue, gemm, gemm_then, gemm_tile};
-use crate::tiles::Tile;
+use crate::output_tiles::Tile;
 
 /// Forward pass of a Dense layer: `y = activation(x w + bias)`.
 ///
@@ -84,7 +84,7 @@ pub fn dense_kernel_gradient_rows(
     check_len("dy", dy, batch * units);
     assert!(rows.start <= rows.end && rows.end <= inputs, "rows {rows:?} lie outside the kernel's {inputs}");
     let a = Matrix::transposed(x, inputs).skip(rows.start, 0);
-    gemm_tile(batch, a, Matrix::row_major(dy, units), false, &mut Tile::whole(rows.len(), units, dw_rows));
+    gemm_tile(batch, a, Matrix::row_major(dy, units), false, &mut Tile::covering(rows.len(), units, dw_rows));
 }
 
 /// Gradient with respect to a bias: `db[c]` is the sum of `dy[row, c]` over all rows.

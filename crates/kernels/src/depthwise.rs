@@ -1,9 +1,10 @@
 //! Depthwise convolution: each channel is convolved with a small kernel of its own (Sifre 2014; Howard et al. 2017, arXiv
 //! 1704.04861).
 //!
-//! An output value is a sum over a few neighbouring pixels of one channel. It contains no matrix product, so im2col would only
-//! copy data. The forward pass and the input gradient share one loop ([`gather`]) with different [`Taps`]. All other convolutions
-//! are in `conv2d`, also those with several output channels per input channel (a depth multiplier).
+//! An output value is a sum over a few neighbouring pixels of one channel. As a matrix product, each channel would have a single
+//! output column, so im2col would mostly copy data. The forward pass and the input gradient share one loop ([`gather`]) with
+//! different [`Taps`]. All other convolutions are in `conv2d`, also those with several output channels per input channel (a depth
+//! multiplier).
 
 use rayon::prelude::*;
 
@@ -270,8 +271,8 @@ mod tests {
         let moved = |x: &[f32], i: usize, step: f32| -> Vec<f32> {
             x.iter().enumerate().map(|(at, &x)| if at == i { x + step } else { x }).collect()
         };
-        // The score is linear in each value, so central differences have no truncation error even with a large step. Only f32
-        // rounding is left.
+        // `score` is linear in each value of `x` and of `w`, so central differences have no truncation error even with a large
+        // step. Only f32 rounding is left.
         for i in (0..x_len).step_by(37) {
             let difference = score(&moved(&x, i, 1.0), &w) - score(&moved(&x, i, -1.0), &w);
             assert_close(&[dx[i]], &[(difference / 2.0) as f32], 1e-5);
@@ -307,7 +308,7 @@ mod tests {
         let (mut patches, mut direct) = (vec![0.0; y_len], vec![0.0; y_len]);
         conv.forward(&x, &w, None, Activation::Relu, &mut patches, &mut vec![0.0; conv.scratch_len()]);
         Depthwise::new(&s).unwrap().forward(&x, &w, None, Activation::Relu, &mut direct);
-        // Both algorithms sum nine products below 1 in f32, and may round each partial sum differently.
+        // Im2col and the depthwise kernel both sum nine products below 1 in f32, and may round each partial sum differently.
         assert_close(&direct, &patches, 1e-6);
     }
 

@@ -88,8 +88,8 @@ pub fn dropout(x: &[f32], rate: f32, seed: u64, y: &mut [f32]) {
     let (key, scale) = (finalize(seed), 1.0 / (1.0 - rate));
     y.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).enumerate().for_each(|(chunk, (y, x))| {
         for (i, (y, x)) in y.iter_mut().zip(x).enumerate() {
-            // Scaled unconditionally, so that the compiler selects a value instead of branching: the branch would be mispredicted
-            // every other time.
+            // Scaled unconditionally, so that the compiler selects a value instead of branching. A branch on random numbers
+            // would often be mispredicted.
             let scaled = x * scale;
             *y = if uniform_at(key, (chunk * CHUNK + i) as u64) >= rate { scaled } else { 0.0 };
         }

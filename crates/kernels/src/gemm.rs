@@ -13,8 +13,8 @@ mod operands;
 mod pack;
 
 use crate::chunks::check_len;
+use crate::output_tiles::{Tile, Tiles};
 use crate::simd::Isa;
-use crate::tiles::{Tile, Tiles};
 pub(crate) use epilogue::apply_epilogue;
 use few_rows::Skinny;
 pub use matrix::Matrix;
@@ -61,7 +61,8 @@ pub(crate) fn gemm_then(
 /// Rows and columns of the tiles that an m x n output is cut into, one tile for each task.
 ///
 /// Each task packs its own operands. Relative to the multiply-accumulates, packing costs `1 / rows + 1 / columns`. So tiles are
-/// as large as the L2 cache allows. If that gives too few tiles to keep the threads busy, the longer side of a tile is halved.
+/// as large as the L2 cache allows. While the output has too few tiles to keep threads busy, the longer side of a tile is
+/// halved.
 pub(crate) fn tile_size(m: usize, n: usize) -> [usize; 2] {
     const MAX: [usize; 2] = [256, 512];
     const MIN_SIDE: usize = 64;
@@ -129,7 +130,7 @@ mod tests {
                     for isa in Isa::tested() {
                         let mut c = vec![f32::NAN; m * n];
                         let mut run = |accumulate| {
-                            let tile = &mut Tile::whole(m, n, &mut c);
+                            let tile = &mut Tile::covering(m, n, &mut c);
                             multiply::run(isa, Operands { k, a, b, accumulate, tile });
                         };
                         run(false);

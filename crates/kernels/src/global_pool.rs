@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use crate::PoolKind;
 use crate::chunks::check_len;
-use crate::pool::reduce;
+use crate::pooling::reduce;
 
 /// The maximum or mean over all pixels: `x` `[batch, pixels, channels]` -> `y` `[batch, channels]`.
 ///

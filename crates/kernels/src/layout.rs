@@ -45,7 +45,8 @@ pub fn pad2d_gradient(batch: usize, h: usize, w: usize, c: usize, pad: [[usize; 
 
 /// Copies `count` channels of each row: `y[row, to_offset + i] = x[row, from_offset + i]`.
 ///
-/// Concatenation is one call for each input. Its gradient is the same call with `x` and `y` exchanged.
+/// Concatenation is one call for each input. Its gradient is one call for each input with source and destination exchanged:
+/// slices, channels and offsets.
 ///
 /// ```
 /// use engraft_kernels::copy_channels;

@@ -7,7 +7,8 @@
 //!   (`[height, width, in_channels / groups, out_channels]`), dense kernels `[inputs, units]`.
 //! - **Threads.** Kernels run on the ambient [rayon] pool; [`Threads`] creates one. The order of every sum depends on the shape
 //!   alone, so results are **bit-identical for any number of threads**.
-//! - **Instruction sets.** AVX2, AVX-512, AMX or portable vectors are chosen at run time, see [`Isa`].
+//! - **Instruction sets.** AVX2, AVX-512 or portable vectors are chosen at run time, see [`Isa`]. Convolutions can use bf16
+//!   instructions and AMX, see [`Bf16`].
 //! - **Definitions.** Every operation computes what Keras 3 on TensorFlow computes.
 //! - **Panics.** A slice of the wrong length is a programming error: the kernel panics and names the slice. Batches of size zero
 //!   are allowed everywhere.
@@ -23,9 +24,9 @@ mod activation;
 mod aligned;
 mod batch_norm;
 mod broadcast;
-mod cache;
 mod chunks;
 mod conv2d;
+mod cpu_cache;
 mod dense;
 mod depthwise;
 mod elementwise;
@@ -35,8 +36,9 @@ mod layout;
 mod loss;
 mod microkernel;
 mod number;
+mod output_tiles;
 mod parallel_tasks;
-mod pool;
+mod pooling;
 mod projective_transform;
 #[cfg(test)]
 mod reference;
@@ -48,7 +50,6 @@ mod strided;
 #[cfg(test)]
 mod testing;
 mod thread_pool;
-mod tiles;
 mod update;
 
 pub use activation::{activate, activation_gradient};
@@ -69,7 +70,7 @@ pub use loss::{
     binary_cross_entropy_from_probabilities, cross_entropy_from_probabilities, sigmoid_cross_entropy,
     softmax_cross_entropy,
 };
-pub use pool::{
+pub use pooling::{
     average_pool2d_gradient, max_pool2d_gradient, max_pool2d_gradient_in_place, pool2d, replace_max_pool2d_input,
 };
 pub use projective_transform::{ProjectiveTransform, projective_transform};

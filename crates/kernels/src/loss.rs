@@ -66,7 +66,8 @@ pub fn sigmoid_cross_entropy(
 
 /// Categorical cross-entropy from probabilities, as Keras' TensorFlow backend computes it with `from_logits=False`.
 ///
-/// Each row is divided by its sum, then clipped to 1e-7 ..= 1 - 1e-7. Clipped values have a gradient of zero.
+/// Each row is divided by its sum, then clipped to 1e-7 ..= 1 - 1e-7. The slope of the clip is zero for clipped values. They
+/// still get the gradient that flows through the sum.
 ///
 /// ```
 /// use engraft_kernels::cross_entropy_from_probabilities;

@@ -1,7 +1,6 @@
 //! The microkernel of every matrix product: it accumulates one register tile of the product over the depth.
 //!
-//! GEMM and the Winograd convolutions call [`multiply`] on operands that they packed. The AMX matrix unit has a microkernel of
-//! its own, in [`crate::simd`].
+//! GEMM and the Winograd convolutions call [`multiply`]. The AMX matrix unit has a microkernel of its own, in [`crate::simd`].
 
 #![expect(unsafe_code, reason = "operands are addressed through strides")]
 
@@ -14,8 +13,8 @@ use crate::simd::{Kernel, Simd};
 
 /// Rows of a register tile (MR in BLIS).
 ///
-/// The accumulators of `ROWS` x [`Simd::VECTORS`] vectors and one row of the right operand fill the vector registers. The tile is
-/// wide rather than tall, as each row costs the broadcast of a value of the left operand and an address register.
+/// The accumulators, `ROWS` x [`Simd::VECTORS`] vectors, and one row of the right operand nearly fill the vector registers. The
+/// tile is wide rather than tall, as each row costs the broadcast of a value of the left operand and an address register.
 pub(crate) const ROWS: usize = 6;
 
 /// Columns of a register tile (NR in BLIS).
@@ -75,7 +74,7 @@ macro_rules! left_operand {
 left_operand!(RowMajor, |left: Self| left.row_stride, |_| 1);
 left_operand!(ColumnMajor, |_| 1, |left: Self| left.depth_stride);
 
-/// The right operand of a product: a panel of contiguous vectors for each step of the depth.
+/// The right operand of a product: for each step of the depth, a row of contiguous vectors.
 #[derive(Clone, Copy)]
 pub(crate) struct RightOperand {
     pub(crate) start: *const f32,

@@ -99,8 +99,8 @@ impl Source<'_> {
 
 /// Transforms one image `x` `[h, w, c]` into `y` of the same shape (TensorFlow's `ImageProjectiveTransformV3` on the CPU).
 ///
-/// Pixels outside the image have the value `fill_value` if `fill` is [`Constant`](FillMode::Constant). Positions at infinity
-/// always have it.
+/// Pixels outside the image have the value `fill_value` if `fill` is [`Constant`](FillMode::Constant). An output pixel that
+/// reads a position at infinity has this value for every `fill`.
 ///
 /// ```
 /// use engraft_kernels::{FillMode, Interpolation, ProjectiveTransform, projective_transform};

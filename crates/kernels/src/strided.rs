@@ -59,7 +59,7 @@ impl StridedView {
     /// Copies the view of every sample in `x` to `y`. A sample has `sample` values.
     ///
     /// # Panics
-    /// If `x` isn't whole samples, or `y` has another length than their views.
+    /// If the length of `x` isn't a multiple of `sample`, or the length of `y` isn't that of the views of all samples.
     pub fn read(&self, sample: usize, x: &[f32], y: &mut [f32]) {
         let length = self.check(sample, x, y);
         y.par_chunks_mut(length.max(1)).zip(x.par_chunks(sample.max(1))).for_each(|(y, x)| {

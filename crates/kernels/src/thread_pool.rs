@@ -18,7 +18,8 @@ impl Threads {
     /// Maximum number of threads of a pool. A larger number is likely a mistake, and each thread costs memory.
     pub const MAX: usize = 1024;
 
-    /// A pool of `count` threads, 1 to [`MAX`](Self::MAX). With `None`, one thread for each CPU that this process may use.
+    /// A pool of `count` threads, 1 to [`MAX`](Self::MAX). With `None`, one thread for each CPU that this process may use, at
+    /// most `MAX`.
     ///
     /// # Errors
     /// `InvalidInput` if `count` is out of range; the system's error if it can't start the threads.

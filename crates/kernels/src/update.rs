@@ -68,7 +68,7 @@ pub struct AdamStep {
     pub beta_1: f64,
     /// Decay rate of the second moment.
     pub beta_2: f64,
-    /// Added to the square root of the second moment.
+    /// Added to the square root of the second moment, before the bias correction.
     pub epsilon: f64,
     /// Number of this step, counted from 1, for the bias correction.
     pub step: u64,
@@ -119,7 +119,7 @@ pub struct RmspropStep {
     pub rho: f64,
     /// Decay rate of the momentum slot, if one is given.
     pub momentum: f64,
-    /// Added to the mean of squared gradients.
+    /// Added under the square root: to the mean of squared gradients or, if `centered`, to the variance.
     pub epsilon: f64,
     /// Whether gradients are divided by their standard deviation instead of their root mean square. Needs an average gradient.
     pub centered: bool,

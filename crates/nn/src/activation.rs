@@ -46,7 +46,7 @@ pub enum ActivationFn {
     Silu,
     /// x `hard_sigmoid`(x)
     HardSilu,
-    /// x Φ(x), exact
+    /// x Φ(x) for the distribution function Φ of the standard normal distribution, without the `tanh` approximation
     Gelu,
     /// x tanh(softplus x)
     Mish,

@@ -165,7 +165,7 @@ impl Error {
 /// Maximum length of each part of a message, in characters. Messages quote text from files, which can be megabytes long.
 const MAX_LEN: usize = 2000;
 
-/// Truncates text to [`MAX_LEN`] and replaces control characters, which could otherwise control a terminal.
+/// Truncates text to [`MAX_LEN`] characters and replaces control characters except line breaks: they could control a terminal.
 fn sanitize(text: impl fmt::Display) -> String {
     let text = text.to_string();
     let forbidden = |character: char| character.is_control() && character != '\n';

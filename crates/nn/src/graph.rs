@@ -229,7 +229,7 @@ impl Graph {
         &self.calls
     }
 
-    /// Every layer once, in the order of Keras' `Model.layers`.
+    /// Every layer once, in the order of Keras' `Model.layers`. Unlike there, operations on tensors are included.
     pub fn layers(&self) -> &[Layer] {
         &self.layers
     }
@@ -244,7 +244,7 @@ impl Graph {
 /// A depth-first traversal from outputs to inputs.
 #[derive(Default)]
 struct Traversal {
-    /// Calls in post-order: after their inputs.
+    /// Calls in post-order: each follows the calls that produced its inputs.
     calls: Vec<SymbolicTensor>,
     /// Ids of the calls that were entered.
     visited: HashSet<usize>,

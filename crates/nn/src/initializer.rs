@@ -90,7 +90,7 @@ pub(crate) fn kernel_default() -> Initializer {
     Initializer::glorot_uniform()
 }
 
-/// Serializes an initializer as a Keras object, for `#[serde(with = …)]`.
+/// Serializes an initializer as a Keras object and deserializes it, for `#[serde(with = …)]`.
 pub(crate) mod object {
     use serde::de::Error as _;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -204,7 +204,8 @@ fn truncated_normal(rng: &mut Rng) -> f32 {
     }
 }
 
-/// Fan-in and fan-out of a weight (Keras' `compute_fans`). Both include the size of a kernel's receptive field.
+/// Fan-in and fan-out of a weight (Keras' `compute_fans`). For a convolution's kernel, both are multiplied by the kernel's height
+/// and width.
 fn fans(shape: &[usize]) -> (f32, f32) {
     let (fan_in, fan_out) = match *shape {
         [] => (1, 1),

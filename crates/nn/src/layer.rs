@@ -386,7 +386,7 @@ impl Layer {
     /// Applies the layer to symbolic inputs: one `&tensor`, or `[&a, &b]`.
     ///
     /// # Errors
-    /// Input shapes that the layer doesn't support, and models with several outputs.
+    /// Input shapes that the layer doesn't support, or a layer that is a model with several outputs.
     pub fn call<'a>(&self, inputs: impl Arguments<'a>) -> Result<SymbolicTensor> {
         let inputs = inputs.tensors();
         let shapes: Vec<Shape> = inputs.iter().map(|input| input.shape().clone()).collect();

@@ -8,20 +8,20 @@ pub mod layers;
 pub mod strided;
 
 mod activation;
-mod cache;
 mod compile;
 mod error;
 mod graph;
 mod initializer;
 mod keras_object;
 mod layer;
-mod leaves;
+mod leaf_layers;
 mod lowering;
 mod model;
 mod naming;
 mod program;
 mod regularizer;
 mod sequential;
+mod session_cache;
 mod size_limits;
 mod summary;
 mod tensor;
@@ -29,7 +29,6 @@ mod trainability;
 mod weight;
 
 pub use activation::ActivationFn;
-pub use cache::Cache;
 pub use compile::{
     Adam, Compiled, CosineDecay, CosineDecayRestarts, ExponentialDecay, InverseTimeDecay, LearningRate,
     LearningRateSchedule, Loss, LossKind, Metric, MetricState, Optimizer, OptimizerState, OutputActivation,
@@ -46,6 +45,7 @@ pub use naming::{clear_session, set_random_seed, snake_case};
 pub use program::{Param, Program, Step};
 pub use regularizer::Regularizer;
 pub use sequential::{Sequential, SequentialDef};
+pub use session_cache::Cache;
 pub use summary::Summary;
 pub use tensor::Tensor;
 pub use trainability::Trainability;

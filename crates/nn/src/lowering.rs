@@ -14,7 +14,7 @@ use crate::trainability::Trainability;
 use crate::weight::Weight;
 use crate::{Error, Model, Result};
 
-/// Limit on layer calls in a program. Each level of nested models can double them, so a small file could ask for 2^100 calls.
+/// Limit on layer calls in a program. Each level of nested models can double the calls, so a small file could ask for 2^100.
 const MAX_CALLS: usize = 1 << 18;
 
 /// The program under construction, to which [`LayerDef::lower`](crate::LayerDef::lower) adds the operations of a layer.
@@ -48,7 +48,7 @@ const MAX_CALLS: usize = 1 << 18;
 /// # Ok::<(), engraft_nn::Error>(())
 /// ```
 ///
-/// A layer with weights may add several operations, which depend on the mode:
+/// A layer may add several operations. Which ones may depend on whether the program is for training and the layer is trainable:
 ///
 /// ```
 /// use engraft_ir::{Op, ValueId};
@@ -174,7 +174,9 @@ impl Lowering<'_> {
         output
     }
 
-    /// Adds an activation of `value`; returns its output value. The planner may fuse it into the step before.
+    /// Adds an activation of `value`; returns its output value. A linear activation adds nothing and returns `value`.
+    ///
+    /// The planner may fuse the activation into the step before.
     pub fn activate(&mut self, function: ActivationFn, value: ValueId) -> ValueId {
         let shape = self.shape(value).clone();
         match function.elementwise() {

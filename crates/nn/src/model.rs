@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Map, Value};
 
-use crate::cache::Cache;
 use crate::compile::Compiled;
 use crate::graph::{Arguments, Graph, SymbolicTensor};
 use crate::layer::{IntoLayer, Layer, LayerDef};
 use crate::lowering::Lowering;
 use crate::sequential::SequentialDef;
+use crate::session_cache::Cache;
 use crate::summary::Summary;
 use crate::weight::Weight;
 use crate::{Error, ErrorKind, Result, naming};
@@ -48,8 +48,8 @@ impl Model {
     /// A functional model from `inputs` to `outputs`. Each is one `&tensor` or several, `[&a, &b]`.
     ///
     /// # Errors
-    /// `inputs` that aren't results of [`Input`](crate::layers::Input), outputs that depend on other inputs, or two layers with
-    /// the same name.
+    /// No inputs or no outputs; `inputs` that aren't results of [`Input`](crate::layers::Input) or are listed twice; outputs that
+    /// depend on other inputs; two layers with the same name.
     pub fn new<'a, 'b>(inputs: impl Arguments<'a>, outputs: impl Arguments<'b>) -> Result<Self> {
         Self::functional(inputs.tensors(), outputs.tensors(), None)
     }
@@ -101,7 +101,7 @@ impl Model {
         &self.layer
     }
 
-    /// The graph of its layer calls.
+    /// The graph of the model's layer calls.
     ///
     /// ```
     /// use engraft_nn::prelude::*;
@@ -118,12 +118,13 @@ impl Model {
         self.layer.name()
     }
 
-    /// The layers of the model in Keras' order, inputs first. A nested model is one layer.
+    /// The layers of the model, as Keras' `Model.layers` lists them: a nested model is one layer, and operations on tensors are
+    /// left out. A functional model lists its inputs, a `Sequential` doesn't.
     pub fn layers(&self) -> Vec<Layer> {
         self.layer.layers()
     }
 
-    /// The layer with this name, nested models included.
+    /// The layer with this name in this model or in a model nested in it.
     ///
     /// ```
     /// use engraft_nn::prelude::*;
@@ -184,7 +185,7 @@ impl Model {
         self.layer.trainable()
     }
 
-    /// Freezes or unfreezes all layers of the model. It takes effect at the next `fit`, without another `compile`.
+    /// Freezes or unfreezes the model and all its layers. The change takes effect at the next `fit`, without another `compile`.
     pub fn set_trainable(&self, trainable: bool) {
         self.layer.set_trainable(trainable);
     }
@@ -261,7 +262,7 @@ impl Model {
         Ok(())
     }
 
-    /// Replaces the settings of `compile` and the optimizer's state.
+    /// Replaces the settings of `compile` and the optimizer's state; with `None`, the model is no longer compiled.
     ///
     /// ```
     /// use engraft_nn::prelude::*;

@@ -45,7 +45,8 @@ pub struct Param {
 pub struct Step {
     /// The operation.
     pub op: Op,
-    /// Activation that a plan has fused to a `Conv2d` or `Dense`. Lowering leaves it linear: activations are operations of their own.
+    /// Activation that a plan has fused into a `Conv2d` or `Dense` step. Lowering sets it to linear and adds activations as steps
+    /// of their own.
     pub activation: Activation,
     /// Input values.
     pub inputs: Vec<ValueId>,
@@ -86,7 +87,7 @@ pub struct Program {
 }
 
 impl Program {
-    /// Lowers a model. With `training`, random layers act; those without an own seed draw from `seed`.
+    /// Lowers a model. With `training`, random layers act; the seeds of those without a seed of their own derive from `seed`.
     ///
     /// # Errors
     /// More layer calls than a program may have, or a layer that can't be lowered.
@@ -111,7 +112,7 @@ impl Program {
         Lowering::run(model, true, seed, Some(trainability))
     }
 
-    /// Makes a shared weight trainable in all steps if it is trainable in one: as in Keras, it is a single variable.
+    /// Makes a shared weight trainable in all steps if it is trainable in one. As in Keras, a shared weight is a single variable.
     pub(crate) fn train_shared_weights(&mut self) {
         let trained: HashSet<usize> =
             self.weights_of_steps().filter(|param| param.trainable).map(|param| param.weight.id()).collect();
@@ -158,7 +159,7 @@ impl Program {
         Ok(values)
     }
 
-    /// Cuts the program after layer `name`, whose output becomes the only output.
+    /// Cuts the program after the first call of layer `name`. The output of this call becomes the only output.
     ///
     /// ```
     /// use engraft_nn::{Program, prelude::*};
@@ -177,10 +178,11 @@ impl Program {
         Ok(self)
     }
 
-    /// Cuts the program after layer `name` and keeps the steps that follow. The layer's output becomes the only input.
+    /// Cuts the program after the first call of layer `name` and keeps the steps that follow. The output of this call becomes the
+    /// only input.
     ///
     /// # Errors
-    /// No layer with this name, or a path from the model's input to an output that bypasses the layer.
+    /// No layer with this name, or a path from one of the model's inputs to an output that bypasses the call.
     pub fn starting_at(mut self, name: &str) -> Result<Self> {
         let boundary = self.layer_output(name)?;
         self.steps.retain(|step| step.output != boundary);

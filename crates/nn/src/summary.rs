@@ -79,7 +79,7 @@ impl<'a> Summary<'a> {
     /// Sets the width of the table in characters, at most 1000. A width too small for the columns is increased.
     ///
     /// The default is Keras': 88, or 108 if the model isn't a chain and the table shows connections. The column of trainable
-    /// flags adds 12.
+    /// flags adds 12 to the default.
     #[must_use]
     pub fn line_length(mut self, characters: usize) -> Self {
         self.line_length = Some(characters);
@@ -137,7 +137,7 @@ impl<'a> Summary<'a> {
         }
     }
 
-    /// Size of the optimizer's state; `None` before the first step.
+    /// Size of the optimizer's state; `None` for a model that isn't compiled, and before the first training step.
     fn optimizer_total(&self) -> Option<Total> {
         let compiled = self.model.compiled();
         let state = &compiled.as_ref()?.state;
@@ -171,7 +171,7 @@ impl fmt::Display for Summary<'_> {
 /// The calls of each layer, by the layer's id.
 type Calls<'a> = HashMap<usize, Vec<&'a SymbolicTensor>>;
 
-/// Output shape of the layer's last call in the model, such as `(None, 8, 8, 4)`.
+/// Output shape of the layer's last call among `calls`, else of its first call, such as `(None, 8, 8, 4)`.
 fn shape(layer: &Layer, calls: Option<&Calls<'_>>) -> String {
     let last = calls.and_then(|calls| calls.get(&layer.id())?.last());
     let Some(shape) = last.map(|call| call.shape()).or(layer.output_shape()) else {

@@ -42,7 +42,7 @@ impl Trainability {
         Self(Self::of(model).0.into_keys().map(|layer| (layer, true)).collect())
     }
 
-    /// Sets the flag of one layer; for a nested model, the flags of all its layers.
+    /// Sets the flag of one layer and, for a nested model, the flags of all its layers.
     #[must_use]
     pub fn with(mut self, layer: &Layer, trainable: bool) -> Self {
         let mut pending = vec![layer.clone()];

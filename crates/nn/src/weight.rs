@@ -23,7 +23,7 @@ pub struct WeightSpec {
     pub shape: Vec<usize>,
     /// Draws the initial values.
     pub initializer: Initializer,
-    /// Whether gradients update it; false for the moving statistics of `BatchNormalization`.
+    /// Whether gradients may update the weight; false for the moving statistics of `BatchNormalization`.
     pub trainable: bool,
     /// Penalty on the values, added to the loss.
     pub regularizer: Option<Regularizer>,
@@ -31,7 +31,7 @@ pub struct WeightSpec {
 
 /// A handle to a layer's weight. Clones share the values, like references to a Keras variable.
 ///
-/// The initial values are drawn when they are first read. A summary of a model with 165 million parameters allocates none.
+/// The initial values are drawn when they are first read. A summary reads no values, so that it allocates none for a large model.
 ///
 /// ```
 /// use engraft_nn::prelude::*;
@@ -142,8 +142,8 @@ impl Weight {
 
     /// The values, locked for reading until the guard is dropped.
     ///
-    /// Training waits for the guard. A thread that calls `fit` while it holds one waits for itself without end: copy what is
-    /// needed (`weight.values().clone()`), or drop the guard first.
+    /// Training waits for the guard. A thread that calls `fit` while it holds a guard deadlocks: copy the values first
+    /// (`weight.values().clone()`), or drop the guard.
     pub fn values(&self) -> RwLockReadGuard<'_, Vec<f32>> {
         self.lock().read().unwrap_or_else(PoisonError::into_inner)
     }

@@ -53,7 +53,7 @@ pub fn inputs(plan: &Plan, inputs: &[&Tensor]) -> Result<usize> {
 /// ```
 ///
 /// # Errors
-/// The number of sample weights is another.
+/// The number of sample weights differs from `samples`.
 pub fn sample_weights(batch: &LabelledBatch<'_>, samples: usize) -> Result<()> {
     match batch.sample_weights {
         Some(weights) if weights.len() != samples => {
@@ -138,7 +138,7 @@ pub fn finite_loss(loss: f64, iteration: u64) -> Result<()> {
 /// ```
 ///
 /// # Errors
-/// Their number or length is another.
+/// The number of slots differs from the optimizer's, or the length of a slot from the weight's.
 pub fn slots(optimizer: &Optimizer, weight: &Weight, slots: &[Vec<f32>]) -> Result<()> {
     let (count, length) = (optimizer.slots(), weight.count());
     if slots.len() == count && slots.iter().all(|slot| slot.len() == length) {

@@ -196,14 +196,14 @@ pub trait Session: Send {
     /// The iteration counter of `state` stays as it is: the caller increments it.
     ///
     /// # Errors
-    /// No gradients since the last `apply`, or the state of another optimizer. Nothing changes, and the gradients can still be
-    /// applied with the right state.
+    /// No gradients since the last `apply`, or the state of another optimizer. After an error, nothing has changed, and the
+    /// gradients can still be applied with the right state.
     fn apply(&mut self, update: Update, state: &OptimizerState) -> Result<()>;
 
     /// Runs a whole training step without other replicas, and counts it in `state`.
     ///
     /// # Errors
-    /// Those of [`forward_backward`](Self::forward_backward) and [`apply`](Self::apply). Nothing changes.
+    /// Those of [`forward_backward`](Self::forward_backward) and [`apply`](Self::apply). After an error, nothing has changed.
     fn train_step(
         &mut self,
         batch: &LabelledBatch<'_>,
@@ -237,8 +237,8 @@ pub trait Session: Send {
     /// A plan with another purpose, or inputs or upstream gradients that don't fit the plan.
     fn gradients(&mut self, inputs: &[&Tensor], upstream: &[&Tensor], iteration: u64) -> Result<Gradients>;
 
-    /// Makes another session of the same plan, with its own buffers, allocated at its first run. Data derived from frozen
-    /// weights, such as transformed filters, are shared.
+    /// Makes another session of the same plan, with its own buffers, allocated at its first run. The sessions may share data
+    /// derived from weights, such as transformed filters.
     ///
     /// # Errors
     /// The executor can't fork sessions.
@@ -264,7 +264,7 @@ pub trait Session: Send {
 pub struct StepTime {
     /// Time in the forward pass, summed over all chunks of the batch.
     pub forward: Duration,
-    /// Time in the backward pass, including the updates of the step's weights.
+    /// Time in the backward pass, including recomputation of the step's output and updates of its weights.
     pub backward: Duration,
 }
 

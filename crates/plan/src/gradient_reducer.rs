@@ -24,8 +24,8 @@ pub struct BatchPlace {
 /// After the pass it [collects](Self::collect) the sums. Both happen in the same order on every replica. A reducer that
 /// communicates in the background starts in `offer`; a simple one does all its work in `collect`.
 ///
-/// Each gradient is already divided by the number of samples of the *global* batch, so the reducer only adds. Regularization
-/// penalties are added to the sum, once.
+/// Each gradient is already divided by the number of samples of the *global* batch, so the reducer only adds. The gradients that
+/// it sums lack the regularization penalties: [`Session::apply`](crate::Session::apply) adds their gradients once, to the sum.
 ///
 /// ```
 /// use std::sync::mpsc::{Receiver, Sender, channel};
@@ -82,7 +82,7 @@ pub trait GradientReducer: Send {
     /// The position in the global batch of `samples` samples of this replica.
     fn place(&self, samples: usize) -> BatchPlace;
 
-    /// Takes the final gradient of this replica with respect to `weight`.
+    /// Receives this replica's final gradient with respect to `weight`, during the backward pass. By default it does nothing.
     ///
     /// # Errors
     /// The gradient can't be sent. The step ends and changes nothing.
@@ -119,11 +119,12 @@ pub trait GradientReducer: Send {
     /// Called with every error of this replica's [`forward_backward`](crate::Session::forward_backward), such as a loss that is
     /// not finite. The reducer then tells the replicas that wait for it.
     ///
-    /// A training loop also calls it with its own errors, such as a sample that can't be read, and may repeat the error of a step.
+    /// A training loop also calls it with its own errors, such as a sample that can't be read. It may pass on the error of a
+    /// step, so `abort` may be called twice with one error.
     fn abort(&mut self, _error: &Error) {}
 
-    /// Whether the reducer needs complete gradients. Plans that [fold updates](crate::PlanOptions::fold_updates) have none and
-    /// are then refused.
+    /// Whether the reducer needs complete gradients. If so, sessions refuse plans that
+    /// [fold updates](crate::PlanOptions::fold_updates): a folded gradient never exists as a whole.
     fn needs_gradients(&self) -> bool {
         true
     }

@@ -53,13 +53,15 @@ pub(crate) struct AliasSet {
     pub(crate) is_read_by_caller: bool,
 }
 
-/// The first and last step that contribute to the gradient of a trainable weight. Folded kernels have none.
+/// The steps that contribute first and last, in the backward pass, to the gradient with respect to a trainable weight.
+///
+/// Folded kernels have no such entry.
 #[derive(Clone, Debug)]
 pub(crate) struct WeightUses {
     pub(crate) weight: usize,
-    /// The first step in the backward pass.
+    /// The step that contributes first in the backward pass.
     pub(crate) first: usize,
-    /// The last step in the backward pass.
+    /// The step that contributes last in the backward pass.
     pub(crate) last: usize,
     length: usize,
 }
@@ -139,7 +141,7 @@ impl<'a> Liveness<'a> {
         2 * self.annotated.program.steps.len() - step
     }
 
-    /// The time at which the loss is computed from the outputs.
+    /// The time at which the loss is computed from the outputs: the first time of the backward pass.
     fn loss_time(&self) -> usize {
         self.annotated.program.steps.len() + 1
     }

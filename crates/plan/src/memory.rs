@@ -16,11 +16,11 @@ pub struct Memory {
     pub weights: usize,
     /// The optimizer's state, such as moments.
     pub optimizer: usize,
-    /// Activations, gradients and weight gradients.
+    /// Activations, gradients, weight gradients, and copies of inputs for folded updates.
     pub buffers: usize,
     /// Two input batches: the next one is loaded while the current one is computed.
     pub inputs: usize,
-    /// The executor's working space, such as packed panels.
+    /// The executor's working space, such as packed panels and cached transformed filters.
     pub scratch: usize,
 }
 

@@ -20,14 +20,14 @@ pub struct PlanOptions {
     /// Whether to save memory at the cost of time. The prefix then runs one sample at a time, cheap values are recomputed for the
     /// backward pass, and executors cache nothing that they can recompute, such as transformed filters.
     pub low_memory: bool,
-    /// Whether a Dense kernel is updated row by row while its gradient is computed. The gradient then needs no buffer, but it
-    /// can't be summed over replicas.
+    /// Whether a Dense kernel is updated some rows at a time while its gradient is computed. The gradient then needs no buffer,
+    /// but it can't be summed over replicas.
     pub fold_updates: bool,
     /// Upper limit for the bytes that a prefix step reads and writes for one chunk. It decides how many samples a chunk has, at
     /// least one.
     pub chunk_bytes: usize,
     /// A step that reads and writes at most this many bytes for a whole batch need not run in chunks. Its kernel is then read
-    /// once per batch instead of once per chunk.
+    /// once per batch instead of once per chunk. It still runs in chunks if a later step of the prefix has to.
     pub unchunked_bytes: usize,
     /// How rows are streamed between pairs of convolutions; `None` turns it off.
     pub row_streaming: Option<RowStreaming>,

@@ -205,8 +205,8 @@ impl Plan {
     /// ```
     ///
     /// # Errors
-    /// A batch of 0 samples, a loss that doesn't fit the output, a random layer above a trainable one, sizes too large to be
-    /// addressed.
+    /// A batch of 0 samples; a loss with several outputs, or one that doesn't fit the output; a random transformation of images
+    /// in the backward pass, such as augmentation above a trainable layer; sizes too large to be addressed.
     pub fn new(program: Program, purpose: Purpose, batch: usize, options: &PlanOptions) -> Result<Self> {
         if batch == 0 {
             return Err(Error::new("batch size", "at least 1", 0));
@@ -492,7 +492,8 @@ impl Plan {
         self.assignment.weight_gradient(weight)
     }
 
-    /// The step that is the first in the backward pass to contribute to the gradient with respect to a weight.
+    /// The step that is the first in the backward pass to contribute to the gradient with respect to a weight; `None` if the
+    /// weight is frozen or its update is [folded](Self::folds_update).
     ///
     /// ```
     /// use engraft_nn::prelude::*;
@@ -510,7 +511,8 @@ impl Plan {
         self.assignment.weight_uses(weight).map(|(first, _)| first)
     }
 
-    /// The step that is the last in the backward pass to contribute to the gradient with respect to a weight: then it is final.
+    /// The step that is the last in the backward pass to contribute to the gradient with respect to a weight. After this step,
+    /// the gradient is final. `None` if the weight is frozen or its update is [folded](Self::folds_update).
     pub fn last_use(&self, weight: usize) -> Option<usize> {
         self.assignment.weight_uses(weight).map(|(_, last)| last)
     }

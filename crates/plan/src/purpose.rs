@@ -27,12 +27,13 @@ pub enum Purpose {
     },
     /// A loss, its gradients, and the update of the weights by the optimizer.
     Train {
-        /// The rule of the updates.
+        /// The optimizer that updates the weights.
         optimizer: Optimizer,
         /// The loss to minimise.
         loss: Loss,
     },
-    /// Outputs, and gradients of a weighted sum of them, for the caller to read.
+    /// Outputs, and gradients of a weighted sum of the outputs. The gradients are with respect to the trainable weights, and to
+    /// the inputs and values that the fields name. The caller reads outputs and gradients.
     Gradients {
         /// Whether to compute gradients with respect to the inputs.
         inputs: bool,
@@ -64,7 +65,10 @@ impl Purpose {
     }
 }
 
-/// The gradients to compute of a weighted sum of a model's outputs.
+/// A request for gradients of a weighted sum of a model's outputs: with respect to its inputs, its trainable weights, or the
+/// outputs of some layers.
+///
+/// The caller gives the weights of the sum at each run, as `upstream` of `Session::gradients`.
 ///
 /// ```
 /// use engraft_plan::GradientRequest;
@@ -78,11 +82,12 @@ pub struct GradientRequest {
     pub training: bool,
     /// Seed of the random layers that have none of their own.
     pub seed: u64,
-    /// Gradients with respect to the inputs.
+    /// Whether to compute gradients with respect to the inputs.
     pub inputs: bool,
-    /// Gradients with respect to the trainable weights.
+    /// Whether to compute gradients with respect to the trainable weights.
     pub weights: bool,
-    /// Gradients with respect to the outputs of these layers, which may be inside nested models. If a layer is called several
-    /// times, its first call counts. For any other value of the graph, make the plan with [`Purpose::Gradients`].
+    /// Layers whose outputs to return, together with the gradients with respect to these outputs. The layers may be inside nested
+    /// models. If a layer is called several times, its first call counts. For any other value of the graph, make the plan with
+    /// [`Purpose::Gradients`].
     pub layers: Vec<String>,
 }

@@ -110,7 +110,7 @@ impl<'a> Replay<'a> {
             self.recomputed += 1;
         }
         self.read(dy, Content::Gradient(step.output));
-        // A step that overwrites a value with its gradient has applied the gradient of the activation already.
+        // If the gradient overwrites this step's output, the step that wrote it has applied the activation's gradient already.
         if step.activation != Function::Linear && !plan.gradient_in_place(step.output) {
             self.read_value(step.output);
         }
@@ -238,7 +238,7 @@ fn options() -> PlanOptions {
 
 /// Requests gradients with respect to inputs, weights and the outputs of some layers.
 fn everything(model: &Model, seed: usize) -> GradientRequest {
-    // Some layers have no step: inputs.
+    // Input layers have no step, so they have no output to request.
     let program = Program::of(model, true, 0).unwrap();
     let names = model.layers().iter().map(|layer| layer.name().to_owned()).collect::<Vec<_>>();
     let computed = names.into_iter().filter(|name| program.layer_output(name).is_ok());

@@ -78,7 +78,7 @@ impl Array {
         Self { shape: self.shape.clone(), data: self.data.iter().map(|&value| function(value)).collect() }
     }
 
-    /// `function` of each pair of values at the same position.
+    /// Applies `function` to each pair of values at the same position of two arrays of one shape.
     pub(crate) fn zip(&self, other: &Self, function: impl Fn(f64, f64) -> f64) -> Self {
         assert_eq!(self.shape, other.shape);
         let data = self.data.iter().zip(&other.data).map(|(&a, &b)| function(a, b)).collect();

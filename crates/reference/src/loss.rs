@@ -16,9 +16,9 @@ const PROBABILITIES: RangeInclusive<f64> = EPSILON as f64..=(1.0 - EPSILON) as f
 
 /// The loss of a batch and its gradient.
 pub(crate) struct BatchLoss {
-    /// The mean over the samples of this batch, each multiplied by its sample weight.
+    /// The mean of the losses of this batch's samples, each loss multiplied by its sample weight.
     pub(crate) mean: f64,
-    /// The gradient of the mean over the samples of all replicas with respect to the values.
+    /// The gradient of the mean loss over the samples of all replicas, with respect to the program's output.
     pub(crate) gradient: Array,
 }
 

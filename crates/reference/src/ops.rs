@@ -9,7 +9,7 @@ mod conv2d;
 mod dense;
 mod elementwise;
 mod layout;
-mod pool;
+mod pooling;
 mod random_transform;
 mod resize;
 mod softmax;
@@ -75,7 +75,7 @@ pub(crate) fn forward(call: &Call<'_>) -> Result<Array> {
     match call.op {
         Op::Conv2d { .. } => conv2d::forward(call),
         Op::Dense => Ok(dense::forward(call)),
-        Op::Pool2d { .. } | Op::GlobalPool { .. } => pool::forward(call),
+        Op::Pool2d { .. } | Op::GlobalPool { .. } => pooling::forward(call),
         Op::BatchNorm { .. } => batch_norm::forward(call),
         Op::Activation(function) => Ok(call.x[0].map(|x| activation::value(*function, x))),
         Op::Softmax => Ok(softmax::softmax(call.x[0])),
@@ -95,7 +95,7 @@ pub(crate) fn backward(call: &Call<'_>, dy: &Array, reducer: &mut dyn GradientRe
     match call.op {
         Op::Conv2d { .. } => conv2d::backward(call, dy),
         Op::Dense => Ok(dense::backward(call, dy)),
-        Op::Pool2d { .. } | Op::GlobalPool { .. } => pool::backward(call, dy).map(OpGradients::of_input),
+        Op::Pool2d { .. } | Op::GlobalPool { .. } => pooling::backward(call, dy).map(OpGradients::of_input),
         Op::BatchNorm { .. } => batch_norm::backward(call, dy, reducer),
         Op::Activation(function) => {
             Ok(OpGradients::of_input(call.x[0].zip(dy, |x, dy| activation::derivative(*function, x) * dy)))

@@ -57,7 +57,7 @@ impl ReferenceSession {
         ForwardPass::run(&self.program, &self.weights, samples, values, iteration, reducer)
     }
 
-    /// [`Session::forward_backward`], without telling the reducer about errors.
+    /// Does the work of [`Session::forward_backward`], which passes errors to the reducer.
     fn step(
         &mut self,
         batch: &LabelledBatch<'_>,
@@ -186,7 +186,7 @@ fn update_moving_statistics(
     Ok(())
 }
 
-/// The model's outputs: the program's outputs, and on them the output activation that the plan split off, if any.
+/// The model's outputs: the program's outputs, after the output activation if the plan split one off.
 fn outputs(plan: &Plan, pass: &ForwardPass<'_>) -> Result<Vec<Tensor>> {
     let output =
         |&output: &ValueId| loss::apply_output_activation(plan.output_activation(), pass.value(output)?).to_tensor();

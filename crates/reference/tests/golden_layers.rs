@@ -9,7 +9,7 @@ use engraft_nn::{Error, OptimizerState, Result};
 use engraft_plan::{Executor, GradientRequest, Plan, PlanOptions};
 use engraft_reference::ReferenceExecutor;
 
-/// The largest error relative to the largest value. Keras' f32 results differ from its f64 results by up to 8e-7.
+/// The largest error allowed, relative to the largest value. Keras' f32 results differ from its f64 results by up to 8e-7.
 const TOLERANCE: f32 = 2e-6;
 
 #[test]

@@ -5,13 +5,13 @@
 //! [`Runtime::shared`], the only global state.
 
 mod batches;
-mod limits;
+mod memory_check;
 mod predictor;
 mod runtime;
 mod session_key;
 
 pub use batches::predict_in_batches;
-pub use limits::ensure_fits;
+pub use memory_check::ensure_fits;
 pub use predictor::Predictor;
 pub use runtime::Runtime;
 pub use session_key::SessionKey;

@@ -48,7 +48,7 @@ pub struct Predictor {
     /// The session that others are forked from. It never runs, and so has no buffers.
     template: Mutex<Box<dyn Session>>,
     idle: Mutex<Vec<Box<dyn Session>>>,
-    /// The number of sessions, idle or in use.
+    /// The number of sessions, idle or in use, not counting `template`.
     sessions: AtomicUsize,
 }
 
@@ -322,7 +322,7 @@ mod tests {
     fn a_session_beyond_the_memory_is_refused() {
         let runtime = Runtime::cpu(Some(1)).unwrap();
         let predictor = Predictor::new(&model(), 8, &runtime).unwrap();
-        let limit = predictor.memory.total() + crate::limits::PROGRAM_BYTES;
+        let limit = predictor.memory.total() + crate::memory_check::PROGRAM_BYTES;
         let predictor = Predictor::new(&model(), 8, &runtime.memory_limit(Some(limit))).unwrap();
         let first = predictor.take().unwrap();
         let error = predictor.take().err().unwrap();

@@ -8,7 +8,7 @@ use engraft_ir::Precision;
 use engraft_nn::{Model, Result};
 use engraft_plan::{Executor, Memory, Plan, PlanOptions, Session};
 
-use crate::limits::{PROGRAM_BYTES, ensure_fits};
+use crate::memory_check::{PROGRAM_BYTES, ensure_fits};
 use crate::session_key::SessionKey;
 
 static SHARED: OnceLock<Runtime> = OnceLock::new();
@@ -95,8 +95,11 @@ impl Runtime {
         Ok(Self { precision, ..self })
     }
 
-    /// Sets the bytes that the whole process may use; `None` means all memory of the executor. Plans that would exceed the limit
-    /// are replaced by [low-memory plans](PlanOptions::low_memory) or refused.
+    /// Limits the memory of the whole process to this many bytes. With `None`, plans may use all memory that the executor (such
+    /// as the CPU) has available.
+    ///
+    /// A plan that would exceed the limit is replaced by a [low-memory plan](PlanOptions::low_memory), or refused if that doesn't
+    /// fit either.
     #[must_use]
     pub fn memory_limit(self, bytes: Option<usize>) -> Self {
         Self { memory_limit: bytes, ..self }
@@ -140,7 +143,8 @@ impl Runtime {
     /// ```
     ///
     /// # Errors
-    /// Those of `plan`, and a plan that doesn't fit into memory. The error suggests a batch size that would fit.
+    /// Those of `plan`, and a plan that doesn't fit into memory. The error suggests a smaller batch size that would fit, if there
+    /// is one.
     pub fn session(
         &self,
         batch: usize,

@@ -83,7 +83,8 @@ impl<'a> Fit<'a> {
         self
     }
 
-    /// Sets the seed of shuffling and of random layers. The same seed gives the same weights, bit for bit.
+    /// Sets the seed of shuffling and of random layers. On one machine, training from the same initial weights with the same seed
+    /// gives the same weights, bit for bit.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
         self.settings.seed = seed;
@@ -149,7 +150,7 @@ impl<'a> Fit<'a> {
         self
     }
 
-    /// Sets the reducer that sums gradients over replicas. Data, batch size and the order of samples are those of this replica.
+    /// Sets the reducer that sums gradients over replicas. Each replica calls `fit` with its own data, batch size and shuffling.
     ///
     /// Replicas wait for each other in every step, so all must run the same number of steps. A callback that stops training must
     /// stop every replica after the same step. If `fit` fails, it calls [`abort`](GradientReducer::abort), and the reducer tells
@@ -236,7 +237,8 @@ impl<'a> Fit<'a> {
             .hint("freeze them with set_trainable(false), or train from the input"))
     }
 
-    /// The plans of training and validation, and their memory. If they don't fit, low-memory plans take their place.
+    /// The plans of training and validation, and their memory. If they need more than the runtime has, low-memory plans take
+    /// their place.
     fn plans(
         &self,
         model: &Model,

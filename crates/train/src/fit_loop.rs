@@ -81,9 +81,11 @@ impl TrainingLoop<'_, '_> {
         Ok(history)
     }
 
-    /// Runs the steps of an epoch, until a callback stops training. `None` if it stopped at once: the epoch isn't reported.
+    /// Runs the steps of an epoch, until a callback stops training. `None` if the callback called
+    /// [`stop_at_once`](Training::stop_at_once), even after some steps: the epoch is then neither validated nor reported.
     ///
-    /// A reported epoch has at least one step: as in Keras, a stop is read after a step.
+    /// After [`stop`](Training::stop), a step that was about to begin still runs, as in Keras. So a reported epoch has at least
+    /// one step.
     fn epoch(&mut self, epoch: usize) -> Result<Option<Averages>> {
         if self.stop == Stop::AtOnce {
             return Ok(None);
@@ -112,7 +114,8 @@ impl TrainingLoop<'_, '_> {
     fn order(&self, epoch: usize) -> Vec<usize> {
         let mut order: Vec<usize> = (0..self.data.len()).collect();
         if self.settings.shuffle {
-            // The step is part of the seed, so that a later call of `fit` with the same epoch number uses another order.
+            // The optimizer's number of steps is part of the seed, so that a later call of `fit` with the same epoch number uses
+            // another order.
             let steps = self.model.compiled().map_or(0, |compiled| compiled.state.iterations());
             Rng::new(mix(mix(self.settings.seed, epoch as u64), steps)).shuffle(&mut order);
         }
@@ -284,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_epoch_keeps_what_was_learned_and_tells_the_callbacks() {
+    fn a_failed_epoch_keeps_the_weights_so_far_and_tells_the_callbacks() {
         let mut recorder = Recorder::default();
         let binary = model(1, Loss::binary_crossentropy());
         let x = Tensor::new([3, 2], vec![0.1, 0.2, 0.3, 0.4, f32::NAN, 0.0]).unwrap();

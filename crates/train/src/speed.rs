@@ -7,7 +7,8 @@ use engraft_nn::{Error, LossKind, Model, Result, Tensor};
 use engraft_plan::{LabelledBatch, Memory, Plan, PlanOptions, Session, StepTime, Work};
 use engraft_runtime::Runtime;
 
-/// Warm-up steps, which aren't measured: the first step touches its memory for the first time, and the second prepares kernels.
+/// Warm-up steps, which aren't measured. The first step touches its memory for the first time. In prediction, the second step
+/// caches prepared kernels.
 const WARM_UP: usize = 2;
 
 /// The task to measure: prediction or training.
@@ -203,7 +204,7 @@ fn works(plan: &Plan, batch: usize) -> Vec<(String, Work)> {
     steps.map(|(index, step)| (step.layer.clone(), of_batch(plan.work(index)))).collect()
 }
 
-/// Merges consecutive steps of one layer.
+/// The speed of each layer: sums the times and operations of consecutive steps of one layer.
 fn by_layer(works: Vec<(String, Work)>, times: &[StepTime]) -> Vec<LayerSpeed> {
     let mut layers: Vec<LayerSpeed> = Vec::new();
     for ((name, work), time) in works.into_iter().zip(times) {

@@ -49,7 +49,7 @@ fn close(a: &[f32], b: &[f32]) -> bool {
 }
 
 #[test]
-fn weights_that_are_kept_elsewhere_come_home_when_they_are_wanted() {
+fn weights_on_a_device_are_synchronized_when_they_are_read() {
     let (history, seen, weights) = fit(&Runtime::new(Arc::new(ReferenceExecutor)));
     let (expected, expected_seen, expected_weights) = fit(&Runtime::cpu(Some(1)).unwrap());
     // The executors agree on the weights that the callback reads, on validation losses and on the final weights. The callback

@@ -36,7 +36,7 @@ fn a_predictor_gives_the_bits_of_predict_for_the_same_batch() {
     let (model, runtime) = (model(), Runtime::cpu(Some(2)).unwrap());
     let options = runtime.plan_options();
     let plan = |batch| Plan::predict(&model, batch, &options).unwrap();
-    // `predict` plans for the batch at hand, and a predictor for its largest batch: they cut batches into other chunks.
+    // `predict` plans for the batch at hand, a predictor for its largest batch. So they cut one batch into different chunks.
     assert!(plan(LARGEST).chunk() < LARGEST && !plan(LARGEST).prefix().is_empty() && plan(5).prefix().is_empty());
 
     let predictor = Predictor::new(&model, LARGEST, &runtime).unwrap();

@@ -45,7 +45,7 @@ impl GradientReducer for Replica {
     }
 
     fn collect(&mut self, _weight: &Weight, gradient: &mut [f32]) -> Result<()> {
-        // Far more time than a step takes: a replica that is never told would wait forever.
+        // Far more time than a step takes. Without a limit, a replica that isn't told of the other's failure would wait forever.
         let other = self.from_other.recv_timeout(Duration::from_secs(20));
         let other = other.map_err(|error| Error::because("the other replica", error))?;
         gradient.iter_mut().zip(other).for_each(|(sum, gradient)| *sum += gradient);
@@ -112,7 +112,8 @@ impl Dataset for Unreadable {
 
 /// Trains two replicas, the first with the options of `fails`. Returns the errors of both.
 ///
-/// The replicas outlive the threads: a dropped one would close its channel without having been told of the error.
+/// The caller owns the replicas, so they outlive the threads. A replica that is dropped at the end of its thread would close its
+/// channel, which would hide a missing call of `abort`.
 fn errors<'a>(
     [first, second]: &'a mut [Replica; 2],
     first_data: &'a dyn Dataset,

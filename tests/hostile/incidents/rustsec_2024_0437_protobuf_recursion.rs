@@ -71,7 +71,7 @@ fn messages_without_number() {
         let bytes = [many(number, &[]), field(7, &[])].concat();
         refused(|| OnnxModel::from_bytes(&bytes), &[expected]);
         // The memory limit covers the growing buffer into which `inspect` reads the file.
-        let expected = "read as ONNX, more nodes or metadata than any model has";
+        let expected = "be read as ONNX either: more nodes or metadata than any model has";
         at_a_path(&bytes, |path| refused_within(2 * bytes.len() as u64, || inspect(path), &[expected]));
     }
 }

@@ -90,7 +90,7 @@ pub(crate) fn keras_config() -> Vec<Vec<u8>> {
     names.map(|name| config(name).expect("a valid file").expect("a whole model")).to_vec()
 }
 
-/// A `.keras` archive of this config, with the weights of the first model of [`keras_config`].
+/// A `.keras` archive of this config, with the weights of `functional.keras`, the first model of [`keras_config`].
 pub(crate) fn with_config(config: &[u8]) -> Vec<u8> {
     static WEIGHTS: LazyLock<Vec<u8>> =
         LazyLock::new(|| repository_files("golden/models", &["functional.weights.h5"]).remove(0));

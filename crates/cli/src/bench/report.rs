@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use engraft::plan::{Memory, Work};
+use engraft::recipe::Recipe;
 use engraft::train::{LayerSpeed, Speed};
 use serde_json::{Value, json};
 
@@ -12,6 +13,7 @@ use crate::output::count;
 /// The measurements, with the arguments, the number of threads and the peak memory of the run.
 pub(super) struct Report<'a> {
     pub(super) args: &'a Args,
+    pub(super) recipe: &'a Recipe,
     pub(super) speed: &'a Speed,
     pub(super) threads: usize,
     /// Peak memory of the process; `None` if the system doesn't report it.
@@ -27,7 +29,7 @@ impl Report<'_> {
             "backbone": args.backbone.to_string(),
             "mode": args.mode.to_string(),
             "batch": speed.batch,
-            "image_size": args.image_size,
+            "image_size": self.recipe.image_size,
             "precision": args.precision.get().to_string(),
             "threads": self.threads,
             "seconds_per_step": speed.seconds_per_step(),
@@ -47,7 +49,7 @@ impl Report<'_> {
 
     pub(super) fn to_text(&self) -> String {
         let (args, speed) = (self.args, self.speed);
-        let head: Vec<String> = args.head.0.iter().chain([&CLASSES]).map(ToString::to_string).collect();
+        let head: Vec<String> = self.recipe.head.iter().chain([&CLASSES]).map(ToString::to_string).collect();
         let milliseconds = |time: f64| format!("{:.1} ms", 1e3 * time);
         let best = speed.steps.iter().min().map_or(0.0, Duration::as_secs_f64);
         let worst = speed.steps.iter().max().map_or(0.0, Duration::as_secs_f64);
@@ -65,7 +67,7 @@ impl Report<'_> {
             speed.batch,
             args.precision.get(),
             count(self.threads, "thread"),
-            size = args.image_size,
+            size = self.recipe.image_size,
         );
         for (title, value) in [
             ("Step", milliseconds(speed.seconds_per_step())),

@@ -28,7 +28,7 @@ pub(super) enum Samples {
     Synthetic(Tensor),
 }
 
-/// How far the predictions of a model and of its exported file agree.
+/// The comparison of the predictions of a model with those of its exported file.
 #[derive(Debug, PartialEq)]
 pub(super) struct Agreement {
     /// Largest difference of a predicted probability; NaN if a prediction is NaN.
@@ -110,7 +110,7 @@ impl Agreement {
         }
         Err(Error::new("the file written", expected, self.difference)
             .with_kind(ErrorKind::Internal)
-            .hint("nothing was kept; if the model predicts numbers at all, please report this"))
+            .hint("the file was deleted; unless the model itself predicts NaN, this is a bug: please report it"))
     }
 }
 

@@ -4,7 +4,8 @@ use engraft::recipe::Interrupt;
 
 use crate::output::note;
 
-/// Installs a handler of Ctrl-C and SIGTERM: the first signal requests a stop, the second ends the program.
+/// Installs a handler of Ctrl-C, SIGTERM and SIGHUP. The first signal requests that training stops and the model is saved; the
+/// second ends the program without saving.
 pub(super) fn watch() -> Interrupt {
     let interrupt = Interrupt::new();
     let requested = interrupt.clone();

@@ -64,11 +64,12 @@ fn model(args: &Args, job: &TrainingJob<'_>) -> String {
             Weights::File(path) => format!("the weights in {}", path.display()),
         };
         let classes = job.classifier().classes().len();
-        let head: Vec<String> = args.recipe.head.0.iter().chain([&classes]).map(ToString::to_string).collect();
+        let recipe = args.recipe.recipe(args.backbone, classes);
+        let head: Vec<String> = recipe.head.iter().chain([&classes]).map(ToString::to_string).collect();
         return format!(
             "{} with {weights}, {height} x {width} pixels, augmentation {}, head {}",
             args.backbone,
-            args.recipe.augment,
+            recipe.augment,
             head.join("-")
         );
     };

@@ -9,7 +9,7 @@ use indicatif::ProgressBar;
 use crate::output::note;
 use crate::photos::bar;
 
-/// Interval between lines of progress if standard error is not a terminal.
+/// Minimum time between two lines of progress within an epoch, if standard error is not a terminal.
 const PLAIN_EVERY: Duration = Duration::from_secs(30);
 
 /// A callback that shows each step and epoch.

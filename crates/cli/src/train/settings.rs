@@ -1,4 +1,8 @@
-//! Applies the arguments of `engraft train`: optimizer, loss, learning rate and training phases.
+//! Compiles the model of `engraft train` with the optimizer and learning rate of its arguments, and makes the training phases:
+//! one, or two with `--fine-tune-from`.
+//!
+//! No option sets the loss: a new model gets categorical crossentropy. A saved model keeps its loss, or gets a crossentropy if it
+//! was saved without one.
 
 use engraft::Result;
 use engraft::prelude::*;

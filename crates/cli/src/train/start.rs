@@ -36,7 +36,8 @@ impl Start {
         }
     }
 
-    /// Checks that the classes of a saved model are those of the folder, in order.
+    /// Checks that the folders are named after the classes of a saved model, in the same order. If the model has no class names,
+    /// checks only that there is one folder per class.
     pub(super) fn check_classes(&self, dir: &Path, folders: &[String]) -> Result<(), Failure> {
         match self {
             Self::Recipe => Ok(()),
@@ -51,7 +52,7 @@ impl Start {
         }
     }
 
-    /// Builds or opens the model, compiles it by the arguments, and gives it these class names.
+    /// Builds the new model or takes the saved one, compiles it by the arguments, and gives it these class names.
     pub(super) fn classifier(self, args: &Args, classes: Vec<String>) -> Result<Classifier, Failure> {
         match self {
             Self::Recipe => Ok(new(args, classes)?),
@@ -63,13 +64,9 @@ impl Start {
 fn new(args: &Args, classes: Vec<String>) -> Result<Classifier, Error> {
     engraft::set_random_seed(args.seed);
     let recipe = Recipe {
-        backbone: args.backbone,
         weights: args.weights.clone(),
-        image_size: args.recipe.image_size,
-        head: args.recipe.head.0.clone(),
-        augment: args.recipe.augment.clone(),
-        classes: classes.len(),
         freeze: args.freeze.clone().unwrap_or(Freeze::All),
+        ..args.recipe.recipe(args.backbone, classes.len())
     };
     let model = recipe.build(download_bar())?;
     settings::compile_new(args, &model)?;

@@ -122,7 +122,7 @@ fn keras_goes_on_where_our_training_stopped() {
         files.push(peers.array(&format!("{number}.npy"), &losses));
         files.push(config.into());
     }
-    peers.agree("keras_goes_on.py", &files.iter().map(PathBuf::as_path).collect::<Vec<_>>());
+    peers.agree("keras_resumes.py", &files.iter().map(PathBuf::as_path).collect::<Vec<_>>());
 }
 
 #[test]

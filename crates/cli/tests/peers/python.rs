@@ -34,7 +34,7 @@ impl Peers {
         path
     }
 
-    /// Runs a script, and panics if it fails: it fails if the programs' results differ.
+    /// Runs a script, which fails if the results of engraft and of the other program differ. Panics if the script fails.
     #[track_caller]
     pub(crate) fn agree(&self, script: &str, arguments: &[&Path]) {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../peers").join(script);

@@ -40,9 +40,9 @@ impl Trained {
     }
 }
 
-/// Divides the weights of the output layer, so that probabilities lie between 0 and 1.
+/// Divides the weights of the output layer, so that probabilities are no longer close to 0 or 1.
 ///
-/// After training they are close to 0 or 1, where even a wrong model may predict the same.
+/// Training moves probabilities close to 0 or 1, where even a wrong model may predict the same.
 fn soften(path: &Path) {
     let classifier = Classifier::load(path).unwrap();
     for weight in classifier.model().layers().last().unwrap().weights() {

@@ -41,6 +41,8 @@ pub(super) fn input_gradient(call: &StepCall<'_>, b: &Backward<'_>, dx: &mut [f3
 }
 
 /// In place: `x` holds the input on entry and the gradient with respect to it on return.
+///
+/// With `relu`, the input is the output of a ReLU, and the gradient on return is with respect to the ReLU's input.
 pub(super) fn input_gradient_in_place(call: &StepCall<'_>, b: &Backward<'_>, relu: bool, x: &mut [f32]) {
     let (_, shape) = window(call).expect("plans have in-place gradients of windowed pooling only");
     replace_max_pool2d_input(&shape, b.y, b.dy, relu, x);

@@ -67,7 +67,7 @@ fn forward_image(
     }
 }
 
-/// Length of a row of the step's input.
+/// Length of one image row of the step's input: its width times its channels.
 fn row_len(call: &StepCall<'_>) -> usize {
     let [_, width, channels] = StepCall::image(call.inputs[0]);
     width * channels

@@ -25,7 +25,7 @@ fn conv(filters: usize) -> Layer {
     Conv2D::new(filters, 3).padding(Padding::Same).activation(Relu).into_layer()
 }
 
-/// Compares all gradients without frozen layers, and three training steps for each number of frozen layers.
+/// Compares the two executors: all gradients without frozen layers, and three training steps for each number of frozen layers.
 fn compare_classifiers(shape: [usize; 3], layers: &dyn Fn() -> Vec<Layer>, frozen: &[usize]) {
     let request = GradientRequest { training: true, inputs: true, weights: true, ..GradientRequest::default() };
     compare_gradients(&classifier(shape, &layers(), 0), &request, "all gradients");

@@ -144,7 +144,7 @@ pub(crate) fn optimizers() -> [Optimizer; 3] {
     [sgd(), Adam::new(0.05).epsilon(EPSILON).into(), rms_prop.into()]
 }
 
-/// The names of two inner layers, possibly of nested models.
+/// The names of up to two layers of the model or its nested models, which `seed` chooses.
 pub(crate) fn inner_layers(model: &Model, seed: usize) -> Vec<String> {
     let program = Program::of(model, false, 0).unwrap();
     let names: Vec<String> = program.steps.iter().map(|step| step.layer.clone()).collect();

@@ -114,7 +114,7 @@ fn distance(found: &[f32], expected: &[f32]) -> f32 {
     largest(&differences) / largest(expected)
 }
 
-/// The distances of the replicas' gradients and weights from those of the single session: that of the weight where it is largest.
+/// The largest [`distance`] of a replica's gradient and of a replica's weight from those of the single session.
 fn distances(single: &Trained, replicas: &[Trained; REPLICAS]) -> [f32; 2] {
     let [first, second] = replicas;
     assert!(first.gradients == second.gradients, "both have the same sums");
@@ -130,8 +130,9 @@ fn distances(single: &Trained, replicas: &[Trained; REPLICAS]) -> [f32; 2] {
     [gradients.fold(0.0, f32::max), weights.map(|(found, expected)| distance(found, expected)).fold(0.0, f32::max)]
 }
 
-/// Where `norm` normalizes with batch statistics, it subtracts this bias again. Its gradient is 0 in exact arithmetic. What is
-/// computed are rounding errors of a sum of the same terms as in the gradient of the kernel, and is compared with that.
+/// The bias of the convolution below `norm`. With batch statistics, `norm` subtracts this bias again, so its gradient is 0 in
+/// exact arithmetic. The computed gradient is rounding error only. It sums the same terms as the gradient with respect to
+/// `conv/kernel`, so it is compared with the size of that gradient.
 const ZERO_GRADIENT: &str = "conv/bias";
 
 fn randomized(x: &SymbolicTensor, y: &SymbolicTensor) -> Model {
@@ -156,7 +157,8 @@ fn plain() -> Model {
 /// A model with batch normalization after convolutions.
 ///
 /// The values after `norm2` are flattened rather than averaged. An average has the same gradient at every position. `norm2`
-/// subtracts the mean gradient, so the terms in the gradient of `conv2/kernel` would nearly cancel: its rounding error was 1.5e-6.
+/// subtracts the mean gradient, so the terms in the gradient with respect to `conv2/kernel` would nearly cancel. The rounding
+/// error was 1.5e-6.
 fn normalized() -> Model {
     let x = Input::new([8, 8, 3]);
     let y = Conv2D::new(8, 3).padding(Padding::Same).named("conv").call(&x).unwrap();
@@ -172,12 +174,13 @@ fn frozen_normalized() -> Model {
     model
 }
 
-/// The largest [`distance`] of a weight after one step. Each replica rounds its partial sums to f32, and kernels may sum half a
+/// The largest [`distance`] allowed after one step. Each replica rounds its partial sums to f32, and kernels may sum half a
 /// batch in another order. That makes a few rounding errors of 6e-8; the largest distance observed is 3.1e-7.
 const ONE_STEP: f32 = 1e-6;
 
-/// The largest [`distance`] after ten steps. Rounding errors of earlier steps change the weights, and so the gradients of later
-/// steps. The largest distance observed is 1.1e-5, with the portable kernels, which have the fewest partial sums.
+/// The largest [`distance`] allowed after up to ten steps. Rounding errors of earlier steps change the weights, and so the
+/// gradients of later steps. The largest distance observed is 1.1e-5, with the portable kernels, which have the fewest partial
+/// sums.
 const TEN_STEPS: f32 = 5e-5;
 
 #[test]
@@ -236,7 +239,7 @@ fn random_layers_draw_by_the_place_in_the_whole_batch() {
         let [gradients, weights] = distances(&single, &replicas);
         assert!(gradients < TEN_STEPS && weights < TEN_STEPS, "{gradients} {weights}");
     }
-    // The opposite case: replica 1's samples draw other random numbers if they are the first samples of the batch.
+    // The counter-check: trained alone, replica 1's samples are the first of their batch and draw other random numbers.
     let model = random_layers();
     let misplaced = train(&model, 8..16, 1, &mut Recorder::default(), |recorder| std::mem::take(&mut recorder.0));
     let (single, _) = single_and_replicas(random_layers, 16, 1, false);

@@ -24,12 +24,13 @@ fn session(executor: &dyn Executor, model: &Model, batch: usize) -> Box<dyn Sess
     executor.prepare(Plan::train(model, sgd(), loss, batch, 5, &options).unwrap()).unwrap()
 }
 
-/// A replica that sums the gradients that it was offered. It reads what `collect` gives it only to compare.
+/// A replica that sends gradients to the other in `offer` and adds them in `collect`. It checks that `collect` gets the very
+/// gradients that were offered, in the same order.
 struct Offered {
     number: usize,
     to_other: Sender<Vec<f32>>,
     from_other: Receiver<Vec<f32>>,
-    /// For statistics.
+    /// Sums the statistics of batch normalization over the replicas.
     exchange: Arc<Exchange>,
     waiting: VecDeque<(String, Vec<f32>)>,
     sums: Vec<(String, Vec<f32>)>,
@@ -77,7 +78,7 @@ fn shared() -> Model {
     randomized(&x, &top().call(&y).unwrap())
 }
 
-/// Makes a step on half of a batch of 16 with each of these reducers, each in a thread of its own; returns the reducers.
+/// Runs `forward_backward` with each of these reducers on half of a batch of 16, each in its own thread. Returns the reducers.
 fn replicas<R: GradientReducer>(executor: &dyn Executor, reducers: [R; REPLICAS]) -> [R; REPLICAS] {
     let (x, y) = (normal(&[16, 8, 8, 3], 40), one_hot(16, CLASSES));
     std::thread::scope(|scope| {

@@ -8,9 +8,9 @@ pub(super) const CLASSES: usize = 1000;
 
 /// Image sizes that a network supports, in pixels per side.
 pub(super) struct ImageSizes {
-    /// The size that the network was trained at.
+    /// The size at which the network was trained; used if none is given.
     pub(super) default: usize,
-    /// The smallest size that leaves at least one pixel after the last pooling.
+    /// The smallest accepted size, as in Keras. It leaves at least one pixel at the end of the convolutional base.
     pub(super) min: usize,
 }
 
@@ -45,7 +45,7 @@ impl ImagenetArguments<'_> {
         Ok(())
     }
 
-    /// The shape of one image: `given` if valid, else the default (Keras' `obtain_input_shape`).
+    /// The shape of one image: `given` after checks, or the default if none is given (Keras' `obtain_input_shape`).
     pub(super) fn input_shape(&self, given: Option<&[usize]>, sizes: &ImageSizes) -> Result<Shape> {
         let ImageSizes { default, min } = *sizes;
         let Some(given) = given else {

@@ -4,12 +4,12 @@ mod preprocess;
 
 pub use preprocess::{preprocess, preprocess_input};
 
-use super::imagenet_arguments::{CLASSES, ImageSizes, ImagenetArguments};
-use super::weights::{self, PretrainedFile};
-use super::{Pooling, Weights};
-use crate::hub::{Hub, VGG16, VGG16_NOTOP};
+use super::imagenet_arguments::ImageSizes;
+use super::network::{Body, NetworkOptions, network_options};
+use super::weights::{Pretrained, PretrainedFile};
+use crate::Result;
+use crate::hub::{VGG16, VGG16_NOTOP};
 use crate::prelude::*;
-use crate::{ActivationFn, Error, Result, Shape};
 
 /// Number of convolutions and filters of each block. A 2x2 max pooling ends each block.
 const BLOCKS: [(usize, usize); 5] = [(2, 64), (2, 128), (3, 256), (3, 512), (3, 512)];
@@ -62,19 +62,22 @@ const IMAGENET_NOTOP: PretrainedFile = PretrainedFile {
 /// assert_eq!(network.build().map(drop).unwrap_err().kind(), ErrorKind::Network);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// The base applied to a tensor, with global pooling at its end:
+///
+/// ```
+/// use engraft::prelude::*;
+/// let x = RandomFlip::horizontal().call(&Input::new([64, 64, 3]))?;
+/// let base = Vgg16::new().include_top(false).weights("none").input_tensor(&x).pooling(Pooling::Max).build()?;
+/// assert_eq!((base.layers()[1].class_name(), base.output_shape()), ("RandomFlip", &vec![512]));
+/// # Ok::<(), engraft::Error>(())
+/// ```
 #[must_use = "describes a network until build() is called"]
 pub struct Vgg16 {
-    include_top: bool,
-    weights: Weights,
-    input_tensor: Option<SymbolicTensor>,
-    input_shape: Option<[usize; 3]>,
-    pooling: Option<Pooling>,
-    classes: usize,
-    classifier_activation: ActivationFn,
-    name: String,
-    hub: Option<Hub>,
-    progress: Box<dyn FnMut(u64, Option<u64>)>,
+    options: NetworkOptions,
 }
+
+network_options!(Vgg16, "vgg16", "512");
 
 impl Default for Vgg16 {
     fn default() -> Self {
@@ -85,96 +88,7 @@ impl Default for Vgg16 {
 impl Vgg16 {
     /// VGG16 with its top and the ImageNet weights, for images of 224 by 224 pixels.
     pub fn new() -> Self {
-        Self {
-            include_top: true,
-            weights: Weights::Imagenet,
-            input_tensor: None,
-            input_shape: None,
-            pooling: None,
-            classes: CLASSES,
-            classifier_activation: Softmax,
-            name: "vgg16".into(),
-            hub: None,
-            progress: Box::new(|_, _| {}),
-        }
-    }
-
-    /// Whether to include the three Dense layers at the end; true by default.
-    pub fn include_top(mut self, include_top: bool) -> Self {
-        self.include_top = include_top;
-        self
-    }
-
-    /// Initial weights: `"imagenet"` (the default), `"none"` for random ones, or the path of a file; see [`Weights`].
-    pub fn weights(mut self, weights: impl Into<Weights>) -> Self {
-        self.weights = weights.into();
-        self
-    }
-
-    /// Applies the network to `tensor` instead of a new input. The model then includes the layers that produced `tensor`.
-    ///
-    /// ```
-    /// use engraft::prelude::*;
-    /// let inputs = Input::new([64, 64, 3]);
-    /// let x = RandomFlip::horizontal().call(&inputs)?;
-    /// let base = Vgg16::new().include_top(false).weights("none").input_tensor(&x).build()?;
-    /// assert_eq!(base.layers()[1].class_name(), "RandomFlip");
-    /// # Ok::<(), engraft::Error>(())
-    /// ```
-    pub fn input_tensor(mut self, tensor: &SymbolicTensor) -> Self {
-        self.input_tensor = Some(tensor.clone());
-        self
-    }
-
-    /// Height, width and channels of the input; 224, 224 and 3 by default.
-    ///
-    /// Without the top, Keras' default leaves height and width undefined; engraft has no undefined sizes.
-    pub fn input_shape(mut self, shape: [usize; 3]) -> Self {
-        self.input_shape = Some(shape);
-        self
-    }
-
-    /// Adds global pooling to a network without its top: `[512]` instead of `[height / 32, width / 32, 512]`.
-    ///
-    /// ```
-    /// use engraft::prelude::*;
-    /// let base = Vgg16::new().include_top(false).weights("none").pooling(Pooling::Max).build()?;
-    /// assert_eq!(base.output_shape(), &[512]);
-    /// # Ok::<(), engraft::Error>(())
-    /// ```
-    pub fn pooling(mut self, pooling: Pooling) -> Self {
-        self.pooling = Some(pooling);
-        self
-    }
-
-    /// Number of classes of the top; 1000 by default.
-    pub fn classes(mut self, classes: usize) -> Self {
-        self.classes = classes;
-        self
-    }
-
-    /// Activation of the last layer of the top: `Softmax` by default, `ActivationFn::Linear` for logits.
-    pub fn classifier_activation(mut self, activation: ActivationFn) -> Self {
-        self.classifier_activation = activation;
-        self
-    }
-
-    /// The model's name; `vgg16` by default.
-    pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.name = name.into();
-        self
-    }
-
-    /// Finds, downloads and caches the ImageNet weights; [`Hub::from_env`] by default.
-    pub fn hub(mut self, hub: Hub) -> Self {
-        self.hub = Some(hub);
-        self
-    }
-
-    /// Callback for download progress. Its arguments are the bytes received so far and, if known, the total.
-    pub fn progress(mut self, progress: impl FnMut(u64, Option<u64>) + 'static) -> Self {
-        self.progress = Box::new(progress);
-        self
+        Self { options: NetworkOptions::new("vgg16") }
     }
 
     /// Builds the model and loads its weights.
@@ -187,80 +101,29 @@ impl Vgg16 {
     ///   The ImageNet weights need 3 channels and, with the top, the default shape and 1000 classes.
     ///   Pretrained weights with the top need the activation `Softmax` or `Linear`.
     /// - The weights can't be found or downloaded, or their shapes differ.
-    pub fn build(mut self) -> Result<Model> {
-        let shape = self.check()?;
-        let input = self.input_tensor.take().unwrap_or_else(|| Input::new(shape));
-        let layers = self.layers();
-        let output = layers.iter().try_fold(input.clone(), |x, layer| layer.call(&x))?;
-        let model = Model::named(&self.name, &input.sources(), &output)?;
-        self.load(&layers, &model)?;
-        Ok(model)
+    pub fn build(self) -> Result<Model> {
+        let pretrained = [IMAGENET, IMAGENET_NOTOP].map(|file| Some(Pretrained::File(file)));
+        self.options.build("Vgg16", &SIZES, pretrained, network)
     }
+}
 
-    /// Checks all arguments and returns the shape of one image.
-    fn check(&self) -> Result<Shape> {
-        let arguments = ImagenetArguments {
-            place: "Vgg16",
-            include_top: self.include_top,
-            weights: &self.weights,
-            classes: self.classes,
-            classifier_activation: self.classifier_activation,
-        };
-        arguments.check()?;
-        let given = self.input_shape.as_ref().map(|shape| &shape[..]);
-        let called_on = self.input_tensor.as_ref().map(|tensor| tensor.shape().as_slice());
-        if let (Some(given), Some(called_on)) = (given, called_on)
-            && given != called_on
-        {
-            return Err(Error::new(
-                "Vgg16",
-                format_args!("input_tensor of input_shape {given:?}"),
-                format_args!("{called_on:?}"),
-            )
-            .hint("give only one of the two"));
+fn network(options: &NetworkOptions, body: &mut Body, x: &SymbolicTensor) -> Result<SymbolicTensor> {
+    let mut x = x.clone();
+    for (block, (convolutions, filters)) in (1..).zip(BLOCKS) {
+        for convolution in 1..=convolutions {
+            let layer = Conv2D::new(filters, 3).padding(Padding::Same).activation(Relu);
+            x = body.base(&x, layer.named(format!("block{block}_conv{convolution}")))?;
         }
-        arguments.input_shape(called_on.or(given), &SIZES)
+        x = body.base(&x, MaxPooling2D::new(2).named(format!("block{block}_pool")))?;
     }
-
-    fn layers(&self) -> Vec<Layer> {
-        let mut layers = Vec::new();
-        for (block, (convolutions, filters)) in (1..).zip(BLOCKS) {
-            for convolution in 1..=convolutions {
-                let layer = Conv2D::new(filters, 3).padding(Padding::Same).activation(Relu);
-                layers.push(layer.named(format!("block{block}_conv{convolution}")));
-            }
-            layers.push(MaxPooling2D::new(2).named(format!("block{block}_pool")));
-        }
-        layers.iter().for_each(|layer| layer.set_in_base(true));
-        match (self.include_top, self.pooling) {
-            (true, _) => layers.extend(self.top()),
-            (false, Some(Pooling::Avg)) => layers.push(GlobalAveragePooling2D::new().into_layer()),
-            (false, Some(Pooling::Max)) => layers.push(GlobalMaxPooling2D::new().into_layer()),
-            (false, None) => {}
-        }
-        layers
+    if !options.include_top {
+        return body.pool(&x, options.pooling);
     }
-
-    fn top(&self) -> [Layer; 4] {
-        [
-            Flatten::new().named("flatten"),
-            Dense::new(4096).activation(Relu).named("fc1"),
-            Dense::new(4096).activation(Relu).named("fc2"),
-            Dense::new(self.classes).activation(self.classifier_activation).named("predictions"),
-        ]
+    x = body.call(&x, Flatten::new().named("flatten"))?;
+    for name in ["fc1", "fc2"] {
+        x = body.call(&x, Dense::new(4096).activation(Relu).named(name))?;
     }
-
-    fn load(mut self, layers: &[Layer], model: &Model) -> Result<()> {
-        let pretrained = if self.include_top { IMAGENET } else { IMAGENET_NOTOP };
-        match &self.weights {
-            Weights::None => Ok(()),
-            Weights::File(path) => weights::load_file(path, layers, model),
-            Weights::Imagenet => {
-                let hub = self.hub.map_or_else(Hub::from_env, Ok).map_err(|error| weights::from_hub("Vgg16", error))?;
-                weights::load_pretrained(&pretrained, layers, &hub, &mut self.progress)
-            }
-        }
-    }
+    body.call(&x, Dense::new(options.classes).activation(options.classifier_activation).named("predictions"))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
-//! Loads a network's initial weights, from Keras' published files or from a file of the user's.
+//! Loads a network's initial weights: from a file that Keras publishes, from bytes in the program, or from a file of the user's.
 
 use std::fmt::Display;
+use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -21,14 +22,15 @@ use crate::{Error, ErrorKind, Layer, Model, Result};
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Weights {
-    /// Keras' published weights, trained on ImageNet.
+    /// Published weights, trained on ImageNet. Those of VGG16 are a file that Keras publishes; those of EfficientNet-Lite0 are
+    /// part of the program.
     Imagenet,
     /// Random values of the layers' initializers.
     None,
     /// A file with weights of the same architecture.
     ///
     /// Formats: `.weights.h5`, `.keras`, `.safetensors` with Keras' names, and Keras' older `.h5`. In an `.onnx` file, weights
-    /// are matched by order and shape, and layers after the architecture's last layer are ignored.
+    /// are matched by order and shape; weights after those of the architecture's last layer are ignored.
     File(PathBuf),
 }
 
@@ -58,6 +60,14 @@ impl From<PathBuf> for Weights {
     fn from(path: PathBuf) -> Self {
         Self::File(path)
     }
+}
+
+/// Published ImageNet weights of a network.
+pub(super) enum Pretrained {
+    /// A file that the hub finds or downloads.
+    File(PretrainedFile),
+    /// The bytes of a `.safetensors` file with Keras' names, compiled into the program.
+    Embedded(&'static [u8]),
 }
 
 /// A weight file that Keras publishes.
@@ -94,6 +104,15 @@ pub(super) fn load_pretrained(
     load(&path)
 }
 
+/// Sets the weights of `layers` from the bytes of a `.safetensors` file. Tensors of other layers are an error.
+pub(super) fn load_embedded(file: &'static [u8], layers: &[Layer]) -> Result<()> {
+    let unused = safetensors::read_weights(Cursor::new(file), layers, Naming::Keras)?;
+    match unused.first() {
+        Some(name) => Err(Error::new("embedded weights", "tensors of the network's layers", format_args!("`{name}`"))),
+        None => Ok(()),
+    }
+}
+
 /// Converts an error of the hub, with `place` as its place and the same kind.
 pub(super) fn from_hub(place: impl Display, error: HubError) -> Error {
     let kind = match error.kind() {
@@ -124,8 +143,8 @@ pub(super) fn load_file(path: &Path, layers: &[Layer], model: &Model) -> Result<
     let name = path.to_string_lossy();
     if name.ends_with(".weights.h5") {
         return keras::load_weights(path, model).or_else(|error| {
-            // The file may be of another model with the same layers. Its weights are then matched by layer name, and none
-            // may be missing.
+            // The file may belong to another model that contains layers of the same names. Its weights are then matched by
+            // layer name, and none may be missing.
             let wanted = layers.iter().filter(|layer| !layer.weights().is_empty()).count();
             match keras::load_weights_by_name(path, layers) {
                 Ok(found) if found.len() == wanted => Ok(()),

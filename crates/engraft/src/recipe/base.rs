@@ -9,8 +9,8 @@ use crate::{Layer, Model, Result};
 
 /// The pretrained layers of a model: its base, as opposed to its head and its preprocessing.
 ///
-/// Code that makes a base records it, on its layers: the builders in [`applications`](crate::applications) do, and
-/// [`record`](Self::record) does for other models. Model files keep the record, `.keras` and whole-model `.h5` alike.
+/// Code that builds a base records it on the layers: the builders in [`applications`](crate::applications) do so, and
+/// [`record`](Self::record) does it for any other model. Model files keep the record, `.keras` and whole-model `.h5` alike.
 /// Without a record, as in files of Keras, the base is, in this order:
 ///
 /// 1. the layers below the top of a network of `keras.applications`, recognised by their names;
@@ -62,7 +62,9 @@ impl Base {
         model.layer().set_in_base(true);
     }
 
-    /// The leaf layers of the base in the order of the model, starting at the first with trainable weights.
+    /// The leaf layers of the base in the order of the model.
+    ///
+    /// The first one has weights that training can change. Layers before it, such as preprocessing, are left out.
     pub fn layers(&self) -> &[Layer] {
         &self.layers
     }

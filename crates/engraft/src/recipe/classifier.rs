@@ -86,7 +86,7 @@ impl Classifier {
         }
         let &[outputs] = &model.output_shape()[..] else {
             let received = format!("{:?}", model.output_shape());
-            return Err(Error::new(place(), "an output of one number a class, [classes]", received));
+            return Err(Error::new(place(), "an output of one number per class, [classes]", received));
         };
         // A single output is a binary classifier.
         let count = outputs.max(2);
@@ -157,12 +157,12 @@ impl Classifier {
         &self.model
     }
 
-    /// Class names in the order of the outputs.
+    /// Class names in the order of the outputs. A model with a single output has two classes.
     pub fn classes(&self) -> &[String] {
         &self.classes
     }
 
-    /// The metadata; `None` for a file that engraft didn't write.
+    /// The metadata; `None` if the model file has none, such as a file of Keras, or if [`new`](Self::new) was called without.
     pub fn metadata(&self) -> Option<&Metadata> {
         self.metadata.as_ref()
     }
@@ -190,6 +190,8 @@ impl Classifier {
     }
 
     /// The probability of each class for a photo, in class order.
+    ///
+    /// If the model is compiled with a loss on logits, its outputs are converted to probabilities.
     ///
     /// # Errors
     /// The model can't run, for example because it needs more memory than there is.
@@ -275,7 +277,7 @@ mod tests {
         let grey = Sequential::new().add(Input::new([4, 4, 1])).add(Flatten::new()).add(Dense::new(2));
         assert!(built(grey).contains("received [4, 4, 1]"));
         let image = Sequential::new().add(Input::new([4, 4, 3])).add(Conv2D::new(2, 3));
-        assert!(built(image).contains("expected an output of one number a class"));
+        assert!(built(image).contains("expected an output of one number per class"));
         let names = Metadata::new(vec!["cat".into()]);
         let error = Classifier::new(model(&[0.1, 0.2, 0.7]), Some(names)).unwrap_err().to_string();
         assert!(error.contains("expected 3 class names, received 1"), "{error}");

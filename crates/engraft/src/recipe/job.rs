@@ -84,18 +84,18 @@ pub struct TrainingJob<'a> {
 pub enum Outcome {
     /// All phases were completed.
     Complete,
-    /// The [`Interrupt`] was requested.
+    /// Training stopped because the [`Interrupt`] was requested. The fields are the place of the last completed step.
     Interrupted {
-        /// Index of the phase, from 0.
+        /// Index of the phase within the job, from 0.
         phase: usize,
         /// Index of the epoch within the phase, from 0.
         epoch: usize,
-        /// Index of the last completed step within the epoch, from 0.
+        /// Index of the step within the epoch, from 0.
         step: usize,
     },
 }
 
-/// Result of a training run: history, number of saved phases and outcome. It exists even after an error.
+/// Result of [`TrainingJob::run`]: history, number of saved phases, and outcome. A run that fails has a report too.
 ///
 /// ```
 /// use engraft::prelude::*;
@@ -127,7 +127,7 @@ pub enum Outcome {
 pub struct TrainingReport {
     /// Loss and metrics of each epoch, over all phases.
     pub history: History,
-    /// Number of phases after which the model was saved.
+    /// Number of phases after which the model was saved, including an interrupted phase.
     pub phases_saved: usize,
     /// How the run ended, or its error.
     pub outcome: Result<Outcome>,
@@ -188,13 +188,13 @@ impl<'a> TrainingJob<'a> {
         Ok(Self { classifier, training, validation, phases, batch_size, shuffle, runtime, output })
     }
 
-    /// Photos per step; 32 by default.
+    /// Sets the number of photos per step; 32 by default.
     #[must_use]
     pub fn batch_size(self, batch_size: usize) -> Self {
         Self { batch_size, ..self }
     }
 
-    /// Whether to shuffle the training set in each epoch; true by default.
+    /// Sets whether the training set is shuffled before each epoch; true by default.
     #[must_use]
     pub fn shuffle(self, shuffle: bool) -> Self {
         Self { shuffle, ..self }
@@ -206,7 +206,8 @@ impl<'a> TrainingJob<'a> {
         Self { runtime: Some(runtime.clone()), ..self }
     }
 
-    /// Saves the classifier to a `.keras` file after each phase, with the optimizer's state if `optimizer_state` is true.
+    /// Makes [`run`](Self::run) save the classifier to this `.keras` file after each phase, with the optimizer's state if
+    /// `optimizer_state` is true.
     #[must_use]
     pub fn save_to(self, path: &Path, optimizer_state: bool) -> Self {
         Self { output: Some((path.to_owned(), optimizer_state)), ..self }
@@ -304,7 +305,8 @@ impl<'a> TrainingJob<'a> {
         self.classifier.model().evaluate(photos, RunOptions::from(self.batch_size).runtime(runtime))
     }
 
-    /// Trains the phases in order and saves the classifier after each, if [`save_to`](Self::save_to) was called.
+    /// Trains the phases in order and saves the classifier after each, also after an interrupted one, if
+    /// [`save_to`](Self::save_to) was called.
     ///
     /// `create_callback` is called at the start of each phase. Errors are in [`TrainingReport::outcome`].
     pub fn run(&self, interrupt: &Interrupt, create_callback: CallbackFactory<'_>) -> TrainingReport {
@@ -341,7 +343,7 @@ impl<'a> TrainingJob<'a> {
             // The optimizer's state stays valid, so training resumes where an earlier run stopped.
             model.update_compiled(|compiled| compiled.optimizer = phase.optimizer.clone())?;
         } else {
-            // The moments are of other weights, so the optimizer's state starts at zero, as after `compile` in Keras.
+            // The saved state is of other weights or of another optimizer, so it starts at zero, as after `compile` in Keras.
             model.compile(phase.optimizer.clone(), compiled.loss, compiled.metrics)?;
         }
         let mut recorder = Recorder { interrupt, epochs: phase.epochs, history: History::default(), stopped: None };

@@ -9,10 +9,10 @@ use super::Backbone;
 use crate::formats::{json, keras};
 use crate::{Error, ErrorKind, Result};
 
-/// The version of the entry that is written; older ones can be read.
+/// The format version that is written. Older versions can be read.
 const VERSION: u32 = 1;
 
-/// The metadata of a classifier: JSON in an entry `engraft.json` of its `.keras` file, which Keras ignores.
+/// The metadata of a classifier. The model file holds it as JSON in an entry `engraft.json`, which Keras ignores.
 ///
 /// ```
 /// use engraft::recipe::Metadata;
@@ -31,7 +31,7 @@ pub struct Metadata {
     /// The network below the head, if a recipe built the model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backbone: Option<Backbone>,
-    /// The seed that the model was trained with.
+    /// The seed of the last training run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,
 }

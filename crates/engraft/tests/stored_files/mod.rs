@@ -65,7 +65,7 @@ impl StoredFiles {
         assert!(error <= tolerance, "{name}: predictions are off by {error:e} of the largest");
     }
 
-    /// Makes one training step and returns its loss. Random layers don't change the images, which are symmetric for them.
+    /// Makes one training step and returns its loss. Each image is its own mirror image, so a random flip changes nothing.
     pub(crate) fn train(&self, model: &Model) -> f64 {
         let one_hot = |index: usize| f32::from(u8::from(index / 3 % 3 == index % 3));
         let targets = Tensor::new([BATCH, 3], (0..3 * BATCH).map(one_hot).collect()).unwrap();

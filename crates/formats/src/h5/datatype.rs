@@ -26,7 +26,7 @@ pub(super) fn binary16() -> Datatype {
 
 /// A short name of a datatype: `F32`, `I64`, …; for other types the HDF5 crate's description.
 pub(super) fn name(datatype: &Datatype) -> String {
-    // A file may claim any 32-bit size in bytes, so the size in bits needs 64.
+    // A file may declare any size in bytes up to `u32::MAX`, so the size in bits needs a u64.
     let bits = |size: u32| 8 * u64::from(size);
     match datatype {
         Datatype::FloatingPoint { size, .. } => format!("F{}", bits(*size)),
@@ -35,7 +35,7 @@ pub(super) fn name(datatype: &Datatype) -> String {
     }
 }
 
-/// Whether values are little-endian f32, and so need no conversion on most machines.
+/// Whether a dataset's values are little-endian f32, which need no conversion on a little-endian machine.
 pub(super) fn is_little_endian_f32(path: &str, dataset: &Dataset) -> Result<bool, H5Error> {
     let datatype = dataset.datatype().map_err(|error| convert_error(path, "dataset", error))?;
     Ok(matches!(
@@ -66,7 +66,7 @@ pub(super) fn read_f32(path: &str, dataset: &Dataset) -> Result<Vec<f32>, H5Erro
     }
 }
 
-/// Reads the values of an integer dataset.
+/// Reads the values of an integer dataset, converted to i64.
 pub(super) fn read_i64(path: &str, dataset: &Dataset) -> Result<Vec<i64>, H5Error> {
     let damaged = |error| convert_error(path, "dataset", error);
     match dataset.datatype().map_err(damaged)? {

@@ -149,7 +149,7 @@ impl H5File {
         Ok(Self { file, budget, parallel: None })
     }
 
-    /// Sets the reader for large datasets. It must read the same bytes as this file.
+    /// Sets the second reader, for large datasets. It must read the same bytes as this file.
     pub(crate) fn with_parallel_reader(self, parallel: Option<ParallelReader>) -> Self {
         Self { parallel, ..self }
     }
@@ -225,7 +225,7 @@ impl H5File {
         Ok(datatype::name(&datatype))
     }
 
-    /// Reads the shape and values of a numeric dataset, row-major. 16- and 64-bit floats and all
+    /// Reads the shape and values of a numeric dataset, row-major, converted to f32. 64-bit floats and
     /// integers are rounded to the nearest f32.
     ///
     /// # Errors
@@ -243,7 +243,7 @@ impl H5File {
         Ok((shape, values))
     }
 
-    /// Reads a large dataset of contiguous little-endian f32 in parallel; `None` for any other.
+    /// Reads a large dataset of contiguous little-endian f32 in parallel; `None` if the ordinary reader must read the dataset.
     fn read_in_parallel(&self, path: &str, dataset: &Dataset, count: usize) -> Result<Option<Vec<f32>>, H5Error> {
         let damaged = |error| convert_error(path, "dataset", error);
         let Some(parallel) = self.parallel.as_ref().filter(|_| count >= MIN_VALUES) else { return Ok(None) };
@@ -403,12 +403,12 @@ fn wrong_attribute(path: &str, name: &str, expected: &'static str, value: &AttrV
     H5Error::Type { path: format!("{path}@{name}"), expected, received: value.type_name().to_owned() }
 }
 
-/// An error of the HDF5 crate while it opens a file.
+/// The [`H5Error::Open`] for an error of the HDF5 crate on opening a file.
 fn open_error(error: Error) -> H5Error {
     H5Error::Open { reason: error.to_string(), source: Some(cause(error)) }
 }
 
-/// An error of the system while it opens a file.
+/// The [`H5Error::Open`] for a system's error on opening a file.
 fn unopened(error: std::io::Error) -> H5Error {
     H5Error::Open { reason: error.to_string(), source: Some(error.into()) }
 }

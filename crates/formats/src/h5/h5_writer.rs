@@ -1,4 +1,4 @@
-//! The HDF5 writer: a tree of borrowed values, written in one pass without a second copy.
+//! The HDF5 writer: a tree of borrowed values, written from front to back without a second copy of large values.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -88,8 +88,8 @@ impl<'a> H5Writer<'a> {
     /// Adds a dataset of f32. An empty shape makes a scalar.
     ///
     /// # Errors
-    /// [`H5Error::Shape`] when the number of values doesn't match the shape, [`H5Error::Name`] when the path
-    /// is taken, [`H5Error::Depth`].
+    /// [`H5Error::Shape`] when the number of values doesn't match the shape, [`H5Error::Name`] when the name is empty
+    /// or taken or a component before it is a dataset, [`H5Error::Depth`].
     pub fn f32(&mut self, path: &str, shape: &[usize], values: impl Into<Cow<'a, [f32]>>) -> Result<(), H5Error> {
         self.dataset(path, shape, Values::F32(values.into()))
     }
@@ -131,7 +131,7 @@ impl<'a> H5Writer<'a> {
     /// Sets a string attribute of a group. Creates the group if there is none.
     ///
     /// # Errors
-    /// [`H5Error::Name`] when the attribute is set already, [`H5Error::Depth`].
+    /// [`H5Error::Name`] when the attribute is set already or a component of the path is a dataset, [`H5Error::Depth`].
     pub fn attr_string(&mut self, group: &str, name: &str, value: &str) -> Result<(), H5Error> {
         self.attribute(group, name, AttrValue::VarLenString(value.to_owned()))
     }
@@ -155,10 +155,10 @@ impl<'a> H5Writer<'a> {
         Ok(())
     }
 
-    /// Writes the file from front to back, without a second copy of the values in memory.
+    /// Writes the file from front to back, without a second copy of large values in memory.
     ///
     /// # Errors
-    /// [`H5Error::Write`] when the output refuses the bytes.
+    /// [`H5Error::Write`] when the output refuses the bytes or the HDF5 crate can't lay out the file.
     pub fn write_to(&self, mut output: impl Write) -> Result<(), H5Error> {
         let write_error =
             |error: std::io::Error| H5Error::Write { reason: error.to_string(), source: Some(error.into()) };
@@ -191,7 +191,9 @@ impl<'a> H5Writer<'a> {
         Ok(sparse)
     }
 
-    /// The large values with their offsets in the file, in file order.
+    /// The [large](Values::is_large) values, each with the offset of its bytes in the file, in file order.
+    ///
+    /// The sparse file holds zeros in the place of these values.
     fn large_offsets(&self, sparse: &SparseFile) -> Result<Vec<(u64, &Values<'a>)>, H5Error> {
         let file = File::from_source(sparse.clone()).map_err(layout_error)?;
         let mut large = Vec::new();
@@ -295,7 +297,7 @@ impl Values<'_> {
         }
     }
 
-    /// Whether the values are so large that a second copy in memory is to be avoided.
+    /// Whether the values take 64 KiB or more in the file. Such values are streamed to the output instead of copied.
     fn is_large(&self) -> bool {
         self.byte_len() >= 1 << 16
     }

@@ -1,8 +1,8 @@
 //! Positioned reads of a file by several threads, for large f32 datasets and for checksums.
 //!
-//! Uncompressed little-endian f32 values have the same bytes in the file and in memory. Reading them in parallel, without a
-//! conversion of each value, makes loading a model of half a gigabyte much faster. `h5::h5_file` reads datasets with it, and
-//! `archive` computes checksums.
+//! On a little-endian machine, uncompressed little-endian f32 values have the same bytes in the file and in memory. Reading them
+//! in parallel, without a conversion of each value, makes loading a model of half a gigabyte much faster. `h5::h5_file` reads
+//! datasets with a [`ParallelReader`], and `archive` computes checksums.
 
 use std::fs::File;
 use std::io;
@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 /// Bytes that a thread reads at a time. Small enough that they are still in the core's cache when their checksum is computed.
 const BLOCK: usize = 1 << 20;
 
-/// The smallest dataset, in values, that is read in parallel. A smaller one is less than one block, the share of one thread.
+/// The smallest dataset, in values, that is read in parallel: one block. A smaller one would keep only one thread busy.
 pub(crate) const MIN_VALUES: usize = BLOCK / size_of::<f32>();
 
 /// An open file (or the part of it from an offset on) for reads that leave the file position alone.
@@ -71,7 +71,7 @@ impl ParallelReader {
     }
 }
 
-/// Calls `work` for every block, on up to four threads; each stops at its first error.
+/// Calls `work` for every block, on up to four threads. A thread stops at its first error; one of the errors is returned.
 fn in_parallel<T>(blocks: impl Iterator<Item = T> + Send, work: impl Fn(T) -> io::Result<()> + Sync) -> io::Result<()> {
     // Four threads saturate the memory bandwidth; more gain nothing.
     const THREADS: usize = 4;

@@ -1,8 +1,9 @@
 //! A sparse in-memory file: the layout of an HDF5 file without the values of its large datasets.
 //!
 //! `hdf5_pure` wants a copy of every value in memory, which would double the memory of a model. So `h5_writer` gives it
-//! zeros for large datasets: never touched, they cost address space but no memory. The finished file goes to a
-//! [`SparseFile`], which drops blocks of zeros. Read back as HDF5, it tells the offset of each dataset's values.
+//! zeros for large datasets: never touched, they cost address space but no memory. `hdf5_pure` writes the finished file to a
+//! [`SparseFile`], which drops blocks of zeros. `h5_writer` then reads the [`SparseFile`] as HDF5, for the offset of each
+//! dataset's values.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -56,7 +57,7 @@ impl Source for SparseFile {
             return Err(FormatError::Source(format!("bytes {offset}..{end} of a file of {}", self.len)));
         }
         buffer.fill(0);
-        // Of the runs that start before `offset`, only the last can overlap the buffer.
+        // Of the runs that start at or before `offset`, only the last can overlap the buffer.
         let first = self.runs.range(..=offset).next_back().map_or(offset, |(&start, _)| start);
         for (&start, run) in self.runs.range(first..end) {
             let (from, to) = (start.max(offset), (start + run.len() as u64).min(end));

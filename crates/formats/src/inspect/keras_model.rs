@@ -12,7 +12,7 @@ use crate::h5::H5File;
 use crate::json::parse;
 use crate::keras::{self, MAX_CONFIG, MAX_EXTRA};
 
-/// Limit on the depth of nested models in a config.
+/// Limit on the depth of nested models in a config. Deeper layers are left out.
 const MAX_NESTING: usize = 32;
 
 /// Inspects a `.keras` file.
@@ -31,7 +31,7 @@ pub(super) fn of_archive(path: &Path, mut zip: Zip<impl Read + Seek + Send + 'st
     Ok(with_model(path, &config, contents))
 }
 
-/// Inspects a model in an `.h5`, with this `model_config`.
+/// Inspects a model in an `.h5`; `config` is the text of its attribute `model_config`.
 pub(super) fn of_hdf5(path: &Path, file: &H5File, config: &str) -> Result<Contents> {
     let version = file.attr_string("", "keras_version").ok().flatten();
     let contents = Contents {
@@ -43,7 +43,9 @@ pub(super) fn of_hdf5(path: &Path, file: &H5File, config: &str) -> Result<Conten
     Ok(with_model(path, config.as_bytes(), contents))
 }
 
-/// Adds the layers, the optimizer and problems of loading the model.
+/// Loads the model and adds its layers, its optimizer and the problems of loading to `contents`.
+///
+/// If the model can't be loaded, the layers are those in `config`.
 fn with_model(path: &Path, config: &[u8], mut contents: Contents) -> Contents {
     match keras::load(path) {
         Ok(archive) => {
@@ -70,7 +72,7 @@ fn optimizer(model: &Model) -> Option<String> {
     })
 }
 
-/// Adds a layer and all layers nested in it.
+/// Adds a layer and all layers nested in it to `to`. `within` is the prefix of their names.
 fn of_layer(layer: &Layer, within: &str, to: &mut Vec<LayerInfo>) {
     let name = format!("{within}{}", layer.name());
     let inside = format!("{name}/");
@@ -83,7 +85,7 @@ fn of_layer(layer: &Layer, within: &str, to: &mut Vec<LayerInfo>) {
     layer.layers().iter().for_each(|inner| of_layer(inner, &inside, to));
 }
 
-/// Adds the layers in a model's config, whether their classes are known or not.
+/// Adds the layers in a model's config to `to`, whether their classes are known or not. `within` is the prefix of their names.
 fn of_config(object: &Value, within: &str, depth: usize, to: &mut Vec<LayerInfo>) {
     let layers = object.pointer("/config/layers").and_then(Value::as_array);
     for layer in layers.into_iter().flatten().filter(|_| depth < MAX_NESTING) {

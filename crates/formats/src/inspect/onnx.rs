@@ -16,7 +16,7 @@ pub(super) fn contents(path: &Path) -> Result<Contents> {
         Error::new(
             path.display(),
             "a .keras, .h5, .weights.h5, .safetensors, .onnx, .npy or .npz file",
-            format_args!("none: read as ONNX, {error}"),
+            format_args!("a file that can't be read as ONNX either: {error}"),
         )
         .with_kind(error.kind())
         .caused_by(error)
@@ -31,7 +31,7 @@ fn read(path: &Path) -> std::result::Result<Contents, OnnxError> {
         arrays.push(array(tensor)?);
         match tensor.require_internal() {
             Err(error) => problems.push(error.to_string()),
-            // Decoded only to find out whether it is damaged.
+            // The values are decoded only to find out whether the tensor is damaged.
             Ok(()) if tensor.is_float() => drop(tensor.values()?),
             Ok(()) => {}
         }

@@ -17,7 +17,8 @@ pub(super) fn paths(model: &Model) -> Vec<String> {
 /// Marks the layers of a record (a list of paths, or `null` for none) as belonging to the base.
 ///
 /// # Errors
-/// The record isn't a list of strings, or the model has no layer at one of the paths. Then no layer is marked.
+/// The record is neither `null` nor a list of strings, or the model has no layer at one of the paths. Then no layer is
+/// marked.
 pub(super) fn restore(model: &Model, record: &Value) -> Result<()> {
     let Some(paths) = Option::<Vec<String>>::deserialize(record).map_err(|error| Error::from_source(KEY, error))?
     else {

@@ -5,11 +5,11 @@
 use engraft_nn::{Compiled, Error, ErrorKind, Loss, Metric, Model, Optimizer, Result};
 use serde_json::{Map, Value, json};
 
-/// Options that affect speed only, or nothing at all.
+/// Options of `compile` that never change a result: they affect speed only, or nothing at all.
 const WITHOUT_EFFECT: &[&str] = &["run_eagerly", "steps_per_execution", "jit_compile", "auto_scale_loss"];
 
-/// Compiles the model by a file's config. If any part isn't supported, it returns an error and leaves the
-/// model uncompiled.
+/// Compiles the model by the `compile_config` of a file. If any part isn't supported, it returns an error and
+/// leaves the model uncompiled.
 pub(super) fn read(config: &Map<String, Value>, model: &Model) -> Result<()> {
     let part =
         |name: &str| config.get(name).ok_or_else(|| Error::new("compile_config", format_args!("`{name}`"), "none"));
@@ -32,7 +32,7 @@ pub(super) fn read(config: &Map<String, Value>, model: &Model) -> Result<()> {
     model.compile(optimizer, loss, metrics)
 }
 
-/// Reads one metric, a list of metrics, or a list with one list per output.
+/// Reads one metric, a list of metrics, or a list with one list per output; adds the metrics to `metrics`.
 fn read_metrics(value: &Value, metrics: &mut Vec<Metric>) -> Result<()> {
     match value {
         Value::Null => Ok(()),
@@ -48,7 +48,7 @@ fn is_empty(value: &Value) -> bool {
     value.is_null() || value.as_array().is_some_and(Vec::is_empty)
 }
 
-/// Writes the config of a compiled model as Keras does.
+/// The `compile_config` of a compiled model, as Keras writes it.
 pub(super) fn write(compiled: &Compiled) -> Value {
     json!({
         "optimizer": compiled.optimizer.to_keras(),

@@ -13,12 +13,12 @@ use super::functional::{self, LayerReader};
 use super::serialized_object::{ARGUMENTS, excerpt, is_operation, layer_objects, model_name};
 use super::{keras2, version};
 
-/// Limit on the depth of nested models. Nobody builds deeper ones, and the recursion is safe for the stack.
+/// Limit on the depth of nested models, so that the recursion can't overflow the stack. No real model is nested as deep.
 const MAX_NESTING: usize = 32;
 
 /// Limit on the layer calls of a model with all nested models inlined.
 ///
-/// If each level of nesting calls the next one twice, their number is exponential in the depth.
+/// If each level of nesting calls the next one twice, the number of calls is exponential in the depth.
 const MAX_CALLS: usize = 100_000;
 
 /// Limit on integers in a layer's config (units, filters, window sizes, …).
@@ -30,13 +30,14 @@ const MAX_VALUES: usize = 1 << 28;
 /// Builds the layers of one file. The fields carry state from one object to later ones and to the finished model.
 #[derive(Default)]
 pub(super) struct ConfigReader {
-    /// Layers that several models contain, by Keras' `shared_object_id`.
+    /// The layers built so far that have a `shared_object_id`, by this id. Keras gives an id to a layer in several models.
     shared: HashMap<u64, Layer>,
-    /// The flag `trainable` of every layer, inner layers first.
+    /// The flag `trainable` of every layer; a model comes after the layers in it.
     trainable: Vec<(Layer, bool)>,
     /// Whether Keras 2 wrote the file.
     keras_2: bool,
-    /// Warnings about changes to the model, such as a fixed input size.
+    /// Warnings for the caller: what this reader changed in the model that the file describes, such as an input of dynamic size
+    /// that got a fixed size.
     warnings: Vec<String>,
 }
 
@@ -46,7 +47,7 @@ impl ConfigReader {
         Self { keras_2: version::is_keras_2(version), ..Self::default() }
     }
 
-    /// Builds the model that an object describes; also returns the warnings.
+    /// Builds the model that a JSON object describes; also returns the warnings.
     pub(super) fn model(mut self, object: &Value) -> Result<(Model, Vec<String>)> {
         let layer = self.layer(object, 0)?;
         let model = Model::from_layer(layer)?;
@@ -62,7 +63,7 @@ impl ConfigReader {
             let place = format!("weight `{}`", weight.path());
             return Err(Error::new(place, "a size that can be counted", format_args!("{:?}", weight.shape())));
         }
-        // Setting a model's flag sets those of all its layers, so outer models come first.
+        // Setting a model's flag sets the flags of all its layers, so a model's flag is set before those of its layers.
         self.trainable.iter().rev().for_each(|(layer, trainable)| layer.set_trainable(*trainable));
         Ok((model, self.warnings))
     }
@@ -88,7 +89,7 @@ impl ConfigReader {
         }
         self.warnings.extend(fixed.map(|fixed| fixed.warning));
         let layer = sequential.into_layer();
-        // Keras 2 has the input shape in the config of the first layer. A model that was never called has none.
+        // Keras 2 has the input shape in the config of the first layer. A model that was never called has no input shape.
         let shape = config.get("build_input_shape").or_else(|| objects.first()?.pointer("/config/batch_input_shape"));
         if input.is_none() {
             input = shape.and_then(sample_shape).map(Input::new);
@@ -111,7 +112,7 @@ impl ConfigReader {
                 .map_err(|error| error.within(format_args!("layer `{name}` ({class_name})")))?;
         }
         if class_name == "InputLayer" {
-            // An input has no weights, so the option has no effect.
+            // An input has no weights, so the option `trainable` has no effect.
             config.remove("trainable");
         }
         if is_operation(object.get("module").and_then(Value::as_str).unwrap_or_default()) {
@@ -166,8 +167,8 @@ impl LayerReader for ConfigReader {
         if layer.output_shape().is_none()
             && let [input] = inputs
         {
-            // The first call of a Sequential builds all its layers. The layers are called one by one before,
-            // so that the size of each output is checked before the next layer is built.
+            // The first call of a Sequential builds all its layers. This loop calls the layers one by one first, so that
+            // the size of each output is checked before the next layer is built.
             let mut x = input.clone();
             for inner in layer.layers() {
                 x = self.call(&inner, &[x])?;

@@ -1,18 +1,19 @@
 //! Inputs of dynamic height and width (`[null, null, null, 3]`) that the model resizes to a fixed size.
 //!
-//! Our shapes are fixed, so such an input gets the size of its `Resizing` layer. Other dynamic inputs are refused elsewhere.
+//! Our shapes are fixed, so such an input gets the size to which the `Resizing` layer resizes it. Other dynamic inputs are
+//! refused elsewhere.
 
 use serde_json::{Value, json};
 
-/// An input that was given a fixed size.
+/// An input that got a fixed size in place of its dynamic size.
 pub(super) struct FixedInput {
-    /// The config of the `InputLayer`, with the size of its `Resizing` layer.
+    /// The JSON object of the `InputLayer`, with the size of the `Resizing` layer that reads it.
     pub(super) object: Value,
-    /// A warning for the user about the change.
+    /// A warning for the user: here the input takes only images of this size, in Keras images of any size.
     pub(super) warning: String,
 }
 
-/// Fixes the input of a Sequential model, if the size is dynamic and the second layer is a `Resizing`.
+/// Gives the input of a Sequential model a fixed size, if its size is dynamic and a `Resizing` follows. `None` otherwise.
 pub(super) fn fix_sequential(objects: &[Value]) -> Option<FixedInput> {
     match objects {
         [input, resizing, ..] => fix(input, std::iter::once(resizing)),
@@ -20,9 +21,10 @@ pub(super) fn fix_sequential(objects: &[Value]) -> Option<FixedInput> {
     }
 }
 
-/// Fixes an input of dynamic size, if all layers that read it are `Resizing` layers of the same size.
+/// Gives an input of dynamic size a fixed size, if all layers that read it are `Resizing` layers of the same size. `None`
+/// otherwise.
 ///
-/// This changes no result: images of that size pass through the `Resizing` unchanged.
+/// Images of the fixed size pass through the `Resizing` unchanged, so their results are the same as in Keras.
 pub(super) fn fix<'a>(input: &Value, readers: impl IntoIterator<Item = &'a Value>) -> Option<FixedInput> {
     let shape =
         input.pointer("/config/batch_shape").or_else(|| input.pointer("/config/batch_input_shape"))?.as_array()?;

@@ -21,7 +21,7 @@ pub(super) trait LayerReader {
     /// Calls a layer.
     fn call(&self, layer: &Layer, inputs: &[SymbolicTensor]) -> Result<SymbolicTensor>;
 
-    /// Adds a warning about a change to the model, such as a fixed input size.
+    /// Adds a warning for the user: a difference of the built model from the file, such as an input that got a fixed size.
     fn warn(&mut self, warning: String);
 }
 
@@ -57,7 +57,7 @@ struct LayerEntry<'a> {
     name: &'a str,
     /// The inputs of each of its calls.
     calls: Vec<Vec<Reference>>,
-    /// The arguments of an operation's calls, constants included.
+    /// The arguments that all calls of an operation share, with a placeholder for each input; `None` for a layer.
     arguments: Option<Vec<Value>>,
     /// Whether its nodes have the form of Keras 2.
     legacy: bool,
@@ -95,7 +95,7 @@ impl<'a> LayerEntry<'a> {
     }
 }
 
-/// Adds a hint to an error if this may be an operation in an `.h5`, which doesn't mark operations.
+/// Adds a hint to an error if `object` may be an operation. In an `.h5`, operations are not marked as such.
 fn perhaps_an_operation(error: Error, object: &Value) -> Error {
     let class_name = object["class_name"].as_str().unwrap_or_default();
     if object.get("module").is_some() || known_classes().any(|class| class == class_name) {
@@ -192,7 +192,7 @@ impl<'a> CallResolver<'a> {
         };
         let first = first(layer_calls);
         match reference.call.checked_sub(first) {
-            // A layer with a single call: every number up to `first` means that call, so both ways of counting are accepted.
+            // A layer with a single call: 0 and `first` both mean this call, so both ways of counting are accepted.
             _ if layer_calls.calls == 1 && reference.call <= first => Ok((layer_calls.index, 0)),
             Some(call) if call < layer_calls.calls => Ok((layer_calls.index, call)),
             _ => Err(Error::new("inbound_nodes", format_args!("one of {} calls", layer_calls.calls), received())),
@@ -200,7 +200,10 @@ impl<'a> CallResolver<'a> {
     }
 }
 
-/// Makes all calls, each after the calls that produce its inputs. The calls of one layer keep their order.
+/// Makes all calls of all layers, each after the calls that produce its inputs. The calls of one layer keep their order.
+///
+/// `reads` has the inputs of each call of each layer, as pairs of layer index and call index. The results are in the same
+/// order: by layer, then by call.
 fn make_calls(
     reader: &dyn LayerReader,
     layers: &[Layer],

@@ -3,7 +3,8 @@
 use engraft_nn::{Error, ErrorKind, Result};
 use serde_json::{Map, Value};
 
-/// Removes options without effect that Keras 3 doesn't have. Refuses options whose meaning changed in Keras 3.
+/// Removes options of Keras 2 that have no effect and that Keras 3 doesn't have. Refuses the activation `hard_sigmoid`, which
+/// is another function in Keras 3.
 pub(super) fn layer_config(class_name: &str, config: &mut Map<String, Value>) -> Result<()> {
     config.retain(|option, value| !has_no_effect(class_name, option, value));
     match config.get("activation").and_then(Value::as_str) {
@@ -28,7 +29,8 @@ fn has_no_effect(class_name: &str, option: &str, value: &Value) -> bool {
     }
 }
 
-/// Converts the optimizer and metrics of a `compile_config` to their names in Keras 3.
+/// Gives the optimizer and metrics in a `compile_config` their names in Keras 3, and removes options of the optimizer that
+/// have no effect.
 pub(super) fn compile_config(config: &mut Map<String, Value>) {
     if let Some(optimizer) = config.get_mut("optimizer") {
         if let Some(name) = optimizer["class_name"].as_str().and_then(|name| name.strip_prefix("Custom>")) {

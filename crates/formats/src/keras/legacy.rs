@@ -2,9 +2,9 @@
 //!
 //! `keras.applications` publishes its weights in this format. The attribute `layer_names` of the root
 //! lists the layers; the attribute `weight_names` of each layer's group lists its arrays. In the file
-//! of a model these groups are in the group `model_weights`. The root then has two attributes of JSON:
-//! `model_config` for the layers, `training_config` for the settings of `compile`.
-//! [`keras::load`](super::load) reads such a model.
+//! of a model, the list and these groups are in the group `model_weights`. The root then has the attribute
+//! `model_config`, JSON of the layers. The file of a compiled model also has `training_config`, JSON of the
+//! settings of `compile`. [`keras::load`](super::load) reads such a model.
 //!
 //! ```
 //! use engraft_formats::keras::{self, SaveOptions, legacy};
@@ -36,7 +36,7 @@ pub use self::layer_weights::LegacyLayer;
 pub(super) use self::model_file::read;
 pub use self::model_file::save;
 
-/// The layers of a file in order, including those without weights.
+/// The layers that a file lists, in order, including those without weights.
 ///
 /// ```
 /// use engraft_formats::keras::legacy;
@@ -81,7 +81,7 @@ pub fn load_weights(path: &Path, layers: &[Layer]) -> Result<()> {
     with_layer_weights(path, |weights| weights.set_by_order(layers))
 }
 
-/// Loads weights by **layer name**, as Keras does with `by_name=True`; returns the names that were set.
+/// Loads weights by **layer name**, as Keras does with `by_name=True`; returns the names of the layers that were set.
 ///
 /// Layers whose name is only in the file or only in `layers` are skipped. If one layer doesn't fit,
 /// none is changed.

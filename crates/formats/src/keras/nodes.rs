@@ -9,7 +9,7 @@ use serde_json::Value;
 pub(super) struct Reference {
     /// The name of the layer.
     pub(super) layer: String,
-    /// The number of the call, usually from 0 (see [`is_legacy`]).
+    /// The number that Keras gives to the call. Numbers of a layer start at 0, those of some nested models at 1.
     pub(super) call: usize,
 }
 
@@ -20,7 +20,7 @@ pub(super) fn is_legacy(node: &Value) -> bool {
     node.is_array()
 }
 
-/// The inputs of a call of a layer, in order.
+/// The inputs of the call that a layer's node describes, in order.
 pub(super) fn references(node: &Value) -> Result<Vec<Reference>> {
     let mut found = Vec::new();
     match node {
@@ -50,7 +50,7 @@ pub(super) fn references(node: &Value) -> Result<Vec<Reference>> {
     Ok(found)
 }
 
-/// The inputs of a call of an operation, and all its arguments with a placeholder for each input.
+/// The inputs of the call that an operation's node describes, and all arguments with a placeholder for each input.
 pub(super) fn operands(node: &Value) -> Result<(Vec<Reference>, Vec<Value>)> {
     let mut found = Vec::new();
     let Some(arguments) = node.get("args").and_then(Value::as_array) else {
@@ -75,7 +75,7 @@ fn operand(argument: &Value, found: &mut Vec<Reference>) -> Result<Value> {
     }
 }
 
-/// The references in `input_layers` or `output_layers`: one, a list, or a mapping of names.
+/// The references in `input_layers` or `output_layers`: one, a list of several, or a mapping from names to references.
 pub(super) fn ends(value: &Value) -> Result<Vec<Reference>> {
     match value {
         Value::Array(list) if list.first().is_some_and(Value::is_string) => Ok(vec![history(value)?]),
@@ -111,9 +111,9 @@ fn history(value: &Value) -> Result<Reference> {
     }
 }
 
-/// Refuses options of a call other than `training`.
+/// Refuses keyword arguments of a call that have a value, except `training` and `inputs`.
 ///
-/// `training` has no effect here: the value that the model is called with overrules it.
+/// A `training` in the file has no effect: the whole model's call says whether it trains, and that overrules the file.
 fn check_options(options: &Value) -> Result<()> {
     for (option, value) in options.as_object().into_iter().flatten() {
         match option.as_str() {

@@ -1,8 +1,8 @@
 //! The saved state of an optimizer: its variables, in the order in which Keras creates them.
 //!
 //! The first variable counts the steps. The second is the learning rate, unless that follows a schedule. The rest are
-//! the slots (momentum, moments) of all trainable weights. A `.keras` file has them as `optimizer/vars/0`, …; an `.h5`
-//! lists their names.
+//! the slots (momentum, moments) of all trainable weights. In a `.keras` file the variables are the arrays
+//! `optimizer/vars/0`, …; in an `.h5` they are in the group `optimizer_weights`, which lists their names.
 
 use std::borrow::Cow;
 
@@ -135,8 +135,8 @@ impl<'a> SavedOptimizer<'a> {
         Ok(Self { file, arrays: names.iter().map(|name| format!("{LEGACY}/{name}")).collect() })
     }
 
-    /// Sets the optimizer state of the compiled model. If the saved state doesn't match the weights that
-    /// are trainable now, it returns an error and changes nothing.
+    /// Sets the optimizer state of the compiled model; does nothing if none was saved. If the saved state doesn't
+    /// match the weights that are trainable now, it returns an error and changes nothing.
     pub(super) fn read(&self, model: &Model) -> Result<()> {
         let trainable = model.trainable_weights();
         let Some(mut compiled) = model.compiled() else { return Ok(()) };

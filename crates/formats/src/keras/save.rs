@@ -32,11 +32,12 @@ use crate::{FloatType, atomic};
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SaveOptions<'a> {
     /// Whether to save the optimizer state (its iterations and moments), so that training can
-    /// continue. With Adam it triples the size of the file.
+    /// continue. With Adam and all weights trainable, it triples the size of the file.
     pub optimizer_state: bool,
     /// The float type of weights. The optimizer state is always f32.
     pub float_type: FloatType,
-    /// Extra entries: name and content. Keras ignores them.
+    /// Extra entries: name and content. Keras ignores them. [`save`] adds them to the archive;
+    /// [`legacy::save`](super::legacy::save) writes them as attributes, so there they must be UTF-8 text.
     pub extras: &'a [(String, Vec<u8>)],
 }
 
@@ -100,8 +101,8 @@ pub fn save(model: &Model, path: &Path, options: &SaveOptions<'_>) -> Result<()>
             for (name, text) in &small {
                 entry(&mut zip, name, text.as_bytes())?;
             }
-            // An entry beyond 4 GiB needs ZIP64 fields, and its header must announce them before the length is known. So the
-            // header announces them from an upper bound of 2 GiB on.
+            // An entry beyond 4 GiB needs ZIP64 fields, which its header must announce. The header is written before the
+            // length is known, so it announces them if the upper bound of the length is 2 GiB or more.
             zip.start_file(
                 WEIGHTS,
                 SimpleFileOptions::default().compression_method(STORED).large_file(bytes >= 1 << 31),
@@ -152,7 +153,7 @@ fn entry(zip: &mut ZipWriter<impl Write + Seek>, name: &str, bytes: &[u8]) -> io
     zip.write_all(bytes)
 }
 
-/// Calls `then` with a writer of the model's weights and an upper bound on the file's length in bytes.
+/// Calls `then` with an HDF5 writer of the model's weights and an upper bound on the bytes that it will write.
 ///
 /// `slots`: `None` leaves the optimizer out, `Some(false)` writes a fresh one, `Some(true)` its state.
 fn with_weights(

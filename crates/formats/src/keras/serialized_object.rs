@@ -1,4 +1,4 @@
-//! Parts of Keras' serialized objects in `config.json`, as all readers and writers of configs see them.
+//! Helpers for Keras' serialized objects in `config.json`, shared by the readers and writers of configs.
 
 use engraft_nn::{Error, ErrorKind, Result};
 use serde_json::{Map, Value};
@@ -6,10 +6,11 @@ use serde_json::{Map, Value};
 /// Limit on the layers of one model.
 const MAX_LAYERS: usize = 10_000;
 
-/// Key under which `functional` passes the arguments of an operation's call. Keras has them in `inbound_nodes`.
+/// Key under which `functional` adds an operation's arguments to its object, for `config_reader`. Keras has them in
+/// `inbound_nodes`.
 pub(super) const ARGUMENTS: &str = "arguments";
 
-/// Whether a Python module contains operations: nodes of a graph that Keras doesn't count as layers.
+/// Whether a Python module contains operations, such as `keras.ops`. Operations are nodes of a graph that are no layers in Keras.
 pub(super) fn is_operation(module: &str) -> bool {
     module.split('.').any(|part| part == "ops" || part == "activations")
 }

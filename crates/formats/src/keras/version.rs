@@ -18,7 +18,7 @@ pub(super) fn check(version: Option<&str>) -> Result<()> {
     }
 }
 
-/// Adds a hint to an error if a version of Keras later than [`KERAS_VERSION`] wrote the file.
+/// Adds a hint to an error if a later major or minor version of Keras than [`KERAS_VERSION`] wrote the file.
 pub(super) fn hint(error: Error, version: Option<&str>) -> Error {
     match version {
         Some(version) if parts(version) > parts(KERAS_VERSION) => error.hint(format_args!(

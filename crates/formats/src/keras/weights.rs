@@ -37,7 +37,8 @@ fn join(path: &str, name: &str) -> String {
     if path.is_empty() { name.to_owned() } else { format!("{path}/{name}") }
 }
 
-/// The model and every layer in it, each once, with the group of its first visit in the order of Keras.
+/// The model and every layer in it, each once. A layer in several models has the group at which Keras visits it first.
+/// Operations have no group and are left out.
 pub(super) fn saved_layers(model: &Layer) -> Vec<SavedLayer> {
     let mut found = Vec::new();
     visit(model, String::new(), &mut HashSet::new(), &mut found);
@@ -90,11 +91,11 @@ pub(super) fn values(saved: &[SavedLayer]) -> Vec<Vec<Values<'_>>> {
 pub(super) enum LayerNames {
     /// For a file saved together with the model: a different name shows a wrong order of layers.
     MustMatch,
-    /// For the weights of another model with the same layers.
+    /// Layer names are ignored: the weights may be of another model with the same layers.
     Ignored,
 }
 
-/// Checks that the file has an array of the right shape for every weight, then sets all weights.
+/// Checks that the file has an array of the right shape for every weight, and no others; then sets all weights.
 pub(super) fn read(saved: &[SavedLayer], file: &H5File, names: LayerNames) -> Result<()> {
     let comparison = FileComparison { file, root: root(file)?, names };
     let groups: HashSet<String> = saved.iter().map(|entry| comparison.path(&entry.path)).collect();
@@ -184,7 +185,7 @@ impl FileComparison<'_> {
         }
     }
 
-    /// Checks that no other group has weights.
+    /// Checks that no group of a layer nested in `entry` has arrays, except the groups of the model's layers (`groups`).
     fn check_no_others(&self, entry: &SavedLayer, groups: &HashSet<String>) -> Result<()> {
         let layers = self.path(&join(&entry.path, "layers"));
         for name in children(self.file, &layers)? {

@@ -11,7 +11,8 @@ use super::in_file;
 use crate::error::within_file;
 use crate::h5::H5File;
 
-/// Limit on groups and their members, since the walk through groups that contain each other would never end.
+/// Limit on the number of groups and members visited. Without it, the walk through groups that contain each other would never
+/// end.
 const MAX_ENTRIES: usize = 1 << 15;
 
 /// Loads weights by **layer name** from a `.weights.h5` of Keras 3; returns the names of the layers that were set.

@@ -28,7 +28,7 @@ pub(super) fn activation(g: &mut GraphBuilder<'_>, function: Activation, x: Stri
             g.node("Where", &[&is_above, &above, &below], vec![])
         }
         Activation::Elu { alpha } => g.node("Elu", &[x], float("alpha", alpha)),
-        // ONNX' defaults for alpha and gamma are Keras' constants.
+        // The defaults of ONNX' `Selu` for alpha and gamma are the constants of Keras.
         Activation::Selu => g.node("Selu", &[x], vec![]),
         Activation::Sigmoid => g.node("Sigmoid", &[x], vec![]),
         Activation::HardSigmoid => g.node("HardSigmoid", &[x], float("alpha", 1.0 / 6.0)),

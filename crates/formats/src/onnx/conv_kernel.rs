@@ -4,7 +4,7 @@ use engraft_ir::Op;
 use engraft_nn::Weight;
 use engraft_nn::{Program, Step};
 
-/// The permutation of axes from ONNX to Keras, for ordinary and depthwise kernels.
+/// The permutation that transposes ONNX kernels to Keras' order, ordinary and depthwise ones: the ONNX axis of each Keras axis.
 pub(super) const ONNX_TO_KERAS: &[usize] = &[2, 3, 1, 0];
 
 /// The ONNX layout of a convolution's kernel.
@@ -12,7 +12,7 @@ pub(super) const ONNX_TO_KERAS: &[usize] = &[2, 3, 1, 0];
 pub(super) struct OnnxKernel {
     /// Its shape in ONNX.
     pub(super) dims: [usize; 4],
-    /// The permutation of axes from Keras to ONNX.
+    /// The permutation that transposes the kernel to ONNX' order: the Keras axis of each ONNX axis.
     pub(super) axes: [usize; 4],
 }
 

@@ -1,7 +1,7 @@
 //! Decodes an ONNX file except for its initializers: the model's header, and the graph's nodes, inputs and outputs.
 //!
-//! Sizes are checked before `prost` decodes: a field of 2 bytes in the file can take 144 bytes in memory, so the file's length is
-//! no limit.
+//! Sizes are checked before `prost` decodes: a field of 2 bytes in the file can take 144 bytes in memory. So a limit on the
+//! file's length would not limit the memory.
 
 use prost::Message;
 
@@ -11,32 +11,34 @@ use super::protobuf::{FieldValue, fields};
 use super::raw_initializer::bytes_fields;
 use crate::pickle::is_pickle;
 
-/// The largest estimate of decoded bytes, initializers excluded. A graph of a thousand nodes has about 3 million.
+/// Limit on the estimate of the bytes that a model or graph takes in memory, initializers excluded. A graph of a thousand nodes
+/// takes about 3 million.
 const MAX_DECODED_BYTES: usize = 16 << 20;
 
-/// Bytes that a decoded field takes beside its content: an empty message is 2 bytes in the file and up to 144 in memory.
+/// The most bytes that a field takes in memory beside its content. An empty message takes 2 bytes in the file, but up to 144 in
+/// memory.
 const FIELD_BYTES: usize = 144;
 
-/// Bytes that a decoded integer of a packed list takes; in the file it takes 1 or more.
+/// Bytes that an integer of a packed list takes in memory; in the file it takes 1 or more.
 const NUMBER_BYTES: usize = 8;
 
-/// The content of a field whose decoded size is not its encoded length.
+/// The content of a field whose size in memory is not its length in the file.
 enum FieldContent {
     /// Initializers, which are not decoded here.
     Weights,
     /// A packed list of integers.
     Numbers,
-    /// Nested messages, with their own fields whose decoded size is not the encoded length, by field number.
+    /// Nested messages, with their own fields of this kind by field number.
     Messages(&'static [(u32, FieldContent)]),
 }
 
 use FieldContent::{Messages, Numbers, Weights};
 
-/// The fields of `ModelProto`: `graph`, `opset_import`, `metadata_props`.
+/// The fields of `ModelProto` whose size in memory is not their length in the file: `graph`, `opset_import`, `metadata_props`.
 const MODEL_FIELDS: &[(u32, FieldContent)] = &[(GRAPH, Weights), (8, Messages(&[])), (14, Messages(&[]))];
 
-/// The fields of `GraphProto`: `initializer`, `node` (with `NodeProto.attribute` and `AttributeProto.ints`), `input` and
-/// `output`.
+/// The fields of `GraphProto` whose size in memory is not their length in the file: `initializer`, `node` (with
+/// `NodeProto.attribute` and `AttributeProto.ints`), `input` and `output`.
 const GRAPH_FIELDS: &[(u32, FieldContent)] = &[
     (INITIALIZER, Weights),
     (1, Messages(&[(5, Messages(&[(8, Numbers)]))])),
@@ -44,14 +46,14 @@ const GRAPH_FIELDS: &[(u32, FieldContent)] = &[
     (12, Messages(VALUE_FIELDS)),
 ];
 
-/// The fields of `ValueInfoProto`, from `type` down to `TensorShapeProto.dim`.
+/// The fields of `ValueInfoProto` whose size in memory is not their length in the file: `type`, down to `TensorShapeProto.dim`.
 const VALUE_FIELDS: &[(u32, FieldContent)] =
     &[(2, Messages(&[(1, Messages(&[(2, Messages(&[(1, Messages(&[]))]))]))]))];
 
 /// Decodes a model without its graph.
 ///
 /// # Errors
-/// A file that isn't an ONNX model, is damaged, or has more metadata than any model.
+/// A file that isn't an ONNX model, is damaged, or has metadata beyond [`MAX_DECODED_BYTES`].
 pub(crate) fn decode_model(bytes: &[u8]) -> Result<ModelProto, OnnxError> {
     if is_pickle(bytes) {
         return Err(OnnxError::Pickle);
@@ -63,21 +65,21 @@ pub(crate) fn decode_model(bytes: &[u8]) -> Result<ModelProto, OnnxError> {
 /// Decodes the graph of an encoded model, without its initializers.
 ///
 /// # Errors
-/// A file that isn't an ONNX model, is damaged, or has more nodes than any model.
+/// A file that isn't an ONNX model, is damaged, or has a graph beyond [`MAX_DECODED_BYTES`].
 pub(super) fn decode_graph(bytes: &[u8]) -> Result<GraphProto, OnnxError> {
     let graph = bytes_fields(bytes, GRAPH).next().ok_or(OnnxError::NoGraph)??;
     check_decoded_size(graph, GRAPH_FIELDS)?;
     Ok(GraphProto::decode(graph)?)
 }
 
-/// Returns an error if a message would take more than [`MAX_DECODED_BYTES`] when decoded.
+/// Returns an error if a message could take more than [`MAX_DECODED_BYTES`] in memory.
 fn check_decoded_size(message: &[u8], known: &[(u32, FieldContent)]) -> Result<(), OnnxError> {
     let mut bytes = 0;
     add_decoded_size(message, known, &mut bytes)?;
     if bytes > MAX_DECODED_BYTES { Err(OnnxError::GraphTooLarge) } else { Ok(()) }
 }
 
-/// Adds an upper bound on a message's decoded size to `total`. Recurses no deeper than `known` is nested.
+/// Adds an upper bound on a message's size in memory to `total`. The recursion is no deeper than the nesting of `known`.
 fn add_decoded_size(message: &[u8], known: &[(u32, FieldContent)], total: &mut usize) -> Result<(), OnnxError> {
     for field in fields(message) {
         let (number, content) = field?;

@@ -23,7 +23,7 @@ pub enum OnnxError {
     /// The file is larger than a protobuf message can be.
     #[error("{len} bytes, more than the {MAX_FILE_LEN} that an ONNX file can have")]
     TooLarge {
-        /// Its length.
+        /// The length of the file in bytes.
         len: u64,
     },
     /// The file is a Python pickle, such as a PyTorch checkpoint. Pickles can run code, so they are never read.
@@ -46,10 +46,10 @@ pub enum OnnxError {
         /// The decoder's error.
         source: Cause,
     },
-    /// The file has more nodes or metadata than any model.
+    /// The nodes or the metadata could take more than 16 MiB in memory, more than those of any real model.
     #[error("more nodes or metadata than any model has")]
     GraphTooLarge,
-    /// The file has more initializers than any model.
+    /// The file has more than 65,536 initializers, more than any real model.
     #[error("more than {MAX_INITIALIZERS} initializers")]
     TooManyInitializers,
     /// The model has no graph. An empty file, or a file of another format, may parse as such a model.

@@ -1,8 +1,8 @@
 //! Builds the ONNX graph of a program: nodes, constants, unique names, and the layout of each tensor.
 //!
 //! Models here are channels-last, but ONNX' convolutions are channels-first. Each operation requests its inputs in the layout
-//! that it needs, and a `Transpose` is added only if the value doesn't exist in that layout yet. Most models get two: one before
-//! the first convolution and one before the Flatten.
+//! that it needs, and a `Transpose` is added only if the value doesn't exist in that layout yet. A typical image classifier gets
+//! two `Transpose`s: one before the first convolution and one before the Flatten.
 
 use std::collections::{HashMap, HashSet};
 
@@ -45,11 +45,11 @@ pub(super) struct GraphBuilder<'a> {
     layer: &'a str,
     nodes: Vec<NodeProto>,
     constants: Vec<Constant>,
-    /// The tensor of each value, by layout.
+    /// The name of the tensor that holds a value in a layout.
     tensors: HashMap<(ValueId, Layout), String>,
-    /// The tensor of each weight, by the weight's id: a shared weight is written once.
+    /// The name of the f32 tensor of each weight, by the weight's id: a shared weight is written once.
     weights: HashMap<usize, String>,
-    /// The initializer of each scalar constant, by the bits of its value.
+    /// The name of the initializer of each scalar constant, by the bits of its value.
     scalars: HashMap<u32, String>,
     /// All names in use.
     names: HashSet<String>,
@@ -97,7 +97,7 @@ impl<'a> GraphBuilder<'a> {
         &self.program.shapes[value]
     }
 
-    /// The tensor that holds `value` in `layout`. Adds a `Transpose` if the value exists only in the other layout.
+    /// The name of the tensor that holds `value` in `layout`. Adds a `Transpose` if `value` exists only in the other layout.
     pub(super) fn read(&mut self, value: ValueId, layout: Layout) -> String {
         let layout = self.canonical_layout(value, layout);
         if let Some(tensor) = self.tensors.get(&(value, layout)) {
@@ -117,7 +117,7 @@ impl<'a> GraphBuilder<'a> {
         transposed
     }
 
-    /// The layout to read several values in: channels first if any of them exists so, else channels last.
+    /// The layout in which to read several values: channels first if any of them exists in this layout, else channels last.
     pub(super) fn layout(&self, values: &[ValueId]) -> Layout {
         let first = |&value: &ValueId| self.tensors.contains_key(&(value, Layout::ChannelsFirst));
         if values.iter().any(first) { Layout::ChannelsFirst } else { Layout::ChannelsLast }
@@ -169,7 +169,8 @@ impl<'a> GraphBuilder<'a> {
         name
     }
 
-    /// The tensor of a weight, transposed by `axes` and reshaped to `dims`. A weight stored as f16 gets a `Cast` to f32.
+    /// The name of the f32 tensor of a weight, which is stored transposed by `axes` and reshaped to `dims`. A weight stored as
+    /// f16 gets a `Cast` to f32.
     pub(super) fn weight(&mut self, weight: &Weight, axes: &[usize], dims: Vec<usize>) -> String {
         if let Some(name) = self.weights.get(&weight.id()) {
             return name.clone();
@@ -215,7 +216,8 @@ impl<'a> GraphBuilder<'a> {
         name
     }
 
-    /// Declares the program's outputs. ONNX needs a tensor of its own for each, so repeated outputs and inputs get an `Identity`.
+    /// Declares the program's outputs. ONNX needs a separate tensor for each output, so an output that repeats another one, or is
+    /// an input, gets an `Identity`.
     fn outputs(&mut self) -> Vec<ValueInfoProto> {
         let program = self.program;
         let mut taken: HashSet<String> =
@@ -231,7 +233,7 @@ impl<'a> GraphBuilder<'a> {
         program.outputs.iter().map(output).collect()
     }
 
-    /// Finishes the graph under the name `name`; returns it and its constants.
+    /// Declares the outputs; returns the finished graph, named `name`, and its constants.
     pub(super) fn finish(mut self, name: &str, input: Vec<ValueInfoProto>) -> (GraphProto, Vec<Constant>) {
         let output = self.outputs();
         (GraphProto { node: self.nodes, name: name.into(), input, output }, self.constants)

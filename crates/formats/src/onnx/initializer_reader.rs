@@ -1,7 +1,7 @@
 //! Reads weights from ONNX files: [`initializers`].
 //!
 //! The operators of the graph are not decoded: the reader steps over the encoded fields down to the tensors. So it never
-//! recurses, whatever the file contains, and copies only one tensor at a time.
+//! recurses, whatever the file contains, and decodes nothing but the tensors.
 
 use std::fs::File;
 use std::io::Read;

@@ -25,7 +25,7 @@ pub(super) struct Constant {
 enum Data {
     Weight {
         weight: Weight,
-        /// The axes of the tensor in the file, as indices of the weight's axes.
+        /// The order in which the weight's axes are written, as indices of the weight's axes.
         axes: Vec<usize>,
         float_type: FloatType,
     },
@@ -36,7 +36,8 @@ enum Data {
 impl Constant {
     /// An initializer of shape `dims` with the weight's values, transposed by `axes`.
     ///
-    /// `axes` are indices of the weight's axes: with `[3, 2, 0, 1]`, axis 3 of the weight becomes axis 0.
+    /// `axes` are indices of the weight's axes: with `[3, 2, 0, 1]`, axis 3 of the weight becomes axis 0. The transposed shape
+    /// may differ from `dims`: the values are then read as `dims` in row-major order.
     pub(super) fn weight(
         name: String,
         weight: &Weight,

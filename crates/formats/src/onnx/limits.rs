@@ -5,5 +5,5 @@ pub(super) const MAX_FILE_LEN: u64 = 1 << 31;
 
 /// The most initializers that a file may have; no real model has as many.
 ///
-/// An empty tensor takes two bytes in the file but about a hundred in memory, so the file's length is no limit.
+/// An empty tensor takes two bytes in the file but about a hundred in memory, so the file's length doesn't limit the memory.
 pub(super) const MAX_INITIALIZERS: usize = 1 << 16;

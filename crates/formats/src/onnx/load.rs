@@ -15,9 +15,11 @@ use crate::error::at;
 
 /// Loads the weights of an ONNX file into a model with the same layers, typically a backbone.
 ///
-/// Exporters name weights differently, so weights are matched by order and shape: the model's in order of computation, the file's
-/// in the order in which nodes use them. Initializers before the first match and after the last, such as those of another head,
-/// are skipped, and so are scalars and vectors in between. A kernel in between that matches no weight is an error.
+/// Exporters name weights differently, so weights are matched by order and shape. The model's weights are taken in the order of
+/// computation, the file's initializers in the order in which the nodes use them.
+///
+/// Initializers before the first match and after the last, such as those of another head, are skipped. Between two matches,
+/// scalars and vectors are skipped, and a kernel that doesn't match is an error.
 ///
 /// Convolution kernels are transposed from `[out, in, height, width]` to Keras' `[height, width, in, out]`.
 ///
@@ -41,8 +43,8 @@ use crate::error::at;
 ///
 /// # Errors
 /// Where the file can't be read, isn't an ONNX model, or stores weights in another file; where a weight of the model has no
-/// match, or a kernel in between matches no weight; where a Dense follows a Flatten of images, since the graph doesn't tell
-/// whether they were flattened channels first or channels last. No weight is changed then.
+/// match, or a kernel between two matches has none; where a Dense of the model follows a Flatten of images, since the file
+/// doesn't tell whether its exporter flattened channels first or channels last. On an error, no weight is changed.
 pub fn load_weights(path: &Path, model: &Model) -> Result<()> {
     let bytes = read_file(path).map_err(|error| at(path.display(), error))?;
     load_weights_from_bytes(&bytes, model).map_err(|error| error.within(path.display()))
@@ -101,7 +103,7 @@ fn refuse_flattened_images(program: &Program) -> Result<()> {
 struct Match<'a> {
     initializer: &'a RawInitializer<'a>,
     shape: Vec<usize>,
-    /// The permutation of the initializer's axes into the weight's order; empty for the same order.
+    /// The permutation that transposes the initializer to the weight's order of axes; empty if the orders are the same.
     axes: &'static [usize],
 }
 
@@ -119,9 +121,9 @@ struct Target<'a> {
 }
 
 impl Target<'_> {
-    /// The permutation of axes from an initializer of shape `found` to the weight; `None` if the shapes don't match.
+    /// The permutation that transposes an initializer of shape `found` to the weight's order of axes, as in [`Match::axes`].
     ///
-    /// `transposed` says whether a `Gemm` transposes the initializer.
+    /// `None` if the shapes don't match. `transposed` says whether a `Gemm` transposes the initializer (`transB`).
     fn axes(&self, found: &[usize], transposed: bool) -> Option<&'static [usize]> {
         match (self.kernel, self.weight.shape()) {
             (Some(kernel), _) => (found == kernel.dims).then_some(ONNX_TO_KERAS),
@@ -141,7 +143,7 @@ fn targets(program: &Program) -> Vec<Target<'_>> {
         .collect()
 }
 
-/// Finds the initializer of each target.
+/// Finds the initializer of each target, by order and shape as [`load_weights`] describes.
 fn match_targets<'a>(
     targets: &[Target<'_>],
     initializers: &'a [RawInitializer<'a>],
@@ -154,8 +156,12 @@ fn match_targets<'a>(
         let expected = format!("an initializer for shape {:?}", target.weight.shape());
         loop {
             let Some(used) = uses.next() else {
-                return Err(Error::new(place, expected, "none after those of the layers before")
-                    .with_kind(ErrorKind::InvalidData));
+                return Err(Error::new(
+                    place,
+                    expected,
+                    "no further matching initializer: the model has more layers than the file",
+                )
+                .with_kind(ErrorKind::InvalidData));
             };
             let initializer = &initializers[used.index];
             let shape = initializer.shape().map_err(|error| at(&place, error))?;
@@ -252,7 +258,10 @@ mod tests {
                 vec![LAYERS[0], wider, LAYERS[1], LAYERS[2]],
                 "weight `second/kernel`: expected an initializer for shape [1, 1, 2, 2], received `1_0` of shape [2, 2, 3, 3]",
             ),
-            (LAYERS[..2].to_vec(), "weight `third/kernel`: expected an initializer for shape [2, 2], received none"),
+            (
+                LAYERS[..2].to_vec(),
+                "weight `third/kernel`: expected an initializer for shape [2, 2], received no further matching initializer",
+            ),
         ] {
             let error = load_weights_from_bytes(&graph(&nodes), &model).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");

@@ -66,7 +66,7 @@ pub(super) fn operation(g: &mut GraphBuilder<'_>, step: &Step) -> Result<LaidOut
         }
         Op::ScaleShift { scale, shift } => scale_shift(g, input, scale, shift),
         Op::ReverseChannels => {
-            // In the channels-first layout, a reversal copies whole channel planes, which is faster than copying single values.
+            // In the channels-first layout, `Gather` copies whole channel planes, which is faster than copying single values.
             let layout = if g.shape(input).len() < 2 { ChannelsLast } else { ChannelsFirst };
             let x = g.read(input, layout);
             let axis = channel_axis(g, input, layout);
@@ -84,13 +84,13 @@ pub(super) fn operation(g: &mut GraphBuilder<'_>, step: &Step) -> Result<LaidOut
     Ok((activation(g, step.activation, tensor), layout))
 }
 
-/// A tensor of a value in the layout that needs no `Transpose`.
+/// A tensor that holds a value already, so that no `Transpose` is added; channels first if there is one in each layout.
 fn in_any_layout(g: &mut GraphBuilder<'_>, value: ValueId) -> LaidOutTensor {
     let layout = g.layout(&[value]);
     (g.read(value, layout), layout)
 }
 
-/// Tensors of several values in one layout.
+/// The tensors of several values, all in the same layout, which is also returned.
 fn in_common_layout(g: &mut GraphBuilder<'_>, values: &[ValueId]) -> (Vec<String>, Layout) {
     let layout = g.layout(values);
     (values.iter().map(|&value| g.read(value, layout)).collect(), layout)
@@ -263,8 +263,8 @@ fn scale_shift(g: &mut GraphBuilder<'_>, input: ValueId, scale: &[f32], shift: &
 
 /// Adds a `Resize` with TensorFlow's half-pixel centres; nearest neighbour rounds halves up, as TensorFlow does.
 ///
-/// The sizes of batch and channels are computed from the input, and all four sizes are given. Resizing two axes would be shorter,
-/// but onnxruntime 1.32 fails on it between two `Transpose` nodes.
+/// The node gets the sizes of all four axes; those of batch and channels are computed from the input at run time. Resizing height
+/// and width alone would be shorter, but onnxruntime 1.32 fails on such a node between two `Transpose` nodes.
 fn resize(g: &mut GraphBuilder<'_>, interpolation: Interpolation, step: &Step) -> String {
     let x = g.read(step.inputs[0], ChannelsFirst);
     let shape = g.shape(step.output);

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::path::Path;
 
-use engraft_nn::{Result, Tensor};
+use engraft_nn::{Error, ErrorKind, Result, Tensor};
 
 use super::decode::{decode_graph, decode_model};
 use super::error::OnnxError;
@@ -41,7 +41,7 @@ pub struct Graph {
     pub inputs: Vec<GraphValue>,
     /// Outputs in the graph's order.
     pub outputs: Vec<GraphValue>,
-    /// Operators in the graph's order, in which each comes after those that it depends on.
+    /// Operators in the graph's order. ONNX requires that each comes after those that it depends on; this is not checked here.
     pub nodes: Vec<GraphNode>,
     /// Initializers by name.
     pub constants: HashMap<String, ConstantValue>,
@@ -199,7 +199,7 @@ pub enum Dimension {
 pub enum ConstantValue {
     /// A tensor of f32 values; f16 is widened.
     Floats(Tensor),
-    /// 64-bit integers, such as a shape or indices.
+    /// 64-bit integers in row-major order, such as a shape or indices. The shape of the constant itself is dropped.
     Ints(Vec<i64>),
 }
 
@@ -255,6 +255,11 @@ fn constant(tensor: &RawInitializer<'_>) -> Result<ConstantValue> {
     let damaged = |error: OnnxError| at("ONNX", error);
     if tensor.is_ints() {
         return tensor.ints().map(ConstantValue::Ints).map_err(damaged);
+    }
+    if !tensor.is_float() {
+        let expected = "an initializer of FLOAT, FLOAT16 or INT64";
+        return Err(Error::new(format_args!("initializer `{}`", tensor.name), expected, "another type")
+            .with_kind(ErrorKind::Unsupported));
     }
     let values = tensor.values().map_err(damaged)?;
     Tensor::new(tensor.shape().map_err(damaged)?, values).map(ConstantValue::Floats)
@@ -330,6 +335,16 @@ mod tests {
         assert_eq!(found.constants["kernel"], ConstantValue::Floats(kernel));
         assert_eq!(found.constants["shape"], ConstantValue::Ints(vec![-1, 3]));
         assert_eq!(found.constants.len(), 3);
+    }
+
+    #[test]
+    fn initializers_of_other_types_are_refused() {
+        // The kernel is declared as INT32 (6) instead of FLOAT (1): dimension 3, then the type.
+        let mut bytes = include_bytes!("../../tests/data/small.onnx").to_vec();
+        let at = bytes.windows(4).position(|window| window == [0x08, 3, 0x10, 1]).unwrap();
+        bytes[at + 3] = 6;
+        let error = Graph::from_bytes(&bytes).unwrap_err().to_string();
+        assert!(error.contains("initializer `kernel`: expected an initializer of FLOAT, FLOAT16 or INT64"), "{error}");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Iterates over the fields of encoded protobuf messages, without copies and without recursion; encodes the prefix of a field.
 //!
-//! It is for the large parts of ONNX files, whose tensors must not be in memory all at once; `prost` handles the small parts.
+//! This module handles the large parts of ONNX files, so that the tensors are not copied while a file is parsed. `prost` handles
+//! the small parts.
 
 use super::error::OnnxError;
 

@@ -1,6 +1,6 @@
 //! The initializers of an ONNX file in undecoded form, and the order in which the graph's nodes use them.
 //!
-//! Reading and inspecting files build on it: only the requested tensors are decoded, one at a time.
+//! The readers of weights and the inspection of files use this module: only the requested tensors are decoded, one at a time.
 
 use std::collections::HashMap;
 
@@ -37,14 +37,14 @@ pub(crate) struct RawInitializer<'a> {
     /// Whether the values are stored in another file.
     external: bool,
     raw_data: &'a [u8],
-    /// The whole encoded message, in which `float_data` is searched on demand.
+    /// The whole encoded message. `float_data` is looked up in it when the values are requested.
     message: &'a [u8],
 }
 
 /// Finds the initializers of an encoded model, in the file's order.
 ///
 /// # Errors
-/// A file that isn't an ONNX model, or is damaged.
+/// A file that isn't an ONNX model, is damaged, or has more than [`MAX_INITIALIZERS`] initializers.
 pub(crate) fn raw_initializers(model: &[u8]) -> Result<Vec<RawInitializer<'_>>, OnnxError> {
     if is_pickle(model) {
         return Err(OnnxError::Pickle);
@@ -72,9 +72,9 @@ pub(super) struct InitializerUse {
     pub(super) transposed: bool,
 }
 
-/// Lists the initializers in the order in which the nodes first use them.
+/// Lists the initializers that a node uses, in the order in which the nodes first use them.
 ///
-/// This is the order of the layers. The order in the file is arbitrary.
+/// The order of use is the order of the layers, while the order of the initializers in the file is arbitrary.
 ///
 /// # Errors
 /// A damaged file.

@@ -51,7 +51,8 @@ pub struct OnnxOptions<'a> {
     /// The graph casts f16 kernels to f32, and onnxruntime does so once, when it loads the file. Computing in f16 would be
     /// slower: few CPUs have instructions for it, and on others each operation would cast its operands.
     pub float_type: FloatType,
-    /// Class names in the order of the first output. They are stored as a JSON list in the metadata entry `class_names`.
+    /// Class names in the order of the units of the first output, or empty. They are stored as a JSON list in the metadata entry
+    /// `class_names`.
     pub class_names: &'a [String],
     /// Further metadata entries as pairs of key and value.
     pub metadata: &'a [(String, String)],
@@ -60,7 +61,7 @@ pub struct OnnxOptions<'a> {
 /// Exports a model as an ONNX file: its forward pass in inference mode, with its weights.
 ///
 /// Inputs and outputs stay channels-last, and have the names of their layers. Beside the options' metadata, the entry
-/// `engraft_version` is written, and for images `input_size`, a JSON list of height and width.
+/// `engraft_version` is written. A model of images also gets `input_size`, a JSON list of height and width.
 ///
 /// Weights are streamed to the file without a second copy in memory. The file is written under a temporary name and renamed when
 /// it is complete, so that an error never leaves a partial file.
@@ -77,8 +78,9 @@ pub struct OnnxOptions<'a> {
 /// ```
 ///
 /// # Errors
-/// Where the file would reach 2 GiB, the limit of ONNX files; a weight exceeds the range of f16; the number of class names
-/// differs from that of the outputs; a metadata key occurs twice; or the file can't be written.
+/// Where the file would reach 2 GiB, the limit of ONNX files; a weight to be stored as f16 exceeds its range; the number of class
+/// names differs from the units of the first output (two names for a single unit are allowed); a metadata key occurs twice; or
+/// the file can't be written.
 pub fn save(model: &Model, path: &Path, options: &OnnxOptions<'_>) -> Result<()> {
     let file = model_file(model, options).map_err(|error| error.within(path.display()))?;
     let len = file.len() as u64;
@@ -122,7 +124,7 @@ pub(super) fn model_file(model: &Model, options: &OnnxOptions<'_>) -> Result<Mod
     Ok(ModelFile { model, graph, constants })
 }
 
-/// The metadata entries of the file: the automatic ones, then those of the options.
+/// The metadata entries of the file: `engraft_version`, `input_size` and `class_names`, then those of the options.
 fn metadata(model: &Model, options: &OnnxOptions<'_>) -> Result<Vec<StringStringEntryProto>> {
     let mut entries = vec![("engraft_version".to_owned(), env!("CARGO_PKG_VERSION").to_owned())];
     if let [height, width, _] = model.input_shape()[..] {
@@ -142,15 +144,15 @@ fn metadata(model: &Model, options: &OnnxOptions<'_>) -> Result<Vec<StringString
     Ok(entries.into_iter().map(|(key, value)| StringStringEntryProto { key, value }).collect())
 }
 
-/// Returns an error unless there is one class name per output, or two names for a single sigmoid output.
+/// Returns an error unless there is one class name per unit of the first output, or two names for a single unit.
 ///
-/// A sigmoid output is the probability of the second class.
+/// The value of a single unit (a sigmoid) is the probability of the second class.
 fn check_class_names(model: &Model, names: &[String]) -> Result<()> {
     let outputs = model.output_shape().last().copied().unwrap_or(1);
     match (outputs, names.len()) {
         (1, 2) => Ok(()),
         (outputs, names) if outputs == names => Ok(()),
-        (outputs, names) => Err(Error::new("class names", format_args!("{outputs}, one an output"), names)),
+        (outputs, names) => Err(Error::new("class names", format_args!("{outputs}, one per output"), names)),
     }
 }
 
@@ -257,7 +259,7 @@ mod tests {
         let names = |count: usize| (0..count).map(|index| index.to_string()).collect::<Vec<_>>();
         let failed = |options: &OnnxOptions<'_>| metadata(&model, options).unwrap_err().to_string();
         let error = failed(&OnnxOptions { class_names: &names(4), ..OnnxOptions::default() });
-        assert_eq!(error, "class names: expected 5, one an output, received 4");
+        assert_eq!(error, "class names: expected 5, one per output, received 4");
         let taken = [("input_size".to_owned(), "2".to_owned())];
         let error = failed(&OnnxOptions { metadata: &taken, ..OnnxOptions::default() });
         assert!(error.contains("`input_size` twice"), "{error}");

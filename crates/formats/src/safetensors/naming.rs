@@ -5,7 +5,7 @@ use engraft_nn::{Error, Layer, Result, Weight};
 use super::weight_layout::WeightLayout;
 use crate::unique_names::unique_paths;
 
-/// Whose names and layouts of weights a file uses: Keras' or torchvision's.
+/// The names and layouts of weights in a file: those of Keras or those of torchvision.
 ///
 /// ```
 /// use engraft_formats::safetensors::{self, Naming, SafetensorsFile, SaveOptions};
@@ -25,8 +25,8 @@ pub enum Naming {
     #[default]
     Keras,
     /// Names of torchvision's VGG: `features.0.weight`, `classifier.3.bias`. Convolution kernels are
-    /// (outputs, inputs, height, width). Dense kernels are (outputs, inputs). The inputs of the first
-    /// dense layer are the image, flattened channels first.
+    /// (outputs, inputs, height, width). Dense kernels are (outputs, inputs). A dense layer after a Flatten has
+    /// its inputs in the order of an image flattened channels first.
     ///
     /// This converts names and layouts, not preprocessing. torchvision's VGG16 expects RGB normalized by
     /// mean and standard deviation, Keras' VGG16 expects BGR minus the mean. So weights trained with one
@@ -42,7 +42,7 @@ pub(super) struct NamedWeight {
 }
 
 impl Naming {
-    /// The weights of these layers, each once, including those of nested layers.
+    /// The weights of these layers and of the layers nested in them. [`Naming::Keras`] lists a shared weight once.
     pub(super) fn of(self, layers: &[Layer]) -> Result<Vec<NamedWeight>> {
         match self {
             Self::Keras => Ok(keras(layers)),
@@ -72,7 +72,7 @@ fn keras(layers: &[Layer]) -> Vec<NamedWeight> {
 struct TorchvisionNames {
     features: usize,
     classifier: usize,
-    /// The input shape of a flatten layer, until the next dense layer.
+    /// The input shape (height, width, channels) of the last Flatten. The next dense layer takes it.
     flattened: Option<[usize; 3]>,
     named: Vec<NamedWeight>,
 }
@@ -111,7 +111,7 @@ impl TorchvisionNames {
         Ok(())
     }
 
-    /// Adds the kernel and bias of a layer.
+    /// Adds the kernel and bias of a layer, named `PART.NUMBER.weight` and `PART.NUMBER.bias`.
     fn push(
         &mut self,
         part: &str,

@@ -14,7 +14,7 @@ use crate::pickle;
 /// Limit on the bytes of the header. A tensor takes about 100 bytes, so this is far more than any model needs.
 const MAX_HEADER: u64 = 16 << 20;
 
-/// Size in bytes of the header length at the start of the file.
+/// Size in bytes of the integer at the start of the file, which holds the header's length.
 const PREFIX: u64 = 8;
 
 /// The place named in errors about the header.

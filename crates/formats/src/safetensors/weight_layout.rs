@@ -1,14 +1,16 @@
-//! The layout of a weight in a file for PyTorch: the order of axes and the shape of the tensor.
+//! The layout of a weight in a safetensors file, for Keras or for PyTorch: the order of axes and the shape of the tensor.
 
 use std::borrow::Cow;
 
 use engraft_nn::strided::{inverse, transpose};
 
-/// The conversion between a weight's values and a tensor in a file: a reshape, a transpose, a reshape.
+/// The conversion between a weight's values and a tensor in a file.
+///
+/// To the file: the weight is reshaped to `shape`, transposed by `order`, and reshaped to `file_shape`.
 pub(super) struct WeightLayout {
-    /// The shape of the weight before the transpose.
+    /// The shape that the weight gets before the transpose.
     shape: Vec<usize>,
-    /// The axes of the tensor, as indices of `shape`.
+    /// The axes of the transposed tensor, as indices of `shape`.
     order: Vec<usize>,
     /// The shape of the tensor in the file.
     file_shape: Vec<usize>,

@@ -15,7 +15,7 @@ const MOST_FLOP: f64 = 2e10;
 
 const KERNELS: [&str; 3] = ["forward", "input gradient", "kernel gradient"];
 
-/// Prints a row for every shape, then the shape with the lowest speedup in each of [`KERNELS`].
+/// Prints the speedups of every measured shape, then, for each of [`KERNELS`], the shape with the lowest speedup.
 pub(crate) fn print() {
     println!("speedup over im2col; shapes that choose im2col and very large shapes are omitted\n");
     println!(

@@ -8,7 +8,8 @@ use rayon::prelude::*;
 
 use crate::timing::{Buffers, convolution, copy_rate, fastest};
 
-/// The 3x3 convolutions of VGG16: number of occurrences, image side divided by the layer's side, input channels, output channels.
+/// The 3x3 convolutions of VGG16: number of occurrences, side of the network's image divided by the side of the layer's input,
+/// input channels, output channels.
 const CONVOLUTIONS: [(usize, usize, usize, usize); 9] = [
     (1, 1, 3, 64),
     (1, 1, 64, 64),
@@ -20,7 +21,7 @@ const CONVOLUTIONS: [(usize, usize, usize, usize); 9] = [
     (2, 8, 512, 512),
     (3, 16, 512, 512),
 ];
-/// The max pooling layers of VGG16: image side divided by the layer's side, channels.
+/// The max pooling layers of VGG16: side of the network's image divided by the side of the layer's input, channels.
 const POOLS: [(usize, usize); 5] = [(1, 64), (2, 128), (4, 256), (8, 512), (16, 512)];
 const UNITS: usize = 4096;
 const ADAM: AdamStep = AdamStep { learning_rate: 1e-6, beta_1: 0.9, beta_2: 0.999, epsilon: 1e-7, step: 1 };
@@ -34,13 +35,13 @@ struct Peak {
 }
 
 impl Peak {
-    /// Prints the rate of a kernel that is bound by arithmetic.
+    /// Prints the time of a compute-bound kernel, its GFLOP/s, and their percentage of the peak.
     fn row(&self, name: &str, seconds: f64, flop: f64) {
         let share = 100.0 * flop / seconds / self.flop;
         println!("{name:48} {:9.2} ms {:8.1} GFLOP/s {share:4.0} %", 1e3 * seconds, flop / seconds / 1e9);
     }
 
-    /// Prints the rate of a kernel that is bound by memory bandwidth.
+    /// Prints the time of a memory-bound kernel, its GB/s, and their percentage of the rate of a copy.
     fn memory_row(&self, name: &str, seconds: f64, bytes: f64) {
         let share = 100.0 * bytes / seconds / self.bytes;
         println!("{name:48} {:9.2} ms {:8.1} GB/s    {share:4.0} %", 1e3 * seconds, bytes / seconds / 1e9);

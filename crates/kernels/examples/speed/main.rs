@@ -1,11 +1,13 @@
 //! Microbenchmarks of single kernels, on all threads of this machine.
 //!
 //! - `cargo run --release -p engraft-kernels --example speed -- layers [IMAGE SIDE] [BATCH] [bf16]`: the kernels of VGG16 and its
-//!   head, with the percentage of the machine's peak that each reaches. With `bf16`, only the convolutions, in bf16.
+//!   head, with the percentage of the machine's peak that each reaches. With `bf16`, only the convolutions, in bf16. The default
+//!   `IMAGE SIDE` is 256 pixels, the default `BATCH` 16.
 //! - `cargo run --release -p engraft-kernels --example speed -- grid`: the chosen algorithm of 3x3 convolutions compared with
 //!   im2col, over image sizes, batch sizes and channels.
 //!
-//! The environment variable `ENGRAFT_ISA` chooses the instruction set. `RAYON_NUM_THREADS` has no effect.
+//! The environment variable `ENGRAFT_ISA` chooses the instruction set. There is one thread for each CPU that
+//! this process may use; `RAYON_NUM_THREADS` has no effect.
 
 mod grid;
 mod layers;

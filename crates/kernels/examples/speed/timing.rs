@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 /// Minimum number of runs of each measurement.
 const MIN_RUNS: usize = 3;
-/// Minimum time of a measurement in seconds.
+/// Minimum total time of the runs of a measurement, in seconds for each measured function.
 const MIN_SECONDS: f64 = 0.03;
 
 /// Seconds of the fastest of several runs, the one that other processes disturb least. A warm-up run isn't counted.

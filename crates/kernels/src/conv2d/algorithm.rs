@@ -46,8 +46,8 @@ impl Algorithm {
         }
     }
 
-    /// Whether outputs pass through a [`RegisterEpilogue`](super::epilogue::RegisterEpilogue), which pools outputs and lets
-    /// gradients overwrite inputs.
+    /// Whether the algorithm applies a [`RegisterEpilogue`](super::epilogue::RegisterEpilogue). Only such an algorithm can pool
+    /// outputs in the epilogue and compute the input gradient in place.
     pub(super) fn has_register_epilogue(&self) -> bool {
         matches!(self, Self::Winograd(_) | Self::Direct(..))
     }

@@ -6,12 +6,13 @@ use crate::simd::Bf16;
 impl Conv2d {
     /// The same convolution with products in bf16, where that is faster. Sums stay f32.
     ///
-    /// bf16 has the range of f32 and eight bits of its precision. It is used in the forward pass and in the gradient with respect
-    /// to the input; the gradient with respect to the kernel stays in f32.
+    /// bf16 has the range of f32 and eight of its 24 significant bits. It is used in the forward pass and in the gradient with
+    /// respect to the input; the gradient with respect to the kernel stays in f32.
     ///
-    /// On every CPU with bf16 instructions, the 3x3 convolutions of [algorithm](Self::algorithm) `winograd` use bf16. If they
-    /// have only a few tiles (4x4 outputs), their gradients stay in f32. On a CPU with a matrix unit for bf16, ungrouped,
-    /// undilated convolutions of stride 1 use bf16 if they are large enough to fill the unit. Other convolutions stay in f32.
+    /// On every CPU with bf16 instructions, the 3x3 convolutions of [algorithm](Self::algorithm) `winograd` use bf16. If a
+    /// batch has only a few tiles (4x4 outputs), the gradient with respect to the input stays in f32, too. On a CPU with a
+    /// matrix unit for bf16, ungrouped, undilated convolutions of stride 1 use that unit if they are large enough to fill it.
+    /// Other convolutions stay in f32.
     ///
     /// ```
     /// use engraft_kernels::{Activation, Bf16, Conv2d, Conv2dShape};

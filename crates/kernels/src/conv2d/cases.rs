@@ -74,8 +74,8 @@ pub(super) fn shapes_of_3x3() -> Vec<Conv2dShape> {
     all.map(|(image, out_c, pad)| shape(image, out_c, [3, 3], plain, plain, pad, 1)).collect()
 }
 
-/// The convolution of `shape` by every algorithm that can compute it, on every instruction set of this CPU, each with a name for
-/// messages.
+/// The convolution of `shape` by every algorithm that can compute it, each with a name for messages. Winograd's algorithm, in
+/// f32 only, and the direct algorithm run on every instruction set of this CPU and on emulations.
 pub(super) fn every_algorithm(shape: Conv2dShape) -> Vec<(String, Conv2d)> {
     let mut all = vec![("im2col".into(), Conv2d::by_im2col(shape))];
     if Strips::can(&shape) {

@@ -36,11 +36,12 @@ pub(super) fn in_bf16(bf16: Bf16, shape: Conv2dShape, in_f32: Algorithm) -> Algo
 pub(super) fn prefers_winograd(shape: &Conv2dShape) -> bool {
     // With one tile in an image, the transforms cost as much as the multiplications that they save.
     const MIN_TILES: usize = 2;
-    // A tile costs the same for any number of its 16 outputs inside the image. Below this average, too much work is wasted.
+    // A tile costs the same however many of its 16 outputs lie inside the image. With fewer on average, too much work is
+    // wasted.
     const MIN_OUTPUTS_PER_TILE: usize = 9;
-    // With fewer channels, the transforms cost more than the multiplications that they save.
+    // With fewer input or output channels, the transforms cost more than the multiplications that they save.
     const MIN_CHANNELS: usize = 8;
-    // With fewer channels than `FEW_CHANNELS`, images need more tiles to repay the fixed costs.
+    // With fewer input or output channels than `FEW_CHANNELS`, images need more tiles to repay the fixed costs.
     const FEW_CHANNELS: usize = 24;
     const MIN_TILES_OF_FEW_CHANNELS: usize = 20;
     let (channels, tiles) = (shape.in_c.min(shape.out_c), Winograd::tiles_of_image(shape));
@@ -53,7 +54,7 @@ pub(super) fn prefers_winograd(shape: &Conv2dShape) -> bool {
 
 /// Whether im2col on strips is faster than ordinary im2col.
 fn prefers_strips(shape: &Conv2dShape) -> bool {
-    // With more channels, gathering patches costs little compared to the multiply-accumulates.
+    // With more input channels, gathering patches costs little compared to the multiply-accumulates.
     const MAX_CHANNELS: usize = 7;
     // Every row of outputs is a separate matrix product. Shorter rows don't repay its fixed costs.
     const MIN_ROW_OUTPUTS: usize = 24;
@@ -87,11 +88,12 @@ impl Im2colGradients {
     pub(super) fn beside_winograd(shape: &Conv2dShape) -> Self {
         // With this many tiles in the batch or fewer, the filter transform takes longer than all other work.
         const FEW_TILES: usize = 20;
-        // In the Winograd domain, the kernel gradient has four times the size of the kernel. From this many pairs of channels on,
-        // it doesn't fit in cache. Writing and reading it pays off only with enough tiles.
+        // In the Winograd domain, the kernel gradient has four times the size of the kernel. From this many pairs of an input
+        // and an output channel on, the transformed gradient doesn't fit in cache. Writing and reading it pays off only with
+        // enough tiles.
         const LARGE_KERNEL: usize = 1 << 17;
         const MIN_TILES_OF_LARGE_KERNEL: usize = 40;
-        // With fewer channels, the products of the kernel gradient don't fill a register tile.
+        // With fewer input or output channels, the products of the kernel gradient don't fill a register tile.
         const MIN_CHANNELS: usize = 12;
         let tiles = shape.batch * Winograd::tiles_of_image(shape);
         let large = shape.in_c * shape.out_c >= LARGE_KERNEL;

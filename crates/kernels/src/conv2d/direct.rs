@@ -151,8 +151,8 @@ impl Direct {
         let (rows, y) = (convolution.rows(), SharedSlice::new(y));
         let (bands, groups) = (out_size[0].div_ceil(rows), layout.panels().div_ceil(GROUP_PANELS));
         let blocks = images * bands;
-        // With too few bands for the threads, the panels of filters are divided too. The task of each part then writes the strip
-        // again.
+        // With fewer than two bands for each thread, the groups of filter panels are divided into parts. There is one task for
+        // each band and part, so a band's strip is written once for each part.
         let parts = groups.min((2 * rayon::current_num_threads()).div_ceil(blocks));
         let segments = layout.segments(convolution.pixel_stride(), convolution.row_pixels());
         for_each_task(blocks * parts, scratch, convolution.scratch_len(), |task, scratch| {

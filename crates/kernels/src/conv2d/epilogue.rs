@@ -23,7 +23,7 @@ impl<'a> Epilogue<'a> {
         RegisterEpilogue { bias, relu: activation == Activation::Relu, where_positive: false, pool }
     }
 
-    /// Applies any activation but ReLU to outputs that are in memory already.
+    /// Applies the activation to the written outputs `y`. Does nothing for ReLU, which is applied in registers.
     pub(super) fn activate_rest(self, y: &mut [f32]) {
         if self.activation != Activation::Relu {
             activate(self.activation, y);

@@ -26,7 +26,8 @@ impl Conv2d {
         }
     }
 
-    /// Whether a convolution of `shape` supports [`replace_input`](Self::replace_input), the in-place input gradient.
+    /// Whether the convolution that [`new`](Self::new) makes for `shape` supports [`replace_input`](Self::replace_input), the
+    /// in-place input gradient. If it does, so does its counterpart [in bf16](Self::in_bf16).
     pub fn gradient_in_place(shape: &Conv2dShape) -> bool {
         prefers_winograd(shape)
     }
@@ -128,7 +129,8 @@ mod tests {
         }
     }
 
-    /// Im2col computes gradients of few tiles, with the same bits in place as out of place.
+    /// Im2col computes the input gradient of few tiles and the kernel gradient of few channels, although the forward pass uses
+    /// Winograd's algorithm. The input gradient has the same bits in place as out of place.
     #[test]
     fn gradients_of_few_tiles() {
         let shape = same_3x3([1, 9, 10, 30], 26);

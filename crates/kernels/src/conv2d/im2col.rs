@@ -11,13 +11,13 @@ use crate::Activation;
 use crate::Conv2dShape;
 use crate::chunks::CHUNK;
 use crate::gemm::{Matrix, apply_epilogue, gemm_tile, tile_size};
-use crate::tiles::{Tile, Tiles};
+use crate::output_tiles::{Tile, Tiles};
 
-/// Columns of patches that one task gathers at a time. With 256 rows they take 512 KiB, which stays in a core's L2 cache. The
-/// number is a multiple of the depth of GEMM's packed panels.
+/// Maximum number of columns of the patch matrix that one task gathers at a time. With 256 rows they take 512 KiB, which stays
+/// in a core's L2 cache. The number is a multiple of the depth of GEMM's packed panels.
 const PATCH_COLUMNS: usize = 512;
 
-/// Maximum number of values in all partial sums of the kernel gradient.
+/// Maximum number of values in all partial sums of the kernel gradient together. A kernel with more values has one sum.
 const PARTIAL_BUDGET: usize = 4 * 1024 * 1024;
 
 /// Maximum number of partial sums of the kernel gradient.

@@ -15,18 +15,19 @@ use crate::Activation;
 use crate::Conv2dShape;
 use crate::aligned::CACHE_LINE;
 use crate::gemm::{Matrix, apply_epilogue, gemm_tile};
-use crate::tiles::Tiles;
+use crate::output_tiles::Tiles;
 
-/// Minimum number of outputs of a task, which computes whole rows. Smaller tasks don't repay their fixed costs.
+/// Minimum number of output pixels of a task of the forward pass, which computes whole rows. Smaller tasks don't repay their
+/// fixed costs.
 const OUTPUTS: usize = 256;
 
-/// Output channels of a task.
+/// Maximum number of output channels of a task of the forward pass.
 const CHANNELS: usize = 64;
 
-/// Maximum number of partial sums of the gradient with respect to the kernel. Each covers the same number of output rows.
+/// Maximum number of partial sums of the gradient with respect to the kernel. Each covers a range of output rows.
 const MAX_PARTIALS: usize = 16;
 
-/// Maximum number of values in all partial sums.
+/// Maximum number of values in all partial sums together. A kernel with more values has one sum.
 const PARTIAL_BUDGET: usize = 1 << 20;
 
 /// A convolution on strips, and its gradient with respect to the kernel.

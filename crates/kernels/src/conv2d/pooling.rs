@@ -5,7 +5,8 @@ use super::choose::prefers_winograd;
 use crate::Conv2dShape;
 
 impl Conv2d {
-    /// Whether a convolution of `shape` supports [`pooled`](Self::pooled), max pooling in the epilogue.
+    /// Whether the convolution that [`new`](Self::new) makes for `shape` supports [`pooled`](Self::pooled), max pooling in the
+    /// epilogue. If it does, so does its counterpart [in bf16](Self::in_bf16).
     pub fn fuses_pooling(shape: &Conv2dShape) -> bool {
         prefers_winograd(shape)
     }

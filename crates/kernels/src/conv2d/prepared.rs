@@ -37,7 +37,8 @@ impl Conv2d {
 
     /// Whether preparing the kernel in each forward pass would take a large part of the pass's time.
     ///
-    /// Preparing costs the same for every batch, so its share decreases with the number of tiles (4x4 outputs).
+    /// Preparing costs the same for every batch, so its share decreases with the number of tiles (4x4 outputs). The answer has
+    /// no meaning for an algorithm that reads the kernel as it is.
     pub fn preparing_is_costly(&self) -> bool {
         // From this many tiles on, the matrix products take several times as long as preparing the kernel.
         const MANY_TILES: usize = 256;

@@ -12,11 +12,11 @@ mod convolve;
 mod filters;
 mod kernel_gradient;
 mod output;
-mod tiles;
+mod tile_grid;
 mod transform;
 
 use self::convolve::{Arithmetic, Convolution, Filters};
-use self::tiles::TileGrid;
+use self::tile_grid::TileGrid;
 use self::transform::TAPS;
 use super::direction::Direction;
 use super::epilogue::{Epilogue, RegisterEpilogue};

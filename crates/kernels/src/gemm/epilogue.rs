@@ -4,8 +4,8 @@
 
 use crate::Activation;
 use crate::activation::activate_serial;
+use crate::output_tiles::Tile;
 use crate::simd::{Isa, Kernel, Simd};
-use crate::tiles::Tile;
 
 /// Adds `bias` and applies `activation` to a tile. `bias` has one value for each column of the whole matrix.
 pub(crate) fn apply_epilogue(bias: Option<&[f32]>, activation: Activation, tile: &mut Tile) {
@@ -72,7 +72,7 @@ mod tests {
                         .collect();
                     activate_serial(activation, &mut expected);
                     let mut y = values.clone();
-                    apply_epilogue(bias, activation, &mut Tile::whole(3, columns, &mut y));
+                    apply_epilogue(bias, activation, &mut Tile::covering(3, columns, &mut y));
                     assert_eq!(y, expected, "{columns} columns, {activation:?}");
                 }
             }
@@ -82,7 +82,7 @@ mod tests {
     #[test]
     fn what_is_not_a_number_stays_so() {
         let mut y = [f32::NAN, -1.0];
-        apply_epilogue(Some(&[1.0, 0.5]), Activation::Relu, &mut Tile::whole(1, 2, &mut y));
+        apply_epilogue(Some(&[1.0, 0.5]), Activation::Relu, &mut Tile::covering(1, 2, &mut y));
         assert!(y[0].is_nan() && y[1] == 0.0);
     }
 }

@@ -9,8 +9,8 @@ use super::matrix::Matrix;
 use super::operands::{Operands, TileBuffer, multiply_rows};
 use super::pack::{PackBuffers, pack, reserve};
 use crate::microkernel::{Product, ROWS, RightOperand, columns};
+use crate::output_tiles::Tile;
 use crate::simd::{Kernel, Simd};
-use crate::tiles::Tile;
 
 /// Depth of the packed panels.
 const DEPTH: usize = 2048;
@@ -22,7 +22,7 @@ pub(super) struct Transposed<'a, 'b, 't> {
 }
 
 impl Transposed<'_, '_, '_> {
-    /// With more rows, packing the right operand is faster, as its cost is shared by all rows.
+    /// Maximum number of rows of the output. With more, packing the right operand is faster, as all rows share the cost.
     pub(super) const MAX_ROWS: usize = 64;
 }
 

@@ -7,8 +7,8 @@ use super::operands::{Operands, TileBuffer, multiply_rows};
 use super::pack::{PackBuffers, pack, reserve};
 use crate::aligned::odd_cache_lines;
 use crate::microkernel::{Product, ROWS, RightOperand, columns};
+use crate::output_tiles::Tile;
 use crate::simd::{Kernel, Simd};
-use crate::tiles::Tile;
 
 /// Depth of a packed panel (KC in BLIS). With AVX2, a panel has 16 columns and takes half of a 32 KiB L1 cache.
 const DEPTH: usize = 256;

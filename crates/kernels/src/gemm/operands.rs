@@ -5,8 +5,8 @@
 use super::matrix::Matrix;
 use crate::microkernel::{ColumnMajor, LeftOperand, Prefetch, Product, ROWS, RightOperand, RowMajor, multiply};
 use crate::number::F32;
+use crate::output_tiles::Tile;
 use crate::simd::{MAX_COLUMNS, Simd};
-use crate::tiles::Tile;
 
 /// Operands of one tile: `tile = a b`, or `tile += a b` with `accumulate`, of depth `k`.
 pub(super) struct Operands<'a, 'b, 't> {

@@ -9,9 +9,9 @@ use crate::simd::Simd;
 
 /// A thread's buffers for packed operands.
 pub(super) struct PackBuffers {
-    /// Packed left operand of the microkernel.
+    /// Packed left operand.
     pub(super) left: AlignedVec,
-    /// Packed right operand of the microkernel. [`Skinny`](super::few_rows::Skinny), which packs none, accumulates here.
+    /// Packed right operand. [`Skinny`](super::few_rows::Skinny) packs no right operand and accumulates its sums here.
     pub(super) right: AlignedVec,
 }
 
@@ -31,8 +31,8 @@ pub(super) fn pack<S: Simd>(simd: S, b: Matrix, steps: usize, count: usize, widt
     }
 }
 
-/// [`pack`] for a panel exactly as wide as a register tile, copied by vectors. With few rows, `memcpy` calls for each step would
-/// take longer than the products.
+/// [`pack`] for a panel exactly as wide as a register tile, copied by vectors. If the output has few rows, a `memcpy` call for
+/// each step would take longer than the multiply-accumulates.
 #[inline(always)]
 fn pack_whole<S: Simd>(simd: S, b: Matrix, steps: usize, to: &mut [f32]) {
     let width = columns::<S>();

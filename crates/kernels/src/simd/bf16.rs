@@ -96,7 +96,7 @@ impl Bf16 {
         Self::detect().into_iter().chain(plain)
     }
 
-    /// The AMX matrix unit, if the CPU has one.
+    /// The AMX matrix unit, if the CPU has one and the operating system lets this process use it.
     pub(crate) fn amx(self) -> Option<Amx> {
         #[cfg(test)]
         if matches!(self.0, Backend::Portable(_) | Backend::Wide(_)) {
@@ -169,7 +169,7 @@ pub(super) fn pairs<S: Simd>(simd: S, low: S::Vector, high: S::Vector) -> S::Vec
 /// Emulation of [`Simd::store_bf16`].
 ///
 /// # Safety
-/// `LANES` values must be writable at `to`.
+/// `LANES` bf16 must be writable at `to`.
 #[inline(never)]
 pub(super) unsafe fn store<S: Simd>(simd: S, x: S::Vector, to: *mut u16) {
     for (lane, x) in lanes(simd, x).into_iter().take(S::LANES).enumerate() {
@@ -190,8 +190,8 @@ fn lanes<S: Simd>(simd: S, x: S::Vector) -> [f32; MAX_LANES] {
 mod tests {
     use super::*;
 
-    /// Pairs of an f32 and the bf16 that it rounds to: exact, ties to even down and up, just above a tie, beyond the largest
-    /// bf16.
+    /// Pairs of an f32 and the bf16 that it rounds to: exact, ties to even down and up, just above a tie, near and beyond the
+    /// largest bf16, infinity, zero.
     const ROUNDED: [(f32, f32); 9] = [
         (1.0, 1.0),
         (-0.15625, -0.15625),

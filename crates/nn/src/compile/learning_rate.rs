@@ -100,7 +100,7 @@ fn schedule_from_keras(mut object: Map<String, Value>) -> std::result::Result<Le
         return Err(format!("schedule {class_name}: expected a class of {MODULE}, received one of {module}"));
     }
     if let Some(Value::Object(config)) = object.get_mut("config") {
-        // Keras 2 wrote a name of null, which Keras 3 rejects.
+        // Keras 2 wrote `"name": null` for a schedule without a name. Without the entry, the name is Keras' default.
         config.retain(|option, value| option != "name" || !value.is_null());
     }
     keras_object::from_value(Value::Object(object))

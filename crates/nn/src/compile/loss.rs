@@ -122,7 +122,8 @@ impl Loss {
         self
     }
 
-    /// Fraction of each target that is spread over all classes, in `0.0..=1.0`; 0 by default.
+    /// Fraction of each target that is spread evenly over all classes (binary cross-entropy: over 0 and 1), in `0.0..=1.0`; 0 by
+    /// default.
     #[must_use]
     pub fn label_smoothing(mut self, smoothing: f32) -> Self {
         self.label_smoothing = smoothing;
@@ -167,7 +168,8 @@ impl Loss {
     /// ```
     ///
     /// # Errors
-    /// An output shape without exactly one axis, too few outputs, or a label smoothing outside of `0.0..=1.0`.
+    /// An output shape without exactly one axis, fewer than two outputs (binary cross-entropy: fewer than one), or a label
+    /// smoothing outside of `0.0..=1.0`.
     pub fn check(&self, output: &[usize]) -> Result<()> {
         if !(0.0..=1.0).contains(&self.label_smoothing) {
             return Err(Error::new("label_smoothing", "a share from 0 to 1", self.label_smoothing));
@@ -195,7 +197,8 @@ impl Loss {
     /// ```
     ///
     /// # Errors
-    /// A wrong number of targets, or class indices that aren't whole numbers below `width`.
+    /// A number of targets other than `rows` class indices or `rows * width` values, or class indices that aren't whole numbers
+    /// in `0..width`.
     pub fn dense_targets(&self, targets: &[f32], rows: usize, width: usize) -> Result<Vec<f32>> {
         let place = format_args!("targets of {}", self.name()).to_string();
         let mut dense = match self.kind {

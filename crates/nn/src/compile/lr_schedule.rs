@@ -32,7 +32,7 @@ use crate::{Error, Result};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "class_name", content = "config")]
 pub enum LearningRateSchedule {
-    /// Half a cosine from the initial rate down, after an optional linear warmup.
+    /// Decays the rate along half a cosine, after an optional linear warmup.
     CosineDecay(CosineDecay),
     /// Half a cosine that restarts whenever it ends (SGDR).
     CosineDecayRestarts(CosineDecayRestarts),

@@ -18,10 +18,10 @@ use crate::{Error, ErrorKind, Result};
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Metric {
-    /// Fraction of samples whose largest output is the target class. With `binary_crossentropy`, the fraction of outputs on the
-    /// right side of 0.5.
+    /// Fraction of samples whose largest output is that of the target class. With `binary_crossentropy`, the fraction of outputs
+    /// on the same side of 0.5 as their targets.
     Accuracy,
-    /// Fraction of samples whose target class is among the `k` largest outputs.
+    /// Fraction of samples whose target class has one of the `k` largest outputs.
     TopKAccuracy(usize),
 }
 
@@ -50,7 +50,7 @@ impl Metric {
     /// Reads Keras' serialized form: a name, or an object with a config.
     ///
     /// # Errors
-    /// An unknown metric, a threshold other than 0.5, or a `k` that isn't at least 1.
+    /// An unknown metric, a threshold other than 0.5, or a `k` that isn't a whole number of at least 1.
     pub fn from_keras(value: &Value) -> Result<Self> {
         let name = value.as_str().or_else(|| value.get("class_name").and_then(Value::as_str)).unwrap_or_default();
         let k = || match value.pointer("/config/k") {

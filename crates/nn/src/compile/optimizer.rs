@@ -116,7 +116,7 @@ impl Optimizer {
         *rate = learning_rate.into();
     }
 
-    /// Weight decay: each step subtracts this fraction of every weight, times the learning rate.
+    /// Weight decay: each step subtracts this fraction of every weight, times the learning rate; `None` for no weight decay.
     pub fn weight_decay(&self) -> Option<f64> {
         match self {
             Self::Sgd(o) => o.weight_decay,
@@ -185,7 +185,8 @@ impl Optimizer {
     }
 }
 
-/// Options of every Keras optimizer that aren't supported. They are written as null and must be null or absent when read.
+/// Options that every Keras optimizer has and engraft doesn't support. They are written as null and must be null or absent when
+/// read.
 const UNSUPPORTED: &[&str] = &[
     "clipnorm",
     "global_clipnorm",
@@ -195,7 +196,7 @@ const UNSUPPORTED: &[&str] = &[
     "gradient_accumulation_steps",
 ];
 
-/// Removes the options that all Keras optimizers share; an error if one that isn't supported is set.
+/// Removes from a Keras config the options that engraft's optimizers don't have; an error if one of them would change training.
 fn remove_shared_options(config: &mut Map<String, Value>) -> Result<()> {
     for option in UNSUPPORTED {
         if let Some(value) = config.remove(*option).filter(|value| !value.is_null()) {

@@ -46,7 +46,7 @@ pub struct OptimizerState(Arc<Inner>);
 #[derive(Default)]
 struct Inner {
     iterations: AtomicU64,
-    /// Readers get a snapshot. A writer copies the slots only where a snapshot still exists.
+    /// Readers get a snapshot, another `Arc` of the slots. A writer copies the slots only if a snapshot still exists.
     slots: Mutex<Arc<Slots>>,
     version: AtomicU64,
 }
@@ -75,9 +75,9 @@ impl OptimizerState {
         self.0.iterations.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// A snapshot of the slots. Later changes don't show in it, and it keeps nobody from training.
+    /// A snapshot of the slots. Later changes don't show in the snapshot, and training doesn't wait for it.
     ///
-    /// It costs nothing by itself. A change while it exists, such as a training step, copies all slots first.
+    /// Taking a snapshot copies nothing. The first change while the snapshot exists, such as a training step, copies all slots.
     ///
     /// ```
     /// use engraft_nn::{OptimizerState, Slots};
@@ -92,8 +92,8 @@ impl OptimizerState {
 
     /// Calls `change` with the slots, and increases the version.
     ///
-    /// Other threads that read or change the slots wait until `change` returns. `change` itself must not use the slots of this
-    /// state in any other way, nor train with it: it would wait for itself.
+    /// Other threads that read or change the slots wait until `change` returns. `change` must not read or change the slots of
+    /// this state in any other way, and must not train with this state: that would deadlock.
     ///
     /// ```
     /// use engraft_nn::OptimizerState;

@@ -35,11 +35,12 @@ pub enum ErrorKind {
     InvalidState,
     /// A file, folder or photo is damaged or has unexpected contents: a truncated `.keras` file, weights of the wrong shapes.
     InvalidData,
-    /// Valid, but not supported here: a Lambda layer in a model file, a TIFF photo, bf16 on a CPU without bf16 instructions.
+    /// engraft or this machine doesn't support a valid request or file: a Lambda layer in a model file, a TIFF photo, bf16 on a
+    /// CPU without bf16 instructions.
     Unsupported,
     /// Something doesn't exist: no file at a path, no layer with a name.
     NotFound,
-    /// It doesn't fit into memory or into the memory limit: training with too large a batch.
+    /// The operation needs more memory than is free or than the memory limit allows: training with too large a batch.
     OutOfMemory,
     /// A number became infinite or NaN: the loss, if the learning rate is far too high.
     NonFinite,

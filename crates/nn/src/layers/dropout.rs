@@ -11,7 +11,7 @@ use crate::layer::LayerDef;
 use crate::lowering::Lowering;
 use crate::{Error, Result};
 
-/// Sets a random share of its inputs to zero in training and scales the others up (Keras' `Dropout`).
+/// Sets a random share of its inputs to zero in training and divides the others by `1 - rate` (Keras' `Dropout`).
 ///
 /// Has no effect outside training. Source: Srivastava et al. 2014, JMLR 15.
 ///

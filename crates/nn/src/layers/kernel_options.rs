@@ -1,6 +1,6 @@
 //! Options shared by the layers with a kernel: `Dense` and the convolutions.
 
-/// Defines the options for activation, initializers and regularizers, and the specifications of kernel and bias.
+/// Defines the options for activation, bias, initializers and regularizers, and the specifications of kernel and bias.
 macro_rules! kernel_options {
     ($name:ident) => {
         output_options!($name);
@@ -34,7 +34,7 @@ macro_rules! kernel_options {
                 self
             }
 
-            /// A kernel of this shape and, with `use_bias`, a bias of the length of its last axis.
+            /// Specifications of a kernel of this shape and, with `use_bias`, of a bias as long as the kernel's last axis.
             fn kernel_and_bias(&self, shape: Vec<usize>) -> Vec<WeightSpec> {
                 let outputs = shape.last().copied().unwrap_or(0);
                 let kernel = WeightSpec {

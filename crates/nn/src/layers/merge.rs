@@ -117,7 +117,8 @@ pub(super) fn same_shape_of_two(inputs: &[Shape]) -> Result<Shape> {
 /// that product to the input.
 pub(super) fn broadcast_shape(inputs: &[Shape]) -> Result<Shape> {
     let wrong = || {
-        let expected = "two or more of the same rank, one of each pair with the other's sizes or 1";
+        let expected =
+            "two or more of the same rank, each of which broadcasts to the product of those before it, or the reverse";
         Error::new("inputs", expected, format_args!("{inputs:?}"))
     };
     let (first, others) = inputs.split_first().filter(|(_, others)| !others.is_empty()).ok_or_else(wrong)?;
@@ -232,7 +233,7 @@ mod tests {
         assert_eq!(broadcast_shape(&[vec![4, 5, 3], vec![4, 5, 1], vec![1, 1, 3]]).unwrap(), [4, 5, 3]);
         for inputs in [&[vec![4, 1, 3], vec![1, 5, 3]][..], &[vec![3], vec![4, 3]], &[vec![4]], &[]] {
             let error = broadcast_shape(inputs).unwrap_err().to_string();
-            assert!(error.contains("one of each pair with the other's sizes or 1"), "{error}");
+            assert!(error.contains("each of which broadcasts to the product of those before it"), "{error}");
         }
     }
 }

@@ -58,8 +58,8 @@ pub enum Padding {
     /// No padding: windows lie inside the image.
     #[default]
     Valid,
-    /// Pads so that a stride of 1 keeps the size. If the number of padded rows (or columns) is odd, one more is at the bottom
-    /// (or right).
+    /// Pads so that the output has the input's size divided by the stride, rounded up. If the number of padded rows (or columns)
+    /// is odd, one more is at the bottom (or right).
     Same,
 }
 

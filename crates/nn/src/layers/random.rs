@@ -260,12 +260,14 @@ pub struct RandomZoom {
 }
 
 impl RandomZoom {
-    /// A layer that zooms in or out by up to `factor` and preserves the aspect ratio.
+    /// A layer that zooms in or out by up to the fraction `factor` (0.2 is 20 %) and preserves the aspect ratio.
     pub fn new(factor: f32) -> Self {
         Self { height_factor: Factor::Symmetric(factor), ..Self::between(0.0, 0.0) }
     }
 
-    /// A layer that zooms by factors from `low` to `high`; negative zooms in, positive zooms out.
+    /// A layer that zooms by a factor drawn from `low` to `high`: negative zooms in, positive zooms out.
+    ///
+    /// With factor `f`, the result shows a central section of `1 + f` times the image's height and width.
     pub fn between(low: f32, high: f32) -> Self {
         Self {
             height_factor: Factor::Between([low, high]),
@@ -278,7 +280,7 @@ impl RandomZoom {
         }
     }
 
-    /// Draws the factor of the width separately, from `low` to `high`.
+    /// Draws the factor of the width separately, from `low` to `high`. By default the width has the height's factor.
     #[must_use]
     pub fn width(mut self, low: f32, high: f32) -> Self {
         self.width_factor = Some(Factor::Between([low, high]));

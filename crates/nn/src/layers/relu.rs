@@ -61,7 +61,7 @@ impl ReLU {
         self
     }
 
-    /// The simplest element-wise operation that computes these options.
+    /// The simplest element-wise operation that computes this layer.
     fn elementwise(&self) -> Result<Elementwise> {
         // Keras refuses negative options, too.
         let options = [("max_value", self.max_value.unwrap_or(0.0)), ("negative_slope", self.negative_slope)];
@@ -115,7 +115,7 @@ impl LayerDef for ReLU {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LeakyReLU {
-    /// Keras 2 called it `alpha`.
+    /// Slope for negative inputs, which Keras 2 called `alpha`.
     #[serde(default = "default_slope", alias = "alpha")]
     negative_slope: f32,
 }
@@ -172,7 +172,7 @@ fn default_alpha() -> f32 {
 }
 
 impl ELU {
-    /// A layer that tends to `-alpha` for large negative inputs.
+    /// A layer whose output tends to `-alpha` where the input tends to minus infinity.
     pub fn new(alpha: f32) -> Self {
         Self { alpha }
     }

@@ -41,7 +41,7 @@ impl<const N: usize> From<[f32; N]> for PerChannel {
 }
 
 impl PerChannel {
-    /// One value per channel; an error, which names `place`, for another number of values.
+    /// One value for each of `channels` channels. A single value serves all channels; other numbers are errors at `place`.
     fn values(&self, channels: usize, place: &str) -> Result<Vec<f32>> {
         match self {
             Self::One(value) => Ok(vec![*value; channels]),

@@ -1,4 +1,5 @@
-//! Marks the steps that the backward pass goes through: steps with a trainable weight, and steps that depend on one.
+//! Marks the steps that the backward pass goes through: steps with a trainable weight, and steps whose inputs depend on a
+//! trainable weight or on a value whose gradient the caller requests.
 
 use std::collections::HashSet;
 

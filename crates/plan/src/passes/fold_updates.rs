@@ -1,5 +1,5 @@
-//! Marks the Dense kernels that are updated row by row while their gradient is computed. The gradient, as large as the kernel,
-//! then needs no buffer.
+//! Marks the Dense kernels that are updated some rows at a time while their gradient is computed. The gradient, as large as the
+//! kernel, then needs no buffer.
 
 use std::collections::HashMap;
 

@@ -1,5 +1,5 @@
-//! Fuses activation functions into the epilogue of the convolution or Dense step before them. The values before the activation are
-//! then not written to memory.
+//! Fuses activation functions into the epilogue of the convolution or Dense step before them. The values before the activation
+//! are then not written to memory.
 
 use engraft_ir::{Activation, Op};
 use engraft_nn::{Result, Step};

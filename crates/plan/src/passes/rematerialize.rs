@@ -31,7 +31,8 @@ pub(super) fn run(annotated: &mut AnnotatedProgram, options: &PlanOptions) -> Re
     Ok(())
 }
 
-/// How long a value can be read in the backward pass, as an input of recomputed steps, without being kept for them alone.
+/// Until when recomputed steps of the backward pass can read a value, and how many steps that takes. No value is kept for them
+/// alone.
 #[derive(Clone, Copy)]
 struct Availability {
     /// The last time at which the value can be read.
@@ -57,8 +58,9 @@ fn recomputable(liveness: &Liveness<'_>) -> Vec<bool> {
             && !liveness.alias_sets[step.output].is_read_by_caller
             && recomputed.steps <= MAX_CHAIN
             && needed.as_ref().is_none_or(|needed| *needed.start() <= recomputed.until);
-        // If its gradient overwrites a value, `needed` includes the live range of the gradient, and `until` is too late. That
-        // does no harm: the value has only one reader, and the reader's output is recomputed before the value is overwritten.
+        // If the gradient overwrites the value, `needed` covers the live range of the gradient, too. So `until` is later than the
+        // last time at which the value can be read. That does no harm: the value has only one reader, and the reader's output is
+        // recomputed before the value is overwritten.
         //
         // A value that the backward pass doesn't read may still be recomputed as an input of another recomputed value.
         let if_not_needed = if recomputable[step.output] { recomputed.until } else { 0 };

@@ -33,7 +33,8 @@ pub(crate) fn random_model(seed: u64, kinds: Kinds) -> Model {
     let values = grower.values;
     let is_read = |value: &SymbolicTensor| values.iter().any(|v| v.inputs().iter().any(|i| i.id() == value.id()));
     let mut outputs: Vec<SymbolicTensor> = values.iter().filter(|value| !is_read(value)).cloned().collect();
-    // In some models an input is unused. In some an output is also read by a layer.
+    // An input that no layer reads is an output, too. Some models leave it out, so that an input is unused. In some models, a
+    // value that a layer reads is an output as well.
     if grower.rng.below(2) == 0 && outputs.iter().any(|output| !output.inputs().is_empty()) {
         outputs.retain(|output| !output.inputs().is_empty());
     }

@@ -83,7 +83,7 @@ fn if_positive(x: f64, positive: f64, otherwise: f64) -> f64 {
     if x > 0.0 || x.is_nan() { positive } else { otherwise }
 }
 
-/// 1 between the bounds, else 0.
+/// 1 if `x` is strictly between the bounds, else 0.
 fn within(low: f64, x: f64, high: f64) -> f64 {
     f64::from(low < x && x < high)
 }

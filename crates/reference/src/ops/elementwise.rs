@@ -33,7 +33,8 @@ pub(super) fn multiply_backward(call: &Call<'_>, dy: &Array) -> OpGradients {
     OpGradients { inputs: vec![da, db], weights: Vec::new() }
 }
 
-/// The position in `b`, broadcast along its axes of size 1, that belongs to a position of the first factor.
+/// The position of the element of `b` that multiplies the element `at` of the first factor. `b` is broadcast along its axes of
+/// size 1.
 fn broadcast_position(at: &[usize], b: &Array) -> Vec<usize> {
     at.iter().zip(b.shape()).map(|(&at, &size)| if size == 1 { 0 } else { at }).collect()
 }

@@ -53,19 +53,19 @@ impl EarlyStopping {
         }
     }
 
-    /// Sets the smallest change that counts as an improvement.
+    /// Sets the change that an improvement over the best value must exceed.
     #[must_use]
     pub fn min_delta(self, min_delta: f64) -> Self {
         Self { min_delta: min_delta.abs(), ..self }
     }
 
-    /// Sets the number of epochs without improvement after which training stops.
+    /// Sets the number of epochs in a row without improvement after which training stops.
     #[must_use]
     pub fn patience(self, epochs: usize) -> Self {
         Self { patience: epochs, ..self }
     }
 
-    /// Sets the first epoch to watch, counted from 0.
+    /// Sets the first epoch to watch, counted from 0. Earlier epochs are ignored.
     #[must_use]
     pub fn start_from_epoch(self, epoch: usize) -> Self {
         Self { start_from_epoch: epoch, ..self }
@@ -82,7 +82,7 @@ impl EarlyStopping {
         self.stopped_epoch
     }
 
-    /// The best value so far.
+    /// The best value of the watched loss or metric so far; `None` before the first.
     pub fn best(&self) -> Option<f64> {
         self.monitor.best()
     }

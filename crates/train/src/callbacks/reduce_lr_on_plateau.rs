@@ -56,13 +56,13 @@ impl ReduceLROnPlateau {
         Self { factor, ..self }
     }
 
-    /// Sets the number of epochs without improvement after which the rate is reduced.
+    /// Sets the number of epochs in a row without improvement after which the learning rate is reduced.
     #[must_use]
     pub fn patience(self, epochs: usize) -> Self {
         Self { patience: epochs, ..self }
     }
 
-    /// Sets the smallest change that counts as an improvement.
+    /// Sets the change that an improvement over the best value must exceed.
     #[must_use]
     pub fn min_delta(self, min_delta: f64) -> Self {
         Self { min_delta, ..self }

@@ -9,8 +9,8 @@ const MEAN_BGR: [f32; 3] = [103.939, 116.779, 123.68];
 
 /// Adds VGG16's preprocessing to a model: RGB (0 to 255) becomes BGR, minus the ImageNet mean of each channel, not scaled.
 ///
-/// The preprocessing is two layers, `Flip` and `Rescaling`. As part of the model they are saved with it, so the saved model
-/// takes raw RGB photos, in Keras too (`keras.applications.vgg16.preprocess_input`).
+/// The values are those of `keras.applications.vgg16.preprocess_input`. The preprocessing is two layers, `Flip` and `Rescaling`,
+/// which are saved with the model. So the saved model takes raw RGB photos, in Keras too.
 ///
 /// Shapes: `[height, width, 3]` to `[height, width, 3]`.
 ///

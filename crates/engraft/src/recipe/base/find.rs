@@ -38,7 +38,7 @@ fn leaves(layers: &[Layer]) -> Vec<Layer> {
     layers.iter().flat_map(Layer::leaves).collect()
 }
 
-/// Whether any of `layers` is outside the layers that `nested` depends on.
+/// Whether `nested` doesn't depend on one of `layers`, so that this layer follows `nested` or stands beside it.
 fn follows_any(model: &Model, nested: &Layer, layers: &[Layer]) -> bool {
     let before = upstream(model.graph(), nested);
     layers.iter().any(|layer| !before.contains(&layer.id()))

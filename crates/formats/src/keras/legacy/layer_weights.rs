@@ -136,7 +136,7 @@ fn join(parts: [&str; 3]) -> String {
     parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("/")
 }
 
-/// The error for a file with more or fewer layers than the model; it names the first difference.
+/// The error for a file with more or fewer layers with weights than the model; it names the first difference in shapes.
 fn layer_count_differs(saved: &[&LegacyLayer], layers: &[&Layer]) -> Error {
     let first = saved.iter().zip(layers).position(|(saved, layer)| !same_shapes(saved, &in_legacy_order(layer)));
     let at = first.unwrap_or(saved.len().min(layers.len()));

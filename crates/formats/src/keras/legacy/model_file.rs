@@ -16,7 +16,7 @@ const CONFIG: &str = "model_config";
 const TRAINING: &str = "training_config";
 const WEIGHTS: &str = "model_weights";
 
-/// Reads the model in a file.
+/// Reads the model in an `.h5`: layers, weights, the record of the base, the settings of `compile` and the optimizer state.
 pub(in crate::keras) fn read(file: &H5File) -> Result<Archive> {
     let keras_version = file.attr_string("", "keras_version").map_err(in_h5)?;
     version::check(keras_version.as_deref())?;
@@ -102,7 +102,7 @@ pub fn save(model: &Model, path: &Path, options: &SaveOptions<'_>) -> Result<()>
     write_file(path, &writer)
 }
 
-/// Names and texts of the root's attributes.
+/// Names and texts of the root's attributes to be written.
 fn attributes(model: &Model, options: &SaveOptions<'_>) -> Result<Vec<(String, String)>> {
     let mut config = config_writer::model(model);
     spell_out_ellipses(&mut config);
@@ -127,7 +127,7 @@ fn attributes(model: &Model, options: &SaveOptions<'_>) -> Result<Vec<(String, S
     Ok(attributes)
 }
 
-/// Replaces `x[..., 0]` by `x[:, :, :, 0]`, since Keras can't read an ellipsis from an `.h5`.
+/// Replaces each ellipsis by full slices, `x[..., 0]` by `x[:, :, :, 0]`, since Keras can't read an ellipsis from an `.h5`.
 fn spell_out_ellipses(object: &mut Value) {
     for layer in object.pointer_mut("/config/layers").and_then(Value::as_array_mut).into_iter().flatten() {
         spell_out_ellipses(layer);

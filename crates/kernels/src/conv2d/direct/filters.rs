@@ -10,8 +10,8 @@ use crate::conv2d::direction::Direction;
 use crate::shared::SharedSlice;
 use crate::simd::{BLOCK, Bf16, Kernel, Segment, Simd, TILE};
 
-/// Steps of a chunk of input channels. All taps multiply one chunk before the next chunk. The inputs that a block of outputs
-/// reads in one chunk stay in the L1 cache from one tap to the next.
+/// Number of steps in a chunk of input channels. The products of all taps with one chunk come before those with the next chunk.
+/// So the inputs that a block of outputs reads in one chunk stay in the L1 cache from one tap to the next.
 const CHUNK: usize = 4;
 
 /// Input channels of a step: the bf16 values in a row of an AMX tile.

@@ -11,7 +11,7 @@ pub(super) const GROUP_PANELS: usize = 2;
 /// Distance between neighbouring rows of a group's products.
 pub(super) const PRODUCT_STRIDE: usize = GROUP_PANELS * BLOCK;
 
-/// Maximum scratch of a task in 32-bit values, unless two rows need more: 1 MiB, half of a typical L2 cache.
+/// Maximum scratch of a task in 32-bit values, unless two output rows need more: 1 MiB, half of a typical L2 cache.
 const SCRATCH_BUDGET: usize = 1 << 18;
 
 /// A convolution in one direction: the geometry of its images, and the layout of its filters.
@@ -35,7 +35,7 @@ impl Convolution {
 
     /// Distance between neighbouring pixels of a strip, in bf16 pairs.
     ///
-    /// A large distance is never a multiple of four cache lines, as pixels would then map to few sets of the cache.
+    /// The distance is never a multiple of four cache lines, as the pixels would then map to few sets of the cache.
     pub(super) fn pixel_stride(&self) -> usize {
         let lines = self.filters.steps() * TILE / CACHE_LINE;
         CACHE_LINE * if lines > 2 && lines.is_multiple_of(4) { lines + 1 } else { lines }
@@ -54,7 +54,7 @@ impl Convolution {
         reached.max((rows + height - 1) * self.row_pixels()) * self.pixel_stride()
     }
 
-    /// Length of strip and products for `rows` output rows.
+    /// Length of strip and products for `rows` output rows, in 32-bit values.
     fn len(&self, rows: usize) -> usize {
         self.strip_len(rows) + self.product_rows(rows) * PRODUCT_STRIDE
     }
@@ -76,7 +76,7 @@ impl Convolution {
         self.out_size[0].div_ceil(bands).next_multiple_of(POOL)
     }
 
-    /// Scratch of one task. Fewer images or rows never need more.
+    /// Scratch of one task, in 32-bit values. A convolution of fewer images or rows never needs more.
     pub(super) fn scratch_len(&self) -> usize {
         CACHE_LINE + self.len(self.max_rows())
     }

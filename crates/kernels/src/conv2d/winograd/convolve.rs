@@ -13,19 +13,19 @@ use rayon::prelude::*;
 
 use super::filters::{self, Layout};
 use super::output::OutputTransform;
-use super::tiles::{Images, TileGrid};
+use super::tile_grid::{Images, TileGrid};
 use super::transform::{self, INPUT, POINTS};
 use crate::aligned::{CACHE_LINE, aligned, odd_cache_lines};
-use crate::cache::l2_bytes;
 use crate::conv2d::direction::Direction;
 use crate::conv2d::epilogue::{POOL, RegisterEpilogue};
+use crate::cpu_cache::l2_bytes;
 use crate::microkernel::{Prefetch, Product, ROWS, RightOperand, RowMajor, columns, multiply};
 use crate::number::{self, Number};
 use crate::parallel_tasks::for_each_task;
 use crate::shared::SharedSlice;
 use crate::simd::{Bf16, Isa, Kernel, Simd};
 
-/// Values of a filter panel that are multiplied at a time: 32 KiB, the size of an L1 cache. Every register tile reads these
+/// Values in a cache block of a filter panel: 32 KiB, the size of an L1 cache. Every register tile reads these
 /// values again. Deeper panels are multiplied in several passes that accumulate. Measured: `bench/records/constants.md`.
 const L1_PANEL: usize = 8 * 1024;
 
@@ -44,8 +44,8 @@ const TRANSFORM_CHANNELS: usize = 4 * filters::CHANNELS;
 /// `bench/records/constants.md`.
 const TILES_PER_MIB: usize = 4 * ROWS;
 
-/// Transformed filters of at least this many values are taken to come from memory. They have 16 MiB, half of a typical last-level
-/// cache.
+/// Transformed filters of at least this many values are assumed to be read from main memory: their 16 MiB are half of a typical
+/// last-level cache.
 const LARGE_FILTERS: usize = 4 << 20;
 
 /// A convolution in one direction: the geometry of its images and tiles, and the layout of its filters.
@@ -85,7 +85,8 @@ impl Arithmetic {
     }
 }
 
-/// The sizes of the tasks that a convolution is cut into: each is a block of tiles and a range of panels.
+/// The sizes of the tasks that a convolution is cut into: each is a block of tiles and a range of panels. Distances count
+/// 32-bit values.
 #[derive(Clone, Copy, Debug)]
 struct Blocking {
     /// Tiles of a block.
@@ -122,8 +123,8 @@ impl Convolution {
     /// filters come from memory. If each thread has many blocks, the tiles of a block are a multiple of the register tile's rows.
     /// If each thread has only a few, the tiles are divided evenly among the blocks.
     ///
-    /// Each range of panels transforms the inputs again, so few ranges are better. There is one task for each thread if the
-    /// threads are a multiple of the blocks, else about two tasks for each thread.
+    /// Each range of panels transforms the inputs again, so few ranges are better. If the panels are divided, there is about
+    /// one task for each thread where the number of threads is a multiple of the number of blocks, else about two.
     fn blocking(&self, threads: usize) -> Blocking {
         const MANY_BLOCKS: usize = 8;
         let (count, most) = (self.tiles.count(), self.max_block_tiles());
@@ -137,7 +138,7 @@ impl Convolution {
         self.blocking_of(tiles, threads)
     }
 
-    /// The number of tiles in a large block.
+    /// Maximum number of tiles of a block.
     ///
     /// If the filters come from memory, wider vectors need larger blocks: vectors of 16 values multiply twice as fast as those of
     /// 8, which leaves the filters half the time to arrive. Measured: `bench/records/constants.md`.
@@ -173,7 +174,7 @@ impl Convolution {
         threads * self.blocking_of(most, threads).scratch_len(self.filters.in_channels)
     }
 
-    /// Transforms filters to the Winograd domain. `spatial` is the pass that they serve and their values (HWIO).
+    /// Transforms filters to the Winograd domain. `spatial` holds the pass that needs them and the kernel's values (HWIO).
     pub(super) fn prepare(&self, spatial: (Direction, &[f32]), transformed: &mut [f32]) {
         let filters = self.filters;
         assert_eq!(transformed.len(), filters.len());
@@ -196,9 +197,9 @@ impl Convolution {
 
     /// Whether each task transforms the filters that it multiplies.
     ///
-    /// Tasks do so if all tiles fit one block, so that no two tasks share filters. The tasks that run at the same time must also
-    /// transform no more panels than the filters have. The transformed filters then stay in cache, instead of being written to
-    /// memory and read again.
+    /// Tasks do so under two conditions. All tiles fit one block, so no two tasks share filters. One group of panels for each
+    /// thread makes no more panels than the filters have, so the scratch holds all transformed groups. The transformed filters
+    /// then stay in cache, instead of being written to memory and read again.
     pub(super) fn transforms_filters_in_tasks(&self, threads: usize) -> bool {
         let blocking = self.blocking(threads);
         let one_block = self.tiles.count() <= blocking.tiles;

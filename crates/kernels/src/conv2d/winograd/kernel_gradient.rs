@@ -17,10 +17,10 @@ use rayon::prelude::*;
 
 use super::convolve::Convolution;
 use super::filters::Layout;
-use super::tiles::Images;
+use super::tile_grid::Images;
 use super::transform::{self, INPUT, OUTPUT, POINTS};
 use crate::aligned::{CACHE_LINE, aligned, odd_cache_lines};
-use crate::cache::l2_bytes;
+use crate::cpu_cache::l2_bytes;
 use crate::microkernel::{ColumnMajor, Prefetch, Product, RightOperand, columns, multiply};
 use crate::number::F32;
 use crate::shared::SharedSlice;

@@ -2,7 +2,7 @@
 
 #![expect(unsafe_code, reason = "tasks write interleaved pixels of one output")]
 
-use super::tiles::TilePosition;
+use super::tile_grid::TilePosition;
 use super::transform::{self, INPUT, OUTPUT, POINTS};
 use crate::conv2d::epilogue::{POOL, RegisterEpilogue};
 use crate::shared::SharedSlice;
@@ -46,7 +46,8 @@ impl OutputTransform<'_> {
                 point_stride,
                 #[inline(always)]
                 |i, j, x| {
-                    // Stores to cache lines that aren't in the cache fill the store buffer, which stalls the transform.
+                    // Without the prefetch, stores to cache lines that aren't in the cache would fill the store buffer and
+                    // stall the transform.
                     simd.prefetch(self.y.address(at(i, j + PREFETCH_COLUMNS)));
                     // SAFETY: these pixels and channels exist, and no other task writes them.
                     unsafe { self.epilogue.store(simd, S::LANES, simd.add(x, bias), self.y, at(i, j)) }

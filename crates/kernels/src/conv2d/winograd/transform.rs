@@ -19,7 +19,8 @@ pub(super) const INPUT: usize = 6;
 pub(super) const OUTPUT: usize = 4;
 /// Taps of the filter along each axis.
 pub(super) const TAPS: usize = 3;
-/// Points of the Winograd domain: the elements of a transformed tile, and so its multiplications for each pair of channels.
+/// Points of the Winograd domain: the elements of a transformed tile. A tile takes as many multiplications for each pair of an
+/// input and an output channel.
 pub(super) const POINTS: usize = INPUT * INPUT;
 
 /// An evaluation point, used with both signs.
@@ -179,7 +180,7 @@ fn unrolled<const N: usize>(mut body: impl FnMut(usize)) {
 /// Pointers to the pixels of a square, each to its first channel.
 pub(super) struct PixelPointers<const N: usize> {
     pub(super) starts: [[*const f32; N]; N],
-    /// Distance from a pixel to the corresponding pixel of the tile to the right.
+    /// Distance in values from a pixel to the corresponding pixel of the tile to the right.
     pub(super) next_tile: usize,
 }
 

@@ -21,7 +21,8 @@ fn has_tiles() -> bool {
     max_leaf.eax >= LEAF && features.edx & AMX_BF16 != 0 && features.edx & AMX_TILE != 0
 }
 
-/// Asks Linux to save the tile registers of this process at context switches; `false` if it refuses.
+/// Asks Linux for permission to use the tile registers in this process; `false` if Linux refuses. With permission, Linux saves
+/// these registers at context switches.
 fn may_use_tiles() -> bool {
     const ARCH_REQ_XCOMP_PERM: libc::c_long = 0x1023;
     const XFEATURE_XTILEDATA: libc::c_long = 18;

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::{check_non_negative, steps};
 use crate::Result;
 
-/// Decays the learning rate along half a cosine to `alpha` times the initial rate, after an optional linear warmup.
+/// Decays the learning rate along half a cosine, after an optional linear warmup. The decay ends at `alpha` times the rate at
+/// which it begins.
 ///
 /// Keras' `CosineDecay`. Source of the decay: Loshchilov and Hutter 2016, arXiv 1608.03983; of the warmup: Goyal et al. 2017,
 /// arXiv 1706.02677.

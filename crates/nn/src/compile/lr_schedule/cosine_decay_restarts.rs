@@ -9,7 +9,8 @@ use crate::{Error, Result};
 /// Decays the learning rate along half a cosine, again and again (SGDR, Loshchilov and Hutter 2016, arXiv 1608.03983; Keras'
 /// `CosineDecayRestarts`).
 ///
-/// Each period has `t_mul` times the steps of the previous one. It begins at `m_mul` times the previous period's first rate.
+/// Each period has `t_mul` times the steps of the previous one. Its first rate is `m_mul` times that of the previous period, if
+/// both are measured from the lowest rate, `alpha * initial_learning_rate`.
 ///
 /// ```
 /// use engraft_nn::prelude::*;
@@ -35,7 +36,7 @@ pub struct CosineDecayRestarts {
     /// Ratio of a period's steps to those of the previous period.
     #[serde(default = "default_t_mul")]
     pub t_mul: f64,
-    /// Ratio of a period's first rate to that of the previous period.
+    /// Ratio of a period's first rate to that of the previous period, both measured from the lowest rate.
     #[serde(default = "default_m_mul")]
     pub m_mul: f64,
     /// Lowest rate, as a fraction of the initial rate.
@@ -78,7 +79,7 @@ impl CosineDecayRestarts {
         self
     }
 
-    /// Ratio of a period's first rate to that of the previous period; 1 by default.
+    /// Ratio of a period's first rate to that of the previous period, both measured from the lowest rate; 1 by default.
     #[must_use]
     pub fn m_mul(mut self, factor: f64) -> Self {
         self.m_mul = factor;

@@ -32,7 +32,7 @@ pub struct PolynomialDecay {
     /// Exponent of the decay; 1 is linear.
     #[serde(default = "default_power")]
     pub power: f64,
-    /// Whether the decay is stretched over another `decay_steps` steps whenever its end is reached.
+    /// Whether the rate jumps up again after its end: each time, the same curve is stretched over another `decay_steps` steps.
     #[serde(default)]
     pub cycle: bool,
     /// Name of the TensorFlow operation, which Keras' config contains.
@@ -79,8 +79,8 @@ impl PolynomialDecay {
         self
     }
 
-    /// Whether the decay is stretched over another `decay_steps` steps whenever its end is reached. False by default: the end
-    /// rate stays.
+    /// Whether the rate jumps up again after its end: each time, the same curve is stretched over another `decay_steps` steps.
+    /// False by default: the end rate stays.
     #[must_use]
     pub fn cycle(mut self, cycle: bool) -> Self {
         self.cycle = cycle;

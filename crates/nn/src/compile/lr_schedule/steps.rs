@@ -6,7 +6,7 @@ use serde_json::Number;
 
 use crate::{Error, Result};
 
-/// Reads a number of steps. Python programs often compute it as a float, such as `100.0`.
+/// Reads a number of steps: an integer, or a float without a fraction. Python programs often compute floats such as `100.0`.
 pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> std::result::Result<u64, D::Error> {
     to_integer(&Number::deserialize(d)?).map_err(D::Error::custom)
 }

@@ -109,7 +109,8 @@ impl GetItem {
         Ok(selection)
     }
 
-    /// The index with an element for every axis of a tensor of this rank, including the batch.
+    /// The index for a tensor of this rank, which counts the batch. Full ranges replace an ellipsis and stand for axes that the
+    /// index leaves out. New axes keep their elements.
     fn expanded(&self, rank: usize) -> Result<Vec<Index>> {
         let axes = self.index.iter().filter(|index| !matches!(index, Index::Ellipsis | Index::NewAxis)).count();
         let ellipses = self.index.iter().filter(|&&index| index == Index::Ellipsis).count();

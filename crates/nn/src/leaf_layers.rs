@@ -3,7 +3,7 @@
 use crate::{Layer, Model};
 
 impl Layer {
-    /// The leaf layers of this layer in the order of its model; the layer itself if it has no sublayers.
+    /// The leaf layers inside this layer if it is a model, in the model's order; the layer itself if it has no sublayers.
     ///
     /// ```
     /// use engraft_nn::prelude::*;

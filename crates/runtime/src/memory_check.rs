@@ -6,7 +6,7 @@ use engraft_plan::Memory;
 /// Estimated memory of the process apart from plans: code, threads and a few decoded photos.
 pub(crate) const PROGRAM_BYTES: usize = 48 << 20;
 
-/// Checks that a plan fits into `available` bytes. The error suggests a batch size that would fit.
+/// Checks that a plan fits into `available` bytes. The error suggests a smaller batch size that would fit, if there is one.
 ///
 /// `with_batch` gives the bytes that another batch size needs.
 ///

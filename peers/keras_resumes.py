@@ -1,4 +1,4 @@
-"""keras_goes_on.py X.npy Y.npy [MODEL LOSSES.npy OPTIMIZER]...: Keras resumes the training of each MODEL with engraft's LOSSES.
+"""keras_resumes.py X.npy Y.npy [MODEL LOSSES.npy OPTIMIZER]...: Keras resumes the training of each MODEL with engraft's LOSSES.
 
 OPTIMIZER is the serialized optimizer that Keras must find in MODEL.
 """

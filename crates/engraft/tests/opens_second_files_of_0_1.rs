@@ -1,6 +1,6 @@
 //! This version loads the bases and the learning rate schedules that engraft 0.1 saved, and saves them again.
 //!
-//! `tests/compatibility/files/0.1-2/README.md` describes the files.
+//! `tests/compatibility/files/0.1-second/README.md` describes the files.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -47,7 +47,7 @@ fn assert_found(file: &str, model: &Model, row: &Value) {
 
 #[test]
 fn bases_and_learning_rates_come_back() {
-    let files = StoredFiles::unpack("0.1-2");
+    let files = StoredFiles::unpack("0.1-second");
     let rows = files.of_kind("model", 8);
     assert_eq!(rows.iter().filter(|(_, row)| !row["base"].is_null()).count(), 3, "files with a base");
     for (file, row) in rows {
@@ -59,7 +59,7 @@ fn bases_and_learning_rates_come_back() {
 
 #[test]
 fn training_continues_at_the_learning_rate_of_the_iteration() {
-    let files = StoredFiles::unpack("0.1-2");
+    let files = StoredFiles::unpack("0.1-second");
     for (file, row) in files.of_kind("model", 8) {
         files.assert_next_step(file, row, &load(&files.path(file)));
     }
@@ -67,7 +67,7 @@ fn training_continues_at_the_learning_rate_of_the_iteration() {
 
 #[test]
 fn bases_and_learning_rates_are_written_again_without_loss() {
-    let files = StoredFiles::unpack("0.1-2");
+    let files = StoredFiles::unpack("0.1-second");
     for (file, row) in files.of_kind("model", 8) {
         let first = load(&files.path(file));
         let options = SaveOptions { optimizer_state: true, ..SaveOptions::default() };

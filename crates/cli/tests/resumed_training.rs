@@ -99,7 +99,7 @@ fn the_model_and_the_folder_must_agree_on_classes() {
 }
 
 #[test]
-fn photos_to_validate_on_may_lie_elsewhere() {
+fn the_validation_set_may_be_another_folder() {
     let place = Place::with_photos(2);
     place.add_photos("held_out", 1, 5);
     place.add_model("m.keras");

@@ -17,7 +17,7 @@ fn totals(arguments: &str) -> [usize; 3] {
 }
 
 #[test]
-fn summaries_count_what_learns() {
+fn summaries_count_trainable_parameters() {
     let vgg16 = "--backbone vgg16 --image-size 256 --classes 5 --head 4096,4096";
     for (freeze, trainable) in [
         ("", 151_023_621),
@@ -193,6 +193,9 @@ fn help_shows_an_example_and_groups_options() {
     for command in ["summary", "train", "evaluate", "predict", "features", "export", "inspect", "bench"] {
         let help = place.run(&format!("{command} --help")).succeeds();
         assert!(help.out.contains(&format!("\n  engraft {command} ")), "an example in {help}");
+        // A longer example would be wrapped, and a copy of it would be two commands.
+        let examples = help.out.lines().filter(|line| line.starts_with("  engraft "));
+        examples.for_each(|example| assert!(example.chars().count() <= 78, "{example}"));
         assert!(help.out.contains("\nOutput:\n") && help.out.contains("\nGeneral:\n"), "groups in {help}");
         assert!(help.out.contains("\nOptions:\n  -h, --help"), "nothing but --help outside of the groups in {help}");
     }
@@ -200,4 +203,21 @@ fn help_shows_an_example_and_groups_options() {
     for group in ["Data", "Model", "Training", "Output"] {
         assert!(help.out.contains(&format!("\n{group}:\n")), "{group} in {help}");
     }
+}
+
+#[test]
+fn a_backbone_inside_the_program_trains_without_any_file() {
+    let place = Place::with_photos(4);
+    // Neither a weights file nor a server is there.
+    let run = place.run(
+        "train photos -o lite.keras --backbone efficientnet-lite0 --image-size 64 --augment none --epochs 8 --batch-size 4 \
+         --learning-rate 0.01 --validation-split 0",
+    );
+    let run = run.succeeds();
+    assert!(run.out.contains("efficientnet-lite0 with the ImageNet weights, 64 x 64 pixels"), "{run}");
+    assert!(run.out.contains("3,843 of 3,416,867 parameters are trainable: dense\n"), "{run}");
+    let found = place.run("evaluate lite.keras photos --json").succeeds().json();
+    assert!(found["accuracy"].as_f64().unwrap() > 0.9, "{found}");
+    let summary = place.run("summary lite.keras").succeeds();
+    assert!(summary.out.contains("block7a_project_bn") && summary.out.contains("(None, 1280)"), "{summary}");
 }

@@ -96,7 +96,7 @@ impl<'a> Tiles<'a> {
 
 impl<'a> Tile<'a> {
     /// One tile that covers a matrix of `rows` x `columns`.
-    pub(crate) fn whole(rows: usize, columns: usize, values: &'a mut [f32]) -> Self {
+    pub(crate) fn covering(rows: usize, columns: usize, values: &'a mut [f32]) -> Self {
         check_len("output", values, rows * columns);
         let (start, row_stride) = (values.as_mut_ptr(), columns);
         Self { matrix: 0, rows: 0..rows, columns: 0..columns, start, row_stride, values: PhantomData }

@@ -1,6 +1,6 @@
 //! Trains, saves, loads and resumes. The weights are the same, bit for bit, as those of uninterrupted training.
 //!
-//!     cargo run --release --example save_and_go_on -- photos model.keras
+//!     cargo run --release --example save_and_resume -- photos model.keras
 
 use std::path::Path;
 

@@ -1,0 +1,121 @@
+//! The pretrained networks that a recipe can build on, and the settings that suit each.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use super::DownloadProgress;
+use crate::applications::{EfficientNetLite0, Pooling, Vgg16, Weights, efficientnet_lite, vgg16};
+use crate::{Error, Model, Result, SymbolicTensor};
+
+/// A pretrained network that a [`Recipe`](super::Recipe) can build on.
+///
+/// ```
+/// use engraft::recipe::{Backbone, Recipe};
+/// let backbone: Backbone = "vgg16".parse()?;
+/// assert_eq!(backbone, Recipe::new(5).backbone);
+/// assert!("vgg61".parse::<Backbone>().is_err());
+/// for backbone in Backbone::ALL {
+///     let (size, pooling, head) = (backbone.image_size(), backbone.pooling(), backbone.head());
+///     println!("{backbone}: {size} x {size} pixels, pooling {pooling:?}, head {head:?}");
+/// }
+/// # Ok::<(), engraft::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Backbone {
+    /// [`Vgg16`] without its top.
+    #[serde(rename = "vgg16")]
+    Vgg16,
+    /// [`EfficientNetLite0`] without its top. Its ImageNet weights are part of the program.
+    #[serde(rename = "efficientnet-lite0")]
+    EfficientNetLite0,
+}
+
+impl Backbone {
+    /// All backbones.
+    pub const ALL: [Self; 2] = [Self::Vgg16, Self::EfficientNetLite0];
+
+    /// Default height and width of photos, in pixels.
+    pub fn image_size(self) -> usize {
+        match self {
+            Self::Vgg16 => 256,
+            Self::EfficientNetLite0 => 224,
+        }
+    }
+
+    /// Default global pooling of the base's output; `None` for flattening it.
+    pub fn pooling(self) -> Option<Pooling> {
+        match self {
+            Self::Vgg16 => None,
+            Self::EfficientNetLite0 => Some(Pooling::Avg),
+        }
+    }
+
+    /// Default units of the hidden layers of the head.
+    pub fn head(self) -> Vec<usize> {
+        match self {
+            Self::Vgg16 => vec![4096, 4096],
+            Self::EfficientNetLite0 => Vec::new(),
+        }
+    }
+
+    /// Applies the network's preprocessing, and then the network without its top, to `x`.
+    ///
+    /// The model includes the layers before `x`.
+    pub(super) fn build(
+        self,
+        x: &SymbolicTensor,
+        weights: Weights,
+        pooling: Option<Pooling>,
+        progress: DownloadProgress,
+    ) -> Result<Model> {
+        match self {
+            Self::Vgg16 => {
+                let network = Vgg16::new().input_tensor(&vgg16::preprocess_input(x)?).progress(progress);
+                let network = network.include_top(false).weights(weights);
+                pooling.into_iter().fold(network, Vgg16::pooling).build()
+            }
+            Self::EfficientNetLite0 => {
+                let network = EfficientNetLite0::new().input_tensor(&efficientnet_lite::preprocess_input(x)?);
+                let network = network.include_top(false).weights(weights);
+                pooling.into_iter().fold(network, EfficientNetLite0::pooling).build()
+            }
+        }
+    }
+}
+
+impl fmt::Display for Backbone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Vgg16 => "vgg16",
+            Self::EfficientNetLite0 => "efficientnet-lite0",
+        })
+    }
+}
+
+impl FromStr for Backbone {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        Self::ALL.into_iter().find(|backbone| backbone.to_string() == name).ok_or_else(|| {
+            let known = Self::ALL.map(|backbone| backbone.to_string());
+            Error::new("backbone", known.join(" or "), name)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_the_same_on_the_command_line_and_in_files() {
+        for backbone in Backbone::ALL {
+            assert_eq!(backbone.to_string().parse(), Ok(backbone));
+            assert_eq!(serde_json::to_value(backbone).unwrap(), backbone.to_string());
+        }
+        let error = "vgg".parse::<Backbone>().unwrap_err().to_string();
+        assert!(error.contains("expected vgg16 or efficientnet-lite0, received vgg"), "{error}");
+    }
+}
