@@ -31,7 +31,7 @@ pub(crate) struct Args {
     /// Photo files to read: JPEG, PNG, GIF, BMP or WebP
     #[arg(value_name = "IMAGE", required = true)]
     images: Vec<PathBuf>,
-    /// Name of the layer; `engraft summary MODEL --expand-nested` lists all layers
+    /// Name of the layer whose outputs are written; `engraft summary MODEL --expand-nested` lists all layers
     #[arg(long, value_name = "NAME", help_heading = "Model")]
     layer: String,
     /// NumPy file to write

@@ -48,10 +48,10 @@ Exit codes:
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
-    /// Number of CPU threads to use [default: one per core]
+    /// Number of CPU threads that compute and decode photos; no effect on summary and inspect [default: one per core]
     #[arg(long, global = true, value_name = "N", help_heading = "General")]
     threads: Option<Count>,
-    /// Maximum memory to use, such as 2GB or 500MiB [default: the free memory]
+    /// Maximum memory to use, such as 2GB or 500MiB; no effect on summary and inspect [default: the free memory]
     #[arg(long, global = true, value_name = "SIZE", help_heading = "General")]
     memory_limit: Option<Bytes>,
 }

@@ -1,6 +1,6 @@
 //! Decodes a photo's file into upright RGB pixels, with limits on what a hostile file can make the decoders allocate.
 //!
-//! JPEG is decoded by libjpeg ([`jpeg`]), the other formats by the crate `image`.
+//! Grey and three-component JPEG is decoded by libjpeg ([`jpeg`]); CMYK JPEG and the other formats by the crate `image`.
 
 use std::fmt;
 use std::io::Cursor;

@@ -17,7 +17,7 @@ pub(crate) fn is_truncated(format: ImageFormat, bytes: &[u8]) -> bool {
     }
 }
 
-/// Whether a chunk of a WebP file reaches beyond the file's end; `None` if a header is cut.
+/// Whether a WebP file is shorter than its RIFF header or one of its chunks declares; `None` if a header is cut.
 ///
 /// The decoder allocates the declared length of a chunk before it reads the chunk.
 fn webp_is_truncated(bytes: &[u8]) -> Option<bool> {

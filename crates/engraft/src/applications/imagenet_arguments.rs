@@ -14,7 +14,8 @@ pub(super) struct ImageSizes {
     pub(super) min: usize,
 }
 
-/// The arguments of a network's builder that limit each other.
+/// Arguments of a network's builder whose allowed values depend on each other. With the top, the ImageNet weights fix the number of
+/// classes and the image size, and pretrained weights restrict the activation.
 pub(super) struct ImagenetArguments<'a> {
     /// The network's name in errors.
     pub(super) place: &'a str,

@@ -21,7 +21,8 @@ use crate::parallel_tasks::for_each_task;
 use crate::shared::SharedSlice;
 use crate::simd::{Amx, Bf16};
 
-/// A direct convolution of stride 1 and its gradient with respect to the input.
+/// A convolution of stride 1 as a sum of bf16 matrix products, one for each tap of the kernel, without im2col; and its gradient with
+/// respect to the input, computed in the same way.
 #[derive(Clone, Debug)]
 pub(super) struct Direct {
     bf16: Bf16,

@@ -165,11 +165,11 @@ impl RankUpdate {
         }
     }
 
-    /// The part of [`apply_rank`](Self::apply_rank) for `V` vectors of columns. Prefetches the same columns of the next `N`
-    /// steps.
+    /// The rank-`N` update of [`apply_rank`](Self::apply_rank) for `V` vectors of columns. `load` reads one vector of a row of the right
+    /// operand; the last vector of a row may be incomplete. Prefetches the same columns of the next `N` rows.
     ///
     /// # Safety
-    /// As [`apply`](Self::apply); `load` must be able to read `V` vectors of each of the `N` rows.
+    /// As [`apply`](Self::apply); `load` must be able to read `V` vectors of each of the `N` rows of the right operand.
     #[inline(always)]
     #[expect(
         clippy::needless_range_loop,

@@ -156,7 +156,8 @@ impl LayerDef for Operation {
     }
 }
 
-/// A copy of an argument in which the next tensors replace the placeholders.
+/// A copy of a call's argument in which each placeholder of a tensor, also inside lists, is replaced by the next of `tensors`. Constants
+/// stay.
 fn with_tensors(argument: &Value, tensors: &mut impl Iterator<Item = Value>) -> Value {
     match argument {
         Value::Array(list) => list.iter().map(|argument| with_tensors(argument, tensors)).collect(),

@@ -99,7 +99,8 @@ mod tests {
     fn large_outputs_are_streamed() {
         let plan = Plan::predict(&model(256), 2, &options()).unwrap();
         assert_eq!((plan.stream(0), plan.stream(1)), (Some(RowStream { rows: 64, buffered_rows: 66 }), None));
-        // One buffer has the 66 rows between the convolutions, another the pooled outputs of the two images of the batch.
+        // The first convolution's output is never stored as a whole. The second computes 64 rows at a time and reads 66 for them, as
+        // its kernel is 3 rows high. One buffer has 66 rows, another the pooled outputs of the batch's two images.
         assert!([66 * 256 * 64, 2 * 128 * 128 * 64].iter().all(|length| plan.buffers().contains(length)));
         assert_eq!(Plan::predict(&model(128), 2, &options()).unwrap().stream(0), None);
         assert_eq!(Plan::predict(&model(256), 2, &PlanOptions::default()).unwrap().stream(0), None);

@@ -76,7 +76,8 @@ impl Arithmetic {
         }
     }
 
-    /// The layout of transformed filters.
+    /// The packed layout of filters in the Winograd domain. It depends on the number format (values along the depth) and on the
+    /// instruction set (columns of a panel).
     pub(super) fn layout(self, in_channels: usize, out_channels: usize) -> Layout {
         match self {
             Self::F32(isa) => Layout::new::<number::F32>(isa, in_channels, out_channels),
