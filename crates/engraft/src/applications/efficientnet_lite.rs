@@ -65,6 +65,16 @@ const LITE0: Scale = Scale { name: "efficientnet-lite0", width: 1.0, depth: 1.0,
 /// assert_eq!(base.count_params(), 3_413_024);
 /// # Ok::<(), engraft::Error>(())
 /// ```
+///
+/// The whole network, to train from scratch on classes of your own:
+///
+/// ```
+/// use engraft::{ActivationFn, prelude::*};
+/// let network = EfficientNetLite0::new().weights("none").input_shape([64, 64, 3]).name("flowers");
+/// let model = network.classes(5).classifier_activation(ActivationFn::Linear).build()?;
+/// assert_eq!((model.name(), model.output_shape()), ("flowers", &vec![5]));
+/// # Ok::<(), engraft::Error>(())
+/// ```
 #[must_use = "describes a network until build() is called"]
 pub struct EfficientNetLite0 {
     options: NetworkOptions,
