@@ -54,8 +54,12 @@ impl Plan {
         };
         let Some(kernel) = step.weights.first() else { return 0 };
         let macs_per_output = match step.op {
-            // Each output is a sum over all axes of the kernel but the last, which counts filters or units.
-            Op::Conv2d { .. } | Op::Dense => kernel.weight.shape().iter().rev().skip(1).product(),
+            // Each output is a sum over the taps of the kernel and the input channels of its group.
+            Op::Conv2d { kernel: [height, width], groups, .. } => {
+                let channels = step.inputs.first().and_then(|&input| self.program().shapes[input].last());
+                height * width * channels.map_or(0, |channels| channels / groups)
+            }
+            Op::Dense => kernel.weight.shape()[0],
             _ => 0,
         };
         2 * outputs * macs_per_output
@@ -69,6 +73,14 @@ mod tests {
     use engraft_nn::prelude::*;
 
     use crate::PlanOptions;
+
+    #[test]
+    fn a_depthwise_convolution_reads_one_channel_per_output() {
+        let layers = Sequential::new().add(Input::new([8, 8, 6]));
+        let layers = layers.add(DepthwiseConv2D::new(3).padding(Padding::Same)).add(Conv2D::new(4, 1));
+        let plan = Plan::predict(&layers.build().unwrap(), 1, &PlanOptions::default()).unwrap();
+        assert_eq!([0, 1].map(|step| plan.work(step).forward), [2 * (8 * 8 * 6) * 9, 2 * (8 * 8 * 4) * 6]);
+    }
 
     #[test]
     fn gradients_count_where_they_are_wanted() {

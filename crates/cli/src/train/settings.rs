@@ -13,7 +13,9 @@ use crate::compile::{OptimizerKind, compile_if_needed};
 
 /// Compiles a new model with the optimizer and learning rate of the arguments.
 pub(super) fn compile_new(args: &Args, model: &Model) -> Result<()> {
-    let optimizer = args.optimizer.unwrap_or(OptimizerKind::Adam).optimizer(args.learning_rate.map(LearningRate::from));
+    let kind = args.optimizer.unwrap_or(OptimizerKind::Adam);
+    let default = args.backbone.learning_rate() * if kind == OptimizerKind::Sgd { 10.0 } else { 1.0 };
+    let optimizer = kind.optimizer(Some(args.learning_rate.unwrap_or(default).into()));
     model.compile(optimizer, Loss::categorical_crossentropy(), [Metric::Accuracy])
 }
 

@@ -18,7 +18,8 @@ use crate::{Error, Model, Result, SymbolicTensor};
 /// assert!("vgg61".parse::<Backbone>().is_err());
 /// for backbone in Backbone::ALL {
 ///     let (size, pooling, head) = (backbone.image_size(), backbone.pooling(), backbone.head());
-///     println!("{backbone}: {size} x {size} pixels, pooling {pooling:?}, head {head:?}");
+///     let rate = backbone.learning_rate();
+///     println!("{backbone}: {size} x {size} pixels, pooling {pooling:?}, head {head:?}, learning rate {rate}");
 /// }
 /// # Ok::<(), engraft::Error>(())
 /// ```
@@ -57,6 +58,15 @@ impl Backbone {
         match self {
             Self::Vgg16 => vec![4096, 4096],
             Self::EfficientNetLite0 => Vec::new(),
+        }
+    }
+
+    /// Default learning rate of Adam for the default head. SGD takes ten times as much.
+    pub fn learning_rate(self) -> f64 {
+        match self {
+            // Larger steps make the loss of the large head grow.
+            Self::Vgg16 => 1e-4,
+            Self::EfficientNetLite0 => 1e-3,
         }
     }
 
