@@ -14,11 +14,17 @@ impl Destination {
     /// Checks that a file can be created in the folder of `path`. `option` names the argument in errors.
     ///
     /// # Errors
-    /// [`Failure::Usage`] if `path` is a folder or ends in `..`. [`Failure::Failed`] if its folder is missing or not writable.
+    /// [`Failure::Usage`] if `path` is a folder, device or pipe, or ends in `..`. [`Failure::Failed`] if its folder is missing or not writable.
     pub(crate) fn check(option: &str, path: &Path) -> Result<Self, Failure> {
         if path.file_name().is_none() || path.is_dir() {
             let error = Error::new(option, "the name of a file to write", path.display());
             return Err(Failure::Usage(error.hint("add a file name, such as model.keras")));
+        }
+        // A rename would replace a device or pipe by a file.
+        if std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+            let error =
+                Error::new(option, "the name of a file to write", format_args!("{}, a device or pipe", path.display()));
+            return Err(Failure::Usage(error.hint("write to a file, and copy it from there")));
         }
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         match tempfile::Builder::new().prefix(".engraft").tempfile_in(folder) {
@@ -75,6 +81,13 @@ mod tests {
             error.to_string().contains("absent: there is no such folder\nhint: create the folder first"),
             "{error}"
         );
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_device_is_never_replaced() {
+        let Failure::Usage(error) = failure(Path::new("/dev/null")) else { panic!() };
+        assert!(error.to_string().contains("received /dev/null, a device or pipe"), "{error}");
     }
 
     #[cfg(target_os = "linux")]
