@@ -218,6 +218,9 @@ fn a_backbone_inside_the_program_trains_without_any_file() {
     assert!(run.out.contains("3,843 of 3,416,867 parameters are trainable: dense\n"), "{run}");
     let found = place.run("evaluate lite.keras photos --json").succeeds().json();
     assert!(found["accuracy"].as_f64().unwrap() > 0.9, "{found}");
+    let by_default =
+        place.run("train photos -o default.keras --backbone efficientnet-lite0 --image-size 32 --epochs 1").succeeds();
+    assert!(by_default.out.contains("Adam at a learning rate of 0.001\n"), "{by_default}");
     let summary = place.run("summary lite.keras").succeeds();
     assert!(summary.out.contains("block7a_project_bn") && summary.out.contains("(None, 1280)"), "{summary}");
 }

@@ -14,7 +14,7 @@ pub(crate) struct Values<'a> {
     pub(crate) plan: &'a Plan,
     pub(crate) buffers: &'a mut Buffers,
     pub(crate) samples: usize,
-    /// Whether the backward pass has begun. Values that are recomputed for it have another slot from then on.
+    /// Whether the backward pass has begun. In it, a recomputed value has another buffer slot than in the forward pass.
     pub(crate) backward: bool,
     inputs: HashMap<ValueId, &'a [f32]>,
 }

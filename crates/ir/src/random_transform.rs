@@ -22,7 +22,7 @@ pub enum RandomTransform {
     /// Rotates the image by an angle in radians, uniform in `low..high`.
     Rotation { low: f32, high: f32, fill: Fill },
     /// Zooms about the image's centre by factors uniform in the ranges `height` and `width`; see [`Transformation::Zoom`].
-    /// Without `width`, the factor of the height is also that of the width.
+    /// If `width` is `None`, one factor zooms both height and width.
     Zoom { height: [f32; 2], width: Option<[f32; 2]>, fill: Fill },
 }
 

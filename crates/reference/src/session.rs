@@ -31,7 +31,7 @@ pub(crate) struct ReferenceSession {
 /// Gradients and statistics that are computed but not applied yet.
 #[derive(Debug)]
 struct Pending {
-    /// Gradients by the weight's id, summed by the reducer.
+    /// The gradient with respect to each weight, summed over replicas; the key is the id of the weight.
     gradients: HashMap<usize, Array>,
     statistics: BatchStatistics,
 }

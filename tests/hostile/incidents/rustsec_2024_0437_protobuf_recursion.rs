@@ -76,7 +76,7 @@ fn messages_without_number() {
     }
 }
 
-/// Slightly fewer messages than the maximum are accepted, in limited memory.
+/// A graph of slightly fewer nodes than the maximum is read, within the memory limit.
 #[test]
 fn messages_up_to_their_number() {
     let nodes = [10, 0].repeat((16 << 20) / 144 - 10);

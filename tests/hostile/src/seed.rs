@@ -115,7 +115,7 @@ fn mutated_entry(entries: &[(String, Seed)], donor: &Seed, rng: &mut Rng) -> Vec
     archive(&entries, CompressionMethod::Stored)
 }
 
-/// A zip archive of these entries.
+/// The bytes of a zip archive with these entries (name and content), compressed by `method`.
 #[must_use]
 pub fn archive(entries: &[(&str, Vec<u8>)], method: CompressionMethod) -> Vec<u8> {
     let mut zip = ZipWriter::new(Cursor::new(Vec::new()));

@@ -37,7 +37,7 @@ impl Layout {
 /// The name of a tensor, and its layout.
 pub(super) type LaidOutTensor = (String, Layout);
 
-/// The ONNX graph of a program under construction.
+/// Builds the ONNX graph of a program, operation by operation.
 pub(super) struct GraphBuilder<'a> {
     program: &'a Program,
     float_type: FloatType,

@@ -39,7 +39,7 @@ pub(super) const POOL: usize = 2;
 pub(super) struct RegisterEpilogue<'a> {
     pub(super) bias: Option<&'a [f32]>,
     pub(super) relu: bool,
-    /// Whether the gradient of a ReLU is applied: the written value is zero if the overwritten value isn't positive.
+    /// Whether to multiply by the gradient of a ReLU: zero is written over every value that isn't positive.
     pub(super) where_positive: bool,
     /// Whether only the maximum of each window of 2x2 outputs is written.
     pub(super) pool: bool,

@@ -94,9 +94,9 @@ struct Blocking {
     tiles: usize,
     /// Panels of a range.
     panels: usize,
-    /// Distance between the transformed inputs of neighbouring tiles.
+    /// Distance between the transformed inputs of neighbouring tiles, in array elements.
     input_stride: usize,
-    /// Distance between the products of neighbouring tiles.
+    /// Distance between the products of neighbouring tiles, in array elements.
     product_stride: usize,
 }
 
