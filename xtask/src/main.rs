@@ -1,4 +1,5 @@
-//! Development tasks: `cargo xtask assets`, `demo`, `dependencies`, `peers`, `test`.
+//! Development tasks: `cargo xtask assets`, `demo`, `dependencies`, `peers`, `sets`, `test`,
+//! `tutorial`.
 
 mod assets;
 mod client;
@@ -9,6 +10,7 @@ mod glossary;
 mod peers;
 mod process;
 mod test;
+mod tutorial;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -17,10 +19,12 @@ const USAGE: &str = "\
 usage: cargo xtask <task>
 
   assets        download the real VGG16 weights and the food photos into assets/
-  demo          train VGG16 on the food photos and evaluate it on held-out photos
+  demo          train on the drawings of this repository and classify three new ones
   dependencies  check dependencies against deny.toml with cargo-deny
   peers         install Keras, onnxruntime and others for comparison tests, and print the path of their Python
-  test          run what CI runs: formatting, lints, dependencies, tests, documentation";
+  sets          download the four sets of photos of bench/recipes into assets/sets (300 MB)
+  test          run what CI runs: formatting, lints, dependencies, tests, documentation
+  tutorial      download weights and food photos, train VGG16 as Keras' tutorials do, evaluate it on held-out photos";
 
 /// Why a task failed.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +55,8 @@ fn main() -> ExitCode {
         ["peers"] => root()
             .and_then(|root| peers::prepare(&root))
             .map(|python| println!("{}={}", peers::VARIABLE, python.display())),
+        ["sets"] => root().and_then(|root| assets::sets(&root)),
+        ["tutorial"] => root().and_then(|root| tutorial::run(&root)),
         ["test"] => root().and_then(|root| test::run(&root)),
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");

