@@ -1,6 +1,5 @@
 //! The buffers of a session, one for each slot of the plan, allocated once.
 
-use engraft_memory::prefer_huge_pages;
 use engraft_nn::{Error, ErrorKind, Result};
 use engraft_plan::Slot;
 
@@ -38,14 +37,9 @@ impl Buffers {
 
 /// Allocates zeros in huge pages if possible. Unlike `vec![0.0; length]`, it returns an error instead of aborting the process.
 pub(crate) fn zeroed(length: usize) -> Result<Vec<f32>> {
-    let mut buffer = Vec::new();
-    buffer.try_reserve_exact(length).map_err(|error| {
-        Error::because("memory", format_args!("cannot allocate a buffer of {} MiB", (4 * length) >> 20))
+    engraft_memory::zeroed(length).ok_or_else(|| {
+        Error::because("memory", format_args!("cannot allocate a buffer of {} MiB", length >> 18))
             .with_kind(ErrorKind::OutOfMemory)
-            .caused_by(error)
             .hint("use a smaller batch, smaller images or a smaller head")
-    })?;
-    prefer_huge_pages(&mut buffer);
-    buffer.resize(length, 0.0);
-    Ok(buffer)
+    })
 }

@@ -59,10 +59,10 @@ impl CpuExecutor {
 
     /// Length of the scratch space that the most demanding step needs, in f32.
     fn scratch_len(&self, plan: &Plan) -> usize {
-        let cached = KernelCachePolicy::of(plan);
         // A backward pass doesn't use cached kernels: it prepares the kernel of its step in scratch space.
-        let policy = |index| if plan.differentiates(index) { KernelCachePolicy::Off } else { cached };
-        let lengths = || step_calls(plan).enumerate().map(|(index, call)| ops::scratch_len(&call, policy(index)));
+        let policy = KernelCachePolicy::of(plan);
+        let len = |(index, call): (usize, StepCall<'_>)| ops::scratch_len(&call, policy, plan.differentiates(index));
+        let lengths = || step_calls(plan).enumerate().map(len);
         self.pools.run(|| lengths().max().unwrap_or(0))
     }
 

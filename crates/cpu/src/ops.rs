@@ -17,15 +17,16 @@ use engraft_plan::GradientReducer;
 use crate::step_call::{Statistics, StepCall};
 use crate::workspace::{KernelCachePolicy, Workspace};
 
-/// Upper bound of the scratch space that this step needs under this cache policy, in f32.
-pub(crate) fn scratch_len(call: &StepCall<'_>, policy: KernelCachePolicy) -> usize {
+/// Upper bound of the scratch space that this step needs under this cache policy, in f32. `differentiated` tells whether it has a
+/// backward pass, too.
+pub(crate) fn scratch_len(call: &StepCall<'_>, policy: KernelCachePolicy, differentiated: bool) -> usize {
     match call.step.op {
-        Op::Conv2d { .. } if depthwise::convolution(call).is_none() => conv2d::scratch_len(call, policy),
+        Op::Conv2d { .. } => conv2d::scratch_len(call, policy, differentiated),
         _ => 0,
     }
 }
 
-/// Length in f32 of the prepared kernel that this step may add to the cache.
+/// Length in f32 of the prepared weights that this step may add to the cache.
 pub(crate) fn prepared_len(call: &StepCall<'_>, policy: KernelCachePolicy) -> usize {
     match call.step.op {
         Op::Conv2d { .. } => conv2d::prepared_len(call, policy),
@@ -37,7 +38,7 @@ pub(crate) fn prepared_len(call: &StepCall<'_>, policy: KernelCachePolicy) -> us
 pub(crate) fn forward(call: &StepCall<'_>, x: &[&[f32]], y: &mut [f32], workspace: &mut Workspace) {
     match &call.step.op {
         Op::Conv2d { .. } => match depthwise::convolution(call) {
-            Some(direct) => depthwise::forward(&direct, call, x[0], y),
+            Some(direct) => depthwise::forward(&direct, call, x[0], y, workspace),
             None => conv2d::forward(call, x[0], y, workspace),
         },
         Op::Dense => dense::forward(call, x[0], y),
@@ -166,4 +167,4 @@ pub(crate) fn batch_statistics(
     }
 }
 
-pub(crate) use batch_norm::update_moving_statistics;
+pub(crate) use batch_norm::{fold, update_moving_statistics};

@@ -31,6 +31,7 @@ pub(crate) fn plan_options() -> PlanOptions {
         chunk_bytes: CHUNK_BYTES,
         unchunked_bytes: UNCHUNKED_BYTES,
         row_streaming: Some(ROW_STREAMING),
+        folds_batch_norm: |op| matches!(op, Op::Conv2d { .. }),
         // The epilogues of convolutions and Dense apply every activation.
         fuses_activation: |_, _| true,
         fuses_pooling: Conv2d::fuses_pooling,

@@ -79,6 +79,69 @@ fn streamed_rows_give_the_bits_of_whole_images() {
     }
 }
 
+/// The stem and two inverted residual blocks of EfficientNet-Lite0, with fewer filters, and a classifier.
+fn inverted_residuals() -> Model {
+    let norm = |y: &SymbolicTensor| BatchNormalization::new().call(y).unwrap();
+    let relu6 = |y: &SymbolicTensor| ReLU::new().max_value(6.0).call(&norm(y)).unwrap();
+    let pointwise =
+        |filters, y: &SymbolicTensor| Conv2D::new(filters, 1).use_bias(false).padding(Padding::Same).call(y).unwrap();
+    let depthwise = |size, strides, y: &SymbolicTensor| {
+        DepthwiseConv2D::new(size).strides(strides).use_bias(false).padding(Padding::Same).call(y).unwrap()
+    };
+    let x = Input::new([29, 28, 3]);
+    let stem = Conv2D::new(40, 3).strides(2).use_bias(false).padding(Padding::Same).call(&x).unwrap();
+    let y = relu6(&stem);
+    let expanded = relu6(&pointwise(240, &y));
+    let reduced = norm(&pointwise(40, &relu6(&depthwise(5, 1, &expanded))));
+    let y = Add::new().call([&reduced, &y]).unwrap();
+    let expanded = relu6(&pointwise(264, &y));
+    let reduced = norm(&pointwise(250, &relu6(&depthwise(3, 2, &expanded))));
+    let y = GlobalAveragePooling2D::new().call(&relu6(&pointwise(300, &reduced))).unwrap();
+    Model::new(&x, &Dense::new(5).activation(Softmax).call(&y).unwrap()).unwrap()
+}
+
+#[test]
+fn a_sample_has_the_same_bits_in_every_batch() {
+    let model = inverted_residuals();
+    support::randomize(&model, 3);
+    let photos = random(&[17, 29, 28, 3], 1);
+    let first = |samples: usize| {
+        let values = photos.data()[..samples * 29 * 28 * 3].to_vec();
+        Tensor::new([samples, 29, 28, 3], values).unwrap()
+    };
+    let predict = |batch: usize| {
+        let mut session = session(Plan::predict(&model, batch, &options()).unwrap());
+        assert!(session.plan().program().steps.iter().filter(|step| step.normalization.is_some()).count() >= 8);
+        // From the second run on, kernels are prepared.
+        let runs = [(); 3].map(|()| session.predict(&[&first(batch)]).unwrap().remove(0).into_data());
+        assert!(runs[0] == runs[1] && runs[1] == runs[2], "batch {batch}");
+        runs[0].clone()
+    };
+    let all = predict(17);
+    assert!(all[5..10] != all[..5], "the photos differ");
+    for batch in [1, 3, 8] {
+        assert!(predict(batch) == all[..5 * batch], "batch {batch}");
+    }
+}
+
+#[test]
+fn a_changed_normalization_changes_the_next_prediction() {
+    let model = inverted_residuals();
+    support::randomize(&model, 3);
+    let photos = random(&[2, 29, 28, 3], 1);
+    let mut session = session(Plan::predict(&model, 2, &options()).unwrap());
+    let mut predict = || session.predict(&[&photos]).unwrap().remove(0).into_data();
+    let before = [predict(), predict()];
+    for weight in model.weights().iter().filter(|weight| ["beta", "moving_mean"].contains(&weight.name())).take(2) {
+        let values = weight.values().clone();
+        weight.set(values.iter().map(|value| value + 0.5).collect()).unwrap();
+        let changed = [(); 3].map(|()| predict());
+        assert!(changed[0] != before[0] && changed[0] == changed[1] && changed[1] == changed[2], "{}", weight.path());
+        weight.set(values).unwrap();
+        assert!(predict() == before[1], "{}", weight.path());
+    }
+}
+
 /// The precisions that this CPU supports.
 fn precisions() -> impl Iterator<Item = Precision> {
     let executor = CpuExecutor::new(Some(2)).unwrap();

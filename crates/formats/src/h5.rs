@@ -24,6 +24,7 @@ use engraft_nn::ErrorKind;
 
 use crate::error::{Cause, HasErrorKind, kind_of_reading};
 
+mod block_cache;
 mod budget;
 mod convert_error;
 mod datatype;

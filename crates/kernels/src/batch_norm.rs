@@ -87,6 +87,45 @@ pub fn batch_norm(
     scale_shift(channels, &scale, &shift, x, y);
 }
 
+/// Folds a [`batch_norm`] into the kernel and bias of the convolution or Dense layer before it, in place.
+///
+/// The last axis of `kernel` has the output channels, and `bias` has one value for each of them. The scale of a channel is
+/// `gamma / sqrt(variance + epsilon)`. Its kernel becomes `kernel * scale`, and its bias `(bias - mean) * scale + beta`, computed
+/// in f64 and rounded once.
+///
+/// ```
+/// // y = 2 x + 5, then (y - 3) / sqrt(4) * 10 + 0.5.
+/// let (mut kernel, mut bias) = ([2.0], [5.0]);
+/// engraft_kernels::fold_batch_norm(&mut kernel, &mut bias, &[3.0], &[4.0], Some(&[10.0]), Some(&[0.5]), 0.0);
+/// assert_eq!((kernel, bias), ([10.0], [10.5]));
+/// ```
+pub fn fold_batch_norm(
+    kernel: &mut [f32],
+    bias: &mut [f32],
+    mean: &[f32],
+    variance: &[f32],
+    gamma: Option<&[f32]>,
+    beta: Option<&[f32]>,
+    epsilon: f32,
+) {
+    let channels = bias.len();
+    count_rows("kernel", kernel, channels);
+    for (name, values) in [("mean", Some(mean)), ("variance", Some(variance)), ("gamma", gamma), ("beta", beta)] {
+        values.iter().for_each(|values| check_len(name, values, channels));
+    }
+    let scale = |c: usize| {
+        gamma.map_or(1.0, |gamma| f64::from(gamma[c])) / (f64::from(variance[c]) + f64::from(epsilon)).sqrt()
+    };
+    let scales: Vec<f64> = (0..channels).map(scale).collect();
+    for (c, (bias, scale)) in bias.iter_mut().zip(&scales).enumerate() {
+        let beta = beta.map_or(0.0, |beta| f64::from(beta[c]));
+        *bias = ((f64::from(*bias) - f64::from(mean[c])) * scale + beta) as f32;
+    }
+    for row in kernel.chunks_exact_mut(channels) {
+        row.iter_mut().zip(&scales).for_each(|(w, scale)| *w = (f64::from(*w) * scale) as f32);
+    }
+}
+
 /// The gradients of [`batch_norm`] in inference mode, where `mean` and `variance` are constants (moving statistics).
 ///
 /// Writes the gradients with respect to `x`, `gamma` and `beta` into `dx`, `dgamma` and `dbeta`. A gradient is skipped if its
@@ -271,6 +310,32 @@ mod tests {
         batch_norm(2, &x, &mean, &variance, Some(&[2.0, -1.0]), Some(&[0.1, 0.2]), EPSILON, &mut y);
         // TensorFlow's reciprocal square root differs in the last place.
         assert_close(&y, &[-2.3490305, -1.0243368, 0.1, 1.4243368, 2.5490308, 0.2], 4e-7);
+    }
+
+    #[test]
+    fn a_folded_normalization_gives_the_values_of_one_after_the_layer() {
+        for channels in [1, 3, 17, 64] {
+            let [w, x] = [uniform(5 * channels, 1), uniform(5 * 4, 2)];
+            let [bias, mean, gamma, beta] = [3, 4, 5, 6].map(|seed| uniform(channels, seed));
+            let variance: Vec<f32> = uniform(channels, 7).iter().map(|x| x.abs()).collect();
+            for (gamma, beta, with_bias) in [(Some(&gamma), Some(&beta), true), (None, None, false)] {
+                let (gamma, beta) = (gamma.map(Vec::as_slice), beta.map(Vec::as_slice));
+                let (mut folded, mut shift) = (w.clone(), vec![0.0; channels]);
+                if with_bias {
+                    shift.copy_from_slice(&bias);
+                }
+                let dense = |w: &[f32], bias: &[f32]| {
+                    let mut y = vec![f32::NAN; 4 * channels];
+                    crate::dense(4, 5, channels, &x, w, Some(bias), crate::Activation::Linear, &mut y);
+                    y
+                };
+                let (mut expected, y) = (vec![f32::NAN; 4 * channels], dense(&w, &shift));
+                batch_norm(channels, &y, &mean, &variance, gamma, beta, EPSILON, &mut expected);
+                fold_batch_norm(&mut folded, &mut shift, &mean, &variance, gamma, beta, EPSILON);
+                // Scales are up to 1 / sqrt(EPSILON) = 32, which multiplies the rounding of values near 1.
+                assert_close(&dense(&folded, &shift), &expected, 2e-5);
+            }
+        }
     }
 
     #[test]

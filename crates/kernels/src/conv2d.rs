@@ -12,6 +12,7 @@ mod gradients;
 mod im2col;
 mod im2col_strips;
 mod patches;
+mod pointwise;
 mod pooling;
 mod prepared;
 mod rows;
@@ -110,7 +111,7 @@ impl Conv2d {
         if self.pool { batch * (out_h / 2) * (out_w / 2) * out_c } else { self.shape.y_len() }
     }
 
-    /// The name of the algorithm: `im2col`, `strips`, `winograd` or, in bf16, `direct`.
+    /// The name of the algorithm: `im2col`, `strips`, `pointwise`, `winograd` or, in bf16, `direct`.
     pub fn algorithm(&self) -> &'static str {
         self.algorithm.name()
     }
@@ -138,6 +139,7 @@ impl Conv2d {
         match &self.algorithm {
             Algorithm::Im2col(im2col) => im2col.forward(x, w, bias, activation, y, scratch),
             Algorithm::Strips(strips) => strips.forward(x, w, bias, activation, y, scratch),
+            Algorithm::Pointwise(pointwise) => pointwise.forward(x, w, epilogue, y, scratch),
             Algorithm::Winograd(winograd) => winograd.forward(x, w, epilogue, y, scratch),
             Algorithm::Direct(direct, _) => direct.forward(x, w, epilogue, y, scratch),
         }

@@ -2,18 +2,19 @@
 //! 1704.04861).
 //!
 //! An output value is a sum over a few neighbouring pixels of one channel. As a matrix product, each channel would have a single
-//! output column, so im2col would mostly copy data. The forward pass and the input gradient share one loop ([`gather`]) with
-//! different [`Taps`]. All other convolutions are in `conv2d`, also those with several output channels per input channel (a depth
-//! multiplier).
+//! output column, so im2col would mostly copy data. Kernels of 3x3 and 5x5 have a register-blocked loop ([`blocked`]), all others
+//! a general one ([`taps`]). All other convolutions are in `conv2d`, also those with several output channels per input channel (a
+//! depth multiplier).
 
-use rayon::prelude::*;
+mod blocked;
+mod taps;
 
 use crate::activation::activate_serial;
 use crate::chunks::{check_len, column_sums};
+use crate::simd::Isa;
 use crate::{Activation, Conv2dShape};
-
-/// Channels that are summed at once, in eight registers of four floats.
-const LANES: usize = 32;
+use blocked::Blocked;
+use taps::{Taps, add_products, gather};
 
 /// A depthwise convolution with one output channel for each input channel. Its kernel is `[kernel[0], kernel[1], channels]`.
 ///
@@ -55,8 +56,10 @@ impl Depthwise {
         if let Some(bias) = bias {
             check_len("bias", bias, s.in_c);
         }
-        let taps = Taps::forward(s);
-        gather(&taps, s.in_c, [s.in_h, s.in_w], [s.out_h, s.out_w], x, w, y, |row| {
+        if let Some(blocked) = Blocked::new(Isa::current(), s) {
+            return blocked.run(x, w, bias, activation, y);
+        }
+        gather(&Taps::forward(s), s.in_c, [s.in_h, s.in_w], [s.out_h, s.out_w], x, w, y, |row| {
             if let Some(bias) = bias {
                 row.chunks_exact_mut(s.in_c).for_each(|y| y.iter_mut().zip(bias).for_each(|(y, bias)| *y += bias));
             }
@@ -68,6 +71,9 @@ impl Depthwise {
     pub fn input_gradient(&self, dy: &[f32], w: &[f32], dx: &mut [f32]) {
         self.check(dx, w, dy);
         let s = &self.shape;
+        if let Some(blocked) = Blocked::of_input_gradient(Isa::current(), s) {
+            return blocked.run(dy, &rotated(w, s.in_c), None, Activation::Linear, dx);
+        }
         gather(&Taps::backward(s), s.in_c, [s.out_h, s.out_w], [s.in_h, s.in_w], dy, w, dx, |_| {});
     }
 
@@ -75,7 +81,7 @@ impl Depthwise {
     pub fn kernel_gradient(&self, x: &[f32], dy: &[f32], dw: &mut [f32]) {
         self.check(x, dw, dy);
         let s = &self.shape;
-        let taps = Taps::forward(s);
+        let (isa, taps) = (Isa::current(), Taps::forward(s));
         let sums = column_sums(s.in_c, s.batch * s.out_h, s.kernel[0] * s.kernel[1], |row, sums| {
             let dy = &dy[row * s.out_w * s.in_c..][..s.out_w * s.in_c];
             let (image, row) = (row / s.out_h, row % s.out_h);
@@ -83,7 +89,10 @@ impl Depthwise {
             taps.rows[row].iter().for_each(|&(tap, from)| {
                 let x = &x[from * s.in_w * s.in_c..][..s.in_w * s.in_c];
                 let sums = &mut sums[tap * s.kernel[1] * s.in_c..][..s.kernel[1] * s.in_c];
-                add_products(&taps.columns, s.in_c, x, dy, sums);
+                isa.run_plain(
+                    #[inline(always)]
+                    || add_products(&taps.columns, s.in_c, x, dy, sums),
+                );
             });
         });
         dw.iter_mut().zip(&sums).for_each(|(dw, &sum)| *dw = sum as f32);
@@ -97,100 +106,9 @@ impl Depthwise {
     }
 }
 
-/// For each destination index along an axis, the pairs (kernel tap, source index) that it sums over.
-type AxisTaps = Vec<Vec<(usize, usize)>>;
-
-/// The kernel taps that each destination pixel sums over, separately for rows and columns.
-struct Taps {
-    rows: AxisTaps,
-    columns: AxisTaps,
-    /// Taps in a row of the kernel.
-    width: usize,
-}
-
-impl Taps {
-    /// Taps of the forward pass: for every output pixel, the input pixels in its window.
-    fn forward(s: &Conv2dShape) -> Self {
-        let axis = |axis: usize, from: usize, to: usize| -> AxisTaps {
-            let taps_at = |at: usize| {
-                let source = |tap: usize| (at * s.stride[axis] + tap * s.dilation[axis]).checked_sub(s.pad[axis]);
-                let inside = |tap: usize| source(tap).filter(|&source| source < from);
-                (0..s.kernel[axis]).filter_map(|tap| Some((tap, inside(tap)?))).collect()
-            };
-            (0..to).map(taps_at).collect()
-        };
-        Self { rows: axis(0, s.in_h, s.out_h), columns: axis(1, s.in_w, s.out_w), width: s.kernel[1] }
-    }
-
-    /// Taps of the input gradient: for every input pixel, the output pixels whose windows hold it.
-    fn backward(s: &Conv2dShape) -> Self {
-        let forward = Self::forward(s);
-        let transpose = |axis: AxisTaps, length: usize| {
-            let mut transposed: AxisTaps = vec![Vec::new(); length];
-            for (to, taps) in axis.into_iter().enumerate() {
-                taps.into_iter().for_each(|(tap, from)| transposed[from].push((tap, to)));
-            }
-            transposed
-        };
-        Self { rows: transpose(forward.rows, s.in_h), columns: transpose(forward.columns, s.in_w), width: s.kernel[1] }
-    }
-}
-
-/// `to[pixel] = sum of from[source pixel] * w[tap]` over the pixel's taps. Calls `epilogue` with each row when it is complete.
-#[expect(clippy::too_many_arguments, reason = "two images, a kernel, and their sizes")]
-fn gather(
-    taps: &Taps,
-    channels: usize,
-    [from_h, from_w]: [usize; 2],
-    [to_h, to_w]: [usize; 2],
-    from: &[f32],
-    w: &[f32],
-    to: &mut [f32],
-    epilogue: impl Fn(&mut [f32]) + Sync,
-) {
-    to.par_chunks_mut((to_w * channels).max(1)).enumerate().for_each(|(row, to)| {
-        let image = &from[row / to_h * from_h * from_w * channels..][..from_h * from_w * channels];
-        let mut offsets = Vec::new();
-        for (pixel, columns) in to.chunks_exact_mut(channels).zip(&taps.columns) {
-            offsets.clear();
-            for &(tap_row, row) in &taps.rows[row % to_h] {
-                let indices = |&(tap, column)| (row * from_w + column, tap_row * taps.width + tap);
-                offsets.extend(columns.iter().map(indices).map(|(pixel, tap)| (pixel * channels, tap * channels)));
-            }
-            sum_products(&offsets, image, w, pixel);
-        }
-        epilogue(to);
-    });
-}
-
-/// `y[c] = sum of x[i + c] * w[j + c]` over the offsets `(i, j)`.
-fn sum_products(offsets: &[(usize, usize)], x: &[f32], w: &[f32], y: &mut [f32]) {
-    let mut blocks = y.chunks_exact_mut(LANES);
-    let mut start = 0;
-    for y in &mut blocks {
-        let mut sums = [0.0; LANES];
-        for &(i, j) in offsets {
-            let (x, w) = (&x[i + start..][..LANES], &w[j + start..][..LANES]);
-            sums.iter_mut().zip(x.iter().zip(w)).for_each(|(sum, (x, w))| *sum += x * w);
-        }
-        y.copy_from_slice(&sums);
-        start += LANES;
-    }
-    let rest = blocks.into_remainder();
-    rest.fill(0.0);
-    for &(i, j) in offsets {
-        rest.iter_mut().zip(x[i + start..].iter().zip(&w[j + start..])).for_each(|(y, (x, w))| *y += x * w);
-    }
-}
-
-/// Adds the contribution of one output row to the gradient of one kernel row: `sums[tap, c] += x[source, c] * dy[pixel, c]`.
-fn add_products(columns: &AxisTaps, channels: usize, x: &[f32], dy: &[f32], sums: &mut [f32]) {
-    for (dy, taps) in dy.chunks_exact(channels).zip(columns) {
-        for &(tap, column) in taps {
-            let (x, sums) = (&x[column * channels..][..channels], &mut sums[tap * channels..][..channels]);
-            sums.iter_mut().zip(x.iter().zip(dy)).for_each(|(sum, (x, dy))| *sum += x * dy);
-        }
-    }
+/// The kernel rotated by 180 degrees: the input gradient of stride 1 is a convolution with it.
+fn rotated(w: &[f32], channels: usize) -> Vec<f32> {
+    w.chunks_exact(channels).rev().flatten().copied().collect()
 }
 
 #[cfg(test)]
@@ -220,7 +138,7 @@ mod tests {
         vec![
             shape([1, 1, 1, 1], plain, plain, plain, [0, 0]),
             shape([2, 5, 6, 3], [3, 3], plain, plain, [2, 2]),
-            // Full blocks of `LANES` channels and a remainder.
+            // Full blocks of channels and a remainder.
             shape([2, 9, 7, 70], [3, 3], plain, plain, [2, 2]),
             shape([1, 4, 4, 64], [3, 3], plain, plain, [0, 0]),
             // As in Keras' MobileNet: padding below and right only, and stride 2.
@@ -232,13 +150,68 @@ mod tests {
         ]
     }
 
+    /// Shapes of the register-blocked loop: rows of fewer outputs than a block, of whole blocks and of a remainder; paddings of
+    /// each side; channels that don't fill vectors or are divided among tasks.
+    fn blocked_shapes() -> Vec<Conv2dShape> {
+        let plain = [1, 1];
+        let sizes = [[1, 1, 1, 1], [2, 3, 4, 5], [1, 7, 7, 260], [2, 9, 16, 16], [1, 14, 15, 33], [1, 4, 41, 70]];
+        let mut shapes = Vec::new();
+        for [batch, h, w, channels] in sizes {
+            for (kernel, stride) in [(3, 1), (3, 2), (5, 1), (5, 2)] {
+                for pad in [0, 1, kernel - 1, kernel + 2].into_iter().filter(|pad| h.min(w) + pad >= kernel) {
+                    let image = [batch, h, w, channels];
+                    shapes.push(shape(image, [kernel; 2], [stride; 2], plain, [pad; 2]));
+                }
+            }
+        }
+        shapes
+    }
+
     fn pixels(s: &Conv2dShape) -> [usize; 3] {
         [s.batch * s.in_h * s.in_w * s.in_c, s.kernel[0] * s.kernel[1] * s.in_c, s.batch * s.out_h * s.out_w * s.in_c]
     }
 
     #[test]
+    fn blocks_of_every_instruction_set_agree_with_the_reference() {
+        for s in blocked_shapes() {
+            let [x_len, w_len, y_len] = pixels(&s);
+            let (x, w, dy, bias) = (integers(x_len, 1), integers(w_len, 2), integers(y_len, 3), integers(s.in_c, 4));
+            let sums = reference::conv2d(&s, &x, &w);
+            let dx_expected = to_f32(&reference::conv2d_input_gradient(&s, &dy, &w));
+            for isa in Isa::tested() {
+                for (bias, activation) in [(None, Activation::Linear), (Some(&bias[..]), Activation::Relu6)] {
+                    let mut expected = to_f32(&sums);
+                    expected.iter_mut().enumerate().for_each(|(i, y)| *y += bias.map_or(0.0, |bias| bias[i % s.in_c]));
+                    activate_serial(activation, &mut expected);
+                    let mut y = vec![f32::NAN; y_len];
+                    Blocked::new(isa, &s).unwrap().run(&x, &w, bias, activation, &mut y);
+                    assert!(y == expected, "{} {s:?}", isa.name());
+                }
+                if let Some(blocked) = Blocked::of_input_gradient(isa, &s) {
+                    let mut dx = vec![f32::NAN; x_len];
+                    blocked.run(&dy, &rotated(&w, s.in_c), None, Activation::Linear, &mut dx);
+                    assert!(dx == dx_expected, "{}: dx of {s:?}", isa.name());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_number_stays_so() {
+        let s = shape([1, 6, 9, 20], [3, 3], [1, 1], [1, 1], [2, 2]);
+        let [x_len, w_len, y_len] = pixels(&s);
+        let mut x = uniform(x_len, 1);
+        x[(2 * 9 + 4) * 20 + 7] = f32::NAN;
+        let mut y = vec![0.0; y_len];
+        Depthwise::new(&s).unwrap().forward(&x, &uniform(w_len, 2), None, Activation::Relu6, &mut y);
+        let reached: Vec<usize> = (0..y_len).filter(|&i| y[i].is_nan()).collect();
+        let window = (1..4).flat_map(|row| (3..6).map(move |column| (row * 9 + column) * 20 + 7));
+        assert_eq!(reached, window.collect::<Vec<_>>());
+    }
+
+    #[test]
     fn all_three_agree_with_the_reference() {
-        for s in shapes() {
+        for s in shapes().into_iter().chain(blocked_shapes()) {
             let [x_len, w_len, y_len] = pixels(&s);
             let (x, w, dy, bias) = (integers(x_len, 1), integers(w_len, 2), integers(y_len, 3), integers(s.in_c, 4));
             let depthwise = Depthwise::new(&s).unwrap();

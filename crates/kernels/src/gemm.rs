@@ -58,13 +58,16 @@ pub(crate) fn gemm_then(
     });
 }
 
+/// Most rows of a tile.
+pub(crate) const MAX_TILE_ROWS: usize = 256;
+
 /// Rows and columns of the tiles that an m x n output is cut into, one tile for each task.
 ///
 /// Each task packs its own operands. Relative to the multiply-accumulates, packing costs `1 / rows + 1 / columns`. So tiles are
 /// as large as the L2 cache allows. While the output has too few tiles to keep threads busy, the longer side of a tile is
 /// halved.
 pub(crate) fn tile_size(m: usize, n: usize) -> [usize; 2] {
-    const MAX: [usize; 2] = [256, 512];
+    const MAX: [usize; 2] = [MAX_TILE_ROWS, 512];
     const MIN_SIDE: usize = 64;
     const ENOUGH_TILES: usize = 8;
     let [mut rows, mut columns] = [m.min(MAX[0]), n.min(MAX[1])];

@@ -25,6 +25,7 @@ mod aligned;
 mod batch_norm;
 mod broadcast;
 mod chunks;
+mod clamp;
 mod conv2d;
 mod cpu_cache;
 mod dense;
@@ -55,7 +56,7 @@ mod update;
 pub use activation::{activate, activation_gradient};
 pub use batch_norm::{
     batch_norm, batch_norm_gradient_inference, batch_norm_gradient_sums, batch_norm_gradient_training,
-    batch_norm_input_gradient, channel_sums, means, moments, squared_deviation_sums,
+    batch_norm_input_gradient, channel_sums, fold_batch_norm, means, moments, squared_deviation_sums,
 };
 pub use broadcast::{multiply, multiply_gradient};
 pub use conv2d::{Conv2d, PreparedKernel};

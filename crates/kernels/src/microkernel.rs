@@ -92,6 +92,27 @@ pub(crate) struct Product {
     pub(crate) row_stride: usize,
 }
 
+/// What happens to the sums of a register tile before they are written.
+pub(crate) trait Epilogue: Copy {
+    /// Writes the sums of one row in vector `vector` of the tile's columns to `to`.
+    ///
+    /// # Safety
+    /// `LANES` values must be writable there, or as many as the tile has columns from this vector on.
+    unsafe fn store<S: Simd>(self, simd: S, sums: S::Vector, vector: usize, to: *mut f32);
+}
+
+/// The epilogue that writes whole vectors of sums as they are.
+#[derive(Clone, Copy)]
+pub(crate) struct StoreSums;
+
+impl Epilogue for StoreSums {
+    #[inline(always)]
+    unsafe fn store<S: Simd>(self, simd: S, sums: S::Vector, _vector: usize, to: *mut f32) {
+        // SAFETY: the caller's promise.
+        unsafe { simd.store(sums, to) }
+    }
+}
+
 /// Contiguous values that the caller reads next, prefetched into the L2 cache during a product. Any address is allowed.
 #[derive(Clone, Copy)]
 pub(crate) struct Prefetch {
@@ -125,10 +146,31 @@ pub(crate) unsafe fn multiply<S: Simd, N: Number, L: LeftOperand>(
     accumulate: bool,
     prefetch: Prefetch,
 ) {
+    // SAFETY: the caller's promise.
+    unsafe { multiply_then::<S, N, L, StoreSums>(simd, rows, depth, a, b, c, accumulate, prefetch, StoreSums) }
+}
+
+/// [`multiply`] with an epilogue.
+///
+/// # Safety
+/// As [`multiply`], and what the epilogue needs.
+#[inline(always)]
+#[expect(clippy::too_many_arguments, reason = "sizes, operands and modes of one product")]
+pub(crate) unsafe fn multiply_then<S: Simd, N: Number, L: LeftOperand, E: Epilogue>(
+    simd: S,
+    rows: usize,
+    depth: usize,
+    a: L,
+    b: RightOperand,
+    c: Product,
+    accumulate: bool,
+    prefetch: Prefetch,
+    epilogue: E,
+) {
     debug_assert!((1..=S::VECTORS).contains(&b.vectors), "{} vectors", b.vectors);
     let prefetch_per_tile = prefetch.len.div_ceil(rows.div_ceil(ROWS).max(1));
-    let tiles =
-        RegisterTiles { rows: 0..rows, depth, a, b, c, accumulate, prefetch: prefetch.start, prefetch_per_tile };
+    let prefetch = prefetch.start;
+    let tiles = RegisterTiles { rows: 0..rows, depth, a, b, c, accumulate, prefetch, prefetch_per_tile, epilogue };
     // SAFETY: the caller's promise.
     unsafe {
         match b.vectors {
@@ -142,7 +184,7 @@ pub(crate) unsafe fn multiply<S: Simd, N: Number, L: LeftOperand>(
 }
 
 /// A stack of register tiles: the rows `rows` of the product, and the columns of `b`.
-struct RegisterTiles<L> {
+struct RegisterTiles<L, E> {
     rows: Range<usize>,
     depth: usize,
     a: L,
@@ -152,9 +194,10 @@ struct RegisterTiles<L> {
     prefetch: *const f32,
     /// Values that are prefetched during each tile.
     prefetch_per_tile: usize,
+    epilogue: E,
 }
 
-impl<L: LeftOperand> RegisterTiles<L> {
+impl<L: LeftOperand, E: Epilogue> RegisterTiles<L, E> {
     /// # Safety
     /// As [`multiply`], for right operands of `V` vectors.
     #[inline(always)]
@@ -167,14 +210,14 @@ impl<L: LeftOperand> RegisterTiles<L> {
         };
         // `simd.run` keeps each tile size in a function of its own. Inlined into every caller, all sizes would make the code very
         // large.
-        simd.run(SizedRegisterTiles::<L, N, ROWS, V>(Self { rows: 0..whole, ..self }, PhantomData));
+        simd.run(SizedRegisterTiles::<L, N, E, ROWS, V>(Self { rows: 0..whole, ..self }, PhantomData));
         match rest.rows.len() {
             0 => {}
-            1 => simd.run(SizedRegisterTiles::<L, N, 1, V>(rest, PhantomData)),
-            2 => simd.run(SizedRegisterTiles::<L, N, 2, V>(rest, PhantomData)),
-            3 => simd.run(SizedRegisterTiles::<L, N, 3, V>(rest, PhantomData)),
-            4 => simd.run(SizedRegisterTiles::<L, N, 4, V>(rest, PhantomData)),
-            _ => simd.run(SizedRegisterTiles::<L, N, 5, V>(rest, PhantomData)),
+            1 => simd.run(SizedRegisterTiles::<L, N, E, 1, V>(rest, PhantomData)),
+            2 => simd.run(SizedRegisterTiles::<L, N, E, 2, V>(rest, PhantomData)),
+            3 => simd.run(SizedRegisterTiles::<L, N, E, 3, V>(rest, PhantomData)),
+            4 => simd.run(SizedRegisterTiles::<L, N, E, 4, V>(rest, PhantomData)),
+            _ => simd.run(SizedRegisterTiles::<L, N, E, 5, V>(rest, PhantomData)),
         }
     }
 }
@@ -182,14 +225,16 @@ impl<L: LeftOperand> RegisterTiles<L> {
 /// [`RegisterTiles`] of `R` rows and `V` vectors.
 ///
 /// Only [`RegisterTiles::run`] constructs them, as its caller promises that the operands are large enough.
-struct SizedRegisterTiles<L, N, const R: usize, const V: usize>(RegisterTiles<L>, PhantomData<N>);
+struct SizedRegisterTiles<L, N, E, const R: usize, const V: usize>(RegisterTiles<L, E>, PhantomData<N>);
 
-impl<L: LeftOperand, N: Number, const R: usize, const V: usize> Kernel for SizedRegisterTiles<L, N, R, V> {
+impl<L: LeftOperand, N: Number, E: Epilogue, const R: usize, const V: usize> Kernel
+    for SizedRegisterTiles<L, N, E, R, V>
+{
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let RegisterTiles { rows, depth, a, b, c, accumulate, mut prefetch, prefetch_per_tile } = self.0;
+        let RegisterTiles { rows, depth, a, b, c, accumulate, mut prefetch, prefetch_per_tile, epilogue } = self.0;
         let mut row = rows.start;
         while row < rows.end {
             let end = prefetch.wrapping_add(prefetch_per_tile);
@@ -197,7 +242,7 @@ impl<L: LeftOperand, N: Number, const R: usize, const V: usize> Kernel for Sized
             unsafe {
                 let product = Product { start: c.start.add(row * c.row_stride), ..c };
                 let left = a.start().add(row * a.row_stride());
-                tile::<S, L, N, R, V>(simd, depth, a, left, b, product, accumulate, prefetch..end);
+                tile::<S, L, N, E, R, V>(simd, depth, a, left, b, product, accumulate, prefetch..end, epilogue);
             }
             prefetch = end;
             row += R;
@@ -211,7 +256,7 @@ impl<L: LeftOperand, N: Number, const R: usize, const V: usize> Kernel for Sized
 /// As [`multiply`], for `R` rows of the left operand from `left` on.
 #[inline(always)]
 #[expect(clippy::too_many_arguments, reason = "as for `multiply`")]
-unsafe fn tile<S: Simd, L: LeftOperand, N: Number, const R: usize, const V: usize>(
+unsafe fn tile<S: Simd, L: LeftOperand, N: Number, E: Epilogue, const R: usize, const V: usize>(
     simd: S,
     depth: usize,
     a: L,
@@ -220,6 +265,7 @@ unsafe fn tile<S: Simd, L: LeftOperand, N: Number, const R: usize, const V: usiz
     c: Product,
     accumulate: bool,
     prefetch: Range<*const f32>,
+    epilogue: E,
 ) {
     let mut sums = [[simd.splat(0.0); V]; R];
     // SAFETY: the caller's promise.
@@ -254,7 +300,7 @@ unsafe fn tile<S: Simd, L: LeftOperand, N: Number, const R: usize, const V: usiz
         }
         for (row, sums) in sums.iter().enumerate() {
             for (vector, sum) in sums.iter().enumerate() {
-                simd.store(*sum, c.start.add(row * c.row_stride + vector * S::LANES));
+                epilogue.store(simd, *sum, vector, c.start.add(row * c.row_stride + vector * S::LANES));
             }
         }
     }

@@ -76,6 +76,9 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// `max(x, 0)`; NaN stays NaN.
     fn relu(self, x: Self::Vector) -> Self::Vector;
 
+    /// `min(max(x, lower), upper)`; NaN in `x` stays NaN. The bounds must not be NaN.
+    fn clamp(self, x: Self::Vector, lower: Self::Vector, upper: Self::Vector) -> Self::Vector;
+
     /// The greater of both in each lane; NaN if either is NaN.
     fn max(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
 
@@ -188,6 +191,9 @@ mod tests {
             assert_eq!(lanes(simd.mul_add(x, three, x)), each(|x| x * 3.0 + x));
             assert_eq!(lanes(simd.relu(x)), each(|x| x.max(0.0)));
             assert!(lanes(simd.relu(simd.splat(f32::NAN))).iter().all(|x| x.is_nan()));
+            let (low, high) = (simd.splat(-1.0), simd.splat(0.5));
+            assert_eq!(lanes(simd.clamp(x, low, high)), each(|x| x.clamp(-1.0, 0.5)));
+            assert!(lanes(simd.clamp(simd.splat(f32::NAN), low, high)).iter().all(|x| x.is_nan()));
             assert_eq!(lanes(simd.max(x, three)), each(|x| x.max(3.0)));
             let nan = simd.splat(f32::NAN);
             assert!([simd.max(x, nan), simd.max(nan, x)].into_iter().flat_map(lanes).all(f32::is_nan));

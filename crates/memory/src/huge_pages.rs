@@ -2,9 +2,9 @@
 
 #![cfg_attr(target_os = "linux", expect(unsafe_code, reason = "advice to the system is given by address"))]
 
-/// Smallest array, in bytes, that is backed with huge pages: four huge pages of 2 MiB.
+/// Smallest array, in bytes, that is backed with huge pages: two huge pages of 2 MiB.
 #[cfg(target_os = "linux")]
-const MIN_BYTES: usize = 8 << 20;
+const MIN_BYTES: usize = 4 << 20;
 
 /// Asks the system to back an array with huge pages. Does nothing for small arrays, and on systems other than Linux.
 ///

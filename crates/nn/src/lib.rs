@@ -42,7 +42,7 @@ pub use layer::{IntoLayer, Layer, LayerDef, LayerDefExt};
 pub use lowering::Lowering;
 pub use model::{Functional, Model};
 pub use naming::{clear_session, set_random_seed, snake_case};
-pub use program::{Param, Program, Step};
+pub use program::{FoldedNormalization, Param, Program, Step};
 pub use regularizer::Regularizer;
 pub use sequential::{Sequential, SequentialDef};
 pub use session_cache::Cache;

@@ -169,6 +169,7 @@ impl Lowering<'_> {
             inputs: inputs.to_vec(),
             output,
             weights,
+            normalization: None,
             layer,
         });
         output

@@ -54,8 +54,50 @@ pub struct Step {
     pub output: ValueId,
     /// Weights, in the layer's order.
     pub weights: Vec<Param>,
+    /// Batch normalization that a plan has folded into the kernel and bias of a `Conv2d` step. It comes before the activation.
+    /// Lowering sets it to `None` and adds normalizations as steps of their own.
+    pub normalization: Option<FoldedNormalization>,
     /// Name of the layer that was lowered to this step.
     pub layer: String,
+}
+
+impl Step {
+    /// The weights of the step, then those of the normalization that is folded into it.
+    ///
+    /// ```
+    /// use engraft_nn::{Program, prelude::*};
+    /// let model = Sequential::new().add(Input::new([4])).add(Dense::new(2)).build()?;
+    /// let step = &Program::of(&model, false, 0)?.steps[0];
+    /// let names: Vec<&str> = step.all_weights().map(|param| param.weight.name()).collect();
+    /// assert_eq!(names, ["kernel", "bias"]);
+    /// # Ok::<(), engraft_nn::Error>(())
+    /// ```
+    pub fn all_weights(&self) -> impl Iterator<Item = &Param> {
+        self.weights.iter().chain(self.normalization.iter().flat_map(|folded| &folded.weights))
+    }
+}
+
+/// A batch normalization with moving statistics, folded into the convolution before it.
+///
+/// It scales and shifts each output channel by constants. So the convolution computes the same values with a scaled kernel and
+/// another bias.
+///
+/// ```
+/// use engraft_nn::{FoldedNormalization, Program, prelude::*};
+/// let layers = Sequential::new().add(Input::new([4, 4, 3])).add(Conv2D::new(8, 3)).add(BatchNormalization::new());
+/// let mut steps = Program::of(&layers.build()?, false, 0)?.steps;
+/// let (norm, conv) = (steps.remove(1), &mut steps[0]);
+/// // This is what a plan does.
+/// conv.normalization = Some(FoldedNormalization { op: norm.op, weights: norm.weights });
+/// conv.output = norm.output;
+/// # Ok::<(), engraft_nn::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct FoldedNormalization {
+    /// The operation, an [`Op::BatchNorm`] without batch statistics.
+    pub op: Op,
+    /// Its weights, in the operation's order.
+    pub weights: Vec<Param>,
 }
 
 /// The operations of a model in topological order, each after those whose outputs it reads.
@@ -121,7 +163,7 @@ impl Program {
     }
 
     fn weights_of_steps(&self) -> impl Iterator<Item = &Param> {
-        self.steps.iter().flat_map(|step| &step.weights)
+        self.steps.iter().flat_map(Step::all_weights)
     }
 
     /// The output of layer `name`, of its first call if there are several.

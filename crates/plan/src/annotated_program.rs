@@ -52,6 +52,39 @@ impl AnnotatedProgram {
         self.program.steps = steps;
     }
 
+    /// Merges steps into the steps before them.
+    ///
+    /// `merge` gets each pair of neighbouring steps whose second reads only the first's output, which nothing else reads. It also
+    /// gets whether the backward pass goes through either of them. It merges the second into the first and returns true, or
+    /// changes nothing and returns false.
+    pub(crate) fn merge_steps(&mut self, merge: impl Fn(&Program, &mut Step, &Step, bool) -> bool) {
+        let readers = self.readers();
+        let steps = std::mem::take(&mut self.program.steps);
+        let (mut merged, mut kept): (Vec<Step>, Vec<usize>) = Default::default();
+        for (index, step) in steps.into_iter().enumerate() {
+            let merges = merged.last_mut().is_some_and(|last| {
+                let is_only_reader = step.inputs == [last.output] && readers[last.output] == 1;
+                is_only_reader && merge(&self.program, last, &step, self.differentiated[index])
+            });
+            match merged.last_mut().filter(|_| merges) {
+                Some(last) => {
+                    last.output = step.output;
+                    if last.layer != step.layer {
+                        last.layer = format!("{}, {}", last.layer, step.layer);
+                    }
+                }
+                None => {
+                    merged.push(step);
+                    kept.push(index);
+                }
+            }
+        }
+        self.program.steps = merged;
+        self.differentiated = kept.iter().map(|&index| self.differentiated[index]).collect();
+        self.folded = kept.iter().map(|&index| self.folded[index]).collect();
+        self.streams = kept.iter().map(|&index| self.streams[index]).collect();
+    }
+
     /// The values that the caller reads: the outputs, and values requested with their gradients.
     pub(crate) fn read_by_caller(&self) -> impl Iterator<Item = ValueId> + '_ {
         self.program.outputs.iter().chain(self.purpose.requested_values()).copied()

@@ -31,6 +31,9 @@ pub struct PlanOptions {
     pub unchunked_bytes: usize,
     /// How rows are streamed between pairs of convolutions; `None` turns it off.
     pub row_streaming: Option<RowStreaming>,
+    /// Whether the executor can fold a batch normalization with moving statistics into the kernel and bias of this operation, a
+    /// convolution.
+    pub folds_batch_norm: fn(&Op) -> bool,
     /// Whether the executor can apply this activation as part of the epilogue of the operation, a convolution or Dense.
     pub fuses_activation: fn(&Op, Activation) -> bool,
     /// Whether the executor's convolution of this shape can max-pool its outputs in 2x2 windows, as part of its epilogue.
@@ -87,6 +90,7 @@ impl Default for PlanOptions {
             chunk_bytes: usize::MAX,
             unchunked_bytes: usize::MAX,
             row_streaming: None,
+            folds_batch_norm: |_| false,
             fuses_activation: |_, _| false,
             fuses_pooling: |_| false,
             gradient_in_place: |_, _, _| false,

@@ -2,6 +2,7 @@
 
 mod chunk_prefix;
 mod differentiate;
+mod fold_batch_norm;
 mod fold_updates;
 mod fuse_activations;
 mod fuse_pooling;
@@ -22,8 +23,9 @@ type Pass = fn(&mut AnnotatedProgram, &PlanOptions) -> Result<()>;
 /// All passes, in the order in which they run.
 const PASSES: &[Pass] = &[
     split_output_activation::run,
-    fuse_activations::run,
     differentiate::run,
+    fold_batch_norm::run,
+    fuse_activations::run,
     fold_updates::run,
     fuse_pooling::run,
     stream_rows::run,

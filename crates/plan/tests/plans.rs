@@ -226,6 +226,7 @@ fn options() -> PlanOptions {
         fold_updates: true,
         chunk_bytes: 40 << 20,
         unchunked_bytes: 32 << 20,
+        folds_batch_norm: |_| true,
         fuses_activation: |_, _| true,
         fuses_pooling: |_| true,
         gradient_in_place: |op, input, output| match op {

@@ -1,10 +1,10 @@
 //! [`UnfusedProgram`]: a plan's program with one operation per node, in which fusions are undone.
 
 use engraft_ir::{Activation, Op, PoolKind, Shape, ValueId};
-use engraft_nn::{Param, Step};
+use engraft_nn::{FoldedNormalization, Param, Step};
 use engraft_plan::Plan;
 
-/// A plan's program in which fused activations and poolings are nodes of their own.
+/// A plan's program in which folded normalizations, fused activations and fused poolings are nodes of their own.
 ///
 /// Values of the plan's program keep their ids; the values between undone fusions get new ids after them.
 #[derive(Debug)]
@@ -30,12 +30,12 @@ impl UnfusedProgram {
         let program = plan.program();
         let mut unfused = Self { nodes: Vec::new(), shapes: program.shapes.clone() };
         for (index, step) in program.steps.iter().enumerate() {
-            let (mut inputs, mut weights) = (step.inputs.clone(), step.weights.clone());
+            let mut inputs = step.inputs.clone();
             let operations = operations(step, &program.shapes[step.output]);
             let last = operations.len() - 1;
-            for (place, (op, shape)) in operations.into_iter().enumerate() {
+            for (place, (op, shape, weights)) in operations.into_iter().enumerate() {
                 let output = if place == last { step.output } else { unfused.add_value(shape) };
-                let (inputs, weights) = (std::mem::replace(&mut inputs, vec![output]), std::mem::take(&mut weights));
+                let inputs = std::mem::replace(&mut inputs, vec![output]);
                 unfused.nodes.push(Node { op, inputs, output, weights, differentiated: plan.differentiates(index) });
             }
         }
@@ -49,8 +49,8 @@ impl UnfusedProgram {
     }
 }
 
-/// The operations of a step in order, each with its output shape. `output` is the shape of the last one.
-fn operations(step: &Step, output: &Shape) -> Vec<(Op, Shape)> {
+/// The operations of a step in order, each with its output shape and weights. `output` is the shape of the last one.
+fn operations(step: &Step, output: &Shape) -> Vec<(Op, Shape, Vec<Param>)> {
     let mut op = step.op.clone();
     let pooled = match &mut op {
         Op::Conv2d { pool, .. } => pool.take(),
@@ -60,13 +60,16 @@ fn operations(step: &Step, output: &Shape) -> Vec<(Op, Shape)> {
         (Some([height, width]), [_, _, filters]) => vec![height, width, *filters],
         _ => output.clone(),
     };
-    let mut operations = vec![(op, before_pooling.clone())];
+    let mut operations = vec![(op, before_pooling.clone(), step.weights.clone())];
+    if let Some(FoldedNormalization { op, weights }) = &step.normalization {
+        operations.push((op.clone(), before_pooling.clone(), weights.clone()));
+    }
     if step.activation != Activation::Linear {
-        operations.push((Op::Activation(step.activation), before_pooling));
+        operations.push((Op::Activation(step.activation), before_pooling, Vec::new()));
     }
     if pooled.is_some() {
         let pool = Op::Pool2d { kind: PoolKind::Max, size: [2, 2], stride: [2, 2], pad: [0, 0] };
-        operations.push((pool, output.clone()));
+        operations.push((pool, output.clone(), Vec::new()));
     }
     operations
 }
@@ -81,16 +84,25 @@ mod tests {
     #[test]
     fn a_fused_step_becomes_a_chain() {
         let x = Input::new([5, 4, 2]);
-        let y = Conv2D::new(3, 3).padding(Padding::Same).activation(Relu).call(&x).unwrap();
+        let y = Conv2D::new(3, 3).padding(Padding::Same).call(&x).unwrap();
+        let y = ReLU::new().call(&BatchNormalization::new().call(&y).unwrap()).unwrap();
         let model = Model::new(&x, &MaxPooling2D::new(2).call(&y).unwrap()).unwrap();
-        let options = PlanOptions { fuses_activation: |_, _| true, fuses_pooling: |_| true, ..PlanOptions::default() };
+        let options = PlanOptions {
+            folds_batch_norm: |_| true,
+            fuses_activation: |_, _| true,
+            fuses_pooling: |_| true,
+            ..PlanOptions::default()
+        };
         let plan = Plan::predict(&model, 1, &options).unwrap();
         assert_eq!(plan.program().steps.len(), 1);
         let unfused = UnfusedProgram::of(&plan);
-        let [conv, relu, pool] = &unfused.nodes[..] else { panic!("three operations, not {:?}", unfused.nodes) };
+        let [conv, norm, relu, pool] = &unfused.nodes[..] else { panic!("four operations, not {:?}", unfused.nodes) };
         assert!(matches!(conv.op, Op::Conv2d { pool: None, .. }) && matches!(pool.op, Op::Pool2d { .. }));
-        assert_eq!((relu.inputs.as_slice(), pool.inputs.as_slice()), (&[conv.output][..], &[relu.output][..]));
+        assert!(matches!(norm.op, Op::BatchNorm { .. }));
+        let inputs = [norm, relu, pool].map(|node| node.inputs.as_slice());
+        assert_eq!(inputs, [&[conv.output][..], &[norm.output], &[relu.output]]);
         assert_eq!(unfused.shapes[relu.output], [5, 4, 3]);
-        assert_eq!((pool.output, conv.weights.len(), relu.weights.len()), (plan.program().outputs[0], 2, 0));
+        assert_eq!([conv, norm, relu, pool].map(|node| node.weights.len()), [2, 4, 0, 0]);
+        assert_eq!(pool.output, plan.program().outputs[0]);
     }
 }

@@ -5,9 +5,9 @@ use std::sync::RwLockReadGuard;
 use engraft_ir::Op;
 use engraft_kernels::{
     batch_norm, batch_norm_gradient_inference, batch_norm_gradient_sums, batch_norm_gradient_training,
-    batch_norm_input_gradient, channel_sums, means, squared_deviation_sums,
+    batch_norm_input_gradient, channel_sums, fold_batch_norm, means, squared_deviation_sums,
 };
-use engraft_nn::Result;
+use engraft_nn::{FoldedNormalization, Result};
 use engraft_plan::GradientReducer;
 
 use super::{Backward, StepCall};
@@ -26,7 +26,11 @@ struct BatchNormConfig {
 
 impl BatchNormConfig {
     fn of(call: &StepCall<'_>) -> Self {
-        let Op::BatchNorm { epsilon, momentum, scale, center, batch_statistics } = call.step.op else {
+        Self::of_op(&call.step.op)
+    }
+
+    fn of_op(op: &Op) -> Self {
+        let Op::BatchNorm { epsilon, momentum, scale, center, batch_statistics } = *op else {
             unreachable!("called for batch normalization only");
         };
         let mean = usize::from(scale) + usize::from(center);
@@ -37,6 +41,16 @@ impl BatchNormConfig {
 
 fn values<'a>(call: &'a StepCall<'_>, position: usize) -> RwLockReadGuard<'a, Vec<f32>> {
     call.step.weights[position].weight.values()
+}
+
+/// Folds a normalization into the kernel and bias of a convolution, in place.
+pub(crate) fn fold(normalization: &FoldedNormalization, kernel: &mut [f32], bias: &mut [f32]) {
+    let config = BatchNormConfig::of_op(&normalization.op);
+    let values = |position: usize| normalization.weights[position].weight.values();
+    let (mean, variance) = (values(config.mean), values(config.variance));
+    let (gamma, beta) = (config.gamma.map(values), config.beta.map(values));
+    let (gamma, beta) = (gamma.as_deref().map(Vec::as_slice), beta.as_deref().map(Vec::as_slice));
+    fold_batch_norm(kernel, bias, &mean, &variance, gamma, beta, config.epsilon);
 }
 
 /// Mean and variance of the batch in training mode; `None` in inference mode.

@@ -2,8 +2,8 @@
 
 use engraft_kernels::Conv2d;
 
-use super::{Backward, StepCall};
-use crate::workspace::{KernelCachePolicy, Workspace};
+use super::{Backward, StepCall, depthwise};
+use crate::workspace::{Kernel, KernelCachePolicy, Workspace, bias_len, folded_len};
 
 /// The convolution of this call, for all of its samples.
 pub(super) fn convolution(call: &StepCall<'_>) -> Conv2d {
@@ -14,20 +14,31 @@ fn convolution_for(call: &StepCall<'_>, samples: usize) -> Conv2d {
     call.conv2d(samples).expect("called for convolutions of images only")
 }
 
-/// Length of the scratch space, in f32.
+/// Length of the scratch space, in f32, of any convolution step, depthwise ones included.
 ///
-/// If the kernel is cached from its first use on, every forward pass reads the prepared kernel, which takes less scratch space.
-pub(super) fn scratch_len(call: &StepCall<'_>, policy: KernelCachePolicy) -> usize {
+/// If weights are cached from their first use on, every forward pass reads prepared ones, which takes less scratch space.
+pub(super) fn scratch_len(call: &StepCall<'_>, policy: KernelCachePolicy, differentiated: bool) -> usize {
+    let cached = !differentiated && policy == KernelCachePolicy::FrozenFirstUse && policy.allows(call);
+    let folded = if cached { 0 } else { folded_len(call.step) };
+    if depthwise::convolution(call).is_some() {
+        return folded;
+    }
     let conv = convolution(call);
-    match policy == KernelCachePolicy::FrozenFirstUse && policy.allows(call) {
-        true => conv.prepared_scratch_len(),
-        false => conv.scratch_len(),
+    match (differentiated, cached) {
+        (true, _) => conv.scratch_len(),
+        (false, true) => conv.prepared_scratch_len(),
+        (false, false) => folded + conv.forward_scratch_len(),
     }
 }
 
-/// Length of the prepared kernel in f32; 0 if it isn't cached.
+/// Length of the prepared weights in f32 of any convolution step; 0 if they aren't cached.
 pub(super) fn prepared_len(call: &StepCall<'_>, policy: KernelCachePolicy) -> usize {
-    if policy.allows(call) { convolution(call).prepared_len() } else { 0 }
+    if !policy.allows(call) {
+        return 0;
+    }
+    let prepared = depthwise::convolution(call).map_or_else(|| convolution(call).prepared_len(), |_| 0);
+    let bias = call.step.normalization.as_ref().map_or(0, |_| bias_len(call.step));
+    if prepared > 0 { prepared + bias } else { folded_len(call.step) }
 }
 
 /// The convolution of this call, for one sample.
@@ -41,14 +52,11 @@ pub(super) fn forward(call: &StepCall<'_>, x: &[f32], y: &mut [f32], workspace: 
 
 /// Computes `y` with the step's weights. `conv` is the whole convolution of the step or some of its output rows.
 pub(super) fn apply(conv: &Conv2d, call: &StepCall<'_>, x: &[f32], y: &mut [f32], workspace: &mut Workspace) {
-    let (weights, activation) = (&call.step.weights, call.step.activation);
-    let bias = weights.get(1).map(|bias| bias.weight.values());
-    let bias = bias.as_deref().map(Vec::as_slice);
-    let (prepared, scratch) = (workspace.prepared_kernel(conv, call), &mut workspace.scratch);
-    match prepared {
-        Some(prepared) => conv.forward_prepared(x, &prepared, bias, activation, y, scratch),
-        None => conv.forward(x, &weights[0].weight.values(), bias, activation, y, scratch),
-    }
+    let activation = call.step.activation;
+    workspace.with_weights(Some(conv), call, |kernel, bias, scratch| match kernel {
+        Kernel::Prepared(kernel) => conv.forward_prepared(x, kernel, bias, activation, y, scratch),
+        Kernel::Plain(w) => conv.forward(x, w, bias, activation, y, scratch),
+    });
 }
 
 pub(super) fn input_gradient(call: &StepCall<'_>, b: &Backward<'_>, dx: &mut [f32], scratch: &mut [f32]) {

@@ -4,6 +4,7 @@ use engraft_ir::Op;
 use engraft_kernels::{Conv2dShape, Depthwise};
 
 use super::{Backward, StepCall};
+use crate::workspace::{Kernel, Workspace};
 
 /// The depthwise convolution of this call; `None` for every other step.
 pub(super) fn convolution(call: &StepCall<'_>) -> Option<Depthwise> {
@@ -14,11 +15,11 @@ pub(super) fn convolution(call: &StepCall<'_>) -> Option<Depthwise> {
     Depthwise::new(&Conv2dShape { batch, in_h, in_w, in_c, out_c, kernel, stride, dilation, pad, out_h, out_w, groups })
 }
 
-pub(super) fn forward(depthwise: &Depthwise, call: &StepCall<'_>, x: &[f32], y: &mut [f32]) {
-    let weights = &call.step.weights;
-    let w = weights[0].weight.values();
-    let bias = weights.get(1).map(|bias| bias.weight.values());
-    depthwise.forward(x, &w, bias.as_deref().map(Vec::as_slice), call.step.activation, y);
+pub(super) fn forward(depthwise: &Depthwise, call: &StepCall<'_>, x: &[f32], y: &mut [f32], workspace: &mut Workspace) {
+    workspace.with_weights(None, call, |kernel, bias, _| match kernel {
+        Kernel::Plain(w) => depthwise.forward(x, w, bias, call.step.activation, y),
+        Kernel::Prepared(_) => unreachable!("depthwise convolutions read kernels as they are"),
+    });
 }
 
 pub(super) fn input_gradient(depthwise: &Depthwise, call: &StepCall<'_>, b: &Backward<'_>, dx: &mut [f32]) {

@@ -109,7 +109,7 @@ mod tests {
             let plan = Plan::predict(&model, 2, &options).unwrap();
             let program = plan.program();
             let calls = [0, 1].map(|step| StepCall::of_program(program, &program.steps[step], 2));
-            let lengths = calls.iter().map(|call| super::super::scratch_len(call, KernelCachePolicy::Off));
+            let lengths = calls.iter().map(|call| super::super::scratch_len(call, KernelCachePolicy::Off, false));
             let scratch = lengths.max().unwrap();
             let mut workspace = Workspace::new(scratch, KernelCachePolicy::Off).unwrap();
             workspace.begin_run(2);

@@ -87,6 +87,41 @@ fn depthwise_convolutions() {
     compare_classifiers([21, 24, 3], &layers, &[0, 6]);
 }
 
+/// Inverted residual blocks as in EfficientNet-Lite0: normalizations are folded into the convolutions before them.
+#[test]
+fn convolutions_with_folded_normalizations() {
+    let relu6 = || ReLU::new().max_value(6.0).into_layer();
+    let norm = || BatchNormalization::new().into_layer();
+    let same = |kernel| DepthwiseConv2D::new(kernel).padding(Padding::Same);
+    let layers = || {
+        let stem = Conv2D::new(8, 3).strides(2).padding(Padding::Same).use_bias(false).into_layer();
+        let expand = Conv2D::new(40, 1).into_layer();
+        let [narrow, project] = [16, 20].map(|filters| Conv2D::new(filters, 1).use_bias(false).into_layer());
+        let winograd = Conv2D::new(24, 3).padding(Padding::Same).into_layer();
+        [
+            [stem, norm(), relu6()],
+            [expand, norm(), relu6()],
+            [same(5).use_bias(false).into_layer(), norm(), relu6()],
+            [project, norm(), Activation::new(engraft_nn::ActivationFn::Silu).into_layer()],
+            [same(3).strides(2).into_layer(), norm(), relu6()],
+            [narrow, norm(), Activation::new(Relu).into_layer()],
+            [winograd, BatchNormalization::new().scale(false).center(false).into_layer(), relu6()],
+        ]
+        .concat()
+    };
+    compare_classifiers([21, 24, 3], &layers, &[0, 9, 21]);
+    let plan = Plan::train(
+        &classifier([21, 24, 3], &layers(), 21),
+        sgd(),
+        Loss::categorical_crossentropy(),
+        BATCH,
+        5,
+        &options(),
+    );
+    let plan = plan.unwrap();
+    assert_eq!(plan.program().steps.iter().filter(|step| step.normalization.is_some()).count(), 7);
+}
+
 /// Operations that the random graphs don't have: broadcasts, permutations, slices and resampling.
 #[test]
 fn values_weighed_permuted_and_resampled() {

@@ -3,9 +3,11 @@
 use std::collections::HashMap;
 use std::io::{Cursor, Read, Seek};
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use hdf5_pure::{AttrValue, Dataset, Error, File, Group, Layout, ReadSeekSource};
 
+use super::block_cache::BlockCache;
 use super::budget::Budget;
 use super::convert_error::{cause, convert_error};
 use super::parallel_reader::{MIN_VALUES, ParallelReader};
@@ -91,6 +93,9 @@ pub struct H5File {
     budget: Budget,
     /// A reader of the same bytes for parallel reads; `None` if the file isn't on disk or the system doesn't support them.
     parallel: Option<ParallelReader>,
+    /// The groups that were found so far, by path. Looking a group up from the root parses every group above it, which takes most
+    /// of the time of reading a network with many layers.
+    groups: Mutex<HashMap<String, Group>>,
 }
 
 impl H5File {
@@ -138,6 +143,7 @@ impl H5File {
         if pickle::begins_as_pickle(&mut reader).map_err(|error| open_error(error.into()))? {
             return Err(H5Error::Pickle);
         }
+        let reader = BlockCache::new(reader).map_err(unopened)?;
         let source = ReadSeekSource::new(reader).map_err(|error| open_error(error.into()))?;
         let file = File::from_source(source).map_err(open_error)?;
         let (declared, len) = (file.superblock().eof_address, file.file_size());
@@ -146,7 +152,7 @@ impl H5File {
             return Err(H5Error::Open { reason, source: None });
         }
         let budget = Budget::new(expansion::limit(len));
-        Ok(Self { file, budget, parallel: None })
+        Ok(Self { file, budget, parallel: None, groups: Mutex::default() })
     }
 
     /// Sets the second reader, for large datasets. It must read the same bytes as this file.
@@ -243,7 +249,7 @@ impl H5File {
         Ok((shape, values))
     }
 
-    /// Reads a large dataset of contiguous little-endian f32 in parallel; `None` if the ordinary reader must read the dataset.
+    /// Reads a dataset of contiguous little-endian f32 without a conversion, in parallel if it is large; `None` if the ordinary reader must read the dataset.
     fn read_in_parallel(&self, path: &str, dataset: &Dataset, count: usize) -> Result<Option<Vec<f32>>, H5Error> {
         let damaged = |error| convert_error(path, "dataset", error);
         let Some(parallel) = self.parallel.as_ref().filter(|_| count >= MIN_VALUES) else { return Ok(None) };
@@ -339,12 +345,39 @@ impl H5File {
         if path.split('/').all(str::is_empty) {
             return Ok(self.file.root());
         }
-        self.file.group(path).map_err(|error| convert_error(path, "group", error))
+        let known = self.groups.lock().unwrap_or_else(PoisonError::into_inner).get(path).cloned();
+        if let Some(group) = known {
+            return Ok(group);
+        }
+        let group = match self.above(path)? {
+            Some((above, name)) => above.group(name),
+            None => self.file.group(path),
+        };
+        let group = group.map_err(|error| convert_error(path, "group", error))?;
+        self.groups.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned(), group.clone());
+        Ok(group)
     }
 
     fn dataset(&self, path: &str) -> Result<Dataset, H5Error> {
         check_depth(path)?;
-        self.file.dataset(path).map_err(|error| convert_error(path, "dataset", error))
+        let dataset = match self.above(path)? {
+            Some((above, name)) => above.dataset(name),
+            None => self.file.dataset(path),
+        };
+        dataset.map_err(|error| convert_error(path, "dataset", error))
+    }
+
+    /// The group above a path, and the path's last name; `None` if the path has no group above it in this file, or no such form.
+    fn above<'p>(&self, path: &'p str) -> Result<Option<(Group, &'p str)>, H5Error> {
+        let Some((above, name)) = path.rsplit_once('/').filter(|(above, name)| !above.is_empty() && !name.is_empty())
+        else {
+            return Ok(None);
+        };
+        match self.group(above) {
+            Ok(group) => Ok(Some((group, name))),
+            Err(H5Error::Missing { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     fn attributes(&self, path: &str) -> Result<HashMap<String, AttrValue>, H5Error> {

@@ -1,4 +1,4 @@
-//! Positioned reads of a file by several threads, for large f32 datasets and for checksums.
+//! Positioned reads of a file, by several threads if they are large, for f32 datasets and for checksums.
 //!
 //! On a little-endian machine, uncompressed little-endian f32 values have the same bytes in the file and in memory. Reading them
 //! in parallel, without a conversion of each value, makes loading a model of half a gigabyte much faster. `h5::h5_file` reads
@@ -8,11 +8,16 @@ use std::fs::File;
 use std::io;
 use std::sync::{Arc, Mutex};
 
-/// Bytes that a thread reads at a time. Small enough that they are still in the core's cache when their checksum is computed.
+/// Bytes that a thread reads at a time.
 const BLOCK: usize = 1 << 20;
 
-/// The smallest dataset, in values, that is read in parallel: one block. A smaller one would keep only one thread busy.
-pub(crate) const MIN_VALUES: usize = BLOCK / size_of::<f32>();
+/// Bytes that a thread reads at a time to compute their checksum. They are still in the core's cache then, and their memory is
+/// reused for the next block instead of going back to the system.
+const CHECKSUM_BLOCK: usize = 64 << 10;
+
+/// The smallest dataset, in values, that is read like this. It takes 16 KiB. The HDF5 crate reads a larger one into bytes first, and
+/// then converts each value.
+pub(crate) const MIN_VALUES: usize = 4 << 10;
 
 /// An open file (or the part of it from an offset on) for reads that leave the file position alone.
 #[derive(Clone, Debug)]
@@ -43,10 +48,10 @@ impl ParallelReader {
 
     /// The CRC-32 checksum, as in zip archives, of the first `len` bytes.
     pub(crate) fn crc32(&self, len: u64) -> io::Result<u32> {
-        let blocks = (0..len).step_by(BLOCK).enumerate();
+        let blocks = (0..len).step_by(CHECKSUM_BLOCK).enumerate();
         let hashers = Mutex::new(Vec::new());
         in_parallel(blocks, |(index, offset)| {
-            let mut bytes = vec![0; BLOCK.min(usize::try_from(len - offset).unwrap_or(BLOCK))];
+            let mut bytes = vec![0; CHECKSUM_BLOCK.min(usize::try_from(len - offset).unwrap_or(CHECKSUM_BLOCK))];
             self.read_at(offset, &mut bytes)?;
             let mut hasher = crc32fast::Hasher::new();
             hasher.update(&bytes);
@@ -75,7 +80,11 @@ impl ParallelReader {
 fn in_parallel<T>(blocks: impl Iterator<Item = T> + Send, work: impl Fn(T) -> io::Result<()> + Sync) -> io::Result<()> {
     // Four threads saturate the memory bandwidth; more gain nothing.
     const THREADS: usize = 4;
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS);
+    // Asking the system for the number of cores takes longer than reading a block.
+    let threads = match blocks.size_hint().0 {
+        0 | 1 => 1,
+        blocks => std::thread::available_parallelism().map_or(1, usize::from).min(THREADS).min(blocks),
+    };
     let blocks = Mutex::new(blocks.fuse());
     let next = || blocks.lock().expect("taking does not panic").next();
     let run = || std::iter::from_fn(next).try_for_each(&work);
@@ -100,7 +109,7 @@ mod tests {
 
     #[test]
     fn pieces_come_to_their_places() {
-        let values: Vec<f32> = (0..3 * MIN_VALUES + 5).map(|i| i as f32).collect();
+        let values: Vec<f32> = (0..3 * BLOCK / size_of::<f32>() + 5).map(|i| i as f32).collect();
         let bytes = [b"some", bytemuck::cast_slice::<_, u8>(&values)].concat();
         let reader = file_of(&bytes).skip(4);
         let mut read = vec![0.0; values.len() - 2];

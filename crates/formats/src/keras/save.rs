@@ -2,7 +2,6 @@
 
 use std::io::{self, Seek, Write};
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use engraft_nn::{Error, Model, Result, Weight};
 use serde_json::json;
@@ -86,9 +85,9 @@ pub fn save(model: &Model, path: &Path, options: &SaveOptions<'_>) -> Result<()>
         ));
     }
     let config = config_writer::model(model).to_string();
+    // Keras also writes the date here, which nothing reads. Without it, the same model gives the same bytes.
     let mut metadata = json!({
         "keras_version": KERAS_VERSION,
-        "date_saved": timestamp(SystemTime::now()),
         "engraft_version": env!("CARGO_PKG_VERSION"),
     });
     if let paths @ [_, ..] = &base_record::paths(model)[..] {
@@ -180,45 +179,24 @@ fn with_weights(
     then(&writer, numbers * size_of::<f32>() + (1 << 20) + saved.len() * (1 << 12))
 }
 
-/// A UTC date in the format of Keras: `2026-03-14@15:09:26`.
-fn timestamp(now: SystemTime) -> String {
-    let seconds = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    let (mut days, second) = (seconds / 86_400, seconds % 86_400);
-    let leap = |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
-    let mut year = 1970;
-    while days >= 365 + u64::from(leap(year)) {
-        days -= 365 + u64::from(leap(year));
-        year += 1;
-    }
-    let february = 28 + u64::from(leap(year));
-    let mut month = 1;
-    for length in [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30] {
-        if days < length {
-            break;
-        }
-        days -= length;
-        month += 1;
-    }
-    let (day, hour, minute, second) = (days + 1, second / 3600, second / 60 % 60, second % 60);
-    format!("{year}-{month:02}-{day:02}@{hour:02}:{minute:02}:{second:02}")
-}
-
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use engraft_nn::prelude::*;
 
     use super::*;
 
     #[test]
-    fn dates_are_those_of_the_calendar() {
-        for (seconds, date) in [
-            (0, "1970-01-01@00:00:00"),
-            (951_782_400, "2000-02-29@00:00:00"),
-            (1_735_689_599, "2024-12-31@23:59:59"),
-            (1_773_500_966, "2026-03-14@15:09:26"),
-            (4_107_542_400, "2100-03-01@00:00:00"),
-        ] {
-            assert_eq!(timestamp(UNIX_EPOCH + Duration::from_secs(seconds)), date);
-        }
+    fn a_model_has_the_same_bytes_whenever_it_is_saved() {
+        let folder = tempfile::tempdir().unwrap();
+        let model = Sequential::new().add(Input::new([4])).add(Dense::new(2)).build().unwrap();
+        let saved = |name: &str| {
+            let path = folder.path().join(name);
+            save(&model, &path, &SaveOptions::default()).unwrap();
+            std::fs::read(path).unwrap()
+        };
+        let first = saved("first.keras");
+        // A date in the file would change within this time.
+        std::thread::sleep(std::time::Duration::from_millis(1100));
+        assert!(saved("second.keras") == first);
     }
 }

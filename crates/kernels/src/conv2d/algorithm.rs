@@ -3,6 +3,7 @@
 use super::direct::Direct;
 use super::im2col::Im2col;
 use super::im2col_strips::Strips;
+use super::pointwise::Pointwise;
 use super::winograd::Winograd;
 use crate::Conv2dShape;
 
@@ -14,6 +15,8 @@ pub(super) enum Algorithm {
     /// Like [`Im2col`](Self::Im2col), with patches that overlap in memory instead of being gathered one by one. For images with
     /// few channels.
     Strips(Strips),
+    /// One matrix product of pixels and kernel, for 1x1 kernels of stride 1.
+    Pointwise(Pointwise),
     /// Matrix products in the Winograd domain, for 3x3 kernels of stride 1.
     Winograd(Winograd),
     /// Matrix products of shifted images on a matrix unit for bf16. The second field computes the gradient with respect to the
@@ -32,6 +35,7 @@ impl Algorithm {
         match self {
             Self::Im2col(_) => Self::im2col(shape),
             Self::Strips(_) => Self::Strips(Strips::new(shape)),
+            Self::Pointwise(pointwise) => Self::Pointwise(pointwise.of_shape(shape)),
             Self::Winograd(winograd) => Self::Winograd(winograd.of_shape(shape)),
             Self::Direct(direct, in_f32) => Self::Direct(direct.of_shape(shape), Box::new(in_f32.of_shape(shape))),
         }
@@ -41,6 +45,7 @@ impl Algorithm {
         match self {
             Self::Im2col(_) => "im2col",
             Self::Strips(_) => "strips",
+            Self::Pointwise(_) => "pointwise",
             Self::Winograd(_) => "winograd",
             Self::Direct(..) => "direct",
         }

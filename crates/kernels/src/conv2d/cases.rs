@@ -4,6 +4,7 @@ use super::Conv2d;
 use super::algorithm::Algorithm;
 use super::direct::Direct;
 use super::im2col_strips::Strips;
+use super::pointwise::Pointwise;
 use super::winograd::Winograd;
 use crate::Conv2dShape;
 use crate::simd::{Amx, Bf16, Isa};
@@ -37,6 +38,11 @@ pub(super) fn shapes() -> Vec<Conv2dShape> {
         // 273 output pixels: more than the kernel gradient adds at a time (256); channels that don't fill whole vectors
         shape([1, 13, 21, 17], 19, [3, 3], plain, plain, [2, 2], 1),
         shape([3, 17, 16, 8], 70, plain, plain, plain, [0, 0], 1),
+        // pointwise: one pixel; partial vectors and panels of each instruction set; more pixels than a task has
+        shape([1, 1, 1, 5], 150, plain, plain, plain, [0, 0], 1),
+        shape([1, 7, 7, 33], 65, plain, plain, plain, [0, 0], 1),
+        shape([2, 3, 5, 64], 24, plain, plain, plain, [0, 0], 1),
+        shape([1, 29, 28, 3], 17, plain, plain, plain, [0, 0], 1),
         shape([2, 9, 8, 5], 6, plain, [2, 2], plain, [0, 0], 1),
         // TensorFlow's "same" padding with stride 2: 8 rows need one row of padding, which lies below; 9 columns need one on each
         // side
@@ -75,12 +81,18 @@ pub(super) fn shapes_of_3x3() -> Vec<Conv2dShape> {
 }
 
 /// The convolution of `shape` by every algorithm that can compute it, each with a name for messages. Winograd's algorithm, in
-/// f32 only, and the direct algorithm run on every instruction set of this CPU and on emulations.
+/// f32 only, the pointwise and the direct algorithm run on every instruction set of this CPU and on emulations.
 pub(super) fn every_algorithm(shape: Conv2dShape) -> Vec<(String, Conv2d)> {
     let mut all = vec![("im2col".into(), Conv2d::by_im2col(shape))];
     if Strips::can(&shape) {
         let algorithm = Algorithm::Strips(Strips::new(shape));
         all.push(("strips".into(), Conv2d::with_algorithm(shape, algorithm)));
+    }
+    if Pointwise::can(&shape) {
+        all.extend(Isa::tested().map(|isa| {
+            let algorithm = Algorithm::Pointwise(Pointwise::new(isa, shape));
+            (format!("pointwise {}", isa.name()), Conv2d::with_algorithm(shape, algorithm))
+        }));
     }
     if Winograd::can(&shape) {
         all.extend(Isa::tested().map(|isa| {

@@ -6,6 +6,7 @@
 use super::algorithm::Algorithm;
 use super::direct::Direct;
 use super::im2col_strips::Strips;
+use super::pointwise::Pointwise;
 use super::winograd::Winograd;
 use crate::Conv2dShape;
 use crate::simd::{Bf16, Isa};
@@ -16,6 +17,8 @@ pub(super) fn in_f32(isa: Isa, shape: Conv2dShape) -> Algorithm {
         Algorithm::Winograd(Winograd::new(isa, shape))
     } else if prefers_strips(&shape) {
         Algorithm::Strips(Strips::new(shape))
+    } else if prefers_pointwise(&shape) {
+        Algorithm::Pointwise(Pointwise::new(isa, shape))
     } else {
         Algorithm::im2col(shape)
     }
@@ -60,6 +63,13 @@ fn prefers_strips(shape: &Conv2dShape) -> bool {
     const MIN_ROW_OUTPUTS: usize = 24;
     // With a kernel one column wide, patches don't overlap.
     Strips::can(shape) && shape.kernel[1] > 1 && shape.in_c <= MAX_CHANNELS && shape.out_w >= MIN_ROW_OUTPUTS
+}
+
+/// Whether the pointwise algorithm is faster than im2col.
+fn prefers_pointwise(shape: &Conv2dShape) -> bool {
+    // Fewer outputs don't repay packing a kernel that isn't prepared. Im2col then streams the kernel from memory.
+    const MIN_OUTPUTS: usize = 16;
+    Pointwise::can(shape) && shape.out_h * shape.out_w >= MIN_OUTPUTS
 }
 
 /// Whether a matrix unit for bf16 computes the convolution faster than vector units do in f32.
@@ -132,6 +142,14 @@ mod tests {
         assert_eq!(name(same_3x3([1, 32, 23, 7], 64)), "im2col");
         assert_eq!(name(shape([1, 32, 32, 3], 64, [3, 1], [1, 1], [1, 1], [2, 0], 1)), "im2col");
         assert_eq!(name(shape([1, 64, 64, 8], 64, [7, 7], [2, 2], [1, 1], [6, 6], 1)), "im2col");
+    }
+
+    #[test]
+    fn pointwise_convolutions_need_some_outputs() {
+        let pointwise = |side, groups| shape([1, side, side, 64], 64, [1, 1], [1, 1], [1, 1], [0, 0], groups);
+        assert_eq!(name(pointwise(4, 1)), "pointwise");
+        assert_eq!(name(pointwise(3, 1)), "im2col");
+        assert_eq!(name(pointwise(4, 2)), "im2col");
     }
 
     #[test]

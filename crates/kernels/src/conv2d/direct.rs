@@ -69,6 +69,11 @@ impl Direct {
         all(&self.forward).max(all(&self.backward))
     }
 
+    /// Scratch of a forward pass whose filters aren't prepared.
+    pub(super) fn forward_scratch_len(&self, threads: usize) -> usize {
+        CACHE_LINE + self.forward.filters.len() + threads * self.forward.scratch_len()
+    }
+
     pub(super) fn prepared_scratch_len(&self, threads: usize) -> usize {
         threads * self.forward.scratch_len()
     }

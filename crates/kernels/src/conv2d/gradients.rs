@@ -18,6 +18,7 @@ impl Conv2d {
         match &self.algorithm {
             Algorithm::Im2col(im2col) => im2col.input_gradient(dy, w, dx, scratch),
             Algorithm::Strips(strips) => strips.input_gradient(dy, w, dx, scratch),
+            Algorithm::Pointwise(pointwise) => pointwise.im2col().input_gradient(dy, w, dx, scratch),
             Algorithm::Winograd(_) if self.im2col_gradients.input => {
                 Im2col::new(self.shape).input_gradient(dy, w, dx, scratch);
             }
@@ -57,7 +58,7 @@ impl Conv2d {
     pub fn replace_input(&self, dy: &[f32], w: &[f32], relu: bool, x: &mut [f32], scratch: &mut [f32]) {
         self.check_lengths(x, w, dy);
         match &self.algorithm {
-            Algorithm::Im2col(_) | Algorithm::Strips(_) => {
+            Algorithm::Im2col(_) | Algorithm::Strips(_) | Algorithm::Pointwise(_) => {
                 panic!("the input gradient of {:?} can't be computed in place", self.shape)
             }
             Algorithm::Winograd(_) if self.im2col_gradients.input => {
@@ -85,6 +86,7 @@ impl Conv2d {
         match algorithm {
             Algorithm::Im2col(im2col) => im2col.kernel_gradient(x, dy, dw, scratch),
             Algorithm::Strips(strips) => strips.kernel_gradient(x, dy, dw, scratch),
+            Algorithm::Pointwise(pointwise) => pointwise.im2col().kernel_gradient(x, dy, dw, scratch),
             Algorithm::Winograd(_) if self.im2col_gradients.kernel => {
                 Im2col::new(self.shape).kernel_gradient(x, dy, dw, scratch);
             }

@@ -10,7 +10,7 @@ use super::patches::Patches;
 use crate::Activation;
 use crate::Conv2dShape;
 use crate::chunks::CHUNK;
-use crate::gemm::{Matrix, apply_epilogue, gemm_tile, tile_size};
+use crate::gemm::{MAX_TILE_ROWS, Matrix, apply_epilogue, gemm_tile, tile_size};
 use crate::output_tiles::{Tile, Tiles};
 
 /// Maximum number of columns of the patch matrix that one task gathers at a time. With 256 rows they take 512 KiB, which stays
@@ -39,8 +39,13 @@ impl Im2col {
         Self { shape, input: Patches::of_input(&shape), output: Patches::of_output(&shape) }
     }
 
+    /// Scratch of a forward pass. It is enough for smaller batches too, although these may have taller tiles.
+    pub(super) fn forward_scratch_len(&self, threads: usize) -> usize {
+        threads * buffer_len(&self.input, self.out_pixels().min(MAX_TILE_ROWS))
+    }
+
     pub(super) fn scratch_len(&self, threads: usize) -> usize {
-        let forward = threads * buffer_len(&self.input, self.forward_tile()[0]);
+        let forward = self.forward_scratch_len(threads);
         let input_gradient = self.shape.w_len() + threads * buffer_len(&self.output, self.input_gradient_tile()[0]);
         let kernel_gradient = self.partials_len() + threads * buffer_len(&self.input, GRADIENT_ROWS);
         forward.max(input_gradient).max(kernel_gradient)

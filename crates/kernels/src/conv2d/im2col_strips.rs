@@ -46,6 +46,10 @@ impl Strips {
         Self { shape }
     }
 
+    pub(super) fn forward_scratch_len(&self, threads: usize) -> usize {
+        self.shape.w_len() + threads * self.strip_len()
+    }
+
     pub(super) fn scratch_len(&self, threads: usize) -> usize {
         let own = self.partials() * self.shape.w_len() + threads * self.strip_len();
         Im2col::new(self.shape).scratch_len(threads).max(own)

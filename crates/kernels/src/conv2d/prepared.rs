@@ -11,7 +11,7 @@ use crate::chunks::check_len;
 ///
 /// Preparing pays off for a kernel that is used many times without changing. The prepared kernel takes additional memory. For
 /// Winograd's algorithm, it has four times the kernel's size in f32 and twice in bf16. On a matrix unit, it has half the kernel's
-/// size.
+/// size. A 1x1 kernel keeps its size.
 #[derive(Debug)]
 pub struct PreparedKernel(AlignedVec);
 
@@ -20,6 +20,7 @@ impl Conv2d {
     pub fn prepared_len(&self) -> usize {
         match &self.algorithm {
             Algorithm::Im2col(_) | Algorithm::Strips(_) => 0,
+            Algorithm::Pointwise(pointwise) => pointwise.prepared_len(),
             Algorithm::Winograd(winograd) => winograd.prepared_len(),
             Algorithm::Direct(direct, _) => direct.prepared_len(),
         }
@@ -29,7 +30,8 @@ impl Conv2d {
     /// kernel.
     pub fn prepared_scratch_len(&self) -> usize {
         match &self.algorithm {
-            Algorithm::Im2col(_) | Algorithm::Strips(_) => self.scratch_len(),
+            Algorithm::Im2col(_) | Algorithm::Strips(_) => self.forward_scratch_len(),
+            Algorithm::Pointwise(_) => 0,
             Algorithm::Winograd(winograd) => winograd.prepared_scratch_len(rayon::current_num_threads()),
             Algorithm::Direct(direct, _) => direct.prepared_scratch_len(rayon::current_num_threads()),
         }
@@ -68,6 +70,7 @@ impl Conv2d {
         check_len("kernel", w, self.shape.w_len());
         match &self.algorithm {
             Algorithm::Im2col(_) | Algorithm::Strips(_) => None,
+            Algorithm::Pointwise(pointwise) => Some(PreparedKernel(pointwise.prepare(w))),
             Algorithm::Winograd(winograd) => Some(PreparedKernel(winograd.prepare(w))),
             Algorithm::Direct(direct, _) => Some(PreparedKernel(direct.prepare(w))),
         }
@@ -94,6 +97,7 @@ impl Conv2d {
         let epilogue = self.epilogue(bias, activation);
         match &self.algorithm {
             Algorithm::Im2col(_) | Algorithm::Strips(_) => panic!("kernels of {:?} can't be prepared", self.shape),
+            Algorithm::Pointwise(pointwise) => pointwise.forward_packed(x, kernel.0.as_slice(), epilogue, y),
             Algorithm::Winograd(winograd) => winograd.forward_prepared(x, &kernel.0, epilogue, y, scratch),
             Algorithm::Direct(direct, _) => direct.forward_prepared(x, &kernel.0, epilogue, y, scratch),
         }

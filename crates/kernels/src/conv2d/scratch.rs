@@ -12,10 +12,24 @@ impl Conv2d {
         self.scratch_len_of(&self.algorithm, rayon::current_num_threads())
     }
 
+    /// Number of values of scratch that [`forward`](Self::forward) needs in the ambient thread pool. Smaller batches never need
+    /// more. The gradients may need [`scratch_len`](Self::scratch_len), many times as much.
+    pub fn forward_scratch_len(&self) -> usize {
+        let threads = rayon::current_num_threads();
+        match &self.algorithm {
+            Algorithm::Im2col(im2col) => im2col.forward_scratch_len(threads),
+            Algorithm::Strips(strips) => strips.forward_scratch_len(threads),
+            Algorithm::Pointwise(pointwise) => pointwise.forward_scratch_len(),
+            Algorithm::Winograd(winograd) => winograd.forward_scratch_len(threads),
+            Algorithm::Direct(direct, _) => direct.forward_scratch_len(threads),
+        }
+    }
+
     fn scratch_len_of(&self, algorithm: &Algorithm, threads: usize) -> usize {
         match algorithm {
             Algorithm::Im2col(im2col) => im2col.scratch_len(threads),
             Algorithm::Strips(strips) => strips.scratch_len(threads),
+            Algorithm::Pointwise(pointwise) => pointwise.scratch_len(threads),
             Algorithm::Winograd(winograd) => winograd.scratch_len(threads).max(self.im2col_gradients_len(threads)),
             Algorithm::Direct(direct, in_f32) => direct.scratch_len(threads).max(self.scratch_len_of(in_f32, threads)),
         }
@@ -51,7 +65,7 @@ mod tests {
             let lengths = (0..40).map(|batch| {
                 let shape = same_3x3([batch, 14, 15, channels], out_c);
                 let convs = every_algorithm(shape).into_iter().map(|(_, conv)| conv).chain([Conv2d::new(shape)]);
-                convs.map(|conv| conv.scratch_len()).collect::<Vec<_>>()
+                convs.flat_map(|conv| [conv.scratch_len(), conv.forward_scratch_len()]).collect::<Vec<_>>()
             });
             let lengths: Vec<_> = lengths.collect();
             assert!(lengths.windows(2).all(|pair| pair[0].iter().zip(&pair[1]).all(|(a, b)| a <= b)), "{lengths:?}");

@@ -14,7 +14,7 @@ fn forward_passes_of_every_algorithm_agree_with_the_reference() {
         let mut expected = reference::conv2d(&shape, &x, &w);
         expected.iter_mut().enumerate().for_each(|(i, y)| *y = (*y + f64::from(bias[i % shape.out_c])).max(0.0));
         for (name, conv) in every_algorithm(shape) {
-            let (mut y, mut scratch) = (vec![f32::NAN; shape.y_len()], vec![f32::NAN; conv.scratch_len()]);
+            let (mut y, mut scratch) = (vec![f32::NAN; shape.y_len()], vec![f32::NAN; conv.forward_scratch_len()]);
             conv.forward(&x, &w, Some(&bias), Activation::Relu, &mut y, &mut scratch);
             match is_exact(&conv) {
                 true => assert!(y == to_f32(&expected), "{name} {shape:?}"),

@@ -89,6 +89,11 @@ impl Winograd {
         convolution(&self.forward).max(convolution(&self.backward)).max(kernel_gradient)
     }
 
+    /// Scratch of a forward pass whose filters aren't prepared.
+    pub(super) fn forward_scratch_len(&self, threads: usize) -> usize {
+        CACHE_LINE + self.forward.filters.len() + self.forward.scratch_len(threads)
+    }
+
     pub(super) fn prepared_scratch_len(&self, threads: usize) -> usize {
         self.forward.scratch_len(threads)
     }

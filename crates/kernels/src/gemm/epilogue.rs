@@ -4,34 +4,35 @@
 
 use crate::Activation;
 use crate::activation::activate_serial;
+use crate::clamp::Clamp;
 use crate::output_tiles::Tile;
 use crate::simd::{Isa, Kernel, Simd};
 
 /// Adds `bias` and applies `activation` to a tile. `bias` has one value for each column of the whole matrix.
 pub(crate) fn apply_epilogue(bias: Option<&[f32]>, activation: Activation, tile: &mut Tile) {
     let bias = bias.map(|bias| &bias[tile.columns.clone()]);
-    let relu = activation == Activation::Relu;
-    if bias.is_some() || relu {
-        Isa::current().run(BiasAndRelu { bias, relu, tile });
+    let clamp = Clamp::of(activation);
+    if bias.is_some() || clamp.is_some_and(|clamp| clamp != Clamp::IDENTITY) {
+        Isa::current().run(BiasAndClamp { bias, clamp: clamp.unwrap_or(Clamp::IDENTITY), tile });
     }
-    if !relu {
+    if clamp.is_none() {
         (0..tile.rows.len()).for_each(|row| activate_serial(activation, tile.row(row)));
     }
 }
 
-/// Bias and ReLU in one pass, as most layers have both.
-struct BiasAndRelu<'a, 't> {
+/// Bias and clamp in one pass, as most layers have both.
+struct BiasAndClamp<'a, 't> {
     bias: Option<&'a [f32]>,
-    relu: bool,
+    clamp: Clamp,
     tile: &'a mut Tile<'t>,
 }
 
-impl Kernel for BiasAndRelu<'_, '_> {
+impl Kernel for BiasAndClamp<'_, '_> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Self { bias, relu, tile } = self;
+        let Self { bias, clamp, tile } = self;
         let width = tile.columns.len();
         assert!(bias.is_none_or(|bias| bias.len() == width));
         for row in 0..tile.rows.len() {
@@ -46,7 +47,7 @@ impl Kernel for BiasAndRelu<'_, '_> {
                     if let Some(bias) = bias {
                         x = simd.add(x, simd.load_first(count, bias.as_ptr().add(column)));
                     }
-                    simd.store_first(count, if relu { simd.relu(x) } else { x }, at);
+                    simd.store_first(count, clamp.apply(simd, x), at);
                 }
                 column += S::LANES;
             }

@@ -94,6 +94,13 @@ impl Simd for Avx2 {
         unsafe { _mm256_max_ps(_mm256_setzero_ps(), x) }
     }
 
+    /// NaN in `x` stays: if either operand is NaN, `vmaxps` and `vminps` return the second one.
+    #[inline(always)]
+    fn clamp(self, x: __m256, lower: __m256, upper: __m256) -> __m256 {
+        // SAFETY: as above.
+        unsafe { _mm256_min_ps(upper, _mm256_max_ps(lower, x)) }
+    }
+
     /// If either operand is NaN, `vmaxps` returns the second one, so NaN is set by an unordered comparison.
     #[inline(always)]
     fn max(self, a: __m256, b: __m256) -> __m256 {

@@ -117,6 +117,13 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
         unsafe { _mm512_max_ps(_mm512_setzero_ps(), x) }
     }
 
+    /// NaN in `x` stays: if either operand is NaN, `vmaxps` and `vminps` return the second one.
+    #[inline(always)]
+    fn clamp(self, x: __m512, lower: __m512, upper: __m512) -> __m512 {
+        // SAFETY: as above.
+        unsafe { _mm512_min_ps(upper, _mm512_max_ps(lower, x)) }
+    }
+
     /// If either operand is NaN, `vmaxps` returns the second one, so such lanes are replaced by the sum, which is NaN.
     #[inline(always)]
     fn max(self, a: __m512, b: __m512) -> __m512 {

@@ -181,6 +181,20 @@ impl Isa {
         self.run(Plain(work))
     }
 
+    /// Number of f32 in a vector of this instruction set.
+    pub(crate) fn lanes(self) -> usize {
+        struct Lanes;
+        impl Kernel for Lanes {
+            type Output = usize;
+
+            #[inline(always)]
+            fn run<S: Simd>(self, _: S) -> usize {
+                S::LANES
+            }
+        }
+        self.run(Lanes)
+    }
+
     /// Columns of a register tile on this instruction set.
     pub(crate) fn columns(self) -> usize {
         struct Columns;

@@ -85,6 +85,12 @@ impl<const LANES: usize, const VECTORS: usize> Simd for Plain<LANES, VECTORS> {
     }
 
     #[inline(always)]
+    fn clamp(self, x: Self::Vector, lower: Self::Vector, upper: Self::Vector) -> Self::Vector {
+        let x = zip(x, lower, |x, lower| if x < lower { lower } else { x });
+        zip(x, upper, |x, upper| if x > upper { upper } else { x })
+    }
+
+    #[inline(always)]
     fn max(self, a: Self::Vector, b: Self::Vector) -> Self::Vector {
         zip(a, b, |a, b| if a > b || a.is_nan() { a } else { b })
     }

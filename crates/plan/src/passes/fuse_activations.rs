@@ -9,33 +9,20 @@ use crate::annotated_program::AnnotatedProgram;
 
 /// Fuses where nothing else reads the values before the activation, and where the backward pass doesn't need them either.
 pub(super) fn run(annotated: &mut AnnotatedProgram, options: &PlanOptions) -> Result<()> {
-    let readers = annotated.readers();
-    let mut steps: Vec<Step> = Vec::with_capacity(annotated.program.steps.len());
-    for step in std::mem::take(&mut annotated.program.steps) {
-        match (steps.last_mut(), &step.op) {
-            (Some(last), Op::Activation(function))
-                if step.inputs == [last.output] && readers[last.output] == 1 && fuses(last, *function, options) =>
-            {
-                fuse(last, *function, &step);
-            }
-            _ => steps.push(step),
+    annotated.merge_steps(|_, last, step, differentiated| {
+        let Op::Activation(function) = step.op else { return false };
+        let fused = fuses(last, function, differentiated, options);
+        if fused {
+            last.activation = function;
         }
-    }
-    annotated.set_steps(steps);
+        fused
+    });
     Ok(())
 }
 
-fn fuse(last: &mut Step, function: Activation, step: &Step) {
-    last.activation = function;
-    last.output = step.output;
-    if last.layer != step.layer {
-        last.layer = format!("{}, {}", last.layer, step.layer);
-    }
-}
-
-fn fuses(last: &Step, function: Activation, options: &PlanOptions) -> bool {
+fn fuses(last: &Step, function: Activation, differentiated: bool, options: &PlanOptions) -> bool {
     last.activation == Activation::Linear
-        && function.gradient_from_output()
+        && (function.gradient_from_output() || !differentiated)
         && matches!(last.op, Op::Conv2d { .. } | Op::Dense)
         && (options.fuses_activation)(&last.op, function)
 }
@@ -91,10 +78,18 @@ mod tests {
     }
 
     #[test]
-    fn an_activation_whose_gradient_needs_its_input_stays_a_step() {
-        let plan = Plan::predict(&model(ActivationFn::Silu), 1, &options()).unwrap();
-        assert_eq!(layers(&plan), ["conv", "conv", "flatten", "dense", "active"]);
-        assert!(plan.program().steps.iter().all(|step| step.activation == Linear));
+    fn an_activation_whose_gradient_needs_its_input_is_fused_where_nothing_is_differentiated() {
+        let model = model(ActivationFn::Silu);
+        let train = || {
+            let loss = Loss::categorical_crossentropy().from_logits(true);
+            Plan::train(&model, engraft_nn::Sgd::new(0.1).into(), loss, 1, 0, &options()).unwrap()
+        };
+        assert_eq!(layers(&Plan::predict(&model, 1, &options()).unwrap()), ["conv", "flatten", "dense, active"]);
+        let trained = train();
+        assert_eq!(layers(&trained), ["conv", "conv", "flatten", "dense", "active"]);
+        assert!(trained.program().steps.iter().all(|step| step.activation == Linear));
+        model.get_layer("conv").unwrap().set_trainable(false);
+        assert_eq!(layers(&train()), ["conv", "flatten", "dense", "active"]);
     }
 
     #[test]

@@ -9,37 +9,15 @@ use crate::annotated_program::AnnotatedProgram;
 
 /// Fuses where neither step is differentiated and nothing else reads the values before pooling.
 pub(super) fn run(annotated: &mut AnnotatedProgram, options: &PlanOptions) -> Result<()> {
-    let readers = annotated.readers();
-    let mut steps: Vec<Step> = Vec::with_capacity(annotated.program.steps.len());
-    let mut kept = Vec::with_capacity(annotated.program.steps.len());
-    for (index, step) in std::mem::take(&mut annotated.program.steps).into_iter().enumerate() {
-        let fused = !annotated.differentiated[index]
-            && kept.last().is_some_and(|&conv: &usize| !annotated.differentiated[conv])
-            && steps
-                .last()
-                .is_some_and(|conv| readers[conv.output] == 1 && fuses(&annotated.program, conv, &step, options));
-        match steps.last_mut().filter(|_| fused) {
-            Some(conv) => fuse(&annotated.program, conv, &step),
-            None => {
-                steps.push(step);
-                kept.push(index);
-            }
+    annotated.merge_steps(|program, conv, pooling, differentiated| {
+        let fused = !differentiated && fuses(program, conv, pooling, options);
+        if fused && let Op::Conv2d { pool, .. } = &mut conv.op {
+            let shape = &program.shapes[conv.output];
+            *pool = Some([shape[0], shape[1]]);
         }
-    }
-    annotated.program.steps = steps;
-    annotated.differentiated = kept.iter().map(|&index| annotated.differentiated[index]).collect();
-    annotated.folded = kept.iter().map(|&index| annotated.folded[index]).collect();
-    annotated.streams.truncate(kept.len());
+        fused
+    });
     Ok(())
-}
-
-fn fuse(program: &Program, conv: &mut Step, pooling: &Step) {
-    let shape = &program.shapes[conv.output];
-    if let Op::Conv2d { pool, .. } = &mut conv.op {
-        *pool = Some([shape[0], shape[1]]);
-    }
-    conv.output = pooling.output;
-    conv.layer = format!("{}, {}", conv.layer, pooling.layer);
 }
 
 fn fuses(program: &Program, conv: &Step, pooling: &Step, options: &PlanOptions) -> bool {
@@ -50,7 +28,6 @@ fn fuses(program: &Program, conv: &Step, pooling: &Step, options: &PlanOptions) 
     };
     let windows = Op::Pool2d { kind: PoolKind::Max, size: [2, 2], stride: [2, 2], pad: [0, 0] };
     pooling.op == windows
-        && pooling.inputs == [conv.output]
         && shape(pooling.output)[..2] == [height / 2, width / 2]
         && matches!(conv.op, Op::Conv2d { pool: None, .. })
         // The maximum commutes with non-decreasing functions.
