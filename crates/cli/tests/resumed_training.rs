@@ -1,5 +1,7 @@
 //! Training that continues from a saved model (`--model`).
 
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
 mod support;
 
 use engraft::formats::keras;
@@ -111,20 +113,75 @@ fn the_validation_set_may_be_another_folder() {
     assert!(run.err.contains("warning: 6 of 6 validation photos are also in the training set"), "{run}");
 }
 
+/// The weights in a model file.
+fn values(place: &Place, name: &str) -> Vec<Vec<f32>> {
+    let model = keras::load_model(&place.path(name)).unwrap();
+    model.weights().iter().map(|weight| weight.values().clone()).collect()
+}
+
 #[test]
 fn with_the_optimizer_saved_two_trainings_are_one() {
     let place = Place::with_photos(4);
     place.add_model("m.keras");
     place.run(&format!("{GO_ON} --no-shuffle --epochs 2")).succeeds();
-    let values = |name: &str| {
-        let model = keras::load_model(&place.path(name)).unwrap();
-        model.weights().iter().map(|weight| weight.values().clone()).collect::<Vec<_>>()
-    };
-    let at_once = values("n.keras");
+    let at_once = values(&place, "n.keras");
     for (save, same) in [("--save-optimizer", true), ("", false)] {
         place.run(&format!("{GO_ON} --no-shuffle --epochs 1 {save}")).succeeds();
         let go_on = GO_ON.replace("m.keras", "n.keras").replace("-o n.keras", "-o twice.keras");
         place.run(&format!("{go_on} --no-shuffle --epochs 1")).succeeds();
-        assert_eq!(values("twice.keras") == at_once, same, "{save}");
+        assert_eq!(values(&place, "twice.keras") == at_once, same, "{save}");
     }
+}
+
+#[test]
+fn with_the_optimizer_saved_the_best_epoch_has_its_own_file() {
+    let place = Place::with_photos(10);
+    place.add_model("m.keras");
+    let train = |model: &str, output: &str, epochs: usize, options: &str| {
+        let train = format!("train photos --model {model} -o {output} --epochs {epochs} --no-shuffle --batch-size 8");
+        place.run(&format!("{train} --history h.json {options}")).succeeds()
+    };
+    let run = train("m.keras", "n.keras", 4, "--save-optimizer");
+    for expected in [
+        "Output    n.keras, the last epoch with the optimizer state\n          n-best.keras, the best epoch\n",
+        "Saved n.keras: epoch 4 of 4, with the optimizer state\nSaved n-best.keras: epoch ",
+        " of 4, the best by val_loss ",
+    ] {
+        assert!(run.out.contains(expected), "expected {expected:?} in {run}");
+    }
+    // 24 photos are trained on, in 3 steps.
+    let iterations = |name: &str| {
+        let model = keras::load_model(&place.path(name)).unwrap();
+        model.compiled().map(|compiled| compiled.state.iterations())
+    };
+    assert_eq!((iterations("n.keras"), iterations("n-best.keras")), (Some(4 * 3), Some(0)));
+
+    // Two trainings of two epochs are one of four, and the best epoch alone is that of a training without --save-optimizer.
+    train("m.keras", "half.keras", 2, "--save-optimizer");
+    train("half.keras", "twice.keras", 2, "--save-optimizer");
+    assert_eq!(values(&place, "twice.keras"), values(&place, "n.keras"));
+    train("m.keras", "best.keras", 4, "");
+    assert_eq!(values(&place, "best.keras"), values(&place, "n-best.keras"));
+}
+
+#[test]
+fn another_file_is_never_replaced_by_the_best_epoch() {
+    let place = Place::with_photos(4);
+    place.add_model("m.keras");
+    let train = "train photos --model m.keras -o n.keras --epochs 1 --save-optimizer";
+    // A model without class names isn't of `engraft train`.
+    for content in [b"mine".to_vec(), place.read("m.keras")] {
+        place.write("n-best.keras", &content);
+        let expected = ["n-best.keras, another file\nhint: move this file away, or choose another name for --output"];
+        let run = place.run(train).fails(1, &expected);
+        assert!(!run.err.contains("Epoch 1/1"), "training didn't begin: {run}");
+        assert_eq!((place.read("n-best.keras"), place.path("n.keras").exists()), (content, false));
+    }
+    std::fs::remove_file(place.path("n-best.keras")).unwrap();
+    // The file of an earlier run is replaced. Without a validation set, there is none.
+    (0..2).for_each(|_| drop(place.run(train).succeeds()));
+    let best = place.read("n-best.keras");
+    let run = place.run(&format!("{train} --validation-split 0")).succeeds();
+    assert!(run.out.ends_with("Output    n.keras\nSaved n.keras: epoch 1 of 1, with the optimizer state\n"), "{run}");
+    assert_eq!(place.read("n-best.keras"), best);
 }

@@ -2,7 +2,7 @@
 
 use engraft_data::{Batch, Dataset};
 use engraft_ir::random::{Rng, mix};
-use engraft_nn::{Loss, Metric, Model, Result, Tensor};
+use engraft_nn::{Error, ErrorKind, Loss, Metric, Model, Result, Tensor};
 use engraft_plan::{GradientReducer, LabelledBatch, Session, StepOutput, Update};
 
 use crate::callback::{BatchEnd, Callback, EpochEnd, TrainBegin};
@@ -72,7 +72,7 @@ impl TrainingLoop<'_, '_> {
             self.call(|callback, training| callback.on_epoch_begin(epoch, training))?;
             let Some(averages) = self.epoch(epoch)? else { break };
             let mut numbers = averages.numbers();
-            numbers.extend(self.validate()?);
+            numbers.extend(self.validate(epoch)?);
             history.push(numbers.clone());
             let steps = self.data.len().div_ceil(self.settings.batch_size);
             let end = EpochEnd { epoch, steps, numbers: &numbers };
@@ -99,9 +99,7 @@ impl TrainingLoop<'_, '_> {
             if self.stop == Stop::AtOnce {
                 return Ok(false);
             }
-            let output = self
-                .step(&batch)
-                .map_err(|e| e.within(format_args!("epoch {} of {}", epoch + 1, self.settings.epochs)))?;
+            let output = self.step(&batch).map_err(|error| self.within_epoch(epoch, error))?;
             averages.add(output.loss, self.loss.kind(), output.output.data(), batch.y.data(), batch.x.batch());
             let end = BatchEnd { epoch, step, steps, averages: &averages };
             self.call(|callback, training| callback.on_batch_end(&end, training))?;
@@ -130,23 +128,47 @@ impl TrainingLoop<'_, '_> {
         let weights = self.settings.class_weights.map(|weights| sample_weights(&batch.y, weights));
         let inputs = [&batch.x];
         let labelled = LabelledBatch::new(&inputs, &batch.y).sample_weights(weights.as_deref());
-        let output = self.training.forward_backward(&labelled, iteration, self.reducer)?;
         let learning_rate = compiled.optimizer.learning_rate().at(iteration);
+        let output = self.training.forward_backward(&labelled, iteration, self.reducer);
+        let output = output.map_err(|error| match error.kind() {
+            ErrorKind::NonFinite => error.within(rate_name(learning_rate)),
+            _ => error,
+        })?;
         self.training.apply(Update { learning_rate, iteration }, &state)?;
         state.count_step();
         Ok(output)
     }
 
     /// Loss and metrics on the validation set; empty without one.
-    fn validate(&mut self) -> Result<Vec<(String, f64)>> {
+    fn validate(&mut self, epoch: usize) -> Result<Vec<(String, f64)>> {
         let Some(data) = self.settings.validation else { return Ok(Vec::new()) };
         self.synchronize()?;
         self.call(|callback, training| callback.on_validation_begin(training))?;
         let Some(session) = self.validation.as_deref_mut() else { return Ok(Vec::new()) };
         let evaluation = evaluate(session, self.prefetcher, data, self.settings.batch_size, &self.loss, self.metrics)?;
         self.call(|callback, training| callback.on_validation_end(training))?;
+        self.check_validation(evaluation.loss).map_err(|error| self.within_epoch(epoch, error))?;
         let metrics = evaluation.metrics.into_iter().map(|(name, value)| (format!("val_{name}"), value));
         Ok(std::iter::once(("val_loss".to_owned(), evaluation.loss)).chain(metrics).collect())
+    }
+
+    /// Checks that the loss on the validation set is finite. The training loss doesn't show it if the last update of the epoch
+    /// overflowed.
+    fn check_validation(&self, loss: f64) -> Result<()> {
+        if loss.is_finite() {
+            return Ok(());
+        }
+        let compiled = self.model.compiled_or_error()?;
+        let rate = compiled.optimizer.learning_rate().at(compiled.state.iterations());
+        let problem = format!("val_loss is {loss}: training has most likely diverged");
+        Err(Error::because(rate_name(rate), problem)
+            .with_kind(ErrorKind::NonFinite)
+            .hint("use a smaller learning rate, for example a tenth of this one"))
+    }
+
+    /// Names the epoch in an error.
+    fn within_epoch(&self, epoch: usize, error: Error) -> Error {
+        error.within(format_args!("epoch {} of {}", epoch + 1, self.settings.epochs))
     }
 
     fn synchronize(&mut self) -> Result<()> {
@@ -165,6 +187,11 @@ impl TrainingLoop<'_, '_> {
         let mut training = Training::new(self.model, self.training, &mut self.stop);
         self.callbacks.iter_mut().try_for_each(|callback| call(&mut **callback, &mut training))
     }
+}
+
+/// A learning rate as the place of an error. It is printed as f32: the f64 of a tenth of 0.003 shows its rounding error.
+fn rate_name(rate: f64) -> String {
+    format!("learning rate {}", rate as f32)
 }
 
 /// The weight of each sample, by its class. Targets are one-hot rows or class indices.
@@ -294,10 +321,25 @@ mod tests {
         let data = Arrays::new(x, Tensor::new([3, 1], vec![0.0, 1.0, 1.0]).unwrap()).unwrap();
         let options = Fit::new().batch_size(1).shuffle(false).callback(&mut recorder);
         let error = binary.fit(&data, options).unwrap_err().to_string();
-        assert!(error.contains("epoch 1 of 1, training step 3"), "{error}");
+        assert!(error.contains("epoch 1 of 1, learning rate 0.1, training step 3: the loss is NaN"), "{error}");
         assert_eq!(recorder.calls.last().map(String::as_str), Some("train end"));
         assert_eq!(binary.compiled().unwrap().state.iterations(), 2);
         assert!(binary.weights().iter().all(|weight| weight.values().iter().all(|w| w.is_finite())));
+    }
+
+    #[test]
+    fn a_validation_loss_that_is_not_finite_ends_training() {
+        let mut recorder = Recorder::default();
+        let x = Tensor::new([1, 2], vec![f32::NAN, 0.0]).unwrap();
+        let validation = Arrays::new(x, Tensor::new([1, 1], vec![1.0]).unwrap()).unwrap();
+        let options = Fit::new().epochs(2).validation(&validation).callback(&mut recorder);
+        let error = model(1, Loss::binary_crossentropy()).fit(&six(), options).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NonFinite);
+        let expected =
+            "epoch 1 of 2, learning rate 0.1: val_loss is NaN: training has most likely diverged\nhint: use a smaller";
+        assert!(error.to_string().starts_with(expected), "{error}");
+        // The epoch isn't reported.
+        assert_eq!(recorder.calls[recorder.calls.len() - 2..], ["validation end", "train end"]);
     }
 
     /// The methods in which a callback can stop training.

@@ -37,8 +37,8 @@ pub trait Train {
     /// Trains on a dataset (Keras' `fit`). The `trainable` flags at the start of the call decide which layers are trained.
     ///
     /// # Errors
-    /// A model that isn't compiled, shapes that don't fit, not enough memory, a sample that can't be read, a loss that is not
-    /// finite. The model keeps the weights trained so far.
+    /// A model that isn't compiled, shapes that don't fit, not enough memory, a sample that can't be read, a loss (of a step or
+    /// of the validation set) that is not finite. The model keeps the weights trained so far.
     fn fit(&self, data: &dyn Dataset, options: Fit<'_>) -> Result<History>;
 
     /// Computes loss and metrics on a dataset, in batches (Keras' `evaluate`): `model.evaluate(&data, 32)`.

@@ -28,16 +28,13 @@ impl Progress {
         Self { phase: phase.to_owned(), begin: None, bar, epoch_began: now, shown: now, rate: String::new() }
     }
 
+    /// Name of an epoch: `Epoch 2/10`, `Epoch 2/5 of fine-tuning`. `epoch` counts from 0.
     fn epoch_name(&self, epoch: usize) -> String {
-        epoch_name(&self.phase, epoch, self.begin.map_or(0, |begin| begin.epochs))
-    }
-}
-
-/// Name of an epoch: `Epoch 2/10`, `Epoch 2/5 of fine-tuning`. `epoch` counts from 0.
-pub(super) fn epoch_name(phase: &str, epoch: usize, epochs: usize) -> String {
-    match phase {
-        "" => format!("Epoch {}/{epochs}", epoch + 1),
-        phase => format!("Epoch {}/{epochs} of {phase}", epoch + 1),
+        let epochs = self.begin.map_or(0, |begin| begin.epochs);
+        match &self.phase[..] {
+            "" => format!("Epoch {}/{epochs}", epoch + 1),
+            phase => format!("Epoch {}/{epochs} of {phase}", epoch + 1),
+        }
     }
 }
 

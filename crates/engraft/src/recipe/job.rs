@@ -1,13 +1,21 @@
-//! Trains a classifier on photos in one or more phases, saves it and reports the result.
+//! Trains a classifier on photos in one or more phases, saves its best epoch and reports the result.
+
+mod checkpoints;
+mod report;
+mod run;
 
 use std::path::{Path, PathBuf};
 
-use super::{Classifier, Interrupt, Phase};
+use self::checkpoints::Output;
+use super::{Classifier, Phase};
 use crate::data::{Dataset, Photo, PhotoDataset};
 use crate::plan::Memory;
 use crate::runtime::{Runtime, ensure_fits};
-use crate::train::{BatchEnd, Callback, EpochEnd, Evaluation, Fit, History, RunOptions, Targets, Train, Training};
+use crate::train::{Evaluation, Fit, RunOptions, Targets, Train};
 use crate::{Error, Result};
+
+pub use self::checkpoints::Checkpoint;
+pub use self::report::{CallbackFactory, Outcome, TrainingReport};
 
 /// A training run of a classifier: training set, validation set, phases and output file.
 ///
@@ -54,8 +62,12 @@ use crate::{Error, Result};
 /// let report = job.run(&Interrupt::new(), &mut |_phase| None);
 /// assert_eq!(report.outcome?, Outcome::Complete);
 /// assert_eq!(report.history.last("val_accuracy"), Some(1.0));
-/// assert_eq!(job.evaluate(&runtime)?.get("accuracy"), Some(1.0));
-/// assert!(file.is_file());
+///
+/// // The model has the weights of its best epoch, and the file holds the same.
+/// let best = report.history.get("val_loss").iter().copied().reduce(f64::min);
+/// assert_eq!(report.saved[0].val_loss, best);
+/// assert_eq!(Some(job.evaluate(&runtime)?.loss), best);
+/// assert_eq!(report.saved[0].path, file);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct TrainingJob<'a> {
@@ -66,103 +78,8 @@ pub struct TrainingJob<'a> {
     batch_size: usize,
     shuffle: bool,
     runtime: Option<Runtime>,
-    output: Option<(PathBuf, bool)>,
+    output: Option<Output>,
 }
-
-/// How a training run ended without an error.
-///
-/// ```
-/// use engraft::recipe::Outcome;
-/// let message = |outcome| match outcome {
-///     Outcome::Complete => "training is complete".to_owned(),
-///     Outcome::Interrupted { phase, epoch, .. } => format!("stopped in epoch {} of phase {}", epoch + 1, phase + 1),
-/// };
-/// let stopped = Outcome::Interrupted { phase: 1, epoch: 4, step: 17 };
-/// assert_eq!(message(stopped), "stopped in epoch 5 of phase 2");
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// All phases were completed.
-    Complete,
-    /// Training stopped because the [`Interrupt`] was requested. The fields are the place of the last completed step.
-    Interrupted {
-        /// Index of the phase within the job, from 0.
-        phase: usize,
-        /// Index of the epoch within the phase, from 0.
-        epoch: usize,
-        /// Index of the step within the epoch, from 0.
-        step: usize,
-    },
-}
-
-/// Result of [`TrainingJob::run`]: history, number of saved phases, and outcome. A run that fails has a report too.
-///
-/// ```
-/// use engraft::prelude::*;
-/// use engraft::recipe::{Interrupt, Outcome, Phase, TrainingJob, TrainingReport};
-/// # let photos = tempfile::tempdir()?;
-/// # for (class, grey) in [("dark", 20), ("light", 220)] {
-/// #     std::fs::create_dir(photos.path().join(class))?;
-/// #     let mut bmp = b"BM\0\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0\x08\0\0\0\x08\0\0\0\x01\0\x18\0".to_vec();
-/// #     bmp.extend([0; 24]);
-/// #     bmp.extend([grey; 8 * 8 * 3]);
-/// #     std::fs::write(photos.path().join(class).join("1.bmp"), bmp)?;
-/// # }
-/// # let files = PhotoFolder::scan(photos.path(), &mut |_done, _total| {})?.photos;
-/// # let layers = Sequential::new().add(Input::new([8, 8, 3])).add(Rescaling::new(1.0 / 255.0)).add(Flatten::new());
-/// # let model = layers.add(Dense::new(2).activation(Softmax)).build()?;
-/// # model.compile(Adam::new(0.05), Loss::categorical_crossentropy(), [])?;
-/// # let classifier = Classifier::new(model, None)?;
-/// # let phases = vec![Phase::first(classifier.model(), 3, 0)?];
-/// # let job = TrainingJob::new(&classifier, files, Vec::new(), phases)?;
-/// let interrupt = Interrupt::new();
-/// // A handler of Ctrl-C would do this.
-/// interrupt.request();
-/// let report: TrainingReport = job.run(&interrupt, &mut |_phase| None);
-/// assert_eq!(report.phases_saved, 0);
-/// assert_eq!(report.outcome?, Outcome::Interrupted { phase: 0, epoch: 0, step: 0 });
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[derive(Debug)]
-pub struct TrainingReport {
-    /// Loss and metrics of each epoch, over all phases.
-    pub history: History,
-    /// Number of phases after which the model was saved, including an interrupted phase.
-    pub phases_saved: usize,
-    /// How the run ended, or its error.
-    pub outcome: Result<Outcome>,
-}
-
-/// Function that creates the callback of each phase, or `None` for a phase without a callback.
-///
-/// ```
-/// use engraft::prelude::*;
-/// use engraft::recipe::{CallbackFactory, Interrupt, Phase, TrainingJob};
-/// # let photos = tempfile::tempdir()?;
-/// # for (class, grey) in [("dark", 20), ("light", 220)] {
-/// #     std::fs::create_dir(photos.path().join(class))?;
-/// #     let mut bmp = b"BM\0\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0\x08\0\0\0\x08\0\0\0\x01\0\x18\0".to_vec();
-/// #     bmp.extend([0; 24]);
-/// #     bmp.extend([grey; 8 * 8 * 3]);
-/// #     std::fs::write(photos.path().join(class).join("1.bmp"), bmp)?;
-/// # }
-/// # let files = PhotoFolder::scan(photos.path(), &mut |_done, _total| {})?.photos;
-/// # let layers = Sequential::new().add(Input::new([8, 8, 3])).add(Rescaling::new(1.0 / 255.0)).add(Flatten::new());
-/// # let model = layers.add(Dense::new(2).activation(Softmax)).build()?;
-/// # model.compile(Adam::new(0.05), Loss::categorical_crossentropy(), [])?;
-/// # let classifier = Classifier::new(model, None)?;
-/// # let phases = vec![Phase::first(classifier.model(), 3, 0)?];
-/// # let job = TrainingJob::new(&classifier, files, Vec::new(), phases)?;
-/// let mut epochs = Vec::new();
-/// let create_callback: CallbackFactory<'_> = &mut |phase| {
-///     epochs.push(phase.epochs);
-///     Some(Box::new(EarlyStopping::new("loss")))
-/// };
-/// job.run(&Interrupt::new(), create_callback).outcome?;
-/// assert_eq!(epochs, [3]);
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-pub type CallbackFactory<'a> = &'a mut dyn FnMut(&Phase) -> Option<Box<dyn Callback>>;
 
 impl<'a> TrainingJob<'a> {
     /// A job that trains a compiled classifier on `training`, in batches of 32.
@@ -206,11 +123,52 @@ impl<'a> TrainingJob<'a> {
         Self { runtime: Some(runtime.clone()), ..self }
     }
 
-    /// Makes [`run`](Self::run) save the classifier to this `.keras` file after each phase, with the optimizer's state if
-    /// `optimizer_state` is true.
+    /// Makes [`run`](Self::run) save the best epoch to this `.keras` file.
+    ///
+    /// The best epoch has the lowest `val_loss` of all phases; of equal ones, it is the first. The file is replaced whenever an
+    /// epoch is the best so far, or after every epoch if there is no validation set. So it survives an error, NaN or the end of
+    /// the process.
+    ///
+    /// If `optimizer_state` is true, the file holds the last complete epoch with the optimizer's state instead, so that training
+    /// can continue exactly. The best epoch is then saved to [`best_path`](Self::best_path), without that state.
     #[must_use]
     pub fn save_to(self, path: &Path, optimizer_state: bool) -> Self {
-        Self { output: Some((path.to_owned(), optimizer_state)), ..self }
+        Self { output: Some(Output { path: path.to_owned(), optimizer_state }), ..self }
+    }
+
+    /// The file of the best epoch beside the file that is saved with the optimizer's state: `model-best.keras` for `model.keras`.
+    ///
+    /// `None` if the state isn't saved, or if there is no validation set to tell which epoch is the best. An existing file is
+    /// replaced.
+    ///
+    /// ```
+    /// use std::path::Path;
+    ///
+    /// use engraft::prelude::*;
+    /// use engraft::recipe::{Phase, TrainingJob};
+    /// # let photos = tempfile::tempdir()?;
+    /// # for (class, grey) in [("dark", 20), ("light", 220)] {
+    /// #     std::fs::create_dir(photos.path().join(class))?;
+    /// #     let mut bmp = b"BM\0\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0\x08\0\0\0\x08\0\0\0\x01\0\x18\0".to_vec();
+    /// #     bmp.extend([0; 24]);
+    /// #     bmp.extend([grey; 8 * 8 * 3]);
+    /// #     std::fs::write(photos.path().join(class).join("1.bmp"), bmp)?;
+    /// # }
+    /// # let photos = PhotoFolder::scan(photos.path(), &mut |_done, _total| {})?.photos;
+    /// # let layers = Sequential::new().add(Input::new([8, 8, 3])).add(Rescaling::new(1.0 / 255.0)).add(Flatten::new());
+    /// # let model = layers.add(Dense::new(2).activation(Softmax)).build()?;
+    /// # model.compile(Adam::new(0.05), Loss::categorical_crossentropy(), [])?;
+    /// # let classifier = Classifier::new(model, None)?;
+    /// # let phases = vec![Phase::first(classifier.model(), 3, 0)?];
+    /// let job = TrainingJob::new(&classifier, photos.clone(), photos, phases)?;
+    /// assert_eq!(job.best_path(), None);
+    /// let job = job.save_to(Path::new("model.keras"), true);
+    /// assert_eq!(job.best_path().as_deref(), Some(Path::new("model-best.keras")));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn best_path(&self) -> Option<PathBuf> {
+        let output = self.output.as_ref().filter(|output| output.optimizer_state && self.validation.is_some());
+        output.map(Output::best_path)
     }
 
     /// The classifier.
@@ -303,98 +261,5 @@ impl<'a> TrainingJob<'a> {
     pub fn evaluate(&self, runtime: &Runtime) -> Result<Evaluation> {
         let photos = self.validation.as_ref().unwrap_or(&self.training);
         self.classifier.model().evaluate(photos, RunOptions::from(self.batch_size).runtime(runtime))
-    }
-
-    /// Trains the phases in order and saves the classifier after each, also after an interrupted one, if
-    /// [`save_to`](Self::save_to) was called.
-    ///
-    /// `create_callback` is called at the start of each phase. Errors are in [`TrainingReport::outcome`].
-    pub fn run(&self, interrupt: &Interrupt, create_callback: CallbackFactory<'_>) -> TrainingReport {
-        let mut report =
-            TrainingReport { history: History::default(), phases_saved: 0, outcome: Ok(Outcome::Complete) };
-        for (number, phase) in self.phases.iter().enumerate() {
-            if number > 0 && interrupt.is_requested() {
-                let (epoch, step) = (self.phases[number - 1].epochs.saturating_sub(1), self.steps().saturating_sub(1));
-                report.outcome = Ok(Outcome::Interrupted { phase: number - 1, epoch, step });
-                break;
-            }
-            match self.run_phase((number, phase), interrupt, create_callback, &mut report) {
-                Ok(Outcome::Complete) => {}
-                ended => {
-                    report.outcome = ended;
-                    break;
-                }
-            }
-        }
-        report
-    }
-
-    fn run_phase(
-        &self,
-        (number, phase): (usize, &Phase),
-        interrupt: &Interrupt,
-        create_callback: CallbackFactory<'_>,
-        report: &mut TrainingReport,
-    ) -> Result<Outcome> {
-        let (model, runtime) = (self.classifier.model(), self.runtime_or_shared()?);
-        phase.trainability.apply(model);
-        let compiled = model.compiled_or_error()?;
-        if number == 0 && compiled.optimizer.slots() == phase.optimizer.slots() {
-            // The optimizer's state stays valid, so training resumes where an earlier run stopped.
-            model.update_compiled(|compiled| compiled.optimizer = phase.optimizer.clone())?;
-        } else {
-            // The saved state is of other weights or of another optimizer, so it starts at zero, as after `compile` in Keras.
-            model.compile(phase.optimizer.clone(), compiled.loss, compiled.metrics)?;
-        }
-        let mut recorder = Recorder { interrupt, epochs: phase.epochs, history: History::default(), stopped: None };
-        let mut callback = create_callback(phase);
-        let fit = self.fit(phase, &runtime).callback(&mut recorder);
-        let fit = callback.iter_mut().fold(fit, |fit, callback| fit.callback(&mut **callback));
-        let fitted = model.fit(&self.training, fit);
-        report.history.extend(&recorder.history);
-        fitted?;
-        if let Some((path, optimizer_state)) = &self.output {
-            self.classifier.save_with(path, *optimizer_state)?;
-            report.phases_saved += 1;
-        }
-        let stopped = recorder.stopped;
-        Ok(stopped.map_or(Outcome::Complete, |(epoch, step)| Outcome::Interrupted { phase: number, epoch, step }))
-    }
-}
-
-/// Callback that records the history and stops training when the interrupt is requested.
-struct Recorder<'a> {
-    interrupt: &'a Interrupt,
-    epochs: usize,
-    history: History,
-    /// Epoch and step after which training stopped.
-    stopped: Option<(usize, usize)>,
-}
-
-impl Recorder<'_> {
-    fn stop_if_requested(&mut self, epoch: usize, step: usize, training: &mut Training<'_>) {
-        if self.interrupt.is_requested() && self.stopped.is_none() {
-            self.stopped = Some((epoch, step));
-            training.stop_at_once();
-        }
-    }
-}
-
-impl Callback for Recorder<'_> {
-    fn on_batch_end(&mut self, end: &BatchEnd<'_>, training: &mut Training<'_>) -> Result<()> {
-        // After the last step of a phase, the phase is complete. `run` checks the interrupt before the next phase.
-        let last = end.epoch + 1 == self.epochs && end.step + 1 == end.steps;
-        if !last {
-            self.stop_if_requested(end.epoch, end.step, training);
-        }
-        Ok(())
-    }
-
-    fn on_epoch_end(&mut self, end: &EpochEnd<'_>, training: &mut Training<'_>) -> Result<()> {
-        self.history.push(end.numbers.iter().cloned());
-        if end.epoch + 1 < self.epochs {
-            self.stop_if_requested(end.epoch, end.steps - 1, training);
-        }
-        Ok(())
     }
 }
