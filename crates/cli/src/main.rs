@@ -1,6 +1,7 @@
 //! The program `engraft`: parses the command line and runs one command. The work is done by the library crate `engraft`.
 
 mod bench;
+mod cache;
 mod compile;
 mod decode_pool;
 mod destination;
@@ -48,10 +49,10 @@ Exit codes:
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
-    /// Number of CPU threads that compute and decode photos; no effect on summary and inspect [default: one per core]
+    /// Number of CPU threads that compute and decode photos; no effect on summary, inspect and cache [default: one per core]
     #[arg(long, global = true, value_name = "N", help_heading = "General")]
     threads: Option<Count>,
-    /// Maximum memory to use, such as 2GB or 500MiB; no effect on summary and inspect [default: the free memory]
+    /// Maximum memory to use, such as 2GB or 500MiB; no effect on summary, inspect and cache [default: the free memory]
     #[arg(long, global = true, value_name = "SIZE", help_heading = "General")]
     memory_limit: Option<Bytes>,
 }
@@ -65,6 +66,7 @@ enum Command {
     Features(features::Args),
     Export(export::Args),
     Inspect(inspect::Args),
+    Cache(cache::Args),
     Bench(bench::Args),
 }
 
@@ -105,6 +107,7 @@ fn run(command: Command, threads: Option<Count>, memory_limit: Option<Bytes>) ->
         Command::Features(args) => features::run(&args, &runtime),
         Command::Export(args) => export::run(&args, &runtime),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Cache(args) => cache::run(&args),
         Command::Bench(args) => bench::run(&args, &runtime),
     }
 }

@@ -7,6 +7,7 @@ use clap::Args;
 use engraft::Error;
 use engraft::applications::{Pooling, Weights};
 use engraft::ir::Precision;
+use engraft::linear::ClassWeights;
 use engraft::recipe::{Augment, Backbone, Freeze, Recipe};
 use engraft::runtime::Runtime;
 
@@ -134,21 +135,24 @@ pub(crate) struct RecipeArgs {
     /// linear classifier; fewer units are faster and take less memory
     /// [default: 4096,4096 for vgg16, none for efficientnet-lite0]
     #[arg(long, value_name = "UNITS,...", conflicts_with = "model", help_heading = "Model")]
-    head: Option<HiddenUnits>,
+    pub(crate) head: Option<HiddenUnits>,
+    /// Dropout rate before each Dense layer of the head, at least 0 and below 1; acts in gradient training
+    #[arg(long, value_name = "RATE", value_parser = share, conflicts_with = "model", help_heading = "Model")]
+    pub(crate) dropout: Option<f64>,
     /// Data augmentation: random changes of each photo during training, applied in the given order, or `none`
     ///
     /// flip mirrors half of the photos left to right. rotate=0.1 turns by up to a tenth of a full turn (36 degrees). zoom=0.2
     /// zooms in or out by up to 20 %. The model sees other versions of each photo in each epoch, so it generalizes better to new
     /// photos.
+    /// [default: flip,rotate=0.1,zoom=0.2]
     #[arg(
         long,
         value_name = "flip,rotate=F,zoom=F",
         value_parser = parsed::<Augment>,
-        default_value = "flip,rotate=0.1,zoom=0.2",
         conflicts_with = "model",
         help_heading = "Model"
     )]
-    augment: Augment,
+    pub(crate) augment: Option<Augment>,
 }
 
 /// The values of `--pooling`.
@@ -180,7 +184,21 @@ impl RecipeArgs {
             image_size: self.image_size.unwrap_or(default.image_size),
             pooling: self.pooling.map_or(default.pooling, PoolingArg::pooling),
             head: self.head.as_ref().map_or(default.head, |HiddenUnits(units)| units.clone()),
-            augment: self.augment.clone(),
+            dropout: self.dropout.unwrap_or(0.0) as f32,
+            augment: self.augment.clone().unwrap_or_default(),
+            ..default
+        }
+    }
+
+    /// A recipe of a linear probe with these options.
+    pub(crate) fn linear_probe(&self, backbone: Backbone, classes: usize) -> Recipe {
+        let default = Recipe::linear_probe(backbone, classes);
+        let pooling = self.pooling.map_or(default.pooling, PoolingArg::pooling);
+        Recipe {
+            image_size: self.image_size.unwrap_or(default.image_size),
+            pooling,
+            pooled_blocks: pooling.is_some(),
+            dropout: self.dropout.unwrap_or(0.0) as f32,
             ..default
         }
     }
@@ -189,6 +207,47 @@ impl RecipeArgs {
 /// Parses the name of a pretrained network.
 pub(crate) fn backbone(text: &str) -> Result<Backbone, String> {
     parsed(text)
+}
+
+/// The value of `--backbone` in training: a network, or the best of those at hand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BackboneChoice {
+    Auto,
+    One(Backbone),
+}
+
+/// Parses the name of a pretrained network, or `auto`.
+pub(crate) fn backbone_choice(text: &str) -> Result<BackboneChoice, String> {
+    match text {
+        "auto" => Ok(BackboneChoice::Auto),
+        name => backbone(name).map(BackboneChoice::One).map_err(|error| format!("{error}, or auto")),
+    }
+}
+
+/// A number of folds: at least 2.
+pub(crate) fn folds(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(folds @ 2..=100) => Ok(folds),
+        _ => Err("expected a whole number from 2 to 100".to_owned()),
+    }
+}
+
+/// The values of `--class-weights`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum ClassWeightsArg {
+    /// Each photo counts the same
+    None,
+    /// Each class counts the same
+    Balanced,
+}
+
+impl From<ClassWeightsArg> for ClassWeights {
+    fn from(class_weights: ClassWeightsArg) -> Self {
+        match class_weights {
+            ClassWeightsArg::None => Self::None,
+            ClassWeightsArg::Balanced => Self::Balanced,
+        }
+    }
 }
 
 /// The values of `--precision`: [`Precision`] on the command line.

@@ -34,6 +34,11 @@ pub(crate) fn count(number: usize, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
+/// A line of a report: a title in a column of its own, then the text.
+pub(crate) fn titled(title: &str, text: impl Display) -> String {
+    format!("{title:9} {text}")
+}
+
 /// Formats a number with thousands separators: `14,722,947`.
 pub(crate) fn thousands(number: usize) -> String {
     let digits = number.to_string();

@@ -35,6 +35,16 @@ pub(crate) fn scan_as(dir: &Path, classes: &[String], runtime: &Runtime) -> Resu
     with_bar(runtime, |progress| PhotoFolder::scan_as(dir, classes, progress))
 }
 
+/// Lists the photos of a folder without decoding them: unreadable photos are found when they are used.
+pub(crate) fn list(dir: &Path, runtime: &Runtime) -> Result<PhotoFolder, Failure> {
+    with_bar(runtime, |progress| PhotoFolder::scan_knowing(dir, &|_| true, progress))
+}
+
+/// Like [`list`], with the classes of another folder.
+pub(crate) fn list_as(dir: &Path, classes: &[String], runtime: &Runtime) -> Result<PhotoFolder, Failure> {
+    with_bar(runtime, |progress| PhotoFolder::scan_as_knowing(dir, classes, &|_| true, progress))
+}
+
 /// Scans a folder for a model. Subfolders are matched to classes by name, or by order if the model has no class names.
 pub(crate) fn scan_for(dir: &Path, classifier: &Classifier, runtime: &Runtime) -> Result<PhotoFolder, Failure> {
     if classifier.metadata().is_some() {
@@ -73,7 +83,8 @@ fn with_bar(
     Ok(folder)
 }
 
-fn report_skipped(skipped: &[SkippedFile]) {
+/// Names the skipped files on standard error, each with its reason.
+pub(crate) fn report_skipped(skipped: &[SkippedFile]) {
     for SkippedFile { path, reason } in skipped.iter().take(SHOWN) {
         note(format_args!("warning: {}: skipped: {reason}", path.display()));
     }

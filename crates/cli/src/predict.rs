@@ -43,10 +43,15 @@ pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
         match decode(image) {
             Ok(photo) => {
                 let probabilities = classifier.classify(&photo)?;
-                let classes = classifier.classes();
+                let answer = Answer {
+                    image,
+                    classes: classifier.classes(),
+                    probabilities: &probabilities,
+                    unknown: classifier.is_unknown(&probabilities),
+                };
                 match args.json {
-                    true => line(to_json(image, classes, &probabilities))?,
-                    false => line(to_text(image, classes, &probabilities, args.top.0))?,
+                    true => line(answer.to_json())?,
+                    false => line(answer.to_text(args.top.0))?,
                 }
             }
             Err(error) => {
@@ -70,24 +75,42 @@ pub(crate) fn warn(classifier: &Classifier) {
     classifier.warnings().iter().for_each(|warning| note(format_args!("warning: {warning}")));
 }
 
-fn to_json(image: &Path, classes: &[String], probabilities: &[f32]) -> Value {
-    let number = |probability: f32| Value::from(f64::from(probability));
-    let best = ranked(probabilities).into_iter().next().unwrap_or(0);
-    let all = classes.iter().zip(probabilities).map(|(class, p)| (class.clone(), number(*p)));
-    json!({
-        "image": image.to_string_lossy(),
-        "class": classes[best],
-        "probability": number(probabilities[best]),
-        "probabilities": all.collect::<Map<_, _>>(),
-    })
+/// What the model says of a photo.
+struct Answer<'a> {
+    image: &'a Path,
+    classes: &'a [String],
+    probabilities: &'a [f32],
+    /// Whether no probability reaches the model's threshold.
+    unknown: bool,
 }
 
-fn to_text(image: &Path, classes: &[String], probabilities: &[f32], top: usize) -> String {
-    let mut text = image.display().to_string();
-    for class in ranked(probabilities).into_iter().take(top) {
-        text.push_str(&format!("\n  {:5.1} %  {}", 100.0 * probabilities[class], classes[class]));
+impl Answer<'_> {
+    fn to_json(&self) -> Value {
+        let number = |probability: f32| Value::from(f64::from(probability));
+        let best = ranked(self.probabilities).into_iter().next().unwrap_or(0);
+        let all = self.classes.iter().zip(self.probabilities).map(|(class, p)| (class.clone(), number(*p)));
+        let mut json = json!({
+            "image": self.image.to_string_lossy(),
+            "class": self.classes[best],
+            "probability": number(self.probabilities[best]),
+            "probabilities": all.collect::<Map<_, _>>(),
+        });
+        if self.unknown {
+            json["unknown"] = true.into();
+        }
+        json
     }
-    text
+
+    fn to_text(&self, top: usize) -> String {
+        let mut text = self.image.display().to_string();
+        if self.unknown {
+            text.push_str("\n  unknown; of the known classes:");
+        }
+        for class in ranked(self.probabilities).into_iter().take(top) {
+            text.push_str(&format!("\n  {:5.1} %  {}", 100.0 * self.probabilities[class], self.classes[class]));
+        }
+        text
+    }
 }
 
 /// Class indices in descending order of probability; equal probabilities stay in class order.
@@ -105,17 +128,26 @@ mod tests {
         ["cat", "ant", "bee"].map(str::to_owned).to_vec()
     }
 
+    fn answer<'a>(classes: &'a [String], probabilities: &'a [f32], unknown: bool) -> Answer<'a> {
+        Answer { image: Path::new("a b.jpg"), classes, probabilities, unknown }
+    }
+
     #[test]
     fn json_keeps_the_order_of_classes() {
-        let json = to_json(Path::new("a b.jpg"), &classes(), &[0.25, 0.5, 0.25]).to_string();
+        let (classes, probabilities) = (classes(), [0.25, 0.5, 0.25]);
         let expected =
             r#"{"image":"a b.jpg","class":"ant","probability":0.5,"probabilities":{"cat":0.25,"ant":0.5,"bee":0.25}}"#;
-        assert_eq!(json, expected);
+        assert_eq!(answer(&classes, &probabilities, false).to_json().to_string(), expected);
+        let unknown = answer(&classes, &probabilities, true).to_json().to_string();
+        assert_eq!(unknown, format!("{},\"unknown\":true}}", expected.strip_suffix('}').unwrap()));
     }
 
     #[test]
     fn text_shows_the_likeliest_first() {
-        let text = to_text(Path::new("a.jpg"), &classes(), &[0.007, 0.9921, 0.0009], 2);
-        assert_eq!(text, "a.jpg\n   99.2 %  ant\n    0.7 %  cat");
+        let (classes, probabilities) = (classes(), [0.007, 0.9921, 0.0009]);
+        let text = answer(&classes, &probabilities, false).to_text(2);
+        assert_eq!(text, "a b.jpg\n   99.2 %  ant\n    0.7 %  cat");
+        let text = answer(&classes, &probabilities, true).to_text(1);
+        assert_eq!(text, "a b.jpg\n  unknown; of the known classes:\n   99.2 %  ant");
     }
 }

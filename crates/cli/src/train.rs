@@ -2,7 +2,9 @@
 
 mod interrupt;
 mod overview;
+mod probe;
 mod progress;
+mod saving;
 mod settings;
 mod start;
 
@@ -20,7 +22,7 @@ use engraft::train::{Callback, History};
 use crate::compile::{OptimizerKind, with_accuracy};
 use crate::destination::Destination;
 use crate::failure::Failure;
-use crate::options::{self, Count, PhotosArg, PrecisionArg, RecipeArgs};
+use crate::options::{self, BackboneChoice, ClassWeightsArg, Count, PhotosArg, PrecisionArg, RecipeArgs};
 use crate::output::{count, line, note};
 use crate::photos;
 use crate::score::{Score, change};
@@ -42,32 +44,44 @@ Examples:
 /// By default, a fifth of the photos of each class is held out as validation set. After each epoch, val_accuracy is the share
 /// of these photos that the model classifies correctly; val_loss also counts how sure it is, and lower is better.
 ///
+/// Saves the epoch with the lowest val_loss; without a validation set, the last epoch. The model file is replaced whenever an
+/// epoch is the best so far, so that an error or a power failure loses at most what came after it.
+///
 /// Before training, prints the photos per class, the layers to train and the peak memory. Ctrl-C stops training after the
-/// current step and saves the model; a second Ctrl-C exits at once, without saving.
+/// current step and keeps the best epoch; without a validation set, it saves the weights of that step. A second Ctrl-C exits at
+/// once.
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     #[command(flatten)]
     photos: PhotosArg,
     /// Fraction of the photos of each class to hold out of training as validation set; 0 to train on all photos
+    /// [default: 0; 0.2 in gradient training]
     #[arg(
         long,
         value_name = "FRACTION",
         value_parser = options::share,
-        default_value = "0.2",
         conflicts_with = "validation",
         help_heading = "Data"
     )]
-    validation_split: f64,
+    validation_split: Option<f64>,
     /// Folder of other photos to use as validation set, with the same class folders; all of PHOTOS are then trained on
     #[arg(long, value_name = "DIR", help_heading = "Data")]
     validation: Option<PathBuf>,
     /// Continue training this model file; its frozen layers, optimizer and learning rate apply unless options change them
     #[arg(long, value_name = "MODEL", help_heading = "Model")]
     model: Option<PathBuf>,
-    /// Pretrained network to build on: vgg16, or efficientnet-lite0, whose weights are part of the program
-    #[arg(long, value_parser = options::backbone, default_value = "vgg16", conflicts_with = "model", help_heading = "Model")]
-    backbone: Backbone,
+    /// Pretrained network to build on: efficientnet-lite0, whose weights are part of the program; vgg16; or auto, the best by
+    /// cross-validation of those whose weights are on this machine
+    #[arg(
+        long,
+        value_name = "efficientnet-lite0|vgg16|auto",
+        value_parser = options::backbone_choice,
+        default_value = "efficientnet-lite0",
+        conflicts_with = "model",
+        help_heading = "Model"
+    )]
+    backbone: BackboneChoice,
     /// Initial weights of the backbone: imagenet (for vgg16 downloaded once, 59 MB), none (random), or a weights file
     #[arg(
         long,
@@ -88,8 +102,9 @@ pub(crate) struct Args {
     #[arg(long, value_name = "all|none|N|LAYER", value_parser = options::freeze, help_heading = "Model")]
     freeze: Option<Freeze>,
     /// Number of epochs (passes over the training set), not counting those of --fine-tune-epochs
-    #[arg(long, value_name = "N", default_value = "10", help_heading = "Training")]
-    epochs: Count,
+    /// [default: 10]
+    #[arg(long, value_name = "N", help_heading = "Gradient training")]
+    epochs: Option<Count>,
     /// Batch size: photos per training step; smaller takes less memory
     #[arg(long, value_name = "N", default_value = "32", help_heading = "Training")]
     batch_size: Count,
@@ -107,8 +122,9 @@ pub(crate) struct Args {
     #[arg(long, value_name = "LAYER|N", value_parser = options::freeze, help_heading = "Training")]
     fine_tune_from: Option<Freeze>,
     /// Number of epochs of the fine-tuning phase
-    #[arg(long, value_name = "N", default_value = "5", requires = "fine_tune_from", help_heading = "Training")]
-    fine_tune_epochs: Count,
+    /// [default: 5]
+    #[arg(long, value_name = "N", requires = "fine_tune_from", help_heading = "Gradient training")]
+    fine_tune_epochs: Option<Count>,
     /// Learning rate of the fine-tuning phase [default: a tenth of the learning rate of the first phase]
     #[arg(
         long,
@@ -125,12 +141,22 @@ pub(crate) struct Args {
     /// Train on the photos in the order of class and file name instead of a random order, like shuffle=False in Keras
     #[arg(long, help_heading = "Training")]
     no_shuffle: bool,
+    /// Number of folds of the cross-validation that scores the default recipe, at least 2
+    #[arg(long, value_name = "K", default_value = "5", value_parser = options::folds, help_heading = "Training")]
+    folds: usize,
+    /// How much the photos of each class count: all the same, or balanced, so that small classes count as much as large ones
+    #[arg(long, value_enum, default_value = "none", help_heading = "Training")]
+    class_weights: ClassWeightsArg,
+    /// Neither read nor write the cache of features on disk; `engraft cache` shows it
+    #[arg(long, help_heading = "Computation")]
+    no_cache: bool,
     #[command(flatten)]
     precision: PrecisionArg,
     /// Model file to write, such as model.keras; any name is accepted, but Keras opens only names that end in `.keras`
     #[arg(short, long, value_name = "MODEL", help_heading = "Output")]
     output: PathBuf,
-    /// Also save the optimizer state, so that --model (or Keras) resumes training exactly; the file gets larger
+    /// Save the last epoch with the optimizer state, so that --model (or Keras) resumes training exactly, and the best epoch in
+    /// another file, MODEL-best.keras for MODEL.keras
     #[arg(long, help_heading = "Output")]
     save_optimizer: bool,
     /// Also write loss and accuracy of each epoch to this JSON file, like Keras' History.history
@@ -138,11 +164,44 @@ pub(crate) struct Args {
     history: Option<PathBuf>,
 }
 
+impl Args {
+    /// Whether an option was given that only gradient training has. Without one, the default recipe runs.
+    fn selects_gradient_training(&self) -> bool {
+        self.model.is_some()
+            || self.epochs.is_some()
+            || self.optimizer.is_some()
+            || self.learning_rate.is_some()
+            || self.freeze.is_some()
+            || self.fine_tune_from.is_some()
+            || self.fine_tune_epochs.is_some()
+            || self.fine_tune_learning_rate.is_some()
+            || self.recipe.augment.is_some()
+            || self.recipe.head.is_some()
+    }
+
+    /// The backbone of gradient training.
+    fn backbone(&self) -> Result<Backbone, Error> {
+        match self.backbone {
+            BackboneChoice::One(backbone) => Ok(backbone),
+            BackboneChoice::Auto => Err(Error::new("--backbone", "one network for gradient training", "auto")
+                .hint("only the default recipe, without options such as --epochs, compares networks")),
+        }
+    }
+
+    /// Epochs of the first phase of gradient training.
+    fn epochs(&self) -> usize {
+        self.epochs.map_or(10, |Count(epochs)| epochs)
+    }
+}
+
 pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
     let output = Destination::check("--output", &args.output)?;
     let history = args.history.as_deref().map(|path| Destination::check("--history", path)).transpose()?;
     if output.path().extension().is_none_or(|extension| extension != "keras") {
         note("warning: Keras opens model files only where their name ends in .keras");
+    }
+    if !args.selects_gradient_training() {
+        return probe::run(args, &output, runtime);
     }
     let chosen = args.precision.of(runtime)?;
     let start = Start::of(args)?;
@@ -154,20 +213,23 @@ pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
     let job = TrainingJob::new(&classifier, training, validation, phases)?;
     let job = job.batch_size(args.batch_size.0).shuffle(!args.no_shuffle).runtime(&chosen);
     let job = job.save_to(output.path(), args.save_optimizer);
+    saving::check_best(&job)?;
     let memory = job.memory()?;
     overview::lines(args, &job, &photos.folder, &memory, &chosen).into_iter().try_for_each(line)?;
     job.ensure_fits()?;
 
     let job = job.keep_photos_in_memory()?;
-    let interrupt = interrupt::watch();
+    let interrupt =
+        interrupt::watch("Stopping after this step; Ctrl-C again exits at once, with the epochs saved so far");
     let mut observe = |phase: &Phase| Some(Box::new(Progress::new(&phase.name)) as Box<dyn Callback>);
     let report = job.run(&interrupt, &mut observe);
     let written = history.map_or(Ok(()), |history| write_history(&history, &report.history));
-    let outcome = report.outcome.inspect_err(|_| note(what_is_left(&output, report.phases_saved)))?;
+    let saved = saving::lines(job.phases(), &report.saved);
+    let outcome = report.outcome.inspect_err(|_| saving::left(output.path(), &saved).into_iter().for_each(note))?;
     written?;
     match outcome {
         Outcome::Complete => {
-            line(format_args!("Saved {}", output.path().display()))?;
+            saved.into_iter().try_for_each(line)?;
             match change_by_precision(args, &job, &interrupt, runtime, &chosen) {
                 Ok(change) => change.map_or(Ok(()), line),
                 // A failed measurement doesn't fail the command, because the model is trained and saved.
@@ -180,22 +242,11 @@ pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
             }
         }
         Outcome::Interrupted { phase, epoch, step } => {
-            let epoch =
-                progress::epoch_name(&job.phases()[phase].name, epoch, job.phases()[phase].epochs).to_lowercase();
-            let (step, path) = (step + 1, output.path().display());
-            line(format_args!("Stopped at {epoch}, step {step}; the model so far is saved in {path}"))?;
+            let epoch = saving::epoch_of(job.phases(), phase, epoch + 1);
+            line(format_args!("Stopped at {epoch}, step {}", step + 1))?;
+            saved.into_iter().try_for_each(line)?;
             Err(Failure::Interrupted)
         }
-    }
-}
-
-/// A message about the content of the output file after training failed. `phases_saved` phases were saved before the failure.
-fn what_is_left(output: &Destination, phases_saved: usize) -> String {
-    let path = output.path().display();
-    match phases_saved {
-        0 if output.path().exists() => format!("{path} is as it was before"),
-        0 => format!("{path} was not written"),
-        _ => format!("{path} holds the model from before fine-tuning"),
     }
 }
 
@@ -239,7 +290,7 @@ impl Photos {
         let folder = photos::scan(&args.photos.photos, runtime)?;
         start.check_classes(&args.photos.photos, &folder.classes)?;
         let parts = match &args.validation {
-            None => split(&folder.photos, args.validation_split, args.seed)?,
+            None => split(&folder.photos, args.validation_split.unwrap_or(0.2), args.seed)?,
             Some(dir) => {
                 let validation = photos::scan_as(dir, &folder.classes, runtime)?.photos;
                 warn_of_leaks(&folder.photos, &validation);

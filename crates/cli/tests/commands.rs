@@ -152,7 +152,7 @@ fn a_machine_is_measured() {
 #[test]
 fn bf16_is_computed_where_it_can_be_and_says_what_it_changes() {
     let place = Place::with_photos(5);
-    let train = "train photos -o m.keras --weights none --image-size 32 --head none --epochs 1 --precision bf16";
+    let train = "train photos -o m.keras --backbone vgg16 --weights none --image-size 32 --head none --epochs 1 --precision bf16";
     let bench = "bench --image-size 32 --head none --batch 2 --steps 2 --precision bf16 --json";
     let can = engraft::runtime::Runtime::shared().unwrap().precision(engraft::ir::Precision::Bf16).is_ok();
     // On a CPU without bf16 instructions, the error must not mention `ENGRAFT_ISA`, because no value of it would help.
@@ -190,7 +190,7 @@ fn help_shows_an_example_and_groups_options() {
     for command in ["train", "predict", "evaluate"] {
         assert!(start.err.contains(&format!("  engraft {command} ")), "{start}");
     }
-    for command in ["summary", "train", "evaluate", "predict", "features", "export", "inspect", "bench"] {
+    for command in ["summary", "train", "evaluate", "predict", "features", "export", "inspect", "cache", "bench"] {
         let help = place.run(&format!("{command} --help")).succeeds();
         assert!(help.out.contains(&format!("\n  engraft {command} ")), "an example in {help}");
         // A longer example would be wrapped, and a copy of it would be two commands.
@@ -200,7 +200,7 @@ fn help_shows_an_example_and_groups_options() {
         assert!(help.out.contains("\nOptions:\n  -h, --help"), "nothing but --help outside of the groups in {help}");
     }
     let help = place.run("train --help").succeeds();
-    for group in ["Data", "Model", "Training", "Output"] {
+    for group in ["Data", "Model", "Training", "Gradient training", "Output"] {
         assert!(help.out.contains(&format!("\n{group}:\n")), "{group} in {help}");
     }
 }
@@ -210,7 +210,7 @@ fn a_backbone_inside_the_program_trains_without_any_file() {
     let place = Place::with_photos(4);
     // Neither a weights file nor a server is there.
     let run = place.run(
-        "train photos -o lite.keras --backbone efficientnet-lite0 --image-size 64 --augment none --epochs 8 --batch-size 4 \
+        "train photos -o lite.keras --image-size 64 --augment none --epochs 8 --batch-size 4 \
          --learning-rate 0.01 --validation-split 0",
     );
     let run = run.succeeds();
@@ -219,7 +219,7 @@ fn a_backbone_inside_the_program_trains_without_any_file() {
     let found = place.run("evaluate lite.keras photos --json").succeeds().json();
     assert!(found["accuracy"].as_f64().unwrap() > 0.9, "{found}");
     let by_default =
-        place.run("train photos -o default.keras --backbone efficientnet-lite0 --image-size 32 --epochs 1").succeeds();
+        place.run("train photos -o default.keras --image-size 32 --epochs 1").succeeds();
     assert!(by_default.out.contains("Adam at a learning rate of 0.001\n"), "{by_default}");
     let summary = place.run("summary lite.keras").succeeds();
     assert!(summary.out.contains("block7a_project_bn") && summary.out.contains("(None, 1280)"), "{summary}");

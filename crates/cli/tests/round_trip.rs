@@ -6,7 +6,7 @@ use serde_json::json;
 use support::{COLOURS, Place};
 
 /// Options for a small and fast VGG16: 32 pixels, random weights, a hidden layer of 16 units.
-const SMALL: &str = "--weights none --image-size 32 --head 16 --augment flip --batch-size 8 --learning-rate 0.003";
+const SMALL: &str = "--backbone vgg16 --weights none --image-size 32 --head 16 --augment flip --batch-size 8 --learning-rate 0.003";
 
 #[test]
 fn a_model_is_trained_evaluated_and_used() {
@@ -14,17 +14,18 @@ fn a_model_is_trained_evaluated_and_used() {
     place.add_photos("unseen", 3, 2);
     let before = place.snapshot("photos");
     // A base with random weights has small outputs. A head of one layer trains faster on them than a head of two.
-    let options = "--weights none --image-size 32 --head none --augment flip --batch-size 8 --learning-rate 0.05";
+    let options = "--backbone vgg16 --weights none --image-size 32 --head none --augment flip --batch-size 8 --learning-rate 0.05";
     let run = place.run(&format!("train photos -o m.keras {options} --epochs 14 --history h.json")).succeeds();
     for expected in [
         "Photos    30 photos of 3 classes\n          blue 10, green 10, red 10\n          24 for training, 6 for validation\n",
         "Model     vgg16 with random weights, 32 x 32 pixels, augmentation flip, head 3\n",
         "Training  14 epochs of 3 steps of 8 photos, Adam at a learning rate of 0.05\n",
         "          1,539 of 14,716,227 parameters are trainable: dense\nMemory    ",
-        "Output    m.keras\nSaved m.keras\n",
+        "Output    m.keras\nSaved m.keras: epoch ",
     ] {
         assert!(run.out.contains(expected), "expected {expected:?} in {run}");
     }
+    assert!(run.out.contains(" of 14, the best by val_loss "), "{run}");
     assert!(run.err.contains("Epoch 14/14: 0:"), "{run}");
     assert!(
         run.err.contains(" - loss: ") && run.err.contains(" - val_accuracy: ") && run.err.contains(" images/s\n"),
@@ -88,6 +89,7 @@ fn fine_tuning_goes_on_above_a_layer() {
         assert!(run.out.contains(expected), "expected {expected:?} in {run}");
     }
     assert!(run.err.contains("Epoch 2/2 of fine-tuning: "), "{run}");
+    assert!(run.out.ends_with("Saved m.keras: fine-tuning epoch 2 of 2\n"), "{run}");
     let history = place.json("h.json");
     assert_eq!(history["loss"].as_array().unwrap().len(), 3);
     assert!(history.get("val_loss").is_none(), "nothing was held out: {history}");

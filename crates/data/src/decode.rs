@@ -27,6 +27,17 @@ use crate::{jpeg, png_checks};
 /// ```
 pub const MAX_PIXELS: u64 = 178_956_970;
 
+/// Version of the pixels that decoding and resizing give. It is part of the key of everything that is stored about pixels.
+///
+/// It is raised with every change of a pixel, also by an update of a decoder.
+///
+/// ```
+/// use engraft_data::DECODER_VERSION;
+/// let key = format!("features of {} x {} pixels, decoder {DECODER_VERSION}", 224, 224);
+/// assert!(key.ends_with("decoder 1"));
+/// ```
+pub const DECODER_VERSION: u32 = 1;
+
 /// The formats that can be decoded, for error messages.
 const FORMATS: &str = "a JPEG, PNG, GIF, BMP or WebP image";
 
@@ -324,6 +335,30 @@ mod tests {
         let expected: Vec<u8> = [255, 0, 255, 0, 0, 255, 0, 255].iter().flat_map(|&grey: &u8| [grey; 3]).collect();
         assert_eq!(pixels(photo!("one_bit.png")).unwrap().rgb, expected);
         assert_eq!(pixels(photo!("one_pixel.png")).unwrap(), Pixels { width: 1, height: 1, rgb: RED.to_vec() });
+    }
+
+    /// If this test fails, stored features are of other pixels: raise [`DECODER_VERSION`], and replace the digest.
+    #[test]
+    fn the_pixels_of_a_version_never_change() {
+        use sha2::{Digest, Sha256};
+        let mut hasher = Sha256::new();
+        for bytes in [
+            photo!("exact_420.jpg"),
+            photo!("exact_progressive.jpg"),
+            photo!("grey.jpg"),
+            photo!("orientation_6.jpg"),
+            photo!("rgba.png"),
+            photo!("grey16.png"),
+            photo!("palette.bmp"),
+            photo!("animated.gif"),
+            photo!("lossy.webp"),
+        ] {
+            let pixels = pixels(bytes).unwrap();
+            hasher.update(&pixels.rgb);
+            pixels.resize(7, 9).iter().for_each(|value| hasher.update(value.to_le_bytes()));
+        }
+        let digest: String = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!((DECODER_VERSION, &digest[..16]), (1, "0d2bc340f1ca700e"));
     }
 
     #[test]

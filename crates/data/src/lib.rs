@@ -48,10 +48,11 @@ mod truncation;
 mod verification;
 
 pub use dataset::{Arrays, Batch, Dataset};
-pub use decode::{MAX_PIXELS, Pixels, decode, decode_bytes};
+pub use decode::{DECODER_VERSION, MAX_PIXELS, Pixels, decode, decode_bytes};
 pub use engraft_nn::{Error, Result};
 pub use file::MAX_FILE_BYTES;
 pub use photo::{Photo, SkippedFile};
 pub use photo_dataset::PhotoDataset;
 pub use photo_folder::PhotoFolder;
 pub use split::{Split, split};
+pub use verification::KnownPhotos;

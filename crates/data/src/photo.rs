@@ -2,6 +2,13 @@
 
 use std::path::PathBuf;
 
+use engraft_nn::{Error, ErrorKind};
+use sha2::{Digest, Sha256};
+
+use crate::Pixels;
+use crate::decode::pixels;
+use crate::file::{PhotoError, read};
+
 /// A readable photo file with its class.
 ///
 /// ```
@@ -19,6 +26,49 @@ pub struct Photo {
     pub class: usize,
     /// SHA-256 of the file's content. Files with equal digests are copies of one photo.
     pub digest: [u8; 32],
+}
+
+impl Photo {
+    /// Decodes the file, if it still has the digest of the scan.
+    ///
+    /// What a program stores under the digest, such as features, is then of these pixels.
+    ///
+    /// ```
+    /// # // A BMP image of one red pixel.
+    /// # let mut bmp = b"BM\0\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0\x01\0\0\0\x01\0\0\0\x01\0\x18\0".to_vec();
+    /// # bmp.extend([0; 24]);
+    /// # bmp.extend([0, 0, 255, 0]);
+    /// # let photos = tempfile::tempdir()?;
+    /// # let dir = photos.path();
+    /// # for class in ["cat", "dog"] {
+    /// #     std::fs::create_dir(dir.join(class))?;
+    /// #     std::fs::write(dir.join(class).join("1.bmp"), &bmp)?;
+    /// # }
+    ///
+    /// use engraft_data::PhotoFolder;
+    /// let photo = &PhotoFolder::scan(dir, &mut |_done, _total| {})?.photos[0];
+    /// assert_eq!(photo.decode().map(|pixels| pixels.rgb), Ok(vec![255, 0, 0]));
+    ///
+    /// bmp.extend([0; 4]);
+    /// std::fs::write(&photo.path, &bmp)?;
+    /// let error = photo.decode().unwrap_err();
+    /// assert_eq!(error.path, photo.path);
+    /// assert!(error.reason.contains("changed"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The file can't be read or decoded, with the reason that a scan gives; or it has changed.
+    pub fn decode(&self) -> Result<Pixels, SkippedFile> {
+        let decoded = read(&self.path).and_then(|bytes| {
+            let digest: [u8; 32] = Sha256::digest(&bytes).into();
+            if digest != self.digest {
+                return Err(PhotoError::damaged("the file has changed since it was first read; start again"));
+            }
+            pixels(&bytes)
+        });
+        decoded.map_err(|error| SkippedFile { path: self.path.clone(), reason: error.message })
+    }
 }
 
 /// A file that a scan left out, with the reason.
@@ -49,4 +99,11 @@ pub struct SkippedFile {
     pub path: PathBuf,
     /// Why it was left out.
     pub reason: String,
+}
+
+/// An error that names the file and the reason.
+impl From<SkippedFile> for Error {
+    fn from(file: SkippedFile) -> Self {
+        Self::because(file.path.display(), file.reason).with_kind(ErrorKind::InvalidData)
+    }
 }

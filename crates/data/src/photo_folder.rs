@@ -11,7 +11,7 @@ use engraft_nn::{Error, ErrorKind, Result};
 use crate::file::PhotoError;
 use crate::file_listing::{EntryKind, entries, photos_below};
 use crate::photo::{Photo, SkippedFile};
-use crate::verification::verify;
+use crate::verification::{KnownPhotos, verify};
 
 /// The photos below a folder that has one subfolder per class, like Keras' `image_dataset_from_directory`.
 ///
@@ -61,6 +61,31 @@ impl PhotoFolder {
     /// not UTF-8; where a class has no readable photo. An unreadable photo is no error, but is reported in
     /// [`skipped`](Self::skipped).
     pub fn scan(dir: &Path, progress: &mut dyn FnMut(usize, usize)) -> Result<Self> {
+        Self::scan_knowing(dir, &|_| false, progress)
+    }
+
+    /// Scans as [`scan`](Self::scan) does, but decodes no photo that is `known` to be readable.
+    ///
+    /// A program that has the features of a photo from an earlier run need not decode it again. One that decodes the photos later
+    /// anyway can claim to know all of them, and hand those that it can't decode to [`skip`](Self::skip).
+    ///
+    /// ```
+    /// # let photos = tempfile::tempdir()?;
+    /// # let dir = photos.path();
+    /// # for class in ["cat", "dog"] {
+    /// #     std::fs::create_dir(dir.join(class))?;
+    /// # }
+    /// use engraft_data::PhotoFolder;
+    /// std::fs::write(dir.join("cat/1.jpg"), "content of a cat")?;
+    /// std::fs::write(dir.join("dog/1.jpg"), "content of a dog")?;
+    /// let folder = PhotoFolder::scan_knowing(dir, &|_digest| true, &mut |_done, _total| {})?;
+    /// assert_eq!((folder.photos.len(), folder.skipped.len()), (2, 0), "nothing was decoded");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`scan`](Self::scan).
+    pub fn scan_knowing(dir: &Path, known: KnownPhotos<'_>, progress: &mut dyn FnMut(usize, usize)) -> Result<Self> {
         let (classes, mut skipped) = class_folders(dir)?;
         if let [only] = classes.as_slice() {
             let error = Error::new(dir.display(), "folders of two or more classes", format_args!("one, `{only}`"));
@@ -71,9 +96,49 @@ impl PhotoFolder {
         let found = photos_of(dir, &classes, &classes, &mut skipped)?;
         // Checked already here, so that a class without any photo file is reported before the slow decoding starts.
         require_each(dir, &classes, found.iter().map(|(_, class)| *class), &skipped)?;
-        let photos = verify(&found, &mut skipped, progress);
+        let photos = verify(&found, known, &mut skipped, progress);
         require_each(dir, &classes, photos.iter().map(|photo| photo.class), &skipped)?;
         Ok(Self { classes, photos, skipped })
+    }
+
+    /// Moves photos that turned out to be unreadable to [`skipped`](Self::skipped).
+    ///
+    /// `dir` is the folder that was scanned.
+    ///
+    /// ```
+    /// # // A BMP image of one red pixel.
+    /// # let mut bmp = b"BM\0\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0\x01\0\0\0\x01\0\0\0\x01\0\x18\0".to_vec();
+    /// # bmp.extend([0; 24]);
+    /// # bmp.extend([0, 0, 255, 0]);
+    /// # let photos = tempfile::tempdir()?;
+    /// # let dir = photos.path();
+    /// # for class in ["cat", "dog"] {
+    /// #     std::fs::create_dir(dir.join(class))?;
+    /// #     std::fs::write(dir.join(class).join("1.bmp"), &bmp)?;
+    /// # }
+    ///
+    /// use engraft_data::{PhotoFolder, SkippedFile};
+    /// std::fs::write(dir.join("dog/2.jpg"), "no photo")?;
+    /// let mut folder = PhotoFolder::scan_knowing(dir, &|_digest| true, &mut |_done, _total| {})?;
+    /// let unreadable: Vec<SkippedFile> = folder.photos.iter().filter_map(|photo| photo.decode().err()).collect();
+    /// folder.skip(dir, unreadable)?;
+    /// assert_eq!(folder, PhotoFolder::scan(dir, &mut |_done, _total| {})?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// A class has no photo left that had one, as in [`scan`](Self::scan).
+    pub fn skip(&mut self, dir: &Path, unreadable: Vec<SkippedFile>) -> Result<()> {
+        let classes = |photos: &[Photo]| photos.iter().map(|photo| photo.class).collect::<HashSet<usize>>();
+        let before = classes(&self.photos);
+        let paths: HashSet<PathBuf> = unreadable.iter().map(|file| file.path.clone()).collect();
+        self.photos.retain(|photo| !paths.contains(&photo.path));
+        self.skipped.extend(unreadable);
+        let left = classes(&self.photos);
+        match (0..self.classes.len()).find(|class| before.contains(class) && !left.contains(class)) {
+            Some(class) => Err(no_photos(&dir.join(&self.classes[class]), &self.skipped)),
+            None => Ok(()),
+        }
     }
 
     /// Scans `dir` with the classes of a trained model, to evaluate the model on its photos.
@@ -106,6 +171,32 @@ impl PhotoFolder {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn scan_as(dir: &Path, classes: &[String], progress: &mut dyn FnMut(usize, usize)) -> Result<Self> {
+        Self::scan_as_knowing(dir, classes, &|_| false, progress)
+    }
+
+    /// Scans as [`scan_as`](Self::scan_as) does, but decodes no photo that is `known` to be readable; see
+    /// [`scan_knowing`](Self::scan_knowing).
+    ///
+    /// ```
+    /// # let photos = tempfile::tempdir()?;
+    /// # let dir = photos.path();
+    /// # std::fs::create_dir(dir.join("cat"))?;
+    /// use engraft_data::PhotoFolder;
+    /// std::fs::write(dir.join("cat/1.jpg"), "content of a cat")?;
+    /// let classes = ["dog", "cat"].map(str::to_owned);
+    /// let folder = PhotoFolder::scan_as_knowing(dir, &classes, &|_digest| true, &mut |_done, _total| {})?;
+    /// assert_eq!(folder.photos[0].class, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`scan_as`](Self::scan_as).
+    pub fn scan_as_knowing(
+        dir: &Path,
+        classes: &[String],
+        known: KnownPhotos<'_>,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<Self> {
         let (folders, mut skipped) = class_folders(dir)?;
         if let Some(unknown) = folders.iter().find(|folder| !classes.contains(folder)) {
             let expected = format!("a folder named after one of the classes {}", classes.join(", "));
@@ -113,7 +204,7 @@ impl PhotoFolder {
             return Err(error.with_kind(ErrorKind::InvalidData).hint("rename the folder, or move it elsewhere"));
         }
         let found = photos_of(dir, classes, &folders, &mut skipped)?;
-        let photos = verify(&found, &mut skipped, progress);
+        let photos = verify(&found, known, &mut skipped, progress);
         if photos.is_empty() {
             return Err(no_photos(dir, &skipped));
         }

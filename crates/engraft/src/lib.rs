@@ -74,12 +74,14 @@
 //! | describe a network | [`layers`], [`Sequential`], [`Model`], [`Initializer`], [`Regularizer`] |
 //! | start from a pretrained network | [`applications`]; [`hub`] finds, downloads and verifies weight files |
 //! | build and train a photo classifier in a few lines | [`recipe`]: `Recipe`, `TrainingJob`, `Classifier`, `Freeze` |
+//! | train a linear classifier on features, score it by cross-validation | [`linear`], [`recipe::LinearProbe`] |
 //! | read folders of photos | [`data`]: scan, decode, resize, split, batch |
 //! | train and evaluate | [`Model::compile`], [`Optimizer`], [`Loss`], [`Metric`]; [`train`]: fit, evaluate, predict, callbacks |
 //! | read and write model files | [`formats`]: `.keras`, `.h5`, `.weights.h5`, `.safetensors`, `.onnx`, `.npy` |
 //! | choose threads, memory limit and bf16, predict from many threads | [`runtime`]: `Runtime`, `Predictor` |
 //! | see or change how a model runs | [`Program`] and [`ir`]: the operations of a model; [`plan`]: memory, fusion, executors; [`cpu`]: the CPU executor |
 //! | check an exported ONNX file | [`interpreter`]: runs ONNX graphs operator by operator |
+//! | keep features of photos on disk | [`cache`]; [`recipe::FeatureExtractor`] |
 //! | look at the memory of the machine | [`memory`] |
 //!
 //! # Features
@@ -90,6 +92,8 @@
 pub mod applications;
 pub mod recipe;
 
+#[doc(inline)]
+pub use engraft_cache as cache;
 #[doc(inline)]
 pub use engraft_cpu as cpu;
 #[doc(inline)]
@@ -102,6 +106,8 @@ pub use engraft_hub as hub;
 pub use engraft_interpreter as interpreter;
 #[doc(inline)]
 pub use engraft_ir as ir;
+#[doc(inline)]
+pub use engraft_linear as linear;
 #[doc(inline)]
 pub use engraft_memory as memory;
 pub use engraft_nn::*;

@@ -4,6 +4,7 @@
 //! - [`TrainingJob`] trains it in [`Phase`]s, such as training the head and fine-tuning.
 //! - [`Classifier`] applies it to photos, loads and saves it. Class names and provenance are its [`Metadata`].
 //! - [`Base`] and [`Freeze`] select the layers to freeze.
+//! - A [`FeatureExtractor`] computes the outputs of frozen layers once, and a [`Partition`] trains the layers above on them.
 //!
 //! Preprocessing is part of the model: the model takes raw RGB photos (0 to 255), here and in Keras.
 
@@ -11,20 +12,26 @@ mod augment;
 mod backbone;
 mod base;
 mod classifier;
+mod features;
 mod freeze;
 mod interrupt;
 mod job;
+mod linear_probe;
 mod metadata;
+mod partition;
 mod phase;
 
 pub use augment::{Augment, Augmentation};
 pub use backbone::Backbone;
 pub use base::Base;
 pub use classifier::Classifier;
+pub use features::{FeatureDataset, FeatureExtractor, PhotoFeatures, feature_cache};
 pub use freeze::Freeze;
 pub use interrupt::Interrupt;
-pub use job::{CallbackFactory, Outcome, TrainingJob, TrainingReport};
+pub use job::{CallbackFactory, Checkpoint, Outcome, TrainingJob, TrainingReport};
+pub use linear_probe::{CandidateScore, HeldOutScore, LinearProbe, ProbeProgress, ProbeReport};
 pub use metadata::Metadata;
+pub use partition::Partition;
 pub use phase::Phase;
 
 use crate::prelude::*;
@@ -64,6 +71,10 @@ pub struct Recipe {
     pub image_size: usize,
     /// Global pooling of the backbone's output; `None` to flatten it.
     pub pooling: Option<Pooling>,
+    /// Whether the head also sees the pooled outputs of the last blocks (Evci et al. 2022, arXiv 2201.03529). Needs `pooling`.
+    pub pooled_blocks: bool,
+    /// Dropout rate before each Dense layer of the head, at least 0 and below 1; 0 adds no layer.
+    pub dropout: f32,
     /// Units of each hidden Dense layer of the head; may be empty.
     pub head: Vec<usize>,
     /// Augmentation of the training photos.
@@ -97,11 +108,26 @@ impl Recipe {
             weights: Weights::Imagenet,
             image_size: backbone.image_size(),
             pooling: backbone.pooling(),
+            pooled_blocks: false,
+            dropout: 0.0,
             head: backbone.head(),
             augment: Augment::default(),
             classes,
             freeze: Freeze::All,
         }
+    }
+
+    /// A recipe for a [`LinearProbe`]: no hidden layers, no augmentation, a head on the pooled output and the pooled blocks.
+    ///
+    /// ```
+    /// use engraft::recipe::{Backbone, Recipe};
+    /// let model = Recipe::linear_probe(Backbone::EfficientNetLite0, 3).build(Box::new(|_, _| {}))?;
+    /// assert_eq!(model.trainable_weights()[0].shape(), [1280 + 192 + 112, 3]);
+    /// # Ok::<(), engraft::Error>(())
+    /// ```
+    pub fn linear_probe(backbone: Backbone, classes: usize) -> Self {
+        let (pooling, head, augment) = (Some(Pooling::Avg), Vec::new(), Augment::none());
+        Self { pooling, pooled_blocks: true, head, augment, ..Self::with_backbone(backbone, classes) }
     }
 
     /// Sets the backbone's initial weights.
@@ -129,16 +155,44 @@ impl Recipe {
             None => inputs.clone(),
         };
         let base = self.backbone.build(&x, self.weights.clone(), self.pooling, progress)?;
-        let mut x = base.output().clone();
-        if self.pooling.is_none() {
-            x = Flatten::new().call(&x)?;
-        }
+        let mut x = self.features(&base)?;
         for &units in &self.head {
-            x = Dense::new(units).activation(Relu).call(&x)?;
+            x = Dense::new(units).activation(Relu).call(&self.drop(x)?)?;
         }
-        let model = Model::new(&inputs, &Dense::new(self.classes).activation(Softmax).call(&x)?)?;
+        let model = Model::new(&inputs, &Dense::new(self.classes).activation(Softmax).call(&self.drop(x)?)?)?;
         self.freeze.apply(&model)?;
         Ok(model)
+    }
+
+    /// The vector that the head sees: the base's output pooled or flattened, followed by the pooled blocks, if any.
+    fn features(&self, base: &Model) -> Result<SymbolicTensor> {
+        let output = base.output().clone();
+        let Some(pooling) = self.pooling else { return Flatten::new().call(&output) };
+        if !self.pooled_blocks {
+            return Ok(output);
+        }
+        let mut pooled = vec![output];
+        for &block in self.backbone.last_blocks() {
+            pooled.push(pool(pooling, &layer_output(base, block)?, &format!("{block}_pool"))?);
+        }
+        Concatenate::new().named("features").call(&pooled)
+    }
+
+    fn drop(&self, x: SymbolicTensor) -> Result<SymbolicTensor> {
+        if self.dropout == 0.0 { Ok(x) } else { Dropout::new(self.dropout).call(&x) }
+    }
+}
+
+/// The output of a layer in a model that calls it once.
+fn layer_output(model: &Model, layer: &str) -> Result<SymbolicTensor> {
+    let call = model.graph().calls().iter().find(|call| call.layer().name() == layer);
+    call.cloned().ok_or_else(|| Error::new(model.name(), "a layer of this name", layer))
+}
+
+fn pool(pooling: Pooling, x: &SymbolicTensor, name: &str) -> Result<SymbolicTensor> {
+    match pooling {
+        Pooling::Avg => GlobalAveragePooling2D::new().named(name).call(x),
+        Pooling::Max => GlobalMaxPooling2D::new().named(name).call(x),
     }
 }
 
@@ -182,6 +236,22 @@ mod tests {
         assert_eq!(names[..3], ["input_layer", "rescaling", "block1_conv1"]);
         assert_eq!(names[names.len() - 2..], ["flatten", "dense"]);
         assert_eq!(params(&model).1, 512 * 2 + 2);
+    }
+
+    #[test]
+    fn a_head_on_pooled_blocks_sees_their_channels_too() {
+        for (backbone, channels) in [(Backbone::EfficientNetLite0, 1280 + 192 + 112), (Backbone::Vgg16, 512 + 512)] {
+            let pooled = Recipe {
+                pooling: Some(Pooling::Max),
+                pooled_blocks: true,
+                head: vec![],
+                image_size: 64,
+                ..Recipe::with_backbone(backbone, 3)
+            };
+            let model = build(Recipe { dropout: 0.2, ..pooled });
+            assert_eq!(params(&model).1, channels * 3 + 3, "{backbone}");
+            assert_eq!(model.layers().iter().rev().nth(1).unwrap().class_name(), "Dropout");
+        }
     }
 
     #[test]

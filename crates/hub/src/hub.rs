@@ -76,6 +76,19 @@ impl Hub {
         }
     }
 
+    /// Whether the cache or Keras' folder has a file of this name. Its content isn't verified.
+    ///
+    /// ```
+    /// use engraft_hub::{Hub, VGG16_NOTOP};
+    /// # let home = tempfile::tempdir()?;
+    /// let hub = Hub::new(home.path().join("cache"), home.path().join("models"));
+    /// assert!(!hub.has(&VGG16_NOTOP));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn has(&self, file: &WeightFile) -> bool {
+        [&self.cache, &self.keras].iter().any(|folder| folder.join(file.name).is_file())
+    }
+
     /// Searches the cache and Keras' folder for a verified copy of `file`.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use engraft::runtime::Runtime;
 use engraft::{LearningRate, Model, Optimizer, Trainability, Weight};
 
 use super::Args;
-use crate::output::{count, thousands};
+use crate::output::{count, thousands, titled};
 use crate::photos::{by_class, skipped_note};
 
 /// Maximum number of layers that are listed one by one.
@@ -33,12 +33,15 @@ pub(super) fn lines(
     let available = available.map(|bytes| Memory { buffers: bytes, ..Memory::default() }.total_readable());
     lines.push(titled("Memory", format!("{peak}")));
     lines.extend(available.map(|available| titled("", format!("at the peak; {available} are available"))));
-    lines.push(titled("Output", args.output.display().to_string()));
+    let output = args.output.display();
+    match job.best_path() {
+        None => lines.push(titled("Output", output.to_string())),
+        Some(best) => lines.extend([
+            titled("Output", format!("{output}, the last epoch with the optimizer state")),
+            titled("", format!("{}, the best epoch", best.display())),
+        ]),
+    }
     lines
-}
-
-fn titled(title: &str, text: String) -> String {
-    format!("{title:9} {text}")
 }
 
 fn photos(job: &TrainingJob<'_>, folder: &PhotoFolder) -> Vec<String> {
@@ -57,23 +60,26 @@ fn photos(job: &TrainingJob<'_>, folder: &PhotoFolder) -> Vec<String> {
 
 fn model(args: &Args, job: &TrainingJob<'_>) -> String {
     let [height, width] = job.classifier().image_size();
-    let Some(saved) = &args.model else {
-        let weights = match &args.weights {
-            Weights::Imagenet => "the ImageNet weights".to_owned(),
-            Weights::None => "random weights".to_owned(),
-            Weights::File(path) => format!("the weights in {}", path.display()),
-        };
-        let classes = job.classifier().classes().len();
-        let recipe = args.recipe.recipe(args.backbone, classes);
-        let head: Vec<String> = recipe.head.iter().chain([&classes]).map(ToString::to_string).collect();
-        return format!(
-            "{} with {weights}, {height} x {width} pixels, augmentation {}, head {}",
-            args.backbone,
-            recipe.augment,
-            head.join("-")
-        );
-    };
-    format!("{}, {height} x {width} pixels", saved.display())
+    match (&args.model, args.backbone()) {
+        (None, Ok(backbone)) => {
+            let classes = job.classifier().classes().len();
+            let recipe = args.recipe.recipe(backbone, classes);
+            let head: Vec<String> = recipe.head.iter().chain([&classes]).map(ToString::to_string).collect();
+            let (weights, augment, head) = (weights_name(&args.weights), &recipe.augment, head.join("-"));
+            format!("{backbone} with {weights}, {height} x {width} pixels, augmentation {augment}, head {head}")
+        }
+        (Some(saved), _) => format!("{}, {height} x {width} pixels", saved.display()),
+        (None, Err(_)) => format!("{height} x {width} pixels"),
+    }
+}
+
+/// Names initial weights.
+pub(super) fn weights_name(weights: &Weights) -> String {
+    match weights {
+        Weights::Imagenet => "the ImageNet weights".to_owned(),
+        Weights::None => "random weights".to_owned(),
+        Weights::File(path) => format!("the weights in {}", path.display()),
+    }
 }
 
 /// Describes a phase: `10 epochs of 7 steps of 32 photos, Adam at a learning rate of 0.0001`.

@@ -10,11 +10,12 @@ use engraft::recipe::Phase;
 
 use super::Args;
 use crate::compile::{OptimizerKind, compile_if_needed};
+use crate::options::Count;
 
 /// Compiles a new model with the optimizer and learning rate of the arguments.
 pub(super) fn compile_new(args: &Args, model: &Model) -> Result<()> {
     let kind = args.optimizer.unwrap_or(OptimizerKind::Adam);
-    let default = args.backbone.learning_rate() * if kind == OptimizerKind::Sgd { 10.0 } else { 1.0 };
+    let default = args.backbone()?.learning_rate() * if kind == OptimizerKind::Sgd { 10.0 } else { 1.0 };
     let optimizer = kind.optimizer(Some(args.learning_rate.unwrap_or(default).into()));
     model.compile(optimizer, Loss::categorical_crossentropy(), [Metric::Accuracy])
 }
@@ -35,8 +36,13 @@ pub(super) fn compile_saved(args: &Args, model: &Model) -> Result<()> {
 
 /// The training phases of a compiled model: one, or two with `--fine-tune-from`.
 pub(super) fn phases(args: &Args, model: &Model) -> Result<Vec<Phase>> {
-    let first = Phase::first(model, args.epochs.0, args.seed)?;
+    let first = Phase::first(model, args.epochs(), args.seed)?;
     let Some(from) = &args.fine_tune_from else { return Ok(vec![first]) };
-    let second = first.fine_tuning(model, from, args.fine_tune_epochs.0, args.fine_tune_learning_rate);
+    let second = first.fine_tuning(
+        model,
+        from,
+        args.fine_tune_epochs.map_or(5, |Count(epochs)| epochs),
+        args.fine_tune_learning_rate,
+    );
     Ok(vec![first, second.map_err(|error| error.within("--fine-tune-from"))?])
 }

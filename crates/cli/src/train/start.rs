@@ -27,6 +27,7 @@ impl Start {
             warn(&classifier);
             return Ok(Self::Saved(Box::new(classifier)));
         }
+        args.backbone()?;
         match &args.weights {
             Weights::File(path) if !path.is_file() => {
                 let error = Error::new("--weights", "imagenet, none or the path of a weights file", path.display());
@@ -66,11 +67,11 @@ fn new(args: &Args, classes: Vec<String>) -> Result<Classifier, Error> {
     let recipe = Recipe {
         weights: args.weights.clone(),
         freeze: args.freeze.clone().unwrap_or(Freeze::All),
-        ..args.recipe.recipe(args.backbone, classes.len())
+        ..args.recipe.recipe(args.backbone()?, classes.len())
     };
     let model = recipe.build(download_bar())?;
     settings::compile_new(args, &model)?;
-    let metadata = Metadata { backbone: Some(args.backbone), seed: Some(args.seed), ..Metadata::new(classes) };
+    let metadata = Metadata { backbone: Some(args.backbone()?), seed: Some(args.seed), ..Metadata::new(classes) };
     Classifier::new(model, Some(metadata))
 }
 
@@ -85,7 +86,7 @@ fn saved(args: &Args, classifier: Classifier, classes: Vec<String>) -> Result<Cl
 }
 
 /// A progress bar that appears when a download starts.
-fn download_bar() -> DownloadProgress {
+pub(super) fn download_bar() -> DownloadProgress {
     let mut bar = None;
     Box::new(move |received, total| {
         let template = "Downloading weights {bar:24} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left";

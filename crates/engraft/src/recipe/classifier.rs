@@ -207,6 +207,24 @@ impl Classifier {
             _ => outputs,
         })
     }
+
+    /// Whether the answer is "unknown": no probability reaches the threshold of the [`Metadata`], if there is one.
+    ///
+    /// ```
+    /// use engraft::prelude::*;
+    /// use engraft::recipe::Metadata;
+    /// let model = Sequential::new().add(Input::new([2, 2, 3])).add(Flatten::new()).add(Dense::new(2)).build()?;
+    /// let classes = vec!["cat".into(), "dog".into()];
+    /// let metadata = Metadata { unknown_below: Some(0.7), ..Metadata::new(classes) };
+    /// let classifier = Classifier::new(model, Some(metadata))?;
+    /// assert!(classifier.is_unknown(&[0.6, 0.4]));
+    /// assert!(!classifier.is_unknown(&[0.1, 0.9]));
+    /// # Ok::<(), engraft::Error>(())
+    /// ```
+    pub fn is_unknown(&self, probabilities: &[f32]) -> bool {
+        let threshold = self.metadata.as_ref().and_then(|metadata| metadata.unknown_below);
+        threshold.is_some_and(|threshold| probabilities.iter().all(|probability| *probability < threshold))
+    }
 }
 
 /// Applies the activation that the loss implies, in place: a sigmoid for binary crossentropy, else a softmax.

@@ -22,7 +22,7 @@ const VERSION: u32 = 1;
 /// assert_eq!(Metadata::from_json(&json)?, metadata);
 /// # Ok::<(), engraft::Error>(())
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Metadata {
     /// Version of this format; [`Metadata::new`] sets it.
     pub version: u32,
@@ -34,6 +34,9 @@ pub struct Metadata {
     /// The seed of the last training run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,
+    /// The probability of the most likely class below which the answer is "unknown", from 0 to 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unknown_below: Option<f32>,
 }
 
 impl Metadata {
@@ -55,7 +58,7 @@ impl Metadata {
 
     /// Metadata of class names alone.
     pub fn new(classes: Vec<String>) -> Self {
-        Self { version: VERSION, classes, backbone: None, seed: None }
+        Self { version: VERSION, classes, backbone: None, seed: None, unknown_below: None }
     }
 
     /// Reads the metadata of a `.keras` file or a whole-model `.h5`; `None` if it has none, as a file that Keras wrote.

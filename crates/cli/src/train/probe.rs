@@ -1,0 +1,110 @@
+//! The default recipe of `engraft train`: a linear probe, trained exactly and scored by cross-validation.
+
+mod report;
+
+use std::path::Path;
+
+use engraft::Error;
+use engraft::cache::FeatureCache;
+use engraft::data::{Photo, PhotoFolder, split};
+use engraft::ir::Precision;
+use engraft::recipe::{Backbone, Interrupt, LinearProbe, ProbeProgress, ProbeReport, Recipe, feature_cache};
+use engraft::runtime::Runtime;
+
+use super::start::download_bar;
+use super::{Args, interrupt, warn_of_leaks};
+use crate::destination::Destination;
+use crate::failure::Failure;
+use crate::options::BackboneChoice;
+use crate::output::{line, note};
+use crate::photos::{self, bar};
+
+/// Trains, scores and saves a classifier.
+pub(super) fn run(args: &Args, output: &Destination, runtime: &Runtime) -> Result<(), Failure> {
+    check(args)?;
+    if args.recipe.dropout.is_some() {
+        note("note: --dropout acts in gradient training only, such as a later `engraft train --model`");
+    }
+    let cache = if args.no_cache { FeatureCache::off() } else { feature_cache()? };
+    let (folder, held_out) = read(args, runtime)?;
+    // Files that the listing skipped are reported already.
+    let (recipes, listed) = (recipes(args, folder.classes.len()), folder.skipped.len());
+    report::overview(args, &folder, &held_out, &recipes).into_iter().try_for_each(line)?;
+    let interrupt = interrupt::watch("Stopping; Ctrl-C again exits at once");
+    let probe = LinearProbe::new(recipes).seed(args.seed).cache(cache.clone()).runtime(runtime);
+    let probe = probe.folds(args.folds).batch_size(args.batch_size.0).class_weights(args.class_weights.into());
+    let trained = train(&probe, &args.photos.photos, (folder, &held_out), &interrupt)?;
+    cache.note().into_iter().for_each(note);
+    let Some(trained) = trained else {
+        note(
+            "Stopped, nothing is saved. Features computed so far are in the cache: the same command continues from there",
+        );
+        return Err(Failure::Interrupted);
+    };
+    photos::report_skipped(&trained.folder.skipped[listed..]);
+    trained.classifier.save(output.path())?;
+    report::results(args, &trained, output.path()).into_iter().try_for_each(line)
+}
+
+/// Refuses options that only gradient training has.
+fn check(args: &Args) -> Result<(), Error> {
+    let given = [
+        ("--history", args.history.is_some()),
+        ("--save-optimizer", args.save_optimizer),
+        ("--no-shuffle", args.no_shuffle),
+        ("--precision bf16", args.precision.get() != Precision::F32),
+    ];
+    match given.into_iter().find(|(_, is_given)| *is_given) {
+        Some((option, _)) => Err(Error::new(option, "gradient training", "the default recipe, which has no epochs")
+            .hint("add --epochs 10 to train by gradient descent, or leave the option out")),
+        None => Ok(()),
+    }
+}
+
+/// The training photos and the held-out photos. Decoding is left to the computation of features.
+fn read(args: &Args, runtime: &Runtime) -> Result<(PhotoFolder, Vec<Photo>), Failure> {
+    let mut folder = photos::list(&args.photos.photos, runtime)?;
+    if let Some(dir) = &args.validation {
+        let held_out = photos::list_as(dir, &folder.classes, runtime)?;
+        warn_of_leaks(&folder.photos, &held_out.photos);
+        return Ok((folder, held_out.photos));
+    }
+    let parts = split(&folder.photos, args.validation_split.unwrap_or(0.0), args.seed)?;
+    folder.photos = parts.training;
+    Ok((folder, parts.validation))
+}
+
+/// The recipe of the chosen backbone; with `--backbone auto`, of each whose weights are on this machine.
+fn recipes(args: &Args, classes: usize) -> Vec<Recipe> {
+    let backbones = match args.backbone {
+        BackboneChoice::One(backbone) => vec![backbone],
+        BackboneChoice::Auto => Backbone::ALL.into_iter().filter(|backbone| backbone.is_at_hand()).collect(),
+    };
+    let recipe = |backbone| Recipe { weights: args.weights.clone(), ..args.recipe.linear_probe(backbone, classes) };
+    backbones.into_iter().map(recipe).collect()
+}
+
+fn train(
+    probe: &LinearProbe,
+    dir: &Path,
+    (folder, held_out): (PhotoFolder, &[Photo]),
+    interrupt: &Interrupt,
+) -> Result<Option<ProbeReport>, Error> {
+    let features = bar("Computing features {bar:24} {pos}/{len} photos, {eta} left", 0);
+    let head = bar("Training the head  {bar:24} {percent} %, {eta} left", 1000);
+    let mut progress = ProbeProgress {
+        download: Box::new(download_bar),
+        features: Box::new(|_, done, total| {
+            features.set_length(total as u64);
+            features.set_position(done as u64);
+            if done == total {
+                features.finish_and_clear();
+            }
+        }),
+        head: Box::new(|fraction| head.set_position((1000.0 * fraction) as u64)),
+    };
+    let trained = probe.run(dir, folder, held_out, interrupt, &mut progress);
+    drop(progress);
+    head.finish_and_clear();
+    trained
+}

@@ -1,0 +1,143 @@
+//! What the default recipe of `engraft train` prints: what it will do, what it chose and why, the score, what to do next.
+
+use std::path::Path;
+
+use engraft::data::{Photo, PhotoFolder};
+use engraft::linear::CrossValidation;
+use engraft::recipe::{ProbeReport, Recipe};
+
+use crate::output::{count, thousands, titled};
+use crate::photos::{by_class, skipped_note};
+use crate::train::Args;
+use crate::train::overview::weights_name;
+
+/// The lines before training.
+pub(super) fn overview(args: &Args, folder: &PhotoFolder, held_out: &[Photo], recipes: &[Recipe]) -> Vec<String> {
+    let by_class: Vec<String> = by_class(folder).iter().map(|(class, photos)| format!("{class} {photos}")).collect();
+    let photos = count(folder.photos.len() + held_out.len(), "photo");
+    let mut lines = vec![
+        titled("Photos", format!("{photos} of {} classes{}", folder.classes.len(), skipped_note(folder))),
+        titled("", by_class.join(", ")),
+    ];
+    if !held_out.is_empty() {
+        let training = folder.photos.len();
+        lines.push(titled("", format!("{training} for training, {} held out", held_out.len())));
+    }
+    lines.push(titled(
+        "Recipe",
+        "a linear classifier on the features of a frozen network (--epochs N trains by gradient descent)",
+    ));
+    lines.extend(recipes.iter().map(|recipe| {
+        let size = recipe.image_size;
+        let weights = weights_name(&args.weights);
+        titled("", format!("{} with {weights}, {size} x {size} pixels (--backbone, --image-size)", recipe.backbone))
+    }));
+    lines
+}
+
+/// The lines after training.
+pub(super) fn results(args: &Args, report: &ProbeReport, file: &Path) -> Vec<String> {
+    let mut lines = Vec::new();
+    if !report.folder.skipped.is_empty() {
+        let (skipped, left) = (count(report.folder.skipped.len(), "file"), report.folder.photos.len());
+        lines.push(titled("Skipped", format!("{skipped}; {} left", count(left, "photo"))));
+    }
+    lines.extend(choices(report));
+    lines.extend(score(args, report));
+    let unknown = &report.unknown;
+    lines.push(titled(
+        "Unknown",
+        format!(
+            "below {:.0} % the answer is \"unknown\": so are {:.0} % of the right and {:.0} % of the wrong answers",
+            100.0 * unknown.threshold,
+            100.0 * unknown.right_lost,
+            100.0 * unknown.wrong_caught
+        ),
+    ));
+    lines.push(titled("Saved", file.display()));
+    lines.push(titled("Try", format!("engraft predict {} PHOTO", quoted(file))));
+    lines
+}
+
+fn choices(report: &ProbeReport) -> Vec<String> {
+    let mut lines = Vec::new();
+    if report.candidates.len() > 1 {
+        let each = report.candidates.iter().map(|candidate| {
+            format!("{} {:.1} %, log loss {:.3}", candidate.backbone, 100.0 * candidate.accuracy, candidate.log_loss)
+        });
+        lines.push(titled(
+            "Backbone",
+            format!("{}, by log loss: {}", report.recipe.backbone, each.collect::<Vec<_>>().join("; ")),
+        ));
+    }
+    let fit = &report.fit;
+    let (features, folds) = (thousands(report.features), report.score.fold_accuracies.len());
+    lines.push(titled(
+        "Head",
+        format!(
+            "{features} features, L2 penalty {:.2e}, temperature {:.2}, chosen by {folds} inner folds",
+            fit.penalty, fit.temperature
+        ),
+    ));
+    lines
+}
+
+/// The score, and what it means.
+fn score(args: &Args, report: &ProbeReport) -> Vec<String> {
+    let score = &report.score;
+    let folds = score.fold_accuracies.len();
+    let mut lines = vec![
+        titled("Score", measured(score)),
+        titled("", format!("{folds}-fold: each photo was classified by a head trained without its fold (--folds)")),
+    ];
+    if let Some(held_out) = &report.held_out {
+        let (low, high) = held_out.interval;
+        lines.push(titled(
+            "Held out",
+            format!(
+                "accuracy {:.1} % (95 % interval {:.1} to {:.1} %), log loss {:.3} on {}",
+                100.0 * held_out.accuracy,
+                100.0 * low,
+                100.0 * high,
+                held_out.log_loss,
+                count(held_out.photos, "photo")
+            ),
+        ));
+    } else if args.validation_split.is_none() {
+        lines.push(titled("", "the saved model is trained on all photos (--validation-split 0.2 holds some out)"));
+    }
+    lines
+}
+
+fn measured(score: &CrossValidation) -> String {
+    let (low, high) = score.interval;
+    format!(
+        "accuracy {:.1} % (95 % interval {:.1} to {:.1} %), log loss {:.3}, calibration error {:.3}",
+        100.0 * score.accuracy,
+        100.0 * low,
+        100.0 * high,
+        score.log_loss,
+        score.calibration_error
+    )
+}
+
+/// A path as a shell takes it.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    if text.chars().all(|c| c.is_alphanumeric() || "._-/".contains(c)) {
+        text
+    } else {
+        format!("'{}'", text.replace('\'', "'\\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_quoted_where_a_shell_needs_it() {
+        assert_eq!(quoted(Path::new("pets/m.keras")), "pets/m.keras");
+        assert_eq!(quoted(Path::new("my pet's.keras")), r"'my pet'\''s.keras'");
+    }
+}

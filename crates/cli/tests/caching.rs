@@ -1,0 +1,66 @@
+//! `engraft cache`: what it lists and clears.
+
+mod support;
+
+use engraft::cache::FeatureCache;
+use support::{Place, Run};
+
+/// The cache of [`Place::run`].
+fn cache(place: &Place) -> FeatureCache {
+    FeatureCache::new(place.path("features"), 1 << 30)
+}
+
+fn run_with_limit(place: &Place, arguments: &str, limit: &str) -> Run {
+    place.run_with(arguments, |command| command.env("ENGRAFT_FEATURE_CACHE", limit))
+}
+
+#[test]
+fn networks_are_listed_and_cleared() {
+    let place = Place::new();
+    let empty = run_with_limit(&place, "cache", "500MiB").succeeds();
+    assert!(empty.out.ends_with("features: 0.0 KiB of at most 500.0 MiB\n"), "{empty}");
+    assert!(!place.path("features").exists(), "listing creates nothing");
+
+    let features = cache(&place).open([0xab; 32], "VGG16, 224 x 224", 256);
+    (0..40).for_each(|photo| features.put(&[photo; 32], 0, &[0.5; 256]));
+    // A second variant of a photo is no other photo.
+    features.put(&[0; 32], 1, &[0.5; 256]);
+    drop(features);
+
+    let run = run_with_limit(&place, "cache", "").succeeds();
+    for expected in
+        ["features: 42.7 KiB of at most 2.0 GiB", "VGG16, 224 x 224  abababababab      40  42.7 KiB  just now"]
+    {
+        assert!(run.out.contains(expected), "expected {expected:?} in {run}");
+    }
+    let json = run_with_limit(&place, "cache --json", "").succeeds().json();
+    let bytes = 52 + 41 * (40 + 1024);
+    assert_eq!((&json["bytes"], &json["limit"]), (&bytes.into(), &(2_u64 << 30).into()));
+    assert!(json["folder"].as_str().unwrap().ends_with("features"));
+    let network = &json["networks"][0];
+    assert_eq!((&network["photos"], &network["bytes"]), (&40.into(), &bytes.into()));
+    assert_eq!(network["key"].as_str().unwrap(), "ab".repeat(32));
+    assert!(network["last_used"].as_u64().unwrap() > 1_700_000_000);
+
+    assert_eq!(run_with_limit(&place, "cache --clear --json", "").succeeds().json()["freed"], bytes);
+    assert!(!place.path("features").exists());
+    assert_eq!(run_with_limit(&place, "cache --clear", "").succeeds().out, "Freed 0.0 KiB\n");
+}
+
+#[test]
+fn a_cache_that_is_off_says_so_and_a_limit_that_is_none_is_refused() {
+    let place = Place::new();
+    let run = run_with_limit(&place, "cache", "off").succeeds();
+    assert_eq!(run.out, "The feature cache is off: ENGRAFT_FEATURE_CACHE=off\n");
+    let expected = "ENGRAFT_FEATURE_CACHE: expected a size such as 2GB or 500MiB, or `off`, received `big`";
+    run_with_limit(&place, "cache", "big").fails(2, &[expected]);
+}
+
+#[cfg(unix)]
+#[test]
+fn names_of_networks_cannot_command_the_terminal() {
+    let place = Place::new();
+    cache(&place).open([1; 32], "VGG\u{1b}[2J16", 1).put(&[2; 32], 0, &[1.0]);
+    let run = run_with_limit(&place, "cache", "").succeeds();
+    assert!(run.out.contains("VGG[2J16") && !run.out.contains('\u{1b}'), "{run}");
+}

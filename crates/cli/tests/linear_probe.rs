@@ -1,0 +1,93 @@
+//! The default recipe of `engraft train`: a linear probe on the features of the network inside the program.
+
+mod support;
+
+use support::{COLOURS, Place, bmp};
+
+const TRAIN: &str = "train photos -o m.keras --image-size 64";
+
+#[test]
+fn the_bare_command_trains_scores_and_saves_without_a_network() {
+    let place = Place::with_photos(6);
+    place.add_photos("unseen", 2, 2);
+    let run = place.run(TRAIN).succeeds();
+    for expected in [
+        "Photos    18 photos of 3 classes\n          blue 6, green 6, red 6\n",
+        "efficientnet-lite0 with the ImageNet weights, 64 x 64 pixels (--backbone, --image-size)\n",
+        "Score     accuracy ",
+        "5-fold: each photo was classified by a head trained without its fold (--folds)\n",
+        "Unknown   below ",
+        "Saved     m.keras\nTry       engraft predict m.keras PHOTO\n",
+    ] {
+        assert!(run.out.contains(expected), "expected {expected:?} in {run}");
+    }
+    let found = place.run("evaluate m.keras unseen --json").succeeds().json();
+    // Chance is a third. The features are those of 64 pixels, where the network was trained on 224.
+    assert!(found["accuracy"].as_f64().unwrap() >= 0.6, "{found}");
+    let metadata = place.run("inspect m.keras --json").succeeds().json().to_string();
+    assert!(metadata.contains("efficientnet-lite0"), "{metadata}");
+}
+
+#[test]
+fn the_same_photos_give_the_same_bytes_cached_or_not_on_any_number_of_threads() {
+    let place = Place::with_photos(4);
+    place.run(&format!("{TRAIN} --threads 1")).succeeds();
+    let first = place.read("m.keras");
+    for options in ["--threads 3", "--no-cache", "--no-cache --threads 2 --batch-size 5"] {
+        place.run(&format!("{TRAIN} {options}")).succeeds();
+        assert!(place.read("m.keras") == first, "{options}");
+    }
+    place.run(&format!("{TRAIN} --seed 1 --folds 3")).succeeds();
+}
+
+#[test]
+fn held_out_photos_are_scored_apart_and_take_no_part_in_the_model() {
+    let place = Place::with_photos(6);
+    place.add_photos("other", 2, 5);
+    let run = place.run(&format!("{TRAIN} --validation other")).succeeds();
+    assert!(run.out.contains("18 for training, 6 held out\n"), "{run}");
+    assert!(
+        run.out.contains("Held out  accuracy ") && run.out.contains(" on 6 photos\n"),
+        "{run}"
+    );
+    let with = place.read("m.keras");
+    place.run(TRAIN).succeeds();
+    assert!(place.read("m.keras") == with, "the held-out photos changed the model");
+    let run = place.run(&format!("{TRAIN} --validation-split 0.34")).succeeds();
+    assert!(run.out.contains("12 for training, 6 held out\n"), "{run}");
+}
+
+#[test]
+fn classes_of_one_photo_and_unreadable_photos_are_no_obstacle() {
+    let place = Place::new();
+    for (number, (class, colour)) in COLOURS.into_iter().enumerate() {
+        for photo in 0..=number {
+            place.write(&format!("photos/{class}/{photo}.bmp"), &bmp(4 * (photo + 1), 4, |_, _| colour));
+        }
+    }
+    place.write("photos/red/text.jpg", b"not a photo at all");
+    let run = place.run(TRAIN).succeeds();
+    assert!(run.err.contains("text.jpg: skipped: "), "{run}");
+    assert!(run.out.contains("Score     accuracy ") && !run.out.contains("NaN"), "{run}");
+}
+
+#[test]
+fn what_only_gradient_training_has_says_so() {
+    let place = Place::with_photos(2);
+    for option in ["--history h.json", "--save-optimizer", "--no-shuffle"] {
+        let run = place.run(&format!("{TRAIN} {option}"));
+        run.fails(1, &["expected gradient training, received the default recipe", "hint: add --epochs 10"]);
+    }
+    assert!(!place.path("m.keras").exists());
+    let run = place.run(&format!("{TRAIN} --backbone auto --epochs 1"));
+    run.fails(1, &["--backbone: expected one network for gradient training, received auto"]);
+}
+
+#[test]
+fn unknown_answers_are_marked_and_keep_their_class() {
+    let place = Place::with_photos(5);
+    place.write("grey.bmp", &bmp(9, 9, |_, _| [90, 90, 90]));
+    place.run(TRAIN).succeeds();
+    let known = place.run("predict m.keras photos/red/00.bmp --json").succeeds().json();
+    assert_eq!((&known["class"], known.get("unknown")), (&"red".into(), None), "{known}");
+}

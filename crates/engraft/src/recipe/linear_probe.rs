@@ -1,0 +1,228 @@
+//! Trains a linear head on the features of a frozen backbone and scores it by cross-validation.
+
+mod candidate;
+mod folds;
+mod report;
+
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use engraft_cache::FeatureCache;
+use engraft_linear::{ClassWeights, Folds, LinearError, Monitor, Options};
+
+use self::candidate::{Candidate, Network, Trained};
+pub use self::report::{CandidateScore, HeldOutScore, ProbeReport};
+use super::{DownloadProgress, Interrupt, Recipe};
+use crate::data::{Photo, PhotoFolder};
+use crate::runtime::Runtime;
+use crate::{Error, Result};
+
+/// Trains a linear head on a frozen backbone without gradient steps through it: a linear probe (Alain and Bengio 2016, arXiv
+/// 1610.01644).
+///
+/// 1. The backbone computes the features of each photo once; a [`FeatureCache`] keeps them for later runs.
+/// 2. Ridge regression and then logistic regression find the head ([`linear`](crate::linear)), calibrated by inner folds.
+/// 3. Cross-validation scores the procedure: each photo is classified by a head that was trained without its fold.
+/// 4. The head of all photos becomes the last `Dense` layer of a plain Keras model.
+///
+/// With several recipes, the one with the lowest log loss wins. It is chosen inside the training part of each fold as well, so
+/// that the score doesn't profit from the choice.
+///
+/// ```
+/// use engraft::cache::FeatureCache;
+/// use engraft::prelude::*;
+/// use engraft::recipe::{Backbone, LinearProbe, ProbeProgress};
+///
+/// # let photos = tempfile::tempdir()?;
+/// # for (class, grey) in [("dark", 20), ("light", 220)] {
+/// #     std::fs::create_dir(photos.path().join(class))?;
+/// #     for photo in 0..6 {
+/// #         let mut bmp = b"BM\0\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0\x08\0\0\0\x08\0\0\0\x01\0\x18\0".to_vec();
+/// #         bmp.extend([0; 24]);
+/// #         bmp.extend([grey + photo; 8 * 8 * 3]);
+/// #         std::fs::write(photos.path().join(class).join(format!("{photo}.bmp")), bmp)?;
+/// #     }
+/// # }
+/// # let photos = photos.path();
+/// let folder = PhotoFolder::scan(photos, &mut |_done, _total| {})?;
+/// let recipe = Recipe { image_size: 64, ..Recipe::linear_probe(Backbone::EfficientNetLite0, 2) };
+/// let probe = LinearProbe::new(vec![recipe]).folds(3).cache(FeatureCache::off());
+/// let report = probe.run(photos, folder, &[], &Interrupt::new(), &mut ProbeProgress::default())?.ok_or("interrupted")?;
+/// assert_eq!(report.score.accuracy, 1.0);
+/// assert_eq!(report.classifier.classes(), ["dark", "light"]);
+/// report.classifier.save(&photos.join("model.keras"))?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct LinearProbe {
+    recipes: Vec<Recipe>,
+    folds: usize,
+    seed: u64,
+    class_weights: ClassWeights,
+    cache: FeatureCache,
+    batch_size: usize,
+    runtime: Option<Runtime>,
+}
+
+/// Receives the name of a backbone, the photos whose features are done, and their total.
+type FeatureProgress<'a> = dyn FnMut(&str, usize, usize) + 'a;
+
+/// Callbacks for the progress of a [`LinearProbe`].
+///
+/// ```
+/// use engraft::recipe::ProbeProgress;
+/// let mut progress = ProbeProgress {
+///     features: Box::new(|backbone, done, total| eprintln!("{backbone}: {done} of {total} photos")),
+///     ..ProbeProgress::default()
+/// };
+/// (progress.features)("efficientnet-lite0", 1, 10);
+/// ```
+pub struct ProbeProgress<'a> {
+    /// Makes the callback for the download of a backbone's weights.
+    pub download: Box<dyn FnMut() -> DownloadProgress + 'a>,
+    /// Receives the name of the backbone, the photos done and their total.
+    pub features: Box<FeatureProgress<'a>>,
+    /// Receives the finished fraction of training and scoring a head, from 0 to 1.
+    pub head: Box<dyn FnMut(f64) + Send + 'a>,
+}
+
+impl Default for ProbeProgress<'_> {
+    /// No output.
+    fn default() -> Self {
+        Self { download: Box::new(|| Box::new(|_, _| {})), features: Box::new(|_, _, _| {}), head: Box::new(|_| {}) }
+    }
+}
+
+impl std::fmt::Debug for ProbeProgress<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ProbeProgress")
+    }
+}
+
+impl LinearProbe {
+    /// A linear probe of one recipe, or of the best of several. Five folds, seed 0, no cache on disk.
+    pub fn new(recipes: Vec<Recipe>) -> Self {
+        let cache = FeatureCache::off();
+        Self { recipes, folds: 5, seed: 0, class_weights: ClassWeights::None, cache, batch_size: 32, runtime: None }
+    }
+
+    /// Sets the number of folds of the cross-validation, at least 2.
+    #[must_use]
+    pub fn folds(self, folds: usize) -> Self {
+        Self { folds, ..self }
+    }
+
+    /// Sets the seed that assigns photos to folds.
+    #[must_use]
+    pub fn seed(self, seed: u64) -> Self {
+        Self { seed, ..self }
+    }
+
+    /// Sets how much the photos of each class count; all the same by default.
+    #[must_use]
+    pub fn class_weights(self, class_weights: ClassWeights) -> Self {
+        Self { class_weights, ..self }
+    }
+
+    /// Finds features in this cache, and stores them there.
+    #[must_use]
+    pub fn cache(self, cache: FeatureCache) -> Self {
+        Self { cache, ..self }
+    }
+
+    /// Sets how many photos pass through the network at a time, 32 by default. The features don't depend on it.
+    #[must_use]
+    pub fn batch_size(self, batch_size: usize) -> Self {
+        Self { batch_size, ..self }
+    }
+
+    /// Computes features with this runtime instead of the [shared one](Runtime::shared).
+    #[must_use]
+    pub fn runtime(self, runtime: &Runtime) -> Self {
+        Self { runtime: Some(runtime.clone()), ..self }
+    }
+
+    /// Trains on the photos of `folder`, a scan of `dir`, and scores the result, also on `held_out`, which takes no part in anything else.
+    ///
+    /// `None` if the interrupt was requested. Features that were computed before are in the cache. Photos that turn out to be
+    /// unreadable are left out, and listed in the report's folder.
+    ///
+    /// # Errors
+    /// No recipe, or one with hidden layers; fewer than 2 folds; a class without readable photos; weights that can't be found;
+    /// too little memory.
+    pub fn run(
+        &self,
+        dir: &Path,
+        mut folder: PhotoFolder,
+        held_out: &[Photo],
+        interrupt: &Interrupt,
+        progress: &mut ProbeProgress<'_>,
+    ) -> Result<Option<ProbeReport>> {
+        self.check()?;
+        let runtime = self.runtime.clone().map_or_else(Runtime::shared, Ok)?;
+        let mut candidates = Vec::new();
+        for recipe in &self.recipes {
+            crate::set_random_seed(self.seed);
+            let network = Network::build(recipe, (progress.download)())?;
+            let name = recipe.backbone.to_string();
+            let mut features = |done, total| (progress.features)(&name, done, total);
+            let mut extract = |photos: &[Photo]| {
+                let extractor = network.extractor(&runtime, &self.cache)?.batch_size(self.batch_size);
+                extractor.extract(photos, interrupt, &mut features)
+            };
+            let Some(training) = extract(&folder.photos)? else { return Ok(None) };
+            folder.skip(dir, training.skipped.clone())?;
+            let Some(held_out) = extract(held_out)? else { return Ok(None) };
+            candidates.push(Candidate { network, training, held_out });
+        }
+        let folds = folds::of_photos(&folder.photos, folder.classes.len(), self.folds, self.seed)?;
+        let Some(trained) = self.train(&candidates, &folds, interrupt, &mut *progress.head)? else { return Ok(None) };
+        report::best(self.seed, folder, candidates, trained).map(Some)
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.folds < 2 {
+            return Err(Error::new("folds", "2 or more", self.folds));
+        }
+        let Some(first) = self.recipes.first() else { return Err(Error::new("linear probe", "a recipe", "none")) };
+        if let Some(hidden) = self.recipes.iter().find(|recipe| !recipe.head.is_empty()) {
+            return Err(Error::new(
+                "linear probe",
+                "a recipe without hidden layers",
+                format_args!("{:?}", hidden.head),
+            ));
+        }
+        match self.recipes.iter().find(|recipe| recipe.classes != first.classes) {
+            Some(other) => {
+                Err(Error::new("linear probe", format_args!("recipes of {} classes", first.classes), other.classes))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Trains and scores the head of each candidate; `None` if interrupted.
+    fn train(
+        &self,
+        candidates: &[Candidate],
+        folds: &Folds,
+        interrupt: &Interrupt,
+        progress: &mut (dyn FnMut(f64) + Send),
+    ) -> Result<Option<Vec<Trained>>> {
+        let mut options = Options::default();
+        (options.class_weights, options.seed) = (self.class_weights, self.seed);
+        let progress = Mutex::new(progress);
+        let stop = || interrupt.is_requested();
+        let train = |(number, candidate): (usize, &Candidate)| {
+            let report = |fraction: f64| {
+                let mut progress = progress.lock().unwrap_or_else(PoisonError::into_inner);
+                progress((number as f64 + fraction) / candidates.len() as f64);
+            };
+            candidate.train(folds, &options, &Monitor::new().on_progress(&report).stop_when(&stop))
+        };
+        match candidates.iter().enumerate().map(train).collect::<std::result::Result<_, _>>() {
+            Ok(trained) => Ok(Some(trained)),
+            Err(LinearError::Stopped) => Ok(None),
+            Err(error) => Err(candidate::failed(error)),
+        }
+    }
+}

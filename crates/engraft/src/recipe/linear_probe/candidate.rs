@@ -1,0 +1,101 @@
+//! A backbone with the features of the photos, and the head that is trained on them.
+
+use engraft_cache::FeatureCache;
+use engraft_linear::{CrossValidation, Features, Fit, Folds, Labels, LinearError, LinearModel, Monitor, Options};
+use engraft_linear::{cross_validate, fit};
+
+use super::report::HeldOutScore;
+use crate::data::Photo;
+use crate::recipe::features::{FeatureExtractor, PhotoFeatures};
+use crate::recipe::{DownloadProgress, Recipe};
+use crate::runtime::Runtime;
+use crate::{Error, Model, Result};
+
+/// A model whose last `Dense` layer is the head, and the part of it before the head.
+pub(super) struct Network {
+    pub(super) recipe: Recipe,
+    pub(super) model: Model,
+    features: Model,
+}
+
+impl Network {
+    pub(super) fn build(recipe: &Recipe, download: DownloadProgress) -> Result<Self> {
+        let model = recipe.build(download)?;
+        let before_head = model.output().inputs()[0].clone();
+        let features = Model::new(&model.inputs().to_vec(), &before_head)?;
+        Ok(Self { recipe: recipe.clone(), model, features })
+    }
+
+    pub(super) fn extractor(&self, runtime: &Runtime, cache: &FeatureCache) -> Result<FeatureExtractor> {
+        FeatureExtractor::new(&self.features, &self.name(), runtime, cache)
+    }
+
+    /// Name in the list of the feature cache: `efficientnet-lite0, 224 x 224 pixels`.
+    fn name(&self) -> String {
+        format!("{}, {size} x {size} pixels", self.recipe.backbone, size = self.recipe.image_size)
+    }
+
+    /// Makes a linear model the weights of the last layer.
+    pub(super) fn set_head(&self, head: &LinearModel) -> Result<()> {
+        let weights = self.model.output().layer().own_weights().to_vec();
+        weights[0].set(head.kernel().to_vec())?;
+        weights[1].set(head.bias().to_vec())
+    }
+}
+
+/// A network with the features of the training and the held-out photos.
+pub(super) struct Candidate {
+    pub(super) network: Network,
+    pub(super) training: PhotoFeatures,
+    pub(super) held_out: PhotoFeatures,
+}
+
+/// A head with its scores.
+pub(super) struct Trained {
+    pub(super) labels: Labels,
+    pub(super) score: CrossValidation,
+    pub(super) fit: Fit,
+    pub(super) held_out: Option<HeldOutScore>,
+}
+
+impl Candidate {
+    /// Scores the head by cross-validation and trains it on all training photos.
+    pub(super) fn train(
+        &self,
+        folds: &Folds,
+        options: &Options,
+        monitor: &Monitor<'_>,
+    ) -> std::result::Result<Trained, LinearError> {
+        let classes: Vec<usize> = self.training.photos.iter().map(|photo| photo.class).collect();
+        let labels = Labels::single(&classes, self.network.recipe.classes)?;
+        let features = matrix(&self.training)?;
+        let score = cross_validate(features, &labels, folds, options, monitor)?;
+        let fit = fit(features, &labels, options, monitor)?;
+        let held_out = match self.held_out.photos.as_slice() {
+            [] => None,
+            photos => Some(score_held_out(&fit.model, matrix(&self.held_out)?, photos)?),
+        };
+        Ok(Trained { labels, score, fit, held_out })
+    }
+}
+
+/// The features as a matrix of one row per photo.
+fn matrix(features: &PhotoFeatures) -> std::result::Result<Features<'_>, LinearError> {
+    let photos = features.photos.len();
+    Features::new(features.values.data(), photos, features.values.data().len() / photos.max(1))
+}
+
+fn score_held_out(
+    head: &LinearModel,
+    features: Features<'_>,
+    photos: &[Photo],
+) -> std::result::Result<HeldOutScore, LinearError> {
+    let probabilities = head.probabilities(features)?;
+    let classes = photos.iter().map(|photo| photo.class);
+    Ok(HeldOutScore::of(probabilities.chunks(head.classes()).zip(classes)))
+}
+
+/// An error of the linear algebra, as one of this crate.
+pub(super) fn failed(error: LinearError) -> Error {
+    Error::because("linear probe", &error).caused_by(error)
+}

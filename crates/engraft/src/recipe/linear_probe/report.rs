@@ -1,0 +1,145 @@
+//! [`ProbeReport`]: the classifier that a [`LinearProbe`](super::LinearProbe) trained, its scores and choices.
+
+use engraft_linear::interval::wilson;
+use engraft_linear::threshold::{Unknown, unknown};
+use engraft_linear::{CrossValidation, Fit};
+
+use super::candidate::{Candidate, Trained, failed};
+use crate::Result;
+use crate::data::PhotoFolder;
+use crate::prelude::*;
+use crate::recipe::{Backbone, Metadata};
+
+/// Share of the right answers that stay above the threshold of "unknown".
+const RIGHT_ANSWERS_KEPT: f64 = 0.98;
+
+/// The classifier that a [`LinearProbe`](super::LinearProbe) trained, its scores and choices.
+#[derive(Debug)]
+pub struct ProbeReport {
+    /// The classifier, trained on all photos of the folder.
+    pub classifier: Classifier,
+    /// The photos that were trained on, and the files that were left out.
+    pub folder: PhotoFolder,
+    /// The recipe that was chosen.
+    pub recipe: Recipe,
+    /// Number of features of a photo.
+    pub features: usize,
+    /// Out-of-fold score of the whole procedure, choices included.
+    pub score: CrossValidation,
+    /// What was chosen for the classifier.
+    pub fit: Fit,
+    /// The threshold of "unknown" and its price.
+    pub unknown: Unknown,
+    /// The score on the held-out photos, if there were any.
+    pub held_out: Option<HeldOutScore>,
+    /// The out-of-fold score of each recipe, in the order of the recipes.
+    pub candidates: Vec<CandidateScore>,
+}
+
+/// The out-of-fold score of one recipe of several.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CandidateScore {
+    /// The recipe's backbone.
+    pub backbone: Backbone,
+    /// Share of photos that were classified correctly.
+    pub accuracy: f64,
+    /// Mean log loss.
+    pub log_loss: f64,
+}
+
+/// The score on photos that took no part in training or in any choice.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct HeldOutScore {
+    /// Number of photos.
+    pub photos: usize,
+    /// Share of photos that were classified correctly.
+    pub accuracy: f64,
+    /// 95 % interval of the accuracy (Wilson 1927).
+    pub interval: (f64, f64),
+    /// Mean log loss; probabilities are clipped to 1e-7.
+    pub log_loss: f64,
+}
+
+impl HeldOutScore {
+    /// The score of probabilities, each with the index of the right class.
+    pub(super) fn of<'a>(answers: impl Iterator<Item = (&'a [f32], usize)>) -> Self {
+        let (mut photos, mut right, mut loss) = (0usize, 0usize, 0.0);
+        for (probabilities, class) in answers {
+            let largest = probabilities.iter().fold(0.0, |largest: f32, p| largest.max(*p));
+            let first = probabilities.iter().position(|p| *p == largest);
+            photos += 1;
+            right += usize::from(first == Some(class));
+            loss -= f64::from(probabilities[class].max(1e-7)).ln();
+        }
+        let count = photos.max(1) as f64;
+        let accuracy = right as f64 / count;
+        Self { photos, accuracy, interval: wilson(accuracy, photos), log_loss: loss / count }
+    }
+}
+
+/// Chooses the candidate with the lowest log loss and makes it the classifier.
+pub(super) fn best(
+    seed: u64,
+    folder: PhotoFolder,
+    mut candidates: Vec<Candidate>,
+    mut trained: Vec<Trained>,
+) -> Result<ProbeReport> {
+    let scores = candidates.iter().zip(&trained).map(|(candidate, trained)| CandidateScore {
+        backbone: candidate.network.recipe.backbone,
+        accuracy: trained.score.accuracy,
+        log_loss: trained.score.log_loss,
+    });
+    let scores = scores.collect();
+    let by_loss = |one: &usize, other: &usize| loss(&trained[*one]).total_cmp(&loss(&trained[*other]));
+    let chosen = (0..trained.len()).min_by(by_loss).unwrap_or(0);
+    let all: Vec<&CrossValidation> = trained.iter().map(|trained| &trained.score).collect();
+    let score = CrossValidation::best_of(&all, &trained[0].labels).map_err(failed)?;
+    let Candidate { network, training, mut held_out } = candidates.swap_remove(chosen);
+    let Trained { labels, fit, held_out: held_out_score, .. } = trained.swap_remove(chosen);
+    network.set_head(&fit.model)?;
+    network.model.compile(
+        Adam::new(network.recipe.backbone.learning_rate()),
+        Loss::categorical_crossentropy(),
+        [Metric::Accuracy],
+    )?;
+    let unknown = unknown(&score.probabilities, &labels, RIGHT_ANSWERS_KEPT).map_err(failed)?;
+    let metadata = Metadata {
+        backbone: Some(network.recipe.backbone),
+        seed: Some(seed),
+        unknown_below: Some(unknown.threshold),
+        ..Metadata::new(folder.classes.clone())
+    };
+    let mut folder = folder;
+    folder.skipped.append(&mut held_out.skipped);
+    Ok(ProbeReport {
+        classifier: Classifier::new(network.model, Some(metadata))?,
+        folder,
+        recipe: network.recipe,
+        features: training.values.data().len() / training.photos.len().max(1),
+        score,
+        fit,
+        unknown,
+        held_out: held_out_score,
+        candidates: scores,
+    })
+}
+
+/// The log loss that the training photos alone give.
+fn loss(trained: &Trained) -> f64 {
+    trained.fit.inner_log_loss.unwrap_or(trained.score.log_loss)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_held_out_score_counts_and_clips() {
+        let answers: [(&[f32], usize); 3] = [(&[0.9, 0.1], 0), (&[0.5, 0.5], 1), (&[1.0, 0.0], 1)];
+        let score = HeldOutScore::of(answers.into_iter());
+        assert_eq!((score.photos, score.accuracy), (3, 1.0 / 3.0));
+        let expected = -(0.9f64.ln() + 0.5f64.ln() + 1e-7f64.ln()) / 3.0;
+        assert!((score.log_loss - expected).abs() < 1e-6, "{}", score.log_loss);
+        assert!(score.interval.0 < 1.0 / 3.0 && score.interval.1 > 1.0 / 3.0);
+    }
+}
