@@ -7,7 +7,7 @@ import pathlib
 import shutil
 
 FOLDERS = ["layers", "augment", "losses", "metrics", "optimizers", "schedules", "train"]
-FOLDERS += ["models", "keras2", "refused", "vgg16", "mobilenet", "applications", "summary"]
+FOLDERS += ["models", "keras2", "refused", "vgg16", "mobilenet", "applications", "summary", "linear"]
 HERE = pathlib.Path(__file__).parent
 
 

@@ -162,6 +162,9 @@ pub(crate) struct Args {
     /// Also write loss and accuracy of each epoch to this JSON file, like Keras' History.history
     #[arg(long, value_name = "FILE.json", help_heading = "Output")]
     history: Option<PathBuf>,
+    /// Print the choices and the score of the default recipe as one JSON object instead of text, for scripts
+    #[arg(long, help_heading = "Output")]
+    json: bool,
 }
 
 impl Args {
@@ -202,6 +205,10 @@ pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
     }
     if !args.selects_gradient_training() {
         return probe::run(args, &output, runtime);
+    }
+    if args.json {
+        let error = Error::new("--json", "the default recipe", "gradient training");
+        return Err(error.hint("--history FILE.json has loss and accuracy of each epoch").into());
     }
     let chosen = args.precision.of(runtime)?;
     let start = Start::of(args)?;

@@ -46,11 +46,14 @@ fn held_out_photos_are_scored_apart_and_take_no_part_in_the_model() {
     place.add_photos("other", 2, 5);
     let run = place.run(&format!("{TRAIN} --validation other")).succeeds();
     assert!(run.out.contains("18 for training, 6 held out\n"), "{run}");
-    assert!(
-        run.out.contains("Held out  accuracy ") && run.out.contains(" on 6 photos\n"),
-        "{run}"
-    );
+    assert!(run.out.contains("Held out  accuracy ") && run.out.contains(" on 6 photos\n"), "{run}");
     let with = place.read("m.keras");
+    let json = place.run(&format!("{TRAIN} --validation other --json")).succeeds().json();
+    assert_eq!(
+        (&json["photos"], &json["held_out"]["photos"], &json["score"]["folds"]),
+        (&18.into(), &6.into(), &5.into())
+    );
+    assert!(json["score"]["accuracy"].as_f64().unwrap() > 0.5 && json["held_out"]["log_loss"].is_number(), "{json}");
     place.run(TRAIN).succeeds();
     assert!(place.read("m.keras") == with, "the held-out photos changed the model");
     let run = place.run(&format!("{TRAIN} --validation-split 0.34")).succeeds();

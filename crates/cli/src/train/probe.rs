@@ -29,7 +29,9 @@ pub(super) fn run(args: &Args, output: &Destination, runtime: &Runtime) -> Resul
     let (folder, held_out) = read(args, runtime)?;
     // Files that the listing skipped are reported already.
     let (recipes, listed) = (recipes(args, folder.classes.len()), folder.skipped.len());
-    report::overview(args, &folder, &held_out, &recipes).into_iter().try_for_each(line)?;
+    if !args.json {
+        report::overview(args, &folder, &held_out, &recipes).into_iter().try_for_each(line)?;
+    }
     let interrupt = interrupt::watch("Stopping; Ctrl-C again exits at once");
     let probe = LinearProbe::new(recipes).seed(args.seed).cache(cache.clone()).runtime(runtime);
     let probe = probe.folds(args.folds).batch_size(args.batch_size.0).class_weights(args.class_weights.into());
@@ -43,7 +45,10 @@ pub(super) fn run(args: &Args, output: &Destination, runtime: &Runtime) -> Resul
     };
     photos::report_skipped(&trained.folder.skipped[listed..]);
     trained.classifier.save(output.path())?;
-    report::results(args, &trained, output.path()).into_iter().try_for_each(line)
+    match args.json {
+        true => line(report::to_json(&trained)),
+        false => report::results(args, &trained, output.path()).into_iter().try_for_each(line),
+    }
 }
 
 /// Refuses options that only gradient training has.

@@ -5,6 +5,7 @@ use std::path::Path;
 use engraft::data::{Photo, PhotoFolder};
 use engraft::linear::CrossValidation;
 use engraft::recipe::{ProbeReport, Recipe};
+use serde_json::{Value, json};
 
 use crate::output::{count, thousands, titled};
 use crate::photos::{by_class, skipped_note};
@@ -57,6 +58,40 @@ pub(super) fn results(args: &Args, report: &ProbeReport, file: &Path) -> Vec<Str
     lines.push(titled("Saved", file.display()));
     lines.push(titled("Try", format!("engraft predict {} PHOTO", quoted(file))));
     lines
+}
+
+/// Choices and scores, for scripts. Accuracies and shares are fractions.
+pub(super) fn to_json(report: &ProbeReport) -> Value {
+    let (score, fit, unknown) = (&report.score, &report.fit, &report.unknown);
+    let mut json = json!({
+        "recipe": "linear probe",
+        "backbone": report.recipe.backbone,
+        "image_size": report.recipe.image_size,
+        "photos": report.folder.photos.len(),
+        "classes": report.folder.classes,
+        "skipped": report.folder.skipped.len(),
+        "features": report.features,
+        "penalty": fit.penalty,
+        "temperature": fit.temperature,
+        "score": {
+            "folds": score.fold_accuracies.len(),
+            "accuracy": score.accuracy,
+            "interval": [score.interval.0, score.interval.1],
+            "fold_accuracies": score.fold_accuracies,
+            "log_loss": score.log_loss,
+            "calibration_error": score.calibration_error,
+        },
+        "unknown_below": unknown.threshold,
+    });
+    if let Some(held_out) = &report.held_out {
+        json["held_out"] = json!({
+            "photos": held_out.photos,
+            "accuracy": held_out.accuracy,
+            "interval": [held_out.interval.0, held_out.interval.1],
+            "log_loss": held_out.log_loss,
+        });
+    }
+    json
 }
 
 fn choices(report: &ProbeReport) -> Vec<String> {

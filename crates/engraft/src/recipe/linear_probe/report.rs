@@ -11,7 +11,7 @@ use crate::prelude::*;
 use crate::recipe::{Backbone, Metadata};
 
 /// Share of the right answers that stay above the threshold of "unknown".
-const RIGHT_ANSWERS_KEPT: f64 = 0.98;
+const RIGHT_ANSWERS_KEPT: f64 = 0.99;
 
 /// The classifier that a [`LinearProbe`](super::LinearProbe) trained, its scores and choices.
 #[derive(Debug)]

@@ -1,0 +1,183 @@
+//! Thresholds of probabilities: below which an answer is "unknown", and from which on a sample has a label.
+
+use crate::calibration::{check, largest};
+use crate::error::{LinearError, Result};
+use crate::labels::Labels;
+
+/// A confidence below which the answer is "unknown", and what it costs and gains.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Unknown {
+    /// Answers whose largest probability is below this are "unknown".
+    pub threshold: f32,
+    /// Share of the right answers that become "unknown".
+    pub right_lost: f64,
+    /// Share of the wrong answers that become "unknown".
+    pub wrong_caught: f64,
+}
+
+/// The largest threshold that keeps the share `keep` of the right answers, for example 0.95.
+///
+/// `probabilities` is `[samples, classes]`, row-major; take those of [`cross_validate`](crate::cross_validate()), since probabilities of
+/// training samples are too high. Without right answers the threshold is 0, so that no answer is "unknown".
+///
+/// # Errors
+/// Samples have several labels, the number of probabilities isn't `samples * classes`, or `keep` isn't between 0 and 1.
+///
+/// ```
+/// use engraft_linear::{Labels, threshold::unknown};
+/// let labels = Labels::single(&[0, 1, 1], 2)?;
+/// // Right with 0.9 and 0.8, wrong with 0.6.
+/// let found = unknown(&[0.9, 0.1, 0.2, 0.8, 0.6, 0.4], &labels, 0.95)?;
+/// assert_eq!((found.threshold, found.right_lost, found.wrong_caught), (0.8, 0.0, 1.0));
+/// # Ok::<(), engraft_linear::LinearError>(())
+/// ```
+pub fn unknown(probabilities: &[f32], labels: &Labels, keep: f64) -> Result<Unknown> {
+    check(probabilities, labels)?;
+    if labels.is_multi() {
+        return Err(LinearError::Kind {
+            place: "threshold of \"unknown\"",
+            expected: "labels with one class a sample",
+        });
+    }
+    if !(0.0..=1.0).contains(&keep) {
+        return Err(LinearError::Range { place: "keep", expected: "a share from 0 to 1", received: keep });
+    }
+    let (mut right, mut wrong) = (Vec::new(), Vec::new());
+    for (sample, row) in probabilities.chunks_exact(labels.classes()).enumerate() {
+        let best = largest(row);
+        if labels.has(sample, best) { right.push(row[best]) } else { wrong.push(row[best]) }
+    }
+    right.sort_by(|a, b| b.total_cmp(a));
+    // Rounding must not ask for one answer more than the share.
+    let kept = (keep * right.len() as f64 - 1e-9).ceil().max(1.0) as usize;
+    let threshold = right.get(kept - 1).copied().unwrap_or(0.0);
+    let share_below = |confidences: &[f32]| {
+        confidences.iter().filter(|&&confidence| confidence < threshold).count() as f64
+            / confidences.len().max(1) as f64
+    };
+    Ok(Unknown { threshold, right_lost: share_below(&right), wrong_caught: share_below(&wrong) })
+}
+
+/// The probability from which on a sample has a label.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct LabelThreshold {
+    /// A sample has the label if its probability is at least this.
+    pub threshold: f32,
+    /// The F1 score with this threshold; `None` for a label that no sample has.
+    pub f1: Option<f64>,
+}
+
+/// The threshold of each label with the largest F1 score: the harmonic mean of precision and recall.
+///
+/// `probabilities` is `[samples, labels]`, row-major; take those of [`cross_validate`](crate::cross_validate()). A threshold lies midway
+/// between the probabilities that it separates. It is 0.5 for a label that no sample has.
+///
+/// # Errors
+/// Samples have one class each, or the number of probabilities isn't `samples * labels`.
+///
+/// ```
+/// use engraft_linear::{Labels, threshold::per_label};
+/// let labels = Labels::multi(&[true, true, false], 1)?;
+/// let found = per_label(&[0.9, 0.4, 0.2], &labels)?;
+/// assert!((found[0].threshold - 0.3).abs() < 1e-6 && found[0].f1 == Some(1.0));
+/// # Ok::<(), engraft_linear::LinearError>(())
+/// ```
+pub fn per_label(probabilities: &[f32], labels: &Labels) -> Result<Vec<LabelThreshold>> {
+    check(probabilities, labels)?;
+    if !labels.is_multi() {
+        return Err(LinearError::Kind { place: "thresholds of labels", expected: "several labels a sample" });
+    }
+    let answers = |label: usize| {
+        let of_sample = |sample: usize| (probabilities[sample * labels.classes() + label], labels.has(sample, label));
+        (0..labels.samples()).map(of_sample).collect::<Vec<_>>()
+    };
+    Ok((0..labels.classes()).map(|label| best_f1(answers(label))).collect())
+}
+
+fn best_f1(mut answers: Vec<(f32, bool)>) -> LabelThreshold {
+    answers.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let positives = answers.iter().filter(|answer| answer.1).count();
+    let mut best = LabelThreshold { threshold: 0.5, f1: None };
+    let mut hits = 0;
+    for (at, &(probability, has)) in answers.iter().enumerate() {
+        hits += usize::from(has);
+        let below = answers.get(at + 1).map_or(0.0, |next| next.0);
+        let splits_equals = at + 1 < answers.len() && below == probability;
+        let f1 = (2 * hits) as f64 / (at + 1 + positives) as f64;
+        if positives > 0 && !splits_equals && best.f1.is_none_or(|best| f1 > best) {
+            best = LabelThreshold { threshold: midpoint(below, probability), f1: Some(f1) };
+        }
+    }
+    best
+}
+
+/// Between two numbers, and above the lower one even where they are neighbours.
+fn midpoint(low: f32, high: f32) -> f32 {
+    let middle = 0.5 * (low + high);
+    if middle > low { middle } else { high }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use engraft_ir::random::Rng;
+
+    #[test]
+    fn the_share_of_right_answers_is_kept() {
+        let mut rng = Rng::new(1);
+        let classes: Vec<usize> = (0..400).map(|sample| sample % 2).collect();
+        let labels = Labels::single(&classes, 2).unwrap();
+        let row = |&class: &usize| {
+            let p = rng.uniform(0.2, 1.0);
+            if class == 0 { [p, 1.0 - p] } else { [1.0 - p, p] }
+        };
+        let probabilities: Vec<f32> = classes.iter().flat_map(row).collect();
+        for keep in [0.0, 0.5, 0.9, 0.95, 1.0] {
+            let found = unknown(&probabilities, &labels, keep).unwrap();
+            assert!(found.right_lost <= 1.0 - keep + 1e-12, "{found:?}");
+            assert!(found.right_lost + 0.01 > 1.0 - keep, "the largest such threshold: {found:?}");
+            assert!(found.wrong_caught >= found.right_lost);
+        }
+        assert!(unknown(&probabilities, &labels, f64::NAN).is_err() && unknown(&probabilities, &labels, 1.1).is_err());
+    }
+
+    #[test]
+    fn without_right_answers_nothing_is_unknown() {
+        let labels = Labels::single(&[0, 1], 2).unwrap();
+        let found = unknown(&[0.1, 0.9, 0.9, 0.1], &labels, 0.95).unwrap();
+        assert_eq!(found, Unknown { threshold: 0.0, right_lost: 0.0, wrong_caught: 0.0 });
+    }
+
+    #[test]
+    fn no_other_threshold_has_a_better_f1() {
+        let mut rng = Rng::new(2);
+        // Few different probabilities, so that many are equal.
+        let probabilities: Vec<f32> = (0..60).map(|_| rng.below(7) as f32 / 6.0).collect();
+        let bits: Vec<bool> = probabilities.iter().map(|&p| rng.unit() < 0.2 + 0.5 * f64::from(p)).collect();
+        let found = per_label(&probabilities, &Labels::multi(&bits, 1).unwrap()).unwrap()[0];
+        let f1 = |threshold: f32| {
+            let count = |yes: fn(bool, bool) -> bool| {
+                bits.iter().zip(&probabilities).filter(|&(&bit, &p)| yes(bit, p >= threshold)).count()
+            };
+            2.0 * count(|bit, yes| bit && yes) as f64 / (count(|bit, _| bit) + count(|_, yes| yes)) as f64
+        };
+        assert_eq!(found.f1, Some(f1(found.threshold)));
+        assert!((0..100).all(|step| f1(step as f32 / 100.0) <= f1(found.threshold)));
+    }
+
+    #[test]
+    fn a_label_without_samples_has_one_half() {
+        let labels = Labels::multi(&[true, false, true, true], 2).unwrap().select(&[0]);
+        let found = per_label(&[0.9, 0.8], &labels).unwrap();
+        assert_eq!(found[1], LabelThreshold { threshold: 0.5, f1: None });
+        assert!(per_label(&[0.9, 0.8, 0.7, 0.6], &Labels::single(&[0, 1], 2).unwrap()).is_err());
+    }
+
+    #[test]
+    fn neighbours_are_separated() {
+        let high = f32::from_bits(0.5f32.to_bits() + 1);
+        assert_eq!(midpoint(0.5, high), high);
+    }
+}
