@@ -18,9 +18,10 @@ def train(job: Task):
     for photo in job.training:
         (photos / photo).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(job.folder / photo, photos / photo)
-    command = [task.ENGRAFT, "train", photos, "--output", model, "--seed", str(job.seed)]
+    command = [task.ENGRAFT, "train", photos, "--output", model, "--seed", str(job.seed), "--json"]
     # An empty cache: photos that an earlier run has seen would be faster.
-    subprocess.run(command, check=True, env={**os.environ, "ENGRAFT_CACHE": str(folder / "cache")})
+    environment = {**os.environ, "ENGRAFT_CACHE": str(folder / "cache")}
+    report = subprocess.run(command, check=True, env=environment, stdout=subprocess.PIPE, text=True).stdout
 
     def predict() -> Probabilities:
         command = [task.ENGRAFT, "predict", model, *job.held_out, "--json"]
@@ -29,6 +30,7 @@ def train(job: Task):
         shutil.rmtree(folder)
         return [[row[label] for label in job.classes] for row in found]
 
+    predict.reported_accuracy = json.loads(report)["score"]["accuracy"]
     return predict
 
 

@@ -73,7 +73,7 @@ def run(recipe: str, train: Callable[[Task], Callable[[], Probabilities]], versi
     """Runs a recipe on the set and the split that the command line names, and writes its result.
 
     `train` trains and returns a function that predicts the held-out photos. The time is that of the whole process up to the trained
-    model, without the predictions.
+    model, without the predictions. A recipe that scores itself sets `reported_accuracy` of this function.
     """
     parser = argparse.ArgumentParser()
     parser.add_argument("set")
@@ -103,6 +103,8 @@ def run(recipe: str, train: Callable[[Task], Callable[[], Probabilities]], versi
         "classes": task.classes,
         "probabilities": {photo: [float(f"{p:.7g}") for p in row] for photo, row in zip(task.held_out, probabilities)},
     }
+    if hasattr(predict, "reported_accuracy"):
+        result["reported_accuracy"] = predict.reported_accuracy
     path = result_of(name, task.set, task.split)
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".tmp")

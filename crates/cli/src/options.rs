@@ -128,7 +128,7 @@ pub(crate) struct RecipeArgs {
     #[arg(long, value_name = "PIXELS", value_parser = image_size, conflicts_with = "model", help_heading = "Model")]
     image_size: Option<usize>,
     /// How the base's output, an image, becomes a vector for the head: the mean or maximum of each channel, or `none` for all
-    /// values [default: none for vgg16, avg for efficientnet-lite0]
+    /// values [default: avg; none for vgg16 in gradient training]
     #[arg(long, value_enum, conflicts_with = "model", help_heading = "Model")]
     pooling: Option<PoolingArg>,
     /// Units (outputs) of each hidden Dense layer between base and output layer, such as 256 or 4096,4096, or `none` for a
@@ -228,6 +228,14 @@ pub(crate) fn backbone_choice(text: &str) -> Result<BackboneChoice, String> {
 pub(crate) fn folds(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(folds @ 2..=100) => Ok(folds),
+        _ => Err("expected a whole number from 2 to 100".to_owned()),
+    }
+}
+
+/// A number of variants of each photo: at least 2.
+pub(crate) fn variants(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(variants @ 2..=100) => Ok(variants),
         _ => Err("expected a whole number from 2 to 100".to_owned()),
     }
 }

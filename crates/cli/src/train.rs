@@ -15,7 +15,7 @@ use engraft::applications::Weights;
 use engraft::data::{Photo, PhotoFolder, Split, split};
 use engraft::formats::atomic;
 use engraft::ir::Precision;
-use engraft::recipe::{Backbone, Freeze, Interrupt, Outcome, Phase, TrainingJob};
+use engraft::recipe::{Backbone, Freeze, Interrupt, Outcome, Phase, TrainingJob, feature_cache};
 use engraft::runtime::Runtime;
 use engraft::train::{Callback, History};
 
@@ -32,24 +32,22 @@ use start::Start;
 const EXAMPLES: &str = "\
 Examples:
   engraft train photos -o model.keras
-  engraft train photos -o model.keras --fine-tune-from block5_conv1
-  engraft train photos -o better.keras --model model.keras --epochs 5";
+  engraft train photos -o model.keras --epochs 10
+  engraft train photos -o model.keras --fine-tune-from block7a_expand_conv";
 
 /// Train a classifier on a folder of photos
 ///
 /// Starts from a network that was trained on ImageNet, a million photos of 1000 classes. Its layers, called the base, stay as
-/// they are (frozen). New layers after them, called the head, are trained to distinguish your classes. The defaults suit a
-/// first try.
+/// they are (frozen). New layers after them, called the head, are trained to distinguish your classes.
 ///
-/// By default, a fifth of the photos of each class is held out as validation set. After each epoch, val_accuracy is the share
-/// of these photos that the model classifies correctly; val_loss also counts how sure it is, and lower is better.
+/// By default, the head is a linear classifier on the outputs of the base. It is trained on all photos in seconds, and scored by
+/// cross-validation: each photo is classified by a head that was trained without it. Held-out photos are only scored.
 ///
-/// Saves the epoch with the lowest val_loss; without a validation set, the last epoch. The model file is replaced whenever an
-/// epoch is the best so far, so that an error or a power failure loses at most what came after it.
-///
-/// Before training, prints the photos per class, the layers to train and the peak memory. Ctrl-C stops training after the
-/// current step and keeps the best epoch; without a validation set, it saves the weights of that step. A second Ctrl-C exits at
-/// once.
+/// --epochs, --optimizer, --learning-rate, --freeze, --augment, --fine-tune-from, --head and --model select gradient training. It
+/// holds out a fifth of the photos of each class as validation set. After each epoch, val_accuracy is the share of these photos
+/// that the model classifies correctly; val_loss also counts how sure it is, and lower is better. The epoch with the lowest
+/// val_loss is saved as soon as it is reached; without a validation set, the last epoch. Ctrl-C stops after the current step and
+/// keeps the best epoch; without a validation set, it saves the weights of that step. A second Ctrl-C exits at once.
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -105,21 +103,34 @@ pub(crate) struct Args {
     /// [default: 10]
     #[arg(long, value_name = "N", help_heading = "Gradient training")]
     epochs: Option<Count>,
+    /// Train on K fixed variants of each photo, itself and augmented ones, instead of new ones in each epoch: the frozen layers
+    /// are then computed once, which is faster
+    ///
+    /// K is at least 2, and the model needs augmentation.
+    #[arg(
+        long,
+        value_name = "K",
+        value_parser = options::variants,
+        conflicts_with = "no_cache",
+        help_heading = "Gradient training"
+    )]
+    augment_variants: Option<usize>,
     /// Batch size: photos per training step; smaller takes less memory
     #[arg(long, value_name = "N", default_value = "32", help_heading = "Training")]
     batch_size: Count,
     /// Optimizer, the method that changes the weights in each step [default: adam for a new model, unchanged with --model]
-    #[arg(long, value_enum, help_heading = "Training")]
+    #[arg(long, value_enum, help_heading = "Gradient training")]
     optimizer: Option<OptimizerKind>,
     /// Learning rate, the size of the changes in each step; lower it if the loss grows
     /// [default: 0.0001 for vgg16, 0.001 for efficientnet-lite0, for sgd ten times as much; unchanged with --model]
-    #[arg(long, value_name = "X", value_parser = options::learning_rate, help_heading = "Training")]
+    #[arg(long, value_name = "X", value_parser = options::learning_rate, help_heading = "Gradient training")]
     learning_rate: Option<f64>,
     /// Add a fine-tuning phase that trains this layer, or layer N of the base, and all layers after it
     ///
     /// Fine-tuning often improves the accuracy, because the last layers of the base adapt to your photos. All layers before this
-    /// layer are frozen in this phase. N counts as in --freeze. The last block of VGG16 starts at block5_conv1.
-    #[arg(long, value_name = "LAYER|N", value_parser = options::freeze, help_heading = "Training")]
+    /// layer are frozen in this phase. N counts as in --freeze. The last block of efficientnet-lite0 starts at block7a_expand_conv,
+    /// that of vgg16 at block5_conv1.
+    #[arg(long, value_name = "LAYER|N", value_parser = options::freeze, help_heading = "Gradient training")]
     fine_tune_from: Option<Freeze>,
     /// Number of epochs of the fine-tuning phase
     /// [default: 5]
@@ -131,23 +142,25 @@ pub(crate) struct Args {
         value_name = "X",
         value_parser = options::learning_rate,
         requires = "fine_tune_from",
-        help_heading = "Training"
+        help_heading = "Gradient training"
     )]
     fine_tune_learning_rate: Option<f64>,
-    /// Random seed of initial weights, validation split, shuffling and augmentation: with the same photos and options, the same
+    /// Random seed of folds, initial weights, validation split, shuffling and augmentation: with the same photos and options, the same
     /// seed gives the same model
     #[arg(long, value_name = "N", default_value = "0", help_heading = "Training")]
     seed: u64,
     /// Train on the photos in the order of class and file name instead of a random order, like shuffle=False in Keras
-    #[arg(long, help_heading = "Training")]
+    #[arg(long, help_heading = "Gradient training")]
     no_shuffle: bool,
-    /// Number of folds of the cross-validation that scores the default recipe, at least 2
-    #[arg(long, value_name = "K", default_value = "5", value_parser = options::folds, help_heading = "Training")]
-    folds: usize,
+    /// Number of folds of the cross-validation, from 2 to 100; no more than there are photos [default: 5]
+    #[arg(long, value_name = "K", value_parser = options::folds, help_heading = "Linear classifier (the default)")]
+    folds: Option<usize>,
     /// How much the photos of each class count: all the same, or balanced, so that small classes count as much as large ones
-    #[arg(long, value_enum, default_value = "none", help_heading = "Training")]
-    class_weights: ClassWeightsArg,
-    /// Neither read nor write the cache of features on disk; `engraft cache` shows it
+    /// [default: none]
+    #[arg(long, value_enum, help_heading = "Linear classifier (the default)")]
+    class_weights: Option<ClassWeightsArg>,
+    /// Neither read nor write the cache of features on disk, which `engraft cache` shows; gradient training then computes the
+    /// frozen layers in every epoch
     #[arg(long, help_heading = "Computation")]
     no_cache: bool,
     #[command(flatten)]
@@ -178,8 +191,22 @@ impl Args {
             || self.fine_tune_from.is_some()
             || self.fine_tune_epochs.is_some()
             || self.fine_tune_learning_rate.is_some()
+            || self.augment_variants.is_some()
             || self.recipe.augment.is_some()
             || self.recipe.head.is_some()
+    }
+
+    /// Refuses options that gradient training doesn't have.
+    fn check_gradient_training(&self) -> Result<(), Error> {
+        let given = [("--folds", self.folds.is_some()), ("--class-weights", self.class_weights.is_some())];
+        match given.into_iter().find(|(_, is_given)| *is_given) {
+            Some((option, _)) => {
+                Err(Error::new(option, "the default recipe, a linear classifier", "gradient training").hint(
+                    "leave it out; or leave out options such as --epochs and --model, which select gradient training",
+                ))
+            }
+            None => Ok(()),
+        }
     }
 
     /// The backbone of gradient training.
@@ -206,11 +233,17 @@ pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
     if !args.selects_gradient_training() {
         return probe::run(args, &output, runtime);
     }
+    args.check_gradient_training()?;
+    if history.as_ref().is_some_and(|history| history.path() == output.path()) {
+        let error = Error::new("--history", "another file than --output", output.path().display());
+        return Err(error.hint("name a file such as history.json").into());
+    }
     if args.json {
         let error = Error::new("--json", "the default recipe", "gradient training");
         return Err(error.hint("--history FILE.json has loss and accuracy of each epoch").into());
     }
     let chosen = args.precision.of(runtime)?;
+    let cache = if args.no_cache { None } else { Some(feature_cache()?) };
     let start = Start::of(args)?;
     let photos = Photos::read(args, &start, runtime)?;
     let classifier = start.classifier(args, photos.folder.classes.clone())?;
@@ -225,11 +258,13 @@ pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
     overview::lines(args, &job, &photos.folder, &memory, &chosen).into_iter().try_for_each(line)?;
     job.ensure_fits()?;
 
-    let job = job.keep_photos_in_memory()?;
-    let interrupt =
-        interrupt::watch("Stopping after this step; Ctrl-C again exits at once, with the epochs saved so far");
+    let job = job.keep_photos_in_memory()?.on_features(progress::features());
+    let job = job.augment_variants(args.augment_variants.unwrap_or(1));
+    let job = cache.iter().cloned().fold(job, TrainingJob::cache);
+    let interrupt = interrupt::watch("Stopping after this step", "with the epochs saved so far");
     let mut observe = |phase: &Phase| Some(Box::new(Progress::new(&phase.name)) as Box<dyn Callback>);
     let report = job.run(&interrupt, &mut observe);
+    cache.and_then(|cache| cache.note()).into_iter().for_each(note);
     let written = history.map_or(Ok(()), |history| write_history(&history, &report.history));
     let saved = saving::lines(job.phases(), &report.saved);
     let outcome = report.outcome.inspect_err(|_| saving::left(output.path(), &saved).into_iter().for_each(note))?;

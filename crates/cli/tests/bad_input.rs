@@ -148,7 +148,8 @@ fn shapes_that_do_not_fit_are_told() {
     let expected = "photos: expected 4 folders, one for each class of the model, received 3";
     place.run("train photos --model four.keras -o n.keras").fails(1, &[expected]);
     place.run("evaluate four.keras photos").fails(1, &[expected]);
-    let freeze = "train photos -o n.keras --backbone vgg16 --weights none --image-size 32 --validation-split 0 --freeze";
+    let freeze =
+        "train photos -o n.keras --backbone vgg16 --weights none --image-size 32 --validation-split 0 --freeze";
     place.run(&format!("{freeze} block6_conv1")).fails(1, &["no layer called `block6_conv1`", "block5_pool"]);
     place.run(&format!("{freeze} 21")).fails(1, &["expected at most 20 layers of the base to freeze, received 21"]);
 }
@@ -172,7 +173,8 @@ fn a_loss_that_is_no_number_stops_at_once_and_keeps_what_was_saved() {
     place.write("n.keras", b"the last good model");
     // This learning rate makes the weights overflow f32 within a few steps.
     let run = place.run(&format!("{TRAIN} --optimizer sgd --learning-rate 1e30 --history h.json"));
-    let expected = ["epoch 1 of 1, learning rate 1", ", training step ", "the loss is ", "hint: use a smaller learning rate"];
+    let expected =
+        ["epoch 1 of 1, learning rate 1", ", training step ", "the loss is ", "hint: use a smaller learning rate"];
     let run = run.fails(1, &expected);
     assert!(run.err.contains("n.keras is as it was before\n"), "{run}");
     assert_eq!(place.read("n.keras"), b"the last good model");
@@ -197,7 +199,8 @@ fn a_plan_larger_than_memory_is_told_before_it_starts() {
 #[test]
 fn a_memory_limit_is_kept_to_or_refused() {
     let place = place();
-    let train = "train photos -o n.keras --backbone vgg16 --weights none --epochs 1 --image-size 128 --head 16 --batch-size 2";
+    let train =
+        "train photos -o n.keras --backbone vgg16 --weights none --epochs 1 --image-size 128 --head 16 --batch-size 2";
     let bench = "bench --mode predict --batch 16 --image-size 128 --head 16 --steps 2 --json";
     let peak = |limit: &str| place.run(&format!("{bench}{limit}")).succeeds().json()["peak_bytes"].as_u64().unwrap();
     // VGG16's kernels in the Winograd domain take 235 MB. A session caches them only if the memory limit allows it.
@@ -215,6 +218,9 @@ fn a_place_that_cannot_be_written_is_known_before_the_work() {
     let run = place.run(&format!("{train} absent/n.keras"));
     let run = run.fails(1, &["error: absent: there is no such folder", "hint: create the folder first"]);
     assert!(!run.err.contains("Epoch"), "{run}");
+    place
+        .run(&format!("{train} n.keras --history n.keras"))
+        .fails(1, &["--history: expected another file than --output"]);
     place.run(&format!("{train} n.keras --history absent/h.json")).fails(1, &["absent: there is no such folder"]);
     let run = place.run(&format!("{train} n")).succeeds();
     assert!(run.err.contains("warning: Keras opens model files only where their name ends in .keras"), "{run}");

@@ -1,4 +1,4 @@
-//! `engraft cache`: what it lists and clears.
+//! `engraft cache`: what it lists and clears, and what gradient training keeps there.
 
 mod support;
 
@@ -63,4 +63,40 @@ fn names_of_networks_cannot_command_the_terminal() {
     cache(&place).open([1; 32], "VGG\u{1b}[2J16", 1).put(&[2; 32], 0, &[1.0]);
     let run = run_with_limit(&place, "cache", "").succeeds();
     assert!(run.out.contains("VGG[2J16") && !run.out.contains('\u{1b}'), "{run}");
+}
+
+#[test]
+fn gradient_training_computes_frozen_layers_once_and_gives_the_same_model() {
+    let place = Place::with_photos(4);
+    let train = "train photos -o m.keras --epochs 2 --image-size 64";
+    let run = |options: &str| {
+        let run = run_with_limit(&place, &format!("{train} {options}"), "").succeeds();
+        assert!(run.err.contains("Epoch 2/2: "), "{run}");
+        place.entries("m.keras")
+    };
+    let networks = || {
+        let json = run_with_limit(&place, "cache --json", "").succeeds().json();
+        json["networks"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|network| network["photos"].as_u64().unwrap())
+            .collect::<Vec<_>>()
+    };
+    let expected = run("--augment none --no-cache");
+    assert_eq!(networks(), [0; 0]);
+    for pass in ["computed", "found"] {
+        assert!(run("--augment none") == expected, "{pass}");
+        assert_eq!(networks(), [12], "{pass}");
+    }
+    // Random augmentation: nothing is computed once.
+    run("");
+    assert_eq!(networks().len(), 1);
+    // Fixed variants: the nine training photos have augmented ones.
+    run("--augment-variants 2");
+    assert!(networks().contains(&9), "{:?}", networks());
+    let none = run_with_limit(&place, &format!("{train} --augment none --augment-variants 2"), "");
+    none.fails(1, &["no random layer lies below the boundary, received 2", "hint: add augmentation to the model"]);
+    let conflict = run_with_limit(&place, &format!("{train} --no-cache --augment-variants 2"), "");
+    conflict.fails(2, &["'--no-cache' cannot be used with '--augment-variants <K>'"]);
 }

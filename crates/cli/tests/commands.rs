@@ -200,7 +200,7 @@ fn help_shows_an_example_and_groups_options() {
         assert!(help.out.contains("\nOptions:\n  -h, --help"), "nothing but --help outside of the groups in {help}");
     }
     let help = place.run("train --help").succeeds();
-    for group in ["Data", "Model", "Training", "Gradient training", "Output"] {
+    for group in ["Data", "Model", "Training", "Gradient training", "Linear classifier (the default)", "Output"] {
         assert!(help.out.contains(&format!("\n{group}:\n")), "{group} in {help}");
     }
 }
@@ -218,8 +218,7 @@ fn a_backbone_inside_the_program_trains_without_any_file() {
     assert!(run.out.contains("3,843 of 3,416,867 parameters are trainable: dense\n"), "{run}");
     let found = place.run("evaluate lite.keras photos --json").succeeds().json();
     assert!(found["accuracy"].as_f64().unwrap() > 0.9, "{found}");
-    let by_default =
-        place.run("train photos -o default.keras --image-size 32 --epochs 1").succeeds();
+    let by_default = place.run("train photos -o default.keras --image-size 32 --epochs 1").succeeds();
     assert!(by_default.out.contains("Adam at a learning rate of 0.001\n"), "{by_default}");
     let summary = place.run("summary lite.keras").succeeds();
     assert!(summary.out.contains("block7a_project_bn") && summary.out.contains("(None, 1280)"), "{summary}");

@@ -2,7 +2,15 @@
 
 mod support;
 
+use engraft::formats::keras::load_model;
 use support::{COLOURS, Place, bmp};
+
+/// The weights of the trained model.
+#[allow(clippy::unwrap_used, reason = "only tests use it")]
+fn weights(place: &Place) -> Vec<Vec<f32>> {
+    let model = load_model(&place.path("m.keras")).unwrap();
+    model.weights().iter().map(|weight| weight.values().clone()).collect()
+}
 
 const TRAIN: &str = "train photos -o m.keras --image-size 64";
 
@@ -45,9 +53,9 @@ fn held_out_photos_are_scored_apart_and_take_no_part_in_the_model() {
     let place = Place::with_photos(6);
     place.add_photos("other", 2, 5);
     let run = place.run(&format!("{TRAIN} --validation other")).succeeds();
-    assert!(run.out.contains("18 for training, 6 held out\n"), "{run}");
+    assert!(run.out.contains("18 for training (blue 6, green 6, red 6), 6 held out\n"), "{run}");
     assert!(run.out.contains("Held out  accuracy ") && run.out.contains(" on 6 photos\n"), "{run}");
-    let with = place.read("m.keras");
+    let with = weights(&place);
     let json = place.run(&format!("{TRAIN} --validation other --json")).succeeds().json();
     assert_eq!(
         (&json["photos"], &json["held_out"]["photos"], &json["score"]["folds"]),
@@ -55,9 +63,9 @@ fn held_out_photos_are_scored_apart_and_take_no_part_in_the_model() {
     );
     assert!(json["score"]["accuracy"].as_f64().unwrap() > 0.5 && json["held_out"]["log_loss"].is_number(), "{json}");
     place.run(TRAIN).succeeds();
-    assert!(place.read("m.keras") == with, "the held-out photos changed the model");
+    assert!(weights(&place) == with, "the held-out photos changed the model");
     let run = place.run(&format!("{TRAIN} --validation-split 0.34")).succeeds();
-    assert!(run.out.contains("12 for training, 6 held out\n"), "{run}");
+    assert!(run.out.contains("12 for training (blue 4, green 4, red 4), 6 held out\n"), "{run}");
 }
 
 #[test]
@@ -82,6 +90,13 @@ fn what_only_gradient_training_has_says_so() {
         run.fails(1, &["expected gradient training, received the default recipe", "hint: add --epochs 10"]);
     }
     assert!(!place.path("m.keras").exists());
+    for option in ["--folds 3", "--class-weights balanced"] {
+        let run = place.run(&format!("{TRAIN} --epochs 1 {option}"));
+        run.fails(1, &["expected the default recipe, a linear classifier, received gradient training"]);
+    }
+    place
+        .run(&format!("{TRAIN} --backbone auto --weights none"))
+        .fails(1, &["expected the ImageNet weights of each network"]);
     let run = place.run(&format!("{TRAIN} --backbone auto --epochs 1"));
     run.fails(1, &["--backbone: expected one network for gradient training, received auto"]);
 }
@@ -93,4 +108,28 @@ fn unknown_answers_are_marked_and_keep_their_class() {
     place.run(TRAIN).succeeds();
     let known = place.run("predict m.keras photos/red/00.bmp --json").succeeds().json();
     assert_eq!((&known["class"], known.get("unknown")), (&"red".into(), None), "{known}");
+}
+
+#[test]
+fn a_model_that_knows_all_photos_says_so_when_it_is_trained_on() {
+    let place = Place::with_photos(5);
+    place.run(TRAIN).succeeds();
+    let warning = "warning: the model was trained on all its photos";
+    let run = place.run("train photos --model m.keras -o n.keras --epochs 1").succeeds();
+    assert!(run.err.contains(warning) && run.err.contains("the threshold of \"unknown\" is dropped"), "{run}");
+    // The next run continues from a model that has seen the photos, too.
+    let run = place.run("train photos --model n.keras -o o.keras --epochs 1").succeeds();
+    assert!(run.err.contains(warning), "{run}");
+    let run = place.run("train photos --model n.keras -o o.keras --epochs 1 --validation-split 0").succeeds();
+    assert!(!run.err.contains(warning), "{run}");
+    place.run(&format!("{TRAIN} --validation-split 0.2")).succeeds();
+    let run = place.run("train photos --model m.keras -o n.keras --epochs 1").succeeds();
+    assert!(!run.err.contains(warning), "{run}");
+}
+
+#[test]
+fn the_best_of_the_networks_at_hand_is_chosen() {
+    let place = Place::with_photos(3);
+    let run = place.run(&format!("{TRAIN} --backbone auto --class-weights balanced --folds 2 --json")).succeeds();
+    assert_eq!(run.json()["backbone"], "efficientnet-lite0");
 }

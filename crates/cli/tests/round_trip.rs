@@ -6,7 +6,8 @@ use serde_json::json;
 use support::{COLOURS, Place};
 
 /// Options for a small and fast VGG16: 32 pixels, random weights, a hidden layer of 16 units.
-const SMALL: &str = "--backbone vgg16 --weights none --image-size 32 --head 16 --augment flip --batch-size 8 --learning-rate 0.003";
+const SMALL: &str =
+    "--backbone vgg16 --weights none --image-size 32 --head 16 --augment flip --batch-size 8 --learning-rate 0.003";
 
 #[test]
 fn a_model_is_trained_evaluated_and_used() {

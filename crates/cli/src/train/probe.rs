@@ -5,17 +5,19 @@ mod report;
 use std::path::Path;
 
 use engraft::Error;
+use engraft::applications::Weights;
 use engraft::cache::FeatureCache;
 use engraft::data::{Photo, PhotoFolder, split};
 use engraft::ir::Precision;
 use engraft::recipe::{Backbone, Interrupt, LinearProbe, ProbeProgress, ProbeReport, Recipe, feature_cache};
 use engraft::runtime::Runtime;
 
+use super::progress::feature_bar;
 use super::start::download_bar;
 use super::{Args, interrupt, warn_of_leaks};
 use crate::destination::Destination;
 use crate::failure::Failure;
-use crate::options::BackboneChoice;
+use crate::options::{BackboneChoice, ClassWeightsArg};
 use crate::output::{line, note};
 use crate::photos::{self, bar};
 
@@ -32,15 +34,17 @@ pub(super) fn run(args: &Args, output: &Destination, runtime: &Runtime) -> Resul
     if !args.json {
         report::overview(args, &folder, &held_out, &recipes).into_iter().try_for_each(line)?;
     }
-    let interrupt = interrupt::watch("Stopping; Ctrl-C again exits at once");
+    let class_weights = args.class_weights.unwrap_or(ClassWeightsArg::None);
+    let interrupt = interrupt::watch("Stopping", "without saving");
     let probe = LinearProbe::new(recipes).seed(args.seed).cache(cache.clone()).runtime(runtime);
-    let probe = probe.folds(args.folds).batch_size(args.batch_size.0).class_weights(args.class_weights.into());
+    let probe = probe.folds(args.folds.unwrap_or(5)).batch_size(args.batch_size.0).class_weights(class_weights.into());
     let trained = train(&probe, &args.photos.photos, (folder, &held_out), &interrupt)?;
     cache.note().into_iter().for_each(note);
     let Some(trained) = trained else {
-        note(
-            "Stopped, nothing is saved. Features computed so far are in the cache: the same command continues from there",
-        );
+        note(match cache.folder() {
+            Some(_) => "Stopped, nothing is saved; the same command continues with the features that are in the cache",
+            None => "Stopped, nothing is saved",
+        });
         return Err(Failure::Interrupted);
     };
     photos::report_skipped(&trained.folder.skipped[listed..]);
@@ -59,6 +63,10 @@ fn check(args: &Args) -> Result<(), Error> {
         ("--no-shuffle", args.no_shuffle),
         ("--precision bf16", args.precision.get() != Precision::F32),
     ];
+    if args.backbone == BackboneChoice::Auto && args.weights != Weights::Imagenet {
+        let error = Error::new("--backbone auto", "the ImageNet weights of each network", "--weights");
+        return Err(error.hint("name one network, or leave --weights out"));
+    }
     match given.into_iter().find(|(_, is_given)| *is_given) {
         Some((option, _)) => Err(Error::new(option, "gradient training", "the default recipe, which has no epochs")
             .hint("add --epochs 10 to train by gradient descent, or leave the option out")),
@@ -95,21 +103,19 @@ fn train(
     (folder, held_out): (PhotoFolder, &[Photo]),
     interrupt: &Interrupt,
 ) -> Result<Option<ProbeReport>, Error> {
-    let features = bar("Computing features {bar:24} {pos}/{len} photos, {eta} left", 0);
+    let features = feature_bar();
     let head = bar("Training the head  {bar:24} {percent} %, {eta} left", 1000);
     let mut progress = ProbeProgress {
         download: Box::new(download_bar),
         features: Box::new(|_, done, total| {
             features.set_length(total as u64);
             features.set_position(done as u64);
-            if done == total {
-                features.finish_and_clear();
-            }
         }),
         head: Box::new(|fraction| head.set_position((1000.0 * fraction) as u64)),
     };
     let trained = probe.run(dir, folder, held_out, interrupt, &mut progress);
     drop(progress);
+    features.finish_and_clear();
     head.finish_and_clear();
     trained
 }

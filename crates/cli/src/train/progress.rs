@@ -78,6 +78,26 @@ impl Callback for Progress {
     }
 }
 
+/// A bar of the photos whose features are computed.
+pub(super) fn feature_bar() -> ProgressBar {
+    bar("Computing features {bar:24} {pos}/{len} photos, {eta} left", 0)
+}
+
+/// Shows the features of each phase on a bar, which disappears once they are computed. Receives the photos done and their total.
+pub(super) fn features() -> impl Fn(usize, usize) + Send + Sync {
+    let bar = feature_bar();
+    move |done, total| {
+        if bar.is_finished() {
+            bar.reset();
+        }
+        bar.set_length(total as u64);
+        bar.set_position(done as u64);
+        if done == total {
+            bar.finish_and_clear();
+        }
+    }
+}
+
 /// Formats the training speed: `12.3 images/s`.
 fn rate(averages: &Averages, elapsed: Duration) -> String {
     format!("{:.1} images/s", averages.samples() as f64 / elapsed.as_secs_f64().max(1e-9))

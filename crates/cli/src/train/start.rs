@@ -8,6 +8,7 @@ use engraft::{Error, ErrorKind};
 
 use super::{Args, settings};
 use crate::failure::Failure;
+use crate::output::note;
 use crate::photos;
 use crate::predict::warn;
 
@@ -25,6 +26,7 @@ impl Start {
         if let Some(path) = &args.model {
             let classifier = Classifier::load(path)?;
             warn(&classifier);
+            warn_of_probe(args, &classifier);
             return Ok(Self::Saved(Box::new(classifier)));
         }
         args.backbone()?;
@@ -82,7 +84,25 @@ fn saved(args: &Args, classifier: Classifier, classes: Vec<String>) -> Result<Cl
         freeze.apply(&model)?;
     }
     let backbone = classifier.metadata().and_then(|metadata| metadata.backbone);
-    Classifier::new(model, Some(Metadata { backbone, seed: Some(args.seed), ..Metadata::new(classes) }))
+    let trained_on_all_photos = was_trained_on_all(&classifier);
+    let metadata = Metadata { backbone, seed: Some(args.seed), trained_on_all_photos, ..Metadata::new(classes) };
+    Classifier::new(model, Some(metadata))
+}
+
+fn was_trained_on_all(classifier: &Classifier) -> bool {
+    classifier.metadata().is_some_and(|metadata| metadata.trained_on_all_photos)
+}
+
+/// Says what training on changes in a model of the default recipe: its photos can't be held out any more, its threshold is gone.
+fn warn_of_probe(args: &Args, classifier: &Classifier) {
+    if was_trained_on_all(classifier) && args.validation.is_none() && args.validation_split != Some(0.0) {
+        note(
+            "warning: the model was trained on all its photos: accuracy on some of them will look too good; use --validation",
+        );
+    }
+    if classifier.metadata().is_some_and(|metadata| metadata.unknown_below.is_some()) {
+        note("note: the threshold of \"unknown\" is dropped, as it doesn't fit the new weights");
+    }
 }
 
 /// A progress bar that appears when a download starts.

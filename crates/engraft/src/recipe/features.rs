@@ -290,7 +290,9 @@ impl FeatureExtractor {
         let threads = threads.map_err(|error| Error::from_source("threads that decode photos", error))?;
         let mut report = |done: usize| progress(done, photos.len());
         report(0);
-        let Some(missing) = self.look_up(photos, &mut values, &threads, interrupt, &mut report) else { return Ok(None) };
+        let Some(missing) = self.look_up(photos, &mut values, &threads, interrupt, &mut report) else {
+            return Ok(None);
+        };
         let unreadable = self.compute(photos, &missing, &mut values, &threads, interrupt, &mut report);
         for variant in [0, 1] {
             self.network(variant).cached.flush();
@@ -383,7 +385,9 @@ impl FeatureExtractor {
                     return Ok(None);
                 }
                 let decoded = receiver.recv().map_err(|error| {
-                    Error::because("photos", "decoding ended unexpectedly").with_kind(ErrorKind::Internal).caused_by(error)
+                    Error::because("photos", "decoding ended unexpectedly")
+                        .with_kind(ErrorKind::Internal)
+                        .caused_by(error)
                 })?;
                 let mut readable = Vec::new();
                 for (missing, pixels) in batch.iter().zip(decoded) {
@@ -536,4 +540,3 @@ impl FeatureExtractor {
         }
     }
 }
-

@@ -1,6 +1,7 @@
 //! Trains a classifier on photos in one or more phases, saves its best epoch and reports the result.
 
 mod checkpoints;
+mod features;
 mod report;
 mod run;
 
@@ -8,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use self::checkpoints::Output;
 use super::{Classifier, Phase};
+use crate::cache::FeatureCache;
 use crate::data::{Dataset, Photo, PhotoDataset};
 use crate::plan::Memory;
 use crate::runtime::{Runtime, ensure_fits};
@@ -79,7 +81,13 @@ pub struct TrainingJob<'a> {
     shuffle: bool,
     runtime: Option<Runtime>,
     output: Option<Output>,
+    cache: Option<FeatureCache>,
+    variants: usize,
+    feature_progress: Box<FeatureProgress<'a>>,
 }
+
+/// Receives the photos whose features are done, and their total.
+type FeatureProgress<'a> = dyn Fn(usize, usize) + Send + Sync + 'a;
 
 impl<'a> TrainingJob<'a> {
     /// A job that trains a compiled classifier on `training`, in batches of 32.
@@ -101,8 +109,19 @@ impl<'a> TrainingJob<'a> {
         };
         let validation = if validation.is_empty() { None } else { Some(targets(validation)?) };
         let training = targets(training)?;
-        let (batch_size, shuffle, runtime, output) = (32, true, None, None);
-        Ok(Self { classifier, training, validation, phases, batch_size, shuffle, runtime, output })
+        Ok(Self {
+            classifier,
+            training,
+            validation,
+            phases,
+            batch_size: 32,
+            shuffle: true,
+            runtime: None,
+            output: None,
+            cache: None,
+            variants: 1,
+            feature_progress: Box::new(|_done, _total| {}),
+        })
     }
 
     /// Sets the number of photos per step; 32 by default.
@@ -121,6 +140,121 @@ impl<'a> TrainingJob<'a> {
     #[must_use]
     pub fn runtime(self, runtime: &Runtime) -> Self {
         Self { runtime: Some(runtime.clone()), ..self }
+    }
+
+    /// Computes the outputs of frozen layers once instead of in every epoch, and keeps them in this cache for later runs.
+    ///
+    /// A phase trains on these features where no random layer, such as augmentation, lies below its lowest trained layer: see
+    /// [`Partition::of`](super::Partition::of). Losses and weights are bit for bit those of training on photos. Photos whose
+    /// features are cached are not decoded. With [`FeatureCache::off`], features are kept in memory only.
+    ///
+    /// Other phases train on photos, as all do without a cache. So does a phase whose features need more than half of the
+    /// available memory, or of which a photo can't be read. If an interrupt is requested while features are computed, the phase
+    /// stops after one step.
+    ///
+    /// Callbacks of a phase that trains on features get the model above them, whose layers are the classifier's own.
+    ///
+    /// ```
+    /// use engraft::cache::FeatureCache;
+    /// use engraft::prelude::*;
+    /// use engraft::recipe::{Interrupt, Phase, TrainingJob};
+    /// # let home = tempfile::tempdir()?;
+    /// # let folder = home.path().join("photos");
+    /// # for (class, grey) in [("dark", 20), ("light", 220)] {
+    /// #     std::fs::create_dir_all(folder.join(class))?;
+    /// #     let mut bmp = b"BM\0\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0\x08\0\0\0\x08\0\0\0\x01\0\x18\0".to_vec();
+    /// #     bmp.extend([0; 24]);
+    /// #     bmp.extend([grey; 8 * 8 * 3]);
+    /// #     std::fs::write(folder.join(class).join("1.bmp"), bmp)?;
+    /// # }
+    /// # let photos = PhotoFolder::scan(&folder, &mut |_done, _total| {})?.photos;
+    /// let layers = Sequential::new().add(Input::new([8, 8, 3])).add(Conv2D::new(4, 3).named("base")).add(Flatten::new());
+    /// let model = layers.add(Dense::new(2).activation(Softmax)).build()?;
+    /// model.get_layer("base")?.set_trainable(false);
+    /// model.compile(Adam::new(0.05), Loss::categorical_crossentropy(), [])?;
+    /// let classifier = Classifier::new(model, None)?;
+    /// let phases = vec![Phase::first(classifier.model(), 20, 0)?];
+    /// let cache = FeatureCache::new(home.path().join("features"), 1 << 30);
+    /// let job = TrainingJob::new(&classifier, photos, Vec::new(), phases)?.cache(cache.clone());
+    /// job.run(&Interrupt::new(), &mut |_phase| None).outcome?;
+    /// assert_eq!(cache.list()?.networks[0].photos, 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn cache(self, cache: FeatureCache) -> Self {
+        Self { cache: Some(cache), ..self }
+    }
+
+    /// With a [`cache`](Self::cache), trains on this many fixed variants of each photo where random layers lie below the frozen
+    /// ones: the photo itself, and augmented ones. 1, the default, trains on new random variants in each epoch, without features.
+    ///
+    /// Each epoch takes another variant of a photo: see [`Partition::with_variants`](super::Partition::with_variants). Validation
+    /// uses the photos themselves. The run fails if a phase has frozen layers but no random layer below them.
+    ///
+    /// ```
+    /// use engraft::cache::FeatureCache;
+    /// use engraft::prelude::*;
+    /// use engraft::recipe::{Interrupt, Phase, TrainingJob};
+    /// # let folder = tempfile::tempdir()?;
+    /// # for (class, grey) in [("dark", 20), ("light", 220)] {
+    /// #     std::fs::create_dir_all(folder.path().join(class))?;
+    /// #     let mut bmp = b"BM\0\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0\x08\0\0\0\x08\0\0\0\x01\0\x18\0".to_vec();
+    /// #     bmp.extend([0; 24]);
+    /// #     bmp.extend([grey; 8 * 8 * 3]);
+    /// #     std::fs::write(folder.path().join(class).join("1.bmp"), bmp)?;
+    /// # }
+    /// # let photos = PhotoFolder::scan(folder.path(), &mut |_done, _total| {})?.photos;
+    /// let layers = Sequential::new().add(Input::new([8, 8, 3])).add(RandomFlip::horizontal());
+    /// let layers = layers.add(Conv2D::new(4, 3).named("base")).add(Flatten::new());
+    /// let model = layers.add(Dense::new(2).activation(Softmax)).build()?;
+    /// model.get_layer("base")?.set_trainable(false);
+    /// model.compile(Adam::new(0.05), Loss::categorical_crossentropy(), [])?;
+    /// let classifier = Classifier::new(model, None)?;
+    /// let phases = vec![Phase::first(classifier.model(), 6, 0)?];
+    /// // Six epochs see each of the three variants of a photo twice.
+    /// let job = TrainingJob::new(&classifier, photos, Vec::new(), phases)?.cache(FeatureCache::off()).augment_variants(3);
+    /// let report = job.run(&Interrupt::new(), &mut |_phase| None);
+    /// assert_eq!(report.history.epochs(), 6);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn augment_variants(self, variants: usize) -> Self {
+        Self { variants, ..self }
+    }
+
+    /// Calls `progress` while features are computed, with the photos of a phase that are done, and their total.
+    ///
+    /// ```
+    /// use std::sync::atomic::{AtomicUsize, Ordering};
+    ///
+    /// use engraft::cache::FeatureCache;
+    /// use engraft::prelude::*;
+    /// use engraft::recipe::{Interrupt, Phase, TrainingJob};
+    /// # let folder = tempfile::tempdir()?;
+    /// # for (class, grey) in [("dark", 20), ("light", 220)] {
+    /// #     std::fs::create_dir_all(folder.path().join(class))?;
+    /// #     let mut bmp = b"BM\0\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0\x08\0\0\0\x08\0\0\0\x01\0\x18\0".to_vec();
+    /// #     bmp.extend([0; 24]);
+    /// #     bmp.extend([grey; 8 * 8 * 3]);
+    /// #     std::fs::write(folder.path().join(class).join("1.bmp"), bmp)?;
+    /// # }
+    /// # let photos = PhotoFolder::scan(folder.path(), &mut |_done, _total| {})?.photos;
+    /// let layers = Sequential::new().add(Input::new([8, 8, 3])).add(Conv2D::new(4, 3).named("base")).add(Flatten::new());
+    /// let model = layers.add(Dense::new(2).activation(Softmax)).build()?;
+    /// model.get_layer("base")?.set_trainable(false);
+    /// model.compile(Adam::new(0.05), Loss::categorical_crossentropy(), [])?;
+    /// let classifier = Classifier::new(model, None)?;
+    /// let phases = vec![Phase::first(classifier.model(), 6, 0)?];
+    /// let computed = AtomicUsize::new(0);
+    /// let job = TrainingJob::new(&classifier, photos, Vec::new(), phases)?.cache(FeatureCache::off());
+    /// let job = job.on_features(|done, _total| computed.store(done, Ordering::Relaxed));
+    /// job.run(&Interrupt::new(), &mut |_phase| None).outcome?;
+    /// assert_eq!(computed.load(Ordering::Relaxed), 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn on_features(self, progress: impl Fn(usize, usize) + Send + Sync + 'a) -> Self {
+        Self { feature_progress: Box::new(progress), ..self }
     }
 
     /// Makes [`run`](Self::run) save the best epoch to this `.keras` file.
@@ -210,15 +344,16 @@ impl<'a> TrainingJob<'a> {
     }
 
     fn memory_of(&self, phase: &Phase, runtime: &Runtime, batch_size: usize) -> Result<Memory> {
-        let fit = self.fit(phase, runtime).batch_size(batch_size);
+        let validation = self.validation.as_ref().map(|validation| validation as &dyn Dataset);
+        let fit = self.fit(phase, runtime, validation).batch_size(batch_size);
         fit.memory(self.classifier.model(), &phase.trainability)
     }
 
     /// The options of `fit` for a phase.
-    fn fit<'f>(&'f self, phase: &Phase, runtime: &'f Runtime) -> Fit<'f> {
+    fn fit<'f>(&self, phase: &Phase, runtime: &'f Runtime, validation: Option<&'f dyn Dataset>) -> Fit<'f> {
         let fit = Fit::new().batch_size(self.batch_size).shuffle(self.shuffle).runtime(runtime);
         let fit = fit.epochs(phase.epochs).seed(phase.seed);
-        self.validation.iter().fold(fit, |fit, validation| fit.validation(validation))
+        validation.into_iter().fold(fit, Fit::validation)
     }
 
     /// Checks that each phase fits into memory.

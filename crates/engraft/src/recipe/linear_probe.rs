@@ -4,16 +4,18 @@ mod candidate;
 mod folds;
 mod report;
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use engraft_cache::FeatureCache;
-use engraft_linear::{ClassWeights, Folds, LinearError, Monitor, Options};
+use engraft_linear::{ClassWeights, Folds, LinearError, Options};
 
 use self::candidate::{Candidate, Network, Trained};
 pub use self::report::{CandidateScore, HeldOutScore, ProbeReport};
 use super::{DownloadProgress, Interrupt, Recipe};
-use crate::data::{Photo, PhotoFolder};
+use crate::data::{Photo, PhotoFolder, SkippedFile};
 use crate::runtime::Runtime;
 use crate::{Error, Result};
 
@@ -144,8 +146,8 @@ impl LinearProbe {
 
     /// Trains on the photos of `folder`, a scan of `dir`, and scores the result, also on `held_out`, which takes no part in anything else.
     ///
-    /// `None` if the interrupt was requested. Features that were computed before are in the cache. Photos that turn out to be
-    /// unreadable are left out, and listed in the report's folder.
+    /// `None` if the interrupt was requested. Features that were computed before are in the cache. Copies of photos of the same
+    /// class, and photos that turn out to be unreadable, are left out and listed in the report's folder.
     ///
     /// # Errors
     /// No recipe, or one with hidden layers; fewer than 2 folds; a class without readable photos; weights that can't be found;
@@ -159,6 +161,7 @@ impl LinearProbe {
         progress: &mut ProbeProgress<'_>,
     ) -> Result<Option<ProbeReport>> {
         self.check()?;
+        leave_out_copies(&mut folder);
         let runtime = self.runtime.clone().map_or_else(Runtime::shared, Ok)?;
         let mut candidates = Vec::new();
         for recipe in &self.recipes {
@@ -217,12 +220,46 @@ impl LinearProbe {
                 let mut progress = progress.lock().unwrap_or_else(PoisonError::into_inner);
                 progress((number as f64 + fraction) / candidates.len() as f64);
             };
-            candidate.train(folds, &options, &Monitor::new().on_progress(&report).stop_when(&stop))
+            candidate.train(folds, &options, (&report, &stop))
         };
         match candidates.iter().enumerate().map(train).collect::<std::result::Result<_, _>>() {
             Ok(trained) => Ok(Some(trained)),
             Err(LinearError::Stopped) => Ok(None),
             Err(error) => Err(candidate::failed(error)),
         }
+    }
+}
+
+/// Skips copies of photos within a class. They add nothing, but a copy among the training samples of a fold gives away the answer for
+/// the other one.
+fn leave_out_copies(folder: &mut PhotoFolder) {
+    let mut first = HashMap::new();
+    let skipped = &mut folder.skipped;
+    folder.photos.retain(|photo| match first.entry((photo.digest, photo.class)) {
+        Entry::Vacant(entry) => {
+            entry.insert(photo.path.clone());
+            true
+        }
+        Entry::Occupied(entry) => {
+            let reason = format!("a copy of {}", entry.get().display());
+            skipped.push(SkippedFile { path: photo.path.clone(), reason });
+            false
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn copies_of_a_class_are_left_out_and_named() {
+        let photo = |name: &str, class, digest| Photo { path: name.into(), class, digest: [digest; 32] };
+        let photos = vec![photo("a/1", 0, 1), photo("a/2", 0, 2), photo("a/3", 0, 1), photo("b/1", 1, 1)];
+        let mut folder =
+            PhotoFolder { classes: vec!["a".into(), "b".into()], photos: photos.clone(), skipped: Vec::new() };
+        leave_out_copies(&mut folder);
+        assert_eq!(folder.photos, [photos[0].clone(), photos[1].clone(), photos[3].clone()]);
+        assert_eq!(folder.skipped, [SkippedFile { path: "a/3".into(), reason: "a copy of a/1".into() }]);
     }
 }

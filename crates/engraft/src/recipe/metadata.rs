@@ -37,6 +37,9 @@ pub struct Metadata {
     /// The probability of the most likely class below which the answer is "unknown", from 0 to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unknown_below: Option<f32>,
+    /// Whether the head was trained on all photos. If training continues, none of these photos can be held out of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub trained_on_all_photos: bool,
 }
 
 impl Metadata {
@@ -58,7 +61,14 @@ impl Metadata {
 
     /// Metadata of class names alone.
     pub fn new(classes: Vec<String>) -> Self {
-        Self { version: VERSION, classes, backbone: None, seed: None, unknown_below: None }
+        Self {
+            version: VERSION,
+            classes,
+            backbone: None,
+            seed: None,
+            unknown_below: None,
+            trained_on_all_photos: false,
+        }
     }
 
     /// Reads the metadata of a `.keras` file or a whole-model `.h5`; `None` if it has none, as a file that Keras wrote.

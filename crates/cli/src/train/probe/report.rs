@@ -16,14 +16,14 @@ use crate::train::overview::weights_name;
 pub(super) fn overview(args: &Args, folder: &PhotoFolder, held_out: &[Photo], recipes: &[Recipe]) -> Vec<String> {
     let by_class: Vec<String> = by_class(folder).iter().map(|(class, photos)| format!("{class} {photos}")).collect();
     let photos = count(folder.photos.len() + held_out.len(), "photo");
-    let mut lines = vec![
-        titled("Photos", format!("{photos} of {} classes{}", folder.classes.len(), skipped_note(folder))),
-        titled("", by_class.join(", ")),
-    ];
-    if !held_out.is_empty() {
-        let training = folder.photos.len();
-        lines.push(titled("", format!("{training} for training, {} held out", held_out.len())));
-    }
+    let mut lines =
+        vec![titled("Photos", format!("{photos} of {} classes{}", folder.classes.len(), skipped_note(folder)))];
+    lines.push(match held_out.len() {
+        0 => titled("", by_class.join(", ")),
+        held_out => {
+            titled("", format!("{} for training ({}), {held_out} held out", folder.photos.len(), by_class.join(", ")))
+        }
+    });
     lines.push(titled(
         "Recipe",
         "a linear classifier on the features of a frozen network (--epochs N trains by gradient descent)",
@@ -33,6 +33,7 @@ pub(super) fn overview(args: &Args, folder: &PhotoFolder, held_out: &[Photo], re
         let weights = weights_name(&args.weights);
         titled("", format!("{} with {weights}, {size} x {size} pixels (--backbone, --image-size)", recipe.backbone))
     }));
+    lines.push(titled("", "the network stays frozen (--fine-tune-from LAYER trains its last layers, too)"));
     lines
 }
 
@@ -45,19 +46,28 @@ pub(super) fn results(args: &Args, report: &ProbeReport, file: &Path) -> Vec<Str
     }
     lines.extend(choices(report));
     lines.extend(score(args, report));
-    let unknown = &report.unknown;
-    lines.push(titled(
-        "Unknown",
-        format!(
-            "below {:.0} % the answer is \"unknown\": so are {:.0} % of the right and {:.0} % of the wrong answers",
-            100.0 * unknown.threshold,
-            100.0 * unknown.right_lost,
-            100.0 * unknown.wrong_caught
-        ),
-    ));
+    lines.extend(unknown(report));
     lines.push(titled("Saved", file.display()));
     lines.push(titled("Try", format!("engraft predict {} PHOTO", quoted(file))));
     lines
+}
+
+/// The threshold of "unknown" and its price; none where no answer was right.
+fn unknown(report: &ProbeReport) -> Option<String> {
+    let (unknown, photos) = (&report.unknown, report.score.fold_of_sample.len() as f64);
+    let right = (report.score.accuracy * photos).round();
+    let wrong = photos - right;
+    (unknown.threshold > 0.0).then(|| {
+        titled(
+            "Unknown",
+            format!(
+                "below {:.0} % the answer is \"unknown\": so are {:.0} of the {right:.0} right and {:.0} of the {wrong:.0} wrong answers",
+                100.0 * unknown.threshold,
+                unknown.right_lost * right,
+                unknown.wrong_caught * wrong
+            ),
+        )
+    })
 }
 
 /// Choices and scores, for scripts. Accuracies and shares are fractions.
@@ -106,15 +116,17 @@ fn choices(report: &ProbeReport) -> Vec<String> {
         ));
     }
     let fit = &report.fit;
-    let (features, folds) = (thousands(report.features), report.score.fold_accuracies.len());
-    lines.push(titled(
-        "Head",
-        format!(
-            "{features} features, L2 penalty {:.2e}, temperature {:.2}, chosen by {folds} inner folds",
-            fit.penalty, fit.temperature
-        ),
-    ));
+    let (features, penalty) = (thousands(report.features), number(fit.penalty));
     lines
+        .push(titled("Head", format!("{features} features, L2 penalty {penalty}, temperature {:.2}", fit.temperature)));
+    lines.push(titled("", "with the least log loss in cross-validation inside the training photos"));
+    lines
+}
+
+/// A number with two significant digits or more, as people write it: `12`, `0.14`, `0.00037`.
+fn number(value: f64) -> String {
+    let digits = (1.0 - value.abs().log10().floor()).clamp(0.0, 9.0) as usize;
+    format!("{value:.digits$}")
 }
 
 /// The score, and what it means.
@@ -169,6 +181,11 @@ fn quoted(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_have_at_least_two_digits() {
+        assert_eq!([12.43, 100.0, 0.1429, 0.000_371, 1.0].map(number), ["12", "100", "0.14", "0.00037", "1.0"]);
+    }
 
     #[test]
     fn paths_are_quoted_where_a_shell_needs_it() {

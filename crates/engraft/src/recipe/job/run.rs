@@ -2,6 +2,7 @@
 
 use super::checkpoints::{Checkpoints, Moment};
 use super::{CallbackFactory, Outcome, TrainingJob, TrainingReport};
+use crate::data::Dataset;
 use crate::recipe::{Interrupt, Phase};
 use crate::train::{BatchEnd, Callback, EpochEnd, History, Train, Training};
 use crate::{ErrorKind, Result};
@@ -68,12 +69,20 @@ impl Run<'_> {
             // The saved state is of other weights or of another optimizer, so it starts at zero, as after `compile` in Keras.
             model.compile(phase.optimizer.clone(), compiled.loss, compiled.metrics)?;
         }
+        let features = job.features(phase, &runtime, self.interrupt)?;
+        let validation = match &features {
+            Some(features) => features.validation(),
+            None => job.validation.as_ref().map(|photos| photos as &dyn Dataset),
+        };
         let now = Moment { phase: number, epochs: 0, steps: 0 };
         let mut recorder = Recorder { run: self, epochs: phase.epochs, now, stopped: None };
         let mut callback = create_callback(phase);
-        let fit = job.fit(phase, &runtime).callback(&mut recorder);
+        let fit = job.fit(phase, &runtime, validation).callback(&mut recorder);
         let fit = callback.iter_mut().fold(fit, |fit, callback| fit.callback(&mut **callback));
-        model.fit(&job.training, fit)?;
+        match &features {
+            Some(features) => features.fit(model, fit)?,
+            None => model.fit(&job.training, fit).map(|_history| ())?,
+        }
         let Recorder { now, stopped, .. } = recorder;
         self.checkpoints.phase_ended(now)?;
         Ok(stopped.map_or(Outcome::Complete, |(epoch, step)| Outcome::Interrupted { phase: number, epoch, step }))
@@ -113,7 +122,9 @@ impl Callback for Recorder<'_, '_> {
         (self.now.epochs, self.now.steps) = (end.epoch + 1, 0);
         self.run.history.push(end.numbers.iter().cloned());
         // The executor copies its weights and optimizer state to the model, which is then saved.
-        training.model()?;
+        let trained = training.model()?;
+        // On features, another model is trained, of the same layers. A callback may have changed its learning rate.
+        self.run.job.classifier.model().set_compiled(trained.compiled());
         self.run.checkpoints.epoch_ended(self.now.phase, end).map_err(|error| match error.kind() {
             ErrorKind::NonFinite => {
                 let (epoch, rate) = (end.epoch + 1, training.learning_rate() as f32);

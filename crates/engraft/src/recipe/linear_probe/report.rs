@@ -103,10 +103,13 @@ pub(super) fn best(
         [Metric::Accuracy],
     )?;
     let unknown = unknown(&score.probabilities, &labels, RIGHT_ANSWERS_KEPT).map_err(failed)?;
+    let trained_on_all = held_out_score.is_none();
     let metadata = Metadata {
         backbone: Some(network.recipe.backbone),
         seed: Some(seed),
-        unknown_below: Some(unknown.threshold),
+        // Without a right answer there is no threshold: 0 would never be reached.
+        unknown_below: Some(unknown.threshold).filter(|threshold| *threshold > 0.0),
+        trained_on_all_photos: trained_on_all,
         ..Metadata::new(folder.classes.clone())
     };
     let mut folder = folder;

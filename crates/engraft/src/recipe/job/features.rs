@@ -1,0 +1,112 @@
+//! The frozen lower part of a phase, computed once instead of in every epoch.
+
+use crate::data::{Dataset, Photo};
+use crate::ir::Op;
+use crate::recipe::{FeatureDataset, FeatureExtractor, Interrupt, Partition, Phase, PhotoFeatures, TrainingJob};
+use crate::runtime::Runtime;
+use crate::train::{Fit, Targets, Train};
+use crate::{Error, ErrorKind, Model, Program, Result};
+
+/// The trained part of a phase's model, and the outputs of the frozen part below for all photos.
+pub(super) struct PhaseFeatures {
+    upper: Model,
+    training: Targets<FeatureDataset>,
+    validation: Option<Targets<FeatureDataset>>,
+}
+
+impl PhaseFeatures {
+    pub(super) fn validation(&self) -> Option<&dyn Dataset> {
+        self.validation.as_ref().map(|validation| validation as &dyn Dataset)
+    }
+
+    /// Trains `model`, by training the part of it above the features.
+    pub(super) fn fit(&self, model: &Model, fit: Fit<'_>) -> Result<()> {
+        self.upper.set_compiled(model.compiled());
+        let trained = self.upper.fit(&self.training, fit);
+        // After an error too, the model has the optimizer state of the last step.
+        model.set_compiled(self.upper.compiled());
+        trained.map(|_history| ())
+    }
+}
+
+impl TrainingJob<'_> {
+    /// The features that a phase can train on; `None` if it trains on photos.
+    ///
+    /// Photos are the fallback for whatever the features can't do: a phase without a frozen part, too little memory, a photo that
+    /// can't be read, an interrupt. Training then tells the error, or stops after a step, as it does without a cache.
+    pub(super) fn features(
+        &self,
+        phase: &Phase,
+        runtime: &Runtime,
+        interrupt: &Interrupt,
+    ) -> Result<Option<PhaseFeatures>> {
+        let Some(cache) = self.cache.as_ref().filter(|_| phase.epochs > 0) else { return Ok(None) };
+        let model = self.classifier.model();
+        let parts = match self.variants {
+            1 => Partition::of(model, &phase.trainability)?,
+            _ => Partition::with_variants(model, &phase.trainability)?,
+        };
+        let Some(parts) = parts else { return Ok(None) };
+        if starts_with_normalization(&parts.upper)? {
+            return Ok(None);
+        }
+        let name = self.name_of(&parts);
+        let extractor = |variants| FeatureExtractor::of_partition(&parts, variants, &name, runtime, cache);
+        let extractors = [extractor(self.variants)?, extractor(1)?].map(|of| of.batch_size(self.batch_size));
+        let Some([training, validation]) = self.extract(&extractors, runtime, interrupt)? else { return Ok(None) };
+        let loss = model.compiled_or_error()?.loss;
+        let dataset = |features| {
+            let features = FeatureDataset::new(features, self.classifier.classes().len())?;
+            Ok::<_, Error>(Targets::new(features, model, &loss))
+        };
+        let validation = if validation.photos.is_empty() { None } else { Some(dataset(validation)?) };
+        Ok(Some(PhaseFeatures { training: dataset(training)?, validation, upper: parts.upper }))
+    }
+
+    /// The features of the training set and of the validation set, by an extractor each. `None` unless all can be computed, in at
+    /// most half of the available memory.
+    fn extract(
+        &self,
+        extractors: &[FeatureExtractor; 2],
+        runtime: &Runtime,
+        interrupt: &Interrupt,
+    ) -> Result<Option<[PhotoFeatures; 2]>> {
+        let validation = self.validation.as_ref().map_or(&[][..], |validation| validation.dataset.photos());
+        let sets = [self.training.dataset.photos(), validation];
+        let needed = extractors[0].bytes(sets[0].len()).saturating_add(extractors[1].bytes(sets[1].len()));
+        if runtime.available_memory().is_some_and(|available| needed > available / 2) {
+            return Ok(None);
+        }
+        let total = sets[0].len() + sets[1].len();
+        let extract = |of: &FeatureExtractor, photos: &[Photo], before: usize| {
+            let mut progress = |done, _| (self.feature_progress)(before + done, total);
+            let features = match of.extract(photos, interrupt, &mut progress) {
+                Err(error) if error.kind() == ErrorKind::OutOfMemory => None,
+                features => features?,
+            };
+            Ok::<_, Error>(features.filter(|features| features.skipped.is_empty()))
+        };
+        let Some(training) = extract(&extractors[0], sets[0], 0)? else { return Ok(None) };
+        let validation = extract(&extractors[1], sets[1], sets[0].len())?;
+        Ok(validation.map(|validation| [training, validation]))
+    }
+
+    /// Name in the list of the feature cache: `vgg16 up to block5_pool, 224 x 224 pixels`.
+    fn name_of(&self, parts: &Partition) -> String {
+        let backbone = self.classifier.metadata().and_then(|metadata| metadata.backbone);
+        let network = backbone.map_or_else(|| parts.lower.name().to_owned(), |backbone| backbone.to_string());
+        let [height, width] = self.classifier.image_size();
+        format!("{network} up to {}, {height} x {width} pixels", parts.lower.output().layer().name())
+    }
+}
+
+/// Whether a normalization reads the features.
+///
+/// In inference, a plan folds it into the convolution before it, which rounds in another way. With the features between them,
+/// `val_loss` would have other last bits.
+fn starts_with_normalization(upper: &Model) -> Result<bool> {
+    let program = Program::of(upper, false, 0)?;
+    let reads_features = |value: &usize| program.inputs.contains(value);
+    let mut steps = program.steps.iter();
+    Ok(steps.any(|step| matches!(step.op, Op::BatchNorm { .. }) && step.inputs.iter().any(reads_features)))
+}
