@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::python::Peers;
+use crate::support::Place;
 use crate::trained::Trained;
 
 #[test]
@@ -12,5 +13,20 @@ fn a_trained_classifier_predicts_the_same_in_keras() {
     let model = place.path("m.keras");
     let mut arguments = vec![Path::new(env!("CARGO_BIN_EXE_engraft")), &model];
     arguments.extend(unseen.iter().map(PathBuf::as_path));
+    peers.agree("keras_predicts.py", &arguments);
+}
+
+/// Temperature, standardization and pooled blocks are inside the model, so Keras computes the same probabilities.
+#[test]
+fn a_model_of_the_bare_command_predicts_the_same_in_keras() {
+    let Some(peers) = Peers::find() else { return };
+    let place = Place::new();
+    let drawings = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../drawings");
+    let train = drawings.join("train");
+    place.run_with("train -o m.keras", |command| command.arg(&train)).succeeds();
+    let model = place.path("m.keras");
+    let new = ["elephant.jpg", "tulips.jpg", "yellow-house.jpg"].map(|name| drawings.join("new").join(name));
+    let mut arguments = vec![Path::new(env!("CARGO_BIN_EXE_engraft")), &model];
+    arguments.extend(new.iter().map(PathBuf::as_path));
     peers.agree("keras_predicts.py", &arguments);
 }

@@ -32,7 +32,7 @@ impl Trained {
                 unseen.extend((index >= SEEN).then(|| place.path(&name)));
             }
         }
-        let arguments = "train photos --image-size 64 --head 16 --epochs 2 --batch-size 8 --validation-split 0 \
+        let arguments = "train photos --backbone vgg16 --image-size 64 --head 16 --epochs 2 --batch-size 8 --validation-split 0 \
                          --learning-rate 0.01 -o m.keras";
         place.run_with(arguments, |command| command.arg("--weights").arg(weights)).succeeds();
         soften(&place.path("m.keras"));
