@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use crate::limit::{InvalidLimit, VARIABLE, parse};
 use crate::{Digest, Listing, NetworkFeatures, folder, summary};
 
-/// A cache of features on disk: a folder with a limit on its size. Clones are the same cache.
+/// A cache of features on disk: a folder whose size is limited. Clones share the folder and the limit.
 ///
 /// Several processes may use one folder at once.
 ///
@@ -207,7 +207,7 @@ impl FeatureCache {
     }
 }
 
-/// The reason of an error in words, without the name of a temporary file, which means nothing to the user.
+/// An I/O error in words. Its own text may name a temporary file, which means nothing to the user.
 fn reason(error: &io::Error) -> String {
     error.raw_os_error().map_or(error.kind().to_string(), |code| io::Error::from_raw_os_error(code).to_string())
 }

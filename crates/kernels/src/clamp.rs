@@ -11,7 +11,7 @@ pub(crate) struct Clamp {
 }
 
 impl Clamp {
-    /// The clamp that changes nothing.
+    /// The identity: the range of all numbers.
     pub(crate) const IDENTITY: Self = Self { lower: f32::NEG_INFINITY, upper: f32::INFINITY };
 
     /// The clamp that computes `activation`; `None` for an activation of another form.

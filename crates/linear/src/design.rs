@@ -271,7 +271,7 @@ impl<'a> Design<'a> {
         partial
     }
 
-    /// The gradient with respect to the coefficients, from that with respect to the kernel of the rows as they are multiplied.
+    /// Converts the gradient with respect to the kernel of the stored rows to the gradient with respect to the coefficients.
     fn rotated_gradient(&self, gradient: Vec<f64>, classes: usize) -> Vec<f64> {
         let Storage::Axes(axes) = &self.storage else { return gradient };
         let dim = self.features.dim();

@@ -24,7 +24,7 @@ pub(crate) struct Point {
 /// Pairs of steps and changes of the gradient that approximate the Hessian.
 const PAIRS: usize = 10;
 
-/// Trials of one line search: 2⁻³⁰ of a step changes nothing in practice.
+/// Maximum number of halvings of the step in one line search.
 const TRIALS: usize = 30;
 
 /// Minimizes a smooth convex function from `point` on. `inverse_hessian` is the diagonal of an approximation.

@@ -11,7 +11,7 @@ type Progress<'a> = &'a (dyn Fn(f64) + Sync);
 /// Asked whether to stop.
 type Stop<'a> = &'a (dyn Fn() -> bool + Sync);
 
-/// Reports the progress of a run and can stop it. The default does neither.
+/// Callbacks of a long run: one receives its progress, the other is asked whether to stop. By default there are none.
 ///
 /// ```
 /// use engraft_linear::{Features, Labels, LinearError, Monitor, Options, fit};

@@ -38,7 +38,7 @@ pub(crate) struct Ridge {
     pub(crate) error: f64,
     /// As those of a [`Design`].
     pub(crate) coefficients: Vec<f64>,
-    /// The scores `[rows, classes]` of each row by the classifier of all other rows.
+    /// Leave-one-out scores `[rows, classes]`: those of a row come from the classifier that is trained on all other rows.
     pub(crate) scores: Vec<f64>,
 }
 

@@ -34,7 +34,7 @@ impl Targets {
         subset.positions().map(|row| self.weights[row]).sum()
     }
 
-    /// The weight of a row for a class or label.
+    /// The sample weight of a row in the loss of one class or label.
     pub(crate) fn weight(&self, row: usize, class: usize) -> f64 {
         let LabelWeights { positive, negative } = self.label_weights[class];
         self.weights[row] * if self.labels.has(row, class) { positive } else { negative }

@@ -1,4 +1,4 @@
-//! Thresholds of probabilities: below which an answer is "unknown", and from which on a sample has a label.
+//! Decision thresholds: the minimum probability of a known answer, and the minimum probability of each label of a sample.
 
 use crate::calibration::{check, largest};
 use crate::error::{LinearError, Result};
@@ -59,7 +59,7 @@ pub fn unknown(probabilities: &[f32], labels: &Labels, keep: f64) -> Result<Unkn
     Ok(Unknown { threshold, right_lost: share_below(&right), wrong_caught: share_below(&wrong) })
 }
 
-/// The probability from which on a sample has a label.
+/// The decision threshold of one label, chosen for the largest F1 score.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct LabelThreshold {

@@ -87,7 +87,8 @@ fn read(args: &Args, runtime: &Runtime) -> Result<(PhotoFolder, Vec<Photo>), Fai
     Ok((folder, parts.validation))
 }
 
-/// The recipe of the chosen backbone; with `--backbone auto`, of each whose weights are on this machine.
+/// The recipes to compare: one for the chosen backbone; with `--backbone auto`, one for each backbone whose weights are on this
+/// machine.
 fn recipes(args: &Args, classes: usize) -> Vec<Recipe> {
     let backbones = match args.backbone {
         BackboneChoice::One(backbone) => vec![backbone],

@@ -223,7 +223,7 @@ impl FeatureExtractor {
         Self { batch_size: batch_size.max(1), ..self }
     }
 
-    /// Whether the features of the photo with this digest are cached. Such a photo is readable, so that a scan need not decode it:
+    /// Whether the cache has the features of the photo with this digest. Such a photo has been decoded before, so a scan can skip it:
     /// see [`PhotoFolder::scan_knowing`](crate::data::PhotoFolder::scan_knowing).
     pub fn knows(&self, photo: &[u8; 32]) -> bool {
         (0..self.variants).all(|variant| self.network(variant).cached.contains(photo, variant as u32))

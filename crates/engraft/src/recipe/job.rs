@@ -259,7 +259,7 @@ impl<'a> TrainingJob<'a> {
 
     /// Makes [`run`](Self::run) save the best epoch to this `.keras` file.
     ///
-    /// The best epoch has the lowest `val_loss` of all phases; of equal ones, it is the first. The file is replaced whenever an
+    /// The best epoch has the lowest `val_loss` of all phases; on a tie, the earlier epoch. The file is replaced whenever an
     /// epoch is the best so far, or after every epoch if there is no validation set. So it survives an error, NaN or the end of
     /// the process.
     ///

@@ -207,7 +207,7 @@ mod tests {
         Classifier::new(model.build().unwrap(), None).unwrap()
     }
 
-    /// Sets all weights to `value`, and ends an epoch with this `val_loss`.
+    /// Simulates the end of an epoch: all weights are `value`, and the validation loss is `val_loss`.
     fn epoch(checkpoints: &mut Checkpoints<'_>, epoch: usize, value: f32, val_loss: Option<f64>) -> Result<()> {
         set(checkpoints.classifier, value);
         let numbers: Vec<_> = val_loss.map(|loss| ("val_loss".to_owned(), loss)).into_iter().collect();
