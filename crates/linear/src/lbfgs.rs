@@ -24,7 +24,7 @@ pub(crate) struct Point {
 /// Pairs of steps and changes of the gradient that approximate the Hessian.
 const PAIRS: usize = 10;
 
-/// Maximum number of halvings of the step in one line search.
+/// Maximum number of steps tried in one line search.
 const TRIALS: usize = 30;
 
 /// Minimizes a smooth convex function from `point` on. `inverse_hessian` is the diagonal of an approximation.
