@@ -1,7 +1,10 @@
-//! Quality of predicted probabilities: accuracy, log loss, expected calibration error, Brier score.
+//! Quality of predicted probabilities: accuracy, log loss, expected calibration error, Brier score; the temperature that calibrates them.
 
 use crate::error::{LinearError, Result};
 use crate::labels::Labels;
+use crate::options::ClassWeights;
+use crate::targets::Targets;
+use crate::temperature::{self, Scored};
 
 /// Probabilities are clipped to this distance from 0 and 1, so that one sure wrong answer doesn't make a log loss infinite.
 const CLIP: f64 = 1e-7;
@@ -164,6 +167,44 @@ pub fn calibration_error(confidences: &[f32], right: &[bool], bins: usize) -> Re
         order[edge(bin)..edge(bin + 1)].iter().map(difference).sum::<f64>().abs()
     };
     Ok((0..bins).map(gap).sum::<f64>() / order.len().max(1) as f64)
+}
+
+/// The factor of logits that calibrates them, and the log loss with it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Calibrated {
+    /// The factor of the logits: 1 / temperature in the terms of Guo et al.
+    pub temperature: f64,
+    /// Mean log loss with it, against slightly smoothed labels, so that a few right answers don't ask for an infinite factor.
+    pub log_loss: f64,
+}
+
+/// The factor of held-out logits that minimises their log loss (Guo et al. 2017, arXiv 1706.04599).
+///
+/// `logits` is `[samples, classes]`, row-major. Logarithms of the probabilities of a softmax will do as well.
+///
+/// # Errors
+/// The number of logits isn't `samples * classes`.
+///
+/// ```
+/// use engraft_linear::{Labels, calibration::calibrate};
+/// // Logits of 4 are right in three of four samples, which is a probability of 0.75 and a logit of 1.1.
+/// let labels = Labels::single(&[0, 0, 0, 1].repeat(100), 2)?;
+/// let found = calibrate(&[4.0, 0.0].repeat(400), &labels)?;
+/// assert!((4.0 * found.temperature - 3.0f64.ln()).abs() < 0.03);
+/// # Ok::<(), engraft_linear::LinearError>(())
+/// ```
+pub fn calibrate(logits: &[f32], labels: &Labels) -> Result<Calibrated> {
+    check(logits, labels)?;
+    let logits: Vec<f64> = logits.iter().map(|&logit| f64::from(logit)).collect();
+    let rows: Vec<usize> = (0..labels.samples()).collect();
+    let targets = Targets::of(labels, &rows, ClassWeights::None);
+    let weights = vec![1.0; logits.len()];
+    let found = temperature::fit(&Scored { logits: &logits, weights: &weights, targets: &targets });
+    Ok(found.map_or(Calibrated { temperature: 1.0, log_loss: 0.0 }, |found| Calibrated {
+        temperature: found.scale,
+        log_loss: found.log_loss,
+    }))
 }
 
 /// An error if the number of probabilities isn't that of samples times classes.

@@ -150,12 +150,7 @@ impl CrossValidation {
             return Err(LinearError::Size { place: "candidates, samples of the same folds", expected, received });
         }
         labels.check_samples(first.fold_of_sample.len())?;
-        let loss = |candidate: &Self, fold: usize| candidate.choices[fold].inner_log_loss.unwrap_or(f64::INFINITY);
-        let best = |fold: usize| {
-            let by_loss = |one: &&&Self, other: &&&Self| loss(one, fold).total_cmp(&loss(other, fold));
-            *candidates.iter().min_by(by_loss).unwrap_or(&candidates[0])
-        };
-        let best: Vec<&Self> = (0..first.choices.len()).map(best).collect();
+        let best: Vec<&Self> = Self::best_in_folds(candidates).into_iter().map(|best| candidates[best]).collect();
         let row = |(sample, &fold): (usize, &usize)| {
             best[fold].probabilities[sample * labels.classes()..][..labels.classes()].iter().copied()
         };
@@ -163,6 +158,55 @@ impl CrossValidation {
         let choices = best.iter().enumerate().map(|(fold, best)| best.choices[fold]).collect();
         let macs = candidates.iter().map(|candidate| candidate.macs).sum();
         report(probabilities, labels, &Folds::new(first.fold_of_sample.clone())?, choices, macs)
+    }
+}
+
+impl CrossValidation {
+    /// The index of the candidate with the lowest inner log loss, in each fold of the first candidate.
+    ///
+    /// ```
+    /// use engraft_linear::{CrossValidation, Features, Folds, Labels, Monitor, Options, cross_validate};
+    /// let labels = Labels::single(&(0..40).map(|sample| sample % 2).collect::<Vec<_>>(), 2)?;
+    /// let folds = Folds::stratified(&labels, 2, 42)?;
+    /// let score = |values: &[f32]| {
+    ///     cross_validate(Features::new(values, 40, 1)?, &labels, &folds, &Options::default(), &Monitor::new())
+    /// };
+    /// let good = score(&(0..40).map(|sample| (sample % 2) as f32).collect::<Vec<_>>())?;
+    /// let bad = score(&(0..40).map(|sample| (sample % 7) as f32).collect::<Vec<_>>())?;
+    /// assert_eq!(CrossValidation::best_in_folds(&[&bad, &good]), [1, 1]);
+    /// # Ok::<(), engraft_linear::LinearError>(())
+    /// ```
+    pub fn best_in_folds(candidates: &[&Self]) -> Vec<usize> {
+        let loss = |candidate: usize, fold: usize| {
+            let choice = candidates[candidate].choices.get(fold);
+            choice.and_then(|choice| choice.inner_log_loss).unwrap_or(f64::INFINITY)
+        };
+        let best = |fold: usize| {
+            let by_loss = |&one: &usize, &other: &usize| loss(one, fold).total_cmp(&loss(other, fold));
+            (0..candidates.len()).min_by(by_loss).unwrap_or(0)
+        };
+        (0..candidates.first().map_or(0, |first| first.choices.len())).map(best).collect()
+    }
+
+    /// The score of other out-of-fold probabilities of the same samples and folds, `[samples, classes]`, with the same choices.
+    ///
+    /// ```
+    /// use engraft_linear::{Features, Folds, Labels, Monitor, Options, cross_validate};
+    /// let labels = Labels::single(&[0, 0, 1, 1], 2)?;
+    /// let (features, folds) = (Features::new(&[0.0, 0.1, 1.0, 1.1], 4, 1)?, Folds::new(vec![0, 1, 0, 1])?);
+    /// let score = cross_validate(features, &labels, &folds, &Options::default(), &Monitor::new())?;
+    /// let wrong = score.with_probabilities([0.2, 0.8, 0.8, 0.2].repeat(2), &labels)?;
+    /// assert_eq!((score.accuracy, wrong.accuracy), (1.0, 0.5));
+    /// # Ok::<(), engraft_linear::LinearError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Another number of probabilities, or labels of other samples.
+    pub fn with_probabilities(&self, probabilities: Vec<f32>, labels: &Labels) -> Result<Self> {
+        labels.check_samples(self.fold_of_sample.len())?;
+        let folds = Folds::new(self.fold_of_sample.clone())?;
+        calibration::check(&probabilities, labels)?;
+        report(probabilities, labels, &folds, self.choices.clone(), self.macs)
     }
 }
 

@@ -79,7 +79,13 @@ impl Folds {
     }
 
     /// The samples of the training part and of the held-out part of one fold, in ascending order.
-    pub(crate) fn split(&self, fold: usize) -> (Vec<usize>, Vec<usize>) {
+    ///
+    /// ```
+    /// let folds = engraft_linear::Folds::new(vec![0, 1, 0, 2])?;
+    /// assert_eq!(folds.split(0), (vec![1, 3], vec![0, 2]));
+    /// # Ok::<(), engraft_linear::LinearError>(())
+    /// ```
+    pub fn split(&self, fold: usize) -> (Vec<usize>, Vec<usize>) {
         (0..self.fold_of_sample.len()).partition(|&sample| self.fold_of_sample[sample] != fold)
     }
 }

@@ -118,7 +118,16 @@ impl Labels {
     }
 
     /// The labels of the samples `rows`, in this order. Classes may be without samples.
-    pub(crate) fn select(&self, rows: &[usize]) -> Self {
+    ///
+    /// ```
+    /// let labels = engraft_linear::Labels::single(&[0, 1, 2], 3)?.select(&[2, 0]);
+    /// assert!(labels.samples() == 2 && labels.has(0, 2) && labels.has(1, 0));
+    /// # Ok::<(), engraft_linear::LinearError>(())
+    /// ```
+    ///
+    /// # Panics
+    /// A row isn't below [`samples`](Self::samples).
+    pub fn select(&self, rows: &[usize]) -> Self {
         let kind = match &self.kind {
             Kind::Single(class_of_sample) => Kind::Single(rows.iter().map(|&row| class_of_sample[row]).collect()),
             Kind::Multi(bits) => {
