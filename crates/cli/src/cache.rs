@@ -106,7 +106,7 @@ fn table(rows: &[[String; 5]]) -> String {
 }
 
 /// A number of bytes, such as `1.5 GiB`.
-fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
     let mut size = bytes as f64 / 1024.0;
     let mut unit = 0;

@@ -8,7 +8,7 @@ use engraft::Error;
 use engraft::applications::{Pooling, Weights};
 use engraft::ir::Precision;
 use engraft::linear::ClassWeights;
-use engraft::recipe::{Augment, Backbone, Freeze, Recipe};
+use engraft::recipe::{Augment, Backbone, Budget, Freeze, Recipe};
 use engraft::runtime::Runtime;
 
 use crate::failure::Failure;
@@ -230,6 +230,12 @@ pub(crate) fn folds(text: &str) -> Result<usize, String> {
         Ok(folds @ 2..=100) => Ok(folds),
         _ => Err("expected a whole number from 2 to 100".to_owned()),
     }
+}
+
+/// A budget of fine-tuning.
+pub(crate) fn budget(text: &str) -> Result<Budget, String> {
+    text.parse()
+        .map_err(|_: engraft::Error| "expected a multiple such as 10x, a time such as 90s or 5m, or 0".to_owned())
 }
 
 /// A number of variants of each photo: at least 2.

@@ -15,7 +15,7 @@ use engraft::applications::Weights;
 use engraft::data::{Photo, PhotoFolder, Split, split};
 use engraft::formats::atomic;
 use engraft::ir::Precision;
-use engraft::recipe::{Backbone, Freeze, Interrupt, Outcome, Phase, TrainingJob, feature_cache};
+use engraft::recipe::{Backbone, Budget, Freeze, Interrupt, Outcome, Phase, TrainingJob, feature_cache};
 use engraft::runtime::Runtime;
 use engraft::train::{Callback, History};
 
@@ -159,6 +159,14 @@ pub(crate) struct Args {
     /// [default: none]
     #[arg(long, value_enum, help_heading = "Linear classifier (the default)")]
     class_weights: Option<ClassWeightsArg>,
+    /// How much fine-tuning after the linear classifier may cost: a multiple of the computation of the features such as 10x, a time
+    /// such as 90s or 5m, or 0 to leave it out [default: 10x]
+    ///
+    /// Fine-tuning trains the last layers of the network, too. It is tried where 100 training steps in each fold fit in the budget,
+    /// and kept only if it lowers the log loss of photos that are held out of it. Few photos need a larger budget, as they need
+    /// more epochs for 100 steps. With a time, the result depends on the speed of the machine.
+    #[arg(long, value_name = "Nx|TIME", value_parser = options::budget, help_heading = "Linear classifier (the default)")]
+    budget: Option<Budget>,
     /// Neither read nor write the cache of features on disk, which `engraft cache` shows; gradient training then computes the
     /// frozen layers in every epoch
     #[arg(long, help_heading = "Computation")]
@@ -198,7 +206,11 @@ impl Args {
 
     /// Refuses options that gradient training doesn't have.
     fn check_gradient_training(&self) -> Result<(), Error> {
-        let given = [("--folds", self.folds.is_some()), ("--class-weights", self.class_weights.is_some())];
+        let given = [
+            ("--folds", self.folds.is_some()),
+            ("--class-weights", self.class_weights.is_some()),
+            ("--budget", self.budget.is_some()),
+        ];
         match given.into_iter().find(|(_, is_given)| *is_given) {
             Some((option, _)) => {
                 Err(Error::new(option, "the default recipe, a linear classifier", "gradient training").hint(

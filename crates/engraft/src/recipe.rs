@@ -29,7 +29,7 @@ pub use features::{FeatureDataset, FeatureExtractor, PhotoFeatures, feature_cach
 pub use freeze::Freeze;
 pub use interrupt::Interrupt;
 pub use job::{CallbackFactory, Checkpoint, Outcome, TrainingJob, TrainingReport};
-pub use linear_probe::{CandidateScore, HeldOutScore, LinearProbe, ProbeProgress, ProbeReport};
+pub use linear_probe::{Budget, CandidateScore, FineTuning, HeldOutScore, LinearProbe, ProbeProgress, ProbeReport};
 pub use metadata::Metadata;
 pub use partition::Partition;
 pub use phase::Phase;

@@ -9,8 +9,11 @@ use engraft::applications::Weights;
 use engraft::cache::FeatureCache;
 use engraft::data::{Photo, PhotoFolder, split};
 use engraft::ir::Precision;
-use engraft::recipe::{Backbone, Interrupt, LinearProbe, ProbeProgress, ProbeReport, Recipe, feature_cache};
+use engraft::recipe::{
+    Backbone, Budget, FineTuning, Interrupt, LinearProbe, ProbeProgress, ProbeReport, Recipe, feature_cache,
+};
 use engraft::runtime::Runtime;
+use indicatif::ProgressBar;
 
 use super::progress::feature_bar;
 use super::start::download_bar;
@@ -38,6 +41,12 @@ pub(super) fn run(args: &Args, output: &Destination, runtime: &Runtime) -> Resul
     let interrupt = interrupt::watch("Stopping", "without saving");
     let probe = LinearProbe::new(recipes).seed(args.seed).cache(cache.clone()).runtime(runtime);
     let probe = probe.folds(args.folds.unwrap_or(5)).batch_size(args.batch_size.0).class_weights(class_weights.into());
+    let probe = probe.budget(args.budget.unwrap_or_default());
+    if let Some(Budget::Time(_)) = args.budget {
+        note(
+            "warning: with a time as --budget, the result depends on the speed of this machine; a multiple such as 10x doesn't",
+        );
+    }
     let trained = train(&probe, &args.photos.photos, (folder, &held_out), &interrupt)?;
     cache.note().into_iter().for_each(note);
     let Some(trained) = trained else {
@@ -50,8 +59,12 @@ pub(super) fn run(args: &Args, output: &Destination, runtime: &Runtime) -> Resul
     photos::report_skipped(&trained.folder.skipped[listed..]);
     trained.classifier.save(output.path())?;
     match args.json {
-        true => line(report::to_json(&trained)),
-        false => report::results(args, &trained, output.path()).into_iter().try_for_each(line),
+        true => line(report::to_json(&trained))?,
+        false => report::results(args, &trained, output.path()).into_iter().try_for_each(line)?,
+    }
+    match trained.fine_tuning {
+        FineTuning::Stopped => Err(Failure::Interrupted),
+        _ => Ok(()),
     }
 }
 
@@ -105,7 +118,8 @@ fn train(
     interrupt: &Interrupt,
 ) -> Result<Option<ProbeReport>, Error> {
     let features = feature_bar();
-    let head = bar("Training the head  {bar:24} {percent} %, {eta} left", 1000);
+    let [head, tuning] = ["Training the head", "Trying fine-tuning"]
+        .map(|name| bar(&format!("{name}  {{bar:24}} {{percent}} %, {{eta}} left"), 1000));
     let mut progress = ProbeProgress {
         download: Box::new(download_bar),
         features: Box::new(|_, done, total| {
@@ -113,10 +127,10 @@ fn train(
             features.set_position(done as u64);
         }),
         head: Box::new(|fraction| head.set_position((1000.0 * fraction) as u64)),
+        fine_tuning: Box::new(|fraction| tuning.set_position((1000.0 * fraction) as u64)),
     };
     let trained = probe.run(dir, folder, held_out, interrupt, &mut progress);
     drop(progress);
-    features.finish_and_clear();
-    head.finish_and_clear();
+    [features, head, tuning].iter().for_each(ProgressBar::finish_and_clear);
     trained
 }

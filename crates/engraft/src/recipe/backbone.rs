@@ -65,6 +65,14 @@ impl Backbone {
         }
     }
 
+    /// The first layer of the last block, from which fine-tuning trains.
+    pub fn last_block(self) -> &'static str {
+        match self {
+            Self::Vgg16 => "block5_conv1",
+            Self::EfficientNetLite0 => "block7a_expand_conv",
+        }
+    }
+
     /// Whether its ImageNet weights are in the program or on this machine, so that nothing is downloaded.
     pub fn is_at_hand(self) -> bool {
         match self {

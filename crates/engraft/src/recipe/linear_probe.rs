@@ -1,6 +1,7 @@
 //! Trains a linear head on the features of a frozen backbone and scores it by cross-validation.
 
 mod candidate;
+mod fine_tuning;
 mod folds;
 mod report;
 
@@ -10,9 +11,11 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use engraft_cache::FeatureCache;
-use engraft_linear::{ClassWeights, Folds, LinearError, Options};
+use engraft_linear::{ClassWeights, CrossValidation, Folds, LinearError, Options};
 
-use self::candidate::{Candidate, Network, Trained};
+use self::candidate::{Candidate, Network, Trained, failed};
+pub use self::fine_tuning::{Budget, FineTuning};
+use self::fine_tuning::{Context, FineTuningProgress, fine_tune};
 pub use self::report::{CandidateScore, HeldOutScore, ProbeReport};
 use super::{DownloadProgress, Interrupt, Recipe};
 use crate::data::{Photo, PhotoFolder, SkippedFile};
@@ -26,6 +29,8 @@ use crate::{Error, Result};
 /// 2. Ridge regression and then logistic regression find the head ([`linear`](crate::linear)), calibrated by inner folds.
 /// 3. Cross-validation scores the procedure: each photo is classified by a head that was trained without its fold.
 /// 4. The head of all photos becomes the last `Dense` layer of a plain Keras model.
+/// 5. If the [`Budget`] allows, the last block is fine-tuned from there. That is kept only where it lowers the log loss of photos
+///    that are held out of it (Kumar et al. 2022, arXiv 2202.10054).
 ///
 /// With several recipes, the one with the lowest log loss wins. It is chosen inside the training part of each fold as well, so
 /// that the score doesn't profit from the choice.
@@ -61,6 +66,7 @@ pub struct LinearProbe {
     folds: usize,
     seed: u64,
     class_weights: ClassWeights,
+    budget: Budget,
     cache: FeatureCache,
     batch_size: usize,
     runtime: Option<Runtime>,
@@ -86,12 +92,19 @@ pub struct ProbeProgress<'a> {
     pub features: Box<FeatureProgress<'a>>,
     /// Receives the finished fraction of training and scoring a head, from 0 to 1.
     pub head: Box<dyn FnMut(f64) + Send + 'a>,
+    /// Receives the finished fraction of fine-tuning, from 0 to 1. Fine-tuning that is kept in few folds ends early.
+    pub fine_tuning: Box<dyn FnMut(f64) + 'a>,
 }
 
 impl Default for ProbeProgress<'_> {
     /// No output.
     fn default() -> Self {
-        Self { download: Box::new(|| Box::new(|_, _| {})), features: Box::new(|_, _, _| {}), head: Box::new(|_| {}) }
+        Self {
+            download: Box::new(|| Box::new(|_, _| {})),
+            features: Box::new(|_, _, _| {}),
+            head: Box::new(|_| {}),
+            fine_tuning: Box::new(|_| {}),
+        }
     }
 }
 
@@ -102,10 +115,18 @@ impl std::fmt::Debug for ProbeProgress<'_> {
 }
 
 impl LinearProbe {
-    /// A linear probe of one recipe, or of the best of several. Five folds, seed 0, no cache on disk.
+    /// A linear probe of one recipe, or of the best of several. Five folds, seed 0, no cache on disk, the default [`Budget`].
     pub fn new(recipes: Vec<Recipe>) -> Self {
-        let cache = FeatureCache::off();
-        Self { recipes, folds: 5, seed: 0, class_weights: ClassWeights::None, cache, batch_size: 32, runtime: None }
+        Self {
+            recipes,
+            folds: 5,
+            seed: 0,
+            class_weights: ClassWeights::None,
+            budget: Budget::default(),
+            cache: FeatureCache::off(),
+            batch_size: 32,
+            runtime: None,
+        }
     }
 
     /// Sets the number of folds of the cross-validation, at least 2.
@@ -124,6 +145,18 @@ impl LinearProbe {
     #[must_use]
     pub fn class_weights(self, class_weights: ClassWeights) -> Self {
         Self { class_weights, ..self }
+    }
+
+    /// Sets how much fine-tuning may cost. With 0, only the head is trained.
+    ///
+    /// ```
+    /// use engraft::recipe::{Backbone, Budget, LinearProbe, Recipe};
+    /// let recipe = Recipe::linear_probe(Backbone::EfficientNetLite0, 2);
+    /// let probe = LinearProbe::new(vec![recipe]).budget(Budget::Features(30.0));
+    /// ```
+    #[must_use]
+    pub fn budget(self, budget: Budget) -> Self {
+        Self { budget, ..self }
     }
 
     /// Finds features in this cache, and stores them there.
@@ -180,7 +213,35 @@ impl LinearProbe {
         }
         let folds = folds::of_photos(&folder.photos, folder.classes.len(), self.folds, self.seed)?;
         let Some(trained) = self.train(&candidates, &folds, interrupt, &mut *progress.head)? else { return Ok(None) };
-        report::best(self.seed, folder, candidates, trained).map(Some)
+        let chosen = report::chosen(&trained);
+        let scores: Vec<&CrossValidation> = trained.iter().map(|trained| &trained.score).collect();
+        let score = CrossValidation::best_of(&scores, &trained[chosen].labels).map_err(failed)?;
+        let is_chosen: Vec<bool> =
+            CrossValidation::best_in_folds(&scores).into_iter().map(|best| best == chosen).collect();
+        let (candidate, head) = (&candidates[chosen], &trained[chosen]);
+        let name = candidate.network.recipe.backbone.to_string();
+        let context = Context {
+            budget: self.budget,
+            options: &self.options(),
+            folds: &folds,
+            runtime: &runtime,
+            cache: &self.cache,
+            batch_size: self.batch_size,
+            interrupt,
+        };
+        let mut progress = FineTuningProgress {
+            features: &mut |done, total| (progress.features)(&name, done, total),
+            training: &mut *progress.fine_tuning,
+        };
+        let tuned = fine_tune(candidate, head, &score, &is_chosen, &context, &mut progress)?;
+        report::report(self.seed, folder, candidates, trained, chosen, (score, tuned)).map(Some)
+    }
+
+    /// The options of linear heads.
+    fn options(&self) -> Options {
+        let mut options = Options::default();
+        (options.class_weights, options.seed) = (self.class_weights, self.seed);
+        options
     }
 
     fn check(&self) -> Result<()> {
@@ -211,8 +272,7 @@ impl LinearProbe {
         interrupt: &Interrupt,
         progress: &mut (dyn FnMut(f64) + Send),
     ) -> Result<Option<Vec<Trained>>> {
-        let mut options = Options::default();
-        (options.class_weights, options.seed) = (self.class_weights, self.seed);
+        let options = self.options();
         let progress = Mutex::new(progress);
         let stop = || interrupt.is_requested();
         let train = |(number, candidate): (usize, &Candidate)| {

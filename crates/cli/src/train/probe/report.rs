@@ -4,9 +4,10 @@ use std::path::Path;
 
 use engraft::data::{Photo, PhotoFolder};
 use engraft::linear::CrossValidation;
-use engraft::recipe::{ProbeReport, Recipe};
+use engraft::recipe::{FineTuning, ProbeReport, Recipe};
 use serde_json::{Value, json};
 
+use crate::cache::size;
 use crate::output::{count, thousands, titled};
 use crate::photos::{by_class, skipped_note};
 use crate::train::Args;
@@ -33,7 +34,6 @@ pub(super) fn overview(args: &Args, folder: &PhotoFolder, held_out: &[Photo], re
         let weights = weights_name(&args.weights);
         titled("", format!("{} with {weights}, {size} x {size} pixels (--backbone, --image-size)", recipe.backbone))
     }));
-    lines.push(titled("", "the network stays frozen (--fine-tune-from LAYER trains its last layers, too)"));
     lines
 }
 
@@ -45,6 +45,7 @@ pub(super) fn results(args: &Args, report: &ProbeReport, file: &Path) -> Vec<Str
         lines.push(titled("Skipped", format!("{skipped}; {} left", count(left, "photo"))));
     }
     lines.extend(choices(report));
+    lines.push(titled("Fine-tuning", fine_tuning(report)));
     lines.extend(score(args, report));
     lines.extend(unknown(report));
     lines.push(titled("Saved", file.display()));
@@ -93,6 +94,20 @@ pub(super) fn to_json(report: &ProbeReport) -> Value {
         },
         "unknown_below": unknown.threshold,
     });
+    json["fine_tuning"] = match report.fine_tuning {
+        FineTuning::OverBudget { needed, budget } => {
+            json!({ "kept": false, "tried": false, "needs": needed, "budget": budget })
+        }
+        FineTuning::Tried { epochs, linear_log_loss, tuned_log_loss, folds_kept, kept } => json!({
+            "kept": kept,
+            "tried": true,
+            "epochs": epochs,
+            "linear_log_loss": linear_log_loss,
+            "tuned_log_loss": tuned_log_loss,
+            "folds_kept": folds_kept,
+        }),
+        _ => json!({ "kept": false, "tried": false }),
+    };
     if let Some(held_out) = &report.held_out {
         json["held_out"] = json!({
             "photos": held_out.photos,
@@ -123,8 +138,37 @@ fn choices(report: &ProbeReport) -> Vec<String> {
     lines
 }
 
+/// What became of fine-tuning, and the option that changes it.
+fn fine_tuning(report: &ProbeReport) -> String {
+    match report.fine_tuning {
+        FineTuning::OverBudget { needed, budget } => {
+            let (needed, budget) = (needed.ceil(), number(budget));
+            format!("not tried: 100 steps in each fold cost {needed}x the features, the budget is {budget}x (--budget)")
+        }
+        FineTuning::OverMemory { needed } => {
+            format!(
+                "not tried: the values below the last block take {}, more than half of the memory",
+                size(needed as u64)
+            )
+        }
+        FineTuning::Stopped => "stopped; the saved model is the linear classifier".to_owned(),
+        FineTuning::Tried { epochs, linear_log_loss, tuned_log_loss, folds_kept, kept } => {
+            let verdict = if kept { "kept" } else { "tried and not kept" };
+            let epochs = count(epochs, "epoch");
+            let folds = report.score.fold_accuracies.len();
+            format!(
+                "{verdict}: {epochs} of the last block change the log loss on held-out photos from {linear_log_loss:.3} to {tuned_log_loss:.3}; kept in {folds_kept} of {folds} folds (--budget)"
+            )
+        }
+        _ => "left out (--budget 10x)".to_owned(),
+    }
+}
+
 /// A number with two significant digits or more, as people write it: `12`, `0.14`, `0.00037`.
 fn number(value: f64) -> String {
+    if value == 0.0 {
+        return "0".to_owned();
+    }
     let digits = (1.0 - value.abs().log10().floor()).clamp(0.0, 9.0) as usize;
     format!("{value:.digits$}")
 }

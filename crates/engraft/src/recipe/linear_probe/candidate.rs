@@ -7,7 +7,7 @@ use engraft_linear::{cross_validate, fit};
 use super::report::HeldOutScore;
 use crate::data::Photo;
 use crate::recipe::features::{FeatureExtractor, PhotoFeatures};
-use crate::recipe::{DownloadProgress, Recipe};
+use crate::recipe::{DownloadProgress, Freeze, Partition, Recipe};
 use crate::runtime::Runtime;
 use crate::{Error, Model, Result};
 
@@ -28,6 +28,28 @@ impl Network {
 
     pub(super) fn extractor(&self, runtime: &Runtime, cache: &FeatureCache) -> Result<FeatureExtractor> {
         FeatureExtractor::new(&self.features, &self.name(), runtime, cache)
+    }
+
+    /// The network cut below its last block, whose convolutions are made trainable together with the head; `None` if it can't be
+    /// cut there. Normalizations keep the statistics of the pretraining.
+    pub(super) fn last_block(&self) -> Result<Option<Partition>> {
+        let block = Freeze::Before(self.recipe.backbone.last_block().to_owned()).trainability(&self.model)?;
+        let leaves = self.model.leaves();
+        let normalizations = leaves.iter().filter(|layer| layer.class_name() == "BatchNormalization");
+        let block = normalizations.fold(block, |block, layer| block.with(layer, false));
+        block.apply(&self.model);
+        Partition::of(&self.model, &block)
+    }
+
+    /// An extractor of the values below the last block.
+    pub(super) fn extractor_of(
+        &self,
+        parts: &Partition,
+        runtime: &Runtime,
+        cache: &FeatureCache,
+    ) -> Result<FeatureExtractor> {
+        let below = parts.lower.output().layer().name().to_owned();
+        FeatureExtractor::new(&parts.lower, &format!("{} up to {below}", self.name()), runtime, cache)
     }
 
     /// Name in the list of the feature cache: `efficientnet-lite0, 224 x 224 pixels`.
@@ -88,7 +110,7 @@ impl Candidate {
 }
 
 /// The features as a matrix of one row per photo.
-fn matrix(features: &PhotoFeatures) -> std::result::Result<Features<'_>, LinearError> {
+pub(super) fn matrix(features: &PhotoFeatures) -> std::result::Result<Features<'_>, LinearError> {
     let photos = features.photos.len();
     Features::new(features.values.data(), photos, features.values.data().len() / photos.max(1))
 }

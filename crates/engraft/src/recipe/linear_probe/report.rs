@@ -5,6 +5,7 @@ use engraft_linear::threshold::{Unknown, unknown};
 use engraft_linear::{CrossValidation, Fit};
 
 use super::candidate::{Candidate, Trained, failed};
+use super::fine_tuning::{FineTuned, FineTuning};
 use crate::Result;
 use crate::data::PhotoFolder;
 use crate::prelude::*;
@@ -26,13 +27,15 @@ pub struct ProbeReport {
     pub features: usize,
     /// Out-of-fold score of the whole procedure, choices included.
     pub score: CrossValidation,
-    /// What was chosen for the classifier.
+    /// What was chosen for the linear head.
     pub fit: Fit,
     /// The threshold of "unknown" and its price.
     pub unknown: Unknown,
     /// The score on the held-out photos, if there were any.
     pub held_out: Option<HeldOutScore>,
-    /// The out-of-fold score of each recipe, in the order of the recipes.
+    /// What became of fine-tuning.
+    pub fine_tuning: FineTuning,
+    /// The out-of-fold score of each recipe without fine-tuning, in the order of the recipes.
     pub candidates: Vec<CandidateScore>,
 }
 
@@ -77,12 +80,22 @@ impl HeldOutScore {
     }
 }
 
-/// Chooses the candidate with the lowest log loss and makes it the classifier.
-pub(super) fn best(
+/// The index of the candidate with the lowest log loss.
+pub(super) fn chosen(trained: &[Trained]) -> usize {
+    let by_loss = |one: &usize, other: &usize| loss(&trained[*one]).total_cmp(&loss(&trained[*other]));
+    (0..trained.len()).min_by(by_loss).unwrap_or(0)
+}
+
+/// The report of the candidate `chosen`, whose network has the weights of fine-tuning if that is kept.
+///
+/// `score` is the out-of-fold score of the choice among the candidates.
+pub(super) fn report(
     seed: u64,
     folder: PhotoFolder,
     mut candidates: Vec<Candidate>,
     mut trained: Vec<Trained>,
+    chosen: usize,
+    (score, tuned): (CrossValidation, FineTuned),
 ) -> Result<ProbeReport> {
     let scores = candidates.iter().zip(&trained).map(|(candidate, trained)| CandidateScore {
         backbone: candidate.network.recipe.backbone,
@@ -90,13 +103,12 @@ pub(super) fn best(
         log_loss: trained.score.log_loss,
     });
     let scores = scores.collect();
-    let by_loss = |one: &usize, other: &usize| loss(&trained[*one]).total_cmp(&loss(&trained[*other]));
-    let chosen = (0..trained.len()).min_by(by_loss).unwrap_or(0);
-    let all: Vec<&CrossValidation> = trained.iter().map(|trained| &trained.score).collect();
-    let score = CrossValidation::best_of(&all, &trained[0].labels).map_err(failed)?;
     let Candidate { network, training, mut held_out } = candidates.swap_remove(chosen);
     let Trained { labels, fit, held_out: held_out_score, .. } = trained.swap_remove(chosen);
-    network.set_head(&fit.model)?;
+    if !tuned.outcome.is_kept() {
+        network.set_head(&fit.model)?;
+    }
+    let (score, held_out_score) = (tuned.score.unwrap_or(score), tuned.held_out.or(held_out_score));
     network.model.compile(
         Adam::new(network.recipe.backbone.learning_rate()),
         Loss::categorical_crossentropy(),
@@ -123,6 +135,7 @@ pub(super) fn best(
         fit,
         unknown,
         held_out: held_out_score,
+        fine_tuning: tuned.outcome,
         candidates: scores,
     })
 }

@@ -1,0 +1,283 @@
+//! Fine-tuning after a linear probe, kept only where held-out photos show a lower log loss: LP-FT.
+
+mod budget;
+mod checkpoints;
+mod cost;
+mod trial;
+mod tuner;
+
+use std::time::Instant;
+
+use engraft_linear::{CrossValidation, Fit, Folds, Labels, LinearError, LinearModel, Monitor, Options, fit};
+
+pub use self::budget::Budget;
+use self::cost::Cost;
+use self::trial::{Trial, trial};
+use self::tuner::Tuner;
+use super::candidate::{Candidate, Trained, failed, matrix};
+use super::report::HeldOutScore;
+use crate::cache::FeatureCache;
+use crate::data::Photo;
+use crate::recipe::{Interrupt, PhotoFeatures};
+use crate::runtime::Runtime;
+use crate::{Error, Result};
+
+/// What became of fine-tuning after a [`LinearProbe`](super::LinearProbe).
+///
+/// ```
+/// use engraft::recipe::FineTuning;
+/// let outcome = FineTuning::Tried { epochs: 8, linear_log_loss: 0.41, tuned_log_loss: 0.45, folds_kept: 1, kept: false };
+/// assert!(!outcome.is_kept());
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum FineTuning {
+    /// The budget is 0.
+    Off,
+    /// The smallest useful number of steps costs more than the budget. Both are multiples of the features' multiply-accumulates.
+    OverBudget {
+        /// The cost.
+        needed: f64,
+        /// The budget.
+        budget: f64,
+    },
+    /// The values below the last block, of all photos, need more than half of the available memory.
+    OverMemory {
+        /// Bytes of these values.
+        needed: usize,
+    },
+    /// An interrupt ended it. The classifier is the linear one.
+    Stopped,
+    /// It was tried.
+    Tried {
+        /// Passes over the training photos.
+        epochs: usize,
+        /// Log loss of the linear head on the photos that were held out of the trial.
+        linear_log_loss: f64,
+        /// Log loss after fine-tuning on the same photos.
+        tuned_log_loss: f64,
+        /// The folds of the cross-validation whose training part chose fine-tuning.
+        folds_kept: usize,
+        /// Whether the classifier is the fine-tuned one.
+        kept: bool,
+    },
+}
+
+impl FineTuning {
+    /// Whether the classifier is the fine-tuned one.
+    pub fn is_kept(self) -> bool {
+        matches!(self, Self::Tried { kept: true, .. })
+    }
+}
+
+/// The scores with fine-tuning, and whether the network has the weights of it.
+pub(super) struct FineTuned {
+    pub(super) outcome: FineTuning,
+    /// The out-of-fold score of the whole procedure, if fine-tuning was tried.
+    pub(super) score: Option<CrossValidation>,
+    /// The held-out score of the fine-tuned network, if it is kept.
+    pub(super) held_out: Option<HeldOutScore>,
+}
+
+impl From<FineTuning> for FineTuned {
+    fn from(outcome: FineTuning) -> Self {
+        Self { outcome, score: None, held_out: None }
+    }
+}
+
+/// What fine-tuning needs beside the candidate.
+pub(super) struct Context<'a> {
+    pub(super) budget: Budget,
+    pub(super) options: &'a Options,
+    pub(super) folds: &'a Folds,
+    pub(super) runtime: &'a Runtime,
+    pub(super) cache: &'a FeatureCache,
+    pub(super) batch_size: usize,
+    pub(super) interrupt: &'a Interrupt,
+}
+
+/// Progress of the features below the last block, in photos and their total, and of training, as a fraction.
+pub(super) struct FineTuningProgress<'a> {
+    pub(super) features: &'a mut dyn FnMut(usize, usize),
+    pub(super) training: &'a mut dyn FnMut(f64),
+}
+
+/// Fine-tunes the last block of the network of `chosen`, if that lowers the log loss: LP-FT (Kumar et al. 2022, arXiv 2202.10054), if that lowers the log loss.
+///
+/// `score` is the out-of-fold score without fine-tuning. `is_chosen` tells for each fold whether its training part chose this
+/// candidate. In each of these folds, and among all photos, a trial decides on photos that are held out of it. So the score
+/// includes the decision.
+pub(super) fn fine_tune(
+    chosen: &Candidate,
+    trained: &Trained,
+    score: &CrossValidation,
+    is_chosen: &[bool],
+    context: &Context<'_>,
+    progress: &mut FineTuningProgress<'_>,
+) -> Result<FineTuned> {
+    if context.budget == Budget::Features(0.0) || trained.labels.is_multi() {
+        return Ok(FineTuning::Off.into());
+    }
+    let tuned = attempt(chosen, trained, score, is_chosen, context, progress);
+    chosen.network.recipe.freeze.apply(&chosen.network.model)?;
+    tuned
+}
+
+fn attempt(
+    chosen: &Candidate,
+    trained: &Trained,
+    score: &CrossValidation,
+    is_chosen: &[bool],
+    context: &Context<'_>,
+    progress: &mut FineTuningProgress<'_>,
+) -> Result<FineTuned> {
+    let Some(parts) = chosen.network.last_block()? else { return Ok(FineTuning::Off.into()) };
+    let photos = &chosen.training.photos;
+    let cost = Cost::of(&parts, photos.len(), context.folds.count())?;
+    if let Budget::Features(multiple) = context.budget
+        && cost.epochs(multiple).is_none()
+    {
+        return Ok(FineTuning::OverBudget { needed: cost.least(), budget: multiple }.into());
+    }
+    let extractor = chosen.network.extractor_of(&parts, context.runtime, context.cache)?.batch_size(context.batch_size);
+    let needed = extractor.bytes(photos.len());
+    if context.runtime.available_memory().is_some_and(|available| needed > available / 2) {
+        return Ok(FineTuning::OverMemory { needed }.into());
+    }
+    let start = Instant::now();
+    let mut extract = |photos: &[Photo]| readable(extractor.extract(photos, context.interrupt, progress.features)?);
+    let Some(values) = extract(photos)? else { return Ok(FineTuning::Stopped.into()) };
+    let Some(held_out) = extract(&chosen.held_out.photos)? else { return Ok(FineTuning::Stopped.into()) };
+    let tuner = Tuner::new(&chosen.network, parts, values, context)?;
+    let multiple = match context.budget {
+        Budget::Features(multiple) => multiple,
+        Budget::Time(time) => {
+            let left = time.saturating_sub(start.elapsed()).as_secs_f64();
+            cost.features_in(left * tuner.macs_per_second(&trained.fit.model, &cost)?)
+        }
+    };
+    let Some(epochs) = cost.epochs(multiple) else {
+        return Ok(FineTuning::OverBudget { needed: cost.least(), budget: multiple }.into());
+    };
+    let run = Run { chosen, trained, tuner: &tuner, epochs, context };
+    let tuned = run.with_score(score, is_chosen, &held_out, progress.training);
+    if !matches!(&tuned, Ok(Some(tuned)) if tuned.outcome.is_kept()) {
+        tuner.restore()?;
+    }
+    Ok(tuned?.unwrap_or_else(|| FineTuning::Stopped.into()))
+}
+
+/// The features, unless a photo that could be read before can't be read any more.
+fn readable(features: Option<PhotoFeatures>) -> Result<Option<PhotoFeatures>> {
+    match features.as_ref().and_then(|features| features.skipped.first()) {
+        Some(file) => {
+            Err(Error::because(file.path.display(), format_args!("changed during training: {}", file.reason)))
+        }
+        None => Ok(features),
+    }
+}
+
+/// One fine-tuning with its trials.
+struct Run<'a> {
+    chosen: &'a Candidate,
+    trained: &'a Trained,
+    tuner: &'a Tuner<'a>,
+    epochs: usize,
+    context: &'a Context<'a>,
+}
+
+impl Run<'_> {
+    /// Tries fine-tuning in each fold and among all photos; `None` if interrupted.
+    fn with_score(
+        &self,
+        score: &CrossValidation,
+        is_chosen: &[bool],
+        held_out: &PhotoFeatures,
+        progress: &mut dyn FnMut(f64),
+    ) -> Result<Option<FineTuned>> {
+        let (labels, folds) = (&self.trained.labels, self.context.folds);
+        let runs = (folds.count() + 1) as f64;
+        let (mut probabilities, mut folds_kept) = (score.probabilities.clone(), 0);
+        for fold in (0..folds.count()).filter(|&fold| is_chosen[fold]) {
+            let (training, left_out) = folds.split(fold);
+            let mut of_fold = |fraction: f64| progress((fold as f64 + fraction) / runs);
+            let Some((trial, head)) = self.trial(&training, fold as u64 + 1, &mut of_fold)? else { return Ok(None) };
+            if !trial.is_better() {
+                continue;
+            }
+            folds_kept += 1;
+            let Some(()) = self.tuner.repeat(&head, &training, self.epochs, &trial, &mut of_fold)? else {
+                return Ok(None);
+            };
+            let of_fold = self.tuner.probabilities(self.tuner.features(), &left_out)?;
+            for (&photo, row) in left_out.iter().zip(of_fold.chunks_exact(labels.classes())) {
+                probabilities[photo * labels.classes()..][..labels.classes()].copy_from_slice(row);
+            }
+        }
+        let all: Vec<usize> = (0..labels.samples()).collect();
+        let mut of_all = |fraction: f64| progress((runs - 1.0 + fraction) / runs);
+        let Some((trial, head)) = self.trial(&all, 0, &mut of_all)? else { return Ok(None) };
+        let kept = trial.is_better();
+        if kept && self.tuner.repeat(&head, &all, self.epochs, &trial, &mut of_all)?.is_none() {
+            return Ok(None);
+        }
+        let outcome = FineTuning::Tried {
+            epochs: self.epochs,
+            linear_log_loss: trial.linear_log_loss,
+            tuned_log_loss: trial.tuned_log_loss,
+            folds_kept,
+            kept,
+        };
+        let held_out = if kept { self.held_out(held_out)? } else { None };
+        let score = score.with_probabilities(probabilities, labels).map_err(failed)?;
+        Ok(Some(FineTuned { outcome, score: Some(score), held_out }))
+    }
+
+    /// A trial among the photos `rows`, and the linear head of all of them; `None` if interrupted.
+    fn trial(
+        &self,
+        rows: &[usize],
+        number: u64,
+        progress: &mut dyn FnMut(f64),
+    ) -> Result<Option<(Trial, LinearModel)>> {
+        let labels = &self.trained.labels;
+        let Some(parts) = trial::split(labels, rows, self.context.options.seed, number)? else { return Ok(None) };
+        let [head_of_part, head] = [self.linear(&parts.training)?, self.linear(rows)?];
+        let (Some(head_of_part), Some(head)) = (head_of_part, head) else { return Ok(None) };
+        let trial = trial(self.tuner, &head_of_part.model, &parts, self.epochs, labels, progress)?;
+        Ok(trial.map(|trial| (trial, head.model)))
+    }
+
+    /// The linear head of the photos `rows`; `None` if interrupted.
+    fn linear(&self, rows: &[usize]) -> Result<Option<Fit>> {
+        let features = matrix(&self.chosen.training).map_err(failed)?;
+        let values: Vec<f32> = rows.iter().flat_map(|&row| features.row(row)).copied().collect();
+        let features = engraft_linear::Features::new(&values, rows.len(), features.dim()).map_err(failed)?;
+        let stop = || self.context.interrupt.is_requested();
+        let monitor = Monitor::new().stop_when(&stop);
+        match fit(features, &self.trained.labels.select(rows), self.context.options, &monitor) {
+            Ok(fit) => Ok(Some(fit)),
+            Err(LinearError::Stopped) => Ok(None),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    fn held_out(&self, held_out: &PhotoFeatures) -> Result<Option<HeldOutScore>> {
+        if held_out.photos.is_empty() {
+            return Ok(None);
+        }
+        let rows: Vec<usize> = (0..held_out.photos.len()).collect();
+        let probabilities = self.tuner.probabilities(held_out, &rows)?;
+        let classes = held_out.photos.iter().map(|photo| photo.class);
+        let rows = probabilities.chunks(self.trained.labels.classes());
+        Ok(Some(HeldOutScore::of(rows.zip(classes))))
+    }
+}
+
+/// The class weights of gradient steps on the photos `rows`, as [`ClassWeights`](engraft_linear::ClassWeights) defines them.
+fn class_weights(labels: &Labels, rows: &[usize]) -> Vec<f32> {
+    let labels = labels.select(rows);
+    let count = |class| (0..labels.samples()).filter(|&row| labels.has(row, class)).count();
+    let weight = |class| labels.samples() as f32 / (labels.classes() * count(class).max(1)) as f32;
+    (0..labels.classes()).map(weight).collect()
+}

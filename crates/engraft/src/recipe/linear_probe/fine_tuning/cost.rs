@@ -1,0 +1,107 @@
+//! [`Cost`]: the multiply-accumulates of fine-tuning, and the epochs that a budget allows.
+
+use super::checkpoints::SNAPSHOTS;
+use super::trial::PARTS;
+use crate::Result;
+use crate::plan::{Plan, PlanOptions};
+use crate::prelude::*;
+use crate::recipe::Partition;
+
+/// Photos of a step.
+pub(super) const BATCH: usize = 32;
+
+/// The fewest steps that are worth a try. With fewer, the weights hardly move.
+const LEAST_STEPS: usize = 100;
+
+/// Passes over the photos beyond which fine-tuning of so few photos only overfits.
+const MOST_EPOCHS: usize = 30;
+
+/// The cost of fine-tuning in all folds, in multiply-accumulates.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Cost {
+    photos: usize,
+    /// Of the features of all photos, the unit of the budget.
+    features: f64,
+    /// Of what happens once: the values at the boundary.
+    once: f64,
+    /// Of an epoch in all trials, and their repetition where each of them is kept.
+    epoch: f64,
+    /// Of a photo in a training step.
+    pub(super) step: f64,
+}
+
+impl Cost {
+    /// The cost for a network in two parts, `photos` training photos and so many folds.
+    pub(super) fn of(parts: &Partition, photos: usize, folds: usize) -> Result<Self> {
+        let options = PlanOptions::default();
+        let [lower, upper] =
+            [&parts.lower, &parts.upper].map(|part| Plan::predict(part, 1, &options).map(|plan| macs(&plan)));
+        let (lower, upper) = (lower?, upper?);
+        let training =
+            Plan::train(&parts.upper, Adam::new(1e-3).into(), Loss::categorical_crossentropy(), 1, 0, &options)?;
+        Ok(Self::new([lower, upper, macs(&training)], photos, folds))
+    }
+
+    fn new([lower, upper, step]: [f64; 3], photos: usize, folds: usize) -> Self {
+        let n = photos as f64;
+        // The training parts of k folds have k - 1 times all photos together. All photos are one more part.
+        let parts = folds as f64;
+        let validation = 1.0 / PARTS as f64;
+        Self {
+            photos,
+            features: n * (lower + upper),
+            once: n * lower + (SNAPSHOTS + 1) as f64 * validation * parts * n * upper,
+            epoch: n * parts * (1.0 - validation + 1.0) * step,
+            step,
+        }
+    }
+
+    /// The epochs of [`LEAST_STEPS`].
+    fn least_epochs(&self) -> usize {
+        LEAST_STEPS.div_ceil(self.photos.div_ceil(BATCH).max(1))
+    }
+
+    /// The least useful cost, as a multiple of the features.
+    pub(super) fn least(&self) -> f64 {
+        (self.once + self.least_epochs() as f64 * self.epoch) / self.features
+    }
+
+    /// The most epochs within a multiple of the features; `None` if they are too few to be useful.
+    pub(super) fn epochs(&self, multiple: f64) -> Option<usize> {
+        let affordable = ((multiple * self.features - self.once) / self.epoch).max(0.0) as usize;
+        let least = self.least_epochs();
+        (affordable >= least).then(|| affordable.min(MOST_EPOCHS.max(least)))
+    }
+
+    /// Multiply-accumulates as a multiple of the features.
+    pub(super) fn features_in(&self, macs: f64) -> f64 {
+        macs / self.features
+    }
+}
+
+/// The multiply-accumulates of a sample.
+fn macs(plan: &Plan) -> f64 {
+    let of_step = |step| {
+        let work = plan.work(step);
+        (work.forward + work.backward) as f64 / 2.0
+    };
+    (0..plan.program().steps.len()).map(of_step).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_photos_need_many_epochs_and_so_a_larger_budget() {
+        // A network of 100 below the last block and 20 in it; a step costs 60.
+        let cost = |photos| Cost::new([100.0, 20.0, 60.0], photos, 5);
+        assert_eq!([320, 3200, 32_000].map(|photos| cost(photos).least_epochs()), [10, 1, 1]);
+        assert_eq!(cost(320).epochs(10.0), None);
+        let least = cost(320).least();
+        assert_eq!((cost(320).epochs(least - 1e-6), cost(320).epochs(least + 1e-6)), (None, Some(10)));
+        assert!(cost(3200).epochs(10.0).is_some_and(|epochs| epochs >= 1));
+        assert_eq!(cost(320).epochs(1e9), Some(MOST_EPOCHS));
+        assert_eq!((cost(3).epochs(1e9), cost(0).epochs(1e9)), (Some(100), None));
+    }
+}
