@@ -281,3 +281,154 @@ fn class_weights(labels: &Labels, rows: &[usize]) -> Vec<f32> {
     let weight = |class| labels.samples() as f32 / (labels.classes() * count(class).max(1)) as f32;
     (0..labels.classes()).map(weight).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::data::PhotoFolder;
+    use crate::random::Rng;
+    use crate::recipe::{Backbone, LinearProbe, ProbeProgress, ProbeReport, Recipe};
+    use crate::{Model, Weight};
+
+    /// 24 photos of 16 by 16 pixels: noise that is a little brighter in one class.
+    fn photos(folder: &Path) -> PhotoFolder {
+        let mut rng = Rng::new(1);
+        for (class, brightness) in [("bright", 40), ("dark", 0)] {
+            std::fs::create_dir(folder.join(class)).unwrap();
+            for photo in 0..12 {
+                let mut bmp = b"BM\0\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0\x10\0\0\0\x10\0\0\0\x01\0\x18\0".to_vec();
+                bmp.extend([0; 24]);
+                bmp.extend((0..16 * 16 * 3).map(|_| brightness + rng.below(200) as u8));
+                std::fs::write(folder.join(class).join(format!("{photo}.bmp")), bmp).unwrap();
+            }
+        }
+        PhotoFolder::scan(folder, &mut |_, _| {}).unwrap()
+    }
+
+    fn recipe() -> Recipe {
+        Recipe { image_size: 32, ..Recipe::linear_probe(Backbone::EfficientNetLite0, 2) }
+    }
+
+    fn run(budget: Budget, threads: usize, interrupt: &Interrupt, progress: &mut ProbeProgress<'_>) -> ProbeReport {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = photos(dir.path());
+        let probe = LinearProbe::new(vec![recipe()]).folds(2).budget(budget);
+        let probe = probe.runtime(&Runtime::cpu(Some(threads)).unwrap());
+        probe.run(dir.path(), folder, &[], interrupt, progress).unwrap().unwrap()
+    }
+
+    fn values(model: &Model) -> Vec<Vec<f32>> {
+        model.weights().iter().map(|weight| weight.values().clone()).collect()
+    }
+
+    /// The weights that a fine-tuned classifier may change: three kernels of the block, one of the top convolution, the head.
+    fn changed(one: &[Vec<f32>], other: &[Vec<f32>]) -> usize {
+        one.iter().zip(other).filter(|(one, other)| one != other).count()
+    }
+
+    #[test]
+    fn a_budget_that_is_too_small_says_what_is_needed() {
+        let run = |budget| run(budget, 2, &Interrupt::new(), &mut ProbeProgress::default());
+        let FineTuning::OverBudget { needed, budget } = run(Budget::default()).fine_tuning else { panic!("tried") };
+        assert!(needed > 100.0 && budget == 10.0, "24 photos need 100 epochs: {needed}");
+        assert_eq!(run(Budget::Features(0.0)).fine_tuning, FineTuning::Off);
+        assert!(matches!(run(Budget::Time(std::time::Duration::ZERO)).fine_tuning, FineTuning::OverBudget { .. }));
+    }
+
+    #[test]
+    fn fine_tuning_gives_the_same_bits_on_any_number_of_threads_and_is_kept_only_if_better() {
+        let run = |threads| run(Budget::Features(1e6), threads, &Interrupt::new(), &mut ProbeProgress::default());
+        let (one, two) = (run(1), run(2));
+        let FineTuning::Tried { epochs, linear_log_loss, tuned_log_loss, folds_kept, kept } = one.fine_tuning else {
+            panic!("{:?}", one.fine_tuning)
+        };
+        assert_eq!((epochs, kept), (100, tuned_log_loss < linear_log_loss));
+        assert_eq!((two.fine_tuning, &two.score), (one.fine_tuning, &one.score));
+        let (model, linear) = (
+            one.classifier.model(),
+            self::run(Budget::Features(0.0), 2, &Interrupt::new(), &mut ProbeProgress::default()),
+        );
+        assert!(values(model) == values(two.classifier.model()), "other weights on two threads");
+        // The head alone is trainable, whether or not the block was trained.
+        assert_eq!(model.trainable_weights().len(), 2);
+        assert_eq!(changed(&values(model), &values(linear.classifier.model())), if kept { 6 } else { 0 });
+        assert_eq!(one.score.probabilities != linear.score.probabilities, folds_kept > 0);
+    }
+
+    #[test]
+    fn an_interrupt_leaves_the_linear_classifier() {
+        let (interrupt, mut called) = (Interrupt::new(), 0);
+        let request = interrupt.clone();
+        let fine_tuning = Box::new(|_fraction| {
+            called += 1;
+            if called == 5 {
+                request.request();
+            }
+        });
+        let mut progress = ProbeProgress { fine_tuning, ..ProbeProgress::default() };
+        let stopped = run(Budget::Features(1e6), 2, &interrupt, &mut progress);
+        drop(progress);
+        assert_eq!((stopped.fine_tuning, called), (FineTuning::Stopped, 5));
+        let linear = run(Budget::Features(0.0), 2, &Interrupt::new(), &mut ProbeProgress::default());
+        assert!(values(stopped.classifier.model()) == values(linear.classifier.model()));
+        assert_eq!(stopped.score, linear.score);
+    }
+
+    #[test]
+    fn a_trial_that_is_better_can_be_repeated_and_undone() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = photos(dir.path());
+        let (runtime, cache, interrupt) = (Runtime::cpu(Some(2)).unwrap(), FeatureCache::off(), Interrupt::new());
+        let network = super::super::candidate::Network::build(&recipe(), Box::new(|_, _| {})).unwrap();
+        let pretrained = values(&network.model);
+        let features = network.extractor(&runtime, &cache).unwrap();
+        let features = features.extract(&folder.photos, &interrupt, &mut |_, _| {}).unwrap().unwrap();
+        // A head that was trained on wrong labels can be improved.
+        let wrong: Vec<usize> = (0..24).map(|photo| photo % 2).collect();
+        let head =
+            fit(matrix(&features).unwrap(), &Labels::single(&wrong, 2).unwrap(), &Options::default(), &Monitor::new());
+        let head = head.unwrap().model;
+        let classes: Vec<usize> = folder.photos.iter().map(|photo| photo.class).collect();
+        let labels = Labels::single(&classes, 2).unwrap();
+        let parts = network.last_block().unwrap().unwrap();
+        let values_below = network.extractor_of(&parts, &runtime, &cache).unwrap();
+        let values_below = values_below.extract(&folder.photos, &interrupt, &mut |_, _| {}).unwrap().unwrap();
+        let (options, folds) = (Options::default(), Folds::stratified(&labels, 2, 0).unwrap());
+        let context = Context {
+            budget: Budget::default(),
+            options: &options,
+            folds: &folds,
+            runtime: &runtime,
+            cache: &cache,
+            batch_size: 8,
+            interrupt: &interrupt,
+        };
+        let tuner = Tuner::new(&network, parts, values_below, &context).unwrap();
+        let all: Vec<usize> = (0..24).collect();
+        let split = trial::split(&labels, &all, 0, 0).unwrap().unwrap();
+        assert_eq!(split.training.len() + split.validation.len(), 24);
+        let trial = trial(&tuner, &head, &split, 60, &labels, &mut |_| {}).unwrap().unwrap();
+        assert!(trial.is_better() && trial.snapshots.len() == 3, "{trial:?}");
+
+        tuner.repeat(&head, &split.training, 60, &trial, &mut |_| {}).unwrap().unwrap();
+        let tuned = values(&network.model);
+        assert_eq!(changed(&tuned, &pretrained), 6, "three kernels, the top one and the head");
+        // The repetition on the same photos has the log loss of the trial, its temperature included.
+        let probabilities = tuner.probabilities(tuner.features(), &split.validation).unwrap();
+        let logits: Vec<f32> = probabilities.iter().map(|probability| probability.ln()).collect();
+        let found = engraft_linear::calibration::calibrate(&logits, &labels.select(&split.validation)).unwrap();
+        assert!(
+            (found.temperature - 1.0).abs() < 1e-3 && (found.log_loss - trial.tuned_log_loss).abs() < 1e-5,
+            "{found:?}"
+        );
+
+        tuner.restore().unwrap();
+        let is_head =
+            |weight: &Weight| network.model.output().layer().own_weights().iter().any(|own| own.id() == weight.id());
+        for (weight, values) in network.model.weights().iter().zip(&pretrained).filter(|(weight, _)| !is_head(weight)) {
+            assert!(*weight.values() == *values, "{}", weight.path());
+        }
+    }
+}
