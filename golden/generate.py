@@ -6,7 +6,7 @@ import os
 import pathlib
 import shutil
 
-FOLDERS = ["layers", "augment", "losses", "metrics", "optimizers", "schedules", "train"]
+FOLDERS = ["layers", "augment", "losses", "metrics", "optimizers", "schedules", "train", "fit"]
 FOLDERS += ["models", "keras2", "refused", "vgg16", "mobilenet", "applications", "summary", "linear"]
 HERE = pathlib.Path(__file__).parent
 

@@ -15,6 +15,7 @@ use engraft::applications::Weights;
 use engraft::data::{Photo, PhotoFolder, Split, split};
 use engraft::formats::atomic;
 use engraft::ir::Precision;
+use engraft::linear::ClassWeights;
 use engraft::recipe::{Backbone, Budget, Freeze, Interrupt, Outcome, Phase, TrainingJob, feature_cache};
 use engraft::runtime::Runtime;
 use engraft::train::{Callback, History};
@@ -155,9 +156,9 @@ pub(crate) struct Args {
     /// Number of folds of the cross-validation, from 2 to 100; no more than there are photos [default: 5]
     #[arg(long, value_name = "K", value_parser = options::folds, help_heading = "Linear classifier (the default)")]
     folds: Option<usize>,
-    /// How much the photos of each class count: all the same, or balanced, so that small classes count as much as large ones
-    /// [default: none]
-    #[arg(long, value_enum, help_heading = "Linear classifier (the default)")]
+    /// How much the training photos of each class count: all the same, or balanced, so that small classes count as much as large
+    /// ones (class_weight in Keras and scikit-learn) [default: none]
+    #[arg(long, value_enum, help_heading = "Training")]
     class_weights: Option<ClassWeightsArg>,
     /// How much fine-tuning after the linear classifier may cost: a multiple of the computation of the features such as 10x, a time
     /// such as 90s or 5m, or 0 to leave it out [default: 10x]
@@ -206,11 +207,7 @@ impl Args {
 
     /// Refuses options that gradient training doesn't have.
     fn check_gradient_training(&self) -> Result<(), Error> {
-        let given = [
-            ("--folds", self.folds.is_some()),
-            ("--class-weights", self.class_weights.is_some()),
-            ("--budget", self.budget.is_some()),
-        ];
+        let given = [("--folds", self.folds.is_some()), ("--budget", self.budget.is_some())];
         match given.into_iter().find(|(_, is_given)| *is_given) {
             Some((option, _)) => {
                 Err(Error::new(option, "the default recipe, a linear classifier", "gradient training").hint(
@@ -228,6 +225,10 @@ impl Args {
             BackboneChoice::Auto => Err(Error::new("--backbone", "one network for gradient training", "auto")
                 .hint("only the default recipe, without options such as --epochs, compares networks")),
         }
+    }
+
+    fn class_weights(&self) -> ClassWeights {
+        self.class_weights.unwrap_or(ClassWeightsArg::None).into()
     }
 
     /// Epochs of the first phase of gradient training.
@@ -264,6 +265,7 @@ pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
     let Split { training, validation } = photos.parts;
     let job = TrainingJob::new(&classifier, training, validation, phases)?;
     let job = job.batch_size(args.batch_size.0).shuffle(!args.no_shuffle).runtime(&chosen);
+    let job = job.class_weights(args.class_weights());
     let job = job.save_to(output.path(), args.save_optimizer);
     saving::check_best(&job)?;
     let memory = job.memory()?;

@@ -63,6 +63,25 @@ fn a_model_is_trained_evaluated_and_used() {
 }
 
 #[test]
+fn balanced_class_weights_change_the_model_and_are_stated() {
+    let place = Place::with_photos(4);
+    // Three blue photos, one green, one red in the training set.
+    for photo in ["green/02", "green/03", "red/02", "red/03"] {
+        std::fs::remove_file(place.path(&format!("photos/{photo}.bmp"))).unwrap();
+    }
+    let train = |options: &str| {
+        let options = format!("train photos -o m.keras {SMALL} --epochs 1 --validation-split 0.25 {options}");
+        (place.run(&options).succeeds().out, place.entries("m.keras"))
+    };
+    let (out, balanced) = train("--class-weights balanced");
+    assert!(out.contains("balanced: a photo of blue counts 0.56, one of red 1.67\n"), "{out}");
+    let (out, plain) = train("--class-weights none");
+    assert!(!out.contains("balanced"), "{out}");
+    assert!(plain != balanced);
+    assert!(train("").1 == plain);
+}
+
+#[test]
 fn one_seed_gives_one_model_whatever_the_threads() {
     let place = Place::with_photos(3);
     let train = |name: &str, options: &str| {

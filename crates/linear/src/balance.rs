@@ -8,11 +8,29 @@ pub(crate) fn of_samples(labels: &Labels, class_weights: ClassWeights) -> Vec<f6
     if class_weights == ClassWeights::None || labels.is_multi() {
         return vec![1.0; labels.samples()];
     }
-    let counts = labels.counts();
-    // A training part can lack a class, so that only the classes at hand share the weight.
-    let present = counts.iter().filter(|&&count| count > 0).count();
-    let weight = |count: usize| labels.samples() as f64 / (present * count) as f64;
-    (0..labels.samples()).map(|sample| labels.class_of(sample).map_or(1.0, |class| weight(counts[class]))).collect()
+    let weights = class_weights.of_classes(&labels.counts());
+    (0..labels.samples()).map(|sample| labels.class_of(sample).map_or(1.0, |class| weights[class])).collect()
+}
+
+impl ClassWeights {
+    /// The weight of each class, from the number of samples of each. The mean over all samples is 1.
+    ///
+    /// A class without samples has weight 1, and the others share the total: a training part can lack a class.
+    ///
+    /// ```
+    /// use engraft_linear::ClassWeights;
+    /// assert_eq!(ClassWeights::Balanced.of_classes(&[30, 10]), [40.0 / (2.0 * 30.0), 40.0 / (2.0 * 10.0)]);
+    /// assert_eq!(ClassWeights::None.of_classes(&[30, 10]), [1.0, 1.0]);
+    /// ```
+    pub fn of_classes(self, counts: &[usize]) -> Vec<f64> {
+        let present = counts.iter().filter(|&&count| count > 0).count();
+        let samples: usize = counts.iter().sum();
+        let weight = |&count: &usize| match (self, count) {
+            (Self::None, _) | (_, 0) => 1.0,
+            (Self::Balanced, count) => samples as f64 / (present * count) as f64,
+        };
+        counts.iter().map(weight).collect()
+    }
 }
 
 /// The weights of a sample for one label: where it has the label, and where it lacks it.

@@ -98,7 +98,10 @@ impl<'a> Fit<'a> {
         self
     }
 
-    /// Sets the weight of each class' loss: one weight per output, or two for a model with a single output.
+    /// Sets the weight of each class' loss (Keras' `class_weight`): one weight per output, or two for a model with a single output.
+    ///
+    /// The loss of a step is the sum of the samples' weighted losses, divided by the number of samples. Metrics and the validation
+    /// set count each sample the same.
     #[must_use]
     pub fn class_weights(mut self, weights: &'a [f32]) -> Self {
         self.settings.class_weights = Some(weights);

@@ -66,15 +66,30 @@ fn model() -> Model {
 
 #[test]
 fn two_replicas_of_fit_train_the_weights_that_one_trains() {
+    compare_two_replicas_with_one(&[1.0, 1.0]);
+}
+
+#[test]
+fn class_weights_count_the_same_on_two_replicas_and_on_one() {
+    let [weighted, plain] =
+        [[0.25, 3.0], [1.0, 1.0]].map(|class_weights| compare_two_replicas_with_one(&class_weights));
+    assert_ne!(weighted, plain);
+}
+
+fn options(batch_size: usize, class_weights: &[f32]) -> Fit<'_> {
+    Fit::new().epochs(5).batch_size(batch_size).shuffle(false).class_weights(class_weights)
+}
+
+/// Trains with these class weights on two replicas and on one, and returns the weights of the one.
+fn compare_two_replicas_with_one(class_weights: &[f32]) -> Vec<f32> {
     let alone = model();
-    alone.fit(&data(0, 16), Fit::new().epochs(5).batch_size(16).shuffle(false)).unwrap();
+    alone.fit(&data(0, 16), options(16, class_weights)).unwrap();
     let models = [model(), model()];
     std::thread::scope(|scope| {
         for (model, mut replica) in models.iter().zip(Replica::pair()) {
             scope.spawn(move || {
                 let data = data(8 * replica.number, 8);
-                let fit = Fit::new().epochs(5).batch_size(8).shuffle(false).reducer(&mut replica);
-                model.fit(&data, fit).unwrap();
+                model.fit(&data, options(8, class_weights).reducer(&mut replica)).unwrap();
             });
         }
     });
@@ -83,6 +98,7 @@ fn two_replicas_of_fit_train_the_weights_that_one_trains() {
     // The tolerance covers a few f32 rounding errors per step: two replicas sum gradients in another order than one.
     let largest = first.iter().fold(0.0f32, |largest, w| largest.max(w.abs()));
     assert!(first.iter().zip(weights(&alone)).all(|(a, b)| (a - b).abs() <= 1e-6 * largest));
+    weights(&alone)
 }
 
 /// A callback that fails after the first step.

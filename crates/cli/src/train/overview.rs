@@ -23,6 +23,7 @@ pub(super) fn lines(
     runtime: &Runtime,
 ) -> Vec<String> {
     let mut lines = photos(job, folder);
+    lines.extend(balanced(job).map(|text| titled("", text)));
     lines.push(titled("Model", model(args, job)));
     for (number, phase) in job.phases().iter().enumerate() {
         lines.push(titled(if number == 0 { "Training" } else { "" }, training(args, job, phase)));
@@ -56,6 +57,18 @@ fn photos(job: &TrainingJob<'_>, folder: &PhotoFolder) -> Vec<String> {
         titled("", by_class.join(", ")),
         titled("", format!("{} for training, {validation}", job.training_set().len())),
     ]
+}
+
+/// Names the classes that count least and most in the loss: `balanced: a photo of cat counts 0.62, one of dog 2.50`.
+fn balanced(job: &TrainingJob<'_>) -> Option<String> {
+    let classes = || job.weight_of_classes().into_iter().flatten().zip(job.classifier().classes());
+    let (least, least_class) = classes().min_by(|(a, _), (b, _)| a.total_cmp(b))?;
+    let (most, most_class) = classes().max_by(|(a, _), (b, _)| a.total_cmp(b))?;
+    let text = match least == most {
+        true => "balanced: all classes have the same number of training photos".to_owned(),
+        false => format!("balanced: a photo of {least_class} counts {least:.2}, one of {most_class} {most:.2}"),
+    };
+    Some(text)
 }
 
 fn model(args: &Args, job: &TrainingJob<'_>) -> String {

@@ -20,7 +20,7 @@ use super::start::download_bar;
 use super::{Args, interrupt, warn_of_leaks};
 use crate::destination::Destination;
 use crate::failure::Failure;
-use crate::options::{BackboneChoice, ClassWeightsArg};
+use crate::options::BackboneChoice;
 use crate::output::{line, note};
 use crate::photos::{self, bar};
 
@@ -37,10 +37,9 @@ pub(super) fn run(args: &Args, output: &Destination, runtime: &Runtime) -> Resul
     if !args.json {
         report::overview(args, &folder, &held_out, &recipes).into_iter().try_for_each(line)?;
     }
-    let class_weights = args.class_weights.unwrap_or(ClassWeightsArg::None);
     let interrupt = interrupt::watch("Stopping", "without saving");
     let probe = LinearProbe::new(recipes).seed(args.seed).cache(cache.clone()).runtime(runtime);
-    let probe = probe.folds(args.folds.unwrap_or(5)).batch_size(args.batch_size.0).class_weights(class_weights.into());
+    let probe = probe.folds(args.folds.unwrap_or(5)).batch_size(args.batch_size.0).class_weights(args.class_weights());
     let probe = probe.budget(args.budget.unwrap_or_default());
     if let Some(Budget::Time(_)) = args.budget {
         note(

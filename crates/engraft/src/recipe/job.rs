@@ -7,6 +7,8 @@ mod run;
 
 use std::path::{Path, PathBuf};
 
+use engraft_linear::ClassWeights;
+
 use self::checkpoints::Output;
 use super::{Classifier, Phase};
 use crate::cache::FeatureCache;
@@ -79,6 +81,8 @@ pub struct TrainingJob<'a> {
     phases: Vec<Phase>,
     batch_size: usize,
     shuffle: bool,
+    /// The weight of each class' loss; `None` if all are 1.
+    class_weights: Option<Vec<f32>>,
     runtime: Option<Runtime>,
     output: Option<Output>,
     cache: Option<FeatureCache>,
@@ -116,6 +120,7 @@ impl<'a> TrainingJob<'a> {
             phases,
             batch_size: 32,
             shuffle: true,
+            class_weights: None,
             runtime: None,
             output: None,
             cache: None,
@@ -134,6 +139,48 @@ impl<'a> TrainingJob<'a> {
     #[must_use]
     pub fn shuffle(self, shuffle: bool) -> Self {
         Self { shuffle, ..self }
+    }
+
+    /// Sets how much the training photos of each class count; all the same by default. Validation counts each photo the same.
+    ///
+    /// The weights are Keras' `class_weight`: see [`Fit::class_weights`].
+    ///
+    /// ```
+    /// use engraft::linear::ClassWeights;
+    /// use engraft::prelude::*;
+    /// use engraft::recipe::{Phase, TrainingJob};
+    /// # let folder = tempfile::tempdir()?;
+    /// # for (class, greys) in [("dark", &[20, 30, 40][..]), ("light", &[220])] {
+    /// #     std::fs::create_dir_all(folder.path().join(class))?;
+    /// #     for grey in greys {
+    /// #         let mut bmp = b"BM\0\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0\x08\0\0\0\x08\0\0\0\x01\0\x18\0".to_vec();
+    /// #         bmp.extend([0; 24]);
+    /// #         bmp.extend([*grey; 8 * 8 * 3]);
+    /// #         std::fs::write(folder.path().join(class).join(format!("{grey}.bmp")), bmp)?;
+    /// #     }
+    /// # }
+    /// # let photos = PhotoFolder::scan(folder.path(), &mut |_done, _total| {})?.photos;
+    /// # let layers = Sequential::new().add(Input::new([8, 8, 3])).add(Rescaling::new(1.0 / 255.0)).add(Flatten::new());
+    /// # let model = layers.add(Dense::new(2).activation(Softmax)).build()?;
+    /// # model.compile(Adam::new(0.05), Loss::categorical_crossentropy(), [])?;
+    /// # let classifier = Classifier::new(model, None)?;
+    /// # let phases = vec![Phase::first(classifier.model(), 3, 0)?];
+    /// // Three dark photos and a light one: the light one counts as much as the three together.
+    /// let job = TrainingJob::new(&classifier, photos, Vec::new(), phases)?.class_weights(ClassWeights::Balanced);
+    /// assert_eq!(job.weight_of_classes(), Some(&[4.0 / 6.0, 4.0 / 2.0][..]));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn class_weights(self, class_weights: ClassWeights) -> Self {
+        let mut counts = vec![0; self.classifier.classes().len()];
+        self.training.dataset.photos().iter().for_each(|photo| counts[photo.class] += 1);
+        let weights = class_weights.of_classes(&counts).into_iter().map(|weight| weight as f32).collect();
+        Self { class_weights: (class_weights != ClassWeights::None).then_some(weights), ..self }
+    }
+
+    /// The weight of each class' loss; `None` if all photos count the same.
+    pub fn weight_of_classes(&self) -> Option<&[f32]> {
+        self.class_weights.as_deref()
     }
 
     /// Trains with this runtime instead of the [shared one](Runtime::shared).
@@ -350,8 +397,9 @@ impl<'a> TrainingJob<'a> {
     }
 
     /// The options of `fit` for a phase.
-    fn fit<'f>(&self, phase: &Phase, runtime: &'f Runtime, validation: Option<&'f dyn Dataset>) -> Fit<'f> {
+    fn fit<'f>(&'f self, phase: &Phase, runtime: &'f Runtime, validation: Option<&'f dyn Dataset>) -> Fit<'f> {
         let fit = Fit::new().batch_size(self.batch_size).shuffle(self.shuffle).runtime(runtime);
+        let fit = self.class_weights.iter().fold(fit, |fit, weights| fit.class_weights(weights));
         let fit = fit.epochs(phase.epochs).seed(phase.seed);
         validation.into_iter().fold(fit, Fit::validation)
     }

@@ -7,6 +7,7 @@ use std::sync::Mutex;
 
 use engraft::cache::FeatureCache;
 use engraft::data::Photo;
+use engraft::linear::ClassWeights;
 use engraft::prelude::*;
 use engraft::random::Rng;
 use engraft::recipe::{Interrupt, Outcome, Phase, TrainingJob, TrainingReport};
@@ -159,6 +160,29 @@ fn history_and_files_have_the_bits_of_training_on_photos_and_a_second_run_reads_
         let without_photos = start(&path("start.keras"));
         assert!(run(&job(&without_photos, &photos, validation, &file).runtime(runtime)).outcome.is_err());
     }
+}
+
+#[test]
+fn balanced_classes_count_the_same_on_features_and_on_photos() {
+    let home = tempfile::tempdir().unwrap();
+    let path = |name: &str| home.path().join(name);
+    let photos = photos(&path("photos"));
+    save_start(&path("start.keras"), None);
+    // The validation set has four cats, so that two cats and six dogs are left.
+    let trained = |class_weights, cached: bool| {
+        let (of, file) = (start(&path("start.keras")), path("m.keras"));
+        let job = job(&of, &photos, 4, &file).class_weights(class_weights);
+        let weights_of_classes = job.weight_of_classes().map(<[f32]>::to_vec);
+        let report = run(&if cached { job.cache(FeatureCache::off()) } else { job });
+        report.outcome.as_ref().unwrap();
+        (bits(&report), weights(of.0.model()), weights_of_classes)
+    };
+    let balanced = trained(ClassWeights::Balanced, false);
+    assert_eq!(balanced.2, Some(vec![8.0 / 4.0, 8.0 / 12.0]));
+    assert_eq!(trained(ClassWeights::Balanced, true), balanced);
+    let plain = trained(ClassWeights::None, true);
+    assert_eq!(plain.2, None);
+    assert_ne!(plain.1, balanced.1);
 }
 
 #[test]
