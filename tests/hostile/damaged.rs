@@ -5,7 +5,7 @@
 use std::io::Cursor;
 
 use engraft_formats::keras;
-use engraft_hostile::{Reader, reader};
+use engraft_hostile::{Reader, cached_photos, reader};
 
 /// The smallest valid file of a reader.
 fn smallest(reader: &Reader) -> Vec<u8> {
@@ -57,7 +57,7 @@ macro_rules! damaged {
     };
 }
 
-damaged!(keras, model_h5, weights_h5, safetensors, onnx, npy, npz, inspect);
+damaged!(keras, model_h5, weights_h5, safetensors, onnx, npy, npz, cache_pack, inspect);
 
 /// The checksums of a zip archive detect changed weights.
 #[test]
@@ -72,5 +72,34 @@ fn a_damaged_archive_is_refused_or_has_its_weights() {
         bytes[at] ^= 0x10;
         assert!(weights(&bytes).is_none_or(|weights| weights == original), "byte {at}");
         bytes[at] ^= 0x10;
+    }
+}
+
+/// A damaged entry of the feature cache, or a whole damaged pack, is missing: its photo is computed again.
+#[test]
+fn a_damaged_pack_never_gives_other_values() {
+    let mut bytes = (reader("cache_pack").valid)().into_iter().max_by_key(Vec::len).unwrap();
+    let original = cached_photos(&bytes).unwrap();
+    assert_eq!(original.len(), 3);
+    let values_start = bytes.len() - 3 * 24 * 4;
+    for at in 0..bytes.len() {
+        bytes[at] ^= 0x10;
+        let left = cached_photos(&bytes).unwrap_or_default();
+        assert!(left.iter().all(|entry| original.contains(entry)), "byte {at}");
+        assert_eq!(left.len(), if at < values_start { 0 } else { 2 }, "byte {at}");
+        bytes[at] ^= 0x10;
+    }
+}
+
+/// Headers that declare another number of entries or values than the file has. The reader's memory is limited.
+#[test]
+fn a_pack_that_declares_much_is_missing() {
+    let reader = reader("cache_pack");
+    for valid in (reader.valid)() {
+        for (at, number) in [(40, u32::MAX), (40, 1 << 20), (40, 0), (44, u32::MAX), (44, 1 << 28), (44, 0)] {
+            let mut bytes = valid.clone();
+            bytes[at..at + 4].copy_from_slice(&number.to_le_bytes());
+            assert!(!reader.check(&bytes), "{number} at {at}");
+        }
     }
 }

@@ -123,7 +123,7 @@ pub(crate) fn read_index(path: &Path, network: &Digest) -> Option<(usize, Vec<In
     let entry = |(position, bytes): (usize, &[u8])| {
         let number = |at: usize| bytes[at..at + 4].try_into().ok().map(u32::from_le_bytes);
         let key = EntryKey { photo: bytes[..32].try_into().ok()?, variant: number(32)? };
-        Some(IndexEntry { key, checksum: number(36)?, offset: first + (position * length) as u64 * 4 })
+        Some(IndexEntry { key, checksum: number(36)?, offset: first + 4 * position as u64 * length as u64 })
     };
     let entries = index.chunks_exact(INDEX_ENTRY).enumerate().map(entry).collect::<Option<Vec<_>>>()?;
     Some((length, entries))

@@ -50,6 +50,36 @@ pub(crate) fn protect_png(file: &mut [u8]) {
     }
 }
 
+/// Recomputes the checksums of a pack of the feature cache: of its index, and of each entry that the file contains.
+pub(crate) fn protect_pack(file: &mut [u8]) {
+    const HEADER: usize = 52;
+    const INDEX_ENTRY: usize = 40;
+    if file.len() < HEADER {
+        return;
+    }
+    let number = |file: &[u8], at: usize| checksum_at(file, at) as usize;
+    let sum = |parts: [&[u8]; 2]| {
+        let mut sum = flate2::Crc::new();
+        parts.iter().for_each(|part| sum.update(part));
+        sum.sum().to_le_bytes()
+    };
+    let (entries, length) = (number(file, 40), number(file, 44));
+    let Some(index_end) = entries.checked_mul(INDEX_ENTRY).map(|bytes| bytes.saturating_add(HEADER)) else { return };
+    if index_end > file.len() {
+        return;
+    }
+    for entry in 0..entries {
+        let at = HEADER + entry * INDEX_ENTRY;
+        let start = entry.saturating_mul(length).saturating_mul(4).saturating_add(index_end);
+        if let Some(values) = file.get(start..start.saturating_add(length.saturating_mul(4))) {
+            let sum = sum([&file[at..at + 36], values]);
+            file[at + 36..at + 40].copy_from_slice(&sum);
+        }
+    }
+    let sum = sum([&file[..HEADER - 4], &file[HEADER..index_end]]);
+    file[HEADER - 4..HEADER].copy_from_slice(&sum);
+}
+
 /// Bob Jenkins' hash `lookup3` with an initial value of 0, the checksum of HDF5.
 fn lookup3(bytes: &[u8]) -> u32 {
     let start = 0xdead_beef_u32.wrapping_add(bytes.len() as u32);

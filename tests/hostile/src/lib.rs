@@ -13,5 +13,5 @@ mod valid;
 
 pub use checksum::{protect, protected};
 pub use cost::peak;
-pub use reader::{READERS, Reader, reader};
+pub use reader::{READERS, Reader, cached_photos, reader};
 pub use seed::{Seed, archive};

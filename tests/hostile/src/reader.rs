@@ -3,6 +3,7 @@
 use std::io::{Cursor, Seek, Write};
 use std::path::Path;
 
+use engraft_cache::FeatureCache;
 use engraft_formats::h5::H5File;
 use engraft_formats::inspect::inspect;
 use engraft_formats::keras::{self, legacy};
@@ -10,7 +11,7 @@ use engraft_formats::safetensors::{Naming, SafetensorsFile};
 use engraft_formats::{npy, onnx, safetensors};
 use engraft_interpreter::OnnxModel;
 use engraft_nn::{Layer, Model, Tensor};
-use tempfile::NamedTempFile;
+use tempfile::{NamedTempFile, TempDir};
 
 use crate::{peak, valid};
 
@@ -30,7 +31,7 @@ pub struct Reader {
 }
 
 /// All readers.
-pub const READERS: [Reader; 10] = [
+pub const READERS: [Reader; 11] = [
     Reader { name: "keras", valid: valid::keras, read: keras_model },
     Reader {
         name: "keras_config",
@@ -44,6 +45,7 @@ pub const READERS: [Reader; 10] = [
     Reader { name: "npy", valid: valid::npy, read: |bytes| npy::read(bytes).map(drop).map_err(text) },
     Reader { name: "npz", valid: valid::npz, read: |bytes| npy::read_npz(file(bytes)).map(drop).map_err(text) },
     Reader { name: "photo", valid: valid::photo, read: photo },
+    Reader { name: "cache_pack", valid: valid::cache_pack, read: |bytes| cached_photos(bytes).map(drop) },
     Reader {
         name: "inspect",
         valid: valid::every_format,
@@ -195,4 +197,35 @@ fn photo(bytes: &[u8]) -> Result<(), String> {
     let pixels = engraft_data::decode_bytes(bytes, "photo").map_err(text)?;
     assert_eq!(pixels.rgb.len(), 3 * pixels.width * pixels.height);
     Ok(())
+}
+
+/// Number of values of the entries that are read from a pack: those of the packs of [`valid::cache_pack`], and others.
+const LENGTHS: [usize; 4] = [0, 1, 2, 24];
+
+/// Reads everything in a pack of the feature cache: the photo and the values of each entry that is intact.
+///
+/// # Errors
+/// The pack counts as missing: it has no photo.
+pub fn cached_photos(bytes: &[u8]) -> Result<Vec<(u8, Vec<f32>)>, String> {
+    thread_local! {
+        static FOLDER: TempDir = tempfile::tempdir().expect("the temporary folder is writable");
+    }
+    FOLDER.with(|folder| {
+        let packs = valid::pack_folder(folder.path());
+        std::fs::create_dir_all(&packs).expect("the temporary folder is writable");
+        std::fs::write(packs.join("x.pack"), bytes).expect("the temporary folder is writable");
+        let cache = FeatureCache::new(folder.path(), 1 << 20);
+        let photos: usize = cache.list().map_err(text)?.networks.iter().map(|network| network.photos).sum();
+        let mut found = Vec::new();
+        for length in LENGTHS {
+            let features = cache.open(valid::NETWORK, "network", length);
+            for photo in 0..=u8::MAX {
+                let mut values = vec![0.0; length];
+                if features.contains(&[photo; 32], 0) && features.get(&[photo; 32], 0, &mut values) {
+                    found.push((photo, values));
+                }
+            }
+        }
+        if photos == 0 { Err("no photo in the pack".to_owned()) } else { Ok(found) }
+    })
 }

@@ -21,6 +21,8 @@ pub enum Seed {
     Hdf5(Vec<u8>, Vec<Range<usize>>),
     /// A PNG file, whose chunks have checksums.
     Png(Vec<u8>),
+    /// A pack of the feature cache, whose index and entries have checksums.
+    Pack(Vec<u8>),
     /// A safetensors file, its header, and the bytes after the header.
     Safetensors(Vec<u8>, Value, Vec<u8>),
     /// A zip archive and its entries.
@@ -41,6 +43,7 @@ impl Seed {
                 Self::Hdf5(bytes, blocks)
             }
             [0x89, b'P', b'N', b'G', ..] => Self::Png(bytes),
+            [b'E', b'N', b'G', b'R', b'F', b'E', b'A', ..] => Self::Pack(bytes),
             [b'{', ..] => match serde_json::from_slice(&bytes) {
                 Ok(value) => Self::Json(bytes, value),
                 Err(_) => Self::Bytes(bytes),
@@ -62,6 +65,7 @@ impl Seed {
         | Self::Json(bytes, _)
         | Self::Hdf5(bytes, _)
         | Self::Png(bytes)
+        | Self::Pack(bytes)
         | Self::Safetensors(bytes, ..)
         | Self::Archive(bytes, _)) = self;
         bytes
@@ -84,6 +88,10 @@ impl Seed {
             Self::Png(_) if rng.bool() => {
                 (0..rng.usize(1..=3)).for_each(|_| mutate::in_place(&mut bytes, rng));
                 checksum::protect_png(&mut bytes);
+            }
+            Self::Pack(_) if rng.bool() => {
+                (0..rng.usize(1..=3)).for_each(|_| mutate::in_place(&mut bytes, rng));
+                checksum::protect_pack(&mut bytes);
             }
             Self::Safetensors(_, header, values) if rng.bool() => {
                 let mut header = header.clone();

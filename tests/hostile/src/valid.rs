@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
+use engraft_cache::{Digest, FeatureCache};
 use engraft_formats::keras::{self, SaveOptions, legacy};
 use engraft_formats::safetensors::Naming;
 use engraft_formats::{FloatType, npy, onnx, safetensors};
@@ -154,6 +155,30 @@ pub(crate) fn npz() -> Vec<Vec<u8>> {
     let ours = written("x.npz", |path| npy::save_npz(path, &[("x", &array()), ("y", &array())]));
     let deflated = npy().into_iter().zip(["a.npy", "b.npy"]).map(|(bytes, name)| (name, bytes)).collect::<Vec<_>>();
     vec![ours, archive(&deflated, CompressionMethod::Deflated)]
+}
+
+/// The network of the packs of [`cache_pack`].
+pub(crate) const NETWORK: Digest = [7; 32];
+
+/// Packs of the feature cache, named by the number of values of an entry and the number of photos.
+const PACKS: [(usize, u8); 2] = [(2, 1), (24, 3)];
+
+pub(crate) fn cache_pack() -> Vec<Vec<u8>> {
+    let pack = |(length, photos): (usize, u8)| {
+        let folder = tempfile::tempdir().expect("a folder");
+        let features = FeatureCache::new(folder.path(), 1 << 20).open(NETWORK, "network", length);
+        (0..photos).for_each(|photo| features.put(&[photo; 32], 0, &vec![f32::from(photo) + 0.5; length]));
+        features.flush();
+        let packs = pack_folder(folder.path()).read_dir().expect("a folder of the network");
+        let mut packs = packs.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path.extension().is_some());
+        std::fs::read(packs.next().expect("a pack")).expect("the file exists")
+    };
+    PACKS.map(pack).to_vec()
+}
+
+/// The folder of the packs of [`NETWORK`] in the folder of a cache.
+pub(crate) fn pack_folder(cache: &Path) -> PathBuf {
+    cache.join(NETWORK.map(|byte| format!("{byte:02x}")).concat())
 }
 
 /// Small files of every format that `inspect` recognises.
