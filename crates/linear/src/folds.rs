@@ -1,5 +1,7 @@
 //! [`Folds`]: which samples are held out together.
 
+use std::collections::HashMap;
+
 use engraft_ir::random::{Rng, mix};
 
 use crate::error::{LinearError, Result};
@@ -66,6 +68,40 @@ impl Folds {
             true => balanced(labels, count, seed),
         };
         Self::new(fold_of_sample)
+    }
+
+    /// Folds as [`stratified`](Self::stratified) makes them, but all samples of a group are in one fold: scikit-learn's
+    /// `StratifiedGroupKFold`. So no sample is scored by a classifier that saw a copy of it.
+    ///
+    /// `groups` has a number for each sample. A group counts as one sample of the class of its first sample. There are at most as
+    /// many folds as groups.
+    ///
+    /// # Errors
+    /// `k` is below 2, there are fewer than two groups, or not one for each sample.
+    ///
+    /// ```
+    /// use engraft_linear::{Folds, Labels};
+    /// let labels = Labels::single(&[0, 0, 0, 1, 1, 1], 2)?;
+    /// // The first and the last sample are of the same object.
+    /// let folds = Folds::stratified_groups(&labels, &[9, 1, 2, 3, 4, 9], 2, 42)?;
+    /// assert_eq!(folds.of_samples()[0], folds.of_samples()[5]);
+    /// # Ok::<(), engraft_linear::LinearError>(())
+    /// ```
+    pub fn stratified_groups(labels: &Labels, groups: &[usize], k: usize, seed: u64) -> Result<Self> {
+        if groups.len() != labels.samples() {
+            let (expected, received) = (labels.samples(), groups.len());
+            return Err(LinearError::Size { place: "groups, samples", expected, received });
+        }
+        let (mut place_of_group, mut first_samples) = (HashMap::new(), Vec::new());
+        let mut place = |(sample, &group): (usize, &usize)| {
+            *place_of_group.entry(group).or_insert_with(|| {
+                first_samples.push(sample);
+                first_samples.len() - 1
+            })
+        };
+        let places: Vec<usize> = groups.iter().enumerate().map(&mut place).collect();
+        let of_groups = Self::stratified(&labels.select(&first_samples), k, seed)?;
+        Self::new(places.into_iter().map(|place| of_groups.fold_of_sample[place]).collect())
     }
 
     /// The number of folds.
@@ -202,6 +238,28 @@ mod tests {
             assert!(spread(&sizes) <= 2, "label {label}: {sizes:?}");
         }
         assert_eq!(folds, Folds::stratified(&labels, 5, 1).unwrap());
+    }
+
+    #[test]
+    fn groups_of_one_sample_change_nothing() {
+        let class_of_sample: Vec<usize> = (0..40).map(|sample| sample % 3).collect();
+        let labels = Labels::single(&class_of_sample, 3).unwrap();
+        let groups: Vec<usize> = (0..40).map(|sample| 1000 - sample).collect();
+        assert_eq!(Folds::stratified_groups(&labels, &groups, 5, 3), Folds::stratified(&labels, 5, 3));
+    }
+
+    #[test]
+    fn a_group_is_in_one_fold_whatever_its_classes() {
+        // Sample n and sample n + 20 are of one group and of two classes. No group starts with class 1.
+        let class_of_sample: Vec<usize> = (0..40).map(|sample| [0, 2, 1, 1][2 * (sample / 20) + sample % 2]).collect();
+        let labels = Labels::single(&class_of_sample, 3).unwrap();
+        let groups: Vec<usize> = (0..40).map(|sample| sample % 20).collect();
+        let folds = Folds::stratified_groups(&labels, &groups, 4, 3).unwrap();
+        assert_eq!(folds.of_samples()[..20], folds.of_samples()[20..]);
+        assert_eq!(sizes(&folds, |_| true), [10; 4]);
+        let few = Folds::stratified_groups(&labels, &[7; 40], 4, 3).unwrap_err().to_string();
+        assert!(few.contains("folds: expected at least 2, received 1"), "{few}");
+        assert!(Folds::stratified_groups(&labels, &groups[1..], 4, 3).is_err());
     }
 
     #[test]

@@ -37,6 +37,10 @@ pub struct Options {
     pub seed: u64,
     /// Inner folds that choose the strength and the temperature [default: 5].
     pub inner_folds: usize,
+    /// The group of each sample: samples of a group are held out together in the inner folds, like scikit-learn's `groups` [default:
+    /// each sample is a group]. The folds of [`cross_validate`](crate::cross_validate()) come from the caller:
+    /// [`Folds::stratified_groups`](crate::Folds::stratified_groups) makes them of the same groups.
+    pub groups: Option<Vec<usize>>,
     /// Strengths of the penalty to choose from, relative to a common one [default: 15 from 100 down to 0.003, geometric].
     ///
     /// The penalty of strength `g` is `λ/2 ‖W‖²` beside the mean log loss on standardized features, with
@@ -48,7 +52,7 @@ impl Default for Options {
     fn default() -> Self {
         let ratio = (STRONGEST / WEAKEST).powf(1.0 / (STRENGTHS - 1) as f64);
         let strengths = (0..STRENGTHS as i32).map(|step| STRONGEST * ratio.powi(-step)).collect();
-        Self { class_weights: ClassWeights::None, seed: 0, inner_folds: 5, strengths }
+        Self { class_weights: ClassWeights::None, seed: 0, inner_folds: 5, groups: None, strengths }
     }
 }
 
@@ -60,6 +64,18 @@ impl Options {
     /// The penalty λ of a strength.
     pub(crate) fn penalty(strength: f64, dim: usize) -> f64 {
         strength * 0.1 * dim as f64 / 1280.0
+    }
+
+    /// The groups of these samples, of `all` samples.
+    ///
+    /// # Errors
+    /// There isn't a group for each of `all` samples.
+    pub(crate) fn groups_of(&self, samples: &[usize], all: usize) -> Result<Vec<usize>> {
+        match &self.groups {
+            None => Ok(samples.to_vec()),
+            Some(groups) if groups.len() == all => Ok(samples.iter().map(|&sample| groups[sample]).collect()),
+            Some(groups) => Err(LinearError::Size { place: "options, groups", expected: all, received: groups.len() }),
+        }
     }
 
     /// Checks ranges, and returns the strengths from strong to weak: each solution is a good start for the next weaker one.

@@ -53,19 +53,19 @@ impl<'a> TrainingPart<'a> {
         number: u64,
     ) -> Result<Self> {
         let path = options.path()?;
-        let fold_of_row = match samples.len() {
-            0 | 1 => vec![0; samples.len()],
-            _ => {
-                let folds =
-                    Folds::stratified(&labels.select(&samples), options.inner_folds, mix(options.seed, number))?;
-                folds.of_samples().to_vec()
+        let groups = options.groups_of(&samples, labels.samples())?;
+        let fold_of_row = match groups.iter().all(|group| Some(group) == groups.first()) {
+            // A single group can't be held out.
+            true => vec![0; samples.len()],
+            false => {
+                let (labels, seed) = (labels.select(&samples), mix(options.seed, number));
+                Folds::stratified_groups(&labels, &groups, options.inner_folds, seed)?.of_samples().to_vec()
             }
         };
         let mut order: Vec<usize> = (0..samples.len()).collect();
         order.sort_by_key(|&row| fold_of_row[row]);
         let count = fold_of_row.iter().max().map_or(0, |last| last + 1);
         let start = |fold: usize| order.partition_point(|&row| fold_of_row[row] < fold);
-        // A single row can't be held out.
         let inner: Vec<Range<usize>> =
             (0..if count > 1 { count } else { 0 }).map(|fold| start(fold)..start(fold + 1)).collect();
         let samples: Vec<usize> = order.into_iter().map(|row| samples[row]).collect();
@@ -171,4 +171,38 @@ fn nearest(
         }
     }
     Ok(best.1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::gaussians;
+
+    #[test]
+    fn samples_of_a_group_are_in_one_inner_fold() {
+        let (values, classes) = gaussians(3, 40, 4, 2, 1.0);
+        let (features, labels) = (Features::new(&values, 40, 4).unwrap(), Labels::single(&classes, 2).unwrap());
+        let part = |groups, samples: Vec<usize>| {
+            let options = Options { groups, ..Options::default() };
+            TrainingPart::new(features, &labels, samples, &options, 1)
+        };
+        let groups: Vec<usize> = (0..40).map(|sample| sample % 17).collect();
+        let grouped = part(Some(groups.clone()), (3..40).collect()).unwrap();
+        assert_eq!(grouped.inner.len(), 5);
+        for fold in &grouped.inner {
+            let inside = |row: &usize| fold.contains(row);
+            for row in fold.clone() {
+                let others = (0..37).filter(|&other| groups[grouped.samples[other]] == groups[grouped.samples[row]]);
+                assert!(others.clone().all(|other| inside(&other)));
+            }
+        }
+        // Without groups, or with one for each sample, the folds are the same.
+        let [alone, none] = [Some((0..40).collect()), None].map(|groups| part(groups, (3..40).collect()).unwrap());
+        assert_eq!((&alone.samples, &alone.inner), (&none.samples, &none.inner));
+        // One group can't be held out.
+        assert!(part(Some(vec![5; 40]), (3..40).collect()).unwrap().inner.is_empty());
+        assert!(part(None, vec![3]).unwrap().inner.is_empty());
+        let error = part(Some(vec![0; 39]), vec![3]).err().map(|error| error.to_string());
+        assert_eq!(error.as_deref(), Some("options, groups: expected 40, received 39"));
+    }
 }

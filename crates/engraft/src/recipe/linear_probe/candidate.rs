@@ -4,6 +4,7 @@ use engraft_cache::FeatureCache;
 use engraft_linear::{CrossValidation, Features, Fit, Folds, Labels, LinearError, LinearModel, Monitor, Options};
 use engraft_linear::{cross_validate, fit};
 
+use super::folds;
 use super::report::HeldOutScore;
 use crate::data::Photo;
 use crate::recipe::features::{FeatureExtractor, PhotoFeatures};
@@ -81,26 +82,28 @@ pub(super) struct Trained {
 }
 
 impl Candidate {
-    /// Scores the head by cross-validation and trains it on all training photos.
+    /// Scores the head by cross-validation with the folds `outer` and trains it on all training photos.
     ///
     /// `monitor` receives the finished fraction, and is asked whether to stop.
     pub(super) fn train(
         &self,
-        folds: &Folds,
+        outer: &Folds,
         options: &Options,
         monitor: (&(dyn Fn(f64) + Sync), &(dyn Fn() -> bool + Sync)),
     ) -> std::result::Result<Trained, LinearError> {
         let classes: Vec<usize> = self.training.photos.iter().map(|photo| photo.class).collect();
         let labels = Labels::single(&classes, self.network.recipe.classes)?;
         let features = matrix(&self.training)?;
+        let mut options = options.clone();
+        options.groups = Some(folds::groups(&self.training.photos));
         let (progress, stop) = monitor;
         // Each fold trains on a little less than all samples, so all folds take about as many times as long as there are folds.
-        let folds_share = folds.count() as f64 / (folds.count() + 1) as f64;
+        let folds_share = outer.count() as f64 / (outer.count() + 1) as f64;
         let of_folds = |fraction: f64| progress(folds_share * fraction);
         let of_fit = |fraction: f64| progress(folds_share + (1.0 - folds_share) * fraction);
         let monitor = |progress| Monitor::new().on_progress(progress).stop_when(stop);
-        let score = cross_validate(features, &labels, folds, options, &monitor(&of_folds))?;
-        let fit = fit(features, &labels, options, &monitor(&of_fit))?;
+        let score = cross_validate(features, &labels, outer, &options, &monitor(&of_folds))?;
+        let fit = fit(features, &labels, &options, &monitor(&of_fit))?;
         let held_out = match self.held_out.photos.as_slice() {
             [] => None,
             photos => Some(score_held_out(&fit.model, matrix(&self.held_out)?, photos)?),

@@ -8,30 +8,21 @@ use super::candidate::failed;
 use crate::Result;
 use crate::data::Photo;
 
-/// Stratified folds. Files of equal content are in the same fold: a copy in the training part would give the answer away.
-pub(super) fn of_photos(photos: &[Photo], classes: usize, folds: usize, seed: u64) -> Result<Folds> {
-    let mut index_of = HashMap::new();
-    let mut distinct = Vec::new();
-    let rows: Vec<usize> = photos
-        .iter()
-        .map(|photo| {
-            *index_of.entry(photo.digest).or_insert_with(|| {
-                distinct.push(photo.class);
-                distinct.len() - 1
-            })
-        })
-        .collect();
-    // A class may only have copies of photos of another class; then its photos are distinct for this purpose.
-    let labels = match Labels::single(&distinct, classes) {
-        Ok(labels) => labels,
-        Err(_) => {
-            let all: Vec<usize> = photos.iter().map(|photo| photo.class).collect();
-            let labels = Labels::single(&all, classes).map_err(failed)?;
-            return Folds::stratified(&labels, folds, seed).map_err(failed);
-        }
+/// The group of each photo. Files of equal content are of one group: a copy in the training part would give the answer away.
+pub(super) fn groups(photos: &[Photo]) -> Vec<usize> {
+    let mut group_of = HashMap::new();
+    let mut group = |photo: &Photo| {
+        let next = group_of.len();
+        *group_of.entry(photo.digest).or_insert(next)
     };
-    let of_distinct = Folds::stratified(&labels, folds, seed).map_err(failed)?;
-    Folds::new(rows.into_iter().map(|row| of_distinct.of_samples()[row]).collect()).map_err(failed)
+    photos.iter().map(&mut group).collect()
+}
+
+/// Stratified folds. The photos of a group are in the same fold.
+pub(super) fn of_photos(photos: &[Photo], classes: usize, folds: usize, seed: u64) -> Result<Folds> {
+    let class_of_photo: Vec<usize> = photos.iter().map(|photo| photo.class).collect();
+    let labels = Labels::single(&class_of_photo, classes).map_err(failed)?;
+    Folds::stratified_groups(&labels, &groups(photos), folds, seed).map_err(failed)
 }
 
 #[cfg(test)]
@@ -50,5 +41,11 @@ mod tests {
         for fold in 0..3 {
             assert_eq!(folds.of_samples().iter().filter(|other| **other == fold).count(), 12);
         }
+    }
+
+    #[test]
+    fn copies_are_a_group_whatever_their_classes() {
+        let photo = |class, digest| Photo { path: "photo.jpg".into(), class, digest: [digest; 32] };
+        assert_eq!(groups(&[photo(0, 4), photo(0, 9), photo(1, 4), photo(1, 2)]), [0, 1, 0, 2]);
     }
 }
