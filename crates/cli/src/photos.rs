@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal};
 use std::path::Path;
 
 use engraft::Error;
-use engraft::data::{PhotoFolder, SkippedFile};
+use engraft::data::{KnownPhotos, PhotoFolder, SkippedFile};
 use engraft::recipe::Classifier;
 use engraft::runtime::Runtime;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -40,6 +40,30 @@ pub(crate) fn list(dir: &Path, runtime: &Runtime) -> Result<PhotoFolder, Failure
     with_bar(runtime, |progress| PhotoFolder::scan_knowing(dir, &|_| true, progress))
 }
 
+/// Decodes the photos of a listed folder that aren't `known`, and leaves out those that can't be read.
+pub(crate) fn verify(
+    dir: &Path,
+    mut listed: PhotoFolder,
+    known: KnownPhotos<'_>,
+    runtime: &Runtime,
+) -> Result<PhotoFolder, Failure> {
+    let reported = listed.skipped.len();
+    let verify = |progress: &mut dyn FnMut(usize, usize)| listed.verify(dir, known, progress).map(|()| listed);
+    let folder = in_pool(runtime, verify)?;
+    report_skipped(&folder.skipped[reported..]);
+    Ok(folder)
+}
+
+/// Scans a folder with the classes of another one, without decoding the photos that are `known`.
+pub(crate) fn scan_as_knowing(
+    dir: &Path,
+    classes: &[String],
+    known: KnownPhotos<'_>,
+    runtime: &Runtime,
+) -> Result<PhotoFolder, Failure> {
+    with_bar(runtime, |progress| PhotoFolder::scan_as_knowing(dir, classes, known, progress))
+}
+
 /// Like [`list`], with the classes of another folder.
 pub(crate) fn list_as(dir: &Path, classes: &[String], runtime: &Runtime) -> Result<PhotoFolder, Failure> {
     with_bar(runtime, |progress| PhotoFolder::scan_as_knowing(dir, classes, &|_| true, progress))
@@ -71,6 +95,16 @@ fn with_bar(
     runtime: &Runtime,
     read: impl FnOnce(&mut dyn FnMut(usize, usize)) -> engraft::Result<PhotoFolder> + Send,
 ) -> Result<PhotoFolder, Failure> {
+    let folder = in_pool(runtime, read)?;
+    report_skipped(&folder.skipped);
+    Ok(folder)
+}
+
+/// Calls `read` with a progress bar, in a pool of as many threads as `runtime` has.
+fn in_pool(
+    runtime: &Runtime,
+    read: impl FnOnce(&mut dyn FnMut(usize, usize)) -> engraft::Result<PhotoFolder> + Send,
+) -> Result<PhotoFolder, Failure> {
     let bar = bar("Reading photos {bar:24} {pos}/{len}", 0);
     let progress = &mut |done, total| {
         bar.set_length(total as u64);
@@ -78,9 +112,7 @@ fn with_bar(
     };
     let folder = decode_pool(runtime)?.install(|| read(progress));
     bar.finish_and_clear();
-    let folder = folder?;
-    report_skipped(&folder.skipped);
-    Ok(folder)
+    Ok(folder?)
 }
 
 /// Names the skipped files on standard error, each with its reason.

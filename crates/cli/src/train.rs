@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 use engraft::Error;
 use engraft::applications::Weights;
-use engraft::data::{Photo, PhotoFolder, Split, split};
+use engraft::data::{KnownPhotos, Photo, PhotoFolder, Split, split};
 use engraft::formats::atomic;
 use engraft::ir::Precision;
 use engraft::linear::ClassWeights;
@@ -258,9 +258,19 @@ pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
     let chosen = args.precision.of(runtime)?;
     let cache = if args.no_cache { None } else { Some(feature_cache()?) };
     let start = Start::of(args)?;
-    let photos = Photos::read(args, &start, runtime)?;
-    let classifier = start.classifier(args, photos.folder.classes.clone())?;
+    // Photos whose features are cached need no decoding, and the model that computes the features needs the classes.
+    let listed = photos::list(&args.photos.photos, runtime)?;
+    start.check_classes(&args.photos.photos, &listed.classes)?;
+    let classifier = start.classifier(args, listed.classes.clone())?;
     let phases = settings::phases(args, classifier.model())?;
+    let variants = args.augment_variants.unwrap_or(1);
+    let extractor = |phase: &Phase| match &cache {
+        Some(cache) => phase.extractor(&classifier, variants, &chosen, cache),
+        None => Ok(None),
+    };
+    let extractors = phases.iter().filter_map(|phase| extractor(phase).transpose()).collect::<Result<Vec<_>, _>>()?;
+    let known = |photo: &[u8; 32]| extractors.iter().any(|extractor| extractor.knows(photo));
+    let photos = Photos::read(args, listed, &known, runtime)?;
 
     let Split { training, validation } = photos.parts;
     let job = TrainingJob::new(&classifier, training, validation, phases)?;
@@ -273,8 +283,7 @@ pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
     job.ensure_fits()?;
 
     let job = job.keep_photos_in_memory()?.on_features(progress::features());
-    let job = job.augment_variants(args.augment_variants.unwrap_or(1));
-    let job = cache.iter().cloned().fold(job, TrainingJob::cache);
+    let job = cache.iter().cloned().fold(job.augment_variants(variants), TrainingJob::cache);
     let interrupt = interrupt::watch("Stopping after this step", "with the epochs saved so far");
     let mut observe = |phase: &Phase| Some(Box::new(Progress::new(&phase.name)) as Box<dyn Callback>);
     let report = job.run(&interrupt, &mut observe);
@@ -342,13 +351,13 @@ struct Photos {
 }
 
 impl Photos {
-    fn read(args: &Args, start: &Start, runtime: &Runtime) -> Result<Self, Failure> {
-        let folder = photos::scan(&args.photos.photos, runtime)?;
-        start.check_classes(&args.photos.photos, &folder.classes)?;
+    /// Decodes the listed photos, and those of `--validation`, that aren't `known`.
+    fn read(args: &Args, listed: PhotoFolder, known: KnownPhotos<'_>, runtime: &Runtime) -> Result<Self, Failure> {
+        let folder = photos::verify(&args.photos.photos, listed, known, runtime)?;
         let parts = match &args.validation {
             None => split(&folder.photos, args.validation_split.unwrap_or(0.2), args.seed)?,
             Some(dir) => {
-                let validation = photos::scan_as(dir, &folder.classes, runtime)?.photos;
+                let validation = photos::scan_as_knowing(dir, &folder.classes, known, runtime)?.photos;
                 warn_of_leaks(&folder.photos, &validation);
                 Split { training: folder.photos.clone(), validation }
             }

@@ -3,6 +3,7 @@
 mod support;
 
 use engraft::cache::FeatureCache;
+use engraft::data::PhotoFolder;
 use support::{Place, Run};
 
 /// The cache of [`Place::run`].
@@ -99,4 +100,37 @@ fn gradient_training_computes_frozen_layers_once_and_gives_the_same_model() {
     none.fails(1, &["no random layer lies below the boundary, received 2", "hint: add augmentation to the model"]);
     let conflict = run_with_limit(&place, &format!("{train} --no-cache --augment-variants 2"), "");
     conflict.fails(2, &["'--no-cache' cannot be used with '--augment-variants <K>'"]);
+}
+
+#[test]
+fn a_second_run_of_gradient_training_decodes_no_photo() {
+    let place = Place::with_photos(4);
+    let train = |options: &str| {
+        run_with_limit(
+            &place,
+            &format!("train photos -o m.keras --epochs 1 --image-size 64 --augment none {options}"),
+            "",
+        )
+        .succeeds()
+    };
+    train("");
+    // A file that can't be decoded, with features in the cache: a photo that is decoded anywhere would be skipped or fail.
+    place.write("photos/red/04.bmp", b"no photo");
+    let run = train("--no-cache");
+    assert!(
+        run.err.contains("04.bmp: skipped: ") && run.out.contains("12 photos of 3 classes, 1 file skipped"),
+        "{run}"
+    );
+    let folder = PhotoFolder::scan_knowing(&place.path("photos"), &|_| true, &mut |_, _| {}).unwrap();
+    let added = folder.photos.iter().find(|photo| photo.path.ends_with("red/04.bmp")).unwrap();
+    let json = run_with_limit(&place, "cache --json", "").succeeds().json();
+    let hex = json["networks"][0]["key"].as_str().unwrap().to_owned();
+    let key: Vec<u8> = (0..32).map(|byte| u8::from_str_radix(&hex[2 * byte..][..2], 16).unwrap()).collect();
+    cache(&place).open(key.try_into().unwrap(), "network", 1280).put(&added.digest, 0, &[0.5; 1280]);
+
+    let run = train("");
+    assert!(run.out.contains("13 photos of 3 classes\n") && !run.err.contains("skipped"), "{run}");
+    // The validation photos are known, too.
+    let run = train("--validation photos");
+    assert!(run.out.contains("13 for training, 13 for validation\n") && !run.err.contains("skipped"), "{run}");
 }

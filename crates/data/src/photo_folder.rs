@@ -11,7 +11,7 @@ use engraft_nn::{Error, ErrorKind, Result};
 use crate::file::PhotoError;
 use crate::file_listing::{EntryKind, entries, photos_below};
 use crate::photo::{Photo, SkippedFile};
-use crate::verification::{KnownPhotos, verify};
+use crate::verification::{KnownPhotos, unreadable, verify};
 
 /// The photos below a folder that has one subfolder per class, like Keras' `image_dataset_from_directory`.
 ///
@@ -139,6 +139,39 @@ impl PhotoFolder {
             Some(class) => Err(no_photos(&dir.join(&self.classes[class]), &self.skipped)),
             None => Ok(()),
         }
+    }
+
+    /// Decodes the photos that aren't `known`, and moves those that can't be read to [`skipped`](Self::skipped).
+    ///
+    /// With [`scan_knowing`](Self::scan_knowing) before, it is a [`scan`](Self::scan) in two steps: a program may need the classes to
+    /// find out which photos it knows. `dir` is the folder that was scanned.
+    ///
+    /// ```
+    /// # // A BMP image of one red pixel.
+    /// # let mut bmp = b"BM\0\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0\x01\0\0\0\x01\0\0\0\x01\0\x18\0".to_vec();
+    /// # bmp.extend([0; 24]);
+    /// # bmp.extend([0, 0, 255, 0]);
+    /// # let photos = tempfile::tempdir()?;
+    /// # let dir = photos.path();
+    /// # for class in ["cat", "dog"] {
+    /// #     std::fs::create_dir(dir.join(class))?;
+    /// #     std::fs::write(dir.join(class).join("1.bmp"), &bmp)?;
+    /// # }
+    ///
+    /// use engraft_data::PhotoFolder;
+    /// std::fs::write(dir.join("dog/2.jpg"), "no photo")?;
+    /// let mut folder = PhotoFolder::scan_knowing(dir, &|_digest| true, &mut |_done, _total| {})?;
+    /// assert_eq!(folder.photos.len(), 3);
+    /// folder.verify(dir, &|_digest| false, &mut |_done, _total| {})?;
+    /// assert_eq!(folder, PhotoFolder::scan(dir, &mut |_done, _total| {})?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// A class has no readable photo.
+    pub fn verify(&mut self, dir: &Path, known: KnownPhotos<'_>, progress: &mut dyn FnMut(usize, usize)) -> Result<()> {
+        let unreadable = unreadable(&self.photos, known, progress);
+        self.skip(dir, unreadable)
     }
 
     /// Scans `dir` with the classes of a trained model, to evaluate the model on its photos.

@@ -53,6 +53,24 @@ pub(crate) fn verify(
     photos
 }
 
+/// Decodes the photos that aren't `known`, and returns those that can't be read. `progress` receives the photos done and the total.
+pub(crate) fn unreadable(
+    photos: &[Photo],
+    known: KnownPhotos<'_>,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Vec<SkippedFile> {
+    let mut unreadable = Vec::new();
+    let mut done = 0;
+    progress(done, photos.len());
+    for chunk in photos.chunks(4 * rayon::current_num_threads()) {
+        let decode = |photo: &Photo| if known(&photo.digest) { None } else { photo.decode().err() };
+        unreadable.extend(chunk.par_iter().map(decode).collect::<Vec<_>>().into_iter().flatten());
+        done += chunk.len();
+        progress(done, photos.len());
+    }
+    unreadable
+}
+
 /// Returns the SHA-256 digest of the file at `path`, or an error unless it is known or decodes.
 fn hash_readable(path: &Path, known: KnownPhotos<'_>) -> std::result::Result<[u8; 32], PhotoError> {
     let bytes = read(path)?;

@@ -1,8 +1,11 @@
 //! The frozen lower part of a phase, computed once instead of in every epoch.
 
+use crate::cache::FeatureCache;
 use crate::data::{Dataset, Photo};
 use crate::ir::Op;
-use crate::recipe::{FeatureDataset, FeatureExtractor, Interrupt, Partition, Phase, PhotoFeatures, TrainingJob};
+use crate::recipe::{
+    Classifier, FeatureDataset, FeatureExtractor, Interrupt, Partition, Phase, PhotoFeatures, TrainingJob,
+};
 use crate::runtime::Runtime;
 use crate::train::{Fit, Targets, Train};
 use crate::{Error, ErrorKind, Model, Program, Result};
@@ -42,15 +45,8 @@ impl TrainingJob<'_> {
     ) -> Result<Option<PhaseFeatures>> {
         let Some(cache) = self.cache.as_ref().filter(|_| phase.epochs > 0) else { return Ok(None) };
         let model = self.classifier.model();
-        let parts = match self.variants {
-            1 => Partition::of(model, &phase.trainability)?,
-            _ => Partition::with_variants(model, &phase.trainability)?,
-        };
-        let Some(parts) = parts else { return Ok(None) };
-        if starts_with_normalization(&parts.upper)? {
-            return Ok(None);
-        }
-        let name = self.name_of(&parts);
+        let Some(parts) = partition(model, phase, self.variants)? else { return Ok(None) };
+        let name = name_of(self.classifier, &parts.lower);
         let extractor = |variants| FeatureExtractor::of_partition(&parts, variants, &name, runtime, cache);
         let extractors = [extractor(self.variants)?, extractor(1)?].map(|of| of.batch_size(self.batch_size));
         let Some([training, validation]) = self.extract(&extractors, runtime, interrupt)? else { return Ok(None) };
@@ -90,14 +86,67 @@ impl TrainingJob<'_> {
         let validation = extract(&extractors[1], sets[1], sets[0].len())?;
         Ok(validation.map(|validation| [training, validation]))
     }
+}
 
-    /// Name in the list of the feature cache: `vgg16 up to block5_pool, 224 x 224 pixels`.
-    fn name_of(&self, parts: &Partition) -> String {
-        let backbone = self.classifier.metadata().and_then(|metadata| metadata.backbone);
-        let network = backbone.map_or_else(|| parts.lower.name().to_owned(), |backbone| backbone.to_string());
-        let [height, width] = self.classifier.image_size();
-        format!("{network} up to {}, {height} x {width} pixels", parts.lower.output().layer().name())
+impl Phase {
+    /// The extractor of the features that this phase of a [`TrainingJob`] with a cache trains on; `None` if it trains on photos.
+    ///
+    /// A scan need not decode the photos that it [`knows`](FeatureExtractor::knows). `variants` is that of
+    /// [`TrainingJob::augment_variants`]; the extractor is the one of the photos themselves.
+    ///
+    /// ```
+    /// use engraft::cache::FeatureCache;
+    /// use engraft::prelude::*;
+    /// use engraft::recipe::Phase;
+    /// let layers = Sequential::new().add(Input::new([8, 8, 3])).add(Conv2D::new(4, 3).named("base")).add(Flatten::new());
+    /// let model = layers.add(Dense::new(2).activation(Softmax)).build()?;
+    /// model.compile(Adam::new(0.05), Loss::categorical_crossentropy(), [])?;
+    /// let classifier = Classifier::new(model, None)?;
+    /// let (runtime, cache) = (Runtime::shared()?, FeatureCache::off());
+    /// let phase = || Phase::first(classifier.model(), 6, 0);
+    /// assert!(phase()?.extractor(&classifier, 1, &runtime, &cache)?.is_none(), "no layer is frozen");
+    /// classifier.model().get_layer("base")?.set_trainable(false);
+    /// let extractor = phase()?.extractor(&classifier, 1, &runtime, &cache)?.expect("a frozen convolution");
+    /// assert!(!extractor.knows(&[7; 32]));
+    /// # Ok::<(), engraft::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// A layer that can't be lowered.
+    pub fn extractor(
+        &self,
+        classifier: &Classifier,
+        variants: usize,
+        runtime: &Runtime,
+        cache: &FeatureCache,
+    ) -> Result<Option<FeatureExtractor>> {
+        let parts = partition(classifier.model(), self, variants)?;
+        let extractor = |parts: Partition| {
+            let name = name_of(classifier, &parts.lower);
+            FeatureExtractor::of_partition(&parts, 1, &name, runtime, cache)
+        };
+        parts.map(extractor).transpose()
     }
+}
+
+/// The parts of the model in a phase; `None` if the phase trains on photos.
+fn partition(model: &Model, phase: &Phase, variants: usize) -> Result<Option<Partition>> {
+    let parts = match variants {
+        1 => Partition::of(model, &phase.trainability)?,
+        _ => Partition::with_variants(model, &phase.trainability)?,
+    };
+    match parts {
+        Some(parts) if !starts_with_normalization(&parts.upper)? => Ok(Some(parts)),
+        _ => Ok(None),
+    }
+}
+
+/// Name of a classifier's frozen part in the list of the feature cache: `vgg16 up to block5_pool, 224 x 224 pixels`.
+fn name_of(classifier: &Classifier, lower: &Model) -> String {
+    let backbone = classifier.metadata().and_then(|metadata| metadata.backbone);
+    let network = backbone.map_or_else(|| lower.name().to_owned(), |backbone| backbone.to_string());
+    let [height, width] = classifier.image_size();
+    format!("{network} up to {}, {height} x {width} pixels", lower.output().layer().name())
 }
 
 /// Whether a normalization reads the features.
