@@ -1,10 +1,11 @@
 //! Reads folders of photos with a progress bar, and reports skipped files.
 
+use std::collections::{HashMap, HashSet};
 use std::io::{self, IsTerminal};
 use std::path::Path;
 
 use engraft::Error;
-use engraft::data::{KnownPhotos, PhotoFolder, SkippedFile};
+use engraft::data::{KnownPhotos, Photo, PhotoFolder, SkippedFile};
 use engraft::recipe::Classifier;
 use engraft::runtime::Runtime;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -113,6 +114,27 @@ fn in_pool(
     let folder = decode_pool(runtime)?.install(|| read(progress));
     bar.finish_and_clear();
     Ok(folder?)
+}
+
+/// Warns of photos that are in two classes, with the first pair.
+pub(crate) fn warn_of_contradictions(photos: &[Photo]) {
+    let mut first: HashMap<[u8; 32], &Photo> = HashMap::new();
+    let (mut pair, mut contradicted) = (None, HashSet::new());
+    for photo in photos {
+        let other = *first.entry(photo.digest).or_insert(photo);
+        if other.class != photo.class {
+            pair.get_or_insert((other, photo));
+            contradicted.insert(photo.digest);
+        }
+    }
+    if let Some((one, other)) = pair {
+        let (photos, one, other) =
+            (output::count(contradicted.len(), "photo"), one.path.display(), other.path.display());
+        let verb = if contradicted.len() == 1 { "is" } else { "are" };
+        note(format_args!(
+            "warning: {photos} {verb} in two classes, such as {one} and {other}: a photo can't be both; remove one"
+        ));
+    }
 }
 
 /// Names the skipped files on standard error, each with its reason.

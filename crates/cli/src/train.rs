@@ -354,6 +354,7 @@ impl Photos {
     /// Decodes the listed photos, and those of `--validation`, that aren't `known`.
     fn read(args: &Args, listed: PhotoFolder, known: KnownPhotos<'_>, runtime: &Runtime) -> Result<Self, Failure> {
         let folder = photos::verify(&args.photos.photos, listed, known, runtime)?;
+        photos::warn_of_contradictions(&folder.photos);
         let parts = match &args.validation {
             None => split(&folder.photos, args.validation_split.unwrap_or(0.2), args.seed)?,
             Some(dir) => {

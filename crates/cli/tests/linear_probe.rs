@@ -131,3 +131,22 @@ fn the_best_of_the_networks_at_hand_is_chosen() {
     let run = place.run(&format!("{TRAIN} --backbone auto --class-weights balanced --folds 2 --json")).succeeds();
     assert_eq!(run.json()["backbone"], "efficientnet-lite0");
 }
+
+#[test]
+fn a_photo_in_two_classes_is_warned_of() {
+    let place = Place::with_photos(3);
+    let run = place.run(TRAIN).succeeds();
+    assert!(!run.err.contains("two classes"), "{run}");
+    place.write("photos/green/copy.bmp", &place.read("photos/blue/01.bmp"));
+    let expected = |run: support::Run| {
+        let text = "warning: 1 photo is in two classes, such as photos/blue/01.bmp and photos/green/copy.bmp: a photo can't be both; \
+                    remove one\n";
+        assert!(run.err.contains(text), "{run}");
+    };
+    expected(place.run(TRAIN).succeeds());
+    expected(place.run(&format!("{TRAIN} --epochs 1 --augment none")).succeeds());
+    place.write("photos/red/copy.bmp", &place.read("photos/blue/01.bmp"));
+    place.write("photos/red/other.bmp", &place.read("photos/green/02.bmp"));
+    let run = place.run(TRAIN).succeeds();
+    assert!(run.err.contains("warning: 2 photos are in two classes, such as photos/blue/01.bmp and "), "{run}");
+}

@@ -89,6 +89,7 @@ fn check(args: &Args) -> Result<(), Error> {
 /// The training photos and the held-out photos. Decoding is left to the computation of features.
 fn read(args: &Args, runtime: &Runtime) -> Result<(PhotoFolder, Vec<Photo>), Failure> {
     let mut folder = photos::list(&args.photos.photos, runtime)?;
+    photos::warn_of_contradictions(&folder.photos);
     if let Some(dir) = &args.validation {
         let held_out = photos::list_as(dir, &folder.classes, runtime)?;
         warn_of_leaks(&folder.photos, &held_out.photos);
