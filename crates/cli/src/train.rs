@@ -282,7 +282,8 @@ pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
     overview::lines(args, &job, &photos.folder, &memory, &chosen).into_iter().try_for_each(line)?;
     job.ensure_fits()?;
 
-    let job = job.keep_photos_in_memory()?.on_features(progress::features());
+    let show_features = progress::features();
+    let job = job.keep_photos_in_memory()?.on_features(|done, total| show_features("", done, total));
     let job = cache.iter().cloned().fold(job.augment_variants(variants), TrainingJob::cache);
     let interrupt = interrupt::watch("Stopping after this step", "with the epochs saved so far");
     let mut observe = |phase: &Phase| Some(Box::new(Progress::new(&phase.name)) as Box<dyn Callback>);

@@ -15,7 +15,7 @@ use engraft::recipe::{
 use engraft::runtime::Runtime;
 use indicatif::ProgressBar;
 
-use super::progress::feature_bar;
+use super::progress::features;
 use super::start::download_bar;
 use super::{Args, interrupt, warn_of_leaks};
 use crate::destination::Destination;
@@ -117,20 +117,17 @@ fn train(
     (folder, held_out): (PhotoFolder, &[Photo]),
     interrupt: &Interrupt,
 ) -> Result<Option<ProbeReport>, Error> {
-    let features = feature_bar();
+    let features = features();
     let [head, tuning] = ["Training the head", "Trying fine-tuning"]
         .map(|name| bar(&format!("{name}  {{bar:24}} {{percent}} %, {{eta}} left"), 1000));
     let mut progress = ProbeProgress {
         download: Box::new(download_bar),
-        features: Box::new(|_, done, total| {
-            features.set_length(total as u64);
-            features.set_position(done as u64);
-        }),
+        features: Box::new(&features),
         head: Box::new(|fraction| head.set_position((1000.0 * fraction) as u64)),
         fine_tuning: Box::new(|fraction| tuning.set_position((1000.0 * fraction) as u64)),
     };
     let trained = probe.run(dir, folder, held_out, interrupt, &mut progress);
     drop(progress);
-    [features, head, tuning].iter().for_each(ProgressBar::finish_and_clear);
+    [head, tuning].iter().for_each(ProgressBar::finish_and_clear);
     trained
 }

@@ -78,18 +78,19 @@ impl Callback for Progress {
     }
 }
 
-/// A bar of the photos whose features are computed.
-pub(super) fn feature_bar() -> ProgressBar {
-    bar("Computing features {bar:24} {pos}/{len} photos, {eta} left", 0)
-}
-
-/// Shows the features of each phase on a bar, which disappears once they are computed. Receives the photos done and their total.
-pub(super) fn features() -> impl Fn(usize, usize) + Send + Sync {
-    let bar = feature_bar();
-    move |done, total| {
-        if bar.is_finished() {
+/// Shows the photos whose features are computed on a bar, which disappears once they are done. Receives the name of the network, the
+/// photos done and their total. Another network or another round starts the bar and its estimate of the time again.
+pub(super) fn features() -> impl Fn(&str, usize, usize) + Send + Sync {
+    let bar = bar("{msg} {bar:20} {pos}/{len} photos, {eta} left", 0);
+    move |network, done, total| {
+        if done == 0 || bar.is_finished() {
             bar.reset();
         }
+        bar.set_message(if network.is_empty() {
+            "Computing features".to_owned()
+        } else {
+            format!("Features of {network}")
+        });
         bar.set_length(total as u64);
         bar.set_position(done as u64);
         if done == total {

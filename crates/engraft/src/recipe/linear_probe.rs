@@ -88,7 +88,7 @@ type FeatureProgress<'a> = dyn FnMut(&str, usize, usize) + 'a;
 pub struct ProbeProgress<'a> {
     /// Makes the callback for the download of a backbone's weights.
     pub download: Box<dyn FnMut() -> DownloadProgress + 'a>,
-    /// Receives the name of the backbone, the photos done and their total.
+    /// Receives the name of the backbone, the photos done and their total, held-out ones included.
     pub features: Box<FeatureProgress<'a>>,
     /// Receives the finished fraction of training and scoring a head, from 0 to 1.
     pub head: Box<dyn FnMut(f64) + Send + 'a>,
@@ -201,14 +201,15 @@ impl LinearProbe {
             crate::set_random_seed(self.seed);
             let network = Network::build(recipe, (progress.download)())?;
             let name = recipe.backbone.to_string();
-            let mut features = |done, total| (progress.features)(&name, done, total);
-            let mut extract = |photos: &[Photo]| {
+            let (before_held_out, total) = (folder.photos.len(), folder.photos.len() + held_out.len());
+            let mut extract = |photos: &[Photo], before: usize| {
                 let extractor = network.extractor(&runtime, &self.cache)?.batch_size(self.batch_size);
+                let mut features = |done, _| (progress.features)(&name, before + done, total);
                 extractor.extract(photos, interrupt, &mut features)
             };
-            let Some(training) = extract(&folder.photos)? else { return Ok(None) };
+            let Some(training) = extract(&folder.photos, 0)? else { return Ok(None) };
             folder.skip(dir, training.skipped.clone())?;
-            let Some(held_out) = extract(held_out)? else { return Ok(None) };
+            let Some(held_out) = extract(held_out, before_held_out)? else { return Ok(None) };
             candidates.push(Candidate { network, training, held_out });
         }
         let folds = folds::of_photos(&folder.photos, folder.classes.len(), self.folds, self.seed)?;
