@@ -139,6 +139,13 @@ pub(crate) struct RecipeArgs {
     /// Dropout rate before each Dense layer of the head, at least 0 and below 1; acts in gradient training
     #[arg(long, value_name = "RATE", value_parser = share, conflicts_with = "model", help_heading = "Model")]
     pub(crate) dropout: Option<f64>,
+    /// Standardize the features that the head sees to mean 0 and variance 1, by those of the training photos; helps where features
+    /// have very different scales. The linear classifier, the default, always does
+    ///
+    /// In gradient training, a Normalization layer of Keras between base and head computes it. Its mean and variance stay as they
+    /// are in training.
+    #[arg(long, conflicts_with = "model", help_heading = "Model")]
+    pub(crate) normalize_features: bool,
     /// Data augmentation: random changes of each photo during training, applied in the given order, or `none`
     ///
     /// flip mirrors half of the photos left to right. rotate=0.1 turns by up to a tenth of a full turn (36 degrees). zoom=0.2
@@ -184,6 +191,7 @@ impl RecipeArgs {
             image_size: self.image_size.unwrap_or(default.image_size),
             pooling: self.pooling.map_or(default.pooling, PoolingArg::pooling),
             head: self.head.as_ref().map_or(default.head, |HiddenUnits(units)| units.clone()),
+            normalize_features: self.normalize_features,
             dropout: self.dropout.unwrap_or(0.0) as f32,
             augment: self.augment.clone().unwrap_or_default(),
             ..default

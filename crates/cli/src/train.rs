@@ -16,7 +16,7 @@ use engraft::data::{KnownPhotos, Photo, PhotoFolder, Split, split};
 use engraft::formats::atomic;
 use engraft::ir::Precision;
 use engraft::linear::ClassWeights;
-use engraft::recipe::{Backbone, Budget, Freeze, Interrupt, Outcome, Phase, TrainingJob, feature_cache};
+use engraft::recipe::{Backbone, Budget, Freeze, Interrupt, Outcome, Phase, Recipe, TrainingJob, feature_cache};
 use engraft::runtime::Runtime;
 use engraft::train::{Callback, History};
 
@@ -286,6 +286,10 @@ pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
     let job = job.keep_photos_in_memory()?.on_features(|done, total| show_features("", done, total));
     let job = cache.iter().cloned().fold(job.augment_variants(variants), TrainingJob::cache);
     let interrupt = interrupt::watch("Stopping after this step", "with the epochs saved so far");
+    if args.recipe.normalize_features && !job.adapt(Recipe::FEATURE_NORMALIZATION, &interrupt)? {
+        note("Stopped, nothing is saved");
+        return Err(Failure::Interrupted);
+    }
     let mut observe = |phase: &Phase| Some(Box::new(Progress::new(&phase.name)) as Box<dyn Callback>);
     let report = job.run(&interrupt, &mut observe);
     cache.and_then(|cache| cache.note()).into_iter().for_each(note);

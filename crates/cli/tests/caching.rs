@@ -4,6 +4,8 @@ mod support;
 
 use engraft::cache::FeatureCache;
 use engraft::data::PhotoFolder;
+use engraft::formats::keras;
+use serde_json::Value;
 use support::{Place, Run};
 
 /// The cache of [`Place::run`].
@@ -133,4 +135,38 @@ fn a_second_run_of_gradient_training_decodes_no_photo() {
     // The validation photos are known, too.
     let run = train("--validation photos");
     assert!(run.out.contains("13 for training, 13 for validation\n") && !run.err.contains("skipped"), "{run}");
+}
+
+#[test]
+fn features_are_normalized_by_the_training_photos_and_found_again() {
+    let place = Place::with_photos(4);
+    let train = "train photos -o m.keras --epochs 1 --image-size 64 --augment none --normalize-features";
+    let run = run_with_limit(&place, train, "").succeeds();
+    assert!(run.out.contains(", head 3 on normalized features\n"), "{run}");
+    let photos =
+        |json: Value| json["networks"].as_array().unwrap().iter().map(|n| n["photos"].clone()).collect::<Vec<_>>();
+    let cached = || photos(run_with_limit(&place, "cache --json", "").succeeds().json());
+    // Mean and variance and the head come from the same features, which another training set finds as well.
+    assert_eq!(cached(), [12]);
+    run_with_limit(&place, &format!("{train} --seed 1"), "").succeeds();
+    assert_eq!(cached(), [12]);
+    let expected = place.entries("m.keras");
+    run_with_limit(&place, &format!("{train} --seed 1 --no-cache"), "").succeeds();
+    assert!(place.entries("m.keras") == expected);
+
+    let model = keras::load_model(&place.path("m.keras")).unwrap();
+    let statistics = model.get_layer("feature_normalization").unwrap().weights();
+    assert!(statistics[0].values().iter().any(|mean| *mean != 0.0));
+    let summary = place.run("summary m.keras").succeeds();
+    assert!(summary.out.contains("feature_normalization"), "{summary}");
+    // The layer is there when training goes on, with the same mean and variance.
+    run_with_limit(&place, "train photos --model m.keras -o n.keras --epochs 1", "").succeeds();
+    let trained = keras::load_model(&place.path("n.keras")).unwrap();
+    let kept = trained.get_layer("feature_normalization").unwrap().weights();
+    assert!(statistics.iter().zip(&kept).all(|(one, other)| *one.values() == *other.values()));
+    let both = run_with_limit(&place, "train photos --model m.keras -o n.keras --normalize-features", "");
+    both.fails(2, &["'--model <MODEL>' cannot be used with '--normalize-features'"]);
+    // The linear classifier does so anyway.
+    let run = run_with_limit(&place, "train photos -o m.keras --image-size 64 --normalize-features", "").succeeds();
+    assert!(run.err.contains("note: --normalize-features changes nothing here"), "{run}");
 }

@@ -73,6 +73,11 @@ pub struct Recipe {
     pub pooling: Option<Pooling>,
     /// Whether the head also sees the pooled outputs of the last blocks (Evci et al. 2022, arXiv 2201.03529). Needs `pooling`.
     pub pooled_blocks: bool,
+    /// Whether a `Normalization` layer, named [`FEATURE_NORMALIZATION`](Self::FEATURE_NORMALIZATION), standardizes what the head sees.
+    ///
+    /// It changes nothing until [`TrainingJob::adapt`] sets its mean and variance. A [`LinearProbe`] needs none, as it standardizes
+    /// features itself and folds that into the head.
+    pub normalize_features: bool,
     /// Dropout rate before each Dense layer of the head, at least 0 and below 1; 0 adds no layer.
     pub dropout: f32,
     /// Units of each hidden Dense layer of the head; may be empty.
@@ -86,6 +91,9 @@ pub struct Recipe {
 }
 
 impl Recipe {
+    /// Name of the layer of [`normalize_features`](Self::normalize_features).
+    pub const FEATURE_NORMALIZATION: &str = "feature_normalization";
+
     /// A recipe on VGG16 with the ImageNet weights, frozen, for images of 256 by 256 pixels.
     ///
     /// The head has two hidden layers of 4096 units, like VGG16's own top. The augmentation is [`Augment::default`].
@@ -109,6 +117,7 @@ impl Recipe {
             image_size: backbone.image_size(),
             pooling: backbone.pooling(),
             pooled_blocks: false,
+            normalize_features: false,
             dropout: 0.0,
             head: backbone.head(),
             augment: Augment::default(),
@@ -156,6 +165,9 @@ impl Recipe {
         };
         let base = self.backbone.build(&x, self.weights.clone(), self.pooling, progress)?;
         let mut x = self.features(&base)?;
+        if self.normalize_features {
+            x = Normalization::adapted().named(Self::FEATURE_NORMALIZATION).call(&x)?;
+        }
         for &units in &self.head {
             x = Dense::new(units).activation(Relu).call(&self.drop(x)?)?;
         }
@@ -252,6 +264,16 @@ mod tests {
             assert_eq!(params(&model).1, channels * 3 + 3, "{backbone}");
             assert_eq!(model.layers().iter().rev().nth(1).unwrap().class_name(), "Dropout");
         }
+    }
+
+    #[test]
+    fn normalized_features_have_a_mean_and_a_variance_each() {
+        let recipe = Recipe { image_size: 32, head: vec![], augment: Augment::none(), ..Recipe::new(2) };
+        let plain = params(&build(recipe.clone()));
+        let model = build(Recipe { normalize_features: true, ..recipe });
+        assert_eq!(params(&model), (plain.0 + 2 * 512 + 1, plain.1));
+        let below = model.output().inputs()[0].layer().clone();
+        assert_eq!((below.name(), below.class_name()), (Recipe::FEATURE_NORMALIZATION, "Normalization"));
     }
 
     #[test]

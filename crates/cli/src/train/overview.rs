@@ -79,7 +79,10 @@ fn model(args: &Args, job: &TrainingJob<'_>) -> String {
             let recipe = args.recipe.recipe(backbone, classes);
             let head: Vec<String> = recipe.head.iter().chain([&classes]).map(ToString::to_string).collect();
             let (weights, augment, head) = (weights_name(&args.weights), &recipe.augment, head.join("-"));
-            format!("{backbone} with {weights}, {height} x {width} pixels, augmentation {augment}, head {head}")
+            let normalized = if recipe.normalize_features { " on normalized features" } else { "" };
+            format!(
+                "{backbone} with {weights}, {height} x {width} pixels, augmentation {augment}, head {head}{normalized}"
+            )
         }
         (Some(saved), _) => format!("{}, {height} x {width} pixels", saved.display()),
         (None, Err(_)) => format!("{height} x {width} pixels"),

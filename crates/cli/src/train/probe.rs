@@ -30,6 +30,9 @@ pub(super) fn run(args: &Args, output: &Destination, runtime: &Runtime) -> Resul
     if args.recipe.dropout.is_some() {
         note("note: --dropout acts in gradient training only, such as a later `engraft train --model`");
     }
+    if args.recipe.normalize_features {
+        note("note: --normalize-features changes nothing here: the linear classifier always standardizes its features");
+    }
     let cache = if args.no_cache { FeatureCache::off() } else { feature_cache()? };
     let (folder, held_out) = read(args, runtime)?;
     // Files that the listing skipped are reported already.

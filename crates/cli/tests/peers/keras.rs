@@ -105,6 +105,29 @@ fn keras_opens_what_we_write() {
 }
 
 #[test]
+fn keras_answers_the_same_with_normalized_features() {
+    let Some(peers) = Peers::find() else { return };
+    let layers =
+        Sequential::new().add(Input::new([16, 16, 3])).add(Conv2D::new(4, 3)).add(GlobalAveragePooling2D::new());
+    let model =
+        layers.add(Normalization::adapted().named("feature_normalization")).add(Dense::new(3).activation(Softmax));
+    let model = model.build().unwrap();
+    let statistics = model.get_layer("feature_normalization").unwrap().weights();
+    statistics[0].set(vec![-3.0, 0.5, 20.0, 100.0]).unwrap();
+    statistics[1].set(vec![400.0, 900.0, 2500.0, 1e4]).unwrap();
+    let (photos, _) = photos();
+    let (x, expected) = (peers.array("x.npy", &photos), peers.array("y.npy", &model.predict(&photos, 4).unwrap()));
+    for name in ["model.keras", "model.h5"] {
+        let file = peers.path(name);
+        match name {
+            "model.keras" => keras::save(&model, &file, &SaveOptions::default()).unwrap(),
+            _ => legacy::save(&model, &file, &SaveOptions::default()).unwrap(),
+        }
+        peers.agree("keras_loads.py", &[&file, Path::new("1e-4"), &x, &expected]);
+    }
+}
+
+#[test]
 fn keras_goes_on_where_our_training_stopped() {
     let Some(peers) = Peers::find() else { return };
     let (x, y) = photos();

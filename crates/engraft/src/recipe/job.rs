@@ -1,5 +1,6 @@
 //! Trains a classifier on photos in one or more phases, saves its best epoch and reports the result.
 
+mod adapt;
 mod checkpoints;
 mod features;
 mod report;

@@ -12,7 +12,8 @@ use crate::{Layer, Program, Result, Trainability};
 /// model's own layers, with their weights, regularizers and `trainable` flags.
 ///
 /// Below the boundary lie only layers that do the same in training and in inference: frozen ones (of which a BatchNormalization
-/// uses its moving statistics), and no random ones such as Dropout. [`with_variants`](Self::with_variants) permits augmentation
+/// uses its moving statistics), and no random ones such as Dropout. A `Normalization` of the features lies above it, so that other
+/// training sets, with another mean and variance, find the same features. [`with_variants`](Self::with_variants) permits augmentation
 /// there.
 ///
 /// ```
@@ -99,6 +100,13 @@ impl Partition {
     }
 }
 
+/// Whether a call is one of Keras' `Normalization`.
+///
+/// It costs next to nothing and follows from the training set. Below the boundary, it would make other features of each training set.
+fn is_normalization(call: &SymbolicTensor) -> bool {
+    call.layer().class_name() == "Normalization"
+}
+
 /// Ids of the weights that are trained.
 fn ids(model: &Model, trainability: &Trainability) -> HashSet<usize> {
     trainability.trainable_weights(model).iter().map(crate::Weight::id).collect()
@@ -148,8 +156,9 @@ impl Cut<'_> {
             allowed += 1;
         }
         let positions = Positions::new(model);
+        let single: Vec<usize> = positions.single().take_while(|&position| position <= allowed).collect();
         // The input, at position 0, is always a single tensor.
-        let boundary = positions.single().take_while(|&position| position <= allowed).last().unwrap_or(0);
+        let boundary = single.last().copied().unwrap_or(0);
         if boundary + 1 == calls.len() {
             return Ok(None);
         }
@@ -160,6 +169,7 @@ impl Cut<'_> {
             let lower = Model::named(model.name(), model.inputs(), &below)?;
             return Ok(Some(Partition { lower, upper: above(model, boundary, Some(&inner.upper))? }));
         }
+        let boundary = single.into_iter().rfind(|&position| !is_normalization(&calls[position])).unwrap_or(0);
         if boundary == 0 {
             return Ok(None);
         }
@@ -498,5 +508,24 @@ mod tests {
         assert!(Partition::of(&flat(), &freeze(&flat(), &[])).unwrap().is_none());
         let plain = Partition::with_variants(&nested(), &Trainability::of(&nested())).unwrap();
         assert!(plain.is_none());
+    }
+
+    #[test]
+    fn a_normalization_of_the_features_lies_above_the_boundary() {
+        let head = |x: &SymbolicTensor| {
+            let x = GlobalAveragePooling2D::new().named("pool").call(x).unwrap();
+            let x = Normalization::adapted().named("feature_norm").call(&x).unwrap();
+            Dense::new(2).named("top").call(&x).unwrap()
+        };
+        let x = Input::new([8, 8, 3]);
+        let model = Model::new(&x, &head(&Conv2D::new(4, 3).named("conv").call(&x).unwrap())).unwrap();
+        let parts = Partition::of(&model, &freeze(&model, &["conv"])).unwrap().unwrap();
+        assert_eq!(parts.lower.output().layer().name(), "pool");
+        // A normalization before a base whose last part is trained: the base is cut.
+        let normalized = Normalization::adapted().call(&x).unwrap();
+        let model = Model::new(&x, &head(&base().call(&normalized).unwrap())).unwrap();
+        assert_eq!(shape_of(&model, &["conv1", "norm", "conv2"]), Some(vec![8, 8, 4]));
+        // Nothing but a normalization is frozen.
+        assert_eq!(shape_of(&model, &[]), None);
     }
 }

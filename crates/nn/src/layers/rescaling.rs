@@ -118,7 +118,7 @@ impl LayerDef for Rescaling {
 
 /// Normalizes each channel: `(x - mean) / sqrt(variance)` (Keras' `Normalization`).
 ///
-/// Mean and variance are options of the layer. In a model on which Keras' `adapt` was called, they are non-trainable weights.
+/// Mean and variance are options of the layer, or non-trainable weights that Keras' `adapt` sets: see [`adapted`](Self::adapted).
 ///
 /// ```
 /// use engraft_nn::prelude::*;
@@ -167,6 +167,25 @@ impl Normalization {
     pub fn new<const N: usize>(mean: [f32; N], variance: [f32; N]) -> Self {
         let list = |values: [f32; N]| Some(Nested::List(values.map(Nested::Number).to_vec()));
         Self { axis: Some(vec![-1]), invert: false, mean: list(mean), variance: list(variance) }
+    }
+
+    /// A layer whose mean and variance are non-trainable weights, one of each per channel: Keras' `Normalization()`.
+    ///
+    /// The mean is 0 and the variance 1 until they are set, as Keras' `adapt` does from data.
+    ///
+    /// ```
+    /// use engraft_nn::prelude::*;
+    /// let layer = Normalization::adapted().into_layer();
+    /// let y = layer.call(&Input::new([3]))?;
+    /// let [mean, variance, _count] = &layer.weights()[..] else { panic!("three weights") };
+    /// mean.set(vec![0.5, 1.0, 2.0])?;
+    /// variance.set(vec![0.1, 0.2, 0.4])?;
+    /// assert_eq!((y.shape(), layer.count_params()), (&[3].into(), 3 + 3 + 1));
+    /// assert!(!mean.trainable());
+    /// # Ok::<(), engraft_nn::Error>(())
+    /// ```
+    pub fn adapted() -> Self {
+        Self { axis: Some(vec![-1]), invert: false, mean: None, variance: None }
     }
 
     /// Sets whether the inverse is computed, `x * sqrt(variance) + mean`; false by default.

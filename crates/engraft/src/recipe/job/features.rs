@@ -142,7 +142,7 @@ fn partition(model: &Model, phase: &Phase, variants: usize) -> Result<Option<Par
 }
 
 /// Name of a classifier's frozen part in the list of the feature cache: `vgg16 up to block5_pool, 224 x 224 pixels`.
-fn name_of(classifier: &Classifier, lower: &Model) -> String {
+pub(super) fn name_of(classifier: &Classifier, lower: &Model) -> String {
     let backbone = classifier.metadata().and_then(|metadata| metadata.backbone);
     let network = backbone.map_or_else(|| lower.name().to_owned(), |backbone| backbone.to_string());
     let [height, width] = classifier.image_size();
