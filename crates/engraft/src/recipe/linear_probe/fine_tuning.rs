@@ -145,9 +145,13 @@ fn attempt(
         return Ok(FineTuning::OverMemory { needed }.into());
     }
     let start = Instant::now();
-    let mut extract = |photos: &[Photo]| readable(extractor.extract(photos, context.interrupt, progress.features)?);
-    let Some(values) = extract(photos)? else { return Ok(FineTuning::Stopped.into()) };
-    let Some(held_out) = extract(&chosen.held_out.photos)? else { return Ok(FineTuning::Stopped.into()) };
+    let total = photos.len() + chosen.held_out.photos.len();
+    let mut extract = |photos: &[Photo], before: usize| {
+        let mut features = |done, _| (progress.features)(before + done, total);
+        readable(extractor.extract(photos, context.interrupt, &mut features)?)
+    };
+    let Some(values) = extract(photos, 0)? else { return Ok(FineTuning::Stopped.into()) };
+    let Some(held_out) = extract(&chosen.held_out.photos, photos.len())? else { return Ok(FineTuning::Stopped.into()) };
     let tuner = Tuner::new(&chosen.network, parts, values, context)?;
     let multiple = match context.budget {
         Budget::Features(multiple) => multiple,
