@@ -31,6 +31,7 @@
 mod against_scikit_learn;
 mod balance;
 pub mod calibration;
+mod class_means;
 mod cross_validate;
 mod decomposition;
 mod design;
@@ -58,6 +59,7 @@ mod testing;
 pub mod threshold;
 mod training_part;
 
+pub use class_means::ClassMeans;
 pub use cross_validate::{CrossValidation, FoldChoice, cross_validate};
 pub use error::{LinearError, Result};
 pub use features::Features;

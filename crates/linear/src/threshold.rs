@@ -4,11 +4,16 @@ use crate::calibration::{check, largest};
 use crate::error::{LinearError, Result};
 use crate::labels::Labels;
 
-/// A confidence below which the answer is "unknown", and what it costs and gains.
+/// When an answer is "unknown", what that costs and what it gains.
+///
+/// The score of an answer is [`log_odds`] plus `weight` times the cosine of [`ClassMeans`](crate::ClassMeans). An answer is
+/// "unknown" if its score is below `threshold`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Unknown {
-    /// Answers whose largest probability is below this are "unknown".
+    /// How much the cosine counts; 0 if it doesn't.
+    pub weight: f32,
+    /// Answers with a score below this are "unknown". Minus infinity without right answers: none is "unknown".
     pub threshold: f32,
     /// Share of the right answers that become "unknown".
     pub right_lost: f64,
@@ -16,23 +21,58 @@ pub struct Unknown {
     pub wrong_caught: f64,
 }
 
-/// The largest threshold that keeps the share `keep` of the right answers, for example 0.95.
+impl Unknown {
+    /// The score of an answer.
+    ///
+    /// ```
+    /// use engraft_linear::{Labels, threshold::unknown};
+    /// let labels = Labels::single(&[0, 1], 2)?;
+    /// let found = unknown(&[0.8, 0.2, 0.2, 0.8], None, &labels, 0.95)?;
+    /// assert!((found.score(&[0.8, 0.2], 0.3) - 4.0f32.ln()).abs() < 1e-6);
+    /// # Ok::<(), engraft_linear::LinearError>(())
+    /// ```
+    pub fn score(&self, probabilities: &[f32], cosine: f32) -> f32 {
+        log_odds(probabilities) + self.weight * cosine
+    }
+}
+
+/// The logarithm of the largest probability over the sum of the others.
+///
+/// ```
+/// use engraft_linear::threshold::log_odds;
+/// assert!((log_odds(&[0.1, 0.75, 0.15]) - 3.0f32.ln()).abs() < 1e-6);
+/// assert!(log_odds(&[1.0, 0.0]).is_finite());
+/// ```
+pub fn log_odds(probabilities: &[f32]) -> f32 {
+    let best = largest(probabilities);
+    let sum_of = |keep: &dyn Fn(usize) -> bool| -> f64 {
+        probabilities.iter().enumerate().filter(|(at, _)| keep(*at)).map(|(_, &p)| f64::from(p)).sum()
+    };
+    // 1 - p would be 0 for an answer of which f32 can't be more sure, and the sum of the others may be.
+    let others = sum_of(&|at| at != best).max(f64::from(f32::MIN_POSITIVE));
+    (sum_of(&|at| at == best).max(f64::from(f32::MIN_POSITIVE)).ln() - others.ln()) as f32
+}
+
+/// The largest threshold that keeps the share `keep` of the right answers, for example 0.99.
 ///
 /// `probabilities` is `[samples, classes]`, row-major; take those of [`cross_validate`](crate::cross_validate()), since probabilities of
-/// training samples are too high. Without right answers the threshold is 0, so that no answer is "unknown".
+/// training samples are too high. `cosines` are those of [`ClassMeans`](crate::ClassMeans) without the sample's fold; `None` to go by
+/// the probabilities alone. The weight gives log-odds and cosine the same standard deviation over the right answers.
 ///
 /// # Errors
-/// Samples have several labels, the number of probabilities isn't `samples * classes`, or `keep` isn't between 0 and 1.
+/// Samples have several labels, the number of probabilities isn't `samples * classes`, that of cosines isn't `samples`, or `keep`
+/// isn't between 0 and 1.
 ///
 /// ```
 /// use engraft_linear::{Labels, threshold::unknown};
 /// let labels = Labels::single(&[0, 1, 1], 2)?;
 /// // Right with 0.9 and 0.8, wrong with 0.6.
-/// let found = unknown(&[0.9, 0.1, 0.2, 0.8, 0.6, 0.4], &labels, 0.95)?;
-/// assert_eq!((found.threshold, found.right_lost, found.wrong_caught), (0.8, 0.0, 1.0));
+/// let found = unknown(&[0.9, 0.1, 0.2, 0.8, 0.6, 0.4], None, &labels, 0.95)?;
+/// assert!((found.threshold - 4.0f32.ln()).abs() < 1e-6);
+/// assert_eq!((found.right_lost, found.wrong_caught), (0.0, 1.0));
 /// # Ok::<(), engraft_linear::LinearError>(())
 /// ```
-pub fn unknown(probabilities: &[f32], labels: &Labels, keep: f64) -> Result<Unknown> {
+pub fn unknown(probabilities: &[f32], cosines: Option<&[f32]>, labels: &Labels, keep: f64) -> Result<Unknown> {
     check(probabilities, labels)?;
     if labels.is_multi() {
         return Err(LinearError::Kind {
@@ -40,23 +80,40 @@ pub fn unknown(probabilities: &[f32], labels: &Labels, keep: f64) -> Result<Unkn
             expected: "labels with one class a sample",
         });
     }
+    if let Some(cosines) = cosines.filter(|cosines| cosines.len() != labels.samples()) {
+        return Err(LinearError::Size { place: "cosines", expected: labels.samples(), received: cosines.len() });
+    }
     if !(0.0..=1.0).contains(&keep) {
         return Err(LinearError::Range { place: "keep", expected: "a share from 0 to 1", received: keep });
     }
     let (mut right, mut wrong) = (Vec::new(), Vec::new());
     for (sample, row) in probabilities.chunks_exact(labels.classes()).enumerate() {
-        let best = largest(row);
-        if labels.has(sample, best) { right.push(row[best]) } else { wrong.push(row[best]) }
+        let answer = (log_odds(row), cosines.map_or(0.0, |cosines| cosines[sample]));
+        if labels.has(sample, largest(row)) { right.push(answer) } else { wrong.push(answer) }
     }
+    let weight = weight(&right);
+    let scores = |answers: &[(f32, f32)]| -> Vec<f32> {
+        answers.iter().map(|(log_odds, cosine)| log_odds + weight * cosine).collect()
+    };
+    let (mut right, wrong) = (scores(&right), scores(&wrong));
     right.sort_by(|a, b| b.total_cmp(a));
     // Rounding must not ask for one answer more than the share.
     let kept = (keep * right.len() as f64 - 1e-9).ceil().max(1.0) as usize;
-    let threshold = right.get(kept - 1).copied().unwrap_or(0.0);
-    let share_below = |confidences: &[f32]| {
-        confidences.iter().filter(|&&confidence| confidence < threshold).count() as f64
-            / confidences.len().max(1) as f64
+    let threshold = right.get(kept - 1).copied().unwrap_or(f32::NEG_INFINITY);
+    let share_below =
+        |scores: &[f32]| scores.iter().filter(|&&score| score < threshold).count() as f64 / scores.len().max(1) as f64;
+    Ok(Unknown { weight, threshold, right_lost: share_below(&right), wrong_caught: share_below(&wrong) })
+}
+
+/// The ratio of the standard deviations of log-odds and cosine; 0 where the cosine is always the same.
+fn weight(answers: &[(f32, f32)]) -> f32 {
+    let deviation = |of: &dyn Fn(&(f32, f32)) -> f32| {
+        let values: Vec<f64> = answers.iter().map(|answer| f64::from(of(answer))).collect();
+        let mean = values.iter().sum::<f64>() / values.len().max(1) as f64;
+        (values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / values.len().max(1) as f64).sqrt()
     };
-    Ok(Unknown { threshold, right_lost: share_below(&right), wrong_caught: share_below(&wrong) })
+    let (log_odds, cosine) = (deviation(&|answer| answer.0), deviation(&|answer| answer.1));
+    if cosine > f64::from(f32::EPSILON) { (log_odds / cosine) as f32 } else { 0.0 }
 }
 
 /// The decision threshold of one label, chosen for the largest F1 score.
@@ -135,19 +192,46 @@ mod tests {
         };
         let probabilities: Vec<f32> = classes.iter().flat_map(row).collect();
         for keep in [0.0, 0.5, 0.9, 0.95, 1.0] {
-            let found = unknown(&probabilities, &labels, keep).unwrap();
+            let found = unknown(&probabilities, None, &labels, keep).unwrap();
             assert!(found.right_lost <= 1.0 - keep + 1e-12, "{found:?}");
             assert!(found.right_lost + 0.01 > 1.0 - keep, "the largest such threshold: {found:?}");
             assert!(found.wrong_caught >= found.right_lost);
         }
-        assert!(unknown(&probabilities, &labels, f64::NAN).is_err() && unknown(&probabilities, &labels, 1.1).is_err());
+        assert!(
+            unknown(&probabilities, None, &labels, f64::NAN).is_err()
+                && unknown(&probabilities, None, &labels, 1.1).is_err()
+        );
     }
 
     #[test]
     fn without_right_answers_nothing_is_unknown() {
         let labels = Labels::single(&[0, 1], 2).unwrap();
-        let found = unknown(&[0.1, 0.9, 0.9, 0.1], &labels, 0.95).unwrap();
-        assert_eq!(found, Unknown { threshold: 0.0, right_lost: 0.0, wrong_caught: 0.0 });
+        let found = unknown(&[0.1, 0.9, 0.9, 0.1], None, &labels, 0.95).unwrap();
+        let expected = Unknown { weight: 0.0, threshold: f32::NEG_INFINITY, right_lost: 0.0, wrong_caught: 0.0 };
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn the_cosine_counts_as_much_as_the_log_odds() {
+        let labels = Labels::single(&[0, 0, 0, 0, 1], 2).unwrap();
+        // Four right answers; the last one is wrong, sure of itself, and far from all classes.
+        let probabilities = [0.7, 0.3, 0.8, 0.2, 0.9, 0.1, 0.95, 0.05, 0.9, 0.1];
+        let cosines = [0.8, 0.6, 0.7, 0.9, -0.5];
+        let alone = unknown(&probabilities, None, &labels, 1.0).unwrap();
+        let both = unknown(&probabilities, Some(&cosines), &labels, 1.0).unwrap();
+        assert_eq!((alone.wrong_caught, both.wrong_caught, both.right_lost), (0.0, 1.0, 0.0));
+        let odds: Vec<f64> = [7.0f64 / 3.0, 4.0, 9.0, 19.0].iter().map(|odds| odds.ln()).collect();
+        let deviation = |values: &[f64]| {
+            let mean = values.iter().sum::<f64>() / 4.0;
+            (values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / 4.0).sqrt()
+        };
+        let expected = deviation(&odds) / deviation(&[0.8, 0.6, 0.7, 0.9]);
+        assert!((f64::from(both.weight) - expected).abs() < 1e-5, "{} {expected}", both.weight);
+        assert_eq!(
+            both.threshold,
+            (0..4).map(|at| both.score(&probabilities[2 * at..][..2], cosines[at])).fold(f32::INFINITY, f32::min)
+        );
+        assert!(unknown(&probabilities, Some(&cosines[1..]), &labels, 1.0).is_err());
     }
 
     #[test]
