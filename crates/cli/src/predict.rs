@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use engraft::data::decode;
-use engraft::recipe::Classifier;
+use engraft::recipe::{self, Classifier};
 use engraft::runtime::Runtime;
 use serde_json::{Map, Value, json};
 
@@ -42,13 +42,9 @@ pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
     for image in &args.images {
         match decode(image) {
             Ok(photo) => {
-                let probabilities = classifier.classify(&photo)?;
-                let answer = Answer {
-                    image,
-                    classes: classifier.classes(),
-                    probabilities: &probabilities,
-                    unknown: classifier.is_unknown(&probabilities),
-                };
+                let recipe::Answer { probabilities, is_unknown } = classifier.answer(&photo)?;
+                let answer =
+                    Answer { image, classes: classifier.classes(), probabilities: &probabilities, unknown: is_unknown };
                 match args.json {
                     true => line(answer.to_json())?,
                     false => line(answer.to_text(args.top.0))?,
@@ -80,7 +76,7 @@ struct Answer<'a> {
     image: &'a Path,
     classes: &'a [String],
     probabilities: &'a [f32],
-    /// Whether no probability reaches the model's threshold.
+    /// Whether the model's rule says so.
     unknown: bool,
 }
 

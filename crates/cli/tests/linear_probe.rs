@@ -24,7 +24,7 @@ fn the_bare_command_trains_scores_and_saves_without_a_network() {
         "efficientnet-lite0 with the ImageNet weights, 64 x 64 pixels (--backbone, --image-size)\n",
         "Score     accuracy ",
         "5-fold: each photo was classified by a head trained without its fold (--folds)\n",
-        "Unknown   below ",
+        "Unknown   photos between the classes or far from all of them are \"unknown\": ",
         "Saved     m.keras\nTry       engraft predict m.keras PHOTO\n",
     ] {
         assert!(run.out.contains(expected), "expected {expected:?} in {run}");

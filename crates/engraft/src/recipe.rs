@@ -20,11 +20,12 @@ mod linear_probe;
 mod metadata;
 mod partition;
 mod phase;
+mod unknown;
 
 pub use augment::{Augment, Augmentation};
 pub use backbone::Backbone;
 pub use base::Base;
-pub use classifier::Classifier;
+pub use classifier::{Answer, Classifier};
 pub use features::{FeatureDataset, FeatureExtractor, PhotoFeatures, feature_cache};
 pub use freeze::Freeze;
 pub use interrupt::Interrupt;
@@ -33,6 +34,7 @@ pub use linear_probe::{Budget, CandidateScore, FineTuning, HeldOutScore, LinearP
 pub use metadata::Metadata;
 pub use partition::Partition;
 pub use phase::Phase;
+pub use unknown::UnknownRule;
 
 use crate::prelude::*;
 use crate::{Error, Result};

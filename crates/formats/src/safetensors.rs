@@ -17,6 +17,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod arrays;
 mod naming;
 mod safetensors_file;
 mod weight_layout;
@@ -33,6 +34,7 @@ use self::safetensors_file::invalid_data;
 use crate::error::at;
 use crate::{FloatType, atomic};
 
+pub use self::arrays::{from_bytes, to_bytes};
 pub use self::naming::Naming;
 pub use self::safetensors_file::{SafetensorsFile, TensorInfo};
 

@@ -100,8 +100,8 @@ fn warn_of_probe(args: &Args, classifier: &Classifier) {
             "warning: the model was trained on all its photos: accuracy on some of them will look too good; use --validation",
         );
     }
-    if classifier.metadata().is_some_and(|metadata| metadata.unknown_below.is_some()) {
-        note("note: the threshold of \"unknown\" is dropped, as it doesn't fit the new weights");
+    if classifier.metadata().is_some_and(|metadata| metadata.unknown.is_some()) {
+        note("note: the rule of \"unknown\" is dropped, as it doesn't fit the new weights");
     }
 }
 

@@ -7,7 +7,8 @@ use engraft_kernels::{Activation, activate, softmax};
 use super::Metadata;
 use crate::data::Pixels;
 use crate::formats::keras::{self, SaveOptions};
-use crate::runtime::Runtime;
+use crate::plan::Plan;
+use crate::runtime::{Runtime, SessionKey};
 use crate::train::{RunOptions, Train};
 use crate::{Error, LossKind, Model, Result, Tensor};
 
@@ -62,6 +63,23 @@ pub struct Classifier {
     metadata: Option<Metadata>,
     warnings: Vec<String>,
     runtime: Option<Runtime>,
+    /// The model with two outputs, its own and the features that its last layer sees, where "unknown" depends on them.
+    with_features: Option<Model>,
+}
+
+/// What a classifier says of a photo.
+///
+/// ```
+/// use engraft::recipe::Answer;
+/// let answer = Answer { probabilities: vec![0.3, 0.7], is_unknown: false };
+/// assert_eq!(answer.probabilities.len(), 2);
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    /// The probability of each class, in class order.
+    pub probabilities: Vec<f32>,
+    /// Whether the photo is "unknown" by the rule of the [`Metadata`].
+    pub is_unknown: bool,
 }
 
 impl Classifier {
@@ -97,7 +115,12 @@ impl Classifier {
         if classes.len() != count {
             return Err(Error::new(place(), format_args!("{count} class names"), classes.len()));
         }
-        Ok(Self { model, classes, metadata, warnings: Vec::new(), runtime: None })
+        let needs_features = metadata.as_ref().and_then(|metadata| metadata.unknown.as_ref());
+        let with_features = match needs_features.filter(|rule| rule.class_means.is_some()) {
+            Some(_) => Some(Model::new(model.inputs(), [model.output(), &model.output().inputs()[0]])?),
+            None => None,
+        };
+        Ok(Self { model, classes, metadata, warnings: Vec::new(), runtime: None, with_features })
     }
 
     /// Loads a `.keras` file or a whole-model `.h5`, written by engraft or by Keras.
@@ -142,7 +165,7 @@ impl Classifier {
     /// # Errors
     /// Those of [`keras::save`].
     pub fn save_with(&self, path: &Path, optimizer_state: bool) -> Result<()> {
-        let extras: Vec<_> = self.metadata.iter().map(Metadata::entry).collect();
+        let extras = self.metadata.as_ref().map_or(Ok(Vec::new()), Metadata::entries)?;
         keras::save(&self.model, path, &SaveOptions { optimizer_state, extras: &extras, ..SaveOptions::default() })
     }
 
@@ -197,33 +220,54 @@ impl Classifier {
     /// The model can't run, for example because it needs more memory than there is.
     pub fn classify(&self, photo: &Pixels) -> Result<Vec<f32>> {
         let options = self.runtime.iter().fold(RunOptions::from(1), |options, runtime| options.runtime(runtime));
-        let mut outputs = self.model.predict(&self.input(photo)?, options)?.into_data();
+        Ok(self.probabilities(self.model.predict(&self.input(photo)?, options)?.into_data()))
+    }
+
+    /// The answer for a photo: the probability of each class, and whether the photo is "unknown".
+    ///
+    /// ```
+    /// use engraft::data::Pixels;
+    /// use engraft::prelude::*;
+    /// use engraft::recipe::{Metadata, UnknownRule};
+    /// let layers = Sequential::new().add(Input::new([2, 2, 3])).add(Flatten::new());
+    /// let model = layers.add(Dense::new(2).activation(Softmax).kernel_initializer(Initializer::Zeros)).build()?;
+    /// let classes = vec!["cat".into(), "dog".into()];
+    /// let rule = UnknownRule { threshold: 1.0, weight: 0.0, class_means: None };
+    /// let classifier = Classifier::new(model, Some(Metadata { unknown: Some(rule), ..Metadata::new(classes) }))?;
+    /// let answer = classifier.answer(&Pixels { width: 1, height: 1, rgb: vec![9, 9, 9] })?;
+    /// assert!(answer.probabilities == [0.5, 0.5] && answer.is_unknown);
+    /// # Ok::<(), engraft::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`classify`](Self::classify).
+    pub fn answer(&self, photo: &Pixels) -> Result<Answer> {
+        let (probabilities, features) = match &self.with_features {
+            None => (self.classify(photo)?, None),
+            Some(model) => {
+                let (x, plan) = (self.input(photo)?, |batch, options: &_| Plan::predict(model, batch, options));
+                let runtime = self.runtime.clone().map_or_else(Runtime::shared, Ok)?;
+                let key = SessionKey::Predict { batch: 1 };
+                let outputs = runtime.with_session(model, key, plan, |session| session.predict(&[&x]))?;
+                let mut outputs = outputs.into_iter().map(Tensor::into_data);
+                (self.probabilities(outputs.next().unwrap_or_default()), outputs.next())
+            }
+        };
+        let rule = self.metadata.as_ref().and_then(|metadata| metadata.unknown.as_ref());
+        let is_unknown = rule.is_some_and(|rule| rule.is_unknown(&probabilities, features.as_deref()));
+        Ok(Answer { probabilities, is_unknown })
+    }
+
+    /// The probabilities that the outputs of the model mean.
+    fn probabilities(&self, mut outputs: Vec<f32>) -> Vec<f32> {
         let loss = self.model.compiled().map(|compiled| compiled.loss);
         if let Some(loss) = loss.filter(|loss| loss.is_from_logits()) {
             logits_to_probabilities(&mut outputs, loss.kind());
         }
-        Ok(match outputs[..] {
+        match outputs[..] {
             [yes] => vec![1.0 - yes, yes],
             _ => outputs,
-        })
-    }
-
-    /// Whether the answer is "unknown": no probability reaches the threshold of the [`Metadata`], if there is one.
-    ///
-    /// ```
-    /// use engraft::prelude::*;
-    /// use engraft::recipe::Metadata;
-    /// let model = Sequential::new().add(Input::new([2, 2, 3])).add(Flatten::new()).add(Dense::new(2)).build()?;
-    /// let classes = vec!["cat".into(), "dog".into()];
-    /// let metadata = Metadata { unknown_below: Some(0.7), ..Metadata::new(classes) };
-    /// let classifier = Classifier::new(model, Some(metadata))?;
-    /// assert!(classifier.is_unknown(&[0.6, 0.4]));
-    /// assert!(!classifier.is_unknown(&[0.1, 0.9]));
-    /// # Ok::<(), engraft::Error>(())
-    /// ```
-    pub fn is_unknown(&self, probabilities: &[f32]) -> bool {
-        let threshold = self.metadata.as_ref().and_then(|metadata| metadata.unknown_below);
-        threshold.is_some_and(|threshold| probabilities.iter().all(|probability| *probability < threshold))
+        }
     }
 }
 
@@ -285,6 +329,31 @@ mod tests {
         let loaded = Classifier::load(&path).unwrap();
         assert_eq!((loaded.metadata(), loaded.classes()), (Some(&metadata), &["cat".to_owned(), "dog".to_owned()][..]));
         assert!(loaded.warnings().is_empty());
+    }
+
+    #[test]
+    fn a_photo_far_from_all_class_means_is_unknown_before_and_after_saving() {
+        use crate::linear::ClassMeans;
+        use crate::recipe::UnknownRule;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.keras");
+        // The features are the pixel's colour; both classes are reddish.
+        let means = ClassMeans::new(vec![0.0; 3], vec![1.0; 3], vec![1.0, 0.0, 0.0, 0.8, 0.6, 0.0]).unwrap();
+        let rule = UnknownRule { threshold: 2.0, weight: 2.0, class_means: Some(means) };
+        let metadata = Metadata { unknown: Some(rule), ..Metadata::new(vec!["cat".into(), "dog".into()]) };
+        let model = model(&[0.2, 0.6]);
+        model.weights()[1].set(vec![0.1, 0.5]).unwrap();
+        let classifier = Classifier::new(model, Some(metadata)).unwrap();
+        classifier.save(&path).unwrap();
+        for classifier in [&classifier, &Classifier::load(&path).unwrap()] {
+            let answer = |rgb: [u8; 3]| {
+                let photo = Pixels { width: 1, height: 1, rgb: rgb.to_vec() };
+                let answer = classifier.answer(&photo).unwrap();
+                assert_eq!(answer.probabilities, classifier.classify(&photo).unwrap());
+                answer.is_unknown
+            };
+            assert_eq!([answer([9, 0, 0]), answer([0, 0, 9])], [false, true]);
+        }
     }
 
     #[test]

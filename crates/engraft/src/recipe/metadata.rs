@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::Backbone;
+use super::{Backbone, UnknownRule};
 use crate::formats::{json, keras};
 use crate::{Error, ErrorKind, Result};
 
@@ -34,9 +34,9 @@ pub struct Metadata {
     /// The seed of the last training run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,
-    /// The probability of the most likely class below which the answer is "unknown", from 0 to 1.
+    /// When the answer is "unknown"; `None` for never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub unknown_below: Option<f32>,
+    pub unknown: Option<UnknownRule>,
     /// Whether the head was trained on all photos. If training continues, none of these photos can be held out of it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub trained_on_all_photos: bool,
@@ -61,14 +61,7 @@ impl Metadata {
 
     /// Metadata of class names alone.
     pub fn new(classes: Vec<String>) -> Self {
-        Self {
-            version: VERSION,
-            classes,
-            backbone: None,
-            seed: None,
-            unknown_below: None,
-            trained_on_all_photos: false,
-        }
+        Self { version: VERSION, classes, backbone: None, seed: None, unknown: None, trained_on_all_photos: false }
     }
 
     /// Reads the metadata of a `.keras` file or a whole-model `.h5`; `None` if it has none, as a file that Keras wrote.
@@ -90,8 +83,14 @@ impl Metadata {
     /// # Errors
     /// The file can't be read, or its metadata is malformed.
     pub fn read(path: &Path) -> Result<Option<Self>> {
-        let json = keras::read_extra(path, Self::ENTRY)?;
-        json.map(|json| Self::from_json(&json).map_err(|error| error.within(path.display()))).transpose()
+        let Some(json) = keras::read_extra(path, Self::ENTRY)? else { return Ok(None) };
+        let within = |error: Error| error.within(path.display());
+        let metadata = Self::from_json(&json).map_err(within)?;
+        let Some(rule) = metadata.unknown.clone().filter(|rule| rule.weight != 0.0) else { return Ok(Some(metadata)) };
+        // A file that was converted from a `.keras` file has no class means. Without them, the rule would mean something else.
+        let means = keras::read_extra(path, UnknownRule::ENTRY)?;
+        let unknown = means.map(|means| rule.with_class_means(means)).transpose().map_err(within)?;
+        Ok(Some(Self { unknown, ..metadata }))
     }
 
     /// Parses the JSON that [`entry`](Self::entry) writes, of this version or an older one.
@@ -118,7 +117,23 @@ impl Metadata {
         }
     }
 
-    /// Name and content of the entry, for [`SaveOptions::extras`](keras::SaveOptions::extras).
+    /// Names and contents of all entries of a `.keras` file: the JSON, and the class means of the rule of "unknown", if it has any.
+    ///
+    /// ```
+    /// use engraft::recipe::Metadata;
+    /// let metadata = Metadata::new(vec!["cat".into(), "dog".into()]);
+    /// assert_eq!(metadata.entries()?, [metadata.entry()]);
+    /// # Ok::<(), engraft::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The class means can't be written.
+    pub fn entries(&self) -> Result<Vec<(String, Vec<u8>)>> {
+        let means = self.unknown.as_ref().map_or(Ok(None), UnknownRule::entry)?;
+        Ok(std::iter::once(self.entry()).chain(means).collect())
+    }
+
+    /// Name and content of the JSON entry, for [`SaveOptions::extras`](keras::SaveOptions::extras).
     pub fn entry(&self) -> (String, Vec<u8>) {
         let json = serde_json::to_vec_pretty(self).expect("names and numbers are always JSON");
         (Self::ENTRY.to_owned(), json)
@@ -134,6 +149,27 @@ mod tests {
         let metadata =
             Metadata { backbone: Some(Backbone::Vgg16), seed: Some(7), ..Metadata::new(vec!["a".into(), "b".into()]) };
         assert_eq!(Metadata::from_json(&metadata.entry().1).unwrap(), metadata);
+    }
+
+    #[test]
+    fn the_rule_of_unknown_is_dropped_without_its_class_means() {
+        use crate::linear::ClassMeans;
+        use crate::prelude::*;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m.keras");
+        let means = ClassMeans::new(vec![0.0; 2], vec![1.0; 2], vec![1.0, 0.0, 0.0, 1.0]).unwrap();
+        let rule = |weight, class_means| UnknownRule { threshold: 1.5, weight, class_means };
+        let model = Sequential::new().add(Input::new([2])).add(Dense::new(2)).build().unwrap();
+        let saved = |unknown: UnknownRule, entries: fn(&Metadata) -> Vec<(String, Vec<u8>)>| {
+            let metadata = Metadata { unknown: Some(unknown), ..Metadata::new(vec!["a".into(), "b".into()]) };
+            let options = keras::SaveOptions { extras: &entries(&metadata), ..keras::SaveOptions::default() };
+            keras::save(&model, &path, &options).unwrap();
+            Metadata::read(&path).unwrap().unwrap().unknown
+        };
+        let all = rule(3.0, Some(means));
+        assert_eq!(saved(all.clone(), |metadata| metadata.entries().unwrap()), Some(all.clone()));
+        assert_eq!(saved(all, |metadata| vec![metadata.entry()]), None);
+        assert_eq!(saved(rule(0.0, None), |metadata| vec![metadata.entry()]), Some(rule(0.0, None)));
     }
 
     #[test]

@@ -58,15 +58,16 @@ fn unknown(report: &ProbeReport) -> Option<String> {
     let (unknown, photos) = (&report.unknown, report.score.fold_of_sample.len() as f64);
     let right = (report.score.accuracy * photos).round();
     let wrong = photos - right;
-    (unknown.threshold > 0.0).then(|| {
+    unknown.threshold.is_finite().then(|| {
+        let reason = match unknown.weight {
+            0.0 => "an unsure answer is",
+            _ => "photos between the classes or far from all of them are",
+        };
+        let lost = (unknown.right_lost * right).round();
+        let caught = (unknown.wrong_caught * wrong).round();
         titled(
             "Unknown",
-            format!(
-                "below {:.0} % the answer is \"unknown\": so are {:.0} of the {right:.0} right and {:.0} of the {wrong:.0} wrong answers",
-                100.0 * unknown.threshold,
-                unknown.right_lost * right,
-                unknown.wrong_caught * wrong
-            ),
+            format!("{reason} \"unknown\": {lost} of the {right} right and {caught} of the {wrong} wrong answers"),
         )
     })
 }
@@ -92,7 +93,7 @@ pub(super) fn to_json(report: &ProbeReport) -> Value {
             "log_loss": score.log_loss,
             "calibration_error": score.calibration_error,
         },
-        "unknown_below": unknown.threshold,
+        "unknown": { "right_lost": unknown.right_lost, "wrong_caught": unknown.wrong_caught },
     });
     json["fine_tuning"] = match report.fine_tuning {
         FineTuning::OverBudget { needed, budget } => {

@@ -2,14 +2,14 @@
 
 use engraft_linear::interval::wilson;
 use engraft_linear::threshold::{Unknown, unknown};
-use engraft_linear::{CrossValidation, Fit};
+use engraft_linear::{ClassMeans, CrossValidation, Fit, Folds, Labels, LinearError};
 
-use super::candidate::{Candidate, Trained, failed};
+use super::candidate::{Candidate, Trained, failed, matrix};
 use super::fine_tuning::{FineTuned, FineTuning};
 use crate::Result;
 use crate::data::PhotoFolder;
 use crate::prelude::*;
-use crate::recipe::{Backbone, Metadata};
+use crate::recipe::{Backbone, Metadata, PhotoFeatures, UnknownRule};
 
 /// Share of the right answers that stay above the threshold of "unknown".
 const RIGHT_ANSWERS_KEPT: f64 = 0.99;
@@ -29,7 +29,7 @@ pub struct ProbeReport {
     pub score: CrossValidation,
     /// What was chosen for the linear head.
     pub fit: Fit,
-    /// The threshold of "unknown" and its price.
+    /// The rule of "unknown" and its price in the cross-validation.
     pub unknown: Unknown,
     /// The score on the held-out photos, if there were any.
     pub held_out: Option<HeldOutScore>,
@@ -114,13 +114,18 @@ pub(super) fn report(
         Loss::categorical_crossentropy(),
         [Metric::Accuracy],
     )?;
-    let unknown = unknown(&score.probabilities, &labels, RIGHT_ANSWERS_KEPT).map_err(failed)?;
+    // Fine-tuning changes the features, so that the angles to the class means of the frozen network don't apply.
+    let angles = match tuned.outcome.is_kept() {
+        true => None,
+        false => Some(angles(&training, &labels, &score.fold_of_sample).map_err(failed)?),
+    };
+    let (cosines, class_means) = angles.unzip();
+    let unknown = unknown(&score.probabilities, cosines.as_deref(), &labels, RIGHT_ANSWERS_KEPT).map_err(failed)?;
     let trained_on_all = held_out_score.is_none();
     let metadata = Metadata {
         backbone: Some(network.recipe.backbone),
         seed: Some(seed),
-        // Without a right answer there is no threshold: 0 would never be reached.
-        unknown_below: Some(unknown.threshold).filter(|threshold| *threshold > 0.0),
+        unknown: UnknownRule::new(unknown, class_means)?,
         trained_on_all_photos: trained_on_all,
         ..Metadata::new(folder.classes.clone())
     };
@@ -138,6 +143,24 @@ pub(super) fn report(
         fine_tuning: tuned.outcome,
         candidates: scores,
     })
+}
+
+/// For each photo, the largest cosine to a class mean of the other folds' photos; and the class means of all photos.
+fn angles(
+    training: &PhotoFeatures,
+    labels: &Labels,
+    fold_of_photo: &[usize],
+) -> std::result::Result<(Vec<f32>, ClassMeans), LinearError> {
+    let features = matrix(training)?;
+    let folds = Folds::new(fold_of_photo.to_vec())?;
+    let mut cosines = vec![0.0; features.samples()];
+    for fold in 0..folds.count() {
+        let (others, of_fold) = folds.split(fold);
+        let means = ClassMeans::of(features, &others, labels)?;
+        of_fold.into_iter().for_each(|photo| cosines[photo] = means.cosine(features.row(photo)));
+    }
+    let all: Vec<usize> = (0..features.samples()).collect();
+    Ok((cosines, ClassMeans::of(features, &all, labels)?))
 }
 
 /// The log loss that the training photos alone give.
