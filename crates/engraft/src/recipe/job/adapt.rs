@@ -12,6 +12,9 @@ const CHUNK: usize = 1024;
 impl TrainingJob<'_> {
     /// Sets mean and variance of a `Normalization` layer to those of its input on the training photos: Keras' `adapt`.
     ///
+    /// Unlike Keras, a feature that is the same in all photos gets variance 1, as in scikit-learn's `StandardScaler`. Keras' 0 would
+    /// multiply it by ten million in the first photo in which it differs.
+    ///
     /// The photos are not augmented, and count the same whatever their class. With a [`cache`](Self::cache), the features are found
     /// there or stored there. Returns whether it finished: if an interrupt was requested, the layer stays as it is.
     ///
@@ -64,7 +67,7 @@ impl TrainingJob<'_> {
         }
         if moments.rows > 0.0 {
             mean.set(moments.mean.iter().map(|&mean| mean as f32).collect())?;
-            variance.set(moments.squares.iter().map(|&sum| (sum / moments.rows) as f32).collect())?;
+            variance.set(moments.squares.iter().map(|&sum| moments.variance(sum)).collect())?;
             // Sessions that were made before have the old values.
             model.cache().clear();
         }
@@ -103,6 +106,12 @@ impl Moments {
             *squares += deviation * (f64::from(value) - *mean);
         }
     }
+
+    /// The variance of a channel with this sum of squared deviations; 1 if it is constant.
+    fn variance(&self, squares: f64) -> f32 {
+        let variance = (squares / self.rows) as f32;
+        if variance == 0.0 { 1.0 } else { variance }
+    }
 }
 
 #[cfg(test)]
@@ -121,5 +130,13 @@ mod tests {
             assert!((moments.mean[channel] - mean).abs() < 1e-9);
             assert!((moments.squares[channel] / squares - 1.0).abs() < 1e-9);
         }
+    }
+
+    #[test]
+    fn a_constant_channel_has_variance_1() {
+        let mut moments = Moments::new(2);
+        [[0.1, 3.0], [0.1, 5.0], [0.1, 7.0]].iter().for_each(|row| moments.add(row));
+        let variances: Vec<f32> = moments.squares.iter().map(|&squares| moments.variance(squares)).collect();
+        assert_eq!(variances, [1.0, 8.0 / 3.0]);
     }
 }
