@@ -276,6 +276,7 @@ pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
     let job = TrainingJob::new(&classifier, training, validation, phases)?;
     let job = job.batch_size(args.batch_size.0).shuffle(!args.no_shuffle).runtime(&chosen);
     let job = job.class_weights(args.class_weights());
+    let job = cache.iter().cloned().fold(job.augment_variants(variants), TrainingJob::cache);
     let job = job.save_to(output.path(), args.save_optimizer);
     saving::check_best(&job)?;
     let memory = job.memory()?;
@@ -284,7 +285,6 @@ pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
 
     let show_features = progress::features();
     let job = job.keep_photos_in_memory()?.on_features(|done, total| show_features("", done, total));
-    let job = cache.iter().cloned().fold(job.augment_variants(variants), TrainingJob::cache);
     let interrupt = interrupt::watch("Stopping after this step", "with the epochs saved so far");
     if args.recipe.normalize_features && !job.adapt(Recipe::FEATURE_NORMALIZATION, &interrupt)? {
         note("Stopped, nothing is saved");

@@ -20,6 +20,8 @@ pub struct Memory {
     pub buffers: usize,
     /// Two input batches: the next one is loaded while the current one is computed.
     pub inputs: usize,
+    /// Outputs of frozen layers for all samples, computed once to train on. Not part of a plan: 0 unless a caller sets it.
+    pub features: usize,
     /// The executor's working space, such as packed panels and cached transformed filters.
     pub scratch: usize,
 }
@@ -27,7 +29,7 @@ pub struct Memory {
 impl Memory {
     /// The sum of all parts.
     pub fn total(&self) -> usize {
-        self.weights + self.optimizer + self.buffers + self.inputs + self.scratch
+        self.weights + self.optimizer + self.buffers + self.inputs + self.features + self.scratch
     }
 
     /// The sum of all parts as text, such as `1.5 GiB`.
@@ -43,6 +45,7 @@ impl fmt::Display for Memory {
             ("optimizer", self.optimizer),
             ("activations and gradients", self.buffers),
             ("input batches", self.inputs),
+            ("features", self.features),
             ("working space", self.scratch),
         ];
         let parts: Vec<String> =

@@ -538,6 +538,7 @@ impl Plan {
             buffers: 4 * self.assignment.length() + kept_inputs.map(|&input| bytes(input)).sum::<usize>(),
             // Memory for two input batches: the next one is loaded while the current one is computed.
             inputs: 2 * program.inputs.iter().map(|&input| bytes(input)).sum::<usize>(),
+            features: 0,
             scratch: 0,
         }
     }

@@ -382,7 +382,7 @@ impl<'a> TrainingJob<'a> {
         self.runtime.clone().map_or_else(Runtime::shared, Ok)
     }
 
-    /// The memory that each phase needs. The model is unchanged.
+    /// The memory that each phase needs, with the features of a phase that trains on features. The model is unchanged.
     ///
     /// # Errors
     /// No plan exists for a phase, for example because no layer is trainable.
@@ -394,7 +394,10 @@ impl<'a> TrainingJob<'a> {
     fn memory_of(&self, phase: &Phase, runtime: &Runtime, batch_size: usize) -> Result<Memory> {
         let validation = self.validation.as_ref().map(|validation| validation as &dyn Dataset);
         let fit = self.fit(phase, runtime, validation).batch_size(batch_size);
-        fit.memory(self.classifier.model(), &phase.trainability)
+        match self.memory_on_features(phase, runtime, &fit, batch_size)? {
+            Some(memory) => Ok(memory),
+            None => fit.memory(self.classifier.model(), &phase.trainability),
+        }
     }
 
     /// The options of `fit` for a phase.

@@ -263,6 +263,23 @@ fn features_that_need_more_than_half_of_the_memory_are_not_computed() {
 }
 
 #[test]
+fn memory_is_that_of_the_features_and_the_layers_above_them() {
+    let home = tempfile::tempdir().unwrap();
+    let (photos, file) = (photos(&home.path().join("photos")), home.path().join("model.keras"));
+    save_start(&file, None);
+    let of = start(&file);
+    let on_photos = job(&of, &photos, 4, &file).memory().unwrap();
+    let on_features = job(&of, &photos, 4, &file).cache(FeatureCache::off()).memory().unwrap();
+    // The pooled output of 5 numbers, and the input of the last block, for each of the 12 photos.
+    let features = [12 * 5 * size_of::<f32>(), 12 * 4 * 4 * 5 * size_of::<f32>()];
+    for ((on_features, on_photos), features) in on_features.iter().zip(&on_photos).zip(features) {
+        assert_eq!((on_features.features, on_photos.features), (features, 0));
+        assert!(on_features.total() - features < on_photos.total(), "{on_features} and {on_photos}");
+        assert!(on_features.weights <= on_photos.weights);
+    }
+}
+
+#[test]
 fn fixed_variants_need_augmentation_and_train_on_features() {
     let home = tempfile::tempdir().unwrap();
     let path = |name: &str| home.path().join(name);

@@ -3,6 +3,7 @@
 use crate::cache::FeatureCache;
 use crate::data::{Dataset, Photo};
 use crate::ir::Op;
+use crate::plan::{Memory, Plan, PlanOptions, Purpose};
 use crate::recipe::{
     Classifier, FeatureDataset, FeatureExtractor, Interrupt, Partition, Phase, PhotoFeatures, TrainingJob,
 };
@@ -43,13 +44,12 @@ impl TrainingJob<'_> {
         runtime: &Runtime,
         interrupt: &Interrupt,
     ) -> Result<Option<PhaseFeatures>> {
-        let Some(cache) = self.cache.as_ref().filter(|_| phase.epochs > 0) else { return Ok(None) };
+        let (Some(cache), Some(parts)) = (&self.cache, self.partition(phase, runtime)?) else { return Ok(None) };
         let model = self.classifier.model();
-        let Some(parts) = partition(model, phase, self.variants)? else { return Ok(None) };
         let name = name_of(self.classifier, &parts.lower);
         let extractor = |variants| FeatureExtractor::of_partition(&parts, variants, &name, runtime, cache);
         let extractors = [extractor(self.variants)?, extractor(1)?].map(|of| of.batch_size(self.batch_size));
-        let Some([training, validation]) = self.extract(&extractors, runtime, interrupt)? else { return Ok(None) };
+        let Some([training, validation]) = self.extract(&extractors, interrupt)? else { return Ok(None) };
         let loss = model.compiled_or_error()?.loss;
         let dataset = |features| {
             let features = FeatureDataset::new(features, self.classifier.classes().len())?;
@@ -59,20 +59,55 @@ impl TrainingJob<'_> {
         Ok(Some(PhaseFeatures { training: dataset(training)?, validation, upper: parts.upper }))
     }
 
-    /// The features of the training set and of the validation set, by an extractor each. `None` unless all can be computed, in at
-    /// most half of the available memory.
-    fn extract(
+    /// The memory at the peak of a phase that trains on features; `None` if it trains on photos. `fit` are its
+    /// options, with this batch size.
+    ///
+    /// It is the larger one of computing the features and of training the layers above them.
+    pub(super) fn memory_on_features(
         &self,
-        extractors: &[FeatureExtractor; 2],
+        phase: &Phase,
         runtime: &Runtime,
-        interrupt: &Interrupt,
-    ) -> Result<Option<[PhotoFeatures; 2]>> {
-        let validation = self.validation.as_ref().map_or(&[][..], |validation| validation.dataset.photos());
-        let sets = [self.training.dataset.photos(), validation];
-        let needed = extractors[0].bytes(sets[0].len()).saturating_add(extractors[1].bytes(sets[1].len()));
-        if runtime.available_memory().is_some_and(|available| needed > available / 2) {
+        fit: &Fit<'_>,
+        batch_size: usize,
+    ) -> Result<Option<Memory>> {
+        let Some(Partition { lower, upper }) = self.partition(phase, runtime)? else { return Ok(None) };
+        let plan =
+            |batch, options: &PlanOptions| Plan::new(Program::of(&lower, false, 0)?, Purpose::Predict, batch, options);
+        let computing = match runtime.fitting_plan(batch_size, plan) {
+            // `features` finds the same, and the phase trains on photos.
+            Err(error) if error.kind() == ErrorKind::OutOfMemory => return Ok(None),
+            planned => planned?.1,
+        };
+        upper.set_compiled(self.classifier.model().compiled());
+        let training = fit.memory(&upper, &phase.trainability)?;
+        // The frozen weights stay in memory.
+        let training = Memory { weights: training.weights + size_of::<f32>() * lower.count_params(), ..training };
+        let peak = if computing.total() > training.total() { computing } else { training };
+        Ok(Some(Memory { features: self.bytes(&lower), ..peak }))
+    }
+
+    /// The parts of the model in a phase that trains on features, in at most half of the available memory; `None` if it trains on
+    /// photos.
+    fn partition(&self, phase: &Phase, runtime: &Runtime) -> Result<Option<Partition>> {
+        if self.cache.is_none() || phase.epochs == 0 {
             return Ok(None);
         }
+        let parts = partition(self.classifier.model(), phase, self.variants)?;
+        let fits = |bytes| runtime.available_memory().is_none_or(|available| bytes <= available / 2);
+        Ok(parts.filter(|parts| fits(self.bytes(&parts.lower))))
+    }
+
+    /// The bytes of the features of all photos.
+    fn bytes(&self, lower: &Model) -> usize {
+        let samples = self.training.len() * self.variants + self.validation.as_ref().map_or(0, Dataset::len);
+        let values = lower.output_shape().iter().fold(samples, |values, &size| values.saturating_mul(size));
+        values.saturating_mul(size_of::<f32>())
+    }
+
+    /// The features of the training set and of the validation set, by an extractor each. `None` unless all can be computed.
+    fn extract(&self, extractors: &[FeatureExtractor; 2], interrupt: &Interrupt) -> Result<Option<[PhotoFeatures; 2]>> {
+        let validation = self.validation.as_ref().map_or(&[][..], |validation| validation.dataset.photos());
+        let sets = [self.training.dataset.photos(), validation];
         let total = sets[0].len() + sets[1].len();
         let extract = |of: &FeatureExtractor, photos: &[Photo], before: usize| {
             let mut progress = |done, _| (self.feature_progress)(before + done, total);
