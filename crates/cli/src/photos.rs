@@ -50,7 +50,7 @@ pub(crate) fn verify(
 ) -> Result<PhotoFolder, Failure> {
     let reported = listed.skipped.len();
     let verify = |progress: &mut dyn FnMut(usize, usize)| listed.verify(dir, known, progress).map(|()| listed);
-    let folder = in_pool(runtime, verify)?;
+    let folder = in_pool(runtime, "Decoding photos", verify)?;
     report_skipped(&folder.skipped[reported..]);
     Ok(folder)
 }
@@ -96,17 +96,18 @@ fn with_bar(
     runtime: &Runtime,
     read: impl FnOnce(&mut dyn FnMut(usize, usize)) -> engraft::Result<PhotoFolder> + Send,
 ) -> Result<PhotoFolder, Failure> {
-    let folder = in_pool(runtime, read)?;
+    let folder = in_pool(runtime, "Reading photos", read)?;
     report_skipped(&folder.skipped);
     Ok(folder)
 }
 
-/// Calls `read` with a progress bar, in a pool of as many threads as `runtime` has.
+/// Calls `read` with a progress bar of this title, in a pool of as many threads as `runtime` has.
 fn in_pool(
     runtime: &Runtime,
+    title: &'static str,
     read: impl FnOnce(&mut dyn FnMut(usize, usize)) -> engraft::Result<PhotoFolder> + Send,
 ) -> Result<PhotoFolder, Failure> {
-    let bar = bar("Reading photos {bar:24} {pos}/{len}", 0);
+    let bar = bar("{msg} {bar:24} {pos}/{len}", 0).with_message(title);
     let progress = &mut |done, total| {
         bar.set_length(total as u64);
         bar.set_position(done as u64);

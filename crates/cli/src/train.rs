@@ -12,11 +12,15 @@ use std::path::PathBuf;
 
 use engraft::Error;
 use engraft::applications::Weights;
+use engraft::cache::FeatureCache;
 use engraft::data::{KnownPhotos, Photo, PhotoFolder, Split, split};
 use engraft::formats::atomic;
 use engraft::ir::Precision;
 use engraft::linear::ClassWeights;
-use engraft::recipe::{Backbone, Budget, Freeze, Interrupt, Outcome, Phase, Recipe, TrainingJob, feature_cache};
+use engraft::recipe::{
+    Backbone, Budget, Classifier, FeatureExtractor, Freeze, Interrupt, Outcome, Phase, Recipe, TrainingJob,
+    feature_cache,
+};
 use engraft::runtime::Runtime;
 use engraft::train::{Callback, History};
 
@@ -231,6 +235,11 @@ impl Args {
         self.class_weights.unwrap_or(ClassWeightsArg::None).into()
     }
 
+    /// Variants of each photo to train on; 1 without `--augment-variants`.
+    fn variants(&self) -> usize {
+        self.augment_variants.unwrap_or(1)
+    }
+
     /// Epochs of the first phase of gradient training.
     fn epochs(&self) -> usize {
         self.epochs.map_or(10, |Count(epochs)| epochs)
@@ -263,12 +272,7 @@ pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
     start.check_classes(&args.photos.photos, &listed.classes)?;
     let classifier = start.classifier(args, listed.classes.clone())?;
     let phases = settings::phases(args, classifier.model())?;
-    let variants = args.augment_variants.unwrap_or(1);
-    let extractor = |phase: &Phase| match &cache {
-        Some(cache) => phase.extractor(&classifier, variants, &chosen, cache),
-        None => Ok(None),
-    };
-    let extractors = phases.iter().filter_map(|phase| extractor(phase).transpose()).collect::<Result<Vec<_>, _>>()?;
+    let extractors = extractors(args, &classifier, &phases, cache.as_ref(), &chosen)?;
     let known = |photo: &[u8; 32]| extractors.iter().any(|extractor| extractor.knows(photo));
     let photos = Photos::read(args, listed, &known, runtime)?;
 
@@ -276,7 +280,7 @@ pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
     let job = TrainingJob::new(&classifier, training, validation, phases)?;
     let job = job.batch_size(args.batch_size.0).shuffle(!args.no_shuffle).runtime(&chosen);
     let job = job.class_weights(args.class_weights());
-    let job = cache.iter().cloned().fold(job.augment_variants(variants), TrainingJob::cache);
+    let job = cache.iter().cloned().fold(job.augment_variants(args.variants()), TrainingJob::cache);
     let job = job.save_to(output.path(), args.save_optimizer);
     saving::check_best(&job)?;
     let memory = job.memory()?;
@@ -318,6 +322,19 @@ pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
             Err(Failure::Interrupted)
         }
     }
+}
+
+/// The extractors of the features that phases train on; none without a cache.
+fn extractors(
+    args: &Args,
+    classifier: &Classifier,
+    phases: &[Phase],
+    cache: Option<&FeatureCache>,
+    runtime: &Runtime,
+) -> Result<Vec<FeatureExtractor>, Error> {
+    let Some(cache) = cache else { return Ok(Vec::new()) };
+    let extractor = |phase: &Phase| phase.extractor(classifier, args.variants(), runtime, cache).transpose();
+    phases.iter().filter_map(extractor).collect()
 }
 
 /// Compares accuracy and loss in bf16 with those in f32, as a line of text; `None` if training ran in f32 or was interrupted.
