@@ -45,7 +45,7 @@ pub(super) fn results(args: &Args, report: &ProbeReport, file: &Path) -> Vec<Str
         lines.push(titled("Skipped", format!("{skipped}; {} left", count(left, "photo"))));
     }
     lines.extend(choices(report));
-    lines.push(titled("Fine-tuning", fine_tuning(report)));
+    lines.push(titled("Fine-tune", fine_tuning(report)));
     lines.extend(score(args, report));
     lines.extend(unknown(report));
     lines.push(titled("Saved", file.display()));

@@ -13,7 +13,7 @@ const PULL: f32 = 0.01;
 const HEAD_RATE: f32 = 10.0;
 
 /// The number of snapshots of a run.
-pub(super) const SNAPSHOTS: usize = 10;
+pub(super) const SNAPSHOTS: usize = 8;
 
 /// Weights of the block and of the head at one step.
 pub(super) type Snapshot = Vec<Vec<f32>>;
