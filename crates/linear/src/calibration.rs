@@ -68,6 +68,30 @@ pub fn log_loss(probabilities: &[f32], labels: &Labels) -> Result<f64> {
     )
 }
 
+/// Mean binary cross-entropy of probabilities that bits are true, as Keras' `binary_crossentropy`. Probabilities are clipped to
+/// 1e-7. It is the [`log_loss`] of several labels, also where no sample has one of the labels; 0 without probabilities.
+///
+/// # Errors
+/// The numbers of probabilities and bits differ.
+///
+/// ```
+/// use engraft_linear::calibration::binary_log_loss;
+/// let loss = binary_log_loss(&[0.5, 0.25], &[true, false])?;
+/// assert!((loss - (2.0f64.ln() + (4.0f64 / 3.0).ln()) / 2.0).abs() < 1e-9);
+/// # Ok::<(), engraft_linear::LinearError>(())
+/// ```
+pub fn binary_log_loss(probabilities: &[f32], truth: &[bool]) -> Result<f64> {
+    if probabilities.len() != truth.len() {
+        let (expected, received) = (truth.len(), probabilities.len());
+        return Err(LinearError::Size { place: "probabilities", expected, received });
+    }
+    let loss = |(&probability, &truth): (&f32, &bool)| {
+        let right = if truth { f64::from(probability) } else { 1.0 - f64::from(probability) };
+        -right.clamp(CLIP, 1.0 - CLIP).ln()
+    };
+    Ok(probabilities.iter().zip(truth).map(loss).sum::<f64>() / truth.len().max(1) as f64)
+}
+
 /// Mean squared distance of the probabilities from 1 for the right class and 0 for the others (Brier 1950), summed over classes;
 /// with several labels, mean over samples and labels.
 ///
@@ -246,6 +270,7 @@ mod tests {
         let expected = -(0.9f64.ln() + 0.8f64.ln() + 0.4f64.ln() + 0.8f64.ln()) / 4.0;
         assert!((log_loss(&probabilities, &labels).unwrap() - expected).abs() < 1e-6);
         assert!((brier(&probabilities, &labels).unwrap() - (0.01 + 0.04 + 0.36 + 0.04) / 4.0).abs() < 1e-6);
+        assert_eq!(binary_log_loss(&probabilities, &[true, false, true, true]), log_loss(&probabilities, &labels));
         assert_eq!(accuracy(&probabilities, &labels).unwrap(), 0.75);
         let error = expected_calibration_error(&probabilities, &labels, 1).unwrap();
         assert!((error - (2.3f64 - 3.0).abs() / 4.0).abs() < 1e-6, "{error}");

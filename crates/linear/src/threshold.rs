@@ -153,6 +153,42 @@ pub fn per_label(probabilities: &[f32], labels: &Labels) -> Result<Vec<LabelThre
     Ok((0..labels.classes()).map(|label| best_f1(answers(label))).collect())
 }
 
+/// Decides on the labels of each sample by thresholds that are [chosen](per_label) on the samples of all other folds.
+///
+/// So the labels of a sample have no part in the thresholds that decide on it, and a score of the decisions isn't better for the
+/// choice. `probabilities` and `fold_of_sample` are those of a [`CrossValidation`](crate::CrossValidation). The decisions are
+/// row-major bits `[samples, labels]`.
+///
+/// # Errors
+/// Those of [`per_label`], or the number of folds' samples isn't that of `labels`.
+///
+/// ```
+/// use engraft_linear::{Labels, threshold::out_of_fold};
+/// let labels = Labels::multi(&[true, true, false, true, true, false], 1)?;
+/// // In each fold, a threshold between 0.2 and 0.4 separates the samples with the label from the others.
+/// let decisions = out_of_fold(&[0.9, 0.4, 0.2, 0.4, 0.9, 0.2], &labels, &[0, 0, 0, 1, 1, 1])?;
+/// assert_eq!(decisions, [true, true, false, true, true, false]);
+/// # Ok::<(), engraft_linear::LinearError>(())
+/// ```
+pub fn out_of_fold(probabilities: &[f32], labels: &Labels, fold_of_sample: &[usize]) -> Result<Vec<bool>> {
+    check(probabilities, labels)?;
+    labels.check_samples(fold_of_sample.len())?;
+    let mut decisions = vec![false; probabilities.len()];
+    let folds = fold_of_sample.iter().max().map_or(0, |last| last + 1);
+    let row = |sample: usize| sample * labels.classes()..(sample + 1) * labels.classes();
+    for fold in 0..folds {
+        let (inside, outside): (Vec<usize>, Vec<usize>) =
+            (0..labels.samples()).partition(|&sample| fold_of_sample[sample] == fold);
+        let others: Vec<f32> = outside.iter().flat_map(|&sample| &probabilities[row(sample)]).copied().collect();
+        let thresholds = per_label(&others, &labels.select(&outside))?;
+        for sample in inside {
+            let of_sample = decisions[row(sample)].iter_mut().zip(&probabilities[row(sample)]);
+            of_sample.zip(&thresholds).for_each(|((yes, p), label)| *yes = *p >= label.threshold);
+        }
+    }
+    Ok(decisions)
+}
+
 fn best_f1(mut answers: Vec<(f32, bool)>) -> LabelThreshold {
     answers.sort_by(|a, b| b.0.total_cmp(&a.0));
     let positives = answers.iter().filter(|answer| answer.1).count();
@@ -257,6 +293,18 @@ mod tests {
         let found = per_label(&[0.9, 0.8], &labels).unwrap();
         assert_eq!(found[1], LabelThreshold { threshold: 0.5, f1: None });
         assert!(per_label(&[0.9, 0.8, 0.7, 0.6], &Labels::single(&[0, 1], 2).unwrap()).is_err());
+    }
+
+    #[test]
+    fn the_labels_of_a_sample_do_not_move_the_threshold_that_decides_on_it() {
+        let probabilities = [0.9, 0.6, 0.3, 0.8, 0.5, 0.1];
+        let folds = [0, 0, 0, 1, 1, 1];
+        let decisions = |bits: &[bool]| out_of_fold(&probabilities, &Labels::multi(bits, 1).unwrap(), &folds).unwrap();
+        // Fold 0 is decided by a threshold between 0.8 and 0.5, fold 1 by one between 0.9 and 0.6.
+        assert_eq!(decisions(&[true, false, false, true, false, false]), [true, false, false, true, false, false]);
+        // Other labels in fold 0 change fold 1 only.
+        assert_eq!(decisions(&[true, true, true, true, false, false]), [true, false, false, true, true, false]);
+        assert!(out_of_fold(&probabilities, &Labels::multi(&[true; 6], 1).unwrap(), &[0, 1]).is_err());
     }
 
     #[test]
