@@ -21,15 +21,20 @@ pub enum Metric {
     /// Fraction of samples whose largest output is that of the target class. With `binary_crossentropy`, the fraction of outputs
     /// on the same side of 0.5 as their targets.
     Accuracy,
+    /// Fraction of outputs on the same side of 0.5 as their targets (Keras' `BinaryAccuracy`), for several labels a sample.
+    ///
+    /// Keras compares the largest outputs where a model with several outputs is compiled with `accuracy`.
+    BinaryAccuracy,
     /// Fraction of samples whose target class has one of the `k` largest outputs.
     TopKAccuracy(usize),
 }
 
 impl Metric {
-    /// Keras' name of the metric: `accuracy` or `top_k_categorical_accuracy`.
+    /// Keras' name of the metric: `accuracy`, `binary_accuracy` or `top_k_categorical_accuracy`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Accuracy => "accuracy",
+            Self::BinaryAccuracy => "binary_accuracy",
             Self::TopKAccuracy(_) => "top_k_categorical_accuracy",
         }
     }
@@ -37,7 +42,7 @@ impl Metric {
     /// Keras' serialized form (`keras.metrics.serialize`).
     pub fn to_keras(self) -> Value {
         match self {
-            Self::Accuracy => json!("accuracy"),
+            Self::Accuracy | Self::BinaryAccuracy => json!(self.name()),
             Self::TopKAccuracy(k) => json!({
                 "module": "keras.metrics",
                 "class_name": "TopKCategoricalAccuracy",
@@ -71,17 +76,14 @@ impl Metric {
             | "categorical_accuracy"
             | "CategoricalAccuracy"
             | "sparse_categorical_accuracy"
-            | "SparseCategoricalAccuracy"
-            | "binary_accuracy"
-            | "BinaryAccuracy" => Ok(Self::Accuracy),
+            | "SparseCategoricalAccuracy" => Ok(Self::Accuracy),
+            "binary_accuracy" | "BinaryAccuracy" => Ok(Self::BinaryAccuracy),
             "top_k_categorical_accuracy"
             | "TopKCategoricalAccuracy"
             | "sparse_top_k_categorical_accuracy"
             | "SparseTopKCategoricalAccuracy" => k().map(Self::TopKAccuracy),
-            _ => {
-                Err(Error::new("metric", "accuracy or top_k_categorical_accuracy", value)
-                    .with_kind(ErrorKind::Unsupported))
-            }
+            _ => Err(Error::new("metric", "accuracy, binary_accuracy or top_k_categorical_accuracy", value)
+                .with_kind(ErrorKind::Unsupported)),
         }
     }
 }
@@ -115,7 +117,12 @@ impl MetricState {
 
     /// Adds a batch: rows of `width` outputs, and targets as the loss of this `kind` takes them.
     pub fn update(&mut self, kind: LossKind, outputs: &[f32], targets: &[f32], width: usize) {
-        if kind == LossKind::BinaryCrossentropy && self.metric == Metric::Accuracy {
+        let by_output = match self.metric {
+            Metric::Accuracy => kind == LossKind::BinaryCrossentropy,
+            Metric::BinaryAccuracy => outputs.len() == targets.len(),
+            Metric::TopKAccuracy(_) => false,
+        };
+        if by_output {
             let right = outputs.iter().zip(targets).filter(|(y, t)| (**y > 0.5) == (**t > 0.5)).count();
             self.hits += right as f64;
             self.count += outputs.len() as f64;
@@ -127,7 +134,7 @@ impl MetricState {
                 _ => argmax(&targets[i * width..][..width]),
             };
             let hit = match self.metric {
-                Metric::Accuracy => argmax(row) == class,
+                Metric::Accuracy | Metric::BinaryAccuracy => argmax(row) == class,
                 // A tie at rank k is a hit, as in TensorFlow's in_top_k. A score that isn't finite is never a hit.
                 Metric::TopKAccuracy(k) => {
                     row[class].is_finite() && row.iter().filter(|score| **score > row[class]).count() < k
@@ -158,6 +165,16 @@ fn argmax(row: &[f32]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn binary_accuracy_counts_outputs_whatever_the_loss() {
+        for kind in [LossKind::BinaryCrossentropy, LossKind::CategoricalCrossentropy] {
+            let mut state = MetricState::new(Metric::BinaryAccuracy);
+            state.update(kind, &[0.9, 0.6, 0.2, 0.1], &[1.0, 0.0, 0.0, 0.0], 2);
+            assert_eq!(state.result(), 0.75);
+        }
+        assert_eq!(Metric::from_keras(&Metric::BinaryAccuracy.to_keras()).unwrap(), Metric::BinaryAccuracy);
+    }
 
     #[test]
     fn a_top_k_with_an_invalid_k_is_refused() {
