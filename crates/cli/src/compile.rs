@@ -32,16 +32,18 @@ impl OptimizerKind {
 
 /// Compiles a model unless it is compiled already: sets Adam as its optimizer, accuracy as its metric, and a loss.
 ///
-/// The loss is binary crossentropy for a single output, else categorical crossentropy.
-pub(crate) fn compile_if_needed(model: &Model) -> Result<()> {
+/// The loss is binary crossentropy for a single output and for several sigmoids, else categorical crossentropy.
+pub(crate) fn compile_if_needed(classifier: &Classifier) -> Result<()> {
+    let model = classifier.model();
     if model.compiled().is_some() {
         return Ok(());
     }
-    let loss = match model.output_shape()[..] {
-        [1] => Loss::binary_crossentropy(),
-        _ => Loss::categorical_crossentropy(),
+    let (loss, metric) = match model.output_shape()[..] {
+        [1] => (Loss::binary_crossentropy(), Metric::Accuracy),
+        _ if classifier.is_multi_label() => (Loss::binary_crossentropy(), Metric::BinaryAccuracy),
+        _ => (Loss::categorical_crossentropy(), Metric::Accuracy),
     };
-    model.compile(OptimizerKind::Adam.optimizer(None), loss, [Metric::Accuracy])
+    model.compile(OptimizerKind::Adam.optimizer(None), loss, [metric])
 }
 
 /// Adds accuracy to the metrics of a compiled model. Returns its loss.
@@ -58,21 +60,28 @@ pub(crate) fn with_accuracy(model: &Model) -> Result<Loss> {
 mod tests {
     use super::*;
 
-    fn model(outputs: usize) -> Model {
-        Sequential::new().add(Input::new([2])).add(Dense::new(outputs)).build().unwrap()
+    fn classifier(outputs: usize, activation: ActivationFn) -> Classifier {
+        let layers = Sequential::new().add(Input::new([1, 1, 3])).add(Flatten::new());
+        let model = layers.add(Dense::new(outputs).activation(activation)).build().unwrap();
+        Classifier::new(model, None).unwrap()
     }
 
     #[test]
     fn the_loss_fits_the_output_and_what_is_compiled_stays() {
-        for (outputs, expected) in [(1, Loss::binary_crossentropy()), (3, Loss::categorical_crossentropy())] {
-            let model = model(outputs);
-            compile_if_needed(&model).unwrap();
-            assert_eq!(with_accuracy(&model).unwrap(), expected);
+        for (outputs, activation, expected) in [
+            (1, Sigmoid, Loss::binary_crossentropy()),
+            (3, Softmax, Loss::categorical_crossentropy()),
+            (3, Sigmoid, Loss::binary_crossentropy()),
+        ] {
+            let classifier = classifier(outputs, activation);
+            compile_if_needed(&classifier).unwrap();
+            assert_eq!(with_accuracy(classifier.model()).unwrap(), expected);
         }
-        let model = model(3);
+        let classifier = classifier(3, Softmax);
+        let model = classifier.model();
         model.compile(Sgd::new(0.5), Loss::sparse_categorical_crossentropy(), []).unwrap();
-        compile_if_needed(&model).unwrap();
-        assert_eq!(with_accuracy(&model).unwrap(), Loss::sparse_categorical_crossentropy());
+        compile_if_needed(&classifier).unwrap();
+        assert_eq!(with_accuracy(model).unwrap(), Loss::sparse_categorical_crossentropy());
         let compiled = model.compiled().unwrap();
         assert_eq!((compiled.optimizer.learning_rate().at(0), &compiled.metrics[..]), (0.5, &[Metric::Accuracy][..]));
     }

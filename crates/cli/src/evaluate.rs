@@ -1,5 +1,7 @@
 //! `engraft evaluate`: loss and accuracy of a model on a folder of photos.
 
+mod labels;
+
 use std::path::PathBuf;
 
 use engraft::Error;
@@ -10,11 +12,12 @@ use engraft::runtime::Runtime;
 use engraft::train::{RunOptions, Targets, Train};
 use serde_json::{Map, Value, json};
 
+use self::labels::LabelEvaluation;
 use crate::compile::{compile_if_needed, with_accuracy};
 use crate::failure::Failure;
 use crate::options::{PhotosArg, PrecisionArg};
 use crate::output::{self, line};
-use crate::photos::{self, skipped_note};
+use crate::photos::{self, left_out, skipped_note};
 use crate::predict::warn;
 use crate::score::{Score, change};
 
@@ -24,13 +27,16 @@ const BATCH: usize = 32;
 const EXAMPLES: &str = "\
 Examples:
   engraft evaluate model.keras held-out-photos
-  engraft evaluate model.keras held-out-photos --json";
+  engraft evaluate model.keras held-out-photos --labels labels.csv --json";
 
 /// Measure loss and accuracy on a folder of photos, overall and per class
 ///
 /// Accuracy is the share of photos that the model classifies correctly. Loss also counts how sure it is; lower is better.
-/// Use photos that the model was not trained on, in folders named after its classes. If the model file has no class names, the
-/// folders in alphabetical order stand for the model's outputs.
+/// A model that gives a photo several labels is measured by precision, recall and F1 of each label at its threshold: micro F1
+/// counts all decisions alike, macro F1 is the mean over labels. Photos in class folders have one label each.
+///
+/// Use photos that the model was not trained on, in folders named after its classes, or with --labels. If the model file has no
+/// class names, the folders or labels in alphabetical order stand for the model's outputs.
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -50,7 +56,10 @@ pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
     let chosen = args.precision.of(runtime)?;
     let classifier = Classifier::load(&args.model)?;
     warn(&classifier);
-    let folder = photos::scan_for(&args.photos.photos, &classifier, runtime)?;
+    let folder = photos::scan_for(&args.photos, &classifier, runtime)?;
+    if classifier.is_multi_label() {
+        return evaluate_labels(args, classifier, &folder, (runtime, &chosen));
+    }
     let scores = scores(&classifier, &folder, &chosen)?;
     // With bf16, the photos are evaluated in f32 too, to report how much bf16 changes loss and accuracy.
     let in_f32 = match args.precision.get() {
@@ -63,13 +72,36 @@ pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
     }
 }
 
+/// Measures a model that gives a photo several labels.
+fn evaluate_labels(
+    args: &Args,
+    classifier: Classifier,
+    folder: &PhotoFolder,
+    (in_f32, chosen): (&Runtime, &Runtime),
+) -> Result<(), Failure> {
+    let classifier = classifier.runtime(chosen);
+    let found = LabelEvaluation::of(&classifier, folder, chosen)?;
+    let (classifier, in_f32) = match args.precision.get() {
+        Precision::F32 => (classifier, None),
+        Precision::Bf16 => {
+            let classifier = classifier.runtime(in_f32);
+            let found = LabelEvaluation::of(&classifier, folder, in_f32)?;
+            (classifier, Some(found))
+        }
+    };
+    match args.json {
+        true => line(found.to_json(&classifier, folder, in_f32.as_ref())),
+        false => line(found.to_text(&classifier, folder, in_f32.as_ref())),
+    }
+}
+
 /// The score of each class. A class without photos has a score of 0 images.
 fn scores(classifier: &Classifier, folder: &PhotoFolder, runtime: &Runtime) -> Result<Vec<Score>, Error> {
     let model = classifier.model();
-    compile_if_needed(model)?;
+    compile_if_needed(classifier)?;
     let loss = with_accuracy(model)?;
     let score = |class: usize| {
-        let photos: Vec<Photo> = folder.photos.iter().filter(|photo| photo.class == class).cloned().collect();
+        let photos: Vec<Photo> = folder.photos.iter().filter(|photo| photo.class() == Some(class)).cloned().collect();
         let images = photos.len();
         if images == 0 {
             return Ok(Score::default());
@@ -99,7 +131,9 @@ fn to_json(folder: &PhotoFolder, scores: &[Score], in_f32: Option<Score>) -> Val
     };
     let classes: Map<_, _> =
         folder.classes.iter().zip(scores).map(|(name, score)| (name.clone(), class(score))).collect();
-    let mut json = json!({"loss": loss, "accuracy": accuracy, "images": images, "skipped": folder.skipped.len(), "classes": classes});
+    let mut json = json!({"loss": loss, "accuracy": accuracy, "images": images});
+    left_out(folder, &mut json);
+    json["classes"] = classes.into();
     if let Some(Score { loss, accuracy, .. }) = in_f32 {
         json["f32"] = json!({"loss": loss, "accuracy": accuracy});
     }
@@ -137,7 +171,7 @@ mod tests {
             Score { loss: 0.0, accuracy: 1.0, images: 6 },
             Score::default(),
         ];
-        (PhotoFolder { classes, photos: Vec::new(), skipped: Vec::new() }, scores)
+        (PhotoFolder { classes, photos: Vec::new(), skipped: Vec::new(), label_file: None }, scores)
     }
 
     #[test]

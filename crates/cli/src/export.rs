@@ -16,6 +16,7 @@ use self::check::{Agreement, Samples};
 use self::target::Target;
 use crate::destination::Destination;
 use crate::failure::Failure;
+use crate::options::PhotosArg;
 use crate::output::{self, line, note};
 use crate::photos;
 use crate::predict::warn;
@@ -96,8 +97,8 @@ pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
     let output = Destination::check("--output", &path)?;
     let classifier = Classifier::load(&args.model)?;
     warn(&classifier);
-    let scan = |photos| photos::scan_for(photos, &classifier, runtime);
-    let folder = args.photos.as_deref().map(scan).transpose()?;
+    let scan = |photos| photos::scan_for(&PhotosArg { photos, labels: None }, &classifier, runtime);
+    let folder = args.photos.clone().map(scan).transpose()?;
     let samples = match folder {
         Some(folder) => Samples::photos(folder, &classifier)?,
         None => Samples::synthetic(&classifier)?,

@@ -304,12 +304,19 @@ impl PrecisionArg {
     }
 }
 
-/// The argument PHOTOS: a folder with one folder per class.
+/// The argument PHOTOS: a folder with one folder per class, or any folder with the option `--labels`.
 #[derive(Args, Debug)]
 pub(crate) struct PhotosArg {
     /// Folder with one folder of photos per class, named after the class; photos are JPEG, PNG, GIF, BMP or WebP
     #[arg(value_name = "PHOTOS")]
     pub(crate) photos: PathBuf,
+    /// CSV file with the labels of the photos instead of class folders: a row `path,label` for each label of a photo
+    ///
+    /// Paths are relative to PHOTOS, or absolute, and photos may lie anywhere below PHOTOS. Photos without a row are left out. A
+    /// first row `path,label` is a header. If a photo has several rows, each photo can have several labels (multi-label
+    /// classification); a row with an empty label then stands for a photo without any.
+    #[arg(long, value_name = "FILE.csv", help_heading = "Data")]
+    pub(crate) labels: Option<PathBuf>,
 }
 
 #[cfg(test)]

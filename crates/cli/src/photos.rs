@@ -9,9 +9,11 @@ use engraft::data::{KnownPhotos, Photo, PhotoFolder, SkippedFile};
 use engraft::recipe::Classifier;
 use engraft::runtime::Runtime;
 use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::Value;
 
 use crate::decode_pool::decode_pool;
 use crate::failure::Failure;
+use crate::options::PhotosArg;
 use crate::output::{self, note};
 
 /// Maximum number of skipped files that are reported by name; the others are counted.
@@ -26,9 +28,9 @@ pub(crate) fn bar(template: &str, length: u64) -> ProgressBar {
     ProgressBar::new(length).with_style(style.progress_chars("━╸ "))
 }
 
-/// Scans a folder of photos. Its subfolders are the classes.
-pub(crate) fn scan(dir: &Path, runtime: &Runtime) -> Result<PhotoFolder, Failure> {
-    with_bar(runtime, |progress| PhotoFolder::scan(dir, progress))
+/// Scans a folder of photos. Its subfolders or the labels are the classes; with `classes`, the labels must be among these.
+fn scan(args: &PhotosArg, classes: Option<&[String]>, runtime: &Runtime) -> Result<PhotoFolder, Failure> {
+    read(args, classes, &|_| false, runtime)
 }
 
 /// Scans a folder of photos with the classes of a model. Its subfolders must be named after them.
@@ -36,9 +38,22 @@ pub(crate) fn scan_as(dir: &Path, classes: &[String], runtime: &Runtime) -> Resu
     with_bar(runtime, |progress| PhotoFolder::scan_as(dir, classes, progress))
 }
 
-/// Lists the photos of a folder without decoding them: unreadable photos are found when they are used.
-pub(crate) fn list(dir: &Path, runtime: &Runtime) -> Result<PhotoFolder, Failure> {
-    with_bar(runtime, |progress| PhotoFolder::scan_knowing(dir, &|_| true, progress))
+/// Like [`scan`], without decoding the photos: unreadable photos are found when they are used.
+pub(crate) fn list(args: &PhotosArg, classes: Option<&[String]>, runtime: &Runtime) -> Result<PhotoFolder, Failure> {
+    read(args, classes, &|_| true, runtime)
+}
+
+fn read(
+    args: &PhotosArg,
+    classes: Option<&[String]>,
+    known: KnownPhotos<'_>,
+    runtime: &Runtime,
+) -> Result<PhotoFolder, Failure> {
+    let dir = &args.photos;
+    with_bar(runtime, |progress| match &args.labels {
+        Some(labels) => PhotoFolder::scan_labels(dir, labels, classes, known, progress),
+        None => PhotoFolder::scan_knowing(dir, known, progress),
+    })
 }
 
 /// Decodes the photos of a listed folder that aren't `known`, and leaves out those that can't be read.
@@ -70,25 +85,61 @@ pub(crate) fn list_as(dir: &Path, classes: &[String], runtime: &Runtime) -> Resu
     with_bar(runtime, |progress| PhotoFolder::scan_as_knowing(dir, classes, &|_| true, progress))
 }
 
-/// Scans a folder for a model. Subfolders are matched to classes by name, or by order if the model has no class names.
-pub(crate) fn scan_for(dir: &Path, classifier: &Classifier, runtime: &Runtime) -> Result<PhotoFolder, Failure> {
-    if classifier.metadata().is_some() {
-        return scan_as(dir, classifier.classes(), runtime);
+/// Scans a folder for a model. Subfolders or labels are matched to classes by name, or by order if the model has no class names.
+pub(crate) fn scan_for(args: &PhotosArg, classifier: &Classifier, runtime: &Runtime) -> Result<PhotoFolder, Failure> {
+    let names = classifier.metadata().map(|_| classifier.classes());
+    let folder = match (names, &args.labels) {
+        (Some(classes), None) => scan_as(&args.photos, classes, runtime)?,
+        _ => scan(args, names, runtime)?,
+    };
+    check_labels(classifier, &folder)?;
+    if names.is_none() {
+        check_count(args, classifier, &folder.classes)?;
     }
-    let folder = scan(dir, runtime)?;
-    check_count(dir, classifier, &folder.classes)?;
     Ok(folder)
 }
 
-/// Checks that the model has as many classes as there are class folders.
-pub(crate) fn check_count(dir: &Path, classifier: &Classifier, folders: &[String]) -> Result<(), Failure> {
-    let (expected, received) = (classifier.classes().len(), folders.len());
+/// Checks that the model has as many classes as there are class folders or labels.
+pub(crate) fn check_count(args: &PhotosArg, classifier: &Classifier, classes: &[String]) -> Result<(), Failure> {
+    let (expected, received) = (classifier.classes().len(), classes.len());
     if expected == received {
         return Ok(());
     }
-    let error =
-        Error::new(dir.display(), format_args!("{expected} folders, one for each class of the model"), received);
-    Err(error.hint("the model has no class names, so its classes are the folders in alphabetical order").into())
+    let (place, what) = match &args.labels {
+        Some(labels) => (labels.display(), "labels"),
+        None => (args.photos.display(), "folders"),
+    };
+    let error = Error::new(place, format_args!("{expected} {what}, one for each class of the model"), received);
+    Err(error
+        .hint(format_args!("the model has no class names, so its classes are the {what} in alphabetical order"))
+        .into())
+}
+
+/// Checks that photos with several labels meet a model that gives several.
+pub(crate) fn check_labels(classifier: &Classifier, folder: &PhotoFolder) -> Result<(), Failure> {
+    let Some(labels) = folder.label_file.as_ref().filter(|labels| labels.is_multi_label) else { return Ok(()) };
+    if classifier.is_multi_label() {
+        return Ok(());
+    }
+    let example = folder.photos.iter().find(|photo| photo.class().is_none());
+    let received = example.map_or("several or none".to_owned(), |photo| match photo.labels.len() {
+        0 => format!("none for {}", photo.path.display()),
+        several => format!("{several} for {}", photo.path.display()),
+    });
+    Err(Error::new(labels.path.display(), "one label for each photo, as the model gives one", received)
+        .hint("train a new model with these labels, without --model: it will give a photo several labels")
+        .into())
+}
+
+/// Refuses a validation folder beside photos with several labels: its class folders can't tell several labels.
+pub(crate) fn check_validation(dir: &Path, folder: &PhotoFolder) -> Result<(), Failure> {
+    if !folder.is_multi_label() {
+        return Ok(());
+    }
+    let received = format_args!("--validation {}, whose class folders tell one label", dir.display());
+    Err(Error::new("--labels", "--validation-split where photos have several labels", received)
+        .hint("use --validation-split 0.2; or, later, `engraft evaluate MODEL DIR --labels FILE.csv`")
+        .into())
 }
 
 /// Calls `read` with a progress bar, in a pool of as many threads as `runtime` has, and reports the skipped files.
@@ -123,7 +174,7 @@ pub(crate) fn warn_of_contradictions(photos: &[Photo]) {
     let (mut pair, mut contradicted) = (None, HashSet::new());
     for photo in photos {
         let other = *first.entry(photo.digest).or_insert(photo);
-        if other.class != photo.class {
+        if other.labels != photo.labels {
             pair.get_or_insert((other, photo));
             contradicted.insert(photo.digest);
         }
@@ -148,23 +199,67 @@ pub(crate) fn report_skipped(skipped: &[SkippedFile]) {
     }
 }
 
-/// Name and number of photos of each class.
-pub(crate) fn by_class(folder: &PhotoFolder) -> Vec<(&str, usize)> {
-    let count = |class| folder.photos.iter().filter(|photo| photo.class == class).count();
-    folder.classes.iter().enumerate().map(|(class, name)| (name.as_str(), count(class))).collect()
+/// Number of photos and classes, and what was left out: `18 photos of 3 classes, 2 files skipped`.
+pub(crate) fn in_numbers(photos: usize, folder: &PhotoFolder) -> String {
+    let (photos, classes) = (output::count(photos, "photo"), folder.classes.len());
+    let kind = if folder.is_multi_label() { "with any of" } else { "of" };
+    let what = if folder.is_multi_label() { "labels" } else { "classes" };
+    format!("{photos} {kind} {classes} {what}{}", skipped_note(folder))
 }
 
-/// A note such as `, 2 files skipped` to append to a line; empty if no file was skipped.
-pub(crate) fn skipped_note(folder: &PhotoFolder) -> String {
-    match folder.skipped.len() {
-        0 => String::new(),
-        skipped => format!(", {} skipped", output::count(skipped, "file")),
+/// The number of photos of each class: `cat 3, dog 4`. A photo with several labels counts for each.
+pub(crate) fn by_class(folder: &PhotoFolder) -> String {
+    let count = |class| folder.photos.iter().filter(|photo| photo.labels.contains(&class)).count();
+    let classes = folder.classes.iter().enumerate().map(|(class, name)| format!("{name} {}", count(class)));
+    let with = |name: &str, wanted: fn(usize) -> bool| {
+        let photos = folder.photos.iter().filter(|photo| wanted(photo.labels.len())).count();
+        (photos > 0).then(|| format!("{name} {photos}"))
+    };
+    classes
+        .chain(with("several labels", |labels| labels > 1))
+        .chain(with("no label", |labels| labels == 0))
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+/// Adds the numbers of skipped files and, with a label file, of photos without a row to a JSON object.
+pub(crate) fn left_out(folder: &PhotoFolder, json: &mut Value) {
+    json["skipped"] = folder.skipped.len().into();
+    if let Some(labels) = &folder.label_file {
+        json["unlabelled"] = labels.unlabelled.into();
     }
+}
+
+/// A note such as `, 2 files skipped, 1 photo without a row left out` to append to a line; empty if nothing was left out.
+pub(crate) fn skipped_note(folder: &PhotoFolder) -> String {
+    let unlabelled = folder.label_file.as_ref().map_or(0, |labels| labels.unlabelled);
+    let part = |number: usize, what: &str, why: &str| match number {
+        0 => String::new(),
+        number => format!(", {} {why}", output::count(number, what)),
+    };
+    part(folder.skipped.len(), "file", "skipped") + &part(unlabelled, "photo", "without a row left out")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use engraft::data::{LabelFile, Photo};
+
+    #[test]
+    fn photos_are_counted_for_each_of_their_labels() {
+        let photo = |labels: &[usize]| Photo { path: "1.jpg".into(), labels: labels.to_vec(), digest: [0; 32] };
+        let photos = vec![photo(&[0, 1]), photo(&[]), photo(&[1])];
+        let label_file = Some(LabelFile { path: "l.csv".into(), is_multi_label: true, unlabelled: 1 });
+        let classes = vec!["car".to_owned(), "red".to_owned()];
+        let folder = PhotoFolder { classes, photos, skipped: Vec::new(), label_file };
+        assert_eq!(by_class(&folder), "car 1, red 2, several labels 1, no label 1");
+        assert_eq!(in_numbers(3, &folder), "3 photos with any of 2 labels, 1 photo without a row left out");
+        let folder = PhotoFolder { label_file: None, photos: vec![photo(&[0])], ..folder };
+        assert_eq!(
+            (by_class(&folder).as_str(), in_numbers(1, &folder).as_str()),
+            ("car 1, red 0", "1 photo of 2 classes")
+        );
+    }
 
     #[test]
     fn photos_are_decoded_by_as_many_threads_as_wanted() {
@@ -172,7 +267,7 @@ mod tests {
         let mut threads = 0;
         let folder = with_bar(&runtime, |_| {
             threads = rayon::current_num_threads();
-            Ok(PhotoFolder { classes: Vec::new(), photos: Vec::new(), skipped: Vec::new() })
+            Ok(PhotoFolder { classes: Vec::new(), photos: Vec::new(), skipped: Vec::new(), label_file: None })
         });
         assert!(folder.is_ok());
         assert_eq!(threads, 3);

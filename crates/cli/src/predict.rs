@@ -17,6 +17,8 @@ Examples:
   engraft predict model.keras photos/*.jpg --json > predictions.jsonl";
 
 /// Classify photos: print the most likely classes of each photo with their probabilities
+///
+/// A model that gives a photo several labels (trained with --labels) prints all labels whose probability reaches their threshold.
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -26,7 +28,8 @@ pub(crate) struct Args {
     /// Photo files to read: JPEG, PNG, GIF, BMP or WebP
     #[arg(value_name = "IMAGE", required = true)]
     images: Vec<PathBuf>,
-    /// Number of classes to print per photo, the most likely first; --json always prints all
+    /// Number of classes to print per photo, the most likely first; --json always prints all, and a model with several labels a
+    /// photo prints those that reach their thresholds
     #[arg(long, value_name = "K", default_value = "3", help_heading = "Output")]
     top: Count,
     /// Print one JSON object per photo, one per line, instead of text, for scripts
@@ -43,8 +46,13 @@ pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
         match decode(image) {
             Ok(photo) => {
                 let recipe::Answer { probabilities, is_unknown } = classifier.answer(&photo)?;
-                let answer =
-                    Answer { image, classes: classifier.classes(), probabilities: &probabilities, unknown: is_unknown };
+                let answer = Answer {
+                    image,
+                    classes: classifier.classes(),
+                    probabilities: &probabilities,
+                    unknown: is_unknown,
+                    labels: classifier.is_multi_label().then(|| classifier.labels(&probabilities)),
+                };
                 match args.json {
                     true => line(answer.to_json())?,
                     false => line(answer.to_text(args.top.0))?,
@@ -78,6 +86,8 @@ struct Answer<'a> {
     probabilities: &'a [f32],
     /// Whether the model's rule says so.
     unknown: bool,
+    /// The labels of the photo, the most probable first; `None` where a photo has one class.
+    labels: Option<Vec<usize>>,
 }
 
 impl Answer<'_> {
@@ -85,6 +95,11 @@ impl Answer<'_> {
         let number = |probability: f32| Value::from(f64::from(probability));
         let best = ranked(self.probabilities).into_iter().next().unwrap_or(0);
         let all = self.classes.iter().zip(self.probabilities).map(|(class, p)| (class.clone(), number(*p)));
+        if let Some(labels) = &self.labels {
+            let names: Vec<&String> = labels.iter().map(|&label| &self.classes[label]).collect();
+            let probabilities = all.collect::<Map<_, _>>();
+            return json!({"image": self.image.to_string_lossy(), "labels": names, "probabilities": probabilities});
+        }
         let mut json = json!({
             "image": self.image.to_string_lossy(),
             "class": self.classes[best],
@@ -102,7 +117,15 @@ impl Answer<'_> {
         if self.unknown {
             text.push_str("\n  unknown; of the known classes:");
         }
-        for class in ranked(self.probabilities).into_iter().take(top) {
+        let shown = match &self.labels {
+            Some(labels) if labels.is_empty() => {
+                text.push_str("\n  no label");
+                Vec::new()
+            }
+            Some(labels) => labels.clone(),
+            None => ranked(self.probabilities).into_iter().take(top).collect(),
+        };
+        for class in shown {
             text.push_str(&format!("\n  {:5.1} %  {}", 100.0 * self.probabilities[class], self.classes[class]));
         }
         text
@@ -125,7 +148,7 @@ mod tests {
     }
 
     fn answer<'a>(classes: &'a [String], probabilities: &'a [f32], unknown: bool) -> Answer<'a> {
-        Answer { image: Path::new("a b.jpg"), classes, probabilities, unknown }
+        Answer { image: Path::new("a b.jpg"), classes, probabilities, unknown, labels: None }
     }
 
     #[test]
@@ -136,6 +159,17 @@ mod tests {
         assert_eq!(answer(&classes, &probabilities, false).to_json().to_string(), expected);
         let unknown = answer(&classes, &probabilities, true).to_json().to_string();
         assert_eq!(unknown, format!("{},\"unknown\":true}}", expected.strip_suffix('}').unwrap()));
+    }
+
+    #[test]
+    fn labels_are_all_that_a_photo_has() {
+        let (classes, probabilities) = (classes(), [0.25, 0.5, 0.0]);
+        let labels =
+            |labels: &[usize]| Answer { labels: Some(labels.to_vec()), ..answer(&classes, &probabilities, false) };
+        let expected = r#"{"image":"a b.jpg","labels":["ant","cat"],"probabilities":{"cat":0.25,"ant":0.5,"bee":0.0}}"#;
+        assert_eq!(labels(&[1, 0]).to_json().to_string(), expected);
+        assert_eq!(labels(&[1, 0]).to_text(1), "a b.jpg\n   50.0 %  ant\n   25.0 %  cat");
+        assert_eq!(labels(&[]).to_text(3), "a b.jpg\n  no label");
     }
 
     #[test]

@@ -38,7 +38,8 @@ const EXAMPLES: &str = "\
 Examples:
   engraft train photos -o model.keras
   engraft train photos -o model.keras --epochs 10
-  engraft train photos -o model.keras --fine-tune-from block7a_expand_conv";
+  engraft train photos -o model.keras --fine-tune-from block7a_expand_conv
+  engraft train photos --labels labels.csv -o model.keras";
 
 /// Train a classifier on a folder of photos
 ///
@@ -222,6 +223,19 @@ impl Args {
         }
     }
 
+    /// Refuses class weights where photos have several labels: Keras' `class_weight` is of samples with one class.
+    fn check_class_weights(&self, folder: &PhotoFolder) -> Result<(), Error> {
+        if self.class_weights() == ClassWeights::None || !folder.is_multi_label() {
+            return Ok(());
+        }
+        Err(Error::new(
+            "--class-weights",
+            "one label for each photo in gradient training",
+            "several labels for a photo",
+        )
+        .hint("leave it out; or leave out options such as --epochs: the default recipe balances each label"))
+    }
+
     /// The backbone of gradient training.
     fn backbone(&self) -> Result<Backbone, Error> {
         match self.backbone {
@@ -268,9 +282,10 @@ pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
     let cache = if args.no_cache { None } else { Some(feature_cache()?) };
     let start = Start::of(args)?;
     // Photos whose features are cached need no decoding, and the model that computes the features needs the classes.
-    let listed = photos::list(&args.photos.photos, runtime)?;
-    start.check_classes(&args.photos.photos, &listed.classes)?;
-    let classifier = start.classifier(args, listed.classes.clone())?;
+    let listed = photos::list(&args.photos, start.classes(), runtime)?;
+    start.check_classes(&args.photos, &listed)?;
+    args.check_class_weights(&listed)?;
+    let classifier = start.classifier(args, &listed)?;
     let phases = settings::phases(args, classifier.model())?;
     let extractors = extractors(args, &classifier, &phases, cache.as_ref(), &chosen)?;
     let known = |photo: &[u8; 32]| extractors.iter().any(|extractor| extractor.knows(photo));
@@ -380,6 +395,7 @@ impl Photos {
         let parts = match &args.validation {
             None => split(&folder.photos, args.validation_split.unwrap_or(0.2), args.seed)?,
             Some(dir) => {
+                photos::check_validation(dir, &folder)?;
                 let validation = photos::scan_as_knowing(dir, &folder.classes, known, runtime)?.photos;
                 warn_of_leaks(&folder.photos, &validation);
                 Split { training: folder.photos.clone(), validation }

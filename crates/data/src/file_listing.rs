@@ -95,7 +95,7 @@ fn entry_kind(entry: &fs::DirEntry) -> io::Result<EntryKind> {
 /// The sort key of Keras' order: the folder's path as a byte string, then the file name.
 ///
 /// `Path`'s own order compares component by component, and would put `a/b` before `a-b`.
-fn sort_key(path: &Path) -> (&[u8], &[u8]) {
+pub(crate) fn sort_key(path: &Path) -> (&[u8], &[u8]) {
     let folder = path.parent().unwrap_or(Path::new(""));
     (folder.as_os_str().as_encoded_bytes(), path.file_name().unwrap_or_default().as_encoded_bytes())
 }

@@ -1,6 +1,7 @@
-//! Loads photos as training data: folders by class, decoding, resizing, validation split, batches.
+//! Loads photos as training data: folders by class or a label file, decoding, resizing, validation split, batches.
 //!
-//! [`PhotoFolder::scan`] finds and verifies the photos below a folder with one subfolder per class. [`split`] divides them into a
+//! [`PhotoFolder::scan`] finds and verifies the photos below a folder with one subfolder per class;
+//! [`PhotoFolder::scan_labels`] takes labels from a CSV file, several for a photo if need be. [`split`] divides them into a
 //! training set and a validation set. A [`PhotoDataset`] decodes either set batch by batch. Photo files are never modified.
 //!
 //! Augmentation is not here: random layers of the model do it (`engraft_nn::layers`).
@@ -33,11 +34,13 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod csv;
 mod dataset;
 mod decode;
 mod file;
 mod file_listing;
 mod jpeg;
+mod label_file;
 mod photo;
 mod photo_dataset;
 mod photo_folder;
@@ -51,6 +54,7 @@ pub use dataset::{Arrays, Batch, Dataset};
 pub use decode::{DECODER_VERSION, MAX_PIXELS, Pixels, decode, decode_bytes};
 pub use engraft_nn::{Error, Result};
 pub use file::MAX_FILE_BYTES;
+pub use label_file::LabelFile;
 pub use photo::{Photo, SkippedFile};
 pub use photo_dataset::PhotoDataset;
 pub use photo_folder::PhotoFolder;

@@ -9,26 +9,43 @@ use crate::Pixels;
 use crate::decode::pixels;
 use crate::file::{PhotoError, read};
 
-/// A readable photo file with its class.
+/// A readable photo file with its labels.
 ///
 /// ```
 /// use engraft_data::Photo;
 /// // Equal digests show that the second file is a copy of the first.
-/// let photo = |path: &str, digest| Photo { path: path.into(), class: 0, digest };
+/// let photo = |path: &str, digest| Photo { path: path.into(), labels: vec![0], digest };
 /// let (photo, copy) = (photo("cat/1.jpg", [7; 32]), photo("cat/copy of 1.jpg", [7; 32]));
 /// assert!(photo.path != copy.path && photo.digest == copy.digest);
+/// assert_eq!(photo.class(), Some(0));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Photo {
     /// The file.
     pub path: PathBuf,
-    /// Index of its class in [`PhotoFolder::classes`](crate::PhotoFolder::classes).
-    pub class: usize,
+    /// Indices of its labels in [`PhotoFolder::classes`](crate::PhotoFolder::classes), ascending.
+    ///
+    /// A photo in a class folder has one label, its class. With a label file it may have several, or none.
+    pub labels: Vec<usize>,
     /// SHA-256 of the file's content. Files with equal digests are copies of one photo.
     pub digest: [u8; 32],
 }
 
 impl Photo {
+    /// The only label; `None` where the photo has several or none.
+    ///
+    /// ```
+    /// use engraft_data::Photo;
+    /// let photo = |labels: &[usize]| Photo { path: "1.jpg".into(), labels: labels.to_vec(), digest: [0; 32] };
+    /// assert_eq!([photo(&[2]).class(), photo(&[0, 2]).class(), photo(&[]).class()], [Some(2), None, None]);
+    /// ```
+    pub fn class(&self) -> Option<usize> {
+        match self.labels[..] {
+            [class] => Some(class),
+            _ => None,
+        }
+    }
+
     /// Decodes the file, if it still has the digest of the scan.
     ///
     /// What a program stores under the digest, such as features, is then of these pixels.

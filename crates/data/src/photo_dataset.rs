@@ -10,8 +10,8 @@ use crate::{Batch, Dataset, Photo, decode};
 
 /// A dataset of labelled photos, resized to one size.
 ///
-/// In a batch of n photos, x is `[n, height, width, 3]`, RGB in 0..=255, and y is one-hot, `[n, classes]`.
-/// The photos of a batch are decoded in parallel; the result doesn't depend on the number of threads.
+/// In a batch of n photos, x is `[n, height, width, 3]`, RGB in 0..=255, and y is `[n, classes]`, 1 for
+/// each label of a photo and 0 elsewhere: one-hot rows if each photo has one class, else multi-hot rows. The photos of a batch are decoded in parallel; the result doesn't depend on the number of threads.
 ///
 /// ```
 /// # // A BMP image of one red pixel.
@@ -53,8 +53,9 @@ impl PhotoDataset {
     /// space.
     pub fn new(photos: Vec<Photo>, classes: usize, image_size: [usize; 2]) -> Result<Self> {
         let [height, width] = image_size;
-        if let Some(photo) = photos.iter().find(|photo| photo.class >= classes) {
-            return Err(Error::new(photo.path.display(), format_args!("a class index below {classes}"), photo.class));
+        let unknown = |photo: &Photo| photo.labels.iter().copied().find(|&label| label >= classes);
+        if let Some((photo, label)) = photos.iter().find_map(|photo| unknown(photo).map(|label| (photo, label))) {
+            return Err(Error::new(photo.path.display(), format_args!("a class index below {classes}"), label));
         }
         let values = height.checked_mul(width).and_then(|pixels| pixels.checked_mul(3));
         if values.is_none_or(|values| values == 0 || values > isize::MAX as usize / size_of::<f32>()) {
@@ -114,7 +115,7 @@ impl Dataset for PhotoDataset {
         let mut y = Tensor::zeros([indices.len(), self.classes]);
         let rows = x.data_mut().par_chunks_mut(self.values_per_photo()).zip(y.data_mut().par_chunks_mut(self.classes));
         rows.zip(indices).try_for_each(|((x, y), &index)| {
-            y[self.photos[index].class] = 1.0;
+            self.photos[index].labels.iter().for_each(|&label| y[label] = 1.0);
             self.write_resized(index, x)
         })?;
         Ok(Batch { x, y })
@@ -131,7 +132,7 @@ mod tests {
         let write = |(number, (grey, class))| {
             let path = folder.join(format!("{number}.png"));
             image::RgbImage::from_pixel(2, 2, image::Rgb([grey; 3])).save(&path).unwrap();
-            Photo { path, class, digest: [grey; 32] }
+            Photo { path, labels: vec![class], digest: [grey; 32] }
         };
         [(10, 1), (20, 0), (30, 1)].into_iter().enumerate().map(write).collect()
     }
@@ -145,6 +146,15 @@ mod tests {
         assert_eq!(batch.x.row(0), [30.0; 60]);
         assert_eq!(batch.x.row(1), [20.0; 60]);
         assert_eq!(batch.y, Tensor::new([2, 3], vec![0., 1., 0., 1., 0., 0.]).unwrap());
+    }
+
+    #[test]
+    fn several_labels_or_none_are_multi_hot() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut photos = greys(folder.path());
+        (photos[0].labels, photos[1].labels) = (vec![0, 2], Vec::new());
+        let batch = PhotoDataset::new(photos, 3, [2, 2]).unwrap().batch(&[0, 1, 2]).unwrap();
+        assert_eq!(batch.y.data(), [1., 0., 1., 0., 0., 0., 0., 1., 0.]);
     }
 
     #[test]

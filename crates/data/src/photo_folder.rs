@@ -1,4 +1,4 @@
-//! [`PhotoFolder`]: the photos below a folder that has one subfolder per class.
+//! [`PhotoFolder`]: the photos below a folder, labelled by its subfolders or by a label file.
 //!
 //! Lists the files ([`file_listing`](crate::file_listing)) and decodes each once ([`verification`](crate::verification)).
 
@@ -10,10 +10,12 @@ use engraft_nn::{Error, ErrorKind, Result};
 
 use crate::file::PhotoError;
 use crate::file_listing::{EntryKind, entries, photos_below};
+use crate::label_file::{LabelFile, read_labels};
 use crate::photo::{Photo, SkippedFile};
 use crate::verification::{KnownPhotos, unreadable, verify};
 
-/// The photos below a folder that has one subfolder per class, like Keras' `image_dataset_from_directory`.
+/// The photos below a folder that has one subfolder per class, like Keras' `image_dataset_from_directory`, or below any folder
+/// with a [label file](Self::scan_labels).
 ///
 /// Photos are in the order of `image_dataset_from_directory(shuffle=False)`: by class, then by folder, then by file name, each
 /// compared bytewise. As in Keras, photos in nested subfolders belong to the class of the top subfolder.
@@ -38,7 +40,7 @@ use crate::verification::{KnownPhotos, unreadable, verify};
 /// let folder = PhotoFolder::scan(dir, &mut |_done, _total| {})?;
 /// assert_eq!(folder.classes, ["cat", "dog"]);
 /// assert!(folder.photos[1].path.ends_with("dog/1.bmp"));
-/// assert_eq!(folder.photos[1].class, 1);
+/// assert_eq!(folder.photos[1].class(), Some(1));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,9 +51,18 @@ pub struct PhotoFolder {
     pub photos: Vec<Photo>,
     /// Files and linked folders that were left out, with the reason. Files without the extension of an image format are ignored.
     pub skipped: Vec<SkippedFile>,
+    /// The file that the labels come from; `None` for class folders.
+    pub label_file: Option<LabelFile>,
 }
 
 impl PhotoFolder {
+    /// Whether a photo may have several labels or none: a label file says so.
+    ///
+    /// It stays true if such photos are left out later, for example because they can't be read.
+    pub fn is_multi_label(&self) -> bool {
+        self.label_file.as_ref().is_some_and(|labels| labels.is_multi_label)
+    }
+
     /// Decodes every photo below `dir` once, with the subfolders of `dir`, sorted by name, as classes.
     ///
     /// `progress` is called with the number of photos done and the total.
@@ -95,10 +106,70 @@ impl PhotoFolder {
         }
         let found = photos_of(dir, &classes, &classes, &mut skipped)?;
         // Checked already here, so that a class without any photo file is reported before the slow decoding starts.
-        require_each(dir, &classes, found.iter().map(|(_, class)| *class), &skipped)?;
+        let require_each = |found: HashSet<usize>, skipped: &[SkippedFile]| {
+            let missing = (0..classes.len()).find(|class| !found.contains(class));
+            missing.map_or(Ok(()), |class| Err(no_photos(&dir.join(&classes[class]), skipped)))
+        };
+        require_each(found.iter().flat_map(|(_, labels)| labels).copied().collect(), &skipped)?;
         let photos = verify(&found, known, &mut skipped, progress);
-        require_each(dir, &classes, photos.iter().map(|photo| photo.class), &skipped)?;
-        Ok(Self { classes, photos, skipped })
+        require_each(labels_of(&photos), &skipped)?;
+        Ok(Self { classes, photos, skipped, label_file: None })
+    }
+
+    /// Scans the photos that the CSV file `labels` names: rows of a path, relative to `dir` or absolute, and a label.
+    ///
+    /// The photos may lie anywhere below `dir`. Several rows for one photo give it several labels, and a row with an empty label
+    /// stands for a photo without any. [`LabelFile`] describes the format. Photos are in the order of their labels, then in that
+    /// of [`scan`](Self::scan); so a file that labels each photo with the name of its folder gives the same photos in the same
+    /// order.
+    ///
+    /// The classes are the labels, sorted bytewise. With `classes`, those of a trained model, the labels must be among them, and
+    /// a class may have no photos. `known` is that of [`scan_knowing`](Self::scan_knowing).
+    ///
+    /// ```
+    /// # // A BMP image of one red pixel.
+    /// # let mut bmp = b"BM\0\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0\x01\0\0\0\x01\0\0\0\x01\0\x18\0".to_vec();
+    /// # bmp.extend([0; 24]);
+    /// # bmp.extend([0, 0, 255, 0]);
+    /// # let photos = tempfile::tempdir()?;
+    /// # let dir = photos.path();
+    /// # for name in ["1.bmp", "2.bmp"] {
+    /// #     std::fs::write(dir.join(name), &bmp)?;
+    /// # }
+    /// use engraft_data::PhotoFolder;
+    /// let labels = dir.join("labels.csv");
+    /// std::fs::write(&labels, "path,label\n1.bmp,red\n1.bmp,tiny\n2.bmp,red\n")?;
+    /// let folder = PhotoFolder::scan_labels(dir, &labels, None, &|_digest| false, &mut |_done, _total| {})?;
+    /// assert_eq!(folder.classes, ["red", "tiny"]);
+    /// assert!(folder.is_multi_label());
+    /// assert_eq!(folder.photos[1].labels, [0, 1]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// - `dir` or `labels` can't be read.
+    /// - A row has another number of columns, is not UTF-8, exceeds 64 KiB, or its photo is missing; the error names the line.
+    /// - There are fewer than two classes, a class has no readable photo, or a label is not one of `classes`.
+    /// - Without `classes`: a photo has no label, but none has several.
+    pub fn scan_labels(
+        dir: &Path,
+        labels: &Path,
+        classes: Option<&[String]>,
+        known: KnownPhotos<'_>,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<Self> {
+        entries(dir)
+            .map_err(|error| no_folder(dir, error, "give the folder that the paths in the label file start from"))?;
+        let found = read_labels(dir, labels, classes)?;
+        let mut skipped = Vec::new();
+        let photos = verify(&found.photos, known, &mut skipped, progress);
+        let folder = Self { classes: found.classes, photos, skipped, label_file: Some(found.file) };
+        let readable = labels_of(&folder.photos);
+        match (0..folder.classes.len()).find(|class| !readable.contains(class)) {
+            Some(class) if classes.is_none() => Err(folder.without_photos(dir, class)),
+            Some(_) if folder.photos.is_empty() => Err(no_photos_in_rows(labels, "", &folder.skipped)),
+            _ => Ok(folder),
+        }
     }
 
     /// Moves photos that turned out to be unreadable to [`skipped`](Self::skipped).
@@ -129,14 +200,13 @@ impl PhotoFolder {
     /// # Errors
     /// A class has no photo left that had one, as in [`scan`](Self::scan).
     pub fn skip(&mut self, dir: &Path, unreadable: Vec<SkippedFile>) -> Result<()> {
-        let classes = |photos: &[Photo]| photos.iter().map(|photo| photo.class).collect::<HashSet<usize>>();
-        let before = classes(&self.photos);
+        let before = labels_of(&self.photos);
         let paths: HashSet<PathBuf> = unreadable.iter().map(|file| file.path.clone()).collect();
         self.photos.retain(|photo| !paths.contains(&photo.path));
         self.skipped.extend(unreadable);
-        let left = classes(&self.photos);
+        let left = labels_of(&self.photos);
         match (0..self.classes.len()).find(|class| before.contains(class) && !left.contains(class)) {
-            Some(class) => Err(no_photos(&dir.join(&self.classes[class]), &self.skipped)),
+            Some(class) => Err(self.without_photos(dir, class)),
             None => Ok(()),
         }
     }
@@ -174,6 +244,15 @@ impl PhotoFolder {
         self.skip(dir, unreadable)
     }
 
+    /// The error for a class of which no photo is readable.
+    fn without_photos(&self, dir: &Path, class: usize) -> Error {
+        let class = &self.classes[class];
+        match &self.label_file {
+            Some(labels) => no_photos_in_rows(&labels.path, &format!(" of the class `{class}`"), &self.skipped),
+            None => no_photos(&dir.join(class), &self.skipped),
+        }
+    }
+
     /// Scans `dir` with the classes of a trained model, to evaluate the model on its photos.
     ///
     /// A class' index is its position in `classes`, as in the model, and not that of its subfolder. A class may have no
@@ -199,7 +278,7 @@ impl PhotoFolder {
     /// // The model knows emus; `dir` holds cat/1.bmp and dog/1.bmp.
     /// let classes = ["dog", "emu", "cat"].map(str::to_owned);
     /// let folder = PhotoFolder::scan_as(dir, &classes, &mut |_done, _total| {})?;
-    /// let labels: Vec<usize> = folder.photos.iter().map(|photo| photo.class).collect();
+    /// let labels: Vec<usize> = folder.photos.iter().filter_map(|photo| photo.class()).collect();
     /// assert_eq!(labels, [0, 2]);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -218,7 +297,7 @@ impl PhotoFolder {
     /// std::fs::write(dir.join("cat/1.jpg"), "content of a cat")?;
     /// let classes = ["dog", "cat"].map(str::to_owned);
     /// let folder = PhotoFolder::scan_as_knowing(dir, &classes, &|_digest| true, &mut |_done, _total| {})?;
-    /// assert_eq!(folder.photos[0].class, 1);
+    /// assert_eq!(folder.photos[0].class(), Some(1));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
@@ -241,20 +320,14 @@ impl PhotoFolder {
         if photos.is_empty() {
             return Err(no_photos(dir, &skipped));
         }
-        Ok(Self { classes: classes.to_vec(), photos, skipped })
+        Ok(Self { classes: classes.to_vec(), photos, skipped, label_file: None })
     }
 }
 
 /// The names of the subfolders of `dir`, sorted, and the photos directly in `dir`, as skipped.
 fn class_folders(dir: &Path) -> Result<(Vec<String>, Vec<SkippedFile>)> {
     let hint = "give a folder that holds one folder of photos per class";
-    let entries = entries(dir).map_err(|error| match error.kind() {
-        io::ErrorKind::NotADirectory => Error::new(dir.display(), "a folder", "a file").caused_by(error).hint(hint),
-        io::ErrorKind::NotFound => {
-            Error::because(dir.display(), "no such folder").with_kind(ErrorKind::NotFound).caused_by(error).hint(hint)
-        }
-        _ => PhotoError::from(error).at(dir.display()),
-    })?;
+    let entries = entries(dir).map_err(|error| no_folder(dir, error, hint))?;
     let is_empty = entries.is_empty();
     let (mut folders, mut loose) = (Vec::new(), Vec::new());
     for (path, kind) in entries {
@@ -285,35 +358,37 @@ fn class_folders(dir: &Path) -> Result<(Vec<String>, Vec<SkippedFile>)> {
         .hint("make a folder for each class and put its photos there"))
 }
 
+/// The error for a folder `dir` that can't be listed.
+fn no_folder(dir: &Path, error: io::Error, hint: &str) -> Error {
+    match error.kind() {
+        io::ErrorKind::NotADirectory => Error::new(dir.display(), "a folder", "a file").caused_by(error).hint(hint),
+        io::ErrorKind::NotFound => {
+            Error::because(dir.display(), "no such folder").with_kind(ErrorKind::NotFound).caused_by(error).hint(hint)
+        }
+        _ => PhotoError::from(error).at(dir.display()),
+    }
+}
+
 /// The photo files of `classes` below `dir`, each with the index of its class. Only classes in `folders` have a subfolder.
 fn photos_of(
     dir: &Path,
     classes: &[String],
     folders: &[String],
     skipped: &mut Vec<SkippedFile>,
-) -> Result<Vec<(PathBuf, usize)>> {
+) -> Result<Vec<(PathBuf, Vec<usize>)>> {
     let mut found = Vec::new();
     for (class, name) in classes.iter().enumerate().filter(|(_, name)| folders.contains(name)) {
         let path = dir.join(name);
         let photos = photos_below(&path, skipped);
         let photos = photos.map_err(|error| PhotoError::from(error).at(path.display()))?;
-        found.extend(photos.into_iter().map(|path| (path, class)));
+        found.extend(photos.into_iter().map(|path| (path, vec![class])));
     }
     Ok(found)
 }
 
-/// An error that names the first of `classes` without a photo; `found` are the class indices of the photos.
-fn require_each(
-    dir: &Path,
-    classes: &[String],
-    found: impl Iterator<Item = usize>,
-    skipped: &[SkippedFile],
-) -> Result<()> {
-    let found: HashSet<usize> = found.collect();
-    match (0..classes.len()).find(|class| !found.contains(class)) {
-        Some(class) => Err(no_photos(&dir.join(&classes[class]), skipped)),
-        None => Ok(()),
-    }
+/// The classes that have a photo.
+fn labels_of(photos: &[Photo]) -> HashSet<usize> {
+    photos.iter().flat_map(|photo| &photo.labels).copied().collect()
 }
 
 /// The error for a `folder` without readable photos. It quotes the first of the `skipped` files below `folder`.
@@ -326,6 +401,20 @@ fn no_photos(folder: &Path, skipped: &[SkippedFile]) -> Error {
     Error::new(folder.display(), "at least one readable photo", received)
         .with_kind(ErrorKind::InvalidData)
         .hint("put photos there, as JPEG, PNG, GIF, BMP or WebP files; or remove the folder")
+}
+
+/// The error for a label file without readable photos, or without those of a class.
+fn no_photos_in_rows(labels: &Path, of_class: &str, skipped: &[SkippedFile]) -> Error {
+    let received = match skipped {
+        [] => "none".to_owned(),
+        [first, ..] => {
+            let (skipped, path) = (skipped.len(), first.path.display());
+            format!("none; of all photos, {skipped} can't be used, such as {path}: {}", first.reason)
+        }
+    };
+    Error::new(labels.display(), format_args!("at least one readable photo{of_class}"), received)
+        .with_kind(ErrorKind::InvalidData)
+        .hint("add rows with other photos, or remove those of this class")
 }
 
 #[cfg(test)]
@@ -368,10 +457,11 @@ mod tests {
             ("dog/pups/3.png", OTHER_PHOTO),
             (".git/4.jpg", PHOTO),
         ]);
-        let PhotoFolder { classes, photos, skipped } = scan(&dir).unwrap();
+        let PhotoFolder { classes, photos, skipped, label_file } = scan(&dir).unwrap();
         assert_eq!(classes, ["Cat", "dog"]);
         assert_eq!(names(&dir, photos.iter().map(|photo| &photo.path)), ["Cat/2.jpg", "dog/1.jpg", "dog/pups/3.png"]);
-        assert_eq!(photos.iter().map(|photo| photo.class).collect::<Vec<_>>(), [0, 1, 1]);
+        assert_eq!(photos.iter().filter_map(Photo::class).collect::<Vec<_>>(), [0, 1, 1]);
+        assert_eq!(label_file, None);
         assert_eq!((photos[0].digest == photos[1].digest, photos[1].digest == photos[2].digest), (true, false));
         assert_eq!(skipped, []);
     }
@@ -435,7 +525,7 @@ mod tests {
         let dir = folder(&[("cat/1.jpg", PHOTO), ("dog/2.jpg", PHOTO)]);
         let scanned = scan_as(&dir, &["dog", "emu", "cat"]).unwrap();
         assert_eq!(scanned.classes, ["dog", "emu", "cat"]);
-        assert_eq!(scanned.photos.iter().map(|photo| photo.class).collect::<Vec<_>>(), [0, 2]);
+        assert_eq!(scanned.photos.iter().filter_map(Photo::class).collect::<Vec<_>>(), [0, 2]);
     }
 
     #[test]
@@ -445,5 +535,45 @@ mod tests {
         assert!(error.contains("one of the classes cat, dog, received `cow`"), "{error}");
         let error = scan_as(&folder(&[("cat/note.txt", b"")]), &["cat", "dog"]).unwrap_err().to_string();
         assert!(error.contains("at least one readable photo, received none"), "{error}");
+    }
+
+    /// Scans `dir` with these rows as label file.
+    fn scan_labels(dir: &TempDir, rows: &str) -> Result<PhotoFolder> {
+        fs::write(dir.path().join("labels.csv"), rows).unwrap();
+        PhotoFolder::scan_labels(dir.path(), &dir.path().join("labels.csv"), None, &|_| false, &mut |_, _| {})
+    }
+
+    #[test]
+    fn a_label_file_that_names_the_folders_gives_the_photos_of_class_folders() {
+        let dir =
+            folder(&[("dog/b/1.jpg", PHOTO), ("dog/2.jpg", OTHER_PHOTO), ("cat/3.jpg", PHOTO), ("cat/4.jpg", b"note")]);
+        let folders = scan(&dir).unwrap();
+        let labels = scan_labels(&dir, "dog/b/1.jpg,dog\ncat/4.jpg,cat\ndog/2.jpg,dog\ncat/3.jpg,cat\n").unwrap();
+        assert_eq!(
+            (&labels.classes, &labels.photos, &labels.skipped),
+            (&folders.classes, &folders.photos, &folders.skipped)
+        );
+        assert!(!labels.is_multi_label() && !folders.is_multi_label());
+    }
+
+    #[test]
+    fn a_label_file_with_unreadable_photos_only_is_named() {
+        let dir = folder(&[("1.jpg", PHOTO), ("2.jpg", b"note")]);
+        let error = scan_labels(&dir, "1.jpg,cat\n2.jpg,dog\n").unwrap_err().to_string();
+        assert!(
+            error.contains("labels.csv: expected at least one readable photo of the class `dog`, received none"),
+            "{error}"
+        );
+        assert!(error.contains("2.jpg: expected a JPEG"), "{error}");
+        let missing =
+            PhotoFolder::scan_labels(Path::new("no/such"), Path::new("no.csv"), None, &|_| false, &mut |_, _| {});
+        assert!(missing.unwrap_err().to_string().contains("no/such: no such folder"));
+    }
+
+    #[test]
+    fn several_labels_stay_possible_without_the_photos_that_have_them() {
+        let dir = folder(&[("1.jpg", PHOTO), ("2.jpg", OTHER_PHOTO), ("3.jpg", b"note")]);
+        let labels = scan_labels(&dir, "1.jpg,cat\n2.jpg,dog\n3.jpg,dog\n3.jpg,cat\n").unwrap();
+        assert!(labels.is_multi_label() && labels.photos.iter().all(|photo| photo.class().is_some()));
     }
 }

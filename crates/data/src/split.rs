@@ -11,7 +11,7 @@ use crate::Photo;
 ///
 /// ```
 /// use engraft_data::{Photo, Split, split};
-/// let photo = |n: u8| Photo { path: format!("{n}.jpg").into(), class: usize::from(n % 2), digest: [n; 32] };
+/// let photo = |n: u8| Photo { path: format!("{n}.jpg").into(), labels: vec![usize::from(n % 2)], digest: [n; 32] };
 /// let photos: Vec<Photo> = (0..8).map(photo).collect();
 /// let Split { training, validation } = split(&photos, 0.25, 0)?;
 /// assert_eq!((training.len(), validation.len()), (6, 2));
@@ -32,6 +32,10 @@ pub struct Split {
 /// may therefore hold out fewer photos than its rounded share, but never more. Every class keeps at least one training photo. A
 /// `fraction` of 0 leaves the validation set empty.
 ///
+/// Where photos have several labels or none, this holds for each label, and for the photos without one. The photos of rare labels
+/// are chosen first, as in iterative stratification (Sechidis, Tsoumakas and Vlahavas 2011, doi 10.1007/978-3-642-23808-6_10):
+/// otherwise, photos with frequent labels alone would use up the share of these.
+///
 /// The same seed gives the same split on every machine, with any number of threads, in every version of this crate.
 ///
 /// # Errors
@@ -39,7 +43,7 @@ pub struct Split {
 ///
 /// ```
 /// use engraft_data::{Photo, split};
-/// let photo = |n: u8| Photo { path: format!("{n}.jpg").into(), class: usize::from(n % 2), digest: [n; 32] };
+/// let photo = |n: u8| Photo { path: format!("{n}.jpg").into(), labels: vec![usize::from(n % 2)], digest: [n; 32] };
 /// let photos: Vec<Photo> = (0..10).map(photo).collect();
 /// let parts = split(&photos, 0.2, 1)?;
 /// assert_eq!((parts.training.len(), parts.validation.len()), (8, 2));
@@ -52,17 +56,22 @@ pub fn split(photos: &[Photo], fraction: f64, seed: u64) -> Result<Split> {
     }
     // The photos that a class of this size holds out: its rounded share, but never all of its photos.
     let share = |size: usize| ((size as f64 * fraction).round() as usize).min(size - 1);
-    // By class, how many photos are still to be held out.
-    let mut remaining = class_sizes(photos.iter());
-    remaining.values_mut().for_each(|size| *size = share(*size));
+    let sizes = stratum_sizes(photos.iter());
+    // By stratum, how many photos are still to be held out.
+    let mut remaining: HashMap<Stratum, usize> = sizes.iter().map(|(&stratum, &size)| (stratum, share(size))).collect();
     let mut groups = group_by_content(photos);
     Rng::new(seed).shuffle(&mut groups);
+    if photos.iter().any(|photo| photo.class().is_none()) {
+        let rarest =
+            |group: &Vec<usize>| group.iter().flat_map(|&photo| strata(&photos[photo])).map(|of| sizes[&of]).min();
+        groups.sort_by_key(rarest);
+    }
 
     let mut held_out = vec![false; photos.len()];
     for group in groups {
-        let needed = class_sizes(group.iter().map(|&photo| &photos[photo]));
-        if needed.iter().all(|(class, photos)| remaining[class] >= *photos) {
-            needed.iter().for_each(|(class, photos)| *remaining.entry(*class).or_default() -= photos);
+        let needed = stratum_sizes(group.iter().map(|&photo| &photos[photo]));
+        if needed.iter().all(|(stratum, photos)| remaining[stratum] >= *photos) {
+            needed.iter().for_each(|(stratum, photos)| *remaining.entry(*stratum).or_default() -= photos);
             group.into_iter().for_each(|photo| held_out[photo] = true);
         }
     }
@@ -78,10 +87,19 @@ pub fn split(photos: &[Photo], fraction: f64, seed: u64) -> Result<Split> {
     Ok(Split { training: part(false), validation: part(true) })
 }
 
-/// The number of photos by class.
-fn class_sizes<'a>(photos: impl Iterator<Item = &'a Photo>) -> HashMap<usize, usize> {
+/// The photos with one label, or those without any.
+type Stratum = Option<usize>;
+
+/// The strata of a photo: one for each of its labels.
+fn strata(photo: &Photo) -> impl Iterator<Item = Stratum> {
+    let none = photo.labels.is_empty().then_some(None);
+    photo.labels.iter().map(|&label| Some(label)).chain(none)
+}
+
+/// The number of photos by stratum.
+fn stratum_sizes<'a>(photos: impl Iterator<Item = &'a Photo>) -> HashMap<Stratum, usize> {
     let mut sizes = HashMap::new();
-    photos.for_each(|photo| *sizes.entry(photo.class).or_default() += 1);
+    photos.flat_map(strata).for_each(|stratum| *sizes.entry(stratum).or_default() += 1);
     sizes
 }
 
@@ -108,7 +126,7 @@ mod tests {
     fn photo(number: usize, class: usize, content: usize) -> Photo {
         let mut digest = [0; 32];
         digest[..8].copy_from_slice(&content.to_le_bytes());
-        Photo { path: format!("{class}/{number}.jpg").into(), class, digest }
+        Photo { path: format!("{class}/{number}.jpg").into(), labels: vec![class], digest }
     }
 
     /// `sizes[class]` photos of each class. Every `repeat`-th photo has the content of the photo before it.
@@ -121,7 +139,7 @@ mod tests {
     }
 
     fn in_class(photos: &[Photo], class: usize) -> usize {
-        photos.iter().filter(|photo| photo.class == class).count()
+        photos.iter().filter(|photo| photo.labels.contains(&class)).count()
     }
 
     #[test]
@@ -163,6 +181,20 @@ mod tests {
         for seed in 0..20 {
             let parts = split(&photos(&[1, 2, 3, 40], usize::MAX), 0.999, seed).unwrap();
             assert!((0..4).all(|class| in_class(&parts.training, class) >= 1), "seed {seed}");
+        }
+    }
+
+    /// Label 0 is frequent, label 1 is rare and always beside it, and some photos have no label.
+    #[test]
+    fn every_label_holds_out_its_share() {
+        for seed in 0..20 {
+            let mut all = photos(&[100], usize::MAX);
+            all.iter_mut().step_by(10).for_each(|photo| photo.labels = vec![0, 1]);
+            all.iter_mut().skip(1).step_by(10).for_each(|photo| photo.labels = Vec::new());
+            let parts = split(&all, 0.2, seed).unwrap();
+            let held_out = [0, 1].map(|label| in_class(&parts.validation, label));
+            let without = parts.validation.iter().filter(|photo| photo.labels.is_empty()).count();
+            assert_eq!((held_out, without), ([18, 2], 2), "seed {seed}");
         }
     }
 

@@ -27,10 +27,10 @@ pub type KnownPhotos<'a> = &'a (dyn Fn(&[u8; 32]) -> bool + Sync);
 
 /// Decodes every file of `found` and returns the readable photos with their digests; adds the other files to `skipped`.
 ///
-/// Each entry of `found` is a path and the index of its class. Files that are `known` are only read and hashed. `progress`
+/// Each entry of `found` is a path and the indices of its labels. Files that are `known` are only read and hashed. `progress`
 /// receives the files done and the total.
 pub(crate) fn verify(
-    found: &[(PathBuf, usize)],
+    found: &[(PathBuf, Vec<usize>)],
     known: KnownPhotos<'_>,
     skipped: &mut Vec<SkippedFile>,
     progress: &mut dyn FnMut(usize, usize),
@@ -41,9 +41,9 @@ pub(crate) fn verify(
     // `progress` is called between chunks, on the caller's thread, so it need not be `Send`.
     for chunk in found.chunks(4 * rayon::current_num_threads()) {
         let digests: Vec<_> = chunk.par_iter().map(|(path, _)| hash_readable(path, known)).collect();
-        for ((path, class), digest) in chunk.iter().zip(digests) {
+        for ((path, labels), digest) in chunk.iter().zip(digests) {
             match digest {
-                Ok(digest) => photos.push(Photo { path: path.clone(), class: *class, digest }),
+                Ok(digest) => photos.push(Photo { path: path.clone(), labels: labels.clone(), digest }),
                 Err(error) => skipped.push(SkippedFile { path: path.clone(), reason: error.message }),
             }
         }
@@ -90,7 +90,8 @@ mod tests {
     fn good_photos_keep_their_order_and_bad_ones_get_a_reason() {
         let folder = tempfile::tempdir().unwrap();
         // 100 files are more than one chunk on up to 16 threads.
-        let found: Vec<(PathBuf, usize)> = (0..100).map(|n| (folder.path().join(format!("{n}")), n % 3)).collect();
+        let file = |n: usize| (folder.path().join(format!("{n}")), vec![n % 3]);
+        let found: Vec<(PathBuf, Vec<usize>)> = (0..100).map(file).collect();
         for (number, (path, _)) in found.iter().enumerate() {
             let photo = image::GrayImage::from_pixel(1, 1, image::Luma([number as u8 % 50]));
             photo.save_with_format(path, image::ImageFormat::Png).unwrap();
@@ -100,7 +101,7 @@ mod tests {
         let photos = verify(&found, &|_| false, &mut skipped, &mut |done, total| calls.push((done, total)));
 
         let good = found.iter().enumerate().filter(|(number, _)| *number != 70).map(|(_, found)| found.clone());
-        assert!(photos.iter().map(|photo| (photo.path.clone(), photo.class)).eq(good));
+        assert!(photos.iter().map(|photo| (photo.path.clone(), photo.labels.clone())).eq(good));
         assert_eq!(skipped.len(), 1);
         assert_eq!(skipped[0].path, found[70].0);
         assert!(photos[1].digest == photos[51].digest && photos[1].digest != photos[2].digest);
@@ -111,7 +112,7 @@ mod tests {
     #[test]
     fn known_photos_are_not_decoded() {
         let folder = tempfile::tempdir().unwrap();
-        let found: Vec<(PathBuf, usize)> = ["a note", "a letter"].map(|text| (folder.path().join(text), 0)).to_vec();
+        let found = ["a note", "a letter"].map(|text| (folder.path().join(text), vec![0]));
         found.iter().for_each(|(path, _)| fs::write(path, path.to_str().unwrap()).unwrap());
         let note: [u8; 32] = Sha256::digest(found[0].0.to_str().unwrap()).into();
         let mut skipped = Vec::new();

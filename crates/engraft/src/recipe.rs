@@ -30,7 +30,9 @@ pub use features::{FeatureDataset, FeatureExtractor, PhotoFeatures, feature_cach
 pub use freeze::Freeze;
 pub use interrupt::Interrupt;
 pub use job::{CallbackFactory, Checkpoint, Outcome, TrainingJob, TrainingReport};
-pub use linear_probe::{Budget, CandidateScore, FineTuning, HeldOutScore, LinearProbe, ProbeProgress, ProbeReport};
+pub use linear_probe::{
+    Budget, CandidateScore, FineTuning, HeldOutScore, LabelReport, LinearProbe, ProbeProgress, ProbeReport,
+};
 pub use metadata::Metadata;
 pub use partition::Partition;
 pub use phase::Phase;
@@ -88,6 +90,8 @@ pub struct Recipe {
     pub augment: Augment,
     /// Number of classes, at least 2.
     pub classes: usize,
+    /// Whether a photo may have several of the classes or none: the output is then a sigmoid for each class.
+    pub multi_label: bool,
     /// The layers to freeze.
     pub freeze: Freeze,
 }
@@ -124,6 +128,7 @@ impl Recipe {
             head: backbone.head(),
             augment: Augment::default(),
             classes,
+            multi_label: false,
             freeze: Freeze::All,
         }
     }
@@ -148,7 +153,7 @@ impl Recipe {
         self
     }
 
-    /// Builds the model, not compiled: `[image_size, image_size, 3]` to `[classes]`, with a softmax.
+    /// Builds the model, not compiled: `[image_size, image_size, 3]` to `[classes]`, with a softmax or sigmoids.
     ///
     /// `progress` is called during the download of weights.
     ///
@@ -173,7 +178,8 @@ impl Recipe {
         for &units in &self.head {
             x = Dense::new(units).activation(Relu).call(&self.drop(x)?)?;
         }
-        let model = Model::new(&inputs, &Dense::new(self.classes).activation(Softmax).call(&self.drop(x)?)?)?;
+        let activation = if self.multi_label { Sigmoid } else { Softmax };
+        let model = Model::new(&inputs, &Dense::new(self.classes).activation(activation).call(&self.drop(x)?)?)?;
         self.freeze.apply(&model)?;
         Ok(model)
     }
@@ -190,6 +196,20 @@ impl Recipe {
             pooled.push(pool(pooling, &layer_output(base, block)?, &format!("{block}_pool"))?);
         }
         Concatenate::new().named("features").call(&pooled)
+    }
+
+    /// The loss and the metric for the output: crossentropy and accuracy, of the whole softmax or of each sigmoid.
+    ///
+    /// ```
+    /// use engraft::recipe::Recipe;
+    /// let (loss, metric) = Recipe { multi_label: true, ..Recipe::new(2) }.loss();
+    /// assert_eq!((loss.name(), metric.name()), ("binary_crossentropy", "binary_accuracy"));
+    /// ```
+    pub fn loss(&self) -> (Loss, Metric) {
+        match self.multi_label {
+            true => (Loss::binary_crossentropy(), Metric::BinaryAccuracy),
+            false => (Loss::categorical_crossentropy(), Metric::Accuracy),
+        }
     }
 
     fn drop(&self, x: SymbolicTensor) -> Result<SymbolicTensor> {

@@ -102,7 +102,7 @@ fn a_photo_whose_features_are_cached_is_decoded_neither_by_the_scan_nor_later() 
     ["cat/1.jpg", "cat/2.jpg", "dog/1.jpg"].iter().for_each(|name| place.write(name, name.as_bytes()));
     let extractor_of = |cache: &FeatureCache| extractor(cache);
     let features = place.cache().open(extractor_of(&place.cache()).key(), "", 5);
-    place.scan().photos.iter().for_each(|photo| features.put(&photo.digest, 0, &[photo.class as f32; 5]));
+    place.scan().photos.iter().for_each(|photo| features.put(&photo.digest, 0, &[photo.labels[0] as f32; 5]));
     drop(features);
 
     let extractor = extractor_of(&place.cache());

@@ -9,7 +9,7 @@ use engraft::{LearningRate, Model, Optimizer, Trainability, Weight};
 
 use super::Args;
 use crate::output::{count, thousands, titled};
-use crate::photos::{by_class, skipped_note};
+use crate::photos::{by_class, in_numbers};
 
 /// Maximum number of layers that are listed one by one.
 const NAMED: usize = 6;
@@ -46,15 +46,13 @@ pub(super) fn lines(
 }
 
 fn photos(job: &TrainingJob<'_>, folder: &PhotoFolder) -> Vec<String> {
-    let (photos, classes) = (count(folder.photos.len(), "photo"), folder.classes.len());
-    let by_class: Vec<String> = by_class(folder).iter().map(|(class, photos)| format!("{class} {photos}")).collect();
     let validation = match job.validation_set() {
         Some(photos) => format!("{} for validation", photos.len()),
         None => "none for validation".to_owned(),
     };
     vec![
-        titled("Photos", format!("{photos} of {classes} classes{}", skipped_note(folder))),
-        titled("", by_class.join(", ")),
+        titled("Photos", in_numbers(folder.photos.len(), folder)),
+        titled("", by_class(folder)),
         titled("", format!("{} for training, {validation}", job.training_set().len())),
     ]
 }

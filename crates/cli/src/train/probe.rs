@@ -36,7 +36,7 @@ pub(super) fn run(args: &Args, output: &Destination, runtime: &Runtime) -> Resul
     let cache = if args.no_cache { FeatureCache::off() } else { feature_cache()? };
     let (folder, held_out) = read(args, runtime)?;
     // Files that the listing skipped are reported already.
-    let (recipes, listed) = (recipes(args, folder.classes.len()), folder.skipped.len());
+    let (recipes, listed) = (recipes(args, &folder), folder.skipped.len());
     if !args.json {
         report::overview(args, &folder, &held_out, &recipes).into_iter().try_for_each(line)?;
     }
@@ -91,9 +91,10 @@ fn check(args: &Args) -> Result<(), Error> {
 
 /// The training photos and the held-out photos. Decoding is left to the computation of features.
 fn read(args: &Args, runtime: &Runtime) -> Result<(PhotoFolder, Vec<Photo>), Failure> {
-    let mut folder = photos::list(&args.photos.photos, runtime)?;
+    let mut folder = photos::list(&args.photos, None, runtime)?;
     photos::warn_of_contradictions(&folder.photos);
     if let Some(dir) = &args.validation {
+        photos::check_validation(dir, &folder)?;
         let held_out = photos::list_as(dir, &folder.classes, runtime)?;
         warn_of_leaks(&folder.photos, &held_out.photos);
         return Ok((folder, held_out.photos));
@@ -105,12 +106,16 @@ fn read(args: &Args, runtime: &Runtime) -> Result<(PhotoFolder, Vec<Photo>), Fai
 
 /// The recipes to compare: one for the chosen backbone; with `--backbone auto`, one for each backbone whose weights are on this
 /// machine.
-fn recipes(args: &Args, classes: usize) -> Vec<Recipe> {
+fn recipes(args: &Args, folder: &PhotoFolder) -> Vec<Recipe> {
     let backbones = match args.backbone {
         BackboneChoice::One(backbone) => vec![backbone],
         BackboneChoice::Auto => Backbone::ALL.into_iter().filter(|backbone| backbone.is_at_hand()).collect(),
     };
-    let recipe = |backbone| Recipe { weights: args.weights.clone(), ..args.recipe.linear_probe(backbone, classes) };
+    let recipe = |backbone| Recipe {
+        weights: args.weights.clone(),
+        multi_label: folder.is_multi_label(),
+        ..args.recipe.linear_probe(backbone, folder.classes.len())
+    };
     backbones.into_iter().map(recipe).collect()
 }
 

@@ -1,8 +1,8 @@
 //! Compiles the model of `engraft train` with the optimizer and learning rate of its arguments, and makes the training phases:
 //! one, or two with `--fine-tune-from`.
 //!
-//! No option sets the loss: a new model gets categorical crossentropy. A saved model keeps its loss, or gets a crossentropy if it
-//! was saved without one.
+//! No option sets the loss: a new model gets categorical crossentropy, or binary crossentropy where a photo can have several
+//! labels. A saved model keeps its loss, or gets a crossentropy if it was saved without one.
 
 use engraft::Result;
 use engraft::prelude::*;
@@ -13,16 +13,18 @@ use crate::compile::{OptimizerKind, compile_if_needed};
 use crate::options::Count;
 
 /// Compiles a new model with the optimizer and learning rate of the arguments.
-pub(super) fn compile_new(args: &Args, model: &Model) -> Result<()> {
+pub(super) fn compile_new(args: &Args, recipe: &Recipe, model: &Model) -> Result<()> {
     let kind = args.optimizer.unwrap_or(OptimizerKind::Adam);
     let default = args.backbone()?.learning_rate() * if kind == OptimizerKind::Sgd { 10.0 } else { 1.0 };
     let optimizer = kind.optimizer(Some(args.learning_rate.unwrap_or(default).into()));
-    model.compile(optimizer, Loss::categorical_crossentropy(), [Metric::Accuracy])
+    let (loss, metric) = recipe.loss();
+    model.compile(optimizer, loss, [metric])
 }
 
 /// Compiles a saved model unless it is compiled, then applies `--optimizer` and `--learning-rate`.
-pub(super) fn compile_saved(args: &Args, model: &Model) -> Result<()> {
-    compile_if_needed(model)?;
+pub(super) fn compile_saved(args: &Args, classifier: &Classifier) -> Result<()> {
+    compile_if_needed(classifier)?;
+    let model = classifier.model();
     let stored = model.compiled_or_error()?;
     if let Some(kind) = args.optimizer {
         let rate = args.learning_rate.map_or_else(|| stored.optimizer.learning_rate().clone(), LearningRate::from);

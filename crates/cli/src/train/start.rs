@@ -1,13 +1,13 @@
 //! The model that training starts from: a new one, or a saved one.
 
-use std::path::Path;
-
 use engraft::applications::Weights;
+use engraft::data::PhotoFolder;
 use engraft::recipe::{Classifier, DownloadProgress, Freeze, Metadata, Recipe};
 use engraft::{Error, ErrorKind};
 
 use super::{Args, settings};
 use crate::failure::Failure;
+use crate::options::PhotosArg;
 use crate::output::note;
 use crate::photos;
 use crate::predict::warn;
@@ -41,45 +41,56 @@ impl Start {
 
     /// Checks that the folders are named after the classes of a saved model, in the same order. If the model has no class names,
     /// checks only that there is one folder per class.
-    pub(super) fn check_classes(&self, dir: &Path, folders: &[String]) -> Result<(), Failure> {
-        match self {
-            Self::Recipe => Ok(()),
-            Self::Saved(classifier) if classifier.metadata().is_none() => photos::check_count(dir, classifier, folders),
-            Self::Saved(classifier) if classifier.classes() == folders => Ok(()),
-            Self::Saved(classifier) => {
+    pub(super) fn check_classes(&self, args: &PhotosArg, folder: &PhotoFolder) -> Result<(), Failure> {
+        let Self::Saved(classifier) = self else { return Ok(()) };
+        photos::check_labels(classifier, folder)?;
+        match &folder.classes {
+            classes if classifier.metadata().is_none() => photos::check_count(args, classifier, classes),
+            classes if classifier.classes() == classes => Ok(()),
+            classes => {
                 let expected = format!("folders of the model's classes {}", classifier.classes().join(", "));
-                Err(Error::new(dir.display(), expected, folders.join(", "))
+                Err(Error::new(args.photos.display(), expected, classes.join(", "))
                     .hint("rename the folders; or train a new model for these classes, without --model")
                     .into())
             }
         }
     }
 
-    /// Builds the new model or takes the saved one, compiles it by the arguments, and gives it these class names.
-    pub(super) fn classifier(self, args: &Args, classes: Vec<String>) -> Result<Classifier, Failure> {
+    /// The class names of a saved model that has some.
+    pub(super) fn classes(&self) -> Option<&[String]> {
         match self {
-            Self::Recipe => Ok(new(args, classes)?),
-            Self::Saved(classifier) => Ok(saved(args, *classifier, classes)?),
+            Self::Saved(classifier) if classifier.metadata().is_some() => Some(classifier.classes()),
+            _ => None,
+        }
+    }
+
+    /// Builds the new model or takes the saved one, compiles it by the arguments, and gives it the class names of the photos.
+    pub(super) fn classifier(self, args: &Args, folder: &PhotoFolder) -> Result<Classifier, Failure> {
+        match self {
+            Self::Recipe => Ok(new(args, folder)?),
+            Self::Saved(classifier) => Ok(saved(args, *classifier, folder.classes.clone())?),
         }
     }
 }
 
-fn new(args: &Args, classes: Vec<String>) -> Result<Classifier, Error> {
+fn new(args: &Args, folder: &PhotoFolder) -> Result<Classifier, Error> {
     engraft::set_random_seed(args.seed);
     let recipe = Recipe {
         weights: args.weights.clone(),
         freeze: args.freeze.clone().unwrap_or(Freeze::All),
-        ..args.recipe.recipe(args.backbone()?, classes.len())
+        multi_label: folder.is_multi_label(),
+        ..args.recipe.recipe(args.backbone()?, folder.classes.len())
     };
     let model = recipe.build(download_bar())?;
-    settings::compile_new(args, &model)?;
-    let metadata = Metadata { backbone: Some(args.backbone()?), seed: Some(args.seed), ..Metadata::new(classes) };
+    settings::compile_new(args, &recipe, &model)?;
+    let (backbone, seed) = (Some(args.backbone()?), Some(args.seed));
+    let metadata = Metadata { backbone, seed, ..Metadata::new(folder.classes.clone()) };
     Classifier::new(model, Some(metadata))
 }
 
 fn saved(args: &Args, classifier: Classifier, classes: Vec<String>) -> Result<Classifier, Error> {
     let model = classifier.model().clone();
-    settings::compile_saved(args, &model)?;
+    settings::compile_saved(args, &classifier)?;
     if let Some(freeze) = &args.freeze {
         freeze.apply(&model)?;
     }
@@ -99,6 +110,9 @@ fn warn_of_probe(args: &Args, classifier: &Classifier) {
         note(
             "warning: the model was trained on all its photos: accuracy on some of them will look too good; use --validation",
         );
+    }
+    if classifier.metadata().is_some_and(|metadata| metadata.thresholds.is_some()) {
+        note("note: the thresholds of the labels become 0.5, as the old ones don't fit the new weights");
     }
     if classifier.metadata().is_some_and(|metadata| metadata.unknown.is_some()) {
         note("note: the rule of \"unknown\" is dropped, as it doesn't fit the new weights");

@@ -7,10 +7,11 @@ use engraft_kernels::{Activation, activate, softmax};
 use super::Metadata;
 use crate::data::Pixels;
 use crate::formats::keras::{self, SaveOptions};
+use crate::ir::Op;
 use crate::plan::Plan;
 use crate::runtime::{Runtime, SessionKey};
 use crate::train::{RunOptions, Train};
-use crate::{Error, LossKind, Model, Result, Tensor};
+use crate::{Error, LossKind, Model, Program, Result, Tensor};
 
 /// A model that classifies raw RGB photos, with the names of its classes.
 ///
@@ -63,6 +64,8 @@ pub struct Classifier {
     metadata: Option<Metadata>,
     warnings: Vec<String>,
     runtime: Option<Runtime>,
+    /// The threshold of each class, where a photo can have several labels.
+    thresholds: Option<Vec<f32>>,
     /// The model with two outputs, its own and the features that its last layer sees, where "unknown" depends on them.
     with_features: Option<Model>,
 }
@@ -115,12 +118,20 @@ impl Classifier {
         if classes.len() != count {
             return Err(Error::new(place(), format_args!("{count} class names"), classes.len()));
         }
+        let given = metadata.as_ref().and_then(|metadata| metadata.thresholds.clone());
+        if let Some(thresholds) = given.as_ref().filter(|thresholds| thresholds.len() != count) {
+            return Err(Error::new(place(), format_args!("{count} thresholds"), thresholds.len()));
+        }
+        let thresholds = match given {
+            None if outputs > 1 && ends_with_sigmoids(&model)? => Some(vec![DEFAULT_THRESHOLD; outputs]),
+            given => given,
+        };
         let needs_features = metadata.as_ref().and_then(|metadata| metadata.unknown.as_ref());
         let with_features = match needs_features.filter(|rule| rule.class_means.is_some()) {
             Some(_) => Some(Model::new(model.inputs(), [model.output(), &model.output().inputs()[0]])?),
             None => None,
         };
-        Ok(Self { model, classes, metadata, warnings: Vec::new(), runtime: None, with_features })
+        Ok(Self { model, classes, metadata, warnings: Vec::new(), runtime: None, thresholds, with_features })
     }
 
     /// Loads a `.keras` file or a whole-model `.h5`, written by engraft or by Keras.
@@ -219,8 +230,7 @@ impl Classifier {
     /// # Errors
     /// The model can't run, for example because it needs more memory than there is.
     pub fn classify(&self, photo: &Pixels) -> Result<Vec<f32>> {
-        let options = self.runtime.iter().fold(RunOptions::from(1), |options, runtime| options.runtime(runtime));
-        Ok(self.probabilities(self.model.predict(&self.input(photo)?, options)?.into_data()))
+        Ok(self.probabilities(&self.input(photo)?)?.into_data())
     }
 
     /// The answer for a photo: the probability of each class, and whether the photo is "unknown".
@@ -242,42 +252,126 @@ impl Classifier {
     /// # Errors
     /// Those of [`classify`](Self::classify).
     pub fn answer(&self, photo: &Pixels) -> Result<Answer> {
+        let x = self.input(photo)?;
         let (probabilities, features) = match &self.with_features {
-            None => (self.classify(photo)?, None),
+            None => (self.probabilities(&x)?, None),
             Some(model) => {
-                let (x, plan) = (self.input(photo)?, |batch, options: &_| Plan::predict(model, batch, options));
+                let plan = |batch, options: &_| Plan::predict(model, batch, options);
                 let runtime = self.runtime.clone().map_or_else(Runtime::shared, Ok)?;
                 let key = SessionKey::Predict { batch: 1 };
-                let outputs = runtime.with_session(model, key, plan, |session| session.predict(&[&x]))?;
-                let mut outputs = outputs.into_iter().map(Tensor::into_data);
-                (self.probabilities(outputs.next().unwrap_or_default()), outputs.next())
+                let mut outputs = runtime.with_session(model, key, plan, |session| session.predict(&[&x]))?;
+                let features = outputs.pop().map(Tensor::into_data);
+                (self.probabilities_of(outputs.remove(0))?, features)
             }
         };
+        let probabilities = probabilities.into_data();
         let rule = self.metadata.as_ref().and_then(|metadata| metadata.unknown.as_ref());
         let is_unknown = rule.is_some_and(|rule| rule.is_unknown(&probabilities, features.as_deref()));
         Ok(Answer { probabilities, is_unknown })
     }
 
+    /// The probabilities `[n, classes]` for a batch of [inputs](Self::input) `[n, height, width, 3]`; see
+    /// [`classify`](Self::classify).
+    ///
+    /// ```
+    /// use engraft::prelude::*;
+    /// let model = Sequential::new().add(Input::new([2, 2, 3])).add(Flatten::new()).add(Dense::new(1).activation(Sigmoid));
+    /// let classifier = Classifier::new(model.build()?, None)?;
+    /// let probabilities = classifier.probabilities(&Tensor::zeros([4, 2, 2, 3]))?;
+    /// assert_eq!(probabilities, Tensor::new([4, 2], vec![0.5; 8])?);
+    /// # Ok::<(), engraft::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `x` has another shape, or the model can't run.
+    pub fn probabilities(&self, x: &Tensor) -> Result<Tensor> {
+        let options = RunOptions::from(x.batch().max(1));
+        let options = self.runtime.iter().fold(options, |options, runtime| options.runtime(runtime));
+        self.probabilities_of(self.model.predict(x, options)?)
+    }
+
     /// The probabilities that the outputs of the model mean.
-    fn probabilities(&self, mut outputs: Vec<f32>) -> Vec<f32> {
+    fn probabilities_of(&self, mut outputs: Tensor) -> Result<Tensor> {
+        let (rows, width) = (outputs.batch(), outputs.shape()[1..].iter().product());
         let loss = self.model.compiled().map(|compiled| compiled.loss);
         if let Some(loss) = loss.filter(|loss| loss.is_from_logits()) {
-            logits_to_probabilities(&mut outputs, loss.kind());
+            logits_to_probabilities(outputs.data_mut(), width, loss.kind());
         }
-        match outputs[..] {
-            [yes] => vec![1.0 - yes, yes],
-            _ => outputs,
+        match width {
+            1 => Tensor::new([rows, 2], outputs.data().iter().flat_map(|&yes| [1.0 - yes, yes]).collect()),
+            _ => Ok(outputs),
         }
+    }
+
+    /// Whether a photo can have several labels or none, as the model has a sigmoid for each of several outputs.
+    ///
+    /// ```
+    /// use engraft::prelude::*;
+    /// let layers = |activation| {
+    ///     let layers = Sequential::new().add(Input::new([2, 2, 3])).add(Flatten::new());
+    ///     layers.add(Dense::new(3).activation(activation)).build()
+    /// };
+    /// assert!(Classifier::new(layers(Sigmoid)?, None)?.is_multi_label());
+    /// assert!(!Classifier::new(layers(Softmax)?, None)?.is_multi_label());
+    /// # Ok::<(), engraft::Error>(())
+    /// ```
+    pub fn is_multi_label(&self) -> bool {
+        self.thresholds.is_some()
+    }
+
+    /// The probability from which on a photo has each label; `None` where each photo has one class.
+    ///
+    /// They are those of the [`Metadata`], or else 0.5.
+    pub fn thresholds(&self) -> Option<&[f32]> {
+        self.thresholds.as_deref()
+    }
+
+    /// The indices of a photo's classes, the most probable first: the labels that reach their [thresholds](Self::thresholds), or the
+    /// one most probable class where each photo has one.
+    ///
+    /// ```
+    /// use engraft::prelude::*;
+    /// use engraft::recipe::Metadata;
+    /// let layers = Sequential::new().add(Input::new([2, 2, 3])).add(Flatten::new());
+    /// let model = layers.add(Dense::new(3).activation(Sigmoid)).build()?;
+    /// let classes = ["car", "red", "tree"].map(str::to_owned).to_vec();
+    /// let metadata = Metadata { thresholds: Some(vec![0.3, 0.8, 0.5]), ..Metadata::new(classes) };
+    /// let classifier = Classifier::new(model, Some(metadata))?;
+    /// assert_eq!(classifier.labels(&[0.3, 0.7, 0.9]), [2, 0]);
+    /// assert!(classifier.labels(&[0.2, 0.7, 0.4]).is_empty());
+    /// # Ok::<(), engraft::Error>(())
+    /// ```
+    pub fn labels(&self, probabilities: &[f32]) -> Vec<usize> {
+        let mut labels: Vec<usize> = (0..probabilities.len()).collect();
+        labels.sort_by(|&a, &b| probabilities[b].total_cmp(&probabilities[a]));
+        match &self.thresholds {
+            Some(thresholds) => labels.retain(|&label| probabilities[label] >= thresholds[label]),
+            None => labels.truncate(1),
+        }
+        labels
     }
 }
 
-/// Applies the activation that the loss implies, in place: a sigmoid for binary crossentropy, else a softmax.
-fn logits_to_probabilities(logits: &mut [f32], loss: LossKind) {
+/// The threshold of labels where none was chosen.
+const DEFAULT_THRESHOLD: f32 = 0.5;
+
+/// Whether the outputs are independent probabilities, or logits that the loss makes such probabilities of.
+fn ends_with_sigmoids(model: &Model) -> Result<bool> {
+    let of_loss = model
+        .compiled()
+        .is_some_and(|compiled| compiled.loss.is_from_logits() && compiled.loss.kind() == LossKind::BinaryCrossentropy);
+    let program = Program::of(model, false, 0)?;
+    let last = program.steps.last().filter(|last| program.outputs == [last.output]);
+    Ok(of_loss || last.is_some_and(|last| matches!(last.op, Op::Activation(Activation::Sigmoid))))
+}
+
+/// Applies the activation that the loss implies to rows of `width` logits, in place: a sigmoid for binary crossentropy, else a softmax.
+fn logits_to_probabilities(logits: &mut [f32], width: usize, loss: LossKind) {
     if loss == LossKind::BinaryCrossentropy {
         activate(Activation::Sigmoid, logits);
         return;
     }
-    softmax(logits.len(), logits);
+    softmax(width, logits);
 }
 
 #[cfg(test)]
@@ -318,6 +412,21 @@ mod tests {
         let logit = model(&[0.0]);
         logit.compile(Sgd::new(0.1), Loss::binary_crossentropy().from_logits(true), []).unwrap();
         assert_eq!(classify(logit), [0.5, 0.5]);
+    }
+
+    #[test]
+    fn several_sigmoids_or_their_logits_are_labels() {
+        let classifier = |model| Classifier::new(model, None).unwrap();
+        assert!(!classifier(model(&[0.0, 1.0])).is_multi_label());
+        let logits = model(&[0.0, 1.0]);
+        logits.compile(Sgd::new(0.1), Loss::binary_crossentropy().from_logits(true), []).unwrap();
+        assert_eq!(classifier(logits).thresholds(), Some(&[0.5; 2][..]));
+        let one =
+            Sequential::new().add(Input::new([1, 1, 3])).add(Flatten::new()).add(Dense::new(1).activation(Sigmoid));
+        assert!(!classifier(one.build().unwrap()).is_multi_label(), "a single output is a binary classifier");
+        let metadata = Metadata { thresholds: Some(vec![0.5]), ..Metadata::new(vec!["cat".into(), "dog".into()]) };
+        let error = Classifier::new(model(&[0.1, 0.2]), Some(metadata)).unwrap_err().to_string();
+        assert!(error.contains("expected 2 thresholds, received 1"), "{error}");
     }
 
     #[test]

@@ -107,7 +107,7 @@ struct Network {
 /// use engraft::Tensor;
 /// use engraft::data::Photo;
 /// use engraft::recipe::PhotoFeatures;
-/// let photos = vec![Photo { path: "cat/1.jpg".into(), class: 0, digest: [1; 32] }];
+/// let photos = vec![Photo { path: "cat/1.jpg".into(), labels: vec![0], digest: [1; 32] }];
 /// // Four numbers for the photo itself, and four for another variant of it.
 /// let values = Tensor::new([2, 4], vec![0.5; 8])?;
 /// let features = PhotoFeatures { photos, values, variants: 2, skipped: Vec::new(), decoded: 1 };

@@ -174,7 +174,7 @@ impl<'a> TrainingJob<'a> {
     #[must_use]
     pub fn class_weights(self, class_weights: ClassWeights) -> Self {
         let mut counts = vec![0; self.classifier.classes().len()];
-        self.training.dataset.photos().iter().for_each(|photo| counts[photo.class] += 1);
+        self.training.dataset.photos().iter().flat_map(|photo| &photo.labels).for_each(|&label| counts[label] += 1);
         let weights = class_weights.of_classes(&counts).into_iter().map(|weight| weight as f32).collect();
         Self { class_weights: (class_weights != ClassWeights::None).then_some(weights), ..self }
     }

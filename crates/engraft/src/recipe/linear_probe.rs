@@ -3,6 +3,7 @@
 mod candidate;
 mod fine_tuning;
 mod folds;
+mod labels;
 mod report;
 
 use std::collections::HashMap;
@@ -16,7 +17,7 @@ use engraft_linear::{ClassWeights, CrossValidation, Folds, LinearError, Options}
 use self::candidate::{Candidate, Network, Trained, failed};
 pub use self::fine_tuning::{Budget, FineTuning};
 use self::fine_tuning::{Context, FineTuningProgress, fine_tune};
-pub use self::report::{CandidateScore, HeldOutScore, ProbeReport};
+pub use self::report::{CandidateScore, HeldOutScore, LabelReport, ProbeReport};
 use super::{DownloadProgress, Interrupt, Recipe};
 use crate::data::{Photo, PhotoFolder, SkippedFile};
 use crate::runtime::Runtime;
@@ -31,6 +32,8 @@ use crate::{Error, Result};
 /// 4. The head of all photos becomes the last `Dense` layer of a plain Keras model.
 /// 5. If the [`Budget`] allows, the last block is fine-tuned from there. That is kept only where it lowers the log loss of photos
 ///    that are held out of it (Kumar et al. 2022, arXiv 2202.10054).
+///
+/// Photos with several labels or none need recipes with `multi_label`. Each label then has a sigmoid, and a threshold that suits it.
 ///
 /// With several recipes, the one with the lowest log loss wins. It is chosen inside the training part of each fold as well, so
 /// that the score doesn't profit from the choice.
@@ -193,7 +196,7 @@ impl LinearProbe {
         interrupt: &Interrupt,
         progress: &mut ProbeProgress<'_>,
     ) -> Result<Option<ProbeReport>> {
-        self.check()?;
+        let first = self.check()?;
         leave_out_copies(&mut folder);
         let runtime = self.runtime.clone().map_or_else(Runtime::shared, Ok)?;
         let mut candidates = Vec::new();
@@ -212,7 +215,7 @@ impl LinearProbe {
             let Some(held_out) = extract(held_out, before_held_out)? else { return Ok(None) };
             candidates.push(Candidate { network, training, held_out });
         }
-        let folds = folds::of_photos(&folder.photos, folder.classes.len(), self.folds, self.seed)?;
+        let folds = folds::of_photos(&folder.photos, first, self.folds, self.seed)?;
         let Some(trained) = self.train(&candidates, &folds, interrupt, &mut *progress.head)? else { return Ok(None) };
         let chosen = report::chosen(&trained);
         let scores: Vec<&CrossValidation> = trained.iter().map(|trained| &trained.score).collect();
@@ -245,7 +248,8 @@ impl LinearProbe {
         options
     }
 
-    fn check(&self) -> Result<()> {
+    /// Checks recipes and folds. Returns the first recipe.
+    fn check(&self) -> Result<&Recipe> {
         if self.folds < 2 {
             return Err(Error::new("folds", "2 or more", self.folds));
         }
@@ -257,11 +261,13 @@ impl LinearProbe {
                 format_args!("{:?}", hidden.head),
             ));
         }
-        match self.recipes.iter().find(|recipe| recipe.classes != first.classes) {
-            Some(other) => {
-                Err(Error::new("linear probe", format_args!("recipes of {} classes", first.classes), other.classes))
-            }
-            None => Ok(()),
+        if let Some(other) = self.recipes.iter().find(|recipe| recipe.classes != first.classes) {
+            let expected = format_args!("recipes of {} classes", first.classes);
+            return Err(Error::new("linear probe", expected, other.classes));
+        }
+        match self.recipes.iter().find(|recipe| recipe.multi_label != first.multi_label) {
+            Some(_) => Err(Error::new("linear probe", "one value of `multi_label` in all recipes", "both")),
+            None => Ok(first),
         }
     }
 
@@ -291,12 +297,12 @@ impl LinearProbe {
     }
 }
 
-/// Skips copies of photos within a class. They add nothing, but a copy among the training samples of a fold gives away the answer for
+/// Skips copies of photos with the same labels. They add nothing, but a copy among the training samples of a fold gives away the answer for
 /// the other one.
 fn leave_out_copies(folder: &mut PhotoFolder) {
     let mut first = HashMap::new();
     let skipped = &mut folder.skipped;
-    folder.photos.retain(|photo| match first.entry((photo.digest, photo.class)) {
+    folder.photos.retain(|photo| match first.entry((photo.digest, photo.labels.clone())) {
         Entry::Vacant(entry) => {
             entry.insert(photo.path.clone());
             true
@@ -315,10 +321,10 @@ mod tests {
 
     #[test]
     fn copies_of_a_class_are_left_out_and_named() {
-        let photo = |name: &str, class, digest| Photo { path: name.into(), class, digest: [digest; 32] };
+        let photo = |name: &str, class, digest| Photo { path: name.into(), labels: vec![class], digest: [digest; 32] };
         let photos = vec![photo("a/1", 0, 1), photo("a/2", 0, 2), photo("a/3", 0, 1), photo("b/1", 1, 1)];
-        let mut folder =
-            PhotoFolder { classes: vec!["a".into(), "b".into()], photos: photos.clone(), skipped: Vec::new() };
+        let classes = vec!["a".into(), "b".into()];
+        let mut folder = PhotoFolder { classes, photos: photos.clone(), skipped: Vec::new(), label_file: None };
         leave_out_copies(&mut folder);
         assert_eq!(folder.photos, [photos[0].clone(), photos[1].clone(), photos[3].clone()]);
         assert_eq!(folder.skipped, [SkippedFile { path: "a/3".into(), reason: "a copy of a/1".into() }]);

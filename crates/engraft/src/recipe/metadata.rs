@@ -37,6 +37,10 @@ pub struct Metadata {
     /// When the answer is "unknown"; `None` for never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unknown: Option<UnknownRule>,
+    /// For a model that gives a photo several labels: the probability from which on a photo has each label, from 0 to 1, in the
+    /// order of the classes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thresholds: Option<Vec<f32>>,
     /// Whether the head was trained on all photos. If training continues, none of these photos can be held out of it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub trained_on_all_photos: bool,
@@ -61,7 +65,15 @@ impl Metadata {
 
     /// Metadata of class names alone.
     pub fn new(classes: Vec<String>) -> Self {
-        Self { version: VERSION, classes, backbone: None, seed: None, unknown: None, trained_on_all_photos: false }
+        Self {
+            version: VERSION,
+            classes,
+            backbone: None,
+            seed: None,
+            unknown: None,
+            thresholds: None,
+            trained_on_all_photos: false,
+        }
     }
 
     /// Reads the metadata of a `.keras` file or a whole-model `.h5`; `None` if it has none, as a file that Keras wrote.
@@ -96,7 +108,8 @@ impl Metadata {
     /// Parses the JSON that [`entry`](Self::entry) writes, of this version or an older one.
     ///
     /// # Errors
-    /// Malformed JSON, more values than any model has, a later version, or two classes of one name.
+    /// Malformed JSON, more values than any model has, a later version, two classes of one name, or thresholds that aren't a number
+    /// from 0 to 1 for each class.
     pub fn from_json(text: &[u8]) -> Result<Self> {
         #[derive(Deserialize)]
         struct Versioned {
@@ -109,6 +122,14 @@ impl Metadata {
                 .hint("a newer engraft wrote this file: update this one"));
         }
         let metadata: Self = json::parse(Self::ENTRY, text)?;
+        if let Some(thresholds) = &metadata.thresholds {
+            let classes = metadata.classes.len();
+            if thresholds.len() != classes || !thresholds.iter().all(|threshold| (0.0..=1.0).contains(threshold)) {
+                let expected = format!("a threshold from 0 to 1 for each of {classes} classes");
+                let error = Error::new(Self::ENTRY, expected, format_args!("{thresholds:?}"));
+                return Err(error.with_kind(ErrorKind::InvalidData));
+            }
+        }
         let mut seen = HashSet::new();
         match metadata.classes.iter().find(|class| !seen.insert(*class)) {
             Some(twice) => Err(Error::new(Self::ENTRY, "class names that differ", format_args!("`{twice}` twice"))
@@ -149,6 +170,8 @@ mod tests {
         let metadata =
             Metadata { backbone: Some(Backbone::Vgg16), seed: Some(7), ..Metadata::new(vec!["a".into(), "b".into()]) };
         assert_eq!(Metadata::from_json(&metadata.entry().1).unwrap(), metadata);
+        let several = Metadata { thresholds: Some(vec![0.25, 0.75]), ..metadata };
+        assert_eq!(Metadata::from_json(&several.entry().1).unwrap(), several);
     }
 
     #[test]
@@ -180,6 +203,8 @@ mod tests {
             (r#"{"version": 2, "names": []}"#, "expected version 1 at most, received 2\nhint: a newer engraft"),
             (r#"{"version": 1}"#, "missing field `classes`"),
             (r#"{"version": 1, "classes": ["a", "a"]}"#, "expected class names that differ, received `a` twice"),
+            (r#"{"version": 1, "classes": ["a"], "thresholds": [0.5, 0.5]}"#, "each of 1 classes, received [0.5, 0.5]"),
+            (r#"{"version": 1, "classes": ["a"], "thresholds": [1.5]}"#, "a threshold from 0 to 1"),
             ("[]", "engraft.json: "),
         ] {
             let error = Metadata::from_json(json.as_bytes()).unwrap_err().to_string();

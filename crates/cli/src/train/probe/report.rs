@@ -3,26 +3,26 @@
 use std::path::Path;
 
 use engraft::data::{Photo, PhotoFolder};
-use engraft::linear::CrossValidation;
-use engraft::recipe::{FineTuning, ProbeReport, Recipe};
-use serde_json::{Value, json};
+use engraft::linear::{CrossValidation, LabelScore, LabelScores};
+use engraft::recipe::{FineTuning, LabelReport, ProbeReport, Recipe};
+use serde_json::{Map, Value, json};
 
 use crate::cache::size;
 use crate::output::{count, thousands, titled};
-use crate::photos::{by_class, skipped_note};
+use crate::photos::{by_class, in_numbers, left_out};
 use crate::train::Args;
 use crate::train::overview::weights_name;
 
+/// Maximum number of labels that are listed.
+const MAX_LABELS: usize = 20;
+
 /// The lines before training.
 pub(super) fn overview(args: &Args, folder: &PhotoFolder, held_out: &[Photo], recipes: &[Recipe]) -> Vec<String> {
-    let by_class: Vec<String> = by_class(folder).iter().map(|(class, photos)| format!("{class} {photos}")).collect();
-    let photos = count(folder.photos.len() + held_out.len(), "photo");
-    let mut lines =
-        vec![titled("Photos", format!("{photos} of {} classes{}", folder.classes.len(), skipped_note(folder)))];
+    let mut lines = vec![titled("Photos", in_numbers(folder.photos.len() + held_out.len(), folder))];
     lines.push(match held_out.len() {
-        0 => titled("", by_class.join(", ")),
+        0 => titled("", by_class(folder)),
         held_out => {
-            titled("", format!("{} for training ({}), {held_out} held out", folder.photos.len(), by_class.join(", ")))
+            titled("", format!("{} for training ({}), {held_out} held out", folder.photos.len(), by_class(folder)))
         }
     });
     lines.push(titled(
@@ -53,9 +53,9 @@ pub(super) fn results(args: &Args, report: &ProbeReport, file: &Path) -> Vec<Str
     lines
 }
 
-/// The threshold of "unknown" and its price; none where no answer was right.
+/// The threshold of "unknown" and its price; none where no answer was right, or a photo can have several labels.
 fn unknown(report: &ProbeReport) -> Option<String> {
-    let (unknown, photos) = (&report.unknown, report.score.fold_of_sample.len() as f64);
+    let (unknown, photos) = (report.unknown.as_ref()?, report.score.fold_of_sample.len() as f64);
     let right = (report.score.accuracy * photos).round();
     let wrong = photos - right;
     unknown.threshold.is_finite().then(|| {
@@ -74,28 +74,43 @@ fn unknown(report: &ProbeReport) -> Option<String> {
 
 /// Choices and scores, for scripts. Accuracies and shares are fractions.
 pub(super) fn to_json(report: &ProbeReport) -> Value {
-    let (score, fit, unknown) = (&report.score, &report.fit, &report.unknown);
+    let fit = &report.fit;
     let mut json = json!({
         "recipe": "linear probe",
         "backbone": report.recipe.backbone,
         "image_size": report.recipe.image_size,
         "photos": report.folder.photos.len(),
         "classes": report.folder.classes,
-        "skipped": report.folder.skipped.len(),
+        "skipped": 0,
         "features": report.features,
         "penalty": fit.penalty,
         "temperature": fit.temperature,
-        "score": {
-            "folds": score.fold_accuracies.len(),
-            "accuracy": score.accuracy,
-            "interval": [score.interval.0, score.interval.1],
-            "fold_accuracies": score.fold_accuracies,
-            "log_loss": score.log_loss,
-            "calibration_error": score.calibration_error,
-        },
-        "unknown": { "right_lost": unknown.right_lost, "wrong_caught": unknown.wrong_caught },
+        "score": score_to_json(report),
     });
-    json["fine_tuning"] = match report.fine_tuning {
+    left_out(&report.folder, &mut json);
+    if let Some(unknown) = &report.unknown {
+        json["unknown"] = json!({ "right_lost": unknown.right_lost, "wrong_caught": unknown.wrong_caught });
+    }
+    json["fine_tuning"] = fine_tuning_to_json(report.fine_tuning);
+    if let Some(labels) = &report.labels {
+        json["thresholds"] = labels.thresholds.clone().into();
+    }
+    if let Some(held_out) = &report.held_out {
+        json["held_out"] = match &held_out.labels {
+            Some(labels) => labels_to_json(labels, &report.folder.classes),
+            None => json!({
+                "accuracy": held_out.accuracy,
+                "interval": [held_out.interval.0, held_out.interval.1],
+            }),
+        };
+        json["held_out"]["photos"] = held_out.photos.into();
+        json["held_out"]["log_loss"] = held_out.log_loss.into();
+    }
+    json
+}
+
+fn fine_tuning_to_json(outcome: FineTuning) -> Value {
+    match outcome {
         FineTuning::OverBudget { needed, budget } => {
             json!({ "kept": false, "tried": false, "needs": needed, "budget": budget })
         }
@@ -108,16 +123,38 @@ pub(super) fn to_json(report: &ProbeReport) -> Value {
             "folds_kept": folds_kept,
         }),
         _ => json!({ "kept": false, "tried": false }),
-    };
-    if let Some(held_out) = &report.held_out {
-        json["held_out"] = json!({
-            "photos": held_out.photos,
-            "accuracy": held_out.accuracy,
-            "interval": [held_out.interval.0, held_out.interval.1],
-            "log_loss": held_out.log_loss,
-        });
     }
+}
+
+/// The out-of-fold score.
+fn score_to_json(report: &ProbeReport) -> Value {
+    let score = &report.score;
+    let mut json = match &report.labels {
+        Some(labels) => labels_to_json(&labels.scores, &report.folder.classes),
+        None => json!({
+            "accuracy": score.accuracy,
+            "interval": [score.interval.0, score.interval.1],
+            "fold_accuracies": score.fold_accuracies,
+        }),
+    };
+    json["folds"] = score.fold_accuracies.len().into();
+    json["log_loss"] = score.log_loss.into();
+    json["calibration_error"] = score.calibration_error.into();
     json
+}
+
+/// The scores of several labels a photo.
+fn labels_to_json(scores: &LabelScores, classes: &[String]) -> Value {
+    let label = |score: &LabelScore| {
+        let LabelScore { precision, recall, f1, support, .. } = score;
+        json!({"precision": precision, "recall": recall, "f1": f1, "images": support})
+    };
+    json!({
+        "micro_f1": scores.micro_f1,
+        "macro_f1": scores.macro_f1,
+        "subset_accuracy": scores.subset_accuracy,
+        "labels": classes.iter().cloned().zip(scores.labels.iter().map(label)).collect::<Map<_, _>>(),
+    })
 }
 
 fn choices(report: &ProbeReport) -> Vec<String> {
@@ -178,27 +215,63 @@ fn number(value: f64) -> String {
 fn score(args: &Args, report: &ProbeReport) -> Vec<String> {
     let score = &report.score;
     let folds = score.fold_accuracies.len();
+    let measured = match &report.labels {
+        Some(labels) => measured_labels(&labels.scores, score.log_loss),
+        None => measured(score),
+    };
     let mut lines = vec![
-        titled("Score", measured(score)),
+        titled("Score", measured),
         titled("", format!("{folds}-fold: each photo was classified by a head trained without its fold (--folds)")),
     ];
+    lines.extend(report.labels.iter().flat_map(|labels| of_each_label(labels, &report.folder.classes)));
     if let Some(held_out) = &report.held_out {
         let (low, high) = held_out.interval;
+        let photos = count(held_out.photos, "photo");
         lines.push(titled(
             "Held out",
-            format!(
-                "accuracy {:.1} % (95 % interval {:.1} to {:.1} %), log loss {:.3} on {}",
-                100.0 * held_out.accuracy,
-                100.0 * low,
-                100.0 * high,
-                held_out.log_loss,
-                count(held_out.photos, "photo")
-            ),
+            match &held_out.labels {
+                Some(labels) => format!("{} on {photos}", measured_labels(labels, held_out.log_loss)),
+                None => format!(
+                    "accuracy {:.1} % (95 % interval {:.1} to {:.1} %), log loss {:.3} on {photos}",
+                    100.0 * held_out.accuracy,
+                    100.0 * low,
+                    100.0 * high,
+                    held_out.log_loss,
+                ),
+            },
         ));
     } else if args.validation_split.is_none() {
         lines.push(titled("", "the saved model is trained on all photos (--validation-split 0.2 holds some out)"));
     }
     lines
+}
+
+/// The scores of labels over all photos.
+fn measured_labels(scores: &LabelScores, log_loss: f64) -> String {
+    format!(
+        "micro F1 {:.3}, macro F1 {:.3}, all labels right {:.1} % of photos, log loss {log_loss:.3} per label",
+        scores.micro_f1,
+        scores.macro_f1,
+        100.0 * scores.subset_accuracy,
+    )
+}
+
+/// Lines on F1 score and threshold of each label; the weakest come first, as they need photos most.
+fn of_each_label(report: &LabelReport, classes: &[String]) -> Vec<String> {
+    let mut labels: Vec<usize> = (0..classes.len()).collect();
+    let f1 = |label: usize| report.scores.labels[label].f1.unwrap_or(0.0);
+    labels.sort_by(|&a, &b| f1(a).total_cmp(&f1(b)));
+    let shown = labels.iter().take(MAX_LABELS).map(|&label| {
+        format!("{} F1 {:.2} from {:.0} % on", classes[label], f1(label), 100.0 * report.thresholds[label])
+    });
+    let more = match classes.len().saturating_sub(MAX_LABELS) {
+        0 => String::new(),
+        more => format!(", and {more} better ones"),
+    };
+    vec![
+        titled("", "decided by thresholds that the other folds chose, so that the score has no part in them"),
+        titled("Labels", format!("{}{more}", shown.collect::<Vec<_>>().join(", "))),
+    ]
 }
 
 fn measured(score: &CrossValidation) -> String {

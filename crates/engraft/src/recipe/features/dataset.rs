@@ -3,12 +3,13 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::PhotoFeatures;
-use crate::data::{Batch, Dataset};
+use crate::data::{Batch, Dataset, Photo};
 use crate::{Error, Result, Tensor};
 
 /// The features of labelled photos as a dataset, to train the layers above a [`Partition`](super::super::Partition) on.
 ///
-/// In a batch of n photos, x is `[n, ...]`, the features, and y is one-hot, `[n, classes]`.
+/// In a batch of n photos, x is `[n, ...]`, the features, and y is `[n, classes]`, 1 for each label of a photo and 0
+/// elsewhere.
 ///
 /// If there are several variants of each photo, the dataset has one sample a photo. Each time that a photo is read, its next
 /// variant comes, so that every epoch sees other ones, as with random augmentation. Batches that are read in the same order give
@@ -18,7 +19,7 @@ use crate::{Error, Result, Tensor};
 /// use engraft::Tensor;
 /// use engraft::data::{Dataset, Photo};
 /// use engraft::recipe::{FeatureDataset, PhotoFeatures};
-/// let photo = |number: u8| Photo { path: format!("{number}.jpg").into(), class: number.into(), digest: [number; 32] };
+/// let photo = |number: u8| Photo { path: format!("{number}.jpg").into(), labels: vec![number.into()], digest: [number; 32] };
 /// // Two variants of two photos.
 /// let values = Tensor::new([4, 1], vec![0.0, 0.1, 1.0, 1.1])?;
 /// let photos = vec![photo(0), photo(1)];
@@ -46,8 +47,9 @@ impl FeatureDataset {
     /// A photo's class index isn't below `classes`, or there aren't as many features as variants of the photos.
     pub fn new(features: PhotoFeatures, classes: usize) -> Result<Self> {
         let PhotoFeatures { photos, values, variants, .. } = &features;
-        if let Some(photo) = photos.iter().find(|photo| photo.class >= classes) {
-            return Err(Error::new(photo.path.display(), format_args!("a class index below {classes}"), photo.class));
+        let unknown = |photo: &Photo| photo.labels.iter().copied().find(|&label| label >= classes);
+        if let Some((photo, label)) = photos.iter().find_map(|photo| unknown(photo).map(|label| (photo, label))) {
+            return Err(Error::new(photo.path.display(), format_args!("a class index below {classes}"), label));
         }
         if *variants == 0 || values.shape().first() != Some(&(photos.len() * variants)) {
             let expected = format!("features of {variants} variants of {} photos, at least one", photos.len());
@@ -79,7 +81,8 @@ impl Dataset for FeatureDataset {
             // Photos start at different variants, so that a batch has a mixture of them.
             let variant = (self.reads[photo].fetch_add(1, Ordering::Relaxed) + photo) % variants;
             x.extend(self.features.row(photo, variant));
-            y.data_mut()[sample * self.classes + photos[photo].class] = 1.0;
+            let y = &mut y.data_mut()[sample * self.classes..];
+            photos[photo].labels.iter().for_each(|&label| y[label] = 1.0);
         }
         let shape = [&[indices.len()], &values.shape()[1..]].concat();
         Ok(Batch { x: Tensor::new(shape, x)?, y })
@@ -89,11 +92,10 @@ impl Dataset for FeatureDataset {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::Photo;
 
     fn features(photos: usize, variants: usize) -> PhotoFeatures {
         let values = (0..photos * variants * 2).map(|value| value as f32).collect();
-        let photo = |n: usize| Photo { path: format!("{n}.jpg").into(), class: n % 2, digest: [n as u8; 32] };
+        let photo = |n: usize| Photo { path: format!("{n}.jpg").into(), labels: vec![n % 2], digest: [n as u8; 32] };
         PhotoFeatures {
             photos: (0..photos).map(photo).collect(),
             values: Tensor::new([photos * variants, 2, 1], values).unwrap(),

@@ -2,9 +2,10 @@
 
 use engraft_cache::FeatureCache;
 use engraft_linear::{CrossValidation, Features, Fit, Folds, Labels, LinearError, LinearModel, Monitor, Options};
-use engraft_linear::{cross_validate, fit};
+use engraft_linear::{cross_validate, fit, threshold};
 
 use super::folds;
+use super::labels::labels_of;
 use super::report::HeldOutScore;
 use crate::data::Photo;
 use crate::recipe::features::{FeatureExtractor, PhotoFeatures};
@@ -78,6 +79,8 @@ pub(super) struct Trained {
     pub(super) labels: Labels,
     pub(super) score: CrossValidation,
     pub(super) fit: Fit,
+    /// The threshold of each label of a multi-label recipe.
+    pub(super) thresholds: Option<Vec<f32>>,
     pub(super) held_out: Option<HeldOutScore>,
 }
 
@@ -91,8 +94,7 @@ impl Candidate {
         options: &Options,
         monitor: (&(dyn Fn(f64) + Sync), &(dyn Fn() -> bool + Sync)),
     ) -> std::result::Result<Trained, LinearError> {
-        let classes: Vec<usize> = self.training.photos.iter().map(|photo| photo.class).collect();
-        let labels = Labels::single(&classes, self.network.recipe.classes)?;
+        let labels = labels_of(self.training.photos.iter(), &self.network.recipe)?;
         let features = matrix(&self.training)?;
         let mut options = options.clone();
         options.groups = Some(folds::groups(&self.training.photos));
@@ -104,11 +106,15 @@ impl Candidate {
         let monitor = |progress| Monitor::new().on_progress(progress).stop_when(stop);
         let score = cross_validate(features, &labels, outer, &options, &monitor(&of_folds))?;
         let fit = fit(features, &labels, &options, &monitor(&of_fit))?;
+        let thresholds = match self.network.recipe.multi_label {
+            true => Some(threshold::per_label(&score.probabilities, &labels)?.iter().map(|of| of.threshold).collect()),
+            false => None,
+        };
         let held_out = match self.held_out.photos.as_slice() {
             [] => None,
-            photos => Some(score_held_out(&fit.model, matrix(&self.held_out)?, photos)?),
+            photos => Some(score_held_out(&fit.model, thresholds.as_deref(), matrix(&self.held_out)?, photos)?),
         };
-        Ok(Trained { labels, score, fit, held_out })
+        Ok(Trained { labels, score, fit, thresholds, held_out })
     }
 }
 
@@ -120,11 +126,15 @@ pub(super) fn matrix(features: &PhotoFeatures) -> std::result::Result<Features<'
 
 fn score_held_out(
     head: &LinearModel,
+    thresholds: Option<&[f32]>,
     features: Features<'_>,
     photos: &[Photo],
 ) -> std::result::Result<HeldOutScore, LinearError> {
     let probabilities = head.probabilities(features)?;
-    let classes = photos.iter().map(|photo| photo.class);
+    if let Some(thresholds) = thresholds {
+        return HeldOutScore::of_labels(&probabilities, thresholds, photos);
+    }
+    let classes = photos.iter().filter_map(Photo::class);
     Ok(HeldOutScore::of(probabilities.chunks(head.classes()).zip(classes)))
 }
 

@@ -8,7 +8,7 @@ mod tuner;
 
 use std::time::Instant;
 
-use engraft_linear::{CrossValidation, Fit, Folds, Labels, LinearError, LinearModel, Monitor, Options, fit};
+use engraft_linear::{CrossValidation, Fit, Folds, LinearError, LinearModel, Monitor, Options, fit};
 
 pub use self::budget::Budget;
 use self::cost::Cost;
@@ -152,7 +152,7 @@ fn attempt(
     };
     let Some(values) = extract(photos, 0)? else { return Ok(FineTuning::Stopped.into()) };
     let Some(held_out) = extract(&chosen.held_out.photos, photos.len())? else { return Ok(FineTuning::Stopped.into()) };
-    let tuner = Tuner::new(&chosen.network, parts, values, context)?;
+    let tuner = Tuner::new(&chosen.network, parts, values, &trained.labels, context)?;
     let multiple = match context.budget {
         Budget::Features(multiple) => multiple,
         Budget::Time(time) => {
@@ -272,23 +272,17 @@ impl Run<'_> {
         }
         let rows: Vec<usize> = (0..held_out.photos.len()).collect();
         let probabilities = self.tuner.probabilities(held_out, &rows)?;
-        let classes = held_out.photos.iter().map(|photo| photo.class);
+        let classes = held_out.photos.iter().filter_map(Photo::class);
         let rows = probabilities.chunks(self.trained.labels.classes());
         Ok(Some(HeldOutScore::of(rows.zip(classes))))
     }
 }
 
-/// The class weights of gradient steps on the photos `rows`, as [`ClassWeights`](engraft_linear::ClassWeights) defines them.
-fn class_weights(labels: &Labels, rows: &[usize]) -> Vec<f32> {
-    let labels = labels.select(rows);
-    let count = |class| (0..labels.samples()).filter(|&row| labels.has(row, class)).count();
-    let weight = |class| labels.samples() as f32 / (labels.classes() * count(class).max(1)) as f32;
-    (0..labels.classes()).map(weight).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use std::path::Path;
+
+    use engraft_linear::Labels;
 
     use super::*;
     use crate::data::PhotoFolder;
@@ -394,7 +388,7 @@ mod tests {
         let head =
             fit(matrix(&features).unwrap(), &Labels::single(&wrong, 2).unwrap(), &Options::default(), &Monitor::new());
         let head = head.unwrap().model;
-        let classes: Vec<usize> = folder.photos.iter().map(|photo| photo.class).collect();
+        let classes: Vec<usize> = folder.photos.iter().filter_map(Photo::class).collect();
         let labels = Labels::single(&classes, 2).unwrap();
         let parts = network.last_block().unwrap().unwrap();
         let values_below = network.extractor_of(&parts, &runtime, &cache).unwrap();
@@ -409,7 +403,7 @@ mod tests {
             batch_size: 8,
             interrupt: &interrupt,
         };
-        let tuner = Tuner::new(&network, parts, values_below, &context).unwrap();
+        let tuner = Tuner::new(&network, parts, values_below, &labels, &context).unwrap();
         let all: Vec<usize> = (0..24).collect();
         let split = trial::split(&labels, &all, 0, 0).unwrap().unwrap();
         assert_eq!(split.training.len() + split.validation.len(), 24);

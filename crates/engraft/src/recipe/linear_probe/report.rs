@@ -1,13 +1,14 @@
 //! [`ProbeReport`]: the classifier that a [`LinearProbe`](super::LinearProbe) trained, its scores and choices.
 
 use engraft_linear::interval::wilson;
-use engraft_linear::threshold::{Unknown, unknown};
-use engraft_linear::{ClassMeans, CrossValidation, Fit, Folds, Labels, LinearError};
+use engraft_linear::threshold::{Unknown, out_of_fold, unknown};
+use engraft_linear::{ClassMeans, CrossValidation, Fit, Folds, LabelScores, Labels, LinearError, calibration};
 
 use super::candidate::{Candidate, Trained, failed, matrix};
 use super::fine_tuning::{FineTuned, FineTuning};
+use super::labels::bits_of;
 use crate::Result;
-use crate::data::PhotoFolder;
+use crate::data::{Photo, PhotoFolder};
 use crate::prelude::*;
 use crate::recipe::{Backbone, Metadata, PhotoFeatures, UnknownRule};
 
@@ -29,8 +30,10 @@ pub struct ProbeReport {
     pub score: CrossValidation,
     /// What was chosen for the linear head.
     pub fit: Fit,
-    /// The rule of "unknown" and its price in the cross-validation.
-    pub unknown: Unknown,
+    /// The rule of "unknown" and its price in the cross-validation; `None` where a photo can have several labels.
+    pub unknown: Option<Unknown>,
+    /// Thresholds and scores of the labels, where a photo can have several.
+    pub labels: Option<LabelReport>,
     /// The score on the held-out photos, if there were any.
     pub held_out: Option<HeldOutScore>,
     /// What became of fine-tuning.
@@ -50,20 +53,46 @@ pub struct CandidateScore {
     pub log_loss: f64,
 }
 
+/// Thresholds and scores of the labels, where a photo can have several.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LabelReport {
+    /// The threshold of each label in the classifier: that of the best F1 score of the out-of-fold probabilities.
+    pub thresholds: Vec<f32>,
+    /// Out-of-fold scores of the labels. The photos of each fold are decided by thresholds that the other folds chose, so that the
+    /// scores aren't better for the choice.
+    pub scores: LabelScores,
+}
+
 /// The score on photos that took no part in training or in any choice.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct HeldOutScore {
     /// Number of photos.
     pub photos: usize,
-    /// Share of photos that were classified correctly.
+    /// Share of photos that were classified correctly; where a photo can have several labels, with all labels right.
     pub accuracy: f64,
     /// 95 % interval of the accuracy (Wilson 1927).
     pub interval: (f64, f64),
-    /// Mean log loss; probabilities are clipped to 1e-7.
+    /// Mean log loss, also over labels where a photo can have several; probabilities are clipped to 1e-7.
     pub log_loss: f64,
+    /// The scores of the labels, where a photo can have several.
+    pub labels: Option<LabelScores>,
 }
 
 impl HeldOutScore {
+    /// The score of probabilities `[photos, labels]` with a threshold for each label.
+    pub(super) fn of_labels(
+        probabilities: &[f32],
+        thresholds: &[f32],
+        photos: &[Photo],
+    ) -> std::result::Result<Self, LinearError> {
+        let truth = bits_of(photos.iter(), thresholds.len());
+        let decisions: Vec<bool> = probabilities.iter().zip(thresholds.iter().cycle()).map(|(p, t)| p >= t).collect();
+        let labels = LabelScores::of(&decisions, &truth, thresholds.len())?;
+        let (photos, accuracy) = (photos.len(), labels.subset_accuracy);
+        let log_loss = calibration::binary_log_loss(probabilities, &truth)?;
+        Ok(Self { photos, accuracy, interval: wilson(accuracy, photos), log_loss, labels: Some(labels) })
+    }
+
     /// The score of probabilities, each with the index of the right class.
     pub(super) fn of<'a>(answers: impl Iterator<Item = (&'a [f32], usize)>) -> Self {
         let (mut photos, mut right, mut loss) = (0usize, 0usize, 0.0);
@@ -76,7 +105,7 @@ impl HeldOutScore {
         }
         let count = photos.max(1) as f64;
         let accuracy = right as f64 / count;
-        Self { photos, accuracy, interval: wilson(accuracy, photos), log_loss: loss / count }
+        Self { photos, accuracy, interval: wilson(accuracy, photos), log_loss: loss / count, labels: None }
     }
 }
 
@@ -104,28 +133,29 @@ pub(super) fn report(
     });
     let scores = scores.collect();
     let Candidate { network, training, mut held_out } = candidates.swap_remove(chosen);
-    let Trained { labels, fit, held_out: held_out_score, .. } = trained.swap_remove(chosen);
-    if !tuned.outcome.is_kept() {
+    let Trained { labels, fit, thresholds, held_out: held_out_score, .. } = trained.swap_remove(chosen);
+    let is_tuned = tuned.outcome.is_kept();
+    if !is_tuned {
         network.set_head(&fit.model)?;
     }
     let (score, held_out_score) = (tuned.score.unwrap_or(score), tuned.held_out.or(held_out_score));
-    network.model.compile(
-        Adam::new(network.recipe.backbone.learning_rate()),
-        Loss::categorical_crossentropy(),
-        [Metric::Accuracy],
-    )?;
-    // Fine-tuning changes the features, so that the angles to the class means of the frozen network don't apply.
-    let angles = match tuned.outcome.is_kept() {
-        true => None,
-        false => Some(angles(&training, &labels, &score.fold_of_sample).map_err(failed)?),
+    let (loss, metric) = network.recipe.loss();
+    network.model.compile(Adam::new(network.recipe.backbone.learning_rate()), loss, [metric])?;
+    let (unknown, class_means) = match thresholds {
+        None => {
+            let (unknown, means) = unknown_of(&training, &labels, &score, is_tuned).map_err(failed)?;
+            (Some(unknown), means)
+        }
+        Some(_) => (None, None),
     };
-    let (cosines, class_means) = angles.unzip();
-    let unknown = unknown(&score.probabilities, cosines.as_deref(), &labels, RIGHT_ANSWERS_KEPT).map_err(failed)?;
+    let label_report = thresholds.clone().map(|thresholds| label_report(thresholds, &score, &labels).map_err(failed));
+    let label_report = label_report.transpose()?;
     let trained_on_all = held_out_score.is_none();
     let metadata = Metadata {
         backbone: Some(network.recipe.backbone),
         seed: Some(seed),
-        unknown: UnknownRule::new(unknown, class_means)?,
+        unknown: unknown.map_or(Ok(None), |unknown| UnknownRule::new(unknown, class_means))?,
+        thresholds,
         trained_on_all_photos: trained_on_all,
         ..Metadata::new(folder.classes.clone())
     };
@@ -139,10 +169,25 @@ pub(super) fn report(
         score,
         fit,
         unknown,
+        labels: label_report,
         held_out: held_out_score,
         fine_tuning: tuned.outcome,
         candidates: scores,
     })
+}
+
+/// The rule of "unknown" by the out-of-fold answers, and the class means that it needs.
+///
+/// Fine-tuning changes the features, so that the angles to the class means of the frozen network don't apply to it.
+fn unknown_of(
+    training: &PhotoFeatures,
+    labels: &Labels,
+    score: &CrossValidation,
+    is_tuned: bool,
+) -> std::result::Result<(Unknown, Option<ClassMeans>), LinearError> {
+    let angles = if is_tuned { None } else { Some(angles(training, labels, &score.fold_of_sample)?) };
+    let (cosines, class_means) = angles.unzip();
+    Ok((unknown(&score.probabilities, cosines.as_deref(), labels, RIGHT_ANSWERS_KEPT)?, class_means))
 }
 
 /// For each photo, the largest cosine to a class mean of the other folds' photos; and the class means of all photos.
@@ -163,6 +208,18 @@ fn angles(
     Ok((cosines, ClassMeans::of(features, &all, labels)?))
 }
 
+/// The scores of out-of-fold decisions.
+fn label_report(
+    thresholds: Vec<f32>,
+    score: &CrossValidation,
+    labels: &Labels,
+) -> std::result::Result<LabelReport, LinearError> {
+    let decisions = out_of_fold(&score.probabilities, labels, &score.fold_of_sample)?;
+    let has = |at: usize| labels.has(at / labels.classes(), at % labels.classes());
+    let truth: Vec<bool> = (0..decisions.len()).map(has).collect();
+    Ok(LabelReport { thresholds, scores: LabelScores::of(&decisions, &truth, labels.classes())? })
+}
+
 /// The log loss that the training photos alone give.
 fn loss(trained: &Trained) -> f64 {
     trained.fit.inner_log_loss.unwrap_or(trained.score.log_loss)
@@ -180,5 +237,16 @@ mod tests {
         let expected = -(0.9f64.ln() + 0.5f64.ln() + 1e-7f64.ln()) / 3.0;
         assert!((score.log_loss - expected).abs() < 1e-6, "{}", score.log_loss);
         assert!(score.interval.0 < 1.0 / 3.0 && score.interval.1 > 1.0 / 3.0);
+    }
+
+    #[test]
+    fn held_out_labels_are_decided_by_their_thresholds() {
+        let photo = |labels: &[usize]| Photo { path: "1.jpg".into(), labels: labels.to_vec(), digest: [0; 32] };
+        let photos = [photo(&[0, 1]), photo(&[])];
+        let score = HeldOutScore::of_labels(&[0.9, 0.3, 0.2, 0.3], &[0.5, 0.25], &photos).unwrap();
+        let labels = score.labels.unwrap();
+        assert_eq!((score.photos, score.accuracy, labels.micro_f1), (2, 0.5, 0.8));
+        let expected = -(0.9f64.ln() + 0.3f64.ln() + 0.8f64.ln() + 0.7f64.ln()) / 4.0;
+        assert!((score.log_loss - expected).abs() < 1e-6, "{}", score.log_loss);
     }
 }

@@ -2,12 +2,12 @@
 
 use std::time::Instant;
 
-use engraft_linear::{ClassWeights, LinearModel};
+use engraft_linear::{Labels, LinearModel};
 
+use super::Context;
 use super::checkpoints::{Checkpoints, Pretrained, SNAPSHOTS, Snapshot, average};
 use super::cost::{BATCH, Cost};
 use super::trial::Trial;
-use super::{Context, class_weights};
 use crate::data::{Batch, Dataset};
 use crate::prelude::*;
 use crate::recipe::linear_probe::candidate::Network;
@@ -26,7 +26,7 @@ pub(super) struct Tuner<'a> {
     network: &'a Network,
     upper: Model,
     data: FeatureDataset,
-    labels: engraft_linear::Labels,
+    labels: &'a Labels,
     block: Vec<Pretrained>,
     head: Vec<Weight>,
     context: &'a Context<'a>,
@@ -38,15 +38,13 @@ impl<'a> Tuner<'a> {
         network: &'a Network,
         parts: Partition,
         values: PhotoFeatures,
+        labels: &'a Labels,
         context: &'a Context<'a>,
     ) -> Result<Self> {
         let head = network.model.output().layer().own_weights().to_vec();
         let is_head = |weight: &Weight| head.iter().any(|of_head| of_head.id() == weight.id());
         let block = parts.upper.trainable_weights().into_iter().filter(|weight| !is_head(weight));
         let block = block.map(Pretrained::new).collect();
-        let classes: Vec<usize> = values.photos.iter().map(|photo| photo.class).collect();
-        let labels = engraft_linear::Labels::single(&classes, network.recipe.classes);
-        let labels = labels.map_err(super::failed)?;
         let data = FeatureDataset::new(values, network.recipe.classes)?;
         Ok(Self { network, upper: parts.upper, data, labels, block, head, context })
     }
@@ -102,16 +100,19 @@ impl<'a> Tuner<'a> {
             progress,
             learning_rate: 0.0,
         };
-        let weights = class_weights(&self.labels, rows);
-        let fit = Fit::new().epochs(epochs).batch_size(BATCH).seed(self.context.options.seed);
-        let fit = match self.context.options.class_weights {
-            ClassWeights::Balanced => fit.class_weights(&weights),
-            ClassWeights::None => fit,
-        };
+        let weights = self.class_weights(rows);
+        let fit = Fit::new().epochs(epochs).batch_size(BATCH).seed(self.context.options.seed).class_weights(&weights);
         self.upper
             .fit(&Rows { data: &self.data, rows }, fit.runtime(self.context.runtime).callback(&mut checkpoints))?;
         let snapshots = checkpoints.snapshots;
         Ok((!self.context.interrupt.is_requested()).then_some(snapshots))
+    }
+
+    /// The weight of each class' loss among the photos `rows`.
+    fn class_weights(&self, rows: &[usize]) -> Vec<f32> {
+        let count = |class: usize| rows.iter().filter(|&&row| self.labels.has(row, class)).count();
+        let counts: Vec<usize> = (0..self.labels.classes()).map(count).collect();
+        self.context.options.class_weights.of_classes(&counts).into_iter().map(|weight| weight as f32).collect()
     }
 
     /// Repeats a trial on the photos `rows` with `head`, and sets the average of the same snapshots with the same temperature;
