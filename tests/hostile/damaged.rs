@@ -59,6 +59,19 @@ macro_rules! damaged {
 
 damaged!(keras, model_h5, weights_h5, safetensors, onnx, npy, npz, cache_pack, inspect);
 
+/// Most bits of a label file are text, in which many other texts are valid, too: it is enough that nothing panics.
+#[test]
+fn a_label_file_with_any_bit_flipped_or_cut_short_is_read_or_refused() {
+    let (refused, all) = flip("label_file");
+    assert!(refused > 0 && refused < all, "{refused} of {all} refused");
+    let reader = reader("label_file");
+    for bytes in (reader.valid)() {
+        (0..bytes.len()).for_each(|length| {
+            reader.check(&bytes[..length]);
+        });
+    }
+}
+
 /// The checksums of a zip archive detect changed weights.
 #[test]
 fn a_damaged_archive_is_refused_or_has_its_weights() {

@@ -51,7 +51,20 @@ macro_rules! readers {
     };
 }
 
-readers!(keras, keras_config, model_h5, weights_h5, safetensors, onnx, npy, npz, photo, cache_pack, inspect);
+readers!(
+    keras,
+    keras_config,
+    model_h5,
+    weights_h5,
+    safetensors,
+    onnx,
+    npy,
+    npz,
+    photo,
+    label_file,
+    cache_pack,
+    inspect
+);
 
 /// Before they are changed, the files must be readable.
 #[test]

@@ -4,6 +4,7 @@ use std::io::{Cursor, Seek, Write};
 use std::path::Path;
 
 use engraft_cache::FeatureCache;
+use engraft_data::PhotoFolder;
 use engraft_formats::h5::H5File;
 use engraft_formats::inspect::inspect;
 use engraft_formats::keras::{self, legacy};
@@ -31,7 +32,7 @@ pub struct Reader {
 }
 
 /// All readers.
-pub const READERS: [Reader; 11] = [
+pub const READERS: [Reader; 12] = [
     Reader { name: "keras", valid: valid::keras, read: keras_model },
     Reader {
         name: "keras_config",
@@ -46,6 +47,7 @@ pub const READERS: [Reader; 11] = [
     Reader { name: "npz", valid: valid::npz, read: |bytes| npy::read_npz(file(bytes)).map(drop).map_err(text) },
     Reader { name: "photo", valid: valid::photo, read: photo },
     Reader { name: "cache_pack", valid: valid::cache_pack, read: |bytes| cached_photos(bytes).map(drop) },
+    Reader { name: "label_file", valid: valid::label_file, read: label_file },
     Reader {
         name: "inspect",
         valid: valid::every_format,
@@ -228,4 +230,13 @@ pub fn cached_photos(bytes: &[u8]) -> Result<Vec<(u8, Vec<f32>)>, String> {
         }
         if photos == 0 { Err("no photo in the pack".to_owned()) } else { Ok(found) }
     })
+}
+
+/// Reads labels of the photos among the test files of `engraft-data`, without opening the photos' contents as images.
+fn label_file(bytes: &[u8]) -> Result<(), String> {
+    let photos = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../crates/data/testdata");
+    let scan = |labels: &Path| PhotoFolder::scan_labels(&photos, labels, None, &|_| true, &mut |_, _| {});
+    let folder = at_a_path(bytes, scan).map_err(text)?;
+    assert!(folder.photos.iter().flat_map(|photo| &photo.labels).all(|label| *label < folder.classes.len()));
+    Ok(())
 }

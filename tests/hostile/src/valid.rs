@@ -205,3 +205,9 @@ pub(crate) fn photo() -> Vec<Vec<u8>> {
     ];
     repository_files("crates/data/testdata", &names)
 }
+
+pub(crate) fn label_file() -> Vec<Vec<u8>> {
+    let single = b"path,label\ngrey.jpg,grey\npalette.png,\"red, green\"\r\n";
+    let several = b"\xEF\xBB\xBFgrey.jpg,a\ngrey.jpg,b\n./palette.png,\n\n..\\testdata\\photo.bmp,\"a \"\"b\"\"\"\n";
+    vec![single.to_vec(), several.to_vec()]
+}
