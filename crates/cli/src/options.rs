@@ -307,7 +307,8 @@ impl PrecisionArg {
 /// The argument PHOTOS: a folder with one folder per class, or any folder with the option `--labels`.
 #[derive(Args, Debug)]
 pub(crate) struct PhotosArg {
-    /// Folder with one folder of photos per class, named after the class; photos are JPEG, PNG, GIF, BMP or WebP
+    /// Folder with one folder of photos per class, named after the class, or any folder of photos with --labels; photos are JPEG,
+    /// PNG, GIF, BMP or WebP
     #[arg(value_name = "PHOTOS")]
     pub(crate) photos: PathBuf,
     /// CSV file with the labels of the photos instead of class folders: a row `path,label` for each label of a photo

@@ -49,6 +49,10 @@ Examples:
 /// By default, the head is a linear classifier on the outputs of the base. It is trained on all photos in seconds, and scored by
 /// cross-validation: each photo is classified by a head that was trained without it. Held-out photos are only scored.
 ///
+/// If --labels gives a photo several labels, each label gets a probability of its own (a sigmoid, trained with binary
+/// crossentropy) and a threshold from which on a photo has it. The default recipe chooses the thresholds of the best F1 score;
+/// after gradient training they are 0.5.
+///
 /// --epochs, --optimizer, --learning-rate, --freeze, --augment, --fine-tune-from, --head and --model select gradient training. It
 /// holds out a fifth of the photos of each class as validation set. After each epoch, val_accuracy is the share of these photos
 /// that the model classifies correctly; val_loss also counts how sure it is, and lower is better. The epoch with the lowest

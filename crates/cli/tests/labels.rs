@@ -98,7 +98,7 @@ fn several_labels_are_trained_scored_predicted_and_evaluated() {
     for expected in [
         "Photos    32 photos with any of 3 labels\n          blue 16, green 16, red 16, several labels 16, no label 4\n",
         "Score     micro F1 0.",
-        "decided by thresholds that the other folds chose",
+        "the labels of each fold were decided by thresholds that the other folds chose",
         "Labels    ",
         "Saved     m.keras\n",
     ] {
@@ -144,6 +144,7 @@ fn labels_of_held_out_photos_are_scored_apart() {
     assert_eq!(json["held_out"]["labels"]["red"]["images"], 4, "{json}");
     assert_eq!((&json["thresholds"][2].is_number(), json.get("unknown_below")), (&true, None), "{json}");
     assert!(json["score"].get("accuracy").is_none() && number(&json["score"]["macro_f1"]) > 0.5, "{json}");
+    place.run(&format!("{TRAIN} --class-weights balanced --backbone auto")).succeeds();
     let run = place.run(&format!("{TRAIN} --validation unseen"));
     run.fails(
         1,
@@ -193,6 +194,7 @@ fn training_on_drops_the_thresholds_and_says_so() {
     place.run(TRAIN).succeeds();
     let run = place.run("train photos --labels labels.csv --model m.keras -o n.keras --epochs 1").succeeds();
     assert!(run.err.contains("note: the thresholds of the labels become 0.5"), "{run}");
+    assert!(run.err.contains("will look too good; measure it on other photos with `engraft evaluate`"), "{run}");
     let classifier = Classifier::load(&place.path("n.keras")).expect("the model");
     assert_eq!(classifier.thresholds(), Some(&[0.5; 3][..]));
 }
@@ -234,7 +236,7 @@ fn label_files_that_make_no_sense_are_refused_before_anything_is_computed() {
     for (rows, expected) in [
         (
             "path,label\n0/1-0.bmp,a\nmissing.bmp,b\n",
-            "labels.csv:3: expected the path of a photo, received `missing.bmp`",
+            "labels.csv:3: expected the path of a photo in the first column, received `missing.bmp`",
         ),
         ("0/1-0.bmp,a\n0/2-0.bmp,\n", "labels.csv:2: expected a label, received none"),
         ("0/1-0.bmp;a\n", "labels.csv:1: expected two columns, path and label, received 1"),

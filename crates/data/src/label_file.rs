@@ -173,7 +173,7 @@ mod tests {
         let message = error("path,label\n1.jpg,a\nno.jpg,a\n2.jpg,b\nnone.jpg,b\nsub,b\n");
         assert_contains(
             &message,
-            &["labels.csv:3: expected the path of a photo, received `no.jpg`", "as in 2 other rows"],
+            &["labels.csv:3: expected the path of a photo in the first column, received `no.jpg`", "as in 2 other rows"],
         );
         assert_contains(&message, &["hint: paths are absolute or start from ", "photos; correct them"]);
     }
@@ -222,5 +222,7 @@ mod tests {
         let error = read(&place, None).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NotFound);
         assert_contains(&error.to_string(), &["labels.csv: ", "hint: give a CSV file"]);
+        fs::create_dir(place.path().join("labels.csv")).unwrap();
+        assert_contains(&read(&place, None).unwrap_err().to_string(), &["labels.csv: ", "hint: give a CSV file"]);
     }
 }

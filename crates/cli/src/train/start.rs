@@ -107,9 +107,13 @@ fn was_trained_on_all(classifier: &Classifier) -> bool {
 /// Says what training on changes in a model of the default recipe: its photos can't be held out any more, its threshold is gone.
 fn warn_of_probe(args: &Args, classifier: &Classifier) {
     if was_trained_on_all(classifier) && args.validation.is_none() && args.validation_split != Some(0.0) {
-        note(
-            "warning: the model was trained on all its photos: accuracy on some of them will look too good; use --validation",
-        );
+        let instead = match classifier.is_multi_label() {
+            true => "measure it on other photos with `engraft evaluate`",
+            false => "use --validation",
+        };
+        note(format_args!(
+            "warning: the model was trained on all its photos: accuracy on some of them will look too good; {instead}"
+        ));
     }
     if classifier.metadata().is_some_and(|metadata| metadata.thresholds.is_some()) {
         note("note: the thresholds of the labels become 0.5, as the old ones don't fit the new weights");

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt::Display;
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use engraft_nn::{Error, ErrorKind, Result};
@@ -47,10 +47,7 @@ pub(super) struct Label {
 
 impl<'a> LabelRows<'a> {
     pub(super) fn read(dir: &Path, file: &'a Path) -> Result<Self> {
-        let opened = File::open(file).map_err(|error| {
-            let error = Error::from_io(file.display(), error);
-            error.hint("give a CSV file with rows of a path and a label")
-        })?;
+        let opened = File::open(file).map_err(|error| no_file(file, error))?;
         let mut rows = Rows::new(BufReader::new(opened.take(MAX_FILE)));
         let mut found = Self { file, photos: HashMap::new(), labels: BTreeMap::new() };
         let (paths, mut missing, mut is_first) = (PhotoPaths::new(dir), Missing::default(), true);
@@ -177,7 +174,7 @@ impl<'a> LabelRows<'a> {
 
     fn unreadable(&self, line: u64, error: RowError) -> Error {
         match error {
-            RowError::Io(error) => Error::from_io(self.file.display(), error),
+            RowError::Io(error) => no_file(self.file, error),
             RowError::TooLong => {
                 self.wrong(line, format_args!("a row of less than {MAX_ROW} bytes"), "more").hint(UNCLOSED)
             }
@@ -191,6 +188,11 @@ impl<'a> LabelRows<'a> {
 }
 
 const UNCLOSED: &str = "is a double quote missing at the end of a field?";
+
+/// The error for a label file that can't be opened or read.
+fn no_file(file: &Path, error: io::Error) -> Error {
+    Error::from_io(file.display(), error).hint("give a CSV file with rows of a path and a label")
+}
 
 /// A place such as `labels.csv:17`.
 fn at(file: &Path, line: u64) -> String {
@@ -228,8 +230,12 @@ impl Missing {
             others => format!(", as in {others} other rows"),
         };
         let hint = format!("paths are absolute or start from {}; correct them, or remove the rows", dir.display());
-        Err(Error::new(at(file, line), "the path of a photo", format_args!("`{path}`, where there is no file{others}"))
-            .with_kind(ErrorKind::NotFound)
-            .hint(hint))
+        Err(Error::new(
+            at(file, line),
+            "the path of a photo in the first column",
+            format_args!("`{path}`, where there is no file{others}"),
+        )
+        .with_kind(ErrorKind::NotFound)
+        .hint(hint))
     }
 }

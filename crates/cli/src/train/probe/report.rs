@@ -269,7 +269,7 @@ fn of_each_label(report: &LabelReport, classes: &[String]) -> Vec<String> {
         more => format!(", and {more} better ones"),
     };
     vec![
-        titled("", "decided by thresholds that the other folds chose, so that the score has no part in them"),
+        titled("", "the labels of each fold were decided by thresholds that the other folds chose"),
         titled("Labels", format!("{}{more}", shown.collect::<Vec<_>>().join(", "))),
     ]
 }

@@ -130,6 +130,14 @@ mod tests {
     }
 
     #[test]
+    fn several_labels_or_none_are_multi_hot() {
+        let mut features = features(2, 1);
+        (features.photos[0].labels, features.photos[1].labels) = (vec![0, 2], Vec::new());
+        let dataset = FeatureDataset::new(features, 3).unwrap();
+        assert_eq!(dataset.batch(&[1, 0]).unwrap().y.data(), [0.0, 0.0, 0.0, 1.0, 0.0, 1.0]);
+    }
+
+    #[test]
     fn what_makes_no_dataset_is_an_error() {
         let error = |features, classes| FeatureDataset::new(features, classes).unwrap_err().to_string();
         assert!(error(features(2, 1), 1).contains("1.jpg: expected a class index below 1, received 1"));

@@ -47,7 +47,8 @@ pub struct ProbeReport {
 pub struct CandidateScore {
     /// The recipe's backbone.
     pub backbone: Backbone,
-    /// Share of photos that were classified correctly.
+    /// Share of photos that were classified correctly; where a photo can have several labels, share of labels on the right side of
+    /// 0.5.
     pub accuracy: f64,
     /// Mean log loss.
     pub log_loss: f64,
