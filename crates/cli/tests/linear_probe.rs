@@ -114,7 +114,7 @@ fn a_model_that_knows_all_photos_says_so_when_it_is_trained_on() {
     place.run(TRAIN).succeeds();
     let warning = "warning: the model was trained on all its photos";
     let run = place.run("train photos --model m.keras -o n.keras --epochs 1").succeeds();
-    assert!(run.err.contains(warning) && run.err.contains("the threshold of \"unknown\" is dropped"), "{run}");
+    assert!(run.err.contains(warning) && run.err.contains("the rule of \"unknown\" is dropped"), "{run}");
     // The next run continues from a model that has seen the photos, too.
     let run = place.run("train photos --model n.keras -o o.keras --epochs 1").succeeds();
     assert!(run.err.contains(warning), "{run}");
