@@ -17,7 +17,7 @@ use crate::compile::{compile_if_needed, with_accuracy};
 use crate::failure::Failure;
 use crate::options::{PhotosArg, PrecisionArg};
 use crate::output::{self, line};
-use crate::photos::{self, left_out, skipped_note};
+use crate::photos::{self, add_unlabelled, skipped_note};
 use crate::predict::warn;
 use crate::score::{Score, change};
 
@@ -131,9 +131,8 @@ fn to_json(folder: &PhotoFolder, scores: &[Score], in_f32: Option<Score>) -> Val
     };
     let classes: Map<_, _> =
         folder.classes.iter().zip(scores).map(|(name, score)| (name.clone(), class(score))).collect();
-    let mut json = json!({"loss": loss, "accuracy": accuracy, "images": images});
-    left_out(folder, &mut json);
-    json["classes"] = classes.into();
+    let mut json = json!({"loss": loss, "accuracy": accuracy, "images": images, "skipped": folder.skipped.len(), "classes": classes});
+    add_unlabelled(folder, &mut json);
     if let Some(Score { loss, accuracy, .. }) = in_f32 {
         json["f32"] = json!({"loss": loss, "accuracy": accuracy});
     }

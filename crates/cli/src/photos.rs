@@ -222,9 +222,8 @@ pub(crate) fn by_class(folder: &PhotoFolder) -> String {
         .join(", ")
 }
 
-/// Adds the numbers of skipped files and, with a label file, of photos without a row to a JSON object.
-pub(crate) fn left_out(folder: &PhotoFolder, json: &mut Value) {
-    json["skipped"] = folder.skipped.len().into();
+/// Adds the number of photos without a row in the label file, if there is one, to a JSON object.
+pub(crate) fn add_unlabelled(folder: &PhotoFolder, json: &mut Value) {
     if let Some(labels) = &folder.label_file {
         json["unlabelled"] = labels.unlabelled.into();
     }

@@ -1,7 +1,9 @@
-//! Loss and accuracy of a model, and a comparison of those in bf16 with those in f32.
+//! Loss and accuracy of a model, the scores of labels, and a comparison of those in bf16 with those in f32.
 
+use engraft::linear::LabelScore;
 use engraft::prelude::*;
 use engraft::train::Evaluation;
+use serde_json::{Value, json};
 
 /// Loss and accuracy on the photos of one class, or of all classes.
 #[derive(Clone, Copy, Debug, Default)]
@@ -16,6 +18,12 @@ impl Score {
         let accuracy = found.get(Metric::Accuracy.name()).unwrap_or_default();
         Self { loss: found.loss, accuracy, images: found.samples }
     }
+}
+
+/// The score of a label; null where there is nothing to count.
+pub(crate) fn label_to_json(score: &LabelScore) -> Value {
+    let LabelScore { precision, recall, f1, support, .. } = score;
+    json!({"precision": precision, "recall": recall, "f1": f1, "images": support})
 }
 
 /// Text that compares accuracy and loss in bf16 with the score `in_f32`.

@@ -173,7 +173,10 @@ mod tests {
         let message = error("path,label\n1.jpg,a\nno.jpg,a\n2.jpg,b\nnone.jpg,b\nsub,b\n");
         assert_contains(
             &message,
-            &["labels.csv:3: expected the path of a photo in the first column, received `no.jpg`", "as in 2 other rows"],
+            &[
+                "labels.csv:3: expected the path of a photo in the first column, received `no.jpg`",
+                "as in 2 other rows",
+            ],
         );
         assert_contains(&message, &["hint: paths are absolute or start from ", "photos; correct them"]);
     }

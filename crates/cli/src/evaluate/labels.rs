@@ -11,7 +11,8 @@ use super::BATCH;
 use crate::decode_pool::decode_pool;
 use crate::failure::Failure;
 use crate::output;
-use crate::photos::{left_out, skipped_note};
+use crate::photos::{add_unlabelled, skipped_note};
+use crate::score::label_to_json;
 
 /// Scores of the labels that the thresholds of a model decide on.
 #[derive(Debug)]
@@ -48,8 +49,9 @@ impl LabelEvaluation {
     pub(super) fn to_json(&self, classifier: &Classifier, folder: &PhotoFolder, in_f32: Option<&Self>) -> Value {
         let thresholds = classifier.thresholds().unwrap_or_default();
         let label = |(score, threshold): (&LabelScore, &f32)| {
-            let LabelScore { precision, recall, f1, support, .. } = score;
-            json!({"precision": precision, "recall": recall, "f1": f1, "images": support, "threshold": threshold})
+            let mut json = label_to_json(score);
+            json["threshold"] = (*threshold).into();
+            json
         };
         let labels = classifier.classes().iter().cloned().zip(self.scores.labels.iter().zip(thresholds).map(label));
         let mut json = json!({
@@ -58,9 +60,10 @@ impl LabelEvaluation {
             "subset_accuracy": self.scores.subset_accuracy,
             "log_loss": self.log_loss,
             "images": self.images,
+            "skipped": folder.skipped.len(),
             "labels": labels.collect::<Map<_, _>>(),
         });
-        left_out(folder, &mut json);
+        add_unlabelled(folder, &mut json);
         if let Some(Self { scores, log_loss, .. }) = in_f32 {
             json["f32"] = json!({"micro_f1": scores.micro_f1, "log_loss": log_loss});
         }

@@ -3,13 +3,14 @@
 use std::path::Path;
 
 use engraft::data::{Photo, PhotoFolder};
-use engraft::linear::{CrossValidation, LabelScore, LabelScores};
-use engraft::recipe::{FineTuning, LabelReport, ProbeReport, Recipe};
+use engraft::linear::{CrossValidation, LabelScores};
+use engraft::recipe::{FineTuning, HeldOutScore, LabelReport, ProbeReport, Recipe};
 use serde_json::{Map, Value, json};
 
 use crate::cache::size;
 use crate::output::{count, thousands, titled};
-use crate::photos::{by_class, in_numbers, left_out};
+use crate::photos::{add_unlabelled, by_class, in_numbers};
+use crate::score::label_to_json;
 use crate::train::Args;
 use crate::train::overview::weights_name;
 
@@ -81,13 +82,13 @@ pub(super) fn to_json(report: &ProbeReport) -> Value {
         "image_size": report.recipe.image_size,
         "photos": report.folder.photos.len(),
         "classes": report.folder.classes,
-        "skipped": 0,
+        "skipped": report.folder.skipped.len(),
         "features": report.features,
         "penalty": fit.penalty,
         "temperature": fit.temperature,
         "score": score_to_json(report),
     });
-    left_out(&report.folder, &mut json);
+    add_unlabelled(&report.folder, &mut json);
     if let Some(unknown) = &report.unknown {
         json["unknown"] = json!({ "right_lost": unknown.right_lost, "wrong_caught": unknown.wrong_caught });
     }
@@ -96,15 +97,7 @@ pub(super) fn to_json(report: &ProbeReport) -> Value {
         json["thresholds"] = labels.thresholds.clone().into();
     }
     if let Some(held_out) = &report.held_out {
-        json["held_out"] = match &held_out.labels {
-            Some(labels) => labels_to_json(labels, &report.folder.classes),
-            None => json!({
-                "accuracy": held_out.accuracy,
-                "interval": [held_out.interval.0, held_out.interval.1],
-            }),
-        };
-        json["held_out"]["photos"] = held_out.photos.into();
-        json["held_out"]["log_loss"] = held_out.log_loss.into();
+        json["held_out"] = held_out_to_json(held_out, &report.folder.classes);
     }
     json
 }
@@ -126,35 +119,53 @@ fn fine_tuning_to_json(outcome: FineTuning) -> Value {
     }
 }
 
+/// The score on held-out photos.
+fn held_out_to_json(score: &HeldOutScore, classes: &[String]) -> Value {
+    match &score.labels {
+        None => json!({
+            "photos": score.photos,
+            "accuracy": score.accuracy,
+            "interval": [score.interval.0, score.interval.1],
+            "log_loss": score.log_loss,
+        }),
+        Some(labels) => json!({
+            "photos": score.photos,
+            "micro_f1": labels.micro_f1,
+            "macro_f1": labels.macro_f1,
+            "subset_accuracy": labels.subset_accuracy,
+            "log_loss": score.log_loss,
+            "labels": labels_to_json(labels, classes),
+        }),
+    }
+}
+
 /// The out-of-fold score.
 fn score_to_json(report: &ProbeReport) -> Value {
     let score = &report.score;
-    let mut json = match &report.labels {
-        Some(labels) => labels_to_json(&labels.scores, &report.folder.classes),
+    match &report.labels {
         None => json!({
+            "folds": score.fold_accuracies.len(),
             "accuracy": score.accuracy,
             "interval": [score.interval.0, score.interval.1],
             "fold_accuracies": score.fold_accuracies,
+            "log_loss": score.log_loss,
+            "calibration_error": score.calibration_error,
         }),
-    };
-    json["folds"] = score.fold_accuracies.len().into();
-    json["log_loss"] = score.log_loss.into();
-    json["calibration_error"] = score.calibration_error.into();
-    json
+        Some(LabelReport { scores, .. }) => json!({
+            "folds": score.fold_accuracies.len(),
+            "micro_f1": scores.micro_f1,
+            "macro_f1": scores.macro_f1,
+            "subset_accuracy": scores.subset_accuracy,
+            "log_loss": score.log_loss,
+            "calibration_error": score.calibration_error,
+            "labels": labels_to_json(scores, &report.folder.classes),
+        }),
+    }
 }
 
-/// The scores of several labels a photo.
-fn labels_to_json(scores: &LabelScores, classes: &[String]) -> Value {
-    let label = |score: &LabelScore| {
-        let LabelScore { precision, recall, f1, support, .. } = score;
-        json!({"precision": precision, "recall": recall, "f1": f1, "images": support})
-    };
-    json!({
-        "micro_f1": scores.micro_f1,
-        "macro_f1": scores.macro_f1,
-        "subset_accuracy": scores.subset_accuracy,
-        "labels": classes.iter().cloned().zip(scores.labels.iter().map(label)).collect::<Map<_, _>>(),
-    })
+/// The score of each label, by its name.
+fn labels_to_json(scores: &LabelScores, classes: &[String]) -> Map<String, Value> {
+    classes.iter().cloned().zip(scores.labels.iter().map(label_to_json)).collect()
 }
 
 fn choices(report: &ProbeReport) -> Vec<String> {
