@@ -9,6 +9,7 @@ mod evaluate;
 mod export;
 mod failure;
 mod features;
+mod file_kind;
 mod inspect;
 mod options;
 mod output;

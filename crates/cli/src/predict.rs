@@ -1,75 +1,256 @@
 //! `engraft predict`: classifies photos.
 
+mod done;
+mod pipeline;
+mod rows;
+mod sources;
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufReader, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
-use engraft::data::decode;
-use engraft::recipe::{self, Classifier};
+use engraft::Error;
+use engraft::recipe::{Answer, Classifier};
 use engraft::runtime::Runtime;
-use serde_json::{Map, Value, json};
+use indicatif::ProgressBar;
 
+use self::done::Done;
+use self::rows::{Format, Rows, ranked};
+use self::sources::{Source, Sources};
+use crate::decode_pool::decode_pool;
+use crate::destination::Destination;
 use crate::failure::Failure;
 use crate::options::Count;
-use crate::output::{self, line, note};
+use crate::output::{self, line, note, thousands};
+use crate::photos::{bar, report_skipped};
 
 const EXAMPLES: &str = "\
 Examples:
   engraft predict model.keras photo.jpg
-  engraft predict model.keras photos/*.jpg --json > predictions.jsonl";
+  engraft predict model.keras photos --recursive --csv -o answers.csv
+  find photos -name '*.jpg' | engraft predict model.keras - --json > answers.jsonl
+  engraft predict model.keras photos --csv -o answers.csv --skip-done answers.csv";
 
 /// Classify photos: print the most likely classes of each photo with their probabilities
 ///
 /// A model that gives a photo several labels (trained with --labels) prints all labels whose probability reaches their threshold.
+///
+/// A photo that can't be read doesn't stop the others. Its error is printed, and is a row of --json and --csv, too; the command
+/// fails at the end.
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// Model file to read: `.keras`, or an `.h5` that holds layers and weights, written by engraft or Keras
     #[arg(value_name = "MODEL")]
     model: PathBuf,
-    /// Photo files to read: JPEG, PNG, GIF, BMP or WebP
-    #[arg(value_name = "IMAGE", required = true)]
+    /// Photos to read: JPEG, PNG, GIF, BMP or WebP; folders of photos; patterns such as 'photos/*.jpg'; or - for standard input, a
+    /// photo or paths, one a line
+    #[arg(value_name = "IMAGE|FOLDER|-", required = true)]
     images: Vec<PathBuf>,
-    /// Number of classes to print per photo, the most likely first; --json always prints all, and a model with several labels a
-    /// photo prints those that reach their thresholds
+    /// Look into the subfolders of folders, too
+    #[arg(short, long, help_heading = "Input")]
+    recursive: bool,
+    /// Leave out photos that have an answer in this file, an earlier output with --csv or --json; with the same file as --output,
+    /// new answers are added to it
+    #[arg(long, value_name = "FILE", help_heading = "Input")]
+    skip_done: Option<PathBuf>,
+    /// Number of threads that decode photos [default: --threads]
+    #[arg(long, value_name = "N", help_heading = "Computation")]
+    jobs: Option<Count>,
+    /// Number of classes to print per photo, the most likely first; --json and --csv always have all, and a model with several
+    /// labels a photo prints those that reach their thresholds
     #[arg(long, value_name = "K", default_value = "3", help_heading = "Output")]
     top: Count,
     /// Print one JSON object per photo, one per line, instead of text, for scripts
-    #[arg(long, help_heading = "Output")]
+    #[arg(long, conflicts_with = "csv", help_heading = "Output")]
     json: bool,
+    /// Print a CSV table instead of text, for spreadsheets: image, class, probability, unknown, error, and the probability of each
+    /// class
+    #[arg(long, help_heading = "Output")]
+    csv: bool,
+    /// Write to this file instead of standard output
+    #[arg(short, long, value_name = "FILE", help_heading = "Output")]
+    output: Option<PathBuf>,
+}
+
+impl Args {
+    fn format(&self) -> Format {
+        match (self.json, self.csv) {
+            (true, _) => Format::Json,
+            (_, true) => Format::Csv,
+            _ => Format::Text,
+        }
+    }
+
+    /// Whether new answers are added to an earlier output.
+    fn adds(&self) -> bool {
+        let same = |one: &Path, other: &Path| {
+            one == other || one.canonicalize().is_ok_and(|one| other.canonicalize().is_ok_and(|other| one == other))
+        };
+        matches!((&self.output, &self.skip_done), (Some(output), Some(done)) if same(output, done))
+    }
 }
 
 /// Classifies each photo. A photo that can't be read doesn't stop the others, but the command fails at the end.
 pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
-    let classifier = Classifier::load(&args.model)?.runtime(runtime);
+    let output = args.output.as_deref().map(|path| Destination::check("--output", path)).transpose()?;
+    let done = args.skip_done.as_deref().map(Done::read).transpose()?.unwrap_or_default();
+    let classifier = Classifier::load(&args.model)?;
     warn(&classifier);
-    let mut bad = 0;
-    for image in &args.images {
-        match decode(image) {
-            Ok(photo) => {
-                let recipe::Answer { probabilities, is_unknown } = classifier.answer(&photo)?;
-                let answer = Answer {
-                    image,
-                    classes: classifier.classes(),
-                    probabilities: &probabilities,
-                    unknown: is_unknown,
-                    labels: classifier.is_multi_label().then(|| classifier.labels(&probabilities)),
+    let mut sources = Sources::find(&args.images, args.recursive, &mut BufReader::new(io::stdin()))?;
+    report_skipped(&sources.skipped);
+    let found = sources.photos.len();
+    sources.photos.retain(|photo| !done.photos.contains(&*photo.path().to_string_lossy()));
+    if found > sources.photos.len() {
+        note(format_args!(
+            "{} of {} done already",
+            thousands(found - sources.photos.len()),
+            output::count(found, "photo")
+        ));
+    }
+    let classifier = classifier.runtime(runtime).batch_size(sources.photos.len().min(pipeline::BATCH));
+    let rows = Rows { classifier: &classifier, format: args.format(), top: args.top.0 };
+    let mut sink = Sink::open(output.as_ref(), args.adds().then_some(&done), &rows)?;
+    let threads = match args.jobs {
+        Some(Count(jobs)) => rayon::ThreadPoolBuilder::new()
+            .num_threads(jobs)
+            .build()
+            .map_err(|error| Error::from_source("--jobs", error))?,
+        None => decode_pool(runtime)?,
+    };
+    let bar = progress(sources.photos.len(), output.is_some());
+    let mut summary = Summary::default();
+    let mut each = |photo: &Source, answer: engraft::Result<Answer>| {
+        if let Err(error) = &answer {
+            bar.suspend(|| note(format_args!("error: {error}")));
+        }
+        summary.count(&classifier, answer.as_ref().ok());
+        rows.row(photo.path(), answer.as_ref()).map_or(Ok(()), |row| sink.write(&row))?;
+        bar.inc(1);
+        Ok(())
+    };
+    let classified = pipeline::classify(&classifier, &sources.photos, &threads, &mut each);
+    bar.finish_and_clear();
+    sink.finish()?;
+    classified?;
+    summary.end(sources.photos.len(), output.as_ref())
+}
+
+/// A progress bar where the answers themselves don't appear on the terminal.
+fn progress(photos: usize, has_output: bool) -> ProgressBar {
+    match photos > 1 && (has_output || !io::stdout().is_terminal()) {
+        true => bar("Classifying {bar:24} {pos}/{len} photos, {per_sec}, {eta} left", photos as u64),
+        false => ProgressBar::hidden(),
+    }
+}
+
+/// Where rows go: a file or standard output.
+enum Sink {
+    File(BufWriter<File>, PathBuf),
+    StandardOutput,
+}
+
+impl Sink {
+    /// Opens the output and writes the header. With `done`, rows are added to the file after its last complete row.
+    fn open(output: Option<&Destination>, done: Option<&Done>, rows: &Rows<'_>) -> Result<Self, Failure> {
+        let mut sink = match output {
+            None => Self::StandardOutput,
+            Some(output) => {
+                let file = match done {
+                    Some(done) => OpenOptions::new()
+                        .create(true)
+                        .append(true)
+                        .open(output.path())
+                        .and_then(|file| file.set_len(done.complete).map(|()| file)),
+                    None => File::create(output.path()),
                 };
-                match args.json {
-                    true => line(answer.to_json())?,
-                    false => line(answer.to_text(args.top.0))?,
-                }
+                let file = file.map_err(|error| Error::from_io(output.path().display(), error))?;
+                Self::File(BufWriter::new(file), output.path().to_owned())
             }
-            Err(error) => {
-                bad += 1;
-                note(format_args!("error: {error}"));
+        };
+        match (rows.header(), done.filter(|done| done.complete > 0)) {
+            (Some(header), None) => sink.write(&header)?,
+            (header, Some(done)) if header != done.header => {
+                let received = done.header.as_deref().unwrap_or("JSON lines");
+                let expected = header.as_deref().unwrap_or("JSON lines");
+                return Err(Error::new("--skip-done", format_args!("a file with the columns {expected}"), received)
+                    .hint("use the options and the model of the first run, or another --output")
+                    .into());
+            }
+            _ => {}
+        }
+        Ok(sink)
+    }
+
+    fn write(&mut self, row: &str) -> Result<(), Failure> {
+        match self {
+            Self::StandardOutput => line(row),
+            // Each row is written at once, so that an interrupted run can go on from it.
+            Self::File(file, path) => {
+                let written = writeln!(file, "{row}").and_then(|()| file.flush());
+                written.map_err(|error| Error::from_io(path.display(), error).into())
             }
         }
     }
-    match (bad, args.images.len()) {
-        (0, _) => Ok(()),
-        (_, 1) => Err(Failure::Reported),
-        (bad, all) => {
-            note(format_args!("{} of {} could not be read", bad, output::count(all, "image")));
-            Err(Failure::Reported)
+
+    fn finish(self) -> Result<(), Failure> {
+        match self {
+            Self::StandardOutput => Ok(()),
+            Self::File(file, path) => {
+                let file = file.into_inner().map_err(|error| Error::from_io(path.display(), error.into_error()))?;
+                file.sync_all().map_err(|error| Error::from_io(path.display(), error).into())
+            }
+        }
+    }
+}
+
+/// The photos of each class, for the line at the end.
+#[derive(Debug, Default)]
+struct Summary {
+    classes: BTreeMap<String, usize>,
+    unknown: usize,
+    unreadable: usize,
+}
+
+impl Summary {
+    fn count(&mut self, classifier: &Classifier, answer: Option<&Answer>) {
+        let Some(answer) = answer else {
+            self.unreadable += 1;
+            return;
+        };
+        self.unknown += usize::from(answer.is_unknown);
+        let labels = match (answer.is_unknown, classifier.is_multi_label()) {
+            (true, _) => Vec::new(),
+            (false, true) => classifier.labels(&answer.probabilities),
+            (false, false) => ranked(&answer.probabilities).into_iter().take(1).collect(),
+        };
+        for label in labels {
+            *self.classes.entry(classifier.classes()[label].clone()).or_default() += 1;
+        }
+    }
+
+    /// Tells the numbers of photos if they went to a file, and fails if some can't be read.
+    fn end(self, photos: usize, output: Option<&Destination>) -> Result<(), Failure> {
+        if let Some(output) = output {
+            let mut parts: Vec<String> =
+                self.classes.iter().map(|(class, photos)| format!("{class} {}", thousands(*photos))).collect();
+            parts.extend((self.unknown > 0).then(|| format!("unknown {}", thousands(self.unknown))));
+            parts.extend((self.unreadable > 0).then(|| format!("unreadable {}", thousands(self.unreadable))));
+            line(format_args!(
+                "{}: {} ({})",
+                output.path().display(),
+                output::count(photos, "photo"),
+                parts.join(", ")
+            ))?;
+        }
+        match (self.unreadable, photos) {
+            (0, _) => Ok(()),
+            (_, 1) => Err(Failure::Reported),
+            (unreadable, all) => {
+                note(format_args!("{unreadable} of {} could not be read", output::count(all, "image")));
+                Err(Failure::Reported)
+            }
         }
     }
 }
@@ -77,107 +258,4 @@ pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
 /// Prints the warnings from loading the model.
 pub(crate) fn warn(classifier: &Classifier) {
     classifier.warnings().iter().for_each(|warning| note(format_args!("warning: {warning}")));
-}
-
-/// What the model says of a photo.
-struct Answer<'a> {
-    image: &'a Path,
-    classes: &'a [String],
-    probabilities: &'a [f32],
-    /// Whether the model's rule says so.
-    unknown: bool,
-    /// The labels of the photo, the most probable first; `None` where a photo has one class.
-    labels: Option<Vec<usize>>,
-}
-
-impl Answer<'_> {
-    fn to_json(&self) -> Value {
-        let number = |probability: f32| Value::from(f64::from(probability));
-        let best = ranked(self.probabilities).into_iter().next().unwrap_or(0);
-        let all = self.classes.iter().zip(self.probabilities).map(|(class, p)| (class.clone(), number(*p)));
-        if let Some(labels) = &self.labels {
-            let names: Vec<&String> = labels.iter().map(|&label| &self.classes[label]).collect();
-            let probabilities = all.collect::<Map<_, _>>();
-            return json!({"image": self.image.to_string_lossy(), "labels": names, "probabilities": probabilities});
-        }
-        let mut json = json!({
-            "image": self.image.to_string_lossy(),
-            "class": self.classes[best],
-            "probability": number(self.probabilities[best]),
-            "probabilities": all.collect::<Map<_, _>>(),
-        });
-        if self.unknown {
-            json["unknown"] = true.into();
-        }
-        json
-    }
-
-    fn to_text(&self, top: usize) -> String {
-        let mut text = self.image.display().to_string();
-        if self.unknown {
-            text.push_str("\n  unknown; of the known classes:");
-        }
-        let shown = match &self.labels {
-            Some(labels) if labels.is_empty() => {
-                text.push_str("\n  no label");
-                Vec::new()
-            }
-            Some(labels) => labels.clone(),
-            None => ranked(self.probabilities).into_iter().take(top).collect(),
-        };
-        for class in shown {
-            text.push_str(&format!("\n  {:5.1} %  {}", 100.0 * self.probabilities[class], self.classes[class]));
-        }
-        text
-    }
-}
-
-/// Class indices in descending order of probability; equal probabilities stay in class order.
-fn ranked(probabilities: &[f32]) -> Vec<usize> {
-    let mut classes: Vec<usize> = (0..probabilities.len()).collect();
-    classes.sort_by(|&a, &b| probabilities[b].total_cmp(&probabilities[a]));
-    classes
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn classes() -> Vec<String> {
-        ["cat", "ant", "bee"].map(str::to_owned).to_vec()
-    }
-
-    fn answer<'a>(classes: &'a [String], probabilities: &'a [f32], unknown: bool) -> Answer<'a> {
-        Answer { image: Path::new("a b.jpg"), classes, probabilities, unknown, labels: None }
-    }
-
-    #[test]
-    fn json_keeps_the_order_of_classes() {
-        let (classes, probabilities) = (classes(), [0.25, 0.5, 0.25]);
-        let expected =
-            r#"{"image":"a b.jpg","class":"ant","probability":0.5,"probabilities":{"cat":0.25,"ant":0.5,"bee":0.25}}"#;
-        assert_eq!(answer(&classes, &probabilities, false).to_json().to_string(), expected);
-        let unknown = answer(&classes, &probabilities, true).to_json().to_string();
-        assert_eq!(unknown, format!("{},\"unknown\":true}}", expected.strip_suffix('}').unwrap()));
-    }
-
-    #[test]
-    fn labels_are_all_that_a_photo_has() {
-        let (classes, probabilities) = (classes(), [0.25, 0.5, 0.0]);
-        let labels =
-            |labels: &[usize]| Answer { labels: Some(labels.to_vec()), ..answer(&classes, &probabilities, false) };
-        let expected = r#"{"image":"a b.jpg","labels":["ant","cat"],"probabilities":{"cat":0.25,"ant":0.5,"bee":0.0}}"#;
-        assert_eq!(labels(&[1, 0]).to_json().to_string(), expected);
-        assert_eq!(labels(&[1, 0]).to_text(1), "a b.jpg\n   50.0 %  ant\n   25.0 %  cat");
-        assert_eq!(labels(&[]).to_text(3), "a b.jpg\n  no label");
-    }
-
-    #[test]
-    fn text_shows_the_likeliest_first() {
-        let (classes, probabilities) = (classes(), [0.007, 0.9921, 0.0009]);
-        let text = answer(&classes, &probabilities, false).to_text(2);
-        assert_eq!(text, "a b.jpg\n   99.2 %  ant\n    0.7 %  cat");
-        let text = answer(&classes, &probabilities, true).to_text(1);
-        assert_eq!(text, "a b.jpg\n  unknown; of the known classes:\n   99.2 %  ant");
-    }
 }

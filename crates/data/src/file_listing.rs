@@ -7,6 +7,7 @@ use std::{fs, io};
 
 use crate::file::unreadable;
 use crate::photo::SkippedFile;
+use crate::photo_listing::unsupported;
 
 /// File extensions of photos, compared without regard to case: those of Keras, and WebP.
 const PHOTO_EXTENSIONS: [&str; 6] = ["bmp", "gif", "jpeg", "jpg", "png", "webp"];
@@ -56,10 +57,7 @@ pub(crate) fn photos_below(class: &Path, skipped: &mut Vec<SkippedFile>) -> io::
                 EntryKind::Folder { is_symlink: true } => {
                     skipped.push(SkippedFile { path, reason: "a link to a folder isn't followed".into() })
                 }
-                EntryKind::UnsupportedPhoto => {
-                    let reason = "AVIF, HEIC and TIFF aren't read; convert it to JPEG or PNG".to_owned();
-                    skipped.push(SkippedFile { path, reason });
-                }
+                EntryKind::UnsupportedPhoto => skipped.push(unsupported(path)),
                 EntryKind::Other => {}
             }
         }

@@ -11,7 +11,7 @@ use crate::ir::Op;
 use crate::plan::Plan;
 use crate::runtime::{Runtime, SessionKey};
 use crate::train::{RunOptions, Train};
-use crate::{Error, LossKind, Model, Program, Result, Tensor};
+use crate::{Error, ErrorKind, LossKind, Model, Program, Result, Tensor};
 
 /// A model that classifies raw RGB photos, with the names of its classes.
 ///
@@ -64,6 +64,7 @@ pub struct Classifier {
     metadata: Option<Metadata>,
     warnings: Vec<String>,
     runtime: Option<Runtime>,
+    batch_size: usize,
     /// The threshold of each class, where a photo can have several labels.
     thresholds: Option<Vec<f32>>,
     /// The model with two outputs, its own and the features that its last layer sees, where "unknown" depends on them.
@@ -131,7 +132,16 @@ impl Classifier {
             Some(_) => Some(Model::new(model.inputs(), [model.output(), &model.output().inputs()[0]])?),
             None => None,
         };
-        Ok(Self { model, classes, metadata, warnings: Vec::new(), runtime: None, thresholds, with_features })
+        Ok(Self {
+            model,
+            classes,
+            metadata,
+            warnings: Vec::new(),
+            runtime: None,
+            batch_size: 1,
+            thresholds,
+            with_features,
+        })
     }
 
     /// Loads a `.keras` file or a whole-model `.h5`, written by engraft or by Keras.
@@ -184,6 +194,12 @@ impl Classifier {
     #[must_use]
     pub fn runtime(self, runtime: &Runtime) -> Self {
         Self { runtime: Some(runtime.clone()), ..self }
+    }
+
+    /// Prepares for batches of this many photos; 1 by default. Smaller ones run with the same plan, larger ones need a new one.
+    #[must_use]
+    pub fn batch_size(self, batch_size: usize) -> Self {
+        Self { batch_size: batch_size.max(1), ..self }
     }
 
     /// The model.
@@ -252,22 +268,43 @@ impl Classifier {
     /// # Errors
     /// Those of [`classify`](Self::classify).
     pub fn answer(&self, photo: &Pixels) -> Result<Answer> {
-        let x = self.input(photo)?;
+        let mut answers = self.answers(&self.input(photo)?)?;
+        answers.pop().ok_or_else(|| Error::new("classifier", "one answer", 0).with_kind(ErrorKind::Internal))
+    }
+
+    /// The answers for a batch of [inputs](Self::input) `[n, height, width, 3]`, in their order; see [`answer`](Self::answer).
+    ///
+    /// ```
+    /// use engraft::prelude::*;
+    /// let model = Sequential::new().add(Input::new([2, 2, 3])).add(Flatten::new()).add(Dense::new(1).activation(Sigmoid));
+    /// let classifier = Classifier::new(model.build()?, None)?.batch_size(16);
+    /// let answers = classifier.answers(&Tensor::zeros([4, 2, 2, 3]))?;
+    /// assert_eq!((answers.len(), &answers[3].probabilities[..]), (4, &[0.5, 0.5][..]));
+    /// # Ok::<(), engraft::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`probabilities`](Self::probabilities).
+    pub fn answers(&self, x: &Tensor) -> Result<Vec<Answer>> {
         let (probabilities, features) = match &self.with_features {
-            None => (self.probabilities(&x)?, None),
+            None => (self.probabilities(x)?, None),
             Some(model) => {
                 let plan = |batch, options: &_| Plan::predict(model, batch, options);
                 let runtime = self.runtime.clone().map_or_else(Runtime::shared, Ok)?;
-                let key = SessionKey::Predict { batch: 1 };
-                let mut outputs = runtime.with_session(model, key, plan, |session| session.predict(&[&x]))?;
-                let features = outputs.pop().map(Tensor::into_data);
+                let key = SessionKey::Predict { batch: self.batch_size.max(x.batch()) };
+                let mut outputs = runtime.with_session(model, key, plan, |session| session.predict(&[x]))?;
+                let features = outputs.pop();
                 (self.probabilities_of(outputs.remove(0))?, features)
             }
         };
-        let probabilities = probabilities.into_data();
         let rule = self.metadata.as_ref().and_then(|metadata| metadata.unknown.as_ref());
-        let is_unknown = rule.is_some_and(|rule| rule.is_unknown(&probabilities, features.as_deref()));
-        Ok(Answer { probabilities, is_unknown })
+        let answer = |row: usize| {
+            let (probabilities, features) =
+                (probabilities.row(row), features.as_ref().map(|features| features.row(row)));
+            let is_unknown = rule.is_some_and(|rule| rule.is_unknown(probabilities, features));
+            Answer { probabilities: probabilities.to_vec(), is_unknown }
+        };
+        Ok((0..probabilities.batch()).map(answer).collect())
     }
 
     /// The probabilities `[n, classes]` for a batch of [inputs](Self::input) `[n, height, width, 3]`; see
@@ -285,7 +322,7 @@ impl Classifier {
     /// # Errors
     /// `x` has another shape, or the model can't run.
     pub fn probabilities(&self, x: &Tensor) -> Result<Tensor> {
-        let options = RunOptions::from(x.batch().max(1));
+        let options = RunOptions::from(self.batch_size.max(x.batch()));
         let options = self.runtime.iter().fold(options, |options, runtime| options.runtime(runtime));
         self.probabilities_of(self.model.predict(x, options)?)
     }

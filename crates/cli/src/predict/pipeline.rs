@@ -1,0 +1,72 @@
+//! Decodes photos and classifies them in batches, both at the same time.
+
+use std::sync::mpsc::sync_channel;
+
+use engraft::recipe::{Answer, Classifier};
+use engraft::{Error, ErrorKind, Result, Tensor};
+use rayon::ThreadPool;
+use rayon::prelude::*;
+
+use super::sources::Source;
+use crate::failure::Failure;
+
+/// The photos of a batch: enough for the speed of large matrix products, few enough for a small memory.
+pub(super) const BATCH: usize = 16;
+
+/// Calls `each` with every photo and its answer, in their order. Only a few batches are in memory at a time.
+///
+/// A photo that can't be read has an error as its answer.
+///
+/// # Errors
+/// The model can't run, or an error of `each`.
+pub(super) fn classify(
+    classifier: &Classifier,
+    photos: &[Source],
+    threads: &ThreadPool,
+    each: &mut dyn FnMut(&Source, Result<Answer>) -> std::result::Result<(), Failure>,
+) -> std::result::Result<(), Failure> {
+    std::thread::scope(|scope| {
+        // One batch waits while another one is computed and a third one is decoded.
+        let (sender, receiver) = sync_channel(1);
+        scope.spawn(move || {
+            for batch in photos.chunks(BATCH) {
+                // Sending fails if the receiver was dropped, because of an error.
+                if sender.send(threads.install(|| decode(classifier, batch))).is_err() {
+                    return;
+                }
+            }
+        });
+        for batch in photos.chunks(BATCH) {
+            let decoded = receiver.recv().map_err(|error| {
+                Error::because("photos", "decoding ended unexpectedly").with_kind(ErrorKind::Internal).caused_by(error)
+            })?;
+            let answers = answers(classifier, decoded)?;
+            batch.iter().zip(answers).try_for_each(|(photo, answer)| each(photo, answer))?;
+        }
+        Ok(())
+    })
+}
+
+/// The resized photos, `[height, width, 3]` each.
+fn decode(classifier: &Classifier, batch: &[Source]) -> Vec<Result<Vec<f32>>> {
+    let [height, width] = classifier.image_size();
+    batch.par_iter().map(|photo| Ok(photo.decode()?.resize(height, width))).collect()
+}
+
+/// The answers for the photos that could be read, and the errors of the others, in their order.
+fn answers(classifier: &Classifier, decoded: Vec<Result<Vec<f32>>>) -> Result<Vec<Result<Answer>>> {
+    let [height, width] = classifier.image_size();
+    let readable: Vec<&[f32]> = decoded.iter().flatten().map(Vec::as_slice).collect();
+    let mut answers = match readable.len() {
+        0 => Vec::new(),
+        photos => classifier.answers(&Tensor::new([photos, height, width, 3], readable.concat())?)?,
+    }
+    .into_iter();
+    let answer = |photo: Result<Vec<f32>>| match photo {
+        Ok(_) => answers
+            .next()
+            .ok_or_else(|| Error::because("photos", "an answer is missing").with_kind(ErrorKind::Internal)),
+        Err(error) => Err(error),
+    };
+    Ok(decoded.into_iter().map(answer).collect())
+}

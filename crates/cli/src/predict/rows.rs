@@ -1,0 +1,220 @@
+//! The forms in which answers are written: text, JSON lines, CSV.
+
+use std::path::Path;
+
+use clap::ValueEnum;
+use engraft::Error;
+use engraft::recipe::{Answer, Classifier};
+use serde_json::{Map, Value, json};
+
+/// The form of the output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    Text,
+    /// One JSON object per photo and line.
+    Json,
+    /// A header and a row per photo (RFC 4180).
+    Csv,
+}
+
+/// Writes answers in one form.
+pub(super) struct Rows<'a> {
+    pub(super) classifier: &'a Classifier,
+    pub(super) format: Format,
+    /// The number of classes in text.
+    pub(super) top: usize,
+}
+
+impl Rows<'_> {
+    /// The line before all rows, if the form has one.
+    pub(super) fn header(&self) -> Option<String> {
+        let answer: &[&str] = match self.classifier.is_multi_label() {
+            true => &["image", "labels", "error"],
+            false => &["image", "class", "probability", "unknown", "error"],
+        };
+        let columns = answer.iter().copied().chain(self.classifier.classes().iter().map(String::as_str));
+        (self.format == Format::Csv).then(|| record(columns))
+    }
+
+    /// The row of a photo; `None` for the error of a photo in text, which goes to standard error alone.
+    pub(super) fn row(&self, photo: &Path, answer: Result<&Answer, &Error>) -> Option<String> {
+        match (self.format, answer) {
+            (Format::Text, Ok(answer)) => Some(self.text(photo, answer)),
+            (Format::Text, Err(_)) => None,
+            (Format::Json, Ok(answer)) => Some(self.json(photo, answer).to_string()),
+            (Format::Json, Err(error)) => {
+                Some(json!({"image": photo.to_string_lossy(), "error": error.to_string()}).to_string())
+            }
+            (Format::Csv, answer) => Some(self.csv(photo, answer)),
+        }
+    }
+
+    /// Class indices in descending order of probability; equal probabilities stay in class order.
+    fn ranked(&self, answer: &Answer) -> Vec<usize> {
+        ranked(&answer.probabilities)
+    }
+
+    fn class(&self, class: usize) -> &str {
+        &self.classifier.classes()[class]
+    }
+
+    fn json(&self, photo: &Path, answer: &Answer) -> Value {
+        let number = |probability: f32| Value::from(f64::from(probability));
+        let classes = self.classifier.classes().iter().zip(&answer.probabilities);
+        let all: Map<_, _> = classes.map(|(class, p)| (class.clone(), number(*p))).collect();
+        if self.classifier.is_multi_label() {
+            let labels = self.classifier.labels(&answer.probabilities);
+            let names: Vec<&str> = labels.into_iter().map(|label| self.class(label)).collect();
+            return json!({"image": photo.to_string_lossy(), "labels": names, "probabilities": all});
+        }
+        let best = self.ranked(answer).first().copied().unwrap_or(0);
+        let mut json = json!({
+            "image": photo.to_string_lossy(),
+            "class": self.class(best),
+            "probability": number(answer.probabilities[best]),
+            "probabilities": all,
+        });
+        if answer.is_unknown {
+            json["unknown"] = true.into();
+        }
+        json
+    }
+
+    fn csv(&self, photo: &Path, answer: Result<&Answer, &Error>) -> String {
+        let is_multi = self.classifier.is_multi_label();
+        let mut fields = vec![photo.to_string_lossy().into_owned()];
+        match answer {
+            Ok(answer) if is_multi => {
+                let labels = self.classifier.labels(&answer.probabilities);
+                fields.push(labels.into_iter().map(|label| self.class(label)).collect::<Vec<_>>().join(";"));
+                fields.push(String::new());
+            }
+            Ok(answer) => {
+                let best = self.ranked(answer).first().copied().unwrap_or(0);
+                fields.push(self.class(best).to_owned());
+                fields.push(answer.probabilities[best].to_string());
+                fields.push(answer.is_unknown.to_string());
+                fields.push(String::new());
+            }
+            Err(error) => {
+                fields.extend(vec![String::new(); if is_multi { 1 } else { 3 }]);
+                fields.push(error.to_string());
+            }
+        }
+        match answer {
+            Ok(answer) => fields.extend(answer.probabilities.iter().map(f32::to_string)),
+            Err(_) => fields.extend(vec![String::new(); self.classifier.classes().len()]),
+        }
+        record(fields.iter().map(String::as_str))
+    }
+
+    fn text(&self, photo: &Path, answer: &Answer) -> String {
+        let mut text = photo.display().to_string();
+        if answer.is_unknown {
+            text.push_str("\n  unknown; of the known classes:");
+        }
+        let shown = match self.classifier.is_multi_label() {
+            true => self.classifier.labels(&answer.probabilities),
+            false => self.ranked(answer).into_iter().take(self.top).collect(),
+        };
+        if shown.is_empty() {
+            text.push_str("\n  no label");
+        }
+        for class in shown {
+            text.push_str(&format!("\n  {:5.1} %  {}", 100.0 * answer.probabilities[class], self.class(class)));
+        }
+        text
+    }
+}
+
+/// Indices in descending order of probability; equal probabilities stay in order.
+pub(super) fn ranked(probabilities: &[f32]) -> Vec<usize> {
+    let mut classes: Vec<usize> = (0..probabilities.len()).collect();
+    classes.sort_by(|&a, &b| probabilities[b].total_cmp(&probabilities[a]));
+    classes
+}
+
+/// A record of a CSV file (RFC 4180), without its line end.
+fn record<'a>(fields: impl Iterator<Item = &'a str>) -> String {
+    let field = |field: &str| match field.contains(['"', ',', '\n', '\r']) {
+        true => format!("\"{}\"", field.replace('"', "\"\"")),
+        false => field.to_owned(),
+    };
+    fields.map(field).collect::<Vec<_>>().join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use engraft::prelude::*;
+    use engraft::recipe::Metadata;
+
+    use super::*;
+
+    fn classifier(activation: engraft::ActivationFn) -> Classifier {
+        let layers = Sequential::new().add(Input::new([2, 2, 3])).add(Flatten::new());
+        let model = layers.add(Dense::new(3).activation(activation)).build().unwrap();
+        Classifier::new(model, Some(Metadata::new(["cat", "ant", "bee"].map(str::to_owned).to_vec()))).unwrap()
+    }
+
+    fn row(classifier: &Classifier, format: Format, top: usize, answer: Result<&Answer, &Error>) -> String {
+        Rows { classifier, format, top }.row(Path::new("a, b.jpg"), answer).unwrap()
+    }
+
+    fn answer(probabilities: [f32; 3], is_unknown: bool) -> Answer {
+        Answer { probabilities: probabilities.to_vec(), is_unknown }
+    }
+
+    #[test]
+    fn json_keeps_the_order_of_classes() {
+        let classifier = classifier(Softmax);
+        let json = |is_unknown| row(&classifier, Format::Json, 1, Ok(&answer([0.25, 0.5, 0.25], is_unknown)));
+        let expected =
+            r#"{"image":"a, b.jpg","class":"ant","probability":0.5,"probabilities":{"cat":0.25,"ant":0.5,"bee":0.25}}"#;
+        assert_eq!(json(false), expected);
+        assert_eq!(json(true), format!("{},\"unknown\":true}}", expected.strip_suffix('}').unwrap()));
+        let error = Error::because("a, b.jpg", "damaged");
+        assert_eq!(
+            row(&classifier, Format::Json, 1, Err(&error)),
+            r#"{"image":"a, b.jpg","error":"a, b.jpg: damaged"}"#
+        );
+    }
+
+    #[test]
+    fn text_shows_the_likeliest_first() {
+        let classifier = classifier(Softmax);
+        let text =
+            |is_unknown, top| row(&classifier, Format::Text, top, Ok(&answer([0.007, 0.9921, 0.0009], is_unknown)));
+        assert_eq!(text(false, 2), "a, b.jpg\n   99.2 %  ant\n    0.7 %  cat");
+        assert_eq!(text(true, 1), "a, b.jpg\n  unknown; of the known classes:\n   99.2 %  ant");
+        let error = Error::because("a, b.jpg", "damaged");
+        assert_eq!(
+            Rows { classifier: &classifier, format: Format::Text, top: 1 }.row(Path::new("x"), Err(&error)),
+            None
+        );
+    }
+
+    #[test]
+    fn labels_are_all_that_a_photo_has() {
+        let classifier = classifier(Sigmoid);
+        let (two, none) = (answer([0.5, 0.75, 0.0], false), answer([0.25, 0.0, 0.0], false));
+        let expected =
+            r#"{"image":"a, b.jpg","labels":["ant","cat"],"probabilities":{"cat":0.5,"ant":0.75,"bee":0.0}}"#;
+        assert_eq!(row(&classifier, Format::Json, 1, Ok(&two)), expected);
+        assert_eq!(row(&classifier, Format::Text, 1, Ok(&two)), "a, b.jpg\n   75.0 %  ant\n   50.0 %  cat");
+        assert_eq!(row(&classifier, Format::Text, 1, Ok(&none)), "a, b.jpg\n  no label");
+        assert_eq!(row(&classifier, Format::Csv, 1, Ok(&two)), "\"a, b.jpg\",ant;cat,,0.5,0.75,0");
+    }
+
+    #[test]
+    fn csv_has_a_column_for_each_class() {
+        let classifier = classifier(Softmax);
+        let rows = Rows { classifier: &classifier, format: Format::Csv, top: 1 };
+        assert_eq!(rows.header().unwrap(), "image,class,probability,unknown,error,cat,ant,bee");
+        let csv = row(&classifier, Format::Csv, 1, Ok(&answer([0.25, 0.5, 0.25], true)));
+        assert_eq!(csv, "\"a, b.jpg\",ant,0.5,true,,0.25,0.5,0.25");
+        let error = Error::because("x", "says \"no\"");
+        assert_eq!(row(&classifier, Format::Csv, 1, Err(&error)), "\"a, b.jpg\",,,,\"x: says \"\"no\"\"\",,,");
+        assert_eq!(Rows { format: Format::Json, ..rows }.header(), None);
+    }
+}
