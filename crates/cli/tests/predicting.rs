@@ -1,0 +1,92 @@
+//! `engraft predict` on folders, patterns and lists, its forms of output, and going on after a stop.
+
+mod support;
+
+use std::process::Stdio;
+
+use serde_json::Value;
+use support::{Place, save, small_model};
+
+/// The columns of a model with three classes.
+const HEADER: &str = "image,class,probability,unknown,error,0,1,2";
+
+/// Photos of three classes and a model of random weights.
+#[allow(clippy::unwrap_used, reason = "only tests use it")]
+fn place(each: usize) -> Place {
+    let place = Place::with_photos(each);
+    save(&small_model(3), &place.path("m.keras"));
+    place
+}
+
+#[test]
+fn every_photo_of_a_folder_is_answered_as_it_is_alone() {
+    // More than a batch.
+    let place = place(7);
+    let all = place.run("predict m.keras photos -r --json").succeeds();
+    let lines: Vec<Value> = all.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 21);
+    for line in &lines {
+        let image = line["image"].as_str().unwrap();
+        assert_eq!(*line, place.run(&format!("predict m.keras {image} --json")).succeeds().json(), "{image}");
+    }
+    assert_eq!(place.run("predict m.keras photos/red --json").succeeds().out.lines().count(), 7);
+    assert_eq!(place.run("predict m.keras photos/*/00.bmp --json").succeeds().out.lines().count(), 3);
+    assert_eq!(place.run("predict m.keras photos -r --json --jobs 1 --threads 2").succeeds().out, all.out);
+    let error = place.run("predict m.keras photos").fails(1, &["add --recursive to look into its folders"]);
+    assert_eq!(error.out, "");
+}
+
+#[test]
+fn standard_input_is_a_list_or_a_photo() {
+    let place = place(2);
+    std::fs::write(place.path("list.txt"), "photos/red/00.bmp\nphotos/blue\n").unwrap();
+    let input = |file: &str| Stdio::from(std::fs::File::open(place.path(file)).unwrap());
+    let list = place.run_with("predict m.keras - --json", |command| command.stdin(input("list.txt"))).succeeds();
+    assert_eq!(list.out.lines().count(), 3, "{list}");
+    let photo = place.run_with("predict m.keras - --json", |command| command.stdin(input("photos/red/01.bmp")));
+    let (photo, file) =
+        (photo.succeeds().json(), place.run("predict m.keras photos/red/01.bmp --json").succeeds().json());
+    assert_eq!((&photo["image"], &photo["probabilities"]), (&"-".into(), &file["probabilities"]));
+}
+
+#[test]
+fn a_photo_that_cannot_be_read_is_a_row_with_its_error() {
+    let place = place(1);
+    place.write("photos/red/bad.jpg", b"no photo");
+    let run = place.run("predict m.keras photos/red --csv").ends_with(1);
+    let rows: Vec<&str> = run.out.lines().collect();
+    assert_eq!(rows[0], HEADER);
+    assert!(rows[1].starts_with("photos/red/00.bmp,") && rows[1].contains(",false,,"), "{run}");
+    assert!(rows[2].starts_with("photos/red/bad.jpg,,,,\"photos/red/bad.jpg: "), "{run}");
+    assert!(
+        run.err.contains("error: photos/red/bad.jpg") && run.err.contains("1 of 2 images could not be read"),
+        "{run}"
+    );
+    let json = place.run("predict m.keras photos/red --json").ends_with(1);
+    let bad: Value = serde_json::from_str(json.out.lines().nth(1).unwrap()).unwrap();
+    assert!(bad["image"] == "photos/red/bad.jpg" && bad["error"].is_string() && bad["class"].is_null(), "{json}");
+}
+
+#[test]
+fn a_stopped_run_goes_on_where_it_stopped() {
+    let place = place(6);
+    for form in ["csv", "json"] {
+        let command = format!("predict m.keras photos -r --{form} -o out.{form}");
+        let run = place.run(&command).succeeds();
+        assert!(run.out.starts_with(&format!("out.{form}: 18 photos (")), "{run}");
+        let whole = place.read(&format!("out.{form}"));
+        // The program was killed in the middle of a row.
+        place.write(&format!("out.{form}"), &whole[..whole.len() / 2]);
+        let run = place.run(&format!("{command} --skip-done out.{form}")).succeeds();
+        assert!(run.err.contains("of 18 photos done already"), "{run}");
+        assert!(place.read(&format!("out.{form}")) == whole, "{form}");
+        // Everything is done. Another output gets nothing but the header.
+        place.run(&format!("predict m.keras photos -r --{form} -o more.{form} --skip-done out.{form}")).succeeds();
+        assert_eq!(place.read(&format!("more.{form}")).len(), if form == "csv" { HEADER.len() + 1 } else { 0 });
+    }
+    let run = place.run("predict m.keras photos -r --json -o out.csv --skip-done out.csv");
+    run.fails(
+        1,
+        &["--skip-done: expected a file with the columns JSON lines", "the options and the model of the first run"],
+    );
+}
