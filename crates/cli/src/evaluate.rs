@@ -1,19 +1,23 @@
 //! `engraft evaluate`: loss and accuracy of a model on a folder of photos.
 
+mod classes;
 mod labels;
 
 use std::path::PathBuf;
 
 use engraft::Error;
-use engraft::data::{Photo, PhotoDataset, PhotoFolder};
+use engraft::data::PhotoFolder;
+use engraft::formats::atomic;
 use engraft::ir::Precision;
 use engraft::recipe::Classifier;
 use engraft::runtime::Runtime;
-use engraft::train::{RunOptions, Targets, Train};
 use serde_json::{Map, Value, json};
 
+use self::classes::{ClassEvaluation, ClassScore};
 use self::labels::LabelEvaluation;
-use crate::compile::{compile_if_needed, with_accuracy};
+use crate::classify::BATCH;
+use crate::compile::compile_if_needed;
+use crate::destination::Destination;
 use crate::failure::Failure;
 use crate::options::{PhotosArg, PrecisionArg};
 use crate::output::{self, line};
@@ -21,8 +25,8 @@ use crate::photos::{self, add_unlabelled, skipped_note};
 use crate::predict::warn;
 use crate::score::{Score, change};
 
-/// Batch size of evaluation.
-const BATCH: usize = 32;
+/// Pairs of classes that are listed as confused.
+const CONFUSIONS: usize = 10;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -31,7 +35,10 @@ Examples:
 
 /// Measure loss and accuracy on a folder of photos, overall and per class
 ///
-/// Accuracy is the share of photos that the model classifies correctly. Loss also counts how sure it is; lower is better.
+/// Accuracy is the share of photos that the model classifies correctly, with its 95 % interval. Loss also counts how sure it is; lower
+/// is better. The calibration error is the mean distance between probabilities and the share of right answers. Precision is the share
+/// of the answers with a class that are right; recall the share of the photos of a class that are found; F1 their harmonic mean.
+/// "unknown" answers count as what they would be otherwise; a line tells how many there are.
 /// A model that gives a photo several labels is measured by precision, recall and F1 of each label at its threshold: micro F1
 /// counts all decisions alike, macro F1 is the mean over labels. Photos in class folders have one label each.
 ///
@@ -47,29 +54,32 @@ pub(crate) struct Args {
     photos: PhotosArg,
     #[command(flatten)]
     precision: PrecisionArg,
+    /// Also write the wrong answers to this CSV file, the most confident first: image, class, answer, probability, and the
+    /// probability of the right class
+    #[arg(long, value_name = "FILE.csv", help_heading = "Output")]
+    mistakes: Option<PathBuf>,
     /// Print one JSON object instead of text, for scripts
     #[arg(long, help_heading = "Output")]
     json: bool,
 }
 
 pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
+    let mistakes = args.mistakes.as_deref().map(|path| Destination::check("--mistakes", path)).transpose()?;
     let chosen = args.precision.of(runtime)?;
     let classifier = Classifier::load(&args.model)?;
     warn(&classifier);
-    let folder = photos::scan_for(&args.photos, &classifier, runtime)?;
     if classifier.is_multi_label() {
+        if mistakes.is_some() {
+            return Err(Failure::Usage(
+                Error::new("--mistakes", "a model that gives a photo one class", "one that gives several labels")
+                    .hint("engraft predict MODEL FOLDER --csv has the labels of each photo"),
+            ));
+        }
+        let folder = photos::scan_for(&args.photos, &classifier, runtime)?;
         return evaluate_labels(args, classifier, &folder, (runtime, &chosen));
     }
-    let scores = scores(&classifier, &folder, &chosen)?;
-    // With bf16, the photos are evaluated in f32 too, to report how much bf16 changes loss and accuracy.
-    let in_f32 = match args.precision.get() {
-        Precision::F32 => None,
-        Precision::Bf16 => Some(total(&self::scores(&classifier, &folder, runtime)?)),
-    };
-    match args.json {
-        true => line(to_json(&folder, &scores, in_f32)),
-        false => line(to_text(&folder, &scores, in_f32)),
-    }
+    let folder = photos::list_for(&args.photos, &classifier, runtime)?;
+    evaluate_classes(args, classifier, folder, mistakes.as_ref(), (runtime, &chosen))
 }
 
 /// Measures a model that gives a photo several labels.
@@ -95,109 +105,197 @@ fn evaluate_labels(
     }
 }
 
-/// The score of each class. A class without photos has a score of 0 images.
-fn scores(classifier: &Classifier, folder: &PhotoFolder, runtime: &Runtime) -> Result<Vec<Score>, Error> {
-    let model = classifier.model();
-    compile_if_needed(classifier)?;
-    let loss = with_accuracy(model)?;
-    let score = |class: usize| {
-        let photos: Vec<Photo> = folder.photos.iter().filter(|photo| photo.class() == Some(class)).cloned().collect();
-        let images = photos.len();
-        if images == 0 {
-            return Ok(Score::default());
+/// Measures a model that gives a photo one class, and writes its mistakes.
+fn evaluate_classes(
+    args: &Args,
+    classifier: Classifier,
+    mut folder: PhotoFolder,
+    mistakes: Option<&Destination>,
+    (in_f32, chosen): (&Runtime, &Runtime),
+) -> Result<(), Failure> {
+    compile_if_needed(&classifier)?;
+    let loss = classifier.model().compiled_or_error()?.loss;
+    let evaluate = |classifier: &Classifier, runtime: &Runtime| {
+        let bar = photos::bar("Classifying {bar:24} {pos}/{len} photos, {eta} left", folder.photos.len() as u64);
+        let found = ClassEvaluation::of(classifier, loss, &folder, runtime, &bar);
+        bar.finish_and_clear();
+        found
+    };
+    let classifier = classifier.runtime(chosen).batch_size(BATCH.min(folder.photos.len()));
+    let found = evaluate(&classifier, chosen)?;
+    // With bf16, the photos are evaluated in f32 too, to report how much bf16 changes loss and accuracy.
+    let (classifier, in_f32) = match args.precision.get() {
+        Precision::F32 => (classifier, None),
+        Precision::Bf16 => {
+            let classifier = classifier.runtime(in_f32);
+            let score = evaluate(&classifier, in_f32)?.score();
+            (classifier, Some(score))
         }
-        let photos = PhotoDataset::new(photos, classifier.classes().len(), classifier.image_size())?;
-        let options = RunOptions::from(BATCH.min(images)).runtime(runtime);
-        let found = model.evaluate(&Targets::new(photos, model, &loss), options)?;
-        Ok(Score::of(&found))
     };
-    (0..folder.classes.len()).map(score).collect()
+    photos::report_skipped(&found.unreadable);
+    folder.skipped.extend(found.unreadable.iter().cloned());
+    if found.score().images == 0 {
+        let received = "none that can be read";
+        return Err(Error::new(args.photos.photos.display(), "photos", received).hint("see the reasons above").into());
+    }
+    if let Some(file) = mistakes {
+        let csv = found.mistakes(classifier.classes());
+        let written = atomic::write(file.path(), |file| std::io::Write::write_all(file, csv.as_bytes()));
+        written.map_err(|error| Error::because("--mistakes", &error).with_kind(error.kind()).caused_by(error))?;
+    }
+    match args.json {
+        true => line(to_json(&folder, &found, has_unknown(&classifier), in_f32)?),
+        false => line(to_text(&folder, &found, has_unknown(&classifier), in_f32)?),
+    }
 }
 
-/// Loss and accuracy of all photos together: the mean over the classes, weighted by their numbers of photos.
-fn total(scores: &[Score]) -> Score {
-    let images = scores.iter().map(|score| score.images).sum();
-    let mean = |part: fn(&Score) -> f64| {
-        scores.iter().map(|score| part(score) * score.images as f64).sum::<f64>() / (images as f64).max(1.0)
-    };
-    Score { loss: mean(|score| score.loss), accuracy: mean(|score| score.accuracy), images }
+/// Whether the model answers "unknown".
+fn has_unknown(classifier: &Classifier) -> bool {
+    classifier.metadata().is_some_and(|metadata| metadata.unknown.is_some())
 }
 
-fn to_json(folder: &PhotoFolder, scores: &[Score], in_f32: Option<Score>) -> Value {
-    let Score { loss, accuracy, images } = total(scores);
-    let class = |score: &Score| match score.images {
-        0 => json!({"accuracy": null, "images": 0}),
-        images => json!({"accuracy": score.accuracy, "images": images}),
+fn to_json(
+    folder: &PhotoFolder,
+    found: &ClassEvaluation,
+    unknown: bool,
+    in_f32: Option<Score>,
+) -> Result<Value, Error> {
+    let (Score { loss, accuracy, images }, (low, high)) = (found.score(), found.interval());
+    let class = |score: &ClassScore| {
+        let ClassScore { precision, recall, f1, images, .. } = score;
+        // The accuracy on the photos of a class is its recall.
+        json!({"accuracy": recall, "precision": precision, "recall": recall, "f1": f1, "images": images})
     };
-    let classes: Map<_, _> =
-        folder.classes.iter().zip(scores).map(|(name, score)| (name.clone(), class(score))).collect();
-    let mut json = json!({"loss": loss, "accuracy": accuracy, "images": images, "skipped": folder.skipped.len(), "classes": classes});
+    let classes: Map<_, _> = folder.classes.iter().cloned().zip(found.classes().iter().map(class)).collect();
+    let mut json = json!({
+        "loss": loss,
+        "accuracy": accuracy,
+        "interval": [low, high],
+        "calibration_error": found.calibration_error()?,
+        "images": images,
+        "skipped": folder.skipped.len(),
+        "classes": classes,
+        "confusion": found.confusion(),
+    });
+    if unknown {
+        let [right, wrong] = found.unknown();
+        json["unknown"] = json!({"right": right.0, "wrong": wrong.0});
+    }
     add_unlabelled(folder, &mut json);
     if let Some(Score { loss, accuracy, .. }) = in_f32 {
         json["f32"] = json!({"loss": loss, "accuracy": accuracy});
     }
-    json
+    Ok(json)
 }
 
-fn to_text(folder: &PhotoFolder, scores: &[Score], in_f32: Option<Score>) -> String {
-    let Score { loss, accuracy, images } = total(scores);
-    let photos = output::count(images, "photo");
-    let mut text = format!("accuracy {:.1} %, loss {loss:.4} on {photos}{}\n", 100.0 * accuracy, skipped_note(folder));
+fn to_text(
+    folder: &PhotoFolder,
+    found: &ClassEvaluation,
+    unknown: bool,
+    in_f32: Option<Score>,
+) -> Result<String, Error> {
+    let (Score { loss, accuracy, images }, (low, high)) = (found.score(), found.interval());
+    let mut text = format!(
+        "accuracy {:.1} % (95 % interval {:.1} to {:.1} %), loss {loss:.4}, calibration error {:.3} on {}{}\n",
+        100.0 * accuracy,
+        100.0 * low,
+        100.0 * high,
+        found.calibration_error()?,
+        output::count(images, "photo"),
+        skipped_note(folder)
+    );
+    if unknown {
+        let [right, wrong] = found.unknown();
+        text.push_str(&format!(
+            "\"unknown\": {} of the {} right and {} of the {} wrong answers\n",
+            right.0, right.1, wrong.0, wrong.1
+        ));
+    }
     if let Some(in_f32) = in_f32 {
         text.push_str(&change(accuracy, loss, in_f32));
         text.push('\n');
     }
-    let width = folder.classes.iter().map(|name| name.chars().count()).max().unwrap_or(0);
+    table(folder, &found.classes(), &mut text);
+    confusions(folder, found.confusion(), &mut text);
+    Ok(text)
+}
+
+/// A row for each class.
+fn table(folder: &PhotoFolder, scores: &[ClassScore], text: &mut String) {
+    let width = folder.classes.iter().map(|name| name.chars().count()).chain([5]).max().unwrap_or(5);
+    text.push_str(&format!("\n  {:width$}  precision   recall       F1   right", "class"));
+    let percent = |share: Option<f64>| share.map_or("-".to_owned(), |share| format!("{:.1} %", 100.0 * share));
     for (name, score) in folder.classes.iter().zip(scores) {
-        let right = (score.accuracy * score.images as f64).round();
-        let row = match score.images {
+        let [precision, recall, f1] = [score.precision, score.recall, score.f1].map(percent);
+        let right = match score.images {
             0 => "no photos".to_owned(),
-            images => format!("{:5.1} %  {right} of {images}", 100.0 * score.accuracy),
+            images => format!("{} of {images}", score.right),
         };
-        text.push_str(&format!("\n  {name:width$}  {row}"));
+        text.push_str(&format!("\n  {name:width$}  {precision:>9}  {recall:>7}  {f1:>7}   {right}"));
     }
-    text
+}
+
+/// The most frequent pairs of a class and a wrong answer.
+fn confusions(folder: &PhotoFolder, confusion: &[Vec<usize>], text: &mut String) {
+    let pairs = confusion.iter().enumerate().flat_map(|(class, row)| {
+        row.iter()
+            .enumerate()
+            .filter(move |&(answer, &photos)| answer != class && photos > 0)
+            .map(move |(answer, &photos)| (photos, class, answer))
+    });
+    let mut pairs: Vec<(usize, usize, usize)> = pairs.collect();
+    // The most frequent first; equal ones in the order of classes.
+    pairs.sort_by_key(|&(photos, class, answer)| (std::cmp::Reverse(photos), class, answer));
+    if pairs.is_empty() {
+        return;
+    }
+    text.push_str("\n\nconfused most often:");
+    for (photos, class, answer) in pairs.into_iter().take(CONFUSIONS) {
+        let (class, answer) = (&folder.classes[class], &folder.classes[answer]);
+        text.push_str(&format!("\n  {class} taken for {answer}: {}", output::count(photos, "photo")));
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::classes::tests::evaluation;
     use super::*;
 
-    fn found() -> (PhotoFolder, Vec<Score>) {
+    fn folder() -> PhotoFolder {
         let classes = ["ant", "beetle", "cat"].map(str::to_owned).to_vec();
-        let scores = vec![
-            Score { loss: 1.0, accuracy: 0.5, images: 2 },
-            Score { loss: 0.0, accuracy: 1.0, images: 6 },
-            Score::default(),
-        ];
-        (PhotoFolder { classes, photos: Vec::new(), skipped: Vec::new(), label_file: None }, scores)
+        PhotoFolder { classes, photos: Vec::new(), skipped: Vec::new(), label_file: None }
     }
 
     #[test]
-    fn photos_count_alike_whatever_their_class() {
-        let (folder, scores) = found();
-        let expected = json!({"loss": 0.25, "accuracy": 0.875, "images": 8, "skipped": 0, "classes": {
-            "ant": {"accuracy": 0.5, "images": 2},
-            "beetle": {"accuracy": 1.0, "images": 6},
-            "cat": {"accuracy": null, "images": 0},
-        }});
-        assert_eq!(to_json(&folder, &scores, None), expected);
+    fn json_has_all_numbers() {
         let in_f32 = Some(Score { loss: 0.5, accuracy: 0.75, images: 8 });
-        assert_eq!(to_json(&folder, &scores, in_f32)["f32"], json!({"loss": 0.5, "accuracy": 0.75}));
+        let json = to_json(&folder(), &evaluation(), true, in_f32).unwrap();
+        assert_eq!((&json["accuracy"], &json["images"], &json["skipped"]), (&0.75.into(), &4.into(), &0.into()));
+        assert_eq!(json["confusion"], json!([[2, 1, 0], [0, 1, 0], [0, 0, 0]]));
+        let class = json!({"accuracy": 1.0, "precision": 0.5, "recall": 1.0, "f1": 2.0 / 3.0, "images": 1});
+        assert_eq!(json["classes"]["beetle"], class);
+        let none = json!({"accuracy": null, "precision": null, "recall": null, "f1": null, "images": 0});
+        assert_eq!((&json["classes"]["cat"], &json["unknown"]), (&none, &json!({"right": 2, "wrong": 0})));
+        assert_eq!(json["f32"], json!({"loss": 0.5, "accuracy": 0.75}));
     }
 
     #[test]
-    fn text_is_a_table_of_classes() {
-        let (folder, scores) = found();
-        let expected = "accuracy 87.5 %, loss 0.2500 on 8 photos\n
-  ant      50.0 %  1 of 2
-  beetle  100.0 %  6 of 6
-  cat     no photos";
-        assert_eq!(to_text(&folder, &scores, None), expected);
+    fn text_is_a_table_of_classes_and_their_confusions() {
+        let expected =
+            "accuracy 75.0 % (95 % interval 30.1 to 95.4 %), loss 1.2404, calibration error 0.575 on 4 photos\n
+  class   precision   recall       F1   right
+  ant       100.0 %   66.7 %   80.0 %   2 of 3
+  beetle     50.0 %  100.0 %   66.7 %   1 of 1
+  cat             -        -        -   no photos
+
+confused most often:
+  ant taken for beetle: 1 photo";
+        assert_eq!(to_text(&folder(), &evaluation(), false, None).unwrap(), expected);
         let in_f32 = Some(Score { loss: 0.5, accuracy: 0.75, images: 8 });
-        let text = to_text(&folder, &scores, in_f32);
-        let second =
-            "in bf16; in f32 accuracy 75.0 %, loss 0.5000: bf16 changes accuracy by +12.5 points, loss by -0.2500";
-        assert_eq!(text.lines().nth(1), Some(second));
+        let text = to_text(&folder(), &evaluation(), true, in_f32).unwrap();
+        assert_eq!(text.lines().nth(1), Some("\"unknown\": 2 of the 3 right and 0 of the 1 wrong answers"));
+        let third =
+            "in bf16; in f32 accuracy 75.0 %, loss 0.5000: bf16 changes accuracy by +0.0 points, loss by +0.7404";
+        assert_eq!(text.lines().nth(2), Some(third));
     }
 }

@@ -2,7 +2,9 @@
 
 mod bench;
 mod cache;
+mod classify;
 mod compile;
+mod csv;
 mod decode_pool;
 mod destination;
 mod evaluate;

@@ -28,17 +28,8 @@ pub(crate) fn bar(template: &str, length: u64) -> ProgressBar {
     ProgressBar::new(length).with_style(style.progress_chars("━╸ "))
 }
 
-/// Scans a folder of photos. Its subfolders or the labels are the classes; with `classes`, the labels must be among these.
-fn scan(args: &PhotosArg, classes: Option<&[String]>, runtime: &Runtime) -> Result<PhotoFolder, Failure> {
-    read(args, classes, &|_| false, runtime)
-}
-
-/// Scans a folder of photos with the classes of a model. Its subfolders must be named after them.
-pub(crate) fn scan_as(dir: &Path, classes: &[String], runtime: &Runtime) -> Result<PhotoFolder, Failure> {
-    with_bar(runtime, |progress| PhotoFolder::scan_as(dir, classes, progress))
-}
-
-/// Like [`scan`], without decoding the photos: unreadable photos are found when they are used.
+/// Scans a folder of photos without decoding them: unreadable photos are found when they are used. Its subfolders or the labels are
+/// the classes; with `classes`, the labels must be among these.
 pub(crate) fn list(args: &PhotosArg, classes: Option<&[String]>, runtime: &Runtime) -> Result<PhotoFolder, Failure> {
     read(args, classes, &|_| true, runtime)
 }
@@ -87,10 +78,24 @@ pub(crate) fn list_as(dir: &Path, classes: &[String], runtime: &Runtime) -> Resu
 
 /// Scans a folder for a model. Subfolders or labels are matched to classes by name, or by order if the model has no class names.
 pub(crate) fn scan_for(args: &PhotosArg, classifier: &Classifier, runtime: &Runtime) -> Result<PhotoFolder, Failure> {
+    read_for(args, classifier, &|_| false, runtime)
+}
+
+/// Like [`scan_for`], without decoding the photos: unreadable photos are found when they are used.
+pub(crate) fn list_for(args: &PhotosArg, classifier: &Classifier, runtime: &Runtime) -> Result<PhotoFolder, Failure> {
+    read_for(args, classifier, &|_| true, runtime)
+}
+
+fn read_for(
+    args: &PhotosArg,
+    classifier: &Classifier,
+    known: KnownPhotos<'_>,
+    runtime: &Runtime,
+) -> Result<PhotoFolder, Failure> {
     let names = classifier.metadata().map(|_| classifier.classes());
     let folder = match (names, &args.labels) {
-        (Some(classes), None) => scan_as(&args.photos, classes, runtime)?,
-        _ => scan(args, names, runtime)?,
+        (Some(classes), None) => scan_as_knowing(&args.photos, classes, known, runtime)?,
+        _ => read(args, names, known, runtime)?,
     };
     check_labels(classifier, &folder)?;
     if names.is_none() {

@@ -1,7 +1,6 @@
 //! `engraft predict`: classifies photos.
 
 mod done;
-mod pipeline;
 mod rows;
 mod sources;
 
@@ -16,8 +15,9 @@ use engraft::runtime::Runtime;
 use indicatif::ProgressBar;
 
 use self::done::Done;
-use self::rows::{Format, Rows, ranked};
+use self::rows::{Format, Rows};
 use self::sources::{Source, Sources};
+use crate::classify::{BATCH, classify, ranked};
 use crate::decode_pool::decode_pool;
 use crate::destination::Destination;
 use crate::failure::Failure;
@@ -109,7 +109,7 @@ pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
             output::count(found, "photo")
         ));
     }
-    let classifier = classifier.runtime(runtime).batch_size(sources.photos.len().min(pipeline::BATCH));
+    let classifier = classifier.runtime(runtime).batch_size(sources.photos.len().min(BATCH));
     let rows = Rows { classifier: &classifier, format: args.format(), top: args.top.0 };
     let mut sink = Sink::open(output.as_ref(), args.adds().then_some(&done), &rows)?;
     let threads = match args.jobs {
@@ -130,7 +130,7 @@ pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
         bar.inc(1);
         Ok(())
     };
-    let classified = pipeline::classify(&classifier, &sources.photos, &threads, &mut each);
+    let classified = classify(&classifier, &sources.photos, &threads, &mut each);
     bar.finish_and_clear();
     sink.finish()?;
     classified?;

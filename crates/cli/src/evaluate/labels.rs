@@ -7,7 +7,7 @@ use engraft::recipe::Classifier;
 use engraft::runtime::Runtime;
 use serde_json::{Map, Value, json};
 
-use super::BATCH;
+use crate::classify::BATCH;
 use crate::decode_pool::decode_pool;
 use crate::failure::Failure;
 use crate::output;

@@ -7,6 +7,9 @@ use engraft::Error;
 use engraft::recipe::{Answer, Classifier};
 use serde_json::{Map, Value, json};
 
+use crate::classify::ranked;
+use crate::csv::record;
+
 /// The form of the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
@@ -126,22 +129,6 @@ impl Rows<'_> {
         }
         text
     }
-}
-
-/// Indices in descending order of probability; equal probabilities stay in order.
-pub(super) fn ranked(probabilities: &[f32]) -> Vec<usize> {
-    let mut classes: Vec<usize> = (0..probabilities.len()).collect();
-    classes.sort_by(|&a, &b| probabilities[b].total_cmp(&probabilities[a]));
-    classes
-}
-
-/// A record of a CSV file (RFC 4180), without its line end.
-fn record<'a>(fields: impl Iterator<Item = &'a str>) -> String {
-    let field = |field: &str| match field.contains(['"', ',', '\n', '\r']) {
-        true => format!("\"{}\"", field.replace('"', "\"\"")),
-        false => field.to_owned(),
-    };
-    fields.map(field).collect::<Vec<_>>().join(",")
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use engraft::data::{MAX_FILE_BYTES, PhotoListing, Pixels, SkippedFile, decode, decode_bytes};
 use engraft::{Error, ErrorKind, Result};
 
+use crate::classify::Decode;
 use crate::file_kind::FileKind;
 
 /// The name of standard input as a photo or a list of paths.
@@ -30,8 +31,10 @@ impl Source {
             Self::StandardInput(_) => Path::new(STANDARD_INPUT),
         }
     }
+}
 
-    pub(super) fn decode(&self) -> Result<Pixels> {
+impl Decode for Source {
+    fn decode(&self) -> Result<Pixels> {
         match self {
             Self::File(path) => decode(path),
             Self::StandardInput(bytes) => decode_bytes(bytes, "standard input"),

@@ -2,16 +2,21 @@
 
 use std::sync::mpsc::sync_channel;
 
+use engraft::data::Pixels;
 use engraft::recipe::{Answer, Classifier};
 use engraft::{Error, ErrorKind, Result, Tensor};
 use rayon::ThreadPool;
 use rayon::prelude::*;
 
-use super::sources::Source;
 use crate::failure::Failure;
 
 /// The photos of a batch: enough for the speed of large matrix products, few enough for a small memory.
-pub(super) const BATCH: usize = 16;
+pub(crate) const BATCH: usize = 16;
+
+/// Something that can be decoded to a photo.
+pub(crate) trait Decode: Sync {
+    fn decode(&self) -> Result<Pixels>;
+}
 
 /// Calls `each` with every photo and its answer, in their order. Only a few batches are in memory at a time.
 ///
@@ -19,11 +24,11 @@ pub(super) const BATCH: usize = 16;
 ///
 /// # Errors
 /// The model can't run, or an error of `each`.
-pub(super) fn classify(
+pub(crate) fn classify<P: Decode>(
     classifier: &Classifier,
-    photos: &[Source],
+    photos: &[P],
     threads: &ThreadPool,
-    each: &mut dyn FnMut(&Source, Result<Answer>) -> std::result::Result<(), Failure>,
+    each: &mut dyn FnMut(&P, Result<Answer>) -> std::result::Result<(), Failure>,
 ) -> std::result::Result<(), Failure> {
     std::thread::scope(|scope| {
         // One batch waits while another one is computed and a third one is decoded.
@@ -47,8 +52,15 @@ pub(super) fn classify(
     })
 }
 
+/// Indices in descending order of probability; equal probabilities stay in order.
+pub(crate) fn ranked(probabilities: &[f32]) -> Vec<usize> {
+    let mut classes: Vec<usize> = (0..probabilities.len()).collect();
+    classes.sort_by(|&a, &b| probabilities[b].total_cmp(&probabilities[a]));
+    classes
+}
+
 /// The resized photos, `[height, width, 3]` each.
-fn decode(classifier: &Classifier, batch: &[Source]) -> Vec<Result<Vec<f32>>> {
+fn decode<P: Decode>(classifier: &Classifier, batch: &[P]) -> Vec<Result<Vec<f32>>> {
     let [height, width] = classifier.image_size();
     batch.par_iter().map(|photo| Ok(photo.decode()?.resize(height, width))).collect()
 }
