@@ -113,6 +113,9 @@ pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
     let agreement = samples.compare(classifier.model(), &predict, runtime)?;
     agreement.must_hold(args.float_type())?;
     std::fs::rename(&written, output.path()).map_err(|error| Error::from_io(output.path().display(), error))?;
+    if classifier.metadata().is_some_and(|metadata| metadata.unknown.is_some()) {
+        note("note: only the .keras file answers \"unknown\"; the exported file gives the probabilities alone");
+    }
     report(args, &classifier, output.path(), &samples, &agreement)
 }
 

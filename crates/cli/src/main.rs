@@ -44,7 +44,7 @@ Exit codes:
   0    success
   1    failure
   2    mistake on the command line, such as an unknown option
-  130  training stopped by Ctrl-C: the model so far is saved, except after a second Ctrl-C";
+  130  training stopped by Ctrl-C: a model that can be used so far is saved, except after a second Ctrl-C";
 
 /// Transfer learning for image classifiers: adapts a network that was pretrained on ImageNet to the classes of your photos.
 #[derive(Parser)]

@@ -173,11 +173,11 @@ fn in_pool(
     Ok(folder?)
 }
 
-/// Warns of photos that are in two classes, with the first pair.
-pub(crate) fn warn_of_contradictions(photos: &[Photo]) {
+/// Warns of photos that are in two classes, or of copies with different labels, with the first pair.
+pub(crate) fn warn_of_contradictions(folder: &PhotoFolder) {
     let mut first: HashMap<[u8; 32], &Photo> = HashMap::new();
     let (mut pair, mut contradicted) = (None, HashSet::new());
-    for photo in photos {
+    for photo in &folder.photos {
         let other = *first.entry(photo.digest).or_insert(photo);
         if other.labels != photo.labels {
             pair.get_or_insert((other, photo));
@@ -188,9 +188,37 @@ pub(crate) fn warn_of_contradictions(photos: &[Photo]) {
         let (photos, one, other) =
             (output::count(contradicted.len(), "photo"), one.path.display(), other.path.display());
         let verb = if contradicted.len() == 1 { "is" } else { "are" };
+        if folder.is_multi_label() {
+            note(format_args!("warning: copies of {photos} have different labels, such as {one} and {other}"));
+            return;
+        }
         note(format_args!(
             "warning: {photos} {verb} in two classes, such as {one} and {other}: a photo can't be both; remove one"
         ));
+    }
+}
+
+/// Warns of classes that differ only in the case or in spaces of their names, and of classes with one photo, which no cross-validation
+/// can measure.
+pub(crate) fn warn_of_classes(folder: &PhotoFolder) {
+    let mut first: HashMap<String, &str> = HashMap::new();
+    for class in &folder.classes {
+        let plain = class.to_lowercase().split_whitespace().collect::<Vec<_>>().join(" ");
+        if let Some(other) = first.insert(plain, class) {
+            note(format_args!(
+                "warning: classes `{other}` and `{class}` differ only in case or spaces: one class or two?"
+            ));
+        }
+    }
+    let count = |class: usize| folder.photos.iter().filter(|photo| photo.labels.contains(&class)).count();
+    let alone: Vec<&str> =
+        (0..folder.classes.len()).filter(|&class| count(class) == 1).map(|class| &*folder.classes[class]).collect();
+    if let Some(class) = alone.first() {
+        let classes = match alone.len() {
+            1 => format!("class {class} has"),
+            others => format!("{others} classes, such as {class}, have"),
+        };
+        note(format_args!("warning: {classes} one photo: the score can't tell how well it is recognised"));
     }
 }
 

@@ -30,7 +30,7 @@ Examples:
   engraft predict model.keras photo.jpg
   engraft predict model.keras photos --recursive --csv -o answers.csv
   find photos -name '*.jpg' | engraft predict model.keras - --json > answers.jsonl
-  engraft predict model.keras photos --csv -o answers.csv --skip-done answers.csv";
+  engraft predict model.keras photos --csv -o a.csv --skip-done a.csv";
 
 /// Classify photos: print the most likely classes of each photo with their probabilities
 ///

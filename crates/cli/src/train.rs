@@ -172,9 +172,10 @@ pub(crate) struct Args {
     /// How much fine-tuning after the linear classifier may cost: a multiple of the computation of the features such as 10x, a time
     /// such as 90s or 5m, or 0 to leave it out [default: 10x]
     ///
-    /// Fine-tuning trains the last layers of the network, too. It is tried where 100 training steps in each fold fit in the budget,
-    /// and kept only if it lowers the log loss of photos that are held out of it. Few photos need a larger budget, as they need
-    /// more epochs for 100 steps. With a time, the result depends on the speed of the machine.
+    /// Fine-tuning trains the last layers of the network, too. It is tried where 100 training steps on all photos, and the trials in
+    /// each fold, fit in the budget, and kept only if it lowers the log loss of photos that are held out of it. Few photos need a
+    /// larger budget, as they need more epochs for 100 steps. With a time, the result depends on the speed of the machine. Photos
+    /// with several labels aren't fine-tuned.
     #[arg(long, value_name = "Nx|TIME", value_parser = options::budget, help_heading = "Linear classifier (the default)")]
     budget: Option<Budget>,
     /// Neither read nor write the cache of features on disk, which `engraft cache` shows; gradient training then computes the
@@ -395,7 +396,8 @@ impl Photos {
     /// Decodes the listed photos, and those of `--validation`, that aren't `known`.
     fn read(args: &Args, listed: PhotoFolder, known: KnownPhotos<'_>, runtime: &Runtime) -> Result<Self, Failure> {
         let folder = photos::verify(&args.photos.photos, listed, known, runtime)?;
-        photos::warn_of_contradictions(&folder.photos);
+        photos::warn_of_contradictions(&folder);
+        photos::warn_of_classes(&folder);
         let parts = match &args.validation {
             None => split(&folder.photos, args.validation_split.unwrap_or(0.2), args.seed)?,
             Some(dir) => {

@@ -58,10 +58,17 @@ fn predictions_read_as_a_list_of_the_likeliest() {
     assert_eq!((run.out.as_str(), run.err.as_str()), (expected, ""));
 
     let run = place.run("evaluate m.keras photos").succeeds();
-    let expected = "accuracy 33.3 %, loss 1.3119 on 3 photos\n
-  blue     0.0 %  0 of 1
-  green    0.0 %  0 of 1
-  red    100.0 %  1 of 1
+    let expected = "\
+accuracy 33.3 % (95 % interval 6.1 to 79.2 %), loss 1.3119, calibration error 0.542 on 3 photos
+
+  class  precision   recall       F1   right
+  blue           -    0.0 %    0.0 %   0 of 1
+  green          -    0.0 %    0.0 %   0 of 1
+  red       33.3 %  100.0 %   50.0 %   1 of 1
+
+confused most often:
+  blue taken for red: 1 photo
+  green taken for red: 1 photo
 ";
     assert_eq!((run.out.as_str(), run.err.as_str()), (expected, ""));
 }

@@ -142,7 +142,7 @@ fn labels_of_held_out_photos_are_scored_apart() {
     assert_eq!((&json["photos"], &json["held_out"]["photos"]), (&32.into(), &8.into()), "{json}");
     // Each colour is in 20 of the 40 photos; 5 have none.
     assert_eq!(json["held_out"]["labels"]["red"]["images"], 4, "{json}");
-    assert_eq!((&json["thresholds"][2].is_number(), json.get("unknown_below")), (&true, None), "{json}");
+    assert_eq!((&json["thresholds"][2].is_number(), json.get("unknown")), (&true, None), "{json}");
     assert!(json["score"].get("accuracy").is_none() && number(&json["score"]["macro_f1"]) > 0.5, "{json}");
     place.run(&format!("{TRAIN} --class-weights balanced --backbone auto")).succeeds();
     let run = place.run(&format!("{TRAIN} --validation unseen"));

@@ -24,7 +24,7 @@ fn the_bare_command_trains_scores_and_saves_without_a_network() {
         "efficientnet-lite0 with the ImageNet weights, 64 x 64 pixels (--backbone, --image-size)\n",
         "Score     accuracy ",
         "5-fold: each photo was classified by a head trained without its fold (--folds)\n",
-        "Unknown   photos between the classes or far from all of them are \"unknown\": ",
+        "Unknown   unsure answers and photos far from all classes are \"unknown\": ",
         "Saved     m.keras\nTry       engraft predict m.keras PHOTO\n",
     ] {
         assert!(run.out.contains(expected), "expected {expected:?} in {run}");
@@ -149,4 +149,31 @@ fn a_photo_in_two_classes_is_warned_of() {
     place.write("photos/red/other.bmp", &place.read("photos/green/02.bmp"));
     let run = place.run(TRAIN).succeeds();
     assert!(run.err.contains("warning: 2 photos are in two classes, such as photos/blue/01.bmp and "), "{run}");
+}
+
+#[test]
+fn fine_tuning_within_a_budget_is_told_and_kept_only_if_better() {
+    let place = Place::with_photos(3);
+    let run = place.run(TRAIN).succeeds();
+    assert!(run.out.contains("Fine-tune not tried: 100 steps and the trials in each fold cost "), "{run}");
+    assert!(run.out.contains("x, the budget is 10x (--budget)\n"), "{run}");
+    let without = place.run(&format!("{TRAIN} --budget 0")).succeeds();
+    assert!(without.out.contains("Fine-tune left out (--budget 0)\n"), "{without}");
+    let plain = weights(&place);
+
+    let tuned = place.run(&format!("train photos -o m.keras --image-size 32 --folds 2 --budget 100000x --json"));
+    let tuning = &tuned.succeeds().json()["fine_tuning"];
+    assert_eq!((&tuning["tried"], &tuning["epochs"]), (&true.into(), &100.into()), "{tuning}");
+    let better = tuning["tuned_log_loss"].as_f64().unwrap() < tuning["linear_log_loss"].as_f64().unwrap();
+    assert_eq!(tuning["kept"], better, "{tuning}");
+
+    let timed = place.run(&format!("{TRAIN} --budget 0.001s")).succeeds();
+    assert!(timed.err.contains("the result depends on the speed of this machine"), "{timed}");
+    assert!(timed.out.contains("s, the budget is 0.001s (--budget)\n"), "{timed}");
+    assert!(weights(&place) == plain, "what isn't tried changes nothing");
+    place
+        .run(&format!("{TRAIN} --budget soon"))
+        .fails(2, &["expected a multiple such as 10x, a time such as 90s or 5m, or 0"]);
+    let gradient = place.run(&format!("{TRAIN} --budget 10x --epochs 1"));
+    gradient.fails(1, &["--budget: expected the default recipe, a linear classifier, received gradient training"]);
 }

@@ -97,7 +97,7 @@ fn the_model_and_the_folder_must_agree_on_classes() {
     place.run("evaluate m.keras photos").fails(1, &["expected 3 folders, one for each class of the model, received 2"]);
     // If the model has class names, the folder of a class may be missing.
     let found = place.run("evaluate n.keras photos").succeeds();
-    assert!(found.out.contains("\n  red    no photos\n"), "{found}");
+    assert!(found.out.contains("\n  red            -        -        -   no photos\n"), "{found}");
 }
 
 #[test]

@@ -6,7 +6,7 @@ mod photo_paths;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use engraft_nn::{Error, Result};
+use engraft_nn::Result;
 
 use self::label_rows::{LabelRows, LabelledPhoto};
 use crate::file_listing::{photos_below, sort_key};
@@ -82,16 +82,17 @@ pub(crate) fn read_labels(dir: &Path, path: &Path, classes: Option<&[String]>) -
     };
     let mut photos: Vec<(PathBuf, Vec<usize>)> = rows.photos.into_iter().map(resolved).collect();
     photos.sort_by(|(a, of_a), (b, of_b)| (of_a, sort_key(a)).cmp(&(of_b, sort_key(b))));
-    let unlabelled = unlabelled(dir, &photos)?;
+    let unlabelled = unlabelled(dir, &photos);
     Ok(LabelledPhotos { file: LabelFile { path: path.to_owned(), is_multi_label, unlabelled }, classes, photos })
 }
 
 /// The number of photos below `dir` that aren't among `photos`.
-fn unlabelled(dir: &Path, photos: &[(PathBuf, Vec<usize>)]) -> Result<usize> {
+fn unlabelled(dir: &Path, photos: &[(PathBuf, Vec<usize>)]) -> usize {
     let labelled: HashSet<&Path> = photos.iter().map(|(path, _)| path.as_path()).collect();
-    // What a scan of class folders would report, such as links, has no row and is left out like the other photos.
-    let found = photos_below(dir, &mut Vec::new()).map_err(|error| Error::from_io(dir.display(), error))?;
-    Ok(found.iter().filter(|path| !labelled.contains(path.as_path())).count())
+    // What a scan of class folders would report, such as links, has no row and is left out like the other photos. A folder that
+    // can't be read has no photos to count.
+    let found = photos_below(dir, &mut Vec::new()).unwrap_or_default();
+    found.iter().filter(|path| !labelled.contains(path.as_path())).count()
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use crate::features::Features;
 use crate::folds::Folds;
 use crate::interval::wilson;
 use crate::labels::Labels;
+use crate::model::LinearModel;
 use crate::monitor::{Meter, Monitor};
 use crate::options::Options;
 use crate::training_part::TrainingPart;
@@ -40,6 +41,8 @@ pub struct CrossValidation {
     pub calibration_error: f64,
     /// Brier score.
     pub brier: f64,
+    /// The classifier that was trained without each fold.
+    pub models: Vec<LinearModel>,
     /// What was chosen without each fold.
     pub choices: Vec<FoldChoice>,
     /// Multiply-accumulates spent.
@@ -98,7 +101,7 @@ pub fn cross_validate(
     let part = |fold: usize| TrainingPart::new(features, labels, splits[fold].0.clone(), options, fold as u64 + 1);
     let planned = (0..folds.count()).map(|fold| part(fold).map(|part| part.planned())).sum::<Result<u64>>()?;
     let meter = Meter::new(*monitor, planned);
-    let run = |fold: usize| -> Result<(Vec<f32>, FoldChoice)> {
+    let run = |fold: usize| -> Result<(Vec<f32>, LinearModel, FoldChoice)> {
         let trained = part(fold)?.train(&meter)?;
         let probabilities = trained.model.probabilities_of(features, &splits[fold].1)?;
         let choice = FoldChoice {
@@ -107,17 +110,17 @@ pub fn cross_validate(
             temperature: trained.temperature,
             inner_log_loss: trained.log_loss,
         };
-        Ok((probabilities, choice))
+        Ok((probabilities, trained.model, choice))
     };
     let runs = run_all(0..folds.count(), features, run)?;
     let mut probabilities = vec![0.0; labels.samples() * labels.classes()];
-    for ((_, held_out), (of_fold, _)) in splits.iter().zip(&runs) {
+    for ((_, held_out), (of_fold, ..)) in splits.iter().zip(&runs) {
         for (&sample, row) in held_out.iter().zip(of_fold.chunks_exact(labels.classes())) {
             probabilities[sample * labels.classes()..][..labels.classes()].copy_from_slice(row);
         }
     }
-    let choices = runs.into_iter().map(|(_, choice)| choice).collect();
-    report(probabilities, labels, folds, choices, meter.spent())
+    let (models, choices) = runs.into_iter().map(|(_, model, choice)| (model, choice)).unzip();
+    report(probabilities, labels, folds, (models, choices), meter.spent())
 }
 
 impl CrossValidation {
@@ -155,9 +158,10 @@ impl CrossValidation {
             best[fold].probabilities[sample * labels.classes()..][..labels.classes()].iter().copied()
         };
         let probabilities = first.fold_of_sample.iter().enumerate().flat_map(row).collect();
-        let choices = best.iter().enumerate().map(|(fold, best)| best.choices[fold]).collect();
+        let of_fold = |(fold, best): (usize, &&Self)| (best.models[fold].clone(), best.choices[fold]);
+        let (models, choices) = best.iter().enumerate().map(of_fold).unzip();
         let macs = candidates.iter().map(|candidate| candidate.macs).sum();
-        report(probabilities, labels, &Folds::new(first.fold_of_sample.clone())?, choices, macs)
+        report(probabilities, labels, &Folds::new(first.fold_of_sample.clone())?, (models, choices), macs)
     }
 }
 
@@ -206,7 +210,7 @@ impl CrossValidation {
         labels.check_samples(self.fold_of_sample.len())?;
         let folds = Folds::new(self.fold_of_sample.clone())?;
         calibration::check(&probabilities, labels)?;
-        report(probabilities, labels, &folds, self.choices.clone(), self.macs)
+        report(probabilities, labels, &folds, (self.models.clone(), self.choices.clone()), self.macs)
     }
 }
 
@@ -228,7 +232,7 @@ fn report(
     probabilities: Vec<f32>,
     labels: &Labels,
     folds: &Folds,
-    choices: Vec<FoldChoice>,
+    (models, choices): (Vec<LinearModel>, Vec<FoldChoice>),
     macs: u64,
 ) -> Result<CrossValidation> {
     let fold_accuracy = |fold: usize| {
@@ -249,6 +253,7 @@ fn report(
         brier: calibration::brier(&probabilities, labels)?,
         probabilities,
         fold_of_sample: folds.of_samples().to_vec(),
+        models,
         choices,
         macs,
     })

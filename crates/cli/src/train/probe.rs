@@ -40,13 +40,13 @@ pub(super) fn run(args: &Args, output: &Destination, runtime: &Runtime) -> Resul
     if !args.json {
         report::overview(args, &folder, &held_out, &recipes).into_iter().try_for_each(line)?;
     }
-    let interrupt = interrupt::watch("Stopping", "without saving");
+    let interrupt = interrupt::watch("Stopping; a linear classifier that is finished will be saved", "without saving");
     let probe = LinearProbe::new(recipes).seed(args.seed).cache(cache.clone()).runtime(runtime);
     let probe = probe.folds(args.folds.unwrap_or(5)).batch_size(args.batch_size.0).class_weights(args.class_weights());
     let probe = probe.budget(args.budget.unwrap_or_default());
     if let Some(Budget::Time(_)) = args.budget {
         note(
-            "warning: with a time as --budget, the result depends on the speed of this machine; a multiple such as 10x doesn't",
+            "note: with a time as --budget, the result depends on the speed of this machine; a multiple such as 10x doesn't",
         );
     }
     let trained = train(&probe, &args.photos.photos, (folder, &held_out), &interrupt)?;
@@ -61,7 +61,7 @@ pub(super) fn run(args: &Args, output: &Destination, runtime: &Runtime) -> Resul
     photos::report_skipped(&trained.folder.skipped[listed..]);
     trained.classifier.save(output.path())?;
     match args.json {
-        true => line(report::to_json(&trained))?,
+        true => line(report::to_json(&trained, output.path()))?,
         false => report::results(args, &trained, output.path()).into_iter().try_for_each(line)?,
     }
     match trained.fine_tuning {
@@ -92,7 +92,8 @@ fn check(args: &Args) -> Result<(), Error> {
 /// The training photos and the held-out photos. Decoding is left to the computation of features.
 fn read(args: &Args, runtime: &Runtime) -> Result<(PhotoFolder, Vec<Photo>), Failure> {
     let mut folder = photos::list(&args.photos, None, runtime)?;
-    photos::warn_of_contradictions(&folder.photos);
+    photos::warn_of_contradictions(&folder);
+    photos::warn_of_classes(&folder);
     if let Some(dir) = &args.validation {
         photos::check_validation(dir, &folder)?;
         let held_out = photos::list_as(dir, &folder.classes, runtime)?;

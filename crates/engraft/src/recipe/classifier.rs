@@ -392,14 +392,15 @@ impl Classifier {
 /// The threshold of labels where none was chosen.
 const DEFAULT_THRESHOLD: f32 = 0.5;
 
-/// Whether the outputs are independent probabilities, or logits that the loss makes such probabilities of.
+/// Whether the outputs are independent probabilities: the loss of a compiled model tells, else the last activation.
 fn ends_with_sigmoids(model: &Model) -> Result<bool> {
-    let of_loss = model
-        .compiled()
-        .is_some_and(|compiled| compiled.loss.is_from_logits() && compiled.loss.kind() == LossKind::BinaryCrossentropy);
     let program = Program::of(model, false, 0)?;
     let last = program.steps.last().filter(|last| program.outputs == [last.output]);
-    Ok(of_loss || last.is_some_and(|last| matches!(last.op, Op::Activation(Activation::Sigmoid))))
+    let is_sigmoid = last.is_some_and(|last| matches!(last.op, Op::Activation(Activation::Sigmoid)));
+    Ok(match model.compiled().map(|compiled| compiled.loss) {
+        Some(loss) => loss.kind() == LossKind::BinaryCrossentropy && (loss.is_from_logits() || is_sigmoid),
+        None => is_sigmoid,
+    })
 }
 
 /// Applies the activation that the loss implies to rows of `width` logits, in place: a sigmoid for binary crossentropy, else a softmax.
@@ -458,6 +459,12 @@ mod tests {
         let logits = model(&[0.0, 1.0]);
         logits.compile(Sgd::new(0.1), Loss::binary_crossentropy().from_logits(true), []).unwrap();
         assert_eq!(classifier(logits).thresholds(), Some(&[0.5; 2][..]));
+        // A softmax would be the rule, but with this loss a photo has one class.
+        let layers = Sequential::new().add(Input::new([1, 1, 3])).add(Flatten::new());
+        let one_class = layers.add(Dense::new(2).activation(Sigmoid)).build().unwrap();
+        assert!(classifier(one_class.clone()).is_multi_label());
+        one_class.compile(Sgd::new(0.1), Loss::categorical_crossentropy(), []).unwrap();
+        assert!(!classifier(one_class).is_multi_label());
         let one =
             Sequential::new().add(Input::new([1, 1, 3])).add(Flatten::new()).add(Dense::new(1).activation(Sigmoid));
         assert!(!classifier(one.build().unwrap()).is_multi_label(), "a single output is a binary classifier");

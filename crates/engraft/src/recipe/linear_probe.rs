@@ -16,7 +16,7 @@ use engraft_linear::{ClassWeights, CrossValidation, Folds, LinearError, Options}
 
 use self::candidate::{Candidate, Network, Trained, failed};
 pub use self::fine_tuning::{Budget, FineTuning};
-use self::fine_tuning::{Context, FineTuningProgress, fine_tune};
+use self::fine_tuning::{Context, FineTuningProgress, Linear, fine_tune};
 pub use self::report::{CandidateScore, HeldOutScore, LabelReport, ProbeReport};
 use super::{DownloadProgress, Interrupt, Recipe};
 use crate::data::{Photo, PhotoFolder, SkippedFile};
@@ -95,7 +95,7 @@ pub struct ProbeProgress<'a> {
     pub features: Box<FeatureProgress<'a>>,
     /// Receives the finished fraction of training and scoring a head, from 0 to 1.
     pub head: Box<dyn FnMut(f64) + Send + 'a>,
-    /// Receives the finished fraction of fine-tuning, from 0 to 1. Fine-tuning that is kept in few folds ends early.
+    /// Receives the finished fraction of fine-tuning, from 0 to 1. It jumps where a trial isn't repeated.
     pub fine_tuning: Box<dyn FnMut(f64) + 'a>,
 }
 
@@ -197,6 +197,7 @@ impl LinearProbe {
         progress: &mut ProbeProgress<'_>,
     ) -> Result<Option<ProbeReport>> {
         let first = self.check()?;
+        self.check_held_out(held_out)?;
         leave_out_copies(&mut folder);
         let runtime = self.runtime.clone().map_or_else(Runtime::shared, Ok)?;
         let mut candidates = Vec::new();
@@ -222,12 +223,12 @@ impl LinearProbe {
         let score = CrossValidation::best_of(&scores, &trained[chosen].labels).map_err(failed)?;
         let is_chosen: Vec<bool> =
             CrossValidation::best_in_folds(&scores).into_iter().map(|best| best == chosen).collect();
-        let (candidate, head) = (&candidates[chosen], &trained[chosen]);
-        let name = candidate.network.recipe.backbone.to_string();
+        let name = candidates[chosen].network.recipe.backbone.to_string();
         let context = Context {
             budget: self.budget,
             options: &self.options(),
             folds: &folds,
+            groups: &folds::groups(&candidates[chosen].training.photos),
             runtime: &runtime,
             cache: &self.cache,
             batch_size: self.batch_size,
@@ -237,8 +238,10 @@ impl LinearProbe {
             features: &mut |done, total| (progress.features)(&name, done, total),
             training: &mut *progress.fine_tuning,
         };
-        let tuned = fine_tune(candidate, head, &score, &is_chosen, &context, &mut progress)?;
-        report::report(self.seed, folder, candidates, trained, chosen, (score, tuned)).map(Some)
+        let linear =
+            Linear { candidate: &candidates[chosen], trained: &trained[chosen], score: &score, is_chosen: &is_chosen };
+        let tuned = fine_tune(&linear, &context, &mut progress)?;
+        report::report(self.seed, (dir, folder), candidates, trained, chosen, (score, tuned)).map(Some)
     }
 
     /// The options of linear heads.
@@ -268,6 +271,23 @@ impl LinearProbe {
         match self.recipes.iter().find(|recipe| recipe.multi_label != first.multi_label) {
             Some(_) => Err(Error::new("linear probe", "one value of `multi_label` in all recipes", "both")),
             None => Ok(first),
+        }
+    }
+
+    fn check_held_out(&self, held_out: &[Photo]) -> Result<()> {
+        let Some(Recipe { classes, multi_label, .. }) = self.recipes.first() else { return Ok(()) };
+        let is_bad = |photo: &&Photo| {
+            photo.labels.iter().any(|label| label >= classes) || !multi_label && photo.class().is_none()
+        };
+        match held_out.iter().find(is_bad) {
+            Some(photo) => {
+                let expected = match multi_label {
+                    true => format!("labels below {classes}"),
+                    false => format!("one class below {classes}"),
+                };
+                Err(Error::new(photo.path.display(), expected, format_args!("{:?}", photo.labels)))
+            }
+            None => Ok(()),
         }
     }
 

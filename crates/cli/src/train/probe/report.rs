@@ -4,7 +4,7 @@ use std::path::Path;
 
 use engraft::data::{Photo, PhotoFolder};
 use engraft::linear::{CrossValidation, LabelScores};
-use engraft::recipe::{FineTuning, HeldOutScore, LabelReport, ProbeReport, Recipe};
+use engraft::recipe::{Budget, FineTuning, HeldOutScore, LabelReport, ProbeReport, Recipe};
 use serde_json::{Map, Value, json};
 
 use crate::cache::size;
@@ -61,8 +61,8 @@ fn unknown(report: &ProbeReport) -> Option<String> {
     let wrong = photos - right;
     unknown.threshold.is_finite().then(|| {
         let reason = match unknown.weight {
-            0.0 => "an unsure answer is",
-            _ => "photos between the classes or far from all of them are",
+            0.0 => "unsure answers are",
+            _ => "unsure answers and photos far from all classes are",
         };
         let lost = (unknown.right_lost * right).round();
         let caught = (unknown.wrong_caught * wrong).round();
@@ -74,10 +74,11 @@ fn unknown(report: &ProbeReport) -> Option<String> {
 }
 
 /// Choices and scores, for scripts. Accuracies and shares are fractions.
-pub(super) fn to_json(report: &ProbeReport) -> Value {
+pub(super) fn to_json(report: &ProbeReport, file: &Path) -> Value {
     let fit = &report.fit;
     let mut json = json!({
         "recipe": "linear probe",
+        "saved": file.to_string_lossy(),
         "backbone": report.recipe.backbone,
         "image_size": report.recipe.image_size,
         "photos": report.folder.photos.len(),
@@ -92,7 +93,7 @@ pub(super) fn to_json(report: &ProbeReport) -> Value {
     if let Some(unknown) = &report.unknown {
         json["unknown"] = json!({ "right_lost": unknown.right_lost, "wrong_caught": unknown.wrong_caught });
     }
-    json["fine_tuning"] = fine_tuning_to_json(report.fine_tuning);
+    json["fine_tuning"] = fine_tuning_to_json(&report.fine_tuning);
     if let Some(labels) = &report.labels {
         json["thresholds"] = labels.thresholds.clone().into();
     }
@@ -102,10 +103,12 @@ pub(super) fn to_json(report: &ProbeReport) -> Value {
     json
 }
 
-fn fine_tuning_to_json(outcome: FineTuning) -> Value {
+fn fine_tuning_to_json(outcome: &FineTuning) -> Value {
+    let not_tried = |reason: &str| json!({ "kept": false, "tried": false, "reason": reason });
     match outcome {
         FineTuning::OverBudget { needed, budget } => {
-            json!({ "kept": false, "tried": false, "needs": needed, "budget": budget })
+            let (needed, budget) = (rounded_up(*needed).to_string(), budget.to_string());
+            json!({ "kept": false, "tried": false, "reason": "over budget", "needed": needed, "budget": budget })
         }
         FineTuning::Tried { epochs, linear_log_loss, tuned_log_loss, folds_kept, kept } => json!({
             "kept": kept,
@@ -115,7 +118,14 @@ fn fine_tuning_to_json(outcome: FineTuning) -> Value {
             "tuned_log_loss": tuned_log_loss,
             "folds_kept": folds_kept,
         }),
-        _ => json!({ "kept": false, "tried": false }),
+        FineTuning::OverMemory { needed } => {
+            json!({ "kept": false, "tried": false, "reason": "over memory", "needed_bytes": needed })
+        }
+        FineTuning::Failed { reason } => not_tried(reason),
+        FineTuning::Stopped => not_tried("stopped"),
+        FineTuning::SeveralLabels => not_tried("several labels"),
+        FineTuning::Undivided => not_tried("the network can't be divided"),
+        _ => not_tried("budget 0"),
     }
 }
 
@@ -189,27 +199,36 @@ fn choices(report: &ProbeReport) -> Vec<String> {
 
 /// What became of fine-tuning, and the option that changes it.
 fn fine_tuning(report: &ProbeReport) -> String {
-    match report.fine_tuning {
+    match &report.fine_tuning {
         FineTuning::OverBudget { needed, budget } => {
-            let (needed, budget) = (needed.ceil(), number(budget));
-            format!("not tried: 100 steps in each fold cost {needed}x the features, the budget is {budget}x (--budget)")
+            let needed = rounded_up(*needed);
+            format!("not tried: 100 steps and the trials in each fold cost {needed}, the budget is {budget} (--budget)")
+        }
+        FineTuning::Tried { epochs, linear_log_loss, tuned_log_loss, kept, .. } => {
+            let (epochs, losses) =
+                (count(*epochs, "epoch"), format!("log loss {linear_log_loss:.3} to {tuned_log_loss:.3}"));
+            match kept {
+                true => format!("kept: {epochs} of the last block improve photos that were held out of it ({losses})"),
+                false => format!("tried for {epochs}, but photos held out of it got worse ({losses}): it isn't kept"),
+            }
         }
         FineTuning::OverMemory { needed } => {
-            format!(
-                "not tried: the values below the last block take {}, more than half of the memory",
-                size(needed as u64)
-            )
+            let needed = size(*needed as u64);
+            format!("not tried: the outputs of the frozen layers take {needed}, more than half of the memory")
         }
+        FineTuning::Failed { reason } => format!("failed; the saved model is the linear classifier: {reason}"),
         FineTuning::Stopped => "stopped; the saved model is the linear classifier".to_owned(),
-        FineTuning::Tried { epochs, linear_log_loss, tuned_log_loss, folds_kept, kept } => {
-            let verdict = if kept { "kept" } else { "tried and not kept" };
-            let epochs = count(epochs, "epoch");
-            let folds = report.score.fold_accuracies.len();
-            format!(
-                "{verdict}: {epochs} of the last block change the log loss on held-out photos from {linear_log_loss:.3} to {tuned_log_loss:.3}; kept in {folds_kept} of {folds} folds (--budget)"
-            )
-        }
-        _ => "left out (--budget 10x)".to_owned(),
+        FineTuning::SeveralLabels => "left out: it is for photos with one class".to_owned(),
+        FineTuning::Undivided => "left out: the network can't be divided".to_owned(),
+        _ => "left out (--budget 0)".to_owned(),
+    }
+}
+
+/// A multiple without digits after the point, such that a budget of it is enough.
+fn rounded_up(budget: Budget) -> Budget {
+    match budget {
+        Budget::Features(multiple) => Budget::Features(multiple.ceil()),
+        time => time,
     }
 }
 
@@ -234,6 +253,12 @@ fn score(args: &Args, report: &ProbeReport) -> Vec<String> {
         titled("Score", measured),
         titled("", format!("{folds}-fold: each photo was classified by a head trained without its fold (--folds)")),
     ];
+    if let FineTuning::Tried { folds_kept: kept @ 1.., .. } = report.fine_tuning {
+        lines.push(titled(
+            "",
+            format!("in {kept} of {folds} folds fine-tuning was better; the score includes it there"),
+        ));
+    }
     lines.extend(report.labels.iter().flat_map(|labels| of_each_label(labels, &report.folder.classes)));
     if let Some(held_out) = &report.held_out {
         let (low, high) = held_out.interval;

@@ -4,6 +4,7 @@ use engraft_cache::FeatureCache;
 use engraft_linear::{CrossValidation, Features, Fit, Folds, Labels, LinearError, LinearModel, Monitor, Options};
 use engraft_linear::{cross_validate, fit, threshold};
 
+use super::fine_tuning::Context;
 use super::folds;
 use super::labels::labels_of;
 use super::report::HeldOutScore;
@@ -33,7 +34,10 @@ impl Network {
     }
 
     /// The network cut below its last block, whose convolutions are made trainable together with the head; `None` if it can't be
-    /// cut there. Normalizations keep the statistics of the pretraining.
+    /// cut. Normalizations keep the statistics of the pretraining.
+    ///
+    /// The cut is at the last single output that all later layers depend on. As the head also sees the pooled outputs of earlier
+    /// blocks, some frozen layers may lie above it.
     pub(super) fn last_block(&self) -> Result<Option<Partition>> {
         let block = Freeze::Before(self.recipe.backbone.last_block().to_owned()).trainability(&self.model)?;
         let leaves = self.model.leaves();
@@ -43,15 +47,22 @@ impl Network {
         Partition::of(&self.model, &block)
     }
 
-    /// An extractor of the values below the last block.
+    /// An extractor of what the upper part of `parts` reads, for so many photos. It uses the cache on disk only where all of it fits
+    /// in half of the cache, so that other networks' features stay.
     pub(super) fn extractor_of(
         &self,
         parts: &Partition,
-        runtime: &Runtime,
-        cache: &FeatureCache,
+        photos: usize,
+        context: &Context<'_>,
     ) -> Result<FeatureExtractor> {
-        let below = parts.lower.output().layer().name().to_owned();
-        FeatureExtractor::new(&parts.lower, &format!("{} up to {below}", self.name()), runtime, cache)
+        let name = format!("{} up to {}", self.name(), parts.lower.output().layer().name());
+        let values: usize = parts.lower.output_shape().iter().product();
+        let bytes = (values * size_of::<f32>()).saturating_mul(photos) as u64;
+        let off = FeatureCache::off();
+        let fits = context.cache.limit().is_some_and(|limit| bytes <= limit / 2);
+        let cache = if fits { context.cache } else { &off };
+        let extractor = FeatureExtractor::new(&parts.lower, &name, context.runtime, cache)?;
+        Ok(extractor.batch_size(context.batch_size))
     }
 
     /// Name in the list of the feature cache: `efficientnet-lite0, 224 x 224 pixels`.

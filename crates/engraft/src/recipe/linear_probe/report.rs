@@ -1,5 +1,7 @@
 //! [`ProbeReport`]: the classifier that a [`LinearProbe`](super::LinearProbe) trained, its scores and choices.
 
+use std::path::Path;
+
 use engraft_linear::interval::wilson;
 use engraft_linear::threshold::{Unknown, out_of_fold, unknown};
 use engraft_linear::{ClassMeans, CrossValidation, Fit, Folds, LabelScores, Labels, LinearError, calibration};
@@ -121,7 +123,7 @@ pub(super) fn chosen(trained: &[Trained]) -> usize {
 /// `score` is the out-of-fold score of the choice among the candidates.
 pub(super) fn report(
     seed: u64,
-    folder: PhotoFolder,
+    (dir, folder): (&Path, PhotoFolder),
     mut candidates: Vec<Candidate>,
     mut trained: Vec<Trained>,
     chosen: usize,
@@ -151,7 +153,8 @@ pub(super) fn report(
     };
     let label_report = thresholds.clone().map(|thresholds| label_report(thresholds, &score, &labels).map_err(failed));
     let label_report = label_report.transpose()?;
-    let trained_on_all = held_out_score.is_none();
+    // Held-out photos of another folder leave none of this folder's to hold out.
+    let trained_on_all = held_out.photos.iter().all(|photo| !photo.path.starts_with(dir));
     let metadata = Metadata {
         backbone: Some(network.recipe.backbone),
         seed: Some(seed),

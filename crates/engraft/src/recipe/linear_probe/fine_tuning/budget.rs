@@ -25,6 +25,16 @@ pub enum Budget {
     Time(Duration),
 }
 
+impl Budget {
+    /// A time of so many seconds, rounded up.
+    pub(super) fn seconds(seconds: f64) -> Self {
+        Self::Time(Duration::from_secs_f64(seconds.ceil().min(LONGEST)))
+    }
+}
+
+/// A century in seconds is as good as no limit.
+const LONGEST: f64 = 3.2e9;
+
 impl Default for Budget {
     /// Ten times the multiply-accumulates of the features.
     fn default() -> Self {
@@ -49,8 +59,7 @@ impl FromStr for Budget {
         let error = || Error::new("budget", "a time such as 90s, 5m or 1h, a multiple such as 10x, or 0", text);
         let (number, unit) = text.split_at(text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len()));
         let number: f64 = number.trim().parse().map_err(|_| error())?;
-        // A century is as good as no limit, and durations of more than f64 holds are none.
-        let seconds = |seconds: f64| Self::Time(Duration::from_secs_f64((seconds * number).min(3.2e9)));
+        let seconds = |seconds: f64| Self::Time(Duration::from_secs_f64((seconds * number).min(LONGEST)));
         if !(number.is_finite() && number >= 0.0) {
             return Err(error());
         }

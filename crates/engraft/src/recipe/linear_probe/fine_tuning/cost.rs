@@ -10,23 +10,23 @@ use crate::recipe::Partition;
 /// Photos of a step.
 pub(super) const BATCH: usize = 32;
 
-/// The fewest steps that are worth a try. With fewer, the weights hardly move.
-const LEAST_STEPS: usize = 100;
+/// The fewest steps on all photos that are worth a try. With fewer, the weights hardly move.
+const MIN_STEPS: usize = 100;
 
 /// Passes over the photos beyond which fine-tuning of so few photos only overfits.
-const MOST_EPOCHS: usize = 30;
+const MAX_EPOCHS: usize = 30;
 
 /// The cost of fine-tuning in all folds, in multiply-accumulates.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Cost {
     photos: usize,
-    /// Of the features of all photos, the unit of the budget.
+    /// The features of all photos: the unit of the budget.
     features: f64,
-    /// Of what happens once: the values at the boundary.
+    /// The outputs of the frozen layers, and the comparison of snapshots.
     once: f64,
-    /// Of an epoch in all trials, and their repetition where each of them is kept.
+    /// One epoch in all trials, and in their repetitions if all of them are repeated.
     epoch: f64,
-    /// Of a photo in a training step.
+    /// One photo in a training step.
     pub(super) step: f64,
 }
 
@@ -50,27 +50,28 @@ impl Cost {
         Self {
             photos,
             features: n * (lower + upper),
-            once: n * lower + (SNAPSHOTS + 1) as f64 * validation * parts * n * upper,
+            // Two halves and all of the validation photos follow the snapshots.
+            once: n * lower + (SNAPSHOTS + 4) as f64 * validation * parts * n * upper,
             epoch: n * parts * (1.0 - validation + 1.0) * step,
             step,
         }
     }
 
-    /// The epochs of [`LEAST_STEPS`].
+    /// The epochs of [`MIN_STEPS`].
     fn least_epochs(&self) -> usize {
-        LEAST_STEPS.div_ceil(self.photos.div_ceil(BATCH).max(1))
+        MIN_STEPS.div_ceil(self.photos.div_ceil(BATCH).max(1))
     }
 
-    /// The least useful cost, as a multiple of the features.
-    pub(super) fn least(&self) -> f64 {
-        (self.once + self.least_epochs() as f64 * self.epoch) / self.features
+    /// The multiply-accumulates of the fewest useful epochs.
+    pub(super) fn least_macs(&self) -> f64 {
+        self.once + self.least_epochs() as f64 * self.epoch
     }
 
     /// The most epochs within a multiple of the features; `None` if they are too few to be useful.
     pub(super) fn epochs(&self, multiple: f64) -> Option<usize> {
         let affordable = ((multiple * self.features - self.once) / self.epoch).max(0.0) as usize;
         let least = self.least_epochs();
-        (affordable >= least).then(|| affordable.min(MOST_EPOCHS.max(least)))
+        (affordable >= least).then(|| affordable.min(MAX_EPOCHS.max(least)))
     }
 
     /// Multiply-accumulates as a multiple of the features.
@@ -98,10 +99,10 @@ mod tests {
         let cost = |photos| Cost::new([100.0, 20.0, 60.0], photos, 5);
         assert_eq!([320, 3200, 32_000].map(|photos| cost(photos).least_epochs()), [10, 1, 1]);
         assert_eq!(cost(320).epochs(10.0), None);
-        let least = cost(320).least();
+        let least = cost(320).features_in(cost(320).least_macs());
         assert_eq!((cost(320).epochs(least - 1e-6), cost(320).epochs(least + 1e-6)), (None, Some(10)));
         assert!(cost(3200).epochs(10.0).is_some_and(|epochs| epochs >= 1));
-        assert_eq!(cost(320).epochs(1e9), Some(MOST_EPOCHS));
+        assert_eq!(cost(320).epochs(1e9), Some(MAX_EPOCHS));
         assert_eq!((cost(3).epochs(1e9), cost(0).epochs(1e9)), (Some(100), None));
     }
 }

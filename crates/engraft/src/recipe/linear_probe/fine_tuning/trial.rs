@@ -4,6 +4,7 @@ use engraft_linear::calibration::{Calibrated, calibrate};
 use engraft_linear::{Folds, Labels, LinearModel};
 
 use super::super::candidate::failed;
+use super::Context;
 use super::checkpoints::average;
 use super::tuner::Tuner;
 use crate::random::mix;
@@ -24,37 +25,52 @@ pub(super) struct Parts {
 /// The outcome of a trial.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Trial {
-    /// Log loss of the linear head, with its best temperature.
+    /// Log loss of the linear head.
     pub(super) linear_log_loss: f64,
-    /// Log loss of the average of the best snapshots, with its best temperature.
+    /// Log loss of the average of the best snapshots.
     pub(super) tuned_log_loss: f64,
-    /// That temperature, as a factor of the logits.
+    /// The best temperature of that average, as a factor of the logits.
     pub(super) temperature: f64,
     /// The numbers of the best snapshots.
     pub(super) snapshots: Vec<usize>,
 }
 
 impl Trial {
+    /// The outcome where nothing could be trained.
+    pub(super) const WORSE: Self =
+        Self { linear_log_loss: f64::INFINITY, tuned_log_loss: f64::INFINITY, temperature: 1.0, snapshots: Vec::new() };
+
     /// Whether fine-tuning lowered the log loss.
     pub(super) fn is_better(&self) -> bool {
         self.tuned_log_loss < self.linear_log_loss
     }
 }
 
-/// Holds out one of [`PARTS`] parts of the photos `rows`; `None` if there are too few.
-pub(super) fn split(labels: &Labels, rows: &[usize], seed: u64, number: u64) -> Result<Option<Parts>> {
-    if rows.len() < 2 {
+/// Holds out one of [`PARTS`] parts of the photos `rows`; `None` if there are too few. Copies of a photo are in one part.
+///
+/// Photos of a class that would have none left to train on stay in the training part: no head could know it.
+pub(super) fn split(labels: &Labels, rows: &[usize], context: &Context<'_>, number: u64) -> Result<Option<Parts>> {
+    let groups: Vec<usize> = rows.iter().map(|&row| context.groups[row]).collect();
+    if groups.iter().all(|group| *group == groups[0]) {
         return Ok(None);
     }
-    let folds = Folds::stratified(&labels.select(rows), PARTS, mix(seed, number)).map_err(failed)?;
-    let (training, validation) = folds.split(0);
-    let of = |part: Vec<usize>| part.into_iter().map(|row| rows[row]).collect();
-    Ok(Some(Parts { training: of(training), validation: of(validation) }))
+    let seed = mix(context.options.seed, number);
+    let folds = Folds::stratified_groups(&labels.select(rows), &groups, PARTS, seed).map_err(failed)?;
+    let (mut training, validation) = folds.split(0);
+    let is_trained = |class: usize| training.iter().any(|&row| labels.has(rows[row], class));
+    let known: Vec<bool> = (0..labels.classes()).map(is_trained).collect();
+    let is_known = |row: &usize| (0..labels.classes()).all(|class| known[class] || !labels.has(rows[*row], class));
+    let (validation, unknown): (Vec<usize>, Vec<usize>) = validation.into_iter().partition(is_known);
+    training.extend(unknown);
+    let of = |part: Vec<usize>| -> Vec<usize> { part.into_iter().map(|row| rows[row]).collect() };
+    Ok((validation.len() > 1).then(|| Parts { training: of(training), validation: of(validation) }))
 }
 
 /// Fine-tunes from `head`, the linear head of the training photos; `None` if interrupted.
 ///
-/// Both losses are those after the best temperature, because a temperature follows in any case.
+/// All losses are those after the best temperature, because a temperature follows in any case. The loss after fine-tuning is
+/// measured on each half of the validation photos, with the snapshots that are best on the other half. So the choice of snapshots
+/// doesn't make it look better than it is.
 pub(super) fn trial(
     tuner: &Tuner<'_>,
     head: &LinearModel,
@@ -63,35 +79,68 @@ pub(super) fn trial(
     labels: &Labels,
     progress: &mut dyn FnMut(f64),
 ) -> Result<Option<Trial>> {
-    let validation = labels.select(&parts.validation);
-    let measure = || -> Result<Calibrated> {
-        let logits: Vec<f32> = tuner.probabilities(tuner.features(), &parts.validation)?.into_iter().map(log).collect();
-        calibrate(&logits, &validation).map_err(failed)
-    };
+    let validation = Validation { tuner, photos: &parts.validation, labels: labels.select(&parts.validation) };
     tuner.restart(head)?;
-    let linear = measure()?;
-    let failed = Trial {
-        linear_log_loss: linear.log_loss,
-        tuned_log_loss: f64::INFINITY,
-        temperature: 1.0,
-        snapshots: Vec::new(),
-    };
+    let linear = validation.logits()?;
     let snapshots = match tuner.tune(head, &parts.training, epochs, progress) {
         // Training that diverges is no improvement.
-        Err(error) if error.kind() == ErrorKind::NonFinite => return Ok(Some(failed)),
+        Err(error) if error.kind() == ErrorKind::NonFinite => return Ok(Some(Trial::WORSE)),
         snapshots => snapshots?,
     };
     let Some(snapshots) = snapshots else { return Ok(None) };
-    let mut losses = Vec::new();
-    for (number, snapshot) in snapshots.iter().enumerate() {
-        tuner.set(snapshot)?;
-        losses.push((measure()?.log_loss, number));
+    let logits = snapshots.iter().map(|snapshot| tuner.set(snapshot).and_then(|()| validation.logits()));
+    let logits = logits.collect::<Result<Vec<_>>>()?;
+    let (mut linear_log_loss, mut tuned_log_loss) = (0.0, 0.0);
+    for [half, other] in validation.halves() {
+        let share = half.len() as f64 / parts.validation.len() as f64;
+        let best = validation.best(&logits, &other)?;
+        tuner.set(&average(&best.iter().map(|&number| &snapshots[number]).collect::<Vec<_>>()))?;
+        linear_log_loss += share * validation.measure(&linear, &half)?.log_loss;
+        tuned_log_loss += share * validation.measure(&validation.logits()?, &half)?.log_loss;
     }
-    losses.sort_by(|one, other| one.0.total_cmp(&other.0));
-    let best: Vec<usize> = losses.iter().take(BEST).map(|&(_, number)| number).collect();
-    tuner.set(&average(&best.iter().map(|&number| &snapshots[number]).collect::<Vec<_>>()))?;
-    let tuned = measure()?;
-    Ok(Some(Trial { tuned_log_loss: tuned.log_loss, temperature: tuned.temperature, snapshots: best, ..failed }))
+    let all: Vec<usize> = (0..parts.validation.len()).collect();
+    let snapshots_of_all = validation.best(&logits, &all)?;
+    tuner.set(&average(&snapshots_of_all.iter().map(|&number| &snapshots[number]).collect::<Vec<_>>()))?;
+    let temperature = validation.measure(&validation.logits()?, &all)?.temperature;
+    Ok(Some(Trial { linear_log_loss, tuned_log_loss, temperature, snapshots: snapshots_of_all }))
+}
+
+/// The photos that decide.
+struct Validation<'a> {
+    tuner: &'a Tuner<'a>,
+    photos: &'a [usize],
+    labels: Labels,
+}
+
+impl Validation<'_> {
+    /// The logits `[photos, classes]` of the tuner's present weights.
+    fn logits(&self) -> Result<Vec<f32>> {
+        Ok(self.tuner.probabilities(self.tuner.features(), self.photos)?.into_iter().map(log).collect())
+    }
+
+    /// Two halves, each with the other one.
+    fn halves(&self) -> [[Vec<usize>; 2]; 2] {
+        let half = |parity: usize| (0..self.photos.len()).filter(|photo| photo % 2 == parity).collect();
+        [[half(0), half(1)], [half(1), half(0)]]
+    }
+
+    /// Log loss and temperature of logits on some of the photos.
+    fn measure(&self, logits: &[f32], photos: &[usize]) -> Result<Calibrated> {
+        let classes = self.labels.classes();
+        let logits: Vec<f32> =
+            photos.iter().flat_map(|&photo| &logits[photo * classes..][..classes]).copied().collect();
+        calibrate(&logits, &self.labels.select(photos)).map_err(failed)
+    }
+
+    /// The numbers of the [`BEST`] snapshots on some of the photos.
+    fn best(&self, logits: &[Vec<f32>], photos: &[usize]) -> Result<Vec<usize>> {
+        let losses = logits.iter().map(|logits| Ok(self.measure(logits, photos)?.log_loss));
+        let losses = losses.collect::<Result<Vec<f64>>>()?;
+        let mut numbers: Vec<usize> = (0..losses.len()).collect();
+        numbers.sort_by(|&one, &other| losses[one].total_cmp(&losses[other]));
+        numbers.truncate(BEST);
+        Ok(numbers)
+    }
 }
 
 /// The logarithm of a probability, which is a logit of the softmax. The least positive number stands for 0.

@@ -1,12 +1,10 @@
 //! [`Tuner`]: trains the last block and the head, from the pretrained block and a linear head.
 
-use std::time::Instant;
-
 use engraft_linear::{Labels, LinearModel};
 
 use super::Context;
 use super::checkpoints::{Checkpoints, Pretrained, SNAPSHOTS, Snapshot, average};
-use super::cost::{BATCH, Cost};
+use super::cost::BATCH;
 use super::trial::Trial;
 use crate::data::{Batch, Dataset};
 use crate::prelude::*;
@@ -17,9 +15,6 @@ use crate::{Model, Result, Tensor, Weight};
 
 /// The highest learning rate of the block. The head's is ten times as high.
 const LEARNING_RATE: f64 = 3e-5;
-
-/// Steps that measure the speed.
-const MEASURED_STEPS: usize = 4;
 
 /// The part of a network above the boundary, with its values for the training photos.
 pub(super) struct Tuner<'a> {
@@ -145,14 +140,6 @@ impl<'a> Tuner<'a> {
             probabilities.extend(self.upper.predict(&x, options)?.into_data());
         }
         Ok(probabilities)
-    }
-
-    /// Multiply-accumulates of training steps in a second, measured on a few of them.
-    pub(super) fn macs_per_second(&self, head: &LinearModel, cost: &Cost) -> Result<f64> {
-        let rows: Vec<usize> = (0..self.data.len()).cycle().take(BATCH * MEASURED_STEPS).collect();
-        let start = Instant::now();
-        self.tune(head, &rows, 1, &mut |_| {})?;
-        Ok(rows.len() as f64 * cost.step / start.elapsed().as_secs_f64().max(1e-6))
     }
 }
 
