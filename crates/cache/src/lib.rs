@@ -35,11 +35,13 @@ mod folder;
 mod limit;
 mod network;
 mod pack;
+mod size;
 mod summary;
 
 pub use cache::FeatureCache;
 pub use limit::InvalidLimit;
 pub use network::NetworkFeatures;
+pub use size::parse_size;
 pub use summary::{Listing, NetworkSummary};
 
 /// A SHA-256 digest: of a photo's file, or of what determines the outputs of a network.
