@@ -56,6 +56,8 @@ struct Cli {
     #[arg(long, global = true, value_name = "N", help_heading = "General")]
     threads: Option<Count>,
     /// Maximum memory to use, such as 2GB or 500MiB; no effect on summary, inspect and cache [default: the free memory]
+    ///
+    /// Photos may take half of it: one that needs more to be decoded is refused.
     #[arg(long, global = true, value_name = "SIZE", help_heading = "General")]
     memory_limit: Option<Bytes>,
 }
@@ -102,6 +104,9 @@ fn parse() -> Cli {
 fn run(command: Command, threads: Option<Count>, memory_limit: Option<Bytes>) -> Result<(), Failure> {
     let runtime = Runtime::cpu(threads.map(|Count(threads)| threads))?;
     let runtime = runtime.memory_limit(memory_limit.map(|Bytes(limit)| limit));
+    // Photos may take half of the limit; the other half is left to the model that computes on them.
+    let photos = memory_limit.and(runtime.available_memory()).map(|bytes| bytes as u64 / 2);
+    engraft::data::limit_decode_memory(photos);
     match command {
         Command::Summary(args) => summary::run(&args),
         Command::Train(args) => train::run(&args, &runtime),

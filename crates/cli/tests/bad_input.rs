@@ -212,6 +212,34 @@ fn a_memory_limit_is_kept_to_or_refused() {
 }
 
 #[test]
+fn sizes_are_read_in_every_usual_unit() {
+    let place = place();
+    for size in ["2G", "2GB", "2GiB", "2gb", "2 G", "1.5 GiB", "512M", "512 MB"] {
+        let arguments = ["predict", "m.keras", "photos/red/00.bmp", "--memory-limit", size];
+        place.run_with("", |command| command.args(arguments)).succeeds();
+        place.run_with("cache", |command| command.env("ENGRAFT_FEATURE_CACHE", size)).succeeds();
+    }
+}
+
+#[test]
+fn a_photo_whose_decoding_exceeds_the_memory_limit_is_refused() {
+    let place = place();
+    // A BMP of 8000 x 4000 pixels takes 96 MB as a file, and 96 MB of pixels.
+    place.write("photos/red/large.bmp", &bmp(8000, 4000, |_, _| [200, 20, 20]));
+    let refused = "large.bmp: expected a photo that decodes within 75 MB of the memory limit, received 8000 x 4000 pixels, \
+                   which take 193 MB; scale it down, or raise the limit";
+    let predict = "predict m.keras photos/red/large.bmp --memory-limit";
+    place.run(&format!("{predict} 200MB")).fails(1, &[refused]);
+    place.run(&format!("{predict} 600MB")).succeeds();
+    let run = place.run(&format!("{TRAIN} --memory-limit 200MB")).succeeds();
+    assert!(run.err.contains("large.bmp: skipped: expected a photo that decodes within"), "{run}");
+    assert!(run.out.contains("1 file skipped"), "{run}");
+    place
+        .run("features m.keras photos/red/large.bmp --layer top -o f.npy --memory-limit 200MB")
+        .fails(1, &["large.bmp: expected a photo that decodes within"]);
+}
+
+#[test]
 fn a_place_that_cannot_be_written_is_known_before_the_work() {
     let place = place();
     let train = "train photos --model m.keras --epochs 1 -o";

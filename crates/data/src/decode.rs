@@ -9,11 +9,11 @@ use std::path::Path;
 
 use engraft_nn::{ErrorKind, Result};
 use image::metadata::Orientation;
-use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
+use image::{ColorType, DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
 
 use crate::file::{PhotoError, read};
 use crate::truncation::{is_truncated, max_pixels_in};
-use crate::{jpeg, png_checks};
+use crate::{decode_memory, jpeg, png_checks};
 
 /// The most pixels that a photo may have: 179 megapixels. Pillow refuses larger images as decompression bombs.
 ///
@@ -154,6 +154,8 @@ pub(crate) fn pixels(bytes: &[u8]) -> std::result::Result<Pixels, PhotoError> {
     }
     // Unreadable EXIF metadata is no reason to refuse a photo.
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    let needed = peak_bytes(format, bytes, &decoder, orientation);
+    let _memory = decode_memory::reserve(needed, (width, height))?;
     let through_libjpeg = if format == ImageFormat::Jpeg { jpeg::decode(bytes, (width, height))? } else { None };
     let mut image = match through_libjpeg {
         Some(image) => DynamicImage::ImageRgb8(image),
@@ -167,6 +169,25 @@ pub(crate) fn pixels(bytes: &[u8]) -> std::result::Result<Pixels, PhotoError> {
     image.apply_orientation(orientation);
     let (width, height) = (image.width() as usize, image.height() as usize);
     Ok(Pixels { width, height, rgb: opaque_rgb(image) })
+}
+
+/// Most bytes that are allocated at once while a photo is decoded, turned upright and converted to RGB.
+fn peak_bytes(format: ImageFormat, bytes: &[u8], decoder: &impl ImageDecoder, orientation: Orientation) -> u64 {
+    use Orientation::{Rotate90, Rotate90FlipH, Rotate270, Rotate270FlipH};
+    let (width, height) = decoder.dimensions();
+    let pixels = u64::from(width) * u64::from(height);
+    let decoded = decoder.total_bytes();
+    let internal = match format {
+        // Two bytes for each coefficient, of which there are at most as many as samples.
+        ImageFormat::Jpeg if jpeg::buffers_coefficients(bytes) => 2 * decoded,
+        // A frame of RGBA.
+        ImageFormat::Gif | ImageFormat::WebP => 4 * pixels,
+        _ => 0,
+    };
+    let turned = if matches!(orientation, Rotate90 | Rotate90FlipH | Rotate270 | Rotate270FlipH) { decoded } else { 0 };
+    // 8-bit RGB is used as it is. Other kinds become RGB, some by way of RGBA.
+    let converted = if decoder.color_type() == ColorType::Rgb8 { 0 } else { 7 * pixels };
+    bytes.len() as u64 + decoded + internal.max(turned).max(converted)
 }
 
 /// Detects the format from the first bytes.
@@ -379,6 +400,24 @@ mod tests {
     fn too_many_pixels_are_refused_by_the_header() {
         let message = pixels(photo!("bomb.png")).unwrap_err().message;
         assert!(message.contains("at most 178956970 pixels, received 60000 x 60000"), "{message}");
+    }
+
+    #[test]
+    fn the_memory_of_a_photo_is_known_by_its_header() {
+        let needed = |format, bytes: &[u8], turn| {
+            let decoder = ImageReader::with_format(Cursor::new(bytes), format).into_decoder().unwrap();
+            peak_bytes(format, bytes, &decoder, turn) - bytes.len() as u64
+        };
+        let (pixels, upright, turned) = (16 * 32, Orientation::NoTransforms, Orientation::Rotate90);
+        let jpeg = |bytes, turn| needed(ImageFormat::Jpeg, bytes, turn);
+        assert_eq!(jpeg(photo!("orientation_1.jpg"), upright), 3 * pixels);
+        assert_eq!(jpeg(photo!("orientation_1.jpg"), turned), 6 * pixels);
+        // Coefficients of 16 bits.
+        assert_eq!(jpeg(photo!("progressive.jpg"), upright), 9 * pixels);
+        // One byte a pixel, RGBA and RGB.
+        assert_eq!(jpeg(photo!("grey.jpg"), upright), 8 * pixels);
+        assert_eq!(needed(ImageFormat::Bmp, photo!("photo.bmp"), upright), 3 * pixels);
+        assert_eq!(needed(ImageFormat::WebP, photo!("lossy.webp"), upright), 7 * pixels);
     }
 
     #[test]

@@ -53,6 +53,13 @@ pub(crate) fn check_kind(bytes: &[u8]) -> Result<(), PhotoError> {
     Ok(())
 }
 
+/// Whether a decoder holds the coefficients of the whole photo before it computes pixels: those of a progressive JPEG, or of one
+/// whose components come one after the other.
+pub(crate) fn buffers_coefficients(bytes: &[u8]) -> bool {
+    let scans = markers(bytes).take_while(|&marker| marker != END_OF_IMAGE).filter(|&marker| marker == START_OF_SCAN);
+    scans.take(2).count() > 1
+}
+
 /// Decodes a grey or three-component JPEG; `None` for one of four components (CMYK, YCCK).
 ///
 /// `size` is `(width, height)` as another parser read it; a header that differs is an error.

@@ -37,6 +37,7 @@
 mod csv;
 mod dataset;
 mod decode;
+mod decode_memory;
 mod file;
 mod file_listing;
 mod jpeg;
@@ -53,6 +54,7 @@ mod verification;
 
 pub use dataset::{Arrays, Batch, Dataset};
 pub use decode::{DECODER_VERSION, MAX_PIXELS, Pixels, decode, decode_bytes};
+pub use decode_memory::limit_decode_memory;
 pub use engraft_nn::{Error, Result};
 pub use file::MAX_FILE_BYTES;
 pub use label_file::LabelFile;
