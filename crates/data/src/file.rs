@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use engraft_nn::{Error, ErrorKind};
+use engraft_nn::{Error, ErrorKind, io_reason};
 
 /// The largest file that is read as a photo: 1 GiB, enough for [`MAX_PIXELS`](crate::MAX_PIXELS) uncompressed pixels of 32 bits
 /// and metadata.
@@ -88,7 +88,7 @@ pub(crate) fn unreadable(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::PermissionDenied => "no permission to read it; give yourself read access".to_owned(),
         io::ErrorKind::NotFound => "not found".to_owned(),
-        _ => format!("can't be read: {error}"),
+        _ => format!("can't be read: {}", io_reason(error)),
     }
 }
 

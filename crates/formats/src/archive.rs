@@ -5,7 +5,7 @@
 use std::fmt::Display;
 use std::io::{self, Read, Seek, SeekFrom};
 
-use engraft_nn::{Error, ErrorKind, Result};
+use engraft_nn::{Error, ErrorKind, Result, io_reason};
 use zip::read::ZipFile;
 use zip::result::ZipError;
 use zip::{CompressionMethod, ZipArchive};
@@ -35,7 +35,12 @@ impl<R: Read + Seek + Send + 'static> Zip<R> {
         let len = file.seek(SeekFrom::End(0)).map_err(failed)?;
         file.rewind().map_err(failed)?;
         let not_a_zip = |error: ZipError| {
-            Error::new(PLACE, what, &error)
+            // The zip crate names the record that it misses, which says less than this.
+            let received = match error {
+                ZipError::InvalidArchive(_) => "another kind of file, or one that is cut short".to_owned(),
+                _ => reason(&error),
+            };
+            Error::new(PLACE, what, received)
                 .with_kind(kind(&error))
                 .caused_by(error)
                 .hint("is the file complete, and is it the right one?")
@@ -169,7 +174,15 @@ fn damaged(place: &str, error: impl Display) -> Error {
 }
 
 fn unreadable(place: &str, error: ZipError) -> Error {
-    damaged(place, &error).with_kind(kind(&error)).caused_by(error)
+    damaged(place, reason(&error)).with_kind(kind(&error)).caused_by(error)
+}
+
+/// What is wrong with an archive or an entry, in words.
+fn reason(error: &ZipError) -> String {
+    match error {
+        ZipError::Io(error) => io_reason(error),
+        other => other.to_string(),
+    }
 }
 
 fn kind(error: &ZipError) -> ErrorKind {

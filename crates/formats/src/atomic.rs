@@ -6,7 +6,7 @@ use std::fs::{self, File, Permissions};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use engraft_nn::ErrorKind;
+use engraft_nn::{ErrorKind, io_reason};
 use tempfile::NamedTempFile;
 
 use crate::error::HasErrorKind;
@@ -24,7 +24,7 @@ use crate::h5::H5Error;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, thiserror::Error)]
-#[error("cannot write {}: {source}", path.display())]
+#[error("cannot write {}: {}", path.display(), io_reason(source))]
 pub struct AtomicError {
     /// The file that could not be written.
     pub path: PathBuf,
@@ -56,7 +56,8 @@ impl HasErrorKind for AtomicError {
 /// Replaces a file atomically: writes a temporary file in the same folder, syncs it, and renames it.
 ///
 /// Readers see the old file or the new one, even if this process or the machine stops in between.
-/// Permissions of an existing file stay. Where `path` is a symbolic link, its target is replaced.
+/// Permissions of an existing file stay. Where `path` is a symbolic link, its [`target`] is replaced or created, and the link
+/// stays.
 /// On failure the temporary file is removed.
 ///
 /// ```
@@ -77,8 +78,37 @@ pub fn write(path: &Path, write: impl FnOnce(&mut BufWriter<&mut File>) -> io::R
     replace(path, write).map_err(|source| AtomicError { path: path.to_owned(), source })
 }
 
+/// The file that [`write()`] replaces or creates: `path` itself, or what a symbolic link at `path` leads to, even if nothing is there
+/// yet.
+///
+/// ```
+/// use engraft_formats::atomic;
+/// # #[cfg(unix)] {
+/// let folder = tempfile::tempdir()?;
+/// let (model, latest) = (folder.path().join("model-7.keras"), folder.path().join("latest.keras"));
+/// std::os::unix::fs::symlink("model-7.keras", &latest)?;
+/// assert_eq!(atomic::target(&latest), model);
+/// assert_eq!(atomic::target(&model), model);
+/// # }
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub fn target(path: &Path) -> PathBuf {
+    /// Links that lead to links; Linux follows 40, too.
+    const MAX_LINKS: usize = 40;
+    let mut target = path.to_owned();
+    for _ in 0..MAX_LINKS {
+        let Ok(next) = fs::read_link(&target) else { return target };
+        // A relative link starts at its own folder.
+        target = target.parent().unwrap_or(Path::new("")).join(next);
+    }
+    target
+}
+
 fn replace(path: &Path, write: impl FnOnce(&mut BufWriter<&mut File>) -> io::Result<()>) -> io::Result<()> {
-    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let target = target(path);
+    if target.is_symlink() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "its links lead in a circle"));
+    }
     let name = target.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "not a file name"))?;
     let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
 
@@ -200,6 +230,22 @@ mod tests {
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
         assert_eq!(fs::read_to_string(&path).unwrap(), "new");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_to_a_file_that_is_not_there_yet_stays_a_link() {
+        use std::os::unix::fs::symlink;
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("models")).unwrap();
+        let (model, link) = (folder.path().join("models/7"), folder.path().join("latest"));
+        symlink("models/7", &link).unwrap();
+        write(&link, |file| file.write_all(b"new")).unwrap();
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(fs::read_to_string(&model).unwrap(), "new");
+        // A circle of links ends in an error.
+        symlink("circle", folder.path().join("circle")).unwrap();
+        write(&folder.path().join("circle"), |file| file.write_all(b"new")).unwrap_err();
     }
 
     /// Tests may run as root, who can write to ordinary folders. `/proc` refuses writes even by root.

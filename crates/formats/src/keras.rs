@@ -281,7 +281,10 @@ fn read_weights_from(
 }
 
 fn open(path: &Path) -> Result<BufReader<File>> {
-    File::open(path).map(BufReader::new).map_err(|error| at(path.display(), error))
+    if path.is_dir() {
+        return Err(Error::new(path.display(), "a model file", "a folder"));
+    }
+    File::open(path).map(BufReader::new).map_err(|error| Error::from_io(path.display(), error))
 }
 
 /// Opens a file for ordinary reads, and returns a second reader of it for parallel reads where the system has them.

@@ -8,6 +8,7 @@ pub mod atomic;
 mod element_type;
 mod error;
 mod expansion;
+mod failing_once;
 mod float_type;
 pub mod h5;
 pub mod inspect;

@@ -31,6 +31,7 @@ pub use self::writer::Writer;
 use crate::archive::Zip;
 use crate::atomic;
 use crate::error::at;
+use crate::failing_once::FailingOnce;
 
 /// Reads the array in a `.npy` file, converted to f32.
 ///
@@ -200,7 +201,7 @@ pub fn save(path: &Path, tensor: &Tensor) -> Result<()> {
 /// The file can't be written; two arrays have the same name.
 pub fn save_npz(path: &Path, arrays: &[(&str, &Tensor)]) -> Result<()> {
     atomic::write(path, |file| {
-        let mut zip = ZipWriter::new(file);
+        let mut zip = ZipWriter::new(FailingOnce::new(file));
         for (name, tensor) in arrays {
             let options = SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
             zip.start_file(format!("{name}.npy"), options.large_file(tensor.data().len() >= 1 << 29))?;

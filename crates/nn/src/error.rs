@@ -1,10 +1,12 @@
 //! [`Error`], [`ErrorKind`] and [`Result`], which all crates of the workspace return.
 
+mod io_reason;
 mod kind;
 
 use std::sync::Arc;
 use std::{fmt, io};
 
+pub use self::io_reason::io_reason;
 pub use self::kind::ErrorKind;
 
 /// The error that caused another one, shared by clones.
@@ -73,7 +75,7 @@ impl Error {
         Self::because(place, &source).caused_by(source)
     }
 
-    /// An error `place: source` caused by an I/O error, which determines the [kind](Self::kind).
+    /// An error `place: reason` caused by an I/O error, which determines the [kind](Self::kind). The reason is [`io_reason`]'s.
     ///
     /// ```
     /// use engraft_nn::{Error, ErrorKind};
@@ -82,7 +84,7 @@ impl Error {
     /// ```
     pub fn from_io(place: impl fmt::Display, source: io::Error) -> Self {
         let kind = source.kind().into();
-        Self::from_source(place, source).with_kind(kind)
+        Self::because(place, io_reason(&source)).with_kind(kind).caused_by(source)
     }
 
     /// The kind of the error, for programs to act on.
@@ -237,7 +239,7 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::NotFound);
         let source = error.source().and_then(|source| source.downcast_ref::<io::Error>()).unwrap();
         assert_eq!(source.kind(), io::ErrorKind::NotFound);
-        assert!(error.to_string().starts_with("model `m`, weights: entity not found\nhint: "), "{error}");
+        assert!(error.to_string().starts_with("model `m`, weights: no such file or folder\nhint: "), "{error}");
     }
 
     #[test]

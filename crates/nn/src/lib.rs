@@ -35,7 +35,7 @@ pub use compile::{
     PiecewiseConstantDecay, PolynomialDecay, RmsProp, Sgd, Slots,
 };
 pub use engraft_ir::{FillMode, Interpolation, Shape, random};
-pub use error::{Error, ErrorKind, Result};
+pub use error::{Error, ErrorKind, Result, io_reason};
 pub use graph::{Arguments, Graph, SymbolicTensor};
 pub use initializer::{Fan, Initializer};
 pub use layer::{IntoLayer, Layer, LayerDef, LayerDefExt};

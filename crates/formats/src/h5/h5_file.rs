@@ -5,6 +5,7 @@ use std::io::{Cursor, Read, Seek};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
+use engraft_nn::io_reason;
 use hdf5_pure::{AttrValue, Dataset, Error, File, Group, Layout, ReadSeekSource};
 
 use super::block_cache::BlockCache;
@@ -443,5 +444,5 @@ fn open_error(error: Error) -> H5Error {
 
 /// The [`H5Error::Open`] for a system's error on opening a file.
 fn unopened(error: std::io::Error) -> H5Error {
-    H5Error::Open { reason: error.to_string(), source: Some(error.into()) }
+    H5Error::Open { reason: io_reason(&error), source: Some(error.into()) }
 }

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::Write;
 
+use engraft_nn::io_reason;
 use half::f16;
 use hdf5_pure::{
     AttrValue, DatasetBuilder, File, FileBuilder, FinishedGroup, GroupBuilder, Layout, Source, make_f32_type,
@@ -161,7 +162,7 @@ impl<'a> H5Writer<'a> {
     /// [`H5Error::Write`] when the output refuses the bytes or the HDF5 crate can't lay out the file.
     pub fn write_to(&self, mut output: impl Write) -> Result<(), H5Error> {
         let write_error =
-            |error: std::io::Error| H5Error::Write { reason: error.to_string(), source: Some(error.into()) };
+            |error: std::io::Error| H5Error::Write { reason: io_reason(&error), source: Some(error.into()) };
         let sparse = self.lay_out()?;
         let mut position = 0;
         for (address, values) in self.large_offsets(&sparse)? {

@@ -11,6 +11,7 @@ use zip::write::SimpleFileOptions;
 use super::version::KERAS_VERSION;
 use super::{CONFIG, METADATA, WEIGHTS, base_record, config_writer, optimizer_state, weights};
 use crate::error::at;
+use crate::failing_once::FailingOnce;
 use crate::h5::H5Writer;
 use crate::{FloatType, atomic};
 
@@ -96,7 +97,7 @@ pub fn save(model: &Model, path: &Path, options: &SaveOptions<'_>) -> Result<()>
     let small = [(METADATA, metadata.to_string()), (CONFIG, config)];
     with_weights(model, Some(options.optimizer_state), options.float_type, |writer, bytes| {
         atomic::write(path, |file| {
-            let mut zip = ZipWriter::new(file);
+            let mut zip = ZipWriter::new(FailingOnce::new(file));
             for (name, text) in &small {
                 entry(&mut zip, name, text.as_bytes())?;
             }

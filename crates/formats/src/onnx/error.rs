@@ -18,7 +18,7 @@ use crate::error::{Cause, HasErrorKind};
 #[non_exhaustive]
 pub enum OnnxError {
     /// The file can't be read.
-    #[error("cannot read: {0}")]
+    #[error("cannot read: {}", engraft_nn::io_reason(.0))]
     Read(#[from] std::io::Error),
     /// The file is larger than a protobuf message can be.
     #[error("{len} bytes, more than the {MAX_FILE_LEN} that an ONNX file can have")]

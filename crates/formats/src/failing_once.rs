@@ -1,0 +1,73 @@
+//! [`FailingOnce`]: a writer that reports its first error and none after it.
+
+use std::io::{self, Seek, SeekFrom, Write};
+
+/// A writer that passes on its first error, and then discards all that is written.
+///
+/// `ZipWriter` completes an archive when it is dropped, also after a failed write. On a full disk that fails again, and it prints
+/// the error to standard error. Below this writer it doesn't fail, so nothing is printed. The file is thrown away by
+/// [`atomic::write`](crate::atomic::write), which received the first error.
+pub(crate) struct FailingOnce<W> {
+    inner: W,
+    failed: bool,
+}
+
+impl<W> FailingOnce<W> {
+    pub(crate) fn new(inner: W) -> Self {
+        Self { inner, failed: false }
+    }
+
+    /// Calls `action` unless one has failed before; then returns `discarded`.
+    fn unless_failed<T>(&mut self, discarded: T, action: impl FnOnce(&mut W) -> io::Result<T>) -> io::Result<T> {
+        if self.failed {
+            return Ok(discarded);
+        }
+        let result = action(&mut self.inner);
+        self.failed = result.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::Interrupted);
+        result
+    }
+}
+
+impl<W: Write> Write for FailingOnce<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.unless_failed(bytes.len(), |inner| inner.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.unless_failed((), W::flush)
+    }
+}
+
+impl<W: Seek> Seek for FailingOnce<W> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.unless_failed(0, |inner| inner.seek(to))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A disk with room for this many bytes.
+    struct Disk(usize);
+
+    impl Write for Disk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0 = self.0.checked_sub(bytes.len()).ok_or(io::ErrorKind::StorageFull)?;
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn only_the_first_error_is_reported() {
+        let mut writer = FailingOnce::new(Disk(3));
+        writer.write_all(b"abc").unwrap();
+        assert_eq!(writer.write_all(b"d").unwrap_err().kind(), io::ErrorKind::StorageFull);
+        writer.write_all(b"completes the archive").unwrap();
+        writer.flush().unwrap();
+    }
+}
