@@ -7,16 +7,16 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use engraft::Error;
-use engraft::formats::FloatType;
 use engraft::formats::safetensors::Naming;
+use engraft::formats::{FloatType, atomic};
 use engraft::recipe::Classifier;
 use engraft::runtime::Runtime;
 
 use self::check::{Agreement, Samples};
 use self::target::Target;
-use crate::destination::Destination;
+use crate::destination::{self, Outputs};
 use crate::failure::Failure;
-use crate::options::PhotosArg;
+use crate::options::{ForceArg, PhotosArg};
 use crate::output::{self, line, note};
 use crate::photos;
 use crate::predict::warn;
@@ -52,6 +52,8 @@ pub(crate) struct Args {
     /// File to write [default: MODEL with the extension of the format, such as model.onnx for model.keras]
     #[arg(short, long, value_name = "FILE", help_heading = "Output")]
     output: Option<PathBuf>,
+    #[command(flatten)]
+    force: ForceArg,
 }
 
 /// The values of `--precision`: [`FloatType`] on the command line.
@@ -80,6 +82,13 @@ impl Args {
         }
     }
 
+    fn bytes_per_parameter(&self) -> u64 {
+        match self.precision {
+            Number::F32 => 4,
+            Number::F16 => 2,
+        }
+    }
+
     fn naming(&self) -> Naming {
         match self.names {
             Names::Keras => Naming::Keras,
@@ -94,9 +103,11 @@ pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
         return Err(Failure::Usage(error.hint("the other formats have fixed names")));
     }
     let path = args.output.clone().unwrap_or_else(|| args.model.with_extension(args.to.name()));
-    let output = Destination::check("--output", &path)?;
+    let mut outputs = Outputs::new(args.force.force).reads("MODEL", [&args.model]);
+    let output = outputs.check("--output", &path, args.to.content())?;
     let classifier = Classifier::load(&args.model)?;
     warn(&classifier);
+    output.require_space(args.bytes_per_parameter() * classifier.model().count_params() as u64)?;
     let scan = |photos| photos::scan_for(&PhotosArg { photos, labels: None }, &classifier, runtime);
     let folder = args.photos.clone().map(scan).transpose()?;
     let samples = match folder {
@@ -104,15 +115,17 @@ pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
         None => Samples::synthetic(&classifier)?,
     };
     // The file is first written to a temporary folder next to the output. Once verified, it is renamed into place.
-    let beside = output.path().parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // A link at the output stays, and its target is replaced.
+    let target = atomic::target(output.path());
+    let beside = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let trial = tempfile::Builder::new().prefix(".engraft").tempdir_in(beside);
     let trial = trial.map_err(|error| Error::from_io(output.path().display(), error))?;
-    let written = trial.path().join(output.path().file_name().unwrap_or_default());
-    args.to.write(&classifier, &written, args.float_type(), args.naming())?;
+    let written = trial.path().join(target.file_name().unwrap_or_default());
+    args.to.write(&classifier, &written, args.float_type(), args.naming()).map_err(destination::advise)?;
     let predict = args.to.read(&args.model, &written, args.naming(), runtime)?;
     let agreement = samples.compare(classifier.model(), &predict, runtime)?;
     agreement.must_hold(args.float_type())?;
-    std::fs::rename(&written, output.path()).map_err(|error| Error::from_io(output.path().display(), error))?;
+    std::fs::rename(&written, &target).map_err(|error| Error::from_io(output.path().display(), error))?;
     if classifier.metadata().is_some_and(|metadata| metadata.unknown.is_some()) {
         note("note: only the .keras file answers \"unknown\"; the exported file gives the probabilities alone");
     }

@@ -9,8 +9,9 @@ use engraft::runtime::Runtime;
 use engraft::train::{RunOptions, Train};
 use engraft::{Error, ErrorKind, Tensor};
 
-use crate::destination::Destination;
+use crate::destination::{self, Content, Outputs};
 use crate::failure::Failure;
+use crate::options::ForceArg;
 use crate::output::line;
 use crate::predict::warn;
 
@@ -37,11 +38,14 @@ pub(crate) struct Args {
     /// NumPy file to write
     #[arg(short, long, value_name = "FILE.npy", help_heading = "Output")]
     output: PathBuf,
+    #[command(flatten)]
+    force: ForceArg,
 }
 
 /// Writes one row per image. An image that can't be read is an error, since rows must match images.
 pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
-    let output = Destination::check("--output", &args.output)?;
+    let mut outputs = Outputs::new(args.force.force).reads("MODEL", [&args.model]).reads("IMAGE", &args.images);
+    let output = outputs.check("--output", &args.output, Content::Npy)?;
     let classifier = Classifier::load(&args.model)?;
     warn(&classifier);
     let mut shape = vec![args.images.len()];
@@ -51,11 +55,12 @@ pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
         let row = classifier.model().features(&classifier.input(&decode(image)?)?, &args.layer, options)?;
         if values.is_empty() {
             check_memory(&row, args.images.len(), runtime.available_memory())?;
+            output.require_space(size_of_val(row.data()) as u64 * args.images.len() as u64)?;
             shape.extend(&row.shape()[1..]);
         }
         values.extend(row.into_data());
     }
-    write(output.path(), &shape, &values)?;
+    write(output.path(), &shape, &values).map_err(destination::advise)?;
     line(format_args!("{}: {shape:?} of float32", output.path().display()))
 }
 

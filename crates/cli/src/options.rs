@@ -289,6 +289,14 @@ impl PrecisionArg {
     }
 }
 
+/// The option `--force`.
+#[derive(Args, Debug)]
+pub(crate) struct ForceArg {
+    /// Replace existing files that engraft didn't write, too; photos and files that the command reads are never replaced
+    #[arg(long, help_heading = "Output")]
+    pub(crate) force: bool,
+}
+
 /// The argument PHOTOS: a folder with one folder per class, or any folder with the option `--labels`.
 #[derive(Args, Debug)]
 pub(crate) struct PhotosArg {

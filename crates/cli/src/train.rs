@@ -10,7 +10,6 @@ mod start;
 
 use std::path::PathBuf;
 
-use engraft::Error;
 use engraft::applications::Weights;
 use engraft::cache::FeatureCache;
 use engraft::data::{KnownPhotos, Photo, PhotoFolder, Split, split};
@@ -23,11 +22,12 @@ use engraft::recipe::{
 };
 use engraft::runtime::Runtime;
 use engraft::train::{Callback, History};
+use engraft::{Error, Model, Weight};
 
 use crate::compile::{OptimizerKind, with_accuracy};
-use crate::destination::Destination;
+use crate::destination::{self, Content, Destination, Outputs};
 use crate::failure::Failure;
-use crate::options::{self, BackboneChoice, ClassWeightsArg, Count, PhotosArg, PrecisionArg, RecipeArgs};
+use crate::options::{self, BackboneChoice, ClassWeightsArg, Count, ForceArg, PhotosArg, PrecisionArg, RecipeArgs};
 use crate::output::{count, line, note};
 use crate::photos;
 use crate::score::{Score, change};
@@ -184,7 +184,9 @@ pub(crate) struct Args {
     no_cache: bool,
     #[command(flatten)]
     precision: PrecisionArg,
-    /// Model file to write, such as model.keras; any name is accepted, but Keras opens only names that end in `.keras`
+    /// Model file to write, such as model.keras
+    ///
+    /// Keras opens only names that end in `.keras`. `engraft export` converts the file to other formats.
     #[arg(short, long, value_name = "MODEL", help_heading = "Output")]
     output: PathBuf,
     /// Save the last epoch with the optimizer state, so that --model (or Keras) resumes training exactly, and the best epoch in
@@ -194,6 +196,8 @@ pub(crate) struct Args {
     /// Also write loss and accuracy of each epoch to this JSON file, like Keras' History.history
     #[arg(long, value_name = "FILE.json", help_heading = "Output")]
     history: Option<PathBuf>,
+    #[command(flatten)]
+    force: ForceArg,
     /// Print the choices and the score of the default recipe as one JSON object instead of text, for scripts
     #[arg(long, help_heading = "Output")]
     json: bool,
@@ -250,6 +254,27 @@ impl Args {
         }
     }
 
+    /// The checks of output files, which know the files that the command reads.
+    fn outputs(&self) -> Outputs {
+        let weights = match &self.weights {
+            Weights::File(path) => Some(path),
+            _ => None,
+        };
+        Outputs::new(self.force.force).reads("--model", &self.model).reads("--weights", weights)
+    }
+
+    /// An estimate of the bytes of all files that are saved with this model, without their metadata.
+    fn bytes(&self, model: &Model) -> u64 {
+        let parameters = 4 * model.count_params() as u64;
+        if !self.save_optimizer {
+            return parameters;
+        }
+        let slots = model.compiled().map_or(0, |compiled| compiled.optimizer.slots()) as u64;
+        let trained: usize = model.trainable_weights().iter().map(Weight::count).sum();
+        // The file of the best epoch has no optimizer state.
+        2 * parameters + slots * 4 * trained as u64
+    }
+
     fn class_weights(&self) -> ClassWeights {
         self.class_weights.unwrap_or(ClassWeightsArg::None).into()
     }
@@ -266,8 +291,9 @@ impl Args {
 }
 
 pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
-    let output = Destination::check("--output", &args.output)?;
-    let history = args.history.as_deref().map(|path| Destination::check("--history", path)).transpose()?;
+    let mut outputs = args.outputs();
+    let output = outputs.check("--output", &args.output, Content::Keras)?;
+    let history = args.history.as_deref().map(|path| outputs.check("--history", path, Content::History)).transpose()?;
     if output.path().extension().is_none_or(|extension| extension != "keras") {
         note("warning: Keras opens model files only where their name ends in .keras");
     }
@@ -275,10 +301,6 @@ pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
         return probe::run(args, &output, runtime);
     }
     args.check_gradient_training()?;
-    if history.as_ref().is_some_and(|history| history.path() == output.path()) {
-        let error = Error::new("--history", "another file than --output", output.path().display());
-        return Err(error.hint("name a file such as history.json").into());
-    }
     if args.json {
         let error = Error::new("--json", "the default recipe", "gradient training");
         return Err(error.hint("--history FILE.json has loss and accuracy of each epoch").into());
@@ -302,10 +324,11 @@ pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
     let job = job.class_weights(args.class_weights());
     let job = cache.iter().cloned().fold(job.augment_variants(args.variants()), TrainingJob::cache);
     let job = job.save_to(output.path(), args.save_optimizer);
-    saving::check_best(&job)?;
+    saving::check_best(&job, &mut outputs)?;
     let memory = job.memory()?;
     overview::lines(args, &job, &photos.folder, &memory, &chosen).into_iter().try_for_each(line)?;
     job.ensure_fits()?;
+    output.require_space(args.bytes(classifier.model()))?;
 
     let show_features = progress::features();
     let job = job.keep_photos_in_memory()?.on_features(|done, total| show_features("", done, total));
@@ -319,7 +342,8 @@ pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
     cache.and_then(|cache| cache.note()).into_iter().for_each(note);
     let written = history.map_or(Ok(()), |history| write_history(&history, &report.history));
     let saved = saving::lines(job.phases(), &report.saved);
-    let outcome = report.outcome.inspect_err(|_| saving::left(output.path(), &saved).into_iter().for_each(note))?;
+    let outcome = report.outcome.inspect_err(|_| saving::left(output.path(), &saved).into_iter().for_each(note));
+    let outcome = outcome.map_err(destination::advise)?;
     written?;
     match outcome {
         Outcome::Complete => {

@@ -97,11 +97,11 @@ fn a_file_that_cannot_be_made_leaves_the_old_one() {
     let model = engraft::formats::keras::load_model(&place.path("small.keras")).unwrap();
     model.weights()[0].values_mut()[0] = 1e6;
     support::save(&model, &place.path("small.keras"));
-    let run = place.run("export small.keras --to h5 --precision f16");
+    let run = place.run("export small.keras --to h5 --precision f16 --force");
     run.fails(1, &["weight `conv/kernel`: expected values of at most 65504 for f16, received 1000000"]);
     model.weights()[0].values_mut()[0] = f32::NAN;
     support::save(&model, &place.path("small.keras"));
-    let run = place.run("export small.keras --to h5");
+    let run = place.run("export small.keras --to h5 --force");
     run.fails(1, &["the file written: expected predictions that differ", "received NaN"]);
     assert_eq!(place.read("small.h5"), b"old");
     assert_eq!(names(&place), ["small.h5", "small.keras"]);

@@ -10,11 +10,14 @@ use std::io::{self, Seek, SeekFrom, Write};
 pub(crate) struct FailingOnce<W> {
     inner: W,
     failed: bool,
+    /// The position in the file, and its length. After the failure they count what would be there.
+    position: u64,
+    len: u64,
 }
 
 impl<W> FailingOnce<W> {
     pub(crate) fn new(inner: W) -> Self {
-        Self { inner, failed: false }
+        Self { inner, failed: false, position: 0, len: 0 }
     }
 
     /// Calls `action` unless one has failed before; then returns `discarded`.
@@ -26,11 +29,18 @@ impl<W> FailingOnce<W> {
         self.failed = result.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::Interrupted);
         result
     }
+
+    fn moved_to(&mut self, position: u64) {
+        self.position = position;
+        self.len = self.len.max(position);
+    }
 }
 
 impl<W: Write> Write for FailingOnce<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.unless_failed(bytes.len(), |inner| inner.write(bytes))
+        let written = self.unless_failed(bytes.len(), |inner| inner.write(bytes))?;
+        self.moved_to(self.position + written as u64);
+        Ok(written)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -40,7 +50,14 @@ impl<W: Write> Write for FailingOnce<W> {
 
 impl<W: Seek> Seek for FailingOnce<W> {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        self.unless_failed(0, |inner| inner.seek(to))
+        let position = match to {
+            SeekFrom::Start(position) => Some(position),
+            SeekFrom::Current(by) => self.position.checked_add_signed(by),
+            SeekFrom::End(by) => self.len.checked_add_signed(by),
+        };
+        let position = self.unless_failed(position.ok_or(io::ErrorKind::InvalidInput)?, |inner| inner.seek(to))?;
+        self.moved_to(position);
+        Ok(position)
     }
 }
 
@@ -62,6 +79,12 @@ mod tests {
         }
     }
 
+    impl Seek for Disk {
+        fn seek(&mut self, _: SeekFrom) -> io::Result<u64> {
+            panic!("a failed writer isn't used again")
+        }
+    }
+
     #[test]
     fn only_the_first_error_is_reported() {
         let mut writer = FailingOnce::new(Disk(3));
@@ -69,5 +92,16 @@ mod tests {
         assert_eq!(writer.write_all(b"d").unwrap_err().kind(), io::ErrorKind::StorageFull);
         writer.write_all(b"completes the archive").unwrap();
         writer.flush().unwrap();
+    }
+
+    #[test]
+    fn positions_go_on_after_the_failure() {
+        let mut writer = FailingOnce::new(Disk(3));
+        writer.write_all(b"abc").unwrap();
+        writer.write_all(b"d").unwrap_err();
+        writer.write_all(b"efgh").unwrap();
+        assert_eq!(writer.stream_position().unwrap(), 7);
+        assert_eq!(writer.seek(SeekFrom::Start(2)).unwrap(), 2);
+        assert_eq!(writer.seek(SeekFrom::End(-1)).unwrap(), 6);
     }
 }

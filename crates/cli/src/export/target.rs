@@ -14,6 +14,7 @@ use engraft::train::{RunOptions, Train};
 use engraft::{Error, ErrorKind, Model, Result};
 
 use super::check::{BATCH, Predict};
+use crate::destination::Content;
 
 /// The values of `--to`: the export formats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -35,11 +36,16 @@ pub(crate) enum Target {
 impl Target {
     /// Name of the format, which is also its file extension.
     pub(super) fn name(self) -> &'static str {
+        self.content().extension()
+    }
+
+    /// What the file holds.
+    pub(super) fn content(self) -> Content {
         match self {
-            Self::Onnx => "onnx",
-            Self::Safetensors => "safetensors",
-            Self::Weights => "weights.h5",
-            Self::H5 => "h5",
+            Self::Onnx => Content::Onnx,
+            Self::Safetensors => Content::Safetensors,
+            Self::Weights => Content::WeightsH5,
+            Self::H5 => Content::H5,
         }
     }
 
@@ -56,7 +62,10 @@ impl Target {
         naming: Naming,
     ) -> Result<()> {
         let model = classifier.model();
-        let metadata: Vec<(String, Vec<u8>)> = classifier.metadata().iter().map(|metadata| metadata.entry()).collect();
+        let mut metadata: Vec<(String, Vec<u8>)> =
+            classifier.metadata().iter().map(|metadata| metadata.entry()).collect();
+        // By this mark, `engraft export` knows the file as its own and may replace it.
+        metadata.push((Content::MARK.to_owned(), env!("CARGO_PKG_VERSION").into()));
         match self {
             Self::Onnx => {
                 let class_names = classifier.metadata().map(|metadata| &metadata.classes[..]).unwrap_or_default();

@@ -18,7 +18,7 @@ use indicatif::ProgressBar;
 use super::progress::features;
 use super::start::download_bar;
 use super::{Args, interrupt, warn_of_leaks};
-use crate::destination::Destination;
+use crate::destination::{self, Destination};
 use crate::failure::Failure;
 use crate::options::BackboneChoice;
 use crate::output::{line, note};
@@ -37,6 +37,8 @@ pub(super) fn run(args: &Args, output: &Destination, runtime: &Runtime) -> Resul
     let (folder, held_out) = read(args, runtime)?;
     // Files that the listing skipped are reported already.
     let (recipes, listed) = (recipes(args, &folder), folder.skipped.len());
+    let smallest = recipes.iter().map(|recipe| recipe.backbone.parameters()).min().unwrap_or(0);
+    output.require_space(4 * smallest as u64)?;
     if !args.json {
         report::overview(args, &folder, &held_out, &recipes).into_iter().try_for_each(line)?;
     }
@@ -59,7 +61,7 @@ pub(super) fn run(args: &Args, output: &Destination, runtime: &Runtime) -> Resul
         return Err(Failure::Interrupted);
     };
     photos::report_skipped(&trained.folder.skipped[listed..]);
-    trained.classifier.save(output.path())?;
+    trained.classifier.save(output.path()).map_err(destination::advise)?;
     match args.json {
         true => line(report::to_json(&trained, output.path()))?,
         false => report::results(args, &trained, output.path()).into_iter().try_for_each(line)?,

@@ -2,24 +2,23 @@
 
 use std::path::Path;
 
-use engraft::Error;
-use engraft::recipe::{Checkpoint, Metadata, Phase, TrainingJob};
+use engraft::recipe::{Checkpoint, Phase, TrainingJob};
 
-use crate::destination::Destination;
+use crate::destination::{Content, Outputs};
 use crate::failure::Failure;
 
 /// Checks that the file of the best epoch, if there is one, can be written and replaces nothing but a model of engraft. The user
 /// didn't name this file.
-pub(super) fn check_best(job: &TrainingJob<'_>) -> Result<(), Failure> {
-    let Some(path) = job.best_path() else { return Ok(()) };
-    Destination::check("--save-optimizer", &path)?;
-    if !path.exists() || matches!(Metadata::read(&path), Ok(Some(_))) {
-        return Ok(());
+pub(super) fn check_best(job: &TrainingJob<'_>, outputs: &mut Outputs) -> Result<(), Failure> {
+    match job.best_path() {
+        Some(path) => match outputs.check("--save-optimizer", &path, Content::Keras) {
+            Err(Failure::Failed(error)) if path.exists() => {
+                Err(error.hint("move this file away, or choose another name for --output").into())
+            }
+            checked => checked.map(|_| ()),
+        },
+        None => Ok(()),
     }
-    let expected = "a name for the best epoch that is free or belongs to a model of engraft";
-    Err(Error::new("--save-optimizer", expected, format_args!("{}, another file", path.display()))
-        .hint("move this file away, or choose another name for --output")
-        .into())
 }
 
 /// A line on each saved file: `Saved m.keras: epoch 7 of 10, the best by val_loss 0.4123`.

@@ -12,6 +12,7 @@ use engraft::Model;
 use engraft::formats::keras::{self, SaveOptions};
 use engraft::prelude::*;
 use engraft::random::Rng;
+use engraft::recipe::Metadata;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -77,6 +78,12 @@ impl Place {
     /// Saves a small model of three classes on 16 by 16 pixels that learns colours within a few epochs.
     pub(crate) fn add_model(&self, name: &str) {
         save(&small_model(3), &self.path(name));
+    }
+
+    /// Saves a small model like [`add_model`](Self::add_model), with class names, as `engraft train` does.
+    pub(crate) fn add_classifier(&self, name: &str) {
+        let metadata = Metadata::new(COLOURS.map(|(class, _)| class.to_owned()).to_vec());
+        Classifier::new(small_model(3), Some(metadata)).unwrap().save(&self.path(name)).unwrap();
     }
 
     /// Names and contents of the entries of a `.keras` file, except `metadata.json`, which contains the date.

@@ -73,6 +73,14 @@ impl Backbone {
         }
     }
 
+    /// Number of parameters of the network without its top, such as 14,714,688 of VGG16.
+    pub fn parameters(self) -> usize {
+        match self {
+            Self::Vgg16 => 14_714_688,
+            Self::EfficientNetLite0 => 3_413_024,
+        }
+    }
+
     /// Whether its ImageNet weights are in the program or on this machine, so that nothing is downloaded.
     pub fn is_at_hand(self) -> bool {
         match self {
@@ -155,5 +163,14 @@ mod tests {
         }
         let error = "vgg".parse::<Backbone>().unwrap_err().to_string();
         assert!(error.contains("expected efficientnet-lite0 or vgg16, received vgg"), "{error}");
+    }
+
+    #[test]
+    fn parameters_are_those_of_the_built_network() {
+        for backbone in Backbone::ALL {
+            let x = crate::prelude::Input::new([32, 32, 3]);
+            let network = backbone.build(&x, Weights::None, None, Box::new(|_, _| {})).unwrap();
+            assert_eq!(network.count_params(), backbone.parameters(), "{backbone}");
+        }
     }
 }

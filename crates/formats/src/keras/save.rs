@@ -171,6 +171,10 @@ fn with_weights(
     let state = compiled.as_ref().map(|compiled| compiled.state.slots());
     let mut writer = H5Writer::new();
     weights::write(&saved, &values, float_type, &mut writer).map_err(failed)?;
+    if slots.is_none() {
+        // A `.weights.h5` has no other place for the program that wrote it; a `.keras` has its metadata.json.
+        writer.attr_strings("", "engraft_version", &[env!("CARGO_PKG_VERSION")]).map_err(failed)?;
+    }
     let mut numbers = model.count_params();
     if let (Some(slots), Some(compiled)) = (slots, compiled.as_ref()) {
         optimizer_state::write(compiled, &trainable, state.as_deref().filter(|_| slots), &mut writer)
