@@ -17,9 +17,10 @@ use self::classes::{ClassEvaluation, ClassScore};
 use self::labels::LabelEvaluation;
 use crate::classify::BATCH;
 use crate::compile::compile_if_needed;
-use crate::destination::Destination;
+use crate::destination::{Content, Destination, Outputs};
 use crate::failure::Failure;
-use crate::options::{PhotosArg, PrecisionArg};
+use crate::misplaced::{check_model, check_photos};
+use crate::options::{ForceArg, PhotosArg, PrecisionArg};
 use crate::output::{self, line};
 use crate::photos::{self, add_unlabelled, skipped_note};
 use crate::predict::warn;
@@ -58,14 +59,20 @@ pub(crate) struct Args {
     /// probability of the right class
     #[arg(long, value_name = "FILE.csv", help_heading = "Output")]
     mistakes: Option<PathBuf>,
+    #[command(flatten)]
+    force: ForceArg,
     /// Print one JSON object instead of text, for scripts
     #[arg(long, help_heading = "Output")]
     json: bool,
 }
 
 pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
-    let mistakes = args.mistakes.as_deref().map(|path| Destination::check("--mistakes", path)).transpose()?;
+    let mut outputs =
+        Outputs::new(args.force.force).reads("MODEL", [&args.model]).reads("--labels", &args.photos.labels);
+    let mistakes = args.mistakes.as_deref().map(|path| outputs.check("--mistakes", path, Content::Csv)).transpose()?;
     let chosen = args.precision.of(runtime)?;
+    check_model(&args.model, [args.photos.photos.as_path()])?;
+    check_photos(&args.photos.photos)?;
     let classifier = Classifier::load(&args.model)?;
     warn(&classifier);
     if classifier.is_multi_label() {

@@ -16,6 +16,7 @@ use self::check::{Agreement, Samples};
 use self::target::Target;
 use crate::destination::{self, Outputs};
 use crate::failure::Failure;
+use crate::misplaced::{check_model, check_photos};
 use crate::options::{ForceArg, PhotosArg};
 use crate::output::{self, line, note};
 use crate::photos;
@@ -102,6 +103,8 @@ pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
         let error = Error::new("--names torchvision", "--to safetensors", args.to.name());
         return Err(Failure::Usage(error.hint("the other formats have fixed names")));
     }
+    check_model(&args.model, args.photos.as_deref())?;
+    args.photos.as_deref().map_or(Ok(()), check_photos)?;
     let path = args.output.clone().unwrap_or_else(|| args.model.with_extension(args.to.name()));
     let mut outputs = Outputs::new(args.force.force).reads("MODEL", [&args.model]);
     let output = outputs.check("--output", &path, args.to.content())?;

@@ -11,6 +11,7 @@ use engraft::{Error, ErrorKind, Tensor};
 
 use crate::destination::{self, Content, Outputs};
 use crate::failure::Failure;
+use crate::misplaced::check_model;
 use crate::options::ForceArg;
 use crate::output::line;
 use crate::predict::warn;
@@ -44,6 +45,7 @@ pub(crate) struct Args {
 
 /// Writes one row per image. An image that can't be read is an error, since rows must match images.
 pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
+    check_model(&args.model, args.images.iter().map(PathBuf::as_path))?;
     let mut outputs = Outputs::new(args.force.force).reads("MODEL", [&args.model]).reads("IMAGE", &args.images);
     let output = outputs.check("--output", &args.output, Content::Npy)?;
     let classifier = Classifier::load(&args.model)?;

@@ -8,6 +8,7 @@ use engraft::recipe::Metadata;
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
+use crate::misplaced::check_model;
 use crate::output::{line, note, thousands};
 
 /// Maximum number of characters that are printed of a metadata text.
@@ -33,6 +34,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    check_model(&args.file, [])?;
     let mut contents = inspect(&args.file)?;
     if !contents.layers.is_empty()
         && let Some(metadata) = keras::read_extra(&args.file, Metadata::ENTRY)?

@@ -3,6 +3,7 @@
 mod bench;
 mod cache;
 mod classify;
+mod command_line;
 mod compile;
 mod csv;
 mod decode_pool;
@@ -13,6 +14,7 @@ mod failure;
 mod features;
 mod file_kind;
 mod inspect;
+mod misplaced;
 mod options;
 mod output;
 mod photos;

@@ -19,9 +19,10 @@ use self::rows::{Format, Rows};
 use self::sources::{Source, Sources};
 use crate::classify::{BATCH, classify, ranked};
 use crate::decode_pool::decode_pool;
-use crate::destination::Destination;
+use crate::destination::{Content, Destination, Outputs};
 use crate::failure::Failure;
-use crate::options::Count;
+use crate::misplaced::check_model;
+use crate::options::{Count, ForceArg};
 use crate::output::{self, line, note, thousands};
 use crate::photos::{bar, report_skipped};
 
@@ -72,6 +73,8 @@ pub(crate) struct Args {
     /// Write to this file instead of standard output
     #[arg(short, long, value_name = "FILE", help_heading = "Output")]
     output: Option<PathBuf>,
+    #[command(flatten)]
+    force: ForceArg,
 }
 
 impl Args {
@@ -80,6 +83,14 @@ impl Args {
             (true, _) => Format::Json,
             (_, true) => Format::Csv,
             _ => Format::Text,
+        }
+    }
+
+    fn content(&self) -> Content {
+        match self.format() {
+            Format::Text => Content::Text,
+            Format::Json => Content::JsonLines,
+            Format::Csv => Content::Csv,
         }
     }
 
@@ -94,7 +105,9 @@ impl Args {
 
 /// Classifies each photo. A photo that can't be read doesn't stop the others, but the command fails at the end.
 pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
-    let output = args.output.as_deref().map(|path| Destination::check("--output", path)).transpose()?;
+    check_model(&args.model, args.images.iter().map(PathBuf::as_path))?;
+    let mut outputs = Outputs::new(args.force.force).reads("MODEL", [&args.model]).reads("IMAGE", &args.images);
+    let output = args.output.as_deref().map(|path| outputs.check("--output", path, args.content())).transpose()?;
     let done = args.skip_done.as_deref().map(Done::read).transpose()?.unwrap_or_default();
     let classifier = Classifier::load(&args.model)?;
     warn(&classifier);

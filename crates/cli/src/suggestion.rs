@@ -3,6 +3,8 @@
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Command, Error};
 
+use crate::command_line::{CommandOption, with_one};
+
 /// Names that differ from the typed one by more edits than this, as counted by [`nearest`], are not suggested.
 const MAX_EDITS: usize = 3;
 
@@ -10,6 +12,12 @@ const MAX_EDITS: usize = 3;
 ///
 /// clap itself suggests nothing for short names, and may list less similar names first.
 pub(crate) fn suggest(mut error: Error, program: &Command, arguments: &[String]) -> Error {
+    if let Some(option) = repeated(&error) {
+        let line = with_one(&named(&option, program, arguments), arguments);
+        let tip = format!("give {option} once: {line}").into();
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip]));
+        return error;
+    }
     let (typed, kind) = match error.kind() {
         ErrorKind::InvalidSubcommand => (ContextKind::InvalidSubcommand, ContextKind::SuggestedSubcommand),
         ErrorKind::UnknownArgument => (ContextKind::InvalidArg, ContextKind::SuggestedArg),
@@ -31,6 +39,27 @@ pub(crate) fn suggest(mut error: Error, program: &Command, arguments: &[String])
     // For an unknown option, clap may suggest to pass it as a value. That doesn't help where the name of an option is this close.
     error.remove(ContextKind::Suggested);
     error
+}
+
+/// The option that is given twice, such as `--seed`; `None` if that isn't the error.
+fn repeated(error: &Error) -> Option<String> {
+    let conflict = |kind| match error.get(kind) {
+        Some(ContextValue::String(argument)) => Some(argument),
+        _ => None,
+    };
+    let (invalid, prior) = (conflict(ContextKind::InvalidArg)?, conflict(ContextKind::PriorArg)?);
+    let is_repeated = error.kind() == ErrorKind::ArgumentConflict && invalid == prior;
+    is_repeated.then(|| invalid.split(' ').next().unwrap_or_default().to_owned())
+}
+
+/// The option of this long name, with its short name if it has one.
+fn named(long: &str, program: &Command, arguments: &[String]) -> CommandOption {
+    let command = arguments.iter().find_map(|argument| program.find_subcommand(argument));
+    let mut all = command.into_iter().chain([program]).flat_map(Command::get_arguments);
+    let found = all.find(|argument| argument.get_long() == long.strip_prefix("--"));
+    let short = found.and_then(|found| found.get_short()).map(|short| format!("-{short}"));
+    let names = std::iter::once(long.to_owned()).chain(short).collect();
+    CommandOption { names, takes_value: found.is_some_and(|found| found.get_action().takes_values()) }
 }
 
 /// The options of the command that `arguments` name, and the global options.

@@ -8,6 +8,7 @@ use engraft::formats::keras;
 use engraft::recipe::{Backbone, Freeze, Recipe};
 
 use crate::failure::Failure;
+use crate::misplaced::check_model;
 use crate::options::{self, Count, RecipeArgs};
 use crate::output::{line, note};
 
@@ -65,6 +66,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
 
 fn model(args: &Args) -> Result<Model, Failure> {
     if let Some(path) = &args.model {
+        check_model(path, [])?;
         let archive = keras::load(path)?;
         archive.warnings.iter().for_each(|warning| note(format_args!("warning: {warning}")));
         if let Some(freeze) = &args.freeze {

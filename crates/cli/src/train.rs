@@ -27,6 +27,7 @@ use engraft::{Error, Model, Weight};
 use crate::compile::{OptimizerKind, with_accuracy};
 use crate::destination::{self, Content, Destination, Outputs};
 use crate::failure::Failure;
+use crate::misplaced::{check_model, check_order, check_photos};
 use crate::options::{self, BackboneChoice, ClassWeightsArg, Count, ForceArg, PhotosArg, PrecisionArg, RecipeArgs};
 use crate::output::{count, line, note};
 use crate::photos;
@@ -260,7 +261,10 @@ impl Args {
             Weights::File(path) => Some(path),
             _ => None,
         };
-        Outputs::new(self.force.force).reads("--model", &self.model).reads("--weights", weights)
+        Outputs::new(self.force.force)
+            .reads("--model", &self.model)
+            .reads("--weights", weights)
+            .reads("--labels", &self.photos.labels)
     }
 
     /// An estimate of the bytes of all files that are saved with this model, without their metadata.
@@ -291,6 +295,10 @@ impl Args {
 }
 
 pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
+    check_order(&args.photos.photos, &args.output)?;
+    check_photos(&args.photos.photos)?;
+    args.validation.as_deref().map_or(Ok(()), check_photos)?;
+    args.model.as_deref().map_or(Ok(()), |model| check_model(model, []))?;
     let mut outputs = args.outputs();
     let output = outputs.check("--output", &args.output, Content::Keras)?;
     let history = args.history.as_deref().map(|path| outputs.check("--history", path, Content::History)).transpose()?;

@@ -76,7 +76,7 @@ fn folders_that_hold_no_classes_of_photos_are_told() {
             "hint: make a folder",
         ),
         ("absent", "absent: no such folder", "hint: give a folder"),
-        ("m.keras", "m.keras: expected a folder, received a file", "hint: give a folder"),
+        ("m.keras", "m.keras: expected a folder of photos, received a model file", "hint: give a folder"),
     ] {
         let run = place.run(&format!("train {folder} -o n.keras --weights none"));
         run.fails(1, &[&format!("error: {expected}"), hint]);

@@ -1,5 +1,7 @@
 //! What output files hold: the extension that fits, and whether engraft wrote an existing file.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 use engraft::formats::h5::H5File;
@@ -21,6 +23,12 @@ pub(crate) enum Content {
     History,
     /// An array of NumPy.
     Npy,
+    /// Answers or mistakes as a table.
+    Csv,
+    /// Answers as one JSON object a line.
+    JsonLines,
+    /// Answers for people.
+    Text,
 }
 
 impl Content {
@@ -40,6 +48,9 @@ impl Content {
             Self::Onnx => "onnx",
             Self::History => "json",
             Self::Npy => "npy",
+            Self::Csv => "csv",
+            Self::JsonLines => "jsonl",
+            Self::Text => "txt",
         }
     }
 
@@ -50,6 +61,9 @@ impl Content {
             Self::WeightsH5 | Self::Safetensors => "weights",
             Self::History => "the history of training",
             Self::Npy => "a NumPy array",
+            Self::Csv => "a table (CSV)",
+            Self::JsonLines => "JSON lines",
+            Self::Text => "text",
         }
     }
 
@@ -61,6 +75,7 @@ impl Content {
             _ if path.extension().is_none() => true,
             Self::WeightsH5 => is_weights_h5,
             Self::H5 => !is_weights_h5 && (name.ends_with(".h5") || name.ends_with(".hdf5")),
+            Self::JsonLines => [".json", ".jsonl", ".ndjson"].iter().any(|extension| name.ends_with(extension)),
             _ => name.ends_with(&format!(".{}", self.extension())),
         }
     }
@@ -86,7 +101,9 @@ impl Content {
                 inspect(path).is_ok_and(|file| file.written_by.is_some_and(|program| program.starts_with("engraft")))
             }
             Self::History => is_history(path),
-            Self::Npy => false,
+            Self::Csv => starts_with(path, b"image,"),
+            Self::JsonLines => starts_with(path, b"{\"image\":"),
+            Self::Npy | Self::Text => false,
         }
     }
 }
@@ -102,6 +119,12 @@ fn is_history(path: &Path) -> bool {
     let parsed = std::fs::read(path).ok().and_then(|text| serde_json::from_slice::<Map<String, Value>>(&text).ok());
     let is_series = |value: &Value| value.as_array().is_some_and(|values| values.iter().all(Value::is_number));
     parsed.is_some_and(|object| object.is_empty() || object.contains_key("loss") && object.values().all(is_series))
+}
+
+/// Whether a file starts with these bytes, as the tables that engraft writes do.
+fn starts_with(path: &Path, start: &[u8]) -> bool {
+    let mut first = vec![0; start.len()];
+    File::open(path).and_then(|mut file| file.read_exact(&mut first)).is_ok() && first == start
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! The model that training starts from: a new one, or a saved one.
 
+use std::path::Path;
+
 use engraft::applications::Weights;
 use engraft::data::PhotoFolder;
 use engraft::recipe::{Classifier, DownloadProgress, Freeze, Metadata, Recipe};
@@ -7,6 +9,7 @@ use engraft::{Error, ErrorKind};
 
 use super::{Args, settings};
 use crate::failure::Failure;
+use crate::file_kind::FileKind;
 use crate::options::PhotosArg;
 use crate::output::note;
 use crate::photos;
@@ -31,10 +34,7 @@ impl Start {
         }
         args.backbone()?;
         match &args.weights {
-            Weights::File(path) if !path.is_file() => {
-                let error = Error::new("--weights", "imagenet, none or the path of a weights file", path.display());
-                Err(error.with_kind(ErrorKind::NotFound).hint("check the spelling; there is no such file").into())
-            }
+            Weights::File(path) => check_weights(path).map(|()| Self::Recipe),
             _ => Ok(Self::Recipe),
         }
     }
@@ -70,6 +70,22 @@ impl Start {
             Self::Recipe => Ok(new(args, folder)?),
             Self::Saved(classifier) => Ok(saved(args, *classifier, folder.classes.clone())?),
         }
+    }
+}
+
+/// Refuses a value of `--weights` that is no file, or a photo.
+fn check_weights(path: &Path) -> Result<(), Failure> {
+    let expected = "imagenet, none or the path of a weights file";
+    match FileKind::of(path) {
+        FileKind::Missing => {
+            let error = Error::new("--weights", expected, path.display());
+            Err(error.with_kind(ErrorKind::NotFound).hint("check the spelling; there is no such file").into())
+        }
+        kind @ (FileKind::Folder | FileKind::Special | FileKind::Empty | FileKind::Photo) => {
+            let error = Error::new("--weights", expected, format_args!("{}, {kind}", path.display()));
+            Err(error.hint("give a weights file, or leave --weights out").into())
+        }
+        FileKind::Model | FileKind::Other => Ok(()),
     }
 }
 
