@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use engraft::Error;
+use engraft::{Error, ErrorKind};
 
 /// The reason why a command ended early.
 #[derive(Debug)]
@@ -28,6 +28,18 @@ impl Failure {
         }
     }
 
+    /// This failure with advice that a command without a batch size can follow: the runtime advises a smaller batch.
+    pub(crate) fn without_batch_size(self) -> Self {
+        match self {
+            Self::Failed(error)
+                if error.kind() == ErrorKind::OutOfMemory && error.to_string().contains("batch size") =>
+            {
+                Self::Failed(error.hint("close other programs, or raise --memory-limit if you set it"))
+            }
+            other => other,
+        }
+    }
+
     /// The exit code of the program.
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
@@ -43,5 +55,20 @@ impl Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         Self::Failed(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn advice_on_the_batch_size_is_for_commands_that_have_one() {
+        let memory = || Error::because("memory", "the plan needs 3 GiB").with_kind(ErrorKind::OutOfMemory);
+        let text = |error: Error| Failure::from(error).without_batch_size().error().map(ToString::to_string);
+        let advised = text(memory().hint("a batch size of 8 would fit"));
+        assert!(advised.is_some_and(|text| text.ends_with("raise --memory-limit if you set it")));
+        let other = memory().hint("give fewer images at a time");
+        assert_eq!(text(other.clone()), Some(other.to_string()));
     }
 }

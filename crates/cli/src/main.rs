@@ -83,9 +83,11 @@ fn main() -> ExitCode {
         output::note(format_args!("{START}\n\n`engraft --help` lists all commands."));
         return ExitCode::from(2);
     };
+    let has_batch_size = matches!(command, Command::Train(_) | Command::Bench(_));
     match run(command, cli.threads, cli.memory_limit) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
+            let failure = if has_batch_size { failure } else { failure.without_batch_size() };
             if let Some(error) = failure.error() {
                 output::note(format_args!("error: {error}"));
             }
@@ -119,5 +121,61 @@ fn run(command: Command, threads: Option<Count>, memory_limit: Option<Bytes>) ->
         Command::Inspect(args) => inspect::run(&args),
         Command::Cache(args) => cache::run(&args),
         Command::Bench(args) => bench::run(&args, &runtime),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    use super::*;
+
+    /// The source of a command: `src/NAME.rs` and the files in `src/NAME/`.
+    fn source(command: &str) -> String {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        let mut files = vec![root.join(format!("{command}.rs"))];
+        let mut folders = vec![root.join(command)];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+                let path = entry.path();
+                if path.is_dir() { folders.push(path) } else { files.push(path) }
+            }
+        }
+        files.iter().map(|file| std::fs::read_to_string(file).unwrap()).collect()
+    }
+
+    /// The options that the hints in a source name, except in other commands, which stand in backticks.
+    fn options_in_hints(source: &str) -> BTreeSet<String> {
+        let tests = source.find("#[cfg(test)]").unwrap_or(source.len());
+        let mut options = BTreeSet::new();
+        for hint in source[..tests].split(".hint(").skip(1) {
+            // The longest hint, and some of the code after it, which names options of the same command.
+            let text: String = hint.chars().take(300).collect();
+            let outside = text.split('`').step_by(2).collect::<String>();
+            let words = outside.split(|c: char| !(c.is_ascii_lowercase() || c == '-'));
+            options.extend(words.filter(|word| word.len() > 3 && word.starts_with("--")).map(str::to_owned));
+        }
+        options
+    }
+
+    #[test]
+    fn hints_name_only_options_that_their_command_has() {
+        let program = Cli::command();
+        let long = |argument: &clap::Arg| argument.get_long().map(|name| format!("--{name}"));
+        let global: BTreeSet<String> = program.get_arguments().filter_map(long).collect();
+        let mut found = 0;
+        for command in program.get_subcommands() {
+            let own: BTreeSet<String> = command.get_arguments().filter_map(long).collect();
+            for option in options_in_hints(&source(command.get_name())) {
+                found += 1;
+                let name = command.get_name();
+                assert!(
+                    own.contains(&option) || global.contains(&option),
+                    "{name} has no {option}, but a hint names it"
+                );
+            }
+        }
+        assert!(found >= 4, "{found} options found in hints: does the search still work?");
     }
 }

@@ -21,7 +21,14 @@ pub(crate) fn line(text: impl Display) -> Result<(), Failure> {
 /// Writes a line to standard error.
 pub(crate) fn note(text: impl Display) {
     // A failure to write to standard error can't be reported anywhere.
-    let _ = writeln!(io::stderr().lock(), "{}", printable(&text.to_string()));
+    let _ = writeln!(io::stderr().lock(), "{}", printable(&without_numbers(&text.to_string())));
+}
+
+/// Removes the numbers that the system gives its errors: ` (os error 13)` means nothing to a person.
+fn without_numbers(text: &str) -> String {
+    let mut parts = text.split(" (os error ");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |before, rest| before + rest.split_once(')').map_or("", |(_, after)| after))
 }
 
 /// Replaces control characters: names of files and classes must not send escape sequences to the terminal.
@@ -53,6 +60,12 @@ mod tests {
     #[test]
     fn names_cannot_command_the_terminal() {
         assert_eq!(printable("cat\u{1b}[2J\r\nd\u{fc}g"), "cat\u{fffd}[2J\u{fffd}\nd\u{fc}g");
+    }
+
+    #[test]
+    fn errors_of_the_system_have_no_numbers() {
+        let text = "a: Permission denied (os error 13)\nb: File exists (os error 17); c";
+        assert_eq!(without_numbers(text), "a: Permission denied\nb: File exists; c");
     }
 
     #[test]

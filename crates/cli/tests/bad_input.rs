@@ -213,6 +213,18 @@ fn a_memory_limit_is_kept_to_or_refused() {
 }
 
 #[test]
+fn advice_on_memory_is_what_the_command_can_do() {
+    let place = Place::with_photos(1);
+    let train = "train photos -o large.keras --backbone vgg16 --weights none --epochs 1 --image-size 64 --head none";
+    place.run(&format!("{train} --validation-split 0")).succeeds();
+    for command in ["predict large.keras photos/red/00.bmp", "evaluate large.keras photos"] {
+        let run = place.run(&format!("{command} --memory-limit 60MB"));
+        let run = run.fails(1, &["memory: the plan needs ", "hint: close other programs, or raise --memory-limit"]);
+        assert!(!run.err.contains("batch size"), "{run}");
+    }
+}
+
+#[test]
 fn sizes_are_read_in_every_usual_unit() {
     let place = place();
     for size in ["2G", "2GB", "2GiB", "2gb", "2 G", "1.5 GiB", "512M", "512 MB"] {
