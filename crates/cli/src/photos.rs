@@ -1,6 +1,6 @@
 //! Reads folders of photos with a progress bar, and reports skipped files.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{self, IsTerminal};
 use std::path::Path;
 
@@ -222,13 +222,17 @@ pub(crate) fn warn_of_classes(folder: &PhotoFolder) {
     }
 }
 
-/// Names the skipped files on standard error, each with its reason.
+/// Names the skipped files on standard error, each with its reason; beyond [`SHOWN`] files, counts them by reason.
 pub(crate) fn report_skipped(skipped: &[SkippedFile]) {
     for SkippedFile { path, reason } in skipped.iter().take(SHOWN) {
         note(format_args!("warning: {}: skipped: {reason}", path.display()));
     }
-    if skipped.len() > SHOWN {
-        note(format_args!("warning: and {} more skipped", skipped.len() - SHOWN));
+    let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
+    for SkippedFile { reason, .. } in skipped.iter().skip(SHOWN) {
+        *reasons.entry(reason).or_default() += 1;
+    }
+    for (reason, files) in reasons {
+        note(format_args!("warning: and {files} more skipped: {reason}"));
     }
 }
 

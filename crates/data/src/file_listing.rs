@@ -1,21 +1,15 @@
 //! Lists the photo files of a directory tree, in the order of Keras' `index_directory`.
 //!
-//! File names alone decide here; [`verification`](crate::verification) reads the files.
+//! File names decide here, and the first bytes of files without an extension ([`photo_extension`]);
+//! [`verification`](crate::verification) reads the files.
 
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use crate::file::unreadable;
 use crate::photo::SkippedFile;
+use crate::photo_extension;
 use crate::photo_listing::unsupported;
-
-/// File extensions of photos, compared without regard to case: those of Keras, and WebP.
-const PHOTO_EXTENSIONS: [&str; 6] = ["bmp", "gif", "jpeg", "jpg", "png", "webp"];
-
-/// File extensions of image formats that can't be decoded here.
-///
-/// Such files are reported as skipped; ignored silently, a folder full of them would look empty.
-const UNSUPPORTED_EXTENSIONS: [&str; 5] = ["avif", "heic", "heif", "tif", "tiff"];
 
 /// How the scan treats an entry of a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,11 +73,9 @@ fn entry_kind(entry: &fs::DirEntry) -> io::Result<EntryKind> {
         return Ok(EntryKind::Folder { is_symlink });
     }
     let path = entry.path();
-    let extension = path.extension().unwrap_or_default();
-    let is_one_of = |extensions: &[&str]| extensions.iter().any(|known| extension.eq_ignore_ascii_case(known));
-    if is_one_of(&PHOTO_EXTENSIONS) {
+    if photo_extension::is_photo(&path) {
         Ok(EntryKind::Photo)
-    } else if is_one_of(&UNSUPPORTED_EXTENSIONS) {
+    } else if photo_extension::unsupported(&path).is_some() {
         Ok(EntryKind::UnsupportedPhoto)
     } else {
         Ok(EntryKind::Other)

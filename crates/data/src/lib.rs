@@ -44,6 +44,7 @@ mod jpeg;
 mod label_file;
 mod photo;
 mod photo_dataset;
+mod photo_extension;
 mod photo_folder;
 mod photo_listing;
 mod png_checks;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::file::unreadable;
 use crate::file_listing::{EntryKind, entries, photos_below};
 use crate::photo::SkippedFile;
+use crate::photo_extension;
 use crate::{Error, Result};
 
 /// The photo files of a folder, in the order of their names, and what was left out.
@@ -57,9 +58,10 @@ impl PhotoListing {
     }
 }
 
-/// An image of a format that isn't read.
+/// An image of a format that isn't read, with what to do.
 pub(crate) fn unsupported(path: PathBuf) -> SkippedFile {
-    SkippedFile { path, reason: "AVIF, HEIC and TIFF aren't read; convert it to JPEG or PNG".to_owned() }
+    let reason = photo_extension::unsupported(&path).unwrap_or_default();
+    SkippedFile { path, reason }
 }
 
 #[cfg(test)]
