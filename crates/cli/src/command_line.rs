@@ -1,10 +1,18 @@
 //! The command line as it was typed, and corrected ones to copy.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The command line of this process with the arguments `a` and `b` exchanged, to copy into a shell.
 pub(crate) fn with_exchanged(a: &Path, b: &Path) -> String {
     exchanged(&typed(), &a.to_string_lossy(), &b.to_string_lossy())
+}
+
+/// The command line of this process with other arguments in the place of `argument`, to copy into a shell.
+pub(crate) fn with_replaced(argument: &Path, by: &[PathBuf]) -> String {
+    let by: Vec<String> = by.iter().map(|path| path.to_string_lossy().into_owned()).collect();
+    let argument = argument.to_string_lossy();
+    let replaced = |typed: String| if typed == argument { by.clone() } else { vec![typed] };
+    joined(&typed().into_iter().flat_map(replaced).collect::<Vec<_>>())
 }
 
 /// An option by all its names, such as `--output` and `-o`.

@@ -25,6 +25,7 @@ use crate::output::{self, line};
 use crate::photos::{self, add_unlabelled, skipped_note};
 use crate::predict::warn;
 use crate::score::{Score, change};
+use crate::split_root;
 
 /// Pairs of classes that are listed as confused.
 const CONFUSIONS: usize = 10;
@@ -73,6 +74,7 @@ pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
     let chosen = args.precision.of(runtime)?;
     check_model(&args.model, [args.photos.photos.as_path()])?;
     check_photos(&args.photos.photos)?;
+    split_root::check_evaluation(&args.photos.photos)?;
     let classifier = Classifier::load(&args.model)?;
     warn(&classifier);
     if classifier.is_multi_label() {

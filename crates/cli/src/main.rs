@@ -20,6 +20,7 @@ mod output;
 mod photos;
 mod predict;
 mod score;
+mod split_root;
 mod suggestion;
 mod summary;
 mod train;

@@ -32,6 +32,7 @@ use crate::options::{self, BackboneChoice, ClassWeightsArg, Count, ForceArg, Pho
 use crate::output::{count, line, note};
 use crate::photos;
 use crate::score::{Score, change};
+use crate::split_root;
 use progress::Progress;
 use start::Start;
 
@@ -297,6 +298,7 @@ impl Args {
 pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
     check_order(&args.photos.photos, &args.output)?;
     check_photos(&args.photos.photos)?;
+    split_root::check_training(&args.photos.photos, args.validation.is_some() || args.validation_split.is_some())?;
     args.validation.as_deref().map_or(Ok(()), check_photos)?;
     args.model.as_deref().map_or(Ok(()), |model| check_model(model, []))?;
     let mut outputs = args.outputs();
