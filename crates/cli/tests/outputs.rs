@@ -1,7 +1,5 @@
 //! An output file replaces nothing of value: no input, photo, device or other output, and without `--force` no file of others.
 
-#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
 mod support;
 
 use std::fs;

@@ -1,7 +1,5 @@
 //! Folders as people have them: a split data set, photos with rare extensions, photos in formats that aren't read.
 
-#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
 mod support;
 
 use std::fs;
