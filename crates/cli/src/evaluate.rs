@@ -81,7 +81,7 @@ pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
         if mistakes.is_some() {
             return Err(Failure::Usage(
                 Error::new("--mistakes", "a model that gives a photo one class", "one that gives several labels")
-                    .hint("engraft predict MODEL FOLDER --csv has the labels of each photo"),
+                    .hint("`engraft predict MODEL FOLDER --csv` has the labels of each photo"),
             ));
         }
         let folder = photos::scan_for(&args.photos, &classifier, runtime)?;
@@ -291,7 +291,7 @@ mod tests {
     #[test]
     fn text_is_a_table_of_classes_and_their_confusions() {
         let expected =
-            "accuracy 75.0 % (95 % interval 30.1 to 95.4 %), loss 1.2404, calibration error 0.575 on 4 photos\n
+            "accuracy 75.0 % (95 % interval 30.1 to 95.4 %), loss 1.2405, calibration error 0.575 on 4 photos\n
   class   precision   recall       F1   right
   ant       100.0 %   66.7 %   80.0 %   2 of 3
   beetle     50.0 %  100.0 %   66.7 %   1 of 1
@@ -304,7 +304,7 @@ confused most often:
         let text = to_text(&folder(), &evaluation(), true, in_f32).unwrap();
         assert_eq!(text.lines().nth(1), Some("\"unknown\": 2 of the 3 right and 0 of the 1 wrong answers"));
         let third =
-            "in bf16; in f32 accuracy 75.0 %, loss 0.5000: bf16 changes accuracy by +0.0 points, loss by +0.7404";
+            "in bf16; in f32 accuracy 75.0 %, loss 0.5000: bf16 changes accuracy by +0.0 points, loss by +0.7405";
         assert_eq!(text.lines().nth(2), Some(third));
     }
 }

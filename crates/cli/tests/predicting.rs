@@ -84,7 +84,8 @@ fn a_stopped_run_goes_on_where_it_stopped() {
         place.run(&format!("predict m.keras photos -r --{form} -o more.{form} --skip-done out.{form}")).succeeds();
         assert_eq!(place.read(&format!("more.{form}")).len(), if form == "csv" { HEADER.len() + 1 } else { 0 });
     }
-    let run = place.run("predict m.keras photos -r --json -o out.csv --skip-done out.csv");
+    place.write("out", &place.read("out.csv"));
+    let run = place.run("predict m.keras photos -r --json -o out --skip-done out --force");
     run.fails(
         1,
         &["--skip-done: expected a file with the columns JSON lines", "the options and the model of the first run"],

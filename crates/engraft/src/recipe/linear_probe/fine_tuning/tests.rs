@@ -18,15 +18,15 @@ const PHOTOS: usize = 14;
 
 const LAST: usize = PHOTOS - 1;
 
-/// [`PHOTOS`] photos of 16 by 16 pixels: noise that is a little brighter in one class.
+/// [`PHOTOS`] photos of 16 by 16 pixels: noise that is brighter in one class.
 fn photos(folder: &Path) -> PhotoFolder {
     let mut rng = Rng::new(1);
-    for (class, brightness) in [("bright", 40), ("dark", 0)] {
+    for (class, brightness) in [("bright", 120), ("dark", 0)] {
         std::fs::create_dir(folder.join(class)).unwrap();
         for photo in 0..PHOTOS / 2 {
             let mut bmp = b"BM\0\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0\x10\0\0\0\x10\0\0\0\x01\0\x18\0".to_vec();
             bmp.extend([0; 24]);
-            bmp.extend((0..16 * 16 * 3).map(|_| brightness + rng.below(200) as u8));
+            bmp.extend((0..16 * 16 * 3).map(|_| brightness + rng.below(130) as u8));
             std::fs::write(folder.join(class).join(format!("{photo}.bmp")), bmp).unwrap();
         }
     }
