@@ -18,6 +18,9 @@ pub(crate) trait Decode: Sync {
     fn decode(&self) -> Result<Pixels>;
 }
 
+/// Receives a photo and its answer.
+type Each<'a, P> = dyn FnMut(&P, Result<Answer>) -> std::result::Result<(), Failure> + 'a;
+
 /// Calls `each` with every photo and its answer, in their order. Only a few batches are in memory at a time.
 ///
 /// A photo that can't be read has an error as its answer.
@@ -28,7 +31,7 @@ pub(crate) fn classify<P: Decode>(
     classifier: &Classifier,
     photos: &[P],
     threads: &ThreadPool,
-    each: &mut dyn FnMut(&P, Result<Answer>) -> std::result::Result<(), Failure>,
+    each: &mut Each<'_, P>,
 ) -> std::result::Result<(), Failure> {
     std::thread::scope(|scope| {
         // One batch waits while another one is computed and a third one is decoded.

@@ -155,13 +155,13 @@ fn a_photo_in_two_classes_is_warned_of() {
 fn fine_tuning_within_a_budget_is_told_and_kept_only_if_better() {
     let place = Place::with_photos(3);
     let run = place.run(TRAIN).succeeds();
-    assert!(run.out.contains("Fine-tune not tried: 100 steps and the trials in each fold cost "), "{run}");
-    assert!(run.out.contains("x, the budget is 10x (--budget)\n"), "{run}");
+    assert!(run.out.contains("Fine-tune not tried: 100 steps and their trials cost "), "{run}");
+    assert!(run.out.contains(" times the features, the budget is 10x (--budget "), "{run}");
     let without = place.run(&format!("{TRAIN} --budget 0")).succeeds();
     assert!(without.out.contains("Fine-tune left out (--budget 0)\n"), "{without}");
     let plain = weights(&place);
 
-    let tuned = place.run(&format!("train photos -o m.keras --image-size 32 --folds 2 --budget 100000x --json"));
+    let tuned = place.run("train photos -o m.keras --image-size 32 --folds 2 --budget 100000x --json");
     let tuning = &tuned.succeeds().json()["fine_tuning"];
     assert_eq!((&tuning["tried"], &tuning["epochs"]), (&true.into(), &100.into()), "{tuning}");
     let better = tuning["tuned_log_loss"].as_f64().unwrap() < tuning["linear_log_loss"].as_f64().unwrap();
@@ -169,7 +169,7 @@ fn fine_tuning_within_a_budget_is_told_and_kept_only_if_better() {
 
     let timed = place.run(&format!("{TRAIN} --budget 0.001s")).succeeds();
     assert!(timed.err.contains("the result depends on the speed of this machine"), "{timed}");
-    assert!(timed.out.contains("s, the budget is 0.001s (--budget)\n"), "{timed}");
+    assert!(timed.out.contains(" s here, the budget is 0.001s (--budget "), "{timed}");
     assert!(weights(&place) == plain, "what isn't tried changes nothing");
     place
         .run(&format!("{TRAIN} --budget soon"))

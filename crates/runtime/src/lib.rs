@@ -2,7 +2,7 @@
 //! threads use at once.
 //!
 //! `fit`, `evaluate` and `predict` of the crate `engraft-train` take a [`Runtime`] as an argument. Without one they use
-//! [`Runtime::shared`], the only global state.
+//! [`Runtime::shared`], its only global state.
 
 mod batches;
 mod memory_check;

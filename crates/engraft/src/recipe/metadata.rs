@@ -183,7 +183,8 @@ mod tests {
         let means = ClassMeans::new(vec![0.0; 2], vec![1.0; 2], vec![1.0, 0.0, 0.0, 1.0]).unwrap();
         let rule = |weight, class_means| UnknownRule { threshold: 1.5, weight, class_means };
         let model = Sequential::new().add(Input::new([2])).add(Dense::new(2)).build().unwrap();
-        let saved = |unknown: UnknownRule, entries: fn(&Metadata) -> Vec<(String, Vec<u8>)>| {
+        type Entries = fn(&Metadata) -> Vec<(String, Vec<u8>)>;
+        let saved = |unknown: UnknownRule, entries: Entries| {
             let metadata = Metadata { unknown: Some(unknown), ..Metadata::new(vec!["a".into(), "b".into()]) };
             let options = keras::SaveOptions { extras: &entries(&metadata), ..keras::SaveOptions::default() };
             keras::save(&model, &path, &options).unwrap();

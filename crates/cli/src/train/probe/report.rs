@@ -202,7 +202,11 @@ fn fine_tuning(report: &ProbeReport) -> String {
     match &report.fine_tuning {
         FineTuning::OverBudget { needed, budget } => {
             let needed = rounded_up(*needed);
-            format!("not tried: 100 steps and the trials in each fold cost {needed}, the budget is {budget} (--budget)")
+            let cost = match needed {
+                Budget::Features(multiple) => format!("cost {multiple} times the features"),
+                Budget::Time(time) => format!("take about {} s here", time.as_secs()),
+            };
+            format!("not tried: 100 steps and their trials {cost}, the budget is {budget} (--budget {needed})")
         }
         FineTuning::Tried { epochs, linear_log_loss, tuned_log_loss, kept, .. } => {
             let (epochs, losses) =
