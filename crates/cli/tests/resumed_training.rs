@@ -185,3 +185,30 @@ fn another_file_is_never_replaced_by_the_best_epoch() {
     assert!(run.out.ends_with("Output    n.keras\nSaved n.keras: epoch 1 of 1, with the optimizer state\n"), "{run}");
     assert_eq!(place.read("n-best.keras"), best);
 }
+
+#[test]
+fn going_on_gives_the_losses_of_never_having_stopped() {
+    let place = Place::with_photos(8);
+    let new =
+        "train photos --image-size 32 --head 8 --augment flip,rotate=0.1 --dropout 0.2 --batch-size 8 --save-optimizer";
+    let losses = |history: &str| -> Vec<f64> {
+        let history = place.json(history);
+        ["loss", "val_loss"]
+            .iter()
+            .flat_map(|name| history[name].as_array().unwrap().clone())
+            .map(|loss| loss.as_f64().unwrap())
+            .collect()
+    };
+    place.run(&format!("{new} -o whole.keras --epochs 4 --history whole.json")).succeeds();
+    place.run(&format!("{new} -o half.keras --epochs 2 --history half.json")).succeeds();
+    let go_on = "train photos --model half.keras -o rest.keras --batch-size 8 --save-optimizer";
+    place.run(&format!("{go_on} --epochs 2 --history rest.json")).succeeds();
+    let (whole, half, rest) = (losses("whole.json"), losses("half.json"), losses("rest.json"));
+    let in_parts = [&half[..2], &rest[..2], &half[2..], &rest[2..]].concat();
+    assert_eq!(whole, in_parts);
+    let weights = |name: &str| {
+        let model = keras::load_model(&place.path(name)).unwrap();
+        model.weights().iter().map(|weight| weight.values().clone()).collect::<Vec<_>>()
+    };
+    assert!(weights("whole.keras") == weights("rest.keras"));
+}

@@ -91,7 +91,7 @@ impl TrainingLoop<'_, '_> {
             return Ok(None);
         }
         let (data, batch_size) = (self.data, self.settings.batch_size);
-        let order = self.order(epoch);
+        let order = self.order();
         let steps = order.len().div_ceil(batch_size);
         let mut averages = Averages::new(self.metrics);
         self.prefetcher.for_each_batch(data, &order, batch_size, |step, batch| {
@@ -108,14 +108,16 @@ impl TrainingLoop<'_, '_> {
         Ok(Some(averages).filter(|_| self.stop != Stop::AtOnce))
     }
 
-    /// The order of an epoch's samples.
-    fn order(&self, epoch: usize) -> Vec<usize> {
+    /// The order of the next epoch's samples.
+    ///
+    /// It follows from the optimizer's number of steps, and not from the epoch of this call: training that goes on from a saved
+    /// optimizer state shuffles as if it had never stopped.
+    fn order(&self) -> Vec<usize> {
         let mut order: Vec<usize> = (0..self.data.len()).collect();
         if self.settings.shuffle {
-            // The optimizer's number of steps is part of the seed, so that a later call of `fit` with the same epoch number uses
-            // another order.
             let steps = self.model.compiled().map_or(0, |compiled| compiled.state.iterations());
-            Rng::new(mix(mix(self.settings.seed, epoch as u64), steps)).shuffle(&mut order);
+            let epochs = steps / self.data.len().div_ceil(self.settings.batch_size).max(1) as u64;
+            Rng::new(mix(mix(self.settings.seed, epochs), steps)).shuffle(&mut order);
         }
         order
     }
