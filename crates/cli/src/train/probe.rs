@@ -48,7 +48,7 @@ pub(super) fn run(args: &Args, output: &Destination, runtime: &Runtime) -> Resul
     let probe = probe.budget(args.budget.unwrap_or_default());
     if let Some(Budget::Time(_)) = args.budget {
         note(
-            "note: with a time as --budget, the result depends on the speed of this machine; a multiple such as 10x doesn't",
+            "warning: with a time as --budget, the result depends on the speed of this machine; a multiple such as 10x doesn't",
         );
     }
     let trained = train(&probe, &args.photos.photos, (folder, &held_out), &interrupt)?;
