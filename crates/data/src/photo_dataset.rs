@@ -10,8 +10,9 @@ use crate::{Batch, Dataset, Photo, decode};
 
 /// A dataset of labelled photos, resized to one size.
 ///
-/// In a batch of n photos, x is `[n, height, width, 3]`, RGB in 0..=255, and y is `[n, classes]`, 1 for
-/// each label of a photo and 0 elsewhere: one-hot rows if each photo has one class, else multi-hot rows. The photos of a batch are decoded in parallel; the result doesn't depend on the number of threads.
+/// In a batch of n photos, x is `[n, height, width, 3]`, RGB in 0..=255, and y is `[n, classes]`, 1 for each label of a photo and 0
+/// elsewhere: one-hot rows if each photo has one class, else multi-hot rows. The photos of a batch are decoded in parallel; the result
+/// doesn't depend on the number of threads.
 ///
 /// ```
 /// # // A BMP image of one red pixel.

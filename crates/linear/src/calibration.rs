@@ -1,4 +1,5 @@
-//! Quality of predicted probabilities: accuracy, log loss, expected calibration error, Brier score; the temperature that calibrates them.
+//! Quality of predicted probabilities: accuracy, log loss, expected calibration error, Brier score. The temperature that calibrates
+//! them.
 
 use crate::error::{LinearError, Result};
 use crate::labels::Labels;

@@ -180,7 +180,8 @@ impl LinearProbe {
         Self { runtime: Some(runtime.clone()), ..self }
     }
 
-    /// Trains on the photos of `folder`, a scan of `dir`, and scores the result, also on `held_out`, which takes no part in anything else.
+    /// Trains on the photos of `folder`, a scan of `dir`, and scores the result, also on `held_out`, which takes no part in anything
+    /// else.
     ///
     /// `None` if the interrupt was requested. Features that were computed before are in the cache. Copies of photos of the same
     /// class, and photos that turn out to be unreadable, are left out and listed in the report's folder.
@@ -317,8 +318,8 @@ impl LinearProbe {
     }
 }
 
-/// Skips copies of photos with the same labels. They add nothing, but a copy among the training samples of a fold gives away the answer for
-/// the other one.
+/// Skips copies of photos with the same labels. They add nothing, but a copy among the training samples of a fold gives away the
+/// answer for the other one.
 fn leave_out_copies(folder: &mut PhotoFolder) {
     let mut first = HashMap::new();
     let skipped = &mut folder.skipped;
