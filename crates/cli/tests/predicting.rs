@@ -91,3 +91,23 @@ fn a_stopped_run_goes_on_where_it_stopped() {
         &["--skip-done: expected a file with the columns JSON lines", "the options and the model of the first run"],
     );
 }
+
+#[test]
+fn wrong_answers_are_listed_with_the_most_confident_first() {
+    let place = place(5);
+    let found = place.run("evaluate m.keras photos --mistakes wrong.csv --json").succeeds().json();
+    let csv = String::from_utf8(place.read("wrong.csv")).unwrap();
+    let mut rows = csv.lines();
+    assert_eq!(rows.next(), Some("image,class,answer,probability,probability_of_class"));
+    let rows: Vec<Vec<&str>> = rows.map(|row| row.split(',').collect()).collect();
+    let right: u64 = (0..3).map(|class| found["confusion"][class][class].as_u64().unwrap()).sum();
+    assert_eq!((found["images"].as_u64(), rows.len() as u64), (Some(15), 15 - right));
+    let probability = |row: &Vec<&str>| row[3].parse::<f32>().unwrap();
+    assert!(!rows.is_empty() && rows.is_sorted_by(|one, next| probability(one) >= probability(next)), "{csv}");
+    for row in rows {
+        let alone = place.run(&format!("predict m.keras {} --json", row[0])).succeeds().json();
+        assert!(row[0].starts_with("photos/") && row[1] != row[2], "{row:?}");
+        assert_eq!(alone["probability"].as_f64().unwrap() as f32, row[3].parse::<f32>().unwrap(), "{row:?}");
+    }
+    place.run("evaluate m.keras photos --mistakes photos/red/00.bmp").ends_with(2);
+}
