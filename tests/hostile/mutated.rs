@@ -61,8 +61,8 @@ readers!(
     npy,
     npz,
     photo,
-    label_file,
     cache_pack,
+    label_file,
     inspect
 );
 
