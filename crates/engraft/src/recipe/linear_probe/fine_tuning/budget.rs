@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crate::{Error, Result};
 
-/// How much trying and repeating fine-tuning after a [`LinearProbe`](super::LinearProbe) may cost. As text: `10x`, `90s`, `5m`,
-/// `1h` or `0`.
+/// How much fine-tuning after a [`LinearProbe`](super::super::LinearProbe) may cost, with its trials. As text: `10x`, `90s`, `5m`, `1h`
+/// or `0`.
 ///
 /// ```
 /// use std::time::Duration;
