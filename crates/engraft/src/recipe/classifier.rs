@@ -256,7 +256,7 @@ impl Classifier {
     /// use engraft::prelude::*;
     /// use engraft::recipe::{Metadata, UnknownRule};
     /// let layers = Sequential::new().add(Input::new([2, 2, 3])).add(Flatten::new());
-    /// let model = layers.add(Dense::new(2).activation(Softmax).kernel_initializer(Initializer::Zeros)).build()?;
+    /// let model = layers.add(Dense::new(2).activation(Softmax).kernel_initializer(Initializer::zeros())).build()?;
     /// let classes = vec!["cat".into(), "dog".into()];
     /// let rule = UnknownRule { threshold: 1.0, weight: 0.0, class_means: None };
     /// let classifier = Classifier::new(model, Some(Metadata { unknown: Some(rule), ..Metadata::new(classes) }))?;
