@@ -52,7 +52,7 @@ Examples:
 /// cross-validation: each photo is classified by a head that was trained without it. Held-out photos are only scored.
 ///
 /// If --labels gives a photo several labels, each label gets a probability of its own (a sigmoid, trained with binary
-/// crossentropy) and a threshold from which on a photo has it. The default recipe chooses the thresholds of the best F1 score;
+/// crossentropy) and a decision threshold. The default recipe chooses the thresholds of the best F1 score;
 /// after gradient training they are 0.5.
 ///
 /// --epochs, --optimizer, --learning-rate, --freeze, --augment, --fine-tune-from, --head and --model select gradient training. It

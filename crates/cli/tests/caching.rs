@@ -95,7 +95,7 @@ fn gradient_training_computes_frozen_layers_once_and_gives_the_same_model() {
     // Random augmentation: nothing is computed once.
     run("");
     assert_eq!(networks().len(), 1);
-    // Fixed variants: the nine training photos have augmented ones.
+    // Each of the nine training photos has fixed augmented variants.
     run("--augment-variants 2");
     assert!(networks().contains(&9), "{:?}", networks());
     let none = run_with_limit(&place, &format!("{train} --augment none --augment-variants 2"), "");
@@ -146,7 +146,7 @@ fn features_are_normalized_by_the_training_photos_and_found_again() {
     let photos =
         |json: Value| json["networks"].as_array().unwrap().iter().map(|n| n["photos"].clone()).collect::<Vec<_>>();
     let cached = || photos(run_with_limit(&place, "cache --json", "").succeeds().json());
-    // Mean and variance and the head come from the same features, which another training set finds as well.
+    // The normalization and the head train on the same cached features. Another training set finds them, too.
     assert_eq!(cached(), [12]);
     run_with_limit(&place, &format!("{train} --seed 1"), "").succeeds();
     assert_eq!(cached(), [12]);

@@ -24,7 +24,7 @@ fn squares(colours: &[usize], rng: &mut Rng) -> Vec<u8> {
     })
 }
 
-/// Writes `each` photos of every set of colours to the folder, in no folders of classes, and their labels to the file `csv`.
+/// Writes `each` photos of every set of colours to a flat folder, without class folders, and their labels to the file `csv`.
 fn add_squares(place: &Place, folder: &str, csv: &str, each: usize, seed: u64) {
     let mut rng = Rng::new(seed);
     let mut rows = "path,label\n".to_owned();

@@ -4,7 +4,7 @@ use crate::calibration::{check, largest};
 use crate::error::{LinearError, Result};
 use crate::labels::Labels;
 
-/// When an answer is "unknown", what that costs and what it gains.
+/// The rule of "unknown" answers, with the shares of right and wrong answers that it rejects.
 ///
 /// The score of an answer is [`log_odds`] plus `weight` times the cosine of [`ClassMeans`](crate::ClassMeans). An answer is
 /// "unknown" if its score is below `threshold`.

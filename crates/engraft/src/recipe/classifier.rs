@@ -356,7 +356,7 @@ impl Classifier {
         self.thresholds.is_some()
     }
 
-    /// The probability from which on a photo has each label; `None` where each photo has one class.
+    /// The decision threshold of each label: a photo has the label at this probability or above. `None` where each photo has one class.
     ///
     /// They are those of the [`Metadata`], or else 0.5.
     pub fn thresholds(&self) -> Option<&[f32]> {

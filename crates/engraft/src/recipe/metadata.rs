@@ -37,8 +37,7 @@ pub struct Metadata {
     /// When the answer is "unknown"; `None` for never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unknown: Option<UnknownRule>,
-    /// For a model that gives a photo several labels: the probability from which on a photo has each label, from 0 to 1, in the
-    /// order of the classes.
+    /// The decision threshold of each label of a multi-label model, a probability from 0 to 1, in the order of the classes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub thresholds: Option<Vec<f32>>,
     /// Whether the head was trained on all photos. If training continues, none of these photos can be held out of it.

@@ -126,7 +126,7 @@ impl TrainingJob<'_> {
 impl Phase {
     /// The extractor of the features that this phase of a [`TrainingJob`] with a cache trains on; `None` if it trains on photos.
     ///
-    /// A scan need not decode the photos that it [`knows`](FeatureExtractor::knows). `variants` is that of
+    /// A scan can skip decoding of the photos whose features it [`knows`](FeatureExtractor::knows). `variants` is that of
     /// [`TrainingJob::augment_variants`]; the extractor is the one of the photos themselves.
     ///
     /// ```

@@ -41,7 +41,7 @@ use crate::{Error, ErrorKind, Result};
 pub enum FineTuning {
     /// The budget is 0.
     Off,
-    /// Photos have several labels: fine-tuning is for one class a photo.
+    /// Photos have several labels. Only single-label models are fine-tuned.
     SeveralLabels,
     /// The network can't be cut below its last block.
     Undivided,
