@@ -1,5 +1,7 @@
 //! [`Partition`]: a model cut below its lowest trained layer, so that what is frozen is computed once.
 
+mod packed;
+
 use std::collections::{HashMap, HashSet};
 
 use crate::prelude::*;
@@ -7,9 +9,10 @@ use crate::{Layer, Program, Result, Trainability};
 
 /// A model in two parts: `lower`, from the photo to the boundary, and `upper`, from the boundary to the outputs.
 ///
-/// The boundary is the last single tensor that every path from the input to trained layers and to the output goes through. Nested
-/// models are cut inside where needed. Training `upper` on the outputs of `lower` trains the model: both parts consist of the
-/// model's own layers, with their weights, regularizers and `trainable` flags.
+/// The boundary is the last single tensor that every path from the input to trained layers and to the output goes through. Where
+/// several tensors further up are fewer numbers together, such as a map and pooled outputs of earlier blocks, the boundary is a vector
+/// of these. Nested models are cut inside where needed. Training `upper` on the outputs of `lower` trains the model: both parts
+/// consist of the model's own layers, with their weights, regularizers and `trainable` flags.
 ///
 /// Below the boundary lie only layers that do the same in training and in inference: frozen ones (of which a BatchNormalization
 /// uses its moving statistics), and no random ones such as Dropout. A `Normalization` of the features lies above it, so that other
@@ -137,8 +140,8 @@ impl Cut<'_> {
         if model.inputs().len() != 1 || model.outputs().len() != 1 || self.trained.is_empty() {
             return Ok(None);
         }
-        let parts = self.parts(model, false)?;
-        Ok(parts.filter(|parts| parts.lower.count_params() > 0))
+        let parts = self.parts(model, false)?.filter(|parts| parts.lower.count_params() > 0);
+        parts.map(|parts| self.packed(parts)).transpose()
     }
 
     /// The parts of a model with one input and one output; `None` if nothing is below the boundary or nothing above it.
@@ -261,7 +264,7 @@ impl Positions {
 fn above(model: &Model, boundary: usize, nested: Option<&Model>) -> Result<Model> {
     let calls = model.graph().calls();
     let first = nested.map_or(calls[boundary].shape(), Model::input_shape);
-    let input = Input::named(unused_name(model), first.clone());
+    let input = Input::named(unused_name(model, "boundary"), first.clone());
     let mut tensors: HashMap<usize, SymbolicTensor> = HashMap::from([(calls[boundary].id(), input.clone())]);
     for (position, call) in calls.iter().enumerate().skip(boundary + 1) {
         let inputs: Vec<SymbolicTensor> = call.inputs().iter().map(|input| tensors[&input.id()].clone()).collect();
@@ -274,10 +277,10 @@ fn above(model: &Model, boundary: usize, nested: Option<&Model>) -> Result<Model
     Model::named(model.name(), &input, &tensors[&model.output().id()])
 }
 
-/// A name for an input that no layer of the model has. Automatic names would be missing in models that are built later.
-fn unused_name(model: &Model) -> String {
+/// This name, or one like it, that no layer of the model has. Automatic names would be missing in models that are built later.
+fn unused_name(model: &Model, name: &str) -> String {
     let names: HashSet<String> = model.graph().layers().iter().map(Layer::name).map(str::to_owned).collect();
-    let mut name = "boundary".to_owned();
+    let mut name = name.to_owned();
     while names.contains(&name) {
         name.push('_');
     }

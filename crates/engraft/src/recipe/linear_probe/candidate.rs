@@ -35,9 +35,6 @@ impl Network {
 
     /// The network cut below its last block, whose convolutions are made trainable together with the head; `None` if it can't be
     /// cut. Normalizations keep the statistics of the pretraining.
-    ///
-    /// The cut is at the last single output that all later layers depend on. As the head also sees the pooled outputs of earlier
-    /// blocks, some frozen layers may lie above it.
     pub(super) fn last_block(&self) -> Result<Option<Partition>> {
         let block = Freeze::Before(self.recipe.backbone.last_block().to_owned()).trainability(&self.model)?;
         let leaves = self.model.leaves();
