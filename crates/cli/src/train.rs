@@ -172,7 +172,7 @@ pub(crate) struct Args {
     #[arg(long, value_enum, help_heading = "Training")]
     class_weights: Option<ClassWeightsArg>,
     /// How much fine-tuning after the linear classifier may cost: a multiple of the computation of the features such as 10x, a time
-    /// such as 90s or 5m, or 0 to leave it out [default: 10x]
+    /// such as 90s or 5m, or 0 to leave it out [default: 6x]
     ///
     /// Fine-tuning trains the last layers of the network, too. It is tried where 100 training steps on all photos, and the trials in
     /// each fold, fit in the budget, and kept only if it lowers the log loss of photos that are held out of it. Few photos need a

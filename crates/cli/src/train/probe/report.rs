@@ -110,12 +110,13 @@ fn fine_tuning_to_json(outcome: &FineTuning) -> Value {
             let (needed, budget) = (rounded_up(*needed).to_string(), budget.to_string());
             json!({ "kept": false, "tried": false, "reason": "over budget", "needed": needed, "budget": budget })
         }
-        FineTuning::Tried { epochs, linear_log_loss, tuned_log_loss, folds_kept, kept } => json!({
+        FineTuning::Tried { epochs, linear_log_loss, tuned_log_loss, standard_error, folds_kept, kept } => json!({
             "kept": kept,
             "tried": true,
             "epochs": epochs,
             "linear_log_loss": linear_log_loss,
             "tuned_log_loss": tuned_log_loss,
+            "standard_error": standard_error,
             "folds_kept": folds_kept,
         }),
         FineTuning::OverMemory { needed } => {
@@ -208,12 +209,20 @@ fn fine_tuning(report: &ProbeReport) -> String {
             };
             format!("not tried: 100 steps and their trials {cost}, the budget is {budget} (--budget {needed})")
         }
-        FineTuning::Tried { epochs, linear_log_loss, tuned_log_loss, kept, .. } => {
-            let (epochs, losses) =
-                (count(*epochs, "epoch"), format!("log loss {linear_log_loss:.3} to {tuned_log_loss:.3}"));
-            match kept {
-                true => format!("kept: {epochs} of the last block improve photos that were held out of it ({losses})"),
-                false => format!("tried for {epochs}, but photos held out of it got worse ({losses}): it isn't kept"),
+        FineTuning::Tried { epochs, linear_log_loss, tuned_log_loss, standard_error, kept, .. } => {
+            let epochs = count(*epochs, "epoch");
+            let losses = format!("log loss {linear_log_loss:.3} to {tuned_log_loss:.3}");
+            match (kept, tuned_log_loss < linear_log_loss) {
+                (true, _) => {
+                    format!("kept: {epochs} of the last block improve photos that were held out of it ({losses})")
+                }
+                (false, true) => format!(
+                    "tried for {epochs}: photos held out of it improve no more than by chance \
+                     ({losses}, standard error {standard_error:.3}): it isn't kept"
+                ),
+                (false, false) => {
+                    format!("tried for {epochs}: photos held out of it get worse ({losses}): it isn't kept")
+                }
             }
         }
         FineTuning::OverMemory { needed } => {

@@ -1,4 +1,4 @@
-//! Fine-tuning after a linear probe, kept only where held-out photos show a lower log loss: LP-FT (Kumar et al. 2022, arXiv
+//! Fine-tuning after a linear probe, kept only where held-out photos show a clearly lower log loss: LP-FT (Kumar et al. 2022, arXiv
 //! 2202.10054).
 //!
 //! Only the photos themselves are trained on, and no augmented variants of them: each variant would cost another pass through the
@@ -33,7 +33,9 @@ use crate::{Error, ErrorKind, Result};
 ///
 /// ```
 /// use engraft::recipe::FineTuning;
-/// let outcome = FineTuning::Tried { epochs: 8, linear_log_loss: 0.41, tuned_log_loss: 0.45, folds_kept: 1, kept: false };
+/// let (linear_log_loss, tuned_log_loss, standard_error) = (0.41, 0.40, 0.02);
+/// let outcome =
+///     FineTuning::Tried { epochs: 8, linear_log_loss, tuned_log_loss, standard_error, folds_kept: 1, kept: false };
 /// assert!(!outcome.is_kept());
 /// ```
 #[derive(Clone, Debug, PartialEq)]
@@ -72,6 +74,8 @@ pub enum FineTuning {
         linear_log_loss: f64,
         /// Log loss after fine-tuning on the same photos.
         tuned_log_loss: f64,
+        /// Standard error of the difference between these losses. Fine-tuning is kept only for a larger gain.
+        standard_error: f64,
         /// The folds of the cross-validation whose training part chose fine-tuning.
         folds_kept: usize,
         /// Whether the classifier is the fine-tuned one.

@@ -52,8 +52,9 @@ impl Run<'_> {
             Repeated::Stopped => return Ok(None),
             repeated => matches!(repeated, Repeated::Yes),
         };
-        let Trial { linear_log_loss, tuned_log_loss, .. } = trial;
-        let outcome = FineTuning::Tried { epochs: self.epochs, linear_log_loss, tuned_log_loss, folds_kept, kept };
+        let Trial { linear_log_loss, tuned_log_loss, standard_error, .. } = trial;
+        let epochs = self.epochs;
+        let outcome = FineTuning::Tried { epochs, linear_log_loss, tuned_log_loss, standard_error, folds_kept, kept };
         let held_out = if kept { self.held_out(held_out)? } else { None };
         let score = score.with_probabilities(probabilities, labels).map_err(failed)?;
         Ok(Some(FineTuned { outcome, score: Some(score), held_out }))

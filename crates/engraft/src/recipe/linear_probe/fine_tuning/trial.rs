@@ -29,6 +29,8 @@ pub(super) struct Trial {
     pub(super) linear_log_loss: f64,
     /// Log loss of the average of the best snapshots.
     pub(super) tuned_log_loss: f64,
+    /// Standard error of the difference between these losses.
+    pub(super) standard_error: f64,
     /// The best temperature of that average, as a factor of the logits.
     pub(super) temperature: f64,
     /// The numbers of the best snapshots.
@@ -37,12 +39,17 @@ pub(super) struct Trial {
 
 impl Trial {
     /// The outcome where nothing could be trained.
-    pub(super) const WORSE: Self =
-        Self { linear_log_loss: f64::INFINITY, tuned_log_loss: f64::INFINITY, temperature: 1.0, snapshots: Vec::new() };
+    pub(super) const WORSE: Self = Self {
+        linear_log_loss: f64::INFINITY,
+        tuned_log_loss: f64::INFINITY,
+        standard_error: 0.0,
+        temperature: 1.0,
+        snapshots: Vec::new(),
+    };
 
-    /// Whether fine-tuning lowered the log loss.
+    /// Whether fine-tuning lowered the log loss by more than its standard error. Less may be chance, and on few photos it often is.
     pub(super) fn is_better(&self) -> bool {
-        self.tuned_log_loss < self.linear_log_loss
+        self.tuned_log_loss < self.linear_log_loss - self.standard_error
     }
 }
 
@@ -90,19 +97,38 @@ pub(super) fn trial(
     let Some(snapshots) = snapshots else { return Ok(None) };
     let logits = snapshots.iter().map(|snapshot| tuner.set(snapshot).and_then(|()| validation.logits()));
     let logits = logits.collect::<Result<Vec<_>>>()?;
-    let (mut linear_log_loss, mut tuned_log_loss) = (0.0, 0.0);
+    let (mut of_linear, mut of_tuned) = (Vec::new(), Vec::new());
     for [half, other] in validation.halves() {
-        let share = half.len() as f64 / parts.validation.len() as f64;
         let best = validation.best(&logits, &other)?;
         tuner.set(&average(&best.iter().map(|&number| &snapshots[number]).collect::<Vec<_>>()))?;
-        linear_log_loss += share * validation.measure(&linear, &half)?.log_loss;
-        tuned_log_loss += share * validation.measure(&validation.logits()?, &half)?.log_loss;
+        of_linear.extend(validation.losses(&linear, &half)?);
+        of_tuned.extend(validation.losses(&validation.logits()?, &half)?);
     }
+    let losses = Compared::of(&of_linear, &of_tuned);
     let all: Vec<usize> = (0..parts.validation.len()).collect();
     let snapshots_of_all = validation.best(&logits, &all)?;
     tuner.set(&average(&snapshots_of_all.iter().map(|&number| &snapshots[number]).collect::<Vec<_>>()))?;
     let temperature = validation.measure(&validation.logits()?, &all)?.temperature;
-    Ok(Some(Trial { linear_log_loss, tuned_log_loss, temperature, snapshots: snapshots_of_all }))
+    let Compared { means: [linear_log_loss, tuned_log_loss], standard_error } = losses;
+    Ok(Some(Trial { linear_log_loss, tuned_log_loss, standard_error, temperature, snapshots: snapshots_of_all }))
+}
+
+/// The mean losses of two models on the same photos.
+struct Compared {
+    means: [f64; 2],
+    /// Standard error of the difference between the means.
+    standard_error: f64,
+}
+
+impl Compared {
+    /// Compares the losses of each photo, of two photos or more.
+    fn of(one: &[f64], other: &[f64]) -> Self {
+        let photos = one.len() as f64;
+        let means = [one, other].map(|losses| losses.iter().sum::<f64>() / photos);
+        let square = |(one, other): (&f64, &f64)| (one - other - (means[0] - means[1])).powi(2);
+        let variance = one.iter().zip(other).map(square).sum::<f64>() / (photos - 1.0);
+        Self { means, standard_error: (variance / photos).sqrt() }
+    }
 }
 
 /// The photos that decide.
@@ -132,6 +158,20 @@ impl Validation<'_> {
         calibrate(&logits, &self.labels.select(photos)).map_err(failed)
     }
 
+    /// The log loss of each of some photos, after the best temperature for all of them.
+    fn losses(&self, logits: &[f32], photos: &[usize]) -> Result<Vec<f64>> {
+        let temperature = self.measure(logits, photos)?.temperature;
+        let classes = self.labels.classes();
+        let loss = |&photo: &usize| {
+            let row = logits[photo * classes..][..classes].iter().map(|&logit| temperature * f64::from(logit));
+            let largest = row.clone().fold(f64::MIN, f64::max);
+            let all = largest + row.clone().map(|logit| (logit - largest).exp()).sum::<f64>().ln();
+            let right = row.enumerate().filter(|&(class, _)| self.labels.has(photo, class)).map(|(_, logit)| logit);
+            all - right.sum::<f64>()
+        };
+        Ok(photos.iter().map(loss).collect())
+    }
+
     /// The numbers of the [`BEST`] snapshots on some of the photos.
     fn best(&self, logits: &[Vec<f32>], photos: &[usize]) -> Result<Vec<usize>> {
         let losses = logits.iter().map(|logits| Ok(self.measure(logits, photos)?.log_loss));
@@ -146,4 +186,24 @@ impl Validation<'_> {
 /// The logarithm of a probability, which is a logit of the softmax. The least positive number stands for 0.
 fn log(probability: f32) -> f32 {
     probability.max(f32::MIN_POSITIVE).ln()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gain_within_its_standard_error_is_no_gain() {
+        let trial = |one: &[f64], other: &[f64]| {
+            let Compared { means: [linear_log_loss, tuned_log_loss], standard_error } = Compared::of(one, other);
+            Trial { linear_log_loss, tuned_log_loss, standard_error, ..Trial::WORSE }
+        };
+        // Differences 1 and 0: a mean of 0.5 with a standard error of 0.5.
+        let even = trial(&[2.0, 1.0], &[1.0, 1.0]);
+        assert_eq!((even.linear_log_loss, even.tuned_log_loss, even.standard_error), (1.5, 1.0, 0.5));
+        assert!(!even.is_better());
+        // Differences 1, 1, 1 and 0: a mean of 0.75 with a standard error of 0.25.
+        assert!(trial(&[2.0; 4], &[1.0, 1.0, 1.0, 2.0]).is_better());
+        assert!(!trial(&[1.0; 4], &[2.0; 4]).is_better() && !Trial::WORSE.is_better());
+    }
 }
