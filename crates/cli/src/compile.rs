@@ -1,8 +1,9 @@
 //! Compiles models: optimizers by name, the loss that matches the model's output, and accuracy as the metric.
 
 use clap::ValueEnum;
-use engraft::Result;
 use engraft::prelude::*;
+use engraft::recipe::Outputs;
+use engraft::{Error, Result};
 
 /// The values of `--optimizer`, named as in Keras. All settings but the learning rate have Keras' defaults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -30,20 +31,45 @@ impl OptimizerKind {
     }
 }
 
-/// Compiles a model unless it is compiled already: sets Adam as its optimizer, accuracy as its metric, and a loss.
+/// Compiles a model with Adam, a loss and accuracy. If it is compiled already, it gets what is missing of optimizer and loss.
 ///
-/// The loss is binary crossentropy for a single output and for several sigmoids, else categorical crossentropy.
+/// The loss is binary crossentropy for a single output and for several sigmoids, else categorical crossentropy; of logits, if the
+/// outputs are logits.
+///
+/// # Errors
+/// The outputs are no probabilities of classes.
 pub(crate) fn compile_if_needed(classifier: &Classifier) -> Result<()> {
     let model = classifier.model();
-    if model.compiled().is_some() {
-        return Ok(());
-    }
     let (loss, metric) = match model.output_shape()[..] {
         [1] => (Loss::binary_crossentropy(), Metric::Accuracy),
         _ if classifier.is_multi_label() => (Loss::binary_crossentropy(), Metric::BinaryAccuracy),
         _ => (Loss::categorical_crossentropy(), Metric::Accuracy),
     };
-    model.compile(OptimizerKind::Adam.optimizer(None), loss, [metric])
+    let loss = match classifier.outputs() {
+        Outputs::Logits(_) => loss.from_logits(true),
+        Outputs::Probabilities => loss,
+        _ => return Err(no_classes(classifier)),
+    };
+    let optimizer = OptimizerKind::Adam.optimizer(None);
+    if model.compiled().is_none() {
+        return model.compile(optimizer, loss, [metric]);
+    }
+    loss.check(model.output_shape())?;
+    model.update_compiled(|compiled| {
+        compiled.optimizer.get_or_insert(optimizer);
+        compiled.loss.get_or_insert(loss);
+    })
+}
+
+/// The error for a model whose outputs say nothing of classes, with what it is good for.
+pub(crate) fn no_classes(classifier: &Classifier) -> Error {
+    let place = format!("model `{}`", classifier.model().name());
+    match classifier.outputs() {
+        Outputs::Values => Error::new(place, "outputs that are probabilities or logits of classes", "a regression")
+            .hint("`engraft predict` prints its numbers"),
+        _ => Error::new(place, "a last layer that tells classes apart", "features of the photo")
+            .hint("`engraft features` writes them to a file"),
+    }
 }
 
 /// Adds accuracy to the metrics of a compiled model. Returns its loss.
@@ -53,7 +79,7 @@ pub(crate) fn with_accuracy(model: &Model) -> Result<Loss> {
             compiled.metrics.push(Metric::Accuracy);
         }
     })?;
-    Ok(model.compiled_or_error()?.loss)
+    model.compiled_or_error()?.loss_or_error()
 }
 
 #[cfg(test)]
@@ -83,6 +109,9 @@ mod tests {
         compile_if_needed(&classifier).unwrap();
         assert_eq!(with_accuracy(model).unwrap(), Loss::sparse_categorical_crossentropy());
         let compiled = model.compiled().unwrap();
-        assert_eq!((compiled.optimizer.learning_rate().at(0), &compiled.metrics[..]), (0.5, &[Metric::Accuracy][..]));
+        assert_eq!(
+            (compiled.optimizer.unwrap().learning_rate().at(0), &compiled.metrics[..]),
+            (0.5, &[Metric::Accuracy][..])
+        );
     }
 }

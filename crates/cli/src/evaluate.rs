@@ -123,7 +123,7 @@ fn evaluate_classes(
     (in_f32, chosen): (&Runtime, &Runtime),
 ) -> Result<(), Failure> {
     compile_if_needed(&classifier)?;
-    let loss = classifier.model().compiled_or_error()?.loss;
+    let loss = classifier.model().compiled_or_error()?.loss_or_error()?;
     let evaluate = |classifier: &Classifier, runtime: &Runtime| {
         let bar = photos::bar("Classifying {bar:24} {pos}/{len} photos, {eta} left", folder.photos.len() as u64);
         let found = ClassEvaluation::of(classifier, loss, &folder, runtime, &bar);

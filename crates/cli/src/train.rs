@@ -274,7 +274,7 @@ impl Args {
         if !self.save_optimizer {
             return parameters;
         }
-        let slots = model.compiled().map_or(0, |compiled| compiled.optimizer.slots()) as u64;
+        let slots = model.compiled().and_then(|compiled| Some(compiled.optimizer?.slots())).unwrap_or(0) as u64;
         let trained: usize = model.trainable_weights().iter().map(Weight::count).sum();
         // The file of the best epoch has no optimizer state.
         2 * parameters + slots * 4 * trained as u64

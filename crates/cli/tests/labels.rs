@@ -112,7 +112,7 @@ fn several_labels_are_trained_scored_predicted_and_evaluated() {
 
     let classifier = Classifier::load(&place.path("m.keras")).expect("the model");
     let thresholds = classifier.metadata().and_then(|metadata| metadata.thresholds.clone()).expect("thresholds");
-    assert_eq!(classifier.model().compiled().map(|compiled| compiled.loss), Some(Loss::binary_crossentropy()));
+    assert_eq!(classifier.model().compiled().and_then(|compiled| compiled.loss), Some(Loss::binary_crossentropy()));
     for photo in ["unseen/0/0-0.bmp", "unseen/1/7-1.bmp"] {
         let json = place.run(&format!("predict m.keras {photo} --json")).succeeds().json();
         let mut expected: Vec<(&str, f64)> = COLOURS

@@ -30,7 +30,7 @@ fn a_model_of_unknown_origin_learns_with_its_own_settings_and_gets_names() {
     assert!(accuracy("n.keras") > accuracy("m.keras") && accuracy("n.keras") > 0.9);
     let model = keras::load_model(&place.path("n.keras")).unwrap();
     let compiled = model.compiled();
-    assert_eq!(compiled.as_ref().map(|compiled| compiled.loss), Some(Loss::sparse_categorical_crossentropy()));
+    assert_eq!(compiled.as_ref().and_then(|compiled| compiled.loss), Some(Loss::sparse_categorical_crossentropy()));
 }
 
 #[test]

@@ -18,6 +18,7 @@ mod interrupt;
 mod job;
 mod linear_probe;
 mod metadata;
+mod outputs;
 mod partition;
 mod phase;
 mod unknown;
@@ -34,6 +35,7 @@ pub use linear_probe::{
     Budget, CandidateScore, FineTuning, HeldOutScore, LabelReport, LinearProbe, ProbeProgress, ProbeReport,
 };
 pub use metadata::Metadata;
+pub use outputs::Outputs;
 pub use partition::Partition;
 pub use phase::Phase;
 pub use unknown::UnknownRule;

@@ -27,13 +27,14 @@ fn metadata() -> Metadata {
 fn compiled(model: &Model) -> Value {
     let compiled = model.compiled();
     let Some(compiled) = compiled.as_ref() else { return Value::Null };
+    let optimizer = compiled.optimizer_or_error().unwrap();
     json!({
-        "optimizer": compiled.optimizer.to_keras()["class_name"],
-        "learning_rate": compiled.optimizer.learning_rate(),
-        "weight_decay": compiled.optimizer.weight_decay(),
-        "slots": compiled.optimizer.slots(),
+        "optimizer": optimizer.to_keras()["class_name"],
+        "learning_rate": optimizer.learning_rate(),
+        "weight_decay": optimizer.weight_decay(),
+        "slots": optimizer.slots(),
         "iterations": compiled.state.iterations(),
-        "loss": compiled.loss.name(),
+        "loss": compiled.loss_or_error().unwrap().name(),
         "metrics": compiled.metrics.iter().map(|metric| metric.name()).collect::<Vec<_>>(),
         "trainable": model.trainable_weights().iter().map(|weight| weight.path()).collect::<Vec<_>>(),
     })

@@ -20,7 +20,9 @@ fn found(model: &Model, row: &Value) -> Value {
     let base = base.map(|base| base.layers().iter().map(|layer| layer.name().to_owned()).collect::<Vec<_>>());
     let compiled = model.compiled();
     let compiled = compiled.as_ref().unwrap();
-    let LearningRate::Schedule(schedule) = compiled.optimizer.learning_rate() else { panic!("no schedule") };
+    let LearningRate::Schedule(schedule) = compiled.optimizer_or_error().unwrap().learning_rate() else {
+        panic!("no schedule")
+    };
     let iterations = row["rates"].as_array().unwrap().iter().map(|pair| pair[0].as_u64().unwrap());
     json!({
         "base": base,

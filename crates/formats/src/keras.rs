@@ -83,8 +83,8 @@ pub(crate) const MAX_EXTRA: u64 = 4 << 20;
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Archive {
-    /// The model with its weights. It is compiled if the file has settings of `compile` (optimizer, loss, metrics) and all of
-    /// them are supported.
+    /// The model with its weights. It is compiled if the file has settings of `compile` (optimizer, loss, metrics). Those that
+    /// aren't known are left out, each with a warning.
     pub model: Model,
     /// What the reader left out or changed, such as an unknown optimizer, or an input of dynamic size that got a fixed
     /// size. None of it changes a prediction.
@@ -156,18 +156,17 @@ fn read_from(mut file: impl Read + Seek + Send + 'static, parallel: Option<Paral
     Ok(Archive { model, warnings, keras_version })
 }
 
-/// Compiles a model by the `compile_config` of its file and restores the optimizer state. Returns a warning if
-/// either fails.
+/// Compiles a model by the `compile_config` of its file and restores the optimizer state. Returns a warning for each part that isn't
+/// known, and one if the state doesn't fit.
 fn recompile<'a>(
     model: &Model,
     compiled: &Map<String, Value>,
     state: impl FnOnce() -> Result<SavedOptimizer<'a>>,
-) -> Option<String> {
-    if let Err(error) = compile_config::read(compiled, model) {
-        return Some(format!("the model is not compiled: {error}"));
-    }
-    let error = state().and_then(|state| state.read(model)).err()?;
-    Some(format!("the optimizer starts afresh: {error}"))
+) -> Vec<String> {
+    let left_out = compile_config::read(compiled, model);
+    let left_out = left_out.into_iter().map(|error| format!("left out of the settings of compile: {error}"));
+    let afresh = state().and_then(|state| state.read(model)).err();
+    left_out.chain(afresh.map(|error| format!("the optimizer starts afresh: {error}"))).collect()
 }
 
 /// Reads a model from a file like [`load`], and drops the warnings.

@@ -32,7 +32,7 @@ pub use activation::ActivationFn;
 pub use compile::{
     Adam, Compiled, CosineDecay, CosineDecayRestarts, ExponentialDecay, InverseTimeDecay, LearningRate,
     LearningRateSchedule, Loss, LossKind, Metric, MetricState, Optimizer, OptimizerState, OutputActivation,
-    PiecewiseConstantDecay, PolynomialDecay, RmsProp, Sgd, Slots,
+    PiecewiseConstantDecay, PolynomialDecay, RmsProp, Sgd, Slots, UnknownParts,
 };
 pub use engraft_ir::{FillMode, Interpolation, Shape, random};
 pub use error::{Error, ErrorKind, Result, io_reason};

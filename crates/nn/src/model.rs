@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Map, Value};
 
-use crate::compile::Compiled;
+use crate::compile::{Compiled, Optimizer};
 use crate::graph::{Arguments, Graph, SymbolicTensor};
 use crate::layer::{IntoLayer, Layer, LayerDef};
 use crate::lowering::Lowering;
@@ -256,7 +256,7 @@ impl Model {
         let mut locked = self.lock_compiled();
         if let Some(mut compiled) = locked.clone() {
             change(&mut compiled);
-            compiled.optimizer.check()?;
+            compiled.optimizer.iter().try_for_each(Optimizer::check)?;
             *locked = Some(compiled);
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! [`SessionKey`]: the key of a session that a model caches.
 
-use engraft_nn::{Compiled, Layer, Loss, Model, Optimizer};
+use engraft_nn::{Compiled, Layer, Loss, Model, Optimizer, Result};
 
 /// The key of a cached session: everything that its plan depends on, apart from the graph of the model.
 ///
@@ -40,13 +40,16 @@ pub enum SessionKey {
 
 impl SessionKey {
     /// The key of a training step, with the `trainable` flags as they are now.
-    pub fn train(model: &Model, compiled: &Compiled, batch: usize) -> Self {
+    ///
+    /// # Errors
+    /// There is no optimizer or no loss.
+    pub fn train(model: &Model, compiled: &Compiled, batch: usize) -> Result<Self> {
         let mut trainable = Vec::new();
         trainable_flags(model.layer(), &mut trainable);
-        let mut optimizer = Box::new(compiled.optimizer.clone());
+        let mut optimizer = Box::new(compiled.optimizer_or_error()?.clone());
         // The learning rate is an argument of each step: a plan doesn't depend on it.
         optimizer.set_learning_rate(0.0);
-        Self::Train { batch, optimizer, loss: compiled.loss, trainable }
+        Ok(Self::Train { batch, optimizer, loss: compiled.loss_or_error()?, trainable })
     }
 
     /// The maximum number of samples in a call.

@@ -253,7 +253,7 @@ impl<'a> Fit<'a> {
         let folds = self.reducer.as_ref().is_none_or(|reducer| !reducer.needs_gradients());
         let options = runtime.plan_options();
         let options = PlanOptions { fold_updates: options.fold_updates && folds, ..options };
-        let (optimizer, loss) = (compiled.optimizer.clone(), compiled.loss);
+        let (optimizer, loss) = (compiled.optimizer_or_error()?.clone(), compiled.loss_or_error()?);
         let program = self.cut_at_boundary(Program::for_training(model, self.settings.seed, trainability)?)?;
         self.check_boundary(&program, &trainability.trainable_weights(model))?;
         let train = Plan::new(program, Purpose::Train { optimizer, loss }, batch, &options)?;
@@ -311,7 +311,7 @@ impl<'a> Fit<'a> {
         let training_loop = TrainingLoop {
             model,
             data,
-            loss: compiled.loss,
+            loss: compiled.loss_or_error()?,
             metrics: &compiled.metrics,
             settings: &self.settings,
             training: &mut *training,

@@ -125,12 +125,12 @@ impl TrainingLoop<'_, '_> {
     /// Runs one step, with the current learning rate of the model's optimizer.
     fn step(&mut self, batch: &Batch) -> Result<StepOutput> {
         let compiled = self.model.compiled_or_error()?;
-        let state = compiled.state;
+        let state = compiled.state.clone();
         let iteration = state.iterations();
         let weights = self.settings.class_weights.map(|weights| sample_weights(&batch.y, weights));
         let inputs = [&batch.x];
         let labelled = LabelledBatch::new(&inputs, &batch.y).sample_weights(weights.as_deref());
-        let learning_rate = compiled.optimizer.learning_rate().at(iteration);
+        let learning_rate = compiled.optimizer_or_error()?.learning_rate().at(iteration);
         let output = self.training.forward_backward(&labelled, iteration, self.reducer);
         let output = output.map_err(|error| match error.kind() {
             ErrorKind::NonFinite => error.within(rate_name(learning_rate)),
@@ -161,7 +161,7 @@ impl TrainingLoop<'_, '_> {
             return Ok(());
         }
         let compiled = self.model.compiled_or_error()?;
-        let rate = compiled.optimizer.learning_rate().at(compiled.state.iterations());
+        let rate = compiled.optimizer_or_error()?.learning_rate().at(compiled.state.iterations());
         let problem = format!("val_loss is {loss}: training has most likely diverged");
         Err(Error::because(rate_name(rate), problem)
             .with_kind(ErrorKind::NonFinite)
@@ -450,6 +450,6 @@ mod tests {
         assert!(error.contains("ZeroesWeights: that's enough"), "{error}");
         assert!(binary.weights().iter().all(|weight| weight.values().iter().all(|w| *w == 0.0)));
         let compiled = binary.compiled().unwrap();
-        assert_eq!((compiled.state.iterations(), compiled.optimizer.learning_rate().at(0)), (3, 0.0));
+        assert_eq!((compiled.state.iterations(), compiled.optimizer.unwrap().learning_rate().at(0)), (3, 0.0));
     }
 }

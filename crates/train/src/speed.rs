@@ -156,7 +156,8 @@ fn plan(model: &Model, task: Task, batch: usize, options: &PlanOptions) -> Resul
         Task::Predict => Plan::predict(model, batch, options),
         Task::Train => {
             let compiled = model.compiled_or_error()?;
-            Plan::train(model, compiled.optimizer, compiled.loss, batch, 0, options)
+            let (optimizer, loss) = (compiled.optimizer_or_error()?.clone(), compiled.loss_or_error()?);
+            Plan::train(model, optimizer, loss, batch, 0, options)
         }
     }
 }
@@ -166,7 +167,7 @@ fn run(model: &Model, task: Task, session: &mut dyn Session, x: &Tensor, y: &Ten
         Task::Predict => session.predict(&[x]).map(|_| ()),
         Task::Train => {
             let compiled = model.compiled_or_error()?;
-            let rate = compiled.optimizer.learning_rate().at(compiled.state.iterations());
+            let rate = compiled.optimizer_or_error()?.learning_rate().at(compiled.state.iterations());
             session.train_step(&LabelledBatch::new(&[x], y), rate, &compiled.state).map(|_| ())
         }
     }
@@ -187,7 +188,7 @@ fn noise(model: &Model, task: Task, batch: usize) -> Result<(Tensor, Tensor)> {
     }
     let classes = model.output_shape().iter().product::<usize>();
     let class = |sample: usize| sample % classes.max(2);
-    let y = match (model.compiled_or_error()?.loss.kind(), classes) {
+    let y = match (model.compiled_or_error()?.loss_or_error()?.kind(), classes) {
         (LossKind::CategoricalCrossentropy | LossKind::BinaryCrossentropy, 2..) => {
             let row = |sample| (0..classes).map(move |unit| f32::from(u8::from(unit == class(sample))));
             Tensor::new(shape(model.output_shape()), (0..batch).flat_map(row).collect())?

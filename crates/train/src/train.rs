@@ -112,12 +112,13 @@ impl Train for Model {
     fn evaluate<'a>(&self, data: &dyn Dataset, options: impl Into<RunOptions<'a>>) -> Result<Evaluation> {
         let (options, compiled) = (options.into(), self.compiled_or_error()?);
         let batch_size = options.batch_size.min(data.len().max(1));
-        let purpose = Purpose::Evaluate { loss: compiled.loss };
+        let loss = compiled.loss_or_error()?;
+        let purpose = Purpose::Evaluate { loss };
         let runtime = runtime_or_shared(options.runtime)?;
         let (mut session, _) = runtime.session(batch_size, |batch, plan_options| {
             Plan::new(program(self, options.from_layer)?, purpose.clone(), batch, plan_options)
         })?;
-        evaluate(&mut *session, &Prefetcher::new(&runtime)?, data, batch_size, &compiled.loss, &compiled.metrics)
+        evaluate(&mut *session, &Prefetcher::new(&runtime)?, data, batch_size, &loss, &compiled.metrics)
     }
 
     fn predict<'a>(&self, x: &Tensor, options: impl Into<RunOptions<'a>>) -> Result<Tensor> {
@@ -137,12 +138,12 @@ impl Train for Model {
 
     fn train_on_batch_with(&self, x: &Tensor, y: &Tensor, options: StepOptions<'_>) -> Result<StepOutput> {
         let compiled = self.compiled_or_error()?;
-        let key = SessionKey::train(self, &compiled, x.batch());
-        let plan = |batch, plan_options: &PlanOptions| {
-            Plan::train(self, compiled.optimizer.clone(), compiled.loss, batch, 0, plan_options)
-        };
+        let (optimizer, loss) = (compiled.optimizer_or_error()?, compiled.loss_or_error()?);
+        let key = SessionKey::train(self, &compiled, x.batch())?;
+        let plan =
+            |batch, plan_options: &PlanOptions| Plan::train(self, optimizer.clone(), loss, batch, 0, plan_options);
         runtime_or_shared(options.runtime)?.with_session(self, key, plan, |session| {
-            let rate = compiled.optimizer.learning_rate().at(compiled.state.iterations());
+            let rate = optimizer.learning_rate().at(compiled.state.iterations());
             let batch = LabelledBatch { inputs: &[x], targets: y, sample_weights: options.sample_weights };
             let output = session.train_step(&batch, rate, &compiled.state)?;
             session.synchronize(&compiled.state)?;

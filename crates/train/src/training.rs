@@ -1,6 +1,6 @@
 //! [`Training`]: access to the running training for callbacks.
 
-use engraft_nn::{Model, Result};
+use engraft_nn::{Compiled, Model, Result};
 use engraft_plan::Session;
 
 /// The running training, as an argument of callbacks. They may read and change the model, set the learning rate, and stop
@@ -89,8 +89,8 @@ impl<'a> Training<'a> {
 
     /// The learning rate of the next step.
     pub fn learning_rate(&self) -> f64 {
-        let compiled = self.model.compiled();
-        compiled.map_or(0.0, |compiled| compiled.optimizer.learning_rate().at(compiled.state.iterations()))
+        let Some(Compiled { optimizer: Some(optimizer), state, .. }) = self.model.compiled() else { return 0.0 };
+        optimizer.learning_rate().at(state.iterations())
     }
 
     /// Sets the learning rate of all further steps, as Keras' `optimizer.learning_rate = rate` does. It replaces a schedule.
@@ -98,7 +98,11 @@ impl<'a> Training<'a> {
     /// # Errors
     /// A rate that is negative or not finite.
     pub fn set_learning_rate(&mut self, rate: f64) -> Result<()> {
-        self.model.update_compiled(|compiled| compiled.optimizer.set_learning_rate(rate))
+        self.model.update_compiled(|compiled| {
+            if let Some(optimizer) = &mut compiled.optimizer {
+                optimizer.set_learning_rate(rate);
+            }
+        })
     }
 
     /// Stops training after the current step, as Keras' `model.stop_training = True` does. The epoch is still validated and

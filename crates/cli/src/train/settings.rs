@@ -27,11 +27,13 @@ pub(super) fn compile_saved(args: &Args, classifier: &Classifier) -> Result<()> 
     let model = classifier.model();
     let stored = model.compiled_or_error()?;
     if let Some(kind) = args.optimizer {
-        let rate = args.learning_rate.map_or_else(|| stored.optimizer.learning_rate().clone(), LearningRate::from);
-        return model.compile(kind.optimizer(Some(rate)), stored.loss, stored.metrics);
+        let stored_rate = || stored.optimizer_or_error().map(|optimizer| optimizer.learning_rate().clone());
+        let rate = args.learning_rate.map_or_else(stored_rate, |rate| Ok(LearningRate::from(rate)))?;
+        return model.compile(kind.optimizer(Some(rate)), stored.loss_or_error()?, stored.metrics);
     }
     if let Some(rate) = args.learning_rate {
-        model.update_compiled(|compiled| compiled.optimizer.set_learning_rate(rate))?;
+        let set = |optimizer: &mut Optimizer| optimizer.set_learning_rate(rate);
+        model.update_compiled(|compiled| compiled.optimizer.iter_mut().for_each(set))?;
     }
     Ok(())
 }

@@ -4,14 +4,13 @@ use std::path::Path;
 
 use engraft_kernels::{Activation, activate, softmax};
 
-use super::Metadata;
+use super::{Metadata, Outputs};
 use crate::data::Pixels;
 use crate::formats::keras::{self, SaveOptions};
-use crate::ir::Op;
 use crate::plan::Plan;
 use crate::runtime::{Runtime, SessionKey};
 use crate::train::{RunOptions, Train};
-use crate::{Error, ErrorKind, LossKind, Model, Program, Result, Tensor};
+use crate::{Error, ErrorKind, Model, OutputActivation, Result, Tensor};
 
 /// A model that classifies raw RGB photos, with the names of its classes.
 ///
@@ -65,6 +64,7 @@ pub struct Classifier {
     warnings: Vec<String>,
     runtime: Option<Runtime>,
     batch_size: usize,
+    outputs: Outputs,
     /// The threshold of each class, where a photo can have several labels.
     thresholds: Option<Vec<f32>>,
     /// The model with two outputs, its own and the features that its last layer sees, where "unknown" depends on them.
@@ -110,8 +110,9 @@ impl Classifier {
             let received = format!("{:?}", model.output_shape());
             return Err(Error::new(place(), "an output of one number per class, [classes]", received));
         };
-        // A single output is a binary classifier.
-        let count = outputs.max(2);
+        let kind = Outputs::of(&model)?;
+        // A single output is a binary classifier, unless it stands for itself.
+        let count = if kind == Outputs::Values { outputs } else { outputs.max(2) };
         let classes = match &metadata {
             Some(metadata) => metadata.classes.clone(),
             None => (0..count).map(|class| class.to_string()).collect(),
@@ -124,7 +125,7 @@ impl Classifier {
             return Err(Error::new(place(), format_args!("{count} thresholds"), thresholds.len()));
         }
         let thresholds = match given {
-            None if outputs > 1 && ends_with_sigmoids(&model)? => Some(vec![DEFAULT_THRESHOLD; outputs]),
+            None if outputs > 1 && kind.are_independent(&model)? => Some(vec![DEFAULT_THRESHOLD; outputs]),
             given => given,
         };
         let needs_features = metadata.as_ref().and_then(|metadata| metadata.unknown.as_ref());
@@ -139,6 +140,7 @@ impl Classifier {
             warnings: Vec::new(),
             runtime: None,
             batch_size: 1,
+            outputs: kind,
             thresholds,
             with_features,
         })
@@ -212,6 +214,11 @@ impl Classifier {
         &self.classes
     }
 
+    /// What the model's outputs mean.
+    pub fn outputs(&self) -> Outputs {
+        self.outputs
+    }
+
     /// The metadata; `None` if the model file has none, such as a file of Keras, or if [`new`](Self::new) was called without.
     pub fn metadata(&self) -> Option<&Metadata> {
         self.metadata.as_ref()
@@ -241,7 +248,7 @@ impl Classifier {
 
     /// The probability of each class for a photo, in class order.
     ///
-    /// If the model is compiled with a loss on logits, its outputs are converted to probabilities.
+    /// [Logits](Outputs::Logits) are converted to probabilities.
     ///
     /// # Errors
     /// The model can't run, for example because it needs more memory than there is.
@@ -330,12 +337,15 @@ impl Classifier {
     /// The probabilities that the outputs of the model mean.
     fn probabilities_of(&self, mut outputs: Tensor) -> Result<Tensor> {
         let (rows, width) = (outputs.batch(), outputs.shape()[1..].iter().product());
-        let loss = self.model.compiled().map(|compiled| compiled.loss);
-        if let Some(loss) = loss.filter(|loss| loss.is_from_logits()) {
-            logits_to_probabilities(outputs.data_mut(), width, loss.kind());
+        match self.outputs {
+            Outputs::Logits(OutputActivation::Sigmoid) => activate(Activation::Sigmoid, outputs.data_mut()),
+            Outputs::Logits(_) => softmax(width, outputs.data_mut()),
+            Outputs::Probabilities | Outputs::Values | Outputs::Features => {}
         }
         match width {
-            1 => Tensor::new([rows, 2], outputs.data().iter().flat_map(|&yes| [1.0 - yes, yes]).collect()),
+            1 if self.outputs != Outputs::Values => {
+                Tensor::new([rows, 2], outputs.data().iter().flat_map(|&yes| [1.0 - yes, yes]).collect())
+            }
             _ => Ok(outputs),
         }
     }
@@ -392,26 +402,6 @@ impl Classifier {
 /// The threshold of labels where none was chosen.
 const DEFAULT_THRESHOLD: f32 = 0.5;
 
-/// Whether the outputs are independent probabilities: the loss of a compiled model tells, else the last activation.
-fn ends_with_sigmoids(model: &Model) -> Result<bool> {
-    let program = Program::of(model, false, 0)?;
-    let last = program.steps.last().filter(|last| program.outputs == [last.output]);
-    let is_sigmoid = last.is_some_and(|last| matches!(last.op, Op::Activation(Activation::Sigmoid)));
-    Ok(match model.compiled().map(|compiled| compiled.loss) {
-        Some(loss) => loss.kind() == LossKind::BinaryCrossentropy && (loss.is_from_logits() || is_sigmoid),
-        None => is_sigmoid,
-    })
-}
-
-/// Applies the activation that the loss implies to rows of `width` logits, in place: a sigmoid for binary crossentropy, else a softmax.
-fn logits_to_probabilities(logits: &mut [f32], width: usize, loss: LossKind) {
-    if loss == LossKind::BinaryCrossentropy {
-        activate(Activation::Sigmoid, logits);
-        return;
-    }
-    softmax(width, logits);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -446,7 +436,10 @@ mod tests {
 
     #[test]
     fn one_output_is_the_probability_of_the_second_class() {
-        assert_eq!(classify(model(&[0.25])), [0.75, 0.25]);
+        let probability = model(&[0.25]);
+        probability.compile(Sgd::new(0.1), Loss::binary_crossentropy(), []).unwrap();
+        assert_eq!(classify(probability), [0.75, 0.25]);
+        assert_eq!(classify(model(&[0.0])), [0.5, 0.5], "without a loss it is a logit");
         let logit = model(&[0.0]);
         logit.compile(Sgd::new(0.1), Loss::binary_crossentropy().from_logits(true), []).unwrap();
         assert_eq!(classify(logit), [0.5, 0.5]);

@@ -107,7 +107,7 @@ impl<'a> TrainingJob<'a> {
         validation: Vec<Photo>,
         phases: Vec<Phase>,
     ) -> Result<Self> {
-        let (model, loss) = (classifier.model(), classifier.model().compiled_or_error()?.loss);
+        let (model, loss) = (classifier.model(), classifier.model().compiled_or_error()?.loss_or_error()?);
         let targets = |photos| {
             let photos = PhotoDataset::new(photos, classifier.classes().len(), classifier.image_size())?;
             Ok::<_, Error>(Targets::new(photos, model, &loss))

@@ -37,7 +37,8 @@ impl Phase {
     /// # Errors
     /// The model isn't compiled.
     pub fn first(model: &Model, epochs: usize, seed: u64) -> Result<Self> {
-        let (optimizer, trainability) = (model.compiled_or_error()?.optimizer, Trainability::of(model));
+        let optimizer = model.compiled_or_error()?.optimizer_or_error()?.clone();
+        let trainability = Trainability::of(model);
         Ok(Self { name: String::new(), epochs, optimizer, trainability, seed })
     }
 

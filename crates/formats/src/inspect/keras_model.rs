@@ -65,7 +65,7 @@ fn with_model(path: &Path, config: &[u8], mut contents: Contents) -> Contents {
 fn optimizer(model: &Model) -> Option<String> {
     let compiled = model.compiled();
     let compiled = compiled.as_ref()?;
-    let name = compiled.optimizer.to_keras()["class_name"].as_str()?.to_owned();
+    let name = compiled.optimizer.as_ref()?.to_keras()["class_name"].as_str()?.to_owned();
     Some(match compiled.state.iterations() {
         0 => name,
         steps => format!("{name} {}", after(steps)),

@@ -2,45 +2,73 @@
 //!
 //! The readers of `.keras` files and of the older `.h5` use `read`; `config_writer` uses `write`.
 
-use engraft_nn::{Compiled, Error, ErrorKind, Loss, Metric, Model, Optimizer, Result};
+use engraft_nn::{Compiled, Error, ErrorKind, Loss, Metric, Model, Optimizer, OptimizerState, UnknownParts};
 use serde_json::{Map, Value, json};
 
 /// Options of `compile` that never change a result: they affect speed only, or nothing at all.
 const WITHOUT_EFFECT: &[&str] = &["run_eagerly", "steps_per_execution", "jit_compile", "auto_scale_loss"];
 
-/// Compiles the model by the `compile_config` of a file. If any part isn't supported, it returns an error and
-/// leaves the model uncompiled.
-pub(super) fn read(config: &Map<String, Value>, model: &Model) -> Result<()> {
-    let part =
-        |name: &str| config.get(name).ok_or_else(|| Error::new("compile_config", format_args!("`{name}`"), "none"));
-    for (name, value) in config {
-        let known =
-            ["optimizer", "loss", "metrics"].contains(&name.as_str()) || WITHOUT_EFFECT.contains(&name.as_str());
-        if !known && !is_empty(value) {
-            return Err(
-                Error::new("compile_config", format_args!("no `{name}`"), value).with_kind(ErrorKind::Unsupported)
-            );
+/// Compiles the model by the `compile_config` of a file, part by part. Returns an error for each part that isn't known and
+/// therefore left out; all others stay.
+pub(super) fn read(config: &Map<String, Value>, model: &Model) -> Vec<Error> {
+    let mut left_out: Vec<Error> = config.iter().filter_map(|(name, value)| unknown_option(name, value)).collect();
+    let mut unknown = UnknownParts::default();
+    let part = |name: &str| config.get(name).filter(|value| !value.is_null());
+    let optimizer = part("optimizer").and_then(|value| {
+        let (optimizer, errors) = Optimizer::known_part(value);
+        left_out.extend(errors);
+        unknown.optimizer = optimizer.is_none().then(|| value.clone());
+        optimizer
+    });
+    let loss = part("loss").and_then(|value| {
+        let (loss, errors) = Loss::known_part(of_one_output(value));
+        left_out.extend(errors);
+        let loss = loss.filter(|loss| loss.check(model.output_shape()).map_err(|error| left_out.push(error)).is_ok());
+        unknown.loss = loss.is_none().then(|| value.clone());
+        loss
+    });
+    let mut metrics = Vec::new();
+    for value in part("metrics").into_iter().flat_map(metrics_of) {
+        match Metric::from_keras(value) {
+            Ok(metric) => metrics.push(metric),
+            Err(error) => {
+                left_out.push(error);
+                unknown.metrics.push(value.clone());
+            }
         }
     }
-    let optimizer = Optimizer::from_keras(part("optimizer")?)?;
-    let loss = match part("loss")? {
-        Value::Array(list) if list.len() == 1 => Loss::from_keras(&list[0])?,
-        loss => Loss::from_keras(loss)?,
-    };
-    let mut metrics = Vec::new();
-    read_metrics(config.get("metrics").unwrap_or(&Value::Null), &mut metrics)?;
-    model.compile(optimizer, loss, metrics)
+    let state = OptimizerState::default();
+    model.set_compiled(Some(Compiled { optimizer, loss, metrics, state, unknown: unknown.into() }));
+    left_out
 }
 
-/// Reads one metric, a list of metrics, or a list with one list per output; adds the metrics to `metrics`.
-fn read_metrics(value: &Value, metrics: &mut Vec<Metric>) -> Result<()> {
+/// An error for an option of `compile` that would change training and isn't known.
+fn unknown_option(name: &str, value: &Value) -> Option<Error> {
+    let is_known = ["optimizer", "loss", "metrics"].contains(&name) || WITHOUT_EFFECT.contains(&name);
+    let error = || Error::new("compile_config", format_args!("no `{name}`"), value).with_kind(ErrorKind::Unsupported);
+    (!is_known && !is_empty(value)).then(error)
+}
+
+/// The only element of a list or of a dictionary, of which Keras writes one for each output; otherwise the value itself.
+fn of_one_output(value: &Value) -> &Value {
     match value {
-        Value::Null => Ok(()),
-        Value::Array(list) => list.iter().try_for_each(|value| read_metrics(value, metrics)),
-        metric => {
-            metrics.push(Metric::from_keras(metric)?);
-            Ok(())
+        Value::Array(list) if list.len() == 1 => &list[0],
+        Value::Object(by_output) if by_output.len() == 1 && !by_output.contains_key("class_name") => {
+            by_output.values().next().unwrap_or(value)
         }
+        value => value,
+    }
+}
+
+/// The metrics of one value, of a list, or of a list or dictionary with a value or list for each output.
+fn metrics_of(value: &Value) -> Vec<&Value> {
+    match value {
+        Value::Null => Vec::new(),
+        Value::Array(list) => list.iter().flat_map(metrics_of).collect(),
+        Value::Object(by_output) if !by_output.contains_key("class_name") => {
+            by_output.values().flat_map(metrics_of).collect()
+        }
+        metric => vec![metric],
     }
 }
 
@@ -50,11 +78,13 @@ fn is_empty(value: &Value) -> bool {
 
 /// The `compile_config` of a compiled model, as Keras writes it.
 pub(super) fn write(compiled: &Compiled) -> Value {
+    let Compiled { optimizer, loss, metrics, unknown, .. } = compiled;
+    let metrics = metrics.iter().map(|metric| metric.to_keras()).chain(unknown.metrics.iter().cloned());
     json!({
-        "optimizer": compiled.optimizer.to_keras(),
-        "loss": compiled.loss.to_keras(),
+        "optimizer": optimizer.as_ref().map(Optimizer::to_keras).or_else(|| unknown.optimizer.clone()),
+        "loss": loss.map(|loss| loss.to_keras()).or_else(|| unknown.loss.clone()),
         "loss_weights": null,
-        "metrics": compiled.metrics.iter().map(|metric| metric.to_keras()).collect::<Vec<_>>(),
+        "metrics": metrics.collect::<Vec<_>>(),
         "weighted_metrics": null,
         "run_eagerly": false,
         "steps_per_execution": 1,
@@ -78,27 +108,76 @@ mod tests {
         model.compile(Adam::new(1e-4), Loss::categorical_crossentropy(), [Metric::Accuracy]).unwrap();
         let written = write(model.compiled().as_ref().unwrap());
         let again = self::model();
-        read(written.as_object().unwrap(), &again).unwrap();
-        let (first, second) = (model.compiled(), again.compiled());
-        let (first, second) = (first.as_ref().unwrap(), second.as_ref().unwrap());
-        assert_eq!((&first.optimizer, first.loss, &first.metrics), (&second.optimizer, second.loss, &second.metrics));
+        assert!(read(written.as_object().unwrap(), &again).is_empty());
+        let (first, second) = (model.compiled().unwrap(), again.compiled().unwrap());
+        assert_eq!((first.optimizer, first.loss, first.metrics), (second.optimizer, second.loss, second.metrics));
+    }
+
+    /// Reads a `compile_config` in which one part is `value`.
+    fn read_with(part: &str, value: Value) -> (Compiled, Vec<String>) {
+        let loss = json!({"class_name": "CategoricalCrossentropy", "config": {"from_logits": true}});
+        let optimizer = json!({"class_name": "SGD", "config": {"learning_rate": 0.5}});
+        let mut config = json!({"optimizer": optimizer, "loss": loss, "metrics": ["accuracy"]});
+        config[part] = value;
+        let model = model();
+        let left_out = read(config.as_object().unwrap(), &model).iter().map(Error::to_string).collect();
+        (model.compiled().unwrap(), left_out)
     }
 
     #[test]
-    fn a_part_that_is_not_supported_leaves_the_model_uncompiled() {
+    fn a_part_that_is_not_known_is_left_out_and_named_and_the_others_stay() {
+        let (optimizer, loss) = (Optimizer::from(Sgd::new(0.5)), Loss::categorical_crossentropy().from_logits(true));
+        let lion = json!({"class_name": "Lion", "config": {}});
         for (part, value, expected) in [
-            ("optimizer", json!({"class_name": "Lion", "config": {}}), "Lion"),
-            ("optimizer", json!({"class_name": "Adam", "config": {"learning_rate": {"class_name": "Noam"}}}), "Noam"),
-            ("loss", json!("mse"), "mse"),
-            ("metrics", json!(["auc"]), "auc"),
+            ("optimizer", lion, "Lion"),
+            ("loss", json!("focal"), "focal"),
+            ("loss", json!({"class_name": "function", "config": "my_loss"}), "my_loss"),
+            ("metrics", json!(["accuracy", {"class_name": "AUC", "config": {}}]), "AUC"),
+            ("metrics", json!({"top": ["accuracy", "my_metric"]}), "my_metric"),
             ("loss_weights", json!([0.5]), "loss_weights"),
+            ("weighted_metrics", json!(["accuracy"]), "weighted_metrics"),
         ] {
-            let mut config = json!({"optimizer": "adam", "loss": "categorical_crossentropy", "metrics": ["accuracy"]});
-            config[part] = value;
-            let model = model();
-            let error = read(config.as_object().unwrap(), &model).unwrap_err();
-            assert!(error.to_string().contains(expected), "{error}");
-            assert!(model.compiled().is_none(), "{part}");
+            let (compiled, left_out) = read_with(part, value.clone());
+            assert!(left_out.len() == 1 && left_out[0].contains(expected), "{part}: {left_out:?}");
+            assert_eq!(compiled.optimizer, (part != "optimizer").then(|| optimizer.clone()), "{part}");
+            assert_eq!(compiled.loss, (part != "loss").then_some(loss), "{part}");
+            assert_eq!(compiled.metrics, [Metric::Accuracy], "{part}");
+            let written = write(&compiled);
+            match part {
+                "metrics" => assert!(written[part][1] == "my_metric" || written[part][1]["class_name"] == "AUC"),
+                "optimizer" | "loss" => assert_eq!(written[part], value, "what isn't known is written back"),
+                _ => {}
+            }
         }
+    }
+
+    #[test]
+    fn an_option_that_is_not_known_leaves_the_rest_of_its_part() {
+        let noam = json!({"class_name": "Noam", "module": "mine", "config": {}});
+        let config = json!({"learning_rate": 0.25, "clipnorm": 1.0, "amsgrad": true});
+        let (compiled, left_out) = read_with("optimizer", json!({"class_name": "Adam", "config": config}));
+        assert_eq!((compiled.optimizer, left_out.len()), (Some(Adam::new(0.25).into()), 2));
+        let config = json!({"learning_rate": noam, "momentum": 0.9});
+        let (compiled, left_out) = read_with("optimizer", json!({"class_name": "SGD", "config": config}));
+        assert_eq!(compiled.optimizer, Some(Sgd::default().momentum(0.9).into()), "Keras' default learning rate");
+        assert!(left_out.len() == 1 && left_out[0].contains("Noam"), "{left_out:?}");
+        let config = json!({"from_logits": true, "reduction": "sum", "axis": 1});
+        let (compiled, left_out) =
+            read_with("loss", json!({"class_name": "CategoricalCrossentropy", "config": config}));
+        assert_eq!(compiled.loss, Some(Loss::categorical_crossentropy().from_logits(true)));
+        assert_eq!(left_out.len(), 2, "{left_out:?}");
+    }
+
+    #[test]
+    fn a_loss_can_be_missing_or_given_by_output() {
+        let (compiled, left_out) = read_with("loss", Value::Null);
+        assert!(compiled.loss.is_none() && left_out.is_empty());
+        assert_eq!(write(&compiled)["loss"], Value::Null);
+        for loss in [json!(["categorical_crossentropy"]), json!({"top": "categorical_crossentropy"})] {
+            let (compiled, left_out) = read_with("loss", loss);
+            assert_eq!((compiled.loss, left_out.len()), (Some(Loss::categorical_crossentropy()), 0));
+        }
+        let (compiled, left_out) = read_with("loss", json!(["mse", "mae"]));
+        assert_eq!((compiled.loss, left_out.len()), (None, 1));
     }
 }

@@ -42,9 +42,13 @@ enum Variable<'a> {
 
 /// All variables in order. Without `slots`: the variables of a fresh optimizer, as Keras writes them for
 /// a model that was never trained.
-fn variables<'a>(compiled: &Compiled, trainable: &[Weight], slots: Option<&'a Slots>) -> Vec<Variable<'a>> {
-    let optimizer = &compiled.optimizer;
-    let steps = if slots.is_some() { compiled.state.iterations() } else { 0 };
+fn variables<'a>(
+    optimizer: &Optimizer,
+    state: &OptimizerState,
+    trainable: &[Weight],
+    slots: Option<&'a Slots>,
+) -> Vec<Variable<'a>> {
+    let steps = if slots.is_some() { state.iterations() } else { 0 };
     let mut variables = vec![Variable::Steps(i64::try_from(steps).unwrap_or(i64::MAX))];
     if let Some(rate) = optimizer.learning_rate().constant() {
         variables.push(Variable::Array(Vec::new(), vec![rate as f32].into()));
@@ -77,15 +81,16 @@ impl<'a> Variable<'a> {
     }
 }
 
-/// Adds the optimizer state in the layout of a `.weights.h5`; see [`variables`].
+/// Adds the optimizer state in the layout of a `.weights.h5`; see [`variables`]. Nothing without an optimizer.
 pub(super) fn write<'a>(
     compiled: &Compiled,
     trainable: &[Weight],
     slots: Option<&'a Slots>,
     to: &mut H5Writer<'a>,
 ) -> std::result::Result<(), H5Error> {
-    to.attr_string(VARS, "name", &name(&compiled.optimizer))?;
-    for (number, variable) in variables(compiled, trainable, slots).into_iter().enumerate() {
+    let Some(optimizer) = &compiled.optimizer else { return Ok(()) };
+    to.attr_string(VARS, "name", &name(optimizer))?;
+    for (number, variable) in variables(optimizer, &compiled.state, trainable, slots).into_iter().enumerate() {
         variable.write(&format!("{VARS}/{number}"), to)?;
     }
     Ok(())
@@ -98,9 +103,10 @@ pub(super) fn write_legacy<'a>(
     slots: Option<&'a Slots>,
     to: &mut H5Writer<'a>,
 ) -> std::result::Result<(), H5Error> {
+    let Some(optimizer) = &compiled.optimizer else { return Ok(()) };
     let mut names = Vec::new();
-    for (number, variable) in variables(compiled, trainable, slots).into_iter().enumerate() {
-        let name = format!("{}/{number}", name(&compiled.optimizer));
+    for (number, variable) in variables(optimizer, &compiled.state, trainable, slots).into_iter().enumerate() {
+        let name = format!("{}/{number}", name(optimizer));
         variable.write(&format!("{LEGACY}/{name}"), to)?;
         names.push(name);
     }
@@ -140,7 +146,7 @@ impl<'a> SavedOptimizer<'a> {
     pub(super) fn read(&self, model: &Model) -> Result<()> {
         let trainable = model.trainable_weights();
         let Some(mut compiled) = model.compiled() else { return Ok(()) };
-        let optimizer = &compiled.optimizer;
+        let Some(optimizer) = &mut compiled.optimizer else { return Ok(()) };
         let (count, most_before) = (self.slots(optimizer) * trainable.len(), variables_before_slots(optimizer));
         if self.arrays.is_empty() || (count > 0 && self.arrays.len() <= most_before) {
             // The file was saved without the optimizer state, or the model was never trained.
@@ -160,9 +166,9 @@ impl<'a> SavedOptimizer<'a> {
             slots.insert(weight.id(), (0..optimizer.slots()).map(slot).collect::<Result<_>>()?);
         }
         // The saved rate is rounded to f32, so it replaces the rate of the config (f64) only if they differ as f32.
-        let own = compiled.optimizer.learning_rate().constant().map(|rate| rate as f32);
+        let own = optimizer.learning_rate().constant().map(|rate| rate as f32);
         if let Some(rate) = learning_rate.filter(|&rate| own != Some(rate)) {
-            compiled.optimizer.set_learning_rate(f64::from(rate));
+            optimizer.set_learning_rate(f64::from(rate));
         }
         compiled.state = OptimizerState::new(steps, slots);
         model.set_compiled(Some(compiled));

@@ -3,7 +3,7 @@
 use std::io::{self, Seek, Write};
 use std::path::Path;
 
-use engraft_nn::{Error, Model, Result, Weight};
+use engraft_nn::{Error, Model, Optimizer, Result, Weight};
 use serde_json::json;
 use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
@@ -179,7 +179,8 @@ fn with_weights(
     if let (Some(slots), Some(compiled)) = (slots, compiled.as_ref()) {
         optimizer_state::write(compiled, &trainable, state.as_deref().filter(|_| slots), &mut writer)
             .map_err(failed)?;
-        numbers += usize::from(slots) * compiled.optimizer.slots() * trainable.iter().map(Weight::count).sum::<usize>();
+        let slots = if slots { compiled.optimizer.as_ref().map_or(0, Optimizer::slots) } else { 0 };
+        numbers += slots * trainable.iter().map(Weight::count).sum::<usize>();
     }
     then(&writer, numbers * size_of::<f32>() + (1 << 20) + saved.len() * (1 << 12))
 }

@@ -256,28 +256,42 @@ impl Loss {
     /// # Errors
     /// An unknown loss, option or value of an option.
     pub fn from_keras(value: &Value) -> Result<Self> {
-        let unknown = |received: &dyn std::fmt::Display| {
-            let known: Vec<&str> = NAMES.iter().map(|names| names.0).collect();
-            Error::new("loss", format_args!("one of {}", known.join(", ")), received).with_kind(ErrorKind::Unsupported)
-        };
+        let (loss, unknown) = Self::known_part(value);
+        match (loss, unknown.into_iter().next()) {
+            (Some(loss), None) => Ok(loss),
+            (_, unknown) => Err(unknown.unwrap_or_else(|| unknown_loss(value))),
+        }
+    }
+
+    /// Reads what is known of Keras' serialized form, and returns an error for each part that isn't: the loss, an option.
+    ///
+    /// ```
+    /// use engraft_nn::prelude::*;
+    /// let config = serde_json::json!({"from_logits": true, "reduction": "sum"});
+    /// let object = serde_json::json!({"class_name": "CategoricalCrossentropy", "config": config});
+    /// let (loss, unknown) = Loss::known_part(&object);
+    /// assert_eq!(loss, Some(Loss::categorical_crossentropy().from_logits(true)));
+    /// assert!(unknown[0].to_string().contains("reduction"));
+    /// assert_eq!(Loss::known_part(&"focal".into()).0, None);
+    /// ```
+    pub fn known_part(value: &Value) -> (Option<Self>, Vec<Error>) {
         let (name, config) = match value {
             Value::String(name) => (name.as_str(), None),
-            Value::Object(object) => {
-                let name = object.get("class_name").and_then(Value::as_str).ok_or_else(|| unknown(&value))?;
-                // Keras serializes a function of keras.losses with the function's name as the config.
-                match object.get("config") {
-                    Some(Value::String(function)) => (function.as_str(), None),
-                    config => (name, config.and_then(Value::as_object)),
-                }
-            }
-            other => return Err(unknown(other)),
+            // Keras serializes a function of keras.losses with the function's name as the config.
+            Value::Object(object) => match (object.get("config"), object.get("class_name")) {
+                (Some(Value::String(function)), _) => (function.as_str(), None),
+                (config, Some(Value::String(name))) => (name.as_str(), config.and_then(Value::as_object)),
+                _ => return (None, vec![unknown_loss(value)]),
+            },
+            other => return (None, vec![unknown_loss(other)]),
         };
-        let row = NAMES.iter().find(|names| names.0 == name || names.1 == name).ok_or_else(|| unknown(&name))?;
+        let Some(row) = NAMES.iter().find(|names| names.0 == name || names.1 == name) else {
+            return (None, vec![unknown_loss(&name)]);
+        };
         let mut loss = Self::new(row.2);
-        for (option, value) in config.into_iter().flatten() {
-            loss.set_option(option, value)?;
-        }
-        Ok(loss)
+        let options = config.into_iter().flatten();
+        let unknown = options.filter_map(|(option, value)| loss.set_option(option, value).err()).collect();
+        (Some(loss), unknown)
     }
 
     fn set_option(&mut self, option: &str, value: &Value) -> Result<()> {
@@ -306,6 +320,11 @@ impl Loss {
         )
         .with_kind(ErrorKind::Unsupported))
     }
+}
+
+fn unknown_loss(received: &dyn std::fmt::Display) -> Error {
+    let known: Vec<&str> = NAMES.iter().map(|names| names.0).collect();
+    Error::new("loss", format_args!("one of {}", known.join(", ")), received).with_kind(ErrorKind::Unsupported)
 }
 
 /// Keras' function name and class name of each loss.

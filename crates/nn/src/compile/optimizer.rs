@@ -137,13 +137,9 @@ impl Optimizer {
     /// Checks the options.
     ///
     /// # Errors
-    /// An invalid learning rate or schedule, or `amsgrad`, which isn't supported.
+    /// An invalid learning rate or schedule.
     pub fn check(&self) -> Result<()> {
-        self.learning_rate().check()?;
-        if let Self::Adam(Adam { amsgrad: true, .. }) | Self::AdamW(Adam { amsgrad: true, .. }) = self {
-            return Err(Error::new("optimizer", "amsgrad false", true).with_kind(ErrorKind::Unsupported));
-        }
-        Ok(())
+        self.learning_rate().check()
     }
 
     /// Keras' serialized form (`keras.optimizers.serialize`).
@@ -169,19 +165,47 @@ impl Optimizer {
     /// # Errors
     /// An unknown class or option, or an option that isn't supported, such as `clipnorm`.
     pub fn from_keras(value: &Value) -> Result<Self> {
+        let (optimizer, unknown) = Self::known_part(value);
+        match (optimizer, unknown.into_iter().next()) {
+            (Some(optimizer), None) => Ok(optimizer),
+            (_, unknown) => Err(unknown.unwrap_or_else(|| Error::new("optimizer", "a name or an object", value))),
+        }
+    }
+
+    /// Reads what is known of Keras' serialized form, and returns an error for each part that isn't: the class, the schedule of
+    /// the learning rate, an option. Such a schedule or option has Keras' default then.
+    ///
+    /// ```
+    /// use engraft_nn::prelude::*;
+    /// let config = serde_json::json!({"learning_rate": 0.5, "clipnorm": 1.0});
+    /// let (optimizer, unknown) = Optimizer::known_part(&serde_json::json!({"class_name": "SGD", "config": config}));
+    /// assert_eq!(optimizer, Some(Sgd::new(0.5).into()));
+    /// assert!(unknown[0].to_string().contains("clipnorm"));
+    /// assert_eq!(Optimizer::known_part(&"lion".into()).0, None);
+    /// ```
+    pub fn known_part(value: &Value) -> (Option<Self>, Vec<Error>) {
         let Some(object) = value.as_object() else {
-            return match value.as_str() {
+            let named = match value.as_str() {
                 Some(name) => Self::from_name(name).map_err(|error| error.with_kind(ErrorKind::Unsupported)),
                 None => Err(Error::new("optimizer", "a name or an object", value)),
+            };
+            return match named {
+                Ok(optimizer) => (Some(optimizer), Vec::new()),
+                Err(error) => (None, vec![error]),
             };
         };
         let class_name = object.get("class_name").cloned().unwrap_or_default();
         let mut config = object.get("config").and_then(Value::as_object).cloned().unwrap_or_default();
-        remove_shared_options(&mut config)?;
-        let optimizer: Self = serde_json::from_value(json!({"class_name": class_name, "config": config}))
-            .map_err(|e| Error::from_source("optimizer", e).with_kind(ErrorKind::Unsupported))?;
-        optimizer.check()?;
-        Ok(optimizer)
+        let mut unknown = remove_shared_options(&mut config);
+        unknown.extend(remove_unknown_rate(&mut config));
+        let optimizer = serde_json::from_value(json!({"class_name": class_name, "config": config}))
+            .map_err(|error| Error::from_source("optimizer", error).with_kind(ErrorKind::Unsupported))
+            .and_then(|optimizer: Self| optimizer.check().map(|()| optimizer));
+        match optimizer {
+            Ok(optimizer) => (Some(optimizer), unknown),
+            // The class tells more than its options.
+            Err(error) => (None, std::iter::once(error).chain(unknown).collect()),
+        }
     }
 }
 
@@ -196,21 +220,36 @@ const UNSUPPORTED: &[&str] = &[
     "gradient_accumulation_steps",
 ];
 
-/// Removes from a Keras config the options that engraft's optimizers don't have; an error if one of them would change training.
-fn remove_shared_options(config: &mut Map<String, Value>) -> Result<()> {
-    for option in UNSUPPORTED {
-        if let Some(value) = config.remove(*option).filter(|value| !value.is_null()) {
-            return Err(Error::new(format_args!("optimizer option `{option}`"), "null", value)
-                .with_kind(ErrorKind::Unsupported));
+/// Removes from a Keras config the options that engraft's optimizers don't have; returns an error for each that would change training.
+fn remove_shared_options(config: &mut Map<String, Value>) -> Vec<Error> {
+    let mut unknown = Vec::new();
+    let mut refuse = |option: &str, without_effect: Value, value: &Value| {
+        if *value != without_effect {
+            let place = format_args!("optimizer option `{option}`");
+            unknown.push(Error::new(place, without_effect, value).with_kind(ErrorKind::Unsupported));
         }
+    };
+    for option in UNSUPPORTED {
+        config.remove(*option).iter().for_each(|value| refuse(option, Value::Null, value));
     }
-    if let Some(value) = config.remove("use_ema").filter(|value| *value != json!(false)) {
-        return Err(Error::new("optimizer option `use_ema`", "false", value).with_kind(ErrorKind::Unsupported));
+    for option in ["use_ema", "amsgrad"] {
+        config.remove(option).iter().for_each(|value| refuse(option, json!(false), value));
     }
     for ignored in ["name", "ema_momentum", "jit_compile", "is_legacy_optimizer"] {
         config.remove(ignored);
     }
-    Ok(())
+    unknown
+}
+
+/// Removes a learning rate that can't be read, such as a schedule of an unknown class.
+fn remove_unknown_rate(config: &mut Map<String, Value>) -> Option<Error> {
+    let rate = config.get("learning_rate")?.clone();
+    let error = match serde_json::from_value::<LearningRate>(rate) {
+        Ok(rate) => rate.check().err()?,
+        Err(error) => Error::from_source("optimizer", error).with_kind(ErrorKind::Unsupported),
+    };
+    config.remove("learning_rate");
+    Some(error)
 }
 
 #[cfg(test)]

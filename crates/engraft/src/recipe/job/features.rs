@@ -50,7 +50,7 @@ impl TrainingJob<'_> {
         let extractor = |variants| FeatureExtractor::of_partition(&parts, variants, &name, runtime, cache);
         let extractors = [extractor(self.variants)?, extractor(1)?].map(|of| of.batch_size(self.batch_size));
         let Some([training, validation]) = self.extract(&extractors, interrupt)? else { return Ok(None) };
-        let loss = model.compiled_or_error()?.loss;
+        let loss = model.compiled_or_error()?.loss_or_error()?;
         let dataset = |features| {
             let features = FeatureDataset::new(features, self.classifier.classes().len())?;
             Ok::<_, Error>(Targets::new(features, model, &loss))

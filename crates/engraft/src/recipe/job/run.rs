@@ -62,12 +62,12 @@ impl Run<'_> {
         let (job, model, runtime) = (self.job, self.job.classifier.model(), self.job.runtime_or_shared()?);
         phase.trainability.apply(model);
         let compiled = model.compiled_or_error()?;
-        if number == 0 && compiled.optimizer.slots() == phase.optimizer.slots() {
+        if number == 0 && compiled.optimizer_or_error()?.slots() == phase.optimizer.slots() {
             // The optimizer's state stays valid, so training resumes where an earlier run stopped.
-            model.update_compiled(|compiled| compiled.optimizer = phase.optimizer.clone())?;
+            model.update_compiled(|compiled| compiled.optimizer = Some(phase.optimizer.clone()))?;
         } else {
             // The saved state is of other weights or of another optimizer, so it starts at zero, as after `compile` in Keras.
-            model.compile(phase.optimizer.clone(), compiled.loss, compiled.metrics)?;
+            model.compile(phase.optimizer.clone(), compiled.loss_or_error()?, compiled.metrics)?;
         }
         let features = job.features(phase, &runtime, self.interrupt)?;
         let validation = match &features {
