@@ -1,6 +1,6 @@
 //! Atomic replacement of files: a reader sees the old file or the new one, never a mixture.
 //!
-//! Every function of this crate that saves to a path does so through [`write()`].
+//! Every function of this crate that saves to a path does so through [`write()`]. [`AtomicFile`] is for content that comes over time.
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, BufWriter, Write};
@@ -75,7 +75,91 @@ impl HasErrorKind for AtomicError {
 /// [`AtomicError`] with the path, when the folder can't be written, the disk is full, or `write`
 /// fails. Wrap an error of another type in [`io::Error::other`]; it becomes the source.
 pub fn write(path: &Path, write: impl FnOnce(&mut BufWriter<&mut File>) -> io::Result<()>) -> Result<(), AtomicError> {
-    replace(path, write).map_err(|source| AtomicError { path: path.to_owned(), source })
+    let mut file = AtomicFile::create(path)?;
+    let mut buffered = BufWriter::new(file.temporary.as_file_mut());
+    let written = write(&mut buffered).and_then(|()| buffered.flush());
+    drop(buffered);
+    match written {
+        Ok(()) => file.commit(),
+        Err(source) => Err(file.error(source)),
+    }
+}
+
+/// A new content of a file, written piece by piece. It takes the place of the file when it is committed.
+///
+/// Like [`write()`], for content that comes over time. Until [`commit`](Self::commit), it is in a hidden temporary file in the same
+/// folder, which is removed when the value is dropped. Writes aren't buffered.
+///
+/// ```
+/// use engraft_formats::atomic::AtomicFile;
+/// use std::io::Write;
+///
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("table");
+/// let mut file = AtomicFile::create(&path)?;
+/// file.write_all(b"one row")?;
+/// assert!(!path.exists());
+/// file.commit()?;
+/// assert_eq!(std::fs::read(&path)?, b"one row");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct AtomicFile {
+    path: PathBuf,
+    target: PathBuf,
+    temporary: NamedTempFile,
+}
+
+impl AtomicFile {
+    /// Creates the temporary file, beside the [`target`] of `path`.
+    ///
+    /// # Errors
+    /// [`AtomicError`] with the path, when the folder can't be written.
+    pub fn create(path: &Path) -> Result<Self, AtomicError> {
+        let created = || {
+            let target = target(path);
+            if target.is_symlink() {
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, "its links lead in a circle"));
+            }
+            let no_name = || io::Error::new(io::ErrorKind::InvalidInput, "not a file name");
+            let temporary = create_beside(folder_of(&target), target.file_name().ok_or_else(no_name)?)?;
+            Ok(Self { path: path.to_owned(), target, temporary })
+        };
+        created().map_err(|source| AtomicError { path: path.to_owned(), source })
+    }
+
+    /// Syncs the content and renames the temporary file, so that it takes the place of the file. Permissions of an existing file
+    /// stay.
+    ///
+    /// # Errors
+    /// [`AtomicError`] with the path, when the disk is full or the file can't be replaced. The old file is unchanged.
+    pub fn commit(self) -> Result<(), AtomicError> {
+        let Self { path, target, temporary } = self;
+        let commit = || {
+            if let Ok(metadata) = fs::metadata(&target) {
+                temporary.as_file().set_permissions(metadata.permissions())?;
+            }
+            temporary.as_file().sync_all()?;
+            temporary.persist(&target).map_err(|error| error.error)?;
+            sync_folder(folder_of(&target));
+            Ok(())
+        };
+        commit().map_err(|source| AtomicError { path, source })
+    }
+
+    fn error(&self, source: io::Error) -> AtomicError {
+        AtomicError { path: self.path.clone(), source }
+    }
+}
+
+impl Write for AtomicFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.temporary.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.temporary.flush()
+    }
 }
 
 /// The file that [`write()`] replaces or creates: `path` itself, or what a symbolic link at `path` leads to, even if nothing is there
@@ -104,26 +188,8 @@ pub fn target(path: &Path) -> PathBuf {
     target
 }
 
-fn replace(path: &Path, write: impl FnOnce(&mut BufWriter<&mut File>) -> io::Result<()>) -> io::Result<()> {
-    let target = target(path);
-    if target.is_symlink() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "its links lead in a circle"));
-    }
-    let name = target.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "not a file name"))?;
-    let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-
-    let mut temporary = create_beside(folder, name)?;
-    let mut buffered = BufWriter::new(temporary.as_file_mut());
-    write(&mut buffered)?;
-    buffered.flush()?;
-    drop(buffered);
-    if let Ok(metadata) = fs::metadata(&target) {
-        temporary.as_file().set_permissions(metadata.permissions())?;
-    }
-    temporary.as_file().sync_all()?;
-    temporary.persist(&target).map_err(|error| error.error)?;
-    sync_folder(folder);
-    Ok(())
+fn folder_of(target: &Path) -> &Path {
+    target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Creates the temporary file, named `.NAME….tmp` so that a leftover of a crash shows where it came from.
@@ -195,6 +261,20 @@ mod tests {
         assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
         assert_eq!(fs::read_to_string(&path).unwrap(), "old");
         assert_eq!(names(folder.path()), ["model"]);
+    }
+
+    #[test]
+    fn a_file_that_is_not_committed_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("table");
+        fs::write(&path, "old").unwrap();
+        let mut file = AtomicFile::create(&path).unwrap();
+        file.write_all(b"half").unwrap();
+        assert_eq!(names(folder.path()).len(), 2);
+        assert!(names(folder.path())[0].starts_with(".table"));
+        drop(file);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "old");
+        assert_eq!(names(folder.path()), ["table"]);
     }
 
     #[test]
