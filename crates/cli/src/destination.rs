@@ -170,6 +170,16 @@ fn check_extension(option: &str, path: &Path, content: Content) -> Result<(), Er
         (Content::H5 | Content::WeightsH5 | Content::Onnx | Content::Safetensors, Some(format)) => {
             error.hint(format_args!("use --to {}, or {option} {fitting}", format.extension()))
         }
+        (Content::Text | Content::JsonLines | Content::Csv, _) if option == "--output" => {
+            match Content::answers(path) {
+                Some(Content::Parquet) => {
+                    error.hint(format_args!("use --parquet {}, or {option} {fitting}", path.display()))
+                }
+                Some(Content::Csv) => error.hint(format_args!("use --csv, or {option} {fitting}")),
+                Some(_) => error.hint(format_args!("use --json, or {option} {fitting}")),
+                None => error.hint(format_args!("use {option} {fitting}")),
+            }
+        }
         _ => error.hint(format_args!("use {option} {fitting}")),
     })
 }

@@ -13,7 +13,7 @@ pub(crate) enum Failure {
     Failed(Error),
     /// An error that was printed already.
     Reported,
-    /// Training was stopped by Ctrl-C, and the model is saved.
+    /// Ctrl-C stopped the work. What is saved is printed already.
     Interrupted,
     /// The reader of standard output is gone, as after `| head`; not an error.
     ClosedPipe,

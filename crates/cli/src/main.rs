@@ -14,6 +14,7 @@ mod failure;
 mod features;
 mod file_kind;
 mod inspect;
+mod interrupt;
 mod misplaced;
 mod options;
 mod output;
@@ -47,7 +48,7 @@ Exit codes:
   0    success
   1    failure
   2    mistake on the command line, such as an unknown option
-  130  training stopped by Ctrl-C: a model that can be used so far is saved, except after a second Ctrl-C";
+  130  stopped by Ctrl-C: training saves a model that can be used so far, except after a second Ctrl-C";
 
 /// Transfer learning for image classifiers: adapts a network that was pretrained on ImageNet to the classes of your photos.
 #[derive(Parser)]

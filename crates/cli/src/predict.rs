@@ -1,12 +1,15 @@
 //! `engraft predict`: classifies photos.
 
 mod done;
+mod lines;
+mod parquet;
 mod rows;
+mod sink;
 mod sources;
+mod table;
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
-use std::io::{self, BufReader, BufWriter, IsTerminal, Write};
+use std::io::{self, BufReader, IsTerminal};
 use std::path::{Path, PathBuf};
 
 use engraft::Error;
@@ -16,6 +19,7 @@ use indicatif::ProgressBar;
 
 use self::done::Done;
 use self::rows::{Format, Rows};
+use self::sink::Sink;
 use self::sources::{Source, Sources};
 use crate::classify::{BATCH, classify, ranked};
 use crate::decode_pool::decode_pool;
@@ -30,6 +34,7 @@ const EXAMPLES: &str = "\
 Examples:
   engraft predict model.keras photo.jpg
   engraft predict model.keras photos --recursive --csv -o answers.csv
+  engraft predict model.keras photos --recursive --parquet answers.parquet
   find photos -name '*.jpg' | engraft predict model.keras - --json > answers.jsonl
   engraft predict model.keras photos --csv -o a.csv --skip-done a.csv";
 
@@ -37,8 +42,8 @@ Examples:
 ///
 /// A model that gives a photo several labels (trained with --labels) prints all labels whose probability reaches their threshold.
 ///
-/// A photo that can't be read doesn't stop the others. Its error is printed, and is a row of --json and --csv, too; the command
-/// fails at the end.
+/// A photo that can't be read doesn't stop the others. Its error is printed, and is a row of --json, --csv and --parquet, too; the
+/// command fails at the end.
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -59,7 +64,7 @@ pub(crate) struct Args {
     /// Number of threads that decode photos [default: --threads]
     #[arg(long, value_name = "N", help_heading = "Computation")]
     jobs: Option<Count>,
-    /// Number of classes to print per photo, the most likely first; --json and --csv always have all, and a model with several
+    /// Number of classes to print per photo, the most likely first; --json, --csv and --parquet always have all, and a model with several
     /// labels a photo prints those that reach their thresholds
     #[arg(long, value_name = "K", default_value = "3", help_heading = "Output")]
     top: Count,
@@ -68,8 +73,18 @@ pub(crate) struct Args {
     json: bool,
     /// Print a CSV table instead of text, for spreadsheets: image, class, probability, unknown, error, and the probability of each
     /// class
+    ///
+    /// The probability of a class that is called like one of the other columns, such as unknown, is in the column class_unknown.
     #[arg(long, help_heading = "Output")]
     csv: bool,
+    /// Write a Parquet file with the columns of --csv, for DuckDB, pandas, Polars or Spark: text, 32-bit floats and booleans,
+    /// Snappy-compressed
+    ///
+    /// Unlike CSV, it keeps class names such as 007 or NA, which readers of CSV take for a number or an empty cell.
+    /// The file appears once all photos are classified. If the run is stopped, there is no file; to go on where a run stopped, use
+    /// --csv with --skip-done.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["json", "csv", "output"], help_heading = "Output")]
+    parquet: Option<PathBuf>,
     /// Write to this file instead of standard output
     #[arg(short, long, value_name = "FILE", help_heading = "Output")]
     output: Option<PathBuf>,
@@ -86,12 +101,15 @@ impl Args {
         }
     }
 
-    fn content(&self) -> Content {
-        match self.format() {
+    /// The output file, if there is one: its option, path and content.
+    fn file(&self) -> Option<(&'static str, &Path, Content)> {
+        let content = match self.format() {
             Format::Text => Content::Text,
             Format::Json => Content::JsonLines,
             Format::Csv => Content::Csv,
-        }
+        };
+        let parquet = self.parquet.as_deref().map(|path| ("--parquet", path, Content::Parquet));
+        parquet.or_else(|| self.output.as_deref().map(|path| ("--output", path, content)))
     }
 
     /// Whether new answers are added to an earlier output.
@@ -107,7 +125,7 @@ impl Args {
 pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
     check_model(&args.model, args.images.iter().map(PathBuf::as_path))?;
     let mut outputs = Outputs::new(args.force.force).reads("MODEL", [&args.model]).reads("IMAGE", &args.images);
-    let output = args.output.as_deref().map(|path| outputs.check("--output", path, args.content())).transpose()?;
+    let output = args.file().map(|(option, path, content)| outputs.check(option, path, content)).transpose()?;
     let done = args.skip_done.as_deref().map(Done::read).transpose()?.unwrap_or_default();
     let classifier = Classifier::load(&args.model)?;
     warn(&classifier);
@@ -124,7 +142,10 @@ pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
     }
     let classifier = classifier.runtime(runtime).batch_size(sources.photos.len().min(BATCH));
     let rows = Rows { classifier: &classifier, format: args.format(), top: args.top.0 };
-    let mut sink = Sink::open(output.as_ref(), args.adds().then_some(&done), &rows)?;
+    let mut sink = match (&args.parquet, &output) {
+        (Some(_), Some(output)) => Sink::parquet(rows, output)?,
+        _ => Sink::lines(rows, output.as_ref(), args.adds().then_some(&done))?,
+    };
     let threads = match args.jobs {
         Some(Count(jobs)) => rayon::ThreadPoolBuilder::new()
             .num_threads(jobs)
@@ -139,14 +160,20 @@ pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
             bar.suspend(|| note(format_args!("error: {error}")));
         }
         summary.count(&classifier, answer.as_ref().ok());
-        rows.row(photo.path(), answer.as_ref()).map_or(Ok(()), |row| sink.write(&row))?;
+        sink.add(photo.path(), answer.as_ref())?;
         bar.inc(1);
         Ok(())
     };
     let classified = classify(&classifier, &sources.photos, &threads, &mut each);
     bar.finish_and_clear();
-    sink.finish()?;
-    classified?;
+    match classified {
+        // A Parquet file without all answers isn't kept; lines are.
+        Err(failure) => {
+            sink.abandon()?;
+            return Err(failure);
+        }
+        Ok(()) => sink.finish()?,
+    }
     summary.end(sources.photos.len(), output.as_ref())
 }
 
@@ -155,66 +182,6 @@ fn progress(photos: usize, has_output: bool) -> ProgressBar {
     match photos > 1 && (has_output || !io::stdout().is_terminal()) {
         true => bar("Classifying {bar:24} {pos}/{len} photos, {per_sec}, {eta} left", photos as u64),
         false => ProgressBar::hidden(),
-    }
-}
-
-/// Where rows go: a file or standard output.
-enum Sink {
-    File(BufWriter<File>, PathBuf),
-    StandardOutput,
-}
-
-impl Sink {
-    /// Opens the output and writes the header. With `done`, rows are added to the file after its last complete row.
-    fn open(output: Option<&Destination>, done: Option<&Done>, rows: &Rows<'_>) -> Result<Self, Failure> {
-        let mut sink = match output {
-            None => Self::StandardOutput,
-            Some(output) => {
-                let file = match done {
-                    Some(done) => OpenOptions::new()
-                        .create(true)
-                        .append(true)
-                        .open(output.path())
-                        .and_then(|file| file.set_len(done.complete).map(|()| file)),
-                    None => File::create(output.path()),
-                };
-                let file = file.map_err(|error| Error::from_io(output.path().display(), error))?;
-                Self::File(BufWriter::new(file), output.path().to_owned())
-            }
-        };
-        match (rows.header(), done.filter(|done| done.complete > 0)) {
-            (Some(header), None) => sink.write(&header)?,
-            (header, Some(done)) if header != done.header => {
-                let received = done.header.as_deref().unwrap_or("JSON lines");
-                let expected = header.as_deref().unwrap_or("JSON lines");
-                return Err(Error::new("--skip-done", format_args!("a file with the columns {expected}"), received)
-                    .hint("use the options and the model of the first run, or another --output")
-                    .into());
-            }
-            _ => {}
-        }
-        Ok(sink)
-    }
-
-    fn write(&mut self, row: &str) -> Result<(), Failure> {
-        match self {
-            Self::StandardOutput => line(row),
-            // Each row is written at once, so that an interrupted run can go on from it.
-            Self::File(file, path) => {
-                let written = writeln!(file, "{row}").and_then(|()| file.flush());
-                written.map_err(|error| Error::from_io(path.display(), error).into())
-            }
-        }
-    }
-
-    fn finish(self) -> Result<(), Failure> {
-        match self {
-            Self::StandardOutput => Ok(()),
-            Self::File(file, path) => {
-                let file = file.into_inner().map_err(|error| Error::from_io(path.display(), error.into_error()))?;
-                file.sync_all().map_err(|error| Error::from_io(path.display(), error).into())
-            }
-        }
     }
 }
 

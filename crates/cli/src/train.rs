@@ -1,6 +1,5 @@
 //! `engraft train`: trains a classifier on a folder of photos and saves it.
 
-mod interrupt;
 mod overview;
 mod probe;
 mod progress;
@@ -27,6 +26,7 @@ use engraft::{Error, Model, Weight};
 use crate::compile::{OptimizerKind, with_accuracy};
 use crate::destination::{self, Content, Destination, Outputs};
 use crate::failure::Failure;
+use crate::interrupt;
 use crate::misplaced::{check_model, check_order, check_photos};
 use crate::options::{self, BackboneChoice, ClassWeightsArg, Count, ForceArg, PhotosArg, PrecisionArg, RecipeArgs};
 use crate::output::{count, line, note};

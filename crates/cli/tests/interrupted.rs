@@ -12,7 +12,7 @@ use engraft::formats::keras;
 use serde_json::Value;
 use support::Place;
 
-/// A training that runs until it is stopped.
+/// A command that runs until it is stopped.
 struct Endless {
     child: Child,
     errors: BufReader<ChildStderr>,
@@ -21,10 +21,18 @@ struct Endless {
 impl Endless {
     /// Starts to train `m.keras` on the folder `photos`, and saves to `n.keras`.
     fn start(place: &Place, options: &str) -> Self {
-        let train = format!("train photos --model m.keras -o n.keras --epochs 1000000 {options}");
+        Self::spawn(
+            place,
+            &format!("train photos --model m.keras -o n.keras --epochs 1000000 {options}"),
+            Stdio::null(),
+        )
+    }
+
+    fn spawn(place: &Place, arguments: &str, input: Stdio) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_engraft"))
-            .args(train.split_whitespace())
+            .args(arguments.split_whitespace())
             .current_dir(place.path(""))
+            .stdin(input)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -33,10 +41,16 @@ impl Endless {
         Self { child, errors }
     }
 
-    /// Waits for the end of an epoch. Returns its `val_loss`, as printed.
-    fn epoch(&mut self) -> Option<String> {
+    /// Waits for a line on standard error.
+    fn line(&mut self) -> String {
         let mut line = String::new();
         self.errors.read_line(&mut line).unwrap();
+        line
+    }
+
+    /// Waits for the end of an epoch. Returns its `val_loss`, as printed.
+    fn epoch(&mut self) -> Option<String> {
+        let line = self.line();
         assert!(line.starts_with("Epoch ") && line.contains("/1000000: "), "{line}");
         line.split(" - ").find_map(|number| number.strip_prefix("val_loss: ")).map(str::to_owned)
     }
@@ -136,4 +150,27 @@ fn a_loss_that_is_not_finite_ends_training_and_says_what_is_saved() {
     let run =
         run.fails(1, &["fine-tuning, epoch 1 of 5, learning rate 1", "Saved n.keras: epoch ", " of 2, the best by"]);
     assert!(keras::load_model(&place.path("n.keras")).is_ok(), "{run}");
+}
+
+/// A Parquet file can't be read without its end, so none is left. An older one stays.
+#[test]
+fn ctrl_c_leaves_no_parquet_file() {
+    let place = Place::with_photos(1);
+    place.add_classifier("m.keras");
+    place.run("predict m.keras photos/red --parquet old.parquet").succeeds();
+    let old = place.read("old.parquet");
+    // The error of the first photo tells that the run is under way.
+    place.write("list.txt", format!("absent.jpg\n{}", "photos/red/00.bmp\n".repeat(200_000)).as_bytes());
+    for name in ["new.parquet", "old.parquet"] {
+        let list = std::fs::File::open(place.path("list.txt")).unwrap();
+        let mut run = Endless::spawn(&place, &format!("predict m.keras - --parquet {name}"), list.into());
+        assert!(run.line().contains("error: absent.jpg"));
+        let (code, out, rest) = run.signal("-INT");
+        assert_eq!((code, &*out), (Some(130), ""), "{rest}");
+        assert!(rest.contains("Stopping; the Parquet file is not written; Ctrl-C again exits at once"), "{rest}");
+        assert!(rest.contains("Stopped, nothing is saved; a run with --csv can be stopped and go on"), "{rest}");
+    }
+    assert!(place.read("old.parquet") == old);
+    let names = std::fs::read_dir(place.path("")).unwrap().map(|entry| entry.unwrap().file_name());
+    assert_eq!(names.filter(|name| name.to_string_lossy().contains("parquet")).count(), 1);
 }

@@ -56,8 +56,8 @@ fn a_photo_that_cannot_be_read_is_a_row_with_its_error() {
     let run = place.run("predict m.keras photos/red --csv").ends_with(1);
     let rows: Vec<&str> = run.out.lines().collect();
     assert_eq!(rows[0], HEADER);
-    assert!(rows[1].starts_with("photos/red/00.bmp,") && rows[1].contains(",false,,"), "{run}");
-    assert!(rows[2].starts_with("photos/red/bad.jpg,,,,\"photos/red/bad.jpg: "), "{run}");
+    assert!(rows[1].starts_with("\"photos/red/00.bmp\",") && rows[1].contains(",false,,"), "{run}");
+    assert!(rows[2].starts_with("\"photos/red/bad.jpg\",,,,\"photos/red/bad.jpg: "), "{run}");
     assert!(
         run.err.contains("error: photos/red/bad.jpg") && run.err.contains("1 of 2 images could not be read"),
         "{run}"
@@ -93,6 +93,31 @@ fn a_stopped_run_goes_on_where_it_stopped() {
 }
 
 #[test]
+fn a_parquet_file_is_whole_or_not_there() {
+    let place = place(2);
+    place.write("photos/red/bad.jpg", b"no photo");
+    let run = place.run("predict m.keras photos -r --parquet out.parquet").ends_with(1);
+    assert!(run.out.starts_with("out.parquet: 7 photos (") && run.out.contains("unreadable 1"), "{run}");
+    let file = place.read("out.parquet");
+    assert!(file.starts_with(b"PAR1") && file.ends_with(b"PAR1"));
+    // Its own file may be replaced, a file of others not.
+    place.run("predict m.keras photos/blue --parquet out.parquet").succeeds();
+    place.write("mine.parquet", b"PAR1 of others PAR1");
+    place.run("predict m.keras photos/blue --parquet mine.parquet").fails(1, &["mine.parquet, another file"]);
+    place.run("predict m.keras photos/blue --parquet out.csv").fails(2, &["hint: use --parquet out-2.parquet"]);
+    place
+        .run("predict m.keras photos/blue -o a.parquet")
+        .fails(2, &["hint: use --parquet a.parquet, or --output a.txt"]);
+    place.run("predict m.keras photos/blue -o a.csv").fails(2, &["hint: use --csv, or --output a.txt"]);
+    place.run("predict m.keras photos/blue --parquet a.parquet --csv").fails(2, &["cannot be used with"]);
+    let skip = "predict m.keras photos/blue --parquet out.parquet --skip-done out.parquet";
+    place.run(skip).fails(1, &["--skip-done: expected an output of --csv or --json", "hint: write with --csv"]);
+    assert!(place.read("out.parquet").len() < file.len() && !place.path("a.parquet").exists());
+    let left = |entry: std::fs::DirEntry| entry.file_name().to_string_lossy().ends_with(".tmp");
+    assert!(!std::fs::read_dir(place.path("")).unwrap().any(|entry| left(entry.unwrap())));
+}
+
+#[test]
 fn wrong_answers_are_listed_with_the_most_confident_first() {
     let place = place(5);
     let found = place.run("evaluate m.keras photos --mistakes wrong.csv --json").succeeds().json();
@@ -105,8 +130,9 @@ fn wrong_answers_are_listed_with_the_most_confident_first() {
     let probability = |row: &Vec<&str>| row[3].parse::<f32>().unwrap();
     assert!(!rows.is_empty() && rows.is_sorted_by(|one, next| probability(one) >= probability(next)), "{csv}");
     for row in rows {
-        let alone = place.run(&format!("predict m.keras {} --json", row[0])).succeeds().json();
-        assert!(row[0].starts_with("photos/") && row[1] != row[2], "{row:?}");
+        let image = row[0].trim_matches('"');
+        let alone = place.run(&format!("predict m.keras {image} --json")).succeeds().json();
+        assert!(image.starts_with("photos/") && row[1] != row[2], "{row:?}");
         assert_eq!(alone["probability"].as_f64().unwrap() as f32, row[3].parse::<f32>().unwrap(), "{row:?}");
     }
     place.run("evaluate m.keras photos --mistakes photos/red/00.bmp").ends_with(2);

@@ -1,7 +1,7 @@
 //! What output files hold: the extension that fits, and whether engraft wrote an existing file.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use engraft::formats::h5::H5File;
@@ -25,6 +25,8 @@ pub(crate) enum Content {
     Npy,
     /// Answers or mistakes as a table.
     Csv,
+    /// Answers as a table of typed columns.
+    Parquet,
     /// Answers as one JSON object a line.
     JsonLines,
     /// Answers for people.
@@ -49,6 +51,7 @@ impl Content {
             Self::History => "json",
             Self::Npy => "npy",
             Self::Csv => "csv",
+            Self::Parquet => "parquet",
             Self::JsonLines => "jsonl",
             Self::Text => "txt",
         }
@@ -62,6 +65,7 @@ impl Content {
             Self::History => "the history of training",
             Self::Npy => "a NumPy array",
             Self::Csv => "a table (CSV)",
+            Self::Parquet => "a table (Parquet)",
             Self::JsonLines => "JSON lines",
             Self::Text => "text",
         }
@@ -85,6 +89,13 @@ impl Content {
         Self::EXPORTED.into_iter().find(|format| path.extension().is_some() && format.fits(path))
     }
 
+    /// The form of answers, other than text, whose extension `path` has.
+    pub(crate) fn answers(path: &Path) -> Option<Self> {
+        [Self::Csv, Self::JsonLines, Self::Parquet]
+            .into_iter()
+            .find(|form| path.extension().is_some() && form.fits(path))
+    }
+
     /// Whether engraft wrote the file at `path`, with this content. Arrays of NumPy have no mark of the program that wrote them, so
     /// they count as files of others, and so does a model without class names, which the program never trains.
     pub(crate) fn is_ours(self, path: &Path) -> bool {
@@ -102,6 +113,7 @@ impl Content {
             }
             Self::History => is_history(path),
             Self::Csv => starts_with(path, b"image,"),
+            Self::Parquet => is_our_parquet(path),
             Self::JsonLines => starts_with(path, b"{\"image\":"),
             Self::Npy | Self::Text => false,
         }
@@ -125,6 +137,21 @@ fn is_history(path: &Path) -> bool {
 fn starts_with(path: &Path, start: &[u8]) -> bool {
     let mut first = vec![0; start.len()];
     File::open(path).and_then(|mut file| file.read_exact(&mut first)).is_ok() && first == start
+}
+
+/// Whether a Parquet file names engraft as the program that wrote it, near the end of its index.
+fn is_our_parquet(path: &Path) -> bool {
+    /// The program's name is followed by a few bytes for each column.
+    const MAX_BYTES: u64 = 64 << 10;
+    let end = || -> io::Result<Vec<u8>> {
+        let mut file = File::open(path)?;
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(MAX_BYTES)))?;
+        let mut end = Vec::new();
+        file.take(MAX_BYTES).read_to_end(&mut end).map(|_| end)
+    };
+    let has = |end: Vec<u8>| end.ends_with(b"PAR1") && end.windows(16).any(|bytes| bytes == b"engraft version ");
+    starts_with(path, b"PAR1") && end().is_ok_and(has)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use engraft::{Error, Loss, LossKind, Result};
 use indicatif::ProgressBar;
 
 use crate::classify::{Decode, classify, ranked};
-use crate::csv::record;
+use crate::csv;
 use crate::decode_pool::decode_pool;
 use crate::failure::Failure;
 use crate::score::Score;
@@ -175,10 +175,11 @@ impl ClassEvaluation {
         mistakes.sort_by(|one, other| other.probability.total_cmp(&one.probability));
         let row = |mistake: &Mistake| {
             let Mistake { path, class, answer, probability, probability_of_class } = mistake;
-            let numbers = [probability, probability_of_class].map(f32::to_string);
-            record([&*path.to_string_lossy(), &classes[*class], &classes[*answer], &numbers[0], &numbers[1]])
+            let numbers = [*probability, *probability_of_class].map(csv::number);
+            let answer = [&*classes[*class], &classes[*answer], &numbers[0], &numbers[1]];
+            csv::photo_record(&path.to_string_lossy(), answer)
         };
-        let header = record(["image", "class", "answer", "probability", "probability_of_class"]);
+        let header = csv::record(["image", "class", "answer", "probability", "probability_of_class"]);
         let rows = std::iter::once(header).chain(mistakes.into_iter().map(row));
         rows.map(|row| row + "\n").collect()
     }
@@ -243,7 +244,7 @@ pub(super) mod tests {
         let sure = Answer { probabilities: vec![0.02, 0.01, 0.97], is_unknown: false };
         evaluation.add(Path::new("a, b.jpg"), 1, &sure).unwrap();
         let classes = ["ant", "bee", "cat"].map(str::to_owned);
-        let expected = "image,class,answer,probability,probability_of_class\n\"a, b.jpg\",bee,cat,0.97,0.01\n1.jpg,ant,bee,0.9,0.05\n";
+        let expected = "image,class,answer,probability,probability_of_class\n\"a, b.jpg\",bee,cat,0.97,0.01\n\"1.jpg\",ant,bee,0.9,0.05\n";
         assert_eq!(evaluation.mistakes(&classes), expected);
     }
 

@@ -32,6 +32,11 @@ impl Done {
         };
         let mut done = Self::default();
         let mut input = BufReader::new(file);
+        if input.fill_buf().map_err(failed)?.starts_with(b"PAR1") {
+            let received = format_args!("{}, a Parquet file", path.display());
+            return Err(Error::new("--skip-done", "an output of --csv or --json", received)
+                .hint("write with --csv, which can go on from any row; a Parquet file is written whole"));
+        }
         let mut number = 0;
         loop {
             let mut row = Vec::new();
@@ -129,6 +134,11 @@ mod tests {
         let error = read("path,label\na.jpg,cat\n").unwrap_err().to_string();
         assert!(
             error.contains("row 1: expected a row of `engraft predict --csv` or `--json`, received path,label"),
+            "{error}"
+        );
+        let error = read("PAR1\x15\x04").unwrap_err().to_string();
+        assert!(
+            error.contains("expected an output of --csv or --json, received ") && error.contains("--csv"),
             "{error}"
         );
     }

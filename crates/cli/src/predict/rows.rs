@@ -7,8 +7,9 @@ use engraft::Error;
 use engraft::recipe::{Answer, Classifier};
 use serde_json::{Map, Value, json};
 
+use super::table::{self, Cell};
 use crate::classify::ranked;
-use crate::csv::record;
+use crate::csv;
 
 /// The form of the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -32,12 +33,8 @@ pub(super) struct Rows<'a> {
 impl Rows<'_> {
     /// The line before all rows, if the form has one.
     pub(super) fn header(&self) -> Option<String> {
-        let answer: &[&str] = match self.classifier.is_multi_label() {
-            true => &["image", "labels", "error"],
-            false => &["image", "class", "probability", "unknown", "error"],
-        };
-        let columns = answer.iter().copied().chain(self.classifier.classes().iter().map(String::as_str));
-        (self.format == Format::Csv).then(|| record(columns))
+        let columns = table::columns(self.classifier);
+        (self.format == Format::Csv).then(|| csv::record(columns.iter().map(|column| &*column.name)))
     }
 
     /// The row of a photo; `None` for the error of a photo in text, which goes to standard error alone.
@@ -49,7 +46,7 @@ impl Rows<'_> {
             (Format::Json, Err(error)) => {
                 Some(json!({"image": photo.to_string_lossy(), "error": error.to_string()}).to_string())
             }
-            (Format::Csv, answer) => Some(self.csv(photo, answer)),
+            (Format::Csv, answer) => Some(csv_row(table::cells(self.classifier, photo, answer))),
         }
     }
 
@@ -84,34 +81,6 @@ impl Rows<'_> {
         json
     }
 
-    fn csv(&self, photo: &Path, answer: Result<&Answer, &Error>) -> String {
-        let is_multi = self.classifier.is_multi_label();
-        let mut fields = vec![photo.to_string_lossy().into_owned()];
-        match answer {
-            Ok(answer) if is_multi => {
-                let labels = self.classifier.labels(&answer.probabilities);
-                fields.push(labels.into_iter().map(|label| self.class(label)).collect::<Vec<_>>().join(";"));
-                fields.push(String::new());
-            }
-            Ok(answer) => {
-                let best = self.ranked(answer).first().copied().unwrap_or(0);
-                fields.push(self.class(best).to_owned());
-                fields.push(answer.probabilities[best].to_string());
-                fields.push(answer.is_unknown.to_string());
-                fields.push(String::new());
-            }
-            Err(error) => {
-                fields.extend(vec![String::new(); if is_multi { 1 } else { 3 }]);
-                fields.push(error.to_string());
-            }
-        }
-        match answer {
-            Ok(answer) => fields.extend(answer.probabilities.iter().map(f32::to_string)),
-            Err(_) => fields.extend(vec![String::new(); self.classifier.classes().len()]),
-        }
-        record(fields.iter().map(String::as_str))
-    }
-
     fn text(&self, photo: &Path, answer: &Answer) -> String {
         let mut text = photo.display().to_string();
         if answer.is_unknown {
@@ -129,6 +98,18 @@ impl Rows<'_> {
         }
         text
     }
+}
+
+fn csv_row(cells: Vec<Cell>) -> String {
+    let field = |cell| match cell {
+        Cell::Text(text) => text,
+        Cell::Number(number) => csv::number(number),
+        Cell::Flag(flag) => flag.to_string(),
+        Cell::Empty => String::new(),
+    };
+    let fields: Vec<String> = cells.into_iter().map(field).collect();
+    let (photo, answer) = fields.split_first().map_or(("", &[][..]), |(photo, answer)| (photo.as_str(), answer));
+    csv::photo_record(photo, answer.iter().map(String::as_str))
 }
 
 #[cfg(test)]
@@ -190,7 +171,7 @@ mod tests {
         assert_eq!(row(&classifier, Format::Json, 1, Ok(&two)), expected);
         assert_eq!(row(&classifier, Format::Text, 1, Ok(&two)), "a, b.jpg\n   75.0 %  ant\n   50.0 %  cat");
         assert_eq!(row(&classifier, Format::Text, 1, Ok(&none)), "a, b.jpg\n  no label");
-        assert_eq!(row(&classifier, Format::Csv, 1, Ok(&two)), "\"a, b.jpg\",ant;cat,,0.5,0.75,0");
+        assert_eq!(row(&classifier, Format::Csv, 1, Ok(&two)), "\"a, b.jpg\",ant;cat,,0.5,0.75,0.0");
     }
 
     #[test]

@@ -17,9 +17,10 @@ use indicatif::ProgressBar;
 
 use super::progress::features;
 use super::start::download_bar;
-use super::{Args, interrupt, warn_of_leaks};
+use super::{Args, warn_of_leaks};
 use crate::destination::{self, Destination};
 use crate::failure::Failure;
+use crate::interrupt;
 use crate::options::BackboneChoice;
 use crate::output::{line, note};
 use crate::photos::{self, bar};

@@ -1,13 +1,13 @@
-//! Handles Ctrl-C: the first stops training after the current step, the second exits at once.
+//! Handles Ctrl-C: the first stops the work after its current step, the second exits at once.
 
 use engraft::recipe::Interrupt;
 
 use crate::output::note;
 
-/// Installs a handler of Ctrl-C, SIGTERM and SIGHUP. The first signal requests that training stops; the second ends the program.
+/// Installs a handler of Ctrl-C, SIGTERM and SIGHUP. The first signal requests that the work stops; the second ends the program.
 /// The output file then holds what was saved before. The first signal prints `message`;
 /// `left` says what a second one leaves.
-pub(super) fn watch(message: &'static str, left: &'static str) -> Interrupt {
+pub(crate) fn watch(message: &'static str, left: &'static str) -> Interrupt {
     let interrupt = Interrupt::new();
     let requested = interrupt.clone();
     let handler = move || {

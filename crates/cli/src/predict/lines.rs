@@ -1,0 +1,87 @@
+//! Where lines of answers go: a file or standard output.
+
+use std::fs::{File, OpenOptions};
+use std::io::{BufWriter, Write};
+use std::path::PathBuf;
+
+use engraft::Error;
+
+use super::done::Done;
+use crate::destination::Destination;
+use crate::failure::Failure;
+use crate::output::line;
+
+/// The output of text, JSON lines or CSV.
+pub(super) enum Lines {
+    File(BufWriter<File>, PathBuf),
+    StandardOutput,
+}
+
+impl Lines {
+    /// Opens the output and writes the header. With `done`, rows are added to the file after its last complete row.
+    ///
+    /// # Errors
+    /// The file can't be written, or has other columns.
+    pub(super) fn open(
+        output: Option<&Destination>,
+        done: Option<&Done>,
+        header: Option<String>,
+    ) -> Result<Self, Failure> {
+        let mut lines = match output {
+            None => Self::StandardOutput,
+            Some(output) => {
+                let file = match done {
+                    Some(done) => OpenOptions::new()
+                        .create(true)
+                        .append(true)
+                        .open(output.path())
+                        .and_then(|file| file.set_len(done.complete).map(|()| file)),
+                    None => File::create(output.path()),
+                };
+                let file = file.map_err(|error| Error::from_io(output.path().display(), error))?;
+                Self::File(BufWriter::new(file), output.path().to_owned())
+            }
+        };
+        match (header, done.filter(|done| done.complete > 0)) {
+            (Some(header), None) => lines.write(&header)?,
+            (header, Some(done)) if header != done.header => {
+                let received = done.header.as_deref().unwrap_or("JSON lines");
+                let expected = header.as_deref().unwrap_or("JSON lines");
+                return Err(Error::new("--skip-done", format_args!("a file with the columns {expected}"), received)
+                    .hint("use the options and the model of the first run, or another --output")
+                    .into());
+            }
+            _ => {}
+        }
+        Ok(lines)
+    }
+
+    /// Writes a line.
+    ///
+    /// # Errors
+    /// The output can't be written.
+    pub(super) fn write(&mut self, row: &str) -> Result<(), Failure> {
+        match self {
+            Self::StandardOutput => line(row),
+            // Each row is written at once, so that an interrupted run can go on from it.
+            Self::File(file, path) => {
+                let written = writeln!(file, "{row}").and_then(|()| file.flush());
+                written.map_err(|error| Error::from_io(path.display(), error).into())
+            }
+        }
+    }
+
+    /// Waits until the file is on the disk.
+    ///
+    /// # Errors
+    /// The output can't be written.
+    pub(super) fn finish(self) -> Result<(), Failure> {
+        match self {
+            Self::StandardOutput => Ok(()),
+            Self::File(file, path) => {
+                let file = file.into_inner().map_err(|error| Error::from_io(path.display(), error.into_error()))?;
+                file.sync_all().map_err(|error| Error::from_io(path.display(), error).into())
+            }
+        }
+    }
+}
