@@ -1,7 +1,7 @@
 //! `cargo xtask peers`: installs the Python programs that interoperability tests compare with.
 //!
-//! Keras, Keras 2, onnxruntime, safetensors, NumPy and torchvision at pinned versions. They are installed into a virtual
-//! environment in the target folder, again whenever `peers/requirements.txt` changes.
+//! Keras, Keras 2, onnxruntime, safetensors, NumPy, torchvision, pandas and DuckDB at pinned versions. They are installed into a
+//! virtual environment in the target folder, again whenever `peers/requirements.txt` changes.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

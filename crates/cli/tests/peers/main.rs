@@ -10,5 +10,6 @@ mod photos;
 mod python;
 #[path = "../support/mod.rs"]
 mod support;
+mod tables;
 mod torchvision;
 mod trained;
