@@ -124,12 +124,7 @@ fn evaluate_classes(
 ) -> Result<(), Failure> {
     compile_if_needed(&classifier)?;
     let loss = classifier.model().compiled_or_error()?.loss_or_error()?;
-    let evaluate = |classifier: &Classifier, runtime: &Runtime| {
-        let bar = photos::bar("Classifying {bar:24} {pos}/{len} photos, {eta} left", folder.photos.len() as u64);
-        let found = ClassEvaluation::of(classifier, loss, &folder, runtime, &bar);
-        bar.finish_and_clear();
-        found
-    };
+    let evaluate = |classifier: &Classifier, runtime: &Runtime| ClassEvaluation::of(classifier, loss, &folder, runtime);
     let classifier = classifier.runtime(chosen).batch_size(BATCH.min(folder.photos.len()));
     let found = evaluate(&classifier, chosen)?;
     // With bf16, the photos are evaluated in f32 too, to report how much bf16 changes loss and accuracy.

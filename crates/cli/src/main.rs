@@ -15,6 +15,7 @@ mod features;
 mod file_kind;
 mod inspect;
 mod interrupt;
+mod meter;
 mod misplaced;
 mod options;
 mod output;

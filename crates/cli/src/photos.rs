@@ -1,32 +1,22 @@
-//! Reads folders of photos with a progress bar, and reports skipped files.
+//! Reads folders of photos, shows the progress, and reports skipped files.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::io::{self, IsTerminal};
 use std::path::Path;
 
 use engraft::Error;
 use engraft::data::{KnownPhotos, Photo, PhotoFolder, SkippedFile};
 use engraft::recipe::Classifier;
 use engraft::runtime::Runtime;
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
 
 use crate::decode_pool::decode_pool;
 use crate::failure::Failure;
+use crate::meter::{Meter, Unit};
 use crate::options::PhotosArg;
 use crate::output::{self, note};
 
 /// Maximum number of skipped files that are reported by name; the others are counted.
 const SHOWN: usize = 20;
-
-/// A progress bar, hidden without a terminal.
-pub(crate) fn bar(template: &str, length: u64) -> ProgressBar {
-    if !io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::new(length).with_style(style.progress_chars("━╸ "))
-}
 
 /// Scans a folder of photos without decoding them: unreadable photos are found when they are used. Its subfolders or the labels are
 /// the classes; with `classes`, the labels must be among these.
@@ -41,7 +31,7 @@ fn read(
     runtime: &Runtime,
 ) -> Result<PhotoFolder, Failure> {
     let dir = &args.photos;
-    with_bar(runtime, |progress| match &args.labels {
+    with_meter(runtime, |progress| match &args.labels {
         Some(labels) => PhotoFolder::scan_labels(dir, labels, classes, known, progress),
         None => PhotoFolder::scan_knowing(dir, known, progress),
     })
@@ -68,12 +58,12 @@ pub(crate) fn scan_as_knowing(
     known: KnownPhotos<'_>,
     runtime: &Runtime,
 ) -> Result<PhotoFolder, Failure> {
-    with_bar(runtime, |progress| PhotoFolder::scan_as_knowing(dir, classes, known, progress))
+    with_meter(runtime, |progress| PhotoFolder::scan_as_knowing(dir, classes, known, progress))
 }
 
 /// Like [`list`], with the classes of another folder.
 pub(crate) fn list_as(dir: &Path, classes: &[String], runtime: &Runtime) -> Result<PhotoFolder, Failure> {
-    with_bar(runtime, |progress| PhotoFolder::scan_as_knowing(dir, classes, &|_| true, progress))
+    with_meter(runtime, |progress| PhotoFolder::scan_as_knowing(dir, classes, &|_| true, progress))
 }
 
 /// Scans a folder for a model. Subfolders or labels are matched to classes by name, or by order if the model has no class names.
@@ -147,8 +137,8 @@ pub(crate) fn check_validation(dir: &Path, folder: &PhotoFolder) -> Result<(), F
         .into())
 }
 
-/// Calls `read` with a progress bar, in a pool of as many threads as `runtime` has, and reports the skipped files.
-fn with_bar(
+/// Calls `read` and shows its progress, in a pool of as many threads as `runtime` has, and reports the skipped files.
+fn with_meter(
     runtime: &Runtime,
     read: impl FnOnce(&mut dyn FnMut(usize, usize)) -> engraft::Result<PhotoFolder> + Send,
 ) -> Result<PhotoFolder, Failure> {
@@ -157,19 +147,16 @@ fn with_bar(
     Ok(folder)
 }
 
-/// Calls `read` with a progress bar of this title, in a pool of as many threads as `runtime` has.
+/// Calls `read` and shows its progress with this title, in a pool of as many threads as `runtime` has.
 fn in_pool(
     runtime: &Runtime,
     title: &'static str,
     read: impl FnOnce(&mut dyn FnMut(usize, usize)) -> engraft::Result<PhotoFolder> + Send,
 ) -> Result<PhotoFolder, Failure> {
-    let bar = bar("{msg} {bar:24} {pos}/{len}", 0).with_message(title);
-    let progress = &mut |done, total| {
-        bar.set_length(total as u64);
-        bar.set_position(done as u64);
-    };
+    let meter = Meter::new(title, Unit::Photos);
+    let progress = &mut |done, total| meter.set(done as u64, total as u64);
     let folder = decode_pool(runtime)?.install(|| read(progress));
-    bar.finish_and_clear();
+    meter.finish();
     Ok(folder?)
 }
 
@@ -301,7 +288,7 @@ mod tests {
     fn photos_are_decoded_by_as_many_threads_as_wanted() {
         let runtime = Runtime::cpu(Some(3)).unwrap();
         let mut threads = 0;
-        let folder = with_bar(&runtime, |_| {
+        let folder = with_meter(&runtime, |_| {
             threads = rayon::current_num_threads();
             Ok(PhotoFolder { classes: Vec::new(), photos: Vec::new(), skipped: Vec::new(), label_file: None })
         });

@@ -15,7 +15,6 @@ use std::path::{Path, PathBuf};
 use engraft::Error;
 use engraft::recipe::{Answer, Classifier};
 use engraft::runtime::Runtime;
-use indicatif::ProgressBar;
 
 use self::done::Done;
 use self::rows::{Format, Rows};
@@ -25,10 +24,11 @@ use crate::classify::{BATCH, classify, ranked};
 use crate::decode_pool::decode_pool;
 use crate::destination::{Content, Destination, Outputs};
 use crate::failure::Failure;
+use crate::meter::{Meter, Unit};
 use crate::misplaced::check_model;
 use crate::options::{Count, ForceArg};
 use crate::output::{self, line, note, thousands};
-use crate::photos::{bar, report_skipped};
+use crate::photos::report_skipped;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -153,19 +153,20 @@ pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
             .map_err(|error| Error::from_source("--jobs", error))?,
         None => decode_pool(runtime)?,
     };
-    let bar = progress(sources.photos.len(), output.is_some());
+    let (meter, mut done) = (meter(sources.photos.len(), output.is_some()), 0);
     let mut summary = Summary::default();
     let mut each = |photo: &Source, answer: engraft::Result<Answer>| {
         if let Err(error) = &answer {
-            bar.suspend(|| note(format_args!("error: {error}")));
+            meter.suspend(|| note(format_args!("error: {error}")));
         }
         summary.count(&classifier, answer.as_ref().ok());
         sink.add(photo.path(), answer.as_ref())?;
-        bar.inc(1);
+        done += 1;
+        meter.set(done, sources.photos.len() as u64);
         Ok(())
     };
     let classified = classify(&classifier, &sources.photos, &threads, &mut each);
-    bar.finish_and_clear();
+    meter.finish();
     match classified {
         // A Parquet file without all answers isn't kept; lines are.
         Err(failure) => {
@@ -177,11 +178,11 @@ pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
     summary.end(sources.photos.len(), output.as_ref())
 }
 
-/// A progress bar where the answers themselves don't appear on the terminal.
-fn progress(photos: usize, has_output: bool) -> ProgressBar {
+/// Shows the progress where the answers themselves don't appear on the terminal.
+fn meter(photos: usize, has_output: bool) -> Meter {
     match photos > 1 && (has_output || !io::stdout().is_terminal()) {
-        true => bar("Classifying {bar:24} {pos}/{len} photos, {per_sec}, {eta} left", photos as u64),
-        false => ProgressBar::hidden(),
+        true => Meter::new("Classifying", Unit::Photos),
+        false => Meter::hidden(),
     }
 }
 

@@ -7,12 +7,12 @@ use engraft::linear::{LinearError, calibration, interval::wilson};
 use engraft::recipe::{Answer, Classifier};
 use engraft::runtime::Runtime;
 use engraft::{Error, Loss, LossKind, Result};
-use indicatif::ProgressBar;
 
 use crate::classify::{Decode, classify, ranked};
 use crate::csv;
 use crate::decode_pool::decode_pool;
 use crate::failure::Failure;
+use crate::meter::{Meter, Unit};
 use crate::score::Score;
 
 /// Bins of the expected calibration error.
@@ -75,12 +75,13 @@ impl ClassEvaluation {
         loss: Loss,
         folder: &PhotoFolder,
         runtime: &Runtime,
-        bar: &ProgressBar,
     ) -> std::result::Result<Self, Failure> {
         let mut evaluation = Self::new(classifier.classes().len(), loss);
         let photos: Vec<InFolder<'_>> = folder.photos.iter().map(InFolder).collect();
+        let (meter, mut done) = (Meter::new("Classifying", Unit::Photos), 0);
         classify(classifier, &photos, &decode_pool(runtime)?, &mut |InFolder(photo), answer| {
-            bar.inc(1);
+            done += 1;
+            meter.set(done, photos.len() as u64);
             match (answer, photo.class()) {
                 (Ok(answer), Some(class)) => evaluation.add(&photo.path, class, &answer)?,
                 (Ok(_), None) => {}

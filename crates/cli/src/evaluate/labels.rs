@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use crate::classify::BATCH;
 use crate::decode_pool::decode_pool;
 use crate::failure::Failure;
+use crate::meter::{Meter, Unit};
 use crate::output;
 use crate::photos::{add_unlabelled, skipped_note};
 use crate::score::label_to_json;
@@ -29,10 +30,13 @@ impl LabelEvaluation {
         let photos = PhotoDataset::new(folder.photos.clone(), classes, classifier.image_size())?;
         let (pool, mut decisions, mut probabilities) =
             (decode_pool(runtime)?, vec![false; images * classes], Vec::new());
+        let meter = Meter::new("Classifying", Unit::Photos);
         for indices in Vec::from_iter(0..images).chunks(BATCH) {
+            meter.set(indices[0] as u64, images as u64);
             let x = pool.install(|| photos.batch(indices))?.x;
             probabilities.extend(classifier.probabilities(&x)?.into_data());
         }
+        meter.finish();
         for (photo, row) in probabilities.chunks_exact(classes).enumerate() {
             classifier.labels(row).into_iter().for_each(|label| decisions[photo * classes + label] = true);
         }

@@ -13,17 +13,17 @@ use engraft::recipe::{
     Backbone, Budget, FineTuning, Interrupt, LinearProbe, ProbeProgress, ProbeReport, Recipe, feature_cache,
 };
 use engraft::runtime::Runtime;
-use indicatif::ProgressBar;
 
 use super::progress::features;
-use super::start::download_bar;
+use super::start::download_meter;
 use super::{Args, warn_of_leaks};
 use crate::destination::{self, Destination};
 use crate::failure::Failure;
 use crate::interrupt;
+use crate::meter::{Meter, Unit};
 use crate::options::BackboneChoice;
 use crate::output::{line, note};
-use crate::photos::{self, bar};
+use crate::photos;
 
 /// Trains, scores and saves a classifier.
 pub(super) fn run(args: &Args, output: &Destination, runtime: &Runtime) -> Result<(), Failure> {
@@ -130,16 +130,15 @@ fn train(
     interrupt: &Interrupt,
 ) -> Result<Option<ProbeReport>, Error> {
     let features = features();
-    let [head, tuning] = ["Training the head", "Trying fine-tuning"]
-        .map(|name| bar(&format!("{name}  {{bar:24}} {{percent}} %, {{eta}} left"), 1000));
+    let [head, tuning] = ["Training the head", "Trying fine-tuning"].map(|title| Meter::new(title, Unit::Parts));
     let mut progress = ProbeProgress {
-        download: Box::new(download_bar),
+        download: Box::new(download_meter),
         features: Box::new(&features),
-        head: Box::new(|fraction| head.set_position((1000.0 * fraction) as u64)),
-        fine_tuning: Box::new(|fraction| tuning.set_position((1000.0 * fraction) as u64)),
+        head: Box::new(|fraction| head.set((1000.0 * fraction) as u64, 1000)),
+        fine_tuning: Box::new(|fraction| tuning.set((1000.0 * fraction) as u64, 1000)),
     };
     let trained = probe.run(dir, folder, held_out, interrupt, &mut progress);
     drop(progress);
-    [head, tuning].iter().for_each(ProgressBar::finish_and_clear);
+    [head, tuning].iter().for_each(Meter::finish);
     trained
 }

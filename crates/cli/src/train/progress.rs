@@ -6,11 +6,8 @@ use engraft::Result;
 use engraft::train::{Averages, BatchEnd, Callback, EpochEnd, TrainBegin, Training};
 use indicatif::ProgressBar;
 
+use crate::meter::{Meter, PLAIN_EVERY, Unit, bar, clock};
 use crate::output::note;
-use crate::photos::bar;
-
-/// Minimum time between two lines of progress within an epoch, if standard error is not a terminal.
-const PLAIN_EVERY: Duration = Duration::from_secs(30);
 
 /// A callback that shows each step and epoch.
 pub(super) struct Progress {
@@ -78,23 +75,21 @@ impl Callback for Progress {
     }
 }
 
-/// Shows the photos whose features are computed on a bar, which disappears once they are done. Receives the name of the network, the
-/// photos done and their total. Another network or another round starts the bar and its estimate of the time again.
+/// Shows the photos whose features are computed. Receives the name of the network, the photos done and their total. Another network
+/// or another round starts the estimate of the time again.
 pub(super) fn features() -> impl Fn(&str, usize, usize) + Send + Sync {
-    let bar = bar("{msg} {bar:20} {pos}/{len} photos, {eta} left", 0);
+    let meter = Meter::new("", Unit::Photos);
     move |network, done, total| {
-        if done == 0 || bar.is_finished() {
-            bar.reset();
+        if done == 0 {
+            meter.finish();
         }
-        bar.set_message(if network.is_empty() {
-            "Computing features".to_owned()
-        } else {
-            format!("Features of {network}")
+        meter.set_title(&match network {
+            "" => "Computing features".to_owned(),
+            network => format!("Features of {network}"),
         });
-        bar.set_length(total as u64);
-        bar.set_position(done as u64);
+        meter.set(done as u64, total as u64);
         if done == total {
-            bar.finish_and_clear();
+            meter.finish();
         }
     }
 }
@@ -110,23 +105,12 @@ fn numbers(numbers: &[(String, f64)]) -> String {
     each.join(" - ")
 }
 
-/// Formats a duration: `0:08`, `1:02:03`.
-fn clock(time: Duration) -> String {
-    let seconds = time.as_secs_f64().round() as u64;
-    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
-        (0, minutes, seconds) => format!("{minutes}:{seconds:02}"),
-        (hours, minutes, seconds) => format!("{hours}:{minutes:02}:{seconds:02}"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn times_and_numbers_read_as_people_write_them() {
-        let times = [0.4, 8.0, 62.0, 3723.0].map(|seconds| clock(Duration::from_secs_f64(seconds)));
-        assert_eq!(times, ["0:00", "0:08", "1:02", "1:02:03"]);
+    fn numbers_read_as_people_write_them() {
         let text = numbers(&[("loss".to_owned(), 0.12345), ("accuracy".to_owned(), 0.9)]);
         assert_eq!(text, "loss: 0.1235 - accuracy: 0.9000");
     }

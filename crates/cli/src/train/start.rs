@@ -10,6 +10,7 @@ use engraft::{Error, ErrorKind};
 use super::{Args, settings};
 use crate::failure::Failure;
 use crate::file_kind::FileKind;
+use crate::meter::{Meter, Unit};
 use crate::options::PhotosArg;
 use crate::output::note;
 use crate::photos;
@@ -97,7 +98,7 @@ fn new(args: &Args, folder: &PhotoFolder) -> Result<Classifier, Error> {
         multi_label: folder.is_multi_label(),
         ..args.recipe.recipe(args.backbone()?, folder.classes.len())
     };
-    let model = recipe.build(download_bar())?;
+    let model = recipe.build(download_meter())?;
     settings::compile_new(args, &recipe, &model)?;
     let (backbone, seed) = (Some(args.backbone()?), Some(args.seed));
     let metadata = Metadata { backbone, seed, ..Metadata::new(folder.classes.clone()) };
@@ -139,16 +140,13 @@ fn warn_of_probe(args: &Args, classifier: &Classifier) {
     }
 }
 
-/// A progress bar that appears when a download starts.
-pub(super) fn download_bar() -> DownloadProgress {
-    let mut bar = None;
+/// Shows the progress of a download, from its start on.
+pub(super) fn download_meter() -> DownloadProgress {
+    let meter = Meter::new("Downloading weights", Unit::Bytes);
     Box::new(move |received, total| {
-        let template = "Downloading weights {bar:24} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left";
-        let bar = bar.get_or_insert_with(|| photos::bar(template, 0));
-        bar.set_length(total.unwrap_or(received));
-        bar.set_position(received);
+        meter.set(received, total.unwrap_or(received));
         if total == Some(received) {
-            bar.finish_and_clear();
+            meter.finish();
         }
     })
 }
