@@ -5,12 +5,12 @@ mod labels;
 
 use std::path::PathBuf;
 
-use engraft::Error;
 use engraft::data::PhotoFolder;
 use engraft::formats::atomic;
 use engraft::ir::Precision;
 use engraft::recipe::Classifier;
 use engraft::runtime::Runtime;
+use engraft::{Error, ErrorKind};
 use serde_json::{Map, Value, json};
 
 use self::classes::{ClassEvaluation, ClassScore};
@@ -84,11 +84,27 @@ pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
                     .hint("`engraft predict MODEL FOLDER --csv` has the labels of each photo"),
             ));
         }
-        let folder = photos::scan_for(&args.photos, &classifier, runtime)?;
+        let folder = photos::scan_for(&args.photos, &classifier, runtime);
+        let folder = folder.map_err(|failure| advise_labels(args, failure))?;
         return evaluate_labels(args, classifier, &folder, (runtime, &chosen));
     }
     let folder = photos::list_for(&args.photos, &classifier, runtime)?;
     evaluate_classes(args, classifier, folder, mistakes.as_ref(), (runtime, &chosen))
+}
+
+/// The error of photos that aren't in folders of the model's labels, with the option that tells several labels a photo.
+fn advise_labels(args: &Args, failure: Failure) -> Failure {
+    match failure {
+        Failure::Failed(error)
+            if args.photos.labels.is_none()
+                && matches!(error.kind(), ErrorKind::InvalidArgument | ErrorKind::InvalidData) =>
+        {
+            Failure::Failed(error.hint(
+                "the model gives a photo several labels: list them with --labels FILE.csv, a row `path,label` for each",
+            ))
+        }
+        other => other,
+    }
 }
 
 /// Measures a model that gives a photo several labels.

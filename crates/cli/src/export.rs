@@ -12,7 +12,7 @@ use engraft::formats::{FloatType, atomic};
 use engraft::recipe::Classifier;
 use engraft::runtime::Runtime;
 
-use self::check::{Agreement, Samples};
+use self::check::{Agreement, Decisions, Samples};
 use self::target::Target;
 use crate::destination::{self, Outputs};
 use crate::failure::Failure;
@@ -126,7 +126,7 @@ pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
     let written = trial.path().join(target.file_name().unwrap_or_default());
     args.to.write(&classifier, &written, args.float_type(), args.naming()).map_err(destination::advise)?;
     let predict = args.to.read(&args.model, &written, args.naming(), runtime)?;
-    let agreement = samples.compare(classifier.model(), &predict, runtime)?;
+    let agreement = samples.compare(&classifier, &predict, runtime)?;
     agreement.must_hold(args.float_type())?;
     std::fs::rename(&written, &target).map_err(|error| Error::from_io(output.path().display(), error))?;
     if classifier.metadata().is_some_and(|metadata| metadata.unknown.is_some()) {
@@ -146,9 +146,18 @@ fn report(
     let parameters = output::thousands(classifier.model().count_params());
     line(format_args!("Saved {}: {parameters} parameters, {:.1} MB", path.display(), bytes as f64 / 1e6))?;
     line(format_args!("Largest difference of a probability on {samples}: {:.1e}", agreement.difference))?;
-    if let Some([before, after]) = agreement.accuracy {
-        let [before, after] = [before, after].map(|accuracy| 100.0 * accuracy);
-        line(format_args!("Accuracy {after:.1} %, of the model itself {before:.1} % ({:+.1})", after - before))?;
+    match agreement.decisions {
+        Some(Decisions::Accuracy(accuracies)) => {
+            let [before, after] = accuracies.map(|accuracy| 100.0 * accuracy);
+            line(format_args!("Accuracy {after:.1} %, of the model itself {before:.1} % ({:+.1})", after - before))?;
+        }
+        Some(Decisions::SameLabels(same, photos)) => {
+            line(format_args!(
+                "{same} of {} have the labels that the model gives them",
+                output::count(photos, "photo")
+            ))?;
+        }
+        None => {}
     }
     if args.to.holds_weights_alone() {
         note("The file holds weights only: load it into a model with the same layers");

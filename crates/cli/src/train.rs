@@ -178,7 +178,13 @@ pub(crate) struct Args {
     /// each fold, fit in the budget, and kept only if it lowers the log loss of photos that are held out of it. Few photos need a
     /// larger budget, as they need more epochs for 100 steps. With a time, the result depends on the speed of the machine. Photos
     /// with several labels aren't fine-tuned.
-    #[arg(long, value_name = "Nx|TIME", value_parser = options::budget, help_heading = "Linear classifier (the default)")]
+    #[arg(
+        long,
+        value_name = "Nx|TIME",
+        value_parser = options::budget,
+        allow_hyphen_values = true,
+        help_heading = "Linear classifier (the default)"
+    )]
     budget: Option<Budget>,
     /// Neither read nor write the cache of features on disk, which `engraft cache` shows; gradient training then computes the
     /// frozen layers in every epoch
@@ -223,6 +229,11 @@ impl Args {
 
     /// Refuses options that gradient training doesn't have.
     fn check_gradient_training(&self) -> Result<(), Error> {
+        if self.json {
+            let error = Error::new("--json", "the default recipe", "gradient training");
+            return Err(error.hint("--history FILE.json has loss and accuracy of each epoch"));
+        }
+        self.backbone()?;
         let given = [("--folds", self.folds.is_some()), ("--budget", self.budget.is_some())];
         match given.into_iter().find(|(_, is_given)| *is_given) {
             Some((option, _)) => {
@@ -310,11 +321,7 @@ pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
     if !args.selects_gradient_training() {
         return probe::run(args, &output, runtime);
     }
-    args.check_gradient_training()?;
-    if args.json {
-        let error = Error::new("--json", "the default recipe", "gradient training");
-        return Err(error.hint("--history FILE.json has loss and accuracy of each epoch").into());
-    }
+    args.check_gradient_training().map_err(Failure::Usage)?;
     let chosen = args.precision.of(runtime)?;
     let cache = if args.no_cache { None } else { Some(feature_cache()?) };
     let start = Start::of(args)?;

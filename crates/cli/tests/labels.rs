@@ -131,6 +131,13 @@ fn several_labels_are_trained_scored_predicted_and_evaluated() {
         };
         assert_eq!(place.run(&format!("predict m.keras {photo} --top 1")).succeeds().out, format!("{photo}\n{text}"));
     }
+    for wrong in ["unseen", "unseen/0"] {
+        let hint = "hint: the model gives a photo several labels: list them with --labels FILE.csv, a row `path,label`";
+        place.run(&format!("evaluate m.keras {wrong}")).fails(1, &[hint]);
+    }
+    place.add_photos("folders", 1, 3);
+    let run = place.run("export m.keras folders --to onnx").succeeds();
+    assert!(run.out.ends_with("\n3 of 3 photos have the labels that the model gives them\n"), "{run}");
     let run = place.run("evaluate m.keras unseen --labels unseen.csv").succeeds();
     assert!(run.out.contains("\n  label  precision  recall     F1  photos  threshold\n  blue "), "{run}");
 }

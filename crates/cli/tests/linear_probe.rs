@@ -45,7 +45,10 @@ fn the_same_photos_give_the_same_bytes_cached_or_not_on_any_number_of_threads() 
         place.run(&format!("{TRAIN} {options}")).succeeds();
         assert!(place.read("m.keras") == first, "{options}");
     }
-    place.run(&format!("{TRAIN} --seed 1 --folds 3")).succeeds();
+    let run = place.run(&format!("{TRAIN} --seed 1 --folds 3")).succeeds();
+    assert!(!run.err.contains("instead of --folds"), "{run}");
+    let run = place.run(&format!("{TRAIN} --folds 50")).succeeds();
+    assert!(run.err.contains("note: 12 folds instead of --folds 50: there are no more photos"), "{run}");
 }
 
 #[test]
@@ -87,16 +90,18 @@ fn what_only_gradient_training_has_says_so() {
     let place = Place::with_photos(2);
     for option in ["--history h.json", "--save-optimizer", "--no-shuffle"] {
         let run = place.run(&format!("{TRAIN} {option}"));
-        run.fails(1, &["expected gradient training, received the default recipe", "hint: add --epochs 10"]);
+        run.fails(2, &["expected gradient training, received the default recipe", "hint: add --epochs 10"]);
     }
     assert!(!place.path("m.keras").exists());
     let run = place.run(&format!("{TRAIN} --epochs 1 --folds 3"));
-    run.fails(1, &["--folds: expected the default recipe, a linear classifier, received gradient training"]);
+    run.fails(2, &["--folds: expected the default recipe, a linear classifier, received gradient training"]);
     place
         .run(&format!("{TRAIN} --backbone auto --weights none"))
-        .fails(1, &["expected the ImageNet weights of each network"]);
+        .fails(2, &["expected the ImageNet weights of each network"]);
     let run = place.run(&format!("{TRAIN} --backbone auto --epochs 1"));
-    run.fails(1, &["--backbone: expected one network for gradient training, received auto"]);
+    run.fails(2, &["--backbone: expected one network for gradient training, received auto"]);
+    let run = place.run(&format!("{TRAIN} --json --epochs 1"));
+    run.fails(2, &["--json: expected the default recipe, received gradient training"]);
 }
 
 #[test]
@@ -130,6 +135,9 @@ fn the_best_of_the_networks_at_hand_is_chosen() {
     let place = Place::with_photos(3);
     let run = place.run(&format!("{TRAIN} --backbone auto --class-weights balanced --folds 2 --json")).succeeds();
     assert_eq!(run.json()["backbone"], "efficientnet-lite0");
+    // No weights of VGG16 are where these tests look for them.
+    let note = "note: vgg16 isn't tried, as its weights aren't on this machine; train once with --backbone vgg16";
+    assert!(run.err.contains(note), "{run}");
 }
 
 #[test]
@@ -172,9 +180,11 @@ fn fine_tuning_within_a_budget_is_told_and_kept_only_if_better() {
     assert!(timed.err.contains("the result depends on the speed of this machine"), "{timed}");
     assert!(timed.out.contains(" s here, the budget is 0.001s (--budget "), "{timed}");
     assert!(weights(&place) == plain, "what isn't tried changes nothing");
-    place
-        .run(&format!("{TRAIN} --budget soon"))
-        .fails(2, &["expected a multiple such as 10x, a time such as 90s or 5m, or 0"]);
+    for wrong in ["soon", "-5x"] {
+        let run = place.run(&format!("{TRAIN} --budget {wrong}"));
+        let run = run.fails(2, &["expected a multiple such as 10x, a time such as 90s or 5m, or 0"]);
+        assert!(!run.err.contains("tip:"), "{run}");
+    }
     let gradient = place.run(&format!("{TRAIN} --budget 10x --epochs 1"));
-    gradient.fails(1, &["--budget: expected the default recipe, a linear classifier, received gradient training"]);
+    gradient.fails(2, &["--budget: expected the default recipe, a linear classifier, received gradient training"]);
 }

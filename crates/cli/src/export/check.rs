@@ -1,5 +1,6 @@
 //! Compares the predictions of a model with those of its exported file.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use engraft::data::{Dataset, PhotoDataset, PhotoFolder};
@@ -8,7 +9,7 @@ use engraft::random::Rng;
 use engraft::recipe::Classifier;
 use engraft::runtime::Runtime;
 use engraft::train::{RunOptions, Train};
-use engraft::{Error, ErrorKind, Model, Result, Tensor};
+use engraft::{Error, ErrorKind, Result, Tensor};
 
 use crate::decode_pool::decode_pool;
 use crate::output;
@@ -33,8 +34,18 @@ pub(super) enum Samples {
 pub(super) struct Agreement {
     /// Largest difference of a predicted probability; NaN if a prediction is NaN.
     pub(super) difference: f32,
-    /// Accuracy of the model and of the file; `None` for synthetic images, which have no classes.
-    pub(super) accuracy: Option<[f64; 2]>,
+    /// What the predictions on photos decide; `None` for synthetic images, which have no classes.
+    pub(super) decisions: Option<Decisions>,
+}
+
+/// What a model and its exported file decide on photos.
+#[derive(Debug, PartialEq)]
+pub(super) enum Decisions {
+    /// Accuracy of the model and of the file, where a photo has one class.
+    Accuracy([f64; 2]),
+    /// The photos that get the same labels from both, of all photos. Class folders don't tell all labels of a photo, so nothing says
+    /// which are right.
+    SameLabels(usize, usize),
 }
 
 impl Samples {
@@ -60,30 +71,40 @@ impl Samples {
         Tensor::new([BATCH, height, width, 3], pixels).map(Self::Synthetic)
     }
 
-    /// Compares the predictions of `model` and of the exported file `file` on all images.
-    pub(super) fn compare(&self, model: &Model, file: &Predict, runtime: &Runtime) -> Result<Agreement> {
+    /// Compares the predictions of the model and of the exported file `file` on all images.
+    pub(super) fn compare(&self, classifier: &Classifier, file: &Predict, runtime: &Runtime) -> Result<Agreement> {
+        let model = classifier.model();
         let options = RunOptions::from(BATCH).runtime(runtime);
         let predict = |x: &Tensor| -> Result<[Tensor; 2]> { Ok([model.predict(x, options)?, file(x)?]) };
         let photos = match self {
             Self::Synthetic(x) => {
                 let [a, b] = predict(x)?;
-                return Ok(Agreement { difference: difference(&a, &b), accuracy: None });
+                return Ok(Agreement { difference: difference(&a, &b), decisions: None });
             }
             Self::Photos(photos) => photos,
         };
         let (pool, indices) = (decode_pool(runtime)?, Vec::from_iter(0..photos.len()));
-        let (mut largest, mut right) = (0.0f32, [0; 2]);
+        let (mut largest, mut right, mut same) = (0.0f32, [0; 2], 0);
         for indices in indices.chunks(BATCH) {
             let batch = pool.install(|| photos.batch(indices))?;
             let predicted = predict(&batch.x)?;
             largest = maximum(largest, difference(&predicted[0], &predicted[1]));
+            if classifier.is_multi_label() {
+                let labels = |predicted: &Tensor, row| BTreeSet::from_iter(classifier.labels(predicted.row(row)));
+                let is_same = |&row: &usize| labels(&predicted[0], row) == labels(&predicted[1], row);
+                same += (0..indices.len()).filter(is_same).count();
+                continue;
+            }
             for (right, predicted) in right.iter_mut().zip(&predicted) {
                 *right +=
                     (0..indices.len()).filter(|&row| class(predicted.row(row)) == class(batch.y.row(row))).count();
             }
         }
-        let accuracy = right.map(|right| right as f64 / photos.len().max(1) as f64);
-        Ok(Agreement { difference: largest, accuracy: Some(accuracy) })
+        let decisions = match classifier.is_multi_label() {
+            true => Decisions::SameLabels(same, photos.len()),
+            false => Decisions::Accuracy(right.map(|right| right as f64 / photos.len().max(1) as f64)),
+        };
+        Ok(Agreement { difference: largest, decisions: Some(decisions) })
     }
 }
 
@@ -141,10 +162,10 @@ mod tests {
         assert_eq!(difference(&tensor([0.25, 1.0]), &tensor([0.5, 1.0])), 0.25);
         let nan = difference(&tensor([f32::NAN, 1.0]), &tensor([0.5, 1.0]));
         for float_type in [FloatType::F32, FloatType::F16] {
-            let error = Agreement { difference: nan, accuracy: None }.must_hold(float_type).unwrap_err();
+            let error = Agreement { difference: nan, decisions: None }.must_hold(float_type).unwrap_err();
             assert!(error.to_string().contains("received NaN"), "{error}");
         }
-        let differing = Agreement { difference: 0.01, accuracy: None };
+        let differing = Agreement { difference: 0.01, decisions: None };
         assert!(differing.must_hold(FloatType::F32).is_err() && differing.must_hold(FloatType::F16).is_ok());
     }
 

@@ -17,6 +17,7 @@ use engraft::runtime::Runtime;
 use super::progress::features;
 use super::start::download_meter;
 use super::{Args, warn_of_leaks};
+use crate::cache::size;
 use crate::destination::{self, Destination};
 use crate::failure::Failure;
 use crate::interrupt;
@@ -27,7 +28,7 @@ use crate::photos;
 
 /// Trains, scores and saves a classifier.
 pub(super) fn run(args: &Args, output: &Destination, runtime: &Runtime) -> Result<(), Failure> {
-    check(args)?;
+    check(args).map_err(Failure::Usage)?;
     if args.recipe.dropout.is_some() {
         note("note: --dropout acts in gradient training only, such as a later `engraft train --model`");
     }
@@ -62,6 +63,7 @@ pub(super) fn run(args: &Args, output: &Destination, runtime: &Runtime) -> Resul
         return Err(Failure::Interrupted);
     };
     photos::report_skipped(&trained.folder.skipped[listed..]);
+    tell_fewer_folds(args, trained.score.fold_accuracies.len());
     trained.classifier.save(output.path()).map_err(destination::advise)?;
     match args.json {
         true => line(report::to_json(&trained, output.path()))?,
@@ -113,7 +115,12 @@ fn read(args: &Args, runtime: &Runtime) -> Result<(PhotoFolder, Vec<Photo>), Fai
 fn recipes(args: &Args, folder: &PhotoFolder) -> Vec<Recipe> {
     let backbones = match args.backbone {
         BackboneChoice::One(backbone) => vec![backbone],
-        BackboneChoice::Auto => Backbone::ALL.into_iter().filter(|backbone| backbone.is_at_hand()).collect(),
+        BackboneChoice::Auto => {
+            let (at_hand, left_out): (Vec<_>, Vec<_>) =
+                Backbone::ALL.into_iter().partition(|backbone| backbone.is_at_hand());
+            left_out.into_iter().for_each(tell_left_out);
+            at_hand
+        }
     };
     let recipe = |backbone| Recipe {
         weights: args.weights.clone(),
@@ -121,6 +128,25 @@ fn recipes(args: &Args, folder: &PhotoFolder) -> Vec<Recipe> {
         ..args.recipe.linear_probe(backbone, folder.classes.len())
     };
     backbones.into_iter().map(recipe).collect()
+}
+
+/// Says why `--backbone auto` doesn't try a network, and what changes that.
+fn tell_left_out(backbone: Backbone) {
+    let size = size(4 * backbone.parameters() as u64);
+    let remedy = match cfg!(feature = "download") {
+        true => format!("train once with --backbone {backbone} to download them ({size})"),
+        false => format!("`engraft train --backbone {backbone}` tells where to put them"),
+    };
+    note(format_args!("note: {backbone} isn't tried, as its weights aren't on this machine; {remedy}"));
+}
+
+/// Says that there are fewer folds than `--folds` asks for.
+fn tell_fewer_folds(args: &Args, folds: usize) {
+    if let Some(wanted) = args.folds.filter(|wanted| *wanted > folds) {
+        note(format_args!(
+            "note: {folds} folds instead of --folds {wanted}: there are no more photos, of which copies count once"
+        ));
+    }
 }
 
 fn train(
