@@ -218,12 +218,8 @@ impl Summary {
                 self.classes.iter().map(|(class, photos)| format!("{class} {}", thousands(*photos))).collect();
             parts.extend((self.unknown > 0).then(|| format!("unknown {}", thousands(self.unknown))));
             parts.extend((self.unreadable > 0).then(|| format!("unreadable {}", thousands(self.unreadable))));
-            line(format_args!(
-                "{}: {} ({})",
-                output.path().display(),
-                output::count(photos, "photo"),
-                parts.join(", ")
-            ))?;
+            let parts = if parts.is_empty() { String::new() } else { format!(" ({})", parts.join(", ")) };
+            line(format_args!("{}: {}{parts}", output.path().display(), output::count(photos, "photo")))?;
         }
         match (self.unreadable, photos) {
             (0, _) => Ok(()),

@@ -196,3 +196,61 @@ fn failed(path: &str, error: ParquetError) -> Error {
         other => Error::from_source(path, other),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use parquet::file::reader::{FileReader, SerializedFileReader};
+    use parquet::record::{Field, Row};
+
+    use super::*;
+
+    fn columns() -> Vec<Column> {
+        let column = |name: &str, kind| Column { name: name.to_owned(), kind };
+        vec![column("image", Kind::Text), column("class", Kind::Category), column("p", Kind::Number)]
+    }
+
+    /// The row of a photo; every seventh can't be read.
+    fn cells(number: usize) -> Vec<Cell> {
+        let image = Cell::Text(format!("{number}.jpg"));
+        match number % 7 {
+            0 => vec![image, Cell::Empty, Cell::Empty],
+            _ => vec![image, Cell::Text("cat".to_owned()), Cell::Number(number as f32 / 8.0)],
+        }
+    }
+
+    fn fields(row: Row) -> Vec<Field> {
+        row.into_columns().into_iter().map(|(_, field)| field).collect()
+    }
+
+    #[test]
+    fn rows_are_in_groups_and_empty_cells_are_null() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out.parquet");
+        let mut file = ParquetFile::create(&path, &columns()).unwrap();
+        (0..GROUP_ROWS + 3).for_each(|number| file.add(cells(number)).unwrap());
+        assert!(!path.exists());
+        file.finish().unwrap();
+        let reader = SerializedFileReader::try_from(path.as_path()).unwrap();
+        assert!(reader.metadata().file_metadata().created_by().unwrap().starts_with("engraft version "));
+        let rows = reader.metadata().row_groups().iter().map(|group| group.num_rows());
+        assert_eq!(Vec::from_iter(rows), [GROUP_ROWS as i64, 3]);
+        for (number, row) in reader.get_row_iter(None).unwrap().enumerate() {
+            let expected = match number % 7 {
+                0 => [Field::Null, Field::Null],
+                _ => [Field::Str("cat".to_owned()), Field::Float(number as f32 / 8.0)],
+            };
+            let image = Field::Str(format!("{number}.jpg"));
+            assert_eq!(fields(row.unwrap()), [&[image], &expected[..]].concat(), "{number}");
+        }
+    }
+
+    #[test]
+    fn a_table_without_rows_has_its_columns() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out.parquet");
+        ParquetFile::create(&path, &columns()).unwrap().finish().unwrap();
+        let reader = SerializedFileReader::try_from(path.as_path()).unwrap();
+        let file = reader.metadata().file_metadata();
+        assert_eq!((file.num_rows(), file.schema_descr().num_columns()), (0, 3));
+    }
+}
