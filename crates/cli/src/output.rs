@@ -1,7 +1,7 @@
 //! Prints results to standard output and everything else to standard error. Control characters never reach the terminal.
 
 use std::fmt::Display;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
 use engraft::Error;
 
@@ -12,7 +12,22 @@ use crate::failure::Failure;
 /// # Errors
 /// The line can't be written: [`Failure::ClosedPipe`] if the reader is gone.
 pub(crate) fn line(text: impl Display) -> Result<(), Failure> {
-    writeln!(io::stdout().lock(), "{}", printable(&text.to_string())).map_err(|error| match error.kind() {
+    write(&printable(&text.to_string()))
+}
+
+/// Writes a row of data to standard output. A file or a program gets it as it is, so that it can open the files that are named there.
+///
+/// # Errors
+/// Those of [`line`].
+pub(crate) fn row(text: &str) -> Result<(), Failure> {
+    match io::stdout().is_terminal() {
+        true => line(text),
+        false => write(text),
+    }
+}
+
+fn write(text: &str) -> Result<(), Failure> {
+    writeln!(io::stdout().lock(), "{text}").map_err(|error| match error.kind() {
         io::ErrorKind::BrokenPipe => Failure::ClosedPipe,
         _ => Failure::Failed(Error::from_io("standard output", error)),
     })

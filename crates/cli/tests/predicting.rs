@@ -67,6 +67,21 @@ fn a_photo_that_cannot_be_read_is_a_row_with_its_error() {
     assert!(bad["image"] == "photos/red/bad.jpg" && bad["error"].is_string() && bad["class"].is_null(), "{json}");
 }
 
+/// A program that reads the answers can open the photos that they name.
+#[cfg(unix)]
+#[test]
+fn names_of_photos_are_data_where_no_person_reads_them() {
+    let place = place(1);
+    place.write("photos/red/a\tb\u{85}.bmp", &place.read("photos/red/00.bmp"));
+    let csv = place.run("predict m.keras photos/red --csv").succeeds();
+    assert!(csv.out.contains("\n\"photos/red/a\tb\u{85}.bmp\","), "{csv}");
+    let json = place.run("predict m.keras photos/red --json").succeeds();
+    let image = |line: &str| serde_json::from_str::<Value>(line).unwrap()["image"].clone();
+    assert_eq!(image(json.out.lines().nth(1).unwrap()), "photos/red/a\tb\u{85}.bmp");
+    let text = place.run("predict m.keras photos/red").succeeds();
+    assert!(text.out.contains("\nphotos/red/a\u{fffd}b\u{fffd}.bmp\n"), "{text}");
+}
+
 #[test]
 fn a_stopped_run_goes_on_where_it_stopped() {
     let place = place(6);

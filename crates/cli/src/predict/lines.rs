@@ -7,14 +7,16 @@ use std::path::PathBuf;
 use engraft::Error;
 
 use super::done::Done;
+use super::rows::{Format, Rows};
 use crate::destination::Destination;
 use crate::failure::Failure;
-use crate::output::line;
+use crate::output;
 
 /// The output of text, JSON lines or CSV.
 pub(super) enum Lines {
     File(BufWriter<File>, PathBuf),
-    StandardOutput,
+    /// Standard output, with this function to print a line.
+    StandardOutput(fn(&str) -> Result<(), Failure>),
 }
 
 impl Lines {
@@ -23,26 +25,28 @@ impl Lines {
     /// # Errors
     /// The file can't be written, or has other columns.
     pub(super) fn open(
-        output: Option<&Destination>,
+        rows: &Rows<'_>,
+        destination: Option<&Destination>,
         done: Option<&Done>,
-        header: Option<String>,
     ) -> Result<Self, Failure> {
-        let mut lines = match output {
-            None => Self::StandardOutput,
-            Some(output) => {
+        let mut lines = match destination {
+            None if rows.format == Format::Text => Self::StandardOutput(|text| output::line(text)),
+            None => Self::StandardOutput(output::row),
+            Some(destination) => {
+                let path = destination.path();
                 let file = match done {
                     Some(done) => OpenOptions::new()
                         .create(true)
                         .append(true)
-                        .open(output.path())
+                        .open(path)
                         .and_then(|file| file.set_len(done.complete).map(|()| file)),
-                    None => File::create(output.path()),
+                    None => File::create(path),
                 };
-                let file = file.map_err(|error| Error::from_io(output.path().display(), error))?;
-                Self::File(BufWriter::new(file), output.path().to_owned())
+                let file = file.map_err(|error| Error::from_io(path.display(), error))?;
+                Self::File(BufWriter::new(file), path.to_owned())
             }
         };
-        match (header, done.filter(|done| done.complete > 0)) {
+        match (rows.header(), done.filter(|done| done.complete > 0)) {
             (Some(header), None) => lines.write(&header)?,
             (header, Some(done)) if header != done.header => {
                 let received = done.header.as_deref().unwrap_or("JSON lines");
@@ -62,7 +66,7 @@ impl Lines {
     /// The output can't be written.
     pub(super) fn write(&mut self, row: &str) -> Result<(), Failure> {
         match self {
-            Self::StandardOutput => line(row),
+            Self::StandardOutput(print) => print(row),
             // Each row is written at once, so that an interrupted run can go on from it.
             Self::File(file, path) => {
                 let written = writeln!(file, "{row}").and_then(|()| file.flush());
@@ -77,7 +81,7 @@ impl Lines {
     /// The output can't be written.
     pub(super) fn finish(self) -> Result<(), Failure> {
         match self {
-            Self::StandardOutput => Ok(()),
+            Self::StandardOutput(_) => Ok(()),
             Self::File(file, path) => {
                 let file = file.into_inner().map_err(|error| Error::from_io(path.display(), error.into_error()))?;
                 file.sync_all().map_err(|error| Error::from_io(path.display(), error).into())

@@ -29,7 +29,7 @@ impl<'a> Sink<'a> {
     /// # Errors
     /// The file can't be written, or has other columns.
     pub(super) fn lines(rows: Rows<'a>, output: Option<&Destination>, done: Option<&Done>) -> Result<Self, Failure> {
-        let lines = Lines::open(output, done, rows.header())?;
+        let lines = Lines::open(&rows, output, done)?;
         Ok(Self::Lines(rows, lines))
     }
 
