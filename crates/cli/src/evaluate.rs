@@ -3,9 +3,10 @@
 mod classes;
 mod labels;
 
-use std::path::PathBuf;
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
 
-use engraft::data::PhotoFolder;
+use engraft::data::{Part, PhotoFolder};
 use engraft::formats::atomic;
 use engraft::ir::Precision;
 use engraft::recipe::Classifier;
@@ -21,8 +22,8 @@ use crate::destination::{Content, Destination, Outputs};
 use crate::failure::Failure;
 use crate::misplaced::{check_model, check_photos};
 use crate::options::{ForceArg, PhotosArg, PrecisionArg};
-use crate::output::{self, line};
-use crate::photos::{self, add_unlabelled, skipped_note};
+use crate::output::{self, line, note};
+use crate::photos::{self, add_left_out, add_unlabelled, note_left_out, skipped_note};
 use crate::predict::warn;
 use crate::score::{Score, change};
 use crate::split_root;
@@ -86,9 +87,11 @@ pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
         }
         let folder = photos::scan_for(&args.photos, &classifier, runtime);
         let folder = folder.map_err(|failure| advise_labels(args, failure))?;
+        note_left_out(&args.photos.photos, &folder.left_out);
         return evaluate_labels(args, classifier, &folder, (runtime, &chosen));
     }
     let folder = photos::list_for(&args.photos, &classifier, runtime)?;
+    note_left_out(&args.photos.photos, &folder.left_out);
     evaluate_classes(args, classifier, folder, mistakes.as_ref(), (runtime, &chosen))
 }
 
@@ -116,6 +119,8 @@ fn evaluate_labels(
 ) -> Result<(), Failure> {
     let classifier = classifier.runtime(chosen);
     let found = LabelEvaluation::of(&classifier, folder, chosen)?;
+    let trained_on = trained_on(&classifier, folder);
+    warn_of_trained(trained_on, folder);
     let (classifier, in_f32) = match args.precision.get() {
         Precision::F32 => (classifier, None),
         Precision::Bf16 => {
@@ -125,7 +130,11 @@ fn evaluate_labels(
         }
     };
     match args.json {
-        true => line(found.to_json(&classifier, folder, in_f32.as_ref())),
+        true => {
+            let mut json = found.to_json(&classifier, folder, in_f32.as_ref());
+            add_trained_on(trained_on, &mut json);
+            line(json)
+        }
         false => line(found.to_text(&classifier, folder, in_f32.as_ref())),
     }
 }
@@ -163,9 +172,40 @@ fn evaluate_classes(
         let written = atomic::write(file.path(), |file| std::io::Write::write_all(file, csv.as_bytes()));
         written.map_err(|error| Error::because("--mistakes", &error).with_kind(error.kind()).caused_by(error))?;
     }
+    let unreadable: HashSet<&Path> = found.unreadable.iter().map(|file| file.path.as_path()).collect();
+    folder.photos.retain(|photo| !unreadable.contains(photo.path.as_path()));
+    let trained_on = trained_on(&classifier, &folder);
+    warn_of_trained(trained_on, &folder);
     match args.json {
-        true => line(to_json(&folder, &found, has_unknown(&classifier), in_f32)?),
+        true => {
+            let mut json = to_json(&folder, &found, has_unknown(&classifier), in_f32)?;
+            add_trained_on(trained_on, &mut json);
+            line(json)
+        }
         false => line(to_text(&folder, &found, has_unknown(&classifier), in_f32)?),
+    }
+}
+
+/// The number of photos that the model was trained on; `None` if its file doesn't record it.
+fn trained_on(classifier: &Classifier, folder: &PhotoFolder) -> Option<usize> {
+    let record = classifier.metadata()?.split.as_ref()?;
+    Some(folder.photos.iter().filter(|photo| record.part(&photo.digest) == Some(Part::Training)).count())
+}
+
+/// Warns of photos that the model was trained on: they tell little about others.
+fn warn_of_trained(trained_on: Option<usize>, folder: &PhotoFolder) {
+    if let Some(trained @ 1..) = trained_on {
+        let photos = output::count(folder.photos.len(), "photo");
+        note(format_args!(
+            "warning: {trained} of {photos} were trained on: the accuracy on them is too good; measure on other photos"
+        ));
+    }
+}
+
+/// Adds the number of photos that the model was trained on to a JSON object.
+fn add_trained_on(trained_on: Option<usize>, json: &mut Value) {
+    if let Some(trained) = trained_on {
+        json["trained_on"] = trained.into();
     }
 }
 
@@ -201,6 +241,7 @@ fn to_json(
         let [right, wrong] = found.unknown();
         json["unknown"] = json!({"right": right.0, "wrong": wrong.0});
     }
+    add_left_out(folder, &mut json);
     add_unlabelled(folder, &mut json);
     if let Some(Score { loss, accuracy, .. }) = in_f32 {
         json["f32"] = json!({"loss": loss, "accuracy": accuracy});
@@ -283,7 +324,7 @@ mod tests {
 
     fn folder() -> PhotoFolder {
         let classes = ["ant", "beetle", "cat"].map(str::to_owned).to_vec();
-        PhotoFolder { classes, photos: Vec::new(), skipped: Vec::new(), label_file: None }
+        PhotoFolder { classes, ..PhotoFolder::default() }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
 use engraft::Error;
-use engraft::data::{KnownPhotos, Photo, PhotoFolder, SkippedFile};
+use engraft::data::{KnownPhotos, LeftOut, Photo, PhotoFolder, SkippedFile};
 use engraft::recipe::Classifier;
 use engraft::runtime::Runtime;
 use serde_json::Value;
@@ -13,7 +13,7 @@ use crate::decode_pool::decode_pool;
 use crate::failure::Failure;
 use crate::meter::{Meter, Unit};
 use crate::options::PhotosArg;
-use crate::output::{self, note};
+use crate::output::{self, note, titled};
 
 /// Maximum number of skipped files that are reported by name; the others are counted.
 const SHOWN: usize = 20;
@@ -246,6 +246,25 @@ pub(crate) fn by_class(folder: &PhotoFolder) -> String {
         .join(", ")
 }
 
+/// The overview's line of files that aren't photos; `None` if there are none.
+pub(crate) fn left_out_line(folder: &PhotoFolder) -> Option<String> {
+    (!folder.left_out.is_empty()).then(|| titled("Left out", &folder.left_out))
+}
+
+/// Tells on standard error which files of a folder aren't photos, for commands without an overview.
+pub(crate) fn note_left_out(folder: &Path, left_out: &LeftOut) {
+    if !left_out.is_empty() {
+        note(format_args!("note: {}: left out: {left_out}", folder.display()));
+    }
+}
+
+/// Adds the numbers of files that aren't photos to a JSON object, by extension.
+pub(crate) fn add_left_out(folder: &PhotoFolder, json: &mut Value) {
+    let LeftOut { extensions, others, hidden, folders, .. } = &folder.left_out;
+    json["left_out"] =
+        serde_json::json!({ "extensions": extensions, "others": others, "hidden": hidden, "folders": folders });
+}
+
 /// Adds the number of photos without a row in the label file, if there is one, to a JSON object.
 pub(crate) fn add_unlabelled(folder: &PhotoFolder, json: &mut Value) {
     if let Some(labels) = &folder.label_file {
@@ -274,7 +293,7 @@ mod tests {
         let photos = vec![photo(&[0, 1]), photo(&[]), photo(&[1])];
         let label_file = Some(LabelFile { path: "l.csv".into(), is_multi_label: true, unlabelled: 1 });
         let classes = vec!["car".to_owned(), "red".to_owned()];
-        let folder = PhotoFolder { classes, photos, skipped: Vec::new(), label_file };
+        let folder = PhotoFolder { classes, photos, label_file, ..PhotoFolder::default() };
         assert_eq!(by_class(&folder), "car 1, red 2, several labels 1, no label 1");
         assert_eq!(in_numbers(3, &folder), "3 photos with any of 2 labels, 1 photo without a row left out");
         let folder = PhotoFolder { label_file: None, photos: vec![photo(&[0])], ..folder };
@@ -290,7 +309,7 @@ mod tests {
         let mut threads = 0;
         let folder = with_meter(&runtime, |_| {
             threads = rayon::current_num_threads();
-            Ok(PhotoFolder { classes: Vec::new(), photos: Vec::new(), skipped: Vec::new(), label_file: None })
+            Ok(PhotoFolder::default())
         });
         assert!(folder.is_ok());
         assert_eq!(threads, 3);

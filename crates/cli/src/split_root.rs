@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use engraft::Error;
+use engraft::data::is_system_folder;
 
 use crate::command_line::with_replaced;
 use crate::failure::Failure;
@@ -11,7 +12,8 @@ use crate::failure::Failure;
 const TRAINING: [&str; 2] = ["train", "training"];
 
 /// Usual names of folders of photos that are held out, the first that exists first.
-const HELD_OUT: [&str; 5] = ["val", "valid", "validation", "test", "testing"];
+const HELD_OUT: [&str; 10] =
+    ["val", "valid", "validation", "dev", "eval", "evaluation", "holdout", "heldout", "test", "testing"];
 
 /// The folders of a data set that is split already.
 struct SplitRoot {
@@ -50,13 +52,20 @@ fn refusal(dir: &Path, line: &str) -> Failure {
     )
 }
 
+/// The name of a folder as it stands in the lists: in lower case, `training_set` as `training`.
+fn name(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+    let plain: String = name.chars().filter(|letter| !matches!(letter, '_' | '-' | ' ')).collect();
+    plain.strip_suffix("set").map_or(plain.clone(), str::to_owned)
+}
+
 impl SplitRoot {
     /// The parts of a data set in `dir`; `None` if a folder has another name than such a part.
     fn of(dir: &Path) -> Option<Self> {
         let entries = std::fs::read_dir(dir).ok()?.flatten();
         let folders: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
-        let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
-        let visible: Vec<&PathBuf> = folders.iter().filter(|path| !name(path).starts_with('.')).collect();
+        let visible: Vec<&PathBuf> =
+            folders.iter().filter(|path| !is_system_folder(path.file_name().unwrap_or_default())).collect();
         let find = |names: &[&str]| {
             names
                 .iter()
@@ -86,7 +95,9 @@ mod tests {
         let expected = |training: &str, held_out: &str| Some([training.to_owned(), held_out.to_owned()]);
         assert_eq!(parts(&["train", "val"]), expected("train", "val"));
         assert_eq!(parts(&["Training", "test", "valid", ".cache"]), expected("Training", "valid"));
-        assert_eq!(parts(&["train", "test"]), expected("train", "test"));
+        assert_eq!(parts(&["train", "test", "@eaDir"]), expected("train", "test"));
+        assert_eq!(parts(&["training_set", "Test-Set"]), expected("training_set", "Test-Set"));
+        assert_eq!(parts(&["training", "evaluation", "validation"]), expected("training", "validation"));
         // A train may be a class beside a car.
         assert_eq!(parts(&["train", "car"]), None);
         assert_eq!(parts(&["train", "test", "car"]), None);

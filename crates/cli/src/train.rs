@@ -1,5 +1,6 @@
 //! `engraft train`: trains a classifier on a folder of photos and saves it.
 
+mod division;
 mod overview;
 mod probe;
 mod progress;
@@ -11,7 +12,7 @@ use std::path::PathBuf;
 
 use engraft::applications::Weights;
 use engraft::cache::FeatureCache;
-use engraft::data::{KnownPhotos, Photo, PhotoFolder, Split, split};
+use engraft::data::{KnownPhotos, Photo, PhotoFolder, Split};
 use engraft::formats::atomic;
 use engraft::ir::Precision;
 use engraft::linear::ClassWeights;
@@ -33,6 +34,7 @@ use crate::output::{count, line, note};
 use crate::photos;
 use crate::score::{Score, change};
 use crate::split_root;
+use division::Past;
 use progress::Progress;
 use start::Start;
 
@@ -327,15 +329,16 @@ pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
     let start = Start::of(args)?;
     // Photos whose features are cached need no decoding, and the model that computes the features needs the classes.
     let listed = photos::list(&args.photos, start.classes(), runtime)?;
-    start.check_classes(&args.photos, &listed)?;
+    let listed = start.with_classes(&args.photos, listed)?;
     args.check_class_weights(&listed)?;
     let classifier = start.classifier(args, &listed)?;
     let phases = settings::phases(args, classifier.model())?;
     let extractors = extractors(args, &classifier, &phases, cache.as_ref(), &chosen)?;
     let known = |photo: &[u8; 32]| extractors.iter().any(|extractor| extractor.knows(photo));
-    let photos = Photos::read(args, listed, &known, runtime)?;
+    let photos = Photos::read(args, listed, (&known, &Past::of(args, &classifier)), runtime)?;
 
     let Split { training, validation } = photos.parts;
+    let classifier = classifier.record_split(&training, &validation);
     let job = TrainingJob::new(&classifier, training, validation, phases)?;
     let job = job.batch_size(args.batch_size.0).shuffle(!args.no_shuffle).runtime(&chosen);
     let job = job.class_weights(args.class_weights());
@@ -435,17 +438,26 @@ struct Photos {
 
 impl Photos {
     /// Decodes the listed photos, and those of `--validation`, that aren't `known`.
-    fn read(args: &Args, listed: PhotoFolder, known: KnownPhotos<'_>, runtime: &Runtime) -> Result<Self, Failure> {
+    fn read(
+        args: &Args,
+        listed: PhotoFolder,
+        (known, past): (KnownPhotos<'_>, &Past<'_>),
+        runtime: &Runtime,
+    ) -> Result<Self, Failure> {
         let folder = photos::verify(&args.photos.photos, listed, known, runtime)?;
         photos::warn_of_contradictions(&folder);
         photos::warn_of_classes(&folder);
         let parts = match &args.validation {
-            None => split(&folder.photos, args.validation_split.unwrap_or(0.2), args.seed)?,
+            None => division::divide(args, &folder.photos, past)?,
             Some(dir) => {
                 photos::check_validation(dir, &folder)?;
-                let validation = photos::scan_as_knowing(dir, &folder.classes, known, runtime)?.photos;
+                let validation = photos::scan_as_knowing(dir, &folder.classes, known, runtime)?;
+                photos::note_left_out(dir, &validation.left_out);
+                let validation = validation.photos;
                 warn_of_leaks(&folder.photos, &validation);
-                Split { training: folder.photos.clone(), validation }
+                let parts = Split { training: folder.photos.clone(), validation };
+                division::check_validation(past, &parts);
+                parts
             }
         };
         Ok(Self { folder, parts })

@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 use engraft_nn::Result;
 
 use self::label_rows::{LabelRows, LabelledPhoto};
-use crate::file_listing::{photos_below, sort_key};
+use crate::file_listing::{Unused, photos_below, sort_key};
+use crate::left_out::LeftOut;
+use crate::unicode::normalized;
 
 /// The CSV file (RFC 4180, UTF-8) that the labels of a [`PhotoFolder`](crate::PhotoFolder) come from.
 ///
@@ -53,6 +55,8 @@ pub struct LabelFile {
 pub(crate) struct LabelledPhotos {
     pub(crate) file: LabelFile,
     pub(crate) classes: Vec<String>,
+    /// Files below the folder that aren't images, without the label file itself.
+    pub(crate) left_out: LeftOut,
     /// Each photo with the indices of its labels, ascending. Sorted by labels, then in the order of Keras.
     pub(crate) photos: Vec<(PathBuf, Vec<usize>)>,
 }
@@ -71,10 +75,13 @@ pub(crate) fn read_labels(dir: &Path, path: &Path, classes: Option<&[String]>) -
             rows.labels.keys().cloned().collect()
         }
     };
-    let position: HashMap<&str, usize> = classes.iter().enumerate().map(|(at, class)| (class.as_str(), at)).collect();
+    let of_name: HashMap<&str, usize> = classes.iter().enumerate().map(|(at, class)| (class.as_str(), at)).collect();
+    // Where a model's class has another Unicode normalization than the label.
+    let of_form: HashMap<_, usize> = classes.iter().enumerate().map(|(at, class)| (normalized(class), at)).collect();
+    let position = |name: &str| of_name.get(name).copied().unwrap_or_else(|| of_form[&normalized(name)]);
     // By the number that a label got when its first row was read.
     let mut index_of = vec![0; rows.labels.len()];
-    rows.labels.iter().for_each(|(name, label)| index_of[label.number as usize] = position[name.as_str()]);
+    rows.labels.iter().for_each(|(name, label)| index_of[label.number as usize] = position(name));
     let resolved = |(path, photo): (PathBuf, LabelledPhoto)| {
         let mut labels: Vec<usize> = photo.labels.iter().map(|&label| index_of[label as usize]).collect();
         labels.sort_unstable();
@@ -82,17 +89,25 @@ pub(crate) fn read_labels(dir: &Path, path: &Path, classes: Option<&[String]>) -
     };
     let mut photos: Vec<(PathBuf, Vec<usize>)> = rows.photos.into_iter().map(resolved).collect();
     photos.sort_by(|(a, of_a), (b, of_b)| (of_a, sort_key(a)).cmp(&(of_b, sort_key(b))));
-    let unlabelled = unlabelled(dir, &photos);
-    Ok(LabelledPhotos { file: LabelFile { path: path.to_owned(), is_multi_label, unlabelled }, classes, photos })
+    let (unlabelled, left_out) = without_row(dir, path, &photos);
+    let file = LabelFile { path: path.to_owned(), is_multi_label, unlabelled };
+    Ok(LabelledPhotos { file, classes, left_out, photos })
 }
 
-/// The number of photos below `dir` that aren't among `photos`.
-fn unlabelled(dir: &Path, photos: &[(PathBuf, Vec<usize>)]) -> usize {
+/// The number of photos below `dir` that aren't among `photos`, and the files that aren't images except for the label file.
+fn without_row(dir: &Path, label_file: &Path, photos: &[(PathBuf, Vec<usize>)]) -> (usize, LeftOut) {
     let labelled: HashSet<&Path> = photos.iter().map(|(path, _)| path.as_path()).collect();
     // What a scan of class folders would report, such as links, has no row and is left out like the other photos. A folder that
     // can't be read has no photos to count.
-    let found = photos_below(dir, &mut Vec::new()).unwrap_or_default();
-    found.iter().filter(|path| !labelled.contains(path.as_path())).count()
+    let mut unused = Unused::default();
+    let found = photos_below(dir, &mut unused).unwrap_or_default();
+    let mut left_out = unused.left_out;
+    let is_below =
+        dir.canonicalize().is_ok_and(|dir| label_file.canonicalize().is_ok_and(|file| file.starts_with(dir)));
+    if is_below {
+        left_out.remove_file(label_file);
+    }
+    (found.iter().filter(|path| !labelled.contains(path.as_path())).count(), left_out)
 }
 
 #[cfg(test)]
@@ -126,7 +141,7 @@ mod tests {
     /// The classes, the photos, whether these may have several labels, and the number of photos without a row.
     fn found(labels: impl AsRef<[u8]>) -> (Vec<String>, Vec<Named>, bool, usize) {
         let place = place(labels);
-        let LabelledPhotos { file, classes, photos } = read(&place, None).unwrap();
+        let LabelledPhotos { file, classes, photos, .. } = read(&place, None).unwrap();
         let name = |path: PathBuf| path.strip_prefix(place.path().join("photos")).unwrap().to_str().unwrap().to_owned();
         let photos = photos.into_iter().map(|(path, labels)| (name(path), labels)).collect();
         (classes, photos, file.is_multi_label, file.unlabelled)
@@ -211,12 +226,32 @@ mod tests {
     #[test]
     fn classes_of_a_model_keep_their_numbers_and_know_no_others() {
         let rows = place("1.jpg,red\n2.jpg,\n3.jpg,car\n");
-        let LabelledPhotos { classes, photos, file } = read(&rows, Some(&["red", "tree", "car"])).unwrap();
+        let LabelledPhotos { classes, photos, file, .. } = read(&rows, Some(&["red", "tree", "car"])).unwrap();
         assert_eq!(classes, ["red", "tree", "car"]);
         assert_eq!(photos.iter().map(|(_, labels)| labels.as_slice()).collect::<Vec<_>>(), [&[][..], &[0], &[2]]);
         assert!(file.is_multi_label, "a photo without a label");
         let message = read(&rows, Some(&["red", "tree"])).unwrap_err().to_string();
         assert_contains(&message, &["labels.csv:3: expected one of the classes red, tree, received `car`"]);
+    }
+
+    #[test]
+    fn names_are_the_same_in_any_unicode_normalization() {
+        let rows = place("caf\u{e9}/1.jpg,cafe\u{301}\ncafe\u{301}/1.jpg,cafe\u{301}\n2.jpg,b\n");
+        fs::create_dir(rows.path().join("photos/cafe\u{301}")).unwrap();
+        fs::write(rows.path().join("photos/cafe\u{301}/1.jpg"), "").unwrap();
+        let found = read(&rows, Some(&["caf\u{e9}", "b"])).unwrap();
+        assert_eq!(
+            found.photos,
+            [(rows.path().join("photos/cafe\u{301}/1.jpg"), vec![0]), (rows.path().join("photos/2.jpg"), vec![1])]
+        );
+        assert_contains(
+            &error("1.jpg,caf\u{e9}\n2.jpg,b\n3.jpg,cafe\u{301}\n"),
+            &[
+                "labels.csv:3: expected labels that differ in more than their Unicode normalization",
+                "caf\\u{e9}",
+                "line 1",
+            ],
+        );
     }
 
     #[test]

@@ -9,9 +9,12 @@ use std::path::{Path, PathBuf};
 use engraft_nn::{Error, ErrorKind, Result};
 
 use crate::file::PhotoError;
-use crate::file_listing::{EntryKind, entries, photos_below};
+use crate::file_listing::{EntryKind, Unused, entries, photos_below};
 use crate::label_file::{LabelFile, read_labels};
+use crate::left_out::LeftOut;
 use crate::photo::{Photo, SkippedFile};
+use crate::photo_listing::unsupported;
+use crate::unicode::{escaped, position, twins};
 use crate::verification::{KnownPhotos, unreadable, verify};
 
 /// The photos below a folder that has one subfolder per class, like Keras' `image_dataset_from_directory`, or below any folder
@@ -20,8 +23,8 @@ use crate::verification::{KnownPhotos, unreadable, verify};
 /// Photos are in the order of `image_dataset_from_directory(shuffle=False)`: by class, then by folder, then by file name, each
 /// compared bytewise. As in Keras, photos in nested subfolders belong to the class of the top subfolder.
 ///
-/// Unlike Keras, hidden files are ignored (macOS writes `._photo.jpg` beside photos), WebP is read, and a photo that fails to
-/// decode is reported in [`skipped`](Self::skipped) instead of ending the run.
+/// Unlike Keras, hidden files and [system folders](crate::is_system_folder) are passed over (macOS writes `._photo.jpg` beside
+/// photos), WebP is read, and a photo that fails to decode is reported in [`skipped`](Self::skipped) instead of ending the run.
 ///
 /// ```
 /// # // A BMP image of one red pixel.
@@ -43,14 +46,16 @@ use crate::verification::{KnownPhotos, unreadable, verify};
 /// assert_eq!(folder.photos[1].class(), Some(1));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PhotoFolder {
     /// Class names; a class' index is its position here.
     pub classes: Vec<String>,
     /// Readable photos.
     pub photos: Vec<Photo>,
-    /// Files and linked folders that were left out, with the reason. Files without the extension of an image format are ignored.
+    /// Images and linked folders that can't be used, each with the reason.
     pub skipped: Vec<SkippedFile>,
+    /// Files that aren't images, and hidden and system folders.
+    pub left_out: LeftOut,
     /// The file that the labels come from; `None` for class folders.
     pub label_file: Option<LabelFile>,
 }
@@ -97,14 +102,15 @@ impl PhotoFolder {
     /// # Errors
     /// Those of [`scan`](Self::scan).
     pub fn scan_knowing(dir: &Path, known: KnownPhotos<'_>, progress: &mut dyn FnMut(usize, usize)) -> Result<Self> {
-        let (classes, mut skipped) = class_folders(dir)?;
+        let (classes, mut unused) = class_folders(dir)?;
         if let [only] = classes.as_slice() {
             let error = Error::new(dir.display(), "folders of two or more classes", format_args!("one, `{only}`"));
             return Err(error
                 .with_kind(ErrorKind::InvalidData)
                 .hint("put photos of another class into a folder of their own beside it"));
         }
-        let found = photos_of(dir, &classes, &classes, &mut skipped)?;
+        let found = photos_of(dir, &classes, &classes, &mut unused)?;
+        let Unused { mut skipped, left_out } = unused;
         // Checked already here, so that a class without any photo file is reported before the slow decoding starts.
         let require_each = |found: HashSet<usize>, skipped: &[SkippedFile]| {
             let missing = (0..classes.len()).find(|class| !found.contains(class));
@@ -113,7 +119,7 @@ impl PhotoFolder {
         require_each(found.iter().flat_map(|(_, labels)| labels).copied().collect(), &skipped)?;
         let photos = verify(&found, known, &mut skipped, progress);
         require_each(labels_of(&photos), &skipped)?;
-        Ok(Self { classes, photos, skipped, label_file: None })
+        Ok(Self { classes, photos, skipped, left_out, label_file: None })
     }
 
     /// Scans the photos that the CSV file `labels` names: rows of a path, relative to `dir` or absolute, and a label.
@@ -158,18 +164,53 @@ impl PhotoFolder {
         known: KnownPhotos<'_>,
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Self> {
-        entries(dir)
+        entries(dir, &mut LeftOut::default())
             .map_err(|error| no_folder(dir, error, "give the folder that the paths in the label file start from"))?;
         let found = read_labels(dir, labels, classes)?;
         let mut skipped = Vec::new();
         let photos = verify(&found.photos, known, &mut skipped, progress);
-        let folder = Self { classes: found.classes, photos, skipped, label_file: Some(found.file) };
+        let (classes_found, left_out) = (found.classes, found.left_out);
+        let folder = Self { classes: classes_found, photos, skipped, left_out, label_file: Some(found.file) };
         let readable = labels_of(&folder.photos);
         match (0..folder.classes.len()).find(|class| !readable.contains(class)) {
             Some(class) if classes.is_none() => Err(folder.without_photos(dir, class)),
             Some(_) if folder.photos.is_empty() => Err(no_photos_in_rows(labels, "", &folder.skipped)),
             _ => Ok(folder),
         }
+    }
+
+    /// This folder with its classes in the order and spelling of `names`, those of a model, if they are the same classes.
+    ///
+    /// Names that differ only in Unicode normalization are the same. On macOS, a folder `café` may have another form than the class
+    /// of a model that was trained elsewhere.
+    ///
+    /// ```
+    /// use engraft_data::{Photo, PhotoFolder};
+    /// let photo = |label| Photo { path: "1.jpg".into(), labels: vec![label], digest: [0; 32] };
+    /// let classes = vec!["cafe\u{301}".to_owned(), "caff".to_owned()];
+    /// let folder = PhotoFolder { classes, photos: vec![photo(0), photo(1)], ..PhotoFolder::default() };
+    /// let names = ["caff".to_owned(), "caf\u{e9}".to_owned()];
+    /// let renamed = folder.clone().with_classes(&names).expect("the same classes");
+    /// assert_eq!((renamed.classes.as_slice(), renamed.photos), (&names[..], vec![photo(0), photo(1)]));
+    /// assert_eq!(folder.clone().with_classes(&["caff".to_owned(), "tea".to_owned()]), Err(folder));
+    /// ```
+    ///
+    /// # Errors
+    /// Other classes; returns the folder as it is.
+    pub fn with_classes(self, names: &[String]) -> std::result::Result<Self, Self> {
+        let positions: Option<Vec<usize>> = self.classes.iter().map(|class| position(names, class)).collect();
+        let Some(positions) = positions.filter(|positions| {
+            positions.len() == names.len() && positions.iter().collect::<HashSet<_>>().len() == names.len()
+        }) else {
+            return Err(self);
+        };
+        let mut folder = Self { classes: names.to_vec(), ..self };
+        for photo in &mut folder.photos {
+            photo.labels.iter_mut().for_each(|label| *label = positions[*label]);
+            photo.labels.sort_unstable();
+        }
+        folder.photos.sort_by(|a, b| a.labels.cmp(&b.labels));
+        Ok(folder)
     }
 
     /// Moves photos that turned out to be unreadable to [`skipped`](Self::skipped).
@@ -309,26 +350,28 @@ impl PhotoFolder {
         known: KnownPhotos<'_>,
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Self> {
-        let (folders, mut skipped) = class_folders(dir)?;
-        if let Some(unknown) = folders.iter().find(|folder| !classes.contains(folder)) {
+        let (folders, mut unused) = class_folders(dir)?;
+        if let Some(unknown) = folders.iter().find(|folder| position(classes, folder).is_none()) {
             let expected = format!("a folder named after one of the classes {}", classes.join(", "));
             let error = Error::new(dir.join(unknown).display(), expected, format_args!("`{unknown}`"));
             return Err(error.with_kind(ErrorKind::InvalidData).hint("rename the folder, or move it elsewhere"));
         }
-        let found = photos_of(dir, classes, &folders, &mut skipped)?;
+        let found = photos_of(dir, classes, &folders, &mut unused)?;
+        let Unused { mut skipped, left_out } = unused;
         let photos = verify(&found, known, &mut skipped, progress);
         if photos.is_empty() {
             return Err(no_photos(dir, &skipped));
         }
-        Ok(Self { classes: classes.to_vec(), photos, skipped, label_file: None })
+        Ok(Self { classes: classes.to_vec(), photos, skipped, left_out, label_file: None })
     }
 }
 
-/// The names of the subfolders of `dir`, sorted, and the photos directly in `dir`, as skipped.
-fn class_folders(dir: &Path) -> Result<(Vec<String>, Vec<SkippedFile>)> {
+/// The names of the subfolders of `dir`, sorted, and the files directly in `dir`, with the photos as skipped.
+fn class_folders(dir: &Path) -> Result<(Vec<String>, Unused)> {
     let hint = "give a folder that holds one folder of photos per class";
-    let entries = entries(dir).map_err(|error| no_folder(dir, error, hint))?;
-    let is_empty = entries.is_empty();
+    let mut left_out = LeftOut::default();
+    let entries = entries(dir, &mut left_out).map_err(|error| no_folder(dir, error, hint))?;
+    let is_empty = entries.is_empty() && left_out.is_empty();
     let (mut folders, mut loose) = (Vec::new(), Vec::new());
     for (path, kind) in entries {
         match (kind, path.file_name().and_then(|name| name.to_str())) {
@@ -342,11 +385,18 @@ fn class_folders(dir: &Path) -> Result<(Vec<String>, Vec<SkippedFile>)> {
             (EntryKind::Photo, _) => {
                 loose.push(SkippedFile { path, reason: "lies outside the class folders".to_owned() })
             }
-            (EntryKind::UnsupportedPhoto | EntryKind::Other, _) => {}
+            (EntryKind::UnsupportedPhoto, _) => loose.push(unsupported(path)),
+            (EntryKind::Other | EntryKind::HiddenFile | EntryKind::SystemFolder, _) => {}
         }
     }
+    if let Some((one, other)) = twins(folders.iter().map(String::as_str)) {
+        let received = format_args!("`{one}` twice, as \"{}\" and as \"{}\"", escaped(one), escaped(other));
+        return Err(Error::new(dir.display(), "class folders with names that differ", received)
+            .with_kind(ErrorKind::InvalidData)
+            .hint("the names differ only in Unicode normalization; move the photos of one folder into the other, and remove it"));
+    }
     if !folders.is_empty() {
-        return Ok((folders, loose));
+        return Ok((folders, Unused { skipped: loose, left_out }));
     }
     let received = match loose.len() {
         0 if is_empty => "an empty folder".to_owned(),
@@ -369,17 +419,19 @@ fn no_folder(dir: &Path, error: io::Error, hint: &str) -> Error {
     }
 }
 
-/// The photo files of `classes` below `dir`, each with the index of its class. Only classes in `folders` have a subfolder.
+/// The photo files of `classes` below `dir`, each with the index of its class. Only classes in `folders` have a subfolder, whose name
+/// may have another Unicode normalization.
 fn photos_of(
     dir: &Path,
     classes: &[String],
     folders: &[String],
-    skipped: &mut Vec<SkippedFile>,
+    unused: &mut Unused,
 ) -> Result<Vec<(PathBuf, Vec<usize>)>> {
     let mut found = Vec::new();
-    for (class, name) in classes.iter().enumerate().filter(|(_, name)| folders.contains(name)) {
-        let path = dir.join(name);
-        let photos = photos_below(&path, skipped);
+    for class in 0..classes.len() {
+        let Some(folder) = folders.iter().find(|folder| position(classes, folder) == Some(class)) else { continue };
+        let path = dir.join(folder);
+        let photos = photos_below(&path, unused);
         let photos = photos.map_err(|error| PhotoError::from(error).at(path.display()))?;
         found.extend(photos.into_iter().map(|path| (path, vec![class])));
     }
@@ -457,7 +509,8 @@ mod tests {
             ("dog/pups/3.png", OTHER_PHOTO),
             (".git/4.jpg", PHOTO),
         ]);
-        let PhotoFolder { classes, photos, skipped, label_file } = scan(&dir).unwrap();
+        let PhotoFolder { classes, photos, skipped, left_out, label_file } = scan(&dir).unwrap();
+        assert_eq!(left_out.to_string(), "1 hidden or system folder (.git)");
         assert_eq!(classes, ["Cat", "dog"]);
         assert_eq!(names(&dir, photos.iter().map(|photo| &photo.path)), ["Cat/2.jpg", "dog/1.jpg", "dog/pups/3.png"]);
         assert_eq!(photos.iter().filter_map(Photo::class).collect::<Vec<_>>(), [0, 1, 1]);
@@ -526,6 +579,26 @@ mod tests {
         let scanned = scan_as(&dir, &["dog", "emu", "cat"]).unwrap();
         assert_eq!(scanned.classes, ["dog", "emu", "cat"]);
         assert_eq!(scanned.photos.iter().filter_map(Photo::class).collect::<Vec<_>>(), [0, 2]);
+    }
+
+    #[test]
+    fn class_folders_that_look_the_same_are_refused() {
+        let dir = folder(&[("caf\u{e9}/1.jpg", PHOTO), ("cafe\u{301}/2.jpg", PHOTO), ("tea/3.jpg", PHOTO)]);
+        let error = scan(&dir).unwrap_err().to_string();
+        let expected =
+            "names that differ, received `cafe\u{301}` twice, as \"cafe\\u{301}\" and as \"caf\\u{e9}\"\nhint: ";
+        assert!(error.contains(expected), "{error}");
+        assert!(scan_as(&dir, &["caf\u{e9}", "tea"]).is_err());
+    }
+
+    #[test]
+    fn class_folders_are_matched_in_any_normalization() {
+        let dir = folder(&[("cafe\u{301}/1.jpg", PHOTO), ("tea/2.jpg", PHOTO)]);
+        let scanned = scan_as(&dir, &["tea", "caf\u{e9}"]).unwrap();
+        assert_eq!(scanned.classes, ["tea", "caf\u{e9}"]);
+        assert_eq!(names(&dir, scanned.photos.iter().map(|photo| &photo.path)), ["tea/2.jpg", "cafe\u{301}/1.jpg"]);
+        // The names of a new model's classes are those of the folders.
+        assert_eq!(scan(&dir).unwrap().classes, ["cafe\u{301}", "tea"]);
     }
 
     #[test]

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use crate::file::unreadable;
-use crate::file_listing::{EntryKind, entries, photos_below};
+use crate::file_listing::{EntryKind, Unused, entries, photos_below};
+use crate::left_out::LeftOut;
 use crate::photo::SkippedFile;
 use crate::photo_extension;
 use crate::{Error, Result};
@@ -21,6 +22,7 @@ use crate::{Error, Result};
 /// let listing = PhotoListing::of(folder.path(), false)?;
 /// assert_eq!(listing.photos, ["a.png", "b.jpg"].map(|name| folder.path().join(name)));
 /// assert_eq!((listing.skipped.len(), listing.folders), (1, 1));
+/// assert_eq!(listing.left_out.to_string(), "1 .txt");
 /// assert_eq!(PhotoListing::of(folder.path(), true)?.photos.len(), 3);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -30,6 +32,8 @@ pub struct PhotoListing {
     pub photos: Vec<PathBuf>,
     /// Images of formats that aren't read, and folders that can't be opened, with the reasons.
     pub skipped: Vec<SkippedFile>,
+    /// Files that aren't images, and hidden and system folders.
+    pub left_out: LeftOut,
     /// The number of subfolders that weren't looked into.
     pub folders: usize,
 }
@@ -41,17 +45,19 @@ impl PhotoListing {
     /// The folder can't be read.
     pub fn of(folder: &Path, recursive: bool) -> Result<Self> {
         let failed = |error| Error::because(folder.display(), unreadable(&error)).caused_by(error);
-        let mut listing = Self::default();
         if recursive {
-            listing.photos = photos_below(folder, &mut listing.skipped).map_err(failed)?;
-            return Ok(listing);
+            let mut unused = Unused::default();
+            let photos = photos_below(folder, &mut unused).map_err(failed)?;
+            let Unused { skipped, left_out } = unused;
+            return Ok(Self { photos, skipped, left_out, folders: 0 });
         }
-        for (path, kind) in entries(folder).map_err(failed)? {
+        let mut listing = Self::default();
+        for (path, kind) in entries(folder, &mut listing.left_out).map_err(failed)? {
             match kind {
                 EntryKind::Photo => listing.photos.push(path),
                 EntryKind::Folder { .. } => listing.folders += 1,
                 EntryKind::UnsupportedPhoto => listing.skipped.push(unsupported(path)),
-                EntryKind::Other => {}
+                EntryKind::Other | EntryKind::HiddenFile | EntryKind::SystemFolder => {}
             }
         }
         Ok(listing)

@@ -50,15 +50,73 @@ pub struct Split {
 /// # Ok::<(), engraft_data::Error>(())
 /// ```
 pub fn split(photos: &[Photo], fraction: f64, seed: u64) -> Result<Split> {
+    split_new(photos, &|_| None, fraction, seed)
+}
+
+/// The part of a [`Split`] that a photo belongs to.
+///
+/// ```
+/// use engraft_data::Part;
+/// assert_ne!(Part::Training, Part::Validation);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The training set.
+    Training,
+    /// The validation set.
+    Validation,
+}
+
+/// Splits as [`split`] does, but photos of an earlier split stay in their part: only new photos are divided.
+///
+/// `known` gives the part of a photo by its digest, and `None` for a new photo. So photos that a model hasn't seen stay unseen, though
+/// other photos were added or the seed is another.
+///
+/// Of the new photos of a class, as many are held out as the class lacks for its rounded share. They are at most the rounded share of
+/// the new photos: where an earlier run held out none, new photos are still trained on. A class that holds out some may round up.
+///
+/// ```
+/// use engraft_data::{Part, Photo, split_new};
+/// let photo = |n: u8| Photo { path: format!("{n}.jpg").into(), labels: vec![0], digest: [n; 32] };
+/// let photos: Vec<Photo> = (0..15).map(photo).collect();
+/// // Photos 0 to 9 were split before: 3 and 7 are held out. Of five new ones, one is held out.
+/// let known = |digest: &[u8; 32]| match digest[0] {
+///     3 | 7 => Some(Part::Validation),
+///     earlier if earlier < 10 => Some(Part::Training),
+///     _ => None,
+/// };
+/// let validation = split_new(&photos, &known, 0.2, 1)?.validation;
+/// assert_eq!(validation.len(), 3);
+/// assert!(validation.contains(&photos[3]) && validation.contains(&photos[7]));
+/// # Ok::<(), engraft_data::Error>(())
+/// ```
+///
+/// # Errors
+/// Those of [`split`].
+pub fn split_new(
+    photos: &[Photo],
+    known: &dyn Fn(&[u8; 32]) -> Option<Part>,
+    fraction: f64,
+    seed: u64,
+) -> Result<Split> {
     if !(0.0..1.0).contains(&fraction) {
         let received = format_args!("{fraction}");
         return Err(Error::new("validation split", "a fraction of at least 0 and below 1", received));
     }
-    // The photos that a class of this size holds out: its rounded share, but never all of its photos.
-    let share = |size: usize| ((size as f64 * fraction).round() as usize).min(size - 1);
+    let part_of: Vec<Option<Part>> = photos.iter().map(|photo| known(&photo.digest)).collect();
+    let in_part = |part| photos.iter().zip(&part_of).filter(move |&(_, of)| *of == part).map(|(photo, _)| photo);
     let sizes = stratum_sizes(photos.iter());
+    let (kept_out, new) = (stratum_sizes(in_part(Some(Part::Validation))), stratum_sizes(in_part(None)));
     // By stratum, how many photos are still to be held out.
-    let mut remaining: HashMap<Stratum, usize> = sizes.iter().map(|(&stratum, &size)| (stratum, share(size))).collect();
+    let to_hold_out = |(stratum, &size): (&Stratum, &usize)| {
+        let (kept_out, new) = (kept_out.get(stratum).copied().unwrap_or(0), new.get(stratum).copied().unwrap_or(0));
+        // The photos that a class of this size holds out: its rounded share, but never all of its photos.
+        let share = ((size as f64 * fraction).round() as usize).min(size - 1);
+        let of_new = new as f64 * fraction;
+        let most = if kept_out > 0 { of_new.ceil() } else { of_new.round() };
+        (*stratum, share.saturating_sub(kept_out).min(most as usize))
+    };
+    let mut remaining: HashMap<Stratum, usize> = sizes.iter().map(to_hold_out).collect();
     let mut groups = group_by_content(photos);
     Rng::new(seed).shuffle(&mut groups);
     if photos.iter().any(|photo| photo.class().is_none()) {
@@ -67,8 +125,12 @@ pub fn split(photos: &[Photo], fraction: f64, seed: u64) -> Result<Split> {
         groups.sort_by_key(rarest);
     }
 
-    let mut held_out = vec![false; photos.len()];
+    let mut held_out: Vec<bool> = part_of.iter().map(|part| *part == Some(Part::Validation)).collect();
     for group in groups {
+        // The photos of a group have one content, so they are all new, or none is.
+        if group.iter().any(|&photo| part_of[photo].is_some()) {
+            continue;
+        }
         let needed = stratum_sizes(group.iter().map(|&photo| &photos[photo]));
         if needed.iter().all(|(stratum, photos)| remaining[stratum] >= *photos) {
             needed.iter().for_each(|(stratum, photos)| *remaining.entry(*stratum).or_default() -= photos);
@@ -208,6 +270,38 @@ mod tests {
         };
         assert_eq!(held_out(1), [0, 1, 9, 10, 13, 15]);
         assert_eq!(held_out(2), [0, 6, 7, 15, 16, 18]);
+    }
+
+    #[test]
+    fn photos_of_an_earlier_split_stay_in_their_part() {
+        let all = photos(&[30, 30], usize::MAX);
+        let earlier: Vec<Photo> = all.iter().filter(|photo| photo.digest[0] % 3 > 0).cloned().collect();
+        let first = split(&earlier, 0.2, 1).unwrap();
+        let part = |digest: &[u8; 32]| {
+            let is_in = |part: &[Photo]| part.iter().any(|photo| photo.digest == *digest);
+            match (is_in(&first.training), is_in(&first.validation)) {
+                (true, _) => Some(Part::Training),
+                (_, true) => Some(Part::Validation),
+                _ => None,
+            }
+        };
+        for seed in 0..20 {
+            let Split { training, validation } = split_new(&all, &part, 0.2, seed).unwrap();
+            assert!(first.training.iter().all(|photo| training.contains(photo)), "seed {seed}");
+            assert!(first.validation.iter().all(|photo| validation.contains(photo)), "seed {seed}");
+            assert_eq!([0, 1].map(|class| in_class(&validation, class)), [6, 6], "the share of all photos");
+        }
+    }
+
+    #[test]
+    fn new_photos_are_trained_on_though_earlier_ones_can_not_be_held_out() {
+        let all = photos(&[20, 20], usize::MAX);
+        let trained = |digest: &[u8; 32]| (digest[0] % 2 == 0).then_some(Part::Training);
+        let Split { training, validation } = split_new(&all, &trained, 0.2, 3).unwrap();
+        assert_eq!([0, 1].map(|class| in_class(&validation, class)), [2, 2], "a fifth of ten new photos");
+        assert_eq!(training.len(), 36);
+        let error = split_new(&all, &|_| Some(Part::Training), 0.2, 3).unwrap_err().to_string();
+        assert!(error.contains("leaves the validation set empty"), "{error}");
     }
 
     #[test]

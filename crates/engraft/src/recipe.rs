@@ -2,7 +2,8 @@
 //!
 //! - [`Recipe`] builds a model of augmentation, preprocessing, a pretrained base and a new head.
 //! - [`TrainingJob`] trains it in [`Phase`]s, such as training the head and fine-tuning.
-//! - [`Classifier`] applies it to photos, loads and saves it. Class names and provenance are its [`Metadata`].
+//! - [`Classifier`] applies it to photos, loads and saves it. Class names and provenance are its [`Metadata`],
+//!   with the photos that it was trained on in a [`SplitRecord`].
 //! - [`Base`] and [`Freeze`] select the layers to freeze.
 //! - A [`FeatureExtractor`] computes the outputs of frozen layers once, and a [`Partition`] trains the layers above on them.
 //!
@@ -21,6 +22,7 @@ mod metadata;
 mod outputs;
 mod partition;
 mod phase;
+mod split_record;
 mod unknown;
 
 pub use augment::{Augment, Augmentation};
@@ -38,6 +40,7 @@ pub use metadata::Metadata;
 pub use outputs::Outputs;
 pub use partition::Partition;
 pub use phase::Phase;
+pub use split_record::SplitRecord;
 pub use unknown::UnknownRule;
 
 use crate::prelude::*;

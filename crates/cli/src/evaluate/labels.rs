@@ -12,7 +12,7 @@ use crate::decode_pool::decode_pool;
 use crate::failure::Failure;
 use crate::meter::{Meter, Unit};
 use crate::output;
-use crate::photos::{add_unlabelled, skipped_note};
+use crate::photos::{add_left_out, add_unlabelled, skipped_note};
 use crate::score::label_to_json;
 
 /// Scores of the labels that the thresholds of a model decide on.
@@ -67,6 +67,7 @@ impl LabelEvaluation {
             "skipped": folder.skipped.len(),
             "labels": labels.collect::<Map<_, _>>(),
         });
+        add_left_out(folder, &mut json);
         add_unlabelled(folder, &mut json);
         if let Some(Self { scores, log_loss, .. }) = in_f32 {
             json["f32"] = json!({"micro_f1": scores.micro_f1, "log_loss": log_loss});
@@ -122,7 +123,7 @@ mod tests {
         let model = layers.add(Dense::new(3).activation(Sigmoid)).build().unwrap();
         let classes: Vec<String> = ["car", "red", "tree"].map(str::to_owned).to_vec();
         let metadata = Metadata { thresholds: Some(vec![0.25, 0.5, 0.5]), ..Metadata::new(classes.clone()) };
-        let folder = PhotoFolder { classes, photos: Vec::new(), skipped: Vec::new(), label_file: None };
+        let folder = PhotoFolder { classes, ..PhotoFolder::default() };
         let evaluation = LabelEvaluation { scores, log_loss: 0.125, images: 2 };
         (evaluation, Classifier::new(model, Some(metadata)).unwrap(), folder)
     }

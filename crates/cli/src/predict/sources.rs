@@ -8,6 +8,7 @@ use engraft::{Error, ErrorKind, Result};
 
 use crate::classify::Decode;
 use crate::file_kind::FileKind;
+use crate::photos::note_left_out;
 
 /// The name of standard input as a photo or a list of paths.
 const STANDARD_INPUT: &str = "-";
@@ -113,6 +114,7 @@ impl Sources {
         }
         self.photos.extend(listing.photos.into_iter().map(Source::File));
         self.skipped.extend(listing.skipped);
+        note_left_out(folder, &listing.left_out);
         Ok(())
     }
 

@@ -9,7 +9,7 @@ use engraft::{LearningRate, Model, Optimizer, Trainability, Weight};
 
 use super::Args;
 use crate::output::{count, thousands, titled};
-use crate::photos::{by_class, in_numbers};
+use crate::photos::{by_class, in_numbers, left_out_line};
 
 /// Maximum number of layers that are listed one by one.
 const NAMED: usize = 6;
@@ -23,6 +23,7 @@ pub(super) fn lines(
     runtime: &Runtime,
 ) -> Vec<String> {
     let mut lines = photos(job, folder);
+    lines.extend(left_out_line(folder));
     lines.extend(balanced(job).map(|text| titled("", text)));
     lines.push(titled("Model", model(args, job)));
     for (number, phase) in job.phases().iter().enumerate() {

@@ -102,6 +102,7 @@ fn read(args: &Args, runtime: &Runtime) -> Result<(PhotoFolder, Vec<Photo>), Fai
     if let Some(dir) = &args.validation {
         photos::check_validation(dir, &folder)?;
         let held_out = photos::list_as(dir, &folder.classes, runtime)?;
+        photos::note_left_out(dir, &held_out.left_out);
         warn_of_leaks(&folder.photos, &held_out.photos);
         return Ok((folder, held_out.photos));
     }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use engraft::applications::Weights;
 use engraft::data::PhotoFolder;
-use engraft::recipe::{Classifier, DownloadProgress, Freeze, Metadata, Recipe};
+use engraft::recipe::{Classifier, DownloadProgress, Freeze, Metadata, Recipe, SplitRecord};
 use engraft::{Error, ErrorKind};
 
 use super::{Args, settings};
@@ -30,7 +30,7 @@ impl Start {
         if let Some(path) = &args.model {
             let classifier = Classifier::load(path)?;
             warn(&classifier);
-            warn_of_probe(args, &classifier);
+            note_of_probe(&classifier);
             return Ok(Self::Saved(Box::new(classifier)));
         }
         args.backbone()?;
@@ -40,20 +40,21 @@ impl Start {
         }
     }
 
-    /// Checks that the folders are named after the classes of a saved model, in the same order. If the model has no class names,
-    /// checks only that there is one folder per class.
-    pub(super) fn check_classes(&self, args: &PhotosArg, folder: &PhotoFolder) -> Result<(), Failure> {
-        let Self::Saved(classifier) = self else { return Ok(()) };
-        photos::check_labels(classifier, folder)?;
+    /// Gives the folder the classes of a saved model, if its folders are named after them. If the model has no class names, checks only
+    /// that there is one folder per class.
+    pub(super) fn with_classes(&self, args: &PhotosArg, folder: PhotoFolder) -> Result<PhotoFolder, Failure> {
+        let Self::Saved(classifier) = self else { return Ok(folder) };
+        photos::check_labels(classifier, &folder)?;
         match &folder.classes {
-            classes if classifier.metadata().is_none() => photos::check_count(args, classifier, classes),
-            classes if classifier.classes() == classes => Ok(()),
-            classes => {
-                let expected = format!("folders of the model's classes {}", classifier.classes().join(", "));
-                Err(Error::new(args.photos.display(), expected, classes.join(", "))
-                    .hint("rename the folders; or train a new model for these classes, without --model")
-                    .into())
+            classes if classifier.metadata().is_none() => {
+                photos::check_count(args, classifier, classes).map(|()| folder)
             }
+            _ => folder.with_classes(classifier.classes()).map_err(|folder| {
+                let expected = format!("folders of the model's classes {}", classifier.classes().join(", "));
+                Error::new(args.photos.display(), expected, folder.classes.join(", "))
+                    .hint("rename the folders; or train a new model for these classes, without --model")
+                    .into()
+            }),
         }
     }
 
@@ -113,7 +114,10 @@ fn saved(args: &Args, classifier: Classifier, classes: Vec<String>) -> Result<Cl
     }
     let backbone = classifier.metadata().and_then(|metadata| metadata.backbone);
     let trained_on_all_photos = was_trained_on_all(&classifier);
-    let metadata = Metadata { backbone, seed: Some(args.seed), trained_on_all_photos, ..Metadata::new(classes) };
+    let split = classifier.metadata().and_then(|metadata| metadata.split.clone());
+    // Without a record, the model may have been trained on any photo.
+    let split = Some(split.unwrap_or_else(SplitRecord::partial));
+    let metadata = Metadata { backbone, seed: Some(args.seed), trained_on_all_photos, split, ..Metadata::new(classes) };
     Classifier::new(model, Some(metadata))
 }
 
@@ -121,17 +125,8 @@ fn was_trained_on_all(classifier: &Classifier) -> bool {
     classifier.metadata().is_some_and(|metadata| metadata.trained_on_all_photos)
 }
 
-/// Says what training on changes in a model of the default recipe: its photos can't be held out any more, its threshold is gone.
-fn warn_of_probe(args: &Args, classifier: &Classifier) {
-    if was_trained_on_all(classifier) && args.validation.is_none() && args.validation_split != Some(0.0) {
-        let instead = match classifier.is_multi_label() {
-            true => "measure it on other photos with `engraft evaluate`",
-            false => "use --validation",
-        };
-        note(format_args!(
-            "warning: the model was trained on all its photos: accuracy on some of them will look too good; {instead}"
-        ));
-    }
+/// Says what training on changes in a model of the default recipe: its thresholds are gone.
+fn note_of_probe(classifier: &Classifier) {
     if classifier.metadata().is_some_and(|metadata| metadata.thresholds.is_some()) {
         note("note: the thresholds of the labels become 0.5, as the old ones don't fit the new weights");
     }

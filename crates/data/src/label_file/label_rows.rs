@@ -10,6 +10,7 @@ use engraft_nn::{Error, ErrorKind, Result};
 
 use super::photo_paths::PhotoPaths;
 use crate::csv::{MAX_ROW, Row, RowError, Rows};
+use crate::unicode::{escaped, normalized, twins};
 
 /// The largest label file, 256 MiB: several million rows.
 const MAX_FILE: u64 = 256 << 20;
@@ -135,8 +136,8 @@ impl<'a> LabelRows<'a> {
 
     /// Checks that all labels are among the classes of a model.
     pub(super) fn check_known(&self, classes: &[String]) -> Result<()> {
-        let known: HashSet<&str> = classes.iter().map(String::as_str).collect();
-        let unknown = self.labels.iter().filter(|(name, _)| !known.contains(name.as_str()));
+        let known: HashSet<_> = classes.iter().map(|class| normalized(class)).collect();
+        let unknown = self.labels.iter().filter(|(name, _)| !known.contains(&normalized(name)));
         match unknown.min_by_key(|(_, label)| label.line) {
             Some((name, label)) => {
                 let expected = format!("one of the classes {}", classes.join(", "));
@@ -156,6 +157,15 @@ impl<'a> LabelRows<'a> {
             return Err(self.wrong(line, "a label", "none").hint(
                 "give photos that belong to no class a class of their own, such as `other`; photos without any label are possible only where another photo has several",
             ));
+        }
+        if let Some((one, other)) = twins(self.labels.keys().map(String::as_str)) {
+            let (line, other_line) = (self.labels[one].line, self.labels[other].line);
+            let (first, later) = (line.min(other_line), line.max(other_line));
+            let received =
+                format!("`{one}` as \"{}\" and as \"{}\", first on line {first}", escaped(one), escaped(other));
+            return Err(self
+                .wrong(later, "labels that differ in more than their Unicode normalization", received)
+                .hint("write the label in the same form in all rows"));
         }
         match self.labels.len() {
             0 | 1 => {

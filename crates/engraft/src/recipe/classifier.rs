@@ -5,7 +5,7 @@ use std::path::Path;
 use engraft_kernels::{Activation, activate, softmax};
 
 use super::{Metadata, Outputs};
-use crate::data::Pixels;
+use crate::data::{Photo, Pixels};
 use crate::formats::keras::{self, SaveOptions};
 use crate::plan::Plan;
 use crate::runtime::{Runtime, SessionKey};
@@ -190,6 +190,30 @@ impl Classifier {
     pub fn save_with(&self, path: &Path, optimizer_state: bool) -> Result<()> {
         let extras = self.metadata.as_ref().map_or(Ok(Vec::new()), Metadata::entries)?;
         keras::save(&self.model, path, &SaveOptions { optimizer_state, extras: &extras, ..SaveOptions::default() })
+    }
+
+    /// Adds a training run to the [record](super::SplitRecord) of the metadata, which [`save`](Self::save) writes. Without metadata,
+    /// nothing is recorded.
+    ///
+    /// ```
+    /// use engraft::data::{Part, Photo};
+    /// use engraft::prelude::*;
+    /// use engraft::recipe::Metadata;
+    /// let layers = Sequential::new().add(Input::new([1, 1, 3])).add(Flatten::new()).add(Dense::new(2));
+    /// let metadata = Metadata::new(vec!["cat".into(), "dog".into()]);
+    /// let photo = |digest| Photo { path: "1.jpg".into(), labels: vec![0], digest: [digest; 32] };
+    /// let classifier = Classifier::new(layers.build()?, Some(metadata))?.record_split(&[photo(1)], &[photo(2)]);
+    /// let record = classifier.metadata().and_then(|metadata| metadata.split.as_ref());
+    /// assert_eq!(record.and_then(|record| record.part(&[2; 32])), Some(Part::Validation));
+    /// # Ok::<(), engraft::Error>(())
+    /// ```
+    #[must_use]
+    pub fn record_split(self, training: &[Photo], held_out: &[Photo]) -> Self {
+        let record = |metadata: Metadata| {
+            let split = Some(metadata.split.unwrap_or_default().and(training, held_out));
+            Metadata { split, ..metadata }
+        };
+        Self { metadata: self.metadata.map(record), ..self }
     }
 
     /// Predicts with this runtime instead of the [shared one](Runtime::shared).

@@ -345,7 +345,7 @@ mod tests {
         let photo = |name: &str, class, digest| Photo { path: name.into(), labels: vec![class], digest: [digest; 32] };
         let photos = vec![photo("a/1", 0, 1), photo("a/2", 0, 2), photo("a/3", 0, 1), photo("b/1", 1, 1)];
         let classes = vec!["a".into(), "b".into()];
-        let mut folder = PhotoFolder { classes, photos: photos.clone(), skipped: Vec::new(), label_file: None };
+        let mut folder = PhotoFolder { classes, photos: photos.clone(), ..PhotoFolder::default() };
         leave_out_copies(&mut folder);
         assert_eq!(folder.photos, [photos[0].clone(), photos[1].clone(), photos[3].clone()]);
         assert_eq!(folder.skipped, [SkippedFile { path: "a/3".into(), reason: "a copy of a/1".into() }]);

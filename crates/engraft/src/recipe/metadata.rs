@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Backbone, UnknownRule};
+use super::{Backbone, SplitRecord, UnknownRule};
 use crate::formats::{json, keras};
 use crate::{Error, ErrorKind, Result};
 
@@ -43,6 +43,9 @@ pub struct Metadata {
     /// Whether the head was trained on all photos. If training continues, none of these photos can be held out of it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub trained_on_all_photos: bool,
+    /// The photos that were trained on and held out, in an entry of its own; `None` if the file has none.
+    #[serde(skip)]
+    pub split: Option<SplitRecord>,
 }
 
 impl Metadata {
@@ -72,6 +75,7 @@ impl Metadata {
             unknown: None,
             thresholds: None,
             trained_on_all_photos: false,
+            split: None,
         }
     }
 
@@ -97,6 +101,9 @@ impl Metadata {
         let Some(json) = keras::read_extra(path, Self::ENTRY)? else { return Ok(None) };
         let within = |error: Error| error.within(path.display());
         let metadata = Self::from_json(&json).map_err(within)?;
+        let split = keras::read_extra(path, SplitRecord::ENTRY)?;
+        let split = split.map(|bytes| SplitRecord::from_bytes(&bytes)).transpose().map_err(within)?;
+        let metadata = Self { split, ..metadata };
         let Some(rule) = metadata.unknown.clone().filter(|rule| rule.weight != 0.0) else { return Ok(Some(metadata)) };
         // A file that was converted from a `.keras` file has no class means. Without them, the rule would mean something else.
         let means = keras::read_extra(path, UnknownRule::ENTRY)?;
@@ -137,7 +144,8 @@ impl Metadata {
         }
     }
 
-    /// Names and contents of all entries of a `.keras` file: the JSON, and the class means of the rule of "unknown", if it has any.
+    /// Names and contents of all entries of a `.keras` file: the JSON, the class means of the rule of "unknown", if it has any, and the
+    /// record of the split, if there is one.
     ///
     /// ```
     /// use engraft::recipe::Metadata;
@@ -150,7 +158,9 @@ impl Metadata {
     /// The class means can't be written.
     pub fn entries(&self) -> Result<Vec<(String, Vec<u8>)>> {
         let means = self.unknown.as_ref().map_or(Ok(None), UnknownRule::entry)?;
-        Ok(std::iter::once(self.entry()).chain(means).collect())
+        let split = self.split.as_ref().and_then(SplitRecord::to_bytes);
+        let split = split.map(|bytes| (SplitRecord::ENTRY.to_owned(), bytes));
+        Ok(std::iter::once(self.entry()).chain(means).chain(split).collect())
     }
 
     /// Name and content of the JSON entry, for [`SaveOptions::extras`](keras::SaveOptions::extras).

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use crate::cache::size;
 use crate::output::{count, thousands, titled};
-use crate::photos::{add_unlabelled, by_class, in_numbers};
+use crate::photos::{add_left_out, add_unlabelled, by_class, in_numbers, left_out_line};
 use crate::score::label_to_json;
 use crate::train::Args;
 use crate::train::overview::weights_name;
@@ -26,6 +26,7 @@ pub(super) fn overview(args: &Args, folder: &PhotoFolder, held_out: &[Photo], re
             titled("", format!("{} for training ({}), {held_out} held out", folder.photos.len(), by_class(folder)))
         }
     });
+    lines.extend(left_out_line(folder));
     lines.push(titled(
         "Recipe",
         "a linear classifier on the features of a frozen network (--epochs N trains by gradient descent)",
@@ -89,6 +90,7 @@ pub(super) fn to_json(report: &ProbeReport, file: &Path) -> Value {
         "temperature": fit.temperature,
         "score": score_to_json(report),
     });
+    add_left_out(&report.folder, &mut json);
     add_unlabelled(&report.folder, &mut json);
     if let Some(unknown) = &report.unknown {
         json["unknown"] = json!({ "right_lost": unknown.right_lost, "wrong_caught": unknown.wrong_caught });

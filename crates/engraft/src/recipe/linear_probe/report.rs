@@ -12,7 +12,7 @@ use super::labels::bits_of;
 use crate::Result;
 use crate::data::{Photo, PhotoFolder};
 use crate::prelude::*;
-use crate::recipe::{Backbone, Metadata, PhotoFeatures, UnknownRule};
+use crate::recipe::{Backbone, Metadata, PhotoFeatures, SplitRecord, UnknownRule};
 
 /// Share of the right answers that stay above the threshold of "unknown".
 const RIGHT_ANSWERS_KEPT: f64 = 0.99;
@@ -161,6 +161,7 @@ pub(super) fn report(
         unknown: unknown.map_or(Ok(None), |unknown| UnknownRule::new(unknown, class_means))?,
         thresholds,
         trained_on_all_photos: trained_on_all,
+        split: Some(SplitRecord::new(&training.photos, &held_out.photos)),
         ..Metadata::new(folder.classes.clone())
     };
     let mut folder = folder;
