@@ -6,11 +6,11 @@ mod target;
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
-use engraft::Error;
 use engraft::formats::safetensors::Naming;
 use engraft::formats::{FloatType, atomic};
-use engraft::recipe::Classifier;
+use engraft::recipe::{Classifier, Outputs as ModelOutputs};
 use engraft::runtime::Runtime;
+use engraft::{Error, OutputActivation};
 
 use self::check::{Agreement, Decisions, Samples};
 use self::target::Target;
@@ -108,7 +108,8 @@ pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
     let path = args.output.clone().unwrap_or_else(|| args.model.with_extension(args.to.name()));
     let mut outputs = Outputs::new(args.force.force).reads("MODEL", [&args.model]);
     let output = outputs.check("--output", &path, args.to.content())?;
-    let classifier = Classifier::load(&args.model)?;
+    // The exported file has the outputs as they are, too.
+    let classifier = Classifier::load(&args.model)?.raw_outputs();
     warn(&classifier);
     output.require_space(args.bytes_per_parameter() * classifier.model().count_params() as u64)?;
     let scan = |photos| photos::scan_for(&PhotosArg { photos, labels: None }, &classifier, runtime);
@@ -145,7 +146,12 @@ fn report(
     let bytes = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
     let parameters = output::thousands(classifier.model().count_params());
     line(format_args!("Saved {}: {parameters} parameters, {:.1} MB", path.display(), bytes as f64 / 1e6))?;
-    line(format_args!("Largest difference of a probability on {samples}: {:.1e}", agreement.difference))?;
+    let output = match classifier.outputs() {
+        ModelOutputs::Probabilities => "a probability",
+        ModelOutputs::Logits(_) => "a logit",
+        ModelOutputs::Values | ModelOutputs::Features => "an output",
+    };
+    line(format_args!("Largest difference of {output} on {samples}: {:.1e}", agreement.difference))?;
     match agreement.decisions {
         Some(Decisions::Accuracy(accuracies)) => {
             let [before, after] = accuracies.map(|accuracy| 100.0 * accuracy);
@@ -158,6 +164,12 @@ fn report(
             ))?;
         }
         None => {}
+    }
+    if let ModelOutputs::Logits(activation) = classifier.outputs() {
+        let activation = if activation == OutputActivation::Sigmoid { "sigmoid" } else { "softmax" };
+        note(format_args!(
+            "note: the file's outputs are logits, as the model's: a {activation} makes probabilities of them"
+        ));
     }
     if args.to.holds_weights_alone() {
         note("The file holds weights only: load it into a model with the same layers");

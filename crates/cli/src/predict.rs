@@ -12,15 +12,16 @@ use std::collections::BTreeMap;
 use std::io::{self, BufReader, IsTerminal};
 use std::path::{Path, PathBuf};
 
-use engraft::Error;
-use engraft::recipe::{Answer, Classifier};
+use engraft::recipe::{Answer, Classifier, Outputs as ModelOutputs};
 use engraft::runtime::Runtime;
+use engraft::{Error, OutputActivation};
 
 use self::done::Done;
 use self::rows::{Format, Rows};
 use self::sink::Sink;
 use self::sources::{Source, Sources};
 use crate::classify::{BATCH, classify, ranked};
+use crate::compile::no_classes;
 use crate::decode_pool::decode_pool;
 use crate::destination::{Content, Destination, Outputs};
 use crate::failure::Failure;
@@ -68,6 +69,9 @@ pub(crate) struct Args {
     /// labels a photo prints those that reach their thresholds
     #[arg(long, value_name = "K", default_value = "3", help_heading = "Output")]
     top: Count,
+    /// Print the model's outputs as they are, such as logits, instead of the probabilities that they mean
+    #[arg(long, help_heading = "Output")]
+    raw: bool,
     /// Print one JSON object per photo, one per line, instead of text, for scripts
     #[arg(long, conflicts_with = "csv", help_heading = "Output")]
     json: bool,
@@ -129,6 +133,7 @@ pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
     let done = args.skip_done.as_deref().map(Done::read).transpose()?.unwrap_or_default();
     let classifier = Classifier::load(&args.model)?;
     warn(&classifier);
+    let classifier = classifier_of_answers(args, classifier)?;
     let mut sources = Sources::find(&args.images, args.recursive, &mut BufReader::new(io::stdin()))?;
     report_skipped(&sources.skipped);
     let found = sources.photos.len();
@@ -176,6 +181,28 @@ pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
         Ok(()) => sink.finish()?,
     }
     summary.end(sources.photos.len(), output.as_ref())
+}
+
+/// The classifier with the outputs that the arguments ask for. Says what became of outputs that aren't probabilities.
+///
+/// # Errors
+/// The model's outputs are features.
+fn classifier_of_answers(args: &Args, classifier: Classifier) -> Result<Classifier, Failure> {
+    let model = args.model.display();
+    match classifier.outputs() {
+        ModelOutputs::Features => return Err(no_classes(&classifier).within(model).into()),
+        ModelOutputs::Values => {
+            note(format_args!("{model}: the outputs are numbers of a regression, not probabilities"))
+        }
+        ModelOutputs::Logits(activation) if !args.raw => {
+            let activation = if activation == OutputActivation::Sigmoid { "sigmoid" } else { "softmax" };
+            note(format_args!(
+                "{model}: the outputs are logits; a {activation} makes probabilities of them (--raw leaves it out)"
+            ));
+        }
+        ModelOutputs::Logits(_) | ModelOutputs::Probabilities => {}
+    }
+    Ok(if args.raw { classifier.raw_outputs() } else { classifier })
 }
 
 /// Shows the progress where the answers themselves don't appear on the terminal.

@@ -4,6 +4,8 @@ mod support;
 
 use std::process::Stdio;
 
+use engraft::prelude::*;
+use engraft::{Compiled, UnknownParts};
 use serde_json::Value;
 use support::{Place, save, small_model};
 
@@ -151,4 +153,53 @@ fn wrong_answers_are_listed_with_the_most_confident_first() {
         assert_eq!(alone["probability"].as_f64().unwrap() as f32, row[3].parse::<f32>().unwrap(), "{row:?}");
     }
     place.run("evaluate m.keras photos --mistakes photos/red/00.bmp").ends_with(2);
+}
+
+/// Outputs as Keras would give them, of a model compiled with a loss on logits, of one without a loss, of a regression, and of none
+/// that tells classes apart.
+#[test]
+fn outputs_that_are_no_probabilities_are_told() {
+    let place = Place::with_photos(1);
+    let model = |top: &dyn Fn(Sequential) -> Sequential| {
+        let layers = Sequential::new().add(Input::new([2, 2, 3])).add(Rescaling::new(1.0 / 255.0)).add(Flatten::new());
+        top(layers).build().unwrap()
+    };
+    let photo = "photos/red/00.bmp";
+    let logits = model(&|layers| layers.add(Dense::new(3)));
+    save(&logits, &place.path("logits.keras"));
+    let run = place.run(&format!("predict logits.keras {photo} --json")).succeeds();
+    assert!(
+        run.err.contains("logits.keras: the outputs are logits; a softmax makes probabilities of them (--raw"),
+        "{run}"
+    );
+    let values = |json: Value| -> Vec<f64> {
+        json["probabilities"].as_object().unwrap().values().map(|value| value.as_f64().unwrap()).collect()
+    };
+    let probabilities = values(run.json());
+    let raw = place.run(&format!("predict logits.keras {photo} --json --raw")).succeeds();
+    assert_eq!((&raw.json()["outputs"], raw.err.as_str()), (&"logits".into(), ""));
+    let exponentials: Vec<f64> = values(raw.json()).into_iter().map(f64::exp).collect();
+    for (probability, exponential) in probabilities.iter().zip(&exponentials) {
+        // The rounding of f32.
+        assert!((probability - exponential / exponentials.iter().sum::<f64>()).abs() < 1e-6, "{run} {raw}");
+    }
+    let exported = place.run("export logits.keras --to onnx").succeeds();
+    assert!(exported.err.contains("the file's outputs are logits, as the model's: a softmax makes probabilities"));
+
+    let features = model(&|layers| layers);
+    save(&features, &place.path("features.keras"));
+    place.run(&format!("predict features.keras {photo}")).fails(1, &["tells classes apart", "engraft features"]);
+
+    let regression = model(&|layers| layers.add(Dense::new(1)));
+    regression.compile(Sgd::new(0.1), Loss::binary_crossentropy(), []).unwrap();
+    let unknown = UnknownParts { loss: Some("mean_squared_error".into()), ..UnknownParts::default() };
+    let compiled = regression.compiled().map(|compiled| Compiled { loss: None, unknown: unknown.into(), ..compiled });
+    regression.set_compiled(compiled);
+    save(&regression, &place.path("regression.keras"));
+    let run = place.run(&format!("predict regression.keras {photo}")).succeeds();
+    assert!(run.err.contains("numbers of a regression") && !run.out.contains('%'), "{run}");
+    assert!(run.err.contains("left out of the settings of compile: loss: expected one of"), "{run}");
+    place
+        .run("evaluate regression.keras photos")
+        .fails(1, &["probabilities or logits of classes, received a regression"]);
 }

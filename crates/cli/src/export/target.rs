@@ -69,7 +69,8 @@ impl Target {
         match self {
             Self::Onnx => {
                 let class_names = classifier.metadata().map(|metadata| &metadata.classes[..]).unwrap_or_default();
-                let options = OnnxOptions { float_type, class_names, ..OnnxOptions::default() };
+                let metadata = [("outputs".to_owned(), classifier.outputs().name().to_owned())];
+                let options = OnnxOptions { float_type, class_names, metadata: &metadata, ..OnnxOptions::default() };
                 onnx::save(model, path, &options)
             }
             Self::H5 => {

@@ -78,6 +78,9 @@ impl Rows<'_> {
         if answer.is_unknown {
             json["unknown"] = true.into();
         }
+        if !self.classifier.gives_probabilities() {
+            json["outputs"] = self.classifier.outputs().name().into();
+        }
         json
     }
 
@@ -94,7 +97,11 @@ impl Rows<'_> {
             text.push_str("\n  no label");
         }
         for class in shown {
-            text.push_str(&format!("\n  {:5.1} %  {}", 100.0 * answer.probabilities[class], self.class(class)));
+            let (output, class) = (answer.probabilities[class], self.class(class));
+            text.push_str(&match self.classifier.gives_probabilities() {
+                true => format!("\n  {:5.1} %  {class}", 100.0 * output),
+                false => format!("\n  {output:9.4}  {class}"),
+            });
         }
         text
     }

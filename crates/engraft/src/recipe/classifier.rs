@@ -65,6 +65,8 @@ pub struct Classifier {
     runtime: Option<Runtime>,
     batch_size: usize,
     outputs: Outputs,
+    /// Whether answers are the outputs themselves.
+    is_raw: bool,
     /// The threshold of each class, where a photo can have several labels.
     thresholds: Option<Vec<f32>>,
     /// The model with two outputs, its own and the features that its last layer sees, where "unknown" depends on them.
@@ -141,6 +143,7 @@ impl Classifier {
             runtime: None,
             batch_size: 1,
             outputs: kind,
+            is_raw: false,
             thresholds,
             with_features,
         })
@@ -243,6 +246,46 @@ impl Classifier {
         self.outputs
     }
 
+    /// Answers with the model's outputs themselves, such as logits, where probabilities would be made of them. No photo is "unknown"
+    /// then, and the [thresholds](Self::thresholds) of logits are logits.
+    ///
+    /// A single logit z is that of the second class; the first has 0, as a softmax of both gives the probabilities.
+    ///
+    /// ```
+    /// use engraft::prelude::*;
+    /// let layers = Sequential::new().add(Input::new([1, 1, 3])).add(Flatten::new());
+    /// let model = layers.add(Dense::new(1).kernel_initializer(Initializer::ones())).build()?;
+    /// let classifier = Classifier::new(model, None)?.raw_outputs();
+    /// assert_eq!(classifier.probabilities(&Tensor::new([1, 1, 1, 3], vec![1.0; 3])?)?.data(), [0.0, 3.0]);
+    /// # Ok::<(), engraft::Error>(())
+    /// ```
+    #[must_use]
+    pub fn raw_outputs(self) -> Self {
+        let logit = |probability: f32| (probability / (1.0 - probability)).ln();
+        let thresholds = match self.outputs {
+            Outputs::Logits(_) => self.thresholds.map(|thresholds| thresholds.into_iter().map(logit).collect()),
+            _ => self.thresholds,
+        };
+        Self { is_raw: true, thresholds, ..self }
+    }
+
+    /// Whether the answers are probabilities.
+    ///
+    /// ```
+    /// use engraft::prelude::*;
+    /// let model = Sequential::new().add(Input::new([1, 1, 3])).add(Flatten::new()).add(Dense::new(3)).build()?;
+    /// let classifier = Classifier::new(model, None)?;
+    /// assert!(classifier.gives_probabilities() && !classifier.raw_outputs().gives_probabilities());
+    /// # Ok::<(), engraft::Error>(())
+    /// ```
+    pub fn gives_probabilities(&self) -> bool {
+        match self.outputs {
+            Outputs::Probabilities => true,
+            Outputs::Logits(_) => !self.is_raw,
+            Outputs::Values | Outputs::Features => false,
+        }
+    }
+
     /// The metadata; `None` if the model file has none, such as a file of Keras, or if [`new`](Self::new) was called without.
     pub fn metadata(&self) -> Option<&Metadata> {
         self.metadata.as_ref()
@@ -332,7 +375,7 @@ impl Classifier {
         let answer = |row: usize| {
             let (probabilities, features) =
                 (probabilities.row(row), features.as_ref().map(|features| features.row(row)));
-            let is_unknown = rule.is_some_and(|rule| rule.is_unknown(probabilities, features));
+            let is_unknown = !self.is_raw && rule.is_some_and(|rule| rule.is_unknown(probabilities, features));
             Answer { probabilities: probabilities.to_vec(), is_unknown }
         };
         Ok((0..probabilities.batch()).map(answer).collect())
@@ -362,16 +405,17 @@ impl Classifier {
     fn probabilities_of(&self, mut outputs: Tensor) -> Result<Tensor> {
         let (rows, width) = (outputs.batch(), outputs.shape()[1..].iter().product());
         match self.outputs {
+            _ if self.is_raw => {}
             Outputs::Logits(OutputActivation::Sigmoid) => activate(Activation::Sigmoid, outputs.data_mut()),
             Outputs::Logits(_) => softmax(width, outputs.data_mut()),
             Outputs::Probabilities | Outputs::Values | Outputs::Features => {}
         }
-        match width {
-            1 if self.outputs != Outputs::Values => {
-                Tensor::new([rows, 2], outputs.data().iter().flat_map(|&yes| [1.0 - yes, yes]).collect())
-            }
-            _ => Ok(outputs),
-        }
+        let pair: fn(f32) -> [f32; 2] = match (width, self.outputs, self.is_raw) {
+            (1, Outputs::Logits(_), true) => |logit| [0.0, logit],
+            (1, Outputs::Logits(_) | Outputs::Probabilities, _) => |yes| [1.0 - yes, yes],
+            _ => return Ok(outputs),
+        };
+        Tensor::new([rows, 2], outputs.data().iter().copied().flat_map(pair).collect())
     }
 
     /// Whether a photo can have several labels or none, as the model has a sigmoid for each of several outputs.

@@ -60,6 +60,16 @@ impl Outputs {
         })
     }
 
+    /// The word for these outputs in a file's metadata: `probabilities`, `logits`, `values` or `features`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Probabilities => "probabilities",
+            Self::Logits(_) => "logits",
+            Self::Values => "values",
+            Self::Features => "features",
+        }
+    }
+
     /// Whether the outputs are independent of each other: a sigmoid's, or its logits. A photo can have several labels then.
     pub(super) fn are_independent(self, model: &Model) -> Result<bool> {
         let is_sigmoid = || Ok(last_op(model)? == Some(Op::Activation(ir::Activation::Sigmoid)));
