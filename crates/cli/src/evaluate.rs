@@ -78,6 +78,7 @@ pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
     split_root::check_evaluation(&args.photos.photos)?;
     let classifier = Classifier::load(&args.model)?;
     warn(&classifier);
+    compile_if_needed(&classifier).map_err(|error| error.within(args.model.display()))?;
     if classifier.is_multi_label() {
         if mistakes.is_some() {
             return Err(Failure::Usage(
@@ -147,7 +148,6 @@ fn evaluate_classes(
     mistakes: Option<&Destination>,
     (in_f32, chosen): (&Runtime, &Runtime),
 ) -> Result<(), Failure> {
-    compile_if_needed(&classifier)?;
     let loss = classifier.model().compiled_or_error()?.loss_or_error()?;
     let evaluate = |classifier: &Classifier, runtime: &Runtime| ClassEvaluation::of(classifier, loss, &folder, runtime);
     let classifier = classifier.runtime(chosen).batch_size(BATCH.min(folder.photos.len()));

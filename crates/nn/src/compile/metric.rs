@@ -69,7 +69,8 @@ impl Metric {
         let threshold = value.pointer("/config/threshold").and_then(Value::as_f64);
         match name {
             _ if threshold.is_some_and(|threshold| threshold != 0.5) => {
-                Err(Error::new("metric", "a threshold of 0.5", value).with_kind(ErrorKind::Unsupported))
+                let (place, threshold) = (format_args!("metric `{name}`"), threshold.unwrap_or_default());
+                Err(Error::new(place, "a threshold of 0.5", threshold).with_kind(ErrorKind::Unsupported))
             }
             "accuracy"
             | "acc"
@@ -82,8 +83,11 @@ impl Metric {
             | "TopKCategoricalAccuracy"
             | "sparse_top_k_categorical_accuracy"
             | "SparseTopKCategoricalAccuracy" => k().map(Self::TopKAccuracy),
-            _ => Err(Error::new("metric", "accuracy, binary_accuracy or top_k_categorical_accuracy", value)
-                .with_kind(ErrorKind::Unsupported)),
+            _ => {
+                let received = if name.is_empty() { value.to_string() } else { name.to_owned() };
+                Err(Error::new("metric", "accuracy, binary_accuracy or top_k_categorical_accuracy", received)
+                    .with_kind(ErrorKind::Unsupported))
+            }
         }
     }
 }
