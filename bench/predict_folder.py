@@ -4,7 +4,7 @@
     bench/predict_folder.py [PHOTOS]
 
 Prints the medians of several rounds in which all take turns, and the peak memory for this folder and for one of 10,000 links to its
-photos. PHOTOS is assets/sets/food5 (`cargo xtask sets`) by default. It needs a release build of engraft and of the example `decode`
+photos. PHOTOS is assets/sets/food5 (`cargo xtask sets`) by default; the weights of VGG16 are those of `cargo xtask assets`. It needs a release build of engraft and of the example `decode`
 of the crate engraft-data, which it builds. The machine should be idle otherwise.
 """
 
@@ -21,8 +21,9 @@ ROOT = Path(__file__).resolve().parents[1]
 ENGRAFT = ROOT / "target/release/engraft"
 DECODE = ROOT / "target/release/examples/decode"
 NETWORK = ["--backbone", "vgg16", "--image-size", "128"]
+WEIGHTS = ROOT / "assets/keras/vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
 SIZE = "128"
-ROUNDS = 7
+ROUNDS = 5
 MANY = 10_000
 
 
@@ -75,7 +76,8 @@ def main() -> None:
     photos = sorted(path.resolve() for path in folder.rglob("*") if path.is_file())
     with tempfile.TemporaryDirectory(dir=ROOT / "target") as scratch:
         model, many = Path(scratch) / "model.keras", Path(scratch) / "many"
-        subprocess.run([ENGRAFT, "train", folder, "-o", model, *NETWORK, "--budget", "0"], check=True, stdout=subprocess.DEVNULL)
+        train = [ENGRAFT, "train", folder, "-o", model, *NETWORK, "--weights", WEIGHTS, "--budget", "0"]
+        subprocess.run(train, check=True, stdout=subprocess.DEVNULL)
         rounds = []
         for _ in range(ROUNDS):
             whole, peak = predict(model, folder)
