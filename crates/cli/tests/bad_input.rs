@@ -291,6 +291,51 @@ fn a_disk_that_is_full_leaves_the_old_model() {
     assert_eq!(leftovers.count(), 0, "no temporary file stays");
 }
 
+/// Training, evaluation and prediction say the same of a file that is no photo, and none waits for a pipe.
+#[cfg(unix)]
+#[test]
+fn a_bad_photo_has_the_same_reason_in_all_commands() {
+    let place = place();
+    place.run(TRAIN).succeeds();
+    let jpeg = testdata("orientation_1.jpg");
+    place.write("photos/red/cut.jpg", &jpeg[..jpeg.len() - 10]);
+    place.write("photos/red/text.jpg", b"not a photo at all");
+    place.write("photos/red/page.jpg", b"<!DOCTYPE html><html>404</html>");
+    place.write("photos/red/phone.jpg", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic");
+    place.write("photos/red/phone.heic", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic");
+    place.write("photos/red/scan.tif", b"II*\0\x08\0\0\0");
+    place.write("photos/red/bomb.png", &testdata("bomb.png"));
+    place.write("photos/red/empty.png", b"");
+    std::os::unix::fs::symlink("nowhere", place.path("photos/red/dangling.jpg")).unwrap();
+    std::os::unix::fs::symlink("loop.jpg", place.path("photos/red/loop.jpg")).unwrap();
+    let pipe = std::process::Command::new("mkfifo").arg(place.path("photos/red/pipe.jpg")).status();
+    let has_pipe = pipe.is_ok_and(|status| status.success());
+    let reasons = [
+        ("cut.jpg", "JPEG cut short; copy the file again"),
+        ("text.jpg", "expected a JPEG, PNG, GIF, BMP or WebP image, received another format"),
+        ("page.jpg", "expected a JPEG, PNG, GIF, BMP or WebP image, received a web page"),
+        ("phone.jpg", "HEIC isn't read; convert it to JPEG or PNG"),
+        ("phone.heic", "HEIC isn't read; convert it to JPEG or PNG"),
+        ("scan.tif", "TIFF isn't read; convert it to JPEG or PNG"),
+        ("bomb.png", "expected at most 178956970 pixels"),
+        ("empty.png", "expected a photo, received an empty file"),
+        ("dangling.jpg", "not found"),
+        ("loop.jpg", "can't be read: "),
+        ("pipe.jpg", "expected a photo, received no regular file"),
+    ];
+    let probe = "train photos -o p.keras --image-size 32 --weights none --budget 0 --no-cache";
+    for command in [TRAIN, probe, "evaluate n.keras photos", "predict n.keras photos --recursive"] {
+        let run = place.run(command);
+        for (name, reason) in reasons.iter().filter(|(name, _)| has_pipe || *name != "pipe.jpg") {
+            let is_told = |line: &str| line.contains(&format!("photos/red/{name}: ")) && line.contains(reason);
+            assert!(run.err.lines().any(is_told), "{name}: expected {reason:?} in {run}");
+        }
+    }
+    for (name, reason) in reasons.iter().filter(|(name, _)| has_pipe || *name != "pipe.jpg") {
+        place.run(&format!("predict n.keras photos/red/{name}")).fails(1, &[&format!("photos/red/{name}: "), reason]);
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn what_may_not_be_read_is_told() {

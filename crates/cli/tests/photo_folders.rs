@@ -41,7 +41,7 @@ fn photos_count_whatever_their_extension_and_others_are_named() {
     for expected in [
         "photos/red/d.heic: skipped: HEIC isn't read; convert it to JPEG or PNG\n",
         "photos/red/e.avif: skipped: AVIF isn't read; convert it to JPEG or PNG\n",
-        "photos/red/f.TIF: skipped: TIF isn't read; convert it to JPEG or PNG\n",
+        "photos/red/f.TIF: skipped: TIFF isn't read; convert it to JPEG or PNG\n",
         "photos/red/g.nef: skipped: raw files of cameras aren't read; export it as JPEG\n",
     ] {
         assert!(run.err.contains(expected), "expected {expected:?} in {run}");

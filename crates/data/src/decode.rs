@@ -13,7 +13,7 @@ use image::{ColorType, DynamicImage, ImageDecoder, ImageError, ImageFormat, Imag
 
 use crate::file::{PhotoError, read};
 use crate::truncation::{is_truncated, max_pixels_in};
-use crate::{decode_memory, jpeg, png_checks};
+use crate::{decode_memory, jpeg, photo_extension, png_checks, unread_format};
 
 /// The most pixels that a photo may have: 179 megapixels. Pillow refuses larger images as decompression bombs.
 ///
@@ -83,7 +83,9 @@ pub struct Pixels {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn decode(path: &Path) -> Result<Pixels> {
-    let pixels = read(path).and_then(|bytes| pixels(&bytes));
+    // A file of a format that isn't read has the reason that a scan of its folder gives.
+    let reason = |error| photo_extension::unsupported(path).map_or(error, PhotoError::unsupported);
+    let pixels = read(path).and_then(|bytes| pixels(&bytes).map_err(reason));
     pixels.map_err(|error| error.at(path.display()))
 }
 
@@ -198,15 +200,12 @@ fn detect_format(bytes: &[u8]) -> std::result::Result<ImageFormat, PhotoError> {
     }
     match image::guess_format(bytes) {
         Ok(format @ (Jpeg | Png | Gif | Bmp | WebP)) => Ok(format),
-        Ok(other) => {
-            let received = format!("{}; convert it to JPEG or PNG", name(other));
-            Err(PhotoError::unsupported(format!("expected {FORMATS}, received {received}")))
-        }
-        Err(_) => Err(PhotoError::damaged(format!("expected {FORMATS}, received another format"))),
+        _ => Err(unread_format::reason(bytes, FORMATS)),
     }
 }
 
-fn name(format: ImageFormat) -> String {
+/// The name of a format as people write it.
+pub(crate) fn name(format: ImageFormat) -> String {
     format!("{format:?}").to_uppercase()
 }
 
@@ -425,7 +424,7 @@ mod tests {
         let message = |bytes| decode_bytes(bytes, "cat.jpg").unwrap_err().to_string();
         assert_eq!(message(b""), "cat.jpg: expected a photo, received an empty file");
         assert!(message(b"just a note").contains("JPEG, PNG, GIF, BMP or WebP"));
-        assert!(message(b"II*\0\x08\0\0\0").contains("received TIFF; convert it"));
+        assert!(message(b"II*\0\x08\0\0\0").contains("TIFF isn't read; convert it"));
     }
 
     #[test]

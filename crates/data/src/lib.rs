@@ -54,6 +54,7 @@ mod split;
 mod system_files;
 mod truncation;
 mod unicode;
+mod unread_format;
 mod verification;
 
 pub use dataset::{Arrays, Batch, Dataset};

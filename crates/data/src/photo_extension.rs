@@ -29,8 +29,18 @@ pub(crate) fn unsupported(path: &Path) -> Option<String> {
     if has_one_of(path, &RAW) {
         return Some("raw files of cameras aren't read; export it as JPEG".to_owned());
     }
-    let name = path.extension()?.to_string_lossy().to_uppercase();
-    has_one_of(path, &UNSUPPORTED).then(|| format!("{name} isn't read; convert it to JPEG or PNG"))
+    let extension = path.extension()?.to_string_lossy().to_uppercase();
+    let name = match &*extension {
+        "TIF" => "TIFF",
+        "HEIF" => "HEIC",
+        other => other,
+    };
+    has_one_of(path, &UNSUPPORTED).then(|| not_read(name))
+}
+
+/// The reason for an image of a format that isn't read.
+pub(crate) fn not_read(format: &str) -> String {
+    format!("{format} isn't read; convert it to JPEG or PNG")
 }
 
 fn has_one_of(path: &Path, extensions: &[&str]) -> bool {
@@ -61,7 +71,7 @@ mod tests {
     fn formats_that_are_not_read_are_named_with_what_to_do() {
         let reason = |name: &str| unsupported(Path::new(name));
         assert_eq!(reason("a.HEIC").as_deref(), Some("HEIC isn't read; convert it to JPEG or PNG"));
-        assert_eq!(reason("a.tif").as_deref(), Some("TIF isn't read; convert it to JPEG or PNG"));
+        assert_eq!(reason("a.tif").as_deref(), Some("TIFF isn't read; convert it to JPEG or PNG"));
         assert_eq!(reason("a.NEF").as_deref(), Some("raw files of cameras aren't read; export it as JPEG"));
         assert_eq!([reason("a.jpg"), reason("a.txt"), reason("a")], [None, None, None]);
     }
