@@ -331,11 +331,12 @@ pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
     let listed = photos::list(&args.photos, start.classes(), runtime)?;
     let listed = start.with_classes(&args.photos, listed)?;
     args.check_class_weights(&listed)?;
+    let past = Past::of(args, start.saved());
     let classifier = start.classifier(args, &listed)?;
     let phases = settings::phases(args, classifier.model())?;
     let extractors = extractors(args, &classifier, &phases, cache.as_ref(), &chosen)?;
     let known = |photo: &[u8; 32]| extractors.iter().any(|extractor| extractor.knows(photo));
-    let photos = Photos::read(args, listed, (&known, &Past::of(args, &classifier)), runtime)?;
+    let photos = Photos::read(args, listed, (&known, &past), runtime)?;
 
     let Split { training, validation } = photos.parts;
     let classifier = classifier.record_split(&training, &validation);

@@ -91,7 +91,7 @@ fn one_seed_gives_one_model_whatever_the_threads() {
     };
     let one = train("1.keras", "--seed 7 --threads 1");
     let names: Vec<&String> = one.iter().map(|(name, _)| name).collect();
-    assert_eq!(names, ["config.json", "model.weights.h5", "engraft.json"]);
+    assert_eq!(names, ["config.json", "model.weights.h5", "engraft.json", "engraft.split"]);
     assert!(one == train("2.keras", "--seed 7 --threads 2"), "threads decide nothing");
     assert!(one != train("3.keras", "--seed 8"), "the seed decides");
 }

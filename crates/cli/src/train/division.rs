@@ -4,12 +4,12 @@
 
 use std::path::Path;
 
-use engraft::Error;
 use engraft::data::{Part, Photo, Split, split, split_new};
 use engraft::recipe::{Classifier, SplitRecord};
 
 use super::Args;
-use crate::output::{count, note};
+use crate::failure::Failure;
+use crate::output::{count, line, note, titled};
 
 /// The share of held-out photos without `--validation-split`.
 const SHARE: f64 = 0.2;
@@ -19,21 +19,36 @@ pub(super) enum Past<'a> {
     /// A new model: nothing was trained.
     New,
     /// The model file records them.
-    Recorded { model: &'a Path, record: &'a SplitRecord, is_multi_label: bool },
-    /// The model file doesn't tell. `trained_on_all` is whether it tells at least that no photo was held out.
-    Unrecorded { model: &'a Path, trained_on_all: bool, is_multi_label: bool },
+    Recorded { model: &'a Path, record: SplitRecord, is_multi_label: bool },
+    /// The model file doesn't tell.
+    Unrecorded { model: &'a Path, origin: Origin, is_multi_label: bool },
+}
+
+/// Where a model comes from whose file doesn't record its photos.
+#[derive(Clone, Copy)]
+pub(super) enum Origin {
+    /// An earlier version of the default recipe, which held no photo out.
+    TrainedOnAll,
+    /// This program, in an earlier version or going on from a model without a record.
+    Engraft,
+    /// Another program.
+    Other,
 }
 
 impl<'a> Past<'a> {
-    /// What `classifier` knows, the model that training starts from.
-    pub(super) fn of(args: &'a Args, classifier: &'a Classifier) -> Self {
-        let Some(model) = &args.model else { return Self::New };
+    /// What `classifier` knows, the model of `--model`.
+    pub(super) fn of(args: &'a Args, classifier: Option<&Classifier>) -> Self {
+        let (Some(model), Some(classifier)) = (&args.model, classifier) else { return Self::New };
         let (metadata, is_multi_label) = (classifier.metadata(), classifier.is_multi_label());
-        match metadata.and_then(|metadata| metadata.split.as_ref()).filter(|record| !record.is_partial()) {
+        match metadata.and_then(|metadata| metadata.split.clone()).filter(|record| !record.is_partial()) {
             Some(record) => Self::Recorded { model, record, is_multi_label },
             None => Self::Unrecorded {
                 model,
-                trained_on_all: metadata.is_some_and(|metadata| metadata.trained_on_all_photos),
+                origin: match metadata {
+                    Some(metadata) if metadata.trained_on_all_photos => Origin::TrainedOnAll,
+                    Some(_) => Origin::Engraft,
+                    None => Origin::Other,
+                },
                 is_multi_label,
             },
         }
@@ -54,11 +69,11 @@ impl<'a> Past<'a> {
 }
 
 /// Holds out a share of the photos.
-pub(super) fn divide(args: &Args, photos: &[Photo], past: &Past<'_>) -> Result<Split, Error> {
+pub(super) fn divide(args: &Args, photos: &[Photo], past: &Past<'_>) -> Result<Split, Failure> {
     let fraction = args.validation_split.unwrap_or(SHARE);
     let Past::Recorded { model, .. } = past else {
         let parts = split(photos, fraction, args.seed)?;
-        warn_of_unrecorded(past, &parts.validation);
+        warn_of_unrecorded(past, &parts.validation)?;
         return Ok(parts);
     };
     if fraction == 0.0 {
@@ -137,20 +152,24 @@ fn instead(is_multi_label: bool) -> &'static str {
     }
 }
 
-/// Warns of validation photos that the model may have been trained on, as its file doesn't tell.
-fn warn_of_unrecorded(past: &Past<'_>, validation: &[Photo]) {
-    let Past::Unrecorded { model, trained_on_all, is_multi_label } = past else { return };
+/// Says that the model may have been trained on validation photos, as its file doesn't tell.
+fn warn_of_unrecorded(past: &Past<'_>, validation: &[Photo]) -> Result<(), Failure> {
+    let Past::Unrecorded { model, origin, is_multi_label } = past else { return Ok(()) };
     if validation.is_empty() {
-        return;
+        return Ok(());
     }
     let (model, instead) = (model.display(), instead(*is_multi_label));
-    match trained_on_all {
-        true => note(format_args!(
+    let may_have = format!(
+        "{model} doesn't record which photos it was trained on: if these are among them, val_loss and val_accuracy will look too \
+         good; {instead}"
+    );
+    match origin {
+        Origin::TrainedOnAll => note(format_args!(
             "warning: the model was trained on all its photos: accuracy on some of them will look too good; {instead}"
         )),
-        false => note(format_args!(
-            "warning: {model} doesn't record which photos it was trained on: if they are among these, val_loss and val_accuracy \
-             will look too good; {instead}"
-        )),
+        Origin::Engraft => note(format_args!("warning: {may_have}")),
+        // A model of another program, such as a network without a head of its own yet: nothing speaks for these photos.
+        Origin::Other => line(titled("Note", may_have))?,
     }
+    Ok(())
 }

@@ -58,6 +58,14 @@ impl Start {
         }
     }
 
+    /// The saved model, as its file has it.
+    pub(super) fn saved(&self) -> Option<&Classifier> {
+        match self {
+            Self::Recipe => None,
+            Self::Saved(classifier) => Some(classifier),
+        }
+    }
+
     /// The class names of a saved model that has some.
     pub(super) fn classes(&self) -> Option<&[String]> {
         match self {
