@@ -19,6 +19,7 @@ mod interrupt;
 mod job;
 mod linear_probe;
 mod metadata;
+mod near_duplicates;
 mod outputs;
 mod partition;
 mod phase;
@@ -37,6 +38,7 @@ pub use linear_probe::{
     Budget, CandidateScore, FineTuning, HeldOutScore, LabelReport, LinearProbe, ProbeProgress, ProbeReport,
 };
 pub use metadata::Metadata;
+pub use near_duplicates::NearDuplicates;
 pub use outputs::Outputs;
 pub use partition::Partition;
 pub use phase::Phase;

@@ -32,6 +32,7 @@ mod against_scikit_learn;
 mod balance;
 pub mod calibration;
 mod class_means;
+mod close_pairs;
 mod cross_validate;
 mod decomposition;
 mod design;
@@ -61,6 +62,7 @@ pub mod threshold;
 mod training_part;
 
 pub use class_means::ClassMeans;
+pub use close_pairs::close_pairs;
 pub use cross_validate::{CrossValidation, FoldChoice, cross_validate};
 pub use error::{LinearError, Result};
 pub use features::Features;

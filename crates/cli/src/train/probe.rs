@@ -1,5 +1,6 @@
 //! The default recipe of `engraft train`: a linear probe, trained exactly and scored by cross-validation.
 
+mod near_duplicates;
 mod report;
 
 use std::path::Path;
@@ -44,6 +45,7 @@ pub(super) fn run(args: &Args, output: &Destination, runtime: &Runtime) -> Resul
     if !args.json {
         report::overview(args, &folder, &held_out, &recipes).into_iter().try_for_each(line)?;
     }
+    near_duplicates::note_of_limit(folder.photos.len() + held_out.len());
     let interrupt = interrupt::watch("Stopping; a linear classifier that is finished will be saved", "without saving");
     let probe = LinearProbe::new(recipes).seed(args.seed).cache(cache.clone()).runtime(runtime);
     let probe = probe.folds(args.folds.unwrap_or(5)).batch_size(args.batch_size.0).class_weights(args.class_weights());
@@ -64,6 +66,7 @@ pub(super) fn run(args: &Args, output: &Destination, runtime: &Runtime) -> Resul
     };
     photos::report_skipped(&trained.folder.skipped[listed..]);
     tell_fewer_folds(args, trained.score.fold_accuracies.len());
+    near_duplicates::notes(&trained).into_iter().for_each(note);
     trained.classifier.save(output.path()).map_err(destination::advise)?;
     match args.json {
         true => line(report::to_json(&trained, output.path()))?,

@@ -18,7 +18,7 @@ use self::candidate::{Candidate, Network, Trained, failed};
 pub use self::fine_tuning::{Budget, FineTuning};
 use self::fine_tuning::{Context, FineTuningProgress, Linear, fine_tune};
 pub use self::report::{CandidateScore, HeldOutScore, LabelReport, ProbeReport};
-use super::{DownloadProgress, Interrupt, Recipe};
+use super::{DownloadProgress, Interrupt, NearDuplicates, Recipe};
 use crate::data::{Photo, PhotoFolder, SkippedFile};
 use crate::runtime::Runtime;
 use crate::{Error, Result};
@@ -217,8 +217,12 @@ impl LinearProbe {
             let Some(held_out) = extract(held_out, before_held_out)? else { return Ok(None) };
             candidates.push(Candidate { network, training, held_out });
         }
-        let folds = folds::of_photos(&folder.photos, first, self.folds, self.seed)?;
-        let Some(trained) = self.train(&candidates, &folds, interrupt, &mut *progress.head)? else { return Ok(None) };
+        let near_duplicates = NearDuplicates::find(&candidates[0].training, &candidates[0].held_out);
+        let mut groups = folds::groups(&folder.photos);
+        near_duplicates.join(&mut groups);
+        let folds = folds::of_photos(&folder.photos, &groups, first, self.folds, self.seed)?;
+        let trained = self.train(&candidates, (&folds, &groups), interrupt, &mut *progress.head)?;
+        let Some(trained) = trained else { return Ok(None) };
         let chosen = report::chosen(&trained);
         let scores: Vec<&CrossValidation> = trained.iter().map(|trained| &trained.score).collect();
         let score = CrossValidation::best_of(&scores, &trained[chosen].labels).map_err(failed)?;
@@ -229,7 +233,7 @@ impl LinearProbe {
             budget: self.budget,
             options: &self.options(),
             folds: &folds,
-            groups: &folds::groups(&candidates[chosen].training.photos),
+            groups: &groups,
             runtime: &runtime,
             cache: &self.cache,
             batch_size: self.batch_size,
@@ -242,7 +246,7 @@ impl LinearProbe {
         let linear =
             Linear { candidate: &candidates[chosen], trained: &trained[chosen], score: &score, is_chosen: &is_chosen };
         let tuned = fine_tune(&linear, &context, &mut progress)?;
-        report::report(self.seed, (dir, folder), candidates, trained, chosen, (score, tuned)).map(Some)
+        report::report(self.seed, (dir, folder), candidates, trained, chosen, (score, tuned), near_duplicates).map(Some)
     }
 
     /// The options of linear heads.
@@ -296,7 +300,7 @@ impl LinearProbe {
     fn train(
         &self,
         candidates: &[Candidate],
-        folds: &Folds,
+        (folds, groups): (&Folds, &[usize]),
         interrupt: &Interrupt,
         progress: &mut (dyn FnMut(f64) + Send),
     ) -> Result<Option<Vec<Trained>>> {
@@ -308,7 +312,7 @@ impl LinearProbe {
                 let mut progress = progress.lock().unwrap_or_else(PoisonError::into_inner);
                 progress((number as f64 + fraction) / candidates.len() as f64);
             };
-            candidate.train(folds, &options, (&report, &stop))
+            candidate.train(folds, groups, &options, (&report, &stop))
         };
         match candidates.iter().enumerate().map(train).collect::<std::result::Result<_, _>>() {
             Ok(trained) => Ok(Some(trained)),

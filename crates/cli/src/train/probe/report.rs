@@ -7,6 +7,7 @@ use engraft::linear::{CrossValidation, LabelScores};
 use engraft::recipe::{Budget, FineTuning, HeldOutScore, LabelReport, ProbeReport, Recipe};
 use serde_json::{Map, Value, json};
 
+use super::near_duplicates;
 use crate::cache::size;
 use crate::output::{count, thousands, titled};
 use crate::photos::{add_left_out, add_unlabelled, by_class, in_numbers, left_out_line};
@@ -90,6 +91,7 @@ pub(super) fn to_json(report: &ProbeReport, file: &Path) -> Value {
         "temperature": fit.temperature,
         "score": score_to_json(report),
     });
+    json["near_duplicates"] = near_duplicates::to_json(&report.near_duplicates);
     add_left_out(&report.folder, &mut json);
     add_unlabelled(&report.folder, &mut json);
     if let Some(unknown) = &report.unknown {

@@ -5,7 +5,6 @@ use engraft_linear::{CrossValidation, Features, Fit, Folds, Labels, LinearError,
 use engraft_linear::{cross_validate, fit, threshold};
 
 use super::fine_tuning::Context;
-use super::folds;
 use super::labels::labels_of;
 use super::report::HeldOutScore;
 use crate::data::Photo;
@@ -95,17 +94,18 @@ pub(super) struct Trained {
 impl Candidate {
     /// Scores the head by cross-validation with the folds `outer` and trains it on all training photos.
     ///
-    /// `monitor` receives the finished fraction, and is asked whether to stop.
+    /// The photos of a group, by their numbers in `groups`, are in the same inner fold. `monitor` receives the finished fraction, and is asked whether to stop.
     pub(super) fn train(
         &self,
         outer: &Folds,
+        groups: &[usize],
         options: &Options,
         monitor: (&(dyn Fn(f64) + Sync), &(dyn Fn() -> bool + Sync)),
     ) -> std::result::Result<Trained, LinearError> {
         let labels = labels_of(self.training.photos.iter(), &self.network.recipe)?;
         let features = matrix(&self.training)?;
         let mut options = options.clone();
-        options.groups = Some(folds::groups(&self.training.photos));
+        options.groups = Some(groups.to_vec());
         let (progress, stop) = monitor;
         // Each fold trains on a little less than all samples, so all folds take about as many times as long as there are folds.
         let folds_share = outer.count() as f64 / (outer.count() + 1) as f64;

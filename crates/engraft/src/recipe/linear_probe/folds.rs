@@ -20,10 +20,10 @@ pub(super) fn groups(photos: &[Photo]) -> Vec<usize> {
     photos.iter().map(&mut group).collect()
 }
 
-/// Stratified folds. The photos of a group are in the same fold.
-pub(super) fn of_photos(photos: &[Photo], recipe: &Recipe, folds: usize, seed: u64) -> Result<Folds> {
+/// Stratified folds. The photos of a [group](groups) are in the same fold.
+pub(super) fn of_photos(photos: &[Photo], groups: &[usize], recipe: &Recipe, folds: usize, seed: u64) -> Result<Folds> {
     let labels = labels_of(photos.iter(), recipe).map_err(failed)?;
-    Folds::stratified_groups(&labels, &groups(photos), folds, seed).map_err(failed)
+    Folds::stratified_groups(&labels, groups, folds, seed).map_err(failed)
 }
 
 #[cfg(test)]
@@ -35,7 +35,7 @@ mod tests {
         let photo =
             |n: u8| Photo { path: format!("{n}.jpg").into(), labels: vec![usize::from(n % 2)], digest: [n % 12; 32] };
         let photos: Vec<Photo> = (0..36).map(photo).collect();
-        let folds = of_photos(&photos, &Recipe::new(2), 3, 0).unwrap();
+        let folds = of_photos(&photos, &groups(&photos), &Recipe::new(2), 3, 0).unwrap();
         assert_eq!(folds.count(), 3);
         for (number, fold) in folds.of_samples().iter().enumerate() {
             assert_eq!(*fold, folds.of_samples()[number % 12]);

@@ -12,7 +12,7 @@ use super::labels::bits_of;
 use crate::Result;
 use crate::data::{Photo, PhotoFolder};
 use crate::prelude::*;
-use crate::recipe::{Backbone, Metadata, PhotoFeatures, SplitRecord, UnknownRule};
+use crate::recipe::{Backbone, Metadata, NearDuplicates, PhotoFeatures, SplitRecord, UnknownRule};
 
 /// Share of the right answers that stay above the threshold of "unknown".
 const RIGHT_ANSWERS_KEPT: f64 = 0.99;
@@ -40,6 +40,8 @@ pub struct ProbeReport {
     pub held_out: Option<HeldOutScore>,
     /// What became of fine-tuning.
     pub fine_tuning: FineTuning,
+    /// Photos that show the same picture. Those of the folder are in the same fold.
+    pub near_duplicates: NearDuplicates,
     /// The out-of-fold score of each recipe without fine-tuning, in the order of the recipes.
     pub candidates: Vec<CandidateScore>,
 }
@@ -128,6 +130,7 @@ pub(super) fn report(
     mut trained: Vec<Trained>,
     chosen: usize,
     (score, tuned): (CrossValidation, FineTuned),
+    near_duplicates: NearDuplicates,
 ) -> Result<ProbeReport> {
     let scores = candidates.iter().zip(&trained).map(|(candidate, trained)| CandidateScore {
         backbone: candidate.network.recipe.backbone,
@@ -177,6 +180,7 @@ pub(super) fn report(
         labels: label_report,
         held_out: held_out_score,
         fine_tuning: tuned.outcome,
+        near_duplicates,
         candidates: scores,
     })
 }

@@ -10,7 +10,7 @@ use super::super::{folds, report};
 use super::*;
 use crate::data::{PhotoFolder, decode};
 use crate::random::Rng;
-use crate::recipe::{Backbone, Classifier, LinearProbe, ProbeProgress, ProbeReport, Recipe};
+use crate::recipe::{Backbone, Classifier, LinearProbe, NearDuplicates, ProbeProgress, ProbeReport, Recipe};
 use crate::{Model, Tensor};
 
 /// Photos of two classes: few, as each step takes its time.
@@ -238,7 +238,7 @@ fn what_is_kept_is_scored_and_saved() {
     let features = place.features(&held_out);
     let Place { network, folds, options, groups, runtime, cache, interrupt, dir, folder, .. } = place;
     let candidate = Candidate { network, training, held_out: features };
-    let trained = candidate.train(&folds, &options, (&|_| {}, &|| false)).unwrap();
+    let trained = candidate.train(&folds, &groups, &options, (&|_| {}, &|| false)).unwrap();
     let score = trained.score.clone();
     let linear = Linear { candidate: &candidate, trained: &trained, score: &score, is_chosen: &[true, true] };
     let context = Context {
@@ -260,7 +260,9 @@ fn what_is_kept_is_scored_and_saved() {
     assert!(fractions.is_sorted() && fractions.last() == Some(&1.0), "progress runs forwards");
 
     let scores = (score, tuned);
-    let report = report::report(0, (dir.path(), folder), vec![candidate], vec![trained], 0, scores).unwrap();
+    let report =
+        report::report(0, (dir.path(), folder), vec![candidate], vec![trained], 0, scores, NearDuplicates::default());
+    let report = report.unwrap();
     let held_out_score = report.held_out.unwrap();
     assert!(held_out_score.accuracy > 0.7, "{held_out_score:?}");
     let path = dir.path().join("model.keras");

@@ -1,0 +1,53 @@
+//! Says which photos of the default recipe show the same picture, and which scores this makes too good.
+
+use engraft::data::Photo;
+use engraft::recipe::{NearDuplicates, ProbeReport};
+use serde_json::{Value, json};
+
+use crate::output::{count, note, thousands};
+
+/// The notes and warnings, each with a pair.
+pub(super) fn notes(report: &ProbeReport) -> Vec<String> {
+    let found = &report.near_duplicates;
+    let mut notes = Vec::new();
+    if let [first, ..] = found.training.as_slice() {
+        let pairs = count(found.training.len(), "pair");
+        let share = "they share a fold, so that the score isn't too good";
+        notes.push(format!("note: {pairs} of photos show the same picture, such as {}: {share}", names(first)));
+    }
+    let contradictory: Vec<&(Photo, Photo)> = found.in_two_classes().collect();
+    if let [first, ..] = contradictory.as_slice() {
+        let (pairs, names) = (count(contradictory.len(), "pair"), names(first));
+        let what = if report.labels.is_some() { "have different labels" } else { "are in two classes" };
+        notes.push(format!(
+            "warning: {pairs} of photos that show the same picture {what}, such as {names}: is each where it belongs?"
+        ));
+    }
+    if let [first, ..] = found.held_out.as_slice() {
+        let (pairs, names) = (count(found.held_out.len(), "held-out photo"), names(first));
+        notes.push(format!(
+            "warning: {pairs} show the same picture as a training photo, such as {names}: the score on held-out photos is too good"
+        ));
+    }
+    notes
+}
+
+/// Says that too many photos are given to look for near duplicates.
+pub(super) fn note_of_limit(photos: usize) {
+    if photos > NearDuplicates::MAX_PHOTOS {
+        let most = thousands(NearDuplicates::MAX_PHOTOS);
+        note(format_args!("note: photos that show the same picture aren't looked for among more than {most}"));
+    }
+}
+
+pub(super) fn to_json(found: &NearDuplicates) -> Value {
+    json!({
+        "pairs": found.training.len(),
+        "in_two_classes": found.in_two_classes().count(),
+        "held_out": found.held_out.len(),
+    })
+}
+
+fn names((one, other): &(Photo, Photo)) -> String {
+    format!("{} and {}", one.path.display(), other.path.display())
+}
