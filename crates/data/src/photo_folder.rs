@@ -179,7 +179,7 @@ impl PhotoFolder {
         }
     }
 
-    /// This folder with its classes in the order and spelling of `names`, those of a model, if they are the same classes.
+    /// Gives the classes the order and spelling of `names`, those of a model, if they are the same classes. Returns whether they are.
     ///
     /// Names that differ only in Unicode normalization are the same. On macOS, a folder `café` may have another form than the class
     /// of a model that was trained elsewhere.
@@ -188,29 +188,27 @@ impl PhotoFolder {
     /// use engraft_data::{Photo, PhotoFolder};
     /// let photo = |label| Photo { path: "1.jpg".into(), labels: vec![label], digest: [0; 32] };
     /// let classes = vec!["cafe\u{301}".to_owned(), "caff".to_owned()];
-    /// let folder = PhotoFolder { classes, photos: vec![photo(0), photo(1)], ..PhotoFolder::default() };
+    /// let mut folder = PhotoFolder { classes, photos: vec![photo(0), photo(1)], ..PhotoFolder::default() };
     /// let names = ["caff".to_owned(), "caf\u{e9}".to_owned()];
-    /// let renamed = folder.clone().with_classes(&names).expect("the same classes");
-    /// assert_eq!((renamed.classes.as_slice(), renamed.photos), (&names[..], vec![photo(0), photo(1)]));
-    /// assert_eq!(folder.clone().with_classes(&["caff".to_owned(), "tea".to_owned()]), Err(folder));
+    /// assert!(folder.match_classes(&names));
+    /// // The photo of `café` comes last now.
+    /// assert_eq!((folder.classes.as_slice(), &folder.photos), (&names[..], &vec![photo(0), photo(1)]));
+    /// assert!(!folder.match_classes(&["caff".to_owned(), "tea".to_owned()]));
     /// ```
-    ///
-    /// # Errors
-    /// Other classes; returns the folder as it is.
-    pub fn with_classes(self, names: &[String]) -> std::result::Result<Self, Self> {
+    pub fn match_classes(&mut self, names: &[String]) -> bool {
         let positions: Option<Vec<usize>> = self.classes.iter().map(|class| position(names, class)).collect();
         let Some(positions) = positions.filter(|positions| {
             positions.len() == names.len() && positions.iter().collect::<HashSet<_>>().len() == names.len()
         }) else {
-            return Err(self);
+            return false;
         };
-        let mut folder = Self { classes: names.to_vec(), ..self };
-        for photo in &mut folder.photos {
+        self.classes = names.to_vec();
+        for photo in &mut self.photos {
             photo.labels.iter_mut().for_each(|label| *label = positions[*label]);
             photo.labels.sort_unstable();
         }
-        folder.photos.sort_by(|a, b| a.labels.cmp(&b.labels));
-        Ok(folder)
+        self.photos.sort_by(|a, b| a.labels.cmp(&b.labels));
+        true
     }
 
     /// Moves photos that turned out to be unreadable to [`skipped`](Self::skipped).

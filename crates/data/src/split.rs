@@ -296,7 +296,7 @@ mod tests {
     #[test]
     fn new_photos_are_trained_on_though_earlier_ones_can_not_be_held_out() {
         let all = photos(&[20, 20], usize::MAX);
-        let trained = |digest: &[u8; 32]| (digest[0] % 2 == 0).then_some(Part::Training);
+        let trained = |digest: &[u8; 32]| digest[0].is_multiple_of(2).then_some(Part::Training);
         let Split { training, validation } = split_new(&all, &trained, 0.2, 3).unwrap();
         assert_eq!([0, 1].map(|class| in_class(&validation, class)), [2, 2], "a fifth of ten new photos");
         assert_eq!(training.len(), 36);

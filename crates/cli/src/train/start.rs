@@ -42,20 +42,19 @@ impl Start {
 
     /// Gives the folder the classes of a saved model, if its folders are named after them. If the model has no class names, checks only
     /// that there is one folder per class.
-    pub(super) fn with_classes(&self, args: &PhotosArg, folder: PhotoFolder) -> Result<PhotoFolder, Failure> {
+    pub(super) fn with_classes(&self, args: &PhotosArg, mut folder: PhotoFolder) -> Result<PhotoFolder, Failure> {
         let Self::Saved(classifier) = self else { return Ok(folder) };
         photos::check_labels(classifier, &folder)?;
-        match &folder.classes {
-            classes if classifier.metadata().is_none() => {
-                photos::check_count(args, classifier, classes).map(|()| folder)
-            }
-            _ => folder.with_classes(classifier.classes()).map_err(|folder| {
-                let expected = format!("folders of the model's classes {}", classifier.classes().join(", "));
-                Error::new(args.photos.display(), expected, folder.classes.join(", "))
-                    .hint("rename the folders; or train a new model for these classes, without --model")
-                    .into()
-            }),
+        if classifier.metadata().is_none() {
+            return photos::check_count(args, classifier, &folder.classes).map(|()| folder);
         }
+        if folder.match_classes(classifier.classes()) {
+            return Ok(folder);
+        }
+        let expected = format!("folders of the model's classes {}", classifier.classes().join(", "));
+        Err(Error::new(args.photos.display(), expected, folder.classes.join(", "))
+            .hint("rename the folders; or train a new model for these classes, without --model")
+            .into())
     }
 
     /// The saved model, as its file has it.
