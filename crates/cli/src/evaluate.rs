@@ -45,8 +45,9 @@ Examples:
 /// A model that gives a photo several labels is measured by precision, recall and F1 of each label at its threshold: micro F1
 /// counts all decisions alike, macro F1 is the mean over labels. Photos in class folders have one label each.
 ///
-/// Use photos that the model was not trained on, in folders named after its classes, or with --labels. If the model file has no
-/// class names, the folders or labels in alphabetical order stand for the model's outputs.
+/// Use photos that the model was not trained on, in folders named after its classes, or with --labels; a warning counts those that it
+/// was trained on, if its file records them. If the model file has no class names, the folders or labels in alphabetical order stand
+/// for the model's outputs.
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {

@@ -80,7 +80,8 @@ pub(crate) struct Args {
     /// Folder of other photos to use as validation set, with the same class folders; all of PHOTOS are then trained on
     #[arg(long, value_name = "DIR", help_heading = "Data")]
     validation: Option<PathBuf>,
-    /// Continue training this model file; its frozen layers, optimizer and learning rate apply unless options change them
+    /// Continue training this model file; its frozen layers, optimizer and learning rate apply unless options change them, and photos
+    /// that it held out stay held out
     #[arg(long, value_name = "MODEL", help_heading = "Model")]
     model: Option<PathBuf>,
     /// Pretrained network to build on: efficientnet-lite0, whose weights are part of the program; vgg16; or auto, the best by

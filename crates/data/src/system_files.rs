@@ -5,10 +5,11 @@ use std::ffi::OsStr;
 /// Folders of thumbnails, deleted files and metadata, compared without regard to case.
 ///
 /// Only names that nobody gives to a class stand here. `thumbs` and `originals`, say, may be classes.
-const FOLDERS: [&str; 18] = [
+const FOLDERS: [&str; 19] = [
     "#recycle",
     "#snapshot",
     "$recycle.bin",
+    "@__thumb",
     "@eadir",
     "@recently-snapshot",
     "@recycle",

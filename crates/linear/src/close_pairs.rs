@@ -18,7 +18,8 @@ const MAX_DIFFERENCE: u32 = 40;
 /// first (SimHash), so that a pair at a small cosine *around the mean of all samples* is left out, whatever `cosine` is; and a close
 /// pair is missed with a probability that grows with its angle, about 1 in 100 at 40 degrees. The result is the same on each machine.
 ///
-/// The cost is that of `128 * samples * dim + samples² / 2` multiplications at least: some seconds for 50,000 samples.
+/// The cost is `128 * samples * dim` multiplications, `samples² / 2` comparisons of signatures, and `dim` multiplications for each pair
+/// whose signatures are close. For 50,000 samples of 1,500 features, this is about half a minute on one core; all threads share it.
 ///
 /// `rows` are the features of the samples, all of one length.
 ///
