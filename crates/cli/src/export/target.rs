@@ -70,7 +70,7 @@ impl Target {
             Self::Onnx => {
                 let class_names = classifier.metadata().map(|metadata| &metadata.classes[..]).unwrap_or_default();
                 let metadata = [("outputs".to_owned(), classifier.outputs().name().to_owned())];
-                let options = OnnxOptions { float_type, class_names, metadata: &metadata, ..OnnxOptions::default() };
+                let options = OnnxOptions { float_type, class_names, metadata: &metadata };
                 onnx::save(model, path, &options)
             }
             Self::H5 => {
