@@ -33,7 +33,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use engraft::runtime::Runtime;
 
 use crate::failure::Failure;
-use crate::options::{Bytes, Count};
+use crate::options::{Bytes, Threads};
 
 /// The commands of a first use. Printed at the top of the help, and when `engraft` is called without a command.
 const START: &str = "\
@@ -59,7 +59,7 @@ struct Cli {
     command: Option<Command>,
     /// Number of CPU threads that compute and decode photos; no effect on summary, inspect and cache [default: one per core]
     #[arg(long, global = true, value_name = "N", help_heading = "General")]
-    threads: Option<Count>,
+    threads: Option<Threads>,
     /// Maximum memory to use, such as 2GB or 500MiB; no effect on summary, inspect and cache [default: the free memory]
     ///
     /// Photos may take half of it: one that needs more to be decoded is refused.
@@ -108,8 +108,8 @@ fn parse() -> Cli {
     parsed.unwrap_or_else(|error| suggestion::suggest(error, &Cli::command(), &arguments).exit())
 }
 
-fn run(command: Command, threads: Option<Count>, memory_limit: Option<Bytes>) -> Result<(), Failure> {
-    let runtime = Runtime::cpu(threads.map(|Count(threads)| threads))?;
+fn run(command: Command, threads: Option<Threads>, memory_limit: Option<Bytes>) -> Result<(), Failure> {
+    let runtime = Runtime::cpu(threads.map(|Threads(threads)| threads))?;
     let runtime = runtime.memory_limit(memory_limit.map(|Bytes(limit)| limit));
     // Photos may take half of the limit; the other half is left to the model that computes on them.
     let photos = memory_limit.and(runtime.available_memory()).map(|bytes| bytes as u64 / 2);

@@ -13,7 +13,7 @@ use engraft::runtime::Runtime;
 
 use crate::failure::Failure;
 
-/// Largest accepted count: units of a layer, epochs, photos per batch, threads. Model files have the same limit on units.
+/// Largest accepted count: units of a layer, epochs, photos per batch. Model files have the same limit on units.
 const MAX_UNITS: usize = 1 << 24;
 
 /// Accepted image sizes in pixels. VGG16's five poolings reduce 32 pixels to 1; at 2048 its first layer's output takes 1 GiB.
@@ -30,6 +30,24 @@ impl FromStr for Count {
         match text.parse() {
             Ok(number @ 1..=MAX_UNITS) => Ok(Self(number)),
             _ => Err(format!("expected a whole number from 1 to {MAX_UNITS}")),
+        }
+    }
+}
+
+/// A number of threads: a whole number from 1 to [`MAX_THREADS`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Threads(pub(crate) usize);
+
+/// More threads than any computer has cores for; each takes memory for its stack.
+const MAX_THREADS: usize = 1024;
+
+impl FromStr for Threads {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.parse() {
+            Ok(number @ 1..=MAX_THREADS) => Ok(Self(number)),
+            _ => Err(format!("expected a whole number from 1 to {MAX_THREADS}")),
         }
     }
 }

@@ -27,7 +27,7 @@ use crate::destination::{Content, Destination, Outputs};
 use crate::failure::Failure;
 use crate::meter::{Meter, Unit};
 use crate::misplaced::check_model;
-use crate::options::{Count, ForceArg};
+use crate::options::{Count, ForceArg, Threads};
 use crate::output::{self, line, note, thousands};
 use crate::photos::report_skipped;
 
@@ -64,7 +64,7 @@ pub(crate) struct Args {
     skip_done: Option<PathBuf>,
     /// Number of threads that decode photos [default: --threads]
     #[arg(long, value_name = "N", help_heading = "Computation")]
-    jobs: Option<Count>,
+    jobs: Option<Threads>,
     /// Number of classes to print per photo, the most likely first; --json, --csv and --parquet always have all, and a model with several
     /// labels a photo prints those that reach their thresholds
     #[arg(long, value_name = "K", default_value = "3", help_heading = "Output")]
@@ -152,7 +152,7 @@ pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
         _ => Sink::lines(rows, output.as_ref(), args.adds().then_some(&done))?,
     };
     let threads = match args.jobs {
-        Some(Count(jobs)) => rayon::ThreadPoolBuilder::new()
+        Some(Threads(jobs)) => rayon::ThreadPoolBuilder::new()
             .num_threads(jobs)
             .build()
             .map_err(|error| Error::from_source("--jobs", error))?,

@@ -44,6 +44,7 @@ fn mistakes_on_the_command_line_end_with_2() {
         ("train photos -o photos", "expected the name of a file to write, received photos"),
         ("predict m.keras", "<IMAGE|FOLDER|->"),
         ("predict m.keras a.jpg --threads 0", "expected a whole number from 1"),
+        ("predict m.keras a.jpg --jobs 100000", "expected a whole number from 1 to 1024"),
     ] {
         let run = place.run(arguments).ends_with(2);
         assert!(run.err.contains(expected), "expected {expected:?} in {run}");
