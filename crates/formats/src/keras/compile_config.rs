@@ -17,14 +17,14 @@ pub(super) fn read(config: &Map<String, Value>, model: &Model) -> Vec<Error> {
     let optimizer = part("optimizer").and_then(|value| {
         let (optimizer, errors) = Optimizer::known_part(value);
         left_out.extend(errors);
-        unknown.optimizer = optimizer.is_none().then(|| value.clone());
+        unknown.optimizer = (optimizer.is_none() && is_of_keras(value)).then(|| value.clone());
         optimizer
     });
     let loss = part("loss").and_then(|value| {
         let (loss, errors) = Loss::known_part(of_one_output(value));
         left_out.extend(errors);
         let loss = loss.filter(|loss| loss.check(model.output_shape()).map_err(|error| left_out.push(error)).is_ok());
-        unknown.loss = loss.is_none().then(|| value.clone());
+        unknown.loss = loss.is_none().then(|| with_name(value)).filter(is_of_keras);
         loss
     });
     let mut metrics = Vec::new();
@@ -33,13 +33,35 @@ pub(super) fn read(config: &Map<String, Value>, model: &Model) -> Vec<Error> {
             Ok(metric) => metrics.push(metric),
             Err(error) => {
                 left_out.push(error);
-                unknown.metrics.push(value.clone());
+                unknown.metrics.extend(is_of_keras(value).then(|| value.clone()));
             }
         }
     }
     let state = OptimizerState::default();
     model.set_compiled(Some(Compiled { optimizer, loss, metrics, state, unknown: unknown.into() }));
     left_out
+}
+
+/// A function of Keras for regression, which is serialized as one of `builtins`, by its name; any other value as it is.
+fn with_name(value: &Value) -> Value {
+    let name = value.get("config").filter(|name| value["class_name"] == "function" && name.is_string());
+    let named = UnknownParts { loss: name.cloned(), ..UnknownParts::default() };
+    let is_known = named.has_regression_loss();
+    named.loss.filter(|_| is_known).unwrap_or_else(|| value.clone())
+}
+
+/// Whether a serialized value names nothing but parts of Keras. Anything else, such as a function of another module, isn't handed on
+/// into files that we write.
+fn is_of_keras(value: &Value) -> bool {
+    match value {
+        Value::Object(object) => {
+            let module = object.get("module").and_then(Value::as_str);
+            let is_code = object.get("class_name").is_some_and(|name| name == "__lambda__");
+            !is_code && module.is_none_or(|module| module.starts_with("keras")) && object.values().all(is_of_keras)
+        }
+        Value::Array(list) => list.iter().all(is_of_keras),
+        _ => true,
+    }
 }
 
 /// An error for an option of `compile` that would change training and isn't known.
@@ -131,7 +153,7 @@ mod tests {
         for (part, value, expected) in [
             ("optimizer", lion, "Lion"),
             ("loss", json!("focal"), "focal"),
-            ("loss", json!({"class_name": "function", "config": "my_loss"}), "my_loss"),
+            ("loss", json!({"class_name": "my_loss", "config": {}, "registered_name": "mine>my_loss"}), "my_loss"),
             ("metrics", json!(["accuracy", {"class_name": "AUC", "config": {}}]), "AUC"),
             ("metrics", json!({"top": ["accuracy", "my_metric"]}), "my_metric"),
             ("loss_weights", json!([0.5]), "loss_weights"),
@@ -148,6 +170,18 @@ mod tests {
                 "optimizer" | "loss" => assert_eq!(written[part], value, "what isn't known is written back"),
                 _ => {}
             }
+        }
+    }
+
+    #[test]
+    fn what_names_no_part_of_keras_is_not_written_back() {
+        let function = json!({"class_name": "function", "module": "builtins", "config": "eval"});
+        let wrapped = json!({"class_name": "MeanMetricWrapper", "module": "keras.metrics", "config": {"fn": function}});
+        let code = json!({"class_name": "__lambda__", "config": {"value": "4wEA"}});
+        for (part, value) in [("optimizer", &function), ("loss", &code), ("metrics", &wrapped)] {
+            let (compiled, left_out) = read_with(part, value.clone());
+            assert_eq!(left_out.len(), 1, "{part}");
+            assert_eq!(*compiled.unknown, UnknownParts::default(), "{part}");
         }
     }
 
@@ -177,6 +211,9 @@ mod tests {
             let (compiled, left_out) = read_with("loss", loss);
             assert_eq!((compiled.loss, left_out.len()), (Some(Loss::categorical_crossentropy()), 0));
         }
+        let function = json!({"class_name": "function", "module": "builtins", "config": "mean_squared_error"});
+        let (compiled, _) = read_with("loss", function);
+        assert!(compiled.unknown.has_regression_loss() && write(&compiled)["loss"] == "mean_squared_error");
         let (compiled, left_out) = read_with("loss", json!(["mse", "mae"]));
         assert_eq!((compiled.loss, left_out.len()), (None, 1));
     }
