@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use engraft::formats::atomic::{self, AtomicError};
 use engraft::{Error, ErrorKind, io_reason};
 
-pub(crate) use self::content::Content;
+pub(crate) use self::content::{Content, first_line};
 use self::free_space::free_space;
 use crate::failure::Failure;
 use crate::file_kind::FileKind;

@@ -72,7 +72,8 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
     let mut outputs =
         Outputs::new(args.force.force).reads("MODEL", [&args.model]).reads("--labels", &args.photos.labels);
-    let mistakes = args.mistakes.as_deref().map(|path| outputs.check("--mistakes", path, Content::Csv)).transpose()?;
+    let mistakes =
+        args.mistakes.as_deref().map(|path| outputs.check("--mistakes", path, Content::Mistakes)).transpose()?;
     let chosen = args.precision.of(runtime)?;
     check_model(&args.model, [args.photos.photos.as_path()])?;
     check_photos(&args.photos.photos)?;

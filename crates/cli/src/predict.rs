@@ -23,7 +23,7 @@ use self::sources::{Source, Sources};
 use crate::classify::{BATCH, classify, ranked};
 use crate::compile::no_classes;
 use crate::decode_pool::decode_pool;
-use crate::destination::{Content, Destination, Outputs};
+use crate::destination::{Content, Destination, Outputs, first_line};
 use crate::failure::Failure;
 use crate::meter::{Meter, Unit};
 use crate::misplaced::check_model;
@@ -137,7 +137,7 @@ pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
     let mut sources = Sources::find(&args.images, args.recursive, &mut BufReader::new(io::stdin()))?;
     report_skipped(&sources.skipped);
     let found = sources.photos.len();
-    sources.photos.retain(|photo| !done.photos.contains(&*photo.path().to_string_lossy()));
+    sources.photos.retain(|photo| !done.has(photo.path()));
     if found > sources.photos.len() {
         note(format_args!(
             "{} of {} done already",
@@ -147,6 +147,7 @@ pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
     }
     let classifier = classifier.runtime(runtime).batch_size(sources.photos.len().min(BATCH));
     let rows = Rows { classifier: &classifier, format: args.format(), top: args.top.0 };
+    output.iter().try_for_each(|output| check_replaced(args, &rows, output))?;
     let mut sink = match (&args.parquet, &output) {
         (Some(_), Some(output)) => Sink::parquet(rows, output)?,
         _ => Sink::lines(rows, output.as_ref(), args.adds().then_some(&done))?,
@@ -181,6 +182,17 @@ pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
         Ok(()) => sink.finish()?,
     }
     summary.end(sources.photos.len(), output.as_ref())
+}
+
+/// Checks that a table that is replaced has the columns of the new one: otherwise it is of another model, or somebody added a column.
+fn check_replaced(args: &Args, rows: &Rows<'_>, output: &Destination) -> Result<(), Failure> {
+    let (Some(header), false) = (rows.header(), args.adds() || args.force.force) else { return Ok(()) };
+    match first_line(output.path()).filter(|line| !line.is_empty() && *line != header) {
+        None => Ok(()),
+        Some(_) => Err(Error::new("--output", "a new file, or a table of the same columns", output.path().display())
+            .hint("name another file, or add --force to replace this one")
+            .into()),
+    }
 }
 
 /// The classifier with the outputs that the arguments ask for. Says what became of outputs that aren't probabilities.

@@ -203,3 +203,53 @@ fn outputs_that_are_no_probabilities_are_told() {
         .run("evaluate regression.keras photos")
         .fails(1, &["probabilities or logits of classes, received a regression"]);
 }
+
+/// Tables that look like ours at first sight, or that somebody has added a column to, are never replaced unasked.
+#[test]
+fn tables_of_others_are_kept() {
+    let place = place(2);
+    let predict = "predict m.keras photos/red/00.bmp";
+    for (name, text, form) in [
+        ("labels.csv", "image,label\nphotos/red/00.bmp,red\n".to_owned(), "--csv"),
+        ("notes.csv", format!("{HEADER},note\n"), "--csv"),
+        ("own.jsonl", "{\"image\":\"a\",\"caption\":\"b\"}\n".to_owned(), "--json"),
+    ] {
+        place.write(name, text.as_bytes());
+        place.run(&format!("{predict} {form} -o {name}")).fails(1, &["add --force"]);
+        assert_eq!(place.read(name), text.as_bytes(), "{name}");
+    }
+    // The last row has no line end: it isn't cut off either.
+    place.write("own.csv", b"image,label\nx.jpg,cat\ny.jpg,dog");
+    place.run(&format!("{predict} --csv -o own.csv --skip-done own.csv")).fails(1, &["own.csv"]);
+    assert_eq!(place.read("own.csv"), b"image,label\nx.jpg,cat\ny.jpg,dog");
+    place.run(&format!("{predict} --csv -o notes.csv --force")).succeeds();
+    place.run(&format!("{predict} --csv -o notes.csv")).succeeds();
+    place.run("evaluate m.keras photos --mistakes notes.csv").fails(1, &["add --force"]);
+}
+
+#[test]
+fn a_photo_is_done_whatever_path_leads_to_it() {
+    let place = place(2);
+    place.run("predict m.keras photos/red --csv -o a.csv").succeeds();
+    let absolute = place.path("photos/red").display().to_string();
+    for photos in ["./photos/red", absolute.as_str(), "photos/blue/../red"] {
+        let run = place.run(&format!("predict m.keras {photos} --csv -o a.csv --skip-done a.csv")).succeeds();
+        assert!(run.err.contains("2 of 2 photos done already"), "{run}");
+    }
+    assert_eq!(String::from_utf8(place.read("a.csv")).unwrap().lines().count(), 3);
+}
+
+#[test]
+fn a_listed_path_is_no_pattern() {
+    let place = place(1);
+    place.write("photos/[1] a.bmp", &place.read("photos/red/00.bmp"));
+    place.write("photos/b ", &place.read("photos/red/00.bmp"));
+    std::fs::write(place.path("list.txt"), "photos/[1] a.bmp\nphotos/b \nphotos/[gone].bmp\n").unwrap();
+    let input = Stdio::from(std::fs::File::open(place.path("list.txt")).unwrap());
+    let run = place.run_with("predict m.keras - --csv", |command| command.stdin(input)).ends_with(1);
+    let rows: Vec<&str> = run.out.lines().collect();
+    assert_eq!(rows.len(), 4, "{run}");
+    assert!(
+        rows[1].contains("[1] a.bmp\",") && rows[2].starts_with("\"photos/b \",") && rows[3].contains("[gone].bmp: ")
+    );
+}

@@ -14,7 +14,7 @@ use crate::label_file::{LabelFile, read_labels};
 use crate::left_out::LeftOut;
 use crate::photo::{Photo, SkippedFile};
 use crate::photo_listing::unsupported;
-use crate::unicode::{escaped, position, twins};
+use crate::unicode::{escaped, position, positions, twins};
 use crate::verification::{KnownPhotos, unreadable, verify};
 
 /// The photos below a folder that has one subfolder per class, like Keras' `image_dataset_from_directory`, or below any folder
@@ -426,8 +426,11 @@ fn photos_of(
     unused: &mut Unused,
 ) -> Result<Vec<(PathBuf, Vec<usize>)>> {
     let mut found = Vec::new();
-    for class in 0..classes.len() {
-        let Some(folder) = folders.iter().find(|folder| position(classes, folder) == Some(class)) else { continue };
+    let mut of_class: Vec<(usize, &String)> =
+        folders.iter().zip(positions(classes, folders)).filter_map(|(folder, class)| Some((class?, folder))).collect();
+    of_class.sort_by_key(|(class, _)| *class);
+    of_class.dedup_by_key(|(class, _)| *class);
+    for (class, folder) in of_class {
         let path = dir.join(folder);
         let photos = photos_below(&path, unused);
         let photos = photos.map_err(|error| PhotoError::from(error).at(path.display()))?;

@@ -27,6 +27,24 @@ pub(crate) fn position(names: &[String], name: &str) -> Option<usize> {
     same.or_else(|| names.iter().position(|other| normalized(other) == normalized(name)))
 }
 
+/// The [`position`] of each of `others` in `names`, in time that grows with their number.
+pub(crate) fn positions(names: &[String], others: &[String]) -> Vec<Option<usize>> {
+    let index = |key: fn(&str) -> String| {
+        let mut index = std::collections::HashMap::new();
+        for (at, name) in names.iter().enumerate() {
+            index.entry(key(name)).or_insert(at);
+        }
+        index
+    };
+    let (same, similar) = (index(str::to_owned), index(normalized_name));
+    let find = |name: &String| same.get(name).or_else(|| similar.get(&normalized_name(name))).copied();
+    others.iter().map(find).collect()
+}
+
+fn normalized_name(name: &str) -> String {
+    normalized(name).into_owned()
+}
+
 /// Two names that differ only in their normalization, the earlier one first; `None` if all differ otherwise.
 pub(crate) fn twins<'a>(names: impl IntoIterator<Item = &'a str>) -> Option<(&'a str, &'a str)> {
     let mut seen = std::collections::HashMap::new();
@@ -59,5 +77,14 @@ mod tests {
         assert_eq!(twins(["a", "cafe\u{301}", "b", "caf\u{e9}"]), Some(("cafe\u{301}", "caf\u{e9}")));
         assert_eq!(twins(["cafe", "Cafe", "caf\u{e9}"]), None);
         assert_eq!(escaped("cafe\u{301}"), "cafe\\u{301}");
+    }
+
+    #[test]
+    fn positions_are_those_of_each_name_alone() {
+        let names = ["b", "caf\u{e9}", "cafe\u{301}", "a", "b"].map(str::to_owned);
+        let others = ["a", "cafe\u{301}", "caf\u{e9}", "b", "c", "e\u{301}"].map(str::to_owned);
+        let expected: Vec<Option<usize>> = others.iter().map(|other| position(&names, other)).collect();
+        assert_eq!(positions(&names, &others), expected);
+        assert_eq!(expected, [Some(3), Some(2), Some(1), Some(0), None, None]);
     }
 }

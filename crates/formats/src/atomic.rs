@@ -194,8 +194,9 @@ fn folder_of(target: &Path) -> &Path {
 
 /// Creates the temporary file, named `.NAME….tmp` so that a leftover of a crash shows where it came from.
 fn create_beside(folder: &Path, name: &std::ffi::OsStr) -> io::Result<NamedTempFile> {
-    let mut prefix = std::ffi::OsString::from(".");
-    prefix.push(name);
+    // The start of a long name is enough: file systems limit names to 255 bytes.
+    let start: String = name.to_string_lossy().chars().take(40).collect();
+    let prefix = format!(".{start}");
     let mut builder = tempfile::Builder::new();
     builder.prefix(&prefix).suffix(".tmp");
     if let Some(permissions) = new_file_permissions() {

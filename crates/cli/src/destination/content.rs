@@ -1,7 +1,7 @@
 //! What output files hold: the extension that fits, and whether engraft wrote an existing file.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use engraft::formats::h5::H5File;
@@ -23,8 +23,10 @@ pub(crate) enum Content {
     History,
     /// An array of NumPy.
     Npy,
-    /// Answers or mistakes as a table.
+    /// Answers as a table.
     Csv,
+    /// Wrong answers of an evaluation as a table.
+    Mistakes,
     /// Answers as a table of typed columns.
     Parquet,
     /// Answers as one JSON object a line.
@@ -50,7 +52,7 @@ impl Content {
             Self::Onnx => "onnx",
             Self::History => "json",
             Self::Npy => "npy",
-            Self::Csv => "csv",
+            Self::Csv | Self::Mistakes => "csv",
             Self::Parquet => "parquet",
             Self::JsonLines => "jsonl",
             Self::Text => "txt",
@@ -64,7 +66,7 @@ impl Content {
             Self::WeightsH5 | Self::Safetensors => "weights",
             Self::History => "the history of training",
             Self::Npy => "a NumPy array",
-            Self::Csv => "a table (CSV)",
+            Self::Csv | Self::Mistakes => "a table (CSV)",
             Self::Parquet => "a table (Parquet)",
             Self::JsonLines => "JSON lines",
             Self::Text => "text",
@@ -112,9 +114,15 @@ impl Content {
                 inspect(path).is_ok_and(|file| file.written_by.is_some_and(|program| program.starts_with("engraft")))
             }
             Self::History => is_history(path),
-            Self::Csv => starts_with(path, b"image,"),
+            Self::Csv => has_columns(
+                path,
+                &[&["image", "class", "probability", "unknown", "error"], &["image", "labels", "error"]],
+            ),
+            Self::Mistakes => {
+                has_columns(path, &[&["image", "class", "answer", "probability", "probability_of_class"]])
+            }
             Self::Parquet => is_our_parquet(path),
-            Self::JsonLines => starts_with(path, b"{\"image\":"),
+            Self::JsonLines => is_answers(path),
             Self::Npy | Self::Text => false,
         }
     }
@@ -131,6 +139,30 @@ fn is_history(path: &Path) -> bool {
     let parsed = std::fs::read(path).ok().and_then(|text| serde_json::from_slice::<Map<String, Value>>(&text).ok());
     let is_series = |value: &Value| value.as_array().is_some_and(|values| values.iter().all(Value::is_number));
     parsed.is_some_and(|object| object.is_empty() || object.contains_key("loss") && object.values().all(is_series))
+}
+
+/// The first line of a text file, of at most a megabyte; `None` if it can't be read.
+pub(crate) fn first_line(path: &Path) -> Option<String> {
+    let mut line = Vec::new();
+    BufReader::new(File::open(path).ok()?).take(1 << 20).read_until(b'\n', &mut line).ok()?;
+    Some(String::from_utf8(line).ok()?.trim_end().to_owned())
+}
+
+/// Whether the first line of a table starts with one of these lists of columns.
+fn has_columns(path: &Path, lists: &[&[&str]]) -> bool {
+    let Some(line) = first_line(path) else { return false };
+    lists.iter().any(|columns| line.split(',').take(columns.len()).eq(columns.iter().copied()))
+}
+
+/// Whether the first line of a file is an answer in JSON, as `engraft predict --json` writes it.
+fn is_answers(path: &Path) -> bool {
+    const KEYS: [&str; 8] = ["image", "class", "probability", "probabilities", "unknown", "labels", "outputs", "error"];
+    let line = first_line(path).and_then(|line| serde_json::from_str::<Map<String, Value>>(&line).ok());
+    line.is_some_and(|answer| {
+        answer.get("image").is_some_and(Value::is_string)
+            && (answer.contains_key("probabilities") || answer.contains_key("error"))
+            && answer.keys().all(|key| KEYS.contains(&key.as_str()))
+    })
 }
 
 /// Whether a file starts with these bytes, as the tables that engraft writes do.
@@ -173,6 +205,25 @@ mod tests {
         assert_eq!(exported("m.onnx"), Some(Content::Onnx));
         assert_eq!(exported("m.weights.h5"), Some(Content::WeightsH5));
         assert_eq!([exported("m.txt"), exported("m")], [None, None]);
+    }
+
+    #[test]
+    fn answers_are_known_by_their_columns() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("t");
+        let is_ours = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            [Content::Csv, Content::Mistakes, Content::JsonLines].map(|content| content.is_ours(&path))
+        };
+        assert_eq!(is_ours("image,class,probability,unknown,error,cat\n"), [true, false, false]);
+        assert_eq!(is_ours("image,labels,error,cat\n"), [true, false, false]);
+        assert_eq!(is_ours("image,class,answer,probability,probability_of_class\n"), [false, true, false]);
+        let answer = r#"{"image":"a","class":"b","probability":1.0,"probabilities":{"b":1.0}}"#;
+        assert_eq!(is_ours(&format!("{answer}\n{answer}\n")), [false, false, true]);
+        assert_eq!(is_ours(r#"{"image":"a","error":"damaged"}"#), [false, false, true]);
+        for text in ["image,label\n", "image\n", "image,class\n", r#"{"image":"a","mine":1}"#, r#"{"image":"a"}"#, ""] {
+            assert_eq!(is_ours(text), [false; 3], "{text}");
+        }
     }
 
     #[test]

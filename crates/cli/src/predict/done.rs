@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use engraft::{Error, ErrorKind, Result};
 use serde_json::Value;
@@ -11,7 +11,9 @@ use serde_json::Value;
 /// The photos with an answer in an earlier output, and where its last complete row ends.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Done {
-    pub(super) photos: HashSet<String>,
+    photos: HashSet<String>,
+    /// The files that these paths lead to, seen from the present folder.
+    files: HashSet<PathBuf>,
     /// The bytes up to the end of the last complete row. What follows was cut off when the program was stopped.
     pub(super) complete: u64,
     /// The header of a CSV file.
@@ -19,6 +21,12 @@ pub(super) struct Done {
 }
 
 impl Done {
+    /// Whether a photo has an answer, under this path or another one to the same file.
+    pub(super) fn has(&self, photo: &Path) -> bool {
+        self.photos.contains(&*photo.to_string_lossy())
+            || photo.canonicalize().is_ok_and(|file| self.files.contains(&file))
+    }
+
     /// Reads JSON lines or CSV; a file that doesn't exist has no photos. Photos with an error aren't done.
     ///
     /// # Errors
@@ -60,7 +68,8 @@ impl Done {
             Error::new(format_args!("row {number}"), expected, row.chars().take(60).collect::<String>())
                 .with_kind(ErrorKind::InvalidData)
         };
-        if number == 1 && row.starts_with("image,") {
+        let is_table = ["image,class,probability,unknown,error,", "image,labels,error,"];
+        if number == 1 && is_table.iter().any(|start| row.starts_with(start)) {
             self.header = Some(row.to_owned());
             return Ok(());
         }
@@ -77,6 +86,7 @@ impl Done {
         };
         let image = image.filter(|image| !image.is_empty()).ok_or_else(unknown)?;
         if !has_error {
+            self.files.extend(Path::new(&image).canonicalize());
             self.photos.insert(image);
         }
         Ok(())

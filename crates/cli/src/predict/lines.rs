@@ -29,6 +29,14 @@ impl Lines {
         destination: Option<&Destination>,
         done: Option<&Done>,
     ) -> Result<Self, Failure> {
+        let header = rows.header();
+        if let Some(done) = done.filter(|done| done.complete > 0 && header != done.header) {
+            let received = done.header.as_deref().unwrap_or("JSON lines");
+            let expected = header.as_deref().unwrap_or("JSON lines");
+            return Err(Error::new("--skip-done", format_args!("a file with the columns {expected}"), received)
+                .hint("use the options and the model of the first run, or another --output")
+                .into());
+        }
         let mut lines = match destination {
             None if rows.format == Format::Text => Self::StandardOutput(|text| output::line(text)),
             None => Self::StandardOutput(output::row),
@@ -46,16 +54,8 @@ impl Lines {
                 Self::File(BufWriter::new(file), path.to_owned())
             }
         };
-        match (rows.header(), done.filter(|done| done.complete > 0)) {
-            (Some(header), None) => lines.write(&header)?,
-            (header, Some(done)) if header != done.header => {
-                let received = done.header.as_deref().unwrap_or("JSON lines");
-                let expected = header.as_deref().unwrap_or("JSON lines");
-                return Err(Error::new("--skip-done", format_args!("a file with the columns {expected}"), received)
-                    .hint("use the options and the model of the first run, or another --output")
-                    .into());
-            }
-            _ => {}
+        if let (Some(header), None) = (header, done.filter(|done| done.complete > 0)) {
+            lines.write(&header)?;
         }
         Ok(lines)
     }

@@ -66,7 +66,9 @@ impl Rows<'_> {
         if self.classifier.is_multi_label() {
             let labels = self.classifier.labels(&answer.probabilities);
             let names: Vec<&str> = labels.into_iter().map(|label| self.class(label)).collect();
-            return json!({"image": photo.to_string_lossy(), "labels": names, "probabilities": all});
+            let mut json = json!({"image": photo.to_string_lossy(), "labels": names, "probabilities": all});
+            self.mark_outputs(&mut json);
+            return json;
         }
         let best = self.ranked(answer).first().copied().unwrap_or(0);
         let mut json = json!({
@@ -78,10 +80,15 @@ impl Rows<'_> {
         if answer.is_unknown {
             json["unknown"] = true.into();
         }
+        self.mark_outputs(&mut json);
+        json
+    }
+
+    /// Says what the numbers are, if they are no probabilities.
+    fn mark_outputs(&self, json: &mut Value) {
         if !self.classifier.gives_probabilities() {
             json["outputs"] = self.classifier.outputs().name().into();
         }
-        json
     }
 
     fn text(&self, photo: &Path, answer: &Answer) -> String {

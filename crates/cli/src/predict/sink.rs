@@ -8,7 +8,7 @@ use engraft::recipe::{Answer, Interrupt};
 use super::done::Done;
 use super::lines::Lines;
 use super::parquet::ParquetFile;
-use super::rows::Rows;
+use super::rows::{Format, Rows};
 use super::table;
 use crate::destination::Destination;
 use crate::failure::Failure;
@@ -17,8 +17,8 @@ use crate::output::note;
 
 /// The output of a run.
 pub(super) enum Sink<'a> {
-    /// Text, JSON lines or CSV.
-    Lines(Rows<'a>, Lines),
+    /// Text, JSON lines or CSV. Ctrl-C stops the run after a whole row of a file.
+    Lines(Rows<'a>, Lines, Option<Interrupt>),
     /// A Parquet file; Ctrl-C stops the run without it.
     Parquet(Rows<'a>, Box<ParquetFile>, Interrupt),
 }
@@ -30,7 +30,9 @@ impl<'a> Sink<'a> {
     /// The file can't be written, or has other columns.
     pub(super) fn lines(rows: Rows<'a>, output: Option<&Destination>, done: Option<&Done>) -> Result<Self, Failure> {
         let lines = Lines::open(&rows, output, done)?;
-        Ok(Self::Lines(rows, lines))
+        let can_go_on = output.is_some() && rows.format != Format::Text;
+        let interrupt = can_go_on.then(|| interrupt::watch("Stopping after this batch", "leaving half a row"));
+        Ok(Self::Lines(rows, lines, interrupt))
     }
 
     /// Starts a Parquet file.
@@ -49,7 +51,11 @@ impl<'a> Sink<'a> {
     /// The output can't be written, or Ctrl-C stopped the run.
     pub(super) fn add(&mut self, photo: &Path, answer: Result<&Answer, &Error>) -> Result<(), Failure> {
         match self {
-            Self::Lines(rows, lines) => rows.row(photo, answer).map_or(Ok(()), |row| lines.write(&row)),
+            Self::Lines(_, _, Some(interrupt)) if interrupt.is_requested() => {
+                note("Stopped; the same command with --skip-done and the output file goes on from there");
+                Err(Failure::Interrupted)
+            }
+            Self::Lines(rows, lines, _) => rows.row(photo, answer).map_or(Ok(()), |row| lines.write(&row)),
             Self::Parquet(_, _, interrupt) if interrupt.is_requested() => {
                 note("Stopped, nothing is saved; a run with --csv can be stopped and go on with --skip-done");
                 Err(Failure::Interrupted)
@@ -64,7 +70,7 @@ impl<'a> Sink<'a> {
     /// The output can't be written.
     pub(super) fn abandon(self) -> Result<(), Failure> {
         match self {
-            Self::Lines(_, lines) => lines.finish(),
+            Self::Lines(_, lines, _) => lines.finish(),
             Self::Parquet(..) => Ok(()),
         }
     }
@@ -75,7 +81,7 @@ impl<'a> Sink<'a> {
     /// The output can't be written.
     pub(super) fn finish(self) -> Result<(), Failure> {
         match self {
-            Self::Lines(_, lines) => lines.finish(),
+            Self::Lines(_, lines, _) => lines.finish(),
             Self::Parquet(_, file, _) => Ok(file.finish()?),
         }
     }

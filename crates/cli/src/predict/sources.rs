@@ -135,8 +135,14 @@ impl Sources {
             Error::new("standard input", "a photo, or paths as UTF-8 text, one a line", "neither")
                 .hint("name a file that isn't called in UTF-8 as an argument")
         })?;
-        let lines = text.lines().map(str::trim_end).filter(|line| !line.is_empty());
-        lines.map(Path::new).try_for_each(|path| self.add(path, recursive))
+        for path in text.lines().filter(|line| !line.trim().is_empty()).map(Path::new) {
+            match path.is_dir() {
+                true => self.add_folder(path, recursive)?,
+                // A path in a list is no pattern. A file that doesn't exist is an error of that photo alone.
+                false => self.photos.push(Source::File(path.to_owned())),
+            }
+        }
+        Ok(())
     }
 }
 

@@ -1,5 +1,6 @@
 //! Answers as a table: the columns of CSV and Parquet, and the cells of a photo.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use engraft::Error;
@@ -47,12 +48,16 @@ pub(super) fn columns(classifier: &Classifier) -> Vec<Column> {
             ("error", Kind::Text),
         ],
     };
-    let class = |class: &String| match answer.iter().any(|(name, _)| class.eq_ignore_ascii_case(name)) {
-        true => Column { name: format!("class_{class}"), kind: Kind::Number },
-        false => Column { name: class.clone(), kind: Kind::Number },
-    };
-    let answers = answer.iter().map(|&(name, kind)| Column { name: name.to_owned(), kind });
-    answers.chain(classifier.classes().iter().map(class)).collect()
+    let mut columns: Vec<Column> = answer.iter().map(|&(name, kind)| Column { name: name.to_owned(), kind }).collect();
+    let mut used: HashSet<String> = columns.iter().map(|column| column.name.to_lowercase()).collect();
+    for class in classifier.classes() {
+        let mut name = class.clone();
+        while !used.insert(name.to_lowercase()) {
+            name = format!("class_{name}");
+        }
+        columns.push(Column { name, kind: Kind::Number });
+    }
+    columns
 }
 
 /// The row of a photo: a cell for each of the [`columns`].

@@ -217,9 +217,11 @@ impl LinearProbe {
             let Some(held_out) = extract(held_out, before_held_out)? else { return Ok(None) };
             candidates.push(Candidate { network, training, held_out });
         }
-        let near_duplicates = NearDuplicates::find(&candidates[0].training, &candidates[0].held_out);
+        let Candidate { training, held_out, .. } = &candidates[0];
+        let found = NearDuplicates::find(training, held_out, (&runtime, &self.cache), interrupt)?;
+        let Some(mut near_duplicates) = found else { return Ok(None) };
         let mut groups = folds::groups(&folder.photos);
-        near_duplicates.join(&mut groups);
+        near_duplicates.join(&mut groups, &folder.photos);
         let folds = folds::of_photos(&folder.photos, &groups, first, self.folds, self.seed)?;
         let trained = self.train(&candidates, (&folds, &groups), interrupt, &mut *progress.head)?;
         let Some(trained) = trained else { return Ok(None) };

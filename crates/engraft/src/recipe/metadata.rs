@@ -101,8 +101,9 @@ impl Metadata {
         let Some(json) = keras::read_extra(path, Self::ENTRY)? else { return Ok(None) };
         let within = |error: Error| error.within(path.display());
         let metadata = Self::from_json(&json).map_err(within)?;
+        // Predictions don't need the record, so one that is damaged or of a later version counts as none.
         let split = keras::read_extra(path, SplitRecord::ENTRY)?;
-        let split = split.map(|bytes| SplitRecord::from_bytes(&bytes)).transpose().map_err(within)?;
+        let split = split.and_then(|bytes| SplitRecord::from_bytes(&bytes).ok());
         let metadata = Self { split, ..metadata };
         let Some(rule) = metadata.unknown.clone().filter(|rule| rule.weight != 0.0) else { return Ok(Some(metadata)) };
         // A file that was converted from a `.keras` file has no class means. Without them, the rule would mean something else.

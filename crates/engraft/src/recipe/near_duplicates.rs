@@ -5,10 +5,13 @@
 use std::collections::HashMap;
 
 use engraft_linear::close_pairs;
-use rayon::prelude::*;
+use rayon::ThreadPoolBuilder;
 
-use super::PhotoFeatures;
-use crate::data::{Photo, Pixels};
+use super::{FeatureExtractor, Interrupt, PhotoFeatures};
+use crate::cache::FeatureCache;
+use crate::data::Photo;
+use crate::prelude::*;
+use crate::{Error, Model, Result};
 
 /// The least cosine of the features of near duplicates. Pairs below it are not looked at.
 const MIN_COSINE: f32 = 0.9;
@@ -26,10 +29,13 @@ const MOST: usize = 8;
 /// Width and height of a thumbnail.
 const SIDE: usize = 16;
 
+/// Width and height to which photos are resized before cells of pixels are averaged.
+const RESIZED: usize = 128;
+
 /// Pairs of photos that are no copies but show the same picture.
 ///
 /// Both the features of a network and thumbnails of 16 by 16 grey pixels must agree, so that two photos of like objects are no pair.
-/// Only photos whose features agree are decoded.
+/// Only photos whose features agree are decoded, and their thumbnails are kept in the feature cache.
 ///
 /// ```
 /// use engraft::recipe::NearDuplicates;
@@ -41,6 +47,9 @@ pub struct NearDuplicates {
     pub training: Vec<(Photo, Photo)>,
     /// Pairs of a training photo and a held-out one, at most one for each held-out photo.
     pub held_out: Vec<(Photo, Photo)>,
+    /// Groups of near duplicates that hold more than half of the photos of a class, as its label and their number: one series, or the
+    /// frames of a film. They don't share a fold, as the class would be missing from the others.
+    pub series: Vec<(usize, usize)>,
     /// The pairs of training photos by their positions.
     positions: Vec<(usize, usize)>,
 }
@@ -49,37 +58,33 @@ impl NearDuplicates {
     /// The most photos among which near duplicates are looked for, as the time grows with the square of their number.
     ///
     /// ```
-    /// assert_eq!(engraft::recipe::NearDuplicates::MAX_PHOTOS, 100_000);
+    /// assert_eq!(engraft::recipe::NearDuplicates::MAX_PHOTOS, 50_000);
     /// ```
-    pub const MAX_PHOTOS: usize = 100_000;
+    pub const MAX_PHOTOS: usize = 50_000;
 
-    /// Finds the near duplicates among training photos, and between these and held-out ones.
+    /// Finds the near duplicates among training photos, and between these and held-out ones; `None` if interrupted.
     ///
     /// Photos that can't be decoded any more are no near duplicates. Of more than [`MAX_PHOTOS`](Self::MAX_PHOTOS), none are found.
-    pub(super) fn find(training: &PhotoFeatures, held_out: &PhotoFeatures) -> Self {
+    ///
+    /// # Errors
+    /// Those of [`FeatureExtractor::extract`].
+    pub(super) fn find(
+        training: &PhotoFeatures,
+        held_out: &PhotoFeatures,
+        (runtime, cache): (&Runtime, &FeatureCache),
+        interrupt: &Interrupt,
+    ) -> Result<Option<Self>> {
         let photos: Vec<&Photo> = training.photos.iter().chain(&held_out.photos).collect();
         if photos.len() > Self::MAX_PHOTOS {
-            return Self::default();
+            return Ok(Some(Self::default()));
         }
-        let rows = |of: &PhotoFeatures| (0..of.photos.len()).map(|photo| photo * of.variants).collect::<Vec<_>>();
-        let rows: Vec<&[f32]> = [training, held_out]
-            .into_iter()
-            .flat_map(|of| rows(of).into_iter().map(|row| of.values.row(row)))
-            .collect();
         let split = training.photos.len();
-        let candidates: Vec<(usize, usize, f32)> = close_pairs(&rows, MIN_COSINE, MOST)
-            .into_iter()
-            .filter(|&(one, other, _)| one < split && photos[one].digest != photos[other].digest)
-            .collect();
-        let mut decoded: Vec<usize> = candidates.iter().flat_map(|&(one, other, _)| [one, other]).collect();
-        decoded.sort_unstable();
-        decoded.dedup();
-        let thumbnail = |&at: &usize| Some((at, Thumbnail::of(&photos[at].decode().ok()?)?));
-        let thumbnails: HashMap<usize, Thumbnail> = decoded.par_iter().filter_map(thumbnail).collect();
-        let is_same = |&(one, other, cosine): &(usize, usize, f32)| match (thumbnails.get(&one), thumbnails.get(&other))
-        {
-            (Some(one), Some(other)) => is_same_picture(cosine, one, other),
-            _ => false,
+        let mut candidates = candidates(training, held_out, runtime)?;
+        candidates.retain(|&(one, other, _)| one < split && photos[one].digest != photos[other].digest);
+        let Some(thumbnails) = thumbnails(&photos, &candidates, (runtime, cache), interrupt)? else { return Ok(None) };
+        let is_same = |&(one, other, cosine): &(usize, usize, f32)| {
+            let [one, other] = [one, other].map(|photo| thumbnails.get(&photos[photo].digest));
+            one.zip(other).is_some_and(|(one, other)| is_same_picture(cosine, one, other))
         };
         let mut found = Self::default();
         for (one, other, _) in candidates.into_iter().filter(is_same) {
@@ -93,7 +98,7 @@ impl NearDuplicates {
                 false => found.held_out.push(pair),
             }
         }
-        found
+        Ok(Some(found))
     }
 
     /// The pairs of training photos with different labels.
@@ -101,8 +106,9 @@ impl NearDuplicates {
         self.training.iter().filter(|(one, other)| one.labels != other.labels)
     }
 
-    /// Joins the groups of near duplicates. `groups` has a number for each training photo, in the order of first photos.
-    pub(super) fn join(&self, groups: &mut [usize]) {
+    /// Joins the groups of near duplicates among `photos`, the training photos, but for [`series`](Self::series). `groups` has a
+    /// number for each photo, in the order of first photos.
+    pub(super) fn join(&mut self, groups: &mut [usize], photos: &[Photo]) {
         if self.positions.is_empty() {
             return;
         }
@@ -111,8 +117,64 @@ impl NearDuplicates {
             let (one, other) = (root(&mut parent, groups[one]), root(&mut parent, groups[other]));
             parent[one.max(other)] = one.min(other);
         }
-        groups.iter_mut().for_each(|group| *group = root(&mut parent, *group));
+        let joined: Vec<usize> = groups.iter().map(|&group| root(&mut parent, group)).collect();
+        let mut sizes: HashMap<usize, usize> = HashMap::new();
+        let mut parts: HashMap<(usize, usize), usize> = HashMap::new();
+        for (photo, &group) in photos.iter().zip(&joined) {
+            for &label in &photo.labels {
+                *sizes.entry(label).or_default() += 1;
+                *parts.entry((group, label)).or_default() += 1;
+            }
+        }
+        let is_series = |(label, photos): (usize, usize)| 2 * photos > sizes[&label];
+        let mut series: Vec<(usize, usize, usize)> =
+            parts.into_iter().map(|((group, label), photos)| (group, label, photos)).collect();
+        series.retain(|&(_, label, photos)| photos > 1 && is_series((label, photos)));
+        series.sort_unstable();
+        for (group, joined) in groups.iter_mut().zip(joined) {
+            if series.binary_search_by_key(&joined, |&(group, ..)| group).is_err() {
+                *group = joined;
+            }
+        }
+        self.series = series.into_iter().map(|(_, label, photos)| (label, photos)).collect();
     }
+}
+
+/// Pairs whose features are close, as positions among the training photos, followed by the held-out ones.
+fn candidates(
+    training: &PhotoFeatures,
+    held_out: &PhotoFeatures,
+    runtime: &Runtime,
+) -> Result<Vec<(usize, usize, f32)>> {
+    let rows = |of: &'_ PhotoFeatures| (0..of.photos.len()).map(|photo| photo * of.variants).collect::<Vec<_>>();
+    let rows: Vec<&[f32]> =
+        [training, held_out].into_iter().flat_map(|of| rows(of).into_iter().map(|row| of.values.row(row))).collect();
+    let threads = ThreadPoolBuilder::new().num_threads(runtime.threads().max(1)).build();
+    let threads = threads.map_err(|error| Error::from_source("threads that compare photos", error))?;
+    Ok(threads.install(|| close_pairs(&rows, MIN_COSINE, MOST)))
+}
+
+/// The thumbnails of the candidates by digest, from the cache or from the photos; `None` if interrupted.
+fn thumbnails(
+    photos: &[&Photo],
+    candidates: &[(usize, usize, f32)],
+    (runtime, cache): (&Runtime, &FeatureCache),
+    interrupt: &Interrupt,
+) -> Result<Option<HashMap<[u8; 32], Thumbnail>>> {
+    let mut positions: Vec<usize> = candidates.iter().flat_map(|&(one, other, _)| [one, other]).collect();
+    positions.sort_unstable();
+    positions.dedup();
+    let photos: Vec<Photo> = positions.into_iter().map(|at| photos[at].clone()).collect();
+    let extractor = FeatureExtractor::new(&cells()?, "thumbnails, 16 x 16 pixels", runtime, cache)?;
+    let Some(found) = extractor.extract(&photos, interrupt, &mut |_, _| {})? else { return Ok(None) };
+    let thumbnail = |(at, photo): (usize, &Photo)| Some((photo.digest, Thumbnail::of(found.row(at, 0))?));
+    Ok(Some(found.photos.iter().enumerate().filter_map(thumbnail).collect()))
+}
+
+/// A network that averages the pixels of each cell of a photo.
+fn cells() -> Result<Model> {
+    let layers = Sequential::with_name("thumbnail").add(Input::named("photo", [RESIZED, RESIZED, 3]));
+    layers.add(AveragePooling2D::new(RESIZED / SIDE).named("cells")).build()
 }
 
 /// The first group that `group` is joined with. Shortens the way to it for later calls.
@@ -139,19 +201,12 @@ fn is_same_picture(cosine: f32, one: &Thumbnail, other: &Thumbnail) -> bool {
 struct Thumbnail([f32; SIDE * SIDE]);
 
 impl Thumbnail {
-    /// The means of a grid of pixels; `None` for a picture of one grey, which has nothing to compare.
-    fn of(pixels: &Pixels) -> Option<Self> {
-        let (columns, rows) = (covered(pixels.width), covered(pixels.height));
+    /// From the colours of the cells, `[SIDE, SIDE, 3]`; `None` for a picture of one grey, which has nothing to compare.
+    fn of(cells: &[f32]) -> Option<Self> {
         let mut grey = [0.0f32; SIDE * SIDE];
-        for (at, value) in grey.iter_mut().enumerate() {
-            for &(row, height) in &rows[at / SIDE] {
-                for &(column, width) in &columns[at % SIDE] {
-                    let rgb = &pixels.rgb[3 * (row * pixels.width + column)..][..3];
-                    // ITU-R BT.601, as JPEG.
-                    let grey = 0.299 * f32::from(rgb[0]) + 0.587 * f32::from(rgb[1]) + 0.114 * f32::from(rgb[2]);
-                    *value += height * width * grey;
-                }
-            }
+        for (grey, rgb) in grey.iter_mut().zip(cells.chunks_exact(3)) {
+            // ITU-R BT.601, as JPEG.
+            *grey = 0.299 * rgb[0] + 0.587 * rgb[1] + 0.114 * rgb[2];
         }
         let mean = grey.iter().sum::<f32>() / grey.len() as f32;
         grey.iter_mut().for_each(|value| *value -= mean);
@@ -175,22 +230,17 @@ impl Thumbnail {
     }
 }
 
-/// For each of [`SIDE`] cells of equal width, the pixels of a row that it covers, each with its share of the cell.
-fn covered(size: usize) -> Vec<Vec<(usize, f32)>> {
-    let cell = |at: usize| {
-        let (start, end) = (at * size, (at + 1) * size);
-        // In units of a SIDE-th of a pixel.
-        let share = |pixel: usize| ((pixel + 1) * SIDE).min(end) - (pixel * SIDE).max(start);
-        (start / SIDE..end.div_ceil(SIDE)).map(|pixel| (pixel, share(pixel) as f32 / size as f32)).collect()
-    };
-    (0..SIDE).map(cell).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::Tensor;
+    use crate::data::Pixels;
     use crate::random::Rng;
+
+    fn find(training: &PhotoFeatures, held_out: &PhotoFeatures) -> NearDuplicates {
+        let (runtime, cache) = (Runtime::cpu(Some(2)).unwrap(), FeatureCache::off());
+        NearDuplicates::find(training, held_out, (&runtime, &cache), &Interrupt::new()).unwrap().unwrap()
+    }
 
     /// A picture of 12 by 9 random squares, as large as wanted.
     fn picture(seed: u64, [width, height]: [usize; 2]) -> Pixels {
@@ -233,7 +283,7 @@ mod tests {
         let training =
             features(folder.path(), &[(1, large, 0), (2, large, 0), (1, small, 0), (3, large, 1), (2, small, 1)]);
         let held_out = features(folder.path(), &[(4, large, 0), (3, small, 1), (3, large, 1), (4, small, 0)]);
-        let found = NearDuplicates::find(&training, &held_out);
+        let mut found = find(&training, &held_out);
         let pair =
             |of: &PhotoFeatures, one: usize, other: usize| (training.photos[one].clone(), of.photos[other].clone());
         assert_eq!(found.training, [pair(&training, 0, 2), pair(&training, 1, 4)]);
@@ -241,8 +291,8 @@ mod tests {
         // The exact copy of a photo is no near duplicate, nor are two held-out photos.
         assert_eq!(found.held_out, [pair(&held_out, 3, 1)]);
         let mut groups = [0, 1, 2, 3, 4];
-        found.join(&mut groups);
-        assert_eq!(groups, [0, 1, 0, 3, 1]);
+        found.join(&mut groups, &training.photos);
+        assert_eq!((groups, found.series), ([0, 1, 2, 3, 1], vec![(0, 2)]));
     }
 
     #[test]
@@ -251,12 +301,18 @@ mod tests {
         let mut training = features(folder.path(), &[(1, [48, 36], 0), (2, [48, 36], 0), (3, [48, 36], 1)]);
         training.values = Tensor::new([3, 64], vec![1.0; 3 * 64]).unwrap();
         let none = features(folder.path(), &[]);
-        assert_eq!(NearDuplicates::find(&training, &none), NearDuplicates::default());
+        assert_eq!(find(&training, &none), NearDuplicates::default());
     }
 
     #[test]
     fn thumbnails_of_a_picture_correlate_whatever_its_size_brightness_and_side() {
-        let thumbnail = |pixels: &Pixels| Thumbnail::of(pixels).unwrap();
+        let cells = |pixels: &Pixels| {
+            cells()
+                .unwrap()
+                .predict(&Tensor::new([1, RESIZED, RESIZED, 3], pixels.resize(RESIZED, RESIZED)).unwrap(), 1)
+                .unwrap()
+        };
+        let thumbnail = |pixels: &Pixels| Thumbnail::of(cells(pixels).data()).unwrap();
         let original = thumbnail(&picture(1, [480, 360]));
         assert!(original.correlation(&thumbnail(&picture(1, [48, 36]))) > 0.99);
         assert!(original.correlation(&thumbnail(&picture(2, [480, 360]))) < 0.5);
@@ -268,28 +324,51 @@ mod tests {
         assert!(original.correlation(&thumbnail(&mirrored)) < 0.9);
         assert!(original.correlation(&thumbnail(&mirrored).mirrored()) > 0.99);
         assert!(is_same_picture(0.9, &original, &thumbnail(&mirrored)));
-        assert!(Thumbnail::of(&Pixels { width: 3, height: 2, rgb: vec![9; 18] }).is_none(), "one grey");
-        assert!(Thumbnail::of(&Pixels { width: 2, height: 1, rgb: vec![9, 9, 9, 200, 200, 200] }).is_some());
+        assert!(Thumbnail::of(&[9.0; 3 * SIDE * SIDE]).is_none(), "one grey");
     }
 
     #[test]
-    fn each_pixel_is_covered_once() {
-        for size in [1, 3, 16, 17, 100] {
-            let cells = covered(size);
-            let mut shares = vec![0.0; size];
-            cells.iter().flatten().for_each(|&(pixel, share)| shares[pixel] += share);
-            assert!(shares.iter().all(|share| (share - 16.0 / size as f32).abs() < 1e-4), "{size}: {shares:?}");
-            assert!(cells.iter().all(|cell| (cell.iter().map(|of| of.1).sum::<f32>() - 1.0).abs() < 1e-5), "{size}");
-        }
+    fn the_second_search_decodes_no_photo() {
+        let folder = tempfile::tempdir().unwrap();
+        let photos = [(1, [48, 36], 0), (1, [24, 18], 0), (2, [48, 36], 0), (3, [48, 36], 0), (4, [48, 36], 1)];
+        let (training, none) = (features(folder.path(), &photos), features(folder.path(), &[]));
+        let cache = FeatureCache::new(folder.path().join("cache"), 1 << 20);
+        let search = || {
+            let runtime = Runtime::cpu(Some(1)).unwrap();
+            NearDuplicates::find(&training, &none, (&runtime, &cache), &Interrupt::new()).unwrap().unwrap()
+        };
+        let first = search();
+        assert_eq!(first.training.len(), 1);
+        training.photos.iter().for_each(|photo| std::fs::remove_file(&photo.path).unwrap());
+        assert_eq!(search(), first);
+    }
+
+    #[test]
+    fn a_series_that_is_most_of_a_class_shares_no_fold() {
+        let photo = |label: usize| Photo { path: "a.jpg".into(), labels: vec![label], digest: [0; 32] };
+        let photos = [0, 0, 0, 1, 1, 1, 1].map(photo);
+        let pairs =
+            |positions: &[(usize, usize)]| NearDuplicates { positions: positions.to_vec(), ..Default::default() };
+        let mut groups = [0, 1, 2, 3, 4, 5, 6];
+        let mut found = pairs(&[(0, 1), (3, 4)]);
+        found.join(&mut groups, &photos);
+        assert_eq!((groups, found.series), ([0, 1, 2, 3, 3, 5, 6], vec![(0, 2)]));
+        // A pair in two classes makes a group of both; it is most of the first class.
+        let mut groups = [0, 1, 2, 3, 4, 5, 6];
+        let mut found = pairs(&[(0, 1), (1, 3)]);
+        found.join(&mut groups, &photos);
+        assert_eq!((groups, found.series), ([0, 1, 2, 3, 4, 5, 6], vec![(0, 2)]));
     }
 
     #[test]
     fn chains_of_pairs_are_one_group() {
-        let found = NearDuplicates { positions: vec![(3, 4), (1, 2), (2, 3)], ..NearDuplicates::default() };
+        let photo = |_| Photo { path: "a.jpg".into(), labels: Vec::new(), digest: [0; 32] };
+        let photos = [0; 6].map(photo);
+        let mut found = NearDuplicates { positions: vec![(3, 4), (1, 2), (2, 3)], ..NearDuplicates::default() };
         let mut groups = [0, 1, 2, 3, 4, 0];
-        found.join(&mut groups);
+        found.join(&mut groups, &photos);
         assert_eq!(groups, [0, 1, 1, 1, 1, 0]);
-        NearDuplicates::default().join(&mut groups);
+        NearDuplicates::default().join(&mut groups, &photos);
         assert_eq!(groups, [0, 1, 1, 1, 1, 0]);
     }
 }

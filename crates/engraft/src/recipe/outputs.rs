@@ -42,11 +42,11 @@ impl Outputs {
                 false => Self::Probabilities,
             });
         }
-        if compiled.is_some_and(|compiled| compiled.unknown.has_regression_loss()) {
-            return Ok(Self::Values);
-        }
         if last_op(model)?.is_some_and(|op| matches!(op, Op::Softmax | Op::Activation(ir::Activation::Sigmoid))) {
             return Ok(Self::Probabilities);
+        }
+        if compiled.is_some_and(|compiled| compiled.unknown.has_regression_loss()) {
+            return Ok(Self::Values);
         }
         Ok(match last_layer(model) {
             Some(dense) if dense.def().config()["activation"] == "linear" => {
@@ -170,5 +170,11 @@ mod tests {
         };
         assert_eq!(with_loss("mean_squared_error"), Outputs::Values);
         assert_eq!(with_loss("my_loss"), Outputs::Logits(OutputActivation::Sigmoid), "no loss that is known");
+        let unknown = crate::UnknownParts { loss: Some("mse".into()), ..Default::default() };
+        let softmax = Sequential::new().add(Input::new([6])).add(Dense::new(3).activation(Softmax)).build().unwrap();
+        softmax.compile(Sgd::new(0.1), Loss::categorical_crossentropy(), []).unwrap();
+        let compiled = softmax.compiled().map(|of| crate::Compiled { loss: None, unknown: unknown.into(), ..of });
+        softmax.set_compiled(compiled);
+        assert_eq!(Outputs::of(&softmax).unwrap(), Outputs::Probabilities, "a softmax tells more than such a loss");
     }
 }

@@ -21,7 +21,8 @@ pub(super) fn read(config: &Map<String, Value>, model: &Model) -> Vec<Error> {
         optimizer
     });
     let loss = part("loss").and_then(|value| {
-        let (loss, errors) = Loss::known_part(of_one_output(value));
+        let value = of_one_output(value);
+        let (loss, errors) = Loss::known_part(value);
         left_out.extend(errors);
         let loss = loss.filter(|loss| loss.check(model.output_shape()).map_err(|error| left_out.push(error)).is_ok());
         unknown.loss = loss.is_none().then(|| with_name(value)).filter(is_of_keras);
@@ -214,6 +215,9 @@ mod tests {
         let function = json!({"class_name": "function", "module": "builtins", "config": "mean_squared_error"});
         let (compiled, _) = read_with("loss", function);
         assert!(compiled.unknown.has_regression_loss() && write(&compiled)["loss"] == "mean_squared_error");
+        for loss in [json!(["mse"]), json!({"top": "mse"})] {
+            assert!(read_with("loss", loss).0.unknown.has_regression_loss());
+        }
         let (compiled, left_out) = read_with("loss", json!(["mse", "mae"]));
         assert_eq!((compiled.loss, left_out.len()), (None, 1));
     }

@@ -12,8 +12,19 @@ pub(super) fn notes(report: &ProbeReport) -> Vec<String> {
     let mut notes = Vec::new();
     if let [first, ..] = found.training.as_slice() {
         let pairs = count(found.training.len(), "pair");
-        let share = "they share a fold, so that the score isn't too good";
+        let share = match found.series.is_empty() {
+            true => "they share a fold, so that the score isn't too good",
+            false => "they share a fold, but for those of a series",
+        };
         notes.push(format!("note: {pairs} of photos show the same picture, such as {}: {share}", names(first)));
+    }
+    let series = found.series.iter().max_by_key(|(_, photos)| *photos);
+    if let Some(&(class, photos)) = series {
+        let class = &report.folder.classes[class];
+        notes.push(format!(
+            "warning: {photos} photos of {class} show nearly the same picture, as those of one series: the score holds for photos of \
+             this series, and may be too good for others"
+        ));
     }
     let contradictory: Vec<&(Photo, Photo)> = found.in_two_classes().collect();
     if let [first, ..] = contradictory.as_slice() {
