@@ -27,9 +27,11 @@ use crate::error::{Cause, HasErrorKind, kind_of_reading};
 mod block_cache;
 mod budget;
 mod convert_error;
+mod counting_source;
 mod datatype;
 mod h5_file;
 mod h5_writer;
+mod members;
 mod parallel_reader;
 mod sparse_file;
 

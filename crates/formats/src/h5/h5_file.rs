@@ -3,14 +3,18 @@
 use std::collections::HashMap;
 use std::io::{Cursor, Read, Seek};
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use engraft_nn::io_reason;
-use hdf5_pure::{AttrValue, Dataset, Error, File, Group, Layout, ReadSeekSource};
+use hdf5_pure::{
+    AttrValue, ChunkCacheConfig, Dataset, Error, File, FileAccessProperties, Group, Layout, ReadSeekSource,
+};
 
 use super::block_cache::BlockCache;
 use super::budget::Budget;
 use super::convert_error::{cause, convert_error};
+use super::counting_source::{ByteCount, CountingSource};
+use super::members::{self, Listings, Members};
 use super::parallel_reader::{MIN_VALUES, ParallelReader};
 use super::{H5Error, MAX_DEPTH, datatype};
 use crate::{expansion, pickle};
@@ -94,9 +98,9 @@ pub struct H5File {
     budget: Budget,
     /// A reader of the same bytes for parallel reads; `None` if the file isn't on disk or the system doesn't support them.
     parallel: Option<ParallelReader>,
-    /// The groups that were found so far, by path. Looking a group up from the root parses every group above it, which takes most
-    /// of the time of reading a network with many layers.
-    groups: Mutex<HashMap<String, Group>>,
+    listings: Listings,
+    /// The groups that were found without a listing, by path. Looking a group up from the root parses every group above it.
+    unlisted: Mutex<HashMap<String, Group>>,
 }
 
 impl H5File {
@@ -146,14 +150,19 @@ impl H5File {
         }
         let reader = BlockCache::new(reader).map_err(unopened)?;
         let source = ReadSeekSource::new(reader).map_err(|error| open_error(error.into()))?;
-        let file = File::from_source(source).map_err(open_error)?;
+        let bytes_read = ByteCount::default();
+        let source = CountingSource::new(source, bytes_read.clone());
+        // Datasets are kept, but each is read once: its chunks must not stay in memory with it.
+        let properties = FileAccessProperties::new().with_chunk_cache(ChunkCacheConfig::disabled());
+        let file = File::from_source_with_options(source, properties).map_err(open_error)?;
         let (declared, len) = (file.superblock().eof_address, file.file_size());
         if declared > len {
             let reason = format!("expected {declared} bytes, received {len}: is the file complete?");
             return Err(H5Error::Open { reason, source: None });
         }
         let budget = Budget::new(expansion::limit(len));
-        Ok(Self { file, budget, parallel: None, groups: Mutex::default() })
+        let listings = Listings::new(bytes_read, members::limit(len));
+        Ok(Self { file, budget, parallel: None, listings, unlisted: Mutex::default() })
     }
 
     /// Sets the second reader, for large datasets. It must read the same bytes as this file.
@@ -186,17 +195,26 @@ impl H5File {
     /// [`H5Error::Missing`] when `group` isn't a group in this file, [`H5Error::Depth`],
     /// [`H5Error::Damaged`].
     pub fn children(&self, group: &str) -> Result<Vec<H5Entry>, H5Error> {
-        let node = self.group(group)?;
-        let damaged = |error| convert_error(group, "group", error);
-        let groups = node.groups().map_err(damaged)?.into_iter().map(|name| H5Entry { name, is_group: true });
-        let datasets = node.datasets().map_err(damaged)?.into_iter().map(|name| H5Entry { name, is_group: false });
-        let mut entries: Vec<_> = groups.chain(datasets).collect();
+        let entries = match self.members(group)? {
+            Some(members) => members.entries(),
+            None => self.unlisted_children(group)?,
+        };
         // A path with an empty name or `.` leads back to this group, so a walk over all groups would never end. A name
         // with a slash would be taken for several names.
         if let Some(entry) = entries.iter().find(|entry| matches!(&*entry.name, "" | ".") || entry.name.contains('/')) {
             let reason = format!("a member called `{}`, which no path can name", entry.name);
             return Err(H5Error::damaged(group, reason));
         }
+        Ok(entries)
+    }
+
+    /// The members of a group that [`members`](Self::members) doesn't list, sorted by name.
+    fn unlisted_children(&self, group: &str) -> Result<Vec<H5Entry>, H5Error> {
+        let node = self.group(group)?;
+        let damaged = |error| convert_error(group, "group", error);
+        let groups = node.groups().map_err(damaged)?.into_iter().map(|name| H5Entry { name, is_group: true });
+        let datasets = node.datasets().map_err(damaged)?.into_iter().map(|name| H5Entry { name, is_group: false });
+        let mut entries: Vec<_> = groups.chain(datasets).collect();
         entries.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(entries)
     }
@@ -341,41 +359,56 @@ impl H5File {
         Ok(Some(joined))
     }
 
+    /// The members of a group; `None` if they can't be listed, see [`Listings::of`].
+    fn members(&self, group: &str) -> Result<Option<Arc<Members>>, H5Error> {
+        self.listings.of(group, || self.group(group))
+    }
+
     fn group(&self, path: &str) -> Result<Group, H5Error> {
         check_depth(path)?;
         if path.split('/').all(str::is_empty) {
             return Ok(self.file.root());
         }
-        let known = self.groups.lock().unwrap_or_else(PoisonError::into_inner).get(path).cloned();
+        let Some((above, name)) = self.above(path)? else {
+            return self.file.group(path).map_err(|error| convert_error(path, "group", error));
+        };
+        if let Some(members) = self.members(above)? {
+            let missing = || H5Error::Missing { path: path.to_owned(), expected: "group" };
+            return members.group(name).cloned().ok_or_else(missing);
+        }
+        let known = self.unlisted.lock().unwrap_or_else(PoisonError::into_inner).get(path).cloned();
         if let Some(group) = known {
             return Ok(group);
         }
-        let group = match self.above(path)? {
-            Some((above, name)) => above.group(name),
-            None => self.file.group(path),
-        };
-        let group = group.map_err(|error| convert_error(path, "group", error))?;
-        self.groups.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned(), group.clone());
+        let group = self.group(above)?.group(name).map_err(|error| convert_error(path, "group", error))?;
+        self.unlisted.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned(), group.clone());
         Ok(group)
     }
 
     fn dataset(&self, path: &str) -> Result<Dataset, H5Error> {
         check_depth(path)?;
         let dataset = match self.above(path)? {
-            Some((above, name)) => above.dataset(name),
             None => self.file.dataset(path),
+            Some((above, name)) => match self.members(above)? {
+                Some(members) => {
+                    let missing = || H5Error::Missing { path: path.to_owned(), expected: "dataset" };
+                    return members.dataset(name).cloned().ok_or_else(missing);
+                }
+                None => self.group(above)?.dataset(name),
+            },
         };
         dataset.map_err(|error| convert_error(path, "dataset", error))
     }
 
-    /// The group above a path, and the path's last name; `None` if the path has no group above it in this file, or no such form.
-    fn above<'p>(&self, path: &'p str) -> Result<Option<(Group, &'p str)>, H5Error> {
-        let Some((above, name)) = path.rsplit_once('/').filter(|(above, name)| !above.is_empty() && !name.is_empty())
-        else {
+    /// The path of the group above a path, and the path's last name; `None` if there is no such group in this file, or the path
+    /// has no such form.
+    fn above<'p>(&self, path: &'p str) -> Result<Option<(&'p str, &'p str)>, H5Error> {
+        let (above, name) = path.rsplit_once('/').unwrap_or(("", path));
+        if matches!(name, "" | ".") {
             return Ok(None);
-        };
-        match self.group(above) {
-            Ok(group) => Ok(Some((group, name))),
+        }
+        match self.members(above) {
+            Ok(_) => Ok(Some((above, name))),
             Err(H5Error::Missing { .. }) => Ok(None),
             Err(error) => Err(error),
         }
@@ -445,4 +478,39 @@ fn open_error(error: Error) -> H5Error {
 /// The [`H5Error::Open`] for a system's error on opening a file.
 fn unopened(error: std::io::Error) -> H5Error {
     H5Error::Open { reason: io_reason(&error), source: Some(error.into()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::H5Writer;
+    use super::*;
+
+    #[test]
+    fn a_file_beyond_the_limit_of_listings_reads_the_same() {
+        let mut writer = H5Writer::new();
+        writer.f32("layers/dense/vars/0", &[2], vec![1.0_f32, 2.0]).unwrap();
+        writer.attr_string("layers/dense/vars", "name", "top").unwrap();
+        writer.group("layers/add").unwrap();
+        let mut bytes = Vec::new();
+        writer.write_to(&mut bytes).unwrap();
+        let listed = H5File::from_bytes(bytes.clone()).unwrap();
+        let unlisted = H5File::from_bytes(bytes).unwrap();
+        let unlisted = H5File { listings: Listings::new(ByteCount::default(), 0), ..unlisted };
+        assert!(listed.members("layers").unwrap().is_some() && unlisted.members("layers").unwrap().is_none());
+        for file in [listed, unlisted] {
+            let names: Vec<_> = file.children("layers").unwrap().into_iter().map(|entry| entry.name).collect();
+            assert_eq!(names, ["add", "dense"]);
+            assert_eq!(file.read_f32("layers/dense/vars/0").unwrap(), (vec![2], vec![1.0, 2.0]));
+            assert_eq!(file.attr_string("/layers/dense/vars", "name").unwrap().as_deref(), Some("top"));
+            for (path, expected) in
+                [("layers/add/vars/0", false), ("layers/./dense", true), ("dense", false), ("", true)]
+            {
+                assert_eq!(file.contains(path).unwrap(), expected, "{path}");
+            }
+            let missing = file.children("layers/dense/vars/0").unwrap_err();
+            assert!(matches!(missing, H5Error::Missing { expected: "group", .. }), "{missing}");
+            let missing = file.dataset_shape("layers/dense").unwrap_err();
+            assert!(matches!(missing, H5Error::Missing { expected: "dataset", .. }), "{missing}");
+        }
+    }
 }
