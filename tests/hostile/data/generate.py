@@ -35,6 +35,10 @@ def bombs():
         file.create_dataset("overflowing", (1 << 40, 1 << 40), "f4", chunks=(1, 1))
         file.create_dataset("zeros", data=np.zeros((17 << 20,), "f4"), chunks=(1 << 20,), compression="gzip")
         file.create_dataset("one_huge_chunk", (1,), "f4", chunks=(1 << 29,), maxshape=(None,), compression="gzip")
+    with h5py.File(at("shared_header.h5"), "w") as file:
+        file.create_dataset("layers/0", data=np.float32(1)).attrs["name"] = np.zeros(60000, "u1")
+        for index in range(1, 1000):
+            file[f"layers/{index}"] = file["layers/0"]
     with h5py.File(at("shape_bomb.weights.h5"), "w") as file:
         file.create_dataset("layers/dense/vars/0", (1 << 20, 1 << 20), "f4")
         file.create_dataset("layers/dense/vars/1", (2,), "f4")

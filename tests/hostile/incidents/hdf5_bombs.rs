@@ -1,6 +1,7 @@
 //! HDF5 decompression bombs: compressed zeros, chunks without data, and many datasets that are large together.
 
 use engraft_formats::h5::H5File;
+use engraft_hostile::peak;
 
 use super::{data, refused};
 
@@ -58,4 +59,17 @@ fn a_chunk_lies_within_its_dataset() {
     let file = H5File::from_bytes(bytes).unwrap();
     let expected = "`chunked`: damaged or unsupported: a chunk at [18446744073709551615] of shape [100]";
     refused(|| file.read_f32("chunked"), &[expected]);
+}
+
+/// A thousand links to one dataset with a header of 60 KB: the headers of all members would take 60 MB.
+#[test]
+fn links_that_share_a_header_do_not_multiply_it() {
+    let path = data("shared_header.h5");
+    let len = path.metadata().unwrap().len();
+    let ((), peak_bytes) = peak(|| {
+        let file = H5File::open(&path).unwrap();
+        assert_eq!(file.children("layers").unwrap().len(), 1000);
+        assert_eq!(file.read_f32("layers/999").unwrap().1, [1.0]);
+    });
+    assert!(len < 200 << 10 && peak_bytes < 4 << 20, "{peak_bytes} bytes for a file of {len}");
 }
