@@ -17,6 +17,9 @@ use crate::{expansion, pickle};
 /// Limit on the number of entries. Keras writes three; layers with vocabularies add a few assets.
 const MAX_ENTRIES: usize = 1000;
 
+/// The first bytes of an archive with entries.
+const SIGNATURE: &[u8] = b"PK\x03\x04";
+
 /// The place named in errors that concern no single entry.
 const PLACE: &str = "archive";
 
@@ -32,11 +35,16 @@ impl<R: Read + Seek + Send + 'static> Zip<R> {
     pub(crate) fn new(mut file: R, what: &str) -> Result<Self> {
         pickle::refuse(&mut file)?;
         let failed = |error| Error::from_io("file", error);
+        let mut start = Vec::new();
+        file.by_ref().take(SIGNATURE.len() as u64).read_to_end(&mut start).map_err(failed)?;
         let len = file.seek(SeekFrom::End(0)).map_err(failed)?;
         file.rewind().map_err(failed)?;
         let not_a_zip = |error: ZipError| {
             // The zip crate names the record that it misses, which says less than this.
             let received = match error {
+                ZipError::InvalidArchive(_) if start == SIGNATURE => {
+                    "a zip archive that is damaged or cut short".to_owned()
+                }
                 ZipError::InvalidArchive(_) => "another kind of file, or one that is cut short".to_owned(),
                 _ => reason(&error),
             };
@@ -147,8 +155,15 @@ impl<R: Read + Seek + Send + 'static> Zip<R> {
 
     fn missing(&self, name: &str) -> Error {
         let names: Vec<_> = self.entries.file_names().flatten().take(10).collect();
-        Error::new(PLACE, format_args!("an entry `{name}`"), format_args!("entries {names:?}"))
-            .hint("a .keras file contains config.json, metadata.json and model.weights.h5")
+        let inside = |file: &str| names.iter().any(|name| name.rsplit('/').next() == Some(file));
+        let hint = if inside("saved_model.pb") {
+            "this is a zipped SavedModel of TensorFlow: unzip it, and give the folder to learn how to convert it"
+        } else if names.iter().any(|name| name.ends_with(".keras")) || inside(name) {
+            "a model seems to be inside: unzip the archive, and give the model in it"
+        } else {
+            "a .keras file contains config.json, metadata.json and model.weights.h5"
+        };
+        Error::new(PLACE, format_args!("an entry `{name}`"), format_args!("entries {names:?}")).hint(hint)
     }
 }
 

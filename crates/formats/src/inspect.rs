@@ -29,9 +29,13 @@ use engraft_nn::{Error, Result};
 
 use crate::archive::Zip;
 use crate::error::{at, within_file};
+use crate::foreign::Foreign;
 use crate::h5::{H5Error, H5File, is_hdf5};
-use crate::npy;
 use crate::safetensors::SafetensorsFile;
+use crate::{keras, npy};
+
+/// The formats that are read, for errors.
+const FORMATS: &str = "a .keras, .h5, .weights.h5, .safetensors, .onnx, .npy or .npz file";
 
 /// Limit on the members of all groups of an HDF5 file together, enough for thousands of layers and their optimizer.
 ///
@@ -177,6 +181,12 @@ impl Contents {
 /// The file can't be read, is damaged, or has another format.
 pub fn inspect(path: &Path) -> Result<Contents> {
     let within = |error: Error| within_file(path, error);
+    if keras::is_unzipped(path) {
+        return keras_model::of_folder(path).map_err(within);
+    }
+    if let Some(foreign) = Foreign::of(path).filter(|kind| !matches!(kind, Foreign::Onnx | Foreign::Safetensors)) {
+        return Err(foreign.error(path, FORMATS));
+    }
     let unread = |error| within(Error::from_io("file", error));
     let mut file = File::open(path).map(BufReader::new).map_err(unread)?;
     let mut start = Vec::new();

@@ -2,7 +2,7 @@
 //!
 //! A `.keras` file is a zip archive of `config.json` (the layers), `metadata.json` and
 //! `model.weights.h5`. An `.h5` of a model has the same content in attributes and groups ([`legacy`]).
-//! [`load`] reads both, whether Keras or this crate wrote them. Keras' `load_model` opens the files
+//! [`load`] reads both, and the content of a `.keras` file in a folder, whether Keras or this crate wrote them. Keras' `load_model` opens the files
 //! that [`save`] writes, with its default `safe_mode=True`. A program may add entries of its own,
 //! which Keras ignores ([`SaveOptions::extras`], [`read_extra`]).
 //!
@@ -34,6 +34,7 @@ mod nodes;
 mod optimizer_state;
 mod save;
 mod serialized_object;
+pub(crate) mod unzipped;
 mod version;
 mod weights;
 mod weights_by_name;
@@ -49,10 +50,12 @@ use self::config_reader::ConfigReader;
 use self::optimizer_state::SavedOptimizer;
 use crate::archive::Zip;
 use crate::error::{HasErrorKind, at, within_file};
+use crate::foreign::Foreign;
 use crate::h5::{self, H5File, ParallelReader};
 use crate::json::parse;
 
 pub use self::save::{SaveOptions, save, save_model, save_weights};
+pub use self::unzipped::is_unzipped;
 pub use self::weights_by_name::load_weights_by_name;
 
 const ARCHIVE: &str = "a .keras file (a zip archive) or an .h5 (HDF5)";
@@ -93,7 +96,7 @@ pub struct Archive {
     pub keras_version: Option<String>,
 }
 
-/// Reads a model from a `.keras` file or an `.h5`. The format follows from the first bytes.
+/// Reads a model from a `.keras` file, the same [in a folder](is_unzipped), or an `.h5`. The format follows from the content.
 ///
 /// Reading runs no code from the file and opens no other file. Declared sizes are checked before
 /// memory of that size is allocated. The arrays in the file must match the weights exactly: none
@@ -116,6 +119,9 @@ pub struct Archive {
 /// The file can't be read or has no model; a class or option is unknown (the error names it); a
 /// weight is missing, left over or of another shape; Keras 4 or later wrote the file.
 pub fn load(path: &Path) -> Result<Archive> {
+    if is_unzipped(path) {
+        return read_folder(path).map_err(|error| within_file(path, error));
+    }
     let (file, parallel) = open_for_parallel_reads(path)?;
     read_from(file, parallel).map_err(|error| within_file(path, error))
 }
@@ -140,15 +146,25 @@ fn read_from(mut file: impl Read + Seek + Send + 'static, parallel: Option<Paral
         return legacy::read(&H5File::from_reader(file).map_err(in_file)?.with_parallel_reader(parallel));
     }
     let mut zip = Zip::new(file, ARCHIVE)?;
-    let metadata: Option<Value> = zip.read(METADATA, MAX_EXTRA)?.map(|bytes| parse(METADATA, &bytes)).transpose()?;
-    let metadata = metadata.unwrap_or_default();
+    let (metadata, config) = (zip.read(METADATA, MAX_EXTRA)?, zip.require(CONFIG, MAX_CONFIG)?);
+    build(metadata.as_deref(), &config, || zip.into_h5(WEIGHTS, parallel))
+}
+
+/// Reads a model from a folder with the content of a `.keras` file.
+fn read_folder(path: &Path) -> Result<Archive> {
+    build(unzipped::metadata(path)?.as_deref(), &unzipped::config(path)?, || unzipped::weights(path))
+}
+
+/// Makes the model that the parts of a `.keras` file describe. `weights` opens the third part.
+fn build(metadata: Option<&[u8]>, config: &[u8], weights: impl FnOnce() -> Result<H5File>) -> Result<Archive> {
+    let metadata: Value = metadata.map(|bytes| parse(METADATA, bytes)).transpose()?.unwrap_or_default();
     let keras_version = metadata["keras_version"].as_str().map(str::to_owned);
     version::check(keras_version.as_deref())?;
-    let config = parse(CONFIG, &zip.require(CONFIG, MAX_CONFIG)?)?;
+    let config = parse(CONFIG, config)?;
     let model = ConfigReader::of_version(keras_version.as_deref()).model(&config);
     let (model, mut warnings) = model.map_err(|error| version::hint(error, keras_version.as_deref()))?;
     base_record::restore(&model, &metadata[base_record::KEY])?;
-    let file = zip.into_h5(WEIGHTS, parallel)?;
+    let file = weights()?;
     weights::read(&weights::saved_layers(model.layer()), &file, weights::LayerNames::MustMatch)?;
     if let Some(compiled) = config.get("compile_config").and_then(Value::as_object).filter(|c| !c.is_empty()) {
         warnings.extend(recompile(&model, compiled, || SavedOptimizer::in_weights_h5(&file)));
@@ -191,7 +207,8 @@ pub fn load_model(path: &Path) -> Result<Model> {
 
 /// Reads an extra entry of a model file, such as one of [`SaveOptions::extras`]; `None` if there is none.
 ///
-/// In a `.keras` file, an extra entry is an entry of the archive; in an `.h5`, it is a string attribute of the root.
+/// In a `.keras` file, an extra entry is an entry of the archive, or a file in its folder; in an `.h5`, it is a string attribute
+/// of the root.
 ///
 /// ```
 /// use engraft_formats::keras::{self, SaveOptions};
@@ -209,6 +226,9 @@ pub fn load_model(path: &Path) -> Result<Model> {
 /// # Errors
 /// The file can't be read or has another format; the entry is damaged or, in a `.keras` file, larger than 4 MiB.
 pub fn read_extra(path: &Path, name: &str) -> Result<Option<Vec<u8>>> {
+    if is_unzipped(path) {
+        return unzipped::extra(path, name).map_err(|error| within_file(path, error));
+    }
     let mut file = open(path)?;
     let extra = match h5::is_hdf5(&mut file).map_err(in_file) {
         Ok(true) => H5File::from_reader(file)
@@ -221,7 +241,7 @@ pub fn read_extra(path: &Path, name: &str) -> Result<Option<Vec<u8>>> {
     extra.map_err(|error| within_file(path, error))
 }
 
-/// Loads weights from a `.weights.h5` file of Keras 3 or a `.keras` file into a model of the same
+/// Loads weights from a `.weights.h5` file of Keras 3 or a `.keras` file (or its folder) into a model of the same
 /// layers. The names of layers may differ.
 ///
 /// ```
@@ -241,6 +261,11 @@ pub fn read_extra(path: &Path, name: &str) -> Result<Option<Vec<u8>>> {
 /// The file can't be read or has another format; a weight is missing, left over or of another shape. All shapes
 /// are checked before the first weight is set. An error while values are read may leave some weights set.
 pub fn load_weights(path: &Path, model: &Model) -> Result<()> {
+    if is_unzipped(path) {
+        return unzipped::weights(path)
+            .and_then(|file| set_weights(&file, model))
+            .map_err(|error| within_file(path, error));
+    }
     let (file, parallel) = open_for_parallel_reads(path)?;
     read_weights_from(file, parallel, model).map_err(|error| within_file(path, error))
 }
@@ -276,12 +301,16 @@ fn read_weights_from(
         true => H5File::from_reader(file).map_err(in_file)?.with_parallel_reader(parallel),
         false => Zip::new(file, ARCHIVE)?.into_h5(WEIGHTS, parallel)?,
     };
-    weights::read(&weights::saved_layers(model.layer()), &file, weights::LayerNames::Ignored)
+    set_weights(&file, model)
+}
+
+fn set_weights(file: &H5File, model: &Model) -> Result<()> {
+    weights::read(&weights::saved_layers(model.layer()), file, weights::LayerNames::Ignored)
 }
 
 fn open(path: &Path) -> Result<BufReader<File>> {
-    if path.is_dir() {
-        return Err(Error::new(path.display(), "a model file", "a folder"));
+    if let Some(foreign) = Foreign::of(path) {
+        return Err(foreign.error(path, ARCHIVE));
     }
     File::open(path).map(BufReader::new).map_err(|error| Error::from_io(path.display(), error))
 }

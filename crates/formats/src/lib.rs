@@ -1,7 +1,7 @@
 //! Readers and writers of model and array files: Keras archives and HDF5, safetensors, NumPy, and ONNX.
 //!
-//! Each format has a module of its own. [`inspect`](mod@inspect) tells what any of these files holds, and [`atomic`]
-//! replaces files safely. Layers and weights are those of the crate `engraft_nn`.
+//! Each format has a module of its own. [`inspect`](mod@inspect) tells what any of these files holds, [`foreign`] what other
+//! files are, and [`atomic`] replaces files safely. Layers and weights are those of the crate `engraft_nn`.
 
 mod archive;
 pub mod atomic;
@@ -10,6 +10,7 @@ mod error;
 mod expansion;
 mod failing_once;
 mod float_type;
+pub mod foreign;
 pub mod h5;
 pub mod inspect;
 pub mod json;

@@ -10,7 +10,7 @@ use super::{Contents, LayerInfo, after, arrays};
 use crate::archive::Zip;
 use crate::h5::H5File;
 use crate::json::parse;
-use crate::keras::{self, MAX_CONFIG, MAX_EXTRA};
+use crate::keras::{self, MAX_CONFIG, MAX_EXTRA, unzipped};
 
 /// Limit on the depth of nested models in a config. Deeper layers are left out.
 const MAX_NESTING: usize = 32;
@@ -19,16 +19,29 @@ const MAX_NESTING: usize = 32;
 pub(super) fn of_archive(path: &Path, mut zip: Zip<impl Read + Seek + Send + 'static>) -> Result<Contents> {
     let config = zip.require("config.json", MAX_CONFIG)?;
     let metadata = zip.read("metadata.json", MAX_EXTRA)?.unwrap_or_default();
-    let metadata: Value = parse("metadata.json", &metadata).unwrap_or_default();
+    // The HDF5 file is dropped before the model is loaded: a deflated one is held in memory.
+    let arrays = arrays(&zip.into_h5("model.weights.h5", None)?)?;
+    let contents = Contents { format: "Keras model (.keras)".into(), arrays, ..written_by(&metadata) };
+    Ok(with_model(path, &config, contents))
+}
+
+/// Inspects a folder with the content of a `.keras` file.
+pub(super) fn of_folder(path: &Path) -> Result<Contents> {
+    let metadata = unzipped::metadata(path)?.unwrap_or_default();
+    let arrays = arrays(&unzipped::weights(path)?)?;
+    let contents = Contents { format: "Keras model (.keras in a folder)".into(), arrays, ..written_by(&metadata) };
+    Ok(with_model(path, &unzipped::config(path)?, contents))
+}
+
+/// The program that wrote a `.keras` file, from its `metadata.json`.
+fn written_by(metadata: &[u8]) -> Contents {
+    let metadata: Value = parse("metadata.json", metadata).unwrap_or_default();
     let word = |name: &str| metadata.get(name).and_then(Value::as_str);
     let written_by = match (word("engraft_version"), word("keras_version")) {
         (Some(engraft), Some(keras)) => Some(format!("engraft {engraft}, as Keras {keras}")),
         (_, keras) => keras.map(|version| format!("Keras {version}")),
     };
-    // The HDF5 file is dropped before the model is loaded: a deflated one is held in memory.
-    let arrays = arrays(&zip.into_h5("model.weights.h5", None)?)?;
-    let contents = Contents { format: "Keras model (.keras)".into(), written_by, arrays, ..Contents::default() };
-    Ok(with_model(path, &config, contents))
+    Contents { written_by, ..Contents::default() }
 }
 
 /// Inspects a model in an `.h5`; `config` is the text of its attribute `model_config`.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use engraft_nn::{Error, Result};
 
-use super::{ArrayInfo, Contents};
+use super::{ArrayInfo, Contents, FORMATS};
 use crate::onnx::{self, OnnxError, RawInitializer};
 
 /// Inspects the ONNX file at `path`.
@@ -13,13 +13,9 @@ use crate::onnx::{self, OnnxError, RawInitializer};
 /// formats.
 pub(super) fn contents(path: &Path) -> Result<Contents> {
     read(path).map_err(|error| {
-        Error::new(
-            path.display(),
-            "a .keras, .h5, .weights.h5, .safetensors, .onnx, .npy or .npz file",
-            format_args!("a file that can't be read as ONNX either: {error}"),
-        )
-        .with_kind(error.kind())
-        .caused_by(error)
+        Error::new(path.display(), FORMATS, format_args!("a file that can't be read as ONNX either: {error}"))
+            .with_kind(error.kind())
+            .caused_by(error)
     })
 }
 
