@@ -2,29 +2,38 @@
 
 use std::path::Path;
 
+use engraft::formats::foreign::Foreign;
+use engraft::formats::keras;
 use engraft::{Error, ErrorKind};
 
 use crate::command_line::with_exchanged;
 use crate::failure::Failure;
 use crate::file_kind::FileKind;
 
-/// Checks that no folder or photo stands where a model file should. `others` are the other paths of the command.
+/// Checks that no folder or photo stands where a model file should. `others` are the other paths of the command. An unzipped
+/// `.keras` file is a folder and a model.
 ///
 /// # Errors
 /// [`Failure::Usage`] with the right command line if one of `others` is a model; otherwise [`Failure::Failed`]. A file of another
 /// kind passes: its reader knows best what is wrong with it.
 pub(crate) fn check_model<'a>(path: &Path, others: impl IntoIterator<Item = &'a Path>) -> Result<(), Failure> {
     let kind = FileKind::of(path);
-    if !matches!(kind, FileKind::Folder | FileKind::Photo | FileKind::Special | FileKind::Empty) {
+    let is_file = !matches!(kind, FileKind::Folder | FileKind::Photo | FileKind::Special | FileKind::Empty);
+    if is_file || keras::is_unzipped(path) {
         return Ok(());
     }
     let error = Error::new(path.display(), "a model file", kind);
-    match others.into_iter().find(|other| FileKind::of(other) == FileKind::Model) {
+    let is_model = |other: &&Path| FileKind::of(other) == FileKind::Model || keras::is_unzipped(other);
+    match others.into_iter().find(is_model) {
         Some(model) => {
             let line = with_exchanged(path, model);
             Err(Failure::Usage(error.hint(format_args!("the model comes first: {line}"))))
         }
-        None => Err(error.hint("give a model file, such as the model.keras that `engraft train` wrote").into()),
+        None => Err(match Foreign::of(path) {
+            Some(foreign) => foreign.error(path, "a model file"),
+            None => error.hint("give a model file, such as the model.keras that `engraft train` wrote"),
+        }
+        .into()),
     }
 }
 

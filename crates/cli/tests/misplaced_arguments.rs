@@ -67,7 +67,7 @@ fn the_wrong_kind_of_file_is_told_by_its_content() {
         assert!(!place.path("n.keras").exists(), "{run}");
     }
     place.write("cut.keras", &place.read("m.keras")[..3000]);
-    let run = place.run("summary cut.keras").fails(1, &["received another kind of file, or one that is cut short"]);
+    let run = place.run("summary cut.keras").fails(1, &["received a zip archive that is damaged or cut short"]);
     assert!(!run.err.contains("EOCD"), "{run}");
 }
 
