@@ -32,9 +32,9 @@ fn parameters(weights: &[engraft_nn::Weight]) -> u64 {
 }
 
 /// Name and `trainable` flag of all layers, nested ones included. Files have no flag for inputs and
-/// operations, which have nothing to train.
+/// operations, which have nothing to train. Keras ignores the flag of a sequential model when it opens one.
 fn flags(layer: &Layer) -> Vec<(String, bool)> {
-    let flagged = !["InputLayer", "Flip"].contains(&layer.class_name());
+    let flagged = !["InputLayer", "Flip", "Sequential"].contains(&layer.class_name());
     let own = (layer.name().to_owned(), flagged && layer.trainable());
     std::iter::once(own).chain(layer.layers().iter().flat_map(flags)).collect()
 }
@@ -94,6 +94,28 @@ fn what_was_frozen_and_compiled_is_read() {
         let expected = if sgd.contains(&case["case"].as_str().unwrap()) { 0.01_f32 } else { 0.001 };
         assert_eq!((optimizer.slots() == 1, optimizer.learning_rate().at(0) as f32), (expected == 0.01, expected));
         there_and_back(model).iter().for_each(|again| assert_same(model, &again.model));
+    }
+}
+
+/// In Keras 3.15, too, the opened model trains these weights: a nested model's flag says nothing about its layers, and that of a
+/// sequential model isn't read.
+#[test]
+fn inner_layers_of_frozen_models_keep_their_own_flags() {
+    let x = Input::new([4]);
+    let hidden = Dense::new(4).named("low").call(&x).unwrap();
+    let hidden = BatchNormalization::new().named("norm").call(&hidden).unwrap();
+    let functional = Model::named("functional", &x, &Dense::new(4).named("high").call(&hidden).unwrap()).unwrap();
+    let inner = Sequential::with_name("sequential").add(&functional).add(Dense::new(4).named("last")).build().unwrap();
+    let model = Sequential::new().add(&inner).add(Dense::new(2).named("top")).build().unwrap();
+    model.set_trainable(false);
+    ["norm", "high"].iter().for_each(|layer| model.get_layer(layer).unwrap().set_trainable(true));
+    assert!(model.trainable_weights().is_empty());
+    for again in there_and_back(&model).map(|archive| archive.model) {
+        assert_same(&model, &again);
+        let trained: Vec<String> = again.trainable_weights().iter().map(engraft_nn::Weight::path).collect();
+        assert_eq!(trained, ["norm/gamma", "norm/beta", "high/kernel", "high/bias"]);
+        let flags = ["sequential", "functional"].map(|layer| again.get_layer(layer).unwrap().trainable());
+        assert_eq!(flags, [true, false]);
     }
 }
 

@@ -268,12 +268,27 @@ impl Layer {
 
     /// The layer's own `trainable` flag; true for a new layer.
     ///
-    /// A layer inside a frozen model is frozen whatever its own flag says.
+    /// As in Keras 3, it alone decides about the layer's own weights. A nested model's flag decides nothing afterwards: setting
+    /// it sets the flags of the layers inside, and one of these may be set again. Only the flag of the model that is trained
+    /// counts by itself: while it is false, none of its weights are trained.
+    ///
+    /// ```
+    /// use engraft_nn::prelude::*;
+    /// let base = Sequential::new().add(Input::new([4])).add(Dense::new(4).named("low")).add(Dense::new(4).named("high"));
+    /// let base = base.build()?;
+    /// let model = Sequential::new().add(&base).add(Dense::new(2).named("top")).build()?;
+    /// base.set_trainable(false);
+    /// base.get_layer("high")?.set_trainable(true);
+    /// let paths: Vec<String> = model.trainable_weights().iter().map(|weight| weight.path()).collect();
+    /// assert_eq!(paths, ["high/kernel", "high/bias", "top/kernel", "top/bias"]);
+    /// assert!(!base.trainable() && base.trainable_weights().is_empty());
+    /// # Ok::<(), engraft_nn::Error>(())
+    /// ```
     pub fn trainable(&self) -> bool {
         self.0.trainable.load(Ordering::Relaxed)
     }
 
-    /// Freezes or unfreezes this layer and, for a model, every layer in it.
+    /// Freezes or unfreezes this layer and, for a model, every layer in it (Keras' `trainable = ...`).
     ///
     /// The next `fit` or `train_on_batch` uses the new flag. The model need not be compiled again.
     ///
@@ -286,12 +301,22 @@ impl Layer {
     /// # Ok::<(), engraft_nn::Error>(())
     /// ```
     pub fn set_trainable(&self, trainable: bool) {
+        self.visit(&mut |layer| layer.set_own_trainable(trainable));
+    }
+
+    /// Sets the flag of this layer alone. The flags of the layers in a model stay as they are.
+    ///
+    /// Readers of files use it: a file has the flag of each layer.
+    ///
+    /// ```
+    /// use engraft_nn::prelude::*;
+    /// let model = Sequential::new().add(Input::new([4])).add(Dense::new(2).named("top")).build()?;
+    /// model.layer().set_own_trainable(false);
+    /// assert!(!model.trainable() && model.get_layer("top")?.trainable());
+    /// # Ok::<(), engraft_nn::Error>(())
+    /// ```
+    pub fn set_own_trainable(&self, trainable: bool) {
         self.0.trainable.store(trainable, Ordering::Relaxed);
-        if let Some(graph) = self.0.def.graph() {
-            graph.layers().iter().for_each(|layer| layer.set_trainable(trainable));
-        } else {
-            self.layers().iter().for_each(|layer| layer.set_trainable(trainable));
-        }
     }
 
     /// Whether the layer is recorded as part of a pretrained base. All handles of the layer share the record.
@@ -321,8 +346,7 @@ impl Layer {
     /// # Ok::<(), engraft_nn::Error>(())
     /// ```
     pub fn set_in_base(&self, in_base: bool) {
-        self.0.in_base.store(in_base, Ordering::Relaxed);
-        self.layers().iter().for_each(|layer| layer.set_in_base(in_base));
+        self.visit(&mut |layer| layer.0.in_base.store(in_base, Ordering::Relaxed));
     }
 
     /// The layers of a model; empty for any other layer.
@@ -339,23 +363,25 @@ impl Layer {
 
     /// All weights, each once, in Keras' order, including those of nested layers; empty before the first call.
     pub fn weights(&self) -> Vec<Weight> {
-        self.weights_where(|_| true)
+        let mut weights = Vec::new();
+        self.visit(&mut |layer| weights.extend_from_slice(layer.own_weights()));
+        weights
     }
 
-    /// The weights that training would change under the current `trainable` flags.
+    /// The weights that training this layer or model would change under the current `trainable` flags.
     pub fn trainable_weights(&self) -> Vec<Weight> {
-        self.weights_where(|trainable| trainable)
+        self.trainable_weights_by(Self::trainable)
     }
 
-    /// The weights that `accepts` selects, each once. `accepts` is told whether training would change the weight. A layer that
-    /// several models share is visited in each of them; one visit that accepts the weight is enough.
-    fn weights_where(&self, accepts: impl Fn(bool) -> bool) -> Vec<Weight> {
-        let (mut weights, mut seen) = (Vec::new(), HashSet::new());
-        self.visit_weights(true, &mut |weight, trainable| {
-            if accepts(trainable) && seen.insert(weight.id()) {
-                weights.push(weight.clone());
-            }
-        });
+    /// The weights that training would change if `trainable` were the flag of each layer (Keras' `trainable_weights`).
+    pub(crate) fn trainable_weights_by(&self, trainable: impl Fn(&Layer) -> bool) -> Vec<Weight> {
+        let mut weights = Vec::new();
+        if trainable(self) {
+            self.visit(&mut |layer| {
+                let own = layer.own_weights().iter().filter(|weight| weight.trainable() && trainable(layer));
+                weights.extend(own.cloned());
+            });
+        }
         weights
     }
 
@@ -479,11 +505,17 @@ impl Layer {
         self.0.built.get().map(|built| &*built.weights).unwrap_or_default()
     }
 
-    /// Calls `visit` with every weight and whether training would change it. `outer_trainable` is false inside a frozen model.
-    pub(crate) fn visit_weights(&self, outer_trainable: bool, visit: &mut impl FnMut(&Weight, bool)) {
-        let trainable = outer_trainable && self.trainable();
-        self.own_weights().iter().for_each(|weight| visit(weight, trainable && weight.trainable()));
-        self.layers().iter().for_each(|layer| layer.visit_weights(trainable, visit));
+    /// Calls `visit` with this layer and all layers inside it, each once, a model before its layers.
+    pub(crate) fn visit(&self, visit: &mut impl FnMut(&Layer)) {
+        // Models that share layers have more paths to a layer than layers, exponentially many in the depth.
+        let mut seen = HashSet::new();
+        let mut pending = vec![self.clone()];
+        while let Some(layer) = pending.pop() {
+            if seen.insert(layer.id()) {
+                visit(&layer);
+                pending.extend(layer.layers().into_iter().rev());
+            }
+        }
     }
 }
 

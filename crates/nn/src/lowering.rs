@@ -96,8 +96,10 @@ pub struct Lowering<'a> {
     /// Number of random layers lowered so far, which makes their seeds differ.
     random_layers: u64,
     program: Program,
-    /// The layer being lowered, and whether it and all enclosing models are trainable.
-    layer: Option<(&'a Layer, bool)>,
+    /// Whether the model that is lowered, the outermost one, is trainable. If it isn't, none of its weights are.
+    model_trainable: bool,
+    /// The layer being lowered.
+    layer: Option<&'a Layer>,
 }
 
 impl Lowering<'_> {
@@ -114,12 +116,12 @@ impl Lowering<'_> {
             trainability,
             random_layers: 0,
             program: Program::default(),
-            layer: Some((model.layer(), is_trainable(trainability, model.layer()))),
+            model_trainable: is_trainable(trainability, model.layer()),
+            layer: Some(model.layer()),
         };
         let inputs: Vec<ValueId> = graph.inputs().iter().map(|input| lowering.value(input.shape().clone())).collect();
         lowering.program.inputs.clone_from(&inputs);
         lowering.program.outputs = lowering.graph_outputs(graph, &inputs)?;
-        lowering.program.train_shared_weights();
         Ok(lowering.program)
     }
 
@@ -128,14 +130,14 @@ impl Lowering<'_> {
         self.training
     }
 
-    /// Whether the layer being lowered and all enclosing models are trainable.
+    /// Whether the layer being lowered is trainable, by its own flag. The flags of enclosing models don't count, as in Keras 3.
     pub fn layer_trainable(&self) -> bool {
-        self.layer.is_some_and(|(_, trainable)| trainable)
+        self.layer.is_some_and(|layer| is_trainable(self.trainability, layer))
     }
 
     /// The weights of the layer being lowered, without those of nested layers.
     pub fn own_weights(&self) -> &[Weight] {
-        self.layer.map(|(layer, _)| layer.own_weights()).unwrap_or_default()
+        self.layer.map(Layer::own_weights).unwrap_or_default()
     }
 
     /// The seed of the random layer being lowered: `own`, or one derived from the program's seed.
@@ -157,12 +159,12 @@ impl Lowering<'_> {
     /// Adds an operation with the range `weights` of the layer's own weights; returns its output value.
     pub fn push_with(&mut self, op: Op, inputs: &[ValueId], shape: Shape, weights: Range<usize>) -> ValueId {
         let output = self.value(shape);
-        let trainable = self.layer_trainable();
+        let trainable = self.model_trainable && self.layer_trainable();
         let weights = self.own_weights()[weights]
             .iter()
             .map(|w| Param { weight: w.clone(), trainable: trainable && w.trainable() })
             .collect();
-        let layer = self.layer.map(|(layer, _)| layer.name().to_owned()).unwrap_or_default();
+        let layer = self.layer.map(|layer| layer.name().to_owned()).unwrap_or_default();
         self.program.steps.push(Step {
             op,
             activation: Activation::Linear,
@@ -198,7 +200,6 @@ impl Lowering<'_> {
     }
 
     fn graph_outputs(&mut self, graph: &Graph, inputs: &[ValueId]) -> Result<Vec<ValueId>> {
-        let outer_trainable = self.layer_trainable();
         let mut values: HashMap<usize, ValueId> =
             graph.inputs().iter().map(|input| input.id()).zip(inputs.iter().copied()).collect();
         for call in graph.calls() {
@@ -206,13 +207,13 @@ impl Lowering<'_> {
                 continue;
             }
             let arguments: Vec<ValueId> = call.inputs().iter().map(|input| values[&input.id()]).collect();
-            let value = self.call(call.layer(), outer_trainable, &arguments)?;
+            let value = self.call(call.layer(), &arguments)?;
             values.insert(call.id(), value);
         }
         Ok(graph.outputs().iter().map(|output| values[&output.id()]).collect())
     }
 
-    fn call(&mut self, layer: &Layer, outer_trainable: bool, arguments: &[ValueId]) -> Result<ValueId> {
+    fn call(&mut self, layer: &Layer, arguments: &[ValueId]) -> Result<ValueId> {
         if self.program.layer_outputs.len() >= MAX_CALLS {
             return Err(Error::new("model", format_args!("at most {MAX_CALLS} calls of layers"), "more")
                 .hint("nested models that are called several times multiply their layers"));
@@ -224,7 +225,8 @@ impl Lowering<'_> {
             trainability: self.trainability,
             random_layers: self.random_layers,
             program: std::mem::take(&mut self.program),
-            layer: Some((layer, outer_trainable && is_trainable(self.trainability, layer))),
+            model_trainable: self.model_trainable,
+            layer: Some(layer),
         };
         let value = layer.def().lower(&mut inner, arguments).map_err(|e| e.within(layer.place()));
         self.random_layers = inner.random_layers;
@@ -246,6 +248,8 @@ fn is_trainable(trainability: Option<&Trainability>, layer: &Layer) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use engraft_ir::Op;
+
     use crate::Program;
     use crate::prelude::*;
 
@@ -259,6 +263,51 @@ mod tests {
         }
         let error = Program::of(&Model::from_layer(layer).unwrap(), false, 0).unwrap_err().to_string();
         assert!(error.contains("at most 262144 calls"), "{error}");
+    }
+
+    /// A base of a Dense layer, a normalization and another Dense layer, inside a model.
+    fn nested() -> (Model, Model) {
+        let base = Sequential::new()
+            .add(Input::new([4]))
+            .add(Dense::new(4).named("low"))
+            .add(BatchNormalization::new().named("norm"))
+            .add(Dense::new(4).named("high"));
+        let base = base.build().unwrap();
+        let model = Sequential::new().add(&base).add(Dense::new(2).named("top")).build().unwrap();
+        (base, model)
+    }
+
+    /// The weights that a step trains, and whether the normalization uses the statistics of the batch.
+    fn trained(model: &Model) -> (Vec<String>, bool) {
+        let program = Program::of(model, true, 0).unwrap();
+        let trained = program.weights().into_iter().filter(|param| param.trainable).map(|param| param.weight.path());
+        let batch_statistics =
+            program.steps.iter().any(|step| matches!(step.op, Op::BatchNorm { batch_statistics: true, .. }));
+        (trained.collect(), batch_statistics)
+    }
+
+    // Keras 3.15 lists these weights as trainable, and its normalization uses the statistics of the batch in these cases.
+    #[test]
+    fn a_layer_of_a_frozen_model_that_is_set_trainable_again_trains() {
+        let (base, model) = nested();
+        base.set_trainable(false);
+        base.get_layer("high").unwrap().set_trainable(true);
+        assert_eq!(
+            trained(&model),
+            (["high/kernel", "high/bias", "top/kernel", "top/bias"].map(String::from).into(), false)
+        );
+        base.get_layer("norm").unwrap().set_trainable(true);
+        let (weights, batch_statistics) = trained(&model);
+        assert_eq!((&weights[..2], batch_statistics), (&["norm/gamma".to_owned(), "norm/beta".to_owned()][..], true));
+        assert_eq!(weights, model.trainable_weights().iter().map(|weight| weight.path()).collect::<Vec<_>>());
+        assert!(trained(&base).0.is_empty(), "the flag of the trained model itself counts");
+    }
+
+    #[test]
+    fn the_outermost_flag_alone_stops_all_training() {
+        let (_, model) = nested();
+        model.layer().set_own_trainable(false);
+        assert_eq!((trained(&model), model.trainable_weights().len()), ((Vec::new(), true), 0));
     }
 
     #[test]

@@ -25,7 +25,7 @@ use crate::{Error, ErrorKind, Model, Result};
 pub struct Param {
     /// The weight.
     pub weight: Weight,
-    /// Whether training updates the weight: its layer and all enclosing models are trainable.
+    /// Whether training updates the weight: its layer and the outermost model are trainable.
     pub trainable: bool,
 }
 
@@ -152,14 +152,6 @@ impl Program {
     /// Those of [`of`](Self::of).
     pub fn for_training(model: &Model, seed: u64, trainability: &Trainability) -> Result<Self> {
         Lowering::run(model, true, seed, Some(trainability))
-    }
-
-    /// Makes a shared weight trainable in all steps if it is trainable in one. As in Keras, a shared weight is a single variable.
-    pub(crate) fn train_shared_weights(&mut self) {
-        let trained: HashSet<usize> =
-            self.weights_of_steps().filter(|param| param.trainable).map(|param| param.weight.id()).collect();
-        let params = self.steps.iter_mut().flat_map(|step| &mut step.weights);
-        params.for_each(|param| param.trainable = trained.contains(&param.weight.id()));
     }
 
     fn weights_of_steps(&self) -> impl Iterator<Item = &Param> {

@@ -29,11 +29,9 @@ impl Trainability {
     /// The current flags of a model and of all its layers, nested models included.
     pub fn of(model: &Model) -> Self {
         let mut flags = HashMap::new();
-        let mut pending = vec![model.layer().clone()];
-        while let Some(layer) = pending.pop() {
-            pending.extend(layer.layers());
+        model.layer().visit(&mut |layer| {
             flags.insert(layer.id(), layer.trainable());
-        }
+        });
         Self(flags)
     }
 
@@ -45,11 +43,9 @@ impl Trainability {
     /// Sets the flag of one layer and, for a nested model, the flags of all its layers.
     #[must_use]
     pub fn with(mut self, layer: &Layer, trainable: bool) -> Self {
-        let mut pending = vec![layer.clone()];
-        while let Some(layer) = pending.pop() {
-            pending.extend(layer.layers());
+        layer.visit(&mut |layer| {
             self.0.insert(layer.id(), trainable);
-        }
+        });
         self
     }
 
@@ -60,31 +56,12 @@ impl Trainability {
 
     /// Sets the `trainable` flags of the model's layers to these flags.
     pub fn apply(&self, model: &Model) {
-        self.apply_to(model.layer());
-    }
-
-    fn apply_to(&self, layer: &Layer) {
-        // Setting a model's flag also sets the flags of its layers. The layers' flags are therefore set afterwards.
-        layer.set_trainable(self.trainable(layer));
-        layer.layers().iter().for_each(|inner| self.apply_to(inner));
+        model.layer().visit(&mut |layer| layer.set_own_trainable(self.trainable(layer)));
     }
 
     /// The weights of `model` that training would update with these flags.
     pub fn trainable_weights(&self, model: &Model) -> Vec<crate::Weight> {
-        let mut weights = Vec::new();
-        self.collect(model.layer(), true, &mut weights);
-        weights
-    }
-
-    fn collect(&self, layer: &Layer, enclosing: bool, weights: &mut Vec<crate::Weight>) {
-        let trainable = enclosing && self.trainable(layer);
-        let own = layer.own_weights().iter().filter(|weight| trainable && weight.trainable());
-        for weight in own {
-            if !weights.iter().any(|known: &crate::Weight| known.id() == weight.id()) {
-                weights.push(weight.clone());
-            }
-        }
-        layer.layers().iter().for_each(|inner| self.collect(inner, trainable, weights));
+        model.layer().trainable_weights_by(|layer| self.trainable(layer))
     }
 }
 

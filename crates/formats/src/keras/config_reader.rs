@@ -32,8 +32,6 @@ const MAX_VALUES: usize = 1 << 28;
 pub(super) struct ConfigReader {
     /// The layers built so far that have a `shared_object_id`, by this id. Keras gives an id to a layer in several models.
     shared: HashMap<u64, Layer>,
-    /// The flag `trainable` of every layer; a model comes after the layers in it.
-    trainable: Vec<(Layer, bool)>,
     /// Whether Keras 2 wrote the file.
     keras_2: bool,
     /// Warnings for the caller: what this reader changed in the model that the file describes, such as an input of dynamic size
@@ -63,8 +61,6 @@ impl ConfigReader {
             let place = format!("weight `{}`", weight.path());
             return Err(Error::new(place, "a size that can be counted", format_args!("{:?}", weight.shape())));
         }
-        // Setting a model's flag sets the flags of all its layers, so a model's flag is set before those of its layers.
-        self.trainable.iter().rev().for_each(|(layer, trainable)| layer.set_trainable(*trainable));
         Ok((model, self.warnings))
     }
 
@@ -155,7 +151,9 @@ impl LayerReader for ConfigReader {
                 return Err(Error::new(place, "trainable to be true or false", excerpt(other)));
             }
         };
-        self.trainable.push((layer.clone(), trainable));
+        // A model's flag sets no flags of its layers here: the file has one for each. Keras' `Sequential.from_config` ignores the
+        // model's own flag.
+        layer.set_own_trainable(trainable || class_name == "Sequential");
         if let Some(id) = id {
             self.shared.insert(id, layer.clone());
         }

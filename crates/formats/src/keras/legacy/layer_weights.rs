@@ -105,9 +105,10 @@ impl<'a> LayerWeights<'a> {
     /// Checks the shapes of all pairs, then sets the weights.
     fn set(&self, pairs: &[(&LegacyLayer, &Layer)]) -> Result<()> {
         for (saved, layer) in pairs {
-            if !same_shapes(saved, &in_legacy_order(layer)) {
+            let weights = in_order_of(saved, layer);
+            if !same_shapes(saved, &weights) {
                 let shapes = |shapes: Vec<&[usize]>| format!("weights of shapes {shapes:?}");
-                let expected = shapes(in_legacy_order(layer).iter().map(Weight::shape).collect());
+                let expected = shapes(weights.iter().map(Weight::shape).collect());
                 let received = shapes(saved.weights.iter().map(|(_, shape)| shape.as_slice()).collect());
                 return Err(Error::new(
                     format_args!("layer `{}`", layer.name()),
@@ -117,7 +118,7 @@ impl<'a> LayerWeights<'a> {
             }
         }
         for (saved, layer) in pairs {
-            for ((array, _), weight) in saved.weights.iter().zip(in_legacy_order(layer)) {
+            for ((array, _), weight) in saved.weights.iter().zip(in_order_of(saved, layer)) {
                 let (_, values) = self.file.read_f32(&self.path(&saved.name, array)).map_err(in_h5)?;
                 weight.set(values)?;
             }
@@ -154,6 +155,26 @@ fn layer_count_differs(saved: &[&LegacyLayer], layers: &[&Layer]) -> Error {
 
 fn same_shapes(saved: &LegacyLayer, weights: &[Weight]) -> bool {
     saved.weights.iter().map(|(_, shape)| shape.as_slice()).eq(weights.iter().map(Weight::shape))
+}
+
+/// A layer's weights in the order of the file's arrays: by name if each name is that of one weight, else in the order of Keras 2.
+///
+/// The order of Keras 2 depends on the flags of a nested model's layers when the file was written. These may be other flags than
+/// those in the file: Keras 3 ignores the flag of a sequential model when it opens one.
+fn in_order_of(saved: &LegacyLayer, layer: &Layer) -> Vec<Weight> {
+    let weights = layer.weights();
+    let named = |array: &str| {
+        let array = array.strip_suffix(":0").unwrap_or(array);
+        let of_array = |weight: &&Weight| {
+            array.strip_suffix(&weight.path()).is_some_and(|before| before.is_empty() || before.ends_with('/'))
+        };
+        let mut named = weights.iter().filter(of_array);
+        named.next().filter(|_| named.next().is_none()).cloned()
+    };
+    let by_name: Option<Vec<Weight>> = saved.weights.iter().map(|(array, _)| named(array)).collect();
+    let ids = |weights: &[Weight]| weights.iter().map(Weight::id).collect::<HashSet<_>>();
+    let complete = by_name.filter(|named| named.len() == weights.len() && ids(named).len() == weights.len());
+    complete.unwrap_or_else(|| in_legacy_order(layer))
 }
 
 /// A layer's weights in the order of Keras 2: trainable ones first.
