@@ -30,7 +30,7 @@ pub(crate) struct Args {
     /// Model file to read: `.keras`, or an `.h5` that holds layers and weights, written by engraft or Keras
     #[arg(value_name = "MODEL")]
     model: PathBuf,
-    /// Photo files to read: JPEG, PNG, GIF, BMP or WebP
+    /// Photo files to read: JPEG, PNG, GIF, BMP, TIFF or WebP
     #[arg(value_name = "IMAGE", required = true)]
     images: Vec<PathBuf>,
     /// Name of the layer whose outputs are written; `engraft summary MODEL --expand-nested` lists all layers

@@ -319,7 +319,7 @@ pub(crate) struct ForceArg {
 #[derive(Args, Debug)]
 pub(crate) struct PhotosArg {
     /// Folder with one folder of photos per class, named after the class, or any folder of photos with --labels; photos are JPEG,
-    /// PNG, GIF, BMP or WebP
+    /// PNG, GIF, BMP, TIFF or WebP
     #[arg(value_name = "PHOTOS")]
     pub(crate) photos: PathBuf,
     /// CSV file with the labels of the photos instead of class folders: a row `path,label` for each label of a photo

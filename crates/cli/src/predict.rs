@@ -51,7 +51,7 @@ pub(crate) struct Args {
     /// Model file to read: `.keras`, or an `.h5` that holds layers and weights, written by engraft or Keras
     #[arg(value_name = "MODEL")]
     model: PathBuf,
-    /// Photos to read: JPEG, PNG, GIF, BMP or WebP; folders of photos; patterns such as 'photos/*.jpg'; or - for standard input, a
+    /// Photos to read: JPEG, PNG, GIF, BMP, TIFF or WebP; folders of photos; patterns such as 'photos/*.jpg'; or - for standard input, a
     /// photo or paths, one a line
     #[arg(value_name = "IMAGE|FOLDER|-", required = true)]
     images: Vec<PathBuf>,

@@ -101,7 +101,7 @@ fn bad_photos_are_told_skipped_counted_and_left_alone() {
     let run = place.run(TRAIN).succeeds();
     for expected in [
         "warning: photos/red/cut.jpg: skipped: JPEG cut short; copy the file again\n",
-        "warning: photos/red/text.jpg: skipped: expected a JPEG, PNG, GIF, BMP or WebP image, received another format\n",
+        "warning: photos/red/text.jpg: skipped: expected a JPEG, PNG, GIF, BMP, TIFF or WebP image, received another format\n",
         "warning: photos/red/bomb.png: skipped: expected at most 178956970 pixels",
         "warning: photos/red/empty.png: skipped: expected a photo, received an empty file\n",
     ] {
@@ -304,7 +304,7 @@ fn a_bad_photo_has_the_same_reason_in_all_commands() {
     place.write("photos/red/page.jpg", b"<!DOCTYPE html><html>404</html>");
     place.write("photos/red/phone.jpg", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic");
     place.write("photos/red/phone.heic", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic");
-    place.write("photos/red/scan.tif", b"II*\0\x08\0\0\0");
+    place.write("photos/red/scan.jxl", b"II*\0\x08\0\0\0");
     place.write("photos/red/bomb.png", &testdata("bomb.png"));
     place.write("photos/red/empty.png", b"");
     std::os::unix::fs::symlink("nowhere", place.path("photos/red/dangling.jpg")).unwrap();
@@ -313,11 +313,11 @@ fn a_bad_photo_has_the_same_reason_in_all_commands() {
     let has_pipe = pipe.is_ok_and(|status| status.success());
     let reasons = [
         ("cut.jpg", "JPEG cut short; copy the file again"),
-        ("text.jpg", "expected a JPEG, PNG, GIF, BMP or WebP image, received another format"),
-        ("page.jpg", "expected a JPEG, PNG, GIF, BMP or WebP image, received a web page"),
+        ("text.jpg", "expected a JPEG, PNG, GIF, BMP, TIFF or WebP image, received another format"),
+        ("page.jpg", "expected a JPEG, PNG, GIF, BMP, TIFF or WebP image, received a web page"),
         ("phone.jpg", "HEIC isn't read; convert it to JPEG or PNG"),
         ("phone.heic", "HEIC isn't read; convert it to JPEG or PNG"),
-        ("scan.tif", "TIFF isn't read; convert it to JPEG or PNG"),
+        ("scan.jxl", "JXL isn't read; convert it to JPEG or PNG"),
         ("bomb.png", "expected at most 178956970 pixels"),
         ("empty.png", "expected a photo, received an empty file"),
         ("dangling.jpg", "not found"),

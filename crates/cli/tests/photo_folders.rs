@@ -32,16 +32,17 @@ fn photos_count_whatever_their_extension_and_others_are_named() {
     for name in ["a.jfif", "b.JPE", "c.pjpeg", "IMG_0001"] {
         place.write(&format!("photos/red/{name}"), &photo);
     }
-    for name in ["d.heic", "e.avif", "f.TIF", "g.nef"] {
+    for name in ["d.heic", "e.avif", "f.JXL", "g.nef"] {
         place.write(&format!("photos/red/{name}"), b"an image");
     }
+    place.write("photos/red/scan.TIF", &testdata("orientation_6.tif"));
     place.write("photos/red/README", b"just a note");
     let run = place.run(&format!("train photos -o m.keras {OPTIONS}")).succeeds();
-    assert!(run.out.contains("16 photos of 3 classes, 4 files skipped\n          blue 4, green 4, red 8\n"), "{run}");
+    assert!(run.out.contains("17 photos of 3 classes, 4 files skipped\n          blue 4, green 4, red 9\n"), "{run}");
     for expected in [
         "photos/red/d.heic: skipped: HEIC isn't read; convert it to JPEG or PNG\n",
         "photos/red/e.avif: skipped: AVIF isn't read; convert it to JPEG or PNG\n",
-        "photos/red/f.TIF: skipped: TIFF isn't read; convert it to JPEG or PNG\n",
+        "photos/red/f.JXL: skipped: JXL isn't read; convert it to JPEG or PNG\n",
         "photos/red/g.nef: skipped: raw files of cameras aren't read; export it as JPEG\n",
     ] {
         assert!(run.err.contains(expected), "expected {expected:?} in {run}");
@@ -52,10 +53,10 @@ fn photos_count_whatever_their_extension_and_others_are_named() {
 fn many_skipped_files_are_counted_by_reason() {
     let place = Place::with_photos(4);
     (0..30).for_each(|number| place.write(&format!("photos/blue/{number}.heic"), b"an image"));
-    (0..3).for_each(|number| place.write(&format!("photos/red/{number}.tiff"), b"an image"));
+    (0..3).for_each(|number| place.write(&format!("photos/red/{number}.jxl"), b"an image"));
     let run = place.run(&format!("train photos -o m.keras {OPTIONS}")).succeeds();
     assert!(run.err.contains("warning: and 10 more skipped: HEIC isn't read; convert it to JPEG or PNG\n"), "{run}");
-    assert!(run.err.contains("warning: and 3 more skipped: TIFF isn't read; convert it to JPEG or PNG\n"), "{run}");
+    assert!(run.err.contains("warning: and 3 more skipped: JXL isn't read; convert it to JPEG or PNG\n"), "{run}");
     assert_eq!(fs::read_dir(place.path("photos/blue")).unwrap().count(), 34, "photos are only read");
 }
 

@@ -13,7 +13,7 @@ use image::{ColorType, DynamicImage, ImageDecoder, ImageError, ImageFormat, Imag
 
 use crate::file::{PhotoError, read};
 use crate::truncation::{is_truncated, max_pixels_in};
-use crate::{decode_memory, jpeg, photo_extension, png_checks, unread_format};
+use crate::{decode_memory, jpeg, photo_extension, png_checks, tiff_checks, unread_format};
 
 /// The most pixels that a photo may have: 179 megapixels. Pillow refuses larger images as decompression bombs.
 ///
@@ -39,7 +39,7 @@ pub const MAX_PIXELS: u64 = 178_956_970;
 pub const DECODER_VERSION: u32 = 1;
 
 /// The formats that can be decoded, for error messages.
-const FORMATS: &str = "a JPEG, PNG, GIF, BMP or WebP image";
+const FORMATS: &str = "a JPEG, PNG, GIF, BMP, TIFF or WebP image";
 
 /// A decoded photo: 8-bit RGB, upright, without transparency.
 ///
@@ -85,13 +85,17 @@ pub struct Pixels {
 pub fn decode(path: &Path) -> Result<Pixels> {
     // A file of a format that isn't read has the reason that a scan of its folder gives.
     let reason = |error| photo_extension::unsupported(path).map_or(error, PhotoError::unsupported);
-    let pixels = read(path).and_then(|bytes| pixels(&bytes).map_err(reason));
+    let pixels = match photo_extension::raw(path) {
+        // Most raw files are TIFF files whose first image is a small preview.
+        Some(reason) => Err(PhotoError::unsupported(reason)),
+        None => read(path).and_then(|bytes| pixels(&bytes).map_err(reason)),
+    };
     pixels.map_err(|error| error.at(path.display()))
 }
 
 /// Decodes a photo from the bytes of its file. Errors name the photo as `place`.
 ///
-/// Reads JPEG (grey, CMYK and YCCK too), PNG, BMP and the first frame of a GIF or WebP. The format is detected from the content,
+/// Reads JPEG (grey, CMYK and YCCK too), PNG, BMP, the first frame of a GIF or WebP and the first image of a TIFF. The format is detected from the content,
 /// not from a file name. The EXIF orientation is applied, transparency is blended onto white, and 16-bit values are reduced to
 /// their upper 8 bits, as in TensorFlow.
 ///
@@ -126,9 +130,13 @@ pub(crate) fn pixels(bytes: &[u8]) -> std::result::Result<Pixels, PhotoError> {
     match format {
         ImageFormat::Jpeg => jpeg::check_kind(bytes)?,
         ImageFormat::Png => png_checks::check_palette(bytes)?,
+        ImageFormat::Tiff => tiff_checks::check_kind(bytes)?,
         _ => {}
     }
     let damaged = |error: ImageError| {
+        if format == ImageFormat::Tiff && matches!(error, ImageError::Unsupported(_)) {
+            return PhotoError::unsupported(photo_extension::not_read("this kind of TIFF")).caused_by(error);
+        }
         let kind = match error {
             ImageError::Unsupported(_) => ErrorKind::Unsupported,
             _ => ErrorKind::InvalidData,
@@ -184,6 +192,8 @@ fn peak_bytes(format: ImageFormat, bytes: &[u8], decoder: &impl ImageDecoder, or
         ImageFormat::Jpeg if jpeg::buffers_coefficients(bytes) => 2 * decoded,
         // A frame of RGBA.
         ImageFormat::Gif | ImageFormat::WebP => 4 * pixels,
+        // The image before it is copied, of up to 8 bytes a pixel, and a strip.
+        ImageFormat::Tiff => 2 * decoded.max(8 * pixels),
         _ => 0,
     };
     let turned = if matches!(orientation, Rotate90 | Rotate90FlipH | Rotate270 | Rotate270FlipH) { decoded } else { 0 };
@@ -194,12 +204,12 @@ fn peak_bytes(format: ImageFormat, bytes: &[u8], decoder: &impl ImageDecoder, or
 
 /// Detects the format from the first bytes.
 fn detect_format(bytes: &[u8]) -> std::result::Result<ImageFormat, PhotoError> {
-    use ImageFormat::{Bmp, Gif, Jpeg, Png, WebP};
+    use ImageFormat::{Bmp, Gif, Jpeg, Png, Tiff, WebP};
     if bytes.is_empty() {
         return Err(PhotoError::damaged("expected a photo, received an empty file"));
     }
     match image::guess_format(bytes) {
-        Ok(format @ (Jpeg | Png | Gif | Bmp | WebP)) => Ok(format),
+        Ok(format @ (Jpeg | Png | Gif | Bmp | Tiff | WebP)) => Ok(format),
         _ => Err(unread_format::reason(bytes, FORMATS)),
     }
 }
@@ -335,6 +345,21 @@ mod tests {
     }
 
     #[test]
+    fn tiff_is_read_with_its_orientation_and_compressions() {
+        for bytes in [photo!("orientation_6.tif"), photo!("packbits.tif"), photo!("lzw.tif"), photo!("deflate.tif")] {
+            assert_corners(bytes, [RED, GREEN, BLUE, WHITE], 0);
+        }
+        assert_corners(photo!("grey.tif"), [[83; 3], [131; 3], [66; 3], WHITE], 0);
+        assert_eq!(
+            pixels(photo!("rgba.tif")).unwrap().rgb,
+            [RED, WHITE, [161, 177, 241], [254; 3]].concat(),
+            "transparency on white"
+        );
+        let error = decode_bytes(photo!("palette.tif"), "scan.tif").unwrap_err().to_string();
+        assert!(error.starts_with("scan.tif: this kind of TIFF isn't read; convert it to JPEG or PNG"), "{error}");
+    }
+
+    #[test]
     fn of_sixteen_bits_the_upper_eight_are_kept() {
         let values = [0, 0, 1, 127, 128, 156, 254, 255].iter().flat_map(|&grey: &u8| [grey; 3]);
         let expected = Pixels { width: 4, height: 2, rgb: values.collect() };
@@ -383,8 +408,13 @@ mod tests {
 
     #[test]
     fn damage_never_panics() {
-        for intact in [photo!("orientation_6.jpg"), photo!("palette.png"), photo!("animated.gif"), photo!("lossy.webp")]
-        {
+        for intact in [
+            photo!("orientation_6.jpg"),
+            photo!("palette.png"),
+            photo!("animated.gif"),
+            photo!("lossy.webp"),
+            photo!("lzw.tif"),
+        ] {
             for at in 0..intact.len() {
                 let mut damaged = intact.to_vec();
                 damaged[at] ^= 0x55;
@@ -423,8 +453,8 @@ mod tests {
     fn the_error_says_what_came_instead_of_a_photo() {
         let message = |bytes| decode_bytes(bytes, "cat.jpg").unwrap_err().to_string();
         assert_eq!(message(b""), "cat.jpg: expected a photo, received an empty file");
-        assert!(message(b"just a note").contains("JPEG, PNG, GIF, BMP or WebP"));
-        assert!(message(b"II*\0\x08\0\0\0").contains("TIFF isn't read; convert it"));
+        assert!(message(b"just a note").contains("JPEG, PNG, GIF, BMP, TIFF or WebP"));
+        assert!(message(b"\0\0\0\x18ftypheic\0\0\0\0").contains("HEIC isn't read; convert it"));
     }
 
     #[test]
@@ -432,7 +462,7 @@ mod tests {
         use std::error::Error as _;
         let kind = |bytes| decode_bytes(bytes, "cat.jpg").unwrap_err().kind();
         assert_eq!(kind(b"just a note"), ErrorKind::InvalidData);
-        assert_eq!(kind(b"II*\0\x08\0\0\0"), ErrorKind::Unsupported);
+        assert_eq!(kind(b"\0\0\0\x18ftypheic\0\0\0\0"), ErrorKind::Unsupported);
         let cut = decode_bytes(&photo!("rgba.png")[..60], "cat.png").unwrap_err();
         assert_eq!(cut.kind(), ErrorKind::InvalidData);
         let missing = decode(Path::new("no/such/photo.png")).unwrap_err();

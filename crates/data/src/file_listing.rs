@@ -178,13 +178,13 @@ mod tests {
     #[test]
     fn photos_in_formats_that_are_not_read_are_skipped_by_name() {
         let class = tempfile::tempdir().unwrap();
-        make(class.path(), &["a.HEIC", "b.tiff", "c.png"]);
+        make(class.path(), &["a.HEIC", "b.jxl", "c.png"]);
         let mut unused = Unused::default();
         let photos = photos_below(class.path(), &mut unused).unwrap();
         let skipped = unused.skipped;
         assert_eq!(names(class.path(), &photos), ["c.png"]);
         let paths: Vec<PathBuf> = skipped.iter().map(|skipped| skipped.path.clone()).collect();
-        assert_eq!(names(class.path(), &paths), ["a.HEIC", "b.tiff"]);
+        assert_eq!(names(class.path(), &paths), ["a.HEIC", "b.jxl"]);
         assert!(skipped[0].reason.contains("convert it"));
     }
 

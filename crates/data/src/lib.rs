@@ -52,6 +52,7 @@ mod png_checks;
 mod resize;
 mod split;
 mod system_files;
+mod tiff_checks;
 mod truncation;
 mod unicode;
 mod unread_format;

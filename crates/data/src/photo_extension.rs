@@ -4,14 +4,14 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-/// Extensions of photos, compared without regard to case: those of Keras, WebP, and the rarer ones of JPEG (`.jfif` is what Chrome
+/// Extensions of photos, compared without regard to case: those of Keras, TIFF, WebP, and the rarer ones of JPEG (`.jfif` is what Chrome
 /// on Windows saves).
-const PHOTOS: [&str; 10] = ["bmp", "gif", "jfif", "jpe", "jpeg", "jpg", "pjp", "pjpeg", "png", "webp"];
+const PHOTOS: [&str; 12] = ["bmp", "gif", "jfif", "jpe", "jpeg", "jpg", "pjp", "pjpeg", "png", "tif", "tiff", "webp"];
 
 /// Extensions of image formats that can't be decoded here.
 ///
 /// Such files are reported as skipped; ignored silently, a folder full of them would look empty.
-const UNSUPPORTED: [&str; 9] = ["avif", "heic", "heif", "jp2", "jxl", "psd", "svg", "tif", "tiff"];
+const UNSUPPORTED: [&str; 7] = ["avif", "heic", "heif", "jp2", "jxl", "psd", "svg"];
 
 /// Extensions of raw files of cameras.
 const RAW: [&str; 11] = ["arw", "cr2", "cr3", "dng", "nef", "orf", "pef", "raf", "raw", "rw2", "srw"];
@@ -26,17 +26,24 @@ pub(crate) fn is_photo(path: &Path) -> bool {
 
 /// Why an image of another format is left out, and what to do; `None` if the extension is none of such a format.
 pub(crate) fn unsupported(path: &Path) -> Option<String> {
-    if has_one_of(path, &RAW) {
-        return Some("raw files of cameras aren't read; export it as JPEG".to_owned());
+    if let Some(reason) = raw(path) {
+        return Some(reason);
     }
     let extension = path.extension()?.to_string_lossy().to_uppercase();
     let name = match &*extension {
-        "TIF" => "TIFF",
         "HEIF" => "HEIC",
         other => other,
     };
     has_one_of(path, &UNSUPPORTED).then(|| not_read(name))
 }
+
+/// Why a raw file of a camera is left out, and what to do; `None` if the extension is none of such a file.
+pub(crate) fn raw(path: &Path) -> Option<String> {
+    has_one_of(path, &RAW).then(|| RAW_REASON.to_owned())
+}
+
+/// The reason for a raw file of a camera.
+pub(crate) const RAW_REASON: &str = "raw files of cameras aren't read; export it as JPEG";
 
 /// The reason for an image of a format that isn't read.
 pub(crate) fn not_read(format: &str) -> String {
@@ -71,7 +78,7 @@ mod tests {
     fn formats_that_are_not_read_are_named_with_what_to_do() {
         let reason = |name: &str| unsupported(Path::new(name));
         assert_eq!(reason("a.HEIC").as_deref(), Some("HEIC isn't read; convert it to JPEG or PNG"));
-        assert_eq!(reason("a.tif").as_deref(), Some("TIFF isn't read; convert it to JPEG or PNG"));
+        assert_eq!(reason("a.heif").as_deref(), Some("HEIC isn't read; convert it to JPEG or PNG"));
         assert_eq!(reason("a.NEF").as_deref(), Some("raw files of cameras aren't read; export it as JPEG"));
         assert_eq!([reason("a.jpg"), reason("a.txt"), reason("a")], [None, None, None]);
     }

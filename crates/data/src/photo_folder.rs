@@ -453,7 +453,7 @@ fn no_photos(folder: &Path, skipped: &[SkippedFile]) -> Error {
     };
     Error::new(folder.display(), "at least one readable photo", received)
         .with_kind(ErrorKind::InvalidData)
-        .hint("put photos there, as JPEG, PNG, GIF, BMP or WebP files; or remove the folder")
+        .hint("put photos there, as JPEG, PNG, GIF, BMP, TIFF or WebP files; or remove the folder")
 }
 
 /// The error for a label file without readable photos, or without those of a class.
@@ -526,7 +526,7 @@ mod tests {
             ("b/cut.jpg", &PHOTO[..PHOTO.len() / 2], "damaged"),
             ("b/empty.png", b"", "empty file"),
             ("b/huge.png", include_bytes!("../testdata/bomb.png"), "60000 x 60000"),
-            ("b/note.jpg", b"just a note", "JPEG, PNG, GIF, BMP or WebP"),
+            ("b/note.jpg", b"just a note", "JPEG, PNG, GIF, BMP, TIFF or WebP"),
             ("stray.jpg", PHOTO, "outside the class folders"),
         ];
         let mut files = vec![("a/1.jpg", PHOTO), ("b/1.jpg", PHOTO)];

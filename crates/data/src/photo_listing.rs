@@ -14,7 +14,7 @@ use crate::{Error, Result};
 /// ```
 /// use engraft_data::PhotoListing;
 /// let folder = tempfile::tempdir()?;
-/// for file in ["b.jpg", "a.png", "scan.tiff", "notes.txt", "2024/c.jpg"] {
+/// for file in ["b.jpg", "a.png", "scan.heic", "notes.txt", "2024/c.jpg"] {
 ///     let path = folder.path().join(file);
 ///     std::fs::create_dir_all(path.parent().expect("a folder"))?;
 ///     std::fs::write(path, "")?;

@@ -53,6 +53,8 @@ pub(crate) fn max_pixels_in(format: ImageFormat, bytes: &[u8]) -> u64 {
         // RLE (compression 1 or 2): a 4-byte delta skips up to 255 x 255 pixels. Uncompressed: at least 1 bit a pixel.
         ImageFormat::Bmp if matches!(bytes.get(30), Some(1 | 2)) => 1 << 14,
         ImageFormat::Bmp => 8,
+        // LZW: a code of 9 bits or more expands to at most 4096 bytes, of 8 pixels of 1 bit; Deflate and PackBits expand less.
+        ImageFormat::Tiff => 4096 * 8,
         // WebP stores uniform areas in almost no bytes: any file may declare 2^24 pixels, a longer one 2^14 pixels per byte.
         _ => return (bytes.len() as u64).saturating_mul(1 << 14).max(1 << 24),
     };
@@ -82,6 +84,8 @@ mod tests {
             photo!("photo.bmp"),
             photo!("rgba.webp"),
             photo!("lossy.webp"),
+            photo!("lzw.tif"),
+            photo!("packbits.tif"),
         ] {
             // The picture ends at this byte. Later frames of a GIF or the closing chunk of a PNG follow it.
             let picture = match image::guess_format(intact).unwrap() {

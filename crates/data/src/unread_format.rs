@@ -32,7 +32,7 @@ mod tests {
     #[test]
     fn formats_are_named_with_what_to_do() {
         let reason = |bytes: &[u8]| reason(bytes, "a JPEG").message;
-        assert_eq!(reason(b"II*\0\x08\0\0\0"), "TIFF isn't read; convert it to JPEG or PNG");
+        assert_eq!(reason(b"P6 1 1 255 "), "PNM isn't read; convert it to JPEG or PNG");
         assert_eq!(reason(b"\0\0\0\x18ftypheic\0\0\0\0"), "HEIC isn't read; convert it to JPEG or PNG");
         assert_eq!(reason(b"\0\0\0\x18ftypavif\0\0\0\0"), "AVIF isn't read; convert it to JPEG or PNG");
         assert_eq!(reason(b"\n <!DOCTYPE HTML><title>404</title>"), "expected a JPEG, received a web page");

@@ -51,6 +51,7 @@ def oriented():
         if orientation == 6:
             transposed.save("orientation_6.png", exif=exif)
             transposed.save("orientation_6.webp", lossless=True, exif=exif)
+            transposed.save("orientation_6.tif", exif=exif)
         upright_again = ImageOps.exif_transpose(Image.open(f"orientation_{orientation}.jpg"))
         assert np.abs(np.asarray(upright_again, int) - np.asarray(upright, int)).max() <= 2
 
@@ -112,6 +113,14 @@ def others():
     Image.new("RGB", (1, 1), RED).save("one_pixel.png")
 
 
+def tiffs():
+    for name, compression in [("packbits", "packbits"), ("lzw", "tiff_lzw"), ("deflate", "tiff_adobe_deflate")]:
+        quarters().save(f"{name}.tif", compression=compression)
+    quarters().convert("L").save("grey.tif")
+    Image.open("rgba.png").save("rgba.tif")
+    quarters().convert("P").save("palette.tif")
+
+
 def png(name, size, kind, pixels, palette=None):
     """A PNG of `kind` (2: RGB, 3: indices into a palette), 8 bits a value, whose rows are `pixels`."""
     def chunk(kind, data):
@@ -135,7 +144,7 @@ def palettes():
 
 
 if __name__ == "__main__":
-    for write in (oriented, jpegs, exact, pngs, moving, others, bomb, palettes):
+    for write in (oriented, jpegs, exact, pngs, moving, others, tiffs, bomb, palettes):
         write()
     for name in ["orientation_1.jpg", "grey.jpg", "progressive.jpg", "cmyk.jpg", "ycck.jpg", "animated.gif", "palette.bmp", "lossy.webp"]:
         corners(name)

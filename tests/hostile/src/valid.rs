@@ -202,6 +202,11 @@ pub(crate) fn photo() -> Vec<Vec<u8>> {
         "rgba.webp",
         "animated.webp",
         "orientation_6.webp",
+        "orientation_6.tif",
+        "lzw.tif",
+        "deflate.tif",
+        "packbits.tif",
+        "rgba.tif",
     ];
     repository_files("crates/data/testdata", &names)
 }

@@ -104,7 +104,7 @@ impl Sources {
                 (0, folders) => format!("{folders} folders"),
                 (skipped, _) => format!("{skipped} images that can't be read: {}", listing.skipped[0].reason),
             };
-            let error = Error::new(folder.display(), "photos in this folder: JPEG, PNG, GIF, BMP or WebP", received);
+            let error = Error::new(folder.display(), "photos in this folder: JPEG, PNG, GIF, BMP, TIFF or WebP", received);
             let error = error.with_kind(ErrorKind::NotFound);
             return Err(if listing.folders > 0 {
                 error.hint("add --recursive to look into its folders")
@@ -191,7 +191,7 @@ mod tests {
     fn what_holds_no_photos_says_so() {
         let folder = tempfile::tempdir().unwrap();
         let error = |path: &Path| find(&[path], false, b"").unwrap_err().to_string();
-        assert!(error(folder.path()).contains("BMP or WebP, received none"));
+        assert!(error(folder.path()).contains("BMP, TIFF or WebP, received none"));
         std::fs::create_dir(folder.path().join("cats")).unwrap();
         assert!(error(folder.path()).contains("received 1 folders\nhint: add --recursive"));
         std::fs::write(folder.path().join("scan.heic"), "").unwrap();

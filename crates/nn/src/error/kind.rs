@@ -35,7 +35,7 @@ pub enum ErrorKind {
     InvalidState,
     /// A file, folder or photo is damaged or has unexpected contents: a truncated `.keras` file, weights of the wrong shapes.
     InvalidData,
-    /// engraft or this machine doesn't support a valid request or file: a Lambda layer in a model file, a TIFF photo, bf16 on a
+    /// engraft or this machine doesn't support a valid request or file: a Lambda layer in a model file, a HEIC photo, bf16 on a
     /// CPU without bf16 instructions.
     Unsupported,
     /// Something doesn't exist: no file at a path, no layer with a name.
