@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import tensorflow as tf
+from keras import constraints as C
 from keras import optimizers as O
 from keras import regularizers as R
 from keras.optimizers import schedules as S
@@ -44,11 +45,20 @@ def scheduled():
     yield "rmsprop_piecewise", O.RMSprop(S.PiecewiseConstantDecay([1, 3], [0.1, 0.01, 0.001])), None
 
 
-def run(name, optimizer, regularizer):
+def constrained():
+    yield "sgd_max_norm", O.SGD(0.1), None, C.MaxNorm(1.5)
+    yield "adam_max_norm_rows", O.Adam(0.05), R.L2(0.05), C.MaxNorm(0.5, axis=1)
+    yield "sgd_non_neg", O.SGD(0.1, momentum=0.9), None, C.NonNeg()
+    yield "rmsprop_unit_norm", O.RMSprop(0.01), None, C.UnitNorm(axis=-2)
+    yield "sgd_unit_norm_all", O.SGD(0.1), None, C.UnitNorm(axis=[0, 1])
+    yield "adam_min_max_norm", O.Adam(0.05), None, C.MinMaxNorm(0.5, 1.2, rate=0.3)
+
+
+def run(name, optimizer, regularizer, constraint=None):
     optimizer.name = name
     random = store.generator(name)
     initial = random.standard_normal((4, 5)).astype("float32")
-    layer = keras.layers.Dense(5, use_bias=False, kernel_regularizer=regularizer)
+    layer = keras.layers.Dense(5, use_bias=False, kernel_regularizer=regularizer, kernel_constraint=constraint)
     layer.build((None, 4))
     layer.set_weights([initial])
 
@@ -69,6 +79,7 @@ def run(name, optimizer, regularizer):
         "case": name,
         "optimizer": store.serialize(optimizer),
         "regularizer": store.serialize(regularizer) if regularizer else None,
+        "constraint": store.serialize(constraint) if constraint else None,
         "initial": "v0",
         "gradients": [f"g{step}" for step in range(STEPS)],
         "after": [f"v{step + 1}" for step in range(STEPS)],
@@ -79,9 +90,9 @@ def run(name, optimizer, regularizer):
 
 def write(directory):
     entries = []
-    for cases in [plain, regularized, scheduled]:
-        for name, optimizer, regularizer in cases():
-            entry, case = run(name, optimizer, regularizer)
+    for cases in [plain, regularized, scheduled, constrained]:
+        for name, *options in cases():
+            entry, case = run(name, *options)
             store.write_npz(directory / f"{name}.npz", case)
             entries.append(entry)
     store.write_index(directory, entries)

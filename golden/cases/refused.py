@@ -78,10 +78,6 @@ def unknown_operation():
     return keras.Model(inputs, L.Dense(3)(L.Flatten()(keras.ops.cumsum(inputs, axis=1))))
 
 
-def unknown_option():
-    return between(L.Conv2D(3, 3, kernel_constraint=keras.constraints.MaxNorm(2.0), name="conv"))
-
-
 def channels_first():
     model = [keras.Input((3, 12, 12)), L.MaxPooling2D(data_format="channels_first", name="pool"), L.Flatten()]
     return keras.Sequential([*model, L.Dense(3)])
@@ -108,7 +104,6 @@ BUILDERS = [
     unknown_layer_in_functional,
     unknown_activation,
     unknown_operation,
-    unknown_option,
     channels_first,
     half_precision,
     operation_in_h5,

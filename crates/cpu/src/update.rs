@@ -4,8 +4,8 @@
 
 use std::time::Instant;
 
-use engraft_kernels::{AdamStep, RmspropStep, decay, l1_l2_gradient, sgd};
-use engraft_nn::{Adam, Optimizer, Param, Result, Slots, Step};
+use engraft_kernels::{AdamStep, RmspropStep, decay, l1_l2_gradient, rescale_norms, sgd};
+use engraft_nn::{Adam, Constraint, Optimizer, Param, Result, Slots, Step, Weight};
 use engraft_plan::{Plan, Purpose, StepTime, Update, checks};
 use rayon::prelude::*;
 
@@ -52,7 +52,10 @@ impl<'a> Updater<'a> {
                     update_folded(&rule, index, &values, slots);
                 } else if plan.last_use(param.weight.id()) == Some(index) {
                     update_materialized(&rule, param, &mut values, slots);
+                } else {
+                    continue;
                 }
+                constrain(&param.weight);
             }
             times[index].backward += began.elapsed();
         }
@@ -85,6 +88,27 @@ fn update_folded(rule: &UpdateRule<'_>, index: usize, values: &Values<'_>, slots
         ops::kernel_gradient_rows(&call, &b, first..first + values.len() / units, gradient);
         rule.apply(param, values, gradient, &mut slots);
     });
+}
+
+/// Applies the constraint of a weight that was updated, if it has one.
+fn constrain(weight: &Weight) {
+    let Some(constraint) = weight.constraint() else { return };
+    let axes = constraint.axes(weight.shape().len());
+    let mut values = weight.values_mut();
+    match *constraint {
+        Constraint::NonNeg {} => values.iter_mut().for_each(|value| *value = value.max(0.0)),
+        Constraint::MaxNorm { max_value, .. } => {
+            rescale_norms(&mut values, weight.shape(), &axes, |norm| norm.min(max_value.into()));
+        }
+        Constraint::UnitNorm { .. } => rescale_norms(&mut values, weight.shape(), &axes, |_| 1.0),
+        Constraint::MinMaxNorm { min_value, max_value, rate, .. } => {
+            let [min, max, rate] = [min_value, max_value, rate].map(f64::from);
+            rescale_norms(&mut values, weight.shape(), &axes, |norm| {
+                rate * norm.max(min).min(max) + (1.0 - rate) * norm
+            });
+        }
+        Constraint::Unknown(_) => unreachable!("a plan of training refuses unknown constraints"),
+    }
 }
 
 /// New slots for the trainable weights that have none.
@@ -185,17 +209,21 @@ impl UpdateRule<'_> {
 mod tests {
     use engraft_golden::relative_error;
     use engraft_nn::Program;
+    use engraft_nn::layers::from_config;
     use engraft_nn::prelude::*;
+    use serde_json::{Map, Value};
 
     use super::*;
 
-    /// The parameter of a Dense kernel with these values.
-    fn param(values: &[f32], regularizer: Option<Regularizer>) -> Param {
-        let mut dense = Dense::new(1).use_bias(false);
-        if let Some(regularizer) = regularizer {
-            dense = dense.kernel_regularizer(regularizer);
-        }
-        let input = Input::new([values.len()]);
+    /// The parameter of a Dense kernel of `units` columns with these values, and options as in Keras' config.
+    fn param(values: &[f32], units: usize, mut options: Map<String, Value>) -> Param {
+        options.extend([
+            ("name".into(), "dense".into()),
+            ("units".into(), units.into()),
+            ("use_bias".into(), false.into()),
+        ]);
+        let input = Input::new([values.len() / units]);
+        let dense = from_config("Dense", options).unwrap();
         let model = Model::new(&input, &dense.call(&input).unwrap()).unwrap();
         model.weights()[0].set(values.to_vec()).unwrap();
         Program::of(&model, true, 0).unwrap().steps[0].weights[0].clone()
@@ -204,22 +232,14 @@ mod tests {
     #[test]
     fn five_steps_as_keras_makes_them() {
         let cases = engraft_golden::cases("optimizers");
-        assert!(cases.len() >= 22, "only {} cases were found", cases.len());
+        assert!(cases.len() >= 28, "only {} cases were found", cases.len());
         for case in &cases {
             let arrays = case.arrays();
             let optimizer = Optimizer::from_keras(case.get("optimizer")).unwrap();
-            let regularizer = case.get("regularizer");
-            let regularizer = match regularizer["class_name"].as_str() {
-                Some("L1") => Some(Regularizer::l1(regularizer["config"]["l1"].as_f64().unwrap() as f32)),
-                Some("L2") => Some(Regularizer::l2(regularizer["config"]["l2"].as_f64().unwrap() as f32)),
-                Some("L1L2") => Some(Regularizer::L1L2 {
-                    l1: regularizer["config"]["l1"].as_f64().unwrap() as f32,
-                    l2: regularizer["config"]["l2"].as_f64().unwrap() as f32,
-                }),
-                None => None,
-                Some(other) => panic!("{other}"),
-            };
-            let param = param(arrays.get(case.get("initial").as_str().unwrap()).data(), regularizer);
+            let options = ["regularizer", "constraint"].map(|kind| (format!("kernel_{kind}"), case.get(kind).clone()));
+            let param =
+                param(arrays.get(case.get("initial").as_str().unwrap()).data(), 5, options.into_iter().collect());
+            assert_eq!(param.weight.constraint().is_some(), !case.get("constraint").is_null(), "{}", case.name());
             let (mut slots, mut iteration) = (Slots::new(), 0);
             for (gradient, after) in case.names("gradients").into_iter().zip(case.names("after")) {
                 let mut gradient = arrays.get(gradient).data().to_vec();
@@ -227,6 +247,7 @@ mod tests {
                 let update = Update { learning_rate: optimizer.learning_rate().at(iteration), iteration };
                 let slots = slots.get_mut(&param.weight.id()).unwrap();
                 UpdateRule { optimizer: &optimizer, update }.apply_all(&param, &mut gradient, slots);
+                constrain(&param.weight);
                 iteration += 1;
                 let error = relative_error(&param.weight.values(), arrays.get(after).data());
                 // The tolerance allows for five steps with a few f32 rounding errors each.
@@ -237,7 +258,7 @@ mod tests {
 
     #[test]
     fn the_state_of_another_optimizer_is_refused() {
-        let param = param(&[1.0, 2.0], None);
+        let param = param(&[1.0, 2.0], 1, Map::new());
         let slots = missing_slots(&Slots::new(), &Sgd::new(0.1).momentum(0.9).into(), &[&param]).unwrap();
         let error = missing_slots(&slots, &Adam::new(0.1).into(), &[&param]).unwrap_err().to_string();
         assert!(error.contains("expected 2 arrays of 2 numbers, received arrays of [2]"), "{error}");

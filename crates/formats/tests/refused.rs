@@ -25,7 +25,6 @@ const WORDS: &[(&str, &str)] = &[
         "layer `conv` (Conv2D), option `activation`: unknown activation `log_sigmoid`; supported: linear, relu",
     ),
     ("unknown_operation", "operation `cumsum` (Cumsum): this operation is not known"),
-    ("unknown_option", "layer `conv` (Conv2D), option `kernel_constraint`: expected null"),
     ("channels_first", "layer `pool` (MaxPooling2D), option `data_format`: unknown variant `channels_first`"),
     ("half_precision", "layer `conv` (Conv2D), dtype: expected float32"),
     (

@@ -26,6 +26,7 @@ mod batch_norm;
 mod broadcast;
 mod chunks;
 mod clamp;
+mod constraint;
 mod conv2d;
 mod cpu_cache;
 mod dense;
@@ -59,6 +60,7 @@ pub use batch_norm::{
     batch_norm_input_gradient, channel_sums, fold_batch_norm, means, moments, squared_deviation_sums,
 };
 pub use broadcast::{multiply, multiply_gradient};
+pub use constraint::rescale_norms;
 pub use conv2d::{Conv2d, PreparedKernel};
 pub use dense::{bias_gradient, dense, dense_input_gradient, dense_kernel_gradient, dense_kernel_gradient_rows};
 pub use depthwise::Depthwise;

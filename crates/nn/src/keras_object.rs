@@ -1,6 +1,7 @@
 //! Keras' serialized objects: `{"module", "class_name", "config", "registered_name"}`, and options that must be `null`.
 //!
-//! Initializers and regularizers are written and read in this form within the config of their layer.
+//! Initializers, regularizers and constraints are written and read in this form within the config of their layer. Objects that
+//! aren't implemented are kept word for word: a model predicts without them.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -31,16 +32,73 @@ pub(crate) fn from_value<T: DeserializeOwned>(value: Value) -> Result<T, String>
     serde_json::from_value(json!({"class_name": class_name, "config": config})).map_err(|e| format!("{text}: {e}"))
 }
 
+/// An object in a file whose class or options aren't implemented, word for word.
+///
+/// ```
+/// use engraft_nn::{Regularizer, prelude::*, layers::from_config};
+/// let orthogonal = serde_json::json!({"class_name": "OrthogonalRegularizer", "config": {"factor": 0.01, "mode": "rows"}});
+/// let config = serde_json::json!({"name": "top", "units": 2, "kernel_regularizer": orthogonal});
+/// let layer = from_config("Dense", config.as_object().unwrap().clone())?;
+/// layer.call(&Input::new([3]))?;
+/// let Some(Regularizer::Unknown(object)) = layer.weights()[0].regularizer() else { panic!("not implemented") };
+/// assert_eq!(object.class_name(), "OrthogonalRegularizer");
+/// assert_eq!(layer.def().config()["kernel_regularizer"], orthogonal);
+/// # Ok::<(), engraft_nn::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct UnknownObject(Value);
+
+impl UnknownObject {
+    /// The name of the class, or the whole value if it has none.
+    pub fn class_name(&self) -> String {
+        let name = self.0.get("class_name").unwrap_or(&self.0);
+        name.as_str().map_or_else(|| name.to_string(), str::to_owned)
+    }
+}
+
+/// A type of Keras' objects that keeps those that aren't implemented.
+pub(crate) trait Kept: Serialize + DeserializeOwned {
+    /// Keras' module of the implemented classes.
+    const MODULE: &'static str;
+
+    /// The value that keeps an object.
+    fn keep(object: UnknownObject) -> Self;
+
+    /// The object that the value keeps; `None` for an implemented class.
+    fn kept(&self) -> Option<&UnknownObject>;
+}
+
+/// Serializes an object: in Keras' form, or as it was kept.
+pub(crate) fn write_kept<T: Kept>(object: &T) -> Value {
+    object.kept().map_or_else(|| to_value(T::MODULE, object), |kept| kept.0.clone())
+}
+
+/// Deserializes an object; keeps one whose class or options aren't implemented.
+pub(crate) fn read_kept<T: Kept>(value: Value) -> T {
+    let known = is_of_keras(&value).then(|| from_value(value.clone()).ok()).flatten();
+    known.unwrap_or_else(|| T::keep(UnknownObject(value)))
+}
+
+/// Whether an object is of a class of Keras itself. A registered class of the same name may compute anything.
+fn is_of_keras(object: &Value) -> bool {
+    let module = object.get("module").and_then(Value::as_str).is_none_or(|module| {
+        let package = module.split('.').next();
+        package == Some("keras") || package == Some("tf_keras")
+    });
+    let registered = object.get("registered_name").unwrap_or(&Value::Null);
+    module && (registered.is_null() || Some(registered) == object.get("class_name"))
+}
+
 /// Defines a module for `#[serde(with = …)]` on an optional Keras object, which is `null` if absent.
 macro_rules! optional_object {
-    ($name:ident, $type:ty, $module:literal) => {
+    ($name:ident, $type:ty) => {
         pub(crate) mod $name {
             pub(crate) fn serialize<S: serde::Serializer>(v: &Option<$type>, s: S) -> Result<S::Ok, S::Error> {
-                serde::Serialize::serialize(&v.as_ref().map(|v| $crate::keras_object::to_value($module, v)), s)
+                serde::Serialize::serialize(&v.as_ref().map($crate::keras_object::write_kept), s)
             }
             pub(crate) fn deserialize<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Option<$type>, D::Error> {
                 let value: Option<serde_json::Value> = serde::Deserialize::deserialize(d)?;
-                value.map(|v| $crate::keras_object::from_value(v).map_err(serde::de::Error::custom)).transpose()
+                Ok(value.map($crate::keras_object::read_kept))
             }
         }
     };

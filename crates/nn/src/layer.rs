@@ -62,6 +62,7 @@ const LAYERS: &str = "keras.layers";
 ///             initializer,
 ///             trainable: true,
 ///             regularizer: None,
+///             constraint: None,
 ///         };
 ///         Ok(vec![
 ///             spec("down", vec![features, self.rank], Initializer::he_normal()),

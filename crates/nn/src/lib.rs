@@ -9,6 +9,7 @@ pub mod strided;
 
 mod activation;
 mod compile;
+mod constraint;
 mod error;
 mod graph;
 mod initializer;
@@ -34,10 +35,12 @@ pub use compile::{
     LearningRateSchedule, Loss, LossKind, Metric, MetricState, Optimizer, OptimizerState, OutputActivation,
     PiecewiseConstantDecay, PolynomialDecay, RmsProp, Sgd, Slots, UnknownParts,
 };
+pub use constraint::{Axes, Constraint};
 pub use engraft_ir::{FillMode, Interpolation, Shape, random};
 pub use error::{Error, ErrorKind, Result, io_reason};
 pub use graph::{Arguments, Graph, SymbolicTensor};
-pub use initializer::{Fan, Initializer};
+pub use initializer::{Distribution, Fan, FanMode, Initializer, VarianceScaling};
+pub use keras_object::UnknownObject;
 pub use layer::{IntoLayer, Layer, LayerDef, LayerDefExt};
 pub use lowering::Lowering;
 pub use model::{Functional, Model};
@@ -61,8 +64,8 @@ pub mod prelude {
         Rescaling, Reshape, Resizing, SeparableConv2D, Subtract, UpSampling2D, ZeroPadding2D,
     };
     pub use crate::{
-        Adam, CosineDecay, CosineDecayRestarts, ExponentialDecay, Initializer, IntoLayer, InverseTimeDecay, Layer,
-        LayerDefExt, LearningRate, Loss, Metric, Model, Optimizer, PiecewiseConstantDecay, PolynomialDecay,
+        Adam, Constraint, CosineDecay, CosineDecayRestarts, ExponentialDecay, Initializer, IntoLayer, InverseTimeDecay,
+        Layer, LayerDefExt, LearningRate, Loss, Metric, Model, Optimizer, PiecewiseConstantDecay, PolynomialDecay,
         Regularizer, RmsProp, Sequential, Sgd, SymbolicTensor, Tensor,
     };
 }

@@ -12,7 +12,7 @@ use crate::layer::Layer;
 use crate::program::{Param, Program, Step};
 use crate::trainability::Trainability;
 use crate::weight::Weight;
-use crate::{Error, Model, Result};
+use crate::{Error, Model, Regularizer, Result};
 
 /// Limit on layer calls in a program. Each level of nested models can double the calls, so a small file could ask for 2^100.
 const MAX_CALLS: usize = 1 << 18;
@@ -186,6 +186,14 @@ impl Lowering<'_> {
             None => self.push_plain(Op::Softmax, value, shape),
             Some(Activation::Linear) => value,
             Some(function) => self.push_plain(Op::Activation(function), value, shape),
+        }
+    }
+
+    /// Records a penalty on the output of the layer being lowered (Keras' `activity_regularizer`), if it has one. It isn't
+    /// implemented: a plan that computes a loss refuses the program.
+    pub(crate) fn penalize_output(&mut self, regularizer: Option<&Regularizer>) {
+        if let (Some(layer), Some(_)) = (self.layer, regularizer) {
+            self.program.penalized_layers.push(layer.place());
         }
     }
 

@@ -7,7 +7,7 @@ use engraft_ir::{Activation, Op, Shape, ValueId};
 use crate::lowering::Lowering;
 use crate::trainability::Trainability;
 use crate::weight::Weight;
-use crate::{Error, ErrorKind, Model, Result};
+use crate::{Constraint, Error, ErrorKind, Model, Regularizer, Result};
 
 /// A weight in a step, and whether training updates it there.
 ///
@@ -126,6 +126,8 @@ pub struct Program {
     pub outputs: Vec<ValueId>,
     /// Name of the layer and output value of every layer call, nested layers included.
     pub(crate) layer_outputs: Vec<(String, ValueId)>,
+    /// Layers with a penalty on their output, which no executor computes.
+    pub(crate) penalized_layers: Vec<String>,
 }
 
 impl Program {
@@ -152,6 +154,50 @@ impl Program {
     /// Those of [`of`](Self::of).
     pub fn for_training(model: &Model, seed: u64, trainability: &Trainability) -> Result<Self> {
         Lowering::run(model, true, seed, Some(trainability))
+    }
+
+    /// Checks that the loss of the program and, with `training`, its training steps need nothing that isn't implemented.
+    ///
+    /// Files keep such options of layers. Predictions need none of them.
+    ///
+    /// ```
+    /// use engraft_nn::{Program, layers::from_config, prelude::*};
+    /// let config = serde_json::json!({"name": "top", "units": 2, "kernel_constraint": {"class_name": "RadialConstraint"}});
+    /// let top = from_config("Dense", config.as_object().unwrap().clone())?;
+    /// let program = Program::of(&Sequential::new().add(Input::new([4])).add(&top).build()?, true, 0)?;
+    /// assert!(program.check_implemented(false).is_ok(), "a loss alone needs no constraint");
+    /// let error = program.check_implemented(true).unwrap_err().to_string();
+    /// assert!(error.starts_with("weight `top/kernel`: its constraint RadialConstraint is not implemented"));
+    /// # Ok::<(), engraft_nn::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// A trainable weight with an unknown regularizer or constraint, or a layer with a penalty on its output.
+    pub fn check_implemented(&self, training: bool) -> Result<()> {
+        let refused = |place: String, reason: String| {
+            Err(Error::because(place, reason).with_kind(ErrorKind::Unsupported).hint(
+                "the model predicts as it is; to train or evaluate it, freeze the layer or save the model without this option",
+            ))
+        };
+        if let Some(layer) = self.penalized_layers.first() {
+            return refused(layer.clone(), "activity_regularizer is not implemented for training and losses".into());
+        }
+        for Param { weight, .. } in self.weights().into_iter().filter(|param| param.trainable) {
+            let place = || format!("weight `{}`", weight.path());
+            let of = |kind, class: String| format!("its {kind} {class} is not implemented");
+            if let Some(Regularizer::Unknown(object)) = weight.regularizer() {
+                return refused(place(), of("regularizer", object.class_name()));
+            }
+            match weight.constraint().filter(|_| training) {
+                Some(Constraint::Unknown(object)) => return refused(place(), of("constraint", object.class_name())),
+                Some(constraint) if !constraint.fits(weight.shape().len()) => {
+                    let expected = format!("axes of the shape {:?}", weight.shape());
+                    return Err(Error::new(place(), expected, format_args!("{constraint:?}")));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     fn weights_of_steps(&self) -> impl Iterator<Item = &Param> {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use crate::{Error, Initializer, Regularizer, Result, naming};
+use crate::{Constraint, Error, Initializer, Regularizer, Result, naming};
 
 /// The definition of a weight, from which a layer creates it at its first call.
 ///
@@ -27,6 +27,8 @@ pub struct WeightSpec {
     pub trainable: bool,
     /// Penalty on the values, added to the loss.
     pub regularizer: Option<Regularizer>,
+    /// Projection of the values after each training step.
+    pub constraint: Option<Constraint>,
 }
 
 /// A handle to a layer's weight. Clones share the values, like references to a Keras variable.
@@ -113,12 +115,26 @@ impl Weight {
     /// let dense = Dense::new(2).kernel_regularizer(Regularizer::l2(1e-4)).into_layer();
     /// dense.call(&Input::new([3]))?;
     /// let [kernel, bias] = &dense.weights()[..] else { panic!("a kernel and a bias") };
-    /// assert_eq!((kernel.count(), kernel.regularizer()), (6, Some(Regularizer::l2(1e-4))));
+    /// assert_eq!((kernel.count(), kernel.regularizer()), (6, Some(&Regularizer::l2(1e-4))));
     /// assert_eq!((bias.count(), bias.regularizer()), (2, None));
     /// # Ok::<(), engraft_nn::Error>(())
     /// ```
-    pub fn regularizer(&self) -> Option<Regularizer> {
-        self.0.spec.regularizer
+    pub fn regularizer(&self) -> Option<&Regularizer> {
+        self.0.spec.regularizer.as_ref()
+    }
+
+    /// Projection of the values after each training step; `None` for no constraint.
+    ///
+    /// ```
+    /// use engraft_nn::prelude::*;
+    /// let dense = Dense::new(2).kernel_constraint(Constraint::non_neg()).into_layer();
+    /// dense.call(&Input::new([3]))?;
+    /// let [kernel, bias] = &dense.weights()[..] else { panic!("a kernel and a bias") };
+    /// assert_eq!((kernel.constraint(), bias.constraint()), (Some(&Constraint::non_neg()), None));
+    /// # Ok::<(), engraft_nn::Error>(())
+    /// ```
+    pub fn constraint(&self) -> Option<&Constraint> {
+        self.0.spec.constraint.as_ref()
     }
 
     /// Identifies the weight: equal for all handles to it, different for any other weight that exists.
@@ -228,6 +244,7 @@ mod tests {
             initializer: Initializer::glorot_uniform(),
             trainable: true,
             regularizer: None,
+            constraint: None,
         };
         Weight::new("dense", spec)
     }

@@ -206,7 +206,8 @@ impl Plan {
     ///
     /// # Errors
     /// A batch of 0 samples; a loss with several outputs, or one that doesn't fit the output; a random transformation of images
-    /// in the backward pass, such as augmentation above a trainable layer; sizes too large to be addressed.
+    /// in the backward pass, such as augmentation above a trainable layer; an option that a loss or training needs and that isn't
+    /// implemented; sizes too large to be addressed.
     pub fn new(program: Program, purpose: Purpose, batch: usize, options: &PlanOptions) -> Result<Self> {
         if batch == 0 {
             return Err(Error::new("batch size", "at least 1", 0));
@@ -214,6 +215,7 @@ impl Plan {
         check_countable(&program, batch)?;
         if let Some(loss) = purpose.loss() {
             check_loss(&program, loss)?;
+            program.check_implemented(matches!(purpose, Purpose::Train { .. }))?;
         }
         let mut annotated = AnnotatedProgram::new(program, purpose, batch);
         passes::run(&mut annotated, options)?;

@@ -125,6 +125,9 @@ impl Session for ReferenceSession {
             let (values, slots) = (self.weights.get_mut(&param.weight)?, self.slots.get_mut(&param.weight));
             let regularizer = param.weight.regularizer();
             update::apply(optimizer, update, regularizer, gradient.data(), values.data_mut(), slots);
+            if let Some(constraint) = param.weight.constraint() {
+                update::constrain(constraint, param.weight.shape(), values.data_mut());
+            }
         }
         update_moving_statistics(&self.program, &mut self.weights, statistics)?;
         self.pending = None;

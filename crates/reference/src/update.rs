@@ -1,6 +1,8 @@
-//! The update rules of optimizers, by Keras' formulas (`keras.optimizers`), and regularization penalties.
+//! The update rules of optimizers, by Keras' formulas (`keras.optimizers`), regularization penalties and constraints.
 
-use engraft_nn::{Optimizer, Regularizer};
+use std::collections::HashMap;
+
+use engraft_nn::{Constraint, Optimizer, Regularizer};
 use engraft_plan::Update;
 
 /// Updates the values of one weight and the optimizer's slots for it, which are in Keras' order.
@@ -9,7 +11,7 @@ use engraft_plan::Update;
 pub(crate) fn apply(
     optimizer: &Optimizer,
     update: Update,
-    regularizer: Option<Regularizer>,
+    regularizer: Option<&Regularizer>,
     gradient: &[f64],
     values: &mut [f64],
     slots: &mut [Vec<f64>],
@@ -68,19 +70,51 @@ fn decrease<'a>(
 }
 
 /// The regularization penalty `l1 * sum(|w|) + l2 * sum(w^2)`.
-pub(crate) fn penalty(regularizer: Regularizer, values: &[f64]) -> f64 {
+pub(crate) fn penalty(regularizer: &Regularizer, values: &[f64]) -> f64 {
     let (l1, l2) = factors(regularizer);
     values.iter().map(|value| l1 * value.abs() + l2 * value * value).sum()
 }
 
 /// The derivative of [`penalty`] with respect to one value. The derivative of `|w|` at 0 is 0, as in TensorFlow.
-fn penalty_slope(regularizer: Regularizer, value: f64) -> f64 {
+fn penalty_slope(regularizer: &Regularizer, value: f64) -> f64 {
     let (l1, l2) = factors(regularizer);
     let sign = if value == 0.0 { 0.0 } else { value.signum() };
     l1 * sign + 2.0 * l2 * value
 }
 
-fn factors(regularizer: Regularizer) -> (f64, f64) {
+/// Applies a constraint to the values of a weight of this shape.
+pub(crate) fn constrain(constraint: &Constraint, shape: &[usize], values: &mut [f64]) {
+    /// Keras' `backend.epsilon()`.
+    const EPSILON: f64 = 1e-7;
+    let to = |norm: f64| match *constraint {
+        Constraint::MaxNorm { max_value, .. } => norm.min(max_value.into()),
+        Constraint::UnitNorm { .. } => 1.0,
+        Constraint::MinMaxNorm { min_value, max_value, rate, .. } => {
+            let rate = f64::from(rate);
+            rate * norm.max(min_value.into()).min(max_value.into()) + (1.0 - rate) * norm
+        }
+        Constraint::NonNeg {} | Constraint::Unknown(_) => norm,
+    };
+    if *constraint == (Constraint::NonNeg {}) {
+        values.iter_mut().for_each(|value| *value = value.max(0.0));
+        return;
+    }
+    let axes = constraint.axes(shape.len());
+    // The group of a value: its position, with 0 for the axes of the norm.
+    let group = |position: usize| -> Vec<usize> {
+        let after = |axis: usize| shape[axis + 1..].iter().product::<usize>();
+        let at = |axis: usize| position / after(axis) % shape[axis];
+        (0..shape.len()).map(|axis| if axes.contains(&axis) { 0 } else { at(axis) }).collect()
+    };
+    let mut squares: HashMap<Vec<usize>, f64> = HashMap::new();
+    values.iter().enumerate().for_each(|(i, value)| *squares.entry(group(i)).or_default() += value * value);
+    for (i, value) in values.iter_mut().enumerate() {
+        let norm = squares[&group(i)].sqrt();
+        *value *= to(norm) / (EPSILON + norm);
+    }
+}
+
+fn factors(regularizer: &Regularizer) -> (f64, f64) {
     let (l1, l2) = regularizer.factors();
     (f64::from(l1), f64::from(l2))
 }
@@ -88,6 +122,8 @@ fn factors(regularizer: Regularizer) -> (f64, f64) {
 #[cfg(test)]
 mod tests {
     use engraft_golden::{Case, relative_error};
+    use engraft_nn::layers::from_config;
+    use serde_json::json;
 
     use super::*;
 
@@ -102,10 +138,17 @@ mod tests {
         })
     }
 
+    fn constraint(case: &Case) -> Option<Constraint> {
+        let options = json!({"name": "dense", "units": 5, "kernel_constraint": case.get("constraint")});
+        let dense = from_config("Dense", options.as_object().unwrap().clone()).unwrap();
+        dense.build(&[vec![4]]).unwrap();
+        dense.weights()[0].constraint().cloned()
+    }
+
     #[test]
     fn five_steps_as_keras_makes_them() {
         let cases = engraft_golden::cases("optimizers");
-        assert!(cases.len() >= 15, "only {} cases were found", cases.len());
+        assert!(cases.len() >= 28, "only {} cases were found", cases.len());
         for case in &cases {
             let arrays = case.arrays();
             let array = |name: &str| arrays.get(name).data().iter().copied().map(f64::from).collect::<Vec<f64>>();
@@ -115,11 +158,15 @@ mod tests {
             let steps = case.names("gradients").into_iter().zip(case.names("after"));
             for (iteration, (gradient, after)) in (0..).zip(steps) {
                 let update = Update { learning_rate: optimizer.learning_rate().at(iteration), iteration };
-                apply(&optimizer, update, regularizer(case), &array(gradient), &mut values, &mut slots);
+                apply(&optimizer, update, regularizer(case).as_ref(), &array(gradient), &mut values, &mut slots);
+                if let Some(constraint) = constraint(case) {
+                    constrain(&constraint, &[4, 5], &mut values);
+                }
                 let found: Vec<f32> = values.iter().map(|&value| value as f32).collect();
                 let error = relative_error(&found, arrays.get(after).data());
-                // The tolerance allows for Keras' rounding to f32, a few times per step.
-                assert!(error < 2e-6, "{} {after}: {error}", case.name());
+                // The tolerance allows for Keras' rounding to f32, a few times per step; a constraint rounds as often again.
+                let tolerance = if constraint(case).is_some() { 4e-6 } else { 2e-6 };
+                assert!(error < tolerance, "{} {after}: {error}", case.name());
             }
         }
     }
@@ -127,7 +174,7 @@ mod tests {
     #[test]
     fn a_penalty_pulls_towards_zero() {
         let regularizer = Regularizer::L1L2 { l1: 0.5, l2: 0.25 };
-        assert_eq!(penalty(regularizer, &[1.0, -2.0, 0.0]), 2.75);
-        assert_eq!([1.0, -2.0, 0.0].map(|value| penalty_slope(regularizer, value)), [1.0, -1.5, 0.0]);
+        assert_eq!(penalty(&regularizer, &[1.0, -2.0, 0.0]), 2.75);
+        assert_eq!([1.0, -2.0, 0.0].map(|value| penalty_slope(&regularizer, value)), [1.0, -1.5, 0.0]);
     }
 }

@@ -1,6 +1,7 @@
 //! Small versions of common architectures, large enough to use the same kernels and fusions as the originals.
 
 use engraft_cpu::CpuExecutor;
+use engraft_nn::Axes;
 use engraft_nn::prelude::*;
 use engraft_plan::{Executor, GradientRequest, Plan};
 use engraft_reference::ReferenceExecutor;
@@ -162,4 +163,23 @@ fn streamed_rows() {
     let (streamed, found) = predict(&CpuExecutor::new(Some(2)).unwrap());
     check(&found, &predict(&ReferenceExecutor).1, TOLERANCE, "streamed");
     assert!(streamed);
+}
+
+#[test]
+fn constraints_follow_each_step() {
+    let dense = |constraint: Constraint| Dense::new(6).activation(Relu).kernel_constraint(constraint);
+    let of_filters = Axes::Several(vec![0, 1, 2]);
+    let kernel = Constraint::MinMaxNorm { min_value: 0.5, max_value: 0.9, rate: 0.7, axis: of_filters };
+    let conv = Conv2D::new(4, 3).kernel_constraint(kernel).bias_constraint(Constraint::non_neg());
+    let model = Sequential::new()
+        .add(Input::new([6, 5, 3]))
+        .add(conv)
+        .add(Flatten::new())
+        .add(dense(Constraint::UnitNorm { axis: Axes::One(1) }))
+        .add(Dense::new(3).activation(Softmax).kernel_constraint(Constraint::max_norm(0.8)));
+    let model = model.build().unwrap();
+    randomize(&model, 1);
+    for optimizer in optimizers() {
+        compare_training(&model, &optimizer, &format!("constraints, {optimizer:?}"));
+    }
 }

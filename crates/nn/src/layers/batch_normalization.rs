@@ -10,7 +10,7 @@ use crate::keras_object::Unset;
 use crate::layer::LayerDef;
 use crate::lowering::Lowering;
 use crate::weight::WeightSpec;
-use crate::{Error, ErrorKind, Initializer, Regularizer, Result, initializer, regularizer};
+use crate::{Constraint, Error, ErrorKind, Initializer, Regularizer, Result, constraint, initializer, regularizer};
 
 /// Normalizes each channel to mean 0 and variance 1, then scales and shifts it (Keras' `BatchNormalization`).
 ///
@@ -53,10 +53,10 @@ pub struct BatchNormalization {
     beta_regularizer: Option<Regularizer>,
     #[serde(default, with = "regularizer::object")]
     gamma_regularizer: Option<Regularizer>,
-    #[serde(default)]
-    beta_constraint: Unset,
-    #[serde(default)]
-    gamma_constraint: Unset,
+    #[serde(default, with = "constraint::object")]
+    beta_constraint: Option<Constraint>,
+    #[serde(default, with = "constraint::object")]
+    gamma_constraint: Option<Constraint>,
     #[serde(default)]
     synchronized: bool,
     #[serde(default, skip_serializing)]
@@ -108,8 +108,8 @@ impl BatchNormalization {
             moving_variance_initializer: Initializer::ones(),
             beta_regularizer: None,
             gamma_regularizer: None,
-            beta_constraint: Unset,
-            gamma_constraint: Unset,
+            beta_constraint: None,
+            gamma_constraint: None,
             synchronized: false,
             renorm: false,
             _renorm_clipping: Unset,
@@ -169,22 +169,30 @@ impl LayerDef for BatchNormalization {
 
     fn weights(&self, inputs: &[Shape]) -> Result<Vec<WeightSpec>> {
         let channels = single(inputs)?.last().copied().unwrap_or(0);
-        let spec = |name, initializer: &Initializer, trainable, regularizer| WeightSpec {
+        let spec = |name, initializer: &Initializer| WeightSpec {
             name,
             shape: vec![channels],
             initializer: initializer.clone(),
-            trainable,
-            regularizer,
+            trainable: false,
+            regularizer: None,
+            constraint: None,
         };
+        let trained =
+            |name, initializer, regularizer: &Option<Regularizer>, constraint: &Option<Constraint>| WeightSpec {
+                trainable: true,
+                regularizer: regularizer.clone(),
+                constraint: constraint.clone(),
+                ..spec(name, initializer)
+            };
         let mut weights = Vec::new();
         if self.scale {
-            weights.push(spec("gamma", &self.gamma_initializer, true, self.gamma_regularizer));
+            weights.push(trained("gamma", &self.gamma_initializer, &self.gamma_regularizer, &self.gamma_constraint));
         }
         if self.center {
-            weights.push(spec("beta", &self.beta_initializer, true, self.beta_regularizer));
+            weights.push(trained("beta", &self.beta_initializer, &self.beta_regularizer, &self.beta_constraint));
         }
-        weights.push(spec("moving_mean", &self.moving_mean_initializer, false, None));
-        weights.push(spec("moving_variance", &self.moving_variance_initializer, false, None));
+        weights.push(spec("moving_mean", &self.moving_mean_initializer));
+        weights.push(spec("moving_variance", &self.moving_variance_initializer));
         Ok(weights)
     }
 

@@ -8,11 +8,10 @@ use super::kernel_options::{kernel_options, output_options, window_options};
 use super::options::{DataFormat, Padding, Size2d, config_of, image, yes};
 use crate::Shape;
 use crate::activation::ActivationFn;
-use crate::keras_object::Unset;
 use crate::layer::LayerDef;
 use crate::lowering::Lowering;
 use crate::weight::WeightSpec;
-use crate::{Error, Initializer, Regularizer, Result, initializer, regularizer};
+use crate::{Constraint, Error, Initializer, Regularizer, Result, constraint, initializer, regularizer};
 
 /// 2D convolution (Keras' `Conv2D`).
 ///
@@ -65,12 +64,12 @@ pub struct Conv2D {
     kernel_regularizer: Option<Regularizer>,
     #[serde(default, with = "regularizer::object")]
     bias_regularizer: Option<Regularizer>,
-    #[serde(default)]
-    activity_regularizer: Unset,
-    #[serde(default)]
-    kernel_constraint: Unset,
-    #[serde(default)]
-    bias_constraint: Unset,
+    #[serde(default, with = "regularizer::object")]
+    activity_regularizer: Option<Regularizer>,
+    #[serde(default, with = "constraint::object")]
+    kernel_constraint: Option<Constraint>,
+    #[serde(default, with = "constraint::object")]
+    bias_constraint: Option<Constraint>,
 }
 
 fn one() -> Size2d {
@@ -98,9 +97,9 @@ impl Conv2D {
             bias_initializer: Initializer::zeros(),
             kernel_regularizer: None,
             bias_regularizer: None,
-            activity_regularizer: Unset,
-            kernel_constraint: Unset,
-            bias_constraint: Unset,
+            activity_regularizer: None,
+            kernel_constraint: None,
+            bias_constraint: None,
         }
     }
 
@@ -155,6 +154,7 @@ impl LayerDef for Conv2D {
     }
 
     fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {
+        to.penalize_output(self.activity_regularizer.as_ref());
         let [height, width, _] = image(std::slice::from_ref(to.shape(inputs[0])))?;
         let [(out_h, top), (out_w, left)] = self.windows(height, width)?;
         let op = Op::Conv2d {

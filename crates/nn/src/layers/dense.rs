@@ -12,7 +12,7 @@ use crate::keras_object::Unset;
 use crate::layer::LayerDef;
 use crate::lowering::Lowering;
 use crate::weight::WeightSpec;
-use crate::{Error, Initializer, Regularizer, Result, initializer, regularizer};
+use crate::{Constraint, Error, Initializer, Regularizer, Result, constraint, initializer, regularizer};
 
 /// The fully connected layer: `activation(x · kernel + bias)` along the last axis (Keras' `Dense`).
 ///
@@ -29,7 +29,7 @@ use crate::{Error, Initializer, Regularizer, Result, initializer, regularizer};
 ///     .bias_initializer(Initializer::zeros())
 ///     .bias_regularizer(Regularizer::l1(1e-5))
 ///     .call(&y)?;
-/// assert_eq!(regularized.layer().weights()[0].regularizer(), Some(Regularizer::l2(1e-4)));
+/// assert_eq!(regularized.layer().weights()[0].regularizer(), Some(&Regularizer::l2(1e-4)));
 ///
 /// let without_bias = Dense::new(5).use_bias(false).call(&y)?;
 /// assert_eq!(without_bias.layer().weights().len(), 1);
@@ -51,12 +51,13 @@ pub struct Dense {
     kernel_regularizer: Option<Regularizer>,
     #[serde(default, with = "regularizer::object")]
     bias_regularizer: Option<Regularizer>,
-    #[serde(default, skip_serializing, rename = "activity_regularizer")]
-    _activity_regularizer: Unset,
-    #[serde(default)]
-    kernel_constraint: Unset,
-    #[serde(default)]
-    bias_constraint: Unset,
+    /// Keras writes it only where it is set.
+    #[serde(default, with = "regularizer::object", skip_serializing_if = "Option::is_none")]
+    activity_regularizer: Option<Regularizer>,
+    #[serde(default, with = "constraint::object")]
+    kernel_constraint: Option<Constraint>,
+    #[serde(default, with = "constraint::object")]
+    bias_constraint: Option<Constraint>,
     #[serde(default, skip_serializing, rename = "lora_rank")]
     _lora_rank: Unset,
     #[serde(default, skip_serializing, rename = "quantization_config")]
@@ -74,9 +75,9 @@ impl Dense {
             bias_initializer: Initializer::zeros(),
             kernel_regularizer: None,
             bias_regularizer: None,
-            _activity_regularizer: Unset,
-            kernel_constraint: Unset,
-            bias_constraint: Unset,
+            activity_regularizer: None,
+            kernel_constraint: None,
+            bias_constraint: None,
             _lora_rank: Unset,
             _quantization_config: Unset,
         }
@@ -112,6 +113,7 @@ impl LayerDef for Dense {
     }
 
     fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {
+        to.penalize_output(self.activity_regularizer.as_ref());
         let mut shape = to.shape(inputs[0]).clone();
         if let Some(last) = shape.last_mut() {
             *last = self.units;

@@ -8,11 +8,10 @@ use super::kernel_options::{output_options, window_options};
 use super::options::{DataFormat, Padding, Size2d, config_of, image, yes};
 use crate::Shape;
 use crate::activation::ActivationFn;
-use crate::keras_object::Unset;
 use crate::layer::LayerDef;
 use crate::lowering::Lowering;
 use crate::weight::WeightSpec;
-use crate::{Error, Initializer, Regularizer, Result, initializer, regularizer};
+use crate::{Constraint, Error, Initializer, Regularizer, Result, constraint, initializer, regularizer};
 
 /// Convolves every channel with kernels of its own (Keras' `DepthwiseConv2D`; Howard et al. 2017, arXiv:1704.04861).
 ///
@@ -53,12 +52,12 @@ pub struct DepthwiseConv2D {
     depthwise_regularizer: Option<Regularizer>,
     #[serde(default, with = "regularizer::object")]
     bias_regularizer: Option<Regularizer>,
-    #[serde(default)]
-    activity_regularizer: Unset,
-    #[serde(default)]
-    depthwise_constraint: Unset,
-    #[serde(default)]
-    bias_constraint: Unset,
+    #[serde(default, with = "regularizer::object")]
+    activity_regularizer: Option<Regularizer>,
+    #[serde(default, with = "constraint::object")]
+    depthwise_constraint: Option<Constraint>,
+    #[serde(default, with = "constraint::object")]
+    bias_constraint: Option<Constraint>,
     /// An option of `Conv2D` that Keras 2 also wrote here, always as 1. It has no effect.
     #[serde(default, skip_serializing, rename = "groups")]
     _groups: One,
@@ -101,9 +100,9 @@ impl DepthwiseConv2D {
             bias_initializer: Initializer::zeros(),
             depthwise_regularizer: None,
             bias_regularizer: None,
-            activity_regularizer: Unset,
-            depthwise_constraint: Unset,
-            bias_constraint: Unset,
+            activity_regularizer: None,
+            depthwise_constraint: None,
+            bias_constraint: None,
             _groups: One,
         }
     }
@@ -158,7 +157,8 @@ impl LayerDef for DepthwiseConv2D {
             shape: vec![kh, kw, channels, self.depth_multiplier],
             initializer: self.depthwise_initializer.clone(),
             trainable: true,
-            regularizer: self.depthwise_regularizer,
+            regularizer: self.depthwise_regularizer.clone(),
+            constraint: self.depthwise_constraint.clone(),
         }];
         if self.use_bias {
             weights.push(WeightSpec {
@@ -166,13 +166,15 @@ impl LayerDef for DepthwiseConv2D {
                 shape: vec![self.outputs(channels)?],
                 initializer: self.bias_initializer.clone(),
                 trainable: true,
-                regularizer: self.bias_regularizer,
+                regularizer: self.bias_regularizer.clone(),
+                constraint: self.bias_constraint.clone(),
             });
         }
         Ok(weights)
     }
 
     fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {
+        to.penalize_output(self.activity_regularizer.as_ref());
         let [height, width, channels] = image(std::slice::from_ref(to.shape(inputs[0])))?;
         let [(out_h, top), (out_w, left)] = self.windows(height, width)?;
         // One group per channel: `[kh, kw, c, m]` has the memory layout of a grouped kernel `[kh, kw, 1, c * m]`.

@@ -6,14 +6,13 @@ use serde_json::{Map, Value};
 
 use super::options::{config_of, single};
 use crate::Shape;
-use crate::keras_object::Unset;
 use crate::layer::LayerDef;
 use crate::lowering::Lowering;
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 
 /// Sets a random share of its inputs to zero in training and divides the others by `1 - rate` (Keras' `Dropout`).
 ///
-/// Has no effect outside training. Source: Srivastava et al. 2014, JMLR 15.
+/// Has no effect outside training. A `noise_shape` of a file is kept, and training with it refused. Source: Srivastava et al. 2014, JMLR 15.
 ///
 /// ```
 /// use engraft_nn::{Program, prelude::*};
@@ -32,13 +31,13 @@ pub struct Dropout {
     #[serde(default)]
     seed: Option<u64>,
     #[serde(default)]
-    noise_shape: Unset,
+    noise_shape: Option<Value>,
 }
 
 impl Dropout {
     /// A layer that drops each value with probability `rate`, in `0.0..1.0`.
     pub fn new(rate: f32) -> Self {
-        Self { rate, seed: None, noise_shape: Unset }
+        Self { rate, seed: None, noise_shape: None }
     }
 
     /// Sets a seed for this layer, which replaces the seed of `fit`.
@@ -69,8 +68,35 @@ impl LayerDef for Dropout {
         if !to.training() || self.rate == 0.0 {
             return Ok(inputs[0]);
         }
+        if let Some(shape) = &self.noise_shape {
+            return Err(Error::new("noise_shape", "none, to train the model", shape)
+                .with_kind(ErrorKind::Unsupported)
+                .hint("the model predicts as it is; to train it here, build the layer without noise_shape"));
+        }
         let seed = to.random_seed(self.seed);
         let shape = to.shape(inputs[0]).clone();
         Ok(to.push(Op::Dropout { rate: self.rate, seed }, inputs, shape))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::layers::from_config;
+    use crate::prelude::*;
+    use crate::{ErrorKind, Program};
+
+    #[test]
+    fn a_noise_shape_is_kept_and_refused_in_training_alone() {
+        let config = json!({"name": "drop", "rate": 0.2, "seed": null, "noise_shape": [null, 1]});
+        let layer = from_config("Dropout", config.as_object().unwrap().clone()).unwrap();
+        assert_eq!(layer.def().config()["noise_shape"], config["noise_shape"]);
+        let x = Input::new([4]);
+        let model = Model::new(&x, &layer.call(&x).unwrap()).unwrap();
+        assert!(Program::of(&model, false, 0).unwrap().steps.is_empty());
+        let error = Program::of(&model, true, 0).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        assert!(error.to_string().starts_with("layer `drop` (Dropout), noise_shape: expected none"), "{error}");
     }
 }

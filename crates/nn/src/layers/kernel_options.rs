@@ -1,6 +1,6 @@
 //! Options shared by the layers with a kernel: `Dense` and the convolutions.
 
-/// Defines the options for activation, bias, initializers and regularizers, and the specifications of kernel and bias.
+/// Defines the options for activation, bias, initializers, regularizers and constraints, and the specifications of kernel and bias.
 macro_rules! kernel_options {
     ($name:ident) => {
         output_options!($name);
@@ -34,6 +34,20 @@ macro_rules! kernel_options {
                 self
             }
 
+            /// Sets the constraint on the kernel; none by default.
+            #[must_use]
+            pub fn kernel_constraint(mut self, constraint: Constraint) -> Self {
+                self.kernel_constraint = Some(constraint);
+                self
+            }
+
+            /// Sets the constraint on the bias; none by default.
+            #[must_use]
+            pub fn bias_constraint(mut self, constraint: Constraint) -> Self {
+                self.bias_constraint = Some(constraint);
+                self
+            }
+
             /// Specifications of a kernel of this shape and, with `use_bias`, of a bias as long as the kernel's last axis.
             fn kernel_and_bias(&self, shape: Vec<usize>) -> Vec<WeightSpec> {
                 let outputs = shape.last().copied().unwrap_or(0);
@@ -42,14 +56,16 @@ macro_rules! kernel_options {
                     shape,
                     initializer: self.kernel_initializer.clone(),
                     trainable: true,
-                    regularizer: self.kernel_regularizer,
+                    regularizer: self.kernel_regularizer.clone(),
+                    constraint: self.kernel_constraint.clone(),
                 };
                 let bias = self.use_bias.then(|| WeightSpec {
                     name: "bias",
                     shape: vec![outputs],
                     initializer: self.bias_initializer.clone(),
                     trainable: true,
-                    regularizer: self.bias_regularizer,
+                    regularizer: self.bias_regularizer.clone(),
+                    constraint: self.bias_constraint.clone(),
                 });
                 std::iter::once(kernel).chain(bias).collect()
             }

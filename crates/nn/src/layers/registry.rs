@@ -198,8 +198,8 @@ mod tests {
             ),
             (
                 "Dense",
-                json!({"name": "d", "units": 3, "kernel_constraint": {"class_name": "NonNeg"}}),
-                "layer `d` (Dense), option `kernel_constraint`: expected null",
+                json!({"name": "d", "units": 3, "lora_rank": 4}),
+                "layer `d` (Dense), option `lora_rank`: expected null",
             ),
             (
                 "Conv2D",
@@ -211,6 +211,32 @@ mod tests {
         ] {
             let error = from_json(class, config).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_predicting_does_not_use_is_kept() {
+        let own = |kind: &str| json!({"module": "my", "class_name": kind, "config": {"x": [1, {"y": null}]}, "registered_name": "my>x"});
+        let options = |names: &[&str]| {
+            let options = names.iter().map(|name| ((*name).to_owned(), own(name)));
+            options.chain([("name".to_owned(), "kept".into())]).collect::<Map<String, Value>>()
+        };
+        let kernel = ["kernel_initializer", "bias_initializer", "kernel_regularizer", "bias_regularizer"];
+        let kernel = [&kernel[..], &["activity_regularizer", "kernel_constraint", "bias_constraint"]].concat();
+        let statistics = ["beta_initializer", "gamma_regularizer", "moving_mean_initializer", "beta_constraint"];
+        let depthwise = ["depthwise_initializer", "depthwise_regularizer", "activity_regularizer", "bias_constraint"];
+        for (class, names, required) in [
+            ("Dense", &kernel[..], json!({"units": 2})),
+            ("Conv2D", &kernel[..], json!({"filters": 2, "kernel_size": 1})),
+            ("BatchNormalization", &statistics[..], json!({})),
+            ("DepthwiseConv2D", &depthwise[..], json!({"kernel_size": 1})),
+            ("SeparableConv2D", &depthwise[..], json!({"filters": 2, "kernel_size": 1})),
+        ] {
+            let mut config = options(names);
+            config.extend(required.as_object().unwrap().clone());
+            let layer = from_config(class, config).unwrap();
+            names.iter().for_each(|name| assert_eq!(layer.def().config()[*name], own(name), "{class}"));
+            layer.build(&[vec![3, 3, 4]]).unwrap();
         }
     }
 }

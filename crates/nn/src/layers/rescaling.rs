@@ -265,8 +265,14 @@ impl LayerDef for Normalization {
             1 if self.axis.as_ref().is_none_or(Vec::is_empty) => Vec::new(),
             channels => vec![channels],
         };
-        let spec =
-            |name, shape, initializer| WeightSpec { name, shape, initializer, trainable: false, regularizer: None };
+        let spec = |name, shape, initializer| WeightSpec {
+            name,
+            shape,
+            initializer,
+            trainable: false,
+            regularizer: None,
+            constraint: None,
+        };
         Ok(vec![
             spec("mean", shape.clone(), Initializer::zeros()),
             spec("variance", shape, Initializer::ones()),

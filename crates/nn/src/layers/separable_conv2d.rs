@@ -8,11 +8,10 @@ use super::kernel_options::{output_options, window_options};
 use super::options::{DataFormat, Padding, Size2d, config_of, image, yes};
 use crate::Shape;
 use crate::activation::ActivationFn;
-use crate::keras_object::Unset;
 use crate::layer::LayerDef;
 use crate::lowering::Lowering;
 use crate::weight::WeightSpec;
-use crate::{Error, Initializer, Regularizer, Result, initializer, regularizer};
+use crate::{Constraint, Error, Initializer, Regularizer, Result, constraint, initializer, regularizer};
 
 /// A depthwise convolution followed by a pointwise (1x1) convolution (Keras' `SeparableConv2D`).
 ///
@@ -61,14 +60,14 @@ pub struct SeparableConv2D {
     pointwise_regularizer: Option<Regularizer>,
     #[serde(default, with = "regularizer::object")]
     bias_regularizer: Option<Regularizer>,
-    #[serde(default)]
-    activity_regularizer: Unset,
-    #[serde(default)]
-    depthwise_constraint: Unset,
-    #[serde(default)]
-    pointwise_constraint: Unset,
-    #[serde(default)]
-    bias_constraint: Unset,
+    #[serde(default, with = "regularizer::object")]
+    activity_regularizer: Option<Regularizer>,
+    #[serde(default, with = "constraint::object")]
+    depthwise_constraint: Option<Constraint>,
+    #[serde(default, with = "constraint::object")]
+    pointwise_constraint: Option<Constraint>,
+    #[serde(default, with = "constraint::object")]
+    bias_constraint: Option<Constraint>,
 }
 
 fn one() -> Size2d {
@@ -98,10 +97,10 @@ impl SeparableConv2D {
             depthwise_regularizer: None,
             pointwise_regularizer: None,
             bias_regularizer: None,
-            activity_regularizer: Unset,
-            depthwise_constraint: Unset,
-            pointwise_constraint: Unset,
-            bias_constraint: Unset,
+            activity_regularizer: None,
+            depthwise_constraint: None,
+            pointwise_constraint: None,
+            bias_constraint: None,
         }
     }
 
@@ -146,26 +145,30 @@ impl LayerDef for SeparableConv2D {
     fn weights(&self, inputs: &[Shape]) -> Result<Vec<WeightSpec>> {
         let [_, _, channels] = image(inputs)?;
         let Size2d([kh, kw]) = self.kernel_size;
-        let spec = |name, shape, initializer: &Initializer, regularizer| WeightSpec {
+        type Options<'a> = (&'a Initializer, &'a Option<Regularizer>, &'a Option<Constraint>);
+        let spec = |name, shape, (initializer, regularizer, constraint): Options<'_>| WeightSpec {
             name,
             shape,
             initializer: initializer.clone(),
             trainable: true,
-            regularizer,
+            regularizer: regularizer.clone(),
+            constraint: constraint.clone(),
         };
+        let of_depthwise = (&self.depthwise_initializer, &self.depthwise_regularizer, &self.depthwise_constraint);
+        let of_pointwise = (&self.pointwise_initializer, &self.pointwise_regularizer, &self.pointwise_constraint);
         let depthwise = vec![kh, kw, channels, self.depth_multiplier];
         let pointwise = vec![1, 1, self.depthwise_channels(channels)?, self.filters];
-        let mut weights = vec![
-            spec("depthwise_kernel", depthwise, &self.depthwise_initializer, self.depthwise_regularizer),
-            spec("pointwise_kernel", pointwise, &self.pointwise_initializer, self.pointwise_regularizer),
-        ];
+        let mut weights =
+            vec![spec("depthwise_kernel", depthwise, of_depthwise), spec("pointwise_kernel", pointwise, of_pointwise)];
         if self.use_bias {
-            weights.push(spec("bias", vec![self.filters], &self.bias_initializer, self.bias_regularizer));
+            let of_bias = (&self.bias_initializer, &self.bias_regularizer, &self.bias_constraint);
+            weights.push(spec("bias", vec![self.filters], of_bias));
         }
         Ok(weights)
     }
 
     fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {
+        to.penalize_output(self.activity_regularizer.as_ref());
         let [height, width, channels] = image(std::slice::from_ref(to.shape(inputs[0])))?;
         let [(out_h, top), (out_w, left)] = self.windows(height, width)?;
         let depthwise = Op::Conv2d {
