@@ -40,7 +40,8 @@ pub(crate) fn from_value<T: DeserializeOwned>(value: Value) -> Result<T, String>
 /// let config = serde_json::json!({"name": "top", "units": 2, "kernel_regularizer": orthogonal});
 /// let layer = from_config("Dense", config.as_object().unwrap().clone())?;
 /// layer.call(&Input::new([3]))?;
-/// let Some(Regularizer::Unknown(object)) = layer.weights()[0].regularizer() else { panic!("not implemented") };
+/// let weights = layer.weights();
+/// let Some(Regularizer::Unknown(object)) = weights[0].regularizer() else { panic!("not implemented") };
 /// assert_eq!(object.class_name(), "OrthogonalRegularizer");
 /// assert_eq!(layer.def().config()["kernel_regularizer"], orthogonal);
 /// # Ok::<(), engraft_nn::Error>(())
