@@ -104,7 +104,8 @@ impl Sources {
                 (0, folders) => format!("{folders} folders"),
                 (skipped, _) => format!("{skipped} images that can't be read: {}", listing.skipped[0].reason),
             };
-            let error = Error::new(folder.display(), "photos in this folder: JPEG, PNG, GIF, BMP, TIFF or WebP", received);
+            let error =
+                Error::new(folder.display(), "photos in this folder: JPEG, PNG, GIF, BMP, TIFF or WebP", received);
             let error = error.with_kind(ErrorKind::NotFound);
             return Err(if listing.folders > 0 {
                 error.hint("add --recursive to look into its folders")
