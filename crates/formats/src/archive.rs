@@ -138,7 +138,7 @@ impl<R: Read + Seek + Send + 'static> Zip<R> {
             Some(parallel)
                 if parallel.crc32(entry.size()).map_err(|error| unreadable(&place, error.into()))? != entry.crc32() =>
             {
-                return Err(damaged(&place, "Invalid checksum"));
+                return Err(damaged(&place, WRONG_CHECKSUM));
             }
             Some(_) => entry.size(),
             None => io::copy(&mut entry, &mut io::sink()).map_err(|error| unreadable(&place, error.into()))?,
@@ -192,9 +192,13 @@ fn unreadable(place: &str, error: ZipError) -> Error {
     damaged(place, reason(&error)).with_kind(kind(&error)).caused_by(error)
 }
 
+/// The reason for an entry whose bytes were changed or cut.
+const WRONG_CHECKSUM: &str = "its bytes don't have their checksum; copy the file again, or save the model again";
+
 /// What is wrong with an archive or an entry, in words.
 fn reason(error: &ZipError) -> String {
     match error {
+        ZipError::Io(error) if error.to_string() == "Invalid checksum" => WRONG_CHECKSUM.to_owned(),
         ZipError::Io(error) => io_reason(error),
         other => other.to_string(),
     }

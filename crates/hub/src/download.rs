@@ -56,6 +56,15 @@ pub(crate) fn download(
     }
 }
 
+/// Why a server can't be reached, in words.
+fn reason(error: &ureq::Error) -> String {
+    let text = error.to_string();
+    match text.contains("lookup") || matches!(error, ureq::Error::HostNotFound) {
+        true => "its name can't be found; is this machine connected to a network?".to_owned(),
+        false => text,
+    }
+}
+
 struct Download<'a> {
     requested: &'a RequestedFile,
     bytes: Option<u64>,
@@ -74,7 +83,7 @@ impl Download<'_> {
         let response = match request.call() {
             Ok(response) => response,
             Err(error) => {
-                let (reason, source) = (error.to_string(), error.into());
+                let (reason, source) = (reason(&error), error.into());
                 return Ok(Attempt::Failed(HubError::Offline { requested: self.requested(), reason, source }));
             }
         };

@@ -65,8 +65,11 @@ impl Done {
         let row = row.trim_end_matches(['\n', '\r']);
         let unknown = || {
             let expected = "a row of `engraft predict --csv` or `--json`";
-            Error::new(format_args!("row {number}"), expected, row.chars().take(60).collect::<String>())
-                .with_kind(ErrorKind::InvalidData)
+            let received = match row.contains(|c: char| c.is_control() || c == char::REPLACEMENT_CHARACTER) {
+                true => "bytes that are no text".to_owned(),
+                false => row.chars().take(60).collect(),
+            };
+            Error::new(format_args!("row {number}"), expected, received).with_kind(ErrorKind::InvalidData)
         };
         let is_table = ["image,class,probability,unknown,error,", "image,labels,error,"];
         if number == 1 && is_table.iter().any(|start| row.starts_with(start)) {

@@ -8,7 +8,7 @@ use engraft::Error;
 
 use super::done::Done;
 use super::rows::{Format, Rows};
-use crate::destination::Destination;
+use crate::destination::{Content, Destination};
 use crate::failure::Failure;
 use crate::output;
 
@@ -70,7 +70,16 @@ impl Lines {
             // Each row is written at once, so that an interrupted run can go on from it.
             Self::File(file, path) => {
                 let written = writeln!(file, "{row}").and_then(|()| file.flush());
-                written.map_err(|error| Error::from_io(path.display(), error).into())
+                written.map_err(|error| {
+                    let error = Error::from_io(path.display(), error);
+                    let advice = match Content::answers(path) {
+                        Some(_) => {
+                            "make room there; the same command with --skip-done and this file goes on from there"
+                        }
+                        None => "make room there, then run the command again",
+                    };
+                    error.hint(advice).into()
+                })
             }
         }
     }

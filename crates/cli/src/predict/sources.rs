@@ -8,6 +8,7 @@ use engraft::{Error, ErrorKind, Result};
 
 use crate::classify::Decode;
 use crate::file_kind::FileKind;
+use crate::output::{count, note};
 use crate::photos::note_left_out;
 
 /// The name of standard input as a photo or a list of paths.
@@ -113,6 +114,10 @@ impl Sources {
                 error
             });
         }
+        if listing.folders > 0 {
+            let folders = count(listing.folders, "subfolder");
+            note(format_args!("note: {}: {folders} left out; --recursive looks into them", folder.display()));
+        }
         self.photos.extend(listing.photos.into_iter().map(Source::File));
         self.skipped.extend(listing.skipped);
         note_left_out(folder, &listing.left_out);
@@ -136,7 +141,13 @@ impl Sources {
             Error::new("standard input", "a photo, or paths as UTF-8 text, one a line", "neither")
                 .hint("name a file that isn't called in UTF-8 as an argument")
         })?;
-        for path in text.lines().filter(|line| !line.trim().is_empty()).map(Path::new) {
+        // `find -print0` ends paths with a NUL.
+        let paths: Vec<&str> = if text.contains('\0') { text.split('\0').collect() } else { text.lines().collect() };
+        let paths: Vec<&str> = paths.into_iter().filter(|path| !path.trim().is_empty()).collect();
+        if paths.is_empty() {
+            return Err(Error::new("standard input", "a photo, or paths, one a line", "nothing"));
+        }
+        for path in paths.into_iter().map(Path::new) {
             match path.is_dir() {
                 true => self.add_folder(path, recursive)?,
                 // A path in a list is no pattern. A file that doesn't exist is an error of that photo alone.
@@ -171,6 +182,8 @@ mod tests {
         assert_eq!(find(&[&path("*.jpg"), &path("a.png")], false, b"").unwrap(), ["b.jpg", "a.png"]);
         let list = format!("{}\r\n\n{}\n", path("a.png").display(), path("more").display());
         assert_eq!(find(&[Path::new("-")], false, list.as_bytes()).unwrap(), ["a.png", "c.jpg"]);
+        let list = format!("{}\0{}\0", path("a.png").display(), path("b.jpg").display());
+        assert_eq!(find(&[Path::new("-")], false, list.as_bytes()).unwrap(), ["a.png", "b.jpg"]);
         // A file that is named explicitly is tried, whatever it is called.
         assert_eq!(find(&[&path("notes.txt"), &path("absent.jpg")], false, b"").unwrap(), ["notes.txt", "absent.jpg"]);
     }
@@ -185,6 +198,7 @@ mod tests {
             Sources::find(&arguments, false, &mut &input[..]).unwrap_err().to_string()
         };
         assert!(error(&["-", "-"], photo).contains("`-` twice"));
+        assert!(error(&["-"], b"\n").contains("one a line, received nothing"));
         assert!(error(&["-"], b"\xfe\xfe").contains("one a line, received neither"));
     }
 
