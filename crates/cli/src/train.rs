@@ -1,6 +1,7 @@
 //! `engraft train`: trains a classifier on a folder of photos and saves it.
 
 mod division;
+mod near_duplicates;
 mod overview;
 mod probe;
 mod progress;
@@ -340,6 +341,7 @@ pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
     let photos = Photos::read(args, listed, (&known, &past), runtime)?;
 
     let Split { training, validation } = photos.parts;
+    near_duplicates::across_split((&training, &validation), cache.as_ref(), &chosen)?;
     let classifier = classifier.record_split(&training, &validation);
     let job = TrainingJob::new(&classifier, training, validation, phases)?;
     let job = job.batch_size(args.batch_size.0).shuffle(!args.no_shuffle).runtime(&chosen);

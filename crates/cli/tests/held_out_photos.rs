@@ -93,3 +93,26 @@ fn a_model_without_a_record_gives_a_warning() {
     let run = place.run("evaluate m.keras photos --json").succeeds();
     assert_eq!(run.json().get("trained_on"), None);
 }
+
+/// A picture of random squares, as large as wanted.
+fn picture(seed: u64, [width, height]: [usize; 2]) -> Vec<u8> {
+    let mut rng = engraft::random::Rng::new(seed);
+    let squares: Vec<[u8; 3]> = (0..12 * 9).map(|_| [0; 3].map(|_: u8| rng.below(256) as u8)).collect();
+    support::bmp(width, height, |x, y| squares[y * 9 / height * 12 + x * 12 / width])
+}
+
+#[test]
+fn resized_copies_among_the_held_out_photos_are_named() {
+    let place = Place::new();
+    for (number, class) in ["a", "b"].into_iter().cycle().take(12).enumerate() {
+        place.write(&format!("photos/{class}/{number}.bmp"), &picture(number as u64, [48, 36]));
+        let seed = if number < 2 { number as u64 } else { 100 + number as u64 };
+        place.write(&format!("val/{class}/{number}.bmp"), &picture(seed, [96, 72]));
+    }
+    for no_cache in ["", "--no-cache"] {
+        let run = place.run(&format!("train photos --validation val -o m.keras {OPTIONS} {no_cache}")).succeeds();
+        let expected = "warning: 2 held-out photos show the same picture as a training photo, such as ";
+        assert!(run.err.contains(expected) && run.err.contains("val_loss and val_accuracy are too good"), "{run}");
+        assert!(run.err.contains("photos/a/0.bmp and "), "{run}");
+    }
+}

@@ -1,6 +1,5 @@
 //! The default recipe of `engraft train`: a linear probe, trained exactly and scored by cross-validation.
 
-mod near_duplicates;
 mod report;
 
 use std::path::Path;
@@ -15,6 +14,7 @@ use engraft::recipe::{
 };
 use engraft::runtime::Runtime;
 
+use super::near_duplicates;
 use super::progress::features;
 use super::start::download_meter;
 use super::{Args, warn_of_leaks};

@@ -2,10 +2,11 @@
 //!
 //! Such a pair in the training and in the held-out part of a fold makes the score too good, as copies do.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
 
 use engraft_linear::close_pairs;
-use rayon::ThreadPoolBuilder;
+use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use super::{FeatureExtractor, Interrupt, PhotoFeatures};
 use crate::cache::FeatureCache;
@@ -18,6 +19,9 @@ const MIN_COSINE: f32 = 0.9;
 
 /// The least correlation of thumbnails that shows the same picture.
 const SAME_PIXELS: f32 = 0.975;
+
+/// The least correlation of thumbnails that shows it where there are no features.
+const SAME_PIXELS_ALONE: f32 = 0.98;
 
 /// The least cosine of features and the least correlation of thumbnails that show it together: the picture is cropped a little.
 const SAME_FEATURES: f32 = 0.965;
@@ -81,7 +85,15 @@ impl NearDuplicates {
         let split = training.photos.len();
         let mut candidates = candidates(training, held_out, runtime)?;
         candidates.retain(|&(one, other, _)| one < split && photos[one].digest != photos[other].digest);
-        let Some(thumbnails) = thumbnails(&photos, &candidates, (runtime, cache), interrupt)? else { return Ok(None) };
+        let mut positions: Vec<usize> = candidates.iter().flat_map(|&(one, other, _)| [one, other]).collect();
+        positions.sort_unstable();
+        positions.dedup();
+        let of_candidates: Vec<Photo> = positions.into_iter().map(|at| photos[at].clone()).collect();
+        let Some(cells) = cells_of(&of_candidates, (runtime, cache), interrupt, &mut |_, _| {})? else {
+            return Ok(None);
+        };
+        let thumbnail = |(at, photo): (usize, &Photo)| Some((photo.digest, Thumbnail::of(cells.row(at, 0))?));
+        let thumbnails: HashMap<[u8; 32], Thumbnail> = cells.photos.iter().enumerate().filter_map(thumbnail).collect();
         let is_same = |&(one, other, cosine): &(usize, usize, f32)| {
             let [one, other] = [one, other].map(|photo| thumbnails.get(&photos[photo].digest));
             one.zip(other).is_some_and(|(one, other)| is_same_picture(cosine, one, other))
@@ -96,6 +108,51 @@ impl NearDuplicates {
                 }
                 false if found.held_out.last().is_some_and(|(_, last)| *last == pair.1) => {}
                 false => found.held_out.push(pair),
+            }
+        }
+        Ok(Some(found))
+    }
+
+    /// Finds the held-out photos that are near duplicates of training photos, by thumbnails in colour alone; `None` if interrupted.
+    ///
+    /// For training without features. Mirrored and cropped photos aren't found. All photos are decoded, unless their thumbnails are
+    /// in the cache. `progress` receives the photos done and the total.
+    ///
+    /// ```
+    /// use engraft::cache::FeatureCache;
+    /// use engraft::prelude::*;
+    /// use engraft::recipe::{Interrupt, NearDuplicates};
+    /// let (runtime, cache) = (Runtime::shared()?, FeatureCache::off());
+    /// let found = NearDuplicates::across(&[], &[], (&runtime, &cache), &Interrupt::new(), &mut |_done, _total| {})?;
+    /// assert_eq!(found.ok_or("interrupted")?.held_out.len(), 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`FeatureExtractor::extract`].
+    pub fn across(
+        training: &[Photo],
+        held_out: &[Photo],
+        (runtime, cache): (&Runtime, &FeatureCache),
+        interrupt: &Interrupt,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<Option<Self>> {
+        if training.len() + held_out.len() > Self::MAX_PHOTOS {
+            return Ok(Some(Self::default()));
+        }
+        let is_training: HashSet<&Path> = training.iter().map(|photo| &*photo.path).collect();
+        let photos = [training, held_out].concat();
+        let Some(cells) = cells_of(&photos, (runtime, cache), interrupt, progress)? else { return Ok(None) };
+        let colours = |(at, photo)| Some((photo, normalized(cells.row(at, 0))?));
+        let (photos, rows): (Vec<&Photo>, Vec<Vec<f32>>) = cells.photos.iter().enumerate().filter_map(colours).unzip();
+        let rows: Vec<&[f32]> = rows.iter().map(Vec::as_slice).collect();
+        let mut found = Self::default();
+        for (one, other, _) in threads(runtime)?.install(|| close_pairs(&rows, SAME_PIXELS_ALONE, MOST)) {
+            let (one, other) = (photos[one], photos[other]);
+            let is_across = is_training.contains(&*one.path) && !is_training.contains(&*other.path);
+            let is_new = found.held_out.last().is_none_or(|(_, last)| last != other);
+            if is_across && is_new && one.digest != other.digest {
+                found.held_out.push((one.clone(), other.clone()));
             }
         }
         Ok(Some(found))
@@ -149,26 +206,24 @@ fn candidates(
     let rows = |of: &'_ PhotoFeatures| (0..of.photos.len()).map(|photo| photo * of.variants).collect::<Vec<_>>();
     let rows: Vec<&[f32]> =
         [training, held_out].into_iter().flat_map(|of| rows(of).into_iter().map(|row| of.values.row(row))).collect();
-    let threads = ThreadPoolBuilder::new().num_threads(runtime.threads().max(1)).build();
-    let threads = threads.map_err(|error| Error::from_source("threads that compare photos", error))?;
-    Ok(threads.install(|| close_pairs(&rows, MIN_COSINE, MOST)))
+    Ok(threads(runtime)?.install(|| close_pairs(&rows, MIN_COSINE, MOST)))
 }
 
-/// The thumbnails of the candidates by digest, from the cache or from the photos; `None` if interrupted.
-fn thumbnails(
-    photos: &[&Photo],
-    candidates: &[(usize, usize, f32)],
+/// As many threads as the runtime has.
+fn threads(runtime: &Runtime) -> Result<ThreadPool> {
+    let threads = ThreadPoolBuilder::new().num_threads(runtime.threads().max(1)).build();
+    threads.map_err(|error| Error::from_source("threads that compare photos", error))
+}
+
+/// The mean colours of the cells of photos, from the cache or from the photos; `None` if interrupted.
+fn cells_of(
+    photos: &[Photo],
     (runtime, cache): (&Runtime, &FeatureCache),
     interrupt: &Interrupt,
-) -> Result<Option<HashMap<[u8; 32], Thumbnail>>> {
-    let mut positions: Vec<usize> = candidates.iter().flat_map(|&(one, other, _)| [one, other]).collect();
-    positions.sort_unstable();
-    positions.dedup();
-    let photos: Vec<Photo> = positions.into_iter().map(|at| photos[at].clone()).collect();
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Option<PhotoFeatures>> {
     let extractor = FeatureExtractor::new(&cells()?, "thumbnails, 16 x 16 pixels", runtime, cache)?;
-    let Some(found) = extractor.extract(&photos, interrupt, &mut |_, _| {})? else { return Ok(None) };
-    let thumbnail = |(at, photo): (usize, &Photo)| Some((photo.digest, Thumbnail::of(found.row(at, 0))?));
-    Ok(Some(found.photos.iter().enumerate().filter_map(thumbnail).collect()))
+    extractor.extract(photos, interrupt, progress)
 }
 
 /// A network that averages the pixels of each cell of a photo.
@@ -208,15 +263,7 @@ impl Thumbnail {
             // ITU-R BT.601, as JPEG.
             *grey = 0.299 * rgb[0] + 0.587 * rgb[1] + 0.114 * rgb[2];
         }
-        let mean = grey.iter().sum::<f32>() / grey.len() as f32;
-        grey.iter_mut().for_each(|value| *value -= mean);
-        let norm = grey.iter().map(|value| value * value).sum::<f32>().sqrt();
-        // Below a standard deviation of 1 of 255 greys, noise decides.
-        if norm < SIDE as f32 {
-            return None;
-        }
-        grey.iter_mut().for_each(|value| *value /= norm);
-        Some(Self(grey))
+        Some(Self(normalized(&grey)?.try_into().ok()?))
     }
 
     fn correlation(&self, other: &Self) -> f32 {
@@ -228,6 +275,15 @@ impl Thumbnail {
         pixels.chunks_exact_mut(SIDE).for_each(<[f32]>::reverse);
         Self(pixels)
     }
+}
+
+/// Pixels with a mean of 0 and a sum of squares of 1; `None` for pixels of one value, which have nothing to compare.
+fn normalized(pixels: &[f32]) -> Option<Vec<f32>> {
+    let mean = pixels.iter().sum::<f32>() / pixels.len() as f32;
+    let norm = pixels.iter().map(|value| (value - mean).powi(2)).sum::<f32>().sqrt();
+    // Below a standard deviation of 1 of 255, noise decides.
+    let is_even = norm < (pixels.len() as f32).sqrt();
+    (!is_even).then(|| pixels.iter().map(|value| (value - mean) / norm).collect())
 }
 
 #[cfg(test)]
@@ -325,6 +381,25 @@ mod tests {
         assert!(original.correlation(&thumbnail(&mirrored).mirrored()) > 0.99);
         assert!(is_same_picture(0.9, &original, &thumbnail(&mirrored)));
         assert!(Thumbnail::of(&[9.0; 3 * SIDE * SIDE]).is_none(), "one grey");
+    }
+
+    #[test]
+    fn held_out_photos_are_found_by_thumbnails_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let of = |photos: &[(u64, [usize; 2], usize)]| features(folder.path(), photos).photos;
+        let large = [48, 36];
+        let training = of(&[(1, large, 0), (2, large, 0), (3, large, 1), (4, large, 1), (5, large, 1)]);
+        let held_out = of(&[(6, large, 0), (2, [96, 72], 0), (3, large, 1), (7, large, 1)]);
+        let (runtime, cache) = (Runtime::cpu(Some(2)).unwrap(), FeatureCache::off());
+        let across = |training: &[Photo], held_out: &[Photo]| {
+            let found =
+                NearDuplicates::across(training, held_out, (&runtime, &cache), &Interrupt::new(), &mut |_, _| {});
+            found.unwrap().unwrap()
+        };
+        let found = across(&training, &held_out);
+        assert_eq!(found.held_out, [(training[1].clone(), held_out[1].clone())], "an exact copy is none");
+        assert!(found.training.is_empty());
+        assert_eq!(across(&training, &[]), NearDuplicates::default());
     }
 
     #[test]

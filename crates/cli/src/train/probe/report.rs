@@ -7,12 +7,12 @@ use engraft::linear::{CrossValidation, LabelScores};
 use engraft::recipe::{Budget, FineTuning, HeldOutScore, LabelReport, ProbeReport, Recipe};
 use serde_json::{Map, Value, json};
 
-use super::near_duplicates;
 use crate::cache::size;
 use crate::output::{count, thousands, titled};
 use crate::photos::{add_left_out, add_unlabelled, by_class, in_numbers, left_out_line};
 use crate::score::label_to_json;
 use crate::train::Args;
+use crate::train::near_duplicates;
 use crate::train::overview::weights_name;
 
 /// Maximum number of labels that are listed.

@@ -1,9 +1,13 @@
-//! Says which photos of the default recipe show the same picture, and which scores this makes too good.
+//! Says which photos show the same picture, and which scores this makes too good.
 
+use engraft::Result;
+use engraft::cache::FeatureCache;
 use engraft::data::Photo;
-use engraft::recipe::{NearDuplicates, ProbeReport};
+use engraft::recipe::{Interrupt, NearDuplicates, ProbeReport};
+use engraft::runtime::Runtime;
 use serde_json::{Value, json};
 
+use crate::meter::{Meter, Unit};
 use crate::output::{count, note, thousands};
 
 /// The notes and warnings, each with a pair.
@@ -41,6 +45,35 @@ pub(super) fn notes(report: &ProbeReport) -> Vec<String> {
         ));
     }
     notes
+}
+
+/// Warns of held-out photos of gradient training that show the same picture as a training photo.
+///
+/// # Errors
+/// Too little memory for the thumbnails.
+pub(super) fn across_split(
+    (training, held_out): (&[Photo], &[Photo]),
+    cache: Option<&FeatureCache>,
+    runtime: &Runtime,
+) -> Result<()> {
+    if held_out.is_empty() {
+        return Ok(());
+    }
+    note_of_limit(training.len() + held_out.len());
+    let (off, meter) = (FeatureCache::off(), Meter::new("Comparing", Unit::Photos));
+    let interrupt = Interrupt::new();
+    let mut progress = |done, total| meter.set(done as u64, total as u64);
+    let place = (runtime, cache.unwrap_or(&off));
+    let found = NearDuplicates::across(training, held_out, place, &interrupt, &mut progress)?;
+    meter.finish();
+    let held_out = found.map(|found| found.held_out).unwrap_or_default();
+    if let [first, ..] = held_out.as_slice() {
+        let (photos, names) = (count(held_out.len(), "held-out photo"), names(first));
+        note(format_args!(
+            "warning: {photos} show the same picture as a training photo, such as {names}: val_loss and val_accuracy are too good"
+        ));
+    }
+    Ok(())
 }
 
 /// Says that too many photos are given to look for near duplicates.
