@@ -147,7 +147,7 @@ fn what_this_program_cannot_is_unsupported() {
     for class in ["Lambda", "LSTM"] {
         assert_eq!(kind(keras::read(io::Cursor::new(model_of(class)))), ErrorKind::Unsupported, "{class}");
     }
-    assert_eq!(kind(decode_bytes(b"II*\0\x08\0\0\0", "cat.tif")), ErrorKind::Unsupported);
+    assert_eq!(kind(decode_bytes(b"\0\0\0\x18ftypheic\0\0\0\0", "cat.heic")), ErrorKind::Unsupported);
     assert_eq!(kind(npy::read(b"\x80\x04K\x01.")), ErrorKind::Unsupported);
     let config = json!({"name": "x", "units": 2, "quantized": true});
     let unknown = engraft::layers::from_config("Dense", config.as_object().unwrap().clone());
