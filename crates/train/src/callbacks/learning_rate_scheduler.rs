@@ -21,7 +21,7 @@ use crate::{Callback, Training};
 /// let mut halve = LearningRateScheduler::new(|epoch, rate| if epoch < 2 { rate } else { rate / 2.0 });
 /// model.fit(&data, Fit::new().epochs(4).callback(&mut halve))?;
 /// // Halved in epochs 2 and 3.
-/// assert_eq!(model.compiled_or_error()?.optimizer.learning_rate().at(0), 0.1 / 4.0);
+/// assert_eq!(model.compiled_or_error()?.optimizer_or_error()?.learning_rate().at(0), 0.1 / 4.0);
 /// # Ok::<(), engraft_nn::Error>(())
 /// ```
 pub struct LearningRateScheduler<F>(F);

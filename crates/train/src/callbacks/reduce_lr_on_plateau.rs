@@ -22,7 +22,7 @@ use crate::{Callback, EpochEnd, TrainBegin, Training};
 /// let mut reduce = reduce.cooldown(1).min_lr(0.04);
 /// let mut rate_after = |epochs| {
 ///     model.fit(&data, Fit::new().epochs(epochs).validation(&data).callback(&mut reduce))?;
-///     Ok::<_, engraft_nn::Error>(model.compiled_or_error()?.optimizer.learning_rate().at(0))
+///     Ok::<_, engraft_nn::Error>(model.compiled_or_error()?.optimizer_or_error()?.learning_rate().at(0))
 /// };
 /// // The first epoch counts as an improvement.
 /// assert_eq!(rate_after(3)?, 0.1);
