@@ -32,7 +32,7 @@ const SHOWN: usize = 8;
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LeftOut {
-    /// The number of files by extension, in lower case and without the dot. At most 100 extensions are told apart.
+    /// The number of files by extension, in lower case and without the dot. At most 100 extensions are counted separately.
     pub extensions: BTreeMap<String, usize>,
     /// The number of files without an extension, or with one that isn't counted by itself.
     pub others: usize,

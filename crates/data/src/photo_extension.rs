@@ -16,10 +16,11 @@ const UNSUPPORTED: [&str; 7] = ["avif", "heic", "heif", "jp2", "jxl", "psd", "sv
 /// Extensions of raw files of cameras.
 const RAW: [&str; 11] = ["arw", "cr2", "cr3", "dng", "nef", "orf", "pef", "raf", "raw", "rw2", "srw"];
 
-/// Whether the file at `path` is named as a photo. A file without an extension is one if it starts like one.
+/// Whether the file at `path` is named as a photo. A file without an extension is one if it starts like one, and so is one with the
+/// extension of a format that isn't read: programs save JPEG files as `.heic`.
 pub(crate) fn is_photo(path: &Path) -> bool {
     match path.extension() {
-        Some(_) => has_one_of(path, &PHOTOS),
+        Some(_) => has_one_of(path, &PHOTOS) || has_one_of(path, &UNSUPPORTED) && starts_like_a_photo(path),
         None => starts_like_a_photo(path),
     }
 }
@@ -89,6 +90,8 @@ mod tests {
         for (name, content, expected) in [
             ("IMG_1", &include_bytes!("../testdata/orientation_1.jpg")[..], true),
             ("IMG_2", include_bytes!("../testdata/rgba.png"), true),
+            ("IMG_3.heic", include_bytes!("../testdata/orientation_1.jpg"), true),
+            ("IMG_4.heic", b"\0\0\0\x18ftypheic", false),
             ("README", b"just a note", false),
             ("empty", b"", false),
         ] {

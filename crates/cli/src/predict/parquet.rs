@@ -17,7 +17,7 @@ use super::table::{Cell, Column, Kind};
 /// Rows of a row group. Readers such as DuckDB read row groups in parallel, and take about as many rows for their own.
 const GROUP_ROWS: usize = 100_000;
 
-/// Bytes of the cells of a row group, as they wait in memory. Fewer row groups make a smaller index at the end of the file.
+/// The most bytes of cells that are buffered for a row group. Larger row groups make a smaller index at the end of the file.
 const GROUP_BYTES: usize = 64 << 20;
 
 /// A Parquet file that grows row by row. It appears under its name when it is [finished](Self::finish): a Parquet file can be read

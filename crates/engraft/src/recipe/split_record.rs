@@ -3,7 +3,7 @@
 use crate::data::{Part, Photo};
 use crate::{Error, ErrorKind, Result};
 
-/// The first bytes of an entry, with its version.
+/// The first bytes of the entry in a `.keras` file: a signature and the version of the format.
 const MAGIC: &[u8; 8] = b"ENSPLIT1";
 
 /// Bytes before the digests: the magic, a byte for `is_partial`, and two counts.
