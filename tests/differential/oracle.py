@@ -1,0 +1,244 @@
+"""Keras as the oracle of `cargo xtask differential`: makes random models, and loads what engraft wrote.
+
+Each line of standard input is a request in JSON, each line of standard output its answer:
+
+{"make": INDEX, "seed": SEED, "folder": FOLDER}: writes model number INDEX of SEED to FOLDER, with its predictions, gradients and
+one step of SGD. {"load": FILE}: loads FILE and compares it with the model made last.
+"""
+
+import contextlib
+import json
+import os
+import sys
+import traceback
+import warnings
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# oneDNN refuses some convolutions, and crashes on others.
+os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
+# Keras narrows its summary to the terminal: wide enough for the lines asked for.
+os.environ["COLUMNS"] = "204"
+# Answers go to the real standard output. Whatever Keras prints goes to standard error.
+answers, sys.stdout = sys.stdout, sys.stderr
+
+import keras  # noqa: E402
+import numpy as np  # noqa: E402
+import tensorflow as tf  # noqa: E402
+
+from models import random_model  # noqa: E402
+
+BATCH = 3
+RATE = 0.1
+
+
+class Unusable(Exception):
+    """A model that shows nothing, or that Keras can't save or compute: it isn't compared."""
+
+
+@contextlib.contextmanager
+def float64():
+    """Keras computes in float64, also what has no layer's data type, such as a loss."""
+    keras.config.set_floatx("float64")
+    try:
+        yield
+    finally:
+        keras.config.set_floatx("float32")
+
+
+def as_float64(model):
+    """The same model with the same weights, computed in float64."""
+    config = json.dumps(json.loads(model.to_json())).replace('"float32"', '"float64"')
+    with float64():
+        copy = keras.models.model_from_json(config)
+        if not copy.built:
+            copy.build(model.input_shape)
+    copy.set_weights(model.get_weights())
+    return copy
+
+
+def inputs_of(model, draw):
+    rng = np.random.default_rng(draw.integer(0, 2**31 - 1))
+    return [rng.uniform(-1, 1, (BATCH, *i.shape[1:])).astype("float32") for i in model.inputs]
+
+
+def call(model, xs, dtype, training=False):
+    xs = [tf.constant(x, dtype) for x in xs]
+    return xs, model(xs if len(xs) > 1 else xs[0], training=training)
+
+
+def prediction(model, xs, dtype):
+    return np.asarray(call(model, xs, dtype)[1])
+
+
+def gradients(model, xs, upstream, dtype):
+    """Gradients of sum(y * upstream) in training mode with respect to the inputs and the trainable weights."""
+    before = model.get_weights()
+    xs = [tf.constant(x, dtype) for x in xs]
+    with tf.GradientTape() as tape:
+        tape.watch(xs)
+        y = model(xs if len(xs) > 1 else xs[0], training=True)
+        total = tf.reduce_sum(y * tf.constant(upstream, dtype))
+    variables = [v.value for v in model.trainable_variables]
+    found = tape.gradient(total, [*xs, *variables], unconnected_gradients=tf.UnconnectedGradients.ZERO)
+    model.set_weights(before)
+    names = [*(f"dx{i}" for i in range(len(xs))), *(f"dw{i}" for i in range(len(variables)))]
+    return {name: tf.convert_to_tensor(g).numpy() for name, g in zip(names, found)}
+
+
+def loss_of(model):
+    match model.layers[-1].get_config().get("activation"):
+        case "softmax":
+            return keras.losses.CategoricalCrossentropy()
+        case "sigmoid":
+            return keras.losses.BinaryCrossentropy()
+    return keras.losses.CategoricalCrossentropy(from_logits=True)
+
+
+def step(model, xs, target, dtype):
+    """All weights after one step of SGD."""
+    before = model.get_weights()
+    model.compile(keras.optimizers.SGD(RATE), loss_of(model), run_eagerly=True)
+    model.train_on_batch([x.astype(dtype) for x in xs] if len(xs) > 1 else xs[0].astype(dtype), target.astype(dtype))
+    after = model.get_weights()
+    model.set_weights(before)
+    return {f"after{i}": a for i, a in enumerate(after)}
+
+
+def exactly(compute):
+    """The result of `compute` in float64; None where TensorFlow has no such kernel."""
+    try:
+        with float64():
+            return compute()
+    except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError, tf.errors.NotFoundError):
+        return None
+
+
+def tolerance(single, double):
+    """Four times Keras' own distance from float64, plus 1e-5 of the largest value.
+
+    TensorFlow computes some gradients in float32 only (`double` is None): their distance is taken as 2e-5 of the largest value.
+    """
+    if single.size == 0:
+        return 0.0
+    if double is None:
+        return float(9e-5 * np.abs(single).max())
+    return float(4 * np.abs(single - double).max() + 1e-5 * np.abs(double).max())
+
+
+def save_and_load(model, folder, draw):
+    """A file with the model, and the model that Keras reads from it: `.keras`, sometimes `.h5`."""
+    for name in ["model.h5", "model.keras"] if draw.chance(0.3) else ["model.keras"]:
+        file = os.path.join(folder, name)
+        try:
+            model.save(file)
+            return file, keras.saving.load_model(file)
+        except Exception as error:  # whatever it is, Keras can't open its own file
+            reason = f"{name}: {type(error).__name__}: {error}"
+    raise Unusable(f"Keras doesn't open its own {reason[:300]}")
+
+
+def summary(model):
+    lines = []
+    options = {"line_length": 200, "expand_nested": True, "show_trainable": True}
+    model.summary(print_fn=lambda text, **_: lines.append(text), **options)
+    return "\n".join(lines)
+
+
+class Expected:
+    """What Keras computes, with a tolerance for each array."""
+
+    def __init__(self, model, draw):
+        self.model, self.double, self.draw = model, as_float64(model), draw
+        self.xs = inputs_of(model, draw)
+        self.arrays = {f"x{i}": x for i, x in enumerate(self.xs)}
+        self.tolerances = {}
+
+    def add(self, compute, *arguments):
+        """The arrays that `compute` returns for the model."""
+        single = compute(self.model, *arguments, "float32")
+        double = exactly(lambda: compute(self.double, *arguments, "float64")) or {}
+        for name, array in single.items():
+            if not np.isfinite(array).all():
+                raise Unusable(f"{name} isn't finite")
+            if array.size:
+                self.arrays[name] = array.reshape(array.shape or 1).astype("float32")
+                self.tolerances[name] = tolerance(array, double.get(name))
+        return single
+
+    def predictions(self):
+        try:
+            y = self.add(lambda model, dtype: {"y": prediction(model, self.xs, dtype)})["y"]
+        except tf.errors.OpError as error:
+            raise Unusable(f"TensorFlow doesn't compute it: {error.message[:300]}") from error
+        if np.ptp(y, axis=0).max() < 1e-3 * np.abs(y).max():
+            raise Unusable("the outputs are the same for all inputs")
+        return y
+
+    def training(self, y):
+        upstream = self.draw.rng.uniform(-1, 1, y.shape).astype("float32")
+        target = np.eye(y.shape[-1], dtype="float32")[np.arange(BATCH) % y.shape[-1]]
+        self.arrays.update(upstream=upstream, target=target)
+        self.add(gradients, self.xs, upstream)
+        if self.model.trainable_variables:
+            self.add(step, self.xs, target)
+
+
+class Oracle:
+    def __init__(self):
+        self.model = self.xs = self.y = self.file = None
+
+    def make(self, seed, index, folder):
+        model, draw, trained = random_model(seed, index)
+        # What Keras reads from its file is the reference: Keras loses a few things when it saves.
+        self.file, self.model = save_and_load(model, folder, draw)
+        text = summary(self.model)
+        expected = Expected(self.model, draw)
+        self.xs, self.y = expected.xs, expected.predictions()
+        if trained:
+            expected.training(self.y)
+        np.savez(os.path.join(folder, "arrays.npz"), **expected.arrays)
+        return {
+            "file": self.file,
+            "trained": trained,
+            "summary": text,
+            "tolerances": expected.tolerances,
+            "weights": [v.path.rsplit("/", 1)[-1] for v in self.model.weights],
+            "trainable": len(self.model.trainable_variables),
+            "loss": self.model.layers[-1].get_config().get("activation") or "linear",
+        }
+
+    def load(self, file):
+        with warnings.catch_warnings(record=True) as expected:
+            warnings.simplefilter("always")
+            keras.saving.load_model(self.file)
+        with warnings.catch_warnings(record=True) as found:
+            warnings.simplefilter("always")
+            model = keras.saving.load_model(file)
+        known = {str(w.message) for w in expected}
+        new = [str(w.message) for w in found if str(w.message) not in known]
+        ours, theirs = model.get_weights(), self.model.get_weights()
+        same = len(ours) == len(theirs) and all(np.array_equal(a, b) for a, b in zip(ours, theirs))
+        difference = float(np.abs(prediction(model, self.xs, "float32") - self.y).max())
+        trainable = len(model.trainable_variables) == len(self.model.trainable_variables)
+        return {"warnings": new, "same_weights": same, "same_trainable": trainable, "difference": difference}
+
+
+def main():
+    oracle = Oracle()
+    for line in sys.stdin:
+        request = json.loads(line)
+        try:
+            if "make" in request:
+                answer = oracle.make(request["seed"], request["make"], request["folder"])
+            else:
+                answer = oracle.load(request["load"])
+        except Unusable as reason:
+            answer = {"unusable": str(reason)}
+        except Exception as error:
+            traceback.print_exc()
+            answer = {"error": f"{type(error).__name__}: {error}"[:2000]}
+        print(json.dumps(answer), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+//! Compares random models with Keras.
+//!
+//! Keras (`oracle.py`) makes a model of random layers and options, saves it, and computes predictions, gradients and one step of
+//! SGD. This program opens the file, computes the same, writes the model back, and Keras loads that. Every model must agree, or be
+//! of a kind that is refused by name.
+
+mod check;
+mod oracle;
+mod record;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Parser;
+use engraft_nn::{Error, ErrorKind, Result};
+
+use check::{Difference, check};
+use oracle::{Oracle, Reply};
+use record::{Outcome, Record};
+
+/// Compares random models with Keras.
+#[derive(Parser)]
+struct Arguments {
+    /// Number of models.
+    #[arg(long, default_value_t = 200)]
+    models: usize,
+    /// Seed of the models.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Number of the first model; with --record, the first one that the record doesn't have yet.
+    #[arg(long)]
+    first: Option<usize>,
+    /// A file of results, one line for each range of 100 models. The run goes on where the record ends.
+    #[arg(long)]
+    record: Option<PathBuf>,
+    /// Folder that keeps the files of the models that differ.
+    #[arg(long)]
+    keep: Option<PathBuf>,
+    /// The Python that has Keras.
+    #[arg(long)]
+    python: PathBuf,
+}
+
+/// Models of one line of the record.
+const RANGE: usize = 100;
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Runs all models; returns whether none differs.
+fn run(arguments: &Arguments) -> Result<bool> {
+    let mut record = Record::open(arguments.record.as_deref(), arguments.seed)?;
+    let first = arguments.first.unwrap_or(record.next);
+    let mut oracle = Oracle::start(&arguments.python)?;
+    let mut agreed = true;
+    for start in (first..arguments.models).step_by(RANGE) {
+        let end = (start + RANGE).min(arguments.models);
+        let mut outcomes = Vec::new();
+        for index in start..end {
+            let outcome = compare(&mut oracle, arguments, index)?;
+            if let Outcome::Differs(_) | Outcome::Refused(_) = outcome {
+                println!("{index}: {outcome}");
+            }
+            outcomes.push((index, outcome));
+        }
+        agreed &= record.add(start..end, &outcomes)?;
+    }
+    println!("{}", record.total);
+    Ok(agreed)
+}
+
+/// Compares model number `index`.
+fn compare(oracle: &mut Oracle, arguments: &Arguments, index: usize) -> Result<Outcome> {
+    let folder = tempfile::tempdir().map_err(|error| Error::from_source("temporary folder", error))?;
+    let outcome = match oracle.make(arguments.seed, index, folder.path())? {
+        Reply::Failed(reason) => Outcome::Unusable(reason),
+        Reply::Answer(made) => match check(&made, folder.path(), oracle) {
+            Ok(differences) if differences.is_empty() => Outcome::Agrees,
+            Ok(differences) => Outcome::Differs(differences.iter().map(Difference::to_string).collect()),
+            Err(error) if error.kind() == ErrorKind::Unsupported => Outcome::Refused(without_hint(&error)),
+            Err(error) => Outcome::Differs(vec![error.to_string()]),
+        },
+    };
+    if let (Some(keep), Outcome::Differs(_)) = (&arguments.keep, &outcome) {
+        keep_files(folder.path(), &keep.join(format!("{}-{index}", arguments.seed)))
+            .map_err(|error| Error::from_source(keep.display(), error))?;
+    }
+    Ok(outcome)
+}
+
+/// The first line of an error, without the file and the hints.
+fn without_hint(error: &Error) -> String {
+    let text = error.to_string();
+    let line = text.lines().next().unwrap_or_default();
+    line.split_once(", ").map_or(line, |(_, rest)| rest).to_owned()
+}
+
+/// Copies the files of a folder to another one.
+fn keep_files(from: &Path, to: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        std::fs::copy(entry.path(), to.join(entry.file_name()))?;
+    }
+    Ok(())
+}
