@@ -7,9 +7,11 @@ pub mod vgg16;
 
 mod imagenet_arguments;
 mod network;
+mod preprocessing;
 mod weights;
 
 pub use efficientnet_lite::EfficientNetLite0;
+pub use preprocessing::Preprocessing;
 pub use vgg16::Vgg16;
 pub use weights::Weights;
 

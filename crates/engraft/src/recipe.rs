@@ -25,6 +25,7 @@ mod partition;
 mod phase;
 mod split_record;
 mod unknown;
+mod unscaled;
 
 pub use augment::{Augment, Augmentation};
 pub use backbone::Backbone;
@@ -44,6 +45,7 @@ pub use partition::Partition;
 pub use phase::Phase;
 pub use split_record::SplitRecord;
 pub use unknown::UnknownRule;
+pub use unscaled::{Unscaled, preprocessed};
 
 use crate::prelude::*;
 use crate::{Error, Result};

@@ -4,6 +4,7 @@ mod architectures;
 mod find;
 mod upstream;
 
+pub(super) use self::architectures::network_and_preprocessing;
 use self::find::has_trainable_weights;
 use crate::{Layer, Model, Result};
 

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use engraft_kernels::{Activation, activate, softmax};
 
-use super::{Metadata, Outputs};
+use super::{Metadata, Outputs, Unscaled, preprocessed};
+use crate::applications::Preprocessing;
 use crate::data::{Photo, Pixels};
 use crate::formats::keras::{self, SaveOptions};
 use crate::plan::Plan;
@@ -217,6 +218,46 @@ impl Classifier {
             Metadata { split, ..metadata }
         };
         Self { metadata: self.metadata.map(record), ..self }
+    }
+
+    /// The same classifier with this preprocessing in front of the model, where the file leaves it to the caller. [`save`](Self::save)
+    /// saves it with the model: as layers, and in the metadata if there is any.
+    ///
+    /// ```
+    /// use engraft::applications::Preprocessing;
+    /// use engraft::prelude::*;
+    /// use engraft::recipe::Classifier;
+    /// let model = Sequential::new().add(Input::new([2, 2, 3])).add(Flatten::new()).add(Dense::new(2)).build()?;
+    /// let classifier = Classifier::new(model, None)?;
+    /// assert!(classifier.unscaled()?.is_some());
+    /// let classifier = classifier.preprocessing(Preprocessing::Scale)?;
+    /// assert!(classifier.unscaled()?.is_none());
+    /// # Ok::<(), engraft::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`preprocessed`].
+    pub fn preprocessing(self, preprocessing: Preprocessing) -> Result<Self> {
+        let metadata = self.metadata.map(|metadata| Metadata { preprocessing: Some(preprocessing), ..metadata });
+        let model = preprocessed(&self.model, preprocessing)?;
+        Ok(Self {
+            warnings: self.warnings,
+            runtime: self.runtime,
+            batch_size: self.batch_size,
+            ..Self::new(model, metadata)?
+        })
+    }
+
+    /// Whether the model gets pixels from 0 to 255 unscaled, and nobody said with [`preprocessing`](Self::preprocessing) that this is
+    /// right; see [`Unscaled`].
+    ///
+    /// # Errors
+    /// A layer that can't be lowered.
+    pub fn unscaled(&self) -> Result<Option<Unscaled>> {
+        match self.metadata.as_ref().and_then(|metadata| metadata.preprocessing) {
+            Some(_) => Ok(None),
+            None => Unscaled::of(&self.model),
+        }
     }
 
     /// Predicts with this runtime instead of the [shared one](Runtime::shared).

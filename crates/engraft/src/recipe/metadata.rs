@@ -6,6 +6,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::{Backbone, SplitRecord, UnknownRule};
+use crate::applications::Preprocessing;
 use crate::formats::{json, keras};
 use crate::{Error, ErrorKind, Result};
 
@@ -43,6 +44,9 @@ pub struct Metadata {
     /// Whether the head was trained on all photos. If training continues, none of these photos can be held out of it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub trained_on_all_photos: bool,
+    /// The preprocessing that a user asked for; the model has its layers in front. `None` if nobody asked for any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preprocessing: Option<Preprocessing>,
     /// The photos that were trained on and held out, in an entry of its own; `None` if the file has none.
     #[serde(skip)]
     pub split: Option<SplitRecord>,
@@ -75,6 +79,7 @@ impl Metadata {
             unknown: None,
             thresholds: None,
             trained_on_all_photos: false,
+            preprocessing: None,
             split: None,
         }
     }

@@ -1,11 +1,9 @@
 //! VGG16's input preprocessing (`mode="caffe"` in Keras): as layers of the model, and on photos in memory.
 
-use crate::layers::Flip;
+use crate::applications::Preprocessing;
+use crate::applications::preprocessing::MEAN_BGR;
 use crate::prelude::*;
 use crate::{Error, Result};
-
-/// Mean of the ImageNet photos, in the order blue, green, red (Keras' `imagenet_utils`).
-const MEAN_BGR: [f32; 3] = [103.939, 116.779, 123.68];
 
 /// Adds VGG16's preprocessing to a model: RGB (0 to 255) becomes BGR, minus the ImageNet mean of each channel, not scaled.
 ///
@@ -26,7 +24,7 @@ const MEAN_BGR: [f32; 3] = [103.939, 116.779, 123.68];
 /// # Errors
 /// The last axis doesn't have 3 channels.
 pub fn preprocess_input(x: &SymbolicTensor) -> Result<SymbolicTensor> {
-    Rescaling::new(1.0).offset(MEAN_BGR.map(|mean| -mean)).call(&Flip::channels().call(x)?)
+    Preprocessing::Caffe.call(x)
 }
 
 /// Preprocesses photos in memory, `[.., 3]`, in place; the values are those of [`preprocess_input`].

@@ -5,6 +5,7 @@
 use std::collections::HashSet;
 
 use super::upstream::upstream;
+use crate::applications::Preprocessing::{self, Caffe, Tf, Torch};
 use crate::{Error, Layer, Model, Result};
 
 /// A network, or a family of networks, and the layer names that delimit its base.
@@ -18,24 +19,31 @@ struct Architecture {
     last: &'static str,
     /// The automatic name of one more layer of the base, after `last`.
     followed_by: Option<&'static str>,
+    /// What its `preprocess_input` does to the pixels.
+    preprocessing: Preprocessing,
 }
 
 const ARCHITECTURES: &[Architecture] = &[
-    named("VGG16 or VGG19", "block1_conv1", &["block3_conv3", "block5_conv3"], "block5_pool"),
-    named("ResNet", "conv1_conv", &["conv1_bn", "conv2_block1_0_bn", "conv2_block1_out"], "conv5_block3_out"),
-    named("ResNetV2", "conv1_conv", &["conv2_block1_preact_bn", "post_bn"], "post_relu"),
-    named("DenseNet", "conv1_conv", &["conv2_block1_concat", "pool4_conv", "bn"], "relu"),
-    named("MobileNet", "conv1", &["conv_dw_1", "conv_pw_1"], "conv_pw_13_relu"),
-    named("MobileNetV2", "Conv1", &["expanded_conv_depthwise", "block_16_project"], "out_relu"),
+    named("VGG16 or VGG19", "block1_conv1", &["block3_conv3", "block5_conv3"], "block5_pool").expects(Caffe),
+    named("ResNet", "conv1_conv", &["conv1_bn", "conv2_block1_0_bn", "conv2_block1_out"], "conv5_block3_out")
+        .expects(Caffe),
+    named("ResNetV2", "conv1_conv", &["conv2_block1_preact_bn", "post_bn"], "post_relu").expects(Tf),
+    named("DenseNet", "conv1_conv", &["conv2_block1_concat", "pool4_conv", "bn"], "relu").expects(Torch),
+    named("MobileNet", "conv1", &["conv_dw_1", "conv_pw_1"], "conv_pw_13_relu").expects(Tf),
+    named("MobileNetV2", "Conv1", &["expanded_conv_depthwise", "block_16_project"], "out_relu").expects(Tf),
     named("MobileNetV3", "conv", &["expanded_conv_depthwise", "expanded_conv_project", "conv_1"], "conv_1_bn")
         .followed_by("activation"),
     named("EfficientNet", "stem_conv", &["block1a_dwconv", "block7a_project_conv", "top_conv"], "top_activation"),
     named("EfficientNetV2", "stem_conv", &["block1a_project_activation", "top_conv"], "top_activation"),
-    named("Xception", "block1_conv1", &["block2_sepconv1", "block14_sepconv2"], "block14_sepconv2_act"),
-    numbered("InceptionV3", &["mixed0", "mixed8", "mixed9_1"], "mixed10"),
-    numbered("InceptionResNetV2", &["mixed_5b", "block35_1_conv", "conv_7b"], "conv_7b_ac"),
-    named("NASNetMobile", "stem_conv1", &["reduction_concat_reduce_4"], "normal_concat_12").followed_by("activation"),
-    named("NASNetLarge", "stem_conv1", &["reduction_concat_reduce_6"], "normal_concat_18").followed_by("activation"),
+    named("Xception", "block1_conv1", &["block2_sepconv1", "block14_sepconv2"], "block14_sepconv2_act").expects(Tf),
+    numbered("InceptionV3", &["mixed0", "mixed8", "mixed9_1"], "mixed10").expects(Tf),
+    numbered("InceptionResNetV2", &["mixed_5b", "block35_1_conv", "conv_7b"], "conv_7b_ac").expects(Tf),
+    named("NASNetMobile", "stem_conv1", &["reduction_concat_reduce_4"], "normal_concat_12")
+        .followed_by("activation")
+        .expects(Tf),
+    named("NASNetLarge", "stem_conv1", &["reduction_concat_reduce_6"], "normal_concat_18")
+        .followed_by("activation")
+        .expects(Tf),
     convnext("ConvNeXtTiny", "convnext_tiny_stem", "convnext_tiny_stage_3_block_2_identity"),
     convnext("ConvNeXtSmall", "convnext_small_stem", "convnext_small_stage_3_block_2_identity"),
     convnext("ConvNeXtBase", "convnext_base_stem", "convnext_base_stage_3_block_2_identity"),
@@ -49,11 +57,11 @@ const fn named(
     landmarks: &'static [&'static str],
     last: &'static str,
 ) -> Architecture {
-    Architecture { name, first: Some(first), landmarks, last, followed_by: None }
+    Architecture { name, first: Some(first), landmarks, last, followed_by: None, preprocessing: Preprocessing::None }
 }
 
 const fn numbered(name: &'static str, landmarks: &'static [&'static str], last: &'static str) -> Architecture {
-    Architecture { name, first: None, landmarks, last, followed_by: None }
+    Architecture { name, first: None, landmarks, last, followed_by: None, preprocessing: Preprocessing::None }
 }
 
 const fn convnext(name: &'static str, first: &'static str, last: &'static str) -> Architecture {
@@ -63,6 +71,10 @@ const fn convnext(name: &'static str, first: &'static str, last: &'static str) -
 impl Architecture {
     const fn followed_by(self, automatic: &'static str) -> Self {
         Self { followed_by: Some(automatic), ..self }
+    }
+
+    const fn expects(self, preprocessing: Preprocessing) -> Self {
+        Self { preprocessing, ..self }
     }
 
     fn matches(&self, names: &HashSet<&str>) -> bool {
@@ -113,6 +125,21 @@ pub(super) fn base(model: &Model) -> Result<Option<Vec<Layer>>> {
                 .hint("name the first layer to train: all layers before it are frozen"))
         }
     }
+}
+
+/// The network of `keras.applications` in a model or in a model inside it, and what its `preprocess_input` does to the pixels; `None`
+/// for other models.
+pub(crate) fn network_and_preprocessing(model: &Model) -> Option<(&'static str, Preprocessing)> {
+    let mut pending = vec![model.layer().clone()];
+    while let Some(layer) = pending.pop() {
+        let layers = layer.layers();
+        let names: HashSet<&str> = layers.iter().map(Layer::name).collect();
+        if let Some(known) = ARCHITECTURES.iter().find(|known| known.matches(&names)) {
+            return Some((known.name, known.preprocessing));
+        }
+        pending.extend(layers);
+    }
+    None
 }
 
 /// The place of errors about the base of a model.
