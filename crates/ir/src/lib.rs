@@ -4,21 +4,27 @@
 //! `engraft-reference`) compute them. This crate defines the meaning and the shapes of each operation; it computes none.
 
 mod activation;
+mod binary;
 mod conv2d;
 mod op;
 mod pool2d;
 mod precision;
 pub mod random;
 mod random_transform;
+mod reduction;
 mod sampling;
+mod unary;
 
 pub use activation::Activation;
+pub use binary::Binary;
 pub use conv2d::Conv2dShape;
 pub use op::Op;
 pub use pool2d::{Pool2dShape, PoolKind};
 pub use precision::Precision;
 pub use random_transform::{Fill, RandomTransform, Transformation};
+pub use reduction::Reduction;
 pub use sampling::{FillMode, Interpolation};
+pub use unary::Unary;
 
 /// Sizes of one sample's axes, without the batch axis: an RGB image of 256 by 256 pixels is `[256, 256, 3]`.
 ///

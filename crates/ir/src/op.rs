@@ -1,6 +1,10 @@
 //! [`Op`]: the operations that executors compute.
 
-use crate::{Activation, Conv2dShape, Interpolation, Pool2dShape, PoolKind, RandomTransform, Shape};
+use std::sync::Arc;
+
+use crate::{
+    Activation, Binary, Conv2dShape, Interpolation, Pool2dShape, PoolKind, RandomTransform, Reduction, Shape, Unary,
+};
 
 /// One operation on a whole batch.
 ///
@@ -85,6 +89,21 @@ pub enum Op {
     /// Transforms each image at random. A hash of (seed, training iteration, image) seeds the random generator that draws the
     /// image's transformation.
     RandomTransform { transform: RandomTransform, seed: u64 },
+    /// An elementwise function of one input.
+    Unary(Unary),
+    /// An elementwise function of two inputs of the output's rank. Each input is broadcast along its axes of size 1 where the
+    /// output's size is greater.
+    Binary(Binary),
+    /// Reduces the values along `axes` of a sample, which are in ascending order. The output has these axes at size 1, or
+    /// lacks all of them.
+    Reduce { reduction: Reduction, axes: Vec<usize> },
+    /// Selects slices along `axis`: slice `i` of the output is slice `indices[i]` of the input (NumPy's `take`). Any slice may
+    /// be selected several times, or never.
+    Gather { axis: usize, indices: Vec<usize> },
+    /// Adds `pad[axis] = [before, after]` elements of the constant `value` at the ends of each axis.
+    Pad { pad: Vec<[usize; 2]>, value: f32 },
+    /// The same values for each sample. It has no inputs.
+    Constant { values: Arc<[f32]> },
 }
 
 impl Op {
@@ -96,7 +115,11 @@ impl Op {
     /// Whether computing the result costs little more than reading and writing it. A low-memory plan recomputes such results for
     /// the backward pass instead of saving them.
     pub fn is_cheap(&self) -> bool {
-        !matches!(self, Self::Conv2d { .. } | Self::Dense | Self::GlobalPool { .. } | Self::RandomTransform { .. })
+        match self {
+            Self::Conv2d { .. } | Self::Dense | Self::GlobalPool { .. } | Self::RandomTransform { .. } => false,
+            Self::Reduce { .. } => false,
+            _ => true,
+        }
     }
 
     /// Sizes of this convolution, without a fused pooling, for a batch of `samples` images; `None` for any other operation.

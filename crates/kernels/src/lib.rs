@@ -23,7 +23,9 @@
 mod activation;
 mod aligned;
 mod batch_norm;
+mod binary;
 mod broadcast;
+mod broadcast_rows;
 mod chunks;
 mod clamp;
 mod constraint;
@@ -32,6 +34,7 @@ mod cpu_cache;
 mod dense;
 mod depthwise;
 mod elementwise;
+mod gather;
 mod gemm;
 mod global_pool;
 mod layout;
@@ -39,9 +42,11 @@ mod loss;
 mod microkernel;
 mod number;
 mod output_tiles;
+mod pad;
 mod parallel_tasks;
 mod pooling;
 mod projective_transform;
+mod reduce;
 #[cfg(test)]
 mod reference;
 mod resize;
@@ -52,6 +57,7 @@ mod strided;
 #[cfg(test)]
 mod testing;
 mod thread_pool;
+mod unary;
 mod update;
 
 pub use activation::{activate, activation_gradient};
@@ -59,13 +65,17 @@ pub use batch_norm::{
     batch_norm, batch_norm_gradient_inference, batch_norm_gradient_sums, batch_norm_gradient_training,
     batch_norm_input_gradient, channel_sums, fold_batch_norm, means, moments, squared_deviation_sums,
 };
+pub use binary::{BinaryShape, binary, binary_gradient};
 pub use broadcast::{multiply, multiply_gradient};
 pub use constraint::rescale_norms;
 pub use conv2d::{Conv2d, PreparedKernel};
 pub use dense::{bias_gradient, dense, dense_input_gradient, dense_kernel_gradient, dense_kernel_gradient_rows};
 pub use depthwise::Depthwise;
 pub use elementwise::{add_assign, dropout, scale_gradient, scale_shift};
-pub use engraft_ir::{Activation, Conv2dShape, FillMode, Interpolation, Pool2dShape, PoolKind};
+pub use engraft_ir::{
+    Activation, Binary, Conv2dShape, FillMode, Interpolation, Pool2dShape, PoolKind, Reduction, Unary,
+};
+pub use gather::{gather, gather_gradient};
 pub use gemm::{Matrix, gemm};
 pub use global_pool::{global_average_pool_gradient, global_max_pool_gradient, global_pool};
 pub use layout::{copy_channels, flip, pad2d, pad2d_gradient, reverse_channels};
@@ -73,13 +83,16 @@ pub use loss::{
     binary_cross_entropy_from_probabilities, cross_entropy_from_probabilities, sigmoid_cross_entropy,
     softmax_cross_entropy,
 };
+pub use pad::{pad, pad_gradient};
 pub use pooling::{
     average_pool2d_gradient, max_pool2d_gradient, max_pool2d_gradient_in_place, pool2d, replace_max_pool2d_input,
 };
 pub use projective_transform::{ProjectiveTransform, projective_transform};
+pub use reduce::{reduce, reduce_gradient};
 pub use resize::{resize, resize_gradient};
 pub use simd::{Bf16, Bf16Error, Isa, IsaError, peak_gflops};
 pub use softmax::{softmax, softmax_gradient};
 pub use strided::StridedView;
 pub use thread_pool::Threads;
+pub use unary::{unary, unary_gradient};
 pub use update::{AdamStep, RmspropStep, decay, l1_l2_gradient, l1_l2_penalty, sgd};
