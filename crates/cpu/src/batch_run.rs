@@ -104,7 +104,7 @@ impl<'a> BatchRun<'a> {
         let mut call = self.step_call_for(index, first, samples);
         if call.statistics.is_none() {
             let x = self.values.inputs_of_samples(step, first, samples);
-            call.statistics = ops::batch_statistics(&call, x[0], self.reducer)?.map(Arc::new);
+            call.statistics = ops::batch_statistics(&call, &x, self.reducer)?.map(Arc::new);
             self.statistics.0.extend(call.statistics.clone().map(|statistics| (index, statistics)));
         }
         let slot = self.values.slot(step.output).expect("every value but an input has a slot");

@@ -8,6 +8,7 @@ mod elementwise;
 mod layout;
 mod pooling;
 mod random_transform;
+mod reduce;
 pub(crate) mod stream;
 
 use engraft_ir::{Activation, Op};
@@ -47,13 +48,17 @@ pub(crate) fn forward(call: &StepCall<'_>, x: &[&[f32]], y: &mut [f32], workspac
         Op::Activation(_) | Op::Softmax | Op::Add | Op::Multiply | Op::ScaleShift { .. } | Op::Dropout { .. } => {
             elementwise::forward(call, x, y)
         }
+        Op::Unary(_) | Op::Binary(_) | Op::Constant { .. } => elementwise::forward(call, x, y),
+        Op::Reduce { reduction, axes } => reduce::forward(call, *reduction, axes, x[0], y),
         Op::Concatenate { .. }
         | Op::Pad2d { .. }
         | Op::Reshape
         | Op::ReverseChannels
         | Op::Resize { .. }
         | Op::Slice { .. }
-        | Op::Permute { .. } => layout::forward(call, x, y),
+        | Op::Permute { .. }
+        | Op::Gather { .. }
+        | Op::Pad { .. } => layout::forward(call, x, y),
         Op::RandomTransform { transform, seed } => random_transform::forward(call, transform, *seed, x[0], y),
     }
 }
@@ -100,13 +105,18 @@ pub(crate) fn input_gradient(
         Op::Activation(_) | Op::Softmax | Op::Add | Op::Multiply | Op::ScaleShift { .. } | Op::Dropout { .. } => {
             elementwise::input_gradient(call, index, b, dx)
         }
+        Op::Unary(_) | Op::Binary(_) => elementwise::input_gradient(call, index, b, dx),
+        Op::Reduce { reduction, axes } => reduce::input_gradient(call, *reduction, axes, b, dx),
         Op::Concatenate { .. }
         | Op::Pad2d { .. }
         | Op::Reshape
         | Op::ReverseChannels
         | Op::Resize { .. }
         | Op::Slice { .. }
-        | Op::Permute { .. } => layout::input_gradient(call, index, b, dx),
+        | Op::Permute { .. }
+        | Op::Gather { .. }
+        | Op::Pad { .. } => layout::input_gradient(call, index, b, dx),
+        Op::Constant { .. } => unreachable!("a constant has no inputs"),
         Op::RandomTransform { .. } => unreachable!("the plan refuses to differentiate a random transformation"),
     }
     Ok(())
@@ -158,11 +168,11 @@ pub(crate) use dense::kernel_gradient_rows;
 /// Errors of the reducer, which may sum the statistics over replicas.
 pub(crate) fn batch_statistics(
     call: &StepCall<'_>,
-    x: &[f32],
+    x: &[&[f32]],
     reducer: &mut dyn GradientReducer,
 ) -> Result<Option<Statistics>> {
     match call.step.op {
-        Op::BatchNorm { .. } => batch_norm::batch_statistics(call, x, reducer),
+        Op::BatchNorm { .. } => batch_norm::batch_statistics(call, x[0], reducer),
         _ => Ok(None),
     }
 }

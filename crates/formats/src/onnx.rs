@@ -38,6 +38,7 @@ mod parsed_graph;
 mod protobuf;
 mod raw_initializer;
 mod save;
+mod tensor_operation;
 
 pub(crate) use self::decode::decode_model;
 pub use self::error::OnnxError;

@@ -3,6 +3,7 @@
 use engraft_nn::strided::{offsets, row_major, transpose};
 use engraft_nn::{Result, Tensor};
 
+use super::elementwise::{broadcast_shape, broadcast_strides};
 use super::node::Node;
 use super::value::Value;
 
@@ -128,7 +129,19 @@ fn slice_range(start: i64, end: i64, step: i64, size: usize) -> (usize, usize) {
     }
 }
 
-/// `Pad` with zeros.
+/// `Expand`: broadcasts a tensor to the shape that it and the second input have in common.
+pub(super) fn expand(node: &Node<'_>) -> Result<Value> {
+    let x = node.floats(0)?;
+    let sizes: Option<Vec<usize>> = node.ints(1)?.iter().map(|&size| usize::try_from(size).ok()).collect();
+    let shape = sizes.and_then(|sizes| broadcast_shape(x.shape(), &sizes));
+    let received = || format!("{:?} for {:?}", node.ints(1).unwrap_or_default(), x.shape());
+    let shape = shape.ok_or_else(|| node.error("a shape to broadcast to", received()))?;
+    node.element_count(&shape)?;
+    let values = offsets(&shape, &broadcast_strides(x.shape(), &shape), 0).map(|at| x.data()[at]).collect();
+    Tensor::new(shape, values).map(Value::Floats)
+}
+
+/// `Pad` with zeros, or with the number that is the third input.
 pub(super) fn pad(node: &Node<'_>) -> Result<Value> {
     let x = node.floats(0)?;
     let rank = x.shape().len();
@@ -139,7 +152,8 @@ pub(super) fn pad(node: &Node<'_>) -> Result<Value> {
     let sizes = x.shape().iter().zip(pads[..rank].iter().zip(&pads[rank..]));
     let shape: Vec<usize> =
         sizes.map(|(size, (before, after))| size.saturating_add(*before).saturating_add(*after)).collect();
-    let mut padded = vec![0.0; node.element_count(&shape)?];
+    let value = if node.optional(2).is_some() { node.scalar(2)? } else { 0.0 };
+    let mut padded = vec![value; node.element_count(&shape)?];
     let strides = row_major(&shape);
     let start = strides.iter().zip(&pads).map(|(&stride, &before)| stride as usize * before).sum();
     offsets(x.shape(), &strides, start).zip(x.data()).for_each(|(at, &value)| padded[at] = value);
@@ -206,9 +220,20 @@ mod tests {
         let padded = |pads: &[i64]| pad(&Node::new(&proto, vec![Some(&x), Some(&Value::Ints(pads.to_vec()))]));
         let expected = [0.0, 1.0, 2.0, 0.0, 3.0, 4.0, 5.0, 0.0, 0.0, 0.0, 0.0, 0.0];
         assert_eq!(padded(&[0, 0, 1, 1]).unwrap(), tensor([3, 4], &expected));
+        let (pads, value) = (Value::Ints(vec![1, 0, 0, 0]), tensor([], &[7.0]));
+        let sevens = pad(&Node::new(&proto, vec![Some(&x), Some(&pads), Some(&value)])).unwrap();
+        assert_eq!(sevens, tensor([3, 3], &[7.0, 7.0, 7.0, 0.0, 1.0, 2.0, 3.0, 4.0, 5.0]));
         for pads in [&[0, 0, 1][..], &[-1, 0, 0, 0], &[i64::MAX; 4]] {
             assert!(padded(pads).is_err(), "{pads:?}");
         }
+    }
+
+    #[test]
+    fn axes_of_size_1_are_expanded() {
+        let (x, proto) = (tensor([1, 2], &[1.0, 2.0]), GraphNode::default());
+        let expanded = |sizes: &[i64]| expand(&Node::new(&proto, vec![Some(&x), Some(&Value::Ints(sizes.to_vec()))]));
+        assert_eq!(expanded(&[2, 2]).unwrap(), tensor([2, 2], &[1.0, 2.0, 1.0, 2.0]));
+        assert!(expanded(&[2, 3]).is_err() && expanded(&[-1, 2]).is_err() && expanded(&[i64::MAX, 2]).is_err());
     }
 
     #[test]

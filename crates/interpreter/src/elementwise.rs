@@ -21,6 +21,11 @@ pub(super) fn fold(node: &Node<'_>, function: impl Fn(f32, f32) -> f32) -> Resul
     Ok(Value::Floats(result))
 }
 
+/// Compares two inputs elementwise: 1 for true, 0 for false.
+pub(super) fn compare(node: &Node<'_>, holds: impl Fn(f32, f32) -> bool) -> Result<Value> {
+    fold(node, |a, b| if holds(a, b) { 1.0 } else { 0.0 })
+}
+
 /// `Where`: elements of the second input where the first is true, else of the third.
 pub(super) fn select(node: &Node<'_>) -> Result<Value> {
     let (condition, yes, no) = (node.floats(0)?, node.floats(1)?, node.floats(2)?);
@@ -44,7 +49,7 @@ fn binary(node: &Node<'_>, a: &Tensor, b: &Tensor, function: impl Fn(f32, f32) -
 }
 
 /// The shape of two broadcast tensors; `None` if their shapes are incompatible.
-fn broadcast_shape(a: &[usize], b: &[usize]) -> Option<Vec<usize>> {
+pub(super) fn broadcast_shape(a: &[usize], b: &[usize]) -> Option<Vec<usize>> {
     let rank = a.len().max(b.len());
     let size = |shape: &[usize], axis: usize| (axis + shape.len()).checked_sub(rank).map_or(1, |axis| shape[axis]);
     let common = |axis| match (size(a, axis), size(b, axis)) {
@@ -55,7 +60,7 @@ fn broadcast_shape(a: &[usize], b: &[usize]) -> Option<Vec<usize>> {
 }
 
 /// The strides that broadcast a tensor of shape `own` to `shape`: 0 along broadcast axes.
-fn broadcast_strides(own: &[usize], shape: &[usize]) -> Vec<isize> {
+pub(super) fn broadcast_strides(own: &[usize], shape: &[usize]) -> Vec<isize> {
     let mut strides = vec![0; shape.len() - own.len()];
     strides.extend(row_major(own).into_iter().zip(own).map(|(stride, &size)| if size == 1 { 0 } else { stride }));
     strides

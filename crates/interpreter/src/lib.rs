@@ -14,6 +14,7 @@ mod model;
 mod node;
 mod normalize;
 mod operator;
+mod reduce;
 mod resize;
 mod unary;
 mod value;

@@ -127,6 +127,13 @@ impl<'a> Node<'a> {
         self.attribute(name, sizes).map(|found| found.unwrap_or(default))
     }
 
+    /// Removes and returns a required attribute of integers, which may be negative.
+    pub(super) fn ints_attribute(&mut self, name: &str) -> Result<Vec<i64>> {
+        let ints =
+            |value: &AttributeValue| if let AttributeValue::Ints(values) = value { Some(values.clone()) } else { None };
+        self.attribute(name, ints)?.ok_or_else(|| self.error(format_args!("an attribute `{name}`"), "none"))
+    }
+
     /// Removes and returns a required attribute that is a permutation of the axes `0..rank`.
     pub(super) fn permutation(&mut self, name: &str, rank: usize) -> Result<Vec<usize>> {
         let axes = |value: &AttributeValue| {

@@ -4,10 +4,13 @@ use engraft_nn::Result;
 
 use super::node::Node;
 use super::value::Value;
-use super::{conv, data_movement, elementwise, matmul, normalize, resize, unary, window};
+use super::{conv, data_movement, elementwise, matmul, normalize, reduce, resize, unary, window};
 
 /// `TensorProto.DataType.FLOAT`.
 const FLOAT: i64 = 1;
+
+/// `TensorProto.DataType.BOOL`.
+const BOOL: i64 = 9;
 
 /// Computes a node's output.
 ///
@@ -26,8 +29,15 @@ pub(super) fn operator(node: &mut Node<'_>) -> Result<Value> {
         "Add" | "Sum" => elementwise::fold(node, |a, b| a + b)?,
         "Sub" => elementwise::fold(node, |a, b| a - b)?,
         "Mul" => elementwise::fold(node, |a, b| a * b)?,
+        "Div" => elementwise::fold(node, |a, b| a / b)?,
+        "Pow" => elementwise::fold(node, f32::powf)?,
         "Min" => elementwise::fold(node, |a, b| if a < b || a.is_nan() { a } else { b })?,
-        "Greater" => elementwise::fold(node, |a, b| if a > b { 1.0 } else { 0.0 })?,
+        "Max" => elementwise::fold(node, |a, b| if a > b || a.is_nan() { a } else { b })?,
+        "Equal" => elementwise::compare(node, |a, b| a == b)?,
+        "Greater" => elementwise::compare(node, |a, b| a > b)?,
+        "GreaterOrEqual" => elementwise::compare(node, |a, b| a >= b)?,
+        "Less" => elementwise::compare(node, |a, b| a < b)?,
+        "LessOrEqual" => elementwise::compare(node, |a, b| a <= b)?,
         "Where" => elementwise::select(node)?,
         "Transpose" => data_movement::transposed(node)?,
         "Flatten" => data_movement::flatten(node)?,
@@ -36,6 +46,8 @@ pub(super) fn operator(node: &mut Node<'_>) -> Result<Value> {
         "Gather" => data_movement::gather(node)?,
         "Slice" => data_movement::slice(node)?,
         "Pad" => data_movement::pad(node)?,
+        "Expand" => data_movement::expand(node)?,
+        "ReduceSum" | "ReduceMean" | "ReduceMax" | "ReduceMin" | "ReduceProd" => reduce::reduce(node)?,
         "Shape" => data_movement::shape(node)?,
         "Resize" => resize::resize(node)?,
         "Identity" => node.value(0)?.clone(),
@@ -49,11 +61,11 @@ pub(super) fn operator(node: &mut Node<'_>) -> Result<Value> {
     Ok(value)
 }
 
-/// `Cast` to f32: a copy, since f16 was widened already when the file was read.
+/// `Cast` to f32 or booleans. To f32 it is a copy, since f16 was widened already when the file was read, and booleans are 0 and 1.
 fn cast(node: &mut Node<'_>) -> Result<Value> {
-    let to = node.int("to", 0)?;
-    if to != FLOAT {
-        return Err(node.unsupported(format_args!("data type {FLOAT}, f32"), to));
+    match node.int("to", 0)? {
+        FLOAT => node.floats(0).cloned().map(Value::Floats),
+        BOOL => elementwise::map(node, |x| if x == 0.0 { 0.0 } else { 1.0 }),
+        to => Err(node.unsupported(format_args!("data type {FLOAT}, f32, or {BOOL}, booleans"), to)),
     }
-    node.floats(0).cloned().map(Value::Floats)
 }

@@ -33,6 +33,24 @@ pub(super) fn unary(node: &mut Node<'_>) -> Result<Option<Value>> {
         // `ln(1 + exp(x))`, written as `max(x, 0) + ln(1 + exp(-|x|))` so that `exp` can't overflow.
         "Softplus" => map(node, |x| (if x < 0.0 { 0.0 } else { x }) + (-x.abs()).exp().ln_1p()),
         "Softsign" => map(node, |x| x / (1.0 + x.abs())),
+        "Abs" => map(node, f32::abs),
+        "Neg" => map(node, |x| -x),
+        "Not" => map(node, |x| if x == 0.0 { 1.0 } else { 0.0 }),
+        "IsNaN" => map(node, |x| if x.is_nan() { 1.0 } else { 0.0 }),
+        // `f32::signum` gives 1 for 0.
+        "Sign" => map(node, |x| if x == 0.0 { x } else { x.signum() }),
+        "Sqrt" => map(node, f32::sqrt),
+        "Reciprocal" => map(node, f32::recip),
+        "Log" => map(node, f32::ln),
+        "Sin" => map(node, f32::sin),
+        "Cos" => map(node, f32::cos),
+        "Tan" => map(node, f32::tan),
+        "Atan" => map(node, f32::atan),
+        "Sinh" => map(node, f32::sinh),
+        "Cosh" => map(node, f32::cosh),
+        "Floor" => map(node, f32::floor),
+        "Ceil" => map(node, f32::ceil),
+        "Round" => map(node, f32::round_ties_even),
         "Exp" => map(node, f32::exp),
         "Erf" => map(node, libm::erff),
         "Clip" => {
@@ -83,9 +101,18 @@ mod tests {
     }
 
     #[test]
+    fn halves_are_rounded_to_even_numbers_and_zero_has_no_sign() {
+        assert_eq!(applied("Round", vec![], &[-1.5, 0.5, 1.5, 2.5]), [-2.0, 0.0, 2.0, 2.0]);
+        assert_eq!(applied("Sign", vec![], &[-3.0, 0.0, 0.5]), [-1.0, 0.0, 1.0]);
+        assert_eq!(applied("Not", vec![], &[0.0, 1.0]), [1.0, 0.0]);
+        assert_eq!(applied("IsNaN", vec![], &[0.0, f32::NAN]), [0.0, 1.0]);
+    }
+
+    #[test]
     fn nan_stays_nan() {
         let functions = ["Relu", "LeakyRelu", "Elu", "Selu", "Sigmoid", "HardSigmoid", "HardSwish", "Tanh"];
-        for op_type in functions.into_iter().chain(["Softplus", "Softsign", "Exp", "Erf", "Clip"]) {
+        let more = ["Softplus", "Softsign", "Exp", "Erf", "Clip", "Abs", "Sign", "Sqrt", "Log", "Round"];
+        for op_type in functions.into_iter().chain(more) {
             assert!(applied(op_type, vec![], &[f32::NAN])[0].is_nan(), "{op_type}");
         }
     }

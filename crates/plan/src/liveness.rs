@@ -90,7 +90,8 @@ impl<'a> Liveness<'a> {
             // A reshape copies in two cases. An input of the program is borrowed, so there is no buffer to share. And if the
             // caller requests the gradient with respect to the reshaped value, that gradient needs a buffer of its own: it lacks
             // the contributions of other steps that read the original.
-            let copies = is_input[step.inputs[0]] || annotated.purpose.requested_values().contains(&step.output);
+            let reads_input = step.inputs.first().is_some_and(|&value| is_input[value]);
+            let copies = reads_input || annotated.purpose.requested_values().contains(&step.output);
             if matches!(step.op, Op::Reshape) && !copies {
                 roots[step.output] = roots[step.inputs[0]];
             } else {
@@ -346,6 +347,9 @@ fn reads_inputs_backward(step: &Step) -> bool {
         Op::Pool2d { kind, .. } | Op::GlobalPool { kind } => *kind == PoolKind::Max,
         Op::BatchNorm { .. } | Op::Multiply => true,
         Op::Activation(function) => !function.gradient_from_output(),
+        Op::Unary(function) => function.gradient_from_input(),
+        Op::Binary(function) => function.gradient_from_inputs(),
+        Op::Reduce { reduction, .. } => reduction.gradient_from_values(),
         _ => false,
     }
 }
@@ -357,6 +361,7 @@ fn reads_output_backward(step: &Step) -> bool {
         Op::Pool2d { kind, .. } | Op::GlobalPool { kind } => *kind == PoolKind::Max,
         Op::Activation(function) => function.gradient_from_output(),
         Op::Softmax => true,
+        Op::Reduce { reduction, .. } => reduction.gradient_from_values(),
         _ => false,
     }
 }

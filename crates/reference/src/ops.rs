@@ -11,8 +11,10 @@ mod elementwise;
 mod layout;
 mod pooling;
 mod random_transform;
+mod reduce;
 mod resize;
 mod softmax;
+mod tensor;
 
 use engraft_ir::Op;
 use engraft_ir::random::mix;
@@ -85,6 +87,12 @@ pub(crate) fn forward(call: &Call<'_>) -> Result<Array> {
         Op::Dropout { rate, seed } => Ok(elementwise::dropout(call, *rate, *seed, call.x[0])),
         Op::Concatenate { .. } | Op::Pad2d { .. } | Op::Reshape => layout::forward(call),
         Op::Slice { .. } | Op::Permute { .. } | Op::ReverseChannels => layout::forward(call),
+        Op::Gather { .. } => layout::forward(call),
+        Op::Pad { value, .. } => layout::padded(call, f64::from(*value)),
+        Op::Unary(function) => Ok(call.x[0].map(|x| tensor::unary(*function, x))),
+        Op::Binary(function) => Ok(tensor::binary(call, *function)),
+        Op::Constant { values } => Ok(tensor::constant(call, values)),
+        Op::Reduce { reduction, axes } => Ok(reduce::forward(call, *reduction, axes)),
         Op::Resize { interpolation } => resize::forward(call, *interpolation),
         Op::RandomTransform { transform, seed } => random_transform::forward(call, transform, *seed),
     }
@@ -107,6 +115,13 @@ pub(crate) fn backward(call: &Call<'_>, dy: &Array, reducer: &mut dyn GradientRe
         Op::Dropout { rate, seed } => Ok(OpGradients::of_input(elementwise::dropout(call, *rate, *seed, dy))),
         Op::Concatenate { .. } | Op::Pad2d { .. } | Op::Reshape => layout::backward(call, dy),
         Op::Slice { .. } | Op::Permute { .. } | Op::ReverseChannels => layout::backward(call, dy),
+        Op::Gather { .. } | Op::Pad { .. } => layout::backward(call, dy),
+        Op::Unary(function) => {
+            Ok(OpGradients::of_input(call.x[0].zip(dy, |x, dy| tensor::unary_derivative(*function, x) * dy)))
+        }
+        Op::Binary(function) => Ok(tensor::binary_backward(call, *function, dy)),
+        Op::Constant { .. } => Ok(OpGradients { inputs: Vec::new(), weights: Vec::new() }),
+        Op::Reduce { reduction, axes } => Ok(OpGradients::of_input(reduce::backward(call, *reduction, axes, dy))),
         Op::Resize { interpolation } => resize::backward(call, *interpolation, dy).map(OpGradients::of_input),
         Op::RandomTransform { .. } => Err(Error::because("random transformation", "it has no gradient")
             .hint("put augmentation before trainable layers")),

@@ -48,7 +48,8 @@ impl<'a> ForwardPass<'a> {
         let rng_key = RngKey { iteration, first_sample: reducer.place(samples).first };
         let mut pass = Self { program, weights, rng_key, samples, values: inputs, statistics: BTreeMap::new() };
         for (index, node) in program.nodes.iter().enumerate() {
-            let statistics = ops::batch_statistics(&node.op, pass.value(node.inputs[0])?, reducer)?;
+            let input = node.inputs.first().map(|&input| pass.value(input)).transpose()?;
+            let statistics = input.map_or(Ok(None), |input| ops::batch_statistics(&node.op, input, reducer))?;
             pass.statistics.extend(statistics.map(|statistics| (index, statistics)));
             let output = ops::forward(&pass.call(index, node)?)?;
             pass.values.insert(node.output, output);

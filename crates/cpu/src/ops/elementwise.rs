@@ -1,10 +1,10 @@
-//! Element-wise operations, and softmax, which works row by row.
+//! Element-wise operations, constants, and softmax, which works row by row.
 
 use engraft_ir::Op;
 use engraft_ir::random::mix;
 use engraft_kernels::{
-    activate, activation_gradient, add_assign, dropout, multiply, multiply_gradient, scale_gradient, scale_shift,
-    softmax, softmax_gradient,
+    BinaryShape, activate, activation_gradient, add_assign, binary, binary_gradient, dropout, multiply,
+    multiply_gradient, scale_gradient, scale_shift, softmax, softmax_gradient, unary, unary_gradient,
 };
 
 use super::{Backward, StepCall};
@@ -26,6 +26,9 @@ pub(super) fn forward(call: &StepCall<'_>, x: &[&[f32]], y: &mut [f32]) {
         Op::Multiply => multiply(call.inputs[0], call.inputs[1], x[0], x[1], y),
         Op::ScaleShift { scale, shift } => scale_shift(scale.len(), scale, shift, x[0], y),
         Op::Dropout { rate, seed } => dropout_per_sample(call, *rate, *seed, x[0], y),
+        Op::Unary(function) => unary(*function, x[0], y),
+        Op::Binary(function) => binary(*function, &operands(call), x[0], x[1], y),
+        Op::Constant { values } => y.chunks_exact_mut(values.len()).for_each(|y| y.copy_from_slice(values)),
         op => unreachable!("{op:?} is not element-wise"),
     }
 }
@@ -45,8 +48,15 @@ pub(super) fn input_gradient(call: &StepCall<'_>, index: usize, b: &Backward<'_>
         Op::Multiply => multiply_gradient(call.inputs[0], call.inputs[1], b.x[0], b.dy, dx),
         Op::ScaleShift { scale, .. } => scale_gradient(scale.len(), scale, b.dy, dx),
         Op::Dropout { rate, seed } => dropout_per_sample(call, *rate, *seed, b.dy, dx),
+        Op::Unary(function) => unary_gradient(*function, b.x[0], b.dy, dx),
+        Op::Binary(function) => binary_gradient(*function, index, &operands(call), b.x[0], b.x[1], b.dy, dx),
         op => unreachable!("{op:?} is not element-wise"),
     }
+}
+
+/// The shapes of a function of two operands.
+fn operands<'a>(call: &StepCall<'a>) -> BinaryShape<'a> {
+    BinaryShape { samples: call.samples, operands: [call.inputs[0], call.inputs[1]], result: call.output }
 }
 
 /// Dropout with a seed for each sample, so that the mask doesn't depend on how the batch is split into chunks or replicas.

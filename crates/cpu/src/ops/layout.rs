@@ -1,7 +1,10 @@
 //! Operations that rearrange or resample values: concatenation, slices, padding, permutation, reshaping, resizing.
 
 use engraft_ir::Op;
-use engraft_kernels::{StridedView, copy_channels, pad2d, pad2d_gradient, resize, resize_gradient, reverse_channels};
+use engraft_kernels::{
+    StridedView, copy_channels, gather, gather_gradient, pad, pad_gradient, pad2d, pad2d_gradient, resize,
+    resize_gradient, reverse_channels,
+};
 
 use super::{Backward, StepCall};
 
@@ -42,6 +45,12 @@ fn view(call: &StepCall<'_>) -> Option<(StridedView, usize)> {
     Some((view, from.iter().product()))
 }
 
+/// The number of the input's slices along an axis, and the values of each.
+fn slices(call: &StepCall<'_>, axis: usize) -> (usize, usize) {
+    let shape = call.inputs[0];
+    (shape[axis], shape[axis + 1..].iter().product())
+}
+
 pub(super) fn forward(call: &StepCall<'_>, x: &[&[f32]], y: &mut [f32]) {
     if let Some((view, sample)) = view(call) {
         return view.read(sample, x[0], y);
@@ -58,6 +67,11 @@ pub(super) fn forward(call: &StepCall<'_>, x: &[&[f32]], y: &mut [f32]) {
         Op::Pad2d { pad } => {
             let [h, w, c] = StepCall::image(call.inputs[0]);
             pad2d(n, h, w, c, *pad, x[0], y);
+        }
+        Op::Pad { pad: by, value } => pad(call.inputs[0], by, *value, x[0], y),
+        Op::Gather { axis, indices } => {
+            let (size, inner) = slices(call, *axis);
+            gather(size, inner, indices, x[0], y);
         }
         Op::Reshape => y.copy_from_slice(x[0]),
         Op::ReverseChannels => reverse_channels(call.channels(), x[0], y),
@@ -83,6 +97,11 @@ pub(super) fn input_gradient(call: &StepCall<'_>, index: usize, b: &Backward<'_>
         Op::Pad2d { pad } => {
             let [h, w, c] = StepCall::image(call.inputs[0]);
             pad2d_gradient(n, h, w, c, *pad, b.dy, dx);
+        }
+        Op::Pad { pad: by, .. } => pad_gradient(call.inputs[0], by, b.dy, dx),
+        Op::Gather { axis, indices } => {
+            let (size, inner) = slices(call, *axis);
+            gather_gradient(size, inner, indices, b.dy, dx);
         }
         Op::Reshape => dx.copy_from_slice(b.dy),
         Op::ReverseChannels => reverse_channels(call.channels(), b.dy, dx),

@@ -10,12 +10,16 @@ use super::conv_kernel::onnx_kernel;
 use super::graph_builder::Layout::{ChannelsFirst, ChannelsLast};
 use super::graph_builder::{GraphBuilder, LaidOutTensor, Layout};
 use super::messages::AttributeProto;
+use super::tensor_operation;
 
 /// Adds the nodes that compute a step; returns its output tensor.
 ///
 /// # Errors
 /// Where the operation exists only in training, such as Dropout.
 pub(super) fn operation(g: &mut GraphBuilder<'_>, step: &Step) -> Result<LaidOutTensor> {
+    if let Op::Constant { values } = &step.op {
+        return Ok(tensor_operation::constant(g, values, step.output));
+    }
     let input = step.inputs[0];
     let (tensor, layout) = match &step.op {
         Op::Conv2d { .. } => convolution(g, step),
@@ -75,7 +79,18 @@ pub(super) fn operation(g: &mut GraphBuilder<'_>, step: &Step) -> Result<LaidOut
             (g.node("Gather", &[&x, &backwards], vec![AttributeProto::int("axis", axis as i64)]), layout)
         }
         Op::Resize { interpolation } => (resize(g, *interpolation, step), ChannelsFirst),
-        op @ (Op::Dropout { .. } | Op::RandomTransform { .. } | Op::BatchNorm { batch_statistics: true, .. }) => {
+        Op::Unary(function) => {
+            let (x, layout) = in_any_layout(g, input);
+            (tensor_operation::unary(g, *function, &x), layout)
+        }
+        Op::Binary(function) => tensor_operation::binary(g, *function, step),
+        Op::Reduce { reduction, axes } => tensor_operation::reduce(g, *reduction, axes, step),
+        Op::Gather { axis, indices } => tensor_operation::gather(g, *axis, indices, input),
+        Op::Pad { pad, value } => tensor_operation::pad(g, pad, *value, input),
+        op @ (Op::Constant { .. }
+        | Op::Dropout { .. }
+        | Op::RandomTransform { .. }
+        | Op::BatchNorm { batch_statistics: true, .. }) => {
             let place = format_args!("layer `{}`", step.layer);
             return Err(Error::new(place, "an operation of inference", format_args!("{op:?}"))
                 .with_kind(ErrorKind::Unsupported));
@@ -85,13 +100,13 @@ pub(super) fn operation(g: &mut GraphBuilder<'_>, step: &Step) -> Result<LaidOut
 }
 
 /// A tensor that holds a value already, so that no `Transpose` is added; channels first if there is one in each layout.
-fn in_any_layout(g: &mut GraphBuilder<'_>, value: ValueId) -> LaidOutTensor {
+pub(super) fn in_any_layout(g: &mut GraphBuilder<'_>, value: ValueId) -> LaidOutTensor {
     let layout = g.layout(&[value]);
     (g.read(value, layout), layout)
 }
 
 /// The tensors of several values, all in the same layout, which is also returned.
-fn in_common_layout(g: &mut GraphBuilder<'_>, values: &[ValueId]) -> (Vec<String>, Layout) {
+pub(super) fn in_common_layout(g: &mut GraphBuilder<'_>, values: &[ValueId]) -> (Vec<String>, Layout) {
     let layout = g.layout(values);
     (values.iter().map(|&value| g.read(value, layout)).collect(), layout)
 }

@@ -1,4 +1,4 @@
-//! Operations that only move values: `Concatenate`, `Pad2d`, `Reshape`, `Slice`, `Permute`, `ReverseChannels`.
+//! Operations that only move values: `Concatenate`, `Pad2d`, `Pad`, `Reshape`, `Slice`, `Permute`, `ReverseChannels`, `Gather`.
 //!
 //! Each is defined by the source of every output value; forward and backward pass use the same definition.
 
@@ -12,7 +12,12 @@ use crate::array::{Array, positions_of};
 type Source = (usize, Vec<usize>);
 
 pub(super) fn forward(call: &Call<'_>) -> Result<Array> {
-    let mut y = Array::zeros(call.output.clone());
+    padded(call, 0.0)
+}
+
+/// The output, with `padding` where a value has no source.
+pub(super) fn padded(call: &Call<'_>, padding: f64) -> Result<Array> {
+    let mut y = Array::zeros(call.output.clone()).map(|_| padding);
     for at in positions_of(&call.output) {
         if let Some((input, from)) = source(call, &at)? {
             y[at.as_slice()] = call.x[input][from.as_slice()];
@@ -31,7 +36,7 @@ pub(super) fn backward(call: &Call<'_>, dy: &Array) -> Result<OpGradients> {
     Ok(OpGradients { inputs, weights: Vec::new() })
 }
 
-/// The source of the output value at position `to`; `None` if the value is a padding zero.
+/// The source of the output value at position `to`; `None` if the value is padding.
 fn source(call: &Call<'_>, to: &[usize]) -> Result<Option<Source>> {
     let (sample, position) = (to[0], &to[1..]);
     let shape = &call.x[0].shape()[1..];
@@ -42,6 +47,17 @@ fn source(call: &Call<'_>, to: &[usize]) -> Result<Option<Source>> {
             let inside =
                 |((at, before), size): ((&usize, usize), &usize)| at.checked_sub(before).filter(|at| at < size);
             position.iter().zip(before).zip(shape).map(inside).collect::<Option<Vec<usize>>>()
+        }
+        Op::Pad { pad, .. } => {
+            let inside = |((at, [before, _]), size): ((&usize, &[usize; 2]), &usize)| {
+                at.checked_sub(*before).filter(|at| at < size)
+            };
+            position.iter().zip(pad).zip(shape).map(inside).collect::<Option<Vec<usize>>>()
+        }
+        Op::Gather { axis, indices } => {
+            let mut from = position.to_vec();
+            from[*axis] = indices[from[*axis]];
+            Some(from)
         }
         Op::Reshape => Some(reshaped(shape, &call.output[1..], position)),
         Op::Slice { start, step } => {
@@ -109,6 +125,10 @@ mod tests {
         assert_eq!(moved(&slice, &[3, 2], &[2, 1]), [4.0, 0.0]);
         assert_eq!(moved(&Op::Permute { axes: vec![1, 0] }, &[2, 3], &[3, 2]), [0.0, 3.0, 1.0, 4.0, 2.0, 5.0]);
         assert_eq!(moved(&Op::ReverseChannels, &[2, 3], &[2, 3]), [2.0, 1.0, 0.0, 5.0, 4.0, 3.0]);
+        let pad = Op::Pad { pad: vec![[1, 0], [0, 1]], value: 7.0 };
+        assert_eq!(moved(&pad, &[1, 2], &[2, 3]), [7.0, 7.0, 7.0, 0.0, 1.0, 7.0]);
+        let gather = Op::Gather { axis: 1, indices: vec![2, 0, 2] };
+        assert_eq!(moved(&gather, &[2, 3], &[2, 3]), [2.0, 0.0, 2.0, 5.0, 3.0, 5.0]);
         assert_eq!(moved(&Op::Reshape, &[2, 3], &[6]), [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
     }
 
@@ -118,6 +138,8 @@ mod tests {
         gradients(&Op::Concatenate { axis: 1 }, &[&[2, 3, 1], &[2, 3, 2], &[2, 3, 1]], &[2, 3, 4]);
         gradients(&Op::Concatenate { axis: 0 }, &[&[2, 3, 1], &[2, 1, 1]], &[2, 4, 1]);
         gradients(&Op::Pad2d { pad: [[1, 2], [0, 3]] }, &[&[2, 2, 2, 2]], &[2, 5, 5, 2]);
+        gradients(&Op::Pad { pad: vec![[1, 2], [0, 3]], value: 0.5 }, &[&[2, 2, 2]], &[2, 5, 5]);
+        gradients(&Op::Gather { axis: 0, indices: vec![1, 1, 0] }, &[&[2, 2, 3]], &[2, 3, 3]);
         gradients(&Op::Reshape, &[&[2, 3, 4]], &[2, 6, 2]);
         gradients(&Op::Slice { start: vec![1, 3], step: vec![1, -2] }, &[&[2, 4, 5]], &[2, 2, 2]);
         gradients(&Op::Permute { axes: vec![2, 0, 1] }, &[&[2, 2, 3, 4]], &[2, 4, 2, 3]);
