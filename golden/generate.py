@@ -7,7 +7,7 @@ import pathlib
 import shutil
 
 FOLDERS = ["layers", "augment", "losses", "metrics", "optimizers", "schedules", "train", "fit"]
-FOLDERS += ["models", "keras2", "refused", "vgg16", "mobilenet", "applications", "summary", "linear"]
+FOLDERS += ["models", "keras2", "refused", "vgg16", "mobilenet", "applications", "summary", "linear", "classes"]
 HERE = pathlib.Path(__file__).parent
 
 

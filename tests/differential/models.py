@@ -551,15 +551,17 @@ def functional(blocks, shape, depth):
     return keras.Model(inputs if len(inputs) > 1 else inputs[0], head(blocks, x))
 
 
-def random_model(seed, index):
+def random_model(seed, index, channels_first=False):
     """Model number `index` of a seed, its weights settled, and whether its training is compared."""
     for attempt in range(100):
         keras.backend.clear_session()
         draw = Draw(seed, index, attempt)
         keras.utils.set_random_seed(draw.integer(0, 2**31 - 1))
-        trained = draw.chance(0.6)
+        trained = draw.chance(0.6) and not channels_first
         blocks = Blocks(draw, trained)
         shape = (draw.integer(4, 13), draw.integer(4, 13), draw.one(1, 2, 3, 3, 3, 4, 8))
+        if channels_first:
+            shape = (shape[2], *shape[:2])
         make = sequential if draw.chance(0.3) else functional
         try:
             model = make(blocks, shape, draw.integer(1, 7))

@@ -3,7 +3,11 @@
 Each line of standard input is a request in JSON, each line of standard output its answer:
 
 {"make": INDEX, "seed": SEED, "folder": FOLDER}: writes model number INDEX of SEED to FOLDER, with its predictions, gradients and
-one step of SGD. {"load": FILE}: loads FILE and compares it with the model made last.
+one step of SGD. {"network": NAME, "file": FILE, "folder": FOLDER}: writes a network of keras.applications to FILE, with its
+predictions. {"networks": true}: lists the networks. {"load": FILE}: loads FILE and compares it with the model made last.
+
+With the argument --channels-first, all images have their channels first. Keras runs on PyTorch then, as TensorFlow's CPU kernels
+lack this order, and training isn't compared.
 """
 
 import contextlib
@@ -18,13 +22,26 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
 # Keras narrows its summary to the terminal: wide enough for the lines asked for.
 os.environ["COLUMNS"] = "204"
+CHANNELS_FIRST = "--channels-first" in sys.argv
+if CHANNELS_FIRST:
+    os.environ["KERAS_BACKEND"] = "torch"
 # Answers go to the real standard output. Whatever Keras prints goes to standard error.
 answers, sys.stdout = sys.stdout, sys.stderr
 
 import keras  # noqa: E402
 import numpy as np  # noqa: E402
-import tensorflow as tf  # noqa: E402
 
+if CHANNELS_FIRST:
+    keras.config.set_image_data_format("channels_first")
+    KERNEL_ERRORS = (RuntimeError, NotImplementedError)
+else:
+    import tensorflow as tf
+
+    KERNEL_ERRORS = (tf.errors.OpError,)
+
+
+import applications  # noqa: E402
+from draw import Draw  # noqa: E402
 from models import random_model  # noqa: E402
 
 BATCH = 3
@@ -61,13 +78,9 @@ def inputs_of(model, draw):
     return [rng.uniform(-1, 1, (BATCH, *i.shape[1:])).astype("float32") for i in model.inputs]
 
 
-def call(model, xs, dtype, training=False):
-    xs = [tf.constant(x, dtype) for x in xs]
-    return xs, model(xs if len(xs) > 1 else xs[0], training=training)
-
-
 def prediction(model, xs, dtype):
-    return np.asarray(call(model, xs, dtype)[1])
+    xs = [x.astype(dtype) for x in xs]
+    return keras.ops.convert_to_numpy(model(xs if len(xs) > 1 else xs[0], training=False))
 
 
 def gradients(model, xs, upstream, dtype):
@@ -105,11 +118,11 @@ def step(model, xs, target, dtype):
 
 
 def exactly(compute):
-    """The result of `compute` in float64; None where TensorFlow has no such kernel."""
+    """The result of `compute` in float64; None where there is no such kernel."""
     try:
         with float64():
             return compute()
-    except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError, tf.errors.NotFoundError):
+    except KERNEL_ERRORS:
         return None
 
 
@@ -147,9 +160,8 @@ def summary(model):
 class Expected:
     """What Keras computes, with a tolerance for each array."""
 
-    def __init__(self, model, draw):
-        self.model, self.double, self.draw = model, as_float64(model), draw
-        self.xs = inputs_of(model, draw)
+    def __init__(self, model, draw, xs):
+        self.model, self.double, self.draw, self.xs = model, as_float64(model), draw, xs
         self.arrays = {f"x{i}": x for i, x in enumerate(self.xs)}
         self.tolerances = {}
 
@@ -168,8 +180,8 @@ class Expected:
     def predictions(self):
         try:
             y = self.add(lambda model, dtype: {"y": prediction(model, self.xs, dtype)})["y"]
-        except tf.errors.OpError as error:
-            raise Unusable(f"TensorFlow doesn't compute it: {error.message[:300]}") from error
+        except KERNEL_ERRORS as error:
+            raise Unusable(f"Keras doesn't compute it: {str(error)[:300]}") from error
         if np.ptp(y, axis=0).max() < 1e-3 * np.abs(y).max():
             raise Unusable("the outputs are the same for all inputs")
         return y
@@ -188,12 +200,26 @@ class Oracle:
         self.model = self.xs = self.y = self.file = None
 
     def make(self, seed, index, folder):
-        model, draw, trained = random_model(seed, index)
+        model, draw, trained = random_model(seed, index, CHANNELS_FIRST)
         # What Keras reads from its file is the reference: Keras loses a few things when it saves.
         self.file, self.model = save_and_load(model, folder, draw)
+        return self.answer(draw, inputs_of(self.model, draw), trained, folder)
+
+    def network(self, name, file, folder):
+        keras.backend.clear_session()
+        draw = Draw(*name.encode())
+        keras.utils.set_random_seed(1)
+        model = applications.network(name)
+        x = applications.pixels(draw, model)
+        applications.settle(model, draw, x)
+        model.save(file)
+        self.file, self.model = file, keras.saving.load_model(file)
+        return self.answer(draw, [x], False, folder)
+
+    def answer(self, draw, xs, trained, folder):
         text = summary(self.model)
-        expected = Expected(self.model, draw)
-        self.xs, self.y = expected.xs, expected.predictions()
+        expected = Expected(self.model, draw, xs)
+        self.xs, self.y = xs, expected.predictions()
         if trained:
             expected.training(self.y)
         np.savez(os.path.join(folder, "arrays.npz"), **expected.arrays)
@@ -228,10 +254,15 @@ def main():
     for line in sys.stdin:
         request = json.loads(line)
         try:
-            if "make" in request:
-                answer = oracle.make(request["seed"], request["make"], request["folder"])
-            else:
-                answer = oracle.load(request["load"])
+            match request:
+                case {"make": index, "seed": seed, "folder": folder}:
+                    answer = oracle.make(seed, index, folder)
+                case {"network": name, "file": file, "folder": folder}:
+                    answer = oracle.network(name, file, folder)
+                case {"networks": _}:
+                    answer = applications.names()
+                case {"load": file}:
+                    answer = oracle.load(file)
         except Unusable as reason:
             answer = {"unusable": str(reason)}
         except Exception as error:

@@ -1,10 +1,11 @@
-//! Development tasks: `cargo xtask assets`, `demo`, `dependencies`, `peers`, `sets`, `test`,
+//! Development tasks: `cargo xtask assets`, `demo`, `dependencies`, `differential`, `peers`, `sets`, `test`,
 //! `tutorial`.
 
 mod assets;
 mod client;
 mod demo;
 mod dependencies;
+mod differential;
 #[cfg(test)]
 mod glossary;
 mod peers;
@@ -21,6 +22,7 @@ usage: cargo xtask <task>
   assets        download the real VGG16 weights and the food photos into assets/
   demo          train on the drawings of this repository and classify three new ones
   dependencies  check dependencies against deny.toml with cargo-deny
+  differential  compare random models with Keras: --models N --seed S, or --applications (--help lists all options)
   peers         install Keras, onnxruntime and others for comparison tests, and print the path of their Python
   sets          download the four sets of photos of bench/recipes into assets/sets (300 MB)
   test          run what CI runs: formatting, lints, dependencies, tests, documentation
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
         ["assets"] => root().and_then(|root| assets::run(&root)),
         ["demo"] => root().and_then(|root| demo::run(&root)),
         ["dependencies"] => root().and_then(|root| dependencies::check(&root, &dependencies::prepare(&root)?)),
+        ["differential", ref rest @ ..] => root().and_then(|root| differential::run(&root, rest)),
         ["peers"] => root()
             .and_then(|root| peers::prepare(&root))
             .map(|python| println!("{}={}", peers::VARIABLE, python.display())),

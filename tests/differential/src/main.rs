@@ -15,18 +15,24 @@ use clap::Parser;
 use engraft_nn::{Error, ErrorKind, Result};
 
 use check::{Difference, check};
-use oracle::{Oracle, Reply};
+use oracle::{Made, Oracle, Reply};
 use record::{Outcome, Record};
 
 /// Compares random models with Keras.
 #[derive(Parser)]
 struct Arguments {
+    /// Compare the networks of keras.applications instead, as `.keras` and as `.h5`; or only those whose name contains this text.
+    #[arg(long, num_args = 0..=1, default_missing_value = "", value_name = "NAME")]
+    applications: Option<String>,
     /// Number of models.
     #[arg(long, default_value_t = 200)]
     models: usize,
     /// Seed of the models.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Make models whose images have their channels first; their training isn't compared.
+    #[arg(long)]
+    channels_first: bool,
     /// Number of the first model; with --record, the first one that the record doesn't have yet.
     #[arg(long)]
     first: Option<usize>,
@@ -57,9 +63,12 @@ fn main() -> ExitCode {
 
 /// Runs all models; returns whether none differs.
 fn run(arguments: &Arguments) -> Result<bool> {
+    if let Some(part) = &arguments.applications {
+        return networks(arguments, part);
+    }
     let mut record = Record::open(arguments.record.as_deref(), arguments.seed)?;
     let first = arguments.first.unwrap_or(record.next);
-    let mut oracle = Oracle::start(&arguments.python)?;
+    let mut oracle = Oracle::start(&arguments.python, arguments.channels_first)?;
     let mut agreed = true;
     for start in (first..arguments.models).step_by(RANGE) {
         let end = (start + RANGE).min(arguments.models);
@@ -77,18 +86,45 @@ fn run(arguments: &Arguments) -> Result<bool> {
     Ok(agreed)
 }
 
-/// Compares model number `index`.
-fn compare(oracle: &mut Oracle, arguments: &Arguments, index: usize) -> Result<Outcome> {
-    let folder = tempfile::tempdir().map_err(|error| Error::from_source("temporary folder", error))?;
-    let outcome = match oracle.make(arguments.seed, index, folder.path())? {
+/// Compares the networks of `keras.applications` whose names contain `part`; returns whether all agree.
+fn networks(arguments: &Arguments, part: &str) -> Result<bool> {
+    let mut oracle = Oracle::start(&arguments.python, arguments.channels_first)?;
+    let mut agreed = true;
+    for name in oracle.networks()?.iter().filter(|name| name.contains(part)) {
+        for extension in ["keras", "h5"] {
+            let folder = temporary()?;
+            let file = folder.path().join(format!("model.{extension}"));
+            let reply = oracle.network(name, &file, folder.path())?;
+            let outcome = outcome(reply, folder.path(), &mut oracle);
+            agreed &= matches!(outcome, Outcome::Agrees);
+            println!("{name}.{extension}: {outcome}");
+        }
+    }
+    Ok(agreed)
+}
+
+fn temporary() -> Result<tempfile::TempDir> {
+    tempfile::tempdir().map_err(|error| Error::from_source("temporary folder", error))
+}
+
+/// What came out for a model that the oracle made, with its files in `folder`.
+fn outcome(reply: Reply<Made>, folder: &Path, oracle: &mut Oracle) -> Outcome {
+    match reply {
         Reply::Failed(reason) => Outcome::Unusable(reason),
-        Reply::Answer(made) => match check(&made, folder.path(), oracle) {
+        Reply::Answer(made) => match check(&made, folder, oracle) {
             Ok(differences) if differences.is_empty() => Outcome::Agrees,
             Ok(differences) => Outcome::Differs(differences.iter().map(Difference::to_string).collect()),
             Err(error) if error.kind() == ErrorKind::Unsupported => Outcome::Refused(without_hint(&error)),
             Err(error) => Outcome::Differs(vec![error.to_string()]),
         },
-    };
+    }
+}
+
+/// Compares model number `index`.
+fn compare(oracle: &mut Oracle, arguments: &Arguments, index: usize) -> Result<Outcome> {
+    let folder = temporary()?;
+    let reply = oracle.make(arguments.seed, index, folder.path())?;
+    let outcome = outcome(reply, folder.path(), oracle);
     if let (Some(keep), Outcome::Differs(_)) = (&arguments.keep, &outcome) {
         keep_files(folder.path(), &keep.join(format!("{}-{index}", arguments.seed)))
             .map_err(|error| Error::from_source(keep.display(), error))?;

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 /// A running `oracle.py`. It is started again when it dies: TensorFlow crashes on some models.
 pub(crate) struct Oracle {
     python: PathBuf,
+    channels_first: bool,
     process: Process,
 }
 
@@ -60,13 +61,26 @@ pub(crate) struct Loaded {
 }
 
 impl Oracle {
-    pub(crate) fn start(python: &Path) -> Result<Self> {
-        Ok(Self { python: python.to_owned(), process: Process::start(python)? })
+    pub(crate) fn start(python: &Path, channels_first: bool) -> Result<Self> {
+        Ok(Self { python: python.to_owned(), channels_first, process: Process::start(python, channels_first)? })
     }
 
     /// Makes model number `index` of `seed`; its files are written to `folder`.
     pub(crate) fn make(&mut self, seed: u64, index: usize, folder: &Path) -> Result<Reply<Made>> {
         self.ask(&json!({"make": index, "seed": seed, "folder": folder}))
+    }
+
+    /// The names of the networks of `keras.applications`.
+    pub(crate) fn networks(&mut self) -> Result<Vec<String>> {
+        match self.ask(&json!({"networks": true}))? {
+            Reply::Answer(names) => Ok(names),
+            Reply::Failed(reason) => Err(Error::because("oracle.py", reason)),
+        }
+    }
+
+    /// Makes a network of `keras.applications` and saves it as `file`; what it predicts is written to `folder`.
+    pub(crate) fn network(&mut self, name: &str, file: &Path, folder: &Path) -> Result<Reply<Made>> {
+        self.ask(&json!({"network": name, "file": file, "folder": folder}))
     }
 
     /// Loads a file and compares it with the model made last.
@@ -76,7 +90,7 @@ impl Oracle {
 
     fn ask<T: DeserializeOwned>(&mut self, request: &Value) -> Result<Reply<T>> {
         let Some(answer) = self.process.ask(request) else {
-            self.process = Process::start(&self.python)?;
+            self.process = Process::start(&self.python, self.channels_first)?;
             return Ok(Reply::Failed("TensorFlow crashed".into()));
         };
         if let Some(reason) = answer.get("unusable").or(answer.get("error")).and_then(Value::as_str) {
@@ -87,11 +101,12 @@ impl Oracle {
 }
 
 impl Process {
-    fn start(python: &Path) -> Result<Self> {
+    fn start(python: &Path, channels_first: bool) -> Result<Self> {
         let failed = |error| Error::from_source(python.display(), error);
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("oracle.py");
         let mut command = Command::new(python);
-        command.arg(script).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        command.arg(script).args(channels_first.then_some("--channels-first"));
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().map_err(failed)?;
         let (Some(requests), Some(answers)) = (child.stdin.take(), child.stdout.take()) else {
             return Err(Error::because("oracle.py", "it has no standard input or output"));

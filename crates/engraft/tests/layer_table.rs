@@ -1,0 +1,119 @@
+//! `docs/layers.md`: every layer class of Keras, and what engraft does with it. The table is made from the code.
+
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use engraft::cpu::CpuExecutor;
+use engraft::formats::{keras, onnx};
+use engraft::layers::{from_config, known_classes, why_left_out};
+use engraft::plan::{Executor, GradientRequest, Plan};
+use engraft::prelude::*;
+use engraft_golden::Case;
+
+/// The folders of golden values whose cases are layers.
+const FOLDERS: &[&str] = &["layers"];
+
+/// Set to write the table instead of comparing it.
+const UPDATE: &str = "ENGRAFT_UPDATE_DOCS";
+
+const HEAD: &str = "\
+# Layers
+
+Every layer class that Keras 3.15 exports. A test makes this table from the golden values of each class
+(`crates/engraft/tests/layer_table.rs`; `ENGRAFT_UPDATE_DOCS=1 cargo test --package engraft --test layer_table` writes it).
+
+- **Forward**: predictions are Keras'.
+- **Backward**: layers below it can be trained, and its own weights.
+- **Files**: it is read from `.keras` and `.h5` and written to them.
+- **ONNX**: it is exported.
+
+A number is that of golden cases that can, where some of a class can't: an option that isn't supported.
+
+| class | forward | backward | files | ONNX | |
+|---|---|---|---|---|---|
+";
+
+/// How many cases of a class there are, and how many of these can be done.
+#[derive(Default)]
+struct Row {
+    cases: usize,
+    forward: usize,
+    backward: usize,
+    files: usize,
+    onnx: usize,
+}
+
+impl Row {
+    fn add(&mut self, case: &Case, folder: &Path) {
+        let model = model(case);
+        let options = CpuExecutor::new(Some(1)).unwrap().plan_options();
+        let request = GradientRequest { training: true, inputs: true, weights: true, ..GradientRequest::default() };
+        self.cases += 1;
+        self.forward += usize::from(Plan::predict(&model, 2, &options).is_ok());
+        self.backward += usize::from(Plan::gradients(&model, &request, 2, &options).is_ok());
+        let file = folder.join("model.keras");
+        self.files += usize::from(keras::save_model(&model, &file).is_ok() && keras::load_model(&file).is_ok());
+        self.onnx += usize::from(onnx::save(&model, &folder.join("model.onnx"), &onnx::OnnxOptions::default()).is_ok());
+    }
+
+    fn cells(&self) -> String {
+        let cell = |count: usize| match count {
+            0 => "no".to_owned(),
+            all if all == self.cases => "yes".to_owned(),
+            some => format!("{some} of {}", self.cases),
+        };
+        [self.forward, self.backward, self.files, self.onnx].map(cell).join(" | ")
+    }
+}
+
+/// A model of the layer of a golden case alone.
+fn model(case: &Case) -> Model {
+    let arrays = case.arrays();
+    let layer = case.get("layer");
+    let layer = from_config(layer["class_name"].as_str().unwrap(), layer["config"].as_object().unwrap().clone());
+    let shapes = case.names("inputs").into_iter().map(|name| arrays.get(name).shape()[1..].to_vec());
+    let inputs: Vec<SymbolicTensor> = shapes.map(Input::new).collect();
+    Model::new(&inputs, &layer.unwrap().call(&inputs).unwrap()).unwrap()
+}
+
+fn table() -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let mut rows: BTreeMap<String, Row> = BTreeMap::new();
+    for case in FOLDERS.iter().flat_map(|name| engraft_golden::cases(name)) {
+        let class = case.get("layer")["class_name"].as_str().unwrap().to_owned();
+        rows.entry(class).or_default().add(&case, folder.path());
+    }
+    let row = |class: &str| match (rows.get(class), why_left_out(class)) {
+        (Some(row), _) => format!("| {class} | {} | |\n", row.cells()),
+        (None, Some(why)) => format!("| {class} | no | no | no | no | {why} |\n"),
+        (None, None) => format!("| {class} | ? | ? | ? | ? | |\n"),
+    };
+    let classes = engraft_golden::cases("classes");
+    HEAD.to_owned() + &classes.iter().map(|class| row(class.name())).collect::<String>()
+}
+
+fn docs() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/layers.md")
+}
+
+#[test]
+fn the_table_of_layers_is_that_of_the_code() {
+    let table = table();
+    if std::env::var_os(UPDATE).is_some() {
+        std::fs::write(docs(), &table).unwrap();
+    }
+    let written = std::fs::read_to_string(docs()).unwrap_or_default();
+    assert!(written == table, "docs/layers.md isn't up to date: set {UPDATE}=1 to write it");
+    assert!(!table.contains('?'), "classes without a golden case, and without a reason to leave them out:\n{table}");
+}
+
+#[test]
+fn every_known_class_has_golden_values_and_none_is_left_out() {
+    let cases: Vec<Case> = FOLDERS.iter().flat_map(|name| engraft_golden::cases(name)).collect();
+    for class in known_classes().filter(|class| *class != "InputLayer") {
+        assert!(cases.iter().any(|case| case.get("layer")["class_name"] == class), "{class}");
+        assert_eq!(why_left_out(class), None, "{class}");
+    }
+}

@@ -1,0 +1,50 @@
+"""The networks of keras.applications, small and with weights that show a wrong block."""
+
+import keras
+import numpy as np
+
+# The smallest height and width that each family takes, rounded up to what its strides divide.
+SIZES = {"Inception": 75, "Xception": 75, "NASNet": 64}
+
+
+def network(name):
+    size = next((size for family, size in SIZES.items() if name.startswith(family)), 64)
+    # The outputs are compared before the softmax.
+    options = {"weights": None, "classes": 7, "classifier_activation": None, "input_shape": (size, size, 3)}
+    return getattr(keras.applications, name)(**options)
+
+
+def names():
+    """All networks, by their classes."""
+    return [name for name in dir(keras.applications) if name[0].isupper()]
+
+
+def leaves(layer):
+    layers = getattr(layer, "layers", None)
+    return [leaf for inner in layers for leaf in leaves(inner)] if layers else [layer]
+
+
+def settle(model, draw, x):
+    """Gives each weight a value of its own. The statistics of BatchNormalization are those of `x`, so that values stay near 1."""
+    norms = []
+    for layer in leaves(model):
+        for name, low, high in [("gamma", 0.7, 1.3), ("scale", 0.7, 1.3)]:
+            if hasattr(getattr(layer, name, None), "assign"):
+                getattr(layer, name).assign(draw.rng.uniform(low, high, getattr(layer, name).shape))
+        for name in ("bias", "beta"):
+            if hasattr(getattr(layer, name, None), "assign"):
+                getattr(layer, name).assign(draw.rng.normal(0, 0.05, getattr(layer, name).shape))
+        if isinstance(layer, keras.layers.BatchNormalization):
+            norms.append((layer, layer.momentum))
+            layer.momentum = 0.0
+    if norms:
+        model(x, training=True)
+    for layer, momentum in norms:
+        layer.momentum = momentum
+
+
+def pixels(draw, model):
+    """Photos whose neighbouring pixels are alike, from 0 to 255."""
+    height, width, channels = model.inputs[0].shape[1:]
+    small = draw.rng.uniform(0, 255, (3, -(-height // 8), -(-width // 8), channels))
+    return np.repeat(np.repeat(small, 8, 1), 8, 2)[:, :height, :width].astype("float32")
