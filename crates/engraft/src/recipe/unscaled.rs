@@ -84,6 +84,8 @@ fn pixels_reach_a_kernel(program: &Program) -> bool {
         match step.op {
             Op::Conv2d { .. } | Op::Dense => return true,
             Op::Pad2d { .. }
+            | Op::Pad { .. }
+            | Op::Gather { .. }
             | Op::Reshape
             | Op::Slice { .. }
             | Op::Permute { .. }
