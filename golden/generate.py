@@ -6,8 +6,27 @@ import os
 import pathlib
 import shutil
 
-FOLDERS = ["layers", "augment", "losses", "metrics", "optimizers", "schedules", "train", "fit"]
-FOLDERS += ["models", "keras2", "refused", "vgg16", "mobilenet", "applications", "summary", "linear", "classes"]
+FOLDERS = [
+    "layers",
+    "augment",
+    "losses",
+    "metrics",
+    "optimizers",
+    "schedules",
+    "train",
+    "fit",
+    "models",
+    "keras2",
+    "refused",
+    "vgg16",
+    "mobilenet",
+    "applications",
+    "summary",
+    "linear",
+    "classes",
+    "merging",
+    "operations",
+]
 HERE = pathlib.Path(__file__).parent
 
 

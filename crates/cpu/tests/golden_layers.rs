@@ -16,11 +16,14 @@ use support::{options, request};
 /// Keras' f32 results differ from its f64 results by up to 8e-7.
 const TOLERANCE: f32 = 1e-5;
 
+/// The folders of golden values with cases of this format.
+const FOLDERS: &[&str] = &["layers", "merging"];
+
 #[test]
 fn layers_agree_with_keras() {
     let executor = CpuExecutor::new(Some(2)).unwrap();
     let mut failures = Vec::new();
-    let cases = engraft_golden::cases("layers");
+    let cases: Vec<Case> = FOLDERS.iter().flat_map(|folder| engraft_golden::cases(folder)).collect();
     assert!(cases.len() > 100, "only {} cases were found", cases.len());
     for case in &cases {
         if let Err(e) = check(case, &executor) {

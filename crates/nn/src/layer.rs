@@ -120,6 +120,16 @@ pub trait LayerDef: fmt::Debug + Send + Sync + Any {
         if tensors.len() == 1 { tensors } else { vec![Value::Array(tensors)] }
     }
 
+    /// The keyword arguments of a call of the layer in a model file; none by default.
+    ///
+    /// ```
+    /// use engraft_nn::{LayerDef, layers::Add};
+    /// assert!(Add::new().keyword_arguments().is_empty());
+    /// ```
+    fn keyword_arguments(&self) -> Map<String, Value> {
+        Map::new()
+    }
+
     /// Shape of the output for inputs of these shapes, all without the batch axis.
     ///
     /// # Errors

@@ -5,12 +5,12 @@
 
 use std::collections::HashMap;
 
-use engraft_nn::layers::{Input, InputLayer, from_config, operation_from_config};
+use engraft_nn::layers::{Input, InputLayer, from_config, operation_from_call};
 use engraft_nn::{Error, ErrorKind, IntoLayer, Layer, Model, Result, Sequential, SymbolicTensor};
 use serde_json::{Map, Value};
 
 use super::functional::{self, LayerReader};
-use super::serialized_object::{ARGUMENTS, excerpt, is_operation, layer_objects, model_name};
+use super::serialized_object::{ARGUMENTS, KEYWORDS, excerpt, is_operation, layer_objects, model_name};
 use super::{keras2, version};
 
 /// Limit on the depth of nested models, so that the recursion can't overflow the stack. No real model is nested as deep.
@@ -112,8 +112,9 @@ impl ConfigReader {
             config.remove("trainable");
         }
         if is_operation(object.get("module").and_then(Value::as_str).unwrap_or_default()) {
-            let arguments = object.get(ARGUMENTS).and_then(Value::as_array);
-            return operation_from_config(class_name, config, arguments.cloned().unwrap_or_default());
+            let arguments = object.get(ARGUMENTS).and_then(Value::as_array).cloned().unwrap_or_default();
+            let keywords = object.get(KEYWORDS).and_then(Value::as_object).cloned().unwrap_or_default();
+            return operation_from_call(class_name, config, arguments, keywords);
         }
         from_config(class_name, config)
     }
@@ -195,7 +196,7 @@ impl LayerReader for ConfigReader {
 fn check_origin(class_name: &str, object: &Value) -> Result<()> {
     let own_module = match object.get("module") {
         None => true,
-        Some(Value::String(module)) => module == "keras" || module.starts_with("keras."),
+        Some(Value::String(module)) => is_module_of_keras(module),
         Some(_) => false,
     };
     let own_name = match object.get("registered_name") {
@@ -209,6 +210,13 @@ fn check_origin(class_name: &str, object: &Value) -> Result<()> {
     Err(Error::new(format_args!("class `{class_name}` in config.json"), "a class of Keras itself", received)
         .with_kind(ErrorKind::Unsupported)
         .hint("custom layers can't be read; rebuild the model from Keras' own layers and save it again"))
+}
+
+/// Whether a Python module belongs to Keras, under any of the names that Keras 2 and 3 have had.
+fn is_module_of_keras(module: &str) -> bool {
+    ["keras", "tf_keras", "tensorflow.keras", "tensorflow.python.keras"]
+        .into_iter()
+        .any(|package| module.strip_prefix(package).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
 }
 
 fn check_numbers(value: &Value) -> Result<()> {

@@ -78,7 +78,7 @@ impl SharedLayers {
         let nodes: Vec<Value> = own
             .map(|call| {
                 let tensors: Vec<Value> = call.inputs().iter().map(|input| calls.tensor(input)).collect();
-                json!({"args": layer.def().call_arguments(tensors), "kwargs": {}})
+                json!({"args": layer.def().call_arguments(tensors), "kwargs": layer.def().keyword_arguments()})
             })
             .collect();
         let mut object = self.object(layer);

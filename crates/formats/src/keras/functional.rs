@@ -8,8 +8,9 @@ use engraft_nn::{Error, Layer, Model, Result, SymbolicTensor};
 use serde_json::{Map, Value};
 
 use super::dynamic_shape;
-use super::nodes::{self, Reference};
-use super::serialized_object::{ARGUMENTS, excerpt, is_operation, layer_objects, model_name};
+use super::nodes::{self, CallArguments, Reference};
+use super::serialized_object::{ARGUMENTS, KEYWORDS, excerpt, is_operation, layer_objects, model_name};
+use super::{list_outputs, tf_operations};
 
 /// Builds the layers of a functional model and calls them.
 ///
@@ -28,7 +29,12 @@ pub(super) trait LayerReader {
 /// Builds the functional model of a config.
 pub(super) fn read(reader: &mut dyn LayerReader, config: &Map<String, Value>, depth: usize) -> Result<Layer> {
     let name = model_name(config, &["layers", "input_layers", "output_layers"])?;
-    build(reader, config, &name, depth).map_err(|error| error.within(format_args!("model `{name}`")))
+    let build = |reader: &mut dyn LayerReader| {
+        let config = tf_operations::converted(config)?;
+        let config = list_outputs::expanded(&config)?;
+        build(reader, &config, &name, depth)
+    };
+    build(reader).map_err(|error| error.within(format_args!("model `{name}`")))
 }
 
 fn build(reader: &mut dyn LayerReader, config: &Map<String, Value>, name: &str, depth: usize) -> Result<Layer> {
@@ -58,7 +64,7 @@ struct LayerEntry<'a> {
     /// The inputs of each of its calls.
     calls: Vec<Vec<Reference>>,
     /// The arguments that all calls of an operation share, with a placeholder for each input; `None` for a layer.
-    arguments: Option<Vec<Value>>,
+    arguments: Option<CallArguments>,
     /// Whether its nodes have the form of Keras 2.
     legacy: bool,
 }
@@ -90,7 +96,8 @@ impl<'a> LayerEntry<'a> {
     fn object_with_arguments(&self) -> Cow<'a, Value> {
         let Some(arguments) = &self.arguments else { return Cow::Borrowed(self.object) };
         let mut object = self.object.clone();
-        object[ARGUMENTS] = Value::Array(arguments.clone());
+        object[ARGUMENTS] = Value::Array(arguments.positional.clone());
+        object[KEYWORDS] = Value::Object(arguments.keywords.clone());
         Cow::Owned(object)
     }
 }
@@ -108,13 +115,13 @@ fn perhaps_an_operation(error: Error, object: &Value) -> Error {
 
 /// The inputs of each call of an operation, and the arguments, which all calls must share.
 #[expect(clippy::type_complexity, reason = "two fields of `LayerEntry`")]
-fn operation_calls(nodes: &[Value]) -> Result<(Vec<Vec<Reference>>, Option<Vec<Value>>)> {
+fn operation_calls(nodes: &[Value]) -> Result<(Vec<Vec<Reference>>, Option<CallArguments>)> {
     let mut calls = Vec::with_capacity(nodes.len());
-    let mut arguments: Option<Vec<Value>> = None;
+    let mut arguments: Option<CallArguments> = None;
     for node in nodes {
         let (call, own) = nodes::operands(node)?;
         if let Some(first) = arguments.as_ref().filter(|first| **first != own) {
-            let (expected, received) = (Value::from(first.clone()), Value::from(own));
+            let [expected, received] = [first, &own].map(|call| Value::from(call.positional.clone()));
             return Err(Error::new("inbound_nodes", format_args!("the first call's arguments {expected}"), received));
         }
         calls.push(call);

@@ -2,7 +2,7 @@
 
 use engraft_nn::layers::tensor_argument;
 use engraft_nn::{Error, ErrorKind, Result};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// A reference to the output of a layer's call.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,14 +50,35 @@ pub(super) fn references(node: &Value) -> Result<Vec<Reference>> {
     Ok(found)
 }
 
-/// The inputs of the call that an operation's node describes, and all arguments with a placeholder for each input.
-pub(super) fn operands(node: &Value) -> Result<(Vec<Reference>, Vec<Value>)> {
+/// The arguments of an operation's call, with a placeholder for each tensor.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct CallArguments {
+    pub(super) positional: Vec<Value>,
+    /// Keyword arguments, which are constants.
+    pub(super) keywords: Map<String, Value>,
+}
+
+/// The inputs of the call that an operation's node describes, and the call's arguments.
+///
+/// Tensors that are given by keyword follow the positional arguments in the order of their names: `condition`, `x1`, `x2`.
+pub(super) fn operands(node: &Value) -> Result<(Vec<Reference>, CallArguments)> {
     let mut found = Vec::new();
-    let Some(arguments) = node.get("args").and_then(Value::as_array) else {
+    let Some(positional) = node.get("args").and_then(Value::as_array) else {
         return Err(Error::new("inbound_nodes", "objects with args and kwargs", node));
     };
-    let arguments = arguments.iter().map(|argument| operand(argument, &mut found)).collect::<Result<_>>()?;
-    check_options(node.get("kwargs").unwrap_or(&Value::Null))?;
+    let positional = positional.iter().map(|argument| operand(argument, &mut found)).collect::<Result<_>>()?;
+    let mut arguments = CallArguments { positional, ..CallArguments::default() };
+    let mut keywords: Vec<_> = node.get("kwargs").and_then(Value::as_object).into_iter().flatten().collect();
+    keywords.sort_by_key(|(name, _)| *name);
+    for (name, value) in keywords {
+        let known = found.len();
+        let argument = operand(value, &mut found)?;
+        if found.len() > known {
+            arguments.positional.push(argument);
+        } else {
+            arguments.keywords.insert(name.clone(), argument);
+        }
+    }
     if found.is_empty() {
         return Err(Error::new("inbound_nodes", "at least one tensor per call", node));
     }
@@ -160,8 +181,12 @@ mod tests {
         let (a, b) = (tensor("a", 0), tensor("b", 1));
         let (found, arguments) = operands(&json!({"args": [[a, b], 2.5], "kwargs": {}})).unwrap();
         assert_eq!(names(&found), [("a", 0), ("b", 1)]);
-        assert_eq!(arguments, [json!([tensor_argument(), tensor_argument()]), json!(2.5)]);
-        for node in [json!({"args": [2.5]}), json!({"args": [a], "kwargs": {"axis": 1}}), json!([["a", 0, 0, {}]])] {
+        assert_eq!(arguments.positional, [json!([tensor_argument(), tensor_argument()]), json!(2.5)]);
+        let (found, arguments) = operands(&json!({"args": [], "kwargs": {"x2": b, "x1": a, "axis": 1}})).unwrap();
+        assert_eq!(names(&found), [("a", 0), ("b", 1)]);
+        assert_eq!(arguments.positional, [tensor_argument(), tensor_argument()]);
+        assert_eq!(arguments.keywords, *json!({"axis": 1}).as_object().unwrap());
+        for node in [json!({"args": [2.5]}), json!({"args": []}), json!([["a", 0, 0, {}]])] {
             assert!(operands(&node).is_err(), "{node}");
         }
     }

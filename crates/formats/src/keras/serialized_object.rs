@@ -10,6 +10,9 @@ const MAX_LAYERS: usize = 10_000;
 /// `inbound_nodes`.
 pub(super) const ARGUMENTS: &str = "arguments";
 
+/// Key of an operation's keyword arguments, beside [`ARGUMENTS`].
+pub(super) const KEYWORDS: &str = "keywords";
+
 /// Whether a Python module contains operations, such as `keras.ops`. Operations are nodes of a graph that are no layers in Keras.
 pub(super) fn is_operation(module: &str) -> bool {
     module.split('.').any(|part| part == "ops" || part == "activations")

@@ -1,10 +1,11 @@
-//! Layers that merge several inputs: `Add`, `Average`, `Subtract`, `Multiply` and `Concatenate`.
+//! Layers that merge several inputs: `Add`, `Average`, `Subtract`, `Multiply`, `Maximum`, `Minimum` and `Concatenate`.
 
-use engraft_ir::{Op, ValueId};
+use engraft_ir::{Binary, Op, ValueId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::axis_option::{axis_option, last_axis, sample_axis};
+use super::expression::{self, Expression, Operand};
 use super::options::config_of;
 use crate::Shape;
 use crate::layer::LayerDef;
@@ -13,7 +14,7 @@ use crate::{Error, Result};
 
 /// Defines a layer without options that merges several tensors into one.
 macro_rules! merge_layer {
-    ($(#[$doc:meta])* $name:ident, $shape:path, $lower:path) => {
+    ($(#[$doc:meta])* $name:ident, $merge:path) => {
         $(#[$doc])*
         #[derive(Clone, Debug, Default, Serialize, Deserialize)]
         #[serde(deny_unknown_fields)]
@@ -36,30 +37,35 @@ macro_rules! merge_layer {
             }
 
             fn output_shape(&self, inputs: &[Shape]) -> Result<Shape> {
-                $shape(inputs)
+                expression::output_shape(inputs, $merge)
             }
 
             fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {
-                Ok($lower(to, inputs))
+                expression::lower(to, inputs, $merge)
             }
         }
     };
 }
 
 merge_layer! {
-    /// The sum of inputs of the same shape (Keras' `Add`).
+    /// The sum of inputs (Keras' `Add`).
+    ///
+    /// Inputs of different shapes are broadcast: along axes of size 1, and along axes that an input lacks after the batch.
     ///
     /// ```
     /// use engraft_nn::prelude::*;
     /// let (a, b) = (Input::new([4]), Input::new([4]));
     /// assert_eq!(Add::new().call([&a, &b])?.shape(), &[4]);
+    /// // A vector for each channel of an image.
+    /// let (image, shift) = (Input::new([8, 8, 3]), Input::new([3]));
+    /// assert_eq!(Add::new().call([&image, &shift])?.shape(), &[8, 8, 3]);
     /// # Ok::<(), engraft_nn::Error>(())
     /// ```
-    Add, same_shape, sum
+    Add, sum
 }
 
 merge_layer! {
-    /// The mean of inputs of the same shape (Keras' `Average`).
+    /// The mean of inputs, which are broadcast as by [`Add`] (Keras' `Average`).
     ///
     /// ```
     /// use engraft_nn::prelude::*;
@@ -67,11 +73,11 @@ merge_layer! {
     /// assert_eq!(Average::new().call([&a, &b])?.shape(), &[4]);
     /// # Ok::<(), engraft_nn::Error>(())
     /// ```
-    Average, same_shape, mean
+    Average, mean
 }
 
 merge_layer! {
-    /// The first input minus the second, of the same shape (Keras' `Subtract`).
+    /// The first input minus the second, both broadcast as by [`Add`] (Keras' `Subtract`).
     ///
     /// ```
     /// use engraft_nn::prelude::*;
@@ -79,14 +85,11 @@ merge_layer! {
     /// assert_eq!(Subtract::new().call([&a, &b])?.shape(), &[4]);
     /// # Ok::<(), engraft_nn::Error>(())
     /// ```
-    Subtract, same_shape_of_two, difference
+    Subtract, difference
 }
 
 merge_layer! {
-    /// The product of inputs (Keras' `Multiply`).
-    ///
-    /// Inputs of different shapes are multiplied if one broadcasts to the other: it has size 1 along every axis where the sizes
-    /// differ, such as weights `[1, 1, c]` for the channels of an image.
+    /// The product of inputs, which are broadcast as by [`Add`] (Keras' `Multiply`).
     ///
     /// ```
     /// use engraft_nn::prelude::*;
@@ -94,78 +97,86 @@ merge_layer! {
     /// assert_eq!(Multiply::new().call([&image, &weights])?.shape(), &[8, 8, 3]);
     /// # Ok::<(), engraft_nn::Error>(())
     /// ```
-    Multiply, broadcast_shape, product
+    Multiply, product
 }
 
-/// The shape of two or more inputs, which must be the same.
-pub(super) fn same_shape(inputs: &[Shape]) -> Result<Shape> {
-    match inputs {
-        [first, others @ ..] if !others.is_empty() && others.iter().all(|other| other == first) => Ok(first.clone()),
-        _ => Err(Error::new("inputs", "two or more of the same shape", format_args!("{inputs:?}"))),
-    }
+merge_layer! {
+    /// The elementwise maximum of inputs, which are broadcast as by [`Add`] (Keras' `Maximum`).
+    ///
+    /// ```
+    /// use engraft_nn::prelude::*;
+    /// let (a, b) = (Input::new([4, 1]), Input::new([1, 3]));
+    /// assert_eq!(Maximum::new().call([&a, &b])?.shape(), &[4, 3]);
+    /// # Ok::<(), engraft_nn::Error>(())
+    /// ```
+    Maximum, greatest
 }
 
-/// The shape of exactly two inputs, which must be the same.
-pub(super) fn same_shape_of_two(inputs: &[Shape]) -> Result<Shape> {
-    match inputs {
-        [first, second] if first == second => Ok(first.clone()),
-        _ => Err(Error::new("inputs", "two of the same shape", format_args!("{inputs:?}"))),
-    }
+merge_layer! {
+    /// The elementwise minimum of inputs, which are broadcast as by [`Add`] (Keras' `Minimum`).
+    ///
+    /// ```
+    /// use engraft_nn::prelude::*;
+    /// let (a, b) = (Input::new([4]), Input::new([4]));
+    /// assert_eq!(Minimum::new().call([&a, &b])?.shape(), &[4]);
+    /// # Ok::<(), engraft_nn::Error>(())
+    /// ```
+    Minimum, smallest
 }
 
-/// The shape of a product, built up from left to right: each input must broadcast to the product of the inputs before it, or
-/// that product to the input.
-pub(super) fn broadcast_shape(inputs: &[Shape]) -> Result<Shape> {
-    let wrong = || {
-        let expected =
-            "two or more of the same rank, each of which broadcasts to the product of those before it, or the reverse";
-        Error::new("inputs", expected, format_args!("{inputs:?}"))
+/// Gives all inputs the rank of the largest. As in Keras, new axes follow the batch.
+fn aligned(e: &mut Expression, x: &[Operand]) -> Result<Vec<Operand>> {
+    let ranks = x.iter().map(|&x| e.shape(x).len());
+    let Some(rank) = ranks.max().filter(|_| x.len() > 1) else {
+        return Err(Error::new("inputs", "two or more", x.len()));
     };
-    let (first, others) = inputs.split_first().filter(|(_, others)| !others.is_empty()).ok_or_else(wrong)?;
-    others.iter().try_fold(first.clone(), |shape, other| {
-        if broadcasts(other, &shape) {
-            Ok(shape)
-        } else if broadcasts(&shape, other) {
-            Ok(other.clone())
-        } else {
-            Err(wrong())
+    let extended = x.iter().map(|&x| {
+        let own = e.shape(x);
+        let shape = std::iter::repeat_n(1, rank - own.len()).chain(own.iter().copied()).collect();
+        e.reshape_to(x, shape)
+    });
+    extended.collect()
+}
+
+/// Combines the inputs from left to right.
+fn fold(function: Binary, e: &mut Expression, x: &[Operand]) -> Result<Operand> {
+    let inputs = aligned(e, x)?;
+    inputs[1..].iter().try_fold(inputs[0], |result, &input| e.binary(function, result, input))
+}
+
+fn sum(e: &mut Expression, x: &[Operand]) -> Result<Operand> {
+    match x {
+        // One step adds any number of inputs of the same shape.
+        [first, _, ..] if x.iter().all(|&x| e.shape(x) == e.shape(*first)) => {
+            let shape = e.shape(*first).clone();
+            e.push(Op::Add, x, shape)
         }
-    })
+        _ => fold(Binary::Add, e, x),
+    }
 }
 
-/// Whether `shape` broadcasts to `target`: same rank, and along each axis the target's size or 1.
-fn broadcasts(shape: &Shape, target: &Shape) -> bool {
-    shape.len() == target.len() && shape.iter().zip(target).all(|(size, target)| size == target || *size == 1)
+fn mean(e: &mut Expression, x: &[Operand]) -> Result<Operand> {
+    let sum = sum(e, x)?;
+    e.scale_shift(sum, 1.0 / x.len() as f32, 0.0)
 }
 
-pub(super) fn sum(to: &mut Lowering<'_>, inputs: &[ValueId]) -> ValueId {
-    let shape = to.shape(inputs[0]).clone();
-    to.push(Op::Add, inputs, shape)
+fn difference(e: &mut Expression, x: &[Operand]) -> Result<Operand> {
+    match x {
+        [_, _] => fold(Binary::Subtract, e, x),
+        _ => Err(Error::new("inputs", "two", x.len())),
+    }
 }
 
-fn mean(to: &mut Lowering<'_>, inputs: &[ValueId]) -> ValueId {
-    let sum = sum(to, inputs);
-    scaled(to, sum, 1.0 / inputs.len() as f32)
+fn product(e: &mut Expression, x: &[Operand]) -> Result<Operand> {
+    fold(Binary::Multiply, e, x)
 }
 
-pub(super) fn difference(to: &mut Lowering<'_>, inputs: &[ValueId]) -> ValueId {
-    let negated = scaled(to, inputs[1], -1.0);
-    sum(to, &[inputs[0], negated])
+fn greatest(e: &mut Expression, x: &[Operand]) -> Result<Operand> {
+    fold(Binary::Maximum, e, x)
 }
 
-pub(super) fn product(to: &mut Lowering<'_>, inputs: &[ValueId]) -> ValueId {
-    inputs[1..].iter().fold(inputs[0], |product, &input| {
-        // `Op::Multiply` broadcasts its second operand.
-        let operands = if broadcasts(to.shape(input), to.shape(product)) { [product, input] } else { [input, product] };
-        let shape = to.shape(operands[0]).clone();
-        to.push(Op::Multiply, &operands, shape)
-    })
-}
-
-fn scaled(to: &mut Lowering<'_>, value: ValueId, factor: f32) -> ValueId {
-    let shape = to.shape(value).clone();
-    let channels = shape.last().copied().unwrap_or(1);
-    to.push(Op::ScaleShift { scale: vec![factor; channels], shift: vec![0.0; channels] }, &[value], shape)
+fn smallest(e: &mut Expression, x: &[Operand]) -> Result<Operand> {
+    fold(Binary::Minimum, e, x)
 }
 
 /// Concatenates inputs along an axis (Keras' `Concatenate`).
@@ -226,14 +237,30 @@ impl LayerDef for Concatenate {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Program;
+    use crate::prelude::*;
+
+    fn shape(layer: impl LayerDef, inputs: &[&[usize]]) -> Result<Shape> {
+        let inputs: Vec<SymbolicTensor> = inputs.iter().map(|&shape| Input::new(shape)).collect();
+        Ok(layer.into_layer().call(&inputs)?.shape().clone())
+    }
 
     #[test]
-    fn products_stretch_one_of_each_pair() {
-        assert_eq!(broadcast_shape(&[vec![1, 1, 3], vec![4, 5, 3]]).unwrap(), [4, 5, 3]);
-        assert_eq!(broadcast_shape(&[vec![4, 5, 3], vec![4, 5, 1], vec![1, 1, 3]]).unwrap(), [4, 5, 3]);
-        for inputs in [&[vec![4, 1, 3], vec![1, 5, 3]][..], &[vec![3], vec![4, 3]], &[vec![4]], &[]] {
-            let error = broadcast_shape(inputs).unwrap_err().to_string();
-            assert!(error.contains("each of which broadcasts to the product of those before it"), "{error}");
+    fn inputs_are_broadcast_on_both_sides() {
+        assert_eq!(shape(Multiply::new(), &[&[1, 1, 3], &[4, 5, 3]]).unwrap(), [4, 5, 3]);
+        assert_eq!(shape(Add::new(), &[&[4, 1, 3], &[1, 5, 3], &[3]]).unwrap(), [4, 5, 3]);
+        assert_eq!(shape(Average::new(), &[&[3], &[4, 5, 1]]).unwrap(), [4, 5, 3]);
+        for inputs in [&[&[4, 2][..], &[4, 3]][..], &[&[4]], &[&[4], &[4, 3, 3]]] {
+            let error = shape(Maximum::new(), inputs).unwrap_err().to_string();
+            assert!(error.contains("sizes are equal or 1") || error.contains("two or more"), "{error}");
         }
+        assert!(shape(Subtract::new(), &[&[4], &[4], &[4]]).unwrap_err().to_string().contains("expected two"));
+    }
+
+    #[test]
+    fn one_step_adds_inputs_of_the_same_shape() {
+        let inputs = [Input::new([4]), Input::new([4]), Input::new([4])];
+        let model = Model::new(&inputs[..], &Add::new().call(&inputs[..]).unwrap()).unwrap();
+        assert_eq!(Program::of(&model, false, 0).unwrap().steps.len(), 1);
     }
 }

@@ -4,56 +4,182 @@
 //! config and arguments for writing files, and an equivalent layer for computing.
 
 mod arithmetic;
+mod axes;
 mod constant;
 mod functions;
 mod get_item;
+mod image;
 mod rearrange;
+mod reductions;
 
-use engraft_ir::ValueId;
+use engraft_ir::{Activation, Binary, Reduction, Unary, ValueId};
 use serde_json::{Map, Value, json};
 
-use super::Flip;
 use crate::Shape;
 use crate::layer::{Layer, LayerDef};
 use crate::lowering::Lowering;
 use crate::{Error, ErrorKind, Result};
 
-const NUMPY: &str = "keras.src.ops.numpy";
-const NN: &str = "keras.src.ops.nn";
+pub(super) use reductions::l2_normalized;
 
-/// Creates the layer that computes an operation, from the operation's config and the arguments of its call.
-type LayerFactory = fn(&Map<String, Value>, &[Value]) -> Result<Box<dyn LayerDef>>;
+const CORE: &str = "keras.src.ops.core";
+const IMAGE: &str = "keras.src.ops.image";
+const LINALG: &str = "keras.src.ops.linalg";
+const MATH: &str = "keras.src.ops.math";
+const NN: &str = "keras.src.ops.nn";
+const NUMPY: &str = "keras.src.ops.numpy";
+
+/// How the layer that computes an operation is created from the operation's config and the arguments of its call.
+#[derive(Clone, Copy)]
+enum Factory {
+    /// A function of each element of one tensor, without options.
+    Unary(Unary),
+    /// The function, times a constant.
+    Scaled(Unary, f32),
+    /// An activation of one tensor, without options.
+    Activation(Activation),
+    /// A function of two operands, each a tensor or a constant.
+    Binary(Binary),
+    /// A reduction along axes.
+    Reduce(Reduction),
+    Other(fn(&Map<String, Value>, &[Value]) -> Result<Box<dyn LayerDef>>),
+}
+
+impl Factory {
+    fn create(self, config: &Map<String, Value>, arguments: &[Value]) -> Result<Box<dyn LayerDef>> {
+        match self {
+            Self::Unary(function) => functions::unary(function, config, arguments),
+            Self::Scaled(function, factor) => functions::scaled(function, factor, config, arguments),
+            Self::Activation(function) => functions::activation(function, config, arguments),
+            Self::Binary(function) => arithmetic::binary(function, config, arguments),
+            Self::Reduce(reduction) => reductions::reduce(reduction, config, arguments),
+            Self::Other(create) => create(config, arguments),
+        }
+    }
+}
 
 /// Every supported operation: Keras' class, its module, and the factory of the equivalent layer.
-const OPERATIONS: &[(&str, &str, LayerFactory)] = &[
-    ("Add", NUMPY, arithmetic::add),
-    ("Cast", "keras.src.ops.core", functions::cast),
-    ("Concatenate", NUMPY, rearrange::concatenate),
-    ("Divide", NUMPY, arithmetic::divide),
-    ("Elu", NN, functions::elu),
-    ("ExpandDims", NUMPY, rearrange::expand_dims),
-    ("Flip", NUMPY, rearrange::flip),
-    ("Gelu", NN, functions::gelu),
-    ("GetItem", NUMPY, get_item::get_item),
-    ("LeakyRelu", NN, functions::leaky_relu),
-    ("Max", NUMPY, functions::max),
-    ("Mean", NUMPY, functions::mean),
-    ("Multiply", NUMPY, arithmetic::multiply),
-    ("Negative", NUMPY, arithmetic::negative),
-    ("ReLU", "keras.src.activations.activations", functions::relu_with_options),
-    ("Relu", NN, functions::relu),
-    ("Relu6", NN, functions::relu6),
-    ("Reshape", NUMPY, rearrange::reshape),
-    ("Resize", "keras.src.ops.image", functions::resize),
-    ("Sigmoid", NN, functions::sigmoid),
-    ("Silu", NN, functions::silu),
-    ("Softmax", NN, functions::softmax),
-    ("Squeeze", NUMPY, rearrange::squeeze),
-    ("Stack", NUMPY, rearrange::stack),
-    ("Subtract", NUMPY, arithmetic::subtract),
-    ("Tanh", NUMPY, functions::tanh),
-    ("Transpose", NUMPY, rearrange::transpose),
-    ("TrueDivide", NUMPY, arithmetic::divide),
+const OPERATIONS: &[(&str, &str, Factory)] = &[
+    ("Abs", NUMPY, Factory::Unary(Unary::Absolute)),
+    ("Absolute", NUMPY, Factory::Unary(Unary::Absolute)),
+    ("Add", NUMPY, Factory::Binary(Binary::Add)),
+    ("Amax", NUMPY, Factory::Reduce(Reduction::Max)),
+    ("Amin", NUMPY, Factory::Reduce(Reduction::Min)),
+    ("Append", NUMPY, Factory::Other(rearrange::append)),
+    ("Arctan", NUMPY, Factory::Unary(Unary::Arctan)),
+    ("Average", NUMPY, Factory::Other(reductions::average)),
+    ("AveragePool", NN, Factory::Other(functions::average_pool)),
+    ("BroadcastTo", NUMPY, Factory::Other(rearrange::broadcast_to)),
+    ("Cast", CORE, Factory::Other(functions::cast)),
+    ("Ceil", NUMPY, Factory::Unary(Unary::Ceil)),
+    ("Celu", NN, Factory::Other(functions::celu)),
+    ("Clip", NUMPY, Factory::Other(functions::clip)),
+    ("Concatenate", NUMPY, Factory::Other(rearrange::concatenate)),
+    ("ConvertToTensor", CORE, Factory::Other(functions::convert_to_tensor)),
+    ("Copy", NUMPY, Factory::Other(functions::identity)),
+    ("Cos", NUMPY, Factory::Unary(Unary::Cos)),
+    ("Cosh", NUMPY, Factory::Unary(Unary::Cosh)),
+    ("CropImages", IMAGE, Factory::Other(image::crop)),
+    ("DepthToSpace", NN, Factory::Other(image::depth_to_space)),
+    ("Divide", NUMPY, Factory::Binary(Binary::Divide)),
+    ("DivideNoNan", NUMPY, Factory::Other(arithmetic::divide_no_nan)),
+    ("Elu", NN, Factory::Other(functions::elu)),
+    ("Equal", NUMPY, Factory::Binary(Binary::Equal)),
+    ("Erf", MATH, Factory::Unary(Unary::Erf)),
+    ("Erfc", MATH, Factory::Other(functions::erfc)),
+    ("Exp", NUMPY, Factory::Activation(Activation::Exponential)),
+    ("Exp2", NUMPY, Factory::Other(functions::exp2)),
+    ("ExpandDims", NUMPY, Factory::Other(rearrange::expand_dims)),
+    ("Expm1", NUMPY, Factory::Unary(Unary::Expm1)),
+    ("Fabs", NUMPY, Factory::Unary(Unary::Absolute)),
+    ("Flip", NUMPY, Factory::Other(rearrange::flip)),
+    ("Floor", NUMPY, Factory::Unary(Unary::Floor)),
+    ("FloorDivide", NUMPY, Factory::Binary(Binary::FloorDivide)),
+    ("Gelu", NN, Factory::Other(functions::gelu)),
+    ("GetItem", NUMPY, Factory::Other(get_item::get_item)),
+    ("Glu", NN, Factory::Other(functions::glu)),
+    ("Greater", NUMPY, Factory::Binary(Binary::Greater)),
+    ("GreaterEqual", NUMPY, Factory::Binary(Binary::GreaterEqual)),
+    ("HardShrink", NN, Factory::Other(functions::hard_shrink)),
+    ("HardSigmoid", NN, Factory::Activation(Activation::HardSigmoid)),
+    ("HardSilu", NN, Factory::Activation(Activation::HardSilu)),
+    ("HardTanh", NN, Factory::Unary(Unary::Clip { low: -1.0, high: 1.0 })),
+    ("Isfinite", NUMPY, Factory::Unary(Unary::IsFinite)),
+    ("Isnan", NUMPY, Factory::Unary(Unary::IsNan)),
+    ("LeakyRelu", NN, Factory::Other(functions::leaky_relu)),
+    ("Less", NUMPY, Factory::Binary(Binary::Less)),
+    ("LessEqual", NUMPY, Factory::Binary(Binary::LessEqual)),
+    ("Log", NUMPY, Factory::Unary(Unary::Log)),
+    ("Log10", NUMPY, Factory::Scaled(Unary::Log, std::f32::consts::LOG10_E)),
+    ("Log1p", NUMPY, Factory::Unary(Unary::Log1p)),
+    ("Log2", NUMPY, Factory::Scaled(Unary::Log, std::f32::consts::LOG2_E)),
+    ("LogSigmoid", NN, Factory::Other(functions::log_sigmoid)),
+    ("LogSoftmax", NN, Factory::Other(reductions::log_softmax)),
+    ("LogicalAnd", NUMPY, Factory::Other(arithmetic::logical_and)),
+    ("LogicalNot", NUMPY, Factory::Other(functions::logical_not)),
+    ("LogicalOr", NUMPY, Factory::Other(arithmetic::logical_or)),
+    ("LogicalXor", NUMPY, Factory::Other(arithmetic::logical_xor)),
+    ("Logsumexp", MATH, Factory::Other(reductions::logsumexp)),
+    ("Max", NUMPY, Factory::Reduce(Reduction::Max)),
+    ("MaxPool", NN, Factory::Other(functions::max_pool)),
+    ("Maximum", NUMPY, Factory::Binary(Binary::Maximum)),
+    ("Mean", NUMPY, Factory::Reduce(Reduction::Mean)),
+    ("Min", NUMPY, Factory::Reduce(Reduction::Min)),
+    ("Minimum", NUMPY, Factory::Binary(Binary::Minimum)),
+    ("Mod", NUMPY, Factory::Binary(Binary::Mod)),
+    ("Moveaxis", NUMPY, Factory::Other(rearrange::moveaxis)),
+    ("Multiply", NUMPY, Factory::Binary(Binary::Multiply)),
+    ("NanToNum", NUMPY, Factory::Other(functions::nan_to_num)),
+    ("Negative", NUMPY, Factory::Unary(Unary::Negative)),
+    ("Norm", LINALG, Factory::Other(reductions::norm)),
+    ("Normalize", NN, Factory::Other(reductions::normalize)),
+    ("NotEqual", NUMPY, Factory::Binary(Binary::NotEqual)),
+    ("Pad", NUMPY, Factory::Other(rearrange::pad)),
+    ("PadImages", IMAGE, Factory::Other(image::pad)),
+    ("Power", NUMPY, Factory::Binary(Binary::Power)),
+    ("Prod", NUMPY, Factory::Reduce(Reduction::Prod)),
+    ("RGBToGrayscale", IMAGE, Factory::Other(image::rgb_to_grayscale)),
+    ("ReLU", "keras.src.activations.activations", Factory::Other(functions::relu_with_options)),
+    ("Reciprocal", NUMPY, Factory::Unary(Unary::Reciprocal)),
+    ("Relu", NN, Factory::Activation(Activation::Relu)),
+    ("Relu6", NN, Factory::Activation(Activation::Relu6)),
+    ("Repeat", NUMPY, Factory::Other(rearrange::repeat)),
+    ("Reshape", NUMPY, Factory::Other(rearrange::reshape)),
+    ("Resize", IMAGE, Factory::Other(image::resize)),
+    ("Roll", NUMPY, Factory::Other(rearrange::roll)),
+    ("Round", NUMPY, Factory::Other(functions::round)),
+    ("Rsqrt", MATH, Factory::Unary(Unary::Rsqrt)),
+    ("Selu", NN, Factory::Activation(Activation::Selu)),
+    ("Sigmoid", NN, Factory::Activation(Activation::Sigmoid)),
+    ("Sign", NUMPY, Factory::Unary(Unary::Sign)),
+    ("Silu", NN, Factory::Activation(Activation::Silu)),
+    ("Sin", NUMPY, Factory::Unary(Unary::Sin)),
+    ("Sinh", NUMPY, Factory::Unary(Unary::Sinh)),
+    ("SoftShrink", NN, Factory::Other(functions::soft_shrink)),
+    ("Softmax", NN, Factory::Other(reductions::softmax)),
+    ("Softplus", NN, Factory::Activation(Activation::Softplus)),
+    ("Softsign", NN, Factory::Activation(Activation::Softsign)),
+    ("SpaceToDepth", NN, Factory::Other(image::space_to_depth)),
+    ("Sqrt", NUMPY, Factory::Unary(Unary::Sqrt)),
+    ("Square", NUMPY, Factory::Unary(Unary::Square)),
+    ("Squareplus", NN, Factory::Other(functions::squareplus)),
+    ("Squeeze", NUMPY, Factory::Other(rearrange::squeeze)),
+    ("Stack", NUMPY, Factory::Other(rearrange::stack)),
+    ("Std", NUMPY, Factory::Other(reductions::std)),
+    ("Subtract", NUMPY, Factory::Binary(Binary::Subtract)),
+    ("Sum", NUMPY, Factory::Reduce(Reduction::Sum)),
+    ("Swapaxes", NUMPY, Factory::Other(rearrange::swapaxes)),
+    ("Take", NUMPY, Factory::Other(rearrange::take)),
+    ("Tan", NUMPY, Factory::Unary(Unary::Tan)),
+    ("Tanh", NUMPY, Factory::Activation(Activation::Tanh)),
+    ("TanhShrink", NN, Factory::Other(functions::tanh_shrink)),
+    ("Threshold", NN, Factory::Other(functions::threshold)),
+    ("Tile", NUMPY, Factory::Other(rearrange::tile)),
+    ("Transpose", NUMPY, Factory::Other(rearrange::transpose)),
+    ("TrueDivide", NUMPY, Factory::Binary(Binary::Divide)),
+    ("Trunc", NUMPY, Factory::Unary(Unary::Truncate)),
+    ("Var", NUMPY, Factory::Other(reductions::var)),
+    ("Where", NUMPY, Factory::Other(arithmetic::select)),
 ];
 
 /// An operation in a functional model's graph: Keras' class and config, with a layer that computes it.
@@ -73,6 +199,7 @@ pub struct Operation {
     module: &'static str,
     config: Map<String, Value>,
     arguments: Vec<Value>,
+    keywords: Map<String, Value>,
     implementation: Box<dyn LayerDef>,
 }
 
@@ -113,20 +240,49 @@ fn is_tensor(argument: &Value) -> bool {
 ///
 /// # Errors
 /// A class, an option or a constant that isn't supported. The error names it and the operation.
-pub fn operation_from_config(class_name: &str, mut config: Map<String, Value>, arguments: Vec<Value>) -> Result<Layer> {
+pub fn operation_from_config(class_name: &str, config: Map<String, Value>, arguments: Vec<Value>) -> Result<Layer> {
+    operation_from_call(class_name, config, arguments, Map::new())
+}
+
+/// Creates an operation as [`operation_from_config`] does, from a call with keyword arguments, which are constants.
+///
+/// ```
+/// use engraft_nn::layers::{Input, operation_from_call, tensor_argument};
+/// // keras.ops.pad(x, [[0, 0], [1, 2]], constant_values=9)
+/// let config = serde_json::json!({"name": "pad", "pad_width": [[0, 0], [1, 2]], "mode": "constant"});
+/// let keywords = serde_json::json!({"constant_values": 9});
+/// let [config, keywords] = [config, keywords].map(|object| object.as_object().unwrap().clone());
+/// let pad = operation_from_call("Pad", config, vec![tensor_argument()], keywords)?;
+/// assert_eq!(pad.call(&Input::new([4]))?.shape(), &[7]);
+/// # Ok::<(), engraft_nn::Error>(())
+/// ```
+///
+/// # Errors
+/// Those of [`operation_from_config`].
+pub fn operation_from_call(
+    class_name: &str,
+    mut config: Map<String, Value>,
+    arguments: Vec<Value>,
+    keywords: Map<String, Value>,
+) -> Result<Layer> {
     let Some(Value::String(name)) = config.remove("name") else {
         return Err(Error::new(format_args!("operation {class_name}"), "a name", "none"));
     };
     let place = format!("operation `{name}` ({class_name})");
-    let Some(&(class_name, module, create)) = OPERATIONS.iter().find(|(class, ..)| *class == class_name) else {
+    let Some(&(class_name, module, factory)) = OPERATIONS.iter().find(|(class, ..)| *class == class_name) else {
         let supported: Vec<&str> = OPERATIONS.iter().map(|(class, ..)| *class).collect();
         return Err(Error::because(place, "this operation is not known")
             .with_kind(ErrorKind::Unsupported)
             .hint(format_args!("supported: {}; an equivalent layer may do instead", supported.join(", "))));
     };
+    // An option of the call has no other meaning than an option of the config. Null stands for an option that isn't given.
+    let mut options = config.clone();
+    options.extend(
+        keywords.iter().filter(|(_, value)| !value.is_null()).map(|(name, value)| (name.clone(), value.clone())),
+    );
     let unsupported = |error: Error| error.within(place).with_kind(ErrorKind::Unsupported);
-    let implementation = create(&config, &arguments).map_err(unsupported)?;
-    Ok(Layer::new(Operation { class_name, module, config, arguments, implementation }, Some(name)))
+    let implementation = factory.create(&options, &arguments).map_err(unsupported)?;
+    Ok(Layer::new(Operation { class_name, module, config, arguments, keywords, implementation }, Some(name)))
 }
 
 impl LayerDef for Operation {
@@ -145,6 +301,10 @@ impl LayerDef for Operation {
     fn call_arguments(&self, tensors: Vec<Value>) -> Vec<Value> {
         let mut tensors = tensors.into_iter();
         self.arguments.iter().map(|argument| with_tensors(argument, &mut tensors)).collect()
+    }
+
+    fn keyword_arguments(&self) -> Map<String, Value> {
+        self.keywords.clone()
     }
 
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape> {
@@ -209,6 +369,60 @@ mod tests {
     }
 
     #[test]
+    fn keywords_are_options_and_are_written_again() {
+        let config = json!({"name": "pad", "pad_width": [[0, 0], [1, 0]], "mode": "constant"});
+        let call = |keywords: Value| {
+            let [config, keywords] = [&config, &keywords].map(|object| object.as_object().unwrap().clone());
+            operation_from_call("Pad", config, vec![tensor_argument()], keywords)
+        };
+        let pad = call(json!({"constant_values": null})).unwrap();
+        assert_eq!(pad.def().keyword_arguments(), *json!({"constant_values": null}).as_object().unwrap());
+        assert!(!pad.def().config().contains_key("constant_values"));
+        assert_eq!(pad.call(&Input::new([3])).unwrap().shape(), &[4]);
+        let error = call(json!({"edge": 1})).unwrap_err().to_string();
+        assert!(error.contains("unknown field `edge`"), "{error}");
+    }
+
+    #[test]
+    fn shapes_of_results() {
+        let x = tensor_argument();
+        let one = json!([x]);
+        for (class, config, arguments, expected) in [
+            ("Mean", json!({"axis": -1, "keepdims": true}), one.clone(), vec![4, 5, 1]),
+            ("Sum", json!({"axis": [1, -1], "keepdims": false}), one.clone(), vec![5]),
+            ("Std", json!({"axis": [2], "keepdims": false}), one.clone(), vec![4, 3]),
+            ("Logsumexp", json!({"axis": 1, "keepdims": false}), one.clone(), vec![5, 3]),
+            ("Reshape", json!({"newshape": [null, -1]}), one.clone(), vec![60]),
+            ("Moveaxis", json!({"source": [-1], "destination": [1]}), one.clone(), vec![3, 4, 5]),
+            ("Swapaxes", json!({"axis1": 1, "axis2": -1}), one.clone(), vec![3, 5, 4]),
+            ("ExpandDims", json!({"axis": [1, -1]}), one.clone(), vec![1, 4, 5, 3, 1]),
+            ("Repeat", json!({"repeats": [1, 0, 3], "axis": -1}), one.clone(), vec![4, 5, 4]),
+            ("Tile", json!({"repeats": [2, 1, 3]}), one.clone(), vec![8, 5, 9]),
+            (
+                "Pad",
+                json!({"pad_width": [[0, 0], [1, 2], [0, 1], [0, 0]], "mode": "symmetric"}),
+                one.clone(),
+                vec![7, 6, 3],
+            ),
+            ("Take", json!({"axis": -1}), json!([x, 1]), vec![4, 5]),
+            ("Take", json!({"axis": 1}), json!([x, [[0, -1], [1, 1]]]), vec![2, 2, 5, 3]),
+            ("SpaceToDepth", json!({"block_size": 2, "data_format": "channels_last"}), one.clone(), vec![]),
+            ("Glu", json!({"axis": 1}), one.clone(), vec![2, 5, 3]),
+            ("Power", json!({}), json!([2.0, x]), vec![4, 5, 3]),
+            ("Add", json!({}), json!([x, [[[1.0]], [[2.0]], [[3.0]], [[4.0]]]]), vec![4, 5, 3]),
+            ("Where", json!({}), json!([x, 1.0, x]), vec![4, 5, 3]),
+        ] {
+            let layer = operation(class, config, arguments.clone()).unwrap();
+            let input = Input::new([4, 5, 3]);
+            let tensors = arguments.as_array().unwrap().iter().filter(|argument| is_tensor(argument)).count();
+            match layer.call(&vec![input; tensors][..]) {
+                Ok(y) => assert_eq!(y.shape(), &expected, "{class}"),
+                Err(error) => assert!(expected.is_empty() && error.to_string().contains("multiples of 2"), "{error}"),
+            }
+        }
+    }
+
+    #[test]
     fn what_is_not_supported_is_named() {
         let x = tensor_argument();
         for (class, config, arguments, expected) in [
@@ -216,9 +430,15 @@ mod tests {
             ("Relu", json!({"slope": 1}), json!([x]), "unknown field `slope`"),
             ("Relu", json!({}), json!([x, 2]), "expected one tensor"),
             ("Stack", json!({"axis": 0}), json!([[x, x]]), "0 is the batch"),
-            ("TrueDivide", json!({}), json!([1.0, x]), "a tensor divided by a constant"),
             ("Add", json!({}), json!([x, {"class_name": "Lambda"}]), "a number or an array"),
-            ("Mean", json!({"axis": [1], "keepdims": false}), json!([x]), "[1, 2]"),
+            ("Mean", json!({"axis": null, "keepdims": false}), json!([x]), "null, which includes the batch"),
+            ("Mean", json!({"axis": [0, 1], "keepdims": false}), json!([x]), "0 is the batch"),
+            ("Reshape", json!({"newshape": [-1, -1]}), json!([x]), "-1 or null for the batch"),
+            ("Transpose", json!({"axes": [1, 0, 2, 3]}), json!([x]), "0, the batch, first"),
+            ("Take", json!({"axis": 1}), json!([x, [4]]), "-4 to 3 along an axis of 4"),
+            ("Pad", json!({"pad_width": 1, "mode": "constant"}), json!([x]), "[0, 0] for the batch"),
+            ("Pad", json!({"pad_width": [[0, 0], [0, 0], [0, 4], [0, 0]], "mode": "reflect"}), json!([x]), "at most 3"),
+            ("Cast", json!({"dtype": "complex64"}), json!([x]), "a type of floats, integers or booleans"),
         ] {
             let error = operation(class, config, arguments).and_then(|f| {
                 let x = Input::new([4, 4, 3]);

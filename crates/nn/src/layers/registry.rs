@@ -26,6 +26,7 @@ const CLASSES: &[(&str, Reader)] = &[
     ("Cropping2D", read::<Cropping2D>),
     ("Dense", read::<Dense>),
     ("DepthwiseConv2D", read::<DepthwiseConv2D>),
+    ("Dot", read::<Dot>),
     ("Dropout", read::<Dropout>),
     ("ELU", read::<ELU>),
     ("Flatten", read::<Flatten>),
@@ -34,6 +35,8 @@ const CLASSES: &[(&str, Reader)] = &[
     ("InputLayer", read::<InputLayer>),
     ("LeakyReLU", read::<LeakyReLU>),
     ("MaxPooling2D", read::<MaxPooling2D>),
+    ("Maximum", read::<Maximum>),
+    ("Minimum", read::<Minimum>),
     ("Multiply", read::<Multiply>),
     ("Normalization", read::<Normalization>),
     ("Permute", read::<Permute>),
@@ -41,6 +44,7 @@ const CLASSES: &[(&str, Reader)] = &[
     ("RandomRotation", read::<RandomRotation>),
     ("RandomZoom", read::<RandomZoom>),
     ("ReLU", read::<ReLU>),
+    ("RepeatVector", read::<RepeatVector>),
     ("Rescaling", read::<Rescaling>),
     ("Reshape", read::<Reshape>),
     ("Resizing", read::<Resizing>),
@@ -170,6 +174,9 @@ mod tests {
             Reshape::new([2, -1]).into_layer(),
             Cropping2D::new([[1, 2], [3, 4]]).into_layer(),
             UpSampling2D::new([2, 3]).into_layer(),
+            Dot::new([1, -1]).normalize(true).into_layer(),
+            RepeatVector::new(3).into_layer(),
+            Maximum::new().into_layer(),
         ];
         for layer in layers {
             let mut config = layer.def().config();

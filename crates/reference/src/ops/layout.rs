@@ -12,11 +12,7 @@ use crate::array::{Array, positions_of};
 type Source = (usize, Vec<usize>);
 
 pub(super) fn forward(call: &Call<'_>) -> Result<Array> {
-    padded(call, 0.0)
-}
-
-/// The output, with `padding` where a value has no source.
-pub(super) fn padded(call: &Call<'_>, padding: f64) -> Result<Array> {
+    let padding = if let Op::Pad { value, .. } = call.op { f64::from(*value) } else { 0.0 };
     let mut y = Array::zeros(call.output.clone()).map(|_| padding);
     for at in positions_of(&call.output) {
         if let Some((input, from)) = source(call, &at)? {
