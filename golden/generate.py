@@ -26,6 +26,7 @@ FOLDERS = [
     "classes",
     "merging",
     "operations",
+    "attention",
 ]
 HERE = pathlib.Path(__file__).parent
 

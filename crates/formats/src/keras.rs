@@ -31,6 +31,7 @@ mod functional;
 mod keras2;
 pub mod legacy;
 mod list_outputs;
+mod named_arguments;
 mod nodes;
 mod optimizer_state;
 mod save;

@@ -264,6 +264,32 @@ impl Initializer {
         Self::Ones {}
     }
 
+    /// The initializer that draws values of a weight of `shape` with this fan-in and fan-out, which differ from those of a
+    /// convolution's kernel of this shape (Keras' `input_axes` and `output_axes`).
+    pub(crate) fn with_fans(&self, shape: &[usize], fan_in: usize, fan_out: usize) -> Self {
+        let (fan_in, fan_out) = (fan_in.max(1) as f32, fan_out.max(1) as f32);
+        let (variance, distribution, seed) = match self {
+            Self::GlorotUniform(fan) => (2.0 / (fan_in + fan_out), Distribution::Uniform, fan.seed),
+            Self::GlorotNormal(fan) => (2.0 / (fan_in + fan_out), Distribution::TruncatedNormal, fan.seed),
+            Self::HeUniform(fan) => (2.0 / fan_in, Distribution::Uniform, fan.seed),
+            Self::HeNormal(fan) => (2.0 / fan_in, Distribution::TruncatedNormal, fan.seed),
+            Self::LecunUniform(fan) => (1.0 / fan_in, Distribution::Uniform, fan.seed),
+            Self::LecunNormal(fan) => (1.0 / fan_in, Distribution::TruncatedNormal, fan.seed),
+            Self::VarianceScaling(VarianceScaling { scale, mode, distribution, seed, .. }) => {
+                let fan = match mode {
+                    FanMode::FanIn => fan_in,
+                    FanMode::FanOut => fan_out,
+                    FanMode::FanAvg => (fan_in + fan_out) / 2.0,
+                };
+                (scale / fan, *distribution, *seed)
+            }
+            other => return other.clone(),
+        };
+        // `values` divides by the fan-in of the shape.
+        let scale = variance * fans(shape).0;
+        Self::VarianceScaling(VarianceScaling { seed, ..VarianceScaling::new(scale, FanMode::FanIn, distribution) })
+    }
+
     /// Values for a weight of `shape`. `seed` is used if the initializer has no seed of its own.
     pub fn values(&self, shape: &[usize], seed: u64) -> Vec<f32> {
         let (fan_in, fan_out) = fans(shape);

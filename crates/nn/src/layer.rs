@@ -117,17 +117,43 @@ pub trait LayerDef: fmt::Debug + Send + Sync + Any {
     /// assert_eq!(Add::new().call_arguments(vec![json!("a"), json!("b")]), [json!(["a", "b"])]);
     /// ```
     fn call_arguments(&self, tensors: Vec<Value>) -> Vec<Value> {
-        if tensors.len() == 1 { tensors } else { vec![Value::Array(tensors)] }
+        let separate = tensors.len() == 1 || !self.argument_names().is_empty();
+        if separate { tensors } else { vec![Value::Array(tensors)] }
     }
 
-    /// The keyword arguments of a call of the layer in a model file; none by default.
+    /// The names of a call's tensors, for a layer that Keras calls as `layer(query, value)`; none for a call on one tensor or a
+    /// list.
     ///
     /// ```
-    /// use engraft_nn::{LayerDef, layers::Add};
-    /// assert!(Add::new().keyword_arguments().is_empty());
+    /// use engraft_nn::{LayerDef, layers::{Add, MultiHeadAttention}};
+    /// assert_eq!(MultiHeadAttention::new(8, 64).argument_names(), ["query", "value", "key"]);
+    /// assert!(Add::new().argument_names().is_empty());
+    /// ```
+    fn argument_names(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// The arguments of every call that aren't tensors, by their names, as Keras writes them to a file.
+    ///
+    /// ```
+    /// use engraft_nn::{LayerDef, layers::MultiHeadAttention};
+    /// let causal = MultiHeadAttention::new(8, 64).use_causal_mask(true);
+    /// assert_eq!(causal.keyword_arguments()["use_causal_mask"], true);
     /// ```
     fn keyword_arguments(&self) -> Map<String, Value> {
         Map::new()
+    }
+
+    /// The place of the layer's own weight `index` in the layer's group of a `.weights.h5`.
+    ///
+    /// ```
+    /// use engraft_nn::{LayerDef, layers::{Dense, MultiHeadAttention}};
+    /// assert_eq!(Dense::new(2).weight_path(1), "vars/1");
+    /// // The bias of the layer inside that computes the keys.
+    /// assert_eq!(MultiHeadAttention::new(8, 64).weight_path(3), "key_dense/vars/1");
+    /// ```
+    fn weight_path(&self, index: usize) -> String {
+        format!("vars/{index}")
     }
 
     /// Shape of the output for inputs of these shapes, all without the batch axis.

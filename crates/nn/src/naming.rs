@@ -77,6 +77,8 @@ pub fn clear_session() {
 /// assert_eq!(engraft_nn::snake_case("MaxPooling2D"), "max_pooling2d");
 /// ```
 pub fn snake_case(class: &str) -> String {
+    // Keras registers its class GroupedQueryAttention under an older name, but derives names from the class.
+    let class = if class == "GroupQueryAttention" { "GroupedQueryAttention" } else { class };
     let letters: Vec<char> = class.chars().filter(|c| c.is_alphanumeric() || *c == '_').collect();
     let mut name = String::new();
     for (i, &letter) in letters.iter().enumerate() {
@@ -108,6 +110,7 @@ mod tests {
             ("InputLayer", "input_layer"),
             ("ZeroPadding2D", "zero_padding2d"),
             ("VGG16", "vgg16"),
+            ("GroupQueryAttention", "grouped_query_attention"),
         ] {
             assert_eq!(snake_case(class), name);
         }

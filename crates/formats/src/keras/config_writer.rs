@@ -114,9 +114,18 @@ fn leaf(layer: &Layer) -> Map<String, Value> {
     config.extend(def.config());
     let mut object = object(def.module(), def.class_name(), Value::Object(config), Value::Null);
     let shapes: Vec<Value> = layer.input_shapes().unwrap_or_default().iter().map(batch_shape).collect();
-    let shape = if shapes.len() == 1 { shapes[0].clone() } else { Value::Array(shapes) };
-    object.insert("build_config".into(), json!({"input_shape": shape}));
+    object.insert("build_config".into(), build_config(def.argument_names(), shapes));
     object
+}
+
+/// The shapes that Keras builds a layer with, by the names of the arguments if its calls have several.
+fn build_config(arguments: &[&str], mut shapes: Vec<Value>) -> Value {
+    if arguments.is_empty() {
+        let shape = if shapes.len() == 1 { shapes.remove(0) } else { Value::Array(shapes) };
+        return json!({"input_shape": shape});
+    }
+    let named = arguments.iter().map(|name| format!("{name}_shape")).zip(shapes);
+    json!({"shapes_dict": named.collect::<Map<String, Value>>()})
 }
 
 fn object(module: &str, class_name: &str, config: Value, registered_name: Value) -> Map<String, Value> {

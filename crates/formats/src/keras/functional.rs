@@ -7,10 +7,9 @@ use engraft_nn::layers::{InputLayer, known_classes};
 use engraft_nn::{Error, Layer, Model, Result, SymbolicTensor};
 use serde_json::{Map, Value};
 
-use super::dynamic_shape;
 use super::nodes::{self, CallArguments, Reference};
 use super::serialized_object::{ARGUMENTS, KEYWORDS, excerpt, is_operation, layer_objects, model_name};
-use super::{list_outputs, tf_operations};
+use super::{dynamic_shape, list_outputs, named_arguments, tf_operations};
 
 /// Builds the layers of a functional model and calls them.
 ///
@@ -65,6 +64,8 @@ struct LayerEntry<'a> {
     calls: Vec<Vec<Reference>>,
     /// The arguments that all calls of an operation share, with a placeholder for each input; `None` for a layer.
     arguments: Option<CallArguments>,
+    /// The arguments of all calls that aren't tensors, which become options of the layer.
+    options: Map<String, Value>,
     /// Whether its nodes have the form of Keras 2.
     legacy: bool,
 }
@@ -77,7 +78,13 @@ impl<'a> LayerEntry<'a> {
         };
         let within = |error: Error| error.within(format_args!("layer `{name}`"));
         let module = object.get("module").and_then(Value::as_str).unwrap_or_default();
-        let (mut calls, arguments) = if is_operation(module) {
+        let named = named_arguments::calls(object["class_name"].as_str().unwrap_or_default(), nodes);
+        let mut options = Map::new();
+        let (mut calls, arguments) = if let Some(named) = named {
+            let (calls, shared) = named.map_err(within)?;
+            options = shared;
+            (calls, None)
+        } else if is_operation(module) {
             operation_calls(nodes).map_err(within)?
         } else {
             let calls = nodes.iter().map(nodes::references).collect::<Result<Vec<_>>>();
@@ -89,15 +96,23 @@ impl<'a> LayerEntry<'a> {
             }
             calls.push(Vec::new());
         }
-        Ok(Self { object, name, calls, arguments, legacy: nodes.iter().any(nodes::is_legacy) })
+        Ok(Self { object, name, calls, arguments, options, legacy: nodes.iter().any(nodes::is_legacy) })
     }
 
-    /// The object that describes the layer, with the arguments of an operation under [`ARGUMENTS`].
+    /// The object that describes the layer, with the arguments of an operation under [`ARGUMENTS`] and options of the calls in its
+    /// config.
     fn object_with_arguments(&self) -> Cow<'a, Value> {
-        let Some(arguments) = &self.arguments else { return Cow::Borrowed(self.object) };
+        if self.arguments.is_none() && self.options.is_empty() {
+            return Cow::Borrowed(self.object);
+        }
         let mut object = self.object.clone();
-        object[ARGUMENTS] = Value::Array(arguments.positional.clone());
-        object[KEYWORDS] = Value::Object(arguments.keywords.clone());
+        if let Some(arguments) = &self.arguments {
+            object[ARGUMENTS] = Value::Array(arguments.positional.clone());
+            object[KEYWORDS] = Value::Object(arguments.keywords.clone());
+        }
+        if let Some(config) = object.get_mut("config").and_then(Value::as_object_mut) {
+            config.extend(self.options.clone());
+        }
         Cow::Owned(object)
     }
 }

@@ -25,6 +25,8 @@ fn has_no_effect(class_name: &str, option: &str, value: &Value) -> bool {
         ("DepthwiseConv2D" | "SeparableConv2D", "kernel_initializer") => true,
         ("DepthwiseConv2D" | "SeparableConv2D", "kernel_regularizer" | "kernel_constraint") => value.is_null(),
         ("DepthwiseConv2D" | "SeparableConv2D", "groups") => *value == 1,
+        // Shapes that the layer was built with, which its calls have, too.
+        ("MultiHeadAttention", "query_shape" | "value_shape" | "key_shape") => true,
         _ => false,
     }
 }

@@ -112,7 +112,7 @@ pub(super) fn ends(value: &Value) -> Result<Vec<Reference>> {
 }
 
 /// Collects the references in a tensor or in nested lists of tensors.
-fn collect(argument: &Value, found: &mut Vec<Reference>) -> Result<()> {
+pub(super) fn collect(argument: &Value, found: &mut Vec<Reference>) -> Result<()> {
     if let Value::Array(list) = argument {
         return list.iter().try_for_each(|argument| collect(argument, found));
     }
@@ -124,7 +124,7 @@ fn collect(argument: &Value, found: &mut Vec<Reference>) -> Result<()> {
 }
 
 /// Parses `[layer, call, output]`. Layers here have one output, so `output` must be 0.
-fn history(value: &Value) -> Result<Reference> {
+pub(super) fn history(value: &Value) -> Result<Reference> {
     let call = value.get(1).and_then(Value::as_u64).and_then(|call| usize::try_from(call).ok());
     match (value.get(0).and_then(Value::as_str), call, value.get(2).and_then(Value::as_u64)) {
         (Some(layer), Some(call), Some(0)) => Ok(Reference { layer: layer.to_owned(), call }),

@@ -1,9 +1,10 @@
 //! The layout of `model.weights.h5` in Keras 3 (`saving_lib`): reading and writing the weights of all layers.
 //!
-//! A layer's weights are `vars/0`, `vars/1`, … in its group. The layers of a model are groups in
+//! A layer's weights are `vars/0`, `vars/1`, … in its group. Those of layers inside, as in attention, are in groups of these
+//! layers: `query_dense/vars/0`, …. The layers of a model are groups in
 //! `layers`, named after their classes and not their names: `conv2d`, `conv2d_1`, `dense`, ….
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use engraft_nn::{Error, ErrorKind, Layer, Result, Weight, snake_case};
 
@@ -29,8 +30,19 @@ impl SavedLayer {
     }
 
     fn var(&self, index: usize) -> String {
-        join(&self.path, &format!("vars/{index}"))
+        join(&self.path, &self.layer.def().weight_path(index))
     }
+
+    /// The groups that hold arrays of the layer: its own `vars`, and those of layers inside.
+    fn groups(&self) -> BTreeSet<String> {
+        let inside = (0..self.layer.own_weights().len()).map(|index| parent(&self.var(index)).to_owned());
+        inside.chain([self.vars()]).collect()
+    }
+}
+
+/// The group of an array.
+fn parent(path: &str) -> &str {
+    path.rsplit_once('/').map_or("", |(group, _)| group)
 }
 
 fn join(path: &str, name: &str) -> String {
@@ -143,11 +155,15 @@ impl FileComparison<'_> {
     /// Checks that the number and shapes of a layer's arrays match its weights.
     fn check_arrays(&self, entry: &SavedLayer) -> Result<()> {
         let vars = self.path(&entry.vars());
-        let found: HashSet<String> = children(self.file, &vars)?.into_iter().collect();
+        let mut found: HashSet<String> = HashSet::new();
+        for group in entry.groups() {
+            let group = self.path(&group);
+            found.extend(children(self.file, &group)?.into_iter().map(|name| join(&group, &name)));
+        }
         let weights = entry.layer.own_weights();
         for (index, weight) in weights.iter().enumerate() {
             let path = self.path(&entry.var(index));
-            if !found.contains(&index.to_string()) {
+            if !found.contains(&path) {
                 return Err(Error::new(
                     name_of(weight),
                     format_args!("an array `{path}` of {:?}", weight.shape()),

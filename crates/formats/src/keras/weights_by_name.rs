@@ -2,7 +2,7 @@
 //!
 //! `keras::weights` matches by position instead; `keras::legacy` matches by name in the older `.h5`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
 use engraft_nn::{Error, Layer, Result, Weight};
@@ -62,7 +62,7 @@ fn set(file: &H5File, layers: &[Layer]) -> Result<Vec<String>> {
     }
     for (layer, group) in &found {
         for (index, weight) in layer.own_weights().iter().enumerate() {
-            weight.set(file.read_f32(&format!("{group}/{index}")).map_err(in_file)?.1)?;
+            weight.set(file.read_f32(&array(layer, group, index)).map_err(in_file)?.1)?;
         }
     }
     Ok(found.iter().map(|(layer, _)| layer.name().to_owned()).collect())
@@ -73,7 +73,14 @@ fn with_inner(layer: &Layer) -> Vec<Layer> {
     std::iter::once(layer.clone()).chain(layer.layers().iter().flat_map(with_inner)).collect()
 }
 
-/// The paths of the groups `vars` that contain arrays, by layer name (their attribute `name`).
+/// The path of the array of a layer's weight `index`. `vars` is the layer's group of this name; arrays of layers inside the layer
+/// are in groups beside it.
+fn array(layer: &Layer, vars: &str, index: usize) -> String {
+    let group = vars.strip_suffix("vars").unwrap_or_default();
+    format!("{group}{}", layer.def().weight_path(index))
+}
+
+/// The paths of the groups `vars` by layer name (their attribute `name`). Layers without weights have such a group, too.
 fn groups(file: &H5File) -> Result<HashMap<String, Vec<String>>> {
     let mut named: HashMap<String, Vec<String>> = HashMap::new();
     let (mut pending, mut seen) = (vec![String::new()], 0);
@@ -83,8 +90,7 @@ fn groups(file: &H5File) -> Result<HashMap<String, Vec<String>>> {
         if seen > MAX_ENTRIES {
             return Err(Error::new("groups", format_args!("at most {MAX_ENTRIES}"), "more"));
         }
-        let has_arrays = entries.iter().any(|entry| !entry.is_group);
-        if (group == "vars" || group.ends_with("/vars")) && has_arrays {
+        if group == "vars" || group.ends_with("/vars") {
             if let Some(name) = file.attr_string(&group, "name").map_err(in_file)? {
                 named.entry(name).or_default().push(group);
             }
@@ -99,10 +105,21 @@ fn groups(file: &H5File) -> Result<HashMap<String, Vec<String>>> {
 
 /// Checks that the arrays in a group have the shapes of a layer's own weights.
 fn check(file: &H5File, layer: &Layer, group: &str) -> Result<()> {
-    let count = file.children(group).map_err(in_file)?.len();
-    let shape = |index| file.dataset_shape(&format!("{group}/{index}")).map_err(in_file);
-    let shapes = (0..count).map(shape).collect::<Result<Vec<_>>>()?;
     let expected: Vec<&[usize]> = layer.own_weights().iter().map(Weight::shape).collect();
+    let paths: Vec<String> = (0..expected.len()).map(|index| array(layer, group, index)).collect();
+    let folders: BTreeSet<&str> = paths.iter().filter_map(|path| Some(path.rsplit_once('/')?.0)).collect();
+    let mut shapes = Vec::new();
+    for folder in folders {
+        let mut names: Vec<String> =
+            file.children(folder).map_err(in_file)?.into_iter().map(|entry| entry.name).collect();
+        names.sort_by_key(|name| name.parse::<usize>().unwrap_or(usize::MAX));
+        for name in names {
+            shapes
+                .push((format!("{folder}/{name}"), file.dataset_shape(&format!("{folder}/{name}")).map_err(in_file)?));
+        }
+    }
+    shapes.sort_by_key(|(path, _)| paths.iter().position(|expected| expected == path).unwrap_or(usize::MAX));
+    let shapes: Vec<Vec<usize>> = shapes.into_iter().map(|(_, shape)| shape).collect();
     if shapes == expected {
         return Ok(());
     }

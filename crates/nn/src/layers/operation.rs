@@ -9,6 +9,7 @@ mod constant;
 mod functions;
 mod get_item;
 mod image;
+mod products;
 mod rearrange;
 mod reductions;
 
@@ -83,6 +84,8 @@ const OPERATIONS: &[(&str, &str, Factory)] = &[
     ("DepthToSpace", NN, Factory::Other(image::depth_to_space)),
     ("Divide", NUMPY, Factory::Binary(Binary::Divide)),
     ("DivideNoNan", NUMPY, Factory::Other(arithmetic::divide_no_nan)),
+    ("DotProductAttention", NN, Factory::Other(products::dot_product_attention)),
+    ("Einsum", NUMPY, Factory::Other(products::einsum)),
     ("Elu", NN, Factory::Other(functions::elu)),
     ("Equal", NUMPY, Factory::Binary(Binary::Equal)),
     ("Erf", MATH, Factory::Unary(Unary::Erf)),
@@ -120,6 +123,7 @@ const OPERATIONS: &[(&str, &str, Factory)] = &[
     ("LogicalOr", NUMPY, Factory::Other(arithmetic::logical_or)),
     ("LogicalXor", NUMPY, Factory::Other(arithmetic::logical_xor)),
     ("Logsumexp", MATH, Factory::Other(reductions::logsumexp)),
+    ("Matmul", NUMPY, Factory::Other(products::matmul)),
     ("Max", NUMPY, Factory::Reduce(Reduction::Max)),
     ("MaxPool", NN, Factory::Other(functions::max_pool)),
     ("Maximum", NUMPY, Factory::Binary(Binary::Maximum)),
@@ -426,7 +430,7 @@ mod tests {
     fn what_is_not_supported_is_named() {
         let x = tensor_argument();
         for (class, config, arguments, expected) in [
-            ("Einsum", json!({}), json!([x]), "operation `f` (Einsum): this operation is not known"),
+            ("Arctan2", json!({}), json!([x, x]), "operation `f` (Arctan2): this operation is not known"),
             ("Relu", json!({"slope": 1}), json!([x]), "unknown field `slope`"),
             ("Relu", json!({}), json!([x, 2]), "expected one tensor"),
             ("Stack", json!({"axis": 0}), json!([[x, x]]), "0 is the batch"),

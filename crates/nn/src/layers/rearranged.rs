@@ -1,0 +1,57 @@
+//! Steps that rearrange a value for the operation after them: another shape, or another order of axes.
+
+use engraft_ir::{Op, ValueId};
+
+use crate::Shape;
+use crate::lowering::Lowering;
+
+/// The same values in another shape. A value that has this shape already is returned as it is.
+pub(super) fn reshaped(to: &mut Lowering<'_>, x: ValueId, shape: impl Into<Shape>) -> ValueId {
+    let shape = shape.into();
+    if *to.shape(x) == shape {
+        return x;
+    }
+    to.push_with(Op::Reshape, &[x], shape, 0..0)
+}
+
+/// The transposed value: axis `i` of the result is axis `axes[i]` of `x`.
+pub(super) fn permuted(to: &mut Lowering<'_>, x: ValueId, axes: Vec<usize>) -> ValueId {
+    if axes.is_sorted() {
+        return x;
+    }
+    let shape = axes.iter().map(|&axis| to.shape(x)[axis]).collect();
+    to.push_with(Op::Permute { axes }, &[x], shape, 0..0)
+}
+
+/// The product of two values along their last two axes; `transpose_right` reads the right one transposed.
+pub(super) fn multiplied(to: &mut Lowering<'_>, left: ValueId, right: ValueId, transpose_right: bool) -> ValueId {
+    let (a, b) = (to.shape(left), to.shape(right));
+    let leading = a.len() - 2;
+    let mut shape: Shape = a[..leading].iter().zip(&b[..leading]).map(|(&a, &b)| a.max(b)).collect();
+    shape.extend([a[leading], b[leading + usize::from(!transpose_right)]]);
+    to.push_with(Op::MatMul { transpose: [false, transpose_right] }, &[left, right], shape, 0..0)
+}
+
+/// The value times a constant.
+pub(super) fn scaled(to: &mut Lowering<'_>, x: ValueId, factor: f32) -> ValueId {
+    let shape = to.shape(x).clone();
+    let channels = shape.last().copied().unwrap_or(1);
+    let op = Op::ScaleShift { scale: vec![factor; channels], shift: vec![0.0; channels] };
+    to.push_with(op, &[x], shape, 0..0)
+}
+
+/// The product of a value and the weight `index` of one element.
+pub(super) fn scaled_by_weight(to: &mut Lowering<'_>, x: ValueId, index: usize) -> ValueId {
+    let shape = to.shape(x).clone();
+    let column: Shape = shape.iter().copied().chain([1]).collect();
+    let x = reshaped(to, x, column.clone());
+    let y = to.push_with(Op::Dense, &[x], column, index..index + 1);
+    reshaped(to, y, shape)
+}
+
+/// The order of axes that undoes a transposition by `axes`.
+pub(super) fn inverse(axes: &[usize]) -> Vec<usize> {
+    let mut inverse = vec![0; axes.len()];
+    axes.iter().enumerate().for_each(|(to, &from)| inverse[from] = to);
+    inverse
+}
