@@ -5,7 +5,10 @@ mod conv2d;
 mod dense;
 mod depthwise;
 mod elementwise;
+mod embedding;
 mod layout;
+mod matmul;
+mod parameter;
 mod pooling;
 mod random_transform;
 mod reduce;
@@ -43,6 +46,9 @@ pub(crate) fn forward(call: &StepCall<'_>, x: &[&[f32]], y: &mut [f32], workspac
             None => conv2d::forward(call, x[0], y, workspace),
         },
         Op::Dense => dense::forward(call, x[0], y),
+        Op::MatMul { .. } => matmul::forward(call, x, y),
+        Op::Embedding => embedding::forward(call, x[0], y),
+        Op::Parameter => parameter::forward(call, y),
         Op::Pool2d { .. } | Op::GlobalPool { .. } => pooling::forward(call, x[0], y),
         Op::BatchNorm { .. } => batch_norm::forward(call, x[0], y),
         Op::Activation(_) | Op::Softmax | Op::Add | Op::Multiply | Op::ScaleShift { .. } | Op::Dropout { .. } => {
@@ -100,6 +106,9 @@ pub(crate) fn input_gradient(
             None => conv2d::input_gradient(call, b, dx, scratch),
         },
         Op::Dense => dense::input_gradient(call, b, dx),
+        Op::MatMul { .. } => matmul::input_gradient(call, index, b, dx),
+        // Indices and the number of samples have no gradient.
+        Op::Embedding | Op::Parameter => dx.fill(0.0),
         Op::Pool2d { .. } | Op::GlobalPool { .. } => pooling::input_gradient(call, b, dx),
         Op::BatchNorm { .. } => return batch_norm::input_gradient(call, b, dx, reducer),
         Op::Activation(_) | Op::Softmax | Op::Add | Op::Multiply | Op::ScaleShift { .. } | Op::Dropout { .. } => {
@@ -153,6 +162,8 @@ pub(crate) fn weight_gradient(
             None => conv2d::kernel_gradient(call, b, dw, scratch),
         },
         (Op::Dense, 0) => dense::kernel_gradient(call, b, dw),
+        (Op::Embedding, _) => embedding::table_gradient(b, dw),
+        (Op::Parameter, _) => parameter::gradient(b, dw),
         (Op::Conv2d { .. } | Op::Dense, _) => engraft_kernels::bias_gradient(dw.len(), b.dy, dw),
         (Op::BatchNorm { .. }, _) => batch_norm::weight_gradient(call, position, b, dw),
         (op, _) => unreachable!("{op:?} has no weights"),

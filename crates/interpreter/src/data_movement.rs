@@ -71,17 +71,23 @@ pub(super) fn concat(node: &mut Node<'_>) -> Result<Value> {
     Tensor::new(shape, values).map(Value::Floats)
 }
 
-/// `Gather`: selects entries along an axis by index.
+/// `Gather`: selects entries along an axis by index. Indices with several axes are f32.
 pub(super) fn gather(node: &mut Node<'_>) -> Result<Value> {
     let x = node.floats(0)?;
     let axis = node.int("axis", 0)?;
     let axis = node.axis(axis, x.shape().len())?;
     let size = x.shape()[axis];
-    let entries: Vec<usize> = node.ints(1)?.iter().map(|&entry| node.axis(entry, size)).collect::<Result<_>>()?;
+    let (indices, axes) = match node.value(1)? {
+        Value::Ints(indices) => (indices.clone(), vec![indices.len()]),
+        Value::Floats(indices) => {
+            (indices.data().iter().map(|&index| index as i64).collect(), indices.shape().to_vec())
+        }
+    };
+    let entries: Vec<usize> = indices.into_iter().map(|entry| node.axis(entry, size)).collect::<Result<_>>()?;
     let mut shape = x.shape().to_vec();
-    shape[axis] = entries.len();
+    shape.splice(axis..=axis, axes);
     let mut values = Vec::with_capacity(node.element_count(&shape)?);
-    let block: usize = shape[axis + 1..].iter().product();
+    let block: usize = x.shape()[axis + 1..].iter().product();
     for outer in x.data().chunks_exact((size * block).max(1)) {
         entries.iter().for_each(|&entry| values.extend_from_slice(&outer[entry * block..][..block]));
     }

@@ -1,14 +1,41 @@
 //! The operators `MatMul` and `Gemm`.
 
-use engraft_kernels::Matrix;
+use engraft_kernels::{MatMul, Matrix};
 use engraft_nn::{Result, Tensor};
 
 use super::node::Node;
 use super::value::Value;
 
-/// `MatMul` of a tensor with a matrix, along the tensor's last axis.
+/// `MatMul` of a tensor with a matrix, along the tensor's last axis, or of two tensors of matrices.
 pub(super) fn matmul(node: &Node<'_>) -> Result<Value> {
-    product(node).map(Value::Floats)
+    match node.floats(1)?.shape().len() {
+        2 => product(node).map(Value::Floats),
+        _ => products(node).map(Value::Floats),
+    }
+}
+
+/// The products of two tensors of matrices with as many axes, broadcast along axes of size 1 before the last two.
+fn products(node: &Node<'_>) -> Result<Tensor> {
+    let (a, b) = (node.floats(0)?, node.floats(1)?);
+    let Some(shape) = shape_of_products(a.shape(), b.shape()) else {
+        let received = format!("{:?} and {:?}", a.shape(), b.shape());
+        return Err(node.error("two tensors of matrices that can be multiplied", received));
+    };
+    let mut y = vec![0.0; node.element_count(&shape)?];
+    MatMul::new(a.shape(), b.shape(), [false; 2]).multiply(a.data(), b.data(), &mut y);
+    Tensor::new(shape, y)
+}
+
+/// The shape of the products; `None` if the shapes don't fit each other.
+fn shape_of_products(a: &[usize], b: &[usize]) -> Option<Vec<usize>> {
+    let leading = a.len().checked_sub(2).filter(|_| a.len() == b.len())?;
+    let broadcast = |(&a, &b): (&usize, &usize)| match (a, b) {
+        (1, size) | (size, 1) => Some(size),
+        (a, b) => (a == b).then_some(a),
+    };
+    let mut shape = a[..leading].iter().zip(&b[..leading]).map(broadcast).collect::<Option<Vec<_>>>()?;
+    shape.extend([a[leading], b[leading + 1]]);
+    (a[leading + 1] == b[leading]).then_some(shape)
 }
 
 /// Input 0 times input 1, a matrix.
@@ -52,6 +79,22 @@ mod tests {
 
     use super::*;
     use crate::testing::tensor;
+
+    #[test]
+    fn tensors_of_matrices() {
+        let proto = GraphNode::default();
+        let a = tensor([2, 1, 2], &[1.0, 2.0, 3.0, 4.0]);
+        let multiplied = |b: &Value| matmul(&Node::new(&proto, vec![Some(&a), Some(b)]));
+        let each = tensor([2, 2, 1], &[1.0, 0.0, 0.0, 1.0]);
+        assert_eq!(multiplied(&each).unwrap(), tensor([2, 1, 1], &[1.0, 4.0]));
+        let shared = tensor([1, 2, 2], &[1.0, 0.0, 0.0, 1.0]);
+        assert_eq!(multiplied(&shared).unwrap(), a);
+        for shape in [[3, 2, 1], [1, 1, 4]] {
+            let b = tensor(shape, &vec![0.0; shape.iter().product()]);
+            assert!(multiplied(&b).unwrap_err().to_string().contains("that can be multiplied"));
+        }
+        assert!(multiplied(&tensor([0], &[])).is_err());
+    }
 
     #[test]
     fn rows_and_a_bias() {

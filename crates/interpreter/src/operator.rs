@@ -9,6 +9,8 @@ use super::{conv, data_movement, elementwise, matmul, normalize, reduce, resize,
 /// `TensorProto.DataType.FLOAT`.
 const FLOAT: i64 = 1;
 
+/// `TensorProto.DataType.INT64`.
+const INT64: i64 = 7;
 /// `TensorProto.DataType.BOOL`.
 const BOOL: i64 = 9;
 
@@ -62,10 +64,12 @@ pub(super) fn operator(node: &mut Node<'_>) -> Result<Value> {
 }
 
 /// `Cast` to f32 or booleans. To f32 it is a copy, since f16 was widened already when the file was read, and booleans are 0 and 1.
+/// A `Cast` to integers truncates; indices with several axes stay f32, which holds integers up to 2^24.
 fn cast(node: &mut Node<'_>) -> Result<Value> {
     match node.int("to", 0)? {
         FLOAT => node.floats(0).cloned().map(Value::Floats),
         BOOL => elementwise::map(node, |x| if x == 0.0 { 0.0 } else { 1.0 }),
-        to => Err(node.unsupported(format_args!("data type {FLOAT}, f32, or {BOOL}, booleans"), to)),
+        INT64 => elementwise::map(node, f32::trunc),
+        to => Err(node.unsupported(format_args!("data type {FLOAT}, f32, {BOOL}, booleans, or {INT64}, i64"), to)),
     }
 }

@@ -47,8 +47,19 @@ pub enum Op {
         groups: usize,
         pool: Option<[usize; 2]>,
     },
-    /// Matrix product. Weights: kernel `[inputs, units]`, then bias `[units]` if there is one.
+    /// Matrix product along the last axis. Weights: kernel `[inputs, units]`, then bias `[units]` if there is one. A kernel or bias
+    /// with more axes counts as this matrix or vector: its values are read in row-major order.
     Dense,
+    /// Matrix products of two inputs: `[.., m, k]` times `[.., k, n]` gives `[.., m, n]`.
+    ///
+    /// `transpose` says which of the two is read transposed, as `[.., k, m]` or `[.., n, k]`. Both have the same number of axes.
+    /// An input is broadcast along its axes of size 1 before the last two.
+    MatMul { transpose: [bool; 2] },
+    /// Rows of a table (Keras' `Embedding`). Each input value is the index of a row, clamped to the table: `[..]` gives
+    /// `[.., width]`. Weights: table `[rows, width]`. The gradient with respect to the indices is zero.
+    Embedding,
+    /// A weight as a value, the same for every sample. The input gives the number of samples alone, and its gradient is zero.
+    Parameter,
     /// Maximum or mean over windows of pixels. `pad` is the padding at the top and left; padding never counts as a value.
     Pool2d { kind: PoolKind, size: [usize; 2], stride: [usize; 2], pad: [usize; 2] },
     /// Maximum or mean over all pixels of each channel.
@@ -115,11 +126,15 @@ impl Op {
     /// Whether computing the result costs little more than reading and writing it. A low-memory plan recomputes such results for
     /// the backward pass instead of saving them.
     pub fn is_cheap(&self) -> bool {
-        match self {
-            Self::Conv2d { .. } | Self::Dense | Self::GlobalPool { .. } | Self::RandomTransform { .. } => false,
-            Self::Reduce { .. } => false,
-            _ => true,
-        }
+        !matches!(
+            self,
+            Self::Conv2d { .. }
+                | Self::Dense
+                | Self::MatMul { .. }
+                | Self::GlobalPool { .. }
+                | Self::Reduce { .. }
+                | Self::RandomTransform { .. }
+        )
     }
 
     /// Sizes of this convolution, without a fused pooling, for a batch of `samples` images; `None` for any other operation.

@@ -35,10 +35,12 @@ mod dense;
 mod depthwise;
 mod elementwise;
 mod gather;
+mod embedding;
 mod gemm;
 mod global_pool;
 mod layout;
 mod loss;
+mod matmul;
 mod microkernel;
 mod number;
 mod output_tiles;
@@ -72,6 +74,7 @@ pub use conv2d::{Conv2d, PreparedKernel};
 pub use dense::{bias_gradient, dense, dense_input_gradient, dense_kernel_gradient, dense_kernel_gradient_rows};
 pub use depthwise::Depthwise;
 pub use elementwise::{add_assign, dropout, scale_gradient, scale_shift};
+pub use embedding::{embedding, embedding_gradient};
 pub use engraft_ir::{
     Activation, Binary, Conv2dShape, FillMode, Interpolation, Pool2dShape, PoolKind, Reduction, Unary,
 };
@@ -83,6 +86,7 @@ pub use loss::{
     binary_cross_entropy_from_probabilities, cross_entropy_from_probabilities, sigmoid_cross_entropy,
     softmax_cross_entropy,
 };
+pub use matmul::MatMul;
 pub use pad::{pad, pad_gradient};
 pub use pooling::{
     average_pool2d_gradient, max_pool2d_gradient, max_pool2d_gradient_in_place, pool2d, replace_max_pool2d_input,

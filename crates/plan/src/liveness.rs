@@ -343,9 +343,9 @@ impl<'a> Liveness<'a> {
 /// Whether the backward pass of a step reads the step's inputs.
 fn reads_inputs_backward(step: &Step) -> bool {
     match &step.op {
-        Op::Conv2d { .. } | Op::Dense => step.weights.first().is_some_and(|kernel| kernel.trainable),
+        Op::Conv2d { .. } | Op::Dense | Op::Embedding => step.weights.first().is_some_and(|kernel| kernel.trainable),
         Op::Pool2d { kind, .. } | Op::GlobalPool { kind } => *kind == PoolKind::Max,
-        Op::BatchNorm { .. } | Op::Multiply => true,
+        Op::BatchNorm { .. } | Op::Multiply | Op::MatMul { .. } => true,
         Op::Activation(function) => !function.gradient_from_output(),
         Op::Unary(function) => function.gradient_from_input(),
         Op::Binary(function) => function.gradient_from_inputs(),

@@ -8,7 +8,7 @@ use crate::Plan;
 /// Floating-point operations of a step per sample: two for each multiply-accumulate of the direct algorithm.
 ///
 /// Operations that a faster algorithm such as Winograd saves are counted all the same, so that rates compare across algorithms.
-/// Only convolutions and Dense layers count; other operations are negligible.
+/// Only convolutions, Dense layers and matrix products count; other operations are negligible.
 ///
 /// ```
 /// use engraft_nn::prelude::*;
@@ -42,8 +42,8 @@ impl Plan {
         let step = &self.program().steps[index];
         let forward = self.forward_work(step);
         let kernel_gradient = step.weights.first().is_some_and(|kernel| kernel.trainable);
-        let input_gradient = step.inputs.first().is_some_and(|&input| self.gradient_slot(input).is_some());
-        let gradients = usize::from(kernel_gradient) + usize::from(input_gradient);
+        let input_gradients = step.inputs.iter().filter(|&&input| self.gradient_slot(input).is_some()).count();
+        let gradients = usize::from(kernel_gradient) + input_gradients;
         Work { forward, backward: if self.differentiates(index) { gradients * forward } else { 0 } }
     }
 
@@ -52,14 +52,18 @@ impl Plan {
             (Op::Conv2d { pool: Some([height, width]), .. }, Some(filters)) => height * width * filters,
             _ => self.program().size(step.output),
         };
-        let Some(kernel) = step.weights.first() else { return 0 };
+        let shape = |index: usize| step.inputs.get(index).map(|&input| &self.program().shapes[input]);
         let macs_per_output = match step.op {
             // Each output is a sum over the taps of the kernel and the input channels of its group.
             Op::Conv2d { kernel: [height, width], groups, .. } => {
-                let channels = step.inputs.first().and_then(|&input| self.program().shapes[input].last());
+                let channels = shape(0).and_then(|shape| shape.last());
                 height * width * channels.map_or(0, |channels| channels / groups)
             }
-            Op::Dense => kernel.weight.shape()[0],
+            Op::Dense => shape(0).and_then(|shape| shape.last()).copied().unwrap_or(0),
+            // The depth of the product is the last axis of the left operand, or the one before if that is transposed.
+            Op::MatMul { transpose: [transposed, _] } => {
+                shape(0).and_then(|shape| shape.iter().rev().nth(usize::from(transposed))).copied().unwrap_or(0)
+            }
             _ => 0,
         };
         2 * outputs * macs_per_output

@@ -8,7 +8,10 @@ mod batch_norm;
 mod conv2d;
 mod dense;
 mod elementwise;
+mod embedding;
 mod layout;
+mod matmul;
+mod parameter;
 mod pooling;
 mod random_transform;
 mod reduce;
@@ -77,6 +80,9 @@ pub(crate) fn forward(call: &Call<'_>) -> Result<Array> {
     match call.op {
         Op::Conv2d { .. } => conv2d::forward(call),
         Op::Dense => Ok(dense::forward(call)),
+        Op::MatMul { transpose } => Ok(matmul::forward(call, *transpose)),
+        Op::Embedding => Ok(embedding::forward(call)),
+        Op::Parameter => Ok(parameter::forward(call)),
         Op::Pool2d { .. } | Op::GlobalPool { .. } => pooling::forward(call),
         Op::BatchNorm { .. } => batch_norm::forward(call),
         Op::Activation(function) => Ok(call.x[0].map(|x| activation::value(*function, x))),
@@ -102,6 +108,9 @@ pub(crate) fn backward(call: &Call<'_>, dy: &Array, reducer: &mut dyn GradientRe
     match call.op {
         Op::Conv2d { .. } => conv2d::backward(call, dy),
         Op::Dense => Ok(dense::backward(call, dy)),
+        Op::MatMul { transpose } => Ok(matmul::backward(call, *transpose, dy)),
+        Op::Embedding => Ok(embedding::backward(call, dy)),
+        Op::Parameter => Ok(parameter::backward(call, dy)),
         Op::Pool2d { .. } | Op::GlobalPool { .. } => pooling::backward(call, dy).map(OpGradients::of_input),
         Op::BatchNorm { .. } => batch_norm::backward(call, dy, reducer),
         Op::Activation(function) => {

@@ -9,7 +9,7 @@ use super::activation::activation;
 use super::conv_kernel::onnx_kernel;
 use super::graph_builder::Layout::{ChannelsFirst, ChannelsLast};
 use super::graph_builder::{GraphBuilder, LaidOutTensor, Layout};
-use super::messages::AttributeProto;
+use super::messages::{AttributeProto, INT64};
 use super::tensor_operation;
 
 /// Adds the nodes that compute a step; returns its output tensor.
@@ -24,6 +24,9 @@ pub(super) fn operation(g: &mut GraphBuilder<'_>, step: &Step) -> Result<LaidOut
     let (tensor, layout) = match &step.op {
         Op::Conv2d { .. } => convolution(g, step),
         Op::Dense => dense(g, step),
+        Op::MatMul { transpose } => matmul(g, step, *transpose),
+        Op::Embedding => embedding(g, step),
+        Op::Parameter => parameter(g, step),
         Op::Pool2d { kind, size, stride, pad } => {
             let x = g.read(input, ChannelsFirst);
             let op_type = if *kind == PoolKind::Max { "MaxPool" } else { "AveragePool" };
@@ -168,10 +171,13 @@ fn convolution(g: &mut GraphBuilder<'_>, step: &Step) -> LaidOutTensor {
 fn dense(g: &mut GraphBuilder<'_>, step: &Step) -> LaidOutTensor {
     let input = step.inputs[0];
     let x = g.read(input, ChannelsLast);
+    let units = g.shape(step.output).last().copied().unwrap_or(1);
     let mut weights = Vec::new();
-    for param in &step.weights {
-        let shape = param.weight.shape();
-        weights.push(g.weight(&param.weight, if shape.len() == 2 { &[0, 1] } else { &[0] }, shape.to_vec()));
+    for (index, Param { weight, .. }) in step.weights.iter().enumerate() {
+        // A kernel or bias with more axes, as in attention, is written as a matrix or vector.
+        let dims = if index == 0 { vec![weight.count() / units.max(1), units] } else { vec![units] };
+        let axes: Vec<usize> = (0..weight.shape().len()).collect();
+        weights.push(g.weight(weight, &axes, dims));
     }
     // `Gemm` accepts matrices only; inputs with more axes need `MatMul`.
     let product = match &weights[..] {
@@ -183,6 +189,46 @@ fn dense(g: &mut GraphBuilder<'_>, step: &Step) -> LaidOutTensor {
         weights => g.node("MatMul", &[&x, &weights[0]], vec![]),
     };
     (product, ChannelsLast)
+}
+
+/// Adds a `MatMul`, and a `Transpose` before it for each operand that is read transposed.
+fn matmul(g: &mut GraphBuilder<'_>, step: &Step, transpose: [bool; 2]) -> LaidOutTensor {
+    let mut operands = Vec::new();
+    for (&input, transposed) in step.inputs.iter().zip(transpose) {
+        let mut x = g.read(input, ChannelsLast);
+        if transposed {
+            // The batch is one more axis.
+            let rank = g.shape(input).len() + 1;
+            let mut axes: Vec<usize> = (0..rank).collect();
+            axes.swap(rank - 2, rank - 1);
+            x = g.node("Transpose", &[&x], vec![AttributeProto::ints("perm", &axes)]);
+        }
+        operands.push(x);
+    }
+    (g.node("MatMul", &[&operands[0], &operands[1]], vec![]), ChannelsLast)
+}
+
+/// Adds a `Cast` of the indices to integers, a `Clip` to the table, and a `Gather` of the rows.
+fn embedding(g: &mut GraphBuilder<'_>, step: &Step) -> LaidOutTensor {
+    let table = &step.weights[0].weight;
+    let x = g.read(step.inputs[0], ChannelsLast);
+    let [first, last] = [0.0, table.shape()[0].saturating_sub(1) as f32].map(|index| g.scalar(index));
+    let clipped = g.node("Clip", &[&x, &first, &last], vec![]);
+    let indices = g.node("Cast", &[&clipped], vec![AttributeProto::int("to", INT64.into())]);
+    let rows = g.weight(table, &[0, 1], table.shape().to_vec());
+    (g.node("Gather", &[&rows, &indices], vec![AttributeProto::int("axis", 0)]), ChannelsLast)
+}
+
+/// Adds an `Expand` of the weight to the batch of the input, whose size is known only at run time.
+fn parameter(g: &mut GraphBuilder<'_>, step: &Step) -> LaidOutTensor {
+    let weight = &step.weights[0].weight;
+    let x = g.read(step.inputs[0], ChannelsLast);
+    let axes: Vec<usize> = (0..weight.shape().len()).collect();
+    let values = g.weight(weight, &axes, weight.shape().to_vec());
+    let batch = g.node("Shape", &[&x], vec![AttributeProto::int("end", 1)]);
+    let sizes = g.sizes("shape", weight.shape().iter().copied());
+    let shape = g.node("Concat", &[&batch, &sizes], vec![AttributeProto::int("axis", 0)]);
+    (g.node("Expand", &[&values, &shape], vec![]), ChannelsLast)
 }
 
 fn global_pool(g: &mut GraphBuilder<'_>, kind: PoolKind, step: &Step) -> LaidOutTensor {
