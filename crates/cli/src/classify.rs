@@ -62,19 +62,19 @@ pub(crate) fn ranked(probabilities: &[f32]) -> Vec<usize> {
     classes
 }
 
-/// The resized photos, `[height, width, 3]` each.
+/// The resized photos, `[height, width, channels]` each.
 fn decode<P: Decode>(classifier: &Classifier, batch: &[P]) -> Vec<Result<Vec<f32>>> {
-    let [height, width] = classifier.image_size();
-    batch.par_iter().map(|photo| Ok(photo.decode()?.resize(height, width))).collect()
+    let ([height, width], mode) = (classifier.image_size(), classifier.color_mode());
+    batch.par_iter().map(|photo| Ok(photo.decode()?.resize_as(mode, height, width))).collect()
 }
 
 /// The answers for the photos that could be read, and the errors of the others, in their order.
 fn answers(classifier: &Classifier, decoded: Vec<Result<Vec<f32>>>) -> Result<Vec<Result<Answer>>> {
-    let [height, width] = classifier.image_size();
+    let ([height, width], channels) = (classifier.image_size(), classifier.color_mode().channels());
     let readable: Vec<&[f32]> = decoded.iter().flatten().map(Vec::as_slice).collect();
     let mut answers = match readable.len() {
         0 => Vec::new(),
-        photos => classifier.answers(&Tensor::new([photos, height, width, 3], readable.concat())?)?,
+        photos => classifier.answers(&Tensor::new([photos, height, width, channels], readable.concat())?)?,
     }
     .into_iter();
     let answer = |photo: Result<Vec<f32>>| match photo {

@@ -34,6 +34,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod color_mode;
 mod csv;
 mod dataset;
 mod decode;
@@ -58,6 +59,7 @@ mod unicode;
 mod unread_format;
 mod verification;
 
+pub use color_mode::ColorMode;
 pub use dataset::{Arrays, Batch, Dataset};
 pub use decode::{DECODER_VERSION, MAX_PIXELS, Pixels, decode, decode_bytes};
 pub use decode_memory::limit_decode_memory;

@@ -6,11 +6,11 @@ use engraft_nn::{Error, Result, Tensor};
 use rayon::prelude::*;
 
 use crate::dataset::check_indices;
-use crate::{Batch, Dataset, Photo, decode};
+use crate::{Batch, ColorMode, Dataset, Photo, decode};
 
 /// A dataset of labelled photos, resized to one size.
 ///
-/// In a batch of n photos, x is `[n, height, width, 3]`, RGB in 0..=255, and y is `[n, classes]`, 1 for each label of a photo and 0
+/// In a batch of n photos, x is `[n, height, width, 3]`, RGB in 0..=255 (or grey, see [`color_mode`](PhotoDataset::color_mode)), and y is `[n, classes]`, 1 for each label of a photo and 0
 /// elsewhere: one-hot rows if each photo has one class, else multi-hot rows. The photos of a batch are decoded in parallel; the result
 /// doesn't depend on the number of threads.
 ///
@@ -42,6 +42,7 @@ pub struct PhotoDataset {
     classes: usize,
     height: usize,
     width: usize,
+    color_mode: ColorMode,
     /// Resized photos by index, filled on first use. Photos beyond its length are decoded each time.
     cache: Vec<OnceLock<Vec<f32>>>,
 }
@@ -66,7 +67,17 @@ impl PhotoDataset {
                 format_args!("{image_size:?}"),
             ));
         }
-        Ok(Self { photos, classes, height, width, cache: Vec::new() })
+        Ok(Self { photos, classes, height, width, color_mode: ColorMode::Rgb, cache: Vec::new() })
+    }
+
+    /// Sets the channels of the photos in a batch; RGB by default.
+    ///
+    /// Call it before [`keep_in_memory`](Self::keep_in_memory).
+    #[must_use]
+    pub fn color_mode(mut self, mode: ColorMode) -> Self {
+        self.color_mode = mode;
+        self.cache.clear();
+        self
     }
 
     /// Caches resized photos in memory, as many as fit into `bytes`, like `tf.data.Dataset.cache`.
@@ -85,17 +96,17 @@ impl PhotoDataset {
     }
 
     fn values_per_photo(&self) -> usize {
-        self.height * self.width * 3
+        self.height * self.width * self.color_mode.channels()
     }
 
-    /// Writes photo `index`, resized, to `x: [height, width, 3]`, from the cache or from its file.
+    /// Writes photo `index`, resized, to `x: [height, width, channels]`, from the cache or from its file.
     fn write_resized(&self, index: usize, x: &mut [f32]) -> Result<()> {
         let cached = self.cache.get(index);
         if let Some(resized) = cached.and_then(OnceLock::get) {
             x.copy_from_slice(resized);
             return Ok(());
         }
-        let resized = decode(&self.photos[index].path)?.resize(self.height, self.width);
+        let resized = decode(&self.photos[index].path)?.resize_as(self.color_mode, self.height, self.width);
         x.copy_from_slice(&resized);
         if let Some(cached) = cached {
             // Another thread may have set it first, to the same values.
@@ -112,7 +123,7 @@ impl Dataset for PhotoDataset {
 
     fn batch(&self, indices: &[usize]) -> Result<Batch> {
         check_indices(indices, self.len())?;
-        let mut x = Tensor::zeros([indices.len(), self.height, self.width, 3]);
+        let mut x = Tensor::zeros([indices.len(), self.height, self.width, self.color_mode.channels()]);
         let mut y = Tensor::zeros([indices.len(), self.classes]);
         let rows = x.data_mut().par_chunks_mut(self.values_per_photo()).zip(y.data_mut().par_chunks_mut(self.classes));
         rows.zip(indices).try_for_each(|((x, y), &index)| {
@@ -147,6 +158,14 @@ mod tests {
         assert_eq!(batch.x.row(0), [30.0; 60]);
         assert_eq!(batch.x.row(1), [20.0; 60]);
         assert_eq!(batch.y, Tensor::new([2, 3], vec![0., 1., 0., 1., 0., 0.]).unwrap());
+    }
+
+    #[test]
+    fn grey_photos_have_one_channel() {
+        let folder = tempfile::tempdir().unwrap();
+        let dataset = PhotoDataset::new(greys(folder.path()), 2, [4, 5]).unwrap().color_mode(ColorMode::Grayscale);
+        let batch = dataset.keep_in_memory(1 << 20).batch(&[2, 1]).unwrap();
+        assert_eq!((batch.x.shape(), batch.x.row(0)), (&[2, 4, 5, 1][..], &[30.0; 20][..]));
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! The `Resizing` layer of models is a kernel of its own, `engraft_kernels::resize`; both give the same bits.
 
-use crate::Pixels;
+use crate::color_mode::luma;
+use crate::{ColorMode, Pixels};
 
 /// The two input pixels along one axis that an output pixel is interpolated from.
 struct Neighbours {
@@ -28,13 +29,42 @@ impl Pixels {
     /// assert_eq!(reds, [0.0, 25.0, 75.0, 100.0]);
     /// ```
     pub fn resize(&self, height: usize, width: usize) -> Vec<f32> {
+        self.resize_as(ColorMode::Rgb, height, width)
+    }
+
+    /// Resizes to `[height, width, channels]` as [`resize`](Self::resize) does, with the channels of `mode`.
+    ///
+    /// Grey photos are converted before they are resized, as Keras does.
+    ///
+    /// # Panics
+    /// As [`resize`](Self::resize).
+    ///
+    /// ```
+    /// use engraft_data::{ColorMode, Pixels};
+    /// let photo = Pixels { width: 2, height: 1, rgb: vec![0, 0, 0, 100, 100, 100] };
+    /// assert_eq!(photo.resize_as(ColorMode::Grayscale, 1, 4), [0.0, 25.0, 75.0, 100.0]);
+    /// ```
+    pub fn resize_as(&self, mode: ColorMode, height: usize, width: usize) -> Vec<f32> {
         // Bytes are interpolated directly: an f32 copy of a 24-megapixel photo would take 288 MB per thread.
+        match mode {
+            ColorMode::Rgb => self.interpolated::<3>(height, width, |rgb, channel| rgb[channel]),
+            ColorMode::Grayscale => self.interpolated::<1>(height, width, |rgb, _| luma(rgb)),
+        }
+    }
+
+    /// Interpolates images of `CHANNELS` values that `value` computes from a pixel.
+    fn interpolated<const CHANNELS: usize>(
+        &self,
+        height: usize,
+        width: usize,
+        value: impl Fn(&[u8], usize) -> u8,
+    ) -> Vec<f32> {
         let columns = neighbours(self.width, width);
-        let mut resized = Vec::with_capacity(height * width * 3);
+        let mut resized = Vec::with_capacity(height * width * CHANNELS);
         for row in neighbours(self.height, height) {
             for column in &columns {
-                for channel in 0..3 {
-                    let at = |y, x| f32::from(self.rgb[(y * self.width + x) * 3 + channel]);
+                for channel in 0..CHANNELS {
+                    let at = |y, x| f32::from(value(&self.rgb[(y * self.width + x) * 3..][..3], channel));
                     let between = |low: f32, high: f32, fraction| low + (high - low) * fraction;
                     let top = between(at(row.low, column.low), at(row.low, column.high), column.fraction);
                     let bottom = between(at(row.high, column.low), at(row.high, column.high), column.fraction);

@@ -27,7 +27,8 @@ impl LabelEvaluation {
     /// Predicts all photos of `folder` with the classifier's runtime, and compares the labels with those of the photos.
     pub(super) fn of(classifier: &Classifier, folder: &PhotoFolder, runtime: &Runtime) -> Result<Self, Failure> {
         let (images, classes) = (folder.photos.len(), classifier.classes().len());
-        let photos = PhotoDataset::new(folder.photos.clone(), classes, classifier.image_size())?;
+        let photos = PhotoDataset::new(folder.photos.clone(), classes, classifier.image_size())?
+            .color_mode(classifier.color_mode());
         let (pool, mut decisions, mut probabilities) =
             (decode_pool(runtime)?, vec![false; images * classes], Vec::new());
         let meter = Meter::new("Classifying", Unit::Photos);

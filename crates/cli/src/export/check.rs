@@ -50,25 +50,26 @@ pub(super) enum Decisions {
 
 impl Samples {
     pub(super) fn photos(folder: PhotoFolder, classifier: &Classifier) -> Result<Self> {
-        PhotoDataset::new(folder.photos, folder.classes.len(), classifier.image_size()).map(Self::Photos)
+        let photos = PhotoDataset::new(folder.photos, folder.classes.len(), classifier.image_size())?;
+        Ok(Self::Photos(photos.color_mode(classifier.color_mode())))
     }
 
     /// Makes synthetic images: horizontal gradients between two random colours, with noise.
     pub(super) fn synthetic(classifier: &Classifier) -> Result<Self> {
-        let [height, width] = classifier.image_size();
+        let ([height, width], channels) = (classifier.image_size(), classifier.color_mode().channels());
         let mut rng = Rng::new(0);
-        let mut pixels = Vec::with_capacity(BATCH * height * width * 3);
+        let mut pixels = Vec::with_capacity(BATCH * height * width * channels);
         for _ in 0..BATCH {
             let ends: [f32; 6] = std::array::from_fn(|_| rng.uniform(0.0, 255.0));
             for pixel in 0..height * width {
                 let across = (pixel % width) as f32 / width as f32;
-                for channel in 0..3 {
+                for channel in 0..channels {
                     let light = ends[channel] + (ends[channel + 3] - ends[channel]) * across;
                     pixels.push((light + rng.uniform(-40.0, 40.0)).clamp(0.0, 255.0).round());
                 }
             }
         }
-        Tensor::new([BATCH, height, width, 3], pixels).map(Self::Synthetic)
+        Tensor::new([BATCH, height, width, channels], pixels).map(Self::Synthetic)
     }
 
     /// Compares the predictions of the model and of the exported file `file` on all images.

@@ -6,7 +6,7 @@ use engraft_kernels::{Activation, activate, softmax};
 
 use super::{Metadata, Outputs, Unscaled, preprocessed};
 use crate::applications::Preprocessing;
-use crate::data::{Photo, Pixels};
+use crate::data::{ColorMode, Photo, Pixels};
 use crate::formats::keras::{self, SaveOptions};
 use crate::plan::Plan;
 use crate::runtime::{Runtime, SessionKey};
@@ -60,6 +60,7 @@ use crate::{Error, ErrorKind, Model, OutputActivation, Result, Tensor};
 #[derive(Debug)]
 pub struct Classifier {
     model: Model,
+    color_mode: ColorMode,
     classes: Vec<String>,
     metadata: Option<Metadata>,
     warnings: Vec<String>,
@@ -92,7 +93,7 @@ pub struct Answer {
 impl Classifier {
     /// A classifier that names the model's classes by the metadata or, without metadata, `0`, `1`, ….
     ///
-    /// The model must map one input `[height, width, 3]` to one output `[classes]`. A model with an output `[1]` is a binary
+    /// The model must map one input `[height, width, 3]`, or `[height, width, 1]` for grey photos, to one output `[classes]`. A model with an output `[1]` is a binary
     /// classifier; the output is the probability of the second class.
     ///
     /// # Errors
@@ -105,10 +106,10 @@ impl Classifier {
         };
         single(model.inputs().len(), "input")?;
         single(model.outputs().len(), "output")?;
-        if !matches!(model.input_shape()[..], [_, _, 3]) {
-            let received = format!("{:?}", model.input_shape());
-            return Err(Error::new(place(), "an input of RGB photos, [height, width, 3]", received));
-        }
+        let color_mode = ColorMode::of_input(model.input_shape()).map_err(|_| {
+            let expected = "an input of RGB photos, [height, width, 3], or grey ones, [height, width, 1]";
+            Error::new(place(), expected, format_args!("{:?}", model.input_shape()))
+        })?;
         let &[outputs] = &model.output_shape()[..] else {
             let received = format!("{:?}", model.output_shape());
             return Err(Error::new(place(), "an output of one number per class, [classes]", received));
@@ -138,6 +139,7 @@ impl Classifier {
         };
         Ok(Self {
             model,
+            color_mode,
             classes,
             metadata,
             warnings: Vec::new(),
@@ -343,7 +345,12 @@ impl Classifier {
         [shape[0], shape[1]]
     }
 
-    /// Converts a photo to the model's input `[1, height, width, 3]`, with RGB values from 0 to 255.
+    /// The channels of the model's input: RGB or grey.
+    pub fn color_mode(&self) -> ColorMode {
+        self.color_mode
+    }
+
+    /// Converts a photo to the model's input `[1, height, width, channels]`, with values from 0 to 255.
     ///
     /// The photo is resized like `image_dataset_from_directory` does by default: bilinear, without keeping the aspect ratio.
     ///
@@ -351,7 +358,7 @@ impl Classifier {
     /// The number of pixels contradicts the photo's width and height.
     pub fn input(&self, photo: &Pixels) -> Result<Tensor> {
         let [height, width] = self.image_size();
-        Tensor::new([1, height, width, 3], photo.resize(height, width))
+        Tensor::new([1, height, width, self.color_mode.channels()], photo.resize_as(self.color_mode, height, width))
     }
 
     /// The probability of each class for a photo, in class order.
@@ -615,7 +622,7 @@ mod tests {
     fn a_model_that_is_no_classifier_of_photos_says_why() {
         let built = |layers: Sequential| Classifier::new(layers.build().unwrap(), None).unwrap_err().to_string();
         let vectors = Sequential::new().add(Input::new([4])).add(Dense::new(2));
-        assert!(built(vectors).contains("expected an input of RGB photos, [height, width, 3], received [4]"));
+        assert!(built(vectors).contains("expected an input of RGB photos, [height, width, 3], or grey ones, [height, width, 1], received [4]"));
         let grey = Sequential::new().add(Input::new([4, 4, 1])).add(Flatten::new()).add(Dense::new(2));
         assert!(built(grey).contains("received [4, 4, 1]"));
         let image = Sequential::new().add(Input::new([4, 4, 3])).add(Conv2D::new(2, 3));

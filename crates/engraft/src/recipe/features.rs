@@ -14,7 +14,7 @@ use self::key::network_key;
 use self::variants::Augmentation;
 use super::{Interrupt, Partition};
 use crate::cache::{FeatureCache, NetworkFeatures};
-use crate::data::{Photo, SkippedFile};
+use crate::data::{ColorMode, Photo, SkippedFile};
 use crate::hub::Hub;
 use crate::plan::{Plan, PlanOptions, Purpose, Session};
 use crate::runtime::{Runtime, predict_in_batches};
@@ -85,6 +85,7 @@ pub struct FeatureExtractor {
     runtime: Runtime,
     batch_size: usize,
     image_size: [usize; 2],
+    color_mode: ColorMode,
     shape: Shape,
     /// The whole network, for the photos themselves: variant 0.
     plain: Network,
@@ -142,7 +143,7 @@ impl PhotoFeatures {
 impl FeatureExtractor {
     /// An extractor of the outputs of `part`, in inference mode.
     ///
-    /// `part` has one input, raw RGB photos `[height, width, 3]`, and one output of any shape. `name` describes it to people who
+    /// `part` has one input, raw RGB photos `[height, width, 3]` or grey ones `[height, width, 1]`, and one output of any shape. `name` describes it to people who
     /// list the cache, such as `EfficientNet-Lite0, 224 x 224`.
     ///
     /// # Errors
@@ -153,15 +154,14 @@ impl FeatureExtractor {
             let received = format!("{} and {}", part.inputs().len(), part.outputs().len());
             return Err(Error::new(place, "one input and one output", received));
         };
-        let &[height, width, 3] = &input.shape()[..] else {
-            let received = format!("{:?}", input.shape());
-            return Err(Error::new(place, "an input of RGB photos, [height, width, 3]", received));
-        };
+        let color_mode = ColorMode::of_input(input.shape()).map_err(|error| error.within(place))?;
+        let [height, width] = [input.shape()[0], input.shape()[1]];
         let plain = Network::new(Program::of(part, false, 0)?, &[], name, runtime, cache);
         Ok(Self {
             runtime: runtime.clone(),
             batch_size: 32,
             image_size: [height, width],
+            color_mode,
             shape: part.output_shape().clone(),
             plain,
             augmented: None,
@@ -404,10 +404,10 @@ impl FeatureExtractor {
         })
     }
 
-    /// The resized photos, `[height, width, 3]` each.
+    /// The resized photos, `[height, width, channels]` each.
     fn decode(&self, photos: &[Photo], batch: &[Missing]) -> Vec<std::result::Result<Vec<f32>, SkippedFile>> {
         let [height, width] = self.image_size;
-        let resized = |missing: &Missing| Ok(photos[missing.photo].decode()?.resize(height, width));
+        let resized = |missing: &Missing| Ok(photos[missing.photo].decode()?.resize_as(self.color_mode, height, width));
         batch.par_iter().map(resized).collect()
     }
 
@@ -428,7 +428,7 @@ impl FeatureExtractor {
                 match &self.augmented {
                     Some((augmentation, _)) if variant > 0 => {
                         let digest = &photos[missing.photo].digest;
-                        let photo = Tensor::new([1, height, width, 3], pixels.clone())?;
+                        let photo = Tensor::new([1, height, width, self.color_mode.channels()], pixels.clone())?;
                         inputs.extend(augmentation.apply(&photo, digest, variant, &self.runtime)?.into_data());
                     }
                     _ => inputs.extend(pixels),

@@ -109,7 +109,8 @@ impl<'a> TrainingJob<'a> {
     ) -> Result<Self> {
         let (model, loss) = (classifier.model(), classifier.model().compiled_or_error()?.loss_or_error()?);
         let targets = |photos| {
-            let photos = PhotoDataset::new(photos, classifier.classes().len(), classifier.image_size())?;
+            let photos = PhotoDataset::new(photos, classifier.classes().len(), classifier.image_size())?
+                .color_mode(classifier.color_mode());
             Ok::<_, Error>(Targets::new(photos, model, &loss))
         };
         let validation = if validation.is_empty() { None } else { Some(targets(validation)?) };
@@ -432,7 +433,7 @@ impl<'a> TrainingJob<'a> {
         let available = self.runtime_or_shared()?.available_memory();
         let budget = available.map_or(0, |available| available.saturating_sub(peak) / 2);
         let [height, width] = self.classifier.image_size();
-        let training_bytes = self.training.dataset.photos().len().saturating_mul(height * width * 3 * size_of::<f32>());
+        let training_bytes = self.training.dataset.photos().len().saturating_mul(height * width * self.classifier.color_mode().channels() * size_of::<f32>());
         let keep = |set: Targets<PhotoDataset>, bytes| set.map(|photos| photos.keep_in_memory(bytes));
         Ok(Self {
             training: keep(self.training, budget),
