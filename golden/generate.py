@@ -27,6 +27,7 @@ FOLDERS = [
     "merging",
     "operations",
     "attention",
+    "images",
 ]
 HERE = pathlib.Path(__file__).parent
 

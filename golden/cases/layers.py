@@ -183,6 +183,8 @@ def evaluate(name, layer, shapes):
     argument = inputs if len(inputs) > 1 else inputs[0]
     layer.build(list(shapes) if len(shapes) > 1 else shapes[0])
     layer.set_weights([random_weight(w, random) for w in layer.weights])
+    if hasattr(layer, "finalize_state"):
+        layer.finalize_state()  # Normalization copies its statistics
     weights = layer.get_weights()
     trainable = [w.value for w in layer.trainable_weights]
 
@@ -199,7 +201,7 @@ def evaluate(name, layer, shapes):
         "case": name,
         "layer": store.serialize(layer),
         "inputs": case.put_all("x", inputs),
-        "weights": case.put_all("w", weights),
+        "weights": case.put_all("w", [w.astype("float32") for w in weights]),
         "training": training,
         "output": case.put("y", y),
         "upstream": case.put("dy", upstream),

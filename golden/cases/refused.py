@@ -65,8 +65,8 @@ def unknown_layer():
 
 def unknown_layer_in_functional():
     inputs = keras.Input(SHAPE)
-    x = L.SpatialDropout2D(0.2, name="drop")(L.Conv2D(3, 3)(inputs))
-    return keras.Model(inputs, L.Dense(3)(L.GlobalAveragePooling2D()(x)))
+    x = L.ConvLSTM1D(2, 3, name="rows")(L.Conv2D(3, 3)(inputs))
+    return keras.Model(inputs, L.Dense(3)(L.Flatten()(x)))
 
 
 def unknown_activation():

@@ -8,10 +8,13 @@ mod elementwise;
 mod embedding;
 mod layout;
 mod matmul;
+mod noise;
 mod parameter;
+mod penalty;
 mod pooling;
 mod random_transform;
 mod reduce;
+mod resize;
 pub(crate) mod stream;
 
 use engraft_ir::{Activation, Op};
@@ -56,15 +59,17 @@ pub(crate) fn forward(call: &StepCall<'_>, x: &[&[f32]], y: &mut [f32], workspac
         }
         Op::Unary(_) | Op::Binary(_) | Op::Constant { .. } => elementwise::forward(call, x, y),
         Op::Reduce { reduction, axes } => reduce::forward(call, *reduction, axes, x[0], y),
+        Op::Resize { .. } => resize::forward(call, x[0], y),
         Op::Concatenate { .. }
         | Op::Pad2d { .. }
         | Op::Reshape
         | Op::ReverseChannels
-        | Op::Resize { .. }
         | Op::Slice { .. }
         | Op::Permute { .. }
         | Op::Gather { .. }
         | Op::Pad { .. } => layout::forward(call, x, y),
+        Op::Noise { .. } => noise::forward(call, x[0], y),
+        Op::Penalty { .. } => penalty::forward(call, x[0], y),
         Op::RandomTransform { transform, seed } => random_transform::forward(call, transform, *seed, x[0], y),
     }
 }
@@ -116,16 +121,18 @@ pub(crate) fn input_gradient(
         }
         Op::Unary(_) | Op::Binary(_) => elementwise::input_gradient(call, index, b, dx),
         Op::Reduce { reduction, axes } => reduce::input_gradient(call, *reduction, axes, b, dx),
+        Op::Resize { .. } => resize::input_gradient(call, b.dy, dx),
         Op::Concatenate { .. }
         | Op::Pad2d { .. }
         | Op::Reshape
         | Op::ReverseChannels
-        | Op::Resize { .. }
         | Op::Slice { .. }
         | Op::Permute { .. }
         | Op::Gather { .. }
         | Op::Pad { .. } => layout::input_gradient(call, index, b, dx),
         Op::Constant { .. } => unreachable!("a constant has no inputs"),
+        Op::Noise { .. } => noise::input_gradient(call, b.dy, dx),
+        Op::Penalty { .. } => penalty::input_gradient(call, b, dx),
         Op::RandomTransform { .. } => unreachable!("the plan refuses to differentiate a random transformation"),
     }
     Ok(())

@@ -92,6 +92,7 @@ impl CpuSession {
             if let Some(slot) = slot {
                 run.values.buffers.restore(slot, gradient);
             }
+            write_penalty_gradients(&mut run.values, total);
             let step = StepOutput { loss: loss?, output: outputs(&run.values).remove(0) };
             checks::finite_loss(step.loss, iteration)?;
             run.backward()?;
@@ -230,7 +231,25 @@ fn mean_loss(
     let output = plan.program().outputs[0];
     let width = plan.program().size(output);
     let mean = loss::mean_loss(loss, plan.output_activation(), width, values.get(output), batch, total, gradient)?;
-    Ok(mean + loss::penalty(plan.program()))
+    Ok(mean + loss::penalty(plan.program()) + mean_output_penalty(values))
+}
+
+/// The penalties on the outputs of layers, divided by the number of samples. They are the program's outputs after the first.
+fn mean_output_penalty(values: &Values<'_>) -> f64 {
+    let penalties = values.plan.program().outputs[1..].iter().flat_map(|&penalty| values.get(penalty));
+    penalties.map(|&penalty| f64::from(penalty)).sum::<f64>() / values.samples.max(1) as f64
+}
+
+/// Writes the gradient of the loss with respect to each penalty on an output of a layer: the loss has their sum over `total` samples.
+fn write_penalty_gradients(values: &mut Values<'_>, total: usize) {
+    let plan = values.plan;
+    for &penalty in &plan.program().outputs[1..] {
+        let Some(slot) = plan.gradient_slot(penalty) else { continue };
+        let length = values.length(penalty);
+        let mut gradient = values.buffers.take(slot);
+        gradient[..length].fill(1.0 / total as f32);
+        values.buffers.restore(slot, gradient);
+    }
 }
 
 /// The model's outputs: the program's outputs, after the output activation if the plan split one off.

@@ -20,6 +20,7 @@ const TOLERANCE: f32 = 1e-5;
 const FOLDERS: &[&str] = &[
     "layers",
     "attention",
+    "images",
     "merging",
 ];
 

@@ -19,7 +19,7 @@ const WORDS: &[(&str, &str)] = &[
         "unknown_layer",
         "layer `norm` (LayerNormalization): this class of layer is not known\nhint: supported: Activation, ",
     ),
-    ("unknown_layer_in_functional", "layer `drop` (SpatialDropout2D): this class of layer is not known"),
+    ("unknown_layer_in_functional", "layer `rows` (ConvLSTM1D): this class of layer is not known"),
     (
         "unknown_activation",
         "layer `conv` (Conv2D), option `activation`: unknown activation `log_sigmoid`; supported: linear, relu",

@@ -6,23 +6,27 @@
 mod activation;
 mod binary;
 mod conv2d;
+mod noise;
 mod op;
 mod pool2d;
 mod precision;
 pub mod random;
 mod random_transform;
 mod reduction;
+mod resampling;
 mod sampling;
 mod unary;
 
 pub use activation::Activation;
 pub use binary::Binary;
 pub use conv2d::Conv2dShape;
+pub use noise::Noise;
 pub use op::Op;
 pub use pool2d::{Pool2dShape, PoolKind};
 pub use precision::Precision;
 pub use random_transform::{Fill, RandomTransform, Transformation};
 pub use reduction::Reduction;
+pub use resampling::Resampling;
 pub use sampling::{FillMode, Interpolation};
 pub use unary::Unary;
 

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use crate::{
-    Activation, Binary, Conv2dShape, Interpolation, Pool2dShape, PoolKind, RandomTransform, Reduction, Shape, Unary,
+    Activation, Binary, Conv2dShape, Interpolation, Noise, Pool2dShape, PoolKind, RandomTransform, Reduction, Shape,
+    Unary,
 };
 
 /// One operation on a whole batch.
@@ -92,11 +93,17 @@ pub enum Op {
     ScaleShift { scale: Vec<f32>, shift: Vec<f32> },
     /// Reverses the last axis: RGB to BGR.
     ReverseChannels,
-    /// Resizes images to the output's height and width.
-    Resize { interpolation: Interpolation },
+    /// Resizes images to the output's height and width. [`Resampling`](crate::Resampling) has the weights.
+    Resize { interpolation: Interpolation, antialias: bool },
     /// Dropout: sets elements to 0 with probability `rate` and divides the others by `1 - rate`. A hash of (seed, training
     /// iteration, sample, element) decides which elements are dropped.
     Dropout { rate: f32, seed: u64 },
+    /// Random noise that scales and shifts values. `shape` is the sample's shape with size 1 along the axes that share their noise.
+    /// With `across_samples`, all samples of a batch have the same noise. A hash of (seed, training iteration, sample, element of
+    /// `shape`) gives the noise.
+    Noise { noise: Noise, shape: Shape, across_samples: bool, seed: u64 },
+    /// The penalty of a sample's values, one number: `l1 Σ|x| + l2 Σx²`. The output has the shape `[1]`.
+    Penalty { l1: f32, l2: f32 },
     /// Transforms each image at random. A hash of (seed, training iteration, image) seeds the random generator that draws the
     /// image's transformation.
     RandomTransform { transform: RandomTransform, seed: u64 },
@@ -133,6 +140,7 @@ impl Op {
                 | Self::MatMul { .. }
                 | Self::GlobalPool { .. }
                 | Self::Reduce { .. }
+                | Self::Noise { .. }
                 | Self::RandomTransform { .. }
         )
     }

@@ -34,6 +34,21 @@ pub fn uniform_at(key: u64, index: u64) -> f32 {
     bits as u32 as f32 / (1u32 << 24) as f32
 }
 
+/// Number `index` of the sequence of `key` of standard normal numbers (Box and Muller 1958, doi 10.1214/aoms/1177706645).
+///
+/// It is computed from the numbers `2 * index` and `2 * index + 1` of [`uniform_at`], so numbers can be drawn in any order.
+///
+/// ```
+/// use engraft_ir::random::normal_at;
+/// let squares = (0..1000).map(|index| normal_at(7, index).powi(2)).sum::<f32>();
+/// assert!((850.0..1150.0).contains(&squares), "the variance is 1: {squares}");
+/// ```
+pub fn normal_at(key: u64, index: u64) -> f32 {
+    let [radius, angle] = [0, 1].map(|part| f64::from(uniform_at(key, index.wrapping_mul(2).wrapping_add(part))));
+    // 1 minus a number below 1 is above 0, where the logarithm is finite.
+    ((-2.0 * (1.0 - radius).ln()).sqrt() * (std::f64::consts::TAU * angle).cos()) as f32
+}
+
 /// Mixes two numbers into a seed: each bit of `a` or `b` affects about half of the result's bits.
 ///
 /// ```

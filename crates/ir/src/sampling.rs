@@ -4,11 +4,13 @@ use serde::{Deserialize, Serialize};
 
 /// How a value between pixels is computed.
 ///
+/// Random transformations use the first two alone; resizing uses all.
+///
 /// ```
 /// use engraft_ir::{Interpolation, Op};
 /// // `UpSampling2D` is lowered to this operation. As in Keras, its default is the nearest pixel.
-/// let op = Op::Resize { interpolation: Interpolation::Nearest };
-/// assert_ne!(op, Op::Resize { interpolation: Interpolation::Bilinear });
+/// let op = Op::Resize { interpolation: Interpolation::Nearest, antialias: false };
+/// assert_ne!(op, Op::Resize { interpolation: Interpolation::Bilinear, antialias: false });
 /// assert!(op.is_cheap());
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +20,14 @@ pub enum Interpolation {
     Bilinear,
     /// Value of the nearest pixel.
     Nearest,
+    /// Cubic convolution of 4x4 pixels with `a = -0.5` (Keys 1981, doi:10.1109/TASSP.1981.1163711).
+    Bicubic,
+    /// Lanczos' windowed sinc over 6x6 pixels (Duchon 1979, doi:10.1175/1520-0450(1979)018).
+    Lanczos3,
+    /// Lanczos' windowed sinc over 10x10 pixels: sharper than [`Lanczos3`](Self::Lanczos3), with more ringing.
+    Lanczos5,
+    /// Mean over the area of the input that an output pixel covers.
+    Area,
 }
 
 /// How pixels beyond the edges of an image are filled.

@@ -42,6 +42,7 @@ mod layout;
 mod loss;
 mod matmul;
 mod microkernel;
+mod noise;
 mod number;
 mod output_tiles;
 mod pad;
@@ -51,6 +52,7 @@ mod projective_transform;
 mod reduce;
 #[cfg(test)]
 mod reference;
+mod resample;
 mod resize;
 mod shared;
 mod simd;
@@ -75,9 +77,7 @@ pub use dense::{bias_gradient, dense, dense_input_gradient, dense_kernel_gradien
 pub use depthwise::Depthwise;
 pub use elementwise::{add_assign, dropout, scale_gradient, scale_shift};
 pub use embedding::{embedding, embedding_gradient};
-pub use engraft_ir::{
-    Activation, Binary, Conv2dShape, FillMode, Interpolation, Pool2dShape, PoolKind, Reduction, Unary,
-};
+pub use engraft_ir::{Activation, Binary, Conv2dShape, FillMode, Interpolation, Noise, Pool2dShape, PoolKind, Reduction, Resampling, Unary};
 pub use gather::{gather, gather_gradient};
 pub use gemm::{Matrix, gemm};
 pub use global_pool::{global_average_pool_gradient, global_max_pool_gradient, global_pool};
@@ -87,12 +87,14 @@ pub use loss::{
     softmax_cross_entropy,
 };
 pub use matmul::MatMul;
+pub use noise::{noise, noise_gradient};
 pub use pad::{pad, pad_gradient};
 pub use pooling::{
     average_pool2d_gradient, max_pool2d_gradient, max_pool2d_gradient_in_place, pool2d, replace_max_pool2d_input,
 };
 pub use projective_transform::{ProjectiveTransform, projective_transform};
 pub use reduce::{reduce, reduce_gradient};
+pub use resample::{resample, resample_gradient};
 pub use resize::{resize, resize_gradient};
 pub use simd::{Bf16, Bf16Error, Isa, IsaError, peak_gflops};
 pub use softmax::{softmax, softmax_gradient};

@@ -99,6 +99,8 @@ impl Source<'_> {
 
 /// Transforms one image `x` `[h, w, c]` into `y` of the same shape (TensorFlow's `ImageProjectiveTransformV3` on the CPU).
 ///
+/// Interpolations other than nearest are computed as bilinear; TensorFlow has only these two.
+///
 /// Pixels outside the image have the value `fill_value` if `fill` is [`Constant`](FillMode::Constant). An output pixel that
 /// reads a position at infinity has this value for every `fill`.
 ///
@@ -135,7 +137,7 @@ pub fn projective_transform(
             for (channel, y) in y.iter_mut().enumerate() {
                 *y = match interpolation {
                     Interpolation::Nearest => source.read(input_y.round(), input_x.round(), channel),
-                    Interpolation::Bilinear => source.bilinear(input_y, input_x, channel),
+                    _ => source.bilinear(input_y, input_x, channel),
                 };
             }
         }

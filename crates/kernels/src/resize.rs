@@ -1,5 +1,5 @@
-//! Resizing of images as `tf.image.resize` does it: half-pixel centres, no antialiasing. Photos are resized on loading by
-//! `engraft-data`.
+//! Bilinear and nearest resizing of images as `tf.image.resize` does it: half-pixel centres, no antialiasing. Photos are resized on
+//! loading by `engraft-data`, and [`resample`](crate::resample()) has the other interpolations.
 
 use rayon::prelude::*;
 
@@ -14,7 +14,7 @@ struct Tap {
     share: f32,
 }
 
-/// Resizes images: `x` `[batch, in_h, in_w, c]` -> `y` `[batch, out_h, out_w, c]`.
+/// Resizes images by bilinear or nearest interpolation: `x` `[batch, in_h, in_w, c]` -> `y` `[batch, out_h, out_w, c]`.
 ///
 /// ```
 /// use engraft_kernels::{Interpolation, resize};
@@ -122,6 +122,7 @@ fn taps(interpolation: Interpolation, input: usize, output: usize) -> Vec<Tap> {
     match interpolation {
         Interpolation::Bilinear => (0..output).map(bilinear).collect(),
         Interpolation::Nearest => (0..output).map(nearest).collect(),
+        other => panic!("`resize` is for bilinear and nearest interpolation; `resample` computes {other:?}"),
     }
 }
 

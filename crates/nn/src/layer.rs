@@ -105,6 +105,19 @@ pub trait LayerDef: fmt::Debug + Send + Sync + Any {
         LAYERS
     }
 
+    /// The options besides `name` that Keras' constructor of this class takes as every layer does: `trainable` and `dtype`.
+    ///
+    /// A few classes take fewer, and Keras can't load a file that has one of them too many.
+    ///
+    /// ```
+    /// use engraft_nn::{LayerDef, layers::{Dense, SpatialDropout2D}};
+    /// assert_eq!(Dense::new(2).common_options(), ["trainable", "dtype"]);
+    /// assert_eq!(SpatialDropout2D::new(0.2).common_options(), ["dtype"]);
+    /// ```
+    fn common_options(&self) -> &'static [&'static str] {
+        &["trainable", "dtype"]
+    }
+
     /// Keras' `get_config` without the entries that every layer has: `name`, `trainable` and `dtype`.
     fn config(&self) -> Map<String, Value>;
 

@@ -58,8 +58,7 @@ pub use weight::{ValuesMut, Weight, WeightSpec};
 pub mod prelude {
     pub use crate::ActivationFn::{self, Relu, Sigmoid, Softmax, Tanh};
     pub use crate::layers::{
-        Activation, Add, Average, AveragePooling2D, BatchNormalization, Concatenate, Conv2D, Cropping2D, Dense,
-        DepthwiseConv2D, Dot, Dropout, ELU, Flatten, GlobalAveragePooling1D, GlobalAveragePooling2D, GlobalMaxPooling1D, GlobalMaxPooling2D, Input, LeakyReLU, MaxPooling2D, Maximum, Minimum, MultiHeadAttention, Multiply, Normalization, Padding, Permute, RandomFlip, RandomRotation, RandomZoom, ReLU, RepeatVector, Rescaling, Reshape, Resizing, SeparableConv2D, Subtract, UpSampling2D, ZeroPadding2D,
+        Activation, Add, AlphaDropout, Average, AveragePooling2D, BatchNormalization, Concatenate, Conv2D, Cropping2D, Dense, DepthwiseConv2D, Dot, Dropout, ELU, Flatten, GaussianDropout, GaussianNoise, GlobalAveragePooling1D, GlobalAveragePooling2D, GlobalMaxPooling1D, GlobalMaxPooling2D, Identity, Input, LeakyReLU, MaxPooling2D, Maximum, Minimum, MultiHeadAttention, Multiply, Normalization, Padding, Permute, RandomFlip, RandomRotation, RandomZoom, ReLU, RepeatVector, Rescaling, Reshape, Resizing, SeparableConv2D, SpatialDropout2D, Subtract, UpSampling2D, ZeroPadding2D,
     };
     pub use crate::{
         Adam, Constraint, CosineDecay, CosineDecayRestarts, ExponentialDecay, Initializer, IntoLayer, InverseTimeDecay,

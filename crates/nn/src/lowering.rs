@@ -100,6 +100,8 @@ pub struct Lowering<'a> {
     model_trainable: bool,
     /// The layer being lowered.
     layer: Option<&'a Layer>,
+    /// The penalty on the output of the layer being lowered.
+    penalty: Option<Regularizer>,
 }
 
 impl Lowering<'_> {
@@ -118,6 +120,7 @@ impl Lowering<'_> {
             program: Program::default(),
             model_trainable: is_trainable(trainability, model.layer()),
             layer: Some(model.layer()),
+            penalty: None,
         };
         let inputs: Vec<ValueId> = graph.inputs().iter().map(|input| lowering.value(input.shape().clone())).collect();
         lowering.program.inputs.clone_from(&inputs);
@@ -189,11 +192,33 @@ impl Lowering<'_> {
         }
     }
 
-    /// Records a penalty on the output of the layer being lowered (Keras' `activity_regularizer`), if it has one. It isn't
-    /// implemented: a plan that computes a loss refuses the program.
+    /// Records a penalty on the output of the layer being lowered (Keras' `activity_regularizer`), if it has one.
+    ///
+    /// A plan that computes a loss adds it; other plans leave it out. A penalty that isn't implemented is refused with a loss.
     pub(crate) fn penalize_output(&mut self, regularizer: Option<&Regularizer>) {
-        if let (Some(layer), Some(_)) = (self.layer, regularizer) {
-            self.program.penalized_layers.push(layer.place());
+        self.penalty = regularizer.cloned();
+    }
+
+    /// Adds the recorded penalty, on `value`, to the program's penalties.
+    fn add_penalty(&mut self, value: ValueId) {
+        match (self.penalty.take(), self.layer) {
+            (Some(Regularizer::Unknown(object)), Some(layer)) => {
+                self.program.unknown_penalties.push((layer.place(), object.class_name()));
+            }
+            (Some(regularizer), Some(layer)) => {
+                let (l1, l2) = regularizer.factors();
+                let output = self.value(vec![1]);
+                self.program.penalties.push(Step {
+                    op: Op::Penalty { l1, l2 },
+                    activation: Activation::Linear,
+                    inputs: vec![value],
+                    output,
+                    weights: Vec::new(),
+                    normalization: None,
+                    layer: layer.name().to_owned(),
+                });
+            }
+            _ => {}
         }
     }
 
@@ -235,8 +260,12 @@ impl Lowering<'_> {
             program: std::mem::take(&mut self.program),
             model_trainable: self.model_trainable,
             layer: Some(layer),
+            penalty: None,
         };
         let value = layer.def().lower(&mut inner, arguments).map_err(|e| e.within(layer.place()));
+        if let Ok(value) = value {
+            inner.add_penalty(value);
+        }
         self.random_layers = inner.random_layers;
         self.program = inner.program;
         let value = value?;

@@ -1,6 +1,6 @@
 //! [`Program`]: a model as a flat list of operations, the input of `engraft-plan`.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use engraft_ir::{Activation, Op, Shape, ValueId};
 
@@ -126,8 +126,10 @@ pub struct Program {
     pub outputs: Vec<ValueId>,
     /// Name of the layer and output value of every layer call, nested layers included.
     pub(crate) layer_outputs: Vec<(String, ValueId)>,
-    /// Layers with a penalty on their output, which no executor computes.
-    pub(crate) penalized_layers: Vec<String>,
+    /// Penalties on the outputs of layers (Keras' `activity_regularizer`), as the steps that compute them for each sample.
+    pub(crate) penalties: Vec<Step>,
+    /// Layers with a penalty on their output that isn't implemented, and the classes of these penalties.
+    pub(crate) unknown_penalties: Vec<(String, String)>,
 }
 
 impl Program {
@@ -172,15 +174,16 @@ impl Program {
     /// ```
     ///
     /// # Errors
-    /// A trainable weight with an unknown regularizer or constraint, or a layer with a penalty on its output.
+    /// A trainable weight with an unknown regularizer or constraint, or a layer with an unknown penalty on its output.
     pub fn check_implemented(&self, training: bool) -> Result<()> {
         let refused = |place: String, reason: String| {
             Err(Error::because(place, reason).with_kind(ErrorKind::Unsupported).hint(
                 "the model predicts as it is; to train or evaluate it, freeze the layer or save the model without this option",
             ))
         };
-        if let Some(layer) = self.penalized_layers.first() {
-            return refused(layer.clone(), "activity_regularizer is not implemented for training and losses".into());
+        if let Some((layer, class)) = self.unknown_penalties.first() {
+            let reason = format!("its activity_regularizer {class} is not implemented for training and losses");
+            return refused(layer.clone(), reason);
         }
         for Param { weight, .. } in self.weights().into_iter().filter(|param| param.trainable) {
             let place = || format!("weight `{}`", weight.path());
@@ -198,6 +201,41 @@ impl Program {
             }
         }
         Ok(())
+    }
+
+    /// Makes the penalties on the outputs of layers (Keras' `activity_regularizer`) part of the program.
+    ///
+    /// Their steps follow the steps that compute the penalized values. Their outputs, one number for each sample, follow the model's
+    /// outputs. A loss adds their sum divided by the number of samples.
+    ///
+    /// ```
+    /// use engraft_nn::{Program, prelude::*, layers::ActivityRegularization};
+    /// let layers = Sequential::new().add(Input::new([4])).add(ActivityRegularization::new().l2(0.1)).add(Dense::new(2));
+    /// let program = Program::of(&layers.build()?, true, 0)?;
+    /// assert_eq!((program.steps.len(), program.outputs.len()), (1, 1));
+    /// let program = program.with_penalties();
+    /// assert_eq!((program.steps.len(), program.outputs.len()), (2, 2));
+    /// # Ok::<(), engraft_nn::Error>(())
+    /// ```
+    #[must_use]
+    pub fn with_penalties(mut self) -> Self {
+        if self.penalties.is_empty() {
+            return self;
+        }
+        let mut by_value: HashMap<ValueId, Vec<Step>> = HashMap::new();
+        for penalty in std::mem::take(&mut self.penalties) {
+            self.outputs.push(penalty.output);
+            by_value.entry(penalty.inputs[0]).or_default().push(penalty);
+        }
+        let steps = std::mem::take(&mut self.steps);
+        let mut of = |value: ValueId| by_value.remove(&value).unwrap_or_default();
+        self.steps = self.inputs.iter().flat_map(|&input| of(input)).collect();
+        for step in steps {
+            let output = step.output;
+            self.steps.push(step);
+            self.steps.extend(of(output));
+        }
+        self
     }
 
     fn weights_of_steps(&self) -> impl Iterator<Item = &Param> {
@@ -290,6 +328,7 @@ impl Program {
         }
         let mut keep = keep.into_iter();
         self.steps.retain(|_| keep.next().unwrap_or(false));
+        self.penalties.retain(|penalty| needed.contains(&penalty.inputs[0]));
         needed
     }
 
@@ -320,6 +359,21 @@ mod tests {
         let program = Program::of(&model, true, 0).unwrap().starting_at("boundary").unwrap();
         let layers: Vec<&str> = program.steps.iter().map(|step| step.layer.as_str()).collect();
         assert_eq!((layers, program.shapes[program.inputs[0]].clone()), (vec!["above"], vec![3]));
+    }
+
+    #[test]
+    fn penalties_follow_the_values_that_they_are_on() {
+        use crate::layers::ActivityRegularization;
+        let penalty = |l1: f32| ActivityRegularization::new().l1(l1).into_layer();
+        let layers = Sequential::new().add(Input::new([4])).add(penalty(1.0)).add(Dense::new(3).named("hidden"));
+        let model = layers.add(penalty(2.0)).add(Dense::new(2)).add(penalty(3.0)).build().unwrap();
+        let ops = |program: Program| program.steps.into_iter().map(|step| step.op).collect::<Vec<_>>();
+        let [first, second, third] = [1.0, 2.0, 3.0].map(|l1| Op::Penalty { l1, l2: 0.0 });
+        let program = Program::of(&model, true, 0).unwrap();
+        let all = vec![first, Op::Dense, second.clone(), Op::Dense, third.clone()];
+        assert_eq!(ops(program.clone().with_penalties()), all);
+        // The penalty on the boundary counts, those before it are constant.
+        assert_eq!(ops(program.starting_at("hidden").unwrap().with_penalties()), [second, Op::Dense, third]);
     }
 
     #[test]

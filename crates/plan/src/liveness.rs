@@ -345,7 +345,7 @@ fn reads_inputs_backward(step: &Step) -> bool {
     match &step.op {
         Op::Conv2d { .. } | Op::Dense | Op::Embedding => step.weights.first().is_some_and(|kernel| kernel.trainable),
         Op::Pool2d { kind, .. } | Op::GlobalPool { kind } => *kind == PoolKind::Max,
-        Op::BatchNorm { .. } | Op::Multiply | Op::MatMul { .. } => true,
+        Op::BatchNorm { .. } | Op::Multiply | Op::MatMul { .. } | Op::Penalty { .. } => true,
         Op::Activation(function) => !function.gradient_from_output(),
         Op::Unary(function) => function.gradient_from_input(),
         Op::Binary(function) => function.gradient_from_inputs(),

@@ -208,7 +208,7 @@ impl Plan {
     /// A batch of 0 samples; a loss with several outputs, or one that doesn't fit the output; a random transformation of images
     /// in the backward pass, such as augmentation above a trainable layer; an option that a loss or training needs and that isn't
     /// implemented; sizes too large to be addressed.
-    pub fn new(program: Program, purpose: Purpose, batch: usize, options: &PlanOptions) -> Result<Self> {
+    pub fn new(mut program: Program, purpose: Purpose, batch: usize, options: &PlanOptions) -> Result<Self> {
         if batch == 0 {
             return Err(Error::new("batch size", "at least 1", 0));
         }
@@ -216,6 +216,7 @@ impl Plan {
         if let Some(loss) = purpose.loss() {
             check_loss(&program, loss)?;
             program.check_implemented(matches!(purpose, Purpose::Train { .. }))?;
+            program = program.with_penalties();
         }
         let mut annotated = AnnotatedProgram::new(program, purpose, batch);
         passes::run(&mut annotated, options)?;
@@ -273,6 +274,8 @@ impl Plan {
     }
 
     /// The operations, after the passes have changed them: fused, for instance.
+    ///
+    /// With a loss, the outputs after the first are penalties on the outputs of layers: one number for each sample.
     pub fn program(&self) -> &Program {
         &self.annotated.program
     }

@@ -11,7 +11,9 @@ mod elementwise;
 mod embedding;
 mod layout;
 mod matmul;
+mod noise;
 mod parameter;
+mod penalty;
 mod pooling;
 mod random_transform;
 mod reduce;
@@ -98,7 +100,11 @@ pub(crate) fn forward(call: &Call<'_>) -> Result<Array> {
         Op::Binary(function) => Ok(tensor::binary(call, *function)),
         Op::Constant { values } => Ok(tensor::constant(call, values)),
         Op::Reduce { reduction, axes } => Ok(reduce::forward(call, *reduction, axes)),
-        Op::Resize { interpolation } => resize::forward(call, *interpolation),
+        Op::Noise { noise, shape, across_samples, seed } => {
+            Ok(noise::forward(call, *noise, shape, *across_samples, *seed))
+        }
+        Op::Penalty { l1, l2 } => Ok(penalty::forward(call, *l1, *l2)),
+        Op::Resize { interpolation, antialias } => resize::forward(call, *interpolation, *antialias),
         Op::RandomTransform { transform, seed } => random_transform::forward(call, transform, *seed),
     }
 }
@@ -130,7 +136,13 @@ pub(crate) fn backward(call: &Call<'_>, dy: &Array, reducer: &mut dyn GradientRe
         Op::Binary(function) => Ok(tensor::binary_backward(call, *function, dy)),
         Op::Constant { .. } => Ok(OpGradients { inputs: Vec::new(), weights: Vec::new() }),
         Op::Reduce { reduction, axes } => Ok(OpGradients::of_input(reduce::backward(call, *reduction, axes, dy))),
-        Op::Resize { interpolation } => resize::backward(call, *interpolation, dy).map(OpGradients::of_input),
+        Op::Noise { noise, shape, across_samples, seed } => {
+            Ok(OpGradients::of_input(noise::backward(call, *noise, shape, *across_samples, *seed, dy)))
+        }
+        Op::Penalty { l1, l2 } => Ok(OpGradients::of_input(penalty::backward(call, *l1, *l2, dy))),
+        Op::Resize { interpolation, antialias } => {
+            resize::backward(call, *interpolation, *antialias, dy).map(OpGradients::of_input)
+        }
         Op::RandomTransform { .. } => Err(Error::because("random transformation", "it has no gradient")
             .hint("put augmentation before trainable layers")),
     }

@@ -70,7 +70,12 @@ impl ReferenceSession {
         let pass = self.forward(batch.inputs, iteration, reducer)?;
         let (step, gradient) = step_output(&plan, &pass, batch, reducer)?;
         checks::finite_loss(step.loss, iteration)?;
-        let upstream = HashMap::from([(plan.program().outputs[0], gradient)]);
+        let mut upstream = HashMap::from([(plan.program().outputs[0], gradient)]);
+        let total = reducer.place(batch.inputs.first().map_or(0, |input| input.batch())).total;
+        for &penalty in &plan.program().outputs[1..] {
+            // The loss has the sum of the penalties, divided by the number of samples.
+            upstream.insert(penalty, pass.value(penalty)?.map(|_| 1.0 / total as f64));
+        }
         let backward = pass.backward(upstream, reducer)?;
         let statistics = pass.statistics;
         let mut gradients = HashMap::new();
@@ -210,7 +215,10 @@ fn step_output(
     let total = reducer.place(values.shape()[0]).total;
     let BatchLoss { mean, gradient } = loss::batch_loss(loss, plan.output_activation(), values, batch, total)?;
     let output = outputs(plan, pass)?.remove(0);
-    Ok((StepOutput { loss: mean + pass.penalty(plan.program())?, output }, gradient))
+    let penalties =
+        plan.program().outputs[1..].iter().map(|&penalty| Ok(pass.value(penalty)?.data().iter().sum::<f64>()));
+    let on_outputs = penalties.sum::<Result<f64>>()? / values.shape()[0].max(1) as f64;
+    Ok((StepOutput { loss: mean + pass.penalty(plan.program())? + on_outputs, output }, gradient))
 }
 
 /// The upstream gradients by output value. Those of a value that is an output twice are summed.

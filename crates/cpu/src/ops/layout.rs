@@ -1,9 +1,8 @@
-//! Operations that rearrange or resample values: concatenation, slices, padding, permutation, reshaping, resizing.
+//! Operations that rearrange values: concatenation, slices, padding, permutation, reshaping.
 
 use engraft_ir::Op;
 use engraft_kernels::{
-    StridedView, copy_channels, gather, gather_gradient, pad, pad_gradient, pad2d, pad2d_gradient, resize,
-    resize_gradient, reverse_channels,
+    StridedView, copy_channels, gather, gather_gradient, pad, pad_gradient, pad2d, pad2d_gradient, reverse_channels,
 };
 
 use super::{Backward, StepCall};
@@ -75,10 +74,6 @@ pub(super) fn forward(call: &StepCall<'_>, x: &[&[f32]], y: &mut [f32]) {
         }
         Op::Reshape => y.copy_from_slice(x[0]),
         Op::ReverseChannels => reverse_channels(call.channels(), x[0], y),
-        Op::Resize { interpolation } => {
-            let ([in_h, in_w, c], [out_h, out_w, _]) = (StepCall::image(call.inputs[0]), StepCall::image(call.output));
-            resize(*interpolation, n, in_h, in_w, c, out_h, out_w, x[0], y);
-        }
         op => unreachable!("{op:?} does not rearrange values"),
     }
 }
@@ -105,10 +100,6 @@ pub(super) fn input_gradient(call: &StepCall<'_>, index: usize, b: &Backward<'_>
         }
         Op::Reshape => dx.copy_from_slice(b.dy),
         Op::ReverseChannels => reverse_channels(call.channels(), b.dy, dx),
-        Op::Resize { interpolation } => {
-            let ([in_h, in_w, c], [out_h, out_w, _]) = (StepCall::image(call.inputs[0]), StepCall::image(call.output));
-            resize_gradient(*interpolation, n, in_h, in_w, c, out_h, out_w, b.dy, dx);
-        }
         op => unreachable!("{op:?} does not rearrange values"),
     }
 }

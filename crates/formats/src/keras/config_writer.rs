@@ -141,7 +141,9 @@ fn object(module: &str, class_name: &str, config: Value, registered_name: Value)
 fn common_config(layer: &Layer) -> Map<String, Value> {
     let policy = object("keras", "DTypePolicy", json!({"name": "float32"}), Value::Null);
     let members = [("name", json!(layer.name())), ("trainable", json!(layer.trainable())), ("dtype", json!(policy))];
-    members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    let common = layer.def().common_options();
+    let members = members.into_iter().filter(|(name, _)| *name == "name" || common.contains(name));
+    members.map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 /// The shape of a batch: a sample's shape after a batch axis of unknown size.

@@ -1,7 +1,6 @@
 //! Lowers the operations of a program to ONNX nodes.
 
-use engraft_ir::{Interpolation, PoolKind};
-use engraft_ir::{Op, ValueId};
+use engraft_ir::{Interpolation, Op, PoolKind, Resampling, ValueId};
 use engraft_nn::{Error, ErrorKind, Result};
 use engraft_nn::{Param, Step};
 
@@ -81,7 +80,9 @@ pub(super) fn operation(g: &mut GraphBuilder<'_>, step: &Step) -> Result<LaidOut
             let backwards = g.sizes("channels", (0..channels).rev());
             (g.node("Gather", &[&x, &backwards], vec![AttributeProto::int("axis", axis as i64)]), layout)
         }
-        Op::Resize { interpolation } => (resize(g, *interpolation, step), ChannelsFirst),
+        Op::Resize { interpolation: Interpolation::Nearest, .. }
+        | Op::Resize { interpolation: Interpolation::Bilinear, antialias: false } => (resize(g, step), ChannelsFirst),
+        Op::Resize { interpolation, antialias } => (resample(g, *interpolation, *antialias, step)?, ChannelsFirst),
         Op::Unary(function) => {
             let (x, layout) = in_any_layout(g, input);
             (tensor_operation::unary(g, *function, &x), layout)
@@ -92,6 +93,8 @@ pub(super) fn operation(g: &mut GraphBuilder<'_>, step: &Step) -> Result<LaidOut
         Op::Pad { pad, value } => tensor_operation::pad(g, pad, *value, input),
         op @ (Op::Constant { .. }
         | Op::Dropout { .. }
+        | Op::Noise { .. }
+        | Op::Penalty { .. }
         | Op::RandomTransform { .. }
         | Op::BatchNorm { batch_statistics: true, .. }) => {
             let place = format_args!("layer `{}`", step.layer);
@@ -322,23 +325,59 @@ fn scale_shift(g: &mut GraphBuilder<'_>, input: ValueId, scale: &[f32], shift: &
     (x, layout)
 }
 
-/// Adds a `Resize` with TensorFlow's half-pixel centres; nearest neighbour rounds halves up, as TensorFlow does.
+/// Adds a `Resize`, bilinear or nearest, with TensorFlow's half-pixel centres; nearest neighbour rounds halves up, as TensorFlow does.
 ///
 /// The node gets the sizes of all four axes; those of batch and channels are computed from the input at run time. Resizing height
 /// and width alone would be shorter, but onnxruntime 1.32 fails on such a node between two `Transpose` nodes.
-fn resize(g: &mut GraphBuilder<'_>, interpolation: Interpolation, step: &Step) -> String {
+fn resize(g: &mut GraphBuilder<'_>, step: &Step) -> String {
     let x = g.read(step.inputs[0], ChannelsFirst);
     let shape = g.shape(step.output);
     let batch_and_channels = g.node("Shape", &[&x], vec![AttributeProto::int("end", 2)]);
     let size = g.sizes("size", [shape[0], shape[1]]);
     let sizes = g.node("Concat", &[&batch_and_channels, &size], vec![AttributeProto::int("axis", 0)]);
     let mut attributes = vec![AttributeProto::string("coordinate_transformation_mode", "half_pixel")];
-    match interpolation {
-        Interpolation::Bilinear => attributes.push(AttributeProto::string("mode", "linear")),
-        Interpolation::Nearest => {
-            attributes.push(AttributeProto::string("mode", "nearest"));
-            attributes.push(AttributeProto::string("nearest_mode", "round_prefer_ceil"));
-        }
+    if matches!(step.op, Op::Resize { interpolation: Interpolation::Bilinear, .. }) {
+        attributes.push(AttributeProto::string("mode", "linear"));
+    } else {
+        attributes.push(AttributeProto::string("mode", "nearest"));
+        attributes.push(AttributeProto::string("nearest_mode", "round_prefer_ceil"));
     }
     g.node("Resize", &[&x, "", "", &sizes], attributes)
+}
+
+/// Limit on the numbers of a resizing matrix in an exported file: 256 MiB as f32.
+const MAX_MATRIX: usize = 1 << 26;
+
+/// Adds a resizing by tables of weights, as a product with a matrix for each axis that changes.
+///
+/// `Resize` of ONNX has no Lanczos filter, and its cubic one doesn't round positions as TensorFlow does.
+fn resample(g: &mut GraphBuilder<'_>, interpolation: Interpolation, antialias: bool, step: &Step) -> Result<String> {
+    let (before, after) = (g.shape(step.inputs[0]), g.shape(step.output));
+    let mut x = g.read(step.inputs[0], ChannelsFirst);
+    // A product acts on the last axis: first the width, then the height after an exchange of both.
+    for (axis, name) in [(1, "columns"), (0, "rows")] {
+        if before[axis] != after[axis] {
+            let (inputs, outputs) = (before[axis], after[axis]);
+            if inputs.saturating_mul(outputs) > MAX_MATRIX {
+                let expected = format!("at most {MAX_MATRIX} numbers in the matrix of a resizing");
+                return Err(Error::new(
+                    format_args!("layer `{}`", step.layer),
+                    expected,
+                    format!("{inputs}x{outputs}"),
+                )
+                .with_kind(ErrorKind::Unsupported)
+                .hint("resize in two layers, or by bilinear interpolation"));
+            }
+            let table = Resampling::new(interpolation, antialias, inputs, outputs);
+            let mut matrix = vec![0.0; inputs * outputs];
+            for output in 0..outputs {
+                let (first, weights) = table.taps(output);
+                (first..).zip(weights).for_each(|(input, weight)| matrix[input * outputs + output] = *weight);
+            }
+            let matrix = g.floats(name, vec![inputs, outputs], matrix);
+            x = g.node("MatMul", &[&x, &matrix], vec![]);
+        }
+        x = g.node("Transpose", &[&x], vec![AttributeProto::ints("perm", &[0, 1, 3, 2])]);
+    }
+    Ok(x)
 }

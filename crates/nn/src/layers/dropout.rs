@@ -1,18 +1,21 @@
 //! `Dropout`: random zeros in training.
 
-use engraft_ir::{Op, ValueId};
+use engraft_ir::{Noise, Op, ValueId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::noise::check_rate;
+use super::noise_shape::{NoiseShape, push_noise};
 use super::options::{config_of, single};
-use crate::Shape;
+use super::seed::Seed;
 use crate::layer::LayerDef;
 use crate::lowering::Lowering;
-use crate::{Error, ErrorKind, Result};
+use crate::{Result, Shape};
 
 /// Sets a random share of its inputs to zero in training and divides the others by `1 - rate` (Keras' `Dropout`).
 ///
-/// Has no effect outside training. A `noise_shape` of a file is kept, and training with it refused. Source: Srivastava et al. 2014, JMLR 15.
+/// Has no effect outside training. With a `noise_shape`, values along axes of size 1 are dropped together. Source: Srivastava et al.
+/// 2014, JMLR 15.
 ///
 /// ```
 /// use engraft_nn::{Program, prelude::*};
@@ -29,21 +32,21 @@ use crate::{Error, ErrorKind, Result};
 pub struct Dropout {
     rate: f32,
     #[serde(default)]
-    seed: Option<u64>,
+    seed: Seed,
     #[serde(default)]
-    noise_shape: Option<Value>,
+    noise_shape: Option<NoiseShape>,
 }
 
 impl Dropout {
     /// A layer that drops each value with probability `rate`, in `0.0..1.0`.
     pub fn new(rate: f32) -> Self {
-        Self { rate, seed: None, noise_shape: None }
+        Self { rate, seed: Seed::default(), noise_shape: None }
     }
 
     /// Sets a seed for this layer, which replaces the seed of `fit`.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
-        self.seed = Some(seed);
+        self.seed = seed.into();
         self
     }
 }
@@ -58,9 +61,7 @@ impl LayerDef for Dropout {
     }
 
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape> {
-        if !(0.0..1.0).contains(&self.rate) {
-            return Err(Error::new("rate", "at least 0 and below 1", self.rate));
-        }
+        check_rate(self.rate)?;
         single(inputs).cloned()
     }
 
@@ -69,11 +70,9 @@ impl LayerDef for Dropout {
             return Ok(inputs[0]);
         }
         if let Some(shape) = &self.noise_shape {
-            return Err(Error::new("noise_shape", "none, to train the model", shape)
-                .with_kind(ErrorKind::Unsupported)
-                .hint("the model predicts as it is; to train it here, build the layer without noise_shape"));
+            return push_noise(to, inputs[0], Noise::Dropout { rate: self.rate }, Some(shape), self.seed.number());
         }
-        let seed = to.random_seed(self.seed);
+        let seed = to.random_seed(self.seed.number());
         let shape = to.shape(inputs[0]).clone();
         Ok(to.push(Op::Dropout { rate: self.rate, seed }, inputs, shape))
     }
@@ -81,22 +80,34 @@ impl LayerDef for Dropout {
 
 #[cfg(test)]
 mod tests {
+    use engraft_ir::{Noise, Op};
     use serde_json::json;
 
+    use crate::Program;
     use crate::layers::from_config;
     use crate::prelude::*;
-    use crate::{ErrorKind, Program};
 
     #[test]
-    fn a_noise_shape_is_kept_and_refused_in_training_alone() {
-        let config = json!({"name": "drop", "rate": 0.2, "seed": null, "noise_shape": [null, 1]});
+    fn a_noise_shape_is_kept_and_drops_values_together() {
+        let config = json!({"name": "drop", "rate": 0.2, "seed": 3, "noise_shape": [null, 1, 5]});
         let layer = from_config("Dropout", config.as_object().unwrap().clone()).unwrap();
         assert_eq!(layer.def().config()["noise_shape"], config["noise_shape"]);
+        let x = Input::new([4, 5]);
+        let model = Model::new(&x, &layer.call(&x).unwrap()).unwrap();
+        assert!(Program::of(&model, false, 0).unwrap().steps.is_empty());
+        let (noise, shape) = (Noise::Dropout { rate: 0.2 }, vec![1, 5]);
+        let expected = Op::Noise { noise, shape, across_samples: false, seed: 3 };
+        assert_eq!(Program::of(&model, true, 0).unwrap().steps[0].op, expected);
+    }
+
+    #[test]
+    fn a_noise_shape_that_does_not_fit_predicts_and_is_named_in_training() {
+        let config = json!({"name": "drop", "rate": 0.2, "seed": null, "noise_shape": [null, 2]});
+        let layer = from_config("Dropout", config.as_object().unwrap().clone()).unwrap();
         let x = Input::new([4]);
         let model = Model::new(&x, &layer.call(&x).unwrap()).unwrap();
         assert!(Program::of(&model, false, 0).unwrap().steps.is_empty());
-        let error = Program::of(&model, true, 0).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Unsupported);
-        assert!(error.to_string().starts_with("layer `drop` (Dropout), noise_shape: expected none"), "{error}");
+        let error = Program::of(&model, true, 0).unwrap_err().to_string();
+        assert!(error.starts_with("layer `drop` (Dropout), noise_shape: expected null, 1"), "{error}");
     }
 }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::options::{DataFormat, config_of, image};
+use super::seed::Seed;
 use crate::Shape;
 use crate::layer::LayerDef;
 use crate::lowering::Lowering;
@@ -51,16 +52,11 @@ fn image_shape(inputs: &[Shape]) -> Result<Shape> {
 }
 
 /// Lowers a random layer to `transform` in training. Otherwise the layer adds no operation and returns its input.
-fn lower_random(
-    to: &mut Lowering<'_>,
-    inputs: &[ValueId],
-    seed: Option<u64>,
-    transform: RandomTransform,
-) -> Result<ValueId> {
+fn lower_random(to: &mut Lowering<'_>, inputs: &[ValueId], seed: &Seed, transform: RandomTransform) -> Result<ValueId> {
     if !to.training() {
         return Ok(inputs[0]);
     }
-    let seed = to.random_seed(seed);
+    let seed = to.random_seed(seed.number());
     let shape = to.shape(inputs[0]).clone();
     Ok(to.push(Op::RandomTransform { transform, seed }, inputs, shape))
 }
@@ -86,7 +82,7 @@ pub struct RandomFlip {
     #[serde(default = "both")]
     mode: FlipMode,
     #[serde(default)]
-    seed: Option<u64>,
+    seed: Seed,
     #[serde(default)]
     data_format: DataFormat,
 }
@@ -106,7 +102,7 @@ fn both() -> FlipMode {
 impl RandomFlip {
     /// A layer that exchanges left and right.
     pub fn horizontal() -> Self {
-        Self { mode: FlipMode::Horizontal, seed: None, data_format: DataFormat::ChannelsLast }
+        Self { mode: FlipMode::Horizontal, seed: Seed::default(), data_format: DataFormat::ChannelsLast }
     }
 
     /// A layer that exchanges top and bottom.
@@ -127,7 +123,7 @@ impl RandomFlip {
     /// Sets a seed for this layer, which replaces the seed of `fit`.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
-        self.seed = Some(seed);
+        self.seed = seed.into();
         self
     }
 }
@@ -150,7 +146,7 @@ impl LayerDef for RandomFlip {
             horizontal: self.mode != FlipMode::Vertical,
             vertical: self.mode != FlipMode::Horizontal,
         };
-        lower_random(to, inputs, self.seed, transform)
+        lower_random(to, inputs, &self.seed, transform)
     }
 }
 
@@ -181,7 +177,7 @@ pub struct RandomRotation {
     #[serde(default = "bilinear")]
     interpolation: Interpolation,
     #[serde(default)]
-    seed: Option<u64>,
+    seed: Seed,
     #[serde(default)]
     data_format: DataFormat,
 }
@@ -199,7 +195,7 @@ impl RandomRotation {
             fill_mode: reflect(),
             fill_value: 0.0,
             interpolation: bilinear(),
-            seed: None,
+            seed: Seed::default(),
             data_format: DataFormat::ChannelsLast,
         }
     }
@@ -215,13 +211,14 @@ impl LayerDef for RandomRotation {
     }
 
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape> {
+        self.check_interpolation()?;
         self.factor.bounds("factor", -1.0..=1.0)?;
         image_shape(inputs)
     }
 
     fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {
         let [low, high] = self.factor.bounds("factor", -1.0..=1.0)?.map(|turns| turns * std::f32::consts::TAU);
-        lower_random(to, inputs, self.seed, RandomTransform::Rotation { low, high, fill: self.fill() })
+        lower_random(to, inputs, &self.seed, RandomTransform::Rotation { low, high, fill: self.fill() })
     }
 }
 
@@ -252,7 +249,7 @@ pub struct RandomZoom {
     #[serde(default = "bilinear")]
     interpolation: Interpolation,
     #[serde(default)]
-    seed: Option<u64>,
+    seed: Seed,
     #[serde(default)]
     fill_value: f32,
     #[serde(default)]
@@ -274,7 +271,7 @@ impl RandomZoom {
             width_factor: None,
             fill_mode: reflect(),
             interpolation: bilinear(),
-            seed: None,
+            seed: Seed::default(),
             fill_value: 0.0,
             data_format: DataFormat::ChannelsLast,
         }
@@ -307,12 +304,13 @@ impl LayerDef for RandomZoom {
     }
 
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape> {
+        self.check_interpolation()?;
         self.transform()?;
         image_shape(inputs)
     }
 
     fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {
-        lower_random(to, inputs, self.seed, self.transform()?)
+        lower_random(to, inputs, &self.seed, self.transform()?)
     }
 }
 
@@ -344,8 +342,16 @@ macro_rules! fill_options {
             /// Sets a seed for this layer, which replaces the seed of `fit`.
             #[must_use]
             pub fn seed(mut self, seed: u64) -> Self {
-                self.seed = Some(seed);
+                self.seed = seed.into();
                 self
+            }
+
+            /// Refuses the interpolations that only resizing has, as Keras does.
+            fn check_interpolation(&self) -> Result<()> {
+                match self.interpolation {
+                    Interpolation::Bilinear | Interpolation::Nearest => Ok(()),
+                    other => Err(Error::new("interpolation", "bilinear or nearest", format_args!("{other:?}"))),
+                }
             }
 
             fn fill(&self) -> Fill {

@@ -8,7 +8,7 @@ use crate::layer::{Layer, LayerDef};
 use crate::{Error, ErrorKind, Result};
 
 /// Creates a layer from its config and name.
-type Reader = fn(Value, String) -> std::result::Result<Layer, serde_json::Error>;
+pub(super) type Reader = fn(Value, String) -> std::result::Result<Layer, serde_json::Error>;
 
 fn read<D: LayerDef + DeserializeOwned>(config: Value, name: String) -> std::result::Result<Layer, serde_json::Error> {
     serde_json::from_value::<D>(config).map(|def| Layer::new(def, Some(name)))
@@ -17,12 +17,15 @@ fn read<D: LayerDef + DeserializeOwned>(config: Value, name: String) -> std::res
 /// Every supported class except models, which contain other layers.
 const CLASSES: &[(&str, Reader)] = &[
     ("Activation", read::<Activation>),
+    ("ActivityRegularization", read::<ActivityRegularization>),
     ("Add", read::<Add>),
     ("AdditiveAttention", read::<AdditiveAttention>),
     ("Attention", read::<Attention>),
+    ("AlphaDropout", read::<AlphaDropout>),
     ("Average", read::<Average>),
     ("AveragePooling2D", read::<AveragePooling2D>),
     ("BatchNormalization", read::<BatchNormalization>),
+    ("CenterCrop", read::<CenterCrop>),
     ("Concatenate", read::<Concatenate>),
     ("Conv2D", read::<Conv2D>),
     ("Cropping2D", read::<Cropping2D>),
@@ -34,11 +37,14 @@ const CLASSES: &[(&str, Reader)] = &[
     ("EinsumDense", read::<EinsumDense>),
     ("Embedding", read::<Embedding>),
     ("Flatten", read::<Flatten>),
+    ("GaussianDropout", read::<GaussianDropout>),
+    ("GaussianNoise", read::<GaussianNoise>),
     ("GlobalAveragePooling1D", read::<GlobalAveragePooling1D>),
     ("GlobalAveragePooling2D", read::<GlobalAveragePooling2D>),
     ("GlobalMaxPooling1D", read::<GlobalMaxPooling1D>),
     ("GlobalMaxPooling2D", read::<GlobalMaxPooling2D>),
     ("GroupQueryAttention", read::<GroupQueryAttention>),
+    ("Identity", read::<Identity>),
     ("InputLayer", read::<InputLayer>),
     ("LeakyReLU", read::<LeakyReLU>),
     ("MaxPooling2D", read::<MaxPooling2D>),
@@ -58,10 +64,18 @@ const CLASSES: &[(&str, Reader)] = &[
     ("Resizing", read::<Resizing>),
     ("SeparableConv2D", read::<SeparableConv2D>),
     ("Softmax", read::<Softmax>),
+    ("SpatialDropout1D", read::<SpatialDropout1D>),
+    ("SpatialDropout2D", read::<SpatialDropout2D>),
+    ("SpatialDropout3D", read::<SpatialDropout3D>),
     ("Subtract", read::<Subtract>),
     ("UpSampling2D", read::<UpSampling2D>),
     ("ZeroPadding2D", read::<ZeroPadding2D>),
 ];
+
+/// Every supported class with its reader.
+fn classes() -> impl Iterator<Item = (&'static str, Reader)> {
+    CLASSES.iter().chain(augmentation::CLASSES).copied()
+}
 
 /// Keras' class names that [`from_config`] supports.
 ///
@@ -69,7 +83,7 @@ const CLASSES: &[(&str, Reader)] = &[
 /// assert!(engraft_nn::layers::known_classes().any(|class| class == "Conv2D"));
 /// ```
 pub fn known_classes() -> impl Iterator<Item = &'static str> {
-    CLASSES.iter().map(|(class, _)| *class)
+    classes().map(|(class, _)| class)
 }
 
 /// Creates a layer from its Keras class name and config.
@@ -91,7 +105,7 @@ pub fn from_config(class_name: &str, mut config: Map<String, Value>) -> Result<L
         other => return Err(Error::new(format_args!("{class_name} layer"), "a name", format_args!("{other:?}"))),
     };
     let place = format!("layer `{name}` ({class_name})");
-    let Some((_, reader)) = CLASSES.iter().find(|(class, _)| *class == class_name) else {
+    let Some((_, reader)) = classes().find(|(class, _)| *class == class_name) else {
         if class_name == "Lambda" {
             return Err(Error::because(place, "a Lambda layer holds Python code, which is never run here")
                 .with_kind(ErrorKind::Unsupported)
@@ -116,13 +130,12 @@ pub fn from_config(class_name: &str, mut config: Map<String, Value>) -> Result<L
         // Keras 2 wrote the input's shape into the config of a first layer.
         config.remove("batch_input_shape");
     }
-    let layer =
-        reader(Value::Object(config.clone()), name).map_err(|e| match unsupported_option(*reader, &config) {
-            Some(option) => {
-                Error::from_source(format_args!("{place}, option `{option}`"), e).with_kind(ErrorKind::Unsupported)
-            }
-            None => Error::from_source(&place, e),
-        })?;
+    let layer = reader(Value::Object(config.clone()), name).map_err(|e| match unsupported_option(reader, &config) {
+        Some(option) => {
+            Error::from_source(format_args!("{place}, option `{option}`"), e).with_kind(ErrorKind::Unsupported)
+        }
+        None => Error::from_source(&place, e),
+    })?;
     layer.set_trainable(trainable);
     Ok(layer)
 }
@@ -192,6 +205,14 @@ mod tests {
             EinsumDense::new("abc,cd->abd", [4, 8]).bias_axes("d").into_layer(),
             Embedding::new(4, 8).into_layer(),
             GlobalAveragePooling1D::new().keepdims(true).into_layer(),
+            Resizing::new(3, 4).crop_to_aspect_ratio(true).antialias(true).into_layer(),
+            CenterCrop::new(3, 4).into_layer(),
+            SpatialDropout2D::new(0.2).seed(3).into_layer(),
+            AlphaDropout::new(0.2).into_layer(),
+            GaussianDropout::new(0.2).into_layer(),
+            GaussianNoise::new(0.2).seed(3).into_layer(),
+            ActivityRegularization::new().l1(0.5).into_layer(),
+            Identity::new().into_layer(),
         ];
         for layer in layers {
             let mut config = layer.def().config();

@@ -1,10 +1,10 @@
 //! `UpSampling2D`: images enlarged by integer factors.
 
-use engraft_ir::Interpolation;
-use engraft_ir::{Op, ValueId};
+use engraft_ir::{Interpolation, ValueId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::aspect_ratio::push_resize;
 use super::options::{DataFormat, Size2d, config_of, image};
 use crate::Shape;
 use crate::layer::LayerDef;
@@ -17,7 +17,7 @@ use crate::{Error, Result};
 /// use engraft_nn::{Interpolation, prelude::*};
 /// let x = Input::new([4, 4, 8]);
 /// assert_eq!(UpSampling2D::new([2, 3]).call(&x)?.shape(), &[8, 12, 8]);
-/// assert_eq!(UpSampling2D::new(2).interpolation(Interpolation::Bilinear).call(&x)?.shape(), &[8, 8, 8]);
+/// assert_eq!(UpSampling2D::new(2).interpolation(Interpolation::Bicubic).call(&x)?.shape(), &[8, 8, 8]);
 /// # Ok::<(), engraft_nn::Error>(())
 /// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -74,6 +74,6 @@ impl LayerDef for UpSampling2D {
 
     fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {
         let shape = self.output_shape(std::slice::from_ref(to.shape(inputs[0])))?;
-        Ok(to.push(Op::Resize { interpolation: self.interpolation }, inputs, shape))
+        Ok(push_resize(to, inputs[0], [shape[0], shape[1]], self.interpolation, false))
     }
 }

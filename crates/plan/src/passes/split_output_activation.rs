@@ -11,7 +11,9 @@ pub(super) fn run(annotated: &mut AnnotatedProgram, _options: &PlanOptions) -> R
     let Some(loss) = annotated.purpose.loss() else { return Ok(()) };
     let wanted = loss.output_activation();
     let program = &mut annotated.program;
-    let Some(last) = program.steps.last().filter(|last| program.outputs == [last.output]) else { return Ok(()) };
+    let Some(last) = program.steps.last().filter(|last| program.outputs.first() == Some(&last.output)) else {
+        return Ok(());
+    };
     let found = match last.op {
         Op::Softmax => OutputActivation::Softmax,
         Op::Activation(Activation::Sigmoid) => OutputActivation::Sigmoid,
@@ -20,7 +22,8 @@ pub(super) fn run(annotated: &mut AnnotatedProgram, _options: &PlanOptions) -> R
     if found != wanted {
         return Ok(());
     }
-    program.outputs.clone_from(&last.inputs);
+    // Penalties on the outputs of layers are outputs after the model's.
+    program.outputs[0] = last.inputs[0];
     let mut steps = std::mem::take(&mut program.steps);
     steps.pop();
     annotated.set_steps(steps);

@@ -56,7 +56,8 @@ impl Image<'_> {
         let (y, x) = (mapped(fill.mode, y, self.height), mapped(fill.mode, x, self.width));
         match fill.interpolation {
             Interpolation::Nearest => self.read(fill, y.round(), x.round()),
-            Interpolation::Bilinear => {
+            // Layers refuse the interpolations that only resizing has.
+            _ => {
                 let (top, left) = (y.floor(), x.floor());
                 let [down, right] = [y - top, x - left].map(f64::from);
                 let row = |y| (1.0 - right) * self.read(fill, y, left) + right * self.read(fill, y, left + 1.0);

@@ -28,7 +28,7 @@ impl Augmentation {
         let mut program = self.0.clone();
         let photo_seed = digest[..8].iter().fold(0, |seed, &byte| seed << 8 | u64::from(byte));
         for step in &mut program.steps {
-            if let Op::RandomTransform { seed, .. } | Op::Dropout { seed, .. } = &mut step.op {
+            if let Op::RandomTransform { seed, .. } | Op::Dropout { seed, .. } | Op::Noise { seed, .. } = &mut step.op {
                 *seed = mix(mix(*seed, variant as u64), photo_seed);
             }
         }

@@ -78,7 +78,7 @@ pub(super) fn pairwise_sums(to: &mut Lowering<'_>, query: ValueId, key: ValueId)
         if to.shape(x) == &shape {
             return x;
         }
-        to.push_with(Op::Resize { interpolation: Interpolation::Nearest }, &[x], shape.clone(), 0..0)
+        to.push_with(Op::Resize { interpolation: Interpolation::Nearest, antialias: false }, &[x], shape.clone(), 0..0)
     };
     let terms = [repeated(query, [queries, 1, width]), repeated(key, [1, keys, width])];
     to.push_with(Op::Add, &terms, shape, 0..0)
