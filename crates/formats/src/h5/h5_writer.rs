@@ -7,8 +7,8 @@ use std::io::Write;
 use engraft_nn::io_reason;
 use half::f16;
 use hdf5_pure::{
-    AttrValue, DatasetBuilder, File, FileBuilder, FinishedGroup, GroupBuilder, Layout, Source, make_f32_type,
-    make_i32_type, make_i64_type,
+    AttrValue, Dataset, DatasetBuilder, File, FileBuilder, FinishedGroup, Group, GroupBuilder, Layout, Source,
+    make_f32_type, make_i32_type, make_i64_type,
 };
 
 use super::datatype::binary16;
@@ -165,7 +165,7 @@ impl<'a> H5Writer<'a> {
             |error: std::io::Error| H5Error::Write { reason: io_reason(&error), source: Some(error.into()) };
         let sparse = self.lay_out()?;
         let mut position = 0;
-        for (address, values) in self.large_offsets(&sparse)? {
+        for (address, values) in self.large_offsets(sparse.clone())? {
             sparse.copy(position..address, &mut output).map_err(write_error)?;
             values.write_to(&mut output).map_err(write_error)?;
             position = address + values.byte_len() as u64;
@@ -192,24 +192,13 @@ impl<'a> H5Writer<'a> {
         Ok(sparse)
     }
 
-    /// The [large](Values::is_large) values, each with the offset of its bytes in the file, in file order.
+    /// The [large](Values::is_large) values, each with the offset of its bytes in the laid-out file, in file order.
     ///
-    /// The sparse file holds zeros in the place of these values.
-    fn large_offsets(&self, sparse: &SparseFile) -> Result<Vec<(u64, &Values<'a>)>, H5Error> {
-        let file = File::from_source(sparse.clone()).map_err(layout_error)?;
-        let mut large = Vec::new();
-        self.root.large_values("", &mut large);
-        let mut offsets = Vec::with_capacity(large.len());
-        for (path, values) in large {
-            match file.dataset(&path).and_then(|dataset| dataset.layout()).map_err(layout_error)? {
-                Layout::Contiguous { address: Some(address), size } if size == values.byte_len() as u64 => {
-                    offsets.push((address, values));
-                }
-                other => {
-                    return Err(H5Error::Write { reason: format!("`{path}` was laid out as {other:?}"), source: None });
-                }
-            }
-        }
+    /// The laid-out file holds zeros in the place of these values.
+    fn large_offsets(&self, laid_out: impl Source + Send + Sync + 'static) -> Result<Vec<(u64, &Values<'a>)>, H5Error> {
+        let file = File::from_source(laid_out).map_err(layout_error)?;
+        let mut offsets = Vec::new();
+        self.root.large_offsets(&file.root(), &mut offsets)?;
         offsets.sort_by_key(|&(address, _)| address);
         Ok(offsets)
     }
@@ -270,13 +259,24 @@ impl<'a> GroupNode<'a> {
         group.finish()
     }
 
-    fn large_values<'n>(&'n self, path: &str, found: &mut Vec<(String, &'n Values<'a>)>) {
-        for (name, (_, values)) in self.datasets.iter().filter(|(_, (_, values))| values.is_large()) {
-            found.push((format!("{path}/{name}"), values));
+    /// Adds the large values of this group and the groups in it, each with its offset in the file of which `laid_out` is this group.
+    ///
+    /// Each group is listed once: looking its members up one at a time would parse the group for each of them.
+    fn large_offsets<'n>(&'n self, laid_out: &Group, found: &mut Vec<(u64, &'n Values<'a>)>) -> Result<(), H5Error> {
+        if self.datasets.values().any(|(_, values)| values.is_large()) {
+            for (name, dataset) in laid_out.iter_datasets().map_err(layout_error)? {
+                let values = self.datasets.get(&name).map(|(_, values)| values);
+                if let Some(values) = values.filter(|values| values.is_large()) {
+                    found.push((values.offset(&name, &dataset)?, values));
+                }
+            }
         }
-        for (name, node) in &self.groups {
-            node.large_values(&format!("{path}/{name}"), found);
+        if !self.groups.is_empty() {
+            for (name, group) in laid_out.iter_groups().map_err(layout_error)? {
+                self.groups.get(&name).map_or(Ok(()), |node| node.large_offsets(&group, found))?;
+            }
         }
+        Ok(())
     }
 }
 
@@ -301,6 +301,14 @@ impl Values<'_> {
     /// Whether the values take 64 KiB or more in the file. Such values are streamed to the output instead of copied.
     fn is_large(&self) -> bool {
         self.byte_len() >= 1 << 16
+    }
+
+    /// The offset of these values in the laid-out file.
+    fn offset(&self, name: &str, dataset: &Dataset) -> Result<u64, H5Error> {
+        match dataset.layout().map_err(layout_error)? {
+            Layout::Contiguous { address: Some(address), size } if size == self.byte_len() as u64 => Ok(address),
+            other => Err(H5Error::Write { reason: format!("`{name}` was laid out as {other:?}"), source: None }),
+        }
     }
 
     fn stage(&self, dataset: &mut DatasetBuilder, shape: &[u64]) {
@@ -347,4 +355,51 @@ fn write_values<T: Copy, const N: usize>(
 
 fn layout_error(error: hdf5_pure::Error) -> H5Error {
     H5Error::Write { reason: error.to_string(), source: Some(error.into()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::H5File;
+    use super::super::counting_source::{ByteCount, CountingSource};
+    use super::*;
+
+    /// Large values, shared by all arrays.
+    static VALUES: [f32; 1 << 14] = [0.5; 1 << 14];
+
+    /// Bytes read to find the values of as many layers of a large and a small array each.
+    fn bytes_to_find(layers: usize) -> u64 {
+        let mut writer = H5Writer::new();
+        for layer in 0..layers {
+            writer.f32(&format!("layers/dense_{layer}/vars/0"), &[VALUES.len()], &VALUES[..]).unwrap();
+            writer.f32(&format!("layers/dense_{layer}/vars/1"), &[1], vec![1.0]).unwrap();
+        }
+        let (laid_out, count) = (writer.lay_out().unwrap(), ByteCount::default());
+        let find = || writer.large_offsets(CountingSource::new(laid_out, count.clone())).unwrap().len();
+        let (found, bytes) = count.during(find);
+        assert_eq!(found, layers);
+        bytes
+    }
+
+    #[test]
+    fn the_bytes_read_to_place_large_values_grow_with_the_number_of_layers() {
+        let (few, many) = (bytes_to_find(20), bytes_to_find(200));
+        assert!(many < 12 * few, "{few} bytes for 20 layers, {many} for 200");
+    }
+
+    #[test]
+    fn large_and_small_values_stand_where_their_names_say() {
+        let large = |first: f32| -> Vec<f32> { (0..1 << 14).map(|index| first + index as f32).collect() };
+        let mut writer = H5Writer::new();
+        for (path, first) in [("b/x", 1.0), ("a", 2.0), ("b/c/x", 3.0), ("b/c/y", 4.0)] {
+            writer.f32(path, &[1 << 14], large(first)).unwrap();
+        }
+        writer.f32("b/small", &[1], vec![5.0]).unwrap();
+        let mut bytes = Vec::new();
+        writer.write_to(&mut bytes).unwrap();
+        let file = H5File::from_bytes(bytes).unwrap();
+        for (path, first) in [("b/x", 1.0), ("a", 2.0), ("b/c/x", 3.0), ("b/c/y", 4.0)] {
+            assert_eq!(file.read_f32(path).unwrap().1, large(first), "{path}");
+        }
+        assert_eq!(file.read_f32("b/small").unwrap().1, [5.0]);
+    }
 }
