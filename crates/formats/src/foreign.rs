@@ -51,6 +51,8 @@ pub enum Foreign {
     TensorFlowGraph,
     /// A model of TensorFlow Lite (`.tflite`).
     TensorFlowLite,
+    /// Weights or a model of PyTorch (`.pt`, `.pth`): an archive with a pickle.
+    PyTorch,
     /// An ONNX model.
     Onnx,
     /// Weights in a `.safetensors` file.
@@ -109,7 +111,8 @@ impl Foreign {
             }
             Self::TarArchive => "unpack it with `tar xf`, and give the model in it",
             Self::ArchitectureJson => {
-                "in Python: model = keras.models.model_from_json(open('model.json').read()), \
+                "give the weights, too: `engraft predict model.weights.h5 photo.jpg --architecture model.json`; or \
+                 in Python: model = keras.models.model_from_json(open('model.json').read()), \
                  model.load_weights('model.weights.h5'), model.save('model.keras')"
             }
             Self::SavedModel { of_keras_2: true } => {
@@ -126,6 +129,11 @@ impl Foreign {
             Self::TensorFlowGraph | Self::TensorFlowLite | Self::Onnx => {
                 "it holds the computation without the layers: save the model that it was converted from, in Python with \
                  `model.save('model.keras')`"
+            }
+            Self::PyTorch => {
+                "its pickle is never read, since reading one runs code; weights of torchvision become .safetensors in Python: \
+                 import torch, safetensors.torch as s; s.save_file(torch.load('model.pth', weights_only=True), \
+                 'model.safetensors'), which `engraft train --weights model.safetensors` takes for VGG16"
             }
             Self::Safetensors => {
                 "it holds weights without layers: load them into the model's code in Python, then `model.save('model.keras')`"
@@ -169,6 +177,7 @@ impl fmt::Display for Foreign {
             Self::TensorFlowCheckpoint => "a checkpoint of TensorFlow",
             Self::TensorFlowGraph => "a frozen graph of TensorFlow (.pb)",
             Self::TensorFlowLite => "a TensorFlow Lite model (.tflite)",
+            Self::PyTorch => "a file of PyTorch (.pt, .pth)",
             Self::Onnx => "an ONNX model",
             Self::Safetensors => "a .safetensors file",
             Self::Transformers => "a model folder of Hugging Face transformers",

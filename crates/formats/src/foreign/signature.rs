@@ -9,6 +9,8 @@ pub(super) fn kind(start: &[u8]) -> Option<Foreign> {
         Foreign::Empty
     } else if at(0, b"version https://git-lfs.github.com/spec/") {
         Foreign::GitLfsPointer
+    } else if at(0, b"PK\x03\x04") && start.windows(9).any(|window| window == b"/data.pkl") {
+        Foreign::PyTorch
     } else if at(4, b"TFL3") {
         Foreign::TensorFlowLite
     } else if at(0, b"\x1f\x8b") || at(257, b"ustar") {
@@ -101,6 +103,7 @@ mod tests {
             (b"\x0a", None),
             (b"\x89HDF\r\n\x1a\n", None),
             (b"PK\x03\x04", None),
+            (b"PK\x03\x04\0\0\x08\x08\0\0archive/data.pkl\x80\x02", Some(Foreign::PyTorch)),
         ] {
             assert_eq!(kind(start), expected, "{start:?}");
         }
