@@ -28,6 +28,7 @@ FOLDERS = [
     "operations",
     "attention",
     "images",
+    "stored",
 ]
 HERE = pathlib.Path(__file__).parent
 

@@ -83,8 +83,10 @@ def channels_first():
     return keras.Sequential([*model, L.Dense(3)])
 
 
-def half_precision():
-    return between(L.Conv2D(3, 3, dtype="mixed_float16", name="conv"))
+def four_bits():
+    model = keras.Sequential([keras.Input((8,)), L.Dense(4, name="hidden"), L.Dense(3, name="top")])
+    model.quantize("int4")
+    return model
 
 
 def operation_in_h5():
@@ -105,7 +107,7 @@ BUILDERS = [
     unknown_activation,
     unknown_operation,
     channels_first,
-    half_precision,
+    four_bits,
     operation_in_h5,
 ]
 # File formats of each case; both by default. Keras can't write an .h5 of a custom model class, or read one with an operation.

@@ -25,7 +25,7 @@ use std::fs::File;
 use std::io::{BufReader, Read, Seek};
 use std::path::Path;
 
-use engraft_nn::{Error, Result};
+use engraft_nn::{Error, OpenShape, Result};
 
 use crate::archive::Zip;
 use crate::error::{at, within_file};
@@ -86,7 +86,7 @@ pub struct Contents {
 /// keras::save_model(&model, &path)?;
 /// let top = &inspect(&path)?.layers[0];
 /// assert_eq!((top.name.as_str(), top.class.as_str()), ("top", "Dense"));
-/// assert_eq!((top.output_shape.as_deref(), top.parameters), (Some(&[2][..]), Some(10)));
+/// assert_eq!((top.output_shape.as_deref(), top.parameters), (Some(&[Some(2)][..]), Some(10)));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, PartialEq)]
@@ -96,8 +96,8 @@ pub struct LayerInfo {
     pub name: String,
     /// The class name in Keras, such as `Dense`.
     pub class: String,
-    /// The shape of its output for one sample, if the model can be loaded.
-    pub output_shape: Option<Vec<usize>>,
+    /// The shape of its output for one sample, if the model can be loaded; `None` for a size that changes with the image size.
+    pub output_shape: Option<OpenShape>,
     /// The number of parameters, including those of nested layers, if the model can be loaded.
     pub parameters: Option<usize>,
 }

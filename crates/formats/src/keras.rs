@@ -22,17 +22,21 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod architecture;
 mod base_record;
 mod compile_config;
 mod config_reader;
 mod config_writer;
-mod dynamic_shape;
 mod functional;
+mod keras1;
 mod keras2;
 pub mod legacy;
 mod list_outputs;
+mod load_options;
+mod merged_kernel;
 mod named_arguments;
 mod nodes;
+mod open_input;
 mod optimizer_state;
 mod save;
 mod serialized_object;
@@ -50,6 +54,7 @@ use engraft_nn::{Error, Model, Result};
 use serde_json::{Map, Value};
 
 use self::config_reader::ConfigReader;
+use self::open_input::OpenInputs;
 use self::optimizer_state::SavedOptimizer;
 use crate::archive::Zip;
 use crate::error::{HasErrorKind, at, within_file};
@@ -57,6 +62,8 @@ use crate::foreign::Foreign;
 use crate::h5::{self, H5File, ParallelReader};
 use crate::json::parse;
 
+pub use self::architecture::load_architecture;
+pub use self::load_options::LoadOptions;
 pub use self::save::{SaveOptions, save, save_model, save_weights};
 pub use self::unzipped::is_unzipped;
 pub use self::weights_by_name::load_weights_by_name;
@@ -122,11 +129,35 @@ pub struct Archive {
 /// The file can't be read or has no model; a class or option is unknown (the error names it); a
 /// weight is missing, left over or of another shape; Keras 4 or later wrote the file.
 pub fn load(path: &Path) -> Result<Archive> {
+    load_with(path, &LoadOptions::default())
+}
+
+/// Like [`load`], with options: the size of images for inputs of open size, and custom layers.
+///
+/// ```
+/// use engraft_formats::keras::{self, LoadOptions};
+/// use engraft_nn::{prelude::*, layers::from_config};
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("features.keras");
+/// let open = serde_json::json!({"name": "photo", "batch_shape": [null, null, null, 3]});
+/// let x = Input::of(&from_config("InputLayer", open.as_object().unwrap().clone())?, vec![64, 64, 3])?;
+/// let model = Model::new(&x, &GlobalAveragePooling2D::new().call(&x)?)?;
+/// keras::save_model(&model, &path)?;
+///
+/// assert_eq!(keras::load(&path)?.model.input_shape(), &[64, 64, 3], "the size that is recorded in the file");
+/// let large = keras::load_with(&path, &LoadOptions::new().image_size([300, 200]))?;
+/// assert_eq!(large.model.input_shape(), &[300, 200, 3]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// Those of [`load`]; a layer that doesn't support the image size.
+pub fn load_with(path: &Path, options: &LoadOptions) -> Result<Archive> {
     if is_unzipped(path) {
-        return read_folder(path).map_err(|error| within_file(path, error));
+        return read_folder(path, options).map_err(|error| within_file(path, error));
     }
     let (file, parallel) = open_for_parallel_reads(path)?;
-    read_from(file, parallel).map_err(|error| within_file(path, error))
+    read_from(file, parallel, options).map_err(|error| within_file(path, error))
 }
 
 /// Like [`load`], from any seekable reader.
@@ -140,31 +171,41 @@ pub fn load(path: &Path) -> Result<Archive> {
 /// # Errors
 /// Those of [`load`].
 pub fn read(file: impl Read + Seek + Send + 'static) -> Result<Archive> {
-    read_from(file, None).map_err(Error::into_invalid_data)
+    read_from(file, None, &LoadOptions::default()).map_err(Error::into_invalid_data)
 }
 
 /// Reads a model from a `.keras` file or an `.h5`. `parallel` is a second reader of the same file, if it is on disk.
-fn read_from(mut file: impl Read + Seek + Send + 'static, parallel: Option<ParallelReader>) -> Result<Archive> {
+fn read_from(
+    mut file: impl Read + Seek + Send + 'static,
+    parallel: Option<ParallelReader>,
+    options: &LoadOptions,
+) -> Result<Archive> {
     if h5::is_hdf5(&mut file).map_err(in_file)? {
-        return legacy::read(&H5File::from_reader(file).map_err(in_file)?.with_parallel_reader(parallel));
+        return legacy::read(&H5File::from_reader(file).map_err(in_file)?.with_parallel_reader(parallel), options);
     }
     let mut zip = Zip::new(file, ARCHIVE)?;
     let (metadata, config) = (zip.read(METADATA, MAX_EXTRA)?, zip.require(CONFIG, MAX_CONFIG)?);
-    build(metadata.as_deref(), &config, || zip.into_h5(WEIGHTS, parallel))
+    build(metadata.as_deref(), &config, options, || zip.into_h5(WEIGHTS, parallel))
 }
 
 /// Reads a model from a folder with the content of a `.keras` file.
-fn read_folder(path: &Path) -> Result<Archive> {
-    build(unzipped::metadata(path)?.as_deref(), &unzipped::config(path)?, || unzipped::weights(path))
+fn read_folder(path: &Path, options: &LoadOptions) -> Result<Archive> {
+    build(unzipped::metadata(path)?.as_deref(), &unzipped::config(path)?, options, || unzipped::weights(path))
 }
 
 /// Makes the model that the parts of a `.keras` file describe. `weights` opens the third part.
-fn build(metadata: Option<&[u8]>, config: &[u8], weights: impl FnOnce() -> Result<H5File>) -> Result<Archive> {
+fn build(
+    metadata: Option<&[u8]>,
+    config: &[u8],
+    options: &LoadOptions,
+    weights: impl FnOnce() -> Result<H5File>,
+) -> Result<Archive> {
     let metadata: Value = metadata.map(|bytes| parse(METADATA, bytes)).transpose()?.unwrap_or_default();
     let keras_version = metadata["keras_version"].as_str().map(str::to_owned);
     version::check(keras_version.as_deref())?;
     let config = parse(CONFIG, config)?;
-    let model = ConfigReader::of_version(keras_version.as_deref()).model(&config);
+    let open_inputs = OpenInputs::new(&config, options.image_size, &metadata[open_input::KEY]);
+    let model = ConfigReader::new(keras_version.as_deref(), options).open_inputs(open_inputs).model(&config);
     let (model, mut warnings) = model.map_err(|error| version::hint(error, keras_version.as_deref()))?;
     base_record::restore(&model, &metadata[base_record::KEY])?;
     let file = weights()?;

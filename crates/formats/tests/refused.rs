@@ -26,7 +26,7 @@ const WORDS: &[(&str, &str)] = &[
     ),
     ("unknown_operation", "operation `cumsum` (Cumsum): this operation is not known"),
     ("channels_first", "layer `pool` (MaxPooling2D), option `data_format`: unknown variant `channels_first`"),
-    ("half_precision", "layer `conv` (Conv2D), dtype: expected float32"),
+    ("four_bits", "layer `hidden` (Dense), dtype: expected floats, or int8 for a Dense layer, received int4/128_from_float32"),
     (
         "operation_in_h5",
         "GetItem may be an operation, which Keras can't open in an .h5 either; save the model as .keras",

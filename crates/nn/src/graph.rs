@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::Shape;
 use crate::layer::{IntoLayer, Layer};
-use crate::layers::InputLayer;
+use crate::layers::{Input, InputLayer};
 use crate::{Error, Result};
 
 /// The result of a layer call: a shape and the call itself, without values (Keras' `KerasTensor`).
@@ -54,6 +54,20 @@ impl SymbolicTensor {
     /// An id that all handles of this tensor share. No other tensor has it while this one is alive.
     pub fn id(&self) -> usize {
         Arc::as_ptr(&self.0) as usize
+    }
+
+    /// The axes of a sample whose size is open, for an input of open size; empty for any other tensor.
+    ///
+    /// ```
+    /// use engraft_nn::{prelude::*, layers::from_config};
+    /// let config = serde_json::json!({"name": "photo", "batch_shape": [null, null, null, 3]});
+    /// let photo = from_config("InputLayer", config.as_object().unwrap().clone())?;
+    /// assert_eq!(Input::of(&photo, vec![64, 64, 3])?.open_axes(), [0, 1]);
+    /// assert!(Input::new([64, 64, 3]).open_axes().is_empty());
+    /// # Ok::<(), engraft_nn::Error>(())
+    /// ```
+    pub fn open_axes(&self) -> Vec<usize> {
+        self.layer().def_as::<InputLayer>().map(InputLayer::open_axes).unwrap_or_default()
     }
 
     /// The results of [`Input`](crate::layers::Input) that this tensor depends on, in depth-first order.
@@ -212,6 +226,39 @@ impl Graph {
             .hint("name one of them with `.named(..)`"));
         }
         Ok(Self { inputs, outputs, calls: traversal.calls, layers })
+    }
+
+    /// Whether the inputs may have these shapes: the shapes of the graph, with any size for an open axis.
+    pub(crate) fn allows(&self, shapes: &[Shape]) -> bool {
+        self.inputs.len() == shapes.len()
+            && self.inputs.iter().zip(shapes).all(|(input, shape)| {
+                let open = input.open_axes();
+                let mut sizes = input.shape().iter().zip(shape).enumerate();
+                input.shape().len() == shape.len() && sizes.all(|(axis, (a, b))| a == b || open.contains(&axis))
+            })
+    }
+
+    /// The same calls of the same layers on inputs of other shapes.
+    ///
+    /// # Errors
+    /// A shape that an input or a layer doesn't support, or a layer whose weights have another shape then.
+    pub(crate) fn for_shapes(&self, shapes: &[Shape]) -> Result<Self> {
+        let mut tensors: HashMap<usize, SymbolicTensor> = HashMap::new();
+        let mut inputs = Vec::with_capacity(self.inputs.len());
+        for (input, shape) in self.inputs.iter().zip(shapes) {
+            let resized = Input::of(input.layer(), shape.clone())?;
+            tensors.insert(input.id(), resized.clone());
+            inputs.push(resized);
+        }
+        for call in &self.calls {
+            if !tensors.contains_key(&call.id()) {
+                let arguments: Vec<_> =
+                    call.inputs().iter().filter_map(|input| tensors.get(&input.id()).cloned()).collect();
+                tensors.insert(call.id(), call.layer().call(&arguments)?);
+            }
+        }
+        let outputs = self.outputs.iter().filter_map(|output| tensors.get(&output.id()).cloned()).collect();
+        Self::new(inputs, outputs)
     }
 
     /// The symbolic inputs.

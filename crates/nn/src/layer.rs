@@ -8,16 +8,17 @@ use std::any::Any;
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use serde_json::{Map, Value};
 
 use crate::Shape;
 use crate::graph::{Arguments, Graph, SymbolicTensor};
+use crate::layers::CustomClass;
 use crate::lowering::Lowering;
 use crate::size_limits::check_size;
 use crate::weight::{Weight, WeightSpec};
-use crate::{Error, Result, naming};
+use crate::{DTypePolicy, Error, Result, naming};
 
 /// Keras' module of all layers; operations on tensors are in other modules.
 const LAYERS: &str = "keras.layers";
@@ -256,6 +257,8 @@ struct Inner {
     name: String,
     trainable: AtomicBool,
     in_base: AtomicBool,
+    dtype_policy: RwLock<Option<DTypePolicy>>,
+    custom_class: RwLock<Option<CustomClass>>,
     def: Box<dyn LayerDef>,
     built: OnceLock<Built>,
     // Locked by every build: two threads must not build the same layer at once.
@@ -276,6 +279,8 @@ impl Layer {
             name,
             trainable: AtomicBool::new(true),
             in_base: AtomicBool::new(false),
+            dtype_policy: RwLock::default(),
+            custom_class: RwLock::default(),
             def: Box::new(def),
             built: OnceLock::new(),
             building: Mutex::new(()),
@@ -397,6 +402,42 @@ impl Layer {
     /// ```
     pub fn set_in_base(&self, in_base: bool) {
         self.visit(&mut |layer| layer.0.in_base.store(in_base, Ordering::Relaxed));
+    }
+
+    /// Keras' dtype policy, as a file gave it; `None` for float32. It changes nothing here: every layer computes in f32.
+    pub fn dtype_policy(&self) -> Option<DTypePolicy> {
+        self.0.dtype_policy.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Sets the dtype policy that files of Keras get with this layer.
+    ///
+    /// ```
+    /// use engraft_nn::{DTypePolicy, prelude::*};
+    /// let dense = Dense::new(2).into_layer();
+    /// dense.set_dtype_policy(DTypePolicy::parse(&"mixed_bfloat16".into())?);
+    /// assert_eq!(dense.dtype_policy().map(|policy| policy.name()), Some("mixed_bfloat16".to_owned()));
+    /// # Ok::<(), engraft_nn::Error>(())
+    /// ```
+    pub fn set_dtype_policy(&self, policy: Option<DTypePolicy>) {
+        *self.0.dtype_policy.write().unwrap_or_else(PoisonError::into_inner) = policy;
+    }
+
+    /// How files name the class of a custom layer, one that isn't Keras' own; `None` for any other layer.
+    pub fn custom_class(&self) -> Option<CustomClass> {
+        self.0.custom_class.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Sets how files name the class of this layer, such as `my_package>Scale` for a custom layer of Keras.
+    ///
+    /// ```
+    /// use engraft_nn::{CustomClass, prelude::*};
+    /// let layer = Dense::new(2).into_layer();
+    /// let class = CustomClass { class_name: "Dense".into(), module: "my".into(), registered_name: "my>Dense".into() };
+    /// layer.set_custom_class(Some(class.clone()));
+    /// assert_eq!(layer.custom_class(), Some(class));
+    /// ```
+    pub fn set_custom_class(&self, class: Option<CustomClass>) {
+        *self.0.custom_class.write().unwrap_or_else(PoisonError::into_inner) = class;
     }
 
     /// The layers of a model; empty for any other layer.

@@ -10,6 +10,7 @@ use crate::activation::ActivationFn;
 use crate::graph::Graph;
 use crate::layer::Layer;
 use crate::program::{Param, Program, Step};
+use crate::sized_graphs::SizedGraphs;
 use crate::trainability::Trainability;
 use crate::weight::Weight;
 use crate::{Error, Model, Regularizer, Result};
@@ -228,8 +229,9 @@ impl Lowering<'_> {
     }
 
     /// Adds the operations of a nested model with one output; returns its output value.
-    pub(crate) fn graph(&mut self, graph: &Graph, inputs: &[ValueId]) -> Result<ValueId> {
-        Ok(self.graph_outputs(graph, inputs)?[0])
+    pub(crate) fn graph(&mut self, graphs: &SizedGraphs, inputs: &[ValueId]) -> Result<ValueId> {
+        let shapes: Vec<Shape> = inputs.iter().map(|&input| self.shape(input).clone()).collect();
+        Ok(self.graph_outputs(graphs.of(&shapes)?.as_ref(), inputs)?[0])
     }
 
     fn graph_outputs(&mut self, graph: &Graph, inputs: &[ValueId]) -> Result<Vec<ValueId>> {

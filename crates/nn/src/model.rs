@@ -12,6 +12,7 @@ use crate::layer::{IntoLayer, Layer, LayerDef};
 use crate::lowering::Lowering;
 use crate::sequential::SequentialDef;
 use crate::session_cache::Cache;
+use crate::sized_graphs::SizedGraphs;
 use crate::summary::Summary;
 use crate::weight::Weight;
 use crate::{Error, ErrorKind, Result, naming};
@@ -70,7 +71,7 @@ impl Model {
         let graph = Graph::new(inputs, outputs)?;
         let shapes: Vec<Shape> = graph.inputs().iter().map(|input| input.shape().clone()).collect();
         let name = name.unwrap_or_else(|| naming::auto_name("Functional"));
-        let layer = Layer::new(Functional { graph }, Some(name));
+        let layer = Layer::new(Functional { graphs: SizedGraphs::new(graph) }, Some(name));
         layer.build(&shapes)?;
         Self::from_layer(layer)
     }
@@ -338,7 +339,7 @@ impl IntoLayer for &Model {
 /// ```
 #[derive(Debug)]
 pub struct Functional {
-    graph: Graph,
+    graphs: SizedGraphs,
 }
 
 impl LayerDef for Functional {
@@ -352,24 +353,14 @@ impl LayerDef for Functional {
     }
 
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape> {
-        graph_output_shape(&self.graph, inputs)
+        Ok(self.graphs.of(inputs)?.outputs()[0].shape().clone())
     }
 
     fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {
-        to.graph(&self.graph, inputs)
+        to.graph(&self.graphs, inputs)
     }
 
     fn graph(&self) -> Option<&Graph> {
-        Some(&self.graph)
+        Some(self.graphs.graph())
     }
-}
-
-/// Shape of the first output of `graph`; an error unless `inputs` are the shapes that it was built for.
-pub(crate) fn graph_output_shape(graph: &Graph, inputs: &[Shape]) -> Result<Shape> {
-    let expected: Vec<&Shape> = graph.inputs().iter().map(SymbolicTensor::shape).collect();
-    if !inputs.iter().eq(expected.iter().copied()) {
-        return Err(Error::new("inputs", format_args!("{expected:?}"), format_args!("{inputs:?}"))
-            .hint("build the nested model for this input shape"));
-    }
-    Ok(graph.outputs()[0].shape().clone())
 }

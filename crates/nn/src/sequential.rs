@@ -12,7 +12,8 @@ use crate::graph::{Arguments, Graph, SymbolicTensor};
 use crate::layer::{IntoLayer, Layer, LayerDef};
 use crate::layers::InputLayer;
 use crate::lowering::Lowering;
-use crate::model::{Model, graph_output_shape};
+use crate::model::Model;
+use crate::sized_graphs::SizedGraphs;
 use crate::{Error, ErrorKind, Result, naming};
 
 /// Builder of a sequential model, a chain of layers (Keras' `Sequential`).
@@ -105,7 +106,7 @@ impl IntoLayer for Sequential {
         if input.is_some() {
             layers.remove(0);
         }
-        Layer::new(SequentialDef { input, layers, graph: OnceLock::new() }, Some(self.name))
+        Layer::new(SequentialDef { input, layers, graphs: OnceLock::new() }, Some(self.name))
     }
 }
 
@@ -122,10 +123,15 @@ impl IntoLayer for Sequential {
 pub struct SequentialDef {
     input: Option<Layer>,
     layers: Vec<Layer>,
-    graph: OnceLock<Graph>,
+    graphs: OnceLock<SizedGraphs>,
 }
 
 impl SequentialDef {
+    /// The description of the declared input.
+    fn input_layer(&self) -> Option<&InputLayer> {
+        self.input.as_ref().and_then(|input| input.def_as::<InputLayer>())
+    }
+
     /// The graph from an input of this shape through all layers.
     fn chain(&self, shape: &Shape) -> Result<Graph> {
         let input = match &self.input {
@@ -156,34 +162,35 @@ impl LayerDef for SequentialDef {
         };
         if let Some(declared) = self.input.as_ref().and_then(|input| input.output_shape())
             && declared != shape
+            && !self.input_layer().is_some_and(|input| input.allows(shape))
         {
             return Err(Error::new("input", format_args!("{declared:?} as declared"), format_args!("{shape:?}")));
         }
         // After the first build the graph exists; `Layer::build` checks that later shapes agree with it.
-        if self.graph.get().is_none() {
+        if self.graphs.get().is_none() {
             // Keras creates an inner Functional here. It uses up an automatic name, which later names must count.
             naming::auto_name("Functional");
-            let _ = self.graph.set(self.chain(shape)?);
+            let _ = self.graphs.set(SizedGraphs::new(self.chain(shape)?));
         }
         Ok(())
     }
 
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape> {
-        match self.graph.get() {
-            Some(graph) => graph_output_shape(graph, inputs),
+        match self.graphs.get() {
+            Some(graphs) => Ok(graphs.of(inputs)?.outputs()[0].shape().clone()),
             None => Err(not_built()),
         }
     }
 
     fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {
-        match self.graph.get() {
-            Some(graph) => to.graph(graph, inputs),
+        match self.graphs.get() {
+            Some(graphs) => to.graph(graphs, inputs),
             None => Err(not_built()),
         }
     }
 
     fn graph(&self) -> Option<&Graph> {
-        self.graph.get()
+        self.graphs.get().map(SizedGraphs::graph)
     }
 
     /// The layers without the input, as in Keras.

@@ -7,7 +7,7 @@ use std::fmt;
 
 use crate::graph::SymbolicTensor;
 use crate::layer::Layer;
-use crate::{Model, Weight};
+use crate::{Model, OpenShapes, Weight};
 use table::{Align, Column, Table};
 
 /// A model's layers, output shapes and parameter counts as text, as Keras prints them; see [`Model::summary`].
@@ -116,24 +116,32 @@ impl<'a> Summary<'a> {
         graph.calls().iter().for_each(|call| calls.entry(call.layer().id()).or_default().push(call));
         // Keras shows the operations of the outermost model, but not those of nested models.
         let layers = if self.model.is_sequential() { self.model.layers() } else { graph.layers().to_vec() };
+        let shapes = Shapes { calls: &calls, open: OpenShapes::of(self.model) };
         for layer in layers {
-            self.push_layer(&mut table, &layer, 0, (!chain).then_some(&calls));
+            self.push_layer(&mut table, &layer, 0, &shapes, (!chain).then_some(&calls));
         }
         table
     }
 
     /// Adds a row for the layer and, with `expand_nested`, rows for the layers inside it.
-    fn push_layer(&self, table: &mut Table, layer: &Layer, depth: usize, calls: Option<&Calls<'_>>) {
+    fn push_layer(
+        &self,
+        table: &mut Table,
+        layer: &Layer,
+        depth: usize,
+        shapes: &Shapes<'_>,
+        calls: Option<&Calls<'_>>,
+    ) {
         let prefix = if depth == 0 { String::new() } else { format!("{}└ ", "   ".repeat(depth)) };
         let name = format!("{prefix}{} ({})", layer.name(), layer.class_name());
-        let mut row = vec![name, shape(layer, calls), params(layer)];
+        let mut row = vec![name, shapes.text(layer), params(layer)];
         row.extend(calls.map(|calls| connections(layer, calls)));
         if self.show_trainable {
             row.push(trainable(layer).to_owned());
         }
         table.push(row);
         if self.expand_nested {
-            layer.layers().iter().for_each(|layer| self.push_layer(table, layer, depth + 1, calls));
+            layer.layers().iter().for_each(|layer| self.push_layer(table, layer, depth + 1, shapes, calls));
         }
     }
 
@@ -171,14 +179,24 @@ impl fmt::Display for Summary<'_> {
 /// The calls of each layer, by the layer's id.
 type Calls<'a> = HashMap<usize, Vec<&'a SymbolicTensor>>;
 
-/// Output shape of the layer's last call among `calls`, else of its first call, such as `(None, 8, 8, 4)`.
-fn shape(layer: &Layer, calls: Option<&Calls<'_>>) -> String {
-    let last = calls.and_then(|calls| calls.get(&layer.id())?.last());
-    let Some(shape) = last.map(|call| call.shape()).or(layer.output_shape()) else {
-        return "?".into();
-    };
-    let axes: Vec<String> = std::iter::once("None".into()).chain(shape.iter().map(ToString::to_string)).collect();
-    format!("({})", axes.join(", "))
+/// The output shapes of the layers of a model.
+struct Shapes<'a> {
+    /// The calls of the outermost model.
+    calls: &'a Calls<'a>,
+    open: OpenShapes,
+}
+
+impl Shapes<'_> {
+    /// Output shape of the layer's last call in the outermost model, else in the model that it is in, such as `(None, 8, 8, 4)`.
+    fn text(&self, layer: &Layer) -> String {
+        let last = self.calls.get(&layer.id()).and_then(|calls| calls.last());
+        let Some(shape) = last.map(|call| self.open.of_call(call)).or_else(|| self.open.of_layer(layer)) else {
+            return "?".into();
+        };
+        let size = |size: Option<usize>| size.map_or("None".to_owned(), |size| size.to_string());
+        let axes: Vec<String> = std::iter::once("None".into()).chain(shape.into_iter().map(size)).collect();
+        format!("({})", axes.join(", "))
+    }
 }
 
 fn params(layer: &Layer) -> String {
@@ -308,7 +326,8 @@ mod tests {
     #[test]
     fn an_unbuilt_layer_says_so() {
         let layer = Dense::new(2).into_layer();
-        assert_eq!([shape(&layer, None), params(&layer)], ["?", "0 (unbuilt)"]);
+        let shapes = Shapes { calls: &Calls::new(), open: OpenShapes::default() };
+        assert_eq!([shapes.text(&layer), params(&layer)], ["?", "0 (unbuilt)"]);
     }
 
     #[test]

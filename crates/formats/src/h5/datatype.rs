@@ -7,6 +7,7 @@ use hdf5_pure::{Dataset, Datatype, DatatypeByteOrder, FloatingPointLayout};
 
 use super::H5Error;
 use super::convert_error::convert_error;
+use crate::element_type::ElementType;
 
 /// The layout of IEEE 754 binary16. The size alone would not tell it from bfloat16.
 const BINARY16: FloatingPointLayout = FloatingPointLayout {
@@ -29,6 +30,7 @@ pub(super) fn name(datatype: &Datatype) -> String {
     // A file may declare any size in bytes up to `u32::MAX`, so the size in bits needs a u64.
     let bits = |size: u32| 8 * u64::from(size);
     match datatype {
+        datatype if is_bfloat16(datatype) => "BF16".to_owned(),
         Datatype::FloatingPoint { size, .. } => format!("F{}", bits(*size)),
         Datatype::FixedPoint { size, .. } => format!("I{}", bits(*size)),
         other => other.to_string(),
@@ -48,6 +50,11 @@ pub(super) fn is_little_endian_f32(path: &str, dataset: &Dataset) -> Result<bool
     ))
 }
 
+/// Whether a datatype is the one in which Keras writes bfloat16: two opaque bytes, since HDF5 has no such type.
+fn is_bfloat16(datatype: &Datatype) -> bool {
+    matches!(datatype, Datatype::Opaque { size: 2, .. })
+}
+
 /// Reads the values of a numeric dataset, converted to f32.
 pub(super) fn read_f32(path: &str, dataset: &Dataset) -> Result<Vec<f32>, H5Error> {
     let damaged = |error| convert_error(path, "dataset", error);
@@ -58,6 +65,7 @@ pub(super) fn read_f32(path: &str, dataset: &Dataset) -> Result<Vec<f32>, H5Erro
         Datatype::FloatingPoint { size: 2, layout: BINARY16, byte_order } => {
             Ok(decode_f16(&dataset.read_raw().map_err(damaged)?, &byte_order))
         }
+        datatype if is_bfloat16(&datatype) => Ok(ElementType::Bf16.to_f32(&dataset.read_raw().map_err(damaged)?)),
         other => Err(H5Error::Type {
             path: path.to_owned(),
             expected: "integers or floats of 16, 32 or 64 bits",

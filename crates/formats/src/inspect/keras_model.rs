@@ -1,9 +1,10 @@
 //! Inspection of Keras models: the layers of the loaded model, or those in its config if it can't be loaded.
 
+use std::collections::BTreeSet;
 use std::io::{Read, Seek};
 use std::path::Path;
 
-use engraft_nn::{Layer, Model, Result};
+use engraft_nn::{Layer, Model, OpenShapes, Result};
 use serde_json::Value;
 
 use super::{Contents, LayerInfo, after, arrays};
@@ -62,8 +63,10 @@ pub(super) fn of_hdf5(path: &Path, file: &H5File, config: &str) -> Result<Conten
 fn with_model(path: &Path, config: &[u8], mut contents: Contents) -> Contents {
     match keras::load(path) {
         Ok(archive) => {
-            archive.model.layers().iter().for_each(|layer| of_layer(layer, "", &mut contents.layers));
+            let shapes = OpenShapes::of(&archive.model);
+            archive.model.layers().iter().for_each(|layer| of_layer(layer, "", &shapes, &mut contents.layers));
             contents.optimizer = optimizer(&archive.model);
+            contents.texts.extend(dtype_policies(&archive.model));
             contents.problems = archive.warnings;
         }
         Err(error) => {
@@ -73,6 +76,15 @@ fn with_model(path: &Path, config: &[u8], mut contents: Contents) -> Contents {
         }
     }
     contents
+}
+
+/// The dtype policies of the layers other than float32, as a text of the file; `None` if there are none.
+fn dtype_policies(model: &Model) -> Option<(String, String)> {
+    let policies = model.leaves().into_iter().filter_map(|layer| layer.dtype_policy());
+    let names: BTreeSet<String> = policies.map(|policy| policy.name()).collect();
+    let names: Vec<String> = names.into_iter().collect();
+    let text = || format!("{} in Keras; computed in float32 here", names.join(", "));
+    (!names.is_empty()).then(|| ("dtype_policy".to_owned(), text()))
 }
 
 fn optimizer(model: &Model) -> Option<String> {
@@ -86,16 +98,16 @@ fn optimizer(model: &Model) -> Option<String> {
 }
 
 /// Adds a layer and all layers nested in it to `to`. `within` is the prefix of their names.
-fn of_layer(layer: &Layer, within: &str, to: &mut Vec<LayerInfo>) {
+fn of_layer(layer: &Layer, within: &str, shapes: &OpenShapes, to: &mut Vec<LayerInfo>) {
     let name = format!("{within}{}", layer.name());
     let inside = format!("{name}/");
     to.push(LayerInfo {
         name,
         class: layer.class_name().to_owned(),
-        output_shape: layer.output_shape().cloned(),
+        output_shape: shapes.of_layer(layer),
         parameters: Some(layer.count_params()),
     });
-    layer.layers().iter().for_each(|inner| of_layer(inner, &inside, to));
+    layer.layers().iter().for_each(|inner| of_layer(inner, &inside, shapes, to));
 }
 
 /// Adds the layers in a model's config to `to`, whether their classes are known or not. `within` is the prefix of their names.

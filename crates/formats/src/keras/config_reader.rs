@@ -3,15 +3,18 @@
 //! Class names are looked up in a fixed list. Nothing that a file names is imported or run.
 //! Functional models are read in `functional`; `config_writer` writes the same format.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
-use engraft_nn::layers::{Input, InputLayer, from_config, operation_from_call};
-use engraft_nn::{Error, ErrorKind, IntoLayer, Layer, Model, Result, Sequential, SymbolicTensor};
+use engraft_nn::layers::{CustomLayers, Input, InputLayer, from_config, operation_from_call};
+use engraft_nn::{DTypePolicy, Error, ErrorKind, IntoLayer, Layer, Model, Result, Sequential, SymbolicTensor};
 use serde_json::{Map, Value};
 
 use super::functional::{self, LayerReader};
+use super::load_options::LoadOptions;
+use super::open_input::{self, OpenInputs};
 use super::serialized_object::{ARGUMENTS, KEYWORDS, excerpt, is_operation, layer_objects, model_name};
-use super::{keras2, version};
+use super::{keras1, keras2, version};
 
 /// Limit on the depth of nested models, so that the recursion can't overflow the stack. No real model is nested as deep.
 const MAX_NESTING: usize = 32;
@@ -32,22 +35,36 @@ const MAX_VALUES: usize = 1 << 28;
 pub(super) struct ConfigReader {
     /// The layers built so far that have a `shared_object_id`, by this id. Keras gives an id to a layer in several models.
     shared: HashMap<u64, Layer>,
-    /// Whether Keras 2 wrote the file.
+    /// Whether Keras 1 wrote the file.
+    keras_1: bool,
+    /// Whether Keras 2 or 1 wrote the file.
     keras_2: bool,
-    /// Warnings for the caller: what this reader changed in the model that the file describes, such as an input of dynamic size
-    /// that got a fixed size.
+    /// The sizes of inputs whose size is open.
+    open_inputs: OpenInputs,
+    /// The layers of the program's own that the file may contain.
+    custom_layers: CustomLayers,
+    /// Warnings for the caller: what this reader changed in the model that the file describes, such as an input of open size that
+    /// got a size.
     warnings: Vec<String>,
 }
 
 impl ConfigReader {
     /// A reader of files of this version of Keras.
-    pub(super) fn of_version(version: Option<&str>) -> Self {
-        Self { keras_2: version::is_keras_2(version), ..Self::default() }
+    pub(super) fn new(version: Option<&str>, options: &LoadOptions) -> Self {
+        let custom_layers = options.custom_layers.clone();
+        let (keras_1, keras_2) = (version::is_keras_1(version), version::is_keras_2(version));
+        Self { keras_1, keras_2, custom_layers, ..Self::default() }
+    }
+
+    /// Sets the sizes of inputs whose size is open.
+    pub(super) fn open_inputs(self, open_inputs: OpenInputs) -> Self {
+        Self { open_inputs, ..self }
     }
 
     /// Builds the model that a JSON object describes; also returns the warnings.
     pub(super) fn model(mut self, object: &Value) -> Result<(Model, Vec<String>)> {
-        let layer = self.layer(object, 0)?;
+        let object = if self.keras_1 { Cow::Owned(keras1::object(object)?) } else { Cow::Borrowed(object) };
+        let layer = self.layer(&object, 0)?;
         let model = Model::from_layer(layer)?;
         let calls = count_calls(model.layer(), &mut HashMap::new());
         if calls > MAX_CALLS {
@@ -61,6 +78,7 @@ impl ConfigReader {
             let place = format!("weight `{}`", weight.path());
             return Err(Error::new(place, "a size that can be counted", format_args!("{:?}", weight.shape())));
         }
+        self.warnings.extend(self.open_inputs.warnings(&model));
         Ok((model, self.warnings))
     }
 
@@ -68,13 +86,14 @@ impl ConfigReader {
         let name = model_name(config, &["layers", "build_input_shape"])?;
         let within = |error: Error| error.within(format_args!("model `{name}`"));
         let objects = layer_objects(config).map_err(within)?;
-        let fixed = super::dynamic_shape::fix_sequential(objects);
         let mut sequential = Sequential::with_name(name.as_str());
         let mut input = None;
         for (index, object) in objects.iter().enumerate() {
-            let object = fixed.as_ref().filter(|_| index == 0).map_or(object, |fixed| &fixed.object);
             let layer = self.layer(object, depth + 1).map_err(within)?;
             if index == 0 && layer.def_as::<InputLayer>().is_some() {
+                if let Some(size) = open_input::resized_to(objects.get(1)) {
+                    self.resize(&layer, size);
+                }
                 input = Some(self.call(&layer, &[]).map_err(within)?);
             } else if index == 0
                 && let Some(shape) = layer.input_shapes().and_then(|shapes| shapes.first())
@@ -83,7 +102,6 @@ impl ConfigReader {
             }
             sequential = sequential.add(layer);
         }
-        self.warnings.extend(fixed.map(|fixed| fixed.warning));
         let layer = sequential.into_layer();
         // Keras 2 has the input shape in the config of the first layer. A model that was never called has no input shape.
         let shape = config.get("build_input_shape").or_else(|| objects.first()?.pointer("/config/batch_input_shape"));
@@ -96,11 +114,15 @@ impl ConfigReader {
         Ok(layer)
     }
 
+    /// Builds a layer of the program's own.
+    fn custom(&self, object: &Value, config: &Map<String, Value>) -> Result<Layer> {
+        check_options(&object["class_name"].to_string(), config)?;
+        self.custom_layers.read(object)?.ok_or_else(|| unknown_class("", object))
+    }
+
     /// Builds a layer that contains no other layers.
     fn leaf(&self, class_name: &str, object: &Value, config: &Map<String, Value>) -> Result<Layer> {
-        for (option, value) in config.iter().filter(|(option, _)| *option != "seed" && *option != "dtype") {
-            check_numbers(value).map_err(|error| error.within(format_args!("{class_name} option `{option}`")))?;
-        }
+        check_options(class_name, config)?;
         let mut config = config.clone();
         if self.keras_2 {
             let name = config.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -135,11 +157,16 @@ impl LayerReader for ConfigReader {
         let Some(config) = object.get("config").and_then(Value::as_object) else {
             return Err(Error::new(format_args!("{class_name} in config.json"), "a config", excerpt(object)));
         };
-        check_origin(class_name, object).map_err(|error| match config.get("name").and_then(Value::as_str) {
-            Some(name) => error.within(format_args!("layer `{name}`")),
-            None => error,
-        })?;
+        let custom = is_custom(object);
+        if custom && !self.custom_layers.contains(object) {
+            let error = unknown_class(class_name, object);
+            return Err(match config.get("name").and_then(Value::as_str) {
+                Some(name) => error.within(format_args!("layer `{name}`")),
+                None => error,
+            });
+        }
         let layer = match class_name {
+            _ if custom => self.custom(object, config)?,
             "Functional" | "Model" => functional::read(self, config, depth)?,
             "Sequential" => self.sequential(config, depth)?,
             _ => self.leaf(class_name, object, config)?,
@@ -152,6 +179,10 @@ impl LayerReader for ConfigReader {
                 return Err(Error::new(place, "trainable to be true or false", excerpt(other)));
             }
         };
+        if matches!(class_name, "Functional" | "Model" | "Sequential") {
+            let policy = DTypePolicy::parse(config.get("dtype").unwrap_or(&Value::Null));
+            layer.set_dtype_policy(policy.map_err(|error| error.within(format_args!("model `{}`", layer.name())))?);
+        }
         // A model's flag sets no flags of its layers here: the file has one for each. Keras' `Sequential.from_config` ignores the
         // model's own flag.
         layer.set_own_trainable(trainable || class_name == "Sequential");
@@ -173,7 +204,8 @@ impl LayerReader for ConfigReader {
                 x = self.call(&inner, &[x])?;
             }
         }
-        let output = layer.call(inputs)?;
+        let open = self.open_inputs.tensor(layer).filter(|_| inputs.is_empty());
+        let output = open.unwrap_or_else(|| layer.call(inputs))?;
         match values(output.shape()) {
             Some(1..=MAX_VALUES) => Ok(output),
             _ => {
@@ -187,29 +219,40 @@ impl LayerReader for ConfigReader {
         }
     }
 
-    fn warn(&mut self, warning: String) {
-        self.warnings.push(warning);
+    fn resize(&mut self, input: &Layer, size: [usize; 2]) {
+        self.warnings.extend(self.open_inputs.resize(input, size));
     }
 }
 
-/// Refuses classes that aren't Keras' own: a registered class of the same name may compute anything.
-fn check_origin(class_name: &str, object: &Value) -> Result<()> {
+/// Whether a class isn't Keras' own: a registered class of the same name may compute anything.
+fn is_custom(object: &Value) -> bool {
     let own_module = match object.get("module") {
         None => true,
         Some(Value::String(module)) => is_module_of_keras(module),
         Some(_) => false,
     };
+    let class_name = &object["class_name"];
     let own_name = match object.get("registered_name") {
         None | Some(Value::Null) => true,
         Some(name) => name == class_name,
     };
-    if own_module && own_name {
-        return Ok(());
-    }
+    // An `.h5` has the registered name of a custom class in place of its class name.
+    !own_module || !own_name || class_name.as_str().is_some_and(|name| name.contains('>'))
+}
+
+fn unknown_class(class_name: &str, object: &Value) -> Error {
     let received = format!("module {}, registered name {}", object["module"], object["registered_name"]);
-    Err(Error::new(format_args!("class `{class_name}` in config.json"), "a class of Keras itself", received)
+    Error::new(format_args!("class `{class_name}` in config.json"), "a class of Keras itself", received)
         .with_kind(ErrorKind::Unsupported)
-        .hint("custom layers can't be read; rebuild the model from Keras' own layers and save it again"))
+        .hint("a Rust program can teach a custom layer: keras::LoadOptions::custom_layers; otherwise rebuild the model from Keras' own layers and save it again")
+}
+
+/// Checks the numbers in a layer's config.
+fn check_options(class_name: &str, config: &Map<String, Value>) -> Result<()> {
+    for (option, value) in config.iter().filter(|(option, _)| *option != "seed" && *option != "dtype") {
+        check_numbers(value).map_err(|error| error.within(format_args!("{class_name} option `{option}`")))?;
+    }
+    Ok(())
 }
 
 /// Whether a Python module belongs to Keras, under any of the names that Keras 2 and 3 have had.

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use engraft_nn::layers::InputLayer;
-use engraft_nn::{Graph, Layer, Model, Shape, SymbolicTensor};
+use engraft_nn::{CustomClass, Graph, Layer, Model, OpenShape, OpenShapes, SymbolicTensor};
 use serde_json::{Map, Value, json};
 
 use super::compile_config;
@@ -11,7 +11,7 @@ use super::serialized_object::is_operation;
 
 /// Serializes a model, its layers and the settings of `compile`.
 pub(super) fn model(model: &Model) -> Value {
-    let mut shared = SharedLayers::default();
+    let mut shared = SharedLayers { shapes: OpenShapes::of(model), ..SharedLayers::default() };
     shared.count(model.layer(), &mut HashSet::new());
     let mut object = shared.object(model.layer());
     if let Some(compiled) = model.compiled().as_ref() {
@@ -33,6 +33,8 @@ fn layers_of(graph: &Graph) -> Vec<Layer> {
 #[derive(Default)]
 struct SharedLayers {
     models: HashMap<usize, usize>,
+    /// The shapes of all calls, with `null` for open sizes.
+    shapes: OpenShapes,
 }
 
 impl SharedLayers {
@@ -48,7 +50,7 @@ impl SharedLayers {
         let mut object = match (layer.class_name(), layer.def().graph()) {
             ("Functional", Some(graph)) => self.functional(layer, graph),
             ("Sequential", Some(graph)) => self.sequential(layer, graph),
-            _ => leaf(layer),
+            _ => self.leaf(layer),
         };
         if self.models.get(&layer.id()).is_some_and(|&models| models > 1) {
             object.insert("shared_object_id".into(), json!(layer.id()));
@@ -77,7 +79,7 @@ impl SharedLayers {
         let own = graph.calls().iter().filter(|call| call.layer() == layer && !call.inputs().is_empty());
         let nodes: Vec<Value> = own
             .map(|call| {
-                let tensors: Vec<Value> = call.inputs().iter().map(|input| calls.tensor(input)).collect();
+                let tensors: Vec<Value> = call.inputs().iter().map(|input| calls.tensor(input, &self.shapes)).collect();
                 json!({"args": layer.def().call_arguments(tensors), "kwargs": layer.def().keyword_arguments()})
             })
             .collect();
@@ -89,7 +91,7 @@ impl SharedLayers {
 
     fn sequential(&self, layer: &Layer, graph: &Graph) -> Map<String, Value> {
         let input = graph.inputs()[0].layer().clone();
-        let shape = batch_shape(graph.inputs()[0].shape());
+        let shape = batch_shape(&self.shapes.of_call(&graph.inputs()[0]));
         let layers: Vec<_> = std::iter::once(input).chain(layer.layers()).map(|inner| self.object(&inner)).collect();
         let mut config = common_config(layer);
         config.insert("layers".into(), json!(layers));
@@ -99,23 +101,27 @@ impl SharedLayers {
         object.insert("compile_config".into(), json!({}));
         object
     }
-}
 
-/// Serializes a layer that contains no other layers.
-fn leaf(layer: &Layer) -> Map<String, Value> {
-    let (def, name) = (layer.def(), layer.name());
-    if is_operation(def.module()) || layer.def_as::<InputLayer>().is_some() {
-        let mut config = def.config();
-        config.insert("name".into(), json!(name));
-        let registered_name = if is_operation(def.module()) { json!(def.class_name()) } else { Value::Null };
-        return object(def.module(), def.class_name(), Value::Object(config), registered_name);
+    /// Serializes a layer that contains no other layers.
+    fn leaf(&self, layer: &Layer) -> Map<String, Value> {
+        let (def, name) = (layer.def(), layer.name());
+        if is_operation(def.module()) || layer.def_as::<InputLayer>().is_some() {
+            let mut config = def.config();
+            config.insert("name".into(), json!(name));
+            let registered_name = if is_operation(def.module()) { json!(def.class_name()) } else { Value::Null };
+            return object(def.module(), def.class_name(), Value::Object(config), registered_name);
+        }
+        let mut config = common_config(layer);
+        config.extend(def.config());
+        let mut object = object(def.module(), def.class_name(), Value::Object(config), Value::Null);
+        if let Some(CustomClass { module, registered_name, .. }) = layer.custom_class() {
+            object.insert("module".into(), module);
+            object.insert("registered_name".into(), registered_name);
+        }
+        let shapes: Vec<Value> = self.shapes.inputs_of_layer(layer).iter().map(batch_shape).collect();
+        object.insert("build_config".into(), build_config(def.argument_names(), shapes));
+        object
     }
-    let mut config = common_config(layer);
-    config.extend(def.config());
-    let mut object = object(def.module(), def.class_name(), Value::Object(config), Value::Null);
-    let shapes: Vec<Value> = layer.input_shapes().unwrap_or_default().iter().map(batch_shape).collect();
-    object.insert("build_config".into(), build_config(def.argument_names(), shapes));
-    object
 }
 
 /// The shapes that Keras builds a layer with, by the names of the arguments if its calls have several.
@@ -139,15 +145,25 @@ fn object(module: &str, class_name: &str, config: Value, registered_name: Value)
 }
 
 fn common_config(layer: &Layer) -> Map<String, Value> {
-    let policy = object("keras", "DTypePolicy", json!({"name": "float32"}), Value::Null);
-    let members = [("name", json!(layer.name())), ("trainable", json!(layer.trainable())), ("dtype", json!(policy))];
+    let members =
+        [("name", json!(layer.name())), ("trainable", json!(layer.trainable())), ("dtype", dtype_policy(layer))];
     let common = layer.def().common_options();
     let members = members.into_iter().filter(|(name, _)| *name == "name" || common.contains(name));
     members.map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
-/// The shape of a batch: a sample's shape after a batch axis of unknown size.
-fn batch_shape(shape: &Shape) -> Value {
+/// The dtype policy of a layer. Weights that a file had quantized are written as floats, so the policy is one of floats.
+fn dtype_policy(layer: &Layer) -> Value {
+    let float32 = || json!(object("keras", "DTypePolicy", json!({"name": "float32"}), Value::Null));
+    match layer.dtype_policy() {
+        None => float32(),
+        Some(policy) if policy.quantizes(layer.class_name()) => policy.dequantized(),
+        Some(policy) => policy.to_keras().clone(),
+    }
+}
+
+/// The shape of a batch: a sample's shape after a batch axis of unknown size. An open size is null.
+fn batch_shape(shape: &OpenShape) -> Value {
     std::iter::once(Value::Null).chain(shape.iter().map(|&size| json!(size))).collect()
 }
 
@@ -173,11 +189,11 @@ impl CallNumbers {
         self.numbers.get(&tensor.id()).copied().unwrap_or(0)
     }
 
-    fn tensor(&self, tensor: &SymbolicTensor) -> Value {
+    fn tensor(&self, tensor: &SymbolicTensor, shapes: &OpenShapes) -> Value {
         let history = json!([tensor.layer().name(), self.number(tensor), 0]);
         json!({
             "class_name": "__keras_tensor__",
-            "config": {"shape": batch_shape(tensor.shape()), "dtype": "float32", "keras_history": history},
+            "config": {"shape": batch_shape(&shapes.of_call(tensor)), "dtype": "float32", "keras_history": history},
         })
     }
 

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::nodes::{self, CallArguments, Reference};
 use super::serialized_object::{ARGUMENTS, KEYWORDS, excerpt, is_operation, layer_objects, model_name};
-use super::{dynamic_shape, list_outputs, named_arguments, tf_operations};
+use super::{list_outputs, named_arguments, open_input, tf_operations};
 
 /// Builds the layers of a functional model and calls them.
 ///
@@ -21,8 +21,8 @@ pub(super) trait LayerReader {
     /// Calls a layer.
     fn call(&self, layer: &Layer, inputs: &[SymbolicTensor]) -> Result<SymbolicTensor>;
 
-    /// Adds a warning for the user: a difference of the built model from the file, such as an input that got a fixed size.
-    fn warn(&mut self, warning: String);
+    /// Says that the model resizes an input to this height and width. An input of open size gets this size.
+    fn resize(&mut self, input: &Layer, size: [usize; 2]);
 }
 
 /// Builds the functional model of a config.
@@ -154,12 +154,11 @@ fn read_layers(reader: &mut dyn LayerReader, entries: &[LayerEntry], depth: usiz
     }
     let mut layers = Vec::with_capacity(entries.len());
     for entry in entries {
-        let fixed = dynamic_shape::fix(entry.object, readers.get(entry.name).into_iter().flatten().copied());
-        let object = fixed.as_ref().map_or(entry.object_with_arguments(), |fixed| Cow::Borrowed(&fixed.object));
-        layers.push(reader.layer(&object, depth + 1)?);
-        if let Some(fixed) = fixed {
-            reader.warn(fixed.warning);
+        let layer = reader.layer(&entry.object_with_arguments(), depth + 1)?;
+        if let Some(size) = open_input::resized_to(readers.get(entry.name).into_iter().flatten().copied()) {
+            reader.resize(&layer, size);
         }
+        layers.push(layer);
     }
     Ok(layers)
 }
@@ -295,7 +294,7 @@ mod tests {
             layer.call(inputs)
         }
 
-        fn warn(&mut self, _: String) {}
+        fn resize(&mut self, _: &Layer, _: [usize; 2]) {}
     }
 
     fn model(object: &Value) -> Model {

@@ -9,7 +9,7 @@ use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
 
 use super::version::KERAS_VERSION;
-use super::{CONFIG, METADATA, WEIGHTS, base_record, config_writer, optimizer_state, weights};
+use super::{CONFIG, METADATA, WEIGHTS, base_record, config_writer, open_input, optimizer_state, weights};
 use crate::error::at;
 use crate::failing_once::FailingOnce;
 use crate::h5::H5Writer;
@@ -93,6 +93,9 @@ pub fn save(model: &Model, path: &Path, options: &SaveOptions<'_>) -> Result<()>
     });
     if let paths @ [_, ..] = &base_record::paths(model)[..] {
         metadata[base_record::KEY] = json!(paths);
+    }
+    if let Some(size) = open_input::record(model) {
+        metadata[open_input::KEY] = json!(size);
     }
     let small = [(METADATA, metadata.to_string()), (CONFIG, config)];
     with_weights(model, Some(options.optimizer_state), options.float_type, |writer, bytes| {

@@ -15,7 +15,8 @@ pub(super) const KEYWORDS: &str = "keywords";
 
 /// Whether a Python module contains operations, such as `keras.ops`. Operations are nodes of a graph that are no layers in Keras.
 pub(super) fn is_operation(module: &str) -> bool {
-    module.split('.').any(|part| part == "ops" || part == "activations")
+    let mut parts = module.split('.');
+    parts.next() == Some("keras") && parts.any(|part| part == "ops" || part == "activations")
 }
 
 /// The name of a model. Refuses options other than `name`, `trainable`, `dtype` and those in `options`.
@@ -59,6 +60,7 @@ mod tests {
     fn operations_are_told_by_their_module() {
         assert!(is_operation("keras.src.ops.numpy") && is_operation("keras.activations"));
         assert!(!is_operation("keras.layers") && !is_operation(""));
+        assert!(!is_operation("my.ops"), "a custom layer");
     }
 
     #[test]

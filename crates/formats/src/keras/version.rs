@@ -33,6 +33,11 @@ pub(super) fn is_keras_2(version: Option<&str>) -> bool {
     version.and_then(parts).is_some_and(|(major, _)| major < 3)
 }
 
+/// Whether Keras 1 wrote a file.
+pub(super) fn is_keras_1(version: Option<&str>) -> bool {
+    version.and_then(parts).is_some_and(|(major, _)| major < 2)
+}
+
 /// The major and minor version.
 fn parts(version: &str) -> Option<(u32, u32)> {
     let mut numbers = version.split('.').map(|part| part.parse().ok());
@@ -50,6 +55,7 @@ mod tests {
         }
         let error = check(Some("4.0.0")).unwrap_err().to_string();
         assert!(error.starts_with("keras_version: expected 3.x or older, received 4.0.0\nhint: "), "{error}");
+        assert!(is_keras_1(Some("1.2.2")) && !is_keras_1(Some("2.0.0")) && !is_keras_1(None));
         assert!(is_keras_2(Some("2.13.1-tf")) && !is_keras_2(Some("3.0.0")) && !is_keras_2(None));
         let unknown = || Error::because("layer `x`", "not known");
         assert_eq!(hint(unknown(), Some("3.15.9")), unknown());

@@ -8,6 +8,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use engraft_nn::{Error, ErrorKind, Layer, Result, Weight, snake_case};
 
+use super::merged_kernel;
 use super::serialized_object::is_operation;
 use crate::FloatType;
 use crate::error::at;
@@ -23,6 +24,11 @@ impl SavedLayer {
     /// Name and class of the layer, for errors.
     fn description(&self) -> String {
         format!("layer `{}` ({})", self.layer.name(), self.layer.class_name())
+    }
+
+    /// Whether the file has the kernel as int8, and its scale in an array after the weights.
+    fn is_quantized(&self) -> bool {
+        self.layer.dtype_policy().is_some_and(|policy| policy.quantizes(self.layer.class_name()))
     }
 
     fn vars(&self) -> String {
@@ -115,14 +121,7 @@ pub(super) fn read(saved: &[SavedLayer], file: &H5File, names: LayerNames) -> Re
         comparison.check_arrays(entry)?;
         comparison.check_no_others(entry, &groups)?;
     }
-    for entry in saved {
-        for (index, weight) in entry.layer.own_weights().iter().enumerate() {
-            let (_, values) =
-                file.read_f32(&comparison.path(&entry.var(index))).map_err(|error| of_weight(weight, error))?;
-            weight.set(values)?;
-        }
-    }
-    Ok(())
+    saved.iter().try_for_each(|entry| comparison.set(entry))
 }
 
 /// The name of the groups that contain layers: `layers`, or `_layer_checkpoint_dependencies` in files of Keras 2.13.
@@ -152,6 +151,21 @@ impl FileComparison<'_> {
         path.split('/').map(|part| if part == "layers" { self.root } else { part }).collect::<Vec<_>>().join("/")
     }
 
+    /// Sets a layer's weights to the arrays of the file.
+    fn set(&self, entry: &SavedLayer) -> Result<()> {
+        let read = |index| self.file.read_f32(&self.path(&entry.var(index))).map(|(_, values)| values);
+        let weights = entry.layer.own_weights();
+        for (index, weight) in weights.iter().enumerate() {
+            let of_weight = |error| of_weight(weight, error);
+            let mut values = read(index).map_err(of_weight)?;
+            if index == 0 && entry.is_quantized() {
+                merged_kernel::dequantize(&mut values, &read(weights.len()).map_err(of_weight)?);
+            }
+            weight.set(values)?;
+        }
+        Ok(())
+    }
+
     /// Checks that the number and shapes of a layer's arrays match its weights.
     fn check_arrays(&self, entry: &SavedLayer) -> Result<()> {
         let vars = self.path(&entry.vars());
@@ -161,25 +175,26 @@ impl FileComparison<'_> {
             found.extend(children(self.file, &group)?.into_iter().map(|name| join(&group, &name)));
         }
         let weights = entry.layer.own_weights();
-        for (index, weight) in weights.iter().enumerate() {
+        let mut shapes: Vec<(&Weight, &[usize])> = weights.iter().map(|weight| (weight, weight.shape())).collect();
+        if let Some(kernel) = weights.first().filter(|_| entry.is_quantized()) {
+            // The scale of each output of the kernel follows the weights.
+            shapes.push((kernel, kernel.shape().last().map(std::slice::from_ref).unwrap_or_default()));
+        }
+        for (index, &(weight, expected)) in shapes.iter().enumerate() {
             let path = self.path(&entry.var(index));
             if !found.contains(&path) {
-                return Err(Error::new(
-                    name_of(weight),
-                    format_args!("an array `{path}` of {:?}", weight.shape()),
-                    "none",
-                ));
+                return Err(Error::new(name_of(weight), format_args!("an array `{path}` of {expected:?}"), "none"));
             }
             let shape = self.file.dataset_shape(&path).map_err(|error| of_weight(weight, error))?;
-            if shape != weight.shape() {
+            if shape != expected {
                 let received = format!("{shape:?} in `{path}`");
-                return Err(Error::new(name_of(weight), format_args!("{:?}", weight.shape()), received));
+                return Err(Error::new(name_of(weight), format_args!("{expected:?}"), received));
             }
         }
-        if found.len() != weights.len() {
+        if found.len() != shapes.len() {
             return Err(Error::new(
                 entry.description(),
-                format_args!("{} arrays in `{vars}`", weights.len()),
+                format_args!("{} arrays in `{vars}`", shapes.len()),
                 found.len(),
             ));
         }

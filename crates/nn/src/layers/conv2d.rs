@@ -2,7 +2,7 @@
 
 use engraft_ir::{Op, ValueId};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 
 use super::kernel_options::{kernel_options, output_options, window_options};
 use super::options::{DataFormat, Padding, Size2d, config_of, image, yes};
@@ -16,6 +16,8 @@ use crate::{Constraint, Error, Initializer, Regularizer, Result, constraint, ini
 /// 2D convolution (Keras' `Conv2D`).
 ///
 /// `[h, w, c] -> [h', w', filters]`; kernel `[kh, kw, c / groups, filters]`, bias `[filters]`.
+///
+/// The options of a file for LoRA, `lora_rank` and `lora_alpha`, are kept as those of [`Dense`](super::Dense).
 ///
 /// ```
 /// use engraft_nn::prelude::*;
@@ -70,6 +72,10 @@ pub struct Conv2D {
     kernel_constraint: Option<Constraint>,
     #[serde(default, with = "constraint::object")]
     bias_constraint: Option<Constraint>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    lora_rank: Option<usize>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    lora_alpha: Option<Number>,
 }
 
 fn one() -> Size2d {
@@ -100,6 +106,8 @@ impl Conv2D {
             activity_regularizer: None,
             kernel_constraint: None,
             bias_constraint: None,
+            lora_rank: None,
+            lora_alpha: None,
         }
     }
 

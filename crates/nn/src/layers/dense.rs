@@ -2,13 +2,12 @@
 
 use engraft_ir::{Op, ValueId};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 
 use super::kernel_options::{kernel_options, output_options};
 use super::options::{config_of, single, yes};
 use crate::Shape;
 use crate::activation::ActivationFn;
-use crate::keras_object::Unset;
 use crate::layer::LayerDef;
 use crate::lowering::Lowering;
 use crate::weight::WeightSpec;
@@ -17,6 +16,9 @@ use crate::{Constraint, Error, Initializer, Regularizer, Result, constraint, ini
 /// The fully connected layer: `activation(x · kernel + bias)` along the last axis (Keras' `Dense`).
 ///
 /// `[.., inputs] -> [.., units]`; kernel `[inputs, units]`, bias `[units]`.
+///
+/// The options of a file for LoRA (Hu et al. 2021, arXiv:2106.09685), `lora_rank` and `lora_alpha`, are kept. Reading the file adds
+/// the low-rank product to the kernel, which is trained as a whole here. A kernel of int8 is dequantized when it is read.
 ///
 /// ```
 /// use engraft_nn::prelude::*;
@@ -58,10 +60,13 @@ pub struct Dense {
     kernel_constraint: Option<Constraint>,
     #[serde(default, with = "constraint::object")]
     bias_constraint: Option<Constraint>,
-    #[serde(default, skip_serializing, rename = "lora_rank")]
-    _lora_rank: Unset,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    lora_rank: Option<usize>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    lora_alpha: Option<Number>,
+    /// The settings of a quantized kernel, which is dequantized when it is read.
     #[serde(default, skip_serializing, rename = "quantization_config")]
-    _quantization_config: Unset,
+    _quantization_config: Value,
 }
 
 impl Dense {
@@ -78,8 +83,9 @@ impl Dense {
             activity_regularizer: None,
             kernel_constraint: None,
             bias_constraint: None,
-            _lora_rank: Unset,
-            _quantization_config: Unset,
+            lora_rank: None,
+            lora_alpha: None,
+            _quantization_config: Value::Null,
         }
     }
 }

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use super::*;
 use crate::layer::{Layer, LayerDef};
-use crate::{Error, ErrorKind, Result};
+use crate::{DTypePolicy, Error, ErrorKind, Result};
 
 /// Creates a layer from its config and name.
 pub(super) type Reader = fn(Value, String) -> std::result::Result<Layer, serde_json::Error>;
@@ -114,30 +114,52 @@ pub fn from_config(class_name: &str, mut config: Map<String, Value>) -> Result<L
             ));
         }
         let supported: Vec<&str> = known_classes().collect();
-        return Err(Error::because(place, "this class of layer is not known")
-            .with_kind(ErrorKind::Unsupported)
-            .hint(format_args!("supported: {}", supported.join(", "))));
+        return Err(Error::because(place, "this class of layer is not known").with_kind(ErrorKind::Unsupported).hint(
+            format_args!(
+                "supported: {}; a Rust program can teach other classes: LoadOptions::custom_layers",
+                supported.join(", ")
+            ),
+        ));
     };
-    let trainable = match config.remove("trainable") {
-        None => true,
-        Some(Value::Bool(trainable)) => trainable,
-        Some(other) => return Err(Error::new(place, "trainable to be true or false", other)),
-    };
-    if class_name != "InputLayer" {
-        if let Some(dtype) = config.remove("dtype") {
-            check_dtype(&dtype).map_err(|e| e.within(&place))?;
-        }
-        // Keras 2 wrote the input's shape into the config of a first layer.
-        config.remove("batch_input_shape");
-    }
+    let options = common_options(&place, class_name, &mut config)?;
     let layer = reader(Value::Object(config.clone()), name).map_err(|e| match unsupported_option(reader, &config) {
         Some(option) => {
             Error::from_source(format_args!("{place}, option `{option}`"), e).with_kind(ErrorKind::Unsupported)
         }
         None => Error::from_source(&place, e),
     })?;
-    layer.set_trainable(trainable);
+    options.apply(&layer);
     Ok(layer)
+}
+
+/// The options that every layer has besides its name.
+pub(super) struct CommonOptions {
+    trainable: bool,
+    policy: Option<DTypePolicy>,
+}
+
+impl CommonOptions {
+    pub(super) fn apply(self, layer: &Layer) {
+        layer.set_trainable(self.trainable);
+        layer.set_dtype_policy(self.policy);
+    }
+}
+
+/// Removes the options that every layer has from a config.
+pub(super) fn common_options(place: &str, class_name: &str, config: &mut Map<String, Value>) -> Result<CommonOptions> {
+    let trainable = match config.remove("trainable") {
+        None => true,
+        Some(Value::Bool(trainable)) => trainable,
+        Some(other) => return Err(Error::new(place, "trainable to be true or false", other)),
+    };
+    let mut policy = None;
+    // The `dtype` of an input is an option of its class.
+    if class_name != "InputLayer" {
+        policy = dtype_policy(class_name, &config.remove("dtype").unwrap_or_default()).map_err(|e| e.within(place))?;
+        // Keras 2 wrote the input's shape into the config of a first layer.
+        config.remove("batch_input_shape");
+    }
+    Ok(CommonOptions { trainable, policy })
 }
 
 /// The option whose value isn't supported: without it, the config can be read.
@@ -150,17 +172,10 @@ fn unsupported_option(reader: Reader, config: &Map<String, Value>) -> Option<&st
     config.keys().find(|option| config.len() <= 100 && without(option)).map(String::as_str)
 }
 
-fn check_dtype(dtype: &Value) -> Result<()> {
-    match dtype {
-        Value::Null => Ok(()),
-        Value::String(name) if name == "float32" => Ok(()),
-        Value::Object(policy) if policy.get("config").and_then(|c| c.get("name")) == Some(&Value::from("float32")) => {
-            Ok(())
-        }
-        other => Err(Error::new("dtype", "float32", other)
-            .with_kind(ErrorKind::Unsupported)
-            .hint("save the model with the float32 policy: keras.config.set_dtype_policy(\"float32\")")),
-    }
+fn dtype_policy(class_name: &str, dtype: &Value) -> Result<Option<DTypePolicy>> {
+    let policy = DTypePolicy::parse(dtype)?;
+    policy.as_ref().map_or(Ok(()), |policy| policy.check(class_name))?;
+    Ok(policy)
 }
 
 #[cfg(test)]
@@ -241,15 +256,20 @@ mod tests {
             ),
             (
                 "Dense",
-                json!({"name": "d", "units": 3, "lora_rank": 4}),
-                "layer `d` (Dense), option `lora_rank`: expected null",
+                json!({"name": "d", "units": 3, "lora_rank": "four"}),
+                "layer `d` (Dense), option `lora_rank`: invalid type",
             ),
             (
                 "Conv2D",
                 json!({"name": "c", "filters": 1, "kernel_size": 3, "data_format": "channels_first"}),
                 "layer `c` (Conv2D), option `data_format`: unknown variant `channels_first`",
             ),
-            ("Dense", json!({"name": "d", "units": 3, "dtype": "mixed_bfloat16"}), "expected float32"),
+            (
+                "Dense",
+                json!({"name": "d", "units": 3, "dtype": "int32"}),
+                "layer `d` (Dense), dtype: expected a policy of",
+            ),
+            ("Dense", json!({"name": "d", "units": 3, "dtype": "int4_from_float32"}), "received int4_from_float32"),
             ("Dense", json!({"units": 3}), "expected a name"),
         ] {
             let error = from_json(class, config).unwrap_err().to_string();

@@ -7,6 +7,7 @@ use engraft_nn::{Error, Layer, Result, Weight};
 use super::{KERAS_VERSION, in_h5};
 use crate::FloatType;
 use crate::h5::{H5Error, H5File, H5Writer};
+use crate::keras::merged_kernel::{self, MergedLayer};
 use crate::unique_names::unique_paths;
 
 /// A layer in an `.h5` of Keras 2: its name, and the names and shapes of its arrays.
@@ -104,7 +105,9 @@ impl<'a> LayerWeights<'a> {
 
     /// Checks the shapes of all pairs, then sets the weights.
     fn set(&self, pairs: &[(&LegacyLayer, &Layer)]) -> Result<()> {
-        for (saved, layer) in pairs {
+        let pairs = pairs.iter().map(|(saved, layer)| merged_kernel::split(saved).map(|parts| (parts, *layer)));
+        let pairs = pairs.collect::<Result<Vec<(MergedLayer, &Layer)>>>()?;
+        for (MergedLayer { weights: saved, .. }, layer) in &pairs {
             let weights = in_order_of(saved, layer);
             if !same_shapes(saved, &weights) {
                 let shapes = |shapes: Vec<&[usize]>| format!("weights of shapes {shapes:?}");
@@ -117,9 +120,13 @@ impl<'a> LayerWeights<'a> {
                 ));
             }
         }
-        for (saved, layer) in pairs {
+        for (MergedLayer { weights: saved, parts }, layer) in &pairs {
+            let read = |array: &str| Ok(self.file.read_f32(&self.path(&saved.name, array)).map_err(in_h5)?.1);
             for ((array, _), weight) in saved.weights.iter().zip(in_order_of(saved, layer)) {
-                let (_, values) = self.file.read_f32(&self.path(&saved.name, array)).map_err(in_h5)?;
+                let mut values = read(array)?;
+                for part in parts.get(array).into_iter().flatten() {
+                    part.merge(&mut values, layer, &weight, read)?;
+                }
                 weight.set(values)?;
             }
         }

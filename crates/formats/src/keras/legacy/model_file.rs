@@ -9,22 +9,27 @@ use super::{KERAS_VERSION, LayerWeights, OrderedWeights, in_h5, write_file};
 use crate::h5::{H5File, H5Writer};
 use crate::json::parse;
 use crate::keras::config_reader::ConfigReader;
+use crate::keras::open_input::{self, OpenInputs};
 use crate::keras::optimizer_state::{self, SavedOptimizer};
-use crate::keras::{Archive, SaveOptions, base_record, config_writer, keras2, recompile, version};
+use crate::keras::{Archive, LoadOptions, SaveOptions, base_record, config_writer, keras2, recompile, version};
 
 const CONFIG: &str = "model_config";
 const TRAINING: &str = "training_config";
 const WEIGHTS: &str = "model_weights";
 
 /// Reads the model in an `.h5`: layers, weights, the record of the base, the settings of `compile` and the optimizer state.
-pub(in crate::keras) fn read(file: &H5File) -> Result<Archive> {
+pub(in crate::keras) fn read(file: &H5File, options: &LoadOptions) -> Result<Archive> {
     let keras_version = file.attr_string("", "keras_version").map_err(in_h5)?;
     version::check(keras_version.as_deref())?;
     let Some(config) = file.attr_string("", CONFIG).map_err(in_h5)? else {
         return Err(Error::new("root", format_args!("an attribute `{CONFIG}`"), "none")
-            .hint("this .h5 holds weights only: load them into a model of the same layers"));
+            .hint("this .h5 holds weights only: give the layers too, as JSON that Keras writes with model.to_json() (--architecture FILE.json, keras::load_architecture), or load them into a model of the same layers"));
     };
-    let model = ConfigReader::of_version(keras_version.as_deref()).model(&parse(CONFIG, config.as_bytes())?);
+    let config = parse(CONFIG, config.as_bytes())?;
+    let size = file.attr_string("", open_input::KEY).map_err(in_h5)?;
+    let size = size.map_or(Ok(Value::Null), |size| parse(open_input::KEY, size.as_bytes()))?;
+    let open_inputs = OpenInputs::new(&config, options.image_size, &size);
+    let model = ConfigReader::new(keras_version.as_deref(), options).open_inputs(open_inputs).model(&config);
     let (model, mut warnings) = model.map_err(|error| version::hint(error, keras_version.as_deref()))?;
     LayerWeights::of(file)?.set_by_order(&model.layers())?;
     if let Some(record) = file.attr_string("", base_record::KEY).map_err(in_h5)? {
@@ -106,6 +111,7 @@ pub fn save(model: &Model, path: &Path, options: &SaveOptions<'_>) -> Result<()>
 fn attributes(model: &Model, options: &SaveOptions<'_>) -> Result<Vec<(String, String)>> {
     let mut config = config_writer::model(model);
     spell_out_ellipses(&mut config);
+    remove_lora(&mut config);
     let layers = json!({"class_name": config["class_name"], "config": config["config"]});
     let mut attributes = vec![
         ("backend".to_owned(), "tensorflow".to_owned()),
@@ -120,11 +126,24 @@ fn attributes(model: &Model, options: &SaveOptions<'_>) -> Result<Vec<(String, S
     if let paths @ [_, ..] = &base_record::paths(model)[..] {
         attributes.push((base_record::KEY.to_owned(), json!(paths).to_string()));
     }
+    if let Some(size) = open_input::record(model) {
+        attributes.push((open_input::KEY.to_owned(), json!(size).to_string()));
+    }
     for (name, bytes) in options.extras {
         let text = String::from_utf8(bytes.clone()).map_err(|error| Error::from_source(name, error))?;
         attributes.push((name.clone(), text));
     }
     Ok(attributes)
+}
+
+/// Removes the options of LoRA, whose product is merged into the kernel. With them, Keras would expect its factors in an `.h5`.
+fn remove_lora(object: &mut Value) {
+    for layer in object.pointer_mut("/config/layers").and_then(Value::as_array_mut).into_iter().flatten() {
+        remove_lora(layer);
+        if let Some(config) = layer.get_mut("config").and_then(Value::as_object_mut) {
+            config.retain(|option, _| option != "lora_rank" && option != "lora_alpha");
+        }
+    }
 }
 
 /// Replaces each ellipsis by full slices, `x[..., 0]` by `x[:, :, :, 0]`, since Keras can't read an ellipsis from an `.h5`.

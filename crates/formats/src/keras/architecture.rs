@@ -1,0 +1,107 @@
+//! A model in two files: the layers as JSON (`model.to_json()` in Keras), and the weights alone (`model.save_weights(..)`).
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use engraft_nn::{Error, Result};
+use serde_json::Value;
+
+use super::config_reader::ConfigReader;
+use super::open_input::OpenInputs;
+use super::{Archive, LoadOptions, MAX_CONFIG, legacy, load_weights, version};
+use crate::error::within_file;
+use crate::json::parse;
+
+/// Reads a model from the JSON of its layers and a file of its weights: `.weights.h5`, `.h5` or `.keras`.
+///
+/// Keras writes the JSON with `model.to_json()`. Weights are matched by order, as Keras' `load_weights` does.
+///
+/// ```
+/// use engraft_formats::FloatType;
+/// use engraft_formats::keras::{self, LoadOptions};
+/// use engraft_nn::prelude::*;
+/// let folder = tempfile::tempdir()?;
+/// let (json, weights) = (folder.path().join("m.json"), folder.path().join("m.weights.h5"));
+/// std::fs::write(&json, r#"{"class_name": "Sequential", "config": {"name": "m", "layers": [
+///     {"class_name": "InputLayer", "config": {"name": "x", "batch_shape": [null, 4]}},
+///     {"class_name": "Dense", "config": {"name": "top", "units": 2}}]}}"#)?;
+/// let model = Sequential::new().add(Input::new([4])).add(Dense::new(2)).build()?;
+/// keras::save_weights(&model, &weights, FloatType::F32)?;
+/// let again = keras::load_architecture(&json, &weights, &LoadOptions::new())?.model;
+/// assert_eq!(*again.weights()[0].values(), *model.weights()[0].values());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// Those of [`load`](super::load); the JSON is larger than 8 MiB or describes no model; the weights are those of other layers.
+pub fn load_architecture(architecture: &Path, weights: &Path, options: &LoadOptions) -> Result<Archive> {
+    let read = || {
+        let config: Value = parse("layers", &text(architecture)?)?;
+        let keras_version = config.get("keras_version").and_then(Value::as_str).map(str::to_owned);
+        version::check(keras_version.as_deref())?;
+        let open_inputs = OpenInputs::new(&config, options.image_size, &Value::Null);
+        let model = ConfigReader::new(keras_version.as_deref(), options).open_inputs(open_inputs).model(&config);
+        let (model, warnings) = model.map_err(|error| version::hint(error, keras_version.as_deref()))?;
+        Ok(Archive { model, warnings, keras_version })
+    };
+    let archive = read().map_err(|error| within_file(architecture, error))?;
+    match legacy::layers(weights) {
+        Ok(_) => legacy::load_weights(weights, &archive.model.layers())?,
+        // Any other file of weights. Its errors name what is wrong with it.
+        Err(_) => load_weights(weights, &archive.model)?,
+    }
+    Ok(archive)
+}
+
+fn text(path: &Path) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(MAX_CONFIG + 1).read_to_end(&mut bytes));
+    read.map_err(|error| Error::from_io("file", error))?;
+    match bytes.len() as u64 > MAX_CONFIG {
+        true => Err(Error::new("file", format_args!("at most {MAX_CONFIG} bytes"), "more")),
+        false => Ok(bytes),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use engraft_nn::prelude::*;
+
+    use super::*;
+    use crate::FloatType;
+    use crate::keras;
+
+    const JSON: &str = r#"{"class_name": "Sequential", "keras_version": "2.15.0", "backend": "tensorflow", "config": {"name": "m",
+        "layers": [{"class_name": "Dense", "config": {"name": "top", "units": 2, "batch_input_shape": [null, 4]}}]}}"#;
+
+    #[test]
+    fn every_file_of_weights_fits() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let model = Sequential::new().add(Input::new([4])).add(Dense::new(2).named("top")).build().unwrap();
+        std::fs::write(path("m.json"), JSON).unwrap();
+        keras::save_weights(&model, &path("m.weights.h5"), FloatType::F32).unwrap();
+        keras::save_model(&model, &path("m.keras")).unwrap();
+        legacy::save_weights(&path("m.h5"), &model.layers()).unwrap();
+        for weights in ["m.weights.h5", "m.keras", "m.h5"] {
+            let archive = load_architecture(&path("m.json"), &path(weights), &LoadOptions::new()).unwrap();
+            assert_eq!(*archive.model.weights()[0].values(), *model.weights()[0].values(), "{weights}");
+            assert_eq!(archive.keras_version.as_deref(), Some("2.15.0"));
+        }
+    }
+
+    #[test]
+    fn errors_name_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let load = || load_architecture(&path("m.json"), &path("m.h5"), &LoadOptions::new()).unwrap_err().to_string();
+        assert!(load().contains("m.json"), "{}", load());
+        std::fs::write(path("m.json"), "[1]").unwrap();
+        assert!(load().contains("m.json") && load().contains("an object with a class_name"), "{}", load());
+        std::fs::write(path("m.json"), JSON).unwrap();
+        let other = Sequential::new().add(Input::new([3])).add(Dense::new(2)).build().unwrap();
+        legacy::save_weights(&path("m.h5"), &other.layers()).unwrap();
+        assert!(load().contains("m.h5") && load().contains("weights of shapes [[4, 2], [2]]"), "{}", load());
+    }
+}

@@ -1,0 +1,136 @@
+//! [`SizedGraphs`]: the graph of a model whose inputs have an open size, for each size that it is called on.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::graph::Graph;
+use crate::{Error, Result, Shape, SymbolicTensor};
+
+/// Limit on the sizes that one model is called on. A graph is kept for each, so a file must not ask for many.
+const MAX_SIZES: usize = 64;
+
+/// The graph of a model, and the same layers for inputs of other sizes.
+///
+/// Keras calls a model with an input such as `[null, null, null, 3]` on images of any size. Shapes are fixed here, so each size
+/// has a graph of its own. All of them share the layers and their weights.
+#[derive(Debug)]
+pub(crate) struct SizedGraphs {
+    graph: Arc<Graph>,
+    others: Mutex<Vec<Arc<Graph>>>,
+}
+
+impl SizedGraphs {
+    pub(crate) fn new(graph: Graph) -> Self {
+        Self { graph: Arc::new(graph), others: Mutex::default() }
+    }
+
+    /// The graph that the model was built with.
+    pub(crate) fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// The graph for inputs of these shapes.
+    ///
+    /// # Errors
+    /// Shapes that the inputs don't allow, or that a layer doesn't support; calls on more than [`MAX_SIZES`] sizes.
+    pub(crate) fn of(&self, shapes: &[Shape]) -> Result<Arc<Graph>> {
+        if is_for(&self.graph, shapes) {
+            return Ok(self.graph.clone());
+        }
+        let expected: Vec<&Shape> = self.graph.inputs().iter().map(SymbolicTensor::shape).collect();
+        if !self.graph.allows(shapes) {
+            return Err(Error::new("inputs", format_args!("{expected:?}"), format_args!("{shapes:?}"))
+                .hint("build the nested model for this input shape"));
+        }
+        let known = self.others.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(graph) = known.iter().find(|graph| is_for(graph, shapes)) {
+            return Ok(graph.clone());
+        }
+        if known.len() >= MAX_SIZES {
+            return Err(Error::new("inputs", format_args!("at most {MAX_SIZES} sizes of one nested model"), "more"));
+        }
+        // The lock is not held here: the call goes through nested models, which have locks of their own.
+        let graph = Arc::new(self.graph.for_shapes(shapes)?);
+        self.others.lock().unwrap_or_else(PoisonError::into_inner).push(graph.clone());
+        Ok(graph)
+    }
+}
+
+fn is_for(graph: &Graph, shapes: &[Shape]) -> bool {
+    graph.inputs().iter().map(SymbolicTensor::shape).eq(shapes)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::layers::{InputLayer, from_config};
+    use crate::prelude::*;
+    use crate::{Program, Result};
+
+    /// An input `[null, null, 3]`, here of `size` pixels.
+    fn open(size: usize) -> SymbolicTensor {
+        let config = serde_json::json!({"name": "photo", "batch_shape": [null, null, null, 3]});
+        let layer = from_config("InputLayer", config.as_object().unwrap().clone()).unwrap();
+        Input::of(&layer, vec![size, size, 3]).unwrap()
+    }
+
+    fn base() -> Model {
+        let x = open(64);
+        let y = Conv2D::new(2, 3).named("conv").call(&x).unwrap();
+        Model::named("base", &x, &MaxPooling2D::new(2).call(&y).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_model_of_open_size_is_called_on_images_of_any_size() {
+        let base = base();
+        let small = base.call(&Input::new([10, 12, 3])).unwrap();
+        assert_eq!(small.shape(), &[4, 5, 2]);
+        let x = Input::new([32, 32, 3]);
+        let outer = Model::new(&x, &Flatten::new().call(&base.call(&x).unwrap()).unwrap()).unwrap();
+        let program = Program::of(&outer, false, 0).unwrap();
+        let sizes: Vec<usize> = program.steps.iter().map(|step| program.size(step.output)).collect();
+        assert_eq!(sizes, [30 * 30 * 2, 15 * 15 * 2, 15 * 15 * 2]);
+        assert_eq!(outer.weights().len(), 2, "all sizes share the weights");
+        assert_eq!(base.output_shape(), &[31, 31, 2]);
+    }
+
+    #[test]
+    fn sequential_models_are_no_exception() {
+        let base = Sequential::new().add(open(64)).add(Conv2D::new(2, 3)).build().unwrap();
+        assert_eq!(base.call(&Input::new([8, 9, 3])).unwrap().shape(), &[6, 7, 2]);
+        let outer = Sequential::new().add(Input::new([8, 8, 3])).add(&base).build().unwrap();
+        assert_eq!(outer.output_shape(), &[6, 6, 2]);
+    }
+
+    #[test]
+    fn deep_nesting_takes_no_more_than_one_graph_each() {
+        let mut inner = base();
+        for depth in 0..24 {
+            let x = open(64);
+            inner = Model::named(format!("m{depth}"), &x, &inner.call(&x).unwrap()).unwrap();
+        }
+        assert_eq!(inner.call(&Input::new([16, 16, 3])).unwrap().shape(), &[7, 7, 2]);
+    }
+
+    #[test]
+    fn what_is_not_open_stays_fixed() {
+        let base = base();
+        for (shape, expected) in [(vec![8, 8, 4], "expected [[64, 64, 3]]"), (vec![2, 2, 3], "at least 3 pixels")] {
+            let error = base.call(&Input::new(shape)).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+        let x = Input::new([8, 8, 3]);
+        let fixed = Model::new(&x, &Flatten::new().call(&x).unwrap()).unwrap();
+        assert!(fixed.call(&Input::new([9, 9, 3])).is_err());
+        let error = (4..100).try_for_each(|size| base.call(&Input::new([size, size, 3])).map(|_| ())).unwrap_err();
+        assert!(error.to_string().contains("at most 64 sizes"), "{error}");
+    }
+
+    #[test]
+    fn weights_that_need_one_size_say_so() -> Result<()> {
+        let x = open(8);
+        let model = Model::new(&x, &Dense::new(2).call(&Flatten::new().call(&x)?)?)?;
+        let error = model.call(&Input::new([9, 9, 3])).unwrap_err().to_string();
+        assert!(error.contains("inputs of the first call's shapes"), "{error}");
+        assert!(InputLayer::new([8, 8, 3]).open_axes().is_empty());
+        Ok(())
+    }
+}
