@@ -1,17 +1,17 @@
 //! An image classifier: a model with class names and, for a file of engraft, its metadata.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use engraft_kernels::{Activation, activate, softmax};
 
-use super::{Metadata, Outputs, Unscaled, preprocessed};
+use super::{ClassifierOptions, Metadata, Outputs, Unscaled, preprocessed};
 use crate::applications::Preprocessing;
 use crate::data::{ColorMode, Photo, Pixels};
 use crate::formats::keras::{self, SaveOptions};
 use crate::plan::Plan;
 use crate::runtime::{Runtime, SessionKey};
 use crate::train::{RunOptions, Train};
-use crate::{Error, ErrorKind, Model, OutputActivation, Result, Tensor};
+use crate::{Error, ErrorKind, Model, OutputActivation, Result, SymbolicTensor, Tensor};
 
 /// A model that classifies raw RGB photos, with the names of its classes.
 ///
@@ -63,7 +63,9 @@ pub struct Classifier {
     color_mode: ColorMode,
     classes: Vec<String>,
     metadata: Option<Metadata>,
-    warnings: Vec<String>,
+    pub(super) warnings: Vec<String>,
+    /// The file beside the model that the class names come from.
+    pub(super) classes_file: Option<PathBuf>,
     runtime: Option<Runtime>,
     batch_size: usize,
     outputs: Outputs,
@@ -100,12 +102,16 @@ impl Classifier {
     /// The model's input or output has another shape, or the metadata has another number of class names.
     pub fn new(model: Model, metadata: Option<Metadata>) -> Result<Self> {
         let place = || format!("model `{}`", model.name());
-        let single = |received: usize, what: &str| match received {
-            1 => Ok(()),
-            several => Err(Error::new(place(), format_args!("one {what}"), several)),
+        let single = |tensors: &[SymbolicTensor], what: &str, hint: &str| match tensors {
+            [_] => Ok(()),
+            several => {
+                let names: Vec<&str> = several.iter().map(|tensor| tensor.layer().name()).collect();
+                let received = format!("{}: {}", several.len(), names.join(", "));
+                Err(Error::new(place(), format_args!("one {what}"), received).hint(hint))
+            }
         };
-        single(model.inputs().len(), "input")?;
-        single(model.outputs().len(), "output")?;
+        single(model.inputs(), "input", "only one input can be a photo; Model::predict takes a tensor for each input")?;
+        single(model.outputs(), "output", "choose one: ClassifierOptions::output")?;
         let color_mode = ColorMode::of_input(model.input_shape()).map_err(|_| {
             let expected = "an input of RGB photos, [height, width, 3], or grey ones, [height, width, 1]";
             Error::new(place(), expected, format_args!("{:?}", model.input_shape()))
@@ -143,6 +149,7 @@ impl Classifier {
             classes,
             metadata,
             warnings: Vec::new(),
+            classes_file: None,
             runtime: None,
             batch_size: 1,
             outputs: kind,
@@ -157,10 +164,19 @@ impl Classifier {
     /// # Errors
     /// Those of [`keras::load`], [`Metadata::read`] and [`new`](Self::new).
     pub fn load(path: &Path) -> Result<Self> {
-        let archive = keras::load(path)?;
-        let unfit = |error: Error| error.within(path.display()).into_invalid_data();
-        let loaded = Self::new(archive.model, Metadata::read(path)?).map_err(unfit)?;
-        Ok(Self { warnings: archive.warnings, ..loaded })
+        Self::load_with(path, &ClassifierOptions::new())
+    }
+
+    /// Like [`load`](Self::load), with options: image size, output, class names, layers in a file of their own, custom layers.
+    ///
+    /// Class names come from the options, else from the file, else from a file beside it ([`ClassNames::beside`](super::ClassNames)).
+    /// Keras drops the class names of a file that it loads and saves: no part of a Keras model holds them.
+    ///
+    /// # Errors
+    /// Those of [`load`](Self::load); no output of the chosen name; another image size than that of an input of fixed size; another
+    /// number of class names than the model has classes.
+    pub fn load_with(path: &Path, options: &ClassifierOptions) -> Result<Self> {
+        options.open(path)
     }
 
     /// Saves the model and the metadata to a `.keras` file, without the optimizer's state.
@@ -284,6 +300,11 @@ impl Classifier {
         &self.classes
     }
 
+    /// The file beside the model file that the class names come from; `None` if they come from the model file or the caller.
+    pub fn classes_file(&self) -> Option<&Path> {
+        self.classes_file.as_deref()
+    }
+
     /// What the model's outputs mean.
     pub fn outputs(&self) -> Outputs {
         self.outputs
@@ -329,7 +350,8 @@ impl Classifier {
         }
     }
 
-    /// The metadata; `None` if the model file has none, such as a file of Keras, or if [`new`](Self::new) was called without.
+    /// The metadata; `None` if the model file has none, such as a file of Keras, or if [`new`](Self::new) was called without. Class
+    /// names of the caller or of a file beside the model are metadata, too.
     pub fn metadata(&self) -> Option<&Metadata> {
         self.metadata.as_ref()
     }

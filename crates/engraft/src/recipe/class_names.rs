@@ -1,0 +1,188 @@
+//! Class names in a file of their own: beside a model that has none, or given by the caller.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::formats::json;
+use crate::{Error, ErrorKind, Result};
+
+/// Limit on the bytes of a file of class names.
+const MAX_BYTES: u64 = 4 << 20;
+
+/// Names of files that hold class names, beside a model. `class_indices.json` is the dictionary of Keras' `flow_from_directory`.
+const FILES: [&str; 5] = ["labels.txt", "class_names.txt", "class_names.json", "classes.txt", "class_indices.json"];
+
+/// Class names in the order of a model's outputs, and the file that they come from.
+///
+/// ```
+/// use engraft::recipe::ClassNames;
+/// let folder = tempfile::tempdir()?;
+/// let model = folder.path().join("pets.keras");
+/// assert!(ClassNames::beside(&model)?.is_none());
+/// std::fs::write(folder.path().join("class_indices.json"), r#"{"dog": 1, "cat": 0}"#)?;
+/// let found = ClassNames::beside(&model)?.expect("a file of class names");
+/// assert_eq!(found.names, ["cat", "dog"]);
+/// assert_eq!(found.file, folder.path().join("class_indices.json"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClassNames {
+    /// The name of each class.
+    pub names: Vec<String>,
+    /// The file.
+    pub file: PathBuf,
+}
+
+impl ClassNames {
+    /// The class names beside a model file: in `MODEL.labels.txt` (`pets.labels.txt` for `pets.keras`), else in `labels.txt`,
+    /// `class_names.txt`, `class_names.json`, `classes.txt` or `class_indices.json` of its folder. `None` without such a file.
+    ///
+    /// # Errors
+    /// Those of [`read`](Self::read).
+    pub fn beside(model: &Path) -> Result<Option<Self>> {
+        let own = model.with_extension("labels.txt");
+        let others = FILES.into_iter().map(|name| model.with_file_name(name));
+        std::iter::once(own).chain(others).find(|file| file.is_file()).map(|file| Self::read(&file)).transpose()
+    }
+
+    /// Reads class names: a `.json` file with a list of names, or a dictionary of names and indices in either direction; any other
+    /// file is text with a name a line. A line may begin with the index of its class, as Teachable Machine writes it.
+    ///
+    /// ```
+    /// use engraft::recipe::ClassNames;
+    /// let folder = tempfile::tempdir()?;
+    /// let file = folder.path().join("labels.txt");
+    /// std::fs::write(&file, "0 cat\n1 hot dog\n")?;
+    /// assert_eq!(ClassNames::read(&file)?.names, ["cat", "hot dog"]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The file can't be read, is larger than 4 MiB, or isn't UTF-8; it has no names, one name twice, or indices other than 0, 1, ….
+    pub fn read(file: &Path) -> Result<Self> {
+        let names = || {
+            let text = text(file)?;
+            let is_json = file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
+            check(if is_json { names_of_json(&text)? } else { names_of_lines(&text) })
+        };
+        let names = names().map_err(|error| error.within(file.display()))?;
+        Ok(Self { names, file: file.to_owned() })
+    }
+}
+
+/// Checks that there are names, and that they differ.
+pub(super) fn check(names: Vec<String>) -> Result<Vec<String>> {
+    let mut seen = HashSet::new();
+    let refused = |received| Error::new("class names", "names that differ", received).with_kind(ErrorKind::InvalidData);
+    match names.iter().find(|name| !seen.insert(name.as_str())) {
+        _ if names.is_empty() => Err(refused("none".to_owned())),
+        Some(twice) => Err(refused(format!("`{twice}` twice"))),
+        None => Ok(names),
+    }
+}
+
+fn text(file: &Path) -> Result<String> {
+    let mut bytes = Vec::new();
+    let read = File::open(file).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes));
+    read.map_err(|error| Error::from_io("class names", error))?;
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(Error::new("class names", format_args!("at most {MAX_BYTES} bytes"), "more"));
+    }
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes).to_vec();
+    String::from_utf8(bytes).map_err(|error| Error::from_source("class names", error))
+}
+
+fn names_of_lines(text: &str) -> Vec<String> {
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let numbered = lines.iter().enumerate().map(|(index, line)| {
+        let (number, name) = line.split_once(char::is_whitespace)?;
+        (number.parse() == Ok(index)).then(|| name.trim())
+    });
+    let names = numbered.collect::<Option<Vec<&str>>>().unwrap_or(lines);
+    names.into_iter().map(str::to_owned).collect()
+}
+
+fn names_of_json(text: &str) -> Result<Vec<String>> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "a list of names, or a dictionary of names and indices")]
+    enum Form {
+        List(Vec<String>),
+        Indices(BTreeMap<String, usize>),
+        Names(BTreeMap<String, String>),
+    }
+    let (indices, count): (BTreeMap<usize, String>, usize) = match json::parse("class names", text.as_bytes())? {
+        Form::List(names) => return Ok(names),
+        Form::Indices(of_name) => {
+            let count = of_name.len();
+            (of_name.into_iter().map(|(name, index)| (index, name)).collect(), count)
+        }
+        Form::Names(of_index) => {
+            let count = of_index.len();
+            let index = |(index, name): (String, String)| Some((index.parse().ok()?, name));
+            (of_index.into_iter().filter_map(index).collect(), count)
+        }
+    };
+    match indices.keys().copied().eq(0..count) {
+        true => Ok(indices.into_values().collect()),
+        false => Err(Error::new("class names", format_args!("the indices 0 to {}", count.saturating_sub(1)), "others")
+            .with_kind(ErrorKind::InvalidData)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(name: &str, text: &str) -> std::result::Result<Vec<String>, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join(name);
+        std::fs::write(&file, text).unwrap();
+        ClassNames::read(&file).map(|found| found.names).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn every_form_is_read() {
+        for (name, text) in [
+            ("labels.txt", "cat\r\nhot dog\r\n\r\n"),
+            ("labels.txt", "\u{feff}cat\nhot dog"),
+            ("labels.txt", "0 cat\n1 hot dog"),
+            ("a.json", r#"["cat", "hot dog"]"#),
+            ("a.JSON", r#"{"hot dog": 1, "cat": 0}"#),
+            ("a.json", r#"{"1": "hot dog", "0": "cat"}"#),
+        ] {
+            assert_eq!(read(name, text).unwrap(), ["cat", "hot dog"], "{text}");
+        }
+        assert_eq!(read("labels.txt", "1 cat\n0 dog").unwrap(), ["1 cat", "0 dog"], "no indices of the lines");
+    }
+
+    #[test]
+    fn what_names_no_classes_is_refused() {
+        for (name, text, expected) in [
+            ("labels.txt", " \n", "expected names that differ, received none"),
+            ("labels.txt", "cat\ncat\n", "received `cat` twice"),
+            ("a.json", r#"{"cat": 0, "dog": 2}"#, "expected the indices 0 to 1"),
+            ("a.json", r#"{"cat": 0, "dog": 0}"#, "expected the indices 0 to 1"),
+            ("a.json", r#"{"x": "cat", "0": "dog"}"#, "expected the indices 0 to 1"),
+            ("a.json", r#"{"cat": "dog", "n": 1}"#, "a list of names, or a dictionary"),
+            ("a.json", "[", "class names"),
+        ] {
+            let error = read(name, text).unwrap_err();
+            assert!(error.contains(expected) && error.contains(name), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_file_of_the_model_comes_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let model = folder.path().join("pets.keras");
+        for (file, names) in [("classes.txt", "a\nb"), ("labels.txt", "c\nd"), ("pets.labels.txt", "e\nf")] {
+            std::fs::write(folder.path().join(file), names).unwrap();
+            let found = ClassNames::beside(&model).unwrap().unwrap();
+            assert_eq!((found.file, found.names.join("\n")), (folder.path().join(file), names.to_owned()));
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! [`ClassifierOptions`]: what a program says about a model file that it opens as a classifier.
+
+use std::path::{Path, PathBuf};
+
+use super::class_names::{self, ClassNames};
+use super::{Classifier, Metadata, Outputs};
+use crate::formats::keras::{self, Archive, LoadOptions};
+use crate::{Error, ErrorKind, Model, Result, SymbolicTensor};
+
+/// Options of [`Classifier::load_with`]: image size, output, class names, layers in a file of their own, custom layers.
+///
+/// ```
+/// use engraft::prelude::*;
+/// use engraft::recipe::ClassifierOptions;
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("pets.keras");
+/// let x = Input::new([2, 2, 3]);
+/// let features = Flatten::new().call(&x)?;
+/// let species = Dense::new(2).activation(Softmax).named("species").call(&features)?;
+/// let age = Dense::new(1).activation(Relu).named("age").call(&features)?;
+/// save_model(&Model::new(&x, [&age, &species])?, &path)?;
+///
+/// let options = ClassifierOptions::new().output("species").class_names(["cat", "dog"]);
+/// let classifier = Classifier::load_with(&path, &options)?;
+/// assert_eq!(classifier.classes(), ["cat", "dog"]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct ClassifierOptions {
+    load: LoadOptions,
+    image_size: Option<[usize; 2]>,
+    output: Option<String>,
+    class_names: Option<Vec<String>>,
+    architecture: Option<PathBuf>,
+}
+
+impl ClassifierOptions {
+    /// The options of [`Classifier::load`].
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets the options of reading the file, such as custom layers.
+    #[must_use]
+    pub fn load_options(self, load: LoadOptions) -> Self {
+        Self { load, ..self }
+    }
+
+    /// Sets the height and width of photos, in pixels, for a model whose input has an open size.
+    #[must_use]
+    pub fn image_size(self, size: [usize; 2]) -> Self {
+        Self { image_size: Some(size), ..self }
+    }
+
+    /// Chooses an output of a model with several, by the name of its layer. The default is the first that tells classes apart.
+    #[must_use]
+    pub fn output(self, name: impl Into<String>) -> Self {
+        Self { output: Some(name.into()), ..self }
+    }
+
+    /// Sets the names of the classes, in the order of the model's outputs, in place of those of the file.
+    #[must_use]
+    pub fn class_names<S: Into<String>>(self, names: impl IntoIterator<Item = S>) -> Self {
+        Self { class_names: Some(names.into_iter().map(Into::into).collect()), ..self }
+    }
+
+    /// Sets the file with the layers as JSON (`model.to_json()` in Keras), for a file that holds weights alone.
+    #[must_use]
+    pub fn architecture(self, json: impl Into<PathBuf>) -> Self {
+        Self { architecture: Some(json.into()), ..self }
+    }
+
+    /// Opens a model file as a classifier.
+    pub(super) fn open(&self, path: &Path) -> Result<Classifier> {
+        let Archive { model, mut warnings, .. } = self.archive(path)?;
+        let unfit = |error: Error| error.within(path.display()).into_invalid_data();
+        self.check_size(&model).map_err(|error| error.within(path.display()))?;
+        let (model, note) = self.single_output(model).map_err(|error| error.within(path.display()))?;
+        warnings.extend(note);
+        let metadata = match self.architecture {
+            Some(_) => None,
+            None => Metadata::read(path)?,
+        };
+        let unnamed = Classifier::new(model, metadata).map_err(unfit)?;
+        let mut named = self.named(path, unnamed)?;
+        named.warnings = warnings;
+        Ok(named)
+    }
+
+    fn archive(&self, path: &Path) -> Result<Archive> {
+        let load = match self.image_size {
+            Some(size) => self.load.clone().image_size(size),
+            None => self.load.clone(),
+        };
+        match &self.architecture {
+            Some(json) => keras::load_architecture(json, path, &load),
+            None => keras::load_with(path, &load),
+        }
+    }
+
+    /// Refuses a size other than that of an input of fixed size.
+    fn check_size(&self, model: &Model) -> Result<()> {
+        let Some([height, width]) = self.image_size else { return Ok(()) };
+        match model.input_shape()[..] {
+            [h, w, _] if [h, w] != [height, width] => {
+                let place = format!("model `{}`", model.name());
+                Err(Error::new(
+                    place,
+                    format_args!("its own image size, {h} by {w} pixels"),
+                    format_args!("{height} by {width}"),
+                )
+                .hint("only a model whose input has an open size (None in Keras) takes another"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The model with one of its outputs, and a note that names it and the others if the choice is a guess.
+    fn single_output(&self, model: Model) -> Result<(Model, Option<String>)> {
+        let names: Vec<&str> = model.outputs().iter().map(|output| output.layer().name()).collect();
+        let of = |output: &SymbolicTensor| Model::named(model.name(), model.inputs(), output);
+        if let Some(name) = &self.output {
+            return match model.outputs().iter().find(|output| output.layer().name() == name) {
+                Some(_) if names.len() == 1 => Ok((model, None)),
+                Some(output) => Ok((of(output)?, None)),
+                None => Err(Error::new("output", format_args!("one of {}", names.join(", ")), name)
+                    .with_kind(ErrorKind::NotFound)),
+            };
+        }
+        if names.len() == 1 {
+            return Ok((model, None));
+        }
+        let mut chosen = None;
+        for output in model.outputs().iter().filter(|output| output.shape().len() == 1) {
+            let single = of(output)?;
+            if matches!(Outputs::of(&single)?, Outputs::Probabilities | Outputs::Logits(_)) {
+                chosen = Some(single);
+                break;
+            }
+        }
+        let Some(chosen) = chosen else {
+            return Err(Error::new(
+                format_args!("model `{}`", model.name()),
+                "an output of one number per class, [classes]",
+                format_args!("the outputs {}", names.join(", ")),
+            )
+            .hint("choose one by its name"));
+        };
+        let name = chosen.output().layer().name();
+        let others: Vec<&str> = names.iter().copied().filter(|other| *other != name).collect();
+        let note = format!("the model has several outputs; this is `{name}`, the others are {}", others.join(", "));
+        Ok((chosen, Some(note)))
+    }
+
+    /// The classifier with the class names of the caller, of its file, or of a file beside it.
+    fn named(&self, path: &Path, classifier: Classifier) -> Result<Classifier> {
+        if let Some(names) = &self.class_names {
+            let names = class_names::check(names.clone())?;
+            return with_names(classifier, names).map_err(|error| error.within(path.display()));
+        }
+        let has_classes = matches!(classifier.outputs(), Outputs::Probabilities | Outputs::Logits(_));
+        if classifier.metadata().is_some() || !has_classes {
+            return Ok(classifier);
+        }
+        let Some(ClassNames { names, file }) = ClassNames::beside(path)? else { return Ok(classifier) };
+        let mut named = with_names(classifier, names).map_err(|error| {
+            error
+                .within(file.display())
+                .hint("these are the class names beside the model; give others (--class-names), or rename this file")
+        })?;
+        named.classes_file = Some(file);
+        Ok(named)
+    }
+}
+
+/// The classifier with other class names. Its metadata have them, so that they are saved with the model.
+fn with_names(classifier: Classifier, names: Vec<String>) -> Result<Classifier> {
+    let count = classifier.classes().len();
+    if names.len() != count {
+        let place = format!("model `{}`", classifier.model().name());
+        return Err(Error::new(place, format_args!("{count} class names"), names.len()).into_invalid_data());
+    }
+    let metadata = match classifier.metadata() {
+        Some(metadata) => Metadata { classes: names, ..metadata.clone() },
+        None => Metadata::new(names),
+    };
+    Classifier::new(classifier.model().clone(), Some(metadata))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::prelude::*;
+
+    /// A model of two outputs and its file, in a folder.
+    fn saved() -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m.keras");
+        let x = Input::new([2, 2, 3]);
+        let features = Flatten::new().named("features").call(&x).unwrap();
+        let kind = Dense::new(3).activation(Softmax).named("kind").call(&features).unwrap();
+        let model = Model::new(&x, [&features, &kind]).unwrap();
+        save_model(&model, &path).unwrap();
+        (folder, path)
+    }
+
+    fn load(path: &Path, options: ClassifierOptions) -> std::result::Result<Classifier, String> {
+        Classifier::load_with(path, &options).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_first_output_that_tells_classes_apart_is_the_default() {
+        let (_folder, path) = saved();
+        let classifier = load(&path, ClassifierOptions::new()).unwrap();
+        assert_eq!(classifier.classes(), ["0", "1", "2"]);
+        let note = &classifier.warnings()[0];
+        assert!(note.contains("this is `kind`, the others are features"), "{note}");
+        let features = load(&path, ClassifierOptions::new().output("features")).unwrap();
+        assert!(features.outputs() == Outputs::Features && features.warnings().is_empty());
+        let error = load(&path, ClassifierOptions::new().output("age")).unwrap_err();
+        assert!(error.contains("output: expected one of features, kind, received age"), "{error}");
+    }
+
+    #[test]
+    fn names_come_from_the_caller_the_file_or_a_file_beside_it() {
+        let (folder, path) = saved();
+        std::fs::write(folder.path().join("labels.txt"), "a\nb\nc\n").unwrap();
+        let beside = load(&path, ClassifierOptions::new()).unwrap();
+        assert_eq!(
+            (beside.classes(), beside.classes_file()),
+            (&["a", "b", "c"].map(String::from)[..], Some(&*folder.path().join("labels.txt")))
+        );
+        let own = folder.path().join("named.keras");
+        beside.save(&own).unwrap();
+        std::fs::write(folder.path().join("labels.txt"), "a\nb\n").unwrap();
+        let named = load(&own, ClassifierOptions::new()).unwrap();
+        assert_eq!((named.classes()[2].as_str(), named.classes_file()), ("c", None));
+        let error = load(&path, ClassifierOptions::new()).unwrap_err();
+        assert!(error.contains("labels.txt") && error.contains("expected 3 class names, received 2"), "{error}");
+        let given = load(&path, ClassifierOptions::new().class_names(["x", "y", "z"])).unwrap();
+        assert_eq!((given.classes(), given.classes_file()), (&["x", "y", "z"].map(String::from)[..], None));
+        let error = load(&path, ClassifierOptions::new().class_names(["x", "x", "z"])).unwrap_err();
+        assert!(error.contains("`x` twice"), "{error}");
+    }
+
+    #[test]
+    fn a_fixed_size_stays() {
+        let (_folder, path) = saved();
+        assert!(load(&path, ClassifierOptions::new().image_size([2, 2])).is_ok());
+        let error = load(&path, ClassifierOptions::new().image_size([4, 4])).unwrap_err();
+        assert!(error.contains("expected its own image size, 2 by 2 pixels, received 4 by 4"), "{error}");
+    }
+}
