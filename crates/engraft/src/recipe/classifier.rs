@@ -258,12 +258,8 @@ impl Classifier {
     pub fn preprocessing(self, preprocessing: Preprocessing) -> Result<Self> {
         let metadata = self.metadata.map(|metadata| Metadata { preprocessing: Some(preprocessing), ..metadata });
         let model = preprocessed(&self.model, preprocessing)?;
-        Ok(Self {
-            warnings: self.warnings,
-            runtime: self.runtime,
-            batch_size: self.batch_size,
-            ..Self::new(model, metadata)?
-        })
+        let Self { warnings, classes_file, runtime, batch_size, .. } = self;
+        Ok(Self { warnings, classes_file, runtime, batch_size, ..Self::new(model, metadata)? })
     }
 
     /// Whether the model gets pixels from 0 to 255 unscaled, and nobody said with [`preprocessing`](Self::preprocessing) that this is

@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 
 use super::class_names::{self, ClassNames};
 use super::{Classifier, Metadata, Outputs};
+use crate::applications::Preprocessing;
 use crate::formats::keras::{self, Archive, LoadOptions};
 use crate::{Error, ErrorKind, Model, Result, SymbolicTensor};
 
-/// Options of [`Classifier::load_with`]: image size, output, class names, layers in a file of their own, custom layers.
+/// Options of [`Classifier::load_with`]: image size, output, class names, preprocessing, layers in a file of their own, custom layers.
 ///
 /// ```
 /// use engraft::prelude::*;
@@ -21,6 +22,8 @@ use crate::{Error, ErrorKind, Model, Result, SymbolicTensor};
 /// save_model(&Model::new(&x, [&age, &species])?, &path)?;
 ///
 /// let options = ClassifierOptions::new().output("species").class_names(["cat", "dog"]);
+/// // The model was trained on pixels from 0 to 1.
+/// let options = options.preprocessing(engraft::applications::Preprocessing::Scale);
 /// let classifier = Classifier::load_with(&path, &options)?;
 /// assert_eq!(classifier.classes(), ["cat", "dog"]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -31,6 +34,7 @@ pub struct ClassifierOptions {
     image_size: Option<[usize; 2]>,
     output: Option<String>,
     class_names: Option<Vec<String>>,
+    preprocessing: Option<Preprocessing>,
     architecture: Option<PathBuf>,
 }
 
@@ -63,6 +67,13 @@ impl ClassifierOptions {
     #[must_use]
     pub fn class_names<S: Into<String>>(self, names: impl IntoIterator<Item = S>) -> Self {
         Self { class_names: Some(names.into_iter().map(Into::into).collect()), ..self }
+    }
+
+    /// Adds preprocessing in front of the model, where the file leaves it to the caller; see
+    /// [`Classifier::preprocessing`].
+    #[must_use]
+    pub fn preprocessing(self, preprocessing: Preprocessing) -> Self {
+        Self { preprocessing: Some(preprocessing), ..self }
     }
 
     /// Sets the file with the layers as JSON (`model.to_json()` in Keras), for a file that holds weights alone.
