@@ -21,10 +21,10 @@ use crate::compile::compile_if_needed;
 use crate::destination::{Content, Destination, Outputs};
 use crate::failure::Failure;
 use crate::misplaced::{check_model, check_photos};
+use crate::open::OpenArgs;
 use crate::options::{ForceArg, PhotosArg, PrecisionArg};
 use crate::output::{self, line, note};
 use crate::photos::{self, add_left_out, add_unlabelled, note_left_out, skipped_note};
-use crate::predict::warn;
 use crate::score::{Score, change};
 use crate::split_root;
 
@@ -55,6 +55,8 @@ pub(crate) struct Args {
     #[arg(value_name = "MODEL")]
     model: PathBuf,
     #[command(flatten)]
+    open: OpenArgs,
+    #[command(flatten)]
     photos: PhotosArg,
     #[command(flatten)]
     precision: PrecisionArg,
@@ -78,8 +80,7 @@ pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
     check_model(&args.model, [args.photos.photos.as_path()])?;
     check_photos(&args.photos.photos)?;
     split_root::check_evaluation(&args.photos.photos)?;
-    let classifier = Classifier::load(&args.model)?;
-    warn(&classifier);
+    let classifier = args.open.classifier(&args.model)?;
     compile_if_needed(&classifier).map_err(|error| error.within(args.model.display()))?;
     if classifier.is_multi_label() {
         if mistakes.is_some() {

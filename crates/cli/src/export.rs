@@ -17,10 +17,10 @@ use self::target::Target;
 use crate::destination::{self, Outputs};
 use crate::failure::Failure;
 use crate::misplaced::{check_model, check_photos};
+use crate::open::OpenArgs;
 use crate::options::{ForceArg, PhotosArg};
 use crate::output::{self, line, note};
 use crate::photos;
-use crate::predict::warn;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -38,6 +38,8 @@ pub(crate) struct Args {
     /// Model file to read: `.keras`, or an `.h5` that holds layers and weights, written by engraft or Keras
     #[arg(value_name = "MODEL")]
     model: PathBuf,
+    #[command(flatten)]
+    open: OpenArgs,
     /// Folder of photos to compare predictions on, with one folder per class [default: synthetic images]
     #[arg(value_name = "PHOTOS")]
     photos: Option<PathBuf>,
@@ -109,8 +111,7 @@ pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
     let mut outputs = Outputs::new(args.force.force).reads("MODEL", [&args.model]);
     let output = outputs.check("--output", &path, args.to.content())?;
     // The exported file has the outputs as they are, too.
-    let classifier = Classifier::load(&args.model)?.raw_outputs();
-    warn(&classifier);
+    let classifier = args.open.classifier(&args.model)?.raw_outputs();
     output.require_space(args.bytes_per_parameter() * classifier.model().count_params() as u64)?;
     let scan = |photos| photos::scan_for(&PhotosArg { photos, labels: None }, &classifier, runtime);
     let folder = args.photos.clone().map(scan).transpose()?;
@@ -126,7 +127,8 @@ pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
     let trial = trial.map_err(|error| Error::from_io(output.path().display(), error))?;
     let written = trial.path().join(target.file_name().unwrap_or_default());
     args.to.write(&classifier, &written, args.float_type(), args.naming()).map_err(destination::advise)?;
-    let predict = args.to.read(&args.model, &written, args.naming(), runtime)?;
+    let source = || Ok(args.open.silently(&args.model)?.model().clone());
+    let predict = args.to.read(&source, &written, args.naming(), runtime)?;
     let agreement = samples.compare(&classifier, &predict, runtime)?;
     agreement.must_hold(args.float_type())?;
     std::fs::rename(&written, &target).map_err(|error| Error::from_io(output.path().display(), error))?;

@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 
 use engraft::data::decode;
 use engraft::formats::{atomic, npy};
-use engraft::recipe::Classifier;
 use engraft::runtime::Runtime;
 use engraft::train::{RunOptions, Train};
 use engraft::{Error, ErrorKind, Tensor};
@@ -12,9 +11,9 @@ use engraft::{Error, ErrorKind, Tensor};
 use crate::destination::{self, Content, Outputs};
 use crate::failure::Failure;
 use crate::misplaced::check_model;
+use crate::open::OpenArgs;
 use crate::options::ForceArg;
 use crate::output::line;
-use crate::predict::warn;
 
 const EXAMPLES: &str = "\
 Example:
@@ -30,6 +29,8 @@ pub(crate) struct Args {
     /// Model file to read: `.keras`, or an `.h5` that holds layers and weights, written by engraft or Keras
     #[arg(value_name = "MODEL")]
     model: PathBuf,
+    #[command(flatten)]
+    open: OpenArgs,
     /// Photo files to read: JPEG, PNG, GIF, BMP, TIFF or WebP
     #[arg(value_name = "IMAGE", required = true)]
     images: Vec<PathBuf>,
@@ -48,8 +49,7 @@ pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
     check_model(&args.model, args.images.iter().map(PathBuf::as_path))?;
     let mut outputs = Outputs::new(args.force.force).reads("MODEL", [&args.model]).reads("IMAGE", &args.images);
     let output = outputs.check("--output", &args.output, Content::Npy)?;
-    let classifier = Classifier::load(&args.model)?;
-    warn(&classifier);
+    let classifier = args.open.classifier(&args.model)?;
     let mut shape = vec![args.images.len()];
     let mut values = Vec::new();
     for image in &args.images {

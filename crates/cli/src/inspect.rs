@@ -1,10 +1,11 @@
 //! `engraft inspect`: lists the contents of a model, weights or array file.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use engraft::OpenShape;
 use engraft::formats::inspect::{ArrayInfo, Contents, LayerInfo, inspect};
 use engraft::formats::keras;
-use engraft::recipe::Metadata;
+use engraft::recipe::{ClassNames, Metadata};
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
@@ -41,7 +42,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     {
         contents.texts.insert(Metadata::ENTRY.to_owned(), String::from_utf8_lossy(&metadata).into_owned());
     }
-    let classes = classes(&contents);
+    let classes = Classes::of(&contents, &args.file)?;
     if args.json {
         return line(to_json(&contents, &classes));
     }
@@ -50,17 +51,30 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Class names, from the metadata of engraft or of an ONNX file.
-fn classes(contents: &Contents) -> Vec<String> {
-    let metadata = contents.texts.get(Metadata::ENTRY).and_then(|json| Metadata::from_json(json.as_bytes()).ok());
-    let names = contents
-        .texts
-        .get("class_names")
-        .and_then(|text| engraft::formats::json::parse("class_names", text.as_bytes()).ok());
-    metadata.map(|metadata| metadata.classes).or(names).unwrap_or_default()
+/// The class names of a model, and the file that they come from if it isn't the model's own.
+#[derive(Default)]
+struct Classes {
+    names: Vec<String>,
+    file: Option<PathBuf>,
 }
 
-fn to_json(contents: &Contents, classes: &[String]) -> Value {
+impl Classes {
+    /// Class names from the metadata of engraft or of an ONNX file, else from a file beside a Keras model.
+    fn of(contents: &Contents, path: &Path) -> Result<Self, Failure> {
+        let metadata = contents.texts.get(Metadata::ENTRY).and_then(|json| Metadata::from_json(json.as_bytes()).ok());
+        let names = contents
+            .texts
+            .get("class_names")
+            .and_then(|text| engraft::formats::json::parse("class_names", text.as_bytes()).ok());
+        if let Some(names) = metadata.map(|metadata| metadata.classes).or(names) {
+            return Ok(Self { names, file: None });
+        }
+        let beside = if contents.layers.is_empty() { None } else { ClassNames::beside(path)? };
+        Ok(beside.map_or_else(Self::default, |found| Self { names: found.names, file: Some(found.file) }))
+    }
+}
+
+fn to_json(contents: &Contents, classes: &Classes) -> Value {
     let layer = |layer: &LayerInfo| {
         let LayerInfo { name, class, output_shape, parameters, .. } = layer;
         json!({"name": name, "class": class, "output_shape": output_shape, "parameters": parameters})
@@ -70,7 +84,8 @@ fn to_json(contents: &Contents, classes: &[String]) -> Value {
         "format": contents.format,
         "written_by": contents.written_by,
         "opset": contents.opset,
-        "classes": classes,
+        "classes": classes.names,
+        "classes_file": classes.file,
         "optimizer": contents.optimizer,
         "parameters": contents.parameters(),
         "layers": contents.layers.iter().map(layer).collect::<Vec<_>>(),
@@ -80,13 +95,14 @@ fn to_json(contents: &Contents, classes: &[String]) -> Value {
     })
 }
 
-fn to_text(contents: &Contents, classes: &[String]) -> String {
+fn to_text(contents: &Contents, classes: &Classes) -> String {
     let mut lines = vec![match &contents.written_by {
         Some(program) => format!("{}, written by {program}", contents.format),
         None => contents.format.clone(),
     }];
-    if !classes.is_empty() {
-        lines.push(format!("classes: {}", classes.join(", ")));
+    if !classes.names.is_empty() {
+        let file = classes.file.as_ref().map(|file| format!(" (in {})", file.display())).unwrap_or_default();
+        lines.push(format!("classes{file}: {}", classes.names.join(", ")));
     }
     lines.extend(contents.opset.map(|version| format!("opset: {version}")));
     lines.extend(contents.optimizer.iter().map(|optimizer| format!("optimizer: {optimizer}")));
@@ -94,6 +110,10 @@ fn to_text(contents: &Contents, classes: &[String]) -> String {
         lines.push(format!("{name}: {}", text.chars().take(SHOWN).collect::<String>()));
     }
     let shape = |shape: &[usize]| format!("{shape:?}");
+    let output = |shape: &OpenShape| {
+        let size = |size: &Option<usize>| size.map_or("None".to_owned(), |size| size.to_string());
+        format!("[{}]", shape.iter().map(size).collect::<Vec<_>>().join(", "))
+    };
     let rows: Vec<[String; 4]> = match &contents.layers[..] {
         [] => {
             let row = |array: &ArrayInfo| {
@@ -104,7 +124,7 @@ fn to_text(contents: &Contents, classes: &[String]) -> String {
         }
         layers => {
             let row = |layer: &LayerInfo| {
-                let output = layer.output_shape.as_deref().map(shape).unwrap_or_default();
+                let output = layer.output_shape.as_ref().map(output).unwrap_or_default();
                 [layer.name.clone(), layer.class.clone(), output, layer.parameters.map(thousands).unwrap_or_default()]
             };
             layers.iter().map(row).collect()

@@ -17,6 +17,7 @@ mod inspect;
 mod interrupt;
 mod meter;
 mod misplaced;
+mod open;
 mod options;
 mod output;
 mod photos;

@@ -6,12 +6,14 @@ use std::str::FromStr;
 use clap::Args;
 use engraft::Error;
 use engraft::applications::{Pooling, Weights};
+use engraft::formats::keras::LoadOptions;
 use engraft::ir::Precision;
 use engraft::linear::ClassWeights;
 use engraft::recipe::{Augment, Backbone, Budget, Freeze, Recipe};
 use engraft::runtime::Runtime;
 
 use crate::failure::Failure;
+use crate::open::OpenArgs;
 
 /// Largest accepted count: units of a layer, epochs, photos per batch. Model files have the same limit on units.
 const MAX_UNITS: usize = 1 << 24;
@@ -127,8 +129,8 @@ pub(crate) fn weights(text: &str) -> Result<Weights, String> {
 #[derive(Args, Debug)]
 pub(crate) struct RecipeArgs {
     /// Height and width to which photos are resized, in pixels, from 32 to 2048; smaller is faster, larger shows more detail
-    /// [default: 256 for vgg16, 224 for efficientnet-lite0]
-    #[arg(long, value_name = "PIXELS", value_parser = image_size, conflicts_with = "model", help_heading = "Model")]
+    /// [default: 256 for vgg16, 224 for efficientnet-lite0; that of a saved model, which only one that takes images of any size changes]
+    #[arg(long, value_name = "PIXELS", value_parser = image_size, help_heading = "Model")]
     image_size: Option<usize>,
     /// How the base's output, an image, becomes a vector for the head: the mean or maximum of each channel, or `none` for all
     /// values [default: avg; none for vgg16 in gradient training]
@@ -187,6 +189,17 @@ impl PoolingArg {
 }
 
 impl RecipeArgs {
+    /// How a saved model is opened: with the image size of `--image-size`.
+    pub(crate) fn open(&self) -> OpenArgs {
+        OpenArgs::of_size(self.image_size)
+    }
+
+    /// How the layers of a saved model are read: with the image size of `--image-size`.
+    pub(crate) fn load_options(&self) -> LoadOptions {
+        let size = self.image_size.map(|size| [size, size]);
+        size.map_or_else(LoadOptions::new, |size| LoadOptions::new().image_size(size))
+    }
+
     /// A recipe with these options. Options that aren't given have the defaults of `backbone`.
     pub(crate) fn recipe(&self, backbone: Backbone, classes: usize) -> Recipe {
         let default = Recipe::with_backbone(backbone, classes);

@@ -27,6 +27,7 @@ use crate::destination::{Content, Destination, Outputs, first_line};
 use crate::failure::Failure;
 use crate::meter::{Meter, Unit};
 use crate::misplaced::check_model;
+use crate::open::OpenArgs;
 use crate::options::{Count, ForceArg, Threads};
 use crate::output::{self, line, note, thousands};
 use crate::photos::report_skipped;
@@ -51,6 +52,8 @@ pub(crate) struct Args {
     /// Model file to read: `.keras`, or an `.h5` that holds layers and weights, written by engraft or Keras
     #[arg(value_name = "MODEL")]
     model: PathBuf,
+    #[command(flatten)]
+    open: OpenArgs,
     /// Photos to read: JPEG, PNG, GIF, BMP, TIFF or WebP; folders of photos; patterns such as 'photos/*.jpg'; or - for standard input, a
     /// photo or paths, one a line
     #[arg(value_name = "IMAGE|FOLDER|-", required = true)]
@@ -131,8 +134,7 @@ pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
     let mut outputs = Outputs::new(args.force.force).reads("MODEL", [&args.model]).reads("IMAGE", &args.images);
     let output = args.file().map(|(option, path, content)| outputs.check(option, path, content)).transpose()?;
     let done = args.skip_done.as_deref().map(Done::read).transpose()?.unwrap_or_default();
-    let classifier = Classifier::load(&args.model)?;
-    warn(&classifier);
+    let classifier = args.open.classifier(&args.model)?;
     let classifier = classifier_of_answers(args, classifier)?;
     let mut sources = Sources::find(&args.images, args.recursive, &mut BufReader::new(io::stdin()))?;
     report_skipped(&sources.skipped);
@@ -269,9 +271,4 @@ impl Summary {
             }
         }
     }
-}
-
-/// Prints the warnings from loading the model.
-pub(crate) fn warn(classifier: &Classifier) {
-    classifier.warnings().iter().for_each(|warning| note(format_args!("warning: {warning}")));
 }

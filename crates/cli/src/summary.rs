@@ -67,7 +67,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
 fn model(args: &Args) -> Result<Model, Failure> {
     if let Some(path) = &args.model {
         check_model(path, [])?;
-        let archive = keras::load(path)?;
+        let archive = keras::load_with(path, &args.recipe.load_options())?;
         archive.warnings.iter().for_each(|warning| note(format_args!("warning: {warning}")));
         if let Some(freeze) = &args.freeze {
             freeze.apply(&archive.model)?;

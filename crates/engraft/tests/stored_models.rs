@@ -5,8 +5,10 @@
 use std::path::Path;
 
 use engraft::formats::keras::{self, LoadOptions, SaveOptions, legacy};
+use engraft::layers::from_config;
 use engraft::prelude::*;
-use engraft::{OpenShapes, Result};
+use engraft::recipe::Partition;
+use engraft::{OpenShapes, Result, Trainability};
 use engraft_golden::{Case, relative_error};
 use serde_json::Value;
 
@@ -133,4 +135,20 @@ fn a_base_of_open_size_shows_its_open_shapes() {
     assert_eq!(shapes.of_layer(&base), Some(vec![Some(3), Some(3), Some(4)]), "its first call");
     assert_eq!(shapes.of_layer(&base.layers()[0]), Some(vec![None, None, Some(4)]));
     assert_eq!(model.weights().len(), 4);
+}
+
+#[test]
+fn a_base_of_open_size_is_cut_at_the_size_that_it_is_called_on() {
+    let open = serde_json::json!({"name": "photo", "batch_shape": [null, null, null, 3]});
+    let open = from_config("InputLayer", open.as_object().unwrap().clone()).unwrap();
+    let x = Input::of(&open, vec![64, 64, 3]).unwrap();
+    let low = Conv2D::new(2, 3).named("low");
+    low.set_trainable(false);
+    let base = Model::new(&x, &Conv2D::new(4, 3).call(&low.call(&x).unwrap()).unwrap()).unwrap();
+    let x = Input::new([8, 8, 3]);
+    let y = Dense::new(2).call(&Flatten::new().call(&base.call(&x).unwrap()).unwrap()).unwrap();
+    let model = Model::new(&x, &y).unwrap();
+    let parts = Partition::of(&model, &Trainability::of(&model)).unwrap().unwrap();
+    assert_eq!((parts.lower.output_shape(), parts.upper.input_shape()), (&vec![6, 6, 2], &vec![6, 6, 2]));
+    assert_eq!(parts.upper.output_shape(), &[2]);
 }

@@ -97,6 +97,30 @@ impl Model {
         Ok(Self { layer, compiled: Arc::default(), cache: Arc::default() })
     }
 
+    /// The same layers for inputs of these shapes, where the inputs have an open size. The models share layers and weights.
+    ///
+    /// ```
+    /// use engraft_nn::{prelude::*, layers::from_config};
+    /// let config = serde_json::json!({"name": "photo", "batch_shape": [null, null, null, 3]});
+    /// let photo = from_config("InputLayer", config.as_object().unwrap().clone())?;
+    /// let x = Input::of(&photo, vec![64, 64, 3])?;
+    /// let model = Model::new(&x, &Conv2D::new(8, 3).call(&x)?)?;
+    /// let small = model.with_input_shapes(&[vec![32, 48, 3]])?;
+    /// assert_eq!(small.output_shape(), &[30, 46, 8]);
+    /// assert_eq!(small.weights()[0].id(), model.weights()[0].id());
+    /// # Ok::<(), engraft_nn::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// A shape that differs in an axis that isn't open, or that a layer doesn't support.
+    pub fn with_input_shapes(&self, shapes: &[Shape]) -> Result<Self> {
+        if self.inputs().iter().map(SymbolicTensor::shape).eq(shapes) {
+            return Ok(self.clone());
+        }
+        let graph = self.graph().for_shapes(shapes)?;
+        Self::functional(graph.inputs().to_vec(), graph.outputs().to_vec(), Some(self.name().to_owned()))
+    }
+
     /// The model as a layer, to nest it in another model.
     pub fn layer(&self) -> &Layer {
         &self.layer

@@ -90,8 +90,15 @@ impl Target {
         }
     }
 
-    /// Opens an exported file for prediction. A file of weights only is loaded into the layers of the model in `source`.
-    pub(super) fn read(self, source: &Path, path: &Path, naming: Naming, runtime: &Runtime) -> Result<Predict> {
+    /// Opens an exported file for prediction. A file of weights only is loaded into the layers of a second copy of the model, which
+    /// `source` opens.
+    pub(super) fn read(
+        self,
+        source: &dyn Fn() -> Result<Model>,
+        path: &Path,
+        naming: Naming,
+        runtime: &Runtime,
+    ) -> Result<Predict> {
         match self {
             Self::Onnx => {
                 let model = OnnxModel::load(path)?;
@@ -103,12 +110,12 @@ impl Target {
                 Ok(of_model(Classifier::new(keras::load_model(path)?, Metadata::read(path)?)?.model().clone(), runtime))
             }
             Self::Weights => {
-                let model = without_weights(source)?;
+                let model = without_weights(source()?);
                 keras::load_weights(path, &model)?;
                 Ok(of_model(model, runtime))
             }
             Self::Safetensors => {
-                let model = without_weights(source)?;
+                let model = without_weights(source()?);
                 safetensors::load_weights(path, &model.layers(), naming)?;
                 Ok(of_model(model, runtime))
             }
@@ -121,10 +128,8 @@ fn of_model(model: Model, runtime: &Runtime) -> Predict {
     Box::new(move |x| model.predict(x, RunOptions::from(BATCH).runtime(&runtime)))
 }
 
-/// Loads the model in `source` and sets its weights to zeros, so that a weight that is missing in the exported file changes
-/// predictions.
-fn without_weights(source: &Path) -> Result<Model> {
-    let model = keras::load_model(source)?;
+/// The model with all weights set to zeros, so that a weight that is missing in the exported file changes predictions.
+fn without_weights(model: Model) -> Model {
     model.weights().iter().for_each(|weight| weight.values_mut().fill(0.0));
-    Ok(model)
+    model
 }

@@ -14,7 +14,6 @@ use crate::meter::{Meter, Unit};
 use crate::options::PhotosArg;
 use crate::output::note;
 use crate::photos;
-use crate::predict::warn;
 
 /// The model that training starts from.
 pub(super) enum Start {
@@ -28,8 +27,7 @@ impl Start {
     /// Opens the model of `--model`; without one, checks that the file of `--weights` exists.
     pub(super) fn of(args: &Args) -> Result<Self, Failure> {
         if let Some(path) = &args.model {
-            let classifier = Classifier::load(path)?;
-            warn(&classifier);
+            let classifier = args.recipe.open().classifier(path)?;
             note_of_probe(&classifier);
             return Ok(Self::Saved(Box::new(classifier)));
         }

@@ -8,6 +8,7 @@ mod keras;
 mod onnx;
 mod photos;
 mod python;
+mod stored;
 #[path = "../support/mod.rs"]
 mod support;
 mod tables;

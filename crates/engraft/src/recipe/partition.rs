@@ -188,7 +188,9 @@ impl Cut<'_> {
         if !single || call.inputs().len() != 1 || !self.trainability.trainable(layer) {
             return Ok(None);
         }
-        self.parts(&Model::from_layer(layer.clone())?, after_weights)
+        // A model of open size is called on the size of this tensor, which isn't the one that it was built with.
+        let shapes = [call.inputs()[0].shape().clone()];
+        self.parts(&Model::from_layer(layer.clone())?.with_input_shapes(&shapes)?, after_weights)
     }
 
     /// What the layer of a call does in training: compares the operations that it is lowered to.

@@ -1,0 +1,97 @@
+//! The options that say how a model file is opened: image size, output, class names, layers in a file of their own.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use engraft::Error;
+use engraft::recipe::{ClassNames, Classifier, ClassifierOptions};
+
+use crate::options::image_size;
+use crate::output::note;
+
+/// The options of every command that opens a model.
+#[derive(Args, Debug, Default)]
+pub(crate) struct OpenArgs {
+    /// Height and width to which photos are resized, in pixels, for a model that takes images of any size (None in Keras)
+    /// [default: the size in the file, else that of its network, else 224]
+    #[arg(long, value_name = "PIXELS", value_parser = image_size, help_heading = "Model")]
+    image_size: Option<usize>,
+    /// Output to use of a model with several, by the name of its layer [default: the first that tells classes apart]
+    #[arg(long, value_name = "NAME", help_heading = "Model")]
+    model_output: Option<String>,
+    /// Class names in the order of the model's outputs: a text file with a name a line, a JSON file, or names separated by commas
+    /// [default: those in the model file, else in MODEL.labels.txt, labels.txt, class_names.txt, class_names.json, classes.txt or
+    /// class_indices.json beside it]
+    #[arg(long, value_name = "FILE|NAME,NAME,...", help_heading = "Model")]
+    class_names: Option<String>,
+    /// Layers of the model as JSON, which Keras writes with model.to_json(), if MODEL holds weights alone
+    #[arg(long, value_name = "FILE.json", help_heading = "Model")]
+    architecture: Option<PathBuf>,
+}
+
+impl OpenArgs {
+    /// The options with `--image-size` alone.
+    pub(crate) fn of_size(image_size: Option<usize>) -> Self {
+        Self { image_size, ..Self::default() }
+    }
+
+    /// Opens a model as a classifier. Prints the warnings of opening it, and the file that its class names come from.
+    pub(crate) fn classifier(&self, path: &Path) -> Result<Classifier, Error> {
+        let classifier = self.silently(path)?;
+        classifier.warnings().iter().for_each(|warning| note(format_args!("warning: {warning}")));
+        if let Some(file) = classifier.classes_file() {
+            note(format_args!("note: the class names are those in {}", file.display()));
+        }
+        Ok(classifier)
+    }
+
+    /// Opens a model as a classifier and prints nothing.
+    pub(crate) fn silently(&self, path: &Path) -> Result<Classifier, Error> {
+        let mut options = ClassifierOptions::new();
+        if let Some(size) = self.image_size {
+            options = options.image_size([size, size]);
+        }
+        if let Some(output) = &self.model_output {
+            options = options.output(output);
+        }
+        if let Some(names) = &self.class_names {
+            options = options.class_names(class_names(names)?);
+        }
+        if let Some(json) = &self.architecture {
+            options = options.architecture(json);
+        }
+        Classifier::load_with(path, &options)
+    }
+}
+
+/// The class names of `--class-names`: those in a file, or a list.
+fn class_names(value: &str) -> Result<Vec<String>, Error> {
+    let path = Path::new(value);
+    if path.is_file() {
+        return ClassNames::read(path).map(|found| found.names);
+    }
+    let names: Vec<String> = value.split(',').map(|name| name.trim().to_owned()).collect();
+    match names.len() > 1 && names.iter().all(|name| !name.is_empty()) {
+        true => Ok(names),
+        false => Err(Error::new("--class-names", "a file, or names separated by commas such as cat,dog", value)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_a_file_or_a_list() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("names.txt");
+        std::fs::write(&file, "cat\nhot dog\n").unwrap();
+        for value in [file.to_str().unwrap(), "cat,hot dog", " cat , hot dog"] {
+            assert_eq!(class_names(value).unwrap(), ["cat", "hot dog"]);
+        }
+        for value in ["cat", "cat,", "", "absent.txt"] {
+            let error = class_names(value).unwrap_err().to_string();
+            assert!(error.starts_with("--class-names: expected a file, or names separated by commas"), "{error}");
+        }
+    }
+}
