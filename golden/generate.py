@@ -29,6 +29,7 @@ FOLDERS = [
     "attention",
     "images",
     "stored",
+    "architecture_layers",
 ]
 HERE = pathlib.Path(__file__).parent
 

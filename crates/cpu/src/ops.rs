@@ -2,6 +2,7 @@
 
 mod batch_norm;
 mod conv2d;
+mod conv2d_transpose;
 mod dense;
 mod depthwise;
 mod elementwise;
@@ -9,12 +10,14 @@ mod embedding;
 mod layout;
 mod matmul;
 mod noise;
+mod normalization;
 mod parameter;
 mod penalty;
 mod pooling;
 mod random_transform;
 mod reduce;
 mod resize;
+mod scale;
 pub(crate) mod stream;
 
 use engraft_ir::{Activation, Op};
@@ -29,6 +32,7 @@ use crate::workspace::{KernelCachePolicy, Workspace};
 pub(crate) fn scratch_len(call: &StepCall<'_>, policy: KernelCachePolicy, differentiated: bool) -> usize {
     match call.step.op {
         Op::Conv2d { .. } => conv2d::scratch_len(call, policy, differentiated),
+        Op::Conv2dTranspose { .. } => conv2d_transpose::scratch_len(call),
         _ => 0,
     }
 }
@@ -48,12 +52,16 @@ pub(crate) fn forward(call: &StepCall<'_>, x: &[&[f32]], y: &mut [f32], workspac
             Some(direct) => depthwise::forward(&direct, call, x[0], y, workspace),
             None => conv2d::forward(call, x[0], y, workspace),
         },
+        Op::Conv2dTranspose { .. } => conv2d_transpose::forward(call, x[0], y, workspace),
         Op::Dense => dense::forward(call, x[0], y),
         Op::MatMul { .. } => matmul::forward(call, x, y),
         Op::Embedding => embedding::forward(call, x[0], y),
         Op::Parameter => parameter::forward(call, y),
-        Op::Pool2d { .. } | Op::GlobalPool { .. } => pooling::forward(call, x[0], y),
+        Op::Pool2d { .. } | Op::GlobalPool { .. } | Op::AdaptivePool2d { .. } => pooling::forward(call, x[0], y),
         Op::BatchNorm { .. } => batch_norm::forward(call, x[0], y),
+        Op::Normalize(norm) => normalization::forward(call, norm, x[0], y),
+        Op::Scale { below_zero } => scale::forward(call, *below_zero, x[0], y),
+        Op::LogSoftmax | Op::Sparsemax => elementwise::forward(call, x, y),
         Op::Activation(_) | Op::Softmax | Op::Add | Op::Multiply | Op::ScaleShift { .. } | Op::Dropout { .. } => {
             elementwise::forward(call, x, y)
         }
@@ -110,12 +118,16 @@ pub(crate) fn input_gradient(
             Some(direct) => depthwise::input_gradient(&direct, call, b, dx),
             None => conv2d::input_gradient(call, b, dx, scratch),
         },
+        Op::Conv2dTranspose { .. } => conv2d_transpose::input_gradient(call, b, dx, scratch),
         Op::Dense => dense::input_gradient(call, b, dx),
         Op::MatMul { .. } => matmul::input_gradient(call, index, b, dx),
         // Indices and the number of samples have no gradient.
         Op::Embedding | Op::Parameter => dx.fill(0.0),
-        Op::Pool2d { .. } | Op::GlobalPool { .. } => pooling::input_gradient(call, b, dx),
+        Op::Pool2d { .. } | Op::GlobalPool { .. } | Op::AdaptivePool2d { .. } => pooling::input_gradient(call, b, dx),
         Op::BatchNorm { .. } => return batch_norm::input_gradient(call, b, dx, reducer),
+        Op::Normalize(norm) => normalization::input_gradient(call, norm, b, dx),
+        Op::Scale { below_zero } => scale::input_gradient(call, *below_zero, b, dx),
+        Op::LogSoftmax | Op::Sparsemax => elementwise::input_gradient(call, index, b, dx),
         Op::Activation(_) | Op::Softmax | Op::Add | Op::Multiply | Op::ScaleShift { .. } | Op::Dropout { .. } => {
             elementwise::input_gradient(call, index, b, dx)
         }
@@ -168,11 +180,16 @@ pub(crate) fn weight_gradient(
             Some(direct) => depthwise::kernel_gradient(&direct, b, dw),
             None => conv2d::kernel_gradient(call, b, dw, scratch),
         },
+        (Op::Conv2dTranspose { .. }, 0) => conv2d_transpose::kernel_gradient(call, b, dw, scratch),
         (Op::Dense, 0) => dense::kernel_gradient(call, b, dw),
         (Op::Embedding, _) => embedding::table_gradient(b, dw),
         (Op::Parameter, _) => parameter::gradient(b, dw),
-        (Op::Conv2d { .. } | Op::Dense, _) => engraft_kernels::bias_gradient(dw.len(), b.dy, dw),
+        (Op::Conv2d { .. } | Op::Conv2dTranspose { .. } | Op::Dense, _) => {
+            engraft_kernels::bias_gradient(dw.len(), b.dy, dw)
+        }
         (Op::BatchNorm { .. }, _) => batch_norm::weight_gradient(call, position, b, dw),
+        (Op::Normalize(norm), _) => normalization::weight_gradient(norm, position, b, dw),
+        (Op::Scale { below_zero }, _) => scale::weight_gradient(call, *below_zero, b, dw),
         (op, _) => unreachable!("{op:?} has no weights"),
     }
 }

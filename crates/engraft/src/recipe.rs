@@ -12,6 +12,7 @@
 mod augment;
 mod backbone;
 mod base;
+mod channels_last_input;
 mod class_names;
 mod classifier;
 mod classifier_options;

@@ -33,6 +33,7 @@ mod initializer_writer;
 mod limits;
 mod load;
 mod messages;
+mod normalization;
 mod operation;
 mod parsed_graph;
 mod protobuf;

@@ -15,18 +15,17 @@ const WORDS: &[(&str, &str)] = &[
     ("custom_layer", "layer `scale`"),
     ("custom_activation", "layer `conv` (Conv2D), option `activation`: expected the name of an activation, received {"),
     ("custom_model", "class `Classifier` in config.json: expected a class of Keras itself"),
-    (
-        "unknown_layer",
-        "layer `norm` (LayerNormalization): this class of layer is not known\nhint: supported: Activation, ",
-    ),
+    ("unknown_layer", "layer `mask` (Masking): this class of layer is not known\nhint: supported: Activation, "),
     ("unknown_layer_in_functional", "layer `rows` (ConvLSTM1D): this class of layer is not known"),
     (
         "unknown_activation",
-        "layer `conv` (Conv2D), option `activation`: unknown activation `log_sigmoid`; supported: linear, relu",
+        "layer `conv` (Conv2D), option `activation`: unknown activation `glu`; supported: linear, relu",
     ),
     ("unknown_operation", "operation `cumsum` (Cumsum): this operation is not known"),
-    ("channels_first", "layer `pool` (MaxPooling2D), option `data_format`: unknown variant `channels_first`"),
-    ("four_bits", "layer `hidden` (Dense), dtype: expected floats, or int8 for a Dense layer, received int4/128_from_float32"),
+    (
+        "four_bits",
+        "layer `hidden` (Dense), dtype: expected floats, or int8 for a Dense layer, received int4/128_from_float32",
+    ),
     (
         "operation_in_h5",
         "GetItem may be an operation, which Keras can't open in an .h5 either; save the model as .keras",

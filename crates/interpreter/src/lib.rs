@@ -6,6 +6,7 @@
 //! It knows the operators that [`save`](fn@engraft_formats::onnx::save) writes, and is slow.
 
 mod conv;
+mod conv_transpose;
 mod data_movement;
 mod elementwise;
 mod liveness;

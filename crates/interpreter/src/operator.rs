@@ -4,7 +4,7 @@ use engraft_nn::Result;
 
 use super::node::Node;
 use super::value::Value;
-use super::{conv, data_movement, elementwise, matmul, normalize, reduce, resize, unary, window};
+use super::{conv, conv_transpose, data_movement, elementwise, matmul, normalize, reduce, resize, unary, window};
 
 /// `TensorProto.DataType.FLOAT`.
 const FLOAT: i64 = 1;
@@ -22,12 +22,16 @@ pub(super) fn operator(node: &mut Node<'_>) -> Result<Value> {
     node.require_onnx_domain()?;
     let value = match node.op_type() {
         "Conv" => conv::conv(node)?,
+        "ConvTranspose" => conv_transpose::conv_transpose(node)?,
         "MaxPool" | "AveragePool" => window::pool(node)?,
         "GlobalMaxPool" | "GlobalAveragePool" => window::global_pool(node)?,
         "MatMul" => matmul::matmul(node)?,
         "Gemm" => matmul::gemm(node)?,
         "BatchNormalization" => normalize::batch_norm(node)?,
         "Softmax" => normalize::softmax(node)?,
+        "LogSoftmax" => normalize::log_softmax(node)?,
+        "LayerNormalization" => normalize::layer_norm(node)?,
+        "PRelu" => elementwise::fold(node, |x, slope| if x < 0.0 { x * slope } else { x })?,
         "Add" | "Sum" => elementwise::fold(node, |a, b| a + b)?,
         "Sub" => elementwise::fold(node, |a, b| a - b)?,
         "Mul" => elementwise::fold(node, |a, b| a * b)?,
@@ -49,7 +53,7 @@ pub(super) fn operator(node: &mut Node<'_>) -> Result<Value> {
         "Slice" => data_movement::slice(node)?,
         "Pad" => data_movement::pad(node)?,
         "Expand" => data_movement::expand(node)?,
-        "ReduceSum" | "ReduceMean" | "ReduceMax" | "ReduceMin" | "ReduceProd" => reduce::reduce(node)?,
+        "ReduceSum" | "ReduceMean" | "ReduceMax" | "ReduceMin" | "ReduceProd" | "ReduceL2" => reduce::reduce(node)?,
         "Shape" => data_movement::shape(node)?,
         "Resize" => resize::resize(node)?,
         "Identity" => node.value(0)?.clone(),

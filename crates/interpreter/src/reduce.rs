@@ -1,4 +1,4 @@
-//! Reductions along axes: `ReduceSum`, `ReduceMean`, `ReduceMax`, `ReduceMin`, `ReduceProd`.
+//! Reductions along axes: `ReduceSum`, `ReduceMean`, `ReduceMax`, `ReduceMin`, `ReduceProd`, `ReduceL2`.
 
 use engraft_nn::strided::{offsets, row_major};
 use engraft_nn::{Result, Tensor};
@@ -35,6 +35,7 @@ fn result(op_type: &str, values: impl Iterator<Item = f64>, count: usize) -> f64
         "ReduceMax" => values.fold(f64::NEG_INFINITY, |most, x| if x > most || x.is_nan() { x } else { most }),
         "ReduceMin" => values.fold(f64::INFINITY, |least, x| if x < least || x.is_nan() { x } else { least }),
         "ReduceProd" => values.product(),
+        "ReduceL2" => values.map(|x| x * x).sum::<f64>().sqrt(),
         _ => values.sum(),
     }
 }
@@ -65,5 +66,6 @@ mod tests {
         assert_eq!(reduced("ReduceMax", &[1], 0), tensor([2], &[5.0, 6.0]));
         assert_eq!(reduced("ReduceMin", &[0, 1], 1), tensor([1, 1], &[1.0]));
         assert_eq!(reduced("ReduceProd", &[0, 1], 0), tensor([], &[720.0]));
+        assert_eq!(reduced("ReduceL2", &[1], 0), tensor([2], &[35.0f32.sqrt(), 56.0f32.sqrt()]));
     }
 }

@@ -22,6 +22,14 @@ pub(super) fn unary(node: &mut Node<'_>) -> Result<Option<Value>> {
             let alpha = node.float("alpha", 1.0)?;
             map(node, |x| if x < 0.0 { alpha * x.exp_m1() } else { x })
         }
+        "Celu" => {
+            let alpha = node.float("alpha", 1.0)?;
+            map(node, |x| if x < 0.0 { alpha * (x / alpha).exp_m1() } else { x })
+        }
+        "Shrink" => {
+            let (lambd, bias) = (node.float("lambd", 0.5)?, node.float("bias", 0.0)?);
+            map(node, |x| if x.abs() <= lambd { 0.0 } else { x - bias.copysign(x) })
+        }
         "Selu" => map(node, |x| SELU_GAMMA * if x > 0.0 { x } else { SELU_ALPHA * x.exp_m1() }),
         "Sigmoid" => map(node, |x| 1.0 / (1.0 + (-x).exp())),
         "HardSigmoid" => {
@@ -111,8 +119,11 @@ mod tests {
     #[test]
     fn nan_stays_nan() {
         let functions = ["Relu", "LeakyRelu", "Elu", "Selu", "Sigmoid", "HardSigmoid", "HardSwish", "Tanh"];
-        let more = ["Softplus", "Softsign", "Exp", "Erf", "Clip", "Abs", "Sign", "Sqrt", "Log", "Round"];
-        for op_type in functions.into_iter().chain(more) {
+        let others = [
+            "Softplus", "Softsign", "Exp", "Erf", "Clip", "Celu", "Shrink", "Neg", "Abs", "Sign", "Sqrt", "Log",
+            "Round",
+        ];
+        for op_type in functions.into_iter().chain(others) {
             assert!(applied(op_type, vec![], &[f32::NAN])[0].is_nan(), "{op_type}");
         }
     }

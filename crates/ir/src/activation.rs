@@ -63,6 +63,43 @@ pub enum Activation {
     },
     /// `x * tanh(softplus(x))` (Misra 2019, arXiv 1908.08681)
     Mish,
+    /// `x` where positive, else `alpha * (exp(x / alpha) - 1)` (Barron 2017, arXiv 1704.07483)
+    Celu {
+        /// The output tends to `-alpha` where `x` tends to minus infinity. Keras' default is 1.
+        alpha: f32,
+    },
+    /// `x` where `|x| > threshold`, else 0
+    HardShrink {
+        /// Largest magnitude that becomes 0; Keras' default is 0.5.
+        threshold: f32,
+    },
+    /// `min(max(x, -1), 1)`
+    HardTanh,
+    /// `ln(sigmoid(x))`
+    LogSigmoid,
+    /// `x` moved towards 0 by `threshold`; 0 where `|x| <= threshold`
+    SoftShrink {
+        /// The distance, at least 0; Keras' default is 0.5.
+        threshold: f32,
+    },
+    /// 0 up to -1, `x` from 1 on, and `(x + 1)^2 / 4` between
+    SparsePlus,
+    /// `min(max((x + 1) / 2, 0), 1)`
+    SparseSigmoid,
+    /// `(x + sqrt(x^2 + b)) / 2` (Barron 2021, arXiv 2112.11687)
+    Squareplus {
+        /// How smooth the function is at 0; Keras' default is 4.
+        b: f32,
+    },
+    /// `x - tanh(x)`
+    TanhShrink,
+    /// `x` where `x > threshold`, else `default_value`
+    Threshold {
+        /// Largest input that is replaced.
+        threshold: f32,
+        /// What it is replaced by.
+        default_value: f32,
+    },
 }
 
 impl Activation {
@@ -70,7 +107,7 @@ impl Activation {
     pub fn gradient_from_output(self) -> bool {
         match self {
             Self::Linear | Self::Relu | Self::Relu6 | Self::Selu | Self::Sigmoid | Self::HardSigmoid => true,
-            Self::Tanh | Self::Softplus | Self::Exponential => true,
+            Self::Tanh | Self::Softplus | Self::Exponential | Self::LogSigmoid => true,
             // With a negative slope or alpha, negative inputs have positive outputs: the sign of the input is lost.
             Self::LeakyRelu { negative_slope } => negative_slope >= 0.0,
             Self::Elu { alpha } => alpha >= 0.0,
@@ -78,6 +115,10 @@ impl Activation {
             Self::ThresholdedRelu { .. } => false,
             // Softsign's gradient is `(1 - |y|)^2`, but `1 - |y|` cancels where `|x|` is large. The others aren't monotonic.
             Self::Softsign | Self::Silu | Self::HardSilu | Self::Gelu { .. } | Self::Mish => false,
+            Self::Celu { .. } | Self::Squareplus { .. } | Self::TanhShrink => false,
+            // At the ends of the constant parts, the output doesn't tell on which side the input is.
+            Self::HardShrink { .. } | Self::SoftShrink { .. } | Self::Threshold { .. } => false,
+            Self::HardTanh | Self::SparsePlus | Self::SparseSigmoid => false,
         }
     }
 }

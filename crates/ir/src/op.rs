@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::{
-    Activation, Binary, Conv2dShape, Interpolation, Noise, Pool2dShape, PoolKind, RandomTransform, Reduction, Shape,
-    Unary,
+    Activation, Binary, Conv2dShape, Interpolation, Noise, Normalization, Pool2dShape, PoolKind, RandomTransform,
+    Reduction, Shape, Unary,
 };
 
 /// One operation on a whole batch.
@@ -48,6 +48,11 @@ pub enum Op {
         groups: usize,
         pool: Option<[usize; 2]>,
     },
+    /// Transposed 2-D convolution: the gradient with respect to its input of a [`Conv2d`](Self::Conv2d) with this kernel, stride,
+    /// dilation and padding.
+    ///
+    /// Weights: kernel `[kh, kw, filters, c]`, then bias `[filters]` if there is one.
+    Conv2dTranspose { kernel: [usize; 2], stride: [usize; 2], dilation: [usize; 2], pad: [usize; 2] },
     /// Matrix product along the last axis. Weights: kernel `[inputs, units]`, then bias `[units]` if there is one. A kernel or bias
     /// with more axes counts as this matrix or vector: its values are read in row-major order.
     Dense,
@@ -65,16 +70,28 @@ pub enum Op {
     Pool2d { kind: PoolKind, size: [usize; 2], stride: [usize; 2], pad: [usize; 2] },
     /// Maximum or mean over all pixels of each channel.
     GlobalPool { kind: PoolKind },
+    /// Maximum or mean over windows that divide an image as evenly as possible: output pixel `i` of `n` covers the input pixels
+    /// from `i * size / n`, rounded down, to `(i + 1) * size / n`, rounded up, along each axis.
+    AdaptivePool2d { kind: PoolKind },
     /// Batch normalization (Ioffe and Szegedy 2015, arXiv 1502.03167).
     ///
     /// With `batch_statistics`, mean and variance are those of the batch, and each training step sets the moving ones to
     /// `moving * momentum + batch * (1 - momentum)`. Without, mean and variance are the moving ones. Weights: gamma if `scale`,
     /// beta if `center`, moving mean, moving variance.
     BatchNorm { epsilon: f32, momentum: f32, scale: bool, center: bool, batch_statistics: bool },
+    /// Normalization of groups of values within each sample. Weights: gamma if `scale`, beta if `center`.
+    Normalize(Normalization),
+    /// Elementwise product with a weight. The weight's axes are aligned with the last axes of a sample, and it is broadcast along
+    /// its axes of size 1. With `below_zero`, values above zero pass unchanged (PReLU).
+    Scale { below_zero: bool },
     /// An elementwise activation function.
     Activation(Activation),
     /// Softmax along the last axis.
     Softmax,
+    /// Logarithm of the softmax along the last axis.
+    LogSoftmax,
+    /// Keras' sparsemax along the last axis: a shift of each row by one threshold, cut off at 0. See the kernel of this name.
+    Sparsemax,
     /// Elementwise sum of all inputs.
     Add,
     /// Elementwise product of two inputs. The second is broadcast along its axes of size 1.
@@ -136,6 +153,7 @@ impl Op {
         !matches!(
             self,
             Self::Conv2d { .. }
+                | Self::Conv2dTranspose { .. }
                 | Self::Dense
                 | Self::MatMul { .. }
                 | Self::GlobalPool { .. }
@@ -166,6 +184,25 @@ impl Op {
                     out_w,
                     groups,
                 })
+            }
+            _ => None,
+        }
+    }
+
+    /// Sizes of the convolution that this transposed convolution is the transpose of, for a batch of `samples` images; `None` for
+    /// any other operation.
+    ///
+    /// ```
+    /// use engraft_ir::Op;
+    /// let op = Op::Conv2dTranspose { kernel: [3, 3], stride: [2, 2], dilation: [1, 1], pad: [0, 0] };
+    /// let conv = op.transposed_conv2d_shape(32, &vec![7, 7, 64], &vec![14, 14, 32]).unwrap();
+    /// assert_eq!(([conv.in_h, conv.in_c], [conv.out_h, conv.out_c]), ([14, 32], [7, 64]));
+    /// ```
+    pub fn transposed_conv2d_shape(&self, samples: usize, input: &Shape, output: &Shape) -> Option<Conv2dShape> {
+        match *self {
+            Self::Conv2dTranspose { kernel, stride, dilation, pad } => {
+                let conv = Self::Conv2d { kernel, stride, dilation, pad, groups: 1, pool: None };
+                conv.conv2d_shape(samples, output, input)
             }
             _ => None,
         }

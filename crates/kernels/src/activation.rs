@@ -48,6 +48,20 @@ pub(crate) fn activate_serial(function: Activation, x: &mut [f32]) {
         Activation::Gelu { approximate: true } => update(x, |x| 0.5 * x * (1.0 + gelu_tanh(x))),
         Activation::Gelu { approximate: false } => update(x, |x| x * normal_cdf(x)),
         Activation::Mish => update(x, |x| x * softplus(x).tanh()),
+        Activation::Celu { alpha } => update(x, |x| if x > 0.0 { x } else { alpha * (x / alpha).exp_m1() }),
+        Activation::HardShrink { threshold } => update(x, |x| if x.abs() <= threshold { 0.0 } else { x }),
+        Activation::HardTanh => update(x, |x| x.clamp(-1.0, 1.0)),
+        Activation::LogSigmoid => update(x, |x| -softplus(-x)),
+        Activation::SoftShrink { threshold } => {
+            update(x, |x| if x.abs() <= threshold { 0.0 } else { x - threshold.copysign(x) });
+        }
+        Activation::SparsePlus => update(x, sparse_plus),
+        Activation::SparseSigmoid => update(x, |x| (0.5 * (x + 1.0)).clamp(0.0, 1.0)),
+        Activation::Squareplus { b } => update(x, |x| 0.5 * (x + (x * x + b).sqrt())),
+        Activation::TanhShrink => update(x, |x| x - x.tanh()),
+        Activation::Threshold { threshold, default_value } => {
+            update(x, |x| if x <= threshold { default_value } else { x });
+        }
     }
 }
 
@@ -90,6 +104,23 @@ pub fn activation_gradient(function: Activation, x_or_y: &[f32], dy: &mut [f32])
         Activation::HardSilu => scale(x_or_y, dy, hard_silu_slope),
         Activation::Gelu { approximate } => scale(x_or_y, dy, |x| gelu_slope(x, approximate)),
         Activation::Mish => scale(x_or_y, dy, mish_slope),
+        Activation::Celu { alpha } => scale(x_or_y, dy, |x| match x {
+            x if x > 0.0 => 1.0,
+            x if x < 0.0 => (x / alpha).exp(),
+            // Keras adds a part for each sign. TensorFlow's gradient at 0 counts both.
+            _ => 2.0,
+        }),
+        Activation::HardShrink { threshold } | Activation::SoftShrink { threshold } => {
+            scale(x_or_y, dy, |x| f32::from(x.abs() > threshold));
+        }
+        Activation::HardTanh => scale(x_or_y, dy, |x| f32::from(x.abs() <= 1.0)),
+        // The slope is sigmoid(-x) = 1 - exp(log_sigmoid(x)).
+        Activation::LogSigmoid => scale(x_or_y, dy, |y| -y.exp_m1()),
+        Activation::SparsePlus => scale(x_or_y, dy, |x| (0.5 * (x + 1.0)).clamp(0.0, 1.0)),
+        Activation::SparseSigmoid => scale(x_or_y, dy, |x| if x > -1.0 && x < 1.0 { 0.5 } else { 0.0 }),
+        Activation::Squareplus { b } => scale(x_or_y, dy, |x| 0.5 * (1.0 + x / (x * x + b).sqrt())),
+        Activation::TanhShrink => scale(x_or_y, dy, |x| x.tanh() * x.tanh()),
+        Activation::Threshold { threshold, .. } => scale(x_or_y, dy, |x| f32::from(x > threshold)),
     }
 }
 
@@ -113,6 +144,14 @@ fn hard_sigmoid(x: f32) -> f32 {
 /// `ln(1 + exp(x))`, in a form in which `exp` never overflows.
 fn softplus(x: f32) -> f32 {
     x.max(0.0) + (-x.abs()).exp().ln_1p()
+}
+
+fn sparse_plus(x: f32) -> f32 {
+    match x {
+        x if x <= -1.0 => 0.0,
+        x if x < 1.0 => 0.25 * (x + 1.0) * (x + 1.0),
+        x => x,
+    }
 }
 
 fn hard_silu_slope(x: f32) -> f32 {
@@ -157,7 +196,7 @@ mod tests {
 
     /// Each function, its values at `X` and its slopes there, from Keras 3 on TensorFlow.
     #[rustfmt::skip]
-    const CASES: [(Activation, [f32; 7], [f32; 7]); 20] = [
+    const CASES: [(Activation, [f32; 7], [f32; 7]); 30] = [
         (Activation::Linear, X, [1.0; 7]),
         (Activation::Relu, [0.0, 0.0, 0.0, 0.0, 0.75, 2.0, 4.0], [0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0]),
         (Activation::Relu6, [0.0, 0.0, 0.0, 0.0, 0.75, 2.0, 4.0], [0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0]),
@@ -204,6 +243,30 @@ mod tests {
         (Activation::Mish,
             [-0.033576235, -0.29809976, -0.12992696, 0.0, 0.6100184, 1.943959, 3.9974124],
             [-0.026747497, -0.06409779, 0.4398156, 0.6, 0.9857584, 1.0693178, 1.0044335]),
+        (Activation::Celu { alpha: 0.5 },
+            [-0.4999773, -0.47510648, -0.19673467, 0.0, 0.75, 2.0, 4.0],
+            [0.00004539993, 0.049787067, 0.60653067, 2.0, 1.0, 1.0, 1.0]),
+        (Activation::HardShrink { threshold: 0.5 },
+            [-5.0, -1.5, 0.0, 0.0, 0.75, 2.0, 4.0], [1.0, 1.0, 0.0, 0.0, 1.0, 1.0, 1.0]),
+        (Activation::HardTanh,
+            [-1.0, -1.0, -0.25, 0.0, 0.75, 1.0, 1.0], [0.0, 0.0, 1.0, 1.0, 1.0, 0.0, 0.0]),
+        (Activation::LogSigmoid,
+            [-5.0067153, -1.7014133, -0.8259394, -std::f32::consts::LN_2, -0.386871, -0.126928, -0.01814993],
+            [0.9933072, 0.8175745, 0.5621765, 0.5, 0.3208213, 0.11920292, 0.01798621]),
+        (Activation::SoftShrink { threshold: 0.5 },
+            [-4.5, -1.0, 0.0, 0.0, 0.25, 1.5, 3.5], [1.0, 1.0, 0.0, 0.0, 1.0, 1.0, 1.0]),
+        (Activation::SparsePlus,
+            [0.0, 0.0, 0.140625, 0.25, 0.765625, 2.0, 4.0], [0.0, 0.0, 0.375, 0.5, 0.875, 1.0, 1.0]),
+        (Activation::SparseSigmoid,
+            [0.0, 0.0, 0.375, 0.5, 0.875, 1.0, 1.0], [0.0, 0.0, 0.5, 0.5, 0.5, 0.0, 0.0]),
+        (Activation::Squareplus { b: 4.0 },
+            [0.19258237, 0.5, 0.8827822, 1.0, 1.4430004, 2.4142137, 4.236068],
+            [0.035761654, 0.19999999, 0.43798262, 0.5, 0.6755617, 0.8535534, 0.9472136]),
+        (Activation::TanhShrink,
+            [-4.0000906, -0.5948517, -0.0050813407, 0.0, 0.11485106, 1.0359724, 3.0006707],
+            [0.9998183, 0.8192935, 0.05998516, 0.0, 0.4034142, 0.9293492, 0.998659]),
+        (Activation::Threshold { threshold: 1.0, default_value: -3.0 },
+            [-3.0, -3.0, -3.0, -3.0, -3.0, 2.0, 4.0], [0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0]),
     ];
 
     /// `exp` and `tanh` differ by a few units in the last place between libraries. `1 - tanh²` loses another decimal digit.

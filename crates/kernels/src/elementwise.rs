@@ -17,6 +17,22 @@ pub fn add_assign(acc: &mut [f32], x: &[f32]) {
     zip_chunks(x, acc, CHUNK, |x, acc| acc.iter_mut().zip(x).for_each(|(acc, x)| *acc += x));
 }
 
+/// Adds a bias to each row: `y[row, c] += bias[c]`.
+///
+/// ```
+/// let mut y = [1.0, 2.0, 3.0, 4.0];
+/// engraft_kernels::add_bias(&[10.0, 0.5], &mut y);
+/// assert_eq!(y, [11.0, 2.5, 13.0, 4.5]);
+/// ```
+pub fn add_bias(bias: &[f32], y: &mut [f32]) {
+    count_rows("y", y, bias.len());
+    y.par_chunks_mut(row_chunk(bias.len())).for_each(|rows| {
+        for row in rows.chunks_exact_mut(bias.len()) {
+            row.iter_mut().zip(bias).for_each(|(y, bias)| *y += bias);
+        }
+    });
+}
+
 /// Scales and shifts each channel: `y[row, c] = x[row, c] * scale[c] + shift[c]`.
 ///
 /// ```

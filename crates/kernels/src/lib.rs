@@ -21,11 +21,13 @@
 //! ```
 
 mod activation;
+mod adaptive_pooling;
 mod aligned;
 mod batch_norm;
 mod binary;
 mod broadcast;
 mod broadcast_rows;
+mod broadcast_scale;
 mod chunks;
 mod clamp;
 mod constraint;
@@ -34,8 +36,8 @@ mod cpu_cache;
 mod dense;
 mod depthwise;
 mod elementwise;
-mod gather;
 mod embedding;
+mod gather;
 mod gemm;
 mod global_pool;
 mod layout;
@@ -43,6 +45,7 @@ mod loss;
 mod matmul;
 mod microkernel;
 mod noise;
+mod normalize;
 mod number;
 mod output_tiles;
 mod pad;
@@ -54,6 +57,7 @@ mod reduce;
 mod reference;
 mod resample;
 mod resize;
+mod row_activations;
 mod shared;
 mod simd;
 mod softmax;
@@ -65,19 +69,24 @@ mod unary;
 mod update;
 
 pub use activation::{activate, activation_gradient};
+pub use adaptive_pooling::{adaptive_average_pool_gradient, adaptive_max_pool_gradient, adaptive_pool2d};
 pub use batch_norm::{
     batch_norm, batch_norm_gradient_inference, batch_norm_gradient_sums, batch_norm_gradient_training,
     batch_norm_input_gradient, channel_sums, fold_batch_norm, means, moments, squared_deviation_sums,
 };
 pub use binary::{BinaryShape, binary, binary_gradient};
 pub use broadcast::{multiply, multiply_gradient};
+pub use broadcast_scale::{broadcast_scale, broadcast_scale_gradient, broadcast_scale_weight_gradient};
 pub use constraint::rescale_norms;
 pub use conv2d::{Conv2d, PreparedKernel};
 pub use dense::{bias_gradient, dense, dense_input_gradient, dense_kernel_gradient, dense_kernel_gradient_rows};
 pub use depthwise::Depthwise;
-pub use elementwise::{add_assign, dropout, scale_gradient, scale_shift};
+pub use elementwise::{add_assign, add_bias, dropout, scale_gradient, scale_shift};
 pub use embedding::{embedding, embedding_gradient};
-pub use engraft_ir::{Activation, Binary, Conv2dShape, FillMode, Interpolation, Noise, Pool2dShape, PoolKind, Reduction, Resampling, Unary};
+pub use engraft_ir::{
+    Activation, Binary, Conv2dShape, FillMode, Interpolation, Noise, Normalization, NormalizationKind, Pool2dShape,
+    PoolKind, Reduction, Resampling, Unary,
+};
 pub use gather::{gather, gather_gradient};
 pub use gemm::{Matrix, gemm};
 pub use global_pool::{global_average_pool_gradient, global_max_pool_gradient, global_pool};
@@ -88,6 +97,7 @@ pub use loss::{
 };
 pub use matmul::MatMul;
 pub use noise::{noise, noise_gradient};
+pub use normalize::{normalize, normalize_input_gradient, normalize_weight_gradients};
 pub use pad::{pad, pad_gradient};
 pub use pooling::{
     average_pool2d_gradient, max_pool2d_gradient, max_pool2d_gradient_in_place, pool2d, replace_max_pool2d_input,
@@ -96,6 +106,7 @@ pub use projective_transform::{ProjectiveTransform, projective_transform};
 pub use reduce::{reduce, reduce_gradient};
 pub use resample::{resample, resample_gradient};
 pub use resize::{resize, resize_gradient};
+pub use row_activations::{log_softmax, log_softmax_gradient, sparsemax, sparsemax_gradient};
 pub use simd::{Bf16, Bf16Error, Isa, IsaError, peak_gflops};
 pub use softmax::{softmax, softmax_gradient};
 pub use strided::StridedView;

@@ -92,10 +92,9 @@ pub trait LayerDef: fmt::Debug + Send + Sync + Any {
     /// Keras' class name, such as `Conv2D`.
     fn class_name(&self) -> &'static str;
 
-    /// Keras' module of the class: `keras.layers`, or another module for an operation on tensors.
+    /// Keras' module of the class: `keras.layers`, another module of layers, or the module of an operation on tensors.
     ///
-    /// A model lists only layers of `keras.layers`, and only their weights. Override this method only for operations, which
-    /// have no weights.
+    /// A model doesn't list operations, whose modules are in `keras.src.ops` and `keras.src.activations`. They have no weights.
     ///
     /// ```
     /// use engraft_nn::{LayerDef, layers::{Dense, Flip}};
@@ -228,8 +227,13 @@ pub trait LayerDef: fmt::Debug + Send + Sync + Any {
     /// ```
     fn sublayers(&self) -> Vec<Layer> {
         let layers = self.graph().map(Graph::layers).unwrap_or_default();
-        layers.iter().filter(|layer| layer.def().module() == LAYERS).cloned().collect()
+        layers.iter().filter(|layer| !is_operation(layer.def().module())).cloned().collect()
     }
+}
+
+/// Whether a Python module contains operations, such as `keras.src.ops.nn`.
+fn is_operation(module: &str) -> bool {
+    module.split('.').any(|part| part == "ops" || part == "activations")
 }
 
 /// A layer of a model: a shared handle to a description, its weights and its `trainable` flag.

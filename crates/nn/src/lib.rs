@@ -8,6 +8,7 @@ pub mod layers;
 pub mod strided;
 
 mod activation;
+mod activation_layer;
 mod compile;
 mod constraint;
 mod dtype_policy;
@@ -30,9 +31,11 @@ mod sized_graphs;
 mod summary;
 mod tensor;
 mod trainability;
+mod transpositions;
 mod weight;
 
 pub use activation::ActivationFn;
+pub use activation_layer::ActivationLayer;
 pub use compile::{
     Adam, Compiled, CosineDecay, CosineDecayRestarts, ExponentialDecay, InverseTimeDecay, LearningRate,
     LearningRateSchedule, Loss, LossKind, Metric, MetricState, Optimizer, OptimizerState, OutputActivation,
@@ -64,7 +67,13 @@ pub use weight::{ValuesMut, Weight, WeightSpec};
 pub mod prelude {
     pub use crate::ActivationFn::{self, Relu, Sigmoid, Softmax, Tanh};
     pub use crate::layers::{
-        Activation, Add, AlphaDropout, Average, AveragePooling2D, BatchNormalization, Concatenate, Conv2D, Cropping2D, Dense, DepthwiseConv2D, Dot, Dropout, ELU, Flatten, GaussianDropout, GaussianNoise, GlobalAveragePooling1D, GlobalAveragePooling2D, GlobalMaxPooling1D, GlobalMaxPooling2D, Identity, Input, LeakyReLU, MaxPooling2D, Maximum, Minimum, MultiHeadAttention, Multiply, Normalization, Padding, Permute, RandomFlip, RandomRotation, RandomZoom, ReLU, RepeatVector, Rescaling, Reshape, Resizing, SeparableConv2D, SpatialDropout2D, Subtract, UpSampling2D, ZeroPadding2D,
+        Activation, Add, AlphaDropout, Average, AveragePooling2D, BatchNormalization, Concatenate, Conv2D,
+        Conv2DTranspose, Cropping2D, Dense, DepthwiseConv2D, Dot, Dropout, ELU, Flatten, GaussianDropout,
+        GaussianNoise, GlobalAveragePooling1D, GlobalAveragePooling2D, GlobalMaxPooling1D, GlobalMaxPooling2D,
+        GroupNormalization, Identity, Input, LayerNormalization, LeakyReLU, MaxPooling2D, Maximum, Minimum,
+        MultiHeadAttention, Multiply, Normalization, PReLU, Padding, Permute, RMSNormalization, RandomFlip,
+        RandomRotation, RandomZoom, ReLU, RepeatVector, Rescaling, Reshape, Resizing, SeparableConv2D,
+        SpatialDropout2D, Subtract, UnitNormalization, UpSampling2D, ZeroPadding2D,
     };
     pub use crate::{
         Adam, Constraint, CosineDecay, CosineDecayRestarts, ExponentialDecay, Initializer, IntoLayer, InverseTimeDecay,

@@ -186,10 +186,10 @@ impl Lowering<'_> {
     /// The planner may fuse the activation into the step before.
     pub fn activate(&mut self, function: ActivationFn, value: ValueId) -> ValueId {
         let shape = self.shape(value).clone();
-        match function.elementwise() {
-            None => self.push_plain(Op::Softmax, value, shape),
-            Some(Activation::Linear) => value,
-            Some(function) => self.push_plain(Op::Activation(function), value, shape),
+        match (function.elementwise(), function.rows()) {
+            (Some(Activation::Linear), _) | (None, None) => value,
+            (Some(function), _) => self.push_plain(Op::Activation(function), value, shape),
+            (None, Some(rows)) => self.push_plain(rows, value, shape),
         }
     }
 

@@ -318,7 +318,12 @@ impl Program {
 
     /// Dead code elimination: removes the steps that no output depends on. Returns the values that outputs depend on.
     fn remove_dead_steps(&mut self) -> HashSet<ValueId> {
-        let mut needed: HashSet<ValueId> = self.outputs.iter().copied().collect();
+        self.remove_steps_without_use(&self.outputs.clone())
+    }
+
+    /// Removes the steps that none of `wanted` depends on. Returns the values that they depend on.
+    pub(crate) fn remove_steps_without_use(&mut self, wanted: &[ValueId]) -> HashSet<ValueId> {
+        let mut needed: HashSet<ValueId> = wanted.iter().copied().collect();
         let mut keep = vec![false; self.steps.len()];
         for (i, step) in self.steps.iter().enumerate().rev() {
             if needed.contains(&step.output) {

@@ -343,9 +343,12 @@ impl<'a> Liveness<'a> {
 /// Whether the backward pass of a step reads the step's inputs.
 fn reads_inputs_backward(step: &Step) -> bool {
     match &step.op {
-        Op::Conv2d { .. } | Op::Dense | Op::Embedding => step.weights.first().is_some_and(|kernel| kernel.trainable),
-        Op::Pool2d { kind, .. } | Op::GlobalPool { kind } => *kind == PoolKind::Max,
-        Op::BatchNorm { .. } | Op::Multiply | Op::MatMul { .. } | Op::Penalty { .. } => true,
+        Op::Conv2d { .. } | Op::Conv2dTranspose { .. } | Op::Dense | Op::Embedding => {
+            step.weights.first().is_some_and(|kernel| kernel.trainable)
+        }
+        Op::Pool2d { kind, .. } | Op::GlobalPool { kind } | Op::AdaptivePool2d { kind } => *kind == PoolKind::Max,
+        Op::BatchNorm { .. } | Op::Normalize(_) | Op::Scale { .. } | Op::Sparsemax | Op::Multiply => true,
+        Op::MatMul { .. } | Op::Penalty { .. } => true,
         Op::Activation(function) => !function.gradient_from_output(),
         Op::Unary(function) => function.gradient_from_input(),
         Op::Binary(function) => function.gradient_from_inputs(),
@@ -360,7 +363,7 @@ fn reads_output_backward(step: &Step) -> bool {
         Op::Conv2d { .. } | Op::Dense => step.activation != Activation::Linear,
         Op::Pool2d { kind, .. } | Op::GlobalPool { kind } => *kind == PoolKind::Max,
         Op::Activation(function) => function.gradient_from_output(),
-        Op::Softmax => true,
+        Op::Softmax | Op::LogSoftmax => true,
         Op::Reduce { reduction, .. } => reduction.gradient_from_values(),
         _ => false,
     }

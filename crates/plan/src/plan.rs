@@ -212,6 +212,7 @@ impl Plan {
         if batch == 0 {
             return Err(Error::new("batch size", "at least 1", 0));
         }
+        program.cancel_transpositions(purpose.requested_values());
         check_countable(&program, batch)?;
         if let Some(loss) = purpose.loss() {
             check_loss(&program, loss)?;

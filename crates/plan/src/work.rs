@@ -59,6 +59,13 @@ impl Plan {
                 let channels = shape(0).and_then(|shape| shape.last());
                 height * width * channels.map_or(0, |channels| channels / groups)
             }
+            // Each input is multiplied with the taps of every filter.
+            Op::Conv2dTranspose { .. } => {
+                let inputs = step.inputs.first().map_or(0, |&input| self.program().size(input));
+                let kernel = step.weights.first().map(|kernel| kernel.weight.shape()).unwrap_or_default();
+                let per_input: usize = kernel.iter().take(3).product();
+                return 2 * inputs * per_input;
+            }
             Op::Dense => shape(0).and_then(|shape| shape.last()).copied().unwrap_or(0),
             // The depth of the product is the last axis of the left operand, or the one before if that is transposed.
             Op::MatMul { transpose: [transposed, _] } => {

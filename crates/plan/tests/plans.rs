@@ -130,7 +130,7 @@ impl<'a> Replay<'a> {
             if plan.weight_gradient_slot(param.weight.id()).is_some() != has_buffer {
                 continue;
             }
-            if position == 0 || matches!(step.op, Op::BatchNorm { .. }) {
+            if position == 0 || matches!(step.op, Op::BatchNorm { .. } | Op::Normalize(_)) {
                 step.inputs.iter().for_each(|&input| self.read_value(input));
             }
             self.read(dy, Content::Gradient(step.output));
@@ -142,12 +142,12 @@ impl<'a> Replay<'a> {
     fn read_saved(&self, index: usize) {
         let step = &self.plan.program().steps[index];
         match step.op {
-            Op::BatchNorm { .. } => self.read_value(step.inputs[0]),
+            Op::BatchNorm { .. } | Op::Normalize(_) | Op::Scale { .. } => self.read_value(step.inputs[0]),
             Op::Pool2d { kind: PoolKind::Max, .. } => {
                 self.read_value(step.inputs[0]);
                 self.read_value(step.output);
             }
-            Op::Activation(_) | Op::Softmax => self.read_value(step.output),
+            Op::Activation(_) | Op::Softmax | Op::LogSoftmax => self.read_value(step.output),
             _ => {}
         }
     }

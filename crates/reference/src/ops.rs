@@ -4,20 +4,25 @@
 //! gradient with respect to the output, and recomputes the intermediate values that it needs.
 
 mod activation;
+mod adaptive_pooling;
 mod batch_norm;
 mod conv2d;
+mod conv2d_transpose;
 mod dense;
 mod elementwise;
 mod embedding;
 mod layout;
 mod matmul;
 mod noise;
+mod normalization;
 mod parameter;
 mod penalty;
 mod pooling;
 mod random_transform;
 mod reduce;
 mod resize;
+mod row_activations;
+mod scale;
 mod softmax;
 mod tensor;
 
@@ -81,6 +86,8 @@ impl OpGradients {
 pub(crate) fn forward(call: &Call<'_>) -> Result<Array> {
     match call.op {
         Op::Conv2d { .. } => conv2d::forward(call),
+        Op::Conv2dTranspose { .. } => conv2d_transpose::forward(call),
+        Op::AdaptivePool2d { kind } => adaptive_pooling::forward(call, *kind),
         Op::Dense => Ok(dense::forward(call)),
         Op::MatMul { transpose } => Ok(matmul::forward(call, *transpose)),
         Op::Embedding => Ok(embedding::forward(call)),
@@ -88,7 +95,11 @@ pub(crate) fn forward(call: &Call<'_>) -> Result<Array> {
         Op::Pool2d { .. } | Op::GlobalPool { .. } => pooling::forward(call),
         Op::BatchNorm { .. } => batch_norm::forward(call),
         Op::Activation(function) => Ok(call.x[0].map(|x| activation::value(*function, x))),
+        Op::Normalize(norm) => Ok(normalization::forward(call, norm)),
+        Op::Scale { below_zero } => Ok(scale::forward(call, *below_zero)),
         Op::Softmax => Ok(softmax::softmax(call.x[0])),
+        Op::LogSoftmax => Ok(row_activations::log_softmax(call.x[0])),
+        Op::Sparsemax => Ok(row_activations::sparsemax(call.x[0])),
         Op::Add => Ok(elementwise::add(call)),
         Op::Multiply => Ok(elementwise::multiply(call)),
         Op::ScaleShift { scale, shift } => Ok(elementwise::scale_shift(call, scale, shift)),
@@ -113,6 +124,8 @@ pub(crate) fn forward(call: &Call<'_>) -> Result<Array> {
 pub(crate) fn backward(call: &Call<'_>, dy: &Array, reducer: &mut dyn GradientReducer) -> Result<OpGradients> {
     match call.op {
         Op::Conv2d { .. } => conv2d::backward(call, dy),
+        Op::Conv2dTranspose { .. } => conv2d_transpose::backward(call, dy),
+        Op::AdaptivePool2d { kind } => adaptive_pooling::backward(call, *kind, dy).map(OpGradients::of_input),
         Op::Dense => Ok(dense::backward(call, dy)),
         Op::MatMul { transpose } => Ok(matmul::backward(call, *transpose, dy)),
         Op::Embedding => Ok(embedding::backward(call, dy)),
@@ -122,7 +135,11 @@ pub(crate) fn backward(call: &Call<'_>, dy: &Array, reducer: &mut dyn GradientRe
         Op::Activation(function) => {
             Ok(OpGradients::of_input(call.x[0].zip(dy, |x, dy| activation::derivative(*function, x) * dy)))
         }
+        Op::Normalize(norm) => Ok(normalization::backward(call, norm, dy)),
+        Op::Scale { below_zero } => Ok(scale::backward(call, *below_zero, dy)),
         Op::Softmax => Ok(OpGradients::of_input(softmax::backward(call.x[0], dy))),
+        Op::LogSoftmax => Ok(OpGradients::of_input(row_activations::log_softmax_backward(call.x[0], dy))),
+        Op::Sparsemax => Ok(OpGradients::of_input(row_activations::sparsemax_backward(call.x[0], dy))),
         Op::Add => Ok(elementwise::add_backward(call, dy)),
         Op::Multiply => Ok(elementwise::multiply_backward(call, dy)),
         Op::ScaleShift { scale, .. } => Ok(OpGradients::of_input(elementwise::scale_shift_backward(scale, dy))),

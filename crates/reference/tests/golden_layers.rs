@@ -12,10 +12,13 @@ use engraft_reference::ReferenceExecutor;
 /// The largest error allowed, relative to the largest value. Keras' f32 results differ from its f64 results by up to 8e-7.
 const TOLERANCE: f32 = 2e-6;
 
+/// The folders of golden values with cases of single layers.
+const FOLDERS: &[&str] = &["layers", "architecture_layers"];
+
 #[test]
 fn layers_agree_with_keras() {
     let mut failures = Vec::new();
-    let cases = engraft_golden::cases("layers");
+    let cases: Vec<Case> = FOLDERS.iter().flat_map(|folder| engraft_golden::cases(folder)).collect();
     assert!(cases.len() > 100, "only {} cases were found", cases.len());
     for case in &cases {
         if let Err(e) = check(case) {

@@ -1,10 +1,11 @@
-//! Element-wise operations, constants, and softmax, which works row by row.
+//! Element-wise operations, constants, and the activations that work row by row: softmax, its logarithm, sparsemax.
 
 use engraft_ir::Op;
 use engraft_ir::random::mix;
 use engraft_kernels::{
-    BinaryShape, activate, activation_gradient, add_assign, binary, binary_gradient, dropout, multiply,
-    multiply_gradient, scale_gradient, scale_shift, softmax, softmax_gradient, unary, unary_gradient,
+    BinaryShape, activate, activation_gradient, add_assign, binary, binary_gradient, dropout, log_softmax,
+    log_softmax_gradient, multiply, multiply_gradient, scale_gradient, scale_shift, softmax, softmax_gradient,
+    sparsemax, sparsemax_gradient, unary, unary_gradient,
 };
 
 use super::{Backward, StepCall};
@@ -18,6 +19,14 @@ pub(super) fn forward(call: &StepCall<'_>, x: &[&[f32]], y: &mut [f32]) {
         Op::Softmax => {
             y.copy_from_slice(x[0]);
             softmax(call.channels(), y);
+        }
+        Op::LogSoftmax => {
+            y.copy_from_slice(x[0]);
+            log_softmax(call.channels(), y);
+        }
+        Op::Sparsemax => {
+            y.copy_from_slice(x[0]);
+            sparsemax(call.channels(), y);
         }
         Op::Add => {
             y.copy_from_slice(x[0]);
@@ -42,6 +51,14 @@ pub(super) fn input_gradient(call: &StepCall<'_>, index: usize, b: &Backward<'_>
         Op::Softmax => {
             dx.copy_from_slice(b.dy);
             softmax_gradient(call.channels(), b.y, dx);
+        }
+        Op::LogSoftmax => {
+            dx.copy_from_slice(b.dy);
+            log_softmax_gradient(call.channels(), b.y, dx);
+        }
+        Op::Sparsemax => {
+            dx.copy_from_slice(b.dy);
+            sparsemax_gradient(call.channels(), b.x[0], dx);
         }
         Op::Add => dx.copy_from_slice(b.dy),
         Op::Multiply if index == 0 => multiply(call.inputs[0], call.inputs[1], b.dy, b.x[1], dx),

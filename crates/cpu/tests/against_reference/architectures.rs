@@ -148,6 +148,34 @@ fn values_weighed_permuted_and_resampled() {
     optimizers().iter().for_each(|optimizer| compare_training(&model, optimizer, &format!("{optimizer:?}")));
 }
 
+/// A block of ConvNeXt, with other normalizations, PReLU, a transposed convolution and adaptive pooling around it.
+#[test]
+fn normalizations_within_samples() {
+    let x = Input::new([9, 8, 3]);
+    let stem = Conv2D::new(8, 3).strides(2).call(&x).unwrap();
+    let y = DepthwiseConv2D::new(3).padding(Padding::Same).call(&stem).unwrap();
+    let y = LayerNormalization::new().epsilon(1e-2).call(&y).unwrap();
+    let y = Dense::new(16).activation(engraft_nn::ActivationFn::Gelu).call(&y).unwrap();
+    let y = Dense::new(8).call(&y).unwrap();
+    let y = engraft_nn::layers::LayerScale::new(0.5, 8).call(&y).unwrap();
+    let y = GroupNormalization::new(4).call(&Add::new().call([&stem, &y]).unwrap()).unwrap();
+    let y = PReLU::new().shared_axes([1, 2]).call(&y).unwrap();
+    let y = Conv2DTranspose::new(6, 3).strides(2).padding(Padding::Same).activation(Tanh).call(&y).unwrap();
+    let y = engraft_nn::layers::AdaptiveAveragePooling2D::new([3, 4]).call(&y).unwrap();
+    let y = engraft_nn::layers::AdaptiveMaxPooling2D::new([2, 3]).call(&y).unwrap();
+    let y = LayerNormalization::new().axis([1, 2]).epsilon(0.1).call(&y).unwrap();
+    let y = RMSNormalization::new().epsilon(0.1).call(&UnitNormalization::new().axis([1]).call(&y).unwrap()).unwrap();
+    let y = Dense::new(3).activation(Softmax).call(&Flatten::new().call(&y).unwrap()).unwrap();
+    let model = Model::new(&x, &y).unwrap();
+    randomize(&model, 1);
+    for training in [false, true] {
+        let layers = inner_layers(&model, 4);
+        let request = GradientRequest { training, seed: 0, inputs: true, weights: true, layers };
+        compare_gradients(&model, &request, &format!("training {training}"));
+    }
+    optimizers().iter().for_each(|optimizer| compare_training(&model, optimizer, &format!("{optimizer:?}")));
+}
+
 #[test]
 fn streamed_rows() {
     let x = Input::new([260, 264, 3]);

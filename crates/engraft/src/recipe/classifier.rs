@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use engraft_kernels::{Activation, activate, softmax};
 
+use super::channels_last_input::with_channels_last_input;
 use super::{ClassifierOptions, Metadata, Outputs, Unscaled, preprocessed};
 use crate::applications::Preprocessing;
 use crate::data::{ColorMode, Photo, Pixels};
@@ -95,12 +96,14 @@ pub struct Answer {
 impl Classifier {
     /// A classifier that names the model's classes by the metadata or, without metadata, `0`, `1`, ….
     ///
-    /// The model must map one input `[height, width, 3]`, or `[height, width, 1]` for grey photos, to one output `[classes]`. A model with an output `[1]` is a binary
+    /// The model must map one input `[height, width, 3]`, or `[height, width, 1]` for grey photos, or the same with the channels
+    /// first, to one output `[classes]`. A model with an output `[1]` is a binary
     /// classifier; the output is the probability of the second class.
     ///
     /// # Errors
     /// The model's input or output has another shape, or the metadata has another number of class names.
     pub fn new(model: Model, metadata: Option<Metadata>) -> Result<Self> {
+        let model = with_channels_last_input(model)?;
         let place = || format!("model `{}`", model.name());
         let single = |tensors: &[SymbolicTensor], what: &str, hint: &str| match tensors {
             [_] => Ok(()),
@@ -640,7 +643,9 @@ mod tests {
     fn a_model_that_is_no_classifier_of_photos_says_why() {
         let built = |layers: Sequential| Classifier::new(layers.build().unwrap(), None).unwrap_err().to_string();
         let vectors = Sequential::new().add(Input::new([4])).add(Dense::new(2));
-        assert!(built(vectors).contains("expected an input of RGB photos, [height, width, 3], or grey ones, [height, width, 1], received [4]"));
+        assert!(built(vectors).contains(
+            "expected an input of RGB photos, [height, width, 3], or grey ones, [height, width, 1], received [4]"
+        ));
         let grey = Sequential::new().add(Input::new([4, 4, 1])).add(Flatten::new()).add(Dense::new(2));
         assert!(built(grey).contains("received [4, 4, 1]"));
         let image = Sequential::new().add(Input::new([4, 4, 3])).add(Conv2D::new(2, 3));

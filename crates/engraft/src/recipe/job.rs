@@ -433,7 +433,12 @@ impl<'a> TrainingJob<'a> {
         let available = self.runtime_or_shared()?.available_memory();
         let budget = available.map_or(0, |available| available.saturating_sub(peak) / 2);
         let [height, width] = self.classifier.image_size();
-        let training_bytes = self.training.dataset.photos().len().saturating_mul(height * width * self.classifier.color_mode().channels() * size_of::<f32>());
+        let training_bytes = self
+            .training
+            .dataset
+            .photos()
+            .len()
+            .saturating_mul(height * width * self.classifier.color_mode().channels() * size_of::<f32>());
         let keep = |set: Targets<PhotoDataset>, bytes| set.map(|photos| photos.keep_in_memory(bytes));
         Ok(Self {
             training: keep(self.training, budget),

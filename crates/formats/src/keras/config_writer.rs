@@ -113,7 +113,9 @@ impl SharedLayers {
         }
         let mut config = common_config(layer);
         config.extend(def.config());
-        let mut object = object(def.module(), def.class_name(), Value::Object(config), Value::Null);
+        // Keras registers the classes that its API doesn't export under their own names.
+        let registered_name = if def.module() == "keras.layers" { Value::Null } else { json!(def.class_name()) };
+        let mut object = object(def.module(), def.class_name(), Value::Object(config), registered_name);
         if let Some(CustomClass { module, registered_name, .. }) = layer.custom_class() {
             object.insert("module".into(), module);
             object.insert("registered_name".into(), registered_name);

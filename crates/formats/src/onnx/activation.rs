@@ -14,10 +14,7 @@ pub(super) fn activation(g: &mut GraphBuilder<'_>, function: Activation, x: Stri
     match function {
         Activation::Linear => x.into(),
         Activation::Relu => g.node("Relu", &[x], vec![]),
-        Activation::Relu6 => {
-            let (low, high) = (g.scalar(0.0), g.scalar(6.0));
-            g.node("Clip", &[x, &low, &high], vec![])
-        }
+        Activation::Relu6 => clip(g, x, 0.0, 6.0),
         Activation::LeakyRelu { negative_slope } => g.node("LeakyRelu", &[x], float("alpha", negative_slope)),
         Activation::ThresholdedRelu { max_value, negative_slope, threshold } => {
             let (threshold, slope, ceiling) = (g.scalar(threshold), g.scalar(negative_slope), g.scalar(max_value));
@@ -47,7 +44,55 @@ pub(super) fn activation(g: &mut GraphBuilder<'_>, function: Activation, x: Stri
             let gate = g.node("Tanh", &[&softplus], vec![]);
             g.node("Mul", &[x, &gate], vec![])
         }
+        Activation::Celu { alpha } => g.node("Celu", &[x], float("alpha", alpha)),
+        Activation::HardShrink { threshold } => shrink(g, x, threshold, 0.0),
+        Activation::HardTanh => clip(g, x, -1.0, 1.0),
+        Activation::LogSigmoid => {
+            let opposite = g.node("Neg", &[x], vec![]);
+            let softplus = g.node("Softplus", &[&opposite], vec![]);
+            g.node("Neg", &[&softplus], vec![])
+        }
+        Activation::SoftShrink { threshold } => shrink(g, x, threshold, threshold),
+        Activation::SparsePlus => {
+            // (clip(x, -1, 1) + 1)^2 / 4 + max(x, 1) - 1
+            let (one, quarter) = (g.scalar(1.0), g.scalar(0.25));
+            let inside = clip(g, x, -1.0, 1.0);
+            let inside = g.node("Add", &[&inside, &one], vec![]);
+            let square = g.node("Mul", &[&inside, &inside], vec![]);
+            let curve = g.node("Mul", &[&square, &quarter], vec![]);
+            let beyond = g.node("Sub", &[x, &one], vec![]);
+            let beyond = g.node("Relu", &[&beyond], vec![]);
+            g.node("Add", &[&curve, &beyond], vec![])
+        }
+        Activation::SparseSigmoid => g.node("HardSigmoid", &[x], float("alpha", 0.5)),
+        Activation::Squareplus { b } => {
+            let (half, b) = (g.scalar(0.5), g.scalar(b));
+            let square = g.node("Mul", &[x, x], vec![]);
+            let square = g.node("Add", &[&square, &b], vec![]);
+            let root = g.node("Sqrt", &[&square], vec![]);
+            let sum = g.node("Add", &[x, &root], vec![]);
+            g.node("Mul", &[&sum, &half], vec![])
+        }
+        Activation::TanhShrink => {
+            let tanh = g.node("Tanh", &[x], vec![]);
+            g.node("Sub", &[x, &tanh], vec![])
+        }
+        Activation::Threshold { threshold, default_value } => {
+            let (threshold, default_value) = (g.scalar(threshold), g.scalar(default_value));
+            let is_above = g.node("Greater", &[x, &threshold], vec![]);
+            g.node("Where", &[&is_above, x, &default_value], vec![])
+        }
     }
+}
+
+fn clip(g: &mut GraphBuilder<'_>, x: &str, low: f32, high: f32) -> String {
+    let (low, high) = (g.scalar(low), g.scalar(high));
+    g.node("Clip", &[x, &low, &high], vec![])
+}
+
+/// Sets values within `lambd` of 0 to 0 and moves the others towards 0 by `bias`.
+fn shrink(g: &mut GraphBuilder<'_>, x: &str, lambd: f32, bias: f32) -> String {
+    g.node("Shrink", &[x], vec![AttributeProto::float("lambd", lambd), AttributeProto::float("bias", bias)])
 }
 
 /// Adds nodes that compute GELU from other operators, since ONNX has an operator `Gelu` only from opset 20 on.

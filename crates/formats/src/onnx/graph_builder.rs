@@ -166,6 +166,8 @@ impl<'a> GraphBuilder<'a> {
             last.name.clone_from(&name);
             last.output = vec![name.clone()];
         }
+        // An earlier step of the layer may have the same tensor, in another layout.
+        self.tensors.values_mut().filter(|known| **known == tensor).for_each(|known| known.clone_from(&name));
         name
     }
 

@@ -9,6 +9,7 @@ use super::conv_kernel::onnx_kernel;
 use super::graph_builder::Layout::{ChannelsFirst, ChannelsLast};
 use super::graph_builder::{GraphBuilder, LaidOutTensor, Layout};
 use super::messages::{AttributeProto, INT64};
+use super::normalization::{normalization, scale};
 use super::tensor_operation;
 
 /// Adds the nodes that compute a step; returns its output tensor.
@@ -22,6 +23,7 @@ pub(super) fn operation(g: &mut GraphBuilder<'_>, step: &Step) -> Result<LaidOut
     let input = step.inputs[0];
     let (tensor, layout) = match &step.op {
         Op::Conv2d { .. } => convolution(g, step),
+        Op::Conv2dTranspose { .. } => transposed_convolution(g, step),
         Op::Dense => dense(g, step),
         Op::MatMul { transpose } => matmul(g, step, *transpose),
         Op::Embedding => embedding(g, step),
@@ -34,14 +36,29 @@ pub(super) fn operation(g: &mut GraphBuilder<'_>, step: &Step) -> Result<LaidOut
         }
         Op::GlobalPool { kind } => global_pool(g, *kind, step),
         Op::BatchNorm { batch_statistics: false, .. } => batch_norm(g, step),
+        Op::Normalize(norm) => (normalization(g, step, norm), ChannelsLast),
+        Op::Scale { below_zero } => (scale(g, step, *below_zero), ChannelsLast),
         Op::Activation(function) => {
             let (x, layout) = in_any_layout(g, input);
             (activation(g, *function, x), layout)
         }
-        Op::Softmax => {
+        Op::Softmax | Op::LogSoftmax => {
             let (x, layout) = in_any_layout(g, input);
             let axis = channel_axis(g, input, layout);
-            (g.node("Softmax", &[&x], vec![AttributeProto::int("axis", axis as i64)]), layout)
+            let op_type = if step.op == Op::Softmax { "Softmax" } else { "LogSoftmax" };
+            (g.node(op_type, &[&x], vec![AttributeProto::int("axis", axis as i64)]), layout)
+        }
+        Op::AdaptivePool2d { .. } => {
+            let place = format_args!("layer `{}`", step.layer);
+            return Err(Error::because(place, "ONNX has no operator for adaptive pooling")
+                .with_kind(ErrorKind::Unsupported)
+                .hint("choose an output_size that divides the image, or save the model as .keras"));
+        }
+        Op::Sparsemax => {
+            let place = format_args!("layer `{}`", step.layer);
+            return Err(Error::because(place, "ONNX has no operator for sparsemax")
+                .with_kind(ErrorKind::Unsupported)
+                .hint("use softmax, or save the model as .keras"));
         }
         Op::Add => {
             let (terms, layout) = in_common_layout(g, &step.inputs);
@@ -65,6 +82,9 @@ pub(super) fn operation(g: &mut GraphBuilder<'_>, step: &Step) -> Result<LaidOut
         }
         Op::Reshape => (reshape(g, step), ChannelsLast),
         Op::Slice { start, step: steps } => slice(g, step, start, steps),
+        // The channels-first tensor of a channels-last value is the channels-last tensor of the transposed value.
+        Op::Permute { axes } if axes == &[1, 2, 0] => (g.read(input, ChannelsLast), ChannelsFirst),
+        Op::Permute { axes } if axes == &[2, 0, 1] => (g.read(input, ChannelsFirst), ChannelsLast),
         Op::Permute { axes } => {
             let x = g.read(input, ChannelsLast);
             let axes: Vec<usize> = std::iter::once(0).chain(axes.iter().map(|axis| axis + 1)).collect();
@@ -169,6 +189,37 @@ fn convolution(g: &mut GraphBuilder<'_>, step: &Step) -> LaidOutTensor {
     attributes.push(AttributeProto::int("group", groups as i64));
     let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
     (g.node("Conv", &inputs, attributes), ChannelsFirst)
+}
+
+/// Adds a `ConvTranspose`. Where the windows end before the output does, ONNX' `output_padding` adds the rest.
+fn transposed_convolution(g: &mut GraphBuilder<'_>, step: &Step) -> LaidOutTensor {
+    let Op::Conv2dTranspose { kernel, stride, dilation, pad } = step.op else {
+        unreachable!("called for transposed convolutions only");
+    };
+    let (input, output) = (g.shape(step.inputs[0]), g.shape(step.output));
+    let mut inputs = vec![g.read(step.inputs[0], ChannelsFirst)];
+    for (position, Param { weight, .. }) in step.weights.iter().enumerate() {
+        inputs.push(match (position, weight.shape()) {
+            (0, &[height, width, filters, channels]) => {
+                g.weight(weight, &[3, 2, 0, 1], vec![channels, filters, height, width])
+            }
+            (_, shape) => g.weight(weight, &[0], shape.to_vec()),
+        });
+    }
+    // Sizes from the first pasted pixel to the last, and from the first kept one to the last.
+    let pasted = |axis: usize| (input[axis] - 1) * stride[axis] + (kernel[axis] - 1) * dilation[axis] + 1;
+    let kept = |axis: usize| output[axis] + pad[axis];
+    let end = |axis: usize| pasted(axis).saturating_sub(kept(axis));
+    let rest = [0, 1].map(|axis| kept(axis).saturating_sub(pasted(axis)));
+    let attributes = vec![
+        AttributeProto::ints("kernel_shape", &kernel),
+        AttributeProto::ints("strides", &stride),
+        AttributeProto::ints("pads", &[pad[0], pad[1], end(0), end(1)]),
+        AttributeProto::ints("dilations", &dilation),
+        AttributeProto::ints("output_padding", &rest),
+    ];
+    let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
+    (g.node("ConvTranspose", &inputs, attributes), ChannelsFirst)
 }
 
 fn dense(g: &mut GraphBuilder<'_>, step: &Step) -> LaidOutTensor {

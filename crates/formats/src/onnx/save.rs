@@ -101,7 +101,8 @@ pub fn save(model: &Model, path: &Path, options: &OnnxOptions<'_>) -> Result<()>
 pub(super) fn model_file(model: &Model, options: &OnnxOptions<'_>) -> Result<ModelFile> {
     let metadata_props = metadata(model, options)?;
     options.float_type.check(&model.weights())?;
-    let program = Program::of(model, false, 0)?;
+    let mut program = Program::of(model, false, 0)?;
+    program.cancel_transpositions(&[]);
     let mut builder = GraphBuilder::new(&program, options.float_type);
     let layers: Vec<_> = model.inputs().iter().map(|input| input.layer().clone()).collect();
     let input = builder.inputs(&layers.iter().map(|layer| layer.name()).collect::<Vec<_>>());

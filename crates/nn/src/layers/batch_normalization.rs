@@ -4,6 +4,8 @@ use engraft_ir::{Op, ValueId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::axis_option::sample_axis;
+use super::normalization_options::with_axes_in_order;
 use super::options::{config_of, single, yes};
 use crate::Shape;
 use crate::keras_object::Unset;
@@ -117,6 +119,13 @@ impl BatchNormalization {
         }
     }
 
+    /// Sets the axis of the channels: 1 is the first after the batch, -1 is the last (default).
+    #[must_use]
+    pub fn axis(mut self, axis: i64) -> Self {
+        self.axis = Axis::One(axis);
+        self
+    }
+
     /// Sets the share of the moving statistics that remains after a training step; 0.99 by default.
     #[must_use]
     pub fn momentum(mut self, momentum: f32) -> Self {
@@ -146,6 +155,14 @@ impl BatchNormalization {
     }
 }
 
+impl BatchNormalization {
+    /// The axis of a sample's channels.
+    fn channel_axis(&self, shape: &Shape) -> Result<usize> {
+        let (Axis::One(axis) | Axis::List([axis])) = self.axis;
+        sample_axis(axis, shape.len())
+    }
+}
+
 impl LayerDef for BatchNormalization {
     fn class_name(&self) -> &'static str {
         "BatchNormalization"
@@ -157,10 +174,7 @@ impl LayerDef for BatchNormalization {
 
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape> {
         let shape = single(inputs)?;
-        let (Axis::One(axis) | Axis::List([axis])) = self.axis;
-        if axis != -1 && axis != shape.len() as i64 {
-            return Err(Error::new("axis", "the last axis (-1)", axis).with_kind(ErrorKind::Unsupported));
-        }
+        self.channel_axis(shape)?;
         if self.renorm {
             return Err(Error::new("renorm", "false", "true").with_kind(ErrorKind::Unsupported));
         }
@@ -168,7 +182,8 @@ impl LayerDef for BatchNormalization {
     }
 
     fn weights(&self, inputs: &[Shape]) -> Result<Vec<WeightSpec>> {
-        let channels = single(inputs)?.last().copied().unwrap_or(0);
+        let shape = single(inputs)?;
+        let channels = shape[self.channel_axis(shape)?];
         let spec = |name, initializer: &Initializer| WeightSpec {
             name,
             shape: vec![channels],
@@ -205,6 +220,8 @@ impl LayerDef for BatchNormalization {
             center: self.center,
             batch_statistics: to.training() && to.layer_trainable(),
         };
-        Ok(to.push(op, inputs, shape))
+        let channels = self.channel_axis(&shape)?;
+        let order: Vec<usize> = (0..shape.len()).filter(|&axis| axis != channels).chain([channels]).collect();
+        Ok(with_axes_in_order(to, inputs[0], &order, |to, input, shape| to.push(op, &[input], shape)))
     }
 }

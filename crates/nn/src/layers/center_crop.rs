@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::aspect_ratio::{Rounding, Window, push_crop, push_resize};
-use super::options::{DataFormat, config_of, image};
+use super::data_format::DataFormat;
+use super::options::config_of;
 use crate::layer::LayerDef;
 use crate::lowering::Lowering;
 use crate::{Error, Result, Shape};
@@ -52,22 +53,23 @@ impl LayerDef for CenterCrop {
     }
 
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape> {
-        let [.., channels] = image(inputs)?;
+        let [.., channels] = self.data_format.image(inputs)?;
         match [self.height, self.width].contains(&0) {
             true => Err(Error::new("size", "at least 1x1", format_args!("{}x{}", self.height, self.width))),
-            false => Ok(vec![self.height, self.width, channels]),
+            false => Ok(self.data_format.shape([self.height, self.width, channels])),
         }
     }
 
     fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {
-        let [height, width, _] = image(std::slice::from_ref(to.shape(inputs[0])))?;
-        let size = [self.height, self.width];
-        if height >= self.height && width >= self.width {
-            let start = [(height - self.height) / 2, (width - self.width) / 2];
-            return Ok(push_crop(to, inputs[0], Window { start, size }));
-        }
-        let window = Window::central([height, width], size, Rounding::Double);
-        let cropped = push_crop(to, inputs[0], window);
-        Ok(push_resize(to, cropped, size, Interpolation::Bilinear, false))
+        self.data_format.lower(to, inputs[0], |to, image, [height, width, _]| {
+            let size = [self.height, self.width];
+            if height >= self.height && width >= self.width {
+                let start = [(height - self.height) / 2, (width - self.width) / 2];
+                return Ok(push_crop(to, image, Window { start, size }));
+            }
+            let window = Window::central([height, width], size, Rounding::Double);
+            let cropped = push_crop(to, image, window);
+            Ok(push_resize(to, cropped, size, Interpolation::Bilinear, false))
+        })
     }
 }

@@ -4,8 +4,9 @@ use engraft_ir::{Op, ValueId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Number, Value};
 
+use super::data_format::DataFormat;
 use super::kernel_options::{kernel_options, output_options, window_options};
-use super::options::{DataFormat, Padding, Size2d, config_of, image, yes};
+use super::options::{Padding, Size2d, config_of, yes};
 use crate::Shape;
 use crate::activation::ActivationFn;
 use crate::layer::LayerDef;
@@ -139,7 +140,7 @@ impl LayerDef for Conv2D {
     }
 
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape> {
-        let [height, width, channels] = image(inputs)?;
+        let [height, width, channels] = self.data_format.image(inputs)?;
         if self.filters == 0
             || self.groups == 0
             || !self.filters.is_multiple_of(self.groups)
@@ -152,28 +153,29 @@ impl LayerDef for Conv2D {
             ));
         }
         let [(out_h, _), (out_w, _)] = self.windows(height, width)?;
-        Ok(vec![out_h, out_w, self.filters])
+        Ok(self.data_format.shape([out_h, out_w, self.filters]))
     }
 
     fn weights(&self, inputs: &[Shape]) -> Result<Vec<WeightSpec>> {
-        let [_, _, channels] = image(inputs)?;
+        let [_, _, channels] = self.data_format.image(inputs)?;
         let Size2d([kh, kw]) = self.kernel_size;
         Ok(self.kernel_and_bias(vec![kh, kw, channels / self.groups, self.filters]))
     }
 
     fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {
         to.penalize_output(self.activity_regularizer.as_ref());
-        let [height, width, _] = image(std::slice::from_ref(to.shape(inputs[0])))?;
-        let [(out_h, top), (out_w, left)] = self.windows(height, width)?;
-        let op = Op::Conv2d {
-            kernel: self.kernel_size.0,
-            stride: self.strides.0,
-            dilation: self.dilation_rate.0,
-            pad: [top, left],
-            groups: self.groups,
-            pool: None,
-        };
-        let y = to.push(op, inputs, vec![out_h, out_w, self.filters]);
+        let y = self.data_format.lower(to, inputs[0], |to, input, [height, width, _]| {
+            let [(out_h, top), (out_w, left)] = self.windows(height, width)?;
+            let op = Op::Conv2d {
+                kernel: self.kernel_size.0,
+                stride: self.strides.0,
+                dilation: self.dilation_rate.0,
+                pad: [top, left],
+                groups: self.groups,
+                pool: None,
+            };
+            Ok(to.push(op, &[input], vec![out_h, out_w, self.filters]))
+        })?;
         Ok(to.activate(self.activation, y))
     }
 }

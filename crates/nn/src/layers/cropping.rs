@@ -4,7 +4,8 @@ use engraft_ir::{Op, ValueId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::options::{DataFormat, config_of, image};
+use super::data_format::DataFormat;
+use super::options::config_of;
 use super::zero_padding::Border;
 use crate::Shape;
 use crate::layer::LayerDef;
@@ -43,18 +44,26 @@ impl LayerDef for Cropping2D {
     }
 
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape> {
-        let [height, width, channels] = image(inputs)?;
+        self.data_format.image(inputs).and_then(|image| self.cropped(image)).map(|image| self.data_format.shape(image))
+    }
+
+    fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {
+        let [[top, _], [left, _]] = self.cropping.sides();
+        self.data_format.lower(to, inputs[0], |to, input, image| {
+            let op = Op::Slice { start: vec![top, left, 0], step: vec![1; 3] };
+            Ok(to.push(op, &[input], self.cropped(image)?.to_vec()))
+        })
+    }
+}
+
+impl Cropping2D {
+    /// Height, width and channels without the border.
+    fn cropped(&self, [height, width, channels]: [usize; 3]) -> Result<[usize; 3]> {
         let [[top, bottom], [left, right]] = self.cropping.sides();
         let cropped = |size: usize, a: usize, b: usize| {
             let rest = size.checked_sub(a).and_then(|rest| rest.checked_sub(b)).filter(|&rest| rest > 0);
             rest.ok_or_else(|| Error::new("cropping", format_args!("less than {size} pixels"), format!("{a} and {b}")))
         };
-        Ok(vec![cropped(height, top, bottom)?, cropped(width, left, right)?, channels])
-    }
-
-    fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {
-        let shape = self.output_shape(std::slice::from_ref(to.shape(inputs[0])))?;
-        let [[top, _], [left, _]] = self.cropping.sides();
-        Ok(to.push(Op::Slice { start: vec![top, left, 0], step: vec![1; 3] }, inputs, shape))
+        Ok([cropped(height, top, bottom)?, cropped(width, left, right)?, channels])
     }
 }

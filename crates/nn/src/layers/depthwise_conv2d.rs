@@ -4,8 +4,9 @@ use engraft_ir::{Op, ValueId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::data_format::DataFormat;
 use super::kernel_options::{output_options, window_options};
-use super::options::{DataFormat, Padding, Size2d, config_of, image, yes};
+use super::options::{Padding, Size2d, config_of, yes};
 use crate::Shape;
 use crate::activation::ActivationFn;
 use crate::layer::LayerDef;
@@ -66,7 +67,7 @@ pub struct DepthwiseConv2D {
 /// An option that must be 1 or absent.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(try_from = "u64")]
-struct One;
+pub(super) struct One;
 
 impl TryFrom<u64> for One {
     type Error = String;
@@ -144,13 +145,13 @@ impl LayerDef for DepthwiseConv2D {
     }
 
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape> {
-        let [height, width, channels] = image(inputs)?;
+        let [height, width, channels] = self.data_format.image(inputs)?;
         let [(out_h, _), (out_w, _)] = self.windows(height, width)?;
-        Ok(vec![out_h, out_w, self.outputs(channels)?])
+        Ok(self.data_format.shape([out_h, out_w, self.outputs(channels)?]))
     }
 
     fn weights(&self, inputs: &[Shape]) -> Result<Vec<WeightSpec>> {
-        let [_, _, channels] = image(inputs)?;
+        let [_, _, channels] = self.data_format.image(inputs)?;
         let Size2d([kh, kw]) = self.kernel_size;
         let mut weights = vec![WeightSpec {
             name: "kernel",
@@ -175,18 +176,19 @@ impl LayerDef for DepthwiseConv2D {
 
     fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {
         to.penalize_output(self.activity_regularizer.as_ref());
-        let [height, width, channels] = image(std::slice::from_ref(to.shape(inputs[0])))?;
-        let [(out_h, top), (out_w, left)] = self.windows(height, width)?;
-        // One group per channel: `[kh, kw, c, m]` has the memory layout of a grouped kernel `[kh, kw, 1, c * m]`.
-        let op = Op::Conv2d {
-            kernel: self.kernel_size.0,
-            stride: self.strides.0,
-            dilation: self.dilation_rate.0,
-            pad: [top, left],
-            groups: channels,
-            pool: None,
-        };
-        let y = to.push(op, inputs, vec![out_h, out_w, self.outputs(channels)?]);
+        let y = self.data_format.lower(to, inputs[0], |to, input, [height, width, channels]| {
+            let [(out_h, top), (out_w, left)] = self.windows(height, width)?;
+            // One group per channel: `[kh, kw, c, m]` has the memory layout of a grouped kernel `[kh, kw, 1, c * m]`.
+            let op = Op::Conv2d {
+                kernel: self.kernel_size.0,
+                stride: self.strides.0,
+                dilation: self.dilation_rate.0,
+                pad: [top, left],
+                groups: channels,
+                pool: None,
+            };
+            Ok(to.push(op, &[input], vec![out_h, out_w, self.outputs(channels)?]))
+        })?;
         Ok(to.activate(self.activation, y))
     }
 }

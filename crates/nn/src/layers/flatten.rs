@@ -4,7 +4,8 @@ use engraft_ir::{Op, ValueId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::options::{DataFormat, config_of, single};
+use super::data_format::DataFormat;
+use super::options::{config_of, single};
 use crate::Shape;
 use crate::layer::LayerDef;
 use crate::lowering::Lowering;
@@ -50,7 +51,15 @@ impl LayerDef for Flatten {
     }
 
     fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {
-        let shape = vec![to.shape(inputs[0]).iter().product()];
-        Ok(to.push(Op::Reshape, inputs, shape))
+        let shape = to.shape(inputs[0]).clone();
+        let flat = vec![shape.iter().product()];
+        if self.data_format == DataFormat::ChannelsLast || shape.len() < 2 {
+            return Ok(to.push(Op::Reshape, inputs, flat));
+        }
+        // Keras moves the channels to the end, so that Dense weights are the same in both formats.
+        let axes: Vec<usize> = (1..shape.len()).chain([0]).collect();
+        let moved = axes.iter().map(|&axis| shape[axis]).collect();
+        let x = to.push(Op::Permute { axes }, inputs, moved);
+        Ok(to.push(Op::Reshape, &[x], flat))
     }
 }

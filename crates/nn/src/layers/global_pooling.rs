@@ -5,7 +5,8 @@ use engraft_ir::{Op, ValueId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::options::{DataFormat, config_of, image};
+use super::data_format::DataFormat;
+use super::options::config_of;
 use crate::Result;
 use crate::Shape;
 use crate::layer::LayerDef;
@@ -48,13 +49,15 @@ macro_rules! global_pooling_layer {
             }
 
             fn output_shape(&self, inputs: &[Shape]) -> Result<Shape> {
-                let [_, _, channels] = image(inputs)?;
-                Ok(if self.keepdims { vec![1, 1, channels] } else { vec![channels] })
+                let [_, _, channels] = self.data_format.image(inputs)?;
+                Ok(if self.keepdims { self.data_format.shape([1, 1, channels]) } else { vec![channels] })
             }
 
             fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {
-                let shape = self.output_shape(std::slice::from_ref(to.shape(inputs[0])))?;
-                Ok(to.push(Op::GlobalPool { kind: $kind }, inputs, shape))
+                self.data_format.lower(to, inputs[0], |to, input, [_, _, channels]| {
+                    let shape = if self.keepdims { vec![1, 1, channels] } else { vec![channels] };
+                    Ok(to.push(Op::GlobalPool { kind: $kind }, &[input], shape))
+                })
             }
         }
     };

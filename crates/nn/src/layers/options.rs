@@ -110,14 +110,6 @@ pub(crate) fn conv_windows(
     Ok([padding.resolve(input[0], kernel[0], sh, dh)?, padding.resolve(input[1], kernel[1], sw, dw)?])
 }
 
-/// The order of an image's axes. Only `channels_last` is supported.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum DataFormat {
-    #[default]
-    ChannelsLast,
-}
-
 /// Serializes a layer's description as Keras' config.
 pub(crate) fn config_of(def: &impl Serialize) -> Map<String, Value> {
     match serde_json::to_value(def) {
@@ -132,13 +124,6 @@ pub(crate) fn single(inputs: &[Shape]) -> Result<&Shape> {
         [input] => Ok(input),
         several => Err(Error::new("inputs", "one", several.len())),
     }
-}
-
-/// Height, width and channels of a layer's input; an error unless it is exactly one image.
-pub(crate) fn image(inputs: &[Shape]) -> Result<[usize; 3]> {
-    let shape = single(inputs)?;
-    <[usize; 3]>::try_from(shape.as_slice())
-        .map_err(|_| Error::new("input", "[height, width, channels]", format_args!("{shape:?}")))
 }
 
 /// The default of boolean options that are true, for `#[serde(default = …)]`.

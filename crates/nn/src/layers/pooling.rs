@@ -5,7 +5,8 @@ use engraft_ir::{Op, ValueId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::options::{DataFormat, Padding, Size2d, config_of, image};
+use super::data_format::DataFormat;
+use super::options::{Padding, Size2d, config_of};
 use crate::Result;
 use crate::Shape;
 use crate::layer::LayerDef;
@@ -71,17 +72,18 @@ macro_rules! pooling_layer {
             }
 
             fn output_shape(&self, inputs: &[Shape]) -> Result<Shape> {
-                let [height, width, channels] = image(inputs)?;
+                let [height, width, channels] = self.data_format.image(inputs)?;
                 let [(out_h, _), (out_w, _)] = self.window([height, width])?;
-                Ok(vec![out_h, out_w, channels])
+                Ok(self.data_format.shape([out_h, out_w, channels]))
             }
 
             fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {
-                let [height, width, channels] = image(std::slice::from_ref(to.shape(inputs[0])))?;
-                let [(out_h, top), (out_w, left)] = self.window([height, width])?;
-                let stride = self.strides.unwrap_or(self.pool_size).0;
-                let op = Op::Pool2d { kind: $kind, size: self.pool_size.0, stride, pad: [top, left] };
-                Ok(to.push(op, inputs, vec![out_h, out_w, channels]))
+                self.data_format.lower(to, inputs[0], |to, input, [height, width, channels]| {
+                    let [(out_h, top), (out_w, left)] = self.window([height, width])?;
+                    let stride = self.strides.unwrap_or(self.pool_size).0;
+                    let op = Op::Pool2d { kind: $kind, size: self.pool_size.0, stride, pad: [top, left] };
+                    Ok(to.push(op, &[input], vec![out_h, out_w, channels]))
+                })
             }
         }
     };

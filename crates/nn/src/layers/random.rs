@@ -5,7 +5,8 @@ use engraft_ir::{FillMode, Interpolation};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::options::{DataFormat, config_of, image};
+use super::data_format::DataFormat;
+use super::options::config_of;
 use super::seed::Seed;
 use crate::Shape;
 use crate::layer::LayerDef;
@@ -47,18 +48,25 @@ fn bilinear() -> Interpolation {
 }
 
 /// The output shape of a random layer: the input's, which must be an image.
-fn image_shape(inputs: &[Shape]) -> Result<Shape> {
-    image(inputs).map(|shape| shape.to_vec())
+fn image_shape(inputs: &[Shape], format: DataFormat) -> Result<Shape> {
+    format.image(inputs).map(|image| format.shape(image))
 }
 
 /// Lowers a random layer to `transform` in training. Otherwise the layer adds no operation and returns its input.
-fn lower_random(to: &mut Lowering<'_>, inputs: &[ValueId], seed: &Seed, transform: RandomTransform) -> Result<ValueId> {
+fn lower_random(
+    to: &mut Lowering<'_>,
+    inputs: &[ValueId],
+    format: DataFormat,
+    seed: &Seed,
+    transform: RandomTransform,
+) -> Result<ValueId> {
     if !to.training() {
         return Ok(inputs[0]);
     }
     let seed = to.random_seed(seed.number());
-    let shape = to.shape(inputs[0]).clone();
-    Ok(to.push(Op::RandomTransform { transform, seed }, inputs, shape))
+    format.lower(to, inputs[0], |to, image, shape| {
+        Ok(to.push(Op::RandomTransform { transform, seed }, &[image], shape.to_vec()))
+    })
 }
 
 /// Mirrors images with probability 1/2 in training (Keras' `RandomFlip`): `[h, w, c] -> [h, w, c]`.
@@ -138,7 +146,7 @@ impl LayerDef for RandomFlip {
     }
 
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape> {
-        image_shape(inputs)
+        image_shape(inputs, self.data_format)
     }
 
     fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {
@@ -146,7 +154,7 @@ impl LayerDef for RandomFlip {
             horizontal: self.mode != FlipMode::Vertical,
             vertical: self.mode != FlipMode::Horizontal,
         };
-        lower_random(to, inputs, &self.seed, transform)
+        lower_random(to, inputs, self.data_format, &self.seed, transform)
     }
 }
 
@@ -213,12 +221,18 @@ impl LayerDef for RandomRotation {
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape> {
         self.check_interpolation()?;
         self.factor.bounds("factor", -1.0..=1.0)?;
-        image_shape(inputs)
+        image_shape(inputs, self.data_format)
     }
 
     fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {
         let [low, high] = self.factor.bounds("factor", -1.0..=1.0)?.map(|turns| turns * std::f32::consts::TAU);
-        lower_random(to, inputs, &self.seed, RandomTransform::Rotation { low, high, fill: self.fill() })
+        lower_random(
+            to,
+            inputs,
+            self.data_format,
+            &self.seed,
+            RandomTransform::Rotation { low, high, fill: self.fill() },
+        )
     }
 }
 
@@ -306,11 +320,11 @@ impl LayerDef for RandomZoom {
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape> {
         self.check_interpolation()?;
         self.transform()?;
-        image_shape(inputs)
+        image_shape(inputs, self.data_format)
     }
 
     fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {
-        lower_random(to, inputs, &self.seed, self.transform()?)
+        lower_random(to, inputs, self.data_format, &self.seed, self.transform()?)
     }
 }
 

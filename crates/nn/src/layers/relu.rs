@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use super::options::{config_of, single};
 use crate::Shape;
+use crate::activation_layer::rectifier;
 use crate::layer::LayerDef;
 use crate::lowering::Lowering;
 use crate::{Error, Result};
@@ -68,16 +69,7 @@ impl ReLU {
         for (option, value) in options.into_iter().chain([("threshold", self.threshold)]) {
             at_least_zero(option, value)?;
         }
-        Ok(match (self.max_value, self.negative_slope, self.threshold) {
-            (None, 0.0, 0.0) => Elementwise::Relu,
-            (Some(6.0), 0.0, 0.0) => Elementwise::Relu6,
-            (None, negative_slope, 0.0) => Elementwise::LeakyRelu { negative_slope },
-            (max_value, negative_slope, threshold) => Elementwise::ThresholdedRelu {
-                max_value: max_value.unwrap_or(f32::INFINITY),
-                negative_slope,
-                threshold,
-            },
-        })
+        Ok(rectifier(self.max_value, self.negative_slope, self.threshold))
     }
 }
 

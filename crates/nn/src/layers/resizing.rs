@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::aspect_ratio::{Rounding, Window, borders, padded_shape, push_borders, push_crop, push_resize};
-use super::options::{DataFormat, config_of, image};
+use super::data_format::DataFormat;
+use super::options::config_of;
 use crate::Shape;
 use crate::layer::LayerDef;
 use crate::lowering::Lowering;
@@ -139,7 +140,7 @@ impl LayerDef for Resizing {
     }
 
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape> {
-        let [height, width, channels] = image(inputs)?;
+        let [height, width, channels] = self.data_format.image(inputs)?;
         self.check_options()?;
         if [height, width, self.height, self.width].contains(&0) {
             return Err(Error::new(
@@ -151,20 +152,20 @@ impl LayerDef for Resizing {
         if self.pad_to_aspect_ratio {
             padded_shape([height, width, channels], borders([height, width], [self.height, self.width]))?;
         }
-        Ok(vec![self.height, self.width, channels])
+        Ok(self.data_format.shape([self.height, self.width, channels]))
     }
 
     fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {
-        let [height, width, _] = image(std::slice::from_ref(to.shape(inputs[0])))?;
-        let size = [self.height, self.width];
-        let mut x = inputs[0];
-        if self.crop_to_aspect_ratio {
-            x = push_crop(to, x, Window::central([height, width], size, Rounding::Single));
-        }
-        if self.pad_to_aspect_ratio {
-            x = push_borders(to, x, borders([height, width], size), self.fill_value)?;
-        }
-        Ok(push_resize(to, x, size, self.interpolation, self.antialias))
+        self.data_format.lower(to, inputs[0], |to, mut image, [height, width, _]| {
+            let size = [self.height, self.width];
+            if self.crop_to_aspect_ratio {
+                image = push_crop(to, image, Window::central([height, width], size, Rounding::Single));
+            }
+            if self.pad_to_aspect_ratio {
+                image = push_borders(to, image, borders([height, width], size), self.fill_value)?;
+            }
+            Ok(push_resize(to, image, size, self.interpolation, self.antialias))
+        })
     }
 }
 

@@ -4,8 +4,9 @@ use engraft_ir::{Op, ValueId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::data_format::DataFormat;
 use super::kernel_options::{output_options, window_options};
-use super::options::{DataFormat, Padding, Size2d, config_of, image, yes};
+use super::options::{Padding, Size2d, config_of, yes};
 use crate::Shape;
 use crate::activation::ActivationFn;
 use crate::layer::LayerDef;
@@ -136,14 +137,14 @@ impl LayerDef for SeparableConv2D {
     }
 
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape> {
-        let [height, width, channels] = image(inputs)?;
+        let [height, width, channels] = self.data_format.image(inputs)?;
         self.depthwise_channels(channels)?;
         let [(out_h, _), (out_w, _)] = self.windows(height, width)?;
-        Ok(vec![out_h, out_w, self.filters])
+        Ok(self.data_format.shape([out_h, out_w, self.filters]))
     }
 
     fn weights(&self, inputs: &[Shape]) -> Result<Vec<WeightSpec>> {
-        let [_, _, channels] = image(inputs)?;
+        let [_, _, channels] = self.data_format.image(inputs)?;
         let Size2d([kh, kw]) = self.kernel_size;
         type Options<'a> = (&'a Initializer, &'a Option<Regularizer>, &'a Option<Constraint>);
         let spec = |name, shape, (initializer, regularizer, constraint): Options<'_>| WeightSpec {
@@ -169,22 +170,23 @@ impl LayerDef for SeparableConv2D {
 
     fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {
         to.penalize_output(self.activity_regularizer.as_ref());
-        let [height, width, channels] = image(std::slice::from_ref(to.shape(inputs[0])))?;
-        let [(out_h, top), (out_w, left)] = self.windows(height, width)?;
-        let depthwise = Op::Conv2d {
-            kernel: self.kernel_size.0,
-            stride: self.strides.0,
-            dilation: self.dilation_rate.0,
-            pad: [top, left],
-            groups: channels,
-            pool: None,
-        };
-        let pointwise =
-            Op::Conv2d { kernel: [1, 1], stride: [1, 1], dilation: [1, 1], pad: [0, 0], groups: 1, pool: None };
-        let hidden_shape = vec![out_h, out_w, self.depthwise_channels(channels)?];
-        let hidden = to.push_with(depthwise, inputs, hidden_shape, 0..1);
-        let kernel_and_bias = 1..to.own_weights().len();
-        let y = to.push_with(pointwise, &[hidden], vec![out_h, out_w, self.filters], kernel_and_bias);
+        let y = self.data_format.lower(to, inputs[0], |to, input, [height, width, channels]| {
+            let [(out_h, top), (out_w, left)] = self.windows(height, width)?;
+            let depthwise = Op::Conv2d {
+                kernel: self.kernel_size.0,
+                stride: self.strides.0,
+                dilation: self.dilation_rate.0,
+                pad: [top, left],
+                groups: channels,
+                pool: None,
+            };
+            let pointwise =
+                Op::Conv2d { kernel: [1, 1], stride: [1, 1], dilation: [1, 1], pad: [0, 0], groups: 1, pool: None };
+            let hidden_shape = vec![out_h, out_w, self.depthwise_channels(channels)?];
+            let hidden = to.push_with(depthwise, &[input], hidden_shape, 0..1);
+            let kernel_and_bias = 1..to.own_weights().len();
+            Ok(to.push_with(pointwise, &[hidden], vec![out_h, out_w, self.filters], kernel_and_bias))
+        })?;
         Ok(to.activate(self.activation, y))
     }
 }

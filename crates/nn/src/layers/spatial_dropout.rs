@@ -4,8 +4,9 @@ use engraft_ir::{Noise, Op, ValueId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::data_format::DataFormat;
 use super::noise::check_rate;
-use super::options::{DataFormat, config_of, single};
+use super::options::{config_of, single};
 use super::seed::Seed;
 use crate::Shape;
 use crate::layer::LayerDef;
@@ -111,7 +112,9 @@ macro_rules! spatial_dropout {
                 }
                 let sample = to.shape(inputs[0]).clone();
                 let mut shape = vec![1; $rank];
-                shape[$rank - 1] = sample[$rank - 1];
+                let is_first = false $(|| self.$format == DataFormat::ChannelsFirst)?;
+                let channels = if is_first { 0 } else { $rank - 1 };
+                shape[channels] = sample[channels];
                 let (noise, seed) = (Noise::Dropout { rate: self.rate }, to.random_seed(self.seed.number()));
                 Ok(to.push(Op::Noise { noise, shape, across_samples: false, seed }, inputs, sample))
             }

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::aspect_ratio::push_resize;
-use super::options::{DataFormat, Size2d, config_of, image};
+use super::data_format::DataFormat;
+use super::options::{Size2d, config_of};
 use crate::Shape;
 use crate::layer::LayerDef;
 use crate::lowering::Lowering;
@@ -63,17 +64,25 @@ impl LayerDef for UpSampling2D {
     }
 
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape> {
-        let [height, width, channels] = image(inputs)?;
+        self.data_format.image(inputs).and_then(|image| self.enlarged(image)).map(|image| self.data_format.shape(image))
+    }
+
+    fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {
+        self.data_format.lower(to, inputs[0], |to, input, image| {
+            let [height, width, _] = self.enlarged(image)?;
+            Ok(push_resize(to, input, [height, width], self.interpolation, false))
+        })
+    }
+}
+
+impl UpSampling2D {
+    /// Height, width and channels of the enlarged image.
+    fn enlarged(&self, [height, width, channels]: [usize; 3]) -> Result<[usize; 3]> {
         let Size2d([rows, columns]) = self.size;
         let enlarged = |size: usize, factor: usize| {
             let larger = size.checked_mul(factor).filter(|&larger| larger > 0);
             larger.ok_or_else(|| Error::new("size", "a factor of at least 1 that doesn't overflow", factor))
         };
-        Ok(vec![enlarged(height, rows)?, enlarged(width, columns)?, channels])
-    }
-
-    fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {
-        let shape = self.output_shape(std::slice::from_ref(to.shape(inputs[0])))?;
-        Ok(push_resize(to, inputs[0], [shape[0], shape[1]], self.interpolation, false))
+        Ok([enlarged(height, rows)?, enlarged(width, columns)?, channels])
     }
 }

@@ -4,7 +4,8 @@ use engraft_ir::{Op, ValueId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::options::{DataFormat, config_of, image};
+use super::data_format::DataFormat;
+use super::options::config_of;
 use crate::Shape;
 use crate::layer::LayerDef;
 use crate::lowering::Lowering;
@@ -95,18 +96,25 @@ impl LayerDef for ZeroPadding2D {
     }
 
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape> {
-        let [height, width, channels] = image(inputs)?;
+        self.data_format.image(inputs).and_then(|image| self.padded(image)).map(|image| self.data_format.shape(image))
+    }
+
+    fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {
+        self.data_format.lower(to, inputs[0], |to, input, image| {
+            Ok(to.push(Op::Pad2d { pad: self.padding.0 }, &[input], self.padded(image)?.to_vec()))
+        })
+    }
+}
+
+impl ZeroPadding2D {
+    /// Height, width and channels with the border.
+    fn padded(&self, [height, width, channels]: [usize; 3]) -> Result<[usize; 3]> {
         let Border([[top, bottom], [left, right]]) = self.padding;
         let padded = |size: usize, a: usize, b: usize| {
             size.checked_add(a)
                 .and_then(|size| size.checked_add(b))
                 .ok_or_else(|| Error::new("padding", "a size that doesn't overflow", format_args!("{a} and {b}")))
         };
-        Ok(vec![padded(height, top, bottom)?, padded(width, left, right)?, channels])
-    }
-
-    fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {
-        let shape = self.output_shape(std::slice::from_ref(to.shape(inputs[0])))?;
-        Ok(to.push(Op::Pad2d { pad: self.padding.0 }, inputs, shape))
+        Ok([padded(height, top, bottom)?, padded(width, left, right)?, channels])
     }
 }

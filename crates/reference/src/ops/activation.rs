@@ -39,6 +39,38 @@ pub(crate) fn value(function: Activation, x: f64) -> f64 {
         Activation::Gelu { approximate: true } => 0.5 * x * (1.0 + gelu_argument(x).tanh()),
         Activation::Gelu { approximate: false } => x * normal_distribution(x),
         Activation::Mish => x * softplus(x).tanh(),
+        Activation::Celu { alpha } => if_positive(x, x, f64::from(alpha) * (x / f64::from(alpha)).exp_m1()),
+        Activation::HardShrink { threshold } => {
+            if x.abs() <= f64::from(threshold) {
+                0.0
+            } else {
+                x
+            }
+        }
+        Activation::HardTanh => x.clamp(-1.0, 1.0),
+        Activation::LogSigmoid => -softplus(-x),
+        Activation::SoftShrink { threshold } => {
+            let threshold = f64::from(threshold);
+            if x.abs() <= threshold { 0.0 } else { x - threshold * x.signum() }
+        }
+        Activation::SparsePlus if x <= -1.0 => 0.0,
+        Activation::SparsePlus => {
+            if x < 1.0 {
+                (x + 1.0).powi(2) / 4.0
+            } else {
+                x
+            }
+        }
+        Activation::SparseSigmoid => (0.5 * (x + 1.0)).clamp(0.0, 1.0),
+        Activation::Squareplus { b } => (x + (x * x + f64::from(b)).sqrt()) / 2.0,
+        Activation::TanhShrink => x - x.tanh(),
+        Activation::Threshold { threshold, default_value } => {
+            if x <= f64::from(threshold) {
+                f64::from(default_value)
+            } else {
+                x
+            }
+        }
     }
 }
 
@@ -76,6 +108,19 @@ pub(crate) fn derivative(function: Activation, x: f64) -> f64 {
             let tanh = softplus(x).tanh();
             tanh + x * (1.0 - tanh * tanh) * sigmoid(x)
         }
+        // TensorFlow counts the slopes of both halves at 0.
+        Activation::Celu { .. } if x == 0.0 => 2.0,
+        Activation::Celu { alpha } => if_positive(x, 1.0, (x / f64::from(alpha)).exp()),
+        Activation::HardShrink { threshold } | Activation::SoftShrink { threshold } => {
+            f64::from(x.abs() > f64::from(threshold))
+        }
+        Activation::HardTanh => f64::from(x.abs() <= 1.0),
+        Activation::LogSigmoid => sigmoid(-x),
+        Activation::SparsePlus => ((x + 1.0) / 2.0).clamp(0.0, 1.0),
+        Activation::SparseSigmoid => within(-1.0, x, 1.0) / 2.0,
+        Activation::Squareplus { b } => (1.0 + x / (x * x + f64::from(b)).sqrt()) / 2.0,
+        Activation::TanhShrink => x.tanh().powi(2),
+        Activation::Threshold { threshold, .. } => f64::from(x > f64::from(threshold)),
     }
 }
 
@@ -121,7 +166,7 @@ mod tests {
     use super::*;
     use crate::testing::check_gradients;
 
-    const ALL: [Activation; 20] = [
+    const ALL: [Activation; 30] = [
         Activation::Linear,
         Activation::Relu,
         Activation::Relu6,
@@ -142,6 +187,16 @@ mod tests {
         Activation::Gelu { approximate: true },
         Activation::Gelu { approximate: false },
         Activation::Mish,
+        Activation::Celu { alpha: 0.7 },
+        Activation::HardShrink { threshold: 0.5 },
+        Activation::HardTanh,
+        Activation::LogSigmoid,
+        Activation::SoftShrink { threshold: 0.5 },
+        Activation::SparsePlus,
+        Activation::SparseSigmoid,
+        Activation::Squareplus { b: 4.0 },
+        Activation::TanhShrink,
+        Activation::Threshold { threshold: 0.25, default_value: -3.0 },
     ];
 
     #[test]

@@ -45,7 +45,7 @@ fn operands<'a>(call: &Call<'a>) -> Result<(Conv2dShape, &'a Array, Array)> {
 }
 
 /// Calls `visit(x_at, kernel_at, y_at)` with the positions of every product `x * kernel` that contributes to an output.
-fn for_each_product(shape: &Conv2dShape, mut visit: impl FnMut([usize; 4], [usize; 4], [usize; 4])) {
+pub(super) fn for_each_product(shape: &Conv2dShape, mut visit: impl FnMut([usize; 4], [usize; 4], [usize; 4])) {
     let (group_channels, group_filters) = (shape.in_c / shape.groups, shape.out_c / shape.groups);
     // The input row or column that a kernel element reads; `None` in the padding.
     let read = |axis: usize, window: usize, tap: usize, size: usize| {

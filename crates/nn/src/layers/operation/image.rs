@@ -5,7 +5,6 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::super::Resizing;
-use super::super::options::DataFormat;
 use super::rearrange::{of_tensor, padded};
 use super::{one_tensor, options};
 use crate::layer::LayerDef;
@@ -27,13 +26,20 @@ pub(super) fn resize(config: &Map<String, Value>, arguments: &[Value]) -> Result
     Ok(Box::new(options::<Resizing>(&config)?))
 }
 
+/// The only order of axes that these operations take.
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum ChannelsLast {
+    ChannelsLast,
+}
+
 /// The luminance of RGB images by Keras' weights. Images of one channel stay as they are.
 pub(super) fn rgb_to_grayscale(config: &Map<String, Value>, arguments: &[Value]) -> Result<Box<dyn LayerDef>> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Options {
         #[serde(rename = "data_format")]
-        _data_format: Option<DataFormat>,
+        _data_format: Option<ChannelsLast>,
     }
     options::<Options>(config)?;
     of_tensor(arguments, |e, x| match e.shape(x)[..] {
@@ -84,7 +90,7 @@ pub(super) fn crop(config: &Map<String, Value>, arguments: &[Value]) -> Result<B
         target_height: Option<usize>,
         target_width: Option<usize>,
         #[serde(rename = "data_format")]
-        _data_format: Option<DataFormat>,
+        _data_format: Option<ChannelsLast>,
     }
     let o: Options = options(config)?;
     let rows = Extent { before: o.top_cropping, after: o.bottom_cropping, target: o.target_height };
@@ -113,7 +119,7 @@ pub(super) fn pad(config: &Map<String, Value>, arguments: &[Value]) -> Result<Bo
         target_height: Option<usize>,
         target_width: Option<usize>,
         #[serde(rename = "data_format")]
-        _data_format: Option<DataFormat>,
+        _data_format: Option<ChannelsLast>,
     }
     let o: Options = options(config)?;
     let rows = Extent { before: o.top_padding, after: o.bottom_padding, target: o.target_height };
@@ -131,7 +137,7 @@ pub(super) fn pad(config: &Map<String, Value>, arguments: &[Value]) -> Result<Bo
 struct Blocks {
     block_size: usize,
     #[serde(rename = "data_format")]
-    _data_format: Option<DataFormat>,
+    _data_format: Option<ChannelsLast>,
 }
 
 impl Blocks {
