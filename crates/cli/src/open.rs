@@ -1,10 +1,12 @@
-//! The options that say how a model file is opened: image size, output, class names, layers in a file of their own.
+//! The options that say how a model file is opened: image size, output, class names, preprocessing, layers in a file
+//! of their own.
 
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use engraft::Error;
-use engraft::recipe::{ClassNames, Classifier, ClassifierOptions};
+use engraft::applications::Preprocessing;
+use engraft::recipe::{ClassNames, Classifier, ClassifierOptions, Unscaled};
 
 use crate::options::image_size;
 use crate::output::note;
@@ -24,6 +26,11 @@ pub(crate) struct OpenArgs {
     /// class_indices.json beside it]
     #[arg(long, value_name = "FILE|NAME,NAME,...", help_heading = "Model")]
     class_names: Option<String>,
+    /// What happens to the pixels, 0 to 255, in front of the model, if it was trained on other numbers and doesn't scale them itself:
+    /// scale (to 0 to 1), tf (to -1 to 1), caffe, torch, the name of a network such as resnet50 for what its preprocess_input does, or
+    /// none
+    #[arg(long, value_name = "HOW", help_heading = "Model")]
+    pub(crate) preprocess: Option<Preprocessing>,
     /// Layers of the model as JSON, which Keras writes with model.to_json(), if MODEL holds weights alone
     #[arg(long, value_name = "FILE.json", help_heading = "Model")]
     architecture: Option<PathBuf>,
@@ -42,6 +49,9 @@ impl OpenArgs {
         if let Some(file) = classifier.classes_file() {
             note(format_args!("note: the class names are those in {}", file.display()));
         }
+        if let (None, Some(unscaled)) = (self.preprocess, classifier.unscaled()?) {
+            note(format_args!("note: {}", advice(&unscaled)));
+        }
         Ok(classifier)
     }
 
@@ -57,10 +67,26 @@ impl OpenArgs {
         if let Some(names) = &self.class_names {
             options = options.class_names(class_names(names)?);
         }
+        if let Some(preprocessing) = self.preprocess {
+            options = options.preprocessing(preprocessing);
+        }
         if let Some(json) = &self.architecture {
             options = options.architecture(json);
         }
         Classifier::load_with(path, &options)
+    }
+}
+
+/// What to do about a model that doesn't scale its pixels.
+fn advice(unscaled: &Unscaled) -> String {
+    let finding = "nothing in the model scales the pixels, which are from 0 to 255";
+    match unscaled.network {
+        Some((network, preprocessing)) => {
+            format!("{finding}; it contains {network}, which is trained on other numbers: add --preprocess {preprocessing}")
+        }
+        None => format!(
+            "{finding}; if it was trained on other numbers, say so: --preprocess scale (0 to 1), tf (-1 to 1), caffe or torch; none if it wasn't"
+        ),
     }
 }
 

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use clap::Args;
 use engraft::Error;
-use engraft::applications::{Pooling, Weights};
+use engraft::applications::{Pooling, Preprocessing, Weights};
 use engraft::formats::keras::LoadOptions;
 use engraft::ir::Precision;
 use engraft::linear::ClassWeights;
@@ -132,6 +132,10 @@ pub(crate) struct RecipeArgs {
     /// [default: 256 for vgg16, 224 for efficientnet-lite0; that of a saved model, which only one that takes images of any size changes]
     #[arg(long, value_name = "PIXELS", value_parser = image_size, help_heading = "Model")]
     image_size: Option<usize>,
+    /// With --model: what happens to the pixels, 0 to 255, in front of a model that was trained on other numbers and doesn't scale them
+    /// itself: scale (to 0 to 1), tf (to -1 to 1), caffe, torch, a network such as resnet50, or none
+    #[arg(long, value_name = "HOW", requires = "model", help_heading = "Model")]
+    preprocess: Option<Preprocessing>,
     /// How the base's output, an image, becomes a vector for the head: the mean or maximum of each channel, or `none` for all
     /// values [default: avg; none for vgg16 in gradient training]
     #[arg(long, value_enum, conflicts_with = "model", help_heading = "Model")]
@@ -189,7 +193,7 @@ impl PoolingArg {
 }
 
 impl RecipeArgs {
-    /// How a saved model is opened: with the image size of `--image-size`.
+    /// How a saved model is opened: with `--image-size` and `--preprocess`.
     pub(crate) fn open(&self) -> OpenArgs {
         OpenArgs::of_size(self.image_size)
     }

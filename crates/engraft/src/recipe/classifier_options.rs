@@ -94,9 +94,13 @@ impl ClassifierOptions {
             None => Metadata::read(path)?,
         };
         let unnamed = Classifier::new(model, metadata).map_err(unfit)?;
-        let mut named = self.named(path, unnamed)?;
-        named.warnings = warnings;
-        Ok(named)
+        let named = self.named(path, unnamed)?;
+        let mut ready = match self.preprocessing {
+            Some(preprocessing) => named.preprocessing(preprocessing).map_err(|error| error.within(path.display()))?,
+            None => named,
+        };
+        ready.warnings = warnings;
+        Ok(ready)
     }
 
     fn archive(&self, path: &Path) -> Result<Archive> {
