@@ -1,4 +1,4 @@
-"""`fit` with class weights: three epochs with a short last batch and a validation set, for each loss."""
+"""`fit` with class weights: three epochs with a short last batch and a validation set, for each loss and with penalties on outputs."""
 
 import keras
 import numpy as np
@@ -15,6 +15,7 @@ def cases():
     yield "categorical", "categorical_crossentropy", CLASSES, "softmax"
     yield "sparse", "sparse_categorical_crossentropy", CLASSES, "softmax"
     yield "binary", "binary_crossentropy", 1, "sigmoid"
+    yield "penalized", "categorical_crossentropy", CLASSES, "softmax"
 
 
 def targets(labels, loss, units):
@@ -25,11 +26,16 @@ def targets(labels, loss, units):
             return labels[:, None].astype("float32")
 
 
-def compiled(loss, units, activation):
+def compiled(name, loss, units, activation):
     keras.utils.clear_session()  # resets automatic names
     inputs = keras.Input((FEATURES,), name="input")
     # The penalty is part of the loss that Keras reports, and has no weights.
     hidden = L.Dense(6, "tanh", name="hidden", kernel_regularizer=keras.regularizers.L2(0.01))(inputs)
+    if name == "penalized":
+        # Penalties on outputs are divided by the size of the batch, also of the last one.
+        penalty = keras.regularizers.L1L2(0.02, 0.03)
+        hidden = L.Dense(5, "relu", name="penalized", activity_regularizer=penalty)(hidden)
+        hidden = L.ActivityRegularization(l2=0.1, name="activity")(L.Dense(4, name="low")(hidden))
     model = keras.Model(inputs, L.Dense(units, activation, name="predictions")(hidden), name="small")
     store.randomize(model, store.generator("fit"))
     model.compile(keras.optimizers.Adam(0.05), loss, metrics=["accuracy"])
@@ -44,7 +50,7 @@ def write(directory):
         x = random.normal(size=(SAMPLES, FEATURES)).astype("float32")
         y = targets(labels, loss, units)
         weights = CLASS_WEIGHT[: max(units, 2)]
-        model = compiled(loss, units, activation)
+        model = compiled(name, loss, units, activation)
         with store.reproducible_saving():
             model.save(directory / f"{name}.keras")
         history = model.fit(

@@ -36,6 +36,8 @@ def regularized():
     yield "sgd_l1", O.SGD(0.1), R.L1(0.02)
     yield "sgd_l2", O.SGD(0.1, momentum=0.9), R.L2(0.05)
     yield "adam_l1_l2", O.Adam(0.01), R.L1L2(0.02, 0.05)
+    yield "sgd_orthogonal_rows", O.SGD(0.1), R.OrthogonalRegularizer(0.2, "rows")
+    yield "adam_orthogonal_columns", O.Adam(0.01), R.OrthogonalRegularizer(0.3, "columns")
 
 
 def scheduled():

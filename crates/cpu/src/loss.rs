@@ -2,9 +2,9 @@
 
 use engraft_kernels::{
     Activation, activate, binary_cross_entropy_from_probabilities, cross_entropy_from_probabilities, l1_l2_penalty,
-    sigmoid_cross_entropy, softmax, softmax_cross_entropy,
+    orthogonal_penalty, sigmoid_cross_entropy, softmax, softmax_cross_entropy,
 };
-use engraft_nn::{Loss, LossKind, OutputActivation, Program, Result};
+use engraft_nn::{Loss, LossKind, OrthogonalMode, OutputActivation, Program, Regularizer, Result};
 use engraft_plan::LabelledBatch;
 
 /// Mean loss of a batch, without penalties. `values` are the program's output, in rows of `width`.
@@ -76,9 +76,15 @@ pub(crate) fn penalty(program: &Program) -> f64 {
     let params = program.weights();
     let regularized = params.iter().filter(|p| p.trainable).filter_map(|p| Some((p, p.weight.regularizer()?)));
     regularized
-        .map(|(param, regularizer)| {
-            let (l1, l2) = regularizer.factors();
-            l1_l2_penalty(&param.weight.values(), l1, l2)
+        .map(|(param, regularizer)| match (regularizer, param.weight.shape()) {
+            (Regularizer::Orthogonal { factor, mode }, &[rows, columns]) => {
+                let by_columns = *mode == OrthogonalMode::Columns;
+                f64::from(*factor) * orthogonal_penalty(&param.weight.values(), [rows, columns], by_columns)
+            }
+            _ => {
+                let (l1, l2) = regularizer.factors();
+                l1_l2_penalty(&param.weight.values(), l1, l2)
+            }
         })
         .sum()
 }

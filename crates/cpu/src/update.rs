@@ -4,8 +4,8 @@
 
 use std::time::Instant;
 
-use engraft_kernels::{AdamStep, RmspropStep, decay, l1_l2_gradient, rescale_norms, sgd};
-use engraft_nn::{Adam, Constraint, Optimizer, Param, Result, Slots, Step, Weight};
+use engraft_kernels::{AdamStep, RmspropStep, decay, l1_l2_gradient, orthogonal_gradient, rescale_norms, sgd};
+use engraft_nn::{Adam, Constraint, Optimizer, OrthogonalMode, Param, Regularizer, Result, Slots, Step, Weight};
 use engraft_plan::{Plan, Purpose, StepTime, Update, checks};
 use rayon::prelude::*;
 
@@ -153,12 +153,18 @@ impl UpdateRule<'_> {
     fn apply_all(&self, param: &Param, gradient: &mut [f32], slots: &mut [Vec<f32>]) {
         let mut values = param.weight.values_mut();
         assert_eq!(gradient.len(), values.len(), "a gradient is as long as its weight");
+        if let (Some(Regularizer::Orthogonal { factor, mode }), &[rows, columns]) =
+            (param.weight.regularizer(), param.weight.shape())
+        {
+            let by_columns = *mode == OrthogonalMode::Columns;
+            orthogonal_gradient(&values, [rows, columns], by_columns, *factor, gradient);
+        }
         let blocks = update_blocks(&mut values, slots, UPDATE_BLOCK);
         let blocks = blocks.into_par_iter().zip(gradient.par_chunks_mut(UPDATE_BLOCK));
         blocks.for_each(|((values, mut slots), gradient)| self.apply(param, values, gradient, &mut slots));
     }
 
-    /// Updates some values of a weight on the calling thread. Adds the gradient of the regularizer to `gradient` first.
+    /// Updates some values of a weight on the calling thread. Adds the gradient of an elementwise regularizer to `gradient` first.
     fn apply(&self, param: &Param, values: &mut [f32], gradient: &mut [f32], slots: &mut [&mut [f32]]) {
         if let Some(regularizer) = param.weight.regularizer() {
             let (l1, l2) = regularizer.factors();

@@ -47,6 +47,7 @@ mod microkernel;
 mod noise;
 mod normalize;
 mod number;
+mod orthogonal;
 mod output_tiles;
 mod pad;
 mod parallel_tasks;
@@ -98,6 +99,7 @@ pub use loss::{
 pub use matmul::MatMul;
 pub use noise::{noise, noise_gradient};
 pub use normalize::{normalize, normalize_input_gradient, normalize_weight_gradients};
+pub use orthogonal::{orthogonal_gradient, orthogonal_penalty};
 pub use pad::{pad, pad_gradient};
 pub use pooling::{
     average_pool2d_gradient, max_pool2d_gradient, max_pool2d_gradient_in_place, pool2d, replace_max_pool2d_input,

@@ -36,14 +36,14 @@ pub(crate) fn from_value<T: DeserializeOwned>(value: Value) -> Result<T, String>
 ///
 /// ```
 /// use engraft_nn::{Regularizer, prelude::*, layers::from_config};
-/// let orthogonal = serde_json::json!({"class_name": "OrthogonalRegularizer", "config": {"factor": 0.01, "mode": "rows"}});
-/// let config = serde_json::json!({"name": "top", "units": 2, "kernel_regularizer": orthogonal});
+/// let spectral = serde_json::json!({"class_name": "SpectralRegularizer", "config": {"factor": 0.01}});
+/// let config = serde_json::json!({"name": "top", "units": 2, "kernel_regularizer": spectral});
 /// let layer = from_config("Dense", config.as_object().unwrap().clone())?;
 /// layer.call(&Input::new([3]))?;
 /// let weights = layer.weights();
 /// let Some(Regularizer::Unknown(object)) = weights[0].regularizer() else { panic!("not implemented") };
-/// assert_eq!(object.class_name(), "OrthogonalRegularizer");
-/// assert_eq!(layer.def().config()["kernel_regularizer"], orthogonal);
+/// assert_eq!(object.class_name(), "SpectralRegularizer");
+/// assert_eq!(layer.def().config()["kernel_regularizer"], spectral);
 /// # Ok::<(), engraft_nn::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq)]

@@ -55,7 +55,7 @@ pub use model::{Functional, Model};
 pub use naming::{clear_session, set_random_seed, snake_case};
 pub use open_shapes::{OpenShape, OpenShapes};
 pub use program::{FoldedNormalization, Param, Program, Step};
-pub use regularizer::Regularizer;
+pub use regularizer::{OrthogonalMode, Regularizer};
 pub use sequential::{Sequential, SequentialDef};
 pub use session_cache::Cache;
 pub use summary::Summary;

@@ -206,6 +206,9 @@ impl Lowering<'_> {
             (Some(Regularizer::Unknown(object)), Some(layer)) => {
                 self.program.unknown_penalties.push((layer.place(), object.class_name()));
             }
+            (Some(Regularizer::Orthogonal { .. }), Some(layer)) => {
+                self.program.unknown_penalties.push((layer.place(), "OrthogonalRegularizer".into()));
+            }
             (Some(regularizer), Some(layer)) => {
                 let (l1, l2) = regularizer.factors();
                 let output = self.value(vec![1]);
@@ -248,7 +251,8 @@ impl Lowering<'_> {
         Ok(graph.outputs().iter().map(|output| values[&output.id()]).collect())
     }
 
-    fn call(&mut self, layer: &Layer, arguments: &[ValueId]) -> Result<ValueId> {
+    /// Adds the operations of a call of `layer`; returns its output value.
+    pub(crate) fn call(&mut self, layer: &Layer, arguments: &[ValueId]) -> Result<ValueId> {
         if self.program.layer_outputs.len() >= MAX_CALLS {
             return Err(Error::new("model", format_args!("at most {MAX_CALLS} calls of layers"), "more")
                 .hint("nested models that are called several times multiply their layers"));

@@ -191,6 +191,10 @@ impl Program {
             if let Some(Regularizer::Unknown(object)) = weight.regularizer() {
                 return refused(place(), of("regularizer", object.class_name()));
             }
+            if weight.regularizer().is_some_and(|regularizer| !regularizer.is_elementwise()) && weight.shape().len() != 2 {
+                let expected = "a matrix, for the OrthogonalRegularizer";
+                return Err(Error::new(place(), expected, format_args!("shape {:?}", weight.shape())));
+            }
             match weight.constraint().filter(|_| training) {
                 Some(Constraint::Unknown(object)) => return refused(place(), of("constraint", object.class_name())),
                 Some(constraint) if !constraint.fits(weight.shape().len()) => {

@@ -70,7 +70,9 @@ impl<'a> ForwardPass<'a> {
         let trainable = program.weights().into_iter().filter(|param| param.trainable);
         let regularized = trainable.filter_map(|param| Some((&param.weight, param.weight.regularizer()?)));
         regularized
-            .map(|(weight, regularizer)| Ok(update::penalty(regularizer, self.weights.get(weight)?.data())))
+            .map(|(weight, regularizer)| {
+                Ok(update::penalty(regularizer, weight.shape(), self.weights.get(weight)?.data()))
+            })
             .sum()
     }
 

@@ -129,7 +129,8 @@ impl Session for ReferenceSession {
             let Some(gradient) = gradients.get(&param.weight.id()) else { continue };
             let (values, slots) = (self.weights.get_mut(&param.weight)?, self.slots.get_mut(&param.weight));
             let regularizer = param.weight.regularizer();
-            update::apply(optimizer, update, regularizer, gradient.data(), values.data_mut(), slots);
+            let shape = param.weight.shape();
+            update::apply(optimizer, update, regularizer, gradient.data(), shape, values.data_mut(), slots);
             if let Some(constraint) = param.weight.constraint() {
                 update::constrain(constraint, param.weight.shape(), values.data_mut());
             }

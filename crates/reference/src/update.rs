@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use engraft_nn::{Constraint, Optimizer, Regularizer};
+use engraft_nn::{Constraint, Optimizer, OrthogonalMode, Regularizer};
 use engraft_plan::Update;
 
 /// Updates the values of one weight and the optimizer's slots for it, which are in Keras' order.
@@ -13,11 +13,13 @@ pub(crate) fn apply(
     update: Update,
     regularizer: Option<&Regularizer>,
     gradient: &[f64],
+    shape: &[usize],
     values: &mut [f64],
     slots: &mut [Vec<f64>],
 ) {
-    for (i, (value, gradient)) in values.iter_mut().zip(gradient).enumerate() {
-        let gradient = gradient + regularizer.map_or(0.0, |regularizer| penalty_slope(regularizer, *value));
+    let slopes = regularizer.map_or_else(|| vec![0.0; values.len()], |penalty| penalty_slopes(penalty, shape, values));
+    for (i, (value, (gradient, slope))) in values.iter_mut().zip(gradient.iter().zip(slopes)).enumerate() {
+        let gradient = gradient + slope;
         if let Some(weight_decay) = optimizer.weight_decay() {
             *value -= *value * weight_decay * update.learning_rate;
         }
@@ -69,10 +71,54 @@ fn decrease<'a>(
     }
 }
 
-/// The regularization penalty `l1 * sum(|w|) + l2 * sum(w^2)`.
-pub(crate) fn penalty(regularizer: &Regularizer, values: &[f64]) -> f64 {
+/// The regularization penalty `l1 * sum(|w|) + l2 * sum(w^2)`, or that of the angles between the vectors of a matrix.
+pub(crate) fn penalty(regularizer: &Regularizer, shape: &[usize], values: &[f64]) -> f64 {
+    if let Regularizer::Orthogonal { factor, mode } = regularizer {
+        return orthogonal_penalty(f64::from(*factor), *mode, shape, values);
+    }
     let (l1, l2) = factors(regularizer);
     values.iter().map(|value| l1 * value.abs() + l2 * value * value).sum()
+}
+
+/// `factor` times the mean of `|cos|` over all pairs of rows or columns.
+fn orthogonal_penalty(factor: f64, mode: OrthogonalMode, shape: &[usize], values: &[f64]) -> f64 {
+    let vectors = vectors(mode, shape, values);
+    let count = vectors.len();
+    let pairs = (0..count).flat_map(|a| (a + 1..count).map(move |b| (a, b)));
+    let sum: f64 = pairs.map(|(a, b)| cosine(&vectors[a], &vectors[b]).abs()).sum();
+    factor * sum / (count * count.saturating_sub(1) / 2).max(1) as f64
+}
+
+/// The rows or the columns of a matrix.
+fn vectors(mode: OrthogonalMode, shape: &[usize], values: &[f64]) -> Vec<Vec<f64>> {
+    let columns = shape[1];
+    match mode {
+        OrthogonalMode::Rows => values.chunks(columns).map(<[f64]>::to_vec).collect(),
+        OrthogonalMode::Columns => {
+            (0..columns).map(|column| values.iter().skip(column).step_by(columns).copied().collect()).collect()
+        }
+    }
+}
+
+fn cosine(a: &[f64], b: &[f64]) -> f64 {
+    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    // Keras divides by at least its `backend.epsilon()`.
+    dot(a, b) / (dot(a, a).sqrt().max(1e-7) * dot(b, b).sqrt().max(1e-7))
+}
+
+/// The derivatives of [`penalty`] with respect to all values.
+fn penalty_slopes(regularizer: &Regularizer, shape: &[usize], values: &[f64]) -> Vec<f64> {
+    if regularizer.is_elementwise() {
+        return values.iter().map(|&value| penalty_slope(regularizer, value)).collect();
+    }
+    // Central differences of a smooth function of values of order 1: exact to about 1e-10.
+    const STEP: f64 = 1e-5;
+    let moved = |i: usize, step: f64| {
+        let mut values = values.to_vec();
+        values[i] += step;
+        penalty(regularizer, shape, &values)
+    };
+    (0..values.len()).map(|i| (moved(i, STEP) - moved(i, -STEP)) / (2.0 * STEP)).collect()
 }
 
 /// The derivative of [`penalty`] with respect to one value. The derivative of `|w|` at 0 is 0, as in TensorFlow.
@@ -134,6 +180,10 @@ mod tests {
             "L1" => Regularizer::l1(factor("l1")),
             "L2" => Regularizer::l2(factor("l2")),
             "L1L2" => Regularizer::L1L2 { l1: factor("l1"), l2: factor("l2") },
+            "OrthogonalRegularizer" => {
+                let mode = serde_json::from_value(object["config"]["mode"].clone()).unwrap();
+                Regularizer::Orthogonal { factor: factor("factor"), mode }
+            }
             other => panic!("{other}"),
         })
     }
@@ -158,7 +208,15 @@ mod tests {
             let steps = case.names("gradients").into_iter().zip(case.names("after"));
             for (iteration, (gradient, after)) in (0..).zip(steps) {
                 let update = Update { learning_rate: optimizer.learning_rate().at(iteration), iteration };
-                apply(&optimizer, update, regularizer(case).as_ref(), &array(gradient), &mut values, &mut slots);
+                apply(
+                    &optimizer,
+                    update,
+                    regularizer(case).as_ref(),
+                    &array(gradient),
+                    &[4, 5],
+                    &mut values,
+                    &mut slots,
+                );
                 if let Some(constraint) = constraint(case) {
                     constrain(&constraint, &[4, 5], &mut values);
                 }
@@ -174,7 +232,7 @@ mod tests {
     #[test]
     fn a_penalty_pulls_towards_zero() {
         let regularizer = Regularizer::L1L2 { l1: 0.5, l2: 0.25 };
-        assert_eq!(penalty(&regularizer, &[1.0, -2.0, 0.0]), 2.75);
+        assert_eq!(penalty(&regularizer, &[3], &[1.0, -2.0, 0.0]), 2.75);
         assert_eq!([1.0, -2.0, 0.0].map(|value| penalty_slope(&regularizer, value)), [1.0, -1.5, 0.0]);
     }
 }

@@ -1,4 +1,4 @@
-//! `fit` with class weights, compared with Keras' history and weights.
+//! `fit` with class weights and penalties, compared with Keras' history and weights.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -16,7 +16,7 @@ fn dataset(case: &Case, x: &str, y: &str) -> Arrays {
 #[test]
 fn class_weights_change_loss_and_weights_as_in_keras() {
     let cases = engraft_golden::cases("fit");
-    assert_eq!(cases.len(), 3);
+    assert_eq!(cases.len(), 4);
     for case in &cases {
         let number = |key: &str| case.get(key).as_u64().unwrap() as usize;
         let class_weights = case.get("class_weight").as_array().unwrap().iter();

@@ -14,14 +14,12 @@ pub(super) fn input_gradient(call: &StepCall<'_>, dy: &[f32], dx: &mut [f32]) {
     for_each_sample(call, dy, dx, noise_gradient);
 }
 
+/// A kernel for one sample: noise, seed, shapes of the sample and of its noise, input and output.
+type Kernel = fn(Noise, u64, &[usize], &[usize], &[f32], &mut [f32]);
+
 /// Calls `kernel` for each sample with the seed of its place in the global batch, or with the seed that all samples share. So the
 /// noise doesn't depend on how the batch is split into chunks or replicas.
-fn for_each_sample(
-    call: &StepCall<'_>,
-    x: &[f32],
-    y: &mut [f32],
-    kernel: fn(Noise, u64, &[usize], &[usize], &[f32], &mut [f32]),
-) {
+fn for_each_sample(call: &StepCall<'_>, x: &[f32], y: &mut [f32], kernel: Kernel) {
     let Op::Noise { noise, shape, across_samples, seed } = &call.step.op else {
         unreachable!("called for noise only");
     };

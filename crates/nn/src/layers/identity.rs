@@ -98,7 +98,7 @@ impl LayerDef for ActivityRegularization {
     }
 
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape> {
-        match [self.l1, self.l2].iter().find(|&&factor| !(factor >= 0.0)) {
+        match [self.l1, self.l2].iter().find(|factor| **factor < 0.0 || factor.is_nan()) {
             Some(factor) => Err(Error::new("l1 and l2", "factors of at least 0", factor)),
             None => single(inputs).cloned(),
         }

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use engraft_ir::Op;
-use engraft_nn::Result;
+use engraft_nn::{Regularizer, Result};
 
 use crate::PlanOptions;
 use crate::annotated_program::AnnotatedProgram;
@@ -20,7 +20,11 @@ pub(super) fn run(annotated: &mut AnnotatedProgram, options: &PlanOptions) -> Re
     for (step, folded) in annotated.program.steps.iter().zip(&mut annotated.folded) {
         // If several steps use a kernel, its gradient is a sum over them, and must be complete before the update.
         let kernel = step.weights.first().filter(|_| matches!(step.op, Op::Dense));
-        *folded = kernel.is_some_and(|kernel| kernel.trainable && uses[&kernel.weight.id()] == 1);
+        *folded = kernel.is_some_and(|kernel| {
+            // The gradient of a penalty on the whole kernel is computed before the kernel changes.
+            let by_rows = kernel.weight.regularizer().is_none_or(Regularizer::is_elementwise);
+            kernel.trainable && by_rows && uses[&kernel.weight.id()] == 1
+        });
     }
     Ok(())
 }

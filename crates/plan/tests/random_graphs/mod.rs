@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "only tests use it")]
 
+use engraft_nn::Interpolation;
+use engraft_nn::layers::ActivityRegularization;
 use engraft_nn::prelude::*;
 use engraft_nn::random::Rng;
 
@@ -110,7 +112,9 @@ impl Grower {
         let size = shape[0].min(shape[1]);
         // With 8 channels or more, 3x3 convolutions write gradients in place.
         let channels = [1, 2, 3, 8, 8][self.rng.below(5)];
-        match self.rng.below(12) {
+        match self.rng.below(14) {
+            12 => Resizing::new(1 + shape[1], size).interpolation(Interpolation::Bicubic).into_layer(),
+            13 => SpatialDropout2D::new(0.3).into_layer(),
             0 | 1 => Conv2D::new(channels, 3).padding(Padding::Same).activation(Tanh).into_layer(),
             2 => Conv2D::new(channels, [1, 3][self.rng.below(2)]).padding(Padding::Same).into_layer(),
             11 if self.kinds == Kinds::All => {
@@ -130,7 +134,9 @@ impl Grower {
 
     fn row_layer(&mut self) -> Layer {
         let units = 1 + self.rng.below(4);
-        match self.rng.below(8) {
+        match self.rng.below(10) {
+            8 => GaussianNoise::new(0.1).into_layer(),
+            9 => ActivityRegularization::new().l2(0.05).into_layer(),
             0 => Dense::new(units).into_layer(),
             1 => Dense::new(units).activation(Sigmoid).into_layer(),
             2 => Dense::new(units).activation(Softmax).into_layer(),
