@@ -39,7 +39,7 @@ fn golden(name: &str) -> PathBuf {
 }
 
 fn options() -> LoadOptions {
-    LoadOptions::new().custom_layers(CustomLayers::new().add::<Scale>("golden>Scale"))
+    LoadOptions::new().custom_layers(CustomLayers::new().with::<Scale>("golden>Scale"))
 }
 
 #[test]

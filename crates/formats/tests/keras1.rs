@@ -9,8 +9,11 @@ use engraft_formats::keras;
 use engraft_nn::Model;
 use serde_json::{Value, json};
 
-/// The layers of the files with their arrays: name and shape, in the order in which Keras 1.2 writes them.
-const ARRAYS: [(&str, &[(&str, &[usize])]); 6] = [
+/// The name and shape of an array.
+type Array = (&'static str, &'static [usize]);
+
+/// The layers of the files with their arrays, in the order in which Keras 1.2 writes them.
+const ARRAYS: [(&str, &[Array]); 6] = [
     ("convolution2d_1", &[("convolution2d_1_W", &[3, 3, 3, 4]), ("convolution2d_1_b", &[4])]),
     (
         "batchnormalization_1",

@@ -3,12 +3,12 @@
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod arrays;
+mod dtypes;
 mod exported;
 mod keras;
 mod onnx;
 mod photos;
 mod python;
-mod stored;
 #[path = "../support/mod.rs"]
 mod support;
 mod tables;

@@ -95,6 +95,10 @@ impl ConfigReader {
                     self.resize(&layer, size);
                 }
                 input = Some(self.call(&layer, &[]).map_err(within)?);
+            } else if let Some(open) = open_input::of_nested(&layer).filter(|_| index == 0) {
+                let open = open.map_err(within)?;
+                sequential = sequential.add(open.clone());
+                input = Some(open);
             } else if index == 0
                 && let Some(shape) = layer.input_shapes().and_then(|shapes| shapes.first())
             {

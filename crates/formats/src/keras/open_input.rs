@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use engraft_nn::layers::{Input, InputLayer};
+use engraft_nn::layers::{Input, InputLayer, from_config};
 use engraft_nn::{Layer, Model, Result, Shape, SymbolicTensor};
 use serde::Deserialize;
 use serde_json::Value;
@@ -119,6 +119,20 @@ pub(super) fn record(model: &Model) -> Option<[usize; 2]> {
         .find_map(|(axes, shape)| <[usize; 2]>::try_from(axes).ok().map(|axes| axes.map(|axis| shape[axis])))
 }
 
+/// An input of open size for a sequential model that begins with this nested model; `None` if the nested model has no such input.
+///
+/// Keras 2 writes no input layer there.
+pub(super) fn of_nested(model: &Layer) -> Option<Result<SymbolicTensor>> {
+    let inner = model.def().graph()?.inputs().first()?;
+    if inner.open_axes().is_empty() {
+        return None;
+    }
+    let mut config = inner.layer().def().config();
+    config.insert("name".into(), format!("{}_input", model.name()).into());
+    let layer = from_config("InputLayer", config);
+    Some(layer.and_then(|layer| Input::of(&layer, inner.shape().clone())))
+}
+
 fn open_axes(layer: &Layer) -> Vec<usize> {
     layer.def_as::<InputLayer>().map(InputLayer::open_axes).unwrap_or_default()
 }
@@ -150,7 +164,7 @@ pub(super) fn resized_to<'a>(readers: impl IntoIterator<Item = &'a Value>) -> Op
 
 #[cfg(test)]
 mod tests {
-    use engraft_nn::layers::from_config;
+    use engraft_nn::prelude::*;
     use serde_json::json;
 
     use super::*;
@@ -192,6 +206,18 @@ mod tests {
         let model = |base: Value| json!({"config": {"name": "m", "layers": [{"config": {"name": "x"}}, base]}});
         assert_eq!(usual_size(&model(base("efficientnetb3")), 0), Some([300, 300]));
         assert_eq!(usual_size(&model(base("efficientnetb0")), 0), None);
+    }
+
+    #[test]
+    fn a_sequential_model_of_keras_2_takes_the_open_size_of_its_base() {
+        let open = input(json!([null, null, null, 3]));
+        let x = Input::of(&open, vec![16, 16, 3]).unwrap();
+        let base = Model::named("base", &x, &Conv2D::new(2, 3).call(&x).unwrap()).unwrap();
+        let own = of_nested(base.layer()).unwrap().unwrap();
+        assert_eq!((own.layer().name(), own.open_axes(), own.shape()), ("base_input", vec![0, 1], &vec![16, 16, 3]));
+        assert!(of_nested(&Dense::new(2).into_layer()).is_none());
+        let model = Sequential::new().add(own).add(&base).add(GlobalAveragePooling2D::new()).build().unwrap();
+        assert_eq!(record(&model), Some([16, 16]));
     }
 
     #[test]

@@ -46,7 +46,7 @@ type Reader = Arc<dyn Fn(Map<String, Value>, String) -> Result<Layer> + Send + S
 ///     }
 /// }
 ///
-/// let layers = CustomLayers::new().add::<Square>("my_package>Square");
+/// let layers = CustomLayers::new().with::<Square>("my_package>Square");
 /// let object = json!({"module": null, "class_name": "Square", "registered_name": "my_package>Square", "config": {"name": "s"}});
 /// let layer = layers.read(&object)?.expect("a known class");
 /// assert_eq!((layer.name(), layer.class_name()), ("s", "Square"));
@@ -66,8 +66,8 @@ impl CustomLayers {
 
     /// Adds a class whose description deserializes from the config. `name` is the registered name or the class name in files.
     #[must_use]
-    pub fn add<D: LayerDef + DeserializeOwned>(self, name: impl Into<String>) -> Self {
-        self.add_with(name, |config| {
+    pub fn with<D: LayerDef + DeserializeOwned>(self, name: impl Into<String>) -> Self {
+        self.with_reader(name, |config| {
             serde_json::from_value::<D>(Value::Object(config)).map_err(|error| Error::from_source("config", error))
         })
     }
@@ -78,13 +78,13 @@ impl CustomLayers {
     /// use engraft_nn::layers::{CustomLayers, LeakyReLU};
     /// use serde_json::json;
     /// // A class that does what a built-in layer does.
-    /// let layers = CustomLayers::new().add_with("LeakyReLU", |_config| Ok(LeakyReLU::new(0.1)));
+    /// let layers = CustomLayers::new().with_reader("LeakyReLU", |_config| Ok(LeakyReLU::new(0.1)));
     /// let object = json!({"module": "my", "class_name": "LeakyReLU", "config": {"name": "leaky"}});
     /// assert_eq!(layers.read(&object)?.expect("a known class").def().config()["negative_slope"], 0.1);
     /// # Ok::<(), engraft_nn::Error>(())
     /// ```
     #[must_use]
-    pub fn add_with<D: LayerDef>(
+    pub fn with_reader<D: LayerDef>(
         mut self,
         name: impl Into<String>,
         read: impl Fn(Map<String, Value>) -> Result<D> + Send + Sync + 'static,
@@ -192,8 +192,8 @@ mod tests {
     #[test]
     fn a_class_is_found_by_its_registered_name_or_its_class_name() {
         let object = |class: &str, registered: Value| json!({"class_name": class, "registered_name": registered, "config": {"name": "d", "units": 2}});
-        let registered = CustomLayers::new().add::<Dense>("my>Dense");
-        let plain = CustomLayers::new().add::<Dense>("Dense");
+        let registered = CustomLayers::new().with::<Dense>("my>Dense");
+        let plain = CustomLayers::new().with::<Dense>("Dense");
         assert!(
             registered.contains(&object("Dense", json!("my>Dense")))
                 && registered.contains(&object("my>Dense", json!(null)))
@@ -210,14 +210,14 @@ mod tests {
         let config = json!({"name": "d", "trainable": false, "dtype": "mixed_float16", "units": 2});
         let object =
             json!({"module": "my.layers", "class_name": "Dense", "registered_name": "my>Dense", "config": config});
-        let layer = CustomLayers::new().add::<Dense>("my>Dense").read(&object).unwrap().unwrap();
+        let layer = CustomLayers::new().with::<Dense>("my>Dense").read(&object).unwrap().unwrap();
         assert!(!layer.trainable() && layer.dtype_policy().is_some());
         assert_eq!(layer.custom_class(), Some(CustomClass::of(&object)));
     }
 
     #[test]
     fn what_does_not_fit_names_the_layer() {
-        let layers = CustomLayers::new().add::<Dense>("Other").add::<Dense>("Dense");
+        let layers = CustomLayers::new().with::<Dense>("Other").with::<Dense>("Dense");
         for (class, config, expected) in [
             ("Dense", json!({"name": "d", "rank": 2}), "layer `d` (Dense), config: unknown field `rank`"),
             ("Dense", json!({"units": 2}), "Dense layer: expected a name"),
