@@ -237,8 +237,12 @@ struct Total {
 
 impl Total {
     fn of_weights(weights: &[Weight]) -> Self {
-        let count: usize = weights.iter().map(Weight::count).sum();
-        Self { count, bytes: count * size_of::<f32>() }
+        // A Normalization counts its batches in a 64-bit integer.
+        let bytes = |weight: &Weight| match (weight.name(), weight.shape()) {
+            ("count", []) => size_of::<i64>(),
+            _ => weight.count() * size_of::<f32>(),
+        };
+        Self { count: weights.iter().map(Weight::count).sum(), bytes: weights.iter().map(bytes).sum() }
     }
 }
 
