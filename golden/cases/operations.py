@@ -58,7 +58,7 @@ def operators():
     yield "floor_divide", lambda x: x // 0.75, [IMAGE]
     yield "mod", lambda x: x % 0.75, [IMAGE]
     yield "mod_tensors", ops.mod, [IMAGE, (2, 1, 1, 3)]
-    yield "where_numbers", lambda x: ops.where(x, x, -1.0), [IMAGE]
+    yield "where_number_ties", lambda c, x: ops.where(c, x, -1.0), [IMAGE] * 2
     yield "where_tensors_ties", ops.where, [(2, 4, 6, 1), IMAGE, (2, 1, 1, 3)]
     yield "vectors_table", lambda x: x + np.array([1, 2, 3, 4]), [(3, 4)]
     yield "column_broadcasts", lambda x: x * np.array([1.0, 2.0, 3.0], "float32"), [(2, 4, 1)]

@@ -254,7 +254,11 @@ mod tests {
     #[test]
     fn what_is_not_known_is_named() {
         for (function, options, expected) in [
-            ("signal.fft", json!({}), "operation `f` (tf.signal.fft): this function of TensorFlow is not known"),
+            (
+                "signal.fft",
+                json!({}),
+                "operation `f` (tf.signal.fft), function: this function of TensorFlow is not known",
+            ),
             ("nn.relu", json!({"axis": 1}), "`axis` = 1"),
             ("nn.bias_add", json!({"bias": [1.0], "data_format": "NCHW"}), "received \"NCHW\""),
             ("clip_by_value", json!({"clip_value_min": 0}), "clip_value_max: expected a value"),

@@ -10,6 +10,9 @@ use crate::lowering::Lowering;
 use crate::size_limits::check_size;
 use crate::{Error, Result};
 
+/// Limit on the slices that one operation selects along an axis. It bounds the list of their indices to 8 MiB.
+const MAX_SLICES: usize = 1 << 20;
+
 /// A value of an [`Expression`]: an input or the result of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Operand(usize);
@@ -123,6 +126,8 @@ impl Expression {
         if axes.is_empty() {
             return Ok(x);
         }
+        let mut axes = axes.to_vec();
+        axes.sort_unstable();
         let pooled = match reduction {
             Reduction::Mean => Some(PoolKind::Average),
             Reduction::Max => Some(PoolKind::Max),
@@ -132,8 +137,6 @@ impl Expression {
         if let Some(kind) = pooled.filter(|_| shape.len() == 3 && axes == [0, 1]) {
             return self.push(Op::GlobalPool { kind }, &[x], reduced);
         }
-        let mut axes = axes.to_vec();
-        axes.sort_unstable();
         self.push(Op::Reduce { reduction, axes }, &[x], reduced)
     }
 
@@ -167,8 +170,10 @@ impl Expression {
     ) -> Result<Operand> {
         let mut shape = self.shape(x).clone();
         shape[axis] = count;
-        // The size is checked before the indices are listed.
-        check_size("result", &shape)?;
+        // A few bytes of a file can ask for any number of slices. The number is checked before the indices are listed.
+        if count > MAX_SLICES {
+            return Err(Error::new("result", format_args!("at most {MAX_SLICES} slices along an axis"), count));
+        }
         self.push(Op::Gather { axis, indices: (0..count).map(index).collect() }, &[x], shape)
     }
 

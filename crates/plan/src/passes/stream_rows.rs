@@ -50,7 +50,8 @@ pub(super) fn run(annotated: &mut AnnotatedProgram, options: &PlanOptions) -> Re
 
 fn stream(program: &Program, first: &Step, second: &Step, streaming: RowStreaming) -> Option<RowStream> {
     let shape = |step: &Step| {
-        let conv = step.op.conv2d_shape(1, &program.shapes[step.inputs[0]], &program.shapes[step.output])?;
+        let input = *step.inputs.first()?;
+        let conv = step.op.conv2d_shape(1, &program.shapes[input], &program.shapes[step.output])?;
         (streaming.streams)(&conv).then_some(conv)
     };
     // A fused pooling window, which is 2 rows high, must not be split.

@@ -7,6 +7,7 @@ use super::Call;
 
 const CORE: &str = "keras.src.ops.core";
 const IMAGE: &str = "keras.src.ops.image";
+const LAYERS: &str = "keras.layers";
 const LINALG: &str = "keras.src.ops.linalg";
 const MATH: &str = "keras.src.ops.math";
 const NN: &str = "keras.src.ops.nn";
@@ -195,10 +196,9 @@ fn special(function: &str, call: &mut Call) -> Result<Option<Operation>> {
             let epsilon = call.take("epsilon").and_then(|epsilon| epsilon.as_f64()).unwrap_or(1e-12).sqrt();
             one(NN, "Normalize", json!({"axis": call.take("axis"), "order": 2, "epsilon": epsilon}))
         }
-        "math.add_n" => match x {
-            Value::Array(terms) if terms.len() == 2 => Ok(Some(Operation::new(NUMPY, "Add", terms, json!({})))),
-            terms => Err(Error::new("inputs", "two tensors", terms).with_kind(ErrorKind::Unsupported)),
-        },
+        // No operation of Keras 3 does these; layers do.
+        "math.add_n" => one(LAYERS, "Add", json!({})),
+        "keras.backend.batch_flatten" => one(LAYERS, "Flatten", json!({})),
         "where" | "compat.v1.where_v2" => {
             let (yes, no) = (call.require("x")?, call.require("y")?);
             Ok(Some(Operation::new(NUMPY, "Where", vec![x, yes, no], json!({}))))
