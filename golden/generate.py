@@ -30,6 +30,7 @@ FOLDERS = [
     "images",
     "stored",
     "architecture_layers",
+    "attention_models",
 ]
 HERE = pathlib.Path(__file__).parent
 

@@ -171,7 +171,7 @@ def predict(model, x, case):
     return case.put_all("y", y) if isinstance(y, list) else case.put("y", y)
 
 
-def write(directory):
+def write(directory, builders=BUILDERS, with_weights_file=(functional, augmentation)):
     entries = []
 
     def add(name, model, file, **more):
@@ -189,13 +189,13 @@ def write(directory):
         store.write_npz(directory / f"{name}.npz", case)
         entries.append(entry)
 
-    for builder in BUILDERS:
+    for builder in builders:
         name = builder.__name__
         model = build(builder)
         with store.reproducible_saving():
             model.save(directory / f"{name}.keras")
         add(name, model, f"{name}.keras", weights_file=None)
-    for builder in BUILDERS:  # Keras' older HDF5 format
+    for builder in builders:  # Keras' older HDF5 format
         name = builder.__name__
         model = build(builder)
         if operations(model):  # Keras writes .h5 files with operations, but can't read them
@@ -203,7 +203,7 @@ def write(directory):
         with store.reproducible_saving():
             model.save(directory / f"{name}.h5")
         add(f"{name}_h5", model, f"{name}.h5", weights_file=None)
-    for builder in [functional, augmentation]:
+    for builder in with_weights_file:
         name = builder.__name__
         model = build(builder)
         # The weights differ from those in the .keras file, so that loading them changes the predictions.

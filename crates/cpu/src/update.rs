@@ -78,7 +78,8 @@ fn update_folded(rule: &UpdateRule<'_>, index: usize, values: &Values<'_>, slots
     let dy = &values.buffers.get(slot)[..values.length(step.output)];
     let b = Backward { x: &values.inputs_of(step), y: &[], dy };
     let param = &step.weights[0];
-    let units = param.weight.shape().last().copied().unwrap_or(1).max(1);
+    // The last axis of the kernel may be shorter: one with more axes counts as a matrix.
+    let units = call.output.last().copied().unwrap_or(1).max(1);
     let rows = (UPDATE_BLOCK / units).max(1);
     let mut kernel = param.weight.values_mut();
     let blocks = update_blocks(&mut kernel, slots, rows * units);

@@ -218,6 +218,11 @@ mod tests {
         let taken = gather(&mut Node::new(&proto, vec![Some(&x), Some(&backwards)])).unwrap();
         assert_eq!(taken, tensor([2, 2], &[2.0, 0.0, 5.0, 3.0]));
         assert!(gather(&mut Node::new(&proto, vec![Some(&x), Some(&Value::Ints(vec![3]))])).is_err());
+        // Indices with several axes are f32.
+        let rows = with(testing::int("axis", 0));
+        let indices = tensor([2, 2, 1], &[0.0, 1.0, 1.0, 0.0]);
+        let taken = gather(&mut Node::new(&rows, vec![Some(&tensor([2, 1], &[5.0, 6.0])), Some(&indices)])).unwrap();
+        assert_eq!(taken, tensor([2, 2, 1, 1], &[5.0, 6.0, 6.0, 5.0]));
     }
 
     #[test]

@@ -29,10 +29,13 @@ fn check(case: &Case, model: &Model, what: &str) {
     assert_eq!(trainable as u64, case.get("trainable_parameters").as_u64().unwrap(), "{} {what}", case.name());
 }
 
+/// The folders with model files of Keras 3.
+const FOLDERS: &[&str] = &["models", "attention_models"];
+
 #[test]
 fn files_of_keras_predict_the_same_before_and_after_saving() {
     let folder = tempfile::tempdir().unwrap();
-    let cases = engraft_golden::cases("models");
+    let cases: Vec<Case> = FOLDERS.iter().flat_map(|folder| engraft_golden::cases(folder)).collect();
     let mut checked = 0;
     for case in &cases {
         let model = keras::load_model(&case.path(case.get("file").as_str().unwrap())).unwrap();
@@ -50,7 +53,7 @@ fn files_of_keras_predict_the_same_before_and_after_saving() {
         }
         checked += 1;
     }
-    assert!(checked >= 36, "only {checked} files");
+    assert!(checked >= 46, "only {checked} files");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod architectures;
+mod attention;
 mod compare;
 mod losses;
 #[path = "../../../plan/tests/random_graphs/mod.rs"]

@@ -41,7 +41,7 @@ pub(crate) fn one_hot(samples: usize, classes: usize) -> Tensor {
 /// Sets every weight to random values. Weights of layers with many inputs are small: values and gradients stay of order 1.
 pub(crate) fn randomize(model: &Model, seed: u64) {
     for (weight, seed) in model.weights().iter().zip(1000 * seed..) {
-        let inputs = weight.count() / weight.shape().last().unwrap();
+        let inputs = weight.count() / weight.shape().last().unwrap_or(&1);
         let scale = (18.0 / inputs as f32).sqrt().min(1.0);
         let positive = weight.name() == "moving_variance";
         let value = |v: &f32| if positive { 0.5 + v.abs() } else { 0.5 * scale * v };

@@ -34,7 +34,7 @@ const SINGLE_HEAD: Parameters =
 /// The parameters of a class; `None` for a class whose calls have only tensors, `training` and `mask`.
 fn parameters(class_name: &str) -> Option<&'static Parameters> {
     match class_name {
-        "MultiHeadAttention" | "GroupQueryAttention" => Some(&MULTI_HEAD),
+        "MultiHeadAttention" | "GroupQueryAttention" | "GroupedQueryAttention" => Some(&MULTI_HEAD),
         "Attention" | "AdditiveAttention" => Some(&SINGLE_HEAD),
         _ => None,
     }

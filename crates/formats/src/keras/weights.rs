@@ -267,6 +267,24 @@ mod tests {
     use super::*;
 
     #[test]
+    fn weights_of_layers_inside_have_groups_of_their_own() {
+        let x = Input::new([4, 6]);
+        let y = MultiHeadAttention::new(2, 3).use_gate(true).call([&x, &x]).unwrap();
+        let saved = saved_layers(Model::new(&x, &y).unwrap().layer());
+        let attention = &saved[2];
+        let group = "layers/multi_head_attention";
+        assert_eq!(
+            [2, 5, 9].map(|index| attention.var(index)),
+            [
+                format!("{group}/key_dense/vars/0"),
+                format!("{group}/_gate_dense/vars/1"),
+                format!("{group}/output_dense/vars/1"),
+            ]
+        );
+        assert_eq!(attention.groups().len(), 6, "those of five layers inside, and its own");
+    }
+
+    #[test]
     fn groups_are_called_by_class_and_counted() {
         let x = Input::new([8, 8, 3]);
         let y = Flip::channels().call(&x).unwrap();

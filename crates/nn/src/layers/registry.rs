@@ -50,6 +50,8 @@ const CLASSES: &[(&str, Reader)] = &[
     ("GroupQueryAttention", read::<GroupQueryAttention>),
     ("Identity", read::<Identity>),
     ("GroupNormalization", read::<GroupNormalization>),
+    // The name in the older `.h5`.
+    ("GroupedQueryAttention", read::<GroupQueryAttention>),
     ("InputLayer", read::<InputLayer>),
     ("LayerNormalization", read::<LayerNormalization>),
     ("LayerScale", read::<LayerScale>),
