@@ -1,7 +1,5 @@
 //! Opens a model that Keras saved with a registered custom layer, whose class this program has in Rust, and writes it back.
 
-#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
 use std::path::{Path, PathBuf};
 
 use engraft::formats::keras::{self, LoadOptions, SaveOptions, legacy};

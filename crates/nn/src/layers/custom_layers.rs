@@ -78,9 +78,9 @@ impl CustomLayers {
     /// use engraft_nn::layers::{CustomLayers, LeakyReLU};
     /// use serde_json::json;
     /// // A class that does what a built-in layer does.
-    /// let layers = CustomLayers::new().with_reader("LeakyReLU", |_config| Ok(LeakyReLU::new(0.1)));
+    /// let layers = CustomLayers::new().with_reader("LeakyReLU", |_config| Ok(LeakyReLU::new(0.25)));
     /// let object = json!({"module": "my", "class_name": "LeakyReLU", "config": {"name": "leaky"}});
-    /// assert_eq!(layers.read(&object)?.expect("a known class").def().config()["negative_slope"], 0.1);
+    /// assert_eq!(layers.read(&object)?.expect("a known class").def().config()["negative_slope"], 0.25);
     /// # Ok::<(), engraft_nn::Error>(())
     /// ```
     #[must_use]
