@@ -121,7 +121,8 @@ mod tests {
 
     #[test]
     fn smooth_functions_and_their_gradients_agree_with_those_of_f64() {
-        let functions: [(Unary, fn(f64) -> f64); 16] = [
+        type Definition = fn(f64) -> f64;
+        let functions: [(Unary, Definition); 16] = [
             (Unary::Absolute, f64::abs),
             (Unary::Negative, |x| -x),
             (Unary::Square, |x| x * x),

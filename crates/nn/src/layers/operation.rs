@@ -30,6 +30,9 @@ const MATH: &str = "keras.src.ops.math";
 const NN: &str = "keras.src.ops.nn";
 const NUMPY: &str = "keras.src.ops.numpy";
 
+/// Creates the layer that computes an operation, from the operation's config and the arguments of its call.
+type Create = fn(&Map<String, Value>, &[Value]) -> Result<Box<dyn LayerDef>>;
+
 /// How the layer that computes an operation is created from the operation's config and the arguments of its call.
 #[derive(Clone, Copy)]
 enum Factory {
@@ -43,7 +46,7 @@ enum Factory {
     Binary(Binary),
     /// A reduction along axes.
     Reduce(Reduction),
-    Other(fn(&Map<String, Value>, &[Value]) -> Result<Box<dyn LayerDef>>),
+    Other(Create),
 }
 
 impl Factory {

@@ -128,7 +128,7 @@ pub(super) fn convert(function: &str, mut call: Call) -> Result<Operation> {
     let operation = if let Some(&(_, module, class_name)) = UNARY.iter().find(|row| row.0 == function) {
         Operation::new(module, class_name, vec![first(call)], json!({}))
     } else if let Some(&(_, class_name)) = BINARY.iter().find(|row| row.0 == function) {
-        Operation::new(NUMPY, class_name, vec![first(call), call.require("y")?], json!({}))
+        Operation::new(NUMPY, class_name, vec![array(first(call)), array(call.require("y")?)], json!({}))
     } else if let Some(&(_, module, class_name)) = REDUCTIONS.iter().find(|row| row.0 == function) {
         reduction(module, class_name, call)
     } else {
@@ -148,6 +148,14 @@ pub(super) fn convert(function: &str, mut call: Call) -> Result<Operation> {
 /// The first argument.
 fn first(call: &Call) -> Value {
     call.first.clone()
+}
+
+/// An operand. Keras 3 computes with arrays, but not with lists of numbers.
+fn array(operand: Value) -> Value {
+    match operand {
+        Value::Array(_) => json!({"class_name": "__numpy__", "config": {"value": operand, "dtype": "float32"}}),
+        other => other,
+    }
 }
 
 fn reduction(module: &'static str, class_name: &'static str, call: &mut Call) -> Operation {
@@ -183,7 +191,7 @@ fn special(function: &str, call: &mut Call) -> Result<Option<Operation>> {
         "nn.log_softmax" => one(NN, "LogSoftmax", json!({"axis": call.take("axis").unwrap_or(json!(-1))})),
         "nn.bias_add" => {
             call.expect("data_format", &[json!("NHWC"), json!("N...C")])?;
-            Ok(Some(Operation::new(NUMPY, "Add", vec![x, call.require("bias")?], json!({}))))
+            Ok(Some(Operation::new(NUMPY, "Add", vec![x, array(call.require("bias")?)], json!({}))))
         }
         "clip_by_value" => {
             let (low, high) = (call.require("clip_value_min")?, call.require("clip_value_max")?);
@@ -200,7 +208,7 @@ fn special(function: &str, call: &mut Call) -> Result<Option<Operation>> {
         "math.add_n" => one(LAYERS, "Add", json!({})),
         "keras.backend.batch_flatten" => one(LAYERS, "Flatten", json!({})),
         "where" | "compat.v1.where_v2" => {
-            let (yes, no) = (call.require("x")?, call.require("y")?);
+            let (yes, no) = (array(call.require("x")?), array(call.require("y")?));
             Ok(Some(Operation::new(NUMPY, "Where", vec![x, yes, no], json!({}))))
         }
         _ => match arrangement(function, x.clone(), call)? {
@@ -444,7 +452,8 @@ mod tests {
         let pad =
             converted("compat.v1.pad", json!({"paddings": [[0, 0], [1, 2]], "mode": "REFLECT", "constant_values": 0}));
         assert_eq!((&pad.config["mode"], &pad.keywords["constant_values"]), (&json!("reflect"), &Value::Null));
-        assert_eq!(converted("nn.bias_add", json!({"bias": [1.0, 2.0]})).arguments, [json!("x"), json!([1.0, 2.0])]);
+        let bias = json!({"class_name": "__numpy__", "config": {"value": [1.0, 2.0], "dtype": "float32"}});
+        assert_eq!(converted("nn.bias_add", json!({"bias": [1.0, 2.0]})).arguments, [json!("x"), bias]);
         assert_eq!(converted("where", json!({"x": 1.0, "y": "z"})).arguments, [json!("x"), json!(1.0), json!("z")]);
         let slice = |start: Value, stop: Value| json!({"class_name": "__slice__", "config": {"start": start, "stop": stop, "step": null}});
         let found = converted("slice", json!({"begin": [0, 1], "size": [-1, 2]}));

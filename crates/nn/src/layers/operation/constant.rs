@@ -88,8 +88,14 @@ fn collect(value: &Value, shape: &[usize], values: &mut Vec<f32>) -> Option<()> 
         (Value::Array(list), [size, inner @ ..]) if list.len() == *size => {
             list.iter().try_for_each(|value| collect(value, inner, values))
         }
-        (Value::Number(number), []) => Some(values.push(number.as_f64()? as f32)),
-        (Value::Bool(flag), []) => Some(values.push(f32::from(u8::from(*flag)))),
+        (Value::Number(number), []) => {
+            values.push(number.as_f64()? as f32);
+            Some(())
+        }
+        (Value::Bool(flag), []) => {
+            values.push(f32::from(u8::from(*flag)));
+            Some(())
+        }
         _ => None,
     }
 }
