@@ -129,7 +129,6 @@ fn perhaps_an_operation(error: Error, object: &Value) -> Error {
 }
 
 /// The inputs of each call of an operation, and the arguments, which all calls must share.
-#[expect(clippy::type_complexity, reason = "two fields of `LayerEntry`")]
 fn operation_calls(nodes: &[Value]) -> Result<(Vec<Vec<Reference>>, Option<CallArguments>)> {
     let mut calls = Vec::with_capacity(nodes.len());
     let mut arguments: Option<CallArguments> = None;
