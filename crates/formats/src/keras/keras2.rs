@@ -27,6 +27,8 @@ fn has_no_effect(class_name: &str, option: &str, value: &Value) -> bool {
         ("DepthwiseConv2D" | "SeparableConv2D", "groups") => *value == 1,
         // Shapes that the layer was built with, which its calls have, too.
         ("MultiHeadAttention", "query_shape" | "value_shape" | "key_shape") => true,
+        // Two ways to apply a mask, with the same result.
+        ("MultiHeadAttention", "softmax_robust_masking") => true,
         _ => false,
     }
 }

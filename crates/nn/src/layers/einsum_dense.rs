@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::einsum::{Equation, Label, Roles, arranged, contract, of_sample, result};
 use super::options::{config_of, single};
-use super::rearranged::reshaped;
+use super::rearranged::{reshaped, scaled};
 use crate::Shape;
 use crate::activation::ActivationFn;
 use crate::keras_object::Unset;
@@ -272,9 +272,7 @@ fn with_bias(to: &mut Lowering<'_>, y: ValueId) -> ValueId {
     let padded: Shape = std::iter::repeat_n(1, shape.len() - own.len()).chain(own).collect();
     let bias = reshaped(to, bias, padded);
     // Only a product is broadcast, so the bias multiplies ones.
-    let channels = shape.last().copied().unwrap_or(1);
-    let ones = Op::ScaleShift { scale: vec![0.0; channels], shift: vec![1.0; channels] };
-    let ones = to.push_with(ones, &[y], shape.clone(), 0..0);
+    let ones = scaled(to, y, 0.0, 1.0);
     let bias = to.push_with(Op::Multiply, &[ones, bias], shape.clone(), 0..0);
     to.push_with(Op::Add, &[y, bias], shape, 0..0)
 }

@@ -32,12 +32,24 @@ pub(super) fn multiplied(to: &mut Lowering<'_>, left: ValueId, right: ValueId, t
     to.push_with(Op::MatMul { transpose: [false, transpose_right] }, &[left, right], shape, 0..0)
 }
 
-/// The value times a constant.
-pub(super) fn scaled(to: &mut Lowering<'_>, x: ValueId, factor: f32) -> ValueId {
+/// Most channels that one factor is repeated for. A file can ask for 2^40 channels in a few bytes.
+const MAX_REPEATS: usize = 4096;
+
+/// The value times one constant, plus another.
+pub(super) fn scaled(to: &mut Lowering<'_>, x: ValueId, factor: f32, offset: f32) -> ValueId {
     let shape = to.shape(x).clone();
-    let channels = shape.last().copied().unwrap_or(1);
-    let op = Op::ScaleShift { scale: vec![factor; channels], shift: vec![0.0; channels] };
-    to.push_with(op, &[x], shape, 0..0)
+    let last = shape.last().copied().unwrap_or(1);
+    // Constants are stored for each channel. An axis of many channels is split.
+    let channels = (1..=last.min(MAX_REPEATS)).rev().find(|&width| last.is_multiple_of(width)).unwrap_or(1);
+    let split = if channels == last {
+        shape.clone()
+    } else {
+        [&shape[..shape.len() - 1], &[last / channels, channels]].concat()
+    };
+    let x = reshaped(to, x, split.clone());
+    let op = Op::ScaleShift { scale: vec![factor; channels], shift: vec![offset; channels] };
+    let y = to.push_with(op, &[x], split, 0..0);
+    reshaped(to, y, shape)
 }
 
 /// The product of a value and the weight `index` of one element.

@@ -92,7 +92,7 @@ pub(super) fn summed(to: &mut Lowering<'_>, x: ValueId) -> ValueId {
     let x = reshaped(to, x, [width, 1, queries * keys]);
     let mean = to.push_with(Op::GlobalPool { kind: PoolKind::Average }, &[x], vec![queries * keys], 0..0);
     let mean = reshaped(to, mean, [queries * keys, 1]);
-    let sum = scaled(to, mean, width as f32);
+    let sum = scaled(to, mean, width as f32, 0.0);
     reshaped(to, sum, [queries, keys])
 }
 

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use crate::{Error, ErrorKind, Result};
 
 /// Limit on the values of a constant mask, and on its axes.
-const MAX_VALUES: usize = 1 << 26;
+const MAX_VALUES: usize = 1 << 22;
 const MAX_RANK: usize = 8;
 
 /// A constant `attention_mask`, as Keras writes an array to a file.

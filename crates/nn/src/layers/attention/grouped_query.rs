@@ -178,6 +178,7 @@ impl LayerDef for GroupQueryAttention {
         match [query, value, key].map(Vec::as_slice) {
             [&[queries, _], &[keys, _], &[same, _]] if keys == same => {
                 check_size("attention scores", &[self.num_query_heads, queries, keys])?;
+                check_size("projection", &[queries.max(keys), self.num_query_heads, self.head_dim])?;
                 self.mask_options().mask(queries, keys)?;
                 Ok(query.clone())
             }
@@ -215,7 +216,7 @@ impl LayerDef for GroupQueryAttention {
         let k = projections.next().lower(to, key, groups * width);
         let gate = self.use_gate.then(|| projections.next().lower(to, query, groups * heads * width));
         let v = projections.next().lower(to, value, groups * width);
-        let q = scaled(to, q, 1.0 / (width as f32).sqrt());
+        let q = scaled(to, q, 1.0 / (width as f32).sqrt(), 0.0);
         // [groups, heads of the group, places, width]: the one head of a key or value is broadcast to its group.
         let mut split = |x: ValueId, places: usize, heads: usize| {
             let x = reshaped(to, x, [places, groups, heads, width]);

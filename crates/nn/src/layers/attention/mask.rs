@@ -4,8 +4,8 @@ use crate::{Error, ErrorKind, Result};
 
 use super::call_options::ConstantMask;
 
-/// Limit on the pairs of a query and a key in a mask, which is stored for each pair: 8192 queries with as many keys.
-const MAX_PAIRS: usize = 1 << 26;
+/// Limit on the pairs of a query and a key in a mask, which is stored for each pair: 2048 queries with as many keys.
+const MAX_PAIRS: usize = 1 << 22;
 
 /// Which keys each query attends to, the same for all samples and heads.
 #[derive(Clone, Debug)]

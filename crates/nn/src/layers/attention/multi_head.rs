@@ -248,6 +248,10 @@ impl MultiHeadAttention {
         let mut scores = axes.others(query);
         scores.extend([self.num_heads, queries, keys]);
         check_size("attention scores", &scores)?;
+        // Values between the layers inside have as many axes as the inputs, with all heads instead of the features.
+        for places in [&query[..rank - 1], &value[..rank - 1]] {
+            check_size("projection", &[places, &[self.num_heads, self.key_dim.max(self.value_width())]].concat())?;
+        }
         self.mask_options().mask(queries, keys).map(|_| ())
     }
 }
@@ -329,7 +333,7 @@ impl LayerDef for MultiHeadAttention {
         let gate = self.use_gate.then(|| projections.next().lower(to, query, heads * width));
         let v = projections.next().lower(to, value, heads * width);
         // The queries are scaled, since they are usually smaller than the scores.
-        let q = scaled(to, q, 1.0 / (self.key_dim as f32).sqrt());
+        let q = scaled(to, q, 1.0 / (self.key_dim as f32).sqrt(), 0.0);
         let [q, k, v] = [q, k, v].map(|x| axes.split(to, x, heads));
         let scores = multiplied(to, q, k, true);
         let attend = Attend {

@@ -202,7 +202,7 @@ impl LayerDef for DotProductAttention {
     fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {
         let [query, key, value] = [0, 1, 2].map(|index| to.shape(inputs[index]).clone());
         let (queries, heads, keys, groups) = (query[0], query[1], key[0], key[1]);
-        let q = scaled(to, inputs[0], 1.0 / (query[2] as f32).sqrt());
+        let q = scaled(to, inputs[0], 1.0 / (query[2] as f32).sqrt(), 0.0);
         // Heads of the query share those of key and value in groups of equal size.
         let mut split = |x: ValueId, sizes: [usize; 4]| {
             let x = reshaped(to, x, sizes);
