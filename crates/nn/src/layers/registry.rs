@@ -64,6 +64,7 @@ const CLASSES: &[(&str, Reader)] = &[
     ("Normalization", read::<Normalization>),
     ("Permute", read::<Permute>),
     ("PReLU", read::<PReLU>),
+    ("Pipeline", read::<Pipeline>),
     ("RandomFlip", read::<RandomFlip>),
     ("RandomRotation", read::<RandomRotation>),
     ("RandomZoom", read::<RandomZoom>),
