@@ -82,7 +82,9 @@ fn advice(unscaled: &Unscaled) -> String {
     let finding = "nothing in the model scales the pixels, which are from 0 to 255";
     match unscaled.network {
         Some((network, preprocessing)) => {
-            format!("{finding}; it contains {network}, which is trained on other numbers: add --preprocess {preprocessing}")
+            format!(
+                "{finding}; it contains {network}, which is trained on other numbers: add --preprocess {preprocessing}"
+            )
         }
         None => format!(
             "{finding}; if it was trained on other numbers, say so: --preprocess scale (0 to 1), tf (-1 to 1), caffe or torch; none if it wasn't"

@@ -191,7 +191,9 @@ impl Program {
             if let Some(Regularizer::Unknown(object)) = weight.regularizer() {
                 return refused(place(), of("regularizer", object.class_name()));
             }
-            if weight.regularizer().is_some_and(|regularizer| !regularizer.is_elementwise()) && weight.shape().len() != 2 {
+            if weight.regularizer().is_some_and(|regularizer| !regularizer.is_elementwise())
+                && weight.shape().len() != 2
+            {
                 let expected = "a matrix, for the OrthogonalRegularizer";
                 return Err(Error::new(place(), expected, format_args!("shape {:?}", weight.shape())));
             }

@@ -7,8 +7,8 @@ use std::path::Path;
 use engraft_cpu::CpuExecutor;
 use engraft_formats::keras::{self, SaveOptions, legacy};
 use engraft_formats::npy;
-use engraft_nn::{Result, Weight};
 use engraft_nn::prelude::*;
+use engraft_nn::{Result, Weight};
 use engraft_plan::{Executor, GradientRequest, Plan};
 use engraft_train::Train;
 

@@ -183,10 +183,7 @@ fn we_open_what_keras_writes_and_go_on_training() {
 fn keras_opens_its_own_models_as_we_write_them() {
     let Some(peers) = Peers::find() else { return };
     let mut files = 0;
-    let folders = [
-        "models",
-        "attention_models",
-    ];
+    let folders = ["models", "attention_models"];
     for case in folders.into_iter().flat_map(engraft_golden::cases) {
         let file = case.get("file").as_str().unwrap();
         if !file.ends_with(".keras") || !case.get("weights_file").is_null() {
