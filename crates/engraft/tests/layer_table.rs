@@ -13,7 +13,7 @@ use engraft::prelude::*;
 use engraft_golden::Case;
 
 /// The folders of golden values whose cases are layers.
-const FOLDERS: &[&str] = &["layers"];
+const FOLDERS: &[&str] = &["layers", "architecture_layers", "attention", "images", "merging"];
 
 /// Set to write the table instead of comparing it.
 const UPDATE: &str = "ENGRAFT_UPDATE_DOCS";
