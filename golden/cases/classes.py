@@ -3,12 +3,13 @@
 import inspect
 
 import keras
+from keras.src.api_export import get_name_from_symbol
 
 import store
 
 
 def write(directory):
-    exported = [value for _, value in sorted(vars(keras.layers).items()) if inspect.isclass(value)]
-    # Some classes have several names: files have the first.
-    names = sorted({value.__name__ for value in exported})
+    exported = {value for value in vars(keras.layers).values() if inspect.isclass(value)}
+    # Some classes have several names: files have that of the API.
+    names = sorted(get_name_from_symbol(value).removeprefix("keras.").split(".")[-1] for value in exported)
     store.write_index(directory, [{"case": name} for name in names])

@@ -646,8 +646,8 @@ mod tests {
         assert!(built(vectors).contains(
             "expected an input of RGB photos, [height, width, 3], or grey ones, [height, width, 1], received [4]"
         ));
-        let grey = Sequential::new().add(Input::new([4, 4, 1])).add(Flatten::new()).add(Dense::new(2));
-        assert!(built(grey).contains("received [4, 4, 1]"));
+        let infrared = Sequential::new().add(Input::new([4, 4, 5])).add(Flatten::new()).add(Dense::new(2));
+        assert!(built(infrared).contains("received [4, 4, 5]"));
         let image = Sequential::new().add(Input::new([4, 4, 3])).add(Conv2D::new(2, 3));
         assert!(built(image).contains("expected an output of one number per class"));
         let names = Metadata::new(vec!["cat".into()]);
