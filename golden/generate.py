@@ -9,6 +9,7 @@ import shutil
 FOLDERS = [
     "layers",
     "augment",
+    "augmentation",
     "losses",
     "metrics",
     "optimizers",

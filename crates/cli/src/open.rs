@@ -30,7 +30,7 @@ pub(crate) struct OpenArgs {
     /// scale (to 0 to 1), tf (to -1 to 1), caffe, torch, the name of a network such as resnet50 for what its preprocess_input does, or
     /// none
     #[arg(long, value_name = "HOW", help_heading = "Model")]
-    pub(crate) preprocess: Option<Preprocessing>,
+    preprocess: Option<Preprocessing>,
     /// Layers of the model as JSON, which Keras writes with model.to_json(), if MODEL holds weights alone
     #[arg(long, value_name = "FILE.json", help_heading = "Model")]
     architecture: Option<PathBuf>,
@@ -40,6 +40,10 @@ impl OpenArgs {
     /// The options with `--image-size` alone.
     pub(crate) fn of_size(image_size: Option<usize>) -> Self {
         Self { image_size, ..Self::default() }
+    }
+
+    pub(crate) fn preprocess(self, preprocess: Option<Preprocessing>) -> Self {
+        Self { preprocess, ..self }
     }
 
     /// Opens a model as a classifier. Prints the warnings of opening it, and the file that its class names come from.

@@ -195,7 +195,7 @@ impl PoolingArg {
 impl RecipeArgs {
     /// How a saved model is opened: with `--image-size` and `--preprocess`.
     pub(crate) fn open(&self) -> OpenArgs {
-        OpenArgs::of_size(self.image_size)
+        OpenArgs::of_size(self.image_size).preprocess(self.preprocess)
     }
 
     /// How the layers of a saved model are read: with the image size of `--image-size`.

@@ -120,3 +120,36 @@ fn a_file_of_pytorch_says_how_to_convert_it() {
     place.write("vgg16.pth", b"PK\x03\x04\0\0\x08\x08\0\0\0\0\0\0archive/data.pkl\x80\x02}q\0.");
     place.run("predict vgg16.pth photos/red/00.bmp").fails(1, &["a file of PyTorch (.pt, .pth)", "save_file("]);
 }
+
+#[test]
+fn a_model_that_scales_its_pixels_nowhere_is_noted_and_can_be_told() {
+    let place = Place::with_photos(4);
+    let layers = Sequential::new().add(Input::new([16, 16, 3])).add(Conv2D::new(4, 3)).add(GlobalMaxPooling2D::new());
+    let model = layers.add(Dense::new(3).activation(Softmax)).build().unwrap();
+    keras::save(&model, &place.path("m.keras"), &SaveOptions::default()).unwrap();
+    let plain = place.run("predict m.keras photos/red/00.bmp --json").succeeds();
+    assert!(
+        plain.err.contains("nothing in the model scales the pixels") && plain.err.contains("--preprocess"),
+        "{plain}"
+    );
+    let none = place.run("predict m.keras photos/red/00.bmp --json --preprocess none").succeeds();
+    assert!(none.err.is_empty() && none.out == plain.out, "{none}");
+
+    // The same answers from layers in the model.
+    let x = Input::new([16, 16, 3]);
+    let whole = Model::new(&x, &model.call(&Rescaling::new(1.0 / 255.0).call(&x).unwrap()).unwrap()).unwrap();
+    keras::save(&whole, &place.path("whole.keras"), &SaveOptions::default()).unwrap();
+    let expected = place.run("predict whole.keras photos/red/00.bmp --json").succeeds();
+    assert!(expected.err.is_empty(), "{expected}");
+    let scaled = place.run("predict m.keras photos/red/00.bmp --json --preprocess scale").succeeds();
+    assert!(scaled.out == expected.out && scaled.out != plain.out, "{scaled} {expected}");
+
+    // What is saved has the layers.
+    place.run("export m.keras --to h5 --preprocess scale -o scaled.h5").succeeds();
+    let saved = place.run("predict scaled.h5 photos/red/00.bmp --json").succeeds();
+    assert!(saved.err.is_empty() && saved.out == expected.out, "{saved}");
+    place.run("train photos --model m.keras --preprocess tf -o tf.keras --epochs 1 --batch-size 4").succeeds();
+    let layers = place.run("inspect tf.keras --json").succeeds().json()["layers"].to_string();
+    assert!(layers.contains("rescaling"), "{layers}");
+    place.run("predict m.keras photos/red/00.bmp --preprocess tff").fails(2, &["none, scale, caffe, tf, torch"]);
+}

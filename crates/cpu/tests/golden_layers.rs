@@ -17,7 +17,7 @@ use support::{options, request};
 const TOLERANCE: f32 = 1e-5;
 
 /// The folders of golden values with cases of this format, one name a line.
-const FOLDERS: &[&str] = &["layers", "architecture_layers", "attention", "images", "merging"];
+const FOLDERS: &[&str] = &["layers", "architecture_layers", "attention", "augmentation", "images", "merging"];
 
 #[test]
 fn layers_agree_with_keras() {

@@ -15,8 +15,14 @@ const WORDS: &[(&str, &str)] = &[
     ("custom_layer", "layer `scale`"),
     ("custom_activation", "layer `conv` (Conv2D), option `activation`: expected the name of an activation, received {"),
     ("custom_model", "class `Classifier` in config.json: expected a class of Keras itself"),
-    ("unknown_layer", "layer `mask` (Masking): this class of layer is not known\nhint: supported: Activation, "),
-    ("unknown_layer_in_functional", "layer `rows` (ConvLSTM1D): this class of layer is not known"),
+    (
+        "unknown_layer",
+        "layer `mask` (Masking): this class of layer is left out: steps of time are for sequences and video",
+    ),
+    (
+        "unknown_layer_in_functional",
+        "layer `rows` (ConvLSTM1D): this class of layer is left out: recurrent layers work on sequences",
+    ),
     (
         "unknown_activation",
         "layer `conv` (Conv2D), option `activation`: unknown activation `glu`; supported: linear, relu",

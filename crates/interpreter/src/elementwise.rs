@@ -76,7 +76,9 @@ mod tests {
     #[test]
     fn a_tensor_is_expanded() {
         let (proto, x) = (GraphNode::default(), tensor([2, 1], &[1.0, 2.0]));
-        let expanded = |sizes: &[i64]| crate::data_movement::expand(&Node::new(&proto, vec![Some(&x), Some(&Value::Ints(sizes.to_vec()))]));
+        let expanded = |sizes: &[i64]| {
+            crate::data_movement::expand(&Node::new(&proto, vec![Some(&x), Some(&Value::Ints(sizes.to_vec()))]))
+        };
         assert_eq!(expanded(&[2, 1, 2]).unwrap(), tensor([2, 2, 2], &[1.0, 1.0, 2.0, 2.0, 1.0, 1.0, 2.0, 2.0]));
         assert!(expanded(&[3, 1]).is_err() && expanded(&[-1, 1]).is_err() && expanded(&[i64::MAX, 2, 1]).is_err());
     }

@@ -14,7 +14,7 @@ use zip::CompressionMethod::Stored;
 
 use super::{load, refused};
 
-const REFUSED: &str = "a pickle";
+const REFUSED: &str = "pickle";
 const ADVICE: &str = "safetensors";
 
 /// A pickle that runs `touch PATH` when it is loaded.

@@ -40,7 +40,6 @@ const LEFT_OUT: &[(&[&str], &str)] = &[
             "GlobalAveragePooling3D",
             "GlobalMaxPooling3D",
             "MaxPooling3D",
-            "SpatialDropout3D",
             "UpSampling3D",
             "ZeroPadding3D",
         ],

@@ -120,20 +120,7 @@ pub fn from_config(class_name: &str, mut config: Map<String, Value>) -> Result<L
     };
     let place = format!("layer `{name}` ({class_name})");
     let Some((_, reader)) = classes().find(|(class, _)| *class == class_name) else {
-        if class_name == "Lambda" {
-            return Err(Error::because(place, "a Lambda layer holds Python code, which is never run here")
-                .with_kind(ErrorKind::Unsupported)
-                .hint(
-                "write it in Keras with layers (Rescaling, Resizing, …) or operations on the tensor (x / 255.0), and save the model again",
-            ));
-        }
-        let supported: Vec<&str> = known_classes().collect();
-        return Err(Error::because(place, "this class of layer is not known").with_kind(ErrorKind::Unsupported).hint(
-            format_args!(
-                "supported: {}; a Rust program can teach other classes: LoadOptions::custom_layers",
-                supported.join(", ")
-            ),
-        ));
+        return Err(unknown_class(place, class_name).with_kind(ErrorKind::Unsupported));
     };
     let options = common_options(&place, class_name, &mut config)?;
     let layer = reader(Value::Object(config.clone()), name).map_err(|e| match unsupported_option(reader, &config) {
@@ -174,6 +161,22 @@ pub(super) fn common_options(place: &str, class_name: &str, config: &mut Map<Str
         config.remove("batch_input_shape");
     }
     Ok(CommonOptions { trainable, policy })
+}
+
+/// Why a class can't be created, and what to do instead.
+fn unknown_class(place: String, class_name: &str) -> Error {
+    if class_name == "Lambda" {
+        return Error::because(place, "a Lambda layer holds Python code, which is never run here").hint(
+            "write it in Keras with layers (Rescaling, Resizing, …) or operations on the tensor (x / 255.0), and save the model again",
+        );
+    }
+    match why_left_out(class_name) {
+        Some(why) => Error::because(place, format_args!("this class of layer is left out: {why}"))
+            .hint("docs/layers.md lists the layers of Keras that are supported"),
+        None => Error::because(place, "this class of layer is not known").hint(
+            "a Rust program can teach it: keras::LoadOptions::custom_layers; or build the model from Keras' own layers",
+        ),
+    }
 }
 
 /// The option whose value isn't supported: without it, the config can be read.
@@ -267,7 +270,12 @@ mod tests {
                 json!({"name": "f"}),
                 "layer `f` (Lambda): a Lambda layer holds Python code, which is never run here",
             ),
-            ("Masking", json!({"name": "m"}), "layer `m` (Masking): this class of layer is not known"),
+            (
+                "Masking",
+                json!({"name": "m"}),
+                "layer `m` (Masking): this class of layer is left out: steps of time are",
+            ),
+            ("Blur", json!({"name": "b"}), "layer `b` (Blur): this class of layer is not known"),
             ("Dense", json!({"name": "d", "units": 3, "spread": 1}), "option `spread`: unknown field `spread`"),
             ("Dense", json!({"name": "d", "units": "x"}), "layer `d` (Dense): invalid type"),
             ("Dense", json!({"name": "d", "units": 3, "activation": "relux"}), "unknown activation `relux`"),
