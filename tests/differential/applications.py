@@ -2,6 +2,11 @@
 
 import keras
 import numpy as np
+from keras.src.applications.convnext import LayerScale, StochasticDepth
+from keras.src.applications.inception_resnet_v2 import CustomScaleLayer
+
+# The layers that these networks have of their own.
+LAYERS = {layer.__name__: layer for layer in (LayerScale, StochasticDepth, CustomScaleLayer)}
 
 # The smallest height and width that each family takes, rounded up to what its strides divide.
 SIZES = {"Inception": 75, "Xception": 75, "NASNet": 64}

@@ -13,6 +13,7 @@ lack this order, and training isn't compared.
 import contextlib
 import json
 import os
+import re
 import sys
 import traceback
 import warnings
@@ -138,13 +139,18 @@ def tolerance(single, double):
     return float(4 * np.abs(single - double).max() + 1e-5 * np.abs(double).max())
 
 
+def open_file(file):
+    """The model in a file. Keras finds the layers of its own networks in an `.h5` only if it is told them."""
+    return keras.saving.load_model(file, custom_objects=applications.LAYERS)
+
+
 def save_and_load(model, folder, draw):
     """A file with the model, and the model that Keras reads from it: `.keras`, sometimes `.h5`."""
     for name in ["model.h5", "model.keras"] if draw.chance(0.3) else ["model.keras"]:
         file = os.path.join(folder, name)
         try:
             model.save(file)
-            return file, keras.saving.load_model(file)
+            return file, open_file(file)
         except Exception as error:  # whatever it is, Keras can't open its own file
             reason = f"{name}: {type(error).__name__}: {error}"
     raise Unusable(f"Keras doesn't open its own {reason[:300]}")
@@ -213,7 +219,7 @@ class Oracle:
         x = applications.pixels(draw, model)
         applications.settle(model, draw, x)
         model.save(file)
-        self.file, self.model = file, keras.saving.load_model(file)
+        self.file, self.model = file, open_file(file)
         return self.answer(draw, [x], False, folder)
 
     def answer(self, draw, xs, trained, folder):
@@ -228,7 +234,8 @@ class Oracle:
             "trained": trained,
             "summary": text,
             "tolerances": expected.tolerances,
-            "weights": [v.path.rsplit("/", 1)[-1] for v in self.model.weights],
+            # Keras numbers variables without a name.
+            "weights": [re.sub(r"^variable_\d+$", "variable", v.path.rsplit("/", 1)[-1]) for v in self.model.weights],
             "trainable": len(self.model.trainable_variables),
             "loss": self.model.layers[-1].get_config().get("activation") or "linear",
         }
@@ -236,10 +243,10 @@ class Oracle:
     def load(self, file):
         with warnings.catch_warnings(record=True) as expected:
             warnings.simplefilter("always")
-            keras.saving.load_model(self.file)
+            open_file(self.file)
         with warnings.catch_warnings(record=True) as found:
             warnings.simplefilter("always")
-            model = keras.saving.load_model(file)
+            model = open_file(file)
         known = {str(w.message) for w in expected}
         new = [str(w.message) for w in found if str(w.message) not in known]
         ours, theirs = model.get_weights(), self.model.get_weights()
