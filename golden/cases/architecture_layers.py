@@ -109,9 +109,21 @@ def application_layers():
     yield "custom_scale", inception_resnet_v2.CustomScaleLayer(0.17), [IMAGE, IMAGE]
 
 
+def spectral_normalizations():
+    for name, layer, options, shape in [
+        ("conv2d", L.Conv2D(4, 3, strides=2, activation="relu"), {}, IMAGE),
+        ("conv2d_no_bias", L.Conv2D(4, 3, use_bias=False), {"power_iterations": 3}, IMAGE),
+        ("depthwise_conv2d", L.DepthwiseConv2D(3, padding="same"), {}, IMAGE),
+        ("conv2d_transpose", L.Conv2DTranspose(2, 3, strides=2), {}, IMAGE),
+        ("dense", L.Dense(4, activation="tanh"), {}, (3, 5)),
+        ("einsum_dense", L.EinsumDense("abc,cd->abd", (None, 4), bias_axes="d"), {}, (2, 5, 6)),
+    ]:
+        yield f"spectral_normalization_{name}", L.SpectralNormalization(layer, **options), [shape]
+
+
 def write(directory):
     entries = []
-    for cases in [normalizations, activations, convolutions, pooling, application_layers]:
+    for cases in [normalizations, activations, convolutions, pooling, application_layers, spectral_normalizations]:
         for name, layer, shapes in cases():
             entry, case = evaluate(name, layer, shapes)
             store.write_npz(directory / f"{name}.npz", case)

@@ -169,6 +169,17 @@ pub trait LayerDef: fmt::Debug + Send + Sync + Any {
         format!("vars/{index}")
     }
 
+    /// Further places of own weights in a `.weights.h5`, with the weight's index. Keras stores a weight once for each layer that
+    /// holds it.
+    ///
+    /// ```
+    /// use engraft_nn::{LayerDef, layers::Dense};
+    /// assert!(Dense::new(2).copied_weights().is_empty());
+    /// ```
+    fn copied_weights(&self) -> &'static [(usize, &'static str)] {
+        &[]
+    }
+
     /// Shape of the output for inputs of these shapes, all without the batch axis.
     ///
     /// # Errors

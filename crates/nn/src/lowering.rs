@@ -101,6 +101,8 @@ pub struct Lowering<'a> {
     model_trainable: bool,
     /// The layer being lowered.
     layer: Option<&'a Layer>,
+    /// The weights of the layer inside a wrapper that is being lowered, in place of the wrapper's own.
+    weights: Option<Vec<Weight>>,
     /// The penalty on the output of the layer being lowered.
     penalty: Option<Regularizer>,
 }
@@ -121,6 +123,7 @@ impl Lowering<'_> {
             program: Program::default(),
             model_trainable: is_trainable(trainability, model.layer()),
             layer: Some(model.layer()),
+            weights: None,
             penalty: None,
         };
         let inputs: Vec<ValueId> = graph.inputs().iter().map(|input| lowering.value(input.shape().clone())).collect();
@@ -141,7 +144,18 @@ impl Lowering<'_> {
 
     /// The weights of the layer being lowered, without those of nested layers.
     pub fn own_weights(&self) -> &[Weight] {
-        self.layer.map(Layer::own_weights).unwrap_or_default()
+        match &self.weights {
+            Some(weights) => weights,
+            None => self.layer.map(Layer::own_weights).unwrap_or_default(),
+        }
+    }
+
+    /// Lowers the layer inside a wrapper: until `lower` returns, `weights` are the own weights.
+    pub(crate) fn with_weights<T>(&mut self, weights: Vec<Weight>, lower: impl FnOnce(&mut Self) -> T) -> T {
+        let wrapper = self.weights.replace(weights);
+        let lowered = lower(self);
+        self.weights = wrapper;
+        lowered
     }
 
     /// The seed of the random layer being lowered: `own`, or one derived from the program's seed.
@@ -266,6 +280,7 @@ impl Lowering<'_> {
             program: std::mem::take(&mut self.program),
             model_trainable: self.model_trainable,
             layer: Some(layer),
+            weights: None,
             penalty: None,
         };
         let value = layer.def().lower(&mut inner, arguments).map_err(|e| e.within(layer.place()));

@@ -39,6 +39,12 @@ impl SavedLayer {
         join(&self.path, &self.layer.def().weight_path(index))
     }
 
+    /// The further places of a weight.
+    fn copies(&self, index: usize) -> impl Iterator<Item = String> {
+        let copies = self.layer.def().copied_weights().iter().filter(move |(copied, _)| *copied == index);
+        copies.map(|(_, path)| join(&self.path, path))
+    }
+
     /// The groups that hold arrays of the layer: its own `vars`, and those of layers inside.
     fn groups(&self) -> BTreeSet<String> {
         let inside = (0..self.layer.own_weights().len()).map(|index| parent(&self.var(index)).to_owned());
@@ -91,6 +97,9 @@ pub(super) fn write<'a>(
         to.attr_string(&entry.vars(), "name", entry.layer.name())?;
         for (index, (weight, values)) in entry.layer.own_weights().iter().zip(values).enumerate() {
             to.weight(&entry.var(index), weight.shape(), &values[..], float_type)?;
+            for copy in entry.copies(index) {
+                to.weight(&copy, weight.shape(), &values[..], float_type)?;
+            }
         }
     }
     Ok(())
@@ -175,26 +184,31 @@ impl FileComparison<'_> {
             found.extend(children(self.file, &group)?.into_iter().map(|name| join(&group, &name)));
         }
         let weights = entry.layer.own_weights();
-        let mut shapes: Vec<(&Weight, &[usize])> = weights.iter().map(|weight| (weight, weight.shape())).collect();
+        let mut arrays: Vec<(String, &Weight, &[usize])> = Vec::new();
+        for (index, weight) in weights.iter().enumerate() {
+            let paths = std::iter::once(entry.var(index)).chain(entry.copies(index));
+            arrays.extend(paths.map(|path| (path, weight, weight.shape())));
+        }
         if let Some(kernel) = weights.first().filter(|_| entry.is_quantized()) {
             // The scale of each output of the kernel follows the weights.
-            shapes.push((kernel, kernel.shape().last().map(std::slice::from_ref).unwrap_or_default()));
+            let scale = kernel.shape().last().map(std::slice::from_ref).unwrap_or_default();
+            arrays.push((entry.var(weights.len()), kernel, scale));
         }
-        for (index, &(weight, expected)) in shapes.iter().enumerate() {
-            let path = self.path(&entry.var(index));
+        for (path, weight, expected) in &arrays {
+            let path = self.path(path);
             if !found.contains(&path) {
                 return Err(Error::new(name_of(weight), format_args!("an array `{path}` of {expected:?}"), "none"));
             }
             let shape = self.file.dataset_shape(&path).map_err(|error| of_weight(weight, error))?;
-            if shape != expected {
+            if shape != *expected {
                 let received = format!("{shape:?} in `{path}`");
                 return Err(Error::new(name_of(weight), format_args!("{expected:?}"), received));
             }
         }
-        if found.len() != shapes.len() {
+        if found.len() != arrays.len() {
             return Err(Error::new(
                 entry.description(),
-                format_args!("{} arrays in `{vars}`", shapes.len()),
+                format_args!("{} arrays in `{vars}`", arrays.len()),
                 found.len(),
             ));
         }
@@ -261,8 +275,9 @@ fn in_h5(error: H5Error) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use engraft_nn::layers::Flip;
+    use engraft_nn::layers::{Flip, from_config};
     use engraft_nn::prelude::*;
+    use serde_json::json;
 
     use super::*;
 
@@ -282,6 +297,30 @@ mod tests {
             ]
         );
         assert_eq!(attention.groups().len(), 6, "those of five layers inside, and its own");
+    }
+
+    #[test]
+    fn the_kernel_of_a_wrapped_layer_is_written_twice() {
+        let dense = json!({"module": "keras.layers", "class_name": "Dense", "config": {"name": "dense", "units": 2},
+            "registered_name": null});
+        let config = json!({"name": "top", "layer": dense, "power_iterations": 1});
+        let model = || {
+            let top = from_config("SpectralNormalization", config.as_object().unwrap().clone()).unwrap();
+            Sequential::new().add(Input::new([3])).add(top).build().unwrap()
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.weights.h5");
+        let (written, read) = (model(), model());
+        written.weights().iter().for_each(|weight| weight.set(vec![0.5; weight.count()]).unwrap());
+        crate::keras::save_weights(&written, &path, FloatType::F32).unwrap();
+        let file = H5File::open(&path).unwrap();
+        let group = "layers/spectral_normalization";
+        for array in ["vars/0", "layer/vars/0"] {
+            assert_eq!(file.read_f32(&format!("{group}/{array}")).unwrap(), (vec![3, 2], vec![0.5; 6]));
+        }
+        assert_eq!(children(&file, &format!("{group}/vars")).unwrap().len(), 2);
+        crate::keras::load_weights(&path, &read).unwrap();
+        assert!(read.weights().iter().all(|weight| weight.values().iter().all(|&value| value == 0.5)));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::options::single;
-use super::registry::from_config;
+use super::registry::from_object;
 use crate::layer::{Layer, LayerDef};
 use crate::lowering::Lowering;
 use crate::{Error, ErrorKind, Result, Shape};
@@ -39,20 +39,8 @@ impl TryFrom<Config> for Pipeline {
     type Error = Error;
 
     fn try_from(Config { layers: objects }: Config) -> Result<Self> {
-        let layers = objects.iter().map(layer).collect::<Result<_>>()?;
+        let layers = objects.iter().map(|object| from_object("layers", object)).collect::<Result<_>>()?;
         Ok(Self { objects, layers })
-    }
-}
-
-/// The layer of a serialized object, which must be of a class of Keras itself.
-fn layer(object: &Value) -> Result<Layer> {
-    let text = |key: &str| object.get(key).and_then(Value::as_str);
-    let own = text("module").is_none_or(|module| module == "keras" || module.starts_with("keras."));
-    let registered = object.get("registered_name").is_some_and(|name| !name.is_null());
-    match (text("class_name"), object.get("config").and_then(Value::as_object)) {
-        (Some(class_name), Some(config)) if own && !registered => from_config(class_name, config.clone()),
-        _ => Err(Error::new("layers", "layers of Keras itself, each with a class_name and a config", object)
-            .with_kind(ErrorKind::Unsupported)),
     }
 }
 
@@ -99,6 +87,7 @@ mod tests {
 
     use super::*;
     use crate::Program;
+    use crate::layers::from_config;
     use crate::prelude::*;
 
     fn pipeline(layers: Value) -> Result<Layer> {

@@ -79,6 +79,7 @@ const CLASSES: &[(&str, Reader)] = &[
     ("SpatialDropout1D", read::<SpatialDropout1D>),
     ("SpatialDropout2D", read::<SpatialDropout2D>),
     ("SpatialDropout3D", read::<SpatialDropout3D>),
+    ("SpectralNormalization", read::<SpectralNormalization>),
     ("StochasticDepth", read::<StochasticDepth>),
     ("Subtract", read::<Subtract>),
     ("UnitNormalization", read::<UnitNormalization>),
@@ -131,6 +132,18 @@ pub fn from_config(class_name: &str, mut config: Map<String, Value>) -> Result<L
     })?;
     options.apply(&layer);
     Ok(layer)
+}
+
+/// Creates the layer of a serialized object, which must be of a class of Keras itself. `option` names it in errors.
+pub(super) fn from_object(option: &str, object: &Value) -> Result<Layer> {
+    let text = |key: &str| object.get(key).and_then(Value::as_str);
+    let own = text("module").is_none_or(|module| module == "keras" || module.starts_with("keras."));
+    let registered = object.get("registered_name").is_some_and(|name| !name.is_null());
+    match (text("class_name"), object.get("config").and_then(Value::as_object)) {
+        (Some(class_name), Some(config)) if own && !registered => from_config(class_name, config.clone()),
+        _ => Err(Error::new(option, "layers of Keras itself, each with a class_name and a config", object)
+            .with_kind(ErrorKind::Unsupported)),
+    }
 }
 
 /// The options that every layer has besides its name.
