@@ -77,9 +77,7 @@ pub fn clear_session() {
 /// assert_eq!(engraft_nn::snake_case("MaxPooling2D"), "max_pooling2d");
 /// ```
 pub fn snake_case(class: &str) -> String {
-    // Keras registers its class GroupedQueryAttention under an older name, but derives names from the class.
-    let class = if class == "GroupQueryAttention" { "GroupedQueryAttention" } else { class };
-    let letters: Vec<char> = class.chars().filter(|c| c.is_alphanumeric() || *c == '_').collect();
+    let letters: Vec<char> = python_class(class).chars().filter(|c| c.is_alphanumeric() || *c == '_').collect();
     let mut name = String::new();
     for (i, &letter) in letters.iter().enumerate() {
         let previous = i.checked_sub(1).map(|i| letters[i]);
@@ -92,6 +90,13 @@ pub fn snake_case(class: &str) -> String {
         name.extend(letter.to_lowercase());
     }
     name
+}
+
+/// The name of a class in Keras' source, from which Keras derives names and which its summary shows.
+///
+/// Files have the name under which Keras exports the class, which differs for one class alone.
+pub(crate) fn python_class(class: &str) -> &str {
+    if class == "GroupQueryAttention" { "GroupedQueryAttention" } else { class }
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::fmt;
 
 use crate::graph::SymbolicTensor;
 use crate::layer::Layer;
+use crate::naming::python_class;
 use crate::{Model, OpenShapes, Weight};
 use table::{Align, Column, Table};
 
@@ -133,7 +134,7 @@ impl<'a> Summary<'a> {
         calls: Option<&Calls<'_>>,
     ) {
         let prefix = if depth == 0 { String::new() } else { format!("{}└ ", "   ".repeat(depth)) };
-        let name = format!("{prefix}{} ({})", layer.name(), layer.class_name());
+        let name = format!("{prefix}{} ({})", layer.name(), python_class(layer.class_name()));
         let mut row = vec![name, shapes.text(layer), params(layer)];
         row.extend(calls.map(|calls| connections(layer, calls)));
         if self.show_trainable {
@@ -274,6 +275,7 @@ fn thousands(number: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::layers::GroupQueryAttention;
     use crate::prelude::*;
 
     /// A model with branches, a layer called twice and a nested model.
@@ -325,6 +327,14 @@ mod tests {
         assert!(model.summary().to_string().contains(" Trainable params: 150 (600.00 B)"));
         model.set_trainable(false);
         assert!(model.summary().to_string().contains(" Trainable params: 0 (0.00 B)"));
+    }
+
+    #[test]
+    fn a_class_has_its_name_in_the_source_of_keras() {
+        let x = Input::new([5, 6]);
+        let y = GroupQueryAttention::new(3, 4, 2).named("a").call([&x, &x]).unwrap();
+        let text = Model::new(&x, &y).unwrap().summary().to_string();
+        assert!(text.contains("│ a (GroupedQueryAttention)"), "{text}");
     }
 
     #[test]
