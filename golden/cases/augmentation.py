@@ -33,6 +33,8 @@ def augmentation():
     yield "aug_mix", L.AugMix()
     yield "cut_mix", L.CutMix()
     yield "mix_up", L.MixUp()
+    yield "equalization", L.Equalization()
+    yield "max_num_bounding_boxes", L.MaxNumBoundingBoxes(4)
     yield "solarization", L.Solarization()
     yield "pipeline", L.Pipeline([L.Rescaling(0.5), L.RandomFlip("horizontal"), L.RandomContrast(0.2)])
 

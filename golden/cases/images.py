@@ -72,6 +72,35 @@ def regularizations():
     yield "activity_regularization", L.ActivityRegularization(l1=0.1, l2=0.2), [IMAGE]
 
 
+def contrasts():
+    yield "auto_contrast", L.AutoContrast(), IMAGE
+    yield "auto_contrast_range", L.AutoContrast(value_range=(-1.5, 2)), IMAGE
+    yield "auto_contrast_one_pixel", L.AutoContrast(value_range=(0, 1)), (3, 1, 1, 2)
+
+
+def evaluate_contrast(name, layer, shape):
+    """Without gradients, which depend on how the ends of the range are rounded. The last channel has one value."""
+    layer.name = name
+    random = store.generator(name)
+    x = random.standard_normal(shape).astype("float32")
+    x[..., -1] = 0.25
+    y = np.asarray(layer(x, training=False))
+    case = store.Case()
+    entry = {
+        "case": name,
+        "layer": store.serialize(layer),
+        "inputs": case.put_all("x", [x]),
+        "weights": [],
+        "training": False,
+        "output": case.put("y", y),
+        "upstream": case.put("dy", np.ones_like(y)),
+        "input_gradients": [],
+        "weight_gradients": {},
+        "new_weights": {},
+    }
+    return entry, case
+
+
 def write(directory):
     entries = []
     for cases in [resizings, crops, constants, regularizations]:
@@ -79,4 +108,8 @@ def write(directory):
             entry, case = evaluate(name, layer, shapes)
             store.write_npz(directory / f"{name}.npz", case)
             entries.append(entry)
+    for name, layer, shape in contrasts():
+        entry, case = evaluate_contrast(name, layer, shape)
+        store.write_npz(directory / f"{name}.npz", case)
+        entries.append(entry)
     store.write_index(directory, entries)

@@ -69,7 +69,10 @@ const LEFT_OUT: &[(&[&str], &str)] = &[
     ),
     (&["CategoryEncoding", "Discretization"], "columns of tables are no photos"),
     (&["MelSpectrogram", "STFTSpectrogram"], "sound is no photo"),
-    (&["MaxNumBoundingBoxes"], "boxes of objects are no classes"),
+    (
+        &["ContrastLimitedAdaptiveHistogramEqualization"],
+        "it changes images in prediction, too, and is not implemented; equalize the photos before",
+    ),
     (
         &["FlaxLayer", "JaxLayer", "TFSMLayer", "TorchModuleWrapper"],
         "it holds the code of another framework, which is never run here",

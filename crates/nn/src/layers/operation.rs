@@ -21,6 +21,7 @@ use crate::layer::{Layer, LayerDef};
 use crate::lowering::Lowering;
 use crate::{Error, ErrorKind, Result};
 
+pub(super) use arithmetic::where_true;
 pub(super) use reductions::l2_normalized;
 
 const CORE: &str = "keras.src.ops.core";

@@ -24,6 +24,7 @@ const CLASSES: &[(&str, Reader)] = &[
     ("AdditiveAttention", read::<AdditiveAttention>),
     ("Attention", read::<Attention>),
     ("AlphaDropout", read::<AlphaDropout>),
+    ("AutoContrast", read::<AutoContrast>),
     ("Average", read::<Average>),
     ("AveragePooling2D", read::<AveragePooling2D>),
     ("BatchNormalization", read::<BatchNormalization>),
@@ -314,6 +315,11 @@ mod tests {
             ),
             ("Dense", json!({"name": "d", "units": 3, "dtype": "int4_from_float32"}), "received int4_from_float32"),
             ("Dense", json!({"units": 3}), "expected a name"),
+            (
+                "ContrastLimitedAdaptiveHistogramEqualization",
+                json!({"name": "e", "clip_limit": 4.0}),
+                "this layer changes images in prediction, too, and is not implemented",
+            ),
         ] {
             let error = from_json(class, config).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
