@@ -41,8 +41,11 @@ pub(super) enum Part {
     LowRank { a: String, b: String, rank: usize },
 }
 
-/// The ends of the names of arrays beside a kernel that is quantized in another way than int8.
-const UNSUPPORTED: [&str; 3] = ["kernel_zero", "kernel_amax_history", "g_idx"];
+/// The ends of the names of arrays beside a kernel that is quantized in another way than int8, or beside quantized embeddings.
+const UNSUPPORTED: [&str; 4] = ["kernel_zero", "kernel_amax_history", "g_idx", "embeddings_scale"];
+
+/// The names of weights that other arrays are merged into. Those of the other arrays derive from them.
+const MERGED: [&str; 2] = ["kernel", "embeddings"];
 
 /// Separates the arrays that are merged into kernels from the weights of a layer, by their names.
 ///
@@ -52,8 +55,11 @@ pub(super) fn split(layer: &LegacyLayer) -> Result<MergedLayer> {
     let shapes: HashMap<&str, &[usize]> =
         layer.weights.iter().map(|(name, shape)| (name.as_str(), &shape[..])).collect();
     let kernel_of = |array: &str, end: &str| {
-        let kernel = format!("{}kernel", array.strip_suffix(end)?);
-        shapes.get_key_value(&*kernel).map(|(kernel, shape)| ((*kernel).to_owned(), *shape))
+        let of = |name: &&str| {
+            let before = array.strip_suffix(&*end.replace("kernel", name))?;
+            shapes.get_key_value(&*format!("{before}{name}"))
+        };
+        MERGED.iter().find_map(of).map(|(kernel, shape)| ((*kernel).to_owned(), *shape))
     };
     let refused = |array: &str, expected: String| {
         Error::new(format_args!("layer `{}`", layer.name), expected, format_args!("`{array}` {:?}", shapes.get(array)))
@@ -72,7 +78,7 @@ pub(super) fn split(layer: &LegacyLayer) -> Result<MergedLayer> {
             // The scale is that of the stored kernel, before anything is added to it.
             parts.entry(kernel).or_default().insert(0, Part::Scale(array.clone()));
         } else if let Some((kernel, of)) = kernel_of(array, "lora_kernel_a") {
-            let b = format!("{}lora_kernel_b", array.trim_end_matches("lora_kernel_a"));
+            let b = format!("{}b", array.trim_end_matches('a'));
             let rank = shape.last().copied().unwrap_or(0);
             if !are_factors(of, shape, shapes.get(&*b).copied().unwrap_or_default()) {
                 return Err(refused(array, format!("factors of a kernel {of:?}")));
@@ -117,7 +123,8 @@ impl Part {
 /// The factor of the low-rank product, `lora_alpha / rank`, by the config of the layer that owns the kernel.
 fn factor(layer: &Layer, kernel: &Weight, rank: usize) -> f32 {
     let owns = |leaf: &Layer| leaf.own_weights().iter().any(|weight| weight.id() == kernel.id());
-    let owner = layer.leaves().into_iter().find(owns);
+    // When Keras builds an Embedding with LoRA, it ignores the option `lora_alpha` and takes the rank.
+    let owner = layer.leaves().into_iter().find(owns).filter(|owner| owner.class_name() != "Embedding");
     let alpha = owner.and_then(|owner| owner.def().config().get("lora_alpha")?.as_f64());
     alpha.map_or(1.0, |alpha| (alpha / rank as f64) as f32)
 }
@@ -159,6 +166,10 @@ mod tests {
         assert_eq!(merged.weights, layer(&[("m/d/bias", &[4]), ("m/d/kernel", &[3, 4])]));
         let parts = &merged.parts["m/d/kernel"];
         assert!(matches!(&parts[..], [Part::Scale(_), Part::LowRank { rank: 2, .. }]));
+        let embeddings =
+            layer(&[("e/embeddings", &[5, 4]), ("e/lora_embeddings_a", &[5, 2]), ("e/lora_embeddings_b", &[2, 4])]);
+        let Part::LowRank { a, b, rank: 2 } = &split(&embeddings).unwrap().parts["e/embeddings"][0] else { panic!() };
+        assert_eq!((a.as_str(), b.as_str()), ("e/lora_embeddings_a", "e/lora_embeddings_b"));
         let plain = layer(&[("a/kernel", &[3, 4]), ("b/lora_kernel_a", &[3, 2])]);
         assert_eq!(split(&plain).unwrap().weights, plain, "no kernel beside it");
     }
@@ -170,6 +181,7 @@ mod tests {
             (&[("kernel", &[3, 4]), ("lora_kernel_a", &[3, 2])], "expected factors of a kernel [3, 4]"),
             (&[("kernel", &[3, 4]), ("lora_kernel_a", &[3, 0]), ("lora_kernel_b", &[0, 4])], "expected factors"),
             (&[("kernel", &[3, 2]), ("kernel_scale", &[1, 2]), ("kernel_zero", &[1, 2])], "expected a scale"),
+            (&[("embeddings", &[2, 2]), ("embeddings_scale", &[2])], "expected weights of floats or int8"),
             (
                 &[("kernel", &[3, 2]), ("kernel_zero", &[1, 2])],
                 "expected weights of floats or int8, received `kernel_zero`",

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use engraft_ir::{Op, ValueId};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 
 use super::einsum::{Equation, Label, Roles, arranged, contract, of_sample, result};
 use super::options::{config_of, single};
@@ -19,7 +19,8 @@ use crate::{Constraint, Error, ErrorKind, Initializer, Regularizer, Result, cons
 
 /// A dense layer along the axes that an einsum equation names (Keras' `EinsumDense`).
 ///
-/// The kernel has an axis for each letter of the equation's second operand, and the bias one for each letter of `bias_axes`.
+/// The kernel has an axis for each letter of the equation's second operand, and the bias one for each letter of `bias_axes`. The
+/// options of a file for LoRA, `lora_rank` and `lora_alpha`, are kept as those of [`Dense`](super::Dense).
 ///
 /// ```
 /// use engraft_nn::prelude::*;
@@ -53,10 +54,10 @@ pub struct EinsumDense {
     kernel_constraint: Option<Constraint>,
     #[serde(default, with = "constraint::object")]
     bias_constraint: Option<Constraint>,
-    #[serde(default, skip_serializing, rename = "lora_rank")]
-    _lora_rank: Unset,
-    #[serde(default, skip_serializing, rename = "lora_alpha")]
-    _lora_alpha: Unset,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    lora_rank: Option<usize>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    lora_alpha: Option<Number>,
     #[serde(default, skip_serializing, rename = "gptq_unpacked_column_size")]
     _gptq_unpacked_column_size: Unset,
     #[serde(default, skip_serializing, rename = "quantization_config")]
@@ -87,8 +88,8 @@ impl EinsumDense {
             activity_regularizer: None,
             kernel_constraint: None,
             bias_constraint: None,
-            _lora_rank: Unset,
-            _lora_alpha: Unset,
+            lora_rank: None,
+            lora_alpha: None,
             _gptq_unpacked_column_size: Unset,
             _quantization_config: Unset,
         }

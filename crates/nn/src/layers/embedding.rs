@@ -2,7 +2,7 @@
 
 use engraft_ir::{Op, ValueId};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 
 use super::options::{config_of, single};
 use crate::Shape;
@@ -15,7 +15,7 @@ use crate::{Constraint, Error, ErrorKind, Initializer, Regularizer, Result, cons
 /// A trained vector for each integer from 0 on (Keras' `Embedding`).
 ///
 /// `[..] -> [.., output_dim]`; embeddings `[input_dim, output_dim]`. Integers beyond the last vector read the last one, negative
-/// ones the first.
+/// ones the first. The options of a file for LoRA, `lora_rank` and `lora_alpha`, are kept as those of [`Dense`](super::Dense).
 ///
 /// ```
 /// use engraft_nn::prelude::*;
@@ -42,8 +42,10 @@ pub struct Embedding {
     /// Keras 2 wrote the number of integers, which the input has, too.
     #[serde(default, skip_serializing, rename = "input_length")]
     _input_length: Option<Value>,
-    #[serde(default, skip_serializing, rename = "lora_rank")]
-    _lora_rank: Unset,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    lora_rank: Option<usize>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    lora_alpha: Option<Number>,
     #[serde(default, skip_serializing, rename = "quantization_config")]
     _quantization_config: Unset,
 }
@@ -65,7 +67,8 @@ impl Embedding {
             embeddings_constraint: None,
             mask_zero: false,
             _input_length: None,
-            _lora_rank: Unset,
+            lora_rank: None,
+            lora_alpha: None,
             _quantization_config: Unset,
         }
     }
