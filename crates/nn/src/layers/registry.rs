@@ -318,7 +318,7 @@ mod tests {
             (
                 "ContrastLimitedAdaptiveHistogramEqualization",
                 json!({"name": "e", "clip_limit": 4.0}),
-                "this layer changes images in prediction, too, and is not implemented",
+                "left out: it changes images in prediction, too, and is not implemented",
             ),
         ] {
             let error = from_json(class, config).unwrap_err().to_string();

@@ -192,7 +192,12 @@ pub(super) fn select(config: &Map<String, Value>, arguments: &[Value]) -> Result
 }
 
 /// `yes` where `condition` isn't 0, else `no`.
-pub(in crate::layers) fn where_true(e: &mut Expression, condition: Operand, yes: Operand, no: Operand) -> Result<Operand> {
+pub(in crate::layers) fn where_true(
+    e: &mut Expression,
+    condition: Operand,
+    yes: Operand,
+    no: Operand,
+) -> Result<Operand> {
     let zero = e.number_like(0.0, condition)?;
     let is_false = e.binary(Binary::Equal, condition, zero)?;
     // Each side is 0 where it isn't selected, even if its value there is NaN or infinite.
