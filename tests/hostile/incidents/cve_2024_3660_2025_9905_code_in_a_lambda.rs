@@ -25,6 +25,6 @@ fn nor_does_it_help_to_hide_it_in_a_wrapper() {
     let lambda = json!({"class_name": "Lambda", "module": "keras.layers", "config": {"function": "x"}});
     let config = with_layer("TimeDistributed", "keras.layers", &json!({"layer": lambda}));
     for bytes in [keras_of(&config), h5_of(&config)] {
-        refused(|| load(&bytes), &["layer `conv2d` (TimeDistributed)", "not known"]);
+        refused(|| load(&bytes), &["layer `conv2d` (TimeDistributed)", "left out"]);
     }
 }

@@ -16,7 +16,7 @@ fn no_file_is_read() {
     for class_name in ["StringLookup", "IntegerLookup", "TextVectorization"] {
         let config = with_layer(class_name, "keras.layers", &json!({"vocabulary": path}));
         for bytes in [keras_of(&config), h5_of(&config)] {
-            refused(|| load(&bytes), &[&format!("layer `conv2d` ({class_name})"), "not known"]);
+            refused(|| load(&bytes), &[&format!("layer `conv2d` ({class_name})"), "left out"]);
         }
     }
     pipe.assert_untouched();
@@ -27,7 +27,7 @@ fn no_address_is_asked() {
     let port = Port::open();
     let config = with_layer("StringLookup", "keras.layers", &json!({"vocabulary": port.url()}));
     for bytes in [keras_of(&config), h5_of(&config)] {
-        refused(|| load(&bytes), &["layer `conv2d` (StringLookup)", "not known"]);
+        refused(|| load(&bytes), &["layer `conv2d` (StringLookup)", "left out"]);
     }
     port.assert_untouched();
 }
