@@ -52,7 +52,7 @@ impl Binary {
             Self::Multiply | Self::Divide | Self::Mod | Self::Power => true,
             Self::Maximum | Self::Minimum | Self::Mask => true,
             Self::Add | Self::Subtract => false,
-            // Step functions have the gradient 0 everywhere.
+            // A comparison is constant but for jumps: its derivative is 0.
             Self::FloorDivide | Self::Equal | Self::NotEqual => false,
             Self::Greater | Self::GreaterEqual | Self::Less | Self::LessEqual => false,
         }

@@ -65,7 +65,7 @@ pub enum Unary {
 }
 
 impl Unary {
-    /// Whether the backward pass reads the input. Step functions have the gradient 0 everywhere, negation has -1.
+    /// Whether the backward pass reads the input. The derivative of a rounding is 0, that of a negation -1.
     pub fn gradient_from_input(self) -> bool {
         !matches!(
             self,

@@ -33,7 +33,7 @@ const OPTIONS: [(&str, &str); 11] = [
     ("b_constraint", "bias_constraint"),
 ];
 
-/// Options without effect on a trained model, and the sizes that follow from the weights.
+/// Options that are left out: initializers, which a trained model doesn't need, and sizes that the weights have.
 const WITHOUT_EFFECT: [&str; 8] =
     ["init", "input_dtype", "input_dim", "depthwise_init", "pointwise_init", "beta_init", "gamma_init", "input_length"];
 

@@ -66,7 +66,7 @@ fn returns_list(layer: &Value) -> bool {
         && (layer["class_name"] == "Split" || layer["class_name"] == "Unstack")
 }
 
-/// Calls `visit` with each `[layer, call, output]` in nested lists and objects.
+/// Calls `visit` with each reference `[layer, call, output]` that a value contains, at any depth.
 fn visit_histories<'a>(value: &'a Value, visit: &mut impl FnMut(&'a [Value])) {
     match value {
         Value::Array(list) if is_history(list) => visit(list),

@@ -29,7 +29,7 @@ fn add_product(kernel: &mut [f32], a: &[f32], b: &[f32], rank: usize, factor: f3
 pub(super) struct MergedLayer {
     /// The arrays that are weights of the layer.
     pub(super) weights: LegacyLayer,
-    /// What is merged into a kernel, by the name of the kernel's array.
+    /// The arrays that are merged into each kernel; the key is the name of the kernel's array.
     pub(super) parts: HashMap<String, Vec<Part>>,
 }
 

@@ -72,7 +72,7 @@ pub(super) fn forward(call: &Call<'_>, norm: &Normalization) -> Array {
     y
 }
 
-/// Computes the gradients by the chain rule: directly, through the mean that is subtracted, and through the divisor.
+/// Computes the gradients by the chain rule: of the input itself, of the subtracted mean, and of the divisor.
 pub(super) fn backward(call: &Call<'_>, norm: &Normalization, dy: &Array) -> OpGradients {
     let (x, columns, [gamma, _]) = (call.x[0], norm.columns(), weights(call, norm));
     let (mut dx, mut d_gamma, mut d_beta) = (dy.clone(), vec![0.0; columns], vec![0.0; columns]);

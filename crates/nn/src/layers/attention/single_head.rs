@@ -64,7 +64,7 @@ pub struct Attention {
 }
 
 impl Attention {
-    /// A layer that scores by products, without a scale.
+    /// An attention layer whose scores are dot products of query and key, not scaled by a weight.
     pub fn new() -> Self {
         Self::default()
     }

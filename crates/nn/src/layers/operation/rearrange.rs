@@ -343,9 +343,9 @@ pub(super) fn take(config: &Map<String, Value>, arguments: &[Value]) -> Result<B
 #[serde(rename_all = "lowercase")]
 enum PadMode {
     Constant,
-    /// Mirrored, without the value at the edge.
+    /// The values mirrored about the edge, which is not repeated: `c b | a b c | b a`.
     Reflect,
-    /// Mirrored, with the value at the edge.
+    /// The values mirrored about the edge, which is repeated: `b a | a b c | c b`.
     Symmetric,
 }
 
