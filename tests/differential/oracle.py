@@ -219,6 +219,7 @@ class Oracle:
         x = applications.pixels(draw, model)
         applications.settle(model, draw, x)
         model.save(file)
+        model.save_weights(os.path.join(folder, "model.weights.h5"))
         self.file, self.model = file, open_file(file)
         return self.answer(draw, [x], False, folder)
 

@@ -77,7 +77,7 @@ fn model(args: &Args) -> Result<Model, Failure> {
     let recipe = Recipe {
         weights: args.weights.clone(),
         freeze: args.freeze.clone().unwrap_or(Freeze::All),
-        ..args.recipe.recipe(args.backbone.unwrap_or(Backbone::Vgg16), args.classes.0)
+        ..args.recipe.recipe(args.backbone.unwrap_or(Backbone::VGG16), args.classes.0)
     };
     Ok(recipe.build(Box::new(|_, _| {}))?)
 }

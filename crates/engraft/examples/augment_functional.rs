@@ -8,7 +8,7 @@ pub(crate) fn model(weights: &str) -> engraft::Result<(Model, Model)> {
     let x = RandomFlip::horizontal().call(&inputs)?;
     let x = RandomRotation::new(0.1).call(&x)?;
     let x = RandomZoom::new(0.2).call(&x)?;
-    let base = Vgg16::new().include_top(false).weights(weights).input_tensor(&x).build()?;
+    let base = vgg16().include_top(false).weights(weights).input_tensor(&x).build()?;
     let x = Flatten::new().call(base.output())?;
     let x = Dense::new(4096).activation(Relu).call(&x)?;
     let x = Dense::new(4096).activation(Relu).call(&x)?;

@@ -14,7 +14,7 @@ pub(crate) fn run(photos: &Path, weights: &str, image_size: usize) -> engraft::R
 
     let inputs = Input::new([image_size, image_size, 3]);
     let x = vgg16::preprocess_input(&inputs)?;
-    let base = Vgg16::new().include_top(false).weights(weights).input_tensor(&x).build()?;
+    let base = vgg16().include_top(false).weights(weights).input_tensor(&x).build()?;
     let x = GlobalAveragePooling2D::new().call(base.output())?;
     let outputs = Dense::new(classes).activation(Softmax).call(&x)?;
     let model = Model::new(&inputs, &outputs)?;

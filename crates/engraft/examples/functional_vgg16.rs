@@ -9,7 +9,7 @@ pub(crate) fn model(weights: &str) -> engraft::Result<(Model, Model)> {
 
     let inputs = Input::new([256, 256, 3]);
     let x = augment.call(&inputs)?;
-    let base = Vgg16::new().include_top(false).weights(weights).input_tensor(&x).build()?;
+    let base = vgg16().include_top(false).weights(weights).input_tensor(&x).build()?;
     let x = Flatten::new().call(base.output())?;
     let x = Dense::new(4096).activation(Relu).call(&x)?;
     let x = Dense::new(4096).activation(Relu).call(&x)?;

@@ -4,7 +4,7 @@ use engraft::prelude::*;
 
 /// The model and its VGG16 base.
 pub(crate) fn model(weights: &str) -> engraft::Result<(Model, Model)> {
-    let base = Vgg16::new().include_top(false).weights(weights).input_shape([256, 256, 3]).build()?;
+    let base = vgg16().include_top(false).weights(weights).input_shape([256, 256, 3]).build()?;
     base.set_trainable(false);
     let model = Sequential::new()
         .add(&base)

@@ -1,18 +1,29 @@
 //! Pretrained network architectures, built with the arguments of `keras.applications`.
 //!
-//! Each module builds one family of networks. [`Weights`] says where the initial weights come from.
+//! A function describes each network, such as [`resnet50`](resnet50()); [`Network`] has its arguments and builds the model.
+//! [`Architecture`] tells what is known of a network before it is built, and finds one by its name. [`Weights`] says where the
+//! initial weights come from. As in Keras, each family has a module, with its `preprocess_input`.
 
 pub mod efficientnet_lite;
+pub mod resnet;
 pub mod vgg16;
+pub mod vgg19;
 
+mod architecture;
+mod body;
+mod catalog;
 mod imagenet_arguments;
 mod network;
 mod preprocessing;
 mod weights;
 
-pub use efficientnet_lite::EfficientNetLite0;
+pub use architecture::Architecture;
+pub use efficientnet_lite::efficientnet_lite0;
+pub use network::Network;
 pub use preprocessing::Preprocessing;
-pub use vgg16::Vgg16;
+pub use resnet::{resnet50, resnet101, resnet152};
+pub use vgg16::vgg16;
+pub use vgg19::vgg19;
 pub use weights::Weights;
 
 /// Global pooling at the end of a network without its top (Keras' `pooling` argument): one value per channel.
@@ -20,7 +31,7 @@ pub use weights::Weights;
 /// ```
 /// use engraft::prelude::*;
 /// let photos = Input::new([32, 32, 3]);
-/// let base = Vgg16::new().include_top(false).weights("none").input_tensor(&photos).pooling(Pooling::Avg).build()?;
+/// let base = vgg16().include_top(false).weights("none").input_tensor(&photos).pooling(Pooling::Avg).build()?;
 /// assert_eq!(base.output_shape(), &[512]);
 /// # Ok::<(), engraft::Error>(())
 /// ```

@@ -37,7 +37,7 @@
 //! let inputs = Input::new([64, 64, 3]);
 //! let x = RandomFlip::horizontal().call(&inputs)?;
 //! let x = efficientnet_lite::preprocess_input(&x)?;
-//! let base = EfficientNetLite0::new().include_top(false).input_tensor(&x).build()?;
+//! let base = efficientnet_lite0().include_top(false).input_tensor(&x).build()?;
 //! let x = GlobalAveragePooling2D::new().call(base.output())?;
 //! let outputs = Dense::new(classes).activation(Softmax).call(&x)?;
 //! let model = Model::new(&inputs, &outputs)?;
@@ -139,7 +139,7 @@ pub use engraft_train as train;
 pub mod prelude {
     pub use engraft_nn::prelude::*;
 
-    pub use crate::applications::{EfficientNetLite0, Pooling, Vgg16, Weights, efficientnet_lite, vgg16};
+    pub use crate::applications::{Pooling, Weights, efficientnet_lite, efficientnet_lite0, vgg16};
     pub use crate::data::{self, Arrays, Dataset, PhotoDataset, PhotoFolder};
     pub use crate::formats::keras::{load_model, save_model};
     pub use crate::ir::Precision;

@@ -118,14 +118,14 @@ impl Recipe {
     ///
     /// The head has two hidden layers of 4096 units, like VGG16's own top. The augmentation is [`Augment::default`].
     pub fn new(classes: usize) -> Self {
-        Self::with_backbone(Backbone::Vgg16, classes)
+        Self::with_backbone(Backbone::VGG16, classes)
     }
 
     /// A recipe on another backbone, with the image size, pooling and head that suit it.
     ///
     /// ```
     /// use engraft::recipe::{Backbone, Recipe};
-    /// let model = Recipe::with_backbone(Backbone::EfficientNetLite0, 3).build(Box::new(|_, _| {}))?;
+    /// let model = Recipe::with_backbone(Backbone::EFFICIENTNET_LITE0, 3).build(Box::new(|_, _| {}))?;
     /// assert_eq!((model.input_shape(), model.output_shape()), (&vec![224, 224, 3], &vec![3]));
     /// assert_eq!(model.count_params(), 3_413_024 + 1280 * 3 + 3);
     /// # Ok::<(), engraft::Error>(())
@@ -151,7 +151,7 @@ impl Recipe {
     ///
     /// ```
     /// use engraft::recipe::{Backbone, Recipe};
-    /// let model = Recipe::linear_probe(Backbone::EfficientNetLite0, 3).build(Box::new(|_, _| {}))?;
+    /// let model = Recipe::linear_probe(Backbone::EFFICIENTNET_LITE0, 3).build(Box::new(|_, _| {}))?;
     /// assert_eq!(model.trainable_weights()[0].shape(), [1280 + 192 + 112, 3]);
     /// # Ok::<(), engraft::Error>(())
     /// ```
@@ -206,7 +206,7 @@ impl Recipe {
             return Ok(output);
         }
         let mut pooled = vec![output];
-        for &block in self.backbone.last_blocks() {
+        for &block in self.backbone.architecture().last_blocks() {
             pooled.push(pool(pooling, &layer_output(base, block)?, &format!("{block}_pool"))?);
         }
         Concatenate::new().named("features").call(&pooled)
@@ -288,7 +288,7 @@ mod tests {
 
     #[test]
     fn a_head_on_pooled_blocks_sees_their_channels_too() {
-        for (backbone, channels) in [(Backbone::EfficientNetLite0, 1280 + 192 + 112), (Backbone::Vgg16, 512 + 512)] {
+        for (backbone, channels) in [(Backbone::EFFICIENTNET_LITE0, 1280 + 192 + 112), (Backbone::VGG16, 512 + 512)] {
             let pooled = Recipe {
                 pooling: Some(Pooling::Max),
                 pooled_blocks: true,

@@ -123,7 +123,7 @@ fn a_base_without_a_record_is_found_by_names_and_nesting_or_not_at_all() {
 
 #[test]
 fn a_full_vgg16_has_its_base_below_its_top() {
-    let full = Vgg16::new().weights("none").input_shape([32, 32, 3]).classes(3).build().unwrap();
+    let full = vgg16().weights("none").input_shape([32, 32, 3]).classes(3).build().unwrap();
     full.layer().set_in_base(false);
     let nested = Sequential::new().add(&full).add(Dense::new(2)).build().unwrap();
     for model in [full, nested] {

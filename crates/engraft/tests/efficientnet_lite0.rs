@@ -33,7 +33,7 @@ fn it_recognises_photos_of_imagenet() {
     let Some((weights, photos)) = assets() else { return };
     let inputs = Input::new([224, 224, 3]);
     let x = efficientnet_lite::preprocess_input(&inputs).unwrap();
-    let network = EfficientNetLite0::new().weights(weights.as_path()).input_tensor(&x).build().unwrap();
+    let network = efficientnet_lite0().weights(weights.as_path()).input_tensor(&x).build().unwrap();
     let classifier = Classifier::new(network, None).unwrap();
     let right = photos.iter().filter(|photo| {
         let probabilities = classifier.classify(&data::decode(photo).unwrap()).unwrap();
@@ -51,8 +51,8 @@ fn the_features_of_the_embedded_weights_are_those_of_f32() {
     let base = |weights: Option<&Path>| {
         let inputs = Input::new([224, 224, 3]);
         let x = efficientnet_lite::preprocess_input(&inputs).unwrap();
-        let network = EfficientNetLite0::new().include_top(false).pooling(Pooling::Avg).input_tensor(&x);
-        weights.into_iter().fold(network, EfficientNetLite0::weights).build().unwrap()
+        let network = efficientnet_lite0().include_top(false).pooling(Pooling::Avg).input_tensor(&x);
+        weights.into_iter().fold(network, engraft::applications::Network::weights).build().unwrap()
     };
     let (embedded, exact) = (base(None), base(Some(&weights)));
     let (mut difference, mut size) = (0.0, 0.0);

@@ -95,7 +95,7 @@ fn what_is_not_there_is_not_found() {
     assert_caused_by::<io::Error>(&error(PhotoFolder::scan(missing, &mut |_, _| {})), ErrorKind::NotFound);
     assert_caused_by::<OnnxError>(&error(OnnxModel::load(missing)), ErrorKind::NotFound);
     assert_caused_by::<H5Error>(&error(keras::legacy::layers(missing)), ErrorKind::NotFound);
-    assert_eq!(kind(Vgg16::new().include_top(false).weights("no/such.h5").build()), ErrorKind::NotFound);
+    assert_eq!(kind(vgg16().include_top(false).weights("no/such.h5").build()), ErrorKind::NotFound);
     let written = keras::save(&model(0.1), &missing.join("model.keras"), &keras::SaveOptions::default());
     assert_caused_by::<AtomicError>(&error(written), ErrorKind::NotFound);
 }
@@ -192,7 +192,7 @@ fn a_server_out_of_reach_is_network() {
     let folder = tempfile::tempdir().unwrap();
     let mut hub = Hub::new(folder.path().join("cache"), folder.path().join("keras"));
     hub.mirror = Some("http://127.0.0.1:9".into());
-    let error = error(Vgg16::new().include_top(false).hub(hub).build());
+    let error = error(vgg16().include_top(false).hub(hub).build());
     assert_caused_by::<HubError>(&error, ErrorKind::Network);
     let client = error.source().and_then(std::error::Error::source);
     assert!(client.is_some(), "the error of the HTTP client is missing: {error}");

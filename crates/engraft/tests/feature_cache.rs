@@ -289,7 +289,7 @@ fn a_head_is_trained_on_cached_variants() {
 /// The recipe's own backbones, with a convolution between normalizations on both sides of the boundary.
 #[test]
 fn backbones_are_cut_where_fine_tuning_begins() {
-    let (vgg16, lite) = (Recipe::new(3), Recipe::with_backbone(Backbone::EfficientNetLite0, 3));
+    let (vgg16, lite) = (Recipe::new(3), Recipe::with_backbone(Backbone::EFFICIENTNET_LITE0, 3));
     let mut rng = Rng::new(5);
     let x = Tensor::new([2, 64, 64, 3], (0..2 * 64 * 64 * 3).map(|_| rng.uniform(0.0, 255.0)).collect()).unwrap();
     for (recipe, freeze, boundary) in [

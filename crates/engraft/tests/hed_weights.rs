@@ -15,7 +15,7 @@ fn its_vgg16_goes_into_ours_by_the_names_of_layers() {
         eprintln!("SKIPPED: {} is missing; `cargo xtask assets` downloads it", path.display());
         return;
     }
-    let base = Vgg16::new().include_top(false).weights(path.as_path()).input_shape([32, 32, 3]).build().unwrap();
+    let base = vgg16().include_top(false).weights(path.as_path()).input_shape([32, 32, 3]).build().unwrap();
     let mut hash = Sha256::new();
     for weight in base.weights() {
         hash.update(weight.values().iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<_>>());

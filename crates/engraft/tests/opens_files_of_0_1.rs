@@ -20,7 +20,7 @@ use stored_files::{StoredFiles, TOLERANCE, load};
 
 fn metadata() -> Metadata {
     let classes = ["daisy", "rose", "tulip"].map(str::to_owned).to_vec();
-    Metadata { backbone: Some(Backbone::Vgg16), seed: Some(7), ..Metadata::new(classes) }
+    Metadata { backbone: Some(Backbone::VGG16), seed: Some(7), ..Metadata::new(classes) }
 }
 
 /// The compile settings and the optimizer's iterations, in the form of the index.

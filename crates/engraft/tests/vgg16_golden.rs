@@ -29,7 +29,7 @@ fn case(name: &str) -> Case {
 fn check(case: &Case, weights: &Path, pixels: Vec<f32>) {
     let inputs = Input::new([128, 128, 3]);
     let x = engraft::applications::vgg16::preprocess_input(&inputs).unwrap();
-    let base = Vgg16::new().include_top(false).weights(weights).input_tensor(&x).build().unwrap();
+    let base = vgg16().include_top(false).weights(weights).input_tensor(&x).build().unwrap();
     let photo = Tensor::new([1, 128, 128, 3], pixels).unwrap();
     let arrays = case.arrays();
     for (layer, activation) in case.get("activations").as_object().unwrap() {

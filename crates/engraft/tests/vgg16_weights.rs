@@ -8,7 +8,7 @@ use engraft::prelude::*;
 #[test]
 fn the_real_weights_load_and_are_the_published_ones() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets/keras");
-    if !folder.join(VGG16_NOTOP.name).exists() {
+    if !folder.join(&*VGG16_NOTOP.name).exists() {
         eprintln!("SKIPPED: assets/keras/{} is missing; `cargo xtask assets` downloads it", VGG16_NOTOP.name);
         return;
     }
@@ -17,7 +17,7 @@ fn the_real_weights_load_and_are_the_published_ones() {
     hub.mirror = Some("http://127.0.0.1:9".into());
     let inputs = Input::new([64, 64, 3]);
     let x = RandomFlip::horizontal().call(&inputs).unwrap();
-    let base = Vgg16::new().include_top(false).weights("imagenet").hub(hub).input_tensor(&x).build().unwrap();
+    let base = vgg16().include_top(false).weights("imagenet").hub(hub).input_tensor(&x).build().unwrap();
 
     let values = |layer: &str, weight: usize| base.get_layer(layer).unwrap().weights()[weight].values().clone();
     // Known values of Keras' file, exact in f32.

@@ -1,5 +1,6 @@
 //! [`HubError`]: why a weight file can't be found or downloaded, with instructions to install the file by hand.
 
+use std::borrow::Cow;
 #[cfg(feature = "download")]
 use std::path::Path;
 use std::path::PathBuf;
@@ -147,7 +148,7 @@ pub(crate) fn disk_error(path: &Path, action: &'static str) -> impl FnOnce(io::E
 /// use engraft_hub::RequestedFile;
 /// let requested = RequestedFile {
 ///     url: "https://example.org/weights.h5".to_owned(),
-///     name: "weights.h5",
+///     name: "weights.h5".into(),
 ///     md5: "f96b697d7cb7938d525a2f31aaf161d0",
 ///     folders: ["cache".into(), "keras".into()],
 ///     rejected: Vec::new(),
@@ -160,7 +161,7 @@ pub struct RequestedFile {
     /// URL of the file.
     pub url: String,
     /// File name.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// The expected MD5.
     pub md5: &'static str,
     /// The folders that are searched: the cache, and Keras' folder.
@@ -192,7 +193,7 @@ mod tests {
     fn requested() -> Box<RequestedFile> {
         Box::new(RequestedFile {
             url: "https://host/weights.h5".to_owned(),
-            name: "weights.h5",
+            name: "weights.h5".into(),
             md5: "00ff",
             folders: ["cache".into(), "keras".into()],
             rejected: vec![("keras/weights.h5".into(), "its MD5 is 11".to_owned())],

@@ -17,7 +17,7 @@ use crate::{download::download, error::disk_error, limits::Limits, lock::lock};
 /// # let folder = tempfile::tempdir()?;
 /// # let (cache, keras) = (folder.path().join("cache"), folder.path().join("keras"));
 /// let md5 = "f96b697d7cb7938d525a2f31aaf161d0";
-/// let file = WeightFile { name: "weights.h5", url: "https://example.org", md5, bytes: None };
+/// let file = WeightFile { name: "weights.h5".into(), url: "https://example.org".into(), md5, bytes: None };
 /// std::fs::create_dir(&keras)?;
 /// std::fs::write(keras.join("weights.h5"), "message digest")?;
 /// // The MD5 matches: nothing is downloaded, and `reject` is not called.
@@ -86,7 +86,7 @@ impl Hub {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn has(&self, file: &WeightFile) -> bool {
-        [&self.cache, &self.keras].iter().any(|folder| folder.join(file.name).is_file())
+        [&self.cache, &self.keras].iter().any(|folder| folder.join(&*file.name).is_file())
     }
 
     /// Searches the cache and Keras' folder for a verified copy of `file`.
@@ -100,7 +100,7 @@ impl Hub {
     ) -> Result<PathBuf, Vec<(PathBuf, String)>> {
         let mut rejected = Vec::new();
         for folder in [&self.cache, &self.keras] {
-            let path = folder.join(file.name);
+            let path = folder.join(&*file.name);
             if !path.is_file() {
                 continue;
             }
@@ -115,10 +115,10 @@ impl Hub {
     }
 
     fn request(&self, file: &WeightFile, rejected: Vec<(PathBuf, String)>) -> RequestedFile {
-        let directory = self.mirror.as_deref().unwrap_or(file.url).trim_end_matches('/');
+        let directory = self.mirror.as_deref().unwrap_or(&file.url).trim_end_matches('/');
         RequestedFile {
             url: format!("{directory}/{}", file.name),
-            name: file.name,
+            name: file.name.clone(),
             md5: file.md5,
             folders: [self.cache.clone(), self.keras.clone()],
             rejected,
@@ -158,7 +158,7 @@ impl Hub {
     ) -> Result<PathBuf, HubError> {
         match verify(file, part, accept).map_err(disk_error(part, "read"))? {
             Verification::Match => {
-                let path = self.cache.join(file.name);
+                let path = self.cache.join(&*file.name);
                 fs::rename(part, &path).map_err(disk_error(&path, "written"))?;
                 Ok(path)
             }
@@ -190,6 +190,7 @@ fn verify(file: &WeightFile, path: &Path, accept: &dyn Fn(&Path) -> Result<(), S
 
 #[cfg(test)]
 mod tests {
+    use std::borrow::Cow;
     use std::fs;
 
     use super::*;
@@ -197,8 +198,8 @@ mod tests {
 
     const CONTENT: &[u8] = b"message digest";
     const FILE: WeightFile = WeightFile {
-        name: "weights.h5",
-        url: "http://127.0.0.1:9/nobody",
+        name: Cow::Borrowed("weights.h5"),
+        url: Cow::Borrowed("http://127.0.0.1:9/nobody"),
         md5: "f96b697d7cb7938d525a2f31aaf161d0",
         bytes: Some(14),
     };
@@ -290,7 +291,7 @@ mod tests {
             let rejected =
                 format!("{} is not used: its MD5 is d41d8cd98f00b204e9800998ecf8427e (other tensors)", bad.display());
             let into = format!("into {} or {}", hub.cache.display(), hub.keras.display());
-            for expected in [FILE.url, FILE.md5, "put weights.h5 ", "ENGRAFT_WEIGHTS_URL", &rejected, &into] {
+            for expected in [&*FILE.url, FILE.md5, "put weights.h5 ", "ENGRAFT_WEIGHTS_URL", &rejected, &into] {
                 assert!(message.contains(expected), "{expected:?} is missing from {message}");
             }
         }

@@ -9,8 +9,8 @@
 //! # let folder = tempfile::tempdir()?;
 //! # let (cache, keras) = (folder.path().join("cache"), folder.path().join("keras"));
 //! let flowers = WeightFile {
-//!     name: "flowers.h5",
-//!     url: "https://example.org/weights",
+//!     name: "flowers.h5".into(),
+//!     url: "https://example.org/weights".into(),
 //!     md5: "f96b697d7cb7938d525a2f31aaf161d0",
 //!     bytes: Some(14),
 //! };

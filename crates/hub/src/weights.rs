@@ -1,5 +1,7 @@
 //! The weight files that Keras publishes, with their addresses and the MD5 that Keras checks.
 
+use std::borrow::Cow;
+
 const KERAS_VGG16: &str = "https://storage.googleapis.com/tensorflow/keras-applications/vgg16";
 
 /// A published weight file: its address, and the MD5 and size to verify a download.
@@ -9,23 +11,23 @@ const KERAS_VGG16: &str = "https://storage.googleapis.com/tensorflow/keras-appli
 /// # let folder = tempfile::tempdir()?;
 /// # let cache = folder.path();
 /// let flowers = WeightFile {
-///     name: "flowers.h5",
-///     url: "https://example.org/weights",
+///     name: "flowers.h5".into(),
+///     url: "https://example.org/weights".into(),
 ///     md5: "f96b697d7cb7938d525a2f31aaf161d0",
 ///     bytes: Some(14),
 /// };
-/// std::fs::write(cache.join(flowers.name), "message digest")?;
+/// std::fs::write(cache.join(&*flowers.name), "message digest")?;
 /// let reject = |_path: &std::path::Path| Err("another file".to_owned());
 /// let path = Hub::new(cache, cache).fetch(&flowers, &reject, &mut |_done, _total| {})?;
 /// assert!(path.ends_with("flowers.h5"));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WeightFile {
     /// File name, in the cache and on the server.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// URL of the directory that holds it, without the file name.
-    pub url: &'static str,
+    pub url: Cow<'static, str>,
     /// MD5 of its content in 32 lower-case hexadecimal digits, as in Keras' source. MD5 detects damage, but not a file that an
     /// attacker forged.
     pub md5: &'static str,
@@ -39,16 +41,16 @@ pub struct WeightFile {
 /// use engraft_hub::{Hub, VGG16};
 /// # let folder = tempfile::tempdir()?;
 /// # let cache = folder.path();
-/// std::fs::write(cache.join(VGG16.name), "the same tensors in another layout")?;
+/// std::fs::write(cache.join(&*VGG16.name), "the same tensors in another layout")?;
 /// // The MD5 differs, so `accept` decides. Programs compare the tensors here.
 /// let accept = |_path: &std::path::Path| Ok(());
 /// let path = Hub::new(cache, cache).fetch(&VGG16, &accept, &mut |_done, _total| {})?;
-/// assert_eq!(path, cache.join(VGG16.name));
+/// assert_eq!(path, cache.join(&*VGG16.name));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub const VGG16: WeightFile = WeightFile {
-    name: "vgg16_weights_tf_dim_ordering_tf_kernels.h5",
-    url: KERAS_VGG16,
+    name: Cow::Borrowed("vgg16_weights_tf_dim_ordering_tf_kernels.h5"),
+    url: Cow::Borrowed(KERAS_VGG16),
     md5: "64373286793e3c8b2b4e3219cbf3544b",
     bytes: None,
 };
@@ -62,8 +64,8 @@ pub const VGG16: WeightFile = WeightFile {
 /// assert!(VGG16_NOTOP.name.ends_with("_notop.h5"));
 /// ```
 pub const VGG16_NOTOP: WeightFile = WeightFile {
-    name: "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5",
-    url: KERAS_VGG16,
+    name: Cow::Borrowed("vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"),
+    url: Cow::Borrowed(KERAS_VGG16),
     md5: "6d6bbae143d832006294945121d1f1fc",
     bytes: Some(58_889_256),
 };

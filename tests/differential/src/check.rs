@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
 
+use engraft::applications::{Architecture, Network};
 use engraft_cpu::CpuExecutor;
 use engraft_formats::keras::{self, SaveOptions, legacy};
 use engraft_formats::npy;
 use engraft_nn::prelude::*;
-use engraft_nn::{Result, Weight};
+use engraft_nn::{ActivationFn, Error, Result, Weight};
 use engraft_plan::{Executor, GradientRequest, Plan};
 use engraft_train::Train;
 
@@ -48,6 +49,25 @@ pub(crate) fn check(made: &Made, folder: &Path, oracle: &mut Oracle) -> Result<V
     if made.trained {
         comparison.gradients(&model)?;
         comparison.step(&model)?;
+    }
+    Ok(comparison.differences)
+}
+
+/// Builds a network of `keras.applications` with the oracle's weights, and compares it with the oracle's.
+///
+/// The weights come from the file that `check` opens, and from the `.weights.h5` beside it.
+pub(crate) fn check_built(network: &'static Architecture, made: &Made, folder: &Path) -> Result<Vec<Difference>> {
+    let arrays = npy::load_npz(&folder.join("arrays.npz"))?.into_iter().collect();
+    let mut comparison = Comparison { made, arrays, differences: Vec::new() };
+    let &[_, height, width, channels] = comparison.inputs()[0].shape() else {
+        return Err(Error::because("arrays.npz", "x0 isn't a batch of images"));
+    };
+    for file in [&made.file, &folder.join("model.weights.h5")] {
+        engraft::clear_session();
+        let network = Network::new(network).weights(file.as_path()).input_shape([height, width, channels]);
+        let model = network.classes(7).classifier_activation(ActivationFn::Linear).build()?;
+        comparison.description(&model);
+        comparison.predictions(&model)?;
     }
     Ok(comparison.differences)
 }

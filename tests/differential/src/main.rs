@@ -12,9 +12,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
+use engraft::applications::Architecture;
 use engraft_nn::{Error, ErrorKind, Result};
 
-use check::{Difference, check};
+use check::{Difference, check, check_built};
 use oracle::{Made, Oracle, Reply};
 use record::{Outcome, Record};
 
@@ -95,12 +96,27 @@ fn networks(arguments: &Arguments, part: &str) -> Result<bool> {
             let folder = temporary()?;
             let file = folder.path().join(format!("model.{extension}"));
             let reply = oracle.network(name, &file, folder.path())?;
-            let outcome = outcome(reply, folder.path(), &mut oracle);
+            let outcome = network_outcome(name, reply, folder.path(), &mut oracle);
             agreed &= matches!(outcome, Outcome::Agrees);
             println!("{name}.{extension}: {outcome}");
         }
     }
     Ok(agreed)
+}
+
+/// What came out for a network: for Keras' file, and for the network that the builder of this name makes.
+fn network_outcome(name: &str, reply: Reply<Made>, folder: &Path, oracle: &mut Oracle) -> Outcome {
+    let Reply::Answer(made) = reply else { return outcome(reply, folder, oracle) };
+    let built = match Architecture::find(name).and_then(|network| check_built(network, &made, folder)) {
+        Ok(differences) => differences.iter().map(|difference| format!("built: {difference}")).collect(),
+        Err(error) => vec![format!("built: {error}")],
+    };
+    match outcome(Reply::Answer(made), folder, oracle) {
+        Outcome::Agrees if built.is_empty() => Outcome::Agrees,
+        Outcome::Agrees => Outcome::Differs(built),
+        Outcome::Differs(differences) => Outcome::Differs([differences, built].concat()),
+        other => other,
+    }
 }
 
 fn temporary() -> Result<tempfile::TempDir> {

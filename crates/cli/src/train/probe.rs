@@ -40,7 +40,7 @@ pub(super) fn run(args: &Args, output: &Destination, runtime: &Runtime) -> Resul
     let (folder, held_out) = read(args, runtime)?;
     // Files that the listing skipped are reported already.
     let (recipes, listed) = (recipes(args, &folder), folder.skipped.len());
-    let smallest = recipes.iter().map(|recipe| recipe.backbone.parameters()).min().unwrap_or(0);
+    let smallest = recipes.iter().map(|recipe| recipe.backbone.architecture().parameters()).min().unwrap_or(0);
     output.require_space(4 * smallest as u64)?;
     if !args.json {
         report::overview(args, &folder, &held_out, &recipes).into_iter().try_for_each(line)?;
@@ -120,8 +120,7 @@ fn recipes(args: &Args, folder: &PhotoFolder) -> Vec<Recipe> {
     let backbones = match args.backbone {
         BackboneChoice::One(backbone) => vec![backbone],
         BackboneChoice::Auto => {
-            let (at_hand, left_out): (Vec<_>, Vec<_>) =
-                Backbone::ALL.into_iter().partition(|backbone| backbone.is_at_hand());
+            let (at_hand, left_out): (Vec<_>, Vec<_>) = Backbone::all().partition(|backbone| backbone.is_at_hand());
             left_out.into_iter().for_each(tell_left_out);
             at_hand
         }
@@ -136,7 +135,7 @@ fn recipes(args: &Args, folder: &PhotoFolder) -> Vec<Recipe> {
 
 /// Says why `--backbone auto` doesn't try a network, and what changes that.
 fn tell_left_out(backbone: Backbone) {
-    let size = size(4 * backbone.parameters() as u64);
+    let size = size(4 * backbone.architecture().parameters() as u64);
     let remedy = match cfg!(feature = "download") {
         true => format!("train once with --backbone {backbone} to download them ({size})"),
         false => format!("`engraft train --backbone {backbone}` tells where to put them"),

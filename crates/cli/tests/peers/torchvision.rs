@@ -14,7 +14,7 @@ const TOLERANCE: f32 = 1e-4;
 #[test]
 fn vgg16_goes_there_and_comes_back() {
     let Some(peers) = Peers::find() else { return };
-    let model = || Vgg16::new().weights("none").classifier_activation(ActivationFn::Linear).build().unwrap();
+    let model = || vgg16().weights("none").classifier_activation(ActivationFn::Linear).build().unwrap();
     let mut rng = Rng::new(1);
     let x = (0..224 * 224 * 3).map(|_| rng.uniform(-2.0, 2.0)).collect();
     let x = Tensor::new([1, 224, 224, 3], x).unwrap();

@@ -1,10 +1,11 @@
 //! The EfficientNet-Lite networks and their preprocessing.
 
+use super::body::Body;
 use super::imagenet_arguments::ImageSizes;
-use super::network::{Body, NetworkOptions, network_options};
 use super::weights::Pretrained;
+use super::{Architecture, Network, Preprocessing};
+use crate::Result;
 use crate::prelude::*;
-use crate::{Error, Result};
 
 /// A stage: blocks of the same kernel size and filters. Only the first block has the stage's stride; the others have stride 1.
 struct Stage {
@@ -36,18 +37,42 @@ const STAGES: [Stage; 7] = [
 const STEM_FILTERS: usize = 32;
 const TOP_FILTERS: usize = 1280;
 
-/// How a network of the family is scaled: width and depth multipliers, image size, dropout rate before the classifier.
+/// How a network of the family is scaled: width and depth multipliers, and the dropout rate before the classifier.
 struct Scale {
-    name: &'static str,
     width: f64,
     depth: f64,
-    size: usize,
     dropout: f32,
 }
 
-const LITE0: Scale = Scale { name: "efficientnet-lite0", width: 1.0, depth: 1.0, size: 224, dropout: 0.2 };
+pub(super) static LITE0: Architecture = Architecture {
+    name: "efficientnet-lite0",
+    model_name: "efficientnet-lite0",
+    layers: |network, body, x| layers(&Scale { width: 1.0, depth: 1.0, dropout: 0.2 }, network, body, x),
+    weights: |network, _| (!network.include_top).then_some(Pretrained::Embedded(engraft_efficientnet_lite0::WEIGHTS)),
+    parameters: 3_413_024,
+    macs: 385_814_752,
+    top_1: Some(75.1),
+    ..LITE
+};
 
-/// Builds EfficientNet-Lite0 (Liu 2020, "Higher accuracy on vision models with EfficientNet-Lite"; the stages are those of
+/// What the networks of the family have in common.
+const LITE: Architecture = Architecture {
+    name: "",
+    keras: None,
+    model_name: "",
+    sizes: ImageSizes { default: 224, min: 32 },
+    preprocessing: Preprocessing::EfficientNetLite,
+    arguments: &[],
+    layers: |_, _, x| Ok(x.clone()),
+    weights: |_, _| None,
+    parameters: 0,
+    macs: 0,
+    top_1: None,
+    last_blocks: &["block6d_add", "block5c_add"],
+    last_block: "block7a_expand_conv",
+};
+
+/// EfficientNet-Lite0 (Liu 2020, "Higher accuracy on vision models with EfficientNet-Lite"; the stages are those of
 /// EfficientNet-B0, Tan and Le 2019, <https://arxiv.org/abs/1905.11946>).
 ///
 /// It differs from EfficientNet-B0 in that it has ReLU6 instead of Swish and no squeeze-and-excitation. Its layers have the names
@@ -60,61 +85,18 @@ const LITE0: Scale = Scale { name: "efficientnet-lite0", width: 1.0, depth: 1.0,
 ///
 /// ```
 /// use engraft::prelude::*;
-/// let base = EfficientNetLite0::new().include_top(false).pooling(Pooling::Avg).build()?;
+/// let base = efficientnet_lite0().include_top(false).pooling(Pooling::Avg).build()?;
 /// assert_eq!(base.output_shape(), &[1280]);
 /// assert_eq!(base.count_params(), 3_413_024);
 /// # Ok::<(), engraft::Error>(())
 /// ```
-///
-/// The whole network, to train from scratch on classes of your own:
-///
-/// ```
-/// use engraft::{ActivationFn, prelude::*};
-/// let network = EfficientNetLite0::new().weights("none").input_shape([64, 64, 3]).name("flowers");
-/// let model = network.classes(5).classifier_activation(ActivationFn::Linear).build()?;
-/// assert_eq!((model.name(), model.output_shape()), ("flowers", &vec![5]));
-/// # Ok::<(), engraft::Error>(())
-/// ```
-#[must_use = "describes a network until build() is called"]
-pub struct EfficientNetLite0 {
-    options: NetworkOptions,
+pub fn efficientnet_lite0() -> Network {
+    Network::new(&LITE0)
 }
 
-network_options!(EfficientNetLite0, "efficientnet-lite0", "1280");
-
-impl Default for EfficientNetLite0 {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl EfficientNetLite0 {
-    /// EfficientNet-Lite0 with its top and the ImageNet weights, for images of 224 by 224 pixels.
-    pub fn new() -> Self {
-        Self { options: NetworkOptions::new(LITE0.name) }
-    }
-
-    /// Builds the model and loads its weights.
-    ///
-    /// Input: `[height, width, channels]`, preprocessed. Output: `[classes]` with the top, `[1280]` with pooling, else
-    /// `[height / 32, width / 32, 1280]`, rounded up.
-    ///
-    /// # Errors
-    /// - The arguments contradict each other, by Keras' rules. Images must have at least 32 pixels per side.
-    /// - The ImageNet weights are asked for with the top: only those of the base are available.
-    /// - A weight file can't be read, or its shapes differ.
-    pub fn build(self) -> Result<Model> {
-        let sizes = ImageSizes { default: LITE0.size, min: 32 };
-        let pretrained = Pretrained::Embedded(engraft_efficientnet_lite0::WEIGHTS);
-        self.options.build("EfficientNetLite0", &sizes, [None, Some(pretrained)], |options, body, x| {
-            network(&LITE0, options, body, x)
-        })
-    }
-}
-
-fn network(scale: &Scale, options: &NetworkOptions, body: &mut Body, x: &SymbolicTensor) -> Result<SymbolicTensor> {
+fn layers(scale: &Scale, network: &Network, body: &mut Body, x: &SymbolicTensor) -> Result<SymbolicTensor> {
     let conv = Conv2D::new(STEM_FILTERS, 3).strides(2).padding(Padding::Same).use_bias(false);
-    let mut x = body.base(x, conv.named("stem_conv"))?;
+    let mut x = body.call(x, conv.named("stem_conv"))?;
     x = normalize(body, &x, "stem", "bn", true)?;
     for (number, stage) in (1..).zip(&STAGES) {
         // The depth multiplier doesn't apply to the first and the last stage.
@@ -126,14 +108,15 @@ fn network(scale: &Scale, options: &NetworkOptions, body: &mut Body, x: &Symboli
             x = inverted_residual(body, &x, &format!("block{number}{letter}"), stage, filters, stride)?;
         }
     }
-    x = body.base(&x, Conv2D::new(TOP_FILTERS, 1).padding(Padding::Same).use_bias(false).named("top_conv"))?;
+    x = body.call(&x, Conv2D::new(TOP_FILTERS, 1).padding(Padding::Same).use_bias(false).named("top_conv"))?;
     x = normalize(body, &x, "top", "bn", true)?;
-    if !options.include_top {
-        return body.pool(&x, options.pooling);
+    if !network.include_top {
+        return body.pool(network, &x);
     }
+    body.end_of_base();
     x = body.call(&x, GlobalAveragePooling2D::new().named("avg_pool"))?;
     x = body.call(&x, Dropout::new(scale.dropout).named("top_dropout"))?;
-    body.call(&x, Dense::new(options.classes).activation(options.classifier_activation).named("predictions"))
+    body.classifier(network, &x)
 }
 
 /// An inverted residual block with a linear bottleneck (Sandler et al. 2018, arXiv 1801.04381): expand, filter, project, add.
@@ -148,16 +131,16 @@ fn inverted_residual(
     let channels = input.shape().last().copied().unwrap_or(0);
     let mut x = input.clone();
     if stage.expansion != 1 {
-        x = body.base(&x, pointwise(channels * stage.expansion).named(format!("{name}_expand_conv")))?;
+        x = body.call(&x, pointwise(channels * stage.expansion).named(format!("{name}_expand_conv")))?;
         x = normalize(body, &x, name, "expand_bn", true)?;
     }
     let filter = DepthwiseConv2D::new(stage.kernel).strides(stride).padding(Padding::Same).use_bias(false);
-    x = body.base(&x, filter.named(format!("{name}_dwconv")))?;
+    x = body.call(&x, filter.named(format!("{name}_dwconv")))?;
     x = normalize(body, &x, name, "bn", true)?;
-    x = body.base(&x, pointwise(filters).named(format!("{name}_project_conv")))?;
+    x = body.call(&x, pointwise(filters).named(format!("{name}_project_conv")))?;
     x = normalize(body, &x, name, "project_bn", false)?;
     match stride == 1 && channels == filters {
-        true => body.add(&x, input, format!("{name}_add")),
+        true => body.call([&x, input], Add::new().named(format!("{name}_add"))),
         false => Ok(x),
     }
 }
@@ -168,12 +151,12 @@ fn pointwise(filters: usize) -> Conv2D {
 
 /// Batch normalization `{name}_{bn}`, followed by ReLU6 if `active`. The ReLU6 has the same name with `activation` for `bn`.
 fn normalize(body: &mut Body, x: &SymbolicTensor, name: &str, bn: &str, active: bool) -> Result<SymbolicTensor> {
-    let y = body.base(x, BatchNormalization::new().named(format!("{name}_{bn}")))?;
+    let y = body.call(x, BatchNormalization::new().named(format!("{name}_{bn}")))?;
     if !active {
         return Ok(y);
     }
     let relu6 = ReLU::new().max_value(6.0);
-    body.base(&y, relu6.named(format!("{name}_{}", bn.replace("bn", "activation"))))
+    body.call(&y, relu6.named(format!("{name}_{}", bn.replace("bn", "activation"))))
 }
 
 /// Scaled filters, rounded to a multiple of 8 that is at least nine tenths of the exact number (Keras' `round_filters`).
@@ -200,10 +183,7 @@ fn round_filters(filters: usize, width: f64) -> usize {
 /// # Errors
 /// The last axis doesn't have 3 channels.
 pub fn preprocess_input(x: &SymbolicTensor) -> Result<SymbolicTensor> {
-    if x.shape().last() != Some(&3) {
-        return Err(Error::new("preprocess_input", "RGB photos, [.., 3]", format_args!("{:?}", x.shape())));
-    }
-    Rescaling::new(1.0 / 128.0).offset(-127.0 / 128.0).call(x)
+    LITE.preprocessing.call(x)
 }
 
 #[cfg(test)]
@@ -211,8 +191,8 @@ mod tests {
     use super::*;
     use crate::Weight;
 
-    fn untrained() -> EfficientNetLite0 {
-        EfficientNetLite0::new().weights("none")
+    fn untrained() -> Network {
+        efficientnet_lite0().weights("none")
     }
 
     #[test]
@@ -249,11 +229,11 @@ mod tests {
 
     #[test]
     fn the_embedded_weights_are_those_of_the_base() {
-        let base = EfficientNetLite0::new().include_top(false).build().unwrap();
+        let base = efficientnet_lite0().include_top(false).build().unwrap();
         let variance = base.get_layer("top_bn").unwrap().weights()[3].clone();
         assert!(variance.values().iter().all(|value| *value > 0.0 && *value != 1.0));
-        let error = EfficientNetLite0::new().build().unwrap_err().to_string();
-        assert!(error.contains("EfficientNetLite0: expected weights `none` or a file with the top"), "{error}");
+        let error = efficientnet_lite0().build().unwrap_err().to_string();
+        assert!(error.contains("efficientnet-lite0: expected weights `none` or a file with the top"), "{error}");
     }
 
     #[test]

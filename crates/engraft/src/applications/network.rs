@@ -1,30 +1,98 @@
-//! What the builders of all networks share: the arguments of `keras.applications`, their checks, and loading weights.
+//! [`Network`]: builds a network of [`applications`](super) with the arguments of Keras.
 
-use super::imagenet_arguments::{CLASSES, ImageSizes, ImagenetArguments};
+use std::collections::HashSet;
+
+use super::body::Body;
+use super::imagenet_arguments::{CLASSES, ImagenetArguments};
 use super::weights::{self, Pretrained};
-use super::{Pooling, Weights};
+use super::{Architecture, Pooling, Weights};
 use crate::hub::Hub;
 use crate::prelude::*;
-use crate::{ActivationFn, Error, Result};
+use crate::{ActivationFn, Error, Result, Shape};
 
-/// The arguments of a network's builder, under Keras' names.
-pub(super) struct NetworkOptions {
+/// A network of `keras.applications`, or one like them, that is being described: [`build`](Self::build) makes the model.
+///
+/// The functions of [`applications`](super) return it, such as [`vgg16`](super::vgg16()) and [`resnet50`](super::resnet50()). Its
+/// methods are the arguments of those functions in Keras.
+///
+/// The convolutional base, for transfer learning:
+///
+/// ```
+/// use engraft::applications::mobilenet_v2;
+/// use engraft::prelude::*;
+/// let network = mobilenet_v2().include_top(false).weights("none").input_shape([96, 96, 3]).pooling(Pooling::Avg);
+/// let base = network.build()?;
+/// assert_eq!((base.output_shape(), base.count_params()), (&vec![1280], 2_257_984));
+/// # Ok::<(), engraft::Error>(())
+/// ```
+///
+/// The whole network, to train from scratch on classes of your own:
+///
+/// ```
+/// use engraft::{ActivationFn, prelude::*};
+/// let network = vgg16().weights("none").input_shape([64, 64, 3]).name("flowers");
+/// let model = network.classes(5).classifier_activation(ActivationFn::Linear).build()?;
+/// assert_eq!((model.name(), model.output_shape()), ("flowers", &vec![5]));
+/// # Ok::<(), engraft::Error>(())
+/// ```
+///
+/// ImageNet weights from a mirror, with a progress line. No server listens at this address, so the download fails:
+///
+/// ```
+/// use engraft::{ErrorKind, hub::Hub, prelude::*};
+/// let cache = tempfile::tempdir()?;
+/// let mut hub = Hub::new(cache.path(), cache.path());
+/// hub.mirror = Some("http://127.0.0.1:9".into());
+/// let network = vgg16().include_top(false).hub(hub);
+/// let network = network.progress(|received, total| eprint!("\r{received} of {total:?} bytes"));
+/// assert_eq!(network.build().map(drop).unwrap_err().kind(), ErrorKind::Network);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// Raw photos, mirrored at random, preprocessed as the network expects:
+///
+/// ```
+/// use engraft::prelude::*;
+/// let x = RandomFlip::horizontal().call(&Input::new([64, 64, 3]))?;
+/// let network = vgg16().include_top(false).weights("none").pooling(Pooling::Max);
+/// let base = network.input_tensor(&vgg16::preprocess_input(&x)?).build()?;
+/// assert_eq!((base.layers()[1].class_name(), base.output_shape()), ("RandomFlip", &vec![512]));
+/// # Ok::<(), engraft::Error>(())
+/// ```
+#[must_use = "describes a network until build() is called"]
+pub struct Network {
+    architecture: &'static Architecture,
     pub(super) include_top: bool,
     pub(super) weights: Weights,
-    pub(super) input_tensor: Option<SymbolicTensor>,
-    pub(super) input_shape: Option<[usize; 3]>,
+    input_tensor: Option<SymbolicTensor>,
+    input_shape: Option<[usize; 3]>,
     pub(super) pooling: Option<Pooling>,
     pub(super) classes: usize,
     pub(super) classifier_activation: ActivationFn,
-    pub(super) name: String,
-    pub(super) hub: Option<Hub>,
-    pub(super) progress: Box<dyn FnMut(u64, Option<u64>)>,
+    name: Option<String>,
+    pub(super) alpha: f64,
+    pub(super) depth_multiplier: usize,
+    pub(super) minimalistic: bool,
+    pub(super) include_preprocessing: bool,
+    pub(super) dropout: Option<f32>,
+    /// The arguments given that only some networks have.
+    given: Vec<&'static str>,
+    hub: Option<Hub>,
+    progress: Box<dyn FnMut(u64, Option<u64>)>,
 }
 
-impl NetworkOptions {
-    /// Keras' defaults: the network with its top and the ImageNet weights.
-    pub(super) fn new(name: &str) -> Self {
+impl Network {
+    /// A network with Keras' defaults: with its top and the ImageNet weights.
+    ///
+    /// ```
+    /// use engraft::applications::{Architecture, Network};
+    /// let model = Network::new(Architecture::find("ResNet50")?).weights("none").input_shape([32, 32, 3]).build()?;
+    /// assert_eq!(model.output_shape(), &[1000]);
+    /// # Ok::<(), engraft::Error>(())
+    /// ```
+    pub fn new(architecture: &'static Architecture) -> Self {
         Self {
+            architecture,
             include_top: true,
             weights: Weights::Imagenet,
             input_tensor: None,
@@ -32,37 +100,191 @@ impl NetworkOptions {
             pooling: None,
             classes: CLASSES,
             classifier_activation: Softmax,
-            name: name.into(),
+            name: None,
+            alpha: 1.0,
+            depth_multiplier: 1,
+            minimalistic: false,
+            include_preprocessing: true,
+            dropout: None,
+            given: Vec::new(),
             hub: None,
             progress: Box::new(|_, _| {}),
         }
     }
 
-    /// Builds a network: checks the arguments, lets `body` add its layers to the input, and loads the weights.
+    /// What is known of the network before it is built.
+    pub fn architecture(&self) -> &'static Architecture {
+        self.architecture
+    }
+
+    /// Whether to include the classifier at the end; true by default.
+    pub fn include_top(mut self, include_top: bool) -> Self {
+        self.include_top = include_top;
+        self
+    }
+
+    /// Initial weights: `"imagenet"` (the default), `"none"` for random ones, or the path of a file; see [`Weights`].
+    pub fn weights(mut self, weights: impl Into<Weights>) -> Self {
+        self.weights = weights.into();
+        self
+    }
+
+    /// Applies the network to `tensor` instead of a new input. The model then includes the layers that produced `tensor`.
+    pub fn input_tensor(mut self, tensor: &SymbolicTensor) -> Self {
+        self.input_tensor = Some(tensor.clone());
+        self
+    }
+
+    /// Height and width of the input in pixels, and its number of channels.
     ///
-    /// `network` is the builder's name in errors. `pretrained` are the published weights with the top and without it.
-    pub(super) fn build(
-        mut self,
-        network: &'static str,
-        sizes: &ImageSizes,
-        pretrained: [Option<Pretrained>; 2],
-        body: impl FnOnce(&Self, &mut Body, &SymbolicTensor) -> Result<SymbolicTensor>,
-    ) -> Result<Model> {
-        let shape = self.check(network, sizes)?;
-        let input = self.input_tensor.take().unwrap_or_else(|| Input::new(shape));
-        let mut layers = Body::default();
-        let output = body(&self, &mut layers, &input)?;
-        let model = Model::named(&self.name, &input.sources(), &output)?;
-        let [with_top, without_top] = pretrained;
-        let pretrained = if self.include_top { with_top } else { without_top };
-        self.load(network, pretrained, &layers.layers, &model)?;
+    /// By default, the size at which the network was trained, with 3 channels. Keras' default without the top leaves height and
+    /// width open; here they are fixed.
+    pub fn input_shape(mut self, shape: [usize; 3]) -> Self {
+        self.input_shape = Some(shape);
+        self
+    }
+
+    /// Adds global pooling to a network without its top: the output is one number for each channel.
+    pub fn pooling(mut self, pooling: Pooling) -> Self {
+        self.pooling = Some(pooling);
+        self
+    }
+
+    /// Number of classes of the top; 1000 by default.
+    pub fn classes(mut self, classes: usize) -> Self {
+        self.classes = classes;
+        self
+    }
+
+    /// Activation of the last layer of the top: `Softmax` by default, `ActivationFn::Linear` for logits.
+    pub fn classifier_activation(mut self, activation: ActivationFn) -> Self {
+        self.classifier_activation = activation;
+        self
+    }
+
+    /// The model's name; Keras' name of the network by default.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Width multiplier of a MobileNet: the number of filters of each layer is multiplied by it; 1 by default.
+    pub fn alpha(mut self, alpha: f64) -> Self {
+        self.alpha = alpha;
+        self.given.push("alpha");
+        self
+    }
+
+    /// Filters per channel of MobileNet's depthwise convolutions; 1 by default.
+    pub fn depth_multiplier(mut self, depth_multiplier: usize) -> Self {
+        self.depth_multiplier = depth_multiplier;
+        self.given.push("depth_multiplier");
+        self
+    }
+
+    /// Whether a MobileNetV3 has neither 5x5 convolutions, hard-swish nor squeeze-and-excitation; false by default.
+    pub fn minimalistic(mut self, minimalistic: bool) -> Self {
+        self.minimalistic = minimalistic;
+        self.given.push("minimalistic");
+        self
+    }
+
+    /// Whether a MobileNetV3, EfficientNetV2 or ConvNeXt begins with layers that scale pixels from 0 to 255; true by default.
+    pub fn include_preprocessing(mut self, include_preprocessing: bool) -> Self {
+        self.include_preprocessing = include_preprocessing;
+        self.given.push("include_preprocessing");
+        self
+    }
+
+    /// Dropout rate before the classifier of a MobileNet or MobileNetV3; Keras' default if not given.
+    pub fn dropout(mut self, rate: f32) -> Self {
+        self.dropout = Some(rate);
+        self.given.push("dropout");
+        self
+    }
+
+    /// Finds, downloads and caches the ImageNet weights; [`Hub::from_env`] by default.
+    pub fn hub(mut self, hub: Hub) -> Self {
+        self.hub = Some(hub);
+        self
+    }
+
+    /// Callback for download progress. Its arguments are the bytes received so far and, if known, the total.
+    pub fn progress(mut self, progress: impl FnMut(u64, Option<u64>) + 'static) -> Self {
+        self.progress = Box::new(progress);
+        self
+    }
+
+    /// Builds the model and loads its weights.
+    ///
+    /// Input: `[height, width, channels]`, with the pixels that the network's `preprocess_input` returns. Output: `[classes]` with
+    /// the top, one number for each channel with pooling, else `[height, width, channels]` of the last feature map.
+    ///
+    /// # Errors
+    /// - The arguments contradict each other, by Keras' rules. The ImageNet weights need 3 channels and, with the top, the default
+    ///   shape and 1000 classes. Pretrained weights with the top need the activation `Softmax` or `Linear`. Images must have at
+    ///   least [`min_image_size`](Architecture::min_image_size) pixels per side.
+    /// - An argument is given that this network doesn't have.
+    /// - The weights can't be found or downloaded, or their shapes differ.
+    pub fn build(mut self) -> Result<Model> {
+        let shape = self.check()?;
+        let input = self.input_tensor.take().unwrap_or_else(|| Input::new(shape.clone()));
+        let mut body = Body::default();
+        let output = (self.architecture.layers)(&self, &mut body, &input)?;
+        let model = Model::named(self.model_name(&shape), &input.sources(), &output)?;
+        // Weight files have the order of the model, which isn't the order of calls where a network branches.
+        let ids: HashSet<usize> = body.layers.iter().map(Layer::id).collect();
+        let layers: Vec<Layer> = model.layers().into_iter().filter(|layer| ids.contains(&layer.id())).collect();
+        self.load(&shape, &layers, &model)?;
         Ok(model)
     }
 
+    /// Whether the ImageNet weights are in the program or on this machine, so that nothing is downloaded. The content of a file
+    /// isn't verified.
+    ///
+    /// ```
+    /// use engraft::{applications::resnet50, hub::Hub};
+    /// let empty = tempfile::tempdir()?;
+    /// assert!(!resnet50().hub(Hub::new(empty.path(), empty.path())).has_weights());
+    /// assert!(engraft::applications::efficientnet_lite0().include_top(false).has_weights());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn has_weights(&self) -> bool {
+        let size = self.architecture.sizes.default;
+        match (self.architecture.weights)(self, &[size, size, 3]) {
+            Some(Pretrained::Embedded(_)) => true,
+            Some(Pretrained::File(file)) => {
+                let hub = self.hub.clone().map_or_else(Hub::from_env, Ok);
+                hub.is_ok_and(|hub| hub.has(&file.file))
+            }
+            None => false,
+        }
+    }
+
+    /// The place of its errors.
+    pub(super) fn place(&self) -> &'static str {
+        self.architecture.keras.unwrap_or(self.architecture.name)
+    }
+
+    fn model_name(&self, shape: &[usize]) -> String {
+        let rows = shape.first().copied().unwrap_or_default();
+        let default = || {
+            let name = self.architecture.model_name.replace("{alpha}", &format!("{:.2}", self.alpha));
+            name.replace("{rows}", &rows.to_string())
+        };
+        self.name.clone().unwrap_or_else(default)
+    }
+
     /// Checks all arguments and returns the shape of one image.
-    fn check(&self, network: &'static str, sizes: &ImageSizes) -> Result<crate::Shape> {
+    fn check(&self) -> Result<Shape> {
+        let place = self.place();
+        let known = self.architecture.arguments;
+        if let Some(other) = self.given.iter().find(|argument| !known.contains(argument)) {
+            let expected = if known.is_empty() { "no arguments of other networks".into() } else { known.join(", ") };
+            return Err(Error::new(place, expected, other).hint("leave it out: this network doesn't have it"));
+        }
         let arguments = ImagenetArguments {
-            place: network,
+            place,
             include_top: self.include_top,
             weights: &self.weights,
             classes: self.classes,
@@ -75,140 +297,28 @@ impl NetworkOptions {
             && given != called_on
         {
             let expected = format!("input_tensor of input_shape {given:?}");
-            return Err(Error::new(network, expected, format_args!("{called_on:?}")).hint("give only one of the two"));
+            return Err(Error::new(place, expected, format_args!("{called_on:?}")).hint("give only one of the two"));
         }
-        arguments.input_shape(called_on.or(given), sizes)
+        arguments.input_shape(called_on.or(given), &self.architecture.sizes)
     }
 
-    fn load(
-        mut self,
-        network: &'static str,
-        pretrained: Option<Pretrained>,
-        layers: &[Layer],
-        model: &Model,
-    ) -> Result<()> {
-        match (&self.weights, pretrained) {
-            (Weights::None, _) => Ok(()),
-            (Weights::File(path), _) => weights::load_file(path, layers, model),
-            (Weights::Imagenet, Some(Pretrained::Embedded(file))) => weights::load_embedded(file, layers),
-            (Weights::Imagenet, Some(Pretrained::File(file))) => {
-                let hub = self.hub.map_or_else(Hub::from_env, Ok).map_err(|error| weights::from_hub(network, error))?;
-                weights::load_pretrained(&file, layers, &hub, &mut self.progress)
-            }
-            (Weights::Imagenet, None) => Err(Error::new(network, "weights `none` or a file with the top", "imagenet")
-                .hint("its ImageNet weights are published without the top: use include_top(false)")),
-        }
-    }
-}
-
-/// The layers of a network in the order in which it calls them.
-#[derive(Default)]
-pub(super) struct Body {
-    layers: Vec<Layer>,
-}
-
-impl Body {
-    /// Calls a layer of the pretrained base, which is recorded as such.
-    pub(super) fn base(&mut self, x: &SymbolicTensor, layer: Layer) -> Result<SymbolicTensor> {
-        layer.set_in_base(true);
-        self.call(x, layer)
-    }
-
-    /// Calls a layer above the base.
-    pub(super) fn call(&mut self, x: &SymbolicTensor, layer: Layer) -> Result<SymbolicTensor> {
-        let y = layer.call(x)?;
-        self.layers.push(layer);
-        Ok(y)
-    }
-
-    /// Adds the sum of two tensors as a layer of the base.
-    pub(super) fn add(&mut self, a: &SymbolicTensor, b: &SymbolicTensor, name: String) -> Result<SymbolicTensor> {
-        let layer = Add::new().named(name);
-        layer.set_in_base(true);
-        let y = layer.call([a, b])?;
-        self.layers.push(layer);
-        Ok(y)
-    }
-
-    /// Global pooling of a network without its top.
-    pub(super) fn pool(&mut self, x: &SymbolicTensor, pooling: Option<Pooling>) -> Result<SymbolicTensor> {
-        match pooling {
-            Some(Pooling::Avg) => self.call(x, GlobalAveragePooling2D::new().into_layer()),
-            Some(Pooling::Max) => self.call(x, GlobalMaxPooling2D::new().into_layer()),
-            None => Ok(x.clone()),
+    fn load(mut self, shape: &[usize], layers: &[Layer], model: &Model) -> Result<()> {
+        let place = self.place();
+        match &self.weights {
+            Weights::None => Ok(()),
+            Weights::File(path) => weights::load_file(path, layers, model),
+            Weights::Imagenet => match (self.architecture.weights)(&self, shape) {
+                Some(Pretrained::Embedded(file)) => weights::load_embedded(file, layers),
+                Some(Pretrained::File(file)) => {
+                    let hub =
+                        self.hub.map_or_else(Hub::from_env, Ok).map_err(|error| weights::from_hub(place, error))?;
+                    weights::load_pretrained(&file, layers, &hub, &mut self.progress)
+                }
+                None if self.include_top => Err(Error::new(place, "weights `none` or a file with the top", "imagenet")
+                    .hint("its ImageNet weights are published without the top: use include_top(false)")),
+                None => Err(Error::new(place, "weights `none` or a file", "imagenet")
+                    .hint("there are no published ImageNet weights for these arguments")),
+            },
         }
     }
 }
-
-/// Implements the builder methods of a network with a field `options`.
-macro_rules! network_options {
-    ($network:ident, $name:literal, $features:literal) => {
-        impl $network {
-            /// Whether to include the classifier at the end; true by default.
-            pub fn include_top(mut self, include_top: bool) -> Self {
-                self.options.include_top = include_top;
-                self
-            }
-
-            /// Initial weights: `"imagenet"` (the default), `"none"` for random ones, or the path of a file; see
-            /// [`Weights`](crate::applications::Weights).
-            pub fn weights(mut self, weights: impl Into<$crate::applications::Weights>) -> Self {
-                self.options.weights = weights.into();
-                self
-            }
-
-            /// Applies the network to `tensor` instead of a new input. The model then includes the layers that produced
-            /// `tensor`.
-            pub fn input_tensor(mut self, tensor: &$crate::SymbolicTensor) -> Self {
-                self.options.input_tensor = Some(tensor.clone());
-                self
-            }
-
-            /// Height and width of the input in pixels, and its number of channels.
-            ///
-            /// By default, the size at which the network was trained, with 3 channels. Without the top, Keras' default leaves
-            /// height and width undefined; engraft has no undefined sizes.
-            pub fn input_shape(mut self, shape: [usize; 3]) -> Self {
-                self.options.input_shape = Some(shape);
-                self
-            }
-
-            #[doc = concat!("Adds global pooling to a network without its top: the output is `[", $features, "]`.")]
-            pub fn pooling(mut self, pooling: $crate::applications::Pooling) -> Self {
-                self.options.pooling = Some(pooling);
-                self
-            }
-
-            /// Number of classes of the top; 1000 by default.
-            pub fn classes(mut self, classes: usize) -> Self {
-                self.options.classes = classes;
-                self
-            }
-
-            /// Activation of the last layer of the top: `Softmax` by default, `ActivationFn::Linear` for logits.
-            pub fn classifier_activation(mut self, activation: $crate::ActivationFn) -> Self {
-                self.options.classifier_activation = activation;
-                self
-            }
-
-            #[doc = concat!("The model's name; `", $name, "` by default.")]
-            pub fn name(mut self, name: impl Into<String>) -> Self {
-                self.options.name = name.into();
-                self
-            }
-
-            /// Finds, downloads and caches the ImageNet weights; [`Hub::from_env`](crate::hub::Hub::from_env) by default.
-            pub fn hub(mut self, hub: $crate::hub::Hub) -> Self {
-                self.options.hub = Some(hub);
-                self
-            }
-
-            /// Callback for download progress. Its arguments are the bytes received so far and, if known, the total.
-            pub fn progress(mut self, progress: impl FnMut(u64, Option<u64>) + 'static) -> Self {
-                self.options.progress = Box::new(progress);
-                self
-            }
-        }
-    };
-}
-pub(super) use network_options;

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::Architecture;
 use crate::layers::Flip;
 use crate::prelude::*;
 use crate::{Error, Result};
@@ -35,6 +36,9 @@ pub enum Preprocessing {
     Caffe,
     /// `x / 255`, minus the ImageNet mean of each channel, divided by its standard deviation (mode `torch`).
     Torch,
+    /// `(x - 127) / 128`: from -127/128 to 1, as the EfficientNet-Lite networks expect.
+    #[serde(rename = "efficientnet-lite")]
+    EfficientNetLite,
 }
 
 /// Mean of the ImageNet photos, in the order blue, green, red (Keras' `imagenet_utils`).
@@ -44,33 +48,12 @@ pub(super) const MEAN_BGR: [f32; 3] = [103.939, 116.779, 123.68];
 const TORCH_MEAN: [f32; 3] = [0.485, 0.456, 0.406];
 const TORCH_DEVIATION: [f32; 3] = [0.229, 0.224, 0.225];
 
-/// The modules of `keras.applications`, and the preprocessing of their `preprocess_input`.
-const NETWORKS: &[(&str, Preprocessing)] = &[
-    ("vgg16", Preprocessing::Caffe),
-    ("vgg19", Preprocessing::Caffe),
+/// The modules of `keras.applications` that aren't the name of a network, and the preprocessing of their `preprocess_input`.
+const MODULES: &[(&str, Preprocessing)] = &[
     ("resnet", Preprocessing::Caffe),
-    ("resnet50", Preprocessing::Caffe),
-    ("resnet101", Preprocessing::Caffe),
-    ("resnet152", Preprocessing::Caffe),
     ("resnet_v2", Preprocessing::Tf),
-    ("resnet50v2", Preprocessing::Tf),
-    ("resnet101v2", Preprocessing::Tf),
-    ("resnet152v2", Preprocessing::Tf),
-    ("inception_v3", Preprocessing::Tf),
-    ("inceptionv3", Preprocessing::Tf),
-    ("inception_resnet_v2", Preprocessing::Tf),
-    ("inceptionresnetv2", Preprocessing::Tf),
-    ("xception", Preprocessing::Tf),
-    ("mobilenet", Preprocessing::Tf),
-    ("mobilenet_v2", Preprocessing::Tf),
-    ("mobilenetv2", Preprocessing::Tf),
     ("nasnet", Preprocessing::Tf),
-    ("nasnetmobile", Preprocessing::Tf),
-    ("nasnetlarge", Preprocessing::Tf),
     ("densenet", Preprocessing::Torch),
-    ("densenet121", Preprocessing::Torch),
-    ("densenet169", Preprocessing::Torch),
-    ("densenet201", Preprocessing::Torch),
     // These networks scale their input themselves.
     ("mobilenet_v3", Preprocessing::None),
     ("efficientnet", Preprocessing::None),
@@ -80,7 +63,7 @@ const NETWORKS: &[(&str, Preprocessing)] = &[
 
 impl Preprocessing {
     /// Every value.
-    pub const ALL: [Self; 5] = [Self::None, Self::Scale, Self::Caffe, Self::Tf, Self::Torch];
+    pub const ALL: [Self; 6] = [Self::None, Self::Scale, Self::Caffe, Self::Tf, Self::Torch, Self::EfficientNetLite];
 
     /// Adds the preprocessing to a model that is being built. Shapes: `[height, width, 3]` to `[height, width, 3]`; any number of
     /// channels with [`Scale`](Self::Scale) and [`Tf`](Self::Tf).
@@ -102,6 +85,10 @@ impl Preprocessing {
             Self::None => Ok(x.clone()),
             Self::Scale => Rescaling::new(1.0 / 255.0).call(x),
             Self::Tf => Rescaling::new(1.0 / 127.5).offset(-1.0).call(x),
+            Self::EfficientNetLite => match x.shape().last() {
+                Some(3) => Rescaling::new(1.0 / 128.0).offset(-127.0 / 128.0).call(x),
+                _ => Err(Error::new("preprocess_input", "RGB photos, [.., 3]", format_args!("{:?}", x.shape()))),
+            },
             Self::Caffe => Rescaling::new(1.0).offset(MEAN_BGR.map(|mean| -mean)).call(&Flip::channels().call(x)?),
             Self::Torch => {
                 let scale = TORCH_DEVIATION.map(|deviation| 1.0 / (255.0 * deviation));
@@ -120,6 +107,7 @@ impl fmt::Display for Preprocessing {
             Self::Caffe => "caffe",
             Self::Tf => "tf",
             Self::Torch => "torch",
+            Self::EfficientNetLite => "efficientnet-lite",
         })
     }
 }
@@ -129,10 +117,11 @@ impl FromStr for Preprocessing {
 
     /// Reads `none`, `scale`, `caffe`, `tf` or `torch`, or the name of a network of `keras.applications`, such as `resnet50`.
     fn from_str(name: &str) -> Result<Self> {
-        let lower = name.to_ascii_lowercase().replace('-', "_");
+        let lower = name.to_ascii_lowercase().replace('_', "-");
         let mode = Self::ALL.into_iter().find(|mode| mode.to_string() == lower);
-        let network = || NETWORKS.iter().find(|(network, _)| *network == lower).map(|(_, mode)| *mode);
-        mode.or_else(network).ok_or_else(|| {
+        let module = || MODULES.iter().find(|(module, _)| module.replace('_', "-") == lower).map(|(_, mode)| *mode);
+        let network = || Architecture::find(name).ok().map(Architecture::preprocessing);
+        mode.or_else(module).or_else(network).ok_or_else(|| {
             Error::new("preprocessing", "none, scale, caffe, tf, torch, or a network such as resnet50", name)
         })
     }
@@ -161,6 +150,7 @@ mod tests {
             (Preprocessing::Scale, [10.0 / 255.0, 100.0 / 255.0, 200.0 / 255.0]),
             (Preprocessing::Tf, [-0.921_568_6, -0.215_686_3, 0.568_627_5]),
             (Preprocessing::Caffe, [96.061, -16.779, -113.68]),
+            (Preprocessing::EfficientNetLite, [-117.0 / 128.0, -27.0 / 128.0, 73.0 / 128.0]),
             (Preprocessing::Torch, [-1.946_656_8, -0.285_014, 1.681_394_3]),
         ] {
             let photo = Input::new([1, 1, 3]);

@@ -1,137 +1,146 @@
-//! The VGG16 network and its preprocessing.
+//! VGG16 and its preprocessing; [`vgg19`](super::vgg19) shares its blocks.
 
-mod preprocess;
-
-pub use preprocess::{preprocess, preprocess_input};
-
+use super::body::Body;
 use super::imagenet_arguments::ImageSizes;
-use super::network::{Body, NetworkOptions, network_options};
 use super::weights::{Pretrained, PretrainedFile};
-use crate::Result;
-use crate::hub::{VGG16, VGG16_NOTOP};
+use super::{Architecture, Network, Preprocessing};
+use crate::hub::{VGG16 as WEIGHTS, VGG16_NOTOP as WEIGHTS_NOTOP};
 use crate::prelude::*;
+use crate::{Error, Result};
 
-/// Number of convolutions and filters of each block. A 2x2 max pooling ends each block.
-const BLOCKS: [(usize, usize); 5] = [(2, 64), (2, 128), (3, 256), (3, 512), (3, 512)];
-
-/// The minimum is 32 because five poolings reduce 32 pixels to one.
-const SIZES: ImageSizes = ImageSizes { default: 224, min: 32 };
-
-const IMAGENET: PretrainedFile = PretrainedFile { file: &VGG16, fingerprint: None };
-const IMAGENET_NOTOP: PretrainedFile = PretrainedFile {
-    file: &VGG16_NOTOP,
-    fingerprint: Some("d9a27cc1fc7f975ef8cff49180e794ccd7c4bc868ebb49740803b3bbaa8dbefd"),
+pub(super) static VGG16: Architecture = Architecture {
+    name: "vgg16",
+    keras: Some("VGG16"),
+    model_name: "vgg16",
+    layers: |network, body, x| layers([2, 2, 3, 3, 3], network, body, x),
+    weights: |network, _| {
+        Some(Pretrained::File(match network.include_top {
+            true => PretrainedFile { file: WEIGHTS, fingerprint: None },
+            false => PretrainedFile {
+                file: WEIGHTS_NOTOP,
+                fingerprint: Some("d9a27cc1fc7f975ef8cff49180e794ccd7c4bc868ebb49740803b3bbaa8dbefd"),
+            },
+        }))
+    },
+    parameters: 14_714_688,
+    macs: 15_470_264_320,
+    top_1: Some(71.3),
+    ..VGG
 };
 
-/// Builds VGG16 (Simonyan and Zisserman 2014, <https://arxiv.org/abs/1409.1556>; Keras' `applications.VGG16`).
+/// What both VGG networks have in common.
+pub(super) const VGG: Architecture = Architecture {
+    name: "",
+    keras: None,
+    model_name: "",
+    // The minimum is 32 because five poolings reduce 32 pixels to one.
+    sizes: ImageSizes { default: 224, min: 32 },
+    preprocessing: Preprocessing::Caffe,
+    arguments: &[],
+    layers: |_, _, x| Ok(x.clone()),
+    weights: |_, _| None,
+    parameters: 0,
+    macs: 0,
+    top_1: None,
+    last_blocks: &["block4_pool"],
+    last_block: "block5_conv1",
+};
+
+/// VGG16 (Simonyan and Zisserman 2014, <https://arxiv.org/abs/1409.1556>; Keras' `applications.VGG16`).
 ///
 /// VGG16 has thirteen 3x3 convolutions in five blocks. Its layers are `block1_conv1` to `block5_pool` and, with the top,
 /// `flatten`, `fc1`, `fc2` and `predictions`. The eighteen layers of the blocks are recorded as the
 /// [base](crate::recipe::Base) of every model that contains them. The ImageNet weights expect images preprocessed by
 /// [`preprocess_input`].
 ///
-/// The convolutional base, for transfer learning:
-///
 /// ```
 /// use engraft::prelude::*;
-/// let base = Vgg16::new().include_top(false).weights("none").input_shape([128, 128, 3]).build()?;
+/// let base = vgg16().include_top(false).weights("none").input_shape([128, 128, 3]).build()?;
 /// assert_eq!(base.output_shape(), &[4, 4, 512]);
 /// assert_eq!(base.count_params(), 14_714_688);
 /// # Ok::<(), engraft::Error>(())
 /// ```
-///
-/// The whole network, to train from scratch on classes of your own:
-///
-/// ```
-/// use engraft::{ActivationFn, prelude::*};
-/// let network = Vgg16::new().weights("none").input_shape([64, 64, 3]).name("flowers");
-/// let model = network.classes(5).classifier_activation(ActivationFn::Linear).build()?;
-/// assert_eq!((model.name(), model.output_shape()), ("flowers", &vec![5]));
-/// # Ok::<(), engraft::Error>(())
-/// ```
-///
-/// ImageNet weights from a mirror, with a progress line. No server listens at this address, so the download fails:
-///
-/// ```
-/// use engraft::{ErrorKind, hub::Hub, prelude::*};
-/// let cache = tempfile::tempdir()?;
-/// let mut hub = Hub::new(cache.path(), cache.path());
-/// hub.mirror = Some("http://127.0.0.1:9".into());
-/// let network = Vgg16::new().include_top(false).hub(hub);
-/// let network = network.progress(|received, total| eprint!("\r{received} of {total:?} bytes"));
-/// assert_eq!(network.build().map(drop).unwrap_err().kind(), ErrorKind::Network);
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-///
-/// The base applied to a tensor, with global pooling at its end:
-///
-/// ```
-/// use engraft::prelude::*;
-/// let x = RandomFlip::horizontal().call(&Input::new([64, 64, 3]))?;
-/// let base = Vgg16::new().include_top(false).weights("none").input_tensor(&x).pooling(Pooling::Max).build()?;
-/// assert_eq!((base.layers()[1].class_name(), base.output_shape()), ("RandomFlip", &vec![512]));
-/// # Ok::<(), engraft::Error>(())
-/// ```
-#[must_use = "describes a network until build() is called"]
-pub struct Vgg16 {
-    options: NetworkOptions,
+pub fn vgg16() -> Network {
+    Network::new(&VGG16)
 }
 
-network_options!(Vgg16, "vgg16", "512");
-
-impl Default for Vgg16 {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl Vgg16 {
-    /// VGG16 with its top and the ImageNet weights, for images of 224 by 224 pixels.
-    pub fn new() -> Self {
-        Self { options: NetworkOptions::new("vgg16") }
-    }
-
-    /// Builds the model and loads its weights.
-    ///
-    /// Input: `[height, width, channels]`. Output: `[classes]` with the top, `[512]` with pooling, else
-    /// `[height / 32, width / 32, 512]`.
-    ///
-    /// # Errors
-    /// - The arguments contradict each other, by Keras' rules. Images must have at least 32 pixels per side.
-    ///   The ImageNet weights need 3 channels and, with the top, the default shape and 1000 classes.
-    ///   Pretrained weights with the top need the activation `Softmax` or `Linear`.
-    /// - The weights can't be found or downloaded, or their shapes differ.
-    pub fn build(self) -> Result<Model> {
-        let pretrained = [IMAGENET, IMAGENET_NOTOP].map(|file| Some(Pretrained::File(file)));
-        self.options.build("Vgg16", &SIZES, pretrained, network)
-    }
-}
-
-fn network(options: &NetworkOptions, body: &mut Body, x: &SymbolicTensor) -> Result<SymbolicTensor> {
+/// The five blocks, with this number of convolutions each, and the top.
+pub(super) fn layers(
+    convolutions: [usize; 5],
+    network: &Network,
+    body: &mut Body,
+    x: &SymbolicTensor,
+) -> Result<SymbolicTensor> {
     let mut x = x.clone();
-    for (block, (convolutions, filters)) in (1..).zip(BLOCKS) {
+    for (block, (convolutions, filters)) in (1..).zip(convolutions.into_iter().zip([64, 128, 256, 512, 512])) {
         for convolution in 1..=convolutions {
             let layer = Conv2D::new(filters, 3).padding(Padding::Same).activation(Relu);
-            x = body.base(&x, layer.named(format!("block{block}_conv{convolution}")))?;
+            x = body.call(&x, layer.named(format!("block{block}_conv{convolution}")))?;
         }
-        x = body.base(&x, MaxPooling2D::new(2).named(format!("block{block}_pool")))?;
+        x = body.call(&x, MaxPooling2D::new(2).named(format!("block{block}_pool")))?;
     }
-    if !options.include_top {
-        return body.pool(&x, options.pooling);
+    if !network.include_top {
+        return body.pool(network, &x);
     }
+    body.end_of_base();
     x = body.call(&x, Flatten::new().named("flatten"))?;
     for name in ["fc1", "fc2"] {
         x = body.call(&x, Dense::new(4096).activation(Relu).named(name))?;
     }
-    body.call(&x, Dense::new(options.classes).activation(options.classifier_activation).named("predictions"))
+    body.classifier(network, &x)
+}
+
+/// Adds VGG16's preprocessing to a model: RGB (0 to 255) becomes BGR, minus the ImageNet mean of each channel, not scaled.
+///
+/// The values are those of `keras.applications.vgg16.preprocess_input`. The preprocessing is two layers, `Flip` and `Rescaling`,
+/// which are saved with the model. So the saved model takes raw RGB photos, in Keras too.
+///
+/// Shapes: `[height, width, 3]` to `[height, width, 3]`.
+///
+/// ```
+/// use engraft::{applications::vgg16, prelude::*};
+/// let photo = Input::new([1, 1, 3]);
+/// let model = Model::new(&photo, &vgg16::preprocess_input(&photo)?)?;
+/// let red = Tensor::new([1, 1, 1, 3], vec![255.0, 0.0, 0.0])?;
+/// assert_eq!(model.predict(&red, 1)?.data(), [-103.939, -116.779, 255.0 - 123.68]);
+/// # Ok::<(), engraft::Error>(())
+/// ```
+///
+/// # Errors
+/// The last axis doesn't have 3 channels.
+pub fn preprocess_input(x: &SymbolicTensor) -> Result<SymbolicTensor> {
+    VGG16.preprocessing.call(x)
+}
+
+/// Preprocesses photos in memory, `[.., 3]`, in place; the values are those of [`preprocess_input`].
+///
+/// ```
+/// use engraft::{Tensor, applications::vgg16};
+/// let mut pixel = Tensor::new([1, 1, 1, 3], vec![255.0, 0.0, 103.939])?;
+/// vgg16::preprocess(&mut pixel)?;
+/// assert_eq!(pixel.data(), [0.0, -116.779, 255.0 - 123.68]);
+/// # Ok::<(), engraft::Error>(())
+/// ```
+///
+/// # Errors
+/// The last axis doesn't have 3 channels.
+pub fn preprocess(photos: &mut Tensor) -> Result<()> {
+    if photos.shape().last() != Some(&3) {
+        return Err(Error::new("vgg16::preprocess", "RGB photos, [.., 3]", format_args!("{:?}", photos.shape())));
+    }
+    for pixel in photos.data_mut().chunks_exact_mut(3) {
+        pixel.reverse();
+        pixel.iter_mut().zip(super::preprocessing::MEAN_BGR).for_each(|(value, mean)| *value -= mean);
+    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn untrained() -> Vgg16 {
-        Vgg16::new().weights("none")
+    fn untrained() -> Network {
+        vgg16().weights("none")
     }
 
     fn names(model: &Model) -> Vec<String> {
@@ -178,7 +187,7 @@ mod tests {
 
     #[test]
     fn arguments_that_do_not_fit_are_named() {
-        let trained = Vgg16::new;
+        let trained = vgg16;
         let x = Input::new([64, 64, 3]);
         for (network, expected) in [
             (
@@ -205,5 +214,13 @@ mod tests {
     fn a_random_network_takes_any_classes_channels_and_activation() {
         let model = untrained().classes(7).input_shape([32, 32, 1]).classifier_activation(Sigmoid).build().unwrap();
         assert_eq!((model.input_shape(), model.output_shape()), (&vec![32, 32, 1], &vec![7]));
+    }
+
+    #[test]
+    fn preprocessing_is_two_layers() {
+        let x = preprocess_input(&Input::new([8, 8, 3])).unwrap();
+        assert_eq!((x.layer().class_name(), x.inputs()[0].layer().class_name()), ("Rescaling", "Flip"));
+        assert!(preprocess_input(&Input::new([8, 8, 1])).is_err());
+        assert!(preprocess(&mut Tensor::zeros([1, 2])).is_err());
     }
 }

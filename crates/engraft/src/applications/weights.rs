@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use super::Network;
 use crate::formats::keras::{self, legacy};
 use crate::formats::onnx;
 use crate::formats::safetensors::{self, Naming};
@@ -72,9 +73,22 @@ pub(super) enum Pretrained {
 
 /// A weight file that Keras publishes.
 pub(super) struct PretrainedFile {
-    pub(super) file: &'static WeightFile,
+    pub(super) file: WeightFile,
     /// [`fingerprint`] of the file's tensors, if known. It identifies files with the same tensors but other bytes.
     pub(super) fingerprint: Option<&'static str>,
+}
+
+/// The file `{name}.h5` or, without the top, `{name}_notop.h5` in a folder of Keras' server, with the MD5 of each.
+pub(super) fn keras_file(network: &Network, folder: &str, name: &str, md5: [&'static str; 2]) -> Option<Pretrained> {
+    let [with_top, without_top] = md5;
+    let (end, md5) = if network.include_top { ("", with_top) } else { ("_notop", without_top) };
+    let file = WeightFile {
+        name: format!("{name}{end}.h5").into(),
+        url: format!("https://storage.googleapis.com/tensorflow/keras-applications/{folder}").into(),
+        md5,
+        bytes: None,
+    };
+    Some(Pretrained::File(PretrainedFile { file, fingerprint: None }))
 }
 
 /// Sets the weights of `layers` from a published file, which `hub` finds or downloads.
@@ -99,7 +113,7 @@ pub(super) fn load_pretrained(
         None => Err("only the published file is accepted".to_owned()),
     };
     let path = hub
-        .fetch(pretrained.file, &accept, progress)
+        .fetch(&pretrained.file, &accept, progress)
         .map_err(|error| from_hub(format_args!("weights `{}`", pretrained.file.name), error))?;
     load(&path)
 }
@@ -203,14 +217,14 @@ mod tests {
     #[test]
     fn another_file_with_the_same_tensors_is_as_good() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join(VGG16_NOTOP.name);
+        let path = folder.path().join(&*VGG16_NOTOP.name);
         legacy::save_weights(&path, &[dense()]).unwrap();
         let mut hub = Hub::new(folder.path(), folder.path());
         hub.mirror = Some("http://127.0.0.1:9".into());
         let load = |fingerprint| {
             let layer = Dense::new(2).named("other_name");
             layer.call(&Input::new([2])).unwrap();
-            let pretrained = PretrainedFile { file: &VGG16_NOTOP, fingerprint };
+            let pretrained = PretrainedFile { file: VGG16_NOTOP, fingerprint };
             load_pretrained(&pretrained, std::slice::from_ref(&layer), &hub, &mut |_, _| {}).map(|()| layer)
         };
         let layer = load(Some(FINGERPRINT)).unwrap();

@@ -1,109 +1,86 @@
-//! The pretrained networks that a recipe can build on, and the settings that suit each.
+//! [`Backbone`]: a pretrained network that a recipe can build on, and the settings that suit it.
 
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::DownloadProgress;
-use crate::applications::{EfficientNetLite0, Pooling, Vgg16, Weights, efficientnet_lite, vgg16};
-use crate::hub::{Hub, VGG16_NOTOP};
+use crate::applications::{Architecture, Network, Pooling, Weights};
 use crate::{Error, Model, Result, SymbolicTensor};
 
-/// A pretrained network that a [`Recipe`](super::Recipe) can build on.
+/// A pretrained network that a [`Recipe`](super::Recipe) can build on: any of [`Architecture::all`], without its top.
 ///
 /// ```
 /// use engraft::recipe::{Backbone, Recipe};
 /// let backbone: Backbone = "vgg16".parse()?;
 /// assert_eq!(backbone, Recipe::new(5).backbone);
+/// assert_eq!("EfficientNetB0".parse::<Backbone>()?.to_string(), "efficientnet-b0");
 /// assert!("vgg61".parse::<Backbone>().is_err());
-/// for backbone in Backbone::ALL {
+/// for backbone in [Backbone::VGG16, Backbone::EFFICIENTNET_LITE0] {
 ///     let (size, pooling, head) = (backbone.image_size(), backbone.pooling(), backbone.head());
 ///     let rate = backbone.learning_rate();
-///     println!("at hand: {}, last blocks: {:?}", backbone.is_at_hand(), backbone.last_blocks());
+///     println!("at hand: {}, {} parameters", backbone.is_at_hand(), backbone.architecture().parameters());
 ///     println!("{backbone}: {size} x {size} pixels, pooling {pooling:?}, head {head:?}, learning rate {rate}");
 /// }
 /// # Ok::<(), engraft::Error>(())
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Backbone {
-    /// [`Vgg16`] without its top.
-    #[serde(rename = "vgg16")]
-    Vgg16,
-    /// [`EfficientNetLite0`] without its top. Its ImageNet weights are part of the program.
-    #[serde(rename = "efficientnet-lite0")]
-    EfficientNetLite0,
-}
+#[derive(Clone, Copy, Debug)]
+pub struct Backbone(&'static Architecture);
 
 impl Backbone {
-    /// All backbones, the program's default first.
-    pub const ALL: [Self; 2] = [Self::EfficientNetLite0, Self::Vgg16];
+    /// [`vgg16`](crate::applications::vgg16()).
+    pub const VGG16: Self = Self(Architecture::VGG16);
+
+    /// [`efficientnet_lite0`](crate::applications::efficientnet_lite0), whose ImageNet weights are part of the program: the
+    /// program's default.
+    pub const EFFICIENTNET_LITE0: Self = Self(Architecture::EFFICIENTNET_LITE0);
+
+    /// All backbones, ordered by family and size.
+    ///
+    /// ```
+    /// use engraft::recipe::Backbone;
+    /// assert!(Backbone::all().any(|backbone| backbone == Backbone::VGG16));
+    /// ```
+    pub fn all() -> impl Iterator<Item = Self> {
+        Architecture::all().iter().copied().map(Self)
+    }
+
+    /// What is known of the network before it is built.
+    pub fn architecture(self) -> &'static Architecture {
+        self.0
+    }
 
     /// Default height and width of photos, in pixels.
     pub fn image_size(self) -> usize {
-        match self {
-            Self::Vgg16 => 256,
-            Self::EfficientNetLite0 => 224,
-        }
+        // The recipe of Keras' tutorials, which began with VGG16.
+        if self.has_large_head() { 256 } else { self.0.image_size() }
     }
 
     /// Default global pooling of the base's output; `None` for flattening it.
     pub fn pooling(self) -> Option<Pooling> {
-        match self {
-            Self::Vgg16 => None,
-            Self::EfficientNetLite0 => Some(Pooling::Avg),
-        }
-    }
-
-    /// The layers whose outputs a head can use beside the network's own: the ends of the last blocks, without the very last.
-    ///
-    /// Their pooled outputs raise the accuracy on photos that differ from ImageNet's, such as drawings (`bench/recipes`).
-    pub fn last_blocks(self) -> &'static [&'static str] {
-        match self {
-            Self::Vgg16 => &["block4_pool"],
-            Self::EfficientNetLite0 => &["block6d_add", "block5c_add"],
-        }
-    }
-
-    /// The first layer of the last block, from which fine-tuning trains.
-    pub fn last_block(self) -> &'static str {
-        match self {
-            Self::Vgg16 => "block5_conv1",
-            Self::EfficientNetLite0 => "block7a_expand_conv",
-        }
-    }
-
-    /// Number of parameters of the network without its top, such as 14,714,688 of VGG16.
-    pub fn parameters(self) -> usize {
-        match self {
-            Self::Vgg16 => 14_714_688,
-            Self::EfficientNetLite0 => 3_413_024,
-        }
-    }
-
-    /// Whether its ImageNet weights are in the program or on this machine, so that nothing is downloaded.
-    pub fn is_at_hand(self) -> bool {
-        match self {
-            Self::Vgg16 => Hub::from_env().is_ok_and(|hub| hub.has(&VGG16_NOTOP)),
-            Self::EfficientNetLite0 => true,
-        }
+        (!self.has_large_head()).then_some(Pooling::Avg)
     }
 
     /// Default units of the hidden layers of the head.
     pub fn head(self) -> Vec<usize> {
-        match self {
-            Self::Vgg16 => vec![4096, 4096],
-            Self::EfficientNetLite0 => Vec::new(),
-        }
+        if self.has_large_head() { vec![4096, 4096] } else { Vec::new() }
     }
 
     /// Default learning rate of Adam for the default head. SGD takes ten times as much.
     pub fn learning_rate(self) -> f64 {
-        match self {
-            // Larger steps make the loss of the large head grow.
-            Self::Vgg16 => 1e-4,
-            Self::EfficientNetLite0 => 1e-3,
-        }
+        // Larger steps make the loss of the large head grow.
+        if self.has_large_head() { 1e-4 } else { 1e-3 }
+    }
+
+    /// Whether the default head is that of the VGG networks: flattened, with two hidden layers.
+    fn has_large_head(self) -> bool {
+        ["vgg16", "vgg19"].contains(&self.0.name())
+    }
+
+    /// Whether its ImageNet weights are in the program or on this machine, so that nothing is downloaded.
+    pub fn is_at_hand(self) -> bool {
+        Network::new(self.0).include_top(false).has_weights()
     }
 
     /// Applies the network's preprocessing, and then the network without its top, to `x`.
@@ -116,27 +93,23 @@ impl Backbone {
         pooling: Option<Pooling>,
         progress: DownloadProgress,
     ) -> Result<Model> {
-        match self {
-            Self::Vgg16 => {
-                let network = Vgg16::new().input_tensor(&vgg16::preprocess_input(x)?).progress(progress);
-                let network = network.include_top(false).weights(weights);
-                pooling.into_iter().fold(network, Vgg16::pooling).build()
-            }
-            Self::EfficientNetLite0 => {
-                let network = EfficientNetLite0::new().input_tensor(&efficientnet_lite::preprocess_input(x)?);
-                let network = network.include_top(false).weights(weights);
-                pooling.into_iter().fold(network, EfficientNetLite0::pooling).build()
-            }
-        }
+        let x = self.0.preprocessing().call(x)?;
+        let network = Network::new(self.0).include_top(false).weights(weights).input_tensor(&x).progress(progress);
+        pooling.into_iter().fold(network, Network::pooling).build()
     }
 }
 
+impl PartialEq for Backbone {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.name() == other.0.name()
+    }
+}
+
+impl Eq for Backbone {}
+
 impl fmt::Display for Backbone {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Vgg16 => "vgg16",
-            Self::EfficientNetLite0 => "efficientnet-lite0",
-        })
+        f.write_str(self.0.name())
     }
 }
 
@@ -144,10 +117,19 @@ impl FromStr for Backbone {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self> {
-        Self::ALL.into_iter().find(|backbone| backbone.to_string() == name).ok_or_else(|| {
-            let known = Self::ALL.map(|backbone| backbone.to_string());
-            Error::new("backbone", known.join(" or "), name)
-        })
+        Architecture::find(name).map(Self).map_err(|error| error.within("backbone"))
+    }
+}
+
+impl Serialize for Backbone {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Backbone {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
 
@@ -157,20 +139,30 @@ mod tests {
 
     #[test]
     fn names_are_the_same_on_the_command_line_and_in_files() {
-        for backbone in Backbone::ALL {
+        for backbone in Backbone::all() {
             assert_eq!(backbone.to_string().parse(), Ok(backbone));
-            assert_eq!(serde_json::to_value(backbone).unwrap(), backbone.to_string());
+            let value = serde_json::to_value(backbone).unwrap();
+            assert_eq!(value, backbone.to_string());
+            assert_eq!(serde_json::from_value::<Backbone>(value).unwrap(), backbone);
         }
         let error = "vgg".parse::<Backbone>().unwrap_err().to_string();
-        assert!(error.contains("expected efficientnet-lite0 or vgg16, received vgg"), "{error}");
+        assert!(error.contains("expected vgg16, vgg19, received vgg"), "{error}");
     }
 
     #[test]
-    fn parameters_are_those_of_the_built_network() {
-        for backbone in Backbone::ALL {
-            let x = crate::prelude::Input::new([32, 32, 3]);
+    fn the_head_of_every_backbone_is_on_layers_that_it_has() {
+        for backbone in Backbone::all() {
+            if backbone.architecture().parameters() > 30_000_000 {
+                // `cargo xtask parity` builds the large ones.
+                continue;
+            }
+            let size = backbone.architecture().min_image_size().max(32);
+            let x = crate::prelude::Input::new([size, size, 3]);
             let network = backbone.build(&x, Weights::None, None, Box::new(|_, _| {})).unwrap();
-            assert_eq!(network.count_params(), backbone.parameters(), "{backbone}");
+            assert_eq!(network.count_params(), backbone.architecture().parameters(), "{backbone}");
+            for layer in backbone.architecture().last_blocks().iter().chain([&backbone.architecture().last_block()]) {
+                assert!(network.get_layer(layer).is_ok_and(|layer| layer.in_base()), "{backbone}: {layer}");
+            }
         }
     }
 }

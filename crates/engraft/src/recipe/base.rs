@@ -22,7 +22,7 @@ use crate::{Layer, Model, Result};
 /// ```
 /// use engraft::prelude::*;
 /// use engraft::recipe::Base;
-/// let base = Vgg16::new().include_top(false).weights("none").input_shape([32, 32, 3]).build()?;
+/// let base = vgg16().include_top(false).weights("none").input_shape([32, 32, 3]).build()?;
 /// let model = Sequential::new().add(&base).add(Flatten::new()).add(Dense::new(2)).build()?;
 /// let base = Base::of(&model)?;
 /// assert_eq!(base.layers()[0].name(), "block1_conv1");

@@ -55,7 +55,7 @@ use crate::{Error, Result};
 /// # }
 /// # let photos = photos.path();
 /// let folder = PhotoFolder::scan(photos, &mut |_done, _total| {})?;
-/// let recipe = Recipe { image_size: 64, ..Recipe::linear_probe(Backbone::EfficientNetLite0, 2) };
+/// let recipe = Recipe { image_size: 64, ..Recipe::linear_probe(Backbone::EFFICIENTNET_LITE0, 2) };
 /// let probe = LinearProbe::new(vec![recipe]).folds(3).cache(FeatureCache::off());
 /// let report = probe.run(photos, folder, &[], &Interrupt::new(), &mut ProbeProgress::default())?.ok_or("interrupted")?;
 /// assert_eq!(report.score.accuracy, 1.0);
@@ -154,7 +154,7 @@ impl LinearProbe {
     ///
     /// ```
     /// use engraft::recipe::{Backbone, Budget, LinearProbe, Recipe};
-    /// let recipe = Recipe::linear_probe(Backbone::EfficientNetLite0, 2);
+    /// let recipe = Recipe::linear_probe(Backbone::EFFICIENTNET_LITE0, 2);
     /// let probe = LinearProbe::new(vec![recipe]).budget(Budget::Features(30.0));
     /// ```
     #[must_use]

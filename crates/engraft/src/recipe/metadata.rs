@@ -183,7 +183,7 @@ mod tests {
     #[test]
     fn what_is_written_reads_back() {
         let metadata =
-            Metadata { backbone: Some(Backbone::Vgg16), seed: Some(7), ..Metadata::new(vec!["a".into(), "b".into()]) };
+            Metadata { backbone: Some(Backbone::VGG16), seed: Some(7), ..Metadata::new(vec!["a".into(), "b".into()]) };
         assert_eq!(Metadata::from_json(&metadata.entry().1).unwrap(), metadata);
         let several = Metadata { thresholds: Some(vec![0.25, 0.75]), ..metadata };
         assert_eq!(Metadata::from_json(&several.entry().1).unwrap(), several);

@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn a_network_of_keras_is_named_with_what_it_expects() {
-        let base = crate::applications::Vgg16::new().weights(crate::applications::Weights::None).include_top(false);
+        let base = crate::applications::vgg16().weights(crate::applications::Weights::None).include_top(false);
         let base = base.input_shape([32, 32, 3]).build().unwrap();
         let unscaled = Some(Unscaled { network: Some(("VGG16 or VGG19", Preprocessing::Caffe)) });
         assert_eq!(Unscaled::of(&base).unwrap(), unscaled);

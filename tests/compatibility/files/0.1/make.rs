@@ -194,7 +194,7 @@ fn compiled(model: &Model) -> Value {
 
 fn facts() -> Facts {
     Facts {
-        backbone: Some(Backbone::Vgg16),
+        backbone: Some(Backbone::VGG16),
         seed: Some(7),
         ..Facts::new(CLASSES.iter().map(|&class| class.to_owned()).collect())
     }

@@ -35,7 +35,8 @@ impl Network {
     /// The network cut below its last block, whose convolutions are made trainable together with the head; `None` if it can't be
     /// cut. Normalizations keep the statistics of the pretraining.
     pub(super) fn last_block(&self) -> Result<Option<Partition>> {
-        let block = Freeze::Before(self.recipe.backbone.last_block().to_owned()).trainability(&self.model)?;
+        let block =
+            Freeze::Before(self.recipe.backbone.architecture().last_block().to_owned()).trainability(&self.model)?;
         let leaves = self.model.leaves();
         let normalizations = leaves.iter().filter(|layer| layer.class_name() == "BatchNormalization");
         let block = normalizations.fold(block, |block, layer| block.with(layer, false));

@@ -34,7 +34,7 @@ fn photos(folder: &Path) -> PhotoFolder {
 }
 
 fn recipe() -> Recipe {
-    Recipe { image_size: 32, ..Recipe::linear_probe(Backbone::EfficientNetLite0, 2) }
+    Recipe { image_size: 32, ..Recipe::linear_probe(Backbone::EFFICIENTNET_LITE0, 2) }
 }
 
 fn run(budget: Budget, threads: usize, interrupt: &Interrupt, progress: &mut ProbeProgress<'_>) -> ProbeReport {

@@ -1,0 +1,163 @@
+//! [`Architecture`]: what is known of a network before it is built.
+
+use super::body::Body;
+use super::imagenet_arguments::ImageSizes;
+use super::weights::Pretrained;
+use super::{Network, Preprocessing};
+use crate::{Error, Result, SymbolicTensor};
+
+/// A network of [`applications`](super): its name, size and published accuracy. [`Network`] builds it.
+///
+/// ```
+/// use engraft::applications::Architecture;
+/// let resnet = Architecture::find("ResNet50")?;
+/// assert_eq!((resnet.name(), resnet.image_size()), ("resnet50", 224));
+/// // Parameters without the top, multiply-accumulates of one image, and ImageNet top-1 accuracy in percent.
+/// assert_eq!((resnet.parameters(), resnet.macs(), resnet.top_1()), (23_587_712, 3_857_973_248, Some(74.9)));
+/// assert!(Architecture::find("resnet51").is_err());
+/// # Ok::<(), engraft::Error>(())
+/// ```
+pub struct Architecture {
+    /// Its name on the command line and in metadata, in kebab case, such as `mobilenet-v2`.
+    pub(super) name: &'static str,
+    /// The name of the function in `keras.applications`; `None` for a network that Keras doesn't have.
+    pub(super) keras: Option<&'static str>,
+    /// Keras' name of the model. `{alpha}` and `{rows}` stand for the width multiplier and the image height.
+    pub(super) model_name: &'static str,
+    pub(super) sizes: ImageSizes,
+    pub(super) preprocessing: Preprocessing,
+    /// The arguments that only some networks have, such as `alpha`.
+    pub(super) arguments: &'static [&'static str],
+    /// Adds the network's layers to an input.
+    pub(super) layers: fn(&Network, &mut Body, &SymbolicTensor) -> Result<SymbolicTensor>,
+    /// The published weights for images of the given shape.
+    pub(super) weights: fn(&Network, &[usize]) -> Option<Pretrained>,
+    /// Number of parameters without the top.
+    pub(super) parameters: usize,
+    /// Multiply-accumulates of one image of the default size, with the top.
+    pub(super) macs: u64,
+    /// ImageNet top-1 accuracy in percent, as its publisher measured it.
+    pub(super) top_1: Option<f32>,
+    /// The ends of the blocks before the last one, for a head on several outputs; the last one first.
+    pub(super) last_blocks: &'static [&'static str],
+    /// The first layer of the last block.
+    pub(super) last_block: &'static str,
+}
+
+impl Architecture {
+    pub(crate) const VGG16: &'static Self = &super::vgg16::VGG16;
+    pub(crate) const EFFICIENTNET_LITE0: &'static Self = &super::efficientnet_lite::LITE0;
+
+    /// Every network, ordered by family and size.
+    ///
+    /// ```
+    /// use engraft::applications::Architecture;
+    /// let smallest = Architecture::all().iter().min_by_key(|network| network.parameters()).unwrap();
+    /// assert_eq!(smallest.name(), "mobilenet-v3-small");
+    /// ```
+    pub fn all() -> &'static [&'static Self] {
+        super::catalog::ALL
+    }
+
+    /// The network of this name. Case, `-` and `_` don't matter: `EfficientNetB0` is `efficientnet-b0`.
+    ///
+    /// # Errors
+    /// There is no such network. The error lists the names that are closest.
+    pub fn find(name: &str) -> Result<&'static Self> {
+        let plain = plain(name);
+        Self::all().iter().copied().find(|network| self::plain(network.name) == plain).ok_or_else(|| {
+            let family = Self::all().iter().filter(|network| self::plain(network.name).starts_with(&start(&plain)));
+            let mut names: Vec<&str> = family.map(|network| network.name).collect();
+            if names.is_empty() {
+                names = Self::all().iter().map(|network| network.name).collect();
+            }
+            Error::new("network", names.join(", "), name).hint("`engraft backbones` lists all networks")
+        })
+    }
+
+    /// Its name on the command line and in metadata, such as `mobilenet-v2`.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// The name of its function in `keras.applications`, such as `MobileNetV2`; `None` if Keras doesn't have it.
+    pub fn keras_name(&self) -> Option<&'static str> {
+        self.keras
+    }
+
+    /// Height and width in pixels of the images that it was trained with.
+    pub fn image_size(&self) -> usize {
+        self.sizes.default
+    }
+
+    /// The smallest height and width in pixels that it takes.
+    pub fn min_image_size(&self) -> usize {
+        self.sizes.min
+    }
+
+    /// What happens to pixels from 0 to 255 before its first layer.
+    pub fn preprocessing(&self) -> Preprocessing {
+        self.preprocessing
+    }
+
+    /// Number of parameters without the top.
+    pub fn parameters(&self) -> usize {
+        self.parameters
+    }
+
+    /// Multiply-accumulates of one image of the default size, with the top.
+    pub fn macs(&self) -> u64 {
+        self.macs
+    }
+
+    /// ImageNet top-1 accuracy in percent, as published: by Keras' list of models, for MobileNetV3 and EfficientNet-Lite by
+    /// their authors. `None` if nobody published one for these weights.
+    pub fn top_1(&self) -> Option<f32> {
+        self.top_1
+    }
+
+    /// The layers whose pooled outputs a head can use beside the network's own: the ends of the blocks before the last one.
+    pub fn last_blocks(&self) -> &'static [&'static str] {
+        self.last_blocks
+    }
+
+    /// The first layer of the last block, from which fine-tuning trains.
+    pub fn last_block(&self) -> &'static str {
+        self.last_block
+    }
+}
+
+impl std::fmt::Debug for Architecture {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Architecture").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// A name without what people spell differently.
+fn plain(name: &str) -> String {
+    name.chars().filter(|c| !matches!(c, '-' | '_' | ' ')).flat_map(char::to_lowercase).collect()
+}
+
+/// The letters that a name begins with.
+fn start(name: &str) -> String {
+    name.chars().take(6).take_while(|c| c.is_alphabetic()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_found_in_every_spelling() {
+        for network in Architecture::all() {
+            assert_eq!(Architecture::find(network.name()).unwrap().name(), network.name());
+            let Some(keras) = network.keras_name() else { continue };
+            assert_eq!(Architecture::find(keras).unwrap().name(), network.name());
+            assert_eq!(Architecture::find(&network.name().replace('-', "_")).unwrap().name(), network.name());
+        }
+        let error = Architecture::find("vgg61").unwrap_err().to_string();
+        assert!(error.contains("expected vgg16, vgg19, received vgg61"), "{error}");
+        let error = Architecture::find("alexnet").unwrap_err().to_string();
+        assert!(error.contains("resnet50"), "{error}");
+    }
+}

@@ -1,0 +1,13 @@
+//! The list of all networks.
+
+use super::{Architecture, efficientnet_lite, resnet, vgg16, vgg19};
+
+/// Every network, ordered by family and size.
+pub(super) static ALL: &[&Architecture] = &[
+    &efficientnet_lite::LITE0,
+    &vgg16::VGG16,
+    &vgg19::VGG19,
+    &resnet::RESNET50,
+    &resnet::RESNET101,
+    &resnet::RESNET152,
+];
