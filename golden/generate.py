@@ -32,6 +32,7 @@ FOLDERS = [
     "stored",
     "architecture_layers",
     "attention_models",
+    "networks",
 ]
 HERE = pathlib.Path(__file__).parent
 

@@ -1,6 +1,6 @@
 //! `cargo xtask peers`: installs the Python programs that interoperability tests compare with.
 //!
-//! Keras, Keras 2, onnxruntime, safetensors, NumPy, torchvision, pandas and DuckDB at pinned versions. They are installed into a
+//! Keras, Keras 2, onnxruntime, safetensors, NumPy, torchvision, timm, pandas and DuckDB at pinned versions. They are installed into a
 //! virtual environment in the target folder, again whenever `peers/requirements.txt` changes.
 
 use std::path::{Path, PathBuf};

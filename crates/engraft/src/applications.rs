@@ -6,6 +6,7 @@
 
 pub mod efficientnet_lite;
 pub mod resnet;
+pub mod resnet_torchvision;
 pub mod vgg16;
 pub mod vgg19;
 
@@ -15,6 +16,7 @@ mod catalog;
 mod imagenet_arguments;
 mod network;
 mod preprocessing;
+mod torch_names;
 mod weights;
 
 pub use architecture::Architecture;
@@ -22,6 +24,7 @@ pub use efficientnet_lite::efficientnet_lite0;
 pub use network::Network;
 pub use preprocessing::Preprocessing;
 pub use resnet::{resnet50, resnet101, resnet152};
+pub use resnet_torchvision::{resnet18, resnet34, resnet50_torchvision};
 pub use vgg16::vgg16;
 pub use vgg19::vgg19;
 pub use weights::Weights;

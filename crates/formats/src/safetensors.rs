@@ -20,6 +20,7 @@
 mod arrays;
 mod naming;
 mod safetensors_file;
+mod torch_modules;
 mod weight_layout;
 
 use std::collections::HashMap;
@@ -37,6 +38,7 @@ use crate::{FloatType, atomic};
 pub use self::arrays::{from_bytes, to_bytes};
 pub use self::naming::Naming;
 pub use self::safetensors_file::{SafetensorsFile, TensorInfo};
+pub use self::torch_modules::load_torch_weights;
 
 /// Options of [`save_weights`].
 ///
@@ -113,23 +115,31 @@ pub fn load_weights(path: &Path, layers: &[Layer], naming: Naming) -> Result<Vec
 /// # Errors
 /// Those of [`load_weights`].
 pub fn read_weights(file: impl Read + Seek, layers: &[Layer], naming: Naming) -> Result<Vec<String>> {
-    let mut file = SafetensorsFile::new(file)?;
+    let hint = match naming {
+        Naming::Keras => "does the file have the same layers, and names of Keras?",
+        Naming::Torchvision => "does the file have the same layers, and names of torchvision?",
+    };
+    read_named(SafetensorsFile::new(file)?, &naming.of(layers)?, hint)
+}
+
+/// Sets weights from the tensors of their names; returns the names of tensors that weren't used. `hint` is for a missing tensor.
+fn read_named<R: Read + Seek>(
+    mut file: SafetensorsFile<R>,
+    named: &[NamedWeight],
+    hint: &'static str,
+) -> Result<Vec<String>> {
     let mut unused: HashMap<String, TensorInfo> = file.tensors().into_iter().map(|t| (t.name.clone(), t)).collect();
-    let named = naming.of(layers)?;
-    for NamedWeight { name, weight, layout } in &named {
+    for NamedWeight { name, weight, layout } in named {
         let Some(tensor) = unused.remove(name) else {
-            return Err(invalid_data(place(weight), format_args!("a tensor `{name}`"), "none").hint(match naming {
-                Naming::Keras => "does the file have the same layers, and names of Keras?",
-                Naming::Torchvision => "does the file have the same layers, and names of torchvision?",
-            }));
+            return Err(invalid_data(place(weight), format_args!("a tensor `{name}`"), "none").hint(hint));
         };
-        if tensor.shape != layout.file_shape() {
+        if !layout.takes(&tensor.shape) {
             let received = format!("{:?} in `{name}`", tensor.shape);
             return Err(invalid_data(place(weight), format_args!("{:?}", layout.file_shape()), received));
         }
         tensor.element_type().map_err(|error| error.within(place(weight)))?;
     }
-    for NamedWeight { name, weight, layout } in &named {
+    for NamedWeight { name, weight, layout } in named {
         weight.set(layout.decode(file.read_f32(name)?))?;
     }
     let mut unused: Vec<String> = unused.into_keys().collect();

@@ -9,6 +9,7 @@ mod keras;
 mod onnx;
 mod photos;
 mod python;
+mod pytorch;
 #[path = "../support/mod.rs"]
 mod support;
 mod tables;

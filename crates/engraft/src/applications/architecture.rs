@@ -32,6 +32,9 @@ pub struct Architecture {
     pub(super) layers: fn(&Network, &mut Body, &SymbolicTensor) -> Result<SymbolicTensor>,
     /// The published weights for images of the given shape.
     pub(super) weights: fn(&Network, &[usize]) -> Option<Pretrained>,
+    /// The module of a PyTorch state dict whose tensors a layer of this name has, such as `blocks.1.0.conv_dw`; `None` if there is
+    /// no table of such names for this network, and for a layer without such a module.
+    pub(super) torch_module: Option<fn(&str) -> Option<String>>,
     /// Number of parameters without the top.
     pub(super) parameters: usize,
     /// Multiply-accumulates of one image of the default size, with the top.

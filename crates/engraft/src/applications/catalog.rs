@@ -1,6 +1,6 @@
 //! The list of all networks.
 
-use super::{Architecture, efficientnet_lite, resnet, vgg16, vgg19};
+use super::{Architecture, efficientnet_lite, resnet, resnet_torchvision, vgg16, vgg19};
 
 /// Every network, ordered by family and size.
 pub(super) static ALL: &[&Architecture] = &[
@@ -10,4 +10,7 @@ pub(super) static ALL: &[&Architecture] = &[
     &resnet::RESNET50,
     &resnet::RESNET101,
     &resnet::RESNET152,
+    &resnet_torchvision::RESNET18,
+    &resnet_torchvision::RESNET34,
+    &resnet_torchvision::RESNET50,
 ];

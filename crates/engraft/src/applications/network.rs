@@ -306,7 +306,7 @@ impl Network {
         let place = self.place();
         match &self.weights {
             Weights::None => Ok(()),
-            Weights::File(path) => weights::load_file(path, layers, model),
+            Weights::File(path) => weights::load_file(path, layers, model, self.architecture.torch_module),
             Weights::Imagenet => match (self.architecture.weights)(&self, shape) {
                 Some(Pretrained::Embedded(file)) => weights::load_embedded(file, layers),
                 Some(Pretrained::File(file)) => {

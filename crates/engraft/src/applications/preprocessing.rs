@@ -45,8 +45,8 @@ pub enum Preprocessing {
 pub(super) const MEAN_BGR: [f32; 3] = [103.939, 116.779, 123.68];
 
 /// Mean and standard deviation of the ImageNet photos scaled to 0 to 1, in the order red, green, blue.
-const TORCH_MEAN: [f32; 3] = [0.485, 0.456, 0.406];
-const TORCH_DEVIATION: [f32; 3] = [0.229, 0.224, 0.225];
+pub(super) const TORCH_MEAN: [f32; 3] = [0.485, 0.456, 0.406];
+pub(super) const TORCH_DEVIATION: [f32; 3] = [0.229, 0.224, 0.225];
 
 /// The modules of `keras.applications` that aren't the name of a network, and the preprocessing of their `preprocess_input`.
 const MODULES: &[(&str, Preprocessing)] = &[

@@ -56,6 +56,7 @@ const RESNET: Architecture = Architecture {
     arguments: &[],
     layers: |_, _, x| Ok(x.clone()),
     weights: |_, _| None,
+    torch_module: None,
     parameters: 0,
     macs: 0,
     top_1: None,

@@ -39,6 +39,7 @@ pub(super) const VGG: Architecture = Architecture {
     arguments: &[],
     layers: |_, _, x| Ok(x.clone()),
     weights: |_, _| None,
+    torch_module: None,
     parameters: 0,
     macs: 0,
     top_1: None,

@@ -1,15 +1,16 @@
 //! Loads a network's initial weights: from a file that Keras publishes, from bytes in the program, or from a file of the user's.
 
 use std::fmt::Display;
-use std::io::Cursor;
+use std::io::{BufReader, Cursor};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
 use super::Network;
+use super::preprocessing::{TORCH_DEVIATION, TORCH_MEAN};
 use crate::formats::keras::{self, legacy};
 use crate::formats::onnx;
-use crate::formats::safetensors::{self, Naming};
+use crate::formats::safetensors::{self, Naming, SafetensorsFile};
 use crate::hub::{Hub, HubError, HubErrorKind, WeightFile};
 use crate::{Error, ErrorKind, Layer, Model, Result};
 
@@ -30,7 +31,8 @@ pub enum Weights {
     None,
     /// A file with weights of the same architecture.
     ///
-    /// Formats: `.weights.h5`, `.keras`, `.safetensors` with Keras' names, and Keras' older `.h5`. In an `.onnx` file, weights
+    /// Formats: `.weights.h5`, `.keras`, Keras' older `.h5`, and `.safetensors` with Keras' names or, for the networks that
+    /// [`Architecture`](super::Architecture) knows in PyTorch, with the names of torchvision or timm. In an `.onnx` file, weights
     /// are matched by order and shape; weights after those of the architecture's last layer are ignored.
     File(PathBuf),
 }
@@ -147,7 +149,14 @@ fn check_fingerprint(layers: &[Layer], expected: &str) -> Result<()> {
 }
 
 /// Sets the weights of `layers`, which are part of `model`, from a file of the user's.
-pub(super) fn load_file(path: &Path, layers: &[Layer], model: &Model) -> Result<()> {
+///
+/// `torch_module` names the modules of a PyTorch state dict, if the network has a table of them.
+pub(super) fn load_file(
+    path: &Path,
+    layers: &[Layer],
+    model: &Model,
+    torch_module: Option<fn(&str) -> Option<String>>,
+) -> Result<()> {
     if !path.is_file() {
         return Err(Error::new("weights", "`imagenet`, `none` or the path of a weights file", path.display())
             .with_kind(ErrorKind::NotFound)
@@ -170,12 +179,32 @@ pub(super) fn load_file(path: &Path, layers: &[Layer], model: &Model) -> Result<
         return keras::load_weights(path, model);
     }
     if name.ends_with(".safetensors") {
-        return safetensors::load_weights(path, layers, Naming::Keras).map(|_| ());
+        return match torch_module.filter(|_| !has_paths_of_keras(path)) {
+            Some(module) => load_torch_weights(path, layers, module),
+            None => safetensors::load_weights(path, layers, Naming::Keras).map(|_| ()),
+        };
     }
     if name.ends_with(".onnx") {
         return onnx::load_weights(path, model);
     }
     legacy::load_weights(path, layers)
+}
+
+/// Whether a safetensors file has names such as `block1_conv1/kernel`. Those of PyTorch have no slashes.
+fn has_paths_of_keras(path: &Path) -> bool {
+    let file = std::fs::File::open(path).ok().and_then(|file| SafetensorsFile::new(BufReader::new(file)).ok());
+    file.is_some_and(|file| file.tensors().iter().any(|tensor| tensor.name.contains('/')))
+}
+
+/// Sets the weights of `layers` from a state dict of PyTorch. A network that normalizes its input itself does so by the ImageNet
+/// statistics, as the program that trained the weights did.
+fn load_torch_weights(path: &Path, layers: &[Layer], module: fn(&str) -> Option<String>) -> Result<()> {
+    safetensors::load_torch_weights(path, layers, &module)?;
+    let inside = layers.iter().filter(|layer| layer.class_name() == "Normalization");
+    for (weight, values) in inside.flat_map(Layer::own_weights).zip([TORCH_MEAN, TORCH_DEVIATION.map(|d| d * d)]) {
+        weight.set(values.to_vec())?;
+    }
+    Ok(())
 }
 
 /// SHA-256 of all weights in order, as little-endian f32.
@@ -254,7 +283,7 @@ mod tests {
         onnx::save(&written, &path("graph.onnx"), &onnx::OnnxOptions::default()).unwrap();
         for name in ["old.h5", "new.weights.h5", "model.keras", "some.safetensors", "graph.onnx"] {
             let (read, layers) = model();
-            load_file(&path(name), &layers, &read).unwrap();
+            load_file(&path(name), &layers, &read, None).unwrap();
             for (written, read) in written.weights().iter().zip(read.weights()) {
                 assert_eq!(*written.values(), *read.values(), "{name}");
             }

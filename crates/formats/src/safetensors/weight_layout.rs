@@ -27,6 +27,13 @@ impl WeightLayout {
         Self::reordered(&shape, &[3, 2, 0, 1])
     }
 
+    /// The kernel of a depthwise convolution: (height, width, channels, multiplier) in memory, (channels * multiplier, 1, height,
+    /// width) in the file.
+    pub(super) fn depthwise([height, width, channels, multiplier]: [usize; 4]) -> Self {
+        let file_shape = vec![channels * multiplier, 1, height, width];
+        Self { file_shape, ..Self::reordered(&[height, width, channels, multiplier], &[2, 3, 0, 1]) }
+    }
+
     /// A dense kernel: (inputs, outputs) in memory, (outputs, inputs) in the file.
     pub(super) fn dense(shape: [usize; 2]) -> Self {
         Self::reordered(&shape, &[1, 0])
@@ -45,6 +52,13 @@ impl WeightLayout {
 
     pub(super) fn file_shape(&self) -> &[usize] {
         &self.file_shape
+    }
+
+    /// Whether a tensor of this shape has the file's layout: axes of one element make no difference, as a 1x1 convolution is a
+    /// dense layer.
+    pub(super) fn takes(&self, shape: &[usize]) -> bool {
+        let long = |shape: &[usize]| shape.iter().copied().filter(|&size| size != 1).collect::<Vec<_>>();
+        long(shape) == long(&self.file_shape)
     }
 
     /// Converts a weight's values to the order of the file.
@@ -84,6 +98,7 @@ mod tests {
             WeightLayout::same(&[24]),
             WeightLayout::kernel([2, 1, 3, 4]),
             WeightLayout::dense([6, 4]),
+            WeightLayout::depthwise([2, 3, 2, 2]),
             WeightLayout::flattened([1, 2, 3], 4),
         ];
         let values: Vec<f32> = (0..24).map(|value| value as f32).collect();

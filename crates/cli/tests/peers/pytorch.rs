@@ -1,0 +1,44 @@
+//! Weights of networks of torchvision, timm and efficientnet-lite-pytorch, by the names of their state dicts.
+
+use engraft::ActivationFn;
+use engraft::applications::{Architecture, Network};
+use engraft::formats::npy;
+use engraft::prelude::*;
+use engraft::random::Rng;
+
+use crate::python::Peers;
+
+/// Tolerance relative to the largest logit: f32 sums have another order in each of some fifty layers.
+const TOLERANCE: f32 = 1e-4;
+
+#[test]
+fn networks_of_pytorch_lend_their_weights() {
+    let Some(peers) = Peers::find() else { return };
+    let mut rng = Rng::new(1);
+    let pixels = (0..2 * 96 * 96 * 3).map(|_| rng.uniform(0.0, 255.0)).collect();
+    let x = Tensor::new([2, 96, 96, 3], pixels).unwrap();
+    peers.array("x.npy", &x);
+    peers.agree("torch_writes.py", &[&peers.path("")]);
+    let names = std::fs::read_to_string(peers.path("networks.txt")).unwrap();
+    for name in names.lines() {
+        let architecture = Architecture::find(name).unwrap();
+        let file = peers.path(&format!("{name}.safetensors"));
+        let photos = Input::new([96, 96, 3]);
+        let input = architecture.preprocessing().call(&photos).unwrap();
+        let network = Network::new(architecture).weights(file.as_path()).input_tensor(&input);
+        let model = network.classifier_activation(ActivationFn::Linear).build().unwrap();
+        let (found, expected) =
+            (model.predict(&x, 2).unwrap(), npy::load(&peers.path(&format!("{name}.npy"))).unwrap());
+        let largest = expected.data().iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
+        let pairs = found.data().iter().zip(expected.data());
+        let difference = pairs.fold(0.0f32, |most, (a, b)| most.max((a - b).abs()));
+        assert!(difference <= TOLERANCE * largest, "{name}: off by {difference}, of numbers up to {largest}");
+        let per_image = found.data().len() / 2;
+        let apart = (0..per_image).map(|i| (found.data()[i] - found.data()[per_image + i]).abs()).fold(0.0, f32::max);
+        assert!(apart > 100.0 * difference, "{name}: both images give the same logits");
+
+        // The base takes its part of the same file.
+        let base = Network::new(architecture).include_top(false).weights(file.as_path()).input_shape([96, 96, 3]);
+        base.build().unwrap();
+    }
+}
