@@ -12,11 +12,12 @@ LAYERS = {layer.__name__: layer for layer in (LayerScale, StochasticDepth, Custo
 SIZES = {"Inception": 75, "Xception": 75, "NASNet": 64}
 
 
-def network(name):
+def network(name, **options):
+    """A network; `options` replace those of its top."""
     size = next((size for family, size in SIZES.items() if name.startswith(family)), 64)
     # The outputs are compared before the softmax.
-    options = {"weights": None, "classes": 7, "classifier_activation": None, "input_shape": (size, size, 3)}
-    return getattr(keras.applications, name)(**options)
+    options = options or {"classes": 7, "classifier_activation": None}
+    return getattr(keras.applications, name)(weights=None, input_shape=(size, size, 3), **options)
 
 
 def names():

@@ -6,6 +6,8 @@ Each line of standard input is a request in JSON, each line of standard output i
 one step of SGD. {"network": NAME, "file": FILE, "folder": FOLDER}: writes a network of keras.applications to FILE, with its
 predictions. {"networks": true}: lists the networks. {"load": FILE}: loads FILE and compares it with the model made last.
 
+{"load_weights": FILE}: loads the `.weights.h5` FILE into the model made last. {"onnx": FILE}: runs FILE in onnxruntime.
+
 With the argument --channels-first, all images have their channels first. Keras runs on PyTorch then, as TensorFlow's CPU kernels
 lack this order, and training isn't compared.
 """
@@ -31,6 +33,7 @@ answers, sys.stdout = sys.stdout, sys.stderr
 
 import keras  # noqa: E402
 import numpy as np  # noqa: E402
+import onnxruntime  # noqa: E402
 
 if CHANNELS_FIRST:
     keras.config.set_image_data_format("channels_first")
@@ -221,7 +224,10 @@ class Oracle:
         model.save(file)
         model.save_weights(os.path.join(folder, "model.weights.h5"))
         self.file, self.model = file, open_file(file)
-        return self.answer(draw, [x], False, folder)
+        answer = self.answer(draw, [x], False, folder)
+        keras.backend.clear_session()
+        bare = applications.network(name, include_top=False, pooling="avg")
+        return {**answer, "without_top": summary(bare)}
 
     def answer(self, draw, xs, trained, folder):
         text = summary(self.model)
@@ -240,6 +246,20 @@ class Oracle:
             "trainable": len(self.model.trainable_variables),
             "loss": self.model.layers[-1].get_config().get("activation") or "linear",
         }
+
+    def load_weights(self, file):
+        before = self.model.get_weights()
+        self.model.set_weights([np.zeros_like(weight) for weight in before])
+        self.model.load_weights(file)
+        same = all(np.array_equal(a, b) for a, b in zip(self.model.get_weights(), before))
+        self.model.set_weights(before)
+        return same
+
+    def onnx(self, file):
+        """The largest difference between onnxruntime's outputs for an ONNX file and Keras'."""
+        session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+        inputs = {i.name: x for i, x in zip(session.get_inputs(), self.xs)}
+        return float(np.abs(session.run(None, inputs)[0] - self.y).max())
 
     def load(self, file):
         with warnings.catch_warnings(record=True) as expected:
@@ -269,6 +289,10 @@ def main():
                     answer = oracle.network(name, file, folder)
                 case {"networks": _}:
                     answer = applications.names()
+                case {"load_weights": file}:
+                    answer = oracle.load_weights(file)
+                case {"onnx": file}:
+                    answer = oracle.onnx(file)
                 case {"load": file}:
                     answer = oracle.load(file)
         except Unusable as reason:

@@ -4,12 +4,11 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
 
-use engraft::applications::{Architecture, Network};
 use engraft_cpu::CpuExecutor;
 use engraft_formats::keras::{self, SaveOptions, legacy};
 use engraft_formats::npy;
 use engraft_nn::prelude::*;
-use engraft_nn::{ActivationFn, Error, Result, Weight};
+use engraft_nn::{Result, Weight};
 use engraft_plan::{Executor, GradientRequest, Plan};
 use engraft_train::Train;
 
@@ -29,10 +28,12 @@ impl fmt::Display for Difference {
 }
 
 /// The arrays that the oracle computed, and the differences found so far.
-struct Comparison<'a> {
+pub(crate) struct Comparison<'a> {
     made: &'a Made,
     arrays: HashMap<String, Tensor>,
     differences: Vec<Difference>,
+    /// The largest difference of the predictions.
+    pub(crate) distance: f32,
 }
 
 /// Opens the model that the oracle made, computes what the oracle computed, and writes the model to `folder` for Keras to load.
@@ -40,8 +41,7 @@ struct Comparison<'a> {
 /// # Errors
 /// The model can't be opened, computed or written. The kind of the error tells whether it is refused by name.
 pub(crate) fn check(made: &Made, folder: &Path, oracle: &mut Oracle) -> Result<Vec<Difference>> {
-    let arrays = npy::load_npz(&folder.join("arrays.npz"))?.into_iter().collect();
-    let mut comparison = Comparison { made, arrays, differences: Vec::new() };
+    let mut comparison = Comparison::new(made, folder)?;
     let model = keras::load_model(&made.file)?;
     comparison.description(&model);
     comparison.predictions(&model)?;
@@ -50,30 +50,22 @@ pub(crate) fn check(made: &Made, folder: &Path, oracle: &mut Oracle) -> Result<V
         comparison.gradients(&model)?;
         comparison.step(&model)?;
     }
-    Ok(comparison.differences)
+    Ok(comparison.into_differences())
 }
 
-/// Builds a network of `keras.applications` with the oracle's weights, and compares it with the oracle's.
-///
-/// The weights come from the file that `check` opens, and from the `.weights.h5` beside it.
-pub(crate) fn check_built(network: &'static Architecture, made: &Made, folder: &Path) -> Result<Vec<Difference>> {
-    let arrays = npy::load_npz(&folder.join("arrays.npz"))?.into_iter().collect();
-    let mut comparison = Comparison { made, arrays, differences: Vec::new() };
-    let &[_, height, width, channels] = comparison.inputs()[0].shape() else {
-        return Err(Error::because("arrays.npz", "x0 isn't a batch of images"));
-    };
-    for file in [&made.file, &folder.join("model.weights.h5")] {
-        engraft::clear_session();
-        let network = Network::new(network).weights(file.as_path()).input_shape([height, width, channels]);
-        let model = network.classes(7).classifier_activation(ActivationFn::Linear).build()?;
-        comparison.description(&model);
-        comparison.predictions(&model)?;
+impl<'a> Comparison<'a> {
+    /// A comparison with what the oracle made, with its files in `folder`.
+    pub(crate) fn new(made: &'a Made, folder: &Path) -> Result<Self> {
+        let arrays = npy::load_npz(&folder.join("arrays.npz"))?.into_iter().collect();
+        Ok(Self { made, arrays, differences: Vec::new(), distance: 0.0 })
     }
-    Ok(comparison.differences)
-}
 
-impl Comparison<'_> {
-    fn differs(&mut self, what: impl fmt::Display) {
+    /// The differences found.
+    pub(crate) fn into_differences(self) -> Vec<Difference> {
+        self.differences
+    }
+
+    pub(crate) fn differs(&mut self, what: impl fmt::Display) {
         self.differences.push(Difference(what.to_string()));
     }
 
@@ -88,27 +80,35 @@ impl Comparison<'_> {
         }
         let differences = found.iter().zip(expected.data()).map(|(a, b)| (a - b).abs());
         let difference = differences.fold(0.0, |largest: f32, d| if d.is_nan() { d } else { largest.max(d) });
+        if name == "y" {
+            self.distance = self.distance.max(difference);
+        }
         let within = difference <= tolerance;
         if !within {
             self.differs(format_args!("{name}: differs by {difference:.1e}, at most {tolerance:.1e} was expected"));
         }
     }
 
-    fn inputs(&self) -> Vec<&Tensor> {
+    pub(crate) fn inputs(&self) -> Vec<&Tensor> {
         (0..).map_while(|i| self.arrays.get(&format!("x{i}"))).collect()
     }
 
-    /// The summary and the order of the weights.
-    fn description(&mut self, model: &Model) {
+    pub(crate) fn summary(&mut self, model: &Model, expected: &str) {
         let summary = model.summary().line_length(200).expand_nested(true).show_trainable(true).to_string();
-        if summary.trim_end() != self.made.summary.trim_end() {
-            let lines = summary.lines().zip(self.made.summary.lines());
+        if summary.trim_end() != expected.trim_end() {
+            let lines = summary.lines().zip(expected.lines());
             let line = lines
                 .filter(|(found, expected)| found != expected)
                 .map(|(found, expected)| format!("{found:?} instead of {expected:?}"));
             let line = line.take(1).next().unwrap_or_else(|| "its length".into());
             self.differs(format_args!("summary: {line}"));
         }
+    }
+
+    /// The summary and the order of the weights.
+    pub(crate) fn description(&mut self, model: &Model) {
+        let made = self.made;
+        self.summary(model, &made.summary);
         // A weight of a layer inside an attention has the name of that layer before its own.
         let name = |weight: &Weight| weight.name().rsplit('/').next().unwrap_or_default().to_owned();
         let names: Vec<String> = model.weights().iter().map(name).collect();
@@ -121,7 +121,7 @@ impl Comparison<'_> {
         }
     }
 
-    fn predictions(&mut self, model: &Model) -> Result<()> {
+    pub(crate) fn predictions(&mut self, model: &Model) -> Result<()> {
         let executor = CpuExecutor::new(Some(1))?;
         let inputs = self.inputs();
         let mut session = executor.prepare(Plan::predict(model, inputs[0].batch(), &executor.plan_options())?)?;

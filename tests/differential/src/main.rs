@@ -5,6 +5,7 @@
 //! of a kind that is refused by name.
 
 mod check;
+mod networks;
 mod oracle;
 mod record;
 
@@ -12,10 +13,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
-use engraft::applications::Architecture;
 use engraft_nn::{Error, ErrorKind, Result};
 
-use check::{Difference, check, check_built};
+use check::{Difference, check};
 use oracle::{Made, Oracle, Reply};
 use record::{Outcome, Record};
 
@@ -37,9 +37,12 @@ struct Arguments {
     /// Number of the first model; with --record, the first one that the record doesn't have yet.
     #[arg(long)]
     first: Option<usize>,
-    /// A file of results, one line for each range of 100 models. The run goes on where the record ends.
+    /// A file of results, one line for each range of 100 models or each file of a network. The run goes on where the record ends.
     #[arg(long)]
     record: Option<PathBuf>,
+    /// With --applications: a Markdown file for the table of all results.
+    #[arg(long, requires = "applications")]
+    table: Option<PathBuf>,
     /// Folder that keeps the files of the models that differ.
     #[arg(long)]
     keep: Option<PathBuf>,
@@ -65,7 +68,7 @@ fn main() -> ExitCode {
 /// Runs all models; returns whether none differs.
 fn run(arguments: &Arguments) -> Result<bool> {
     if let Some(part) = &arguments.applications {
-        return networks(arguments, part);
+        return applications(arguments, part);
     }
     let mut record = Record::open(arguments.record.as_deref(), arguments.seed)?;
     let first = arguments.first.unwrap_or(record.next);
@@ -88,35 +91,13 @@ fn run(arguments: &Arguments) -> Result<bool> {
 }
 
 /// Compares the networks of `keras.applications` whose names contain `part`; returns whether all agree.
-fn networks(arguments: &Arguments, part: &str) -> Result<bool> {
+fn applications(arguments: &Arguments, part: &str) -> Result<bool> {
     let mut oracle = Oracle::start(&arguments.python, arguments.channels_first)?;
-    let mut agreed = true;
-    for name in oracle.networks()?.iter().filter(|name| name.contains(part)) {
-        for extension in ["keras", "h5"] {
-            let folder = temporary()?;
-            let file = folder.path().join(format!("model.{extension}"));
-            let reply = oracle.network(name, &file, folder.path())?;
-            let outcome = network_outcome(name, reply, folder.path(), &mut oracle);
-            agreed &= matches!(outcome, Outcome::Agrees);
-            println!("{name}.{extension}: {outcome}");
-        }
+    let rows = networks::compare(&mut oracle, part, arguments.record.as_deref())?;
+    if let Some(path) = &arguments.table {
+        std::fs::write(path, networks::table(&rows)).map_err(|error| Error::from_source(path.display(), error))?;
     }
-    Ok(agreed)
-}
-
-/// What came out for a network: for Keras' file, and for the network that the builder of this name makes.
-fn network_outcome(name: &str, reply: Reply<Made>, folder: &Path, oracle: &mut Oracle) -> Outcome {
-    let Reply::Answer(made) = reply else { return outcome(reply, folder, oracle) };
-    let built = match Architecture::find(name).and_then(|network| check_built(network, &made, folder)) {
-        Ok(differences) => differences.iter().map(|difference| format!("built: {difference}")).collect(),
-        Err(error) => vec![format!("built: {error}")],
-    };
-    match outcome(Reply::Answer(made), folder, oracle) {
-        Outcome::Agrees if built.is_empty() => Outcome::Agrees,
-        Outcome::Agrees => Outcome::Differs(built),
-        Outcome::Differs(differences) => Outcome::Differs([differences, built].concat()),
-        other => other,
-    }
+    Ok(rows.iter().all(networks::Row::agrees))
 }
 
 fn temporary() -> Result<tempfile::TempDir> {

@@ -47,6 +47,8 @@ pub(crate) struct Made {
     pub(crate) trainable: usize,
     /// The loss of the training step.
     pub(crate) loss: String,
+    /// The summary of a network of `keras.applications` without its top, with average pooling.
+    pub(crate) without_top: Option<String>,
 }
 
 /// How a file that engraft wrote compares with the model that the oracle made last.
@@ -86,6 +88,16 @@ impl Oracle {
     /// Loads a file and compares it with the model made last.
     pub(crate) fn load(&mut self, file: &Path) -> Result<Reply<Loaded>> {
         self.ask(&json!({"load": file}))
+    }
+
+    /// Loads a `.weights.h5` into the model made last; whether it has the same weights then.
+    pub(crate) fn load_weights(&mut self, file: &Path) -> Result<Reply<bool>> {
+        self.ask(&json!({"load_weights": file}))
+    }
+
+    /// Runs an ONNX file; the largest difference from what Keras predicts.
+    pub(crate) fn onnx(&mut self, file: &Path) -> Result<Reply<f32>> {
+        self.ask(&json!({"onnx": file}))
     }
 
     fn ask<T: DeserializeOwned>(&mut self, request: &Value) -> Result<Reply<T>> {
