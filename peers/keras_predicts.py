@@ -1,6 +1,6 @@
 """keras_predicts.py ENGRAFT MODEL.keras PHOTO...: Keras and the program ENGRAFT predict the same for the same photos.
 
-Keras loads the model in safe mode. The photos are read by `keras.utils.load_img` and resized as in
+Keras loads the model in safe mode. The photos are read by `keras.utils.load_img` in the mode of the model's channels and resized as in
 `image_dataset_from_directory`; `engraft predict --json` reads the same files.
 """
 
@@ -14,8 +14,10 @@ import tensorflow as tf
 
 engraft, path, *photos = sys.argv[1:]
 model = keras.saving.load_model(path)
-size = model.input_shape[1:3]
-pixels = [tf.image.resize(keras.utils.img_to_array(keras.utils.load_img(photo)), size) for photo in photos]
+size, channels = model.input_shape[1:3], model.input_shape[3]
+mode = {1: "grayscale", 3: "rgb", 4: "rgba"}[channels]
+arrays = [keras.utils.img_to_array(keras.utils.load_img(photo, color_mode=mode)) for photo in photos]
+pixels = [tf.image.resize(array, size) for array in arrays]
 theirs = model.predict(np.stack(pixels), verbose=0)
 
 output = subprocess.run([engraft, "predict", "--json", path, *photos], capture_output=True, text=True, check=True).stdout

@@ -2,7 +2,7 @@
 
 use std::sync::mpsc::sync_channel;
 
-use engraft::data::Pixels;
+use engraft::data::ColorMode;
 use engraft::recipe::{Answer, Classifier};
 use engraft::{Error, ErrorKind, Result, Tensor};
 use rayon::ThreadPool;
@@ -15,7 +15,8 @@ pub(crate) const BATCH: usize = 16;
 
 /// Something that can be decoded to a photo.
 pub(crate) trait Decode: Sync {
-    fn decode(&self) -> Result<Pixels>;
+    /// The photo in this color mode, resized to `[height, width, channels]`.
+    fn decode(&self, mode: ColorMode, image_size: [usize; 2]) -> Result<Vec<f32>>;
 }
 
 /// Receives a photo and its answer.
@@ -64,8 +65,8 @@ pub(crate) fn ranked(probabilities: &[f32]) -> Vec<usize> {
 
 /// The resized photos, `[height, width, channels]` each.
 fn decode<P: Decode>(classifier: &Classifier, batch: &[P]) -> Vec<Result<Vec<f32>>> {
-    let ([height, width], mode) = (classifier.image_size(), classifier.color_mode());
-    batch.par_iter().map(|photo| Ok(photo.decode()?.resize_as(mode, height, width))).collect()
+    let (mode, image_size) = (classifier.color_mode(), classifier.image_size());
+    batch.par_iter().map(|photo| photo.decode(mode, image_size)).collect()
 }
 
 /// The answers for the photos that could be read, and the errors of the others, in their order.

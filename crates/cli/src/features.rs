@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use engraft::data::decode;
 use engraft::formats::{atomic, npy};
 use engraft::runtime::Runtime;
 use engraft::train::{RunOptions, Train};
@@ -54,7 +53,7 @@ pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
     let mut values = Vec::new();
     for image in &args.images {
         let options = RunOptions::from(1).runtime(runtime);
-        let row = classifier.model().features(&classifier.input(&decode(image)?)?, &args.layer, options)?;
+        let row = classifier.model().features(&classifier.load_input(image)?, &args.layer, options)?;
         if values.is_empty() {
             check_memory(&row, args.images.len(), runtime.available_memory())?;
             output.require_space(size_of_val(row.data()) as u64 * args.images.len() as u64)?;

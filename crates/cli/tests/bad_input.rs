@@ -143,7 +143,7 @@ fn shapes_that_do_not_fit_are_told() {
     let place = Place::with_photos(2);
     let vectors = Sequential::with_name("vectors").add(Input::new([4])).add(Dense::new(3)).build().unwrap();
     save(&vectors, &place.path("vectors.keras"));
-    let expected = "vectors.keras, model `vectors`: expected an input of RGB photos, [height, width, 3], or grey ones, [height, width, 1], received [4]";
+    let expected = "vectors.keras, model `vectors`: expected an input of RGB photos, [height, width, 3], RGBA ones, [height, width, 4], or grey ones, [height, width, 1], received [4]";
     place.run("predict vectors.keras photos/red/00.bmp").fails(1, &[expected]);
     save(&small_model(4), &place.path("four.keras"));
     let expected = "photos: expected 4 folders, one for each class of the model, received 3";

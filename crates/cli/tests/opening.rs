@@ -98,6 +98,62 @@ fn a_model_of_open_size_takes_the_size_of_the_option() {
         .fails(1, &["expected its own image size, 16 by 16 pixels, received 64 by 64"]);
 }
 
+/// A model whose probability of the second class grows with the opacity of a photo, and with nothing else.
+fn model_of_opacity() -> Model {
+    let layers = Sequential::new().add(Input::new([4, 4, 4])).add(Rescaling::new(1.0 / 255.0));
+    let model = layers.add(GlobalAveragePooling2D::new()).add(Dense::new(2).activation(Softmax)).build().unwrap();
+    model.weights()[0].set(vec![0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 4.0]).unwrap();
+    model
+}
+
+#[test]
+fn a_model_of_rgba_photos_sees_their_opacity() {
+    let place = Place::with_photos(4);
+    keras::save_model(&model_of_opacity(), &place.path("m.keras")).unwrap();
+    // Four pixels, of opacity 255, 0, 102 and 1.
+    place.write("p.png", include_bytes!("../../data/testdata/rgba.png"));
+    let probability = |photo: &str| {
+        let run = place.run(&format!("predict m.keras {photo} --json --class-names clear,opaque")).succeeds();
+        run.json()["probabilities"]["opaque"].as_f64().unwrap()
+    };
+    let sigmoid = |z: f64| 1.0 / (1.0 + (-z).exp());
+    let opacity = (255.0 + 102.0 + 1.0) / 4.0 / 255.0;
+    assert!((probability("p.png") - sigmoid(4.0 * opacity)).abs() < 1e-6);
+    assert!((probability("photos/red/00.bmp") - sigmoid(4.0)).abs() < 1e-6, "opaque without transparency");
+    let run = place.run_with("predict m.keras - --json", |command| {
+        command.stdin(std::fs::File::open(place.path("p.png")).unwrap())
+    });
+    assert!((run.succeeds().json()["probabilities"]["1"].as_f64().unwrap() - sigmoid(4.0 * opacity)).abs() < 1e-6);
+
+    let layer = "global_average_pooling2d";
+    place.run(&format!("features m.keras p.png --layer {layer} -o f.npy")).succeeds();
+    let features = engraft::formats::npy::load(&place.path("f.npy")).unwrap();
+    assert!((features.data()[3] - opacity as f32).abs() < 1e-6, "{features:?}");
+    place.run("evaluate m.keras photos --json --class-names red,green").fails(1, &["green", "blue"]);
+    std::fs::remove_dir_all(place.path("photos/blue")).unwrap();
+    let run = place.run("evaluate m.keras photos --json --class-names green,red").succeeds();
+    assert_eq!(run.json()["accuracy"].as_f64(), Some(0.5), "{run}");
+    place.run("train photos --model m.keras -o trained.keras --epochs 1 --batch-size 4").succeeds();
+    assert_eq!(keras::load(&place.path("trained.keras")).unwrap().model.input_shape(), &[4, 4, 4]);
+    place.run("export m.keras --to onnx -o m.onnx").succeeds();
+    place.run("export trained.keras photos --to onnx -o n.onnx").succeeds();
+}
+
+#[test]
+fn preprocessing_of_three_channels_refuses_four() {
+    let place = Place::with_photos(1);
+    let layers = Sequential::with_name("m").add(Input::new([4, 4, 4])).add(Flatten::new()).add(Dense::new(2));
+    keras::save_model(&layers.build().unwrap(), &place.path("m.keras")).unwrap();
+    for mode in ["caffe", "torch"] {
+        place
+            .run(&format!("predict m.keras photos/red/00.bmp --preprocess {mode}"))
+            .fails(1, &["model `m`, preprocessing", mode, "3 channels, received [4, 4, 4]", "scale"]);
+    }
+    for mode in ["scale", "tf", "none"] {
+        place.run(&format!("predict m.keras photos/red/00.bmp --preprocess {mode}")).succeeds();
+    }
+}
+
 #[test]
 fn weights_alone_take_their_layers_from_json() {
     let place = Place::with_photos(1);

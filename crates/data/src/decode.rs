@@ -83,14 +83,19 @@ pub struct Pixels {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn decode(path: &Path) -> Result<Pixels> {
+    from_file(path, pixels)
+}
+
+/// What `decode` makes of the bytes of the file at `path`. Errors name the file.
+pub(crate) fn from_file<T>(path: &Path, decode: impl FnOnce(&[u8]) -> std::result::Result<T, PhotoError>) -> Result<T> {
     // A file of a format that isn't read has the reason that a scan of its folder gives.
     let reason = |error| photo_extension::unsupported(path).map_or(error, PhotoError::unsupported);
-    let pixels = match photo_extension::raw(path) {
+    let decoded = match photo_extension::raw(path) {
         // Most raw files are TIFF files whose first image is a small preview.
         Some(reason) => Err(PhotoError::unsupported(reason)),
-        None => read(path).and_then(|bytes| pixels(&bytes).map_err(reason)),
+        None => read(path).and_then(|bytes| decode(&bytes).map_err(reason)),
     };
-    pixels.map_err(|error| error.at(path.display()))
+    decoded.map_err(|error| error.at(path.display()))
 }
 
 /// Decodes a photo from the bytes of its file. Errors name the photo as `place`.
@@ -126,6 +131,13 @@ pub fn decode_bytes(bytes: &[u8], place: impl fmt::Display) -> Result<Pixels> {
 
 /// Decodes `bytes` as [`decode_bytes`] does, with an error that doesn't name the photo.
 pub(crate) fn pixels(bytes: &[u8]) -> std::result::Result<Pixels, PhotoError> {
+    decoded(bytes, Pixels::opaque)
+}
+
+/// Decodes `bytes` as [`decode_bytes`] does, and converts the upright image with `convert`, within the memory reserved for the photo.
+///
+/// Apart from the image, `convert` may allocate 7 bytes a pixel, or nothing for an image of 8-bit RGB.
+pub(crate) fn decoded<T>(bytes: &[u8], convert: impl FnOnce(DynamicImage) -> T) -> std::result::Result<T, PhotoError> {
     let format = detect_format(bytes)?;
     match format {
         ImageFormat::Jpeg => jpeg::check_kind(bytes)?,
@@ -177,8 +189,15 @@ pub(crate) fn pixels(bytes: &[u8]) -> std::result::Result<Pixels, PhotoError> {
             .map_err(damaged)?,
     };
     image.apply_orientation(orientation);
-    let (width, height) = (image.width() as usize, image.height() as usize);
-    Ok(Pixels { width, height, rgb: opaque_rgb(image) })
+    Ok(convert(image))
+}
+
+impl Pixels {
+    /// The image without its transparency, which is blended onto white.
+    pub(crate) fn opaque(image: DynamicImage) -> Self {
+        let (width, height) = (image.width() as usize, image.height() as usize);
+        Self { width, height, rgb: opaque_rgb(image) }
+    }
 }
 
 /// Most bytes that are allocated at once while a photo is decoded, turned upright and converted to RGB.
@@ -238,9 +257,13 @@ fn limits(format: ImageFormat, len: usize) -> Limits {
     limits
 }
 
+/// The 8 bits that are kept of 16, as TensorFlow and Pillow keep them.
+pub(crate) fn upper_byte(value: u16) -> u8 {
+    (value >> 8) as u8
+}
+
 /// The image as 8-bit RGB, blended onto white.
 fn opaque_rgb(image: DynamicImage) -> Vec<u8> {
-    let upper_byte = |value: u16| (value >> 8) as u8;
     let on_white = |value: u8, alpha: u8| {
         let (value, alpha) = (u32::from(value), u32::from(alpha));
         ((value * alpha + 255 * (255 - alpha) + 127) / 255) as u8

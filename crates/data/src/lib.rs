@@ -44,6 +44,7 @@ mod file_listing;
 mod jpeg;
 mod label_file;
 mod left_out;
+mod load;
 mod photo;
 mod photo_dataset;
 mod photo_extension;

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use engraft_nn::{Error, ErrorKind};
 use sha2::{Digest, Sha256};
 
-use crate::Pixels;
 use crate::decode::pixels;
 use crate::file::{PhotoError, read};
+use crate::load::resized;
+use crate::{ColorMode, Pixels};
 
 /// A readable photo file with its labels.
 ///
@@ -77,12 +78,44 @@ impl Photo {
     /// # Errors
     /// The file can't be read or decoded, with the reason that a scan gives; or it has changed.
     pub fn decode(&self) -> Result<Pixels, SkippedFile> {
+        self.decode_with(pixels)
+    }
+
+    /// Decodes the file as [`decode`](Self::decode) does, and resizes it to `[height, width, channels]`, keeping its transparency where
+    /// `mode` has it; see [`ColorMode::load`].
+    ///
+    /// # Errors
+    /// Those of [`decode`](Self::decode).
+    ///
+    /// ```
+    /// # // A BMP image of one red pixel.
+    /// # let mut bmp = b"BM\0\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0\x01\0\0\0\x01\0\0\0\x01\0\x18\0".to_vec();
+    /// # bmp.extend([0; 24]);
+    /// # bmp.extend([0, 0, 255, 0]);
+    /// # let photos = tempfile::tempdir()?;
+    /// # let dir = photos.path();
+    /// # for class in ["cat", "dog"] {
+    /// #     std::fs::create_dir(dir.join(class))?;
+    /// #     std::fs::write(dir.join(class).join("1.bmp"), &bmp)?;
+    /// # }
+    ///
+    /// use engraft_data::{ColorMode, PhotoFolder};
+    /// let photo = &PhotoFolder::scan(dir, &mut |_done, _total| {})?.photos[0];
+    /// assert_eq!(photo.load(ColorMode::Rgba, [1, 1]), Ok(vec![255.0, 0.0, 0.0, 255.0]));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn load(&self, mode: ColorMode, image_size: [usize; 2]) -> Result<Vec<f32>, SkippedFile> {
+        self.decode_with(|bytes| resized(bytes, mode, image_size))
+    }
+
+    /// What `decode` makes of the bytes of the file, if it still has the digest of the scan.
+    fn decode_with<T>(&self, decode: impl FnOnce(&[u8]) -> Result<T, PhotoError>) -> Result<T, SkippedFile> {
         let decoded = read(&self.path).and_then(|bytes| {
             let digest: [u8; 32] = Sha256::digest(&bytes).into();
             if digest != self.digest {
                 return Err(PhotoError::damaged("the file has changed since it was first read; start again"));
             }
-            pixels(&bytes)
+            decode(&bytes)
         });
         decoded.map_err(|error| SkippedFile { path: self.path.clone(), reason: error.message })
     }

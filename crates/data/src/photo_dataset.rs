@@ -6,12 +6,13 @@ use engraft_nn::{Error, Result, Tensor};
 use rayon::prelude::*;
 
 use crate::dataset::check_indices;
-use crate::{Batch, ColorMode, Dataset, Photo, decode};
+use crate::{Batch, ColorMode, Dataset, Photo};
 
 /// A dataset of labelled photos, resized to one size.
 ///
-/// In a batch of n photos, x is `[n, height, width, 3]`, RGB in 0..=255 (or grey, see [`color_mode`](PhotoDataset::color_mode)), and y is `[n, classes]`, 1 for each label of a photo and 0
-/// elsewhere: one-hot rows if each photo has one class, else multi-hot rows. The photos of a batch are decoded in parallel; the result
+/// In a batch of n photos, x is `[n, height, width, 3]`, RGB in 0..=255 (or RGBA or grey, see
+/// [`color_mode`](PhotoDataset::color_mode)), and y is `[n, classes]`, 1 for each label of a photo and 0 elsewhere: one-hot rows if
+/// each photo has one class, else multi-hot rows. The photos of a batch are decoded in parallel; the result
 /// doesn't depend on the number of threads.
 ///
 /// ```
@@ -59,7 +60,8 @@ impl PhotoDataset {
         if let Some((photo, label)) = photos.iter().find_map(|photo| unknown(photo).map(|label| (photo, label))) {
             return Err(Error::new(photo.path.display(), format_args!("a class index below {classes}"), label));
         }
-        let values = height.checked_mul(width).and_then(|pixels| pixels.checked_mul(3));
+        let most_channels = ColorMode::Rgba.channels();
+        let values = height.checked_mul(width).and_then(|pixels| pixels.checked_mul(most_channels));
         if values.is_none_or(|values| values == 0 || values > isize::MAX as usize / size_of::<f32>()) {
             return Err(Error::new(
                 "image size",
@@ -82,7 +84,7 @@ impl PhotoDataset {
 
     /// Caches resized photos in memory, as many as fit into `bytes`, like `tf.data.Dataset.cache`.
     ///
-    /// A cached photo takes height x width x 12 bytes, and is decoded once instead of once per epoch.
+    /// A cached photo takes height x width x 12 bytes (RGB), and is decoded once instead of once per epoch.
     #[must_use]
     pub fn keep_in_memory(mut self, bytes: usize) -> Self {
         let fit = bytes / (self.values_per_photo() * size_of::<f32>());
@@ -106,7 +108,7 @@ impl PhotoDataset {
             x.copy_from_slice(resized);
             return Ok(());
         }
-        let resized = decode(&self.photos[index].path)?.resize_as(self.color_mode, self.height, self.width);
+        let resized = self.color_mode.load(&self.photos[index].path, [self.height, self.width])?;
         x.copy_from_slice(&resized);
         if let Some(cached) = cached {
             // Another thread may have set it first, to the same values.
@@ -166,6 +168,16 @@ mod tests {
         let dataset = PhotoDataset::new(greys(folder.path()), 2, [4, 5]).unwrap().color_mode(ColorMode::Grayscale);
         let batch = dataset.keep_in_memory(1 << 20).batch(&[2, 1]).unwrap();
         assert_eq!((batch.x.shape(), batch.x.row(0)), (&[2, 4, 5, 1][..], &[30.0; 20][..]));
+    }
+
+    #[test]
+    fn rgba_photos_keep_their_transparency() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("0.png");
+        image::RgbaImage::from_pixel(2, 2, image::Rgba([1, 2, 3, 4])).save(&path).unwrap();
+        let photos = vec![Photo { path, labels: vec![0], digest: [0; 32] }];
+        let dataset = PhotoDataset::new(photos, 1, [1, 1]).unwrap().color_mode(ColorMode::Rgba);
+        assert_eq!(dataset.batch(&[0]).unwrap().x.data(), [1.0, 2.0, 3.0, 4.0]);
     }
 
     #[test]

@@ -34,7 +34,8 @@ impl Pixels {
 
     /// Resizes to `[height, width, channels]` as [`resize`](Self::resize) does, with the channels of `mode`.
     ///
-    /// Grey photos are converted before they are resized, as Keras does.
+    /// Grey photos are converted before they are resized, as Keras does. With [`ColorMode::Rgba`] the photo is opaque;
+    /// [`ColorMode::load`] keeps the transparency of a file.
     ///
     /// # Panics
     /// As [`resize`](Self::resize).
@@ -49,6 +50,7 @@ impl Pixels {
         match mode {
             ColorMode::Rgb => self.interpolated::<3>(height, width, |rgb, channel| rgb[channel]),
             ColorMode::Grayscale => self.interpolated::<1>(height, width, |rgb, _| luma(rgb)),
+            ColorMode::Rgba => self.interpolated::<4>(height, width, |rgb, channel| *rgb.get(channel).unwrap_or(&255)),
         }
     }
 
@@ -59,21 +61,31 @@ impl Pixels {
         width: usize,
         value: impl Fn(&[u8], usize) -> u8,
     ) -> Vec<f32> {
-        let columns = neighbours(self.width, width);
-        let mut resized = Vec::with_capacity(height * width * CHANNELS);
-        for row in neighbours(self.height, height) {
-            for column in &columns {
-                for channel in 0..CHANNELS {
-                    let at = |y, x| f32::from(value(&self.rgb[(y * self.width + x) * 3..][..3], channel));
-                    let between = |low: f32, high: f32, fraction| low + (high - low) * fraction;
-                    let top = between(at(row.low, column.low), at(row.low, column.high), column.fraction);
-                    let bottom = between(at(row.high, column.low), at(row.high, column.high), column.fraction);
-                    resized.push(between(top, bottom, row.fraction));
-                }
+        interpolated::<3, CHANNELS>(&self.rgb, [self.height, self.width], [height, width], value)
+    }
+}
+
+/// Interpolates `pixels`, `[height, width, STORED]`, to images of `CHANNELS` values that `value` computes from a pixel.
+pub(crate) fn interpolated<const STORED: usize, const CHANNELS: usize>(
+    pixels: &[u8],
+    from: [usize; 2],
+    to: [usize; 2],
+    value: impl Fn(&[u8], usize) -> u8,
+) -> Vec<f32> {
+    let columns = neighbours(from[1], to[1]);
+    let mut resized = Vec::with_capacity(to[0] * to[1] * CHANNELS);
+    for row in neighbours(from[0], to[0]) {
+        for column in &columns {
+            for channel in 0..CHANNELS {
+                let at = |y, x| f32::from(value(&pixels[(y * from[1] + x) * STORED..][..STORED], channel));
+                let between = |low: f32, high: f32, fraction| low + (high - low) * fraction;
+                let top = between(at(row.low, column.low), at(row.low, column.high), column.fraction);
+                let bottom = between(at(row.high, column.low), at(row.high, column.high), column.fraction);
+                resized.push(between(top, bottom, row.fraction));
             }
         }
-        resized
     }
+    resized
 }
 
 /// The neighbours of every output pixel, for an axis resized from `input` to `output` pixels.

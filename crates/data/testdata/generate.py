@@ -148,9 +148,10 @@ if __name__ == "__main__":
         write()
     for name in ["orientation_1.jpg", "grey.jpg", "progressive.jpg", "cmyk.jpg", "ycck.jpg", "animated.gif", "palette.bmp", "lossy.webp"]:
         corners(name)
-    for name in ["palette.png", "rgba.png", "grey_alpha.png", "rgba.webp"]:
+    for name in ["palette.png", "rgba.png", "grey_alpha.png", "rgba.webp", "rgba.tif"]:
         image = Image.open(name).convert("RGBA")
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        print(name, "RGBA", np.asarray(image).ravel().tolist())
         print(name, "on white", np.asarray(Image.alpha_composite(white, image).convert("RGB")).tolist())
     if "--tensorflow" in sys.argv:
         import tensorflow as tf

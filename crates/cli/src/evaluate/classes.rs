@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use engraft::data::{Photo, PhotoFolder, Pixels, SkippedFile};
+use engraft::data::{ColorMode, Photo, PhotoFolder, SkippedFile};
 use engraft::linear::{LinearError, calibration, interval::wilson};
 use engraft::recipe::{Answer, Classifier};
 use engraft::runtime::Runtime;
@@ -60,8 +60,8 @@ pub(super) struct ClassScore {
 struct InFolder<'a>(&'a Photo);
 
 impl Decode for InFolder<'_> {
-    fn decode(&self) -> Result<Pixels> {
-        self.0.decode().map_err(|file| Error::because(file.path.display(), &file.reason))
+    fn decode(&self, mode: ColorMode, image_size: [usize; 2]) -> Result<Vec<f32>> {
+        self.0.load(mode, image_size).map_err(|file| Error::because(file.path.display(), &file.reason))
     }
 }
 

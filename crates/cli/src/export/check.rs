@@ -60,11 +60,13 @@ impl Samples {
         let mut rng = Rng::new(0);
         let mut pixels = Vec::with_capacity(BATCH * height * width * channels);
         for _ in 0..BATCH {
-            let ends: [f32; 6] = std::array::from_fn(|_| rng.uniform(0.0, 255.0));
+            // Of grey images only one of three colours is used, so that they are those of the same seed in RGB.
+            let colours = channels.max(3);
+            let ends: Vec<f32> = (0..2 * colours).map(|_| rng.uniform(0.0, 255.0)).collect();
             for pixel in 0..height * width {
                 let across = (pixel % width) as f32 / width as f32;
                 for channel in 0..channels {
-                    let light = ends[channel] + (ends[channel + 3] - ends[channel]) * across;
+                    let light = ends[channel] + (ends[channel + colours] - ends[channel]) * across;
                     pixels.push((light + rng.uniform(-40.0, 40.0)).clamp(0.0, 255.0).round());
                 }
             }

@@ -3,7 +3,7 @@
 use std::io::{BufRead, Read};
 use std::path::{Path, PathBuf};
 
-use engraft::data::{MAX_FILE_BYTES, PhotoListing, Pixels, SkippedFile, decode, decode_bytes};
+use engraft::data::{ColorMode, MAX_FILE_BYTES, PhotoListing, SkippedFile};
 use engraft::{Error, ErrorKind, Result};
 
 use crate::classify::Decode;
@@ -36,10 +36,10 @@ impl Source {
 }
 
 impl Decode for Source {
-    fn decode(&self) -> Result<Pixels> {
+    fn decode(&self, mode: ColorMode, image_size: [usize; 2]) -> Result<Vec<f32>> {
         match self {
-            Self::File(path) => decode(path),
-            Self::StandardInput(bytes) => decode_bytes(bytes, "standard input"),
+            Self::File(path) => mode.load(path, image_size),
+            Self::StandardInput(bytes) => mode.load_bytes(bytes, "standard input", image_size),
         }
     }
 }

@@ -2,6 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use engraft::formats::keras;
+use engraft::prelude::*;
+
 use crate::python::Peers;
 use crate::support::Place;
 use crate::trained::Trained;
@@ -57,4 +60,25 @@ fn a_model_with_several_labels_predicts_the_same_in_keras() {
     arguments.extend(new.iter().map(PathBuf::as_path));
     peers.agree("keras_predicts.py", &arguments);
     peers.agree("keras_has_labels.py", &[&model]);
+}
+
+/// Models of one, three and four channels get the pixels of `load_img` in the mode `grayscale`, `rgb` and `rgba`.
+#[test]
+fn photos_in_every_color_mode_are_those_of_keras() {
+    let Some(peers) = Peers::find() else { return };
+    let photos = Path::new(env!("CARGO_MANIFEST_DIR")).join("../data/testdata");
+    let opaque = ["exact_420.jpg", "exact_grey.jpg", "palette.bmp", "animated.gif"];
+    let transparent = ["rgba.png", "rgba.webp", "rgba.tif", "palette.png", "grey_alpha.png"];
+    for channels in [1, 3, 4] {
+        let layers = Sequential::new().add(Input::new([5, 6, channels])).add(Rescaling::new(1.0 / 255.0));
+        let model = layers.add(Flatten::new()).add(Dense::new(3).activation(Softmax)).build().unwrap();
+        let path = peers.path(&format!("{channels}.keras"));
+        keras::save_model(&model, &path).unwrap();
+        // Keras drops the transparency in the other modes; engraft blends it onto white.
+        let names = opaque.iter().chain(transparent.iter().filter(|_| channels == 4));
+        let files: Vec<PathBuf> = names.map(|name| photos.join(name)).collect();
+        let mut arguments = vec![Path::new(env!("CARGO_BIN_EXE_engraft")), &path];
+        arguments.extend(files.iter().map(PathBuf::as_path));
+        peers.agree("keras_predicts.py", &arguments);
+    }
 }

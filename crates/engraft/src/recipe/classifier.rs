@@ -96,9 +96,9 @@ pub struct Answer {
 impl Classifier {
     /// A classifier that names the model's classes by the metadata or, without metadata, `0`, `1`, ….
     ///
-    /// The model must map one input `[height, width, 3]`, or `[height, width, 1]` for grey photos, or the same with the channels
-    /// first, to one output `[classes]`. A model with an output `[1]` is a binary
-    /// classifier; the output is the probability of the second class.
+    /// The model must map one input `[height, width, 3]`, or `[height, width, 4]` for RGBA photos, or `[height, width, 1]` for grey
+    /// ones, or the same with the channels first, to one output `[classes]`. A model with an output `[1]` is a binary classifier; the
+    /// output is the probability of the second class.
     ///
     /// # Errors
     /// The model's input or output has another shape, or the metadata has another number of class names.
@@ -115,10 +115,8 @@ impl Classifier {
         };
         single(model.inputs(), "input", "only one input can be a photo; Model::predict takes a tensor for each input")?;
         single(model.outputs(), "output", "choose one: ClassifierOptions::output")?;
-        let color_mode = ColorMode::of_input(model.input_shape()).map_err(|_| {
-            let expected = "an input of RGB photos, [height, width, 3], or grey ones, [height, width, 1]";
-            Error::new(place(), expected, format_args!("{:?}", model.input_shape()))
-        })?;
+        let color_mode = ColorMode::of_input(model.input_shape())
+            .map_err(|_| Error::new(place(), ColorMode::INPUTS, format_args!("{:?}", model.input_shape())))?;
         let &[outputs] = &model.output_shape()[..] else {
             let received = format!("{:?}", model.output_shape());
             return Err(Error::new(place(), "an output of one number per class, [classes]", received));
@@ -366,20 +364,49 @@ impl Classifier {
         [shape[0], shape[1]]
     }
 
-    /// The channels of the model's input: RGB or grey.
+    /// The channels of the model's input: RGB, RGBA or grey.
     pub fn color_mode(&self) -> ColorMode {
         self.color_mode
     }
 
     /// Converts a photo to the model's input `[1, height, width, channels]`, with values from 0 to 255.
     ///
-    /// The photo is resized like `image_dataset_from_directory` does by default: bilinear, without keeping the aspect ratio.
+    /// The photo is resized like `image_dataset_from_directory` does by default: bilinear, without keeping the aspect ratio. For a model
+    /// of RGBA photos it is opaque; [`load_input`](Self::load_input) keeps the transparency of a file.
     ///
     /// # Errors
     /// The number of pixels contradicts the photo's width and height.
     pub fn input(&self, photo: &Pixels) -> Result<Tensor> {
         let [height, width] = self.image_size();
         Tensor::new([1, height, width, self.color_mode.channels()], photo.resize_as(self.color_mode, height, width))
+    }
+
+    /// Decodes the photo at `path` and converts it to the model's input, as [`input`](Self::input) does.
+    ///
+    /// For a model of RGBA photos it keeps the transparency of the file, which other models get blended onto white.
+    ///
+    /// ```
+    /// use engraft::prelude::*;
+    /// # // A BMP image of one red pixel.
+    /// # let mut bmp = b"BM\0\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0\x01\0\0\0\x01\0\0\0\x01\0\x18\0".to_vec();
+    /// # bmp.extend([0; 24]);
+    /// # bmp.extend([0, 0, 255, 0]);
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("red.bmp");
+    /// # std::fs::write(&path, bmp)?;
+    /// let layers = Sequential::new().add(Input::new([1, 1, 4])).add(Flatten::new()).add(Dense::new(2).activation(Softmax));
+    /// let classifier = Classifier::new(layers.build()?, None)?;
+    /// let input = classifier.load_input(&path)?;
+    /// assert_eq!(input.data(), [255.0, 0.0, 0.0, 255.0]);
+    /// assert_eq!(classifier.probabilities(&input)?.shape(), [1, 2]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`decode`](crate::data::decode()).
+    pub fn load_input(&self, path: &Path) -> Result<Tensor> {
+        let [height, width] = self.image_size();
+        Tensor::new([1, height, width, self.color_mode.channels()], self.color_mode.load(path, [height, width])?)
     }
 
     /// The probability of each class for a photo, in class order.
@@ -644,7 +671,7 @@ mod tests {
         let built = |layers: Sequential| Classifier::new(layers.build().unwrap(), None).unwrap_err().to_string();
         let vectors = Sequential::new().add(Input::new([4])).add(Dense::new(2));
         assert!(built(vectors).contains(
-            "expected an input of RGB photos, [height, width, 3], or grey ones, [height, width, 1], received [4]"
+            "expected an input of RGB photos, [height, width, 3], RGBA ones, [height, width, 4], or grey ones, [height, width, 1], received [4]"
         ));
         let infrared = Sequential::new().add(Input::new([4, 4, 5])).add(Flatten::new()).add(Dense::new(2));
         assert!(built(infrared).contains("received [4, 4, 5]"));

@@ -143,8 +143,8 @@ impl PhotoFeatures {
 impl FeatureExtractor {
     /// An extractor of the outputs of `part`, in inference mode.
     ///
-    /// `part` has one input, raw RGB photos `[height, width, 3]` or grey ones `[height, width, 1]`, and one output of any shape. `name` describes it to people who
-    /// list the cache, such as `EfficientNet-Lite0, 224 x 224`.
+    /// `part` has one input, raw RGB photos `[height, width, 3]`, RGBA ones `[height, width, 4]` or grey ones `[height, width, 1]`, and
+    /// one output of any shape. `name` describes it to people who list the cache, such as `EfficientNet-Lite0, 224 x 224`.
     ///
     /// # Errors
     /// `part` has another input, or several outputs.
@@ -406,8 +406,7 @@ impl FeatureExtractor {
 
     /// The resized photos, `[height, width, channels]` each.
     fn decode(&self, photos: &[Photo], batch: &[Missing]) -> Vec<std::result::Result<Vec<f32>, SkippedFile>> {
-        let [height, width] = self.image_size;
-        let resized = |missing: &Missing| Ok(photos[missing.photo].decode()?.resize_as(self.color_mode, height, width));
+        let resized = |missing: &Missing| photos[missing.photo].load(self.color_mode, self.image_size);
         batch.par_iter().map(resized).collect()
     }
 
@@ -525,7 +524,7 @@ impl FeatureExtractor {
     fn session(&self, network: &Network, photos: usize, missing: usize) -> Result<Box<dyn Session>> {
         let [height, width] = self.image_size;
         // The photos of a batch that is decoded, one that waits, and one that is computed.
-        let batches = 3 * self.batch_size.min(missing) * height * width * 3 * size_of::<f32>();
+        let batches = 3 * self.batch_size.min(missing) * height * width * self.color_mode.channels() * size_of::<f32>();
         let reserved = self.bytes(photos).saturating_add(batches);
         let plan = |batch, options: &PlanOptions| Plan::new(network.program.clone(), Purpose::Predict, batch, options);
         let mut batch = self.batch_size.min(missing).max(1);

@@ -62,7 +62,13 @@ pub fn preprocessed(model: &Model, preprocessing: Preprocessing) -> Result<Model
         return Err(Error::new(format_args!("model `{}`", model.name()), "one input", model.inputs().len()));
     };
     let photo = Input::named(input.layer().name(), input.shape().clone());
-    let mut tensors = HashMap::from([(input.id(), preprocessing.call(&photo)?)]);
+    let place = || format!("model `{}`, preprocessing", model.name());
+    let preprocessed = preprocessing.call(&photo).map_err(|error| {
+        let expected = format!("for {preprocessing} an input of 3 channels");
+        let error = Error::new(place(), expected, format_args!("{:?}", input.shape())).caused_by(error);
+        error.hint("choose scale, tf or none, which take any channels")
+    })?;
+    let mut tensors = HashMap::from([(input.id(), preprocessed)]);
     for call in model.graph().calls().iter().filter(|call| !call.inputs().is_empty()) {
         let inputs: Vec<SymbolicTensor> = call.inputs().iter().map(|input| tensors[&input.id()].clone()).collect();
         tensors.insert(call.id(), call.layer().call(&inputs)?);
