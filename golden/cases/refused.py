@@ -84,6 +84,21 @@ def four_bits():
     return model
 
 
+def attention(mode):
+    inputs = keras.Input((6, 4))
+    model = keras.Model(inputs, L.MultiHeadAttention(2, 3, name="attention")(inputs, inputs))
+    model.quantize(mode)
+    return model
+
+
+def four_bits_in_attention():
+    return attention("int4")
+
+
+def eight_bit_floats_in_attention():
+    return attention("float8")
+
+
 def operation_in_h5():
     """`preprocess_input` in an .h5, which Keras writes but can't read."""
     inputs = keras.Input(SHAPE)
@@ -103,6 +118,8 @@ BUILDERS = [
     unknown_operation,
     four_bits,
     operation_in_h5,
+    four_bits_in_attention,
+    eight_bit_floats_in_attention,
 ]
 # File formats of each case; both by default. Keras can't write an .h5 of a custom model class, or read one with an operation.
 ENDINGS = {"custom_model": ["keras"], "unknown_operation": ["keras"], "operation_in_h5": ["h5"]}

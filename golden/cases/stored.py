@@ -58,6 +58,27 @@ def int8(random):
     return model
 
 
+def attention():
+    inputs = keras.Input(SHAPE)
+    x = L.Reshape((16, 12))(L.Rescaling(1 / 255)(inputs))
+    x = L.MultiHeadAttention(2, 3, dropout=0.1, name="attention")(x, x)
+    # Axes of the kernel that are units, in several and in reversed order, two contracted axes, and one that isn't the last.
+    x = L.EinsumDense("abc,cde->abde", (16, 2, 3), bias_axes="de", activation="tanh", name="split")(x)
+    x = L.EinsumDense("abde,edf->abf", (16, 4), bias_axes="f", name="join")(x)
+    x = L.EinsumDense("abc,bd->adc", (5, 4), name="mix")(x)
+    x = L.EinsumDense("abc,cde->abed", (5, 2, 3), name="reverse")(x)
+    ids = L.Embedding(256, 2, name="brightness")(L.Reshape((192,))(inputs))
+    x = L.Concatenate()([L.Flatten()(x), L.GlobalAveragePooling1D()(ids)])
+    return keras.Model(inputs, L.Dense(3, activation="softmax", name="top")(x))
+
+
+def int8_attention(random):
+    model = attention()
+    store.randomize(model, random)
+    model.quantize("int8")
+    return model
+
+
 def open_size(random):
     inputs = keras.Input((None, None, 3), name="photo")
     x = L.Conv2D(4, 3, strides=2, padding="same", activation="relu")(inputs)
@@ -80,7 +101,10 @@ def open_base(random):
 def kernel(layer):
     """The kernel of a layer in float32, as `save_own_variables` or the quantization defines it."""
     if getattr(layer, "quantization_mode", None) == "int8":
-        return np.asarray(layer._kernel, np.float32) / np.asarray(layer.kernel_scale)
+        scale = layer.kernel_scale
+        if isinstance(layer, L.EinsumDense):
+            scale = layer._adjust_scale_for_dequant(scale)
+        return np.asarray(layer._kernel, np.float32) / np.asarray(scale)
     return np.asarray(layer.kernel, np.float32)
 
 
@@ -96,17 +120,29 @@ def in_float32(model):
 
 
 MODELS = {name: of_policy(name) for name in ["mixed_float16", "mixed_bfloat16", "float16", "bfloat16", "float64"]}
+def attention_in_float32(model):
+    plain = attention()
+    for layer, source in zip(plain._flatten_layers(), model._flatten_layers()):
+        if isinstance(source, L.Embedding):
+            layer.set_weights([np.asarray(source._embeddings, np.float32) / np.asarray(source.embeddings_scale)[:, None]])
+        elif isinstance(source, (L.Dense, L.EinsumDense)):
+            layer.set_weights([kernel(source)] + ([] if source.bias is None else [np.asarray(source.bias)]))
+    return plain
+
+
 MODELS |= {"policy_map": policy_map, "lora": lora, "int8": int8}
 OPEN = {"open_size": open_size, "open_base": open_base}
+ATTENTION = {"int8_attention": int8_attention}
 
 
 def write(directory):
     entries = []
-    for name, build in (MODELS | OPEN).items():
+    for name, build in (MODELS | OPEN | ATTENTION).items():
         random = store.generator(name)
         model = build(random)
         x = random.uniform(0, 255, (3, *SHAPE)).astype("float32")
-        reference = model if name in OPEN else in_float32(model)
+        in_floats = attention_in_float32 if name in ATTENTION else in_float32
+        reference = model if name in OPEN else in_floats(model)
         case = store.Case()
         entry = {"case": name, "x": case.put("x", x), "y": case.put("y", reference.predict(x, verbose=0))}
         with store.reproducible_saving():

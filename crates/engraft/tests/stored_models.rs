@@ -75,7 +75,7 @@ fn dtype_policies_and_lora_are_written_as_they_were() {
         });
         match case.name() {
             // The weights are floats in the new file.
-            "int8" => assert!(before != after && !format!("{after:?}").contains("int8"), "{after:?}"),
+            "int8" | "int8_attention" => assert!(before != after && !format!("{after:?}").contains("int8"), "{after:?}"),
             name => assert_eq!(before, after, "{name}"),
         }
     }
@@ -84,7 +84,7 @@ fn dtype_policies_and_lora_are_written_as_they_were() {
 #[test]
 fn weights_alone_are_dequantized_too() {
     let cases = engraft_golden::cases("stored");
-    for case in cases.iter().filter(|case| ["int8", "bfloat16"].contains(&case.name())) {
+    for case in cases.iter().filter(|case| ["int8", "int8_attention", "bfloat16"].contains(&case.name())) {
         let path = case.path(case.names("files")[0]);
         let model = load(&path);
         let expected: Vec<Vec<f32>> = model.weights().iter().map(|weight| weight.values().clone()).collect();

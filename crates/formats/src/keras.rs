@@ -33,6 +33,7 @@ mod keras2;
 pub mod legacy;
 mod list_outputs;
 mod load_options;
+mod int8;
 mod merged_kernel;
 mod named_arguments;
 mod nodes;

@@ -26,6 +26,9 @@ const CLASSES: [&str; 9] = [
 /// The layers whose weights Keras stores in another form under a quantized policy. Other layers ignore the quantization.
 const QUANTIZED_LAYERS: [&str; 4] = ["Dense", "EinsumDense", "Embedding", "ReversibleEmbedding"];
 
+/// The layers whose weights of int8 are dequantized when a file is read.
+const INT8_LAYERS: [&str; 3] = ["Dense", "EinsumDense", "Embedding"];
+
 /// The dtype policy of a layer (Keras' `DTypePolicy`): the number formats in which Keras computes and stores weights.
 ///
 /// Layers compute in f32 here. The policy is kept as it is, so that a file goes back to Keras with it. A quantized policy
@@ -113,6 +116,9 @@ impl DTypePolicy {
     /// # Ok::<(), engraft_nn::Error>(())
     /// ```
     pub fn dequantized(&self) -> Value {
+        if self.0["class_name"] == "DTypePolicyMap" {
+            return self.dequantized_map();
+        }
         match self.quantization() {
             None => self.0.clone(),
             Some(_) => {
@@ -122,7 +128,23 @@ impl DTypePolicy {
         }
     }
 
+    /// The map with each quantized policy in it dequantized.
+    fn dequantized_map(&self) -> Value {
+        let mut map = self.0.clone();
+        let dequantize = |policy: &mut Value| {
+            if let Ok(Some(quantized)) = Self::parse(policy).map(|parsed| parsed.filter(|p| p.quantization().is_some()))
+            {
+                *policy = quantized.dequantized();
+            }
+        };
+        map.pointer_mut("/config/default_policy").into_iter().for_each(dequantize);
+        let policies = map.pointer_mut("/config/policy_map").and_then(Value::as_object_mut);
+        policies.into_iter().flat_map(Map::values_mut).for_each(dequantize);
+        map
+    }
+
     /// Whether Keras stores the weights of a layer of this class in another form under this policy.
+    /// A map is no such policy: it says nothing about one layer.
     pub fn quantizes(&self, class_name: &str) -> bool {
         QUANTIZED_LAYERS.contains(&class_name) && self.quantization().is_some()
     }
@@ -130,8 +152,8 @@ impl DTypePolicy {
     /// Checks that the weights of a layer of this class can be read.
     pub(crate) fn check(&self, class_name: &str) -> Result<()> {
         match self.quantization().filter(|_| QUANTIZED_LAYERS.contains(&class_name)) {
-            Some(mode) if mode != "int8" || class_name != "Dense" => {
-                Err(Error::new("dtype", "floats, or int8 for a Dense layer", self.name())
+            Some(mode) if mode != "int8" || !INT8_LAYERS.contains(&class_name) => {
+                Err(Error::new("dtype", "floats or int8", self.name())
                     .with_kind(ErrorKind::Unsupported)
                     .hint("save the model before it is quantized (before `model.quantize(..)`)"))
             }
@@ -205,6 +227,31 @@ mod tests {
         assert!(gptq.quantizes("Dense") && !gptq.quantizes("Conv2D"));
         assert!(gptq.check("Dense").unwrap_err().to_string().contains("received gptq/4/128_from_float32"));
         assert!(gptq.check("Conv2D").is_ok());
+    }
+
+    #[test]
+    fn weights_of_other_quantizations_than_int8_are_refused_by_name() {
+        for class in ["Dense", "EinsumDense", "Embedding"] {
+            let check = |mode: &str| {
+                let policy = DTypePolicy::parse(&json!(format!("{mode}_from_float32"))).unwrap().unwrap();
+                policy.check(class).map_err(|error| error.to_string())
+            };
+            assert_eq!(check("int8"), Ok(()));
+            for mode in ["int4", "int4/128", "float8", "gptq/4/128", "awq/4/128"] {
+                let error = check(mode).unwrap_err();
+                assert!(error.contains(&format!("expected floats or int8, received {mode}_from_float32")), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_map_is_written_without_quantized_policies() {
+        let int8 = json!({"class_name": "QuantizedDTypePolicy", "config": {"mode": "int8", "source_name": "bfloat16"}});
+        let map = |query: Value| json!({"class_name": "DTypePolicyMap", "config": {"default_policy": "float16", "policy_map": {"a/query": query}}});
+        let policy = DTypePolicy::parse(&map(int8)).unwrap().unwrap();
+        assert_eq!(policy.dequantized(), map(policy_object("bfloat16")));
+        let floats = map(json!("float16"));
+        assert_eq!(DTypePolicy::parse(&floats).unwrap().unwrap().dequantized(), floats);
     }
 
     #[test]

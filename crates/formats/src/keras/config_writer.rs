@@ -159,7 +159,10 @@ fn dtype_policy(layer: &Layer) -> Value {
     let float32 = || json!(object("keras", "DTypePolicy", json!({"name": "float32"}), Value::Null));
     match layer.dtype_policy() {
         None => float32(),
-        Some(policy) if policy.quantizes(layer.class_name()) => policy.dequantized(),
+        // A map has the policies of the layers inside, such as those of a MultiHeadAttention.
+        Some(policy) if policy.quantizes(layer.class_name()) || policy.name().starts_with("map_") => {
+            policy.dequantized()
+        }
         Some(policy) => policy.to_keras().clone(),
     }
 }

@@ -6,14 +6,9 @@ use std::collections::HashMap;
 
 use engraft_nn::{Error, ErrorKind, Layer, Result, Weight};
 
+use super::int8::Scales;
 use super::legacy::LegacyLayer;
-
-/// Divides each column of a kernel of int8 values by its scale, as Keras' quantization defines it.
-pub(super) fn dequantize(kernel: &mut [f32], scale: &[f32]) {
-    for row in kernel.chunks_mut(scale.len().max(1)) {
-        row.iter_mut().zip(scale).for_each(|(value, scale)| *value /= scale);
-    }
-}
+use super::weights::UNQUANTIZED;
 
 /// Adds `factor * a * b` to a kernel of shape `[.., outputs]`, where `a` is `[.., rank]` and `b` is `[rank, outputs]`.
 fn add_product(kernel: &mut [f32], a: &[f32], b: &[f32], rank: usize, factor: f32) {
@@ -35,14 +30,19 @@ pub(super) struct MergedLayer {
 
 /// Arrays that are merged into a kernel.
 pub(super) enum Part {
-    /// The array of the scale of an int8 kernel.
-    Scale(String),
+    /// The array of the scales of an int8 kernel, and its shape.
+    Scale { array: String, shape: Vec<usize> },
     /// The arrays of the two factors of LoRA, and their rank.
     LowRank { a: String, b: String, rank: usize },
 }
 
-/// The ends of the names of arrays beside a kernel that is quantized in another way than int8, or beside quantized embeddings.
-const UNSUPPORTED: [&str; 4] = ["kernel_zero", "kernel_amax_history", "g_idx", "embeddings_scale"];
+/// The ends of the names of arrays that only a kernel has which is quantized in another way than int8, and that way.
+const UNSUPPORTED: [(&str, &str); 4] = [
+    ("quantized_kernel", "gptq or awq"),
+    ("kernel_amax_history", "float8"),
+    ("kernel_zero", "int4"),
+    ("embeddings_zero", "int4"),
+];
 
 /// The names of weights that other arrays are merged into. Those of the other arrays derive from them.
 const MERGED: [&str; 2] = ["kernel", "embeddings"];
@@ -64,19 +64,20 @@ pub(super) fn split(layer: &LegacyLayer) -> Result<MergedLayer> {
     let refused = |array: &str, expected: String| {
         Error::new(format_args!("layer `{}`", layer.name), expected, format_args!("`{array}` {:?}", shapes.get(array)))
     };
+    for (array, _) in &layer.weights {
+        if let Some((_, mode)) = UNSUPPORTED.iter().find(|(end, _)| array.ends_with(end)) {
+            let received = format!("`{array}`, as of a kernel quantized to {mode}");
+            return Err(Error::new(format_args!("layer `{}`", layer.name), "weights of floats or int8", received)
+                .with_kind(ErrorKind::Unsupported)
+                .hint(UNQUANTIZED));
+        }
+    }
     let mut parts: HashMap<String, Vec<Part>> = HashMap::new();
     let mut weights = Vec::new();
     for (array, shape) in &layer.weights {
-        if UNSUPPORTED.iter().any(|end| kernel_of(array, end).is_some()) {
-            return Err(refused(array, "weights of floats or int8".to_owned())
-                .with_kind(ErrorKind::Unsupported)
-                .hint("save the model before it is quantized (before `model.quantize(..)`)"));
-        } else if let Some((kernel, of)) = kernel_of(array, "kernel_scale") {
-            if of.last().map(std::slice::from_ref) != Some(shape) {
-                return Err(refused(array, format!("a scale for each output of a kernel {of:?}")));
-            }
+        if let Some((kernel, _)) = kernel_of(array, "kernel_scale") {
             // The scale is that of the stored kernel, before anything is added to it.
-            parts.entry(kernel).or_default().insert(0, Part::Scale(array.clone()));
+            parts.entry(kernel).or_default().insert(0, Part::Scale { array: array.clone(), shape: shape.clone() });
         } else if let Some((kernel, of)) = kernel_of(array, "lora_kernel_a") {
             let b = format!("{}b", array.trim_end_matches('a'));
             let rank = shape.last().copied().unwrap_or(0);
@@ -102,6 +103,26 @@ fn are_factors(kernel: &[usize], a: &[usize], b: &[usize]) -> bool {
 }
 
 impl Part {
+    /// Checks that the arrays fit the kernel, a weight of `layer` or of a layer nested in it.
+    ///
+    /// # Errors
+    /// Scales of another shape.
+    pub(super) fn check(&self, layer: &Layer, weight: &Weight) -> Result<()> {
+        let Self::Scale { array, shape } = self else { return Ok(()) };
+        let scales = owner(layer, weight).and_then(|owner| Scales::of(&owner, weight));
+        match scales.as_ref().is_some_and(|scales| scales.fit(shape)) {
+            true => Ok(()),
+            false => {
+                let expected = match scales {
+                    Some(scales) => format!("scales {:?} of a kernel {:?}", scales.sizes(), weight.shape()),
+                    None => "weights of floats".to_owned(),
+                };
+                let place = format!("layer `{}`", layer.name());
+                Err(Error::new(place, expected, format_args!("`{array}` {shape:?}")))
+            }
+        }
+    }
+
     /// Merges the arrays into the values of a kernel, a weight of `layer` or of a layer nested in it.
     pub(super) fn merge(
         &self,
@@ -111,7 +132,11 @@ impl Part {
         read: impl Fn(&str) -> Result<Vec<f32>>,
     ) -> Result<()> {
         match self {
-            Self::Scale(scale) => dequantize(kernel, &read(scale)?),
+            Self::Scale { array, .. } => {
+                if let Some(scales) = owner(layer, weight).and_then(|owner| Scales::of(&owner, weight)) {
+                    scales.dequantize(kernel, &read(array)?);
+                }
+            }
             Self::LowRank { a, b, rank } => {
                 add_product(kernel, &read(a)?, &read(b)?, *rank, factor(layer, weight, *rank));
             }
@@ -120,11 +145,16 @@ impl Part {
     }
 }
 
+/// The layer that has the weight: `layer` or one nested in it.
+fn owner(layer: &Layer, weight: &Weight) -> Option<Layer> {
+    let owns = |leaf: &Layer| leaf.own_weights().iter().any(|own| own.id() == weight.id());
+    layer.leaves().into_iter().find(owns)
+}
+
 /// The factor of the low-rank product, `lora_alpha / rank`, by the config of the layer that owns the kernel.
 fn factor(layer: &Layer, kernel: &Weight, rank: usize) -> f32 {
-    let owns = |leaf: &Layer| leaf.own_weights().iter().any(|weight| weight.id() == kernel.id());
     // When Keras builds an Embedding with LoRA, it ignores the option `lora_alpha` and takes the rank.
-    let owner = layer.leaves().into_iter().find(owns).filter(|owner| owner.class_name() != "Embedding");
+    let owner = owner(layer, kernel).filter(|owner| owner.class_name() != "Embedding");
     let alpha = owner.and_then(|owner| owner.def().config().get("lora_alpha")?.as_f64());
     alpha.map_or(1.0, |alpha| (alpha / rank as f64) as f32)
 }
@@ -136,13 +166,6 @@ mod tests {
     fn layer(arrays: &[(&str, &[usize])]) -> LegacyLayer {
         let weights = arrays.iter().map(|(name, shape)| ((*name).to_owned(), shape.to_vec())).collect();
         LegacyLayer { name: "d".into(), weights }
-    }
-
-    #[test]
-    fn a_scale_divides_the_columns() {
-        let mut kernel = [2.0, -9.0, 4.0, 6.0];
-        dequantize(&mut kernel, &[2.0, 3.0]);
-        assert_eq!(kernel, [1.0, -3.0, 2.0, 2.0]);
     }
 
     #[test]
@@ -165,7 +188,7 @@ mod tests {
         let merged = split(&saved).unwrap();
         assert_eq!(merged.weights, layer(&[("m/d/bias", &[4]), ("m/d/kernel", &[3, 4])]));
         let parts = &merged.parts["m/d/kernel"];
-        assert!(matches!(&parts[..], [Part::Scale(_), Part::LowRank { rank: 2, .. }]));
+        assert!(matches!(&parts[..], [Part::Scale { .. }, Part::LowRank { rank: 2, .. }]));
         let embeddings =
             layer(&[("e/embeddings", &[5, 4]), ("e/lora_embeddings_a", &[5, 2]), ("e/lora_embeddings_b", &[2, 4])]);
         let Part::LowRank { a, b, rank: 2 } = &split(&embeddings).unwrap().parts["e/embeddings"][0] else { panic!() };
@@ -177,15 +200,15 @@ mod tests {
     #[test]
     fn arrays_that_do_not_fit_the_kernel_are_refused() {
         for (arrays, expected) in [
-            (&[("kernel", &[3, 4][..]), ("kernel_scale", &[3])][..], "expected a scale for each output"),
-            (&[("kernel", &[3, 4]), ("lora_kernel_a", &[3, 2])], "expected factors of a kernel [3, 4]"),
+            (&[("kernel", &[3, 4][..]), ("lora_kernel_a", &[3, 2])][..], "expected factors of a kernel [3, 4]"),
             (&[("kernel", &[3, 4]), ("lora_kernel_a", &[3, 0]), ("lora_kernel_b", &[0, 4])], "expected factors"),
-            (&[("kernel", &[3, 2]), ("kernel_scale", &[1, 2]), ("kernel_zero", &[1, 2])], "expected a scale"),
-            (&[("embeddings", &[2, 2]), ("embeddings_scale", &[2])], "expected weights of floats or int8"),
             (
-                &[("kernel", &[3, 2]), ("kernel_zero", &[1, 2])],
-                "expected weights of floats or int8, received `kernel_zero`",
+                &[("kernel", &[3, 2]), ("kernel_scale", &[1, 2]), ("kernel_zero", &[1, 2])],
+                "expected weights of floats or int8, received `kernel_zero`, as of a kernel quantized to int4",
             ),
+            (&[("embeddings", &[2, 2]), ("embeddings_zero", &[2])], "quantized to int4"),
+            (&[("kernel", &[3, 2]), ("kernel_amax_history", &[1024])], "quantized to float8"),
+            (&[("bias", &[2]), ("quantized_kernel", &[1, 3])], "quantized to gptq or awq"),
         ] {
             let error = split(&layer(arrays)).map(|_| ()).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");

@@ -8,11 +8,14 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use engraft_nn::{Error, ErrorKind, Layer, Result, Weight, snake_case};
 
-use super::merged_kernel;
+use super::int8::Scales;
 use super::serialized_object::is_operation;
 use crate::FloatType;
 use crate::error::at;
 use crate::h5::{H5Error, H5File, H5Writer};
+
+/// The hint where weights are quantized in a way that isn't read.
+pub(super) const UNQUANTIZED: &str = "save the model before it is quantized (before `model.quantize(..)`)";
 
 /// A layer and its group in the file; the empty path is the root.
 pub(super) struct SavedLayer {
@@ -24,11 +27,6 @@ impl SavedLayer {
     /// Name and class of the layer, for errors.
     fn description(&self) -> String {
         format!("layer `{}` ({})", self.layer.name(), self.layer.class_name())
-    }
-
-    /// Whether the file has the kernel as int8, and its scale in an array after the weights.
-    fn is_quantized(&self) -> bool {
-        self.layer.dtype_policy().is_some_and(|policy| policy.quantizes(self.layer.class_name()))
     }
 
     fn vars(&self) -> String {
@@ -167,12 +165,64 @@ impl FileComparison<'_> {
         for (index, weight) in weights.iter().enumerate() {
             let of_weight = |error| of_weight(weight, error);
             let mut values = read(index).map_err(of_weight)?;
-            if index == 0 && entry.is_quantized() {
-                merged_kernel::dequantize(&mut values, &read(weights.len()).map_err(of_weight)?);
+            if let Some((array, scales)) = self.scales(entry, index, weight)? {
+                let (_, scale) = self.file.read_f32(&self.path(&array)).map_err(of_weight)?;
+                scales.dequantize(&mut values, &scale);
             }
             weight.set(values)?;
         }
         Ok(())
+    }
+
+    /// The scales of a weight and the path of their array, if the file has the weight as int8. The array follows those of the layer.
+    ///
+    /// The values decide, not the dtype policy alone: Keras quantizes the layers inside a MultiHeadAttention, whose policy stays one of
+    /// floats in the file.
+    fn scales(&self, entry: &SavedLayer, index: usize, weight: &Weight) -> Result<Option<(String, Scales)>> {
+        let Some(scales) = Scales::of(&entry.layer, weight) else { return Ok(None) };
+        let path = entry.var(index);
+        let group = parent(&path);
+        let beside = (0..entry.layer.own_weights().len()).filter(|&other| parent(&entry.var(other)) == group).count();
+        let array = join(group, &beside.to_string());
+        let by_policy = entry.layer.dtype_policy().is_some_and(|policy| policy.quantizes(entry.layer.class_name()));
+        let is_int8 = by_policy || self.is_int8(&path)? && self.file.contains(&self.path(&array)).map_err(in_h5)?;
+        Ok(is_int8.then_some((array, scales)))
+    }
+
+    /// Whether the file has an array of integers of 8 bits at this path.
+    fn is_int8(&self, path: &str) -> Result<bool> {
+        let path = self.path(path);
+        Ok(self.file.contains(&path).map_err(in_h5)? && self.file.dataset_kind(&path).map_err(in_h5)? == "I8")
+    }
+
+    /// Refuses a weight that is quantized in another way than int8, without a policy that says so: by the arrays beside it.
+    fn check_quantization(
+        &self,
+        entry: &SavedLayer,
+        index: usize,
+        weight: &Weight,
+        found: &HashSet<String>,
+    ) -> Result<()> {
+        if Scales::of(&entry.layer, weight).is_none() {
+            return Ok(());
+        }
+        let path = entry.var(index);
+        let in_group = |array: &str| parent(array) == self.path(parent(&path));
+        let arrays = found.iter().filter(|array| in_group(array)).count();
+        let weights =
+            (0..entry.layer.own_weights().len()).filter(|&other| in_group(&self.path(&entry.var(other)))).count();
+        let shape = self.file.dataset_shape(&self.path(&path)).unwrap_or_default();
+        let mode = match shape == weight.shape() {
+            _ if arrays <= weights => return Ok(()),
+            true if arrays == weights + 1 => return Ok(()),
+            true => "float8",
+            false if self.is_int8(&path)? => "int4",
+            false => "gptq or awq",
+        };
+        let received = format!("{arrays} arrays in `{}`, as of a kernel quantized to {mode}", self.path(parent(&path)));
+        Err(Error::new(name_of(weight), "weights of floats or int8", received)
+            .with_kind(ErrorKind::Unsupported)
+            .hint(UNQUANTIZED))
     }
 
     /// Checks that the number and shapes of a layer's arrays match its weights.
@@ -184,15 +234,16 @@ impl FileComparison<'_> {
             found.extend(children(self.file, &group)?.into_iter().map(|name| join(&group, &name)));
         }
         let weights = entry.layer.own_weights();
-        let mut arrays: Vec<(String, &Weight, &[usize])> = Vec::new();
+        let mut arrays: Vec<(String, &Weight, Vec<usize>)> = Vec::new();
         for (index, weight) in weights.iter().enumerate() {
             let paths = std::iter::once(entry.var(index)).chain(entry.copies(index));
-            arrays.extend(paths.map(|path| (path, weight, weight.shape())));
-        }
-        if let Some(kernel) = weights.first().filter(|_| entry.is_quantized()) {
-            // The scale of each output of the kernel follows the weights.
-            let scale = kernel.shape().last().map(std::slice::from_ref).unwrap_or_default();
-            arrays.push((entry.var(weights.len()), kernel, scale));
+            arrays.extend(paths.map(|path| (path, weight, weight.shape().to_vec())));
+            self.check_quantization(entry, index, weight, &found)?;
+            if let Some((array, scales)) = self.scales(entry, index, weight)? {
+                // Keras adds axes of size 1 to some arrays of scales.
+                let shape = self.file.dataset_shape(&self.path(&array)).ok().filter(|shape| scales.fit(shape));
+                arrays.push((array, weight, shape.unwrap_or_else(|| scales.sizes())));
+            }
         }
         for (path, weight, expected) in &arrays {
             let path = self.path(path);

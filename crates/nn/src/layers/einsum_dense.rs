@@ -60,8 +60,9 @@ pub struct EinsumDense {
     lora_alpha: Option<Number>,
     #[serde(default, skip_serializing, rename = "gptq_unpacked_column_size")]
     _gptq_unpacked_column_size: Unset,
+    /// The settings of quantized weights, which are dequantized when they are read.
     #[serde(default, skip_serializing, rename = "quantization_config")]
-    _quantization_config: Unset,
+    _quantization_config: Value,
 }
 
 /// The sizes of the result, of which those of the input's axes may be unknown.
@@ -91,7 +92,7 @@ impl EinsumDense {
             lora_rank: None,
             lora_alpha: None,
             _gptq_unpacked_column_size: Unset,
-            _quantization_config: Unset,
+            _quantization_config: Value::Null,
         }
     }
 

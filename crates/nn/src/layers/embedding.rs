@@ -6,7 +6,6 @@ use serde_json::{Map, Number, Value};
 
 use super::options::{config_of, single};
 use crate::Shape;
-use crate::keras_object::Unset;
 use crate::layer::LayerDef;
 use crate::lowering::Lowering;
 use crate::weight::WeightSpec;
@@ -46,8 +45,9 @@ pub struct Embedding {
     lora_rank: Option<usize>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     lora_alpha: Option<Number>,
+    /// The settings of quantized weights, which are dequantized when they are read.
     #[serde(default, skip_serializing, rename = "quantization_config")]
-    _quantization_config: Unset,
+    _quantization_config: Value,
 }
 
 /// Keras' default for embeddings.
@@ -69,7 +69,7 @@ impl Embedding {
             _input_length: None,
             lora_rank: None,
             lora_alpha: None,
-            _quantization_config: Unset,
+            _quantization_config: Value::Null,
         }
     }
 

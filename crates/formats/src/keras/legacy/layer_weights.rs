@@ -107,7 +107,7 @@ impl<'a> LayerWeights<'a> {
     fn set(&self, pairs: &[(&LegacyLayer, &Layer)]) -> Result<()> {
         let pairs = pairs.iter().map(|(saved, layer)| merged_kernel::split(saved).map(|parts| (parts, *layer)));
         let pairs = pairs.collect::<Result<Vec<(MergedLayer, &Layer)>>>()?;
-        for (MergedLayer { weights: saved, .. }, layer) in &pairs {
+        for (MergedLayer { weights: saved, parts }, layer) in &pairs {
             let weights = in_order_of(saved, layer);
             if !same_shapes(saved, &weights) {
                 let shapes = |shapes: Vec<&[usize]>| format!("weights of shapes {shapes:?}");
@@ -118,6 +118,9 @@ impl<'a> LayerWeights<'a> {
                     expected,
                     format_args!("{received} in `{}`", saved.name),
                 ));
+            }
+            for ((array, _), weight) in saved.weights.iter().zip(&weights) {
+                parts.get(array).into_iter().flatten().try_for_each(|part| part.check(layer, weight))?;
             }
         }
         for (MergedLayer { weights: saved, parts }, layer) in &pairs {
