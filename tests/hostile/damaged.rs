@@ -57,18 +57,48 @@ macro_rules! damaged {
     };
 }
 
-damaged!(keras, model_h5, weights_h5, safetensors, onnx, npy, npz, cache_pack, inspect);
+damaged!(keras, model_h5, weights_h5, safetensors, onnx, npy, npz, cache_pack, architecture, inspect);
 
-/// Most bits of a label file are text, in which many other texts are valid, too: it is enough that nothing panics.
-#[test]
-fn a_label_file_with_any_bit_flipped_or_cut_short_is_read_or_refused() {
-    let (refused, all) = flip("label_file");
+/// Most bits of such a file are text, in which many other texts are valid, too: it is enough that nothing panics.
+fn flip_and_truncate(name: &str) {
+    let (refused, all) = flip(name);
     assert!(refused > 0 && refused < all, "{refused} of {all} refused");
-    let reader = reader("label_file");
+    let reader = reader(name);
     for bytes in (reader.valid)() {
         (0..bytes.len()).for_each(|length| {
             reader.check(&bytes[..length]);
         });
+    }
+}
+
+#[test]
+fn a_label_file_with_any_bit_flipped_or_cut_short_is_read_or_refused() {
+    flip_and_truncate("label_file");
+}
+
+#[test]
+fn class_names_with_any_bit_flipped_or_cut_short_are_read_or_refused() {
+    flip_and_truncate("class_names");
+}
+
+/// Many short names, deep nesting and long names: the reader's memory is limited.
+#[test]
+fn many_class_names_and_deep_layers_are_refused() {
+    let names = reader("class_names");
+    let layers = reader("architecture");
+    let numbers = (0..600_000).map(|name| format!("{name}\n")).collect::<String>();
+    let list = format!("[{}]", vec!["\"\""; 1 << 20].join(","));
+    for (reader, text) in [
+        (names, numbers),
+        (names, "a\n".repeat(1 << 21)),
+        (names, list.clone()),
+        (names, format!("{{{}}}", vec!["\"\":0"; 1 << 19].join(","))),
+        (names, "[".repeat(1 << 21)),
+        (layers, list),
+        (layers, "{\"class_name\":".repeat(1 << 17)),
+        (layers, " ".repeat(9 << 20)),
+    ] {
+        assert!(!reader.check(text.as_bytes()), "{}: {}", reader.name, &text[..20]);
     }
 }
 

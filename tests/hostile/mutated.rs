@@ -63,6 +63,8 @@ readers!(
     photo,
     cache_pack,
     label_file,
+    class_names,
+    architecture,
     inspect
 );
 

@@ -3,11 +3,12 @@
 use std::io::{Cursor, Seek, Write};
 use std::path::Path;
 
+use engraft::recipe::ClassNames;
 use engraft_cache::FeatureCache;
-use engraft_data::PhotoFolder;
+use engraft_data::{ColorMode, PhotoFolder};
 use engraft_formats::h5::H5File;
 use engraft_formats::inspect::inspect;
-use engraft_formats::keras::{self, legacy};
+use engraft_formats::keras::{self, LoadOptions, legacy};
 use engraft_formats::safetensors::{Naming, SafetensorsFile};
 use engraft_formats::{npy, onnx, safetensors};
 use engraft_interpreter::OnnxModel;
@@ -32,7 +33,7 @@ pub struct Reader {
 }
 
 /// All readers.
-pub const READERS: [Reader; 12] = [
+pub const READERS: [Reader; 14] = [
     Reader { name: "keras", valid: valid::keras, read: keras_model },
     Reader {
         name: "keras_config",
@@ -48,6 +49,8 @@ pub const READERS: [Reader; 12] = [
     Reader { name: "photo", valid: valid::photo, read: photo },
     Reader { name: "cache_pack", valid: valid::cache_pack, read: |bytes| cached_photos(bytes).map(drop) },
     Reader { name: "label_file", valid: valid::label_file, read: label_file },
+    Reader { name: "class_names", valid: valid::class_names, read: class_names },
+    Reader { name: "architecture", valid: valid::architecture, read: architecture },
     Reader {
         name: "inspect",
         valid: valid::every_format,
@@ -82,6 +85,30 @@ impl Reader {
 
 fn file(bytes: &[u8]) -> Cursor<Vec<u8>> {
     Cursor::new(bytes.to_vec())
+}
+
+/// Reads class names as JSON if the text starts as JSON does, else as lines.
+fn class_names(bytes: &[u8]) -> Result<(), String> {
+    thread_local! {
+        static FOLDER: TempDir = tempfile::tempdir().expect("the temporary folder is writable");
+    }
+    let is_json = bytes.starts_with(b"[") || bytes.starts_with(b"{");
+    let found = FOLDER.with(|folder| {
+        let path = folder.path().join(if is_json { "class_names.json" } else { "labels.txt" });
+        std::fs::write(&path, bytes).expect("the temporary folder is writable");
+        ClassNames::read(&path).map_err(text)
+    })?;
+    assert!(!found.names.is_empty() && found.names.iter().all(|name| !name.is_empty()));
+    Ok(())
+}
+
+/// Reads the layers of a model from JSON, and its weights from the files that [`valid::architecture`] fits.
+fn architecture(bytes: &[u8]) -> Result<(), String> {
+    let load = |weights: &Path| {
+        at_a_path(bytes, |json| keras::load_architecture(json, weights, &LoadOptions::new())).map(drop).map_err(text)
+    };
+    let functional = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../golden/models/functional.weights.h5");
+    load(valid::tiny_weights()).or_else(|error| load(&functional).map_err(|_| error))
 }
 
 /// Calls a reader that takes a path. All calls of a thread reuse one file, because creating files is slow.
@@ -198,6 +225,9 @@ fn initializers(bytes: &[u8]) -> Result<(), String> {
 fn photo(bytes: &[u8]) -> Result<(), String> {
     let pixels = engraft_data::decode_bytes(bytes, "photo").map_err(text)?;
     assert_eq!(pixels.rgb.len(), 3 * pixels.width * pixels.height);
+    // A photo is decoded in every mode or in none.
+    let rgba = ColorMode::Rgba.load_bytes(bytes, "photo", [2, 3]).map_err(text)?;
+    assert_eq!(rgba.len(), 2 * 3 * 4);
     Ok(())
 }
 

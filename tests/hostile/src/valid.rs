@@ -216,3 +216,33 @@ pub(crate) fn label_file() -> Vec<Vec<u8>> {
     let several = b"\xEF\xBB\xBFgrey.jpg,a\ngrey.jpg,b\n./palette.png,\n\n..\\testdata\\photo.bmp,\"a \"\"b\"\"\"\n";
     vec![single.to_vec(), several.to_vec()]
 }
+
+pub(crate) fn class_names() -> Vec<Vec<u8>> {
+    let texts = [
+        "cat\nhot dog\n",
+        "\u{feff}0 cat\r\n1 hot dog\r\n2 Ägypten\r\n",
+        r#"["cat", "hot dog"]"#,
+        r#"{"hot dog": 1, "cat": 0}"#,
+        r#"{"1": "hot dog", "0": "cat", "2": "bird"}"#,
+    ];
+    texts.map(|text| text.as_bytes().to_vec()).to_vec()
+}
+
+/// Configs of models, as `model.to_json()` writes them: that of [`tiny_weights`], and one of a functional model.
+pub(crate) fn architecture() -> Vec<Vec<u8>> {
+    let tiny = r#"{"class_name": "Sequential", "config": {"name": "m", "layers": [
+        {"class_name": "InputLayer", "config": {"name": "x", "batch_shape": [null, 2]}},
+        {"class_name": "Dense", "config": {"name": "top", "units": 1}}]}, "keras_version": "3.15.1"}"#;
+    vec![tiny.as_bytes().to_vec(), keras_config().remove(0)]
+}
+
+/// The file of the weights of [`tiny`].
+pub(crate) fn tiny_weights() -> &'static Path {
+    static FOLDER: LazyLock<(tempfile::TempDir, PathBuf)> = LazyLock::new(|| {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("tiny.weights.h5");
+        keras::save_weights(&tiny(), &path, FloatType::F32).expect("the file is written");
+        (folder, path)
+    });
+    &FOLDER.1
+}

@@ -1,17 +1,23 @@
 //! Class names in a file of their own: beside a model that has none, or given by the caller.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
+use std::fmt;
 use std::fs::File;
 use std::io::Read;
+use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use crate::formats::json;
 use crate::{Error, ErrorKind, Result};
 
 /// Limit on the bytes of a file of class names.
 const MAX_BYTES: u64 = 4 << 20;
+
+/// Limit on the number of names, so that a file of short lines takes little memory. ImageNet-21k has 21,843 classes.
+const MAX_NAMES: usize = 1 << 17;
 
 /// Names of files that hold class names, beside a model. `class_indices.json` is the dictionary of Keras' `flow_from_directory`.
 const FILES: [&str; 5] = ["labels.txt", "class_names.txt", "class_names.json", "classes.txt", "class_indices.json"];
@@ -62,7 +68,8 @@ impl ClassNames {
     /// ```
     ///
     /// # Errors
-    /// The file can't be read, is larger than 4 MiB, or isn't UTF-8; it has no names, one name twice, or indices other than 0, 1, ….
+    /// The file can't be read, is larger than 4 MiB, or isn't UTF-8; it has no names, more than 131,072, an empty one, or one twice; or
+    /// indices other than 0, 1, ….
     pub fn read(file: &Path) -> Result<Self> {
         let names = || {
             let text = text(file)?;
@@ -74,14 +81,32 @@ impl ClassNames {
     }
 }
 
-/// Checks that there are names, and that they differ.
+/// Checks that there are names, not too many, and that they differ.
 pub(super) fn check(names: Vec<String>) -> Result<Vec<String>> {
+    let refused = |received| {
+        let error = Error::new("class names", "names that differ", received).with_kind(ErrorKind::InvalidData);
+        error.hint("give each class a name of its own, in the order of the model's outputs")
+    };
+    if names.len() > MAX_NAMES {
+        return Err(Error::new("class names", format_args!("at most {MAX_NAMES} names"), "more")
+            .with_kind(ErrorKind::InvalidData)
+            .hint("a file of class names has one name for each output of the model"));
+    }
     let mut seen = HashSet::new();
-    let refused = |received| Error::new("class names", "names that differ", received).with_kind(ErrorKind::InvalidData);
     match names.iter().find(|name| !seen.insert(name.as_str())) {
         _ if names.is_empty() => Err(refused("none".to_owned())),
-        Some(twice) => Err(refused(format!("`{twice}` twice"))),
+        _ if seen.contains("") => Err(refused("an empty one".to_owned())),
+        Some(twice) => Err(refused(format!("`{}` twice", excerpt(twice)))),
         None => Ok(names),
+    }
+}
+
+/// The start of a name, which may be as long as its file.
+fn excerpt(name: &str) -> String {
+    const LENGTH: usize = 80;
+    match name.char_indices().nth(LENGTH) {
+        Some((end, _)) => format!("{}…", &name[..end]),
+        None => name.to_owned(),
     }
 }
 
@@ -90,14 +115,24 @@ fn text(file: &Path) -> Result<String> {
     let read = File::open(file).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes));
     read.map_err(|error| Error::from_io("class names", error))?;
     if bytes.len() as u64 > MAX_BYTES {
-        return Err(Error::new("class names", format_args!("at most {MAX_BYTES} bytes"), "more"));
+        return Err(Error::new("class names", format_args!("at most {MAX_BYTES} bytes"), "more")
+            .with_kind(ErrorKind::InvalidData)
+            .hint("a file of class names has one name a line, or is JSON"));
     }
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes).to_vec();
-    String::from_utf8(bytes).map_err(|error| Error::from_source("class names", error))
+    String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        Error::new("class names", "text in UTF-8", format_args!("other bytes from byte {at} on"))
+            .with_kind(ErrorKind::InvalidData)
+            .caused_by(error)
+            .hint("save the file as UTF-8")
+    })
 }
 
 fn names_of_lines(text: &str) -> Vec<String> {
-    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    // One name too many is refused; what follows it need not be in memory.
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty()).take(MAX_NAMES + 1);
+    let lines: Vec<&str> = lines.collect();
     let numbered = lines.iter().enumerate().map(|(index, line)| {
         let (number, name) = line.split_once(char::is_whitespace)?;
         (number.parse() == Ok(index)).then(|| name.trim())
@@ -111,25 +146,52 @@ fn names_of_json(text: &str) -> Result<Vec<String>> {
     #[serde(untagged, expecting = "a list of names, or a dictionary of names and indices")]
     enum Form {
         List(Vec<String>),
-        Indices(BTreeMap<String, usize>),
-        Names(BTreeMap<String, String>),
+        Indices(Pairs<usize>),
+        Names(Pairs<String>),
     }
-    let (indices, count): (BTreeMap<usize, String>, usize) = match json::parse("class names", text.as_bytes())? {
+    let (mut indices, count): (Vec<(usize, String)>, usize) = match json::parse("class names", text.as_bytes())? {
         Form::List(names) => return Ok(names),
-        Form::Indices(of_name) => {
+        Form::Indices(Pairs(of_name)) => {
             let count = of_name.len();
             (of_name.into_iter().map(|(name, index)| (index, name)).collect(), count)
         }
-        Form::Names(of_index) => {
+        Form::Names(Pairs(of_index)) => {
             let count = of_index.len();
             let index = |(index, name): (String, String)| Some((index.parse().ok()?, name));
             (of_index.into_iter().filter_map(index).collect(), count)
         }
     };
-    match indices.keys().copied().eq(0..count) {
-        true => Ok(indices.into_values().collect()),
+    indices.sort_by_key(|(index, _)| *index);
+    match indices.iter().map(|(index, _)| *index).eq(0..count) {
+        true => Ok(indices.into_iter().map(|(_, name)| name).collect()),
         false => Err(Error::new("class names", format_args!("the indices 0 to {}", count.saturating_sub(1)), "others")
-            .with_kind(ErrorKind::InvalidData)),
+            .with_kind(ErrorKind::InvalidData)
+            .hint("number the classes in the order of the model's outputs, each once")),
+    }
+}
+
+/// The members of a JSON object in their order. A map would drop one of two members of the same name.
+struct Pairs<T>(Vec<(String, T)>);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Pairs<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        struct Members<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Members<T> {
+            type Value = Pairs<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Pairs<T>, A::Error> {
+                let mut pairs = Vec::new();
+                while let Some(pair) = map.next_entry()? {
+                    pairs.push(pair);
+                }
+                Ok(Pairs(pairs))
+            }
+        }
+        deserializer.deserialize_map(Members(PhantomData))
     }
 }
 
@@ -167,12 +229,47 @@ mod tests {
             ("a.json", r#"{"cat": 0, "dog": 2}"#, "expected the indices 0 to 1"),
             ("a.json", r#"{"cat": 0, "dog": 0}"#, "expected the indices 0 to 1"),
             ("a.json", r#"{"x": "cat", "0": "dog"}"#, "expected the indices 0 to 1"),
+            ("a.json", r#"{"cat": 0, "dog": 1, "cat": 0}"#, "expected the indices 0 to 2"),
+            ("a.json", r#"{"cat": 0, "dog": 1, "cat": 2}"#, "received `cat` twice"),
+            ("a.json", r#"{"0": "cat", "1": "cat"}"#, "received `cat` twice"),
+            ("a.json", r#"["cat", ""]"#, "expected names that differ, received an empty one"),
+            ("a.json", r#"["cat", 7]"#, "a list of names, or a dictionary"),
+            ("a.json", "{}", "received none"),
+            ("a.json", "7", "a list of names, or a dictionary"),
+            ("a.json", r#"{"cat": 1e99, "dog": -1}"#, "a list of names, or a dictionary"),
             ("a.json", r#"{"cat": "dog", "n": 1}"#, "a list of names, or a dictionary"),
             ("a.json", "[", "class names"),
         ] {
             let error = read(name, text).unwrap_err();
             assert!(error.contains(expected) && error.contains(name), "{error}");
         }
+    }
+
+    #[test]
+    fn hostile_files_are_refused_with_what_to_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let read = |name: &str, bytes: &[u8]| {
+            let file = folder.path().join(name);
+            std::fs::write(&file, bytes).unwrap();
+            let error = ClassNames::read(&file).unwrap_err().to_string();
+            assert!(error.contains(name) && error.contains("class names") && error.len() < 1000, "{error}");
+            error
+        };
+        let lines: String = (0..=MAX_NAMES).map(|name| format!("{name}\n")).collect();
+        for (name, bytes, expected) in [
+            ("labels.txt", b"cat\n\xff\xfe".to_vec(), "text in UTF-8, received other bytes from byte 4 on\nhint: save"),
+            ("labels.txt", "cat\n".encode_utf16().flat_map(u16::to_le_bytes).chain([0xff]).collect(), "text in UTF-8"),
+            ("labels.txt", vec![b'a'; MAX_BYTES as usize + 1], "expected at most 4194304 bytes, received more\nhint: "),
+            ("labels.txt", lines.into_bytes(), "expected at most 131072 names, received more\nhint: "),
+            ("labels.txt", ["a".repeat(100_000), "a".repeat(100_000)].join("\n").into_bytes(), "a… twice"),
+            ("a.json", "[".repeat(1 << 17).into_bytes(), "recursion limit exceeded"),
+            ("a.json", "[".repeat(1 << 20).into_bytes(), "at most 262144 values"),
+            ("a.json", br#"["cat", "d"#.to_vec(), "EOF"),
+        ] {
+            let error = read(name, &bytes);
+            assert!(error.contains(expected), "{expected}: {error}");
+        }
+        assert!(ClassNames::read(folder.path()).is_err(), "a folder");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use engraft_nn::{Error, Result};
+use engraft_nn::{Error, ErrorKind, Result};
 use serde_json::Value;
 
 use super::config_reader::ConfigReader;
@@ -59,7 +59,9 @@ fn text(path: &Path) -> Result<Vec<u8>> {
     let read = File::open(path).and_then(|file| file.take(MAX_CONFIG + 1).read_to_end(&mut bytes));
     read.map_err(|error| Error::from_io("file", error))?;
     match bytes.len() as u64 > MAX_CONFIG {
-        true => Err(Error::new("file", format_args!("at most {MAX_CONFIG} bytes"), "more")),
+        true => Err(Error::new("file", format_args!("at most {MAX_CONFIG} bytes"), "more")
+            .with_kind(ErrorKind::InvalidData)
+            .hint("this file describes the layers alone, as Keras' `model.to_json()` writes them")),
         false => Ok(bytes),
     }
 }
@@ -88,6 +90,48 @@ mod tests {
             let archive = load_architecture(&path("m.json"), &path(weights), &LoadOptions::new()).unwrap();
             assert_eq!(*archive.model.weights()[0].values(), *model.weights()[0].values(), "{weights}");
             assert_eq!(archive.keras_version.as_deref(), Some("2.15.0"));
+        }
+    }
+
+    #[test]
+    fn hostile_files_are_refused_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let model = Sequential::new().add(Input::new([4])).add(Dense::new(2).named("top")).build().unwrap();
+        legacy::save_weights(&path("m.h5"), &model.layers()).unwrap();
+        let dense = |name: &str, units: &str| {
+            format!(
+                r#"{{"class_name": "Dense", "config": {{"name": "{name}", "units": {units}, "batch_input_shape": [null, 4]}}}}"#
+            )
+        };
+        let layers = |layers: &str| {
+            format!(r#"{{"class_name": "Sequential", "config": {{"name": "m", "layers": [{layers}]}}}}"#).into_bytes()
+        };
+        let nested = |depth: usize| {
+            let open = r#"{"class_name": "Sequential", "config": {"name": "m", "layers": ["#;
+            [open.repeat(depth), "]}}".repeat(depth)].concat().into_bytes()
+        };
+        let many = |count: usize| (0..count).map(|n| dense(&format!("d{n}"), "4")).collect::<Vec<_>>().join(",");
+        for (json, expected) in [
+            (Vec::new(), "EOF"),
+            (JSON.as_bytes()[..JSON.len() - 9].to_vec(), "EOF"),
+            (vec![0xff, 0xfe, 0x7b], "expected value"),
+            (vec![b' '; MAX_CONFIG as usize + 1], "expected at most 8388608 bytes, received more\nhint: "),
+            (b"7".to_vec(), "an object with a class_name"),
+            ("[".repeat(100_000).into_bytes(), "recursion limit exceeded"),
+            (nested(20), "m.json"),
+            (layers("7"), "an object with a class_name"),
+            (layers(&dense("top", "\"2\"")), "layer `top` (Dense)"),
+            (layers(&dense("top", "-2")), "layer `top` (Dense)"),
+            (layers(&dense("top", "1000000000000")), "layer `top`"),
+            (layers(&[dense("top", "4"), dense("top", "2")].join(",")), "`top`"),
+            (layers(&many(10_001)), "expected at most"),
+            (layers(&many(3)), "m.h5: expected 3 layers"),
+        ] {
+            std::fs::write(path("m.json"), &json).unwrap();
+            let error = load_architecture(&path("m.json"), &path("m.h5"), &LoadOptions::new()).unwrap_err().to_string();
+            assert!(error.contains(expected) && error.len() < 20_000, "{expected}: {error}");
+            assert!(error.contains("m.json") || error.contains("m.h5"), "{error}");
         }
     }
 
