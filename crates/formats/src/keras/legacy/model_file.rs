@@ -137,13 +137,13 @@ fn attributes(model: &Model, options: &SaveOptions<'_>) -> Result<Vec<(String, S
 }
 
 /// Removes the options of LoRA, whose product is merged into the kernel. With them, Keras would expect its factors in an `.h5`.
+///
+/// They may be those of a layer inside a wrapper, such as a SpectralNormalization.
 fn remove_lora(object: &mut Value) {
-    for layer in object.pointer_mut("/config/layers").and_then(Value::as_array_mut).into_iter().flatten() {
-        remove_lora(layer);
-        if let Some(config) = layer.get_mut("config").and_then(Value::as_object_mut) {
-            config.retain(|option, _| option != "lora_rank" && option != "lora_alpha");
-        }
-    }
+    let Some(config) = object.get_mut("config").and_then(Value::as_object_mut) else { return };
+    config.retain(|option, _| option != "lora_rank" && option != "lora_alpha");
+    config.get_mut("layers").and_then(Value::as_array_mut).into_iter().flatten().for_each(remove_lora);
+    config.get_mut("layer").into_iter().for_each(remove_lora);
 }
 
 /// Replaces each ellipsis by full slices, `x[..., 0]` by `x[:, :, :, 0]`, since Keras can't read an ellipsis from an `.h5`.
@@ -175,6 +175,22 @@ fn without_ellipsis(key: &Value, axes: usize) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn options_of_lora_are_removed_inside_models_and_wrappers() {
+        let dense = |lora: bool| match lora {
+            true => json!({"class_name": "Dense", "config": {"units": 2, "lora_rank": 4, "lora_alpha": 2}}),
+            false => json!({"class_name": "Dense", "config": {"units": 2}}),
+        };
+        let model = |lora| {
+            let wrapper = json!({"class_name": "SpectralNormalization", "config": {"layer": dense(lora)}});
+            let inner = json!({"class_name": "Sequential", "config": {"layers": [dense(lora), wrapper]}});
+            json!({"class_name": "Sequential", "config": {"layers": [inner, dense(lora)]}})
+        };
+        let mut config = model(true);
+        remove_lora(&mut config);
+        assert_eq!(config, model(false));
+    }
 
     #[test]
     fn an_ellipsis_is_as_many_slices_as_axes_are_left() {
