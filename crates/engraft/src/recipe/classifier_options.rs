@@ -146,15 +146,17 @@ impl ClassifierOptions {
         if names.len() == 1 {
             return Ok((model, None));
         }
-        let mut chosen = None;
+        // Probabilities are sure. That a last `Dense` layer gives logits is a guess: it may be a regression.
+        let (mut probabilities, mut logits) = (None, None);
         for output in model.outputs().iter().filter(|output| output.shape().len() == 1) {
             let single = of(output)?;
-            if matches!(Outputs::of(&single)?, Outputs::Probabilities | Outputs::Logits(_)) {
-                chosen = Some(single);
-                break;
+            match Outputs::of(&single)? {
+                Outputs::Probabilities => _ = probabilities.get_or_insert(single),
+                Outputs::Logits(_) => _ = logits.get_or_insert(single),
+                Outputs::Values | Outputs::Features => {}
             }
         }
-        let Some(chosen) = chosen else {
+        let Some(chosen) = probabilities.or(logits) else {
             return Err(Error::new(
                 format_args!("model `{}`", model.name()),
                 "an output of one number per class, [classes]",
@@ -235,6 +237,22 @@ mod tests {
         assert!(features.outputs() == Outputs::Features && features.warnings().is_empty());
         let error = load(&path, ClassifierOptions::new().output("age")).unwrap_err();
         assert!(error.contains("output: expected one of features, kind, received age"), "{error}");
+    }
+
+    #[test]
+    fn probabilities_are_chosen_before_what_may_be_logits() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m.keras");
+        let x = Input::new([2, 2, 3]);
+        let features = Flatten::new().call(&x).unwrap();
+        let place = Dense::new(4).named("place").call(&features).unwrap();
+        let kind = Dense::new(3).activation(Softmax).named("kind").call(&features).unwrap();
+        let chosen = |outputs: &[&SymbolicTensor]| {
+            save_model(&Model::new(&x, outputs.iter().copied()).unwrap(), &path).unwrap();
+            load(&path, ClassifierOptions::new()).unwrap().model().output().layer().name().to_owned()
+        };
+        assert_eq!(chosen(&[&place, &kind]), "kind");
+        assert_eq!(chosen(&[&features, &place]), "place", "logits, if nothing gives probabilities");
     }
 
     #[test]
