@@ -33,16 +33,19 @@ pub fn normalize(norm: &Normalization, x: &[f32], gamma: Option<&[f32]>, beta: O
     let beta = beta.unwrap_or(&zeros);
     check_len("beta", beta, columns);
     let statistics = statistics(norm, x);
-    let prepare = |block: usize, [shift, scale]: &mut [Vec<f32>; 2]| {
+    let prepare = |block: usize, [shift, scale, offset]: &mut [Vec<f32>; 3]| {
         let groups = &statistics[block * norm.groups..];
-        spread(norm, groups, |group| group.subtracted, shift);
+        spread(norm, groups, |group| group.subtracted.rounded, shift);
         spread(norm, groups, |group| group.inverse, scale);
         scale_by(scale, gamma);
+        spread(norm, groups, |group| group.subtracted.rest, offset);
+        let values = offset.iter_mut().zip(scale.iter()).zip(beta);
+        values.for_each(|((offset, scale), beta)| *offset = beta - *offset * scale);
     };
-    for_each_row(norm, y, prepare, |row, y, [shift, scale]| {
+    for_each_row(norm, y, prepare, |row, y, [shift, scale, offset]| {
         let x = &x[row * columns..][..columns];
-        for ((((y, x), shift), scale), beta) in y.iter_mut().zip(x).zip(shift).zip(scale).zip(beta) {
-            *y = (x - shift) * scale + beta;
+        for ((((y, x), shift), scale), offset) in y.iter_mut().zip(x).zip(shift).zip(scale).zip(offset) {
+            *y = (x - shift) * scale + offset;
         }
     });
 }
@@ -66,7 +69,7 @@ pub fn normalize_input_gradient(norm: &Normalization, dy: &[f32], x: &[f32], gam
     let terms = gradient_terms(norm, dy, x, gamma, &statistics);
     let prepare = |block: usize, [mean, scale, x_factor, constant]: &mut [Vec<f32>; 4]| {
         let first = block * norm.groups;
-        spread(norm, &statistics[first..], |group| group.mean, mean);
+        spread(norm, &statistics[first..], |group| group.mean.rounded, mean);
         spread(norm, &statistics[first..], |group| group.inverse, scale);
         scale_by(scale, gamma);
         spread(norm, &terms[first..], |terms| terms.x_factor, x_factor);
@@ -109,7 +112,7 @@ pub fn normalize_weight_gradients(
             let (x, dy) = (&x[at..][..norm.width], &dy[at..][..norm.width]);
             let sums = dgamma[first..][..norm.width].iter_mut().zip(&mut dbeta[first..][..norm.width]);
             for ((dgamma, dbeta), (x, dy)) in sums.zip(x.iter().zip(dy)) {
-                *dgamma += dy * ((x - group.subtracted) * group.inverse);
+                *dgamma += dy * (group.subtracted.distance(*x) * group.inverse);
                 *dbeta += dy;
             }
         }
@@ -129,13 +132,33 @@ fn check(norm: &Normalization, x: &[f32], gamma: Option<&[f32]>) {
     }
 }
 
+/// A mean in two parts. Values that differ little are near their mean: relative to their distance from it, the rounding of the mean
+/// to f32 is large.
+#[derive(Clone, Copy, Default)]
+struct Mean {
+    rounded: f32,
+    /// What rounding lost.
+    rest: f32,
+}
+
+impl Mean {
+    fn new(mean: f64) -> Self {
+        let rounded = mean as f32;
+        Self { rounded, rest: (mean - f64::from(rounded)) as f32 }
+    }
+
+    fn distance(self, x: f32) -> f32 {
+        x - self.rounded - self.rest
+    }
+}
+
 /// The statistics of one group.
 #[derive(Clone, Copy, Default)]
 struct GroupStatistics {
     /// The mean, or 0 for the kinds that don't use it.
-    mean: f32,
+    mean: Mean,
     /// What is subtracted from each value.
-    subtracted: f32,
+    subtracted: Mean,
     /// What the difference is multiplied by.
     inverse: f32,
     /// Whether the divisor is epsilon, a constant.
@@ -143,14 +166,15 @@ struct GroupStatistics {
 }
 
 impl GroupStatistics {
-    /// `squares` is the sum of the squared distances from `mean`.
-    fn new(norm: &Normalization, mean: f32, squares: f64) -> Self {
+    /// `squares` is the sum of the squared distances from the rounded mean.
+    fn new(norm: &Normalization, mean: Mean, squares: f64) -> Self {
         let epsilon = f64::from(norm.epsilon);
+        let squares = (squares - norm.group_size() as f64 * f64::from(mean.rest).powi(2)).max(0.0);
         let (divisor, constant) = match norm.kind {
             NormalizationKind::Norm => (squares.sqrt().max(epsilon), squares.sqrt() < epsilon),
             _ => ((squares / norm.group_size() as f64 + epsilon).sqrt(), false),
         };
-        let subtracted = if norm.kind == NormalizationKind::Standard { mean } else { 0.0 };
+        let subtracted = if norm.kind == NormalizationKind::Standard { mean } else { Mean::default() };
         Self { mean, subtracted, inverse: (1.0 / divisor) as f32, constant }
     }
 }
@@ -166,24 +190,37 @@ fn statistics(norm: &Normalization, x: &[f32]) -> Vec<GroupStatistics> {
         if has_mean {
             sums.add_up(norm, |row, sums| sums.iter_mut().zip(rows(row)).for_each(|(sum, x)| *sum += x));
             let size = norm.group_size() as f64;
-            spread(norm, &sums.groups, |sum| (sum / size) as f32, &mut means);
+            groups.iter_mut().zip(&sums.groups).for_each(|(group, sum)| group.mean = Mean::new(sum / size));
+            spread(norm, groups, |group| group.mean.rounded, &mut means);
         }
         sums.add_up(norm, |row, sums| match has_mean {
             true => sums.iter_mut().zip(rows(row)).zip(&means).for_each(|((sum, x), m)| *sum += (x - m) * (x - m)),
             false => sums.iter_mut().zip(rows(row)).for_each(|(sum, x)| *sum += x * x),
         });
-        for (index, (group, squares)) in groups.iter_mut().zip(&sums.groups).enumerate() {
-            *group = GroupStatistics::new(norm, means.get(index * norm.width).copied().unwrap_or(0.0), *squares);
+        for (group, squares) in groups.iter_mut().zip(&sums.groups) {
+            *group = GroupStatistics::new(norm, group.mean, *squares);
         }
     });
     all
 }
 
-/// What a group's statistics contribute to the gradient with respect to `x`: `(x - mean) * x_factor + constant`.
+/// What a group's statistics contribute to the gradient with respect to `x`: `(x - mean.rounded) * x_factor + constant`.
 #[derive(Clone, Copy, Default)]
 struct GradientTerms {
     x_factor: f32,
     constant: f32,
+}
+
+impl GradientTerms {
+    /// `gradients` is the sum of `dy * gamma` where the mean is subtracted, else 0; `products` that of `dy * gamma * (x - subtracted)`.
+    fn new(norm: &Normalization, group: &GroupStatistics, gradients: f64, products: f64) -> Self {
+        let (size, inverse) = (norm.group_size() as f64, f64::from(group.inverse));
+        let share = if norm.kind == NormalizationKind::Norm { 1.0 } else { 1.0 / size };
+        // The products lack one factor `inverse`; the derivative of `inverse` has two more.
+        let x_factor = if group.constant { 0.0 } else { -inverse.powi(3) * products * share };
+        let constant = -inverse * gradients / size - f64::from(group.mean.rest) * x_factor;
+        Self { x_factor: x_factor as f32, constant: constant as f32 }
+    }
 }
 
 /// Computes the terms of every group from the sums of `dy * gamma` and `dy * gamma * normalized`.
@@ -197,7 +234,6 @@ fn gradient_terms(
     let columns = norm.columns();
     let ones = vec![1.0; columns];
     let gamma = gamma.unwrap_or(&ones);
-    let size = norm.group_size() as f64;
     let mut all = vec![GradientTerms::default(); statistics.len()];
     for_each_block(norm, &mut all, |block, sums, terms| {
         let groups = &statistics[block * norm.groups..][..norm.groups];
@@ -207,23 +243,19 @@ fn gradient_terms(
                 let dy = &dy[at(row)..][..columns];
                 sums.iter_mut().zip(dy).zip(gamma).for_each(|((sum, dy), gamma)| *sum += dy * gamma);
             });
-            for ((terms, group), sum) in terms.iter_mut().zip(groups).zip(&sums.groups) {
-                terms.constant = (-f64::from(group.inverse) * sum / size) as f32;
-            }
         }
         let mut shift = vec![0.0; columns];
-        spread(norm, groups, |group| group.subtracted, &mut shift);
+        spread(norm, groups, |group| group.subtracted.rounded, &mut shift);
         sums.add_up(norm, |row, sums| {
             let (x, dy) = (&x[at(row)..][..columns], &dy[at(row)..][..columns]);
             for (c, sum) in sums.iter_mut().enumerate() {
                 *sum += dy[c] * gamma[c] * (x[c] - shift[c]);
             }
         });
-        for ((terms, group), sum) in terms.iter_mut().zip(groups).zip(&sums.groups) {
-            let share = if norm.kind == NormalizationKind::Norm { 1.0 } else { 1.0 / size };
-            // The sum lacks one factor `inverse`; the derivative of `inverse` has two more.
-            let factor = -f64::from(group.inverse).powi(3) * sum * share;
-            terms.x_factor = if group.constant { 0.0 } else { factor as f32 };
+        for (index, (terms, group)) in terms.iter_mut().zip(groups).enumerate() {
+            let gradients = if norm.kind == NormalizationKind::Standard { sums.previous[index] } else { 0.0 };
+            let products = sums.groups[index] - f64::from(group.subtracted.rest) * gradients;
+            *terms = GradientTerms::new(norm, group, gradients, products);
         }
     });
     all
@@ -237,16 +269,24 @@ struct GroupSums {
     columns: Vec<f64>,
     /// Sums of the groups, the result.
     groups: Vec<f64>,
+    /// The result before that.
+    previous: Vec<f64>,
 }
 
 impl GroupSums {
     fn new(norm: &Normalization) -> Self {
         let columns = norm.columns();
-        Self { partial: vec![0.0; columns], columns: vec![0.0; columns], groups: vec![0.0; norm.groups] }
+        Self {
+            partial: vec![0.0; columns],
+            columns: vec![0.0; columns],
+            groups: vec![0.0; norm.groups],
+            previous: vec![0.0; norm.groups],
+        }
     }
 
     /// Sums the terms that `add` adds to each column for each row.
     fn add_up(&mut self, norm: &Normalization, add: impl Fn(usize, &mut [f32])) {
+        std::mem::swap(&mut self.groups, &mut self.previous);
         self.columns.fill(0.0);
         for start in (0..norm.rows).step_by(BLOCK_ROWS) {
             self.partial.fill(0.0);
@@ -403,6 +443,29 @@ mod tests {
         normalize(&norm, &x, Some(&[1.0; 7]), Some(&[0.0; 7]), &mut with_weights);
         assert_eq!(y, with_weights);
         assert!(dot(&y, &[1.0; 14]).abs() < 1e-5, "each group has the mean 0");
+    }
+
+    /// Two values far from 0 and close to each other: their distance from the mean is less than its rounding error.
+    #[test]
+    fn values_close_to_their_mean_are_normalized_accurately() {
+        let x: Vec<f32> = uniform(40, 1).iter().map(|x| 30.0 + 1e-3 * x).collect();
+        let (dy, gamma, beta) = (uniform(40, 2), [0.7, 1.2], [0.1, -0.3]);
+        let norm = Normalization { epsilon: 1e-6, ..normalization(NormalizationKind::Standard, [20, 1, 1, 2]) };
+        let [mut y, mut dx] = [vec![0.0; 40], vec![0.0; 40]];
+        normalize(&norm, &x, Some(&gamma), Some(&beta), &mut y);
+        assert_close(&y, &to_f32(&expected(&norm, &wide(&x), &wide(&gamma), &wide(&beta))), 1e-6);
+        normalize_input_gradient(&norm, &dy, &x, Some(&gamma), &mut dx);
+        // Of two values, the normalized ones are ±`half / divisor`, and their gradients cancel.
+        let gradient = |[x, other]: [f32; 2], [g, other_g]: [f64; 2]| {
+            let (half, epsilon) = ((f64::from(x) - f64::from(other)) / 2.0, f64::from(norm.epsilon));
+            (g - other_g) / 2.0 * epsilon / (half * half + epsilon).powf(1.5)
+        };
+        let pairs = x.chunks_exact(2).zip(dy.chunks_exact(2)).flat_map(|(x, dy)| {
+            let g = [0, 1].map(|i| f64::from(dy[i]) * f64::from(gamma[i]));
+            [gradient([x[0], x[1]], g), gradient([x[1], x[0]], [g[1], g[0]])]
+        });
+        // The terms that cancel are up to 1000 times as large as `dy`.
+        assert_close(&dx, &to_f32(&pairs.collect::<Vec<_>>()), 2e-4);
     }
 
     #[test]
