@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 from keras import layers as L
+from keras import ops
 
 import store
 from cases import programs
@@ -113,6 +114,17 @@ def adapted():
     return keras.Sequential([*layers, L.Conv2D(4, 3, activation="relu"), L.GlobalAveragePooling2D(), L.Dense(3)])
 
 
+def lists():
+    """Operations that return lists of tensors, of which some aren't used."""
+    inputs = keras.Input(SHAPE)
+    x = L.Conv2D(6, 3)(L.Rescaling(1 / 255)(inputs))
+    first, _, third = ops.split(x, 3, axis=-1)
+    left, right = ops.split(first * third, [5], axis=2)
+    rows = ops.unstack(L.Concatenate(axis=2)([right, left]), axis=1)
+    x = L.GlobalAveragePooling1D()(L.Add()([rows[0], rows[2]]))
+    return keras.Model(inputs, L.Dense(3, activation="softmax")(x))
+
+
 def trained():
     model = functional()
     model.compile(keras.optimizers.Adam(1e-3), "categorical_crossentropy", metrics=["accuracy"])
@@ -131,6 +143,7 @@ BUILDERS = [
     residual,
     shared_layer,
     adapted,
+    lists,
     trained,
     *programs.BUILDERS,
 ]

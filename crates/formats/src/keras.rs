@@ -31,7 +31,6 @@ mod functional;
 mod keras1;
 mod keras2;
 pub mod legacy;
-mod list_outputs;
 mod load_options;
 mod int8;
 mod merged_kernel;

@@ -328,3 +328,41 @@ fn half_precision_is_the_nearest_and_refused_where_it_holds_no_number() {
     let error = keras::save_weights(&saved, &weights, FloatType::F16).unwrap_err().to_string();
     assert!(error.contains("/kernel`: expected values of at most 65504 for f16, received 70000"), "{error}");
 }
+
+/// The name, class, module and calls of each operation in a file.
+fn operations(file: &Path) -> Vec<[Value; 4]> {
+    let mut zip = zip::ZipArchive::new(std::fs::File::open(file).unwrap()).unwrap();
+    let config: Value = serde_json::from_reader(zip.by_name("config.json").unwrap()).unwrap();
+    let layers = config["config"]["layers"].as_array().unwrap().iter();
+    let operations = layers.filter(|layer| layer["module"].as_str().unwrap().starts_with("keras.src.ops"));
+    operations.map(|layer| ["name", "class_name", "module", "inbound_nodes"].map(|key| layer[key].clone())).collect()
+}
+
+#[test]
+fn an_operation_that_returns_a_list_is_one_row_and_one_object() {
+    let model = keras::load_model(&model_file("lists.keras")).unwrap();
+    let summary = model.summary().line_length(120).to_string();
+    // Keras 3.15 prints these lines.
+    for lines in [
+        "\
+│ split (Split)                     │ [(None, 10, 10, 2), (None,   │                 0 │ conv2d[0][0]                  │
+│                                   │ 10, 10, 2), (None, 10, 10,   │                   │                               │
+│                                   │ 2)]                          │                   │                               │
+├───────────────────────────────────┼──────────────────────────────┼───────────────────┼───────────────────────────────┤
+│ multiply (Multiply)               │ (None, 10, 10, 2)            │                 0 │ split[0][0], split[0][2]      │
+├───────────────────────────────────┼──────────────────────────────┼───────────────────┼───────────────────────────────┤
+│ split_1 (Split)                   │ [(None, 10, 5, 2), (None,    │                 0 │ multiply[0][0]                │
+│                                   │ 10, 5, 2)]                   │                   │                               │
+├───────────────────────────────────┼──────────────────────────────┼───────────────────┼───────────────────────────────┤
+│ concatenate (Concatenate)         │ (None, 10, 10, 2)            │                 0 │ split_1[0][1], split_1[0][0]  │
+",
+        "│ add (Add)                         │ (None, 10, 2)                │                 0 │ unstack[0][0], unstack[0][2]  │",
+    ] {
+        assert!(summary.contains(lines), "{summary}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let written = folder.path().join("written.keras");
+    keras::save(&model, &written, &SaveOptions::default()).unwrap();
+    let [expected, found] = [model_file("lists.keras"), written].map(|file| operations(&file));
+    assert_eq!(found, expected);
+}

@@ -182,7 +182,7 @@ fn graphs_that_cannot_be() {
         (history("conv2d", 0), "the graph has a cycle"),
         (history("absent", 0), "call 0 of `absent`"),
         (history("input_layer", 7), "call 7 of `input_layer`"),
-        (history("input_layer", -1), "expected [layer, call, 0]"),
+        (history("input_layer", -1), "expected [layer, call, output]"),
         (json!([]), "one of 0 calls"),
         (json!([{"args": [], "kwargs": {}}]), "at least one tensor"),
         (json!("conv2d"), "objects with a name and inbound_nodes"),

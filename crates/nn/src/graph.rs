@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::Shape;
 use crate::layer::{IntoLayer, Layer};
-use crate::layers::{Input, InputLayer};
+use crate::layers::{Input, InputLayer, ListOutput};
 use crate::{Error, Result};
 
 /// The result of a layer call: a shape and the call itself, without values (Keras' `KerasTensor`).
@@ -49,6 +49,21 @@ impl SymbolicTensor {
     /// The tensors that the layer was called on; empty for an input.
     pub fn inputs(&self) -> &[SymbolicTensor] {
         &self.0.inputs
+    }
+
+    /// The call that produced this tensor in Keras, and the tensor's position, from 0, in what the call returns. Only operations such
+    /// as `keras.ops.split` return several tensors; see [`ListOutput`].
+    ///
+    /// ```
+    /// use engraft_nn::prelude::*;
+    /// let x = Input::new([4]);
+    /// assert_eq!((x.history().0.id(), x.history().1), (x.id(), 0));
+    /// ```
+    pub fn history(&self) -> (&SymbolicTensor, usize) {
+        match self.layer().def_as::<ListOutput>() {
+            Some(output) => (&self.inputs()[0], output.index()),
+            None => (self, 0),
+        }
     }
 
     /// An id that all handles of this tensor share. No other tensor has it while this one is alive.
@@ -338,7 +353,9 @@ fn ordered_layers(traversal: &Traversal) -> Vec<Layer> {
         call_depth.insert(call.id(), depth);
         for input in call.inputs() {
             let before = call_depth.entry(input.id()).or_insert(0);
-            *before = (*before).max(depth + 1);
+            // Keras counts a tensor of a list with the operation that returns the list.
+            let step = usize::from(call.layer().def_as::<ListOutput>().is_none());
+            *before = (*before).max(depth + step);
         }
     }
     let mut seen = HashSet::new();

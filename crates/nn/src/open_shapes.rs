@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::graph::Graph;
 use crate::layer::Layer;
+use crate::layers::Operation;
 use crate::{Model, Shape, SymbolicTensor};
 
 /// A shape without the batch axis; `None` for a size that changes with the size of an input.
@@ -31,6 +32,8 @@ pub struct OpenShapes {
     calls: HashMap<usize, OpenShape>,
     /// The open shape of each layer's first call in the first model that contains it, by the id of the layer.
     layers: HashMap<usize, OpenShape>,
+    /// The open shapes of the tensors that an operation's last call returns as a list, by the id of the operation.
+    lists: HashMap<usize, Vec<OpenShape>>,
     /// The shapes of the inputs of each layer's first call in a model with open inputs, by the id of the layer.
     inputs: HashMap<usize, Vec<OpenShape>>,
 }
@@ -73,6 +76,11 @@ impl OpenShapes {
         self.calls.get(&call.id()).cloned().unwrap_or_else(|| fixed(call.shape()))
     }
 
+    /// The shapes of the tensors that an operation such as `keras.ops.split` returns; `None` for a layer with one output.
+    pub(crate) fn of_list(&self, layer: &Layer) -> Option<&[OpenShape]> {
+        self.lists.get(&layer.id()).map(Vec::as_slice)
+    }
+
     fn add(&mut self, model: &Layer, seen: &mut HashSet<usize>) {
         let Some(graph) = model.def().graph().filter(|_| seen.insert(model.id())) else { return };
         let second = at_a_second_size(graph);
@@ -84,6 +92,11 @@ impl OpenShapes {
                 None => fixed(call.shape()),
             };
             layers.entry(call.layer().id()).or_insert_with(|| shape.clone());
+            if let Some(list) = list_shapes(call) {
+                let other = other.and_then(list_shapes).unwrap_or_else(|| list.clone());
+                let shapes = list.iter().zip(&other).map(|(shape, other)| open_where_different(shape, other));
+                self.lists.insert(call.layer().id(), shapes.collect());
+            }
             if second.is_some() {
                 let inputs = call.inputs().iter().map(|input| self.of_call(input)).collect();
                 self.inputs.entry(call.layer().id()).or_insert(inputs);
@@ -95,6 +108,12 @@ impl OpenShapes {
         }
         graph.layers().iter().for_each(|layer| self.add(layer, seen));
     }
+}
+
+/// The shapes of the tensors that an operation's call returns as a list.
+fn list_shapes(call: &SymbolicTensor) -> Option<Vec<Shape>> {
+    // The operation passes its input on.
+    call.layer().def_as::<Operation>()?.list_shapes(call.shape())?.ok()
 }
 
 /// The graph for inputs whose open sizes are doubled; `None` if no size is open, or a layer doesn't support the size.

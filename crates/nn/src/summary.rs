@@ -7,8 +7,9 @@ use std::fmt;
 
 use crate::graph::SymbolicTensor;
 use crate::layer::Layer;
+use crate::layers::ListOutput;
 use crate::naming::python_class;
-use crate::{Model, OpenShapes, Weight};
+use crate::{Model, OpenShape, OpenShapes, Weight};
 use table::{Align, Column, Table};
 
 /// A model's layers, output shapes and parameter counts as text, as Keras prints them; see [`Model::summary`].
@@ -119,7 +120,10 @@ impl<'a> Summary<'a> {
         let layers = if self.model.is_sequential() { self.model.layers() } else { graph.layers().to_vec() };
         let shapes = Shapes { calls: &calls, open: OpenShapes::of(self.model) };
         for layer in layers {
-            self.push_layer(&mut table, &layer, 0, &shapes, (!chain).then_some(&calls));
+            // Keras doesn't show the tensors of a list, but the operation that returns it.
+            if layer.def_as::<ListOutput>().is_none() {
+                self.push_layer(&mut table, &layer, 0, &shapes, (!chain).then_some(&calls));
+            }
         }
         table
     }
@@ -194,10 +198,19 @@ impl Shapes<'_> {
         let Some(shape) = last.map(|call| self.open.of_call(call)).or_else(|| self.open.of_layer(layer)) else {
             return "?".into();
         };
-        let size = |size: Option<usize>| size.map_or("None".to_owned(), |size| size.to_string());
-        let axes: Vec<String> = std::iter::once("None".into()).chain(shape.into_iter().map(size)).collect();
-        format!("({})", axes.join(", "))
+        let list: Option<Vec<String>> = self.open.of_list(layer).map(|shapes| shapes.iter().map(batch_shape).collect());
+        match list.as_deref() {
+            None => batch_shape(&shape),
+            Some([single]) => single.clone(),
+            Some(several) => format!("[{}]", several.join(", ")),
+        }
     }
+}
+
+fn batch_shape(shape: &OpenShape) -> String {
+    let size = |size: &Option<usize>| size.map_or("None".to_owned(), |size| size.to_string());
+    let axes: Vec<String> = std::iter::once("None".into()).chain(shape.iter().map(size)).collect();
+    format!("({})", axes.join(", "))
 }
 
 fn params(layer: &Layer) -> String {
@@ -215,15 +228,16 @@ fn trainable(layer: &Layer) -> &'static str {
     }
 }
 
-/// The inputs of the layer's calls in this model. `name[n][0]` is output 0 of call n of the layer `name`.
+/// The inputs of the layer's calls in this model. `name[n][i]` is output i of call n of the layer `name`.
 fn connections(layer: &Layer, calls: &Calls<'_>) -> String {
     let of = |layer: &Layer| calls.get(&layer.id()).map_or(&[][..], Vec::as_slice);
     let sources: Vec<String> = of(layer)
         .iter()
         .flat_map(|call| call.inputs())
         .map(|input| {
-            let node = of(input.layer()).iter().position(|call| call.id() == input.id()).unwrap_or(0);
-            format!("{}[{node}][0]", input.layer().name())
+            let (source, output) = input.history();
+            let node = of(source.layer()).iter().position(|call| call.id() == source.id()).unwrap_or(0);
+            format!("{}[{node}][{output}]", source.layer().name())
         })
         .collect();
     if sources.is_empty() { "-".into() } else { sources.join(", ") }

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use engraft_nn::layers::InputLayer;
+use engraft_nn::layers::{InputLayer, ListOutput};
 use engraft_nn::{CustomClass, Graph, Layer, Model, OpenShape, OpenShapes, SymbolicTensor};
 use serde_json::{Map, Value, json};
 
@@ -22,7 +22,8 @@ pub(super) fn model(model: &Model) -> Value {
 
 /// The layers of a graph, including inputs that no layer reads.
 fn layers_of(graph: &Graph) -> Vec<Layer> {
-    let mut layers = graph.layers().to_vec();
+    let is_written = |layer: &&Layer| layer.def_as::<ListOutput>().is_none();
+    let mut layers: Vec<Layer> = graph.layers().iter().filter(is_written).cloned().collect();
     let unread = graph.inputs().iter().map(SymbolicTensor::layer).filter(|input| !graph.layers().contains(input));
     layers.extend(unread.cloned());
     layers
@@ -195,7 +196,8 @@ impl CallNumbers {
     }
 
     fn tensor(&self, tensor: &SymbolicTensor, shapes: &OpenShapes) -> Value {
-        let history = json!([tensor.layer().name(), self.number(tensor), 0]);
+        let (source, output) = tensor.history();
+        let history = json!([source.layer().name(), self.number(source), output]);
         json!({
             "class_name": "__keras_tensor__",
             "config": {"shape": batch_shape(&shapes.of_call(tensor)), "dtype": "float32", "keras_history": history},
@@ -210,8 +212,9 @@ impl CallNumbers {
         let ends: Vec<Value> = tensors
             .iter()
             .map(|tensor| {
-                let first = usize::from(tensor.layer().class_name() == "Functional");
-                json!([tensor.layer().name(), self.number(tensor) + first, 0])
+                let (source, output) = tensor.history();
+                let first = usize::from(source.layer().class_name() == "Functional");
+                json!([source.layer().name(), self.number(source) + first, output])
             })
             .collect();
         match <[Value; 1]>::try_from(ends) {

@@ -3,13 +3,13 @@
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet, VecDeque};
 
-use engraft_nn::layers::{InputLayer, known_classes};
+use engraft_nn::layers::{InputLayer, ListOutput, known_classes};
 use engraft_nn::{Error, Layer, Model, Result, SymbolicTensor};
 use serde_json::{Map, Value};
 
 use super::nodes::{self, CallArguments, Reference};
 use super::serialized_object::{ARGUMENTS, KEYWORDS, excerpt, is_operation, layer_objects, model_name};
-use super::{list_outputs, named_arguments, open_input, tf_operations};
+use super::{named_arguments, open_input, tf_operations};
 
 /// Builds the layers of a functional model and calls them.
 ///
@@ -30,7 +30,6 @@ pub(super) fn read(reader: &mut dyn LayerReader, config: &Map<String, Value>, de
     let name = model_name(config, &["layers", "input_layers", "output_layers"])?;
     let build = |reader: &mut dyn LayerReader| {
         let config = tf_operations::converted(config)?;
-        let config = list_outputs::expanded(&config)?;
         build(reader, &config, &name, depth)
     };
     build(reader).map_err(|error| error.within(format_args!("model `{name}`")))
@@ -46,11 +45,9 @@ fn build(reader: &mut dyn LayerReader, config: &Map<String, Value>, name: &str, 
         .iter()
         .map(|entry| entry.calls.iter().map(|call| resolver.inputs(call)).collect::<Result<Vec<_>>>())
         .collect::<Result<Vec<_>>>()?;
-    let results = make_calls(reader, &layers, &reads)?;
-    let tensors = |ends: &[Reference]| {
-        ends.iter()
-            .map(|end| resolver.end(end).map(|(layer, call)| results[layer][call].clone()))
-            .collect::<Result<Vec<_>>>()
+    let mut results = make_calls(reader, &layers, &reads)?;
+    let mut tensors = |ends: &[Reference]| {
+        ends.iter().map(|end| results.tensor(reader, &resolver.end(end)?)).collect::<Result<Vec<_>>>()
     };
     let model = Model::named(name, &tensors(&inputs)?, &tensors(&outputs)?)?;
     Ok(model.layer().clone())
@@ -162,7 +159,18 @@ fn read_layers(reader: &mut dyn LayerReader, entries: &[LayerEntry], depth: usiz
     Ok(layers)
 }
 
-/// Resolves each reference to a pair: index of the layer, and index of the call among the layer's calls.
+/// A resolved reference to a tensor.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Source {
+    /// Index of the layer.
+    layer: usize,
+    /// Index of the call among the layer's calls.
+    call: usize,
+    /// The position in the list that the call returns; 0 if it returns a single tensor.
+    output: usize,
+}
+
+/// Resolves each reference to a layer and one of its calls.
 struct CallResolver<'a> {
     layers: HashMap<&'a str, LayerCalls>,
 }
@@ -197,57 +205,98 @@ impl<'a> CallResolver<'a> {
         Ok(Self { layers: by_name })
     }
 
-    fn inputs(&self, references: &[Reference]) -> Result<Vec<(usize, usize)>> {
+    fn inputs(&self, references: &[Reference]) -> Result<Vec<Source>> {
         references.iter().map(|reference| self.find(reference, |layer_calls| layer_calls.first_call)).collect()
     }
 
-    fn end(&self, reference: &Reference) -> Result<(usize, usize)> {
+    fn end(&self, reference: &Reference) -> Result<Source> {
         self.find(reference, |layer_calls| layer_calls.first_end)
     }
 
-    fn find(&self, reference: &Reference, first: impl Fn(&LayerCalls) -> usize) -> Result<(usize, usize)> {
+    fn find(&self, reference: &Reference, first: impl Fn(&LayerCalls) -> usize) -> Result<Source> {
         let received = || format!("call {} of `{}`", reference.call, reference.layer);
         let Some(layer_calls) = self.layers.get(reference.layer.as_str()) else {
             return Err(Error::new("inbound_nodes", "calls of layers of this model", received()));
         };
         let first = first(layer_calls);
+        let source = |call| Ok(Source { layer: layer_calls.index, call, output: reference.output });
         match reference.call.checked_sub(first) {
             // A layer with a single call: 0 and `first` both mean this call, so both ways of counting are accepted.
-            _ if layer_calls.calls == 1 && reference.call <= first => Ok((layer_calls.index, 0)),
-            Some(call) if call < layer_calls.calls => Ok((layer_calls.index, call)),
+            _ if layer_calls.calls == 1 && reference.call <= first => source(0),
+            Some(call) if call < layer_calls.calls => source(call),
             _ => Err(Error::new("inbound_nodes", format_args!("one of {} calls", layer_calls.calls), received())),
         }
     }
 }
 
+/// The results of the calls made so far.
+struct Results<'a> {
+    layers: &'a [Layer],
+    /// By layer, then by call.
+    calls: Vec<Vec<SymbolicTensor>>,
+    /// The layers that select from the lists of operations, by the index of the operation and the position in the list.
+    selections: HashMap<(usize, usize), Layer>,
+    /// Tensors of lists that were used.
+    selected: HashMap<Source, SymbolicTensor>,
+}
+
+impl<'a> Results<'a> {
+    fn new(layers: &'a [Layer]) -> Self {
+        let calls = vec![Vec::new(); layers.len()];
+        Self { layers, calls, selections: HashMap::new(), selected: HashMap::new() }
+    }
+
+    /// Whether the call of a source was made.
+    fn contain(&self, source: &Source) -> bool {
+        source.call < self.calls[source.layer].len()
+    }
+
+    /// The tensor of a source whose call was made.
+    fn tensor(&mut self, reader: &dyn LayerReader, source: &Source) -> Result<SymbolicTensor> {
+        if let Some(tensor) = self.selected.get(source) {
+            return Ok(tensor.clone());
+        }
+        let &Source { layer, call, output } = source;
+        let result = &self.calls[layer][call];
+        let Some(selection) = ListOutput::of(&self.layers[layer], output) else {
+            let place = || format!("layer `{}`", self.layers[layer].name());
+            return if output == 0 {
+                Ok(result.clone())
+            } else {
+                Err(Error::new(place(), "one output, number 0", output))
+            };
+        };
+        let selection = self.selections.entry((layer, output)).or_insert(selection).clone();
+        let tensor = reader.call(&selection, std::slice::from_ref(result))?;
+        self.selected.insert(*source, tensor.clone());
+        Ok(tensor)
+    }
+}
+
 /// Makes all calls of all layers, each after the calls that produce its inputs. The calls of one layer keep their order.
 ///
-/// `reads` has the inputs of each call of each layer, as pairs of layer index and call index. The results are in the same
-/// order: by layer, then by call.
-fn make_calls(
-    reader: &dyn LayerReader,
-    layers: &[Layer],
-    reads: &[Vec<Vec<(usize, usize)>>],
-) -> Result<Vec<Vec<SymbolicTensor>>> {
-    let mut results: Vec<Vec<SymbolicTensor>> = vec![Vec::new(); layers.len()];
+/// `reads` has the inputs of each call of each layer.
+fn make_calls<'a>(reader: &dyn LayerReader, layers: &'a [Layer], reads: &[Vec<Vec<Source>>]) -> Result<Results<'a>> {
+    let mut results = Results::new(layers);
     let mut waiting: HashMap<(usize, usize), Vec<usize>> = HashMap::new();
     let mut ready: VecDeque<usize> = (0..layers.len()).collect();
     while let Some(index) = ready.pop_front() {
-        while let Some(read) = reads[index].get(results[index].len()) {
-            if let Some(&missing) = read.iter().find(|&&(layer, call)| call >= results[layer].len()) {
-                waiting.entry(missing).or_default().push(index);
+        while let Some(read) = reads[index].get(results.calls[index].len()) {
+            if let Some(missing) = read.iter().find(|source| !results.contain(source)) {
+                waiting.entry((missing.layer, missing.call)).or_default().push(index);
                 break;
             }
-            let inputs: Vec<SymbolicTensor> = read.iter().map(|&(layer, call)| results[layer][call].clone()).collect();
+            let inputs =
+                read.iter().map(|source| results.tensor(reader, source)).collect::<Result<Vec<SymbolicTensor>>>()?;
             if inputs.is_empty() && layers[index].def_as::<InputLayer>().is_none() {
                 return Err(Error::new(format_args!("layer `{}`", layers[index].name()), "an input", "none"));
             }
-            let call = (index, results[index].len());
-            results[index].push(reader.call(&layers[index], &inputs)?);
+            let call = (index, results.calls[index].len());
+            results.calls[index].push(reader.call(&layers[index], &inputs)?);
             ready.extend(waiting.remove(&call).into_iter().flatten());
         }
     }
-    match (0..layers.len()).find(|&index| results[index].len() < reads[index].len()) {
+    match (0..layers.len()).find(|&index| results.calls[index].len() < reads[index].len()) {
         None => Ok(results),
         Some(stuck) => Err(Error::because(
             format_args!("layer `{}`", layers[stuck].name()),

@@ -11,6 +11,8 @@ pub(super) struct Reference {
     pub(super) layer: String,
     /// The number that Keras gives to the call. Numbers of a layer start at 0, those of some nested models at 1.
     pub(super) call: usize,
+    /// The position in the list that the call returns; 0 if it returns a single tensor.
+    pub(super) output: usize,
 }
 
 /// Whether a node has the form of Keras 2: a list such as `[["conv", 0, 0, {}]]`.
@@ -123,12 +125,12 @@ pub(super) fn collect(argument: &Value, found: &mut Vec<Reference>) -> Result<()
     Ok(())
 }
 
-/// Parses `[layer, call, output]`. Layers here have one output, so `output` must be 0.
+/// Parses `[layer, call, output]`.
 pub(super) fn history(value: &Value) -> Result<Reference> {
-    let call = value.get(1).and_then(Value::as_u64).and_then(|call| usize::try_from(call).ok());
-    match (value.get(0).and_then(Value::as_str), call, value.get(2).and_then(Value::as_u64)) {
-        (Some(layer), Some(call), Some(0)) => Ok(Reference { layer: layer.to_owned(), call }),
-        _ => Err(Error::new("call", "[layer, call, 0]", value)),
+    let number = |index: usize| value.get(index)?.as_u64().and_then(|number| usize::try_from(number).ok());
+    match (value.get(0).and_then(Value::as_str), number(1), number(2)) {
+        (Some(layer), Some(call), Some(output)) => Ok(Reference { layer: layer.to_owned(), call, output }),
+        _ => Err(Error::new("call", "[layer, call, output]", value)),
     }
 }
 

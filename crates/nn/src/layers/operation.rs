@@ -9,9 +9,12 @@ mod constant;
 mod functions;
 mod get_item;
 mod image;
+mod list;
 mod products;
 mod rearrange;
 mod reductions;
+
+use std::any::Any;
 
 use engraft_ir::{Activation, Binary, Reduction, Unary, ValueId};
 use serde_json::{Map, Value, json};
@@ -22,6 +25,7 @@ use crate::lowering::Lowering;
 use crate::{Error, ErrorKind, Result};
 
 pub(super) use arithmetic::where_true;
+pub use list::ListOutput;
 pub(super) use reductions::l2_normalized;
 
 const CORE: &str = "keras.src.ops.core";
@@ -168,6 +172,7 @@ const OPERATIONS: &[(&str, &str, Factory)] = &[
     ("Softplus", NN, Factory::Activation(Activation::Softplus)),
     ("Softsign", NN, Factory::Activation(Activation::Softsign)),
     ("SpaceToDepth", NN, Factory::Other(image::space_to_depth)),
+    ("Split", NUMPY, Factory::Other(list::split)),
     ("Sqrt", NUMPY, Factory::Unary(Unary::Sqrt)),
     ("Square", NUMPY, Factory::Unary(Unary::Square)),
     ("Squareplus", NN, Factory::Other(functions::squareplus)),
@@ -186,6 +191,7 @@ const OPERATIONS: &[(&str, &str, Factory)] = &[
     ("Transpose", NUMPY, Factory::Other(rearrange::transpose)),
     ("TrueDivide", NUMPY, Factory::Binary(Binary::Divide)),
     ("Trunc", NUMPY, Factory::Unary(Unary::Truncate)),
+    ("Unstack", CORE, Factory::Other(list::unstack)),
     ("Var", NUMPY, Factory::Other(reductions::var)),
     ("Where", NUMPY, Factory::Other(arithmetic::select)),
 ];
@@ -291,6 +297,18 @@ pub fn operation_from_call(
     let unsupported = |error: Error| error.within(place).with_kind(ErrorKind::Unsupported);
     let implementation = factory.create(&options, &arguments).map_err(unsupported)?;
     Ok(Layer::new(Operation { class_name, module, config, arguments, keywords, implementation }, Some(name)))
+}
+
+impl Operation {
+    fn list(&self) -> Option<&list::List> {
+        let implementation: &dyn Any = &*self.implementation;
+        implementation.downcast_ref()
+    }
+
+    /// The shapes of all tensors that the operation returns for an input of this shape; `None` if it returns a single tensor.
+    pub(crate) fn list_shapes(&self, input: &Shape) -> Option<Result<Vec<Shape>>> {
+        Some(self.list()?.shapes(input))
+    }
 }
 
 impl LayerDef for Operation {

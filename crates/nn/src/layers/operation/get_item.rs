@@ -22,7 +22,7 @@ pub(super) fn get_item(config: &Map<String, Value>, arguments: &[Value]) -> Resu
 
 /// One element of an index: `x[0, 1:5, ..., None]` has four.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Index {
+pub(super) enum Index {
     /// An integer: selects one value and removes the axis.
     At(i64),
     /// A range.
@@ -66,12 +66,12 @@ impl Index {
     }
 }
 
-const FULL_RANGE: Index = Index::Slice { start: None, stop: None, step: None };
+pub(super) const FULL_RANGE: Index = Index::Slice { start: None, stop: None, step: None };
 
 /// An index into a tensor; it must select the whole batch.
 #[derive(Debug)]
-struct GetItem {
-    index: Vec<Index>,
+pub(super) struct GetItem {
+    pub(super) index: Vec<Index>,
 }
 
 /// An index, resolved for one shape: a strided slice and a reshape.
