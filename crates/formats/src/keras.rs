@@ -305,13 +305,33 @@ pub fn read_extra(path: &Path, name: &str) -> Result<Option<Vec<u8>>> {
 /// The file can't be read or has another format; a weight is missing, left over or of another shape. All shapes
 /// are checked before the first weight is set. An error while values are read may leave some weights set.
 pub fn load_weights(path: &Path, model: &Model) -> Result<()> {
-    if is_unzipped(path) {
-        return unzipped::weights(path)
-            .and_then(|file| set_weights(&file, model))
-            .map_err(|error| within_file(path, error));
-    }
-    let (file, parallel) = open_for_parallel_reads(path)?;
-    read_weights_from(file, parallel, model).map_err(|error| within_file(path, error))
+    let file = open_weights(path)?;
+    set_weights(&file, model).map_err(|error| within_file(path, error))
+}
+
+/// Loads the weights of a network without its top from a file of the whole network: like [`load_weights`], but the file may
+/// have weights of further layers. The layers of each class must be the first of that class in the file.
+///
+/// ```
+/// use engraft_formats::{FloatType, keras};
+/// use engraft_nn::prelude::*;
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("flowers.weights.h5");
+/// let base = || Sequential::new().add(Input::new([8, 8, 3])).add(Conv2D::new(4, 3));
+/// let (whole, base) = (base().add(Flatten::new()).add(Dense::new(2)).build()?, base().build()?);
+/// keras::save_weights(&whole, &path, FloatType::F32)?;
+/// assert!(keras::load_weights(&path, &base).is_err());
+/// keras::load_base_weights(&path, &base)?;
+/// assert_eq!(*base.weights()[0].values(), *whole.weights()[0].values());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// The file can't be read or has another format; a weight is missing or of another shape. All shapes are checked before the
+/// first weight is set.
+pub fn load_base_weights(path: &Path, base: &Model) -> Result<()> {
+    let file = open_weights(path)?;
+    weights::read_base(&weights::saved_layers(base.layer()), &file).map_err(|error| within_file(path, error))
 }
 
 /// Like [`load_weights`], from any seekable reader.
@@ -333,19 +353,23 @@ pub fn load_weights(path: &Path, model: &Model) -> Result<()> {
 /// # Errors
 /// Those of [`load_weights`].
 pub fn read_weights(file: impl Read + Seek + Send + 'static, model: &Model) -> Result<()> {
-    read_weights_from(file, None, model).map_err(Error::into_invalid_data)
+    weights_in(file, None).and_then(|file| set_weights(&file, model)).map_err(Error::into_invalid_data)
 }
 
-fn read_weights_from(
-    mut file: impl Read + Seek + Send + 'static,
-    parallel: Option<ParallelReader>,
-    model: &Model,
-) -> Result<()> {
-    let file = match h5::is_hdf5(&mut file).map_err(in_file)? {
-        true => H5File::from_reader(file).map_err(in_file)?.with_parallel_reader(parallel),
-        false => Zip::new(file, ARCHIVE)?.into_h5(WEIGHTS, parallel)?,
+/// Opens the weights in a `.weights.h5` file, or in a `.keras` file or its folder.
+fn open_weights(path: &Path) -> Result<H5File> {
+    let open = || match is_unzipped(path) {
+        true => unzipped::weights(path),
+        false => open_for_parallel_reads(path).and_then(|(file, parallel)| weights_in(file, parallel)),
     };
-    set_weights(&file, model)
+    open().map_err(|error| within_file(path, error))
+}
+
+fn weights_in(mut file: impl Read + Seek + Send + 'static, parallel: Option<ParallelReader>) -> Result<H5File> {
+    match h5::is_hdf5(&mut file).map_err(in_file)? {
+        true => Ok(H5File::from_reader(file).map_err(in_file)?.with_parallel_reader(parallel)),
+        false => Zip::new(file, ARCHIVE)?.into_h5(WEIGHTS, parallel),
+    }
 }
 
 fn set_weights(file: &H5File, model: &Model) -> Result<()> {

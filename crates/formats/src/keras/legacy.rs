@@ -81,6 +81,29 @@ pub fn load_weights(path: &Path, layers: &[Layer]) -> Result<()> {
     with_layer_weights(path, |weights| weights.set_by_order(layers))
 }
 
+/// Loads the weights of a network without its top from a file of the whole network: like [`load_weights`], but layers at the end
+/// of the file that `layers` lacks are ignored.
+///
+/// ```
+/// use engraft_formats::keras::legacy;
+/// use engraft_nn::prelude::*;
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("flowers.h5");
+/// let base = || Sequential::new().add(Input::new([4])).add(Dense::new(2));
+/// let (whole, base) = (base().add(Dense::new(3)).build()?, base().build()?);
+/// legacy::save_weights(&path, &whole.layers())?;
+/// assert!(legacy::load_weights(&path, &base.layers()).is_err());
+/// legacy::load_base_weights(&path, &base.layers())?;
+/// assert_eq!(*base.weights()[0].values(), *whole.weights()[0].values());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// Those of [`layers()`]; the file has fewer layers with weights, or a shape differs.
+pub fn load_base_weights(path: &Path, layers: &[Layer]) -> Result<()> {
+    with_layer_weights(path, |weights| weights.set_first_by_order(layers))
+}
+
 /// Loads weights by **layer name**, as Keras does with `by_name=True`; returns the names of the layers that were set.
 ///
 /// Layers whose name is only in the file or only in `layers` are skipped. If one layer doesn't fit,

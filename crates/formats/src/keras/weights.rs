@@ -124,11 +124,13 @@ pub(super) enum LayerNames {
 pub(super) fn read(saved: &[SavedLayer], file: &H5File, names: LayerNames) -> Result<()> {
     let comparison = FileComparison { file, root: root(file)?, names };
     let groups: HashSet<String> = saved.iter().map(|entry| comparison.path(&entry.path)).collect();
-    for entry in saved {
-        comparison.check_arrays(entry)?;
-        comparison.check_no_others(entry, &groups)?;
-    }
-    saved.iter().try_for_each(|entry| comparison.set(entry))
+    saved.iter().try_for_each(|entry| comparison.check_no_others(entry, &groups))?;
+    comparison.check_and_set(saved)
+}
+
+/// Like [`read`] with names ignored, from a file that may have weights of further layers, such as the top of a network.
+pub(super) fn read_base(saved: &[SavedLayer], file: &H5File) -> Result<()> {
+    FileComparison { file, root: root(file)?, names: LayerNames::Ignored }.check_and_set(saved)
 }
 
 /// The name of the groups that contain layers: `layers`, or `_layer_checkpoint_dependencies` in files of Keras 2.13.
@@ -156,6 +158,12 @@ impl FileComparison<'_> {
     /// Replaces each `layers` in a path by this file's name for such groups.
     fn path(&self, path: &str) -> String {
         path.split('/').map(|part| if part == "layers" { self.root } else { part }).collect::<Vec<_>>().join("/")
+    }
+
+    /// Checks the arrays of all layers, then sets the weights.
+    fn check_and_set(&self, saved: &[SavedLayer]) -> Result<()> {
+        saved.iter().try_for_each(|entry| self.check_arrays(entry))?;
+        saved.iter().try_for_each(|entry| self.set(entry))
     }
 
     /// Sets a layer's weights to the arrays of the file.

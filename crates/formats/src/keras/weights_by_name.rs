@@ -7,7 +7,7 @@ use std::path::Path;
 
 use engraft_nn::{Error, Layer, Result, Weight};
 
-use super::in_file;
+use super::{in_file, open_weights};
 use crate::error::within_file;
 use crate::h5::H5File;
 
@@ -15,7 +15,7 @@ use crate::h5::H5File;
 /// end.
 const MAX_ENTRIES: usize = 1 << 15;
 
-/// Loads weights by **layer name** from a `.weights.h5` of Keras 3; returns the names of the layers that were set.
+/// Loads weights by **layer name** from a `.weights.h5` or `.keras` file of Keras 3; returns the names of the layers that were set.
 ///
 /// Layers whose name is only in the file or only in `layers` (nested layers included) are skipped. The nesting of groups
 /// in the file doesn't matter, since subclassed models have groups of their own. If one layer doesn't fit, none is changed.
@@ -36,8 +36,8 @@ const MAX_ENTRIES: usize = 1 << 15;
 /// # Errors
 /// The file can't be read; no name matches; a name is twice in the file; the number or shapes of a layer's arrays differ.
 pub fn load_weights_by_name(path: &Path, layers: &[Layer]) -> Result<Vec<String>> {
-    let read = || set(&H5File::open(path).map_err(in_file)?, layers);
-    read().map_err(|error| within_file(path, error))
+    let file = open_weights(path)?;
+    set(&file, layers).map_err(|error| within_file(path, error))
 }
 
 fn set(file: &H5File, layers: &[Layer]) -> Result<Vec<String>> {

@@ -74,9 +74,19 @@ impl<'a> LayerWeights<'a> {
 
     /// Sets weights by order, skipping layers without weights on both sides.
     pub(super) fn set_by_order(&self, layers: &[Layer]) -> Result<()> {
+        self.set_by_order_if(layers, |saved, layers| saved == layers)
+    }
+
+    /// Sets weights by order, skipping layers without weights on both sides. The file may have further layers after them.
+    pub(super) fn set_first_by_order(&self, layers: &[Layer]) -> Result<()> {
+        self.set_by_order_if(layers, |saved, layers| saved >= layers)
+    }
+
+    /// Sets weights by order if the numbers of layers with weights in the file and in the model fit.
+    fn set_by_order_if(&self, layers: &[Layer], fit: fn(usize, usize) -> bool) -> Result<()> {
         let saved: Vec<_> = self.layers.iter().filter(|layer| !layer.weights.is_empty()).collect();
         let layers: Vec<&Layer> = layers.iter().filter(|layer| !layer.weights().is_empty()).collect();
-        if saved.len() != layers.len() {
+        if !fit(saved.len(), layers.len()) {
             return Err(layer_count_differs(&saved, &layers));
         }
         self.set(&saved.into_iter().zip(layers).collect::<Vec<_>>())
