@@ -27,7 +27,7 @@ pub use resnet::{resnet50, resnet101, resnet152};
 pub use resnet_torchvision::{resnet18, resnet34, resnet50_torchvision};
 pub use vgg16::vgg16;
 pub use vgg19::vgg19;
-pub use weights::Weights;
+pub use weights::{PublishedWeights, Weights};
 
 /// Global pooling at the end of a network without its top (Keras' `pooling` argument): one value per channel.
 ///

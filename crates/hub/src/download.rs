@@ -209,7 +209,7 @@ mod tests {
         fn download(&mut self) -> Result<(), HubError> {
             let folders = [self.folder.path().to_owned(), self.folder.path().to_owned()];
             let url = format!("{}/file", self.server.url);
-            let requested = RequestedFile { url, name: "file".into(), md5: "", folders, rejected: vec![] };
+            let requested = RequestedFile { url, name: "file".into(), hash: None, folders, rejected: vec![] };
             let progress = &mut |done, total| self.progress.push((done, total));
             download(&requested, &self.folder.path().join("part"), Some(7), &self.limits, progress)
         }

@@ -6,6 +6,8 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::{fmt, io};
 
+use crate::Hash;
+
 /// The error that caused another one, of any type.
 type Cause = Box<dyn std::error::Error + Send + Sync>;
 
@@ -24,7 +26,7 @@ pub enum HubErrorKind {
     NotFound,
     /// The download failed: no connection, an HTTP error status, or an interrupted transfer. Retrying may help.
     Network,
-    /// The downloaded file is not the expected one: its MD5 differs, or it is too large.
+    /// The downloaded file is not the expected one: its hash or content differs, or it is too large.
     InvalidData,
     /// The cache can't be read or written: no permission, a full disk.
     Io,
@@ -32,7 +34,7 @@ pub enum HubErrorKind {
 
 /// Why a weight file can't be found or downloaded.
 ///
-/// The message of a failed download names the file, its MD5 and the folders to put it into by hand.
+/// The message of a failed download names the file, its hash and the folders to put it into by hand.
 ///
 /// ```
 /// use engraft_hub::{Hub, HubError, VGG16};
@@ -42,7 +44,7 @@ pub enum HubErrorKind {
 /// hub.mirror = Some("http://127.0.0.1:9".to_owned());
 /// let error = hub.fetch(&VGG16, &|_path| Err("another file".to_owned()), &mut |_done, _total| {}).unwrap_err();
 /// assert!(matches!(error, HubError::Offline { .. } | HubError::NoDownload { .. }));
-/// assert!(error.to_string().contains(&format!("put {} (MD5 {})", VGG16.name, VGG16.md5)));
+/// assert!(error.to_string().contains(&format!("put {} (MD5 64373286793e3c8b2b4e3219cbf3544b)", VGG16.name)));
 /// # Ok::<(), std::io::Error>(())
 /// ```
 #[derive(Debug, thiserror::Error)]
@@ -97,13 +99,23 @@ pub enum HubError {
         /// Bytes that the server announced or sent.
         received: u64,
     },
-    /// The downloaded file has another MD5, and the caller did not accept its content. The file was deleted.
-    #[error("{}: expected MD5 {}, received {received} ({reason}); the download was deleted{requested}", requested.url, requested.md5)]
+    /// The downloaded file has another hash, and the caller did not accept its content. The file was deleted.
+    #[error("{}: expected {expected}, received {received} ({reason}); the download was deleted{requested}", requested.url)]
     WrongHash {
         /// The requested file.
         requested: Box<RequestedFile>,
-        /// The MD5 of the downloaded file.
+        /// The published hash.
+        expected: Hash,
+        /// The digits of the same kind of hash for the downloaded file.
         received: String,
+        /// Why the caller did not accept its content.
+        reason: String,
+    },
+    /// The caller did not accept the content of a downloaded file that has no published hash. The file was deleted.
+    #[error("{}: expected weights of this network, received another file ({reason}); the download was deleted{requested}", requested.url)]
+    WrongContent {
+        /// The requested file.
+        requested: Box<RequestedFile>,
         /// Why the caller did not accept its content.
         reason: String,
     },
@@ -130,7 +142,7 @@ impl HubError {
         match self {
             Self::NoCache | Self::NoDownload { .. } => HubErrorKind::NotFound,
             Self::Offline { .. } | Self::Status { .. } | Self::Truncated { .. } => HubErrorKind::Network,
-            Self::TooLarge { .. } | Self::WrongHash { .. } => HubErrorKind::InvalidData,
+            Self::TooLarge { .. } | Self::WrongHash { .. } | Self::WrongContent { .. } => HubErrorKind::InvalidData,
             Self::Disk { .. } => HubErrorKind::Io,
         }
     }
@@ -145,11 +157,11 @@ pub(crate) fn disk_error(path: &Path, action: &'static str) -> impl FnOnce(io::E
 /// The file of a failed download. Its `Display` tells the user which file to install by hand, and where.
 ///
 /// ```
-/// use engraft_hub::RequestedFile;
+/// use engraft_hub::{Hash, RequestedFile};
 /// let requested = RequestedFile {
 ///     url: "https://example.org/weights.h5".to_owned(),
 ///     name: "weights.h5".into(),
-///     md5: "f96b697d7cb7938d525a2f31aaf161d0",
+///     hash: Hash::of_digits("f96b697d7cb7938d525a2f31aaf161d0"),
 ///     folders: ["cache".into(), "keras".into()],
 ///     rejected: Vec::new(),
 /// };
@@ -162,8 +174,8 @@ pub struct RequestedFile {
     pub url: String,
     /// File name.
     pub name: Cow<'static, str>,
-    /// The expected MD5.
-    pub md5: &'static str,
+    /// The published hash; `None` if there is none.
+    pub hash: Option<Hash>,
     /// The folders that are searched: the cache, and Keras' folder.
     pub folders: [PathBuf; 2],
     /// Files of that name in these folders that were rejected, with the reason.
@@ -176,7 +188,8 @@ impl RequestedFile {
         let note = |(path, reason): &(PathBuf, String)| format!("\nnote: {} is not used: {reason}", path.display());
         let notes: String = self.rejected.iter().map(note).collect();
         let [cache, keras] = self.folders.each_ref().map(|folder| folder.display());
-        format!("{notes}\nhint: put {} (MD5 {}) into {cache} or {keras}", self.name, self.md5)
+        let hash = self.hash.map(|hash| format!(" ({hash})")).unwrap_or_default();
+        format!("{notes}\nhint: put {}{hash} into {cache} or {keras}", self.name)
     }
 }
 
@@ -194,7 +207,7 @@ mod tests {
         Box::new(RequestedFile {
             url: "https://host/weights.h5".to_owned(),
             name: "weights.h5".into(),
-            md5: "00ff",
+            hash: Some(Hash::Md5("00ff")),
             folders: ["cache".into(), "keras".into()],
             rejected: vec![("keras/weights.h5".into(), "its MD5 is 11".to_owned())],
         })
@@ -219,5 +232,12 @@ mod tests {
                         hint: put weights.h5 (MD5 00ff) into cache or keras, \
                         or set ENGRAFT_WEIGHTS_URL to the address of a folder that holds it";
         assert_eq!(error.to_string(), expected);
+    }
+
+    #[test]
+    fn a_hash_is_named_by_its_kind_and_not_at_all_where_there_is_none() {
+        let hint = |hash| RequestedFile { hash, ..*requested() }.to_string();
+        assert!(hint(Some(Hash::Sha256("00ff"))).contains("put weights.h5 (SHA-256 00ff) into cache"));
+        assert!(hint(None).contains("put weights.h5 into cache or keras"));
     }
 }

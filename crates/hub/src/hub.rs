@@ -5,22 +5,21 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::hash::md5_of;
-use crate::{HubError, RequestedFile, WeightFile};
+use crate::{Hash, HubError, RequestedFile, WeightFile};
 #[cfg(feature = "download")]
 use crate::{download::download, error::disk_error, limits::Limits, lock::lock};
 
 /// The cache of weight files, and the places to search and to download from.
 ///
 /// ```
-/// use engraft_hub::{Hub, WeightFile};
+/// use engraft_hub::{Hash, Hub, WeightFile};
 /// # let folder = tempfile::tempdir()?;
 /// # let (cache, keras) = (folder.path().join("cache"), folder.path().join("keras"));
-/// let md5 = "f96b697d7cb7938d525a2f31aaf161d0";
-/// let file = WeightFile { name: "weights.h5".into(), url: "https://example.org".into(), md5, bytes: None };
+/// let hash = Hash::of_digits("f96b697d7cb7938d525a2f31aaf161d0");
+/// let file = WeightFile { name: "weights.h5".into(), url: "https://example.org".into(), hash, bytes: None };
 /// std::fs::create_dir(&keras)?;
 /// std::fs::write(keras.join("weights.h5"), "message digest")?;
-/// // The MD5 matches: nothing is downloaded, and `reject` is not called.
+/// // The hash matches: nothing is downloaded, and `reject` is not called.
 /// let reject = |_path: &std::path::Path| Err("another file".to_owned());
 /// let path = Hub::new(&cache, &keras).fetch(&file, &reject, &mut |_done, _total| {})?;
 /// assert_eq!(path, keras.join("weights.h5"));
@@ -45,9 +44,9 @@ impl Hub {
 
     /// Returns the path of a verified copy of `file`: in the cache, else in Keras' folder, else downloaded into the cache.
     ///
-    /// A copy is accepted if its MD5 is [`WeightFile::md5`]. If the MD5 differs, `accept` decides: `Ok` accepts the content, for
-    /// example equal tensors in another layout, and `Err` gives the reason to reject it. The path that `accept` receives may end
-    /// in `.part`.
+    /// A copy is accepted if its hash is [`WeightFile::hash`]. If the hash differs, or none is published, `accept` decides: `Ok`
+    /// accepts the content, for example equal tensors in another layout, and `Err` gives the reason to reject it. The path that
+    /// `accept` receives may end in `.part`.
     ///
     /// `progress` is called during a download with the bytes received and the total, if known.
     ///
@@ -106,7 +105,10 @@ impl Hub {
             }
             let reason = match verify(file, &path, accept) {
                 Ok(Verification::Match) => return Ok(path),
-                Ok(Verification::Mismatch { md5, reason }) => format!("its MD5 is {md5} ({reason})"),
+                Ok(Verification::WrongHash { expected, received, reason }) => {
+                    format!("its {} is {received} ({reason})", expected.kind())
+                }
+                Ok(Verification::WrongContent { reason }) => reason,
                 Err(error) => format!("it can't be read: {error}"),
             };
             rejected.push((path, reason));
@@ -119,7 +121,7 @@ impl Hub {
         RequestedFile {
             url: format!("{directory}/{}", file.name),
             name: file.name.clone(),
-            md5: file.md5,
+            hash: file.hash,
             folders: [self.cache.clone(), self.keras.clone()],
             rejected,
         }
@@ -156,35 +158,48 @@ impl Hub {
         accept: &dyn Fn(&Path) -> Result<(), String>,
         requested: RequestedFile,
     ) -> Result<PathBuf, HubError> {
-        match verify(file, part, accept).map_err(disk_error(part, "read"))? {
+        let requested = Box::new(requested);
+        let error = match verify(file, part, accept).map_err(disk_error(part, "read"))? {
             Verification::Match => {
                 let path = self.cache.join(&*file.name);
                 fs::rename(part, &path).map_err(disk_error(&path, "written"))?;
-                Ok(path)
+                return Ok(path);
             }
-            Verification::Mismatch { md5, reason } => {
-                fs::remove_file(part).map_err(disk_error(part, "deleted"))?;
-                Err(HubError::WrongHash { requested: Box::new(requested), received: md5, reason })
+            Verification::WrongHash { expected, received, reason } => {
+                HubError::WrongHash { requested, expected, received, reason }
             }
-        }
+            Verification::WrongContent { reason } => HubError::WrongContent { requested, reason },
+        };
+        fs::remove_file(part).map_err(disk_error(part, "deleted"))?;
+        Err(error)
     }
 }
 
 /// The result of [`verify`].
 enum Verification {
     Match,
-    Mismatch { md5: String, reason: String },
+    /// The hash differs, and the content is rejected.
+    WrongHash {
+        expected: Hash,
+        received: String,
+        reason: String,
+    },
+    /// There is no published hash, and the content is rejected.
+    WrongContent {
+        reason: String,
+    },
 }
 
-/// Compares the MD5 of the file at `path` with that of `file`; asks `accept` if they differ.
+/// Compares the hash of the file at `path` with that of `file`; asks `accept` if they differ or none is published.
 fn verify(file: &WeightFile, path: &Path, accept: &dyn Fn(&Path) -> Result<(), String>) -> io::Result<Verification> {
-    let md5 = md5_of(path)?;
-    if md5 == file.md5 {
+    let received = file.hash.map(|hash| Ok::<_, io::Error>((hash, hash.digits_of(path)?))).transpose()?;
+    if received.as_ref().is_some_and(|(expected, received)| expected.digits() == received) {
         return Ok(Verification::Match);
     }
-    Ok(match accept(path) {
-        Ok(()) => Verification::Match,
-        Err(reason) => Verification::Mismatch { md5, reason },
+    Ok(match (accept(path), received) {
+        (Ok(()), _) => Verification::Match,
+        (Err(reason), Some((expected, received))) => Verification::WrongHash { expected, received, reason },
+        (Err(reason), None) => Verification::WrongContent { reason },
     })
 }
 
@@ -200,7 +215,7 @@ mod tests {
     const FILE: WeightFile = WeightFile {
         name: Cow::Borrowed("weights.h5"),
         url: Cow::Borrowed("http://127.0.0.1:9/nobody"),
-        md5: "f96b697d7cb7938d525a2f31aaf161d0",
+        hash: Hash::of_digits("f96b697d7cb7938d525a2f31aaf161d0"),
         bytes: Some(14),
     };
 
@@ -214,7 +229,7 @@ mod tests {
 
     fn put(folder: &Path, content: &[u8]) -> PathBuf {
         fs::create_dir_all(folder).unwrap();
-        let path = folder.join(FILE.name);
+        let path = folder.join(&*FILE.name);
         fs::write(&path, content).unwrap();
         path
     }
@@ -291,7 +306,14 @@ mod tests {
             let rejected =
                 format!("{} is not used: its MD5 is d41d8cd98f00b204e9800998ecf8427e (other tensors)", bad.display());
             let into = format!("into {} or {}", hub.cache.display(), hub.keras.display());
-            for expected in [&*FILE.url, FILE.md5, "put weights.h5 ", "ENGRAFT_WEIGHTS_URL", &rejected, &into] {
+            for expected in [
+                &*FILE.url,
+                "(MD5 f96b697d7cb7938d525a2f31aaf161d0)",
+                "put weights.h5 ",
+                "ENGRAFT_WEIGHTS_URL",
+                &rejected,
+                &into,
+            ] {
                 assert!(message.contains(expected), "{expected:?} is missing from {message}");
             }
         }
@@ -315,6 +337,29 @@ mod tests {
 
             let path = hub.fetch(&FILE, &|_| Ok(()), &mut |_, _| {}).unwrap();
             assert_eq!(fs::read(path).unwrap(), b"another file");
+        }
+
+        #[test]
+        fn without_a_published_hash_the_content_decides_about_downloads_and_copies() {
+            let folder = tempfile::tempdir().unwrap();
+            let server = Server::start(|_, start| Reply::from(b"weights of the network", start));
+            let hub = Hub { mirror: Some(server.url), ..hub(folder.path()) };
+            let file = WeightFile { hash: None, ..FILE };
+            let error = hub.fetch(&file, &reject, &mut |_, _| {}).unwrap_err();
+            assert!(matches!(error, HubError::WrongContent { .. }), "{error}");
+            assert_eq!(error.kind(), HubErrorKind::InvalidData);
+            let message = error.to_string();
+            assert!(message.contains("received another file (other tensors); the download was deleted"), "{message}");
+            assert!(!hub.cache.join("weights.h5").exists() && !hub.cache.join("weights.h5.part").exists());
+
+            let accept = |path: &Path| match fs::read(path) {
+                Ok(content) if content.starts_with(b"weights") => Ok(()),
+                _ => Err("other tensors".to_owned()),
+            };
+            let path = hub.fetch(&file, &accept, &mut |_, _| {}).unwrap();
+            assert_eq!(fs::read(&path).unwrap(), b"weights of the network");
+            let again = hub.fetch(&file, &accept, &mut |_, _| panic!("the copy in the cache is accepted")).unwrap();
+            assert_eq!(again, path);
         }
 
         #[test]

@@ -1,24 +1,24 @@
 //! Finds, downloads and verifies pretrained weight files.
 //!
 //! [`Hub::fetch`] looks in a cache and in Keras' own cache first. Nothing here knows models: a callback decides whether a file
-//! with another MD5 is acceptable.
+//! with another hash, or of a file without a published one, is acceptable.
 //!
 //! ```
-//! use engraft_hub::{Hub, WeightFile};
+//! use engraft_hub::{Hash, Hub, WeightFile};
 //!
 //! # let folder = tempfile::tempdir()?;
 //! # let (cache, keras) = (folder.path().join("cache"), folder.path().join("keras"));
 //! let flowers = WeightFile {
 //!     name: "flowers.h5".into(),
 //!     url: "https://example.org/weights".into(),
-//!     md5: "f96b697d7cb7938d525a2f31aaf161d0",
+//!     hash: Hash::of_digits("f96b697d7cb7938d525a2f31aaf161d0"),
 //!     bytes: Some(14),
 //! };
 //! // The file is in the cache already, so nothing is downloaded. `Hub::from_env` finds the cache of the user.
 //! std::fs::create_dir(&cache)?;
 //! std::fs::write(cache.join("flowers.h5"), "message digest")?;
 //! let hub = Hub::new(&cache, &keras);
-//! let reject = |_path: &std::path::Path| Err("the MD5 differs".to_owned());
+//! let reject = |_path: &std::path::Path| Err("the hash differs".to_owned());
 //! let path = hub.fetch(&flowers, &reject, &mut |done, total| eprintln!("{done} of {total:?} bytes"))?;
 //! assert_eq!(path, cache.join("flowers.h5"));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -47,5 +47,6 @@ mod test_server;
 mod weights;
 
 pub use error::{HubError, HubErrorKind, RequestedFile};
+pub use hash::Hash;
 pub use hub::Hub;
 pub use weights::{VGG16, VGG16_NOTOP, WeightFile};

@@ -22,8 +22,8 @@ pub(crate) struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            // The largest known file, VGG16 with its top, has 553 MB.
-            max_bytes: 1 << 30,
+            // The largest known file, ConvNeXtXLarge with its top, has 1.4 GB.
+            max_bytes: 2 << 30,
             max_attempts: 5,
             min_progress: 1 << 20,
             retry_delay: Duration::from_millis(500),

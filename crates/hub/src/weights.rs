@@ -1,19 +1,21 @@
-//! The weight files that Keras publishes, with their addresses and the MD5 that Keras checks.
+//! The weight files that Keras publishes, with their addresses and the hash that Keras checks.
 
 use std::borrow::Cow;
 
+use crate::Hash;
+
 const KERAS_VGG16: &str = "https://storage.googleapis.com/tensorflow/keras-applications/vgg16";
 
-/// A published weight file: its address, and the MD5 and size to verify a download.
+/// A published weight file: its address, and the hash to verify a download.
 ///
 /// ```
-/// use engraft_hub::{Hub, WeightFile};
+/// use engraft_hub::{Hash, Hub, WeightFile};
 /// # let folder = tempfile::tempdir()?;
 /// # let cache = folder.path();
 /// let flowers = WeightFile {
 ///     name: "flowers.h5".into(),
 ///     url: "https://example.org/weights".into(),
-///     md5: "f96b697d7cb7938d525a2f31aaf161d0",
+///     hash: Hash::of_digits("f96b697d7cb7938d525a2f31aaf161d0"),
 ///     bytes: Some(14),
 /// };
 /// std::fs::write(cache.join(&*flowers.name), "message digest")?;
@@ -28,9 +30,9 @@ pub struct WeightFile {
     pub name: Cow<'static, str>,
     /// URL of the directory that holds it, without the file name.
     pub url: Cow<'static, str>,
-    /// MD5 of its content in 32 lower-case hexadecimal digits, as in Keras' source. MD5 detects damage, but not a file that an
-    /// attacker forged.
-    pub md5: &'static str,
+    /// The hash of its content, as in Keras' source; `None` if its publisher names none. The caller of
+    /// [`Hub::fetch`](crate::Hub::fetch) then checks the content.
+    pub hash: Option<Hash>,
     /// Its size in bytes, if known. Progress shows it as the total if the server doesn't send a length.
     pub bytes: Option<u64>,
 }
@@ -42,7 +44,7 @@ pub struct WeightFile {
 /// # let folder = tempfile::tempdir()?;
 /// # let cache = folder.path();
 /// std::fs::write(cache.join(&*VGG16.name), "the same tensors in another layout")?;
-/// // The MD5 differs, so `accept` decides. Programs compare the tensors here.
+/// // The hash differs, so `accept` decides. Programs compare the tensors here.
 /// let accept = |_path: &std::path::Path| Ok(());
 /// let path = Hub::new(cache, cache).fetch(&VGG16, &accept, &mut |_done, _total| {})?;
 /// assert_eq!(path, cache.join(&*VGG16.name));
@@ -51,7 +53,7 @@ pub struct WeightFile {
 pub const VGG16: WeightFile = WeightFile {
     name: Cow::Borrowed("vgg16_weights_tf_dim_ordering_tf_kernels.h5"),
     url: Cow::Borrowed(KERAS_VGG16),
-    md5: "64373286793e3c8b2b4e3219cbf3544b",
+    hash: Hash::of_digits("64373286793e3c8b2b4e3219cbf3544b"),
     bytes: None,
 };
 
@@ -66,6 +68,6 @@ pub const VGG16: WeightFile = WeightFile {
 pub const VGG16_NOTOP: WeightFile = WeightFile {
     name: Cow::Borrowed("vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"),
     url: Cow::Borrowed(KERAS_VGG16),
-    md5: "6d6bbae143d832006294945121d1f1fc",
+    hash: Hash::of_digits("6d6bbae143d832006294945121d1f1fc"),
     bytes: Some(58_889_256),
 };

@@ -69,12 +69,12 @@ impl Architecture {
     pub fn find(name: &str) -> Result<&'static Self> {
         let plain = plain(name);
         Self::all().iter().copied().find(|network| self::plain(network.name) == plain).ok_or_else(|| {
-            let family = Self::all().iter().filter(|network| self::plain(network.name).starts_with(&start(&plain)));
-            let mut names: Vec<&str> = family.map(|network| network.name).collect();
-            if names.is_empty() {
-                names = Self::all().iter().map(|network| network.name).collect();
-            }
-            Error::new("network", names.join(", "), name).hint("`engraft backbones` lists all networks")
+            let expected = match nearest(&plain)[..] {
+                [] => "the name of a network, such as resnet50".to_owned(),
+                [one] => one.to_owned(),
+                [ref others @ .., last] => format!("{} or {last}", others.join(", ")),
+            };
+            Error::new("network", expected, name).hint("`engraft backbones` lists all networks")
         })
     }
 
@@ -141,10 +141,23 @@ fn plain(name: &str) -> String {
     name.chars().filter(|c| !matches!(c, '-' | '_' | ' ')).flat_map(char::to_lowercase).collect()
 }
 
-/// The letters that a name begins with.
-fn start(name: &str) -> String {
-    name.chars().take(6).take_while(|c| c.is_alphabetic()).collect()
+/// The names that are most similar to a [plain](plain()) one: those that begin with it, else those with the fewest edits, if these
+/// are fewer than half of its letters.
+fn nearest(name: &str) -> Vec<&'static str> {
+    let names = || Architecture::all().iter().map(|network| network.name);
+    let longer: Vec<&str> = names().filter(|other| plain(other).starts_with(name)).take(SUGGESTIONS).collect();
+    if !(name.is_empty() || longer.is_empty()) {
+        return longer;
+    }
+    let edits = |other: &str| strsim::osa_distance(name, &plain(other));
+    let mut close: Vec<&str> = names().filter(|other| 2 * edits(other) < name.chars().count()).collect();
+    close.sort_by_key(|other| edits(other));
+    close.truncate(SUGGESTIONS);
+    close
 }
+
+/// The most names that an error lists.
+const SUGGESTIONS: usize = 6;
 
 #[cfg(test)]
 mod tests {
@@ -158,9 +171,13 @@ mod tests {
             assert_eq!(Architecture::find(keras).unwrap().name(), network.name());
             assert_eq!(Architecture::find(&network.name().replace('-', "_")).unwrap().name(), network.name());
         }
-        let error = Architecture::find("vgg61").unwrap_err().to_string();
-        assert!(error.contains("expected vgg16, vgg19, received vgg61"), "{error}");
-        let error = Architecture::find("alexnet").unwrap_err().to_string();
-        assert!(error.contains("resnet50"), "{error}");
+        let error = |name| Architecture::find(name).unwrap_err().to_string();
+        assert!(error("vgg61").contains("network: expected vgg16 or vgg19, received vgg61"), "{}", error("vgg61"));
+        assert!(error("VGG").contains("expected vgg16 or vgg19, received VGG"), "{}", error("VGG"));
+        // The nearest one is first.
+        assert!(error("resnet-51").contains("expected resnet50"), "{}", error("resnet-51"));
+        for far in ["transformer", ""] {
+            assert!(error(far).contains("expected the name of a network, such as resnet50"), "{}", error(far));
+        }
     }
 }

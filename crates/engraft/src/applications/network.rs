@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::body::Body;
 use super::imagenet_arguments::{CLASSES, ImagenetArguments};
 use super::weights::{self, Pretrained};
-use super::{Architecture, Pooling, Weights};
+use super::{Architecture, Pooling, PublishedWeights, Weights};
 use crate::hub::Hub;
 use crate::prelude::*;
 use crate::{ActivationFn, Error, Result, Shape};
@@ -239,6 +239,19 @@ impl Network {
         Ok(model)
     }
 
+    /// The ImageNet weights that [`build`](Self::build) loads for images of the default size: part of the program, or a file that is
+    /// found or downloaded. `None` if nobody publishes weights for these arguments.
+    ///
+    /// ```
+    /// use engraft::applications::{PublishedWeights, efficientnet_lite0};
+    /// assert_eq!(efficientnet_lite0().include_top(false).published_weights(), Some(PublishedWeights::Embedded));
+    /// assert_eq!(efficientnet_lite0().published_weights(), None);
+    /// ```
+    pub fn published_weights(&self) -> Option<PublishedWeights> {
+        let size = self.architecture.sizes.default;
+        (self.architecture.weights)(self, &[size, size, 3]).map(PublishedWeights::from)
+    }
+
     /// Whether the ImageNet weights are in the program or on this machine, so that nothing is downloaded. The content of a file
     /// isn't verified.
     ///
@@ -250,12 +263,11 @@ impl Network {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn has_weights(&self) -> bool {
-        let size = self.architecture.sizes.default;
-        match (self.architecture.weights)(self, &[size, size, 3]) {
-            Some(Pretrained::Embedded(_)) => true,
-            Some(Pretrained::File(file)) => {
+        match self.published_weights() {
+            Some(PublishedWeights::Embedded) => true,
+            Some(PublishedWeights::File { file, .. }) => {
                 let hub = self.hub.clone().map_or_else(Hub::from_env, Ok);
-                hub.is_ok_and(|hub| hub.has(&file.file))
+                hub.is_ok_and(|hub| hub.has(&file))
             }
             None => false,
         }

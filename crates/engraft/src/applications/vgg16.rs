@@ -2,7 +2,7 @@
 
 use super::body::Body;
 use super::imagenet_arguments::ImageSizes;
-use super::weights::{Pretrained, PretrainedFile};
+use super::weights::Pretrained;
 use super::{Architecture, Network, Preprocessing};
 use crate::hub::{VGG16 as WEIGHTS, VGG16_NOTOP as WEIGHTS_NOTOP};
 use crate::prelude::*;
@@ -14,13 +14,11 @@ pub(super) static VGG16: Architecture = Architecture {
     model_name: "vgg16",
     layers: |network, body, x| layers([2, 2, 3, 3, 3], network, body, x),
     weights: |network, _| {
-        Some(Pretrained::File(match network.include_top {
-            true => PretrainedFile { file: WEIGHTS, fingerprint: None },
-            false => PretrainedFile {
-                file: WEIGHTS_NOTOP,
-                fingerprint: Some("d9a27cc1fc7f975ef8cff49180e794ccd7c4bc868ebb49740803b3bbaa8dbefd"),
-            },
-        }))
+        Some(match network.include_top {
+            true => Pretrained::file(WEIGHTS),
+            false => Pretrained::file(WEIGHTS_NOTOP)
+                .fingerprint("d9a27cc1fc7f975ef8cff49180e794ccd7c4bc868ebb49740803b3bbaa8dbefd"),
+        })
     },
     parameters: 14_714_688,
     macs: 15_470_264_320,

@@ -11,7 +11,7 @@ use super::preprocessing::{TORCH_DEVIATION, TORCH_MEAN};
 use crate::formats::keras::{self, legacy};
 use crate::formats::onnx;
 use crate::formats::safetensors::{self, Naming, SafetensorsFile};
-use crate::hub::{Hub, HubError, HubErrorKind, WeightFile};
+use crate::hub::{Hash, Hub, HubError, HubErrorKind, WeightFile};
 use crate::{Error, ErrorKind, Layer, Model, Result};
 
 /// Source of a network's initial weights (Keras' `weights` argument). Converts from `"imagenet"`, `"none"` and paths.
@@ -24,12 +24,11 @@ use crate::{Error, ErrorKind, Layer, Model, Result};
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Weights {
-    /// Published weights, trained on ImageNet. Those of VGG16 are a file that Keras publishes; those of EfficientNet-Lite0 are
-    /// part of the program.
+    /// Published weights, trained on ImageNet: a file that Keras publishes or, for EfficientNet-Lite0, part of the program.
     Imagenet,
     /// Random values of the layers' initializers.
     None,
-    /// A file with weights of the same architecture.
+    /// A file with weights of the same architecture; for a network without its top, also with a top.
     ///
     /// Formats: `.weights.h5`, `.keras`, Keras' older `.h5`, and `.safetensors` with Keras' names or, for the networks that
     /// [`Architecture`](super::Architecture) knows in PyTorch, with the names of torchvision or timm. In an `.onnx` file, weights
@@ -65,12 +64,66 @@ impl From<PathBuf> for Weights {
     }
 }
 
+/// The published ImageNet weights of a network, as [`Network::published_weights`] tells them.
+///
+/// ```
+/// use engraft::applications::{PublishedWeights, vgg16};
+/// let Some(PublishedWeights::File { file, is_fingerprinted }) = vgg16().include_top(false).published_weights() else {
+///     return Err("a file");
+/// };
+/// // What is verified before the weights are used.
+/// match (file.hash, is_fingerprinted) {
+///     (Some(hash), _) => println!("{} has the {hash}", file.name),
+///     (None, true) => println!("{} has known arrays", file.name),
+///     (None, false) => println!("the arrays of {} have the shapes of the network's weights", file.name),
+/// }
+/// # Ok::<(), &str>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PublishedWeights {
+    /// They are part of the program.
+    Embedded,
+    /// A file that is on this machine or can be downloaded.
+    File {
+        /// Its name, address and hash. Without a hash, the file's content is checked: its arrays must have the network's shapes.
+        file: WeightFile,
+        /// Whether the values of all arrays are checked too, by their SHA-256.
+        is_fingerprinted: bool,
+    },
+}
+
 /// Published ImageNet weights of a network.
 pub(super) enum Pretrained {
     /// A file that the hub finds or downloads.
     File(PretrainedFile),
     /// The bytes of a `.safetensors` file with Keras' names, compiled into the program.
     Embedded(&'static [u8]),
+}
+
+impl Pretrained {
+    /// A published file, without a known fingerprint.
+    pub(super) fn file(file: WeightFile) -> Self {
+        Self::File(PretrainedFile { file, fingerprint: None })
+    }
+
+    /// Adds the [`fingerprint`] of the file's tensors. Weights inside the program need none.
+    pub(super) fn fingerprint(self, fingerprint: &'static str) -> Self {
+        match self {
+            Self::File(file) => Self::File(PretrainedFile { fingerprint: Some(fingerprint), ..file }),
+            embedded @ Self::Embedded(_) => embedded,
+        }
+    }
+}
+
+impl From<Pretrained> for PublishedWeights {
+    fn from(pretrained: Pretrained) -> Self {
+        match pretrained {
+            Pretrained::Embedded(_) => Self::Embedded,
+            Pretrained::File(PretrainedFile { file, fingerprint }) => {
+                Self::File { file, is_fingerprinted: fingerprint.is_some() }
+            }
+        }
+    }
 }
 
 /// A weight file that Keras publishes.
@@ -80,23 +133,25 @@ pub(super) struct PretrainedFile {
     pub(super) fingerprint: Option<&'static str>,
 }
 
-/// The file `{name}.h5` or, without the top, `{name}_notop.h5` in a folder of Keras' server, with the MD5 of each.
+/// The file `{name}.h5` or, without the top, `{name}_notop.h5` in a folder of Keras' server, with the hash of each: the
+/// digits in Keras' source, empty where it has none.
 pub(super) fn keras_file(network: &Network, folder: &str, name: &str, md5: [&'static str; 2]) -> Option<Pretrained> {
     let [with_top, without_top] = md5;
     let (end, md5) = if network.include_top { ("", with_top) } else { ("_notop", without_top) };
     let file = WeightFile {
         name: format!("{name}{end}.h5").into(),
         url: format!("https://storage.googleapis.com/tensorflow/keras-applications/{folder}").into(),
-        md5,
+        hash: Hash::of_digits(md5),
         bytes: None,
     };
-    Some(Pretrained::File(PretrainedFile { file, fingerprint: None }))
+    Some(Pretrained::file(file))
 }
 
 /// Sets the weights of `layers` from a published file, which `hub` finds or downloads.
 ///
-/// The hub accepts a file by its MD5, or by the fingerprint of its tensors. If a fingerprint is known, it is checked in
-/// both cases.
+/// The hub accepts a file by its hash, or by the fingerprint of its tensors. If a fingerprint is known, it is checked in
+/// both cases. A file without a published hash and fingerprint is accepted if its tensors have the shapes of the layers' weights,
+/// in order.
 pub(super) fn load_pretrained(
     pretrained: &PretrainedFile,
     layers: &[Layer],
@@ -110,9 +165,9 @@ pub(super) fn load_pretrained(
             None => Ok(()),
         }
     };
-    let accept = |path: &Path| match pretrained.fingerprint {
-        Some(_) => load(path).map_err(|error| error.to_string()),
-        None => Err("only the published file is accepted".to_owned()),
+    let accept = |path: &Path| match (pretrained.file.hash, pretrained.fingerprint) {
+        (Some(_), None) => Err("only the published file is accepted".to_owned()),
+        _ => load(path).map_err(|error| error.to_string()),
     };
     let path = hub
         .fetch(&pretrained.file, &accept, progress)
@@ -148,7 +203,7 @@ fn check_fingerprint(layers: &[Layer], expected: &str) -> Result<()> {
     Err(Error::new("the fingerprint of its tensors", expected, received).with_kind(ErrorKind::InvalidData))
 }
 
-/// Sets the weights of `layers`, which are part of `model`, from a file of the user's.
+/// Sets the weights of `layers`, which are part of `model`, from a file of the user's, which may have further layers, such as a top.
 ///
 /// `torch_module` names the modules of a PyTorch state dict, if the network has a table of them.
 pub(super) fn load_file(
@@ -164,19 +219,13 @@ pub(super) fn load_file(
     }
     // The extension selects the format, as in Keras.
     let name = path.to_string_lossy();
-    if name.ends_with(".weights.h5") {
-        return keras::load_weights(path, model).or_else(|error| {
-            // The file may belong to another model that contains layers of the same names. Its weights are then matched by
-            // layer name, and none may be missing.
-            let wanted = layers.iter().filter(|layer| !layer.weights().is_empty()).count();
-            match keras::load_weights_by_name(path, layers) {
-                Ok(found) if found.len() == wanted => Ok(()),
-                _ => Err(error),
-            }
-        });
-    }
-    if name.ends_with(".keras") {
-        return keras::load_weights(path, model);
+    if name.ends_with(".weights.h5") || name.ends_with(".keras") {
+        return load_fitting(
+            layers,
+            || keras::load_weights(path, model),
+            || keras::load_weights_by_name(path, layers),
+            || keras::load_base_weights(path, model),
+        );
     }
     if name.ends_with(".safetensors") {
         return match torch_module.filter(|_| !has_paths_of_keras(path)) {
@@ -187,7 +236,28 @@ pub(super) fn load_file(
     if name.ends_with(".onnx") {
         return onnx::load_weights(path, model);
     }
-    legacy::load_weights(path, layers)
+    load_fitting(
+        layers,
+        || legacy::load_weights(path, layers),
+        || legacy::load_weights_by_name(path, layers),
+        || legacy::load_base_weights(path, layers),
+    )
+}
+
+/// Sets the weights of all `layers` in the first way that fits: `whole`, from a file of the same layers in order; `named`, from
+/// a model that contains layers of these names; `base`, from a network whose first layers are these, as with a top.
+fn load_fitting(
+    layers: &[Layer],
+    whole: impl FnOnce() -> Result<()>,
+    named: impl FnOnce() -> Result<Vec<String>>,
+    base: impl FnOnce() -> Result<()>,
+) -> Result<()> {
+    let wanted = layers.iter().filter(|layer| !layer.weights().is_empty()).count();
+    if whole().is_ok() || named().is_ok_and(|found| found.len() == wanted) {
+        return Ok(());
+    }
+    // Its error names the first layer that differs, while the others' may be about the top.
+    base().map_err(|error| error.hint("are these the weights of this network, with or without its top?"))
 }
 
 /// Whether a safetensors file has names such as `block1_conv1/kernel`. Those of PyTorch have no slashes.
@@ -263,6 +333,58 @@ mod tests {
         let expected = format!("the fingerprint of its tensors: expected d9a27cc1, received {FINGERPRINT}");
         assert!(error.contains(&expected), "{error}");
         assert!(load(None).unwrap_err().to_string().contains("only the published file is accepted"));
+    }
+
+    #[test]
+    fn a_file_without_a_published_hash_is_accepted_by_its_shapes_and_by_its_values_if_they_are_known() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = WeightFile { hash: None, ..VGG16_NOTOP };
+        legacy::save_weights(&folder.path().join(&*file.name), &[dense()]).unwrap();
+        let mut hub = Hub::new(folder.path(), folder.path());
+        hub.mirror = Some("http://127.0.0.1:9".into());
+        let load = |units, fingerprint| {
+            let layer = Dense::new(units).named("other_name");
+            layer.call(&Input::new([2])).unwrap();
+            let pretrained = PretrainedFile { file: file.clone(), fingerprint };
+            load_pretrained(&pretrained, std::slice::from_ref(&layer), &hub, &mut |_, _| {}).map(|()| layer)
+        };
+        for fingerprint in [None, Some(FINGERPRINT)] {
+            assert_eq!(*load(2, fingerprint).unwrap().weights()[1].values(), [5.0, 6.0]);
+        }
+        let error = load(2, Some("d9a27cc1")).unwrap_err().to_string();
+        assert!(error.contains("the fingerprint of its tensors: expected d9a27cc1"), "{error}");
+        let error = load(3, None).unwrap_err().to_string();
+        assert!(error.contains("expected weights of shapes [[2, 3], [3]]"), "{error}");
+    }
+
+    #[test]
+    fn a_base_is_read_from_a_file_with_another_top_whatever_the_names() {
+        let folder = tempfile::tempdir().unwrap();
+        let model = |names: &[&'static str]| {
+            let x = Input::new([2]);
+            let layers: Vec<Layer> =
+                names.iter().zip([2, 3, 4]).map(|(name, units)| Dense::new(units).named(*name)).collect();
+            let y = layers.iter().try_fold(x.clone(), |x, layer| layer.call(&x)).unwrap();
+            (Model::new(&x, &y).unwrap(), layers)
+        };
+        for names in [["a", "b"], ["dense_7", "dense_8"]] {
+            let (written, layers) = model(&["a", "b", "top"]);
+            let path = |name| folder.path().join(name);
+            legacy::save_weights(&path("old.h5"), &layers).unwrap();
+            keras::save_weights(&written, &path("new.weights.h5"), FloatType::F32).unwrap();
+            keras::save(&written, &path("model.keras"), &keras::SaveOptions::default()).unwrap();
+            for name in ["old.h5", "new.weights.h5", "model.keras"] {
+                let (base, layers) = model(&names);
+                load_file(&path(name), &layers, &base).unwrap();
+                for (written, read) in written.weights().iter().zip(base.weights()) {
+                    assert_eq!(*written.values(), *read.values(), "{name}");
+                }
+            }
+            let larger = Dense::new(5).named("a");
+            larger.call(&Input::new([2])).unwrap();
+            let error = load_file(&path("old.h5"), &[larger], &written).unwrap_err().to_string();
+            assert!(error.contains("layer `a`: expected weights of shapes [[2, 5], [5]], received"), "{error}");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::DownloadProgress;
-use crate::applications::{Architecture, Network, Pooling, Weights};
+use crate::applications::{Architecture, Network, Pooling, PublishedWeights, Weights};
 use crate::{Error, Model, Result, SymbolicTensor};
 
 /// A pretrained network that a [`Recipe`](super::Recipe) can build on: any of [`Architecture::all`], without its top.
@@ -83,6 +83,16 @@ impl Backbone {
         Network::new(self.0).include_top(false).has_weights()
     }
 
+    /// Its ImageNet weights, without the top; `None` if nobody publishes them.
+    ///
+    /// ```
+    /// use engraft::{applications::PublishedWeights, recipe::Backbone};
+    /// assert_eq!(Backbone::EFFICIENTNET_LITE0.published_weights(), Some(PublishedWeights::Embedded));
+    /// ```
+    pub fn published_weights(self) -> Option<PublishedWeights> {
+        Network::new(self.0).include_top(false).published_weights()
+    }
+
     /// Applies the network's preprocessing, and then the network without its top, to `x`.
     ///
     /// The model includes the layers before `x`.
@@ -117,7 +127,7 @@ impl FromStr for Backbone {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self> {
-        Architecture::find(name).map(Self).map_err(|error| error.within("backbone"))
+        Architecture::find(name).map(Self)
     }
 }
 
@@ -146,7 +156,7 @@ mod tests {
             assert_eq!(serde_json::from_value::<Backbone>(value).unwrap(), backbone);
         }
         let error = "vgg".parse::<Backbone>().unwrap_err().to_string();
-        assert!(error.contains("expected vgg16, vgg19, received vgg"), "{error}");
+        assert!(error.contains("expected vgg16 or vgg19, received vgg"), "{error}");
     }
 
     #[test]
