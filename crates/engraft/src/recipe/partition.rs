@@ -62,7 +62,7 @@ impl Partition {
     /// # Errors
     /// A layer that can't be lowered.
     pub fn of(model: &Model, trainability: &Trainability) -> Result<Option<Self>> {
-        Cut { trainability, trained: ids(model, trainability), augmentation: false }.of_model(model)
+        Cut::new(model, trainability, RandomLayers::Above).of_model(model)
     }
 
     /// Cuts a model as [`of`](Self::of) does, but random layers may come before all layers with weights: augmentation.
@@ -86,13 +86,19 @@ impl Partition {
     /// # Errors
     /// Those of [`of`](Self::of).
     pub fn with_variants(model: &Model, trainability: &Trainability) -> Result<Option<Self>> {
-        Cut { trainability, trained: ids(model, trainability), augmentation: true }.of_model(model)
+        Cut::new(model, trainability, RandomLayers::Augment).of_model(model)
+    }
+
+    /// Cuts a model as [`of`](Self::of) does, but random layers may lie between the frozen ones, such as the stochastic depth of an
+    /// EfficientNet. Below the boundary they act as in inference, like a base that Keras calls with `training=False`.
+    pub(super) fn in_inference(model: &Model, trainability: &Trainability) -> Result<Option<Self>> {
+        Cut::new(model, trainability, RandomLayers::Inactive).of_model(model)
     }
 
     /// The part of `lower` up to its last random layer, and the part after it; `None` without a random layer.
     pub(super) fn augmentation(&self) -> Result<Option<(Model, Model)>> {
         let trainability = Trainability::of(&self.lower);
-        let cut = Cut { trainability: &trainability, trained: HashSet::new(), augmentation: true };
+        let cut = Cut { trainability: &trainability, trained: HashSet::new(), random: RandomLayers::Augment };
         let calls = self.lower.graph().calls();
         let kinds = calls.iter().map(|call| cut.kind(call)).collect::<Result<Vec<_>>>()?;
         let Some(random) = kinds.iter().rposition(|kind| *kind == Kind::Random) else { return Ok(None) };
@@ -108,11 +114,6 @@ impl Partition {
 /// It costs next to nothing and follows from the training set. Below the boundary, it would make other features of each training set.
 fn is_normalization(call: &SymbolicTensor) -> bool {
     call.layer().class_name() == "Normalization"
-}
-
-/// Ids of the weights that are trained.
-fn ids(model: &Model, trainability: &Trainability) -> HashSet<usize> {
-    trainability.trainable_weights(model).iter().map(crate::Weight::id).collect()
 }
 
 /// What a layer does in training.
@@ -131,11 +132,26 @@ struct Cut<'a> {
     trainability: &'a Trainability,
     /// Ids of the trained weights of the whole model. A shared weight is trained everywhere if it is trained somewhere.
     trained: HashSet<usize>,
-    /// Whether random layers are permitted below all layers with weights.
-    augmentation: bool,
+    random: RandomLayers,
 }
 
-impl Cut<'_> {
+/// Where random layers, such as dropout, may lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum RandomLayers {
+    /// Above the boundary alone.
+    Above,
+    /// Also before all layers with weights, as augmentation.
+    Augment,
+    /// Anywhere. Below the boundary, they act as in inference.
+    Inactive,
+}
+
+impl<'a> Cut<'a> {
+    fn new(model: &Model, trainability: &'a Trainability, random: RandomLayers) -> Self {
+        let trained = trainability.trainable_weights(model).iter().map(crate::Weight::id).collect();
+        Self { trainability, trained, random }
+    }
+
     fn of_model(&self, model: &Model) -> Result<Option<Partition>> {
         if model.inputs().len() != 1 || model.outputs().len() != 1 || self.trained.is_empty() {
             return Ok(None);
@@ -153,7 +169,7 @@ impl Cut<'_> {
         while let Some(call) = calls.get(allowed + 1) {
             match self.kind(call)? {
                 Kind::Fixed => weights |= !call.layer().weights().is_empty(),
-                Kind::Random if self.augmentation && !weights && call.layer().weights().is_empty() => {}
+                Kind::Random if self.permits(call, weights) => {}
                 Kind::Random | Kind::Trained => break,
             }
             allowed += 1;
@@ -178,6 +194,15 @@ impl Cut<'_> {
         }
         let lower = Model::named(model.name(), model.inputs(), &calls[boundary])?;
         Ok(Some(Partition { lower, upper: above(model, boundary, None)? }))
+    }
+
+    /// Whether a random layer may lie below the boundary, after layers with weights or before all of them.
+    fn permits(&self, random: &SymbolicTensor, after_weights: bool) -> bool {
+        match self.random {
+            RandomLayers::Above => false,
+            RandomLayers::Augment => !after_weights && random.layer().weights().is_empty(),
+            RandomLayers::Inactive => true,
+        }
     }
 
     /// The parts of the nested model that `call` calls; `None` if it calls no model that can be cut.
@@ -367,6 +392,22 @@ mod tests {
 
     const FROZEN: [&[&str]; 4] =
         [&["conv1"], &["conv1", "norm"], &["conv1", "norm", "conv2"], &["conv1", "norm", "conv2", "conv3"]];
+
+    #[test]
+    fn random_layers_between_frozen_ones_can_be_left_inactive() {
+        let x = Input::new([8, 8, 3]);
+        let y = Conv2D::new(4, 3).named("frozen").call(&x).unwrap();
+        let y = Dropout::new(0.9).named("depth").call(&y).unwrap();
+        let y = Conv2D::new(4, 3).named("also_frozen").call(&y).unwrap();
+        let y =
+            Dropout::new(0.9).named("last_depth").call(&Conv2D::new(2, 3).named("trained").call(&y).unwrap()).unwrap();
+        let model = Model::new(&x, &y).unwrap();
+        let flags = freeze(&model, &["frozen", "also_frozen"]);
+        assert_eq!(Partition::of(&model, &flags).unwrap().unwrap().lower.output().layer().name(), "frozen");
+        let parts = Partition::in_inference(&model, &flags).unwrap().unwrap();
+        assert_eq!(parts.lower.output().layer().name(), "also_frozen");
+        assert!(parts.upper.get_layer("last_depth").is_ok(), "it acts in training");
+    }
 
     #[test]
     fn the_boundary_is_the_last_single_tensor_below_what_is_trained() {

@@ -33,7 +33,7 @@ impl Network {
     }
 
     /// The network cut below its last block, whose convolutions are made trainable together with the head; `None` if it can't be
-    /// cut. Normalizations keep the statistics of the pretraining.
+    /// cut. Normalizations keep the statistics of the pretraining, and random layers below act as they did for the head's features.
     pub(super) fn last_block(&self) -> Result<Option<Partition>> {
         let block =
             Freeze::Before(self.recipe.backbone.architecture().last_block().to_owned()).trainability(&self.model)?;
@@ -41,7 +41,7 @@ impl Network {
         let normalizations = leaves.iter().filter(|layer| layer.class_name() == "BatchNormalization");
         let block = normalizations.fold(block, |block, layer| block.with(layer, false));
         block.apply(&self.model);
-        Partition::of(&self.model, &block)
+        Partition::in_inference(&self.model, &block)
     }
 
     /// An extractor of what the upper part of `parts` reads, for so many photos. It uses the cache on disk only where all of it fits
@@ -150,4 +150,33 @@ fn score_held_out(
 /// An error of the linear algebra, as one of this crate.
 pub(super) fn failed(error: LinearError) -> Error {
     Error::because("linear probe", &error).caused_by(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recipe::Backbone;
+
+    /// What training computes in every step: the last block and the head, with the frozen normalizations between them.
+    #[test]
+    fn every_backbone_is_cut_just_below_its_last_block() {
+        for backbone in Backbone::all().filter(|backbone| backbone.architecture().parameters() < 30_000_000) {
+            let image_size = backbone.architecture().min_image_size().max(64);
+            let recipe = Recipe { image_size, ..Recipe::linear_probe(backbone, 3) }.weights("none");
+            let network = Network::build(&recipe, Box::new(|_, _| {})).unwrap();
+            let blocks = backbone.architecture().last_blocks().len();
+            assert!(blocks > 0, "{backbone}");
+            let parts = network.last_block().unwrap().unwrap_or_else(|| panic!("{backbone} can't be cut"));
+            let upper = parts.upper.leaves();
+            let first = backbone.architecture().last_block();
+            assert!(upper.iter().any(|layer| layer.name() == first), "{backbone}");
+            let trained = parts.upper.trainable_weights();
+            let is_trained = |weight: &crate::Weight| trained.iter().any(|trained| trained.id() == weight.id());
+            for layer in upper.iter().filter(|layer| layer.class_name() != "BatchNormalization") {
+                assert!(layer.own_weights().iter().all(is_trained), "{backbone}: {} is frozen", layer.name());
+            }
+            let all = network.model.count_params();
+            assert_eq!(parts.lower.count_params() + parts.upper.count_params(), all, "{backbone}");
+        }
+    }
 }

@@ -55,9 +55,10 @@ pub enum FineTuning {
         /// The budget.
         budget: Budget,
     },
-    /// The outputs of the frozen layers, of all photos, need more than half of the available memory.
+    /// The outputs of the frozen layers, of all photos, and copies of the last block's weights need more than half of the available
+    /// memory.
     OverMemory {
-        /// Bytes of these outputs.
+        /// Bytes of these outputs and copies.
         needed: usize,
     },
     /// An error ended it. The classifier is the linear one.
@@ -172,7 +173,7 @@ fn attempt(linear: &Linear<'_>, context: &Context<'_>, progress: &mut FineTuning
         Err(needed) => return Ok(FineTuning::OverBudget { needed, budget: context.budget }.into()),
     };
     let extractor = candidate.network.extractor_of(&parts, photos.len(), context)?;
-    let needed = extractor.bytes(photos.len());
+    let needed = extractor.bytes(photos.len()).saturating_add(Tuner::bytes_of_copies(&parts));
     if context.runtime.available_memory().is_some_and(|available| needed > available / 2) {
         return Ok(FineTuning::OverMemory { needed }.into());
     }

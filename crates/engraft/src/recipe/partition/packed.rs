@@ -5,12 +5,16 @@
 
 use std::collections::HashMap;
 
-use super::{Cut, Kind, Partition, is_normalization, unused_name};
+use super::{Cut, Kind, Partition, RandomLayers, is_normalization, unused_name};
 use crate::prelude::*;
 use crate::{Model, Result};
 
+/// How many times as many numbers may cross the boundary where that spares training the computation of frozen layers.
+const MAX_GROWTH: usize = 2;
+
 impl Cut<'_> {
-    /// Moves all layers that depend on no trained one below the boundary, if fewer numbers then cross it.
+    /// Moves all layers that depend on no trained one below the boundary, if fewer numbers then cross it. Where layers with weights
+    /// move, which training would compute in every step, up to [`MAX_GROWTH`] times as many numbers may.
     ///
     /// They cross it as one vector, which the upper part cuts into the tensors again.
     pub(super) fn packed(&self, parts: Partition) -> Result<Partition> {
@@ -18,7 +22,9 @@ impl Cut<'_> {
         let fixed = self.fixed(calls)?;
         let crossing = crossing(calls, &fixed);
         let size = |position: &usize| calls[*position].shape().iter().product::<usize>();
-        if crossing.len() < 2 || crossing.iter().map(size).sum::<usize>() >= size(&0) {
+        let moves_weights = calls.iter().zip(&fixed).any(|(call, fixed)| *fixed && !call.layer().weights().is_empty());
+        let most = if moves_weights { MAX_GROWTH * size(&0) } else { size(&0) };
+        if crossing.len() < 2 || crossing.iter().map(size).sum::<usize>() >= most {
             return Ok(parts);
         }
         let lower = pack(&parts, &fixed, &crossing)?;
@@ -26,13 +32,17 @@ impl Cut<'_> {
         Ok(Partition { lower, upper })
     }
 
-    /// Whether each call does the same in training and inference and depends on no trained layer.
+    /// Whether each call does the same in training and inference, or may act as in inference, and depends on no trained layer.
     fn fixed(&self, calls: &[SymbolicTensor]) -> Result<Vec<bool>> {
         let mut fixed: HashMap<usize, bool> = HashMap::new();
         for call in calls {
             let is_fixed = call.inputs().iter().all(|input| fixed[&input.id()])
                 && !is_normalization(call)
-                && self.kind(call)? == Kind::Fixed;
+                && match self.kind(call)? {
+                    Kind::Fixed => true,
+                    Kind::Random => self.random == RandomLayers::Inactive,
+                    Kind::Trained => false,
+                };
             fixed.insert(call.id(), is_fixed);
         }
         Ok(calls.iter().map(|call| fixed[&call.id()]).collect())
@@ -128,6 +138,23 @@ mod tests {
         let x = photos(5);
         let values = parts.lower.predict(&x, 2).unwrap();
         assert_eq!(parts.upper.predict(&values, 5).unwrap(), model.predict(&x, 5).unwrap());
+    }
+
+    /// Two maps of the same size, and a head on both: the frozen convolution between them would be computed in every step.
+    #[test]
+    fn frozen_layers_with_weights_move_even_if_a_few_more_numbers_cross() {
+        let x = Input::new([8, 8, 3]);
+        let one = Conv2D::new(4, 3).padding(Padding::Same).named("one").call(&x).unwrap();
+        let two = Conv2D::new(4, 3).padding(Padding::Same).named("two").call(&one).unwrap();
+        let three = Conv2D::new(6, 3).named("three").call(&two).unwrap();
+        let pool = |x: &SymbolicTensor| GlobalAveragePooling2D::new().call(x).unwrap();
+        let features = Concatenate::new().call([&pool(&three), &pool(&one)]).unwrap();
+        let model = Model::new(&x, &Dense::new(2).named("top").call(&features).unwrap()).unwrap();
+        let parts = Partition::of(&model, &frozen(&model, &["one", "two"])).unwrap().unwrap();
+        assert_eq!((parts.lower.output_shape(), parts.upper.weights().len()), (&vec![8 * 8 * 4 + 4], 4));
+        let x = photos(3);
+        let values = parts.lower.predict(&x, 2).unwrap();
+        assert_eq!(parts.upper.predict(&values, 3).unwrap(), model.predict(&x, 3).unwrap());
     }
 
     #[test]

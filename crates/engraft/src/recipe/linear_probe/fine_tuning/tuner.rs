@@ -44,6 +44,12 @@ impl<'a> Tuner<'a> {
         Ok(Self { network, upper: parts.upper, data, labels, block, head, context })
     }
 
+    /// Bytes of the copies of trained weights: the pretrained ones, the snapshots with their average, and Adam's two moments.
+    pub(super) fn bytes_of_copies(parts: &Partition) -> usize {
+        let values: usize = parts.upper.trainable_weights().iter().map(Weight::count).sum();
+        (SNAPSHOTS + 4) * values * size_of::<f32>()
+    }
+
     /// The values at the boundary for the training photos.
     pub(super) fn features(&self) -> &PhotoFeatures {
         self.data.features()
