@@ -33,8 +33,8 @@ Examples:
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// Network to measure: vgg16 or efficientnet-lite0
-    #[arg(long, value_parser = options::backbone, default_value = "vgg16", help_heading = "Model")]
+    /// Network to measure, by its name in `engraft backbones`
+    #[arg(long, value_name = "NAME", value_parser = options::backbone, default_value = "vgg16", help_heading = "Model")]
     backbone: Backbone,
     /// What to measure: prediction, or a training step with more or fewer layers frozen (not trained)
     ///
@@ -52,12 +52,12 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", default_value = "16", help_heading = "Measurement")]
     batch: Count,
     /// Height and width of the images, in pixels, from 32 to 2048
-    /// [default: 256 for vgg16, 224 for efficientnet-lite0]
+    /// [default: 256 for vgg16 and vgg19, for other networks the size that they were trained with]
     #[arg(long, value_name = "PIXELS", value_parser = options::image_size, help_heading = "Model")]
     image_size: Option<usize>,
     /// Units (outputs) of each hidden Dense layer between base and output layer, such as 256 or 4096,4096, or `none` for a
     /// linear classifier
-    /// [default: 4096,4096 for vgg16, none for efficientnet-lite0]
+    /// [default: 4096,4096 for vgg16 and vgg19, none for other networks]
     #[arg(long, value_name = "UNITS,...", help_heading = "Model")]
     head: Option<HiddenUnits>,
     #[command(flatten)]

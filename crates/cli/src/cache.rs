@@ -8,10 +8,13 @@ use engraft::{Error, ErrorKind};
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
-use crate::output::{line, thousands};
+use crate::output::{line, table, thousands};
 
 /// Characters of a network's key that are printed.
 const KEY: usize = 12;
+
+/// The columns of the table that hold numbers, which are right-aligned.
+const IS_NUMBER: [bool; 5] = [false, false, true, true, false];
 
 const EXAMPLES: &str = "\
 Examples:
@@ -92,17 +95,7 @@ fn to_text(cache: &FeatureCache, listing: &Listing, now: SystemTime) -> String {
     };
     let titles = ["network", "key", "photos", "size", "last use"].map(str::to_owned);
     let rows: Vec<[String; 5]> = std::iter::once(titles).chain(listing.networks.iter().map(row)).collect();
-    format!("{total}\n\n{}", table(&rows))
-}
-
-/// Formats a table. Each column is as wide as its widest cell; numbers and sizes are right-aligned.
-fn table(rows: &[[String; 5]]) -> String {
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let [a, b, c, d, _] = [width(0), width(1), width(2), width(3), 0];
-    let line = |[name, key, photos, size, used]: &[String; 5]| {
-        format!("  {name:a$}  {key:b$}  {photos:>c$}  {size:>d$}  {used}")
-    };
-    rows.iter().map(line).collect::<Vec<_>>().join("\n")
+    format!("{total}\n\n{}", table(&rows, IS_NUMBER))
 }
 
 /// A number of bytes, such as `1.5 GiB`.
@@ -141,13 +134,5 @@ mod tests {
         let expected =
             ["just now", "just now", "1 minute ago", "2 hours ago", "23 hours ago", "1 day ago", "10 days ago"];
         assert_eq!(ages, expected);
-    }
-
-    #[test]
-    fn columns_are_as_wide_as_they_must_be() {
-        let rows = [["network", "key", "photos", "size", "last use"], ["VGG16", "ab", "1,000", "5.0 MiB", "just now"]];
-        let rows = rows.map(|row| row.map(str::to_owned));
-        let expected = "  network  key  photos     size  last use\n  VGG16    ab    1,000  5.0 MiB  just now";
-        assert_eq!(table(&rows), expected);
     }
 }

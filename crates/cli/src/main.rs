@@ -1,5 +1,6 @@
 //! The program `engraft`: parses the command line and runs one command. The work is done by the library crate `engraft`.
 
+mod backbones;
 mod bench;
 mod cache;
 mod classify;
@@ -27,6 +28,7 @@ mod split_root;
 mod suggestion;
 mod summary;
 mod train;
+mod weights;
 
 use std::process::ExitCode;
 
@@ -58,10 +60,10 @@ Exit codes:
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
-    /// Number of CPU threads that compute and decode photos; no effect on summary, inspect and cache [default: one per core]
+    /// Number of CPU threads that compute and decode photos; no effect on summary, inspect, cache and backbones [default: one per core]
     #[arg(long, global = true, value_name = "N", help_heading = "General")]
     threads: Option<Threads>,
-    /// Maximum memory to use, such as 2GB or 500MiB; no effect on summary, inspect and cache [default: the free memory]
+    /// Maximum memory to use, such as 2GB or 500MiB; no effect on summary, inspect, cache and backbones [default: the free memory]
     ///
     /// Photos may take half of it: one that needs more to be decoded is refused.
     #[arg(long, global = true, value_name = "SIZE", help_heading = "General")]
@@ -78,6 +80,7 @@ enum Command {
     Export(export::Args),
     Inspect(inspect::Args),
     Cache(cache::Args),
+    Backbones(backbones::Args),
     Bench(bench::Args),
 }
 
@@ -124,6 +127,7 @@ fn run(command: Command, threads: Option<Threads>, memory_limit: Option<Bytes>) 
         Command::Export(args) => export::run(&args, &runtime),
         Command::Inspect(args) => inspect::run(&args),
         Command::Cache(args) => cache::run(&args),
+        Command::Backbones(args) => backbones::run(&args),
         Command::Bench(args) => bench::run(&args, &runtime),
     }
 }

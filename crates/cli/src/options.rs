@@ -129,7 +129,8 @@ pub(crate) fn weights(text: &str) -> Result<Weights, String> {
 #[derive(Args, Debug)]
 pub(crate) struct RecipeArgs {
     /// Height and width to which photos are resized, in pixels, from 32 to 2048; smaller is faster, larger shows more detail
-    /// [default: 256 for vgg16, 224 for efficientnet-lite0; that of a saved model, which only one that takes images of any size changes]
+    /// [default: 256 for vgg16 and vgg19, for other networks the size that they were trained with, which `engraft backbones` lists;
+    /// that of a saved model, which only one that takes images of any size changes]
     #[arg(long, value_name = "PIXELS", value_parser = image_size, help_heading = "Model")]
     image_size: Option<usize>,
     /// With --model: what happens to the pixels, 0 to 255, in front of a model that was trained on other numbers and doesn't scale them
@@ -137,12 +138,12 @@ pub(crate) struct RecipeArgs {
     #[arg(long, value_name = "HOW", requires = "model", help_heading = "Model")]
     preprocess: Option<Preprocessing>,
     /// How the base's output, an image, becomes a vector for the head: the mean or maximum of each channel, or `none` for all
-    /// values [default: avg; none for vgg16 in gradient training]
+    /// values [default: avg; none for vgg16 and vgg19 in gradient training]
     #[arg(long, value_enum, conflicts_with = "model", help_heading = "Model")]
     pooling: Option<PoolingArg>,
     /// Units (outputs) of each hidden Dense layer between base and output layer, such as 256 or 4096,4096, or `none` for a
     /// linear classifier; fewer units are faster and take less memory
-    /// [default: 4096,4096 for vgg16, none for efficientnet-lite0]
+    /// [default: 4096,4096 for vgg16 and vgg19, none for other networks]
     #[arg(long, value_name = "UNITS,...", conflicts_with = "model", help_heading = "Model")]
     pub(crate) head: Option<HiddenUnits>,
     /// Dropout rate before each Dense layer of the head, at least 0 and below 1; acts in gradient training
@@ -246,9 +247,9 @@ pub(crate) enum BackboneChoice {
 
 /// Parses the name of a pretrained network, or `auto`.
 pub(crate) fn backbone_choice(text: &str) -> Result<BackboneChoice, String> {
-    match text {
-        "auto" => Ok(BackboneChoice::Auto),
-        name => backbone(name).map(BackboneChoice::One).map_err(|error| format!("{error}, or auto")),
+    match text.eq_ignore_ascii_case("auto") {
+        true => Ok(BackboneChoice::Auto),
+        false => backbone(text).map(BackboneChoice::One),
     }
 }
 

@@ -68,9 +68,31 @@ pub(crate) fn thousands(number: usize) -> String {
     groups.collect::<Vec<_>>().join(",")
 }
 
+/// Formats a table, indented by two spaces. Each column is as wide as its widest cell; those of numbers are right-aligned.
+pub(crate) fn table<const N: usize>(rows: &[[String; N]], is_number: [bool; N]) -> String {
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: [usize; N] = std::array::from_fn(width);
+    let line = |row: &[String; N]| {
+        let cells = row.iter().zip(widths).zip(is_number).map(|((cell, width), is_number)| match is_number {
+            true => format!("  {cell:>width$}"),
+            false => format!("  {cell:width$}"),
+        });
+        cells.collect::<String>().trim_end().to_owned()
+    };
+    rows.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_they_must_be() {
+        let rows = [["network", "key", "photos", "size", "last use"], ["VGG16", "ab", "1,000", "5.0 MiB", "just now"]];
+        let rows = rows.map(|row| row.map(str::to_owned));
+        let expected = "  network  key  photos     size  last use\n  VGG16    ab    1,000  5.0 MiB  just now";
+        assert_eq!(table(&rows, [false, false, true, true, false]), expected);
+    }
 
     #[test]
     fn names_cannot_command_the_terminal() {

@@ -11,6 +11,7 @@ use crate::failure::Failure;
 use crate::misplaced::check_model;
 use crate::options::{self, Count, RecipeArgs};
 use crate::output::{line, note};
+use crate::weights;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -26,8 +27,8 @@ pub(crate) struct Args {
     /// Model file to read: `.keras`, or an `.h5` that holds layers and weights, written by engraft or Keras
     #[arg(value_name = "MODEL", required_unless_present = "backbone", conflicts_with = "backbone")]
     model: Option<PathBuf>,
-    /// Describe a new model on this pretrained network, vgg16 or efficientnet-lite0, instead of a saved one
-    #[arg(long, value_parser = options::backbone, help_heading = "Model")]
+    /// Describe a new model on this pretrained network, by its name in `engraft backbones`, instead of a saved one
+    #[arg(long, value_name = "NAME", value_parser = options::backbone, help_heading = "Model")]
     backbone: Option<Backbone>,
     /// Initial weights: imagenet (downloaded if missing), none (random), or a weights file; the summary is the same for all
     #[arg(
@@ -79,5 +80,6 @@ fn model(args: &Args) -> Result<Model, Failure> {
         freeze: args.freeze.clone().unwrap_or(Freeze::All),
         ..args.recipe.recipe(args.backbone.unwrap_or(Backbone::VGG16), args.classes.0)
     };
-    Ok(recipe.build(Box::new(|_, _| {}))?)
+    weights::announce(recipe.backbone, &recipe.weights);
+    Ok(recipe.build(Box::new(|_, _| {})).map_err(weights::advise)?)
 }

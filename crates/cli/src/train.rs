@@ -85,18 +85,21 @@ pub(crate) struct Args {
     /// that it held out stay held out
     #[arg(long, value_name = "MODEL", help_heading = "Model")]
     model: Option<PathBuf>,
-    /// Pretrained network to build on: efficientnet-lite0, whose weights are part of the program; vgg16; or auto, the best by
-    /// cross-validation of those whose weights are on this machine
+    /// Pretrained network to build on, by its name in `engraft backbones`, such as efficientnet-lite0, whose weights are part of the
+    /// program, or resnet50; or auto, the best by cross-validation of those whose weights are on this machine
     #[arg(
         long,
-        value_name = "efficientnet-lite0|vgg16|auto",
+        value_name = "NAME|auto",
         value_parser = options::backbone_choice,
         default_value = "efficientnet-lite0",
         conflicts_with = "model",
         help_heading = "Model"
     )]
     backbone: BackboneChoice,
-    /// Initial weights of the backbone: imagenet (for vgg16 downloaded once, 59 MB), none (random), or a weights file
+    /// Initial weights of the backbone: imagenet (downloaded once, if they aren't part of the program), none (random), or a weights file
+    ///
+    /// The file has the weights of this network, with or without its classifier: `.weights.h5`, `.keras` or `.h5` of Keras,
+    /// `.safetensors` with Keras' names, or `.onnx`.
     #[arg(
         long,
         value_name = "imagenet|none|FILE",
@@ -138,14 +141,14 @@ pub(crate) struct Args {
     #[arg(long, value_enum, help_heading = "Gradient training")]
     optimizer: Option<OptimizerKind>,
     /// Learning rate, the size of the changes in each step; lower it if the loss grows
-    /// [default: 0.0001 for vgg16, 0.001 for efficientnet-lite0, for sgd ten times as much; unchanged with --model]
+    /// [default: 0.0001 for vgg16 and vgg19, 0.001 for other networks, for sgd ten times as much; unchanged with --model]
     #[arg(long, value_name = "X", value_parser = options::learning_rate, help_heading = "Gradient training")]
     learning_rate: Option<f64>,
     /// Add a fine-tuning phase that trains this layer, or layer N of the base, and all layers after it
     ///
     /// Fine-tuning often improves the accuracy, because the last layers of the base adapt to your photos. All layers before this
     /// layer are frozen in this phase. N counts as in --freeze. The last block of efficientnet-lite0 starts at block7a_expand_conv,
-    /// that of vgg16 at block5_conv1.
+    /// that of vgg16 at block5_conv1; `engraft backbones --json` has the last_block of each network.
     #[arg(long, value_name = "LAYER|N", value_parser = options::freeze, help_heading = "Gradient training")]
     fine_tune_from: Option<Freeze>,
     /// Number of epochs of the fine-tuning phase

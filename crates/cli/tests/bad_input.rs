@@ -29,7 +29,7 @@ fn mistakes_on_the_command_line_end_with_2() {
         ("train photos", "--output <MODEL>"),
         ("summary", "required"),
         ("summary m.keras --backbone vgg16", "cannot be used with"),
-        ("train photos -o n.keras --backbone vgg19", "expected efficientnet-lite0 or vgg16, received vgg19, or auto"),
+        ("train photos -o n.keras --backbone vgg61", "expected vgg16 or vgg19, received vgg61"),
         ("train photos -o n.keras --folds 1", "expected a whole number from 2 to 100"),
         ("train photos -o n.keras --head 0", "expected `none` or numbers from 1"),
         ("train photos -o n.keras --augment flop", "expected flip, rotate=FACTOR, zoom=FACTOR or none"),

@@ -135,8 +135,9 @@ fn the_best_of_the_networks_at_hand_is_chosen() {
     let place = Place::with_photos(3);
     let run = place.run(&format!("{TRAIN} --backbone auto --class-weights balanced --folds 2 --json")).succeeds();
     assert_eq!(run.json()["backbone"], "efficientnet-lite0");
-    // No weights of VGG16 are where these tests look for them.
-    let note = "note: vgg16 isn't tried, as its weights aren't on this machine; train once with --backbone vgg16";
+    // No weights of other networks are where these tests look for them.
+    let note = "of the networks aren't tried, as their weights aren't on this machine (`engraft backbones` lists them)";
+    assert_eq!(run.err.matches("aren't tried").count(), 1, "{run}");
     assert!(run.err.contains(note), "{run}");
 }
 

@@ -18,7 +18,6 @@ use super::near_duplicates;
 use super::progress::features;
 use super::start::download_meter;
 use super::{Args, warn_of_leaks};
-use crate::cache::size;
 use crate::destination::{self, Destination};
 use crate::failure::Failure;
 use crate::interrupt;
@@ -26,6 +25,7 @@ use crate::meter::{Meter, Unit};
 use crate::options::BackboneChoice;
 use crate::output::{line, note};
 use crate::photos;
+use crate::weights;
 
 /// Trains, scores and saves a classifier.
 pub(super) fn run(args: &Args, output: &Destination, runtime: &Runtime) -> Result<(), Failure> {
@@ -47,6 +47,7 @@ pub(super) fn run(args: &Args, output: &Destination, runtime: &Runtime) -> Resul
     }
     near_duplicates::note_of_limit(folder.photos.len() + held_out.len());
     let interrupt = interrupt::watch("Stopping; a linear classifier that is finished will be saved", "without saving");
+    let backbones: Vec<Backbone> = recipes.iter().map(|recipe| recipe.backbone).collect();
     let probe = LinearProbe::new(recipes).seed(args.seed).cache(cache.clone()).runtime(runtime);
     let probe = probe.folds(args.folds.unwrap_or(5)).batch_size(args.batch_size.0).class_weights(args.class_weights());
     let probe = probe.budget(args.budget.unwrap_or_default());
@@ -55,7 +56,8 @@ pub(super) fn run(args: &Args, output: &Destination, runtime: &Runtime) -> Resul
             "warning: with a time as --budget, the result depends on the speed of this machine; a multiple such as 10x doesn't",
         );
     }
-    let trained = train(&probe, &args.photos.photos, (folder, &held_out), &interrupt)?;
+    backbones.into_iter().for_each(|backbone| weights::announce(backbone, &args.weights));
+    let trained = train(&probe, &args.photos.photos, (folder, &held_out), &interrupt).map_err(weights::advise)?;
     cache.note().into_iter().for_each(note);
     let Some(trained) = trained else {
         note(match cache.folder() {
@@ -121,7 +123,7 @@ fn recipes(args: &Args, folder: &PhotoFolder) -> Vec<Recipe> {
         BackboneChoice::One(backbone) => vec![backbone],
         BackboneChoice::Auto => {
             let (at_hand, left_out): (Vec<_>, Vec<_>) = Backbone::all().partition(|backbone| backbone.is_at_hand());
-            left_out.into_iter().for_each(tell_left_out);
+            tell_left_out(&left_out);
             at_hand
         }
     };
@@ -133,14 +135,18 @@ fn recipes(args: &Args, folder: &PhotoFolder) -> Vec<Recipe> {
     backbones.into_iter().map(recipe).collect()
 }
 
-/// Says why `--backbone auto` doesn't try a network, and what changes that.
-fn tell_left_out(backbone: Backbone) {
-    let size = size(4 * backbone.architecture().parameters() as u64);
-    let remedy = match cfg!(feature = "download") {
-        true => format!("train once with --backbone {backbone} to download them ({size})"),
-        false => format!("`engraft train --backbone {backbone}` tells where to put them"),
+/// Says which networks `--backbone auto` doesn't try, and what changes that.
+fn tell_left_out(backbones: &[Backbone]) {
+    let networks = match backbones {
+        [] => return,
+        [one] => format!("{one} isn't tried, as its weights aren't"),
+        several => format!("{} of the networks aren't tried, as their weights aren't", several.len()),
     };
-    note(format_args!("note: {backbone} isn't tried, as its weights aren't on this machine; {remedy}"));
+    let remedy = match cfg!(feature = "download") {
+        true => "train once with --backbone NAME to download those of a network",
+        false => "`engraft train --backbone NAME` tells where to put those of a network",
+    };
+    note(format_args!("note: {networks} on this machine (`engraft backbones` lists them); {remedy}"));
 }
 
 /// Says that there are fewer folds than `--folds` asks for.

@@ -14,6 +14,7 @@ use crate::meter::{Meter, Unit};
 use crate::options::PhotosArg;
 use crate::output::note;
 use crate::photos;
+use crate::weights;
 
 /// The model that training starts from.
 pub(super) enum Start {
@@ -104,7 +105,8 @@ fn new(args: &Args, folder: &PhotoFolder) -> Result<Classifier, Error> {
         multi_label: folder.is_multi_label(),
         ..args.recipe.recipe(args.backbone()?, folder.classes.len())
     };
-    let model = recipe.build(download_meter())?;
+    weights::announce(recipe.backbone, &recipe.weights);
+    let model = recipe.build(download_meter()).map_err(weights::advise)?;
     settings::compile_new(args, &recipe, &model)?;
     let (backbone, seed) = (Some(args.backbone()?), Some(args.seed));
     let metadata = Metadata { backbone, seed, ..Metadata::new(folder.classes.clone()) };

@@ -231,7 +231,9 @@ fn fine_tuning(report: &ProbeReport) -> String {
         }
         FineTuning::OverMemory { needed } => {
             let needed = size(*needed as u64);
-            format!("not tried: the outputs of the frozen layers take {needed}, more than half of the memory")
+            format!(
+                "not tried: the outputs of the frozen layers and copies of the last block take {needed}, more than half of the memory"
+            )
         }
         FineTuning::Failed { reason } => format!("failed; the saved model is the linear classifier: {reason}"),
         FineTuning::Stopped => "stopped; the saved model is the linear classifier".to_owned(),
