@@ -162,6 +162,19 @@ const SUGGESTIONS: usize = 6;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::{Plan, PlanOptions};
+
+    #[test]
+    fn parameters_and_macs_are_those_of_the_networks() {
+        for network in Architecture::all() {
+            let build = |include_top| Network::new(network).weights("none").include_top(include_top).build().unwrap();
+            let model = build(true);
+            let plan = Plan::predict(&model, 1, &PlanOptions::default()).unwrap();
+            let operations: usize = (0..plan.program().steps.len()).map(|step| plan.work(step).forward).sum();
+            assert_eq!(network.macs(), operations as u64 / 2, "{}", network.name());
+            assert_eq!(network.parameters(), build(false).count_params(), "{}", network.name());
+        }
+    }
 
     #[test]
     fn names_are_found_in_every_spelling() {

@@ -50,7 +50,7 @@ pub(super) static LITE0: Architecture = Architecture {
     layers: |network, body, x| layers(&Scale { width: 1.0, depth: 1.0, dropout: 0.2 }, network, body, x),
     weights: |network, _| (!network.include_top).then_some(Pretrained::Embedded(engraft_efficientnet_lite0::WEIGHTS)),
     parameters: 3_413_024,
-    macs: 385_814_752,
+    macs: 385_187_552,
     top_1: Some(75.1),
     ..LITE
 };

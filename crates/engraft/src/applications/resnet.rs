@@ -27,7 +27,7 @@ pub(super) static RESNET101: Architecture = Architecture {
     layers: |network, body, x| layers([3, 4, 23, 3], network, body, x),
     weights: |network, _| weights(network, ["f1aeb4b969a6efcfb50fad2f0c20cfc5", "88cf7a10940856eca736dc7b7e228a21"]),
     parameters: 42_658_176,
-    macs: 7_573_454_848,
+    macs: 7_570_194_432,
     top_1: Some(76.4),
     last_blocks: &["conv4_block23_out", "conv3_block4_out"],
     ..RESNET
@@ -40,7 +40,7 @@ pub(super) static RESNET152: Architecture = Architecture {
     layers: |network, body, x| layers([3, 8, 36, 3], network, body, x),
     weights: |network, _| weights(network, ["100835be76be38e30d865e96f2aaae62", "ee4c566cf9a93f14d82f913c2dc6dd0c"]),
     parameters: 58_370_944,
-    macs: 11_289_001_984,
+    macs: 11_282_415_616,
     top_1: Some(76.6),
     last_blocks: &["conv4_block36_out", "conv3_block8_out"],
     ..RESNET
