@@ -4,6 +4,7 @@
 //! [`Architecture`] tells what is known of a network before it is built, and finds one by its name. [`Weights`] says where the
 //! initial weights come from. As in Keras, each family has a module, with its `preprocess_input`.
 
+pub mod densenet;
 pub mod efficientnet_lite;
 pub mod resnet;
 pub mod resnet_torchvision;
@@ -20,6 +21,7 @@ mod torch_names;
 mod weights;
 
 pub use architecture::Architecture;
+pub use densenet::{densenet121, densenet169, densenet201};
 pub use efficientnet_lite::efficientnet_lite0;
 pub use network::Network;
 pub use preprocessing::Preprocessing;

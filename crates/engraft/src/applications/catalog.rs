@@ -1,6 +1,6 @@
 //! The list of all networks.
 
-use super::{Architecture, efficientnet_lite, resnet, resnet_torchvision, vgg16, vgg19};
+use super::{Architecture, densenet, efficientnet_lite, resnet, resnet_torchvision, vgg16, vgg19};
 
 /// Every network, ordered by family and size.
 pub(super) static ALL: &[&Architecture] = &[
@@ -13,4 +13,7 @@ pub(super) static ALL: &[&Architecture] = &[
     &resnet_torchvision::RESNET18,
     &resnet_torchvision::RESNET34,
     &resnet_torchvision::RESNET50,
+    &densenet::DENSENET121,
+    &densenet::DENSENET169,
+    &densenet::DENSENET201,
 ];
