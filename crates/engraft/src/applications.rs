@@ -6,6 +6,7 @@
 
 pub mod densenet;
 pub mod efficientnet_lite;
+pub mod inception_v3;
 pub mod resnet;
 pub mod resnet_torchvision;
 pub mod vgg16;
@@ -15,6 +16,7 @@ mod architecture;
 mod body;
 mod catalog;
 mod imagenet_arguments;
+mod inception;
 mod network;
 mod preprocessing;
 mod torch_names;
@@ -23,6 +25,7 @@ mod weights;
 pub use architecture::Architecture;
 pub use densenet::{densenet121, densenet169, densenet201};
 pub use efficientnet_lite::efficientnet_lite0;
+pub use inception_v3::inception_v3;
 pub use network::Network;
 pub use preprocessing::Preprocessing;
 pub use resnet::{resnet50, resnet101, resnet152};

@@ -1,6 +1,6 @@
 //! The list of all networks.
 
-use super::{Architecture, densenet, efficientnet_lite, resnet, resnet_torchvision, vgg16, vgg19};
+use super::{Architecture, densenet, efficientnet_lite, inception_v3, resnet, resnet_torchvision, vgg16, vgg19};
 
 /// Every network, ordered by family and size.
 pub(super) static ALL: &[&Architecture] = &[
@@ -16,4 +16,5 @@ pub(super) static ALL: &[&Architecture] = &[
     &densenet::DENSENET121,
     &densenet::DENSENET169,
     &densenet::DENSENET201,
+    &inception_v3::INCEPTION_V3,
 ];
