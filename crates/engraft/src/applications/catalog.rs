@@ -1,6 +1,6 @@
 //! The list of all networks.
 
-use super::{Architecture, densenet, efficientnet_lite, inception_v3, resnet, resnet_torchvision, vgg16, vgg19};
+use super::{Architecture, densenet, efficientnet_lite, inception_v3, resnet, resnet_torchvision, resnet_v2, vgg16, vgg19};
 
 /// Every network, ordered by family and size.
 pub(super) static ALL: &[&Architecture] = &[
@@ -13,6 +13,9 @@ pub(super) static ALL: &[&Architecture] = &[
     &resnet_torchvision::RESNET18,
     &resnet_torchvision::RESNET34,
     &resnet_torchvision::RESNET50,
+    &resnet_v2::RESNET50_V2,
+    &resnet_v2::RESNET101_V2,
+    &resnet_v2::RESNET152_V2,
     &densenet::DENSENET121,
     &densenet::DENSENET169,
     &densenet::DENSENET201,

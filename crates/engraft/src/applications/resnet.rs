@@ -1,4 +1,4 @@
-//! The ResNets of Keras, and their preprocessing.
+//! The ResNets of Keras, and their preprocessing; [`resnet_v2`](super::resnet_v2) shares their first layers.
 
 use super::body::Body;
 use super::imagenet_arguments::ImageSizes;
@@ -47,7 +47,7 @@ pub(super) static RESNET152: Architecture = Architecture {
 };
 
 /// What the networks of the family have in common.
-const RESNET: Architecture = Architecture {
+pub(super) const RESNET: Architecture = Architecture {
     name: "",
     keras: None,
     model_name: "",
@@ -113,19 +113,17 @@ pub fn preprocess_input(x: &SymbolicTensor) -> Result<SymbolicTensor> {
     RESNET.preprocessing.call(x)
 }
 
-fn weights(network: &Network, md5: [&'static str; 2]) -> Option<Pretrained> {
-    let name = network.architecture().name();
+/// The weight file with or without the top, with the MD5 of each.
+pub(super) fn weights(network: &Network, md5: [&'static str; 2]) -> Option<Pretrained> {
+    let name = network.architecture().model_name;
     keras_file(network, "resnet", &format!("{name}_weights_tf_dim_ordering_tf_kernels"), md5)
 }
 
 /// The network with this number of blocks in each stage.
 fn layers(blocks: [usize; 4], network: &Network, body: &mut Body, x: &SymbolicTensor) -> Result<SymbolicTensor> {
-    let mut x = body.call(x, ZeroPadding2D::new(3).named("conv1_pad"))?;
-    x = body.call(&x, Conv2D::new(64, 7).strides(2).named("conv1_conv"))?;
-    x = normalize(body, &x, "conv1")?;
-    x = body.call(&x, Activation::new(Relu).named("conv1_relu"))?;
-    x = body.call(&x, ZeroPadding2D::new(1).named("pool1_pad"))?;
-    x = body.call(&x, MaxPooling2D::new(3).strides(2).named("pool1_pool"))?;
+    let mut x = conv1(body, x)?;
+    x = normalize_relu(body, &x, "conv1")?;
+    x = pool1(body, &x)?;
     for (stage, (blocks, filters)) in (2..).zip(blocks.into_iter().zip([64, 128, 256, 512])) {
         for block in 1..=blocks {
             let strides = if block == 1 && stage != 2 { 2 } else { 1 };
@@ -133,6 +131,18 @@ fn layers(blocks: [usize; 4], network: &Network, body: &mut Body, x: &SymbolicTe
         }
     }
     if network.include_top { body.pooled_top(network, &x) } else { body.named_pool(network, &x) }
+}
+
+/// The first convolution, which halves the image.
+pub(super) fn conv1(body: &mut Body, x: &SymbolicTensor) -> Result<SymbolicTensor> {
+    let x = body.call(x, ZeroPadding2D::new(3).named("conv1_pad"))?;
+    body.call(&x, Conv2D::new(64, 7).strides(2).named("conv1_conv"))
+}
+
+/// The first pooling, which halves the image again.
+pub(super) fn pool1(body: &mut Body, x: &SymbolicTensor) -> Result<SymbolicTensor> {
+    let x = body.call(x, ZeroPadding2D::new(1).named("pool1_pad"))?;
+    body.call(&x, MaxPooling2D::new(3).strides(2).named("pool1_pool"))
 }
 
 /// A bottleneck block: 1x1, 3x3 and 1x1 convolutions, added to the input or, with `project`, to a 1x1 convolution of it.
@@ -150,15 +160,19 @@ fn bottleneck(
         shortcut = normalize(body, &shortcut, &format!("{name}_0"))?;
     }
     let mut x = body.call(input, Conv2D::new(filters, 1).strides(strides).named(format!("{name}_1_conv")))?;
-    x = normalize(body, &x, &format!("{name}_1"))?;
-    x = body.call(&x, Activation::new(Relu).named(format!("{name}_1_relu")))?;
+    x = normalize_relu(body, &x, &format!("{name}_1"))?;
     x = body.call(&x, Conv2D::new(filters, 3).padding(Padding::Same).named(format!("{name}_2_conv")))?;
-    x = normalize(body, &x, &format!("{name}_2"))?;
-    x = body.call(&x, Activation::new(Relu).named(format!("{name}_2_relu")))?;
+    x = normalize_relu(body, &x, &format!("{name}_2"))?;
     x = body.call(&x, Conv2D::new(4 * filters, 1).named(format!("{name}_3_conv")))?;
     x = normalize(body, &x, &format!("{name}_3"))?;
     x = body.call([&shortcut, &x], Add::new().named(format!("{name}_add")))?;
     body.call(&x, Activation::new(Relu).named(format!("{name}_out")))
+}
+
+/// Batch normalization `{name}_bn`, and ReLU `{name}_relu`.
+pub(super) fn normalize_relu(body: &mut Body, x: &SymbolicTensor, name: &str) -> Result<SymbolicTensor> {
+    let x = normalize(body, x, name)?;
+    body.call(&x, Activation::new(Relu).named(format!("{name}_relu")))
 }
 
 fn normalize(body: &mut Body, x: &SymbolicTensor, name: &str) -> Result<SymbolicTensor> {
