@@ -12,6 +12,7 @@ pub mod resnet_torchvision;
 pub mod resnet_v2;
 pub mod vgg16;
 pub mod vgg19;
+pub mod xception;
 
 mod architecture;
 mod body;
@@ -35,6 +36,7 @@ pub use resnet_v2::{resnet101_v2, resnet152_v2, resnet50_v2};
 pub use vgg16::vgg16;
 pub use vgg19::vgg19;
 pub use weights::{PublishedWeights, Weights};
+pub use xception::xception;
 
 /// Global pooling at the end of a network without its top (Keras' `pooling` argument): one value per channel.
 ///
