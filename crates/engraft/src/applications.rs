@@ -7,6 +7,7 @@
 pub mod densenet;
 pub mod efficientnet_lite;
 pub mod inception_v3;
+pub mod nasnet;
 pub mod resnet;
 pub mod resnet_torchvision;
 pub mod resnet_v2;
@@ -28,6 +29,7 @@ pub use architecture::Architecture;
 pub use densenet::{densenet121, densenet169, densenet201};
 pub use efficientnet_lite::efficientnet_lite0;
 pub use inception_v3::inception_v3;
+pub use nasnet::{nasnet_large, nasnet_mobile};
 pub use network::Network;
 pub use preprocessing::Preprocessing;
 pub use resnet::{resnet50, resnet101, resnet152};

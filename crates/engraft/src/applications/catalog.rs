@@ -1,6 +1,6 @@
 //! The list of all networks.
 
-use super::{Architecture, densenet, efficientnet_lite, inception_v3, resnet, resnet_torchvision, resnet_v2, vgg16, vgg19, xception};
+use super::{Architecture, densenet, efficientnet_lite, inception_v3, nasnet, resnet, resnet_torchvision, resnet_v2, vgg16, vgg19, xception};
 
 /// Every network, ordered by family and size.
 pub(super) static ALL: &[&Architecture] = &[
@@ -21,4 +21,6 @@ pub(super) static ALL: &[&Architecture] = &[
     &densenet::DENSENET201,
     &xception::XCEPTION,
     &inception_v3::INCEPTION_V3,
+    &nasnet::NASNET_MOBILE,
+    &nasnet::NASNET_LARGE,
 ];

@@ -136,10 +136,20 @@ pub(super) struct PretrainedFile {
 /// The file `{name}.h5` or, without the top, `{name}_notop.h5` in a folder of Keras' server, with the hash of each: the
 /// digits in Keras' source, empty where it has none.
 pub(super) fn keras_file(network: &Network, folder: &str, name: &str, md5: [&'static str; 2]) -> Option<Pretrained> {
-    let [with_top, without_top] = md5;
-    let (end, md5) = if network.include_top { ("", with_top) } else { ("_notop", without_top) };
+    keras_files(network, folder, ["", "_notop"].map(|end| format!("{name}{end}.h5")), md5)
+}
+
+/// The file with the top or the file without it in a folder of Keras' server, with the MD5 of each.
+pub(super) fn keras_files(
+    network: &Network,
+    folder: &str,
+    names: [String; 2],
+    md5: [&'static str; 2],
+) -> Option<Pretrained> {
+    let [with_top, without_top] = names;
+    let (name, md5) = if network.include_top { (with_top, md5[0]) } else { (without_top, md5[1]) };
     let file = WeightFile {
-        name: format!("{name}{end}.h5").into(),
+        name: name.into(),
         url: format!("https://storage.googleapis.com/tensorflow/keras-applications/{folder}").into(),
         hash: Hash::of_digits(md5),
         bytes: None,
