@@ -197,7 +197,9 @@ fn help_shows_an_example_and_groups_options() {
     for command in ["train", "predict", "evaluate"] {
         assert!(start.err.contains(&format!("  engraft {command} ")), "{start}");
     }
-    for command in ["summary", "train", "evaluate", "predict", "features", "export", "inspect", "cache", "backbones", "bench"] {
+    for command in
+        ["summary", "train", "evaluate", "predict", "features", "export", "inspect", "cache", "backbones", "bench"]
+    {
         let help = place.run(&format!("{command} --help")).succeeds();
         assert!(help.out.contains(&format!("\n  engraft {command} ")), "an example in {help}");
         // A longer example would be wrapped, and a copy of it would be two commands.

@@ -34,7 +34,7 @@ pub use network::Network;
 pub use preprocessing::Preprocessing;
 pub use resnet::{resnet50, resnet101, resnet152};
 pub use resnet_torchvision::{resnet18, resnet34, resnet50_torchvision};
-pub use resnet_v2::{resnet101_v2, resnet152_v2, resnet50_v2};
+pub use resnet_v2::{resnet50_v2, resnet101_v2, resnet152_v2};
 pub use vgg16::vgg16;
 pub use vgg19::vgg19;
 pub use weights::{PublishedWeights, Weights};

@@ -75,7 +75,9 @@ fn dtype_policies_and_lora_are_written_as_they_were() {
         });
         match case.name() {
             // The weights are floats in the new file.
-            "int8" | "int8_attention" => assert!(before != after && !format!("{after:?}").contains("int8"), "{after:?}"),
+            "int8" | "int8_attention" => {
+                assert!(before != after && !format!("{after:?}").contains("int8"), "{after:?}")
+            }
             name => assert_eq!(before, after, "{name}"),
         }
     }

@@ -28,10 +28,7 @@ const WORDS: &[(&str, &str)] = &[
         "layer `conv` (Conv2D), option `activation`: unknown activation `glu`; supported: linear, relu",
     ),
     ("unknown_operation", "operation `cumsum` (Cumsum): this operation is not known"),
-    (
-        "four_bits",
-        "layer `hidden` (Dense), dtype: expected floats or int8, received int4/128_from_float32",
-    ),
+    ("four_bits", "layer `hidden` (Dense), dtype: expected floats or int8, received int4/128_from_float32"),
     (
         "operation_in_h5",
         "GetItem may be an operation, which Keras can't open in an .h5 either; save the model as .keras",

@@ -48,6 +48,24 @@ pub struct Architecture {
 }
 
 impl Architecture {
+    /// What the tables of the families leave out: an image size of 224 pixels, no arguments and weights of its own.
+    pub(super) const DEFAULT: Self = Self {
+        name: "",
+        keras: None,
+        model_name: "",
+        sizes: ImageSizes { default: 224, min: 32 },
+        preprocessing: Preprocessing::None,
+        arguments: &[],
+        layers: |_, _, x| Ok(x.clone()),
+        weights: |_, _| None,
+        torch_module: None,
+        parameters: 0,
+        macs: 0,
+        top_1: None,
+        last_blocks: &[],
+        last_block: "",
+    };
+
     pub(crate) const VGG16: &'static Self = &super::vgg16::VGG16;
     pub(crate) const EFFICIENTNET_LITE0: &'static Self = &super::efficientnet_lite::LITE0;
 

@@ -1,6 +1,9 @@
 //! The list of all networks.
 
-use super::{Architecture, densenet, efficientnet_lite, inception_v3, nasnet, resnet, resnet_torchvision, resnet_v2, vgg16, vgg19, xception};
+use super::{
+    Architecture, densenet, efficientnet_lite, inception_v3, nasnet, resnet, resnet_torchvision, resnet_v2, vgg16,
+    vgg19, xception,
+};
 
 /// Every network, ordered by family and size.
 pub(super) static ALL: &[&Architecture] = &[

@@ -1,7 +1,6 @@
 //! The DenseNets of Keras, and their preprocessing.
 
 use super::body::Body;
-use super::imagenet_arguments::ImageSizes;
 use super::weights::{Pretrained, keras_file};
 use super::{Architecture, Network, Preprocessing};
 use crate::Result;
@@ -48,20 +47,11 @@ pub(super) static DENSENET201: Architecture = Architecture {
 
 /// What the networks of the family have in common.
 const DENSENET: Architecture = Architecture {
-    name: "",
-    keras: None,
-    model_name: "",
-    sizes: ImageSizes { default: 224, min: 32 },
     preprocessing: Preprocessing::Torch,
-    arguments: &[],
-    layers: |_, _, x| Ok(x.clone()),
-    weights: |_, _| None,
-    parameters: 0,
-    macs: 0,
-    top_1: None,
     // The output of a dense block, normalized and activated, before the transition halves its channels and its size.
     last_blocks: &["pool4_relu", "pool3_relu"],
     last_block: "conv5_block1_0_bn",
+    ..Architecture::DEFAULT
 };
 
 /// DenseNet121 (Huang et al. 2016, <https://arxiv.org/abs/1608.06993>; Keras' `applications.DenseNet121`): four dense blocks, in

@@ -1,7 +1,6 @@
 //! The EfficientNet-Lite networks and their preprocessing.
 
 use super::body::Body;
-use super::imagenet_arguments::ImageSizes;
 use super::weights::Pretrained;
 use super::{Architecture, Network, Preprocessing};
 use crate::Result;
@@ -57,20 +56,10 @@ pub(super) static LITE0: Architecture = Architecture {
 
 /// What the networks of the family have in common.
 const LITE: Architecture = Architecture {
-    name: "",
-    keras: None,
-    model_name: "",
-    sizes: ImageSizes { default: 224, min: 32 },
     preprocessing: Preprocessing::EfficientNetLite,
-    arguments: &[],
-    layers: |_, _, x| Ok(x.clone()),
-    weights: |_, _| None,
-    torch_module: None,
-    parameters: 0,
-    macs: 0,
-    top_1: None,
     last_blocks: &["block6d_add", "block5c_add"],
     last_block: "block7a_expand_conv",
+    ..Architecture::DEFAULT
 };
 
 /// EfficientNet-Lite0 (Liu 2020, "Higher accuracy on vision models with EfficientNet-Lite"; the stages are those of

@@ -14,7 +14,6 @@ pub(super) static INCEPTION_V3: Architecture = Architecture {
     model_name: "inception_v3",
     sizes: ImageSizes { default: 299, min: 75 },
     preprocessing: Preprocessing::Tf,
-    arguments: &[],
     layers,
     weights: |network, _| {
         let md5 = ["9a0d58056eeedaa3f26cb7ebd46da564", "bcbd6486424b2319ff4ef7d526e38f63"];
@@ -26,6 +25,7 @@ pub(super) static INCEPTION_V3: Architecture = Architecture {
     last_blocks: &["mixed7", "mixed2"],
     // Layers with weights have automatic names. So fine-tuning trains the last two blocks, and not the reduction before.
     last_block: "mixed8",
+    ..Architecture::DEFAULT
 };
 
 /// InceptionV3 (Szegedy et al. 2015, "Rethinking the Inception architecture for computer vision",

@@ -60,21 +60,7 @@ pub(super) static NASNET_LARGE: Architecture = Architecture {
 };
 
 /// What the networks of the family have in common.
-const NASNET: Architecture = Architecture {
-    name: "",
-    keras: None,
-    model_name: "",
-    sizes: ImageSizes { default: 224, min: 32 },
-    preprocessing: Preprocessing::Tf,
-    arguments: &[],
-    layers: |_, _, x| Ok(x.clone()),
-    weights: |_, _| None,
-    parameters: 0,
-    macs: 0,
-    top_1: None,
-    last_blocks: &[],
-    last_block: "",
-};
+const NASNET: Architecture = Architecture { preprocessing: Preprocessing::Tf, ..Architecture::DEFAULT };
 
 /// NASNet-A Mobile (Zoph et al. 2017, <https://arxiv.org/abs/1707.07012>; Keras' `applications.NASNetMobile`): cells of separable
 /// convolutions and poolings, which a search found.

@@ -1,7 +1,6 @@
 //! The ResNets of Keras, and their preprocessing; [`resnet_v2`](super::resnet_v2) shares their first layers.
 
 use super::body::Body;
-use super::imagenet_arguments::ImageSizes;
 use super::weights::{Pretrained, keras_file};
 use super::{Architecture, Network, Preprocessing};
 use crate::Result;
@@ -47,22 +46,8 @@ pub(super) static RESNET152: Architecture = Architecture {
 };
 
 /// What the networks of the family have in common.
-pub(super) const RESNET: Architecture = Architecture {
-    name: "",
-    keras: None,
-    model_name: "",
-    sizes: ImageSizes { default: 224, min: 32 },
-    preprocessing: Preprocessing::Caffe,
-    arguments: &[],
-    layers: |_, _, x| Ok(x.clone()),
-    weights: |_, _| None,
-    torch_module: None,
-    parameters: 0,
-    macs: 0,
-    top_1: None,
-    last_blocks: &[],
-    last_block: "conv5_block1_1_conv",
-};
+pub(super) const RESNET: Architecture =
+    Architecture { preprocessing: Preprocessing::Caffe, last_block: "conv5_block1_1_conv", ..Architecture::DEFAULT };
 
 /// ResNet50 (He et al. 2015, <https://arxiv.org/abs/1512.03385>; Keras' `applications.ResNet50`): four stages of 3, 4, 6 and 3
 /// bottleneck blocks.

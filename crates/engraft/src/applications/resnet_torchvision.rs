@@ -1,7 +1,6 @@
 //! The ResNets of torchvision, whose strides and epsilons differ from Keras'.
 
 use super::body::Body;
-use super::imagenet_arguments::ImageSizes;
 use super::{Architecture, Network, Preprocessing};
 use crate::Result;
 use crate::prelude::*;
@@ -41,21 +40,11 @@ pub(super) static RESNET50: Architecture = Architecture {
 
 /// What the networks of the family have in common.
 const RESNET: Architecture = Architecture {
-    name: "",
-    keras: None,
-    model_name: "",
-    sizes: ImageSizes { default: 224, min: 32 },
     preprocessing: Preprocessing::Torch,
-    arguments: &[],
-    layers: |_, _, x| Ok(x.clone()),
     // Published as pickles, which execute code when they are read.
-    weights: |_, _| None,
     torch_module: Some(|layer| Some(layer.replace('_', "."))),
-    parameters: 0,
-    macs: 0,
-    top_1: None,
-    last_blocks: &[],
     last_block: "layer4_0_conv1",
+    ..Architecture::DEFAULT
 };
 
 /// ResNet18 of torchvision (He et al. 2015, <https://arxiv.org/abs/1512.03385>): four stages of two blocks of 3x3 convolutions.

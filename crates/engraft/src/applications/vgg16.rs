@@ -1,7 +1,6 @@
 //! VGG16 and its preprocessing; [`vgg19`](super::vgg19) shares its blocks.
 
 use super::body::Body;
-use super::imagenet_arguments::ImageSizes;
 use super::weights::Pretrained;
 use super::{Architecture, Network, Preprocessing};
 use crate::hub::{VGG16 as WEIGHTS, VGG16_NOTOP as WEIGHTS_NOTOP};
@@ -28,21 +27,10 @@ pub(super) static VGG16: Architecture = Architecture {
 
 /// What both VGG networks have in common.
 pub(super) const VGG: Architecture = Architecture {
-    name: "",
-    keras: None,
-    model_name: "",
-    // The minimum is 32 because five poolings reduce 32 pixels to one.
-    sizes: ImageSizes { default: 224, min: 32 },
     preprocessing: Preprocessing::Caffe,
-    arguments: &[],
-    layers: |_, _, x| Ok(x.clone()),
-    weights: |_, _| None,
-    torch_module: None,
-    parameters: 0,
-    macs: 0,
-    top_1: None,
     last_blocks: &["block4_pool"],
     last_block: "block5_conv1",
+    ..Architecture::DEFAULT
 };
 
 /// VGG16 (Simonyan and Zisserman 2014, <https://arxiv.org/abs/1409.1556>; Keras' `applications.VGG16`).

@@ -385,14 +385,14 @@ mod tests {
             keras::save(&written, &path("model.keras"), &keras::SaveOptions::default()).unwrap();
             for name in ["old.h5", "new.weights.h5", "model.keras"] {
                 let (base, layers) = model(&names);
-                load_file(&path(name), &layers, &base).unwrap();
+                load_file(&path(name), &layers, &base, None).unwrap();
                 for (written, read) in written.weights().iter().zip(base.weights()) {
                     assert_eq!(*written.values(), *read.values(), "{name}");
                 }
             }
             let larger = Dense::new(5).named("a");
             larger.call(&Input::new([2])).unwrap();
-            let error = load_file(&path("old.h5"), &[larger], &written).unwrap_err().to_string();
+            let error = load_file(&path("old.h5"), &[larger], &written, None).unwrap_err().to_string();
             assert!(error.contains("layer `a`: expected weights of shapes [[2, 5], [5]], received"), "{error}");
         }
     }

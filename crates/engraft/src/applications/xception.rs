@@ -13,7 +13,6 @@ pub(super) static XCEPTION: Architecture = Architecture {
     model_name: "xception",
     sizes: ImageSizes { default: 299, min: 71 },
     preprocessing: Preprocessing::Tf,
-    arguments: &[],
     layers,
     weights: |network, _| {
         let md5 = ["0a58e3b7378bc2990ea3b43d5981f1f6", "b0042744bf5b25fce3cb969f33bebb97"];
@@ -25,6 +24,7 @@ pub(super) static XCEPTION: Architecture = Architecture {
     // The sums at the end of the middle and of the entry flow have automatic names. The next block activates them first.
     last_blocks: &["block13_sepconv1_act", "block4_sepconv1_act"],
     last_block: "block13_sepconv1",
+    ..Architecture::DEFAULT
 };
 
 /// Xception (Chollet 2016, <https://arxiv.org/abs/1610.02357>; Keras' `applications.Xception`): 36 convolutions in 14 blocks, nearly

@@ -247,12 +247,12 @@ mod tests {
         let features = Flatten::new().call(&x).unwrap();
         let place = Dense::new(4).named("place").call(&features).unwrap();
         let kind = Dense::new(3).activation(Softmax).named("kind").call(&features).unwrap();
-        let chosen = |outputs: &[&SymbolicTensor]| {
-            save_model(&Model::new(&x, outputs.iter().copied()).unwrap(), &path).unwrap();
+        let chosen = |outputs: [&SymbolicTensor; 2]| {
+            save_model(&Model::new(&x, outputs).unwrap(), &path).unwrap();
             load(&path, ClassifierOptions::new()).unwrap().model().output().layer().name().to_owned()
         };
-        assert_eq!(chosen(&[&place, &kind]), "kind");
-        assert_eq!(chosen(&[&features, &place]), "place", "logits, if nothing gives probabilities");
+        assert_eq!(chosen([&place, &kind]), "kind");
+        assert_eq!(chosen([&features, &place]), "place", "logits, if nothing gives probabilities");
     }
 
     #[test]
