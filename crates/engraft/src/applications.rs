@@ -4,9 +4,16 @@
 //! [`Architecture`] tells what is known of a network before it is built, and finds one by its name. [`Weights`] says where the
 //! initial weights come from. As in Keras, each family has a module, with its `preprocess_input`.
 
+pub mod convnext;
 pub mod densenet;
+pub mod efficientnet;
 pub mod efficientnet_lite;
+pub mod efficientnet_v2;
+pub mod inception_resnet_v2;
 pub mod inception_v3;
+pub mod mobilenet;
+pub mod mobilenet_v2;
+pub mod mobilenet_v3;
 pub mod nasnet;
 pub mod resnet;
 pub mod resnet_torchvision;
@@ -18,17 +25,35 @@ pub mod xception;
 mod architecture;
 mod body;
 mod catalog;
+mod channels;
+mod correct_pad;
 mod imagenet_arguments;
 mod inception;
+mod mbconv;
 mod network;
 mod preprocessing;
 mod torch_names;
 mod weights;
 
 pub use architecture::Architecture;
+pub use convnext::{convnext_base, convnext_large, convnext_small, convnext_tiny, convnext_xlarge};
 pub use densenet::{densenet121, densenet169, densenet201};
-pub use efficientnet_lite::efficientnet_lite0;
+pub use efficientnet::{
+    efficientnet_b0, efficientnet_b1, efficientnet_b2, efficientnet_b3, efficientnet_b4, efficientnet_b5,
+    efficientnet_b6, efficientnet_b7,
+};
+pub use efficientnet_lite::{
+    efficientnet_lite0, efficientnet_lite1, efficientnet_lite2, efficientnet_lite3, efficientnet_lite4,
+};
+pub use efficientnet_v2::{
+    efficientnet_v2_b0, efficientnet_v2_b1, efficientnet_v2_b2, efficientnet_v2_b3, efficientnet_v2_l,
+    efficientnet_v2_m, efficientnet_v2_s,
+};
+pub use inception_resnet_v2::inception_resnet_v2;
 pub use inception_v3::inception_v3;
+pub use mobilenet::mobilenet;
+pub use mobilenet_v2::mobilenet_v2;
+pub use mobilenet_v3::{mobilenet_v3_large, mobilenet_v3_small};
 pub use nasnet::{nasnet_large, nasnet_mobile};
 pub use network::Network;
 pub use preprocessing::Preprocessing;

@@ -94,7 +94,7 @@ pub use left_out::why_left_out;
 pub use merge::{Add, Average, Concatenate, Maximum, Minimum, Multiply, Subtract};
 pub use noise::{AlphaDropout, GaussianDropout, GaussianNoise};
 pub use normalization::Normalization;
-pub use operation::{ListOutput, Operation, operation_from_call, operation_from_config, tensor_argument};
+pub use operation::{ListOutput, Operation, operation_from_call, operation_from_config, operator, tensor_argument};
 pub use options::{Padding, Size2d};
 pub use pipeline::Pipeline;
 pub use pooling::{AveragePooling2D, MaxPooling2D};

@@ -53,7 +53,7 @@ impl Architecture {
         name: "",
         keras: None,
         model_name: "",
-        sizes: ImageSizes { default: 224, min: 32 },
+        sizes: ImageSizes { default: 224, min: 32, others: &[] },
         preprocessing: Preprocessing::None,
         arguments: &[],
         layers: |_, _, x| Ok(x.clone()),

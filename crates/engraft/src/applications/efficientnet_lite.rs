@@ -1,63 +1,88 @@
 //! The EfficientNet-Lite networks and their preprocessing.
 
 use super::body::Body;
+use super::channels::rounded;
+use super::efficientnet::{STAGES, Scale, Stage};
+use super::imagenet_arguments::ImageSizes;
 use super::weights::Pretrained;
-use super::{Architecture, Network, Preprocessing};
+use super::{Architecture, Network, Preprocessing, torch_names};
 use crate::Result;
 use crate::prelude::*;
 
-/// A stage: blocks of the same kernel size and filters. Only the first block has the stage's stride; the others have stride 1.
-struct Stage {
-    kernel: usize,
-    blocks: usize,
-    filters: usize,
-    /// The first 1x1 convolution of each block multiplies the channels by this factor; 1 for no such convolution.
-    expansion: usize,
-    stride: usize,
-}
-
-const fn stage(kernel: usize, blocks: usize, filters: usize, expansion: usize, stride: usize) -> Stage {
-    Stage { kernel, blocks, filters, expansion, stride }
-}
-
-/// The stages of Lite0, which are those of EfficientNet-B0 (Tan and Le 2019, table 1).
-const STAGES: [Stage; 7] = [
-    stage(3, 1, 16, 1, 1),
-    stage(3, 2, 24, 6, 2),
-    stage(5, 2, 40, 6, 2),
-    stage(3, 3, 80, 6, 2),
-    stage(5, 3, 112, 6, 1),
-    stage(5, 4, 192, 6, 2),
-    stage(3, 1, 320, 6, 1),
-];
-
 /// Filters of the first convolution; [`TOP_FILTERS`] are those of the last. Unlike EfficientNet-B, the Lite networks don't scale
-/// them.
+/// them, nor the depth of the first and the last stage.
 const STEM_FILTERS: usize = 32;
 const TOP_FILTERS: usize = 1280;
-
-/// How a network of the family is scaled: width and depth multipliers, and the dropout rate before the classifier.
-struct Scale {
-    width: f64,
-    depth: f64,
-    dropout: f32,
-}
 
 pub(super) static LITE0: Architecture = Architecture {
     name: "efficientnet-lite0",
     model_name: "efficientnet-lite0",
-    layers: |network, body, x| layers(&Scale { width: 1.0, depth: 1.0, dropout: 0.2 }, network, body, x),
+    sizes: ImageSizes { default: 224, min: 32, others: &[] },
+    layers: |network, body, x| layers(Scale { width: 1.0, depth: 1.0, dropout: 0.2 }, network, body, x),
     weights: |network, _| (!network.include_top).then_some(Pretrained::Embedded(engraft_efficientnet_lite0::WEIGHTS)),
+    torch_module: Some(|layer| torch_names::efficientnet_lite(&[1, 2, 2, 3, 3, 4, 1], layer)),
     parameters: 3_413_024,
     macs: 385_187_552,
     top_1: Some(75.1),
+    last_blocks: &["block6d_add", "block5c_add"],
+    ..LITE
+};
+
+pub(super) static LITE1: Architecture = Architecture {
+    name: "efficientnet-lite1",
+    model_name: "efficientnet-lite1",
+    sizes: ImageSizes { default: 240, min: 32, others: &[] },
+    layers: |network, body, x| layers(Scale { width: 1.0, depth: 1.1, dropout: 0.2 }, network, body, x),
+    torch_module: Some(|layer| torch_names::efficientnet_lite(&[1, 3, 3, 4, 4, 5, 1], layer)),
+    parameters: 4_189_344,
+    macs: 600_185_232,
+    top_1: Some(76.7),
+    last_blocks: &["block6e_add", "block5d_add"],
+    ..LITE
+};
+
+pub(super) static LITE2: Architecture = Architecture {
+    name: "efficientnet-lite2",
+    model_name: "efficientnet-lite2",
+    sizes: ImageSizes { default: 260, min: 32, others: &[] },
+    layers: |network, body, x| layers(Scale { width: 1.1, depth: 1.2, dropout: 0.3 }, network, body, x),
+    torch_module: Some(|layer| torch_names::efficientnet_lite(&[1, 3, 3, 4, 4, 5, 1], layer)),
+    parameters: 4_869_168,
+    macs: 859_736_272,
+    top_1: Some(77.6),
+    last_blocks: &["block6e_add", "block5d_add"],
+    ..LITE
+};
+
+pub(super) static LITE3: Architecture = Architecture {
+    name: "efficientnet-lite3",
+    model_name: "efficientnet-lite3",
+    sizes: ImageSizes { default: 280, min: 32, others: &[] },
+    layers: |network, body, x| layers(Scale { width: 1.2, depth: 1.4, dropout: 0.3 }, network, body, x),
+    torch_module: Some(|layer| torch_names::efficientnet_lite(&[1, 3, 3, 5, 5, 6, 1], layer)),
+    parameters: 6_992_768,
+    macs: 1_383_321_872,
+    top_1: Some(79.8),
+    last_blocks: &["block6f_add", "block5e_add"],
+    ..LITE
+};
+
+pub(super) static LITE4: Architecture = Architecture {
+    name: "efficientnet-lite4",
+    model_name: "efficientnet-lite4",
+    sizes: ImageSizes { default: 300, min: 32, others: &[] },
+    layers: |network, body, x| layers(Scale { width: 1.4, depth: 1.8, dropout: 0.3 }, network, body, x),
+    torch_module: Some(|layer| torch_names::efficientnet_lite(&[1, 4, 4, 6, 6, 8, 1], layer)),
+    parameters: 11_837_936,
+    macs: 2_553_034_336,
+    top_1: Some(81.5),
+    last_blocks: &["block6h_add", "block5f_add"],
     ..LITE
 };
 
 /// What the networks of the family have in common.
 const LITE: Architecture = Architecture {
     preprocessing: Preprocessing::EfficientNetLite,
-    last_blocks: &["block6d_add", "block5c_add"],
     last_block: "block7a_expand_conv",
     ..Architecture::DEFAULT
 };
@@ -84,7 +109,54 @@ pub fn efficientnet_lite0() -> Network {
     Network::new(&LITE0)
 }
 
-fn layers(scale: &Scale, network: &Network, body: &mut Body, x: &SymbolicTensor) -> Result<SymbolicTensor> {
+/// EfficientNet-Lite1, for images of 240 pixels: an [`efficientnet_lite0`] with 1.1 times as many layers.
+///
+/// Its weights aren't part of the program: [`weights`](Network::weights) takes a file.
+///
+/// ```
+/// assert_eq!(engraft::applications::efficientnet_lite1().architecture().parameters(), 4_189_344);
+/// ```
+pub fn efficientnet_lite1() -> Network {
+    Network::new(&LITE1)
+}
+
+/// EfficientNet-Lite2, for images of 260 pixels: an [`efficientnet_lite0`] with 1.1 times as many channels and 1.2 times as many
+/// layers.
+///
+/// Its weights aren't part of the program: [`weights`](Network::weights) takes a file.
+///
+/// ```
+/// assert_eq!(engraft::applications::efficientnet_lite2().architecture().parameters(), 4_869_168);
+/// ```
+pub fn efficientnet_lite2() -> Network {
+    Network::new(&LITE2)
+}
+
+/// EfficientNet-Lite3, for images of 280 pixels: an [`efficientnet_lite0`] with 1.2 times as many channels and 1.4 times as many
+/// layers.
+///
+/// Its weights aren't part of the program: [`weights`](Network::weights) takes a file.
+///
+/// ```
+/// assert_eq!(engraft::applications::efficientnet_lite3().architecture().parameters(), 6_992_768);
+/// ```
+pub fn efficientnet_lite3() -> Network {
+    Network::new(&LITE3)
+}
+
+/// EfficientNet-Lite4, for images of 300 pixels: an [`efficientnet_lite0`] with 1.4 times as many channels and 1.8 times as many
+/// layers.
+///
+/// Its weights aren't part of the program: [`weights`](Network::weights) takes a file.
+///
+/// ```
+/// assert_eq!(engraft::applications::efficientnet_lite4().architecture().parameters(), 11_837_936);
+/// ```
+pub fn efficientnet_lite4() -> Network {
+    Network::new(&LITE4)
+}
+
+fn layers(scale: Scale, network: &Network, body: &mut Body, x: &SymbolicTensor) -> Result<SymbolicTensor> {
     let conv = Conv2D::new(STEM_FILTERS, 3).strides(2).padding(Padding::Same).use_bias(false);
     let mut x = body.call(x, conv.named("stem_conv"))?;
     x = normalize(body, &x, "stem", "bn", true)?;
@@ -92,7 +164,7 @@ fn layers(scale: &Scale, network: &Network, body: &mut Body, x: &SymbolicTensor)
         // The depth multiplier doesn't apply to the first and the last stage.
         let scaled = (number != 1 && number != STAGES.len()).then_some(scale.depth);
         let blocks = (stage.blocks as f64 * scaled.unwrap_or(1.0)).ceil() as usize;
-        let filters = round_filters(stage.filters, scale.width);
+        let filters = rounded(stage.filters as f64 * scale.width);
         for (block, letter) in (0..blocks).zip('a'..) {
             let stride = if block == 0 { stage.stride } else { 1 };
             x = inverted_residual(body, &x, &format!("block{number}{letter}"), stage, filters, stride)?;
@@ -149,13 +221,6 @@ fn normalize(body: &mut Body, x: &SymbolicTensor, name: &str, bn: &str, active: 
     body.call(&y, relu6.named(format!("{name}_{}", bn.replace("bn", "activation"))))
 }
 
-/// Scaled filters, rounded to a multiple of 8 that is at least nine tenths of the exact number (Keras' `round_filters`).
-fn round_filters(filters: usize, width: f64) -> usize {
-    let exact = filters as f64 * width;
-    let rounded = (((exact + 4.0) / 8.0).floor() * 8.0).max(8.0);
-    (if rounded < 0.9 * exact { rounded + 8.0 } else { rounded }) as usize
-}
-
 /// Adds the preprocessing of EfficientNet-Lite to a model: RGB (0 to 255) becomes `(x - 127) / 128`.
 ///
 /// The preprocessing is one `Rescaling` layer, which is saved with the model. So the saved model takes raw RGB photos, in Keras
@@ -198,6 +263,26 @@ mod tests {
     }
 
     #[test]
+    fn larger_networks_have_the_published_sizes() {
+        // Parameters in millions without moving statistics, which the authors published.
+        let published = [5.416, 6.092, 8.197, 13.007];
+        let networks = [efficientnet_lite1(), efficientnet_lite2(), efficientnet_lite3(), efficientnet_lite4()];
+        for (network, published) in networks.into_iter().zip(published) {
+            let model = network.weights("none").input_shape([32, 32, 3]).build().unwrap();
+            let counted = model.weights().into_iter().filter(|weight| !weight.name().starts_with("moving_"));
+            let millions = counted.map(|weight| weight.count()).sum::<usize>() as f64 / 1e6;
+            assert!((millions - published).abs() < 1e-3, "{}: {millions}", model.name());
+        }
+    }
+
+    #[test]
+    fn networks_without_weights_in_the_program_ask_for_a_file() {
+        let error = efficientnet_lite1().include_top(false).build().unwrap_err().to_string();
+        assert!(error.contains("efficientnet-lite1: expected weights `none` or a file, received imagenet"), "{error}");
+        assert!(error.contains("--weights FILE"), "{error}");
+    }
+
+    #[test]
     fn layers_have_the_names_of_keras_efficientnet() {
         let model = untrained().include_top(false).build().unwrap();
         let names: Vec<String> = model.layers().iter().map(|layer| layer.name().to_owned()).collect();
@@ -224,12 +309,5 @@ mod tests {
         assert!(variance.values().iter().all(|value| *value > 0.0 && *value != 1.0));
         let error = efficientnet_lite0().build().unwrap_err().to_string();
         assert!(error.contains("efficientnet-lite0: expected weights `none` or a file with the top"), "{error}");
-    }
-
-    #[test]
-    fn filters_are_rounded_as_keras_does() {
-        // Keras' round_filters of EfficientNet-B2 and B4.
-        assert_eq!([16, 24, 40, 80, 112, 192, 320].map(|f| round_filters(f, 1.1)), [16, 24, 48, 88, 120, 208, 352]);
-        assert_eq!([16, 24, 40, 80, 112, 192, 320].map(|f| round_filters(f, 1.4)), [24, 32, 56, 112, 160, 272, 448]);
     }
 }

@@ -1,6 +1,6 @@
 //! Argument checks shared by all networks with ImageNet weights; the rules are those of `keras.applications`.
 
-use super::Weights;
+use super::{Network, Weights};
 use crate::{ActivationFn, Error, Result, Shape};
 
 /// Number of classes of the ImageNet challenge (ILSVRC).
@@ -12,6 +12,18 @@ pub(super) struct ImageSizes {
     pub(super) default: usize,
     /// The smallest accepted size, as in Keras. It leaves at least one pixel at the end of the convolutional base.
     pub(super) min: usize,
+    /// Further sizes of square images that have ImageNet weights of their own.
+    pub(super) others: &'static [usize],
+}
+
+impl ImageSizes {
+    /// The size whose ImageNet weights images of this shape get: their own where there are such weights, else the default.
+    pub(super) fn of_weights(&self, shape: &[usize]) -> usize {
+        match *shape {
+            [height, width, _] if height == width && self.others.contains(&height) => height,
+            _ => self.default,
+        }
+    }
 }
 
 /// Arguments of a network's builder whose allowed values depend on each other. With the top, the ImageNet weights fix the number of
@@ -48,7 +60,7 @@ impl ImagenetArguments<'_> {
 
     /// The shape of one image: `given` after checks, or the default if none is given (Keras' `obtain_input_shape`).
     pub(super) fn input_shape(&self, given: Option<&[usize]>, sizes: &ImageSizes) -> Result<Shape> {
-        let ImageSizes { default, min } = *sizes;
+        let ImageSizes { default, min, .. } = *sizes;
         let Some(given) = given else {
             return Ok(vec![default, default, 3]);
         };
@@ -56,8 +68,10 @@ impl ImagenetArguments<'_> {
         let &[height, width, channels] = given else {
             return Err(fail("images, [height, width, channels]".into()));
         };
-        if *self.weights == Weights::Imagenet && self.include_top && given != [default, default, 3] {
-            return Err(fail(format!("[{default}, {default}, 3] with include_top and the ImageNet weights"))
+        let trained = sizes.of_weights(given);
+        if *self.weights == Weights::Imagenet && self.include_top && given != [trained, trained, 3] {
+            let others = sizes.others.iter().map(|size| format!(", [{size}, {size}, 3]")).collect::<String>();
+            return Err(fail(format!("[{default}, {default}, 3]{others} with include_top and the ImageNet weights"))
                 .hint("use include_top(false) for images of another size"));
         }
         if *self.weights == Weights::Imagenet && channels != 3 {
@@ -68,4 +82,17 @@ impl ImagenetArguments<'_> {
         }
         Ok(given.to_vec())
     }
+}
+
+/// Checks a network's width multiplier; `published` are those that have ImageNet weights.
+pub(super) fn check_alpha(network: &Network, published: &[f64]) -> Result<()> {
+    let fail = |expected: String| Err(Error::new(network.place(), expected, network.alpha));
+    if !(network.alpha.is_finite() && network.alpha > 0.0) {
+        return fail("an alpha above 0".into());
+    }
+    if network.weights == Weights::Imagenet && !published.contains(&network.alpha) {
+        let published: Vec<String> = published.iter().map(f64::to_string).collect();
+        return fail(format!("alpha {} with the ImageNet weights", published.join(" or ")));
+    }
+    Ok(())
 }

@@ -12,7 +12,7 @@ pub(super) static INCEPTION_V3: Architecture = Architecture {
     name: "inception-v3",
     keras: Some("InceptionV3"),
     model_name: "inception_v3",
-    sizes: ImageSizes { default: 299, min: 75 },
+    sizes: ImageSizes { default: 299, min: 75, others: &[] },
     preprocessing: Preprocessing::Tf,
     layers,
     weights: |network, _| {

@@ -27,7 +27,7 @@ pub(super) static NASNET_MOBILE: Architecture = Architecture {
     name: "nasnet-mobile",
     keras: Some("NASNetMobile"),
     model_name: "nasnet_mobile",
-    sizes: ImageSizes { default: 224, min: 32 },
+    sizes: ImageSizes { default: 224, min: 32, others: &[] },
     layers: |network, body, x| layers(&MOBILE, network, body, x),
     weights: |network, _| {
         let md5 = ["020fb642bf7360b370c678b08e0adf61", "1ed92395b5b598bdda52abe5c0dbfd63"];
@@ -45,7 +45,7 @@ pub(super) static NASNET_LARGE: Architecture = Architecture {
     name: "nasnet-large",
     keras: Some("NASNetLarge"),
     model_name: "nasnet_large",
-    sizes: ImageSizes { default: 331, min: 32 },
+    sizes: ImageSizes { default: 331, min: 32, others: &[] },
     layers: |network, body, x| layers(&LARGE, network, body, x),
     weights: |network, _| {
         let md5 = ["11577c9a518f0070763c2b964a382f17", "d81d89dc07e6e56530c4e77faddd61b5"];

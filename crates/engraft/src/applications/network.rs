@@ -273,13 +273,27 @@ impl Network {
         }
     }
 
+    /// The published ImageNet weights for images of this shape.
+    fn published(&self, shape: &[usize]) -> Option<Pretrained> {
+        (self.architecture.weights)(self, shape)
+    }
+
     /// The place of its errors.
     pub(super) fn place(&self) -> &'static str {
         self.architecture.keras.unwrap_or(self.architecture.name)
     }
 
+    /// What the names of the layers begin with in networks that are named after the model.
+    pub(super) fn prefix(&self) -> &str {
+        self.name.as_deref().unwrap_or(self.architecture.model_name)
+    }
+
     fn model_name(&self, shape: &[usize]) -> String {
-        let rows = shape.first().copied().unwrap_or_default();
+        // Keras names a network after the images that its ImageNet weights were trained with.
+        let rows = match self.weights {
+            Weights::Imagenet => self.architecture.sizes.of_weights(shape),
+            _ => shape.first().copied().unwrap_or_default(),
+        };
         let default = || {
             let name = self.architecture.model_name.replace("{alpha}", &format!("{:.2}", self.alpha));
             name.replace("{rows}", &rows.to_string())
@@ -319,17 +333,22 @@ impl Network {
         match &self.weights {
             Weights::None => Ok(()),
             Weights::File(path) => weights::load_file(path, layers, model, self.architecture.torch_module),
-            Weights::Imagenet => match (self.architecture.weights)(&self, shape) {
+            Weights::Imagenet => match self.published(shape) {
                 Some(Pretrained::Embedded(file)) => weights::load_embedded(file, layers),
                 Some(Pretrained::File(file)) => {
                     let hub =
                         self.hub.map_or_else(Hub::from_env, Ok).map_err(|error| weights::from_hub(place, error))?;
                     weights::load_pretrained(&file, layers, &hub, &mut self.progress)
                 }
-                None if self.include_top => Err(Error::new(place, "weights `none` or a file with the top", "imagenet")
-                    .hint("its ImageNet weights are published without the top: use include_top(false)")),
-                None => Err(Error::new(place, "weights `none` or a file", "imagenet")
-                    .hint("there are no published ImageNet weights for these arguments")),
+                None if self.include_top
+                    && Self::new(self.architecture).include_top(false).published(shape).is_some() =>
+                {
+                    Err(Error::new(place, "weights `none` or a file with the top", "imagenet")
+                        .hint("its ImageNet weights are published without the top: use include_top(false)"))
+                }
+                None => Err(Error::new(place, "weights `none` or a file", "imagenet").hint(
+                    "its ImageNet weights are neither in the program nor on Keras' server: pass `--weights FILE`",
+                )),
             },
         }
     }

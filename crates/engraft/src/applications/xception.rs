@@ -11,7 +11,7 @@ pub(super) static XCEPTION: Architecture = Architecture {
     name: "xception",
     keras: Some("Xception"),
     model_name: "xception",
-    sizes: ImageSizes { default: 299, min: 71 },
+    sizes: ImageSizes { default: 299, min: 71, others: &[] },
     preprocessing: Preprocessing::Tf,
     layers,
     weights: |network, _| {

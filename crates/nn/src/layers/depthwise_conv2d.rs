@@ -122,6 +122,13 @@ impl DepthwiseConv2D {
         self
     }
 
+    /// Sets the initializer of the kernel; Glorot uniform by default.
+    #[must_use]
+    pub fn depthwise_initializer(mut self, initializer: Initializer) -> Self {
+        self.depthwise_initializer = initializer;
+        self
+    }
+
     fn outputs(&self, channels: usize) -> Result<usize> {
         if self.depth_multiplier == 0 {
             return Err(Error::new("depth_multiplier", "at least 1", 0));

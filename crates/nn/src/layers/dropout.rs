@@ -49,6 +49,22 @@ impl Dropout {
         self.seed = seed.into();
         self
     }
+
+    /// Sets along which axes values are dropped together: a size for each axis, the batch first. Along axes of size 1 they are;
+    /// `None` stands for the size of the input.
+    ///
+    /// ```
+    /// use engraft_nn::prelude::*;
+    /// // Stochastic depth: all values of a sample or none.
+    /// let drop = Dropout::new(0.2).noise_shape([None, Some(1), Some(1), Some(1)]);
+    /// assert_eq!(drop.call(&Input::new([8, 8, 16]))?.shape(), &[8, 8, 16]);
+    /// # Ok::<(), engraft_nn::Error>(())
+    /// ```
+    #[must_use]
+    pub fn noise_shape(mut self, sizes: impl Into<Vec<Option<usize>>>) -> Self {
+        self.noise_shape = Some(NoiseShape::new(sizes.into()));
+        self
+    }
 }
 
 impl LayerDef for Dropout {

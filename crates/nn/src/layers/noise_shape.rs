@@ -14,6 +14,10 @@ use crate::{Error, Result};
 pub(super) struct NoiseShape(Vec<Option<usize>>);
 
 impl NoiseShape {
+    pub(super) fn new(sizes: Vec<Option<usize>>) -> Self {
+        Self(sizes)
+    }
+
     /// The shape in a sample of shape `sample`, and whether all samples share their noise.
     ///
     /// # Errors

@@ -22,7 +22,7 @@ use serde_json::{Map, Value, json};
 use crate::Shape;
 use crate::layer::{Layer, LayerDef};
 use crate::lowering::Lowering;
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, naming};
 
 pub(super) use arithmetic::where_true;
 pub use list::ListOutput;
@@ -297,6 +297,27 @@ pub fn operation_from_call(
     let unsupported = |error: Error| error.within(place).with_kind(ErrorKind::Unsupported);
     let implementation = factory.create(&options, &arguments).map_err(unsupported)?;
     Ok(Layer::new(Operation { class_name, module, config, arguments, keywords, implementation }, Some(name)))
+}
+
+/// An operation that Keras' operators on symbolic tensors create, such as `x + 3`: without options, with an automatic name.
+///
+/// The arguments are those of [`operation_from_config`].
+///
+/// ```
+/// use engraft_nn::layers::{Input, operator, tensor_argument};
+/// engraft_nn::clear_session();
+/// let x = Input::new([4]);
+/// let y = operator("Add", vec![tensor_argument(), 3.0.into()])?.call(&x)?;
+/// let z = operator("Add", vec![tensor_argument(), tensor_argument()])?.call([&x, &y])?;
+/// assert_eq!((y.layer().name(), z.layer().name()), ("add", "add_1"));
+/// # Ok::<(), engraft_nn::Error>(())
+/// ```
+///
+/// # Errors
+/// A class or a constant that isn't supported. The error names it and the operation.
+pub fn operator(class_name: &str, arguments: Vec<Value>) -> Result<Layer> {
+    let config = Map::from_iter([("name".to_owned(), naming::auto_name(class_name).into())]);
+    operation_from_config(class_name, config, arguments)
 }
 
 impl Operation {
