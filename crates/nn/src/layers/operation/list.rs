@@ -151,7 +151,7 @@ impl ListOutput {
     }
 
     /// The position in the list, from 0.
-    pub fn index(&self) -> usize {
+    pub(crate) fn index(&self) -> usize {
         self.index
     }
 }
@@ -217,7 +217,7 @@ mod tests {
             (json!("x"), "a number of sections or a list of bounds"),
         ] {
             let error = shapes("Split", &json!({"indices_or_sections": sections, "axis": 2})).unwrap_err().to_string();
-            assert!(error.starts_with("operation `f`") && error.contains(expected), "{error}");
+            assert!(error.contains("`f` (Split)") && error.contains(expected), "{error}");
         }
         let error = shapes("Split", &json!({"indices_or_sections": 2, "axis": 0})).unwrap_err().to_string();
         assert!(error.contains("0 is the batch"), "{error}");
