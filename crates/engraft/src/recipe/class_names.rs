@@ -261,7 +261,7 @@ mod tests {
             ("labels.txt", "cat\n".encode_utf16().flat_map(u16::to_le_bytes).chain([0xff]).collect(), "text in UTF-8"),
             ("labels.txt", vec![b'a'; MAX_BYTES as usize + 1], "expected at most 4194304 bytes, received more\nhint: "),
             ("labels.txt", lines.into_bytes(), "expected at most 131072 names, received more\nhint: "),
-            ("labels.txt", ["a".repeat(100_000), "a".repeat(100_000)].join("\n").into_bytes(), "a… twice"),
+            ("labels.txt", ["a".repeat(100_000), "a".repeat(100_000)].join("\n").into_bytes(), "a…` twice"),
             ("a.json", "[".repeat(1 << 17).into_bytes(), "recursion limit exceeded"),
             ("a.json", "[".repeat(1 << 20).into_bytes(), "at most 262144 values"),
             ("a.json", br#"["cat", "d"#.to_vec(), "EOF"),
