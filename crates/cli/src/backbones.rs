@@ -88,11 +88,11 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
 
 fn row(backbone: Backbone) -> [String; 6] {
     let network = backbone.architecture();
-    let weights = match State::of(backbone) {
-        State::Program => "in the program".to_owned(),
-        State::Machine => "on this machine".to_owned(),
-        State::Download => format!("download, {}", download_size(backbone)),
-        State::None => "none are published".to_owned(),
+    let weights = match published(backbone) {
+        None => "none are published".to_owned(),
+        Some(PublishedWeights::Embedded) => "in the program".to_owned(),
+        Some(PublishedWeights::File { .. }) if is_at_hand(backbone) => "on this machine".to_owned(),
+        Some(PublishedWeights::File { file, .. }) => format!("download, {}", download_size(backbone, &file)),
     };
     [
         network.name().to_owned(),
@@ -106,9 +106,12 @@ fn row(backbone: Backbone) -> [String; 6] {
 
 fn to_json(backbone: Backbone) -> Value {
     let network: &Architecture = backbone.architecture();
-    let file = match backbone.published_weights() {
-        Some(PublishedWeights::File { file, .. }) => Some(file),
-        _ => None,
+    let (weights, file) = match published(backbone) {
+        None => (None, None),
+        Some(PublishedWeights::Embedded) => (Some("program"), None),
+        Some(PublishedWeights::File { file, .. }) => {
+            (Some(if is_at_hand(backbone) { "machine" } else { "download" }), Some(file))
+        }
     };
     json!({
         "name": network.name(),
@@ -120,7 +123,7 @@ fn to_json(backbone: Backbone) -> Value {
         // Through text, because 71.3 as f32 is 71.30000305175781.
         "top_1": network.top_1().and_then(|top_1| top_1.to_string().parse::<f64>().ok()),
         "last_block": network.last_block(),
-        "weights": State::of(backbone).name(),
+        "weights": weights,
         "file": file.as_ref().map(|file| &*file.name),
         "url": file.as_ref().map(|file| format!("{}/{}", file.url, file.name)),
         "hash": file.as_ref().and_then(|file| file.hash).map(|hash| hash.digits()),
@@ -129,34 +132,13 @@ fn to_json(backbone: Backbone) -> Value {
     })
 }
 
-/// Where the ImageNet weights of a network are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    Program,
-    Machine,
-    Download,
-    None,
+/// The ImageNet weights of a network for photos of its own size.
+fn published(backbone: Backbone) -> Option<PublishedWeights> {
+    backbone.published_weights(backbone.architecture().image_size())
 }
 
-impl State {
-    fn of(backbone: Backbone) -> Self {
-        match backbone.published_weights() {
-            None => Self::None,
-            Some(PublishedWeights::Embedded) => Self::Program,
-            Some(PublishedWeights::File { .. }) if backbone.is_at_hand() => Self::Machine,
-            Some(PublishedWeights::File { .. }) => Self::Download,
-        }
-    }
-
-    /// Its name in JSON.
-    fn name(self) -> Option<&'static str> {
-        match self {
-            Self::Program => Some("program"),
-            Self::Machine => Some("machine"),
-            Self::Download => Some("download"),
-            Self::None => None,
-        }
-    }
+fn is_at_hand(backbone: Backbone) -> bool {
+    backbone.is_at_hand(backbone.architecture().image_size())
 }
 
 /// Whether `engraft train` takes this network by default.

@@ -80,6 +80,6 @@ fn model(args: &Args) -> Result<Model, Failure> {
         freeze: args.freeze.clone().unwrap_or(Freeze::All),
         ..args.recipe.recipe(args.backbone.unwrap_or(Backbone::VGG16), args.classes.0)
     };
-    weights::announce(recipe.backbone, &recipe.weights);
+    weights::announce(&recipe);
     Ok(recipe.build(Box::new(|_, _| {})).map_err(weights::advise)?)
 }

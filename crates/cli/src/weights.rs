@@ -4,20 +4,21 @@
 use engraft::Error;
 use engraft::applications::{PublishedWeights, Weights};
 use engraft::hub::{HubError, HubErrorKind, WeightFile};
-use engraft::recipe::Backbone;
+use engraft::recipe::{Backbone, Recipe};
 
 use crate::cache::size;
 use crate::output::note;
 
-/// Says that the weights of a backbone will be downloaded, and that a file without a published checksum is checked otherwise.
-pub(crate) fn announce(backbone: Backbone, weights: &Weights) {
+/// Says that the weights of a recipe will be downloaded, and that a file without a published checksum is checked otherwise.
+pub(crate) fn announce(recipe: &Recipe) {
+    let Recipe { backbone, image_size, .. } = *recipe;
     let (Weights::Imagenet, Some(PublishedWeights::File { file, is_fingerprinted })) =
-        (weights, backbone.published_weights())
+        (&recipe.weights, backbone.published_weights(image_size))
     else {
         return;
     };
-    if cfg!(feature = "download") && !backbone.is_at_hand() {
-        let size = download_size(backbone);
+    if cfg!(feature = "download") && !backbone.is_at_hand(image_size) {
+        let size = download_size(backbone, &file);
         note(format_args!(
             "Downloading the ImageNet weights of {backbone}, {size}; later runs find them on this machine"
         ));
@@ -36,12 +37,8 @@ fn unverified(file: &WeightFile, is_fingerprinted: bool) -> Option<String> {
 }
 
 /// The size of the file with the weights of a backbone: four bytes for each parameter, if it isn't known better.
-pub(crate) fn download_size(backbone: Backbone) -> String {
-    let known = match backbone.published_weights() {
-        Some(PublishedWeights::File { file, .. }) => file.bytes,
-        _ => None,
-    };
-    size(known.unwrap_or(4 * backbone.architecture().parameters() as u64))
+pub(crate) fn download_size(backbone: Backbone, file: &WeightFile) -> String {
+    size(file.bytes.unwrap_or(4 * backbone.architecture().parameters() as u64))
 }
 
 /// Adds what else to do to the error of weights that can't be found or downloaded; other errors stay.

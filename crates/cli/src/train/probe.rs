@@ -46,8 +46,8 @@ pub(super) fn run(args: &Args, output: &Destination, runtime: &Runtime) -> Resul
         report::overview(args, &folder, &held_out, &recipes).into_iter().try_for_each(line)?;
     }
     near_duplicates::note_of_limit(folder.photos.len() + held_out.len());
+    recipes.iter().for_each(weights::announce);
     let interrupt = interrupt::watch("Stopping; a linear classifier that is finished will be saved", "without saving");
-    let backbones: Vec<Backbone> = recipes.iter().map(|recipe| recipe.backbone).collect();
     let probe = LinearProbe::new(recipes).seed(args.seed).cache(cache.clone()).runtime(runtime);
     let probe = probe.folds(args.folds.unwrap_or(5)).batch_size(args.batch_size.0).class_weights(args.class_weights());
     let probe = probe.budget(args.budget.unwrap_or_default());
@@ -56,7 +56,6 @@ pub(super) fn run(args: &Args, output: &Destination, runtime: &Runtime) -> Resul
             "warning: with a time as --budget, the result depends on the speed of this machine; a multiple such as 10x doesn't",
         );
     }
-    backbones.into_iter().for_each(|backbone| weights::announce(backbone, &args.weights));
     let trained = train(&probe, &args.photos.photos, (folder, &held_out), &interrupt).map_err(weights::advise)?;
     cache.note().into_iter().for_each(note);
     let Some(trained) = trained else {
@@ -119,27 +118,27 @@ fn read(args: &Args, runtime: &Runtime) -> Result<(PhotoFolder, Vec<Photo>), Fai
 /// The recipes to compare: one for the chosen backbone; with `--backbone auto`, one for each backbone whose weights are on this
 /// machine.
 fn recipes(args: &Args, folder: &PhotoFolder) -> Vec<Recipe> {
-    let backbones = match args.backbone {
-        BackboneChoice::One(backbone) => vec![backbone],
-        BackboneChoice::Auto => {
-            let (at_hand, left_out): (Vec<_>, Vec<_>) = Backbone::all().partition(|backbone| backbone.is_at_hand());
-            tell_left_out(&left_out);
-            at_hand
-        }
-    };
     let recipe = |backbone| Recipe {
         weights: args.weights.clone(),
         multi_label: folder.is_multi_label(),
         ..args.recipe.linear_probe(backbone, folder.classes.len())
     };
-    backbones.into_iter().map(recipe).collect()
+    match args.backbone {
+        BackboneChoice::One(backbone) => vec![recipe(backbone)],
+        BackboneChoice::Auto => {
+            let is_at_hand = |recipe: &Recipe| recipe.backbone.is_at_hand(recipe.image_size);
+            let (at_hand, left_out): (Vec<Recipe>, Vec<Recipe>) = Backbone::all().map(recipe).partition(is_at_hand);
+            tell_left_out(&left_out);
+            at_hand
+        }
+    }
 }
 
 /// Says which networks `--backbone auto` doesn't try, and what changes that.
-fn tell_left_out(backbones: &[Backbone]) {
-    let networks = match backbones {
+fn tell_left_out(recipes: &[Recipe]) {
+    let networks = match recipes {
         [] => return,
-        [one] => format!("{one} isn't tried, as its weights aren't"),
+        [one] => format!("{} isn't tried, as its weights aren't", one.backbone),
         several => format!("{} of the networks aren't tried, as their weights aren't", several.len()),
     };
     let remedy = match cfg!(feature = "download") {

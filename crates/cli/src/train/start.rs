@@ -105,7 +105,7 @@ fn new(args: &Args, folder: &PhotoFolder) -> Result<Classifier, Error> {
         multi_label: folder.is_multi_label(),
         ..args.recipe.recipe(args.backbone()?, folder.classes.len())
     };
-    weights::announce(recipe.backbone, &recipe.weights);
+    weights::announce(&recipe);
     let model = recipe.build(download_meter()).map_err(weights::advise)?;
     settings::compile_new(args, &recipe, &model)?;
     let (backbone, seed) = (Some(args.backbone()?), Some(args.seed));

@@ -239,8 +239,8 @@ impl Network {
         Ok(model)
     }
 
-    /// The ImageNet weights that [`build`](Self::build) loads for images of the default size: part of the program, or a file that is
-    /// found or downloaded. `None` if nobody publishes weights for these arguments.
+    /// The ImageNet weights that [`build`](Self::build) loads: part of the program, or a file that is found or downloaded. `None` if
+    /// nobody publishes weights for these arguments. Some networks have a file for each image size.
     ///
     /// ```
     /// use engraft::applications::{PublishedWeights, efficientnet_lite0};
@@ -249,7 +249,10 @@ impl Network {
     /// ```
     pub fn published_weights(&self) -> Option<PublishedWeights> {
         let size = self.architecture.sizes.default;
-        (self.architecture.weights)(self, &[size, size, 3]).map(PublishedWeights::from)
+        let called_on = self.input_tensor.as_ref().map(|tensor| tensor.shape().as_slice());
+        let given = self.input_shape.as_ref().map(|shape| &shape[..]);
+        let shape = called_on.or(given).unwrap_or(&[size, size, 3]).to_vec();
+        (self.architecture.weights)(self, &shape).map(PublishedWeights::from)
     }
 
     /// Whether the ImageNet weights are in the program or on this machine, so that nothing is downloaded. The content of a file

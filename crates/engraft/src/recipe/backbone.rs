@@ -20,7 +20,7 @@ use crate::{Error, Model, Result, SymbolicTensor};
 /// for backbone in [Backbone::VGG16, Backbone::EFFICIENTNET_LITE0] {
 ///     let (size, pooling, head) = (backbone.image_size(), backbone.pooling(), backbone.head());
 ///     let rate = backbone.learning_rate();
-///     println!("at hand: {}, {} parameters", backbone.is_at_hand(), backbone.architecture().parameters());
+///     println!("at hand: {}, {} parameters", backbone.is_at_hand(size), backbone.architecture().parameters());
 ///     println!("{backbone}: {size} x {size} pixels, pooling {pooling:?}, head {head:?}, learning rate {rate}");
 /// }
 /// # Ok::<(), engraft::Error>(())
@@ -78,19 +78,24 @@ impl Backbone {
         ["vgg16", "vgg19"].contains(&self.0.name())
     }
 
-    /// Whether its ImageNet weights are in the program or on this machine, so that nothing is downloaded.
-    pub fn is_at_hand(self) -> bool {
-        Network::new(self.0).include_top(false).has_weights()
+    /// Whether its ImageNet weights for photos of this height and width are in the program or on this machine, so that nothing is
+    /// downloaded.
+    pub fn is_at_hand(self, image_size: usize) -> bool {
+        self.without_top(image_size).has_weights()
     }
 
-    /// Its ImageNet weights, without the top; `None` if nobody publishes them.
+    /// Its ImageNet weights, without the top, for photos of this height and width; `None` if nobody publishes them.
     ///
     /// ```
     /// use engraft::{applications::PublishedWeights, recipe::Backbone};
-    /// assert_eq!(Backbone::EFFICIENTNET_LITE0.published_weights(), Some(PublishedWeights::Embedded));
+    /// assert_eq!(Backbone::EFFICIENTNET_LITE0.published_weights(224), Some(PublishedWeights::Embedded));
     /// ```
-    pub fn published_weights(self) -> Option<PublishedWeights> {
-        Network::new(self.0).include_top(false).published_weights()
+    pub fn published_weights(self, image_size: usize) -> Option<PublishedWeights> {
+        self.without_top(image_size).published_weights()
+    }
+
+    fn without_top(self, image_size: usize) -> Network {
+        Network::new(self.0).include_top(false).input_shape([image_size, image_size, 3])
     }
 
     /// Applies the network's preprocessing, and then the network without its top, to `x`.
