@@ -80,16 +80,11 @@ pub fn preprocess_input(x: &SymbolicTensor) -> Result<SymbolicTensor> {
     MOBILENET.preprocessing.call(x)
 }
 
-/// SHA-256 of the weights for images of 224 pixels without the top, as Keras publishes no hash of the files.
-const FINGERPRINT: &str = "b8c0aeb5fc63059affb61a02dd18c74884c85facddf27537a308c090deb52a6a";
-
 fn weights(network: &Network, shape: &[usize]) -> Option<Pretrained> {
     let (_, alpha) = ALPHAS.into_iter().find(|(alpha, _)| *alpha == network.alpha)?;
     let size = MOBILENET.sizes.of_weights(shape);
     let end = if network.include_top { "" } else { "_no_top" };
-    let file = file_of(&format!("{KERAS_SERVER}/mobilenet"), format!("mobilenet_{alpha}_{size}_tf{end}.h5"), "")?;
-    let is_known = (network.alpha, size, network.include_top) == (1.0, 224, false);
-    Some(if is_known { file.fingerprint(FINGERPRINT) } else { file })
+    file_of(&format!("{KERAS_SERVER}/mobilenet"), format!("mobilenet_{alpha}_{size}_tf{end}.h5"), "")
 }
 
 fn layers(network: &Network, body: &mut Body, x: &SymbolicTensor) -> Result<SymbolicTensor> {
