@@ -14,28 +14,18 @@ LAYERS = {layer.__name__: layer for layer in (LayerScale, StochasticDepth, Custo
 SMALL = {"include_top": True, "classes": 7, "classifier_activation": None}
 POOLED = {"include_top": False, "pooling": "avg"}
 
-# One network of each family, and options that change its layers: name, image side, arguments.
+# Networks, and options that change their layers: name, image side, arguments.
 NETWORKS = [
     ("VGG16", 32, POOLED),
     ("VGG19", 32, POOLED),
     ("ResNet50", 64, SMALL),
     ("ResNet50V2", 64, SMALL),
     ("DenseNet121", 64, SMALL),
-    ("Xception", 75, SMALL),
-    ("InceptionV3", 75, SMALL),
     ("InceptionResNetV2", 75, SMALL),
     ("MobileNet", 64, SMALL),
     ("MobileNet", 64, {**SMALL, "alpha": 0.5, "depth_multiplier": 2}),
-    ("MobileNetV2", 64, SMALL),
-    ("MobileNetV2", 65, {**POOLED, "alpha": 0.35}),
-    ("MobileNetV3Small", 64, SMALL),
     ("MobileNetV3Small", 64, {**SMALL, "alpha": 0.75, "minimalistic": True, "include_preprocessing": False}),
-    ("MobileNetV3Large", 64, {**SMALL, "alpha": 0.75}),
     ("NASNetMobile", 64, SMALL),
-    ("EfficientNetB0", 64, SMALL),
-    ("EfficientNetB1", 67, POOLED),
-    ("EfficientNetV2B0", 64, SMALL),
-    ("EfficientNetV2S", 64, {**POOLED, "include_preprocessing": False}),
     ("ConvNeXtTiny", 64, SMALL),
 ]
 
