@@ -1,6 +1,6 @@
 """torch_writes.py FOLDER: networks of torchvision, timm and efficientnet-lite-pytorch with random weights, and their logits.
 
-For each network, writes NAME.safetensors and NAME.npy: the logits of two images of x.npy, pixels from 0 to 255, channels last.
+For each network, writes NAME.safetensors and NAME.npy: the logits of the two images of its size in x96.npy and others, pixels from 0 to 255, channels last.
 """
 
 import pathlib
@@ -56,10 +56,13 @@ def settle(model, x):
 
 
 folder = pathlib.Path(sys.argv[1])
-pixels = torch.from_numpy(np.load(folder / "x.npy").transpose(0, 3, 1, 2).copy())
+LITE_SIZES = dict(zip("01234", (224, 240, 260, 280, 300)))
 with torch.no_grad():
     for name, (make, mean, deviation) in NETWORKS.items():
         torch.manual_seed(3)
+        # efficientnet-lite-pytorch pads for the size that a network was trained with.
+        size = LITE_SIZES[name[-1]] if "lite" in name else 96
+        pixels = torch.from_numpy(np.load(folder / f"x{size}.npy").transpose(0, 3, 1, 2).copy())
         model = make()
         x = (pixels / 255 - torch.tensor(mean)[:, None, None]) / torch.tensor(deviation)[:, None, None]
         settle(model, x)

@@ -15,20 +15,26 @@ const TOLERANCE: f32 = 1e-4;
 fn networks_of_pytorch_lend_their_weights() {
     let Some(peers) = Peers::find() else { return };
     let mut rng = Rng::new(1);
-    let pixels = (0..2 * 96 * 96 * 3).map(|_| rng.uniform(0.0, 255.0)).collect();
-    let x = Tensor::new([2, 96, 96, 3], pixels).unwrap();
-    peers.array("x.npy", &x);
+    let mut images = |size: usize| {
+        let pixels = (0..2 * size * size * 3).map(|_| rng.uniform(0.0, 255.0)).collect();
+        let x = Tensor::new([2, size, size, 3], pixels).unwrap();
+        peers.array(&format!("x{size}.npy"), &x);
+        x
+    };
+    // efficientnet-lite-pytorch pads for the size that a network was trained with.
+    let images: Vec<Tensor> = [96, 224, 240, 260, 280, 300].map(&mut images).into();
     peers.agree("torch_writes.py", &[&peers.path("")]);
     let names = std::fs::read_to_string(peers.path("networks.txt")).unwrap();
     for name in names.lines() {
         let architecture = Architecture::find(name).unwrap();
         let file = peers.path(&format!("{name}.safetensors"));
-        let photos = Input::new([96, 96, 3]);
+        let size = if name.starts_with("efficientnet-lite") { architecture.image_size() } else { 96 };
+        let x = images.iter().find(|x| x.shape()[1] == size).unwrap();
+        let photos = Input::new([size, size, 3]);
         let input = architecture.preprocessing().call(&photos).unwrap();
         let network = Network::new(architecture).weights(file.as_path()).input_tensor(&input);
         let model = network.classifier_activation(ActivationFn::Linear).build().unwrap();
-        let (found, expected) =
-            (model.predict(&x, 2).unwrap(), npy::load(&peers.path(&format!("{name}.npy"))).unwrap());
+        let (found, expected) = (model.predict(x, 2).unwrap(), npy::load(&peers.path(&format!("{name}.npy"))).unwrap());
         let largest = expected.data().iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
         let pairs = found.data().iter().zip(expected.data());
         let difference = pairs.fold(0.0f32, |most, (a, b)| most.max((a - b).abs()));

@@ -77,7 +77,8 @@ fn tensor(class: &str, weight: &Weight) -> Option<(&'static str, WeightLayout)> 
             ("weight", WeightLayout::kernel([height, width, inputs, outputs]))
         }
         ("Dense", "kernel", &[inputs, outputs]) => ("weight", WeightLayout::dense([inputs, outputs])),
-        ("LayerScale", "gamma", _) => ("gamma", same()),
+        // Keras gives its weight no name.
+        ("LayerScale", _, _) => ("gamma", same()),
         (_, "gamma", _) => ("weight", same()),
         (_, "bias" | "beta", _) => ("bias", same()),
         (_, "moving_mean", _) => ("running_mean", same()),
