@@ -1,4 +1,4 @@
-//! VGG16 and its preprocessing; [`vgg19`](super::vgg19) shares its blocks.
+//! VGG16 and its preprocessing; [`vgg19`](super::vgg19()) shares its blocks.
 
 use super::body::Body;
 use super::weights::Pretrained;

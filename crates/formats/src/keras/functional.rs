@@ -390,4 +390,15 @@ mod tests {
         let outer = functional("outer", &[input(), inner], &json!(["inner", 1, 0]));
         assert_eq!(reads(&model(&outer)), ["x[]", "inner[0]"]);
     }
+
+    #[test]
+    fn a_layer_has_a_single_output() {
+        for (first, last) in
+            [(json!([[["x", 0, 1]]]), json!(["d", 0, 0])), (json!([[["x", 0, 0]]]), json!(["d", 0, 1]))]
+        {
+            let object = functional("m", &[input(), dense("d", &first)], &last);
+            let error = Unchecked.layer(&object, 0).unwrap_err().to_string();
+            assert!(error.contains("expected one output, number 0, received 1"), "{error}");
+        }
+    }
 }

@@ -206,7 +206,6 @@ mod tests {
             json!({"args": [tensor("a", 0)], "kwargs": {"axis": 1}}),
             json!({"args": [tensor("a", 0), 2.0], "kwargs": {}}),
             json!({"args": [], "kwargs": {}}),
-            json!([["a", 0, 1, {}]]),
             json!([["a", -1, 0]]),
             json!([["a", 0, 0, {"initial_state": 1}]]),
             json!("a"),
