@@ -220,6 +220,15 @@ mod tests {
     }
 
     #[test]
+    fn the_gradient_of_one_weight_keeps_the_small_beside_the_large() {
+        // A sum in f32 alone would stay at 2^24.
+        let (mut x, mut dw) = (vec![1.0; 100_001], [f32::NAN]);
+        x[0] = 16_777_216.0;
+        broadcast_scale_weight_gradient(&[100_001], &[1], false, &x, &vec![1.0; 100_001], &mut dw);
+        assert_eq!(dw, [16_877_216.0]);
+    }
+
+    #[test]
     fn empty_batches() {
         let mut dw = [1.0; 2];
         broadcast_scale(&[3, 2], &[1, 2], &[1.0; 2], false, &[], &mut []);

@@ -55,10 +55,7 @@ pub(super) fn scaled(to: &mut Lowering<'_>, x: ValueId, factor: f32, offset: f32
 /// The product of a value and the weight `index` of one element.
 pub(super) fn scaled_by_weight(to: &mut Lowering<'_>, x: ValueId, index: usize) -> ValueId {
     let shape = to.shape(x).clone();
-    let column: Shape = shape.iter().copied().chain([1]).collect();
-    let x = reshaped(to, x, column.clone());
-    let y = to.push_with(Op::Dense, &[x], column, index..index + 1);
-    reshaped(to, y, shape)
+    to.push_with(Op::Scale { below_zero: false }, &[x], shape, index..index + 1)
 }
 
 /// The order of axes that undoes a transposition by `axes`.
