@@ -32,8 +32,13 @@ def leaves(layer):
 
 def settle(model, draw, x):
     """Gives each weight a value of its own. The statistics of BatchNormalization are those of `x`, so that values stay near 1."""
-    norms = []
+    norms, dropped = [], []
     for layer in leaves(model):
+        # With random layers, the statistics would be those of other values than in prediction.
+        for name in ("rate", "drop_path_rate"):
+            if hasattr(layer, name):
+                dropped.append((layer, name, getattr(layer, name)))
+                setattr(layer, name, 0.0)
         for name, low, high in [("gamma", 0.7, 1.3), ("scale", 0.7, 1.3)]:
             if hasattr(getattr(layer, name, None), "assign"):
                 getattr(layer, name).assign(draw.rng.uniform(low, high, getattr(layer, name).shape))
@@ -47,6 +52,8 @@ def settle(model, draw, x):
         model(x, training=True)
     for layer, momentum in norms:
         layer.momentum = momentum
+    for layer, name, rate in dropped:
+        setattr(layer, name, rate)
 
 
 def pixels(draw, model):

@@ -250,11 +250,15 @@ class Oracle:
         applications.settle(model, draw, x)
         model.save(file)
         model.save_weights(os.path.join(folder, "model.weights.h5"))
-        self.file, self.model = file, open_file(file)
+        self.file, self.model, unopened = file, model, None
+        try:
+            self.model = open_file(file)
+        except Exception as error:  # Keras writes some networks as `.h5` that it can't open again
+            unopened = f"{type(error).__name__}: {error}"[:300]
         answer = self.answer(draw, [x], False, folder)
         keras.backend.clear_session()
         bare = applications.network(name, include_top=False, pooling="avg")
-        return {**answer, "without_top": summary(bare)}
+        return {**answer, "unopened": unopened, "without_top": summary(bare)}
 
     def answer(self, draw, xs, trained, folder):
         text = summary(self.model)

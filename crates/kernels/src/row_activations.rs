@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use crate::chunks::{check_len, count_rows, row_chunk, zip_chunks};
+use crate::softmax::row_sum;
 
 /// The logarithm of the softmax of each row of `classes` values, in place (`keras.activations.log_softmax`, last axis).
 ///
@@ -15,8 +16,7 @@ pub fn log_softmax(classes: usize, x: &mut [f32]) {
     map_rows(classes, x, |row| {
         let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         row.iter_mut().for_each(|x| *x -= max);
-        let sum: f32 = row.iter().map(|x| x.exp()).sum();
-        let log = sum.ln();
+        let log = row_sum(row.iter().map(|x| x.exp())).ln();
         row.iter_mut().for_each(|x| *x -= log);
     });
 }
@@ -32,7 +32,7 @@ pub fn log_softmax(classes: usize, x: &mut [f32]) {
 /// ```
 pub fn log_softmax_gradient(classes: usize, y: &[f32], dy: &mut [f32]) {
     map_pairs(classes, y, dy, |y, dy| {
-        let sum: f32 = dy.iter().sum();
+        let sum = row_sum(dy.iter().copied());
         dy.iter_mut().zip(y).for_each(|(dy, y)| *dy -= y.exp() * sum);
     });
 }
@@ -95,7 +95,7 @@ pub fn sparsemax_gradient(classes: usize, x: &[f32], dy: &mut [f32]) {
     map_pairs(classes, x, dy, |x, dy| {
         let SparsemaxRow { largest, threshold } = SparsemaxRow::of(x);
         dy.iter_mut().zip(x).for_each(|(dy, x)| *dy = if x - threshold < 0.0 { 0.0 } else { *dy });
-        let sum: f32 = dy.iter().sum();
+        let sum = row_sum(dy.iter().copied());
         let count = largest.len();
         for (index, at) in largest.into_iter().enumerate() {
             dy[at] -= sum * (count - index) as f32 / count as f32;

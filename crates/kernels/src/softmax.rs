@@ -29,7 +29,7 @@ pub fn softmax_gradient(classes: usize, y: &[f32], dy: &mut [f32]) {
     check_len("dy", dy, y.len());
     zip_chunks(y, dy, row_chunk(classes), |y, dy| {
         for (y, dy) in y.chunks_exact(classes).zip(dy.chunks_exact_mut(classes)) {
-            let dot: f32 = y.iter().zip(&*dy).map(|(y, dy)| y * dy).sum();
+            let dot = row_sum(y.iter().zip(&*dy).map(|(y, dy)| y * dy));
             dy.iter_mut().zip(y).for_each(|(dy, y)| *dy = y * (*dy - dot));
         }
     });
@@ -38,8 +38,13 @@ pub fn softmax_gradient(classes: usize, y: &[f32], dy: &mut [f32]) {
 fn softmax_row(row: &mut [f32]) {
     let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     row.iter_mut().for_each(|x| *x = (*x - max).exp());
-    let sum: f32 = row.iter().sum();
+    let sum = row_sum(row.iter().copied());
     row.iter_mut().for_each(|x| *x /= sum);
+}
+
+/// The sum of a row, added in f64: gradients of attention cancel only as far as rows sum to 1, and their gradients to 0.
+pub(crate) fn row_sum(values: impl Iterator<Item = f32>) -> f32 {
+    values.map(f64::from).sum::<f64>() as f32
 }
 
 #[cfg(test)]
@@ -71,6 +76,16 @@ mod tests {
         let mut y = x.clone();
         softmax(7, &mut y);
         assert_close(&y, &expected, 3e-7); // a few roundings of values below 1
+    }
+
+    #[test]
+    fn long_rows_sum_to_one_and_their_gradients_to_zero() {
+        let (mut y, mut dy) = (uniform(100_000, 1), uniform(100_000, 2));
+        softmax(100_000, &mut y);
+        softmax_gradient(100_000, &y, &mut dy);
+        let [sum, gradients] = [&y, &dy].map(|values| values.iter().copied().map(f64::from).sum::<f64>());
+        assert!((sum - 1.0).abs() < 1e-7, "{sum}"); // the rounding of one sum; added in f32, rows are off by 1e-5
+        assert!(gradients.abs() < 1e-8, "{gradients}");
     }
 
     #[test]

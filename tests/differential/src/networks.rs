@@ -26,12 +26,14 @@ pub(crate) struct Row {
     parameters: usize,
     /// The shape of the images.
     input: Vec<usize>,
-    /// The largest difference of the logits from Keras', here and in onnxruntime, and the tolerance.
+    /// The largest difference of the logits from Keras', here and in onnxruntime, and the tolerance, as parts of the largest logit.
     distance: f32,
     onnx: f32,
     tolerance: f32,
-    /// Why Keras itself doesn't open its file.
+    /// Why there is no model to compare with.
     unusable: Option<String>,
+    /// Why Keras itself doesn't open its file.
+    unopened: Option<String>,
     differences: Vec<String>,
 }
 
@@ -43,7 +45,10 @@ impl Row {
     fn outcome(&self) -> String {
         match &self.unusable {
             Some(reason) => format!("unusable: {reason}"),
-            None if self.differences.is_empty() => format!("agrees within {:.1e}", self.distance),
+            None if self.differences.is_empty() => {
+                let note = self.unopened.as_ref().map_or("", |_| "; Keras doesn't open its own file");
+                format!("agrees within {:.1e}{note}", self.distance)
+            }
             None => format!("differs: {}", self.differences.join("; ")),
         }
     }
@@ -111,13 +116,15 @@ fn differences(made: &Made, folder: &Path, oracle: &mut Oracle, row: &mut Row) -
         network = network.classes(7).classifier_activation(ActivationFn::Linear);
         model = Some(built);
     }
-    let tolerance = made.tolerances.get("y").copied().unwrap_or_default();
+    let (tolerance, mut onnx) = (made.tolerances.get("y").copied().unwrap_or_default(), 0.0);
     if let Some(model) = model {
         written(&model, folder, oracle, &mut comparison)?;
-        row.onnx = in_onnxruntime(&model, folder, oracle, &mut comparison, tolerance)?;
+        onnx = in_onnxruntime(&model, folder, oracle, &mut comparison, tolerance)?;
         row.parameters = model.count_params();
     }
-    (row.input, row.distance, row.tolerance) = (shape, comparison.distance, tolerance);
+    let largest = comparison.largest("y");
+    (row.input, row.unopened) = (shape, made.unopened.clone());
+    (row.distance, row.onnx, row.tolerance) = (comparison.distance / largest, onnx / largest, tolerance / largest);
     differences.extend(comparison.into_differences());
     Ok(differences)
 }
@@ -166,7 +173,7 @@ pub(crate) fn table(rows: &[Row]) -> String {
          Keras makes each network with a top of 7 classes and weights of its own, for small images. *Agrees* means: Keras' `.keras`,\n\
          `.h5` and `.weights.h5` open, `summary()` is Keras' text with and without the top, the logits are Keras' within the tolerance\n\
          (four times Keras' own distance from float64, plus 1e-5 of the largest), Keras loads what is written in each format without\n\
-         new warnings, and the exported ONNX file agrees in onnxruntime.\n\n\
+         new warnings, and the exported ONNX file agrees in onnxruntime. Distances are parts of the largest logit.\n\n\
          | network | parameters | images | `.keras` | `.h5` | distance | in onnxruntime | tolerance |\n\
          |---|---:|---|---|---|---:|---:|---:|\n",
     );
@@ -176,6 +183,7 @@ pub(crate) fn table(rows: &[Row]) -> String {
         let short = |row: &Row| match (&row.unusable, row.differences.first()) {
             (Some(reason), _) => format!("Keras: {}", reason.lines().next().unwrap_or_default()),
             (None, Some(difference)) => difference.lines().next().unwrap_or_default().replace('|', "\\|"),
+            (None, None) if row.unopened.is_some() => "agrees \u{b9}".to_owned(),
             (None, None) => "agrees".to_owned(),
         };
         let _ = writeln!(
@@ -189,6 +197,9 @@ pub(crate) fn table(rows: &[Row]) -> String {
             row.onnx,
             row.tolerance,
         );
+    }
+    if rows.iter().any(|row| row.unopened.is_some()) {
+        text.push_str("\n\u{b9} Keras itself can't open the file that it wrote. What is written here is opened here.\n");
     }
     text
 }

@@ -49,6 +49,8 @@ pub(crate) struct Made {
     pub(crate) loss: String,
     /// The summary of a network of `keras.applications` without its top, with average pooling.
     pub(crate) without_top: Option<String>,
+    /// Why Keras can't open the file itself. The model is compared with the one that was saved then.
+    pub(crate) unopened: Option<String>,
 }
 
 /// How a file that engraft wrote compares with the model that the oracle made last.
