@@ -45,6 +45,7 @@ else:
 
 
 import applications  # noqa: E402
+import pytorch  # noqa: E402
 from draw import Draw  # noqa: E402
 from models import random_model  # noqa: E402
 
@@ -62,7 +63,9 @@ def broadcasting_add(x1, x2):
     return tf.add(*(keras.ops.convert_to_tensor(x, dtype) for x in (x1, x2)))
 
 
-if not CHANNELS_FIRST:
+if CHANNELS_FIRST:
+    pytorch.count_as_tensorflow()
+else:
     keras.src.backend.numpy.add = broadcasting_add
 
 
@@ -237,6 +240,8 @@ class Oracle:
 
     def make(self, seed, index, folder):
         model, draw, trained = random_model(seed, index, CHANNELS_FIRST)
+        if CHANNELS_FIRST and (reason := pytorch.reason(model)):
+            raise Unusable(reason)
         # What Keras reads from its file is the reference: Keras loses a few things when it saves.
         self.file, self.model = save_and_load(model, folder, draw)
         return self.answer(draw, inputs_of(self.model, draw), trained, folder)
