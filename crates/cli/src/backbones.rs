@@ -125,7 +125,7 @@ fn to_json(backbone: Backbone) -> Value {
         "last_block": network.last_block(),
         "weights": weights,
         "file": file.as_ref().map(|file| &*file.name),
-        "url": file.as_ref().map(|file| format!("{}/{}", file.url, file.name)),
+        "url": file.as_ref().map(|file| &*file.url),
         "hash": file.as_ref().and_then(|file| file.hash).map(|hash| hash.digits()),
         "bytes": file.as_ref().and_then(|file| file.bytes),
         "default": is_default(backbone),

@@ -16,7 +16,7 @@ use crate::{download::download, error::disk_error, limits::Limits, lock::lock};
 /// # let folder = tempfile::tempdir()?;
 /// # let (cache, keras) = (folder.path().join("cache"), folder.path().join("keras"));
 /// let hash = Hash::of_digits("f96b697d7cb7938d525a2f31aaf161d0");
-/// let file = WeightFile { name: "weights.h5".into(), url: "https://example.org".into(), hash, bytes: None };
+/// let file = WeightFile { name: "weights.h5".into(), url: "https://example.org/weights.h5".into(), hash, bytes: None };
 /// std::fs::create_dir(&keras)?;
 /// std::fs::write(keras.join("weights.h5"), "message digest")?;
 /// // The hash matches: nothing is downloaded, and `reject` is not called.
@@ -117,9 +117,9 @@ impl Hub {
     }
 
     fn request(&self, file: &WeightFile, rejected: Vec<(PathBuf, String)>) -> RequestedFile {
-        let directory = self.mirror.as_deref().unwrap_or(&file.url).trim_end_matches('/');
+        let on_mirror = self.mirror.as_ref().map(|mirror| format!("{}/{}", mirror.trim_end_matches('/'), file.name));
         RequestedFile {
-            url: format!("{directory}/{}", file.name),
+            url: on_mirror.unwrap_or_else(|| file.url.to_string()),
             name: file.name.clone(),
             hash: file.hash,
             folders: [self.cache.clone(), self.keras.clone()],
@@ -214,7 +214,7 @@ mod tests {
     const CONTENT: &[u8] = b"message digest";
     const FILE: WeightFile = WeightFile {
         name: Cow::Borrowed("weights.h5"),
-        url: Cow::Borrowed("http://127.0.0.1:9/nobody"),
+        url: Cow::Borrowed("http://127.0.0.1:9/nobody/Weights.h5"),
         hash: Hash::of_digits("f96b697d7cb7938d525a2f31aaf161d0"),
         bytes: Some(14),
     };

@@ -10,7 +10,7 @@
 //! # let (cache, keras) = (folder.path().join("cache"), folder.path().join("keras"));
 //! let flowers = WeightFile {
 //!     name: "flowers.h5".into(),
-//!     url: "https://example.org/weights".into(),
+//!     url: "https://example.org/weights/flowers.h5".into(),
 //!     hash: Hash::of_digits("f96b697d7cb7938d525a2f31aaf161d0"),
 //!     bytes: Some(14),
 //! };

@@ -4,8 +4,6 @@ use std::borrow::Cow;
 
 use crate::Hash;
 
-const KERAS_VGG16: &str = "https://storage.googleapis.com/tensorflow/keras-applications/vgg16";
-
 /// A published weight file: its address, and the hash to verify a download.
 ///
 /// ```
@@ -14,7 +12,7 @@ const KERAS_VGG16: &str = "https://storage.googleapis.com/tensorflow/keras-appli
 /// # let cache = folder.path();
 /// let flowers = WeightFile {
 ///     name: "flowers.h5".into(),
-///     url: "https://example.org/weights".into(),
+///     url: "https://example.org/weights/flowers.h5".into(),
 ///     hash: Hash::of_digits("f96b697d7cb7938d525a2f31aaf161d0"),
 ///     bytes: Some(14),
 /// };
@@ -26,9 +24,9 @@ const KERAS_VGG16: &str = "https://storage.googleapis.com/tensorflow/keras-appli
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WeightFile {
-    /// File name, in the cache and on the server.
+    /// File name in the cache, and on a mirror.
     pub name: Cow<'static, str>,
-    /// URL of the directory that holds it, without the file name.
+    /// Its URL. Some servers have another file name.
     pub url: Cow<'static, str>,
     /// The hash of its content, as in Keras' source; `None` if its publisher names none. The caller of
     /// [`Hub::fetch`](crate::Hub::fetch) then checks the content.
@@ -52,7 +50,9 @@ pub struct WeightFile {
 /// ```
 pub const VGG16: WeightFile = WeightFile {
     name: Cow::Borrowed("vgg16_weights_tf_dim_ordering_tf_kernels.h5"),
-    url: Cow::Borrowed(KERAS_VGG16),
+    url: Cow::Borrowed(
+        "https://storage.googleapis.com/tensorflow/keras-applications/vgg16/vgg16_weights_tf_dim_ordering_tf_kernels.h5",
+    ),
     hash: Hash::of_digits("64373286793e3c8b2b4e3219cbf3544b"),
     bytes: None,
 };
@@ -67,7 +67,9 @@ pub const VGG16: WeightFile = WeightFile {
 /// ```
 pub const VGG16_NOTOP: WeightFile = WeightFile {
     name: Cow::Borrowed("vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"),
-    url: Cow::Borrowed(KERAS_VGG16),
+    url: Cow::Borrowed(
+        "https://storage.googleapis.com/tensorflow/keras-applications/vgg16/vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5",
+    ),
     hash: Hash::of_digits("6d6bbae143d832006294945121d1f1fc"),
     bytes: Some(58_889_256),
 };

@@ -70,7 +70,7 @@ pub fn normalize_input_gradient(norm: &Normalization, dy: &[f32], x: &[f32], gam
     let prepare = |block: usize, [mean, scale, x_factor, constant]: &mut [Vec<f32>; 4]| {
         let first = block * norm.groups;
         spread(norm, &statistics[first..], |group| group.mean.rounded, mean);
-        spread(norm, &statistics[first..], |group| group.inverse, scale);
+        spread(norm, &statistics[first..], |group| if group.is_sign(norm) { 0.0 } else { group.inverse }, scale);
         scale_by(scale, gamma);
         spread(norm, &terms[first..], |terms| terms.x_factor, x_factor);
         spread(norm, &terms[first..], |terms| terms.constant, constant);
@@ -177,6 +177,11 @@ impl GroupStatistics {
         let subtracted = if norm.kind == NormalizationKind::Standard { mean } else { Mean::default() };
         Self { mean, subtracted, inverse: (1.0 / divisor) as f32, constant }
     }
+
+    /// Whether the output is the sign of a single value. Its gradient is 0, of two terms whose roundings grow as the value shrinks.
+    fn is_sign(&self, norm: &Normalization) -> bool {
+        norm.kind == NormalizationKind::Norm && norm.group_size() == 1 && !self.constant
+    }
 }
 
 /// The statistics of all groups, block by block.
@@ -217,7 +222,7 @@ impl GradientTerms {
         let (size, inverse) = (norm.group_size() as f64, f64::from(group.inverse));
         let share = if norm.kind == NormalizationKind::Norm { 1.0 } else { 1.0 / size };
         // The products lack one factor `inverse`; the derivative of `inverse` has two more.
-        let x_factor = if group.constant { 0.0 } else { -inverse.powi(3) * products * share };
+        let x_factor = if group.constant || group.is_sign(norm) { 0.0 } else { -inverse.powi(3) * products * share };
         let constant = -inverse * gradients / size - f64::from(group.mean.rest) * x_factor;
         Self { x_factor: x_factor as f32, constant: constant as f32 }
     }
@@ -443,6 +448,16 @@ mod tests {
         normalize(&norm, &x, Some(&[1.0; 7]), Some(&[0.0; 7]), &mut with_weights);
         assert_eq!(y, with_weights);
         assert!(dot(&y, &[1.0; 14]).abs() < 1e-5, "each group has the mean 0");
+    }
+
+    #[test]
+    fn a_single_value_divided_by_its_size_has_no_gradient() {
+        let norm = normalization(NormalizationKind::Norm, [4, 1, 1, 1]);
+        let (x, dy) = ([0.03, -0.7, 1e-3, 5.0], uniform(4, 1));
+        let mut dx = [f32::NAN; 4];
+        normalize_input_gradient(&norm, &dy, &x, None, &mut dx);
+        // The third one is below epsilon, 0.01, and divided by it.
+        assert_eq!(dx, [0.0, 0.0, dy[2] * 100.0, 0.0]);
     }
 
     /// Two values far from 0 and close to each other: their distance from the mean is less than its rounding error.

@@ -199,7 +199,9 @@ pub(crate) fn table(rows: &[Row]) -> String {
         );
     }
     if rows.iter().any(|row| row.unopened.is_some()) {
-        text.push_str("\n\u{b9} Keras itself can't open the file that it wrote. What is written here is opened here.\n");
+        text.push_str(
+            "\n\u{b9} Keras itself can't open the file that it wrote. What is written here is opened here.\n",
+        );
     }
     text
 }

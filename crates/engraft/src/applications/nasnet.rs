@@ -2,7 +2,7 @@
 
 use super::body::Body;
 use super::imagenet_arguments::ImageSizes;
-use super::weights::keras_files;
+use super::weights::{KERAS_SERVER, Pretrained, file_at};
 use super::{Architecture, Network, Preprocessing};
 use crate::Result;
 use crate::prelude::*;
@@ -30,8 +30,7 @@ pub(super) static NASNET_MOBILE: Architecture = Architecture {
     sizes: ImageSizes { default: 224, min: 32, others: &[] },
     layers: |network, body, x| layers(&MOBILE, network, body, x),
     weights: |network, _| {
-        let md5 = ["020fb642bf7360b370c678b08e0adf61", "1ed92395b5b598bdda52abe5c0dbfd63"];
-        keras_files(network, "nasnet", ["NASNet-mobile.h5", "NASNet-mobile-no-top.h5"].map(String::from), md5)
+        weights(network, "mobile", ["020fb642bf7360b370c678b08e0adf61", "1ed92395b5b598bdda52abe5c0dbfd63"])
     },
     parameters: 4_269_716,
     macs: 563_638_816,
@@ -48,8 +47,7 @@ pub(super) static NASNET_LARGE: Architecture = Architecture {
     sizes: ImageSizes { default: 331, min: 32, others: &[] },
     layers: |network, body, x| layers(&LARGE, network, body, x),
     weights: |network, _| {
-        let md5 = ["11577c9a518f0070763c2b964a382f17", "d81d89dc07e6e56530c4e77faddd61b5"];
-        keras_files(network, "nasnet", ["NASNet-large.h5", "NASNet-large-no-top.h5"].map(String::from), md5)
+        weights(network, "large", ["11577c9a518f0070763c2b964a382f17", "d81d89dc07e6e56530c4e77faddd61b5"])
     },
     parameters: 84_916_818,
     macs: 23_783_414_658,
@@ -61,6 +59,16 @@ pub(super) static NASNET_LARGE: Architecture = Architecture {
 
 /// What the networks of the family have in common.
 const NASNET: Architecture = Architecture { preprocessing: Preprocessing::Tf, ..Architecture::DEFAULT };
+
+/// The files with and without the top, which have other names on the server than in Keras' folder.
+fn weights(network: &Network, scale: &str, [with_top, without_top]: [&'static str; 2]) -> Option<Pretrained> {
+    let (on_server, here, md5) = match network.include_top {
+        true => ("", "", with_top),
+        false => ("-no-top", "_no_top", without_top),
+    };
+    let url = format!("{KERAS_SERVER}/nasnet/NASNet-{scale}{on_server}.h5");
+    file_at(url, format!("nasnet_{scale}{here}.h5"), md5)
+}
 
 /// NASNet-A Mobile (Zoph et al. 2017, <https://arxiv.org/abs/1707.07012>; Keras' `applications.NASNetMobile`): cells of separable
 /// convolutions and poolings, which a search found.

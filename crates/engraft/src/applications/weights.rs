@@ -136,28 +136,22 @@ pub(super) struct PretrainedFile {
 /// The file `{name}.h5` or, without the top, `{name}_notop.h5` in a folder of Keras' server, with the hash of each: the
 /// digits in Keras' source, empty where it has none.
 pub(super) fn keras_file(network: &Network, folder: &str, name: &str, md5: [&'static str; 2]) -> Option<Pretrained> {
-    keras_files(network, folder, ["", "_notop"].map(|end| format!("{name}{end}.h5")), md5)
-}
-
-/// The file with the top or the file without it in a folder of Keras' server, with the hash of each.
-pub(super) fn keras_files(
-    network: &Network,
-    folder: &str,
-    names: [String; 2],
-    hashes: [&'static str; 2],
-) -> Option<Pretrained> {
-    let [with_top, without_top] = names;
-    let (name, hash) = if network.include_top { (with_top, hashes[0]) } else { (without_top, hashes[1]) };
-    file_of(&format!("{KERAS_SERVER}/{folder}"), name, hash)
+    let (end, hash) = if network.include_top { ("", md5[0]) } else { ("_notop", md5[1]) };
+    file_of(&format!("{KERAS_SERVER}/{folder}"), format!("{name}{end}.h5"), hash)
 }
 
 /// The server of the weight files of `keras.applications`.
 pub(super) const KERAS_SERVER: &str = "https://storage.googleapis.com/tensorflow/keras-applications";
 
-/// The file `name` in the directory `url` of a server. `hash` are its digits in Keras' source, empty if there are none.
-pub(super) fn file_of(url: &str, name: String, hash: &'static str) -> Option<Pretrained> {
+/// The file `name` in a directory of a server. `hash` are its digits in Keras' source, empty if there are none.
+pub(super) fn file_of(directory: &str, name: String, hash: &'static str) -> Option<Pretrained> {
+    file_at(format!("{directory}/{name}"), name, hash)
+}
+
+/// The file at `url`, which Keras keeps as `name`.
+pub(super) fn file_at(url: String, name: String, hash: &'static str) -> Option<Pretrained> {
     let hash = Hash::of_digits(hash);
-    Some(Pretrained::file(WeightFile { name: name.into(), url: url.to_owned().into(), hash, bytes: None }))
+    Some(Pretrained::file(WeightFile { name: name.into(), url: url.into(), hash, bytes: None }))
 }
 
 /// Sets the weights of `layers` from a published file, which `hub` finds or downloads.
