@@ -1,6 +1,7 @@
 """Where Keras on PyTorch, the oracle of images with their channels first, differs from Keras on TensorFlow."""
 
 import keras
+import numpy as np
 from keras.src.backend.common import dtypes
 
 from applications import leaves
@@ -31,6 +32,8 @@ def layer_reason(layer):
         axes = zip(layer.input.shape[2:], layer.output.shape[2:], layer.strides)
         if any(-(-after // stride) != before for before, after, stride in axes):
             return "TensorFlow refuses an output that its convolution doesn't take back to the size of the input"
-    if isinstance(layer, L.Rescaling) and isinstance(layer.scale, list) and layer.input.shape[1] == layer.input.shape[-1]:
-        return "a file doesn't tell whether the numbers of a Rescaling belong to the first axis or to the last"
+    if isinstance(layer, L.Rescaling) and np.ndim(layer.scale) + np.ndim(layer.offset) > 0:
+        # It depends on Keras' configuration.
+        if layer.input.shape[1] == layer.input.shape[-1]:
+            return "a file doesn't tell whether the numbers of a Rescaling belong to the first axis or to the last"
     return None
