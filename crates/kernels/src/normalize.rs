@@ -183,16 +183,11 @@ fn check(norm: &Normalization, x: &[f32], gamma: Option<&[f32]>) {
 #[derive(Clone, Copy, Default)]
 struct Mean {
     rounded: f32,
-    /// What rounding lost.
+    /// What the rounding of the sum and of the mean lost.
     rest: f32,
 }
 
 impl Mean {
-    fn new(mean: f64) -> Self {
-        let rounded = mean as f32;
-        Self { rounded, rest: (mean - f64::from(rounded)) as f32 }
-    }
-
     fn distance(self, x: f32) -> f32 {
         x - self.rounded - self.rest
     }
@@ -243,10 +238,14 @@ fn statistics(norm: &Normalization, x: &[f32]) -> Vec<GroupStatistics> {
         let rows = |row: usize| &x[(block * norm.rows + row) * columns..][..columns];
         let mut means = vec![0.0; if has_mean { columns } else { 0 }];
         if has_mean {
-            sums.add_up(norm, |row, sums| sums.iter_mut().zip(rows(row)).for_each(|(sum, x)| *sum += x));
             let size = norm.group_size() as f64;
-            groups.iter_mut().zip(&sums.groups).for_each(|(group, sum)| group.mean = Mean::new(sum / size));
+            sums.add_up(norm, |row, sums| sums.iter_mut().zip(rows(row)).for_each(|(sum, x)| *sum += x));
+            groups.iter_mut().zip(&sums.groups).for_each(|(group, sum)| group.mean.rounded = (sum / size) as f32);
             spread(norm, groups, |group| group.mean.rounded, &mut means);
+            // What is left of the mean of values that are all the same is the rounding of their sum.
+            let add = |(sum, (x, m)): (&mut f32, (&f32, &f32))| *sum += x - m;
+            sums.add_up(norm, |row, sums| sums.iter_mut().zip(rows(row).iter().zip(&means)).for_each(add));
+            groups.iter_mut().zip(&sums.groups).for_each(|(group, sum)| group.mean.rest = (sum / size) as f32);
         }
         sums.add_up(norm, |row, sums| match has_mean {
             true => sums.iter_mut().zip(rows(row)).zip(&means).for_each(|((sum, x), m)| *sum += (x - m) * (x - m)),
@@ -509,6 +508,15 @@ mod tests {
         // The third one is below epsilon, 0.01, and divided by it.
         assert!([dx[0], dx[1], dx[3]].iter().all(|dx| dx.abs() < 1e-12), "{dx:?}");
         assert!((dx[2] - dy[2] * 100.0).abs() < 1e-5, "{dx:?}");
+    }
+
+    #[test]
+    fn values_that_are_all_the_same_become_zero() {
+        let norm = Normalization { epsilon: 1e-10, ..normalization(NormalizationKind::Standard, [3, 50, 2, 7]) };
+        let (x, mut y) = ([0.1; 3 * 50 * 14], [f32::NAN; 3 * 50 * 14]);
+        normalize(&norm, &x, None, None, &mut y);
+        // Without the rest of the mean they would be 1e-8 / 1e-5, a thousandth.
+        assert!(y.iter().all(|y| y.abs() < 1e-6), "{:?}", &y[..14]);
     }
 
     /// Two values far from 0 and close to each other: their distance from the mean is less than its rounding error.

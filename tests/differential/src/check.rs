@@ -79,7 +79,7 @@ impl<'a> Comparison<'a> {
             return self.differs(format_args!("{name}: {} numbers instead of {expected}", found.len()));
         }
         let differences = found.iter().zip(expected.data()).map(|(a, b)| (a - b).abs());
-        let difference = differences.fold(0.0, |largest: f32, d| if d.is_nan() { d } else { largest.max(d) });
+        let difference = differences.fold(0.0, |largest: f32, d| if d.is_nan() { f32::INFINITY } else { largest.max(d) });
         if name == "y" {
             self.distance = self.distance.max(difference);
         }
@@ -178,7 +178,7 @@ impl<'a> Comparison<'a> {
     }
 
     /// Writes the model. Keras loads it, or engraft where Keras can't.
-    fn file(&mut self, model: &Model, folder: &Path, oracle: &mut Oracle) -> Result<()> {
+    pub(crate) fn file(&mut self, model: &Model, folder: &Path, oracle: &mut Oracle) -> Result<()> {
         let h5 = self.made.file.extension().is_some_and(|extension| extension == "h5");
         let file = folder.join(if h5 { "written.h5" } else { "written.keras" });
         if h5 {

@@ -118,6 +118,7 @@ fn differences(made: &Made, folder: &Path, oracle: &mut Oracle, row: &mut Row) -
     }
     let (tolerance, mut onnx) = (made.tolerances.get("y").copied().unwrap_or_default(), 0.0);
     if let Some(model) = model {
+        comparison.file(&model, folder, oracle)?;
         written(&model, folder, oracle, &mut comparison)?;
         onnx = in_onnxruntime(&model, folder, oracle, &mut comparison, tolerance)?;
         row.parameters = model.count_params();
