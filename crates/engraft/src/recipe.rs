@@ -21,6 +21,7 @@ mod freeze;
 mod interrupt;
 mod job;
 mod linear_probe;
+mod macs;
 mod metadata;
 mod near_duplicates;
 mod outputs;

@@ -16,6 +16,10 @@ pub(crate) struct Standardization {
 /// Columns whose moments one task computes: a cache line and more of each row.
 const COLUMNS: usize = 64;
 
+/// A deviation below this part of the mean is no more than the rounding errors of the network that computed the features. Divided by
+/// it, they would decide the class, in each program others.
+const ROUNDING: f64 = 1e-5;
+
 /// Standard deviations below this are 0 for f32: dividing by them would overflow weights.
 const SMALLEST_SCALE: f64 = 1e-30;
 
@@ -62,8 +66,7 @@ fn moments(features: &Features<'_>, rows: &[usize], weights: &[f64], first: usiz
     let variance = average(&|at, x| (x - mean[at]).powi(2));
     let scale = |mean: f64, variance: f64| {
         let deviation = variance.sqrt();
-        // Rounding alone makes the deviation of a constant feature positive.
-        let constant = deviation <= f64::from(f32::EPSILON) * mean.abs() || deviation < SMALLEST_SCALE;
+        let constant = deviation <= ROUNDING * mean.abs() || deviation < SMALLEST_SCALE;
         if constant { 1.0 } else { deviation }
     };
     mean.iter().zip(&variance).map(|(&mean, &variance)| (mean, scale(mean, variance))).collect()
@@ -100,9 +103,11 @@ mod tests {
 
     #[test]
     fn constant_and_vanishing_features_keep_their_scale() {
-        let values: Vec<f32> = (0..30).flat_map(|sample| [0.1, sample as f32 * 1e-38, 0.0]).collect();
+        let of_sample = |sample: f32| [0.1, sample * 1e-38, 0.0, 0.1 + sample * 1e-8, 0.1 + sample * 1e-6];
+        let values: Vec<f32> = (0..30).flat_map(|sample| of_sample(sample as f32)).collect();
         let rows: Vec<usize> = (0..30).collect();
-        let moments = Standardization::of(&Features::new(&values, 30, 3).unwrap(), &rows, &[1.0; 30]);
-        assert_eq!(moments.scale, [1.0; 3]);
+        let moments = Standardization::of(&Features::new(&values, 30, 5).unwrap(), &rows, &[1.0; 30]);
+        assert_eq!(moments.scale[..4], [1.0; 4], "constant, or with the differences of rounding errors");
+        assert!(moments.scale[4] < 1e-5, "small differences are real");
     }
 }

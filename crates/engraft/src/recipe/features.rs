@@ -12,6 +12,7 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 pub use self::dataset::FeatureDataset;
 use self::key::network_key;
 use self::variants::Augmentation;
+use super::macs::macs;
 use super::{Interrupt, Partition};
 use crate::cache::{FeatureCache, NetworkFeatures};
 use crate::data::{ColorMode, Photo, SkippedFile};
@@ -19,6 +20,9 @@ use crate::hub::Hub;
 use crate::plan::{Plan, PlanOptions, Purpose, Session};
 use crate::runtime::{Runtime, predict_in_batches};
 use crate::{Error, ErrorKind, Model, Program, Result, Shape, Tensor};
+
+/// The multiply-accumulates of a batch: with few threads, a second or a few. Progress and Ctrl-C come between batches.
+const MACS_PER_BATCH: f64 = 2.5e11;
 
 /// Photos whose cached features are read at a time, between two calls of `progress`.
 const LOOK_UP: usize = 1024;
@@ -368,19 +372,20 @@ impl FeatureExtractor {
             return Ok(Some(unreadable));
         }
         let mut done = photos.len() - missing.len();
-        let mut sessions = Sessions::new(self, photos.len(), missing.len())?;
+        let batch_size = self.photos_per_batch()?.min(missing.len());
+        let mut sessions = Sessions::new(self, photos.len(), batch_size)?;
         std::thread::scope(|scope| {
             // The channel has no capacity, so that only one batch is in memory besides the one in use.
             let (sender, receiver) = sync_channel(0);
             scope.spawn(move || {
-                for batch in missing.chunks(self.batch_size) {
+                for batch in missing.chunks(batch_size) {
                     // Sending fails if the receiver was dropped, because of an error or an interrupt.
                     if sender.send(threads.install(|| self.decode(photos, batch))).is_err() {
                         return;
                     }
                 }
             });
-            for batch in missing.chunks(self.batch_size) {
+            for batch in missing.chunks(batch_size) {
                 if interrupt.is_requested() {
                     return Ok(None);
                 }
@@ -504,9 +509,9 @@ struct Sessions {
 }
 
 impl Sessions {
-    /// Sessions for batches as large as memory allows beside the features of `photos` photos.
-    fn new(extractor: &FeatureExtractor, photos: usize, missing: usize) -> Result<Self> {
-        let session = |network: &Network| extractor.session(network, photos, missing);
+    /// Sessions for batches of up to `batch_size`, as large as memory allows beside the features of `photos` photos.
+    fn new(extractor: &FeatureExtractor, photos: usize, batch_size: usize) -> Result<Self> {
+        let session = |network: &Network| extractor.session(network, photos, batch_size);
         let augmented = extractor.augmented.as_ref().map(|(_, network)| session(network)).transpose()?;
         Ok(Self { plain: session(&extractor.plain)?, augmented })
     }
@@ -520,14 +525,21 @@ impl Sessions {
 }
 
 impl FeatureExtractor {
-    /// A session for batches of up to the batch size, smaller ones where memory is short.
-    fn session(&self, network: &Network, photos: usize, missing: usize) -> Result<Box<dyn Session>> {
+    /// The batch size, or fewer photos if the network is costly.
+    fn photos_per_batch(&self) -> Result<usize> {
+        let options = self.runtime.executor().plan_options();
+        let photo = macs(&Plan::new(self.plain.program.clone(), Purpose::Predict, 1, &options)?);
+        Ok(self.batch_size.min((MACS_PER_BATCH / photo.max(1.0)) as usize).max(1))
+    }
+
+    /// A session for batches of up to `batch_size`, smaller ones where memory is short.
+    fn session(&self, network: &Network, photos: usize, batch_size: usize) -> Result<Box<dyn Session>> {
         let [height, width] = self.image_size;
         // The photos of a batch that is decoded, one that waits, and one that is computed.
-        let batches = 3 * self.batch_size.min(missing) * height * width * self.color_mode.channels() * size_of::<f32>();
+        let batches = 3 * batch_size * height * width * self.color_mode.channels() * size_of::<f32>();
         let reserved = self.bytes(photos).saturating_add(batches);
         let plan = |batch, options: &PlanOptions| Plan::new(network.program.clone(), Purpose::Predict, batch, options);
-        let mut batch = self.batch_size.min(missing).max(1);
+        let mut batch = batch_size;
         loop {
             let (fitting, memory) = self.runtime.fitting_plan(batch, plan)?;
             let needed = memory.total().saturating_add(reserved);

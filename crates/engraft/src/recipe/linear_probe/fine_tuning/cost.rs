@@ -6,6 +6,7 @@ use crate::Result;
 use crate::plan::{Plan, PlanOptions};
 use crate::prelude::*;
 use crate::recipe::Partition;
+use crate::recipe::macs::macs;
 
 /// Photos of a step.
 pub(super) const BATCH: usize = 32;
@@ -78,15 +79,6 @@ impl Cost {
     pub(super) fn features_in(&self, macs: f64) -> f64 {
         macs / self.features
     }
-}
-
-/// The multiply-accumulates of a sample.
-fn macs(plan: &Plan) -> f64 {
-    let of_step = |step| {
-        let work = plan.work(step);
-        (work.forward + work.backward) as f64 / 2.0
-    };
-    (0..plan.program().steps.len()).map(of_step).sum()
 }
 
 #[cfg(test)]
