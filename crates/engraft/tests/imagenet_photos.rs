@@ -61,7 +61,7 @@ fn networks_recognise_photos_of_imagenet() {
         ("efficientnet-lite2", "efficientnet-lite2.safetensors", 1000, 0, 18),
         ("mobilenet", "mobilenet.safetensors", 1001, 1, 17),
     ] {
-        let Some(right) = right(network, weights, classes, first) else { return };
+        let Some(right) = right(network, weights, classes, first) else { continue };
         assert!(right >= expected, "{network}: {right} of 20");
     }
 }

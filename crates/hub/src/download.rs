@@ -2,6 +2,7 @@
 //!
 //! [`Hub::fetch`](crate::Hub::fetch) uses it. The content is not verified here.
 
+use std::fs;
 use std::io::Read;
 use std::path::Path;
 use std::thread;
@@ -28,7 +29,7 @@ enum Attempt {
 /// # Errors
 /// The last attempt's error once `limits.max_attempts` attempts in a row have failed. An error at once where retrying is
 /// pointless: the server is unreachable before any byte is received or responds with a client error such as 404, the file is too
-/// large, or `part` can't be written.
+/// large, or `part` can't be written. A `part` without a byte is deleted.
 pub(crate) fn download(
     requested: &RequestedFile,
     part: &Path,
@@ -38,30 +39,22 @@ pub(crate) fn download(
 ) -> Result<(), HubError> {
     let partial = PartialFile::open(part)?;
     let mut download = Download { requested, bytes, limits, agent: limits.agent(), partial };
-    let initial = download.partial.length();
-    let mut failures = 0;
-    loop {
-        let before = download.partial.length();
-        let error = match download.attempt(progress)? {
-            Attempt::Complete => return download.partial.sync(),
-            Attempt::Failed(error) => error,
-        };
-        let length = download.partial.length();
-        failures = if length >= before + limits.min_progress { 1 } else { failures + 1 };
-        let offline = matches!(error, HubError::Offline { .. }) && length == initial;
-        if offline || failures >= limits.max_attempts {
-            return Err(error);
-        }
-        thread::sleep(limits.retry_delay * (1 << (failures - 1)));
+    let downloaded = download.run(progress);
+    if downloaded.is_err() && download.partial.length() == 0 {
+        _ = fs::remove_file(part);
     }
+    downloaded
 }
 
 /// Why a server can't be reached, in words.
-fn reason(error: &ureq::Error) -> String {
+fn reason(url: &str, error: &ureq::Error) -> String {
     let text = error.to_string();
-    match text.contains("lookup") || matches!(error, ureq::Error::HostNotFound) {
-        true => "its name can't be found; is this machine connected to a network?".to_owned(),
-        false => text,
+    if !["http://", "https://"].iter().any(|scheme| url.starts_with(scheme)) {
+        "its address doesn't begin with http:// or https://".to_owned()
+    } else if text.contains("lookup") || matches!(error, ureq::Error::HostNotFound) {
+        "its name can't be found; is this machine connected to a network?".to_owned()
+    } else {
+        text
     }
 }
 
@@ -74,6 +67,26 @@ struct Download<'a> {
 }
 
 impl Download<'_> {
+    /// Attempts to download the file until that succeeds, or is pointless.
+    fn run(&mut self, progress: &mut dyn FnMut(u64, Option<u64>)) -> Result<(), HubError> {
+        let initial = self.partial.length();
+        let mut failures = 0;
+        loop {
+            let before = self.partial.length();
+            let error = match self.attempt(progress)? {
+                Attempt::Complete => return self.partial.sync(),
+                Attempt::Failed(error) => error,
+            };
+            let length = self.partial.length();
+            failures = if length >= before + self.limits.min_progress { 1 } else { failures + 1 };
+            let offline = matches!(error, HubError::Offline { .. }) && length == initial;
+            if offline || failures >= self.limits.max_attempts {
+                return Err(error);
+            }
+            thread::sleep(self.limits.retry_delay * (1 << (failures - 1)));
+        }
+    }
+
     /// Requests the missing bytes and appends the response to the partial file.
     fn attempt(&mut self, progress: &mut dyn FnMut(u64, Option<u64>)) -> Result<Attempt, HubError> {
         let mut request = self.agent.get(&self.requested.url);
@@ -83,7 +96,7 @@ impl Download<'_> {
         let response = match request.call() {
             Ok(response) => response,
             Err(error) => {
-                let (reason, source) = (reason(&error), error.into());
+                let (reason, source) = (reason(&self.requested.url, &error), error.into());
                 return Ok(Attempt::Failed(HubError::Offline { requested: self.requested(), reason, source }));
             }
         };
@@ -174,7 +187,6 @@ fn content_range(response: &Response<Body>) -> ContentRange {
 mod tests {
     use super::*;
     use crate::test_server::{Reply, Server};
-    use std::fs;
     use std::time::Duration;
     use tempfile::TempDir;
 
@@ -333,7 +345,7 @@ mod tests {
         for mut fixture in [Fixture::new(announced), Fixture::new(endless)] {
             let error = fixture.download().unwrap_err();
             assert!(matches!(error, HubError::TooLarge { limit: 2_000_000, .. }), "{error}");
-            assert_eq!(fixture.part(), []);
+            assert!(!fixture.folder.path().join("part").exists());
         }
     }
 }

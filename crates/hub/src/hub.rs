@@ -319,6 +319,18 @@ mod tests {
         }
 
         #[test]
+        fn a_mirror_that_is_no_address_is_named_and_leaves_nothing_behind() {
+            let folder = tempfile::tempdir().unwrap();
+            let hub = Hub { mirror: Some("/some/folder".to_owned()), ..hub(folder.path()) };
+            let message = hub.fetch(&FILE, &reject, &mut |_, _| {}).unwrap_err().to_string();
+            assert!(
+                message.contains("/some/folder/weights.h5: can't be reached: its address doesn't begin"),
+                "{message}"
+            );
+            assert!(!hub.cache.join("weights.h5.part").exists());
+        }
+
+        #[test]
         fn a_download_with_another_md5_is_deleted_unless_its_content_is_accepted() {
             let folder = tempfile::tempdir().unwrap();
             let server = Server::start(|_, start| Reply::from(b"another file", start));
