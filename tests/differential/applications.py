@@ -31,14 +31,9 @@ def leaves(layer):
 
 
 def settle(model, draw, x):
-    """Gives each weight a value of its own. The statistics of BatchNormalization are those of `x`, so that values stay near 1."""
-    norms, dropped = [], []
+    """Gives each weight a value of its own. The statistics of BatchNormalization follow from `x`, so that values stay near 1."""
+    norms = []
     for layer in leaves(model):
-        # With random layers, the statistics would be those of other values than in prediction.
-        for name in ("rate", "drop_path_rate"):
-            if hasattr(layer, name):
-                dropped.append((layer, name, getattr(layer, name)))
-                setattr(layer, name, 0.0)
         for name, low, high in [("gamma", 0.7, 1.3), ("scale", 0.7, 1.3)]:
             if hasattr(getattr(layer, name, None), "assign"):
                 getattr(layer, name).assign(draw.rng.uniform(low, high, getattr(layer, name).shape))
@@ -46,14 +41,29 @@ def settle(model, draw, x):
             if hasattr(getattr(layer, name, None), "assign"):
                 getattr(layer, name).assign(draw.rng.normal(0, 0.05, getattr(layer, name).shape))
         if isinstance(layer, keras.layers.BatchNormalization):
-            norms.append((layer, layer.momentum))
-            layer.momentum = 0.0
-    if norms:
-        model(x, training=True)
-    for layer, momentum in norms:
-        layer.momentum = momentum
-    for layer, name, rate in dropped:
-        setattr(layer, name, rate)
+            norms.append(layer)
+            layer.call = measured(layer, draw)
+    model(x, training=False)
+    for layer in norms:
+        del layer.call
+
+
+def measured(norm, draw):
+    """A `call` that first sets the statistics, from what the layer is called on.
+
+    All channels have nearly the same variance, the mean one: the variance of a channel of three pixels, as the last maps have, may be
+    so small that it magnifies every rounding.
+    """
+    call = norm.call
+
+    def measured_call(inputs, **arguments):
+        axes = tuple(range(len(inputs.shape) - 1))
+        norm.moving_mean.assign(keras.ops.mean(inputs, axes))
+        variance = float(keras.ops.mean(keras.ops.var(inputs, axes)))
+        norm.moving_variance.assign(variance * draw.rng.uniform(0.7, 1.3, norm.moving_variance.shape))
+        return call(inputs, **arguments)
+
+    return measured_call
 
 
 def pixels(draw, model):
