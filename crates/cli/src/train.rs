@@ -98,8 +98,10 @@ pub(crate) struct Args {
     backbone: BackboneChoice,
     /// Initial weights of the backbone: imagenet (downloaded once, if they aren't part of the program), none (random), or a weights file
     ///
-    /// The file has the weights of this network, with or without its classifier: `.weights.h5`, `.keras` or `.h5` of Keras,
-    /// `.safetensors` with Keras' names, or `.onnx`.
+    /// The file has the weights of this network, with or without its classifier: `.weights.h5`, `.keras` or `.h5` of Keras, also a
+    /// model that holds the network; `.safetensors` with Keras' names or those of torchvision (resnet18, resnet34,
+    /// resnet50-torchvision), timm (efficientnet-b0 to b7, mobilenet-v3, convnext) and efficientnet-lite-pytorch
+    /// (efficientnet-lite0 to 4); or `.onnx`.
     #[arg(
         long,
         value_name = "imagenet|none|FILE",

@@ -34,6 +34,7 @@ mod network;
 mod preprocessing;
 mod torch_names;
 mod weights;
+mod weights_file;
 
 pub use architecture::Architecture;
 pub use convnext::{convnext_base, convnext_large, convnext_small, convnext_tiny, convnext_xlarge};

@@ -66,7 +66,7 @@ pub use self::architecture::load_architecture;
 pub use self::load_options::LoadOptions;
 pub use self::save::{SaveOptions, save, save_model, save_weights};
 pub use self::unzipped::is_unzipped;
-pub use self::weights_by_name::load_weights_by_name;
+pub use self::weights_by_name::{layer_names, load_weights_by_name};
 
 const ARCHIVE: &str = "a .keras file (a zip archive) or an .h5 (HDF5)";
 const CONFIG: &str = "config.json";

@@ -6,6 +6,7 @@ mod arrays;
 mod dtypes;
 mod exported;
 mod keras;
+mod networks;
 mod onnx;
 mod photos;
 mod python;

@@ -5,6 +5,7 @@ use engraft::applications::{Architecture, Network};
 use engraft::formats::npy;
 use engraft::prelude::*;
 use engraft::random::Rng;
+use engraft_golden::relative_error;
 
 use crate::python::Peers;
 
@@ -35,16 +36,21 @@ fn networks_of_pytorch_lend_their_weights() {
         let network = Network::new(architecture).weights(file.as_path()).input_tensor(&input);
         let model = network.classifier_activation(ActivationFn::Linear).build().unwrap();
         let (found, expected) = (model.predict(x, 2).unwrap(), npy::load(&peers.path(&format!("{name}.npy"))).unwrap());
-        let largest = expected.data().iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
-        let pairs = found.data().iter().zip(expected.data());
-        let difference = pairs.fold(0.0f32, |most, (a, b)| most.max((a - b).abs()));
-        assert!(difference <= TOLERANCE * largest, "{name}: off by {difference}, of numbers up to {largest}");
-        let per_image = found.data().len() / 2;
-        let apart = (0..per_image).map(|i| (found.data()[i] - found.data()[per_image + i]).abs()).fold(0.0, f32::max);
-        assert!(apart > 100.0 * difference, "{name}: both images give the same logits");
+        let error = relative_error(found.data(), expected.data());
+        assert!(error <= TOLERANCE, "{name}: off by {error}, relative to the largest logit");
+        let (one, other) = expected.data().split_at(expected.data().len() / 2);
+        let apart = relative_error(one, other);
+        assert!(apart > 100.0 * error, "{name}: both images give the same logits");
 
         // The base takes its part of the same file.
         let base = Network::new(architecture).include_top(false).weights(file.as_path()).input_shape([96, 96, 3]);
         base.build().unwrap();
+    }
+    // The layers of the first are among those of the second.
+    for (name, deeper) in [("resnet18", "resnet34"), ("efficientnet-lite0", "efficientnet-lite1")] {
+        let file = peers.path(&format!("{deeper}.safetensors"));
+        let network = Network::new(Architecture::find(name).unwrap()).include_top(false).weights(file.as_path());
+        let error = network.build().map(drop).unwrap_err().to_string();
+        assert!(error.contains(&format!("expected weights of {name}, with or without its top")), "{error}");
     }
 }

@@ -5,6 +5,7 @@ use engraft::formats::npy;
 use engraft::formats::safetensors::{self, Naming, SaveOptions};
 use engraft::prelude::*;
 use engraft::random::Rng;
+use engraft_golden::relative_error;
 
 use crate::python::Peers;
 
@@ -33,7 +34,6 @@ fn vgg16_goes_there_and_comes_back() {
     let path = peers.path("theirs.safetensors");
     assert!(safetensors::load_weights(&path, &theirs.layers(), Naming::Torchvision).unwrap().is_empty());
     let (found, expected) = (theirs.predict(&x, 1).unwrap(), npy::load(&peers.path("theirs.npy")).unwrap());
-    let largest = expected.data().iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
-    let difference = found.data().iter().zip(expected.data()).fold(0.0f32, |most, (a, b)| most.max((a - b).abs()));
-    assert!(difference <= TOLERANCE * largest, "off by {difference}, of numbers up to {largest}");
+    let error = relative_error(found.data(), expected.data());
+    assert!(error <= TOLERANCE, "off by {error}, relative to the largest logit");
 }

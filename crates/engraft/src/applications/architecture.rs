@@ -35,6 +35,8 @@ pub struct Architecture {
     /// The module of a PyTorch state dict whose tensors a layer of this name has, such as `blocks.1.0.conv_dw`; `None` if there is
     /// no table of such names for this network, and for a layer without such a module.
     pub(super) torch_module: Option<fn(&str) -> Option<String>>,
+    /// The layers with weights in its top. `{name}` stands for the name of the model.
+    pub(super) top: &'static [&'static str],
     /// Number of parameters without the top.
     pub(super) parameters: usize,
     /// Multiply-accumulates of one image of the default size, with the top.
@@ -59,6 +61,7 @@ impl Architecture {
         layers: |_, _, x| Ok(x.clone()),
         weights: |_, _| None,
         torch_module: None,
+        top: &["predictions"],
         parameters: 0,
         macs: 0,
         top_1: None,
@@ -187,6 +190,9 @@ mod tests {
         for network in Architecture::all() {
             let build = |include_top| Network::new(network).weights("none").include_top(include_top).build().unwrap();
             let model = build(true);
+            let above = model.layers().into_iter().filter(|layer| !layer.in_base() && !layer.weights().is_empty());
+            let above: Vec<String> = above.map(|layer| layer.name().to_owned()).collect();
+            assert_eq!(above, Network::new(network).top_layers(), "{}", network.name());
             let plan = Plan::predict(&model, 1, &PlanOptions::default()).unwrap();
             let operations: usize = (0..plan.program().steps.len()).map(|step| plan.work(step).forward).sum();
             assert_eq!(network.macs(), operations as u64 / 2, "{}", network.name());

@@ -126,6 +126,7 @@ const CONVNEXT: Architecture = Architecture {
     preprocessing: Preprocessing::None,
     arguments: &["include_preprocessing"],
     torch_module: Some(torch_names::convnext),
+    top: &["{name}_head_layernorm", "{name}_head_dense"],
     ..Architecture::DEFAULT
 };
 

@@ -36,6 +36,7 @@ pub(super) static MOBILENET: Architecture = Architecture {
     arguments: &["alpha", "depth_multiplier", "dropout"],
     layers,
     weights,
+    top: &["conv_preds"],
     parameters: 3_228_864,
     macs: 568_740_352,
     top_1: Some(70.4),

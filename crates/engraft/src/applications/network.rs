@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::body::Body;
 use super::imagenet_arguments::{CLASSES, ImagenetArguments};
 use super::weights::{self, Pretrained};
-use super::{Architecture, Pooling, PublishedWeights, Weights};
+use super::{Architecture, Pooling, PublishedWeights, Weights, weights_file};
 use crate::hub::Hub;
 use crate::prelude::*;
 use crate::{ActivationFn, Error, Result, Shape};
@@ -61,7 +61,7 @@ use crate::{ActivationFn, Error, Result, Shape};
 /// ```
 #[must_use = "describes a network until build() is called"]
 pub struct Network {
-    architecture: &'static Architecture,
+    pub(super) architecture: &'static Architecture,
     pub(super) include_top: bool,
     pub(super) weights: Weights,
     input_tensor: Option<SymbolicTensor>,
@@ -286,6 +286,11 @@ impl Network {
         self.architecture.keras.unwrap_or(self.architecture.name)
     }
 
+    /// Names of the layers with weights in its top.
+    pub(super) fn top_layers(&self) -> Vec<String> {
+        self.architecture.top.iter().map(|layer| layer.replace("{name}", self.prefix())).collect()
+    }
+
     /// What the names of the layers begin with in networks that are named after the model.
     pub(super) fn prefix(&self) -> &str {
         self.name.as_deref().unwrap_or(self.architecture.model_name)
@@ -335,7 +340,7 @@ impl Network {
         let place = self.place();
         match &self.weights {
             Weights::None => Ok(()),
-            Weights::File(path) => weights::load_file(path, layers, model, self.architecture.torch_module),
+            Weights::File(path) => weights_file::load(path, &self, layers, model),
             Weights::Imagenet => match self.published(shape) {
                 Some(Pretrained::Embedded(file)) => weights::load_embedded(file, layers),
                 Some(Pretrained::File(file)) => {

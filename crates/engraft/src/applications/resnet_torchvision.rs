@@ -43,6 +43,7 @@ const RESNET: Architecture = Architecture {
     preprocessing: Preprocessing::Torch,
     // Published as pickles, which execute code when they are read.
     torch_module: Some(|layer| Some(layer.replace('_', "."))),
+    top: &["fc"],
     last_block: "layer4_0_conv1",
     ..Architecture::DEFAULT
 };

@@ -1,5 +1,30 @@
 //! The modules of PyTorch state dicts by the names of Keras' layers: of timm's networks and of `efficientnet-lite-pytorch`.
 
+/// The library whose networks have tensors of this name, if it is one of the first of a network.
+pub(super) fn library(name: &str) -> Option<&'static str> {
+    let begins = |starts: &[&str]| starts.iter().any(|start| name.starts_with(start));
+    if begins(&["_conv_stem.", "_blocks."]) {
+        Some("efficientnet-lite-pytorch")
+    } else if begins(&["conv_stem.", "blocks.", "stem.", "stages."]) {
+        Some("timm")
+    } else if begins(&["features.", "layer1."]) || name == "conv1.weight" {
+        Some("torchvision")
+    } else {
+        None
+    }
+}
+
+/// The name here of the ResNet of torchvision whose tensors have these names.
+pub(super) fn torchvision_resnet(names: &[String]) -> Option<&'static str> {
+    let has = |module: &str| names.iter().any(|name| name == &format!("{module}.weight"));
+    match (has("layer1.0.conv1"), has("layer1.0.conv3"), has("layer3.5.conv1"), has("layer3.6.conv1")) {
+        (true, true, true, false) => Some("resnet50-torchvision"),
+        (true, false, true, false) => Some("resnet34"),
+        (true, false, false, false) => Some("resnet18"),
+        _ => None,
+    }
+}
+
 /// timm's `tf_efficientnet_b0` to `b7`: `block2a_dwconv` is `blocks.1.0.conv_dw`.
 pub(super) fn efficientnet(layer: &str) -> Option<String> {
     let whole = match layer {

@@ -19,6 +19,7 @@ pub(super) static VGG16: Architecture = Architecture {
                 .fingerprint("d9a27cc1fc7f975ef8cff49180e794ccd7c4bc868ebb49740803b3bbaa8dbefd"),
         })
     },
+    top: &["fc1", "fc2", "predictions"],
     parameters: 14_714_688,
     macs: 15_470_264_320,
     top_1: Some(71.3),

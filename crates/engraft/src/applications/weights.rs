@@ -1,18 +1,16 @@
-//! Loads a network's initial weights: from a file that Keras publishes, from bytes in the program, or from a file of the user's.
+//! [`Weights`], a network's initial weights, and loading those that are published or part of the program.
 
 use std::fmt::Display;
-use std::io::{BufReader, Cursor};
+use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
 use super::Network;
-use super::preprocessing::{TORCH_DEVIATION, TORCH_MEAN};
-use crate::formats::keras::{self, legacy};
-use crate::formats::onnx;
-use crate::formats::safetensors::{self, Naming, SafetensorsFile};
+use crate::formats::keras::legacy;
+use crate::formats::safetensors::{self, Naming};
 use crate::hub::{Hash, Hub, HubError, HubErrorKind, WeightFile};
-use crate::{Error, ErrorKind, Layer, Model, Result};
+use crate::{Error, ErrorKind, Layer, Result};
 
 /// Source of a network's initial weights (Keras' `weights` argument). Converts from `"imagenet"`, `"none"` and paths.
 ///
@@ -210,80 +208,6 @@ fn check_fingerprint(layers: &[Layer], expected: &str) -> Result<()> {
     Err(Error::new("the fingerprint of its tensors", expected, received).with_kind(ErrorKind::InvalidData))
 }
 
-/// Sets the weights of `layers`, which are part of `model`, from a file of the user's, which may have further layers, such as a top.
-///
-/// `torch_module` names the modules of a PyTorch state dict, if the network has a table of them.
-pub(super) fn load_file(
-    path: &Path,
-    layers: &[Layer],
-    model: &Model,
-    torch_module: Option<fn(&str) -> Option<String>>,
-) -> Result<()> {
-    if !path.is_file() {
-        return Err(Error::new("weights", "`imagenet`, `none` or the path of a weights file", path.display())
-            .with_kind(ErrorKind::NotFound)
-            .hint("check the spelling; there is no such file"));
-    }
-    // The extension selects the format, as in Keras.
-    let name = path.to_string_lossy();
-    if name.ends_with(".weights.h5") || name.ends_with(".keras") {
-        return load_fitting(
-            layers,
-            || keras::load_weights(path, model),
-            || keras::load_weights_by_name(path, layers),
-            || keras::load_base_weights(path, model),
-        );
-    }
-    if name.ends_with(".safetensors") {
-        return match torch_module.filter(|_| !has_paths_of_keras(path)) {
-            Some(module) => load_torch_weights(path, layers, module),
-            None => safetensors::load_weights(path, layers, Naming::Keras).map(|_| ()),
-        };
-    }
-    if name.ends_with(".onnx") {
-        return onnx::load_weights(path, model);
-    }
-    load_fitting(
-        layers,
-        || legacy::load_weights(path, layers),
-        || legacy::load_weights_by_name(path, layers),
-        || legacy::load_base_weights(path, layers),
-    )
-}
-
-/// Sets the weights of all `layers` in the first way that fits: `whole`, from a file of the same layers in order; `named`, from
-/// a model that contains layers of these names; `base`, from a network whose first layers are these, as with a top.
-fn load_fitting(
-    layers: &[Layer],
-    whole: impl FnOnce() -> Result<()>,
-    named: impl FnOnce() -> Result<Vec<String>>,
-    base: impl FnOnce() -> Result<()>,
-) -> Result<()> {
-    let wanted = layers.iter().filter(|layer| !layer.weights().is_empty()).count();
-    if whole().is_ok() || named().is_ok_and(|found| found.len() == wanted) {
-        return Ok(());
-    }
-    // Its error names the first layer that differs, while the others' may be about the top.
-    base().map_err(|error| error.hint("are these the weights of this network, with or without its top?"))
-}
-
-/// Whether a safetensors file has names such as `block1_conv1/kernel`. Those of PyTorch have no slashes.
-fn has_paths_of_keras(path: &Path) -> bool {
-    let file = std::fs::File::open(path).ok().and_then(|file| SafetensorsFile::new(BufReader::new(file)).ok());
-    file.is_some_and(|file| file.tensors().iter().any(|tensor| tensor.name.contains('/')))
-}
-
-/// Sets the weights of `layers` from a state dict of PyTorch. A network that normalizes its input itself does so by the ImageNet
-/// statistics, as the program that trained the weights did.
-fn load_torch_weights(path: &Path, layers: &[Layer], module: fn(&str) -> Option<String>) -> Result<()> {
-    safetensors::load_torch_weights(path, layers, &module)?;
-    let inside = layers.iter().filter(|layer| layer.class_name() == "Normalization");
-    for (weight, values) in inside.flat_map(Layer::own_weights).zip([TORCH_MEAN, TORCH_DEVIATION.map(|d| d * d)]) {
-        weight.set(values.to_vec())?;
-    }
-    Ok(())
-}
-
 /// SHA-256 of all weights in order, as little-endian f32.
 fn fingerprint(layers: &[Layer]) -> String {
     let mut hash = Sha256::new();
@@ -299,7 +223,6 @@ fn fingerprint(layers: &[Layer]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::formats::FloatType;
     use crate::hub::VGG16_NOTOP;
     use crate::prelude::*;
 
@@ -362,60 +285,5 @@ mod tests {
         assert!(error.contains("the fingerprint of its tensors: expected d9a27cc1"), "{error}");
         let error = load(3, None).unwrap_err().to_string();
         assert!(error.contains("expected weights of shapes [[2, 3], [3]]"), "{error}");
-    }
-
-    #[test]
-    fn a_base_is_read_from_a_file_with_another_top_whatever_the_names() {
-        let folder = tempfile::tempdir().unwrap();
-        let model = |names: &[&'static str]| {
-            let x = Input::new([2]);
-            let layers: Vec<Layer> =
-                names.iter().zip([2, 3, 4]).map(|(name, units)| Dense::new(units).named(*name)).collect();
-            let y = layers.iter().try_fold(x.clone(), |x, layer| layer.call(&x)).unwrap();
-            (Model::new(&x, &y).unwrap(), layers)
-        };
-        for names in [["a", "b"], ["dense_7", "dense_8"]] {
-            let (written, layers) = model(&["a", "b", "top"]);
-            let path = |name| folder.path().join(name);
-            legacy::save_weights(&path("old.h5"), &layers).unwrap();
-            keras::save_weights(&written, &path("new.weights.h5"), FloatType::F32).unwrap();
-            keras::save(&written, &path("model.keras"), &keras::SaveOptions::default()).unwrap();
-            for name in ["old.h5", "new.weights.h5", "model.keras"] {
-                let (base, layers) = model(&names);
-                load_file(&path(name), &layers, &base, None).unwrap();
-                for (written, read) in written.weights().iter().zip(base.weights()) {
-                    assert_eq!(*written.values(), *read.values(), "{name}");
-                }
-            }
-            let larger = Dense::new(5).named("a");
-            larger.call(&Input::new([2])).unwrap();
-            let error = load_file(&path("old.h5"), &[larger], &written, None).unwrap_err().to_string();
-            assert!(error.contains("layer `a`: expected weights of shapes [[2, 5], [5]], received"), "{error}");
-        }
-    }
-
-    #[test]
-    fn files_are_told_apart_by_name() {
-        let folder = tempfile::tempdir().unwrap();
-        let model = || {
-            let x = Input::new([2]);
-            let layers = [Dense::new(2).named("a"), Dense::new(3).named("b")];
-            let y = layers.iter().try_fold(x.clone(), |x, layer| layer.call(&x)).unwrap();
-            (Model::new(&x, &y).unwrap(), layers)
-        };
-        let (written, layers) = model();
-        let path = |name| folder.path().join(name);
-        legacy::save_weights(&path("old.h5"), &layers).unwrap();
-        keras::save_weights(&written, &path("new.weights.h5"), FloatType::F32).unwrap();
-        keras::save(&written, &path("model.keras"), &keras::SaveOptions::default()).unwrap();
-        safetensors::save_weights(&path("some.safetensors"), &layers, &safetensors::SaveOptions::default()).unwrap();
-        onnx::save(&written, &path("graph.onnx"), &onnx::OnnxOptions::default()).unwrap();
-        for name in ["old.h5", "new.weights.h5", "model.keras", "some.safetensors", "graph.onnx"] {
-            let (read, layers) = model();
-            load_file(&path(name), &layers, &read, None).unwrap();
-            for (written, read) in written.weights().iter().zip(read.weights()) {
-                assert_eq!(*written.values(), *read.values(), "{name}");
-            }
-        }
     }
 }

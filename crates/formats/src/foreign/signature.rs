@@ -2,6 +2,9 @@
 
 use super::Foreign;
 
+/// The beginning of a file that PyTorch before 1.6 wrote: a pickle of its magic number.
+const PICKLED_BY_PYTORCH: &[u8] = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.";
+
 /// The kind of a file that starts like this; `None` for a model and for any other file.
 pub(super) fn kind(start: &[u8]) -> Option<Foreign> {
     let at = |position: usize, signature: &[u8]| start.get(position..).is_some_and(|rest| rest.starts_with(signature));
@@ -10,6 +13,8 @@ pub(super) fn kind(start: &[u8]) -> Option<Foreign> {
     } else if at(0, b"version https://git-lfs.github.com/spec/") {
         Foreign::GitLfsPointer
     } else if at(0, b"PK\x03\x04") && start.windows(9).any(|window| window == b"/data.pkl") {
+        Foreign::PyTorch
+    } else if at(0, PICKLED_BY_PYTORCH) {
         Foreign::PyTorch
     } else if at(4, b"TFL3") {
         Foreign::TensorFlowLite
@@ -103,6 +108,8 @@ mod tests {
             (b"\x0a", None),
             (b"\x89HDF\r\n\x1a\n", None),
             (b"PK\x03\x04", None),
+            (b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02", Some(Foreign::PyTorch)),
+            (b"\x80\x02}q\0.", None),
             (b"PK\x03\x04\0\0\x08\x08\0\0archive/data.pkl\x80\x02", Some(Foreign::PyTorch)),
         ] {
             assert_eq!(kind(start), expected, "{start:?}");

@@ -2,7 +2,7 @@
 //!
 //! `keras::weights` matches by position instead; `keras::legacy` matches by name in the older `.h5`.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
 use engraft_nn::{Error, Layer, Result, Weight};
@@ -38,6 +38,49 @@ const MAX_ENTRIES: usize = 1 << 15;
 pub fn load_weights_by_name(path: &Path, layers: &[Layer]) -> Result<Vec<String>> {
     let file = open_weights(path)?;
     set(&file, layers).map_err(|error| within_file(path, error))
+}
+
+/// Names of the layers with weights in a `.weights.h5` or `.keras` file of Keras 3: a list for each model and class, in the order of
+/// the model's layers.
+///
+/// The file numbers the layers of a class, so that the order of layers of different classes isn't known.
+///
+/// ```
+/// use engraft_formats::FloatType;
+/// use engraft_formats::keras;
+/// use engraft_nn::prelude::*;
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("some.weights.h5");
+/// let model = Sequential::new().add(Input::new([4])).add(Dense::new(2).named("first")).add(Dense::new(3).named("last"));
+/// keras::save_weights(&model.build()?, &path, FloatType::F32)?;
+/// assert_eq!(keras::layer_names(&path)?, [["first", "last"]]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// The file can't be read.
+pub fn layer_names(path: &Path) -> Result<Vec<Vec<String>>> {
+    let file = open_weights(path)?;
+    names_by_class(&file).map_err(|error| within_file(path, error))
+}
+
+fn names_by_class(file: &H5File) -> Result<Vec<Vec<String>>> {
+    let mut classes: BTreeMap<String, BTreeMap<usize, String>> = BTreeMap::new();
+    for (name, paths) in groups(file)? {
+        for path in paths {
+            if !file.children(&path).map_err(in_file)?.is_empty() {
+                let (class, number) = class_and_number(path.strip_suffix("/vars").unwrap_or_default());
+                classes.entry(class.to_owned()).or_default().insert(number, name.clone());
+            }
+        }
+    }
+    Ok(classes.into_values().map(|names| names.into_values().collect()).collect())
+}
+
+/// Splits the path of a layer's group, such as `layers/conv2d_3`, into that of the class and the number. The first has none.
+fn class_and_number(group: &str) -> (&str, usize) {
+    let numbered = group.rsplit_once('_').and_then(|(class, number)| Some((class, number.parse().ok()?)));
+    numbered.unwrap_or((group, 0))
 }
 
 fn set(file: &H5File, layers: &[Layer]) -> Result<Vec<String>> {

@@ -1,0 +1,413 @@
+//! Loads a network's weights from a file of the user's, which may have further layers, such as a top.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::BufReader;
+use std::path::Path;
+
+use super::preprocessing::{TORCH_DEVIATION, TORCH_MEAN};
+use super::{Network, torch_names};
+use crate::formats::foreign::Foreign;
+use crate::formats::keras::{self, legacy};
+use crate::formats::onnx;
+use crate::formats::safetensors::{self, Naming, SafetensorsFile};
+use crate::{Error, ErrorKind, Layer, Model, Result};
+
+/// Sets the weights of `layers`, which are those of `network` in `model`, from a file.
+///
+/// # Errors
+/// The file can't be read; a weight is missing or has another shape; the file is of a network with further layers in its base.
+pub(super) fn load(path: &Path, network: &Network, layers: &[Layer], model: &Model) -> Result<()> {
+    if !path.is_file() {
+        return Err(Error::new("weights", "`imagenet`, `none` or the path of a weights file", path.display())
+            .with_kind(ErrorKind::NotFound)
+            .hint("check the spelling; there is no such file"));
+    }
+    refuse_foreign(path)?;
+    let file = WeightsFile { path, network, layers };
+    // The extension selects the format, as in Keras.
+    let name = path.to_string_lossy();
+    if name.ends_with(".weights.h5") || name.ends_with(".keras") {
+        file.load_fitting(
+            || keras::load_weights(path, model),
+            || Ok((keras::load_weights_by_name(path, layers)?, keras::layer_names(path)?)),
+            || keras::load_base_weights(path, model),
+        )
+    } else if name.ends_with(".safetensors") {
+        match network.architecture.torch_module.filter(|_| !has_paths_of_keras(path)) {
+            Some(module) => file.load_torch(module),
+            None => file.load_safetensors(),
+        }
+    } else if name.ends_with(".onnx") {
+        onnx::load_weights(path, model)
+    } else {
+        file.load_fitting(
+            || legacy::load_weights(path, layers),
+            || Ok((legacy::load_weights_by_name(path, layers)?, vec![legacy_layer_names(path)?])),
+            || legacy::load_base_weights(path, layers),
+        )
+    }
+}
+
+/// Refuses files of other programs that hold no weights, or hold them as a pickle.
+fn refuse_foreign(path: &Path) -> Result<()> {
+    const EXPECTED: &str = "a weights file: .weights.h5, .keras, .h5, .safetensors or .onnx";
+    match Foreign::of(path) {
+        Some(kind @ Foreign::PyTorch) => Err(kind.error(path, EXPECTED).hint(
+            "its pickle is never read, since reading one runs code; save the weights as .safetensors, in Python: \
+             safetensors.torch.save_file(model.state_dict(), \"weights.safetensors\")",
+        )),
+        Some(kind @ (Foreign::Empty | Foreign::GitLfsPointer | Foreign::WebPage | Foreign::TarArchive)) => {
+            Err(kind.error(path, EXPECTED))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Names of the layers with weights in an `.h5`, in order.
+fn legacy_layer_names(path: &Path) -> Result<Vec<String>> {
+    let saved = legacy::layers(path)?.into_iter().filter(|layer| !layer.weights.is_empty());
+    Ok(saved.map(|layer| layer.name).collect())
+}
+
+/// Whether a safetensors file has names such as `block1_conv1/kernel`. Those of PyTorch have no slashes.
+fn has_paths_of_keras(path: &Path) -> bool {
+    tensor_names(path).iter().any(|name| name.contains('/'))
+}
+
+/// Names of the tensors in a safetensors file; empty if it can't be read.
+fn tensor_names(path: &Path) -> Vec<String> {
+    let file = File::open(path).ok().and_then(|file| SafetensorsFile::new(BufReader::new(file)).ok());
+    file.map(|file| file.tensors().into_iter().map(|tensor| tensor.name).collect()).unwrap_or_default()
+}
+
+/// A file and the network whose weights it should have.
+struct WeightsFile<'a> {
+    path: &'a Path,
+    network: &'a Network,
+    layers: &'a [Layer],
+}
+
+/// Names of layers: those that were set, and those in the file in lists of known order.
+type NamedLayers = (Vec<String>, Vec<Vec<String>>);
+
+impl WeightsFile<'_> {
+    /// Sets the weights of all layers in the first way that fits: `whole`, from a file of the same layers in order; `named`, from
+    /// a model that contains layers of these names; `base`, from a network whose first layers are these, as with a top; from a
+    /// model in the file that holds the network as a layer.
+    fn load_fitting(
+        &self,
+        whole: impl FnOnce() -> Result<()>,
+        named: impl FnOnce() -> Result<NamedLayers>,
+        base: impl FnOnce() -> Result<()>,
+    ) -> Result<()> {
+        let wanted = self.layers.iter().filter(|layer| !layer.weights().is_empty()).count();
+        if whole().is_ok() {
+            return Ok(());
+        }
+        if let Some((_, saved)) = named().ok().filter(|(found, _)| found.len() == wanted) {
+            return saved.iter().try_for_each(|names| self.check_none_between(names));
+        }
+        // The error of `base` names the first layer that differs, while the others' may be about the top.
+        base().or_else(|error| self.load_nested(error))
+    }
+
+    /// Refuses a file with further layers among those of the network: it is of a deeper one. Layers before and after them are the
+    /// user's own, such as a head.
+    fn check_none_between(&self, saved: &[String]) -> Result<()> {
+        let own: HashSet<&str> = self.layers.iter().map(Layer::name).collect();
+        let is_own = |name: &String| own.contains(name.as_str());
+        let inside = saved.iter().position(is_own).zip(saved.iter().rposition(is_own));
+        let between = inside.and_then(|(first, last)| saved[first..last].iter().find(|name| !is_own(name)));
+        between.map_or(Ok(()), |name| Err(self.has_another(name)))
+    }
+
+    /// Sets the weights from a model inside the model of the file. `error` is why the file has them in no other place.
+    fn load_nested(&self, error: Error) -> Result<()> {
+        let nested = keras::load_model(self.path).map(|whole| nested_models(&whole.layers())).unwrap_or_default();
+        for model in &nested {
+            if copy_weights(&model.layers(), self.layers)? {
+                return Ok(());
+            }
+        }
+        let width = match self.network.architecture.arguments.contains(&"alpha") {
+            true => "; its width (alpha) may be another",
+            false => "",
+        };
+        let holds = match nested.first() {
+            Some(model) => format!("the file holds `{}` inside another model, with other layers", model.name()),
+            None => "are these the weights of this network, with or without its top?".to_owned(),
+        };
+        Err(error.hint(format_args!(
+            "{holds}{width}; `engraft train PHOTOS --model FILE` opens a whole model of any layers"
+        )))
+    }
+
+    /// Sets the weights from a safetensors file with Keras' names.
+    fn load_safetensors(&self) -> Result<()> {
+        let unused = safetensors::load_weights(self.path, self.layers, Naming::Keras)
+            .map_err(|error| self.with_torch_hint(error))?;
+        // The file has no order of layers, so that only names show a deeper network.
+        let top = self.network.top_layers();
+        let stems: HashSet<&str> = self.layers.iter().filter_map(family_stem).collect();
+        let layers = unused.iter().map(|name| name.split('/').next().unwrap_or(name));
+        let is_of_family = |name: &str| stem(name).is_some_and(|stem| stems.contains(stem));
+        let other = layers.into_iter().find(|name| is_of_family(name) && !top.iter().any(|layer| layer == name));
+        other.map_or(Ok(()), |name| Err(self.has_another(name)))
+    }
+
+    /// The error of reading Keras' names, with a hint if the file has those of PyTorch.
+    fn with_torch_hint(&self, error: Error) -> Error {
+        let names = tensor_names(self.path);
+        if names.is_empty() || has_paths_of_keras(self.path) {
+            return error;
+        }
+        let name = self.network.architecture.name;
+        match torch_names::torchvision_resnet(&names) {
+            Some(resnet) => error.hint(format_args!(
+                "the file has torchvision's names of a ResNet, whose layers differ from Keras': use `--backbone {resnet}`"
+            )),
+            None => error.hint(format_args!("{name} takes Keras' names; the file has others: {}", first_names(&names))),
+        }
+    }
+
+    /// Sets the weights from a state dict of PyTorch. A network that normalizes its input itself does so by the ImageNet
+    /// statistics, as the program that trained the weights did.
+    fn load_torch(&self, module: fn(&str) -> Option<String>) -> Result<()> {
+        let unused = safetensors::load_torch_weights(self.path, self.layers, &module)
+            .map_err(|error| self.with_library_hint(error, module))?;
+        let top: Vec<String> = self.network.top_layers().iter().filter_map(|layer| module(layer)).collect();
+        let is_of_top = |name: &str| {
+            top.iter().any(|module| name.strip_prefix(module.as_str()).is_some_and(|rest| rest.starts_with('.')))
+        };
+        if let Some(other) = unused.iter().find(|name| !is_of_top(name)) {
+            return Err(self.has_another(other));
+        }
+        let inside = self.layers.iter().filter(|layer| layer.class_name() == "Normalization");
+        for (weight, values) in inside.flat_map(Layer::own_weights).zip([TORCH_MEAN, TORCH_DEVIATION.map(|d| d * d)]) {
+            weight.set(values.to_vec())?;
+        }
+        Ok(())
+    }
+
+    /// The error of reading PyTorch's names, with a hint if the file has those of another library.
+    fn with_library_hint(&self, error: Error, module: fn(&str) -> Option<String>) -> Error {
+        let names = tensor_names(self.path);
+        let modules = self.layers.iter().filter(|layer| !layer.weights().is_empty());
+        let Some(first) = modules.filter_map(|layer| module(layer.name())).next() else { return error };
+        let has_first = names.iter().any(|name| name.starts_with(&format!("{first}.")));
+        if names.is_empty() || has_first {
+            return error;
+        }
+        let of = |name: &str| torch_names::library(name).map_or(String::new(), |library| format!(" of {library}"));
+        let received =
+            names.iter().find(|name| torch_names::library(name).is_some()).map_or(String::new(), |name| of(name));
+        error.hint(format_args!(
+            "{} takes the names{}, such as {first}.weight; the file has names{received}: {}",
+            self.network.architecture.name,
+            of(&format!("{first}.weight")),
+            first_names(&names),
+        ))
+    }
+
+    /// The error for a file of a network with a layer that this one lacks.
+    fn has_another(&self, layer: &str) -> Error {
+        let name = self.network.architecture.name;
+        Error::new(
+            self.path.display(),
+            format_args!("weights of {name}, with or without its top"),
+            format_args!("also those of `{layer}`, which {name} doesn't have"),
+        )
+        .with_kind(ErrorKind::InvalidData)
+        .hint("are these the weights of a larger network of its family? `engraft backbones` lists the networks")
+    }
+}
+
+/// The first names of tensors, for a hint.
+fn first_names(names: &[String]) -> String {
+    const SHOWN: usize = 3;
+    let shown = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+    if names.len() > SHOWN { format!("{shown}, …") } else { shown }
+}
+
+/// What the names of a network's layers begin with: `block` of `block2a_dwconv`; `None` for a name that Keras gives automatically,
+/// such as `dense_1`.
+fn family_stem(layer: &Layer) -> Option<&str> {
+    let automatic = crate::snake_case(layer.class_name());
+    let is_automatic =
+        layer.name().strip_prefix(&automatic).is_some_and(|rest| rest.is_empty() || rest.starts_with('_'));
+    if is_automatic { None } else { stem(layer.name()) }
+}
+
+/// The part of a name before its number; `None` if it has no number. That of `conv2d` is of the class.
+fn stem(name: &str) -> Option<&str> {
+    let number = name.find(|c: char| c.is_ascii_digit()).filter(|_| !name.contains("2d"))?;
+    Some(&name[..number])
+}
+
+/// The models among `layers`, and those inside them.
+fn nested_models(layers: &[Layer]) -> Vec<Model> {
+    let models = layers.iter().filter_map(|layer| Model::from_layer(layer.clone()).ok());
+    models
+        .flat_map(|model| {
+            let inside = nested_models(&model.layers());
+            std::iter::once(model).chain(inside)
+        })
+        .collect()
+}
+
+/// Copies weights by order, if `from` begins with layers of the same classes and shapes as `to`. Whether it does.
+fn copy_weights(from: &[Layer], to: &[Layer]) -> Result<bool> {
+    let with_weights = |layers: &[Layer]| -> Vec<Layer> {
+        layers.iter().filter(|layer| !layer.weights().is_empty()).cloned().collect()
+    };
+    let (from, to) = (with_weights(from), with_weights(to));
+    let fits = |from: &Layer, to: &Layer| {
+        let (saved, own) = (from.weights(), to.weights());
+        from.class_name() == to.class_name() && saved.iter().map(|w| w.shape()).eq(own.iter().map(|w| w.shape()))
+    };
+    if from.len() < to.len() || !from.iter().zip(&to).all(|(from, to)| fits(from, to)) {
+        return Ok(false);
+    }
+    for (saved, own) in from.iter().zip(&to) {
+        for (saved, own) in saved.weights().iter().zip(own.weights()) {
+            own.set(saved.values().clone())?;
+        }
+    }
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::formats::FloatType;
+    use crate::prelude::*;
+
+    #[test]
+    fn a_base_is_read_from_a_file_with_another_top_whatever_the_names() {
+        let folder = tempfile::tempdir().unwrap();
+        let model = |names: &[&'static str]| {
+            let x = Input::new([2]);
+            let layers: Vec<Layer> =
+                names.iter().zip([2, 3, 4]).map(|(name, units)| Dense::new(units).named(*name)).collect();
+            let y = layers.iter().try_fold(x.clone(), |x, layer| layer.call(&x)).unwrap();
+            (Model::new(&x, &y).unwrap(), layers)
+        };
+        for names in [["a", "b"], ["dense_7", "dense_8"]] {
+            let (written, layers) = model(&["a", "b", "top"]);
+            let path = |name| folder.path().join(name);
+            legacy::save_weights(&path("old.h5"), &layers).unwrap();
+            keras::save_weights(&written, &path("new.weights.h5"), FloatType::F32).unwrap();
+            keras::save(&written, &path("model.keras"), &keras::SaveOptions::default()).unwrap();
+            for name in ["old.h5", "new.weights.h5", "model.keras"] {
+                let (base, layers) = model(&names);
+                load(&path(name), &vgg16(), &layers, &base).unwrap();
+                for (written, read) in written.weights().iter().zip(base.weights()) {
+                    assert_eq!(*written.values(), *read.values(), "{name}");
+                }
+            }
+            let larger = Dense::new(5).named("a");
+            larger.call(&Input::new([2])).unwrap();
+            let error = load(&path("old.h5"), &vgg16(), &[larger], &written).unwrap_err().to_string();
+            assert!(error.contains("layer `a`: expected weights of shapes [[2, 5], [5]], received"), "{error}");
+        }
+    }
+
+    /// A chain of Dense layers of these names, with 2 to 4 units in turn.
+    fn chain(names: &[&'static str]) -> (Model, Vec<Layer>) {
+        let x = Input::new([2]);
+        let units = names.iter().map(|name| 2 + name.len() % 3);
+        let layers: Vec<Layer> =
+            names.iter().zip(units).map(|(name, units)| Dense::new(units).named(*name).into_layer()).collect();
+        let y = layers.iter().try_fold(x.clone(), |x, layer| layer.call(&x)).unwrap();
+        (Model::new(&x, &y).unwrap(), layers)
+    }
+
+    #[test]
+    fn a_head_after_the_network_is_ignored_and_a_layer_inside_it_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name| folder.path().join(name);
+        let files = ["old.h5", "new.weights.h5", "model.keras", "some.safetensors"];
+        let write = |names: &[&'static str]| {
+            let (model, layers) = chain(names);
+            legacy::save_weights(&path(files[0]), &layers).unwrap();
+            keras::save_weights(&model, &path(files[1]), FloatType::F32).unwrap();
+            keras::save(&model, &path(files[2]), &keras::SaveOptions::default()).unwrap();
+            safetensors::save_weights(&path(files[3]), &layers, &safetensors::SaveOptions::default()).unwrap();
+        };
+        let read = |file| {
+            let (model, layers) = chain(&["block1", "block2_sum"]);
+            load(&path(file), &vgg16(), &layers, &model)
+        };
+        write(&["block1", "block2_sum", "head"]);
+        files.iter().for_each(|file| read(file).unwrap());
+        // As many inputs as outputs, so that the shapes around it stay.
+        write(&["block1", "block10", "block2_sum", "head"]);
+        for file in files {
+            let error = read(file).unwrap_err().to_string();
+            assert!(error.contains("received also those of `block10`, which vgg16 doesn't have"), "{file}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_network_inside_another_model_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let (base, _) = chain(&["a", "b"]);
+        let x = Input::new([2]);
+        let y = Dense::new(5).named("head").call(&base.call(&x).unwrap()).unwrap();
+        let whole = Model::new(&x, &y).unwrap();
+        let files = ["model.h5", "model.keras"].map(|name| folder.path().join(name));
+        legacy::save(&whole, &files[0], &keras::SaveOptions::default()).unwrap();
+        keras::save(&whole, &files[1], &keras::SaveOptions::default()).unwrap();
+        for file in &files {
+            let (model, layers) = chain(&["c", "d"]);
+            load(file, &vgg16(), &layers, &model).unwrap();
+            for (written, read) in base.weights().iter().zip(model.weights()) {
+                assert_eq!(*written.values(), *read.values());
+            }
+            let (model, layers) = chain(&["c", "dd"]);
+            let error = load(file, &vgg16(), &layers, &model).unwrap_err().to_string();
+            assert!(error.contains("inside another model, with other layers"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_pickle_of_pytorch_is_refused_with_the_way_to_safetensors() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("weights.pth");
+        let (model, layers) = chain(&["a"]);
+        for content in
+            [&b"PK\x03\x04\0\0\x08\x08\0\0archive/data.pkl\x80\x02"[..], b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."]
+        {
+            std::fs::write(&path, content).unwrap();
+            let error = load(&path, &vgg16(), &layers, &model).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Unsupported);
+            assert!(error.to_string().contains("safetensors.torch.save_file(model.state_dict()"), "{error}");
+        }
+    }
+
+    #[test]
+    fn files_are_told_apart_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let model = || {
+            let x = Input::new([2]);
+            let layers = [Dense::new(2).named("a"), Dense::new(3).named("b")];
+            let y = layers.iter().try_fold(x.clone(), |x, layer| layer.call(&x)).unwrap();
+            (Model::new(&x, &y).unwrap(), layers)
+        };
+        let (written, layers) = model();
+        let path = |name| folder.path().join(name);
+        legacy::save_weights(&path("old.h5"), &layers).unwrap();
+        keras::save_weights(&written, &path("new.weights.h5"), FloatType::F32).unwrap();
+        keras::save(&written, &path("model.keras"), &keras::SaveOptions::default()).unwrap();
+        safetensors::save_weights(&path("some.safetensors"), &layers, &safetensors::SaveOptions::default()).unwrap();
+        onnx::save(&written, &path("graph.onnx"), &onnx::OnnxOptions::default()).unwrap();
+        for name in ["old.h5", "new.weights.h5", "model.keras", "some.safetensors", "graph.onnx"] {
+            let (read, layers) = model();
+            load(&path(name), &vgg16(), &layers, &read).unwrap();
+            for (written, read) in written.weights().iter().zip(read.weights()) {
+                assert_eq!(*written.values(), *read.values(), "{name}");
+            }
+        }
+    }
+}

@@ -1,0 +1,77 @@
+"""networks_open.py FOLDER MODELS: the base of each MODELS/NAME.keras is the network of FOLDER/NAME.FORMAT.
+
+Its weights are equal, and so are its outputs, but for rounding.
+"""
+
+import pathlib
+import sys
+
+import keras
+import numpy as np
+from keras import applications
+
+folder, models = map(pathlib.Path, sys.argv[1:])
+
+
+def layers_of(model):
+    """All layers with weights, in nested models too."""
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            yield from layers_of(layer)
+        elif layer.weights:
+            yield layer
+
+
+def original(file, name, size):
+    """The network without its top, with the weights of a file of Keras."""
+    keras.utils.clear_session()
+    make = getattr(applications, name)
+    if not file.name.endswith(".weights.h5"):
+        whole = keras.saving.load_model(file)
+        if len(whole.output_shape) == 4:
+            return whole
+    else:
+        for include_top in [True, False]:
+            keras.utils.clear_session()
+            whole = make(weights=None, include_top=include_top, input_shape=(size, size, 3))
+            try:
+                whole.load_weights(file)
+                break
+            except ValueError:
+                continue
+        if not include_top:
+            return whole
+    keras.utils.clear_session()
+    base = make(weights=None, include_top=False, input_shape=(size, size, 3))
+    own = list(layers_of(base))
+    for layer, saved in zip(own, layers_of(whole)):
+        layer.set_weights(saved.get_weights())
+    return base
+
+
+for line in (folder / "networks.txt").read_text().splitlines():
+    file, _, size = line.split()
+    name, size = file.split(".")[0], int(size)
+    base = original(folder / file, name, size)
+    trained = keras.saving.load_model(models / f"{name}.keras")
+    expected = list(layers_of(base))
+    # The trained model has preprocessing before the base and a head after it.
+    found = list(layers_of(trained))
+    start = next(i for i, layer in enumerate(found) if type(layer) is type(expected[0]))
+    found = found[start : start + len(expected)]
+    assert len(found) == len(expected), f"{name}: {len(found)} layers, not {len(expected)}"
+    for layer, other in zip(found, expected):
+        for weight, value in zip(layer.get_weights(), other.get_weights(), strict=True):
+            assert np.array_equal(weight, value), f"{name}: the weights of {other.name} differ"
+    nested = next((layer for layer in trained.layers if isinstance(layer, keras.Model)), None)
+    if nested is None:
+        ours = keras.Model(found[0].input, trained.get_layer(base.layers[-1].name).output)
+        theirs = keras.Model(expected[0].input, base.output)
+    else:
+        ours, theirs = nested, base
+    x = np.random.default_rng(7).uniform(-1, 1, (2, *ours.input_shape[1:])).astype("f4")
+    a, b = ours.predict(x, verbose=0), theirs.predict(x, verbose=0)
+    error = np.abs(a - b).max() / np.abs(b).max()
+    assert np.isfinite(b).all() and error <= 1e-5, f"{name}: outputs are off by {error}"
+    assert np.abs(b[0] - b[1]).max() > 0, f"{name}: the output is constant"
+    print(name, len(found), error, nested is not None)
