@@ -41,8 +41,8 @@ def network(name, size, include_top):
     keras.utils.clear_session()
     model = getattr(applications, name)(weights=None, include_top=include_top, input_shape=(size, size, 3))
     for variable in model.weights:
-        if "int" not in variable.dtype:
-            # Away from the zeros and ones in which a missing or swapped weight would not show.
+        if len(variable.shape) == 1 and "int" not in variable.dtype:
+            # Biases, scales and statistics away from the zeros and ones in which a missing or swapped one would not show.
             variable.assign(variable.numpy() + random.uniform(0.0, 0.1, variable.shape))
     return model
 

@@ -101,21 +101,31 @@ impl WeightsFile<'_> {
         named: impl FnOnce() -> Result<NamedLayers>,
         base: impl FnOnce() -> Result<()>,
     ) -> Result<()> {
-        let wanted = self.layers.iter().filter(|layer| !layer.weights().is_empty()).count();
         if whole().is_ok() {
             return Ok(());
         }
-        if let Some((_, saved)) = named().ok().filter(|(found, _)| found.len() == wanted) {
+        if let Some((_, saved)) = named().ok().filter(|(found, _)| self.are_all(found)) {
             return saved.iter().try_for_each(|names| self.check_none_between(names));
         }
         // The error of `base` names the first layer that differs, while the others' may be about the top.
         base().or_else(|error| self.load_nested(error))
     }
 
+    /// Whether these are the names of all layers with weights. Files name a nested model (`.h5`) or the layers in it (`.weights.h5`).
+    fn are_all(&self, found: &[String]) -> bool {
+        let is_found = |layer: &Layer| found.iter().any(|name| name == layer.name());
+        let mut wanted = self.layers.iter().filter(|layer| !layer.weights().is_empty());
+        wanted.all(|layer| {
+            let inside = layer.leaves();
+            is_found(layer) || inside.iter().filter(|inner| !inner.own_weights().is_empty()).all(is_found)
+        })
+    }
+
     /// Refuses a file with further layers among those of the network: it is of a deeper one. Layers before and after them are the
     /// user's own, such as a head.
     fn check_none_between(&self, saved: &[String]) -> Result<()> {
-        let own: HashSet<&str> = self.layers.iter().map(Layer::name).collect();
+        let inside: Vec<Layer> = self.layers.iter().flat_map(Layer::leaves).collect();
+        let own: HashSet<&str> = self.layers.iter().chain(&inside).map(Layer::name).collect();
         let is_own = |name: &String| own.contains(name.as_str());
         let inside = saved.iter().position(is_own).zip(saved.iter().rposition(is_own));
         let between = inside.and_then(|(first, last)| saved[first..last].iter().find(|name| !is_own(name)));
@@ -342,10 +352,10 @@ mod tests {
         write(&["block1", "block2_sum", "head"]);
         files.iter().for_each(|file| read(file).unwrap());
         // As many inputs as outputs, so that the shapes around it stay.
-        write(&["block1", "block10", "block2_sum", "head"]);
+        write(&["block1", "block1_10", "block2_sum", "head"]);
         for file in files {
             let error = read(file).unwrap_err().to_string();
-            assert!(error.contains("received also those of `block10`, which vgg16 doesn't have"), "{file}: {error}");
+            assert!(error.contains("received also those of `block1_10`, which vgg16 doesn't have"), "{file}: {error}");
         }
     }
 
