@@ -146,7 +146,7 @@ impl WeightsFile<'_> {
         };
         let holds = match nested.first() {
             Some(model) => format!("the file holds `{}` inside another model, with other layers", model.name()),
-            None => "are these the weights of this network, with or without its top?".to_owned(),
+            None => "the file may not be of this network, with or without its top".to_owned(),
         };
         Err(error.hint(format_args!(
             "{holds}{width}; `engraft train PHOTOS --model FILE` opens a whole model of any layers"
