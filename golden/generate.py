@@ -33,6 +33,7 @@ FOLDERS = [
     "architecture_layers",
     "attention_models",
     "networks",
+    "weight_files",
     "pretrained",
 ]
 HERE = pathlib.Path(__file__).parent
