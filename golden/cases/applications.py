@@ -13,7 +13,7 @@ conv2_block1_concat pool4_conv bn relu
 conv1 conv_dw_1 conv_pw_1 conv_pw_13_relu
 Conv1 expanded_conv_depthwise block_16_project out_relu
 conv expanded_conv_project conv_1 conv_1_bn
-stem_conv block1a_dwconv block7a_project_conv block1a_project_activation top_conv top_activation
+stem_conv block1a_dwconv block1a_se_reduce block7a_project_conv block1a_project_activation top_conv top_activation
 block2_sepconv1 block14_sepconv2 block14_sepconv2_act
 mixed0 mixed8 mixed9_1 mixed10
 mixed_5b block35_1_conv conv_7b conv_7b_ac

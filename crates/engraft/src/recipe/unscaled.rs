@@ -24,7 +24,7 @@ use crate::{Error, Program, Result};
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unscaled {
-    /// The network of `keras.applications` that the model contains, and what it was trained on; `None` if it is no known one.
+    /// The network that the model contains, of `keras.applications` or an EfficientNet-Lite, and what it was trained on; `None` if it is no known one.
     pub network: Option<(&'static str, Preprocessing)>,
 }
 

@@ -1,11 +1,11 @@
-//! Recognises networks of `keras.applications` by their layer names, and finds their bases.
+//! Recognises networks of `keras.applications`, and EfficientNet-Lite, by their layer names, and finds their bases.
 //!
 //! A test compares this table with the layer names of Keras, which are stored in `golden/applications/`.
 
 use std::collections::HashSet;
 
 use super::upstream::upstream;
-use crate::applications::Preprocessing::{self, Caffe, Tf, Torch};
+use crate::applications::Preprocessing::{self, Caffe, EfficientNetLite, Tf, Torch};
 use crate::{Error, Layer, Model, Result};
 
 /// A network, or a family of networks, and the layer names that delimit its base.
@@ -13,8 +13,10 @@ struct Architecture {
     name: &'static str,
     /// The first layer with trainable weights; `None` if Keras names it automatically, such as `conv2d_3`.
     first: Option<&'static str>,
-    /// Names that identify the architecture: no other architecture has all of them.
+    /// Names that identify the architecture: no other architecture has all of them and none of `absent`.
     landmarks: &'static [&'static str],
+    /// Names that distinguish another architecture with the same landmarks.
+    absent: &'static [&'static str],
     /// The last layer of the base with a fixed name.
     last: &'static str,
     /// The automatic name of one more layer of the base, after `last`.
@@ -33,7 +35,10 @@ const ARCHITECTURES: &[Architecture] = &[
     named("MobileNetV2", "Conv1", &["expanded_conv_depthwise", "block_16_project"], "out_relu").expects(Tf),
     named("MobileNetV3", "conv", &["expanded_conv_depthwise", "expanded_conv_project", "conv_1"], "conv_1_bn")
         .followed_by("activation"),
-    named("EfficientNet", "stem_conv", &["block1a_dwconv", "block7a_project_conv", "top_conv"], "top_activation"),
+    named("EfficientNet", "stem_conv", &["block1a_se_reduce", "block7a_project_conv", "top_conv"], "top_activation"),
+    named("EfficientNet-Lite", "stem_conv", &["block1a_dwconv", "block7a_project_conv", "top_conv"], "top_activation")
+        .without(&["block1a_se_reduce"])
+        .expects(EfficientNetLite),
     named("EfficientNetV2", "stem_conv", &["block1a_project_activation", "top_conv"], "top_activation"),
     named("Xception", "block1_conv1", &["block2_sepconv1", "block14_sepconv2"], "block14_sepconv2_act").expects(Tf),
     numbered("InceptionV3", &["mixed0", "mixed8", "mixed9_1"], "mixed10").expects(Tf),
@@ -57,11 +62,12 @@ const fn named(
     landmarks: &'static [&'static str],
     last: &'static str,
 ) -> Architecture {
-    Architecture { name, first: Some(first), landmarks, last, followed_by: None, preprocessing: Preprocessing::None }
+    Architecture { first: Some(first), ..numbered(name, landmarks, last) }
 }
 
 const fn numbered(name: &'static str, landmarks: &'static [&'static str], last: &'static str) -> Architecture {
-    Architecture { name, first: None, landmarks, last, followed_by: None, preprocessing: Preprocessing::None }
+    let preprocessing = Preprocessing::None;
+    Architecture { name, first: None, landmarks, absent: &[], last, followed_by: None, preprocessing }
 }
 
 const fn convnext(name: &'static str, first: &'static str, last: &'static str) -> Architecture {
@@ -69,6 +75,10 @@ const fn convnext(name: &'static str, first: &'static str, last: &'static str) -
 }
 
 impl Architecture {
+    const fn without(self, absent: &'static [&'static str]) -> Self {
+        Self { absent, ..self }
+    }
+
     const fn followed_by(self, automatic: &'static str) -> Self {
         Self { followed_by: Some(automatic), ..self }
     }
@@ -78,7 +88,8 @@ impl Architecture {
     }
 
     fn matches(&self, names: &HashSet<&str>) -> bool {
-        self.first.iter().chain(self.landmarks).chain([&self.last]).all(|name| names.contains(name))
+        let present = self.first.iter().chain(self.landmarks).chain([&self.last]).all(|name| names.contains(name));
+        present && !self.absent.iter().any(|name| names.contains(name))
     }
 
     /// The base's layers among the model's direct layers, or `None` if `last` isn't one of them.
@@ -127,7 +138,7 @@ pub(super) fn base(model: &Model) -> Result<Option<Vec<Layer>>> {
     }
 }
 
-/// The network of `keras.applications` in a model or in a model inside it, and what its `preprocess_input` does to the pixels; `None`
+/// The known network in a model or in a model inside it, and what its `preprocess_input` does to the pixels; `None`
 /// for other models.
 pub(crate) fn network_and_preprocessing(model: &Model) -> Option<(&'static str, Preprocessing)> {
     let mut pending = vec![model.layer().clone()];
@@ -187,6 +198,17 @@ mod tests {
         let y = Dense::new(2).named("top").call(&Flatten::new().call(output).unwrap()).unwrap();
         let base = base(&Model::new(input, &y).unwrap()).unwrap().unwrap();
         base.iter().map(|layer| layer.name().to_owned()).collect()
+    }
+
+    #[test]
+    fn an_efficientnet_lite_is_no_efficientnet_and_expects_scaled_pixels() {
+        for (network, expected) in [
+            (efficientnet_lite0(), ("EfficientNet-Lite", EfficientNetLite)),
+            (crate::applications::efficientnet_b0(), ("EfficientNet", Preprocessing::None)),
+        ] {
+            let network = network.weights("none").include_top(false).input_shape([32, 32, 3]).build().unwrap();
+            assert_eq!(network_and_preprocessing(&network), Some(expected));
+        }
     }
 
     const MOBILENET: [&str; 4] = ["conv1", "conv_dw_1", "conv_pw_1", "conv_pw_13_relu"];
