@@ -25,6 +25,8 @@ pub struct Architecture {
     /// Keras' name of the model. `{alpha}` and `{rows}` stand for the width multiplier and the image height.
     pub(super) model_name: &'static str,
     pub(super) sizes: ImageSizes,
+    /// Whether Keras loads the ImageNet weights with the top for images of any size.
+    pub(super) any_size_with_top: bool,
     pub(super) preprocessing: Preprocessing,
     /// The arguments that only some networks have, such as `alpha`.
     pub(super) arguments: &'static [&'static str],
@@ -43,6 +45,10 @@ pub struct Architecture {
     pub(super) macs: u64,
     /// ImageNet top-1 accuracy in percent, as its publisher measured it.
     pub(super) top_1: Option<f32>,
+    /// The address where this accuracy is published.
+    pub(super) top_1_source: &'static str,
+    /// A file that a user can get, with weights that aren't in the program or on Keras' server; empty if those are.
+    pub(super) other_weights: &'static str,
     /// The ends of the blocks before the last one, for a head on several outputs; the last one first.
     pub(super) last_blocks: &'static [&'static str],
     /// The first layer of the last block.
@@ -55,7 +61,8 @@ impl Architecture {
         name: "",
         keras: None,
         model_name: "",
-        sizes: ImageSizes { default: 224, min: 32, others: &[] },
+        sizes: ImageSizes { default: 224, min: 32, also_pretrained: &[] },
+        any_size_with_top: false,
         preprocessing: Preprocessing::None,
         arguments: &[],
         layers: |_, _, x| Ok(x.clone()),
@@ -65,6 +72,8 @@ impl Architecture {
         parameters: 0,
         macs: 0,
         top_1: None,
+        top_1_source: "https://keras.io/api/applications",
+        other_weights: "",
         last_blocks: &[],
         last_block: "",
     };
@@ -83,19 +92,28 @@ impl Architecture {
         super::catalog::ALL
     }
 
-    /// The network of this name. Case, `-` and `_` don't matter: `EfficientNetB0` is `efficientnet-b0`.
+    /// The network of this name. Case, `-` and `_` don't matter: `EfficientNetB0` is `efficientnet-b0`. A path of Python and timm's
+    /// prefix `tf_` may precede it: `keras.applications.ResNet50`, `tf_efficientnet_b0`.
+    ///
+    /// ```
+    /// use engraft::applications::Architecture;
+    /// assert_eq!(Architecture::find("keras.applications.ResNet50")?.name(), "resnet50");
+    /// assert_eq!(Architecture::find("MobileNetV1")?.name(), "mobilenet");
+    /// # Ok::<(), engraft::Error>(())
+    /// ```
     ///
     /// # Errors
     /// There is no such network. The error lists the names that are closest.
     pub fn find(name: &str) -> Result<&'static Self> {
-        let plain = plain(name);
+        let plain = canonical(name);
         Self::all().iter().copied().find(|network| self::plain(network.name) == plain).ok_or_else(|| {
             let expected = match nearest(&plain)[..] {
                 [] => "the name of a network, such as resnet50".to_owned(),
                 [one] => one.to_owned(),
                 [ref others @ .., last] => format!("{} or {last}", others.join(", ")),
             };
-            Error::new("network", expected, name).hint("`engraft backbones` lists all networks")
+            let received = if name.trim().is_empty() { "an empty name" } else { name };
+            Error::new("network", expected, received).hint("`engraft backbones` lists all networks")
         })
     }
 
@@ -134,18 +152,31 @@ impl Architecture {
         self.macs
     }
 
-    /// ImageNet top-1 accuracy in percent, as published: by Keras' list of models, for MobileNetV3 and EfficientNet-Lite by
-    /// their authors. `None` if nobody published one for these weights.
+    /// ImageNet top-1 accuracy in percent, as published in [`top_1_source`](Self::top_1_source); `None` if nobody published one.
     pub fn top_1(&self) -> Option<f32> {
         self.top_1
     }
 
-    /// The layers whose pooled outputs a head can use beside the network's own: the ends of the blocks before the last one.
+    /// The address of the page or file that says the [`top_1`](Self::top_1) accuracy: Keras' list of models; Keras' source for
+    /// MobileNetV3, which isn't in the list; torchvision's list for its ResNets; the authors' for EfficientNet-Lite.
+    ///
+    /// ```
+    /// use engraft::applications::Architecture;
+    /// assert_eq!(Architecture::find("ResNet50")?.top_1_source(), "https://keras.io/api/applications");
+    /// # Ok::<(), engraft::Error>(())
+    /// ```
+    pub fn top_1_source(&self) -> &'static str {
+        self.top_1_source
+    }
+
+    /// The layers whose pooled outputs a head can use beside the network's own: the ends of the blocks before the last one. Their
+    /// names are those in a model with Keras' name, as for [`last_block`](Self::last_block).
     pub fn last_blocks(&self) -> &'static [&'static str] {
         self.last_blocks
     }
 
-    /// The first layer of the last block, from which fine-tuning trains.
+    /// The first layer of the last block, from which fine-tuning trains. The layers of a ConvNeXt are named after the model; this is
+    /// the layer's name in a model with Keras' name.
     pub fn last_block(&self) -> &'static str {
         self.last_block
     }
@@ -154,6 +185,15 @@ impl Architecture {
 impl std::fmt::Debug for Architecture {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Architecture").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// The [plain](plain()) name of a network that other programs name in another way.
+fn canonical(name: &str) -> String {
+    let name = plain(name.rsplit('.').next().unwrap_or(name));
+    match name.strip_prefix("tf").unwrap_or(&name) {
+        "mobilenetv1" => "mobilenet".to_owned(),
+        name => name.to_owned(),
     }
 }
 
@@ -208,7 +248,17 @@ mod tests {
             assert_eq!(Architecture::find(keras).unwrap().name(), network.name());
             assert_eq!(Architecture::find(&network.name().replace('-', "_")).unwrap().name(), network.name());
         }
+        for (other, name) in [
+            ("MobileNetV1", "mobilenet"),
+            ("mobilenet_v1", "mobilenet"),
+            ("keras.applications.ResNet50", "resnet50"),
+            ("tf.keras.applications.resnet_v2.ResNet50V2", "resnet50-v2"),
+            ("tf_efficientnet_lite0", "efficientnet-lite0"),
+        ] {
+            assert_eq!(Architecture::find(other).unwrap().name(), name);
+        }
         let error = |name| Architecture::find(name).unwrap_err().to_string();
+        assert!(error(" ").contains("received an empty name"), "{}", error(" "));
         assert!(error("vgg61").contains("network: expected vgg16 or vgg19, received vgg61"), "{}", error("vgg61"));
         assert!(error("VGG").contains("expected vgg16 or vgg19, received VGG"), "{}", error("VGG"));
         // The nearest one is first.

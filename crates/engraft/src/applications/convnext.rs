@@ -1,11 +1,12 @@
 //! ConvNeXt, from Tiny to XLarge, which contains its preprocessing.
 
 use super::body::Body;
+use super::preprocessing::{DEVIATION, MEAN};
 use super::weights::keras_file;
-use super::{Architecture, Network, Pooling, Preprocessing, torch_names};
-use crate::Result;
+use super::{Architecture, Network, Pooling, Preprocessing, Weights, torch_names};
 use crate::layers::{LayerScale, operator, tensor_argument};
 use crate::prelude::*;
+use crate::{Error, Result};
 
 /// Number of blocks and of channels of each stage.
 #[derive(Clone, Copy)]
@@ -24,7 +25,7 @@ pub(super) static TINY: Architecture = Architecture {
             "8ae6e78ce2933352b1ef4008e6dd2f17bc40771563877d156bc6426c7cf503ff",
             "d547c096cabd03329d7be5562c5e14798aa39ed24b474157cef5e85ab9e49ef1",
         ];
-        keras_file(network, "convnext", "convnext_tiny", sha256)
+        Some(keras_file(network, "convnext", "convnext_tiny", sha256))
     },
     parameters: 27_820_128,
     macs: 4_455_531_264,
@@ -44,7 +45,7 @@ pub(super) static SMALL: Architecture = Architecture {
             "ce1277d8f1ee5a0ef0e171469089c18f5233860ceaf9b168049cb9263fd7483c",
             "6fc8009faa2f00c1c1dfce59feea9b0745eb260a7dd11bee65c8e20843da6eab",
         ];
-        keras_file(network, "convnext", "convnext_small", sha256)
+        Some(keras_file(network, "convnext", "convnext_small", sha256))
     },
     parameters: 49_454_688,
     macs: 8_683_712_256,
@@ -66,7 +67,7 @@ pub(super) static BASE: Architecture = Architecture {
             "52cbb006d3dadd03f6e095a8ca1aca47aecdd75acb4bc74bce1f5c695d0086e6",
             "40a20c5548a5e9202f69735ecc06c990e6b7c9d2de39f0361e27baeb24cb7c45",
         ];
-        keras_file(network, "convnext", "convnext_base", sha256)
+        Some(keras_file(network, "convnext", "convnext_base", sha256))
     },
     parameters: 87_566_464,
     macs: 15_354_729_472,
@@ -88,7 +89,7 @@ pub(super) static LARGE: Architecture = Architecture {
             "070c5ed9ed289581e477741d3b34beffa920db8cf590899d6d2c67fba2a198a6",
             "96f02b6f0753d4f543261bc9d09bed650f24dd6bc02ddde3066135b63d23a1cd",
         ];
-        keras_file(network, "convnext", "convnext_large", sha256)
+        Some(keras_file(network, "convnext", "convnext_large", sha256))
     },
     parameters: 196_230_336,
     macs: 34_361_433_600,
@@ -110,7 +111,7 @@ pub(super) static XLARGE: Architecture = Architecture {
             "c1f5ccab661354fc3a79a10fa99af82f0fbf10ec65cb894a3ae0815f17a889ee",
             "de3f8a54174130e0cecdc71583354753d557fcf1f4487331558e2a16ba0cfe05",
         ];
-        keras_file(network, "convnext", "convnext_xlarge", sha256)
+        Some(keras_file(network, "convnext", "convnext_xlarge", sha256))
     },
     parameters: 348_147_968,
     macs: 60_921_030_656,
@@ -133,7 +134,8 @@ const CONVNEXT: Architecture = Architecture {
 /// ConvNeXt-Tiny (Liu et al. 2022, <https://arxiv.org/abs/2201.03545>; Keras' `applications.ConvNeXtTiny`): four stages of 3, 3,
 /// 9 and 3 blocks.
 ///
-/// Its layers begin with the model's [`name`](Network::name), as in Keras. Without the top, a layer normalization follows the last
+/// Its layers begin with the model's [`name`](Network::name), as in Keras; with the ImageNet weights, it must contain
+/// `convnext_tiny`. Without the top, a layer normalization follows the last
 /// block or the pooling; it belongs to the base. The network takes pixels from 0 to 255 and scales them itself;
 /// [`include_preprocessing(false)`](Network::include_preprocessing) leaves this out.
 ///
@@ -196,6 +198,7 @@ pub fn preprocess_input(x: &SymbolicTensor) -> Result<SymbolicTensor> {
 }
 
 fn layers(table: Table, network: &Network, body: &mut Body, x: &SymbolicTensor) -> Result<SymbolicTensor> {
+    check_name(network)?;
     let name = network.prefix();
     let mut x = x.clone();
     // Images without three channels can't be normalized by those of photos.
@@ -211,10 +214,20 @@ fn layers(table: Table, network: &Network, body: &mut Body, x: &SymbolicTensor) 
     if network.include_top { top(name, network, body, &x) } else { pool(network, body, &x) }
 }
 
+/// Checks, as Keras does, that a model with the ImageNet weights has the name of the network in its own.
+fn check_name(network: &Network) -> Result<()> {
+    let (name, known) = (network.prefix(), network.architecture().model_name);
+    if network.weights != Weights::Imagenet || name.contains(known) {
+        return Ok(());
+    }
+    let expected = format!("a name that contains {known} with the ImageNet weights");
+    Err(Error::new(network.place(), expected, format_args!("`{name}`")).hint(format_args!("try {known}_{name}")))
+}
+
 /// Normalizes pixels from 0 to 255 by the mean and the deviation of the ImageNet photos.
 fn photo_normalization() -> Normalization {
-    let mean = [0.485_f64, 0.456, 0.406].map(|mean| (mean * 255.0) as f32);
-    let variance = [0.229_f64, 0.224, 0.225].map(|deviation| (deviation * 255.0).powi(2) as f32);
+    let mean = MEAN.map(|mean| (mean * 255.0) as f32);
+    let variance = DEVIATION.map(|deviation| (deviation * 255.0).powi(2) as f32);
     Normalization::new(mean, variance)
 }
 
@@ -306,6 +319,9 @@ mod tests {
         assert!(
             error(untrained().dropout(0.5)).contains("ConvNeXtTiny: expected include_preprocessing, received dropout")
         );
+        let expected =
+            "ConvNeXtTiny: expected a name that contains convnext_tiny with the ImageNet weights, received `flowers`";
+        assert!(error(convnext_tiny().name("flowers")).contains(expected));
         let network = convnext_tiny().input_shape([96, 96, 3]);
         assert!(error(network).contains("expected [224, 224, 3] with include_top and the ImageNet weights"));
     }

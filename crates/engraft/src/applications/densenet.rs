@@ -14,7 +14,9 @@ pub(super) static DENSENET121: Architecture = Architecture {
     keras: Some("DenseNet121"),
     model_name: "densenet121",
     layers: |network, body, x| layers([6, 12, 24, 16], network, body, x),
-    weights: |network, _| weights(network, ["9d60b8095a5708f2dcce2bca79d332c7", "30ee3e1110167f948a6b9946edeeb738"]),
+    weights: |network, _| {
+        Some(weights(network, ["9d60b8095a5708f2dcce2bca79d332c7", "30ee3e1110167f948a6b9946edeeb738"]))
+    },
     parameters: 7_037_504,
     macs: 2_834_161_664,
     top_1: Some(75.0),
@@ -26,7 +28,9 @@ pub(super) static DENSENET169: Architecture = Architecture {
     keras: Some("DenseNet169"),
     model_name: "densenet169",
     layers: |network, body, x| layers([6, 12, 32, 32], network, body, x),
-    weights: |network, _| weights(network, ["d699b8f76981ab1b30698df4c175e90b", "b8c4d4c20dd625c148057b9ff1c1176b"]),
+    weights: |network, _| {
+        Some(weights(network, ["d699b8f76981ab1b30698df4c175e90b", "b8c4d4c20dd625c148057b9ff1c1176b"]))
+    },
     parameters: 12_642_880,
     macs: 3_359_843_328,
     top_1: Some(76.2),
@@ -38,7 +42,9 @@ pub(super) static DENSENET201: Architecture = Architecture {
     keras: Some("DenseNet201"),
     model_name: "densenet201",
     layers: |network, body, x| layers([6, 12, 48, 32], network, body, x),
-    weights: |network, _| weights(network, ["1ceb130c1ea1b78c3bf6114dbdfd8807", "c13680b51ded0fb44dff2d8f86ac8bb1"]),
+    weights: |network, _| {
+        Some(weights(network, ["1ceb130c1ea1b78c3bf6114dbdfd8807", "c13680b51ded0fb44dff2d8f86ac8bb1"]))
+    },
     parameters: 18_321_984,
     macs: 4_291_365_888,
     top_1: Some(77.3),
@@ -107,7 +113,7 @@ pub fn preprocess_input(x: &SymbolicTensor) -> Result<SymbolicTensor> {
     DENSENET.preprocessing.call(x)
 }
 
-fn weights(network: &Network, md5: [&'static str; 2]) -> Option<Pretrained> {
+fn weights(network: &Network, md5: [&'static str; 2]) -> Pretrained {
     let name = network.architecture().name();
     keras_file(network, "densenet", &format!("{name}_weights_tf_dim_ordering_tf_kernels"), md5)
 }

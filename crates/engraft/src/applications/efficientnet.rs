@@ -5,6 +5,7 @@ use super::channels::rounded;
 use super::correct_pad::correct_pad;
 use super::imagenet_arguments::ImageSizes;
 use super::mbconv::{Block, Version, conv, swish, top};
+use super::preprocessing::DEVIATION;
 use super::weights::{Pretrained, file_of};
 use super::{Architecture, Network, Preprocessing, Weights, torch_names};
 use crate::Result;
@@ -43,16 +44,15 @@ pub(super) struct Scale {
     pub(super) dropout: f32,
 }
 
-/// Standard deviation of the ImageNet photos scaled to 0 to 1, in the order red, green, blue.
-const DEVIATION: [f64; 3] = [0.229, 0.224, 0.225];
-
 pub(super) static B0: Architecture = Architecture {
     name: "efficientnet-b0",
     keras: Some("EfficientNetB0"),
     model_name: "efficientnetb0",
-    sizes: ImageSizes { default: 224, min: 32, others: &[] },
+    sizes: ImageSizes { default: 224, min: 32, also_pretrained: &[] },
     layers: |network, body, x| layers(Scale { width: 1.0, depth: 1.0, dropout: 0.2 }, network, body, x),
-    weights: |network, _| weights(network, ["902e53a9f72be733fc0bcb005b3ebbac", "50bc09e76180e00e4465e1a485ddc09d"]),
+    weights: |network, _| {
+        Some(weights(network, ["902e53a9f72be733fc0bcb005b3ebbac", "50bc09e76180e00e4465e1a485ddc09d"]))
+    },
     parameters: 4_049_571,
     macs: 385_814_752,
     top_1: Some(77.1),
@@ -64,9 +64,11 @@ pub(super) static B1: Architecture = Architecture {
     name: "efficientnet-b1",
     keras: Some("EfficientNetB1"),
     model_name: "efficientnetb1",
-    sizes: ImageSizes { default: 240, min: 32, others: &[] },
+    sizes: ImageSizes { default: 240, min: 32, also_pretrained: &[] },
     layers: |network, body, x| layers(Scale { width: 1.0, depth: 1.1, dropout: 0.2 }, network, body, x),
-    weights: |network, _| weights(network, ["1d254153d4ab51201f1646940f018540", "74c4e6b3e1f6a1eea24c589628592432"]),
+    weights: |network, _| {
+        Some(weights(network, ["1d254153d4ab51201f1646940f018540", "74c4e6b3e1f6a1eea24c589628592432"]))
+    },
     parameters: 6_575_239,
     macs: 686_802_832,
     top_1: Some(79.1),
@@ -78,9 +80,11 @@ pub(super) static B2: Architecture = Architecture {
     name: "efficientnet-b2",
     keras: Some("EfficientNetB2"),
     model_name: "efficientnetb2",
-    sizes: ImageSizes { default: 260, min: 32, others: &[] },
+    sizes: ImageSizes { default: 260, min: 32, also_pretrained: &[] },
     layers: |network, body, x| layers(Scale { width: 1.1, depth: 1.2, dropout: 0.3 }, network, body, x),
-    weights: |network, _| weights(network, ["b15cce36ff4dcbd00b6dd88e7857a6ad", "111f8e2ac8aa800a7a99e3239f7bfb39"]),
+    weights: |network, _| {
+        Some(weights(network, ["b15cce36ff4dcbd00b6dd88e7857a6ad", "111f8e2ac8aa800a7a99e3239f7bfb39"]))
+    },
     parameters: 7_768_569,
     macs: 993_561_872,
     top_1: Some(80.1),
@@ -92,9 +96,11 @@ pub(super) static B3: Architecture = Architecture {
     name: "efficientnet-b3",
     keras: Some("EfficientNetB3"),
     model_name: "efficientnetb3",
-    sizes: ImageSizes { default: 300, min: 32, others: &[] },
+    sizes: ImageSizes { default: 300, min: 32, also_pretrained: &[] },
     layers: |network, body, x| layers(Scale { width: 1.2, depth: 1.4, dropout: 0.3 }, network, body, x),
-    weights: |network, _| weights(network, ["ffd1fdc53d0ce67064dc6a9c7960ede0", "af6d107764bb5b1abb91932881670226"]),
+    weights: |network, _| {
+        Some(weights(network, ["ffd1fdc53d0ce67064dc6a9c7960ede0", "af6d107764bb5b1abb91932881670226"]))
+    },
     parameters: 10_783_535,
     macs: 1_827_141_392,
     top_1: Some(81.6),
@@ -106,9 +112,11 @@ pub(super) static B4: Architecture = Architecture {
     name: "efficientnet-b4",
     keras: Some("EfficientNetB4"),
     model_name: "efficientnetb4",
-    sizes: ImageSizes { default: 380, min: 32, others: &[] },
+    sizes: ImageSizes { default: 380, min: 32, also_pretrained: &[] },
     layers: |network, body, x| layers(Scale { width: 1.4, depth: 1.8, dropout: 0.4 }, network, body, x),
-    weights: |network, _| weights(network, ["18c95ad55216b8f92d7e70b3a046e2fc", "ebc24e6d6c33eaebbd558eafbeedf1ba"]),
+    weights: |network, _| {
+        Some(weights(network, ["18c95ad55216b8f92d7e70b3a046e2fc", "ebc24e6d6c33eaebbd558eafbeedf1ba"]))
+    },
     parameters: 17_673_823,
     macs: 4_393_771_024,
     top_1: Some(82.9),
@@ -120,9 +128,11 @@ pub(super) static B5: Architecture = Architecture {
     name: "efficientnet-b5",
     keras: Some("EfficientNetB5"),
     model_name: "efficientnetb5",
-    sizes: ImageSizes { default: 456, min: 32, others: &[] },
+    sizes: ImageSizes { default: 456, min: 32, also_pretrained: &[] },
     layers: |network, body, x| layers(Scale { width: 1.6, depth: 2.2, dropout: 0.4 }, network, body, x),
-    weights: |network, _| weights(network, ["ace28f2a6363774853a83a0b21b9421a", "38879255a25d3c92d5e44e04ae6cec6f"]),
+    weights: |network, _| {
+        Some(weights(network, ["ace28f2a6363774853a83a0b21b9421a", "38879255a25d3c92d5e44e04ae6cec6f"]))
+    },
     parameters: 28_513_527,
     macs: 10_266_384_752,
     top_1: Some(83.6),
@@ -134,9 +144,11 @@ pub(super) static B6: Architecture = Architecture {
     name: "efficientnet-b6",
     keras: Some("EfficientNetB6"),
     model_name: "efficientnetb6",
-    sizes: ImageSizes { default: 528, min: 32, others: &[] },
+    sizes: ImageSizes { default: 528, min: 32, also_pretrained: &[] },
     layers: |network, body, x| layers(Scale { width: 1.8, depth: 2.6, dropout: 0.5 }, network, body, x),
-    weights: |network, _| weights(network, ["165f6e37dce68623721b423839de8be5", "9ecce42647a20130c1f39a5d4cb75743"]),
+    weights: |network, _| {
+        Some(weights(network, ["165f6e37dce68623721b423839de8be5", "9ecce42647a20130c1f39a5d4cb75743"]))
+    },
     parameters: 40_960_143,
     macs: 19_067_593_536,
     top_1: Some(84.0),
@@ -148,9 +160,11 @@ pub(super) static B7: Architecture = Architecture {
     name: "efficientnet-b7",
     keras: Some("EfficientNetB7"),
     model_name: "efficientnetb7",
-    sizes: ImageSizes { default: 600, min: 32, others: &[] },
+    sizes: ImageSizes { default: 600, min: 32, also_pretrained: &[] },
     layers: |network, body, x| layers(Scale { width: 2.0, depth: 3.1, dropout: 0.5 }, network, body, x),
-    weights: |network, _| weights(network, ["8c03f828fec3ef71311cd463b6759d99", "cbcfe4450ddf6f3ad90b1b398090fe4a"]),
+    weights: |network, _| {
+        Some(weights(network, ["8c03f828fec3ef71311cd463b6759d99", "cbcfe4450ddf6f3ad90b1b398090fe4a"]))
+    },
     parameters: 64_097_687,
     macs: 37_745_884_192,
     top_1: Some(84.3),
@@ -278,7 +292,7 @@ pub fn preprocess_input(x: &SymbolicTensor) -> Result<SymbolicTensor> {
     EFFICIENTNET.preprocessing.call(x)
 }
 
-fn weights(network: &Network, md5: [&'static str; 2]) -> Option<Pretrained> {
+fn weights(network: &Network, md5: [&'static str; 2]) -> Pretrained {
     let [with_top, without_top] = md5;
     let (end, md5) = if network.include_top { ("", with_top) } else { ("_notop", without_top) };
     let name = format!("{}{end}.h5", network.architecture().model_name);

@@ -14,13 +14,22 @@ use crate::prelude::*;
 const STEM_FILTERS: usize = 32;
 const TOP_FILTERS: usize = 1280;
 
+/// How the networks are scaled, from Lite0 to Lite4.
+const SCALES: [Scale; 5] = [
+    Scale { width: 1.0, depth: 1.0, dropout: 0.2 },
+    Scale { width: 1.0, depth: 1.1, dropout: 0.2 },
+    Scale { width: 1.1, depth: 1.2, dropout: 0.3 },
+    Scale { width: 1.2, depth: 1.4, dropout: 0.3 },
+    Scale { width: 1.4, depth: 1.8, dropout: 0.3 },
+];
+
 pub(super) static LITE0: Architecture = Architecture {
     name: "efficientnet-lite0",
     model_name: "efficientnet-lite0",
-    sizes: ImageSizes { default: 224, min: 32, others: &[] },
-    layers: |network, body, x| layers(Scale { width: 1.0, depth: 1.0, dropout: 0.2 }, network, body, x),
+    sizes: ImageSizes { default: 224, min: 32, also_pretrained: &[] },
+    layers: |network, body, x| layers(SCALES[0], network, body, x),
     weights: |network, _| (!network.include_top).then_some(Pretrained::Embedded(engraft_efficientnet_lite0::WEIGHTS)),
-    torch_module: Some(|layer| torch_names::efficientnet_lite(&[1, 2, 2, 3, 3, 4, 1], layer)),
+    torch_module: Some(|layer| torch_names::efficientnet_lite(&depths(SCALES[0]), layer)),
     parameters: 3_413_024,
     macs: 385_187_552,
     top_1: Some(75.1),
@@ -31,12 +40,13 @@ pub(super) static LITE0: Architecture = Architecture {
 pub(super) static LITE1: Architecture = Architecture {
     name: "efficientnet-lite1",
     model_name: "efficientnet-lite1",
-    sizes: ImageSizes { default: 240, min: 32, others: &[] },
-    layers: |network, body, x| layers(Scale { width: 1.0, depth: 1.1, dropout: 0.2 }, network, body, x),
-    torch_module: Some(|layer| torch_names::efficientnet_lite(&[1, 3, 3, 4, 4, 5, 1], layer)),
+    sizes: ImageSizes { default: 240, min: 32, also_pretrained: &[] },
+    layers: |network, body, x| layers(SCALES[1], network, body, x),
+    torch_module: Some(|layer| torch_names::efficientnet_lite(&depths(SCALES[1]), layer)),
     parameters: 4_189_344,
     macs: 600_185_232,
     top_1: Some(76.7),
+    other_weights: "the state dict of efficientnet_lite1 of efficientnet-lite-pytorch, saved as .safetensors",
     last_blocks: &["block6e_add", "block5d_add"],
     ..LITE
 };
@@ -44,12 +54,13 @@ pub(super) static LITE1: Architecture = Architecture {
 pub(super) static LITE2: Architecture = Architecture {
     name: "efficientnet-lite2",
     model_name: "efficientnet-lite2",
-    sizes: ImageSizes { default: 260, min: 32, others: &[] },
-    layers: |network, body, x| layers(Scale { width: 1.1, depth: 1.2, dropout: 0.3 }, network, body, x),
-    torch_module: Some(|layer| torch_names::efficientnet_lite(&[1, 3, 3, 4, 4, 5, 1], layer)),
+    sizes: ImageSizes { default: 260, min: 32, also_pretrained: &[] },
+    layers: |network, body, x| layers(SCALES[2], network, body, x),
+    torch_module: Some(|layer| torch_names::efficientnet_lite(&depths(SCALES[2]), layer)),
     parameters: 4_869_168,
     macs: 859_736_272,
     top_1: Some(77.6),
+    other_weights: "the state dict of efficientnet_lite2 of efficientnet-lite-pytorch, saved as .safetensors",
     last_blocks: &["block6e_add", "block5d_add"],
     ..LITE
 };
@@ -57,12 +68,13 @@ pub(super) static LITE2: Architecture = Architecture {
 pub(super) static LITE3: Architecture = Architecture {
     name: "efficientnet-lite3",
     model_name: "efficientnet-lite3",
-    sizes: ImageSizes { default: 280, min: 32, others: &[] },
-    layers: |network, body, x| layers(Scale { width: 1.2, depth: 1.4, dropout: 0.3 }, network, body, x),
-    torch_module: Some(|layer| torch_names::efficientnet_lite(&[1, 3, 3, 5, 5, 6, 1], layer)),
+    sizes: ImageSizes { default: 280, min: 32, also_pretrained: &[] },
+    layers: |network, body, x| layers(SCALES[3], network, body, x),
+    torch_module: Some(|layer| torch_names::efficientnet_lite(&depths(SCALES[3]), layer)),
     parameters: 6_992_768,
     macs: 1_383_321_872,
     top_1: Some(79.8),
+    other_weights: "the state dict of efficientnet_lite3 of efficientnet-lite-pytorch, saved as .safetensors",
     last_blocks: &["block6f_add", "block5e_add"],
     ..LITE
 };
@@ -70,12 +82,13 @@ pub(super) static LITE3: Architecture = Architecture {
 pub(super) static LITE4: Architecture = Architecture {
     name: "efficientnet-lite4",
     model_name: "efficientnet-lite4",
-    sizes: ImageSizes { default: 300, min: 32, others: &[] },
-    layers: |network, body, x| layers(Scale { width: 1.4, depth: 1.8, dropout: 0.3 }, network, body, x),
-    torch_module: Some(|layer| torch_names::efficientnet_lite(&[1, 4, 4, 6, 6, 8, 1], layer)),
+    sizes: ImageSizes { default: 300, min: 32, also_pretrained: &[] },
+    layers: |network, body, x| layers(SCALES[4], network, body, x),
+    torch_module: Some(|layer| torch_names::efficientnet_lite(&depths(SCALES[4]), layer)),
     parameters: 11_837_936,
     macs: 2_553_034_336,
     top_1: Some(81.5),
+    other_weights: "the state dict of efficientnet_lite4 of efficientnet-lite-pytorch, saved as .safetensors",
     last_blocks: &["block6h_add", "block5f_add"],
     ..LITE
 };
@@ -83,6 +96,7 @@ pub(super) static LITE4: Architecture = Architecture {
 /// What the networks of the family have in common.
 const LITE: Architecture = Architecture {
     preprocessing: Preprocessing::EfficientNetLite,
+    top_1_source: "https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite",
     last_block: "block7a_expand_conv",
     ..Architecture::DEFAULT
 };
@@ -156,14 +170,20 @@ pub fn efficientnet_lite4() -> Network {
     Network::new(&LITE4)
 }
 
+/// The number of blocks of each stage. The depth multiplier doesn't apply to the first and the last one.
+fn depths(scale: Scale) -> [usize; STAGES.len()] {
+    let mut depths = STAGES.map(|stage| stage.blocks);
+    for blocks in &mut depths[1..STAGES.len() - 1] {
+        *blocks = (*blocks as f64 * scale.depth).ceil() as usize;
+    }
+    depths
+}
+
 fn layers(scale: Scale, network: &Network, body: &mut Body, x: &SymbolicTensor) -> Result<SymbolicTensor> {
     let conv = Conv2D::new(STEM_FILTERS, 3).strides(2).padding(Padding::Same).use_bias(false);
     let mut x = body.call(x, conv.named("stem_conv"))?;
     x = normalize(body, &x, "stem", "bn", true)?;
-    for (number, stage) in (1..).zip(&STAGES) {
-        // The depth multiplier doesn't apply to the first and the last stage.
-        let scaled = (number != 1 && number != STAGES.len()).then_some(scale.depth);
-        let blocks = (stage.blocks as f64 * scaled.unwrap_or(1.0)).ceil() as usize;
+    for (number, (stage, blocks)) in (1..).zip(STAGES.iter().zip(depths(scale))) {
         let filters = rounded(stage.filters as f64 * scale.width);
         for (block, letter) in (0..blocks).zip('a'..) {
             let stride = if block == 0 { stage.stride } else { 1 };
@@ -279,7 +299,8 @@ mod tests {
     fn networks_without_weights_in_the_program_ask_for_a_file() {
         let error = efficientnet_lite1().include_top(false).build().unwrap_err().to_string();
         assert!(error.contains("efficientnet-lite1: expected weights `none` or a file, received imagenet"), "{error}");
-        assert!(error.contains("--weights FILE"), "{error}");
+        let hint = "pass `--weights FILE` with the state dict of efficientnet_lite1 of efficientnet-lite-pytorch, saved as .safetensors";
+        assert!(error.contains(hint), "{error}");
     }
 
     #[test]

@@ -4,6 +4,7 @@ use super::body::Body;
 use super::channels::nearest;
 use super::imagenet_arguments::ImageSizes;
 use super::mbconv::{Block, Version, conv, swish, top};
+use super::preprocessing::{DEVIATION, TORCH_MEAN};
 use super::weights::keras_file;
 use super::{Architecture, Network, Preprocessing};
 use crate::Result;
@@ -103,11 +104,11 @@ pub(super) static B0: Architecture = Architecture {
     name: "efficientnet-v2-b0",
     keras: Some("EfficientNetV2B0"),
     model_name: "efficientnetv2-b0",
-    sizes: ImageSizes { default: 224, min: 32, others: &[] },
+    sizes: ImageSizes { default: 224, min: 32, also_pretrained: &[] },
     layers: |network, body, x| layers(Table { width: 1.0, depth: 1.0, ..B }, network, body, x),
     weights: |network, _| {
         let md5 = ["21ecbf6da12460d5c40bb2f29ceb2188", "893217f2bb855e2983157299931e43ff"];
-        keras_file(network, "efficientnet_v2", "efficientnetv2-b0", md5)
+        Some(keras_file(network, "efficientnet_v2", "efficientnetv2-b0", md5))
     },
     parameters: 5_919_312,
     macs: 718_086_176,
@@ -120,11 +121,11 @@ pub(super) static B1: Architecture = Architecture {
     name: "efficientnet-v2-b1",
     keras: Some("EfficientNetV2B1"),
     model_name: "efficientnetv2-b1",
-    sizes: ImageSizes { default: 240, min: 32, others: &[] },
+    sizes: ImageSizes { default: 240, min: 32, also_pretrained: &[] },
     layers: |network, body, x| layers(Table { width: 1.0, depth: 1.1, ..B }, network, body, x),
     weights: |network, _| {
         let md5 = ["069f0534ff22adf035c89e2d9547a9dc", "0e80663031ca32d657f9caa404b6ec37"];
-        keras_file(network, "efficientnet_v2", "efficientnetv2-b1", md5)
+        Some(keras_file(network, "efficientnet_v2", "efficientnetv2-b1", md5))
     },
     parameters: 6_931_124,
     macs: 1_196_819_360,
@@ -137,11 +138,11 @@ pub(super) static B2: Architecture = Architecture {
     name: "efficientnet-v2-b2",
     keras: Some("EfficientNetV2B2"),
     model_name: "efficientnetv2-b2",
-    sizes: ImageSizes { default: 260, min: 32, others: &[] },
+    sizes: ImageSizes { default: 260, min: 32, also_pretrained: &[] },
     layers: |network, body, x| layers(Table { width: 1.1, depth: 1.2, ..B }, network, body, x),
     weights: |network, _| {
         let md5 = ["424e49f28180edbde1e94797771950a7", "1dfe2e7a5d45b6632553a8961ea609eb"];
-        keras_file(network, "efficientnet_v2", "efficientnetv2-b2", md5)
+        Some(keras_file(network, "efficientnet_v2", "efficientnetv2-b2", md5))
     },
     parameters: 8_769_374,
     macs: 1_697_542_832,
@@ -154,11 +155,11 @@ pub(super) static B3: Architecture = Architecture {
     name: "efficientnet-v2-b3",
     keras: Some("EfficientNetV2B3"),
     model_name: "efficientnetv2-b3",
-    sizes: ImageSizes { default: 300, min: 32, others: &[] },
+    sizes: ImageSizes { default: 300, min: 32, also_pretrained: &[] },
     layers: |network, body, x| layers(Table { width: 1.2, depth: 1.4, ..B }, network, body, x),
     weights: |network, _| {
         let md5 = ["1f1fc43bd98a6e4fd8fdfd551e02c7a0", "f6abf7b5849ac99a89b50dd3fd532856"];
-        keras_file(network, "efficientnet_v2", "efficientnetv2-b3", md5)
+        Some(keras_file(network, "efficientnet_v2", "efficientnetv2-b3", md5))
     },
     parameters: 12_930_622,
     macs: 3_011_458_816,
@@ -171,11 +172,11 @@ pub(super) static S: Architecture = Architecture {
     name: "efficientnet-v2-s",
     keras: Some("EfficientNetV2S"),
     model_name: "efficientnetv2-s",
-    sizes: ImageSizes { default: 384, min: 32, others: &[] },
+    sizes: ImageSizes { default: 384, min: 32, also_pretrained: &[] },
     layers: |network, body, x| layers(SMALL, network, body, x),
     weights: |network, _| {
         let md5 = ["e1d88a8495beba45748fedd0cecbe016", "af0682fb74e8c54910f2d4393339c070"];
-        keras_file(network, "efficientnet_v2", "efficientnetv2-s", md5)
+        Some(keras_file(network, "efficientnet_v2", "efficientnetv2-s", md5))
     },
     parameters: 20_331_360,
     macs: 8_365_617_152,
@@ -188,11 +189,11 @@ pub(super) static M: Architecture = Architecture {
     name: "efficientnet-v2-m",
     keras: Some("EfficientNetV2M"),
     model_name: "efficientnetv2-m",
-    sizes: ImageSizes { default: 480, min: 32, others: &[] },
+    sizes: ImageSizes { default: 480, min: 32, also_pretrained: &[] },
     layers: |network, body, x| layers(MEDIUM, network, body, x),
     weights: |network, _| {
         let md5 = ["a3bf6aa3276309f4fc6a34aa114c95cd", "1b8dc055df72dde80d614482840fe342"];
-        keras_file(network, "efficientnet_v2", "efficientnetv2-m", md5)
+        Some(keras_file(network, "efficientnet_v2", "efficientnetv2-m", md5))
     },
     parameters: 53_150_388,
     macs: 24_582_460_384,
@@ -206,11 +207,11 @@ pub(super) static L: Architecture = Architecture {
     name: "efficientnet-v2-l",
     keras: Some("EfficientNetV2L"),
     model_name: "efficientnetv2-l",
-    sizes: ImageSizes { default: 480, min: 32, others: &[] },
+    sizes: ImageSizes { default: 480, min: 32, also_pretrained: &[] },
     layers: |network, body, x| layers(LARGE, network, body, x),
     weights: |network, _| {
         let md5 = ["27e6d408b53c7ebc868fefa357689935", "b0b66b5c863aef5b46e8608fe1711615"];
-        keras_file(network, "efficientnet_v2", "efficientnetv2-l", md5)
+        Some(keras_file(network, "efficientnet_v2", "efficientnetv2-l", md5))
     },
     parameters: 117_746_848,
     macs: 56_079_699_008,
@@ -368,8 +369,8 @@ fn preprocessing(normalized: bool, body: &mut Body, x: &SymbolicTensor) -> Resul
         return body.call(x, Rescaling::new(1.0 / 128.0).offset(-1.0));
     }
     let x = body.call(x, Rescaling::new(1.0 / 255.0))?;
-    let variance = [0.229_f64, 0.224, 0.225].map(|deviation| (deviation * deviation) as f32);
-    body.call(&x, Normalization::new([0.485, 0.456, 0.406], variance))
+    let variance = DEVIATION.map(|deviation| (deviation * deviation) as f32);
+    body.call(&x, Normalization::new(TORCH_MEAN, variance))
 }
 
 #[cfg(test)]

@@ -12,22 +12,23 @@ pub(super) struct ImageSizes {
     pub(super) default: usize,
     /// The smallest accepted size, as in Keras. It leaves at least one pixel at the end of the convolutional base.
     pub(super) min: usize,
-    /// Further sizes of square images that have ImageNet weights of their own.
-    pub(super) others: &'static [usize],
+    /// Sizes of square images, beside the default, for which there are other ImageNet weights.
+    pub(super) also_pretrained: &'static [usize],
 }
 
 impl ImageSizes {
-    /// The size whose ImageNet weights images of this shape get: their own where there are such weights, else the default.
-    pub(super) fn of_weights(&self, shape: &[usize]) -> usize {
+    /// The size of the images that the ImageNet weights for this shape were trained with: its own if there are such weights, else
+    /// the default.
+    pub(super) fn pretrained(&self, shape: &[usize]) -> usize {
         match *shape {
-            [height, width, _] if height == width && self.others.contains(&height) => height,
+            [height, width, _] if height == width && self.also_pretrained.contains(&height) => height,
             _ => self.default,
         }
     }
 }
 
 /// Arguments of a network's builder whose allowed values depend on each other. With the top, the ImageNet weights fix the number of
-/// classes and the image size, and pretrained weights restrict the activation.
+/// classes and, for most networks, the image size, and pretrained weights restrict the activation.
 pub(super) struct ImagenetArguments<'a> {
     /// The network's name in errors.
     pub(super) place: &'a str,
@@ -35,6 +36,8 @@ pub(super) struct ImagenetArguments<'a> {
     pub(super) weights: &'a Weights,
     pub(super) classes: usize,
     pub(super) classifier_activation: ActivationFn,
+    /// Whether the ImageNet weights with the top take images of any size.
+    pub(super) any_size_with_top: bool,
 }
 
 impl ImagenetArguments<'_> {
@@ -68,9 +71,10 @@ impl ImagenetArguments<'_> {
         let &[height, width, channels] = given else {
             return Err(fail("images, [height, width, channels]".into()));
         };
-        let trained = sizes.of_weights(given);
-        if *self.weights == Weights::Imagenet && self.include_top && given != [trained, trained, 3] {
-            let others = sizes.others.iter().map(|size| format!(", [{size}, {size}, 3]")).collect::<String>();
+        let trained = sizes.pretrained(given);
+        let fixed = *self.weights == Weights::Imagenet && self.include_top && !self.any_size_with_top;
+        if fixed && given != [trained, trained, 3] {
+            let others = sizes.also_pretrained.iter().map(|size| format!(", [{size}, {size}, 3]")).collect::<String>();
             return Err(fail(format!("[{default}, {default}, 3]{others} with include_top and the ImageNet weights"))
                 .hint("use include_top(false) for images of another size"));
         }
@@ -84,15 +88,18 @@ impl ImagenetArguments<'_> {
     }
 }
 
-/// Checks a network's width multiplier; `published` are those that have ImageNet weights.
-pub(super) fn check_alpha(network: &Network, published: &[f64]) -> Result<()> {
+/// Checks a network's width multiplier; `pretrained` are those that have ImageNet weights.
+pub(super) fn check_alpha(network: &Network, pretrained: &[f64]) -> Result<()> {
     let fail = |expected: String| Err(Error::new(network.place(), expected, network.alpha));
-    if !(network.alpha.is_finite() && network.alpha > 0.0) {
-        return fail("an alpha above 0".into());
+    if !(network.alpha > 0.0 && network.alpha <= MAX_ALPHA) {
+        return fail(format!("an alpha above 0, at most {MAX_ALPHA}"));
     }
-    if network.weights == Weights::Imagenet && !published.contains(&network.alpha) {
-        let published: Vec<String> = published.iter().map(f64::to_string).collect();
-        return fail(format!("alpha {} with the ImageNet weights", published.join(" or ")));
+    if network.weights == Weights::Imagenet && !pretrained.contains(&network.alpha) {
+        let pretrained: Vec<String> = pretrained.iter().map(f64::to_string).collect();
+        return fail(format!("alpha {} with the ImageNet weights", pretrained.join(" or ")));
     }
     Ok(())
 }
+
+/// The largest width multiplier. Layers with a thousand times the published filters don't fit into memory, but their sizes into `usize`.
+const MAX_ALPHA: f64 = 1000.0;

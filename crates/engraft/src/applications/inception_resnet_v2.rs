@@ -42,12 +42,12 @@ pub(super) static INCEPTION_RESNET_V2: Architecture = Architecture {
     name: "inception-resnet-v2",
     keras: Some("InceptionResNetV2"),
     model_name: "inception_resnet_v2",
-    sizes: ImageSizes { default: 299, min: 75, others: &[] },
+    sizes: ImageSizes { default: 299, min: 75, also_pretrained: &[] },
     preprocessing: Preprocessing::Tf,
     layers,
     weights: |network, _| {
         let md5 = ["e693bd0210a403b3192acc6073ad2e96", "d19885ff4a710c122648d3b5c3b684e4"];
-        keras_file(network, "inception_resnet_v2", "inception_resnet_v2_weights_tf_dim_ordering_tf_kernels", md5)
+        Some(keras_file(network, "inception_resnet_v2", "inception_resnet_v2_weights_tf_dim_ordering_tf_kernels", md5))
     },
     parameters: 54_336_736,
     macs: 13_155_794_016,

@@ -12,12 +12,12 @@ pub(super) static INCEPTION_V3: Architecture = Architecture {
     name: "inception-v3",
     keras: Some("InceptionV3"),
     model_name: "inception_v3",
-    sizes: ImageSizes { default: 299, min: 75, others: &[] },
+    sizes: ImageSizes { default: 299, min: 75, also_pretrained: &[] },
     preprocessing: Preprocessing::Tf,
     layers,
     weights: |network, _| {
         let md5 = ["9a0d58056eeedaa3f26cb7ebd46da564", "bcbd6486424b2319ff4ef7d526e38f63"];
-        keras_file(network, "inception_v3", "inception_v3_weights_tf_dim_ordering_tf_kernels", md5)
+        Some(keras_file(network, "inception_v3", "inception_v3_weights_tf_dim_ordering_tf_kernels", md5))
     },
     parameters: 21_802_784,
     macs: 5_713_216_096,

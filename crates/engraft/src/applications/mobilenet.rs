@@ -24,14 +24,14 @@ const BLOCKS: [(usize, usize); 13] = [
     (1024, 1),
 ];
 
-/// Width multipliers with ImageNet weights, and how their files spell them.
-const ALPHAS: [(f64, &str); 4] = [(0.25, "2_5"), (0.5, "5_0"), (0.75, "7_5"), (1.0, "1_0")];
+/// Width multipliers with ImageNet weights, and how the names of the files spell them.
+const PRETRAINED_ALPHAS: [(f64, &str); 4] = [(0.25, "2_5"), (0.5, "5_0"), (0.75, "7_5"), (1.0, "1_0")];
 
 pub(super) static MOBILENET: Architecture = Architecture {
     name: "mobilenet",
     keras: Some("MobileNet"),
     model_name: "mobilenet_{alpha}_{rows}",
-    sizes: ImageSizes { default: 224, min: 32, others: &[128, 160, 192] },
+    sizes: ImageSizes { default: 224, min: 32, also_pretrained: &[128, 160, 192] },
     preprocessing: Preprocessing::Tf,
     arguments: &["alpha", "depth_multiplier", "dropout"],
     layers,
@@ -82,14 +82,17 @@ pub fn preprocess_input(x: &SymbolicTensor) -> Result<SymbolicTensor> {
 }
 
 fn weights(network: &Network, shape: &[usize]) -> Option<Pretrained> {
-    let (_, alpha) = ALPHAS.into_iter().find(|(alpha, _)| *alpha == network.alpha)?;
-    let size = MOBILENET.sizes.of_weights(shape);
+    if network.depth_multiplier != 1 {
+        return None;
+    }
+    let (_, alpha) = PRETRAINED_ALPHAS.into_iter().find(|(alpha, _)| *alpha == network.alpha)?;
+    let size = MOBILENET.sizes.pretrained(shape);
     let end = if network.include_top { "" } else { "_no_top" };
-    file_of(&format!("{KERAS_SERVER}/mobilenet"), format!("mobilenet_{alpha}_{size}_tf{end}.h5"), "")
+    Some(file_of(&format!("{KERAS_SERVER}/mobilenet"), format!("mobilenet_{alpha}_{size}_tf{end}.h5"), ""))
 }
 
 fn layers(network: &Network, body: &mut Body, x: &SymbolicTensor) -> Result<SymbolicTensor> {
-    check_alpha(network, &ALPHAS.map(|(alpha, _)| alpha))?;
+    check_alpha(network, &PRETRAINED_ALPHAS.map(|(alpha, _)| alpha))?;
     if network.weights == Weights::Imagenet && network.depth_multiplier != 1 {
         let expected = "depth_multiplier 1 with the ImageNet weights";
         return Err(Error::new(network.place(), expected, network.depth_multiplier));
@@ -176,6 +179,9 @@ mod tests {
         };
         assert_eq!(name(&mobilenet(), [224, 224, 3]), "mobilenet_1_0_224_tf.h5");
         assert_eq!(name(&mobilenet().alpha(0.75).include_top(false), [128, 128, 3]), "mobilenet_7_5_128_tf_no_top.h5");
+        for network in [mobilenet().alpha(0.9), mobilenet().depth_multiplier(2), mobilenet().classes(5)] {
+            assert_eq!(network.published_weights(), None);
+        }
     }
 
     #[test]
@@ -188,5 +194,7 @@ mod tests {
         assert!(error(untrained().depth_multiplier(0)).contains("depth_multiplier: expected at least 1"));
         assert!(error(untrained().dropout(1.5)).contains("rate"));
         assert!(error(untrained().alpha(0.01)).contains("filters"));
+        assert!(error(untrained().alpha(1e20)).contains("expected an alpha above 0, at most 1000, received 1e20"));
+        untrained().alpha(1000.0).input_shape([32, 32, 3]).build().unwrap();
     }
 }

@@ -34,13 +34,13 @@ const STAGES: [Stage; 7] = [
 ];
 
 /// Width multipliers with ImageNet weights.
-const ALPHAS: [f64; 6] = [0.35, 0.5, 0.75, 1.0, 1.3, 1.4];
+const PRETRAINED_ALPHAS: [f64; 6] = [0.35, 0.5, 0.75, 1.0, 1.3, 1.4];
 
 pub(super) static MOBILENET_V2: Architecture = Architecture {
     name: "mobilenet-v2",
     keras: Some("MobileNetV2"),
     model_name: "mobilenetv2_{alpha}_{rows}",
-    sizes: ImageSizes { default: 224, min: 32, others: &[96, 128, 160, 192] },
+    sizes: ImageSizes { default: 224, min: 32, also_pretrained: &[96, 128, 160, 192] },
     preprocessing: Preprocessing::Tf,
     arguments: &["alpha"],
     layers,
@@ -93,16 +93,19 @@ pub fn preprocess_input(x: &SymbolicTensor) -> Result<SymbolicTensor> {
 const FINGERPRINT: &str = "c009b1f1262c1f55420ed4f95d0f338acb97548930c6f6c8f3383b79544088a8";
 
 fn weights(network: &Network, shape: &[usize]) -> Option<Pretrained> {
-    let (alpha, size) = (network.alpha, MOBILENET_V2.sizes.of_weights(shape));
+    if !PRETRAINED_ALPHAS.contains(&network.alpha) {
+        return None;
+    }
+    let (alpha, size) = (network.alpha, MOBILENET_V2.sizes.pretrained(shape));
     let end = if network.include_top { "" } else { "_no_top" };
     let name = format!("mobilenet_v2_weights_tf_dim_ordering_tf_kernels_{alpha:?}_{size}{end}.h5");
-    let file = file_of(&format!("{KERAS_SERVER}/mobilenet_v2"), name, "")?;
+    let file = file_of(&format!("{KERAS_SERVER}/mobilenet_v2"), name, "");
     let is_known = (alpha, size, network.include_top) == (1.0, 224, false);
     Some(if is_known { file.fingerprint(FINGERPRINT) } else { file })
 }
 
 fn layers(network: &Network, body: &mut Body, x: &SymbolicTensor) -> Result<SymbolicTensor> {
-    check_alpha(network, &ALPHAS)?;
+    check_alpha(network, &PRETRAINED_ALPHAS)?;
     let alpha = network.alpha;
     let stem = Conv2D::new(rounded(32.0 * alpha), 3).strides(2).padding(Padding::Same).use_bias(false);
     let mut x = body.call(x, stem.named("Conv1"))?;
@@ -213,6 +216,7 @@ mod tests {
         assert_eq!(name(&network, [160, 160, 3]), format!("{server}/{kernels}_0.5_160_no_top.h5"));
         // Other images have the weights of 224 x 224 pixels.
         assert_eq!(name(&mobilenet_v2(), [160, 96, 3]), format!("{server}/{kernels}_1.0_224.h5"));
+        assert_eq!(mobilenet_v2().alpha(0.9).published_weights(), None);
     }
 
     #[test]
@@ -220,7 +224,10 @@ mod tests {
         let error = |network: Network| network.build().unwrap_err().to_string();
         let expected = "MobileNetV2: expected alpha 0.35 or 0.5 or 0.75 or 1 or 1.3 or 1.4 with the ImageNet weights, received 0.9";
         assert!(error(mobilenet_v2().alpha(0.9)).contains(expected));
-        assert!(error(untrained().alpha(-1.0)).contains("expected an alpha above 0, received -1"));
+        let expected = "MobileNetV2: expected an alpha above 0, at most 1000, received 1e20";
+        assert!(error(untrained().alpha(1e20)).contains(expected));
+        untrained().alpha(1000.0).input_shape([32, 32, 3]).build().unwrap();
+        assert!(error(untrained().alpha(-1.0)).contains("expected an alpha above 0, at most 1000, received -1"));
         assert!(error(untrained().minimalistic(true)).contains("expected alpha, received minimalistic"));
         let sizes = "expected [224, 224, 3], [96, 96, 3], [128, 128, 3], [160, 160, 3], [192, 192, 3] with include_top";
         assert!(error(mobilenet_v2().input_shape([100, 100, 3])).contains(sizes));

@@ -100,7 +100,7 @@ pub(super) static SMALL: Architecture = Architecture {
     model_name: "MobileNetV3Small",
     layers: |network, body, x| layers(&SMALL_BLOCKS, 1024, network, body, x),
     weights: |network, _| weights("small", &SMALL_HASHES, network),
-    torch_module: Some(|layer| torch_names::mobilenet_v3(&[1, 2, 3, 2, 3], layer)),
+    torch_module: Some(|layer| torch_names::mobilenet_v3(&stages(&SMALL_BLOCKS), layer)),
     top: &["conv_2", "logits"],
     parameters: 939_120,
     macs: 56_510_400,
@@ -116,7 +116,7 @@ pub(super) static LARGE: Architecture = Architecture {
     model_name: "MobileNetV3Large",
     layers: |network, body, x| layers(&LARGE_BLOCKS, 1280, network, body, x),
     weights: |network, _| weights("large", &LARGE_HASHES, network),
-    torch_module: Some(|layer| torch_names::mobilenet_v3(&[1, 2, 3, 4, 2, 3], layer)),
+    torch_module: Some(|layer| torch_names::mobilenet_v3(&stages(&LARGE_BLOCKS), layer)),
     top: &["conv_2", "logits"],
     parameters: 2_996_352,
     macs: 216_589_760,
@@ -131,6 +131,8 @@ const MOBILENET_V3: Architecture = Architecture {
     // The networks begin with a `Rescaling` layer.
     preprocessing: Preprocessing::None,
     arguments: &["alpha", "minimalistic", "dropout", "include_preprocessing"],
+    any_size_with_top: true,
+    top_1_source: "https://github.com/keras-team/keras/blob/v3.15.1/keras/src/applications/mobilenet_v3.py",
     ..Architecture::DEFAULT
 };
 
@@ -182,6 +184,11 @@ pub fn preprocess_input(x: &SymbolicTensor) -> Result<SymbolicTensor> {
     MOBILENET_V3.preprocessing.call(x)
 }
 
+/// The number of blocks of each stage, which has the same filters in all its blocks.
+fn stages(blocks: &[Block]) -> Vec<usize> {
+    blocks.chunk_by(|one, next| one.filters == next.filters).map(<[Block]>::len).collect()
+}
+
 fn weights(size: &str, hashes: &Hashes, network: &Network) -> Option<Pretrained> {
     let alpha = network.alpha;
     let (kind, [with_top, without_top]) = match network.minimalistic {
@@ -192,7 +199,7 @@ fn weights(size: &str, hashes: &Hashes, network: &Network) -> Option<Pretrained>
     };
     let (end, md5) = if network.include_top { ("", with_top) } else { ("_no_top_v2", without_top) };
     let name = format!("weights_mobilenet_v3_{size}{kind}_224_{alpha:?}_float{end}.h5");
-    file_of(&format!("{KERAS_SERVER}/mobilenet_v3"), name, md5)
+    Some(file_of(&format!("{KERAS_SERVER}/mobilenet_v3"), name, md5))
 }
 
 /// The network of these blocks. `features` are the filters of the convolution after the pooling of the top.
@@ -310,6 +317,7 @@ fn activate(body: &mut Body, x: &SymbolicTensor, nonlinearity: Nonlinearity) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hub::Hub;
 
     fn small() -> Network {
         mobilenet_v3_small().weights("none")
@@ -345,6 +353,12 @@ mod tests {
     }
 
     #[test]
+    fn blocks_are_numbered_by_stage_in_pytorch() {
+        // timm's mobilenetv3_small_100 and mobilenetv3_large_100.
+        assert_eq!((stages(&SMALL_BLOCKS), stages(&LARGE_BLOCKS)), (vec![1, 2, 3, 2, 3], vec![1, 2, 3, 4, 2, 3]));
+    }
+
+    #[test]
     fn the_imagenet_weights_are_those_of_the_width() {
         let name = |network: Network| match (network.architecture().weights)(&network, &[224, 224, 3]) {
             Some(Pretrained::File(file)) => file.file.name.into_owned(),
@@ -357,11 +371,30 @@ mod tests {
     }
 
     #[test]
+    fn the_imagenet_weights_with_the_top_take_images_of_any_size() {
+        let empty = tempfile::tempdir().unwrap();
+        let mut hub = Hub::new(empty.path(), empty.path());
+        hub.mirror = Some("http://127.0.0.1:9".into());
+        let network = mobilenet_v3_small().input_shape([192, 96, 3]).hub(hub);
+        // Keras loads this file too.
+        let error = network.build().unwrap_err().to_string();
+        assert!(error.contains("weights_mobilenet_v3_small_224_1.0_float.h5"), "{error}");
+        let error = mobilenet_v3_small().input_shape([31, 96, 3]).build().unwrap_err().to_string();
+        assert!(error.contains("expected images of at least 32 by 32 pixels"), "{error}");
+    }
+
+    #[test]
     fn arguments_that_do_not_fit_are_named() {
         let error = |network: Network| network.build().unwrap_err().to_string();
         let network = mobilenet_v3_large().minimalistic(true).alpha(0.75);
         assert!(error(network).contains("expected alpha 1 with the ImageNet weights, received 0.75"));
-        assert!(error(small().alpha(f64::NAN)).contains("expected an alpha above 0, received NaN"));
+        for network in [small(), mobilenet_v3_large().weights("none")] {
+            let name = network.architecture().keras_name().unwrap();
+            let expected = format!("{name}: expected an alpha above 0, at most 1000, received 1e20");
+            assert!(error(network.alpha(1e20)).contains(&expected));
+        }
+        small().alpha(1000.0).input_shape([32, 32, 3]).build().unwrap();
+        assert!(error(small().alpha(f64::NAN)).contains("expected an alpha above 0, at most 1000, received NaN"));
         assert!(error(small().depth_multiplier(2)).contains("received depth_multiplier"));
     }
 }

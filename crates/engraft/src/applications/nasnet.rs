@@ -1,6 +1,7 @@
 //! The NASNet-A networks of Keras, and their preprocessing.
 
 use super::body::Body;
+use super::correct_pad::correct_pad;
 use super::imagenet_arguments::ImageSizes;
 use super::weights::{KERAS_SERVER, Pretrained, file_at};
 use super::{Architecture, Network, Preprocessing};
@@ -27,10 +28,10 @@ pub(super) static NASNET_MOBILE: Architecture = Architecture {
     name: "nasnet-mobile",
     keras: Some("NASNetMobile"),
     model_name: "nasnet_mobile",
-    sizes: ImageSizes { default: 224, min: 32, others: &[] },
+    sizes: ImageSizes { default: 224, min: 32, also_pretrained: &[] },
     layers: |network, body, x| layers(&MOBILE, network, body, x),
     weights: |network, _| {
-        weights(network, "mobile", ["020fb642bf7360b370c678b08e0adf61", "1ed92395b5b598bdda52abe5c0dbfd63"])
+        Some(weights(network, "mobile", ["020fb642bf7360b370c678b08e0adf61", "1ed92395b5b598bdda52abe5c0dbfd63"]))
     },
     parameters: 4_269_716,
     macs: 563_638_816,
@@ -44,10 +45,10 @@ pub(super) static NASNET_LARGE: Architecture = Architecture {
     name: "nasnet-large",
     keras: Some("NASNetLarge"),
     model_name: "nasnet_large",
-    sizes: ImageSizes { default: 331, min: 32, others: &[] },
+    sizes: ImageSizes { default: 331, min: 32, also_pretrained: &[] },
     layers: |network, body, x| layers(&LARGE, network, body, x),
     weights: |network, _| {
-        weights(network, "large", ["11577c9a518f0070763c2b964a382f17", "d81d89dc07e6e56530c4e77faddd61b5"])
+        Some(weights(network, "large", ["11577c9a518f0070763c2b964a382f17", "d81d89dc07e6e56530c4e77faddd61b5"]))
     },
     parameters: 84_916_818,
     macs: 23_783_414_658,
@@ -61,7 +62,7 @@ pub(super) static NASNET_LARGE: Architecture = Architecture {
 const NASNET: Architecture = Architecture { preprocessing: Preprocessing::Tf, ..Architecture::DEFAULT };
 
 /// The files with and without the top, which have other names on the server than in Keras' folder.
-fn weights(network: &Network, scale: &str, [with_top, without_top]: [&'static str; 2]) -> Option<Pretrained> {
+fn weights(network: &Network, scale: &str, [with_top, without_top]: [&'static str; 2]) -> Pretrained {
     let (on_server, here, md5) = match network.include_top {
         true => ("", "", with_top),
         false => ("-no-top", "_no_top", without_top),
@@ -194,7 +195,7 @@ fn reduction_cell(
     };
     let h = squeeze(body, input, filters, "reduction", cell)?;
     let name = |part: &str| format!("reduction_{part}_{cell}");
-    let padded = body.call(&h, ZeroPadding2D::new(border(&h, 3)).named(name("pad_1")))?;
+    let padded = body.call(&h, correct_pad(&h, 3).named(name("pad_1")))?;
 
     let left = separable(body, &h, filters, 5, 2, &name("left1"))?;
     let right = separable(body, &p, filters, 7, 2, &name("right1"))?;
@@ -282,7 +283,7 @@ fn separable(
     let first = if strides == 1 {
         conv().padding(Padding::Same)
     } else {
-        x = body.call(&x, ZeroPadding2D::new(border(&x, kernel)).named(format!("separable_conv_1_pad_{name}")))?;
+        x = body.call(&x, correct_pad(&x, kernel).named(format!("separable_conv_1_pad_{name}")))?;
         conv().strides(strides)
     };
     x = body.call(&x, first.named(format!("separable_conv_1_{name}")))?;
@@ -290,14 +291,6 @@ fn separable(
     x = body.call(&x, Activation::new(Relu))?;
     x = body.call(&x, conv().padding(Padding::Same).named(format!("separable_conv_2_{name}")))?;
     normalize(body, &x, &format!("separable_conv_2_bn_{name}"))
-}
-
-/// The border with which a window of stride 2 halves the image, rounded up (Keras' `correct_pad`).
-fn border(x: &SymbolicTensor, kernel: usize) -> [[usize; 2]; 2] {
-    [0, 1].map(|axis| {
-        let even = x.shape().get(axis).is_some_and(|size| size.is_multiple_of(2));
-        [kernel / 2 - usize::from(even), kernel / 2]
-    })
 }
 
 fn pointwise(filters: usize) -> Conv2D {

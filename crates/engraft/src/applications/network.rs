@@ -130,6 +130,9 @@ impl Network {
     }
 
     /// Applies the network to `tensor` instead of a new input. The model then includes the layers that produced `tensor`.
+    ///
+    /// Deviation from Keras: a MobileNet or MobileNetV2 gets the ImageNet weights for the image size of `tensor`. Keras loads those
+    /// for 224 pixels if `input_shape` isn't given too (MobileNetV2: without the top).
     pub fn input_tensor(mut self, tensor: &SymbolicTensor) -> Self {
         self.input_tensor = Some(tensor.clone());
         self
@@ -168,7 +171,7 @@ impl Network {
         self
     }
 
-    /// Width multiplier of a MobileNet: the number of filters of each layer is multiplied by it; 1 by default.
+    /// Width multiplier of a MobileNet: the number of filters of each layer is multiplied by it; above 0, at most 1000; 1 by default.
     pub fn alpha(mut self, alpha: f64) -> Self {
         self.alpha = alpha;
         self.given.push("alpha");
@@ -221,8 +224,8 @@ impl Network {
     /// the top, one number for each channel with pooling, else `[height, width, channels]` of the last feature map.
     ///
     /// # Errors
-    /// - The arguments contradict each other, by Keras' rules. The ImageNet weights need 3 channels and, with the top, the default
-    ///   shape and 1000 classes. Pretrained weights with the top need the activation `Softmax` or `Linear`. Images must have at
+    /// - The arguments contradict each other, by Keras' rules. The ImageNet weights need 3 channels and, with the top, 1000 classes
+    ///   and, but for MobileNetV3, the default shape. Pretrained weights with the top need the activation `Softmax` or `Linear`. Images must have at
     ///   least [`min_image_size`](Architecture::min_image_size) pixels per side.
     /// - An argument is given that this network doesn't have.
     /// - The weights can't be found or downloaded, or their shapes differ.
@@ -252,7 +255,7 @@ impl Network {
         let called_on = self.input_tensor.as_ref().map(|tensor| tensor.shape().as_slice());
         let given = self.input_shape.as_ref().map(|shape| &shape[..]);
         let shape = called_on.or(given).unwrap_or(&[size, size, 3]).to_vec();
-        (self.architecture.weights)(self, &shape).map(PublishedWeights::from)
+        self.published(&shape).map(PublishedWeights::from)
     }
 
     /// Whether the ImageNet weights are in the program or on this machine, so that nothing is downloaded. The content of a file
@@ -278,7 +281,8 @@ impl Network {
 
     /// The published ImageNet weights for images of this shape.
     fn published(&self, shape: &[usize]) -> Option<Pretrained> {
-        (self.architecture.weights)(self, shape)
+        let has_known_classes = !self.include_top || self.classes == CLASSES;
+        has_known_classes.then(|| (self.architecture.weights)(self, shape)).flatten()
     }
 
     /// The place of its errors.
@@ -299,7 +303,7 @@ impl Network {
     fn model_name(&self, shape: &[usize]) -> String {
         // Keras names a network after the images that its ImageNet weights were trained with.
         let rows = match self.weights {
-            Weights::Imagenet => self.architecture.sizes.of_weights(shape),
+            Weights::Imagenet => self.architecture.sizes.pretrained(shape),
             _ => shape.first().copied().unwrap_or_default(),
         };
         let default = || {
@@ -323,6 +327,7 @@ impl Network {
             weights: &self.weights,
             classes: self.classes,
             classifier_activation: self.classifier_activation,
+            any_size_with_top: self.architecture.any_size_with_top,
         };
         arguments.check()?;
         let given = self.input_shape.as_ref().map(|shape| &shape[..]);
@@ -334,6 +339,16 @@ impl Network {
             return Err(Error::new(place, expected, format_args!("{called_on:?}")).hint("give only one of the two"));
         }
         arguments.input_shape(called_on.or(given), &self.architecture.sizes)
+    }
+
+    /// What to do where the ImageNet weights are neither in the program nor on Keras' server.
+    fn where_weights_are(&self) -> String {
+        match self.architecture.other_weights {
+            "" => {
+                "its ImageNet weights are neither in the program nor on Keras' server: pass `--weights FILE`".to_owned()
+            }
+            file => format!("pass `--weights FILE` with {file}"),
+        }
     }
 
     fn load(mut self, shape: &[usize], layers: &[Layer], model: &Model) -> Result<()> {
@@ -354,9 +369,7 @@ impl Network {
                     Err(Error::new(place, "weights `none` or a file with the top", "imagenet")
                         .hint("its ImageNet weights are published without the top: use include_top(false)"))
                 }
-                None => Err(Error::new(place, "weights `none` or a file", "imagenet").hint(
-                    "its ImageNet weights are neither in the program nor on Keras' server: pass `--weights FILE`",
-                )),
+                None => Err(Error::new(place, "weights `none` or a file", "imagenet").hint(self.where_weights_are())),
             },
         }
     }

@@ -45,8 +45,12 @@ pub enum Preprocessing {
 pub(super) const MEAN_BGR: [f32; 3] = [103.939, 116.779, 123.68];
 
 /// Mean and standard deviation of the ImageNet photos scaled to 0 to 1, in the order red, green, blue.
-pub(super) const TORCH_MEAN: [f32; 3] = [0.485, 0.456, 0.406];
-pub(super) const TORCH_DEVIATION: [f32; 3] = [0.229, 0.224, 0.225];
+pub(super) const MEAN: [f64; 3] = [0.485, 0.456, 0.406];
+pub(super) const DEVIATION: [f64; 3] = [0.229, 0.224, 0.225];
+
+/// The same as f32, for computations that round as PyTorch and Keras' `preprocess_input` do.
+pub(super) const TORCH_MEAN: [f32; 3] = [MEAN[0] as f32, MEAN[1] as f32, MEAN[2] as f32];
+pub(super) const TORCH_DEVIATION: [f32; 3] = [DEVIATION[0] as f32, DEVIATION[1] as f32, DEVIATION[2] as f32];
 
 /// The modules of `keras.applications` that aren't the name of a network, and the preprocessing of their `preprocess_input`.
 const MODULES: &[(&str, Preprocessing)] = &[
@@ -115,14 +119,18 @@ impl fmt::Display for Preprocessing {
 impl FromStr for Preprocessing {
     type Err = Error;
 
-    /// Reads `none`, `scale`, `caffe`, `tf` or `torch`, or the name of a network of `keras.applications`, such as `resnet50`.
+    /// Reads `none`, `scale`, `caffe`, `tf`, `torch` or `efficientnet-lite`, or the name of a network of `keras.applications`, such as `resnet50`.
     fn from_str(name: &str) -> Result<Self> {
         let lower = name.to_ascii_lowercase().replace('_', "-");
         let mode = Self::ALL.into_iter().find(|mode| mode.to_string() == lower);
         let module = || MODULES.iter().find(|(module, _)| module.replace('_', "-") == lower).map(|(_, mode)| *mode);
         let network = || Architecture::find(name).ok().map(Architecture::preprocessing);
         mode.or_else(module).or_else(network).ok_or_else(|| {
-            Error::new("preprocessing", "none, scale, caffe, tf, torch, or a network such as resnet50", name)
+            Error::new(
+                "preprocessing",
+                "none, scale, caffe, tf, torch, efficientnet-lite, or a network such as resnet50",
+                name,
+            )
         })
     }
 }
@@ -139,7 +147,7 @@ mod tests {
         }
         assert_eq!("ResNet50V2".parse::<Preprocessing>().unwrap(), Preprocessing::Tf);
         let error = "tff".parse::<Preprocessing>().unwrap_err().to_string();
-        assert!(error.contains("expected none, scale, caffe, tf, torch"), "{error}");
+        assert!(error.contains("expected none, scale, caffe, tf, torch, efficientnet-lite, or a network"), "{error}");
     }
 
     // Keras 3.15: imagenet_utils.preprocess_input(np.array([[[[10., 100., 200.]]]]), mode=mode); the differences are roundings.
@@ -162,5 +170,6 @@ mod tests {
             }
         }
         assert!(Preprocessing::Caffe.call(&Input::new([8, 8, 1])).is_err());
+        assert_eq!((TORCH_MEAN, TORCH_DEVIATION), ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]));
     }
 }

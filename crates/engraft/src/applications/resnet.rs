@@ -11,7 +11,9 @@ pub(super) static RESNET50: Architecture = Architecture {
     keras: Some("ResNet50"),
     model_name: "resnet50",
     layers: |network, body, x| layers([3, 4, 6, 3], network, body, x),
-    weights: |network, _| weights(network, ["2cb95161c43110f7111970584f804107", "4d473c1dd8becc155b73f8504c6f6626"]),
+    weights: |network, _| {
+        Some(weights(network, ["2cb95161c43110f7111970584f804107", "4d473c1dd8becc155b73f8504c6f6626"]))
+    },
     parameters: 23_587_712,
     macs: 3_857_973_248,
     top_1: Some(74.9),
@@ -24,7 +26,9 @@ pub(super) static RESNET101: Architecture = Architecture {
     keras: Some("ResNet101"),
     model_name: "resnet101",
     layers: |network, body, x| layers([3, 4, 23, 3], network, body, x),
-    weights: |network, _| weights(network, ["f1aeb4b969a6efcfb50fad2f0c20cfc5", "88cf7a10940856eca736dc7b7e228a21"]),
+    weights: |network, _| {
+        Some(weights(network, ["f1aeb4b969a6efcfb50fad2f0c20cfc5", "88cf7a10940856eca736dc7b7e228a21"]))
+    },
     parameters: 42_658_176,
     macs: 7_570_194_432,
     top_1: Some(76.4),
@@ -37,7 +41,9 @@ pub(super) static RESNET152: Architecture = Architecture {
     keras: Some("ResNet152"),
     model_name: "resnet152",
     layers: |network, body, x| layers([3, 8, 36, 3], network, body, x),
-    weights: |network, _| weights(network, ["100835be76be38e30d865e96f2aaae62", "ee4c566cf9a93f14d82f913c2dc6dd0c"]),
+    weights: |network, _| {
+        Some(weights(network, ["100835be76be38e30d865e96f2aaae62", "ee4c566cf9a93f14d82f913c2dc6dd0c"]))
+    },
     parameters: 58_370_944,
     macs: 11_282_415_616,
     top_1: Some(76.6),
@@ -99,7 +105,7 @@ pub fn preprocess_input(x: &SymbolicTensor) -> Result<SymbolicTensor> {
 }
 
 /// The weight file with or without the top, with the MD5 of each.
-pub(super) fn weights(network: &Network, md5: [&'static str; 2]) -> Option<Pretrained> {
+pub(super) fn weights(network: &Network, md5: [&'static str; 2]) -> Pretrained {
     let name = network.architecture().model_name;
     keras_file(network, "resnet", &format!("{name}_weights_tf_dim_ordering_tf_kernels"), md5)
 }

@@ -12,6 +12,7 @@ pub(super) static RESNET18: Architecture = Architecture {
     parameters: 11_186_112,
     macs: 1_814_073_344,
     top_1: Some(69.8),
+    other_weights: "the state dict of torchvision's or timm's resnet18, saved as .safetensors",
     last_blocks: &["layer3_1_out", "layer2_1_out"],
     ..RESNET
 };
@@ -23,6 +24,7 @@ pub(super) static RESNET34: Architecture = Architecture {
     parameters: 21_301_696,
     macs: 3_663_761_408,
     top_1: Some(73.3),
+    other_weights: "the state dict of torchvision's or timm's resnet34, saved as .safetensors",
     last_blocks: &["layer3_5_out", "layer2_3_out"],
     ..RESNET
 };
@@ -34,6 +36,7 @@ pub(super) static RESNET50: Architecture = Architecture {
     parameters: 23_561_152,
     macs: 4_089_184_256,
     top_1: Some(76.1),
+    other_weights: "the state dict of torchvision's or timm's resnet50, saved as .safetensors",
     last_blocks: &["layer3_5_out", "layer2_3_out"],
     ..RESNET
 };
@@ -41,9 +44,11 @@ pub(super) static RESNET50: Architecture = Architecture {
 /// What the networks of the family have in common.
 const RESNET: Architecture = Architecture {
     preprocessing: Preprocessing::Torch,
-    // Published as pickles, which execute code when they are read.
+    // There are no `weights`: torchvision publishes pickles, which can execute code when they are read.
     torch_module: Some(|layer| Some(layer.replace('_', "."))),
     top: &["fc"],
+    // The accuracies are those of the weights `IMAGENET1K_V1`.
+    top_1_source: "https://docs.pytorch.org/vision/stable/models.html",
     last_block: "layer4_0_conv1",
     ..Architecture::DEFAULT
 };

@@ -11,7 +11,9 @@ pub(super) static RESNET50_V2: Architecture = Architecture {
     keras: Some("ResNet50V2"),
     model_name: "resnet50v2",
     layers: |network, body, x| layers([3, 4, 6, 3], network, body, x),
-    weights: |network, _| weights(network, ["3ef43a0b657b3be2300d5770ece849e0", "fac2f116257151a9d068a22e544a4917"]),
+    weights: |network, _| {
+        Some(weights(network, ["3ef43a0b657b3be2300d5770ece849e0", "fac2f116257151a9d068a22e544a4917"]))
+    },
     parameters: 23_564_800,
     macs: 3_482_255_360,
     top_1: Some(76.0),
@@ -23,7 +25,9 @@ pub(super) static RESNET101_V2: Architecture = Architecture {
     keras: Some("ResNet101V2"),
     model_name: "resnet101v2",
     layers: |network, body, x| layers([3, 4, 23, 3], network, body, x),
-    weights: |network, _| weights(network, ["6343647c601c52e1368623803854d971", "c0ed64b8031c3730f411d2eb4eea35b5"]),
+    weights: |network, _| {
+        Some(weights(network, ["6343647c601c52e1368623803854d971", "c0ed64b8031c3730f411d2eb4eea35b5"]))
+    },
     parameters: 42_626_560,
     macs: 7_194_476_544,
     top_1: Some(77.2),
@@ -35,7 +39,9 @@ pub(super) static RESNET152_V2: Architecture = Architecture {
     keras: Some("ResNet152V2"),
     model_name: "resnet152v2",
     layers: |network, body, x| layers([3, 8, 36, 3], network, body, x),
-    weights: |network, _| weights(network, ["a49b44d1979771252814e80f8ec446f9", "ed17cf2e0169df9d443503ef94b23b33"]),
+    weights: |network, _| {
+        Some(weights(network, ["a49b44d1979771252814e80f8ec446f9", "ed17cf2e0169df9d443503ef94b23b33"]))
+    },
     parameters: 58_331_648,
     macs: 10_906_697_728,
     top_1: Some(78.0),

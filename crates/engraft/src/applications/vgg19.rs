@@ -12,7 +12,7 @@ pub(super) static VGG19: Architecture = Architecture {
     layers: |network, body, x| vgg16::layers([2, 2, 4, 4, 4], network, body, x),
     weights: |network, _| {
         let md5 = ["cbe5617147190e668d6c5d5026f83318", "253f8cb515780f3b799900260a226db6"];
-        keras_file(network, "vgg19", "vgg19_weights_tf_dim_ordering_tf_kernels", md5)
+        Some(keras_file(network, "vgg19", "vgg19_weights_tf_dim_ordering_tf_kernels", md5))
     },
     top: &["fc1", "fc2", "predictions"],
     parameters: 20_024_384,

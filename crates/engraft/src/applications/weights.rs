@@ -133,7 +133,7 @@ pub(super) struct PretrainedFile {
 
 /// The file `{name}.h5` or, without the top, `{name}_notop.h5` in a folder of Keras' server, with the hash of each: the
 /// digits in Keras' source, empty where it has none.
-pub(super) fn keras_file(network: &Network, folder: &str, name: &str, md5: [&'static str; 2]) -> Option<Pretrained> {
+pub(super) fn keras_file(network: &Network, folder: &str, name: &str, md5: [&'static str; 2]) -> Pretrained {
     let (end, hash) = if network.include_top { ("", md5[0]) } else { ("_notop", md5[1]) };
     file_of(&format!("{KERAS_SERVER}/{folder}"), format!("{name}{end}.h5"), hash)
 }
@@ -142,14 +142,14 @@ pub(super) fn keras_file(network: &Network, folder: &str, name: &str, md5: [&'st
 pub(super) const KERAS_SERVER: &str = "https://storage.googleapis.com/tensorflow/keras-applications";
 
 /// The file `name` in a directory of a server. `hash` are its digits in Keras' source, empty if there are none.
-pub(super) fn file_of(directory: &str, name: String, hash: &'static str) -> Option<Pretrained> {
+pub(super) fn file_of(directory: &str, name: String, hash: &'static str) -> Pretrained {
     file_at(format!("{directory}/{name}"), name, hash)
 }
 
 /// The file at `url`, which Keras keeps as `name`.
-pub(super) fn file_at(url: String, name: String, hash: &'static str) -> Option<Pretrained> {
+pub(super) fn file_at(url: String, name: String, hash: &'static str) -> Pretrained {
     let hash = Hash::of_digits(hash);
-    Some(Pretrained::file(WeightFile { name: name.into(), url: url.into(), hash, bytes: None }))
+    Pretrained::file(WeightFile { name: name.into(), url: url.into(), hash, bytes: None })
 }
 
 /// Sets the weights of `layers` from a published file, which `hub` finds or downloads.

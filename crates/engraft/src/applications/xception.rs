@@ -11,12 +11,12 @@ pub(super) static XCEPTION: Architecture = Architecture {
     name: "xception",
     keras: Some("Xception"),
     model_name: "xception",
-    sizes: ImageSizes { default: 299, min: 71, others: &[] },
+    sizes: ImageSizes { default: 299, min: 71, also_pretrained: &[] },
     preprocessing: Preprocessing::Tf,
     layers,
     weights: |network, _| {
         let md5 = ["0a58e3b7378bc2990ea3b43d5981f1f6", "b0042744bf5b25fce3cb969f33bebb97"];
-        keras_file(network, "xception", "xception_weights_tf_dim_ordering_tf_kernels", md5)
+        Some(keras_file(network, "xception", "xception_weights_tf_dim_ordering_tf_kernels", md5))
     },
     parameters: 20_861_480,
     macs: 8_357_403_496,

@@ -167,10 +167,6 @@ mod tests {
     #[test]
     fn the_head_of_every_backbone_is_on_layers_that_it_has() {
         for backbone in Backbone::all() {
-            if backbone.architecture().parameters() > 30_000_000 {
-                // `cargo xtask parity` builds the large ones.
-                continue;
-            }
             let size = backbone.architecture().min_image_size().max(32);
             let x = crate::prelude::Input::new([size, size, 3]);
             let network = backbone.build(&x, Weights::None, None, Box::new(|_, _| {})).unwrap();
