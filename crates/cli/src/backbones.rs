@@ -9,12 +9,12 @@ use crate::output::{line, table};
 use crate::weights::download_size;
 
 /// The columns of the table that hold numbers, which are right-aligned.
-const IS_NUMBER: [bool; 6] = [false, true, true, true, true, false];
+const IS_NUMBER: [bool; 7] = [false, true, true, true, true, true, false];
 
-const SOURCES: &str = "\
+const LEGEND: &str = "\
 Parameters: without the classifier for ImageNet. MACs: multiply-accumulates for one photo of that many pixels per side.
-Top-1: accuracy on ImageNet's 1000 classes as published, in percent: by Keras (https://keras.io/api/applications), for the
-EfficientNet-Lites by their authors (https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite).";
+Min: the fewest pixels per side that --image-size may have. A weights file that is found is verified when it is used.
+Top-1: accuracy on ImageNet's 1000 classes in percent, as published:";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -35,8 +35,10 @@ pub(crate) struct Args {
     /// Print one JSON object instead of text, for scripts
     ///
     /// Its array `backbones` has an object for each network: name, keras (the function in keras.applications), parameters, macs,
-    /// image_size, min_image_size, top_1 (percent), last_block (the first layer of the last block), weights (program, machine or
-    /// download), file, url, hash and bytes of the weights file, default. What isn't known is null.
+    /// image_size, min_image_size, top_1 (percent) and top_1_source (who published it, a URL), last_block (the first layer of the
+    /// last block), weights (program; machine, where a file of that name is verified when it is used; download; or null, if only
+    /// `engraft train --weights FILE` provides them), file, url, hash and bytes of the weights file, default. What isn't known is
+    /// null.
     #[arg(long, help_heading = "Output")]
     json: bool,
 }
@@ -78,20 +80,35 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     match args.json {
         true => line(json!({"backbones": backbones.into_iter().map(to_json).collect::<Vec<_>>()})),
         false => {
-            let titles = ["name", "parameters", "MACs", "pixels", "top-1", "weights"].map(str::to_owned);
-            let rows: Vec<[String; 6]> = std::iter::once(titles).chain(backbones.into_iter().map(row)).collect();
+            let titles = ["name", "parameters", "MACs", "pixels", "min", "top-1", "weights"].map(str::to_owned);
+            let rows: Vec<[String; 7]> = std::iter::once(titles).chain(backbones.into_iter().map(row)).collect();
             line(table(&rows, IS_NUMBER))?;
-            line(format_args!("\n{SOURCES}"))
+            line(format_args!("\n{LEGEND}\n{}", sources()))
         }
     }
 }
 
-fn row(backbone: Backbone) -> [String; 6] {
+/// A line for each source of accuracies, with the names of its networks; the source of most networks is the last.
+fn sources() -> String {
+    let mut of_source: Vec<(&str, Vec<&str>)> = Vec::new();
+    for network in Architecture::all() {
+        match of_source.iter_mut().find(|(source, _)| *source == network.top_1_source()) {
+            Some((_, names)) => names.push(network.name()),
+            None => of_source.push((network.top_1_source(), vec![network.name()])),
+        }
+    }
+    of_source.sort_by_key(|(_, names)| names.len());
+    let others = of_source.pop().map(|(source, _)| format!("  all others: {source}"));
+    let named = of_source.into_iter().map(|(source, names)| format!("  {}: {source}", names.join(", ")));
+    named.chain(others).collect::<Vec<_>>().join("\n")
+}
+
+fn row(backbone: Backbone) -> [String; 7] {
     let network = backbone.architecture();
     let weights = match published(backbone) {
-        None => "none are published".to_owned(),
+        None => "with --weights FILE".to_owned(),
         Some(PublishedWeights::Embedded) => "in the program".to_owned(),
-        Some(PublishedWeights::File { .. }) if is_at_hand(backbone) => "on this machine".to_owned(),
+        Some(PublishedWeights::File { .. }) if is_at_hand(backbone) => "found (verified when used)".to_owned(),
         Some(PublishedWeights::File { file, .. }) => format!("download, {}", download_size(backbone, &file)),
     };
     [
@@ -99,6 +116,7 @@ fn row(backbone: Backbone) -> [String; 6] {
         millions(network.parameters()),
         billions(network.macs()),
         network.image_size().to_string(),
+        network.min_image_size().to_string(),
         network.top_1().map_or("-".to_owned(), |top_1| format!("{top_1:.1}")),
         if is_default(backbone) { format!("{weights} (default)") } else { weights },
     ]
@@ -122,6 +140,7 @@ fn to_json(backbone: Backbone) -> Value {
         "min_image_size": network.min_image_size(),
         // Through text, because 71.3 as f32 is 71.30000305175781.
         "top_1": network.top_1().and_then(|top_1| top_1.to_string().parse::<f64>().ok()),
+        "top_1_source": network.top_1().map(|_| network.top_1_source()),
         "last_block": network.last_block(),
         "weights": weights,
         "file": file.as_ref().map(|file| &*file.name),

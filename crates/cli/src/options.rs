@@ -205,6 +205,16 @@ impl RecipeArgs {
         size.map_or_else(LoadOptions::new, |size| LoadOptions::new().image_size(size))
     }
 
+    /// Checks `--image-size` for a new model on this backbone.
+    pub(crate) fn check_image_size(&self, backbone: Backbone) -> Result<(), Error> {
+        let min = backbone.architecture().min_image_size();
+        match self.image_size {
+            Some(size) if size < min => Err(Error::new("--image-size", format!("at least {min} for {backbone}"), size)
+                .hint(format_args!("leave it out for photos of {0} x {0} pixels", backbone.image_size()))),
+            _ => Ok(()),
+        }
+    }
+
     /// A recipe with these options. Options that aren't given have the defaults of `backbone`.
     pub(crate) fn recipe(&self, backbone: Backbone, classes: usize) -> Recipe {
         let default = Recipe::with_backbone(backbone, classes);

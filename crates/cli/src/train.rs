@@ -276,6 +276,15 @@ impl Args {
         }
     }
 
+    /// Checks the image size of a new model, before photos are read or weights are downloaded.
+    fn check_image_size(&self) -> Result<(), Error> {
+        match (&self.model, self.backbone) {
+            (None, BackboneChoice::One(backbone)) => self.recipe.check_image_size(backbone),
+            // A saved model checks its own size; `auto` leaves out the networks that don't take it.
+            _ => Ok(()),
+        }
+    }
+
     /// The checks of output files, which know the files that the command reads.
     fn outputs(&self) -> Outputs {
         let weights = match &self.weights {
@@ -321,6 +330,7 @@ pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
     split_root::check_training(&args.photos.photos, args.validation.is_some() || args.validation_split.is_some())?;
     args.validation.as_deref().map_or(Ok(()), check_photos)?;
     args.model.as_deref().map_or(Ok(()), |model| check_model(model, []))?;
+    args.check_image_size().map_err(Failure::Usage)?;
     let mut outputs = args.outputs();
     let output = outputs.check("--output", &args.output, Content::Keras)?;
     let history = args.history.as_deref().map(|path| outputs.check("--history", path, Content::History)).transpose()?;

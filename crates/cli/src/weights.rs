@@ -36,9 +36,12 @@ fn unverified(file: &WeightFile, is_fingerprinted: bool) -> Option<String> {
     file.hash.is_none().then(|| format!("note: no checksum is published for {name}; {checked}"))
 }
 
-/// The size of the file with the weights of a backbone: four bytes for each parameter, if it isn't known better.
+/// The size of the file with the weights of a backbone. If it isn't known, about four bytes for each parameter.
 pub(crate) fn download_size(backbone: Backbone, file: &WeightFile) -> String {
-    size(file.bytes.unwrap_or(4 * backbone.architecture().parameters() as u64))
+    match file.bytes {
+        Some(bytes) => size(bytes),
+        None => format!("about {}", size(4 * backbone.architecture().parameters() as u64)),
+    }
 }
 
 /// Adds what else to do to the error of weights that can't be found or downloaded; other errors stay.

@@ -127,7 +127,8 @@ fn recipes(args: &Args, folder: &PhotoFolder) -> Vec<Recipe> {
         BackboneChoice::One(backbone) => vec![recipe(backbone)],
         BackboneChoice::Auto => {
             let is_at_hand = |recipe: &Recipe| recipe.backbone.is_at_hand(recipe.image_size);
-            let (at_hand, left_out): (Vec<Recipe>, Vec<Recipe>) = Backbone::all().map(recipe).partition(is_at_hand);
+            let fitting = Backbone::all().filter(|backbone| args.recipe.check_image_size(*backbone).is_ok());
+            let (at_hand, left_out): (Vec<Recipe>, Vec<Recipe>) = fitting.map(recipe).partition(is_at_hand);
             tell_left_out(&left_out);
             at_hand
         }
