@@ -204,7 +204,7 @@ class Expected:
         """The arrays that `compute` returns for the model."""
         single = compute(self.model, *arguments, "float32")
         double = exactly(lambda: compute(self.double, *arguments, "float64"))
-        neighbour = {}
+        neighbour, self.has_double = {}, double is not None
         if double is None:
             near = [np.nextafter(x, np.float32(2)) for x in self.xs]
             double, neighbour = {}, compute(self.model, near, *arguments[1:], "float32")
@@ -233,7 +233,9 @@ class Expected:
         self.arrays.update(upstream=upstream, target=target)
         found = self.add(gradients, self.xs, upstream)
         # A gradient that cancels to almost nothing has the rounding errors of its terms, which are as large as other gradients.
-        rounding = float(3e-7 * max(np.abs(array).max(initial=0) for array in found.values()))
+        # What TensorFlow has in float32 only, such as antialiased interpolation, has its factors in float32, too.
+        factor = 3e-7 if self.has_double else 3e-6
+        rounding = float(factor * max(np.abs(array).max(initial=0) for array in found.values()))
         for name in found:
             self.tolerances[name] = max(self.tolerances.get(name, 0.0), rounding)
         if self.model.trainable_variables:

@@ -101,11 +101,13 @@ fn map(x: &[f32], y: &mut [f32], f: impl Fn(f32) -> f32 + Sync) {
     zip_chunks(x, y, CHUNK, |x, y| y.iter_mut().zip(x).for_each(|(y, &x)| *y = f(x)));
 }
 
-/// `dx = derivative(x) * dy`.
+/// `dx = derivative(x) * dy`, and 0 where `dy` is: the derivative may be infinite there, as that of a root at 0. TensorFlow does the
+/// same for roots; `keras.ops.normalize` of zeros relies on it.
 fn scale(x: &[f32], dy: &[f32], dx: &mut [f32], derivative: impl Fn(f32) -> f32 + Sync) {
     check_len("dy", dy, x.len());
     map(x, dx, derivative);
-    zip_chunks(dy, dx, CHUNK, |dy, dx| dx.iter_mut().zip(dy).for_each(|(dx, dy)| *dx *= dy));
+    let product = |(dx, dy): (&mut f32, &f32)| *dx = if *dy == 0.0 { 0.0 } else { *dx * dy };
+    zip_chunks(dy, dx, CHUNK, |dy, dx| dx.iter_mut().zip(dy).for_each(product));
 }
 
 #[cfg(test)]
@@ -117,6 +119,15 @@ mod tests {
         let mut y = vec![f32::NAN; x.len()];
         unary(function, x, &mut y);
         y
+    }
+
+    #[test]
+    fn no_gradient_passes_a_root_of_zero_backwards_as_nan() {
+        for root in [Unary::Sqrt, Unary::Rsqrt] {
+            let mut dx = [f32::NAN; 2];
+            unary_gradient(root, &[0.0, 4.0], &[0.0, 16.0], &mut dx);
+            assert_eq!(dx, [0.0, if root == Unary::Sqrt { 4.0 } else { -1.0 }]);
+        }
     }
 
     #[test]

@@ -79,7 +79,8 @@ impl<'a> Comparison<'a> {
             return self.differs(format_args!("{name}: {} numbers instead of {expected}", found.len()));
         }
         let differences = found.iter().zip(expected.data()).map(|(a, b)| (a - b).abs());
-        let difference = differences.fold(0.0, |largest: f32, d| if d.is_nan() { f32::INFINITY } else { largest.max(d) });
+        let difference =
+            differences.fold(0.0, |largest: f32, d| if d.is_nan() { f32::INFINITY } else { largest.max(d) });
         if name == "y" {
             self.distance = self.distance.max(difference);
         }

@@ -12,9 +12,7 @@ pub(super) fn kind(start: &[u8]) -> Option<Foreign> {
         Foreign::Empty
     } else if at(0, b"version https://git-lfs.github.com/spec/") {
         Foreign::GitLfsPointer
-    } else if at(0, b"PK\x03\x04") && start.windows(9).any(|window| window == b"/data.pkl") {
-        Foreign::PyTorch
-    } else if at(0, PICKLED_BY_PYTORCH) {
+    } else if at(0, PICKLED_BY_PYTORCH) || is_zip_of_pytorch(start) {
         Foreign::PyTorch
     } else if at(4, b"TFL3") {
         Foreign::TensorFlowLite
@@ -37,6 +35,10 @@ pub(super) fn kind(start: &[u8]) -> Option<Foreign> {
         return None;
     };
     Some(found)
+}
+
+fn is_zip_of_pytorch(start: &[u8]) -> bool {
+    start.starts_with(b"PK\x03\x04") && start.windows(9).any(|window| window == b"/data.pkl")
 }
 
 fn is_web_page(start: &[u8]) -> bool {

@@ -106,7 +106,10 @@ impl TorchvisionNames {
                 self.classifier += 3;
             }
             _ if layer.weights().is_empty() => {}
-            class => return Err(within(Error::new("torchvision's names", "Conv2D and Dense layers", class))),
+            class => {
+                let error = Error::new("torchvision's names", "Conv2D and Dense layers", class);
+                return Err(within(error.hint("they are those of torchvision's VGG; Keras' names suit every model")));
+            }
         }
         Ok(())
     }
