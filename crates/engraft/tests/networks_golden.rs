@@ -56,26 +56,26 @@ fn set_weights(model: &Model, case: &Case) {
     assert_eq!(factors.next(), None);
 }
 
-/// Three images of blocks of 8 by 8 similar pixels.
-fn images(case: &Case) -> Tensor {
+/// The first images: blocks of 8 by 8 pixels, which differ by the numbers of array `noise`.
+fn images(case: &Case, count: usize, noise: usize) -> Tensor {
     let side = case.get("side").as_u64().unwrap() as usize;
     let range = case.get("pixels").as_array().unwrap();
     let [low, high] = [0, 1].map(|end: usize| range[end].as_f64().unwrap());
     let blocks = side.div_ceil(8);
-    let small = numbers(99_999, 3 * blocks * blocks * 3, low, high);
+    let small = numbers(99_999, count * blocks * blocks * 3, low, high);
     let at =
         |image: usize, row: usize, column: usize, c: usize| ((image * blocks + row / 8) * blocks + column / 8) * 3 + c;
-    let noise = numbers(99_997, 3 * side * side * 3, low, high);
+    let noise = numbers(noise, count * side * side * 3, low, high);
     let mut pixels = Vec::with_capacity(noise.len());
-    for (image, row, column) in positions(side) {
+    for (image, row, column) in positions(count, side) {
         pixels.extend((0..3).map(|c| 0.75 * small[at(image, row, column, c)]));
     }
     pixels.iter_mut().zip(noise).for_each(|(pixel, noise)| *pixel += 0.25 * noise);
-    Tensor::new([3, side, side, 3], pixels).unwrap()
+    Tensor::new([count, side, side, 3], pixels).unwrap()
 }
 
-fn positions(side: usize) -> impl Iterator<Item = (usize, usize, usize)> {
-    (0..3).flat_map(move |image| (0..side).flat_map(move |row| (0..side).map(move |column| (image, row, column))))
+fn positions(count: usize, side: usize) -> impl Iterator<Item = (usize, usize, usize)> {
+    (0..count).flat_map(move |image| (0..side).flat_map(move |row| (0..side).map(move |column| (image, row, column))))
 }
 
 /// The network of a case, with the arguments of Keras' function.
@@ -99,11 +99,11 @@ fn network(case: &Case) -> Model {
     network.build().unwrap()
 }
 
-/// Every third row and column of three images.
-fn thirds(images: &Tensor) -> Vec<f32> {
-    let side = images.shape()[1];
-    let kept = positions(side).enumerate().filter(|(_, (_, row, column))| row % 3 == 0 && column % 3 == 0);
-    kept.flat_map(|(pixel, _)| images.data()[3 * pixel..3 * pixel + 3].to_vec()).collect()
+/// Every third row and column of an image.
+fn thirds(image: &Tensor) -> Vec<f32> {
+    let side = image.shape()[1];
+    let kept = positions(1, side).enumerate().filter(|(_, (_, row, column))| row % 3 == 0 && column % 3 == 0);
+    kept.flat_map(|(pixel, _)| image.data()[3 * pixel..3 * pixel + 3].to_vec()).collect()
 }
 
 fn check(case: &Case) {
@@ -112,7 +112,7 @@ fn check(case: &Case) {
     assert_eq!(model.name(), case.get("model_name").as_str().unwrap(), "{place}");
     assert_eq!(model.count_params() as u64, case.get("parameters").as_u64().unwrap(), "{place}");
     set_weights(&model, case);
-    let (x, arrays) = (images(case), case.arrays());
+    let arrays = case.arrays();
     let near = |name: &str, found: &[f32]| {
         let (expected, tolerance) = (arrays.get(name), arrays.get(&format!("{name}_tolerance")));
         assert_eq!(found.len(), expected.data().len(), "{place}: {name}");
@@ -125,14 +125,17 @@ fn check(case: &Case) {
             );
         }
     };
-    let y = model.predict(&x, 3).unwrap();
+    let y = model.predict(&images(case, 3, 99_997), 3).unwrap();
     near("y", y.data());
 
+    // No number is near a kink of ReLU or the like for this image, where the gradient isn't determined at single precision.
+    let image = images(case, 1, 100_000 + case.get("seed").as_u64().unwrap() as usize);
     let executor = CpuExecutor::new(Some(1)).unwrap();
     let request = GradientRequest { inputs: true, weights: true, ..GradientRequest::default() };
-    let plan = Plan::gradients(&model, &request, 3, &executor.plan_options()).unwrap();
-    let upstream = Tensor::new(y.shape(), numbers(99_998, y.data().len(), -1.0, 1.0)).unwrap();
-    let found = executor.prepare(plan).unwrap().gradients(&[&x], &[&upstream], 0).unwrap();
+    let plan = Plan::gradients(&model, &request, 1, &executor.plan_options()).unwrap();
+    let outputs = y.shape()[1];
+    let upstream = Tensor::new([1, outputs], numbers(99_998, outputs, -1.0, 1.0)).unwrap();
+    let found = executor.prepare(plan).unwrap().gradients(&[&image], &[&upstream], 0).unwrap();
     near("dx", &thirds(&found.inputs[0]));
     let sums = model.trainable_weights().into_iter().enumerate().map(|(k, weight)| {
         let factors = numbers(k, weight.count(), -1.0, 1.0);
