@@ -22,6 +22,8 @@ def original(file, name, size):
     """The network without its top, with the weights of a file of Keras."""
     keras.utils.clear_session()
     make = getattr(applications, name)
+    # ConvNeXt ends in a normalization of what is pooled.
+    pooled = {"pooling": "avg" if name.startswith("ConvNeXt") else None}
     if not file.name.endswith(".weights.h5"):
         whole = keras.saving.load_model(file)
         if len(whole.output_shape) == 4:
@@ -29,7 +31,7 @@ def original(file, name, size):
     else:
         for include_top in [True, False]:
             keras.utils.clear_session()
-            whole = make(weights=None, include_top=include_top, input_shape=(size, size, 3))
+            whole = make(weights=None, include_top=include_top, input_shape=(size, size, 3), **pooled)
             try:
                 whole.load_weights(file)
                 break
