@@ -1,6 +1,8 @@
 """Predictions and gradients of the networks of `keras.applications`, with weights by a formula, so that no weights are stored."""
 
+import contextlib
 import json
+from unittest import mock
 
 import keras
 import numpy as np
@@ -77,29 +79,33 @@ def images(count, side, pixels, noise=99_997):
 
 
 def set_weights(model, x):
-    """Weights by the formula. The moving variances of each BatchNormalization have a factor, as the variance of what it is called
-    on depends on the network; returns the factors in the order of the weights."""
+    """Weights by the formula. The moving variances of each BatchNormalization have a factor, the mean square of what it is called
+    on, and the moving means its root, so that numbers stay near 1; returns the factors in the order of the weights."""
     for k, variable in enumerate(model.weights):
         name = variable.path.rsplit("/", 1)[-1]
         if name != "count":
             variable.assign(numbers(k, variable.shape, *bounds(name, tuple(variable.shape))))
     apply_statistics(model)
     norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
-    momenta = [layer.momentum for layer in norms]
-    means = [layer.moving_mean.numpy() for layer in norms]
-    for layer in norms:
-        layer.momentum = 0.0
-    model(x, training=True)
-    for layer, momentum, mean in zip(norms, momenta, means):
-        layer.momentum = momentum
-        layer.moving_mean.assign(mean)
-    factors = []
-    for k, variable in enumerate(model.weights):
-        if variable.path.endswith("/moving_variance"):
-            factor = float(f"{variable.numpy().mean():.2e}")
-            factors.append(factor)
-            variable.assign(np.float32(factor) * numbers(k, variable.shape, 0.7, 1.3))
-    return factors
+    factors = {}
+    with contextlib.ExitStack() as patches:
+        for layer in norms:
+            patches.enter_context(mock.patch.object(layer, "call", scaled_first(layer, factors)))
+        model(x, training=False)
+    return [factors[layer.name] for layer in norms]
+
+
+def scaled_first(layer, factors):
+    """The call of a BatchNormalization, which scales the moving mean and the moving variance first."""
+    call = layer.call
+
+    def scaled(inputs, **options):
+        factor = factors[layer.name] = float(f"{np.mean(np.square(inputs)):.2e}")
+        layer.moving_mean.assign(layer.moving_mean * np.sqrt(np.float32(factor)))
+        layer.moving_variance.assign(layer.moving_variance * np.float32(factor))
+        return call(inputs, **options)
+
+    return scaled
 
 
 def apply_statistics(model):

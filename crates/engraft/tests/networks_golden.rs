@@ -38,8 +38,10 @@ fn bounds(name: &str, shape: &[usize]) -> (f64, f64) {
     (-limit, limit)
 }
 
+/// Weights by the formula. The factor of a BatchNormalization scales its moving variance, and the root its moving mean.
 fn set_weights(model: &Model, case: &Case) {
     let mut factors = case.get("factors").as_array().unwrap().iter().map(|factor| factor.as_f64().unwrap() as f32);
+    let mut factor = 1.0;
     for (k, weight) in model.weights().iter().enumerate() {
         let name = weight.name().rsplit('/').next().unwrap();
         if name == "count" {
@@ -47,8 +49,11 @@ fn set_weights(model: &Model, case: &Case) {
         }
         let (low, high) = bounds(name, weight.shape());
         let mut values = numbers(k, weight.count(), low, high);
+        if name == "moving_mean" {
+            factor = factors.next().unwrap();
+            values.iter_mut().for_each(|value| *value *= factor.sqrt());
+        }
         if name == "moving_variance" {
-            let factor = factors.next().unwrap();
             values.iter_mut().for_each(|value| *value *= factor);
         }
         weight.set(values).unwrap();
