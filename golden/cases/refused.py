@@ -99,13 +99,6 @@ def eight_bit_floats_in_attention():
     return attention("float8")
 
 
-def operation_in_h5():
-    """`preprocess_input` in an .h5, which Keras writes but can't read."""
-    inputs = keras.Input(SHAPE)
-    x = L.GlobalAveragePooling2D()(keras.applications.vgg16.preprocess_input(inputs))
-    return keras.Model(inputs, L.Dense(3)(x))
-
-
 BUILDERS = [
     lambda_layer,
     lambda_in_nested,
@@ -117,12 +110,11 @@ BUILDERS = [
     unknown_activation,
     unknown_operation,
     four_bits,
-    operation_in_h5,
     four_bits_in_attention,
     eight_bit_floats_in_attention,
 ]
 # File formats of each case; both by default. Keras can't write an .h5 of a custom model class, or read one with an operation.
-ENDINGS = {"custom_model": ["keras"], "unknown_operation": ["keras"], "operation_in_h5": ["h5"]}
+ENDINGS = {"custom_model": ["keras"], "unknown_operation": ["keras"]}
 
 
 def write(directory):

@@ -89,6 +89,16 @@ def open_size(random):
     return model
 
 
+def operations(random):
+    """Operations, to an `.h5` of which Keras writes no modules: `preprocess_input`, and a hard swish."""
+    inputs = keras.Input(SHAPE)
+    x = L.Conv2D(4, 3)(keras.applications.vgg16.preprocess_input(inputs) / 64)
+    x = L.GlobalAveragePooling2D()(L.Multiply()([x, L.ReLU(6)(x + 3.0) * (1.0 / 6.0)]))
+    model = keras.Model(inputs, L.Dense(3, activation="softmax")(x))
+    store.randomize(model, random)
+    return model
+
+
 def open_base(random):
     base = keras.Sequential([keras.Input((None, None, 3)), L.Conv2D(4, 3, activation="relu"), L.MaxPooling2D()], name="base")
     inputs = keras.Input(SHAPE)
@@ -131,7 +141,7 @@ def attention_in_float32(model):
 
 
 MODELS |= {"policy_map": policy_map, "lora": lora, "int8": int8}
-OPEN = {"open_size": open_size, "open_base": open_base}
+OPEN = {"open_size": open_size, "open_base": open_base, "operations": operations}
 ATTENTION = {"int8_attention": int8_attention}
 
 

@@ -29,10 +29,6 @@ const WORDS: &[(&str, &str)] = &[
     ),
     ("unknown_operation", "operation `cumsum` (Cumsum): this operation is not known"),
     ("four_bits", "layer `hidden` (Dense), dtype: expected floats or int8, received int4/128_from_float32"),
-    (
-        "operation_in_h5",
-        "GetItem may be an operation, which Keras can't open in an .h5 either; save the model as .keras",
-    ),
     ("four_bits_in_attention", "as of a kernel quantized to int4"),
     ("eight_bit_floats_in_attention", "as of a kernel quantized to float8"),
 ];

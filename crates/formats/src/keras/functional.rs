@@ -75,17 +75,17 @@ impl<'a> LayerEntry<'a> {
         };
         let within = |error: Error| error.within(format_args!("layer `{name}`"));
         let module = object.get("module").and_then(Value::as_str).unwrap_or_default();
+        let operation = is_operation(module) || is_unmarked_operation(object, nodes);
         let named = named_arguments::calls(object["class_name"].as_str().unwrap_or_default(), nodes);
         let mut options = Map::new();
         let (mut calls, arguments) = if let Some(named) = named {
             let (calls, shared) = named.map_err(within)?;
             options = shared;
             (calls, None)
-        } else if is_operation(module) {
+        } else if operation {
             operation_calls(nodes).map_err(within)?
         } else {
-            let calls = nodes.iter().map(nodes::references).collect::<Result<Vec<_>>>();
-            (calls.map_err(|error| within(perhaps_an_operation(error, object)))?, None)
+            (nodes.iter().map(nodes::references).collect::<Result<_>>().map_err(within)?, None)
         };
         if object["class_name"] == "InputLayer" {
             if !calls.is_empty() {
@@ -104,6 +104,9 @@ impl<'a> LayerEntry<'a> {
         }
         let mut object = self.object.clone();
         if let Some(arguments) = &self.arguments {
+            if object.get("module").is_none() {
+                object["module"] = Value::from("keras.ops");
+            }
             object[ARGUMENTS] = Value::Array(arguments.positional.clone());
             object[KEYWORDS] = Value::Object(arguments.keywords.clone());
         }
@@ -114,15 +117,18 @@ impl<'a> LayerEntry<'a> {
     }
 }
 
-/// Adds a hint to an error if `object` may be an operation. In an `.h5`, operations are not marked as such.
-fn perhaps_an_operation(error: Error, object: &Value) -> Error {
-    let class_name = object["class_name"].as_str().unwrap_or_default();
-    if object.get("module").is_some() || known_classes().any(|class| class == class_name) {
-        return error;
-    }
-    error.hint(format_args!(
-        "{class_name} may be an operation, which Keras can't open in an .h5 either; save the model as .keras"
-    ))
+/// Classes that are layers, which take a list of tensors, and operations, which take tensors and numbers.
+const MERGING: [&str; 6] = ["Add", "Average", "Maximum", "Minimum", "Multiply", "Subtract"];
+
+/// Whether an object without a module is an operation. Keras writes no modules to an `.h5`, and can't read operations from it; a layer
+/// has an option `dtype` or `trainable`, an operation never.
+fn is_unmarked_operation(object: &Value, nodes: &[Value]) -> bool {
+    let (class_name, config) = (object["class_name"].as_str().unwrap_or_default(), &object["config"]);
+    let marked = [object.get("module"), config.get("dtype"), config.get("trainable")].iter().any(Option::is_some);
+    let arguments = nodes.first().and_then(|node| node.get("args")).and_then(Value::as_array);
+    let Some(arguments) = arguments.filter(|_| !marked) else { return false };
+    let takes_list = arguments.first().is_some_and(Value::is_array);
+    !known_classes().any(|class| class == class_name) || MERGING.contains(&class_name) && !takes_list
 }
 
 /// The inputs of each call of an operation, and the arguments, which all calls must share.
