@@ -183,7 +183,7 @@ fn check(norm: &Normalization, x: &[f32], gamma: Option<&[f32]>) {
 #[derive(Clone, Copy, Default)]
 struct Mean {
     rounded: f32,
-    /// What the rounding of the sum and of the mean lost.
+    /// The mean minus `rounded`.
     rest: f32,
 }
 
@@ -505,7 +505,7 @@ mod tests {
         let (x, dy) = ([0.03, -0.7, 1e-3, 5.0], uniform(4, 1));
         let mut dx = [f32::NAN; 4];
         normalize_input_gradient(&norm, &dy, &x, None, &mut dx);
-        // The third one is below epsilon, 0.01, and divided by it.
+        // 1e-3 is below epsilon (0.01), so it is divided by epsilon, a constant.
         assert!([dx[0], dx[1], dx[3]].iter().all(|dx| dx.abs() < 1e-12), "{dx:?}");
         assert!((dx[2] - dy[2] * 100.0).abs() < 1e-5, "{dx:?}");
     }
