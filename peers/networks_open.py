@@ -40,7 +40,7 @@ def original(file, name, size):
         if not include_top:
             return whole
     keras.utils.clear_session()
-    base = make(weights=None, include_top=False, input_shape=(size, size, 3))
+    base = make(weights=None, include_top=False, input_shape=(size, size, 3), **pooled)
     for layer, saved in zip(layers_of(base), layers_of(whole)):
         layer.set_weights(saved.get_weights())
     return base

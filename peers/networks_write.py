@@ -24,7 +24,7 @@ NETWORKS = [
     ("InceptionV3", "inception-v3", 75, "weights.h5", False),
     ("Xception", "xception", 71, "keras", False),
     ("NASNetMobile", "nasnet-mobile", 32, "h5", False),
-    ("ConvNeXtTiny", "convnext-tiny", 32, "weights.h5", False),
+    ("ConvNeXtTiny", "convnext-tiny", 32, "weights.h5", True),
 ]
 # A network, its formats, and the names of smaller networks whose layers it has, among others.
 OTHERS = [

@@ -50,7 +50,7 @@ use std::fs::File;
 use std::io::{BufReader, Read, Seek};
 use std::path::Path;
 
-use engraft_nn::{Error, Model, Result};
+use engraft_nn::{Error, Layer, Model, Result};
 use serde_json::{Map, Value};
 
 use self::config_reader::ConfigReader;
@@ -309,8 +309,8 @@ pub fn load_weights(path: &Path, model: &Model) -> Result<()> {
     set_weights(&file, model).map_err(|error| within_file(path, error))
 }
 
-/// Loads the weights of a network without its top from a file of the whole network: like [`load_weights`], but the file may
-/// have weights of further layers. The layers of each class must be the first of that class in the file.
+/// Loads the weights of a network's first layers, such as those below its top, from a file of the whole network. Their names
+/// don't matter: the layers of each class must be the first of that class in the file.
 ///
 /// ```
 /// use engraft_formats::{FloatType, keras};
@@ -321,7 +321,7 @@ pub fn load_weights(path: &Path, model: &Model) -> Result<()> {
 /// let (whole, base) = (base().add(Flatten::new()).add(Dense::new(2)).build()?, base().build()?);
 /// keras::save_weights(&whole, &path, FloatType::F32)?;
 /// assert!(keras::load_weights(&path, &base).is_err());
-/// keras::load_base_weights(&path, &base)?;
+/// keras::load_base_weights(&path, &base.layers())?;
 /// assert_eq!(*base.weights()[0].values(), *whole.weights()[0].values());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -329,9 +329,9 @@ pub fn load_weights(path: &Path, model: &Model) -> Result<()> {
 /// # Errors
 /// The file can't be read or has another format; a weight is missing or of another shape. All shapes are checked before the
 /// first weight is set.
-pub fn load_base_weights(path: &Path, base: &Model) -> Result<()> {
+pub fn load_base_weights(path: &Path, layers: &[Layer]) -> Result<()> {
     let file = open_weights(path)?;
-    weights::read_base(&weights::saved_layers(base.layer()), &file).map_err(|error| within_file(path, error))
+    weights::read_base(&weights::saved_as_model(layers), &file).map_err(|error| within_file(path, error))
 }
 
 /// Like [`load_weights`], from any seekable reader.

@@ -31,7 +31,7 @@ pub(super) fn load(path: &Path, network: &Network, layers: &[Layer], model: &Mod
         file.load_fitting(
             || keras::load_weights(path, model),
             || Ok((keras::load_weights_by_name(path, layers)?, keras::layer_names(path)?)),
-            || keras::load_base_weights(path, model),
+            || keras::load_base_weights(path, layers),
         )
     } else if name.ends_with(".safetensors") {
         match network.architecture.torch_module.filter(|_| !has_paths_of_keras(path)) {
@@ -320,6 +320,29 @@ mod tests {
             larger.call(&Input::new([2])).unwrap();
             let error = load(&path("old.h5"), &vgg16(), &[larger], &written).unwrap_err().to_string();
             assert!(error.contains("layer `a`: expected weights of shapes [[2, 5], [5]], received"), "{error}");
+        }
+    }
+
+    #[test]
+    fn layers_in_front_do_not_shift_the_numbers_of_the_groups() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("whole.weights.h5");
+        // Keras numbers the layers of a class, so that a block of the network has the group `sequential_1` behind another.
+        let block = |name: &'static str| Sequential::new().add(Dense::new(2).named(name));
+        let (x, photo) = (Input::new([2]), Input::new([2]));
+        let layers = |last: &'static str| [block("a").into_layer(), Dense::new(2).named(last).into_layer()];
+        let call = |x: &SymbolicTensor, layers: &[Layer]| layers.iter().try_fold(x.clone(), |x, layer| layer.call(&x));
+        let written = layers("head_of_another_name");
+        let y = call(&x, &written).unwrap();
+        let whole = Model::new(&x, &Dense::new(3).call(&y).unwrap()).unwrap();
+        keras::save_weights(&whole, &path, FloatType::F32).unwrap();
+
+        let read = layers("b");
+        let augmented = block("augmentation").call(&photo).unwrap();
+        let model = Model::new(&photo, &call(&augmented, &read).unwrap()).unwrap();
+        load(&path, &vgg16(), &read, &model).unwrap();
+        for (written, read) in written.iter().zip(&read) {
+            assert_eq!(*written.weights()[0].values(), *read.weights()[0].values());
         }
     }
 

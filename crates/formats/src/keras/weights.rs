@@ -67,20 +67,32 @@ pub(super) fn saved_layers(model: &Layer) -> Vec<SavedLayer> {
     found
 }
 
+/// The layers as [`saved_layers`] of a model that has only these.
+pub(super) fn saved_as_model(layers: &[Layer]) -> Vec<SavedLayer> {
+    let mut found = Vec::new();
+    visit_all(layers, "", &mut HashSet::new(), &mut found);
+    found
+}
+
 fn visit(layer: &Layer, path: String, visited: &mut HashSet<usize>, found: &mut Vec<SavedLayer>) {
     if !visited.insert(layer.id()) {
         return;
     }
-    let layers = join(&path, "layers");
-    found.push(SavedLayer { path, layer: layer.clone() });
+    found.push(SavedLayer { path: path.clone(), layer: layer.clone() });
+    visit_all(&layer.layers(), &path, visited, found);
+}
+
+/// Visits the layers of the model at `path`. Each has a group named after its class, and numbered from the second on.
+fn visit_all(layers: &[Layer], path: &str, visited: &mut HashSet<usize>, found: &mut Vec<SavedLayer>) {
+    let group = join(path, "layers");
     let mut used: HashMap<String, usize> = HashMap::new();
-    for inner in layer.layers().iter().filter(|inner| !is_operation(inner.def().module())) {
+    for inner in layers.iter().filter(|inner| !is_operation(inner.def().module())) {
         let class = snake_case(inner.class_name());
         let name = match used.entry(class.clone()).and_modify(|uses| *uses += 1).or_insert(0) {
             0 => class,
             uses => format!("{class}_{uses}"),
         };
-        visit(inner, join(&layers, &name), visited, found);
+        visit(inner, join(&group, &name), visited, found);
     }
 }
 
