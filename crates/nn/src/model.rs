@@ -8,7 +8,8 @@ use serde_json::{Map, Value};
 
 use crate::compile::{Compiled, Optimizer};
 use crate::graph::{Arguments, Graph, SymbolicTensor};
-use crate::layer::{IntoLayer, Layer, LayerDef};
+use crate::layer::{IntoLayer, Layer};
+use crate::layer_def::LayerDef;
 use crate::lowering::Lowering;
 use crate::sequential::SequentialDef;
 use crate::session_cache::Cache;

@@ -9,7 +9,8 @@ use serde_json::{Map, Value};
 
 use crate::Shape;
 use crate::graph::{Arguments, Graph, SymbolicTensor};
-use crate::layer::{IntoLayer, Layer, LayerDef};
+use crate::layer::{IntoLayer, Layer};
+use crate::layer_def::LayerDef;
 use crate::layers::InputLayer;
 use crate::lowering::Lowering;
 use crate::model::Model;

@@ -8,7 +8,7 @@ use super::options::{config_of, single};
 use crate::Result;
 use crate::Shape;
 use crate::activation::ActivationFn;
-use crate::layer::LayerDef;
+use crate::layer_def::LayerDef;
 use crate::lowering::Lowering;
 
 /// An activation function as a layer of its own (Keras' `Activation`).

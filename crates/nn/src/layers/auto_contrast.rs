@@ -8,7 +8,7 @@ use super::data_format::DataFormat;
 use super::expression::{self, Expression, Operand, only};
 use super::operation::where_true;
 use super::options::config_of;
-use crate::layer::LayerDef;
+use crate::layer_def::LayerDef;
 use crate::lowering::Lowering;
 use crate::{Error, Result, Shape};
 

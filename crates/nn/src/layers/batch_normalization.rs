@@ -9,7 +9,7 @@ use super::normalization_options::with_axes_in_order;
 use super::options::{config_of, single, yes};
 use crate::Shape;
 use crate::keras_object::Unset;
-use crate::layer::LayerDef;
+use crate::layer_def::LayerDef;
 use crate::lowering::Lowering;
 use crate::weight::WeightSpec;
 use crate::{Constraint, Error, ErrorKind, Initializer, Regularizer, Result, constraint, initializer, regularizer};

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::aspect_ratio::{Rounding, Window, push_crop, push_resize};
 use super::data_format::DataFormat;
 use super::options::config_of;
-use crate::layer::LayerDef;
+use crate::layer_def::LayerDef;
 use crate::lowering::Lowering;
 use crate::{Error, Result, Shape};
 

@@ -8,7 +8,7 @@ use super::data_format::DataFormat;
 use super::options::config_of;
 use super::zero_padding::Border;
 use crate::Shape;
-use crate::layer::LayerDef;
+use crate::layer_def::LayerDef;
 use crate::lowering::Lowering;
 use crate::{Error, Result};
 

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use crate::layer::{Layer, LayerDef};
+use crate::layer::Layer;
+use crate::layer_def::LayerDef;
 use crate::{Error, Result};
 
 /// Creates a layer from its config and name.

@@ -9,7 +9,7 @@ use super::expression::{self, Expression, Operand};
 use super::operation::l2_normalized;
 use super::options::config_of;
 use crate::Shape;
-use crate::layer::LayerDef;
+use crate::layer_def::LayerDef;
 use crate::lowering::Lowering;
 use crate::{Error, Result};
 
@@ -130,7 +130,7 @@ impl LayerDef for Dot {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layer::LayerDefExt;
+    use crate::layer_def::LayerDefExt;
     use crate::layers::Input;
 
     #[test]

@@ -8,7 +8,7 @@ use super::noise::check_rate;
 use super::noise_shape::{NoiseShape, push_noise};
 use super::options::{config_of, single};
 use super::seed::Seed;
-use crate::layer::LayerDef;
+use crate::layer_def::LayerDef;
 use crate::lowering::Lowering;
 use crate::{Result, Shape};
 

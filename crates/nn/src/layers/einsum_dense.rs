@@ -12,7 +12,7 @@ use super::rearranged::{reshaped, scaled};
 use crate::Shape;
 use crate::activation::ActivationFn;
 use crate::keras_object::Unset;
-use crate::layer::LayerDef;
+use crate::layer_def::LayerDef;
 use crate::lowering::Lowering;
 use crate::weight::WeightSpec;
 use crate::{Constraint, Error, ErrorKind, Initializer, Regularizer, Result, constraint, initializer, regularizer};

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use super::reshape::resolve;
 use crate::Shape;
-use crate::layer::LayerDef;
+use crate::layer_def::LayerDef;
 use crate::lowering::Lowering;
 use crate::size_limits::check_size;
 use crate::{Error, Result};

@@ -8,7 +8,7 @@ use super::axis_option::sample_axis;
 use super::options::{config_of, single};
 use crate::Result;
 use crate::Shape;
-use crate::layer::LayerDef;
+use crate::layer_def::LayerDef;
 use crate::lowering::Lowering;
 
 /// Reverses an axis, for example the channels from RGB to BGR (`keras.ops.flip` on a symbolic tensor).

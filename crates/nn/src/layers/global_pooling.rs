@@ -9,7 +9,7 @@ use super::data_format::DataFormat;
 use super::options::config_of;
 use crate::Result;
 use crate::Shape;
-use crate::layer::LayerDef;
+use crate::layer_def::LayerDef;
 use crate::lowering::Lowering;
 
 /// Defines a global pooling layer. The two layers differ only in the kind of pooling.

@@ -8,7 +8,7 @@ use super::axis_option::{last_axis, sample_axis};
 use super::normalization_options::{not_empty, scale_and_center_options, with_axes_in_order};
 use super::options::{config_of, single, yes};
 use crate::Shape;
-use crate::layer::LayerDef;
+use crate::layer_def::LayerDef;
 use crate::lowering::Lowering;
 use crate::weight::WeightSpec;
 use crate::{Constraint, Error, Initializer, Regularizer, Result, constraint, initializer, regularizer};

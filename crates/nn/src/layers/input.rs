@@ -7,7 +7,8 @@ use serde_json::{Map, Value};
 use super::options::config_of;
 use crate::Shape;
 use crate::graph::SymbolicTensor;
-use crate::layer::{IntoLayer, Layer, LayerDef, LayerDefExt};
+use crate::layer::{IntoLayer, Layer};
+use crate::layer_def::{LayerDef, LayerDefExt};
 use crate::lowering::Lowering;
 use crate::{Error, ErrorKind, Result};
 

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::normalization_options::{normalize_over, normalized_axes, scale_and_center_options, weight_shape};
 use super::options::{config_of, single, yes};
 use crate::Shape;
-use crate::layer::LayerDef;
+use crate::layer_def::LayerDef;
 use crate::lowering::Lowering;
 use crate::weight::WeightSpec;
 use crate::{Axes, Constraint, Initializer, Regularizer, Result, constraint, initializer, regularizer};

@@ -8,7 +8,7 @@ use super::axis_option::{axis_option, last_axis, sample_axis};
 use super::expression::{self, Expression, Operand};
 use super::options::config_of;
 use crate::Shape;
-use crate::layer::LayerDef;
+use crate::layer_def::LayerDef;
 use crate::lowering::Lowering;
 use crate::{Error, Result};
 

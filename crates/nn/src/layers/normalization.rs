@@ -8,7 +8,7 @@ use super::axis_option::sample_axis;
 use super::constant_array::{ConstantArray, push_scale_shift};
 use super::options::{config_of, single};
 use super::rescaling::PerChannel;
-use crate::layer::LayerDef;
+use crate::layer_def::LayerDef;
 use crate::lowering::Lowering;
 use crate::weight::{Weight, WeightSpec};
 use crate::{Error, Initializer, Result, Shape};

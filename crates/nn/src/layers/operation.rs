@@ -20,7 +20,8 @@ use engraft_ir::{Activation, Binary, Reduction, Unary, ValueId};
 use serde_json::{Map, Value, json};
 
 use crate::Shape;
-use crate::layer::{Layer, LayerDef};
+use crate::layer::Layer;
+use crate::layer_def::LayerDef;
 use crate::lowering::Lowering;
 use crate::{Error, ErrorKind, Result, naming};
 

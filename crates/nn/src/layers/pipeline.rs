@@ -6,7 +6,8 @@ use serde_json::{Map, Value};
 
 use super::options::single;
 use super::registry::from_object;
-use crate::layer::{Layer, LayerDef};
+use crate::layer::Layer;
+use crate::layer_def::LayerDef;
 use crate::lowering::Lowering;
 use crate::{Error, ErrorKind, Result, Shape};
 

@@ -9,7 +9,7 @@ use super::data_format::DataFormat;
 use super::options::{Padding, Size2d, config_of};
 use crate::Result;
 use crate::Shape;
-use crate::layer::LayerDef;
+use crate::layer_def::LayerDef;
 use crate::lowering::Lowering;
 
 fn two() -> Size2d {

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::options::{config_of, single};
 use crate::Shape;
-use crate::layer::LayerDef;
+use crate::layer_def::LayerDef;
 use crate::lowering::Lowering;
 use crate::weight::WeightSpec;
 use crate::{Axes, Constraint, Error, Initializer, Regularizer, Result, constraint, initializer, regularizer};

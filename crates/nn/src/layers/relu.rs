@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::options::{config_of, single};
 use crate::Shape;
 use crate::activation_layer::rectifier;
-use crate::layer::LayerDef;
+use crate::layer_def::LayerDef;
 use crate::lowering::Lowering;
 use crate::{Error, Result};
 

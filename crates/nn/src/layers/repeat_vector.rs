@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::expression::{self, Expression, Operand};
 use super::options::config_of;
 use crate::Shape;
-use crate::layer::LayerDef;
+use crate::layer_def::LayerDef;
 use crate::lowering::Lowering;
 use crate::{Error, Result};
 
@@ -66,7 +66,7 @@ impl LayerDef for RepeatVector {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layer::LayerDefExt;
+    use crate::layer_def::LayerDefExt;
     use crate::layers::Input;
 
     #[test]

@@ -8,7 +8,7 @@ use super::constant_array::{ConstantArray, push_scale_shift};
 use super::options::{config_of, single};
 use crate::Result;
 use crate::Shape;
-use crate::layer::LayerDef;
+use crate::layer_def::LayerDef;
 use crate::lowering::Lowering;
 
 /// One number for all channels, or one number per channel.

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::options::{config_of, single};
 use crate::Shape;
-use crate::layer::LayerDef;
+use crate::layer_def::LayerDef;
 use crate::lowering::Lowering;
 use crate::{Error, Result};
 
@@ -128,7 +128,7 @@ impl LayerDef for Permute {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layer::LayerDefExt;
+    use crate::layer_def::LayerDefExt;
     use crate::layers::Input;
 
     #[test]

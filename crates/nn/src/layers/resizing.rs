@@ -8,7 +8,7 @@ use super::aspect_ratio::{Rounding, Window, borders, padded_shape, push_borders,
 use super::data_format::DataFormat;
 use super::options::config_of;
 use crate::Shape;
-use crate::layer::LayerDef;
+use crate::layer_def::LayerDef;
 use crate::lowering::Lowering;
 use crate::{Error, ErrorKind, Result};
 

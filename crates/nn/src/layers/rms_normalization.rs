@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::normalization_options::{normalize_over, normalized_axes, weight_shape};
 use super::options::{config_of, single};
 use crate::Shape;
-use crate::layer::LayerDef;
+use crate::layer_def::LayerDef;
 use crate::lowering::Lowering;
 use crate::weight::WeightSpec;
 use crate::{Axes, Error, Initializer, Result};

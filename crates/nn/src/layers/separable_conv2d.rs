@@ -9,7 +9,7 @@ use super::kernel_options::{output_options, window_options};
 use super::options::{Padding, Size2d, config_of, yes};
 use crate::Shape;
 use crate::activation::ActivationFn;
-use crate::layer::LayerDef;
+use crate::layer_def::LayerDef;
 use crate::lowering::Lowering;
 use crate::weight::WeightSpec;
 use crate::{Constraint, Error, Initializer, Regularizer, Result, constraint, initializer, regularizer};

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::normalization_options::{normalized_axes, with_axes_in_order};
 use super::options::{config_of, single};
 use crate::activation::ActivationFn;
-use crate::layer::LayerDef;
+use crate::layer_def::LayerDef;
 use crate::lowering::Lowering;
 use crate::{Axes, Result, Shape};
 

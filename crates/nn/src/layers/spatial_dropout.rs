@@ -9,7 +9,7 @@ use super::noise::check_rate;
 use super::options::{config_of, single};
 use super::seed::Seed;
 use crate::Shape;
-use crate::layer::LayerDef;
+use crate::layer_def::LayerDef;
 use crate::lowering::Lowering;
 use crate::{Error, Result};
 

@@ -5,7 +5,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::registry::from_object;
-use crate::layer::{Layer, LayerDef};
+use crate::layer::Layer;
+use crate::layer_def::LayerDef;
 use crate::lowering::Lowering;
 use crate::weight::WeightSpec;
 use crate::{Error, ErrorKind, Initializer, Result, Shape};

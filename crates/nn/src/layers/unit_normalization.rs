@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::normalization_options::{normalize_over, normalized_axes};
 use super::options::{config_of, single};
-use crate::layer::LayerDef;
+use crate::layer_def::LayerDef;
 use crate::lowering::Lowering;
 use crate::{Axes, Result, Shape};
 

@@ -8,7 +8,7 @@ use super::aspect_ratio::push_resize;
 use super::data_format::DataFormat;
 use super::options::{Size2d, config_of};
 use crate::Shape;
-use crate::layer::LayerDef;
+use crate::layer_def::LayerDef;
 use crate::lowering::Lowering;
 use crate::{Error, Result};
 

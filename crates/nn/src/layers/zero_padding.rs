@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::data_format::DataFormat;
 use super::options::config_of;
 use crate::Shape;
-use crate::layer::LayerDef;
+use crate::layer_def::LayerDef;
 use crate::lowering::Lowering;
 use crate::{Error, Result};
 

@@ -13,7 +13,7 @@ use super::multi_head::{check_dropout, query_value_key};
 use super::single_head::attended_shape;
 use crate::Shape;
 use crate::activation::ActivationFn;
-use crate::layer::LayerDef;
+use crate::layer_def::LayerDef;
 use crate::lowering::Lowering;
 use crate::weight::WeightSpec;
 use crate::{Initializer, Result};

@@ -14,7 +14,7 @@ use super::projection::{GATE, KEY, OUTPUT, ProjectionOptions, QUERY, VALUE};
 use crate::Shape;
 use crate::activation::ActivationFn;
 use crate::keras_object::Unset;
-use crate::layer::LayerDef;
+use crate::layer_def::LayerDef;
 use crate::lowering::Lowering;
 use crate::size_limits::check_size;
 use crate::weight::WeightSpec;

@@ -13,7 +13,7 @@ use super::mask::MaskOptions;
 use super::multi_head::{check_dropout, query_value_key};
 use crate::Shape;
 use crate::activation::ActivationFn;
-use crate::layer::LayerDef;
+use crate::layer_def::LayerDef;
 use crate::lowering::Lowering;
 use crate::size_limits::check_size;
 use crate::weight::WeightSpec;

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use super::super::expression::{Composed, Expression, Operand};
 use super::constant::Constant;
 use super::{is_tensor, options};
-use crate::layer::LayerDef;
+use crate::layer_def::LayerDef;
 use crate::{Error, Result};
 
 /// The config of an operation without options.

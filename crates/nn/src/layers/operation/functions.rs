@@ -11,7 +11,7 @@ use super::super::{AveragePooling2D, ELU, LeakyReLU, MaxPooling2D, ReLU};
 use super::arithmetic::{NoOptions, is_true, where_true};
 use super::rearrange::of_tensor;
 use super::{one_tensor, options};
-use crate::layer::LayerDef;
+use crate::layer_def::LayerDef;
 use crate::{Error, Result};
 
 pub(super) fn unary(function: Unary, config: &Map<String, Value>, arguments: &[Value]) -> Result<Box<dyn LayerDef>> {

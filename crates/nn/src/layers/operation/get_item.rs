@@ -8,7 +8,7 @@ use super::super::options::single;
 use super::arithmetic::NoOptions;
 use super::{is_tensor, options};
 use crate::Shape;
-use crate::layer::LayerDef;
+use crate::layer_def::LayerDef;
 use crate::lowering::Lowering;
 use crate::{Error, Result};
 

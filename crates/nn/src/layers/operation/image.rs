@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::super::Resizing;
 use super::rearrange::{of_tensor, padded};
 use super::{one_tensor, options};
-use crate::layer::LayerDef;
+use crate::layer_def::LayerDef;
 use crate::{Error, Result};
 
 pub(super) fn resize(config: &Map<String, Value>, arguments: &[Value]) -> Result<Box<dyn LayerDef>> {

@@ -11,7 +11,8 @@ use super::super::options::single;
 use super::get_item::{FULL_RANGE, GetItem, Index};
 use super::{NUMPY, Operation, one_tensor, options};
 use crate::Shape;
-use crate::layer::{Layer, LayerDef};
+use crate::layer::Layer;
+use crate::layer_def::LayerDef;
 use crate::lowering::Lowering;
 use crate::{Error, Result};
 

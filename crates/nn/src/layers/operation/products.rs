@@ -10,7 +10,7 @@ use super::super::rearranged::{multiplied, permuted, reshaped, scaled};
 use super::arithmetic::NoOptions;
 use super::{is_tensor, options};
 use crate::Shape;
-use crate::layer::LayerDef;
+use crate::layer_def::LayerDef;
 use crate::lowering::Lowering;
 use crate::size_limits::check_size;
 use crate::{Error, Result};

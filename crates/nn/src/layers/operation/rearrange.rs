@@ -11,7 +11,7 @@ use super::axes::{Axes, Counts, without_batch};
 use super::constant::Constant;
 use super::{is_tensor, list_of_tensors, one_tensor, options};
 use crate::Shape;
-use crate::layer::LayerDef;
+use crate::layer_def::LayerDef;
 use crate::{Error, Result};
 
 #[derive(Deserialize)]

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::super::expression::{Composed, Expression, Operand, only};
 use super::axes::{Axes, without_batch};
 use super::{one_tensor, options};
-use crate::layer::LayerDef;
+use crate::layer_def::LayerDef;
 use crate::{Error, Result};
 
 /// Keras' `backend.epsilon()`.
