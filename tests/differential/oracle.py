@@ -64,7 +64,7 @@ def broadcasting_add(x1, x2):
 
 
 if CHANNELS_FIRST:
-    pytorch.count_as_tensorflow()
+    pytorch.take_types_of_tensorflow()
 else:
     keras.src.backend.numpy.add = broadcasting_add
 

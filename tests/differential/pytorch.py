@@ -9,9 +9,13 @@ from applications import leaves
 L = keras.layers
 
 
-def count_as_tensorflow():
-    """Makes Keras' `int`, in which a Normalization counts, 64 bits wide as on TensorFlow: `summary()` shows bytes."""
+def take_types_of_tensorflow():
+    """Makes Keras' numbers 64 bits wide as on TensorFlow.
+
+    A Normalization counts in Keras' `int`, whose bytes `summary()` shows; and a model in float64 must compute all of it in float64.
+    """
     dtypes.PYTHON_DTYPES_MAP["int"] = "int64"
+    dtypes.BIT64_TO_BIT32_DTYPE["float64"] = "float64"
 
 
 def reason(model):
