@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::axis_option::sample_axis;
-use super::normalization_options::with_axes_in_order;
+use super::normalization_options::{scale_and_center_options, with_axes_in_order};
 use super::options::{config_of, single, yes};
 use crate::Shape;
 use crate::keras_object::Unset;
@@ -133,35 +133,14 @@ impl BatchNormalization {
         self
     }
 
-    /// Sets the constant that is added to the variance before its square root; 0.001 by default.
-    #[must_use]
-    pub fn epsilon(mut self, epsilon: f32) -> Self {
-        self.epsilon = epsilon;
-        self
-    }
-
-    /// Sets whether a trainable offset `beta` is added; true by default.
-    #[must_use]
-    pub fn center(mut self, center: bool) -> Self {
-        self.center = center;
-        self
-    }
-
-    /// Sets whether a trainable factor `gamma` is applied; true by default.
-    #[must_use]
-    pub fn scale(mut self, scale: bool) -> Self {
-        self.scale = scale;
-        self
-    }
-}
-
-impl BatchNormalization {
     /// The axis of a sample's channels.
     fn channel_axis(&self, shape: &Shape) -> Result<usize> {
         let (Axis::One(axis) | Axis::List([axis])) = self.axis;
         sample_axis(axis, shape.len())
     }
 }
+
+scale_and_center_options!(BatchNormalization);
 
 impl LayerDef for BatchNormalization {
     fn class_name(&self) -> &'static str {
@@ -184,7 +163,7 @@ impl LayerDef for BatchNormalization {
     fn weights(&self, inputs: &[Shape]) -> Result<Vec<WeightSpec>> {
         let shape = single(inputs)?;
         let channels = shape[self.channel_axis(shape)?];
-        let spec = |name, initializer: &Initializer| WeightSpec {
+        let statistics = |name, initializer: &Initializer| WeightSpec {
             name,
             shape: vec![channels],
             initializer: initializer.clone(),
@@ -192,22 +171,9 @@ impl LayerDef for BatchNormalization {
             regularizer: None,
             constraint: None,
         };
-        let trained =
-            |name, initializer, regularizer: &Option<Regularizer>, constraint: &Option<Constraint>| WeightSpec {
-                trainable: true,
-                regularizer: regularizer.clone(),
-                constraint: constraint.clone(),
-                ..spec(name, initializer)
-            };
-        let mut weights = Vec::new();
-        if self.scale {
-            weights.push(trained("gamma", &self.gamma_initializer, &self.gamma_regularizer, &self.gamma_constraint));
-        }
-        if self.center {
-            weights.push(trained("beta", &self.beta_initializer, &self.beta_regularizer, &self.beta_constraint));
-        }
-        weights.push(spec("moving_mean", &self.moving_mean_initializer));
-        weights.push(spec("moving_variance", &self.moving_variance_initializer));
+        let mut weights = self.gamma_and_beta(self.scale, self.center, vec![channels]);
+        weights.push(statistics("moving_mean", &self.moving_mean_initializer));
+        weights.push(statistics("moving_variance", &self.moving_variance_initializer));
         Ok(weights)
     }
 

@@ -6,10 +6,9 @@ use serde_json::{Map, Value};
 
 use super::super::options::{config_of, yes};
 use super::super::rearranged::{permuted, reshaped, scaled};
-use super::attend::Attend;
-use super::call_options::{WithoutScores, keywords};
+use super::attend::{Attend, check_dropout};
+use super::call_options::{WithoutScores, keywords, query_value_key};
 use super::mask::MaskOptions;
-use super::multi_head::{check_dropout, query_value_key};
 use super::single_head::attended_shape;
 use crate::Shape;
 use crate::activation::ActivationFn;

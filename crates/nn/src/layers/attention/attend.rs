@@ -6,6 +6,7 @@ use super::super::rearranged::{multiplied, reshaped};
 use super::mask::Mask;
 use crate::activation::ActivationFn;
 use crate::lowering::Lowering;
+use crate::{Error, Result};
 
 /// What stands in for a masked score. Its exponential is 0 beside any score of a real model (Keras' value).
 const MASKED: f32 = -1e9;
@@ -38,6 +39,18 @@ impl Attend {
         }
         multiplied(to, weights, values, false)
     }
+}
+
+/// Checks that a dropout rate is in `0.0..1.0`.
+pub(super) fn check_dropout(rate: f32) -> Result<()> {
+    if (0.0..1.0).contains(&rate) { Ok(()) } else { Err(Error::new("dropout", "at least 0 and below 1", rate)) }
+}
+
+/// `y`, multiplied by the sigmoid of the gate.
+pub(super) fn gated(to: &mut Lowering<'_>, y: ValueId, gate: ValueId) -> ValueId {
+    let gate = to.activate(ActivationFn::Sigmoid, gate);
+    let shape = to.shape(y).clone();
+    to.push_with(Op::Multiply, &[y, gate], shape, 0..0)
 }
 
 /// `x` where the mask is true, else `other`.

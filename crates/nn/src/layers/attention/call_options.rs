@@ -1,4 +1,4 @@
-//! Arguments of a call that aren't tensors. A file has them in the node of the call; here they are options of the layer.
+//! Arguments of a call. Those that aren't tensors are in the node of the call in a file; here they are options of the layer.
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::{Map, Value};
@@ -94,6 +94,15 @@ impl<'de> Deserialize<'de> for WithoutScores {
             false => Ok(Self),
             true => Err(de::Error::custom("expected false: the scores as a second output are not supported here")),
         }
+    }
+}
+
+/// Query, value and key of a call; the key is the value if there is none.
+pub(super) fn query_value_key<T>(inputs: &[T]) -> Result<[&T; 3]> {
+    match inputs {
+        [query, value] => Ok([query, value, value]),
+        [query, value, key] => Ok([query, value, key]),
+        other => Err(Error::new("inputs", "query and value, or query, value and key", other.len())),
     }
 }
 

@@ -1,18 +1,16 @@
 //! `GroupQueryAttention`: multi-head attention in which several query heads share the head of a key and a value.
 
-use engraft_ir::{Op, ValueId};
+use engraft_ir::ValueId;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::super::options::{config_of, yes};
 use super::super::rearranged::{multiplied, permuted, reshaped, scaled};
-use super::attend::Attend;
-use super::call_options::{ConstantMask, WithoutScores, keywords};
+use super::attend::{Attend, check_dropout, gated};
+use super::call_options::{ConstantMask, WithoutScores, keywords, query_value_key};
 use super::mask::MaskOptions;
-use super::multi_head::{check_dropout, query_value_key};
-use super::projection::{GATE, KEY, OUTPUT, ProjectionOptions, QUERY, VALUE};
+use super::projection::{HeadShapes, ProjectionOptions, multi_head_options};
 use crate::Shape;
-use crate::activation::ActivationFn;
 use crate::keras_object::Unset;
 use crate::layer_def::LayerDef;
 use crate::lowering::Lowering;
@@ -101,40 +99,6 @@ impl GroupQueryAttention {
         }
     }
 
-    /// Sets the share of attention weights that are dropped in training, in `0.0..1.0`; 0 by default.
-    #[must_use]
-    pub fn dropout(mut self, rate: f32) -> Self {
-        self.dropout = rate;
-        self
-    }
-
-    /// Sets whether the projections add a bias; true by default.
-    #[must_use]
-    pub fn use_bias(mut self, use_bias: bool) -> Self {
-        self.use_bias = use_bias;
-        self
-    }
-
-    fn projections(&self) -> ProjectionOptions<'_> {
-        ProjectionOptions {
-            use_bias: self.use_bias,
-            kernel_initializer: &self.kernel_initializer,
-            bias_initializer: &self.bias_initializer,
-            kernel_regularizer: self.kernel_regularizer.as_ref(),
-            bias_regularizer: self.bias_regularizer.as_ref(),
-            kernel_constraint: self.kernel_constraint.as_ref(),
-            bias_constraint: self.bias_constraint.as_ref(),
-        }
-    }
-
-    fn mask_options(&self) -> MaskOptions<'_> {
-        MaskOptions {
-            causal: self.use_causal_mask,
-            window: self.sliding_window,
-            constant: self.attention_mask.as_ref(),
-        }
-    }
-
     fn check_options(&self) -> Result<()> {
         let heads = [self.num_query_heads, self.num_key_value_heads];
         check_size("head_dim, num_query_heads and num_key_value_heads", &[self.head_dim, heads[0], heads[1]])?;
@@ -145,6 +109,8 @@ impl GroupQueryAttention {
         check_dropout(self.dropout)
     }
 }
+
+multi_head_options!(GroupQueryAttention);
 
 impl LayerDef for GroupQueryAttention {
     fn class_name(&self) -> &'static str {
@@ -164,12 +130,7 @@ impl LayerDef for GroupQueryAttention {
     }
 
     fn weight_path(&self, index: usize) -> String {
-        let weights = 1 + usize::from(self.use_bias);
-        let gated = ["_query_dense", "_key_dense", "_gate_dense", "_value_dense", "_output_dense"];
-        let plain = ["_query_dense", "_key_dense", "_value_dense", "_output_dense"];
-        let layers = if self.use_gate { &gated[..] } else { &plain };
-        let layer = layers.get(index / weights).copied().unwrap_or_default();
-        format!("{layer}/vars/{}", index % weights)
+        self.projections().weight_path(["_query_dense", "_key_dense", "_value_dense", "_output_dense"], index)
     }
 
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape> {
@@ -190,17 +151,10 @@ impl LayerDef for GroupQueryAttention {
 
     fn weights(&self, inputs: &[Shape]) -> Result<Vec<WeightSpec>> {
         let [query, value, key] = query_value_key(inputs)?;
-        let projections = self.projections();
-        let features = |shape: &Shape| [shape.last().copied().unwrap_or(0)];
         let [queries, keys] = [self.num_query_heads, self.num_key_value_heads].map(|heads| [heads, self.head_dim]);
-        let mut specs = projections.specs(QUERY, &features(query), &queries);
-        specs.extend(projections.specs(KEY, &features(key), &keys));
-        if self.use_gate {
-            specs.extend(projections.specs(GATE, &features(query), &queries));
-        }
-        specs.extend(projections.specs(VALUE, &features(value), &keys));
-        specs.extend(projections.specs(OUTPUT, &queries, &features(query)));
-        Ok(specs)
+        let heads = HeadShapes { query: queries, key: keys, value: keys, attended: queries };
+        let features = query.last().copied().unwrap_or(0);
+        Ok(self.projections().specs([query, value, key], &heads, &[features]))
     }
 
     fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {
@@ -232,12 +186,8 @@ impl LayerDef for GroupQueryAttention {
         };
         let y = attend.lower(to, scores, v);
         let y = permuted(to, y, vec![2, 0, 1, 3]);
-        let mut y = reshaped(to, y, [queries, groups * heads * width]);
-        if let Some(gate) = gate {
-            let gate = to.activate(ActivationFn::Sigmoid, gate);
-            let shape = to.shape(y).clone();
-            y = to.push_with(Op::Multiply, &[y, gate], shape, 0..0);
-        }
+        let y = reshaped(to, y, [queries, groups * heads * width]);
+        let y = gate.map_or(y, |gate| gated(to, y, gate));
         Ok(projections.next().lower(to, y, sample[1]))
     }
 }

@@ -1,18 +1,17 @@
 //! `MultiHeadAttention`: several attentions side by side, each on projections of its own.
 
-use engraft_ir::{Op, ValueId};
+use engraft_ir::ValueId;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::super::options::{config_of, yes};
 use super::super::rearranged::{multiplied, reshaped, scaled};
-use super::attend::Attend;
-use super::call_options::{ConstantMask, WithoutScores, keywords};
+use super::attend::{Attend, check_dropout, gated};
+use super::call_options::{ConstantMask, WithoutScores, keywords, query_value_key};
 use super::heads::HeadAxes;
 use super::mask::MaskOptions;
-use super::projection::{GATE, KEY, OUTPUT, ProjectionOptions, QUERY, VALUE};
+use super::projection::{HeadShapes, ProjectionOptions, multi_head_options};
 use crate::Shape;
-use crate::activation::ActivationFn;
 use crate::keras_object::Unset;
 use crate::layer_def::LayerDef;
 use crate::lowering::Lowering;
@@ -135,20 +134,6 @@ impl MultiHeadAttention {
         self
     }
 
-    /// Sets the share of attention weights that are dropped in training, in `0.0..1.0`; 0 by default.
-    #[must_use]
-    pub fn dropout(mut self, rate: f32) -> Self {
-        self.dropout = rate;
-        self
-    }
-
-    /// Sets whether the projections add a bias; true by default.
-    #[must_use]
-    pub fn use_bias(mut self, use_bias: bool) -> Self {
-        self.use_bias = use_bias;
-        self
-    }
-
     /// Sets whether a sigmoid of a projection of the query multiplies the heads; false by default (Qiu et al. 2025,
     /// arXiv:2505.06708).
     #[must_use]
@@ -197,28 +182,8 @@ impl MultiHeadAttention {
         }
     }
 
-    fn projections(&self) -> ProjectionOptions<'_> {
-        ProjectionOptions {
-            use_bias: self.use_bias,
-            kernel_initializer: &self.kernel_initializer,
-            bias_initializer: &self.bias_initializer,
-            kernel_regularizer: self.kernel_regularizer.as_ref(),
-            bias_regularizer: self.bias_regularizer.as_ref(),
-            kernel_constraint: self.kernel_constraint.as_ref(),
-            bias_constraint: self.bias_constraint.as_ref(),
-        }
-    }
-
     fn axes(&self, rank: usize) -> Result<HeadAxes> {
         HeadAxes::new(self.attention_axes.as_ref().map(OneOrMore::as_slice), rank)
-    }
-
-    fn mask_options(&self) -> MaskOptions<'_> {
-        MaskOptions {
-            causal: self.use_causal_mask,
-            window: self.sliding_window,
-            constant: self.attention_mask.as_ref(),
-        }
     }
 
     fn check_options(&self) -> Result<()> {
@@ -256,19 +221,7 @@ impl MultiHeadAttention {
     }
 }
 
-/// Checks that a dropout rate is in `0.0..1.0`.
-pub(super) fn check_dropout(rate: f32) -> Result<()> {
-    if (0.0..1.0).contains(&rate) { Ok(()) } else { Err(Error::new("dropout", "at least 0 and below 1", rate)) }
-}
-
-/// Query, value and key of a call; the key is the value if there is none.
-pub(super) fn query_value_key<T>(inputs: &[T]) -> Result<[&T; 3]> {
-    match inputs {
-        [query, value] => Ok([query, value, value]),
-        [query, value, key] => Ok([query, value, key]),
-        other => Err(Error::new("inputs", "query and value, or query, value and key", other.len())),
-    }
-}
+multi_head_options!(MultiHeadAttention);
 
 impl LayerDef for MultiHeadAttention {
     fn class_name(&self) -> &'static str {
@@ -288,12 +241,7 @@ impl LayerDef for MultiHeadAttention {
     }
 
     fn weight_path(&self, index: usize) -> String {
-        let weights = 1 + usize::from(self.use_bias);
-        let gated = ["query_dense", "key_dense", "_gate_dense", "value_dense", "output_dense"];
-        let plain = ["query_dense", "key_dense", "value_dense", "output_dense"];
-        let layers = if self.use_gate { &gated[..] } else { &plain };
-        let layer = layers.get(index / weights).copied().unwrap_or_default();
-        format!("{layer}/vars/{}", index % weights)
+        self.projections().weight_path(["query_dense", "key_dense", "value_dense", "output_dense"], index)
     }
 
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape> {
@@ -305,17 +253,9 @@ impl LayerDef for MultiHeadAttention {
 
     fn weights(&self, inputs: &[Shape]) -> Result<Vec<WeightSpec>> {
         let [query, value, key] = query_value_key(inputs)?;
-        let projections = self.projections();
-        let features = |shape: &Shape| [shape.last().copied().unwrap_or(0)];
-        let (heads, width) = (self.num_heads, self.value_width());
-        let mut specs = projections.specs(QUERY, &features(query), &[heads, self.key_dim]);
-        specs.extend(projections.specs(KEY, &features(key), &[heads, self.key_dim]));
-        if self.use_gate {
-            specs.extend(projections.specs(GATE, &features(query), &[heads, width]));
-        }
-        specs.extend(projections.specs(VALUE, &features(value), &[heads, width]));
-        specs.extend(projections.specs(OUTPUT, &[heads, width], &self.output_features(query)));
-        Ok(specs)
+        let [keys, values] = [self.key_dim, self.value_width()].map(|width| [self.num_heads, width]);
+        let heads = HeadShapes { query: keys, key: keys, value: values, attended: values };
+        Ok(self.projections().specs([query, value, key], &heads, &self.output_features(query)))
     }
 
     fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {
@@ -343,12 +283,8 @@ impl LayerDef for MultiHeadAttention {
             seed: self.seed,
         };
         let y = attend.lower(to, scores, v);
-        let mut y = axes.merge(to, y, &sample[..sample.len() - 1]);
-        if let Some(gate) = gate {
-            let gate = to.activate(ActivationFn::Sigmoid, gate);
-            let shape = to.shape(y).clone();
-            y = to.push_with(Op::Multiply, &[y, gate], shape, 0..0);
-        }
+        let y = axes.merge(to, y, &sample[..sample.len() - 1]);
+        let y = gate.map_or(y, |gate| gated(to, y, gate));
         let features = self.output_features(&sample);
         let y = projections.next().lower(to, y, features.iter().product());
         Ok(reshaped(to, y, [&sample[..sample.len() - 1], &features].concat()))
