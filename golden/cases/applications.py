@@ -4,7 +4,7 @@ import keras
 
 import store
 
-# Layers that the table in crates/engraft/src/recipe/base/architectures.rs looks for.
+# Layers that the table in crates/engraft/src/recipe/base/known_networks.rs looks for.
 LANDMARKS = """
 block1_conv1 block3_conv3 block5_conv3 block5_pool
 conv1_conv conv1_bn conv2_block1_0_bn conv2_block1_out conv5_block3_out

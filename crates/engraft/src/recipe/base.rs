@@ -1,11 +1,11 @@
 //! The base of a model: its pretrained layers, as opposed to its head. Freezing and fine-tuning count from it.
 
-mod architectures;
 mod find;
+mod known_networks;
 mod upstream;
 
-pub(super) use self::architectures::network_and_preprocessing;
 use self::find::has_trainable_weights;
+pub(super) use self::known_networks::network_and_preprocessing;
 use crate::{Layer, Model, Result};
 
 /// The pretrained layers of a model: its base, as opposed to its head and its preprocessing.

@@ -2,7 +2,7 @@
 //!
 //! An ambiguous model is an error; [`Base`](super::Base) documents the rules.
 
-use super::architectures::{self, place};
+use super::known_networks::{self, place};
 use super::upstream::upstream;
 use crate::{Error, Layer, Model, Result};
 
@@ -11,7 +11,7 @@ const MAX_NAMES: usize = 20;
 
 /// The leaf layers of the base.
 pub(super) fn base(model: &Model) -> Result<Vec<Layer>> {
-    if let Some(layers) = architectures::base(model)? {
+    if let Some(layers) = known_networks::base(model)? {
         return Ok(leaves(&layers));
     }
     let (models, layers): (Vec<Layer>, Vec<Layer>) =
@@ -21,7 +21,7 @@ pub(super) fn base(model: &Model) -> Result<Vec<Layer>> {
         [only] if layers.is_empty() => base(&Model::from_layer(only.clone())?),
         // A nested base is followed by layers with weights. Without such layers the nested model may be the head.
         [only] if follows_any(model, only, &layers) => {
-            let known = architectures::base(&Model::from_layer(only.clone())?)?;
+            let known = known_networks::base(&Model::from_layer(only.clone())?)?;
             Ok(leaves(&known.unwrap_or_else(|| only.layers())))
         }
         [_, _, ..] => Err(ambiguous_base(model, &models)),

@@ -9,13 +9,13 @@ use crate::applications::Preprocessing::{self, Caffe, EfficientNetLite, Tf, Torc
 use crate::{Error, Layer, Model, Result};
 
 /// A network, or a family of networks, and the layer names that delimit its base.
-struct Architecture {
+struct KnownNetwork {
     name: &'static str,
     /// The first layer with trainable weights; `None` if Keras names it automatically, such as `conv2d_3`.
     first: Option<&'static str>,
-    /// Names that identify the architecture: no other architecture has all of them and none of `absent`.
+    /// Names that identify the network: no other network has all of them and none of `absent`.
     landmarks: &'static [&'static str],
-    /// Names that distinguish another architecture with the same landmarks.
+    /// Names that distinguish another network with the same landmarks.
     absent: &'static [&'static str],
     /// The last layer of the base with a fixed name.
     last: &'static str,
@@ -25,7 +25,7 @@ struct Architecture {
     preprocessing: Preprocessing,
 }
 
-const ARCHITECTURES: &[Architecture] = &[
+const KNOWN_NETWORKS: &[KnownNetwork] = &[
     named("VGG16 or VGG19", "block1_conv1", &["block3_conv3", "block5_conv3"], "block5_pool").expects(Caffe),
     named("ResNet", "conv1_conv", &["conv1_bn", "conv2_block1_0_bn", "conv2_block1_out"], "conv5_block3_out")
         .expects(Caffe),
@@ -61,20 +61,20 @@ const fn named(
     first: &'static str,
     landmarks: &'static [&'static str],
     last: &'static str,
-) -> Architecture {
-    Architecture { first: Some(first), ..numbered(name, landmarks, last) }
+) -> KnownNetwork {
+    KnownNetwork { first: Some(first), ..numbered(name, landmarks, last) }
 }
 
-const fn numbered(name: &'static str, landmarks: &'static [&'static str], last: &'static str) -> Architecture {
+const fn numbered(name: &'static str, landmarks: &'static [&'static str], last: &'static str) -> KnownNetwork {
     let preprocessing = Preprocessing::None;
-    Architecture { name, first: None, landmarks, absent: &[], last, followed_by: None, preprocessing }
+    KnownNetwork { name, first: None, landmarks, absent: &[], last, followed_by: None, preprocessing }
 }
 
-const fn convnext(name: &'static str, first: &'static str, last: &'static str) -> Architecture {
+const fn convnext(name: &'static str, first: &'static str, last: &'static str) -> KnownNetwork {
     named(name, first, &[], last).followed_by("layer_normalization")
 }
 
-impl Architecture {
+impl KnownNetwork {
     const fn without(self, absent: &'static [&'static str]) -> Self {
         Self { absent, ..self }
     }
@@ -122,11 +122,11 @@ fn is_automatic(name: &str, automatic: &str) -> bool {
     number.is_empty() || number.strip_prefix('_').is_some_and(|number| number.parse::<u32>().is_ok())
 }
 
-/// The base's layers among the model's direct layers, or `None` if they match no known architecture.
+/// The base's layers among the model's direct layers, or `None` if they match no known network.
 pub(super) fn base(model: &Model) -> Result<Option<Vec<Layer>>> {
     let layers = model.layers();
     let names: HashSet<&str> = layers.iter().map(Layer::name).collect();
-    let known: Vec<&Architecture> = ARCHITECTURES.iter().filter(|known| known.matches(&names)).collect();
+    let known: Vec<&KnownNetwork> = KNOWN_NETWORKS.iter().filter(|known| known.matches(&names)).collect();
     match known[..] {
         [] => Ok(None),
         [known] => Ok(known.layers(model)),
@@ -145,7 +145,7 @@ pub(crate) fn network_and_preprocessing(model: &Model) -> Option<(&'static str, 
     while let Some(layer) = pending.pop() {
         let layers = layer.layers();
         let names: HashSet<&str> = layers.iter().map(Layer::name).collect();
-        if let Some(known) = ARCHITECTURES.iter().find(|known| known.matches(&names)) {
+        if let Some(known) = KNOWN_NETWORKS.iter().find(|known| known.matches(&names)) {
             return Some((known.name, known.preprocessing));
         }
         pending.extend(layers);
@@ -172,8 +172,8 @@ mod tests {
         for case in &cases {
             for names in ["with_top", "without_top"] {
                 let names: HashSet<&str> = case.names(names).into_iter().collect();
-                let known: Vec<&Architecture> = ARCHITECTURES.iter().filter(|known| known.matches(&names)).collect();
-                let [known] = known[..] else { panic!("{}: {} architectures", case.name(), known.len()) };
+                let known: Vec<&KnownNetwork> = KNOWN_NETWORKS.iter().filter(|known| known.matches(&names)).collect();
+                let [known] = known[..] else { panic!("{}: {} networks", case.name(), known.len()) };
                 let first = case.get("first").as_str().unwrap();
                 assert!(known.first.map_or(is_automatic(first, "conv2d"), |name| name == first), "{}", case.name());
                 match (&case.names("last")[..], known.followed_by) {
