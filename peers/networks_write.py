@@ -10,6 +10,7 @@ import sys
 import keras
 import numpy as np
 from keras import applications
+from keras.src.applications import efficientnet
 
 # The network, the name here, the size of its images in pixels, the format, and whether it has its top.
 NETWORKS = [
@@ -47,6 +48,21 @@ def network(name, size, include_top):
     return model
 
 
+def published_efficientnet(size, folder):
+    """EfficientNetB0 as with its ImageNet weights: `Normalization` has the deviation as its variance, and a second `Rescaling` follows."""
+    model = network("EfficientNetB0", size, False)
+    mean, variance, count = model.get_layer("normalization").weights
+    mean.assign([0.485, 0.456, 0.406])
+    variance.assign([0.229, 0.224, 0.225])
+    weights = folder / "published.weights.h5"
+    model.save_weights(weights)
+    efficientnet.file_utils.get_file = lambda *_, **__: weights
+    keras.utils.clear_session()
+    model = applications.EfficientNetB0(weights="imagenet", include_top=False, input_shape=(size, size, 3))
+    assert [type(layer).__name__ for layer in model.layers[1:4]] == ["Rescaling", "Normalization", "Rescaling"]
+    return model
+
+
 def write(model, path):
     model.save_weights(path) if path.name.endswith(".weights.h5") else model.save(path)
 
@@ -54,7 +70,8 @@ def write(model, path):
 folder = pathlib.Path(sys.argv[1])
 lines = []
 for name, backbone, size, extension, include_top in NETWORKS:
-    write(network(name, size, include_top), folder / f"{name}.{extension}")
+    model = published_efficientnet(size, folder) if name == "EfficientNetB0" else network(name, size, include_top)
+    write(model, folder / f"{name}.{extension}")
     lines.append(f"{name}.{extension} {backbone} {size}")
 (folder / "networks.txt").write_text("\n".join(lines))
 lines = []

@@ -100,8 +100,8 @@ pub(crate) struct Args {
     ///
     /// The file has the weights of this network, with or without its classifier: `.weights.h5`, `.keras` or `.h5` of Keras, also a
     /// model that holds the network; `.safetensors` with Keras' names or those of torchvision (resnet18, resnet34,
-    /// resnet50-torchvision), timm (efficientnet-b0 to b7, mobilenet-v3, convnext) and efficientnet-lite-pytorch
-    /// (efficientnet-lite0 to 4); or `.onnx`.
+    /// resnet50-torchvision), timm (its tf_efficientnet_b0 to b7, tf_mobilenetv3, convnext) and efficientnet-lite-pytorch
+    /// (efficientnet-lite0 to 4); or `.onnx`. The content tells the format.
     #[arg(
         long,
         value_name = "imagenet|none|FILE",

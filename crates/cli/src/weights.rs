@@ -2,16 +2,19 @@
 //! them.
 
 use engraft::Error;
-use engraft::applications::{PublishedWeights, Weights};
+use engraft::applications::{Network, PublishedWeights, Weights};
 use engraft::hub::{HubError, HubErrorKind, WeightFile};
 use engraft::recipe::{Backbone, Recipe};
 
 use crate::cache::size;
 use crate::output::note;
 
-/// Says that the weights of a recipe will be downloaded, and that a file without a published checksum is checked otherwise.
+/// Says that the weights of a recipe will be downloaded, that a file without a published checksum is checked otherwise, and what a
+/// file is taken for.
 pub(crate) fn announce(recipe: &Recipe) {
     let Recipe { backbone, image_size, .. } = *recipe;
+    let network = Network::new(backbone.architecture()).weights(recipe.weights.clone());
+    network.assumption().into_iter().for_each(|assumption| note(format_args!("note: {assumption}")));
     let (Weights::Imagenet, Some(PublishedWeights::File { file, is_fingerprinted })) =
         (&recipe.weights, backbone.published_weights(image_size))
     else {
@@ -30,7 +33,7 @@ pub(crate) fn announce(recipe: &Recipe) {
 fn unverified(file: &WeightFile, is_fingerprinted: bool) -> Option<String> {
     let checked = match is_fingerprinted {
         true => "the SHA-256 of its arrays is compared with that of known weights",
-        false => "only the number and the shapes of its arrays are compared with those of the network",
+        false => "only the names and the shapes of its arrays are compared with those of the network",
     };
     let name = &file.name;
     file.hash.is_none().then(|| format!("note: no checksum is published for {name}; {checked}"))
@@ -70,6 +73,6 @@ mod tests {
         let expected =
             "note: no checksum is published for m.h5; the SHA-256 of its arrays is compared with that of known weights";
         assert_eq!(unverified(&file, true).as_deref(), Some(expected));
-        assert!(unverified(&file, false).is_some_and(|note| note.contains("only the number and the shapes")));
+        assert!(unverified(&file, false).is_some_and(|note| note.contains("only the names and the shapes")));
     }
 }

@@ -35,6 +35,7 @@ mod preprocessing;
 mod torch_names;
 mod weights;
 mod weights_file;
+mod weights_format;
 
 pub use architecture::Architecture;
 pub use convnext::{convnext_base, convnext_large, convnext_small, convnext_tiny, convnext_xlarge};

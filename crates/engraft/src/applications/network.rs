@@ -279,6 +279,19 @@ impl Network {
         }
     }
 
+    /// What the file of [`weights`](Self::weights) is taken for, where its content doesn't tell: a state dict of PyTorch may be of
+    /// another network with the same names and shapes, which gives other features.
+    ///
+    /// ```
+    /// assert_eq!(engraft::applications::efficientnet_b0().weights("imagenet").assumption(), None);
+    /// ```
+    pub fn assumption(&self) -> Option<String> {
+        match &self.weights {
+            Weights::File(path) => weights_file::assumption(path, self),
+            _ => None,
+        }
+    }
+
     /// The published ImageNet weights for images of this shape.
     fn published(&self, shape: &[usize]) -> Option<Pretrained> {
         let has_known_classes = !self.include_top || self.classes == CLASSES;
@@ -293,6 +306,15 @@ impl Network {
     /// Names of the layers with weights in its top.
     pub(super) fn top_layers(&self) -> Vec<String> {
         self.architecture.top.iter().map(|layer| layer.replace("{name}", self.prefix())).collect()
+    }
+
+    /// The name that a layer has where the model has its own name, if the names of layers begin with that of the model.
+    pub(super) fn published_name(&self, layer: &str) -> String {
+        let has_prefix = self.architecture.top.iter().any(|name| name.contains("{name}"));
+        match layer.strip_prefix(self.prefix()).filter(|_| has_prefix) {
+            Some(rest) => format!("{}{rest}", self.architecture.model_name),
+            None => layer.to_owned(),
+        }
     }
 
     /// What the names of the layers begin with in networks that are named after the model.

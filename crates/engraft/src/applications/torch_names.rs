@@ -25,6 +25,20 @@ pub(super) fn torchvision_resnet(names: &[String]) -> Option<&'static str> {
     }
 }
 
+/// What weights for a network here are taken for, where timm has two of the same names and shapes. Only the `tf_` ones pad and
+/// normalize as Keras' networks do.
+pub(super) fn taken_for(architecture: &str) -> Option<String> {
+    let timm = match architecture {
+        "mobilenet-v3-large" => "mobilenetv3_large_100".to_owned(),
+        "mobilenet-v3-small" => "mobilenetv3_small_100".to_owned(),
+        name if name.starts_with("efficientnet-b") => name.replace('-', "_"),
+        _ => return None,
+    };
+    Some(format!(
+        "weights of timm's tf_{timm}; {timm} has the same names, but pads and normalizes otherwise, so that its features would be wrong"
+    ))
+}
+
 /// timm's `tf_efficientnet_b0` to `b7`: `block2a_dwconv` is `blocks.1.0.conv_dw`.
 pub(super) fn efficientnet(layer: &str) -> Option<String> {
     let whole = match layer {

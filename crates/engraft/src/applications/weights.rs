@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use super::Network;
-use crate::formats::keras::legacy;
+use crate::formats::keras::legacy::{self, LegacyLayer};
 use crate::formats::safetensors::{self, Naming};
 use crate::hub::{Hash, Hub, HubError, HubErrorKind, WeightFile};
 use crate::{Error, ErrorKind, Layer, Result};
@@ -30,7 +30,14 @@ pub enum Weights {
     ///
     /// Formats: `.weights.h5`, `.keras`, Keras' older `.h5`, and `.safetensors` with Keras' names or, for the networks that
     /// [`Architecture`](super::Architecture) knows in PyTorch, with the names of torchvision or timm. In an `.onnx` file, weights
-    /// are matched by order and shape; weights after those of the architecture's last layer are ignored.
+    /// are matched by order and shape; weights after those of the architecture's last layer are ignored. The content tells the
+    /// format, whatever the name of the file.
+    ///
+    /// Deviation from Keras: the published weights of EfficientNet (B0 to B7) give the same features as with
+    /// [`Imagenet`](Self::Imagenet). Keras leaves out a layer that they need, and so halves the contrast of the photos.
+    ///
+    /// timm has two networks of the names `efficientnet_b0` and `tf_efficientnet_b0`; the second is Keras'. Its variants of AdvProp
+    /// (`.ap`) expect pixels from -1 to 1, which the file doesn't tell: they give other features here.
     File(PathBuf),
 }
 
@@ -73,7 +80,7 @@ impl From<PathBuf> for Weights {
 /// match (file.hash, is_fingerprinted) {
 ///     (Some(hash), _) => println!("{} has the {hash}", file.name),
 ///     (None, true) => println!("{} has known arrays", file.name),
-///     (None, false) => println!("the arrays of {} have the shapes of the network's weights", file.name),
+///     (None, false) => println!("the arrays of {} have the names and shapes of the network's weights", file.name),
 /// }
 /// # Ok::<(), &str>(())
 /// ```
@@ -83,7 +90,7 @@ pub enum PublishedWeights {
     Embedded,
     /// A file that is on this machine or can be downloaded.
     File {
-        /// Its name, address and hash. Without a hash, the file's content is checked: its arrays must have the network's shapes.
+        /// Its name, address and hash. Without a hash, the file's content is checked: its arrays must have the names and shapes of the weights.
         file: WeightFile,
         /// Whether the values of all arrays are checked too, by their SHA-256.
         is_fingerprinted: bool,
@@ -155,8 +162,8 @@ pub(super) fn file_at(url: String, name: String, hash: &'static str) -> Pretrain
 /// Sets the weights of `layers` from a published file, which `hub` finds or downloads.
 ///
 /// The hub accepts a file by its hash, or by the fingerprint of its tensors. If a fingerprint is known, it is checked in
-/// both cases. A file without a published hash and fingerprint is accepted if its tensors have the shapes of the layers' weights,
-/// in order.
+/// both cases. A file without a published hash and fingerprint is accepted if its arrays have the names and the shapes of the layers'
+/// weights, in order.
 pub(super) fn load_pretrained(
     pretrained: &PretrainedFile,
     layers: &[Layer],
@@ -165,9 +172,10 @@ pub(super) fn load_pretrained(
 ) -> Result<()> {
     let load = |path: &Path| {
         legacy::load_weights(path, layers)?;
-        match pretrained.fingerprint {
-            Some(expected) => check_fingerprint(layers, expected),
-            None => Ok(()),
+        match (pretrained.fingerprint, pretrained.file.hash) {
+            (Some(expected), _) => check_fingerprint(layers, expected),
+            (None, Some(_)) => Ok(()),
+            (None, None) => check_array_names(&legacy::layers(path)?, layers),
         }
     };
     let accept = |path: &Path| match (pretrained.file.hash, pretrained.fingerprint) {
@@ -198,6 +206,29 @@ pub(super) fn from_hub(place: impl Display, error: HubError) -> Error {
         _ => ErrorKind::Io,
     };
     Error::from_source(place, error).with_kind(kind)
+}
+
+/// Checks that the arrays of each layer are called as its weights are, such as `gamma`, in any order.
+///
+/// Names of layers aren't compared: Keras doesn't either, as older versions of it wrote its files.
+fn check_array_names(saved: &[LegacyLayer], layers: &[Layer]) -> Result<()> {
+    let saved = saved.iter().filter(|layer| !layer.weights.is_empty());
+    for (saved, layer) in saved.zip(layers.iter().filter(|layer| !layer.weights().is_empty())) {
+        let mut expected: Vec<String> = layer.weights().iter().map(|weight| weight.name().to_owned()).collect();
+        let arrays = saved.weights.iter().map(|(path, _)| path.rsplit('/').next().unwrap_or(path));
+        // Keras 2 says `depthwise_kernel:0` where Keras 3 says `kernel`.
+        let name = |array: &str| array.trim_end_matches(":0").trim_start_matches("depthwise_").to_owned();
+        let mut received: Vec<String> = arrays.map(name).collect();
+        expected.sort_unstable();
+        received.sort_unstable();
+        if expected != received {
+            let place = format!("layer `{}`", layer.name());
+            let received = format!("{} in `{}`", received.join(", "), saved.name);
+            return Err(Error::new(place, format_args!("arrays called {}", expected.join(", ")), received)
+                .with_kind(ErrorKind::InvalidData));
+        }
+    }
+    Ok(())
 }
 
 fn check_fingerprint(layers: &[Layer], expected: &str) -> Result<()> {
@@ -263,6 +294,19 @@ mod tests {
         let expected = format!("the fingerprint of its tensors: expected d9a27cc1, received {FINGERPRINT}");
         assert!(error.contains(&expected), "{error}");
         assert!(load(None).unwrap_err().to_string().contains("only the published file is accepted"));
+    }
+
+    #[test]
+    fn the_names_of_arrays_are_those_of_weights() {
+        let saved = |names: [&str; 2]| {
+            let weights = names.iter().map(|name| (format!("d/{name}:0"), vec![2])).collect();
+            [LegacyLayer { name: "d".into(), weights }]
+        };
+        for names in [["kernel", "bias"], ["bias", "kernel"], ["depthwise_kernel", "bias"]] {
+            check_array_names(&saved(names), &[dense()]).unwrap();
+        }
+        let error = check_array_names(&saved(["kernel", "gamma"]), &[dense()]).unwrap_err().to_string();
+        assert!(error.contains("expected arrays called bias, kernel, received gamma, kernel in `d`"), "{error}");
     }
 
     #[test]

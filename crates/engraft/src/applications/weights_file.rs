@@ -6,8 +6,8 @@ use std::io::BufReader;
 use std::path::Path;
 
 use super::preprocessing::{TORCH_DEVIATION, TORCH_MEAN};
+use super::weights_format::WeightsFormat;
 use super::{Network, torch_names};
-use crate::formats::foreign::Foreign;
 use crate::formats::keras::{self, legacy};
 use crate::formats::onnx;
 use crate::formats::safetensors::{self, Naming, SafetensorsFile};
@@ -18,50 +18,34 @@ use crate::{Error, ErrorKind, Layer, Model, Result};
 /// # Errors
 /// The file can't be read; a weight is missing or has another shape; the file is of a network with further layers in its base.
 pub(super) fn load(path: &Path, network: &Network, layers: &[Layer], model: &Model) -> Result<()> {
-    if !path.is_file() {
-        return Err(Error::new("weights", "`imagenet`, `none` or the path of a weights file", path.display())
-            .with_kind(ErrorKind::NotFound)
-            .hint("check the spelling; there is no such file"));
-    }
-    refuse_foreign(path)?;
     let file = WeightsFile { path, network, layers };
-    // The extension selects the format, as in Keras.
-    let name = path.to_string_lossy();
-    if name.ends_with(".weights.h5") || name.ends_with(".keras") {
-        file.load_fitting(
+    match WeightsFormat::of(path)? {
+        WeightsFormat::Keras => file.load_fitting(
             || keras::load_weights(path, model),
             || Ok((keras::load_weights_by_name(path, layers)?, keras::layer_names(path)?)),
             || keras::load_base_weights(path, layers),
-        )
-    } else if name.ends_with(".safetensors") {
-        match network.architecture.torch_module.filter(|_| !has_paths_of_keras(path)) {
-            Some(module) => file.load_torch(module),
-            None => file.load_safetensors(),
-        }
-    } else if name.ends_with(".onnx") {
-        onnx::load_weights(path, model)
-    } else {
-        file.load_fitting(
+        )?,
+        WeightsFormat::Legacy => file.load_fitting(
             || legacy::load_weights(path, layers),
             || Ok((legacy::load_weights_by_name(path, layers)?, vec![legacy_layer_names(path)?])),
             || legacy::load_base_weights(path, layers),
-        )
+        )?,
+        WeightsFormat::Safetensors => match network.architecture.torch_module.filter(|_| !has_paths_of_keras(path)) {
+            Some(module) => file.load_torch(module)?,
+            None => file.load_safetensors()?,
+        },
+        WeightsFormat::Onnx => onnx::load_weights(path, model)?,
     }
+    file.square_published_deviation()
 }
 
-/// Refuses files of other programs that hold no weights, or hold them as a pickle.
-fn refuse_foreign(path: &Path) -> Result<()> {
-    const EXPECTED: &str = "a weights file: .weights.h5, .keras, .h5, .safetensors or .onnx";
-    match Foreign::of(path) {
-        Some(kind @ Foreign::PyTorch) => Err(kind.error(path, EXPECTED).hint(
-            "its pickle is never read, since reading one runs code; save the weights as .safetensors, in Python: \
-             safetensors.torch.save_file(model.state_dict(), \"weights.safetensors\")",
-        )),
-        Some(kind @ (Foreign::Empty | Foreign::GitLfsPointer | Foreign::WebPage | Foreign::TarArchive)) => {
-            Err(kind.error(path, EXPECTED))
-        }
-        _ => Ok(()),
-    }
+/// What the weights of a file are taken for, where another network has the same names and shapes.
+pub(super) fn assumption(path: &Path, network: &Network) -> Option<String> {
+    let is_of_torch = network.architecture.torch_module.is_some()
+        && matches!(WeightsFormat::of(path), Ok(WeightsFormat::Safetensors))
+        && !has_paths_of_keras(path);
+    let taken_for = is_of_torch.then(|| torch_names::taken_for(network.architecture.name)).flatten()?;
+    Some(format!("{} is taken for {taken_for}", path.display()))
 }
 
 /// Names of the layers with weights in an `.h5`, in order.
@@ -101,8 +85,13 @@ impl WeightsFile<'_> {
         named: impl FnOnce() -> Result<NamedLayers>,
         base: impl FnOnce() -> Result<()>,
     ) -> Result<()> {
-        if whole().is_ok() {
-            return Ok(());
+        let error = match whole() {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        };
+        // A damaged file says so; what follows is about the layers.
+        if keras::layer_names(self.path).is_err() && legacy::layers(self.path).is_err() {
+            return Err(error);
         }
         if let Some((_, saved)) = named().ok().filter(|(found, _)| self.are_all(found)) {
             return saved.iter().try_for_each(|names| self.check_none_between(names));
@@ -134,15 +123,19 @@ impl WeightsFile<'_> {
 
     /// Sets the weights from a model inside the model of the file. `error` is why the file has them in no other place.
     fn load_nested(&self, error: Error) -> Result<()> {
-        let nested = keras::load_model(self.path).map(|whole| nested_models(&whole.layers())).unwrap_or_default();
+        let mut nested = keras::load_model(self.path).map(|whole| nested_models(&whole.layers())).unwrap_or_default();
+        // A block of another network is a model of few layers.
+        nested.retain(|model| 2 * count_with_weights(&model.layers()) > count_with_weights(self.layers));
         for model in &nested {
             if copy_weights(&model.layers(), self.layers)? {
                 return Ok(());
             }
         }
-        let width = match self.network.architecture.arguments.contains(&"alpha") {
-            true => "; its width (alpha) may be another",
-            false => "",
+        let arguments = self.network.architecture.arguments;
+        let width = match (arguments.contains(&"alpha"), arguments.contains(&"minimalistic")) {
+            (true, true) => "; its width (alpha) may be another, or it may be minimalistic",
+            (true, false) => "; its width (alpha) may be another",
+            _ => "",
         };
         let holds = match nested.first() {
             Some(model) => format!("the file holds `{}` inside another model, with other layers", model.name()),
@@ -151,6 +144,23 @@ impl WeightsFile<'_> {
         Err(error.hint(format_args!(
             "{holds}{width}; `engraft train PHOTOS --model FILE` opens a whole model of any layers"
         )))
+    }
+
+    /// Squares the variance of a `Normalization` that holds the deviation of the ImageNet photos, as in the published EfficientNets.
+    /// They divide by the root once more in a second `Rescaling` (`Weights::Imagenet`), which a network with weights of a file
+    /// doesn't have. Keras leaves the photos of such a network with half of their contrast.
+    fn square_published_deviation(&self) -> Result<()> {
+        for layer in self.layers.iter().filter(|layer| layer.class_name() == "Normalization") {
+            let Some(variance) = layer.own_weights().iter().find(|weight| weight.name() == "variance") else {
+                continue;
+            };
+            let values = variance.values().clone();
+            let is_deviation = |(value, deviation): (&f32, f32)| (value - deviation).abs() < 1e-3;
+            if values.len() == TORCH_DEVIATION.len() && values.iter().zip(TORCH_DEVIATION).all(is_deviation) {
+                variance.set(values.iter().map(|deviation| deviation * deviation).collect())?;
+            }
+        }
+        Ok(())
     }
 
     /// Sets the weights from a safetensors file with Keras' names.
@@ -184,8 +194,9 @@ impl WeightsFile<'_> {
     /// Sets the weights from a state dict of PyTorch. A network that normalizes its input itself does so by the ImageNet
     /// statistics, as the program that trained the weights did.
     fn load_torch(&self, module: fn(&str) -> Option<String>) -> Result<()> {
+        let module = |layer: &str| module(&self.network.published_name(layer));
         let unused = safetensors::load_torch_weights(self.path, self.layers, &module)
-            .map_err(|error| self.with_library_hint(error, module))?;
+            .map_err(|error| self.with_library_hint(error, &module))?;
         let top: Vec<String> = self.network.top_layers().iter().filter_map(|layer| module(layer)).collect();
         let is_of_top = |name: &str| {
             top.iter().any(|module| name.strip_prefix(module.as_str()).is_some_and(|rest| rest.starts_with('.')))
@@ -201,7 +212,7 @@ impl WeightsFile<'_> {
     }
 
     /// The error of reading PyTorch's names, with a hint if the file has those of another library.
-    fn with_library_hint(&self, error: Error, module: fn(&str) -> Option<String>) -> Error {
+    fn with_library_hint(&self, error: Error, module: &dyn Fn(&str) -> Option<String>) -> Error {
         let names = tensor_names(self.path);
         let modules = self.layers.iter().filter(|layer| !layer.weights().is_empty());
         let Some(first) = modules.filter_map(|layer| module(layer.name())).next() else { return error };
@@ -255,6 +266,10 @@ fn stem(name: &str) -> Option<&str> {
     Some(&name[..number])
 }
 
+fn count_with_weights(layers: &[Layer]) -> usize {
+    layers.iter().flat_map(Layer::leaves).filter(|layer| !layer.own_weights().is_empty()).count()
+}
+
 /// The models among `layers`, and those inside them.
 fn nested_models(layers: &[Layer]) -> Vec<Model> {
     let models = layers.iter().filter_map(|layer| Model::from_layer(layer.clone()).ok());
@@ -290,6 +305,7 @@ fn copy_weights(from: &[Layer], to: &[Layer]) -> Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::applications::{convnext_tiny, efficientnet_b0, resnet18};
     use crate::formats::FloatType;
     use crate::prelude::*;
 
@@ -405,22 +421,55 @@ mod tests {
     }
 
     #[test]
-    fn a_pickle_of_pytorch_is_refused_with_the_way_to_safetensors() {
+    fn a_published_deviation_in_place_of_a_variance_is_squared() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("weights.pth");
-        let (model, layers) = chain(&["a"]);
-        for content in
-            [&b"PK\x03\x04\0\0\x08\x08\0\0archive/data.pkl\x80\x02"[..], b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."]
-        {
-            std::fs::write(&path, content).unwrap();
-            let error = load(&path, &vgg16(), &layers, &model).unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::Unsupported);
-            assert!(error.to_string().contains("safetensors.torch.save_file(model.state_dict()"), "{error}");
+        let path = folder.path().join("published.h5");
+        for (saved, expected) in [(TORCH_DEVIATION, TORCH_DEVIATION.map(|d| d * d)), ([0.5; 3], [0.5; 3])] {
+            let network = || efficientnet_b0().include_top(false).input_shape([32, 32, 3]);
+            let model = network().weights("none").build().unwrap();
+            let variance = |model: &Model| {
+                let layers = model.layers();
+                let layer = layers.iter().find(|layer| layer.class_name() == "Normalization").unwrap();
+                layer.own_weights()[1].clone()
+            };
+            variance(&model).set(saved.to_vec()).unwrap();
+            legacy::save_weights(&path, &model.layers()).unwrap();
+            let read = network().weights(&*path).build().unwrap();
+            assert_eq!(*variance(&read).values(), expected);
         }
     }
 
     #[test]
-    fn files_are_told_apart_by_name() {
+    fn what_weights_of_timm_are_taken_for_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("b0.safetensors");
+        let save = |name: &'static str| {
+            let layer = Dense::new(2).named(name);
+            layer.call(&Input::new([2])).unwrap();
+            safetensors::save_weights(&path, &[layer], &safetensors::SaveOptions::default()).unwrap();
+        };
+        save("stem_conv");
+        assert_eq!(efficientnet_b0().weights(&*path).assumption(), None, "Keras' names");
+        let header = br#"{"conv_stem.weight":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#;
+        let bytes = [&(header.len() as u64).to_le_bytes()[..], header, &[0; 4]].concat();
+        std::fs::write(&path, bytes).unwrap();
+        let assumption = efficientnet_b0().weights(&*path).assumption().unwrap();
+        assert!(
+            assumption.contains("b0.safetensors is taken for weights of timm's tf_efficientnet_b0;"),
+            "{assumption}"
+        );
+        assert_eq!(resnet18().weights(&*path).assumption(), None);
+    }
+
+    #[test]
+    fn modules_of_pytorch_do_not_depend_on_the_name_of_the_model() {
+        let names = |network: Network| [network.published_name("flowers_stem"), network.published_name("stem_conv")];
+        assert_eq!(names(convnext_tiny().name("flowers")), ["convnext_tiny_stem", "stem_conv"]);
+        assert_eq!(names(efficientnet_b0().name("stem")), ["flowers_stem", "stem_conv"]);
+    }
+
+    #[test]
+    fn every_format_is_read() {
         let folder = tempfile::tempdir().unwrap();
         let model = || {
             let x = Input::new([2]);
