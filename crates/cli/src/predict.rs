@@ -206,7 +206,9 @@ fn classifier_of_answers(args: &Args, classifier: Classifier) -> Result<Classifi
     match classifier.outputs() {
         ModelOutputs::Features => return Err(no_classes(&classifier).within(model).into()),
         ModelOutputs::Values => {
-            note(format_args!("{model}: the outputs are numbers of a regression, not probabilities"))
+            note(format_args!(
+                "{model}: the outputs stand for themselves, such as the numbers of a regression; they are no probabilities"
+            ));
         }
         ModelOutputs::Logits(activation) if !args.raw => {
             let activation = if activation == OutputActivation::Sigmoid { "sigmoid" } else { "softmax" };

@@ -63,6 +63,7 @@ use crate::h5::{self, H5File, ParallelReader};
 use crate::json::parse;
 
 pub use self::architecture::load_architecture;
+pub use self::compile_config::compiled_of_output;
 pub use self::load_options::LoadOptions;
 pub use self::save::{SaveOptions, save, save_model, save_weights};
 pub use self::unzipped::is_unzipped;

@@ -74,14 +74,32 @@ impl UnknownParts {
     /// assert!(parts("mse").has_regression_loss() && !parts("my_loss").has_regression_loss());
     /// ```
     pub fn has_regression_loss(&self) -> bool {
-        let name = self.loss.as_ref().map(shown).unwrap_or_default().to_lowercase().replace('_', "");
-        REGRESSION_LOSSES.contains(&name.as_str())
+        REGRESSION_LOSSES.contains(&self.loss_name().as_str())
+    }
+
+    /// Whether the loss takes each output for a yes or a no of its own, as Keras' `BinaryFocalCrossentropy` does.
+    ///
+    /// ```
+    /// use engraft_nn::UnknownParts;
+    /// let parts = UnknownParts { loss: Some("binary_focal_crossentropy".into()), ..UnknownParts::default() };
+    /// assert!(parts.has_binary_loss() && !UnknownParts::default().has_binary_loss());
+    /// ```
+    pub fn has_binary_loss(&self) -> bool {
+        self.loss_name() == "binaryfocalcrossentropy"
+    }
+
+    /// The name of the loss, as a function or a class, in lower case and without `_`.
+    fn loss_name(&self) -> String {
+        self.loss.as_ref().map(shown).unwrap_or_default().to_lowercase().replace('_', "")
     }
 }
 
-/// Names of Keras' losses for regression, as functions or classes, in lower case and without `_`.
+/// Names of Keras' losses for regression, and for scores that no activation makes probabilities of.
 const REGRESSION_LOSSES: &[&str] = &[
+    "categoricalhinge",
+    "circle",
     "cosinesimilarity",
+    "hinge",
     "huber",
     "logcosh",
     "mae",
@@ -93,6 +111,7 @@ const REGRESSION_LOSSES: &[&str] = &[
     "mse",
     "msle",
     "poisson",
+    "squaredhinge",
 ];
 
 impl Compiled {

@@ -82,11 +82,12 @@ impl Classifier {
     /// A classifier that names the model's classes by the metadata or, without metadata, `0`, `1`, ….
     ///
     /// The model must map one input `[height, width, 3]`, or `[height, width, 4]` for RGBA photos, or `[height, width, 1]` for grey
-    /// ones, or the same with the channels first, to one output `[classes]`. A model with an output `[1]` is a binary classifier; the
-    /// output is the probability of the second class.
+    /// ones, or the same with the channels first, or a grey `[height, width]`, to one output `[classes]`. A model with an output `[1]`
+    /// is a binary classifier; the output is the probability of the second class. Any other output is
+    /// [features](Outputs::Features), which have no classes.
     ///
     /// # Errors
-    /// The model's input or output has another shape, or the metadata has another number of class names.
+    /// The model's input has another shape, or the metadata has another number of class names.
     pub fn new(model: Model, metadata: Option<Metadata>) -> Result<Self> {
         let model = with_channels_last_input(model)?;
         let place = || format!("model `{}`", model.name());
@@ -102,13 +103,14 @@ impl Classifier {
         single(model.outputs(), "output", "choose one: ClassifierOptions::output")?;
         let color_mode = ColorMode::of_input(model.input_shape())
             .map_err(|_| Error::new(place(), ColorMode::INPUTS, format_args!("{:?}", model.input_shape())))?;
-        let &[outputs] = &model.output_shape()[..] else {
-            let received = format!("{:?}", model.output_shape());
-            return Err(Error::new(place(), "an output of one number per class, [classes]", received));
-        };
         let kind = Outputs::of(&model)?;
-        // A single output is a binary classifier, unless it stands for itself.
-        let count = if kind == Outputs::Values { outputs } else { outputs.max(2) };
+        // Features of several places, as of a network without its top, have no classes.
+        let outputs = if let &[outputs] = &model.output_shape()[..] { outputs } else { 0 };
+        let count = match kind {
+            // A single output is a binary classifier, unless it stands for itself.
+            Outputs::Probabilities | Outputs::Logits(_) => outputs.max(2),
+            Outputs::Values | Outputs::Features => outputs,
+        };
         let classes = match &metadata {
             Some(metadata) => metadata.classes.clone(),
             None => (0..count).map(|class| class.to_string()).collect(),
@@ -432,8 +434,6 @@ mod tests {
         ));
         let infrared = Sequential::new().add(Input::new([4, 4, 5])).add(Flatten::new()).add(Dense::new(2));
         assert!(built(infrared).contains("received [4, 4, 5]"));
-        let image = Sequential::new().add(Input::new([4, 4, 3])).add(Conv2D::new(2, 3));
-        assert!(built(image).contains("expected an output of one number per class"));
         let names = Metadata::new(vec!["cat".into()]);
         let error = Classifier::new(model(&[0.1, 0.2, 0.7]), Some(names)).unwrap_err().to_string();
         assert!(error.contains("expected 3 class names, received 1"), "{error}");

@@ -6,7 +6,7 @@ use super::class_names::{self, ClassNames};
 use super::{Classifier, Metadata, Outputs};
 use crate::applications::Preprocessing;
 use crate::formats::keras::{self, Archive, LoadOptions};
-use crate::{Error, ErrorKind, Model, Result, SymbolicTensor};
+use crate::{Error, ErrorKind, Model, Result};
 
 /// Options of [`Classifier::load_with`]: image size, output, class names, preprocessing, layers in a file of their own, custom layers.
 ///
@@ -134,11 +134,15 @@ impl ClassifierOptions {
     /// The model with one of its outputs, and a note that names it and the others if the choice is a guess.
     fn single_output(&self, model: Model) -> Result<(Model, Option<String>)> {
         let names: Vec<&str> = model.outputs().iter().map(|output| output.layer().name()).collect();
-        let of = |output: &SymbolicTensor| Model::named(model.name(), model.inputs(), output);
+        let of = |index: usize| -> Result<Model> {
+            let single = Model::named(model.name(), model.inputs(), &model.outputs()[index])?;
+            single.set_compiled(keras::compiled_of_output(&model, index));
+            Ok(single)
+        };
         if let Some(name) = &self.output {
-            return match model.outputs().iter().find(|output| output.layer().name() == name) {
+            return match names.iter().position(|output| output == name) {
                 Some(_) if names.len() == 1 => Ok((model, None)),
-                Some(output) => Ok((of(output)?, None)),
+                Some(index) => Ok((of(index)?, None)),
                 None => Err(Error::new("output", format_args!("one of {}", names.join(", ")), name)
                     .with_kind(ErrorKind::NotFound)),
             };
@@ -146,17 +150,16 @@ impl ClassifierOptions {
         if names.len() == 1 {
             return Ok((model, None));
         }
-        // Probabilities are sure. That a last `Dense` layer gives logits is a guess: it may be a regression.
-        let (mut probabilities, mut logits) = (None, None);
-        for output in model.outputs().iter().filter(|output| output.shape().len() == 1) {
-            let single = of(output)?;
-            match Outputs::of(&single)? {
-                Outputs::Probabilities => _ = probabilities.get_or_insert(single),
-                Outputs::Logits(_) => _ = logits.get_or_insert(single),
-                Outputs::Values | Outputs::Features => {}
+        let mut chosen: Option<(u8, Model)> = None;
+        for index in 0..names.len() {
+            let single = of(index)?;
+            if let Some(doubt) = doubt_of_classes(&single)?
+                && chosen.as_ref().is_none_or(|(least, _)| doubt < *least)
+            {
+                chosen = Some((doubt, single));
             }
         }
-        let Some(chosen) = probabilities.or(logits) else {
+        let Some((_, chosen)) = chosen else {
             return Err(Error::new(
                 format_args!("model `{}`", model.name()),
                 "an output of one number per class, [classes]",
@@ -189,6 +192,23 @@ impl ClassifierOptions {
         named.classes_file = Some(file);
         Ok(named)
     }
+}
+
+/// How doubtful it is that the outputs of a model are classes, from 0; `None` if they aren't.
+///
+/// A known loss tells, and so do a softmax and a sigmoid. That a last `Dense` layer gives logits is a guess, and a sigmoid that is
+/// trained as a regression tells classes apart least of all.
+fn doubt_of_classes(model: &Model) -> Result<Option<u8>> {
+    let compiled = model.compiled();
+    let has_loss = compiled.as_ref().is_some_and(|compiled| compiled.loss.is_some());
+    let is_regression = compiled.is_some_and(|compiled| compiled.unknown.has_regression_loss());
+    Ok(match Outputs::of(model)? {
+        Outputs::Probabilities | Outputs::Logits(_) if has_loss => Some(0),
+        Outputs::Probabilities if is_regression => Some(2),
+        Outputs::Probabilities => Some(0),
+        Outputs::Logits(_) => Some(1),
+        Outputs::Values | Outputs::Features => None,
+    })
 }
 
 /// The classifier with other class names. Its metadata have them, so that they are saved with the model.

@@ -1,5 +1,7 @@
 //! [`Outputs`]: what the numbers that a model gives for a photo mean.
 
+use serde_json::Value;
+
 use crate::ir::{self, Op};
 use crate::prelude::*;
 use crate::{OutputActivation, Program, Result};
@@ -28,13 +30,18 @@ pub enum Outputs {
 }
 
 impl Outputs {
-    /// The meaning that the loss of a compiled model gives its outputs, or else its last layer.
+    /// The meaning that the loss of a compiled model gives its outputs, or else its last layers.
     ///
     /// Without a loss, a `Dense` layer without activation ends in logits: those of a sigmoid if it has one unit, else of a softmax.
+    /// Layers after it that change nothing in prediction don't count, such as `Dropout`; nor do those after a softmax or sigmoid,
+    /// such as the `Average` of an ensemble. An output that isn't a vector, such as that of a network without its top, is features.
     ///
     /// # Errors
     /// A layer that can't be lowered.
     pub fn of(model: &Model) -> Result<Self> {
+        if model.output_shape().len() != 1 {
+            return Ok(Self::Features);
+        }
         let compiled = model.compiled();
         if let Some(loss) = compiled.as_ref().and_then(|compiled| compiled.loss) {
             return Ok(match loss.is_from_logits() {
@@ -42,21 +49,17 @@ impl Outputs {
                 false => Self::Probabilities,
             });
         }
-        if last_op(model)?.is_some_and(|op| matches!(op, Op::Softmax | Op::Activation(ir::Activation::Sigmoid))) {
-            return Ok(Self::Probabilities);
-        }
-        if compiled.is_some_and(|compiled| compiled.unknown.has_regression_loss()) {
-            return Ok(Self::Values);
-        }
-        Ok(match last_layer(model) {
-            Some(dense) if dense.def().config()["activation"] == "linear" => {
-                Self::Logits(match model.output_shape()[..] {
-                    [1] => OutputActivation::Sigmoid,
-                    _ => OutputActivation::Softmax,
-                })
-            }
-            Some(_) => Self::Values,
-            None => Self::Features,
+        let unknown = compiled.map(|compiled| compiled.unknown).unwrap_or_default();
+        let is_of_one = || model.output_shape()[..] == [1] || unknown.has_binary_loss();
+        Ok(match End::of(model)? {
+            End::Softmax | End::Sigmoid => Self::Probabilities,
+            _ if unknown.has_regression_loss() => Self::Values,
+            // The softmax of log probabilities is the probabilities.
+            End::LogSoftmax => Self::Logits(OutputActivation::Softmax),
+            End::Linear if is_of_one() => Self::Logits(OutputActivation::Sigmoid),
+            End::Linear => Self::Logits(OutputActivation::Softmax),
+            End::Activated => Self::Values,
+            End::Other => Self::Features,
         })
     }
 
@@ -72,43 +75,69 @@ impl Outputs {
 
     /// Whether the outputs are independent of each other: a sigmoid's, or its logits. A photo can have several labels then.
     pub(super) fn are_independent(self, model: &Model) -> Result<bool> {
-        let is_sigmoid = || Ok(last_op(model)? == Some(Op::Activation(ir::Activation::Sigmoid)));
         let loss = model.compiled().and_then(|compiled| compiled.loss);
         match self {
             Self::Logits(activation) => Ok(activation == OutputActivation::Sigmoid),
             Self::Probabilities if loss.is_none_or(|loss| loss.output_activation() == OutputActivation::Sigmoid) => {
-                is_sigmoid()
+                Ok(End::of(model)? == End::Sigmoid)
             }
             _ => Ok(false),
         }
     }
 }
 
-/// The operation that gives the output of a model; `None` for a model without layers.
-fn last_op(model: &Model) -> Result<Option<Op>> {
-    let program = Program::of(model, false, 0)?;
-    let last = program.steps.last().filter(|last| program.outputs == [last.output]);
-    Ok(last.map(|last| last.op.clone()))
+/// How a model ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Softmax,
+    LogSoftmax,
+    Sigmoid,
+    /// A `Dense` layer without activation.
+    Linear,
+    /// A `Dense` layer with another activation.
+    Activated,
+    Other,
 }
 
-/// The `Dense` layer that gives the output, below layers that change nothing in prediction; `None` if another layer does.
-fn last_layer(model: &Model) -> Option<Layer> {
-    let mut call = model.output().clone();
-    loop {
-        let layer = call.layer().clone();
+impl End {
+    fn of(model: &Model) -> Result<Self> {
+        let program = Program::of(model, false, 0)?;
+        let last = program.steps.last().filter(|last| program.outputs == [last.output]);
+        Ok(match last.map(|last| &last.op) {
+            Some(Op::Softmax) => Self::Softmax,
+            Some(Op::Activation(ir::Activation::Sigmoid)) => Self::Sigmoid,
+            _ => Self::of_call(model.output()),
+        })
+    }
+
+    /// The end of what leads to a tensor, below layers that leave its meaning as it is.
+    fn of_call(call: &SymbolicTensor) -> Self {
+        let (layer, inputs) = (call.layer(), call.inputs());
+        let of_input = || inputs.first().map_or(Self::Other, Self::of_call);
         if let Some(graph) = layer.def().graph() {
-            call = graph.outputs().first()?.clone();
-            continue;
+            return graph.outputs().first().map_or(Self::Other, Self::of_call);
         }
-        let is_identity = match layer.class_name() {
-            "Activation" => layer.def().config()["activation"] == "linear",
-            "Dropout" => true,
-            _ => false,
-        };
         match layer.class_name() {
-            "Dense" => return Some(layer),
-            _ if is_identity => call = call.inputs().first()?.clone(),
-            _ => return None,
+            "Identity" | "Dropout" | "Cast" => of_input(),
+            // Numbers of one place stay a vector of classes.
+            "Flatten" | "Reshape" | "Squeeze" => match inputs.first().map(SymbolicTensor::shape) {
+                Some(shape) if shape.last().copied() == Some(shape.iter().product()) => of_input(),
+                _ => Self::Other,
+            },
+            // As of an ensemble.
+            "Average" => match inputs.iter().all(|input| Self::of_call(input) == of_input()) {
+                true => of_input(),
+                false => Self::Other,
+            },
+            class => match (class, layer.def().config().get("activation").and_then(Value::as_str)) {
+                ("Activation", Some("linear")) => of_input(),
+                (_, Some("softmax")) => Self::Softmax,
+                (_, Some("log_softmax")) => Self::LogSoftmax,
+                (_, Some("sigmoid")) => Self::Sigmoid,
+                ("Dense", Some("linear")) => Self::Linear,
+                ("Dense", _) => Self::Activated,
+                _ => Self::Other,
+            },
         }
     }
 }
@@ -116,6 +145,7 @@ fn last_layer(model: &Model) -> Option<Layer> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::layers::{Average, Identity};
 
     fn model(layers: impl FnOnce(Sequential) -> Sequential) -> Model {
         layers(Sequential::new().add(Input::new([6]))).build().unwrap()
@@ -140,6 +170,30 @@ mod tests {
         assert_eq!(outputs(|layers| layers.add(inner)), softmax);
         assert_eq!(outputs(|layers| layers.add(Dense::new(3)).add(BatchNormalization::new())), Outputs::Features);
         assert_eq!(outputs(|layers| layers.add(Reshape::new([2, 3])).add(Flatten::new())), Outputs::Features);
+        assert_eq!(outputs(|layers| layers.add(Dense::new(6)).add(Reshape::new([2, 3]))), Outputs::Features);
+        assert_eq!(outputs(|layers| layers.add(Dense::new(3).activation(ActivationFn::LogSoftmax))), softmax);
+    }
+
+    #[test]
+    fn layers_that_leave_the_meaning_as_it_is_do_not_count() {
+        let softmax = Outputs::Logits(OutputActivation::Softmax);
+        assert_eq!(outputs(|layers| layers.add(Dense::new(3)).add(Identity::new())), softmax);
+        let head = |activation| {
+            let layers = Sequential::new().add(Input::new([1, 1, 4])).add(Conv2D::new(3, 1).activation(activation));
+            layers.add(Flatten::new()).build().unwrap()
+        };
+        assert_eq!(Outputs::of(&head(Softmax)).unwrap(), Outputs::Probabilities);
+        assert_eq!(Outputs::of(&head(ActivationFn::Linear)).unwrap(), Outputs::Features);
+        let ensemble = |activations: [ActivationFn; 2]| {
+            let x = Input::new([6]);
+            let ends = activations.map(|activation| Dense::new(3).activation(activation).call(&x).unwrap());
+            let model = Model::new(&x, &Average::new().call(&ends[..]).unwrap()).unwrap();
+            let outputs = Outputs::of(&model).unwrap();
+            (outputs, outputs.are_independent(&model).unwrap())
+        };
+        assert_eq!(ensemble([Softmax, Softmax]), (Outputs::Probabilities, false));
+        assert_eq!(ensemble([Sigmoid, Sigmoid]), (Outputs::Probabilities, true));
+        assert_eq!(ensemble([Softmax, Sigmoid]), (Outputs::Features, false));
     }
 
     #[test]
@@ -158,6 +212,16 @@ mod tests {
     }
 
     #[test]
+    fn a_binary_loss_takes_each_output_for_a_logit_of_its_own() {
+        let model = model(|layers| layers.add(Dense::new(3)));
+        model.compile(Sgd::new(0.1), Loss::categorical_crossentropy(), []).unwrap();
+        let unknown = crate::UnknownParts { loss: Some("binary_focal_crossentropy".into()), ..Default::default() };
+        let compiled = model.compiled().map(|of| crate::Compiled { loss: None, unknown: unknown.into(), ..of });
+        model.set_compiled(compiled);
+        assert_eq!(Outputs::of(&model).unwrap(), Outputs::Logits(OutputActivation::Sigmoid));
+    }
+
+    #[test]
     fn the_numbers_of_a_regression_stand_for_themselves() {
         let model = model(|layers| layers.add(Dense::new(1)));
         model.compile(Sgd::new(0.1), Loss::binary_crossentropy(), []).unwrap();
@@ -169,6 +233,7 @@ mod tests {
             Outputs::of(&model).unwrap()
         };
         assert_eq!(with_loss("mean_squared_error"), Outputs::Values);
+        assert_eq!(with_loss("categorical_hinge"), Outputs::Values, "scores that no activation makes probabilities of");
         assert_eq!(with_loss("my_loss"), Outputs::Logits(OutputActivation::Sigmoid), "no loss that is known");
         let unknown = crate::UnknownParts { loss: Some("mse".into()), ..Default::default() };
         let softmax = Sequential::new().add(Input::new([6])).add(Dense::new(3).activation(Softmax)).build().unwrap();

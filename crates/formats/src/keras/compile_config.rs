@@ -22,6 +22,10 @@ pub(super) fn read(config: &Map<String, Value>, model: &Model) -> Vec<Error> {
     });
     let loss = part("loss").and_then(|value| {
         let value = of_one_output(value);
+        if let Some(by_output) = losses_by_output(value) {
+            unknown.loss = Some(by_output);
+            return None;
+        }
         let (loss, errors) = Loss::known_part(value);
         left_out.extend(errors);
         let loss = loss.filter(|loss| loss.check(model.output_shape()).map_err(|error| left_out.push(error)).is_ok());
@@ -41,6 +45,54 @@ pub(super) fn read(config: &Map<String, Value>, model: &Model) -> Vec<Error> {
     let state = OptimizerState::default();
     model.set_compiled(Some(Compiled { optimizer, loss, metrics, state, unknown: unknown.into() }));
     left_out
+}
+
+/// The settings of a compiled model with several outputs for one of them, number `index`: its loss, and those that all share.
+///
+/// Metrics aren't kept: Keras has them by output, too.
+///
+/// ```
+/// use engraft_formats::keras;
+/// use engraft_nn::prelude::*;
+/// let x = Input::new([4]);
+/// let (kind, age) = (Dense::new(3).named("kind").call(&x)?, Dense::new(1).named("age").call(&x)?);
+/// let model = Model::new(&x, [&kind, &age])?;
+/// model.compile(Sgd::new(0.1), Loss::categorical_crossentropy().from_logits(true), [])?;
+/// let kind = keras::compiled_of_output(&model, 0).and_then(|compiled| compiled.loss);
+/// assert_eq!(kind, Some(Loss::categorical_crossentropy().from_logits(true)));
+/// # Ok::<(), engraft_nn::Error>(())
+/// ```
+pub fn compiled_of_output(model: &Model, index: usize) -> Option<Compiled> {
+    let compiled = model.compiled()?;
+    let output = model.outputs().get(index)?;
+    let object = match &compiled.unknown.loss {
+        Some(Value::Array(losses)) => losses.get(index),
+        Some(Value::Object(losses)) if !losses.contains_key("class_name") => {
+            // A dictionary has the names of outputs, which are those of layers unless the model was made with other ones.
+            losses.get(output.layer().name()).or_else(|| losses.values().nth(index))
+        }
+        other => other.as_ref(),
+    };
+    let known = compiled.loss.or_else(|| object.and_then(|object| Loss::known_part(object).0));
+    let loss = known.filter(|loss| loss.check(output.shape()).is_ok());
+    let unknown = UnknownParts {
+        loss: object.filter(|object| loss.is_none() && !object.is_null()).cloned(),
+        metrics: Vec::new(),
+        optimizer: compiled.unknown.optimizer.clone(),
+    };
+    Some(Compiled { loss, metrics: Vec::new(), unknown: unknown.into(), ..compiled })
+}
+
+/// The losses of several outputs, a list or a dictionary; null in place of those that don't name a part of Keras.
+fn losses_by_output(value: &Value) -> Option<Value> {
+    let kept = |value: &Value| Some(with_name(value)).filter(is_of_keras).unwrap_or_default();
+    match value {
+        Value::Array(list) => Some(list.iter().map(kept).collect()),
+        Value::Object(by_output) if !by_output.contains_key("class_name") => {
+            Some(by_output.iter().map(|(name, value)| (name.clone(), kept(value))).collect())
+        }
+        _ => None,
+    }
 }
 
 /// A function of Keras for regression, which is serialized as one of `builtins`, by its name; any other value as it is.
@@ -218,7 +270,28 @@ mod tests {
         for loss in [json!(["mse"]), json!({"top": "mse"})] {
             assert!(read_with("loss", loss).0.unknown.has_regression_loss());
         }
-        let (compiled, left_out) = read_with("loss", json!(["mse", "mae"]));
-        assert_eq!((compiled.loss, left_out.len()), (None, 1));
+    }
+
+    #[test]
+    fn each_of_several_outputs_has_its_loss() {
+        let outputs = |losses: Value| {
+            let x = Input::new([4]);
+            let output = |name: &'static str, units| Dense::new(units).named(name).call(&x).unwrap();
+            let model = Model::new(&x, [&output("age", 1), &output("kind", 3), &output("tags", 4)]).unwrap();
+            let left_out = read(json!({"loss": losses}).as_object().unwrap(), &model);
+            assert!(left_out.is_empty(), "{left_out:?}");
+            [0, 1, 2].map(|index| compiled_of_output(&model, index).unwrap())
+        };
+        let from_logits = |class: &str| json!({"class_name": class, "config": {"from_logits": true}});
+        let (kind, tags) = (from_logits("SparseCategoricalCrossentropy"), from_logits("BinaryCrossentropy"));
+        for losses in [json!(["mae", kind, tags]), json!({"tags": tags, "kind": kind, "age": "mae"})] {
+            let [age, kind, tags] = outputs(losses);
+            assert!(age.loss.is_none() && age.unknown.has_regression_loss());
+            assert_eq!(kind.loss, Some(Loss::sparse_categorical_crossentropy().from_logits(true)));
+            assert_eq!(tags.loss, Some(Loss::binary_crossentropy().from_logits(true)));
+        }
+        let code = json!({"class_name": "__lambda__", "config": {"value": "4wEA"}});
+        let [age, kind, _] = outputs(json!([code, null, "mse"]));
+        assert!(age.loss.is_none() && age.unknown.loss.is_none() && kind.unknown.loss.is_none());
     }
 }
