@@ -156,7 +156,7 @@ pub(super) struct CommonOptions {
 
 impl CommonOptions {
     pub(super) fn apply(self, layer: &Layer) {
-        layer.set_trainable(self.trainable);
+        layer.set_own_trainable(self.trainable);
         layer.set_dtype_policy(self.policy);
     }
 }
