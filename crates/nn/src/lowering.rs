@@ -174,6 +174,19 @@ impl Lowering<'_> {
         own.unwrap_or_else(|| mix(self.seed, self.random_layers))
     }
 
+    /// Whether trainable weights were used to compute a value.
+    pub(crate) fn depends_on_trainable_weights(&self, value: ValueId) -> bool {
+        let mut needed = vec![false; self.program.shapes.len()];
+        needed[value] = true;
+        self.program.steps.iter().rev().any(|step| {
+            let is_needed = needed[step.output];
+            if is_needed {
+                step.inputs.iter().for_each(|&input| needed[input] = true);
+            }
+            is_needed && step.weights.iter().any(|param| param.trainable)
+        })
+    }
+
     /// Shape of a value, without the batch axis.
     pub fn shape(&self, value: ValueId) -> &Shape {
         &self.program.shapes[value]

@@ -138,6 +138,10 @@ impl ConfigReader {
             config.remove("trainable");
         }
         if is_operation(object.get("module").and_then(Value::as_str).unwrap_or_default()) {
+            // Keras writes the names of a few operations beside their configs alone.
+            if let Some(name) = object.get("name").filter(|name| name.is_string() && !config.contains_key("name")) {
+                config.insert("name".into(), name.clone());
+            }
             let arguments = object.get(ARGUMENTS).and_then(Value::as_array).cloned().unwrap_or_default();
             let keywords = object.get(KEYWORDS).and_then(Value::as_object).cloned().unwrap_or_default();
             return operation_from_call(class_name, config, arguments, keywords);
