@@ -10,6 +10,7 @@ from keras import ops
 
 IMAGE = (2, 4, 6, 3)
 TABLE = np.arange(72, dtype="float32").reshape(4, 6, 3) / 36 - 1
+MATRICES = np.arange(48, dtype="float32").reshape(4, 3, 4) / 24 - 1
 CHANNELS = np.array([0.5, -1.0, 2.0], "float32")
 
 
@@ -32,6 +33,10 @@ def elementwise():
     yield "cast_int", lambda x: ops.cast(x, "int32"), [IMAGE]
     yield "cast_bool", lambda x: ops.cast(x, "bool"), [IMAGE]
     yield "convert_to_tensor", ops.convert_to_tensor, [IMAGE]
+    yield "zeros_like", ops.zeros_like, [IMAGE]
+    yield "ones_like", lambda x: ops.ones_like(x, dtype="float32"), [IMAGE]
+    yield "full_like", lambda x: ops.full_like(x, 2.5), [IMAGE]
+    yield "full_like_channels", lambda x: ops.full_like(x, CHANNELS), [IMAGE]
 
 
 def operators():
@@ -105,6 +110,7 @@ def arrangements():
     yield "squeeze", lambda x: ops.squeeze(x, 2), [(2, 4, 1, 3)]
     yield "squeeze_list", lambda x: ops.squeeze(x, (1, -1)), [(2, 1, 4, 1)]
     yield "concatenate", lambda x, y: ops.concatenate([x, y], axis=1), [IMAGE, (2, 2, 6, 3)]
+    yield "hstack", lambda x, y: ops.hstack([x, y]), [IMAGE, (2, 2, 6, 3)]
     yield "append", lambda x, y: ops.append(x, y, axis=-1), [IMAGE, (2, 4, 6, 1)]
     yield "stack", lambda x, y: ops.stack([x, y], axis=2), [IMAGE] * 2
     yield "pad", lambda x: ops.pad(x, ((0, 0), (1, 2), (0, 1), (0, 0))), [IMAGE]
@@ -125,7 +131,25 @@ def arrangements():
     yield "get_item_one", lambda x: x[:, -1, None], [IMAGE]
 
 
+def products():
+    matrix = MATRICES[0]
+    yield "matmul_matrix", lambda x: ops.matmul(x, matrix), [IMAGE]
+    yield "matmul_matrix_of_rows", lambda x: ops.matmul(x, matrix), [(4, 3)]
+    yield "matmul_matrices", lambda x: ops.matmul(x, MATRICES), [IMAGE]
+    yield "matmul_of_matrix", lambda x: ops.matmul(TABLE[:, :, 0], x), [IMAGE]
+    yield "dot_matrix", lambda x: ops.dot(x, matrix), [IMAGE]
+    yield "tensordot_matrix", lambda x: ops.tensordot(x, matrix, axes=1), [IMAGE]
+
+
 def images():
+    for label, arguments in [
+        ("", {}),
+        ("_strides", {"strides": (2, 3)}),
+        ("_same", {"padding": "same"}),
+        ("_overlap_same", {"strides": 1, "padding": "same"}),
+        ("_dilated", {"strides": 1, "dilation_rate": 2}),
+    ]:
+        yield f"extract_patches{label}", lambda x, a=arguments: ops.image.extract_patches(x, (2, 3), **a), [(2, 5, 7, 3)]
     yield "average_pool", lambda x: ops.average_pool(x, 2, padding="same"), [(2, 5, 7, 3)]
     yield "max_pool", lambda x: ops.max_pool(x, (2, 3), strides=1), [(2, 5, 7, 3)]
     yield "rgb_to_grayscale", ops.image.rgb_to_grayscale, [IMAGE]
@@ -183,7 +207,7 @@ def evaluate(name, function, shapes):
 
 def write(directory):
     entries = []
-    for cases in [elementwise, operators, reductions, arrangements, images]:
+    for cases in [elementwise, operators, reductions, arrangements, products, images]:
         for name, function, shapes in cases():
             keras.utils.clear_session()
             entry, case = evaluate(name, function, shapes)

@@ -13,6 +13,7 @@ use crate::graph::{Arguments, SymbolicTensor};
 use crate::layer_def::LayerDef;
 use crate::layers::CustomClass;
 use crate::size_limits::check_size;
+use crate::trainability::TrainableFlags;
 use crate::weight::Weight;
 use crate::{DTypePolicy, Error, Result, naming};
 
@@ -40,6 +41,8 @@ pub struct Layer(Arc<Inner>);
 struct Inner {
     name: String,
     trainable: AtomicBool,
+    /// Whether the layers inside that Keras creates in `build` are trainable.
+    trainable_inside: AtomicBool,
     in_base: AtomicBool,
     dtype_policy: RwLock<Option<DTypePolicy>>,
     custom_class: RwLock<Option<CustomClass>>,
@@ -62,6 +65,7 @@ impl Layer {
         Self(Arc::new(Inner {
             name,
             trainable: AtomicBool::new(true),
+            trainable_inside: AtomicBool::new(true),
             in_base: AtomicBool::new(false),
             dtype_policy: RwLock::default(),
             custom_class: RwLock::default(),
@@ -140,10 +144,11 @@ impl Layer {
     /// # Ok::<(), engraft_nn::Error>(())
     /// ```
     pub fn set_trainable(&self, trainable: bool) {
-        self.visit(&mut |layer| layer.set_own_trainable(trainable));
+        self.visit(&mut |layer| layer.set_flags(TrainableFlags::all(trainable)));
     }
 
-    /// Sets the flag of this layer alone. The flags of the layers in a model stay as they are.
+    /// Sets the flag of this layer alone. The flags of the layers in a model stay as they are, and so do the weights of a layer
+    /// that [builds layers inside](LayerDef::builds_layers_inside).
     ///
     /// Readers of files use it: a file has the flag of each layer.
     ///
@@ -156,6 +161,35 @@ impl Layer {
     /// ```
     pub fn set_own_trainable(&self, trainable: bool) {
         self.0.trainable.store(trainable, Ordering::Relaxed);
+    }
+
+    /// Whether training may change the layer's own weights under its flags.
+    ///
+    /// This is [`trainable`](Self::trainable), except for a layer that [builds layers inside](LayerDef::builds_layers_inside).
+    ///
+    /// ```
+    /// use engraft_nn::prelude::*;
+    /// let attention = MultiHeadAttention::new(2, 3).into_layer();
+    /// // As Keras' `MultiHeadAttention(2, 3, trainable=False)`.
+    /// attention.set_own_trainable(false);
+    /// assert!(!attention.trainable() && attention.weights_trainable());
+    /// // As Keras' `attention.trainable = False` of a built layer.
+    /// attention.set_trainable(false);
+    /// assert!(!attention.weights_trainable());
+    /// ```
+    pub fn weights_trainable(&self) -> bool {
+        self.flags().of_weights(self)
+    }
+
+    /// The flags of this layer.
+    pub(crate) fn flags(&self) -> TrainableFlags {
+        TrainableFlags { own: self.trainable(), inside: self.0.trainable_inside.load(Ordering::Relaxed) }
+    }
+
+    /// Sets the flags of this layer. The flags of the layers in a model stay as they are.
+    pub(crate) fn set_flags(&self, flags: TrainableFlags) {
+        self.set_own_trainable(flags.own);
+        self.0.trainable_inside.store(flags.inside, Ordering::Relaxed);
     }
 
     /// Whether the layer is recorded as part of a pretrained base. All handles of the layer share the record.
@@ -245,15 +279,16 @@ impl Layer {
 
     /// The weights that training this layer or model would change under the current `trainable` flags.
     pub fn trainable_weights(&self) -> Vec<Weight> {
-        self.trainable_weights_by(Self::trainable)
+        self.trainable_weights_by(Self::flags)
     }
 
-    /// The weights that training would change if `trainable` were the flag of each layer (Keras' `trainable_weights`).
-    pub(crate) fn trainable_weights_by(&self, trainable: impl Fn(&Layer) -> bool) -> Vec<Weight> {
+    /// The weights that training would change if `flags` were the flags of each layer (Keras' `trainable_weights`).
+    pub(crate) fn trainable_weights_by(&self, flags: impl Fn(&Layer) -> TrainableFlags) -> Vec<Weight> {
         let mut weights = Vec::new();
-        if trainable(self) {
+        if flags(self).of_weights(self) {
             self.visit(&mut |layer| {
-                let own = layer.own_weights().iter().filter(|weight| weight.trainable() && trainable(layer));
+                let trainable = flags(layer).of_weights(layer);
+                let own = layer.own_weights().iter().filter(|weight| weight.trainable() && trainable);
                 weights.extend(own.cloned());
             });
         }

@@ -164,6 +164,20 @@ pub trait LayerDef: fmt::Debug + Send + Sync + Any {
         format!("vars/{index}")
     }
 
+    /// Whether the layer's weights belong to layers inside, which Keras creates when the layer is built.
+    ///
+    /// The option `trainable` of a new layer doesn't reach such weights, nor does that of a file: [`Layer::set_own_trainable`] leaves
+    /// them trainable, [`Layer::set_trainable`] freezes them.
+    ///
+    /// ```
+    /// use engraft_nn::{LayerDef, layers::{Dense, MultiHeadAttention}};
+    /// assert!(MultiHeadAttention::new(8, 64).builds_layers_inside());
+    /// assert!(!Dense::new(2).builds_layers_inside());
+    /// ```
+    fn builds_layers_inside(&self) -> bool {
+        false
+    }
+
     /// Further places of own weights in a `.weights.h5`, with the weight's index. Keras stores a weight once for each layer that
     /// holds it.
     ///

@@ -121,7 +121,7 @@ impl Lowering<'_> {
             trainability,
             random_layers: 0,
             program: Program::default(),
-            model_trainable: is_trainable(trainability, model.layer()),
+            model_trainable: trainability.map_or_else(|| model.trainable(), |flags| flags.trainable(model.layer())),
             layer: Some(model.layer()),
             weights: None,
             penalty: None,
@@ -139,7 +139,17 @@ impl Lowering<'_> {
 
     /// Whether the layer being lowered is trainable, by its own flag. The flags of enclosing models don't count, as in Keras 3.
     pub fn layer_trainable(&self) -> bool {
-        self.layer.is_some_and(|layer| is_trainable(self.trainability, layer))
+        self.layer.is_some_and(|layer| {
+            self.trainability.map_or_else(|| layer.trainable(), |trainability| trainability.trainable(layer))
+        })
+    }
+
+    /// Whether the layer being lowered has trainable weights, by its flags alone.
+    fn weights_trainable(&self) -> bool {
+        self.layer.is_some_and(|layer| match self.trainability {
+            Some(trainability) => trainability.weights_trainable(layer),
+            None => layer.weights_trainable(),
+        })
     }
 
     /// The weights of the layer being lowered, without those of nested layers.
@@ -164,6 +174,19 @@ impl Lowering<'_> {
         own.unwrap_or_else(|| mix(self.seed, self.random_layers))
     }
 
+    /// Whether trainable weights were used to compute a value.
+    pub(crate) fn depends_on_trainable_weights(&self, value: ValueId) -> bool {
+        let mut needed = vec![false; self.program.shapes.len()];
+        needed[value] = true;
+        self.program.steps.iter().rev().any(|step| {
+            let is_needed = needed[step.output];
+            if is_needed {
+                step.inputs.iter().for_each(|&input| needed[input] = true);
+            }
+            is_needed && step.weights.iter().any(|param| param.trainable)
+        })
+    }
+
     /// Shape of a value, without the batch axis.
     pub fn shape(&self, value: ValueId) -> &Shape {
         &self.program.shapes[value]
@@ -177,7 +200,7 @@ impl Lowering<'_> {
     /// Adds an operation with the range `weights` of the layer's own weights; returns its output value.
     pub fn push_with(&mut self, op: Op, inputs: &[ValueId], shape: Shape, weights: Range<usize>) -> ValueId {
         let output = self.value(shape);
-        let trainable = self.model_trainable && self.layer_trainable();
+        let trainable = self.model_trainable && self.weights_trainable();
         let weights = self.own_weights()[weights]
             .iter()
             .map(|w| Param { weight: w.clone(), trainable: trainable && w.trainable() })
@@ -298,10 +321,6 @@ impl Lowering<'_> {
         self.program.shapes.push(shape);
         self.program.shapes.len() - 1
     }
-}
-
-fn is_trainable(trainability: Option<&Trainability>, layer: &Layer) -> bool {
-    trainability.map_or_else(|| layer.trainable(), |trainability| trainability.trainable(layer))
 }
 
 #[cfg(test)]

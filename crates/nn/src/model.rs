@@ -93,7 +93,13 @@ impl Model {
     /// A layer that isn't a model, or a `Sequential` before it is built.
     pub fn from_layer(layer: Layer) -> Result<Self> {
         if layer.def().graph().is_none() {
-            return Err(Error::new(layer.place(), "a model (Functional or a built Sequential)", "a single layer"));
+            let expected = "a model (Functional or a built Sequential)";
+            return Err(match layer.class_name() {
+                "Sequential" => Error::new(layer.place(), expected, "a Sequential that was never built").hint(
+                    "give it an input (keras.Input as its first entry), build it (model.build(..)) or call it once, then save it",
+                ),
+                _ => Error::new(layer.place(), expected, "a single layer"),
+            });
         }
         Ok(Self { layer, compiled: Arc::default(), cache: Arc::default() })
     }

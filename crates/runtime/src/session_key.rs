@@ -61,6 +61,6 @@ impl SessionKey {
 }
 
 fn trainable_flags(layer: &Layer, flags: &mut Vec<bool>) {
-    flags.push(layer.trainable());
+    flags.push(layer.weights_trainable());
     layer.layers().iter().for_each(|layer| trainable_flags(layer, flags));
 }

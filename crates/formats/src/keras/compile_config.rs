@@ -260,6 +260,9 @@ mod tests {
         let (compiled, left_out) = read_with("loss", Value::Null);
         assert!(compiled.loss.is_none() && left_out.is_empty());
         assert_eq!(write(&compiled)["loss"], Value::Null);
+        let auto = json!({"class_name": "CategoricalCrossentropy", "config": {"reduction": "auto"}});
+        let (compiled, left_out) = read_with("loss", auto);
+        assert_eq!((compiled.loss, left_out.len()), (Some(Loss::categorical_crossentropy()), 0), "of Keras 2");
         for loss in [json!(["categorical_crossentropy"]), json!({"top": "categorical_crossentropy"})] {
             let (compiled, left_out) = read_with("loss", loss);
             assert_eq!((compiled.loss, left_out.len()), (Some(Loss::categorical_crossentropy()), 0));

@@ -127,10 +127,10 @@ impl ConfigReader {
     /// Builds a layer that contains no other layers.
     fn leaf(&self, class_name: &str, object: &Value, config: &Map<String, Value>) -> Result<Layer> {
         check_options(class_name, config)?;
-        let mut config = config.clone();
+        let (mut class_name, mut config) = (class_name, config.clone());
         if self.keras_2 {
             let name = config.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
-            keras2::layer_config(class_name, &mut config)
+            class_name = keras2::layer(class_name, &mut config)
                 .map_err(|error| error.within(format_args!("layer `{name}` ({class_name})")))?;
         }
         if class_name == "InputLayer" {
@@ -138,6 +138,10 @@ impl ConfigReader {
             config.remove("trainable");
         }
         if is_operation(object.get("module").and_then(Value::as_str).unwrap_or_default()) {
+            // Keras writes the names of a few operations beside their configs alone.
+            if let Some(name) = object.get("name").filter(|name| name.is_string() && !config.contains_key("name")) {
+                config.insert("name".into(), name.clone());
+            }
             let arguments = object.get(ARGUMENTS).and_then(Value::as_array).cloned().unwrap_or_default();
             let keywords = object.get(KEYWORDS).and_then(Value::as_object).cloned().unwrap_or_default();
             return operation_from_call(class_name, config, arguments, keywords);

@@ -3,10 +3,35 @@
 use engraft_nn::{Error, ErrorKind, Result};
 use serde_json::{Map, Value};
 
-/// Removes options of Keras 2 that have no effect and that Keras 3 doesn't have. Refuses the activation `hard_sigmoid`, which
-/// is another function in Keras 3.
-pub(super) fn layer_config(class_name: &str, config: &mut Map<String, Value>) -> Result<()> {
+/// Converts the config of a layer; returns the layer's class in Keras 3.
+///
+/// Removes options of Keras 2 that have no effect and that Keras 3 doesn't have. Refuses the activation `hard_sigmoid` and the
+/// layer `RandomCrop`, which compute something else in Keras 3.
+pub(super) fn layer<'a>(class_name: &'a str, config: &mut Map<String, Value>) -> Result<&'a str> {
     config.retain(|option, value| !has_no_effect(class_name, option, value));
+    check_meaning(class_name, config)?;
+    Ok(match class_name {
+        "SyncBatchNormalization" => "BatchNormalization",
+        "ThresholdedReLU" => {
+            if let Some(theta) = config.remove("theta") {
+                config.insert("threshold".into(), theta);
+            }
+            "ReLU"
+        }
+        _ => class_name,
+    })
+}
+
+/// Refuses what Keras 3 computes in another way than Keras 2.
+fn check_meaning(class_name: &str, config: &Map<String, Value>) -> Result<()> {
+    if class_name == "RandomCrop" {
+        return Err(Error::because(
+            "prediction",
+            "Keras 2, which wrote this file, crops and resizes photos in prediction, too; Keras 3 and engraft crop in training alone",
+        )
+        .with_kind(ErrorKind::Unsupported)
+        .hint("replace it by Resizing(height, width, crop_to_aspect_ratio=True), which predicts the same, and save the model again"));
+    }
     match config.get("activation").and_then(Value::as_str) {
         Some("hard_sigmoid") => Err(Error::because(
             "option `activation`",
@@ -20,7 +45,10 @@ pub(super) fn layer_config(class_name: &str, config: &mut Map<String, Value>) ->
 
 fn has_no_effect(class_name: &str, option: &str, value: &Value) -> bool {
     match (class_name, option) {
-        ("RandomFlip" | "RandomRotation" | "RandomZoom", "rng_type") => true,
+        // All random layers of images: how TensorFlow draws random numbers.
+        (_, "rng_type") => class_name.starts_with("Random"),
+        // Keras 2 computes the shape from the input and writes the option of the base class Dropout.
+        ("SpatialDropout1D" | "SpatialDropout2D" | "SpatialDropout3D", "noise_shape") => true,
         // Options of the base class Conv, which these layers ignore.
         ("DepthwiseConv2D" | "SeparableConv2D", "kernel_initializer") => true,
         ("DepthwiseConv2D" | "SeparableConv2D", "kernel_regularizer" | "kernel_constraint") => value.is_null(),
@@ -77,12 +105,14 @@ mod tests {
     fn only_what_says_nothing_is_left_out() {
         let read = |class_name, config: Value| {
             let Value::Object(mut config) = config else { panic!("no object") };
-            layer_config(class_name, &mut config).map(|()| Value::Object(config)).map_err(|error| error.to_string())
+            layer(class_name, &mut config).map(|_| Value::Object(config)).map_err(|error| error.to_string())
         };
         assert_eq!(
             read("RandomFlip", json!({"mode": "vertical", "rng_type": "stateful"})),
             Ok(json!({"mode": "vertical"}))
         );
+        assert_eq!(read("RandomContrast", json!({"factor": 0.1, "rng_type": "stateful"})), Ok(json!({"factor": 0.1})));
+        assert_eq!(read("SpatialDropout2D", json!({"rate": 0.1, "noise_shape": null})), Ok(json!({"rate": 0.1})));
         let more = json!({"groups": 1, "kernel_regularizer": null, "kernel_initializer": {"class_name": "Zeros"}});
         assert_eq!(read("SeparableConv2D", more), Ok(json!({})));
         for kept in [json!({"groups": 2}), json!({"kernel_regularizer": {"class_name": "L2"}})] {
@@ -95,6 +125,18 @@ mod tests {
         assert_eq!(read("Conv2D", json!({"groups": 1})), Ok(json!({"groups": 1})));
         let error = read("Dense", json!({"activation": "hard_sigmoid"})).unwrap_err();
         assert!(error.starts_with("option `activation`: hard_sigmoid is x / 5 + 1/2"), "{error}");
+        let error = read("RandomCrop", json!({"height": 8, "width": 8})).unwrap_err();
+        assert!(error.contains("crops and resizes photos in prediction"), "{error}");
+    }
+
+    #[test]
+    fn classes_that_keras_3_lacks_become_others() {
+        let class = |class_name, config: Value| {
+            let Value::Object(mut config) = config else { panic!("no object") };
+            layer(class_name, &mut config).map(|class| (class, Value::Object(config))).unwrap()
+        };
+        assert_eq!(class("ThresholdedReLU", json!({"theta": 0.25})), ("ReLU", json!({"threshold": 0.25})));
+        assert_eq!(class("SyncBatchNormalization", json!({"axis": 3})), ("BatchNormalization", json!({"axis": 3})));
     }
 
     #[test]

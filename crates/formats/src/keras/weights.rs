@@ -18,9 +18,12 @@ use crate::h5::{H5Error, H5File, H5Writer};
 pub(super) const UNQUANTIZED: &str = "save the model before it is quantized (before `model.quantize(..)`)";
 
 /// A layer and its group in the file; the empty path is the root.
+#[derive(Clone)]
 pub(super) struct SavedLayer {
     pub(super) path: String,
     pub(super) layer: Layer,
+    /// What the names of groups of layers inside begin with in this file: `_` in files of Keras 2.
+    pub(super) prefix_inside: &'static str,
 }
 
 impl SavedLayer {
@@ -34,7 +37,11 @@ impl SavedLayer {
     }
 
     fn var(&self, index: usize) -> String {
-        join(&self.path, &self.layer.def().weight_path(index))
+        let path = self.layer.def().weight_path(index);
+        match path.starts_with("vars/") {
+            true => join(&self.path, &path),
+            false => join(&self.path, &format!("{}{path}", self.prefix_inside)),
+        }
     }
 
     /// The further places of a weight.
@@ -78,7 +85,7 @@ fn visit(layer: &Layer, path: String, visited: &mut HashSet<usize>, found: &mut 
     if !visited.insert(layer.id()) {
         return;
     }
-    found.push(SavedLayer { path: path.clone(), layer: layer.clone() });
+    found.push(SavedLayer { path: path.clone(), layer: layer.clone(), prefix_inside: "" });
     visit_all(&layer.layers(), &path, visited, found);
 }
 
@@ -135,6 +142,7 @@ pub(super) enum LayerNames {
 /// Checks that the file has an array of the right shape for every weight, and no others; then sets all weights.
 pub(super) fn read(saved: &[SavedLayer], file: &H5File, names: LayerNames) -> Result<()> {
     let comparison = FileComparison { file, root: root(file)?, names };
+    let saved = &comparison.with_groups_of_keras_2(saved)?;
     let groups: HashSet<String> = saved.iter().map(|entry| comparison.path(&entry.path)).collect();
     saved.iter().try_for_each(|entry| comparison.check_no_others(entry, &groups))?;
     comparison.check_and_set(saved)
@@ -142,7 +150,8 @@ pub(super) fn read(saved: &[SavedLayer], file: &H5File, names: LayerNames) -> Re
 
 /// Like [`read`] with names ignored, from a file that may have weights of further layers, such as the top of a network.
 pub(super) fn read_base(saved: &[SavedLayer], file: &H5File) -> Result<()> {
-    FileComparison { file, root: root(file)?, names: LayerNames::Ignored }.check_and_set(saved)
+    let comparison = FileComparison { file, root: root(file)?, names: LayerNames::Ignored };
+    comparison.check_and_set(&comparison.with_groups_of_keras_2(saved)?)
 }
 
 /// The name of the groups that contain layers: `layers`, or `_layer_checkpoint_dependencies` in files of Keras 2.13.
@@ -170,6 +179,27 @@ impl FileComparison<'_> {
     /// Replaces each `layers` in a path by this file's name for such groups.
     fn path(&self, path: &str) -> String {
         path.split('/').map(|part| if part == "layers" { self.root } else { part }).collect::<Vec<_>>().join("/")
+    }
+
+    /// The layers with the groups that tf_keras, Keras 2, names in another way.
+    fn with_groups_of_keras_2(&self, saved: &[SavedLayer]) -> Result<Vec<SavedLayer>> {
+        let contains = |path: &str| self.file.contains(&self.path(path)).map_err(in_h5);
+        let mut saved = saved.to_vec();
+        for entry in &mut saved {
+            match entry.layer.class_name() {
+                "MultiHeadAttention" if contains(&join(&entry.path, "_query_dense"))? => entry.prefix_inside = "_",
+                // A SyncBatchNormalization of Keras 2. Where a file has both classes in one model, their order is lost.
+                "BatchNormalization" if !contains(&entry.path)? => {
+                    let (group, name) = entry.path.rsplit_once('/').unwrap_or_default();
+                    let renamed = join(group, &format!("sync_{name}"));
+                    if contains(&renamed)? {
+                        entry.path = renamed;
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(saved)
     }
 
     /// Checks the arrays of all layers, then sets the weights.

@@ -306,7 +306,8 @@ impl Loss {
                 true
             }
             ("axis", axis) => axis.as_i64() == Some(-1),
-            ("reduction", reduction) => reduction == "sum_over_batch_size",
+            // `auto` of Keras 2 is `sum_over_batch_size` in `fit`.
+            ("reduction", reduction) => reduction == "sum_over_batch_size" || reduction == "auto",
             _ => false,
         };
         if supported {

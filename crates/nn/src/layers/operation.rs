@@ -6,13 +6,16 @@
 mod arithmetic;
 mod axes;
 mod constant;
+mod filled;
 mod functions;
 mod get_item;
 mod image;
 mod list;
+mod patches;
 mod products;
 mod rearrange;
 mod reductions;
+mod stop_gradient;
 
 use std::any::Any;
 
@@ -93,6 +96,7 @@ const OPERATIONS: &[(&str, &str, Factory)] = &[
     ("DepthToSpace", NN, Factory::Other(image::depth_to_space)),
     ("Divide", NUMPY, Factory::Binary(Binary::Divide)),
     ("DivideNoNan", NUMPY, Factory::Other(arithmetic::divide_no_nan)),
+    ("Dot", NUMPY, Factory::Other(products::dot)),
     ("DotProductAttention", NN, Factory::Other(products::dot_product_attention)),
     ("Einsum", NUMPY, Factory::Other(products::einsum)),
     ("Elu", NN, Factory::Other(functions::elu)),
@@ -103,10 +107,12 @@ const OPERATIONS: &[(&str, &str, Factory)] = &[
     ("Exp2", NUMPY, Factory::Other(functions::exp2)),
     ("ExpandDims", NUMPY, Factory::Other(rearrange::expand_dims)),
     ("Expm1", NUMPY, Factory::Unary(Unary::Expm1)),
+    ("ExtractPatches", IMAGE, Factory::Other(patches::extract_patches)),
     ("Fabs", NUMPY, Factory::Unary(Unary::Absolute)),
     ("Flip", NUMPY, Factory::Other(rearrange::flip)),
     ("Floor", NUMPY, Factory::Unary(Unary::Floor)),
     ("FloorDivide", NUMPY, Factory::Binary(Binary::FloorDivide)),
+    ("FullLike", NUMPY, Factory::Other(filled::full_like)),
     ("Gelu", NN, Factory::Other(functions::gelu)),
     ("GetItem", NUMPY, Factory::Other(get_item::get_item)),
     ("Glu", NN, Factory::Other(functions::glu)),
@@ -116,6 +122,7 @@ const OPERATIONS: &[(&str, &str, Factory)] = &[
     ("HardSigmoid", NN, Factory::Activation(Activation::HardSigmoid)),
     ("HardSilu", NN, Factory::Activation(Activation::HardSilu)),
     ("HardTanh", NN, Factory::Unary(Unary::Clip { low: -1.0, high: 1.0 })),
+    ("Hstack", NUMPY, Factory::Other(rearrange::hstack)),
     ("Isfinite", NUMPY, Factory::Unary(Unary::IsFinite)),
     ("Isnan", NUMPY, Factory::Unary(Unary::IsNan)),
     ("LeakyRelu", NN, Factory::Other(functions::leaky_relu)),
@@ -147,6 +154,7 @@ const OPERATIONS: &[(&str, &str, Factory)] = &[
     ("Norm", LINALG, Factory::Other(reductions::norm)),
     ("Normalize", NN, Factory::Other(reductions::normalize)),
     ("NotEqual", NUMPY, Factory::Binary(Binary::NotEqual)),
+    ("OnesLike", NUMPY, Factory::Other(filled::ones_like)),
     ("Pad", NUMPY, Factory::Other(rearrange::pad)),
     ("PadImages", IMAGE, Factory::Other(image::pad)),
     ("Power", NUMPY, Factory::Binary(Binary::Power)),
@@ -180,6 +188,7 @@ const OPERATIONS: &[(&str, &str, Factory)] = &[
     ("Squeeze", NUMPY, Factory::Other(rearrange::squeeze)),
     ("Stack", NUMPY, Factory::Other(rearrange::stack)),
     ("Std", NUMPY, Factory::Other(reductions::std)),
+    ("StopGradient", CORE, Factory::Other(stop_gradient::stop_gradient)),
     ("Subtract", NUMPY, Factory::Binary(Binary::Subtract)),
     ("Sum", NUMPY, Factory::Reduce(Reduction::Sum)),
     ("Swapaxes", NUMPY, Factory::Other(rearrange::swapaxes)),
@@ -187,6 +196,7 @@ const OPERATIONS: &[(&str, &str, Factory)] = &[
     ("Tan", NUMPY, Factory::Unary(Unary::Tan)),
     ("Tanh", NUMPY, Factory::Activation(Activation::Tanh)),
     ("TanhShrink", NN, Factory::Other(functions::tanh_shrink)),
+    ("Tensordot", NUMPY, Factory::Other(products::tensordot)),
     ("Threshold", NN, Factory::Other(functions::threshold)),
     ("Tile", NUMPY, Factory::Other(rearrange::tile)),
     ("Transpose", NUMPY, Factory::Other(rearrange::transpose)),
@@ -195,6 +205,7 @@ const OPERATIONS: &[(&str, &str, Factory)] = &[
     ("Unstack", CORE, Factory::Other(list::unstack)),
     ("Var", NUMPY, Factory::Other(reductions::var)),
     ("Where", NUMPY, Factory::Other(arithmetic::select)),
+    ("ZerosLike", NUMPY, Factory::Other(filled::zeros_like)),
 ];
 
 /// An operation in a functional model's graph: Keras' class and config, with a layer that computes it.
@@ -280,8 +291,11 @@ pub fn operation_from_call(
     arguments: Vec<Value>,
     keywords: Map<String, Value>,
 ) -> Result<Layer> {
-    let Some(Value::String(name)) = config.remove("name") else {
-        return Err(Error::new(format_args!("operation {class_name}"), "a name", "none"));
+    let name = match config.remove("name") {
+        Some(Value::String(name)) => name,
+        // Keras writes no names of a few operations, and gives these automatic ones.
+        None => naming::auto_name(class_name),
+        Some(other) => return Err(Error::new(format_args!("operation {class_name}"), "a name", other)),
     };
     let place = format!("operation `{name}` ({class_name})");
     let Some(&(class_name, module, factory)) = OPERATIONS.iter().find(|(class, ..)| *class == class_name) else {
@@ -378,7 +392,7 @@ fn with_tensors(argument: &Value, tensors: &mut impl Iterator<Item = Value>) -> 
 fn one_tensor(arguments: &[Value]) -> Result<()> {
     match arguments {
         [tensor] if is_tensor(tensor) => Ok(()),
-        _ => Err(Error::new("arguments", "one tensor", Value::from(arguments))),
+        _ => Err(Error::new("arguments", "one tensor", received(arguments))),
     }
 }
 
@@ -386,8 +400,32 @@ fn one_tensor(arguments: &[Value]) -> Result<()> {
 fn list_of_tensors(arguments: &[Value]) -> Result<()> {
     match arguments {
         [Value::Array(tensors)] if !tensors.is_empty() && tensors.iter().all(is_tensor) => Ok(()),
-        _ => Err(Error::new("arguments", "a list of tensors", Value::from(arguments))),
+        _ => Err(Error::new("arguments", "a list of tensors", received(arguments))),
     }
+}
+
+/// The arguments of a call for an error.
+fn received(arguments: &[Value]) -> String {
+    arguments.iter().map(described).collect::<Vec<_>>().join(", ")
+}
+
+/// One argument for an error: `a tensor`, `an array`, or the first characters of another value.
+fn described(argument: &Value) -> String {
+    match argument.get("class_name").and_then(Value::as_str) {
+        Some("__keras_tensor__") => "a tensor".to_owned(),
+        Some("__numpy__" | "__tensor__") => "an array".to_owned(),
+        _ => excerpt(argument),
+    }
+}
+
+/// The first 200 characters of a value as JSON.
+fn excerpt(value: &Value) -> String {
+    let mut text = value.to_string();
+    if let Some((end, _)) = text.char_indices().nth(200) {
+        text.truncate(end);
+        text.push('…');
+    }
+    text
 }
 
 /// Deserializes an operation's config into a struct of its options.

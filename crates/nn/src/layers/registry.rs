@@ -128,12 +128,23 @@ pub fn from_config(class_name: &str, mut config: Map<String, Value>) -> Result<L
     let options = common_options(&place, class_name, &mut config)?;
     let layer = reader(Value::Object(config.clone()), name).map_err(|e| match unsupported_option(reader, &config) {
         Some(option) => {
-            Error::from_source(format_args!("{place}, option `{option}`"), e).with_kind(ErrorKind::Unsupported)
+            let error =
+                Error::from_source(format_args!("{place}, option `{option}`"), e).with_kind(ErrorKind::Unsupported);
+            if is_function(&config[option]) { error.hint(OTHER_FUNCTION) } else { error }
         }
         None => Error::from_source(&place, e),
     })?;
     options.apply(&layer);
     Ok(layer)
+}
+
+/// What to do about a function that isn't one of Keras' own, such as `tf.nn.softmax` or a registered function.
+const OTHER_FUNCTION: &str = "functions other than Keras' own are Python code, which is never run here: name an activation of Keras \
+    (activation=\"softmax\" in place of tf.nn.softmax), or compute it with keras.ops after the layer, and save the model again";
+
+/// Whether a value is a function as Keras serializes it.
+fn is_function(value: &Value) -> bool {
+    value.get("class_name").is_some_and(|class| class == "function" || class == "__lambda__")
 }
 
 /// Creates the layer of a serialized object, which must be of a class of Keras itself. `option` names it in errors.
@@ -156,7 +167,7 @@ pub(super) struct CommonOptions {
 
 impl CommonOptions {
     pub(super) fn apply(self, layer: &Layer) {
-        layer.set_trainable(self.trainable);
+        layer.set_own_trainable(self.trainable);
         layer.set_dtype_policy(self.policy);
     }
 }
@@ -324,6 +335,18 @@ mod tests {
         ] {
             let error = from_json(class, config).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_function_of_another_program_gets_a_hint() {
+        for name in ["softmax_v2", "my>act"] {
+            let function =
+                json!({"module": "builtins", "class_name": "function", "config": name, "registered_name": "function"});
+            let error =
+                from_json("Dense", json!({"name": "d", "units": 3, "activation": function})).unwrap_err().to_string();
+            assert!(error.contains("layer `d` (Dense), option `activation`") && error.contains(name), "{error}");
+            assert!(error.contains("name an activation of Keras (activation=\"softmax\" in place"), "{error}");
         }
     }
 

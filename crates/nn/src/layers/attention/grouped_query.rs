@@ -129,6 +129,10 @@ impl LayerDef for GroupQueryAttention {
         keywords(self.use_causal_mask, self.attention_mask.as_ref())
     }
 
+    fn builds_layers_inside(&self) -> bool {
+        true
+    }
+
     fn weight_path(&self, index: usize) -> String {
         self.projections().weight_path(["_query_dense", "_key_dense", "_value_dense", "_output_dense"], index)
     }

@@ -240,6 +240,10 @@ impl LayerDef for MultiHeadAttention {
         keywords(self.use_causal_mask, self.attention_mask.as_ref())
     }
 
+    fn builds_layers_inside(&self) -> bool {
+        true
+    }
+
     fn weight_path(&self, index: usize) -> String {
         self.projections().weight_path(["query_dense", "key_dense", "value_dense", "output_dense"], index)
     }

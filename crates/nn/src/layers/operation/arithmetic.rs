@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use super::super::expression::{Composed, Expression, Operand};
 use super::constant::Constant;
-use super::{is_tensor, options};
+use super::{is_tensor, options, received};
 use crate::layer_def::LayerDef;
 use crate::{Error, Result};
 
@@ -28,7 +28,7 @@ impl Operands {
             [a, b] if is_tensor(a) && is_tensor(b) => Ok(Self::Tensors),
             [a, b] if is_tensor(a) => Constant::read(b).map(Self::TensorAndConstant),
             [a, b] if is_tensor(b) => Constant::read(a).map(Self::ConstantAndTensor),
-            _ => Err(Error::new("arguments", "two tensors, or a tensor and a constant", Value::from(arguments))),
+            _ => Err(Error::new("arguments", "two tensors, or a tensor and a constant", received(arguments))),
         }
     }
 
@@ -168,7 +168,7 @@ fn of_two(
 pub(super) fn select(config: &Map<String, Value>, arguments: &[Value]) -> Result<Box<dyn LayerDef>> {
     options::<NoOptions>(config)?;
     let [_, _, _] = arguments else {
-        return Err(Error::new("arguments", "a condition and two operands", Value::from(arguments)));
+        return Err(Error::new("arguments", "a condition and two operands", received(arguments)));
     };
     let constants = arguments.iter().map(|argument| match is_tensor(argument) {
         true => Ok(None),

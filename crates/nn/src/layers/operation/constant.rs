@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::excerpt;
 use crate::Shape;
 use crate::{Error, Result};
 
@@ -74,12 +75,7 @@ impl Constant {
 }
 
 fn wrong(argument: &Value) -> Error {
-    let mut received = argument.to_string();
-    if let Some((end, _)) = received.char_indices().nth(200) {
-        received.truncate(end);
-        received.push('…');
-    }
-    Error::new("constant", "a number or an array of numbers", received)
+    Error::new("constant", "a number or an array of numbers", excerpt(argument))
 }
 
 /// Appends the numbers of nested lists of this shape; `None` for anything else.

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::super::options::single;
 use super::arithmetic::NoOptions;
-use super::{is_tensor, options};
+use super::{is_tensor, options, received};
 use crate::Shape;
 use crate::layer_def::LayerDef;
 use crate::lowering::Lowering;
@@ -16,7 +16,7 @@ pub(super) fn get_item(config: &Map<String, Value>, arguments: &[Value]) -> Resu
     options::<NoOptions>(config)?;
     match arguments {
         [tensor, key] if is_tensor(tensor) => Ok(Box::new(GetItem { index: Index::list(key)? })),
-        _ => Err(Error::new("arguments", "a tensor and an index", Value::from(arguments))),
+        _ => Err(Error::new("arguments", "a tensor and an index", received(arguments))),
     }
 }
 

@@ -29,7 +29,7 @@ pub(super) fn resize(config: &Map<String, Value>, arguments: &[Value]) -> Result
 /// The only order of axes that these operations take.
 #[derive(Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum ChannelsLast {
+pub(super) enum ChannelsLast {
     ChannelsLast,
 }
 

@@ -1,6 +1,6 @@
 //! Products of tensors: `matmul`, `dot`, `tensordot`, `einsum` and `dot_product_attention`.
 
-use engraft_ir::ValueId;
+use engraft_ir::{Op, ValueId};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -8,7 +8,8 @@ use super::super::attention::{Attend, MaskOptions};
 use super::super::einsum::{Equation, Label, contract, of_sample};
 use super::super::rearranged::{multiplied, permuted, reshaped, scaled};
 use super::arithmetic::NoOptions;
-use super::{is_tensor, options};
+use super::constant::Constant;
+use super::{excerpt, is_tensor, options, received};
 use crate::Shape;
 use crate::layer_def::LayerDef;
 use crate::lowering::Lowering;
@@ -20,7 +21,7 @@ fn tensors(arguments: &[Value], count: usize) -> Result<()> {
     if arguments.len() == count && arguments.iter().all(is_tensor) {
         return Ok(());
     }
-    Err(Error::new("arguments", format_args!("{count} tensors"), Value::from(arguments)))
+    Err(Error::new("arguments", format_args!("{count} tensors"), received(arguments)))
 }
 
 /// Defines the parts of a layer that an operation doesn't use.
@@ -36,22 +37,78 @@ macro_rules! only_computes {
     };
 }
 
-/// The matrix products of two tensors, along their last axes.
+/// The matrix products of two operands along their last axes. One of them may be a constant.
 #[derive(Debug)]
-struct MatrixProduct;
+struct MatrixProduct {
+    left: Option<Constant>,
+    right: Option<Constant>,
+}
 
 pub(super) fn matmul(config: &Map<String, Value>, arguments: &[Value]) -> Result<Box<dyn LayerDef>> {
     options::<NoOptions>(config)?;
-    tensors(arguments, 2)?;
-    Ok(Box::new(MatrixProduct))
+    let product = match arguments {
+        [a, b] if is_tensor(a) && is_tensor(b) => MatrixProduct { left: None, right: None },
+        [a, b] if is_tensor(a) => MatrixProduct { left: None, right: Some(Constant::read(b)?) },
+        [a, b] if is_tensor(b) => MatrixProduct { left: Some(Constant::read(a)?), right: None },
+        _ => return Err(Error::new("arguments", "two tensors, or a tensor and a constant", received(arguments))),
+    };
+    Ok(Box::new(product))
+}
+
+/// `dot(x, matrix)`, with a constant matrix.
+pub(super) fn dot(config: &Map<String, Value>, arguments: &[Value]) -> Result<Box<dyn LayerDef>> {
+    options::<NoOptions>(config)?;
+    times_matrix(arguments)
+}
+
+/// `tensordot(x, matrix, axes)` along the last axis of `x` and the first of a constant matrix.
+pub(super) fn tensordot(config: &Map<String, Value>, arguments: &[Value]) -> Result<Box<dyn LayerDef>> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Options {
+        axes: Value,
+    }
+    let Options { axes } = options(config)?;
+    match axes.as_i64() {
+        Some(1) => times_matrix(arguments),
+        _ => {
+            Err(Error::new("axes", "1: the last axis of the tensor and the first of a constant matrix", excerpt(&axes)))
+        }
+    }
+}
+
+/// The product of a tensor and a constant matrix along the last axis of the tensor.
+fn times_matrix(arguments: &[Value]) -> Result<Box<dyn LayerDef>> {
+    let matrix = match arguments {
+        [x, matrix] if is_tensor(x) && !is_tensor(matrix) => Constant::read(matrix)?,
+        _ => return Err(Error::new("arguments", "a tensor and a constant matrix", received(arguments))),
+    };
+    match matrix.shape.len() {
+        2 => Ok(Box::new(MatrixProduct { left: None, right: Some(matrix) })),
+        _ => Err(Error::new("constant", "a matrix", format_args!("shape {:?}", matrix.shape))),
+    }
 }
 
 impl MatrixProduct {
-    /// The shapes of both samples with leading axes of size 1, so that they have as many axes.
-    fn aligned(inputs: &[Shape]) -> Result<[Shape; 2]> {
-        let [a, b] = inputs else { return Err(Error::new("inputs", "two", inputs.len())) };
+    /// The shapes of both operands for a sample.
+    fn operands(&self, inputs: &[Shape]) -> Result<[Shape; 2]> {
+        match (&self.left, &self.right, inputs) {
+            (None, None, [a, b]) => Ok([a.clone(), b.clone()]),
+            (Some(constant), None, [b]) => Ok([constant_matrices(constant, b)?, b.clone()]),
+            // Each sample is a row.
+            (None, Some(constant), [a]) if a.len() == 1 && constant.shape.len() == 2 => {
+                Ok([vec![1, a[0]], constant.shape.clone()])
+            }
+            (None, Some(constant), [a]) => Ok([a.clone(), constant_matrices(constant, a)?]),
+            _ => Err(Error::new("inputs", "as many tensors as in the call", inputs.len())),
+        }
+    }
+
+    /// The shapes of both operands with leading axes of size 1, so that they have as many axes.
+    fn aligned(&self, inputs: &[Shape]) -> Result<[Shape; 2]> {
+        let [a, b] = self.operands(inputs)?;
         let rank = a.len().max(b.len());
-        let aligned = [a, b]
+        let aligned = [&a, &b]
             .map(|shape| std::iter::repeat_n(1, rank - shape.len()).chain(shape.iter().copied()).collect::<Shape>());
         let [left, right] = &aligned;
         let fits = a.len() >= 2
@@ -67,24 +124,59 @@ impl MatrixProduct {
             format_args!("{a:?} and {b:?}"),
         ))
     }
+
+    /// The shape of the products of aligned operands.
+    fn product(inputs: &[Shape], [a, b]: &[Shape; 2]) -> Shape {
+        let leading = a.len() - 2;
+        let mut shape: Shape = a[..leading].iter().zip(&b[..leading]).map(|(&a, &b)| a.max(b)).collect();
+        let is_row = inputs.iter().all(|input| input.len() == 1);
+        shape.extend((!is_row).then_some(a[leading]).into_iter().chain([b[leading + 1]]));
+        shape
+    }
+}
+
+/// The shape of constant matrices for each sample, which has the shape `x`.
+///
+/// # Errors
+/// Other matrices for each sample of a batch, or more axes than the other operand has.
+fn constant_matrices(constant: &Constant, x: &Shape) -> Result<Shape> {
+    match constant.shape.as_slice() {
+        [1, matrices @ ..] if matrices.len() == x.len() && x.len() >= 2 => Ok(matrices.to_vec()),
+        matrices if matrices.len() <= x.len() => Ok(matrices.to_vec()),
+        matrices => {
+            let expected = format!("a constant that is the same for all samples, which have the shape {x:?}");
+            Err(Error::new("constant", expected, format_args!("shape {matrices:?}")))
+        }
+    }
 }
 
 impl LayerDef for MatrixProduct {
     only_computes!();
 
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape> {
-        let [a, b] = Self::aligned(inputs)?;
-        let leading = a.len() - 2;
-        let mut shape: Shape = a[..leading].iter().zip(&b[..leading]).map(|(&a, &b)| a.max(b)).collect();
-        shape.extend([a[leading], b[leading + 1]]);
-        Ok(shape)
+        Ok(Self::product(inputs, &self.aligned(inputs)?))
     }
 
     fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {
-        let shapes = [inputs[0], inputs[1]].map(|input| to.shape(input).clone());
-        let [a, b] = Self::aligned(&shapes)?;
-        let (a, b) = (reshaped(to, inputs[0], a), reshaped(to, inputs[1], b));
-        Ok(multiplied(to, a, b, false))
+        let shapes: Vec<Shape> = inputs.iter().map(|&input| to.shape(input).clone()).collect();
+        let aligned = self.aligned(&shapes)?;
+        let mut tensors = inputs.iter().copied();
+        let mut operands = Vec::with_capacity(2);
+        for (constant, shape) in [&self.left, &self.right].into_iter().zip(&aligned) {
+            operands.push(match constant {
+                Some(constant) => {
+                    let op = Op::Constant { values: constant.values.clone().into() };
+                    to.push_with(op, &[], shape.clone(), 0..0)
+                }
+                None => {
+                    let tensor =
+                        tensors.next().ok_or_else(|| Error::new("inputs", "as many as in the call", "fewer"))?;
+                    reshaped(to, tensor, shape.clone())
+                }
+            });
+        }
+        let product = multiplied(to, operands[0], operands[1], false);
+        Ok(reshaped(to, product, Self::product(&shapes, &aligned)))
     }
 }
 
@@ -246,6 +338,46 @@ mod tests {
         let heads: [&[usize]; 3] = [&[4, 6, 8], &[5, 2, 8], &[5, 2, 3]];
         let attention = |causal| json!({"is_causal": causal, "flash_attention": null, "attn_logits_soft_cap": null});
         assert_eq!(shape("DotProductAttention", attention(true), &heads).unwrap(), [4, 6, 3]);
+    }
+
+    #[test]
+    fn an_operand_may_be_a_constant() {
+        let product = |class: &str, config: Value, arguments: Vec<Value>, shape: &[usize]| {
+            let product = operation_from_config(class, config.as_object().unwrap().clone(), arguments)?;
+            product.call(&Input::new(shape)).map(|y| y.shape().clone())
+        };
+        let constant = |shape: &[usize]| {
+            let value = shape.iter().rev().fold(json!(0.5), |inner, &size| json!(vec![inner; size]));
+            json!({"class_name": "__numpy__", "config": {"value": value, "dtype": "float32"}})
+        };
+        let x = tensor_argument();
+        let right =
+            |matrix: &[usize], shape: &[usize]| product("Matmul", json!({}), vec![x.clone(), constant(matrix)], shape);
+        let left =
+            |matrix: &[usize], shape: &[usize]| product("Matmul", json!({}), vec![constant(matrix), x.clone()], shape);
+        assert_eq!(right(&[3, 2], &[4, 6, 3]).unwrap(), [4, 6, 2]);
+        assert_eq!(right(&[3, 2], &[3]).unwrap(), [2], "each sample is a row");
+        assert_eq!(right(&[1, 4, 3, 2], &[4, 6, 3]).unwrap(), [4, 6, 2]);
+        assert_eq!(left(&[5, 6], &[4, 6, 3]).unwrap(), [4, 5, 3]);
+        assert_eq!(product("Dot", json!({}), vec![x.clone(), constant(&[3, 2])], &[4, 3]).unwrap(), [4, 2]);
+        let tensordot =
+            |axes: Value| product("Tensordot", json!({"axes": axes}), vec![x.clone(), constant(&[3, 2])], &[4, 3]);
+        assert_eq!(tensordot(json!(1)).unwrap(), [4, 2]);
+        for (result, expected) in [
+            (right(&[2, 6, 3, 2], &[6, 6, 3]), "the same for all samples"),
+            (right(&[1, 3, 2], &[3]), "the same for all samples"),
+            (left(&[5, 3], &[3]), "the same for all samples"),
+            (right(&[4, 2], &[4, 6, 3]), "matrices that can be multiplied"),
+            (tensordot(json!(2)), "axes: expected 1"),
+            (
+                product("Dot", json!({}), vec![x.clone(), json!([1, 2, 3])], &[4, 3]),
+                "expected a matrix, received shape [3]",
+            ),
+            (product("Dot", json!({}), vec![constant(&[3, 2]); 2], &[4]), "received an array, an array"),
+        ] {
+            let error = result.unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
     }
 
     #[test]

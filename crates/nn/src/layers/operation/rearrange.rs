@@ -7,9 +7,10 @@ use serde_json::{Map, Value};
 use super::super::Concatenate;
 use super::super::axis_option::sample_axis;
 use super::super::expression::{Composed, Expression, Operand, only};
+use super::arithmetic::NoOptions;
 use super::axes::{Axes, Counts, without_batch};
 use super::constant::Constant;
-use super::{is_tensor, list_of_tensors, one_tensor, options};
+use super::{is_tensor, list_of_tensors, one_tensor, options, received};
 use crate::Shape;
 use crate::layer_def::LayerDef;
 use crate::{Error, Result};
@@ -45,8 +46,15 @@ pub(super) fn concatenate(config: &Map<String, Value>, arguments: &[Value]) -> R
 pub(super) fn append(config: &Map<String, Value>, arguments: &[Value]) -> Result<Box<dyn LayerDef>> {
     match arguments {
         [a, b] if is_tensor(a) && is_tensor(b) => concatenate(config, &[Value::from(arguments)]),
-        _ => Err(Error::new("arguments", "two tensors", Value::from(arguments))),
+        _ => Err(Error::new("arguments", "two tensors", received(arguments))),
     }
+}
+
+/// `hstack(xs)`: a concatenation along the axis after the batch.
+pub(super) fn hstack(config: &Map<String, Value>, arguments: &[Value]) -> Result<Box<dyn LayerDef>> {
+    options::<NoOptions>(config)?;
+    list_of_tensors(arguments)?;
+    Ok(Box::new(Concatenate::new().axis(1)))
 }
 
 /// Joins inputs of the same shape along a new axis.
@@ -318,7 +326,7 @@ pub(super) fn take(config: &Map<String, Value>, arguments: &[Value]) -> Result<B
     let axes = without_batch(axis.map(Axes::One))?;
     let (tensor, indices) = match arguments {
         [tensor, indices] if is_tensor(tensor) && !is_tensor(indices) => (tensor, Constant::read(indices)?),
-        _ => return Err(Error::new("arguments", "a tensor and constant indices", Value::from(arguments))),
+        _ => return Err(Error::new("arguments", "a tensor and constant indices", received(arguments))),
     };
     of_tensor(std::slice::from_ref(tensor), move |e, x| {
         let axis = axes.of_sample(e.shape(x).len())?[0];
