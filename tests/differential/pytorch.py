@@ -28,6 +28,8 @@ def layer_reason(layer):
     interpolation = getattr(layer, "interpolation", None)
     if interpolation == "bicubic" and not getattr(layer, "antialias", False):
         return "PyTorch's bicubic interpolation has another coefficient"
+    if getattr(layer, "antialias", False) and layer.output.shape[-1] == 1:
+        return "PyTorch's antialiased interpolation to a width of 1 mixes up rows: TensorFlow's is the same as along each axis alone"
     if isinstance(layer, L.AveragePooling2D) and layer.padding == "same":
         axes = zip(layer.input.shape[2:], layer.pool_size, layer.strides)
         if any(max((-(-size // stride) - 1) * stride + pool - size, 0) % 2 for size, pool, stride in axes):

@@ -12,7 +12,8 @@ use crate::weights::download_size;
 const IS_NUMBER: [bool; 7] = [false, true, true, true, true, true, false];
 
 const LEGEND: &str = "\
-Parameters: without the classifier for ImageNet. MACs: multiply-accumulates for one photo of that many pixels per side.
+Parameters: without the classifier for ImageNet. MACs: multiply-accumulates for one photo of that many pixels per side, with the
+classifier for ImageNet.
 Min: the fewest pixels per side that --image-size may have. A weights file that is found is verified when it is used.
 Top-1: accuracy on ImageNet's 1000 classes in percent, as published:";
 

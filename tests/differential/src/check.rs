@@ -69,9 +69,12 @@ impl<'a> Comparison<'a> {
         self.differences.push(Difference(what.to_string()));
     }
 
-    /// Compares a result with an array of the oracle.
+    /// Compares a result with an array of the oracle, which leaves out empty arrays.
     fn array(&mut self, name: &str, found: &[f32]) {
         let (Some(expected), Some(&tolerance)) = (self.arrays.get(name), self.made.tolerances.get(name)) else {
+            if !found.is_empty() {
+                self.differs(format_args!("{name}: {} numbers, and none of Keras to compare with", found.len()));
+            }
             return;
         };
         if expected.data().len() != found.len() {
@@ -137,7 +140,10 @@ impl<'a> Comparison<'a> {
     }
 
     fn gradients(&mut self, model: &Model) -> Result<()> {
-        let Some(upstream) = self.arrays.get("upstream") else { return Ok(()) };
+        let Some(upstream) = self.arrays.get("upstream") else {
+            self.differs("upstream: the oracle has no such array, so no gradient is compared");
+            return Ok(());
+        };
         let before = values(model);
         let executor = CpuExecutor::new(Some(1))?;
         let inputs = self.inputs();
@@ -159,11 +165,16 @@ impl<'a> Comparison<'a> {
 
     /// One step of SGD, for models of one input.
     fn step(&mut self, model: &Model) -> Result<()> {
-        let (inputs, Some(target)) = (self.inputs(), self.arrays.get("target")) else { return Ok(()) };
-        let [x] = inputs[..] else { return Ok(()) };
-        if !self.made.tolerances.contains_key("after0") {
+        // Keras takes no step where nothing is trainable.
+        if self.made.trainable == 0 {
             return Ok(());
         }
+        let Some(target) = self.arrays.get("target") else {
+            self.differs("target: the oracle has no such array, so no training step is compared");
+            return Ok(());
+        };
+        let inputs = self.inputs();
+        let [x] = inputs[..] else { return Ok(()) };
         let loss = match self.made.loss.as_str() {
             "softmax" => Loss::categorical_crossentropy(),
             "sigmoid" => Loss::binary_crossentropy(),

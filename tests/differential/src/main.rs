@@ -37,7 +37,8 @@ struct Arguments {
     /// Number of the first model; with --record, the first one that the record doesn't have yet.
     #[arg(long)]
     first: Option<usize>,
-    /// A file of results, one line for each range of 100 models or each file of a network. The run goes on where the record ends.
+    /// A file of results, one line for each range of 100 models or each file of a network. The run goes on where the record ends:
+    /// delete lines to compare their models again.
     #[arg(long)]
     record: Option<PathBuf>,
     /// With --applications: a Markdown file for the table of all results.
@@ -65,15 +66,22 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs all models; returns whether none differs.
+/// Runs all models; returns whether none differs, in the record and now. With `--first`, only the models from there on count.
 fn run(arguments: &Arguments) -> Result<bool> {
     if let Some(part) = &arguments.applications {
         return applications(arguments, part);
     }
     let mut record = Record::open(arguments.record.as_deref(), arguments.seed)?;
-    let first = arguments.first.unwrap_or(record.next);
+    let mut agreed = arguments.first.is_some() || record.agrees();
+    let Some(first) = first(arguments, &record)? else {
+        println!(
+            "the record has all {} models; nothing was compared; delete its lines or give --first",
+            arguments.models
+        );
+        println!("{}", record.total);
+        return Ok(agreed);
+    };
     let mut oracle = Oracle::start(&arguments.python, arguments.channels_first)?;
-    let mut agreed = true;
     for start in (first..arguments.models).step_by(RANGE) {
         let end = (start + RANGE).min(arguments.models);
         let mut outcomes = Vec::new();
@@ -90,14 +98,27 @@ fn run(arguments: &Arguments) -> Result<bool> {
     Ok(agreed)
 }
 
-/// Compares the networks of `keras.applications` whose names contain `part`; returns whether all agree.
+/// The number of the first model to compare; `None` if the record has all models.
+fn first(arguments: &Arguments, record: &Record) -> Result<Option<usize>> {
+    let models = arguments.models;
+    match arguments.first {
+        Some(first) if first >= models => {
+            let error = Error::new("--first", format_args!("a number below --models {models}"), first);
+            Err(error.hint("models are numbered from 0: give a larger --models"))
+        }
+        Some(first) => Ok(Some(first)),
+        None => Ok(Some(record.next).filter(|&next| next < models)),
+    }
+}
+
+/// Compares the networks of `keras.applications` whose names contain `part`; returns whether all of these agree.
 fn applications(arguments: &Arguments, part: &str) -> Result<bool> {
     let mut oracle = Oracle::start(&arguments.python, arguments.channels_first)?;
     let rows = networks::compare(&mut oracle, part, arguments.record.as_deref())?;
     if let Some(path) = &arguments.table {
         std::fs::write(path, networks::table(&rows)).map_err(|error| Error::from_source(path.display(), error))?;
     }
-    Ok(rows.iter().all(networks::Row::agrees))
+    Ok(rows.iter().filter(|row| row.is_of(part)).all(networks::Row::agrees))
 }
 
 fn temporary() -> Result<tempfile::TempDir> {

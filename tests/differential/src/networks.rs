@@ -38,6 +38,11 @@ pub(crate) struct Row {
 }
 
 impl Row {
+    /// Whether the name of its network contains `part`.
+    pub(crate) fn is_of(&self, part: &str) -> bool {
+        self.network.contains(part)
+    }
+
     pub(crate) fn agrees(&self) -> bool {
         self.unusable.is_none() && self.differences.is_empty()
     }
@@ -54,12 +59,22 @@ impl Row {
     }
 }
 
-/// Compares the networks whose names contain `part`, and prints and records each; returns all rows, also those of the record.
+/// Compares the networks whose names contain `part`, and prints and records each; those that the record has are printed only.
+/// Returns all rows, also those of the record.
+///
+/// # Errors
+/// No network has such a name; the oracle fails; the record can't be read or written.
 pub(crate) fn compare(oracle: &mut Oracle, part: &str, record: Option<&Path>) -> Result<Vec<Row>> {
     let mut rows = read(record)?;
-    for name in oracle.networks()?.iter().filter(|name| name.contains(part)) {
+    let networks: Vec<String> = oracle.networks()?.into_iter().filter(|name| name.contains(part)).collect();
+    if networks.is_empty() {
+        return Err(Error::new("--applications", "a part of the name of a network, such as MobileNet", part)
+            .hint("names are those of the functions in keras.applications, with their capital letters"));
+    }
+    for name in &networks {
         for format in ["keras", "h5"] {
-            if rows.iter().any(|row| row.network == *name && row.format == format) {
+            if let Some(row) = rows.iter().find(|row| row.network == *name && row.format == format) {
+                println!("{name}.{format}: {} (from the record)", row.outcome());
                 continue;
             }
             let row = row(oracle, name, format)?;
@@ -101,8 +116,9 @@ fn differences(made: &Made, folder: &Path, oracle: &mut Oracle, row: &mut Row) -
         engraft::clear_session();
         Network::new(network.architecture()).weights("none").input_shape([height, width, channels]).include_top(false)
     };
-    if let Some(expected) = &made.without_top {
-        comparison.summary(&bare.pooling(engraft::applications::Pooling::Avg).build()?, expected);
+    match &made.without_top {
+        Some(expected) => comparison.summary(&bare.pooling(engraft::applications::Pooling::Avg).build()?, expected),
+        None => comparison.differs("the oracle has no summary without the top"),
     }
     let mut network = network.classes(7).classifier_activation(ActivationFn::Linear);
     let weights = folder.join("model.weights.h5");
@@ -170,7 +186,8 @@ fn in_onnxruntime(
 pub(crate) fn table(rows: &[Row]) -> String {
     let mut text = String::from(
         "# The networks of keras.applications, compared with Keras\n\n\
-         Made by `cargo xtask differential --applications --record tests/differential/applications.jsonl --table docs/parity.md`.\n\n\
+         Made by `cargo xtask differential --applications --record tests/differential/applications.jsonl --table docs/parity.md`.\n\
+         Rows that the record has are kept: delete its lines to compare their networks again.\n\n\
          Keras makes each network with a top of 7 classes and weights of its own, for small images. *Agrees* means: Keras' `.keras`,\n\
          `.h5` and `.weights.h5` open, `summary()` is Keras' text with and without the top, the logits are Keras' within the tolerance\n\
          (four times Keras' own distance from float64, plus 1e-5 of the largest), Keras loads what is written in each format without\n\

@@ -97,6 +97,11 @@ impl Record {
         Ok(record)
     }
 
+    /// Whether no model of the record differs.
+    pub(crate) fn agrees(&self) -> bool {
+        self.total.differ.is_empty()
+    }
+
     /// Adds the results of a range; returns whether none differs.
     pub(crate) fn add(&mut self, range: Range<usize>, outcomes: &[(usize, Outcome)]) -> Result<bool> {
         let mut results = Results { seed: self.seed, first: range.start, end: range.end, ..Results::default() };

@@ -133,6 +133,8 @@ impl Network {
     ///
     /// Deviation from Keras: a MobileNet or MobileNetV2 gets the ImageNet weights for the image size of `tensor`. Keras loads those
     /// for 224 pixels if `input_shape` isn't given too (MobileNetV2: without the top).
+    ///
+    /// Every network refuses an [`input_shape`](Self::input_shape) other than the shape of `tensor`; Keras checks it for some only.
     pub fn input_tensor(mut self, tensor: &SymbolicTensor) -> Self {
         self.input_tensor = Some(tensor.clone());
         self
@@ -141,7 +143,7 @@ impl Network {
     /// Height and width of the input in pixels, and its number of channels.
     ///
     /// By default, the size at which the network was trained, with 3 channels. Keras' default without the top leaves height and
-    /// width open; here they are fixed.
+    /// width open; here they are fixed. With an [`input_tensor`](Self::input_tensor), it must be the shape of that tensor.
     pub fn input_shape(mut self, shape: [usize; 3]) -> Self {
         self.input_shape = Some(shape);
         self

@@ -29,9 +29,9 @@ pub enum Weights {
     /// A file with weights of the same architecture; for a network without its top, also with a top.
     ///
     /// Formats: `.weights.h5`, `.keras`, Keras' older `.h5`, and `.safetensors` with Keras' names or, for the networks that
-    /// [`Architecture`](super::Architecture) knows in PyTorch, with the names of torchvision or timm. In an `.onnx` file, weights
-    /// are matched by order and shape; weights after those of the architecture's last layer are ignored. The content tells the
-    /// format, whatever the name of the file.
+    /// [`Architecture`](super::Architecture) knows in PyTorch, with the names of torchvision, timm or efficientnet-lite-pytorch. In an
+    /// `.onnx` file, weights are matched by order and shape; weights after those of the architecture's last layer are ignored. The
+    /// content tells the format, whatever the name of the file.
     ///
     /// Deviation from Keras: the published weights of EfficientNet (B0 to B7) give the same features as with
     /// [`Imagenet`](Self::Imagenet). Keras leaves out a layer that they need, and so halves the contrast of the photos.
