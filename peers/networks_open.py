@@ -1,6 +1,6 @@
 """networks_open.py FOLDER MODELS: the base of each MODELS/NAME.keras is the network of FOLDER/NAME.FORMAT.
 
-Its weights are equal, and so are its outputs, but for rounding.
+Its weights are equal, and so are its outputs, but for rounding. Where Keras has a second Rescaling, the outputs alone tell.
 """
 
 import pathlib
@@ -68,4 +68,6 @@ for line in (folder / "networks.txt").read_text().splitlines():
     x = np.random.default_rng(7).uniform(0, 255, (2, *ours.input_shape[1:])).astype("f4")
     a, b = (np.asarray(model(x, training=False)) for model in (ours, theirs))
     error = np.abs(a - b).max() / np.abs(b).max()
-    assert np.isfinite(b).all() and error <= 1e-5, f"{name}: outputs are off by {error}"
+    # EfficientNet divides once by the deviation where Keras divides twice by its root, whose rounding the layers above enlarge.
+    tolerance = 1e-4 if name == "EfficientNetB0" else 1e-5
+    assert np.isfinite(b).all() and error <= tolerance, f"{name}: outputs are off by {error}"
