@@ -135,7 +135,14 @@ pub(crate) struct RecipeArgs {
     image_size: Option<usize>,
     /// With --model: what happens to the pixels, 0 to 255, in front of a model that was trained on other numbers and doesn't scale them
     /// itself: scale (to 0 to 1), tf (to -1 to 1), caffe, torch, a network such as resnet50, or none
-    #[arg(long, value_name = "HOW", requires = "model", help_heading = "Model")]
+    // An option that conflicts with --model waives that it is required: each of them conflicts here, too.
+    #[arg(
+        long,
+        value_name = "HOW",
+        requires = "model",
+        conflicts_with_all = ["backbone", "weights", "pooling", "head", "dropout", "normalize_features", "augment"],
+        help_heading = "Model"
+    )]
     preprocess: Option<Preprocessing>,
     /// How the base's output, an image, becomes a vector for the head: the mean or maximum of each channel, or `none` for all
     /// values [default: avg; none for vgg16 and vgg19 in gradient training]

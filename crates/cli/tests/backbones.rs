@@ -43,7 +43,16 @@ fn every_network_is_listed_with_its_size_accuracy_and_weights() {
         let source = sources.iter().find(|source| source.contains(names));
         assert!(source.is_some_and(|source| source.ends_with(publisher)), "{names} in {run}");
     }
-    assert!(place.run("backbones --sort macs").succeeds().out.lines().nth(1) != Some(rows[1]));
+}
+
+#[test]
+fn the_list_is_sorted_by_multiply_accumulates_on_request() {
+    let run = Place::new().run("backbones --sort macs").succeeds();
+    let rows = run.out.lines().skip(1).take_while(|line| !line.is_empty());
+    // The columns are the name, `14.7 M` parameters and `15.47 G` MACs.
+    let macs: Vec<f64> = rows.map(|row| row.split_whitespace().nth(3).unwrap().parse().unwrap()).collect();
+    assert_eq!(macs.len(), Architecture::all().len());
+    assert!(macs.is_sorted() && macs[0] < macs[macs.len() - 1], "{run}");
 }
 
 #[test]

@@ -51,6 +51,28 @@ fn mistakes_on_the_command_line_end_with_2() {
     }
 }
 
+/// A new model is built for the pixels of its network.
+#[test]
+fn preprocessing_is_refused_for_a_new_model() {
+    let place = place();
+    let run = place.run("train photos -o n.keras --preprocess tf").ends_with(2);
+    assert!(run.err.contains("--model <MODEL>"), "{run}");
+    for option in [
+        "--backbone resnet50",
+        "--weights none",
+        "--pooling max",
+        "--head 16",
+        "--dropout 0.5",
+        "--normalize-features",
+        "--augment flip",
+    ] {
+        for command in ["train photos -o n.keras", "summary"] {
+            let run = place.run(&format!("{command} {option} --preprocess tf")).ends_with(2);
+            assert!(run.err.contains("cannot be used with") && run.out.is_empty(), "{run}");
+        }
+    }
+}
+
 #[test]
 fn folders_that_hold_no_classes_of_photos_are_told() {
     let place = place();

@@ -199,9 +199,9 @@ fn outputs_that_are_no_probabilities_are_told() {
     let run = place.run(&format!("predict regression.keras {photo}")).succeeds();
     assert!(run.err.contains("numbers of a regression") && !run.out.contains('%'), "{run}");
     assert!(run.err.contains("left out of the settings of compile: loss: expected one of"), "{run}");
-    place
-        .run("evaluate regression.keras photos")
-        .fails(1, &["probabilities or logits of classes, received a regression"]);
+    for command in ["evaluate regression.keras photos", "train photos --model regression.keras -o n.keras"] {
+        place.run(command).fails(1, &["probabilities or logits of classes, received a regression"]);
+    }
 }
 
 /// Tables that look like ours at first sight, or that somebody has added a column to, are never replaced unasked.

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use engraft::cpu::CpuExecutor;
+use engraft::formats::keras::{SaveOptions, legacy};
 use engraft::formats::{keras, onnx};
 use engraft::layers::{from_config, known_classes, why_left_out};
 use engraft::plan::{Executor, GradientRequest, Plan};
@@ -24,9 +25,9 @@ const HEAD: &str = "\
 Every layer class that Keras 3.15 exports. A test makes this table from the golden values of each class
 (`crates/engraft/tests/layer_table.rs`; `ENGRAFT_UPDATE_DOCS=1 cargo test --package engraft --test layer_table` writes it).
 
-- **Forward**: predictions are Keras'.
+- **Forward**: it predicts. `crates/cpu/tests/golden_layers.rs` compares outputs and gradients of every golden case with Keras'.
 - **Backward**: layers below it can be trained, and its own weights.
-- **Files**: it is read from `.keras` and `.h5` and written to them.
+- **Files**: it is written to `.keras` and `.h5`, and its options and weights are the same when it is read from there.
 - **ONNX**: it is exported.
 
 A number is that of golden cases that can, where some of a class can't: an option that isn't supported.
@@ -53,8 +54,11 @@ impl Row {
         self.cases += 1;
         self.forward += usize::from(Plan::predict(&model, 2, &options).is_ok());
         self.backward += usize::from(Plan::gradients(&model, &request, 2, &options).is_ok());
-        let file = folder.join("model.keras");
-        self.files += usize::from(keras::save_model(&model, &file).is_ok() && keras::load_model(&file).is_ok());
+        let files = files_hold(&model, folder);
+        if let Err(difference) = &files {
+            eprintln!("{}: {difference}", case.name());
+        }
+        self.files += usize::from(files.is_ok());
         self.onnx += usize::from(onnx::save(&model, &folder.join("model.onnx"), &onnx::OnnxOptions::default()).is_ok());
     }
 
@@ -68,14 +72,43 @@ impl Row {
     }
 }
 
-/// A model of the layer of a golden case alone.
+/// Writes the model to `.keras` and `.h5` and reads both; the error says what isn't the same then.
+fn files_hold(model: &Model, folder: &Path) -> std::result::Result<(), String> {
+    for name in ["model.keras", "model.h5"] {
+        let file = folder.join(name);
+        let saved = match name.ends_with(".h5") {
+            true => legacy::save(model, &file, &SaveOptions::default()),
+            false => keras::save_model(model, &file),
+        };
+        let read = saved.and_then(|()| keras::load_model(&file)).map_err(|error| format!("{name}: {error}"))?;
+        let configs = |model: &Model| -> Vec<_> {
+            model.layers().iter().map(|layer| (layer.name().to_owned(), layer.def().config())).collect()
+        };
+        if configs(&read) != configs(model) {
+            return Err(format!("{name}: {:?} instead of {:?}", configs(&read), configs(model)));
+        }
+        let values =
+            |model: &Model| -> Vec<_> { model.weights().iter().map(|weight| weight.values().clone()).collect() };
+        if values(&read) != values(model) {
+            return Err(format!("{name}: other weights"));
+        }
+    }
+    Ok(())
+}
+
+/// A model of the layer of a golden case alone, with the weights of the case.
 fn model(case: &Case) -> Model {
     let arrays = case.arrays();
     let layer = case.get("layer");
     let layer = from_config(layer["class_name"].as_str().unwrap(), layer["config"].as_object().unwrap().clone());
     let shapes = case.names("inputs").into_iter().map(|name| arrays.get(name).shape()[1..].to_vec());
     let inputs: Vec<SymbolicTensor> = shapes.map(Input::new).collect();
-    Model::new(&inputs, &layer.unwrap().call(&inputs).unwrap()).unwrap()
+    let layer = layer.unwrap();
+    let model = Model::new(&inputs, &layer.call(&inputs).unwrap()).unwrap();
+    for (weight, name) in layer.weights().iter().zip(case.names("weights")) {
+        weight.set(arrays.get(name).data().to_vec()).unwrap();
+    }
+    model
 }
 
 fn table() -> String {

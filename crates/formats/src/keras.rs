@@ -65,6 +65,7 @@ use crate::json::parse;
 pub use self::architecture::load_architecture;
 pub use self::compile_config::compiled_of_output;
 pub use self::load_options::LoadOptions;
+pub use self::open_input::usual_image_size;
 pub use self::save::{SaveOptions, save, save_model, save_weights};
 pub use self::unzipped::is_unzipped;
 pub use self::weights_by_name::{layer_names, load_weights_by_name};

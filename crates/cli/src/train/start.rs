@@ -4,10 +4,11 @@ use std::path::Path;
 
 use engraft::applications::Weights;
 use engraft::data::PhotoFolder;
-use engraft::recipe::{Classifier, DownloadProgress, Freeze, Metadata, Recipe, SplitRecord};
+use engraft::recipe::{Classifier, DownloadProgress, Freeze, Metadata, Outputs, Recipe, SplitRecord};
 use engraft::{Error, ErrorKind};
 
 use super::{Args, settings};
+use crate::compile::no_classes;
 use crate::failure::Failure;
 use crate::file_kind::FileKind;
 use crate::meter::{Meter, Unit};
@@ -29,6 +30,9 @@ impl Start {
     pub(super) fn of(args: &Args) -> Result<Self, Failure> {
         if let Some(path) = &args.model {
             let classifier = args.recipe.open().classifier(path)?;
+            if matches!(classifier.outputs(), Outputs::Values | Outputs::Features) {
+                return Err(no_classes(&classifier).within(path.display()).into());
+            }
             note_of_probe(&classifier);
             return Ok(Self::Saved(Box::new(classifier)));
         }

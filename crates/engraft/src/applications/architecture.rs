@@ -241,6 +241,15 @@ mod tests {
     }
 
     #[test]
+    fn a_file_of_keras_with_open_images_gets_the_size_of_its_network() {
+        for network in Architecture::all().iter().filter(|network| network.keras_name().is_some()) {
+            let size = network.image_size();
+            let model_name = network.model_name.replace("{alpha}", "1.00").replace("{rows}", &size.to_string());
+            assert_eq!(crate::formats::keras::usual_image_size(&model_name), [size, size], "{model_name}");
+        }
+    }
+
+    #[test]
     fn names_are_found_in_every_spelling() {
         for network in Architecture::all() {
             assert_eq!(Architecture::find(network.name()).unwrap().name(), network.name());

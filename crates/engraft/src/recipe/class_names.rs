@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 
 use crate::formats::json;
 use crate::{Error, ErrorKind, Result};
@@ -21,6 +22,9 @@ const MAX_NAMES: usize = 1 << 17;
 
 /// Names of files that hold class names, beside a model. `class_indices.json` is the dictionary of Keras' `flow_from_directory`.
 const FILES: [&str; 5] = ["labels.txt", "class_names.txt", "class_names.json", "classes.txt", "class_indices.json"];
+
+/// The hint for a JSON file of another form.
+const FORMS: &str = r#"JSON of class names is ["cat", "dog"], {"class_names": ["cat", "dog"]}, {"cat": 0, "dog": 1} or {"0": "cat", "1": "dog"}"#;
 
 /// Class names in the order of a model's outputs, and the file that they come from.
 ///
@@ -55,8 +59,9 @@ impl ClassNames {
         std::iter::once(own).chain(others).find(|file| file.is_file()).map(|file| Self::read(&file)).transpose()
     }
 
-    /// Reads class names: a `.json` file with a list of names, or a dictionary of names and indices in either direction; any other
-    /// file is text with a name a line. A line may begin with the index of its class, as Teachable Machine writes it.
+    /// Reads class names: a `.json` file with a list of names, alone or as `class_names` or `classes` of an object, or a dictionary of
+    /// names and indices in either direction; any other file is text with a name a line. A line may begin with the index of its
+    /// class: `0 cat`, as Teachable Machine writes it, or `0: cat`.
     ///
     /// ```
     /// use engraft::recipe::ClassNames;
@@ -69,7 +74,7 @@ impl ClassNames {
     ///
     /// # Errors
     /// The file can't be read, is larger than 4 MiB, or isn't UTF-8; it has no names, more than 131,072, an empty one, or one twice; or
-    /// indices other than 0, 1, ….
+    /// indices other than 0, 1, …. A `.json` file isn't JSON, or has another form.
     pub fn read(file: &Path) -> Result<Self> {
         let names = || {
             let text = text(file)?;
@@ -134,8 +139,8 @@ fn names_of_lines(text: &str) -> Vec<String> {
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty()).take(MAX_NAMES + 1);
     let lines: Vec<&str> = lines.collect();
     let numbered = lines.iter().enumerate().map(|(index, line)| {
-        let (number, name) = line.split_once(char::is_whitespace)?;
-        (number.parse() == Ok(index)).then(|| name.trim())
+        let (number, name) = line.split_once(|c: char| c == ':' || c.is_whitespace())?;
+        (number.parse() == Ok(index) && !name.is_empty()).then(|| name.trim())
     });
     let names = numbered.collect::<Option<Vec<&str>>>().unwrap_or(lines);
     names.into_iter().map(str::to_owned).collect()
@@ -148,9 +153,11 @@ fn names_of_json(text: &str) -> Result<Vec<String>> {
         List(Vec<String>),
         Indices(Pairs<usize>),
         Names(Pairs<String>),
+        Member(ListMember),
     }
-    let (mut indices, count): (Vec<(usize, String)>, usize) = match json::parse("class names", text.as_bytes())? {
-        Form::List(names) => return Ok(names),
+    let form = json::parse("class names", text.as_bytes()).map_err(|error| error.hint(FORMS))?;
+    let (mut indices, count): (Vec<(usize, String)>, usize) = match form {
+        Form::List(names) | Form::Member(ListMember(names)) => return Ok(names),
         Form::Indices(Pairs(of_name)) => {
             let count = of_name.len();
             (of_name.into_iter().map(|(name, index)| (index, name)).collect(), count)
@@ -167,6 +174,23 @@ fn names_of_json(text: &str) -> Result<Vec<String>> {
         false => Err(Error::new("class names", format_args!("the indices 0 to {}", count.saturating_sub(1)), "others")
             .with_kind(ErrorKind::InvalidData)
             .hint("number the classes in the order of the model's outputs, each once")),
+    }
+}
+
+/// The list of names that is the member `class_names` or `classes` of a JSON object.
+#[derive(Deserialize)]
+#[serde(try_from = "Pairs<Value>")]
+struct ListMember(Vec<String>);
+
+impl TryFrom<Pairs<Value>> for ListMember {
+    type Error = &'static str;
+
+    fn try_from(Pairs(members): Pairs<Value>) -> std::result::Result<Self, Self::Error> {
+        let mut lists = members.into_iter().filter(|(name, _)| matches!(name.as_str(), "class_names" | "classes"));
+        match (lists.next(), lists.next()) {
+            (Some((_, list)), None) => Vec::deserialize(list).map(Self).map_err(|_| "no list of names"),
+            _ => Err("no list of names, or several"),
+        }
     }
 }
 
@@ -212,13 +236,19 @@ mod tests {
             ("labels.txt", "cat\r\nhot dog\r\n\r\n"),
             ("labels.txt", "\u{feff}cat\nhot dog"),
             ("labels.txt", "0 cat\n1 hot dog"),
+            ("labels.txt", "0: cat\n1: hot dog"),
+            ("labels.txt", "0:cat\n1:hot dog"),
             ("a.json", r#"["cat", "hot dog"]"#),
+            ("a.json", r#"{"class_names": ["cat", "hot dog"]}"#),
+            ("a.json", r#"{"version": 2, "classes": ["cat", "hot dog"]}"#),
             ("a.JSON", r#"{"hot dog": 1, "cat": 0}"#),
             ("a.json", r#"{"1": "hot dog", "0": "cat"}"#),
         ] {
             assert_eq!(read(name, text).unwrap(), ["cat", "hot dog"], "{text}");
         }
         assert_eq!(read("labels.txt", "1 cat\n0 dog").unwrap(), ["1 cat", "0 dog"], "no indices of the lines");
+        assert_eq!(read("labels.txt", "ratio 1:2\n0: b").unwrap(), ["ratio 1:2", "0: b"], "no index in the first line");
+        assert_eq!(read("a.json", r#"{"class_names": 0, "classes": 1}"#).unwrap(), ["class_names", "classes"]);
     }
 
     #[test]
@@ -242,6 +272,22 @@ mod tests {
         ] {
             let error = read(name, text).unwrap_err();
             assert!(error.contains(expected) && error.contains(name), "{error}");
+        }
+    }
+
+    #[test]
+    fn json_of_another_form_is_refused_with_the_forms_that_are_read() {
+        for text in [
+            r#"[{"id": 0, "name": "cat"}]"#,
+            r#"{"class_names": ["cat"], "classes": ["dog"]}"#,
+            r#"{"class_names": ["cat", 7]}"#,
+            r#"[["cat", "dog"]]"#,
+            r#"["cat", "dog""#,
+            "cat, dog",
+            "7",
+        ] {
+            let error = read("a.json", text).unwrap_err();
+            assert!(error.ends_with(&format!("\nhint: {FORMS}")), "{error}");
         }
     }
 

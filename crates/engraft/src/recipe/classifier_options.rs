@@ -169,7 +169,12 @@ impl ClassifierOptions {
         };
         let name = chosen.output().layer().name();
         let others: Vec<&str> = names.iter().copied().filter(|other| *other != name).collect();
-        let note = format!("the model has several outputs; this is `{name}`, the others are {}", others.join(", "));
+        let note = match &others[..] {
+            [] => {
+                format!("the model has several outputs of layer `{name}`; this is the first that tells classes apart")
+            }
+            _ => format!("the model has several outputs; this is `{name}`, the others are {}", others.join(", ")),
+        };
         Ok((chosen, Some(note)))
     }
 
@@ -257,6 +262,19 @@ mod tests {
         assert!(features.outputs() == Outputs::Features && features.warnings().is_empty());
         let error = load(&path, ClassifierOptions::new().output("age")).unwrap_err();
         assert!(error.contains("output: expected one of features, kind, received age"), "{error}");
+    }
+
+    #[test]
+    fn an_output_that_stands_twice_has_no_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m.keras");
+        let x = Input::new([2, 2, 3]);
+        let features = Flatten::new().call(&x).unwrap();
+        let kind = Dense::new(3).activation(Softmax).named("kind").call(&features).unwrap();
+        save_model(&Model::new(&x, [&kind, &kind]).unwrap(), &path).unwrap();
+        let classifier = load(&path, ClassifierOptions::new()).unwrap();
+        let expected = "the model has several outputs of layer `kind`; this is the first that tells classes apart";
+        assert_eq!(classifier.warnings(), [expected]);
     }
 
     #[test]

@@ -24,7 +24,7 @@ const MAX_NESTING: usize = 32;
 
 /// Networks of `keras.applications` by the beginning of their names, and the size that they were trained with, where it isn't
 /// [`DEFAULT`]. A longer name comes before its beginning.
-const USUAL: [(&str, usize); 11] = [
+const USUAL: [(&str, usize); 17] = [
     ("xception", 299),
     ("inception_v3", 299),
     ("inception_resnet_v2", 299),
@@ -35,8 +35,34 @@ const USUAL: [(&str, usize); 11] = [
     ("efficientnetb5", 456),
     ("efficientnetb6", 528),
     ("efficientnetb7", 600),
+    ("efficientnetv2-b1", 240),
+    ("efficientnetv2-b2", 260),
+    ("efficientnetv2-b3", 300),
+    ("efficientnetv2-s", 384),
+    ("efficientnetv2-m", 480),
+    ("efficientnetv2-l", 480),
     ("nasnet_large", 331),
 ];
+
+/// The height and width in pixels that a model of this name usually takes.
+///
+/// A network of `keras.applications` is known by the name that Keras gives its model, and has the size that it was trained with.
+/// Any other model has 224 by 224 pixels, the size of most networks that were trained on ImageNet.
+///
+/// ```
+/// use engraft_formats::keras::usual_image_size;
+/// assert_eq!(usual_image_size("efficientnetv2-s"), [384, 384]);
+/// assert_eq!(usual_image_size("flowers"), [224, 224]);
+/// ```
+pub fn usual_image_size(model_name: &str) -> [usize; 2] {
+    known_size(model_name).unwrap_or(DEFAULT)
+}
+
+/// The size that the network of this name was trained with, if it isn't [`DEFAULT`].
+fn known_size(model_name: &str) -> Option<[usize; 2]> {
+    let known = USUAL.into_iter().find(|(network, _)| model_name.starts_with(network));
+    known.map(|(_, size)| [size, size])
+}
 
 /// The sizes of the open inputs of one file.
 #[derive(Debug, Default)]
@@ -142,8 +168,8 @@ fn usual_size(object: &Value, depth: usize) -> Option<[usize; 2]> {
     let config = object.get("config")?;
     let layers = config.get("layers").and_then(Value::as_array)?;
     let name = config.get("name").and_then(Value::as_str).unwrap_or_default();
-    match USUAL.into_iter().find(|(network, _)| name.starts_with(network)) {
-        Some((_, size)) => Some([size, size]),
+    match known_size(name) {
+        Some(size) => Some(size),
         None if depth < MAX_NESTING => layers.iter().find_map(|layer| usual_size(layer, depth + 1)),
         None => None,
     }
@@ -205,6 +231,7 @@ mod tests {
         let base = |name: &str| json!({"config": {"name": name, "layers": []}});
         let model = |base: Value| json!({"config": {"name": "m", "layers": [{"config": {"name": "x"}}, base]}});
         assert_eq!(usual_size(&model(base("efficientnetb3")), 0), Some([300, 300]));
+        assert_eq!(usual_size(&model(base("efficientnetv2-m")), 0), Some([480, 480]));
         assert_eq!(usual_size(&model(base("efficientnetb0")), 0), None);
     }
 
