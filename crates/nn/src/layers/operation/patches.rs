@@ -100,9 +100,9 @@ impl Windows {
 /// Two positive numbers, for height and width.
 fn pair(option: &str, counts: &Counts) -> Result<[usize; 2]> {
     let positive = |count: i64| usize::try_from(count).ok().filter(|&count| count > 0);
-    let pair = match counts.list() {
-        &[both] => positive(both).map(|count| [count, count]),
-        &[height, width] => positive(height).zip(positive(width)).map(|(height, width)| [height, width]),
+    let pair = match *counts.list() {
+        [both] => positive(both).map(|count| [count, count]),
+        [height, width] => positive(height).zip(positive(width)).map(|(height, width)| [height, width]),
         _ => None,
     };
     pair.ok_or_else(|| Error::new(option, "one or two positive numbers", format_args!("{:?}", counts.list())))
