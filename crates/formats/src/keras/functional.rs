@@ -121,10 +121,11 @@ impl<'a> LayerEntry<'a> {
 const MERGING: [&str; 6] = ["Add", "Average", "Maximum", "Minimum", "Multiply", "Subtract"];
 
 /// Whether an object without a module is an operation. Keras writes no modules to an `.h5`, and can't read operations from it; a layer
-/// has an option `dtype` or `trainable`, an operation never.
+/// has an option `trainable` or a data type, an operation never.
 fn is_unmarked_operation(object: &Value, nodes: &[Value]) -> bool {
     let (class_name, config) = (object["class_name"].as_str().unwrap_or_default(), &object["config"]);
-    let marked = [object.get("module"), config.get("dtype"), config.get("trainable")].iter().any(Option::is_some);
+    let marks = [object.get("module"), config.get("dtype"), config.get("trainable")];
+    let marked = marks.iter().flatten().any(|mark| !mark.is_null());
     let arguments = nodes.first().and_then(|node| node.get("args")).and_then(Value::as_array);
     let Some(arguments) = arguments.filter(|_| !marked) else { return false };
     let takes_list = arguments.first().is_some_and(Value::is_array);
