@@ -71,6 +71,7 @@ const UNARY: &[(&str, &str, &str)] = &[
     ("nn.tanh", NUMPY, "Tanh"),
     ("sigmoid", NN, "Sigmoid"),
     ("sqrt", NUMPY, "Sqrt"),
+    ("stop_gradient", CORE, "StopGradient"),
     ("tanh", NUMPY, "Tanh"),
 ];
 
@@ -197,6 +198,18 @@ fn special(function: &str, call: &mut Call) -> Result<Option<Operation>> {
             let (low, high) = (call.require("clip_value_min")?, call.require("clip_value_max")?);
             one(NUMPY, "Clip", json!({"x_min": low, "x_max": high}))
         }
+        "zeros_like" | "ones_like" => {
+            call.expect("optimize", &[json!(true)])?;
+            let class_name = if function == "zeros_like" { "ZerosLike" } else { "OnesLike" };
+            one(NUMPY, class_name, json!({"dtype": call.take("dtype")}))
+        }
+        "linalg.matmul" => {
+            for option in ["transpose_a", "transpose_b", "adjoint_a", "adjoint_b", "a_is_sparse", "b_is_sparse"] {
+                call.expect(option, &[json!(false)])?;
+            }
+            call.expect("output_type", &[])?;
+            Ok(Some(Operation::new(NUMPY, "Matmul", vec![x, array(call.require("b")?)], json!({}))))
+        }
         "cast" => one(CORE, "Cast", json!({"dtype": call.require("dtype")?})),
         "math.round" => one(NUMPY, "Round", json!({"decimals": 0})),
         "math.l2_normalize" | "nn.l2_normalize" => {
@@ -318,6 +331,15 @@ fn image(function: &str, x: Value, call: &mut Call) -> Result<Option<Operation>>
         }
         "nn.max_pool" | "nn.max_pool2d" => one(NN, "MaxPool", pooling(call)?),
         "nn.avg_pool" | "nn.avg_pool2d" => one(NN, "AveragePool", pooling(call)?),
+        "image.extract_patches" => {
+            let mut pair = |name| call.require(name).map(window);
+            let (size, strides, dilation) = (pair("sizes")?, pair("strides")?, pair("rates")?);
+            let padding = call.require("padding")?.as_str().map(str::to_lowercase);
+            let config = json!({
+                "size": size, "strides": strides, "dilation_rate": dilation, "padding": padding, "data_format": channels_last,
+            });
+            one(IMAGE, "ExtractPatches", config)
+        }
         "nn.space_to_depth" | "nn.depth_to_space" => {
             call.expect("data_format", &[json!("NHWC")])?;
             let class_name = if function == "nn.space_to_depth" { "SpaceToDepth" } else { "DepthToSpace" };
@@ -327,13 +349,17 @@ fn image(function: &str, x: Value, call: &mut Call) -> Result<Option<Operation>>
     }
 }
 
-/// The options of a pooling. Its windows are `[1, height, width, 1]`, `[height, width]` or a number.
-fn pooling(call: &mut Call) -> Result<Value> {
-    call.expect("data_format", &[json!("NHWC")])?;
-    let window = |value: Value| match value.as_array().map(Vec::as_slice) {
+/// Height and width of `[1, height, width, 1]`; `[height, width]` or a number stays.
+fn window(value: Value) -> Value {
+    match value.as_array().map(Vec::as_slice) {
         Some([one, height, width, channels]) if *one == 1 && *channels == 1 => json!([height, width]),
         _ => value,
-    };
+    }
+}
+
+/// The options of a pooling.
+fn pooling(call: &mut Call) -> Result<Value> {
+    call.expect("data_format", &[json!("NHWC")])?;
     let padding = call.require("padding")?.as_str().map(str::to_lowercase);
     let (size, strides) = (window(call.require("ksize")?), window(call.require("strides")?));
     Ok(json!({"pool_size": size, "strides": strides, "padding": padding, "data_format": "channels_last"}))
@@ -440,6 +466,13 @@ mod tests {
                 "MaxPool",
                 json!({"pool_size": [2, 3], "strides": 2, "padding": "same", "data_format": "channels_last"}),
             ),
+            (
+                "image.extract_patches",
+                json!({"sizes": [1, 4, 2, 1], "strides": [1, 4, 2, 1], "rates": [1, 1, 1, 1], "padding": "VALID"}),
+                "ExtractPatches",
+                json!({"size": [4, 2], "strides": [4, 2], "dilation_rate": [1, 1], "padding": "valid", "data_format": "channels_last"}),
+            ),
+            ("zeros_like", json!({"dtype": null}), "ZerosLike", json!({"dtype": null})),
             ("reshape", json!({"shape": [null, -1]}), "Reshape", json!({"newshape": [null, -1]})),
         ] {
             let found = converted(function, options);
