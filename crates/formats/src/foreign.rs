@@ -51,6 +51,8 @@ pub enum Foreign {
     TensorFlowGraph,
     /// A model of TensorFlow Lite (`.tflite`).
     TensorFlowLite,
+    /// A model of TensorFlow.js: its `model.json`, or the folder that holds it.
+    TensorFlowJs,
     /// Weights or a model of PyTorch (`.pt`, `.pth`): an archive with a pickle.
     PyTorch,
     /// An ONNX model.
@@ -68,7 +70,7 @@ pub enum Foreign {
 impl Foreign {
     /// The kind of the file or folder at `path`; `None` for a model, for any other kind of file, and for what can't be read.
     ///
-    /// Looks at the first 4 KiB of a file and at the names in a folder.
+    /// Looks at the first 4 KiB of a file and at the names in a folder. A checkpoint of TensorFlow has its name alone.
     ///
     /// ```
     /// use engraft_formats::foreign::Foreign;
@@ -86,6 +88,9 @@ impl Foreign {
         // Opening a pipe would wait for a writer.
         if !metadata.is_file() {
             return None;
+        }
+        if folder::is_of_checkpoint(path) {
+            return Some(Self::TensorFlowCheckpoint);
         }
         let mut start = Vec::new();
         File::open(path).and_then(|file| file.take(START).read_to_end(&mut start)).ok()?;
@@ -125,6 +130,10 @@ impl Foreign {
             Self::TensorFlowCheckpoint => {
                 "in Python, build the model from its code, call model.load_weights with this checkpoint, then \
                  `model.save('model.keras')`"
+            }
+            Self::TensorFlowJs => {
+                "if its format is layers-model, convert it, with `pip install tensorflowjs`: tensorflowjs_converter \
+                 --input_format tfjs_layers_model --output_format keras model.json model.h5; a graph-model has no layers"
             }
             Self::TensorFlowGraph | Self::TensorFlowLite | Self::Onnx => {
                 "it holds the computation without the layers: save the model that it was converted from, in Python with \
@@ -177,6 +186,7 @@ impl fmt::Display for Foreign {
             Self::TensorFlowCheckpoint => "a checkpoint of TensorFlow",
             Self::TensorFlowGraph => "a frozen graph of TensorFlow (.pb)",
             Self::TensorFlowLite => "a TensorFlow Lite model (.tflite)",
+            Self::TensorFlowJs => "a TensorFlow.js model",
             Self::PyTorch => "a file of PyTorch (.pt, .pth)",
             Self::Onnx => "an ONNX model",
             Self::Safetensors => "a .safetensors file",

@@ -20,7 +20,9 @@ pub(super) fn kind(start: &[u8]) -> Option<Foreign> {
         Foreign::TarArchive
     } else if is_web_page(start) {
         Foreign::WebPage
-    } else if at(0, b"{") && start.windows(12).any(|window| window == b"\"class_name\"") {
+    } else if at(0, b"{") && has(start, b"\"modelTopology\"") {
+        Foreign::TensorFlowJs
+    } else if at(0, b"{") && has(start, b"\"class_name\"") {
         Foreign::ArchitectureJson
     } else if at(4, &[0; 4]) && at(8, b"{") {
         Foreign::Safetensors
@@ -38,12 +40,18 @@ pub(super) fn kind(start: &[u8]) -> Option<Foreign> {
 }
 
 fn is_zip_of_pytorch(start: &[u8]) -> bool {
-    start.starts_with(b"PK\x03\x04") && start.windows(9).any(|window| window == b"/data.pkl")
+    start.starts_with(b"PK\x03\x04") && has(start, b"/data.pkl")
 }
 
+fn has(start: &[u8], part: &[u8]) -> bool {
+    start.windows(part.len()).any(|window| window == part)
+}
+
+/// Whether this is a page, or what a server answers in place of a file: XML of a cloud's storage, or a word of GitHub's or Hugging
+/// Face's.
 fn is_web_page(start: &[u8]) -> bool {
     let text = start.strip_prefix(b"\xef\xbb\xbf").unwrap_or(start).trim_ascii_start();
-    [&b"<!doctype html"[..], b"<html"]
+    [&b"<!doctype html"[..], b"<html", b"<?xml", b"404: not found", b"not found", b"entry not found"]
         .iter()
         .any(|tag| text.get(..tag.len()).is_some_and(|opening| opening.eq_ignore_ascii_case(tag)))
 }
@@ -96,6 +104,10 @@ mod tests {
             (b"\xef\xbb\xbf\n<!DOCTYPE html>", Some(Foreign::WebPage)),
             (b"<html lang=", Some(Foreign::WebPage)),
             (b"<svg", None),
+            (b"<?xml version='1.0'?><Error><Code>AccessDenied", Some(Foreign::WebPage)),
+            (b"404: Not Found", Some(Foreign::WebPage)),
+            (b"Entry not found", Some(Foreign::WebPage)),
+            (b"{\"format\": \"layers-model\", \"modelTopology\": {\"class_name\"", Some(Foreign::TensorFlowJs)),
             (b"{\"class_name\": \"Functional\"", Some(Foreign::ArchitectureJson)),
             (b"{\"loss\": 1}", None),
             (b"\x40\0\0\0\0\0\0\0{\"a\":{}}", Some(Foreign::Safetensors)),
