@@ -21,7 +21,7 @@ use crate::{Error, ErrorKind, OutputActivation, Result, Tensor};
 pub struct Answer {
     /// The probability of each class, in class order.
     pub probabilities: Vec<f32>,
-    /// Whether the photo is "unknown" by the rule of the [`Metadata`].
+    /// Whether the photo is "unknown" by the rule of the [`Metadata`](crate::recipe::Metadata).
     pub is_unknown: bool,
 }
 
@@ -149,7 +149,7 @@ impl Classifier {
 
     /// The decision threshold of each label: a photo has the label at this probability or above. `None` where each photo has one class.
     ///
-    /// They are those of the [`Metadata`], or else 0.5.
+    /// They are those of the [`Metadata`](crate::recipe::Metadata), or else 0.5.
     pub fn thresholds(&self) -> Option<&[f32]> {
         self.thresholds.as_deref()
     }
