@@ -30,7 +30,7 @@ PREDICTIONS = 7
 KERAS = """
 import sys
 from keras import applications
-applications.{}(weights=None, include_top=False).save_weights(sys.argv[1])
+applications.{0}(weights=None, include_top=False, input_shape=({1}, {1}, 3)).save_weights(sys.argv[1])
 """
 TORCHVISION = """
 import sys, torchvision
@@ -48,7 +48,7 @@ save_file(EfficientNet.from_name("{}").state_dict(), sys.argv[1])
 def write_weights(network: dict, folder: Path) -> Path:
     name, keras = network["name"], network["keras"]
     if keras:
-        script, path = KERAS.format(keras), folder / f"{name}.weights.h5"
+        script, path = KERAS.format(keras, network["image_size"]), folder / f"{name}.weights.h5"
     elif "lite" in name:
         script, path = LITE.format(name), folder / f"{name}.safetensors"
     else:
