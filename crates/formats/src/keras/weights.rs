@@ -425,6 +425,30 @@ mod tests {
     }
 
     #[test]
+    fn the_groups_of_keras_2_are_found() {
+        let model = || {
+            let x = Input::new([4, 6]);
+            let y = MultiHeadAttention::new(2, 3).call([&x, &x]).unwrap();
+            let y = BatchNormalization::new().call(&BatchNormalization::new().call(&y).unwrap()).unwrap();
+            Model::new(&x, &y).unwrap()
+        };
+        let written = model();
+        written.weights().iter().zip(1u8..).for_each(|(weight, n)| weight.set(vec![n.into(); weight.count()]).unwrap());
+        let mut saved = saved_layers(written.layer());
+        for entry in &mut saved {
+            entry.prefix_inside = "_";
+            entry.path = entry.path.replace("batch_normalization", "sync_batch_normalization");
+        }
+        let (values, mut writer, mut bytes) = (values(&saved), H5Writer::new(), Vec::new());
+        write(&saved, &values, FloatType::F32, &mut writer).unwrap();
+        writer.write_to(&mut bytes).unwrap();
+        let (file, again) = (H5File::from_reader(std::io::Cursor::new(bytes)).unwrap(), model());
+        read(&saved_layers(again.layer()), &file, LayerNames::Ignored).unwrap();
+        let equal = |(a, b): (&Weight, &Weight)| *a.values() == *b.values();
+        assert!(again.weights().iter().zip(&written.weights()).all(equal));
+    }
+
+    #[test]
     fn groups_are_called_by_class_and_counted() {
         let x = Input::new([8, 8, 3]);
         let y = Flip::channels().call(&x).unwrap();
