@@ -77,7 +77,7 @@ impl UnknownParts {
         REGRESSION_LOSSES.contains(&self.loss_name().as_str())
     }
 
-    /// Whether the loss takes each output for a yes or a no of its own, as Keras' `BinaryFocalCrossentropy` does.
+    /// Whether the loss treats each output as a binary classification of its own, as Keras' `BinaryFocalCrossentropy` does.
     ///
     /// ```
     /// use engraft_nn::UnknownParts;
@@ -88,7 +88,7 @@ impl UnknownParts {
         self.loss_name() == "binaryfocalcrossentropy"
     }
 
-    /// The name of the loss, as a function or a class, in lower case and without `_`.
+    /// The name of the loss in lower case and without `_`, which is the same for Keras' function and its class.
     fn loss_name(&self) -> String {
         self.loss.as_ref().map(shown).unwrap_or_default().to_lowercase().replace('_', "")
     }

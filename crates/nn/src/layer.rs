@@ -41,7 +41,7 @@ pub struct Layer(Arc<Inner>);
 struct Inner {
     name: String,
     trainable: AtomicBool,
-    /// Whether the layers inside that Keras creates in `build` are trainable.
+    /// The flag of sublayers that Keras creates in `build`. Files don't store it.
     trainable_inside: AtomicBool,
     in_base: AtomicBool,
     dtype_policy: RwLock<Option<DTypePolicy>>,

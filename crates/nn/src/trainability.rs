@@ -10,7 +10,7 @@ use crate::model::Model;
 pub(crate) struct TrainableFlags {
     /// The layer's own flag, which files have.
     pub(crate) own: bool,
-    /// The flag of the layers inside that Keras creates in `build`, which files don't have.
+    /// The flag of sublayers that Keras creates in `build`. Files don't store it.
     pub(crate) inside: bool,
 }
 

@@ -343,7 +343,7 @@ mod tests {
     fn layers_in_front_do_not_shift_the_numbers_of_the_groups() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("whole.weights.h5");
-        // Keras numbers the layers of a class, so that a block of the network has the group `sequential_1` behind another.
+        // Groups are numbered by class: with another Sequential in front, the block's group would be `sequential_1`.
         let block = |name: &'static str| Sequential::new().add(Dense::new(2).named(name));
         let (x, photo) = (Input::new([2]), Input::new([2]));
         let layers = |last: &'static str| [block("a").into_layer(), Dense::new(2).named(last).into_layer()];

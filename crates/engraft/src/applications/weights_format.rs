@@ -14,7 +14,7 @@ const EXPECTED: &str = "a weights file: .weights.h5, .keras, .h5, .safetensors o
 /// How a zip archive begins, which a `.keras` file is.
 const ZIP: [u8; 4] = *b"PK\x03\x04";
 
-/// The format of a file with weights. The content tells it, whatever the name.
+/// The format of a weights file, recognised by its content and not by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum WeightsFormat {
     /// `.weights.h5` and `.keras`, also unzipped in a folder.
@@ -29,7 +29,7 @@ impl WeightsFormat {
     /// The format of the file or folder at `path`.
     ///
     /// # Errors
-    /// There is nothing, or a file of another program; PyTorch's pickles are refused with the way to `.safetensors`.
+    /// No such file, or a file of another program. For a pickle of PyTorch, the error says how to save `.safetensors`.
     pub(super) fn of(path: &Path) -> Result<Self> {
         if keras::is_unzipped(path) {
             return Ok(Self::Keras);

@@ -12,7 +12,7 @@ pub(super) fn with_channels_last_input(model: Model) -> Result<Model> {
     let [input] = model.inputs() else { return Ok(model) };
     let (shape, layer) = match input.shape()[..] {
         [3, height, width] if width != 3 => ([height, width, 3], Permute::new([3, 1, 2]).named("channels_first")),
-        // With one channel, its place is a matter of the shape alone.
+        // With a single channel, moving its axis is a reshape.
         [1, height, width] if ![1, 3, 4].contains(&width) => {
             ([height, width, 1], reshape(&[1, height, width]).named("channels_first"))
         }

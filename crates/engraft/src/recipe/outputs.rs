@@ -33,8 +33,9 @@ impl Outputs {
     /// The meaning that the loss of a compiled model gives its outputs, or else its last layers.
     ///
     /// Without a loss, a `Dense` layer without activation ends in logits: those of a sigmoid if it has one unit, else of a softmax.
-    /// Layers after it that change nothing in prediction don't count, such as `Dropout`; nor do those after a softmax or sigmoid,
-    /// such as the `Average` of an ensemble. An output that isn't a vector, such as that of a network without its top, is features.
+    /// Layers that do nothing in prediction, such as `Dropout`, may follow it. A softmax or sigmoid may also be followed by a layer
+    /// that keeps the meaning of its values, such as the `Average` of an ensemble. An output that isn't a vector, such as that of a
+    /// network without its top, is features.
     ///
     /// # Errors
     /// A layer that can't be lowered.
@@ -119,7 +120,7 @@ impl End {
         }
         match layer.class_name() {
             "Identity" | "Dropout" | "Cast" => of_input(),
-            // Numbers of one place stay a vector of classes.
+            // With a single place, the result is still one number per class.
             "Flatten" | "Reshape" | "Squeeze" => match inputs.first().map(SymbolicTensor::shape) {
                 Some(shape) if shape.last().copied() == Some(shape.iter().product()) => of_input(),
                 _ => Self::Other,

@@ -47,8 +47,8 @@ fn has(start: &[u8], part: &[u8]) -> bool {
     start.windows(part.len()).any(|window| window == part)
 }
 
-/// Whether this is a page, or what a server answers in place of a file: XML of a cloud's storage, or a word of GitHub's or Hugging
-/// Face's.
+/// Whether this is an HTML page, or an error message that a server sent in place of a file: XML of a cloud storage, or plain text of
+/// GitHub or Hugging Face.
 fn is_web_page(start: &[u8]) -> bool {
     let text = start.strip_prefix(b"\xef\xbb\xbf").unwrap_or(start).trim_ascii_start();
     [&b"<!doctype html"[..], b"<html", b"<?xml", b"404: not found", b"not found", b"entry not found"]

@@ -149,7 +149,7 @@ impl Classifier {
 
     /// The decision threshold of each label: a photo has the label at this probability or above. `None` where each photo has one class.
     ///
-    /// They are those of the [`Metadata`](crate::recipe::Metadata), or else 0.5.
+    /// The thresholds of the [`Metadata`](crate::recipe::Metadata), if it has any; else 0.5 for every label.
     pub fn thresholds(&self) -> Option<&[f32]> {
         self.thresholds.as_deref()
     }

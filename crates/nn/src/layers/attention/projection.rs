@@ -82,7 +82,7 @@ pub(super) struct HeadShapes {
 }
 
 impl ProjectionOptions<'_> {
-    /// The weights of all projections of a layer called on `[query, value, key]`, to a result with these features.
+    /// The weights of all projections. `inputs` are the shapes of query, value and key, `output` the sizes of the result's features.
     pub(super) fn specs(&self, inputs: [&Shape; 3], heads: &HeadShapes, output: &[usize]) -> Vec<WeightSpec> {
         let [query, value, key] = inputs.map(|shape| [shape.last().copied().unwrap_or(0)]);
         let mut specs = self.projection(QUERY, &query, &heads.query);

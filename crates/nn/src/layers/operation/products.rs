@@ -90,7 +90,7 @@ fn times_matrix(arguments: &[Value]) -> Result<Box<dyn LayerDef>> {
 }
 
 impl MatrixProduct {
-    /// The shapes of both operands for a sample.
+    /// The shapes of the two operands, without the batch axis.
     fn operands(&self, inputs: &[Shape]) -> Result<[Shape; 2]> {
         match (&self.left, &self.right, inputs) {
             (None, None, [a, b]) => Ok([a.clone(), b.clone()]),
