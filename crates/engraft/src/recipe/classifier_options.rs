@@ -265,6 +265,26 @@ mod tests {
     }
 
     #[test]
+    fn each_output_is_read_by_its_own_loss() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m.keras");
+        let x = Input::new([2, 2, 3]);
+        let features = Flatten::new().call(&x).unwrap();
+        let age = Dense::new(1).activation(Sigmoid).named("age").call(&features).unwrap();
+        let tags = Dense::new(4).named("tags").call(&features).unwrap();
+        let model = Model::new(&x, [&age, &tags]).unwrap();
+        model.compile(Sgd::new(0.1), Loss::binary_crossentropy(), []).unwrap();
+        let tagged = serde_json::json!({"class_name": "BinaryCrossentropy", "config": {"from_logits": true}});
+        let unknown =
+            crate::UnknownParts { loss: Some(serde_json::json!({"age": "mse", "tags": tagged})), ..Default::default() };
+        model.set_compiled(model.compiled().map(|of| crate::Compiled { loss: None, unknown: unknown.into(), ..of }));
+        keras::save(&model, &path, &keras::SaveOptions::default()).unwrap();
+        let chosen = load(&path, ClassifierOptions::new()).unwrap();
+        assert_eq!(chosen.model().output().layer().name(), "tags", "not the regression, though it ends in a sigmoid");
+        assert!(chosen.is_multi_label() && matches!(chosen.outputs(), Outputs::Logits(_)));
+    }
+
+    #[test]
     fn an_output_that_stands_twice_has_no_others() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("m.keras");
