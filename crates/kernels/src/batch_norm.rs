@@ -238,16 +238,20 @@ pub fn batch_norm_input_gradient(
     check_len("dx", dx, x.len());
     assert!(sums.len() == 2 * channels, "`sums` must hold {} values, holds {}", 2 * channels, sums.len());
     let inverse = inverse_deviations(channels, variance, epsilon);
-    // dx = scale * (dy - mean(dy) - normalized * mean(dy * normalized)), where normalized = (x - mean) * inverse. It is
-    // computed as dy * scale + (x - mean) * x_factor + constant.
+    // dx = scale * (dy - mean(dy) - normalized * mean(dy * normalized)), where normalized = (x - mean) * inverse. Often `dy` is
+    // nearly constant, as below an average pooling. Its mean is subtracted first and in f64: multiplied out in f32, each term
+    // would be rounded to the size of `dy`, all in the same direction.
     let scale = scales(&inverse, gamma);
-    let x_factor: Vec<f32> = (0..channels).map(|c| -scale[c] * inverse[c] * (sums[c] / rows) as f32).collect();
-    let constant: Vec<f32> = (0..channels).map(|c| -scale[c] * (sums[channels + c] / rows) as f32).collect();
+    let [x_factor, dy_mean]: [Vec<f64>; 2] = [
+        (0..channels).map(|c| f64::from(inverse[c]) * sums[c] / rows).collect(),
+        sums[channels..].iter().map(|sum| sum / rows).collect(),
+    ];
     dx.copy_from_slice(x);
     zip_chunks(dy, dx, row_chunk(channels), |dy, dx| {
         for (dy, dx) in dy.chunks_exact(channels).zip(dx.chunks_exact_mut(channels)) {
             for (c, (dx, dy)) in dx.iter_mut().zip(dy).enumerate() {
-                *dx = dy * scale[c] + (*dx - mean[c]) * x_factor[c] + constant[c];
+                let centered = f64::from(*dy) - dy_mean[c] - f64::from(*dx - mean[c]) * x_factor[c];
+                *dx = scale[c] * centered as f32;
             }
         }
     });

@@ -10,8 +10,8 @@ use rayon::prelude::*;
 pub(crate) const CHUNK: usize = 16 * 1024;
 
 /// Rows that are summed in f32 before the sum is added to an f64 accumulator. So the rounding error of f32 doesn't grow with
-/// the number of rows.
-const BLOCK_ROWS: usize = 32;
+/// the number of rows. With 8 rows it is about that of a single value; sums of BatchNormalization's gradient cancel, so it counts.
+const BLOCK_ROWS: usize = 8;
 
 /// Largest number of chunks, and so of partial sums, in [`column_sums`].
 const MAX_PARTIALS: usize = 64;
@@ -82,6 +82,13 @@ mod tests {
         assert_eq!(row_chunk(3), CHUNK / 3 * 3);
         assert_eq!(row_chunk(CHUNK + 1), CHUNK + 1);
         assert_eq!(row_chunk(0), CHUNK, "a chunk is never empty");
+    }
+
+    #[test]
+    fn column_sums_of_equal_values_are_as_exact_as_a_value() {
+        let (x, rows) = (0.1f32, 81);
+        let sums = column_sums(1, rows, 1, |_, sum| sum[0] += x);
+        assert!((sums[0] / (f64::from(x) * rows as f64) - 1.0).abs() < f64::from(f32::EPSILON), "{sums:?}");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use super::matrix::Matrix;
 use super::operands::Operands;
 use super::pack::{PackBuffers, reserve};
 use crate::aligned::{CACHE_LINE, odd_cache_lines};
+use crate::microkernel::BLOCK_STEPS;
 use crate::simd::{Kernel, Simd};
 
 /// Rank of an update: rows of the right operand that are streamed at the same time. `STEPS` x [`VECTORS`] vectors of these rows
@@ -20,7 +21,9 @@ const STEPS: usize = 6;
 const VECTORS: usize = 2;
 
 /// Depth of a packed block of the left operand.
-const DEPTH: usize = 16 * STEPS;
+const DEPTH: usize = 22 * STEPS;
+
+const _: () = assert!(BLOCK_STEPS.is_multiple_of(DEPTH));
 
 /// The loop nest for few rows and a row-major right operand.
 pub(super) struct Skinny<'a, 'b, 't> {
@@ -61,29 +64,30 @@ impl Kernel for Skinny<'_, '_, '_> {
     fn run<S: Simd>(self, simd: S) {
         let (Operands { k, a, b, accumulate, tile }, buffers) = (self.operands, self.buffers);
         let (rows, columns) = (tile.rows.len(), tile.columns.len());
-        // Accumulate in a buffer: in the tile itself, rows are often a power of two apart and would evict each other from the
-        // cache.
+        // Sum in a buffer: in the tile itself, rows are often a power of two apart and would evict each other from the cache.
         let row_stride = odd_cache_lines(columns.next_multiple_of(CACHE_LINE));
         let sums = reserve(&mut buffers.right, rows * row_stride);
-        for (row, sums) in sums.chunks_exact_mut(row_stride).enumerate() {
-            match accumulate {
-                true => sums[..columns].copy_from_slice(tile.row(row)),
-                false => sums[..columns].fill(0.0),
-            }
-        }
         let left = reserve(&mut buffers.left, rows * DEPTH);
-        for depth in (0..k).step_by(DEPTH) {
-            let steps = DEPTH.min(k - depth);
-            pack_left(a.skip(0, depth), rows, steps, left);
-            let b = b.skip(depth, 0);
-            let right = (b.data.as_ptr(), b.row_stride);
-            let update =
-                RankUpdate { rows, columns, left: left.as_ptr(), right, sums: (sums.as_mut_ptr(), row_stride) };
-            // SAFETY: `gemm_tile` checked the size of the right operand; the packed left operand and the sums are large enough.
-            unsafe { update.apply(simd, steps) };
-        }
-        for (row, sums) in sums.chunks_exact(row_stride).enumerate() {
-            tile.row(row).copy_from_slice(&sums[..columns]);
+        for block in (0..k).step_by(BLOCK_STEPS) {
+            sums.fill(0.0);
+            let end = k.min(block + BLOCK_STEPS);
+            for depth in (block..end).step_by(DEPTH) {
+                let steps = DEPTH.min(end - depth);
+                pack_left(a.skip(0, depth), rows, steps, left);
+                let b = b.skip(depth, 0);
+                let right = (b.data.as_ptr(), b.row_stride);
+                let update =
+                    RankUpdate { rows, columns, left: left.as_ptr(), right, sums: (sums.as_mut_ptr(), row_stride) };
+                // SAFETY: `gemm_tile` checked the size of the right operand; the packed left operand and the sums are large
+                // enough.
+                unsafe { update.apply(simd, steps) };
+            }
+            for (row, sums) in sums.chunks_exact(row_stride).enumerate() {
+                match accumulate || block > 0 {
+                    true => tile.row(row).iter_mut().zip(sums).for_each(|(value, sum)| *value += sum),
+                    false => tile.row(row).copy_from_slice(&sums[..columns]),
+                }
+            }
         }
     }
 }

@@ -8,12 +8,12 @@
 use super::matrix::Matrix;
 use super::operands::{Operands, TileBuffer, multiply_rows};
 use super::pack::{PackBuffers, pack, reserve};
-use crate::microkernel::{Product, ROWS, RightOperand, columns};
+use crate::microkernel::{BLOCK_STEPS, Product, ROWS, RightOperand, columns};
 use crate::output_tiles::Tile;
 use crate::simd::{Kernel, Simd};
 
 /// Depth of the packed panels.
-const DEPTH: usize = 2048;
+const DEPTH: usize = 8 * BLOCK_STEPS;
 
 /// The loop nest for few rows and a column-major right operand.
 pub(super) struct Transposed<'a, 'b, 't> {

@@ -6,12 +6,12 @@ use super::matrix::Matrix;
 use super::operands::{Operands, TileBuffer, multiply_rows};
 use super::pack::{PackBuffers, pack, reserve};
 use crate::aligned::odd_cache_lines;
-use crate::microkernel::{Product, ROWS, RightOperand, columns};
+use crate::microkernel::{BLOCK_STEPS, Product, ROWS, RightOperand, columns};
 use crate::output_tiles::Tile;
 use crate::simd::{Kernel, Simd};
 
-/// Depth of a packed panel (KC in BLIS). With AVX2, a panel has 16 columns and takes half of a 32 KiB L1 cache.
-const DEPTH: usize = 256;
+/// Depth of a packed panel (KC in BLIS). With AVX2, a panel has 16 columns and takes about half of a 32 KiB L1 cache.
+const DEPTH: usize = BLOCK_STEPS;
 
 /// A column-major left operand is packed if its columns are at least this far apart. Closer columns are read where they are.
 const MIN_PACKED_STRIDE: usize = 128;

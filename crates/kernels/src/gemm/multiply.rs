@@ -16,7 +16,7 @@ thread_local! {
         RefCell::new(PackBuffers { left: AlignedVec::zeros(0), right: AlignedVec::zeros(0) });
 }
 
-/// Computes one tile, whose sizes must not be zero. Every loop nest sums each element along the depth in order.
+/// Computes one tile, whose sizes must not be zero. Every loop nest sums the same blocks of the depth in order.
 pub(super) fn run(isa: Isa, operands: Operands) {
     let (rows, columns) = (operands.tile.rows.len(), operands.tile.columns.len());
     let (k, b) = (operands.k, operands.b);

@@ -3,7 +3,7 @@
 #![expect(unsafe_code, reason = "operands are addressed through strides")]
 
 use super::matrix::Matrix;
-use crate::microkernel::{ColumnMajor, LeftOperand, Prefetch, Product, ROWS, RightOperand, RowMajor, multiply};
+use crate::microkernel::{ColumnMajor, Depth, LeftOperand, Prefetch, Product, ROWS, RightOperand, RowMajor, multiply};
 use crate::number::F32;
 use crate::output_tiles::Tile;
 use crate::simd::{MAX_COLUMNS, Simd};
@@ -45,7 +45,7 @@ pub(super) unsafe fn multiply_rows<S: Simd>(
         accumulate: bool,
     ) {
         // SAFETY: the caller's promise.
-        unsafe { multiply::<S, F32, L>(simd, rows, steps, a, b, c, accumulate, Prefetch::NONE) }
+        unsafe { multiply::<S, F32, L>(simd, rows, Depth::blocks(steps), a, b, c, accumulate, Prefetch::NONE) }
     }
     let start = a.data.as_ptr();
     // SAFETY: the caller's promise.
