@@ -1,4 +1,4 @@
-"""Typical user models: transfer learning, preprocessing in the model, nested and shared models, two outputs."""
+"""Typical user models: transfer learning, preprocessing in the model, nested and shared models, several outputs."""
 
 import keras
 import numpy as np
@@ -137,6 +137,20 @@ def two_outputs():
     return keras.Model(inputs, [label, L.Dense(4, activation="tanh", name="box")(x)])
 
 
+def feature_pyramid():
+    """A base with features of three depths, called on two sizes."""
+    inputs = keras.Input((None, None, 3))
+    low = L.Conv2D(4, 3, activation="relu", name="low")(L.Rescaling(1 / 255)(inputs))
+    middle = L.Conv2D(5, 3, strides=2, activation="relu", name="middle")(low)
+    base = keras.Model(inputs, [low, middle, L.GlobalAveragePooling2D()(middle)], name="base")
+    inputs = keras.Input(SHAPE)
+    low, middle, _ = base(inputs)
+    _, _, small = base(L.AveragePooling2D(2)(inputs))
+    x = L.concatenate([L.GlobalMaxPooling2D()(middle), small, L.GlobalAveragePooling2D()(low)])
+    return keras.Model(inputs, L.Dense(3, activation="softmax")(x))
+
+
 # Models that keep their trained weights.
 TRAINED = [tutorial_functional, tutorial_sequential]
 BUILDERS = [*TRAINED, preprocessed, inverted_residuals, attention, shared_model, nested_three_deep, two_outputs]
+BUILDERS += [feature_pyramid]

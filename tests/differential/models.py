@@ -445,6 +445,21 @@ class Blocks:
         y = inner(x)
         return inner(y) if y.shape == x.shape and d.chance(0.4) else y
 
+    def several_outputs(self, x):
+        """A model with several outputs as a layer, called once or twice; not every output is used."""
+        d = self.d
+        i = L.Input(x.shape[1:])
+        first = self.same_shape(i)
+        inner = keras.Model(i, [first, L.Flatten()(self.same_shape(first)), self.same_shape(i)])
+        if d.chance(0.3):
+            inner.trainable = False
+        y, vector, z = inner(x)
+        if d.chance(0.4):
+            z, _, y = inner(y)
+        if d.chance(0.3):
+            return L.Dense(d.integer(1, 8))(vector)
+        return L.Concatenate()([y, z]) if d.chance(0.5) else y
+
     def merge_of_same(self, x):
         return L.Add()([self.same_shape(x), x])
 
@@ -465,7 +480,7 @@ class Blocks:
         return [self.dense, self.batch_normalization, self.layer_normalization, self.group_normalization,
                 self.other_normalization, self.activation_layer, self.scale, self.adapted_normalization,
                 self.regularization, self.axes, self.operation, self.operation, self.operation, self.merge, self.merge,
-                self.nested, self.shared, self.frozen]  # fmt: skip
+                self.nested, self.several_outputs, self.shared, self.frozen]  # fmt: skip
 
     def by_rank(self, rank):
         image = [self.conv2d] * 4 + [self.depthwise_conv2d] * 2 + [self.separable_conv2d, self.conv2d_transpose] * 2

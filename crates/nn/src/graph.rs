@@ -51,8 +51,8 @@ impl SymbolicTensor {
         &self.0.inputs
     }
 
-    /// The call that produced this tensor in Keras, and the tensor's position, from 0, in what the call returns. Only operations such
-    /// as `keras.ops.split` return several tensors; see [`ListOutput`].
+    /// The call that produced this tensor in Keras, and the tensor's position, from 0, in what the call returns. Operations such as
+    /// `keras.ops.split` and nested models can return several tensors; see [`ListOutput`].
     ///
     /// ```
     /// use engraft_nn::prelude::*;
@@ -367,6 +367,7 @@ fn ordered_layers(traversal: &Traversal) -> Vec<Layer> {
 
 #[cfg(test)]
 mod tests {
+    use crate::layers::ListOutput;
     use crate::prelude::*;
 
     #[test]
@@ -407,13 +408,21 @@ mod tests {
     }
 
     #[test]
-    fn several_outputs_make_a_model_but_no_layer() {
+    fn a_model_with_several_outputs_is_a_layer_whose_outputs_are_selected() {
         let x = Input::new([4]);
         let y = Dense::new(3).call(&x).unwrap();
         let model = Model::new(&x, [&y, &x]).unwrap();
         assert_eq!((model.outputs().len(), model.output_shape()), (2, &vec![3]));
-        let error = model.call(&x).unwrap_err().to_string();
-        assert!(error.contains("one output") && error.contains("hint"), "{error}");
+        let layer = model.layer();
+        let outputs = layer.call(&x).unwrap();
+        let [first, second] = [0, 1].map(|index| ListOutput::of(layer, index).unwrap().call(&outputs).unwrap());
+        assert_eq!((first.shape(), second.shape()), (&vec![3], &vec![4]));
+        assert!(ListOutput::of(layer, 2).unwrap().call(&outputs).unwrap_err().to_string().contains("one of 2"));
+
+        let error = Dense::new(2).call(&outputs).unwrap_err().to_string();
+        assert!(error.contains("single tensors") && error.contains("hint"), "{error}");
+        let error = Sequential::new().add(Input::new([4])).add(layer).build().unwrap_err().to_string();
+        assert!(error.contains("one output, as a layer of a Sequential"), "{error}");
     }
 
     #[test]

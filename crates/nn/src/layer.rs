@@ -11,7 +11,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use crate::Shape;
 use crate::graph::{Arguments, SymbolicTensor};
 use crate::layer_def::LayerDef;
-use crate::layers::CustomClass;
+use crate::layers::{CustomClass, ListOutput};
+use crate::model::Functional;
 use crate::size_limits::check_size;
 use crate::trainability::TrainableFlags;
 use crate::weight::Weight;
@@ -319,18 +320,37 @@ impl Layer {
         self.0.built.get().map(|built| &built.output_shape)
     }
 
+    /// Whether this is a model with several outputs. [`ListOutput`] selects one of them from the result of a call.
+    pub(crate) fn returns_list(&self) -> bool {
+        self.0.def.graph().is_some_and(|graph| graph.outputs().len() != 1)
+    }
+
+    /// The shapes of all outputs of this model, whose call has a result of shape `result`.
+    pub(crate) fn output_shapes_of_result(&self, result: &Shape) -> Result<Vec<Shape>> {
+        match self.def_as::<Functional>() {
+            Some(model) => model.shapes_of_result(result).map_err(|e| e.within(self.place())),
+            None => Ok(vec![result.clone()]),
+        }
+    }
+
     /// Applies the layer to symbolic inputs: one `&tensor`, or `[&a, &b]`.
     ///
+    /// The result of a model with several outputs is all of them; [`ListOutput`] selects one.
+    ///
     /// # Errors
-    /// Input shapes that the layer doesn't support, or a layer that is a model with several outputs.
+    /// Input shapes that the layer doesn't support, or all outputs of a model instead of one of them.
     pub fn call<'a>(&self, inputs: impl Arguments<'a>) -> Result<SymbolicTensor> {
         let inputs = inputs.tensors();
+        if let Some(several) = inputs.iter().find(|input| input.layer().returns_list())
+            && self.def_as::<ListOutput>().is_none()
+        {
+            let received = format!("all outputs of {}", several.layer().place());
+            return Err(
+                Error::new(self.place(), "single tensors", received).hint("select one output with ListOutput::of")
+            );
+        }
         let shapes: Vec<Shape> = inputs.iter().map(|input| input.shape().clone()).collect();
         self.build(&shapes)?;
-        if let Some(several) = self.0.def.graph().map(|graph| graph.outputs().len()).filter(|&outputs| outputs != 1) {
-            return Err(Error::new(self.place(), "one output, for a model called as a layer", several)
-                .hint("build a model from its inputs to the one output you need"));
-        }
         let shape = self.0.def.output_shape(&shapes).map_err(|e| e.within(self.place()))?;
         Ok(SymbolicTensor::new(self.clone(), inputs, shape))
     }

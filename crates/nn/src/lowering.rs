@@ -268,10 +268,17 @@ impl Lowering<'_> {
         self.push_with(op, &[input], shape, 0..0)
     }
 
-    /// Adds the operations of a nested model with one output; returns its output value.
+    /// Adds the operations of a nested model; returns its output value, or all output values as one vector.
     pub(crate) fn graph(&mut self, graphs: &SizedGraphs, inputs: &[ValueId]) -> Result<ValueId> {
         let shapes: Vec<Shape> = inputs.iter().map(|&input| self.shape(input).clone()).collect();
-        Ok(self.graph_outputs(graphs.of(&shapes)?.as_ref(), inputs)?[0])
+        let outputs = self.graph_outputs(graphs.of(&shapes)?.as_ref(), inputs)?;
+        if let [output] = outputs[..] {
+            return Ok(output);
+        }
+        let sizes: Vec<usize> = outputs.iter().map(|&output| self.shape(output).iter().product()).collect();
+        let vectors = outputs.iter().zip(&sizes).map(|(&output, &size)| self.push(Op::Reshape, &[output], vec![size]));
+        let vectors: Vec<ValueId> = vectors.collect();
+        Ok(self.push(Op::Concatenate { axis: 0 }, &vectors, vec![sizes.iter().sum()]))
     }
 
     fn graph_outputs(&mut self, graph: &Graph, inputs: &[ValueId]) -> Result<Vec<ValueId>> {

@@ -373,6 +373,13 @@ pub struct Functional {
     graphs: SizedGraphs,
 }
 
+impl Functional {
+    /// The shapes of the outputs that make up a result of this shape; see [`SizedGraphs::shapes_of_result`].
+    pub(crate) fn shapes_of_result(&self, result: &Shape) -> Result<Vec<Shape>> {
+        self.graphs.shapes_of_result(result)
+    }
+}
+
 impl LayerDef for Functional {
     fn class_name(&self) -> &'static str {
         "Functional"
@@ -384,7 +391,7 @@ impl LayerDef for Functional {
     }
 
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape> {
-        Ok(self.graphs.of(inputs)?.outputs()[0].shape().clone())
+        self.graphs.result_shape(inputs)
     }
 
     fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {

@@ -110,8 +110,11 @@ impl OpenShapes {
     }
 }
 
-/// The shapes of the tensors that an operation's call returns as a list.
+/// The shapes of the tensors that a call returns as a list.
 fn list_shapes(call: &SymbolicTensor) -> Option<Vec<Shape>> {
+    if call.layer().returns_list() {
+        return call.layer().output_shapes_of_result(call.shape()).ok();
+    }
     // The operation passes its input on.
     call.layer().def_as::<Operation>()?.list_shapes(call.shape())?.ok()
 }

@@ -143,6 +143,14 @@ impl SequentialDef {
         for layer in &self.layers {
             x = layer.call(&x)?;
         }
+        if x.layer().returns_list() {
+            return Err(Error::new(
+                x.layer().place(),
+                "one output, as a layer of a Sequential",
+                "a model with several",
+            )
+            .hint("build a Model, and select an output with ListOutput::of"));
+        }
         Graph::new(vec![input], vec![x])
     }
 }
@@ -178,7 +186,7 @@ impl LayerDef for SequentialDef {
 
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape> {
         match self.graphs.get() {
-            Some(graphs) => Ok(graphs.of(inputs)?.outputs()[0].shape().clone()),
+            Some(graphs) => graphs.result_shape(inputs),
             None => Err(not_built()),
         }
     }

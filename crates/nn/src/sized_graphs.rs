@@ -28,6 +28,34 @@ impl SizedGraphs {
         &self.graph
     }
 
+    /// The shape of the model's result as that of a layer: of its output, or of all outputs as one vector.
+    pub(crate) fn result_shape(&self, inputs: &[Shape]) -> Result<Shape> {
+        Ok(match self.of(inputs)?.outputs() {
+            [output] => output.shape().clone(),
+            outputs => vec![total(outputs)],
+        })
+    }
+
+    /// The shapes of the outputs that make up a [result](Self::result_shape) of a model with several.
+    ///
+    /// # Errors
+    /// The result of no size that the model was called on, or of several sizes.
+    pub(crate) fn shapes_of_result(&self, result: &Shape) -> Result<Vec<Shape>> {
+        let shapes = |graph: &Arc<Graph>| -> Vec<Shape> { graph.outputs().iter().map(|o| o.shape().clone()).collect() };
+        let others = self.others.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let known = std::iter::once(&self.graph).chain(&others);
+        let mut fitting = known.filter(|graph| *result == [total(graph.outputs())]).map(shapes);
+        let first = fitting.next();
+        match first {
+            Some(first) if fitting.all(|other| other == first) => Ok(first),
+            _ => Err(Error::because(
+                "outputs",
+                "this model has several outputs and is called on images of several sizes",
+            )
+            .hint("build the nested model for one input shape")),
+        }
+    }
+
     /// The graph for inputs of these shapes.
     ///
     /// # Errors
@@ -55,13 +83,18 @@ impl SizedGraphs {
     }
 }
 
+/// Numbers in all outputs of one sample.
+fn total(outputs: &[SymbolicTensor]) -> usize {
+    outputs.iter().map(|output| output.shape().iter().product::<usize>()).sum()
+}
+
 fn is_for(graph: &Graph, shapes: &[Shape]) -> bool {
     graph.inputs().iter().map(SymbolicTensor::shape).eq(shapes)
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::layers::{InputLayer, from_config};
+    use crate::layers::{InputLayer, ListOutput, from_config};
     use crate::prelude::*;
     use crate::{Program, Result};
 
@@ -90,6 +123,23 @@ mod tests {
         assert_eq!(sizes, [30 * 30 * 2, 15 * 15 * 2, 15 * 15 * 2]);
         assert_eq!(outer.weights().len(), 2, "all sizes share the weights");
         assert_eq!(base.output_shape(), &[31, 31, 2]);
+    }
+
+    #[test]
+    fn several_outputs_have_the_shapes_of_the_size() -> Result<()> {
+        let x = open(64);
+        let pooled = GlobalAveragePooling2D::new().call(&x)?;
+        let base = Model::new(&x, [&x, &pooled])?.layer().clone();
+        let first = |size: [usize; 2]| {
+            let outputs = base.call(&Input::new([size[0], size[1], 3]))?;
+            ListOutput::of(&base, 0).expect("two outputs").call(&outputs)
+        };
+        assert_eq!(first([64, 64])?.shape(), &[64, 64, 3]);
+        assert_eq!(first([8, 10])?.shape(), &[8, 10, 3]);
+        // As one vector, both sizes are the same.
+        let error = first([10, 8]).unwrap_err().to_string();
+        assert!(error.contains("images of several sizes"), "{error}");
+        Ok(())
     }
 
     #[test]

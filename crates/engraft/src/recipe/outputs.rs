@@ -113,10 +113,11 @@ impl End {
 
     /// The end of what leads to a tensor, below layers that leave its meaning as it is.
     fn of_call(call: &SymbolicTensor) -> Self {
+        let (call, index) = call.history();
         let (layer, inputs) = (call.layer(), call.inputs());
         let of_input = || inputs.first().map_or(Self::Other, Self::of_call);
         if let Some(graph) = layer.def().graph() {
-            return graph.outputs().first().map_or(Self::Other, Self::of_call);
+            return graph.outputs().get(index).map_or(Self::Other, Self::of_call);
         }
         match layer.class_name() {
             "Identity" | "Dropout" | "Cast" => of_input(),

@@ -1,8 +1,9 @@
-//! Operations that return a list of tensors: `keras.ops.split` and `keras.ops.unstack`.
+//! Operations that return a list of tensors: `keras.ops.split` and `keras.ops.unstack`; and nested models with several outputs.
 //!
-//! A layer here has one output. The operation itself passes its input on, and a [`ListOutput`] selects each tensor that is used.
+//! A layer here has one output. The operation itself passes its input on, a nested model its outputs as one vector, and a
+//! [`ListOutput`] selects each tensor that is used.
 
-use engraft_ir::ValueId;
+use engraft_ir::{Op, ValueId};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -75,11 +76,9 @@ impl List {
     /// The index into a tensor of this shape that selects tensor `index` of the list.
     fn selection(&self, input: &Shape, index: usize) -> Result<GetItem> {
         let axis = sample_axis(self.axis, input.len())?;
-        let at = |index: usize| i64::try_from(index).map_err(|error| Error::from_source("index", error));
-        let wrong = |count: usize| Error::new("output", format_args!("one of {count}, from 0"), index);
         let (start, stop) = match &self.parts {
-            Parts::Single => return Ok(along(axis, Index::At(at(index)?))),
-            Parts::Bounds(bounds) if index > bounds.len() => return Err(wrong(bounds.len() + 1)),
+            Parts::Single => return Ok(along(axis, Index::At(as_index(index)?))),
+            Parts::Bounds(bounds) if index > bounds.len() => return Err(not_in_list(bounds.len() + 1, index)),
             Parts::Bounds(bounds) => (index.checked_sub(1).map(|before| bounds[before]), bounds.get(index).copied()),
             Parts::Equal(count) => {
                 let size = input[axis];
@@ -88,14 +87,22 @@ impl List {
                     return Err(Error::new("input", expected, format_args!("{input:?}")));
                 }
                 if index >= *count {
-                    return Err(wrong(*count));
+                    return Err(not_in_list(*count, index));
                 }
                 let length = size / count;
-                (Some(at(index * length)?), Some(at((index + 1) * length)?))
+                (Some(as_index(index * length)?), Some(as_index((index + 1) * length)?))
             }
         };
         Ok(along(axis, Index::Slice { start, stop, step: None }))
     }
+}
+
+fn as_index(position: usize) -> Result<i64> {
+    i64::try_from(position).map_err(|error| Error::from_source("index", error))
+}
+
+fn not_in_list(count: usize, index: usize) -> Error {
+    Error::new("output", format_args!("one of {count}, from 0"), index)
 }
 
 /// The index that selects from one axis of a sample.
@@ -124,7 +131,8 @@ impl LayerDef for List {
     }
 }
 
-/// One tensor of the list that an operation such as `keras.ops.split` returns. It is called on the operation's result.
+/// One tensor of the list that an operation such as `keras.ops.split` returns, or one output of a nested model. It is called on
+/// the operation's or the model's result.
 ///
 /// It isn't an operation of its own in Keras, so summaries and files don't show it.
 ///
@@ -136,25 +144,66 @@ impl LayerDef for List {
 /// let second = ListOutput::of(&split, 1).expect("split returns a list").call(&halves)?;
 /// assert_eq!(second.shape(), &[5, 4]);
 /// assert_eq!((second.history().0.id(), second.history().1), (halves.id(), 1));
+///
+/// let x = Input::new([8, 8, 3]);
+/// let features = Conv2D::new(4, 3).call(&x)?;
+/// let scores = Dense::new(2).call(&GlobalAveragePooling2D::new().call(&features)?)?;
+/// let model = Model::new(&x, [&features, &scores])?.layer().clone();
+/// let outputs = model.call(&Input::new([8, 8, 3]))?;
+/// assert_eq!(ListOutput::of(&model, 0).expect("two outputs").call(&outputs)?.shape(), &[6, 6, 4]);
 /// # Ok::<(), engraft_nn::Error>(())
 /// ```
 #[derive(Debug)]
 pub struct ListOutput {
-    list: List,
+    list: ListSource,
     index: usize,
 }
 
+/// What returns a list.
+#[derive(Debug)]
+enum ListSource {
+    Operation(List),
+    /// A nested model with several outputs.
+    Model(Layer),
+}
+
 impl ListOutput {
-    /// The layer that selects tensor `index`, from 0, of what `operation` returns; `None` if it doesn't return a list.
-    pub fn of(operation: &Layer, index: usize) -> Option<Layer> {
-        let list = operation.def_as::<Operation>()?.list()?.clone();
-        Some(Layer::new(Self { list, index }, Some(format!("{}[{index}]", operation.name()))))
+    /// The layer that selects tensor `index`, from 0, of what `layer` returns; `None` if it doesn't return a list.
+    pub fn of(layer: &Layer, index: usize) -> Option<Layer> {
+        let list = match layer.def_as::<Operation>().and_then(Operation::list) {
+            Some(list) => ListSource::Operation(list.clone()),
+            None if layer.returns_list() => ListSource::Model(layer.clone()),
+            None => return None,
+        };
+        Some(Layer::new(Self { list, index }, Some(format!("{}[{index}]", layer.name()))))
     }
 
     /// The position in the list, from 0.
     pub(crate) fn index(&self) -> usize {
         self.index
     }
+
+    /// The index that selects the tensor from the layer's result, and the shape of the tensor.
+    fn selection(&self, result: &Shape) -> Result<(GetItem, Shape)> {
+        match &self.list {
+            ListSource::Operation(list) => {
+                let selection = list.selection(result, self.index)?;
+                let shape = selection.output_shape(std::slice::from_ref(result))?;
+                Ok((selection, shape))
+            }
+            ListSource::Model(model) => {
+                let shapes = model.output_shapes_of_result(result)?;
+                let shape = shapes.get(self.index).ok_or_else(|| not_in_list(shapes.len(), self.index))?;
+                let start = shapes[..self.index].iter().map(count).sum();
+                let parts = Parts::Bounds(vec![as_index(start)?, as_index(start + count(shape))?]);
+                Ok((List { axis: -1, parts }.selection(result, 1)?, shape.clone()))
+            }
+        }
+    }
+}
+
+fn count(shape: &Shape) -> usize {
+    shape.iter().product()
 }
 
 impl LayerDef for ListOutput {
@@ -171,11 +220,13 @@ impl LayerDef for ListOutput {
     }
 
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape> {
-        self.list.selection(single(inputs)?, self.index)?.output_shape(inputs)
+        Ok(self.selection(single(inputs)?)?.1)
     }
 
     fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {
-        self.list.selection(&to.shape(inputs[0]).clone(), self.index)?.lower(to, inputs)
+        let (selection, shape) = self.selection(&to.shape(inputs[0]).clone())?;
+        let value = selection.lower(to, inputs)?;
+        Ok(if to.shape(value) == &shape { value } else { to.push(Op::Reshape, &[value], shape) })
     }
 }
 
