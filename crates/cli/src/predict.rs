@@ -216,6 +216,12 @@ fn classifier_of_answers(args: &Args, classifier: Classifier) -> Result<Classifi
                 "{model}: the outputs are logits; a {activation} makes probabilities of them (--raw leaves it out)"
             ));
         }
+        ModelOutputs::Probabilities if classifier.outputs().lack_activation(classifier.model())? => {
+            note(format_args!(
+                "{model}: the loss takes the outputs for probabilities, but the last layer has no activation; they are no \
+                 probabilities (in Keras, compile with from_logits=True)"
+            ));
+        }
         ModelOutputs::Logits(_) | ModelOutputs::Probabilities => {}
     }
     Ok(if args.raw { classifier.raw_outputs() } else { classifier })

@@ -18,6 +18,7 @@ use crate::simd::Isa;
 pub(crate) use epilogue::apply_epilogue;
 use few_rows::Skinny;
 pub use matrix::Matrix;
+pub(crate) use operands::BLOCK;
 use operands::Operands;
 
 /// `c = a b`, or `c += a b` with `accumulate`: `a` is m x k, `b` k x n, `c` row-major m x n.
@@ -81,8 +82,8 @@ pub(crate) fn tile_size(m: usize, n: usize) -> [usize; 2] {
 /// `tile = a b`, or `tile += a b` with `accumulate`, on the calling thread.
 ///
 /// `a` has the rows of the tile and `k` columns; `b` has `k` rows and the columns of the tile. Every element is the sum of what is
-/// there and of blocks of [`Depth`](crate::microkernel::Depth), each summed along `k` in order. So the bits of an element depend
-/// neither on the loop nest nor on the tiling.
+/// there and of [`BLOCK`]s along `k`, each summed in order. So the bits of an element depend neither on the loop nest nor
+/// on the tiling.
 pub(crate) fn gemm_tile(k: usize, a: Matrix, b: Matrix, accumulate: bool, tile: &mut Tile) {
     let (m, n) = (tile.rows.len(), tile.columns.len());
     a.check("a", m, k);
@@ -186,34 +187,42 @@ mod tests {
         });
     }
 
+    /// The product of one tile, by the loop nest for its rows.
+    fn tile_product(isa: Isa, [m, k, n]: [usize; 3], a: &[f32], b: Matrix, before: Option<&[f32]>) -> Vec<f32> {
+        let mut c = before.map_or_else(|| vec![f32::NAN; m * n], |before| before[..m * n].to_vec());
+        let (a, accumulate, tile) = (Matrix::row_major(a, k), before.is_some(), &mut Tile::covering(m, n, &mut c));
+        multiply::run(isa, Operands { k, a, b, accumulate, tile });
+        c
+    }
+
     #[test]
-    fn same_bits_for_any_number_of_rows() {
-        // Two rows are streamed or transposed, 70 are packed.
-        let [k, n, rows] = [2200, 40, 70];
-        let (a, b, before) = (uniform(rows * k, 1), uniform(k * n, 2), uniform(rows * n, 3));
-        for b in [Matrix::row_major(&b, n), Matrix::transposed(&b, k)] {
-            for accumulate in [false, true] {
-                let product = |rows: usize| {
-                    let mut c = before[..rows * n].to_vec();
-                    gemm(rows, k, n, Matrix::row_major(&a, k), b, accumulate, &mut c);
-                    c
-                };
-                assert_eq!(product(2), product(rows)[..2 * n], "{b:?}");
+    fn every_loop_nest_computes_the_same_bits() {
+        // Two rows are streamed or transposed, 70 are packed. 2200 steps are more than a panel of the transposed nest has.
+        let [m, k, n] = [70, 2200, 40];
+        let (a, b, before) = (uniform(m * k, 1), uniform(k * n, 2), uniform(m * n, 3));
+        for isa in Isa::tested() {
+            for b in [Matrix::row_major(&b, n), Matrix::transposed(&b, k)] {
+                for before in [None, Some(&before[..])] {
+                    let few = tile_product(isa, [2, k, n], &a, b, before);
+                    let many = tile_product(isa, [m, k, n], &a, b, before);
+                    assert_eq!(few, many[..2 * n], "{} {}", isa.name(), b.col_stride);
+                }
             }
         }
     }
 
     #[test]
     fn equal_products_do_not_add_up_their_rounding_errors() {
-        let k = 10_000;
-        for rows in [1, 70] {
-            let (a, b) = (vec![0.1; rows * k], vec![1.0; k]);
-            for b in [Matrix::row_major(&b, 1), Matrix::transposed(&b, k)] {
-                let mut c = vec![0.0; rows];
-                gemm(rows, k, 1, Matrix::row_major(&a, k), b, false, &mut c);
-                // A chain of 10,000 steps is off by 1e-4 of the sum. One of 264 is off by 3e-6, as are sums of 38 blocks.
-                let error = (f64::from(c[0]) / (f64::from(0.1f32) * k as f64) - 1.0).abs();
-                assert!(error < 5e-6, "{rows} rows: {error:e}");
+        let (k, n) = (10_000, 8);
+        for isa in Isa::tested() {
+            for m in [1, 70] {
+                let (a, b) = (vec![0.1; m * k], vec![1.0; k * n]);
+                for b in [Matrix::row_major(&b, n), Matrix::transposed(&b, k)] {
+                    let c = tile_product(isa, [m, k, n], &a, b, None);
+                    // A chain of 10,000 steps is off by 1e-4 of the sum. One of 264 is off by 3e-6, as are sums of 38 blocks.
+                    let error = (f64::from(c[0]) / (f64::from(0.1f32) * k as f64) - 1.0).abs();
+                    assert!(error < 5e-6, "{} {m} rows: {error:e}", isa.name());
+                }
             }
         }
     }

@@ -17,33 +17,6 @@ use crate::simd::{Kernel, Simd};
 /// tile is wide rather than tall, as each row costs the broadcast of a value of the left operand and an address register.
 pub(crate) const ROWS: usize = 6;
 
-/// Steps of the depth in a block that is summed by itself (KC in BLIS); see [`Depth::blocks`].
-pub(crate) const BLOCK_STEPS: usize = 264;
-
-/// Number of steps of the depth, and of those that are summed in one chain.
-#[derive(Clone, Copy)]
-pub(crate) struct Depth {
-    steps: usize,
-    chain: usize,
-}
-
-impl Depth {
-    /// All steps in one chain: for callers that cut the depth themselves.
-    #[inline(always)]
-    pub(crate) fn chain(steps: usize) -> Self {
-        Self { steps, chain: steps }
-    }
-
-    /// The sum of the sums of blocks of [`BLOCK_STEPS`].
-    ///
-    /// One chain over a deep product would round each step to the size of the sum so far. If the products are nearly equal, as in
-    /// the kernel gradient below an average pooling, these errors point the same way and grow with the square of the depth.
-    #[inline(always)]
-    pub(crate) fn blocks(steps: usize) -> Self {
-        Self { steps, chain: BLOCK_STEPS }
-    }
-}
-
 /// Columns of a register tile (NR in BLIS).
 #[inline(always)]
 pub(crate) const fn columns<S: Simd>() -> usize {
@@ -140,6 +113,18 @@ impl Epilogue for StoreSums {
     }
 }
 
+/// The epilogue that adds whole vectors of sums to what is there.
+#[derive(Clone, Copy)]
+pub(crate) struct AddSums;
+
+impl Epilogue for AddSums {
+    #[inline(always)]
+    unsafe fn store<S: Simd>(self, simd: S, sums: S::Vector, _vector: usize, to: *mut f32) {
+        // SAFETY: the caller's promise; GEMM calls it on memory that can be read, too.
+        unsafe { simd.store(simd.add(simd.load(to), sums), to) }
+    }
+}
+
 /// Contiguous values that the caller reads next, prefetched into the L2 cache during a product. Any address is allowed.
 #[derive(Clone, Copy)]
 pub(crate) struct Prefetch {
@@ -156,37 +141,33 @@ impl Prefetch {
 ///
 /// Meanwhile the values of `prefetch` are prefetched, at most one cache line in four steps of the depth.
 ///
-/// Every chain is summed along the depth in order, and then added to what is there. So the bits of an element don't depend on how
-/// rows and columns are blocked.
+/// Every element is summed along the depth in order. So the bits of an element don't depend on how rows and columns are blocked.
 ///
 /// # Safety
-/// `rows` rows of `c` must be writable, and readable if `accumulate` is set. `a` must be readable for as many rows and
-/// the steps of `depth`, and `b` for these steps.
+/// `rows` rows of `c` must be writable, and readable if `accumulate` is set. `a` must be readable for as many rows and `depth`
+/// steps, and `b` for `depth` steps.
 #[inline(always)]
 #[expect(clippy::too_many_arguments, reason = "sizes, operands and modes of one product")]
 pub(crate) unsafe fn multiply<S: Simd, N: Number, L: LeftOperand>(
     simd: S,
     rows: usize,
-    depth: Depth,
+    depth: usize,
     a: L,
     b: RightOperand,
     c: Product,
     accumulate: bool,
     prefetch: Prefetch,
 ) {
-    let prefetch_per_tile = prefetch.len.div_ceil(rows.div_ceil(ROWS).max(1));
-    let prefetch = prefetch.start;
-    let tiles =
-        RegisterTiles { rows: 0..rows, depth, a, b, c, accumulate, prefetch, prefetch_per_tile, epilogue: StoreSums };
     // SAFETY: the caller's promise.
-    unsafe { tiles.run::<S, N>(simd) }
+    unsafe { multiply_then::<S, N, L, StoreSums>(simd, rows, depth, a, b, c, accumulate, prefetch, StoreSums) }
 }
 
-/// `c = epilogue(a b)`, summed along the depth in one chain.
+/// [`multiply`] with an epilogue.
 ///
 /// # Safety
 /// As [`multiply`], and what the epilogue needs.
 #[inline(always)]
+#[expect(clippy::too_many_arguments, reason = "sizes, operands and modes of one product")]
 pub(crate) unsafe fn multiply_then<S: Simd, N: Number, L: LeftOperand, E: Epilogue>(
     simd: S,
     rows: usize,
@@ -194,19 +175,30 @@ pub(crate) unsafe fn multiply_then<S: Simd, N: Number, L: LeftOperand, E: Epilog
     a: L,
     b: RightOperand,
     c: Product,
+    accumulate: bool,
+    prefetch: Prefetch,
     epilogue: E,
 ) {
-    let (depth, prefetch) = (Depth::chain(depth), Prefetch::NONE.start);
-    let tiles =
-        RegisterTiles { rows: 0..rows, depth, a, b, c, accumulate: false, prefetch, prefetch_per_tile: 0, epilogue };
+    debug_assert!((1..=S::VECTORS).contains(&b.vectors), "{} vectors", b.vectors);
+    let prefetch_per_tile = prefetch.len.div_ceil(rows.div_ceil(ROWS).max(1));
+    let prefetch = prefetch.start;
+    let tiles = RegisterTiles { rows: 0..rows, depth, a, b, c, accumulate, prefetch, prefetch_per_tile, epilogue };
     // SAFETY: the caller's promise.
-    unsafe { tiles.run::<S, N>(simd) }
+    unsafe {
+        match b.vectors {
+            1 => tiles.run::<S, N, 1>(simd),
+            2 => tiles.run::<S, N, 2>(simd),
+            _ if S::VECTORS <= 2 => unreachable!("a register tile has at most two vectors"),
+            3 => tiles.run::<S, N, 3>(simd),
+            _ => tiles.run::<S, N, 4>(simd),
+        }
+    }
 }
 
 /// A stack of register tiles: the rows `rows` of the product, and the columns of `b`.
 struct RegisterTiles<L, E> {
     rows: Range<usize>,
-    depth: Depth,
+    depth: usize,
     a: L,
     b: RightOperand,
     c: Product,
@@ -214,32 +206,14 @@ struct RegisterTiles<L, E> {
     prefetch: *const f32,
     /// Values that are prefetched during each tile.
     prefetch_per_tile: usize,
-    /// The sums of each chain go through it; all but [`StoreSums`] need a depth of one chain.
     epilogue: E,
 }
 
 impl<L: LeftOperand, E: Epilogue> RegisterTiles<L, E> {
     /// # Safety
-    /// As [`multiply`].
-    #[inline(always)]
-    unsafe fn run<S: Simd, N: Number>(self, simd: S) {
-        debug_assert!((1..=S::VECTORS).contains(&self.b.vectors), "{} vectors", self.b.vectors);
-        // SAFETY: the caller's promise.
-        unsafe {
-            match self.b.vectors {
-                1 => self.run_vectors::<S, N, 1>(simd),
-                2 => self.run_vectors::<S, N, 2>(simd),
-                _ if S::VECTORS <= 2 => unreachable!("a register tile has at most two vectors"),
-                3 => self.run_vectors::<S, N, 3>(simd),
-                _ => self.run_vectors::<S, N, 4>(simd),
-            }
-        }
-    }
-
-    /// # Safety
     /// As [`multiply`], for right operands of `V` vectors.
     #[inline(always)]
-    unsafe fn run_vectors<S: Simd, N: Number, const V: usize>(self, simd: S) {
+    unsafe fn run<S: Simd, N: Number, const V: usize>(self, simd: S) {
         let whole = self.rows.end / ROWS * ROWS;
         let rest = Self {
             rows: whole..self.rows.end,
@@ -262,7 +236,7 @@ impl<L: LeftOperand, E: Epilogue> RegisterTiles<L, E> {
 
 /// [`RegisterTiles`] of `R` rows and `V` vectors.
 ///
-/// Only [`RegisterTiles::run`] makes them, as its caller promises that the operands are large enough.
+/// Only [`RegisterTiles::run`] constructs them, as its caller promises that the operands are large enough.
 struct SizedRegisterTiles<L, N, E, const R: usize, const V: usize>(RegisterTiles<L, E>, PhantomData<N>);
 
 impl<L: LeftOperand, N: Number, E: Epilogue, const R: usize, const V: usize> Kernel
@@ -273,28 +247,17 @@ impl<L: LeftOperand, N: Number, E: Epilogue, const R: usize, const V: usize> Ker
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let RegisterTiles { rows, depth, a, b, c, accumulate, mut prefetch, prefetch_per_tile, epilogue } = self.0;
-        let mut first = 0;
-        loop {
-            let steps = depth.chain.min(depth.steps - first);
-            let is_last = first + steps == depth.steps;
-            let mut row = rows.start;
-            while row < rows.end {
-                let end = if is_last { prefetch.wrapping_add(prefetch_per_tile) } else { prefetch };
-                // SAFETY: the promise of `multiply`'s caller.
-                unsafe {
-                    let product = Product { start: c.start.add(row * c.row_stride), ..c };
-                    let left = a.start().add(row * a.row_stride() + first * a.depth_stride());
-                    let right = RightOperand { start: b.start.add(first * b.depth_stride), ..b };
-                    let accumulate = accumulate || first > 0;
-                    tile::<S, L, N, E, R, V>(simd, steps, a, left, right, product, accumulate, prefetch..end, epilogue);
-                }
-                prefetch = end;
-                row += R;
+        let mut row = rows.start;
+        while row < rows.end {
+            let end = prefetch.wrapping_add(prefetch_per_tile);
+            // SAFETY: the promise of `multiply`'s caller.
+            unsafe {
+                let product = Product { start: c.start.add(row * c.row_stride), ..c };
+                let left = a.start().add(row * a.row_stride());
+                tile::<S, L, N, E, R, V>(simd, depth, a, left, b, product, accumulate, prefetch..end, epilogue);
             }
-            if is_last {
-                break;
-            }
-            first += steps;
+            prefetch = end;
+            row += R;
         }
     }
 }
@@ -319,6 +282,13 @@ unsafe fn tile<S: Simd, L: LeftOperand, N: Number, E: Epilogue, const R: usize, 
     let mut sums = [[simd.splat(0.0); V]; R];
     // SAFETY: the caller's promise.
     unsafe {
+        if accumulate {
+            for (row, sums) in sums.iter_mut().enumerate() {
+                for (vector, sum) in sums.iter_mut().enumerate() {
+                    *sum = simd.load(c.start.add(row * c.row_stride + vector * S::LANES));
+                }
+            }
+        }
         let (mut right, mut next) = (b.start, prefetch.start);
         for _ in 0..depth / 4 {
             if next < prefetch.end {
@@ -339,13 +309,6 @@ unsafe fn tile<S: Simd, L: LeftOperand, N: Number, E: Epilogue, const R: usize, 
         for _ in 0..depth % 4 {
             add_products::<S, N, R, V>(simd, left, a.row_stride(), right, &mut sums);
             (left, right) = (left.add(a.depth_stride()), right.add(b.depth_stride));
-        }
-        if accumulate {
-            for (row, sums) in sums.iter_mut().enumerate() {
-                for (vector, sum) in sums.iter_mut().enumerate() {
-                    *sum = simd.add(simd.load(c.start.add(row * c.row_stride + vector * S::LANES)), *sum);
-                }
-            }
         }
         for (row, sums) in sums.iter().enumerate() {
             for (vector, sum) in sums.iter().enumerate() {

@@ -335,16 +335,17 @@ impl Layer {
 
     /// Applies the layer to symbolic inputs: one `&tensor`, or `[&a, &b]`.
     ///
-    /// The result of a model with several outputs is all of them; [`ListOutput`] selects one.
+    /// The result of a model with several outputs is one vector of all of them; [`ListOutput`] selects one.
     ///
     /// # Errors
     /// Input shapes that the layer doesn't support, or all outputs of a model instead of one of them.
     pub fn call<'a>(&self, inputs: impl Arguments<'a>) -> Result<SymbolicTensor> {
         let inputs = inputs.tensors();
-        if let Some(several) = inputs.iter().find(|input| input.layer().returns_list())
-            && self.def_as::<ListOutput>().is_none()
+        let selects_from = self.def_as::<ListOutput>().and_then(ListOutput::model);
+        if let Some(several) = inputs.iter().map(SymbolicTensor::layer).find(|layer| layer.returns_list())
+            && selects_from != Some(several)
         {
-            let received = format!("all outputs of {}", several.layer().place());
+            let received = format!("all outputs of {}", several.place());
             return Err(
                 Error::new(self.place(), "single tensors", received).hint("select one output with ListOutput::of")
             );

@@ -5,6 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::graph::Graph;
 use crate::{Error, Result, Shape, SymbolicTensor};
 
+/// Limit on the outputs of a model. Each call of a nested model computes all of them, so a file must not ask for many.
+const MAX_OUTPUTS: usize = 256;
+
 /// Limit on the sizes that one model is called on. A graph is kept for each, so a file must not ask for many.
 const MAX_SIZES: usize = 64;
 
@@ -30,10 +33,14 @@ impl SizedGraphs {
 
     /// The shape of the model's result as that of a layer: of its output, or of all outputs as one vector.
     pub(crate) fn result_shape(&self, inputs: &[Shape]) -> Result<Shape> {
-        Ok(match self.of(inputs)?.outputs() {
-            [output] => output.shape().clone(),
-            outputs => vec![total(outputs)],
-        })
+        match self.of(inputs)?.outputs() {
+            [output] => Ok(output.shape().clone()),
+            outputs if outputs.len() > MAX_OUTPUTS => {
+                let expected = format_args!("at most {MAX_OUTPUTS} outputs");
+                Err(Error::new("model", expected, outputs.len()))
+            }
+            outputs => Ok(vec![total(outputs)]),
+        }
     }
 
     /// The shapes of the outputs that make up a [result](Self::result_shape) of a model with several.
@@ -83,7 +90,7 @@ impl SizedGraphs {
     }
 }
 
-/// Numbers in all outputs of one sample.
+/// Number of values in all outputs, for one sample.
 fn total(outputs: &[SymbolicTensor]) -> usize {
     outputs.iter().map(|output| output.shape().iter().product::<usize>()).sum()
 }

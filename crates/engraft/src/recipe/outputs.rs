@@ -64,6 +64,24 @@ impl Outputs {
         })
     }
 
+    /// Whether these are probabilities by the loss alone, as the model ends in a `Dense` layer without activation: a loss compiled
+    /// without `from_logits=True` by mistake. The numbers may be negative or larger than 1.
+    ///
+    /// ```
+    /// use engraft::prelude::*;
+    /// use engraft::recipe::Outputs;
+    /// let model = Sequential::new().add(Input::new([4])).add(Dense::new(3)).build()?;
+    /// model.compile(Sgd::new(0.1), Loss::categorical_crossentropy(), [])?;
+    /// assert!(Outputs::Probabilities.lack_activation(&model)?);
+    /// # Ok::<(), engraft::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// A layer that can't be lowered.
+    pub fn lack_activation(self, model: &Model) -> Result<bool> {
+        Ok(self == Self::Probabilities && End::of(model)? == End::Linear)
+    }
+
     /// The word for these outputs in a file's metadata: `probabilities`, `logits`, `values` or `features`.
     pub fn name(self) -> &'static str {
         match self {

@@ -63,7 +63,8 @@ pub fn preprocessed(model: &Model, preprocessing: Preprocessing) -> Result<Model
     };
     let photo = Input::named(input.layer().name(), input.shape().clone());
     let place = || format!("model `{}`, preprocessing", model.name());
-    let preprocessed = preprocessing.call(&photo).map_err(|error| {
+    let taken: HashSet<String> = model.layers().iter().map(|layer| layer.name().to_owned()).collect();
+    let preprocessed = with_free_names(preprocessing, &photo, &taken).map_err(|error| {
         let expected = format!("for {preprocessing} an input of 3 channels");
         let error = Error::new(place(), expected, format_args!("{:?}", input.shape())).caused_by(error);
         error.hint("choose scale, tf or none, which take any channels")
@@ -78,6 +79,24 @@ pub fn preprocessed(model: &Model, preprocessing: Preprocessing) -> Result<Model
     whole.set_compiled(model.compiled());
     whole.layer().set_own_trainable(model.trainable());
     Ok(whole)
+}
+
+/// The preprocessed photo, by layers whose names aren't `taken`. Each call names its layers by the next numbers.
+fn with_free_names(
+    preprocessing: Preprocessing,
+    photo: &SymbolicTensor,
+    taken: &HashSet<String>,
+) -> Result<SymbolicTensor> {
+    loop {
+        let preprocessed = preprocessing.call(photo)?;
+        let mut call = &preprocessed;
+        while call.id() != photo.id() && !taken.contains(call.layer().name()) {
+            call = &call.inputs()[0];
+        }
+        if call.id() == photo.id() {
+            return Ok(preprocessed);
+        }
+    }
 }
 
 /// Whether the values of the first input reach a kernel as they are: at most moved, padded, pooled or resized.
@@ -98,8 +117,13 @@ fn pixels_reach_a_kernel(program: &Program) -> bool {
             | Op::Resize { .. }
             | Op::ReverseChannels
             | Op::Pool2d { .. }
-            | Op::GlobalPool { .. }
-            | Op::Concatenate { .. } => _ = pixels.insert(step.output),
+            | Op::GlobalPool { .. } => _ = pixels.insert(step.output),
+            // A vector of pixels and features is the result of a nested model with several outputs, of which one may be the pixels.
+            Op::Concatenate { .. }
+                if program.shapes[step.output].len() > 1 || step.inputs.iter().all(|input| pixels.contains(input)) =>
+            {
+                pixels.insert(step.output);
+            }
             _ => {}
         }
     }
@@ -140,6 +164,17 @@ mod tests {
         assert_eq!(Unscaled::of(&base).unwrap(), unscaled);
         let nested = Sequential::new().add(&base).add(Flatten::new()).add(Dense::new(2)).build().unwrap();
         assert_eq!(Unscaled::of(&nested).unwrap(), unscaled);
+    }
+
+    #[test]
+    fn the_layers_in_front_have_names_of_their_own() {
+        let layer = Rescaling::new(0.5).into_layer();
+        let following = format!("rescaling_{}", layer.name().trim_start_matches("rescaling_").parse().unwrap_or(0) + 1);
+        let layers = Sequential::new().add(Input::new([2, 2, 3])).add(Rescaling::new(0.5).named(following));
+        let model = layers.add(Flatten::new()).add(Dense::new(2)).build().unwrap();
+        for _ in 0..3 {
+            assert!(preprocessed(&model, Preprocessing::Scale).is_ok());
+        }
     }
 
     #[test]

@@ -2,7 +2,10 @@
 //!
 //! The readers of `.keras` files and of the older `.h5` use `read`; `config_writer` uses `write`.
 
-use engraft_nn::{Compiled, Error, ErrorKind, Loss, Metric, Model, Optimizer, OptimizerState, UnknownParts};
+use engraft_ir::{Activation, Op};
+use engraft_nn::{
+    Compiled, Error, ErrorKind, Loss, Metric, Model, Optimizer, OptimizerState, OutputActivation, Program, UnknownParts,
+};
 use serde_json::{Map, Value, json};
 
 /// Options of `compile` that never change a result: they affect speed only, or nothing at all.
@@ -29,6 +32,7 @@ pub(super) fn read(config: &Map<String, Value>, model: &Model) -> Vec<Error> {
         let (loss, errors) = Loss::known_part(value);
         left_out.extend(errors);
         let loss = loss.filter(|loss| loss.check(model.output_shape()).map_err(|error| left_out.push(error)).is_ok());
+        let loss = loss.map(|loss| of_output(loss, model, 0));
         unknown.loss = loss.is_none().then(|| with_name(value)).filter(is_of_keras);
         loss
     });
@@ -45,6 +49,27 @@ pub(super) fn read(config: &Map<String, Value>, model: &Model) -> Vec<Error> {
     let state = OptimizerState::default();
     model.set_compiled(Some(Compiled { optimizer, loss, metrics, state, unknown: unknown.into() }));
     left_out
+}
+
+/// The loss as it acts on output `index`. If this output is the result of the loss' own softmax or sigmoid, `from_logits` doesn't
+/// count: Keras then computes the loss from what the activation is applied to (`_get_logits` of its TensorFlow backend).
+fn of_output(loss: Loss, model: &Model, index: usize) -> Loss {
+    if !loss.is_from_logits() {
+        return loss;
+    }
+    let of_probabilities = loss.from_logits(false);
+    let activation = match of_probabilities.output_activation() {
+        OutputActivation::Softmax => Op::Softmax,
+        OutputActivation::Sigmoid => Op::Activation(Activation::Sigmoid),
+        OutputActivation::None => return loss,
+    };
+    let ends_in_it = Program::of(model, false, 0).is_ok_and(|program| {
+        program
+            .outputs
+            .get(index)
+            .is_some_and(|&output| program.steps.iter().any(|step| step.output == output && step.op == activation))
+    });
+    if ends_in_it { of_probabilities } else { loss }
 }
 
 /// The settings of a compiled model with several outputs for one of them, number `index`: its loss, and those that all share.
@@ -74,7 +99,7 @@ pub fn compiled_of_output(model: &Model, index: usize) -> Option<Compiled> {
         other => other.as_ref(),
     };
     let known = compiled.loss.or_else(|| object.and_then(|object| Loss::known_part(object).0));
-    let loss = known.filter(|loss| loss.check(output.shape()).is_ok());
+    let loss = known.filter(|loss| loss.check(output.shape()).is_ok()).map(|loss| of_output(loss, model, index));
     let unknown = UnknownParts {
         loss: object.filter(|object| loss.is_none() && !object.is_null()).cloned(),
         metrics: Vec::new(),
@@ -194,7 +219,7 @@ mod tests {
         let optimizer = json!({"class_name": "SGD", "config": {"learning_rate": 0.5}});
         let mut config = json!({"optimizer": optimizer, "loss": loss, "metrics": ["accuracy"]});
         config[part] = value;
-        let model = model();
+        let model = Sequential::new().add(Input::new([4])).add(Dense::new(3)).build().unwrap();
         let left_out = read(config.as_object().unwrap(), &model).iter().map(Error::to_string).collect();
         (model.compiled().unwrap(), left_out)
     }
@@ -253,6 +278,22 @@ mod tests {
             read_with("loss", json!({"class_name": "CategoricalCrossentropy", "config": config}));
         assert_eq!(compiled.loss, Some(Loss::categorical_crossentropy().from_logits(true)));
         assert_eq!(left_out.len(), 2, "{left_out:?}");
+    }
+
+    #[test]
+    fn logits_are_what_a_softmax_or_sigmoid_at_the_end_is_applied_to() {
+        let loss_of = |class: &str, activation: ActivationFn| {
+            let layers = Sequential::new().add(Input::new([4])).add(Dense::new(3));
+            let model = layers.add(engraft_nn::prelude::Activation::new(activation)).build().unwrap();
+            let loss = json!({"loss": {"class_name": class, "config": {"from_logits": true}}});
+            assert!(super::read(loss.as_object().unwrap(), &model).is_empty());
+            model.compiled().unwrap().loss.unwrap()
+        };
+        let categorical = Loss::categorical_crossentropy();
+        assert_eq!(loss_of("CategoricalCrossentropy", ActivationFn::Softmax), categorical);
+        assert_eq!(loss_of("CategoricalCrossentropy", ActivationFn::Sigmoid), categorical.from_logits(true));
+        assert_eq!(loss_of("CategoricalCrossentropy", ActivationFn::Linear), categorical.from_logits(true));
+        assert_eq!(loss_of("BinaryCrossentropy", ActivationFn::Sigmoid), Loss::binary_crossentropy());
     }
 
     #[test]

@@ -43,7 +43,7 @@ pub(super) fn shapes() -> Vec<Conv2dShape> {
         shape([1, 7, 7, 33], 65, plain, plain, plain, [0, 0], 1),
         shape([2, 3, 5, 64], 24, plain, plain, plain, [0, 0], 1),
         shape([1, 29, 28, 3], 17, plain, plain, plain, [0, 0], 1),
-        // im2col: three blocks of the depth (264), the last one incomplete
+        // 600 columns of patches: more than one chunk of them (528), and blocks of GEMM's depth (264)
         shape([1, 3, 5, 600], 19, plain, plain, plain, [0, 0], 1),
         shape([2, 9, 8, 5], 6, plain, [2, 2], plain, [0, 0], 1),
         // TensorFlow's "same" padding with stride 2: 8 rows need one row of padding, which lies below; 9 columns need one on each

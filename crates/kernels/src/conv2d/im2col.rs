@@ -10,12 +10,12 @@ use super::patches::Patches;
 use crate::Activation;
 use crate::Conv2dShape;
 use crate::chunks::CHUNK;
-use crate::gemm::{MAX_TILE_ROWS, Matrix, apply_epilogue, gemm_tile, tile_size};
+use crate::gemm::{self, MAX_TILE_ROWS, Matrix, apply_epilogue, gemm_tile, tile_size};
 use crate::output_tiles::{Tile, Tiles};
 
-/// Maximum number of columns of the patch matrix that one task gathers at a time. With 256 rows they take 512 KiB, which stays
-/// in a core's L2 cache. The number is a multiple of the depth of GEMM's packed panels.
-const PATCH_COLUMNS: usize = 512;
+/// Maximum number of columns of the patch matrix that one task gathers at a time: two blocks of GEMM's depth. With 256 rows they
+/// take 528 KiB, which stays in a core's L2 cache.
+const PATCH_COLUMNS: usize = 2 * gemm::BLOCK;
 
 /// Maximum number of values in all partial sums of the kernel gradient together. A kernel with more values has one sum.
 const PARTIAL_BUDGET: usize = 4 * 1024 * 1024;

@@ -14,7 +14,7 @@ use crate::Conv2dShape;
 use crate::activation::activate_serial;
 use crate::aligned::{AlignedVec, CACHE_LINE, aligned};
 use crate::clamp::Clamp;
-use crate::microkernel::{self, Product, ROWS, RightOperand, RowMajor, columns, multiply_then};
+use crate::microkernel::{self, Prefetch, Product, ROWS, RightOperand, RowMajor, columns, multiply_then};
 use crate::number::F32;
 use crate::output_tiles::{Tile, Tiles};
 use crate::simd::{Isa, Kernel, Simd};
@@ -157,7 +157,7 @@ impl Kernel for Task<'_, '_> {
             // the epilogue writes no more.
             unsafe {
                 let product = Product { start: y.add(channel - channels.start), row_stride };
-                multiply_then::<S, F32, _, _>(simd, rows, in_c, x, right, product, epilogue);
+                multiply_then::<S, F32, _, _>(simd, rows, in_c, x, right, product, false, Prefetch::NONE, epilogue);
             }
         }
     }

@@ -7,10 +7,9 @@
 #![expect(unsafe_code, reason = "operands are addressed through strides")]
 
 use super::matrix::Matrix;
-use super::operands::Operands;
+use super::operands::{BLOCK, Operands};
 use super::pack::{PackBuffers, reserve};
 use crate::aligned::{CACHE_LINE, odd_cache_lines};
-use crate::microkernel::BLOCK_STEPS;
 use crate::simd::{Kernel, Simd};
 
 /// Rank of an update: rows of the right operand that are streamed at the same time. `STEPS` x [`VECTORS`] vectors of these rows
@@ -23,7 +22,7 @@ const VECTORS: usize = 2;
 /// Depth of a packed block of the left operand.
 const DEPTH: usize = 22 * STEPS;
 
-const _: () = assert!(BLOCK_STEPS.is_multiple_of(DEPTH));
+const _: () = assert!(BLOCK.is_multiple_of(DEPTH));
 
 /// The loop nest for few rows and a row-major right operand.
 pub(super) struct Skinny<'a, 'b, 't> {
@@ -68,9 +67,9 @@ impl Kernel for Skinny<'_, '_, '_> {
         let row_stride = odd_cache_lines(columns.next_multiple_of(CACHE_LINE));
         let sums = reserve(&mut buffers.right, rows * row_stride);
         let left = reserve(&mut buffers.left, rows * DEPTH);
-        for block in (0..k).step_by(BLOCK_STEPS) {
+        for block in (0..k).step_by(BLOCK) {
             sums.fill(0.0);
-            let end = k.min(block + BLOCK_STEPS);
+            let end = k.min(block + BLOCK);
             for depth in (block..end).step_by(DEPTH) {
                 let steps = DEPTH.min(end - depth);
                 pack_left(a.skip(0, depth), rows, steps, left);

@@ -6,14 +6,14 @@
 #![expect(unsafe_code, reason = "operands are addressed through strides")]
 
 use super::matrix::Matrix;
-use super::operands::{Operands, TileBuffer, multiply_rows};
+use super::operands::{BLOCK, Operands, TileBuffer, multiply_rows};
 use super::pack::{PackBuffers, pack, reserve};
-use crate::microkernel::{BLOCK_STEPS, Product, ROWS, RightOperand, columns};
+use crate::microkernel::{Product, ROWS, RightOperand, columns};
 use crate::output_tiles::Tile;
 use crate::simd::{Kernel, Simd};
 
 /// Depth of the packed panels.
-const DEPTH: usize = 8 * BLOCK_STEPS;
+const DEPTH: usize = 8 * BLOCK;
 
 /// The loop nest for few rows and a column-major right operand.
 pub(super) struct Transposed<'a, 'b, 't> {
@@ -81,8 +81,12 @@ fn multiply_panel<S: Simd>(
         }
     }
     let product = Product { start: buffer.as_mut_ptr(), row_stride };
-    // SAFETY: `gemm_tile` checked the sizes of the operands; the buffer has a row for every column of the block.
-    unsafe { multiply_rows(simd, width, steps, left, right, product, accumulate) };
+    for first in (0..steps).step_by(BLOCK) {
+        let start = right.start.wrapping_add(first * right.depth_stride);
+        let (left, right, count) = (left.skip(0, first), RightOperand { start, ..right }, BLOCK.min(steps - first));
+        // SAFETY: `gemm_tile` checked the sizes of the operands; the buffer has a row for every column of the block.
+        unsafe { multiply_rows(simd, width, count, left, right, product, accumulate || first > 0) };
+    }
     for (r, row) in (row..row + height).enumerate() {
         let row = &mut tile.row(row)[column..][..width];
         row.iter_mut().enumerate().for_each(|(c, value)| *value = buffer[c * row_stride + r]);

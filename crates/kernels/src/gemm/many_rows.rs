@@ -1,17 +1,16 @@
 //! GEMM for many rows: each panel of the right operand is packed, and then multiplied by all rows of the left operand.
+//!
+//! A panel has the depth of a [`BLOCK`]. With AVX2, it has 16 columns and takes about half of a 32 KiB L1 cache.
 
 #![expect(unsafe_code, reason = "operands are addressed through strides")]
 
 use super::matrix::Matrix;
-use super::operands::{Operands, TileBuffer, multiply_rows};
+use super::operands::{BLOCK, Operands, TileBuffer, multiply_rows};
 use super::pack::{PackBuffers, pack, reserve};
 use crate::aligned::odd_cache_lines;
-use crate::microkernel::{BLOCK_STEPS, Product, ROWS, RightOperand, columns};
+use crate::microkernel::{Product, ROWS, RightOperand, columns};
 use crate::output_tiles::Tile;
 use crate::simd::{Kernel, Simd};
-
-/// Depth of a packed panel (KC in BLIS). With AVX2, a panel has 16 columns and takes about half of a 32 KiB L1 cache.
-const DEPTH: usize = BLOCK_STEPS;
 
 /// A column-major left operand is packed if its columns are at least this far apart. Closer columns are read where they are.
 const MIN_PACKED_STRIDE: usize = 128;
@@ -29,14 +28,14 @@ impl Kernel for Packed<'_, '_, '_> {
     fn run<S: Simd>(self, simd: S) {
         let (Operands { k, a, b, accumulate, tile }, buffers) = (self.operands, self.buffers);
         let (rows, width) = (tile.rows.len(), columns::<S>());
-        let (left_stride, panel) = (odd_cache_lines(rows), reserve(&mut buffers.right, DEPTH * width));
-        for depth in (0..k).step_by(DEPTH) {
-            let steps = DEPTH.min(k - depth);
+        let (left_stride, panel) = (odd_cache_lines(rows), reserve(&mut buffers.right, BLOCK * width));
+        for depth in (0..k).step_by(BLOCK) {
+            let steps = BLOCK.min(k - depth);
             let a = match a.skip(0, depth) {
                 a if a.col_stride == 1 || a.row_stride == 1 && a.col_stride < MIN_PACKED_STRIDE => a,
                 // Columns that are far apart, often by a power of two, would evict each other from the cache.
                 a => {
-                    let left = reserve(&mut buffers.left, DEPTH * left_stride);
+                    let left = reserve(&mut buffers.left, BLOCK * left_stride);
                     pack(simd, a.transpose(), steps, rows, left_stride, left);
                     Matrix::transposed(left, left_stride)
                 }

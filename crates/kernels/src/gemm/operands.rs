@@ -3,7 +3,9 @@
 #![expect(unsafe_code, reason = "operands are addressed through strides")]
 
 use super::matrix::Matrix;
-use crate::microkernel::{ColumnMajor, Depth, LeftOperand, Prefetch, Product, ROWS, RightOperand, RowMajor, multiply};
+use crate::microkernel::{
+    AddSums, ColumnMajor, LeftOperand, Prefetch, Product, ROWS, RightOperand, RowMajor, StoreSums, multiply_then,
+};
 use crate::number::F32;
 use crate::output_tiles::Tile;
 use crate::simd::{MAX_COLUMNS, Simd};
@@ -20,10 +22,19 @@ pub(super) struct Operands<'a, 'b, 't> {
 /// Memory for one register tile of any instruction set, for blocks that aren't whole vectors wide.
 pub(super) type TileBuffer = [f32; ROWS * MAX_COLUMNS];
 
-/// Calls the microkernel with a left operand that is row-major or column-major: one of its strides must be 1.
+/// Steps of the depth in a block (KC in BLIS). Every loop nest sums each block by itself, and adds the sum to that of the blocks
+/// before: the bits of an element depend neither on the loop nest nor on the tiling.
+///
+/// One chain over a deep product would round each step to the size of the sum so far. If the products are nearly equal, as in the
+/// kernel gradient below an average pooling, the errors of the steps point the same way: relative to the sum, they would grow
+/// linearly with the depth.
+pub(crate) const BLOCK: usize = 264;
+
+/// `product = a b`, or `product += a b` with `accumulate`, of at most [`BLOCK`] steps. The left operand is row-major or
+/// column-major: one of its strides must be 1.
 ///
 /// # Safety
-/// As [`multiply`].
+/// As [`multiply_then`].
 #[inline(always)]
 pub(super) unsafe fn multiply_rows<S: Simd>(
     simd: S,
@@ -45,8 +56,14 @@ pub(super) unsafe fn multiply_rows<S: Simd>(
         accumulate: bool,
     ) {
         // SAFETY: the caller's promise.
-        unsafe { multiply::<S, F32, L>(simd, rows, Depth::blocks(steps), a, b, c, accumulate, Prefetch::NONE) }
+        unsafe {
+            match accumulate {
+                true => multiply_then::<S, F32, L, _>(simd, rows, steps, a, b, c, false, Prefetch::NONE, AddSums),
+                false => multiply_then::<S, F32, L, _>(simd, rows, steps, a, b, c, false, Prefetch::NONE, StoreSums),
+            }
+        }
     }
+    debug_assert!(steps <= BLOCK);
     let start = a.data.as_ptr();
     // SAFETY: the caller's promise.
     unsafe {

@@ -19,7 +19,7 @@ use crate::aligned::{CACHE_LINE, aligned, odd_cache_lines};
 use crate::conv2d::direction::Direction;
 use crate::conv2d::epilogue::{POOL, RegisterEpilogue};
 use crate::cpu_cache::l2_bytes;
-use crate::microkernel::{Depth, Prefetch, Product, ROWS, RightOperand, RowMajor, columns, multiply};
+use crate::microkernel::{Prefetch, Product, ROWS, RightOperand, RowMajor, columns, multiply};
 use crate::number::{self, Number};
 use crate::parallel_tasks::for_each_task;
 use crate::shared::SharedSlice;
@@ -416,7 +416,7 @@ fn multiply_points<S: Simd, N: Number>(
                     let (start, depth) =
                         if rest > 0 { (b.start.add(count * width), rest) } else { (next_point, filters.depth) };
                     let prefetch = Prefetch { start, len: most.min(depth) * width };
-                    multiply::<S, N, RowMajor>(simd, tiles, Depth::chain(count), a, b, c, first > 0, prefetch);
+                    multiply::<S, N, RowMajor>(simd, tiles, count, a, b, c, first > 0, prefetch);
                 }
                 first += count;
             }

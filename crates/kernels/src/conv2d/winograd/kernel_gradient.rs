@@ -21,7 +21,7 @@ use super::tile_grid::Images;
 use super::transform::{self, INPUT, OUTPUT, POINTS};
 use crate::aligned::{CACHE_LINE, aligned, odd_cache_lines};
 use crate::cpu_cache::l2_bytes;
-use crate::microkernel::{ColumnMajor, Depth, Prefetch, Product, RightOperand, columns, multiply};
+use crate::microkernel::{ColumnMajor, Prefetch, Product, RightOperand, columns, multiply};
 use crate::number::F32;
 use crate::shared::SharedSlice;
 use crate::simd::{Isa, Kernel, Simd};
@@ -316,7 +316,7 @@ impl Kernel for MultiplyPoint<'_> {
                     multiply::<S, F32, ColumnMajor>(
                         simd,
                         filters.in_channels,
-                        Depth::chain(depth),
+                        depth,
                         a,
                         b,
                         c,

@@ -178,6 +178,14 @@ impl ListOutput {
         Some(Layer::new(Self { list, index }, Some(format!("{}[{index}]", layer.name()))))
     }
 
+    /// The nested model whose output this is; `None` for a tensor of an operation.
+    pub(crate) fn model(&self) -> Option<&Layer> {
+        match &self.list {
+            ListSource::Model(model) => Some(model),
+            ListSource::Operation(_) => None,
+        }
+    }
+
     /// The position in the list, from 0.
     pub(crate) fn index(&self) -> usize {
         self.index
