@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use engraft_nn::layers::{CustomLayers, Input, InputLayer, from_config, operation_from_call};
 use engraft_nn::{DTypePolicy, Error, ErrorKind, IntoLayer, Layer, Model, Result, Sequential, SymbolicTensor};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::functional::{self, LayerReader};
 use super::load_options::LoadOptions;
@@ -39,6 +39,8 @@ pub(super) struct ConfigReader {
     keras_1: bool,
     /// Whether Keras 2 or 1 wrote the file.
     keras_2: bool,
+    /// The number of Sequential models without a name so far.
+    unnamed: usize,
     /// The sizes of inputs whose size is open.
     open_inputs: OpenInputs,
     /// The layers of the program's own that the file may contain.
@@ -118,6 +120,22 @@ impl ConfigReader {
         Ok(layer)
     }
 
+    /// A Sequential of Keras 2.0 to 2.2.2, whose config is the list of its layers, in the form of later versions; `None` for any other
+    /// object.
+    fn with_named_layers(&mut self, class_name: &str, object: &Value) -> Option<Value> {
+        let layers = object.get("config").filter(|config| config.is_array() && class_name == "Sequential")?;
+        // Its file may lack the version.
+        self.keras_2 = true;
+        // A functional model has the names of its layers beside their configs. The others have none in the file.
+        let name = object.get("name").filter(|name| name.is_string()).cloned().unwrap_or_else(|| {
+            self.unnamed += 1;
+            format!("sequential_{}", self.unnamed).into()
+        });
+        let mut named = object.clone();
+        named["config"] = json!({"name": name, "layers": layers});
+        Some(named)
+    }
+
     /// Builds a layer of the program's own.
     fn custom(&self, object: &Value, config: &Map<String, Value>) -> Result<Layer> {
         check_options(&object["class_name"].to_string(), config)?;
@@ -161,6 +179,9 @@ impl LayerReader for ConfigReader {
         let id = object.get("shared_object_id").and_then(Value::as_u64);
         if let Some(layer) = id.and_then(|id| self.shared.get(&id)) {
             return Ok(layer.clone());
+        }
+        if let Some(named) = self.with_named_layers(class_name, object) {
+            return self.layer(&named, depth);
         }
         let Some(config) = object.get("config").and_then(Value::as_object) else {
             return Err(Error::new(format_args!("{class_name} in config.json"), "a config", excerpt(object)));
@@ -311,4 +332,44 @@ fn count_calls(layer: &Layer, known: &mut HashMap<usize, usize>) -> usize {
 
 fn place(model: &Model) -> String {
     format!("model `{}`", model.name())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reader(version: Option<&str>) -> ConfigReader {
+        ConfigReader::new(version, &LoadOptions::default())
+    }
+
+    #[test]
+    fn a_sequential_model_of_early_keras_2_is_a_list_of_layers() {
+        let dense = |name: &str| json!({"class_name": "Dense", "config": {"name": name, "units": 4}});
+        let first = |name: &str| {
+            let mut dense = dense(name);
+            dense["config"]["batch_input_shape"] = json!([null, 4]);
+            dense
+        };
+        let sequential = |layers: &[Value]| json!({"class_name": "Sequential", "config": layers});
+        for version in [Some("2.1.6"), Some("2.1.6-tf"), None] {
+            let nested = sequential(&[first("a"), dense("b")]);
+            let model = sequential(&[nested, sequential(&[first("c")]), dense("d")]);
+            let (model, _) = reader(version).model(&model).unwrap();
+            let names: Vec<String> = model.layers().iter().map(|layer| layer.name().to_owned()).collect();
+            assert_eq!(names, ["sequential_2", "sequential_3", "d"], "{version:?}");
+            assert_eq!((model.name(), model.input_shape(), model.count_params()), ("sequential_1", &vec![4], 80));
+        }
+        let mut nested = sequential(&[first("a")]);
+        nested["name"] = "head".into();
+        nested["inbound_nodes"] = json!([[["x", 0, 0, {}]]]);
+        let input = json!({"name": "x", "batch_input_shape": [null, 4]});
+        let input = json!({"class_name": "InputLayer", "name": "x", "config": input, "inbound_nodes": []});
+        let config = json!({"name": "m", "layers": [input, nested], "input_layers": [["x", 0, 0]], "output_layers": [["head", 1, 0]]});
+        let (model, _) = reader(Some("2.2.2")).model(&json!({"class_name": "Model", "config": config})).unwrap();
+        assert_eq!(model.layers().last().unwrap().name(), "head");
+        let mut sigmoid = first("a");
+        sigmoid["config"]["activation"] = "hard_sigmoid".into();
+        let error = reader(None).model(&sequential(&[sigmoid])).unwrap_err().to_string();
+        assert!(error.contains("Keras 2, which wrote this file"), "{error}");
+    }
 }
