@@ -13,7 +13,9 @@ use serde_json::{Map, Value, json};
 use super::functional::{self, LayerReader};
 use super::load_options::LoadOptions;
 use super::open_input::{self, OpenInputs};
-use super::serialized_object::{ARGUMENTS, KEYWORDS, excerpt, is_operation, layer_objects, model_name};
+use super::serialized_object::{
+    ARGUMENTS, KEYWORDS, excerpt, is_module_of_keras, is_operation, layer_objects, model_name,
+};
 use super::{keras1, keras2, version};
 
 /// Limit on the depth of nested models, so that the recursion can't overflow the stack. No real model is nested as deep.
@@ -186,8 +188,15 @@ impl LayerReader for ConfigReader {
         let Some(config) = object.get("config").and_then(Value::as_object) else {
             return Err(Error::new(format_args!("{class_name} in config.json"), "a config", excerpt(object)));
         };
+        let taught = self.custom_layers.contains(object);
+        if self.keras_2
+            && !taught
+            && let Some(own) = keras2::registered_class(object)
+        {
+            return self.layer(&own, depth);
+        }
         let custom = is_custom(object);
-        if custom && !self.custom_layers.contains(object) {
+        if custom && !taught {
             let error = unknown_class(class_name, object);
             return Err(match config.get("name").and_then(Value::as_str) {
                 Some(name) => error.within(format_args!("layer `{name}`")),
@@ -284,13 +293,6 @@ fn check_options(class_name: &str, config: &Map<String, Value>) -> Result<()> {
     Ok(())
 }
 
-/// Whether a Python module belongs to Keras, under any of the names that Keras 2 and 3 have had.
-fn is_module_of_keras(module: &str) -> bool {
-    ["keras", "tf_keras", "tensorflow.keras", "tensorflow.python.keras"]
-        .into_iter()
-        .any(|package| module.strip_prefix(package).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
-}
-
 fn check_numbers(value: &Value) -> Result<()> {
     match value {
         Value::Number(number) if number.as_i64().map_or(number.is_u64(), |n| n.unsigned_abs() > MAX_NUMBER) => {
@@ -340,6 +342,33 @@ mod tests {
 
     fn reader(version: Option<&str>) -> ConfigReader {
         ConfigReader::new(version, &LoadOptions::default())
+    }
+
+    #[test]
+    fn a_class_that_keras_2_registers_as_custom_is_its_own() {
+        let object = |class_name: &str, config: Value| json!({"class_name": class_name, "config": config});
+        let scale = json!({"name": "s", "trainable": true, "dtype": "float32", "scale": 0.17});
+        let in_h5 = object("Custom>CustomScaleLayer", scale.clone());
+        let mut in_keras = object("CustomScaleLayer", scale.clone());
+        in_keras["module"] = "tf_keras.src.applications.inception_resnet_v2".into();
+        in_keras["registered_name"] = "Custom>CustomScaleLayer".into();
+        for object in [&in_h5, &in_keras] {
+            let layer = reader(Some("2.15.0")).layer(object, 0).unwrap();
+            assert_eq!((layer.class_name(), layer.name()), ("CustomScaleLayer", "s"));
+            let scale = layer.def().config()["scale"].as_f64().unwrap();
+            assert!((scale - 0.17).abs() < 1e-6, "{scale}");
+        }
+        let mut of_a_user = in_keras.clone();
+        of_a_user["module"] = "my_keras.applications.inception_resnet_v2".into();
+        for (version, object) in [
+            ("2.15.0", of_a_user),
+            ("2.15.0", object("Custom>CustomScaleLayer", json!({"name": "s", "scale": 0.17, "axis": 1}))),
+            ("2.15.0", object("My>CustomScaleLayer", scale)),
+            ("3.15.1", in_h5),
+        ] {
+            let error = reader(Some(version)).layer(&object, 0).unwrap_err().to_string();
+            assert!(error.contains("expected a class of Keras itself"), "{error}");
+        }
     }
 
     #[test]

@@ -3,6 +3,8 @@
 use engraft_nn::{Error, ErrorKind, Result};
 use serde_json::{Map, Value};
 
+use super::serialized_object::is_module_of_keras;
+
 /// Converts the config of a layer; returns the layer's class in Keras 3.
 ///
 /// Removes options of Keras 2 that have no effect and that Keras 3 doesn't have. Refuses the activation `hard_sigmoid` and the
@@ -19,6 +21,33 @@ pub(super) fn layer<'a>(class_name: &'a str, config: &mut Map<String, Value>) ->
             "ReLU"
         }
         _ => class_name,
+    })
+}
+
+/// A layer of Keras 2's own that it registers like a custom class, in the form of Keras 3; `None` for any other object.
+///
+/// This is the scaled addition of `keras.applications`' Inception-ResNet v2. An `.h5` has no modules, so the options must be those
+/// of Keras' class there.
+pub(super) fn registered_class(object: &Value) -> Option<Value> {
+    let registered = |key: &str| object.get(key).is_some_and(|name| *name == "Custom>CustomScaleLayer");
+    let options = object.get("config").and_then(Value::as_object)?;
+    let known = ["name", "trainable", "dtype", "scale", "batch_input_shape"];
+    let own = match object.get("module") {
+        None => registered("class_name") && options.keys().all(|option| known.contains(&option.as_str())),
+        Some(module) => {
+            let network = ".applications.inception_resnet_v2";
+            let inception = |module: &str| is_module_of_keras(module) && module.ends_with(network);
+            registered("registered_name") && module.as_str().is_some_and(inception)
+        }
+    };
+    own.then(|| {
+        let mut own = object.clone();
+        own["class_name"] = "CustomScaleLayer".into();
+        own.as_object_mut().into_iter().for_each(|own| {
+            own.remove("module");
+            own.remove("registered_name");
+        });
+        own
     })
 }
 
