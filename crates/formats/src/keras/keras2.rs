@@ -13,7 +13,10 @@ pub(super) fn layer<'a>(class_name: &'a str, config: &mut Map<String, Value>) ->
     config.retain(|option, value| !has_no_effect(class_name, option, value));
     check_meaning(class_name, config)?;
     Ok(match class_name {
-        "SyncBatchNormalization" => "BatchNormalization",
+        // TensorFlow 1.13 and 1.14 wrote the names of two implementations.
+        "SyncBatchNormalization" | "BatchNormalizationV1" | "BatchNormalizationV2" => "BatchNormalization",
+        // The class of the package `efficientnet`: a Dropout whose noise_shape may have open sizes, as in every Dropout of Keras 3.
+        "FixedDropout" => "Dropout",
         "ThresholdedReLU" => {
             if let Some(theta) = config.remove("theta") {
                 config.insert("threshold".into(), theta);
@@ -165,7 +168,11 @@ mod tests {
             layer(class_name, &mut config).map(|class| (class, Value::Object(config))).unwrap()
         };
         assert_eq!(class("ThresholdedReLU", json!({"theta": 0.25})), ("ReLU", json!({"threshold": 0.25})));
-        assert_eq!(class("SyncBatchNormalization", json!({"axis": 3})), ("BatchNormalization", json!({"axis": 3})));
+        for name in ["SyncBatchNormalization", "BatchNormalizationV1", "BatchNormalizationV2"] {
+            assert_eq!(class(name, json!({"axis": 3})), ("BatchNormalization", json!({"axis": 3})));
+        }
+        let drop = json!({"rate": 0.2, "noise_shape": [null, 1, 1, 1], "seed": null});
+        assert_eq!(class("FixedDropout", drop.clone()), ("Dropout", drop));
     }
 
     #[test]
