@@ -8,7 +8,6 @@ use super::axis_option::sample_axis;
 use super::normalization_options::{scale_and_center_options, with_axes_in_order};
 use super::options::{config_of, single, yes};
 use crate::Shape;
-use crate::keras_object::Unset;
 use crate::layer_def::LayerDef;
 use crate::lowering::Lowering;
 use crate::weight::WeightSpec;
@@ -61,12 +60,13 @@ pub struct BatchNormalization {
     gamma_constraint: Option<Constraint>,
     #[serde(default)]
     synchronized: bool,
-    #[serde(default, skip_serializing)]
+    /// Whether training normalizes with corrected statistics (Ioffe 2017, arXiv:1702.03275), which is refused here.
+    #[serde(default)]
     renorm: bool,
-    #[serde(default, skip_serializing, rename = "renorm_clipping")]
-    _renorm_clipping: Unset,
-    #[serde(default, skip_serializing, rename = "renorm_momentum")]
-    _renorm_momentum: Option<f32>,
+    #[serde(default)]
+    renorm_clipping: Value,
+    #[serde(default)]
+    renorm_momentum: Option<f32>,
 }
 
 /// The axis in a config: Keras 3 writes a number, Keras 2 a list of one number.
@@ -114,8 +114,8 @@ impl BatchNormalization {
             gamma_constraint: None,
             synchronized: false,
             renorm: false,
-            _renorm_clipping: Unset,
-            _renorm_momentum: None,
+            renorm_clipping: Value::Null,
+            renorm_momentum: None,
         }
     }
 
@@ -148,15 +148,17 @@ impl LayerDef for BatchNormalization {
     }
 
     fn config(&self) -> Map<String, Value> {
-        config_of(self)
+        let mut config = config_of(self);
+        if !self.renorm {
+            // Not every Keras 3 has these options.
+            config.retain(|option, _| !option.starts_with("renorm"));
+        }
+        config
     }
 
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape> {
         let shape = single(inputs)?;
         self.channel_axis(shape)?;
-        if self.renorm {
-            return Err(Error::new("renorm", "false", "true").with_kind(ErrorKind::Unsupported));
-        }
         Ok(shape.clone())
     }
 
@@ -174,20 +176,71 @@ impl LayerDef for BatchNormalization {
         let mut weights = self.gamma_and_beta(self.scale, self.center, vec![channels]);
         weights.push(statistics("moving_mean", &self.moving_mean_initializer));
         weights.push(statistics("moving_variance", &self.moving_variance_initializer));
+        if self.renorm {
+            weights.push(statistics("moving_stddev", &Initializer::ones()));
+            weights.push(statistics("renorm_mean", &Initializer::zeros()));
+            weights.push(statistics("renorm_stddev", &Initializer::ones()));
+        }
         Ok(weights)
     }
 
     fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {
         let shape = to.shape(inputs[0]).clone();
+        let batch_statistics = to.training() && to.layer_trainable();
+        if self.renorm && batch_statistics {
+            return Err(Error::new("renorm", "false, to train the layer", "true")
+                .with_kind(ErrorKind::Unsupported)
+                .hint("the model predicts as it is; to train the rest of it here, freeze this layer"));
+        }
         let op = Op::BatchNorm {
             epsilon: self.epsilon,
             momentum: self.momentum,
             scale: self.scale,
             center: self.center,
-            batch_statistics: to.training() && to.layer_trainable(),
+            batch_statistics,
         };
         let channels = self.channel_axis(&shape)?;
         let order: Vec<usize> = (0..shape.len()).filter(|&axis| axis != channels).chain([channels]).collect();
-        Ok(with_axes_in_order(to, inputs[0], &order, |to, input, shape| to.push(op, &[input], shape)))
+        // The weights of `renorm` are used in training alone.
+        let weights = 2 + usize::from(self.scale) + usize::from(self.center);
+        let push = |to: &mut Lowering<'_>, input, shape| to.push_with(op, &[input], shape, 0..weights);
+        Ok(with_axes_in_order(to, inputs[0], &order, push))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::Program;
+    use crate::layers::from_config;
+    use crate::prelude::*;
+
+    fn layer(options: serde_json::Value) -> Layer {
+        let mut config = options.as_object().unwrap().clone();
+        config.insert("name".into(), "norm".into());
+        from_config("BatchNormalization", config).unwrap()
+    }
+
+    #[test]
+    fn renorm_predicts_with_the_moving_statistics_and_its_training_is_refused() {
+        let options = json!({"renorm": true, "renorm_clipping": {"rmax": 3.0}, "renorm_momentum": 0.5});
+        let norm = layer(options.clone());
+        options.as_object().unwrap().iter().for_each(|(option, value)| assert_eq!(norm.def().config()[option], *value));
+        let x = Input::new([2, 3]);
+        let model = Model::new(&x, &norm.call(&x).unwrap()).unwrap();
+        let names: Vec<String> = norm.weights().iter().map(|weight| weight.name().to_owned()).collect();
+        assert_eq!(names[2..], ["moving_mean", "moving_variance", "moving_stddev", "renorm_mean", "renorm_stddev"]);
+        assert_eq!(Program::of(&model, false, 0).unwrap().steps[0].weights.len(), 4);
+        let error = Program::of(&model, true, 0).unwrap_err().to_string();
+        assert!(error.starts_with("layer `norm` (BatchNormalization), renorm: expected false, to train"), "{error}");
+        norm.set_trainable(false);
+        assert_eq!(Program::of(&model, true, 0).unwrap().steps[0].weights.len(), 4);
+    }
+
+    #[test]
+    fn options_of_renorm_are_written_with_it_alone() {
+        let norm = layer(json!({"renorm": false, "renorm_clipping": null, "renorm_momentum": 0.99}));
+        assert!(norm.def().config().keys().all(|option| !option.starts_with("renorm")));
     }
 }
