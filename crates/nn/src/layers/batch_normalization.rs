@@ -1,7 +1,7 @@
 //! `BatchNormalization`: normalization of each channel, with moving statistics.
 
 use engraft_ir::{Op, ValueId};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use super::axis_option::sample_axis;
@@ -32,8 +32,8 @@ use crate::{Constraint, Error, ErrorKind, Initializer, Regularizer, Result, cons
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BatchNormalization {
-    #[serde(default = "last_axis")]
-    axis: Axis,
+    #[serde(default = "last_axis", deserialize_with = "one_axis")]
+    axis: i64,
     #[serde(default = "momentum")]
     momentum: f32,
     #[serde(default = "epsilon")]
@@ -69,16 +69,20 @@ pub struct BatchNormalization {
     renorm_momentum: Option<f32>,
 }
 
-/// The axis in a config: Keras 3 writes a number, Keras 2 a list of one number.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-#[serde(untagged, expecting = "one axis")]
-enum Axis {
-    One(i64),
-    List([i64; 1]),
+/// Reads the axis of a config: Keras 3 has a number, Keras 2 a list of one number, which Keras 3 refuses.
+fn one_axis<'de, D: Deserializer<'de>>(d: D) -> std::result::Result<i64, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "one axis")]
+    enum Form {
+        One(i64),
+        List([i64; 1]),
+    }
+    let (Form::One(axis) | Form::List([axis])) = Form::deserialize(d)?;
+    Ok(axis)
 }
 
-fn last_axis() -> Axis {
-    Axis::One(-1)
+fn last_axis() -> i64 {
+    -1
 }
 
 fn momentum() -> f32 {
@@ -122,7 +126,7 @@ impl BatchNormalization {
     /// Sets the axis of the channels: 1 is the first after the batch, -1 is the last (default).
     #[must_use]
     pub fn axis(mut self, axis: i64) -> Self {
-        self.axis = Axis::One(axis);
+        self.axis = axis;
         self
     }
 
@@ -135,8 +139,7 @@ impl BatchNormalization {
 
     /// The axis of a sample's channels.
     fn channel_axis(&self, shape: &Shape) -> Result<usize> {
-        let (Axis::One(axis) | Axis::List([axis])) = self.axis;
-        sample_axis(axis, shape.len())
+        sample_axis(self.axis, shape.len())
     }
 }
 
@@ -236,6 +239,13 @@ mod tests {
         assert!(error.starts_with("layer `norm` (BatchNormalization), renorm: expected false, to train"), "{error}");
         norm.set_trainable(false);
         assert_eq!(Program::of(&model, true, 0).unwrap().steps[0].weights.len(), 4);
+    }
+
+    #[test]
+    fn the_axis_is_written_as_a_number() {
+        for axis in [json!(3), json!([3])] {
+            assert_eq!(layer(json!({"axis": axis})).def().config()["axis"], 3);
+        }
     }
 
     #[test]
