@@ -195,6 +195,9 @@ impl LayerReader for ConfigReader {
         {
             return self.layer(&own, depth);
         }
+        if let Some(base) = custom_model_base(class_name, config).filter(|_| !taught) {
+            return Err(custom_model(class_name, object, base));
+        }
         let custom = is_custom(object);
         if custom && !taught {
             let error = unknown_class(class_name, object);
@@ -285,6 +288,30 @@ fn unknown_class(class_name: &str, object: &Value) -> Error {
         .hint("a Rust program can teach a custom layer: keras::LoadOptions::custom_layers; otherwise rebuild the model from Keras' own layers and save it again")
 }
 
+/// The class of Keras that a custom model class derives from, by the options of its config; `None` for any other class.
+fn custom_model_base(class_name: &str, config: &Map<String, Value>) -> Option<&'static str> {
+    let has = |options: &[&str]| options.iter().all(|option| config.contains_key(*option));
+    match class_name {
+        "Functional" | "Model" | "Sequential" => None,
+        _ if has(&["layers", "input_layers", "output_layers"]) => Some("keras.Model"),
+        _ if has(&["layers", "build_input_shape"]) => Some("keras.Sequential"),
+        _ => None,
+    }
+}
+
+/// Why a subclass of `keras.Model` is refused, although its file has the layers: its Python code may compute something else.
+fn custom_model(class_name: &str, object: &Value, base: &str) -> Error {
+    let registered_name = object.get("registered_name").and_then(Value::as_str).unwrap_or(class_name);
+    Error::because(
+        format_args!("class `{class_name}` in config.json"),
+        "this is a custom model class, whose `call` is Python code, which is never run here",
+    )
+    .with_kind(ErrorKind::Unsupported)
+    .hint(format_args!(
+        "if the class changes the training alone (train_step), save it as a plain model in Python: keras.models.load_model(file, custom_objects={{\"{registered_name}\": {base}}}).save(\"plain.keras\")"
+    ))
+}
+
 /// Checks the numbers in a layer's config.
 fn check_options(class_name: &str, config: &Map<String, Value>) -> Result<()> {
     for (option, value) in config.iter().filter(|(option, _)| *option != "seed" && *option != "dtype") {
@@ -342,6 +369,26 @@ mod tests {
 
     fn reader(version: Option<&str>) -> ConfigReader {
         ConfigReader::new(version, &LoadOptions::default())
+    }
+
+    #[test]
+    fn a_custom_model_class_is_told_from_a_custom_layer() {
+        let functional = json!({"name": "m", "layers": [], "input_layers": [], "output_layers": []});
+        let sequential = json!({"name": "m", "layers": [], "build_input_shape": [null, 4]});
+        let in_h5 = json!({"class_name": "Distiller", "config": functional});
+        let in_keras = |config: &Value| json!({"module": null, "class_name": "Distiller", "registered_name": "My>Distiller", "config": config});
+        for (object, expected) in [
+            (in_h5, "custom_objects={\"Distiller\": keras.Model}).save(\"plain.keras\")"),
+            (in_keras(&functional), "custom_objects={\"My>Distiller\": keras.Model})"),
+            (in_keras(&sequential), "custom_objects={\"My>Distiller\": keras.Sequential})"),
+        ] {
+            let error = reader(Some("3.15.1")).layer(&object, 0).unwrap_err().to_string();
+            assert!(error.starts_with("class `Distiller` in config.json: this is a custom model class"), "{error}");
+            assert!(error.contains(expected), "{error}");
+        }
+        let layer = in_keras(&json!({"name": "b", "layers": []}));
+        let error = reader(Some("3.15.1")).layer(&layer, 0).unwrap_err().to_string();
+        assert!(error.contains("expected a class of Keras itself"), "{error}");
     }
 
     #[test]
