@@ -37,7 +37,11 @@ use crate::json::parse;
 /// Those of [`load`](super::load); the JSON is larger than 8 MiB or describes no model; the weights are those of other layers.
 pub fn load_architecture(architecture: &Path, weights: &Path, options: &LoadOptions) -> Result<Archive> {
     let read = || {
-        let config: Value = parse("layers", &text(architecture)?)?;
+        let mut config: Value = parse("layers", &text(architecture)?)?;
+        // `json.dump(model.to_json(), file)` writes the JSON as a string of JSON.
+        if let Value::String(json) = &config {
+            config = parse("layers", json.as_bytes())?;
+        }
         let keras_version = config.get("keras_version").and_then(Value::as_str).map(str::to_owned);
         version::check(keras_version.as_deref())?;
         let open_inputs = OpenInputs::new(&config, options.image_size, &Value::Null);
@@ -91,6 +95,22 @@ mod tests {
             assert_eq!(*archive.model.weights()[0].values(), *model.weights()[0].values(), "{weights}");
             assert_eq!(archive.keras_version.as_deref(), Some("2.15.0"));
         }
+    }
+
+    #[test]
+    fn json_in_a_string_of_json_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let model = Sequential::new().add(Input::new([4])).add(Dense::new(2).named("top")).build().unwrap();
+        keras::save_model(&model, &path("m.keras")).unwrap();
+        let string = serde_json::to_string(JSON).unwrap();
+        let load = |json: &str| {
+            std::fs::write(path("m.json"), json).unwrap();
+            load_architecture(&path("m.json"), &path("m.keras"), &LoadOptions::new())
+        };
+        assert_eq!(load(&string).unwrap().model.count_params(), 10);
+        let error = load(&serde_json::to_string(&string).unwrap()).unwrap_err().to_string();
+        assert!(error.contains("an object with a class_name"), "{error}");
     }
 
     #[test]

@@ -8,12 +8,14 @@ use std::collections::HashMap;
 
 use engraft_nn::layers::{CustomLayers, Input, InputLayer, from_config, operation_from_call};
 use engraft_nn::{DTypePolicy, Error, ErrorKind, IntoLayer, Layer, Model, Result, Sequential, SymbolicTensor};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::functional::{self, LayerReader};
 use super::load_options::LoadOptions;
 use super::open_input::{self, OpenInputs};
-use super::serialized_object::{ARGUMENTS, KEYWORDS, excerpt, is_operation, layer_objects, model_name};
+use super::serialized_object::{
+    ARGUMENTS, KEYWORDS, excerpt, is_module_of_keras, is_operation, layer_objects, model_name,
+};
 use super::{keras1, keras2, version};
 
 /// Limit on the depth of nested models, so that the recursion can't overflow the stack. No real model is nested as deep.
@@ -39,6 +41,8 @@ pub(super) struct ConfigReader {
     keras_1: bool,
     /// Whether Keras 2 or 1 wrote the file.
     keras_2: bool,
+    /// The number of Sequential models without a name so far.
+    unnamed: usize,
     /// The sizes of inputs whose size is open.
     open_inputs: OpenInputs,
     /// The layers of the program's own that the file may contain.
@@ -118,6 +122,22 @@ impl ConfigReader {
         Ok(layer)
     }
 
+    /// A Sequential of Keras 2.0 to 2.2.2, whose config is the list of its layers, in the form of later versions; `None` for any other
+    /// object.
+    fn with_named_layers(&mut self, class_name: &str, object: &Value) -> Option<Value> {
+        let layers = object.get("config").filter(|config| config.is_array() && class_name == "Sequential")?;
+        // Its file may lack the version.
+        self.keras_2 = true;
+        // A functional model has the names of its layers beside their configs. The others have none in the file.
+        let name = object.get("name").filter(|name| name.is_string()).cloned().unwrap_or_else(|| {
+            self.unnamed += 1;
+            format!("sequential_{}", self.unnamed).into()
+        });
+        let mut named = object.clone();
+        named["config"] = json!({"name": name, "layers": layers});
+        Some(named)
+    }
+
     /// Builds a layer of the program's own.
     fn custom(&self, object: &Value, config: &Map<String, Value>) -> Result<Layer> {
         check_options(&object["class_name"].to_string(), config)?;
@@ -162,11 +182,24 @@ impl LayerReader for ConfigReader {
         if let Some(layer) = id.and_then(|id| self.shared.get(&id)) {
             return Ok(layer.clone());
         }
+        if let Some(named) = self.with_named_layers(class_name, object) {
+            return self.layer(&named, depth);
+        }
         let Some(config) = object.get("config").and_then(Value::as_object) else {
             return Err(Error::new(format_args!("{class_name} in config.json"), "a config", excerpt(object)));
         };
+        let taught = self.custom_layers.contains(object);
+        if self.keras_2
+            && !taught
+            && let Some(own) = keras2::registered_class(object)
+        {
+            return self.layer(&own, depth);
+        }
+        if let Some(base) = custom_model_base(class_name, config).filter(|_| !taught) {
+            return Err(custom_model(class_name, object, base));
+        }
         let custom = is_custom(object);
-        if custom && !self.custom_layers.contains(object) {
+        if custom && !taught {
             let error = unknown_class(class_name, object);
             return Err(match config.get("name").and_then(Value::as_str) {
                 Some(name) => error.within(format_args!("layer `{name}`")),
@@ -255,19 +288,36 @@ fn unknown_class(class_name: &str, object: &Value) -> Error {
         .hint("a Rust program can teach a custom layer: keras::LoadOptions::custom_layers; otherwise rebuild the model from Keras' own layers and save it again")
 }
 
+/// The class of Keras that a custom model class derives from, by the options of its config; `None` for any other class.
+fn custom_model_base(class_name: &str, config: &Map<String, Value>) -> Option<&'static str> {
+    let has = |options: &[&str]| options.iter().all(|option| config.contains_key(*option));
+    match class_name {
+        "Functional" | "Model" | "Sequential" => None,
+        _ if has(&["layers", "input_layers", "output_layers"]) => Some("keras.Model"),
+        _ if has(&["layers", "build_input_shape"]) => Some("keras.Sequential"),
+        _ => None,
+    }
+}
+
+/// Why a subclass of `keras.Model` is refused, although its file has the layers: its Python code may compute something else.
+fn custom_model(class_name: &str, object: &Value, base: &str) -> Error {
+    let registered_name = object.get("registered_name").and_then(Value::as_str).unwrap_or(class_name);
+    Error::because(
+        format_args!("class `{class_name}` in config.json"),
+        "this is a custom model class, whose `call` is Python code, which is never run here",
+    )
+    .with_kind(ErrorKind::Unsupported)
+    .hint(format_args!(
+        "if the class changes the training alone (train_step), save it as a plain model in Python: keras.models.load_model(file, custom_objects={{\"{registered_name}\": {base}}}).save(\"plain.keras\")"
+    ))
+}
+
 /// Checks the numbers in a layer's config.
 fn check_options(class_name: &str, config: &Map<String, Value>) -> Result<()> {
     for (option, value) in config.iter().filter(|(option, _)| *option != "seed" && *option != "dtype") {
         check_numbers(value).map_err(|error| error.within(format_args!("{class_name} option `{option}`")))?;
     }
     Ok(())
-}
-
-/// Whether a Python module belongs to Keras, under any of the names that Keras 2 and 3 have had.
-fn is_module_of_keras(module: &str) -> bool {
-    ["keras", "tf_keras", "tensorflow.keras", "tensorflow.python.keras"]
-        .into_iter()
-        .any(|package| module.strip_prefix(package).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
 }
 
 fn check_numbers(value: &Value) -> Result<()> {
@@ -311,4 +361,91 @@ fn count_calls(layer: &Layer, known: &mut HashMap<usize, usize>) -> usize {
 
 fn place(model: &Model) -> String {
     format!("model `{}`", model.name())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reader(version: Option<&str>) -> ConfigReader {
+        ConfigReader::new(version, &LoadOptions::default())
+    }
+
+    #[test]
+    fn a_custom_model_class_is_told_from_a_custom_layer() {
+        let functional = json!({"name": "m", "layers": [], "input_layers": [], "output_layers": []});
+        let sequential = json!({"name": "m", "layers": [], "build_input_shape": [null, 4]});
+        let in_h5 = json!({"class_name": "Distiller", "config": functional});
+        let in_keras = |config: &Value| json!({"module": null, "class_name": "Distiller", "registered_name": "My>Distiller", "config": config});
+        for (object, expected) in [
+            (in_h5, "custom_objects={\"Distiller\": keras.Model}).save(\"plain.keras\")"),
+            (in_keras(&functional), "custom_objects={\"My>Distiller\": keras.Model})"),
+            (in_keras(&sequential), "custom_objects={\"My>Distiller\": keras.Sequential})"),
+        ] {
+            let error = reader(Some("3.15.1")).layer(&object, 0).unwrap_err().to_string();
+            assert!(error.starts_with("class `Distiller` in config.json: this is a custom model class"), "{error}");
+            assert!(error.contains(expected), "{error}");
+        }
+        let layer = in_keras(&json!({"name": "b", "layers": []}));
+        let error = reader(Some("3.15.1")).layer(&layer, 0).unwrap_err().to_string();
+        assert!(error.contains("expected a class of Keras itself"), "{error}");
+    }
+
+    #[test]
+    fn a_class_that_keras_2_registers_as_custom_is_its_own() {
+        let object = |class_name: &str, config: Value| json!({"class_name": class_name, "config": config});
+        let scale = json!({"name": "s", "trainable": true, "dtype": "float32", "scale": 0.17});
+        let in_h5 = object("Custom>CustomScaleLayer", scale.clone());
+        let mut in_keras = object("CustomScaleLayer", scale.clone());
+        in_keras["module"] = "tf_keras.src.applications.inception_resnet_v2".into();
+        in_keras["registered_name"] = "Custom>CustomScaleLayer".into();
+        for object in [&in_h5, &in_keras] {
+            let layer = reader(Some("2.15.0")).layer(object, 0).unwrap();
+            assert_eq!((layer.class_name(), layer.name()), ("CustomScaleLayer", "s"));
+            let scale = layer.def().config()["scale"].as_f64().unwrap();
+            assert!((scale - 0.17).abs() < 1e-6, "{scale}");
+        }
+        let mut of_a_user = in_keras.clone();
+        of_a_user["module"] = "my_keras.applications.inception_resnet_v2".into();
+        for (version, object) in [
+            ("2.15.0", of_a_user),
+            ("2.15.0", object("Custom>CustomScaleLayer", json!({"name": "s", "scale": 0.17, "axis": 1}))),
+            ("2.15.0", object("My>CustomScaleLayer", scale)),
+            ("3.15.1", in_h5),
+        ] {
+            let error = reader(Some(version)).layer(&object, 0).unwrap_err().to_string();
+            assert!(error.contains("expected a class of Keras itself"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_sequential_model_of_early_keras_2_is_a_list_of_layers() {
+        let dense = |name: &str| json!({"class_name": "Dense", "config": {"name": name, "units": 4}});
+        let first = |name: &str| {
+            let mut dense = dense(name);
+            dense["config"]["batch_input_shape"] = json!([null, 4]);
+            dense
+        };
+        let sequential = |layers: &[Value]| json!({"class_name": "Sequential", "config": layers});
+        for version in [Some("2.1.6"), Some("2.1.6-tf"), None] {
+            let nested = sequential(&[first("a"), dense("b")]);
+            let model = sequential(&[nested, sequential(&[first("c")]), dense("d")]);
+            let (model, _) = reader(version).model(&model).unwrap();
+            let names: Vec<String> = model.layers().iter().map(|layer| layer.name().to_owned()).collect();
+            assert_eq!(names, ["sequential_2", "sequential_3", "d"], "{version:?}");
+            assert_eq!((model.name(), model.input_shape(), model.count_params()), ("sequential_1", &vec![4], 80));
+        }
+        let mut nested = sequential(&[first("a")]);
+        nested["name"] = "head".into();
+        nested["inbound_nodes"] = json!([[["x", 0, 0, {}]]]);
+        let input = json!({"name": "x", "batch_input_shape": [null, 4]});
+        let input = json!({"class_name": "InputLayer", "name": "x", "config": input, "inbound_nodes": []});
+        let config = json!({"name": "m", "layers": [input, nested], "input_layers": [["x", 0, 0]], "output_layers": [["head", 1, 0]]});
+        let (model, _) = reader(Some("2.2.2")).model(&json!({"class_name": "Model", "config": config})).unwrap();
+        assert_eq!(model.layers().last().unwrap().name(), "head");
+        let mut sigmoid = first("a");
+        sigmoid["config"]["activation"] = "hard_sigmoid".into();
+        let error = reader(None).model(&sequential(&[sigmoid])).unwrap_err().to_string();
+        assert!(error.contains("Keras 2, which wrote this file"), "{error}");
+    }
 }

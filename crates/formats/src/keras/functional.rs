@@ -84,6 +84,9 @@ impl<'a> LayerEntry<'a> {
             (calls, None)
         } else if operation {
             operation_calls(nodes).map_err(within)?
+        } else if matches!(object["class_name"].as_str(), Some("Functional" | "Model")) {
+            let nodes = nodes::with_listed_inputs(object, nodes).map_err(within)?;
+            (nodes.iter().map(nodes::references).collect::<Result<_>>().map_err(within)?, None)
         } else {
             (nodes.iter().map(nodes::references).collect::<Result<_>>().map_err(within)?, None)
         };

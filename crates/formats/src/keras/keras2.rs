@@ -3,6 +3,8 @@
 use engraft_nn::{Error, ErrorKind, Result};
 use serde_json::{Map, Value};
 
+use super::serialized_object::is_module_of_keras;
+
 /// Converts the config of a layer; returns the layer's class in Keras 3.
 ///
 /// Removes options of Keras 2 that have no effect and that Keras 3 doesn't have. Refuses the activation `hard_sigmoid` and the
@@ -11,7 +13,10 @@ pub(super) fn layer<'a>(class_name: &'a str, config: &mut Map<String, Value>) ->
     config.retain(|option, value| !has_no_effect(class_name, option, value));
     check_meaning(class_name, config)?;
     Ok(match class_name {
-        "SyncBatchNormalization" => "BatchNormalization",
+        // TensorFlow 1.13 and 1.14 wrote the names of two implementations.
+        "SyncBatchNormalization" | "BatchNormalizationV1" | "BatchNormalizationV2" => "BatchNormalization",
+        // The class of the package `efficientnet`: a Dropout whose noise_shape may have open sizes, as in every Dropout of Keras 3.
+        "FixedDropout" => "Dropout",
         "ThresholdedReLU" => {
             if let Some(theta) = config.remove("theta") {
                 config.insert("threshold".into(), theta);
@@ -19,6 +24,33 @@ pub(super) fn layer<'a>(class_name: &'a str, config: &mut Map<String, Value>) ->
             "ReLU"
         }
         _ => class_name,
+    })
+}
+
+/// A layer of Keras 2's own that it registers like a custom class, in the form of Keras 3; `None` for any other object.
+///
+/// This is the scaled addition of `keras.applications`' Inception-ResNet v2. An `.h5` has no modules, so the options must be those
+/// of Keras' class there.
+pub(super) fn registered_class(object: &Value) -> Option<Value> {
+    let registered = |key: &str| object.get(key).is_some_and(|name| *name == "Custom>CustomScaleLayer");
+    let options = object.get("config").and_then(Value::as_object)?;
+    let known = ["name", "trainable", "dtype", "scale", "batch_input_shape"];
+    let own = match object.get("module") {
+        None => registered("class_name") && options.keys().all(|option| known.contains(&option.as_str())),
+        Some(module) => {
+            let network = ".applications.inception_resnet_v2";
+            let inception = |module: &str| is_module_of_keras(module) && module.ends_with(network);
+            registered("registered_name") && module.as_str().is_some_and(inception)
+        }
+    };
+    own.then(|| {
+        let mut own = object.clone();
+        own["class_name"] = "CustomScaleLayer".into();
+        own.as_object_mut().into_iter().for_each(|own| {
+            own.remove("module");
+            own.remove("registered_name");
+        });
+        own
     })
 }
 
@@ -136,7 +168,11 @@ mod tests {
             layer(class_name, &mut config).map(|class| (class, Value::Object(config))).unwrap()
         };
         assert_eq!(class("ThresholdedReLU", json!({"theta": 0.25})), ("ReLU", json!({"threshold": 0.25})));
-        assert_eq!(class("SyncBatchNormalization", json!({"axis": 3})), ("BatchNormalization", json!({"axis": 3})));
+        for name in ["SyncBatchNormalization", "BatchNormalizationV1", "BatchNormalizationV2"] {
+            assert_eq!(class(name, json!({"axis": 3})), ("BatchNormalization", json!({"axis": 3})));
+        }
+        let drop = json!({"rate": 0.2, "noise_shape": [null, 1, 1, 1], "seed": null});
+        assert_eq!(class("FixedDropout", drop.clone()), ("Dropout", drop));
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use engraft_nn::{Error, Result};
 use serde_json::{Map, Value};
 
-use super::nodes::{Reference, collect, history};
+use super::nodes::{Reference, collect, history, is_null};
 
 /// The arguments of a class's calls, in the order of their positions.
 struct Parameters {
@@ -75,7 +75,7 @@ fn calls_with(parameters: &Parameters, nodes: &[Value]) -> Result<Calls> {
     Ok((calls, options.unwrap_or_default()))
 }
 
-/// The arguments of a call by name, without those that are null. Tensors have the form of Keras 3.
+/// The arguments of a call by name, without those that have no value. Tensors have the form of Keras 3.
 fn arguments(parameters: &Parameters, node: &Value) -> Result<Map<String, Value>> {
     let mut found = match node {
         Value::Array(inputs) => legacy_arguments(parameters, inputs)?,
@@ -93,7 +93,7 @@ fn arguments(parameters: &Parameters, node: &Value) -> Result<Map<String, Value>
         }
         other => return Err(Error::new("inbound_nodes", "objects with args and kwargs, or lists", other)),
     };
-    found.retain(|_, value| !value.is_null());
+    found.retain(|_, value| !is_null(value));
     Ok(found)
 }
 

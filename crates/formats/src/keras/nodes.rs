@@ -1,5 +1,7 @@
 //! Parser of `inbound_nodes`: the inputs of each call of a layer, in the forms of Keras 2 and 3.
 
+use std::borrow::Cow;
+
 use engraft_nn::layers::tensor_argument;
 use engraft_nn::{Error, ErrorKind, Result};
 use serde_json::{Map, Value};
@@ -141,7 +143,7 @@ fn check_options(options: &Value) -> Result<()> {
     for (option, value) in options.as_object().into_iter().flatten() {
         match option.as_str() {
             "training" | "inputs" => {}
-            _ if value.is_null() => {}
+            _ if is_null(value) => {}
             _ => {
                 return Err(Error::new("call", "no options but `training`", format_args!("`{option}` = {value}"))
                     .with_kind(ErrorKind::Unsupported));
@@ -149,6 +151,53 @@ fn check_options(options: &Value) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether an argument has no value: null, or a list or mapping of nulls, such as the masks of several inputs.
+pub(super) fn is_null(value: &Value) -> bool {
+    match value {
+        Value::Array(list) => !list.is_empty() && list.iter().all(is_null),
+        Value::Object(named) => !named.is_empty() && named.values().all(is_null),
+        other => other.is_null(),
+    }
+}
+
+/// The nodes of a nested functional model, with inputs that are given by name as a list in the order of the model's inputs.
+///
+/// Keras finds such inputs by the keys of the mapping that the model was built from, or else by the names of its inputs.
+pub(super) fn with_listed_inputs<'a>(model: &Value, nodes: &'a [Value]) -> Result<Cow<'a, [Value]>> {
+    let places = ["/args/0", "/kwargs/inputs"];
+    let is_named = |inputs: &Value| inputs.is_object() && inputs["class_name"] != "__keras_tensor__";
+    let mut nodes = Cow::Borrowed(nodes);
+    for index in 0..nodes.len() {
+        for place in places {
+            let Some(Value::Object(named)) = nodes[index].pointer(place).filter(|inputs| is_named(inputs)) else {
+                continue;
+            };
+            let list = in_order_of_inputs(model, named)?;
+            if let Some(inputs) = nodes.to_mut()[index].pointer_mut(place) {
+                *inputs = list;
+            }
+        }
+    }
+    Ok(nodes)
+}
+
+/// The values of a mapping in the order of a functional model's inputs.
+fn in_order_of_inputs(model: &Value, named: &Map<String, Value>) -> Result<Value> {
+    let names: Vec<String> = match model.pointer("/config/input_layers") {
+        Some(Value::Object(inputs)) => {
+            let mut keys: Vec<String> = inputs.keys().cloned().collect();
+            keys.sort();
+            keys
+        }
+        other => ends(other.unwrap_or(&Value::Null))?.into_iter().map(|input| input.layer).collect(),
+    };
+    let list = names.iter().map(|name| named.get(name).cloned()).collect::<Option<Vec<_>>>();
+    list.map(Value::Array).ok_or_else(|| {
+        let received = named.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+        Error::new("call", format_args!("inputs of the names {}", names.join(", ")), received)
+    })
 }
 
 #[cfg(test)]
@@ -176,6 +225,40 @@ mod tests {
         assert_eq!(names(&references(&named).unwrap()), [("a", 1)]);
         let legacy = json!([["a", 0, 0, {}], ["b", 1, 0]]);
         assert_eq!(names(&references(&legacy).unwrap()), [("a", 0), ("b", 1)]);
+    }
+
+    #[test]
+    fn masks_that_are_all_null_say_nothing() {
+        let inputs = [tensor("a", 0), tensor("b", 2)];
+        for (mask, is_read) in [
+            (json!([null, null]), true),
+            (json!({"x": null, "y": [null]}), true),
+            (json!([]), false),
+            (json!([null, tensor("m", 0)]), false),
+            (json!([false, null]), false),
+        ] {
+            let node = json!({"args": [inputs], "kwargs": {"mask": mask}});
+            assert_eq!(references(&node).is_ok(), is_read, "{node}");
+        }
+    }
+
+    #[test]
+    fn inputs_by_name_are_in_the_order_of_the_models_inputs() {
+        let named = json!({"y": tensor("b", 0), "x": tensor("a", 0)});
+        let by_name = json!({"config": {"input_layers": [["y", 0, 0], ["x", 0, 0]]}});
+        let by_key = json!({"config": {"input_layers": {"y": ["first", 0, 0], "x": ["second", 0, 0]}}});
+        for (model, expected) in [(&by_name, [("b", 0), ("a", 0)]), (&by_key, [("a", 0), ("b", 0)])] {
+            for node in [json!({"args": [named]}), json!({"args": [], "kwargs": {"inputs": named}})] {
+                let nodes = [node];
+                let listed = with_listed_inputs(model, &nodes).unwrap();
+                assert_eq!(names(&references(&listed[0]).unwrap()), expected);
+            }
+        }
+        let nodes = [json!({"args": [{"x": tensor("a", 0), "z": tensor("b", 0)}]})];
+        let error = with_listed_inputs(&by_name, &nodes).unwrap_err().to_string();
+        assert!(error.contains("expected inputs of the names y, x, received x, z"), "{error}");
+        let nodes = [json!({"args": [[tensor("a", 0)]]}), json!([["a", 0, 0, {}]])];
+        assert!(matches!(with_listed_inputs(&by_name, &nodes).unwrap(), Cow::Borrowed(_)));
     }
 
     #[test]

@@ -166,7 +166,8 @@ fn open_axes(layer: &Layer) -> Vec<usize> {
 /// The size that a network was trained with, if a model in `object` has the name of one.
 fn usual_size(object: &Value, depth: usize) -> Option<[usize; 2]> {
     let config = object.get("config")?;
-    let layers = config.get("layers").and_then(Value::as_array)?;
+    // Up to Keras 2.2.2, the config of a Sequential is the list of its layers.
+    let layers = config.get("layers").unwrap_or(config).as_array()?;
     let name = config.get("name").and_then(Value::as_str).unwrap_or_default();
     match known_size(name) {
         Some(size) => Some(size),
@@ -233,6 +234,7 @@ mod tests {
         assert_eq!(usual_size(&model(base("efficientnetb3")), 0), Some([300, 300]));
         assert_eq!(usual_size(&model(base("efficientnetv2-m")), 0), Some([480, 480]));
         assert_eq!(usual_size(&model(base("efficientnetb0")), 0), None);
+        assert_eq!(usual_size(&json!({"config": [base("efficientnetb3")]}), 0), Some([300, 300]));
     }
 
     #[test]

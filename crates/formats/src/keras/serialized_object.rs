@@ -13,6 +13,13 @@ pub(super) const ARGUMENTS: &str = "arguments";
 /// Key of an operation's keyword arguments, beside [`ARGUMENTS`].
 pub(super) const KEYWORDS: &str = "keywords";
 
+/// Whether a Python module belongs to Keras, under any of the names that Keras 2 and 3 have had.
+pub(super) fn is_module_of_keras(module: &str) -> bool {
+    ["keras", "tf_keras", "tensorflow.keras", "tensorflow.python.keras"]
+        .into_iter()
+        .any(|package| module.strip_prefix(package).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
+}
+
 /// Whether a Python module contains operations, such as `keras.ops`. Operations are nodes of a graph that are no layers in Keras.
 pub(super) fn is_operation(module: &str) -> bool {
     let mut parts = module.split('.');

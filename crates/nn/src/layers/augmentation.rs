@@ -20,6 +20,9 @@ struct Augmentation {
     config: Map<String, Value>,
 }
 
+/// Classes of Keras 2 that Keras 3 opens under another module, and lacks in its API.
+const LEGACY: [&str; 2] = ["RandomHeight", "RandomWidth"];
+
 /// Options that every preprocessing layer of images has.
 const COMMON: [&str; 2] = ["data_format", "bounding_box_format"];
 
@@ -74,6 +77,7 @@ pub(super) const CLASSES: &[(&str, Reader)] = &[
     class!("RandomErasing", ["factor", "scale", "fill_value", "value_range", "seed"]),
     class!("RandomGaussianBlur", ["factor", "kernel_size", "sigma", "value_range", "seed"]),
     class!("RandomGrayscale", ["factor", "seed"]),
+    class!("RandomHeight", ["factor", "interpolation", "seed"]),
     class!("RandomHue", ["factor", "value_range", "seed"]),
     class!("RandomInvert", ["factor", "value_range", "seed"]),
     class!("RandomPerspective", ["factor", "scale", "interpolation", "fill_value", "seed"]),
@@ -82,12 +86,17 @@ pub(super) const CLASSES: &[(&str, Reader)] = &[
     class!("RandomSharpness", ["factor", "value_range", "seed"]),
     class!("RandomShear", ["x_factor", "y_factor", "fill_mode", "interpolation", "fill_value", "seed"]),
     class!("RandomTranslation", ["height_factor", "width_factor", "fill_mode", "interpolation", "fill_value", "seed"]),
+    class!("RandomWidth", ["factor", "interpolation", "seed"]),
     class!("Solarization", ["addition_factor", "threshold_factor", "value_range", "seed"]),
 ];
 
 impl LayerDef for Augmentation {
     fn class_name(&self) -> &'static str {
         self.class_name
+    }
+
+    fn module(&self) -> &'static str {
+        if LEGACY.contains(&self.class_name) { "keras._legacy.layers" } else { "keras.layers" }
     }
 
     fn config(&self) -> Map<String, Value> {

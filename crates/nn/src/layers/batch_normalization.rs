@@ -1,14 +1,13 @@
 //! `BatchNormalization`: normalization of each channel, with moving statistics.
 
 use engraft_ir::{Op, ValueId};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use super::axis_option::sample_axis;
 use super::normalization_options::{scale_and_center_options, with_axes_in_order};
 use super::options::{config_of, single, yes};
 use crate::Shape;
-use crate::keras_object::Unset;
 use crate::layer_def::LayerDef;
 use crate::lowering::Lowering;
 use crate::weight::WeightSpec;
@@ -33,8 +32,8 @@ use crate::{Constraint, Error, ErrorKind, Initializer, Regularizer, Result, cons
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BatchNormalization {
-    #[serde(default = "last_axis")]
-    axis: Axis,
+    #[serde(default = "last_axis", deserialize_with = "one_axis")]
+    axis: i64,
     #[serde(default = "momentum")]
     momentum: f32,
     #[serde(default = "epsilon")]
@@ -61,24 +60,29 @@ pub struct BatchNormalization {
     gamma_constraint: Option<Constraint>,
     #[serde(default)]
     synchronized: bool,
-    #[serde(default, skip_serializing)]
+    /// Whether training normalizes with corrected statistics (Ioffe 2017, arXiv:1702.03275), which is refused here.
+    #[serde(default)]
     renorm: bool,
-    #[serde(default, skip_serializing, rename = "renorm_clipping")]
-    _renorm_clipping: Unset,
-    #[serde(default, skip_serializing, rename = "renorm_momentum")]
-    _renorm_momentum: Option<f32>,
+    #[serde(default)]
+    renorm_clipping: Value,
+    #[serde(default)]
+    renorm_momentum: Option<f32>,
 }
 
-/// The axis in a config: Keras 3 writes a number, Keras 2 a list of one number.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-#[serde(untagged, expecting = "one axis")]
-enum Axis {
-    One(i64),
-    List([i64; 1]),
+/// Reads the axis of a config: Keras 3 has a number, Keras 2 a list of one number, which Keras 3 refuses.
+fn one_axis<'de, D: Deserializer<'de>>(d: D) -> std::result::Result<i64, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "one axis")]
+    enum Form {
+        One(i64),
+        List([i64; 1]),
+    }
+    let (Form::One(axis) | Form::List([axis])) = Form::deserialize(d)?;
+    Ok(axis)
 }
 
-fn last_axis() -> Axis {
-    Axis::One(-1)
+fn last_axis() -> i64 {
+    -1
 }
 
 fn momentum() -> f32 {
@@ -114,15 +118,15 @@ impl BatchNormalization {
             gamma_constraint: None,
             synchronized: false,
             renorm: false,
-            _renorm_clipping: Unset,
-            _renorm_momentum: None,
+            renorm_clipping: Value::Null,
+            renorm_momentum: None,
         }
     }
 
     /// Sets the axis of the channels: 1 is the first after the batch, -1 is the last (default).
     #[must_use]
     pub fn axis(mut self, axis: i64) -> Self {
-        self.axis = Axis::One(axis);
+        self.axis = axis;
         self
     }
 
@@ -135,8 +139,7 @@ impl BatchNormalization {
 
     /// The axis of a sample's channels.
     fn channel_axis(&self, shape: &Shape) -> Result<usize> {
-        let (Axis::One(axis) | Axis::List([axis])) = self.axis;
-        sample_axis(axis, shape.len())
+        sample_axis(self.axis, shape.len())
     }
 }
 
@@ -148,15 +151,17 @@ impl LayerDef for BatchNormalization {
     }
 
     fn config(&self) -> Map<String, Value> {
-        config_of(self)
+        let mut config = config_of(self);
+        if !self.renorm {
+            // Not every Keras 3 has these options.
+            config.retain(|option, _| !option.starts_with("renorm"));
+        }
+        config
     }
 
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape> {
         let shape = single(inputs)?;
         self.channel_axis(shape)?;
-        if self.renorm {
-            return Err(Error::new("renorm", "false", "true").with_kind(ErrorKind::Unsupported));
-        }
         Ok(shape.clone())
     }
 
@@ -174,20 +179,78 @@ impl LayerDef for BatchNormalization {
         let mut weights = self.gamma_and_beta(self.scale, self.center, vec![channels]);
         weights.push(statistics("moving_mean", &self.moving_mean_initializer));
         weights.push(statistics("moving_variance", &self.moving_variance_initializer));
+        if self.renorm {
+            weights.push(statistics("moving_stddev", &Initializer::ones()));
+            weights.push(statistics("renorm_mean", &Initializer::zeros()));
+            weights.push(statistics("renorm_stddev", &Initializer::ones()));
+        }
         Ok(weights)
     }
 
     fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {
         let shape = to.shape(inputs[0]).clone();
+        let batch_statistics = to.training() && to.layer_trainable();
+        if self.renorm && batch_statistics {
+            return Err(Error::new("renorm", "false, to train the layer", "true")
+                .with_kind(ErrorKind::Unsupported)
+                .hint("the model predicts as it is; to train the rest of it here, freeze this layer"));
+        }
         let op = Op::BatchNorm {
             epsilon: self.epsilon,
             momentum: self.momentum,
             scale: self.scale,
             center: self.center,
-            batch_statistics: to.training() && to.layer_trainable(),
+            batch_statistics,
         };
         let channels = self.channel_axis(&shape)?;
         let order: Vec<usize> = (0..shape.len()).filter(|&axis| axis != channels).chain([channels]).collect();
-        Ok(with_axes_in_order(to, inputs[0], &order, |to, input, shape| to.push(op, &[input], shape)))
+        // The weights of `renorm` are used in training alone.
+        let weights = 2 + usize::from(self.scale) + usize::from(self.center);
+        let push = |to: &mut Lowering<'_>, input, shape| to.push_with(op, &[input], shape, 0..weights);
+        Ok(with_axes_in_order(to, inputs[0], &order, push))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::Program;
+    use crate::layers::from_config;
+    use crate::prelude::*;
+
+    fn layer(options: serde_json::Value) -> Layer {
+        let mut config = options.as_object().unwrap().clone();
+        config.insert("name".into(), "norm".into());
+        from_config("BatchNormalization", config).unwrap()
+    }
+
+    #[test]
+    fn renorm_predicts_with_the_moving_statistics_and_its_training_is_refused() {
+        let options = json!({"renorm": true, "renorm_clipping": {"rmax": 3.0}, "renorm_momentum": 0.5});
+        let norm = layer(options.clone());
+        options.as_object().unwrap().iter().for_each(|(option, value)| assert_eq!(norm.def().config()[option], *value));
+        let x = Input::new([2, 3]);
+        let model = Model::new(&x, &norm.call(&x).unwrap()).unwrap();
+        let names: Vec<String> = norm.weights().iter().map(|weight| weight.name().to_owned()).collect();
+        assert_eq!(names[2..], ["moving_mean", "moving_variance", "moving_stddev", "renorm_mean", "renorm_stddev"]);
+        assert_eq!(Program::of(&model, false, 0).unwrap().steps[0].weights.len(), 4);
+        let error = Program::of(&model, true, 0).unwrap_err().to_string();
+        assert!(error.starts_with("layer `norm` (BatchNormalization), renorm: expected false, to train"), "{error}");
+        norm.set_trainable(false);
+        assert_eq!(Program::of(&model, true, 0).unwrap().steps[0].weights.len(), 4);
+    }
+
+    #[test]
+    fn the_axis_is_written_as_a_number() {
+        for axis in [json!(3), json!([3])] {
+            assert_eq!(layer(json!({"axis": axis})).def().config()["axis"], 3);
+        }
+    }
+
+    #[test]
+    fn options_of_renorm_are_written_with_it_alone() {
+        let norm = layer(json!({"renorm": false, "renorm_clipping": null, "renorm_momentum": 0.99}));
+        assert!(norm.def().config().keys().all(|option| !option.starts_with("renorm")));
     }
 }

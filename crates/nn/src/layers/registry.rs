@@ -115,7 +115,8 @@ pub fn known_classes() -> impl Iterator<Item = &'static str> {
 ///
 /// # Errors
 /// An unknown class, an unknown option, or a value that isn't supported. Such an option or value is never ignored or replaced
-/// by a default. The error names the layer and the option.
+/// by a default, except an unknown option that is null: a later Keras has it and doesn't use it. The error names the layer and the
+/// option.
 pub fn from_config(class_name: &str, mut config: Map<String, Value>) -> Result<Layer> {
     let name = match config.remove("name") {
         Some(Value::String(name)) => name,
@@ -126,16 +127,40 @@ pub fn from_config(class_name: &str, mut config: Map<String, Value>) -> Result<L
         return Err(unknown_class(place, class_name).with_kind(ErrorKind::Unsupported));
     };
     let options = common_options(&place, class_name, &mut config)?;
-    let layer = reader(Value::Object(config.clone()), name).map_err(|e| match unsupported_option(reader, &config) {
-        Some(option) => {
-            let error =
-                Error::from_source(format_args!("{place}, option `{option}`"), e).with_kind(ErrorKind::Unsupported);
-            if is_function(&config[option]) { error.hint(OTHER_FUNCTION) } else { error }
-        }
-        None => Error::from_source(&place, e),
-    })?;
+    let layer =
+        read_known_options(reader, &mut config, &name).map_err(|e| match unsupported_option(reader, &config) {
+            Some(option) => {
+                let error =
+                    Error::from_source(format_args!("{place}, option `{option}`"), e).with_kind(ErrorKind::Unsupported);
+                if is_function(&config[option]) { error.hint(OTHER_FUNCTION) } else { error }
+            }
+            None => Error::from_source(&place, e),
+        })?;
     options.apply(&layer);
     Ok(layer)
+}
+
+/// Limit on the options of a config for work that grows with its square. No layer has 100 options.
+const MAX_OPTIONS: usize = 100;
+
+/// Reads a layer; first removes options from its config that are null and that the class doesn't have.
+fn read_known_options(
+    reader: Reader,
+    config: &mut Map<String, Value>,
+    name: &str,
+) -> std::result::Result<Layer, serde_json::Error> {
+    loop {
+        let error = match reader(Value::Object(config.clone()), name.to_owned()) {
+            Err(error) if config.len() <= MAX_OPTIONS => error,
+            result => return result,
+        };
+        let text = error.to_string();
+        let unknown = text.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next());
+        match unknown.filter(|option| config.get(*option).is_some_and(Value::is_null)) {
+            Some(option) => config.remove(option),
+            None => return Err(error),
+        };
+    }
 }
 
 /// What to do about a function that isn't one of Keras' own, such as `tf.nn.softmax` or a registered function.
@@ -209,10 +234,11 @@ fn unknown_class(place: String, class_name: &str) -> Error {
 fn unsupported_option(reader: Reader, config: &Map<String, Value>) -> Option<&str> {
     let without = |option: &&String| {
         let rest = config.iter().filter(|(other, _)| other != option);
-        reader(rest.map(|(name, value)| (name.clone(), value.clone())).collect(), String::new()).is_ok()
+        let mut rest = rest.map(|(name, value)| (name.clone(), value.clone())).collect();
+        read_known_options(reader, &mut rest, "").is_ok()
     };
-    // Each trial copies all options. The limit bounds the work on a hostile file; no layer has 100 options.
-    config.keys().find(|option| config.len() <= 100 && without(option)).map(String::as_str)
+    // Each trial copies all options. The limit bounds the work on a hostile file.
+    config.keys().find(|option| config.len() <= MAX_OPTIONS && without(option)).map(String::as_str)
 }
 
 fn dtype_policy(class_name: &str, dtype: &Value) -> Result<Option<DTypePolicy>> {
@@ -336,6 +362,22 @@ mod tests {
             let error = from_json(class, config).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
         }
+    }
+
+    #[test]
+    fn unknown_options_that_are_null_are_left_out() {
+        for (class, mut config) in [
+            ("Dense", json!({"name": "l", "units": 3, "spread": null, "use_rows": null})),
+            ("RandomHue", json!({"name": "l", "factor": 0.1, "spread": null})),
+        ] {
+            let layer = from_json(class, config.clone()).unwrap();
+            assert!(!layer.def().config().contains_key("spread"));
+            config["other"] = false.into();
+            let error = from_json(class, config).unwrap_err().to_string();
+            assert!(error.contains("option `other`: unknown field `other`"), "{error}");
+        }
+        let error = from_json("Dense", json!({"name": "d", "units": null})).unwrap_err().to_string();
+        assert!(error.contains("layer `d` (Dense)"), "{error}");
     }
 
     #[test]
