@@ -325,7 +325,7 @@ impl Layer {
         self.0.def.graph().is_some_and(|graph| graph.outputs().len() != 1)
     }
 
-    /// The shapes of all outputs of this model, whose call has a result of shape `result`.
+    /// The shape of each output of this model, if `result` is the shape of all outputs as one vector.
     pub(crate) fn output_shapes_of_result(&self, result: &Shape) -> Result<Vec<Shape>> {
         match self.def_as::<Functional>() {
             Some(model) => model.shapes_of_result(result).map_err(|e| e.within(self.place())),

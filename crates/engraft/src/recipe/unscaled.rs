@@ -118,7 +118,8 @@ fn pixels_reach_a_kernel(program: &Program) -> bool {
             | Op::ReverseChannels
             | Op::Pool2d { .. }
             | Op::GlobalPool { .. } => _ = pixels.insert(step.output),
-            // A vector of pixels and features is the result of a nested model with several outputs, of which one may be the pixels.
+            // A nested model with several outputs returns them as one vector, in which pixels may stand beside features. So a vector
+            // counts as pixels only if all of its parts are pixels.
             Op::Concatenate { .. }
                 if program.shapes[step.output].len() > 1 || step.inputs.iter().all(|input| pixels.contains(input)) =>
             {

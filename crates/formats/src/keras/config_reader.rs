@@ -122,13 +122,13 @@ impl ConfigReader {
         Ok(layer)
     }
 
-    /// A Sequential of Keras 2.0 to 2.2.2, whose config is the list of its layers, in the form of later versions; `None` for any other
-    /// object.
+    /// Converts a `Sequential` of Keras 2.0 to 2.2.2, whose config is the list of its layers, to the form of later versions: an object
+    /// with `name` and `layers`. Returns `None` for any other object.
     fn with_named_layers(&mut self, class_name: &str, object: &Value) -> Option<Value> {
         let layers = object.get("config").filter(|config| config.is_array() && class_name == "Sequential")?;
         // Its file may lack the version.
         self.keras_2 = true;
-        // A functional model has the names of its layers beside their configs. The others have none in the file.
+        // As a layer of a functional model, the object has a name beside its config. Elsewhere the file has no name for it.
         let name = object.get("name").filter(|name| name.is_string()).cloned().unwrap_or_else(|| {
             self.unnamed += 1;
             format!("sequential_{}", self.unnamed).into()

@@ -27,10 +27,10 @@ pub(super) fn layer<'a>(class_name: &'a str, config: &mut Map<String, Value>) ->
     })
 }
 
-/// A layer of Keras 2's own that it registers like a custom class, in the form of Keras 3; `None` for any other object.
+/// Converts Keras 2's `Custom>CustomScaleLayer` to the class of Keras 3. Returns `None` for any other object.
 ///
-/// This is the scaled addition of `keras.applications`' Inception-ResNet v2. An `.h5` has no modules, so the options must be those
-/// of Keras' class there.
+/// It is the scaled addition in InceptionResNetV2 of `keras.applications`, which Keras 2 registers like a user's own class. An `.h5`
+/// doesn't name a class' module, so there the options must be exactly those of Keras' class.
 pub(super) fn registered_class(object: &Value) -> Option<Value> {
     let registered = |key: &str| object.get(key).is_some_and(|name| *name == "Custom>CustomScaleLayer");
     let options = object.get("config").and_then(Value::as_object)?;

@@ -63,7 +63,7 @@ impl Kernel for Skinny<'_, '_, '_> {
     fn run<S: Simd>(self, simd: S) {
         let (Operands { k, a, b, accumulate, tile }, buffers) = (self.operands, self.buffers);
         let (rows, columns) = (tile.rows.len(), tile.columns.len());
-        // Sum in a buffer: in the tile itself, rows are often a power of two apart and would evict each other from the cache.
+        // The sums are in a buffer. In the tile itself, rows are often a power of two apart and would evict each other from the cache.
         let row_stride = odd_cache_lines(columns.next_multiple_of(CACHE_LINE));
         let sums = reserve(&mut buffers.right, rows * row_stride);
         let left = reserve(&mut buffers.left, rows * DEPTH);

@@ -25,9 +25,9 @@ pub(super) type TileBuffer = [f32; ROWS * MAX_COLUMNS];
 /// Steps of the depth in a block (KC in BLIS). Every loop nest sums each block by itself, and adds the sum to that of the blocks
 /// before: the bits of an element depend neither on the loop nest nor on the tiling.
 ///
-/// One chain over a deep product would round each step to the size of the sum so far. If the products are nearly equal, as in the
-/// kernel gradient below an average pooling, the errors of the steps point the same way: relative to the sum, they would grow
-/// linearly with the depth.
+/// If one accumulator summed the whole depth, each step would be rounded to the precision of the sum so far. Where all products are
+/// nearly equal, as in the kernel gradient of a layer below an average pooling, these errors have the same sign: the relative error
+/// of the sum would grow linearly with the depth.
 pub(crate) const BLOCK: usize = 264;
 
 /// `product = a b`, or `product += a b` with `accumulate`, of at most [`BLOCK`] steps. The left operand is row-major or

@@ -140,7 +140,7 @@ pub fn from_config(class_name: &str, mut config: Map<String, Value>) -> Result<L
     Ok(layer)
 }
 
-/// Limit on the options of a config for work that grows with its square. No layer has 100 options.
+/// Most options of a config that are tried one by one, which takes time quadratic in their number. No layer of Keras has so many.
 const MAX_OPTIONS: usize = 100;
 
 /// Reads a layer; first removes options from its config that are null and that the class doesn't have.
