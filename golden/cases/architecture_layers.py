@@ -56,6 +56,13 @@ def activations():
     ]:
         yield f"conv2d_{name}_object", L.Conv2D(4, 3, activation=layer), [IMAGE]
         yield f"activation_{name}_object", L.Activation(layer), [IMAGE]
+    yield "conv2d_prelu_object", L.Conv2D(4, 3, activation=L.PReLU()), [IMAGE]
+    yield "dense_prelu_object", L.Dense(5, activation=L.PReLU(shared_axes=[1])), [(3, 7)]
+    # Gradients of biases would cancel here.
+    norm = L.SeparableConv2D(4, 3, use_bias=False, activation=L.BatchNormalization())
+    yield "separable_conv2d_norm_object_training", norm, [IMAGE]
+    yield "activation_prelu_object", L.Activation(L.Activation(L.PReLU(shared_axes=[1, 2]))), [IMAGE]
+    yield "conv2d_softmax_axis1_object", L.Conv2D(4, 3, use_bias=False, activation=L.Softmax(axis=1)), [IMAGE]
     yield "prelu", L.PReLU(), [IMAGE]
     yield "prelu_shared", L.PReLU(shared_axes=[1, 2]), [IMAGE]
     yield "prelu_shared_one", L.PReLU(shared_axes=2), [IMAGE]

@@ -182,6 +182,8 @@ def evaluate(name, layer, shapes):
     inputs = [tf.constant(x) for x in random_inputs(name, random, shapes)]
     argument = inputs if len(inputs) > 1 else inputs[0]
     layer.build(list(shapes) if len(shapes) > 1 else shapes[0])
+    if isinstance(getattr(layer, "activation", None), L.Layer):
+        layer(argument)  # Keras creates the weights of an activation at the first call
     layer.set_weights([random_weight(w, random) for w in layer.weights])
     if hasattr(layer, "finalize_state"):
         layer.finalize_state()  # Normalization copies its statistics

@@ -150,7 +150,28 @@ def feature_pyramid():
     return keras.Model(inputs, L.Dense(3, activation="softmax")(x))
 
 
+def layers_as_activations():
+    """Layers with weights in the place of activation functions, as they are after a first call."""
+    model = layers_as_activations_before_call()
+    model(np.zeros((1, *SHAPE)))
+    return model
+
+
+def layers_as_activations_before_call():
+    """The same model as Keras saves it before its first call: without the weights of the activations."""
+    return keras.Sequential([
+        keras.Input(SHAPE),
+        L.Rescaling(1 / 255),
+        L.Conv2D(4, 3, activation=L.PReLU(shared_axes=[1, 2])),
+        L.DepthwiseConv2D(3, activation=L.BatchNormalization()),
+        L.Activation(L.PReLU(shared_axes=[1])),
+        L.Flatten(),
+        L.Dense(6, activation=L.PReLU()),
+        L.Dense(3, activation="softmax"),
+    ])  # fmt: skip
+
+
 # Models that keep their trained weights.
 TRAINED = [tutorial_functional, tutorial_sequential]
 BUILDERS = [*TRAINED, preprocessed, inverted_residuals, attention, shared_model, nested_three_deep, two_outputs]
-BUILDERS += [feature_pyramid]
+BUILDERS += [feature_pyramid, layers_as_activations, layers_as_activations_before_call]

@@ -55,7 +55,8 @@ class Blocks:
             return d.one(None, "relu", "relu", "silu", "tanh", "gelu")
         name = d.one(*ACTIVATIONS)
         if d.chance(0.15):
-            return d.one(L.LeakyReLU(d.number(0, 0.5)), L.ReLU(6.0), L.ELU(), L.Softmax())
+            function = d.one(L.LeakyReLU(d.number(0, 0.5)), L.ReLU(6.0), L.ELU(), L.Softmax())
+            return function if d.chance(0.5) else d.one(L.PReLU, L.BatchNormalization, L.LayerNormalization)()
         return getattr(keras.activations, name) if d.chance(0.3) else name
 
     def rate(self, high=0.9):
@@ -582,6 +583,9 @@ def random_model(seed, index, channels_first=False):
             model = make(blocks, shape, draw.integer(1, 7))
         except Refused:
             continue
+        if not all(layer.built for layer in model._flatten_layers()):
+            # Keras creates the weights of a layer that is an activation at the first call.
+            model([np.zeros((1, *x.shape[1:])) for x in model.inputs])
         if model.count_params() > MAX_WEIGHTS:
             continue
         settle(model, draw)

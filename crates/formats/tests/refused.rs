@@ -13,7 +13,10 @@ const WORDS: &[(&str, &str)] = &[
     ),
     ("lambda_in_nested", "model `inner`, layer `scale` (Lambda): a Lambda layer holds Python code"),
     ("custom_layer", "layer `scale`"),
-    ("custom_activation", "layer `conv` (Conv2D), option `activation`: expected the name of an activation, received {"),
+    (
+        "custom_activation",
+        "layer `conv` (Conv2D), option `activation`: expected the name of an activation, received the function `golden>twice`",
+    ),
     ("custom_model", "class `Classifier` in config.json: expected a class of Keras itself"),
     (
         "unknown_layer",

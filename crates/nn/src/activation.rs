@@ -182,14 +182,19 @@ impl ActivationFn {
                 None => Err("an Activation layer without activation".into()),
             },
             ("__lambda__", _) => Err("a lambda function holds Python code, which is never run here".into()),
-            ("PReLU", _) => Err("PReLU has weights; add it as a layer instead of an activation".into()),
             ("ReLU" | "LeakyReLU" | "ELU" | "Softmax", Some(config)) => {
                 object.insert("config".into(), config);
                 ActivationLayer::from_object(object).map(Self::Layer)
             }
-            (_, config) => {
+            ("function", Some(Value::String(name))) => {
+                Err(format!("expected the name of an activation, received the function `{name}`"))
+            }
+            ("", config) => {
                 object.insert("config".into(), config.unwrap_or_default());
                 Err(format!("expected the name of an activation, received {}", Value::Object(object)))
+            }
+            (class_name, _) => {
+                Err(format!("expected the name of an activation, received an object of class `{class_name}`"))
             }
         }
     }
@@ -252,11 +257,13 @@ mod tests {
         let softmax = json!({"class_name": "Softmax", "config": {"axis": -1}});
         assert_eq!(read(softmax).unwrap().rows(), Some(Op::Softmax));
         for (value, expected) in [
-            (json!({"class_name": "function", "config": "mine>act"}), "expected the name of an activation, received {"),
+            (json!({"class_name": "function", "config": "mine>act"}), "received the function `mine>act`"),
             (json!({"class_name": "__lambda__", "config": {"value": "x"}}), "never run here"),
-            (json!({"class_name": "PReLU", "config": {}}), "PReLU has weights"),
             (json!({"class_name": "Activation", "config": {"activation": nested}}), "inside another"),
-            (json!({"class_name": "Mine", "config": {"x": 1}}), "expected the name of an activation, received {"),
+            (
+                json!({"class_name": "Mine", "config": {"x": 1}}),
+                "expected the name of an activation, received an object of class `Mine`",
+            ),
             (json!(3), "received 3"),
         ] {
             let error = read(value).unwrap_err();

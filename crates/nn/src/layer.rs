@@ -382,7 +382,7 @@ impl Layer {
             check_size("output", &output_shape).map_err(place)?;
         }
         let specs = self.0.def.weights(shapes).map_err(place)?;
-        specs.iter().try_for_each(|spec| check_size(spec.name, &spec.shape)).map_err(place)?;
+        specs.iter().try_for_each(|spec| check_size(&spec.name, &spec.shape)).map_err(place)?;
         match self.0.built.get() {
             None => {
                 let weights = specs.into_iter().map(|spec| Weight::new(self.name(), spec)).collect();

@@ -52,8 +52,8 @@ const LAYERS: &str = "keras.layers";
 ///
 ///     fn weights(&self, inputs: &[Shape]) -> Result<Vec<WeightSpec>> {
 ///         let features = self.output_shape(inputs)?[0];
-///         let spec = |name, shape, initializer| WeightSpec {
-///             name,
+///         let spec = |name: &'static str, shape, initializer| WeightSpec {
+///             name: name.into(),
 ///             shape,
 ///             initializer,
 ///             trainable: true,

@@ -4,6 +4,7 @@
 //! isn't a layer in Keras.
 
 mod activation;
+mod activation_inside;
 mod adaptive_pooling;
 mod application_layers;
 mod aspect_ratio;

@@ -1,5 +1,6 @@
 //! [`Weight`]: a named array of parameters, owned by a layer and updated in training.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -11,14 +12,14 @@ use crate::{Constraint, Error, Initializer, Regularizer, Result, naming};
 /// ```
 /// use engraft_nn::{LayerDef, layers::Dense};
 /// let specs = Dense::new(2).weights(&[vec![3]])?;
-/// assert_eq!((specs[0].name, &specs[0].shape[..]), ("kernel", &[3, 2][..]));
-/// assert_eq!((specs[1].name, &specs[1].shape[..]), ("bias", &[2][..]));
+/// assert_eq!((&*specs[0].name, &specs[0].shape[..]), ("kernel", &[3, 2][..]));
+/// assert_eq!((&*specs[1].name, &specs[1].shape[..]), ("bias", &[2][..]));
 /// # Ok::<(), engraft_nn::Error>(())
 /// ```
 #[derive(Clone, Debug)]
 pub struct WeightSpec {
     /// `kernel`, `bias`, `gamma`, … as in Keras.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// Sizes of the axes, as in Keras: a convolution's kernel is `[height, width, inputs, filters]`.
     pub shape: Vec<usize>,
     /// Draws the initial values.
@@ -67,7 +68,7 @@ impl Weight {
 
     /// The weight's name in its layer: `kernel`, `bias`, ….
     pub fn name(&self) -> &str {
-        self.0.spec.name
+        &self.0.spec.name
     }
 
     /// The names of layer and weight, such as `block1_conv1/kernel`.
@@ -239,7 +240,7 @@ mod tests {
 
     fn weight() -> Weight {
         let spec = WeightSpec {
-            name: "kernel",
+            name: "kernel".into(),
             shape: vec![2, 3],
             initializer: Initializer::glorot_uniform(),
             trainable: true,

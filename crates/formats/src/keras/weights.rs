@@ -57,6 +57,13 @@ impl SavedLayer {
     }
 }
 
+/// Whether a layer's own weight belongs to a layer that is its activation, such as `PReLU`.
+///
+/// Keras creates such weights at the first prediction. A model saved before has none; here they keep their initial values.
+pub(super) fn is_of_activation(layer: &Layer, index: usize) -> bool {
+    layer.def().weight_path(index).starts_with("activation/")
+}
+
 /// The group of an array.
 fn parent(path: &str) -> &str {
     path.rsplit_once('/').map_or("", |(group, _)| group)
@@ -211,8 +218,10 @@ impl FileComparison<'_> {
     /// Sets a layer's weights to the arrays of the file.
     fn set(&self, entry: &SavedLayer) -> Result<()> {
         let read = |index| self.file.read_f32(&self.path(&entry.var(index))).map(|(_, values)| values);
-        let weights = entry.layer.own_weights();
-        for (index, weight) in weights.iter().enumerate() {
+        for (index, weight) in entry.layer.own_weights().iter().enumerate() {
+            if self.is_not_created(entry, index)? {
+                continue;
+            }
             let of_weight = |error| of_weight(weight, error);
             let mut values = read(index).map_err(of_weight)?;
             if let Some((array, scales)) = self.scales(entry, index, weight)? {
@@ -222,6 +231,12 @@ impl FileComparison<'_> {
             weight.set(values)?;
         }
         Ok(())
+    }
+
+    /// Whether the file lacks a weight that Keras hadn't created when it saved the model.
+    fn is_not_created(&self, entry: &SavedLayer, index: usize) -> Result<bool> {
+        let array = entry.var(index);
+        Ok(is_of_activation(&entry.layer, index) && children(self.file, &self.path(parent(&array)))?.is_empty())
     }
 
     /// The scales of a weight and the path of their array, if the file has the weight as int8. The array follows those of the layer.
@@ -286,6 +301,9 @@ impl FileComparison<'_> {
         let weights = entry.layer.own_weights();
         let mut arrays: Vec<(String, &Weight, Vec<usize>)> = Vec::new();
         for (index, weight) in weights.iter().enumerate() {
+            if self.is_not_created(entry, index)? {
+                continue;
+            }
             let paths = std::iter::once(entry.var(index)).chain(entry.copies(index));
             arrays.extend(paths.map(|path| (path, weight, weight.shape().to_vec())));
             self.check_quantization(entry, index, weight, &found)?;

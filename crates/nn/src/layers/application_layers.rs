@@ -61,7 +61,7 @@ impl LayerDef for LayerScale {
 
     fn weights(&self, _inputs: &[Shape]) -> Result<Vec<WeightSpec>> {
         Ok(vec![WeightSpec {
-            name: "variable",
+            name: "variable".into(),
             shape: vec![self.projection_dim],
             initializer: Initializer::Constant { value: self.init_values },
             trainable: true,

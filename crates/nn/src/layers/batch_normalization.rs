@@ -168,8 +168,8 @@ impl LayerDef for BatchNormalization {
     fn weights(&self, inputs: &[Shape]) -> Result<Vec<WeightSpec>> {
         let shape = single(inputs)?;
         let channels = shape[self.channel_axis(shape)?];
-        let statistics = |name, initializer: &Initializer| WeightSpec {
-            name,
+        let statistics = |name: &'static str, initializer: &Initializer| WeightSpec {
+            name: name.into(),
             shape: vec![channels],
             initializer: initializer.clone(),
             trainable: false,

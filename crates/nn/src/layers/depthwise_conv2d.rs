@@ -161,7 +161,7 @@ impl LayerDef for DepthwiseConv2D {
         let [_, _, channels] = self.data_format.image(inputs)?;
         let Size2d([kh, kw]) = self.kernel_size;
         let mut weights = vec![WeightSpec {
-            name: "kernel",
+            name: "kernel".into(),
             shape: vec![kh, kw, channels, self.depth_multiplier],
             initializer: self.depthwise_initializer.clone(),
             trainable: true,
@@ -170,7 +170,7 @@ impl LayerDef for DepthwiseConv2D {
         }];
         if self.use_bias {
             weights.push(WeightSpec {
-                name: "bias",
+                name: "bias".into(),
                 shape: vec![self.outputs(channels)?],
                 initializer: self.bias_initializer.clone(),
                 trainable: true,

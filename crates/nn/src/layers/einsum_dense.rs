@@ -219,7 +219,7 @@ impl LayerDef for EinsumDense {
             resolved.shape(labels).into_iter().fold(1, |size: usize, axis| size.saturating_mul(axis))
         };
         let kernel = WeightSpec {
-            name: "kernel",
+            name: "kernel".into(),
             initializer: self.kernel_initializer.with_fans(
                 &shape,
                 size(&resolved.roles.contracted),
@@ -231,7 +231,7 @@ impl LayerDef for EinsumDense {
             constraint: self.kernel_constraint.clone(),
         };
         let bias = self.bias_shape(&resolved)?.map(|shape| WeightSpec {
-            name: "bias",
+            name: "bias".into(),
             shape,
             initializer: self.bias_initializer.clone(),
             trainable: true,

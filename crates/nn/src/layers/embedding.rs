@@ -103,7 +103,7 @@ impl LayerDef for Embedding {
 
     fn weights(&self, _inputs: &[Shape]) -> Result<Vec<WeightSpec>> {
         Ok(vec![WeightSpec {
-            name: "embeddings",
+            name: "embeddings".into(),
             shape: vec![self.input_dim, self.output_dim],
             initializer: self.embeddings_initializer.clone(),
             trainable: true,

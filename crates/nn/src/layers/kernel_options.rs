@@ -52,7 +52,7 @@ macro_rules! kernel_options {
             fn kernel_and_bias(&self, shape: Vec<usize>) -> Vec<WeightSpec> {
                 let outputs = shape.last().copied().unwrap_or(0);
                 let kernel = WeightSpec {
-                    name: "kernel",
+                    name: "kernel".into(),
                     shape,
                     initializer: self.kernel_initializer.clone(),
                     trainable: true,
@@ -60,7 +60,7 @@ macro_rules! kernel_options {
                     constraint: self.kernel_constraint.clone(),
                 };
                 let bias = self.use_bias.then(|| WeightSpec {
-                    name: "bias",
+                    name: "bias".into(),
                     shape: vec![outputs],
                     initializer: self.bias_initializer.clone(),
                     trainable: true,

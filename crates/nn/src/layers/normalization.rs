@@ -186,8 +186,8 @@ impl LayerDef for Normalization {
         }
         let sample = single(inputs)?;
         let shape: Shape = self.kept_axes(sample.len())?.into_iter().map(|axis| sample[axis]).collect();
-        let spec = |name, shape, initializer| WeightSpec {
-            name,
+        let spec = |name: &'static str, shape, initializer| WeightSpec {
+            name: name.into(),
             shape,
             initializer,
             trainable: false,

@@ -36,7 +36,7 @@ macro_rules! scale_and_center_options {
             /// Specifications of gamma and beta of this shape, as far as the layer has them.
             fn gamma_and_beta(&self, scale: bool, center: bool, shape: Shape) -> Vec<WeightSpec> {
                 let gamma = WeightSpec {
-                    name: "gamma",
+                    name: "gamma".into(),
                     shape: shape.clone(),
                     initializer: self.gamma_initializer.clone(),
                     trainable: true,
@@ -44,7 +44,7 @@ macro_rules! scale_and_center_options {
                     constraint: self.gamma_constraint.clone(),
                 };
                 let beta = WeightSpec {
-                    name: "beta",
+                    name: "beta".into(),
                     shape,
                     initializer: self.beta_initializer.clone(),
                     trainable: true,

@@ -104,7 +104,7 @@ impl LayerDef for PReLU {
 
     fn weights(&self, inputs: &[Shape]) -> Result<Vec<WeightSpec>> {
         Ok(vec![WeightSpec {
-            name: "alpha",
+            name: "alpha".into(),
             shape: self.alpha_shape(single(inputs)?)?,
             initializer: self.alpha_initializer.clone(),
             trainable: true,

@@ -3,6 +3,7 @@
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use super::activation_inside::ActivationInside;
 use super::*;
 use crate::layer::Layer;
 use crate::layer_def::LayerDef;
@@ -103,6 +104,11 @@ pub fn known_classes() -> impl Iterator<Item = &'static str> {
     classes().map(|(class, _)| class)
 }
 
+/// Whether [`from_config`] supports a class.
+pub(super) fn is_known(class_name: &str) -> bool {
+    classes().any(|(class, _)| class == class_name)
+}
+
 /// Creates a layer from its Keras class name and config.
 ///
 /// ```
@@ -127,7 +133,8 @@ pub fn from_config(class_name: &str, mut config: Map<String, Value>) -> Result<L
         return Err(unknown_class(place, class_name).with_kind(ErrorKind::Unsupported));
     };
     let options = common_options(&place, class_name, &mut config)?;
-    let layer =
+    let activation = activation_inside::take_activation(&mut config);
+    let mut layer =
         read_known_options(reader, &mut config, &name).map_err(|e| match unsupported_option(reader, &config) {
             Some(option) => {
                 let error =
@@ -136,6 +143,10 @@ pub fn from_config(class_name: &str, mut config: Map<String, Value>) -> Result<L
             }
             None => Error::from_source(&place, e),
         })?;
+    if let Some(activation) = activation {
+        let pair = ActivationInside::new(layer, &activation, options.trainable).map_err(|e| e.within(&place))?;
+        layer = Layer::new(pair, Some(name));
+    }
     options.apply(&layer);
     Ok(layer)
 }

@@ -95,7 +95,7 @@ impl LayerDef for RMSNormalization {
 
     fn weights(&self, inputs: &[Shape]) -> Result<Vec<WeightSpec>> {
         Ok(vec![WeightSpec {
-            name: "scale",
+            name: "scale".into(),
             shape: weight_shape(&self.axis, single(inputs)?)?,
             initializer: Initializer::ones(),
             trainable: true,

@@ -147,8 +147,8 @@ impl LayerDef for SeparableConv2D {
         let [_, _, channels] = self.data_format.image(inputs)?;
         let Size2d([kh, kw]) = self.kernel_size;
         type Options<'a> = (&'a Initializer, &'a Option<Regularizer>, &'a Option<Constraint>);
-        let spec = |name, shape, (initializer, regularizer, constraint): Options<'_>| WeightSpec {
-            name,
+        let spec = |name: &'static str, shape, (initializer, regularizer, constraint): Options<'_>| WeightSpec {
+            name: name.into(),
             shape,
             initializer: initializer.clone(),
             trainable: true,

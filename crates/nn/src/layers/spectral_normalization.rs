@@ -121,14 +121,14 @@ impl LayerDef for SpectralNormalization {
     fn weights(&self, inputs: &[Shape]) -> Result<Vec<WeightSpec>> {
         let within = |error: Error| error.within(self.layer.place());
         let mut weights = self.layer.def().weights(inputs).map_err(within)?;
-        let kernel = weights.first().filter(|weight| matches!(weight.name, "kernel" | "embeddings"));
+        let kernel = weights.first().filter(|weight| matches!(&*weight.name, "kernel" | "embeddings"));
         let Some(columns) = kernel.and_then(|kernel| kernel.shape.last().copied()) else {
-            let names: Vec<&str> = weights.iter().map(|weight| weight.name).collect();
+            let names: Vec<&str> = weights.iter().map(|weight| &*weight.name).collect();
             return Err(within(Error::new("weights", "a kernel or embeddings", format_args!("{names:?}"))));
         };
         weights.iter_mut().for_each(|weight| weight.trainable &= self.layer.trainable());
         let vector_u = WeightSpec {
-            name: "vector_u",
+            name: "vector_u".into(),
             shape: vec![1, columns],
             initializer: Initializer::TruncatedNormal { mean: 0.0, stddev: 0.02, seed: None },
             trainable: false,

@@ -8,6 +8,7 @@ use super::{KERAS_VERSION, in_h5};
 use crate::FloatType;
 use crate::h5::{H5Error, H5File, H5Writer};
 use crate::keras::merged_kernel::{self, MergedLayer};
+use crate::keras::weights::{SavedLayer, is_of_activation, saved_layers};
 use crate::unique_names::unique_paths;
 
 /// A layer in an `.h5` of Keras 2: its name, and the names and shapes of its arrays.
@@ -85,7 +86,10 @@ impl<'a> LayerWeights<'a> {
     /// Sets weights by order if the numbers of layers with weights in the file and in the model fit.
     fn set_by_order_if(&self, layers: &[Layer], fit: fn(usize, usize) -> bool) -> Result<()> {
         let saved: Vec<_> = self.layers.iter().filter(|layer| !layer.weights.is_empty()).collect();
-        let layers: Vec<&Layer> = layers.iter().filter(|layer| !layer.weights().is_empty()).collect();
+        let mut layers: Vec<&Layer> = layers.iter().filter(|layer| !layer.weights().is_empty()).collect();
+        if !fit(saved.len(), layers.len()) {
+            layers.retain(|layer| weights_of_activations(layer).len() < layer.weights().len());
+        }
         if !fit(saved.len(), layers.len()) {
             return Err(layer_count_differs(&saved, &layers));
         }
@@ -182,7 +186,12 @@ fn same_shapes(saved: &LegacyLayer, weights: &[Weight]) -> bool {
 /// The order of Keras 2 depends on the flags of a nested model's layers when the file was written. These may be other flags than
 /// those in the file: Keras 3 ignores the flag of a sequential model when it opens one.
 fn in_order_of(saved: &LegacyLayer, layer: &Layer) -> Vec<Weight> {
-    let weights = layer.weights();
+    let not_created = not_created(saved, layer);
+    let created = |mut weights: Vec<Weight>| {
+        weights.retain(|weight| !not_created.contains(&weight.id()));
+        weights
+    };
+    let weights = created(layer.weights());
     let named = |array: &str| {
         let array = array.strip_suffix(":0").unwrap_or(array);
         let of_array = |weight: &&Weight| {
@@ -194,7 +203,23 @@ fn in_order_of(saved: &LegacyLayer, layer: &Layer) -> Vec<Weight> {
     let by_name: Option<Vec<Weight>> = saved.weights.iter().map(|(array, _)| named(array)).collect();
     let ids = |weights: &[Weight]| weights.iter().map(Weight::id).collect::<HashSet<_>>();
     let complete = by_name.filter(|named| named.len() == weights.len() && ids(named).len() == weights.len());
-    complete.unwrap_or_else(|| in_legacy_order(layer))
+    complete.unwrap_or_else(|| created(in_legacy_order(layer)))
+}
+
+/// Ids of the weights that a file lacks because Keras hadn't created them when it saved the model.
+fn not_created(saved: &LegacyLayer, layer: &Layer) -> HashSet<usize> {
+    let ids = weights_of_activations(layer);
+    if saved.weights.len() + ids.len() == layer.weights().len() { ids } else { HashSet::new() }
+}
+
+/// Ids of the weights of layers that are activations, in a layer and those nested in it.
+fn weights_of_activations(layer: &Layer) -> HashSet<usize> {
+    let mut ids = HashSet::new();
+    for SavedLayer { layer, .. } in saved_layers(layer) {
+        let weights = layer.own_weights().iter().enumerate();
+        ids.extend(weights.filter(|(index, _)| is_of_activation(&layer, *index)).map(|(_, weight)| weight.id()));
+    }
+    ids
 }
 
 /// A layer's weights in the order of Keras 2: trainable ones first.

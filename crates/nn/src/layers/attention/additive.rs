@@ -116,7 +116,7 @@ impl LayerDef for AdditiveAttention {
     fn weights(&self, inputs: &[Shape]) -> Result<Vec<WeightSpec>> {
         let width = query_value_key(inputs)?[0].last().copied().unwrap_or(0);
         let scale = self.use_scale.then(|| WeightSpec {
-            name: "scale",
+            name: "scale".into(),
             shape: vec![width],
             initializer: Initializer::glorot_uniform(),
             trainable: true,

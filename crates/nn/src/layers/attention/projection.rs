@@ -110,7 +110,7 @@ impl ProjectionOptions<'_> {
         // Saturation only matters for sizes that the check of the shape refuses.
         let size = |axes: &[usize]| axes.iter().fold(1, |size: usize, &axis| size.saturating_mul(axis));
         let kernel = WeightSpec {
-            name: kernel,
+            name: kernel.into(),
             initializer: self.kernel_initializer.with_fans(&shape, size(inputs), size(outputs)),
             shape,
             trainable: true,
@@ -118,7 +118,7 @@ impl ProjectionOptions<'_> {
             constraint: self.kernel_constraint.cloned(),
         };
         let bias = self.use_bias.then(|| WeightSpec {
-            name: bias,
+            name: bias.into(),
             shape: outputs.to_vec(),
             initializer: self.bias_initializer.clone(),
             trainable: true,

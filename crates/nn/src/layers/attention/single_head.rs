@@ -146,8 +146,8 @@ impl LayerDef for Attention {
     }
 
     fn weights(&self, _inputs: &[Shape]) -> Result<Vec<WeightSpec>> {
-        let spec = |name| WeightSpec {
-            name,
+        let spec = |name: &'static str| WeightSpec {
+            name: name.into(),
             shape: Vec::new(),
             initializer: Initializer::ones(),
             trainable: true,

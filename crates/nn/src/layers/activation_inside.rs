@@ -1,0 +1,232 @@
+//! A layer whose activation is a layer that no function stands for: `Conv2D(8, 3, activation=PReLU())` in Keras.
+
+use std::sync::OnceLock;
+
+use engraft_ir::ValueId;
+use serde_json::{Map, Value, json};
+
+use super::registry::{from_object, is_known};
+use crate::activation::ActivationFn;
+use crate::layer::Layer;
+use crate::layer_def::LayerDef;
+use crate::lowering::Lowering;
+use crate::weight::WeightSpec;
+use crate::{Error, Result, Shape};
+
+/// A layer and its activation, which follow each other. All weights belong to the pair, so neither is ever built.
+#[derive(Debug)]
+pub(super) struct ActivationInside {
+    /// The layer, with a linear activation.
+    layer: Layer,
+    activation: Layer,
+    /// The policy of the activation as the file has it.
+    dtype: Option<Value>,
+    /// Whether the weights of the activation are trainable while the pair is.
+    trainable: bool,
+    built: OnceLock<Built>,
+}
+
+/// What the first build finds out.
+#[derive(Debug)]
+struct Built {
+    /// Number of weights of the layer, which precede those of the activation.
+    layer_weights: usize,
+    /// The shape of the layer's output, the input of the activation.
+    shape: Shape,
+}
+
+/// Removes an activation that is a layer from a config, if [`ActivationFn`] doesn't have it.
+pub(super) fn take_activation(config: &mut Map<String, Value>) -> Option<Value> {
+    let object = config.get("activation").filter(|value| value.is_object())?;
+    let known = object["class_name"].as_str().is_some_and(is_known);
+    let inside = known && serde_json::from_value::<ActivationFn>(object.clone()).is_err();
+    inside.then(|| config.insert("activation".into(), "linear".into())).flatten()
+}
+
+impl ActivationInside {
+    /// A layer with the activation of a serialized object. `trainable` is the flag of the pair in its file.
+    pub(super) fn new(layer: Layer, object: &Value, trainable: bool) -> Result<Self> {
+        let activation = from_object("activation", object)?;
+        // Keras freezes both at once. The flag of the activation alone counts where the pair isn't frozen.
+        let trainable = !trainable || activation.trainable();
+        let dtype = object["config"].get("dtype").cloned();
+        Ok(Self { layer, activation, dtype, trainable, built: OnceLock::new() })
+    }
+
+    /// Keras' object of the activation, with the shape for which Keras creates its weights when it opens a file.
+    fn object(&self) -> Value {
+        let def = self.activation.def();
+        let common = [("name", Some(self.activation.name().into())), ("trainable", Some(self.trainable.into()))];
+        let common = common.into_iter().chain([("dtype", self.dtype.clone())]);
+        let common = common.filter(|(option, _)| *option == "name" || def.common_options().contains(option));
+        let mut config: Map<_, _> = common.filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
+        config.extend(def.config());
+        let (module, class_name) = (def.module(), def.class_name());
+        let mut object = json!({"module": module, "class_name": class_name, "config": config, "registered_name": null});
+        if let Some(Built { shape, .. }) = self.built.get() {
+            let sizes = std::iter::once(Value::Null).chain(shape.iter().map(|&size| size.into()));
+            object["build_config"] = json!({"input_shape": sizes.collect::<Vec<_>>()});
+        }
+        object
+    }
+
+    fn layer_weights(&self) -> usize {
+        self.built.get().map_or(usize::MAX, |built| built.layer_weights)
+    }
+
+    fn in_activation(&self, error: Error) -> Error {
+        error.within(format_args!("activation {}", self.activation.class_name()))
+    }
+}
+
+impl LayerDef for ActivationInside {
+    fn class_name(&self) -> &'static str {
+        self.layer.class_name()
+    }
+
+    fn config(&self) -> Map<String, Value> {
+        let mut config = self.layer.def().config();
+        config.insert("activation".into(), self.object());
+        config
+    }
+
+    fn weight_path(&self, index: usize) -> String {
+        match index.checked_sub(self.layer_weights()) {
+            None => self.layer.def().weight_path(index),
+            Some(index) => format!("activation/{}", self.activation.def().weight_path(index)),
+        }
+    }
+
+    fn build(&self, inputs: &[Shape]) -> Result<()> {
+        self.layer.def().build(inputs)?;
+        let shape = self.layer.def().output_shape(inputs)?;
+        self.activation.def().build(std::slice::from_ref(&shape)).map_err(|error| self.in_activation(error))?;
+        let layer_weights = self.layer.def().weights(inputs)?.len();
+        self.built.get_or_init(|| Built { layer_weights, shape });
+        Ok(())
+    }
+
+    fn output_shape(&self, inputs: &[Shape]) -> Result<Shape> {
+        let shape = [self.layer.def().output_shape(inputs)?];
+        self.activation.def().output_shape(&shape).map_err(|error| self.in_activation(error))
+    }
+
+    fn weights(&self, inputs: &[Shape]) -> Result<Vec<WeightSpec>> {
+        let mut weights = self.layer.def().weights(inputs)?;
+        let shape = [self.layer.def().output_shape(inputs)?];
+        let inside = self.activation.def().weights(&shape).map_err(|error| self.in_activation(error))?;
+        weights.extend(inside.into_iter().map(|weight| WeightSpec {
+            name: format!("{}/{}", self.activation.name(), weight.name).into(),
+            trainable: weight.trainable && self.trainable,
+            ..weight
+        }));
+        Ok(weights)
+    }
+
+    fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {
+        let mut weights = to.own_weights().to_vec();
+        let inside = weights.split_off(self.layer_weights().min(weights.len()));
+        let y = to.with_weights(weights, |to| self.layer.def().lower(to, inputs))?;
+        to.with_weights(inside, |to| self.activation.def().lower(to, &[y])).map_err(|error| self.in_activation(error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layers::from_config;
+    use crate::prelude::*;
+    use crate::{Program, layers::SpectralNormalization};
+
+    fn conv(activation: &Value) -> Value {
+        json!({"name": "conv", "filters": 4, "kernel_size": 3, "activation": activation})
+    }
+
+    fn object(class: &str, config: Value) -> Value {
+        json!({"module": "keras.layers", "class_name": class, "config": config, "registered_name": null})
+    }
+
+    fn read(class: &str, config: Value) -> Result<Layer> {
+        from_config(class, config.as_object().unwrap().clone())
+    }
+
+    fn prelu() -> Value {
+        object("PReLU", json!({"name": "p_re_lu_1", "trainable": true, "dtype": "float32", "shared_axes": [1, 2]}))
+    }
+
+    #[test]
+    fn weights_follow_those_of_the_layer() {
+        let layer = read("Conv2D", conv(&prelu())).unwrap();
+        let y = layer.call(&Input::new([8, 8, 3])).unwrap();
+        assert_eq!((y.shape(), layer.class_name()), (&[6, 6, 4][..].to_vec(), "Conv2D"));
+        let paths: Vec<String> = layer.weights().iter().map(|weight| weight.path()).collect();
+        assert_eq!(paths, ["conv/kernel", "conv/bias", "conv/p_re_lu_1/alpha"]);
+        assert_eq!([1, 2].map(|index| layer.def().weight_path(index)), ["vars/1", "activation/vars/0"]);
+        let model = Sequential::new().add(Input::new([8, 8, 3])).add(&layer).build().unwrap();
+        let program = Program::of(&model, true, 0).unwrap();
+        let weights: Vec<usize> = program.steps.iter().map(|step| step.weights.len()).collect();
+        assert_eq!(weights, [2, 1]);
+    }
+
+    #[test]
+    fn the_activation_is_written_with_the_shape_of_its_input() {
+        let layer = read("Conv2D", conv(&prelu())).unwrap();
+        layer.build(&[vec![8, 8, 3]]).unwrap();
+        let mut config = layer.def().config();
+        let written = &config["activation"];
+        assert_eq!(written["build_config"], json!({"input_shape": [null, 6, 6, 4]}));
+        let inside = &written["config"];
+        assert_eq!((&inside["name"], &inside["trainable"]), (&json!("p_re_lu_1"), &json!(true)));
+        assert_eq!((&inside["dtype"], &inside["shared_axes"]), (&json!("float32"), &json!([1, 2])));
+        config.insert("name".into(), "again".into());
+        let again = from_config("Conv2D", config).unwrap();
+        again.build(&[vec![8, 8, 3]]).unwrap();
+        assert_eq!(again.def().config(), layer.def().config());
+    }
+
+    #[test]
+    fn an_activation_frozen_alone_is_not_trainable() {
+        let mut frozen = prelu();
+        frozen["config"]["trainable"] = false.into();
+        for (layer_trainable, trained) in [(true, 2), (false, 3)] {
+            let mut config = conv(&frozen);
+            config["trainable"] = layer_trainable.into();
+            let layer = read("Conv2D", config).unwrap();
+            layer.call(&Input::new([8, 8, 3])).unwrap();
+            assert_eq!(layer.trainable_weights().len(), if layer_trainable { trained } else { 0 });
+            layer.set_trainable(true);
+            assert_eq!(layer.trainable_weights().len(), trained);
+        }
+    }
+
+    #[test]
+    fn layers_nest() {
+        let twice = object("Activation", json!({"name": "outer", "activation": prelu()}));
+        let layer = read("Activation", json!({"name": "a", "activation": twice})).unwrap();
+        layer.build(&[vec![4, 4, 2]]).unwrap();
+        assert_eq!(layer.weights()[0].path(), "a/outer/p_re_lu_1/alpha");
+        assert_eq!(layer.def().weight_path(0), "activation/activation/vars/0");
+
+        let wrapped = json!({"name": "s", "layer": object("Conv2D", conv(&prelu()))});
+        let layer = read("SpectralNormalization", wrapped).unwrap();
+        assert!(layer.def_as::<SpectralNormalization>().is_some());
+        layer.build(&[vec![8, 8, 3]]).unwrap();
+        assert_eq!(layer.def().weight_path(3), "layer/activation/vars/0");
+    }
+
+    #[test]
+    fn errors_name_the_activation() {
+        for (activation, expected) in [
+            (object("PReLU", json!({"name": "p", "slope": 1})), "option `slope`: unknown field"),
+            (object("Blur", json!({"name": "p"})), "received an object of class `Blur`"),
+            (
+                object("PReLU", json!({"name": "p", "shared_axes": [7]})),
+                "layer `conv` (Conv2D), activation PReLU, shared_axes: expected 1 to 3",
+            ),
+        ] {
+            let built = read("Conv2D", conv(&activation)).and_then(|layer| layer.build(&[vec![8, 8, 3]]));
+            let error = built.unwrap_err().to_string();
+            assert!(error.starts_with("layer `conv` (Conv2D)") && error.contains(expected), "{error}");
+        }
+    }
+}
