@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 from keras import layers as L
+from keras import ops
 
 import store
 
@@ -129,6 +130,34 @@ def nested_three_deep():
     return keras.Sequential([keras.Input(SHAPE), middle, L.Flatten(), L.Dense(3, activation="softmax")])
 
 
+def packed_attention():
+    """Self-attention with one projection for queries, keys and values, which moves the batch from the front and back."""
+
+    def attend(x, split):
+        size, channels = x.shape[1:]
+        packed = ops.reshape(L.Dense(3 * channels)(L.LayerNormalization()(x)), (-1, size, 3, 2, channels // 2))
+        query, key, value = split(packed)
+        weights = ops.softmax(ops.matmul(query, ops.transpose(key, (0, 1, 3, 2))) / (channels // 2) ** 0.5)
+        return x + ops.reshape(ops.transpose(ops.matmul(weights, value), (0, 2, 1, 3)), (-1, size, channels))
+
+    def items(packed):
+        packed = ops.transpose(packed, (2, 0, 3, 1, 4)) * 1.5
+        return packed[0], packed[-2, ...], packed[2, :, :]
+
+    def steps(packed):
+        heads = ops.transpose(packed, (2, 3, 0, 1, 4))
+        return [ops.transpose(part, (1, 0, 2, 3)) for part in ops.unstack(heads, 3, axis=0)]
+
+    def parts(packed):
+        return [ops.swapaxes(ops.squeeze(part, 0), 1, 2) for part in ops.split(ops.moveaxis(packed, 2, 0), 3, axis=0)]
+
+    inputs = keras.Input(SHAPE)
+    x = L.Reshape((9, 8))(L.Conv2D(8, 4, strides=4)(L.Rescaling(1 / 255)(inputs)))
+    for split in [items, steps, parts]:
+        x = attend(x, split)
+    return keras.Model(inputs, L.Dense(3, activation="softmax")(L.GlobalAveragePooling1D()(x)))
+
+
 def two_outputs():
     """A class and a bounding box."""
     inputs = keras.Input(SHAPE)
@@ -174,4 +203,4 @@ def layers_as_activations_before_call():
 # Models that keep their trained weights.
 TRAINED = [tutorial_functional, tutorial_sequential]
 BUILDERS = [*TRAINED, preprocessed, inverted_residuals, attention, shared_model, nested_three_deep, two_outputs]
-BUILDERS += [feature_pyramid, layers_as_activations, layers_as_activations_before_call]
+BUILDERS += [feature_pyramid, packed_attention, layers_as_activations, layers_as_activations_before_call]

@@ -24,6 +24,7 @@
 
 mod architecture;
 mod base_record;
+mod batch_axis;
 mod compile_config;
 mod config_reader;
 mod config_writer;

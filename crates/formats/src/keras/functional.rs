@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::nodes::{self, CallArguments, Reference};
 use super::serialized_object::{ARGUMENTS, KEYWORDS, excerpt, is_operation, layer_objects, model_name};
-use super::{named_arguments, open_input, tf_operations};
+use super::{batch_axis, named_arguments, open_input, tf_operations};
 
 /// Builds the layers of a functional model and calls them.
 ///
@@ -30,7 +30,7 @@ pub(super) fn read(reader: &mut dyn LayerReader, config: &Map<String, Value>, de
     let name = model_name(config, &["layers", "input_layers", "output_layers"])?;
     let build = |reader: &mut dyn LayerReader| {
         let config = tf_operations::converted(config)?;
-        build(reader, &config, &name, depth)
+        build(reader, &*batch_axis::in_front(&config)?, &name, depth)
     };
     build(reader).map_err(|error| error.within(format_args!("model `{name}`")))
 }

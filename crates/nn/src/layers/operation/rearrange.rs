@@ -133,7 +133,10 @@ pub(super) fn transpose(config: &Map<String, Value>, arguments: &[Value]) -> Res
     let Options { axes } = options(config)?;
     of_tensor(arguments, move |e, x| {
         let rank = e.shape(x).len();
-        let wrong = || Error::new("axes", "0, the batch, first, then each axis once", format_args!("{axes:?}"));
+        let wrong = || {
+            let received = axes.as_ref().map_or("null".into(), |axes| format!("{axes:?}"));
+            Error::new("axes", "0, the batch, first, then each axis once", received)
+        };
         let Some((0, sample)) = axes.as_deref().and_then(<[i64]>::split_first) else { return Err(wrong()) };
         let order = Axes::Several(sample.to_vec()).of_sample(rank).map_err(|_| wrong())?;
         if order.len() == rank { e.permute(x, order) } else { Err(wrong()) }

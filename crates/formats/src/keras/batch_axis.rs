@@ -1,0 +1,359 @@
+//! Operations that move the batch from the front, such as `ops.transpose(qkv, (2, 0, 3, 1, 4))` in vision transformers.
+//!
+//! Here the batch is always the first axis. Operations on a tensor whose batch is elsewhere become operations on the same values with
+//! the batch in front, up to the operation that moves it back: `qkv[0]` becomes `qkv[:, 0]`.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use engraft_nn::Result;
+use serde_json::{Map, Value, json};
+
+use super::nodes;
+use super::serialized_object::layer_objects;
+
+/// The config of a functional model in which the batch is the first axis of every tensor.
+///
+/// The config stays as it is if a tensor with its batch elsewhere is used in a way that isn't known here.
+pub(super) fn in_front(config: &Map<String, Value>) -> Result<Cow<'_, Map<String, Value>>> {
+    let layers = layer_objects(config)?;
+    let rewritten = match layers.iter().any(|layer| Rewritten::first(layer).is_some()) {
+        true => rewrite(layers, config.get("output_layers").unwrap_or(&Value::Null)),
+        false => None,
+    };
+    let Some(rewritten) = rewritten else { return Ok(Cow::Borrowed(config)) };
+    let mut config = config.clone();
+    config.insert("layers".into(), rewritten.into());
+    Ok(Cow::Owned(config))
+}
+
+/// The layers with the batch in front; `None` if an operation on a tensor with its batch elsewhere can't be rewritten.
+fn rewrite(layers: &[Value], outputs: &Value) -> Option<Vec<Value>> {
+    let inputs = layers.iter().map(inputs).collect::<Option<Vec<_>>>()?;
+    let mut layouts: HashMap<&str, Layout> = HashMap::new();
+    let mut rewritten = layers.to_vec();
+    let mut is_rewritten = vec![false; layers.len()];
+    for index in inputs_first(layers, &inputs) {
+        let moved = inputs[index].iter().find_map(|input| layouts.get(&**input));
+        let operation = match moved {
+            Some(&layout) => Rewritten::of(&layers[index], layout)?,
+            None => match Rewritten::first(&layers[index]) {
+                Some(operation) => operation,
+                None => continue,
+            },
+        };
+        if operation.layout.batch != 0 {
+            layouts.insert(name(&layers[index])?, operation.layout);
+        }
+        (rewritten[index], is_rewritten[index]) = (operation.object, true);
+    }
+    let outputs = nodes::ends(outputs).ok()?;
+    let mut unchanged = inputs.iter().zip(is_rewritten).filter(|(_, rewritten)| !rewritten);
+    let is_used = unchanged.any(|(inputs, _)| inputs.iter().any(|input| layouts.contains_key(&**input)));
+    let is_output = outputs.iter().any(|end| layouts.contains_key(&*end.layer));
+    (!is_used && !is_output).then_some(rewritten)
+}
+
+fn name(layer: &Value) -> Option<&str> {
+    layer.get("name").and_then(Value::as_str)
+}
+
+/// The names of the layers and operations whose results a layer's calls take; `None` for a call of unknown form.
+fn inputs(layer: &Value) -> Option<Vec<String>> {
+    let nodes = layer.get("inbound_nodes").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let mut names = Vec::new();
+    for node in nodes {
+        let operands = nodes::operands(node).map(|(found, _)| found).or_else(|_| nodes::references(node));
+        names.extend(operands.ok()?.into_iter().map(|reference| reference.layer));
+    }
+    Some(names)
+}
+
+/// The indices of all layers. A layer with one input comes after the layer that computes it.
+fn inputs_first(layers: &[Value], inputs: &[Vec<String>]) -> Vec<usize> {
+    let indices: HashMap<&str, usize> =
+        layers.iter().enumerate().filter_map(|(index, layer)| Some((name(layer)?, index))).collect();
+    let (mut order, mut is_listed) = (Vec::with_capacity(layers.len()), vec![false; layers.len()]);
+    for index in 0..layers.len() {
+        let (mut next, mut chain) = (Some(index), Vec::new());
+        while let Some(index) = next.filter(|&index| !is_listed[index]) {
+            is_listed[index] = true;
+            chain.push(index);
+            next = match inputs[index].as_slice() {
+                [input] => indices.get(&**input).copied(),
+                _ => None,
+            };
+        }
+        order.extend(chain.into_iter().rev());
+    }
+    order
+}
+
+/// Where the batch of a tensor is among its axes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Layout {
+    /// Number of axes, the batch included.
+    rank: usize,
+    batch: usize,
+}
+
+impl Layout {
+    /// The axis of an option as an index; `None` for one that doesn't exist.
+    fn axis(self, axis: &Value) -> Option<usize> {
+        let axis = axis.as_i64()?;
+        let axis = if axis < 0 { axis.checked_add(i64::try_from(self.rank).ok()?)? } else { axis };
+        usize::try_from(axis).ok().filter(|&axis| axis < self.rank)
+    }
+
+    /// As [`axis`](Self::axis); `None` for the batch.
+    fn sample_axis(self, axis: &Value) -> Option<usize> {
+        self.axis(axis).filter(|&axis| axis != self.batch)
+    }
+
+    /// The place of an axis once the batch is in front.
+    fn in_front(self, axis: usize) -> usize {
+        match axis.cmp(&self.batch) {
+            std::cmp::Ordering::Less => axis + 1,
+            std::cmp::Ordering::Equal => 0,
+            std::cmp::Ordering::Greater => axis,
+        }
+    }
+
+    /// The layout without an axis that isn't the batch.
+    fn without(self, axis: usize) -> Self {
+        Self { rank: self.rank - 1, batch: self.batch - usize::from(axis < self.batch) }
+    }
+}
+
+/// An operation for tensors with the batch in front, and the layout of the result of the original.
+struct Rewritten {
+    object: Value,
+    layout: Layout,
+}
+
+impl Rewritten {
+    /// An operation on a tensor with the batch in front that moves it; `None` for all others.
+    fn first(object: &Value) -> Option<Self> {
+        let rank = match object["class_name"].as_str()? {
+            "Transpose" => object.pointer("/config/axes")?.as_array()?.len(),
+            "Moveaxis" | "Swapaxes" => {
+                object.pointer("/inbound_nodes/0/args/0/config/shape").and_then(Value::as_array)?.len()
+            }
+            _ => return None,
+        };
+        Self::of(object, Layout { rank, batch: 0 }).filter(|rewritten| rewritten.layout.batch != 0)
+    }
+
+    /// The operation of an object on a tensor of a layout; `None` if it isn't known here.
+    fn of(object: &Value, from: Layout) -> Option<Self> {
+        let [node] = object.get("inbound_nodes")?.as_array()?.as_slice() else { return None };
+        let tensors = nodes::operands(node).ok()?.0.len();
+        if tensors != 1 {
+            return None;
+        }
+        let option = |name: &str| object["config"].get(name);
+        match object["class_name"].as_str()? {
+            "Transpose" => {
+                let axes = option("axes")?.as_array()?.iter().map(|axis| from.axis(axis));
+                Self::permuted(object, from, &axes.collect::<Option<Vec<_>>>()?)
+            }
+            "Moveaxis" => {
+                let (source, destination) = (from.axis(option("source")?)?, from.axis(option("destination")?)?);
+                let mut axes: Vec<usize> = (0..from.rank).filter(|&axis| axis != source).collect();
+                axes.insert(destination, source);
+                Self::permuted(object, from, &axes)
+            }
+            "Swapaxes" => {
+                let mut axes: Vec<usize> = (0..from.rank).collect();
+                axes.swap(from.axis(option("axis1")?)?, from.axis(option("axis2")?)?);
+                Self::permuted(object, from, &axes)
+            }
+            "GetItem" => Self::indexed(object, from),
+            "Unstack" => {
+                let axis = from.sample_axis(option("axis")?)?;
+                Some(Self::with_option(object, "axis", from.in_front(axis).into(), from.without(axis)))
+            }
+            "Split" => {
+                let axis = from.sample_axis(option("axis")?)?;
+                Some(Self::with_option(object, "axis", from.in_front(axis).into(), from))
+            }
+            "Squeeze" => {
+                let axis = match option("axis")? {
+                    Value::Array(axes) if axes.len() == 1 => &axes[0],
+                    axis => axis,
+                };
+                let axis = from.sample_axis(axis)?;
+                Some(Self::with_option(object, "axis", from.in_front(axis).into(), from.without(axis)))
+            }
+            // Of a tensor and a number.
+            "Add" | "Subtract" | "Multiply" | "Divide" | "TrueDivide"
+                if node["args"].as_array()?.iter().any(Value::is_number) =>
+            {
+                Some(Self { object: object.clone(), layout: from })
+            }
+            _ => None,
+        }
+    }
+
+    fn with_option(object: &Value, option: &str, value: Value, layout: Layout) -> Self {
+        let mut object = object.clone();
+        object["config"][option] = value;
+        Self { object, layout }
+    }
+
+    /// The transposition that `object` is; `axes` are those of its argument.
+    fn permuted(object: &Value, from: Layout, axes: &[usize]) -> Option<Self> {
+        let batch = axes.iter().position(|&axis| axis == from.batch)?;
+        let others = axes.iter().filter(|&&axis| axis != from.batch).map(|&axis| from.in_front(axis));
+        let axes: Vec<usize> = std::iter::once(0).chain(others).collect();
+        let mut object = object.clone();
+        object["class_name"] = "Transpose".into();
+        object["registered_name"] = "Transpose".into();
+        object["config"] = json!({"name": object["config"]["name"], "axes": axes});
+        Some(Self { object, layout: Layout { rank: from.rank, batch } })
+    }
+
+    /// An index, which must select the whole batch.
+    fn indexed(object: &Value, from: Layout) -> Option<Self> {
+        let key = object.pointer("/inbound_nodes/0/args/1")?;
+        let list = match key {
+            Value::Array(list) => list.clone(),
+            one => vec![one.clone()],
+        };
+        let whole = json!({"class_name": "__slice__", "config": {"start": null, "stop": null, "step": null}});
+        let is_ellipsis = |element: &Value| element["class_name"] == "__ellipsis__";
+        let given = list.iter().filter(|element| !element.is_null() && !is_ellipsis(element)).count();
+        let mut missing = vec![whole.clone(); from.rank.checked_sub(given)?];
+        let mut elements = Vec::new();
+        for element in list {
+            if is_ellipsis(&element) { elements.append(&mut missing) } else { elements.push(element) }
+        }
+        elements.append(&mut missing);
+        // The batch's element comes first. It is the element of axis `from.batch`; null adds an axis and has none.
+        let is_axis = |element: &&Value| !element.is_null();
+        let place = elements.iter().enumerate().filter(|(_, element)| is_axis(element)).nth(from.batch)?.0;
+        if elements.remove(place) != whole {
+            return None;
+        }
+        let batch = elements[..place].iter().filter(|element| !element.is_number()).count();
+        let removed = elements.iter().filter(|element| element.is_number()).count();
+        let added = elements.iter().filter(|element| element.is_null()).count();
+        elements.insert(0, whole);
+        let mut object = object.clone();
+        object["inbound_nodes"][0]["args"][1] = elements.into();
+        Some(Self { object, layout: Layout { rank: from.rank + added - removed, batch } })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tensor(layer: &str, rank: usize) -> Value {
+        let shape = vec![Value::Null; rank];
+        json!({"class_name": "__keras_tensor__", "config": {"shape": shape, "keras_history": [layer, 0, 0]}})
+    }
+
+    fn operation(name: &str, class_name: &str, options: Value, arguments: &[Value]) -> Value {
+        let mut config = options;
+        config["name"] = name.into();
+        json!({"module": "keras.src.ops.numpy", "class_name": class_name, "name": name, "config": config,
+            "registered_name": class_name, "inbound_nodes": [{"args": arguments, "kwargs": {}}]})
+    }
+
+    fn transpose(name: &str, input: &str, axes: Value) -> Value {
+        operation(name, "Transpose", json!({"axes": axes}), &[tensor(input, 5)])
+    }
+
+    fn get_item(name: &str, input: &str, key: Value) -> Value {
+        operation(name, "GetItem", json!({}), &[tensor(input, 5), key])
+    }
+
+    fn model(layers: Vec<Value>, output: &str) -> Map<String, Value> {
+        let config = json!({"name": "m", "layers": layers, "output_layers": [[output, 0, 0]]});
+        config.as_object().unwrap().clone()
+    }
+
+    /// The layers after rewriting; `None` if nothing is rewritten.
+    fn rewritten(layers: Vec<Value>, output: &str) -> Option<Vec<Value>> {
+        match in_front(&model(layers, output)).unwrap() {
+            Cow::Borrowed(_) => None,
+            Cow::Owned(config) => Some(config["layers"].as_array().unwrap().clone()),
+        }
+    }
+
+    fn slice(start: Option<i64>) -> Value {
+        json!({"class_name": "__slice__", "config": {"start": start, "stop": null, "step": null}})
+    }
+
+    #[test]
+    fn an_index_before_the_batch_becomes_one_after_it() {
+        let ellipsis = json!({"class_name": "__ellipsis__", "config": {}});
+        let all = || slice(None);
+        for (key, expected) in [
+            (json!(1), json!([all(), 1, all(), all(), all()])),
+            (json!([-1]), json!([all(), -1, all(), all(), all()])),
+            (json!([0, ellipsis, 2]), json!([all(), 0, all(), all(), 2])),
+            (json!([0, all(), slice(Some(1))]), json!([all(), 0, slice(Some(1)), all(), all()])),
+        ] {
+            // `q` is in front of what it uses.
+            let layers = vec![get_item("q", "t", key), transpose("t", "x", json!([2, 0, 3, 1, 4]))];
+            let layers = rewritten(layers, "q").unwrap();
+            assert_eq!(layers[1]["config"]["axes"], json!([0, 2, 3, 1, 4]));
+            assert_eq!(layers[0]["inbound_nodes"][0]["args"][1], expected);
+        }
+    }
+
+    #[test]
+    fn the_batch_moves_back_step_by_step() {
+        let layers = vec![
+            transpose("t", "x", json!([2, 3, 0, 1, 4])),
+            operation("scaled", "Multiply", json!({}), &[tensor("t", 5), json!(0.5)]),
+            operation("u", "Unstack", json!({"num": 3, "axis": 0}), &[tensor("scaled", 5)]),
+            operation("s", "Swapaxes", json!({"axis1": 0, "axis2": -3}), &[tensor("u", 4)]),
+        ];
+        let layers = rewritten(layers, "s").unwrap();
+        assert_eq!(layers[0]["config"]["axes"], json!([0, 2, 3, 1, 4]));
+        assert_eq!(layers[2]["config"]["axis"], json!(1));
+        assert_eq!(
+            (&layers[3]["class_name"], &layers[3]["config"]["axes"]),
+            (&json!("Transpose"), &json!([0, 1, 2, 3]))
+        );
+    }
+
+    #[test]
+    fn moved_axes_are_those_of_numpy() {
+        for (source, destination, axes) in [(2, 0, json!([0, 2, 1, 3, 4])), (0, -1, json!([0, 1, 2, 3, 4]))] {
+            let options = json!({"source": source, "destination": destination});
+            let layers = vec![
+                operation("m", "Moveaxis", options, &[tensor("x", 5)]),
+                operation("back", "Moveaxis", json!({"source": destination, "destination": source}), &[tensor("m", 5)]),
+            ];
+            assert_eq!(rewritten(layers, "back").unwrap()[0]["config"]["axes"], axes);
+        }
+    }
+
+    #[test]
+    fn what_is_not_known_stays_as_it_is() {
+        let moved = || transpose("t", "x", json!([2, 0, 3, 1, 4]));
+        let add = operation("a", "Add", json!({}), &[tensor("t", 5), tensor("t", 5)]);
+        let dense = json!({"class_name": "Dense", "name": "d", "config": {}, "inbound_nodes": [[["t", 0, 0, {}]]]});
+        for (layers, output) in [
+            (vec![moved()], "t"),
+            (vec![moved(), add], "a"),
+            (vec![dense, moved()], "d"),
+            (vec![moved(), get_item("q", "t", json!([0, 0]))], "q"),
+            (vec![moved(), get_item("q", "t", json!([0, 0, 0, 0, 0, 0]))], "q"),
+            (vec![transpose("t", "x", json!([0, 2, 1, 3, 4]))], "t"),
+        ] {
+            let unchanged = rewritten(layers.clone(), output);
+            assert!(unchanged.is_none_or(|rewritten| rewritten == layers), "{output}");
+        }
+    }
+
+    #[test]
+    fn operations_in_a_circle_end() {
+        let circle = vec![transpose("t", "u", json!([1, 0])), transpose("u", "t", json!([1, 0]))];
+        assert_eq!(rewritten(circle, "x").unwrap().len(), 2);
+    }
+}
