@@ -1,6 +1,7 @@
 """Whole-model and weight files of Keras 2 (the package tf-keras), with Keras 2's predictions and losses."""
 
 import numpy as np
+import tensorflow as tf
 import tf_keras as keras
 from tf_keras import layers as L
 
@@ -53,13 +54,30 @@ def residual():
     return model
 
 
+def packed_attention():
+    """Functions of TensorFlow on symbolic tensors: self-attention with one projection for queries, keys and values."""
+
+    def attend(x, parts):
+        packed = tf.reshape(L.Dense(24)(L.LayerNormalization()(x)), (-1, 9, 3, 2, 4))
+        query, key, value = parts(tf.transpose(packed, [2, 0, 3, 1, 4]))
+        weights = tf.nn.softmax(tf.matmul(query, key, transpose_b=True) * 0.5)
+        return x + tf.reshape(tf.transpose(tf.matmul(weights, value), [0, 2, 1, 3]), (-1, 9, 8))
+
+    inputs = keras.Input(SHAPE)
+    x = L.Reshape((9, 8))(L.Conv2D(8, 4, strides=4)(inputs))
+    x = attend(attend(x, lambda packed: [packed[0], packed[1], packed[-1]]), lambda packed: tf.unstack(packed, axis=0))
+    model = keras.Model(inputs, L.Dense(3, activation="softmax")(L.GlobalAveragePooling1D()(x)))
+    model.compile(keras.optimizers.SGD(0.01), "categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+
 def train(model, x, y, steps):
     return model.fit(x, y, batch_size=3, epochs=steps, shuffle=False, verbose=0).history["loss"]
 
 
 def write(directory):
     entries = []
-    for builder in [functional, sequential, residual]:
+    for builder in [functional, sequential, residual, packed_attention]:
         name = builder.__name__
         keras.backend.clear_session()
         keras.utils.set_random_seed(5)

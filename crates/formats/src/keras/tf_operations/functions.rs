@@ -204,11 +204,19 @@ fn special(function: &str, call: &mut Call) -> Result<Option<Operation>> {
             one(NUMPY, class_name, json!({"dtype": call.take("dtype")}))
         }
         "linalg.matmul" => {
-            for option in ["transpose_a", "transpose_b", "adjoint_a", "adjoint_b", "a_is_sparse", "b_is_sparse"] {
+            for option in ["adjoint_a", "adjoint_b", "a_is_sparse", "b_is_sparse"] {
                 call.expect(option, &[json!(false)])?;
             }
             call.expect("output_type", &[])?;
-            Ok(Some(Operation::new(NUMPY, "Matmul", vec![x, array(call.require("b")?)], json!({}))))
+            let transposed = ["transpose_a", "transpose_b"].map(|option| call.take(option) == Some(json!(true)));
+            let arguments = vec![x, array(call.require("b")?)];
+            let subscripts = match transposed {
+                [false, false] => return Ok(Some(Operation::new(NUMPY, "Matmul", arguments, json!({})))),
+                [true, false] => "...ji,...jk->...ik",
+                [false, true] => "...ij,...kj->...ik",
+                [true, true] => "...ji,...kj->...ik",
+            };
+            Ok(Some(Operation::new(NUMPY, "Einsum", arguments, json!({"subscripts": subscripts}))))
         }
         "cast" => one(CORE, "Cast", json!({"dtype": call.require("dtype")?})),
         "math.round" => one(NUMPY, "Round", json!({"decimals": 0})),
