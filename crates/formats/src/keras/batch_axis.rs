@@ -132,9 +132,10 @@ struct Rewritten {
 }
 
 impl Rewritten {
-    /// An operation on a tensor with the batch in front that moves it; `None` for all others.
+    /// An operation on tensors with the batch in front that moves it; `None` for all others.
     fn first(object: &Value) -> Option<Self> {
         let rank = match object["class_name"].as_str()? {
+            "Stack" => return Self::stacked(object),
             "Transpose" => object.pointer("/config/axes")?.as_array()?.len(),
             "Moveaxis" | "Swapaxes" => {
                 object.pointer("/inbound_nodes/0/args/0/config/shape").and_then(Value::as_array)?.len()
@@ -142,6 +143,14 @@ impl Rewritten {
             _ => return None,
         };
         Self::of(object, Layout { rank, batch: 0 }).filter(|rewritten| rewritten.layout.batch != 0)
+    }
+
+    /// A stack of tensors in front of their batch, which becomes one behind it.
+    fn stacked(object: &Value) -> Option<Self> {
+        let shape = object.pointer("/inbound_nodes/0/args/0/0/config/shape")?.as_array()?;
+        let layout = Layout { rank: shape.len() + 1, batch: 1 };
+        let is_in_front = layout.axis(object["config"].get("axis")?)? == 0;
+        is_in_front.then(|| Self::with_option(object, "axis", 1.into(), layout))
     }
 
     /// The operation of an object on a tensor of a layout; `None` if it isn't known here.
@@ -177,13 +186,15 @@ impl Rewritten {
                 let axis = from.sample_axis(option("axis")?)?;
                 Some(Self::with_option(object, "axis", from.in_front(axis).into(), from))
             }
-            "Squeeze" => {
+            "Squeeze" | "Mean" | "Sum" | "Max" | "Min" => {
                 let axis = match option("axis")? {
                     Value::Array(axes) if axes.len() == 1 => &axes[0],
                     axis => axis,
                 };
                 let axis = from.sample_axis(axis)?;
-                Some(Self::with_option(object, "axis", from.in_front(axis).into(), from.without(axis)))
+                let keeps_axis = option("keepdims").is_some_and(|keepdims| keepdims == true);
+                let layout = if keeps_axis { from } else { from.without(axis) };
+                Some(Self::with_option(object, "axis", from.in_front(axis).into(), layout))
             }
             // Of a tensor and a number.
             "Add" | "Subtract" | "Multiply" | "Divide" | "TrueDivide"
@@ -319,6 +330,21 @@ mod tests {
             (&layers[3]["class_name"], &layers[3]["config"]["axes"]),
             (&json!("Transpose"), &json!([0, 1, 2, 3]))
         );
+    }
+
+    #[test]
+    fn a_stack_in_front_of_the_batch_becomes_one_behind_it() {
+        let stack =
+            |axis: i64| operation("s", "Stack", json!({"axis": axis}), &[json!([tensor("a", 2), tensor("b", 2)])]);
+        let mean = |axis: Value| operation("m", "Mean", json!({"axis": axis, "keepdims": false}), &[tensor("s", 3)]);
+        for (layers, axes) in [
+            (vec![stack(0), mean(json!(0))], Some([json!(1), json!(1)])),
+            (vec![stack(-3), mean(json!([0]))], Some([json!(1), json!(1)])),
+            (vec![stack(1), mean(json!(1))], None),
+        ] {
+            let rewritten = rewritten(layers, "m");
+            assert_eq!(rewritten.map(|layers| [0, 1].map(|index| layers[index]["config"]["axis"].clone())), axes);
+        }
     }
 
     #[test]

@@ -11,6 +11,36 @@ pub fn why_left_out(class_name: &str) -> Option<&'static str> {
     LEFT_OUT.iter().find(|(classes, _)| classes.contains(&class_name)).map(|(_, why)| *why)
 }
 
+/// What a class of a package beside Keras is, and what to do in its place; `None` for other classes.
+pub(super) fn of_other_package(class_name: &str) -> Option<(&'static str, &'static str)> {
+    let known = OTHER_PACKAGES.iter().find(|(classes, ..)| classes.contains(&class_name));
+    known.map(|&(_, what, instead)| (what, instead))
+}
+
+/// Classes of TensorFlow Hub and of the Model Optimization Toolkit, which people save without noticing.
+const OTHER_PACKAGES: &[(&[&str], &str, &str)] = &[
+    (
+        &["KerasLayer"],
+        "this layer of TensorFlow Hub holds a network as a SavedModel, which isn't in the file",
+        "build the model on a network of keras.applications, and train its head again",
+    ),
+    (
+        &["PruneLowMagnitude"],
+        "this layer wraps one that is being pruned",
+        "in Python, tfmot.sparsity.keras.strip_pruning(model) gives the model alone: save that",
+    ),
+    (
+        &["ClusterWeights"],
+        "this layer wraps one whose weights are being clustered",
+        "in Python, tfmot.clustering.keras.strip_clustering(model) gives the model alone: save that",
+    ),
+    (
+        &["QuantizeAnnotate", "QuantizeLayer", "QuantizeWrapper", "QuantizeWrapperV2"],
+        "this layer belongs to training for quantization",
+        "save the model before quantize_model, and its weights in f32",
+    ),
+];
+
 /// Classes, and the reason that they share.
 const LEFT_OUT: &[(&[&str], &str)] = &[
     (

@@ -232,6 +232,9 @@ fn unknown_class(place: String, class_name: &str) -> Error {
             "write it in Keras with layers (Rescaling, Resizing, …) or operations on the tensor (x / 255.0), and save the model again",
         );
     }
+    if let Some((what, instead)) = left_out::of_other_package(class_name) {
+        return Error::because(place, what).hint(instead);
+    }
     match why_left_out(class_name) {
         Some(why) => Error::because(place, format_args!("this class of layer is left out: {why}"))
             .hint("docs/layers.md lists the layers of Keras that are supported"),
@@ -339,6 +342,7 @@ mod tests {
                 "layer `m` (Masking): this class of layer is left out: steps of time are",
             ),
             ("Blur", json!({"name": "b"}), "layer `b` (Blur): this class of layer is not known"),
+            ("PruneLowMagnitude", json!({"name": "p"}), "strip_pruning(model) gives the model alone"),
             ("Dense", json!({"name": "d", "units": 3, "spread": 1}), "option `spread`: unknown field `spread`"),
             ("Dense", json!({"name": "d", "units": "x"}), "layer `d` (Dense): invalid type"),
             ("Dense", json!({"name": "d", "units": 3, "activation": "relux"}), "unknown activation `relux`"),
