@@ -63,8 +63,9 @@ fn calls_with(parameters: &Parameters, nodes: &[Value]) -> Result<Calls> {
         if inputs.is_empty() {
             return Err(Error::new("inbound_nodes", "at least one tensor per call", node));
         }
-        // The whole model's call says whether it trains.
+        // The whole model's call says whether it trains. The scores are a second output, which is refused only where it is used.
         arguments.remove("training");
+        arguments.remove("return_attention_scores");
         if let Some(first) = options.as_ref().filter(|first| **first != arguments) {
             let (expected, received) = (Value::from(first.clone()), Value::from(arguments));
             return Err(Error::new("inbound_nodes", format_args!("the first call's options {expected}"), received));
@@ -141,7 +142,8 @@ mod tests {
             (json!({"args": [x("q"), x("v")], "kwargs": {}}), &["q", "v"][..], json!({})),
             (json!({"args": [x("q")], "kwargs": {"key": x("k"), "value": x("v")}}), &["q", "v", "k"], json!({})),
             (
-                json!({"args": [], "kwargs": {"query": x("q"), "value": x("v"), "training": false, "use_causal_mask": true}}),
+                json!({"args": [], "kwargs": {"query": x("q"), "value": x("v"), "training": false, "use_causal_mask": true,
+                    "return_attention_scores": true}}),
                 &["q", "v"],
                 json!({"use_causal_mask": true}),
             ),

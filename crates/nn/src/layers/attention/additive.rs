@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::super::options::{config_of, yes};
 use super::super::rearranged::{permuted, reshaped, scaled};
 use super::attend::{Attend, check_dropout};
-use super::call_options::{WithoutScores, keywords, query_value_key};
+use super::call_options::{keywords, query_value_key};
 use super::mask::MaskOptions;
 use super::single_head::attended_shape;
 use crate::Shape;
@@ -42,15 +42,12 @@ pub struct AdditiveAttention {
     seed: Option<u64>,
     #[serde(default, skip_serializing)]
     use_causal_mask: bool,
-    #[serde(default, skip_serializing, rename = "return_attention_scores")]
-    _return_attention_scores: WithoutScores,
 }
 
 impl AdditiveAttention {
     /// A layer with a scale.
     pub fn new() -> Self {
-        let _return_attention_scores = WithoutScores;
-        Self { use_scale: true, dropout: 0.0, seed: None, use_causal_mask: false, _return_attention_scores }
+        Self { use_scale: true, dropout: 0.0, seed: None, use_causal_mask: false }
     }
 
     /// Sets whether a trained weight scales each feature; true by default.

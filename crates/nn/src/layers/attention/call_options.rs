@@ -84,19 +84,6 @@ fn push(value: bool, values: &mut Vec<bool>) -> bool {
     values.len() <= MAX_VALUES
 }
 
-/// The option `return_attention_scores`: a layer here has one output, so only false is supported.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct WithoutScores;
-
-impl<'de> Deserialize<'de> for WithoutScores {
-    fn deserialize<D: Deserializer<'de>>(d: D) -> std::result::Result<Self, D::Error> {
-        match bool::deserialize(d)? {
-            false => Ok(Self),
-            true => Err(de::Error::custom("expected false: the scores as a second output are not supported here")),
-        }
-    }
-}
-
 /// Query, value and key of a call; the key is the value if there is none.
 pub(super) fn query_value_key<T>(inputs: &[T]) -> Result<[&T; 3]> {
     match inputs {

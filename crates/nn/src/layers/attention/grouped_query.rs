@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::super::options::{config_of, yes};
 use super::super::rearranged::{multiplied, permuted, reshaped, scaled};
 use super::attend::{Attend, check_dropout, gated};
-use super::call_options::{ConstantMask, WithoutScores, keywords, query_value_key};
+use super::call_options::{ConstantMask, keywords, query_value_key};
 use super::mask::MaskOptions;
 use super::projection::{HeadShapes, ProjectionOptions, multi_head_options};
 use crate::Shape;
@@ -69,8 +69,6 @@ pub struct GroupQueryAttention {
     use_causal_mask: bool,
     #[serde(default, skip_serializing)]
     attention_mask: Option<ConstantMask>,
-    #[serde(default, skip_serializing, rename = "return_attention_scores")]
-    _return_attention_scores: WithoutScores,
 }
 
 impl GroupQueryAttention {
@@ -95,7 +93,6 @@ impl GroupQueryAttention {
             _flash_attention: Unset,
             use_causal_mask: false,
             attention_mask: None,
-            _return_attention_scores: WithoutScores,
         }
     }
 

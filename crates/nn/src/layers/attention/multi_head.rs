@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::super::options::{config_of, yes};
 use super::super::rearranged::{multiplied, reshaped, scaled};
 use super::attend::{Attend, check_dropout, gated};
-use super::call_options::{ConstantMask, WithoutScores, keywords, query_value_key};
+use super::call_options::{ConstantMask, keywords, query_value_key};
 use super::heads::HeadAxes;
 use super::mask::MaskOptions;
 use super::projection::{HeadShapes, ProjectionOptions, multi_head_options};
@@ -78,8 +78,6 @@ pub struct MultiHeadAttention {
     use_causal_mask: bool,
     #[serde(default, skip_serializing)]
     attention_mask: Option<ConstantMask>,
-    #[serde(default, skip_serializing, rename = "return_attention_scores")]
-    _return_attention_scores: WithoutScores,
 }
 
 /// One number, or a list of them.
@@ -123,7 +121,6 @@ impl MultiHeadAttention {
             _flash_attention: Unset,
             use_causal_mask: false,
             attention_mask: None,
-            _return_attention_scores: WithoutScores,
         }
     }
 
@@ -333,8 +330,6 @@ mod tests {
         let causal = read("use_causal_mask", json!(true)).unwrap();
         assert_eq!(Value::Object(causal.def().keyword_arguments()), json!({"use_causal_mask": true}));
         assert!(!causal.def().config().contains_key("use_causal_mask"));
-        let scores = read("return_attention_scores", json!(true)).unwrap_err().to_string();
-        assert!(scores.contains("option `return_attention_scores`: expected false"), "{scores}");
         let tensor = read("attention_mask", json!({"class_name": "__keras_tensor__"})).unwrap_err().to_string();
         assert!(
             tensor.contains("option `attention_mask`: expected an array that is the same in every call"),

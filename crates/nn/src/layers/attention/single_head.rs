@@ -8,7 +8,7 @@ use super::super::options::config_of;
 use super::super::rearranged::{multiplied, reshaped, scaled_by_weight};
 use super::additive::{pairwise_sums, summed};
 use super::attend::{Attend, check_dropout};
-use super::call_options::{WithoutScores, keywords, query_value_key};
+use super::call_options::{keywords, query_value_key};
 use super::mask::MaskOptions;
 use crate::Shape;
 use crate::activation::ActivationFn;
@@ -58,8 +58,6 @@ pub struct Attention {
     seed: Option<u64>,
     #[serde(default, skip_serializing)]
     use_causal_mask: bool,
-    #[serde(default, skip_serializing, rename = "return_attention_scores")]
-    _return_attention_scores: WithoutScores,
 }
 
 impl Attention {
