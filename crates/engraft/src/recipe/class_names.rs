@@ -330,6 +330,7 @@ mod tests {
             ("labels.txt", lines.into_bytes(), "expected at most 131072 names, received more\nhint: "),
             ("labels.txt", ["a".repeat(100_000), "a".repeat(100_000)].join("\n").into_bytes(), "a…` twice"),
             ("labels.txt", ["[".repeat(1 << 20), "]".repeat(1 << 20)].concat().into_bytes(), "at most 262144 values"),
+            ("labels.txt", vec![b','; MAX_BYTES as usize], "expected at most 131072 names, received more\nhint: "),
             ("n.npy", b"\x93NUMPY\x01\0".to_vec(), "received a NumPy file\nhint: write JSON"),
             ("n.pkl", b"\x80\x04\x95".to_vec(), "received a pickle of Python\nhint: write JSON"),
             ("a.json", "[".repeat(1 << 17).into_bytes(), "recursion limit exceeded"),

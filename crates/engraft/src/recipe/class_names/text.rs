@@ -9,6 +9,9 @@ use crate::Result;
 /// The hint for a file of another form.
 const FORMS: &str = "write one name a line, in the order of the model's outputs, or JSON such as [\"cat\", \"dog\"]";
 
+/// Columns of a table that are told apart: a file may have millions, each of which takes far more memory than its comma.
+const MAX_COLUMNS: usize = 4;
+
 /// Keys of YAML under which class names are.
 const KEYS: [&str; 4] = ["names:", "class_names:", "classes:", "labels:"];
 
@@ -73,7 +76,7 @@ fn items(lines: &[&str]) -> Option<Vec<String>> {
 /// Names separated by commas, in a file of a single line.
 fn single_line(lines: &[&str]) -> Option<Result<Vec<String>>> {
     let &[line] = lines else { return None };
-    let names = fields(line, ',').filter(|names| names.len() > 1)?;
+    let names = fields(line, ',', MAX_NAMES + 1).filter(|names| names.len() > 1)?;
     let indices = names.iter().filter(|name| index(name).is_some()).count();
     // `0,cat` is a row of a table.
     (indices == 0 || indices == names.len()).then_some(Ok(names))
@@ -82,7 +85,7 @@ fn single_line(lines: &[&str]) -> Option<Result<Vec<String>>> {
 /// A table of two columns, names and indices in either order, with or without a header.
 fn table(lines: &[&str]) -> Option<Result<Vec<String>>> {
     [',', ';', '\t'].into_iter().find_map(|delimiter| {
-        let rows = lines.iter().map(|line| fields(line, delimiter).filter(|fields| fields.len() > 1));
+        let rows = lines.iter().map(|line| fields(line, delimiter, MAX_COLUMNS).filter(|fields| fields.len() > 1));
         let rows: Vec<Vec<String>> = rows.collect::<Option<_>>().filter(|rows: &Vec<_>| !rows.is_empty())?;
         // A comma behind each name, as in a list of a program.
         if rows.iter().all(|row| row[1..].iter().all(String::is_empty)) {
@@ -111,7 +114,10 @@ fn table(lines: &[&str]) -> Option<Result<Vec<String>>> {
                 None
             }
             (width, _) => {
-                Some(Err(refused("a table of two columns, names and indices", format!("{width} columns"), FORMS)))
+                let more = if width == MAX_COLUMNS { " or more" } else { "" };
+                let without = if of_indices.is_empty() { " without indices" } else { "" };
+                let received = format!("{width}{more} columns{without}");
+                Some(Err(refused("a table of two columns, names and indices", received, FORMS)))
             }
         }
     })
@@ -196,8 +202,8 @@ fn index(text: &str) -> Option<usize> {
     text.parse().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-/// The fields of a row of CSV; `None` where a quote isn't closed.
-fn fields(line: &str, delimiter: char) -> Option<Vec<String>> {
+/// The fields of a row of CSV, no more than `limit`; `None` where a quote isn't closed.
+fn fields(line: &str, delimiter: char, limit: usize) -> Option<Vec<String>> {
     let mut fields = Vec::new();
     let mut rest = line;
     loop {
@@ -207,6 +213,7 @@ fn fields(line: &str, delimiter: char) -> Option<Vec<String>> {
         };
         fields.push(field.trim().to_owned());
         match end.trim_start_matches(' ').strip_prefix(delimiter) {
+            Some(_) if fields.len() == limit => return Some(fields),
             Some(next) => rest = next,
             None => return end.trim().is_empty().then_some(fields),
         }
@@ -305,7 +312,8 @@ mod tests {
             ("0 cat\n1 dog\n3 bird", "expected the indices 0 to 2, each once"),
             ("0,1\n1,0", "two columns of numbers"),
             ("0,cat,animal\n1,car,thing", "received 3 columns"),
-            ("cat,animal\ncar,thing", "received 2 columns"),
+            ("cat,animal\ncar,thing", "received 2 columns without indices"),
+            ("0,a,b,c,d\n1,a,b,c,d", "received 4 or more columns"),
             ("id,name,group\n0,cat,a\n1,dog,b", "received 3 columns"),
             ("cat 0\ndog 1", "names that end in the numbers from 0"),
             ("['cat' 'dog']", "class names"),
