@@ -151,12 +151,18 @@ fn array_of_python(file: &Path, bytes: &[u8]) -> Option<Error> {
         [0x93, b'N', b'U', b'M', b'P', b'Y', ..] => {
             ("a NumPy file", format!("numpy.load({name:?}, allow_pickle=True).tolist()"))
         }
-        [0x80, 2..=5, ..] => ("a pickle of Python", format!("list(pickle.load(open({name:?}, \"rb\")))")),
+        [0x80, 2..=5, ..] => ("a pickle of Python", format!("pickle.load(open({name:?}, \"rb\"))")),
         _ => return None,
     };
     let module = if kind == "a NumPy file" { "numpy" } else { "pickle" };
+    // A dictionary stays one, as its order may not be that of the indices.
+    let note = if module == "pickle" {
+        " (with .tolist() behind an array, .classes_.tolist() behind a LabelEncoder)"
+    } else {
+        ""
+    };
     let hint = format!(
-        "write JSON from it in Python, if you trust the file: import json, {module}; json.dump({read}, open(\"class_names.json\", \"w\"))"
+        "write JSON from it in Python, if you trust the file: import json, {module}; json.dump({read}, open(\"class_names.json\", \"w\")){note}"
     );
     Some(refused("a text file or JSON", kind, hint))
 }

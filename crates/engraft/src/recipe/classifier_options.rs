@@ -233,7 +233,9 @@ fn with_names(classifier: Classifier, names: Vec<String>) -> Result<Classifier> 
     let count = classifier.classes().len();
     if names.len() != count {
         let place = format!("model `{}`", classifier.model().name());
-        return Err(Error::new(place, format_args!("{count} class names"), names.len()).into_invalid_data());
+        return Err(Error::new(place, format_args!("{count} class names"), names.len())
+            .into_invalid_data()
+            .hint("give a name for each output of the model, in their order, without a header"));
     }
     let metadata = match classifier.metadata() {
         Some(metadata) => Metadata { classes: names, ..metadata.clone() },
