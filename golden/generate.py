@@ -30,6 +30,7 @@ FOLDERS = [
     "attention",
     "images",
     "stored",
+    "outputs",
     "architecture_layers",
     "attention_models",
     "networks",

@@ -54,7 +54,8 @@ fn exchanged(arguments: &[String], a: &str, b: &str) -> String {
     joined(&arguments.iter().map(exchange).collect::<Vec<_>>())
 }
 
-fn joined(arguments: &[String]) -> String {
+/// The command line of these arguments, to copy into a shell.
+pub(crate) fn joined(arguments: &[String]) -> String {
     let quoted: Vec<String> = arguments.iter().map(|argument| quoted(argument)).collect();
     format!("engraft {}", quoted.join(" "))
 }

@@ -5,6 +5,8 @@ use engraft::prelude::*;
 use engraft::recipe::Outputs;
 use engraft::{Error, Result};
 
+use crate::output;
+
 /// The values of `--optimizer`, named as in Keras. All settings but the learning rate have Keras' defaults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum OptimizerKind {
@@ -48,7 +50,7 @@ pub(crate) fn compile_if_needed(classifier: &Classifier) -> Result<()> {
     let loss = match classifier.outputs() {
         Outputs::Logits(_) => loss.from_logits(true),
         Outputs::Probabilities => loss,
-        _ => return Err(no_classes(classifier)),
+        _ => return Err(no_classes(classifier, "engraft features")),
     };
     let optimizer = OptimizerKind::Adam.optimizer(None);
     if model.compiled().is_none() {
@@ -61,14 +63,28 @@ pub(crate) fn compile_if_needed(classifier: &Classifier) -> Result<()> {
     })
 }
 
-/// The error for a model whose outputs say nothing of classes, with what it is good for.
-pub(crate) fn no_classes(classifier: &Classifier) -> Error {
-    let place = format!("model `{}`", classifier.model().name());
-    match classifier.outputs() {
-        Outputs::Values => Error::new(place, "outputs that are probabilities or logits of classes", "a regression")
-            .hint("`engraft predict` prints its numbers"),
-        _ => Error::new(place, "a last layer that tells classes apart", "features of the photo")
-            .hint("`engraft features` writes them to a file"),
+/// The error for a model whose outputs say nothing of classes, with what it is good for. `features` is the command that writes its
+/// outputs to a file.
+pub(crate) fn no_classes(classifier: &Classifier, features: &str) -> Error {
+    let (place, layer) = (format!("model `{}`", classifier.model().name()), classifier.output_layer());
+    let compile = "if they tell classes apart, compile the model with its loss in Keras and save it again";
+    match (classifier.outputs(), classifier.classes().len()) {
+        (Outputs::Values, _) => {
+            let received = "numbers that are neither, such as those of a regression";
+            Error::new(place, "outputs that are probabilities or logits of classes", received)
+                .hint(format_args!("`engraft predict` prints them; {compile}"))
+        }
+        (_, 0) => {
+            let received = format!("{:?} of layer `{layer}`, features of the photo", classifier.model().output_shape());
+            Error::new(place, "an output of one number per class, [classes]", received)
+                .hint(format_args!("write them to a file: {features}"))
+        }
+        (_, count) => {
+            let received = format!("{} of layer `{layer}`, which may be features", output::count(count, "number"));
+            Error::new(place, "last layers that give probabilities or logits of classes", received).hint(format_args!(
+                "`engraft predict --raw` prints them; to write them to a file: {features}; {compile}"
+            ))
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use engraft::data::{Part, PhotoFolder};
 use engraft::formats::atomic;
 use engraft::ir::Precision;
-use engraft::recipe::Classifier;
+use engraft::recipe::{Classifier, Outputs as ModelOutputs};
 use engraft::runtime::Runtime;
 use engraft::{Error, ErrorKind};
 use serde_json::{Map, Value, json};
@@ -17,7 +17,7 @@ use serde_json::{Map, Value, json};
 use self::classes::{ClassEvaluation, ClassScore};
 use self::labels::LabelEvaluation;
 use crate::classify::BATCH;
-use crate::compile::compile_if_needed;
+use crate::compile::{compile_if_needed, no_classes};
 use crate::destination::{Content, Destination, Outputs};
 use crate::failure::Failure;
 use crate::misplaced::{check_model, check_photos};
@@ -81,6 +81,10 @@ pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
     check_photos(&args.photos.photos)?;
     split_root::check_evaluation(&args.photos.photos)?;
     let classifier = args.open.classifier(&args.model)?;
+    if matches!(classifier.outputs(), ModelOutputs::Values | ModelOutputs::Features) {
+        let features = args.open.features_command(&args.model, &classifier, None);
+        return Err(no_classes(&classifier, &features).within(args.model.display()).into());
+    }
     compile_if_needed(&classifier).map_err(|error| error.within(args.model.display()))?;
     if classifier.is_multi_label() {
         if mistakes.is_some() {

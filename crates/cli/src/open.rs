@@ -8,6 +8,7 @@ use engraft::Error;
 use engraft::applications::Preprocessing;
 use engraft::recipe::{ClassNames, Classifier, ClassifierOptions, Unscaled};
 
+use crate::command_line::joined;
 use crate::options::image_size;
 use crate::output::note;
 
@@ -18,10 +19,11 @@ pub(crate) struct OpenArgs {
     /// [default: the size in the file, else that of its network, else 224]
     #[arg(long, value_name = "PIXELS", value_parser = image_size, help_heading = "Model")]
     image_size: Option<usize>,
-    /// Output to use of a model with several, by the name of its layer [default: the first that tells classes apart]
+    /// Output to use of a model with several, by the name of its layer, or its key in a dictionary of outputs [default: the first that tells classes apart]
     #[arg(long, value_name = "NAME", help_heading = "Model")]
     model_output: Option<String>,
-    /// Class names in the order of the model's outputs: a text file with a name a line, a JSON file, or names separated by commas
+    /// Class names in the order of the model's outputs: a text file with a name a line, a CSV, YAML or JSON file, or names separated by
+    /// commas
     /// [default: those in the model file, else in MODEL.labels.txt, labels.txt, class_names.txt, class_names.json, classes.txt or
     /// class_indices.json beside it]
     #[arg(long, value_name = "FILE|NAME,NAME,...", help_heading = "Model")]
@@ -57,6 +59,22 @@ impl OpenArgs {
             note(format_args!("note: {}", advice(&unscaled)));
         }
         Ok(classifier)
+    }
+
+    /// The command that writes the output of a model's last layer to a file, with the options that open the model.
+    pub(crate) fn features_command(&self, path: &Path, classifier: &Classifier, photo: Option<&Path>) -> String {
+        let text = |path: &Path| path.to_string_lossy().into_owned();
+        let photo = photo.filter(|photo| photo.is_file()).unwrap_or(Path::new("photo.jpg"));
+        let options = [
+            ("--image-size", self.image_size.map(|size| size.to_string())),
+            ("--model-output", self.model_output.clone()),
+            ("--preprocess", self.preprocess.map(|preprocessing| preprocessing.to_string())),
+            ("--architecture", self.architecture.as_deref().map(text)),
+            ("--layer", Some(classifier.output_layer())),
+            ("-o", Some("features.npy".to_owned())),
+        ];
+        let options = options.into_iter().filter_map(|(name, value)| Some([name.to_owned(), value?])).flatten();
+        joined(&["features".to_owned(), text(path), text(photo)].into_iter().chain(options).collect::<Vec<_>>())
     }
 
     /// Opens a model as a classifier and prints nothing.
@@ -102,6 +120,11 @@ fn class_names(value: &str) -> Result<Vec<String>, Error> {
     if path.is_file() {
         return ClassNames::read(path).map(|found| found.names);
     }
+    // As Python prints a list; split at its commas, the brackets and quotes would be part of the names.
+    if value.starts_with(['[', '{', '(']) {
+        let error = Error::new("--class-names", "a file, or names separated by commas such as cat,dog", value);
+        return Err(error.hint("leave out brackets and quotes, or write the list to a file such as class_names.json"));
+    }
     let names: Vec<String> = value.split(',').map(|name| name.trim().to_owned()).collect();
     match names.len() > 1 && names.iter().all(|name| !name.is_empty()) {
         true => Ok(names),
@@ -121,7 +144,7 @@ mod tests {
         for value in [file.to_str().unwrap(), "cat,hot dog", " cat , hot dog"] {
             assert_eq!(class_names(value).unwrap(), ["cat", "hot dog"]);
         }
-        for value in ["cat", "cat,", "", "absent.txt"] {
+        for value in ["cat", "cat,", "", "absent.txt", "['cat', 'dog']", "{\"cat\": 0, \"dog\": 1}"] {
             let error = class_names(value).unwrap_err().to_string();
             assert!(error.starts_with("--class-names: expected a file, or names separated by commas"), "{error}");
         }

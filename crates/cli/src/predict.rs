@@ -72,7 +72,8 @@ pub(crate) struct Args {
     /// labels a photo prints those that reach their thresholds
     #[arg(long, value_name = "K", default_value = "3", help_heading = "Output")]
     top: Count,
-    /// Print the model's outputs as they are, such as logits, instead of the probabilities that they mean
+    /// Print the model's outputs as they are, such as logits, instead of the probabilities that they mean; also those of a model that
+    /// doesn't tell what they mean
     #[arg(long, help_heading = "Output")]
     raw: bool,
     /// Print one JSON object per photo, one per line, instead of text, for scripts
@@ -200,11 +201,16 @@ fn check_replaced(args: &Args, rows: &Rows<'_>, output: &Destination) -> Result<
 /// The classifier with the outputs that the arguments ask for. Says what became of outputs that aren't probabilities.
 ///
 /// # Errors
-/// The model's outputs are features.
+/// The model's outputs are features, unless they are a vector and `--raw` asks for it.
 fn classifier_of_answers(args: &Args, classifier: Classifier) -> Result<Classifier, Failure> {
     let model = args.model.display();
     match classifier.outputs() {
-        ModelOutputs::Features => return Err(no_classes(&classifier).within(model).into()),
+        ModelOutputs::Features if args.raw && !classifier.classes().is_empty() => {}
+        ModelOutputs::Features => {
+            let features =
+                args.open.features_command(&args.model, &classifier, args.images.first().map(PathBuf::as_path));
+            return Err(no_classes(&classifier, &features).within(model).into());
+        }
         ModelOutputs::Values => {
             note(format_args!(
                 "{model}: the outputs stand for themselves, such as the numbers of a regression; they are no probabilities"

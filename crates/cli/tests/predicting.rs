@@ -188,7 +188,9 @@ fn outputs_that_are_no_probabilities_are_told() {
 
     let features = model(&|layers| layers);
     save(&features, &place.path("features.keras"));
-    place.run(&format!("predict features.keras {photo}")).fails(1, &["tells classes apart", "engraft features"]);
+    place
+        .run(&format!("predict features.keras {photo}"))
+        .fails(1, &["probabilities or logits of classes", "engraft features"]);
 
     let regression = model(&|layers| layers.add(Dense::new(1)));
     regression.compile(Sgd::new(0.1), Loss::binary_crossentropy(), []).unwrap();
@@ -200,7 +202,7 @@ fn outputs_that_are_no_probabilities_are_told() {
     assert!(run.err.contains("numbers of a regression") && !run.out.contains('%'), "{run}");
     assert!(run.err.contains("left out of the settings of compile: loss: expected one of"), "{run}");
     for command in ["evaluate regression.keras photos", "train photos --model regression.keras -o n.keras"] {
-        place.run(command).fails(1, &["probabilities or logits of classes, received a regression"]);
+        place.run(command).fails(1, &["probabilities or logits of classes, received numbers that are neither"]);
     }
 }
 

@@ -30,6 +30,7 @@ mod phase;
 mod split_record;
 mod unknown;
 mod unscaled;
+mod vector_output;
 
 pub use augment::{Augment, Augmentation};
 pub use backbone::Backbone;

@@ -30,7 +30,10 @@ pub(crate) fn at(place: impl Display, error: impl HasErrorKind) -> Error {
 /// Adds the file's path to an error of its reader. The kind `InvalidArgument` becomes `InvalidData`: the file is at fault,
 /// not an argument of the caller.
 pub(crate) fn within_file(path: &Path, error: Error) -> Error {
-    error.within(path.display()).into_invalid_data()
+    // The error of a foreign file has the path already.
+    let path = path.display().to_string();
+    let has_path = error.to_string().strip_prefix(&path).is_some_and(|rest| rest.starts_with([':', ',']));
+    if has_path { error.into_invalid_data() } else { error.within(path).into_invalid_data() }
 }
 
 /// The kind of an error while decoding: that of `cause` if the system reported it, otherwise invalid data.
@@ -51,6 +54,15 @@ pub(crate) fn io_kind_of_reading(error: &io::Error) -> ErrorKind {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_path_of_a_file_is_named_once() {
+        let once = |error| within_file(Path::new("f.h5"), error).to_string();
+        assert_eq!(once(Error::because("f.h5", "damaged")), "f.h5: damaged");
+        assert_eq!(once(Error::because("weights", "damaged").within("f.h5")), "f.h5, weights: damaged");
+        assert_eq!(once(Error::because("weights", "damaged")), "f.h5, weights: damaged");
+        assert_eq!(once(Error::because("f.h5.part", "damaged")), "f.h5, f.h5.part: damaged");
+    }
 
     #[test]
     fn damage_and_a_refusal_of_the_system_differ() {

@@ -29,9 +29,11 @@ impl Start {
     /// Opens the model of `--model`; without one, checks that the file of `--weights` exists.
     pub(super) fn of(args: &Args) -> Result<Self, Failure> {
         if let Some(path) = &args.model {
-            let classifier = args.recipe.open().classifier(path)?;
+            let open = args.recipe.open();
+            let classifier = open.classifier(path)?;
             if matches!(classifier.outputs(), Outputs::Values | Outputs::Features) {
-                return Err(no_classes(&classifier).within(path.display()).into());
+                let features = open.features_command(path, &classifier, None);
+                return Err(no_classes(&classifier, &features).within(path.display()).into());
             }
             note_of_probe(&classifier);
             return Ok(Self::Saved(Box::new(classifier)));

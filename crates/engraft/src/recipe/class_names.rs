@@ -1,5 +1,8 @@
 //! Class names in a file of their own: beside a model that has none, or given by the caller.
 
+mod python;
+mod text;
+
 use std::collections::HashSet;
 use std::fmt;
 use std::fs::File;
@@ -60,8 +63,11 @@ impl ClassNames {
     }
 
     /// Reads class names: a `.json` file with a list of names, alone or as `class_names` or `classes` of an object, or a dictionary of
-    /// names and indices in either direction; any other file is text with a name a line. A line may begin with the index of its
-    /// class: `0 cat`, as Teachable Machine writes it, or `0: cat`.
+    /// names and indices in either direction; any other file is text.
+    ///
+    /// Text is a name a line. A line may begin with the index of its class: `0 cat`, as Teachable Machine writes it, `0: cat` or
+    /// `0,cat`. A table of two columns, with or without a header, may have the index last. Names separated by commas in a single line,
+    /// a list or dictionary as Python prints it, and a list of YAML or its key `names` are read, too.
     ///
     /// ```
     /// use engraft::recipe::ClassNames;
@@ -74,12 +80,13 @@ impl ClassNames {
     ///
     /// # Errors
     /// The file can't be read, is larger than 4 MiB, or isn't UTF-8; it has no names, more than 131,072, an empty one, or one twice; or
-    /// indices other than 0, 1, …. A `.json` file isn't JSON, or has another form.
+    /// indices other than 0, 1, …. A `.json` file isn't JSON, or has another form. A text could mean several things, such as numbers
+    /// from 1 that may be part of the names.
     pub fn read(file: &Path) -> Result<Self> {
         let names = || {
-            let text = text(file)?;
-            let is_json = file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
-            check(if is_json { names_of_json(&text)? } else { names_of_lines(&text) })
+            let text = content(file)?;
+            let is = |name: &str| file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case(name));
+            check(if is("json") { names_of_json(&text)? } else { text::names(&text, is("yaml") || is("yml"))? })
         };
         let names = names().map_err(|error| error.within(file.display()))?;
         Ok(Self { names, file: file.to_owned() })
@@ -115,7 +122,7 @@ fn excerpt(name: &str) -> String {
     }
 }
 
-fn text(file: &Path) -> Result<String> {
+fn content(file: &Path) -> Result<String> {
     let mut bytes = Vec::new();
     let read = File::open(file).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes));
     read.map_err(|error| Error::from_io("class names", error))?;
@@ -123,6 +130,9 @@ fn text(file: &Path) -> Result<String> {
         return Err(Error::new("class names", format_args!("at most {MAX_BYTES} bytes"), "more")
             .with_kind(ErrorKind::InvalidData)
             .hint("a file of class names has one name a line, or is JSON"));
+    }
+    if let Some(error) = array_of_python(file, &bytes) {
+        return Err(error);
     }
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes).to_vec();
     String::from_utf8(bytes).map_err(|error| {
@@ -134,16 +144,32 @@ fn text(file: &Path) -> Result<String> {
     })
 }
 
-fn names_of_lines(text: &str) -> Vec<String> {
-    // One name too many is refused; what follows it need not be in memory.
-    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty()).take(MAX_NAMES + 1);
-    let lines: Vec<&str> = lines.collect();
-    let numbered = lines.iter().enumerate().map(|(index, line)| {
-        let (number, name) = line.split_once(|c: char| c == ':' || c.is_whitespace())?;
-        (number.parse() == Ok(index) && !name.is_empty()).then(|| name.trim())
-    });
-    let names = numbered.collect::<Option<Vec<&str>>>().unwrap_or(lines);
-    names.into_iter().map(str::to_owned).collect()
+/// The error for a file that Python wrote in a form of its own, with how to write JSON from it.
+fn array_of_python(file: &Path, bytes: &[u8]) -> Option<Error> {
+    let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let (kind, read) = match bytes {
+        [0x93, b'N', b'U', b'M', b'P', b'Y', ..] => {
+            ("a NumPy file", format!("numpy.load({name:?}, allow_pickle=True).tolist()"))
+        }
+        [0x80, 2..=5, ..] => ("a pickle of Python", format!("pickle.load(open({name:?}, \"rb\"))")),
+        _ => return None,
+    };
+    let module = if kind == "a NumPy file" { "numpy" } else { "pickle" };
+    // A dictionary stays one, as its order may not be that of the indices.
+    let note = if module == "pickle" {
+        " (with .tolist() behind an array, .classes_.tolist() behind a LabelEncoder)"
+    } else {
+        ""
+    };
+    let hint = format!(
+        "write JSON from it in Python, if you trust the file: import json, {module}; json.dump({read}, open(\"class_names.json\", \"w\")){note}"
+    );
+    Some(refused("a text file or JSON", kind, hint))
+}
+
+/// The error for a file of another form.
+fn refused(expected: impl fmt::Display, received: impl fmt::Display, hint: impl fmt::Display) -> Error {
+    Error::new("class names", expected, received).with_kind(ErrorKind::InvalidData).hint(hint)
 }
 
 fn names_of_json(text: &str) -> Result<Vec<String>> {
@@ -246,7 +272,8 @@ mod tests {
         ] {
             assert_eq!(read(name, text).unwrap(), ["cat", "hot dog"], "{text}");
         }
-        assert_eq!(read("labels.txt", "1 cat\n0 dog").unwrap(), ["1 cat", "0 dog"], "no indices of the lines");
+        assert_eq!(read("labels.txt", "1 cat\n0 dog").unwrap(), ["dog", "cat"], "in the order of the indices");
+        assert_eq!(read("labels.yaml", "names:\n  0: cat\n  1: dog\n").unwrap(), ["cat", "dog"]);
         assert_eq!(read("labels.txt", "ratio 1:2\n0: b").unwrap(), ["ratio 1:2", "0: b"], "no index in the first line");
         assert_eq!(read("a.json", r#"{"class_names": 0, "classes": 1}"#).unwrap(), ["class_names", "classes"]);
     }
@@ -308,6 +335,10 @@ mod tests {
             ("labels.txt", vec![b'a'; MAX_BYTES as usize + 1], "expected at most 4194304 bytes, received more\nhint: "),
             ("labels.txt", lines.into_bytes(), "expected at most 131072 names, received more\nhint: "),
             ("labels.txt", ["a".repeat(100_000), "a".repeat(100_000)].join("\n").into_bytes(), "a…` twice"),
+            ("labels.txt", ["[".repeat(1 << 20), "]".repeat(1 << 20)].concat().into_bytes(), "at most 262144 values"),
+            ("labels.txt", vec![b','; MAX_BYTES as usize], "expected at most 131072 names, received more\nhint: "),
+            ("n.npy", b"\x93NUMPY\x01\0".to_vec(), "received a NumPy file\nhint: write JSON"),
+            ("n.pkl", b"\x80\x04\x95".to_vec(), "received a pickle of Python\nhint: write JSON"),
             ("a.json", "[".repeat(1 << 17).into_bytes(), "recursion limit exceeded"),
             ("a.json", "[".repeat(1 << 20).into_bytes(), "at most 262144 values"),
             ("a.json", br#"["cat", "d"#.to_vec(), "EOF"),

@@ -5,6 +5,7 @@ mod answer;
 use std::path::{Path, PathBuf};
 
 use super::channels_last_input::with_channels_last_input;
+use super::vector_output::{output_layer, with_vector_output};
 use super::{ClassifierOptions, Metadata, Outputs, Unscaled, preprocessed};
 use crate::applications::Preprocessing;
 use crate::data::{ColorMode, Photo, Pixels};
@@ -83,13 +84,13 @@ impl Classifier {
     ///
     /// The model must map one input `[height, width, 3]`, or `[height, width, 4]` for RGBA photos, or `[height, width, 1]` for grey
     /// ones, or the same with the channels first, or a grey `[height, width]`, to one output `[classes]`. A model with an output `[1]`
-    /// is a binary classifier; the output is the probability of the second class. Any other output is
-    /// [features](Outputs::Features), which have no classes.
+    /// is a binary classifier; the output is the probability of the second class. An output such as `[1, 1, classes]` is flattened. Any
+    /// other output is [features](Outputs::Features), which have no classes.
     ///
     /// # Errors
     /// The model's input has another shape, or the metadata has another number of class names.
     pub fn new(model: Model, metadata: Option<Metadata>) -> Result<Self> {
-        let model = with_channels_last_input(model)?;
+        let model = with_vector_output(with_channels_last_input(model)?)?;
         let place = || format!("model `{}`", model.name());
         let single = |tensors: &[SymbolicTensor], what: &str, hint: &str| match tensors {
             [_] => Ok(()),
@@ -292,6 +293,18 @@ impl Classifier {
     /// What the model's outputs mean.
     pub fn outputs(&self) -> Outputs {
         self.outputs
+    }
+
+    /// The name of the layer whose output the model gives.
+    ///
+    /// ```
+    /// use engraft::prelude::*;
+    /// let layers = Sequential::new().add(Input::new([1, 1, 3])).add(Conv2D::new(2, 1).named("top"));
+    /// assert_eq!(Classifier::new(layers.build()?, None)?.output_layer(), "top");
+    /// # Ok::<(), engraft::Error>(())
+    /// ```
+    pub fn output_layer(&self) -> String {
+        output_layer(&self.model)
     }
 
     /// Answers with the model's outputs themselves, such as logits, where probabilities would be made of them. No photo is "unknown"

@@ -57,7 +57,8 @@ impl ClassifierOptions {
         Self { image_size: Some(size), ..self }
     }
 
-    /// Chooses an output of a model with several, by the name of its layer. The default is the first that tells classes apart.
+    /// Chooses an output of a model with several, by the name of its layer or its key in a dictionary of outputs. The default is the
+    /// first that tells classes apart.
     #[must_use]
     pub fn output(self, name: impl Into<String>) -> Self {
         Self { output: Some(name.into()), ..self }
@@ -87,7 +88,7 @@ impl ClassifierOptions {
         let Archive { model, mut warnings, .. } = self.archive(path)?;
         let unfit = |error: Error| error.within(path.display()).into_invalid_data();
         self.check_size(&model).map_err(|error| error.within(path.display()))?;
-        let (model, note) = self.single_output(model).map_err(|error| error.within(path.display()))?;
+        let (model, note) = self.single_output(model, path).map_err(|error| error.within(path.display()))?;
         warnings.extend(note);
         let metadata = match self.architecture {
             Some(_) => None,
@@ -132,7 +133,7 @@ impl ClassifierOptions {
     }
 
     /// The model with one of its outputs, and a note that names it and the others if the choice is a guess.
-    fn single_output(&self, model: Model) -> Result<(Model, Option<String>)> {
+    fn single_output(&self, model: Model, path: &Path) -> Result<(Model, Option<String>)> {
         let names: Vec<&str> = model.outputs().iter().map(|output| output.layer().name()).collect();
         let of = |index: usize| -> Result<Model> {
             let single = Model::named(model.name(), model.inputs(), &model.outputs()[index])?;
@@ -140,12 +141,8 @@ impl ClassifierOptions {
             Ok(single)
         };
         if let Some(name) = &self.output {
-            return match names.iter().position(|output| output == name) {
-                Some(_) if names.len() == 1 => Ok((model, None)),
-                Some(index) => Ok((of(index)?, None)),
-                None => Err(Error::new("output", format_args!("one of {}", names.join(", ")), name)
-                    .with_kind(ErrorKind::NotFound)),
-            };
+            let index = self.index_of(name, &names, path)?;
+            return Ok((if names.len() == 1 { model } else { of(index)? }, None));
         }
         if names.len() == 1 {
             return Ok((model, None));
@@ -176,6 +173,21 @@ impl ClassifierOptions {
             _ => format!("the model has several outputs; this is `{name}`, the others are {}", others.join(", ")),
         };
         Ok((chosen, Some(note)))
+    }
+
+    /// The index of the output with this name: that of its layer, or its key in a dictionary of outputs.
+    fn index_of(&self, name: &str, layers: &[&str], path: &Path) -> Result<usize> {
+        let keys = match self.architecture {
+            Some(_) => Vec::new(),
+            // A file that can't be asked for them has none.
+            None => keras::output_names(path).unwrap_or_default(),
+        };
+        let keys = if keys.len() == layers.len() { keys } else { Vec::new() };
+        let of_layer = layers.iter().position(|layer| *layer == name);
+        of_layer.or_else(|| keys.iter().position(|key| key == name)).ok_or_else(|| {
+            let all: Vec<&str> = layers.iter().copied().chain(keys.iter().map(String::as_str)).collect();
+            Error::new("output", format_args!("one of {}", all.join(", ")), name).with_kind(ErrorKind::NotFound)
+        })
     }
 
     /// The classifier with the class names of the caller, of its file, or of a file beside it.
@@ -221,7 +233,9 @@ fn with_names(classifier: Classifier, names: Vec<String>) -> Result<Classifier> 
     let count = classifier.classes().len();
     if names.len() != count {
         let place = format!("model `{}`", classifier.model().name());
-        return Err(Error::new(place, format_args!("{count} class names"), names.len()).into_invalid_data());
+        return Err(Error::new(place, format_args!("{count} class names"), names.len())
+            .into_invalid_data()
+            .hint("give a name for each output of the model, in their order, without a header"));
     }
     let metadata = match classifier.metadata() {
         Some(metadata) => Metadata { classes: names, ..metadata.clone() },

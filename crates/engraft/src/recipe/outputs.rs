@@ -1,10 +1,12 @@
 //! [`Outputs`]: what the numbers that a model gives for a photo mean.
 
-use serde_json::Value;
+mod meaning;
 
-use crate::ir::{self, Op};
+use self::meaning::End;
 use crate::prelude::*;
 use crate::{OutputActivation, Program, Result};
+
+pub(super) use self::meaning::is_vector;
 
 /// What the numbers that a model gives for a photo mean.
 ///
@@ -32,15 +34,18 @@ pub enum Outputs {
 impl Outputs {
     /// The meaning that the loss of a compiled model gives its outputs, or else its last layers.
     ///
-    /// Without a loss, a `Dense` layer without activation ends in logits: those of a sigmoid if it has one unit, else of a softmax.
-    /// Layers that do nothing in prediction, such as `Dropout`, may follow it. A softmax or sigmoid may also be followed by a layer
-    /// that keeps the meaning of its values, such as the `Average` of an ensemble. An output that isn't a vector, such as that of a
-    /// network without its top, is features.
+    /// Without a loss, a `Dense` layer or a convolution without activation ends in logits: those of a sigmoid if there is one output,
+    /// else of a softmax. Logits may be scaled and shifted, as by a temperature or a `BatchNormalization`, and averaged over places.
+    /// After a softmax or sigmoid, operations that keep probabilities what they are may follow, such as the `Average` of an ensemble,
+    /// `ops.clip` or `1 - p`. Layers that do nothing in prediction, such as `Dropout`, and reshapes may be anywhere.
+    ///
+    /// An output that isn't a vector, `[n]` or `[1, 1, n]`, is features, such as that of a network without its top. So is one of which
+    /// the last layers tell nothing for certain.
     ///
     /// # Errors
     /// A layer that can't be lowered.
     pub fn of(model: &Model) -> Result<Self> {
-        if model.output_shape().len() != 1 {
+        if !is_vector(model.output_shape()) {
             return Ok(Self::Features);
         }
         let compiled = model.compiled();
@@ -51,8 +56,8 @@ impl Outputs {
             });
         }
         let unknown = compiled.map(|compiled| compiled.unknown).unwrap_or_default();
-        let is_of_one = || model.output_shape()[..] == [1] || unknown.has_binary_loss();
-        Ok(match End::of(model)? {
+        let is_of_one = || model.output_shape().iter().all(|&size| size == 1) || unknown.has_binary_loss();
+        Ok(match Self::end(model)? {
             End::Softmax | End::Sigmoid => Self::Probabilities,
             _ if unknown.has_regression_loss() => Self::Values,
             // The softmax of log probabilities is the probabilities.
@@ -79,7 +84,7 @@ impl Outputs {
     /// # Errors
     /// A layer that can't be lowered.
     pub fn lack_activation(self, model: &Model) -> Result<bool> {
-        Ok(self == Self::Probabilities && End::of(model)? == End::Linear)
+        Ok(self == Self::Probabilities && Self::end(model)? == End::Linear)
     }
 
     /// The word for these outputs in a file's metadata: `probabilities`, `logits`, `values` or `features`.
@@ -98,67 +103,14 @@ impl Outputs {
         match self {
             Self::Logits(activation) => Ok(activation == OutputActivation::Sigmoid),
             Self::Probabilities if loss.is_none_or(|loss| loss.output_activation() == OutputActivation::Sigmoid) => {
-                Ok(End::of(model)? == End::Sigmoid)
+                Ok(Self::end(model)? == End::Sigmoid)
             }
             _ => Ok(false),
         }
     }
-}
 
-/// How a model ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
-    Softmax,
-    LogSoftmax,
-    Sigmoid,
-    /// A `Dense` layer without activation.
-    Linear,
-    /// A `Dense` layer with another activation.
-    Activated,
-    Other,
-}
-
-impl End {
-    fn of(model: &Model) -> Result<Self> {
-        let program = Program::of(model, false, 0)?;
-        let last = program.steps.last().filter(|last| program.outputs == [last.output]);
-        Ok(match last.map(|last| &last.op) {
-            Some(Op::Softmax) => Self::Softmax,
-            Some(Op::Activation(ir::Activation::Sigmoid)) => Self::Sigmoid,
-            _ => Self::of_call(model.output()),
-        })
-    }
-
-    /// The end of what leads to a tensor, below layers that leave its meaning as it is.
-    fn of_call(call: &SymbolicTensor) -> Self {
-        let (call, index) = call.history();
-        let (layer, inputs) = (call.layer(), call.inputs());
-        let of_input = || inputs.first().map_or(Self::Other, Self::of_call);
-        if let Some(graph) = layer.def().graph() {
-            return graph.outputs().get(index).map_or(Self::Other, Self::of_call);
-        }
-        match layer.class_name() {
-            "Identity" | "Dropout" | "Cast" => of_input(),
-            // With a single place, the result is still one number per class.
-            "Flatten" | "Reshape" | "Squeeze" => match inputs.first().map(SymbolicTensor::shape) {
-                Some(shape) if shape.last().copied() == Some(shape.iter().product()) => of_input(),
-                _ => Self::Other,
-            },
-            // As of an ensemble.
-            "Average" => match inputs.iter().all(|input| Self::of_call(input) == of_input()) {
-                true => of_input(),
-                false => Self::Other,
-            },
-            class => match (class, layer.def().config().get("activation").and_then(Value::as_str)) {
-                ("Activation", Some("linear")) => of_input(),
-                (_, Some("softmax")) => Self::Softmax,
-                (_, Some("log_softmax")) => Self::LogSoftmax,
-                (_, Some("sigmoid")) => Self::Sigmoid,
-                ("Dense", Some("linear")) => Self::Linear,
-                ("Dense", _) => Self::Activated,
-                _ => Self::Other,
-            },
-        }
+    fn end(model: &Model) -> Result<End> {
+        Ok(End::of(&Program::of(model, false, 0)?))
     }
 }
 
@@ -188,7 +140,7 @@ mod tests {
         assert_eq!(outputs(|layers| layers.add(Dense::new(3).activation(Relu))), Outputs::Values);
         let inner = model(|layers| layers.add(Dense::new(3)));
         assert_eq!(outputs(|layers| layers.add(inner)), softmax);
-        assert_eq!(outputs(|layers| layers.add(Dense::new(3)).add(BatchNormalization::new())), Outputs::Features);
+        assert_eq!(outputs(|layers| layers.add(Dense::new(3)).add(BatchNormalization::new())), softmax);
         assert_eq!(outputs(|layers| layers.add(Reshape::new([2, 3])).add(Flatten::new())), Outputs::Features);
         assert_eq!(outputs(|layers| layers.add(Dense::new(6)).add(Reshape::new([2, 3]))), Outputs::Features);
         assert_eq!(outputs(|layers| layers.add(Dense::new(3).activation(ActivationFn::LogSoftmax))), softmax);
@@ -203,7 +155,7 @@ mod tests {
             layers.add(Flatten::new()).build().unwrap()
         };
         assert_eq!(Outputs::of(&head(Softmax)).unwrap(), Outputs::Probabilities);
-        assert_eq!(Outputs::of(&head(ActivationFn::Linear)).unwrap(), Outputs::Features);
+        assert_eq!(Outputs::of(&head(ActivationFn::Linear)).unwrap(), softmax);
         let ensemble = |activations: [ActivationFn; 2]| {
             let x = Input::new([6]);
             let ends = activations.map(|activation| Dense::new(3).activation(activation).call(&x).unwrap());

@@ -37,7 +37,7 @@ use crate::json::parse;
 /// Those of [`load`](super::load); the JSON is larger than 8 MiB or describes no model; the weights are those of other layers.
 pub fn load_architecture(architecture: &Path, weights: &Path, options: &LoadOptions) -> Result<Archive> {
     let read = || {
-        let mut config: Value = parse("layers", &text(architecture)?)?;
+        let mut config: Value = parse("layers", &json(architecture)?)?;
         // `json.dump(model.to_json(), file)` writes the JSON as a string of JSON.
         if let Value::String(json) = &config {
             config = parse("layers", json.as_bytes())?;
@@ -56,6 +56,25 @@ pub fn load_architecture(architecture: &Path, weights: &Path, options: &LoadOpti
         Err(_) => load_weights(weights, &archive.model)?,
     }
     Ok(archive)
+}
+
+/// The JSON of an architecture. A whole model, or another JSON that Keras has of it, is named with what to give instead.
+fn json(path: &Path) -> Result<Vec<u8>> {
+    const WRITE: &str = "write it in Keras: open(\"model.json\", \"w\").write(model.to_json())";
+    let refuse = |received: &str, hint: String| {
+        Error::new("layers", "the JSON of model.to_json()", received).with_kind(ErrorKind::InvalidData).hint(hint)
+    };
+    let bytes = text(path)?;
+    if bytes.starts_with(b"PK") || bytes.starts_with(b"\x89HDF") {
+        let hint = format!("a file with layers and weights is opened alone, as the model; else {WRITE}");
+        return Err(refuse("a .keras or .h5 file", hint));
+    }
+    let is_config = |value: &Value| value.get("layers").is_some() && value.get("class_name").is_none();
+    match parse::<Value>("layers", &bytes) {
+        Ok(value) if is_config(&value) => Err(refuse("the dictionary of model.get_config()", WRITE.to_owned())),
+        Ok(_) => Ok(bytes),
+        Err(error) => Err(error.hint(WRITE)),
+    }
 }
 
 fn text(path: &Path) -> Result<Vec<u8>> {

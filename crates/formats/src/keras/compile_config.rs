@@ -4,7 +4,8 @@
 
 use engraft_ir::{Activation, Op};
 use engraft_nn::{
-    Compiled, Error, ErrorKind, Loss, Metric, Model, Optimizer, OptimizerState, OutputActivation, Program, UnknownParts,
+    Compiled, Error, ErrorKind, Loss, Metric, Model, Optimizer, OptimizerState, OutputActivation, Program, Result,
+    UnknownParts,
 };
 use serde_json::{Map, Value, json};
 
@@ -31,7 +32,8 @@ pub(super) fn read(config: &Map<String, Value>, model: &Model) -> Vec<Error> {
         }
         let (loss, errors) = Loss::known_part(value);
         left_out.extend(errors);
-        let loss = loss.filter(|loss| loss.check(model.output_shape()).map_err(|error| left_out.push(error)).is_ok());
+        let loss =
+            loss.filter(|loss| check_loss(loss, model.output_shape()).map_err(|error| left_out.push(error)).is_ok());
         let loss = loss.map(|loss| of_output(loss, model, 0));
         unknown.loss = loss.is_none().then(|| with_name(value)).filter(is_of_keras);
         loss
@@ -94,18 +96,31 @@ pub fn compiled_of_output(model: &Model, index: usize) -> Option<Compiled> {
         Some(Value::Array(losses)) => losses.get(index),
         Some(Value::Object(losses)) if !losses.contains_key("class_name") => {
             // A dictionary has the names of outputs, which are those of layers unless the model was made with other ones.
-            losses.get(output.layer().name()).or_else(|| losses.values().nth(index))
+            losses.get(output.layer().name()).or_else(|| by_name(losses).nth(index))
         }
         other => other.as_ref(),
     };
     let known = compiled.loss.or_else(|| object.and_then(|object| Loss::known_part(object).0));
-    let loss = known.filter(|loss| loss.check(output.shape()).is_ok()).map(|loss| of_output(loss, model, index));
+    let loss = known.filter(|loss| check_loss(loss, output.shape()).is_ok()).map(|loss| of_output(loss, model, index));
     let unknown = UnknownParts {
         loss: object.filter(|object| loss.is_none() && !object.is_null()).cloned(),
         metrics: Vec::new(),
         optimizer: compiled.unknown.optimizer.clone(),
     };
     Some(Compiled { loss, metrics: Vec::new(), unknown: unknown.into(), ..compiled })
+}
+
+/// Checks a loss of an output such as `[1, 1, classes]` as that of `[classes]`. Both are the same in Keras, which takes the last axis.
+fn check_loss(loss: &Loss, output: &[usize]) -> Result<()> {
+    let places = output.iter().take(output.len().saturating_sub(1)).take_while(|&&size| size == 1).count();
+    loss.check(&output[places..])
+}
+
+/// The losses in the order of the names of their outputs, in which Keras flattens a dictionary of outputs.
+fn by_name(losses: &Map<String, Value>) -> impl Iterator<Item = &Value> {
+    let mut losses: Vec<(&String, &Value)> = losses.iter().collect();
+    losses.sort_by_key(|(name, _)| *name);
+    losses.into_iter().map(|(_, loss)| loss)
 }
 
 /// The losses of several outputs, a list or a dictionary; null in place of those that don't name a part of Keras.
@@ -211,6 +226,17 @@ mod tests {
         assert!(read(written.as_object().unwrap(), &again).is_empty());
         let (first, second) = (model.compiled().unwrap(), again.compiled().unwrap());
         assert_eq!((first.optimizer, first.loss, first.metrics), (second.optimizer, second.loss, second.metrics));
+    }
+
+    #[test]
+    fn the_loss_of_an_image_of_one_pixel_is_kept() {
+        let model =
+            |size: usize| Sequential::new().add(Input::new([size, size, 4])).add(Conv2D::new(3, 1)).build().unwrap();
+        let config = json!({"loss": "categorical_crossentropy"});
+        let of_pixel = model(1);
+        assert!(read(config.as_object().unwrap(), &of_pixel).is_empty());
+        assert_eq!(of_pixel.compiled().unwrap().loss, Some(Loss::categorical_crossentropy()));
+        assert_eq!(read(config.as_object().unwrap(), &model(2)).len(), 1);
     }
 
     /// Reads a `compile_config` in which one part is `value`.
