@@ -47,7 +47,7 @@ MODELS = {
     "renormalized": ("probabilities", renormalized),
     "second_class": ("probabilities", lambda x: head(2, "softmax")(x)[:, 1]),
     "temperature": ("logits", lambda x: head(3)(x) / 2.5),
-    "normalized": ("logits", lambda x: L.BatchNormalization()(head(3)(x))),
+    "normalized": ("features", lambda x: L.BatchNormalization()(head(3)(x))),
     "einsum": ("logits", lambda x: L.EinsumDense("ab,bc->ac", output_shape=3, bias_axes="c")(flat(x))),
     "leaky": ("values", lambda x: L.LeakyReLU()(head(3)(x))),
     "pooled_logits": ("logits", lambda x: L.GlobalAveragePooling2D()(conv(x))),

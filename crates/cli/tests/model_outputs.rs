@@ -34,7 +34,7 @@ fn probabilities_are_printed_whatever_operation_gives_them() {
 
 #[test]
 fn logits_are_told_and_printed_raw_on_request() {
-    let models = ["temperature", "normalized", "einsum", "pooled_logits", "pixel_logits"];
+    let models = ["temperature", "einsum", "pooled_logits", "pixel_logits"];
     let place = place(&models);
     for model in models {
         let run = place.run(&format!("predict {model}.keras {PHOTO} --json")).succeeds();
@@ -46,7 +46,7 @@ fn logits_are_told_and_printed_raw_on_request() {
 
 #[test]
 fn what_may_be_features_is_refused_with_a_command_that_works_and_printed_raw() {
-    let models = ["product_softmax", "pooled_features", "embedding"];
+    let models = ["product_softmax", "pooled_features", "normalized", "embedding"];
     let place = place(&models);
     for model in models {
         let expected = ["which may be features", "`engraft predict --raw` prints them", "engraft features"];
@@ -122,7 +122,7 @@ fn class_names_of_other_forms_are_read_or_refused() {
     place.write("n.npy", b"\x93NUMPY\x01\0");
     predict("n.npy")
         .fails(1, &["received a NumPy file", "json.dump(numpy.load(\"n.npy\", allow_pickle=True).tolist()"]);
-    place.write("g.csv", b"1,cat\n2,dog\n3,elk\n");
+    place.write("g.csv", b"2,cat\n3,dog\n4,elk\n");
     predict("g.csv").fails(1, &["expected the indices 0 to 2", "number the classes from 0"]);
     predict("['cat','dog','elk']").fails(1, &["--class-names", "leave out brackets and quotes"]);
 }

@@ -140,7 +140,7 @@ mod tests {
         assert_eq!(outputs(|layers| layers.add(Dense::new(3).activation(Relu))), Outputs::Values);
         let inner = model(|layers| layers.add(Dense::new(3)));
         assert_eq!(outputs(|layers| layers.add(inner)), softmax);
-        assert_eq!(outputs(|layers| layers.add(Dense::new(3)).add(BatchNormalization::new())), softmax);
+        assert_eq!(outputs(|layers| layers.add(Dense::new(3)).add(BatchNormalization::new())), Outputs::Features);
         assert_eq!(outputs(|layers| layers.add(Reshape::new([2, 3])).add(Flatten::new())), Outputs::Features);
         assert_eq!(outputs(|layers| layers.add(Dense::new(6)).add(Reshape::new([2, 3]))), Outputs::Features);
         assert_eq!(outputs(|layers| layers.add(Dense::new(3).activation(ActivationFn::LogSoftmax))), softmax);

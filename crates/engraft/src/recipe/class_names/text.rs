@@ -139,10 +139,18 @@ fn numbered(lines: &[&str]) -> Option<Result<Vec<String>>> {
     });
     if let Some(pairs) = first.collect::<Option<Vec<_>>>().filter(|pairs| !pairs.is_empty()) {
         let mut numbers: Vec<usize> = pairs.iter().map(|(number, _)| *number).collect();
+        let is_in_order = numbers.is_sorted();
         numbers.sort_unstable();
-        // Numbers that begin elsewhere may belong to the names: `5 cent`, `10 cent`.
-        let may_be_indices = numbers[0] == 0 || numbers.iter().copied().eq(1..=numbers.len());
-        return may_be_indices.then(|| in_order(pairs));
+        if numbers[0] == 0 || lines.iter().all(|line| line.contains(':')) {
+            return Some(in_order(pairs));
+        }
+        // Numbers that begin elsewhere may belong to the names: `5 cent`, `10 cent`. From 1 on they may be both, in the same order.
+        return match numbers.iter().copied().eq(1..=numbers.len()) && !is_in_order {
+            true => {
+                Some(Err(refused("lines in the order of their numbers, or numbers from 0", "numbers from 1", FORMS)))
+            }
+            false => None,
+        };
     }
     let last = lines.iter().map(|line| {
         let (name, number) = line.rsplit_once(|c: char| c == ':' || c.is_whitespace())?;
@@ -164,14 +172,15 @@ fn numbered(lines: &[&str]) -> Option<Result<Vec<String>>> {
     })
 }
 
-/// The names in the order of their indices, which have to be 0, 1, ….
+/// The names in the order of their indices, which have to be 0, 1, … or 1, 2, ….
 fn in_order(mut pairs: Vec<(usize, String)>) -> Result<Vec<String>> {
     pairs.sort_by_key(|(number, _)| *number);
     let expected = format!("the indices 0 to {}, each once", pairs.len().saturating_sub(1));
-    match pairs.iter().map(|(number, _)| *number).eq(0..pairs.len()) {
+    let numbers = || pairs.iter().map(|(number, _)| *number);
+    match numbers().eq(0..pairs.len()) || numbers().eq(1..=pairs.len()) {
         true => Ok(pairs.into_iter().map(|(_, name)| name).collect()),
         false => {
-            let numbers = pairs.iter().take(3).map(|(number, _)| number.to_string()).collect::<Vec<_>>().join(", ");
+            let numbers = numbers().take(3).map(|number| number.to_string()).collect::<Vec<_>>().join(", ");
             Err(refused(
                 expected,
                 format!("{numbers}, …"),
@@ -250,6 +259,8 @@ mod tests {
             "0 cat\n1 hot dog",
             "1 hot dog\n0 cat",
             "0: cat\n1: hot dog",
+            "2: hot dog\n1: cat",
+            "1,cat\n2,hot dog",
             "0\tcat\n1\thot dog",
             "0,cat\n1,hot dog",
             "0;cat\n1;hot dog",
@@ -291,6 +302,7 @@ mod tests {
             &["tench, Tinca tinca", "goldfish, Carassius auratus"][..],
             &["tench, Tinca tinca", "cock", "great white shark, white shark, man-eater"],
             &["1 cent", "2 cent", "5 cent"],
+            &["1 cent", "2 cents"],
             &["class 0", "class 1"],
             &["0", "1", "2"],
             &["n01440764 tench", "n01443537 goldfish"],
@@ -306,8 +318,8 @@ mod tests {
     #[test]
     fn what_means_several_things_is_refused_with_what_to_write() {
         for (text, expected) in [
-            ("1,cat\n2,dog", "expected the indices 0 to 1, each once, received 1, 2, …"),
-            ("1 cat\n2 dog", "expected the indices 0 to 1, each once, received 1, 2, …"),
+            ("2 dog\n1 cat", "expected lines in the order of their numbers"),
+            ("2,cat\n3,dog", "expected the indices 0 to 1, each once, received 2, 3, …"),
             ("0 cat\n0 dog", "expected the indices 0 to 1, each once, received 0, 0, …"),
             ("0 cat\n1 dog\n3 bird", "expected the indices 0 to 2, each once"),
             ("0,1\n1,0", "two columns of numbers"),

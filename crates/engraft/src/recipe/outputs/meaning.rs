@@ -70,8 +70,8 @@ enum Meaning {
         low: f32,
         high: f32,
     },
-    /// A linear function of what a `Dense` layer or a convolution gives. `plain` is false where an activation that follows would
-    /// make features of it, as inside a network: after a convolution or a normalization.
+    /// A linear function of what a `Dense` layer gives, or a convolution that does the same. `plain` is false where an activation that
+    /// follows would make features of it, as inside a network: after a convolution.
     Linear {
         axis: usize,
         plain: bool,
@@ -166,16 +166,6 @@ impl Meaning {
         }
     }
 
-    /// A linear function with weights, of a vector. Weights before an activation may be a normalization inside a network.
-    fn normalized(self, is_normalization: bool, shape: &Shape) -> Self {
-        match self {
-            Self::Linear { axis, plain } if is_vector(shape) => {
-                Self::Linear { axis, plain: plain && !is_normalization }
-            }
-            _ => Self::Other,
-        }
-    }
-
     /// Shares whose sum is 1, but for rounding.
     fn is_distribution(self) -> bool {
         matches!(self, Self::Shares { total, .. } if (total - 1.0).abs() <= TOLERANCE)
@@ -217,7 +207,10 @@ impl Analysis<'_> {
         let classes = x.axis().map_or(1, |axis| size(shape, axis));
         match &step.op {
             Op::Dense => Meaning::Linear { axis: last, plain: true },
-            Op::Conv2d { groups: 1, .. } => Meaning::Linear { axis: last, plain: false },
+            // The same as a `Dense` layer at each place, or at the only one.
+            Op::Conv2d { groups: 1, kernel, .. } if *kernel == [1, 1] || is_vector(output) => {
+                Meaning::Linear { axis: last, plain: false }
+            }
             Op::Softmax => Meaning::Shares { axis: last, total: 1.0 },
             Op::LogSoftmax => Meaning::LogShares { axis: last },
             Op::Unary(Unary::Log) if x.is_distribution() => {
@@ -228,8 +221,6 @@ impl Analysis<'_> {
             Op::Activation(activation) => activated(*activation, x, output),
             Op::Unary(_) | Op::Scale { below_zero: true } | Op::Sparsemax => x.activated(),
             Op::ScaleShift { scale, shift } => x.affine(ends(scale), ends(shift), classes),
-            Op::Scale { below_zero: false } => x.normalized(false, shape),
-            Op::BatchNorm { batch_statistics: false, .. } => x.normalized(true, shape),
             Op::Reshape => x.along(x.axis().and_then(|axis| reshaped(axis, shape, output))),
             Op::Permute { axes } => x.along(axes.iter().position(|&axis| Some(axis) == x.axis())),
             Op::Slice { .. } => selected(x, shape, output),
@@ -496,7 +487,7 @@ mod tests {
     fn a_linear_function_of_logits_is_logits() {
         let dense = |layers: Sequential| layers.add(Flatten::new()).add(Dense::new(3));
         assert_eq!(end(|layers| dense(layers).add(rescaling(0.4, 1.0))), End::Linear);
-        assert_eq!(end(|layers| dense(layers).add(BatchNormalization::new())), End::Linear);
+        assert_eq!(end(|layers| dense(layers).add(BatchNormalization::new())), End::Other, "an embedding");
         assert_eq!(end(|layers| dense(layers).add(LeakyReLU::new(0.2))), End::Activated);
         assert_eq!(end(|layers| dense(layers).add(UnitNormalization::new())), End::Other, "an embedding");
         let normalized = |layers| dense(layers).add(BatchNormalization::new()).add(Activation::new(Relu));
