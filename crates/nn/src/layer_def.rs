@@ -164,6 +164,19 @@ pub trait LayerDef: fmt::Debug + Send + Sync + Any {
         format!("vars/{index}")
     }
 
+    /// Whether a file may lack the layer's own weight `index`, which keeps its initial value then.
+    ///
+    /// Keras creates the weights of a layer that is the activation of another at the first prediction. A model that was saved before
+    /// has none.
+    ///
+    /// ```
+    /// use engraft_nn::{LayerDef, layers::Dense};
+    /// assert!(!Dense::new(2).may_lack_weight(0));
+    /// ```
+    fn may_lack_weight(&self, _index: usize) -> bool {
+        false
+    }
+
     /// Whether the layer's weights belong to layers inside, which Keras creates when the layer is built.
     ///
     /// The option `trainable` of a new layer doesn't reach such weights, nor does that of a file: [`Layer::set_own_trainable`] leaves

@@ -101,10 +101,17 @@ pub struct Lowering<'a> {
     model_trainable: bool,
     /// The layer being lowered.
     layer: Option<&'a Layer>,
-    /// The weights of the layer inside a wrapper that is being lowered, in place of the wrapper's own.
-    weights: Option<Vec<Weight>>,
+    /// The layer inside a wrapper that is being lowered.
+    inside: Option<Inside>,
     /// The penalty on the output of the layer being lowered.
     penalty: Option<Regularizer>,
+}
+
+/// What a layer inside a wrapper has in place of the wrapper's own.
+pub(crate) struct Inside {
+    pub(crate) weights: Vec<Weight>,
+    /// Whether the layer is trainable where the wrapper is.
+    pub(crate) trainable: bool,
 }
 
 impl Lowering<'_> {
@@ -123,7 +130,7 @@ impl Lowering<'_> {
             program: Program::default(),
             model_trainable: trainability.map_or_else(|| model.trainable(), |flags| flags.trainable(model.layer())),
             layer: Some(model.layer()),
-            weights: None,
+            inside: None,
             penalty: None,
         };
         let inputs: Vec<ValueId> = graph.inputs().iter().map(|input| lowering.value(input.shape().clone())).collect();
@@ -139,9 +146,11 @@ impl Lowering<'_> {
 
     /// Whether the layer being lowered is trainable, by its own flag. The flags of enclosing models don't count, as in Keras 3.
     pub fn layer_trainable(&self) -> bool {
-        self.layer.is_some_and(|layer| {
-            self.trainability.map_or_else(|| layer.trainable(), |trainability| trainability.trainable(layer))
-        })
+        let is_trainable = self.inside.as_ref().is_none_or(|inside| inside.trainable);
+        is_trainable
+            && self.layer.is_some_and(|layer| {
+                self.trainability.map_or_else(|| layer.trainable(), |trainability| trainability.trainable(layer))
+            })
     }
 
     /// Whether the layer being lowered has trainable weights, by its flags alone.
@@ -154,17 +163,17 @@ impl Lowering<'_> {
 
     /// The weights of the layer being lowered, without those of nested layers.
     pub fn own_weights(&self) -> &[Weight] {
-        match &self.weights {
-            Some(weights) => weights,
+        match &self.inside {
+            Some(inside) => &inside.weights,
             None => self.layer.map(Layer::own_weights).unwrap_or_default(),
         }
     }
 
-    /// Lowers the layer inside a wrapper: until `lower` returns, `weights` are the own weights.
-    pub(crate) fn with_weights<T>(&mut self, weights: Vec<Weight>, lower: impl FnOnce(&mut Self) -> T) -> T {
-        let wrapper = self.weights.replace(weights);
+    /// Lowers a layer inside a wrapper, which has its weights and flag until `lower` returns.
+    pub(crate) fn inside<T>(&mut self, inside: Inside, lower: impl FnOnce(&mut Self) -> T) -> T {
+        let wrapper = self.inside.replace(inside);
         let lowered = lower(self);
-        self.weights = wrapper;
+        self.inside = wrapper;
         lowered
     }
 
@@ -310,7 +319,7 @@ impl Lowering<'_> {
             program: std::mem::take(&mut self.program),
             model_trainable: self.model_trainable,
             layer: Some(layer),
-            weights: None,
+            inside: None,
             penalty: None,
         };
         let value = layer.def().lower(&mut inner, arguments).map_err(|e| e.within(layer.place()));

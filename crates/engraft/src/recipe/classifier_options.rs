@@ -134,29 +134,29 @@ impl ClassifierOptions {
 
     /// The model with one of its outputs, and a note that names it and the others if the choice is a guess.
     fn single_output(&self, model: Model, path: &Path) -> Result<(Model, Option<String>)> {
-        let names: Vec<&str> = model.outputs().iter().map(|output| output.layer().name()).collect();
+        let names = self.output_names(&model, path);
         let of = |index: usize| -> Result<Model> {
             let single = Model::named(model.name(), model.inputs(), &model.outputs()[index])?;
-            single.set_compiled(keras::compiled_of_output(&model, index));
+            single.set_compiled(keras::compiled_of_output(&model, index, &names[index]));
             Ok(single)
         };
         if let Some(name) = &self.output {
-            let index = self.index_of(name, &names, path)?;
+            let index = index_of(name, &names, &model)?;
             return Ok((if names.len() == 1 { model } else { of(index)? }, None));
         }
         if names.len() == 1 {
             return Ok((model, None));
         }
-        let mut chosen: Option<(u8, Model)> = None;
+        let mut chosen: Option<(u8, usize, Model)> = None;
         for index in 0..names.len() {
             let single = of(index)?;
             if let Some(doubt) = doubt_of_classes(&single)?
-                && chosen.as_ref().is_none_or(|(least, _)| doubt < *least)
+                && chosen.as_ref().is_none_or(|(least, ..)| doubt < *least)
             {
-                chosen = Some((doubt, single));
+                chosen = Some((doubt, index, single));
             }
         }
-        let Some((_, chosen)) = chosen else {
+        let Some((_, index, chosen)) = chosen else {
             return Err(Error::new(
                 format_args!("model `{}`", model.name()),
                 "an output of one number per class, [classes]",
@@ -164,8 +164,8 @@ impl ClassifierOptions {
             )
             .hint("choose one by its name"));
         };
-        let name = chosen.output().layer().name();
-        let others: Vec<&str> = names.iter().copied().filter(|other| *other != name).collect();
+        let name = &names[index];
+        let others: Vec<&str> = names.iter().map(String::as_str).filter(|other| other != name).collect();
         let note = match &others[..] {
             [] => {
                 format!("the model has several outputs of layer `{name}`; this is the first that tells classes apart")
@@ -175,19 +175,15 @@ impl ClassifierOptions {
         Ok((chosen, Some(note)))
     }
 
-    /// The index of the output with this name: that of its layer, or its key in a dictionary of outputs.
-    fn index_of(&self, name: &str, layers: &[&str], path: &Path) -> Result<usize> {
+    /// The names of the outputs: their keys in a dictionary of outputs, else the names of their layers.
+    fn output_names(&self, model: &Model, path: &Path) -> Vec<String> {
         let keys = match self.architecture {
             Some(_) => Vec::new(),
             // A file that can't be asked for them has none.
             None => keras::output_names(path).unwrap_or_default(),
         };
-        let keys = if keys.len() == layers.len() { keys } else { Vec::new() };
-        let of_layer = layers.iter().position(|layer| *layer == name);
-        of_layer.or_else(|| keys.iter().position(|key| key == name)).ok_or_else(|| {
-            let all: Vec<&str> = layers.iter().copied().chain(keys.iter().map(String::as_str)).collect();
-            Error::new("output", format_args!("one of {}", all.join(", ")), name).with_kind(ErrorKind::NotFound)
-        })
+        let of_layers = || model.outputs().iter().map(|output| output.layer().name().to_owned()).collect();
+        if keys.len() == model.outputs().len() { keys } else { of_layers() }
     }
 
     /// The classifier with the class names of the caller, of its file, or of a file beside it.
@@ -225,6 +221,14 @@ fn doubt_of_classes(model: &Model) -> Result<Option<u8>> {
         Outputs::Probabilities => Some(0),
         Outputs::Logits(_) => Some(1),
         Outputs::Values | Outputs::Features => None,
+    })
+}
+
+/// The index of the output with this name: one of `names`, or else the name of its layer.
+fn index_of(name: &str, names: &[String], model: &Model) -> Result<usize> {
+    let of_layer = || model.outputs().iter().position(|output| output.layer().name() == name);
+    names.iter().position(|other| other == name).or_else(of_layer).ok_or_else(|| {
+        Error::new("output", format_args!("one of {}", names.join(", ")), name).with_kind(ErrorKind::NotFound)
     })
 }
 

@@ -34,8 +34,9 @@ pub enum Outputs {
 impl Outputs {
     /// The meaning that the loss of a compiled model gives its outputs, or else its last layers.
     ///
-    /// Without a loss, a `Dense` layer or a convolution without activation ends in logits: those of a sigmoid if there is one output,
-    /// else of a softmax. Logits may be scaled and shifted, as by a temperature or a `BatchNormalization`, and averaged over places.
+    /// Without a loss, a `Dense` layer without activation ends in logits, or a convolution that does the same at each place: those of a
+    /// sigmoid if there is one output, else of a softmax. Logits may be scaled and shifted by constants, as by a temperature, and
+    /// averaged over places. A normalization with weights behind them makes an embedding.
     /// After a softmax or sigmoid, operations that keep probabilities what they are may follow, such as the `Average` of an ensemble,
     /// `ops.clip` or `1 - p`. Layers that do nothing in prediction, such as `Dropout`, and reshapes may be anywhere.
     ///

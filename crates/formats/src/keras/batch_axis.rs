@@ -5,8 +5,9 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::fmt;
 
-use engraft_nn::Result;
+use engraft_nn::{Error, ErrorKind, Result};
 use serde_json::{Map, Value, json};
 
 use super::nodes;
@@ -14,59 +15,82 @@ use super::serialized_object::layer_objects;
 
 /// The config of a functional model in which the batch is the first axis of every tensor.
 ///
-/// The config stays as it is if a tensor with its batch elsewhere is used in a way that isn't known here.
+/// # Errors
+/// A tensor with its batch elsewhere that is an output, or that an operation uses for which this isn't known here.
 pub(super) fn in_front(config: &Map<String, Value>) -> Result<Cow<'_, Map<String, Value>>> {
     let layers = layer_objects(config)?;
-    let rewritten = match layers.iter().any(|layer| Rewritten::first(layer).is_some()) {
-        true => rewrite(layers, config.get("output_layers").unwrap_or(&Value::Null)),
-        false => None,
-    };
-    let Some(rewritten) = rewritten else { return Ok(Cow::Borrowed(config)) };
+    if !layers.iter().any(|layer| Rewritten::first(layer).is_some()) {
+        return Ok(Cow::Borrowed(config));
+    }
     let mut config = config.clone();
+    let rewritten = rewrite(layers, config.get("output_layers").unwrap_or(&Value::Null))?;
     config.insert("layers".into(), rewritten.into());
     Ok(Cow::Owned(config))
 }
 
-/// The layers with the batch in front; `None` if an operation on a tensor with its batch elsewhere can't be rewritten.
-fn rewrite(layers: &[Value], outputs: &Value) -> Option<Vec<Value>> {
-    let inputs = layers.iter().map(inputs).collect::<Option<Vec<_>>>()?;
+/// The layers with the batch in front.
+///
+/// Layers with several inputs have no place in the order, so one of them may come before the operation that moves the batch of its
+/// input. The last check finds it.
+fn rewrite(layers: &[Value], outputs: &Value) -> Result<Vec<Value>> {
+    let inputs: Vec<Vec<String>> = layers.iter().map(inputs).collect();
     let mut layouts: HashMap<&str, Layout> = HashMap::new();
     let mut rewritten = layers.to_vec();
     let mut is_rewritten = vec![false; layers.len()];
     for index in inputs_first(layers, &inputs) {
         let moved = inputs[index].iter().find_map(|input| layouts.get(&**input));
         let operation = match moved {
-            Some(&layout) => Rewritten::of(&layers[index], layout)?,
-            None => match Rewritten::first(&layers[index]) {
-                Some(operation) => operation,
-                None => continue,
-            },
+            Some(&layout) => Rewritten::of(&layers[index], layout),
+            None => Rewritten::first(&layers[index]),
         };
+        let (Some(operation), Some(name)) = (operation, name(&layers[index])) else { continue };
         if operation.layout.batch != 0 {
-            layouts.insert(name(&layers[index])?, operation.layout);
+            layouts.insert(name, operation.layout);
         }
         (rewritten[index], is_rewritten[index]) = (operation.object, true);
     }
-    let outputs = nodes::ends(outputs).ok()?;
-    let mut unchanged = inputs.iter().zip(is_rewritten).filter(|(_, rewritten)| !rewritten);
-    let is_used = unchanged.any(|(inputs, _)| inputs.iter().any(|input| layouts.contains_key(&**input)));
-    let is_output = outputs.iter().any(|end| layouts.contains_key(&*end.layer));
-    (!is_used && !is_output).then_some(rewritten)
+    let moved = |name: &String| layouts.get(&**name).map(|layout| layout.batch);
+    for (index, inputs) in inputs.iter().enumerate().filter(|(index, _)| !is_rewritten[*index]) {
+        if let Some(batch) = inputs.iter().find_map(moved) {
+            return Err(moved_batch(format_args!("`{}`", name(&layers[index]).unwrap_or_default()), batch));
+        }
+    }
+    let outputs = nodes::ends(outputs).unwrap_or_default();
+    match outputs.iter().find_map(|end| moved(&end.layer)) {
+        Some(batch) => Err(moved_batch(format_args!("output_layers"), batch)),
+        None => Ok(rewritten),
+    }
+}
+
+fn moved_batch(place: fmt::Arguments<'_>, batch: usize) -> Error {
+    let received = format!("one with the batch as axis {batch}");
+    Error::new(place, "a tensor with the batch as its first axis", received)
+        .with_kind(ErrorKind::Unsupported)
+        .hint("transpose, move or stack along later axes, or bring the batch back to the front before")
 }
 
 fn name(layer: &Value) -> Option<&str> {
     layer.get("name").and_then(Value::as_str)
 }
 
-/// The names of the layers and operations whose results a layer's calls take; `None` for a call of unknown form.
-fn inputs(layer: &Value) -> Option<Vec<String>> {
-    let nodes = layer.get("inbound_nodes").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+/// The names of the layers and operations whose results a layer's calls take: the start of each reference in its nodes.
+fn inputs(layer: &Value) -> Vec<String> {
     let mut names = Vec::new();
-    for node in nodes {
-        let operands = nodes::operands(node).map(|(found, _)| found).or_else(|_| nodes::references(node));
-        names.extend(operands.ok()?.into_iter().map(|reference| reference.layer));
+    let mut rest = vec![layer.get("inbound_nodes").unwrap_or(&Value::Null)];
+    while let Some(value) = rest.pop() {
+        match value {
+            Value::Array(list) => match list.as_slice() {
+                [Value::String(name), Value::Number(_), Value::Number(_), options @ ..] => {
+                    names.push(name.clone());
+                    rest.extend(options);
+                }
+                list => rest.extend(list),
+            },
+            Value::Object(members) => rest.extend(members.values()),
+            _ => {}
+        }
     }
-    Some(names)
+    names
 }
 
 /// The indices of all layers. A layer with one input comes after the layer that computes it.
@@ -125,6 +149,60 @@ impl Layout {
     }
 }
 
+fn single_node(object: &Value) -> Option<&Value> {
+    match object.get("inbound_nodes")?.as_array()?.as_slice() {
+        [node] => Some(node),
+        _ => None,
+    }
+}
+
+/// The order in which an operation puts the axes of its argument.
+fn permutation(object: &Value, from: Layout) -> Option<Vec<usize>> {
+    let option = |name: &str| object["config"].get(name);
+    let mut axes: Vec<usize> = (0..from.rank).collect();
+    match object["class_name"].as_str()? {
+        "Transpose" => axes = option("axes")?.as_array()?.iter().map(|axis| from.axis(axis)).collect::<Option<_>>()?,
+        "Moveaxis" => {
+            let (source, destination) = (from.axis(option("source")?)?, from.axis(option("destination")?)?);
+            axes.remove(source);
+            axes.insert(destination, source);
+        }
+        _ => axes.swap(from.axis(option("axis1")?)?, from.axis(option("axis2")?)?),
+    }
+    let mut sorted = axes.clone();
+    sorted.sort_unstable();
+    sorted.into_iter().eq(0..from.rank).then_some(axes)
+}
+
+/// Operations on one tensor that take each of its values for itself.
+const ELEMENTWISE: [&str; 18] = [
+    "Absolute",
+    "Cast",
+    "Clip",
+    "Elu",
+    "Exp",
+    "Gelu",
+    "LeakyRelu",
+    "Log",
+    "Negative",
+    "Relu",
+    "Relu6",
+    "Selu",
+    "Sigmoid",
+    "Silu",
+    "Softplus",
+    "Sqrt",
+    "Square",
+    "Tanh",
+];
+
+/// Whether an operation takes each value of its tensor for itself. Arithmetic may have a number beside it.
+fn is_elementwise(class_name: &str, node: &Value) -> bool {
+    let has_number = || node["args"].as_array().is_some_and(|arguments| arguments.iter().any(Value::is_number));
+    let is_arithmetic = matches!(class_name, "Add" | "Subtract" | "Multiply" | "Divide" | "TrueDivide");
+    ELEMENTWISE.contains(&class_name) || is_arithmetic && has_number()
+}
+
 /// An operation for tensors with the batch in front, and the layout of the result of the original.
 struct Rewritten {
     object: Value,
@@ -147,6 +225,7 @@ impl Rewritten {
 
     /// A stack of tensors in front of their batch, which becomes one behind it.
     fn stacked(object: &Value) -> Option<Self> {
+        single_node(object)?;
         let shape = object.pointer("/inbound_nodes/0/args/0/0/config/shape")?.as_array()?;
         let layout = Layout { rank: shape.len() + 1, batch: 1 };
         let is_in_front = layout.axis(object["config"].get("axis")?)? == 0;
@@ -155,55 +234,30 @@ impl Rewritten {
 
     /// The operation of an object on a tensor of a layout; `None` if it isn't known here.
     fn of(object: &Value, from: Layout) -> Option<Self> {
-        let [node] = object.get("inbound_nodes")?.as_array()?.as_slice() else { return None };
-        let tensors = nodes::operands(node).ok()?.0.len();
-        if tensors != 1 {
+        let node = single_node(object)?;
+        if nodes::operands(node).ok()?.0.len() != 1 {
             return None;
         }
-        let option = |name: &str| object["config"].get(name);
         match object["class_name"].as_str()? {
-            "Transpose" => {
-                let axes = option("axes")?.as_array()?.iter().map(|axis| from.axis(axis));
-                Self::permuted(object, from, &axes.collect::<Option<Vec<_>>>()?)
-            }
-            "Moveaxis" => {
-                let (source, destination) = (from.axis(option("source")?)?, from.axis(option("destination")?)?);
-                let mut axes: Vec<usize> = (0..from.rank).filter(|&axis| axis != source).collect();
-                axes.insert(destination, source);
-                Self::permuted(object, from, &axes)
-            }
-            "Swapaxes" => {
-                let mut axes: Vec<usize> = (0..from.rank).collect();
-                axes.swap(from.axis(option("axis1")?)?, from.axis(option("axis2")?)?);
-                Self::permuted(object, from, &axes)
-            }
+            "Transpose" | "Moveaxis" | "Swapaxes" => Self::permuted(object, from),
             "GetItem" => Self::indexed(object, from),
-            "Unstack" => {
-                let axis = from.sample_axis(option("axis")?)?;
-                Some(Self::with_option(object, "axis", from.in_front(axis).into(), from.without(axis)))
-            }
-            "Split" => {
-                let axis = from.sample_axis(option("axis")?)?;
-                Some(Self::with_option(object, "axis", from.in_front(axis).into(), from))
-            }
-            "Squeeze" | "Mean" | "Sum" | "Max" | "Min" => {
-                let axis = match option("axis")? {
-                    Value::Array(axes) if axes.len() == 1 => &axes[0],
-                    axis => axis,
-                };
-                let axis = from.sample_axis(axis)?;
-                let keeps_axis = option("keepdims").is_some_and(|keepdims| keepdims == true);
-                let layout = if keeps_axis { from } else { from.without(axis) };
-                Some(Self::with_option(object, "axis", from.in_front(axis).into(), layout))
-            }
-            // Of a tensor and a number.
-            "Add" | "Subtract" | "Multiply" | "Divide" | "TrueDivide"
-                if node["args"].as_array()?.iter().any(Value::is_number) =>
-            {
-                Some(Self { object: object.clone(), layout: from })
-            }
+            "Unstack" | "Split" | "Squeeze" | "Mean" | "Sum" | "Max" | "Min" => Self::along_axis(object, from),
+            class_name if is_elementwise(class_name, node) => Some(Self { object: object.clone(), layout: from }),
             _ => None,
         }
+    }
+
+    /// An operation along one axis, which isn't the batch.
+    fn along_axis(object: &Value, from: Layout) -> Option<Self> {
+        let option = |name: &str| object["config"].get(name);
+        let axis = match option("axis")? {
+            Value::Array(axes) if axes.len() == 1 => &axes[0],
+            axis => axis,
+        };
+        let axis = from.sample_axis(axis)?;
+        let keeps_axis = object["class_name"] == "Split" || option("keepdims").is_some_and(|keepdims| keepdims == true);
+        let layout = if keeps_axis { from } else { from.without(axis) };
+        Some(Self::with_option(object, "axis", from.in_front(axis).into(), layout))
     }
 
     fn with_option(object: &Value, option: &str, value: Value, layout: Layout) -> Self {
@@ -212,8 +266,8 @@ impl Rewritten {
         Self { object, layout }
     }
 
-    /// The transposition that `object` is; `axes` are those of its argument.
-    fn permuted(object: &Value, from: Layout, axes: &[usize]) -> Option<Self> {
+    fn permuted(object: &Value, from: Layout) -> Option<Self> {
+        let axes = permutation(object, from)?;
         let batch = axes.iter().position(|&axis| axis == from.batch)?;
         let others = axes.iter().filter(|&&axis| axis != from.batch).map(|&axis| from.in_front(axis));
         let axes: Vec<usize> = std::iter::once(0).chain(others).collect();
@@ -319,15 +373,16 @@ mod tests {
     fn the_batch_moves_back_step_by_step() {
         let layers = vec![
             transpose("t", "x", json!([2, 3, 0, 1, 4])),
-            operation("scaled", "Multiply", json!({}), &[tensor("t", 5), json!(0.5)]),
+            operation("scaled", "Multiply", json!({}), &[tensor("active", 5), json!(0.5)]),
+            operation("active", "Relu", json!({}), &[tensor("t", 5)]),
             operation("u", "Unstack", json!({"num": 3, "axis": 0}), &[tensor("scaled", 5)]),
             operation("s", "Swapaxes", json!({"axis1": 0, "axis2": -3}), &[tensor("u", 4)]),
         ];
         let layers = rewritten(layers, "s").unwrap();
         assert_eq!(layers[0]["config"]["axes"], json!([0, 2, 3, 1, 4]));
-        assert_eq!(layers[2]["config"]["axis"], json!(1));
+        assert_eq!(layers[3]["config"]["axis"], json!(1));
         assert_eq!(
-            (&layers[3]["class_name"], &layers[3]["config"]["axes"]),
+            (&layers[4]["class_name"], &layers[4]["config"]["axes"]),
             (&json!("Transpose"), &json!([0, 1, 2, 3]))
         );
     }
@@ -360,21 +415,29 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_stays_as_it_is() {
+    fn an_operation_that_needs_the_batch_in_front_is_named() {
         let moved = || transpose("t", "x", json!([2, 0, 3, 1, 4]));
         let add = operation("a", "Add", json!({}), &[tensor("t", 5), tensor("t", 5)]);
         let dense = json!({"class_name": "Dense", "name": "d", "config": {}, "inbound_nodes": [[["t", 0, 0, {}]]]});
-        for (layers, output) in [
-            (vec![moved()], "t"),
-            (vec![moved(), add], "a"),
-            (vec![dense, moved()], "d"),
-            (vec![moved(), get_item("q", "t", json!([0, 0]))], "q"),
-            (vec![moved(), get_item("q", "t", json!([0, 0, 0, 0, 0, 0]))], "q"),
-            (vec![transpose("t", "x", json!([0, 2, 1, 3, 4]))], "t"),
+        let keyword = json!({"class_name": "MultiHeadAttention", "name": "h", "config": {},
+            "inbound_nodes": [[["x", 0, 0, {"value": ["t", 0, 0]}]]]});
+        for (layers, output, expected) in [
+            (vec![moved()], "t", "output_layers: expected a tensor with the batch as its first axis"),
+            (
+                vec![add, moved()],
+                "a",
+                "`a`: expected a tensor with the batch as its first axis, received one with the batch as axis 1",
+            ),
+            (vec![dense, moved()], "d", "`d`: expected"),
+            (vec![keyword, moved()], "h", "`h`: expected"),
+            (vec![moved(), get_item("q", "t", json!([0, 0]))], "q", "`q`: expected"),
+            (vec![moved(), get_item("q", "t", json!([0, 0, 0, 0, 0, 0]))], "q", "`q`: expected"),
+            (vec![moved(), transpose("u", "t", json!([1, 0, 0, 1, 2]))], "u", "`u`: expected"),
         ] {
-            let unchanged = rewritten(layers.clone(), output);
-            assert!(unchanged.is_none_or(|rewritten| rewritten == layers), "{output}");
+            let error = in_front(&model(layers, output)).unwrap_err().to_string();
+            assert!(error.starts_with(expected), "{error}");
         }
+        assert!(rewritten(vec![transpose("t", "x", json!([0, 2, 1, 3, 4]))], "t").is_none());
     }
 
     #[test]

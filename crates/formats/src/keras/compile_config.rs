@@ -76,6 +76,9 @@ fn of_output(loss: Loss, model: &Model, index: usize) -> Loss {
 
 /// The settings of a compiled model with several outputs for one of them, number `index`: its loss, and those that all share.
 ///
+/// `name` is that by which Keras gives the output its loss: its key in a dictionary of outputs ([`output_names`](super::output_names)),
+/// else the name of its layer.
+///
 /// Metrics aren't kept: Keras has them by output, too.
 ///
 /// ```
@@ -85,19 +88,16 @@ fn of_output(loss: Loss, model: &Model, index: usize) -> Loss {
 /// let (kind, age) = (Dense::new(3).named("kind").call(&x)?, Dense::new(1).named("age").call(&x)?);
 /// let model = Model::new(&x, [&kind, &age])?;
 /// model.compile(Sgd::new(0.1), Loss::categorical_crossentropy().from_logits(true), [])?;
-/// let kind = keras::compiled_of_output(&model, 0).and_then(|compiled| compiled.loss);
+/// let kind = keras::compiled_of_output(&model, 0, "kind").and_then(|compiled| compiled.loss);
 /// assert_eq!(kind, Some(Loss::categorical_crossentropy().from_logits(true)));
 /// # Ok::<(), engraft_nn::Error>(())
 /// ```
-pub fn compiled_of_output(model: &Model, index: usize) -> Option<Compiled> {
+pub fn compiled_of_output(model: &Model, index: usize, name: &str) -> Option<Compiled> {
     let compiled = model.compiled()?;
     let output = model.outputs().get(index)?;
     let object = match &compiled.unknown.loss {
         Some(Value::Array(losses)) => losses.get(index),
-        Some(Value::Object(losses)) if !losses.contains_key("class_name") => {
-            // A dictionary has the names of outputs, which are those of layers unless the model was made with other ones.
-            losses.get(output.layer().name()).or_else(|| by_name(losses).nth(index))
-        }
+        Some(Value::Object(losses)) if !losses.contains_key("class_name") => losses.get(name),
         other => other.as_ref(),
     };
     let known = compiled.loss.or_else(|| object.and_then(|object| Loss::known_part(object).0));
@@ -113,14 +113,8 @@ pub fn compiled_of_output(model: &Model, index: usize) -> Option<Compiled> {
 /// Checks a loss of an output such as `[1, 1, classes]` as that of `[classes]`. Both are the same in Keras, which takes the last axis.
 fn check_loss(loss: &Loss, output: &[usize]) -> Result<()> {
     let places = output.iter().take(output.len().saturating_sub(1)).take_while(|&&size| size == 1).count();
-    loss.check(&output[places..])
-}
-
-/// The losses in the order of the names of their outputs, in which Keras flattens a dictionary of outputs.
-fn by_name(losses: &Map<String, Value>) -> impl Iterator<Item = &Value> {
-    let mut losses: Vec<(&String, &Value)> = losses.iter().collect();
-    losses.sort_by_key(|(name, _)| *name);
-    losses.into_iter().map(|(_, loss)| loss)
+    // An output without axes, such as `p[:, 1]`, is a single number.
+    loss.check(if output.is_empty() { &[1] } else { &output[places..] })
 }
 
 /// The losses of several outputs, a list or a dictionary; null in place of those that don't name a part of Keras.
@@ -350,7 +344,7 @@ mod tests {
             let model = Model::new(&x, [&output("age", 1), &output("kind", 3), &output("tags", 4)]).unwrap();
             let left_out = read(json!({"loss": losses}).as_object().unwrap(), &model);
             assert!(left_out.is_empty(), "{left_out:?}");
-            [0, 1, 2].map(|index| compiled_of_output(&model, index).unwrap())
+            [(0, "age"), (1, "kind"), (2, "tags")].map(|(index, name)| compiled_of_output(&model, index, name).unwrap())
         };
         let from_logits = |class: &str| json!({"class_name": class, "config": {"from_logits": true}});
         let (kind, tags) = (from_logits("SparseCategoricalCrossentropy"), from_logits("BinaryCrossentropy"));
@@ -360,6 +354,10 @@ mod tests {
             assert_eq!(kind.loss, Some(Loss::sparse_categorical_crossentropy().from_logits(true)));
             assert_eq!(tags.loss, Some(Loss::binary_crossentropy().from_logits(true)));
         }
+        let [age, kind, tags] = outputs(json!({"kind": tags, "tags": kind}));
+        assert!(age.loss.is_none() && age.unknown.loss.is_none(), "it has none");
+        assert_eq!(kind.loss, Some(Loss::binary_crossentropy().from_logits(true)));
+        assert_eq!(tags.loss, Some(Loss::sparse_categorical_crossentropy().from_logits(true)));
         let code = json!({"class_name": "__lambda__", "config": {"value": "4wEA"}});
         let [age, kind, _] = outputs(json!([code, null, "mse"]));
         assert!(age.loss.is_none() && age.unknown.loss.is_none() && kind.unknown.loss.is_none());

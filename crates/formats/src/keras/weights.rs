@@ -57,13 +57,6 @@ impl SavedLayer {
     }
 }
 
-/// Whether a layer's own weight belongs to a layer that is its activation, such as `PReLU`.
-///
-/// Keras creates such weights at the first prediction. A model saved before has none; here they keep their initial values.
-pub(super) fn is_of_activation(layer: &Layer, index: usize) -> bool {
-    layer.def().weight_path(index).starts_with("activation/")
-}
-
 /// The group of an array.
 fn parent(path: &str) -> &str {
     path.rsplit_once('/').map_or("", |(group, _)| group)
@@ -236,7 +229,7 @@ impl FileComparison<'_> {
     /// Whether the file lacks a weight that Keras hadn't created when it saved the model.
     fn is_not_created(&self, entry: &SavedLayer, index: usize) -> Result<bool> {
         let array = entry.var(index);
-        Ok(is_of_activation(&entry.layer, index) && children(self.file, &self.path(parent(&array)))?.is_empty())
+        Ok(entry.layer.def().may_lack_weight(index) && children(self.file, &self.path(parent(&array)))?.is_empty())
     }
 
     /// The scales of a weight and the path of their array, if the file has the weight as int8. The array follows those of the layer.

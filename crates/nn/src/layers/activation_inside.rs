@@ -9,7 +9,7 @@ use super::registry::{from_object, is_known};
 use crate::activation::ActivationFn;
 use crate::layer::Layer;
 use crate::layer_def::LayerDef;
-use crate::lowering::Lowering;
+use crate::lowering::{Inside, Lowering};
 use crate::weight::WeightSpec;
 use crate::{Error, Result, Shape};
 
@@ -21,12 +21,14 @@ pub(super) struct ActivationInside {
     activation: Layer,
     /// The policy of the activation as the file has it.
     dtype: Option<Value>,
-    /// Whether the weights of the activation are trainable while the pair is.
+    /// Whether the activation is trainable where the pair is.
     trainable: bool,
+    /// Whether Keras had created the weights of the activation when it saved the pair: it writes their shape then.
+    is_created: bool,
     built: OnceLock<Built>,
 }
 
-/// What the first build finds out.
+/// What depends on the shape of the first input.
 #[derive(Debug)]
 struct Built {
     /// Number of weights of the layer, which precede those of the activation.
@@ -50,10 +52,11 @@ impl ActivationInside {
         // Keras freezes both at once. The flag of the activation alone counts where the pair isn't frozen.
         let trainable = !trainable || activation.trainable();
         let dtype = object["config"].get("dtype").cloned();
-        Ok(Self { layer, activation, dtype, trainable, built: OnceLock::new() })
+        let is_created = object.get("build_config").is_some_and(|config| !config.is_null());
+        Ok(Self { layer, activation, dtype, trainable, is_created, built: OnceLock::new() })
     }
 
-    /// Keras' object of the activation, with the shape for which Keras creates its weights when it opens a file.
+    /// Keras' object of the activation. Its `build_config` makes Keras create the weights when it opens a file.
     fn object(&self) -> Value {
         let def = self.activation.def();
         let common = [("name", Some(self.activation.name().into())), ("trainable", Some(self.trainable.into()))];
@@ -97,6 +100,10 @@ impl LayerDef for ActivationInside {
         }
     }
 
+    fn may_lack_weight(&self, index: usize) -> bool {
+        !self.is_created && index >= self.layer_weights()
+    }
+
     fn build(&self, inputs: &[Shape]) -> Result<()> {
         self.layer.def().build(inputs)?;
         let shape = self.layer.def().output_shape(inputs)?;
@@ -126,8 +133,9 @@ impl LayerDef for ActivationInside {
     fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {
         let mut weights = to.own_weights().to_vec();
         let inside = weights.split_off(self.layer_weights().min(weights.len()));
-        let y = to.with_weights(weights, |to| self.layer.def().lower(to, inputs))?;
-        to.with_weights(inside, |to| self.activation.def().lower(to, &[y])).map_err(|error| self.in_activation(error))
+        let y = to.inside(Inside { weights, trainable: true }, |to| self.layer.def().lower(to, inputs))?;
+        let activation = Inside { weights: inside, trainable: self.trainable };
+        to.inside(activation, |to| self.activation.def().lower(to, &[y])).map_err(|error| self.in_activation(error))
     }
 }
 
@@ -196,6 +204,35 @@ mod tests {
             assert_eq!(layer.trainable_weights().len(), if layer_trainable { trained } else { 0 });
             layer.set_trainable(true);
             assert_eq!(layer.trainable_weights().len(), trained);
+        }
+    }
+
+    #[test]
+    fn a_batch_normalization_frozen_alone_keeps_its_statistics() {
+        for trainable in [true, false] {
+            let config = json!({"name": "norm", "trainable": trainable});
+            let layer = read("Conv2D", conv(&object("BatchNormalization", config))).unwrap();
+            let model = Sequential::new().add(Input::new([8, 8, 3])).add(layer).build().unwrap();
+            let program = Program::of(&model, true, 0).unwrap();
+            let batch_statistics =
+                |step: &crate::Step| matches!(step.op, engraft_ir::Op::BatchNorm { batch_statistics: true, .. });
+            assert_eq!(program.steps.iter().any(batch_statistics), trainable);
+        }
+    }
+
+    #[test]
+    fn a_file_may_lack_weights_that_keras_had_not_created() {
+        let mut created = prelu();
+        created["build_config"] = json!({"input_shape": [null, 6, 6, 4]});
+        for (activation, may_lack) in [(prelu(), true), (created, false)] {
+            let wrapped = json!({"name": "s", "layer": object("Conv2D", conv(&activation))});
+            for (layer, alpha) in
+                [(read("Conv2D", conv(&activation)).unwrap(), 2), (read("SpectralNormalization", wrapped).unwrap(), 3)]
+            {
+                layer.build(&[vec![8, 8, 3]]).unwrap();
+                let lacks = |index| layer.def().may_lack_weight(index);
+                assert_eq!((lacks(alpha - 2), lacks(alpha)), (false, may_lack));
+            }
         }
     }
 

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::registry::from_object;
 use crate::layer::Layer;
 use crate::layer_def::LayerDef;
-use crate::lowering::Lowering;
+use crate::lowering::{Inside, Lowering};
 use crate::weight::WeightSpec;
 use crate::{Error, ErrorKind, Initializer, Result, Shape};
 
@@ -105,6 +105,10 @@ impl LayerDef for SpectralNormalization {
         }
     }
 
+    fn may_lack_weight(&self, index: usize) -> bool {
+        Self::inner_index(index).is_some_and(|index| self.layer.def().may_lack_weight(index))
+    }
+
     /// The kernel is an array of the wrapper, too.
     fn copied_weights(&self) -> &'static [(usize, &'static str)] {
         &[(0, "vars/0")]
@@ -147,7 +151,8 @@ impl LayerDef for SpectralNormalization {
         }
         let mut weights = to.own_weights().to_vec();
         weights.remove(VECTOR_U);
-        to.with_weights(weights, |to| self.layer.def().lower(to, inputs))
+        let inside = Inside { weights, trainable: self.layer.trainable() };
+        to.inside(inside, |to| self.layer.def().lower(to, inputs))
     }
 }
 

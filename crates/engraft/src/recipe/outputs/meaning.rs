@@ -33,7 +33,10 @@ impl End {
     pub(super) fn of(program: &Program) -> Self {
         let &[output] = &program.outputs[..] else { return Self::Other };
         let values = program.shapes.len();
-        let mut analysis = Analysis { program, meanings: vec![Meaning::Other; values], producers: vec![None; values] };
+        let mut uses = vec![0; values];
+        program.steps.iter().flat_map(|step| &step.inputs).for_each(|&input| uses[input] += 1);
+        let (meanings, producers) = (vec![Meaning::Other; values], vec![None; values]);
+        let mut analysis = Analysis { program, meanings, producers, uses };
         for step in &program.steps {
             analysis.meanings[step.output] = analysis.of_step(step);
             analysis.producers[step.output] = Some(step);
@@ -64,6 +67,10 @@ enum Meaning {
     LogShares {
         axis: usize,
     },
+    /// The probability of the second of two classes: one of the shares of a softmax.
+    Second {
+        axis: usize,
+    },
     /// Each number by itself is between these: 0 and 1 after a sigmoid.
     Each {
         axis: usize,
@@ -88,7 +95,7 @@ impl Meaning {
     fn axis(self) -> Option<usize> {
         match self {
             Self::Shares { axis, .. } | Self::LogShares { axis } | Self::Each { axis, .. } => Some(axis),
-            Self::Linear { axis, .. } | Self::Activated { axis } => Some(axis),
+            Self::Linear { axis, .. } | Self::Activated { axis } | Self::Second { axis } => Some(axis),
             Self::Constant { .. } | Self::Other => None,
         }
     }
@@ -99,6 +106,7 @@ impl Meaning {
             (Self::Constant { .. }, _) => self,
             (Self::Shares { total, .. }, Some(axis)) => Self::Shares { axis, total },
             (Self::LogShares { .. }, Some(axis)) => Self::LogShares { axis },
+            (Self::Second { .. }, Some(axis)) => Self::Second { axis },
             (Self::Each { low, high, .. }, Some(axis)) => Self::Each { axis, low, high },
             (Self::Linear { plain, .. }, Some(axis)) => Self::Linear { axis, plain },
             (Self::Activated { .. }, Some(axis)) => Self::Activated { axis },
@@ -178,6 +186,8 @@ struct Analysis<'a> {
     meanings: Vec<Meaning>,
     /// The step that computes each value.
     producers: Vec<Option<&'a Step>>,
+    /// The number of steps that use each value.
+    uses: Vec<usize>,
 }
 
 impl Analysis<'_> {
@@ -190,6 +200,7 @@ impl Analysis<'_> {
         match meaning {
             meaning if meaning.is_distribution() => End::Softmax,
             Meaning::LogShares { .. } => End::LogSoftmax,
+            Meaning::Second { .. } => End::Sigmoid,
             Meaning::Each { low, high, .. } if low.abs() <= TOLERANCE && (high - 1.0).abs() <= TOLERANCE => {
                 End::Sigmoid
             }
@@ -206,7 +217,8 @@ impl Analysis<'_> {
         let (x, shape) = (self.meanings[input], &self.program.shapes[input]);
         let classes = x.axis().map_or(1, |axis| size(shape, axis));
         match &step.op {
-            Op::Dense => Meaning::Linear { axis: last, plain: true },
+            // On several places, such as tokens, it makes features of each.
+            Op::Dense if is_vector(output) => Meaning::Linear { axis: last, plain: true },
             // The same as a `Dense` layer at each place, or at the only one.
             Op::Conv2d { groups: 1, kernel, .. } if *kernel == [1, 1] || is_vector(output) => {
                 Meaning::Linear { axis: last, plain: false }
@@ -223,7 +235,10 @@ impl Analysis<'_> {
             Op::ScaleShift { scale, shift } => x.affine(ends(scale), ends(shift), classes),
             Op::Reshape => x.along(x.axis().and_then(|axis| reshaped(axis, shape, output))),
             Op::Permute { axes } => x.along(axes.iter().position(|&axis| Some(axis) == x.axis())),
-            Op::Slice { .. } => selected(x, shape, output),
+            Op::Slice { start, .. } => {
+                let first = x.axis().and_then(|axis| start.get(axis).copied()).unwrap_or(0);
+                selected(x, first, shape, output)
+            }
             Op::Gather { axis, indices } => gathered(x, *axis, indices, shape, output),
             Op::GlobalPool { kind } => pooled(x, *kind, &[0, 1], shape, output),
             Op::AdaptivePool2d { kind } | Op::Pool2d { kind, .. } if shape.len() == output.len() => {
@@ -240,9 +255,17 @@ impl Analysis<'_> {
     }
 
     fn sum(&self, values: &[ValueId]) -> Meaning {
-        let mut meanings = values.iter().map(|&value| self.meanings[value]);
+        let mut meanings = values.iter().map(|&value| self.addend(value));
         let first = meanings.next().unwrap_or(Meaning::Other);
         meanings.fold(first, Meaning::plus)
+    }
+
+    /// The meaning of a value in a sum. What is used elsewhere, too, is the input of a residual block, and no logits.
+    fn addend(&self, value: ValueId) -> Meaning {
+        match self.meanings[value] {
+            Meaning::Linear { .. } if self.uses[value] > 1 => Meaning::Other,
+            meaning => meaning,
+        }
     }
 
     /// Several values side by side: sigmoids are labels of their own, but `p` and `1 - p` of one are two classes.
@@ -255,8 +278,17 @@ impl Analysis<'_> {
                 |step| matches!(&step.op, Op::ScaleShift { scale, shift } if scale[..] == [-1.0] && shift[..] == [1.0]),
             )
         };
+        let is_probability = |value: ValueId| {
+            let is_single = size(&self.program.shapes[value], along) == 1;
+            is_single && matches!(self.meanings[value], Meaning::Each { low, high, .. } if low >= 0.0 && high <= 1.0)
+        };
         match (values, self.meanings[first]) {
-            (&[a, b], _) if is_complement(a, b) || is_complement(b, a) => Meaning::Shares { axis: along, total: 1.0 },
+            (&[a, b], _) if is_complement(a, b) || is_complement(b, a) => {
+                match is_probability(a) && is_probability(b) {
+                    true => Meaning::Shares { axis: along, total: 1.0 },
+                    false => Meaning::Other,
+                }
+            }
             (_, meaning) if values.iter().all(|&value| self.meanings[value] == meaning) => meaning,
             _ => Meaning::Other,
         }
@@ -285,8 +317,11 @@ impl Analysis<'_> {
             (Binary::Subtract, Meaning::Constant { low, high }, x) if b_shape == output => {
                 x.affine([-1.0; 2], [low, high], classes(x))
             }
-            (Binary::Add, x, y) if a_shape == b_shape => x.plus(y),
-            (Binary::Subtract, x, y) if a_shape == b_shape => x.plus(y.affine([-1.0; 2], [0.0; 2], classes(y))),
+            (Binary::Add, ..) if a_shape == b_shape => self.sum(&step.inputs),
+            (Binary::Subtract, ..) if a_shape == b_shape => {
+                let (x, y) = (self.addend(a), self.addend(b));
+                x.plus(y.affine([-1.0; 2], [0.0; 2], classes(y)))
+            }
             _ => Meaning::Other,
         }
     }
@@ -356,13 +391,13 @@ fn size(shape: &[usize], axis: usize) -> usize {
     shape.get(axis).copied().unwrap_or(1)
 }
 
-/// Some of the numbers of each axis.
-fn selected(x: Meaning, from: &Shape, to: &Shape) -> Meaning {
+/// Some of the numbers of each axis, those of the classes from `first` on.
+fn selected(x: Meaning, first: usize, from: &Shape, to: &Shape) -> Meaning {
     match x {
-        Meaning::Shares { axis, total } if size(to, axis) != size(from, axis) => match size(to, axis) {
-            1 => Meaning::Each { axis, low: 0.0, high: total },
-            _ => Meaning::Other,
-        },
+        Meaning::Shares { axis, .. } if size(to, axis) != size(from, axis) => {
+            let is_second = x.is_distribution() && (first, size(to, axis), size(from, axis)) == (1, 1, 2);
+            if is_second { Meaning::Second { axis } } else { Meaning::Other }
+        }
         Meaning::LogShares { axis } if size(to, axis) != size(from, axis) => Meaning::Other,
         x => x,
     }
@@ -380,7 +415,7 @@ fn gathered(x: Meaning, axis: usize, indices: &[usize], from: &Shape, to: &Shape
         {
             Meaning::Other
         }
-        x => selected(x, from, to),
+        x => selected(x, indices.first().copied().unwrap_or(0), from, to),
     }
 }
 
@@ -411,7 +446,10 @@ fn reduced(x: Meaning, reduction: Reduction, axes: &[usize], from: &Shape, to: &
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layers::{Average, BatchNormalization, LeakyReLU, Maximum, UnitNormalization, from_config};
+    use crate::layers::{
+        Average, BatchNormalization, Cropping2D, GlobalAveragePooling1D, LeakyReLU, Maximum, UnitNormalization,
+        from_config,
+    };
     use crate::prelude::{Activation, *};
 
     fn end(layers: impl FnOnce(Sequential) -> Sequential) -> End {
@@ -481,6 +519,45 @@ mod tests {
         };
         assert_eq!((end([&p, &q]), end([&complement, &q])), (End::Sigmoid, End::Sigmoid));
         assert_eq!((end([&complement, &p]), end([&p, &complement])), (End::Softmax, End::Softmax));
+    }
+
+    #[test]
+    fn some_of_the_classes_are_no_labels_of_their_own() {
+        let x = Input::new([6]);
+        let of = |y: &SymbolicTensor| End::of(&Program::of(&Model::new(&x, y).unwrap(), false, 0).unwrap());
+        let column = |p: &SymbolicTensor, index: usize, classes: usize| {
+            let map = Reshape::new([1, classes as i64, 1]).call(p).unwrap();
+            let cropped = Cropping2D::new([[0, 0], [index, classes - index - 1]]).call(&map).unwrap();
+            Reshape::new([1]).call(&cropped).unwrap()
+        };
+        let softmax = |classes| Dense::new(classes).activation(Softmax).call(&x).unwrap();
+        let two = softmax(2);
+        assert_eq!((of(&column(&two, 1, 2)), of(&column(&two, 0, 2))), (End::Sigmoid, End::Other));
+        assert_eq!(of(&column(&softmax(3), 1, 3)), End::Other);
+        let swapped = Concatenate::new().call([&column(&two, 1, 2), &column(&two, 0, 2)]).unwrap();
+        assert_eq!(of(&swapped), End::Other);
+        let wide = rescaling(2.0, -1.0).call(&Dense::new(1).activation(Sigmoid).call(&x).unwrap()).unwrap();
+        let complement = rescaling(-1.0, 1.0).call(&wide).unwrap();
+        assert_eq!(of(&Concatenate::new().call([&complement, &wide]).unwrap()), End::Other, "they may be negative");
+        let labels = Reshape::new([3, 1]).call(&Dense::new(3).activation(Sigmoid).call(&x).unwrap()).unwrap();
+        let complement = rescaling(-1.0, 1.0).call(&labels).unwrap();
+        let both = Concatenate::new().axis(1).call([&complement, &labels]).unwrap();
+        assert_eq!(of(&Reshape::new([6]).call(&both).unwrap()), End::Other, "three pairs");
+    }
+
+    #[test]
+    fn residual_blocks_and_tokens_end_in_features() {
+        let x = Input::new([6]);
+        let of = |x: &SymbolicTensor, y: &SymbolicTensor| {
+            End::of(&Program::of(&Model::new(x, y).unwrap(), false, 0).unwrap())
+        };
+        let embedding = Dense::new(4).call(&x).unwrap();
+        let hidden = Dense::new(8).activation(Relu).call(&embedding).unwrap();
+        let block = Add::new().call([&embedding, &Dense::new(4).call(&hidden).unwrap()]).unwrap();
+        assert_eq!(of(&x, &block), End::Other);
+        let tokens = Input::new([5, 4]);
+        let mean = GlobalAveragePooling1D::new().call(&Dense::new(3).call(&tokens).unwrap()).unwrap();
+        assert_eq!(of(&tokens, &mean), End::Other);
     }
 
     #[test]

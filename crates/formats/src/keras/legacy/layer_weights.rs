@@ -8,7 +8,7 @@ use super::{KERAS_VERSION, in_h5};
 use crate::FloatType;
 use crate::h5::{H5Error, H5File, H5Writer};
 use crate::keras::merged_kernel::{self, MergedLayer};
-use crate::keras::weights::{SavedLayer, is_of_activation, saved_layers};
+use crate::keras::weights::{SavedLayer, saved_layers};
 use crate::unique_names::unique_paths;
 
 /// A layer in an `.h5` of Keras 2: its name, and the names and shapes of its arrays.
@@ -88,7 +88,7 @@ impl<'a> LayerWeights<'a> {
         let saved: Vec<_> = self.layers.iter().filter(|layer| !layer.weights.is_empty()).collect();
         let mut layers: Vec<&Layer> = layers.iter().filter(|layer| !layer.weights().is_empty()).collect();
         if !fit(saved.len(), layers.len()) {
-            layers.retain(|layer| weights_of_activations(layer).len() < layer.weights().len());
+            layers.retain(|layer| weights_to_lack(layer).len() < layer.weights().len());
         }
         if !fit(saved.len(), layers.len()) {
             return Err(layer_count_differs(&saved, &layers));
@@ -208,16 +208,16 @@ fn in_order_of(saved: &LegacyLayer, layer: &Layer) -> Vec<Weight> {
 
 /// Ids of the weights that a file lacks because Keras hadn't created them when it saved the model.
 fn not_created(saved: &LegacyLayer, layer: &Layer) -> HashSet<usize> {
-    let ids = weights_of_activations(layer);
+    let ids = weights_to_lack(layer);
     if saved.weights.len() + ids.len() == layer.weights().len() { ids } else { HashSet::new() }
 }
 
-/// Ids of the weights of layers that are activations, in a layer and those nested in it.
-fn weights_of_activations(layer: &Layer) -> HashSet<usize> {
+/// Ids of the weights that a file may lack, of a layer and those nested in it.
+fn weights_to_lack(layer: &Layer) -> HashSet<usize> {
     let mut ids = HashSet::new();
     for SavedLayer { layer, .. } in saved_layers(layer) {
         let weights = layer.own_weights().iter().enumerate();
-        ids.extend(weights.filter(|(index, _)| is_of_activation(&layer, *index)).map(|(_, weight)| weight.id()));
+        ids.extend(weights.filter(|(index, _)| layer.def().may_lack_weight(*index)).map(|(_, weight)| weight.id()));
     }
     ids
 }

@@ -159,6 +159,16 @@ fn array(operand: Value) -> Value {
     }
 }
 
+/// An option that is true or false, false if it is left out. Python takes 1 and 0, too.
+fn flag(call: &mut Call, option: &str) -> Result<bool> {
+    match call.take(option) {
+        None => Ok(false),
+        Some(value) if value == true || value == 1 => Ok(true),
+        Some(value) if value == false || value == 0 => Ok(false),
+        Some(value) => Err(Error::new(option, "true or false", value)),
+    }
+}
+
 fn reduction(module: &'static str, class_name: &'static str, call: &mut Call) -> Operation {
     let axis = call.take("axis").unwrap_or_default();
     let keepdims = call.take("keepdims").unwrap_or(false.into());
@@ -208,7 +218,7 @@ fn special(function: &str, call: &mut Call) -> Result<Option<Operation>> {
                 call.expect(option, &[json!(false)])?;
             }
             call.expect("output_type", &[])?;
-            let transposed = ["transpose_a", "transpose_b"].map(|option| call.take(option) == Some(json!(true)));
+            let transposed = [flag(call, "transpose_a")?, flag(call, "transpose_b")?];
             let arguments = vec![x, array(call.require("b")?)];
             let subscripts = match transposed {
                 [false, false] => return Ok(Some(Operation::new(NUMPY, "Matmul", arguments, json!({})))),
