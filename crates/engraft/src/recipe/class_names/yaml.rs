@@ -22,10 +22,15 @@ pub(super) fn names(text: &str, is_yaml: bool) -> Option<Result<Vec<String>>> {
         return under_key(value.trim(), lines, is_yaml);
     }
     let lines: Vec<&str> = text.lines().filter(is_content).map(str::trim).take(MAX_NAMES + 2).collect();
-    match is_yaml {
-        true => Some(literal(&lines.join("\n")).unwrap_or_else(|| block(&lines))),
-        false => (!lines.is_empty() && lines.iter().all(|line| line.starts_with("- "))).then(|| block(&lines)),
+    if is_yaml {
+        return Some(literal(&lines.join("\n")).unwrap_or_else(|| block(&lines)));
     }
+    // `- name: cat` begins a dictionary, which other lines go on with.
+    let is_list = match lines.first()?.strip_prefix("- ") {
+        Some(item) => item.contains(": ") || lines.iter().all(|line| line.starts_with("- ")),
+        None => false,
+    };
+    is_list.then(|| block(&lines))
 }
 
 /// The names under a key, with the text behind its colon and the lines below it.
@@ -154,7 +159,9 @@ mod tests {
                 "{text}: {error}"
             );
         }
-        for text in ["# cat\ndog", "---\ncat", "names: cat", ""] {
+        let dictionaries = "- name: cat\n  id: 0\n- name: dog\n  id: 1";
+        assert!(read(dictionaries, false).unwrap_err().contains("lines such as `- cat`"));
+        for text in ["- cat\ndog", "# cat\ndog", "---\ncat", "names: cat", ""] {
             assert!(names(text, false).is_none(), "{text}");
         }
     }
