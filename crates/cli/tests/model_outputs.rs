@@ -112,7 +112,10 @@ fn class_names_of_other_forms_are_read_or_refused() {
         ("c.txt", "cat,dog,elk\n"),
         ("d.txt", "['cat', 'dog', 'elk']"),
         ("e.txt", "{'dog': 1, 'cat': 0, 'elk': 2}"),
-        ("f.yaml", "names:\n  0: cat\n  1: dog\n  2: elk\n"),
+        ("f.yaml", "names:\n  0: cat # tame\n# wild\n  1: dog\n  2: elk\n"),
+        ("g.csv", "id;name\n1;cat\n2;dog\n3;elk\n"),
+        ("h.json", r#"{"1": "cat", "2": "dog", "3": "elk"}"#),
+        ("i.txt", "cat;dog;elk\n"),
     ] {
         place.write(name, text.as_bytes());
         let run = predict(name).succeeds();
@@ -122,7 +125,11 @@ fn class_names_of_other_forms_are_read_or_refused() {
     place.write("n.npy", b"\x93NUMPY\x01\0");
     predict("n.npy")
         .fails(1, &["received a NumPy file", "json.dump(numpy.load(\"n.npy\", allow_pickle=True).tolist()"]);
-    place.write("g.csv", b"2,cat\n3,dog\n4,elk\n");
-    predict("g.csv").fails(1, &["expected the indices 0 to 2", "number the classes from 0"]);
+    place.write("j.csv", b"2,cat\n3,dog\n4,elk\n");
+    predict("j.csv").fails(1, &["expected the indices 0 to 2 or 1 to 3", "number the classes from 0"]);
+    place.write("k.csv", b"cat,\ndog,1\nelk,2\ncow,3\n");
+    predict("k.csv").fails(1, &["may be a class without its index", "give the first class its index"]);
+    place.write("l.yaml", b"- name: cat\n- name: dog\n- name: elk\n");
+    predict("l.yaml").fails(1, &["received `name: cat`", "write one name an item, such as `- cat`"]);
     predict("['cat','dog','elk']").fails(1, &["--class-names", "leave out brackets and quotes"]);
 }

@@ -7,6 +7,8 @@ use std::path::Path;
 
 use engraft_nn::{Error, ErrorKind};
 
+use crate::foreign::Foreign;
+
 /// The source of another error, of any type.
 pub(crate) type Cause = Box<dyn StdError + Send + Sync>;
 
@@ -30,10 +32,17 @@ pub(crate) fn at(place: impl Display, error: impl HasErrorKind) -> Error {
 /// Adds the file's path to an error of its reader. The kind `InvalidArgument` becomes `InvalidData`: the file is at fault,
 /// not an argument of the caller.
 pub(crate) fn within_file(path: &Path, error: Error) -> Error {
-    // The error of a foreign file has the path already.
-    let path = path.display().to_string();
-    let has_path = error.to_string().strip_prefix(&path).is_some_and(|rest| rest.starts_with([':', ',']));
-    if has_path { error.into_invalid_data() } else { error.within(path).into_invalid_data() }
+    let error = error.into_invalid_data();
+    if was_refused_on_opening(path, &error) { error } else { error.within(path.display()) }
+}
+
+/// Whether an error is that of opening the file, which has its path already. The place alone doesn't tell: the content of a file called
+/// `weights` has errors of the place `weights`, too. So an error of the system, or a file of another format, has to be the reason.
+fn was_refused_on_opening(path: &Path, error: &Error) -> bool {
+    let message = error.to_string();
+    let Some(problem) = message.strip_prefix(&format!("{}: ", path.display())) else { return false };
+    let is_foreign = |foreign: Foreign| problem.contains(&format!("received {foreign}"));
+    error.source().is_some_and(|source| source.is::<io::Error>()) || Foreign::of(path).is_some_and(is_foreign)
 }
 
 /// The kind of an error while decoding: that of `cause` if the system reported it, otherwise invalid data.
@@ -57,11 +66,27 @@ mod tests {
 
     #[test]
     fn the_path_of_a_file_is_named_once() {
-        let once = |error| within_file(Path::new("f.h5"), error).to_string();
-        assert_eq!(once(Error::because("f.h5", "damaged")), "f.h5: damaged");
-        assert_eq!(once(Error::because("weights", "damaged").within("f.h5")), "f.h5, weights: damaged");
-        assert_eq!(once(Error::because("weights", "damaged")), "f.h5, weights: damaged");
-        assert_eq!(once(Error::because("f.h5.part", "damaged")), "f.h5, f.h5.part: damaged");
+        let once = |path: &str, error| within_file(Path::new(path), error).to_string();
+        let missing = || io::Error::from(io::ErrorKind::NotFound);
+        assert_eq!(once("f.h5", Error::from_io("f.h5", missing())), "f.h5: no such file or folder");
+        assert_eq!(once("f.h5", Error::from_io("file", missing())), "f.h5, file: no such file or folder");
+        assert_eq!(once("f.h5", Error::because("weights", "damaged")), "f.h5, weights: damaged");
+        assert_eq!(once("f.h5", Error::because("f.h5.part", "damaged")), "f.h5, f.h5.part: damaged");
+        let folder = tempfile::tempdir().unwrap();
+        let empty = folder.path().join("empty.keras");
+        std::fs::write(&empty, "").unwrap();
+        let foreign = Foreign::of(&empty).unwrap().error(&empty, "a .keras file");
+        assert_eq!(within_file(&empty, foreign.clone()), foreign);
+    }
+
+    #[test]
+    fn a_file_called_like_a_place_in_it_keeps_its_path() {
+        for name in ["weights", "layers"] {
+            let error = within_file(Path::new(name), Error::because(name, "damaged"));
+            assert_eq!(error.to_string(), format!("{name}, {name}: damaged"));
+            let error = within_file(Path::new(name), Error::because("units", "damaged").within(name));
+            assert_eq!(error.to_string(), format!("{name}, {name}, units: damaged"));
+        }
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! Class names in a file of their own: beside a model that has none, or given by the caller.
 
 mod python;
+mod table;
 mod text;
+mod yaml;
 
 use std::collections::HashSet;
 use std::fmt;
@@ -66,8 +68,11 @@ impl ClassNames {
     /// names and indices in either direction; any other file is text.
     ///
     /// Text is a name a line. A line may begin with the index of its class: `0 cat`, as Teachable Machine writes it, `0: cat` or
-    /// `0,cat`. A table of two columns, with or without a header, may have the index last. Names separated by commas in a single line,
-    /// a list or dictionary as Python prints it, and a list of YAML or its key `names` are read, too.
+    /// `0,cat`. A table of two columns, with or without a header, may have the index last. Names separated by commas, semicolons or tabs
+    /// in a single line, a list or dictionary as Python prints it, and a list of YAML or its key `names` are read, too.
+    ///
+    /// Indices count from 0, or from 1 in tables, dictionaries and lines such as `1: cat`; each is there once, in any order. Lines such
+    /// as `1 cat` in ascending order keep their number, as it may be part of the name. In another order they are refused.
     ///
     /// ```
     /// use engraft::recipe::ClassNames;
@@ -80,8 +85,8 @@ impl ClassNames {
     ///
     /// # Errors
     /// The file can't be read, is larger than 4 MiB, or isn't UTF-8; it has no names, more than 131,072, an empty one, or one twice; or
-    /// indices other than 0, 1, …. A `.json` file isn't JSON, or has another form. A text could mean several things, such as numbers
-    /// from 1 that may be part of the names.
+    /// indices other than 0, 1, … or 1, 2, …. A `.json` file isn't JSON, or has another form. A text could mean several things, such as a
+    /// first row of a table that is a header or a class without its index.
     pub fn read(file: &Path) -> Result<Self> {
         let names = || {
             let text = content(file)?;
@@ -146,25 +151,38 @@ fn content(file: &Path) -> Result<String> {
 
 /// The error for a file that Python wrote in a form of its own, with how to write JSON from it.
 fn array_of_python(file: &Path, bytes: &[u8]) -> Option<Error> {
-    let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let (kind, read) = match bytes {
-        [0x93, b'N', b'U', b'M', b'P', b'Y', ..] => {
-            ("a NumPy file", format!("numpy.load({name:?}, allow_pickle=True).tolist()"))
-        }
-        [0x80, 2..=5, ..] => ("a pickle of Python", format!("pickle.load(open({name:?}, \"rb\"))")),
+    let (kind, module) = match bytes {
+        [0x93, b'N', b'U', b'M', b'P', b'Y', ..] => ("a NumPy file", "numpy"),
+        bytes if is_pickle(bytes) => ("a pickle of Python", "pickle"),
         _ => return None,
     };
-    let module = if kind == "a NumPy file" { "numpy" } else { "pickle" };
+    // The escapes of JSON are those of Python, too. Those of Rust are not: `\u{301}`.
+    let name = serde_json::to_string(&file.file_name().unwrap_or_default().to_string_lossy()).ok()?;
     // A dictionary stays one, as its order may not be that of the indices.
-    let note = if module == "pickle" {
-        " (with .tolist() behind an array, .classes_.tolist() behind a LabelEncoder)"
-    } else {
-        ""
+    let (read, note) = match module {
+        "numpy" => (format!("numpy.load({name}, allow_pickle=True).tolist()"), ""),
+        _ => (
+            format!("pickle.load(open({name}, \"rb\"))"),
+            " (with .tolist() behind an array, .classes_.tolist() behind a LabelEncoder)",
+        ),
     };
     let hint = format!(
         "write JSON from it in Python, if you trust the file: import json, {module}; json.dump({read}, open(\"class_names.json\", \"w\")){note}"
     );
     Some(refused("a text file or JSON", kind, hint))
+}
+
+/// Whether a file is a pickle: of protocol 2 or later, or a list, dictionary or NumPy array of protocol 0 or 1. Those have no signature,
+/// but no name of a class begins like them.
+fn is_pickle(bytes: &[u8]) -> bool {
+    let is_recent = matches!(bytes, [0x80, 2..=5, ..]);
+    let first = bytes.split(|&byte| byte == b'\n').next().unwrap_or_default();
+    let is_early = match first {
+        [b'(', b'l' | b'd', b'p', number @ ..] => !number.is_empty() && number.iter().all(u8::is_ascii_digit),
+        [b']' | b'}', b'q', 0, ..] | b"cnumpy.core.multiarray" | b"cnumpy._core.multiarray" => true,
+        _ => false,
+    };
+    is_recent || is_early && bytes.trim_ascii_end().ends_with(b".")
 }
 
 /// The error for a file of another form.
@@ -182,25 +200,49 @@ fn names_of_json(text: &str) -> Result<Vec<String>> {
         Member(ListMember),
     }
     let form = json::parse("class names", text.as_bytes()).map_err(|error| error.hint(FORMS))?;
-    let (mut indices, count): (Vec<(usize, String)>, usize) = match form {
-        Form::List(names) | Form::Member(ListMember(names)) => return Ok(names),
-        Form::Indices(Pairs(of_name)) => {
-            let count = of_name.len();
-            (of_name.into_iter().map(|(name, index)| (index, name)).collect(), count)
-        }
+    match form {
+        Form::List(names) | Form::Member(ListMember(names)) => Ok(names),
+        Form::Indices(Pairs(of_name)) => in_order(of_name.into_iter().map(|(name, index)| (index, name)).collect()),
         Form::Names(Pairs(of_index)) => {
-            let count = of_index.len();
-            let index = |(index, name): (String, String)| Some((index.parse().ok()?, name));
-            (of_index.into_iter().filter_map(index).collect(), count)
+            let received =
+                |other: &str| refused(expected_indices(of_index.len()), format!("`{}`", excerpt(other)), NUMBER);
+            let pairs =
+                of_index.iter().map(|(text, name)| Ok((index(text).ok_or_else(|| received(text))?, name.clone())));
+            in_order(pairs.collect::<Result<_>>()?)
         }
-    };
-    indices.sort_by_key(|(index, _)| *index);
-    match indices.iter().map(|(index, _)| *index).eq(0..count) {
-        true => Ok(indices.into_iter().map(|(_, name)| name).collect()),
-        false => Err(Error::new("class names", format_args!("the indices 0 to {}", count.saturating_sub(1)), "others")
-            .with_kind(ErrorKind::InvalidData)
-            .hint("number the classes in the order of the model's outputs, each once")),
     }
+}
+
+/// The hint for other indices than the expected ones.
+const NUMBER: &str = "number the classes from 0 in the order of the model's outputs, or leave the numbers out; names that begin with a \
+                      number go into JSON: [\"1 cent\", \"2 cent\"]";
+
+/// The index that a text consists of.
+fn index(text: &str) -> Option<usize> {
+    text.parse().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// What the indices of this many classes have to be.
+fn expected_indices(count: usize) -> String {
+    format!("the indices 0 to {} or 1 to {count}, each once", count.saturating_sub(1))
+}
+
+/// Whether ascending indices are 0, 1, … or 1, 2, ….
+fn are_indices(ascending: &[usize]) -> bool {
+    let first = ascending.first().map_or(0, |first| *first.min(&1));
+    ascending.iter().copied().eq(first..first + ascending.len())
+}
+
+/// The names in the order of their indices, which have to be 0, 1, … or 1, 2, ….
+fn in_order(mut pairs: Vec<(usize, String)>) -> Result<Vec<String>> {
+    pairs.sort_by_key(|(index, _)| *index);
+    let indices: Vec<usize> = pairs.iter().map(|(index, _)| *index).collect();
+    if are_indices(&indices) {
+        return Ok(pairs.into_iter().map(|(_, name)| name).collect());
+    }
+    let start = indices.iter().take(3).map(usize::to_string).collect::<Vec<_>>().join(", ");
+    let more = if indices.len() > 3 { ", …" } else { "" };
+    Err(refused(expected_indices(indices.len()), format_args!("{start}{more}"), NUMBER))
 }
 
 /// The list of names that is the member `class_names` or `classes` of a JSON object.
@@ -269,6 +311,8 @@ mod tests {
             ("a.json", r#"{"version": 2, "classes": ["cat", "hot dog"]}"#),
             ("a.JSON", r#"{"hot dog": 1, "cat": 0}"#),
             ("a.json", r#"{"1": "hot dog", "0": "cat"}"#),
+            ("a.json", r#"{"2": "hot dog", "1": "cat"}"#),
+            ("a.json", r#"{"cat": 1, "hot dog": 2}"#),
         ] {
             assert_eq!(read(name, text).unwrap(), ["cat", "hot dog"], "{text}");
         }
@@ -283,9 +327,12 @@ mod tests {
         for (name, text, expected) in [
             ("labels.txt", " \n", "expected names that differ, received none"),
             ("labels.txt", "cat\ncat\n", "received `cat` twice"),
-            ("a.json", r#"{"cat": 0, "dog": 2}"#, "expected the indices 0 to 1"),
+            ("a.json", r#"{"cat": 0, "dog": 2}"#, "expected the indices 0 to 1 or 1 to 2, each once, received 0, 2\n"),
+            ("a.json", r#"{"cat": 2, "dog": 3}"#, "expected the indices 0 to 1 or 1 to 2, each once, received 2, 3\n"),
+            ("a.json", r#"{"a": 1, "b": 2, "c": 3, "d": 5}"#, "0 to 3 or 1 to 4, each once, received 1, 2, 3, …\n"),
             ("a.json", r#"{"cat": 0, "dog": 0}"#, "expected the indices 0 to 1"),
-            ("a.json", r#"{"x": "cat", "0": "dog"}"#, "expected the indices 0 to 1"),
+            ("a.json", r#"{"x": "cat", "0": "dog"}"#, "expected the indices 0 to 1 or 1 to 2, each once, received `x`"),
+            ("a.json", r#"{"+1": "cat", "2": "dog"}"#, "received `+1`"),
             ("a.json", r#"{"cat": 0, "dog": 1, "cat": 0}"#, "expected the indices 0 to 2"),
             ("a.json", r#"{"cat": 0, "dog": 1, "cat": 2}"#, "received `cat` twice"),
             ("a.json", r#"{"0": "cat", "1": "cat"}"#, "received `cat` twice"),
@@ -339,6 +386,8 @@ mod tests {
             ("labels.txt", vec![b','; MAX_BYTES as usize], "expected at most 131072 names, received more\nhint: "),
             ("n.npy", b"\x93NUMPY\x01\0".to_vec(), "received a NumPy file\nhint: write JSON"),
             ("n.pkl", b"\x80\x04\x95".to_vec(), "received a pickle of Python\nhint: write JSON"),
+            ("n.pkl", b"(lp0\nVcat\np1\naVdog\np2\na.".to_vec(), "received a pickle of Python\nhint: write JSON"),
+            ("n.pkl", b"]q\0(X\x03\0\0\0catq\x01e.".to_vec(), "received a pickle of Python\nhint: write JSON"),
             ("a.json", "[".repeat(1 << 17).into_bytes(), "recursion limit exceeded"),
             ("a.json", "[".repeat(1 << 20).into_bytes(), "at most 262144 values"),
             ("a.json", br#"["cat", "d"#.to_vec(), "EOF"),
@@ -347,6 +396,18 @@ mod tests {
             assert!(error.contains(expected), "{expected}: {error}");
         }
         assert!(ClassNames::read(folder.path()).is_err(), "a folder");
+    }
+
+    #[test]
+    fn a_file_of_python_is_quoted_as_python_does() {
+        let hint = |name: &str| array_of_python(Path::new(name), b"\x93NUMPY\x01\0").unwrap().to_string();
+        assert!(hint("e\u{301}.npy").contains("import json, numpy; json.dump(numpy.load(\"e\u{301}.npy\", "));
+        assert!(hint("a\"b\\.npy").contains(r#"numpy.load("a\"b\\.npy", "#));
+        let pickle = array_of_python(Path::new("a.pkl"), b"(dp1\nS'cat'\np2\nI0\ns.").unwrap().to_string();
+        assert!(pickle.contains(r#"import json, pickle; json.dump(pickle.load(open("a.pkl", "rb"))"#), "{pickle}");
+        for text in ["(lp0", "(lp\ncat.", "(lp0 a)\ncat.", "]q", "cnumpy"] {
+            assert_eq!(read("labels.txt", text).unwrap(), text.lines().collect::<Vec<_>>());
+        }
     }
 
     #[test]
