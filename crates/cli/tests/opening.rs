@@ -53,7 +53,7 @@ fn one_of_several_outputs_predicts_and_is_exported() {
     let hue = Dense::new(2).activation(Softmax).named("hue").call(&features).unwrap();
     keras::save_model(&Model::new(&x, [&features, &kind, &hue]).unwrap(), &place.path("m.keras")).unwrap();
     let run = place.run("predict m.keras photos/red/00.bmp --json").succeeds();
-    assert!(run.err.contains("this is `kind`, the others are features, hue"), "{run}");
+    assert!(run.err.contains("this is `kind`, left out are features, hue"), "{run}");
     assert_eq!(run.json()["probabilities"].as_object().unwrap().len(), 3);
     let run = place.run("predict m.keras photos/red/00.bmp --json --model-output hue").succeeds();
     assert!(run.json()["probabilities"].as_object().unwrap().len() == 2 && run.err.is_empty(), "{run}");

@@ -30,6 +30,7 @@ mod config_reader;
 mod config_writer;
 mod functional;
 mod int8;
+mod integer_arithmetic;
 mod keras1;
 mod keras2;
 pub mod legacy;

@@ -170,7 +170,7 @@ impl ClassifierOptions {
             [] => {
                 format!("the model has several outputs of layer `{name}`; this is the first that tells classes apart")
             }
-            _ => format!("the model has several outputs; this is `{name}`, the others are {}", others.join(", ")),
+            _ => format!("the model has several outputs; this is `{name}`, left out are {}", others.join(", ")),
         };
         Ok((chosen, Some(note)))
     }
@@ -275,7 +275,7 @@ mod tests {
         let classifier = load(&path, ClassifierOptions::new()).unwrap();
         assert_eq!(classifier.classes(), ["0", "1", "2"]);
         let note = &classifier.warnings()[0];
-        assert!(note.contains("this is `kind`, the others are features"), "{note}");
+        assert!(note.contains("this is `kind`, left out are features"), "{note}");
         let features = load(&path, ClassifierOptions::new().output("features")).unwrap();
         assert!(features.outputs() == Outputs::Features && features.warnings().is_empty());
         let error = load(&path, ClassifierOptions::new().output("age")).unwrap_err();

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::nodes::{self, CallArguments, Reference};
 use super::serialized_object::{ARGUMENTS, KEYWORDS, excerpt, is_operation, layer_objects, model_name};
-use super::{batch_axis, named_arguments, open_input, tf_operations};
+use super::{batch_axis, integer_arithmetic, named_arguments, open_input, tf_operations};
 
 /// Builds the layers of a functional model and calls them.
 ///
@@ -29,6 +29,7 @@ pub(super) trait LayerReader {
 pub(super) fn read(reader: &mut dyn LayerReader, config: &Map<String, Value>, depth: usize) -> Result<Layer> {
     let name = model_name(config, &["layers", "input_layers", "output_layers"])?;
     let build = |reader: &mut dyn LayerReader| {
+        integer_arithmetic::refuse(config)?;
         let config = tf_operations::converted(config)?;
         build(reader, &*batch_axis::in_front(&config)?, &name, depth)
     };

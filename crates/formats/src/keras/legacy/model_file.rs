@@ -49,12 +49,36 @@ fn compile_config(training: Value) -> Map<String, Value> {
         config.insert("optimizer".into(), optimizer);
     }
     keras2::compile_config(&mut config);
+    for (part, module) in
+        [("loss", "keras.losses"), ("metrics", "keras.metrics"), ("weighted_metrics", "keras.metrics")]
+    {
+        if let Some(value) = config.get_mut(part) {
+            add_module(value, module);
+        }
+    }
     config
+}
+
+/// Adds the module of Keras to serialized objects without one, which Keras finds in an `.h5` alone.
+fn add_module(value: &mut Value, module: &str) {
+    match value {
+        Value::Array(list) => list.iter_mut().for_each(|value| add_module(value, module)),
+        Value::Object(object) if !object.contains_key("class_name") => {
+            object.values_mut().for_each(|value| add_module(value, module));
+        }
+        Value::Object(object) if !object.contains_key("module") && object["class_name"] != "function" => {
+            object.insert("module".into(), module.into());
+            object.insert("registered_name".into(), Value::Null);
+        }
+        _ => {}
+    }
 }
 
 /// Converts a `compile_config` of a `.keras` file to the `training_config` of an `.h5`.
 fn training_config(mut compiled: Map<String, Value>) -> Value {
-    let optimizer = compiled.remove("optimizer").unwrap_or_default();
+    let optimizer = compiled.remove("optimizer").filter(|optimizer| !optimizer.is_null());
+    // An `.h5` must have an optimizer: the default of `compile`.
+    let optimizer = optimizer.unwrap_or_else(|| json!({"class_name": "rmsprop", "config": {}}));
     // `module` is left out: with it, Keras 3 would take the object for one of its own format and fail.
     compiled.insert(
         "optimizer_config".into(),
