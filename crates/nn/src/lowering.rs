@@ -102,13 +102,13 @@ pub struct Lowering<'a> {
     /// The layer being lowered.
     layer: Option<&'a Layer>,
     /// The layer inside a wrapper that is being lowered.
-    inside: Option<Inside>,
+    inside: Option<InnerLayer>,
     /// The penalty on the output of the layer being lowered.
     penalty: Option<Regularizer>,
 }
 
-/// What a layer inside a wrapper has in place of the wrapper's own.
-pub(crate) struct Inside {
+/// Weights and `trainable` flag of the layer inside a wrapper, used in place of the wrapper's.
+pub(crate) struct InnerLayer {
     pub(crate) weights: Vec<Weight>,
     /// Whether the layer is trainable where the wrapper is.
     pub(crate) trainable: bool,
@@ -169,9 +169,10 @@ impl Lowering<'_> {
         }
     }
 
-    /// Lowers a layer inside a wrapper, which has its weights and flag until `lower` returns.
-    pub(crate) fn inside<T>(&mut self, inside: Inside, lower: impl FnOnce(&mut Self) -> T) -> T {
-        let wrapper = self.inside.replace(inside);
+    /// Lowers the layer inside a wrapper. Until `lower` returns, the weights and the flag of that layer are used.
+    pub(crate) fn inside<T>(&mut self, mut layer: InnerLayer, lower: impl FnOnce(&mut Self) -> T) -> T {
+        layer.trainable &= self.inside.as_ref().is_none_or(|wrapper| wrapper.trainable);
+        let wrapper = self.inside.replace(layer);
         let lowered = lower(self);
         self.inside = wrapper;
         lowered

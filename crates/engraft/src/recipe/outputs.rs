@@ -34,9 +34,10 @@ pub enum Outputs {
 impl Outputs {
     /// The meaning that the loss of a compiled model gives its outputs, or else its last layers.
     ///
-    /// Without a loss, a `Dense` layer without activation ends in logits, or a convolution that does the same at each place: those of a
-    /// sigmoid if there is one output, else of a softmax. Logits may be scaled and shifted by constants, as by a temperature, and
-    /// averaged over places. A normalization with weights behind them makes an embedding.
+    /// Without a loss, a `Dense` layer without activation gives logits. So does a convolution that is one at each place. A `Dense` layer
+    /// on several places, such as tokens, gives features. A single output is the logit of a sigmoid, several are those of a softmax.
+    /// Constants may scale and shift logits, as a temperature does, and logits may be averaged over places. A normalization with
+    /// weights of its own makes an embedding of them.
     /// After a softmax or sigmoid, operations that keep probabilities what they are may follow, such as the `Average` of an ensemble,
     /// `ops.clip` or `1 - p`. Layers that do nothing in prediction, such as `Dropout`, and reshapes may be anywhere.
     ///

@@ -16,7 +16,7 @@ use super::serialized_object::layer_objects;
 /// The config of a functional model in which the batch is the first axis of every tensor.
 ///
 /// # Errors
-/// A tensor with its batch elsewhere that is an output, or that an operation uses for which this isn't known here.
+/// A tensor with its batch elsewhere that is an output, or an input of an operation that can't be rewritten here.
 pub(super) fn in_front(config: &Map<String, Value>) -> Result<Cow<'_, Map<String, Value>>> {
     let layers = layer_objects(config)?;
     if !layers.iter().any(|layer| Rewritten::first(layer).is_some()) {
@@ -30,27 +30,27 @@ pub(super) fn in_front(config: &Map<String, Value>) -> Result<Cow<'_, Map<String
 
 /// The layers with the batch in front.
 ///
-/// Layers with several inputs have no place in the order, so one of them may come before the operation that moves the batch of its
-/// input. The last check finds it.
+/// Layers with several inputs have no place in the order. One of them may come before the operation that moves the batch of its input;
+/// the check at the end finds it.
 fn rewrite(layers: &[Value], outputs: &Value) -> Result<Vec<Value>> {
     let inputs: Vec<Vec<String>> = layers.iter().map(inputs).collect();
     let mut layouts: HashMap<&str, Layout> = HashMap::new();
     let mut rewritten = layers.to_vec();
-    let mut is_rewritten = vec![false; layers.len()];
+    let mut has_moved_input = vec![false; layers.len()];
     for index in inputs_first(layers, &inputs) {
-        let moved = inputs[index].iter().find_map(|input| layouts.get(&**input));
+        let moved = inputs[index].iter().find_map(|input| layouts.get(&**input)).copied();
         let operation = match moved {
-            Some(&layout) => Rewritten::of(&layers[index], layout),
+            Some(layout) => Rewritten::of(&layers[index], layout),
             None => Rewritten::first(&layers[index]),
         };
         let (Some(operation), Some(name)) = (operation, name(&layers[index])) else { continue };
         if operation.layout.batch != 0 {
             layouts.insert(name, operation.layout);
         }
-        (rewritten[index], is_rewritten[index]) = (operation.object, true);
+        (rewritten[index], has_moved_input[index]) = (operation.object, moved.is_some());
     }
     let moved = |name: &String| layouts.get(&**name).map(|layout| layout.batch);
-    for (index, inputs) in inputs.iter().enumerate().filter(|(index, _)| !is_rewritten[*index]) {
+    for (index, inputs) in inputs.iter().enumerate().filter(|(index, _)| !has_moved_input[*index]) {
         if let Some(batch) = inputs.iter().find_map(moved) {
             return Err(moved_batch(format_args!("`{}`", name(&layers[index]).unwrap_or_default()), batch));
         }
@@ -66,7 +66,7 @@ fn moved_batch(place: fmt::Arguments<'_>, batch: usize) -> Error {
     let received = format!("one with the batch as axis {batch}");
     Error::new(place, "a tensor with the batch as its first axis", received)
         .with_kind(ErrorKind::Unsupported)
-        .hint("transpose, move or stack along later axes, or bring the batch back to the front before")
+        .hint("transpose, move or stack along later axes, or first bring the batch back to the front")
 }
 
 fn name(layer: &Value) -> Option<&str> {
@@ -112,6 +112,9 @@ fn inputs_first(layers: &[Value], inputs: &[Vec<String>]) -> Vec<usize> {
     }
     order
 }
+
+/// Most axes of a tensor whose batch is moved. Each rewritten operation of a file may list them all.
+const MAX_RANK: usize = 16;
 
 /// Where the batch of a tensor is among its axes.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -220,6 +223,9 @@ impl Rewritten {
             }
             _ => return None,
         };
+        if rank > MAX_RANK {
+            return None;
+        }
         Self::of(object, Layout { rank, batch: 0 }).filter(|rewritten| rewritten.layout.batch != 0)
     }
 
@@ -229,7 +235,7 @@ impl Rewritten {
         let shape = object.pointer("/inbound_nodes/0/args/0/0/config/shape")?.as_array()?;
         let layout = Layout { rank: shape.len() + 1, batch: 1 };
         let is_in_front = layout.axis(object["config"].get("axis")?)? == 0;
-        is_in_front.then(|| Self::with_option(object, "axis", 1.into(), layout))
+        (is_in_front && layout.rank <= MAX_RANK).then(|| Self::with_option(object, "axis", 1.into(), layout))
     }
 
     /// The operation of an object on a tensor of a layout; `None` if it isn't known here.
@@ -306,7 +312,8 @@ impl Rewritten {
         elements.insert(0, whole);
         let mut object = object.clone();
         object["inbound_nodes"][0]["args"][1] = elements.into();
-        Some(Self { object, layout: Layout { rank: from.rank + added - removed, batch } })
+        let rank = from.rank + added - removed;
+        (rank <= MAX_RANK).then_some(Self { object, layout: Layout { rank, batch } })
     }
 }
 

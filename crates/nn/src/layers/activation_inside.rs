@@ -9,7 +9,7 @@ use super::registry::{from_object, is_known};
 use crate::activation::ActivationFn;
 use crate::layer::Layer;
 use crate::layer_def::LayerDef;
-use crate::lowering::{Inside, Lowering};
+use crate::lowering::{InnerLayer, Lowering};
 use crate::weight::WeightSpec;
 use crate::{Error, Result, Shape};
 
@@ -133,8 +133,8 @@ impl LayerDef for ActivationInside {
     fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {
         let mut weights = to.own_weights().to_vec();
         let inside = weights.split_off(self.layer_weights().min(weights.len()));
-        let y = to.inside(Inside { weights, trainable: true }, |to| self.layer.def().lower(to, inputs))?;
-        let activation = Inside { weights: inside, trainable: self.trainable };
+        let y = to.inside(InnerLayer { weights, trainable: true }, |to| self.layer.def().lower(to, inputs))?;
+        let activation = InnerLayer { weights: inside, trainable: self.trainable };
         to.inside(activation, |to| self.activation.def().lower(to, &[y])).map_err(|error| self.in_activation(error))
     }
 }

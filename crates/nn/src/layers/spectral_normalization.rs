@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::registry::from_object;
 use crate::layer::Layer;
 use crate::layer_def::LayerDef;
-use crate::lowering::{Inside, Lowering};
+use crate::lowering::{InnerLayer, Lowering};
 use crate::weight::WeightSpec;
 use crate::{Error, ErrorKind, Initializer, Result, Shape};
 
@@ -151,7 +151,7 @@ impl LayerDef for SpectralNormalization {
         }
         let mut weights = to.own_weights().to_vec();
         weights.remove(VECTOR_U);
-        let inside = Inside { weights, trainable: self.layer.trainable() };
+        let inside = InnerLayer { weights, trainable: self.layer.trainable() };
         to.inside(inside, |to| self.layer.def().lower(to, inputs))
     }
 }

@@ -76,7 +76,12 @@ fn scalar(text: &str) -> Result<String> {
         }
     }
     let name = without_comment(text);
-    if name.starts_with(INDICATORS) || name.contains(": ") || name.ends_with(':') {
+    if name.starts_with(INDICATORS)
+        || name.starts_with("- ")
+        || name.starts_with("? ")
+        || name.contains(": ")
+        || name.ends_with(':')
+    {
         let hint = "write one name an item, such as `- cat`, in the order of the model's outputs, and quote a name with a colon or \
                     bracket: `- \"a: b\"`";
         return Err(refused("a name in each item of YAML", format_args!("`{}`", excerpt(name)), hint));

@@ -67,10 +67,6 @@ enum Meaning {
     LogShares {
         axis: usize,
     },
-    /// The probability of the second of two classes: one of the shares of a softmax.
-    Second {
-        axis: usize,
-    },
     /// Each number by itself is between these: 0 and 1 after a sigmoid.
     Each {
         axis: usize,
@@ -95,7 +91,7 @@ impl Meaning {
     fn axis(self) -> Option<usize> {
         match self {
             Self::Shares { axis, .. } | Self::LogShares { axis } | Self::Each { axis, .. } => Some(axis),
-            Self::Linear { axis, .. } | Self::Activated { axis } | Self::Second { axis } => Some(axis),
+            Self::Linear { axis, .. } | Self::Activated { axis } => Some(axis),
             Self::Constant { .. } | Self::Other => None,
         }
     }
@@ -106,7 +102,6 @@ impl Meaning {
             (Self::Constant { .. }, _) => self,
             (Self::Shares { total, .. }, Some(axis)) => Self::Shares { axis, total },
             (Self::LogShares { .. }, Some(axis)) => Self::LogShares { axis },
-            (Self::Second { .. }, Some(axis)) => Self::Second { axis },
             (Self::Each { low, high, .. }, Some(axis)) => Self::Each { axis, low, high },
             (Self::Linear { plain, .. }, Some(axis)) => Self::Linear { axis, plain },
             (Self::Activated { .. }, Some(axis)) => Self::Activated { axis },
@@ -200,7 +195,6 @@ impl Analysis<'_> {
         match meaning {
             meaning if meaning.is_distribution() => End::Softmax,
             Meaning::LogShares { .. } => End::LogSoftmax,
-            Meaning::Second { .. } => End::Sigmoid,
             Meaning::Each { low, high, .. } if low.abs() <= TOLERANCE && (high - 1.0).abs() <= TOLERANCE => {
                 End::Sigmoid
             }
@@ -217,7 +211,7 @@ impl Analysis<'_> {
         let (x, shape) = (self.meanings[input], &self.program.shapes[input]);
         let classes = x.axis().map_or(1, |axis| size(shape, axis));
         match &step.op {
-            // On several places, such as tokens, it makes features of each.
+            // On several places, such as tokens, a `Dense` layer makes features of each.
             Op::Dense if is_vector(output) => Meaning::Linear { axis: last, plain: true },
             // The same as a `Dense` layer at each place, or at the only one.
             Op::Conv2d { groups: 1, kernel, .. } if *kernel == [1, 1] || is_vector(output) => {
@@ -260,10 +254,16 @@ impl Analysis<'_> {
         meanings.fold(first, Meaning::plus)
     }
 
-    /// The meaning of a value in a sum. What is used elsewhere, too, is the input of a residual block, and no logits.
+    /// The meaning of a value in a sum. A value that is used elsewhere, too, is the input of a residual block, and no logits.
     fn addend(&self, value: ValueId) -> Meaning {
+        let mut source = value;
+        let mut is_used_elsewhere = self.uses[source] > 1;
+        while let Some(Step { op: Op::ScaleShift { .. }, inputs, .. }) = self.producers[source] {
+            source = inputs[0];
+            is_used_elsewhere |= self.uses[source] > 1;
+        }
         match self.meanings[value] {
-            Meaning::Linear { .. } if self.uses[value] > 1 => Meaning::Other,
+            Meaning::Linear { .. } if is_used_elsewhere => Meaning::Other,
             meaning => meaning,
         }
     }
@@ -280,7 +280,8 @@ impl Analysis<'_> {
         };
         let is_probability = |value: ValueId| {
             let is_single = size(&self.program.shapes[value], along) == 1;
-            is_single && matches!(self.meanings[value], Meaning::Each { low, high, .. } if low >= 0.0 && high <= 1.0)
+            is_single
+                && matches!(self.meanings[value], Meaning::Each { low, high, .. } if low >= -TOLERANCE && high <= 1.0 + TOLERANCE)
         };
         match (values, self.meanings[first]) {
             (&[a, b], _) if is_complement(a, b) || is_complement(b, a) => {
@@ -396,7 +397,8 @@ fn selected(x: Meaning, first: usize, from: &Shape, to: &Shape) -> Meaning {
     match x {
         Meaning::Shares { axis, .. } if size(to, axis) != size(from, axis) => {
             let is_second = x.is_distribution() && (first, size(to, axis), size(from, axis)) == (1, 1, 2);
-            if is_second { Meaning::Second { axis } } else { Meaning::Other }
+            // The probability of the second of two classes is what a sigmoid gives.
+            if is_second { Meaning::Each { axis, low: 0.0, high: 1.0 } } else { Meaning::Other }
         }
         Meaning::LogShares { axis } if size(to, axis) != size(from, axis) => Meaning::Other,
         x => x,
@@ -554,6 +556,9 @@ mod tests {
         let embedding = Dense::new(4).call(&x).unwrap();
         let hidden = Dense::new(8).activation(Relu).call(&embedding).unwrap();
         let block = Add::new().call([&embedding, &Dense::new(4).call(&hidden).unwrap()]).unwrap();
+        assert_eq!(of(&x, &block), End::Other);
+        let scaled = rescaling(0.5, 0.0).call(&embedding).unwrap();
+        let block = Add::new().call([&scaled, &Dense::new(4).call(&hidden).unwrap()]).unwrap();
         assert_eq!(of(&x, &block), End::Other);
         let tokens = Input::new([5, 4]);
         let mean = GlobalAveragePooling1D::new().call(&Dense::new(3).call(&tokens).unwrap()).unwrap();

@@ -88,7 +88,7 @@ impl<'a> LayerWeights<'a> {
         let saved: Vec<_> = self.layers.iter().filter(|layer| !layer.weights.is_empty()).collect();
         let mut layers: Vec<&Layer> = layers.iter().filter(|layer| !layer.weights().is_empty()).collect();
         if !fit(saved.len(), layers.len()) {
-            layers.retain(|layer| weights_to_lack(layer).len() < layer.weights().len());
+            layers.retain(|layer| optional_weights(layer).len() < layer.weights().len());
         }
         if !fit(saved.len(), layers.len()) {
             return Err(layer_count_differs(&saved, &layers));
@@ -208,12 +208,12 @@ fn in_order_of(saved: &LegacyLayer, layer: &Layer) -> Vec<Weight> {
 
 /// Ids of the weights that a file lacks because Keras hadn't created them when it saved the model.
 fn not_created(saved: &LegacyLayer, layer: &Layer) -> HashSet<usize> {
-    let ids = weights_to_lack(layer);
+    let ids = optional_weights(layer);
     if saved.weights.len() + ids.len() == layer.weights().len() { ids } else { HashSet::new() }
 }
 
 /// Ids of the weights that a file may lack, of a layer and those nested in it.
-fn weights_to_lack(layer: &Layer) -> HashSet<usize> {
+fn optional_weights(layer: &Layer) -> HashSet<usize> {
     let mut ids = HashSet::new();
     for SavedLayer { layer, .. } in saved_layers(layer) {
         let weights = layer.own_weights().iter().enumerate();

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use engraft_nn::{Error, Model, Result};
+use engraft_nn::{Error, Model, Optimizer, Result, RmsProp};
 use serde_json::{Map, Value, json};
 
 use super::{KERAS_VERSION, LayerWeights, OrderedWeights, in_h5, write_file};
@@ -67,8 +67,8 @@ fn add_module(value: &mut Value, module: &str) {
             object.values_mut().for_each(|value| add_module(value, module));
         }
         Value::Object(object) if !object.contains_key("module") && object["class_name"] != "function" => {
+            // No `registered_name`: Keras looks a custom class up by its class name then.
             object.insert("module".into(), module.into());
-            object.insert("registered_name".into(), Value::Null);
         }
         _ => {}
     }
@@ -78,7 +78,7 @@ fn add_module(value: &mut Value, module: &str) {
 fn training_config(mut compiled: Map<String, Value>) -> Value {
     let optimizer = compiled.remove("optimizer").filter(|optimizer| !optimizer.is_null());
     // An `.h5` must have an optimizer: the default of `compile`.
-    let optimizer = optimizer.unwrap_or_else(|| json!({"class_name": "rmsprop", "config": {}}));
+    let optimizer = optimizer.unwrap_or_else(|| Optimizer::from(RmsProp::default()).to_keras());
     // `module` is left out: with it, Keras 3 would take the object for one of its own format and fail.
     compiled.insert(
         "optimizer_config".into(),
@@ -214,6 +214,18 @@ mod tests {
         let mut config = model(true);
         remove_lora(&mut config);
         assert_eq!(config, model(false));
+    }
+
+    #[test]
+    fn a_training_config_has_what_keras_needs_to_open_it() {
+        let training = training_config(Map::from_iter([("loss".to_owned(), json!("mse"))]));
+        assert_eq!(training["optimizer_config"]["class_name"], "RMSprop");
+        assert_eq!(Optimizer::from_keras(&compile_config(training)["optimizer"]).unwrap(), RmsProp::default().into());
+        let auc = || json!({"class_name": "AUC", "config": {"name": "auc"}});
+        let metrics = json!(["accuracy", auc(), {"top": [auc()]}]);
+        let read = compile_config(json!({"metrics": metrics, "loss": "mse"}));
+        let with_module = json!({"class_name": "AUC", "config": {"name": "auc"}, "module": "keras.metrics"});
+        assert_eq!(read["metrics"], json!(["accuracy", with_module, {"top": [with_module]}]));
     }
 
     #[test]
