@@ -114,6 +114,10 @@ impl SharedLayers {
         }
         let mut config = common_config(layer);
         config.extend(def.config());
+        // Keras freezes the layer that is an activation together with its layer, and has a flag for each of both.
+        if let Some(flag) = config.get_mut("activation").and_then(|layer| layer.pointer_mut("/config/trainable")) {
+            *flag = json!(layer.trainable() && *flag == true);
+        }
         // Keras registers the classes that its API doesn't export under their own names.
         let registered_name = if def.module() == "keras.layers" { Value::Null } else { json!(def.class_name()) };
         let mut object = object(def.module(), def.class_name(), Value::Object(config), registered_name);
@@ -221,5 +225,26 @@ impl CallNumbers {
             Ok([end]) => end,
             Err(several) => Value::Array(several),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use engraft_nn::layers::from_config;
+    use engraft_nn::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_frozen_layer_has_a_frozen_activation() {
+        let prelu = json!({"class_name": "PReLU", "config": {"name": "p_re_lu", "trainable": true}});
+        let config = json!({"name": "dense", "units": 2, "activation": prelu});
+        let dense = from_config("Dense", config.as_object().unwrap().clone()).unwrap();
+        let written = super::model(&Sequential::new().add(Input::new([3])).add(&dense).build().unwrap());
+        let flag = "/config/layers/1/config/activation/config/trainable";
+        assert_eq!(written.pointer(flag), Some(&json!(true)));
+        dense.set_trainable(false);
+        let written = super::model(&Sequential::new().add(Input::new([3])).add(&dense).build().unwrap());
+        assert_eq!(written.pointer(flag), Some(&json!(false)));
     }
 }
