@@ -19,7 +19,7 @@ pub(crate) struct OpenArgs {
     /// [default: the size in the file, else that of its network, else 224]
     #[arg(long, value_name = "PIXELS", value_parser = image_size, help_heading = "Model")]
     image_size: Option<usize>,
-    /// Output to use of a model with several, by the name of its layer, or its key in a dictionary of outputs [default: the first that tells classes apart]
+    /// Which output of a model with several to use: the name of its layer, or its key in a dictionary of outputs [default: the first that tells classes apart]
     #[arg(long, value_name = "NAME", help_heading = "Model")]
     model_output: Option<String>,
     /// Class names in the order of the model's outputs: a text file with a name a line, a CSV, YAML or JSON file, or names separated by
@@ -120,7 +120,7 @@ fn class_names(value: &str) -> Result<Vec<String>, Error> {
     if path.is_file() {
         return ClassNames::read(path).map(|found| found.names);
     }
-    // As Python prints a list; split at its commas, the brackets and quotes would be part of the names.
+    // Splitting the text of a Python list at its commas would leave brackets and quotes in the names.
     if value.starts_with(['[', '{', '(']) {
         let error = Error::new("--class-names", "a file, or names separated by commas such as cat,dog", value);
         return Err(error.hint("leave out brackets and quotes, or write the list to a file such as class_names.json"));

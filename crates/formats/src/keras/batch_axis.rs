@@ -146,7 +146,7 @@ impl Layout {
         }
     }
 
-    /// The layout without an axis that isn't the batch.
+    /// The layout after the removal of `axis`, which must not be the batch.
     fn without(self, axis: usize) -> Self {
         Self { rank: self.rank - 1, batch: self.batch - usize::from(axis < self.batch) }
     }
@@ -177,7 +177,7 @@ fn permutation(object: &Value, from: Layout) -> Option<Vec<usize>> {
     sorted.into_iter().eq(0..from.rank).then_some(axes)
 }
 
-/// Operations on one tensor that take each of its values for itself.
+/// Elementwise operations on one tensor.
 const ELEMENTWISE: [&str; 18] = [
     "Absolute",
     "Cast",
@@ -199,7 +199,7 @@ const ELEMENTWISE: [&str; 18] = [
     "Tanh",
 ];
 
-/// Whether an operation takes each value of its tensor for itself. Arithmetic may have a number beside it.
+/// Whether an operation is elementwise: one of [`ELEMENTWISE`], or arithmetic on a tensor and a number.
 fn is_elementwise(class_name: &str, node: &Value) -> bool {
     let has_number = || node["args"].as_array().is_some_and(|arguments| arguments.iter().any(Value::is_number));
     let is_arithmetic = matches!(class_name, "Add" | "Subtract" | "Multiply" | "Divide" | "TrueDivide");
@@ -253,7 +253,7 @@ impl Rewritten {
         }
     }
 
-    /// An operation along one axis, which isn't the batch.
+    /// Rewrites an operation along one axis, such as `Unstack` or `Mean`; `None` along the batch.
     fn along_axis(object: &Value, from: Layout) -> Option<Self> {
         let option = |name: &str| object["config"].get(name);
         let axis = match option("axis")? {
@@ -284,7 +284,7 @@ impl Rewritten {
         Some(Self { object, layout: Layout { rank: from.rank, batch } })
     }
 
-    /// An index, which must select the whole batch.
+    /// Rewrites `x[0, :, 2]` for a tensor with the batch in front; `None` if the index selects a part of the batch.
     fn indexed(object: &Value, from: Layout) -> Option<Self> {
         let key = object.pointer("/inbound_nodes/0/args/1")?;
         let list = match key {

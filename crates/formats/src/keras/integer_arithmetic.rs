@@ -10,7 +10,7 @@ use super::serialized_object::{is_operation, layer_objects};
 /// Integer types that arithmetic on pixels can overflow.
 const SMALL: [&str; 4] = ["int16", "int8", "uint16", "uint8"];
 
-/// Layers and operations whose result may be beyond the limits of their type.
+/// Layers and operations whose result can overflow an integer type.
 const ARITHMETIC: [&str; 7] = ["Add", "Average", "Multiply", "Negative", "Power", "Square", "Subtract"];
 
 /// Refuses arithmetic on small integers in a functional model of Keras 3: here all numbers are floats.

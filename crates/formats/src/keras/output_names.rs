@@ -1,4 +1,4 @@
-//! Names of outputs that a dictionary gives them: `keras.Model(x, {"color": a, "size": b})`.
+//! The keys of a dictionary of outputs, by which Keras names them: `keras.Model(x, {"color": a, "size": b})`.
 
 use std::path::Path;
 

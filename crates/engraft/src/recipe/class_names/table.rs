@@ -7,7 +7,7 @@ use crate::Result;
 /// What may separate the fields of a line.
 pub(super) const DELIMITERS: [char; 3] = [',', ';', '\t'];
 
-/// Columns of a table that are told apart: a file may have millions, each of which takes far more memory than its comma.
+/// Most columns that are parsed in a row. This bounds the memory for a row of millions of commas.
 const MAX_COLUMNS: usize = 4;
 
 /// Names of the column of names, in lowercase. pandas calls a column without a name `0`.
@@ -44,7 +44,7 @@ struct Table {
     width: usize,
     /// The columns that have an index in each row but the first, which may be a header.
     of_indices: Vec<usize>,
-    /// Whether a space follows a delimiter, as in a name such as `tench, Tinca tinca`.
+    /// Whether any delimiter is followed by a space. Such a comma is part of a name: `tench, Tinca tinca`.
     has_spaces: bool,
 }
 

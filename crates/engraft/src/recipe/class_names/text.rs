@@ -75,7 +75,8 @@ fn numbered_first(lines: &[&str]) -> Option<Result<Vec<String>>> {
     if numbers[0] == 0 || has_colons {
         return Some(in_order(pairs));
     }
-    // Numbers that begin elsewhere may belong to the names: `5 cent`, `10 cent`. From 1 on they may be both, in the same order.
+    // Numbers that don't begin at 0 or 1 are part of the names: `5 cent`, `10 cent`. `1 cat`, `2 dog` can be names or indices; in
+    // ascending order both readings give the same classes.
     let refuse = || refused("lines in the order of their numbers, or numbers from 0", "numbers from 1", FORMS);
     (are_indices(&numbers) && !is_in_order).then(|| Err(refuse()))
 }

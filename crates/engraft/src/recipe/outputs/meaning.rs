@@ -58,7 +58,7 @@ enum Meaning {
         low: f32,
         high: f32,
     },
-    /// Numbers that aren't negative and have the sum `total` along `axis`: 1 after a softmax.
+    /// Non-negative numbers whose sum along `axis` is `total`. After a softmax, `total` is 1.
     Shares {
         axis: usize,
         total: f32,
@@ -181,7 +181,7 @@ struct Analysis<'a> {
     meanings: Vec<Meaning>,
     /// The step that computes each value.
     producers: Vec<Option<&'a Step>>,
-    /// The number of steps that use each value.
+    /// For each value, how many inputs of steps it is.
     uses: Vec<usize>,
 }
 
@@ -397,7 +397,7 @@ fn selected(x: Meaning, first: usize, from: &Shape, to: &Shape) -> Meaning {
     match x {
         Meaning::Shares { axis, .. } if size(to, axis) != size(from, axis) => {
             let is_second = x.is_distribution() && (first, size(to, axis), size(from, axis)) == (1, 1, 2);
-            // The probability of the second of two classes is what a sigmoid gives.
+            // A model with one sigmoid output gives the same: the probability of class 1 of two.
             if is_second { Meaning::Each { axis, low: 0.0, high: 1.0 } } else { Meaning::Other }
         }
         Meaning::LogShares { axis } if size(to, axis) != size(from, axis) => Meaning::Other,
