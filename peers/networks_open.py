@@ -68,6 +68,13 @@ for line in (folder / "networks.txt").read_text().splitlines():
     x = np.random.default_rng(7).uniform(0, 255, (2, *ours.input_shape[1:])).astype("f4")
     a, b = (np.asarray(model(x, training=False)) for model in (ours, theirs))
     error = np.abs(a - b).max() / np.abs(b).max()
-    # EfficientNet divides once by the deviation where Keras divides twice by its root, whose rounding the layers above enlarge.
-    tolerance = 1e-4 if name == "EfficientNetB0" else 1e-5
-    assert np.isfinite(b).all() and error <= tolerance, f"{name}: outputs are off by {error}"
+    tolerance = 1e-5
+    if name == "EfficientNetB0":
+        # It divides once by the deviation where Keras divides twice by its root. Each rounds; the layers above enlarge what pixels
+        # that are rounded otherwise change.
+        signs = np.random.default_rng(8).choice(np.float32([-1, 1]), (4, *x.shape))
+        changed = [np.asarray(theirs(x * (1 + sign * np.finfo("f4").eps), training=False)) for sign in signs]
+        tolerance = 4 * max(np.abs(c - b).max() for c in changed) / np.abs(b).max()
+        assert tolerance < 1e-2, f"{name}: a rounding of the pixels changes the outputs by {tolerance / 4}"
+    assert np.isfinite(b).all() and error <= tolerance, f"{name}: outputs are off by {error}, more than {tolerance}"
+    print(name, error, tolerance)

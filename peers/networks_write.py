@@ -40,6 +40,7 @@ random = np.random.default_rng(7)
 
 def network(name, size, include_top):
     keras.utils.clear_session()
+    keras.utils.set_random_seed(7)
     model = getattr(applications, name)(weights=None, include_top=include_top, input_shape=(size, size, 3))
     for variable in model.weights:
         if len(variable.shape) == 1 and "int" not in variable.dtype:
