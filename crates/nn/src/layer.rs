@@ -288,9 +288,12 @@ impl Layer {
         let mut weights = Vec::new();
         if flags(self).of_weights(self) {
             self.visit(&mut |layer| {
-                let trainable = flags(layer).of_weights(layer);
-                let own = layer.own_weights().iter().filter(|weight| weight.trainable() && trainable);
-                weights.extend(own.cloned());
+                let own = layer.own_weights().iter().enumerate().filter(|(index, weight)| {
+                    let holder = layer.def().layer_of_weight(*index);
+                    let holder = holder.as_ref().unwrap_or(layer);
+                    weight.trainable() && flags(holder).of_weights(holder)
+                });
+                weights.extend(own.map(|(_, weight)| weight.clone()));
             });
         }
         weights
@@ -444,6 +447,7 @@ impl Layer {
         while let Some(layer) = pending.pop() {
             if seen.insert(layer.id()) {
                 visit(&layer);
+                pending.extend(layer.def().layers_inside());
                 pending.extend(layer.layers().into_iter().rev());
             }
         }

@@ -191,6 +191,28 @@ pub trait LayerDef: fmt::Debug + Send + Sync + Any {
         false
     }
 
+    /// The layers inside that hold some of this layer's own weights, such as a layer given as an activation.
+    ///
+    /// They are never built. Their `trainable` flags, which files store, decide about these weights in place of this layer's.
+    ///
+    /// ```
+    /// use engraft_nn::{LayerDef, layers::Dense};
+    /// assert!(Dense::new(2).layers_inside().is_empty());
+    /// ```
+    fn layers_inside(&self) -> Vec<Layer> {
+        Vec::new()
+    }
+
+    /// The layer inside that holds the layer's own weight `index`; `None` for this layer itself.
+    ///
+    /// ```
+    /// use engraft_nn::{LayerDef, layers::Dense};
+    /// assert!(Dense::new(2).layer_of_weight(0).is_none());
+    /// ```
+    fn layer_of_weight(&self, _index: usize) -> Option<Layer> {
+        None
+    }
+
     /// Further places of own weights in a `.weights.h5`, with the weight's index. Keras stores a weight once for each layer that
     /// holds it.
     ///

@@ -101,17 +101,17 @@ pub struct Lowering<'a> {
     model_trainable: bool,
     /// The layer being lowered.
     layer: Option<&'a Layer>,
-    /// The layer inside a wrapper that is being lowered.
-    inside: Option<InnerLayer>,
+    /// The part of the layer that is being lowered, if it isn't the whole layer.
+    part: Option<Part>,
     /// The penalty on the output of the layer being lowered.
     penalty: Option<Regularizer>,
 }
 
-/// Weights and `trainable` flag of the layer inside a wrapper, used in place of the wrapper's.
-pub(crate) struct InnerLayer {
-    pub(crate) weights: Vec<Weight>,
-    /// Whether the layer is trainable where the wrapper is.
-    pub(crate) trainable: bool,
+/// A part of a layer: some of its weights.
+struct Part {
+    weights: Vec<Weight>,
+    /// The layer inside that holds the weights, whose flags count then.
+    holder: Option<Layer>,
 }
 
 impl Lowering<'_> {
@@ -130,7 +130,7 @@ impl Lowering<'_> {
             program: Program::default(),
             model_trainable: trainability.map_or_else(|| model.trainable(), |flags| flags.trainable(model.layer())),
             layer: Some(model.layer()),
-            inside: None,
+            part: None,
             penalty: None,
         };
         let inputs: Vec<ValueId> = graph.inputs().iter().map(|input| lowering.value(input.shape().clone())).collect();
@@ -146,35 +146,44 @@ impl Lowering<'_> {
 
     /// Whether the layer being lowered is trainable, by its own flag. The flags of enclosing models don't count, as in Keras 3.
     pub fn layer_trainable(&self) -> bool {
-        let is_trainable = self.inside.as_ref().is_none_or(|inside| inside.trainable);
-        is_trainable
-            && self.layer.is_some_and(|layer| {
-                self.trainability.map_or_else(|| layer.trainable(), |trainability| trainability.trainable(layer))
-            })
+        self.holder().is_some_and(|layer| {
+            self.trainability.map_or_else(|| layer.trainable(), |trainability| trainability.trainable(layer))
+        })
     }
 
     /// Whether the layer being lowered has trainable weights, by its flags alone.
     fn weights_trainable(&self) -> bool {
-        self.layer.is_some_and(|layer| match self.trainability {
+        self.holder().is_some_and(|layer| match self.trainability {
             Some(trainability) => trainability.weights_trainable(layer),
             None => layer.weights_trainable(),
         })
     }
 
+    /// The layer whose flags count for the weights.
+    fn holder(&self) -> Option<&Layer> {
+        self.part.as_ref().and_then(|part| part.holder.as_ref()).or(self.layer)
+    }
+
     /// The weights of the layer being lowered, without those of nested layers.
     pub fn own_weights(&self) -> &[Weight] {
-        match &self.inside {
-            Some(inside) => &inside.weights,
+        match &self.part {
+            Some(part) => &part.weights,
             None => self.layer.map(Layer::own_weights).unwrap_or_default(),
         }
     }
 
-    /// Lowers the layer inside a wrapper. Until `lower` returns, the weights and the flag of that layer are used.
-    pub(crate) fn inside<T>(&mut self, mut layer: InnerLayer, lower: impl FnOnce(&mut Self) -> T) -> T {
-        layer.trainable &= self.inside.as_ref().is_none_or(|wrapper| wrapper.trainable);
-        let wrapper = self.inside.replace(layer);
+    /// Lowers a part of a layer. Until `lower` returns, the layer's own weights are `weights`, and the flags that count are those of
+    /// `inside`, the layer inside that holds them; `None` if the weights are the layer's own.
+    pub(crate) fn part<T>(
+        &mut self,
+        weights: Vec<Weight>,
+        inside: Option<&Layer>,
+        lower: impl FnOnce(&mut Self) -> T,
+    ) -> T {
+        let holder = inside.or(self.part.as_ref().and_then(|part| part.holder.as_ref())).cloned();
+        let whole = self.part.replace(Part { weights, holder });
         let lowered = lower(self);
-        self.inside = wrapper;
+        self.part = whole;
         lowered
     }
 
@@ -320,7 +329,7 @@ impl Lowering<'_> {
             program: std::mem::take(&mut self.program),
             model_trainable: self.model_trainable,
             layer: Some(layer),
-            inside: None,
+            part: None,
             penalty: None,
         };
         let value = layer.def().lower(&mut inner, arguments).map_err(|e| e.within(layer.place()));

@@ -1,6 +1,6 @@
 //! [`SessionKey`]: the key of a session that a model caches.
 
-use engraft_nn::{Compiled, Layer, Loss, Model, Optimizer, Result};
+use engraft_nn::{Compiled, Loss, Model, Optimizer, Result, Trainability};
 
 /// The key of a cached session: everything that its plan depends on, apart from the graph of the model.
 ///
@@ -33,8 +33,8 @@ pub enum SessionKey {
         optimizer: Box<Optimizer>,
         /// The loss to minimise.
         loss: Loss,
-        /// The `trainable` flag of each layer, nested layers included, in the order of the graph.
-        trainable: Vec<bool>,
+        /// The `trainable` flags of all layers.
+        trainability: Trainability,
     },
 }
 
@@ -44,12 +44,10 @@ impl SessionKey {
     /// # Errors
     /// There is no optimizer or no loss.
     pub fn train(model: &Model, compiled: &Compiled, batch: usize) -> Result<Self> {
-        let mut trainable = Vec::new();
-        trainable_flags(model.layer(), &mut trainable);
         let mut optimizer = Box::new(compiled.optimizer_or_error()?.clone());
         // The learning rate is an argument of each step: a plan doesn't depend on it.
         optimizer.set_learning_rate(0.0);
-        Ok(Self::Train { batch, optimizer, loss: compiled.loss_or_error()?, trainable })
+        Ok(Self::Train { batch, optimizer, loss: compiled.loss_or_error()?, trainability: Trainability::of(model) })
     }
 
     /// The maximum number of samples in a call.
@@ -58,9 +56,4 @@ impl SessionKey {
             Self::Predict { batch } | Self::Train { batch, .. } => *batch,
         }
     }
-}
-
-fn trainable_flags(layer: &Layer, flags: &mut Vec<bool>) {
-    flags.push(layer.weights_trainable());
-    layer.layers().iter().for_each(|layer| trainable_flags(layer, flags));
 }

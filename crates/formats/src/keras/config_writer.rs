@@ -114,10 +114,6 @@ impl SharedLayers {
         }
         let mut config = common_config(layer);
         config.extend(def.config());
-        // Keras freezes the layer that is an activation together with its layer, and has a flag for each of both.
-        if let Some(flag) = config.get_mut("activation").and_then(|layer| layer.pointer_mut("/config/trainable")) {
-            *flag = json!(layer.trainable() && *flag == true);
-        }
         // Keras registers the classes that its API doesn't export under their own names.
         let registered_name = if def.module() == "keras.layers" { Value::Null } else { json!(def.class_name()) };
         let mut object = object(def.module(), def.class_name(), Value::Object(config), registered_name);

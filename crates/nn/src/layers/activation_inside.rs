@@ -9,11 +9,12 @@ use super::registry::{from_object, is_known};
 use crate::activation::ActivationFn;
 use crate::layer::Layer;
 use crate::layer_def::LayerDef;
-use crate::lowering::{InnerLayer, Lowering};
+use crate::lowering::Lowering;
 use crate::weight::WeightSpec;
 use crate::{Error, Result, Shape};
 
-/// A layer and its activation, which follow each other. All weights belong to the pair, so neither is ever built.
+/// A layer and its activation, which follow each other. All weights belong to the pair, so neither is ever built. As in Keras, the
+/// pair and its activation have a `trainable` flag each.
 #[derive(Debug)]
 pub(super) struct ActivationInside {
     /// The layer, with a linear activation.
@@ -21,8 +22,6 @@ pub(super) struct ActivationInside {
     activation: Layer,
     /// The policy of the activation as the file has it.
     dtype: Option<Value>,
-    /// Whether the activation is trainable where the pair is.
-    trainable: bool,
     /// Whether Keras had created the weights of the activation when it saved the pair: it writes their shape then.
     is_created: bool,
     built: OnceLock<Built>,
@@ -46,20 +45,19 @@ pub(super) fn take_activation(config: &mut Map<String, Value>) -> Option<Value> 
 }
 
 impl ActivationInside {
-    /// A layer with the activation of a serialized object. `trainable` is the flag of the pair in its file.
-    pub(super) fn new(layer: Layer, object: &Value, trainable: bool) -> Result<Self> {
+    /// A layer with the activation of a serialized object.
+    pub(super) fn new(layer: Layer, object: &Value) -> Result<Self> {
         let activation = from_object("activation", object)?;
-        // Keras freezes both at once. The flag of the activation alone counts where the pair isn't frozen.
-        let trainable = !trainable || activation.trainable();
         let dtype = object["config"].get("dtype").cloned();
         let is_created = object.get("build_config").is_some_and(|config| !config.is_null());
-        Ok(Self { layer, activation, dtype, trainable, is_created, built: OnceLock::new() })
+        Ok(Self { layer, activation, dtype, is_created, built: OnceLock::new() })
     }
 
     /// Keras' object of the activation. Its `build_config` makes Keras create the weights when it opens a file.
     fn object(&self) -> Value {
         let def = self.activation.def();
-        let common = [("name", Some(self.activation.name().into())), ("trainable", Some(self.trainable.into()))];
+        let common =
+            [("name", Some(self.activation.name().into())), ("trainable", Some(self.activation.trainable().into()))];
         let common = common.into_iter().chain([("dtype", self.dtype.clone())]);
         let common = common.filter(|(option, _)| *option == "name" || def.common_options().contains(option));
         let mut config: Map<_, _> = common.filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
@@ -104,6 +102,15 @@ impl LayerDef for ActivationInside {
         !self.is_created && index >= self.layer_weights()
     }
 
+    fn layers_inside(&self) -> Vec<Layer> {
+        vec![self.activation.clone()]
+    }
+
+    fn layer_of_weight(&self, index: usize) -> Option<Layer> {
+        let index = index.checked_sub(self.layer_weights())?;
+        self.activation.def().layer_of_weight(index).or_else(|| Some(self.activation.clone()))
+    }
+
     fn build(&self, inputs: &[Shape]) -> Result<()> {
         self.layer.def().build(inputs)?;
         let shape = self.layer.def().output_shape(inputs)?;
@@ -122,20 +129,21 @@ impl LayerDef for ActivationInside {
         let mut weights = self.layer.def().weights(inputs)?;
         let shape = [self.layer.def().output_shape(inputs)?];
         let inside = self.activation.def().weights(&shape).map_err(|error| self.in_activation(error))?;
-        weights.extend(inside.into_iter().map(|weight| WeightSpec {
-            name: format!("{}/{}", self.activation.name(), weight.name).into(),
-            trainable: weight.trainable && self.trainable,
-            ..weight
-        }));
+        weights.extend(
+            inside.into_iter().map(|weight| WeightSpec {
+                name: format!("{}/{}", self.activation.name(), weight.name).into(),
+                ..weight
+            }),
+        );
         Ok(weights)
     }
 
     fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {
         let mut weights = to.own_weights().to_vec();
         let inside = weights.split_off(self.layer_weights().min(weights.len()));
-        let y = to.inside(InnerLayer { weights, trainable: true }, |to| self.layer.def().lower(to, inputs))?;
-        let activation = InnerLayer { weights: inside, trainable: self.trainable };
-        to.inside(activation, |to| self.activation.def().lower(to, &[y])).map_err(|error| self.in_activation(error))
+        let y = to.part(weights, None, |to| self.layer.def().lower(to, inputs))?;
+        let activated = to.part(inside, Some(&self.activation), |to| self.activation.def().lower(to, &[y]));
+        activated.map_err(|error| self.in_activation(error))
     }
 }
 
@@ -144,7 +152,7 @@ mod tests {
     use super::*;
     use crate::layers::from_config;
     use crate::prelude::*;
-    use crate::{Program, layers::SpectralNormalization};
+    use crate::{Program, Trainability, layers::SpectralNormalization};
 
     fn conv(activation: &Value) -> Value {
         json!({"name": "conv", "filters": 4, "kernel_size": 3, "activation": activation})
@@ -192,18 +200,44 @@ mod tests {
         assert_eq!(again.def().config(), layer.def().config());
     }
 
+    /// The weights that a step trains.
+    fn trained(model: &Model) -> Vec<String> {
+        let trained: Vec<String> = model.trainable_weights().iter().map(|weight| weight.path()).collect();
+        let program = Program::of(model, true, 0).unwrap();
+        let used = program.weights().into_iter().filter(|param| param.trainable).map(|param| param.weight.path());
+        assert_eq!(used.collect::<Vec<_>>(), trained);
+        trained
+    }
+
+    // Keras 3.15 lists these weights as trainable.
     #[test]
-    fn an_activation_frozen_alone_is_not_trainable() {
-        let mut frozen = prelu();
-        frozen["config"]["trainable"] = false.into();
-        for (layer_trainable, trained) in [(true, 2), (false, 3)] {
-            let mut config = conv(&frozen);
-            config["trainable"] = layer_trainable.into();
-            let layer = read("Conv2D", config).unwrap();
-            layer.call(&Input::new([8, 8, 3])).unwrap();
-            assert_eq!(layer.trainable_weights().len(), if layer_trainable { trained } else { 0 });
-            layer.set_trainable(true);
-            assert_eq!(layer.trainable_weights().len(), trained);
+    fn the_layer_and_its_activation_have_a_flag_each() {
+        let outer = |inside: &Value| object("Activation", json!({"name": "outer", "activation": inside}));
+        for (of_layer, of_activation) in [(true, true), (true, false), (false, true), (false, false)] {
+            let mut inside = prelu();
+            inside["config"]["trainable"] = of_activation.into();
+            for (activation, alpha) in
+                [(&inside, "conv/p_re_lu_1/alpha"), (&outer(&inside), "conv/outer/p_re_lu_1/alpha")]
+            {
+                let mut config = conv(activation);
+                config["trainable"] = of_layer.into();
+                let layer = read("Conv2D", config).unwrap();
+                let model = Sequential::new().add(Input::new([8, 8, 3])).add(&layer).build().unwrap();
+                let of = |of_layer: bool, of_activation: bool| {
+                    let kernel = ["conv/kernel", "conv/bias"].into_iter().filter(|_| of_layer);
+                    kernel.chain([alpha].into_iter().filter(|_| of_activation)).map(String::from).collect::<Vec<_>>()
+                };
+                assert_eq!(trained(&model), of(of_layer, of_activation));
+                assert_eq!(layer.def().config()["activation"].to_string().contains("false"), !of_activation);
+                let loaded = Trainability::of(&model);
+                for flag in [true, false] {
+                    layer.set_trainable(flag);
+                    assert_eq!(trained(&model), of(flag, flag));
+                    assert_eq!(layer.def().config()["activation"].to_string().contains("true"), flag);
+                }
+                loaded.apply(&model);
+                assert_eq!(trained(&model), of(of_layer, of_activation));
+            }
         }
     }
 

@@ -144,7 +144,7 @@ pub fn from_config(class_name: &str, mut config: Map<String, Value>) -> Result<L
             None => Error::from_source(&place, e),
         })?;
     if let Some(activation) = activation {
-        let pair = ActivationInside::new(layer, &activation, options.trainable).map_err(|e| e.within(&place))?;
+        let pair = ActivationInside::new(layer, &activation).map_err(|e| e.within(&place))?;
         layer = Layer::new(pair, Some(name));
     }
     options.apply(&layer);

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::registry::from_object;
 use crate::layer::Layer;
 use crate::layer_def::LayerDef;
-use crate::lowering::{InnerLayer, Lowering};
+use crate::lowering::Lowering;
 use crate::weight::WeightSpec;
 use crate::{Error, ErrorKind, Initializer, Result, Shape};
 
@@ -78,6 +78,18 @@ impl SpectralNormalization {
         &self.layer
     }
 
+    /// The layer inside as files have it, with its `trainable` flags of now.
+    fn object(&self) -> Value {
+        let mut object = self.object.clone();
+        if object["config"]["trainable"] != Value::Null || !self.layer.trainable() {
+            object["config"]["trainable"] = self.layer.trainable().into();
+        }
+        if !self.layer.def().layers_inside().is_empty() {
+            object["config"]["activation"] = self.layer.def().config()["activation"].clone();
+        }
+        object
+    }
+
     /// The number of the weight in the layer inside; `None` for `vector_u`.
     fn inner_index(index: usize) -> Option<usize> {
         match index {
@@ -94,7 +106,7 @@ impl LayerDef for SpectralNormalization {
     }
 
     fn config(&self) -> Map<String, Value> {
-        let options = [("layer", self.object.clone()), ("power_iterations", self.power_iterations.into())];
+        let options = [("layer", self.object()), ("power_iterations", self.power_iterations.into())];
         options.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 
@@ -103,6 +115,15 @@ impl LayerDef for SpectralNormalization {
             Some(inner) => format!("layer/{}", self.layer.def().weight_path(inner)),
             None => format!("vars/{VECTOR_U}"),
         }
+    }
+
+    fn layers_inside(&self) -> Vec<Layer> {
+        vec![self.layer.clone()]
+    }
+
+    fn layer_of_weight(&self, index: usize) -> Option<Layer> {
+        let index = Self::inner_index(index)?;
+        self.layer.def().layer_of_weight(index).or_else(|| Some(self.layer.clone()))
     }
 
     fn may_lack_weight(&self, index: usize) -> bool {
@@ -130,7 +151,6 @@ impl LayerDef for SpectralNormalization {
             let names: Vec<&str> = weights.iter().map(|weight| &*weight.name).collect();
             return Err(within(Error::new("weights", "a kernel or embeddings", format_args!("{names:?}"))));
         };
-        weights.iter_mut().for_each(|weight| weight.trainable &= self.layer.trainable());
         let vector_u = WeightSpec {
             name: "vector_u".into(),
             shape: vec![1, columns],
@@ -151,8 +171,7 @@ impl LayerDef for SpectralNormalization {
         }
         let mut weights = to.own_weights().to_vec();
         weights.remove(VECTOR_U);
-        let inside = InnerLayer { weights, trainable: self.layer.trainable() };
-        to.inside(inside, |to| self.layer.def().lower(to, inputs))
+        to.part(weights, Some(&self.layer), |to| self.layer.def().lower(to, inputs))
     }
 }
 
@@ -191,13 +210,22 @@ mod tests {
         assert_eq!((&config["layer"]["config"], &config["power_iterations"]), (&conv(), &json!(2)));
     }
 
+    // As Keras 3.15, where the wrapper's option doesn't reach the weights of the layer inside.
     #[test]
-    fn a_frozen_layer_inside_is_not_trainable() {
-        let mut config = conv();
-        config["trainable"] = false.into();
-        let layer = wrapped("Conv2D", config).unwrap();
-        layer.call(&Input::new([8, 8, 3])).unwrap();
-        assert!(layer.trainable_weights().is_empty());
+    fn the_flag_of_the_layer_inside_decides() {
+        for (of_wrapper, of_layer) in [(true, false), (false, true)] {
+            let mut config = conv();
+            config["trainable"] = of_layer.into();
+            let layer = wrapped("Conv2D", config).unwrap();
+            layer.set_own_trainable(of_wrapper);
+            let model = Sequential::new().add(Input::new([8, 8, 3])).add(&layer).build().unwrap();
+            assert_eq!(model.trainable_weights().len(), if of_layer { 2 } else { 0 });
+            for flag in [true, false] {
+                layer.set_trainable(flag);
+                assert_eq!(model.trainable_weights().len(), if flag { 2 } else { 0 });
+                assert_eq!(layer.def().config()["layer"]["config"]["trainable"], flag);
+            }
+        }
     }
 
     #[test]
