@@ -71,19 +71,31 @@ def packed_attention():
     return model
 
 
+def pixels():
+    """Images of uint8, which Keras 2 makes smaller and larger as floats."""
+    inputs = keras.Input(SHAPE, dtype="uint8")
+    smaller = tf.image.resize(inputs, (7, 9), method="bicubic")
+    larger = L.MaxPooling2D(5)(L.UpSampling2D(2, interpolation="bilinear")(255 - inputs))
+    resized = L.CenterCrop(8, 8)(L.Resizing(10, 8)(L.ZeroPadding2D(1)(inputs)))
+    x = L.Concatenate()([L.Flatten()(part) for part in [smaller, larger, resized]])
+    model = keras.Model(inputs, L.Dense(3, activation="softmax")(L.Rescaling(1 / 255)(x)))
+    model.compile(keras.optimizers.SGD(0.001), "categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+
 def train(model, x, y, steps):
     return model.fit(x, y, batch_size=3, epochs=steps, shuffle=False, verbose=0).history["loss"]
 
 
 def write(directory):
     entries = []
-    for builder in [functional, sequential, residual, packed_attention]:
+    for builder in [functional, sequential, residual, packed_attention, pixels]:
         name = builder.__name__
         keras.backend.clear_session()
         keras.utils.set_random_seed(5)
         model = builder()
         x = store.generator(f"keras2_{name}").integers(0, 256, (3, *SHAPE)).astype("float32")
-        x = x if builder is functional else x / 255
+        x = x if builder in [functional, pixels] else x / 255
         labels = np.eye(3, dtype="float32")[:, : model.output_shape[-1]]
         train(model, x, labels, 2)
         model.save(directory / f"{name}.h5")

@@ -125,6 +125,19 @@ def lists():
     return keras.Model(inputs, L.Dense(3, activation="softmax")(x))
 
 
+def pixels():
+    """Images of uint8, of which Keras computes integers: it rounds, and cuts off what it converts to an input of integers."""
+    image = keras.Input(SHAPE, dtype="uint8")
+    smaller = ops.image.resize(image, (7, 9), interpolation="bicubic")
+    larger = L.UpSampling2D(2, interpolation="bilinear")(255 - image)
+    parts = [L.Flatten()(smaller), L.Flatten()(L.MaxPooling2D(5)(larger))]
+    base = keras.Model(image, L.Concatenate()(parts), name="integers")
+    inputs = keras.Input(SHAPE, dtype="uint8")
+    gray = ops.image.rgb_to_grayscale(ops.image.resize(inputs, (8, 8)))
+    x = L.Concatenate()([base(ops.cast(inputs, "float32") * 0.7), L.Flatten()(gray)])
+    return keras.Model(inputs, L.Dense(3, activation="softmax")(L.Rescaling(1 / 255)(x)))
+
+
 def trained():
     model = functional()
     model.compile(keras.optimizers.Adam(1e-3), "categorical_crossentropy", metrics=["accuracy"])
@@ -144,6 +157,7 @@ BUILDERS = [
     shared_layer,
     adapted,
     lists,
+    pixels,
     trained,
     *programs.BUILDERS,
 ]

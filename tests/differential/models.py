@@ -56,7 +56,8 @@ class Blocks:
         name = d.one(*ACTIVATIONS)
         if d.chance(0.15):
             function = d.one(L.LeakyReLU(d.number(0, 0.5)), L.ReLU(6.0), L.ELU(), L.Softmax())
-            return function if d.chance(0.5) else d.one(L.PReLU, L.BatchNormalization, L.LayerNormalization)()
+            layer = d.one(L.PReLU, L.BatchNormalization, L.LayerNormalization)
+            return function if d.chance(0.5) else layer(trainable=d.chance(0.8))
         return getattr(keras.activations, name) if d.chance(0.3) else name
 
     def rate(self, high=0.9):
@@ -469,7 +470,11 @@ class Blocks:
         return layer(layer(x))
 
     def frozen(self, x):
-        layer = L.Dense(self.d.integer(1, 8))
+        d = self.d
+        if d.chance(0.3):
+            # The layer alone: an activation that is a layer has a flag of its own.
+            return L.Dense(d.integer(1, 8), activation=self.activation(), trainable=False)(x)
+        layer = L.Dense(d.integer(1, 8))
         layer.trainable = False
         return layer(x)
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::Shape;
 use crate::layer::{IntoLayer, Layer};
 use crate::layers::{Input, InputLayer, ListOutput};
-use crate::{Error, Result};
+use crate::{DType, Error, Result};
 
 /// The result of a layer call: a shape and the call itself, without values (Keras' `KerasTensor`).
 ///
@@ -29,16 +29,33 @@ struct Call {
     layer: Layer,
     inputs: Vec<SymbolicTensor>,
     shape: Shape,
+    dtype: DType,
 }
 
 impl SymbolicTensor {
-    pub(crate) fn new(layer: Layer, inputs: Vec<SymbolicTensor>, shape: Shape) -> Self {
-        Self(Arc::new(Call { layer, inputs, shape }))
+    pub(crate) fn new(layer: Layer, inputs: Vec<SymbolicTensor>, shape: Shape, dtype: DType) -> Self {
+        Self(Arc::new(Call { layer, inputs, shape, dtype }))
+    }
+
+    /// The tensor of an input layer, for samples of this shape.
+    pub(crate) fn of_input(layer: &Layer, shape: Shape) -> Self {
+        let dtype = layer.def().output_dtype(&[]).unwrap_or(DType::Float);
+        Self::new(layer.clone(), Vec::new(), shape, dtype)
     }
 
     /// Shape of one sample, without the batch axis.
     pub fn shape(&self) -> &Shape {
         &self.0.shape
+    }
+
+    /// The type of the numbers in Keras.
+    ///
+    /// ```
+    /// use engraft_nn::{DType, prelude::*};
+    /// assert_eq!(Input::new([4]).dtype(), DType::Float);
+    /// ```
+    pub fn dtype(&self) -> DType {
+        self.0.dtype
     }
 
     /// The layer whose call produced this tensor.

@@ -16,7 +16,7 @@ use crate::model::Functional;
 use crate::size_limits::check_size;
 use crate::trainability::TrainableFlags;
 use crate::weight::Weight;
-use crate::{DTypePolicy, Error, Result, naming};
+use crate::{DType, DTypePolicy, Error, Result, naming};
 
 /// A layer of a model: a shared handle to a description, its weights and its `trainable` flag.
 ///
@@ -341,7 +341,7 @@ impl Layer {
     /// The result of a model with several outputs is one vector of all of them; [`ListOutput`] selects one.
     ///
     /// # Errors
-    /// Input shapes that the layer doesn't support, or all outputs of a model instead of one of them.
+    /// Input shapes or integers that the layer doesn't support, or all outputs of a model instead of one of them.
     pub fn call<'a>(&self, inputs: impl Arguments<'a>) -> Result<SymbolicTensor> {
         let inputs = inputs.tensors();
         let selects_from = self.def_as::<ListOutput>().and_then(ListOutput::model);
@@ -356,7 +356,9 @@ impl Layer {
         let shapes: Vec<Shape> = inputs.iter().map(|input| input.shape().clone()).collect();
         self.build(&shapes)?;
         let shape = self.0.def.output_shape(&shapes).map_err(|e| e.within(self.place()))?;
-        Ok(SymbolicTensor::new(self.clone(), inputs, shape))
+        let dtypes: Vec<DType> = inputs.iter().map(SymbolicTensor::dtype).collect();
+        let dtype = self.0.def.output_dtype(&dtypes).map_err(|e| e.within(self.place()))?;
+        Ok(SymbolicTensor::new(self.clone(), inputs, shape, dtype))
     }
 
     /// Creates the weights for inputs of these shapes, as the first call does.

@@ -13,7 +13,7 @@ use crate::graph::{Arguments, Graph, SymbolicTensor};
 use crate::layer::{IntoLayer, Layer};
 use crate::lowering::Lowering;
 use crate::weight::WeightSpec;
-use crate::{Result, Shape};
+use crate::{DType, Result, Shape};
 
 /// Keras' module of all layers; operations on tensors are in other modules.
 const LAYERS: &str = "keras.layers";
@@ -222,6 +222,22 @@ pub trait LayerDef: fmt::Debug + Send + Sync + Any {
     /// ```
     fn copied_weights(&self) -> &'static [(usize, &'static str)] {
         &[]
+    }
+
+    /// The type of the numbers that Keras computes from inputs of these types; floats by default.
+    ///
+    /// ```
+    /// use engraft_nn::{DType, LayerDef, layers::{Dense, Flatten}};
+    /// let pixels = DType::parse("uint8").unwrap();
+    /// assert_eq!(Flatten::new().output_dtype(&[pixels])?, pixels);
+    /// assert_eq!(Dense::new(2).output_dtype(&[pixels])?, DType::Float);
+    /// # Ok::<(), engraft_nn::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Integers with which Keras computes something else than with floats, such as sums that wrap around.
+    fn output_dtype(&self, _inputs: &[DType]) -> Result<DType> {
+        Ok(DType::Float)
     }
 
     /// Shape of the output for inputs of these shapes, all without the batch axis.

@@ -11,6 +11,7 @@ mod activation;
 mod activation_layer;
 mod compile;
 mod constraint;
+mod dtype;
 mod dtype_policy;
 mod error;
 mod graph;
@@ -43,6 +44,7 @@ pub use compile::{
     PiecewiseConstantDecay, PolynomialDecay, RmsProp, Sgd, Slots, UnknownParts,
 };
 pub use constraint::{Axes, Constraint};
+pub use dtype::DType;
 pub use dtype_policy::DTypePolicy;
 pub use engraft_ir::{FillMode, Interpolation, Shape, random};
 pub use error::{Error, ErrorKind, Result, io_reason};

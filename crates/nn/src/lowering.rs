@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use engraft_ir::random::mix;
-use engraft_ir::{Activation, Op, Shape, ValueId};
+use engraft_ir::{Activation, Op, Shape, Unary, ValueId};
 
 use crate::activation::ActivationFn;
 use crate::graph::Graph;
@@ -13,7 +13,7 @@ use crate::program::{Param, Program, Step};
 use crate::sized_graphs::SizedGraphs;
 use crate::trainability::Trainability;
 use crate::weight::Weight;
-use crate::{Error, Model, Regularizer, Result};
+use crate::{DType, Error, Model, Regularizer, Result, SymbolicTensor};
 
 /// Limit on layer calls in a program. Each level of nested models can double the calls, so a small file could ask for 2^100.
 const MAX_CALLS: usize = 1 << 18;
@@ -101,6 +101,8 @@ pub struct Lowering<'a> {
     model_trainable: bool,
     /// The layer being lowered.
     layer: Option<&'a Layer>,
+    /// The types of the inputs of the layer being lowered.
+    dtypes: Vec<DType>,
     /// The part of the layer that is being lowered, if it isn't the whole layer.
     part: Option<Part>,
     /// The penalty on the output of the layer being lowered.
@@ -130,6 +132,7 @@ impl Lowering<'_> {
             program: Program::default(),
             model_trainable: trainability.map_or_else(|| model.trainable(), |flags| flags.trainable(model.layer())),
             layer: Some(model.layer()),
+            dtypes: Vec::new(),
             part: None,
             penalty: None,
         };
@@ -249,6 +252,19 @@ impl Lowering<'_> {
         }
     }
 
+    /// The types of the inputs of the layer being lowered.
+    pub(crate) fn input_dtypes(&self) -> &[DType] {
+        &self.dtypes
+    }
+
+    /// Makes integers of the input's type of `value` by `function`, which rounds, if the layer being lowered has an input of integers.
+    pub(crate) fn push_integers_of_input(&mut self, function: Unary, value: ValueId) -> ValueId {
+        let Some([low, high]) = self.dtypes.first().and_then(|dtype| dtype.range()) else { return value };
+        let shape = self.shape(value).clone();
+        let integers = self.push_plain(Op::Unary(function), value, shape.clone());
+        self.push_plain(Op::Unary(Unary::Clip { low, high }), integers, shape)
+    }
+
     /// Records a penalty on the output of the layer being lowered (Keras' `activity_regularizer`), if it has one.
     ///
     /// A plan that computes a loss adds it; other plans leave it out. A penalty that isn't implemented is refused with a loss.
@@ -290,7 +306,18 @@ impl Lowering<'_> {
     /// Adds the operations of a nested model; returns its output value, or all output values as one vector.
     pub(crate) fn graph(&mut self, graphs: &SizedGraphs, inputs: &[ValueId]) -> Result<ValueId> {
         let shapes: Vec<Shape> = inputs.iter().map(|&input| self.shape(input).clone()).collect();
-        let outputs = self.graph_outputs(graphs.of(&shapes)?.as_ref(), inputs)?;
+        let graph = graphs.of(&shapes)?;
+        // Keras converts the arguments to the types of the model's inputs.
+        let expected = graph.inputs().iter().map(SymbolicTensor::dtype).collect::<Vec<_>>();
+        let converted = inputs.iter().zip(&expected).enumerate().map(|(index, (&input, expected))| {
+            if !expected.is_integer() || self.dtypes.get(index) != Some(&DType::Float) {
+                return input;
+            }
+            let shape = self.shape(input).clone();
+            self.push_plain(Op::Unary(Unary::Truncate), input, shape)
+        });
+        let inputs: Vec<ValueId> = converted.collect();
+        let outputs = self.graph_outputs(&graph, &inputs)?;
         if let [output] = outputs[..] {
             return Ok(output);
         }
@@ -308,14 +335,15 @@ impl Lowering<'_> {
                 continue;
             }
             let arguments: Vec<ValueId> = call.inputs().iter().map(|input| values[&input.id()]).collect();
-            let value = self.call(call.layer(), &arguments)?;
+            let dtypes = call.inputs().iter().map(SymbolicTensor::dtype).collect();
+            let value = self.call(call.layer(), &arguments, dtypes)?;
             values.insert(call.id(), value);
         }
         Ok(graph.outputs().iter().map(|output| values[&output.id()]).collect())
     }
 
-    /// Adds the operations of a call of `layer`; returns its output value.
-    pub(crate) fn call(&mut self, layer: &Layer, arguments: &[ValueId]) -> Result<ValueId> {
+    /// Adds the operations of a call of `layer` on arguments of these types; returns its output value.
+    pub(crate) fn call(&mut self, layer: &Layer, arguments: &[ValueId], dtypes: Vec<DType>) -> Result<ValueId> {
         if self.program.layer_outputs.len() >= MAX_CALLS {
             return Err(Error::new("model", format_args!("at most {MAX_CALLS} calls of layers"), "more")
                 .hint("nested models that are called several times multiply their layers"));
@@ -329,6 +357,7 @@ impl Lowering<'_> {
             program: std::mem::take(&mut self.program),
             model_trainable: self.model_trainable,
             layer: Some(layer),
+            dtypes,
             part: None,
             penalty: None,
         };

@@ -16,7 +16,7 @@ use crate::session_cache::Cache;
 use crate::sized_graphs::SizedGraphs;
 use crate::summary::Summary;
 use crate::weight::Weight;
-use crate::{Error, ErrorKind, Result, naming};
+use crate::{DType, Error, ErrorKind, Result, naming};
 
 /// A model (Keras' `Model`): the layers between its inputs and its outputs. Clones share layers, weights and compile settings.
 ///
@@ -392,6 +392,14 @@ impl LayerDef for Functional {
 
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape> {
         self.graphs.result_shape(inputs)
+    }
+
+    /// The type of a single output. [`ListOutput`] has those of several.
+    fn output_dtype(&self, _: &[DType]) -> Result<DType> {
+        Ok(match self.graphs.graph().outputs() {
+            [output] => output.dtype(),
+            _ => DType::Float,
+        })
     }
 
     fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {

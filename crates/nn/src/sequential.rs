@@ -15,7 +15,7 @@ use crate::layers::InputLayer;
 use crate::lowering::Lowering;
 use crate::model::Model;
 use crate::sized_graphs::SizedGraphs;
-use crate::{Error, ErrorKind, Result, naming};
+use crate::{DType, Error, ErrorKind, Result, naming};
 
 /// Builder of a sequential model, a chain of layers (Keras' `Sequential`).
 ///
@@ -136,7 +136,7 @@ impl SequentialDef {
     /// The graph from an input of this shape through all layers.
     fn chain(&self, shape: &Shape) -> Result<Graph> {
         let input = match &self.input {
-            Some(layer) => SymbolicTensor::new(layer.clone(), Vec::new(), shape.clone()),
+            Some(layer) => SymbolicTensor::of_input(layer, shape.clone()),
             None => crate::layers::Input::new(shape.clone()),
         };
         let mut x = input.clone();
@@ -189,6 +189,10 @@ impl LayerDef for SequentialDef {
             Some(graphs) => graphs.result_shape(inputs),
             None => Err(not_built()),
         }
+    }
+
+    fn output_dtype(&self, _: &[DType]) -> Result<DType> {
+        Ok(self.graph().map_or(DType::Float, |graph| graph.outputs()[0].dtype()))
     }
 
     fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {

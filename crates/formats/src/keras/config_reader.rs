@@ -16,7 +16,7 @@ use super::open_input::{self, OpenInputs};
 use super::serialized_object::{
     ARGUMENTS, KEYWORDS, excerpt, is_module_of_keras, is_operation, layer_objects, model_name,
 };
-use super::{keras1, keras2, version};
+use super::{keras1, keras2, keras2_calls, version};
 
 /// Limit on the depth of nested models, so that the recursion can't overflow the stack. No real model is nested as deep.
 const MAX_NESTING: usize = 32;
@@ -92,7 +92,9 @@ impl ConfigReader {
         let objects = layer_objects(config).map_err(within)?;
         let mut sequential = Sequential::with_name(name.as_str());
         let mut input = None;
+        let floats = objects.first().filter(|_| self.keras_2).and_then(keras2_calls::input_of_floats);
         for (index, object) in objects.iter().enumerate() {
+            let object = floats.as_ref().filter(|_| index == 0).unwrap_or(object);
             let layer = self.layer(object, depth + 1).map_err(within)?;
             if index == 0 && layer.def_as::<InputLayer>().is_some() {
                 if let Some(size) = open_input::resized_to(objects.get(1)) {
@@ -117,9 +119,18 @@ impl ConfigReader {
             input = shape.and_then(sample_shape).map(Input::new);
         }
         if let Some(input) = input {
-            self.call(&layer, &[input]).map_err(within)?;
+            self.call(&layer, std::slice::from_ref(&input)).map_err(within)?;
+            if floats.is_some() {
+                let pixels = self.layer(&objects[0], depth + 1).map_err(within)?;
+                self.check_chain(&layer, Input::of(&pixels, input.shape().clone())?).map_err(within)?;
+            }
         }
         Ok(layer)
+    }
+
+    /// Calls the layers of a sequential model one by one, to refuse what they compute of `input`.
+    fn check_chain(&self, model: &Layer, input: SymbolicTensor) -> Result<()> {
+        model.layers().iter().try_fold(input, |x, layer| self.call(layer, &[x])).map(drop)
     }
 
     /// Converts a `Sequential` of Keras 2.0 to 2.2.2, whose config is the list of its layers, to the form of later versions: an object
@@ -235,15 +246,13 @@ impl LayerReader for ConfigReader {
 
     /// Calls a layer. Refuses outputs that are empty or larger than [`MAX_VALUES`].
     fn call(&self, layer: &Layer, inputs: &[SymbolicTensor]) -> Result<SymbolicTensor> {
+        let inputs = &*if self.keras_2 { keras2_calls::arguments(layer, inputs)? } else { Cow::Borrowed(inputs) };
         if layer.output_shape().is_none()
             && let [input] = inputs
         {
-            // The first call of a Sequential builds all its layers. This loop calls the layers one by one first, so that
-            // the size of each output is checked before the next layer is built.
-            let mut x = input.clone();
-            for inner in layer.layers() {
-                x = self.call(&inner, &[x])?;
-            }
+            // The first call of a Sequential builds all its layers. They are called one by one first, so that the size of each
+            // output is checked before the next layer is built.
+            self.check_chain(layer, input.clone())?;
         }
         let open = self.open_inputs.tensor(layer).filter(|_| inputs.is_empty());
         let output = open.unwrap_or_else(|| layer.call(inputs))?;
@@ -262,6 +271,10 @@ impl LayerReader for ConfigReader {
 
     fn resize(&mut self, input: &Layer, size: [usize; 2]) {
         self.warnings.extend(self.open_inputs.resize(input, size));
+    }
+
+    fn calls_in_training(&mut self, layers: &[Layer]) {
+        self.warnings.extend(keras2_calls::training_warning(layers));
     }
 }
 

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::nodes::{self, CallArguments, Reference};
 use super::serialized_object::{ARGUMENTS, KEYWORDS, excerpt, is_operation, layer_objects, model_name};
-use super::{batch_axis, integer_arithmetic, named_arguments, open_input, tf_operations};
+use super::{batch_axis, keras2_calls, named_arguments, open_input, tf_operations};
 
 /// Builds the layers of a functional model and calls them.
 ///
@@ -23,13 +23,15 @@ pub(super) trait LayerReader {
 
     /// Says that the model resizes an input to this height and width. An input of open size gets this size.
     fn resize(&mut self, input: &Layer, size: [usize; 2]);
+
+    /// Says that a file of Keras 2 calls these layers with `training=True`.
+    fn calls_in_training(&mut self, layers: &[Layer]);
 }
 
 /// Builds the functional model of a config.
 pub(super) fn read(reader: &mut dyn LayerReader, config: &Map<String, Value>, depth: usize) -> Result<Layer> {
     let name = model_name(config, &["layers", "input_layers", "output_layers"])?;
     let build = |reader: &mut dyn LayerReader| {
-        integer_arithmetic::refuse(config)?;
         let config = tf_operations::converted(config)?;
         build(reader, &*batch_axis::in_front(&config)?, &name, depth)
     };
@@ -41,6 +43,8 @@ fn build(reader: &mut dyn LayerReader, config: &Map<String, Value>, name: &str, 
     let ends = |name| nodes::ends(config.get(name).unwrap_or(&Value::Null));
     let (inputs, outputs) = (ends("input_layers")?, ends("output_layers")?);
     let layers = read_layers(reader, &entries, depth)?;
+    let in_training = entries.iter().zip(&layers).filter(|(entry, _)| entry.in_training);
+    reader.calls_in_training(&in_training.map(|(_, layer)| layer.clone()).collect::<Vec<_>>());
     let resolver = CallResolver::new(&entries, &layers, &outputs)?;
     let reads = entries
         .iter()
@@ -66,6 +70,8 @@ struct LayerEntry<'a> {
     options: Map<String, Value>,
     /// Whether its nodes have the form of Keras 2.
     legacy: bool,
+    /// Whether Keras 2 calls it with `training=True`.
+    in_training: bool,
 }
 
 impl<'a> LayerEntry<'a> {
@@ -97,7 +103,9 @@ impl<'a> LayerEntry<'a> {
             }
             calls.push(Vec::new());
         }
-        Ok(Self { object, name, calls, arguments, options, legacy: nodes.iter().any(nodes::is_legacy) })
+        let legacy = nodes.iter().any(nodes::is_legacy);
+        let in_training = nodes.iter().any(keras2_calls::is_training);
+        Ok(Self { object, name, calls, arguments, options, legacy, in_training })
     }
 
     /// The object that describes the layer, with the arguments of an operation under [`ARGUMENTS`] and options of the calls in its
@@ -354,6 +362,8 @@ mod tests {
         }
 
         fn resize(&mut self, _: &Layer, _: [usize; 2]) {}
+
+        fn calls_in_training(&mut self, _: &[Layer]) {}
     }
 
     fn model(object: &Value) -> Model {

@@ -5,11 +5,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::options::{config_of, single};
-use crate::Result;
 use crate::Shape;
 use crate::activation::ActivationFn;
 use crate::layer_def::LayerDef;
 use crate::lowering::Lowering;
+use crate::{DType, Result};
 
 /// An activation function as a layer of its own (Keras' `Activation`).
 ///
@@ -42,6 +42,15 @@ impl LayerDef for Activation {
 
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape> {
         single(inputs).cloned()
+    }
+
+    fn output_dtype(&self, inputs: &[DType]) -> Result<DType> {
+        let keeps = [engraft_ir::Activation::Linear, engraft_ir::Activation::Relu, engraft_ir::Activation::Relu6];
+        Ok(if self.activation.elementwise().is_some_and(|f| keeps.contains(&f)) {
+            DType::common(inputs)
+        } else {
+            DType::Float
+        })
     }
 
     fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {

@@ -9,7 +9,7 @@ use super::options::{Size2d, config_of};
 use crate::Shape;
 use crate::layer_def::LayerDef;
 use crate::lowering::Lowering;
-use crate::{Error, Result};
+use crate::{DType, Error, Result};
 
 /// Adds an adaptive pooling. Where the output divides the input evenly, it is an ordinary pooling.
 fn lower(
@@ -64,6 +64,10 @@ macro_rules! adaptive_pooling_layer {
                     return Err(Error::new("output_size", "images of at least one pixel", received));
                 }
                 Ok(self.data_format.shape([out_h, out_w, channels]))
+            }
+
+            fn output_dtype(&self, inputs: &[DType]) -> Result<DType> {
+                Ok(if $kind == PoolKind::Max { DType::common(inputs) } else { DType::Float })
             }
 
             fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {

@@ -10,7 +10,7 @@ use super::zero_padding::Border;
 use crate::Shape;
 use crate::layer_def::LayerDef;
 use crate::lowering::Lowering;
-use crate::{Error, Result};
+use crate::{DType, Error, Result};
 
 /// Removes rows and columns at the edges of images (Keras' `Cropping2D`).
 ///
@@ -45,6 +45,10 @@ impl LayerDef for Cropping2D {
 
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape> {
         self.data_format.image(inputs).and_then(|image| self.cropped(image)).map(|image| self.data_format.shape(image))
+    }
+
+    fn output_dtype(&self, inputs: &[DType]) -> Result<DType> {
+        Ok(DType::common(inputs))
     }
 
     fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {

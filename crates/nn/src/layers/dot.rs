@@ -11,7 +11,7 @@ use super::options::config_of;
 use crate::Shape;
 use crate::layer_def::LayerDef;
 use crate::lowering::Lowering;
-use crate::{Error, Result};
+use crate::{DType, Error, Result};
 
 /// The sum of the products of two inputs along one axis of each (Keras' `Dot`).
 ///
@@ -120,6 +120,10 @@ impl LayerDef for Dot {
 
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape> {
         expression::output_shape(inputs, |e, x| self.compute(e, x))
+    }
+
+    fn output_dtype(&self, inputs: &[DType]) -> Result<DType> {
+        DType::of_arithmetic(inputs)
     }
 
     fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {

@@ -10,7 +10,7 @@ use super::options::{config_of, single};
 use super::seed::Seed;
 use crate::layer_def::LayerDef;
 use crate::lowering::Lowering;
-use crate::{Result, Shape};
+use crate::{DType, Result, Shape};
 
 /// Sets a random share of its inputs to zero in training and divides the others by `1 - rate` (Keras' `Dropout`).
 ///
@@ -79,6 +79,10 @@ impl LayerDef for Dropout {
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape> {
         check_rate(self.rate)?;
         single(inputs).cloned()
+    }
+
+    fn output_dtype(&self, inputs: &[DType]) -> Result<DType> {
+        Ok(DType::common(inputs))
     }
 
     fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {

@@ -9,7 +9,7 @@ use super::options::{config_of, single};
 use crate::Shape;
 use crate::layer_def::LayerDef;
 use crate::lowering::Lowering;
-use crate::{Error, Result};
+use crate::{DType, Error, Result};
 
 /// Reshapes `[h, w, c]` to `[h * w * c]` in row-major order (Keras' `Flatten`).
 ///
@@ -48,6 +48,10 @@ impl LayerDef for Flatten {
             .try_fold(1usize, |size, &axis| size.checked_mul(axis))
             .map(|size| vec![size])
             .ok_or_else(|| Error::new("input", "a size that doesn't overflow", format_args!("{shape:?}")))
+    }
+
+    fn output_dtype(&self, inputs: &[DType]) -> Result<DType> {
+        Ok(DType::common(inputs))
     }
 
     fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {

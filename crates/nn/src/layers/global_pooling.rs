@@ -7,10 +7,10 @@ use serde_json::{Map, Value};
 
 use super::data_format::DataFormat;
 use super::options::config_of;
-use crate::Result;
 use crate::Shape;
 use crate::layer_def::LayerDef;
 use crate::lowering::Lowering;
+use crate::{DType, Result};
 
 /// Defines a global pooling layer. The two layers differ only in the kind of pooling.
 macro_rules! global_pooling_layer {
@@ -51,6 +51,10 @@ macro_rules! global_pooling_layer {
             fn output_shape(&self, inputs: &[Shape]) -> Result<Shape> {
                 let [_, _, channels] = self.data_format.image(inputs)?;
                 Ok(if self.keepdims { self.data_format.shape([1, 1, channels]) } else { vec![channels] })
+            }
+
+            fn output_dtype(&self, inputs: &[DType]) -> Result<DType> {
+                Ok(if $kind == PoolKind::Max { DType::common(inputs) } else { DType::Float })
             }
 
             fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {

@@ -10,7 +10,7 @@ use super::rearranged::{permuted, reshaped};
 use crate::Shape;
 use crate::layer_def::LayerDef;
 use crate::lowering::Lowering;
-use crate::{Error, Result};
+use crate::{DType, Error, Result};
 
 /// The order of a sequence's axes: `[steps, channels]` or `[channels, steps]`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,6 +59,10 @@ macro_rules! global_pooling_1d_layer {
 
             fn output_shape(&self, inputs: &[Shape]) -> Result<Shape> {
                 pooled_shape(single(inputs)?, self.data_format, self.keepdims)
+            }
+
+            fn output_dtype(&self, inputs: &[DType]) -> Result<DType> {
+                Ok(if $kind == PoolKind::Max { DType::common(inputs) } else { DType::Float })
             }
 
             fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {

@@ -11,7 +11,7 @@ use crate::Shape;
 use crate::layer_def::LayerDef;
 use crate::lowering::Lowering;
 use crate::weight::WeightSpec;
-use crate::{Constraint, Error, Initializer, Regularizer, Result, constraint, initializer, regularizer};
+use crate::{Constraint, DType, Error, Initializer, Regularizer, Result, constraint, initializer, regularizer};
 
 /// Normalizes groups of channels of each sample to mean 0 and variance 1, then scales and shifts each channel (Keras'
 /// `GroupNormalization`).
@@ -129,6 +129,10 @@ impl LayerDef for GroupNormalization {
         let shape = single(inputs)?;
         let (axis, _) = self.channels_and_groups(shape)?;
         Ok(self.gamma_and_beta(self.scale, self.center, vec![shape[axis]]))
+    }
+
+    fn output_dtype(&self, inputs: &[DType]) -> Result<DType> {
+        DType::of_floats(inputs)
     }
 
     fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {

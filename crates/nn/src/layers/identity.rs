@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::options::{config_of, single};
 use crate::layer_def::LayerDef;
 use crate::lowering::Lowering;
-use crate::{Error, Regularizer, Result, Shape};
+use crate::{DType, Error, Regularizer, Result, Shape};
 
 /// Returns its input (Keras' `Identity`): a place in a model that has a name.
 ///
@@ -40,6 +40,10 @@ impl LayerDef for Identity {
 
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape> {
         single(inputs).cloned()
+    }
+
+    fn output_dtype(&self, inputs: &[DType]) -> Result<DType> {
+        Ok(DType::common(inputs))
     }
 
     fn lower(&self, _: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {
@@ -102,6 +106,10 @@ impl LayerDef for ActivityRegularization {
             Some(factor) => Err(Error::new("l1 and l2", "factors of at least 0", factor)),
             None => single(inputs).cloned(),
         }
+    }
+
+    fn output_dtype(&self, inputs: &[DType]) -> Result<DType> {
+        Ok(DType::common(inputs))
     }
 
     fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {

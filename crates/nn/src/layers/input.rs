@@ -10,7 +10,7 @@ use crate::graph::SymbolicTensor;
 use crate::layer::{IntoLayer, Layer};
 use crate::layer_def::{LayerDef, LayerDefExt};
 use crate::lowering::Lowering;
-use crate::{Error, ErrorKind, Result};
+use crate::{DType, Error, ErrorKind, Result};
 
 /// Creates symbolic inputs of models (Keras' `Input`).
 ///
@@ -51,7 +51,7 @@ impl Input {
             return Err(Error::new("input", "an InputLayer", layer.class_name()));
         }
         layer.build(std::slice::from_ref(&shape))?;
-        Ok(SymbolicTensor::new(layer.clone(), Vec::new(), shape))
+        Ok(SymbolicTensor::of_input(layer, shape))
     }
 
     fn from_layer(layer: Layer) -> SymbolicTensor {
@@ -157,6 +157,10 @@ impl LayerDef for InputLayer {
                 Err(Error::new("batch_shape", expected, format_args!("{other:?}")))
             }
         }
+    }
+
+    fn output_dtype(&self, _: &[DType]) -> Result<DType> {
+        Ok(DType::parse(&self.dtype).unwrap_or(DType::Float))
     }
 
     fn lower(&self, _: &mut Lowering<'_>, _: &[ValueId]) -> Result<ValueId> {

@@ -10,7 +10,7 @@ use crate::Shape;
 use crate::layer_def::LayerDef;
 use crate::lowering::Lowering;
 use crate::weight::WeightSpec;
-use crate::{Axes, Constraint, Initializer, Regularizer, Result, constraint, initializer, regularizer};
+use crate::{Axes, Constraint, DType, Initializer, Regularizer, Result, constraint, initializer, regularizer};
 
 /// Normalizes each position of a sample to mean 0 and variance 1 along `axis`, then scales and shifts it (Keras'
 /// `LayerNormalization`).
@@ -122,6 +122,10 @@ impl LayerDef for LayerNormalization {
     fn weights(&self, inputs: &[Shape]) -> Result<Vec<WeightSpec>> {
         let (scale, center) = self.scale_and_center();
         Ok(self.gamma_and_beta(scale, center, weight_shape(&self.axis, single(inputs)?)?))
+    }
+
+    fn output_dtype(&self, inputs: &[DType]) -> Result<DType> {
+        DType::of_floats(inputs)
     }
 
     fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {

@@ -10,11 +10,11 @@ use super::options::config_of;
 use crate::Shape;
 use crate::layer_def::LayerDef;
 use crate::lowering::Lowering;
-use crate::{Error, Result};
+use crate::{DType, Error, Result};
 
 /// Defines a layer without options that merges several tensors into one.
 macro_rules! merge_layer {
-    ($(#[$doc:meta])* $name:ident, $merge:path) => {
+    ($(#[$doc:meta])* $name:ident, $merge:path, $dtype:expr) => {
         $(#[$doc])*
         #[derive(Clone, Debug, Default, Serialize, Deserialize)]
         #[serde(deny_unknown_fields)]
@@ -40,6 +40,11 @@ macro_rules! merge_layer {
                 expression::output_shape(inputs, $merge)
             }
 
+            fn output_dtype(&self, inputs: &[DType]) -> Result<DType> {
+                let dtype: fn(&[DType]) -> Result<DType> = $dtype;
+                dtype(inputs)
+            }
+
             fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {
                 expression::lower(to, inputs, $merge)
             }
@@ -61,7 +66,7 @@ merge_layer! {
     /// assert_eq!(Add::new().call([&image, &shift])?.shape(), &[8, 8, 3]);
     /// # Ok::<(), engraft_nn::Error>(())
     /// ```
-    Add, sum
+    Add, sum, DType::of_arithmetic
 }
 
 merge_layer! {
@@ -73,7 +78,7 @@ merge_layer! {
     /// assert_eq!(Average::new().call([&a, &b])?.shape(), &[4]);
     /// # Ok::<(), engraft_nn::Error>(())
     /// ```
-    Average, mean
+    Average, mean, |inputs| DType::of_arithmetic(inputs).map(|_| DType::Float)
 }
 
 merge_layer! {
@@ -85,7 +90,7 @@ merge_layer! {
     /// assert_eq!(Subtract::new().call([&a, &b])?.shape(), &[4]);
     /// # Ok::<(), engraft_nn::Error>(())
     /// ```
-    Subtract, difference
+    Subtract, difference, DType::of_difference
 }
 
 merge_layer! {
@@ -97,7 +102,7 @@ merge_layer! {
     /// assert_eq!(Multiply::new().call([&image, &weights])?.shape(), &[8, 8, 3]);
     /// # Ok::<(), engraft_nn::Error>(())
     /// ```
-    Multiply, product
+    Multiply, product, DType::of_arithmetic
 }
 
 merge_layer! {
@@ -109,7 +114,7 @@ merge_layer! {
     /// assert_eq!(Maximum::new().call([&a, &b])?.shape(), &[4, 3]);
     /// # Ok::<(), engraft_nn::Error>(())
     /// ```
-    Maximum, greatest
+    Maximum, greatest, |inputs| Ok(DType::common(inputs))
 }
 
 merge_layer! {
@@ -121,7 +126,7 @@ merge_layer! {
     /// assert_eq!(Minimum::new().call([&a, &b])?.shape(), &[4]);
     /// # Ok::<(), engraft_nn::Error>(())
     /// ```
-    Minimum, smallest
+    Minimum, smallest, |inputs| Ok(DType::common(inputs))
 }
 
 /// Gives all inputs the rank of the largest. As in Keras, new axes follow the batch.
@@ -224,6 +229,10 @@ impl LayerDef for Concatenate {
         let mut shape = first.clone();
         shape[axis] = inputs.iter().map(|input| input[axis]).sum();
         Ok(shape)
+    }
+
+    fn output_dtype(&self, inputs: &[DType]) -> Result<DType> {
+        Ok(DType::common(inputs))
     }
 
     fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {

@@ -10,7 +10,7 @@ use super::seed::Seed;
 use crate::Shape;
 use crate::layer_def::LayerDef;
 use crate::lowering::Lowering;
-use crate::{Error, Result};
+use crate::{DType, Error, Result};
 
 /// Adds normal numbers of mean 0 in training (Keras' `GaussianNoise`).
 ///
@@ -131,6 +131,10 @@ macro_rules! noise_layer {
             fn output_shape(&self, inputs: &[Shape]) -> Result<Shape> {
                 $check(self.$amount)?;
                 single(inputs).cloned()
+            }
+
+            fn output_dtype(&self, inputs: &[DType]) -> Result<DType> {
+                Ok(DType::common(inputs))
             }
 
             fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {

@@ -6,6 +6,7 @@
 mod arithmetic;
 mod axes;
 mod constant;
+mod dtypes;
 mod filled;
 mod functions;
 mod get_item;
@@ -26,7 +27,7 @@ use crate::Shape;
 use crate::layer::Layer;
 use crate::layer_def::LayerDef;
 use crate::lowering::Lowering;
-use crate::{Error, ErrorKind, Result, naming};
+use crate::{DType, Error, ErrorKind, Result, naming};
 
 pub(super) use arithmetic::where_true;
 pub use list::ListOutput;
@@ -371,6 +372,10 @@ impl LayerDef for Operation {
 
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape> {
         self.implementation.output_shape(inputs)
+    }
+
+    fn output_dtype(&self, inputs: &[DType]) -> Result<DType> {
+        dtypes::of(self.class_name, &self.config, &self.arguments, inputs)
     }
 
     fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {

@@ -9,7 +9,7 @@ use super::registry::from_object;
 use crate::layer::Layer;
 use crate::layer_def::LayerDef;
 use crate::lowering::Lowering;
-use crate::{Error, ErrorKind, Result, Shape};
+use crate::{DType, Error, ErrorKind, Result, Shape};
 
 /// Layers without weights that follow each other (Keras' `Pipeline`). Keras counts them as one layer.
 ///
@@ -77,8 +77,18 @@ impl LayerDef for Pipeline {
         self.layers.iter().try_fold(first, |shape, layer| layer.def().output_shape(&[shape]))
     }
 
+    fn output_dtype(&self, inputs: &[DType]) -> Result<DType> {
+        let first = DType::common(inputs);
+        self.layers.iter().try_fold(first, |dtype, layer| layer.def().output_dtype(&[dtype]))
+    }
+
     fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {
-        self.layers.iter().try_fold(inputs[0], |value, layer| to.call(layer, &[value]))
+        let first = (inputs[0], to.input_dtypes().to_vec());
+        let last = self.layers.iter().try_fold(first, |(value, dtypes), layer| {
+            let dtype = layer.def().output_dtype(&dtypes)?;
+            Ok::<_, Error>((to.call(layer, &[value], dtypes)?, vec![dtype]))
+        });
+        Ok(last?.0)
     }
 }
 

@@ -7,10 +7,10 @@ use serde_json::{Map, Value};
 
 use super::data_format::DataFormat;
 use super::options::{Padding, Size2d, config_of};
-use crate::Result;
 use crate::Shape;
 use crate::layer_def::LayerDef;
 use crate::lowering::Lowering;
+use crate::{DType, Result};
 
 fn two() -> Size2d {
     Size2d::from(2)
@@ -75,6 +75,10 @@ macro_rules! pooling_layer {
                 let [height, width, channels] = self.data_format.image(inputs)?;
                 let [(out_h, _), (out_w, _)] = self.window([height, width])?;
                 Ok(self.data_format.shape([out_h, out_w, channels]))
+            }
+
+            fn output_dtype(&self, inputs: &[DType]) -> Result<DType> {
+                Ok(if $kind == PoolKind::Max { DType::common(inputs) } else { DType::Float })
             }
 
             fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {

@@ -10,7 +10,7 @@ use crate::Shape;
 use crate::activation_layer::rectifier;
 use crate::layer_def::LayerDef;
 use crate::lowering::Lowering;
-use crate::{Error, Result};
+use crate::{DType, Error, Result};
 
 /// The rectified linear unit, `max(x, 0)` with its default options (Keras' `ReLU`).
 ///
@@ -89,6 +89,10 @@ impl LayerDef for ReLU {
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape> {
         self.elementwise()?;
         single(inputs).cloned()
+    }
+
+    fn output_dtype(&self, inputs: &[DType]) -> Result<DType> {
+        Ok(if self.negative_slope == 0.0 { DType::common(inputs) } else { DType::Float })
     }
 
     fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {

@@ -9,7 +9,7 @@ use super::options::config_of;
 use crate::Shape;
 use crate::layer_def::LayerDef;
 use crate::lowering::Lowering;
-use crate::{Error, Result};
+use crate::{DType, Error, Result};
 
 /// Repeats a vector `n` times: `[features]` to `[n, features]` (Keras' `RepeatVector`).
 ///
@@ -56,6 +56,10 @@ impl LayerDef for RepeatVector {
 
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape> {
         expression::output_shape(inputs, |e, x| self.compute(e, x))
+    }
+
+    fn output_dtype(&self, inputs: &[DType]) -> Result<DType> {
+        Ok(DType::common(inputs))
     }
 
     fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {

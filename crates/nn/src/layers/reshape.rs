@@ -8,7 +8,7 @@ use super::options::{config_of, single};
 use crate::Shape;
 use crate::layer_def::LayerDef;
 use crate::lowering::Lowering;
-use crate::{Error, Result};
+use crate::{DType, Error, Result};
 
 /// Changes the shape and keeps the values in row-major order (Keras' `Reshape`).
 ///
@@ -68,6 +68,10 @@ impl LayerDef for Reshape {
         resolve(&self.target_shape, single(inputs)?)
     }
 
+    fn output_dtype(&self, inputs: &[DType]) -> Result<DType> {
+        Ok(DType::common(inputs))
+    }
+
     fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {
         let shape = resolve(&self.target_shape, to.shape(inputs[0]))?;
         Ok(to.push(Op::Reshape, inputs, shape))
@@ -116,6 +120,10 @@ impl LayerDef for Permute {
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape> {
         let shape = single(inputs)?;
         Ok(self.axes(shape.len())?.into_iter().map(|axis| shape[axis]).collect())
+    }
+
+    fn output_dtype(&self, inputs: &[DType]) -> Result<DType> {
+        Ok(DType::common(inputs))
     }
 
     fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {

@@ -10,7 +10,7 @@ use crate::Shape;
 use crate::layer_def::LayerDef;
 use crate::lowering::Lowering;
 use crate::weight::WeightSpec;
-use crate::{Axes, Error, Initializer, Result};
+use crate::{Axes, DType, Error, Initializer, Result};
 
 /// Divides each position of a sample by its root mean square along the last axes, then scales it (Keras' `RMSNormalization`).
 ///
@@ -102,6 +102,10 @@ impl LayerDef for RMSNormalization {
             regularizer: None,
             constraint: None,
         }])
+    }
+
+    fn output_dtype(&self, inputs: &[DType]) -> Result<DType> {
+        DType::of_floats(inputs)
     }
 
     fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {

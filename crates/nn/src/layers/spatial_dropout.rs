@@ -11,7 +11,7 @@ use super::seed::Seed;
 use crate::Shape;
 use crate::layer_def::LayerDef;
 use crate::lowering::Lowering;
-use crate::{Error, Result};
+use crate::{DType, Error, Result};
 
 /// Sets whole channels of images to zero at random in training (Keras' `SpatialDropout2D`): `[h, w, c] -> [h, w, c]`.
 ///
@@ -104,6 +104,10 @@ macro_rules! spatial_dropout {
                     $rank => Ok(shape.clone()),
                     _ => Err(Error::new("input", $axes, format_args!("{shape:?}"))),
                 }
+            }
+
+            fn output_dtype(&self, inputs: &[DType]) -> Result<DType> {
+                Ok(DType::common(inputs))
             }
 
             fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {

@@ -1,6 +1,6 @@
 //! `UpSampling2D`: images enlarged by integer factors.
 
-use engraft_ir::{Interpolation, ValueId};
+use engraft_ir::{Interpolation, Unary, ValueId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -10,7 +10,7 @@ use super::options::{Size2d, config_of};
 use crate::Shape;
 use crate::layer_def::LayerDef;
 use crate::lowering::Lowering;
-use crate::{Error, Result};
+use crate::{DType, Error, Result};
 
 /// Enlarges images by integer factors: repeats pixels, or interpolates between them (Keras' `UpSampling2D`).
 ///
@@ -67,10 +67,15 @@ impl LayerDef for UpSampling2D {
         self.data_format.image(inputs).and_then(|image| self.enlarged(image)).map(|image| self.data_format.shape(image))
     }
 
+    fn output_dtype(&self, inputs: &[DType]) -> Result<DType> {
+        Ok(DType::common(inputs))
+    }
+
     fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {
         self.data_format.lower(to, inputs[0], |to, input, image| {
             let [height, width, _] = self.enlarged(image)?;
-            Ok(push_resize(to, input, [height, width], self.interpolation, false))
+            let enlarged = push_resize(to, input, [height, width], self.interpolation, false);
+            Ok(to.push_integers_of_input(Unary::Round, enlarged))
         })
     }
 }

@@ -9,7 +9,7 @@ use super::options::config_of;
 use crate::Shape;
 use crate::layer_def::LayerDef;
 use crate::lowering::Lowering;
-use crate::{Error, Result};
+use crate::{DType, Error, Result};
 
 /// Adds rows and columns of zeros around images (Keras' `ZeroPadding2D`).
 ///
@@ -97,6 +97,10 @@ impl LayerDef for ZeroPadding2D {
 
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape> {
         self.data_format.image(inputs).and_then(|image| self.padded(image)).map(|image| self.data_format.shape(image))
+    }
+
+    fn output_dtype(&self, inputs: &[DType]) -> Result<DType> {
+        Ok(DType::common(inputs))
     }
 
     fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {

@@ -15,7 +15,7 @@ use crate::activation::ActivationFn;
 use crate::layer_def::LayerDef;
 use crate::lowering::Lowering;
 use crate::weight::WeightSpec;
-use crate::{Initializer, Result};
+use crate::{DType, Initializer, Result};
 
 /// Additive attention (Keras' `AdditiveAttention`; Bahdanau et al. 2015, arXiv:1409.0473).
 ///
@@ -121,6 +121,10 @@ impl LayerDef for AdditiveAttention {
             constraint: None,
         });
         Ok(scale.into_iter().collect())
+    }
+
+    fn output_dtype(&self, inputs: &[DType]) -> Result<DType> {
+        DType::of_arithmetic(inputs).map(|_| DType::Float)
     }
 
     fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {

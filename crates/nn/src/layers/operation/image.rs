@@ -1,6 +1,6 @@
 //! Operations on images: resizing, cropping, padding, grayscale, blocks of pixels.
 
-use engraft_ir::Reduction;
+use engraft_ir::{Reduction, Unary, ValueId};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -8,8 +8,10 @@ use super::super::Resizing;
 use super::rearrange::{of_tensor, padded};
 use super::{one_tensor, options};
 use crate::layer_def::LayerDef;
-use crate::{Error, Result};
+use crate::lowering::Lowering;
+use crate::{Error, Result, Shape};
 
+/// Unlike the layer of this name, the operation rounds to integers.
 pub(super) fn resize(config: &Map<String, Value>, arguments: &[Value]) -> Result<Box<dyn LayerDef>> {
     one_tensor(arguments)?;
     let mut config = config.clone();
@@ -23,7 +25,8 @@ pub(super) fn resize(config: &Map<String, Value>, arguments: &[Value]) -> Result
     if config.get("data_format").is_some_and(Value::is_null) {
         config.remove("data_format");
     }
-    Ok(Box::new(options::<Resizing>(&config)?))
+    let resizing = Box::new(options::<Resizing>(&config)?);
+    Ok(Box::new(IntegersOfIntegers { operation: resizing, function: Unary::Round }))
 }
 
 /// The only order of axes that these operations take.
@@ -42,14 +45,42 @@ pub(super) fn rgb_to_grayscale(config: &Map<String, Value>, arguments: &[Value])
         _data_format: Option<ChannelsLast>,
     }
     options::<Options>(config)?;
-    of_tensor(arguments, |e, x| match e.shape(x)[..] {
+    let luminance = of_tensor(arguments, |e, x| match e.shape(x)[..] {
         [_, _, 1] => Ok(x),
         [_, _, 3] => {
             let weighted = e.scale_shift_channels(x, vec![0.2989, 0.587, 0.114], vec![0.0; 3])?;
             e.reduce(Reduction::Sum, weighted, &[2], true)
         }
         _ => Err(Error::new("image", "[height, width, 1 or 3 channels]", format_args!("{:?}", e.shape(x)))),
-    })
+    });
+    Ok(Box::new(IntegersOfIntegers { operation: luminance?, function: Unary::Truncate }))
+}
+
+/// An operation with floats whose result Keras converts to integers if the image has integers.
+#[derive(Debug)]
+struct IntegersOfIntegers {
+    operation: Box<dyn LayerDef>,
+    /// What makes integers of the floats.
+    function: Unary,
+}
+
+impl LayerDef for IntegersOfIntegers {
+    fn class_name(&self) -> &'static str {
+        self.operation.class_name()
+    }
+
+    fn config(&self) -> Map<String, Value> {
+        self.operation.config()
+    }
+
+    fn output_shape(&self, inputs: &[Shape]) -> Result<Shape> {
+        self.operation.output_shape(inputs)
+    }
+
+    fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {
+        let floats = self.operation.lower(to, inputs)?;
+        Ok(to.push_integers_of_input(self.function, floats))
+    }
 }
 
 /// Bounds of a crop or padding along one axis: two of three numbers determine the third.

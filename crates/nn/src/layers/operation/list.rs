@@ -15,7 +15,7 @@ use crate::Shape;
 use crate::layer::Layer;
 use crate::layer_def::LayerDef;
 use crate::lowering::Lowering;
-use crate::{Error, Result};
+use crate::{DType, Error, Result, SymbolicTensor};
 
 pub(super) fn split(config: &Map<String, Value>, arguments: &[Value]) -> Result<Box<dyn LayerDef>> {
     #[derive(Deserialize)]
@@ -229,6 +229,13 @@ impl LayerDef for ListOutput {
 
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape> {
         Ok(self.selection(single(inputs)?)?.1)
+    }
+
+    fn output_dtype(&self, inputs: &[DType]) -> Result<DType> {
+        Ok(match self.model().and_then(|model| model.def().graph()) {
+            Some(graph) => graph.outputs().get(self.index).map_or(DType::Float, SymbolicTensor::dtype),
+            None => DType::common(inputs),
+        })
     }
 
     fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {
