@@ -128,7 +128,7 @@ mod tests {
         let flags = [json!(true), json!(1), json!(false), json!(null)];
         assert_eq!(flags.map(|flag| is_training(&node(flag))), [true, true, false, false]);
         let dense = layer("Dense", json!({"units": 2}));
-        assert_eq!(training_warning(&[dense.clone()]), None);
+        assert_eq!(training_warning(std::slice::from_ref(&dense)), None);
         let norm = layer("BatchNormalization", json!({}));
         let warning = training_warning(&[dense, norm.clone()]).unwrap();
         assert!(warning.starts_with("the model calls `batchnormalization` with training=True"), "{warning}");
