@@ -45,6 +45,11 @@ pub(super) fn resolve(target: &[i64], from: &Shape) -> Result<Shape> {
         1 => known > 0 && count(from).is_multiple_of(known),
         _ => false,
     };
+    if open == 0 && !fits && known > 0 && (count(from).is_multiple_of(known) || known.is_multiple_of(count(from))) {
+        return Err(wrong().hint(
+            "parts of a sample, such as windows, can't join the batch here: keep an axis for them, (-1, windows, size, channels)",
+        ));
+    }
     if !fits {
         return Err(wrong());
     }
@@ -150,6 +155,10 @@ mod tests {
         for target in [&[5, 5][..], &[-1, 7], &[-1, -1], &[-2, 12], &[0, -1], &[i64::MAX, i64::MAX, -1]] {
             let error = resolve(target, &vec![4, 6]).unwrap_err().to_string();
             assert!(error.contains("expected sizes for the 24 numbers of [4, 6]"), "{error}");
+        }
+        for (target, folds) in [(&[3, 2][..], true), (&[5, 5], false)] {
+            let error = resolve(target, &vec![4, 6]).unwrap_err().to_string();
+            assert_eq!(error.contains("can't join the batch"), folds, "{error}");
         }
         let error = Permute::new([1, 1]).call(&Input::new([4, 6])).unwrap_err().to_string();
         assert!(error.contains("each of 1 to 2 once"), "{error}");
