@@ -11,6 +11,7 @@ mod activation;
 mod activation_layer;
 mod compile;
 mod constraint;
+mod decimals;
 mod dtype;
 mod dtype_policy;
 mod error;

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::decimals::shorten;
 use crate::{Error, ErrorKind, Result};
 
 /// The kinds of losses.
@@ -248,6 +249,7 @@ impl Loss {
                 config["axis"] = json!(-1);
             }
         }
+        shorten(&mut config);
         json!({"module": "keras.losses", "class_name": class_name, "config": config, "registered_name": null})
     }
 

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::Shape;
+use crate::decimals::shorten;
 use crate::{Error, Result};
 
 /// A height and a width, from `3` (both) or `[3, 5]`.
@@ -112,7 +113,9 @@ pub(crate) fn conv_windows(
 
 /// Serializes a layer's description as Keras' config.
 pub(crate) fn config_of(def: &impl Serialize) -> Map<String, Value> {
-    match serde_json::to_value(def) {
+    let mut config = serde_json::to_value(def);
+    config.iter_mut().for_each(shorten);
+    match config {
         Ok(Value::Object(map)) => map,
         other => unreachable!("a description serializes to a JSON object, not {other:?}"),
     }
