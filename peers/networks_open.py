@@ -75,6 +75,5 @@ for line in (folder / "networks.txt").read_text().splitlines():
         signs = np.random.default_rng(8).choice(np.float32([-1, 1]), (4, *x.shape))
         changed = [np.asarray(theirs(x * (1 + sign * np.finfo("f4").eps), training=False)) for sign in signs]
         tolerance = 4 * max(np.abs(c - b).max() for c in changed) / np.abs(b).max()
-        assert tolerance < 1e-2, f"{name}: a rounding of the pixels changes the outputs by {tolerance / 4}"
+        assert tolerance < 2e-3, f"{name}: a rounding of the pixels changes the outputs by {tolerance / 4}"
     assert np.isfinite(b).all() and error <= tolerance, f"{name}: outputs are off by {error}, more than {tolerance}"
-    print(name, error, tolerance)

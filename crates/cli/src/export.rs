@@ -12,7 +12,7 @@ use engraft::recipe::{Classifier, Outputs as ModelOutputs};
 use engraft::runtime::Runtime;
 use engraft::{Error, OutputActivation};
 
-use self::check::{Agreement, Decisions, Samples};
+use self::check::{Agreement, Decisions, Samples, tolerance};
 use self::target::Target;
 use crate::destination::{self, Outputs};
 use crate::failure::Failure;
@@ -130,7 +130,7 @@ pub(crate) fn run(args: &Args, runtime: &Runtime) -> Result<(), Failure> {
     let source = || Ok(args.open.silently(&args.model)?.model().clone());
     let predict = args.to.read(&source, &written, args.naming(), runtime)?;
     let agreement = samples.compare(&classifier, &predict, runtime)?;
-    agreement.must_hold(args.float_type())?;
+    agreement.must_hold(args.float_type(), tolerance(classifier.model())?)?;
     std::fs::rename(&written, &target).map_err(|error| Error::from_io(output.path().display(), error))?;
     if classifier.metadata().is_some_and(|metadata| metadata.unknown.is_some()) {
         note("note: only the .keras file answers \"unknown\"; the exported file gives the probabilities alone");

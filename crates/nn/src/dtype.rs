@@ -4,8 +4,8 @@ use crate::{Error, ErrorKind, Result};
 
 /// The type of a tensor's numbers in Keras (its `dtype`).
 ///
-/// All numbers are f32 here. They are Keras' numbers as long as no operation rounds to integers or leaves their range, so the type
-/// says where that would happen: Keras' `Resizing` of a uint8 image rounds, and `x * 2` of uint8 wraps around.
+/// All numbers are f32 here. They are Keras' numbers as long as no operation rounds to integers or leaves their range. The type says
+/// where that happens: `keras.ops.image.resize` of a uint8 image rounds, and `x * 2` of uint8 wraps around.
 ///
 /// ```
 /// use engraft_nn::DType;
@@ -58,7 +58,7 @@ impl DType {
         Some(if signed { [-power(bits - 1), power(bits - 1) - 1.0] } else { [0.0, power(bits) - 1.0] })
     }
 
-    /// The type to which Keras converts numbers of several types, to combine them; a float for none.
+    /// The type to which Keras converts numbers of several types, to combine them.
     pub fn common(types: &[Self]) -> Self {
         types.iter().copied().reduce(Self::with).unwrap_or(Self::Float)
     }
@@ -81,43 +81,65 @@ impl DType {
         }
     }
 
-    /// The type of sums or products of numbers of these types.
+    /// The type of sums and differences of numbers of these types, which wrap around in it.
     ///
     /// # Errors
-    /// Integers of up to 16 bits, whose results may need more.
+    /// Integers of more than 16 bits that have no negative numbers: f32 doesn't have the numbers that they wrap around to.
+    pub(crate) fn of_sum(types: &[Self]) -> Result<Self> {
+        match Self::common(types) {
+            long @ Self::Integer { signed: false, bits: 32 | 64 } => {
+                Err(long.refused("which may wrap around in Keras"))
+            }
+            common => Ok(common),
+        }
+    }
+
+    /// The type of products of numbers of these types, which wrap around in it.
+    ///
+    /// # Errors
+    /// Products of small integers that f32 can't hold exactly: of 16 bits, or of more than three numbers of 8 bits.
+    pub(crate) fn of_product(types: &[Self]) -> Result<Self> {
+        match Self::common(types) {
+            Self::Integer { bits: 8, .. } if types.len() <= 3 => Ok(Self::common(types)),
+            _ => Self::of_arithmetic(types),
+        }
+    }
+
+    /// The type of sums of products and of powers of numbers of these types.
+    ///
+    /// # Errors
+    /// Integers of up to 16 bits, in which Keras' result may wrap around more often than f32 can hold.
     pub(crate) fn of_arithmetic(types: &[Self]) -> Result<Self> {
         match Self::common(types) {
-            small @ Self::Integer { bits: 8 | 16, .. } => Err(small.refused("which wrap around in Keras")),
+            small @ Self::Integer { bits: 8 | 16, .. } => Err(small.refused("which may wrap around in Keras")),
             common => Ok(common),
         }
     }
 
-    /// The type of differences of numbers of these types.
-    ///
-    /// # Errors
-    /// Integers of up to 16 bits, and all that have no negative numbers.
-    pub(crate) fn of_difference(types: &[Self]) -> Result<Self> {
-        match Self::of_arithmetic(types)? {
-            unsigned @ Self::Integer { signed: false, .. } => Err(unsigned.refused("which wrap around in Keras")),
-            common => Ok(common),
-        }
-    }
-
-    /// The type of what Keras computes with floats for floats, and with integers for integers, such as standard deviations.
+    /// The type of a layer that computes floats of floats, but in integers where its inputs have integers.
     ///
     /// # Errors
     /// Integers of any size.
-    pub(crate) fn of_floats(types: &[Self]) -> Result<Self> {
+    pub(crate) fn of_normalization(types: &[Self]) -> Result<Self> {
         match Self::common(types) {
             integers @ Self::Integer { .. } => Err(integers.refused("with which Keras computes in integers")),
             _ => Ok(Self::Float),
         }
     }
 
+    /// Whether numbers of another type may leave the range of this type of up to 16 bits, so that Keras' conversion wraps around.
+    pub(crate) fn wraps(self, from: Self) -> bool {
+        let Self::Integer { bits: 8 | 16, .. } = self else { return false };
+        match (self.range(), from.range()) {
+            (Some([low, high]), Some([least, most])) => least < low || most > high,
+            _ => from == Self::Float,
+        }
+    }
+
     fn refused(self, why: &str) -> Error {
         Error::new("inputs", "floats", format_args!("integers of type {self}, {why}"))
             .with_kind(ErrorKind::Unsupported)
-            .hint("cast the pixels before, in Python: x = keras.ops.cast(x, \"float32\"), or a Rescaling layer")
+            .hint("convert the pixels to float32 before: a cast in Python, or a Rescaling layer")
     }
 }
 
@@ -168,16 +190,33 @@ mod tests {
     }
 
     #[test]
-    fn arithmetic_needs_more_bits_than_small_integers_have() {
+    fn arithmetic_that_f32_cannot_hold_is_refused() {
         let error = DType::of_arithmetic(&types(&["uint8", "uint8"])).unwrap_err().to_string();
         assert!(
-            error.starts_with("inputs: expected floats, received integers of type uint8, which wrap around"),
+            error.starts_with("inputs: expected floats, received integers of type uint8, which may wrap around"),
             "{error}"
         );
         assert!(DType::of_arithmetic(&types(&["int32", "uint8"])).is_ok());
-        assert!(
-            DType::of_arithmetic(&types(&["uint32"])).is_ok() && DType::of_difference(&types(&["uint32"])).is_err()
-        );
-        assert!(DType::of_floats(&types(&["int32"])).is_err() && DType::of_floats(&types(&["bool"])).is_ok());
+        assert!(DType::of_sum(&types(&["int16", "uint8"])).is_ok() && DType::of_sum(&types(&["uint32"])).is_err());
+        assert!(DType::of_product(&types(&["uint8"; 3])).is_ok() && DType::of_product(&types(&["uint8"; 4])).is_err());
+        assert!(DType::of_product(&types(&["int16"; 2])).is_err() && DType::of_product(&types(&["int32"; 2])).is_ok());
+        assert!(DType::of_normalization(&types(&["int32"])).is_err());
+        assert!(DType::of_normalization(&types(&["bool"])).is_ok());
+    }
+
+    #[test]
+    fn conversions_wrap_around_where_the_range_is_too_small() {
+        for (from, into, expected) in [
+            ("uint8", "int8", true),
+            ("int8", "uint8", true),
+            ("uint8", "int16", false),
+            ("bool", "uint8", false),
+            ("float32", "uint8", true),
+            ("float32", "int32", false),
+            ("uint8", "uint8", false),
+        ] {
+            let [from, into] = types(&[from, into])[..] else { unreachable!() };
+            assert_eq!(into.wraps(from), expected, "{from} to {into}");
+        }
     }
 }

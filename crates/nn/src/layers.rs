@@ -83,6 +83,7 @@ pub use dot::{Dot, DotAxes};
 pub use dropout::Dropout;
 pub use einsum_dense::EinsumDense;
 pub use embedding::Embedding;
+pub(crate) use expression::push_converted;
 pub use flatten::Flatten;
 pub use flip::Flip;
 pub use global_pooling::{GlobalAveragePooling2D, GlobalMaxPooling2D};

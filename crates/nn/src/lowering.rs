@@ -9,6 +9,7 @@ use engraft_ir::{Activation, Op, Shape, Unary, ValueId};
 use crate::activation::ActivationFn;
 use crate::graph::Graph;
 use crate::layer::Layer;
+use crate::layers::push_converted;
 use crate::program::{Param, Program, Step};
 use crate::sized_graphs::SizedGraphs;
 use crate::trainability::Trainability;
@@ -138,7 +139,8 @@ impl Lowering<'_> {
         };
         let inputs: Vec<ValueId> = graph.inputs().iter().map(|input| lowering.value(input.shape().clone())).collect();
         lowering.program.inputs.clone_from(&inputs);
-        lowering.program.outputs = lowering.graph_outputs(graph, &inputs)?;
+        let converted = lowering.pixels(graph, &inputs)?;
+        lowering.program.outputs = lowering.graph_outputs(graph, &converted)?;
         Ok(lowering.program)
     }
 
@@ -307,16 +309,7 @@ impl Lowering<'_> {
     pub(crate) fn graph(&mut self, graphs: &SizedGraphs, inputs: &[ValueId]) -> Result<ValueId> {
         let shapes: Vec<Shape> = inputs.iter().map(|&input| self.shape(input).clone()).collect();
         let graph = graphs.of(&shapes)?;
-        // Keras converts the arguments to the types of the model's inputs.
-        let expected = graph.inputs().iter().map(SymbolicTensor::dtype).collect::<Vec<_>>();
-        let converted = inputs.iter().zip(&expected).enumerate().map(|(index, (&input, expected))| {
-            if !expected.is_integer() || self.dtypes.get(index) != Some(&DType::Float) {
-                return input;
-            }
-            let shape = self.shape(input).clone();
-            self.push_plain(Op::Unary(Unary::Truncate), input, shape)
-        });
-        let inputs: Vec<ValueId> = converted.collect();
+        let inputs = self.converted_inputs(&graph, inputs, &self.dtypes.clone())?;
         let outputs = self.graph_outputs(&graph, &inputs)?;
         if let [output] = outputs[..] {
             return Ok(output);
@@ -325,6 +318,24 @@ impl Lowering<'_> {
         let vectors = outputs.iter().zip(&sizes).map(|(&output, &size)| self.push(Op::Reshape, &[output], vec![size]));
         let vectors: Vec<ValueId> = vectors.collect();
         Ok(self.push(Op::Concatenate { axis: 0 }, &vectors, vec![sizes.iter().sum()]))
+    }
+
+    /// The values that Keras gives to the inputs of the outermost model. These are pixels, 0 to 255, with fractions where a photo was
+    /// resized, so a conversion to uint8 cuts off fractions alone.
+    fn pixels(&mut self, graph: &Graph, inputs: &[ValueId]) -> Result<Vec<ValueId>> {
+        let [uint8, int32] = [(false, 8), (true, 32)].map(|(signed, bits)| DType::Integer { signed, bits });
+        let whole = graph.inputs().iter().zip(inputs).map(|(input, &value)| match input.dtype().is_integer() {
+            true => push_converted(self, value, DType::Float, int32),
+            false => Ok(value),
+        });
+        let whole = whole.collect::<Result<Vec<_>>>()?;
+        self.converted_inputs(graph, &whole, &vec![uint8; inputs.len()])
+    }
+
+    /// The values that Keras gives to the inputs of a graph for these arguments: it converts them to the types of the inputs.
+    fn converted_inputs(&mut self, graph: &Graph, arguments: &[ValueId], dtypes: &[DType]) -> Result<Vec<ValueId>> {
+        let inputs = graph.inputs().iter().zip(arguments).zip(dtypes);
+        inputs.map(|((input, &value), &dtype)| push_converted(self, value, dtype, input.dtype())).collect()
     }
 
     fn graph_outputs(&mut self, graph: &Graph, inputs: &[ValueId]) -> Result<Vec<ValueId>> {

@@ -5,17 +5,21 @@ use std::fmt;
 
 use engraft::data::{Dataset, PhotoDataset, PhotoFolder};
 use engraft::formats::FloatType;
+use engraft::ir::{Op, Unary};
 use engraft::random::Rng;
 use engraft::recipe::Classifier;
 use engraft::runtime::Runtime;
 use engraft::train::{RunOptions, Train};
-use engraft::{Error, ErrorKind, Result, Tensor};
+use engraft::{Error, ErrorKind, Model, Program, Result, Step, Tensor};
 
 use crate::decode_pool::decode_pool;
 use crate::output;
 
 /// Largest accepted difference of a probability: f32 sums in another order stay well below it.
 const TOLERANCE: f32 = 1e-4;
+
+/// The same of a model that rounds to integers. Where a number is halfway between two of them, its last bit decides.
+const ROUNDING_TOLERANCE: f32 = 1e-2;
 
 /// A function that predicts with an exported file: images to outputs.
 pub(super) type Predict = Box<dyn Fn(&Tensor) -> Result<Tensor>>;
@@ -123,10 +127,10 @@ impl fmt::Display for Samples {
 impl Agreement {
     /// Returns an error if the comparison failed.
     ///
-    /// An f32 file fails if a prediction differs by more than [`TOLERANCE`]; an f16 file, if a prediction is not a finite number.
-    pub(super) fn must_hold(&self, float_type: FloatType) -> Result<()> {
+    /// An f32 file fails if a prediction differs by more than the [`tolerance`]; an f16 file, if a prediction is not a finite number.
+    pub(super) fn must_hold(&self, float_type: FloatType, tolerance: f32) -> Result<()> {
         let (most, expected) = match float_type {
-            FloatType::F32 => (TOLERANCE, format!("predictions that differ from the model's by at most {TOLERANCE}")),
+            FloatType::F32 => (tolerance, format!("predictions that differ from the model's by at most {tolerance}")),
             FloatType::F16 => (f32::MAX, "predictions that are numbers".to_owned()),
         };
         if self.difference <= most {
@@ -136,6 +140,14 @@ impl Agreement {
             .with_kind(ErrorKind::Internal)
             .hint("the file was deleted; unless the model itself predicts NaN, this is a bug: please report it"))
     }
+}
+
+/// The largest accepted difference of a prediction of this model.
+pub(super) fn tolerance(model: &Model) -> Result<f32> {
+    let rounds =
+        |step: &Step| matches!(step.op, Op::Unary(Unary::Round | Unary::Truncate | Unary::Floor | Unary::Ceil));
+    let program = Program::of(model, false, 0)?;
+    Ok(if program.steps.iter().any(rounds) { ROUNDING_TOLERANCE } else { TOLERANCE })
 }
 
 fn difference(a: &Tensor, b: &Tensor) -> f32 {
@@ -165,11 +177,14 @@ mod tests {
         assert_eq!(difference(&tensor([0.25, 1.0]), &tensor([0.5, 1.0])), 0.25);
         let nan = difference(&tensor([f32::NAN, 1.0]), &tensor([0.5, 1.0]));
         for float_type in [FloatType::F32, FloatType::F16] {
-            let error = Agreement { difference: nan, decisions: None }.must_hold(float_type).unwrap_err();
+            let error = Agreement { difference: nan, decisions: None }.must_hold(float_type, TOLERANCE).unwrap_err();
             assert!(error.to_string().contains("received NaN"), "{error}");
         }
         let differing = Agreement { difference: 0.01, decisions: None };
-        assert!(differing.must_hold(FloatType::F32).is_err() && differing.must_hold(FloatType::F16).is_ok());
+        assert!(
+            differing.must_hold(FloatType::F32, TOLERANCE).is_err()
+                && differing.must_hold(FloatType::F16, TOLERANCE).is_ok()
+        );
     }
 
     #[test]

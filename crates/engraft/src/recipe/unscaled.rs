@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::base::network_and_preprocessing;
 use crate::applications::Preprocessing;
-use crate::ir::Op;
+use crate::ir::{Op, Unary};
 use crate::prelude::*;
 use crate::{Error, Program, Result};
 
@@ -108,7 +108,9 @@ fn pixels_reach_a_kernel(program: &Program) -> bool {
         }
         match step.op {
             Op::Conv2d { .. } | Op::Dense => return true,
-            Op::Pad2d { .. }
+            // An input of integers cuts off fractions.
+            Op::Unary(Unary::Truncate)
+            | Op::Pad2d { .. }
             | Op::Pad { .. }
             | Op::Gather { .. }
             | Op::Reshape

@@ -92,9 +92,7 @@ impl ConfigReader {
         let objects = layer_objects(config).map_err(within)?;
         let mut sequential = Sequential::with_name(name.as_str());
         let mut input = None;
-        let floats = objects.first().filter(|_| self.keras_2).and_then(keras2_calls::input_of_floats);
         for (index, object) in objects.iter().enumerate() {
-            let object = floats.as_ref().filter(|_| index == 0).unwrap_or(object);
             let layer = self.layer(object, depth + 1).map_err(within)?;
             if index == 0 && layer.def_as::<InputLayer>().is_some() {
                 if let Some(size) = open_input::resized_to(objects.get(1)) {
@@ -119,18 +117,20 @@ impl ConfigReader {
             input = shape.and_then(sample_shape).map(Input::new);
         }
         if let Some(input) = input {
-            self.call(&layer, std::slice::from_ref(&input)).map_err(within)?;
-            if floats.is_some() {
-                let pixels = self.layer(&objects[0], depth + 1).map_err(within)?;
-                self.check_chain(&layer, Input::of(&pixels, input.shape().clone())?).map_err(within)?;
-            }
+            self.call(&layer, &[input]).map_err(within)?;
         }
         Ok(layer)
     }
 
     /// Calls the layers of a sequential model one by one, to refuse what they compute of `input`.
     fn check_chain(&self, model: &Layer, input: SymbolicTensor) -> Result<()> {
-        model.layers().iter().try_fold(input, |x, layer| self.call(layer, &[x])).map(drop)
+        let call = |x: SymbolicTensor, layer: &Layer| {
+            if self.keras_2 {
+                keras2_calls::check_chained(layer, &x)?;
+            }
+            self.call(layer, &[x])
+        };
+        model.layers().iter().try_fold(input, call).map(drop)
     }
 
     /// Converts a `Sequential` of Keras 2.0 to 2.2.2, whose config is the list of its layers, to the form of later versions: an object

@@ -9,24 +9,44 @@ use serde_json::{Map, Value, json};
 /// The arguments of a call with floats in place of integers where Keras 2 computes floats of integers and Keras 3 rounds.
 ///
 /// # Errors
-/// A mean, a sum or a luminance of integers, which Keras 2 computes in integers.
+/// A result that Keras 2 computes in the integers of the arguments, and Keras 3 in others: a mean, a sum of small integers, arithmetic
+/// with an array of constants.
 pub(super) fn arguments<'a>(layer: &Layer, inputs: &'a [SymbolicTensor]) -> Result<Cow<'a, [SymbolicTensor]>> {
-    let config = layer.def().config();
-    let integers = |input: &SymbolicTensor| input.dtype().is_integer();
+    let Some(integers) = inputs.iter().map(SymbolicTensor::dtype).find(|dtype| dtype.is_integer()) else {
+        return Ok(Cow::Borrowed(inputs));
+    };
+    let is_small = matches!(integers, DType::Integer { bits: 8 | 16, .. });
     match layer.class_name() {
-        _ if !inputs.iter().any(integers) => Ok(Cow::Borrowed(inputs)),
         "LayerNormalization" => inputs.iter().map(|input| as_floats(input, layer)).collect(),
-        "Resize" | "UpSampling2D" if config["interpolation"] != "nearest" => {
+        "Resize" | "UpSampling2D" if layer.def().config()["interpolation"] != "nearest" => {
             inputs.iter().map(|input| as_floats(input, layer)).collect()
         }
-        "GlobalAveragePooling1D" | "GlobalAveragePooling2D" | "Mean" | "RGBToGrayscale" | "Sum" => {
-            let received = format!("integers of type {}, with which Keras 2 computes in integers", inputs[0].dtype());
-            Err(Error::new(format_args!("layer `{}`, inputs", layer.name()), "floats", received)
-                .with_kind(ErrorKind::Unsupported)
-                .hint("cast the pixels before, in Python: x = tf.cast(x, tf.float32)"))
+        "GlobalAveragePooling1D" | "GlobalAveragePooling2D" | "Mean" | "RGBToGrayscale" => {
+            Err(refused(layer, integers))
         }
+        "Prod" | "Sum" if is_small => Err(refused(layer, integers)),
+        _ if layer.def().call_arguments(Vec::new()).iter().any(is_array) => Err(refused(layer, integers)),
         _ => Ok(Cow::Borrowed(inputs)),
     }
+}
+
+/// Refuses a layer of a sequential model of Keras 2 whose argument would have to become floats: a chain has no place for that.
+pub(super) fn check_chained(layer: &Layer, input: &SymbolicTensor) -> Result<()> {
+    match arguments(layer, std::slice::from_ref(input))? {
+        Cow::Borrowed(_) => Ok(()),
+        Cow::Owned(_) => Err(refused(layer, input.dtype())),
+    }
+}
+
+fn refused(layer: &Layer, integers: DType) -> Error {
+    let received = format!("integers of type {integers}, of which Keras 2 computes something else than Keras 3");
+    Error::new(format_args!("layer `{}`, inputs", layer.name()), "floats", received)
+        .with_kind(ErrorKind::Unsupported)
+        .hint("convert the pixels before, in Python: x = tf.cast(x, tf.float32)")
+}
+
+fn is_array(argument: &Value) -> bool {
+    argument["class_name"] == "__numpy__"
 }
 
 /// The argument of a layer as floats.
@@ -40,19 +60,6 @@ fn as_floats(input: &SymbolicTensor, layer: &Layer) -> Result<SymbolicTensor> {
     operation_from_config("Cast", config, vec![tensor_argument()])?.call(input)
 }
 
-/// The object of a sequential model's input of integers, with floats in their place; `None` for other objects.
-///
-/// The chain has no place for a conversion, and floats pass through it as the same numbers.
-pub(super) fn input_of_floats(object: &Value) -> Option<Value> {
-    let dtype = object.pointer("/config/dtype").and_then(Value::as_str).and_then(DType::parse)?;
-    let is_input = object["class_name"] == "InputLayer";
-    (is_input && dtype.is_integer()).then(|| {
-        let mut floats = object.clone();
-        floats["config"]["dtype"] = "float32".into();
-        floats
-    })
-}
-
 /// Whether a node calls its layer with `training=True`.
 pub(super) fn is_training(node: &Value) -> bool {
     let inputs = node.as_array().map(Vec::as_slice).unwrap_or_default();
@@ -62,13 +69,13 @@ pub(super) fn is_training(node: &Value) -> bool {
 
 /// A warning about layers that Keras 2 calls with `training=True` in predictions, too; `None` if training doesn't change them.
 pub(super) fn training_warning(layers: &[Layer]) -> Option<String> {
-    let changes = |class: &str| {
-        class == "BatchNormalization"
-            || class.contains("Dropout")
-            || class.contains("Noise")
-            || class.starts_with("Random")
+    let changes = |leaf: &Layer| {
+        let class = leaf.class_name();
+        let is_random = class.contains("Dropout") || class.contains("Noise") || class.starts_with("Random");
+        // A frozen normalization is in inference.
+        is_random || class == "BatchNormalization" && leaf.trainable()
     };
-    let changed = layers.iter().filter(|layer| layer.leaves().iter().any(|leaf| changes(leaf.class_name())));
+    let changed = layers.iter().filter(|layer| layer.leaves().iter().any(changes));
     let names: Vec<String> = changed.map(|layer| format!("`{}`", layer.name())).collect();
     let shown = match names.as_slice() {
         [] => return None,
@@ -76,8 +83,8 @@ pub(super) fn training_warning(layers: &[Layer]) -> Option<String> {
         few => few.join(", "),
     };
     Some(format!(
-        "the model calls {shown} with training=True: Keras 2 predicts with the statistics of the batch and with random dropout there; \
-         predictions here, as in Keras 3, are those without training"
+        "the model calls {shown} with training=True: Keras 2 predicts there as in training, with the statistics of the batch, random \
+         dropout or random images; predictions here, as in Keras 3, are those without training"
     ))
 }
 
@@ -112,14 +119,47 @@ mod tests {
     }
 
     #[test]
-    fn means_of_integers_are_refused() {
-        let mean = layer("GlobalAveragePooling2D", json!({}));
-        let error = arguments(&mean, &[input("uint8")]).unwrap_err().to_string();
-        assert!(
-            error.contains("`globalaveragepooling2d`, inputs: expected floats, received integers of type uint8"),
-            "{error}"
-        );
-        assert!(arguments(&mean, &[input("float16")]).is_ok());
+    fn what_keras_2_computes_in_integers_is_refused() {
+        let operation = |class: &str, config: Value, arguments: Vec<Value>| {
+            let mut config = config.as_object().unwrap().clone();
+            config.insert("name".into(), "f".into());
+            operation_from_config(class, config, arguments).unwrap()
+        };
+        let x = tensor_argument;
+        let array = json!({"class_name": "__numpy__", "config": {"value": [1, 2, 3], "dtype": "float32"}});
+        let axis = json!({"axis": -1, "keepdims": false});
+        for (layer, dtype, is_refused) in [
+            (layer("GlobalAveragePooling2D", json!({})), "int32", true),
+            (operation("Sum", axis.clone(), vec![x()]), "uint8", true),
+            (operation("Sum", axis.clone(), vec![x()]), "int32", false),
+            (operation("Prod", axis, vec![x()]), "uint8", true),
+            (operation("Multiply", json!({}), vec![x(), array]), "uint8", true),
+            (operation("Multiply", json!({}), vec![x(), 2.into()]), "uint8", false),
+        ] {
+            let found = arguments(&layer, &[input(dtype)]).map(|_| ()).map_err(|error| error.to_string());
+            assert_eq!(found.is_err(), is_refused, "{layer:?}");
+            if let Err(error) = found {
+                assert!(
+                    error.contains(&format!("expected floats, received integers of type {dtype}, of which")),
+                    "{error}"
+                );
+            }
+            assert!(arguments(&layer, &[input("float16")]).is_ok());
+        }
+    }
+
+    #[test]
+    fn a_chain_has_no_place_for_a_conversion() {
+        for (class, config, is_refused) in [
+            ("UpSampling2D", json!({"interpolation": "bilinear"}), true),
+            ("UpSampling2D", json!({}), false),
+            ("LayerNormalization", json!({}), true),
+            ("Resizing", json!({"height": 4, "width": 4}), false),
+        ] {
+            let layer = layer(class, config);
+            assert_eq!(check_chained(&layer, &input("uint8")).is_err(), is_refused, "{class}");
+            assert!(check_chained(&layer, &input("float32")).is_ok(), "{class}");
+        }
     }
 
     #[test]
@@ -132,7 +172,9 @@ mod tests {
         let norm = layer("BatchNormalization", json!({}));
         let warning = training_warning(&[dense, norm.clone()]).unwrap();
         assert!(warning.starts_with("the model calls `batchnormalization` with training=True"), "{warning}");
-        let warning = training_warning(&[norm.clone(), norm.clone(), norm.clone(), norm]).unwrap();
+        let warning = training_warning(&[norm.clone(), norm.clone(), norm.clone(), norm.clone()]).unwrap();
         assert!(warning.contains("`batchnormalization` and 1 more with"), "{warning}");
+        norm.set_trainable(false);
+        assert_eq!(training_warning(&[norm]), None, "it is in inference");
     }
 }

@@ -8,7 +8,7 @@ use crate::Shape;
 use crate::layer_def::LayerDef;
 use crate::lowering::Lowering;
 use crate::size_limits::check_size;
-use crate::{Error, Result};
+use crate::{DType, Error, Result};
 
 /// Limit on the slices that one operation selects along an axis. It bounds the list of their indices to 8 MiB.
 const MAX_SLICES: usize = 1 << 20;
@@ -255,6 +255,34 @@ pub(super) fn lower(
     let (mut expression, operands) = Expression::new(&shapes);
     let result = compute(&mut expression, &operands)?;
     Ok(expression.lower(to, inputs, result))
+}
+
+/// Adds what makes numbers of `from` those that Keras converts to a type of integers: fractions are cut off, and numbers outside its
+/// range wrap around.
+pub(crate) fn push_converted(to: &mut Lowering<'_>, value: ValueId, from: DType, into: DType) -> Result<ValueId> {
+    if !into.is_integer() {
+        return Ok(value);
+    }
+    let whole = match from {
+        DType::Float => lower(to, &[value], |e, x| e.unary(Unary::Truncate, only(x)?))?,
+        _ => value,
+    };
+    if into.wraps(from) { push_wrapped(to, whole, into) } else { Ok(whole) }
+}
+
+/// Adds what makes whole numbers wrap around as those of a type of up to 16 bits: 256 is 0 in uint8. Numbers of other types stay.
+///
+/// It is exact below 2^24.
+pub(crate) fn push_wrapped(to: &mut Lowering<'_>, value: ValueId, dtype: DType) -> Result<ValueId> {
+    let (DType::Integer { bits: 8 | 16, .. }, Some([low, high])) = (dtype, dtype.range()) else { return Ok(value) };
+    let count = high - low + 1.0;
+    lower(to, &[value], |e, x| {
+        let x = only(x)?;
+        let turns = e.scale_shift(x, 1.0 / count, -low / count)?;
+        let turns = e.unary(Unary::Floor, turns)?;
+        let excess = e.scale_shift(turns, -count, 0.0)?;
+        e.binary(Binary::Add, x, excess)
+    })
 }
 
 impl<F> LayerDef for Composed<F>

@@ -132,7 +132,7 @@ impl LayerDef for GroupNormalization {
     }
 
     fn output_dtype(&self, inputs: &[DType]) -> Result<DType> {
-        DType::of_floats(inputs)
+        DType::of_normalization(inputs)
     }
 
     fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {

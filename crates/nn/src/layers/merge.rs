@@ -46,7 +46,9 @@ macro_rules! merge_layer {
             }
 
             fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {
-                expression::lower(to, inputs, $merge)
+                let merged = expression::lower(to, inputs, $merge)?;
+                let dtype = self.output_dtype(to.input_dtypes())?;
+                expression::push_wrapped(to, merged, dtype)
             }
         }
     };
@@ -66,7 +68,7 @@ merge_layer! {
     /// assert_eq!(Add::new().call([&image, &shift])?.shape(), &[8, 8, 3]);
     /// # Ok::<(), engraft_nn::Error>(())
     /// ```
-    Add, sum, DType::of_arithmetic
+    Add, sum, DType::of_sum
 }
 
 merge_layer! {
@@ -90,7 +92,7 @@ merge_layer! {
     /// assert_eq!(Subtract::new().call([&a, &b])?.shape(), &[4]);
     /// # Ok::<(), engraft_nn::Error>(())
     /// ```
-    Subtract, difference, DType::of_difference
+    Subtract, difference, DType::of_sum
 }
 
 merge_layer! {
@@ -102,7 +104,7 @@ merge_layer! {
     /// assert_eq!(Multiply::new().call([&image, &weights])?.shape(), &[8, 8, 3]);
     /// # Ok::<(), engraft_nn::Error>(())
     /// ```
-    Multiply, product, DType::of_arithmetic
+    Multiply, product, DType::of_product
 }
 
 merge_layer! {

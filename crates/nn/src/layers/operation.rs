@@ -23,6 +23,7 @@ use std::any::Any;
 use engraft_ir::{Activation, Binary, Reduction, Unary, ValueId};
 use serde_json::{Map, Value, json};
 
+use super::expression;
 use crate::Shape;
 use crate::layer::Layer;
 use crate::layer_def::LayerDef;
@@ -375,11 +376,17 @@ impl LayerDef for Operation {
     }
 
     fn output_dtype(&self, inputs: &[DType]) -> Result<DType> {
-        dtypes::of(self.class_name, &self.config, &self.arguments, inputs)
+        dtypes::of(self, inputs)
     }
 
     fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {
-        self.implementation.lower(to, inputs)
+        let value = self.implementation.lower(to, inputs)?;
+        let dtypes = to.input_dtypes();
+        if !dtypes::may_leave_the_range(self, dtypes) {
+            return Ok(value);
+        }
+        let dtype = self.output_dtype(dtypes)?;
+        expression::push_wrapped(to, value, dtype)
     }
 }
 
