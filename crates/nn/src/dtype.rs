@@ -127,8 +127,8 @@ impl DType {
         }
     }
 
-    /// Whether numbers of another type may leave the range of this type of up to 16 bits, so that Keras' conversion wraps around.
-    pub(crate) fn wraps(self, from: Self) -> bool {
+    /// Whether this is a type of up to 16 bits whose range numbers of another type may leave.
+    pub(crate) fn may_lack_numbers_of(self, from: Self) -> bool {
         let Self::Integer { bits: 8 | 16, .. } = self else { return false };
         match (self.range(), from.range()) {
             (Some([low, high]), Some([least, most])) => least < low || most > high,
@@ -136,7 +136,7 @@ impl DType {
         }
     }
 
-    fn refused(self, why: &str) -> Error {
+    pub(crate) fn refused(self, why: &str) -> Error {
         Error::new("inputs", "floats", format_args!("integers of type {self}, {why}"))
             .with_kind(ErrorKind::Unsupported)
             .hint("convert the pixels to float32 before: a cast in Python, or a Rescaling layer")
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn conversions_wrap_around_where_the_range_is_too_small() {
+    fn a_type_may_lack_numbers_of_another() {
         for (from, into, expected) in [
             ("uint8", "int8", true),
             ("int8", "uint8", true),
@@ -216,7 +216,7 @@ mod tests {
             ("uint8", "uint8", false),
         ] {
             let [from, into] = types(&[from, into])[..] else { unreachable!() };
-            assert_eq!(into.wraps(from), expected, "{from} to {into}");
+            assert_eq!(into.may_lack_numbers_of(from), expected, "{from} to {into}");
         }
     }
 }

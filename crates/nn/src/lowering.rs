@@ -139,7 +139,8 @@ impl Lowering<'_> {
         };
         let inputs: Vec<ValueId> = graph.inputs().iter().map(|input| lowering.value(input.shape().clone())).collect();
         lowering.program.inputs.clone_from(&inputs);
-        let converted = lowering.pixels(graph, &inputs)?;
+        // Callers give floats: the pixels of a photo that was resized have fractions.
+        let converted = lowering.converted_inputs(graph, &inputs, &vec![DType::Float; inputs.len()])?;
         lowering.program.outputs = lowering.graph_outputs(graph, &converted)?;
         Ok(lowering.program)
     }
@@ -318,18 +319,6 @@ impl Lowering<'_> {
         let vectors = outputs.iter().zip(&sizes).map(|(&output, &size)| self.push(Op::Reshape, &[output], vec![size]));
         let vectors: Vec<ValueId> = vectors.collect();
         Ok(self.push(Op::Concatenate { axis: 0 }, &vectors, vec![sizes.iter().sum()]))
-    }
-
-    /// The values that Keras gives to the inputs of the outermost model. These are pixels, 0 to 255, with fractions where a photo was
-    /// resized, so a conversion to uint8 cuts off fractions alone.
-    fn pixels(&mut self, graph: &Graph, inputs: &[ValueId]) -> Result<Vec<ValueId>> {
-        let [uint8, int32] = [(false, 8), (true, 32)].map(|(signed, bits)| DType::Integer { signed, bits });
-        let whole = graph.inputs().iter().zip(inputs).map(|(input, &value)| match input.dtype().is_integer() {
-            true => push_converted(self, value, DType::Float, int32),
-            false => Ok(value),
-        });
-        let whole = whole.collect::<Result<Vec<_>>>()?;
-        self.converted_inputs(graph, &whole, &vec![uint8; inputs.len()])
     }
 
     /// The values that Keras gives to the inputs of a graph for these arguments: it converts them to the types of the inputs.

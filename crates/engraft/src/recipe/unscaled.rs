@@ -108,8 +108,8 @@ fn pixels_reach_a_kernel(program: &Program) -> bool {
         }
         match step.op {
             Op::Conv2d { .. } | Op::Dense => return true,
-            // An input of integers cuts off fractions.
-            Op::Unary(Unary::Truncate)
+            // An input of integers cuts off fractions, and what is outside the range of its type.
+            Op::Unary(Unary::Truncate | Unary::Clip { .. })
             | Op::Pad2d { .. }
             | Op::Pad { .. }
             | Op::Gather { .. }

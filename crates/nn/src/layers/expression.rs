@@ -257,17 +257,17 @@ pub(super) fn lower(
     Ok(expression.lower(to, inputs, result))
 }
 
-/// Adds what makes numbers of `from` those that Keras converts to a type of integers: fractions are cut off, and numbers outside its
-/// range wrap around.
+/// Adds what makes numbers of `from` those that Keras converts to a type of integers. Fractions are cut off. Outside the range of a type
+/// of up to 16 bits, TensorFlow takes the nearest integer for a float, and an integer wraps around.
 pub(crate) fn push_converted(to: &mut Lowering<'_>, value: ValueId, from: DType, into: DType) -> Result<ValueId> {
-    if !into.is_integer() {
-        return Ok(value);
+    match (from, into.range()) {
+        (DType::Float, Some([low, high])) => lower(to, &[value], |e, x| {
+            let whole = e.unary(Unary::Truncate, only(x)?)?;
+            if into.may_lack_numbers_of(from) { e.unary(Unary::Clip { low, high }, whole) } else { Ok(whole) }
+        }),
+        (_, Some(_)) if into.may_lack_numbers_of(from) => push_wrapped(to, value, into),
+        _ => Ok(value),
     }
-    let whole = match from {
-        DType::Float => lower(to, &[value], |e, x| e.unary(Unary::Truncate, only(x)?))?,
-        _ => value,
-    };
-    if into.wraps(from) { push_wrapped(to, whole, into) } else { Ok(whole) }
 }
 
 /// Adds what makes whole numbers wrap around as those of a type of up to 16 bits: 256 is 0 in uint8. Numbers of other types stay.

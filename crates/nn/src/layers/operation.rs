@@ -381,12 +381,16 @@ impl LayerDef for Operation {
 
     fn lower(&self, to: &mut Lowering<'_>, inputs: &[ValueId]) -> Result<ValueId> {
         let value = self.implementation.lower(to, inputs)?;
-        let dtypes = to.input_dtypes();
-        if !dtypes::may_leave_the_range(self, dtypes) {
-            return Ok(value);
+        let dtypes = to.input_dtypes().to_vec();
+        match self.class_name {
+            "Cast" | "ConvertToTensor" => {
+                expression::push_converted(to, value, DType::common(&dtypes), self.output_dtype(&dtypes)?)
+            }
+            "Add" | "Multiply" | "Negative" | "Square" | "Subtract" => {
+                expression::push_wrapped(to, value, self.output_dtype(&dtypes)?)
+            }
+            _ => Ok(value),
         }
-        let dtype = self.output_dtype(dtypes)?;
-        expression::push_wrapped(to, value, dtype)
     }
 }
 

@@ -96,20 +96,16 @@ pub(super) fn of(operation: &Operation, tensors: &[DType]) -> Result<DType> {
         "Dot" | "Einsum" | "Matmul" | "Power" | "Tensordot" => DType::of_arithmetic(&operands()?),
         "Prod" | "Sum" => Ok(sum(common)),
         "Cast" | "ConvertToTensor" | "OnesLike" | "ZerosLike" => Ok(stated.unwrap_or(common)),
-        "FullLike" => operands().map(|_| stated.unwrap_or(common)),
+        "FullLike" => match stated {
+            Some(stated) => Ok(stated),
+            // Keras cuts off the fraction of the constant.
+            None if DType::common(&operands()?) != common => Err(common.refused("which the constant isn't")),
+            None => Ok(common),
+        },
         class if COMPARISONS.contains(&class) => operands().map(|_| DType::Bool),
         class if MOVING.contains(&class) => Ok(common),
         class if WITHIN.contains(&class) => Ok(DType::common(&operands()?)),
         _ => Ok(DType::Float),
-    }
-}
-
-/// Whether the floats that an operation computes for tensors of these types may leave the range of its type.
-pub(super) fn may_leave_the_range(operation: &Operation, tensors: &[DType]) -> bool {
-    match operation.class_name {
-        "Add" | "Multiply" | "Negative" | "Square" | "Subtract" => true,
-        "Cast" | "ConvertToTensor" => of(operation, tensors).is_ok_and(|dtype| dtype.wraps(DType::common(tensors))),
-        _ => false,
     }
 }
 
@@ -224,6 +220,7 @@ mod tests {
             ("Clip", json!({"x_min": -10, "x_max": 200}), json!([x]), "uint8"),
             ("Pad", json!({"pad_width": [[0, 0], [1, 1]], "constant_values": -1}), json!([x]), "uint8"),
             ("FullLike", json!({}), json!([x, 256]), "uint8"),
+            ("FullLike", json!({}), json!([x, 0.5]), "uint8"),
         ] {
             let error = type_of(class, config, arguments, tensors).expect_err(class);
             assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
