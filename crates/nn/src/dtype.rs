@@ -81,11 +81,11 @@ impl DType {
         }
     }
 
-    /// The type of sums and differences of numbers of these types, which wrap around in it.
+    /// The type of differences of numbers of these types, which wrap around in it.
     ///
     /// # Errors
     /// Integers of more than 16 bits that have no negative numbers: f32 doesn't have the numbers that they wrap around to.
-    pub(crate) fn of_sum(types: &[Self]) -> Result<Self> {
+    pub(crate) fn of_difference(types: &[Self]) -> Result<Self> {
         match Self::common(types) {
             long @ Self::Integer { signed: false, bits: 32 | 64 } => {
                 Err(long.refused("which may wrap around in Keras"))
@@ -197,7 +197,8 @@ mod tests {
             "{error}"
         );
         assert!(DType::of_arithmetic(&types(&["int32", "uint8"])).is_ok());
-        assert!(DType::of_sum(&types(&["int16", "uint8"])).is_ok() && DType::of_sum(&types(&["uint32"])).is_err());
+        assert!(DType::of_difference(&types(&["int16", "uint8"])).is_ok());
+        assert!(DType::of_difference(&types(&["uint32"])).is_err());
         assert!(DType::of_product(&types(&["uint8"; 3])).is_ok() && DType::of_product(&types(&["uint8"; 4])).is_err());
         assert!(DType::of_product(&types(&["int16"; 2])).is_err() && DType::of_product(&types(&["int32"; 2])).is_ok());
         assert!(DType::of_normalization(&types(&["int32"])).is_err());

@@ -68,7 +68,7 @@ merge_layer! {
     /// assert_eq!(Add::new().call([&image, &shift])?.shape(), &[8, 8, 3]);
     /// # Ok::<(), engraft_nn::Error>(())
     /// ```
-    Add, sum, DType::of_sum
+    Add, sum, |inputs| Ok(DType::common(inputs))
 }
 
 merge_layer! {
@@ -92,7 +92,7 @@ merge_layer! {
     /// assert_eq!(Subtract::new().call([&a, &b])?.shape(), &[4]);
     /// # Ok::<(), engraft_nn::Error>(())
     /// ```
-    Subtract, difference, DType::of_sum
+    Subtract, difference, DType::of_difference
 }
 
 merge_layer! {

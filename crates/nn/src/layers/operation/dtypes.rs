@@ -90,7 +90,8 @@ pub(super) fn of(operation: &Operation, tensors: &[DType]) -> Result<DType> {
     let option = |name: &str| operation.config.get(name).or_else(|| operation.keywords.get(name));
     let stated = option("dtype").and_then(Value::as_str).and_then(DType::parse);
     match operation.class_name {
-        "Add" | "Negative" | "Subtract" => DType::of_sum(&operands()?),
+        "Add" => Ok(DType::common(&operands()?)),
+        "Negative" | "Subtract" => DType::of_difference(&operands()?),
         "Multiply" => DType::of_product(&operands()?),
         "Square" => DType::of_product(&[common, common]),
         "Dot" | "Einsum" | "Matmul" | "Power" | "Tensordot" => DType::of_arithmetic(&operands()?),
@@ -176,6 +177,7 @@ mod tests {
         let array = json!({"class_name": "__numpy__", "config": {"value": [1, 2, 3], "dtype": "uint8"}});
         for (class, arguments, tensors, expected) in [
             ("Add", json!([x, 100]), "uint8", "uint8"),
+            ("Add", json!([x, x]), "uint32 uint32", "uint32"),
             ("Multiply", json!([x, 0.5]), "uint8", "float"),
             ("Multiply", json!([x, 2]), "int32", "int32"),
             ("Multiply", json!([x, 2]), "bool", "int32"),
