@@ -394,7 +394,7 @@ impl LayerDef for Functional {
         self.graphs.result_shape(inputs)
     }
 
-    /// The type of a single output. [`ListOutput`] has those of several.
+    /// The type of a single output. `ListOutput` has those of several.
     fn output_dtype(&self, _: &[DType]) -> Result<DType> {
         Ok(match self.graphs.graph().outputs() {
             [output] => output.dtype(),
