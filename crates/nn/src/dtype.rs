@@ -1,11 +1,11 @@
-//! [`DType`]: the type of the numbers that Keras computes where a model's input has integers.
+//! [`DType`]: the data type that a tensor has in Keras, which decides where Keras computes with integers.
 
 use crate::{Error, ErrorKind, Result};
 
-/// The type of a tensor's numbers in Keras (its `dtype`).
+/// The data type of a tensor's elements in Keras (its `dtype`).
 ///
-/// All numbers are f32 here. They are Keras' numbers as long as no operation rounds to integers or leaves their range. The type says
-/// where that happens: `keras.ops.image.resize` of a uint8 image rounds, and `x * 2` of uint8 wraps around.
+/// All values are computed as f32 here. They equal Keras' values until Keras rounds to an integer type or overflows it. The dtype tells
+/// where: `keras.ops.image.resize` of a uint8 image rounds, and `x * 2` of uint8 wraps around.
 ///
 /// ```
 /// use engraft_nn::DType;

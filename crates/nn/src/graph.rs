@@ -48,7 +48,7 @@ impl SymbolicTensor {
         &self.0.shape
     }
 
-    /// The type of the numbers in Keras.
+    /// The data type of the tensor in Keras.
     ///
     /// ```
     /// use engraft_nn::{DType, prelude::*};

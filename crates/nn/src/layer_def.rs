@@ -203,7 +203,7 @@ pub trait LayerDef: fmt::Debug + Send + Sync + Any {
         Vec::new()
     }
 
-    /// The layer inside that holds the layer's own weight `index`; `None` for this layer itself.
+    /// The layer inside whose weight the own weight `index` is; `None` if it belongs to this layer itself.
     ///
     /// ```
     /// use engraft_nn::{LayerDef, layers::Dense};
@@ -224,7 +224,7 @@ pub trait LayerDef: fmt::Debug + Send + Sync + Any {
         &[]
     }
 
-    /// The type of the numbers that Keras computes from inputs of these types; floats by default.
+    /// The dtype of the output in Keras for inputs of these dtypes; floats by default.
     ///
     /// ```
     /// use engraft_nn::{DType, LayerDef, layers::{Dense, Flatten}};

@@ -139,7 +139,7 @@ impl Lowering<'_> {
         };
         let inputs: Vec<ValueId> = graph.inputs().iter().map(|input| lowering.value(input.shape().clone())).collect();
         lowering.program.inputs.clone_from(&inputs);
-        // Callers give floats: the pixels of a photo that was resized have fractions.
+        // Callers pass floats, and the pixels of a resized photo have fractions.
         let converted = lowering.converted_inputs(graph, &inputs, &vec![DType::Float; inputs.len()])?;
         lowering.program.outputs = lowering.graph_outputs(graph, &converted)?;
         Ok(lowering.program)
@@ -255,12 +255,12 @@ impl Lowering<'_> {
         }
     }
 
-    /// The types of the inputs of the layer being lowered.
+    /// The dtypes of the inputs of the layer being lowered.
     pub(crate) fn input_dtypes(&self) -> &[DType] {
         &self.dtypes
     }
 
-    /// Makes integers of the input's type of `value` by `function`, which rounds, if the layer being lowered has an input of integers.
+    /// Rounds `value` with `function` and clips it to the range of the input's dtype. Does nothing if the input has floats.
     pub(crate) fn push_integers_of_input(&mut self, function: Unary, value: ValueId) -> ValueId {
         let Some([low, high]) = self.dtypes.first().and_then(|dtype| dtype.range()) else { return value };
         let shape = self.shape(value).clone();
@@ -321,7 +321,7 @@ impl Lowering<'_> {
         Ok(self.push(Op::Concatenate { axis: 0 }, &vectors, vec![sizes.iter().sum()]))
     }
 
-    /// The values that Keras gives to the inputs of a graph for these arguments: it converts them to the types of the inputs.
+    /// The arguments of a model, converted to the dtypes of its inputs as Keras does.
     fn converted_inputs(&mut self, graph: &Graph, arguments: &[ValueId], dtypes: &[DType]) -> Result<Vec<ValueId>> {
         let inputs = graph.inputs().iter().zip(arguments).zip(dtypes);
         inputs.map(|((input, &value), &dtype)| push_converted(self, value, dtype, input.dtype())).collect()

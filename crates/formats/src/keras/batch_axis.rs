@@ -16,7 +16,7 @@ use super::serialized_object::layer_objects;
 /// The config of a functional model in which the batch is the first axis of every tensor.
 ///
 /// # Errors
-/// A tensor with its batch elsewhere that is an output, or an input of an operation that can't be rewritten here.
+/// A tensor whose batch axis isn't first, and that is an output or is read by an operation that can't be rewritten here.
 pub(super) fn in_front(config: &Map<String, Value>) -> Result<Cow<'_, Map<String, Value>>> {
     let layers = layer_objects(config)?;
     if !layers.iter().any(|layer| Rewritten::first(layer).is_some()) {

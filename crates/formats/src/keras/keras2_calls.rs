@@ -6,7 +6,7 @@ use engraft_nn::layers::{operation_from_config, tensor_argument};
 use engraft_nn::{DType, Error, ErrorKind, Layer, Result, SymbolicTensor};
 use serde_json::{Map, Value, json};
 
-/// The arguments of a call with floats in place of integers where Keras 2 computes floats of integers and Keras 3 rounds.
+/// The arguments of a call, with a cast to float32 where Keras 2 returns floats for integer inputs and Keras 3 rounds to integers.
 ///
 /// # Errors
 /// A result that Keras 2 computes in the integers of the arguments, and Keras 3 in others: a mean, a sum of small integers, arithmetic

@@ -257,8 +257,8 @@ pub(super) fn lower(
     Ok(expression.lower(to, inputs, result))
 }
 
-/// Adds what makes numbers of `from` those that Keras converts to a type of integers. Fractions are cut off. Outside the range of a type
-/// of up to 16 bits, TensorFlow takes the nearest integer for a float, and an integer wraps around.
+/// Adds a conversion from the dtype `from` to `into`, as TensorFlow's `cast`. To an integer type, fractions are cut off; outside the range
+/// of a type of up to 16 bits, floats saturate and integers wrap around.
 pub(crate) fn push_converted(to: &mut Lowering<'_>, value: ValueId, from: DType, into: DType) -> Result<ValueId> {
     match (from, into.range()) {
         (DType::Float, Some([low, high])) => lower(to, &[value], |e, x| {
@@ -270,7 +270,7 @@ pub(crate) fn push_converted(to: &mut Lowering<'_>, value: ValueId, from: DType,
     }
 }
 
-/// Adds what makes whole numbers wrap around as those of a type of up to 16 bits: 256 is 0 in uint8. Numbers of other types stay.
+/// Adds the overflow of an integer type of up to 16 bits, which wraps around: 256 becomes 0 in uint8. Other dtypes stay as they are.
 ///
 /// It is exact below 2^24.
 pub(crate) fn push_wrapped(to: &mut Lowering<'_>, value: ValueId, dtype: DType) -> Result<ValueId> {

@@ -181,7 +181,7 @@ struct Analysis<'a> {
     meanings: Vec<Meaning>,
     /// The step that computes each value.
     producers: Vec<Option<&'a Step>>,
-    /// For each value, how many inputs of steps it is.
+    /// For each value, the number of times that steps read it.
     uses: Vec<usize>,
 }
 

@@ -39,7 +39,7 @@ const MOVING: [&str; 30] = [
     "Unstack",
 ];
 
-/// Operations whose results are within the range of their operands, constants included.
+/// Operations whose results never leave the range of their operands, which include constants.
 const WITHIN: [&str; 19] = [
     "Abs",
     "Absolute",
@@ -83,7 +83,7 @@ const OPERANDS: [&str; 3] = ["constant_values", "x_max", "x_min"];
 /// The type of an operation's result for tensors of these types.
 ///
 /// # Errors
-/// Arithmetic with integers that f32 can't hold, and constants outside the range of their type.
+/// Integer arithmetic whose results f32 can't represent exactly, and constants outside the range of the tensor's dtype.
 pub(super) fn of(operation: &Operation, tensors: &[DType]) -> Result<DType> {
     let common = DType::common(tensors);
     let operands = || operands(operation, tensors);
